@@ -1,0 +1,1 @@
+//! HTTP: playlists, MPD, parts and segments, from what the node holds.

@@ -1,0 +1,217 @@
+//! The names of things: streams, swarms, nodes, lives, epochs, tracks, segments and parts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+
+use crate::wire::{Fault, Reader, WireError};
+
+/// The name of a stream: 1-64 of `A-Za-z0-9_-`, and none of [`RESERVED`](StreamName::RESERVED).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(Arc<str>);
+
+/// Why a text is no stream name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Empty, or longer than 64 bytes.
+    #[error("a stream name has 1 to 64 characters, this one has {0}")]
+    Length(usize),
+    /// A character outside `A-Za-z0-9_-`.
+    #[error("a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has {0:?} at byte {1}")]
+    Character(char, usize),
+    /// A path of the edge itself.
+    #[error("{0:?} is a path of the edge itself and can't name a stream")]
+    Reserved(String),
+}
+
+impl StreamName {
+    /// The longest name, in bytes.
+    pub const LEN_MAX: usize = 64;
+    /// Paths of the edge, which can't name a stream.
+    pub const RESERVED: [&'static str; 6] = ["api", "metrics", "healthz", "readyz", "time", "player"];
+
+    /// Parses a name.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() || text.len() > Self::LEN_MAX {
+            return Err(NameError::Length(text.chars().count()));
+        }
+        if let Some((at, c)) = text.char_indices().find(|(_, c)| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
+        {
+            return Err(NameError::Character(c, at));
+        }
+        if Self::RESERVED.contains(&text) {
+            return Err(NameError::Reserved(text.to_owned()));
+        }
+        Ok(StreamName(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// A swarm on the wire: the first eight bytes of BLAKE3 of the stream's name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SwarmId(pub u64);
+
+impl SwarmId {
+    /// The swarm that every node is in.
+    pub const DIRECTORY: SwarmId = SwarmId(0);
+
+    /// The swarm of the nodes that carry `stream`.
+    pub fn of(stream: &StreamName) -> Self {
+        SwarmId(first_u64(blake3::hash(stream.as_str().as_bytes()).as_bytes()).max(1))
+    }
+}
+
+impl fmt::Debug for SwarmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::DIRECTORY { f.write_str("directory") } else { write!(f, "{:016x}", self.0) }
+    }
+}
+
+/// A node: the first eight bytes of BLAKE3 of its public key (its certificate's SubjectPublicKeyInfo).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u64);
+
+impl NodeId {
+    /// The node that holds the key of this SubjectPublicKeyInfo (DER).
+    pub fn of_public_key(spki_der: &[u8]) -> Self {
+        NodeId(first_u64(blake3::hash(spki_der).as_bytes()))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+fn first_u64(hash: &[u8; 32]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    u64::from_be_bytes(first)
+}
+
+/// A stream's life: from its first part to its ENDLIST. The Unix time of its start in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LifeId(pub u64);
+
+/// One publisher's tenure. The higher one wins: first by its counter, then by its node.
+///
+/// The counter is one more than the highest known, and at least the Unix time in seconds, so that an
+/// ingest that has forgotten everything still claims a higher one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Epoch {
+    /// Goes up with each takeover or return.
+    pub counter: u32,
+    /// The ingest.
+    pub node: NodeId,
+}
+
+/// A track of a stream, by its place in the record. [`TrackId::RECORD`] is the record itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TrackId(pub u8);
+
+impl TrackId {
+    /// Not a track: the record of the life, which travels as a message of its own whose `msn` is the
+    /// record's revision.
+    pub const RECORD: TrackId = TrackId(255);
+    /// Track ids are below this.
+    pub const COUNT_MAX: u8 = 64;
+}
+
+/// Media sequence number of a segment (rfc8216bis 3.5). Below 2^32: it starts at a Unix time in
+/// seconds, and segments last longer than a second.
+pub type Msn = u32;
+
+/// The id of a Plumtree message: one part of one segment of one track, as one epoch numbered it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PartId {
+    /// Whose numbering this is.
+    pub epoch: Epoch,
+    /// The track, or the record.
+    pub track: TrackId,
+    /// The segment.
+    pub msn: Msn,
+    /// The part within it, from 0.
+    pub part: u16,
+}
+
+impl PartId {
+    /// Its length on the wire, in bytes.
+    pub const WIRE_LEN: usize = 4 + 8 + 1 + 4 + 2;
+
+    /// Appends the id.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u32(self.epoch.counter);
+        out.put_u64(self.epoch.node.0);
+        out.put_u8(self.track.0);
+        out.put_u32(self.msn);
+        out.put_u16(self.part);
+    }
+
+    /// Reads an id; a track that is neither below [`TrackId::COUNT_MAX`] nor the record is refused.
+    pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
+        let epoch = Epoch { counter: r.u32("epoch counter")?, node: NodeId(r.u64("epoch node")?) };
+        let track = TrackId(r.u8("track")?);
+        if track.0 >= TrackId::COUNT_MAX && track != TrackId::RECORD {
+            return Err(r.fault("track", Fault::Invalid));
+        }
+        Ok(PartId { epoch, track, msn: r.u32("msn")?, part: r.u16("part")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed_not_validated_later() {
+        let check = |text: &str, ok: bool| assert_eq!(StreamName::parse(text).is_ok(), ok, "{text:?}");
+        check("cam1", true);
+        check("A-b_9", true);
+        check(&"x".repeat(64), true);
+        check(&"x".repeat(65), false);
+        check("", false);
+        check("a/b", false);
+        check("..", false);
+        check("é", false);
+        check("api", false);
+        check("apis", true);
+    }
+
+    #[test]
+    fn ids_survive_the_wire() {
+        let id = PartId {
+            epoch: Epoch { counter: 7, node: NodeId(u64::MAX) },
+            track: TrackId::RECORD,
+            msn: u32::MAX,
+            part: 9,
+        };
+        let mut out = BytesMut::new();
+        id.encode(&mut out);
+        assert_eq!(out.len(), PartId::WIRE_LEN);
+        assert_eq!(PartId::decode(&mut Reader::new(out.freeze())), Ok(id));
+    }
+}

@@ -1,0 +1,18 @@
+//! What a node holds of its streams: ids, part headers, the record of a life, the window.
+//!
+//! Everything here was *numbered once*, at the ingest (DESIGN invariant 1): this module stores and
+//! orders, and never renames, re-times or rewrites.
+//!
+//! - [`id`]: the names of things, as types.
+//! - [`header`]: what travels in front of a part's body, and the trace it gathers on its way.
+//! - [`record`]: the record of a life, which every member of a swarm holds.
+//! - [`window`]: the newest segments of one stream, in order, with their gaps.
+
+pub mod header;
+pub mod id;
+pub mod record;
+pub mod window;
+
+pub use header::{Flags, Hop, PartHeader, Trace};
+pub use id::{Epoch, LifeId, Msn, NodeId, PartId, StreamName, SwarmId, TrackId};
+pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, VideoInfo};

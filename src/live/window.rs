@@ -1,0 +1,1 @@
+//! The newest segments of one stream, in order, with their gaps.

@@ -1,0 +1,120 @@
+//! Access units to CMAF: timeline, segmenter, boxes. One [`Packager`] a published stream, at its ingest.
+//!
+//! Nothing downstream numbers, times or cuts anything again.
+
+use bytes::Bytes;
+
+use crate::live::{Epoch, Msn, PartHeader, Record, TrackId};
+use crate::units::{Time, Timescale, UnixTime};
+
+/// A publisher's track, by the order in which it is seen: FLV video 0, FLV audio 1; multitrack inputs go on from 2.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct InputTrack(pub u8);
+
+/// The clock of an input's timestamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InputClock {
+    /// Ticks a second.
+    pub scale: Timescale,
+    /// Timestamps are modulo 2^this: 32 for RTMP and FLV, 33 for MPEG-TS.
+    pub wrap_bits: u32,
+}
+
+/// A codec's own headers, as the input carries them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CodecConfig {
+    /// AVCDecoderConfigurationRecord (ISO 14496-15, 5.3.3.1).
+    Avc(Bytes),
+    /// AudioSpecificConfig (ISO 14496-3, 1.6.2.1).
+    Aac(Bytes),
+}
+
+/// One coded frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccessUnit {
+    /// Its track.
+    pub track: InputTrack,
+    /// Decode timestamp in ticks of the input clock, wrapped as the input wraps it.
+    pub dts: u64,
+    /// Presentation minus decode time, in ticks of the input clock.
+    pub composition_offset: i32,
+    /// A random access point.
+    pub keyframe: bool,
+    /// H.264: NAL units, each behind a 4-byte (or avcC's) length. AAC: one raw_data_block.
+    pub data: Bytes,
+}
+
+/// What can happen to a [`Packager`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// [`Packager::poll_timeout`] has passed.
+    Timeout,
+    /// A publisher is there, the first or the next; `epoch` is its tenure.
+    Attached {
+        /// Higher than any before.
+        epoch: Epoch,
+        /// The clock of its timestamps.
+        clock: InputClock,
+        /// What it says of its tracks (RTMP onMetaData): how long to wait for audio or video that is
+        /// announced and hasn't come. `None` if it says nothing.
+        announced: Announced,
+    },
+    /// A track's headers, before its first access unit; again whenever they are repeated or changed.
+    Config {
+        /// Whose.
+        track: InputTrack,
+        /// The headers.
+        config: CodecConfig,
+    },
+    /// A coded frame.
+    Unit(AccessUnit),
+    /// The publisher is gone: it closed, its connection broke, or another takes over.
+    Detached,
+    /// The stream ends for good: the node drains.
+    End,
+}
+
+/// Which tracks a publisher has announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Announced {
+    /// Video will come (`Some(true)`), won't (`Some(false)`), or nothing is said.
+    pub video: Option<bool>,
+    /// The same of audio.
+    pub audio: Option<bool>,
+}
+
+/// What a [`Packager`] wants done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// The record is new or changed. Always before the first part that needs it.
+    Record(Record),
+    /// A part is complete.
+    Part {
+        /// Its header.
+        header: PartHeader,
+        /// `styp`? `moof` `mdat`: one CMAF chunk. Empty where the header says gap.
+        body: Bytes,
+    },
+}
+
+/// Where a publisher that comes to this node goes on, if the swarm already holds a life of the stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resume {
+    /// The newest record.
+    pub record: Record,
+    /// The newest segment known of any track, complete or not.
+    pub newest_msn: Msn,
+    /// The highest discontinuity sequence number seen.
+    pub discontinuity: u32,
+    /// For each track, where its newest part ends, in ticks.
+    pub ends: Vec<(TrackId, u64)>,
+}
+
+/// Both clocks at one moment: cores take `now` for deadlines and `wall` for what players see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clocks {
+    /// Monotonic.
+    pub now: Time,
+    /// Unix time.
+    pub wall: UnixTime,
+}

@@ -1,0 +1,1 @@
+//! QUIC links between nodes, and the driver of the cores.

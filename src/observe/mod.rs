@@ -1,0 +1,1 @@
+//! Hop traces, metrics, tracing set-up.

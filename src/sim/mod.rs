@@ -1,0 +1,1 @@
+//! The deterministic network that tests and bench drive the cores with.
