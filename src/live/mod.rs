@@ -16,3 +16,4 @@ pub mod window;
 pub use header::{Flags, Hop, PartHeader, Trace};
 pub use id::{Epoch, LifeId, Msn, NodeId, PartId, StreamName, SwarmId, TrackId};
 pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, VideoInfo};
+pub use window::{Part, Segment, TrackWindow, Window};

@@ -1,0 +1,366 @@
+//! One track of a window.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{JOIN_SETTLE, conceal};
+use crate::live::header::{PartHeader, Trace};
+use crate::live::id::{Msn, TrackId};
+use crate::live::record::Record;
+use crate::units::{Time, Timescale, UnixTime};
+
+/// A part as this node has it.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its header. `flags.gap` is set where there is nothing to serve.
+    pub header: PartHeader,
+    /// Its body; empty for a gap.
+    pub body: Bytes,
+    /// Its way to this node.
+    pub trace: Trace,
+    /// First byte in, on this node's clock.
+    pub received: Time,
+    /// Last byte in.
+    pub delivered: Time,
+}
+
+impl Part {
+    /// Whether there is nothing to serve.
+    pub fn is_gap(&self) -> bool {
+        self.header.flags.gap
+    }
+}
+
+/// A segment as this node has it: a whole one, or the one under way.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Its media sequence number.
+    pub msn: Msn,
+    pub(super) parts: BTreeMap<u16, Part>,
+    /// How many parts, from 0 on, the playlist lists.
+    pub(super) listed: u16,
+    /// All its parts are listed.
+    pub(super) complete: bool,
+}
+
+impl Segment {
+    pub(super) fn empty(msn: Msn) -> Self {
+        Segment { msn, parts: BTreeMap::new(), listed: 0, complete: false }
+    }
+
+    /// The parts that the playlist lists, in order.
+    pub fn parts(&self) -> impl ExactSizeIterator<Item = &Part> + Clone {
+        // Listed parts are held without holes: 0..listed are the first `listed` entries.
+        self.parts.values().take(usize::from(self.listed))
+    }
+
+    /// The first listed part: it tells the segment's start, init segment and discontinuity.
+    pub fn first(&self) -> Option<&Part> {
+        self.parts.get(&0).filter(|_| self.listed > 0)
+    }
+
+    /// Whether all its parts are listed.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether some of it can't be served: EXT-X-GAP, and 404 for the segment as a whole.
+    pub fn has_gap(&self) -> bool {
+        self.parts.values().take(usize::from(self.listed)).any(Part::is_gap)
+    }
+
+    /// Its length so far, in ticks.
+    pub fn duration(&self) -> u64 {
+        self.parts.values().take(usize::from(self.listed)).map(|p| u64::from(p.header.duration)).sum()
+    }
+
+    /// Its length so far, in bytes.
+    pub fn length(&self) -> u64 {
+        self.parts.values().take(usize::from(self.listed)).map(|p| u64::from(p.header.length)).sum()
+    }
+
+    /// Media time of its start, in ticks.
+    pub fn decode_time(&self) -> u64 {
+        self.first().map_or(0, |p| p.header.decode_time)
+    }
+
+    /// Its EXT-X-PROGRAM-DATE-TIME.
+    pub fn program_date_time(&self) -> UnixTime {
+        self.first().map_or_else(UnixTime::default, |p| p.header.program_date_time)
+    }
+
+    /// Its discontinuity sequence number.
+    pub fn discontinuity(&self) -> u32 {
+        self.first().map_or(0, |p| p.header.discontinuity)
+    }
+
+    /// The number of its init segment.
+    pub fn init(&self) -> u16 {
+        self.first().map_or(0, |p| p.header.init)
+    }
+}
+
+/// What is known of a part or segment that somebody asks for.
+#[derive(Debug)]
+pub enum Lookup<T> {
+    /// Here it is.
+    Ready(T),
+    /// It is listed as a gap: 404.
+    Gap,
+    /// It isn't here yet, and is expected: it may be waited for.
+    Expected,
+    /// It has left the window, or is too far ahead: 404 at once.
+    Unknown,
+}
+
+/// A part that was just listed.
+pub(super) struct Listed {
+    pub(super) msn: Msn,
+    pub(super) part: u16,
+    pub(super) concealed: bool,
+}
+
+/// One track's segments.
+#[derive(Debug)]
+pub struct TrackWindow {
+    id: TrackId,
+    scale: Timescale,
+    segments: BTreeMap<Msn, Segment>,
+    /// The first segment that the playlist lists, once it lists any.
+    first: Option<Msn>,
+    /// The next part to list.
+    next: (Msn, u16),
+    /// While held at a missing part, or settling after a join.
+    deadline: Option<Time>,
+}
+
+impl TrackWindow {
+    pub(super) fn new(id: TrackId, scale: Timescale) -> Self {
+        TrackWindow { id, scale, segments: BTreeMap::new(), first: None, next: (0, 0), deadline: None }
+    }
+
+    /// The track's id.
+    pub fn id(&self) -> TrackId {
+        self.id
+    }
+
+    /// Units of its decode times and durations.
+    pub fn timescale(&self) -> Timescale {
+        self.scale
+    }
+
+    /// The segments that the playlist lists, oldest first; the last may be under way.
+    pub fn listed(&self) -> impl DoubleEndedIterator<Item = &Segment> + Clone {
+        let first = self.first.unwrap_or(Msn::MAX);
+        self.segments.range(first..).map(|(_, s)| s).filter(|s| s.listed > 0)
+    }
+
+    /// Whether the playlist lists anything yet.
+    pub fn is_started(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// The part that the playlist waits for: everything before it is listed. `None` before the first.
+    pub fn next(&self) -> Option<(Msn, u16)> {
+        self.first.map(|_| self.next)
+    }
+
+    /// The newest listed segment and part.
+    pub fn last(&self) -> Option<(Msn, u16)> {
+        self.listed().next_back().map(|s| (s.msn, s.listed - 1))
+    }
+
+    /// A whole segment, listed or recently delisted.
+    pub fn segment(&self, msn: Msn) -> Lookup<&Segment> {
+        match self.segments.get(&msn) {
+            Some(s) if s.complete && s.has_gap() => Lookup::Gap,
+            Some(s) if s.complete => Lookup::Ready(s),
+            _ => self.expectation(msn),
+        }
+    }
+
+    /// The segment as far as it is listed, for a response that follows it part by part.
+    pub fn segment_under_way(&self, msn: Msn) -> Option<&Segment> {
+        self.segments.get(&msn).filter(|s| s.listed > 0)
+    }
+
+    /// A part that is here, listed or about to be.
+    pub fn part(&self, msn: Msn, part: u16) -> Lookup<&Part> {
+        let Some(segment) = self.segments.get(&msn) else { return self.expectation(msn) };
+        match segment.parts.get(&part) {
+            Some(p) if p.is_gap() => Lookup::Gap,
+            Some(p) => Lookup::Ready(p),
+            None if segment.complete => Lookup::Unknown,
+            // One part ahead of the newest is hinted; a few more may have been skipped over.
+            None if part <= segment.listed.saturating_add(1) => self.expectation(msn),
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// Bytes of the bodies held.
+    pub fn held_bytes(&self) -> u64 {
+        self.segments.values().flat_map(|s| s.parts.values()).map(|p| p.body.len() as u64).sum()
+    }
+
+    /// The mean and the peak bit rate of the whole segments listed, in bits/s.
+    pub fn bit_rates(&self) -> (u64, u64) {
+        let (mut bytes, mut ticks, mut peak) = (0, 0, 0);
+        for s in self.listed().filter(|s| s.complete && s.duration() > 0 && !s.has_gap()) {
+            bytes += s.length();
+            ticks += s.duration();
+            peak = peak.max(s.length() * 8 * u64::from(self.scale.hz()) / s.duration());
+        }
+        (if ticks == 0 { 0 } else { bytes * 8 * u64::from(self.scale.hz()) / ticks }, peak)
+    }
+
+    fn expectation<T>(&self, msn: Msn) -> Lookup<T> {
+        match self.first {
+            None => Lookup::Expected,
+            Some(_) if msn == self.next.0 || msn == self.next.0.saturating_add(1) => Lookup::Expected,
+            Some(_) => Lookup::Unknown,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// Takes a part in; `false` if its place was given up as a gap, or has left the window.
+    pub(super) fn insert(&mut self, record: &Record, part: Part) -> bool {
+        let (msn, number) = (part.header.id.msn, part.header.id.part);
+        if self.first.is_some() && (msn, number) < self.next {
+            // Older than what is listed: it can't be listed any more. If it is a segment before the
+            // playlist's first, there is nobody to whom it would be of use.
+            return false;
+        }
+        let newest = self.segments.last_key_value().map_or(msn, |(m, _)| *m);
+        if msn < newest.saturating_sub(record.held_segments()) {
+            return false;
+        }
+        self.segments.entry(msn).or_insert_with(|| Segment::empty(msn)).parts.entry(number).or_insert(part);
+        true
+    }
+
+    /// Lists the next part if it is here, or if it has been waited for long enough.
+    pub(super) fn list_next(&mut self, record: &Record, now: Time) -> Option<Listed> {
+        if self.first.is_none() {
+            self.try_start(record, now)?;
+        }
+        let (msn, number) = self.next;
+        let mut concealed = false;
+        if !self.segments.get(&msn).is_some_and(|s| s.parts.contains_key(&number)) {
+            if !self.is_overdue(record, now) {
+                return None;
+            }
+            concealed = true;
+            if !conceal::fill(&mut self.segments, self.next, record, self.scale, self.id) {
+                // The segment just ends here: the next one begins after a discontinuity.
+                let segment = self.segments.get_mut(&msn)?;
+                segment.complete = true;
+                self.next = (msn.saturating_add(1), 0);
+                self.deadline = None;
+                return self.list_next(record, now);
+            }
+        }
+        let segment = self.segments.get_mut(&msn)?;
+        let last = segment.parts.get(&number)?.header.flags.last;
+        // A gap that `conceal` made for an earlier call is still a concealed one.
+        concealed |= segment.parts.get(&number).is_some_and(|p| p.is_gap() && p.header.hash == conceal::NO_HASH);
+        segment.listed = number + 1;
+        segment.complete = last;
+        self.next = if last { (msn.saturating_add(1), 0) } else { (msn, number + 1) };
+        self.deadline = None;
+        Some(Listed { msn, part: number, concealed })
+    }
+
+    /// Whether the next part has been waited for long enough. It is waited for from when a later part is here.
+    fn is_overdue(&mut self, record: &Record, now: Time) -> bool {
+        let later = self
+            .segments
+            .range(self.next.0..)
+            .any(|(m, s)| s.parts.last_key_value().is_some_and(|(p, _)| (*m, *p) > self.next));
+        if !later {
+            self.deadline = None;
+            return false;
+        }
+        let deadline = *self.deadline.get_or_insert(now + record.part_hold_back());
+        now >= deadline
+    }
+
+    /// Picks the first segment to list. At the ingest, and at an edge that was there from the life's
+    /// start, that is the life's first. An edge that joins gathers the window first.
+    fn try_start(&mut self, record: &Record, now: Time) -> Option<()> {
+        let held = self.segments.first_key_value().map(|(m, _)| *m)?;
+        let start = self.run_to_newest();
+        let settled = match start {
+            Some(start) if start == record.first_msn => true,
+            Some(start) => self.span(start) >= record.playlist_duration(),
+            None => false,
+        };
+        let deadline = *self.deadline.get_or_insert(now + JOIN_SETTLE);
+        if !settled && now < deadline {
+            return None;
+        }
+        // Past the deadline: what is here without holes, or else from the oldest on, with gaps.
+        let from_first_part = |m: &Msn| self.segments.get(m).is_some_and(|s| s.parts.contains_key(&0));
+        let start = start.or_else(|| self.segments.range(held..).map(|(m, _)| *m).find(|m| from_first_part(m)))?;
+        self.deadline = None;
+        self.first = Some(start);
+        self.next = (start, 0);
+        // What lies before can never be listed.
+        self.segments = self.segments.split_off(&start);
+        Some(())
+    }
+
+    /// The first segment of the longest stretch without a hole that ends at the newest part.
+    fn run_to_newest(&self) -> Option<Msn> {
+        let mut start = None;
+        let mut expect = None;
+        for (msn, segment) in self.segments.iter().rev() {
+            if expect.is_some_and(|e| e != *msn) {
+                break;
+            }
+            let (newest_part, newest) = segment.parts.last_key_value()?;
+            let whole = segment.parts.len() == usize::from(*newest_part) + 1;
+            if !whole || (expect.is_some() && !newest.header.flags.last) {
+                break;
+            }
+            start = Some(*msn);
+            expect = msn.checked_sub(1);
+        }
+        start
+    }
+
+    /// How much is held from `start` on.
+    fn span(&self, start: Msn) -> Duration {
+        let parts = self.segments.range(start..).flat_map(|(_, s)| s.parts.values());
+        self.scale.duration(parts.map(|p| u64::from(p.header.duration)).sum())
+    }
+
+    /// Delists what is past the playlist's length, and lets go of what is past the window.
+    pub(super) fn evict(&mut self, record: &Record) {
+        let Some(mut first) = self.first else {
+            let held = record.held_segments();
+            let newest = self.segments.last_key_value().map_or(0, |(m, _)| *m);
+            self.segments = self.segments.split_off(&newest.saturating_sub(held));
+            return;
+        };
+        let keep = self.scale.ticks(record.playlist_duration());
+        let mut total: u64 = self.listed().map(Segment::duration).sum();
+        while let Some(s) = self.segments.get(&first) {
+            let duration = s.duration();
+            if !s.complete || total.saturating_sub(duration) < keep {
+                break;
+            }
+            total -= duration;
+            first += 1;
+        }
+        self.first = Some(first);
+        let floor = self.next.0.saturating_sub(record.held_segments()).min(first);
+        while self.segments.first_key_value().is_some_and(|(m, _)| *m < floor) {
+            self.segments.pop_first();
+        }
+    }
+}
