@@ -4,10 +4,22 @@
 //! wait for the next input or [`Plumtree::poll_timeout`], whose passing is told by
 //! [`Input::Timeout`].
 
+mod config;
+mod message;
+mod state;
+mod stats;
+
 use bytes::Bytes;
 
 use crate::live::{Msn, NodeId, PartHeader, PartId, Trace, TrackId};
 use crate::units::Time;
+
+pub use config::{Config, Optimise};
+pub use message::{
+    Announce, DIGEST_HOLES_MAX, DIGEST_TRACKS_MAX, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, Position, TrackDigest,
+};
+pub use state::Plumtree;
+pub use stats::Stats;
 
 /// Bodies travel in pieces of at most this many bytes.
 pub const PIECE_LEN_MAX: usize = 64 << 10;
@@ -146,7 +158,3 @@ pub enum Output {
         received: Time,
     },
 }
-
-/// Placeholder
-#[derive(Debug, Clone, PartialEq)]
-pub enum Message {}
