@@ -1,0 +1,150 @@
+// The players, behind one face:
+//   start({ video, edge, stream, fatal, note }) -> { date(), latency(), stop() }
+// `date()` is the wallclock of the picture on screen in ms, `latency()` what the player itself reports in s; null where
+// it doesn't tell. `fatal(words)` ends the session, `note(words)` only tells of something.
+import { library } from "./sources.js";
+
+const hlsUrl = (edge, stream) => edge + (stream.hls ?? `/${stream.name}/index.m3u8`);
+const dashUrl = (edge, stream) => edge + (stream.dash ?? `/${stream.name}/manifest.mpd`);
+const finite = (n) => (Number.isFinite(n) ? n : null);
+
+async function startHls({ video, edge, stream, fatal, note }, config) {
+  const Hls = await library("hls");
+  if (!Hls.isSupported()) throw new Error("this browser has no Media Source Extensions; choose the native player");
+  const hls = new Hls({ backBufferLength: 30, ...config });
+  let recovered = -Infinity;
+  hls.on(Hls.Events.ERROR, (_, data) => {
+    const words = hlsWords(data);
+    if (!data.fatal) return note(words);
+    // As hls.js documents: a media error is worth one try to recover before giving up.
+    if (data.type === Hls.ErrorTypes.MEDIA_ERROR && performance.now() - recovered > 5000) {
+      recovered = performance.now();
+      note(`${words}; recovering`);
+      return hls.recoverMediaError();
+    }
+    fatal(words);
+  });
+  hls.loadSource(hlsUrl(edge, stream));
+  hls.attachMedia(video);
+  return {
+    date: () => finite(hls.playingDate?.getTime()),
+    latency: () => (hls.latency > 0 ? hls.latency : null),
+    stop: () => hls.destroy(),
+    inner: hls,
+  };
+}
+
+function hlsWords({ details, response, reason, error, url, frag }) {
+  const at = response?.url ?? url ?? frag?.url;
+  const status = response?.code ? `HTTP ${response.code}` : null;
+  return ["hls.js", details, status, reason ?? error?.message, at].filter(Boolean).join(" · ");
+}
+
+async function startShaka({ video, fatal, note }, url) {
+  const shaka = await library("shaka");
+  shaka.polyfill.installAll();
+  if (!shaka.Player.isBrowserSupported()) throw new Error("Shaka doesn't support this browser");
+  const player = new shaka.Player();
+  player.addEventListener("error", ({ detail }) => {
+    const words = shakaWords(shaka, detail);
+    if (detail.severity === shaka.util.Error.Severity.CRITICAL) fatal(words);
+    else note(words);
+  });
+  await player.attach(video);
+  player.configure({
+    streaming: { lowLatencyMode: true },
+    // Without it Shaka re-sets a negative timestampOffset now and then, and Chromium drops the parts between keyframes.
+    manifest: { hls: { sequenceMode: true } },
+  });
+  const session = {
+    date: () => finite(player.getPlayheadTimeAsDate()?.getTime()),
+    latency: () => finite(player.getStats().liveLatency),
+    stop: () => player.destroy(),
+    inner: player,
+  };
+  try {
+    await player.load(url);
+  } catch (error) {
+    await player.destroy();
+    throw new Error(shakaWords(shaka, error));
+  }
+  return session;
+}
+
+function shakaWords(shaka, error) {
+  const name = Object.entries(shaka.util.Error.Code).find(([, code]) => code === error.code)?.[0];
+  const data = (error.data ?? []).filter((d) => ["string", "number"].includes(typeof d));
+  return ["Shaka", name ?? `error ${error.code ?? error.message}`, ...data.slice(0, 2)].join(" · ");
+}
+
+async function startDash({ video, edge, stream, fatal, note }) {
+  const dashjs = await library("dash");
+  const player = dashjs.MediaPlayer().create();
+  player.updateSettings({
+    debug: { logLevel: dashjs.Debug.LOG_LEVEL_NONE },
+    streaming: {
+      delay: { applyServiceDescription: true },
+      liveCatchup: { enabled: true },
+      // The MPD's UTCTiming goes first; its default otherwise is a host outside, which this page never asks.
+      utcSynchronization: { defaultTimingSource: { scheme: "urn:mpeg:dash:utc:http-xsdate:2014", value: `${edge}/time` } },
+    },
+  });
+  const { ERROR, PLAYBACK_ERROR } = dashjs.MediaPlayer.events;
+  let started = false;
+  player.on(dashjs.MediaPlayer.events.PLAYBACK_PLAYING, () => (started = true));
+  player.on(ERROR, ({ error }) => {
+    const words = ["dash.js", error?.message ?? error?.code ?? String(error)].join(" · ");
+    // dash.js goes on after a segment that failed; without a manifest, or before the first picture, it doesn't.
+    if (started && /segment|fragment|content/i.test(words)) note(words);
+    else fatal(words);
+  });
+  player.on(PLAYBACK_ERROR, ({ error }) => fatal(`dash.js · ${error?.message || "the browser can't play this"}`));
+  player.initialize(video, dashUrl(edge, stream), true);
+  return {
+    date: () => {
+      const seconds = player.isReady() ? player.timeAsUTC() : 0;
+      return seconds > 1e9 ? seconds * 1000 : null;
+    },
+    latency: () => (player.isReady() ? finite(player.getCurrentLiveLatency()) : null),
+    stop: () => player.destroy(),
+    inner: player,
+  };
+}
+
+const MEDIA_ERRORS = { 1: "aborted", 2: "network error", 3: "the media can't be decoded", 4: "this browser can't play the stream" };
+
+async function startNative({ video, edge, stream, fatal }) {
+  const broken = () => fatal(`native · ${MEDIA_ERRORS[video.error?.code] ?? "unknown error"} ${video.error?.message ?? ""}`.trim());
+  video.addEventListener("error", broken);
+  video.src = hlsUrl(edge, stream);
+  return {
+    // Safari dates its media; Chromium doesn't.
+    date: () => finite((video.getStartDate?.()?.getTime() ?? NaN) + video.currentTime * 1000),
+    latency: () => (video.seekable.length > 0 ? finite(video.seekable.end(video.seekable.length - 1) - video.currentTime) : null),
+    stop: () => {
+      video.removeEventListener("error", broken);
+      video.removeAttribute("src");
+      video.load();
+    },
+  };
+}
+
+/** By the name used in the URL, in the order they are offered. */
+export const PLAYERS = {
+  hls: {
+    label: "hls.js · low latency",
+    // Its default of 1 never catches up once it has fallen behind.
+    start: (to) => startHls(to, { lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.5 }),
+  },
+  "hls-plain": { label: "hls.js · plain HLS", start: (to) => startHls(to, { lowLatencyMode: false }) },
+  "shaka-hls": { label: "Shaka · LL-HLS", start: (to) => startShaka(to, hlsUrl(to.edge, to.stream)) },
+  "shaka-dash": { label: "Shaka · LL-DASH", start: (to) => startShaka(to, dashUrl(to.edge, to.stream)) },
+  dash: { label: "dash.js · LL-DASH", start: startDash },
+  native: { label: "The browser's own HLS", start: startNative },
+};
+
+/** The player to begin with: hls.js, or the browser's own where there is no MSE (older iPhones). */
+export function defaultPlayer() {
+  const mse = "MediaSource" in window || "ManagedMediaSource" in window;
+  return mse ? "hls" : "native";
+}

@@ -1,0 +1,134 @@
+// The way of one part, drawn: the nodes it passed, what share of the latency each stage has, and the waterfall of its hops.
+
+const MEDIAN_OVER = 60;
+
+/** Microseconds in words of a fitting unit. */
+export function micros(us) {
+  if (!Number.isFinite(us)) return "–";
+  if (Math.abs(us) < 1000) return `${Math.round(us)} µs`;
+  if (Math.abs(us) < 100_000) return `${(us / 1000).toFixed(us < 10_000 ? 2 : 1)} ms`;
+  return us < 1e6 ? `${Math.round(us / 1000)} ms` : `${(us / 1e6).toFixed(2)} s`;
+}
+
+/** The rows of a trace: `{ key, where, what, kind, us, from }`, `from` the time since the ingest had the part. */
+export function rows(trace) {
+  const list = [];
+  let from = 0;
+  const add = (key, where, what, kind, us) => {
+    if (!Number.isFinite(us)) return;
+    list.push({ key, where, what, kind, us, from });
+    from += Math.max(0, us);
+  };
+  const hops = trace.hops ?? [];
+  const nameOf = (node, i) => node?.name ?? node?.node ?? `node ${i + 1}`;
+  hops.forEach((hop, i) => {
+    const name = nameOf(hop, i);
+    const next = nameOf(hops[i + 1] ?? trace.edge, i + 1);
+    add(`${i}d`, name, i === 0 ? "made, to first byte out" : "first byte in to first out", "dwell", hop.dwell_us);
+    add(`${i}t`, `${name} → ${next}`, "on the way", "transit", hop.transit_us);
+  });
+  add("tail", nameOf(trace.edge, hops.length), "first byte to last", "tail", trace.receive_tail_us);
+  return list;
+}
+
+export class WayView {
+  constructor(root) {
+    this.$ = (id) => root.getElementById(id);
+    this.clear();
+  }
+
+  clear() {
+    this.seen = new Map();
+    this.lastPart = null;
+    this.$("hops").hidden = true;
+    this.$("share").hidden = true;
+    this.$("path").replaceChildren();
+    this.$("part").textContent = "";
+  }
+
+  /** @param {string} words */
+  say(words) {
+    this.$("way-note").textContent = words;
+    this.$("way-note").hidden = words === "";
+  }
+
+  /** Draws a trace. `onScreen` is false where it is the edge's newest part. */
+  show(trace, onScreen) {
+    const list = rows(trace);
+    const total = Number.isFinite(trace.total_us) ? trace.total_us : list.reduce((sum, r) => sum + r.us, 0);
+    const part = `${trace.msn}.${trace.part}`;
+    if (part !== this.lastPart) {
+      for (const { key, us } of [...list, { key: "total", us: total }]) this.remember(key, us);
+      this.lastPart = part;
+    }
+    const size = Number.isFinite(trace.bytes) ? `, ${(trace.bytes / 1000).toFixed(trace.bytes < 10_000 ? 1 : 0)} kB` : "";
+    this.$("part").textContent = `${trace.track} ${part}${size}`;
+    this.$("way-title").firstChild.textContent = onScreen ? "The part on screen " : "The newest part ";
+    const nodes = [...(trace.hops ?? []), trace.edge].filter(Boolean);
+    this.$("path").replaceChildren(...nodes.map((n) => element("li", {}, element("b", {}, n.name ?? n.node))));
+    const scale = 100 / Math.max(1, ...list.map((r) => r.from + r.us), total);
+    const body = this.$("hops").tBodies[0];
+    while (body.rows.length > list.length) body.deleteRow(-1);
+    list.forEach((r, i) => {
+      const row = body.rows[i] ?? body.append(newRow()) ?? body.rows[i];
+      row.cells[0].replaceChildren(r.where, " ", element("small", {}, r.what));
+      const bar = row.querySelector("i");
+      bar.style.cssText = `left:${Math.min(99, r.from * scale)}%;width:${Math.max(0, r.us) * scale}%;background:var(--${r.kind})`;
+      row.cells[2].textContent = micros(r.us);
+      row.cells[3].textContent = micros(this.median(r.key));
+    });
+    this.$("total").textContent = micros(total);
+    this.$("total-median").textContent = micros(this.median("total"));
+    this.$("hops").hidden = false;
+    const none = nodes.length < 2 ? "It was made at this edge’s own node: no hop to pass. " : "";
+    this.say(none + (onScreen ? "" : "This player doesn’t tell which part is on screen; this is the newest one here."));
+  }
+
+  /**
+   * Where the latency lies: until the part was whole at the ingest, on the relay, in the player.
+   * All in microseconds; the picture is `latency` old.
+   */
+  shares({ filling, relay, latency }) {
+    const box = this.$("share");
+    const waiting = latency - filling - relay;
+    box.hidden = !(waiting > 0 && filling >= 0 && relay >= 0);
+    if (box.hidden) return;
+    const parts = [
+      ["Part being made", filling, "--fill"],
+      ["Relay", relay, "--relay"],
+      ["Waiting in the player", waiting, "--wait"],
+    ];
+    box.replaceChildren(
+      element("div", { class: "track", "aria-hidden": "true" },
+        ...parts.map(([, us, color]) => element("i", { style: `flex:${us} 0 0;background:var(${color})` }))),
+      element("div", { class: "key" },
+        ...parts.map(([name, us, color]) => element("span", { style: `--c:var(${color})` }, `${name} `, element("b", {}, micros(us)))),
+      ),
+    );
+  }
+
+  remember(key, us) {
+    const list = this.seen.get(key) ?? [];
+    list.push(us);
+    if (list.length > MEDIAN_OVER) list.shift();
+    this.seen.set(key, list);
+  }
+
+  median(key) {
+    const sorted = [...(this.seen.get(key) ?? [])].sort((a, b) => a - b);
+    return sorted.length === 0 ? NaN : sorted[Math.floor((sorted.length - 1) / 2)];
+  }
+}
+
+function newRow() {
+  return element("tr", {}, element("th", { scope: "row" }), element("td", {}, element("div", { class: "lane" }, element("i"))),
+    element("td", { class: "num" }), element("td", { class: "num" }));
+}
+
+/** A small `document.createElement`. Text goes in as text, never as HTML. */
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
