@@ -1,1 +1,5 @@
-fn main() {}
+//! The integration tests: one binary, one module a subject. Each test starts what it needs on free ports of
+//! loopback, waits for events, and stops it again.
+
+mod dependencies;
+mod tidy;
