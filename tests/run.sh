@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Every check of this repository, in the order in which a fault is cheapest to find.
+#
+#   tests/run.sh                 all of them (about 20 minutes on two cores, from a clean clone)
+#   tests/run.sh fmt clippy      only these
+#   tests/run.sh fuzz 60         build the fuzz targets, and run each for 60 s
+#
+# Needs Rust (rust-version in Cargo.toml) and Node.js 20; on Debian and Ubuntu `setup` installs the rest.
+# A failed step doesn't stop the others. The last line counts what passed and failed: each test of a step that
+# has tests, and 1 for each other step.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+steps=(setup fmt clippy docs test pure fuzz browser)
+export CARGO_INCREMENTAL=0 # built once here, so the bookkeeping for a second build is wasted
+export CARGO_NET_RETRY=5
+target=${CARGO_TARGET_DIR:-$PWD/target}
+
+# --- the steps ---------------------------------------------------------------------------------------
+
+setup() { # what is missing on a fresh Debian or Ubuntu: browsers, ffmpeg, the MPD schema's checker, npm packages
+    local missing=()
+    have ffmpeg || missing+=(ffmpeg)
+    have xmllint || missing+=(libxml2-utils)
+    have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
+    have c++ || missing+=(g++) # libFuzzer is C++
+    if ((${#missing[@]})); then
+        if ! have apt-get; then
+            echo "please install: ${missing[*]}" >&2
+            return 1
+        fi
+        as_root apt-get update -q
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+    fi
+    local folder
+    for folder in player-demo tests/browser; do
+        [[ -f $folder/package-lock.json ]] && (cd $folder && npm ci --no-audit --no-fund)
+    done
+    cargo fetch --locked
+    cargo fetch --locked --manifest-path tests/fuzz/Cargo.toml
+    rustc --version
+    ffmpeg -version | head -n 1
+    node --version
+}
+
+fmt() { # rustfmt
+    cargo fmt --all --check
+}
+
+clippy() { # lints, warnings are errors
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+}
+
+docs() { # the documentation builds, and its links lead somewhere
+    RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+}
+
+test() { # unit tests, simulations, integration tests, style and licences (tests/it)
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --locked --workspace --profile ci
+    else
+        cargo test --locked --workspace --no-fail-fast
+    fi
+    cargo test --locked --workspace --doc
+}
+
+pure() { # the cores alone, also for wasm32-unknown-unknown where that target is installed
+    local targets=("$(host)") triple
+    if [[ -d $(rustc --print target-libdir --target wasm32-unknown-unknown) ]]; then
+        targets+=(wasm32-unknown-unknown)
+    fi
+    for triple in "${targets[@]}"; do
+        cargo check --locked -p damson --lib --no-default-features --features sim --target "$triple"
+    done
+}
+
+fuzz() { # the fuzz targets build and take their seeds; with SECONDS, each runs for so long
+    tests/fuzz/run.sh "${fuzz_seconds:-1}"
+}
+
+browser() { # four processes in a line, and headless Chromium at the far end
+    cargo build --locked -p damson
+    [[ -d tests/browser/node_modules ]] || (cd tests/browser && npm ci --no-audit --no-fund)
+    (cd tests/browser && DAMSON_BIN="$target/debug/damson" npm test)
+}
+
+# --- the frame ---------------------------------------------------------------------------------------
+
+have() { command -v "$1" >/dev/null; }
+host() { rustc --version --verbose | sed -n 's/^host: //p'; }
+as_root() { if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi; }
+
+# The tests that a step's log tells of, as "PASSED FAILED": nextest, cargo test, and node --test each have a summary.
+tests_in() {
+    sed 's/\x1b\[[0-9;]*m//g' "$1" | awk '
+        / tests? run: /           { for (i = 1; i < NF; i++) { if ($(i+1) ~ /^passed/) p += $i
+                                    if ($(i+1) ~ /^(failed|timed|exec)/) f += $i } }
+        /^test result: /          { for (i = 1; i < NF; i++) { if ($(i+1) == "passed;") p += $i; if ($(i+1) == "failed;") f += $i } }
+        /^(#|ℹ) pass [0-9]+$/     { p += $3 }
+        /^(#|ℹ) (fail|cancelled) [0-9]+$/ { f += $3 }
+        END                       { print p + 0, f + 0 }'
+}
+
+chosen=()
+fuzz_seconds=1
+for word in "$@"; do
+    if [[ $word =~ ^[0-9]+$ ]]; then
+        fuzz_seconds=$word
+    elif [[ " ${steps[*]} " == *" $word "* ]]; then
+        chosen+=("$word")
+    else
+        echo "no step '$word'; there are: ${steps[*]}" >&2
+        exit 2
+    fi
+done
+((${#chosen[@]})) || chosen=("${steps[@]}")
+
+mkdir -p "$target/run"
+passed=0 failed=0 summary=()
+for step in "${chosen[@]}"; do
+    printf '\n=== %s: %s\n' "$step" "$(sed -n "s/^$step() { # //p" tests/run.sh)"
+    log=$target/run/$step.log began=$SECONDS status=0
+    set +e # inside `if` or `||` bash would go on after a failed command of the step
+    (set -e; "$step") 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    set -e
+    read -r p f < <(tests_in "$log")
+    # A step without tests counts as one; a step that fails without a failed test (it didn't build) counts as failed, too.
+    if ((status == 0 && p + f == 0)); then p=1; fi
+    if ((status != 0 && f == 0)); then f=1; fi
+    passed=$((passed + p)) failed=$((failed + f))
+    verdict=ok
+    if ((status != 0 || f > 0)); then verdict=FAILED; fi
+    summary+=("$(printf '%-8s %-6s %4d passed %3d failed %5d s' "$step" "$verdict" "$p" "$f" $((SECONDS - began)))")
+done
+
+printf '\n=== %s s in all\n' "$SECONDS"
+printf '%s\n' "${summary[@]}"
+echo "$passed passed, $failed failed"
+((failed == 0))
