@@ -1,6 +1,14 @@
 //! Encoders' sockets to access units.
 //!
-//! - `flv`: FLV tag bodies to codec headers and access units (pure).
-//! - `rtmp`: handshake, chunks, messages and session as a state machine (pure), and its server.
+//! - [`amf0`], [`flv`]: FLV tag bodies to codec headers and access units (pure).
+//! - [`rtmp`]: handshake, chunks, messages and session as a state machine (pure), and its server.
 //! - `file`: an .mp4 file looped in real time.
 //! - `desk`: who may publish what: the one async `authorize` point, one push a stream name, takeovers.
+//!
+//! An encoder's way in: its connection parses bytes to [`media::Input`](crate::media::Input)s, claims
+//! the stream's name at the desk, and hands the inputs to the stream's publication task, which runs
+//! the packager.
+
+pub mod amf0;
+pub mod flv;
+pub mod rtmp;

@@ -1,0 +1,370 @@
+//! Chunks (5.3) to messages and back.
+//!
+//! ```text
+//! basic header   fmt:2 csid:6 [csid - 64 in 1 or 2 bytes, where the 6 bits are 0 or 1]
+//! message header fmt 0: timestamp:24 length:24 type:8 stream:32 (little-endian)
+//!                fmt 1: delta:24 length:24 type:8    fmt 2: delta:24    fmt 3: nothing
+//! extended       timestamp or delta:32, where the 24 bits are 0xFFFFFF; repeated on fmt 3
+//! payload        at most the chunk size, then the next chunk
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// A message, put together again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Message type id.
+    pub kind: u8,
+    /// Message stream id; 0 is the connection itself.
+    pub stream: u32,
+    /// In milliseconds, modulo 2^32.
+    pub timestamp: u32,
+    /// Its body.
+    pub payload: Bytes,
+}
+
+/// Why a chunk can't be read, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("byte {at}: {fault}")]
+pub struct ChunkError {
+    /// Offset of the chunk in the connection's bytes.
+    pub at: u64,
+    /// What is wrong with it.
+    pub fault: ChunkFault,
+}
+
+/// What can be wrong with a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkFault {
+    /// A type 2 or 3 header before any header that says the length.
+    #[error("chunk stream {csid} begins with a type {fmt} header, which leans on an earlier one")]
+    NoPrevious {
+        /// The chunk stream.
+        csid: u32,
+        /// The header's type.
+        fmt: u8,
+    },
+    /// A message begins inside another one of the same chunk stream.
+    #[error("chunk stream {csid} begins a message with {missing} bytes of the last one missing")]
+    Unfinished {
+        /// The chunk stream.
+        csid: u32,
+        /// How many bytes of the message before are missing.
+        missing: usize,
+    },
+    /// A message above the limit.
+    #[error("a message of {len} bytes; the limit is {max}")]
+    MessageTooLong {
+        /// Its length, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// Unfinished messages that are too much together.
+    #[error("more than {max} bytes of unfinished messages")]
+    Unbounded {
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// Too many chunk streams.
+    #[error("more than {max} chunk streams")]
+    TooManyStreams {
+        /// The limit.
+        max: usize,
+    },
+    /// A chunk size of 0, or above 2^31 - 1.
+    #[error("a chunk size of {0}; 1 to 2147483647 are allowed")]
+    ChunkSize(u32),
+}
+
+/// Chunk streams of one connection; encoders use three to eight.
+pub const CHUNK_STREAMS_MAX: usize = 64;
+/// 5.4.1: the chunk size of both sides until they say otherwise.
+pub const CHUNK_SIZE_INITIAL: usize = 128;
+const EXTENDED: u32 = 0xff_ffff;
+const HEADER_LEN_MAX: usize = 3 + 11 + 4;
+
+/// Chunks to messages: one side of a connection.
+#[derive(Debug)]
+pub struct Dechunker {
+    message_len_max: usize,
+    chunk_size: usize,
+    streams: BTreeMap<u32, ChunkStream>,
+    /// Bytes of all unfinished messages.
+    unfinished: usize,
+    /// The present chunk's header, as far as it has come.
+    header: [u8; HEADER_LEN_MAX],
+    header_len: usize,
+    /// The chunk whose payload is under way: its stream, and how much of it is left.
+    chunk: Option<(u32, usize)>,
+    /// Bytes taken so far.
+    at: u64,
+    chunk_at: u64,
+}
+
+/// What a chunk stream remembers: the header before, and what has come of the message under way.
+#[derive(Debug, Default)]
+struct ChunkStream {
+    head: Head,
+    payload: BytesMut,
+}
+
+/// The newest header of a chunk stream.
+#[derive(Debug, Clone, Copy, Default)]
+struct Head {
+    timestamp: u32,
+    /// The timestamp field as it was sent: a delta, but for type 0.
+    field: u32,
+    extended: bool,
+    len: usize,
+    kind: u8,
+    stream: u32,
+    /// Its message is under way.
+    open: bool,
+}
+
+/// A parsed chunk header.
+struct Header {
+    csid: u32,
+    /// Its length, without what turned out to be payload.
+    len: usize,
+    head: Head,
+}
+
+impl Dechunker {
+    /// Refuses messages above `message_len_max` bytes; `at` is the connection's byte it begins with.
+    pub fn new(message_len_max: usize, at: u64) -> Self {
+        Dechunker {
+            message_len_max,
+            chunk_size: CHUNK_SIZE_INITIAL,
+            streams: BTreeMap::new(),
+            unfinished: 0,
+            header: [0; HEADER_LEN_MAX],
+            header_len: 0,
+            chunk: None,
+            at,
+            chunk_at: at,
+        }
+    }
+
+    /// The connection's byte after the last one taken.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Where the chunk under way, or the last one, begins.
+    pub fn chunk_at(&self) -> u64 {
+        self.chunk_at
+    }
+
+    /// 5.4.1 Set Chunk Size: holds from the next chunk on.
+    pub fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
+        if size == 0 || size > 0x7fff_ffff {
+            return Err(self.fault(ChunkFault::ChunkSize(size)));
+        }
+        self.chunk_size = size as usize;
+        Ok(())
+    }
+
+    /// 5.4.2 Abort Message: forgets the message under way on a chunk stream.
+    pub fn abort(&mut self, csid: u32) {
+        if let Some(stream) = self.streams.get_mut(&csid) {
+            self.unfinished -= stream.payload.len();
+            stream.payload = BytesMut::new();
+            stream.head.open = false;
+        }
+    }
+
+    /// Takes bytes off the front of `input` up to the end of a message; `None` when it needs more.
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Message>, ChunkError> {
+        loop {
+            let (csid, left) = match self.chunk {
+                Some(chunk) => chunk,
+                None => match self.header(input)? {
+                    Some(chunk) => chunk,
+                    None => return Ok(None),
+                },
+            };
+            if self.unfinished.saturating_add(left.min(input.len())) > self.unfinished_max() {
+                return Err(self.fault(ChunkFault::Unbounded { max: self.unfinished_max() }));
+            }
+            let stream = self.streams.get_mut(&csid).expect("its header was read");
+            let taken = take(input, left);
+            self.at += taken.len() as u64;
+            self.unfinished += taken.len();
+            // Grows with what has come, never with what is announced.
+            stream.payload.extend_from_slice(taken);
+            if stream.payload.len() == stream.head.len {
+                self.chunk = None;
+                self.unfinished -= stream.payload.len();
+                stream.head.open = false;
+                return Ok(Some(Message {
+                    kind: stream.head.kind,
+                    stream: stream.head.stream,
+                    timestamp: stream.head.timestamp,
+                    payload: std::mem::take(&mut stream.payload).freeze(),
+                }));
+            }
+            if taken.len() < left {
+                self.chunk = Some((csid, left - taken.len()));
+                return Ok(None);
+            }
+            self.chunk = None;
+        }
+    }
+
+    /// Two messages of full length may be under way (video and audio), and small ones beside them.
+    fn unfinished_max(&self) -> usize {
+        self.message_len_max.saturating_mul(2)
+    }
+
+    fn fault(&self, fault: ChunkFault) -> ChunkError {
+        ChunkError { at: self.chunk_at, fault }
+    }
+
+    /// Reads a chunk header, byte by byte until it is whole; the chunk stream and its payload's length.
+    fn header(&mut self, input: &mut &[u8]) -> Result<Option<(u32, usize)>, ChunkError> {
+        loop {
+            self.chunk_at = self.at - self.header_len as u64;
+            match self.parse_header()? {
+                Ok(header) => return self.begin(header).map(Some),
+                Err(needed) => {
+                    let taken = take(input, needed - self.header_len);
+                    self.header[self.header_len..][..taken.len()].copy_from_slice(taken);
+                    self.header_len += taken.len();
+                    self.at += taken.len() as u64;
+                    if self.header_len < needed {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The header, or how many bytes it takes to know more.
+    fn parse_header(&self) -> Result<Result<Header, usize>, ChunkError> {
+        let have = &self.header[..self.header_len];
+        let Some(&first) = have.first() else {
+            return Ok(Err(1));
+        };
+        let fmt = first >> 6;
+        let basic = match first & 0x3f {
+            0 => 2,
+            1 => 3,
+            _ => 1,
+        };
+        if have.len() < basic {
+            return Ok(Err(basic));
+        }
+        let csid = match basic {
+            2 => 64 + u32::from(have[1]),
+            3 => 64 + u32::from(have[1]) + u32::from(have[2]) * 256,
+            _ => u32::from(first & 0x3f),
+        };
+        let known = self.streams.get(&csid);
+        // A type 1 header that begins a chunk stream says enough; librtmp sends such pings.
+        if known.is_none() && fmt >= 2 {
+            return Err(self.fault(ChunkFault::NoPrevious { csid, fmt }));
+        }
+        let mut head = known.map(|known| known.head).unwrap_or_default();
+        if head.open && fmt != 3 {
+            let missing = head.len - known.map_or(0, |known| known.payload.len());
+            return Err(self.fault(ChunkFault::Unfinished { csid, missing }));
+        }
+        let whole = basic + [11, 7, 3, 0][usize::from(fmt)];
+        if have.len() < whole {
+            return Ok(Err(whole));
+        }
+        let fields = &have[basic..whole];
+        if fmt < 3 {
+            head.field = be24(&fields[..3]);
+            head.extended = head.field == EXTENDED;
+        }
+        if fmt < 2 {
+            head.len = be24(&fields[3..6]) as usize;
+            head.kind = fields[6];
+        }
+        if fmt == 0 {
+            head.stream = u32::from_le_bytes([fields[7], fields[8], fields[9], fields[10]]);
+        }
+        let mut len = whole;
+        if head.extended {
+            if have.len() < whole + 4 {
+                return Ok(Err(whole + 4));
+            }
+            let word = u32::from_be_bytes([have[whole], have[whole + 1], have[whole + 2], have[whole + 3]]);
+            // 5.3.1.3: "This field is present in Type 3 chunks when the most recent Type 0, 1, or 2 chunk for
+            // the same chunk stream ID indicated the presence of an extended timestamp field." Some encoders
+            // leave it out where a message goes on: there, what isn't the timestamp again is payload.
+            let repeated = !head.open || word == head.field || word == head.timestamp;
+            if repeated {
+                len = whole + 4;
+            }
+            if !head.open {
+                head.field = word;
+            }
+        }
+        if !head.open {
+            // 5.3.1.2.4: a type 3 chunk that begins a message has the delta of the header before; after a type
+            // 0 header, "the timestamp delta for this Type 3 chunk is the same as the timestamp of the Type 0".
+            head.timestamp = if fmt == 0 { head.field } else { head.timestamp.wrapping_add(head.field) };
+        }
+        Ok(Ok(Header { csid, len, head }))
+    }
+
+    fn begin(&mut self, header: Header) -> Result<(u32, usize), ChunkError> {
+        let Header { csid, len, head } = header;
+        if head.len > self.message_len_max {
+            return Err(self.fault(ChunkFault::MessageTooLong { len: head.len, max: self.message_len_max }));
+        }
+        if !self.streams.contains_key(&csid) && self.streams.len() == CHUNK_STREAMS_MAX {
+            return Err(self.fault(ChunkFault::TooManyStreams { max: CHUNK_STREAMS_MAX }));
+        }
+        let stream = self.streams.entry(csid).or_default();
+        stream.head = Head { open: true, ..head };
+        let left = self.chunk_size.min(head.len - stream.payload.len());
+        // What was read for an extended timestamp and isn't one is payload, and perhaps the next header.
+        let payload = left.min(self.header_len - len);
+        stream.payload.extend_from_slice(&self.header[len..len + payload]);
+        self.unfinished += payload;
+        self.header.copy_within(len + payload..self.header_len, 0);
+        self.header_len -= len + payload;
+        Ok((csid, left - payload))
+    }
+}
+
+fn take<'a>(input: &mut &'a [u8], max: usize) -> &'a [u8] {
+    let (taken, rest) = input.split_at(max.min(input.len()));
+    *input = rest;
+    taken
+}
+
+fn be24(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
+}
+
+/// Appends `message` as one type 0 chunk and as many type 3 chunks as `chunk_size` asks for.
+pub fn put_message(out: &mut BytesMut, csid: u8, message: &Message, chunk_size: usize) {
+    debug_assert!((2..64).contains(&csid), "a one-byte basic header");
+    let len = u32::try_from(message.payload.len()).expect("our own messages are far below 16 MiB");
+    out.put_u8(csid);
+    out.put_uint(u64::from(message.timestamp.min(EXTENDED)), 3);
+    out.put_uint(u64::from(len), 3);
+    out.put_u8(message.kind);
+    out.put_u32_le(message.stream);
+    let extension = message.timestamp.to_be_bytes();
+    let extension = if message.timestamp >= EXTENDED { &extension[..] } else { &[] };
+    out.put_slice(extension);
+    for (n, chunk) in message.payload.chunks(chunk_size).enumerate() {
+        if n > 0 {
+            out.put_u8(0xc0 | csid);
+            out.put_slice(extension);
+        }
+        out.put_slice(chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests;
