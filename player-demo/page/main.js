@@ -259,9 +259,9 @@ function draw() {
   const s = stats();
   const figure = (value, unit) => [value, element("span", { class: "unit" }, unit)];
   const shown = s.latency ?? s.playerLatency;
-  $("latency-kind").textContent = s.latency !== null ? "camera to screen" : shown !== null ? "behind the live edge" : "";
+  $("latency-kind").textContent = s.latency !== null ? "ingest to screen" : shown !== null ? "behind the live edge" : "";
   $("latency").replaceChildren(...(shown === null || !s.started ? ["–"] : figure(shown.toFixed(2), "s")));
-  $("latency-note").textContent = !s.started || shown === null ? "" : s.latency !== null
+  $("latency-note").textContent = !s.started ? "" : shown === null ? "This player doesn’t tell how old its picture is." : s.latency !== null
     ? `From the edge’s clock (to within ${Math.max(1, Math.ceil(s.clockError ?? 0))} ms) and the picture’s date.${s.playerLatency !== null ? ` The player says ${s.playerLatency.toFixed(2)} s.` : ""}`
     : "As this player sees it; it doesn’t tell the picture’s date.";
   $("buffer").replaceChildren(...(s.started ? figure(s.buffer.toFixed(2), "s") : ["–"]));

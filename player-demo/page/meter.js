@@ -53,7 +53,10 @@ export class Meter {
         this.jumps += 1;
         this.note(`jumped ${moved > 0 ? "ahead" : "back"} by ${Math.abs(moved).toFixed(2)} s`);
       }
-      if (this.startedAt === null && !video.seeking && video.readyState > 2) this.startedAt = at;
+      if (this.startedAt === null && !video.seeking && video.readyState > 2) {
+        this.startedAt = at;
+        this.mark();
+      }
       if (this.stalledSince !== null) {
         const held = at - this.stalledSince;
         this.stalledMs += held;

@@ -1,0 +1,32 @@
+// `damson demo`: one command, and the page plays in Chromium within 10 s.
+import assert from "node:assert/strict";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { launch, openPage, report, untilPlaying } from "./lib/browser.mjs";
+import { startDemo } from "./lib/damson.mjs";
+import { scope } from "./lib/process.mjs";
+
+test("the demo's page plays within 10 s of the start", { timeout: 90_000 }, () => scope(async (use) => {
+  const browser = use(await launch()); // a viewer's browser is open already
+  const started = performance.now();
+  const { child, page: url } = await startDemo(use);
+  const page = await openPage(browser.context, url);
+  await untilPlaying(page, { timeout: 10_000 - (performance.now() - started), steady: 0.5 });
+  console.log(`plays ${((performance.now() - started) / 1000).toFixed(1)} s after the start`);
+
+  // The waterfall shows three hops: ingest, edge1, edge2 sent it on, edge3 serves it.
+  await page.waitForFunction(() => window.damson.stats().trace?.hops?.length === 3, null, { timeout: 10_000 })
+    .catch(async (e) => { throw new Error(`no trace with three hops: ${e.message}\n${await report(page)}`); });
+  const rows = await page.locator("#hops tbody tr").count();
+  assert.equal(rows, 7, "a dwell and a transit for each of three hops, and the receive tail");
+  const shot = join(await mkdtemp(join(tmpdir(), "damson-demo-")), "page.png");
+  await page.screenshot({ path: shot, fullPage: true });
+  console.log(`screenshot: ${shot}`);
+
+  const asked = performance.now();
+  const how = await child.kill("SIGINT");
+  assert.deepEqual({ code: how.code, signal: how.signal }, { code: 0, signal: null }, "Ctrl-C is no failure");
+  assert.ok(performance.now() - asked < 5000, "Ctrl-C ends it within 5 s");
+}));

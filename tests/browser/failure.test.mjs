@@ -1,0 +1,67 @@
+// A middle node of six is killed with SIGKILL: every surviving edge has every part soon, and players don't stop.
+//
+//   a -- b -- d -- f        each node knows two or three others, so that the tree can heal
+//    \  / \  / \  /
+//     c -- e ---
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { launch, openPage, report, stats, untilPlaying } from "./lib/browser.mjs";
+import { ask, makeCa, push, startNode, untilLive } from "./lib/damson.mjs";
+import { readPlaylist } from "./lib/playlist.mjs";
+import { scope } from "./lib/process.mjs";
+
+const LADDER = { a: [], b: ["a"], c: ["a", "b"], d: ["b", "c"], e: ["c", "d"], f: ["d", "e"] };
+const HEAL_MS = 3000;
+const WATCH_S = 15;
+
+test("players go on when a middle node is killed", { timeout: 150_000 }, () => scope(async (use) => {
+  const ca = await makeCa(use);
+  const nodes = {};
+  for (const [name, peers] of Object.entries(LADDER)) {
+    nodes[name] = await startNode(use, ca, name, { join: peers.map((p) => nodes[p].mesh), rtmp: name === "a" });
+  }
+  push(use, `${nodes.a.rtmp}/cam1`);
+  for (const node of Object.values(nodes)) await untilLive(node.http, "cam1");
+
+  // The node through which f gets its parts now, other than the ingest.
+  const trace = await ask(`${nodes.f.http}/api/v1/streams/cam1/trace?track=video`, (r, text) => r.ok && JSON.parse(text).hops.length >= 2 && JSON.parse(text));
+  const middle = trace.hops[1].name;
+  assert.ok(middle in nodes && middle !== "a" && middle !== "f", `the middle of ${trace.hops.map((h) => h.name)}`);
+  const survivors = Object.values(nodes).filter((n) => n.name !== middle);
+
+  const browser = use(await launch());
+  const pages = [];
+  for (const [node, player] of [[nodes.f, "hls"], [nodes[middle === "e" ? "d" : "e"], "shaka-hls"]]) {
+    pages.push({ node, player, page: await openPage(browser.context, node.http, { stream: "cam1", player }) });
+  }
+  try {
+    for (const { page } of pages) await untilPlaying(page, { steady: 4 });
+    for (const { page } of pages) await page.evaluate(() => window.damson.mark());
+
+    await nodes[middle].child.kill("SIGKILL");
+    const killed = Date.now();
+    // What the ingest has a moment later, everybody has within 3 s, with nothing missing.
+    const wanted = readPlaylist(await ask(`${nodes.a.http}/cam1/video/playlist.m3u8`));
+    const seen = await Promise.all(survivors.map((n) => ask(`${n.http}/cam1/video/playlist.m3u8`, (r, text) => {
+      const now = readPlaylist(text);
+      return r.ok && (now.last > wanted.last || (now.last === wanted.last && now.open >= wanted.open)) && now;
+    }, HEAL_MS)));
+    console.log(`killed ${middle}; all ${survivors.length} survivors caught up ${Date.now() - killed} ms after`);
+    seen.forEach((s, i) => assert.equal(s.gaps, 0, `${survivors[i].name} lists a gap`));
+
+    for (const { page, player } of pages) {
+      await page.waitForFunction((s) => window.damson.stats().seconds >= s, WATCH_S, { timeout: (WATCH_S + 20) * 1000, polling: 200 });
+      const s = await stats(page);
+      assert.equal(s.stalls, 0, `${player} stalled for ${s.stalledMs.toFixed(0)} ms`);
+      assert.ok(s.played > s.seconds - 0.7, `${player}: ${s.played.toFixed(2)} s played in ${s.seconds.toFixed(2)} s`);
+    }
+    for (const node of survivors) {
+      const now = readPlaylist(await ask(`${node.http}/cam1/video/playlist.m3u8`));
+      assert.equal(now.gaps, 0, `${node.name} lists a gap`);
+      assert.deepEqual(now.discontinuities, [], `${node.name} lists a discontinuity`);
+    }
+  } catch (error) {
+    for (const { page, player } of pages) error.message += `\n${player}: ${await report(page)}`;
+    throw error;
+  }
+}));

@@ -1,0 +1,75 @@
+// Headless Chromium, and damson's page in it.
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const CANDIDATES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+/** The browser to drive: `CHROMIUM`, or where distributions put it. */
+export function chromiumPath() {
+  const found = CANDIDATES.find((path) => path && existsSync(path));
+  if (!found) throw new Error("no Chromium found; set CHROMIUM to its path (Debian: apt-get install chromium)");
+  return found;
+}
+
+/** A browser with an empty profile; `close()` takes the profile away, too. */
+export async function launch(options = {}) {
+  const profile = await mkdtemp(join(tmpdir(), "damson-chromium-"));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: chromiumPath(),
+    headless: true,
+    viewport: { width: 1280, height: 900 },
+    args: [
+      "--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--disable-gpu", "--mute-audio",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+      // Several pages play at once, and none of them is in front.
+      "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding", "--disable-background-timer-throttling",
+    ],
+    ...options,
+  });
+  return {
+    context,
+    async close() {
+      await context.close();
+      await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/** damson's page at an edge, with what it said on its console kept in `page.said`. */
+export async function openPage(context, origin, query = {}) {
+  const page = await context.newPage();
+  page.said = [];
+  page.on("console", (m) => page.said.push(`${m.type()}: ${m.text()}`));
+  page.on("pageerror", (e) => page.said.push(`exception: ${e.stack ?? e}`));
+  await page.goto(`${origin}/?${new URLSearchParams({ muted: "1", ...query })}`, { waitUntil: "domcontentloaded" });
+  await page.waitForFunction(() => "damson" in window);
+  return page;
+}
+
+export const stats = (page) => page.evaluate(() => window.damson.stats());
+export const events = (page) => page.evaluate(() => window.damson.events.map((e) => `${new Date(e.at).toISOString()} ${e.words}`));
+
+/** Waits until the page plays and has gone on for `steady` seconds of media; says what the page says if it doesn't. */
+export async function untilPlaying(page, { timeout = 20_000, steady = 1 } = {}) {
+  try {
+    await page.evaluate(() => { window.damsonFrom = undefined; });
+    await page.waitForFunction((steady) => {
+      const s = window.damson.stats();
+      if (!s.started || s.state !== "playing") return false;
+      window.damsonFrom ??= s.currentTime;
+      return s.currentTime - window.damsonFrom >= steady;
+    }, steady, { timeout, polling: 100 });
+  } catch (error) {
+    throw new Error(`the page doesn't play: ${error.message}\n${await report(page)}`);
+  }
+}
+
+/** What a failed test needs to be understood. */
+export async function report(page) {
+  const [said, seen] = await Promise.all([events(page), stats(page)]).catch((e) => [[String(e)], {}]);
+  const { trace, ...rest } = seen;
+  return [JSON.stringify({ ...rest, hops: trace?.hops?.length }), ...said, ...page.said].join("\n  ");
+}

@@ -1,0 +1,111 @@
+// damson processes: a demo, a node, a cluster; and ffmpeg, which pushes to them.
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { Child } from "./process.mjs";
+
+const run = promisify(execFile);
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../../..");
+const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
+
+/** 720p30 with B-frames and AAC, 16 s with 2 s GOPs: fixtures/README.md. */
+export const FILM = join(ROOT, "fixtures/media/plum-720p30.mp4");
+
+/** The program to test: `DAMSON`, or what cargo built, release first. */
+export function binary() {
+  const candidates = [process.env.DAMSON, join(TARGET, "release/damson"), join(TARGET, "debug/damson")];
+  const found = candidates.find((path) => path && existsSync(path));
+  if (!found) throw new Error(`no damson to test; build it (cargo build --release) or set DAMSON. Looked at ${candidates.filter(Boolean).join(", ")}`);
+  return found;
+}
+
+const env = { ...process.env, RUST_LOG: process.env.RUST_LOG ?? "damson=info,warn" };
+
+/** `damson demo` on any free ports; `page` is the last edge's URL. */
+export async function startDemo(use, args = []) {
+  const child = use(new Child("demo", binary(), ["demo", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", ...args], { env }));
+  const page = (await child.said(/watch\s+(http:\/\/\S+?)\/?$/))[1];
+  const edges = {};
+  for (const line of child.lines) {
+    const [, name, url] = /^\s+(ingest|edge\d+)\s+(http:\/\/\S+?)\/?$/.exec(line) ?? [];
+    if (name) edges[name] = url;
+  }
+  return { child, page, edges };
+}
+
+/** A cluster's CA in a temporary folder. */
+export async function makeCa(use) {
+  const dir = await mkdtemp(join(tmpdir(), "damson-ca-"));
+  use({ close: () => rm(dir, { recursive: true, force: true }) });
+  await run(binary(), ["pki", "init", dir]);
+  return {
+    async issue(name) {
+      await run(binary(), ["pki", "issue", dir, name]);
+      return join(dir, name);
+    },
+  };
+}
+
+/** `damson node`; gives its addresses once it has said them. */
+export async function startNode(use, ca, name, { join: peers = [], topology = "static", rtmp = false, args = [] } = {}) {
+  const identity = await ca.issue(name);
+  const child = use(new Child(name, binary(), [
+    "node", "--name", name, "--identity", identity, "--mesh", "127.0.0.1:0", "--topology", topology,
+    ...peers.flatMap((peer) => ["--join", peer]),
+    "--rtmp", rtmp ? "127.0.0.1:0" : "off", "--http", "127.0.0.1:0", ...args,
+  ], { env }));
+  const http = (await child.said(/^\s*http\s+(http:\/\/\S+?)\/?$/))[1];
+  const mesh = (await child.said(/^\s*mesh\s+(\S+)/))[1];
+  const push = rtmp ? (await child.said(/^\s*rtmp\s+rtmp:\/\/([^/\s]+)/))[1] : null;
+  return { name, child, http, mesh, rtmp: push && `rtmp://${push}/live` };
+}
+
+/** Nodes in a line, the ingest first; each joins the one before it. */
+export async function startLine(use, names) {
+  const ca = await makeCa(use);
+  const nodes = [];
+  for (const name of names) {
+    nodes.push(await startNode(use, ca, name, { join: nodes.slice(-1).map((n) => n.mesh), rtmp: nodes.length === 0 }));
+  }
+  return nodes;
+}
+
+/** ffmpeg, pushing the film in real time for ever, nothing encoded anew. */
+export function push(use, url, file = FILM) {
+  return use(new Child("ffmpeg", "ffmpeg", [
+    "-hide_banner", "-loglevel", "warning", "-nostdin", "-re", "-stream_loop", "-1", "-i", file, "-c", "copy", "-f", "flv", url,
+  ]));
+}
+
+/** Asks until `accept` likes the answer (its result is given), at most `timeout` ms. Every try is a real question to a server. */
+export async function ask(url, accept = (response) => response.ok, timeout = 15_000) {
+  const until = Date.now() + timeout;
+  let last = "no answer";
+  while (Date.now() < until) {
+    try {
+      const response = await fetch(url, { signal: AbortSignal.timeout(10_000) });
+      const text = await response.text();
+      const accepted = await accept(response, text);
+      if (accepted) return accepted === true ? text : accepted;
+      last = `HTTP ${response.status}: ${text.slice(0, 400)}`;
+    } catch (error) {
+      last = String(error.cause ?? error);
+    }
+    await pause(100);
+  }
+  throw new Error(`${url}: not as wanted within ${timeout} ms; last: ${last}`);
+}
+
+/** Waits until an edge has `segments` whole segments of a stream in its playlist, and gives its streams entry. */
+export async function untilLive(edge, stream, { segments = 3, timeout = 20_000 } = {}) {
+  const entry = await ask(`${edge}/api/v1/streams`, (_, text) => JSON.parse(text).streams?.find((s) => s.name === stream), timeout);
+  for (const track of entry.tracks ?? []) {
+    await ask(`${edge}/${stream}/${track.name}/playlist.m3u8`, (r, text) => r.ok && (text.match(/#EXTINF/g) ?? []).length >= segments, timeout);
+  }
+  return entry;
+}

@@ -1,0 +1,60 @@
+// A media playlist as a viewer with pencil and paper reads it: on purpose no library, so that nothing is forgiven.
+
+/** `{ first, last, discontinuities, gaps, parts, ended }`; `last` is the newest MSN, its parts count if it is under way. */
+export function readPlaylist(text) {
+  const lines = text.split(/\r?\n/);
+  const number = (tag) => Number(lines.find((l) => l.startsWith(tag))?.slice(tag.length) ?? NaN);
+  const first = number("#EXT-X-MEDIA-SEQUENCE:");
+  const discontinuities = [];
+  let gaps = 0;
+  let msn = first;
+  let parts = 0;
+  for (const line of lines) {
+    if (line === "#EXT-X-DISCONTINUITY") discontinuities.push(msn);
+    else if (line === "#EXT-X-GAP" || /^#EXT-X-PART:.*GAP=YES/.test(line)) gaps += 1;
+    else if (line.startsWith("#EXT-X-PART:")) parts += 1;
+    else if (line !== "" && !line.startsWith("#")) {
+      msn += 1;
+      parts = 0;
+    }
+  }
+  return { first, last: msn - 1, open: parts, discontinuities, gaps, sequence: number("#EXT-X-DISCONTINUITY-SEQUENCE:"), ended: lines.includes("#EXT-X-ENDLIST") };
+}
+
+/** Reads a playlist again and again, beside a test, and keeps what must hold over time. */
+export class Watch {
+  constructor(url, every = 250) {
+    this.url = url;
+    this.discontinuities = new Set();
+    this.faults = [];
+    this.newest = null;
+    this.reads = 0;
+    this.stopped = false;
+    this.done = this.run(every);
+  }
+
+  async run(every) {
+    let before = null;
+    while (!this.stopped) {
+      const text = await fetch(this.url, { signal: AbortSignal.timeout(5000) }).then((r) => (r.ok ? r.text() : Promise.reject(new Error(`HTTP ${r.status}`))))
+        .catch((e) => void this.faults.push(`${this.url}: ${e}`));
+      if (text) {
+        const now = readPlaylist(text);
+        this.reads += 1;
+        if (before && now.first < before.first) this.faults.push(`MEDIA-SEQUENCE went back from ${before.first} to ${now.first}`);
+        if (before && now.last < before.last) this.faults.push(`the newest MSN went back from ${before.last} to ${now.last}`);
+        if (now.ended) this.faults.push("ENDLIST");
+        now.discontinuities.forEach((msn) => this.discontinuities.add(msn));
+        before = now;
+        this.newest = now;
+        this.text = text;
+      }
+      await new Promise((r) => setTimeout(r, every));
+    }
+  }
+
+  async close() {
+    this.stopped = true;
+    await this.done;
+  }
+}

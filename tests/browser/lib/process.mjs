@@ -1,0 +1,95 @@
+// Processes that never outlive their test, and whose words can be waited for.
+import { spawn } from "node:child_process";
+import { EventEmitter } from "node:events";
+import { createInterface } from "node:readline";
+
+const LINES_MAX = 400;
+
+/** One child process. Its lines are kept (the newest 400) and told as events. */
+export class Child extends EventEmitter {
+  constructor(name, file, args, options = {}) {
+    super();
+    this.name = name;
+    this.lines = [];
+    this.process = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
+    this.pid = this.process.pid;
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      createInterface({ input: stream }).on("line", (line) => {
+        this.lines.push(line);
+        if (this.lines.length > LINES_MAX) this.lines.shift();
+        this.emit("line", line);
+      });
+    }
+    this.ended = new Promise((resolve) => {
+      this.process.once("error", (error) => resolve({ error }));
+      this.process.once("close", (code, signal) => resolve({ code, signal }));
+    });
+    this.running = true;
+    this.ended.then((how) => {
+      this.running = false;
+      this.how = how;
+      this.emit("line", "");
+    });
+  }
+
+  /** The first line that matches, already said or to come. */
+  async said(pattern, timeout = 15_000) {
+    const found = () => this.lines.map((line) => pattern.exec(line)).find(Boolean);
+    const signal = AbortSignal.timeout(timeout);
+    while (!found()) {
+      if (!this.running) throw new Error(`${this.name} ended (${JSON.stringify(this.how)}) before it said ${pattern}\n${this.log()}`);
+      await new Promise((resolve, reject) => {
+        const done = () => {
+          this.off("line", done);
+          signal.removeEventListener("abort", late);
+          resolve();
+        };
+        const late = () => {
+          this.off("line", done);
+          reject(new Error(`${this.name} didn't say ${pattern} within ${timeout} ms\n${this.log()}`));
+        };
+        this.once("line", done);
+        signal.addEventListener("abort", late, { once: true });
+        if (signal.aborted) late();
+      });
+    }
+    return found();
+  }
+
+  /** Ends it and waits for its end; SIGKILL follows after 6 s. */
+  async kill(signal = "SIGTERM") {
+    if (!this.running) return this.ended;
+    this.process.kill(signal);
+    const harder = setTimeout(() => this.process.kill("SIGKILL"), 6000);
+    const how = await this.ended;
+    clearTimeout(harder);
+    return how;
+  }
+
+  log() {
+    return `--- ${this.name} (pid ${this.pid})\n    ${this.lines.slice(-60).join("\n    ")}`;
+  }
+}
+
+/**
+ * Runs `body` with a `use(thing)` that remembers what must be ended (`kill()` or `close()`), and ends it all, last
+ * first, whatever happens. On failure the error carries what the processes said.
+ */
+export async function scope(body) {
+  const things = [];
+  const use = (thing) => {
+    things.push(thing);
+    return thing;
+  };
+  try {
+    return await body(use);
+  } catch (error) {
+    const logs = things.filter((t) => t instanceof Child).map((t) => t.log());
+    error.message += `\n${logs.join("\n")}`;
+    throw error;
+  } finally {
+    for (const thing of things.reverse()) {
+      await Promise.resolve(thing.close ? thing.close() : thing.kill()).catch((e) => console.error(e));
+    }
+  }
+}
