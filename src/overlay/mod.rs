@@ -1,8 +1,49 @@
-//! HyParView (Leitao, Pereira, Rodrigues, DSN 2007), one instance a swarm.
+//! HyParView (Leitao, Pereira, Rodrigues: "HyParView: a membership protocol for reliable gossip-based
+//! broadcast", DSN 2007), one instance a swarm.
+//!
+//! A node holds two partial views. The *active view* is small and symmetric: its members are the
+//! neighbours that Plumtree sends to, each over an open link. The *passive view* is a larger list of
+//! nodes that can take a failed neighbour's place, and shuffles keep it fresh.
+//!
+//! - [`HyParView`]: the algorithm, a file for each of its parts (`join`, `neighbor`, `shuffle`), and its departures from the
+//!   paper, each marked where it happens.
+//! - [`Config`]: every figure with its origin, and the switches back to the paper's rules.
+//! - [`Message`]: what nodes say, and its codec.
+//! - `departures`: the longer ones. `views`: the two views. `timer`: the named deadlines.
+//!
+//! The contract: after every [`HyParView::handle`], drain [`HyParView::poll_output`] until `None`;
+//! then wait for the next input or [`HyParView::poll_timeout`], whose passing is told by
+//! [`Input::Timeout`]. For each [`Output::Send`] to a peer that can't be reached the driver answers
+//! with [`Input::PeerDown`], also for one that asked for nothing in return.
+//!
+//! Active views are symmetric whenever the network is quiet, by three rules over links that keep the
+//! order: who accepts a request adds the asker before it answers; the asker adds on the answer, or,
+//! where it has no room any more, answers Disconnect; and nobody drops a live neighbour without
+//! a Disconnect. Where messages are lost, the audit mends what that leaves ([`Config::audit_interval`]).
 
-use std::net::SocketAddr;
+mod config;
+mod departures;
+mod hyparview;
+mod join;
+mod message;
+mod neighbor;
+mod shuffle;
+mod timer;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use bytes::{BufMut, BytesMut};
+
+pub use config::{Config, STATIC_ACTIVE_MAX, Topology};
+pub use hyparview::{Counters, HyParView};
+pub use message::{Message, NODES_MAX, Priority};
 
 use crate::live::NodeId;
+use crate::wire::{Fault, Reader, WireError};
 
 /// A node that can be dialled.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -13,12 +54,45 @@ pub struct Peer {
     pub addr: SocketAddr,
 }
 
+impl Peer {
+    /// The shortest one on the wire, in bytes (IPv4).
+    pub const WIRE_LEN_MIN: usize = 8 + 1 + 4 + 2;
+
+    /// Appends the peer.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u64(self.id.0);
+        match self.addr.ip() {
+            IpAddr::V4(ip) => {
+                out.put_u8(4);
+                out.put_slice(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                out.put_u8(6);
+                out.put_slice(&ip.octets());
+            }
+        }
+        out.put_u16(self.addr.port());
+    }
+
+    /// Reads a peer; an unknown address family is refused.
+    pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
+        let id = NodeId(r.u64("peer id")?);
+        let ip = match r.u8("address family")? {
+            4 => IpAddr::V4(Ipv4Addr::from(r.array::<4>("address")?)),
+            6 => IpAddr::V6(Ipv6Addr::from(r.array::<16>("address")?)),
+            _ => return Err(r.fault("address family", Fault::Invalid)),
+        };
+        Ok(Peer { id, addr: SocketAddr::new(ip, r.u16("port")?) })
+    }
+}
+
 /// What can happen to an overlay.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// `poll_timeout` has passed.
     Timeout,
-    /// Join through this node (its address; its identity is learnt from the link).
+    /// Join through this node (its address; its identity is learnt from the link). In a static
+    /// topology: this is one of the peers named.
     Join(Peer),
     /// A control message.
     Message {
@@ -41,6 +115,8 @@ pub enum Input {
         /// In microseconds.
         rtt_us: u32,
     },
+    /// This node leaves: its neighbours are told, and nothing more is asked or accepted.
+    Leave,
 }
 
 /// Why a peer is down. Only some causes purge it from the passive view.
@@ -59,7 +135,8 @@ pub enum DownCause {
 /// What an overlay wants done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Send a message; the driver dials the peer first where there is no link.
+    /// Send a message; the driver dials the peer first where there is no link, unless the message is
+    /// one that only matters over a link ([`Message::wants_dial`]).
     Send {
         /// To whom.
         to: Peer,
@@ -70,8 +147,7 @@ pub enum Output {
     NeighborUp(Peer),
     /// The active view has lost a member.
     NeighborDown(NodeId),
+    /// Ask the bootstrap addresses, or some of them: give [`Input::Join`] for whoever answers there.
+    /// Repeated with backoff for as long as there are too few neighbours.
+    Bootstrap,
 }
-
-/// Placeholder
-#[derive(Debug, Clone, PartialEq)]
-pub enum Message {}

@@ -1,0 +1,112 @@
+//! What isn't in the paper: rotating, auditing and optimising links, referring and admitting in a storm, static peers.
+
+use rand::RngExt;
+
+use super::hyparview::{Ask, HyParView, Measure, micros};
+use super::message::{Message, NODES_MAX, Priority};
+use super::views::Passive;
+use super::{Output, Peer};
+use crate::live::NodeId;
+use crate::units::Time;
+
+impl HyParView {
+    /// Exchanges a link for one to a passive peer: one that failed, and may be back, or any.
+    pub(super) fn rotate(&mut self, now: Time) {
+        if self.has_room() {
+            return;
+        }
+        let pending = &self.pending;
+        let free = |m: &Passive| m.retry_at <= now && !pending.iter().any(|p| p.peer.id == m.peer.id);
+        let suspect = self.passive.pick(&mut self.rng, |m| m.fails > 0 && free(m)).map(|m| m.peer);
+        let peer = suspect.or_else(|| self.passive.pick(&mut self.rng, free).map(|m| m.peer));
+        if let Some(peer) = peer {
+            self.ask(now, peer, Ask::Rotate);
+        }
+        // Two islands that never knew of each other can only learn of it where both began.
+        if self.config.active_min > 0 && self.rng.random_range(0..4) == 0 {
+            self.outputs.push_back(Output::Bootstrap);
+        }
+    }
+
+    pub(super) fn audit(&mut self) {
+        if let Some(peer) = self.active.pick(&mut self.rng, |_| true).map(|m| m.peer) {
+            self.send(peer, Message::Neighbor { priority: Priority::Low });
+        }
+    }
+
+    pub(super) fn optimise(&mut self, now: Time) {
+        if self.has_room() || self.measure.is_some_and(|m| now.since(m.sent) < self.config.answer_timeout) {
+            return;
+        }
+        let peer = self.passive.pick(&mut self.rng, |m| m.fails == 0 && m.retry_at <= now).map(|m| m.peer);
+        if let Some(peer) = peer {
+            self.ping(now, peer, false);
+        }
+    }
+
+    fn ping(&mut self, now: Time, peer: Peer, warm: bool) {
+        let stamp = self.rng.random();
+        self.measure = Some(Measure { peer, stamp, sent: now, warm });
+        self.send(peer, Message::Ping { stamp });
+    }
+
+    pub(super) fn on_pong(&mut self, now: Time, from: Peer, stamp: u64) {
+        let Some(measure) = self.measure.filter(|m| m.peer.id == from.id && m.stamp == stamp) else { return };
+        if !measure.warm {
+            return self.ping(now, from, true);
+        }
+        let rtt_us = micros(now.since(measure.sent));
+        let known = self.active.contains(from.id) || self.is_pending(from.id);
+        if !known && !self.has_room() && self.farther_than(rtt_us).is_some() {
+            self.ask(now, from, Ask::Near);
+        }
+        self.measure = None;
+    }
+
+    /// The farthest neighbour that may be given up for a nearer one: of the near ones, or of all while
+    /// more than `random_links` of them are left to chance.
+    pub(super) fn farthest(&self) -> Option<NodeId> {
+        let near_only = self.active.iter().filter(|m| !m.near).count() <= self.config.random_links;
+        let candidates = self.active.iter().filter(|m| m.rtt_us > 0 && (m.near || !near_only));
+        candidates.max_by_key(|m| m.rtt_us).map(|m| m.peer.id)
+    }
+
+    pub(super) fn farther_than(&self, rtt_us: u32) -> Option<NodeId> {
+        let far = self.active.get(self.farthest()?)?;
+        let bar = u64::from(far.rtt_us) * u64::from(self.config.nearer_percent) / 100;
+        (u64::from(rtt_us) < bar).then_some(far.peer.id)
+    }
+
+    /// A few nodes to refer somebody to.
+    pub(super) fn others(&mut self, except: NodeId) -> Vec<Peer> {
+        let mut others = Vec::new();
+        let k = self.config.refer_max.min(NODES_MAX);
+        self.passive.sample(&mut self.rng, k, |m| m.fails == 0 && m.peer.id != except, &mut others);
+        let more = k.saturating_sub(others.len()).max(k / 2);
+        self.active.sample(&mut self.rng, more, |m| m.peer.id != except, &mut others);
+        others.truncate(NODES_MAX);
+        others
+    }
+
+    /// Takes a token for an admission that costs a neighbour its place.
+    pub(super) fn admit(&mut self, now: Time) -> bool {
+        let Some(interval) = self.config.admit_interval else { return true };
+        let (tokens, since) = self.admissions;
+        let fresh = now.since(since).as_micros() / interval.as_micros().max(1);
+        let tokens = tokens.saturating_add(usize::try_from(fresh).unwrap_or(usize::MAX)).min(self.config.active_max);
+        let since = if fresh > 0 { now } else { since };
+        self.admissions = (tokens.saturating_sub(1), since);
+        tokens > 0
+    }
+
+    /// Names a peer of a static topology.
+    pub(super) fn name(&mut self, peer: Peer) {
+        if peer.id == self.me.id || self.named.contains(&peer.id) || self.named.len() >= self.config.passive_max {
+            return;
+        }
+        self.named.push(peer.id);
+        if !self.active.contains(peer.id) {
+            self.passive.push(Passive::new(peer));
+        }
+    }
+}
