@@ -27,7 +27,7 @@ const way = new WayView(document);
 
 /** What is chosen, and the session that plays it. */
 const now = {
-  edge: location.origin, stream: null, player: PLAYERS[asked.get("player")] ? asked.get("player") : defaultPlayer(),
+  edge: location.origin /* null: what was given is no address */, stream: null, player: PLAYERS[asked.get("player")] ? asked.get("player") : defaultPlayer(),
   known: [], state: "idle", error: null, session: null, attempt: 0, failures: 0, retry: null,
   clock: null, finder: null, part: null, trace: null, onScreen: false, chart: [],
 };
@@ -71,6 +71,7 @@ async function fillEdges() {
     try {
       now.edge = baseUrl(wanted);
     } catch (error) {
+      now.edge = null;
       say("No such edge", { more: error.message });
     }
   }
@@ -102,6 +103,7 @@ function setEdge(url) {
 /** Asks for the streams, and starts the chosen one when it is there. */
 async function refreshStreams() {
   const edge = now.edge;
+  if (edge === null) return;
   let list;
   try {
     list = await streams(edge);
@@ -226,6 +228,7 @@ function inWords(error) {
 }
 
 async function syncClock() {
+  if (now.edge === null) return;
   const clock = now.clock?.edge === now.edge ? now.clock : new Clock(now.edge);
   try {
     await clock.sync();

@@ -16,11 +16,11 @@ const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
 /** 720p30 with B-frames and AAC, 16 s with 2 s GOPs: fixtures/README.md. */
 export const FILM = join(ROOT, "fixtures/media/plum-720p30.mp4");
 
-/** The program to test: `DAMSON`, or what cargo built, release first. */
+/** The program to test: `DAMSON_BIN`, or what cargo built, release first. */
 export function binary() {
-  const candidates = [process.env.DAMSON, join(TARGET, "release/damson"), join(TARGET, "debug/damson")];
+  const candidates = [process.env.DAMSON_BIN, join(TARGET, "release/damson"), join(TARGET, "debug/damson")];
   const found = candidates.find((path) => path && existsSync(path));
-  if (!found) throw new Error(`no damson to test; build it (cargo build --release) or set DAMSON. Looked at ${candidates.filter(Boolean).join(", ")}`);
+  if (!found) throw new Error(`no damson to test; build it (cargo build --release) or set DAMSON_BIN. Looked at ${candidates.filter(Boolean).join(", ")}`);
   return found;
 }
 

@@ -1,0 +1,97 @@
+// The page by itself: what it reads out of playlists and traces, and what it says when all isn't well.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { PartFinder, parsePlaylist } from "../../player-demo/page/position.js";
+import { micros, rows } from "../../player-demo/page/way.js";
+import { launch, openPage } from "./lib/browser.mjs";
+import { fakeEdge } from "./lib/fake-edge.mjs";
+import { scope } from "./lib/process.mjs";
+
+const PLAYLIST = `#EXTM3U
+#EXT-X-TARGETDURATION:2
+#EXT-X-PART-INF:PART-TARGET=1.0
+#EXT-X-MEDIA-SEQUENCE:70
+#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00.000Z
+#EXTINF:2.0,
+70.m4s
+#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:02.000Z
+#EXT-X-PART:DURATION=1.0,URI="71.0.m4s",INDEPENDENT=YES
+#EXT-X-PART:URI="71.1.m4s",DURATION=1.0
+#EXTINF:2.0,
+71.m4s
+#EXT-X-DISCONTINUITY
+#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:01:00.000Z
+#EXT-X-PART:DURATION=1.0,URI="72.0.m4s"
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="72.1.m4s"
+`;
+
+test("the part on screen is found by its date", () => {
+  const finder = new PartFinder("");
+  for (const segment of parsePlaylist(PLAYLIST)) finder.segments.set(segment.msn, segment);
+  const check = (time, expected) => {
+    const found = finder.lookup(Date.parse(`2026-01-01T00:${time}Z`));
+    assert.deepEqual(found && [found.msn, found.part], expected, time);
+  };
+  check("00:02.000", [71, 0]);
+  check("00:03.500", [71, 1]);
+  check("01:00.999", [72, 0]);
+  check("00:00.500", [70, 0]); // its parts have left the playlist
+  check("00:04.000", null); // between: the stream had stopped
+  check("01:01.000", null); // not there yet
+});
+
+test("a trace's rows add up, and stand one after the other", () => {
+  const hop = (name, dwell_us, transit_us) => ({ node: name, name, dwell_us, transit_us });
+  const list = rows({ hops: [hop("in", 300, 400), hop("e1", 50, 450)], receive_tail_us: 90, edge: { name: "e2" } });
+  assert.deepEqual(list.map((r) => [r.where, r.from, r.us]), [
+    ["in", 0, 300], ["in → e1", 300, 400], ["e1", 700, 50], ["e1 → e2", 750, 450], ["e2", 1200, 90],
+  ]);
+  assert.deepEqual(rows({ edge: { name: "in" } }), [], "at the ingest's own edge there is no hop");
+  assert.deepEqual([12, 1234, 45_600, 123_456, 2e6, NaN].map(micros), ["12 µs", "1.23 ms", "45.6 ms", "123 ms", "2.00 s", "–"]);
+});
+
+test("the page says what is wrong, in words", { timeout: 60_000 }, () => scope(async (use) => {
+  const browser = use(await launch());
+  const edge = use(await fakeEdge());
+  const message = (page) => page.locator("#message");
+
+  const empty = await openPage(browser.context, edge.url);
+  await message(empty).getByText("No stream is live here yet").waitFor();
+  assert.ok(await empty.locator("#cdn").isHidden(), "the players are in the binary");
+
+  // The stream comes: the page starts by itself, and says that the edge has no player's library.
+  edge.streams = [{ name: "cam1", live: true, tracks: [] }];
+  await message(empty).getByText("could not be loaded").waitFor();
+
+  const down = await openPage(browser.context, edge.url, { edge: "http://127.0.0.1:1" });
+  await message(down).getByText("This edge doesn’t answer").waitFor();
+
+  const nonsense = await openPage(browser.context, edge.url, { edge: "no address" });
+  await message(nonsense).getByText("No such edge").waitFor();
+}));
+
+test("without npm the page names the CDN", { timeout: 60_000 }, () => scope(async (use) => {
+  const browser = use(await launch());
+  const edge = use(await fakeEdge({ embedded: false, streams: [{ name: "cam1", live: true, tracks: [] }] }));
+  const asked = [];
+  await browser.context.route("https://cdn.jsdelivr.net/**", (route) => {
+    asked.push(route.request().url());
+    return route.fulfill({ body: "tampered()", contentType: "text/javascript", headers: { "Access-Control-Allow-Origin": "*" } });
+  });
+  const page = await openPage(browser.context, edge.url);
+  await page.locator("#cdn").waitFor({ state: "visible" });
+  await page.locator("#message").getByText("could not be loaded").waitFor();
+  assert.match(asked[0], /\/npm\/hls\.js@\d+\.\d+\.\d+\/dist\/hls\.min\.js$/);
+  assert.ok(page.said.some((s) => /integrity/.test(s)), `a changed library is refused: ${page.said.join("\n")}`);
+}));
+
+test("the page fits a phone, and every control has a name", { timeout: 60_000 }, () => scope(async (use) => {
+  const browser = use(await launch({ viewport: { width: 360, height: 740 } }));
+  const edge = use(await fakeEdge());
+  const page = await openPage(browser.context, edge.url);
+  const width = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(width <= 360, `${width} px wide`);
+  const nameless = await page.evaluate(() => [...document.querySelectorAll("select, input, button")]
+    .filter((e) => !e.labels?.length && !e.getAttribute("aria-label")).map((e) => e.outerHTML));
+  assert.deepEqual(nameless, []);
+}));
