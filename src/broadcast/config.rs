@@ -79,6 +79,8 @@ pub struct Config {
     pub pulls_per_peer_max: usize,
     /// Most bytes pulled from one neighbour at a time, one body excepted. Default 8 MiB.
     pub pull_bytes_per_peer_max: u64,
+    /// Most bytes of bodies held; beyond that the oldest segments go. Default 512 MiB: 38 s at 100 Mb/s.
+    pub held_bytes_max: u64,
 }
 
 impl Default for Config {
@@ -104,6 +106,7 @@ impl Default for Config {
             digest_interval: Some(Duration::from_secs(1)),
             pulls_per_peer_max: 32,
             pull_bytes_per_peer_max: 8 << 20,
+            held_bytes_max: 512 << 20,
         }
     }
 }

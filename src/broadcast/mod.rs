@@ -4,22 +4,37 @@
 //! wait for the next input or [`Plumtree::poll_timeout`], whose passing is told by
 //! [`Input::Timeout`].
 
+mod assembly;
+mod body;
 mod config;
+mod digest;
 mod message;
+mod missing;
+mod peers;
 mod state;
 mod stats;
+mod store;
+mod timers;
+mod tree;
+
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 
 use crate::live::{Msn, NodeId, PartHeader, PartId, Trace, TrackId};
 use crate::units::Time;
 
+pub use assembly::{ASSEMBLIES_MAX, ASSEMBLY_BYTES_MAX};
 pub use config::{Config, Optimise};
 pub use message::{
     Announce, DIGEST_HOLES_MAX, DIGEST_TRACKS_MAX, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, Position, TrackDigest,
 };
-pub use state::Plumtree;
+pub use missing::MISSING_MAX;
+pub use peers::NEIGHBOURS_MAX;
+pub use state::{ANNOUNCE_MAX, Plumtree, Sizes};
 pub use stats::Stats;
+pub use store::HELD_MAX;
 
 /// Bodies travel in pieces of at most this many bytes.
 pub const PIECE_LEN_MAX: usize = 64 << 10;

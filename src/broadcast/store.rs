@@ -1,0 +1,248 @@
+//! The bodies that this node holds: what it delivered and has not been told to forget.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::message::{DIGEST_HOLES_MAX, Position, TrackDigest};
+use super::peers::{PeerSet, Slot};
+use crate::live::{Epoch, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
+use crate::units::Time;
+
+/// Most bodies held. A window of 38 s with 8 tracks of 5 parts/s has 1,520.
+pub const HELD_MAX: usize = 16_384;
+
+/// Most epochs whose first segment is remembered: of a life's publishers, those within the window.
+const EPOCHS_MAX: usize = 16;
+
+/// A [`PartId`], ordered by its place in the stream: bodies of one track stand together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) track: TrackId,
+    pub(super) msn: Msn,
+    pub(super) part: u16,
+    pub(super) epoch: Epoch,
+}
+
+impl Key {
+    pub(super) fn id(self) -> PartId {
+        PartId { epoch: self.epoch, track: self.track, msn: self.msn, part: self.part }
+    }
+
+    pub(super) fn position(self) -> Position {
+        (self.msn, self.part)
+    }
+
+    /// What is fetched first: the record, then the newest segments, each from its first part.
+    pub(super) fn urgency(self) -> impl Ord {
+        (self.track != TrackId::RECORD, std::cmp::Reverse((self.epoch, self.msn)), self.part, self.track)
+    }
+
+    /// The keys of a track from the start of a segment on.
+    pub(super) fn start_of(track: TrackId, msn: Msn) -> Key {
+        Key { track, msn, part: 0, epoch: Epoch { counter: 0, node: NodeId(0) } }
+    }
+
+    fn last_of(track: TrackId) -> Key {
+        let epoch = Epoch { counter: u32::MAX, node: NodeId(u64::MAX) };
+        Key { track, msn: Msn::MAX, part: u16::MAX, epoch }
+    }
+}
+
+impl From<PartId> for Key {
+    fn from(id: PartId) -> Key {
+        Key { track: id.track, msn: id.msn, part: id.part, epoch: id.epoch }
+    }
+}
+
+/// The last key of `track` in `map`.
+pub(super) fn newest_in<V>(map: &BTreeMap<Key, V>, track: TrackId) -> Option<Key> {
+    map.range(Key::start_of(track, 0)..=Key::last_of(track)).next_back().map(|(key, _)| *key)
+}
+
+/// A held body.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) header: PartHeader,
+    pub(super) body: Bytes,
+    pub(super) trace: Trace,
+    pub(super) received: Time,
+    /// Neighbours that have it, or know that it is here.
+    pub(super) known: PeerSet,
+    /// Neighbours that were sent it.
+    pub(super) sent: PeerSet,
+}
+
+/// The held bodies, and what says which others are welcome.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    held: BTreeMap<Key, Held>,
+    bytes: u64,
+    /// The oldest segment wanted, a track.
+    floors: BTreeMap<TrackId, Msn>,
+    /// The first segment of each epoch, as far as delivered bodies tell.
+    starts: BTreeMap<Epoch, Msn>,
+    /// The digest of all this, until it changes.
+    digest: Option<Vec<TrackDigest>>,
+}
+
+impl Store {
+    pub(super) fn get(&self, key: &Key) -> Option<&Held> {
+        self.held.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Held> {
+        self.held.get_mut(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Held)> {
+        self.held.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut Held)> {
+        self.held.iter_mut()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn newest(&self, track: TrackId) -> Option<Key> {
+        newest_in(&self.held, track)
+    }
+
+    /// Whether a body is one that this node may still want: at or above the floor, and not of a
+    /// publisher whose segments another has taken over. Departure: "the highest epoch wins".
+    ///
+    /// What a former publisher numbered *before* the takeover stays in the window and is welcome.
+    pub(super) fn wants(&self, key: &Key) -> bool {
+        if key.track == TrackId::RECORD {
+            // Of the record only the newest revision is kept.
+            return self
+                .newest(TrackId::RECORD)
+                .is_none_or(|held| (key.epoch, key.position()) >= (held.epoch, held.position()));
+        }
+        self.floors.get(&key.track).is_none_or(|floor| key.msn >= *floor)
+            && !self.starts.iter().any(|(epoch, start)| *epoch > key.epoch && *start <= key.msn)
+    }
+
+    /// Keeps a body. What it makes obsolete is dropped; returns whether that may concern more than the store.
+    pub(super) fn insert(&mut self, key: Key, held: Held, bytes_max: u64) -> bool {
+        self.digest = None;
+        let mut obsolete = false;
+        if key.track == TrackId::RECORD {
+            if let Some(old) = self.newest(TrackId::RECORD) {
+                self.remove(&old);
+                obsolete = true;
+            }
+        } else {
+            obsolete = self.learn_start(key.epoch, key.msn);
+        }
+        self.bytes += held.body.len() as u64;
+        self.held.insert(key, held);
+        while self.held.len() > HELD_MAX || (self.bytes > bytes_max && self.held.len() > 1) {
+            // The window should have let go long ago: the oldest segment of this track goes.
+            let oldest = self.held.range(Key::start_of(key.track, 0)..).next().map_or(key, |(key, _)| *key);
+            self.forget(oldest.track, oldest.msn.saturating_add(1));
+            obsolete = true;
+        }
+        obsolete
+    }
+
+    fn learn_start(&mut self, epoch: Epoch, msn: Msn) -> bool {
+        let known = self.starts.get(&epoch).copied();
+        if known.is_some_and(|start| start <= msn) {
+            return false;
+        }
+        self.starts.insert(epoch, msn);
+        if self.starts.len() > EPOCHS_MAX {
+            self.starts.pop_first();
+        }
+        let dead: Vec<Key> =
+            self.held.keys().filter(|key| key.track != TrackId::RECORD && !self.wants(key)).copied().collect();
+        for key in &dead {
+            self.remove(key);
+        }
+        self.starts.len() > 1
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(held) = self.held.remove(key) {
+            self.bytes -= held.body.len() as u64;
+            self.digest = None;
+        }
+    }
+
+    /// Drops everything of `track` below `before`, for good.
+    pub(super) fn forget(&mut self, track: TrackId, before: Msn) {
+        if track == TrackId::RECORD || track.0 >= TrackId::COUNT_MAX {
+            return;
+        }
+        let floor = self.floors.entry(track).or_insert(before);
+        *floor = before.max(*floor);
+        let before = *floor;
+        let dead: Vec<Key> =
+            self.held.range(Key::start_of(track, 0)..Key::start_of(track, before)).map(|(key, _)| *key).collect();
+        for key in &dead {
+            self.remove(key);
+        }
+        self.digest = None;
+    }
+
+    /// A neighbour is gone: its slot may be given to another.
+    pub(super) fn clear_peer(&mut self, slot: Slot) {
+        for held in self.held.values_mut() {
+            held.known.remove(slot);
+            held.sent.remove(slot);
+        }
+    }
+
+    /// What is held, and the holes in it.
+    pub(super) fn digest(&mut self) -> &[TrackDigest] {
+        if self.digest.is_none() {
+            self.digest = Some(self.make_digest());
+        }
+        self.digest.as_deref().unwrap_or_default()
+    }
+
+    fn make_digest(&self) -> Vec<TrackDigest> {
+        let mut tracks: Vec<TrackDigest> = Vec::new();
+        // The position that should come next, and whether anything of the track was seen.
+        let mut expected: Position = (0, 0);
+        for (key, held) in &self.held {
+            let position = key.position();
+            if tracks.last().is_none_or(|last| last.track != key.track) {
+                tracks.push(TrackDigest { track: key.track, newest: None, holes: Vec::new() });
+                expected = (self.floors.get(&key.track).copied().unwrap_or(0), 0);
+            }
+            let Some(track) = tracks.last_mut() else { continue };
+            track.newest = Some((key.epoch, position));
+            if key.track == TrackId::RECORD {
+                continue;
+            }
+            if position > expected {
+                if track.holes.len() < DIGEST_HOLES_MAX {
+                    track.holes.push((expected, position));
+                } else if let Some(last) = track.holes.last_mut() {
+                    last.1 = position;
+                }
+            }
+            expected = if held.header.flags.last {
+                (key.msn.saturating_add(1), 0)
+            } else {
+                (key.msn, key.part.saturating_add(1))
+            };
+        }
+        for (track, floor) in &self.floors {
+            if !tracks.iter().any(|digest| digest.track == *track) {
+                let holes = vec![((*floor, 0), (Msn::MAX, u16::MAX))];
+                tracks.push(TrackDigest { track: *track, newest: None, holes });
+            }
+        }
+        tracks
+    }
+}

@@ -1,0 +1,244 @@
+//! The tree: which links are eager, and which would be better.
+
+use std::time::Duration;
+
+use super::config::Optimise;
+use super::missing::Missing;
+use super::peers::{PeerSet, Slot};
+use super::state::Plumtree;
+use super::store::Key;
+use super::{Message, Output, PIECE_LEN_MAX};
+use crate::live::{NodeId, PartId};
+use crate::units::Time;
+
+/// How long a neighbour that refused a GRAFT for want of upload is asked last.
+const FULL_FOR: Duration = Duration::from_secs(10);
+
+/// A lazy neighbour that was earlier than the parent, and how often in a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    slot: Slot,
+    count: u8,
+}
+
+/// How many bytes/s this stream has, for the upload budget.
+#[derive(Debug, Default)]
+pub(super) struct Inflow {
+    since: Option<Time>,
+    bytes: u64,
+    rate: u64,
+}
+
+impl Inflow {
+    const WINDOW: Duration = Duration::from_secs(2);
+
+    pub(super) fn add(&mut self, now: Time, bytes: u64) {
+        let since = *self.since.get_or_insert(now);
+        self.bytes += bytes;
+        let elapsed = now.since(since);
+        if elapsed >= Self::WINDOW {
+            let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+            let rate = self.bytes.saturating_mul(1_000_000) / micros.max(1);
+            self.rate = if self.rate == 0 { rate } else { self.rate / 2 + rate / 2 };
+            (self.since, self.bytes) = (Some(now), 0);
+        }
+    }
+}
+
+impl Plumtree {
+    /// Paper: "upon event Receive(PRUNE, sender): eagerPushPeers - {sender}; lazyPushPeers + {sender}".
+    pub(super) fn on_prune(&mut self, now: Time, slot: Slot) {
+        if let Some(peer) = self.peers.get_mut(slot) {
+            peer.eager = false;
+            if self.config.upload.is_some() {
+                peer.full_until = now + FULL_FOR;
+            }
+        }
+        if self.parent == Some(slot) {
+            self.parent = None;
+        }
+    }
+
+    /// Paper: "upon event Receive(GRAFT, mID, sender): eagerPushPeers + {sender}; lazyPushPeers -
+    /// {sender}; if mID in receivedMsgs: send GOSSIP". Departures: a body that is coming in, or asked
+    /// for, is passed on as it comes; what isn't here is answered; children are capped.
+    pub(super) fn on_graft(&mut self, slot: Slot, id: Option<PartId>, offset: u32, join: bool) {
+        if join {
+            if self.is_full(slot) {
+                self.send_prune(slot);
+            } else if let Some(peer) = self.peers.get_mut(slot) {
+                peer.eager = true;
+            }
+        }
+        let Some(id) = id else { return };
+        let key = Key::from(id);
+        let Some(to) = self.peers.get(slot).map(|peer| peer.id) else { return };
+        if self.store.get(&key).is_some() {
+            self.serve(to, Some(slot), &key, offset);
+        } else if let Some(assembly) = self.assemblies.get_mut(&key) {
+            if assembly.source.is_some_and(|source| source.slot == slot) || offset > assembly.got {
+                self.send_not_here(slot, id);
+            } else if !self.config.cut_through {
+                assembly.then.insert(slot);
+            } else {
+                self.join_assembly(to, slot, key, offset);
+            }
+        } else if let Some(missing) = self.missing.get_mut(&key)
+            && missing.pull.is_some_and(|(asked, _)| asked != slot)
+            && self.config.promise
+        {
+            missing.waiters.insert(slot);
+        } else {
+            self.send_not_here(slot, id);
+        }
+    }
+
+    /// Sends a held body, from `offset` on.
+    pub(super) fn serve(&mut self, to: NodeId, slot: Option<Slot>, key: &Key, offset: u32) {
+        let Some(held) = self.store.get_mut(key) else { return };
+        if offset > 0 && offset >= held.header.length {
+            if let Some(slot) = slot {
+                self.send_not_here(slot, key.id());
+            }
+            return;
+        }
+        if let Some(slot) = slot {
+            held.known.insert(slot);
+            held.sent.insert(slot);
+        }
+        let (header, trace, received) = (held.header, held.trace.clone(), held.received);
+        let body = held.body.slice(offset as usize..);
+        self.stats.heads_sent += 1;
+        self.outputs.push_back(Output::BodyHead { to, header, trace, offset, received });
+        for at in (0..body.len()).step_by(PIECE_LEN_MAX) {
+            self.send_piece(to, key.id(), body.slice(at..body.len().min(at + PIECE_LEN_MAX)));
+        }
+    }
+
+    /// Departure: a late eager peer joins in out of the assembly's pieces.
+    fn join_assembly(&mut self, to: NodeId, slot: Slot, key: Key, offset: u32) {
+        let Some(assembly) = self.assemblies.get_mut(&key) else { return };
+        assembly.told.insert(slot);
+        let again = assembly.to.contains(slot);
+        assembly.to.insert(slot);
+        let (header, trace, received) = (assembly.header, assembly.trace.clone(), assembly.received);
+        let pieces = assembly.pieces.clone();
+        if again {
+            // It has lost the transfer, and asks anew.
+            self.outputs.push_back(Output::BodyAbort { to, id: key.id() });
+        }
+        self.stats.heads_sent += 1;
+        self.outputs.push_back(Output::BodyHead { to, header, trace, offset, received });
+        let mut skip = offset as usize;
+        for piece in pieces {
+            if skip >= piece.len() {
+                skip -= piece.len();
+                continue;
+            }
+            self.send_piece(to, key.id(), piece.slice(skip..));
+            skip = 0;
+        }
+    }
+
+    pub(super) fn send_piece(&mut self, to: NodeId, id: PartId, bytes: bytes::Bytes) {
+        self.stats.bytes_sent += bytes.len() as u64;
+        self.outputs.push_back(Output::BodyPiece { to, id, bytes });
+    }
+
+    /// Departure: eager children are capped to what the upload budget feeds.
+    fn is_full(&self, asking: Slot) -> bool {
+        let Some(upload) = self.config.upload else { return false };
+        if self.inflow.rate == 0 {
+            return false;
+        }
+        let children_max = usize::try_from(upload / self.inflow.rate).unwrap_or(usize::MAX).max(1);
+        let mut others = self.peers.eager().minus(PeerSet::one(asking));
+        if let Some(parent) = self.parent {
+            others.remove(parent);
+        }
+        others.len() >= children_max
+    }
+
+    /// Paper: "if mID in receivedMsgs: eagerPushPeers - {sender}; lazyPushPeers + {sender}; send
+    /// PRUNE". Departures: not twice within `prune_interval`, and `eager_min` links stay.
+    pub(super) fn prune(&mut self, now: Time, slot: Slot) {
+        let others = self.peers.eager().minus(PeerSet::one(slot)).len();
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if others < self.config.eager_min || peer.pruned_at.is_some_and(|at| now.since(at) < self.config.prune_interval)
+        {
+            return;
+        }
+        peer.pruned_at = Some(now);
+        peer.eager = false;
+        if self.parent == Some(slot) {
+            self.parent = None;
+        }
+        self.send_prune(slot);
+    }
+
+    fn send_prune(&mut self, slot: Slot) {
+        let Some(to) = self.peers.get(slot).map(|peer| peer.id) else { return };
+        self.stats.prunes_sent += 1;
+        self.outputs.push_back(Output::Send { to, message: Message::Prune });
+    }
+
+    /// Paper, "Optimization": on the first copy of a message, a lazy neighbour that announced it over
+    /// a shorter way takes the sender's place. Departure: on measured time.
+    pub(super) fn optimise(&mut self, now: Time, slot: Slot, hops: u8, missing: &Missing) {
+        let better = match self.config.optimise {
+            Optimise::Off => None,
+            // Paper: "if exists (id, node, r) in missing with id = mID, r < round and round - r >=
+            // threshold". Our `hops` counts the last link, too.
+            Optimise::Hops { threshold } => missing
+                .nearest
+                .filter(|(_, r)| hops.saturating_sub(1).saturating_sub(*r) >= threshold)
+                .map(|(node, _)| node),
+            Optimise::Time { margin, samples } => {
+                let earlier = missing.first.filter(|(_, at)| now.since(*at) >= margin).map(|(node, _)| node);
+                self.candidate = earlier.map(|node| match self.candidate {
+                    Some(candidate) if candidate.slot == node => {
+                        Candidate { slot: node, count: candidate.count.saturating_add(1) }
+                    }
+                    _ => Candidate { slot: node, count: 1 },
+                });
+                self.candidate.filter(|candidate| candidate.count >= samples).map(|candidate| candidate.slot)
+            }
+        };
+        let Some(better) = better.filter(|better| *better != slot) else { return };
+        let Some(peer) = self.peers.get_mut(better) else { return };
+        if peer.full_until > now {
+            return;
+        }
+        // Paper: "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
+        peer.eager = true;
+        let to = peer.id;
+        self.send_graft(to, None, 0, true);
+        self.prune(now, slot);
+        self.candidate = None;
+        self.stats.optimisations += 1;
+        self.parent = Some(better);
+    }
+
+    /// A neighbour is gone or its slot is reused: nothing points there any more.
+    pub(super) fn tree_without(&mut self, slot: Slot) {
+        if self.parent == Some(slot) {
+            self.parent = None;
+        }
+        if self.candidate.is_some_and(|candidate| candidate.slot == slot) {
+            self.candidate = None;
+        }
+    }
+
+    pub(super) fn send_not_here(&mut self, slot: Slot, id: PartId) {
+        if let Some(to) = self.peers.get(slot).map(|peer| peer.id) {
+            self.send_not_here_to(to, id);
+        }
+    }
+
+    pub(super) fn send_not_here_to(&mut self, to: NodeId, id: PartId) {
+        if self.config.not_here {
+            self.stats.not_here_sent += 1;
+            self.outputs.push_back(Output::Send { to, message: Message::NotHere { id } });
+        }
+    }
+}
