@@ -33,6 +33,12 @@ impl StreamName {
 
     /// Parses a name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        Self::check(text)?;
+        Ok(StreamName(text.into()))
+    }
+
+    /// Whether `text` is a name, for those who only look one up.
+    pub fn check(text: &str) -> Result<(), NameError> {
         if text.is_empty() || text.len() > Self::LEN_MAX {
             return Err(NameError::Length(text.chars().count()));
         }
@@ -43,11 +49,18 @@ impl StreamName {
         if Self::RESERVED.contains(&text) {
             return Err(NameError::Reserved(text.to_owned()));
         }
-        Ok(StreamName(text.into()))
+        Ok(())
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that maps by name can be asked with a path's text. The order is that of the text.
+impl std::borrow::Borrow<str> for StreamName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

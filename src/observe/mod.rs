@@ -1,1 +1,6 @@
 //! Hop traces, metrics, tracing set-up.
+
+pub mod logging;
+pub mod metrics;
+
+pub use metrics::Metrics;

@@ -1,0 +1,244 @@
+//! `/api/v1` and `/metrics`.
+
+use serde::Serialize;
+
+use super::Fault;
+use super::hls::{bandwidth, is_ended};
+use super::route::Route;
+use super::server::Edge;
+use super::store::{State, Stream};
+use crate::clock;
+use crate::live::{Msn, NodeId, Part, TrackKind, TrackWindow};
+
+/// What the edge asks the node that it is part of.
+pub trait Host: Send + Sync {
+    /// The body of `/api/v1/swarm`: the mesh as this node sees it.
+    fn swarm(&self) -> serde_json::Value;
+    /// Whether the mesh is joined, or there is none to join.
+    fn is_ready(&self) -> bool;
+    /// What a node is called, if that is known.
+    fn node_name(&self, node: NodeId) -> Option<String>;
+}
+
+/// A node without a mesh: for tests and bench.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standalone;
+
+impl Host for Standalone {
+    fn swarm(&self) -> serde_json::Value {
+        serde_json::json!({ "nodes": [], "links": [] })
+    }
+    fn is_ready(&self) -> bool {
+        true
+    }
+    fn node_name(&self, _node: NodeId) -> Option<String> {
+        None
+    }
+}
+
+pub(super) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Serialize)]
+struct StreamsJson {
+    streams: Vec<StreamJson>,
+}
+
+#[derive(Serialize)]
+struct StreamJson {
+    name: String,
+    live: bool,
+    life: Option<u64>,
+    ingest: Option<String>,
+    ingest_name: Option<String>,
+    tracks: Vec<TrackJson>,
+    hls: String,
+    dash: String,
+    held_bytes: u64,
+    gaps: u64,
+    late: u64,
+}
+
+#[derive(Serialize)]
+struct TrackJson {
+    name: String,
+    codec: String,
+    language: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame_rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample_rate: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<u8>,
+    bandwidth: u64,
+    first_msn: Option<Msn>,
+    last_msn: Option<Msn>,
+    last_part: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct TraceJson {
+    stream: String,
+    track: String,
+    msn: Msn,
+    part: u16,
+    bytes: u32,
+    duration_us: u128,
+    ingested_unix_us: u64,
+    /// When this edge had all of it, on its own wallclock.
+    available_unix_us: u64,
+    hops: Vec<HopJson>,
+    receive_tail_us: u128,
+    edge: NodeJson,
+    /// Dwells, transits and the receive tail: it needs no common clock.
+    total_us: u128,
+}
+
+#[derive(Serialize)]
+struct HopJson {
+    node: String,
+    name: String,
+    dwell_us: u128,
+    transit_us: u128,
+}
+
+#[derive(Serialize)]
+struct NodeJson {
+    node: String,
+    name: String,
+}
+
+/// The body of an `/api/v1` route.
+pub(super) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, Fault> {
+    let encoded = match *route {
+        Route::Streams => {
+            let streams = edge.store().streams().iter().map(|s| stream_json(edge, s)).collect();
+            serde_json::to_string(&StreamsJson { streams })
+        }
+        Route::Stream { stream } => serde_json::to_string(&stream_json(edge, found(edge, stream)?.as_ref())),
+        Route::Trace { stream, track, msn, part } => {
+            let held = found(edge, stream)?;
+            let state = held.lock();
+            let (name, track) = traced_track(&state, track)?;
+            let part = traced_part(track, msn, part)?;
+            serde_json::to_string(&trace_json(edge, stream, name, track, part))
+        }
+        Route::Swarm => serde_json::to_string(&edge.host().swarm()),
+        Route::Edges => serde_json::to_string(&serde_json::json!({ "edges": edge.config().edges })),
+        _ => return Err(Fault::new(404, "request: no such path")),
+    };
+    encoded.map_err(|e| Fault::new(500, format!("edge: {e}")))
+}
+
+fn found(edge: &Edge, name: &str) -> Result<std::sync::Arc<Stream>, Fault> {
+    edge.store().get(name).ok_or_else(|| Fault::new(404, format!("request: no stream is named {name}")))
+}
+
+fn stream_json(edge: &Edge, stream: &Stream) -> StreamJson {
+    let state = stream.lock();
+    let window = state.window();
+    let record = window.record();
+    let ended = record.is_some_and(|r| window.tracks().iter().all(|t| is_ended(r, t)));
+    let ingest = record.map(|r| r.epoch.node).or(state.entry().map(|e| e.epoch.node));
+    let tracks = record.map_or(&[][..], |r| &r.tracks).iter().map(|track| {
+        let held = window.track(track.id);
+        let last = held.and_then(TrackWindow::last);
+        let (video, audio) = match track.kind {
+            TrackKind::Video(v) => (Some(v), None),
+            TrackKind::Audio(a) => (None, Some(a)),
+        };
+        TrackJson {
+            name: track.name.clone(),
+            codec: track.codec.clone(),
+            language: track.language.clone(),
+            width: video.map(|v| v.width),
+            height: video.map(|v| v.height),
+            frame_rate: video.map(|v| f64::from(v.frame_rate_milli) / 1_000.0),
+            sample_rate: audio.map(|a| a.sample_rate),
+            channels: audio.map(|a| a.channels),
+            bandwidth: bandwidth(window, track).0,
+            first_msn: held.and_then(|t| t.listed().next()).map(|s| s.msn),
+            last_msn: last.map(|l| l.0),
+            last_part: last.map(|l| l.1),
+        }
+    });
+    let name = stream.name().as_str();
+    StreamJson {
+        name: name.to_owned(),
+        live: !ended,
+        life: record.map(|r| r.life.0).or(state.entry().map(|e| e.life.0)),
+        ingest: ingest.map(|n| n.to_string()),
+        ingest_name: ingest.map(|n| edge.node_name(n)),
+        tracks: tracks.collect(),
+        hls: format!("/{name}/index.m3u8"),
+        dash: format!("/{name}/manifest.mpd"),
+        held_bytes: window.held_bytes(),
+        gaps: window.concealed(),
+        late: window.late(),
+    }
+}
+
+fn traced_track<'a>(state: &'a State, name: Option<&str>) -> Result<(&'a str, &'a TrackWindow), Fault> {
+    let record = state.window().record().ok_or_else(|| Fault::new(404, "stream: nothing of it is here yet"))?;
+    let track = match name {
+        Some(name) => record.track_named(name),
+        None => record.tracks.first(),
+    };
+    let track = track.ok_or_else(|| Fault::new(404, "request: the stream has no such track"))?;
+    let held = state.window().track(track.id);
+    held.map(|held| (track.name.as_str(), held)).ok_or_else(|| Fault::new(404, "stream: nothing of it is here yet"))
+}
+
+fn traced_part(track: &TrackWindow, msn: Option<Msn>, part: Option<u16>) -> Result<&Part, Fault> {
+    let segment = match msn {
+        Some(msn) => track.segment_under_way(msn),
+        None => track.listed().next_back(),
+    };
+    let found = segment.and_then(|s| match part {
+        Some(part) => s.parts().nth(usize::from(part)),
+        None => s.parts().last(),
+    });
+    found.ok_or_else(|| Fault::new(404, "request: no such part is listed"))
+}
+
+fn trace_json(edge: &Edge, stream: &str, name: &str, track: &TrackWindow, part: &Part) -> TraceJson {
+    let header = &part.header;
+    let hops = part.trace.hops.iter().map(|hop| HopJson {
+        node: hop.node.to_string(),
+        name: edge.node_name(hop.node),
+        dwell_us: hop.dwell.as_micros(),
+        transit_us: hop.transit.as_micros(),
+    });
+    let tail = part.delivered.since(part.received).as_micros();
+    let on_the_way: u128 = part.trace.hops.iter().map(|h| (h.dwell + h.transit).as_micros()).sum();
+    let age = u64::try_from(clock::now().since(part.delivered).as_micros()).unwrap_or(u64::MAX);
+    TraceJson {
+        stream: stream.to_owned(),
+        track: name.to_owned(),
+        msn: header.id.msn,
+        part: header.id.part,
+        bytes: header.length,
+        duration_us: track.timescale().duration(u64::from(header.duration)).as_micros(),
+        ingested_unix_us: header.ingested.as_micros(),
+        available_unix_us: clock::wall().as_micros().saturating_sub(age),
+        hops: hops.collect(),
+        receive_tail_us: tail,
+        edge: NodeJson { node: edge.config().node.to_string(), name: edge.name().to_owned() },
+        total_us: on_the_way + tail,
+    }
+}
+
+/// The body of `/metrics`.
+pub(super) fn metrics(edge: &Edge) -> String {
+    let streams = edge.store().streams();
+    let (mut held, mut late) = (0, 0);
+    for stream in &streams {
+        let state = stream.lock();
+        held += state.window().held_bytes();
+        late += state.window().late();
+    }
+    edge.metrics().encode(streams.len() as u64, edge.store().waiting() as u64, held, late)
+}

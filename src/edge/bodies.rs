@@ -1,0 +1,216 @@
+//! Response bodies: chains of `Bytes` that the window holds, never copied; and the segment under way,
+//! which grows part by part.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::store::{Hold, State, Stream};
+use super::waiters::{Place, Wake};
+use crate::live::{LifeId, Msn, TrackId};
+
+/// A response's body.
+#[derive(Debug)]
+pub enum Body {
+    /// What is known when the response starts.
+    Chain {
+        /// The chunks, each shared with the window or a rendered document.
+        chunks: VecDeque<Bytes>,
+        /// Bytes in `chunks`.
+        left: u64,
+    },
+    /// A segment that isn't whole yet.
+    Follow(Follow),
+}
+
+impl Body {
+    pub(super) fn empty() -> Self {
+        Body::Chain { chunks: VecDeque::new(), left: 0 }
+    }
+
+    pub(super) fn chain(chunks: impl IntoIterator<Item = Bytes>) -> Self {
+        let chunks: VecDeque<Bytes> = chunks.into_iter().filter(|c| !c.is_empty()).collect();
+        let left = chunks.iter().map(|c| c.len() as u64).sum();
+        Body::Chain { chunks, left }
+    }
+
+    /// The bytes `range` of a chain; shared, not copied.
+    pub(super) fn slice(self, range: Range<u64>) -> Self {
+        let Body::Chain { chunks, .. } = self else { return self };
+        let mut at = 0_u64;
+        Body::chain(chunks.into_iter().map(|chunk| {
+            let len = chunk.len() as u64;
+            let from = range.start.clamp(at, at + len) - at;
+            let to = range.end.clamp(at, at + len) - at;
+            at += len;
+            // Both are at most the chunk's length, which is a usize.
+            chunk.slice(from as usize..to.max(from) as usize)
+        }))
+    }
+
+    /// Its length where it is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        match self {
+            Body::Chain { left, .. } => Some(*left),
+            Body::Follow(_) => None,
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Body::chain([bytes])
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+/// Why a response under way is broken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Torn {
+    /// A part of the segment is a gap.
+    #[error("a part of the segment is missing")]
+    Gap,
+    /// The next part didn't come for as long as a request is held.
+    #[error("the next part didn't come in time")]
+    TimedOut,
+    /// The segment left the window, or its life ended.
+    #[error("the segment is gone")]
+    Gone,
+    /// The node goes down.
+    #[error("the edge is going down")]
+    Closing,
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Torn;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
+        match self.get_mut() {
+            Body::Chain { chunks, left } => Poll::Ready(chunks.pop_front().map(|chunk| {
+                *left -= chunk.len() as u64;
+                Ok(Frame::data(chunk))
+            })),
+            Body::Follow(follow) => follow.poll(cx).map(|next| next.map(|r| r.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Chain { chunks, .. } => chunks.is_empty(),
+            Body::Follow(follow) => follow.done,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Sends each part of a segment as it is listed (LL-DASH: availabilityTimeComplete="false").
+pub struct Follow {
+    stream: Arc<Stream>,
+    life: LifeId,
+    track: TrackId,
+    msn: Msn,
+    /// Parts taken so far.
+    taken: u16,
+    ready: VecDeque<Bytes>,
+    hold: Option<Hold>,
+    done: bool,
+}
+
+impl fmt::Debug for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Follow({} of {:?}, {} parts)", self.msn, self.track, self.taken)
+    }
+}
+
+impl Follow {
+    pub(super) fn new(stream: Arc<Stream>, life: LifeId, track: TrackId, msn: Msn) -> Self {
+        Follow { stream, life, track, msn, taken: 0, ready: VecDeque::new(), hold: None, done: false }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Torn>>> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            if self.done {
+                return Poll::Ready(None);
+            }
+            if let Some(hold) = &mut self.hold {
+                let wake = ready!(hold.poll(cx));
+                self.hold = None;
+                match wake {
+                    Wake::Look => {}
+                    Wake::TimedOut => return self.torn(Torn::TimedOut),
+                    Wake::Closing => return self.torn(Torn::Closing),
+                }
+            }
+            let stream = Arc::clone(&self.stream);
+            if let Err(torn) = self.take(&mut stream.lock()) {
+                return self.torn(torn);
+            }
+        }
+    }
+
+    fn torn(&mut self, torn: Torn) -> Poll<Option<Result<Bytes, Torn>>> {
+        self.done = true;
+        Poll::Ready(Some(Err(torn)))
+    }
+
+    /// Takes what is listed, or a place among the waiters.
+    fn take(&mut self, state: &mut State) -> Result<(), Torn> {
+        let record = state.window().record().filter(|r| r.life == self.life).ok_or(Torn::Gone)?;
+        let hold = super::hold(record);
+        let track = state.window().track(self.track).ok_or(Torn::Gone)?;
+        let segment = track.segment_under_way(self.msn).ok_or(Torn::Gone)?;
+        for part in segment.parts().skip(usize::from(self.taken)) {
+            if part.is_gap() {
+                // What came before it is sent; the response then breaks off, so that no player takes it for whole.
+                return if self.ready.is_empty() { Err(Torn::Gap) } else { Ok(()) };
+            }
+            self.taken += 1;
+            self.ready.push_back(part.body.clone());
+        }
+        if segment.is_complete() {
+            self.done = true;
+        } else if self.ready.is_empty() {
+            let place = Place::Part(self.track, self.msn, self.taken);
+            self.hold = Some(state.wait(&self.stream, place, hold).map_err(|_| Torn::TimedOut)?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_shares_the_chunks_it_touches() {
+        let check = |range: Range<u64>, expect: &[&str]| {
+            let chain = Body::chain(["abc", "", "de", "fgh"].map(Bytes::from_static));
+            let Body::Chain { chunks, left } = chain.slice(range) else { panic!("a chain") };
+            assert_eq!(chunks, expect);
+            assert_eq!(left as usize, expect.iter().map(|c| c.len()).sum::<usize>());
+        };
+        check(0..8, &["abc", "de", "fgh"]);
+        check(2..4, &["c", "d"]);
+        check(3..5, &["de"]);
+        check(7..8, &["h"]);
+        check(8..8, &[]);
+    }
+}

@@ -1,0 +1,300 @@
+//! The MPD (ISO/IEC 23009-1, DASH-IF's restricted timing and low-latency modes). Pure.
+//!
+//! Media time runs through the whole life, so a period's `presentationTimeOffset` is its `Period@start`
+//! in the track's timescale, and `availabilityStartTime` is the wallclock of media time 0. Neither ever
+//! changes (DASH-IF live, 4.3). `$Number$` is the MSN.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::hls::{bandwidth, is_ended};
+use crate::live::{Period, Record, Segment, Track, TrackKind, TrackWindow, Window};
+use crate::units::{MediaTime, Timescale};
+
+/// `Content-Type` of an MPD.
+pub const CONTENT_TYPE: &str = "application/dash+xml";
+
+/// How segments are named to players.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Timing {
+    /// `$Number$` with `@duration`: a player needs no new MPD to find the next segment.
+    #[default]
+    Number,
+    /// SegmentTimeline: each segment with its own start and length; the MPD is read again for each.
+    Timeline,
+}
+
+/// The live latency that players are asked for, at least. hls.js, Shaka and dash.js hold 1.3-1.7 s with
+/// parts of half a second; the parts' own share comes on top by [`latency`].
+const LATENCY_MIN: Duration = Duration::from_millis(1_500);
+
+/// ServiceDescription's Latency@target.
+fn latency(record: &Record) -> Duration {
+    LATENCY_MIN.max(record.part_target * 5)
+}
+
+/// The MPD; `None` before every track is listed.
+pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
+    let record = window.record()?;
+    if window.tracks().is_empty() || !window.tracks().iter().all(TrackWindow::is_started) {
+        return None;
+    }
+    let ended = window.tracks().iter().all(|t| is_ended(record, t));
+    let periods = listed_periods(window, record);
+    let mut out = String::with_capacity(4 << 10);
+    mpd_start(&mut out, window, record, ended);
+    service_description(&mut out, record, periods.first());
+    for (i, period) in periods.iter().enumerate() {
+        let end = match periods.get(i + 1) {
+            Some(next) => Some(next.start),
+            None if ended => Some(end_of_media(window)),
+            None => None,
+        };
+        let _ = write!(out, "<Period id=\"p{}\" start=\"", period.discontinuity);
+        duration(&mut out, period.start);
+        if let Some(end) = end.filter(|_| ended) {
+            out.push_str("\" duration=\"");
+            duration(&mut out, end.saturating_sub(period.start));
+        }
+        out.push_str("\">\n");
+        let view = View { window, record, period, end, timing };
+        view.adaptation_sets(&mut out);
+        out.push_str("</Period>\n");
+    }
+    // Relative to the MPD, whatever path a proxy gives it. Both schemes that the low-latency profile counts.
+    out.push_str("<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-xsdate:2014\" value=\"../time\"/>\n");
+    out.push_str("<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"../time?iso\"/>\n</MPD>\n");
+    Some(out)
+}
+
+/// The periods of which something is listed.
+fn listed_periods<'a>(window: &Window, record: &'a Record) -> Vec<&'a Period> {
+    let oldest = window.tracks().iter().filter_map(|t| t.listed().next()).map(|s| s.msn).min().unwrap_or(0);
+    let newest = window.tracks().iter().filter_map(TrackWindow::last).map(|(msn, _)| msn).max().unwrap_or(0);
+    let after = |i: usize| record.periods.get(i + 1).map(|next| next.first_msn);
+    let periods = record.periods.iter().enumerate();
+    periods
+        .filter(|(i, p)| p.first_msn <= newest && after(*i).is_none_or(|next| next > oldest))
+        .map(|(_, p)| p)
+        .collect()
+}
+
+fn end_of_media(window: &Window) -> Duration {
+    let end = |t: &TrackWindow| {
+        let last = t.listed().next_back()?;
+        Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
+    };
+    window.tracks().iter().filter_map(end).max().unwrap_or_default()
+}
+
+fn mpd_start(out: &mut String, window: &Window, record: &Record, ended: bool) {
+    out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
+    out.push_str(
+        " profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\"",
+    );
+    let _ = write!(out, " type=\"{}\"", if ended { "static" } else { "dynamic" });
+    let _ = write!(out, " availabilityStartTime=\"{}\"", record.availability_start);
+    // It must move when the MPD changes, and be the same at every edge: the newest period's start, and a
+    // millisecond for each revision of the record.
+    let published = record.periods.last().map_or(Duration::ZERO, |p| p.start);
+    let published = record.availability_start + published + Duration::from_millis(u64::from(record.revision));
+    let _ = write!(out, " publishTime=\"{published}\"");
+    if ended {
+        out.push_str(" mediaPresentationDuration=\"");
+        duration(out, end_of_media(window));
+    } else {
+        out.push_str(" minimumUpdatePeriod=\"");
+        duration(out, record.target());
+        out.push_str("\" timeShiftBufferDepth=\"");
+        duration(out, record.playlist_duration());
+        // For players that know nothing of ServiceDescription: as HLS's HOLD-BACK.
+        out.push_str("\" suggestedPresentationDelay=\"");
+        duration(out, record.hold_back());
+    }
+    out.push_str("\" maxSegmentDuration=\"");
+    duration(out, record.target() + Duration::from_millis(500));
+    out.push_str("\" minBufferTime=\"");
+    duration(out, record.part_target * 2);
+    out.push_str("\">\n");
+}
+
+fn service_description(out: &mut String, record: &Record, first: Option<&&Period>) {
+    let target = latency(record);
+    let _ = writeln!(
+        out,
+        "<ServiceDescription id=\"0\"><Latency referenceId=\"{}\" target=\"{}\" min=\"{}\" max=\"{}\"/>\
+         <PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
+        first.map_or(0, |p| reference_id(p, 0)),
+        target.as_millis(),
+        record.part_hold_back().min(target).as_millis(),
+        (record.hold_back()).max(target * 2).as_millis(),
+    );
+}
+
+/// ProducerReferenceTime@id: unique in the MPD.
+fn reference_id(period: &Period, set: usize) -> u64 {
+    u64::from(period.discontinuity) * 100 + set as u64
+}
+
+struct View<'a> {
+    window: &'a Window,
+    record: &'a Record,
+    period: &'a Period,
+    end: Option<Duration>,
+    timing: Timing,
+}
+
+impl View<'_> {
+    /// One set for all video renditions, one for each audio track; ids and order are fixed for the life.
+    fn adaptation_sets(&self, out: &mut String) {
+        let (video, audio): (Vec<_>, Vec<_>) = self.record.tracks.iter().partition(|t| t.is_video());
+        let mut sets: Vec<&[&Track]> = vec![&video];
+        sets.extend(audio.chunks(1));
+        for (index, tracks) in sets.into_iter().filter(|tracks| !tracks.is_empty()).enumerate() {
+            self.adaptation_set(out, index, tracks);
+        }
+    }
+
+    fn adaptation_set(&self, out: &mut String, index: usize, tracks: &[&Track]) {
+        let Some(first) = tracks.first() else { return };
+        let kind = if first.is_video() { "video" } else { "audio" };
+        let _ = write!(
+            out,
+            "<AdaptationSet id=\"{}\" contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\"",
+            u64::from(first.id.0) + 1
+        );
+        if let Some(language) = &first.language {
+            let _ = write!(out, " lang=\"{language}\"");
+        }
+        out.push_str(">\n");
+        let media_start = MediaTime::new(Timescale::MPEG.ticks(self.period.start), Timescale::MPEG);
+        let wall = self.record.availability_start + self.period.start;
+        let _ = writeln!(
+            out,
+            "<ProducerReferenceTime id=\"{}\" type=\"encoder\" wallClockTime=\"{wall}\" presentationTime=\"{}\">\
+             <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-xsdate:2014\" value=\"../time\"/></ProducerReferenceTime>",
+            reference_id(self.period, index),
+            media_start.rescale(first.timescale).ticks,
+        );
+        out.push_str("<Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"main\"/>\n");
+        let lowest = tracks.iter().map(|t| bandwidth(self.window, t).0).min();
+        for track in tracks {
+            self.representation(out, track, lowest == Some(bandwidth(self.window, track).0));
+        }
+        out.push_str("</AdaptationSet>\n");
+    }
+
+    fn representation(&self, out: &mut String, track: &Track, resync: bool) {
+        let _ = write!(
+            out,
+            "<Representation id=\"{}\" codecs=\"{}\" bandwidth=\"{}\"",
+            track.name,
+            track.codec,
+            bandwidth(self.window, track).0
+        );
+        match track.kind {
+            TrackKind::Video(v) => {
+                let _ = write!(out, " width=\"{}\" height=\"{}\"", v.width, v.height);
+                let milli = v.frame_rate_milli;
+                match (milli, milli % 1_000) {
+                    (0, _) => {}
+                    (_, 0) => drop(write!(out, " frameRate=\"{}\"", milli / 1_000)),
+                    _ => drop(write!(out, " frameRate=\"{milli}/1000\"")),
+                }
+                out.push_str(">\n");
+            }
+            TrackKind::Audio(a) => {
+                let _ = write!(
+                    out,
+                    " audioSamplingRate=\"{}\">\n<AudioChannelConfiguration \
+                     schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{}\"/>\n",
+                    a.sample_rate, a.channels
+                );
+            }
+        }
+        if resync {
+            // Chunk boundaries in the segment under way, a part apart; most don't start with a keyframe.
+            let _ = writeln!(out, "<Resync type=\"0\" dT=\"{}\"/>", track.timescale.ticks(self.record.part_target));
+        }
+        self.segment_template(out, track);
+        out.push_str("</Representation>\n");
+    }
+
+    fn segment_template(&self, out: &mut String, track: &Track) {
+        let scale = track.timescale;
+        let segments = || self.window.track(track.id).into_iter().flat_map(TrackWindow::listed);
+        let mut inside = segments().filter(|s| self.contains(s)).peekable();
+        let newest = track.inits.last().map_or(0, |i| i.number);
+        let init = inside.peek().map_or(newest, |s| s.init());
+        let start = match self.timing {
+            Timing::Number => self.period.first_msn,
+            Timing::Timeline => inside.peek().map_or(self.period.first_msn, |s| s.msn),
+        };
+        // The first part of a segment is available this much before the segment is whole.
+        let offset = self.record.segment_duration.saturating_sub(self.record.part_target);
+        let _ = write!(
+            out,
+            "<SegmentTemplate timescale=\"{}\" presentationTimeOffset=\"{}\" startNumber=\"{start}\" \
+             initialization=\"{name}/init.{init}.mp4\" media=\"{name}/$Number$.m4s\" \
+             availabilityTimeOffset=\"{}.{:03}\" availabilityTimeComplete=\"false\"",
+            scale.hz(),
+            scale.ticks(self.period.start),
+            offset.as_secs(),
+            offset.subsec_millis(),
+            name = track.name,
+        );
+        match self.timing {
+            Timing::Number => {
+                let _ = writeln!(out, " duration=\"{}\"/>", scale.ticks(self.record.segment_duration));
+            }
+            Timing::Timeline => {
+                out.push_str(">\n<SegmentTimeline>\n");
+                self.timeline(out, inside, scale);
+                out.push_str("</SegmentTimeline></SegmentTemplate>\n");
+            }
+        }
+    }
+
+    fn contains(&self, segment: &Segment) -> bool {
+        segment.discontinuity() == self.period.discontinuity
+    }
+
+    /// Runs of equal segments; the one under way at its expected length.
+    fn timeline<'s>(&self, out: &mut String, segments: impl Iterator<Item = &'s Segment>, scale: Timescale) {
+        let expected = scale.ticks(self.record.segment_duration);
+        let mut run: Option<(u64, u64, u64)> = None;
+        let flush = |out: &mut String, run: (u64, u64, u64)| {
+            let _ = write!(out, "<S t=\"{}\" d=\"{}\"", run.0, run.1);
+            if run.2 > 0 {
+                let _ = write!(out, " r=\"{}\"", run.2);
+            }
+            out.push_str("/>\n");
+        };
+        for s in segments {
+            let length = if s.is_complete() || self.end.is_some() { s.duration() } else { expected.max(s.duration()) };
+            run = match run {
+                Some((t, d, r)) if d == length && t + d * (r + 1) == s.decode_time() => Some((t, d, r + 1)),
+                other => {
+                    if let Some(done) = other {
+                        flush(out, done);
+                    }
+                    Some((s.decode_time(), length, 0))
+                }
+            };
+        }
+        if let Some(done) = run {
+            flush(out, done);
+        }
+    }
+}
+
+/// xs:duration.
+fn duration(out: &mut String, duration: Duration) {
+    let _ = write!(out, "PT{}", duration.as_secs());
+    match duration.subsec_micros() {
+        0 => {}
+        micros if micros % 1_000 == 0 => drop(write!(out, ".{:03}", micros / 1_000)),
+        micros => drop(write!(out, ".{micros:06}")),
+    }
+    out.push('S');
+}

@@ -1,0 +1,546 @@
+//! The answer to one request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::bodies::{Body, Follow};
+use super::documents::{Document, Which};
+use super::headers::{self, Lifetime, Way};
+use super::route::{self, Directives, Route};
+use super::server::Edge;
+use super::store::{State, Step, Stream};
+use super::waiters::Place;
+use super::{Fault, api, dash, hls, hold};
+use crate::clock;
+use crate::live::record::Init;
+use crate::live::window::Lookup;
+use crate::live::{LifeId, Msn, Part, Record, Segment, Track, TrackId, TrackWindow};
+use crate::observe::metrics::Kind;
+use crate::units::Time;
+
+/// TARGETDURATION where no stream says one, for the lifetime of faults, in seconds.
+const TARGET_UNKNOWN: u32 = 1;
+
+/// The page may be kept for half of this, in seconds; it has an ETag.
+const PAGE_TARGET: u32 = 120;
+
+/// What a request is answered with, before what all responses have in common.
+struct Reply {
+    body: Body,
+    content_type: &'static str,
+    lifetime: Lifetime,
+    /// TARGETDURATION in seconds.
+    target: u32,
+    etag: Option<HeaderValue>,
+    headers: HeaderMap,
+    encodings: Option<Arc<Document>>,
+}
+
+impl Reply {
+    fn new(body: impl Into<Body>, content_type: &'static str, lifetime: Lifetime, target: u32) -> Self {
+        let headers = HeaderMap::with_capacity(16);
+        Reply { body: body.into(), content_type, lifetime, target, etag: None, headers, encodings: None }
+    }
+
+    fn document(document: Arc<Document>, lifetime: Lifetime, target: u32) -> Self {
+        let mut reply = Reply::new(Body::empty(), document.content_type, lifetime, target);
+        reply.etag = Some(document.etag.clone());
+        reply.encodings = Some(document);
+        reply
+    }
+}
+
+/// Answers a request; every fault becomes a response.
+pub(super) async fn respond<B>(edge: &Edge, request: Request<B>) -> Response<Body> {
+    let (kind, mut response) = answer(edge, &request).await;
+    headers::cors(response.headers_mut());
+    let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
+    edge.metrics().request(kind, response.status().as_u16(), length);
+    response
+}
+
+async fn answer<B>(edge: &Edge, request: &Request<B>) -> (Kind, Response<Body>) {
+    let head = match *request.method() {
+        Method::GET => false,
+        Method::HEAD => true,
+        Method::OPTIONS => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            headers::preflight(response.headers_mut());
+            return (Kind::Other, response);
+        }
+        _ => {
+            let fault = Fault::new(405, "request: only GET, HEAD and OPTIONS are answered");
+            let mut response = faulted(&fault, Lifetime::Never, 0, false);
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+            return (Kind::Other, response);
+        }
+    };
+    log_cmcd(request);
+    let path = match route::normalize(request.uri().path()) {
+        Ok(path) => path,
+        Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head)),
+    };
+    let route = match Route::parse(&path, request.uri().query()) {
+        Ok(route) => route,
+        Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head)),
+    };
+    let kind = kind(&route);
+    match dispatch(edge, route, request).await {
+        Ok(reply) => (kind, finish(reply, request.headers(), head)),
+        Err(fault) => {
+            let target = route.stream().and_then(|name| edge.store().get(name));
+            let target = target.and_then(|s| s.lock().window().record().map(|r| r.target_duration));
+            let blocking = matches!(route, Route::Media { directives: Directives { msn: Some(_), .. }, .. });
+            let lifetime = match (fault.status, blocking) {
+                (503, _) => Lifetime::Never,
+                (_, true) => Lifetime::BlockingFault,
+                _ => Lifetime::Fault,
+            };
+            (kind, faulted(&fault, lifetime, target.unwrap_or(TARGET_UNKNOWN), head))
+        }
+    }
+}
+
+fn kind(route: &Route<'_>) -> Kind {
+    match route {
+        Route::Multivariant { .. } => Kind::Multivariant,
+        Route::Media { .. } => Kind::Playlist,
+        Route::Mpd { .. } => Kind::Mpd,
+        Route::Init { .. } => Kind::Init,
+        Route::Segment { .. } => Kind::Segment,
+        Route::Part { .. } => Kind::Part,
+        Route::Streams | Route::Stream { .. } | Route::Trace { .. } | Route::Swarm | Route::Edges => Kind::Api,
+        _ => Kind::Other,
+    }
+}
+
+/// CTA-5004: logged, and no part of any key.
+fn log_cmcd<B>(request: &Request<B>) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let query = request.uri().query().unwrap_or("").split('&').find_map(|p| p.strip_prefix("CMCD="));
+    if let Some(cmcd) = query {
+        tracing::debug!(path = request.uri().path(), cmcd, "CMCD");
+    }
+    for name in ["cmcd-request", "cmcd-object", "cmcd-status", "cmcd-session"] {
+        if let Some(value) = request.headers().get(name).and_then(|v| v.to_str().ok()) {
+            tracing::debug!(path = request.uri().path(), cmcd = value, "{name}");
+        }
+    }
+}
+
+async fn dispatch<B>(edge: &Edge, route: Route<'_>, request: &Request<B>) -> Result<Reply, Fault> {
+    let asked = clock::now();
+    let stream = match route.stream() {
+        Some(name) => {
+            Some(edge.store().get(name).ok_or_else(|| Fault::new(404, format!("request: no stream is named {name}")))?)
+        }
+        None => None,
+    };
+    if let Some(stream) = &stream {
+        match route {
+            Route::Multivariant { .. } => {
+                return document(stream, asked, Which::Multivariant, dash::Timing::Number).await;
+            }
+            Route::Mpd { .. } => return document(stream, asked, Which::Manifest, edge.config().timing).await,
+            Route::Media { track, directives, .. } => return media(stream, asked, track, directives).await,
+            Route::Init { track, number, .. } => return init(stream, asked, track, number).await,
+            Route::Segment { track, msn, .. } => return segment(edge, stream, asked, track, msn).await,
+            Route::Part { track, msn, part, .. } => return one_part(edge, stream, asked, track, msn, part).await,
+            _ => {}
+        }
+    }
+    let text = |text: &'static str| Reply::new(text.to_owned(), "text/plain; charset=utf-8", Lifetime::Never, 0);
+    Ok(match route {
+        Route::Page(path) => {
+            let page = damson_player::asset(path);
+            let page = page.ok_or_else(|| Fault::new(404, "request: the player page has no such file"))?;
+            let (plain, gzip) = (Bytes::from_static(page.bytes), Bytes::from_static(page.gzip));
+            let etag = HeaderValue::from_static(page.etag);
+            let document = Arc::new(Document::compressed(plain, gzip, etag, page.content_type));
+            Reply::document(document, Lifetime::Plain, PAGE_TARGET)
+        }
+        Route::Healthz => text("ok\n"),
+        Route::Readyz if edge.host().is_ready() => text("ready\n"),
+        Route::Readyz => return Err(Fault::new(503, "edge: the mesh isn't joined yet")),
+        Route::Time => Reply::new(clock::wall().iso8601(), "text/plain; charset=utf-8", Lifetime::Never, 0),
+        Route::Metrics => Reply::new(api::metrics(edge), api::METRICS_TYPE, Lifetime::Never, 0),
+        other => Reply::new(api::json(edge, &other)?, "application/json", Lifetime::Never, 0),
+    })
+}
+
+fn no_track(name: &str) -> Fault {
+    Fault::new(404, format!("request: the stream has no track named {name}"))
+}
+
+/// The record, the track, and what is held of it; `None` while the record isn't known.
+fn find<'a>(state: &'a State, name: &str) -> Result<Option<(&'a Arc<Record>, &'a Track, &'a TrackWindow)>, Fault> {
+    let Some(record) = state.window().record() else { return Ok(None) };
+    let track = record.track_named(name).ok_or_else(|| no_track(name))?;
+    let held = state.window().track(track.id).ok_or_else(|| no_track(name))?;
+    Ok(Some((record, track, held)))
+}
+
+async fn document(stream: &Arc<Stream>, asked: Time, which: Which, timing: dash::Timing) -> Result<Reply, Fault> {
+    stream
+        .resolve(asked, |state| {
+            let started =
+                !state.window().tracks().is_empty() && state.window().tracks().iter().all(TrackWindow::is_started);
+            let Some(target) = state.window().record().map(|r| r.target_duration).filter(|_| started) else {
+                return Ok(Step::appear(Place::Started));
+            };
+            let (window, documents) = state.rendered();
+            let document = match which {
+                Which::Manifest => documents.get(which, dash::CONTENT_TYPE, || dash::manifest(window, timing)),
+                _ => documents.get(which, hls::CONTENT_TYPE, || hls::multivariant(window)),
+            };
+            Ok(match document {
+                Some(document) => Step::Answer(Reply::document(document, Lifetime::Plain, target)),
+                None => Step::appear(Place::Started),
+            })
+        })
+        .await
+}
+
+async fn media(stream: &Arc<Stream>, asked: Time, name: &str, directives: Directives) -> Result<Reply, Fault> {
+    stream
+        .resolve(asked, |state| {
+            let Some((record, track, held)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
+            let (id, target) = (track.id, record.target_duration);
+            if !held.is_started() {
+                return Ok(Step::appear(Place::Part(id, 0, 0)));
+            }
+            if let Some(place) = blocked(record, held, directives)? {
+                return Ok(Step::Wait(place, hold(record)));
+            }
+            let (window, documents) = state.rendered();
+            let document = documents.get(Which::Media(id), hls::CONTENT_TYPE, || hls::media(window, id));
+            let lifetime = if directives.msn.is_some() { Lifetime::Blocking } else { Lifetime::Plain };
+            Ok(match document {
+                Some(document) => Step::Answer(Reply::document(document, lifetime, target)),
+                None => Step::appear(Place::Part(id, 0, 0)),
+            })
+        })
+        .await
+}
+
+/// Where a blocking reload has to wait; `None` if today's playlist will do (rfc8216bis 6.2.5.2).
+fn blocked(record: &Record, track: &TrackWindow, directives: Directives) -> Result<Option<Place>, Fault> {
+    // "Delivery Directives ... MUST be ignored [once] the Playlist contains an EXT-X-ENDLIST tag".
+    let (Some(msn), Some((next, next_part))) = (directives.msn, track.next()) else { return Ok(None) };
+    if hls::is_ended(record, track) {
+        return Ok(None);
+    }
+    // "greater than the Media Sequence Number of the last Media Segment in the current Playlist plus two"
+    if msn > next.saturating_add(1) {
+        return Err(Fault::new(400, format!("request: _HLS_msn={msn} is more than two past the newest segment")));
+    }
+    let Some(part) = directives.part else {
+        return Ok((msn >= next).then_some(Place::Segment(track.id(), msn)));
+    };
+    // "exceeds the last Partial Segment in the current Playlist by the Advance Part Limit"
+    let limit = advance_part_limit(record);
+    let newest = if msn == next { u32::from(next_part) } else { 0 };
+    if msn >= next && part >= newest.saturating_add(limit) {
+        return Err(Fault::new(400, format!("request: _HLS_part={part} is {limit} or more past the newest part")));
+    }
+    let place = |msn, part: u32| Place::Part(track.id(), msn, u16::try_from(part).unwrap_or(u16::MAX));
+    if msn >= next {
+        return Ok((msn > next || part >= u32::from(next_part)).then(|| place(msn, part)));
+    }
+    // "a Part Index greater than that of the final Partial Segment of the Parent Segment [is] a request for
+    // Part Index 0 of the following Parent Segment": Shaka asks so at each segment's end.
+    let past_end = track.segment_under_way(msn).is_some_and(|s| part as usize >= s.parts().len());
+    Ok((past_end && msn.saturating_add(1) == next && next_part == 0).then(|| place(next, 0)))
+}
+
+/// "three divided by the Part Target Duration if [it] is less than one second, or three otherwise".
+fn advance_part_limit(record: &Record) -> u32 {
+    let millis = u32::try_from(record.part_target.as_millis()).unwrap_or(u32::MAX).clamp(1, 1_000);
+    3_000_u32.div_ceil(millis)
+}
+
+async fn init(stream: &Arc<Stream>, asked: Time, name: &str, number: u16) -> Result<Reply, Fault> {
+    stream
+        .resolve(asked, |state| {
+            let Some((record, track, _)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
+            let found = |i: &&Init| i.number == number;
+            let init = track.inits.iter().find(found);
+            let init = init.ok_or_else(|| Fault::new(404, "request: no such init segment"))?;
+            let content_type = content_type(track);
+            let mut reply = Reply::new(init.bytes.clone(), content_type, Lifetime::Media, record.target_duration);
+            reply.etag = Some(headers::etag(blake3::hash(&init.bytes).as_bytes()));
+            Ok(Step::Answer(reply))
+        })
+        .await
+}
+
+fn content_type(track: &Track) -> &'static str {
+    if track.is_video() { "video/mp4" } else { "audio/mp4" }
+}
+
+fn gone() -> Fault {
+    Fault::new(404, "request: it has left the window, or is too far ahead")
+}
+
+fn gap() -> Fault {
+    Fault::new(404, "stream: this part of it was lost; the playlist lists it as a gap")
+}
+
+/// Whether what doesn't exist yet will, as far as is known.
+fn is_to_come(record: &Record, msn: Msn) -> bool {
+    record.ended.is_none_or(|last| msn <= last)
+}
+
+async fn one_part(
+    edge: &Edge,
+    stream: &Arc<Stream>,
+    asked: Time,
+    name: &str,
+    msn: Msn,
+    number: u16,
+) -> Result<Reply, Fault> {
+    stream
+        .resolve(asked, |state| {
+            let Some((record, track, held)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
+            match held.part(msn, number) {
+                Lookup::Ready(part) => {
+                    let mut reply =
+                        Reply::new(part.body.clone(), content_type(track), Lifetime::Media, record.target_duration);
+                    reply.etag = Some(headers::etag(&part.header.hash));
+                    way(edge, record, track, part, u64::from(part.header.duration), asked).insert_into(&mut reply);
+                    Ok(Step::Answer(reply))
+                }
+                Lookup::Gap => Err(gap()),
+                Lookup::Unknown => Err(gone()),
+                Lookup::Expected => match held.next() {
+                    None => Ok(Step::appear(Place::Part(track.id, msn, number))),
+                    // The hinted part, and the one after it, whichever segment that is in.
+                    Some((next, part))
+                        if is_to_come(record, msn)
+                            && ((msn == next && number <= part.saturating_add(1))
+                                || (msn == next.saturating_add(1) && number == 0)) =>
+                    {
+                        Ok(Step::Wait(Place::Part(track.id, msn, number), hold(record)))
+                    }
+                    Some(_) => Err(gone()),
+                },
+            }
+        })
+        .await
+}
+
+async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Time, name: &str, msn: Msn) -> Result<Reply, Fault> {
+    stream
+        .resolve(asked, |state| {
+            let Some((record, track, held)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
+            match held.segment(msn) {
+                Lookup::Ready(segment) => whole(edge, record, track, segment, asked).map(Step::Answer),
+                Lookup::Gap => Err(gap()),
+                Lookup::Unknown => Err(gone()),
+                Lookup::Expected if !is_to_come(record, msn) => Err(gone()),
+                Lookup::Expected => match held.segment_under_way(msn) {
+                    Some(segment) if segment.has_gap() => Err(gap()),
+                    Some(segment) => {
+                        let first = segment.first().ok_or_else(gone)?;
+                        Ok(Step::Answer(following(edge, stream, record, track, first, asked)))
+                    }
+                    None if held.is_started() => Ok(Step::Wait(Place::Part(track.id, msn, 0), hold(record))),
+                    None => Ok(Step::appear(Place::Part(track.id, msn, 0))),
+                },
+            }
+        })
+        .await
+}
+
+fn whole(edge: &Edge, record: &Record, track: &Track, segment: &Segment, asked: Time) -> Result<Reply, Fault> {
+    let mut hasher = blake3::Hasher::new();
+    let chunks = segment.parts().map(|p| {
+        hasher.update(&p.header.hash);
+        p.body.clone()
+    });
+    let body = Body::chain(chunks);
+    let last = segment.parts().last().ok_or_else(gone)?;
+    let mut reply = Reply::new(body, content_type(track), Lifetime::Media, record.target_duration);
+    reply.etag = Some(headers::etag(hasher.finalize().as_bytes()));
+    way(edge, record, track, last, segment.duration(), asked).insert_into(&mut reply);
+    Ok(reply)
+}
+
+fn following(edge: &Edge, stream: &Arc<Stream>, record: &Record, track: &Track, first: &Part, asked: Time) -> Reply {
+    let (life, id): (LifeId, TrackId) = (record.life, track.id);
+    let follow = Follow::new(Arc::clone(stream), life, id, first.header.id.msn);
+    let mut reply = Reply::new(Body::Follow(follow), content_type(track), Lifetime::Media, record.target_duration);
+    way(edge, record, track, first, track.timescale.ticks(record.segment_duration), asked).insert_into(&mut reply);
+    reply
+}
+
+struct NamedWay<'a>(Way<'a>, &'a Edge);
+
+impl NamedWay<'_> {
+    fn insert_into(&self, reply: &mut Reply) {
+        self.0.insert(&mut reply.headers, &|node| self.1.node_name(node));
+    }
+}
+
+fn way<'a>(
+    edge: &'a Edge,
+    record: &'a Record,
+    track: &'a Track,
+    part: &'a Part,
+    ticks: u64,
+    asked: Time,
+) -> NamedWay<'a> {
+    let held = part.delivered.since(asked);
+    let duration = track.timescale.duration(ticks);
+    NamedWay(Way { part, record, track, edge: edge.name(), held, duration }, edge)
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|accepted| {
+        accepted.split(',').any(|coding| {
+            let (name, q) = coding.split_once(';').unwrap_or((coding, ""));
+            matches!(name.trim(), "gzip" | "*") && !matches!(q.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+        })
+    })
+}
+
+fn faulted(fault: &Fault, lifetime: Lifetime, target: u32, head: bool) -> Response<Body> {
+    let reply = Reply::new(format!("{}\n", fault.text), "text/plain; charset=utf-8", lifetime, target);
+    let mut response = finish(reply, &HeaderMap::new(), head);
+    *response.status_mut() = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if fault.status == 503 {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Chooses the encoding and the range, and leaves out what the client has or hasn't asked for.
+fn finish(reply: Reply, asked: &HeaderMap, head: bool) -> Response<Body> {
+    let Reply { mut body, content_type, lifetime, target, etag, mut headers, encodings } = reply;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, lifetime.value(target));
+    let not_modified = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));
+    if let Some(document) = encodings {
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        body = if accepts_gzip(asked) {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            document.gzip().into()
+        } else {
+            document.plain.clone().into()
+        };
+    }
+    // One tag for both encodings, which are one document: a weak one then (RFC 9110 8.8.3.3).
+    if let Some(etag) = &etag {
+        let encoded = headers.contains_key(header::VARY);
+        let weak = || headers::text(&format!("W/{}", etag.to_str().unwrap_or("\"\"")));
+        headers.insert(header::ETAG, if encoded { weak() } else { etag.clone() });
+    }
+    let mut status = StatusCode::OK;
+    if not_modified {
+        status = StatusCode::NOT_MODIFIED;
+        headers.remove(header::CONTENT_ENCODING);
+        headers.remove(header::CONTENT_TYPE);
+        body = Body::empty();
+    } else if let Some(length) = body.length() {
+        // A document changes while it is read in pieces; media doesn't.
+        if lifetime == Lifetime::Media {
+            headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+            let if_range = asked.get(header::IF_RANGE).is_none_or(|v| Some(v) == etag.as_ref());
+            match asked.get(header::RANGE).filter(|_| if_range).and_then(|v| range(v.to_str().ok()?, length)) {
+                None => {}
+                Some(Range::Part(from, to)) => {
+                    status = StatusCode::PARTIAL_CONTENT;
+                    headers.insert(header::CONTENT_RANGE, headers::text(&format!("bytes {from}-{to}/{length}")));
+                    body = body.slice(from..to + 1);
+                }
+                Some(Range::Unsatisfiable) => {
+                    status = StatusCode::RANGE_NOT_SATISFIABLE;
+                    headers.insert(header::CONTENT_RANGE, headers::text(&format!("bytes */{length}")));
+                    body = Body::empty();
+                }
+            }
+        }
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length().unwrap_or(0)));
+    }
+    if head {
+        body = Body::empty();
+    }
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn matches_etag(asked: Option<&HeaderValue>, etag: &HeaderValue) -> bool {
+    let (Some(asked), Ok(etag)) = (asked.and_then(|v| v.to_str().ok()), etag.to_str()) else { return false };
+    asked.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    /// First and last byte.
+    Part(u64, u64),
+    Unsatisfiable,
+}
+
+/// One range of RFC 9110 14.1.2; `None` for what is to be ignored: several ranges, other units, nonsense.
+fn range(text: &str, length: u64) -> Option<Range> {
+    let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // Digits alone overflow only upwards.
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let (from, to) = match (first.trim(), last.trim()) {
+        ("", suffix) => (length.checked_sub(number(suffix)?.min(length))?, length.checked_sub(1)),
+        (first, "") => (number(first)?, length.checked_sub(1)),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first {
+                return None;
+            }
+            (first, length.checked_sub(1).map(|end| end.min(last)))
+        }
+    };
+    Some(to.filter(|to| from <= *to).map_or(Range::Unsatisfiable, |to| Range::Part(from, to)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_rfc_9110_says() {
+        let check = |text: &str, expect: Option<Range>| assert_eq!(range(text, 10), expect, "{text}");
+        check("bytes=0-3", Some(Range::Part(0, 3)));
+        check("bytes=4-", Some(Range::Part(4, 9)));
+        check("bytes=-3", Some(Range::Part(7, 9)));
+        check("bytes=-30", Some(Range::Part(0, 9)));
+        check("bytes=0-99999999999999999999999", Some(Range::Part(0, 9)));
+        check("bytes=10-", Some(Range::Unsatisfiable));
+        check("bytes=-0", Some(Range::Unsatisfiable));
+        check("bytes=5-4", None);
+        check("bytes=0-1,3-4", None);
+        check("bytes=a-b", None);
+        check("lines=0-3", None);
+        assert_eq!(range("bytes=0-", 0), Some(Range::Unsatisfiable));
+    }
+
+    #[test]
+    fn gzip_is_sent_to_who_accepts_it() {
+        let check = |accepted: &'static str, expect: bool| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
+            assert_eq!(accepts_gzip(&headers), expect, "{accepted}");
+        };
+        check("gzip, deflate, br", true);
+        check("br;q=1.0, gzip;q=0.5", true);
+        check("identity", false);
+        check("gzip;q=0", false);
+    }
+}

@@ -1,0 +1,449 @@
+//! All streams that the node holds, fed by the mesh, asked by requests.
+//!
+//! One lock a stream, held for a lookup, an insertion or a rendering, never over an await. Requests
+//! never create streams: only the mesh does, so that asking for what isn't there costs no memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+
+use super::documents::Documents;
+use super::waiters::{self, Place, Token, Waiters, Wake};
+use super::{APPEAR_MAX, Fault};
+use crate::clock;
+use crate::live::window::{Input, Output};
+use crate::live::{PartHeader, Record, StreamName, Trace, TrackWindow, Window};
+use crate::observe::Metrics;
+use crate::swarm::Entry;
+use crate::units::Time;
+
+/// Most streams held; what the mesh tells of more is dropped, and logged.
+pub const STREAMS_MAX: usize = 16_384;
+
+/// Most requests held in all; the next one is answered 503.
+pub const WAITERS_MAX: usize = 100_000;
+
+/// The streams of the node.
+#[derive(Debug)]
+pub struct Store {
+    streams: RwLock<BTreeMap<StreamName, Arc<Stream>>>,
+    shared: Arc<Shared>,
+}
+
+/// What the streams have in common.
+#[derive(Debug)]
+struct Shared {
+    timers: Mutex<Timers>,
+    sooner: Notify,
+    waiting: AtomicUsize,
+    closing: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+/// When each stream wants to be told the time. An entry may be sooner than what the stream waits for by
+/// now, never later.
+#[derive(Debug, Default)]
+struct Timers {
+    queue: BTreeSet<(Time, StreamName)>,
+    armed: BTreeMap<StreamName, Time>,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub struct Stream {
+    name: StreamName,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+/// What is held of a stream, behind its lock.
+#[derive(Debug)]
+pub struct State {
+    window: Window,
+    pub(super) documents: Documents,
+    entry: Option<Entry>,
+    /// The directory has forgotten it: the rest is served until then.
+    gone_at: Option<Time>,
+    waiters: Waiters<oneshot::Sender<Wake>>,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        let shared = Shared {
+            timers: Mutex::default(),
+            sooner: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            metrics,
+        };
+        Arc::new(Store { streams: RwLock::default(), shared: Arc::new(shared) })
+    }
+
+    /// The record of a stream, new or newer.
+    pub fn record(&self, record: Record) {
+        if let Some(stream) = self.stream_for(&record.stream) {
+            stream.window_input(Input::Record(record));
+        }
+    }
+
+    /// A part was delivered: whole, checked, for the first time.
+    pub fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time) {
+        let Some(stream) = self.stream_for(stream) else { return };
+        self.shared.metrics.part_delivered(&header, &trace, clock::now().since(received));
+        stream.window_input(Input::Part { header, body, trace, received });
+    }
+
+    /// The directory has a stream, or a newer entry of it.
+    pub fn announced(&self, entry: Entry) {
+        if let Some(stream) = self.stream_for(&entry.stream.clone()) {
+            stream.lock().entry = Some(entry);
+        }
+    }
+
+    /// The directory has forgotten a stream. What is held of it is served for one more playlist, so
+    /// that its viewers see the end.
+    pub fn expired(&self, name: &StreamName) {
+        let Some(stream) = self.get(name.as_str()) else { return };
+        let mut state = stream.lock();
+        state.entry = None;
+        let rest = state.window.record().map_or(Duration::ZERO, |r| r.playlist_duration());
+        state.gone_at = Some(clock::now() + rest);
+        state.waiters.handle(clock::now(), waiters::Input::Reset);
+        drop(state);
+        if rest.is_zero() {
+            self.remove(name);
+        }
+    }
+
+    /// A stream by name.
+    pub fn get(&self, name: &str) -> Option<Arc<Stream>> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// All streams, by name.
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// How many requests are held.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Answers all who wait, and lets nobody wait any more.
+    pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        for stream in self.streams() {
+            stream.lock().waiters.handle(clock::now(), waiters::Input::Close);
+        }
+    }
+
+    /// Tells the streams the time, for ever: run it beside the server.
+    pub async fn drive(&self) {
+        loop {
+            let next = self.shared.timers().queue.first().map(|(at, _)| *at);
+            let sooner = self.shared.sooner.notified();
+            match next {
+                None => sooner.await,
+                Some(at) => {
+                    let due = tokio::time::sleep_until(clock::instant(at).into());
+                    tokio::select! { () = due => self.timeout(), () = sooner => {} }
+                }
+            }
+        }
+    }
+
+    fn timeout(&self) {
+        let now = clock::now();
+        loop {
+            let name = {
+                let mut timers = self.shared.timers();
+                let Some((at, _)) = timers.queue.first().filter(|(at, _)| *at <= now) else { return };
+                debug_assert!(*at <= now);
+                let Some((_, name)) = timers.queue.pop_first() else { return };
+                timers.armed.remove(&name);
+                name
+            };
+            let Some(stream) = self.get(name.as_str()) else { continue };
+            if stream.lock().gone_at.is_some_and(|at| at <= now) {
+                self.remove(&name);
+                continue;
+            }
+            stream.lock().waiters.handle(now, waiters::Input::Timeout);
+            stream.window_input(Input::Timeout);
+        }
+    }
+
+    fn remove(&self, name: &StreamName) {
+        let gone = self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(stream) = gone {
+            stream.lock().waiters.handle(clock::now(), waiters::Input::Reset);
+        }
+    }
+
+    fn stream_for(&self, name: &StreamName) -> Option<Arc<Stream>> {
+        if let Some(stream) = self.get(name.as_str()) {
+            return Some(stream);
+        }
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if streams.len() >= STREAMS_MAX {
+            tracing::warn!(stream = %name, "{STREAMS_MAX} streams are held already; this one is not");
+            return None;
+        }
+        let new = || Arc::new(Stream::new(name.clone(), Arc::clone(&self.shared)));
+        Some(Arc::clone(streams.entry(name.clone()).or_insert_with(new)))
+    }
+}
+
+impl Shared {
+    fn timers(&self) -> MutexGuard<'_, Timers> {
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn arm(&self, name: &StreamName, at: Time) {
+        let mut timers = self.timers();
+        let armed = timers.armed.get(name).copied();
+        if armed.is_some_and(|armed| armed <= at) {
+            return;
+        }
+        if let Some(armed) = armed {
+            timers.queue.remove(&(armed, name.clone()));
+        }
+        timers.armed.insert(name.clone(), at);
+        timers.queue.insert((at, name.clone()));
+        let first = timers.queue.first().is_some_and(|(first, _)| *first == at);
+        drop(timers);
+        if first {
+            self.sooner.notify_one();
+        }
+    }
+}
+
+impl Stream {
+    fn new(name: StreamName, shared: Arc<Shared>) -> Self {
+        let state = State {
+            window: Window::new(name.clone()),
+            documents: Documents::default(),
+            entry: None,
+            gone_at: None,
+            waiters: Waiters::default(),
+        };
+        Stream { name, shared, state: Mutex::new(state) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// The state, until the guard is dropped, which wakes whom the changes satisfy.
+    pub(super) fn lock(&self) -> Guard<'_> {
+        // A panic under the lock is a bug of ours in one stream; the others go on.
+        Guard { stream: self, state: self.state.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    fn window_input(&self, input: Input) {
+        let now = clock::now();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if !matches!(input, Input::Timeout) {
+            state.gone_at = None;
+        }
+        state.window.handle(now, input);
+        state.published(now, &self.shared.metrics);
+    }
+
+    /// Asks until there is an answer, a fault, or no more time: what `ask` says to wait for is waited
+    /// for, at most until its hold since `asked` is over.
+    pub(super) async fn resolve<T>(
+        self: &Arc<Self>,
+        asked: Time,
+        mut ask: impl FnMut(&mut State) -> Result<Step<T>, Fault>,
+    ) -> Result<T, Fault> {
+        loop {
+            let hold = {
+                let mut state = self.lock();
+                match ask(&mut state)? {
+                    Step::Answer(answer) => return Ok(answer),
+                    Step::Wait(..) if state.gone_at.is_some() => {
+                        return Err(Fault::new(404, "stream: it has ended"));
+                    }
+                    Step::Wait(place, longest) => state.wait_until(self, place, asked + longest)?,
+                }
+            };
+            match hold.await {
+                Wake::Look => {}
+                Wake::TimedOut => {
+                    return Err(Fault::new(503, "stream: what is asked for hasn't come in time; ask again"));
+                }
+                Wake::Closing => return Err(Fault::new(503, "edge: going down; ask another")),
+            }
+        }
+    }
+}
+
+/// What a request finds.
+#[derive(Debug)]
+pub(super) enum Step<T> {
+    /// What it asked for.
+    Answer(T),
+    /// Not there yet: wait at this place, so long in all.
+    Wait(Place, Duration),
+}
+
+impl<T> Step<T> {
+    /// Wait for the stream itself.
+    pub(super) fn appear(place: Place) -> Self {
+        Step::Wait(place, APPEAR_MAX)
+    }
+}
+
+impl State {
+    /// What is held.
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// The directory's entry.
+    pub(super) fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
+    /// The window, and the documents rendered from it.
+    pub(super) fn rendered(&mut self) -> (&Window, &mut Documents) {
+        self.documents.refresh(self.window.version());
+        (&self.window, &mut self.documents)
+    }
+
+    /// A place among the waiters, for `longest` from now.
+    pub(super) fn wait(&mut self, stream: &Arc<Stream>, place: Place, longest: Duration) -> Result<Hold, Fault> {
+        self.wait_until(stream, place, clock::now() + longest)
+    }
+
+    fn wait_until(&mut self, stream: &Arc<Stream>, place: Place, deadline: Time) -> Result<Hold, Fault> {
+        let shared = &stream.shared;
+        if shared.closing.load(Ordering::SeqCst) {
+            return Err(Fault::new(503, "edge: going down; ask another"));
+        }
+        let full = || Fault::new(503, "edge: too many requests are held already");
+        if shared.waiting.load(Ordering::Relaxed) >= WAITERS_MAX {
+            return Err(full());
+        }
+        let (sender, receiver) = oneshot::channel();
+        let token = self.waiters.wait(place, deadline, sender).ok_or_else(full)?;
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(Hold { stream: Arc::clone(stream), token, receiver, woken: false })
+    }
+
+    /// Tells the waiters what the window has told.
+    fn published(&mut self, now: Time, metrics: &Metrics) {
+        let started =
+            |window: &Window| !window.tracks().is_empty() && window.tracks().iter().all(TrackWindow::is_started);
+        let (mut listed, mut changed) = (false, false);
+        while let Some(output) = self.window.poll_output() {
+            match output {
+                Output::RecordChanged => {
+                    changed = true;
+                    self.waiters.handle(now, waiters::Input::Record);
+                }
+                Output::Restarted => self.waiters.handle(now, waiters::Input::Reset),
+                Output::Listed { track, msn, part, gap } => {
+                    listed = true;
+                    if gap {
+                        metrics.gap_listed();
+                    }
+                    self.waiters.handle(now, waiters::Input::Listed(track, msn, part));
+                }
+            }
+        }
+        if listed || changed {
+            if started(&self.window) {
+                self.waiters.handle(now, waiters::Input::Started);
+            }
+            for track in self.window.tracks() {
+                if let Some(whole) = track.next().and_then(|(msn, _)| msn.checked_sub(1)) {
+                    self.waiters.handle(now, waiters::Input::Completed(track.id(), whole));
+                }
+            }
+        }
+        // At the end nothing more comes that would wake who waits for it.
+        if (listed || changed) && self.window.record().is_some_and(|r| r.ended.is_some()) {
+            self.waiters.handle(now, waiters::Input::Reset);
+        }
+    }
+}
+
+/// The lock on a stream's state. Dropping it wakes who is to be woken, and arms the stream's timer.
+pub(super) struct Guard<'a> {
+    stream: &'a Stream,
+    state: MutexGuard<'a, State>,
+}
+
+impl std::ops::Deref for Guard<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl std::ops::DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        while let Some((sender, wake)) = self.state.waiters.poll_output() {
+            // An error says that the request is gone already.
+            let _ = sender.send(wake);
+        }
+        let deadlines = [self.state.window.poll_timeout(), self.state.waiters.poll_timeout(), self.state.gone_at];
+        if let Some(at) = deadlines.into_iter().flatten().min() {
+            self.stream.shared.arm(&self.stream.name, at);
+        }
+    }
+}
+
+/// A place among the waiters; given up when dropped.
+#[derive(Debug)]
+pub(super) struct Hold {
+    stream: Arc<Stream>,
+    token: Token,
+    receiver: oneshot::Receiver<Wake>,
+    woken: bool,
+}
+
+impl Hold {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        Pin::new(&mut self.receiver).poll(cx).map(|wake| {
+            self.woken = true;
+            // The sender is dropped unsent only together with its stream.
+            wake.unwrap_or(Wake::Look)
+        })
+    }
+}
+
+impl Future for Hold {
+    type Output = Wake;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Wake> {
+        Hold::poll(&mut self, cx)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.stream.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !self.woken {
+            self.stream.lock().waiters.handle(Time::ZERO, waiters::Input::Cancel(self.token));
+        }
+    }
+}

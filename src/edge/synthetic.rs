@@ -1,0 +1,81 @@
+//! A made-up programme, for tests and bench: a record, and parts whose bodies are numbered noise.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::live::{
+    AudioInfo, Epoch, Flags, Init, LifeId, Msn, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track,
+    TrackId, TrackKind, VideoInfo,
+};
+use crate::units::{MediaTime, Timescale, UnixTime};
+
+/// MSN of a programme's first segment.
+pub const FIRST_MSN: Msn = 1_795_359_753;
+/// Parts of a segment.
+pub const PARTS: u16 = 10;
+/// The video track.
+pub const VIDEO: TrackId = TrackId(0);
+/// The audio track.
+pub const AUDIO: TrackId = TrackId(1);
+
+/// A record of 2 s segments in 0.2 s parts: 720p30 video, and stereo sound.
+pub fn record(name: &str) -> Record {
+    let start = UnixTime::from_micros(u64::from(FIRST_MSN) * 1_000_000);
+    let track = |id: TrackId, name: &str, hz: u32, codec: &str, bandwidth: u32, kind: TrackKind| Track {
+        id,
+        name: name.to_owned(),
+        timescale: Timescale::new(hz).expect("not zero"),
+        codec: codec.to_owned(),
+        language: None,
+        bandwidth,
+        average_bandwidth: bandwidth * 9 / 10,
+        kind,
+        inits: vec![Init { number: 0, bytes: Bytes::from(format!("init of {name}")) }],
+    };
+    let pictures = TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000 });
+    let sound = TrackKind::Audio(AudioInfo { sample_rate: 48_000, channels: 2 });
+    Record {
+        stream: StreamName::parse(name).expect("a name"),
+        life: LifeId(start.as_micros()),
+        epoch: Epoch { counter: FIRST_MSN, node: NodeId(1) },
+        revision: 0,
+        first_msn: FIRST_MSN,
+        target_duration: 2,
+        part_target: Duration::from_millis(202),
+        segment_duration: Duration::from_secs(2),
+        availability_start: start,
+        tracks: vec![
+            track(VIDEO, "video", 90_000, "avc1.64001f", 3_000_000, pictures),
+            track(AUDIO, "audio", 48_000, "mp4a.40.2", 128_000, sound),
+        ],
+        periods: vec![Period { first_msn: FIRST_MSN, discontinuity: 0, start: Duration::ZERO }],
+        ended: None,
+    }
+}
+
+/// One part of a programme, with a body of `len` bytes.
+pub fn part(record: &Record, track: TrackId, msn: Msn, part: u16, len: usize) -> (PartHeader, Bytes, Trace) {
+    let scale = record.track(track).map_or(Timescale::MPEG, |t| t.timescale);
+    // A part of 0.2 s is a whole number of ticks in both timescales.
+    let duration = scale.hz() / 5;
+    let index = u64::from(msn.saturating_sub(record.first_msn)) * u64::from(PARTS) + u64::from(part);
+    let decode_time = index * u64::from(duration);
+    let seed = blake3::hash(format!("{}/{}.{part}", track.0, msn).as_bytes());
+    let body: Vec<u8> = seed.as_bytes().iter().copied().cycle().take(len).collect();
+    let start = record.availability_start + MediaTime::new(decode_time, scale).as_duration();
+    let period = record.periods.iter().rfind(|p| p.first_msn <= msn);
+    let header = PartHeader {
+        id: PartId { epoch: record.epoch, track, msn, part },
+        decode_time,
+        duration,
+        program_date_time: start,
+        ingested: start + Duration::from_millis(200),
+        init: 0,
+        discontinuity: period.map_or(0, |p| p.discontinuity),
+        flags: Flags { independent: track != VIDEO || part == 0, last: part + 1 == PARTS, ..Flags::default() },
+        length: u32::try_from(len).expect("a part's length"),
+        hash: blake3::hash(&body).into(),
+    };
+    (header, Bytes::from(body), Trace::default())
+}
