@@ -12,7 +12,7 @@ use crate::live::TrackId;
 
 /// A document, and what its responses' headers say.
 #[derive(Debug)]
-pub struct Document {
+pub(super) struct Document {
     /// As rendered.
     pub(super) plain: Bytes,
     pub(super) etag: HeaderValue,
@@ -56,7 +56,7 @@ pub(super) enum Which {
 
 /// A stream's documents as of one version of its window.
 #[derive(Debug, Default)]
-pub struct Documents {
+pub(super) struct Documents {
     version: u64,
     rendered: BTreeMap<Which, Arc<Document>>,
 }

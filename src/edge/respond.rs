@@ -89,7 +89,7 @@ async fn answer<B>(edge: &Edge, request: &Request<B>) -> (Kind, Response<Body>) 
         Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head)),
     };
     let kind = kind(&route);
-    match dispatch(edge, route, request).await {
+    match dispatch(edge, route).await {
         Ok(reply) => (kind, finish(reply, request.headers(), head)),
         Err(fault) => {
             let target = route.stream().and_then(|name| edge.store().get(name));
@@ -134,7 +134,7 @@ fn log_cmcd<B>(request: &Request<B>) {
     }
 }
 
-async fn dispatch<B>(edge: &Edge, route: Route<'_>, request: &Request<B>) -> Result<Reply, Fault> {
+async fn dispatch(edge: &Edge, route: Route<'_>) -> Result<Reply, Fault> {
     let asked = clock::now();
     let stream = match route.stream() {
         Some(name) => {

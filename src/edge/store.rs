@@ -65,7 +65,7 @@ pub struct Stream {
 
 /// What is held of a stream, behind its lock.
 #[derive(Debug)]
-pub struct State {
+pub(super) struct State {
     window: Window,
     pub(super) documents: Documents,
     entry: Option<Entry>,
