@@ -29,7 +29,6 @@ pub mod broadcast;
 pub mod overlay;
 pub mod swarm;
 
-#[cfg(feature = "node")]
 pub mod mesh;
 
 pub mod edge;

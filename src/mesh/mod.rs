@@ -1,1 +1,66 @@
 //! QUIC links between nodes, and the driver of the cores.
+//!
+//! Two nodes share one QUIC connection, the *link*, for all their swarms. It has one bidirectional
+//! control stream, ahead of everything, and a unidirectional stream for each body; so a body can be
+//! refused or cancelled at once, a lost packet of one body holds up no other, and control is never
+//! behind a body (see [`frame`]).
+//!
+//! ```text
+//!  node.rs --claim, publish--> [driver: the Hub] --record, part--> Sink
+//!                                 |        ^
+//!                      outputs    v        |   events (bounded)
+//!                  +-------- link -------- link --------+
+//!                  | control writer, control reader     |   a task each
+//!                  | body sender..., body reader...     |   a task a body
+//!                  +------------- quinn ----------------+
+//! ```
+//!
+//! - **The driver** owns the pure core and never waits for a peer (DESIGN invariant 5): what a peer
+//!   doesn't take waits in its own link's queues, which are bounded in bytes and age; the bodies that
+//!   are soonest worth nothing are dropped first. A peer that doesn't read its control stream is cut off.
+//! - **Backpressure** goes the other way only: readers wait for the driver, and QUIC's flow control
+//!   makes their peer wait.
+//! - **Identity** is a key whose certificate is of the cluster's CA; anybody else fails the handshake
+//!   (see [`identity`]).
+//! - **One link a pair**, whoever dials and however often (see `pairing`).
+//! - **Clocks**: neighbours exchange timestamps, and keep an offset for each link, so that a hop's
+//!   transit is measured without a common clock (see [`clock_offset`]).
+//!
+//! [`frame`] and [`clock_offset`] are pure, and build without feature `node`.
+
+pub mod clock_offset;
+pub mod frame;
+
+#[cfg(feature = "node")]
+mod backoff;
+#[cfg(feature = "node")]
+mod body;
+#[cfg(feature = "node")]
+mod dial;
+#[cfg(feature = "node")]
+mod driver;
+#[cfg(feature = "node")]
+mod endpoint;
+#[cfg(feature = "node")]
+pub mod identity;
+#[cfg(feature = "node")]
+mod link;
+#[cfg(feature = "node")]
+mod node;
+#[cfg(feature = "node")]
+mod pairing;
+#[cfg(feature = "node")]
+mod snapshot;
+#[cfg(all(test, feature = "node"))]
+mod tests;
+#[cfg(feature = "node")]
+mod tls;
+
+#[cfg(feature = "node")]
+pub use identity::{Ca, Identity, IdentityError};
+#[cfg(feature = "node")]
+pub use node::{Core, Mesh, MeshError, Place, Sink};
+#[cfg(feature = "node")]
+pub use snapshot::{LinkView, Snapshot, SwarmView};
+#[cfg(feature = "node")]
+pub use tls::TlsError;

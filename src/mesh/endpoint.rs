@@ -1,0 +1,107 @@
+//! The node's one UDP socket and QUIC endpoint.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::congestion::CubicConfig;
+use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::warn;
+
+use super::identity::Identity;
+use super::node::MeshError;
+use super::tls;
+use crate::live::header::BODY_LEN_MAX;
+
+/// A link is lost after this long without a packet. With [`KEEP_ALIVE`] four may be lost in a row; the
+/// peers' healing (graft timers) doesn't wait for it, only the overlay's refill does.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(2_000);
+
+/// A silent link sends a packet this often.
+const KEEP_ALIVE: Duration = Duration::from_millis(450);
+
+/// Wanted of the kernel for each direction: a burst of the largest body. Linux's default of 208 KiB loses
+/// about 1 % on loopback (FIELD).
+const SOCKET_BUFFER_LEN: usize = 16 << 20;
+
+/// Less than this loses packets in bursts: a 100 KB part to each of ten children.
+const SOCKET_BUFFER_LEN_ENOUGH: usize = 1 << 20;
+
+/// The most bodies at once from one peer: ten streams' parts of a few tracks, and their repairs.
+pub(super) const STREAMS_MAX: u32 = 256;
+
+/// The most bytes of bodies that wait unread on one link: two of the largest.
+const LINK_WINDOW: u32 = 2 * BODY_LEN_MAX;
+
+/// The most bytes under way unacknowledged on one link, sent or held by QUIC: 8 MiB is 1 Gb/s over 64 ms.
+const SEND_WINDOW: u64 = 8 << 20;
+
+/// Before anything is measured (RFC 9002 6.2.2 says 333 ms): mesh peers are mostly near, and the first
+/// repetition of a lost dial comes after three of these.
+const INITIAL_RTT: Duration = Duration::from_millis(50);
+
+/// Opens the socket and the endpoint on it.
+pub(super) fn open(identity: &Identity, bind: SocketAddr) -> Result<Endpoint, MeshError> {
+    let (server, client) = tls::configs(identity)?;
+    let transport = Arc::new(transport());
+    let mut server = ServerConfig::with_crypto(server);
+    server.transport_config(transport.clone());
+    server.migration(false);
+    let mut client = ClientConfig::new(client);
+    client.transport_config(transport);
+
+    let socket = socket(bind).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => MeshError::AddrInUse(bind),
+        _ => MeshError::Bind { addr: bind, source },
+    })?;
+    let config = EndpointConfig::default();
+    let failed = |source| MeshError::Bind { addr: bind, source };
+    let mut endpoint = Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)?;
+    endpoint.set_default_client_config(client);
+    Ok(endpoint)
+}
+
+fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(bind), Type::DGRAM, Some(Protocol::UDP))?;
+    if bind.is_ipv6() && bind.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    // The kernel cuts what it doesn't grant; it never fails for the size.
+    socket.set_recv_buffer_size(SOCKET_BUFFER_LEN)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER_LEN)?;
+    let granted = socket.recv_buffer_size()?.min(socket.send_buffer_size()?);
+    if granted < SOCKET_BUFFER_LEN_ENOUGH {
+        warn!(
+            granted,
+            wanted = SOCKET_BUFFER_LEN,
+            "the kernel gives the mesh's socket small buffers, which lose packets: \
+             raise net.core.rmem_max and net.core.wmem_max"
+        );
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&bind.into())?;
+    Ok(socket.into())
+}
+
+fn transport() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("two seconds fit a VarInt");
+    config
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .initial_rtt(INITIAL_RTT)
+        // One control stream, opened by the dialler.
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX))
+        // A body never waits for its own window, only for the link's.
+        .stream_receive_window(VarInt::from_u32(BODY_LEN_MAX + (1 << 16)))
+        .receive_window(VarInt::from_u32(LINK_WINDOW))
+        .send_window(SEND_WINDOW)
+        // The body begun first is finished first: two halves of two parts are worth nothing to a player.
+        .send_fairness(false)
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(CubicConfig::default()));
+    config
+}

@@ -1,0 +1,376 @@
+//! A cluster's CA and its nodes' identities.
+//!
+//! A node *is* its key: [`NodeId`] is the hash of its public key. Its certificate says by what name
+//! people call it (CN), and that the cluster's CA knows it. All certificates carry the same SAN,
+//! [`SERVER_NAME`], since peers are trusted by CA and not by host name.
+//!
+//! ```text
+//! damson pki init DIR          DIR/ca.pem  DIR/ca.key
+//! damson pki issue DIR NAME    ca.pem  node.pem  node.key
+//! ```
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData,
+};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::live::NodeId;
+
+/// The name in every node's certificate that the TLS handshake checks.
+pub(super) const SERVER_NAME: &str = "damson";
+
+const CA_CERT: &str = "ca.pem";
+const CA_KEY: &str = "ca.key";
+const NODE_CERT: &str = "node.pem";
+const NODE_KEY: &str = "node.key";
+
+/// Why a CA or an identity can't be made, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is there already; neither a CA nor a key is ever overwritten.
+    #[error("{}: exists already, and isn't overwritten", .0.display())]
+    Exists(PathBuf),
+    /// A file isn't PEM, or has no section of the kind wanted.
+    #[error("{}: {source}", path.display())]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: pem::Error,
+    },
+    /// A certificate or key can't be used.
+    #[error("{}: {why}", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A name that no certificate should carry.
+    #[error("a node's name is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'; {0:?} isn't")]
+    Name(String),
+    /// A key or certificate can't be made.
+    #[error("can't make a key or certificate: {0}")]
+    Generate(#[from] rcgen::Error),
+}
+
+/// A cluster's certificate authority.
+pub struct Ca {
+    cert: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Ca {
+    /// A new CA with a new P-256 key.
+    pub fn generate() -> Result<Self, IdentityError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "damson cluster CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let cert = params.self_signed(&key)?.der().clone();
+        Ok(Ca { cert, issuer: Issuer::new(params, key) })
+    }
+
+    /// Reads `dir/ca.pem` and `dir/ca.key`.
+    pub fn load(dir: &Path) -> Result<Self, IdentityError> {
+        let (cert, path) = read_cert(dir, CA_CERT)?;
+        let (key, _) = read_key(dir, CA_KEY)?;
+        check_pair(&cert, &key, &path, CA_KEY)?;
+        let issuer =
+            Issuer::from_ca_cert_der(&cert, key).map_err(|e| IdentityError::Unusable { path, why: e.to_string() })?;
+        Ok(Ca { cert, issuer })
+    }
+
+    /// Writes `dir/ca.pem` and `dir/ca.key` (readable by its owner alone), and the folder where it isn't there.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] if either file is there: a CA that is overwritten locks its nodes out.
+    pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
+        refuse_existing(dir, &[CA_CERT, CA_KEY])?;
+        write_new(dir, CA_KEY, &self.issuer.key().serialize_pem(), Access::Owner)?;
+        write_new(dir, CA_CERT, &cert_pem(&self.cert), Access::Everybody)
+    }
+
+    /// A new key, and a certificate for it by this CA.
+    pub fn issue(&self, name: &str) -> Result<Identity, IdentityError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+            return Err(IdentityError::Name(name.to_owned()));
+        }
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![SERVER_NAME.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // Every link's ends are equals: whoever dials is the TLS client.
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let cert = params.signed_by(&key, &self.issuer)?.der().clone();
+        let id = NodeId::of_public_key(&key.subject_public_key_info());
+        Ok(Identity { ca: self.cert.clone(), cert, key: key.serialize_der(), name: name.to_owned(), id })
+    }
+}
+
+/// A node's key, its certificate, and the CA that it trusts.
+#[derive(Clone)]
+pub struct Identity {
+    ca: CertificateDer<'static>,
+    cert: CertificateDer<'static>,
+    /// PKCS #8, DER.
+    key: Vec<u8>,
+    name: String,
+    id: NodeId,
+}
+
+impl Identity {
+    /// Reads `dir/ca.pem`, `dir/node.pem` and `dir/node.key`.
+    pub fn load(dir: &Path) -> Result<Self, IdentityError> {
+        let (ca, _) = read_cert(dir, CA_CERT)?;
+        let (cert, path) = read_cert(dir, NODE_CERT)?;
+        let (key, _) = read_key(dir, NODE_KEY)?;
+        check_pair(&cert, &key, &path, NODE_KEY)?;
+        let (id, name) = subject(&cert).map_err(|why| IdentityError::Unusable { path, why })?;
+        Ok(Identity { ca, cert, key: key.serialize_der(), name, id })
+    }
+
+    /// Writes `dir/ca.pem`, `dir/node.pem` and `dir/node.key` (readable by its owner alone), and the
+    /// folder where it isn't there. A CA certificate that is there already and is the same one is left.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] if the node's files or another CA's certificate are there.
+    pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
+        let ca_is_there = read_cert(dir, CA_CERT).is_ok_and(|(ca, _)| ca == self.ca);
+        let made: &[&str] = if ca_is_there { &[NODE_CERT, NODE_KEY] } else { &[CA_CERT, NODE_CERT, NODE_KEY] };
+        refuse_existing(dir, made)?;
+        let key_pem = pem_text("PRIVATE KEY", &self.key);
+        write_new(dir, NODE_KEY, &key_pem, Access::Owner)?;
+        write_new(dir, NODE_CERT, &cert_pem(&self.cert), Access::Everybody)?;
+        if ca_is_there { Ok(()) } else { write_new(dir, CA_CERT, &cert_pem(&self.ca), Access::Everybody) }
+    }
+
+    /// What peers know the node by.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Itself, but with the trust of another.
+    #[cfg(test)]
+    pub(super) fn trusting(&self, other: &Identity) -> Identity {
+        Identity { ca: other.ca.clone(), ..self.clone() }
+    }
+
+    pub(super) fn ca(&self) -> &CertificateDer<'static> {
+        &self.ca
+    }
+
+    pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.cert.clone()]
+    }
+
+    pub(super) fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.clone()).into()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("name", &self.name).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Whose certificate this is: the hash of its key, and its common name.
+pub(super) fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
+    let (_, cert) = X509Certificate::from_der(cert).map_err(|e| format!("not a certificate: {e}"))?;
+    let name = cert.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok());
+    let name = name.ok_or("the certificate has no common name")?;
+    Ok((NodeId::of_public_key(cert.public_key().raw), name.to_owned()))
+}
+
+fn read_cert(dir: &Path, file: &str) -> Result<(CertificateDer<'static>, PathBuf), IdentityError> {
+    let (text, path) = read(dir, file)?;
+    match CertificateDer::from_pem_slice(&text) {
+        Ok(cert) => Ok((cert, path)),
+        Err(source) => Err(IdentityError::Pem { path, source }),
+    }
+}
+
+fn read_key(dir: &Path, file: &str) -> Result<(KeyPair, PathBuf), IdentityError> {
+    let (text, path) = read(dir, file)?;
+    let der = match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(der) => der,
+        Err(source) => return Err(IdentityError::Pem { path, source }),
+    };
+    match KeyPair::try_from(&der) {
+        Ok(key) => Ok((key, path)),
+        Err(e) => Err(IdentityError::Unusable { path, why: e.to_string() }),
+    }
+}
+
+fn check_pair(cert: &CertificateDer<'_>, key: &KeyPair, path: &Path, key_file: &str) -> Result<(), IdentityError> {
+    let unusable = |why: String| IdentityError::Unusable { path: path.to_owned(), why };
+    let (of_cert, _) = subject(cert).map_err(unusable)?;
+    if of_cert == NodeId::of_public_key(&key.subject_public_key_info()) {
+        return Ok(());
+    }
+    Err(unusable(format!("its key isn't the one in {key_file}")))
+}
+
+fn read(dir: &Path, file: &str) -> Result<(Vec<u8>, PathBuf), IdentityError> {
+    let path = dir.join(file);
+    match fs::read(&path) {
+        Ok(bytes) => Ok((bytes, path)),
+        Err(source) => Err(IdentityError::Io { path, source }),
+    }
+}
+
+fn refuse_existing(dir: &Path, files: &[&str]) -> Result<(), IdentityError> {
+    match files.iter().map(|file| dir.join(file)).find(|path| path.exists()) {
+        Some(path) => Err(IdentityError::Exists(path)),
+        None => Ok(()),
+    }
+}
+
+enum Access {
+    Owner,
+    Everybody,
+}
+
+fn write_new(dir: &Path, file: &str, text: &str, access: Access) -> Result<(), IdentityError> {
+    let path = dir.join(file);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(match access {
+            Access::Owner => 0o600,
+            Access::Everybody => 0o644,
+        });
+    }
+    #[cfg(not(unix))]
+    let _ = access;
+    let written = fs::create_dir_all(dir)
+        .and_then(|()| options.open(&path))
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    match written {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(IdentityError::Exists(path)),
+        Err(source) => Err(IdentityError::Io { path, source }),
+    }
+}
+
+fn cert_pem(cert: &CertificateDer<'_>) -> String {
+    pem_text("CERTIFICATE", cert)
+}
+
+/// RFC 7468: base64 in lines of 64 characters.
+fn pem_text(label: &str, der: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = format!("-----BEGIN {label}-----\n");
+    // 48 bytes make a line of 64.
+    for line in der.chunks(48) {
+        for group in line.chunks(3) {
+            let bits = group.iter().fold(0u32, |bits, &b| bits << 8 | u32::from(b)) << (8 * (3 - group.len()));
+            for i in 0..4 {
+                let six = bits >> (18 - 6 * i) & 63;
+                out.push(if i <= group.len() { char::from(ALPHABET[six as usize]) } else { '=' });
+            }
+        }
+        out.push('\n');
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_survive_their_files() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ca = Ca::generate().expect("a CA");
+        ca.save(dir.path()).expect("saved");
+        let again = Ca::load(dir.path()).expect("loaded");
+        assert_eq!(again.cert, ca.cert);
+        let node = again.issue("edge-1").expect("an identity");
+        let folder = dir.path().join("edge-1");
+        node.save(&folder).expect("saved");
+        let read = Identity::load(&folder).expect("loaded");
+        assert_eq!((read.id(), read.name()), (node.id(), "edge-1"));
+        assert_eq!((&read.ca, &read.cert, &read.key), (&ca.cert, &node.cert, &node.key));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a folder");
+        let ca = Ca::generate().expect("a CA");
+        ca.save(dir.path()).expect("saved");
+        ca.issue("a").and_then(|node| node.save(dir.path())).expect("saved");
+        for (file, mode) in [(CA_KEY, 0o600), (NODE_KEY, 0o600), (CA_CERT, 0o644), (NODE_CERT, 0o644)] {
+            let got = fs::metadata(dir.path().join(file)).expect(file).permissions().mode() & 0o777;
+            assert_eq!(got & !mode, 0, "{file}: {got:o}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ca = Ca::generate().expect("a CA");
+        ca.save(dir.path()).expect("saved");
+        let error = Ca::generate().expect("another").save(dir.path()).expect_err("a CA is there");
+        assert!(error.to_string().contains("ca.pem: exists already"), "{error}");
+        let node = ca.issue("a").expect("an identity");
+        node.save(dir.path()).expect("beside its own CA");
+        assert!(matches!(node.save(dir.path()), Err(IdentityError::Exists(_))));
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let check = |expect: &str| {
+            let error = Identity::load(dir.path()).expect_err(expect).to_string();
+            assert!(error.contains(expect), "{error:?} should say {expect:?}");
+        };
+        check("ca.pem: No such file");
+        let ca = Ca::generate().expect("a CA");
+        ca.issue("a").and_then(|node| node.save(dir.path())).expect("saved");
+        fs::remove_file(dir.path().join(NODE_KEY)).expect("removed");
+        ca.issue("b").and_then(|node| node.save(&dir.path().join("b"))).expect("saved");
+        fs::copy(dir.path().join("b/node.key"), dir.path().join(NODE_KEY)).expect("copied");
+        check("node.pem: its key isn't the one in node.key");
+        fs::write(dir.path().join(NODE_CERT), "rubbish").expect("written");
+        check("node.pem: ");
+    }
+
+    #[test]
+    fn names_are_plain() {
+        let ca = Ca::generate().expect("a CA");
+        for name in ["", "a b", "é", &"x".repeat(65)] {
+            assert!(matches!(ca.issue(name), Err(IdentityError::Name(_))), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A node's place in the mesh: what `node.rs` of the crate sees of all this.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::dial::Desk;
+use super::driver::{Command, Driver};
+use super::endpoint;
+use super::identity::Identity;
+use super::snapshot::{Snapshot, SwarmView};
+use super::tls::TlsError;
+use crate::live::{NodeId, PartHeader, Record, StreamName, Trace};
+use crate::media::Resume;
+use crate::overlay::Peer;
+use crate::swarm::{Entry, Input, Output};
+use crate::units::Time;
+
+/// The most events of links that wait for the driver; their readers, and so their peers, wait then.
+/// Each holds at most one piece: 16 MiB in all.
+const EVENTS: usize = 256;
+
+/// Why a node can't take its place in the mesh.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// Another program, or another node, has the port.
+    #[error("{0} is taken: another program listens there (UDP)")]
+    AddrInUse(SocketAddr),
+    /// The address can't be listened at.
+    #[error("can't listen at {addr} (UDP): {source}")]
+    Bind {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The identity can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// What a [`Mesh`] starts with, but for its core.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Who the node is, and whom it trusts.
+    pub identity: Identity,
+    /// Where to listen (UDP); port 0 takes any.
+    pub bind: SocketAddr,
+    /// Where peers can dial the node, if not where it listens. An unspecified address, as `bind` may have
+    /// it, makes them take the one that its packets come from.
+    pub advertise: Option<SocketAddr>,
+    /// Of all that is random here.
+    pub seed: u64,
+}
+
+/// Who is told what comes in. Called from the driver's task, so each call must be quick, and mustn't
+/// wait for anything.
+pub trait Sink: Send + Sync + 'static {
+    /// The record of a stream is new or newer.
+    fn record(&self, record: Record);
+    /// A part is here, whole and checked, with its way to this node. `received` is its first byte in.
+    fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time);
+    /// A stream is new in the directory, or has moved to another life or epoch.
+    fn announced(&self, entry: Entry);
+    /// A stream is gone from the directory.
+    fn expired(&self, stream: &StreamName);
+}
+
+/// What the driver drives: [`crate::swarm::Hub`], or something simpler in a test.
+pub trait Core: Send + 'static {
+    /// Something happened.
+    fn handle(&mut self, now: Time, input: Input);
+    /// What is to be done, until `None`.
+    fn poll_output(&mut self) -> Option<Output>;
+    /// When to call `handle` with [`Input::Timeout`], at the latest.
+    fn poll_timeout(&self) -> Option<Time>;
+    /// Where a publisher of `stream` goes on.
+    fn resume(&self, stream: &StreamName) -> Option<Resume>;
+    /// What can be seen of the swarms.
+    fn views(&self) -> Vec<SwarmView>;
+}
+
+/// A node in the mesh. Dropped without [`Mesh::shutdown`], it vanishes without a farewell.
+#[derive(Debug)]
+pub struct Mesh {
+    commands: mpsc::UnboundedSender<Command>,
+    node: NodeId,
+    local: SocketAddr,
+}
+
+impl Mesh {
+    /// Opens the socket and starts the driver, with the core that `make` makes of this node's id and address.
+    pub fn start_with<C: Core>(
+        place: Place,
+        sink: Arc<dyn Sink>,
+        make: impl FnOnce(Peer) -> C,
+    ) -> Result<Mesh, MeshError> {
+        let Place { identity, bind, advertise, seed } = place;
+        let endpoint = endpoint::open(&identity, bind)?;
+        let local = endpoint.local_addr().map_err(|source| MeshError::Bind { addr: bind, source })?;
+        // Unspecified, it makes peers take the address that our packets come from.
+        let listen = advertise.unwrap_or(local);
+        let me = Peer { id: identity.id(), addr: listen };
+        let (events_in, events) = mpsc::channel(EVENTS);
+        let (commands, commands_out) = mpsc::unbounded_channel();
+        let desk = Desk::new(endpoint, events_in);
+        tokio::spawn(desk.clone().accept());
+        let driver = Driver::new(make(me), sink, me, identity.name().to_owned(), listen, desk, seed);
+        tokio::spawn(driver.run(commands_out, events));
+        Ok(Mesh { commands, node: identity.id(), local })
+    }
+
+    /// This node's ingest has a stream, or its record has changed: it is announced, and its swarm joined.
+    pub fn claim(&self, record: Record) {
+        self.command(Command::Claim(record));
+    }
+
+    /// This node's ingest has made a part.
+    pub fn publish(&self, stream: &StreamName, header: PartHeader, body: Bytes) {
+        self.command(Command::Publish(stream.clone(), header, body));
+    }
+
+    /// Where a publisher of `stream` that comes to this node goes on; `None` if nothing is known of it.
+    pub async fn resume(&self, stream: &StreamName) -> Option<Resume> {
+        let (answer, resume) = oneshot::channel();
+        self.command(Command::Resume(stream.clone(), answer));
+        resume.await.ok().flatten()
+    }
+
+    /// What can be seen of the mesh from here; `None` once it is shut down.
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        let (answer, snapshot) = oneshot::channel();
+        self.command(Command::Snapshot(answer));
+        snapshot.await.ok()
+    }
+
+    /// Says farewell to the neighbours, lets what is under way go out, and closes; within 2 s.
+    pub async fn shutdown(&self) {
+        let (done, over) = oneshot::channel();
+        self.command(Command::Shutdown(done));
+        // An error means that it was shut down before.
+        let _ = over.await;
+    }
+
+    /// Where the node listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Who the node is.
+    pub fn node_id(&self) -> NodeId {
+        self.node
+    }
+
+    fn command(&self, command: Command) {
+        // After a shutdown nobody listens, and nothing is to be done.
+        let _ = self.commands.send(command);
+    }
+}

@@ -1,0 +1,103 @@
+//! TLS of the links: version 1.3, both sides show a certificate, and only the cluster's CA is trusted.
+//!
+//! Peers are told apart by key, not by host name: a node's address says nothing about who it is. So
+//! every certificate has the one SAN, and rustls' own verifiers do all the checking.
+
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use super::identity::{Identity, SERVER_NAME};
+use crate::clock;
+
+/// Application protocol of the links (RFC 7301).
+pub(super) const ALPN: &[u8] = b"damson/1";
+
+/// Why an identity can't be used for TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The CA's certificate is no trust anchor.
+    #[error("the cluster's CA certificate can't be used: {0}")]
+    Ca(String),
+    /// The node's own certificate wouldn't be taken by its peers.
+    #[error("this node's own certificate would be refused by its peers: {0}")]
+    Own(rustls::Error),
+    /// The certificate and key don't work.
+    #[error("this node's certificate or key can't be used: {0}")]
+    Key(String),
+}
+
+/// Both sides' configurations for `identity`.
+pub(super) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
+    let provider = Arc::new(provider());
+    let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider);
+    check_own(&*servers.build().map_err(|e| TlsError::Ca(e.to_string()))?, &identity.chain())?;
+    configs_unchecked(identity)
+}
+
+/// The same, of an identity that the peers may refuse.
+pub(super) fn configs_unchecked(
+    identity: &Identity,
+) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
+    let provider = Arc::new(provider());
+    let ca = |e: &dyn std::fmt::Display| TlsError::Ca(e.to_string());
+    let key = |e: &dyn std::fmt::Display| TlsError::Key(e.to_string());
+
+    let roots = roots(identity)?;
+    let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let servers = servers.build().map_err(|e| ca(&e))?;
+    let clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+    let clients = clients.build().map_err(|e| ca(&e))?;
+
+    let mut server = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| key(&e))?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(identity.chain(), identity.key())
+        .map_err(|e| key(&e))?;
+    server.alpn_protocols = vec![ALPN.to_vec()];
+    // A link lives long and is proven anew each time: nothing is resumed.
+    server.send_tls13_tickets = 0;
+
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| key(&e))?
+        .with_webpki_verifier(servers)
+        .with_client_auth_cert(identity.chain(), identity.key())
+        .map_err(|e| key(&e))?;
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.resumption = rustls::client::Resumption::disabled();
+
+    let server = QuicServerConfig::try_from(server).map_err(|e| key(&e))?;
+    let client = QuicClientConfig::try_from(client).map_err(|e| key(&e))?;
+    Ok((Arc::new(server), Arc::new(client)))
+}
+
+fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(identity.ca().clone()).map_err(|e| TlsError::Ca(e.to_string()))?;
+    Ok(Arc::new(roots))
+}
+
+/// ring, with AES-128-GCM first: as safe for this as AES-256 (RFC 8446's mandatory suite), and a third cheaper.
+fn provider() -> CryptoProvider {
+    use ring::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
+    CryptoProvider {
+        cipher_suites: vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256],
+        ..ring::default_provider()
+    }
+}
+
+/// A certificate of another CA, or one out of date, is better told at the start than by every peer.
+fn check_own(verifier: &dyn ServerCertVerifier, chain: &[CertificateDer<'static>]) -> Result<(), TlsError> {
+    let name = ServerName::try_from(SERVER_NAME).map_err(|e| TlsError::Ca(e.to_string()))?;
+    let Some((own, rest)) = chain.split_first() else { return Ok(()) };
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_micros(clock::wall().as_micros()));
+    verifier.verify_server_cert(own, rest, &name, &[], now).map(|_| ()).map_err(TlsError::Own)
+}
