@@ -38,6 +38,9 @@ pub enum Input {
     LinkUp {
         /// The peer, with the address that it listens at.
         peer: Peer,
+        /// The address of the [`Output::Dial`] that this answers, if one does: a contact may have been
+        /// dialled at another address than the one it gives.
+        dialled: Option<SocketAddr>,
     },
     /// The link to a peer is gone.
     LinkDown {
