@@ -1,6 +1,49 @@
 //! Access units to CMAF: timeline, segmenter, boxes. One [`Packager`] a published stream, at its ingest.
 //!
 //! Nothing downstream numbers, times or cuts anything again.
+//!
+//! ```text
+//!  Unit --> timeline --> segmenter --> lane (one a track) --> cmaf --> Part
+//!            unwrap,      where         which units make       boxes
+//!            jumps        segments end  a part
+//! ```
+//!
+//! The caller's contract is the crate's: after every [`Packager::handle`] it drains
+//! [`Packager::poll_output`] until `None`, then calls again with the next input, or with
+//! [`Input::Timeout`] when [`Packager::poll_timeout`] has passed.
+//!
+//! A publisher's first units are *gathered* until all tracks are there and the GOPs are measured; what
+//! was gathered is published then, and nothing of it is lost. Afterwards a part leaves with the unit that
+//! would have crossed its end. A life's tracks are frozen when it is first published: a track that
+//! appears later is ignored, with a [`Notice`], until the next life.
+//!
+//! - [`avc`], [`aac`], [`codec`]: the codecs' own headers.
+//! - [`timeline`]: wrapped input timestamps to media time, media time to the wallclock.
+//! - [`Plan`]: what a life freezes: segment length, TARGETDURATION, PART-TARGET.
+//! - `segmenter` and `lane`: the cutting rules.
+//! - [`cmaf`]: the boxes.
+//! - [`packager`]: lives, epochs, periods, silence, and the record.
+
+pub mod aac;
+pub mod avc;
+pub mod cmaf;
+pub mod codec;
+mod gather;
+mod lane;
+mod life;
+pub mod notice;
+pub mod packager;
+mod plan;
+mod segmenter;
+pub mod timeline;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use lane::UNIT_LEN_MAX;
+pub use notice::{Notice, Unusable};
+pub use packager::{Packager, Settings};
+pub use plan::{PART_SHARE_MIN, Plan};
 
 use bytes::Bytes;
 
@@ -92,9 +135,11 @@ pub enum Output {
     Part {
         /// Its header.
         header: PartHeader,
-        /// `styp`? `moof` `mdat`: one CMAF chunk. Empty where the header says gap.
+        /// `moof` `mdat`: one CMAF chunk. Empty where the header says gap.
         body: Bytes,
     },
+    /// Something to log and count.
+    Notice(Notice),
 }
 
 /// Where a publisher that comes to this node goes on, if the swarm already holds a life of the stream.

@@ -1,0 +1,217 @@
+//! CMAF (ISO 23000-19) boxes: init segments and chunks, one track each.
+//!
+//! ```text
+//! init.{n}.mp4                              {msn}.{part}.m4s: one chunk
+//! ├─ ftyp  cmf2; iso6 cmfc mp41             ├─ moof
+//! └─ moov                                   │  ├─ mfhd  sequence_number
+//!    ├─ mvhd  timescale 1000, duration 0    │  └─ traf
+//!    ├─ trak                                │     ├─ tfhd  default-base-is-moof, default flags
+//!    │  ├─ tkhd  track_ID 1, width, height  │     ├─ tfdt  v1: decode time, 64 bits
+//!    │  └─ mdia                             │     └─ trun  v1: duration, size, signed composition
+//!    │     ├─ mdhd  timescale, language     │              offset of each sample; flags of the first
+//!    │     ├─ hdlr  vide | soun             └─ mdat  the samples, in trun's order
+//!    │     └─ minf
+//!    │        ├─ vmhd | smhd
+//!    │        ├─ dinf / dref / url          in this file itself
+//!    │        └─ stbl
+//!    │           ├─ stsd                    avc1 / avcC | mp4a / esds
+//!    │           └─ stts stsc stsz stco     empty: the samples are in the chunks
+//!    └─ mvex / trex                         the defaults that tfhd overrides
+//! ```
+//!
+//! There is no edit list: composition offsets are the encoder's, and presentation times therefore
+//! begin a reordering delay after the first decode time.
+
+use bytes::{BufMut, Bytes};
+use mp4_atom::{
+    Audio, Avc1, Avcc, AvccExt, Codec as SampleEntry, Dinf, Dref, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mdia, Mfhd,
+    Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry,
+    TrunSamples, Url, Visual, Vmhd, esds,
+};
+
+use super::aac::Aac;
+use super::avc::Avc;
+use super::codec::Codec;
+use crate::units::Timescale;
+
+/// Of the one track of each file.
+const TRACK_ID: u32 = 1;
+
+/// sample_depends_on = 2: doesn't depend on others; a sync sample (14496-12, 8.8.3.1).
+const SYNC: u32 = 2 << 24;
+/// sample_depends_on = 1, sample_is_non_sync_sample = 1.
+const NON_SYNC: u32 = 1 << 24 | 1 << 16;
+
+/// Bytes of a chunk beside its samples: moof with `samples` samples, and mdat's header.
+pub const fn overhead(samples: usize) -> usize {
+    128 + samples * 16
+}
+
+/// One access unit in a chunk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// In ticks of the track.
+    pub duration: u32,
+    /// Presentation minus decode time, in ticks of the track.
+    pub composition_offset: i32,
+    /// A random access point.
+    pub sync: bool,
+    /// The access unit.
+    pub data: Bytes,
+}
+
+/// An init segment: `ftyp` and `moov`.
+pub fn init(codec: &Codec, timescale: Timescale) -> Bytes {
+    // 'cmf2': composition offsets are signed, and there is no edit list (23000-19, 7.2).
+    let brands = [*b"iso6", *b"cmf2", *b"cmfc", *b"mp41"].map(FourCC::from);
+    let ftyp = Ftyp { major_brand: FourCC::new(b"cmf2"), minor_version: 0, compatible_brands: brands.to_vec() };
+    let (entry, handler, name, size) = match codec {
+        Codec::Avc(avc) => (visual(avc), b"vide", "VideoHandler", (avc.width, avc.height)),
+        Codec::Aac(aac) => (audio(aac), b"soun", "SoundHandler", (0, 0)),
+    };
+    let video = matches!(codec, Codec::Avc(_));
+    let minf = Minf {
+        vmhd: video.then(Vmhd::default),
+        smhd: (!video).then(Smhd::default),
+        dinf: Dinf { dref: Dref { entries: vec![Url::default().into()] } },
+        stbl: Stbl { stsd: Stsd { codecs: vec![entry] }, stco: Some(Stco::default()), ..Stbl::default() },
+        ..Minf::default()
+    };
+    let moov = Moov {
+        mvhd: Mvhd { rate: 1.into(), volume: 1.into(), next_track_id: TRACK_ID + 1, ..Mvhd::default() },
+        mvex: Some(Mvex {
+            mehd: None,
+            trex: vec![Trex { track_id: TRACK_ID, default_sample_description_index: 1, ..Trex::default() }],
+        }),
+        trak: vec![Trak {
+            tkhd: Tkhd {
+                track_id: TRACK_ID,
+                enabled: true,
+                in_movie: true,
+                volume: u8::from(!video).into(),
+                width: size.0.into(),
+                height: size.1.into(),
+                ..Tkhd::default()
+            },
+            mdia: Mdia {
+                mdhd: Mdhd { timescale: timescale.hz(), language: "und".to_owned(), ..Mdhd::default() },
+                hdlr: Hdlr { handler: FourCC::new(handler), name: name.to_owned() },
+                minf,
+            },
+            ..Trak::default()
+        }],
+        ..Moov::default()
+    };
+    let mut out = Vec::with_capacity(1 << 10);
+    ftyp.encode(&mut out).expect("a Vec takes all, and ftyp is far below 4 GiB");
+    moov.encode(&mut out).expect("a Vec takes all, and the fields were parsed from as many bits");
+    out.into()
+}
+
+fn visual(avc: &Avc) -> SampleEntry {
+    let sets = |sets: &[Bytes]| sets.iter().map(|set| set.to_vec()).collect::<Vec<_>>();
+    let [_, profile_compatibility, avc_level_indication] = avc.profile;
+    Avc1 {
+        visual: Visual { data_reference_index: 1, width: avc.width, height: avc.height, ..Visual::default() },
+        avcc: Avcc {
+            configuration_version: 1,
+            avc_profile_indication: avc.profile[0],
+            profile_compatibility,
+            avc_level_indication,
+            length_size: avc.length_size,
+            sequence_parameter_sets: sets(&avc.sps),
+            picture_parameter_sets: sets(&avc.pps),
+            ext: avc.high.map(|[chroma_format, bit_depth_luma, bit_depth_chroma]| AvccExt {
+                chroma_format,
+                bit_depth_luma,
+                bit_depth_chroma,
+                sequence_parameter_sets_ext: sets(&avc.sps_ext),
+            }),
+        },
+        btrt: None,
+        colr: None,
+        pasp: None,
+        taic: None,
+        fiel: None,
+        spatial: None,
+    }
+    .into()
+}
+
+fn audio(aac: &Aac) -> SampleEntry {
+    // A rate above 65,535 Hz doesn't fit the field; readers take the decoder's (14496-12, 12.2.3.2).
+    let sample_rate = u16::try_from(aac.sample_rate).unwrap_or(0);
+    Mp4a {
+        audio: Audio {
+            data_reference_index: 1,
+            channel_count: u16::from(aac.channels),
+            sample_size: 16,
+            sample_rate: sample_rate.into(),
+        },
+        esds: Esds {
+            es_desc: esds::EsDescriptor {
+                es_id: 1,
+                dec_config: esds::DecoderConfig {
+                    object_type_indication: 0x40, // Audio ISO/IEC 14496-3 (14496-1, table 5)
+                    stream_type: 5,               // AudioStream (table 6)
+                    dec_specific: Some(esds::DecoderSpecific {
+                        profile: 0,
+                        freq_index: 0,
+                        chan_conf: 0,
+                        raw: aac.config.to_vec(),
+                    }),
+                    ..esds::DecoderConfig::default()
+                },
+                ..esds::EsDescriptor::default()
+            },
+        },
+        btrt: None,
+        taic: None,
+    }
+    .into()
+}
+
+/// A chunk: `moof` and `mdat`. `sequence` goes up with each chunk of a track.
+pub fn chunk(sequence: u32, decode_time: u64, samples: &[Sample]) -> Bytes {
+    // All samples but the first are mostly no sync samples (video) or all are (audio): one default, and
+    // the first sample's own flags where only it differs.
+    let default_flags = if samples.iter().skip(1).all(|s| s.sync) && !samples.is_empty() { SYNC } else { NON_SYNC };
+    let flags = |sample: &Sample| if sample.sync { SYNC } else { NON_SYNC };
+    let only_first = samples.iter().skip(1).all(|s| flags(s) == default_flags);
+    let first_differs = samples.first().is_some_and(|s| flags(s) != default_flags);
+    let entries = samples.iter().enumerate().map(|(i, s)| TrunEntry {
+        duration: Some(s.duration),
+        size: Some(u32::try_from(s.data.len()).expect("bounded by BODY_LEN_MAX")),
+        flags: if only_first { (i == 0 && first_differs).then(|| flags(s)) } else { Some(flags(s)) },
+        cts: Some(i64::from(s.composition_offset)),
+    });
+    let mut moof = Moof {
+        mfhd: Mfhd { sequence_number: sequence },
+        traf: vec![Traf {
+            tfhd: Tfhd {
+                track_id: TRACK_ID,
+                default_sample_flags: Some(default_flags),
+                default_base_is_moof: true,
+                ..Tfhd::default()
+            },
+            tfdt: Some(Tfdt { base_media_decode_time: decode_time }),
+            trun: vec![Trun { data_offset: Some(0), samples: TrunSamples::Explicit(entries.collect()) }],
+            ..Traf::default()
+        }],
+    };
+    let body_len: usize = samples.iter().map(|s| s.data.len()).sum();
+    let mut out = Vec::with_capacity(overhead(samples.len()) + body_len);
+    moof.encode(&mut out).expect("a Vec takes all, and the fields fit their bits");
+    // The offset is known once the moof's length is; its length doesn't depend on it.
+    let data_offset = i32::try_from(out.len() + 8).expect("a moof is far below 2 GiB");
+    moof.traf[0].trun[0].data_offset = Some(data_offset);
+    out.clear();
+    moof.encode(&mut out).expect("it has been encoded once");
+    debug_assert_eq!(out.len() + 8, data_offset as usize);
+    out.put_u32(u32::try_from(body_len + 8).expect("bounded by BODY_LEN_MAX"));
+    out.put_slice(b"mdat");
+    for sample in samples {
+        out.put_slice(&sample.data);
+    }
+    out.into()
+}

@@ -1,0 +1,364 @@
+//! One track's units on their way into parts. The cutting rules of a part are here; where a segment
+//! ends, [`segmenter`](super::segmenter) says.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::cmaf::{self, Sample};
+use super::codec::Codec;
+use super::plan::PART_SHARE_MIN;
+use super::timeline::{Anchor, TrackClock};
+use super::{InputTrack, Notice, Output};
+use crate::live::header::BODY_LEN_MAX;
+use crate::live::{Epoch, Flags, Init, Msn, PartHeader, PartId, Record, Track};
+use crate::units::{Timescale, UnixTime};
+
+/// Most access units in a part: a flood of equal timestamps is cut into parts by count.
+const UNITS_MAX: usize = 4_096;
+/// The longest access unit: the largest body less its boxes.
+pub const UNIT_LEN_MAX: usize = BODY_LEN_MAX as usize - cmaf::overhead(UNITS_MAX);
+
+/// An access unit on its track's timeline.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    /// Decode time in ticks of the track.
+    pub dts: u64,
+    /// In ticks of the track.
+    pub composition_offset: i32,
+    pub keyframe: bool,
+    pub data: Bytes,
+    /// When its last byte was there.
+    pub arrived: UnixTime,
+}
+
+/// A segment as all tracks share it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Segment {
+    pub msn: Msn,
+    /// Where it begins.
+    pub start: Duration,
+    /// Where it would begin if audio units were infinitely short (audio alone), else `start`.
+    pub ideal: Duration,
+    pub discontinuity: u32,
+    /// Cut without a keyframe.
+    pub forced: bool,
+    /// PROGRAM-DATE-TIME's shift, in microseconds.
+    pub shift: i64,
+}
+
+/// Where parts go, and what they share.
+#[derive(Debug)]
+pub(super) struct Sink {
+    pub out: VecDeque<Output>,
+    pub epoch: Epoch,
+    pub anchor: Anchor,
+    pub wall: UnixTime,
+}
+
+/// One track of the life.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub track: Track,
+    /// The headers of the units that come; `None` when resumed and not seen here yet.
+    pub codec: Option<Codec>,
+    /// The init segment's number in use.
+    pub init: u16,
+    /// Which input track feeds it.
+    pub input: Option<InputTrack>,
+    pub clock: Option<TrackClock>,
+    /// What a unit lasts, in ticks: exact for audio, the usual for video.
+    pub frame: u64,
+    part_target: u64,
+    target_duration: Duration,
+    /// The segment it is in.
+    pub msn: Msn,
+    part: u16,
+    /// Goes up with each chunk.
+    sequence: u32,
+    /// Where what is numbered ends: the parts, and `pending` not counted.
+    pub end: u64,
+    /// The units of the part under way. Empty only at a segment's start, before the first unit.
+    pending: Vec<Unit>,
+    pending_len: usize,
+    /// Units whose segment isn't decided yet.
+    pub waiting: VecDeque<Unit>,
+    /// The newest unit that came, whether placed or waiting.
+    pub newest: Duration,
+    segment_start: u64,
+    segment_len: u64,
+    total: (u64, u64),
+}
+
+impl Lane {
+    pub(super) fn new(track: Track, codec: Option<Codec>, frame: u64, record: &Record) -> Self {
+        let init = track.inits.last().map_or(0, |init| init.number);
+        Lane {
+            codec,
+            init,
+            input: None,
+            clock: None,
+            frame: frame.max(1),
+            part_target: floor_ticks(track.timescale, record.part_target).max(1),
+            target_duration: record.target(),
+            msn: 0,
+            part: 0,
+            sequence: 0,
+            end: 0,
+            pending: Vec::new(),
+            pending_len: 0,
+            waiting: VecDeque::new(),
+            newest: Duration::ZERO,
+            segment_start: 0,
+            segment_len: 0,
+            total: (0, 0),
+            track,
+        }
+    }
+
+    pub(super) fn scale(&self) -> Timescale {
+        self.track.timescale
+    }
+
+    pub(super) fn frame_duration(&self) -> Duration {
+        self.scale().duration(self.frame)
+    }
+
+    /// A unit's decode time as all tracks understand it.
+    pub(super) fn media(&self, ticks: u64) -> Duration {
+        self.scale().duration(ticks)
+    }
+
+    /// Where its last unit ends on the decoder's clock.
+    pub(super) fn decode_end(&self) -> Duration {
+        self.media(self.pending.last().map_or(self.end, |u| u.dts + self.frame))
+    }
+
+    /// Where its last unit ends, decoded and shown.
+    pub(super) fn content_end(&self) -> Duration {
+        let shown = self.pending.iter().map(|u| u.dts.saturating_add_signed(u.composition_offset.into()) + self.frame);
+        self.media(shown.max().unwrap_or(self.end)).max(self.decode_end())
+    }
+
+    /// Begins `segment` of a new period: whatever went before is numbered.
+    pub(super) fn restart(&mut self, msn: Msn, start: Duration, end: u64) {
+        debug_assert!(self.pending.is_empty() && self.waiting.is_empty());
+        (self.msn, self.part, self.newest, self.end) = (msn, 0, start, end);
+        (self.segment_start, self.segment_len) = (end, 0);
+    }
+
+    /// Takes `codec`, with a new init segment unless it is the one in use. Says whether that changed.
+    pub(super) fn configure(&mut self, codec: Codec, frame_rate_milli: u32) -> bool {
+        let bytes = cmaf::init(&codec, self.scale());
+        self.track.codec = codec.name();
+        self.track.kind = codec.kind(frame_rate_milli);
+        self.codec = Some(codec);
+        let known = self.track.inits.iter().find(|init| init.bytes == bytes).map(|init| init.number);
+        let number = known.unwrap_or_else(|| {
+            let next = self.track.inits.last().map_or(0, |init| init.number.wrapping_add(1));
+            self.track.inits.push(Init { number: next, bytes });
+            if self.track.inits.len() > Record::INITS_MAX {
+                self.track.inits.remove(0);
+            }
+            next
+        });
+        std::mem::replace(&mut self.init, number) != number
+    }
+
+    /// Appends a unit to the segment under way. Says whether it did: it doesn't where the unit's time is
+    /// numbered as a gap already.
+    pub(super) fn push(&mut self, mut unit: Unit, segment: &Segment, sink: &mut Sink) -> bool {
+        if self.pending.is_empty() && unit.dts < self.end {
+            // The part of its time that is numbered already is a gap's, or a neighbour's rounding.
+            if self.end - unit.dts > self.frame * 2 {
+                sink.notice(Notice::Late { track: self.track.id, behind: self.media(self.end - unit.dts) });
+                return false;
+            }
+            unit.dts = self.end;
+        }
+        self.settle(unit.dts, unit.data.len(), segment, sink);
+        self.pending_len += unit.data.len();
+        self.pending.push(unit);
+        true
+    }
+
+    /// The next unit begins at `next`: that gives the last pending one its length. "Close a part before
+    /// the access unit that would cross PART-TARGET, on DTS" (DESIGN, media rules).
+    fn settle(&mut self, next: u64, len: usize, segment: &Segment, sink: &mut Sink) {
+        let Some((first, last)) = self.bounds() else {
+            if next.saturating_sub(self.end) > self.frame {
+                self.fill(next, false, segment, sink);
+            }
+            return;
+        };
+        if next - first > self.part_target && self.pending.len() > 1 {
+            // The last unit lasted longer than was to be expected: it is the one that crosses.
+            self.emit(self.pending.len() - 1, last, last, false, segment, sink);
+        }
+        let Some((first, _)) = self.bounds() else { return };
+        if next - first > self.part_target {
+            // A single unit that lasts longer than PART-TARGET: its part has that length, and the rest of its
+            // time is listed as gaps. Its sample lasts as long as it does, so that players see no hole.
+            self.emit(1, next, first + self.part_target, false, segment, sink);
+            self.fill(next, false, segment, sink);
+        } else if next - first + self.frame > self.part_target
+            || self.pending_len + len > UNIT_LEN_MAX
+            || self.pending.len() >= UNITS_MAX
+        {
+            let full = next - first;
+            if (full as f64) < PART_SHARE_MIN * self.part_target as f64 {
+                sink.notice(Notice::ShortPart { track: self.track.id, msn: self.msn, duration: self.media(full) });
+            }
+            self.emit(self.pending.len(), next, next, false, segment, sink);
+        }
+    }
+
+    fn bounds(&self) -> Option<(u64, u64)> {
+        Some((self.pending.first()?.dts, self.pending.last()?.dts))
+    }
+
+    /// Ends the segment under way at `at`; `next` is the decode time of the unit that begins the next
+    /// one, where it is known.
+    pub(super) fn close(&mut self, at: Duration, next: Option<u64>, segment: &Segment, sink: &mut Sink) {
+        let at = self.scale().ticks(at);
+        let Some((_, last)) = self.bounds() else {
+            // Nothing came: one gap part. It ends where the next unit begins if that differs by rounding only.
+            let to = next.filter(|&next| next > self.end && next.abs_diff(at) <= self.frame).unwrap_or(at);
+            return self.closed(to.max(self.end + 1), segment, sink);
+        };
+        let content = last + self.frame;
+        if next.is_none() && at > content + self.frame {
+            // The track has stopped before the segment does: what it holds, then a gap.
+            let listed = self.listed(content);
+            self.emit(self.pending.len(), content, listed, false, segment, sink);
+            return self.closed(at, segment, sink);
+        }
+        let to = match next {
+            Some(next) if next <= at.max(content) + self.frame => next,
+            Some(_) => at.max(content),
+            None => content,
+        };
+        if to - self.bounds().map_or(to, |(first, _)| first) > self.part_target && self.pending.len() > 1 {
+            self.emit(self.pending.len() - 1, last, last, false, segment, sink);
+        }
+        let listed = self.listed(to);
+        self.emit(self.pending.len(), to, listed, listed == to, segment, sink);
+        self.closed(to, segment, sink);
+    }
+
+    /// Where a part that holds all pending units may end at most, before `to`.
+    fn listed(&self, to: u64) -> u64 {
+        self.bounds().map_or(to, |(first, _)| to.min(first + self.part_target))
+    }
+
+    /// The segment under way ends at `to`: what isn't numbered of it is a gap.
+    fn closed(&mut self, to: u64, segment: &Segment, sink: &mut Sink) {
+        self.fill(to, true, segment, sink);
+        self.measure();
+        (self.part, self.segment_start) = (0, self.end);
+        self.msn = self.msn.saturating_add(1);
+    }
+
+    /// The first `count` pending units become a part that is listed up to `listed`; its last sample lasts
+    /// until `end`.
+    fn emit(&mut self, count: usize, end: u64, listed: u64, last: bool, segment: &Segment, sink: &mut Sink) {
+        let rest = self.pending.split_off(count);
+        let units = std::mem::replace(&mut self.pending, rest);
+        self.pending_len = self.pending.iter().map(|u| u.data.len()).sum();
+        let (Some(head), Some(tail)) = (units.first(), units.last()) else { return };
+        let (start, ingested, keyframe) = (head.dts, tail.arrived, head.keyframe);
+        let shown = units.iter().map(|u| u.dts.saturating_add_signed(u.composition_offset.into())).min();
+        let ends = units.iter().skip(1).map(|u| u.dts).chain([end]).collect::<Vec<_>>();
+        let samples: Vec<Sample> = units
+            .into_iter()
+            .zip(ends)
+            .map(|(unit, end)| Sample {
+                duration: u32::try_from(end.saturating_sub(unit.dts)).unwrap_or(u32::MAX),
+                composition_offset: unit.composition_offset,
+                sync: unit.keyframe,
+                data: unit.data,
+            })
+            .collect();
+        let body = cmaf::chunk(self.sequence, start, &samples);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.segment_len += body.len() as u64;
+        self.end = listed;
+        let duration = listed.saturating_sub(start);
+        let independent = keyframe || !self.track.is_video();
+        let flags = Flags { independent, gap: false, last, forced: segment.forced };
+        let shown = self.media(shown.unwrap_or(start));
+        self.send(body, start, duration, shown, ingested, flags, segment, sink);
+    }
+
+    /// Gap parts from the end of what is numbered to `to`: one for a whole segment, else pieces of at
+    /// most PART-TARGET.
+    fn fill(&mut self, to: u64, last: bool, segment: &Segment, sink: &mut Sink) {
+        let whole = self.part == 0 && last;
+        while self.end < to {
+            let left = to - self.end;
+            let duration = if whole { left } else { left.min(self.part_target) };
+            let flags = Flags { independent: false, gap: true, last: last && duration == left, forced: segment.forced };
+            let start = self.end;
+            self.end += duration;
+            self.send(Bytes::new(), start, duration, self.media(start), sink.wall, flags, segment, sink);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a header's fields, each of which its two callers find otherwise")]
+    fn send(
+        &mut self,
+        body: Bytes,
+        start: u64,
+        duration: u64,
+        shown: Duration,
+        ingested: UnixTime,
+        flags: Flags,
+        segment: &Segment,
+        sink: &mut Sink,
+    ) {
+        let header = PartHeader {
+            id: PartId { epoch: sink.epoch, track: self.track.id, msn: self.msn, part: self.part },
+            decode_time: start,
+            duration: u32::try_from(duration).unwrap_or(u32::MAX),
+            program_date_time: sink.anchor.wall(shown, segment.shift),
+            ingested,
+            init: self.init,
+            discontinuity: segment.discontinuity,
+            flags,
+            length: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            hash: *blake3::hash(&body).as_bytes(),
+        };
+        // BACKWARD_MAX and UNITS_MAX leave a segment far fewer parts than that.
+        self.part = self.part.saturating_add(1);
+        sink.out.push_back(Output::Part { header, body });
+    }
+
+    /// The bit rate of the segment that ended.
+    fn measure(&mut self) {
+        let (len, ticks) = (std::mem::take(&mut self.segment_len), self.end.saturating_sub(self.segment_start));
+        // rfc8216bis 4.4.6.2: peaks are over 0.5 to 1.5 x TARGETDURATION; a reconnect's stump says nothing.
+        if len == 0 || self.media(ticks) * 2 < self.target_duration {
+            return;
+        }
+        self.total = (self.total.0 + len, self.total.1 + ticks);
+        let rate = |len: u64, ticks: u64| {
+            let bits = u128::from(len) * 8 * u128::from(self.scale().hz()) / u128::from(ticks.max(1));
+            u32::try_from(bits).unwrap_or(u32::MAX)
+        };
+        let (peak, mean) = (rate(len, ticks), rate(self.total.0, self.total.1));
+        self.track.bandwidth = self.track.bandwidth.max(peak);
+        self.track.average_bandwidth = mean;
+    }
+}
+
+/// `duration` in ticks, rounded down: what must stay below a limit.
+fn floor_ticks(scale: Timescale, duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos() * u128::from(scale.hz()) / 1_000_000_000).unwrap_or(u64::MAX)
+}
+
+impl Sink {
+    pub(super) fn notice(&mut self, notice: Notice) {
+        self.out.push_back(Output::Notice(notice));
+    }
+}

@@ -1,0 +1,346 @@
+//! One life of a stream: its record, its tracks, its periods.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::codec::Codec;
+use super::gather::{Aligned, Raw, hint};
+use super::lane::{Lane, Sink, Unit};
+use super::packager::{Publisher, Settings, Source};
+use super::plan::{Gops, Plan, frame_duration, frame_rate_milli};
+use super::segmenter::Segmenter;
+use super::timeline::{Anchor, Placed, TrackClock, rescale};
+use super::{Announced, InputTrack, Notice, Output, Resume};
+use crate::live::{Epoch, LifeId, Msn, Period, Record, StreamName, Track, TrackId};
+use crate::units::{Timescale, UnixTime};
+
+/// What a frame is taken to last where nothing says so: 25 fps.
+const FRAME_RATE_UNKNOWN: u32 = 25_000;
+/// A frame is never planned to last longer than a second, so that segments can be cut within TARGETDURATION.
+const FRAME_RATE_MIN: u32 = 1_000;
+/// BANDWIDTH is published anew when it has grown by more than a tenth.
+const RATE_STEP: u64 = 10;
+/// The least time from which a bit rate is told before the first segment is complete.
+const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Life {
+    pub record: Record,
+    pub segmenter: Segmenter,
+    /// Where all that is numbered ends, decoded and shown.
+    end: Duration,
+    discontinuity: u32,
+    input_scale: Timescale,
+}
+
+impl Life {
+    /// Goes on with a life that another ingest, or this one before a restart, has begun.
+    pub(super) fn resume(resume: Resume) -> Life {
+        let Resume { record, newest_msn, discontinuity, ends } = resume;
+        let lanes = record.tracks.iter().map(|track| {
+            let frame = match track.kind {
+                crate::live::TrackKind::Video(v) if v.frame_rate_milli > 0 => frame_duration(v.frame_rate_milli),
+                crate::live::TrackKind::Video(_) => frame_duration(FRAME_RATE_UNKNOWN),
+                crate::live::TrackKind::Audio(_) => track.timescale.duration(1_024),
+            };
+            let mut lane = Lane::new(track.clone(), None, track.timescale.ticks(frame), &record);
+            lane.end = ends.iter().find(|(id, _)| *id == track.id).map_or(0, |&(_, end)| end);
+            lane
+        });
+        let lanes: Vec<Lane> = lanes.collect();
+        let end = lanes.iter().map(|lane| lane.media(lane.end)).max().unwrap_or_default();
+        let began = record.periods.last().map_or(Duration::ZERO, |period| period.start);
+        let anchor = Anchor::new(record.availability_start);
+        let sink = Sink { out: VecDeque::new(), epoch: record.epoch, anchor, wall: record.availability_start };
+        let next_msn = newest_msn.max(record.first_msn).saturating_add(1);
+        let segmenter = Segmenter::new(&record, lanes, sink, next_msn);
+        Life { record, segmenter, end: end.max(began), discontinuity, input_scale: Timescale::MILLIS }
+    }
+
+    /// Begins a life with what was gathered: settles its tracks and what it freezes.
+    pub(super) fn begin(
+        stream: &StreamName,
+        settings: &Settings,
+        publisher: &Publisher,
+        sources: &mut BTreeMap<InputTrack, Source>,
+        units: &Aligned,
+        first_msn: Msn,
+        discontinuity: u32,
+    ) -> Life {
+        let clock = publisher.clock;
+        let of = |track: InputTrack| units.raw.iter().filter(move |raw| raw.track == track);
+        // Video first: the record's order is the playlists'.
+        let mut inputs: Vec<InputTrack> = sources.keys().copied().filter(|&t| of(t).next().is_some()).collect();
+        inputs.sort_by_key(|track| !sources[track].codec.is_video());
+        let stamps = |track| of(track).map(|raw| raw.dts).collect::<Vec<_>>();
+        let rates: Vec<u32> = inputs
+            .iter()
+            .map(|&track| frame_rate_milli(&stamps(track), clock, hint(&sources[&track].codec)))
+            .map(|rate| rate.unwrap_or(FRAME_RATE_UNKNOWN).max(FRAME_RATE_MIN))
+            .collect();
+        let video = inputs.first().copied().filter(|track| sources[track].codec.is_video());
+        let audio: Vec<Duration> = inputs.iter().filter_map(|track| audio_unit(&sources[track].codec)).collect();
+        let frame = match video {
+            Some(_) => frame_duration(rates[0]),
+            None => audio.first().copied().unwrap_or(frame_duration(FRAME_RATE_UNKNOWN)),
+        };
+        let segment = settings.segment.unwrap_or_else(|| match video {
+            Some(track) => {
+                let keyframes = of(track).map(|raw| (raw.dts, raw.keyframe));
+                Gops::measure(keyframes, clock).segment(settings.segment_aim, frame)
+            }
+            None => settings.segment_aim,
+        });
+        let plan = Plan::new(segment, settings.part, frame, clock.scale.duration(1), &audio);
+        let start = units.raw.iter().map(|raw| origin(raw, units.base, clock.scale)).min().unwrap_or_default();
+        let start = UnixTime::from_micros(start.as_millis() * 1_000);
+        let mut record = Record {
+            stream: stream.clone(),
+            life: LifeId(start.as_micros()),
+            epoch: publisher.epoch,
+            revision: 0,
+            first_msn,
+            target_duration: plan.target_duration,
+            part_target: plan.part_target,
+            segment_duration: plan.segment,
+            availability_start: start,
+            tracks: Vec::new(),
+            periods: Vec::new(),
+            ended: None,
+        };
+        let (mut lanes, mut videos, mut audios) = (Vec::new(), 0, 0);
+        for (n, (&input, &rate)) in inputs.iter().zip(&rates).enumerate() {
+            let Some(source) = sources.get_mut(&input) else { continue };
+            source.lane = Some(n);
+            let (kind, count) = if source.codec.is_video() { ("video", &mut videos) } else { ("audio", &mut audios) };
+            let name = if *count == 0 { kind.to_owned() } else { format!("{kind}{count}") };
+            *count += 1;
+            let timescale = source.codec.timescale();
+            let (bandwidth, frame) = (rate_of(of(input), clock.scale), lane_frame(&source.codec, timescale, rate));
+            let track = Track {
+                id: TrackId(u8::try_from(n).expect("INPUTS_MAX tracks at most")),
+                name,
+                timescale,
+                codec: source.codec.name(),
+                language: None,
+                bandwidth,
+                average_bandwidth: bandwidth,
+                kind: source.codec.kind(rate),
+                inits: Vec::new(),
+            };
+            let mut lane = Lane::new(track, None, frame, &record);
+            lane.configure(source.codec.clone(), rate);
+            lane.input = Some(input);
+            lanes.push(lane);
+        }
+        record.tracks = lanes.iter().map(|lane| lane.track.clone()).collect();
+        let (out, anchor) = (VecDeque::new(), Anchor::new(start));
+        let sink = Sink { out, epoch: publisher.epoch, anchor, wall: start };
+        let segmenter = Segmenter::new(&record, lanes, sink, first_msn);
+        let mut life = Life { record, segmenter, end: Duration::ZERO, discontinuity, input_scale: clock.scale };
+        life.segmenter.sink.notice(Notice::LifeBegan { first_msn, plan });
+        life
+    }
+
+    /// A publisher is there: what is numbered from now on is of its epoch.
+    pub(super) fn attach(&mut self, epoch: Epoch) {
+        self.segmenter.sink.epoch = epoch;
+        for lane in &mut self.segmenter.lanes {
+            lane.input = None;
+            lane.clock = None;
+        }
+    }
+
+    /// The place in the life of a publisher's track: the first of its kind that is free.
+    pub(super) fn claim(&mut self, input: InputTrack, codec: &Codec) -> Option<usize> {
+        let lanes = &mut self.segmenter.lanes;
+        let free = lanes.iter().position(|lane| lane.input.is_none() && lane.track.is_video() == codec.is_video())?;
+        lanes[free].input = Some(input);
+        Some(free)
+    }
+
+    /// How many of its tracks the publisher will send.
+    pub(super) fn expected(&self, announced: &Announced) -> usize {
+        let comes = |lane: &&Lane| match lane.track.is_video() {
+            true => announced.video != Some(false),
+            false => announced.audio != Some(false),
+        };
+        self.segmenter.lanes.iter().filter(comes).count()
+    }
+
+    /// Begins the next period with what was gathered, and publishes it.
+    pub(super) fn begin_period(
+        &mut self,
+        publisher: &Publisher,
+        sources: &BTreeMap<InputTrack, Source>,
+        units: Aligned,
+        fresh: bool,
+    ) {
+        let clock = publisher.clock;
+        self.input_scale = clock.scale;
+        let origin = units.raw.iter().map(|raw| origin(raw, units.base, clock.scale)).min().unwrap_or_default();
+        // "a discontinuity begins at the wallclock's distance from the start, and never before the end of
+        // what was numbered": on a whole millisecond, which every timescale of video can say.
+        let start = if fresh { Duration::ZERO } else { self.end.max(self.segmenter.sink.anchor.media(origin)) };
+        let start = Duration::from_millis(u64::try_from(start.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX));
+        if !fresh {
+            self.discontinuity = self.discontinuity.saturating_add(1);
+        }
+        self.segmenter.sink.anchor.restart();
+        let (mut leader, msn) = (None, self.segmenter.next_msn);
+        for (i, lane) in self.segmenter.lanes.iter_mut().enumerate() {
+            let source = lane.input.and_then(|input| sources.get(&input));
+            let first = units.raw.iter().find(|raw| Some(raw.track) == lane.input);
+            lane.clock = None;
+            let mut end = lane.scale().ticks(start);
+            if let Some(source) = source {
+                if lane.codec.as_ref() != Some(&source.codec) {
+                    let rate = hint(&source.codec).unwrap_or_else(|| frame_rate(lane)).max(FRAME_RATE_MIN);
+                    lane.frame = lane_frame(&source.codec, lane.scale(), rate);
+                    lane.configure(source.codec.clone(), rate);
+                }
+                let base = units.base.saturating_add(first.map_or(0, |raw| raw.shifted));
+                let mut own = TrackClock::new(clock, lane.scale(), base, start);
+                if let Codec::Aac(aac) = &source.codec {
+                    own = own.counting(aac.frame_len, aac.core_rate);
+                }
+                if let Some(first) = first {
+                    end = own.ticks(first.dts.saturating_add(first.shifted));
+                    leader = leader.or(Some((i, end, first.keyframe)));
+                }
+                lane.clock = Some(own);
+            }
+            lane.restart(msn, start, end);
+        }
+        self.record.periods.push(Period { first_msn: msn, discontinuity: self.discontinuity, start });
+        self.forget_periods();
+        self.publish();
+        if !fresh {
+            self.segmenter.sink.notice(Notice::PeriodBegan { first_msn: msn, discontinuity: self.discontinuity });
+        }
+        let leader = leader.map(|(i, end, keyframe)| (self.segmenter.lanes[i].media(end), keyframe));
+        let (first, keyframe) = leader.unwrap_or((start, true));
+        self.segmenter.begin(first, self.discontinuity, !keyframe);
+        for mut raw in units.raw {
+            let lane = sources.get(&raw.track).and_then(|source| source.lane);
+            raw.dts = raw.dts.saturating_add(raw.shifted);
+            if let Some(lane) = lane {
+                self.feed(lane, raw);
+            }
+        }
+    }
+
+    /// All that came becomes parts, and the segment under way ends.
+    pub(super) fn flush(&mut self) {
+        if let Some(end) = self.segmenter.flush() {
+            self.end = self.end.max(end);
+        }
+    }
+
+    /// Numbers a segment in which nothing came.
+    pub(super) fn gap(&mut self) -> Msn {
+        let msn = self.segmenter.next_msn;
+        if self.record.epoch != self.segmenter.sink.epoch {
+            self.publish();
+        }
+        self.end = self.segmenter.gap(self.end, self.discontinuity);
+        msn
+    }
+
+    /// Ends the life; what the next one must exceed.
+    pub(super) fn end(&mut self) -> (Msn, u32) {
+        self.flush();
+        let last_msn = self.segmenter.next_msn.saturating_sub(1);
+        self.record.ended = Some(last_msn);
+        self.publish();
+        self.segmenter.sink.notice(Notice::LifeEnded { last_msn });
+        (last_msn, self.discontinuity)
+    }
+
+    /// Puts out the record's next revision.
+    fn publish(&mut self) {
+        self.record.epoch = self.segmenter.sink.epoch;
+        self.record.revision = self.record.revision.saturating_add(1);
+        self.record.tracks = self.segmenter.lanes.iter().map(|lane| lane.track.clone()).collect();
+        self.segmenter.sink.out.push_back(Output::Record(self.record.clone()));
+    }
+
+    /// Publishes the measured bit rates where a peak has grown notably.
+    pub(super) fn publish_rates(&mut self) {
+        let grown = |(said, lane): (&Track, &Lane)| {
+            let (said, found) = (u64::from(said.bandwidth), u64::from(lane.track.bandwidth));
+            found > said + said / RATE_STEP
+        };
+        if self.record.tracks.iter().zip(&self.segmenter.lanes).any(grown) {
+            self.publish();
+        }
+    }
+
+    /// Drops periods that have left every window.
+    fn forget_periods(&mut self) {
+        let oldest = self.segmenter.next_msn.saturating_sub(self.record.held_segments());
+        let periods = &mut self.record.periods;
+        while periods.len() > Record::PERIODS_MAX || periods.get(1).is_some_and(|next| next.first_msn < oldest) {
+            periods.remove(0);
+        }
+    }
+
+    /// A unit of the period under way.
+    pub(super) fn feed(&mut self, lane: usize, raw: Raw) {
+        let Lane { clock, track, .. } = &mut self.segmenter.lanes[lane];
+        let (Some(clock), scale) = (clock.as_mut(), track.timescale) else { return };
+        let (dts, placed) = clock.place(raw.dts);
+        let spell = |ticks: u64| scale.duration(ticks);
+        match placed {
+            Placed::Exact => {}
+            Placed::Nudged(by) => self.segmenter.sink.notice(Notice::Nudged { track: raw.track, by: spell(by) }),
+            Placed::Reanchored(by) => {
+                let by = spell(by.unsigned_abs());
+                self.segmenter.sink.notice(Notice::Reanchored { track: raw.track, by });
+            }
+        }
+        let offset = rescale(raw.composition_offset.into(), self.input_scale, scale);
+        let composition_offset = i32::try_from(offset).unwrap_or(0);
+        let unit = Unit { dts, composition_offset, keyframe: raw.keyframe, data: raw.data, arrived: raw.arrived };
+        self.segmenter.place(lane, unit);
+    }
+}
+
+/// The wallclock at which the unit at `base` would have come if it took as long as `raw`.
+fn origin(raw: &Raw, base: i64, scale: Timescale) -> UnixTime {
+    let after = scale.duration(u64::try_from(raw.dts.saturating_sub(base)).unwrap_or(0));
+    let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+    UnixTime::from_micros(raw.arrived.as_micros().saturating_sub(micros))
+}
+
+/// What a unit of an audio codec lasts.
+fn audio_unit(codec: &Codec) -> Option<Duration> {
+    match codec {
+        Codec::Aac(aac) => Some(Duration::from_secs_f64(f64::from(aac.frame_len) / f64::from(aac.core_rate))),
+        Codec::Avc(_) => None,
+    }
+}
+
+/// The same in ticks of its track, or what a video frame lasts.
+fn lane_frame(codec: &Codec, scale: Timescale, rate_milli: u32) -> u64 {
+    scale.ticks(audio_unit(codec).unwrap_or_else(|| frame_duration(rate_milli)))
+}
+
+fn frame_rate(lane: &Lane) -> u32 {
+    match lane.track.kind {
+        crate::live::TrackKind::Video(video) if video.frame_rate_milli > 0 => video.frame_rate_milli,
+        _ => FRAME_RATE_UNKNOWN,
+    }
+}
+
+/// The bit rate of what was gathered; 0 where that is too little.
+fn rate_of<'a>(units: impl Iterator<Item = &'a Raw> + Clone, scale: Timescale) -> u32 {
+    let stamps = units.clone().map(|raw| raw.dts);
+    let (Some(first), Some(last)) = (stamps.clone().min(), stamps.max()) else { return 0 };
+    let span = scale.duration(u64::try_from(last.saturating_sub(first)).unwrap_or(0));
+    if span < RATE_SPAN_MIN {
+        return 0;
+    }
+    let bytes: usize = units.map(|raw| raw.data.len()).sum();
+    u32::try_from(bytes as u128 * 8_000_000 / span.as_micros()).unwrap_or(u32::MAX)
+}

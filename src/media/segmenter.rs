@@ -1,0 +1,250 @@
+//! Where segments end, for all tracks at once.
+//!
+//! The leader, the first video track that is alive, else an audio track, decides each cut when its unit
+//! arrives. The others follow: a unit that might lie behind a cut that isn't decided yet waits until the
+//! leader has come as far, which is a frame's time in an interleaved input, and never longer than
+//! `patience`: by then the leader is taken for stalled, and another track leads. A track that stays
+//! behind gets gap parts in step.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Notice;
+use super::lane::{Lane, Segment, Sink, UNIT_LEN_MAX, Unit};
+use crate::live::{Msn, Record};
+
+/// How far a track may lag behind before it is taken for stalled. A guess: encoders interleave within
+/// a few hundred ms.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A track that lags for good gets this much, and loses what comes later still.
+const PATIENCE_MAX: Duration = Duration::from_secs(4);
+/// The shortest segment, after a forced cut: MSNs must not run ahead of Unix time.
+const SEGMENT_MIN: Duration = Duration::from_secs(1);
+/// Most units that wait for the leader.
+const WAITING_MAX: usize = 1_024;
+
+#[derive(Debug)]
+pub(super) struct Segmenter {
+    pub lanes: Vec<Lane>,
+    pub sink: Sink,
+    /// The segments that some lane is still in, oldest first; the last one is under way.
+    segments: VecDeque<Segment>,
+    /// The MSN after the newest segment.
+    pub next_msn: Msn,
+    /// What is aimed at.
+    length: Duration,
+    /// TARGETDURATION + 0.5 s: no segment lasts longer (Apple's authoring rules).
+    longest: Duration,
+    patience: Duration,
+}
+
+impl Segmenter {
+    pub(super) fn new(record: &Record, lanes: Vec<Lane>, sink: Sink, next_msn: Msn) -> Self {
+        Segmenter {
+            lanes,
+            sink,
+            segments: VecDeque::new(),
+            next_msn,
+            length: record.segment_duration,
+            longest: record.target() + Duration::from_millis(500),
+            patience: PATIENCE,
+        }
+    }
+
+    /// Begins a period with its first segment; every lane has been restarted at `next_msn`.
+    pub(super) fn begin(&mut self, start: Duration, discontinuity: u32, forced: bool) {
+        debug_assert!(self.segments.is_empty());
+        let shift = self.sink.anchor.shift();
+        self.segments.push_back(Segment { msn: self.next_msn, start, ideal: start, discontinuity, forced, shift });
+        self.next_msn += 1;
+    }
+
+    /// A unit of lane `i` has come.
+    pub(super) fn place(&mut self, i: usize, unit: Unit) {
+        let media = self.lanes[i].media(unit.dts);
+        self.sink.anchor.observe(unit.arrived, media);
+        self.lanes[i].newest = self.lanes[i].newest.max(media);
+        self.lanes[i].waiting.push_back(unit);
+        self.drain(false);
+        self.advance_stalled();
+        self.forget();
+    }
+
+    /// Everything that has come becomes parts, and the segment under way ends. Returns where its tracks
+    /// end as they are shown: the next period begins there at the earliest.
+    pub(super) fn flush(&mut self) -> Option<Duration> {
+        self.drain(true);
+        let current = *self.segments.back()?;
+        let decoded = self.lanes.iter().map(Lane::decode_end).max()?.max(current.start);
+        let shown = self.lanes.iter().map(Lane::content_end).max()?.max(decoded);
+        for i in 0..self.lanes.len() {
+            while let Some(segment) = self.segment(self.lanes[i].msn) {
+                let at = self.segment(segment.msn + 1).map_or(decoded, |next| next.start);
+                self.lanes[i].close(at, None, &segment, &mut self.sink);
+            }
+        }
+        self.sink.anchor.segment_ended(decoded.saturating_sub(current.start));
+        self.segments.clear();
+        let numbered = self.lanes.iter().map(|lane| lane.media(lane.end)).max()?;
+        Some(shown.max(numbered))
+    }
+
+    /// A whole segment in which nothing came, from `start`, after a [`flush`](Segmenter::flush).
+    pub(super) fn gap(&mut self, start: Duration, discontinuity: u32) -> Duration {
+        self.begin(start, discontinuity, false);
+        let end = start + self.length;
+        if let Some(segment) = self.segments.pop_back() {
+            for lane in &mut self.lanes {
+                lane.close(end, None, &segment, &mut self.sink);
+            }
+        }
+        end
+    }
+
+    fn segment(&self, msn: Msn) -> Option<Segment> {
+        let oldest = self.segments.front()?.msn;
+        self.segments.get(usize::try_from(msn.checked_sub(oldest)?).ok()?).copied()
+    }
+
+    /// The lane that decides where to cut.
+    fn leader(&self) -> usize {
+        let newest = self.lanes.iter().map(|lane| lane.newest).max().unwrap_or_default();
+        let alive = |lane: &Lane| lane.newest + self.patience.max(lane.frame_duration() * 2) >= newest;
+        let video = self.lanes.iter().position(|lane| lane.track.is_video() && alive(lane));
+        video.or_else(|| self.lanes.iter().position(alive)).unwrap_or(0)
+    }
+
+    /// Places every unit whose segment is known; `all`: the rest, too, as far as cuts are known.
+    fn drain(&mut self, all: bool) {
+        let leader = self.leader();
+        loop {
+            let mut moved = false;
+            // The leader first: the others follow its cuts.
+            for i in std::iter::once(leader).chain(0..self.lanes.len()) {
+                while self.lanes[i].waiting.front().is_some_and(|unit| all || self.decided(i, leader, unit)) {
+                    let Some(unit) = self.lanes[i].waiting.pop_front() else { break };
+                    if i == leader {
+                        self.decide(i, &unit);
+                    }
+                    self.place_one(i, leader, unit);
+                    moved = true;
+                }
+            }
+            if !moved || all {
+                break;
+            }
+        }
+    }
+
+    /// Whether it is known which segment the oldest waiting unit of lane `i` belongs to.
+    fn decided(&self, i: usize, leader: usize, unit: &Unit) -> bool {
+        let lane = &self.lanes[i];
+        let reach = lane.media(unit.dts) + lane.frame_duration() / 2;
+        let before = |next: Segment| !self.crosses(i, leader, unit, &next);
+        i == leader
+            || lane.waiting.len() > WAITING_MAX
+            || lane.waiting.iter().map(|unit| unit.data.len()).sum::<usize>() > UNIT_LEN_MAX
+            || self.segment(lane.msn + 1).is_some_and(before)
+            || reach < self.earliest_cut(leader)
+            || reach <= self.lanes[leader].newest
+    }
+
+    /// No cut of the segment under way comes before this.
+    fn earliest_cut(&self, leader: usize) -> Duration {
+        let Some(current) = self.segments.back() else { return Duration::ZERO };
+        let half = self.lanes[leader].frame_duration() / 2;
+        match self.lanes[leader].track.is_video() {
+            true if current.forced => {
+                (current.start + SEGMENT_MIN).min(current.start + self.length.saturating_sub(half))
+            }
+            true => current.start + self.length.saturating_sub(half),
+            false => current.ideal + self.length.saturating_sub(half),
+        }
+    }
+
+    /// The leader's unit: cuts before it if a segment should begin there.
+    fn decide(&mut self, leader: usize, unit: &Unit) {
+        let lane = &self.lanes[leader];
+        let (at, frame, video) = (lane.media(unit.dts), lane.frame_duration(), lane.track.is_video());
+        let track = lane.track.id;
+        // "the segment is cut one frame before TD + 0.5 s all the same" (DESIGN, media rules).
+        let limit = self.longest.saturating_sub(frame).max(frame);
+        while let Some(&current) = self.segments.back() {
+            let age = at.saturating_sub(current.start);
+            let due = at >= self.earliest_cut(leader) && age > Duration::ZERO;
+            let (start, forced) = match () {
+                // A hole: no unit is there to cut at.
+                () if age > limit + frame => (current.start + limit, video),
+                () if due && (unit.keyframe || !video) => (at, false),
+                () if age >= limit => (at, video),
+                () => break,
+            };
+            if forced {
+                self.sink.notice(Notice::ForcedCut { track, msn: current.msn, after: start - current.start });
+            }
+            // Audio alone is cut on a grid, so that half units don't add up.
+            let ideal = current.ideal + self.length;
+            let ideal = if video || ideal.abs_diff(start) > frame { start } else { ideal };
+            let step = self.sink.anchor.segment_ended(start - current.start);
+            if step != 0 {
+                self.sink.notice(Notice::DateTimeStep { micros: step });
+            }
+            let (msn, shift) = (self.next_msn, self.sink.anchor.shift());
+            self.next_msn += 1;
+            self.segments.push_back(Segment { msn, start, ideal, forced, shift, ..current });
+        }
+    }
+
+    /// Whether a unit of lane `i` belongs behind the start of `next`.
+    fn crosses(&self, i: usize, leader: usize, unit: &Unit, next: &Segment) -> bool {
+        let lane = &self.lanes[i];
+        let at = lane.media(unit.dts);
+        let reached = at + lane.frame_duration() / 2 >= next.start;
+        if i == leader || !lane.track.is_video() {
+            return reached;
+        }
+        // A second rendition is cut at its own keyframe, or where it is as late as the leader may be.
+        let begun = self.segment(lane.msn).map_or(next.start, |segment| segment.start);
+        let late = at.saturating_sub(begun) + lane.frame_duration() >= self.longest;
+        reached && (unit.keyframe || next.forced || late)
+    }
+
+    fn place_one(&mut self, i: usize, leader: usize, unit: Unit) {
+        while let Some(next) = self.segment(self.lanes[i].msn + 1) {
+            if !self.crosses(i, leader, &unit, &next) {
+                break;
+            }
+            let Some(segment) = self.segment(self.lanes[i].msn) else { break };
+            self.lanes[i].close(next.start, Some(unit.dts), &segment, &mut self.sink);
+        }
+        let Some(segment) = self.segment(self.lanes[i].msn) else { return };
+        if !self.lanes[i].push(unit, &segment, &mut self.sink) {
+            self.patience = (self.patience * 2).min(PATIENCE_MAX);
+        }
+    }
+
+    /// Lanes that have stayed behind get their gap parts.
+    fn advance_stalled(&mut self) {
+        let newest = self.lanes.iter().map(|lane| lane.newest).max().unwrap_or_default();
+        for i in 0..self.lanes.len() {
+            while let Some(next) = self.segment(self.lanes[i].msn + 1) {
+                if next.start + self.patience > newest || !self.lanes[i].waiting.is_empty() {
+                    break;
+                }
+                // Its newest unit is in the old segment, or it would have crossed.
+                if self.lanes[i].newest + self.patience > newest {
+                    break;
+                }
+                let Some(segment) = self.segment(self.lanes[i].msn) else { break };
+                self.lanes[i].close(next.start, None, &segment, &mut self.sink);
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        let oldest = self.lanes.iter().map(|lane| lane.msn).min().unwrap_or(0);
+        while self.segments.len() > 1 && self.segments.front().is_some_and(|segment| segment.msn < oldest) {
+            self.segments.pop_front();
+        }
+    }
+}

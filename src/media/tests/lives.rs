@@ -1,0 +1,309 @@
+//! Publishers that come and go, and clocks that jump.
+
+use super::*;
+
+fn live(seconds: u64) -> Bench {
+    let mut bench = Bench::new(settings());
+    bench.attach_av(1);
+    bench.play(&programme(seconds), 0);
+    bench
+}
+
+#[test]
+fn the_first_msn_is_the_unix_time() {
+    let bench = live(5);
+    let first = bench.record().first_msn;
+    assert!((u64::from(first)).abs_diff(WALL / 1_000_000 + 14) <= 1, "{first}");
+    assert_eq!(bench.parts(0)[0].0.id.msn, first);
+    assert_eq!(bench.record().availability_start.as_micros(), (WALL + 10_000_000) / 1_000 * 1_000);
+}
+
+#[test]
+fn a_push_shorter_than_the_measure_is_published_whole() {
+    for count in [1, 2, 10, 100] {
+        let units: Vec<_> = programme(4).into_iter().take(count).collect();
+        let mut bench = Bench::new(settings());
+        bench.attach_av(1);
+        bench.play(&units, 0);
+        bench.send(Input::Detached);
+        check_invariants(&bench.outputs);
+        let n = bench.record().tracks.len();
+        let came: usize = (0..n).map(|t| bench.units(t as u8).len()).sum();
+        assert_eq!(came, count);
+    }
+}
+
+#[test]
+fn the_32_bit_wrap_goes_unseen() {
+    let mut bench = Bench::new(settings());
+    bench.attach_av(1);
+    let units = programme(16);
+    bench.play(&units, (1 << 32) - 7_000);
+    bench.send(Input::End);
+    assert_eq!(check_invariants(&bench.outputs), 0);
+    assert_eq!(bench.units(0), payloads(&units, VIDEO));
+    assert_eq!(bench.units(1), payloads(&units, AUDIO));
+    assert_eq!((bench.notices("jump"), bench.notices("period_began")), (0, 0));
+    assert_eq!(bench.segments(0).len(), 8);
+}
+
+#[test]
+fn a_jump_is_one_discontinuity() {
+    // From 8.1 s on timestamps are others: far ahead, far back, a little back; a GOP under way.
+    for offset in [3_600_000i64, -8_000, -1_000, 5_000, 1 << 31] {
+        let mut units = programme(16);
+        for unit in units.iter_mut().filter(|u| u.dts >= 8_100) {
+            unit.dts = (unit.dts as i64 + offset) as u64;
+        }
+        let mut bench = Bench::new(settings());
+        bench.attach_av(1);
+        let start = bench.now_ms;
+        for (unit, timely) in units.iter().zip(programme(16)) {
+            bench.wait_until(start + timely.dts);
+            bench.send(Input::Unit(unit.clone()));
+        }
+        bench.send(Input::End);
+        check_invariants(&bench.outputs);
+        assert_eq!(bench.units(0), payloads(&units, VIDEO), "{offset}");
+        assert_eq!(bench.units(1), payloads(&units, AUDIO), "{offset}");
+        assert_eq!((bench.notices("jump"), bench.notices("period_began")), (1, 1), "{offset}");
+        let periods = &bench.record().periods;
+        assert_eq!(periods.len(), 2, "{offset}");
+        assert!((8_050..8_300).contains(&(periods[1].start.as_millis() as u64)), "{offset}: {:?}", periods[1]);
+    }
+}
+
+#[test]
+fn slips_are_nudged() {
+    let mut units = frames(300, 30.0, 60, false);
+    for i in [100, 150, 151] {
+        units[i].dts = units[i - 1].dts;
+    }
+    units[200].dts = units[199].dts - 20;
+    let mut bench = Bench::new(settings());
+    bench.attach(1);
+    bench.send(Input::Config { track: VIDEO, config: avcc() });
+    let start = bench.now_ms;
+    for (i, unit) in units.iter().enumerate() {
+        bench.wait_until(start + i as u64 * 1_000 / 30);
+        bench.send(Input::Unit(unit.clone()));
+    }
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.units(0), payloads(&units, VIDEO));
+    assert_eq!((bench.notices("jump"), bench.notices("nudged")), (0, 4));
+}
+
+#[test]
+fn gone_and_back_is_one_discontinuity_and_gaps_meanwhile() {
+    for away in [500, 1_900, 4_500, 9_000] {
+        let mut bench = live(7);
+        bench.send(Input::Detached);
+        let before = bench.segments(0).last().expect("segments").0;
+        assert!(bench.parts(0).last().expect("parts").0.flags.last, "flushed at once");
+        bench.wait(away);
+        bench.attach_av(2);
+        bench.play(&programme(7), 123_456);
+        bench.send(Input::Detached);
+        check_invariants(&bench.outputs);
+        let segments = bench.segments(0);
+        assert!(segments.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1), "{segments:?}");
+        let gaps: Vec<_> = segments.iter().filter(|s| s.3).collect();
+        assert_eq!(
+            gaps.len() as u64,
+            if away < 2_000 { 0 } else { (away - 2_000) / 2_000 + 1 },
+            "{away}: {segments:?}"
+        );
+        assert!(gaps.iter().all(|s| s.0 > before));
+        assert_eq!(bench.units(0), [payloads(&programme(7), VIDEO), payloads(&programme(7), VIDEO)].concat());
+        assert_eq!(bench.units(1), [payloads(&programme(7), AUDIO), payloads(&programme(7), AUDIO)].concat());
+        let record = bench.record();
+        assert_eq!(record.periods.iter().map(|p| p.discontinuity).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!((record.epoch, record.tracks[0].inits.len()), (epoch(2), 1));
+        // The second period lies where the wallclock puts it.
+        let expect = 7_000 + away;
+        assert!((record.periods[1].start.as_millis() as u64).abs_diff(expect) < 150, "{:?}", record.periods[1]);
+    }
+}
+
+#[test]
+fn back_without_sound_goes_on_with_gaps() {
+    let mut bench = live(7);
+    bench.send(Input::Detached);
+    bench.wait(1_000);
+    bench.attach(2);
+    bench.send(Input::Config { track: VIDEO, config: avcc() });
+    bench.play(&frames(210, 30.0, 60, true), 0);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.units(0).len(), 420);
+    let msns = |track| bench.segments(track).iter().map(|s| s.0).collect::<Vec<_>>();
+    assert_eq!(msns(0), msns(1));
+}
+
+#[test]
+fn silence_is_numbered_like_absence() {
+    let mut bench = live(7);
+    bench.wait(5_000);
+    assert_eq!(bench.notices("silence"), 1);
+    assert_eq!(bench.segments(0).iter().filter(|s| s.3).count(), 2);
+    bench.play(&programme(5), 12_000);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.units(0).len(), 210 + 150);
+    assert_eq!(bench.record().periods.len(), 2);
+}
+
+#[test]
+fn the_linger_ends_the_life_and_a_new_one_goes_higher() {
+    let mut bench = live(7);
+    bench.send(Input::Detached);
+    bench.wait(40_000);
+    let ended = bench.record().ended.expect("after 30 s");
+    assert_eq!(bench.segments(0).last().map(|s| s.0), Some(ended));
+    assert_eq!(bench.packager.poll_timeout(), None);
+    let first = bench.record().clone();
+    bench.attach_av(2);
+    bench.play(&programme(7), 0);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    let second = bench.record();
+    assert!(second.life > first.life && second.first_msn > ended);
+    assert_eq!(second.periods[0].discontinuity, 1);
+    assert_eq!(second.periods[0].start, Duration::ZERO);
+}
+
+#[test]
+fn lives_in_quick_succession_still_count_up() {
+    let mut bench = Bench::new(settings());
+    for n in 1..=5 {
+        bench.attach_av(n);
+        bench.play(&programme(1), 0);
+        bench.send(Input::End);
+    }
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.notices("life_ended"), 5);
+}
+
+#[test]
+fn another_ingest_goes_on() {
+    let mut first = live(7);
+    first.send(Input::Detached);
+    let last = first.segments(0).last().expect("segments").0;
+    let end = |track: u8| {
+        let (header, _) = *first.parts(track).last().expect("parts");
+        (TrackId(track), header.decode_time + u64::from(header.duration))
+    };
+    let ends = vec![end(0), end(1)];
+    let resume = Resume { record: first.record().clone(), newest_msn: last, discontinuity: 0, ends };
+    let mut second = Bench::resumed(settings(), Some(resume));
+    assert_eq!(second.packager.poll_timeout(), None);
+    second.now_ms = first.now_ms + 3_000;
+    second.attach_av(2);
+    second.play(&programme(7), 0);
+    second.send(Input::End);
+    let outputs: Vec<Output> = first.outputs.iter().chain(&second.outputs).cloned().collect();
+    check_invariants(&outputs);
+    assert_eq!(second.segments(0)[0].0, last + 1);
+    assert_eq!(second.parts(0)[0].0.discontinuity, 1);
+    assert_eq!(second.units(0), payloads(&programme(7), VIDEO));
+    assert_eq!(second.record().life, first.record().life);
+    assert_eq!(second.record().availability_start, first.record().availability_start);
+}
+
+#[test]
+fn an_ended_life_isnt_resumed() {
+    let mut first = live(7);
+    first.send(Input::End);
+    let record = first.record().clone();
+    let (ended, life) = (record.ended.expect("ended"), record.life);
+    let resume = Resume { record, newest_msn: ended, discontinuity: 4, ends: Vec::new() };
+    let mut second = Bench::resumed(settings(), Some(resume));
+    second.now_ms = first.now_ms;
+    second.attach_av(2);
+    second.play(&programme(5), 0);
+    assert!(second.record().life > life && second.record().first_msn > ended);
+    assert_eq!(second.parts(0)[0].0.discontinuity, 5);
+}
+
+#[test]
+fn repeated_headers_are_no_change() {
+    let mut bench = live(5);
+    for _ in 0..3 {
+        bench.send(Input::Config { track: VIDEO, config: avcc() });
+        bench.send(Input::Config { track: AUDIO, config: asc() });
+    }
+    bench.wait(33);
+    bench.play(&programme(5), 5_033);
+    assert_eq!((bench.notices("config_changed"), bench.notices("period_began")), (0, 0));
+    assert_eq!(bench.record().tracks[0].inits.len(), 1);
+}
+
+#[test]
+fn changed_headers_are_a_new_init_segment_and_a_discontinuity() {
+    let mut bench = live(7);
+    bench.send(Input::Config { track: VIDEO, config: other_avcc() });
+    bench.wait(33);
+    bench.play(&programme(5), 7_033);
+    bench.send(Input::Config { track: VIDEO, config: avcc() });
+    bench.wait(33);
+    bench.play(&programme(5), 12_066);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.units(0).len(), 210 + 150 + 150);
+    let record = bench.record();
+    assert_eq!((record.periods.len(), record.tracks[0].inits.len()), (3, 2), "the first init segment is used again");
+    let mut inits: Vec<u16> = bench.parts(0).iter().map(|(h, _)| h.init).collect();
+    inits.dedup();
+    assert_eq!(inits, [0, 1, 0]);
+}
+
+#[test]
+fn bad_headers_are_named_and_change_nothing() {
+    let mut bench = live(5);
+    bench.send(Input::Config { track: VIDEO, config: CodecConfig::Avc(Bytes::from_static(&[1, 2])) });
+    assert_eq!(bench.notices("bad_config"), 1);
+    bench.send(Input::Config { track: InputTrack(5), config: asc() });
+    assert_eq!(bench.notices("track_ignored"), 1);
+    bench.send(Input::Unit(AccessUnit { track: InputTrack(9), ..sounds(1)[0].clone() }));
+    bench.send(Input::Unit(AccessUnit { data: Bytes::new(), ..sounds(1)[0].clone() }));
+    assert_eq!(bench.notices("unusable_unit"), 2);
+    assert_eq!(bench.notices("period_began"), 0);
+}
+
+#[test]
+fn a_flood_of_jumps_makes_few_periods() {
+    let mut bench = live(5);
+    let start = bench.now_ms;
+    for i in 0..300u64 {
+        bench.wait_until(start + i * 33);
+        let dts = if i % 2 == 0 { i * 33 } else { 1_000_000 + i * 33 };
+        let unit = AccessUnit { dts, ..frames(300, 30.0, 60, false)[i as usize].clone() };
+        bench.send(Input::Unit(unit));
+    }
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert!(bench.record().periods.len() <= 14, "{}", bench.record().periods.len());
+    assert_eq!(bench.units(0).len(), 150 + 300);
+}
+
+#[test]
+fn the_encoders_drift_moves_program_date_time_gently() {
+    // An encoder whose clock is 0.5 % slow, for 3 minutes: 0.9 s.
+    let units = frames(30 * 180, 30.0, 60, false);
+    let mut bench = Bench::new(settings());
+    bench.attach(1);
+    bench.send(Input::Config { track: VIDEO, config: avcc() });
+    let start = bench.now_ms;
+    for unit in &units {
+        bench.wait_until(start + unit.dts * 1_005 / 1_000);
+        bench.send(Input::Unit(unit.clone()));
+    }
+    check_invariants(&bench.outputs);
+    let (header, _) = *bench.parts(0).last().expect("parts");
+    let media = bench.record().availability_start + Timescale::MPEG.duration(header.decode_time);
+    let shift = header.program_date_time.since(media).as_millis();
+    assert!((600..=900).contains(&shift), "{shift}");
+    let off = header.ingested.since(header.program_date_time).as_millis();
+    assert!(off <= 500, "{off}");
+}
