@@ -331,7 +331,7 @@ impl<C: Core> Driver<C> {
         let link = Link::start(greeted, hello, self.desk.events.clone());
         let conversation = Conversation { link, dialled, outgoing: BTreeMap::new(), incoming: BTreeMap::new() };
         self.links.insert(peer.id, conversation);
-        self.input(at, Input::LinkUp { peer });
+        self.input(at, Input::LinkUp { peer, dialled });
     }
 
     fn lost(&mut self, at: Time, peer: NodeId, fault: &LinkFault) {
@@ -369,7 +369,7 @@ impl<C: Core> Driver<C> {
             // The peer's own dial was faster.
             (_, Some(peer)) => {
                 self.dialling.remove(&addr);
-                self.input(at, Input::LinkUp { peer });
+                self.input(at, Input::LinkUp { peer, dialled: Some(addr) });
             }
             // Its dial is about to succeed; if it doesn't, the desk says so.
             (DialFault::Duplicate, None) if !myself => {}
@@ -424,7 +424,7 @@ impl<C: Core> Driver<C> {
             None => link.link.shared.peer.addr == addr,
         };
         if let Some(link) = self.links.values().find(linked) {
-            self.follow_ups.push_back(Input::LinkUp { peer: link.link.shared.peer });
+            self.follow_ups.push_back(Input::LinkUp { peer: link.link.shared.peer, dialled: Some(addr) });
         } else if !self.dialling.contains_key(&addr) {
             let wait = self.backoff.wait(clock::now(), addr);
             self.dialling.insert(addr, self.desk.dial(addr, peer, wait));

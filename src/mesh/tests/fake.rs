@@ -96,7 +96,7 @@ impl Node {
     }
 
     pub(super) async fn up(&mut self) -> NodeId {
-        self.hear(|input| if let Input::LinkUp { peer } = input { Some(peer.id) } else { None }).await
+        self.hear(|input| if let Input::LinkUp { peer, .. } = input { Some(peer.id) } else { None }).await
     }
 
     pub(super) async fn part(&mut self) -> Delivery {
@@ -225,7 +225,7 @@ impl Core for Flood {
                 let dials = self.habits.join.iter().map(|&addr| Output::Dial { addr, peer: None });
                 self.outputs.extend(dials);
             }
-            Input::LinkUp { peer } => {
+            Input::LinkUp { peer, .. } => {
                 self.links.insert(peer.id, peer.addr);
             }
             Input::LinkDown { peer, .. } => {
