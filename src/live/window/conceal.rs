@@ -38,7 +38,8 @@ pub(super) fn fill(
 
     if later.id.msn == msn {
         let missing = u64::from(later.id.part - number);
-        let stretch = later.decode_time.saturating_sub(start);
+        // Where the gap before was estimated too short, this one doesn't make up for it: PART-TARGET holds.
+        let stretch = later.decode_time.saturating_sub(start).min(missing * part_ticks);
         let gaps = Gaps { start, stretch, count: missing, ends_segment: false };
         gaps.insert(segments, next, before.unwrap_or(later), record, scale, track);
         return true;
@@ -62,8 +63,9 @@ pub(super) fn fill(
             .unwrap_or(0)
             .saturating_sub(listed)
     };
-    // Never longer than a segment can be, whatever the headers said.
-    let longest = scale.ticks(record.target()).saturating_add(u64::from(scale.hz()) / 2).saturating_sub(listed);
+    // Never longer than a segment can be, whatever the headers said: TARGETDURATION when rounded.
+    let half = u64::from(scale.hz()) / 2;
+    let longest = scale.ticks(record.target()).saturating_add(half).saturating_sub(listed + 1);
     let stretch = stretch.clamp(1, longest.max(1));
     let count = stretch.div_ceil(part_ticks).max(1);
     let gaps = Gaps { start, stretch, count, ends_segment: true };
