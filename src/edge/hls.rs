@@ -22,6 +22,9 @@ const AUDIO_GROUP: &str = "audio";
 /// More EXT-X-DISCONTINUITY tags than this are never printed between two segments.
 const DISCONTINUITIES_MAX: u32 = 16;
 
+/// Only the newest segments, the one under way included, show their parts.
+const PART_SEGMENTS_MAX: usize = 3;
+
 /// What a rendition's bandwidth is taken to be before anything is measured, in bits/s.
 const BANDWIDTH_GUESS: u64 = 1_000_000;
 
@@ -140,12 +143,15 @@ pub fn media(window: &Window, id: TrackId) -> Option<String> {
     // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
     let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.discontinuity());
 
-    // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end".
+    // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
+    // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.
     let scale = track.timescale();
     let mut from_end: u64 = track.listed().map(Segment::duration).sum();
     let tail = scale.ticks(record.hold_back());
+    let plain_segments = track.listed().count().saturating_sub(PART_SEGMENTS_MAX);
     let (mut init, mut discontinuity) = (None, first.discontinuity());
-    for segment in track.listed() {
+    for (i, segment) in track.listed().enumerate() {
+        let from_start = from_end;
         from_end = from_end.saturating_sub(segment.duration());
         let jumps = segment.discontinuity().saturating_sub(discontinuity);
         for _ in 0..jumps.min(DISCONTINUITIES_MAX) {
@@ -157,7 +163,7 @@ pub fn media(window: &Window, id: TrackId) -> Option<String> {
             let _ = writeln!(out, "#EXT-X-MAP:URI=\"init.{}.mp4\"", segment.init());
         }
         let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", segment.program_date_time());
-        if from_end <= tail {
+        if from_start <= tail && i >= plain_segments {
             parts(&mut out, segment, scale);
         }
         if segment.is_complete() {

@@ -43,6 +43,9 @@ pub use server::{Config, Edge, serve};
 #[cfg(feature = "node")]
 pub use store::Store;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::live::Record;

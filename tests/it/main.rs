@@ -2,4 +2,5 @@
 //! loopback, waits for events, and stops it again.
 
 mod dependencies;
+mod edge_http;
 mod tidy;

@@ -1,0 +1,283 @@
+//! Renderers over made-up windows: golden files, independent parsers, and what must hold at any moment.
+//!
+//! `DAMSON_BLESS=1 cargo nextest run golden` writes the golden files anew.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use quick_m3u8::config::ParsingOptions;
+use quick_m3u8::{HlsLine, Reader};
+
+use super::dash::{self, Timing};
+use super::hls;
+use super::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
+use crate::live::window::Input;
+use crate::live::{Msn, Period, Record, TrackId, Window};
+use crate::units::Time;
+
+/// A window fed part by part.
+struct Feed {
+    window: Window,
+    record: Record,
+    now: Time,
+}
+
+impl Feed {
+    fn new(record: Record) -> Self {
+        let mut feed = Feed { window: Window::new(record.stream.clone()), record, now: Time::ZERO };
+        feed.update(|_| {});
+        feed
+    }
+
+    fn update(&mut self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record);
+        self.record.revision += 1;
+        self.window.handle(self.now, Input::Record(self.record.clone()));
+    }
+
+    fn part(&mut self, track: TrackId, msn: Msn, part: u16) {
+        let (header, body, trace) = synthetic::part(&self.record, track, msn, part, 1_000);
+        self.window.handle(self.now, Input::Part { header, body, trace, received: self.now });
+    }
+
+    /// All tracks' parts of the segments `from..to` after the first, and `more` parts of the next.
+    fn run(&mut self, from: u32, to: u32, more: u16) -> &mut Self {
+        let parts = (from..to).flat_map(|s| (0..PARTS).map(move |p| (s, p))).chain((0..more).map(|p| (to, p)));
+        for (segment, part) in parts {
+            for track in 0..self.record.tracks.len() {
+                self.part(TrackId(track as u8), FIRST_MSN + segment, part);
+            }
+        }
+        self
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.window.handle(self.now, Input::Timeout);
+    }
+}
+
+fn live() -> Feed {
+    let mut feed = Feed::new(synthetic::record("cam1"));
+    feed.run(0, 20, 3);
+    feed
+}
+
+fn lost_part() -> Feed {
+    let mut feed = live();
+    for part in [3, 4, 6, 7, 8, 9] {
+        feed.part(VIDEO, FIRST_MSN + 20, part);
+    }
+    feed.pass(Duration::from_millis(606));
+    feed
+}
+
+fn returned() -> Feed {
+    let mut feed = live();
+    feed.run(20, 21, 0);
+    feed.update(|r| {
+        let start = Duration::from_secs(42);
+        r.periods.push(Period { first_msn: FIRST_MSN + 21, discontinuity: 1, start });
+    });
+    feed.run(21, 22, 4);
+    feed
+}
+
+fn ended() -> Feed {
+    let mut feed = live();
+    feed.run(20, 21, 0);
+    feed.update(|r| r.ended = Some(FIRST_MSN + 20));
+    feed
+}
+
+fn only(track: TrackId) -> Feed {
+    let mut record = synthetic::record("cam1");
+    record.tracks.retain(|t| t.id == track);
+    for t in &mut record.tracks {
+        t.id = TrackId(0);
+    }
+    let mut feed = Feed::new(record);
+    feed.run(0, 3, 2);
+    feed
+}
+
+#[test]
+fn golden_documents() {
+    let check = |name: &str, rendered: Option<String>| {
+        let rendered = rendered.expect(name);
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/playlist").join(name);
+        if std::env::var_os("DAMSON_BLESS").is_some() {
+            std::fs::write(&path, &rendered).expect(name);
+        }
+        let golden = std::fs::read_to_string(&path).expect(name);
+        assert_eq!(rendered, golden, "{name} has changed; DAMSON_BLESS=1 takes it over");
+    };
+    let media = |feed: &Feed, track| hls::media(&feed.window, track);
+    let manifest = |feed: &Feed, timing| dash::manifest(&feed.window, timing);
+    check("live.index.m3u8", hls::multivariant(&live().window));
+    check("live.video.m3u8", media(&live(), VIDEO));
+    check("live.audio.m3u8", media(&live(), AUDIO));
+    check("live.mpd", manifest(&live(), Timing::Number));
+    check("live.timeline.mpd", manifest(&live(), Timing::Timeline));
+    check("lost_part.video.m3u8", media(&lost_part(), VIDEO));
+    check("returned.video.m3u8", media(&returned(), VIDEO));
+    check("returned.mpd", manifest(&returned(), Timing::Number));
+    check("returned.timeline.mpd", manifest(&returned(), Timing::Timeline));
+    check("ended.video.m3u8", media(&ended(), VIDEO));
+    check("ended.mpd", manifest(&ended(), Timing::Number));
+    check("video_only.index.m3u8", hls::multivariant(&only(VIDEO).window));
+    check("audio_only.index.m3u8", hls::multivariant(&only(AUDIO).window));
+    check("audio_only.mpd", manifest(&only(AUDIO), Timing::Number));
+}
+
+#[test]
+fn several_renditions_and_languages_are_all_listed() {
+    let mut record = synthetic::record("cam1");
+    let mut small = record.tracks[0].clone();
+    small.name = "video1".to_owned();
+    let mut german = record.tracks[1].clone();
+    german.name = "audio_de".to_owned();
+    german.language = Some("de".to_owned());
+    record.tracks.extend([small, german]);
+    for (id, track) in (0..).zip(&mut record.tracks) {
+        track.id = TrackId(id);
+    }
+    let mut feed = Feed::new(record);
+    feed.run(0, 1, 0);
+    let text = hls::multivariant(&feed.window).expect("listed");
+    let m3u8_rs::Playlist::MasterPlaylist(parsed) = m3u8_rs::parse_playlist_res(text.as_bytes()).expect("a playlist")
+    else {
+        panic!("a multivariant playlist")
+    };
+    assert_eq!(parsed.variants.len(), 2);
+    assert_eq!(parsed.alternatives.iter().filter(|a| a.default).count(), 1);
+    assert_eq!(parsed.alternatives.iter().filter_map(|a| a.language.as_deref()).collect::<Vec<_>>(), ["de"]);
+    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let ids: Vec<_> = mpd.split("<AdaptationSet id=\"").skip(1).filter_map(|s| s.split('"').next()).collect();
+    assert_eq!(ids, ["1", "2", "4"]);
+}
+
+/// All of a playlist is understood by a parser that types every tag, and comes back as it was.
+#[test]
+fn nothing_in_a_playlist_is_unknown() {
+    let check = |text: Option<String>| {
+        let text = text.expect("listed");
+        let mut reader = Reader::from_str(&text, ParsingOptions::default());
+        while let Some(line) = reader.read_line().expect("a line") {
+            assert!(!matches!(line, HlsLine::UnknownTag(_) | HlsLine::Comment(_) | HlsLine::Blank), "{line:?}");
+        }
+        assert!(m3u8_rs::parse_playlist_res(text.as_bytes()).is_ok(), "{text}");
+    };
+    check(hls::multivariant(&live().window));
+    for feed in [live(), lost_part(), returned(), ended()] {
+        check(hls::media(&feed.window, VIDEO));
+    }
+}
+
+#[test]
+fn what_is_not_there_yet_is_not_rendered() {
+    let mut feed = Feed::new(synthetic::record("cam1"));
+    assert_eq!(hls::media(&feed.window, VIDEO), None);
+    feed.part(VIDEO, FIRST_MSN, 0);
+    assert!(hls::media(&feed.window, VIDEO).is_some());
+    assert_eq!(dash::manifest(&feed.window, Timing::Number), None);
+    assert_eq!(hls::media(&feed.window, TrackId(9)), None);
+}
+
+/// The numbers of a playlist that must never go back, and its lines.
+struct Seen {
+    sequence: u64,
+    discontinuity: u64,
+    segments: Vec<String>,
+}
+
+fn read(text: &str) -> Seen {
+    let value = |tag: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(tag)).expect(tag);
+        line.parse().expect(tag)
+    };
+    for line in text.lines().filter_map(|l| l.strip_prefix("#EXT-X-PART:DURATION=")) {
+        let seconds: f64 = line.split(',').next().expect("a duration").parse().expect("a number");
+        assert!(seconds <= 0.202, "a part longer than PART-TARGET: {seconds}");
+    }
+    for line in text.lines().filter_map(|l| l.strip_prefix("#EXTINF:")) {
+        let seconds: f64 = line.trim_end_matches(',').parse().expect("a number");
+        assert!(seconds.round() <= 2.0, "a segment longer than TARGETDURATION: {seconds}");
+    }
+    // A segment's own line, with its duration.
+    let lines: Vec<&str> = text.lines().collect();
+    let segments = lines.windows(2).filter(|w| w[0].starts_with("#EXTINF:")).map(|w| w.concat()).collect();
+    Seen { sequence: value("#EXT-X-MEDIA-SEQUENCE:"), discontinuity: value("#EXT-X-DISCONTINUITY-SEQUENCE:"), segments }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever the order in which parts come, and whatever is lost: the playlist only grows at its end
+    /// and shrinks at its start, and a line once printed stays.
+    #[test]
+    fn a_playlist_never_takes_anything_back(seed in any::<u64>(), lost in 0_u32..8) {
+        let mut feed = Feed::new(synthetic::record("cam1"));
+        let mut random = seed | 1;
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        let mut before: Option<Seen> = None;
+        let mut late: Vec<(Msn, u16)> = Vec::new();
+        for segment in 0..26 {
+            for part in 0..PARTS {
+                feed.part(AUDIO, FIRST_MSN + segment, part);
+                match next(16) {
+                    // The very first is there: how a life begins is the window's own matter.
+                    _ if (segment, part) == (0, 0) => feed.part(VIDEO, FIRST_MSN, 0),
+                    n if n < u64::from(lost) => drop(next(2)),
+                    n if n < 12 => feed.part(VIDEO, FIRST_MSN + segment, part),
+                    _ => late.push((FIRST_MSN + segment, part)),
+                }
+                if next(4) == 0 && let Some((msn, part)) = late.pop() {
+                    feed.part(VIDEO, msn, part);
+                }
+                feed.pass(Duration::from_millis(200));
+                let Some(text) = hls::media(&feed.window, VIDEO) else { continue };
+                let seen = read(&text);
+                if let Some(before) = before {
+                    prop_assert!(seen.sequence >= before.sequence);
+                    prop_assert!(seen.discontinuity >= before.discontinuity);
+                    let gone = usize::try_from(seen.sequence - before.sequence).expect("small");
+                    let kept = before.segments.get(gone..).unwrap_or_default();
+                    prop_assert!(seen.segments.starts_with(kept), "{:?} became {:?}", kept, seen.segments);
+                }
+                before = Some(seen);
+            }
+        }
+    }
+
+    /// Invariant 1: two edges that were there from the start, and stand at the same part, say the same,
+    /// in whatever order the parts came.
+    #[test]
+    fn two_edges_say_the_same(swaps in proptest::collection::vec((0_usize..40, 0_usize..40), 0..30)) {
+        let mut order: Vec<(TrackId, u32, u16)> = (0..2)
+            .flat_map(|s| (0..PARTS).flat_map(move |p| [(VIDEO, s, p), (AUDIO, s, p)]))
+            .collect();
+        let mut a = Feed::new(synthetic::record("cam1"));
+        for (track, segment, part) in &order {
+            a.part(*track, FIRST_MSN + segment, *part);
+        }
+        for (i, j) in swaps {
+            order.swap(i, j);
+        }
+        let mut b = Feed::new(synthetic::record("cam1"));
+        for (track, segment, part) in &order {
+            b.part(*track, FIRST_MSN + segment, *part);
+        }
+        for track in [VIDEO, AUDIO] {
+            prop_assert_eq!(hls::media(&a.window, track), hls::media(&b.window, track));
+        }
+        prop_assert_eq!(hls::multivariant(&a.window), hls::multivariant(&b.window));
+        prop_assert_eq!(dash::manifest(&a.window, Timing::Timeline), dash::manifest(&b.window, Timing::Timeline));
+    }
+}

@@ -1,0 +1,440 @@
+//! The edge over real sockets, fed with a made-up programme.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use damson::clock;
+use damson::edge::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
+use damson::edge::{Config, Edge, Store, api, serve};
+use damson::live::{Msn, NodeId, Record, StreamName, TrackId};
+use damson::observe::Metrics;
+use damson::overlay::Peer;
+use damson::swarm::Entry;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of a part's body.
+const LEN: usize = 10_000;
+
+/// An edge on a free port.
+struct Server {
+    port: u16,
+    edge: Arc<Edge>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let metrics = Arc::new(Metrics::default());
+        let store = Store::new(Arc::clone(&metrics));
+        let edge = Edge::new(Config::new(NodeId(7), "edge7"), store, Arc::new(api::Standalone), metrics);
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown.clone()));
+        Server { port, edge, shutdown, task }
+    }
+
+    /// With `cam1`: two whole segments, and `more` parts of the third.
+    async fn live(more: u16) -> (Self, Record) {
+        let server = Server::start().await;
+        let record = synthetic::record("cam1");
+        server.edge.store().record(record.clone());
+        for segment in 0..3 {
+            for part in 0..if segment < 2 { PARTS } else { more } {
+                server.part(&record, VIDEO, FIRST_MSN + segment, part);
+                server.part(&record, AUDIO, FIRST_MSN + segment, part);
+            }
+        }
+        (server, record)
+    }
+
+    fn part(&self, record: &Record, track: TrackId, msn: Msn, part: u16) {
+        let (header, body, trace) = synthetic::part(record, track, msn, part, LEN);
+        self.edge.store().part(&record.stream, header, body, trace, clock::now());
+    }
+
+    async fn connect(&self) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("the edge listens");
+        Client { stream: BufReader::new(stream) }
+    }
+
+    async fn get(&self, target: &str) -> Response {
+        self.connect().await.ask("GET", target, &[]).await
+    }
+
+    /// Starts a request, and returns once the edge holds it.
+    async fn held(&self, target: &str) -> Client {
+        let before = self.edge.store().waiting();
+        let mut client = self.connect().await;
+        client.send("GET", target, &[]).await;
+        while self.edge.store().waiting() == before {
+            tokio::task::yield_now().await;
+        }
+        client
+    }
+}
+
+/// One keep-alive connection.
+struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+#[derive(Debug)]
+struct Response {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    /// The body ended as its framing says.
+    whole: bool,
+}
+
+impl Response {
+    fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+}
+
+impl Client {
+    async fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) {
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: edge\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        self.stream.write_all(request.as_bytes()).await.expect("the edge reads");
+    }
+
+    async fn ask(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+        self.send(method, target, headers).await;
+        let mut response = self.head().await;
+        if method != "HEAD" {
+            self.body(&mut response).await;
+        }
+        response
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).await.expect("a line");
+        line.trim_end().to_owned()
+    }
+
+    async fn head(&mut self) -> Response {
+        let status = self.line().await;
+        let status = status.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status line");
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line().await;
+            let Some((name, value)) = line.split_once(": ") else { break };
+            headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+        Response { status, headers, body: Vec::new(), whole: true }
+    }
+
+    async fn body(&mut self, response: &mut Response) {
+        if response.header("transfer-encoding") == "chunked" {
+            while let Some(chunk) = self.chunk().await {
+                if chunk.is_empty() {
+                    return;
+                }
+                response.body.extend(chunk);
+            }
+            response.whole = false;
+        } else if !matches!(response.status, 204 | 304) {
+            let length = response.header("content-length").parse().expect("a length");
+            response.body = vec![0; length];
+            self.stream.read_exact(&mut response.body).await.expect("the body");
+        }
+    }
+
+    /// The next chunk, empty at the end; `None` if the connection breaks off.
+    async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let mut size = String::new();
+        if self.stream.read_line(&mut size).await.ok()? == 0 {
+            return None;
+        }
+        let mut chunk = vec![0; usize::from_str_radix(size.trim_end(), 16).ok()? + 2];
+        self.stream.read_exact(&mut chunk).await.ok()?;
+        chunk.truncate(chunk.len() - 2);
+        Some(chunk)
+    }
+
+    async fn answer(&mut self) -> Response {
+        let mut response = self.head().await;
+        self.body(&mut response).await;
+        response
+    }
+}
+
+fn body(record: &Record, track: TrackId, msn: Msn, part: u16) -> Vec<u8> {
+    synthetic::part(record, track, msn, part, LEN).1.to_vec()
+}
+
+const PLAYLIST: &str = "/cam1/video/playlist.m3u8";
+/// The segment under way in [`Server::live`].
+const NOW: Msn = FIRST_MSN + 2;
+
+#[tokio::test]
+async fn a_blocking_reload_is_answered_by_the_part_it_asks_for() {
+    let (server, record) = Server::live(3).await;
+    let mut waiting = server.held(&format!("{PLAYLIST}?_HLS_msn={NOW}&_HLS_part=4")).await;
+    server.part(&record, VIDEO, NOW, 3);
+    assert_eq!(server.edge.store().waiting(), 1, "part 3 isn't what it asks for");
+    server.part(&record, VIDEO, NOW, 4);
+    let answer = waiting.answer().await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("cache-control"), "max-age=12");
+    assert!(answer.text().contains(&format!("URI=\"{NOW}.4.m4s\"")), "{}", answer.text());
+    assert!(answer.text().contains(&format!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{NOW}.5.m4s\"")));
+}
+
+#[tokio::test]
+async fn a_part_past_the_segments_end_is_the_next_segments_first() {
+    let (server, record) = Server::live(9).await;
+    let past_end = format!("{PLAYLIST}?_HLS_msn={NOW}&_HLS_part=10");
+    let mut waiting = server.held(&past_end).await;
+    server.part(&record, VIDEO, NOW, 9);
+    assert_eq!(server.edge.store().waiting(), 1);
+    let mut second = server.held(&past_end).await;
+    server.part(&record, VIDEO, NOW + 1, 0);
+    for client in [&mut waiting, &mut second] {
+        assert!(client.answer().await.text().contains(&format!("URI=\"{}.0.m4s\"", NOW + 1)));
+    }
+}
+
+#[tokio::test]
+async fn directives_are_answered_as_the_rfc_says() {
+    let (server, record) = Server::live(3).await;
+    let check = async |query: String, status: u16, lifetime: &str| {
+        let response = server.get(&format!("{PLAYLIST}?{query}")).await;
+        assert_eq!(response.status, status, "{query}: {}", response.text());
+        assert_eq!(response.header("cache-control"), lifetime, "{query}");
+    };
+    // What can't be a request is told so before any stream is looked at, and its TARGETDURATION with it.
+    check("_HLS_part=1".to_owned(), 400, "max-age=1").await;
+    check("_HLS_msn=x".to_owned(), 400, "max-age=1").await;
+    // The newest whole segment is NOW - 1.
+    check(format!("_HLS_msn={}", NOW + 2), 400, "max-age=8").await;
+    check(format!("_HLS_msn={NOW}&_HLS_part=18"), 400, "max-age=8").await;
+    check(format!("_HLS_msn={}", NOW - 1), 200, "max-age=12").await;
+    check(format!("_HLS_msn={NOW}&_HLS_part=2"), 200, "max-age=12").await;
+    check("_HLS_msn=1&_HLS_part=3".to_owned(), 200, "max-age=12").await;
+    check("_HLS_skip=YES&CMCD=sf%3Dh".to_owned(), 200, "max-age=1").await;
+    let mut whole = server.held(&format!("{PLAYLIST}?_HLS_msn={NOW}")).await;
+    for part in 3..PARTS {
+        server.part(&record, VIDEO, NOW, part);
+    }
+    assert!(whole.answer().await.text().contains(&format!("\n{NOW}.m4s\n")));
+}
+
+#[tokio::test]
+async fn after_the_end_nobody_waits() {
+    let (server, mut record) = Server::live(PARTS).await;
+    let mut waiting = server.held(&format!("{PLAYLIST}?_HLS_msn={}&_HLS_part=0", NOW + 1)).await;
+    let mut hinted = server.held(&format!("/cam1/video/{}.0.m4s", NOW + 1)).await;
+    record.ended = Some(NOW);
+    record.revision += 1;
+    server.edge.store().record(record);
+    let answer = waiting.answer().await;
+    assert!(answer.text().ends_with("#EXT-X-ENDLIST\n"), "{}", answer.text());
+    assert!(!answer.text().contains("PRELOAD-HINT"));
+    assert_eq!(hinted.answer().await.status, 404);
+    let mpd = server.get("/cam1/manifest.mpd").await;
+    assert!(mpd.text().contains("type=\"static\"") && !mpd.text().contains("minimumUpdatePeriod"));
+}
+
+#[tokio::test]
+async fn a_hinted_part_is_held_until_all_of_it_is_there() {
+    let (server, record) = Server::live(3).await;
+    let mut waiting = server.held(&format!("/cam1/video/{NOW}.3.m4s")).await;
+    server.part(&record, VIDEO, NOW, 3);
+    let answer = waiting.answer().await;
+    assert_eq!((answer.status, &answer.body), (200, &body(&record, VIDEO, NOW, 3)));
+    assert_eq!(answer.header("content-type"), "video/mp4");
+    assert_eq!(answer.header("cache-control"), "max-age=12");
+    assert!(!answer.header("x-published-at").is_empty());
+    assert!(answer.header("cmsd-static").contains("ot=v,st=l"), "{answer:?}");
+    assert!(answer.header("server-timing").contains("tail;dur="));
+}
+
+#[tokio::test]
+async fn what_is_not_expected_is_404_at_once() {
+    let (server, _) = Server::live(3).await;
+    let check = async |target: String, fault: &str| {
+        let response = server.get(&target).await;
+        assert_eq!(response.status, 404, "{target}");
+        assert!(response.text().starts_with(fault), "{target}: {}", response.text());
+        assert_eq!(response.header("access-control-allow-origin"), "*", "{target}");
+    };
+    check("/nobody/index.m3u8".to_owned(), "request: no stream").await;
+    check("/cam1/smell/playlist.m3u8".to_owned(), "request: the stream has no track").await;
+    check(format!("/cam1/video/{NOW}.9.m4s"), "request: it has left").await;
+    check(format!("/cam1/video/{}.3.m4s", NOW + 1), "request: it has left").await;
+    check(format!("/cam1/video/{}.m4s", NOW + 2), "request: it has left").await;
+    check("/cam1/video/1.m4s".to_owned(), "request: it has left").await;
+    check("/cam1/video/init.9.mp4".to_owned(), "request: no such init").await;
+    check("/../../etc/passwd".to_owned(), "request: no such stream").await;
+    assert_eq!(server.edge.store().waiting(), 0);
+    assert!(server.edge.store().get("nobody").is_none(), "asking makes nothing");
+}
+
+#[tokio::test]
+async fn a_stream_that_the_directory_knows_is_waited_for() {
+    let server = Server::start().await;
+    let record = synthetic::record("cam1");
+    server.edge.store().announced(Entry {
+        stream: record.stream.clone(),
+        life: record.life,
+        epoch: record.epoch,
+        refresh: 1,
+        ingest: Peer { id: NodeId(1), addr: "127.0.0.1:1".parse().expect("an address") },
+    });
+    let mut index = server.held("/cam1/index.m3u8").await;
+    let mut playlist = server.held(PLAYLIST).await;
+    let mut init = server.held("/cam1/audio/init.0.mp4").await;
+    server.edge.store().record(record.clone());
+    assert_eq!(init.answer().await.text(), "init of audio");
+    server.part(&record, VIDEO, FIRST_MSN, 0);
+    assert_eq!(playlist.answer().await.status, 200);
+    server.part(&record, AUDIO, FIRST_MSN, 0);
+    assert!(index.answer().await.text().contains("RESOLUTION=1280x720"));
+    let name = StreamName::parse("cam1").expect("a name");
+    let mut waiting = server.held(&format!("{PLAYLIST}?_HLS_msn={FIRST_MSN}&_HLS_part=1")).await;
+    server.edge.store().expired(&name);
+    assert_eq!(waiting.answer().await.status, 404, "the directory has forgotten it");
+}
+
+#[tokio::test]
+async fn the_segment_under_way_is_sent_part_by_part() {
+    let (server, record) = Server::live(2).await;
+    let mut client = server.held(&format!("/cam1/video/{NOW}.m4s")).await;
+    let head = client.head().await;
+    assert_eq!((head.status, head.header("transfer-encoding")), (200, "chunked"));
+    let mut received = client.chunk().await.expect("a part");
+    received.extend(client.chunk().await.expect("a part"));
+    for part in 2..PARTS {
+        server.part(&record, VIDEO, NOW, part);
+        received.extend(client.chunk().await.expect("a part"));
+    }
+    assert_eq!(client.chunk().await, Some(Vec::new()), "the end");
+    let whole: Vec<u8> = (0..PARTS).flat_map(|p| body(&record, VIDEO, NOW, p)).collect();
+    assert_eq!(received, whole);
+    let again = client.ask("GET", &format!("/cam1/video/{NOW}.m4s"), &[]).await;
+    assert_eq!((again.header("content-length"), &again.body), ("100000", &whole));
+}
+
+#[tokio::test]
+async fn a_lost_part_breaks_off_what_follows_it_and_is_404_ever_after() {
+    let (server, record) = Server::live(2).await;
+    let mut client = server.held(&format!("/cam1/video/{NOW}.m4s")).await;
+    // Part 2 never comes: PART-HOLD-BACK, 0.6 s, after part 3 it is a gap.
+    server.part(&record, VIDEO, NOW, 3);
+    let answer = client.answer().await;
+    assert!(!answer.whole, "no end: the player knows that it isn't whole");
+    assert_eq!(answer.body.len(), 2 * LEN);
+    let playlist = server.get(&format!("{PLAYLIST}?_HLS_msn={NOW}&_HLS_part=3")).await;
+    assert!(playlist.text().contains(&format!("URI=\"{NOW}.2.m4s\",GAP=YES")), "{}", playlist.text());
+    server.part(&record, VIDEO, NOW, 2);
+    let part = server.get(&format!("/cam1/video/{NOW}.2.m4s")).await;
+    assert_eq!((part.status, part.header("cache-control")), (404, "max-age=2"));
+    assert!(part.text().starts_with("stream: "), "{}", part.text());
+    assert!(server.get("/metrics").await.text().contains("damson_gaps_total 1\n"));
+}
+
+#[tokio::test]
+async fn ranges_heads_and_tags() {
+    let (server, record) = Server::live(0).await;
+    let segment = format!("/cam1/video/{FIRST_MSN}.m4s");
+    let whole: Vec<u8> = (0..PARTS).flat_map(|p| body(&record, VIDEO, FIRST_MSN, p)).collect();
+    let mut client = server.connect().await;
+    let full = client.ask("GET", &segment, &[]).await;
+    assert_eq!((full.status, &full.body), (200, &whole));
+
+    let head = client.ask("HEAD", &segment, &[]).await;
+    assert_eq!((head.status, head.header("content-length")), (200, "100000"));
+    let range = client.ask("GET", &segment, &[("Range", "bytes=9990-10009")]).await;
+    assert_eq!((range.status, range.header("content-range")), (206, "bytes 9990-10009/100000"));
+    assert_eq!(range.body, &whole[9_990..10_010]);
+    let past = client.ask("GET", &segment, &[("Range", "bytes=100000-")]).await;
+    assert_eq!((past.status, past.header("content-range")), (416, "bytes */100000"));
+    let known = client.ask("GET", &segment, &[("If-None-Match", full.header("etag"))]).await;
+    assert_eq!((known.status, known.body.len()), (304, 0));
+
+    let playlist = client.ask("GET", PLAYLIST, &[("Accept-Encoding", "gzip")]).await;
+    assert_eq!((playlist.header("content-encoding"), &playlist.body[..2]), ("gzip", &[0x1f, 0x8b][..]));
+    let known = client.ask("GET", PLAYLIST, &[("If-None-Match", playlist.header("etag"))]).await;
+    assert_eq!(known.status, 304);
+}
+
+#[tokio::test]
+async fn every_response_may_be_read_across_origins() {
+    let (server, _) = Server::live(1).await;
+    let check = async |method: &str, target: &str, status: u16| {
+        let response = server.connect().await.ask(method, target, &[("Origin", "https://player.example")]).await;
+        assert_eq!(response.status, status, "{method} {target}");
+        assert_eq!(response.header("access-control-allow-origin"), "*", "{method} {target}");
+        assert!(response.header("access-control-expose-headers").contains("Server-Timing"), "{method} {target}");
+        assert_eq!(response.header("timing-allow-origin"), "*", "{method} {target}");
+        response
+    };
+    check("GET", PLAYLIST, 200).await;
+    check("GET", "/cam1/index.m3u8", 200).await;
+    check("GET", "/cam1/manifest.mpd", 200).await;
+    check("GET", "/time", 200).await;
+    check("GET", "/", 200).await;
+    check("GET", "/nobody/index.m3u8", 404).await;
+    check("GET", "/cam1/video/%zz", 400).await;
+    check("DELETE", "/cam1/index.m3u8", 405).await;
+    let preflight = check("OPTIONS", PLAYLIST, 204).await;
+    assert!(preflight.header("access-control-allow-headers").contains("CMCD-Request"));
+}
+
+#[tokio::test]
+async fn the_api_tells_what_is_held() {
+    let (server, _) = Server::live(3).await;
+    let json = |r: Response| serde_json::from_slice::<serde_json::Value>(&r.body).expect("JSON");
+    let streams = json(server.get("/api/v1/streams").await);
+    assert_eq!(streams["streams"][0]["hls"], "/cam1/index.m3u8");
+    assert_eq!(streams["streams"][0]["tracks"][0]["width"], 1280);
+    assert_eq!(streams["streams"][0]["live"], true);
+    let trace = json(server.get("/api/v1/streams/cam1/trace").await);
+    assert_eq!((&trace["msn"], &trace["part"]), (&NOW.into(), &2.into()));
+    assert_eq!(trace["edge"]["name"], "edge7");
+    let trace = json(server.get(&format!("/api/v1/streams/cam1/trace?track=audio&msn={FIRST_MSN}&part=9")).await);
+    assert_eq!((&trace["track"], &trace["part"]), (&"audio".into(), &9.into()));
+    assert_eq!(server.get("/healthz").await.text(), "ok\n");
+    assert_eq!(server.get("/readyz").await.status, 200);
+    assert!(server.get("/time").await.text().ends_with('Z'));
+    assert!(server.get("/metrics").await.text().contains("damson_http_requests_total"));
+}
+
+#[tokio::test]
+async fn a_node_that_goes_down_answers_who_it_holds() {
+    let (server, _) = Server::live(3).await;
+    let mut waiting = server.held(&format!("{PLAYLIST}?_HLS_msn={NOW}&_HLS_part=3")).await;
+    server.shutdown.cancel();
+    let answer = waiting.answer().await;
+    assert_eq!((answer.status, answer.header("cache-control")), (503, "no-store"));
+    assert!(answer.text().starts_with("edge: going down"));
+    let ended = tokio::time::timeout(Duration::from_secs(5), server.task).await.expect("it drains");
+    ended.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn garbage_disturbs_nobody() {
+    let (server, _) = Server::live(3).await;
+    for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET /cam1 HTTP/9.9\r\n\r\n", &"x".repeat(100_000)] {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.expect("the edge listens");
+        let _ = stream.write_all(garbage.as_bytes()).await;
+        let _ = stream.shutdown().await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+    assert_eq!(server.get(PLAYLIST).await.status, 200);
+}
