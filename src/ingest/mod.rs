@@ -10,5 +10,7 @@
 //! the packager.
 
 pub mod amf0;
+#[cfg(feature = "node")]
+pub mod desk;
 pub mod flv;
 pub mod rtmp;

@@ -3,4 +3,5 @@
 
 mod dependencies;
 mod edge_http;
+mod rtmp_ingest;
 mod tidy;

@@ -159,6 +159,11 @@ impl Dechunker {
         self.chunk_at
     }
 
+    /// Whether no message and no header is under way.
+    pub fn is_between_messages(&self) -> bool {
+        self.header_len == 0 && !self.streams.values().any(|stream| stream.head.open)
+    }
+
     /// 5.4.1 Set Chunk Size: holds from the next chunk on.
     pub fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
         if size == 0 || size > 0x7fff_ffff {

@@ -75,6 +75,11 @@ impl Handshake {
         Ok(reply)
     }
 
+    /// Whether nothing has come yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.stage == Stage::C0
+    }
+
     /// Whether chunks follow.
     pub(super) fn is_done(&self) -> bool {
         self.stage == Stage::Done

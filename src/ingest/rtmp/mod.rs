@@ -9,6 +9,8 @@
 pub mod chunk;
 pub mod handshake;
 pub mod message;
+#[cfg(feature = "node")]
+pub mod server;
 pub mod session;
 
 pub use session::{Limits, Output, PublishName, RtmpError, RtmpSession};

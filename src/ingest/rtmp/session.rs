@@ -168,9 +168,23 @@ impl RtmpSession {
                 self.outputs.push_back(Output::Send(reply));
             }
         }
-        self.messages(rest)?;
-        self.acknowledge();
-        Ok(())
+        self.messages(rest)
+    }
+
+    /// Whether a window of bytes (5.4.4) has come since the last acknowledgement.
+    pub fn owes_acknowledgement(&self) -> bool {
+        self.received - self.acknowledged >= u64::from(self.window)
+    }
+
+    /// Sends the Acknowledgement (5.4.3) that is due: the number of bytes received so far. To be called when
+    /// the encoder is quiet: one that has sent its last and closed its socket answers a reply with a reset,
+    /// which takes with it what is still on its way; one that waits for an acknowledgement is quiet.
+    pub fn acknowledge(&mut self) {
+        if self.owes_acknowledgement() {
+            self.acknowledged = self.received;
+            let sequence = (self.received & u64::from(u32::MAX)) as u32;
+            self.send(2, &message::control(3, &[sequence], &[]));
+        }
     }
 
     /// What to do next.
@@ -181,6 +195,11 @@ impl RtmpSession {
     /// Bytes received so far, and so the position of an abrupt end.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Whether an end of the connection here tears nothing.
+    pub fn is_between_messages(&self) -> bool {
+        self.handshake.is_untouched() || self.handshake.is_done() && self.dechunker.is_between_messages()
     }
 
     /// The publish that was asked for may begin; what came meanwhile is read.
@@ -403,15 +422,6 @@ impl RtmpSession {
         let size = if let State::Connecting = self.state { chunk::CHUNK_SIZE_INITIAL } else { CHUNK_SIZE };
         chunk::put_message(&mut out, csid, message, size);
         self.outputs.push_back(Output::Send(out.freeze()));
-    }
-
-    /// 5.4.3: the number of bytes received so far, each time a window of them has come.
-    fn acknowledge(&mut self) {
-        if self.received - self.acknowledged >= u64::from(self.window) {
-            self.acknowledged = self.received;
-            let sequence = (self.received & u64::from(u32::MAX)) as u32;
-            self.send(2, &message::control(3, &[sequence], &[]));
-        }
     }
 
     fn out_of_turn(&self, what: &'static str) -> RtmpError {

@@ -54,6 +54,7 @@ fn run(bytes: &[u8], piece: usize) -> Vec<String> {
     let mut replies = Dechunker::new(1 << 20, 0);
     for piece in bytes.chunks(piece.max(1)) {
         let mut result = session.handle(piece);
+        session.acknowledge();
         while let Some(output) = session.poll_output() {
             match output {
                 Output::Send(bytes) if bytes.len() == 1 + 2 * handshake::BLOCK_LEN => out.push("S0 S1 S2".to_owned()),

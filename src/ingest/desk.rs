@@ -1,0 +1,413 @@
+//! The desk: who may publish what, and one publication task a stream.
+//!
+//! ```text
+//! connection --claim--> authorize --> one push a name --> Claim --inputs, bounded--> publication task
+//!                                                                                     packager --> Publisher
+//! ```
+//!
+//! A claim is a tenure: it ends when it is dropped (the encoder went), when another takes the stream over,
+//! or when the node drains. A connection that hangs can't hold a name: taking over doesn't wait for it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use self::publication::{Control, Publication, Tenure};
+use crate::live::{Epoch, NodeId, PartHeader, Record, StreamName};
+use crate::media::{
+    self, AccessUnit, Announced, Clocks, CodecConfig, Input, InputClock, InputTrack, Notice, Output, Packager, Resume,
+};
+use crate::units::Time;
+
+mod publication;
+
+/// A future that can be kept.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who wants to publish, and as what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublishRequest {
+    /// The stream.
+    pub stream: StreamName,
+    /// The application of the URL: `live`.
+    pub app: String,
+    /// What stood behind `?`: where keys will be.
+    pub query: Option<String>,
+    /// The encoder; `None` for a file of our own.
+    pub remote: Option<SocketAddr>,
+    /// `rtmp`, `file`.
+    pub protocol: &'static str,
+}
+
+/// The one point that every publish passes.
+pub trait Authorizer: Send + Sync + 'static {
+    /// Lets a publish through, or says why not.
+    fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>>;
+}
+
+/// Lets everybody publish.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AllowAll;
+
+impl Authorizer for AllowAll {
+    fn authorize(&self, _: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Why a publish isn't allowed, as the encoder is told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Denied(pub String);
+
+/// Where the publications' output goes. Nothing here may block.
+pub trait Publisher: Send + Sync + 'static {
+    /// A new or changed record; always before the first part that needs it.
+    fn record(&self, record: Record);
+    /// A complete part.
+    fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes);
+    /// What the swarm holds of the stream, asked before each publisher's first frame.
+    fn resume(&self, stream: &StreamName) -> BoxFuture<'_, Option<Resume>>;
+    /// What the packager has to say, to be counted; it is logged here.
+    fn notice(&self, _stream: &StreamName, _notice: &Notice) {}
+    /// The stream's publication is over: its life has ended, or another ingest goes on with it.
+    fn ended(&self, stream: &StreamName);
+}
+
+/// What cuts a stream's access units into parts: the packager, and in tests a recorder.
+pub trait Packaging: Send {
+    /// As the packager's.
+    fn handle(&mut self, clocks: Clocks, input: Input);
+    /// As the packager's.
+    fn poll_output(&mut self) -> Option<Output>;
+    /// As the packager's.
+    fn poll_timeout(&self) -> Option<Time>;
+}
+
+impl Packaging for Packager {
+    fn handle(&mut self, clocks: Clocks, input: Input) {
+        Packager::handle(self, clocks, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        Packager::poll_output(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        Packager::poll_timeout(self)
+    }
+}
+
+/// Makes a stream's packager, to go on where the swarm is.
+pub type NewPackaging = Box<dyn Fn(&StreamName, Option<Resume>) -> Box<dyn Packaging> + Send + Sync>;
+
+/// Who may take a stream over from a publisher that is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Takeover {
+    /// The same IP address alone: an encoder that returns before its old connection is known to be dead.
+    #[default]
+    SameAddress,
+    /// Whoever is authorised.
+    Any,
+}
+
+/// The desk's settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// This node, for the epochs it claims.
+    pub node: NodeId,
+    /// Who may take over.
+    pub takeover: Takeover,
+}
+
+/// Streams published at one node at a time.
+pub const STREAMS_MAX: usize = 4_096;
+/// Inputs that wait for a stream's publication task: about a second of video and audio.
+const QUEUE_LEN: usize = 64;
+
+/// Why a claim is refused. Its text is for the encoder: other publishers' addresses are logged, not told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Not authorised.
+    #[error("not allowed: {0}")]
+    Denied(#[from] Denied),
+    /// Somebody else publishes it.
+    #[error("stream {0} is busy: another address pushes it (takeover = \"any\" would let this one take over)")]
+    Busy(StreamName),
+    /// [`STREAMS_MAX`] streams already.
+    #[error("this ingest has its {STREAMS_MAX} streams")]
+    Full,
+    /// The node is about to stop.
+    #[error("this ingest is shutting down")]
+    Draining,
+}
+
+/// Why a tenure was ended from this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// Another connection publishes the stream now.
+    TakenOver,
+    /// Another ingest has claimed a higher epoch.
+    Superseded,
+    /// The node is about to stop.
+    Draining,
+}
+
+impl fmt::Display for Eviction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Eviction::TakenOver => "another connection has taken the stream over",
+            Eviction::Superseded => "the stream is published at another ingest now",
+            Eviction::Draining => "this ingest is shutting down",
+        })
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Desk(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    authorizer: Box<dyn Authorizer>,
+    publisher: Arc<dyn Publisher>,
+    packaging: NewPackaging,
+    board: Mutex<Board>,
+    tasks: TaskTracker,
+}
+
+/// Who publishes what at this moment.
+#[derive(Default)]
+struct Board {
+    draining: bool,
+    streams: BTreeMap<StreamName, Entry>,
+    tenures: u64,
+}
+
+struct Entry {
+    control: mpsc::UnboundedSender<Control>,
+    holder: Option<Holder>,
+}
+
+/// The tenure that a stream's newest claim is.
+struct Holder {
+    tenure: u64,
+    remote: Option<SocketAddr>,
+    evict: oneshot::Sender<Eviction>,
+}
+
+impl Desk {
+    /// A desk that publishes to `publisher` what packagers with these settings make.
+    pub fn new(
+        settings: Settings,
+        media: media::Settings,
+        authorizer: impl Authorizer,
+        publisher: Arc<dyn Publisher>,
+    ) -> Self {
+        let packaging: NewPackaging =
+            Box::new(move |stream, resume| Box::new(Packager::new(stream.clone(), media, resume)));
+        Self::with_packaging(settings, authorizer, publisher, packaging)
+    }
+
+    /// The same with another kind of packager.
+    pub fn with_packaging(
+        settings: Settings,
+        authorizer: impl Authorizer,
+        publisher: Arc<dyn Publisher>,
+        packaging: NewPackaging,
+    ) -> Self {
+        Desk(Arc::new(Inner {
+            settings,
+            authorizer: Box::new(authorizer),
+            publisher,
+            packaging,
+            board: Mutex::default(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Claims a stream's name. A publisher that is still there is evicted, if this one may take over.
+    pub async fn claim(&self, request: PublishRequest) -> Result<Claim, Refused> {
+        self.0.authorizer.authorize(request.clone()).await?;
+        let PublishRequest { stream, remote, protocol, .. } = request;
+        let mut board = self.board();
+        if board.draining {
+            return Err(Refused::Draining);
+        }
+        if !board.streams.contains_key(&stream) {
+            if board.streams.len() == STREAMS_MAX {
+                return Err(Refused::Full);
+            }
+            let (control, receiver) = mpsc::unbounded_channel();
+            self.0.tasks.spawn(Publication::new(self.clone(), stream.clone(), receiver).run());
+            board.streams.insert(stream.clone(), Entry { control, holder: None });
+        }
+        board.tenures += 1;
+        let tenure = board.tenures;
+        let entry = board.streams.get_mut(&stream).expect("it was just looked for");
+        if let Some(holder) = &entry.holder {
+            if !self.may_take_over(holder.remote, remote) {
+                tracing::info!(%stream, ?remote, holder = ?holder.remote, "refused: the stream is busy");
+                return Err(Refused::Busy(stream));
+            }
+            tracing::info!(%stream, ?remote, from = ?holder.remote, "takes the stream over");
+        }
+        let (evict, evicted) = oneshot::channel();
+        let (inputs, receiver) = mpsc::channel(QUEUE_LEN);
+        if let Some(old) = entry.holder.replace(Holder { tenure, remote, evict }) {
+            // Its connection may be gone already.
+            let _ = old.evict.send(Eviction::TakenOver);
+        }
+        // The task outlives its entry on the board, on which we hold the lock.
+        let _ = entry.control.send(Control::Tenure(Tenure::new(receiver)));
+        drop(board);
+        tracing::info!(%stream, ?remote, protocol, "publishes");
+        Ok(Claim { desk: self.clone(), stream, tenure, inputs, evicted: Some(evicted) })
+    }
+
+    /// Another ingest has published `stream` with `epoch`: if that is higher than ours, ours is over, without
+    /// an ENDLIST, for the life goes on there.
+    pub fn superseded(&self, stream: &StreamName, epoch: Epoch) {
+        if let Some(entry) = self.board().streams.get(stream) {
+            let _ = entry.control.send(Control::Superseded(epoch));
+        }
+    }
+
+    /// The streams that are published here.
+    pub fn streams(&self) -> Vec<StreamName> {
+        self.board().streams.keys().cloned().collect()
+    }
+
+    /// Ends every stream for good and returns once all that was received is published. New claims are refused.
+    pub async fn drain(&self) {
+        {
+            let mut board = self.board();
+            board.draining = true;
+            for entry in board.streams.values_mut() {
+                if let Some(holder) = entry.holder.take() {
+                    let _ = holder.evict.send(Eviction::Draining);
+                }
+                let _ = entry.control.send(Control::End);
+            }
+        }
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn may_take_over(&self, holder: Option<SocketAddr>, other: Option<SocketAddr>) -> bool {
+        let ip = |remote: Option<SocketAddr>| remote.map(|remote| canonical(remote.ip()));
+        self.0.settings.takeover == Takeover::Any || ip(holder) == ip(other)
+    }
+
+    /// The board stays usable after a panic elsewhere: each change of it is whole.
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stream's holder is told and forgotten.
+    fn evict(&self, stream: &StreamName, eviction: Eviction) {
+        if let Some(holder) = self.board().streams.get_mut(stream).and_then(|entry| entry.holder.take()) {
+            let _ = holder.evict.send(eviction);
+        }
+    }
+
+    /// Takes a stream without anything left to do off the board; false if a claim has come meanwhile.
+    fn forget(&self, stream: &StreamName, control: &mpsc::UnboundedReceiver<Control>) -> bool {
+        let mut board = self.board();
+        let idle = control.is_empty();
+        if idle {
+            board.streams.remove(stream);
+        }
+        idle
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("settings", &self.0.settings).field("streams", &self.streams()).finish()
+    }
+}
+
+/// An IPv4 address is the same one when a dual-stack socket shows it as IPv6.
+fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+/// A tenure: the right to feed a stream. Dropping it detaches the publisher; the stream lingers.
+#[derive(Debug)]
+pub struct Claim {
+    desk: Desk,
+    stream: StreamName,
+    tenure: u64,
+    inputs: mpsc::Sender<Fed>,
+    evicted: Option<oneshot::Receiver<Eviction>>,
+}
+
+/// What a claim feeds its publication.
+#[derive(Debug)]
+enum Fed {
+    Attach(InputClock, Announced),
+    Input(Input),
+}
+
+/// The tenure is over: see [`Claim::evicted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the tenure is over")]
+pub struct Gone;
+
+impl Claim {
+    /// The stream.
+    pub fn stream(&self) -> &StreamName {
+        &self.stream
+    }
+
+    /// The publisher's first word: its clock, and what it announces. Waits while the queue is full.
+    pub async fn attach(&self, clock: InputClock, announced: Announced) -> Result<(), Gone> {
+        self.feed(Fed::Attach(clock, announced)).await
+    }
+
+    /// A track's headers. Waits while the queue is full.
+    pub async fn config(&self, track: InputTrack, config: CodecConfig) -> Result<(), Gone> {
+        self.feed(Fed::Input(Input::Config { track, config })).await
+    }
+
+    /// A frame. Waits while the queue is full.
+    pub async fn unit(&self, unit: AccessUnit) -> Result<(), Gone> {
+        self.feed(Fed::Input(Input::Unit(unit))).await
+    }
+
+    /// Returns when the tenure is ended from this side; the connection is to be closed with this reason.
+    pub async fn evicted(&mut self) -> Eviction {
+        let Some(evicted) = &mut self.evicted else {
+            return std::future::pending().await;
+        };
+        let eviction = evicted.await.unwrap_or(Eviction::Draining);
+        self.evicted = None;
+        eviction
+    }
+
+    async fn feed(&self, fed: Fed) -> Result<(), Gone> {
+        self.inputs.send(fed).await.map_err(|_| Gone)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut board = self.desk.board();
+        if let Some(entry) = board.streams.get_mut(&self.stream)
+            && entry.holder.as_ref().is_some_and(|holder| holder.tenure == self.tenure)
+        {
+            entry.holder = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

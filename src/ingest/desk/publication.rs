@@ -1,0 +1,215 @@
+//! One stream's publication: the task that runs its packager, from its first claim to its ENDLIST.
+
+use tokio::sync::mpsc;
+
+use super::{Desk, Eviction, Fed, Packaging};
+use crate::clock;
+use crate::live::{Epoch, StreamName};
+use crate::media::{Clocks, Input, Notice, Output};
+use crate::units::Time;
+
+/// What the desk tells a publication. Sent under the board's lock, so that none is lost at its end.
+pub(super) enum Control {
+    /// A new tenure begins, and the one before is over.
+    Tenure(Tenure),
+    /// Another ingest has claimed this epoch.
+    Superseded(Epoch),
+    /// The node drains.
+    End,
+}
+
+/// A claim, as its publication sees it. Its inputs end when the claim is dropped.
+pub(super) struct Tenure {
+    inputs: mpsc::Receiver<Fed>,
+    attached: bool,
+}
+
+impl Tenure {
+    pub(super) fn new(inputs: mpsc::Receiver<Fed>) -> Self {
+        Tenure { inputs, attached: false }
+    }
+}
+
+pub(super) struct Publication {
+    desk: Desk,
+    stream: StreamName,
+    control: mpsc::UnboundedReceiver<Control>,
+    /// There is one from the first attachment to the end of the life.
+    packager: Option<Box<dyn Packaging>>,
+    tenure: Option<Tenure>,
+    /// The newest epoch that was claimed here.
+    epoch: Option<Epoch>,
+}
+
+enum Event {
+    Control(Option<Control>),
+    Timeout,
+    /// `None`: the claim was dropped.
+    Fed(Option<Fed>),
+}
+
+impl Publication {
+    pub(super) fn new(desk: Desk, stream: StreamName, control: mpsc::UnboundedReceiver<Control>) -> Self {
+        Publication { desk, stream, control, packager: None, tenure: None, epoch: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.event().await {
+                Event::Control(Some(Control::Tenure(tenure))) => {
+                    self.detach().await;
+                    self.tenure = Some(tenure);
+                }
+                Event::Control(Some(Control::Superseded(epoch))) => self.superseded(epoch),
+                Event::Control(Some(Control::End)) => {
+                    self.detach().await;
+                    self.input(Input::End);
+                    self.packager = None;
+                }
+                // The board holds the other end for as long as this task is on it.
+                Event::Control(None) => break,
+                Event::Timeout => self.input(Input::Timeout),
+                Event::Fed(Some(fed)) => self.fed(fed).await,
+                Event::Fed(None) => self.detach().await,
+            }
+            // A packager that waits for nothing has no life to end: its publisher never sent what could begin one.
+            let waits = self.packager.as_ref().is_some_and(|packager| packager.poll_timeout().is_some());
+            let idle = !waits && self.tenure.is_none();
+            if idle && self.desk.forget(&self.stream, &self.control) {
+                break;
+            }
+        }
+        tracing::info!(stream = %self.stream, "the publication is over");
+        self.desk.0.publisher.ended(&self.stream);
+    }
+
+    async fn event(&mut self) -> Event {
+        let timeout = self.packager.as_ref().and_then(|packager| packager.poll_timeout());
+        // Timers before frames: they are rare, and a full queue mustn't starve them.
+        tokio::select! {
+            biased;
+            control = self.control.recv() => Event::Control(control),
+            () = until(timeout) => Event::Timeout,
+            fed = next(self.tenure.as_mut()) => Event::Fed(fed),
+        }
+    }
+
+    /// Ends the present tenure, after what it has already been fed.
+    async fn detach(&mut self) {
+        let Some(mut tenure) = self.tenure.take() else {
+            return;
+        };
+        tenure.inputs.close();
+        let mut left = Vec::new();
+        while let Ok(fed) = tenure.inputs.try_recv() {
+            left.push(fed);
+        }
+        self.tenure = Some(tenure);
+        for fed in left {
+            self.fed(fed).await;
+        }
+        if self.tenure.take().is_some_and(|tenure| tenure.attached) {
+            self.input(Input::Detached);
+        }
+    }
+
+    async fn fed(&mut self, fed: Fed) {
+        let attached = self.tenure.as_ref().is_some_and(|tenure| tenure.attached);
+        match fed {
+            Fed::Attach(clock, announced) if !attached => {
+                let epoch = self.claim_epoch().await;
+                if let Some(tenure) = &mut self.tenure {
+                    tenure.attached = true;
+                }
+                self.input(Input::Attached { epoch, clock, announced });
+            }
+            Fed::Input(input) if attached => self.input(input),
+            // A second attachment, or frames before the first: our own drivers don't.
+            Fed::Attach(..) | Fed::Input(_) => tracing::error!(stream = %self.stream, "fed out of turn"),
+        }
+    }
+
+    /// A higher epoch than any known, and a packager that goes on from the newest.
+    async fn claim_epoch(&mut self) -> Epoch {
+        let resume = self.desk.0.publisher.resume(&self.stream).await;
+        let known = resume.as_ref().map(|resume| resume.record.epoch);
+        // Our own newest record comes back from the swarm; another ingest's replaces what we were about.
+        if self.packager.is_none() || known > self.epoch {
+            self.packager = Some((self.desk.0.packaging)(&self.stream, resume));
+        }
+        let newest = known.max(self.epoch).map_or(0, |epoch| epoch.counter);
+        // Below 2^32 until the year 2106.
+        let seconds = u32::try_from(clock::wall().as_secs()).unwrap_or(u32::MAX);
+        let epoch = Epoch { counter: newest.saturating_add(1).max(seconds), node: self.desk.0.settings.node };
+        self.epoch = Some(epoch);
+        epoch
+    }
+
+    fn superseded(&mut self, epoch: Epoch) {
+        if Some(epoch) > self.epoch && self.packager.is_some() {
+            tracing::warn!(stream = %self.stream, ?epoch, "another ingest has claimed the stream");
+            self.packager = None;
+            self.tenure = None;
+            self.desk.evict(&self.stream, Eviction::Superseded);
+        }
+    }
+
+    /// Runs the packager, and hands its output on.
+    fn input(&mut self, input: Input) {
+        let Some(packager) = &mut self.packager else {
+            return;
+        };
+        let publisher = &self.desk.0.publisher;
+        packager.handle(Clocks { now: clock::now(), wall: clock::wall() }, input);
+        let mut ended = false;
+        while let Some(output) = packager.poll_output() {
+            match output {
+                Output::Record(record) => {
+                    ended |= record.ended.is_some();
+                    publisher.record(record);
+                }
+                Output::Part { header, body } => publisher.part(&self.stream, header, body),
+                Output::Notice(notice) => {
+                    log(&self.stream, &notice);
+                    publisher.notice(&self.stream, &notice);
+                }
+            }
+        }
+        // A push after the ENDLIST is a new life: a new packager, resumed from this one's record.
+        if ended {
+            self.packager = None;
+            if let Some(tenure) = &mut self.tenure {
+                tenure.attached = false;
+            }
+        }
+    }
+}
+
+/// What can come with every frame is for those who look for it.
+fn log(stream: &StreamName, notice: &Notice) {
+    match notice {
+        Notice::ShortPart { .. }
+        | Notice::Nudged { .. }
+        | Notice::Late { .. }
+        | Notice::GapSegment { .. }
+        | Notice::DateTimeStep { .. } => tracing::debug!(%stream, "{notice}"),
+        Notice::LifeBegan { .. } | Notice::PeriodBegan { .. } | Notice::LifeEnded { .. } => {
+            tracing::info!(%stream, "{notice}");
+        }
+        _ => tracing::warn!(%stream, "{notice}"),
+    }
+}
+
+async fn until(time: Option<Time>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(clock::instant(time).into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(tenure: Option<&mut Tenure>) -> Option<Fed> {
+    match tenure {
+        Some(tenure) => tenure.inputs.recv().await,
+        None => std::future::pending().await,
+    }
+}

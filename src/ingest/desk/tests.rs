@@ -1,0 +1,223 @@
+use super::*;
+use crate::ingest::flv;
+use crate::live::{LifeId, Period};
+use crate::units::UnixTime;
+
+/// What happened, in words, in the order in which it did.
+type Log = mpsc::UnboundedSender<String>;
+
+/// Stands for the packager: says what it is given, and ends its life at [`Input::End`].
+struct Recorder {
+    stream: StreamName,
+    log: Log,
+    outputs: Vec<Output>,
+}
+
+impl Packaging for Recorder {
+    fn handle(&mut self, _: Clocks, input: Input) {
+        let word = match input {
+            Input::Timeout => "timeout".to_owned(),
+            Input::Attached { epoch, .. } => format!("attached {}", epoch.counter),
+            Input::Config { track, .. } => format!("config {}", track.0),
+            Input::Unit(unit) => format!("unit {}", unit.dts),
+            Input::Detached => "detached".to_owned(),
+            Input::End => {
+                self.outputs.push(Output::Record(record(&self.stream, 1, Some(7))));
+                "end".to_owned()
+            }
+        };
+        let _ = self.log.send(word);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        Some(Time::MAX) // it lingers
+    }
+}
+
+/// Far above the Unix time, so that epochs are counted from it.
+const KNOWN: u32 = 4_000_000_000;
+
+fn record(stream: &StreamName, counter: u32, ended: Option<u32>) -> Record {
+    Record {
+        stream: stream.clone(),
+        life: LifeId(1),
+        epoch: Epoch { counter, node: NodeId(9) },
+        revision: 1,
+        first_msn: 1,
+        target_duration: 2,
+        part_target: std::time::Duration::from_millis(200),
+        segment_duration: std::time::Duration::from_secs(2),
+        availability_start: UnixTime::from_micros(0),
+        tracks: vec![],
+        periods: vec![Period { first_msn: 1, discontinuity: 0, start: std::time::Duration::ZERO }],
+        ended,
+    }
+}
+
+/// Holds a life of every stream of this epoch, or none.
+struct Swarm(Log, Option<u32>);
+
+impl Publisher for Swarm {
+    fn record(&self, record: Record) {
+        let _ = self.0.send(format!("record, ended {:?}", record.ended));
+    }
+
+    fn part(&self, _: &StreamName, _: PartHeader, _: Bytes) {}
+
+    fn resume(&self, stream: &StreamName) -> BoxFuture<'_, Option<Resume>> {
+        let record = self.1.map(|counter| record(stream, counter, None));
+        Box::pin(async { record.map(|record| Resume { record, newest_msn: 1, discontinuity: 0, ends: vec![] }) })
+    }
+
+    fn ended(&self, stream: &StreamName) {
+        let _ = self.0.send(format!("{stream} is over"));
+    }
+}
+
+struct NotFor(&'static str);
+
+impl Authorizer for NotFor {
+    fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
+        let denied = request.query.as_deref() == Some(self.0);
+        Box::pin(async move { if denied { Err(Denied("that key is old".to_owned())) } else { Ok(()) } })
+    }
+}
+
+struct Scene {
+    desk: Desk,
+    words: mpsc::UnboundedReceiver<String>,
+}
+
+impl Scene {
+    fn new(takeover: Takeover) -> Self {
+        let (log, words) = mpsc::unbounded_channel();
+        let swarm = Arc::new(Swarm(log.clone(), Some(KNOWN)));
+        let packaging: NewPackaging = Box::new(move |stream, resume| {
+            let _ = log.send(format!("packager from {:?}", resume.map(|resume| resume.record.epoch.counter)));
+            Box::new(Recorder { stream: stream.clone(), log: log.clone(), outputs: vec![] })
+        });
+        let settings = Settings { node: NodeId(1), takeover };
+        Scene { desk: Desk::with_packaging(settings, NotFor("old"), swarm, packaging), words }
+    }
+
+    async fn claim(&self, remote: &str, query: &str) -> Result<Claim, Refused> {
+        let request = PublishRequest {
+            stream: StreamName::parse("cam1").expect("a name"),
+            app: "live".to_owned(),
+            query: Some(query.to_owned()),
+            remote: Some(remote.parse().expect("an address")),
+            protocol: "test",
+        };
+        self.desk.claim(request).await
+    }
+
+    async fn publisher(&self, remote: &str) -> Claim {
+        let claim = self.claim(remote, "").await.expect("free, or to be taken over");
+        claim.attach(flv::CLOCK, Announced::default()).await.expect("just claimed");
+        claim
+    }
+
+    /// Waits for the next words, and compares them.
+    async fn hears(&mut self, expect: &[&str]) {
+        for expect in expect {
+            assert_eq!(self.words.recv().await.as_deref(), Some(*expect));
+        }
+    }
+}
+
+fn unit(dts: u64) -> AccessUnit {
+    AccessUnit { track: flv::VIDEO, dts, composition_offset: 0, keyframe: true, data: Bytes::from_static(b"x") }
+}
+
+#[tokio::test]
+async fn a_publisher_comes_goes_and_returns() {
+    let mut scene = Scene::new(Takeover::SameAddress);
+    let first = scene.publisher("10.0.0.1:1000").await;
+    first.unit(unit(1)).await.expect("attached");
+    drop(first);
+    scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
+    // The packager lingers, and the next publisher goes on with it.
+    let second = scene.publisher("10.0.0.9:1000").await;
+    second.unit(unit(2)).await.expect("attached");
+    scene.hears(&["attached 4000000002", "unit 2"]).await;
+    scene.desk.drain().await;
+    scene.hears(&["detached", "end", "record, ended Some(7)", "cam1 is over"]).await;
+    assert!(scene.desk.streams().is_empty());
+    assert_eq!(scene.claim("10.0.0.1:1000", "").await.err(), Some(Refused::Draining));
+}
+
+#[tokio::test]
+async fn the_same_address_takes_over() {
+    let mut scene = Scene::new(Takeover::SameAddress);
+    let mut dead = scene.publisher("10.0.0.1:1000").await;
+    dead.unit(unit(1)).await.expect("attached");
+    let alive = scene.publisher("[::ffff:10.0.0.1]:2000").await;
+    assert_eq!(dead.evicted().await, Eviction::TakenOver);
+    // All that the old connection had brought comes before the new one's.
+    scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
+    scene.hears(&["attached 4000000002"]).await;
+    assert_eq!(dead.unit(unit(2)).await, Err(Gone));
+    drop(dead);
+    alive.unit(unit(3)).await.expect("the old one's end doesn't touch it");
+    scene.hears(&["unit 3"]).await;
+}
+
+#[tokio::test]
+async fn another_address_is_refused_unless_any_may_take_over() {
+    let scene = Scene::new(Takeover::SameAddress);
+    let mut holder = scene.publisher("10.0.0.1:1000").await;
+    let refused = scene.claim("10.0.0.2:1000", "").await.err();
+    assert_eq!(refused, Some(Refused::Busy(holder.stream().clone())));
+    holder.unit(unit(1)).await.expect("it goes on");
+    drop(holder);
+    scene.claim("10.0.0.2:1000", "").await.expect("free again");
+
+    let scene = Scene::new(Takeover::Any);
+    holder = scene.publisher("10.0.0.1:1000").await;
+    scene.claim("10.0.0.2:1000", "").await.expect("any may");
+    assert_eq!(holder.evicted().await, Eviction::TakenOver);
+}
+
+#[tokio::test]
+async fn every_publish_is_authorised() {
+    let scene = Scene::new(Takeover::Any);
+    let refused = scene.claim("10.0.0.1:1000", "old").await.err().map(|refused| refused.to_string());
+    assert_eq!(refused.as_deref(), Some("not allowed: that key is old"));
+    assert!(scene.desk.streams().is_empty());
+}
+
+#[tokio::test]
+async fn a_higher_epoch_elsewhere_ends_the_tenure_without_an_endlist() {
+    let mut scene = Scene::new(Takeover::SameAddress);
+    let mut claim = scene.publisher("10.0.0.1:1000").await;
+    scene.hears(&["packager from Some(4000000000)", "attached 4000000001"]).await;
+    let stream = claim.stream().clone();
+    scene.desk.superseded(&stream, Epoch { counter: KNOWN, node: NodeId(9) });
+    claim.unit(unit(1)).await.expect("a lower epoch is nothing");
+    scene.hears(&["unit 1"]).await;
+    scene.desk.superseded(&stream, Epoch { counter: KNOWN + 1, node: NodeId(9) });
+    assert_eq!(claim.evicted().await, Eviction::Superseded);
+    scene.hears(&["cam1 is over"]).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_never_attaches_leaves_nothing() {
+    let mut scene = Scene::new(Takeover::SameAddress);
+    drop(scene.claim("10.0.0.1:1000", "").await.expect("free"));
+    scene.hears(&["cam1 is over"]).await;
+    assert!(scene.desk.streams().is_empty());
+}
+
+#[tokio::test]
+async fn a_publisher_without_media_leaves_nothing() {
+    let (log, mut words) = mpsc::unbounded_channel();
+    let settings = Settings { node: NodeId(1), takeover: Takeover::SameAddress };
+    let desk = Desk::new(settings, media::Settings::default(), AllowAll, Arc::new(Swarm(log, None)));
+    let scene = Scene { desk, words: mpsc::unbounded_channel().1 };
+    drop(scene.publisher("10.0.0.1:1000").await);
+    assert_eq!(words.recv().await.as_deref(), Some("cam1 is over"));
+}

@@ -1,0 +1,305 @@
+//! The sockets of RTMP: one task a connection, which reads, runs the session, and feeds its claim.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::session::{self, Output, PublishName, RtmpError, RtmpSession};
+use crate::clock;
+use crate::ingest::desk::{Claim, Desk, Eviction, Gone, PublishRequest, Refused};
+use crate::ingest::flv::{self, Media};
+use crate::units::Time;
+
+/// What connections may cost, and how long they may be silent.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; further ones are closed at once.
+    pub connections_max: usize,
+    /// From the first byte to an accepted publish, and from the end of one publish to the next.
+    pub setup: Duration,
+    /// A publishing encoder that sends nothing for so long is taken for dead.
+    pub idle: Duration,
+    /// A reply that can't be written for so long: the encoder doesn't read.
+    pub write: Duration,
+    /// Of each session.
+    pub session: session::Limits,
+}
+
+impl Default for Limits {
+    /// 256 connections; 10 s to publish (OBS and ffmpeg take under 1 s on a slow line) and of silence (an
+    /// encoder sends audio every 20 ms); 5 s to take a reply.
+    fn default() -> Self {
+        Limits {
+            connections_max: 256,
+            setup: Duration::from_secs(10),
+            idle: Duration::from_secs(10),
+            write: Duration::from_secs(5),
+            session: session::Limits::default(),
+        }
+    }
+}
+
+/// One read, in bytes.
+const READ_LEN: usize = 64 << 10;
+
+/// Nothing for so long, and an acknowledgement that is due is sent: shorter than a frame, longer than the gaps
+/// of a burst.
+const QUIET: Duration = Duration::from_millis(10);
+
+/// How long an encoder may take to read why it is refused.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+enum Over {
+    #[error("the encoder closed the connection")]
+    Closed,
+    #[error("the encoder closed the connection in the middle of a message")]
+    Torn,
+    #[error("the connection broke: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Rtmp(#[from] RtmpError),
+    #[error("refused: {0}")]
+    Refused(#[from] Refused),
+    #[error("evicted: {0}")]
+    Evicted(Eviction),
+    #[error("no publish within {0:?}")]
+    Setup(Duration),
+    #[error("nothing came for {0:?}")]
+    Idle(Duration),
+    #[error("a reply couldn't be written within {0:?}")]
+    Write(Duration),
+    #[error("the server stops")]
+    Shutdown,
+}
+
+impl Over {
+    /// Whether an operator has to look at it.
+    fn is_fault(&self) -> bool {
+        !matches!(self, Over::Closed | Over::Shutdown | Over::Evicted(_))
+    }
+}
+
+/// Accepts encoders until `shutdown`, and returns once all connections are closed. What they have fed
+/// by then is published; to end their streams too, [`Desk::drain`] comes first.
+pub async fn serve(listener: TcpListener, desk: Desk, limits: Limits, shutdown: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: connections that end will give some back.
+                tracing::warn!(%error, "RTMP: a connection couldn't be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            tracing::warn!(%remote, max = limits.connections_max, "RTMP: refused, too many connections");
+            continue;
+        };
+        let (desk, shutdown) = (desk.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            let _permit = permit;
+            let mut connection = Connection::new(socket, remote, desk, limits);
+            let over = tokio::select! {
+                over = connection.run() => over,
+                () = shutdown.cancelled() => Over::Shutdown,
+            };
+            connection.close(&over).await;
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+struct Connection {
+    socket: TcpStream,
+    remote: SocketAddr,
+    desk: Desk,
+    limits: Limits,
+    session: RtmpSession,
+    claim: Option<Claim>,
+    /// The encoder takes no more replies.
+    deaf: bool,
+    /// By when a publish has to be accepted.
+    setup_until: Time,
+}
+
+impl Connection {
+    fn new(socket: TcpStream, remote: SocketAddr, desk: Desk, limits: Limits) -> Self {
+        let session = RtmpSession::new(limits.session);
+        let setup_until = clock::now() + limits.setup;
+        Connection { socket, remote, desk, limits, session, claim: None, deaf: false, setup_until }
+    }
+
+    async fn run(&mut self) -> Over {
+        if let Err(error) = self.socket.set_nodelay(true) {
+            return error.into();
+        }
+        tracing::debug!(remote = %self.remote, "RTMP: connected");
+        let mut buffer = BytesMut::with_capacity(READ_LEN);
+        loop {
+            buffer.clear();
+            buffer.reserve(READ_LEN);
+            if let Err(over) = self.read(&mut buffer).await {
+                return over;
+            }
+            let handled = self.session.handle(&buffer);
+            if let Err(over) = self.outputs(handled).await {
+                return over;
+            }
+        }
+    }
+
+    /// Waits for bytes, for the end of the tenure, or for too long.
+    async fn read(&mut self, buffer: &mut BytesMut) -> Result<(), Over> {
+        if self.session.owes_acknowledgement() && timeout(QUIET, self.socket.readable()).await.is_err() {
+            self.session.acknowledge();
+            self.outputs(Ok(())).await?;
+        }
+        let (wait, late) = match &self.claim {
+            Some(_) => (self.limits.idle, Over::Idle(self.limits.idle)),
+            None => (self.setup_until.since(clock::now()), Over::Setup(self.limits.setup)),
+        };
+        let evicted = async {
+            match &mut self.claim {
+                Some(claim) => claim.evicted().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            eviction = evicted => Err(Over::Evicted(eviction)),
+            read = timeout(wait, self.socket.read_buf(buffer)) => match read {
+                Ok(Ok(0)) if self.session.is_between_messages() => Err(Over::Closed),
+                Ok(Ok(0)) => Err(Over::Torn),
+                Ok(Ok(_)) => Ok(()),
+                // What an encoder leaves unread when it goes makes a reset of its end.
+                Ok(Err(_)) if self.claim.is_none() && self.session.is_between_messages() => Err(Over::Closed),
+                Ok(Err(error)) => Err(error.into()),
+                Err(_) => Err(late),
+            },
+        }
+    }
+
+    /// Does what the session wants done, then ends with what it returned.
+    async fn outputs(&mut self, mut result: Result<(), RtmpError>) -> Result<(), Over> {
+        let mut replies = BytesMut::new();
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Send(bytes) => replies.extend_from_slice(&bytes),
+                Output::PublishRequested(name) => {
+                    self.write(&mut replies).await?;
+                    match self.publish(name).await {
+                        Ok(claim) => {
+                            self.claim = Some(claim);
+                            result = result.and(self.session.accept_publish());
+                        }
+                        Err(over) => {
+                            self.session.reject_publish(&over.to_string());
+                            return Err(over);
+                        }
+                    }
+                }
+                Output::Metadata(announced) => {
+                    let fed = self.claim()?.attach(flv::CLOCK, announced).await;
+                    self.fed(fed).await?;
+                }
+                Output::Media(Media::Config { track, config }) => {
+                    let fed = self.claim()?.config(track, config).await;
+                    self.fed(fed).await?;
+                }
+                Output::Media(Media::Unit(unit)) => {
+                    let fed = self.claim()?.unit(unit).await;
+                    self.fed(fed).await?;
+                }
+                Output::Unpublished => {
+                    self.claim = None;
+                    self.setup_until = clock::now() + self.limits.setup;
+                }
+            }
+        }
+        self.write(&mut replies).await?;
+        Ok(result?)
+    }
+
+    async fn publish(&self, name: PublishName) -> Result<Claim, Over> {
+        let PublishName { app, stream, query } = name;
+        let request = PublishRequest { stream, app, query, remote: Some(self.remote), protocol: "rtmp" };
+        let limit = self.limits.setup;
+        Ok(timeout(limit, self.desk.claim(request)).await.map_err(|_| Over::Setup(limit))??)
+    }
+
+    fn claim(&self) -> Result<&Claim, Over> {
+        // The session sends media between an accepted publish and its end only.
+        self.claim.as_ref().ok_or(Over::Closed)
+    }
+
+    async fn fed(&mut self, fed: Result<(), Gone>) -> Result<(), Over> {
+        match (fed, &mut self.claim) {
+            (Err(Gone), Some(claim)) => Err(Over::Evicted(claim.evicted().await)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write(&mut self, replies: &mut BytesMut) -> Result<(), Over> {
+        if !replies.is_empty() && !self.deaf {
+            let limit = self.limits.write;
+            let written = timeout(limit, self.socket.write_all(replies)).await.map_err(|_| Over::Write(limit))?;
+            // An encoder that has sent its last may be gone while its last is still to be read.
+            self.deaf = written.is_err();
+        }
+        replies.clear();
+        Ok(())
+    }
+
+    /// Gives the stream back, logs, and tells the encoder.
+    async fn close(mut self, over: &Over) {
+        let stream = self.claim.take().map(|claim| claim.stream().to_string());
+        let (remote, at) = (self.remote, self.session.received());
+        if over.is_fault() {
+            tracing::warn!(%remote, stream, byte = at, reason = %over, "RTMP: closed");
+        } else {
+            tracing::info!(%remote, stream, byte = at, reason = %over, "RTMP: closed");
+        }
+        match over {
+            Over::Io(_) | Over::Write(_) | Over::Closed | Over::Torn => return,
+            Over::Evicted(_) | Over::Idle(_) | Over::Shutdown => self.session.end(&over.to_string()),
+            Over::Rtmp(_) | Over::Refused(_) | Over::Setup(_) => {}
+        }
+        let mut replies = BytesMut::new();
+        while let Some(output) = self.session.poll_output() {
+            if let Output::Send(bytes) = output {
+                replies.extend_from_slice(&bytes);
+            }
+        }
+        // It may be gone, and then needs no reason.
+        if self.write(&mut replies).await.is_err() || self.socket.shutdown().await.is_err() {
+            return;
+        }
+        // A socket that is closed with bytes unread is reset, and the reset overtakes the reason.
+        let mut rest = BytesMut::with_capacity(READ_LEN);
+        let drained = async {
+            while self.socket.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {
+                rest.clear();
+            }
+        };
+        let _ = timeout(FAREWELL, drained).await;
+    }
+}
