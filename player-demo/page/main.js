@@ -334,7 +334,7 @@ function showFacts() {
   const list = [
     fact("picture", [size, picture?.frame_rate && `${Number(picture.frame_rate.toFixed(2))} fps`].filter(Boolean).join(", ")),
     ...tracks.map((t) => fact(t.name, [t.codec, t.bandwidth && `${(t.bandwidth / 1e6).toFixed(2)} Mb/s`].filter(Boolean).join(", "))),
-    fact("ingest", now.stream?.ingest),
+    fact("ingest", now.stream?.ingest_name ?? now.stream?.ingest),
   ];
   $("facts").replaceChildren(...list.filter(Boolean));
   const link = (path, text) => path && element("a", { href: now.edge + path }, text);

@@ -83,7 +83,6 @@ async function startDash({ video, edge, stream, fatal, note }) {
   player.updateSettings({
     debug: { logLevel: dashjs.Debug.LOG_LEVEL_NONE },
     streaming: {
-      delay: { applyServiceDescription: true },
       liveCatchup: { enabled: true },
       // The MPD's UTCTiming goes first; its default otherwise is a host outside, which this page never asks.
       utcSynchronization: { defaultTimingSource: { scheme: "urn:mpeg:dash:utc:http-xsdate:2014", value: `${edge}/time` } },
