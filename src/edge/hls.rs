@@ -148,7 +148,9 @@ pub fn media(window: &Window, id: TrackId) -> Option<String> {
     let scale = track.timescale();
     let mut from_end: u64 = track.listed().map(Segment::duration).sum();
     let tail = scale.ticks(record.hold_back());
-    let plain_segments = track.listed().count().saturating_sub(PART_SEGMENTS_MAX);
+    // The hint of a segment's first part stands for that segment.
+    let hinted = usize::from(!ended && track.next().is_some_and(|(_, part)| part == 0));
+    let plain_segments = (track.listed().count() + hinted).saturating_sub(PART_SEGMENTS_MAX);
     let (mut init, mut discontinuity) = (None, first.discontinuity());
     for (i, segment) in track.listed().enumerate() {
         let from_start = from_end;

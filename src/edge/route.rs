@@ -348,7 +348,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_target_panics(path in "(/|%|[0-9a-f.]|cam1|api|v1|init|m4s|\\PC){0,40}", query in "(_HLS_msn|_HLS_part|=|&|[0-9]|\\PC){0,20}") {
+        fn no_target_panics(
+            path in "(/|%|[0-9a-f.]|cam1|api|v1|init|m4s|\\PC){0,40}",
+            query in "(_HLS_msn|_HLS_part|=|&|[0-9]|\\PC){0,20}",
+        ) {
             if let Ok(path) = normalize(&path) {
                 let _ = Route::parse(&path, Some(&query));
             }

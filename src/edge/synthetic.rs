@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::live::window::Input;
 use crate::live::{
     AudioInfo, Epoch, Flags, Init, LifeId, Msn, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track,
-    TrackId, TrackKind, VideoInfo,
+    TrackId, TrackKind, VideoInfo, Window,
 };
-use crate::units::{MediaTime, Timescale, UnixTime};
+use crate::units::{MediaTime, Time, Timescale, UnixTime};
 
 /// MSN of a programme's first segment.
 pub const FIRST_MSN: Msn = 1_795_359_753;
@@ -78,4 +79,102 @@ pub fn part(record: &Record, track: TrackId, msn: Msn, part: u16, len: usize) ->
         hash: blake3::hash(&body).into(),
     };
     (header, Bytes::from(body), Trace::default())
+}
+
+/// A window fed part by part, on a clock of its own.
+#[derive(Debug)]
+pub struct Feed {
+    /// What has been fed.
+    pub window: Window,
+    /// Its newest record.
+    pub record: Record,
+    now: Time,
+}
+
+impl Feed {
+    /// An empty window that knows `record`.
+    pub fn new(record: Record) -> Self {
+        let mut feed = Feed { window: Window::new(record.stream.clone()), record, now: Time::ZERO };
+        feed.update(|_| {});
+        feed
+    }
+
+    /// The next revision of the record.
+    pub fn update(&mut self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record);
+        self.record.revision += 1;
+        self.window.handle(self.now, Input::Record(self.record.clone()));
+    }
+
+    /// One part.
+    pub fn part(&mut self, track: TrackId, msn: Msn, part: u16) {
+        let (header, body, trace) = self::part(&self.record, track, msn, part, 1_000);
+        self.window.handle(self.now, Input::Part { header, body, trace, received: self.now });
+    }
+
+    /// All tracks' parts of the segments `from..to` after the first, and `more` parts of the next.
+    pub fn run(&mut self, from: u32, to: u32, more: u16) -> &mut Self {
+        let parts = (from..to).flat_map(|s| (0..PARTS).map(move |p| (s, p))).chain((0..more).map(|p| (to, p)));
+        for (segment, part) in parts {
+            for id in (0..TrackId::COUNT_MAX).map(TrackId).take(self.record.tracks.len()) {
+                self.part(id, FIRST_MSN + segment, part);
+            }
+        }
+        self
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.window.handle(self.now, Input::Timeout);
+    }
+}
+
+/// Twenty whole segments, and three parts of the next.
+pub fn live() -> Feed {
+    let mut feed = Feed::new(record("cam1"));
+    feed.run(0, 20, 3);
+    feed
+}
+
+/// A part of the newest segment was lost.
+pub fn lost_part() -> Feed {
+    let mut feed = live();
+    for part in [3, 4, 6, 7, 8, 9] {
+        feed.part(VIDEO, FIRST_MSN + 20, part);
+    }
+    feed.pass(Duration::from_millis(606));
+    feed
+}
+
+/// The publisher was gone, and has returned: a discontinuity.
+pub fn returned() -> Feed {
+    let mut feed = live();
+    feed.run(20, 21, 0);
+    feed.update(|r| {
+        let start = Duration::from_secs(42);
+        r.periods.push(Period { first_msn: FIRST_MSN + 21, discontinuity: 1, start });
+    });
+    feed.run(21, 22, 4);
+    feed
+}
+
+/// The life has ended.
+pub fn ended() -> Feed {
+    let mut feed = live();
+    feed.run(20, 21, 0);
+    feed.update(|r| r.ended = Some(FIRST_MSN + 20));
+    feed
+}
+
+/// A programme of one track.
+pub fn only(track: TrackId) -> Feed {
+    let mut record = self::record("cam1");
+    record.tracks.retain(|t| t.id == track);
+    for t in &mut record.tracks {
+        t.id = TrackId(0);
+    }
+    let mut feed = Feed::new(record);
+    feed.run(0, 3, 2);
+    feed
 }

@@ -1,8 +1,6 @@
-//! Renderers over made-up windows: golden files, independent parsers, and what must hold at any moment.
-//!
-//! `DAMSON_BLESS=1 cargo nextest run golden` writes the golden files anew.
+//! Renderers over made-up windows: independent parsers, and what must hold at any moment. The golden files
+//! are compared in `tests/it/golden.rs`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -11,125 +9,8 @@ use quick_m3u8::{HlsLine, Reader};
 
 use super::dash::{self, Timing};
 use super::hls;
-use super::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
-use crate::live::window::Input;
-use crate::live::{Msn, Period, Record, TrackId, Window};
-use crate::units::Time;
-
-/// A window fed part by part.
-struct Feed {
-    window: Window,
-    record: Record,
-    now: Time,
-}
-
-impl Feed {
-    fn new(record: Record) -> Self {
-        let mut feed = Feed { window: Window::new(record.stream.clone()), record, now: Time::ZERO };
-        feed.update(|_| {});
-        feed
-    }
-
-    fn update(&mut self, change: impl FnOnce(&mut Record)) {
-        change(&mut self.record);
-        self.record.revision += 1;
-        self.window.handle(self.now, Input::Record(self.record.clone()));
-    }
-
-    fn part(&mut self, track: TrackId, msn: Msn, part: u16) {
-        let (header, body, trace) = synthetic::part(&self.record, track, msn, part, 1_000);
-        self.window.handle(self.now, Input::Part { header, body, trace, received: self.now });
-    }
-
-    /// All tracks' parts of the segments `from..to` after the first, and `more` parts of the next.
-    fn run(&mut self, from: u32, to: u32, more: u16) -> &mut Self {
-        let parts = (from..to).flat_map(|s| (0..PARTS).map(move |p| (s, p))).chain((0..more).map(|p| (to, p)));
-        for (segment, part) in parts {
-            for track in 0..self.record.tracks.len() {
-                self.part(TrackId(track as u8), FIRST_MSN + segment, part);
-            }
-        }
-        self
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.now = self.now + time;
-        self.window.handle(self.now, Input::Timeout);
-    }
-}
-
-fn live() -> Feed {
-    let mut feed = Feed::new(synthetic::record("cam1"));
-    feed.run(0, 20, 3);
-    feed
-}
-
-fn lost_part() -> Feed {
-    let mut feed = live();
-    for part in [3, 4, 6, 7, 8, 9] {
-        feed.part(VIDEO, FIRST_MSN + 20, part);
-    }
-    feed.pass(Duration::from_millis(606));
-    feed
-}
-
-fn returned() -> Feed {
-    let mut feed = live();
-    feed.run(20, 21, 0);
-    feed.update(|r| {
-        let start = Duration::from_secs(42);
-        r.periods.push(Period { first_msn: FIRST_MSN + 21, discontinuity: 1, start });
-    });
-    feed.run(21, 22, 4);
-    feed
-}
-
-fn ended() -> Feed {
-    let mut feed = live();
-    feed.run(20, 21, 0);
-    feed.update(|r| r.ended = Some(FIRST_MSN + 20));
-    feed
-}
-
-fn only(track: TrackId) -> Feed {
-    let mut record = synthetic::record("cam1");
-    record.tracks.retain(|t| t.id == track);
-    for t in &mut record.tracks {
-        t.id = TrackId(0);
-    }
-    let mut feed = Feed::new(record);
-    feed.run(0, 3, 2);
-    feed
-}
-
-#[test]
-fn golden_documents() {
-    let check = |name: &str, rendered: Option<String>| {
-        let rendered = rendered.expect(name);
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/playlist").join(name);
-        if std::env::var_os("DAMSON_BLESS").is_some() {
-            std::fs::write(&path, &rendered).expect(name);
-        }
-        let golden = std::fs::read_to_string(&path).expect(name);
-        assert_eq!(rendered, golden, "{name} has changed; DAMSON_BLESS=1 takes it over");
-    };
-    let media = |feed: &Feed, track| hls::media(&feed.window, track);
-    let manifest = |feed: &Feed, timing| dash::manifest(&feed.window, timing);
-    check("live.index.m3u8", hls::multivariant(&live().window));
-    check("live.video.m3u8", media(&live(), VIDEO));
-    check("live.audio.m3u8", media(&live(), AUDIO));
-    check("live.mpd", manifest(&live(), Timing::Number));
-    check("live.timeline.mpd", manifest(&live(), Timing::Timeline));
-    check("lost_part.video.m3u8", media(&lost_part(), VIDEO));
-    check("returned.video.m3u8", media(&returned(), VIDEO));
-    check("returned.mpd", manifest(&returned(), Timing::Number));
-    check("returned.timeline.mpd", manifest(&returned(), Timing::Timeline));
-    check("ended.video.m3u8", media(&ended(), VIDEO));
-    check("ended.mpd", manifest(&ended(), Timing::Number));
-    check("video_only.index.m3u8", hls::multivariant(&only(VIDEO).window));
-    check("audio_only.index.m3u8", hls::multivariant(&only(AUDIO).window));
-    check("audio_only.mpd", manifest(&only(AUDIO), Timing::Number));
-}
+use super::synthetic::{self, AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
+use crate::live::{Msn, TrackId};
 
 #[test]
 fn several_renditions_and_languages_are_all_listed() {

@@ -4,4 +4,5 @@
 mod dependencies;
 mod edge_http;
 mod rtmp_ingest;
+mod golden;
 mod tidy;

@@ -1,0 +1,40 @@
+//! Playlists and MPDs against the files in `fixtures/playlist`, on which hls-parser (strict) and MPEG's schema
+//! find no fault.
+//!
+//! `DAMSON_BLESS=1 cargo nextest run golden` writes them anew.
+
+use damson::edge::dash::{self, Timing};
+use damson::edge::hls;
+use damson::edge::synthetic::{AUDIO, Feed, VIDEO, ended, live, lost_part, only, returned};
+use damson::live::TrackId;
+
+use crate::tidy::root;
+
+#[test]
+fn golden_documents() {
+    let check = |name: &str, rendered: Option<String>| {
+        let rendered = rendered.expect(name);
+        let path = root().join("fixtures/playlist").join(name);
+        if std::env::var_os("DAMSON_BLESS").is_some() {
+            std::fs::write(&path, &rendered).expect(name);
+        }
+        let golden = std::fs::read_to_string(&path).expect(name);
+        assert_eq!(rendered, golden, "{name} has changed; DAMSON_BLESS=1 takes it over");
+    };
+    let media = |feed: &Feed, track: TrackId| hls::media(&feed.window, track);
+    let manifest = |feed: &Feed, timing| dash::manifest(&feed.window, timing);
+    check("live.index.m3u8", hls::multivariant(&live().window));
+    check("live.video.m3u8", media(&live(), VIDEO));
+    check("live.audio.m3u8", media(&live(), AUDIO));
+    check("live.mpd", manifest(&live(), Timing::Number));
+    check("live.timeline.mpd", manifest(&live(), Timing::Timeline));
+    check("lost_part.video.m3u8", media(&lost_part(), VIDEO));
+    check("returned.video.m3u8", media(&returned(), VIDEO));
+    check("returned.mpd", manifest(&returned(), Timing::Number));
+    check("returned.timeline.mpd", manifest(&returned(), Timing::Timeline));
+    check("ended.video.m3u8", media(&ended(), VIDEO));
+    check("ended.mpd", manifest(&ended(), Timing::Number));
+    check("video_only.index.m3u8", hls::multivariant(&only(VIDEO).window));
+    check("audio_only.index.m3u8", hls::multivariant(&only(AUDIO).window));
+    check("audio_only.mpd", manifest(&only(AUDIO), Timing::Number));
+}
