@@ -3,6 +3,7 @@
 
 mod dependencies;
 mod edge_http;
+mod media_ffmpeg;
 mod rtmp_ingest;
 mod golden;
 mod tidy;

@@ -1,0 +1,168 @@
+//! Packager against ffmpeg: what x264 and ffmpeg's AAC encoder made comes out of the chunks again, packet by
+//! packet and frame by frame, and ffmpeg finds nothing to warn of.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use damson::ingest::flv::{self, Media};
+use damson::live::{Epoch, NodeId, Record, StreamName, TrackId};
+use damson::media::{Announced, Clocks, Input, InputClock, Output, Packager, Settings};
+use damson::units::{Time, Timescale, UnixTime};
+
+/// Runs a tool; what it says on stdout. It must succeed and say nothing on stderr.
+fn run(tool: &str, args: &[&str]) -> String {
+    let output = Command::new(tool).args(args).output().unwrap_or_else(|e| panic!("{tool} can't be run: {e}"));
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{tool} {}: {complaints}", args.join(" "));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is text")
+}
+
+/// The tags of an FLV file (FLV 10.1, annex E.3): kind, timestamp, body.
+fn tags(file: &Bytes) -> Vec<(u8, u32, Bytes)> {
+    let (mut at, mut tags) = (9 + 4, Vec::new());
+    while at + 11 <= file.len() {
+        let long = |at: usize| u32::from_be_bytes([0, file[at], file[at + 1], file[at + 2]]);
+        let (size, low) = (long(at + 1) as usize, long(at + 4));
+        let timestamp = u32::from(file[at + 7]) << 24 | low;
+        tags.push((file[at] & 0x1f, timestamp, file.slice(at + 11..at + 11 + size)));
+        at += 11 + size + 4;
+    }
+    tags
+}
+
+/// Plays an FLV file into a packager in virtual time; each track's init segment and chunks, joined.
+fn package(flv: &Bytes) -> (Record, Vec<Vec<u8>>) {
+    let mut packager = Packager::new(StreamName::parse("film").expect("a name"), Settings::default(), None);
+    let wall = UnixTime::from_micros(1_795_359_753_000_000);
+    let mut outputs = Vec::new();
+    let mut send = |ms: u64, input: Input| {
+        let clocks = Clocks { now: Time::from_millis(1_000 + ms), wall: wall + Duration::from_millis(ms) };
+        packager.handle(clocks, input);
+        outputs.extend(std::iter::from_fn(|| packager.poll_output()));
+    };
+    let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
+    let epoch = Epoch { counter: 1, node: NodeId(1) };
+    send(0, Input::Attached { epoch, clock, announced: Announced::default() });
+    let mut last = 0;
+    for (kind, timestamp, body) in tags(flv) {
+        let media = match kind {
+            8 => flv::audio(&body, timestamp),
+            9 => flv::video(&body, timestamp),
+            _ => continue,
+        };
+        last = timestamp.into();
+        match media.expect("ffmpeg's FLV is well formed") {
+            Some(Media::Config { track, config }) => send(last, Input::Config { track, config }),
+            Some(Media::Unit(unit)) => send(last, Input::Unit(unit)),
+            None => {}
+        }
+    }
+    send(last, Input::End);
+    let records = outputs.iter().filter_map(|o| if let Output::Record(r) = o { Some(r) } else { None });
+    let record = records.last().expect("a record").clone();
+    let files = record.tracks.iter().map(|track| {
+        let mut file = track.inits[0].bytes.to_vec();
+        for output in &outputs {
+            match output {
+                Output::Part { header, body } if header.id.track == track.id => file.extend_from_slice(body),
+                _ => {}
+            }
+        }
+        file
+    });
+    let files = files.collect();
+    (record, files)
+}
+
+/// The sizes and MD5s of packets (`copy`) or decoded frames.
+fn hashes(file: &Path, stream: &str, copy: bool) -> Vec<String> {
+    let codec: &[&str] = if copy { &["-c", "copy"] } else { &["-fps_mode", "passthrough"] };
+    let args = [&["-v", "warning", "-i", text(file), "-map", stream][..], codec, &["-f", "framemd5", "-"]].concat();
+    let lines = run("ffmpeg", &args);
+    let hash = |line: &str| line.split(',').skip(4).map(str::trim).collect::<Vec<_>>().join(" ");
+    lines.lines().filter(|line| !line.starts_with('#')).map(hash).collect()
+}
+
+/// Decode and presentation times of packets, in ms from the first decode time.
+fn times(file: &Path, stream: &str) -> Vec<(i64, i64)> {
+    let args =
+        ["-v", "warning", "-select_streams", stream, "-show_entries", "packet=dts_time,pts_time", "-of", "csv=p=0"];
+    let lines = run("ffprobe", &[&args[..], &[text(file)]].concat());
+    let ms = |field: &str| (field.parse::<f64>().expect("a time") * 1_000.0).round() as i64;
+    let pairs = lines.lines().filter_map(|line| line.trim_end_matches(',').split_once(','));
+    let all: Vec<(i64, i64)> = pairs.map(|(pts, dts)| (ms(dts), ms(pts))).collect();
+    let first = all.first().expect("packets").0;
+    all.iter().map(|(dts, pts)| (dts - first, pts - first)).collect()
+}
+
+fn check(rate: &str, gop: &str, b_frames: &str, audio_rate: &str, codec: &str) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let source = dir.path().join("source.flv");
+    let picture = format!("testsrc2=s=320x180:r={rate}");
+    let sound = format!("sine=r={audio_rate}");
+    run(
+        "ffmpeg",
+        &[
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            &picture,
+            "-f",
+            "lavfi",
+            "-i",
+            &sound,
+            "-t",
+            "10",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-bf",
+            b_frames,
+            "-g",
+            gop,
+            "-sc_threshold",
+            "0",
+            "-pix_fmt",
+            "yuv420p",
+            "-c:a",
+            "aac",
+            "-ac",
+            "2",
+            "-flvflags",
+            "no_duration_filesize",
+            text(&source),
+        ],
+    );
+    let (record, files) = package(&std::fs::read(&source).expect("ffmpeg wrote it").into());
+    assert_eq!(record.track(TrackId(0)).map(|t| t.codec.as_str()), Some(codec));
+    for (track, file) in record.tracks.iter().zip(&files) {
+        let path = dir.path().join(format!("{}.mp4", track.name));
+        std::fs::write(&path, file).expect("a temporary folder can be written");
+        let stream = if track.is_video() { "0:v" } else { "0:a" };
+        assert_eq!(hashes(&path, "0", true), hashes(&source, stream, true), "packets of {}", track.name);
+        let probed =
+            run("ffprobe", &["-v", "warning", "-show_entries", "stream=width,height,sample_rate", text(&path)]);
+        if track.is_video() {
+            assert!(probed.contains("width=320") && probed.contains("height=180"), "{probed}");
+            assert_eq!(hashes(&path, "0", false), hashes(&source, stream, false), "frames");
+            assert_eq!(times(&path, "v"), times(&source, "v"));
+        } else {
+            assert!(probed.contains(&format!("sample_rate={audio_rate}")), "{probed}");
+        }
+    }
+}
+
+#[test]
+fn pictures_and_sound_come_out_as_they_went_in() {
+    check("30", "60", "2", "48000", "avc1.64000d");
+    check("30000/1001", "30", "3", "44100", "avc1.64000d");
+}
