@@ -133,7 +133,8 @@ impl Gathered {
             return stamps.len() >= FRAMES_MEASURED || age >= settings.track_wait;
         }
         let frame = frame_rate_milli(&stamps, publisher.clock, hint(&source.codec)).map(frame_duration);
-        gops.span() >= settings.measure || frame.is_some_and(|frame| gops.settled(frame))
+        let settled = frame.is_some_and(|frame| gops.settled(frame)) && stamps.len() >= FRAMES_MEASURED;
+        settled || gops.span() >= settings.measure
     }
 
     /// Whether there is enough to begin a period of a life: a unit of each track in `expected`, of which

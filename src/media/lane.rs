@@ -148,14 +148,14 @@ impl Lane {
         (self.segment_start, self.segment_len) = (end, 0);
     }
 
-    /// Takes `codec`, with a new init segment unless it is the one in use. Says whether that changed.
-    pub(super) fn configure(&mut self, codec: Codec, frame_rate_milli: u32) -> bool {
+    /// Takes `codec`, with a new init segment unless one of those kept is the same.
+    pub(super) fn configure(&mut self, codec: Codec, frame_rate_milli: u32) {
         let bytes = cmaf::init(&codec, self.scale());
         self.track.codec = codec.name();
         self.track.kind = codec.kind(frame_rate_milli);
         self.codec = Some(codec);
         let known = self.track.inits.iter().find(|init| init.bytes == bytes).map(|init| init.number);
-        let number = known.unwrap_or_else(|| {
+        self.init = known.unwrap_or_else(|| {
             let next = self.track.inits.last().map_or(0, |init| init.number.wrapping_add(1));
             self.track.inits.push(Init { number: next, bytes });
             if self.track.inits.len() > Record::INITS_MAX {
@@ -163,7 +163,6 @@ impl Lane {
             }
             next
         });
-        std::mem::replace(&mut self.init, number) != number
     }
 
     /// Appends a unit to the segment under way. Says whether it did: it doesn't where the unit's time is
@@ -176,6 +175,10 @@ impl Lane {
                 return false;
             }
             unit.dts = self.end;
+        }
+        if let Some(last) = self.pending.last() {
+            // Only behind a unit that was moved to the end of a gap.
+            unit.dts = unit.dts.max(last.dts + 1);
         }
         self.settle(unit.dts, unit.data.len(), segment, sink);
         self.pending_len += unit.data.len();
@@ -239,6 +242,7 @@ impl Lane {
             Some(_) => at.max(content),
             None => content,
         };
+        let to = to.max(last + 1);
         if to - self.bounds().map_or(to, |(first, _)| first) > self.part_target && self.pending.len() > 1 {
             self.emit(self.pending.len() - 1, last, last, false, segment, sink);
         }

@@ -139,6 +139,9 @@ impl Life {
         let segmenter = Segmenter::new(&record, lanes, sink, first_msn);
         let mut life = Life { record, segmenter, end: Duration::ZERO, discontinuity, input_scale: clock.scale };
         life.segmenter.sink.notice(Notice::LifeBegan { first_msn, plan });
+        for (&track, _) in sources.iter().filter(|(_, source)| source.lane.is_none()) {
+            life.segmenter.sink.notice(Notice::TrackIgnored { track });
+        }
         life
     }
 

@@ -73,9 +73,9 @@ impl Default for Settings {
 impl Settings {
     /// The same with every value inside its range.
     pub fn clamped(mut self) -> Self {
-        let segment = |d: Duration| d.clamp(Duration::from_secs(2), Duration::from_secs(10));
-        self.segment_aim = segment(self.segment_aim);
-        self.segment = self.segment.map(segment);
+        let (shortest, longest) = (Duration::from_secs(2), Duration::from_secs(10));
+        self.segment_aim = self.segment_aim.clamp(shortest, longest);
+        self.segment = self.segment.map(|segment| segment.clamp(shortest, longest));
         self.part = self.part.clamp(Duration::from_millis(100), Duration::from_secs(1));
         self.linger = self.linger.min(Duration::from_secs(3_600));
         self.measure = self.measure.min(Duration::from_secs(10));
@@ -176,6 +176,8 @@ impl Packager {
                 self.end_life();
             }
         }
+        // What was just published may have been silent for long.
+        self.run_timers(clocks);
         if let Some(life) = &mut self.life {
             life.publish_rates();
         }

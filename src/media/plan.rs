@@ -68,19 +68,24 @@ pub(super) fn frame_rate_milli(stamps: &[i64], clock: InputClock, hint: Option<u
         return hint;
     }
     let mut steps: Vec<Duration> = stamps.windows(2).map(|pair| span(pair[0], pair[1], clock)).collect();
-    let tick = clock.scale.duration(1);
-    let mean = total / frames;
-    let rate_of = |frame: Duration, frames: f64| (frames * 1_000.0 / frame.as_secs_f64()).round() as u32;
-    if steps.iter().any(|step| step.abs_diff(mean) > tick * 2) {
+    steps.sort_unstable();
+    let (tick, mean) = (clock.scale.duration(1), total / frames);
+    let (shortest, median, longest) = (steps[0], steps[steps.len() / 2].max(tick), steps[steps.len() - 1]);
+    if shortest < mean / 2 || longest > mean + mean / 2 {
         // Variable, or frames are missing: what most frames last.
-        steps.sort_unstable();
-        let median = steps[steps.len() / 2].max(tick);
-        return Some(rate_of(median, 1.0));
+        return Some(nearest_rate(median, 1, tick, hint));
     }
+    // Both ends are rounded to a tick, and jitter as much as any step does.
+    let jitter = longest.saturating_sub(mean).max(mean.saturating_sub(shortest));
+    Some(nearest_rate(total, frames, jitter.max(tick * 2), hint))
+}
+
+/// The rate at which `frames` last `total`: the hint or the nearest usual one if it is that within `error`.
+fn nearest_rate(total: Duration, frames: u32, error: Duration, hint: Option<u32>) -> u32 {
     let off = |rate: u32| (frame_duration(rate) * frames).abs_diff(total);
-    let agrees = |rate: &u32| off(*rate) <= tick * 2;
+    let agrees = |rate: &u32| off(*rate) <= error;
     let known = hint.filter(agrees).or_else(|| FRAME_RATES.into_iter().filter(agrees).min_by_key(|&rate| off(rate)));
-    Some(known.unwrap_or_else(|| rate_of(total, f64::from(frames))))
+    known.unwrap_or_else(|| (f64::from(frames) * 1_000.0 / total.as_secs_f64()).round() as u32)
 }
 
 /// How long a frame lasts at this rate; NTSC's rates are n x 1000/1001.
@@ -191,7 +196,10 @@ mod tests {
         check(30.0, 60, Some(60_000), 30_000);
         check(12.5, 50, None, 12_500);
         assert_eq!(frame_rate_milli(&[], RTMP, Some(25_000)), Some(25_000));
+        // A frame is missing; and jitter of several ms.
         assert_eq!(frame_rate_milli(&[0, 40, 80, 160, 200, 240, 280], RTMP, None), Some(25_000));
+        let jittery: Vec<i64> = (0..60).map(|i| i * 100 / 3 + i * 7 % 5).collect();
+        assert_eq!(frame_rate_milli(&jittery, RTMP, Some(30_000)), Some(30_000));
     }
 
     #[test]

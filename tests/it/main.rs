@@ -3,7 +3,7 @@
 
 mod dependencies;
 mod edge_http;
+mod golden;
 mod media_ffmpeg;
 mod rtmp_ingest;
-mod golden;
 mod tidy;
