@@ -78,7 +78,8 @@ pub struct Config {
     pub bootstrap_max: Duration,
 
     /// Departure: a full node exchanges one link for one to a passive peer after about this time, so that
-    /// islands and healed partitions merge. `None`: the paper's rule. Guess: a link lasts 5 x 30 s on average.
+    /// islands and healed partitions merge. `None`: the paper's rule. 60 s, a guess: a link lasts
+    /// some minutes, and costs two dials and a repair of the tree at each end.
     pub rotate_interval: Option<Duration>,
     /// The same, as long as there are passive peers that failed: are they back? Guess: half of the
     /// 10 s in which a healed partition should be one overlay again.
@@ -131,7 +132,7 @@ impl Default for Config {
             active_min: 3,
             bootstrap_first: Duration::from_millis(500),
             bootstrap_max: Duration::from_secs(10),
-            rotate_interval: Some(Duration::from_secs(30)),
+            rotate_interval: Some(Duration::from_secs(60)),
             rotate_suspect: Duration::from_secs(5),
             admit_interval: Some(Duration::from_secs(1)),
             young_link: Duration::from_secs(1),

@@ -23,7 +23,7 @@ impl HyParView {
             self.ask(now, peer, Ask::Rotate);
         }
         // Two islands that never knew of each other can only learn of it where both began.
-        if self.config.active_min > 0 && self.rng.random_range(0..4) == 0 {
+        if self.config.active_min > 0 && self.rng.random_range(0..2) == 0 {
             self.outputs.push_back(Output::Bootstrap);
         }
     }
@@ -99,14 +99,20 @@ impl HyParView {
         tokens > 0
     }
 
-    /// Names a peer of a static topology.
+    /// Names a peer of a static topology, or tells that it can be reached again.
     pub(super) fn name(&mut self, peer: Peer) {
-        if peer.id == self.me.id || self.named.contains(&peer.id) || self.named.len() >= self.config.passive_max {
+        if peer.id == self.me.id {
             return;
         }
-        self.named.push(peer.id);
-        if !self.active.contains(peer.id) {
-            self.passive.push(Passive::new(peer));
+        if self.named.contains(&peer.id) {
+            if let Some(member) = self.passive.get_mut(peer.id) {
+                *member = Passive::new(peer);
+            }
+        } else if self.named.len() < self.config.passive_max {
+            self.named.push(peer.id);
+            if !self.active.contains(peer.id) {
+                self.passive.push(Passive::new(peer));
+            }
         }
     }
 }

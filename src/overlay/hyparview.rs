@@ -195,13 +195,16 @@ impl HyParView {
     }
 
     fn on_peer_down(&mut self, now: Time, id: NodeId, cause: DownCause) {
-        if self.take_pending(id).is_some() {
-            self.counters.failures += 1;
-        }
+        let asked = self.take_pending(id).is_some();
+        self.counters.failures += u64::from(asked);
         if self.measure.is_some_and(|m| m.peer.id == id) {
             self.measure = None;
         }
-        if let Some(lost) = self.active.remove(id) {
+        let lost = self.active.remove(id);
+        if cause == DownCause::Lost && lost.is_none() && !asked {
+            return; // A link that nobody needed any more.
+        }
+        if let Some(lost) = lost {
             self.counters.losses += 1;
             self.outputs.push_back(Output::NeighborDown(id));
             self.add_passive(Passive::new(lost.peer), &mut Vec::new());
@@ -222,10 +225,10 @@ impl HyParView {
         let named = self.named.contains(&id);
         let Some(member) = self.passive.get_mut(id) else { return };
         let weight = match cause {
-            DownCause::Left => u8::MAX,
+            DownCause::Left if !named => u8::MAX,
             // Somebody answered that nobody is there: three of these are enough.
             DownCause::Refused => (self.config.fails_max / 3).max(1),
-            DownCause::TimedOut | DownCause::Lost => 1,
+            DownCause::TimedOut | DownCause::Lost | DownCause::Left => 1,
         };
         member.fails = member.fails.saturating_add(weight);
         if named {

@@ -1,4 +1,4 @@
-//! All swarms of one node: for each one HyParView and one Plumtree, the directory, and the window of
+//! All swarms of one node: for each one HyParView and one Plumtree, the directory, and the record of
 //! each stream. The driver (`mesh`) and the simulator (`sim`) see only this.
 //!
 //! ```text
@@ -6,9 +6,36 @@
 //!              |----- cam1: HyParView + Plumtree
 //!              `----- cam2: HyParView + Plumtree
 //! ```
+//!
+//! - [`Hub`]: who gets what; timers; joining and leaving swarms.
+//! - [`Frame`]: what goes on a link's control stream.
+//! - [`Directory`]: the map of streams, and which entry wins.
+//! - `member`: one swarm. `links`: the links that all swarms share.
+//!
+//! The contract: after every [`Hub::handle`], drain [`Hub::poll_output`] until `None`; then wait for the next
+//! input or [`Hub::poll_timeout`]. Each [`Output::Dial`] is answered by [`Input::LinkUp`] or [`Input::DialFailed`].
+//! Bodies are for links that are up; frames to others are never handed out.
+
+mod config;
+mod contacts;
+mod directory;
+mod frame;
+mod hub;
+mod links;
+mod member;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
 
 use bytes::Bytes;
-use std::net::SocketAddr;
+
+pub use config::Config;
+pub use directory::{ANNOUNCEMENTS_MAX, Announcement, Change, Directory, checksum};
+pub use frame::{Body, Frame};
+pub use hub::{Counters, Hub};
+pub use member::SwarmView;
 
 use crate::live::{Epoch, LifeId, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace};
 use crate::overlay::{DownCause, Peer};
