@@ -87,6 +87,14 @@ fn end_of_media(window: &Window) -> Duration {
     window.tracks().iter().filter_map(end).max().unwrap_or_default()
 }
 
+/// timeShiftBufferDepth: no more than is listed, in whole seconds. ffmpeg (5.1, as run) goes back to the same
+/// segments for ever if it reaches to before availabilityStartTime.
+fn time_shift(window: &Window, record: &Record) -> Duration {
+    let listed = |t: &TrackWindow| t.timescale().duration(t.listed().map(Segment::duration).sum());
+    let listed = window.tracks().iter().map(listed).min().unwrap_or_default();
+    Duration::from_secs(listed.as_secs().max(1)).min(record.playlist_duration())
+}
+
 fn mpd_start(out: &mut String, window: &Window, record: &Record, ended: bool) {
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
     out.push_str(
@@ -106,7 +114,7 @@ fn mpd_start(out: &mut String, window: &Window, record: &Record, ended: bool) {
         out.push_str(" minimumUpdatePeriod=\"");
         duration(out, record.target());
         out.push_str("\" timeShiftBufferDepth=\"");
-        duration(out, record.playlist_duration());
+        duration(out, time_shift(window, record));
         // For players that know nothing of ServiceDescription: as HLS's HOLD-BACK.
         out.push_str("\" suggestedPresentationDelay=\"");
         duration(out, record.hold_back());

@@ -178,8 +178,11 @@ fn no_track(name: &str) -> Fault {
     Fault::new(404, format!("request: the stream has no track named {name}"))
 }
 
-/// The record, the track, and what is held of it; `None` while the record isn't known.
-fn find<'a>(state: &'a State, name: &str) -> Result<Option<(&'a Arc<Record>, &'a Track, &'a TrackWindow)>, Fault> {
+/// A track, and what is held of it.
+type Found<'a> = (&'a Record, &'a Track, &'a TrackWindow);
+
+/// A track by name; `None` while the record isn't known.
+fn find<'a>(state: &'a State, name: &str) -> Result<Option<Found<'a>>, Fault> {
     let Some(record) = state.window().record() else { return Ok(None) };
     let track = record.track_named(name).ok_or_else(|| no_track(name))?;
     let held = state.window().track(track.id).ok_or_else(|| no_track(name))?;

@@ -125,7 +125,7 @@ impl Feed {
 
     /// Lets time pass.
     pub fn pass(&mut self, time: Duration) {
-        self.now = self.now + time;
+        self.now += time;
         self.window.handle(self.now, Input::Timeout);
     }
 }
