@@ -132,13 +132,15 @@ pub struct TrackWindow {
     first: Option<Msn>,
     /// The next part to list.
     next: (Msn, u16),
-    /// While held at a missing part, or settling after a join.
+    /// When gathering the window ends, from the first part on.
+    settles: Option<Time>,
+    /// While held at a missing part, or gathering the window.
     deadline: Option<Time>,
 }
 
 impl TrackWindow {
     pub(super) fn new(id: TrackId, scale: Timescale) -> Self {
-        TrackWindow { id, scale, segments: BTreeMap::new(), first: None, next: (0, 0), deadline: None }
+        TrackWindow { id, scale, segments: BTreeMap::new(), first: None, next: (0, 0), settles: None, deadline: None }
     }
 
     /// The track's id.
@@ -299,14 +301,15 @@ impl TrackWindow {
             Some(start) => self.span(start) >= record.playlist_duration(),
             None => false,
         };
-        let deadline = *self.deadline.get_or_insert(now + JOIN_SETTLE);
-        if !settled && now < deadline {
+        let settles = *self.settles.get_or_insert(now + JOIN_SETTLE);
+        if !settled && now < settles {
+            self.deadline = Some(settles);
             return None;
         }
+        self.deadline = None;
         // Past the deadline: what is here without holes, or else from the oldest on, with gaps.
         let from_first_part = |m: &Msn| self.segments.get(m).is_some_and(|s| s.parts.contains_key(&0));
         let start = start.or_else(|| self.segments.range(held..).map(|(m, _)| *m).find(|m| from_first_part(m)))?;
-        self.deadline = None;
         self.first = Some(start);
         self.next = (start, 0);
         // What lies before can never be listed.
