@@ -12,5 +12,7 @@
 pub mod amf0;
 #[cfg(feature = "node")]
 pub mod desk;
+#[cfg(feature = "node")]
+pub mod file;
 pub mod flv;
 pub mod rtmp;

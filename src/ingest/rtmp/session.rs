@@ -163,10 +163,8 @@ impl RtmpSession {
             return self.keep(bytes);
         }
         let mut rest = bytes;
-        if !self.handshake.is_done() {
-            if let Some(reply) = self.handshake.handle(&mut rest)? {
-                self.outputs.push_back(Output::Send(reply));
-            }
+        if let Some(reply) = self.handshake.handle(&mut rest)? {
+            self.outputs.push_back(Output::Send(reply));
         }
         self.messages(rest)
     }
