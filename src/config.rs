@@ -1,0 +1,260 @@
+//! Settings. Each has one name, in the file (`segment = 2.0`), the flag (`--segment 2.0`) and the
+//! environment (`DAMSON_SEGMENT=2.0`). A flag beats the environment, which beats the file.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+
+/// What can be set of a node. `None` means the default that the flag's help gives.
+#[derive(Args, Deserialize, Clone, Debug, Default)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// What this node is called in traces and logs [default: the name in its certificate]
+    #[arg(long, env = "DAMSON_NAME")]
+    pub name: Option<String>,
+
+    /// The folder with the node's key and certificate, as `damson pki issue` makes it
+    #[arg(long, env = "DAMSON_IDENTITY", value_name = "DIR")]
+    pub identity: Option<PathBuf>,
+
+    /// Where other nodes reach this one: QUIC over UDP [default: 0.0.0.0:4900]
+    #[arg(long, env = "DAMSON_MESH", value_name = "ADDR")]
+    pub mesh: Option<SocketAddr>,
+
+    /// The address that other nodes dial, where it isn't the one of `--mesh` (NAT, 0.0.0.0)
+    #[arg(long, env = "DAMSON_ADVERTISE", value_name = "ADDR")]
+    pub advertise: Option<SocketAddr>,
+
+    /// A node of the cluster to join through; may be repeated, or separated by commas
+    #[arg(long, env = "DAMSON_JOIN", value_name = "ADDR", value_delimiter = ',')]
+    #[serde(default)]
+    pub join: Vec<SocketAddr>,
+
+    /// How nodes find neighbours: by HyParView, or only those named by --join [default: gossip]
+    #[arg(long, env = "DAMSON_TOPOLOGY", value_enum)]
+    pub topology: Option<Topology>,
+
+    /// Where encoders push RTMP, or `off` [default: 127.0.0.1:1935]
+    #[arg(long, env = "DAMSON_RTMP", value_name = "ADDR")]
+    pub rtmp: Option<Listen>,
+
+    /// Where players fetch: HTTP, or `off` [default: 0.0.0.0:8080]
+    #[arg(long, env = "DAMSON_HTTP", value_name = "ADDR")]
+    pub http: Option<Listen>,
+
+    /// The length of a segment in seconds, 2-10 [default: measured, the whole number of GOPs nearest to 2]
+    #[arg(long, env = "DAMSON_SEGMENT", value_name = "SECONDS")]
+    pub segment: Option<f64>,
+
+    /// The length of a part in seconds, 0.1-1 [default: 0.2]
+    #[arg(long, env = "DAMSON_PART", value_name = "SECONDS")]
+    pub part: Option<f64>,
+
+    /// How long a stream outlives its publisher, in seconds, 0-3600 [default: 30]
+    #[arg(long, env = "DAMSON_LINGER", value_name = "SECONDS")]
+    pub linger: Option<f64>,
+
+    /// Who may take a stream over from a publisher that is still there [default: same-address]
+    #[arg(long, env = "DAMSON_TAKEOVER", value_enum)]
+    pub takeover: Option<Takeover>,
+
+    /// How the MPD addresses segments [default: number]
+    #[arg(long, env = "DAMSON_DASH", value_enum)]
+    pub dash: Option<Dash>,
+}
+
+/// How nodes find neighbours.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topology {
+    /// HyParView.
+    #[default]
+    Gossip,
+    /// Only the peers named by `--join`, and those that name us.
+    Static,
+}
+
+/// Who may take over a stream that has a publisher.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takeover {
+    /// A push from the same IP address.
+    #[default]
+    SameAddress,
+    /// Any push.
+    Any,
+}
+
+/// How the MPD addresses segments.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dash {
+    /// `$Number$` with `@duration`: low latency, no polling.
+    #[default]
+    Number,
+    /// SegmentTimeline: survives gaps and uneven segments.
+    Timeline,
+}
+
+/// A listening address, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Don't listen.
+    Off,
+    /// Listen here.
+    On(SocketAddr),
+}
+
+impl Listen {
+    /// The address, if any.
+    pub fn addr(self) -> Option<SocketAddr> {
+        match self {
+            Listen::Off => None,
+            Listen::On(addr) => Some(addr),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Listen::Off),
+            addr => addr.parse().map(Listen::On).map_err(|_| format!("{addr:?} is neither ADDRESS:PORT nor \"off\"")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why the settings can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("can't read the settings file {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no valid TOML, or names a setting that there isn't.
+    #[error("settings file {}: {source}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and at which line.
+        source: Box<toml::de::Error>,
+    },
+    /// A value out of its range.
+    #[error("--{name} (DAMSON_{}, {name} in the file) is {value}; it must be {range}", name.to_uppercase())]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+        /// What may be given.
+        range: &'static str,
+    },
+    /// A setting without a default is missing.
+    #[error("--{name} (DAMSON_{}, {name} in the file) is missing: {why}", name.to_uppercase())]
+    Missing {
+        /// Which setting.
+        name: &'static str,
+        /// What it is for.
+        why: &'static str,
+    },
+}
+
+impl Settings {
+    /// Reads a settings file.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+    }
+
+    /// These settings, and `file`'s where these say nothing.
+    pub fn or(self, file: Settings) -> Settings {
+        Settings {
+            name: self.name.or(file.name),
+            identity: self.identity.or(file.identity),
+            mesh: self.mesh.or(file.mesh),
+            advertise: self.advertise.or(file.advertise),
+            join: if self.join.is_empty() { file.join } else { self.join },
+            topology: self.topology.or(file.topology),
+            rtmp: self.rtmp.or(file.rtmp),
+            http: self.http.or(file.http),
+            segment: self.segment.or(file.segment),
+            part: self.part.or(file.part),
+            linger: self.linger.or(file.linger),
+            takeover: self.takeover.or(file.takeover),
+            dash: self.dash.or(file.dash),
+        }
+    }
+
+    /// The segment length, if set.
+    pub fn segment(&self) -> Result<Option<Duration>, ConfigError> {
+        self.segment.map(|s| seconds("segment", s, 2.0, 10.0, "2 to 10 seconds")).transpose()
+    }
+
+    /// The part length: [`Settings::part`], or 0.2 s.
+    pub fn part(&self) -> Result<Duration, ConfigError> {
+        seconds("part", self.part.unwrap_or(0.2), 0.1, 1.0, "0.1 to 1 second")
+    }
+
+    /// How long a stream outlives its publisher: [`Settings::linger`], or 30 s.
+    pub fn linger(&self) -> Result<Duration, ConfigError> {
+        seconds("linger", self.linger.unwrap_or(30.0), 0.0, 3_600.0, "0 to 3600 seconds")
+    }
+}
+
+fn seconds(name: &'static str, value: f64, min: f64, max: f64, range: &'static str) -> Result<Duration, ConfigError> {
+    // NaN is in no range.
+    if (min..=max).contains(&value) {
+        Ok(Duration::from_secs_f64(value))
+    } else {
+        Err(ConfigError::Range { name, value, range })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_beats_the_file() {
+        let file: Settings = toml::from_str("segment = 4.0\nrtmp = \"off\"\njoin = [\"127.0.0.1:1\"]").expect("valid");
+        let flags = Settings { segment: Some(2.0), ..Settings::default() };
+        let settings = flags.or(file);
+        assert_eq!(settings.segment().expect("in range"), Some(Duration::from_secs(2)));
+        assert_eq!(settings.rtmp, Some(Listen::Off));
+        assert_eq!(settings.join.len(), 1);
+    }
+
+    #[test]
+    fn errors_name_the_setting() {
+        let check = |settings: Settings, text: &str| {
+            let error =
+                settings.segment().map(|_| ()).and(settings.part().map(|_| ())).and(settings.linger().map(|_| ()));
+            assert_eq!(error.expect_err("out of range").to_string(), text);
+        };
+        check(
+            Settings { segment: Some(1.0), ..Settings::default() },
+            "--segment (DAMSON_SEGMENT, segment in the file) is 1; it must be 2 to 10 seconds",
+        );
+        check(
+            Settings { part: Some(f64::NAN), ..Settings::default() },
+            "--part (DAMSON_PART, part in the file) is NaN; it must be 0.1 to 1 second",
+        );
+        assert!(toml::from_str::<Settings>("segmnt = 4.0").is_err(), "a typo is no setting");
+    }
+}
