@@ -38,3 +38,10 @@ pub mod observe;
 
 #[cfg(feature = "sim")]
 pub mod sim;
+
+#[cfg(feature = "node")]
+pub mod config;
+#[cfg(feature = "node")]
+pub mod demo;
+#[cfg(feature = "node")]
+pub mod node;

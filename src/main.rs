@@ -1,1 +1,166 @@
-fn main() {}
+//! The `damson` command.
+
+#![expect(clippy::print_stdout, reason = "what the user asked for goes to stdout; all else is traced to stderr")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use damson::config::Settings;
+use damson::demo::{self, Demo};
+use damson::mesh::Ca;
+use damson::node::{Node, NodeConfig, NodeError};
+use damson::observe;
+
+/// All that a node has to finish after Ctrl-C fits in this.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// A live video segment relay: RTMP in, CMAF over an epidemic broadcast tree, HLS and DASH out.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One process, an ingest and edges in a line on loopback, a looped film, the player page
+    Demo(DemoArgs),
+    /// One node of a cluster
+    Node(Box<NodeArgs>),
+    /// A cluster's CA and its nodes' identities
+    #[command(subcommand)]
+    Pki(Pki),
+}
+
+#[derive(clap::Args)]
+struct DemoArgs {
+    /// How many edges, one hop after the other, 1-16
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    edges: u16,
+    /// Where the last edge and its player page are; the other nodes take the ports after it (port 0: any)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// Where encoders push RTMP
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1935")]
+    rtmp: SocketAddr,
+    /// The film to loop: an .mp4 file with H.264 and AAC [default: the one in the binary]
+    #[arg(long, value_name = "FILE")]
+    film: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct NodeArgs {
+    /// A file with settings (TOML), named as the flags are
+    #[arg(long, env = "DAMSON_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Subcommand)]
+enum Pki {
+    /// Make a cluster's CA: DIR/ca.pem and DIR/ca.key
+    Init {
+        /// The folder to make it in
+        dir: PathBuf,
+    },
+    /// Issue a node's identity: DIR/NAME/ with ca.pem, node.pem and node.key
+    Issue {
+        /// The CA's folder
+        dir: PathBuf,
+        /// The node's name
+        name: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("damson: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), NodeError> {
+    match command {
+        Command::Pki(Pki::Init { dir }) => {
+            Ca::generate()?.save(&dir)?;
+            println!("The cluster's CA is in {}. Keep ca.key to yourself; nodes don't need it.", dir.display());
+            Ok(())
+        }
+        Command::Pki(Pki::Issue { dir, name }) => {
+            let identity = Ca::load(&dir)?.issue(&name)?;
+            let into = dir.join(&name);
+            identity.save(&into)?;
+            println!(
+                "{}: node {} ({name}). Start it with --identity {}",
+                into.display(),
+                identity.id(),
+                into.display()
+            );
+            Ok(())
+        }
+        Command::Demo(args) => block_on(async {
+            let demo =
+                Demo::start(demo::Options { edges: args.edges, http: args.http, rtmp: args.rtmp, film: args.film })
+                    .await?;
+            println!("{demo}");
+            stop_requested().await;
+            drained(demo.shutdown()).await;
+            Ok(())
+        }),
+        Command::Node(args) => block_on(async {
+            let settings = match &args.config {
+                Some(file) => args.settings.or(Settings::from_file(file)?),
+                None => args.settings,
+            };
+            let node = Node::start(NodeConfig::from_settings(&settings).await?)?;
+            println!("{node}");
+            stop_requested().await;
+            drained(node.shutdown()).await;
+            Ok(())
+        }),
+    }
+}
+
+fn block_on(task: impl Future<Output = Result<(), NodeError>>) -> Result<(), NodeError> {
+    observe::logging::start("damson=info,warn", observe::logging::Format::Text)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(NodeError::Runtime)?;
+    let result = runtime.block_on(task);
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn stop_requested() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "can't listen for SIGTERM");
+                std::future::pending().await
+            }
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+    tracing::info!("draining");
+}
+
+async fn drained(shutdown: impl Future<Output = ()>) {
+    if tokio::time::timeout(DRAIN_MAX - Duration::from_millis(500), shutdown).await.is_err() {
+        tracing::warn!("not everything was drained in time");
+    }
+}

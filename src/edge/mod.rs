@@ -39,7 +39,7 @@ pub mod store;
 #[cfg(feature = "node")]
 pub use api::Host;
 #[cfg(feature = "node")]
-pub use server::{Config, Edge, serve};
+pub use server::{Config, Edge, EdgeAddress, serve};
 #[cfg(feature = "node")]
 pub use store::Store;
 

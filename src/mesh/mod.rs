@@ -42,6 +42,8 @@ mod driver;
 #[cfg(feature = "node")]
 mod endpoint;
 #[cfg(feature = "node")]
+mod hub;
+#[cfg(feature = "node")]
 pub mod identity;
 #[cfg(feature = "node")]
 mod link;

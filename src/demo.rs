@@ -1,0 +1,135 @@
+//! The demo: one process, an ingest and edges as full nodes in a line, each with its own sockets on
+//! loopback, under a CA that lives in memory.
+//!
+//! ```text
+//!   film, RTMP --> ingest ==hop==> edge1 ==hop==> edge2 ==hop==> edge3 --> http://127.0.0.1:8080/
+//! ```
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::config::{Dash, Takeover, Topology};
+use crate::edge::EdgeAddress;
+use crate::ingest::file::FileLoop;
+use crate::live::StreamName;
+use crate::media;
+use crate::mesh::Ca;
+use crate::node::{Node, NodeConfig, NodeError, listen};
+
+/// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.
+const FILM: &[u8] = include_bytes!("../fixtures/media/plum-720p30.mp4");
+
+/// What can be chosen of a demo.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many edges, one hop after the other.
+    pub edges: u16,
+    /// Where the last edge serves; the ingest and the other edges take the ports after it.
+    pub http: SocketAddr,
+    /// Where encoders push.
+    pub rtmp: SocketAddr,
+    /// The film to loop, if not our own.
+    pub film: Option<PathBuf>,
+}
+
+/// A running demo.
+pub struct Demo {
+    /// The ingest first.
+    nodes: Vec<Node>,
+    edges: Vec<EdgeAddress>,
+    rtmp: SocketAddr,
+}
+
+impl Demo {
+    /// Starts the nodes, one after the other, and the film.
+    pub async fn start(options: Options) -> Result<Self, NodeError> {
+        let film = match &options.film {
+            Some(path) => FileLoop::open(path).await?,
+            None => FileLoop::read("fixtures/media/plum-720p30.mp4", FILM)?,
+        };
+        let rtmp = listen(options.rtmp, "rtmp").await?;
+        let rtmp_addr = rtmp.local_addr().unwrap_or(options.rtmp);
+        let mut rtmp = Some(rtmp);
+        let (mut listeners, mut edges) = (Vec::new(), Vec::new());
+        for (name, addr) in http_addrs(&options) {
+            let listener = listen(addr, "http").await?;
+            let addr = listener.local_addr().unwrap_or(addr);
+            edges.push(EdgeAddress { name: name.clone(), url: format!("http://{addr}") });
+            listeners.push((name, listener));
+        }
+        let ca = Ca::generate()?;
+        let mut nodes: Vec<Node> = Vec::new();
+        for (name, http) in listeners {
+            let config = NodeConfig {
+                identity: ca.issue(&name)?,
+                name,
+                mesh: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0),
+                advertise: None,
+                join: nodes.last().map(Node::mesh).into_iter().collect(),
+                topology: Topology::Static,
+                rtmp: rtmp.take(),
+                http: Some(http),
+                media: media::Settings::default(),
+                takeover: Takeover::default(),
+                dash: Dash::default(),
+                edges: edges.clone(),
+            };
+            nodes.push(Node::start(config)?);
+        }
+        if let Some(ingest) = nodes.first() {
+            ingest.play(StreamName::parse("demo").expect("a valid name"), film);
+        }
+        Ok(Demo { nodes, edges, rtmp: rtmp_addr })
+    }
+
+    /// Where each node serves, by name, the ingest first.
+    pub fn edges(&self) -> &[EdgeAddress] {
+        &self.edges
+    }
+
+    /// Drains and stops all nodes, the ingest first, so that the edges get its last parts.
+    pub async fn shutdown(self) {
+        for node in self.nodes {
+            node.shutdown().await;
+        }
+    }
+}
+
+/// The nodes' names in the order of the line, and where each serves: the last edge at the address
+/// asked for, the others at the ports after it.
+fn http_addrs(options: &Options) -> Vec<(String, SocketAddr)> {
+    let port = |offset: u16| match options.http.port() {
+        0 => 0,
+        port => port.saturating_add(offset),
+    };
+    let node = |i: u16| {
+        let name = if i == 0 { "ingest".to_owned() } else { format!("edge{i}") };
+        let offset = if i == options.edges { 0 } else { i + 1 };
+        (name, SocketAddr::new(options.http.ip(), port(offset)))
+    };
+    (0..=options.edges).map(node).collect()
+}
+
+impl fmt::Display for Demo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let page = self.edges.last().map_or("", |edge| &edge.url);
+        let line: Vec<&str> = self.edges.iter().map(|edge| edge.name.as_str()).collect();
+        writeln!(f, "damson demo: {}\n", line.join(" ==> "))?;
+        writeln!(f, "  watch      {page}/")?;
+        writeln!(f, "  HLS        {page}/demo/index.m3u8")?;
+        writeln!(f, "  DASH       {page}/demo/manifest.mpd\n")?;
+        for EdgeAddress { name, url } in &self.edges {
+            writeln!(f, "  {name:<10} {url}/")?;
+        }
+        writeln!(f, "\n  push a stream of your own, and watch it as cam1 on the page:\n")?;
+        writeln!(
+            f,
+            "  ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=440 \\\n    \
+             -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 60 -b:v 3M -c:a aac \\\n    \
+             -f flv rtmp://{}/live/cam1\n",
+            self.rtmp
+        )?;
+        write!(f, "Ctrl-C ends it.")
+    }
+}

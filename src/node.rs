@@ -1,0 +1,379 @@
+//! A node: ingest, mesh and edge, joined.
+//!
+//! ```text
+//!   RTMP, film --> Desk --Publisher--> Mesh (Hub) --Sink--> Store --> HTTP
+//!                                       ||  QUIC
+//!                                    other nodes
+//! ```
+//!
+//! What this node's own ingest publishes takes the same way as what comes from afar: through the hub
+//! into the store.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology};
+use crate::edge::dash::Timing;
+use crate::edge::{self, Edge, EdgeAddress, Host, Store};
+use crate::ingest::desk::{AllowAll, BoxFuture, Desk, Publisher};
+use crate::ingest::{self, file::FileLoop};
+use crate::live::{NodeId, PartHeader, Record, StreamName, Trace};
+use crate::media::{self, Resume};
+use crate::mesh::{Identity, IdentityError, Mesh, MeshError, Place, Sink, Snapshot};
+use crate::observe::Metrics;
+use crate::swarm::{self, Entry, Hub};
+use crate::units::Time;
+
+/// How old `/api/v1/swarm` may be.
+const VIEW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where a node listens for RTMP if nothing is said.
+const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
+/// Where a node serves HTTP if nothing is said.
+const HTTP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+/// Where a node's mesh endpoint listens if nothing is said.
+const MESH_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4900);
+
+/// Why a node can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The identity can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The mesh can't start.
+    #[error("--mesh: {0}")]
+    Mesh(#[from] MeshError),
+    /// A TCP port can't be had.
+    #[error("can't listen on {addr}: {source}; choose another address with --{flag}")]
+    Listen {
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Where it was to listen.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The film can't be played.
+    #[error("--film: {0}")]
+    Film(#[from] ingest::file::FileError),
+    /// RUST_LOG can't be read.
+    #[error("RUST_LOG: {0}")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    /// The runtime can't start.
+    #[error("can't start the runtime: {0}")]
+    Runtime(io::Error),
+}
+
+/// All that a node is told at its start. Its TCP sockets are bound already.
+pub struct NodeConfig {
+    /// Its key and certificate.
+    pub identity: Identity,
+    /// What it is called.
+    pub name: String,
+    /// Where its mesh endpoint listens.
+    pub mesh: SocketAddr,
+    /// What others dial, where it isn't `mesh`.
+    pub advertise: Option<SocketAddr>,
+    /// Nodes to join through, or the neighbours in a static topology.
+    pub join: Vec<SocketAddr>,
+    /// How neighbours are found.
+    pub topology: Topology,
+    /// Where encoders push.
+    pub rtmp: Option<TcpListener>,
+    /// Where players fetch.
+    pub http: Option<TcpListener>,
+    /// How streams are cut.
+    pub media: media::Settings,
+    /// Who may take a stream over.
+    pub takeover: Takeover,
+    /// How the MPD addresses segments.
+    pub dash: Dash,
+    /// The edges that the player page offers, by name and URL; this one alone if empty.
+    pub edges: Vec<EdgeAddress>,
+}
+
+impl NodeConfig {
+    /// Reads the identity and binds the sockets that `settings` name.
+    pub async fn from_settings(settings: &Settings) -> Result<Self, NodeError> {
+        let Some(dir) = &settings.identity else {
+            let why = "the folder that `damson pki issue` made for this node";
+            return Err(ConfigError::Missing { name: "identity", why }.into());
+        };
+        let identity = Identity::load(dir)?;
+        let name = settings.name.clone().unwrap_or_else(|| identity.name().to_owned());
+        let rtmp = match settings.rtmp {
+            Some(Listen::Off) => None,
+            Some(Listen::On(addr)) => Some(listen(addr, "rtmp").await?),
+            None => match listen(RTMP_DEFAULT, "rtmp").await {
+                Ok(listener) => Some(listener),
+                // Nobody asked for it: a second node on one machine is an edge.
+                Err(error) => {
+                    tracing::warn!("{error}; this node takes no RTMP");
+                    None
+                }
+            },
+        };
+        let http = match settings.http.unwrap_or(Listen::On(HTTP_DEFAULT)).addr() {
+            Some(addr) => Some(listen(addr, "http").await?),
+            None => None,
+        };
+        Ok(NodeConfig {
+            identity,
+            name,
+            mesh: settings.mesh.unwrap_or(MESH_DEFAULT),
+            advertise: settings.advertise,
+            join: settings.join.clone(),
+            topology: settings.topology.unwrap_or_default(),
+            rtmp,
+            http,
+            media: media::Settings {
+                segment: settings.segment()?,
+                part: settings.part()?,
+                linger: settings.linger()?,
+                ..media::Settings::default()
+            },
+            takeover: settings.takeover.unwrap_or_default(),
+            dash: settings.dash.unwrap_or_default(),
+            edges: Vec::new(),
+        })
+    }
+}
+
+/// Binds a TCP listener; an error names the flag that chooses another address.
+pub async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { flag, addr, source })
+}
+
+/// A running node.
+pub struct Node {
+    name: String,
+    mesh: Arc<Mesh>,
+    desk: Desk,
+    rtmp: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Node {
+    /// Starts the mesh, the desk and the servers.
+    ///
+    /// # Errors
+    /// The mesh's port is taken, or the identity can't be used.
+    pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let metrics = Arc::new(Metrics::default());
+        let store = Store::new(Arc::clone(&metrics));
+        let desk_cell = Arc::new(OnceLock::new());
+        let sink = IntoStore { store: Arc::clone(&store), desk: Arc::clone(&desk_cell), me: config.identity.id() };
+        let mut edge_config = edge::Config::new(config.identity.id(), config.name.clone());
+        edge_config.timing = config.dash.into();
+        edge_config.edges = config.edges;
+
+        let seed = config.identity.id().0 ^ clock::wall().as_micros();
+        let hub = hub_config(config.topology, config.join);
+        let place = Place { identity: config.identity, bind: config.mesh, advertise: config.advertise, seed };
+        let mesh = Arc::new(Mesh::start_with(place, Arc::new(sink), |me| Hub::new(me, hub, seed))?);
+
+        let settings = ingest::desk::Settings { node: mesh.node_id(), takeover: config.takeover.into() };
+        let desk = Desk::new(settings, config.media, AllowAll, Arc::new(IntoMesh(Arc::clone(&mesh))));
+        // The sink was made first; it tells the desk when another ingest goes on with a stream of ours.
+        let _ = desk_cell.set(desk.clone());
+
+        let view = Arc::new(MeshView::default());
+        tasks.spawn(watch(Arc::clone(&mesh), Arc::clone(&view), stop.clone()));
+        let edge = Edge::new(edge_config, store, view, metrics);
+        let addr = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
+        let (rtmp, http) = (addr(&config.rtmp), addr(&config.http));
+        if let Some(listener) = config.rtmp {
+            let limits = ingest::rtmp::server::Limits::default();
+            tasks.spawn(ingest::rtmp::server::serve(listener, desk.clone(), limits, stop.clone()));
+        }
+        if let Some(listener) = config.http {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                if let Err(error) = edge::serve(listener, edge, stop).await {
+                    tracing::error!(%error, "the edge has stopped");
+                }
+            });
+        }
+        Ok(Node { name: config.name, mesh, desk, rtmp, http, stop, tasks })
+    }
+
+    /// Where players fetch.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Where encoders push.
+    pub fn rtmp(&self) -> Option<SocketAddr> {
+        self.rtmp
+    }
+
+    /// Where other nodes reach this one.
+    pub fn mesh(&self) -> SocketAddr {
+        self.mesh.local_addr()
+    }
+
+    /// Publishes a looped film as `stream`.
+    pub fn play(&self, stream: StreamName, film: FileLoop) {
+        let (desk, stop) = (self.desk.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            match film.run(&desk, stream.clone(), stop).await {
+                Ok(None) => {}
+                Ok(Some(eviction)) => tracing::info!(%stream, "the film has stopped: {eviction}"),
+                Err(refused) => tracing::error!(%stream, "the film can't be published: {refused}"),
+            }
+        });
+    }
+
+    /// Stops taking pushes, publishes what is left, answers who waits, and leaves the cluster.
+    pub async fn shutdown(self) {
+        self.desk.drain().await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.mesh.shutdown().await;
+    }
+}
+
+/// What comes out of the mesh goes into the store.
+struct IntoStore {
+    store: Arc<Store>,
+    desk: Arc<OnceLock<Desk>>,
+    me: NodeId,
+}
+
+impl Sink for IntoStore {
+    fn record(&self, record: Record) {
+        if record.epoch.node != self.me
+            && let Some(desk) = self.desk.get()
+        {
+            desk.superseded(&record.stream, record.epoch);
+        }
+        self.store.record(record);
+    }
+
+    fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time) {
+        self.store.part(stream, header, body, trace, received);
+    }
+
+    fn announced(&self, entry: Entry) {
+        self.store.announced(entry);
+    }
+
+    fn expired(&self, stream: &StreamName) {
+        self.store.expired(stream);
+    }
+}
+
+/// What the desk publishes goes into the mesh.
+struct IntoMesh(Arc<Mesh>);
+
+impl Publisher for IntoMesh {
+    fn record(&self, record: Record) {
+        self.0.claim(record);
+    }
+
+    fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes) {
+        self.0.publish(stream, header, body);
+    }
+
+    fn resume(&self, stream: &StreamName) -> BoxFuture<'_, Option<Resume>> {
+        let stream = stream.clone();
+        Box::pin(async move { self.0.resume(&stream).await })
+    }
+
+    fn ended(&self, stream: &StreamName) {
+        tracing::info!(%stream, "no longer published here");
+    }
+}
+
+/// The mesh as the API shows it: a snapshot, made anew each second.
+#[derive(Default)]
+struct MeshView(Mutex<Option<Snapshot>>);
+
+impl MeshView {
+    fn snapshot(&self) -> Option<Snapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Host for MeshView {
+    fn swarm(&self) -> serde_json::Value {
+        self.snapshot().and_then(|s| serde_json::to_value(s).ok()).unwrap_or(serde_json::Value::Null)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.snapshot().is_some()
+    }
+
+    fn node_name(&self, node: NodeId) -> Option<String> {
+        let id = node.to_string();
+        self.snapshot()?.links.into_iter().find(|link| link.peer == id).map(|link| link.name)
+    }
+}
+
+async fn watch(mesh: Arc<Mesh>, view: Arc<MeshView>, stop: CancellationToken) {
+    let mut each = tokio::time::interval(VIEW_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = each.tick() => {}
+        }
+        let snapshot = mesh.snapshot().await;
+        *view.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+/// The swarms' settings for a topology.
+fn hub_config(topology: Topology, join: Vec<SocketAddr>) -> swarm::Config {
+    match topology {
+        Topology::Gossip => swarm::Config::gossip(join),
+        Topology::Static => swarm::Config::fixed(join),
+    }
+}
+
+impl From<Takeover> for ingest::desk::Takeover {
+    fn from(takeover: Takeover) -> Self {
+        match takeover {
+            Takeover::SameAddress => ingest::desk::Takeover::SameAddress,
+            Takeover::Any => ingest::desk::Takeover::Any,
+        }
+    }
+}
+
+impl From<Dash> for Timing {
+    fn from(dash: Dash) -> Self {
+        match dash {
+            Dash::Number => Timing::Number,
+            Dash::Timeline => Timing::Timeline,
+        }
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "damson node {} ({})", self.name, self.mesh.node_id())?;
+        write!(f, "  mesh  {}", self.mesh())?;
+        if let Some(rtmp) = self.rtmp {
+            write!(f, "\n  rtmp  rtmp://{rtmp}/live/STREAM")?;
+        }
+        if let Some(http) = self.http {
+            write!(f, "\n  http  http://{http}/")?;
+        }
+        Ok(())
+    }
+}
