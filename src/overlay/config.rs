@@ -52,12 +52,26 @@ pub struct Config {
     /// into nothing costs no time; `None`: the paper's rule. 150 ms is above the round trip between most
     /// pairs of places on earth.
     pub refill_hedge: Option<Duration>,
+    /// Departure: who is dropped by a neighbour, and has enough others (`active_min`), waits this long before it asks
+    /// around: at the other end of an exchange somebody else is dropped, and the two are being brought
+    /// together. With each refusal it then waits a quarter of this longer before the next question, up to
+    /// `busy_max`: it doesn't need the link, and each question may cost a dial. Zero: the paper's rule. Guess: 1 s.
+    pub refill_calm: Duration,
+    /// Departure: who lacks neighbours, but has some, also sends a walk of this many steps to find another with a free
+    /// slot: over links that are there, where a question to a passive peer costs a dial and mostly finds
+    /// it full. 0: the paper's rule. Guess: 12, twice ARWL.
+    pub seek_ttl: u8,
+    /// Time between such walks, doubling up to `seek_max` as long as they find nobody. Guess.
+    pub seek_first: Duration,
+    /// See `seek_first`. Guess.
+    pub seek_max: Duration,
     /// Most requests under way at once, hedges included. Guess: two thirds of a passive view's size.
     pub pending_max: usize,
-    /// A peer that refused for want of a slot is asked again after this, doubling up to `busy_max`.
-    /// Guess: a refill takes about as long elsewhere.
+    /// A peer that refused for want of a slot is asked again after this, doubling up to `busy_max`; at once where
+    /// we lose a neighbour, since then there are free slots around. Guess: a refill takes about as long elsewhere.
     pub busy_first: Duration,
-    /// See `busy_first`.
+    /// See `busy_first`. 60 s, a guess: in a small swarm the last slot may stay free for good (those that
+    /// have one are neighbours already), and each question costs a dial.
     pub busy_max: Duration,
     /// Departure: a passive peer survives this many failed dials in a row; it is the last to be asked and the first to
     /// be replaced meanwhile, and no shuffle spreads it. 0: the paper's rule, the first failure
@@ -123,9 +137,13 @@ impl Default for Config {
             answer_timeout: Duration::from_secs(5),
             refill_width: 3,
             refill_hedge: Some(Duration::from_millis(150)),
+            refill_calm: Duration::from_secs(1),
+            seek_ttl: 12,
+            seek_first: Duration::from_millis(500),
+            seek_max: Duration::from_secs(8),
             pending_max: 20,
             busy_first: Duration::from_secs(1),
-            busy_max: Duration::from_secs(8),
+            busy_max: Duration::from_secs(60),
             fails_max: 8,
             fail_first: Duration::from_millis(500),
             fail_max: Duration::from_secs(60),
@@ -153,6 +171,8 @@ impl Config {
             shuffle_first: ours.shuffle_interval,
             refill_width: 1,
             refill_hedge: None,
+            refill_calm: Duration::ZERO,
+            seek_ttl: 0,
             fails_max: 0,
             active_min: 0,
             rotate_interval: None,

@@ -28,6 +28,29 @@ impl HyParView {
         }
     }
 
+    /// Sends a walk that ends at another node with a free slot.
+    pub(super) fn seek(&mut self) {
+        let Some(next) = self.active.pick(&mut self.rng, |_| true).map(|m| m.peer) else { return };
+        self.send(next, Message::Seek { peer: self.me, ttl: self.config.seek_ttl });
+    }
+
+    pub(super) fn on_seek(&mut self, now: Time, from: Peer, peer: Peer, ttl: u8) {
+        if !self.active.contains(from.id) {
+            return self.disown(from);
+        }
+        if peer.id == self.me.id || self.is_static() {
+            return;
+        }
+        if self.has_room() && !self.active.contains(peer.id) && !self.is_pending(peer.id) {
+            return self.ask(now, peer, Ask::Fill);
+        }
+        let Some(ttl) = ttl.min(self.config.seek_ttl).checked_sub(1) else { return };
+        let next = self.active.pick(&mut self.rng, |m| m.peer.id != from.id && m.peer.id != peer.id);
+        if let Some(next) = next.map(|m| m.peer) {
+            self.send(next, Message::Seek { peer, ttl });
+        }
+    }
+
     pub(super) fn audit(&mut self) {
         if let Some(peer) = self.active.pick(&mut self.rng, |_| true).map(|m| m.peer) {
             self.send(peer, Message::Neighbor { priority: Priority::Low });

@@ -88,7 +88,12 @@ pub struct HyParView {
     /// The peers of a static topology.
     pub(super) named: Vec<NodeId>,
     pub(super) measure: Option<Measure>,
+    /// No slot is filled before this.
+    pub(super) calm_until: Time,
+    /// Refusals since a neighbour was lost.
+    pub(super) misses: u32,
     bootstrap_every: Duration,
+    seek_every: Duration,
     shuffle_every: Duration,
     /// Tokens for admissions that cost a neighbour its place, and when the last one was added.
     pub(super) admissions: (usize, Time),
@@ -110,7 +115,10 @@ impl HyParView {
             shuffled: Vec::new(),
             named: Vec::new(),
             measure: None,
+            calm_until: Time::ZERO,
+            misses: 0,
             bootstrap_every: config.bootstrap_first,
+            seek_every: config.seek_first,
             shuffle_every: config.shuffle_first,
             admissions: (config.active_max, Time::ZERO),
             left: false,
@@ -189,6 +197,10 @@ impl HyParView {
         if self.active.remove(from.id).is_some() {
             self.counters.drops += 1;
             self.outputs.push_back(Output::NeighborDown(from.id));
+            self.forget_busy();
+            if self.active.len() >= self.config.active_min.max(1) {
+                self.calm_until = now + self.config.refill_calm;
+            }
             self.add_passive(Passive::new(from), &mut Vec::new());
             self.busy(now, from.id);
         }
@@ -206,7 +218,9 @@ impl HyParView {
         }
         if let Some(lost) = lost {
             self.counters.losses += 1;
+            self.calm_until = now;
             self.outputs.push_back(Output::NeighborDown(id));
+            self.forget_busy();
             self.add_passive(Passive::new(lost.peer), &mut Vec::new());
             // Departure: who has lost a neighbour shuffles like a young node, since its passive view may be as stale.
             if self.config.shuffle_first < self.config.shuffle_interval && !self.active.is_empty() {
@@ -288,6 +302,7 @@ impl HyParView {
                     self.integrate(nodes, &mut sent);
                 }
             }
+            Message::Seek { peer, ttl } => self.on_seek(now, from, peer, ttl),
             Message::Ping { stamp } => self.send(from, Message::Pong { stamp }),
             Message::Pong { stamp } => self.on_pong(now, from, stamp),
         }
@@ -301,6 +316,10 @@ impl HyParView {
                     self.bootstrap_every = (self.bootstrap_every * 2).min(self.config.bootstrap_max);
                 }
                 Timer::Refill => self.expire_pending(now),
+                Timer::Seek => {
+                    self.seek();
+                    self.seek_every = (self.seek_every * 2).min(self.config.seek_max);
+                }
                 Timer::Shuffle => {
                     self.shuffle();
                     self.shuffle_every = (self.shuffle_every * 2).min(self.config.shuffle_interval);
@@ -338,11 +357,12 @@ impl HyParView {
         }
         let room = self.has_room();
         let pending = self.pending.iter().map(|p| if room && now < p.hedge_at { p.hedge_at } else { p.deadline }).min();
-        let idle = |m: &&Passive| m.retry_at > now && !self.is_pending(m.peer.id);
-        let retry = self.passive.iter().filter(idle).map(|m| m.retry_at).min().filter(|_| room);
+        let idle = |m: &&Passive| !self.is_pending(m.peer.id);
+        let retry_at = self.passive.iter().filter(idle).map(|m| m.retry_at.max(self.calm_until));
+        let retry = retry_at.filter(|at| *at > now).min().filter(|_| room);
         self.timers.set(Timer::Refill, pending.into_iter().chain(retry).min());
         if self.active.is_empty() {
-            for timer in [Timer::Shuffle, Timer::Rotate, Timer::Audit, Timer::Optimise] {
+            for timer in [Timer::Seek, Timer::Shuffle, Timer::Rotate, Timer::Audit, Timer::Optimise] {
                 self.timers.set(timer, None);
             }
             return;
@@ -350,6 +370,11 @@ impl HyParView {
         let suspects = self.passive.iter().any(|m| m.fails > 0);
         let rotate = if suspects { Some(self.config.rotate_suspect) } else { self.config.rotate_interval };
         let gossip = !self.is_static();
+        if !room {
+            self.timers.set(Timer::Seek, None);
+        } else if gossip && self.config.seek_ttl > 0 {
+            self.arm(now, Timer::Seek, Some(self.seek_every));
+        }
         self.arm(now, Timer::Shuffle, Some(self.shuffle_every).filter(|_| gossip));
         self.arm(now, Timer::Rotate, rotate.filter(|_| self.config.rotate_interval.is_some()));
         self.arm(now, Timer::Audit, self.config.audit_interval);
@@ -434,6 +459,15 @@ impl HyParView {
         }
         if self.passive.len() < self.config.passive_max {
             self.passive.push(member);
+        }
+    }
+
+    /// We have lost a neighbour: others may have, too.
+    fn forget_busy(&mut self) {
+        self.misses = 0;
+        self.seek_every = self.config.seek_first;
+        for member in self.passive.iter_mut().filter(|m| m.fails == 0) {
+            (member.busy, member.retry_at) = (0, Time::ZERO);
         }
     }
 

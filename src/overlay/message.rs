@@ -24,7 +24,7 @@ pub enum Priority {
     },
 }
 
-/// A message between two nodes. Names are the paper's; the last two aren't in it.
+/// A message between two nodes. Names are the paper's; the last three aren't in it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
     /// The sender is new; the receiver is its contact.
@@ -64,6 +64,13 @@ pub enum Message {
         /// The sample; at most [`NODES_MAX`].
         nodes: Vec<Peer>,
     },
+    /// A walk that looks for a node with a free slot (not in the paper).
+    Seek {
+        /// Who has one, too.
+        peer: Peer,
+        /// Steps left.
+        ttl: u8,
+    },
     /// Measures the way to a candidate neighbour (not in the paper).
     Ping {
         /// Returned as it is.
@@ -87,7 +94,7 @@ impl Message {
             | Message::Shuffle { .. }
             | Message::ShuffleReply { .. }
             | Message::Ping { .. } => true,
-            Message::NeighborReply { .. } | Message::Disconnect | Message::Pong { .. } => false,
+            Message::NeighborReply { .. } | Message::Disconnect | Message::Seek { .. } | Message::Pong { .. } => false,
         }
     }
 
@@ -132,6 +139,11 @@ impl Message {
                 out.put_u8(8);
                 out.put_u64(*stamp);
             }
+            Message::Seek { peer, ttl } => {
+                out.put_u8(10);
+                peer.encode(out);
+                out.put_u8(*ttl);
+            }
             Message::Pong { stamp } => {
                 out.put_u8(9);
                 out.put_u64(*stamp);
@@ -160,6 +172,7 @@ impl Message {
             7 => Message::ShuffleReply { nodes: nodes(r)? },
             8 => Message::Ping { stamp: r.u64("stamp")? },
             9 => Message::Pong { stamp: r.u64("stamp")? },
+            10 => Message::Seek { peer: Peer::decode(r)?, ttl: r.u8("ttl")? },
             _ => return Ok(None),
         };
         Ok(Some(message))

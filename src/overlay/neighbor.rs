@@ -75,6 +75,11 @@ impl HyParView {
                 // "the initiator will select another node from its passive view and repeat the whole procedure"
                 self.add_passive(Passive::new(from), &mut Vec::new());
                 self.busy(now, from.id);
+                if ask == Some(Ask::Fill) && self.active.len() >= self.config.active_min.max(1) {
+                    self.misses += 1;
+                    let calm = (self.config.refill_calm / 4).saturating_mul(self.misses).min(self.config.busy_max);
+                    self.calm_until = now + calm;
+                }
             }
             return;
         }
@@ -108,7 +113,7 @@ impl HyParView {
 
     /// Asks passive peers as long as slots are free.
     pub(super) fn refill(&mut self, now: Time) {
-        if self.left || !self.has_room() {
+        if self.left || !self.has_room() || now < self.calm_until {
             return;
         }
         // Departure: several at once (the paper: one after the other), but not many more than there are slots.

@@ -9,6 +9,8 @@ pub(super) enum Timer {
     Bootstrap,
     /// A request is due for its hedge or has gone without an answer, or a passive peer may be asked again.
     Refill,
+    /// Look for a node with a free slot.
+    Seek,
     /// Send a SHUFFLE.
     Shuffle,
     /// Exchange a link.
@@ -20,8 +22,8 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Timer; 6] =
-        [Timer::Bootstrap, Timer::Refill, Timer::Shuffle, Timer::Rotate, Timer::Audit, Timer::Optimise];
+    const ALL: [Timer; 7] =
+        [Timer::Bootstrap, Timer::Refill, Timer::Seek, Timer::Shuffle, Timer::Rotate, Timer::Audit, Timer::Optimise];
 }
 
 /// One deadline each.

@@ -89,6 +89,10 @@ impl<M: Member> View<M> {
         self.members.iter_mut().find(|m| m.peer().id == id)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut M> {
+        self.members.iter_mut()
+    }
+
     /// Adds a member that isn't one yet.
     pub(super) fn push(&mut self, member: M) {
         debug_assert!(!self.contains(member.peer().id), "no node twice");
