@@ -14,13 +14,13 @@ use crate::units::{Time, UnixTime};
 
 /// What is gathered before it is published all the same, in bytes: 4 s at 128 Mb/s.
 const GATHERED_LEN_MAX: usize = 64 << 20;
-/// And in units: 5 s of 16 tracks at 100 a second.
-const GATHERED_UNITS_MAX: usize = 8_192;
+/// And in units: 5 s of 16 tracks at 50 a second.
+const GATHERED_UNITS_MAX: usize = 4_096;
 /// Frames that a rate is measured on where nothing else is to be measured: 0.4 s at 30 fps.
 const FRAMES_MEASURED: usize = 12;
 /// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are put
 /// side by side by their arrival.
-const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
+pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
 /// Audio that far before the first keyframe is kept, since encoders interleave loosely.
 const AUDIO_LEAD_MAX: Duration = Duration::from_millis(500);
 
@@ -86,7 +86,8 @@ impl Gathered {
         waits.into_iter().map(|wait| since + wait).filter(|&at| at > now).min()
     }
 
-    fn full(&self) -> bool {
+    /// Whether it is published at once, so that memory stays bounded.
+    pub(super) fn full(&self) -> bool {
         self.len >= GATHERED_LEN_MAX || self.units.len() >= GATHERED_UNITS_MAX
     }
 
@@ -219,8 +220,12 @@ impl Gathered {
         if let Some(first) = first {
             for (keep, raw) in keep.iter_mut().zip(&self.units) {
                 let audio = sources.get(&raw.track).is_some_and(|s| !s.codec.is_video());
-                let lead = span(raw.dts, first.dts, clock);
-                *keep &= !audio || lead <= AUDIO_LEAD_MAX || first.now.since(raw.now) <= AUDIO_LEAD_MAX;
+                let off = clock.scale.duration(first.dts.abs_diff(raw.dts));
+                let lead = match off > TRACKS_APART_MAX {
+                    true => first.now.since(raw.now),
+                    false => span(raw.dts, first.dts, clock),
+                };
+                *keep &= !audio || lead <= AUDIO_LEAD_MAX;
             }
         }
         let mut dropped = BTreeMap::<InputTrack, usize>::new();
@@ -244,7 +249,7 @@ impl Gathered {
             span(b.dts, a.dts, clock) > BACKWARD_MAX || span(a.dts, b.dts, clock) > really
         });
         let Some(jump) = jump else { return };
-        let steps = of_track.windows(2).map(|pair| pair[1].dts - pair[0].dts).filter(|&step| step > 0);
+        let steps = of_track.windows(2).map(|pair| pair[1].dts.saturating_sub(pair[0].dts)).filter(|&step| step > 0);
         let usual = steps.min().unwrap_or(1).min(i64::from(clock.scale.hz()));
         let first = of_track[jump].dts;
         for (back, raw) in (1..).zip(of_track[..jump].iter_mut().rev()) {

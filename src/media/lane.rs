@@ -17,6 +17,10 @@ use crate::units::{Timescale, UnixTime};
 
 /// Most access units in a part: a flood of equal timestamps is cut into parts by count.
 const UNITS_MAX: usize = 4_096;
+/// PROGRAM-DATE-TIME goes forward by this from segment to segment at least: what its text can say.
+const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
+/// Where a track stops, and others go on for longer than this, a gap is listed.
+const HOLE_MIN: Duration = Duration::from_millis(100);
 /// The longest access unit: the largest body less its boxes.
 pub const UNIT_LEN_MAX: usize = BODY_LEN_MAX as usize - cmaf::overhead(UNITS_MAX);
 
@@ -75,6 +79,8 @@ pub(super) struct Lane {
     /// The segment it is in.
     pub msn: Msn,
     part: u16,
+    /// The segment it is in doesn't begin with a keyframe.
+    forced: bool,
     /// Goes up with each chunk.
     sequence: u32,
     /// Where what is numbered ends: the parts, and `pending` not counted.
@@ -88,7 +94,10 @@ pub(super) struct Lane {
     pub newest: Duration,
     segment_start: u64,
     segment_len: u64,
+    /// Bytes and ticks of all measured segments.
     total: (u64, u64),
+    /// The newest segment's PROGRAM-DATE-TIME.
+    date_time: UnixTime,
 }
 
 impl Lane {
@@ -104,6 +113,7 @@ impl Lane {
             target_duration: record.target(),
             msn: 0,
             part: 0,
+            forced: false,
             sequence: 0,
             end: 0,
             pending: Vec::new(),
@@ -113,6 +123,7 @@ impl Lane {
             segment_start: 0,
             segment_len: 0,
             total: (0, 0),
+            date_time: UnixTime::default(),
             track,
         }
     }
@@ -231,7 +242,7 @@ impl Lane {
             return self.closed(to.max(self.end + 1), segment, sink);
         };
         let content = last + self.frame;
-        if next.is_none() && at > content + self.frame {
+        if next.is_none() && at > content + self.frame.min(self.scale().ticks(HOLE_MIN)) {
             // The track has stopped before the segment does: what it holds, then a gap.
             let listed = self.listed(content);
             self.emit(self.pending.len(), content, listed, false, segment, sink);
@@ -290,7 +301,11 @@ impl Lane {
         self.end = listed;
         let duration = listed.saturating_sub(start);
         let independent = keyframe || !self.track.is_video();
-        let flags = Flags { independent, gap: false, last, forced: segment.forced };
+        if self.part == 0 {
+            // Another track may have led, and cut where this one has no keyframe.
+            self.forced = !independent || (segment.forced && !self.track.is_video());
+        }
+        let flags = Flags { independent, gap: false, last, forced: self.forced };
         let shown = self.media(shown.unwrap_or(start));
         self.send(body, start, duration, shown, ingested, flags, segment, sink);
     }
@@ -299,10 +314,13 @@ impl Lane {
     /// most PART-TARGET.
     fn fill(&mut self, to: u64, last: bool, segment: &Segment, sink: &mut Sink) {
         let whole = self.part == 0 && last;
+        if self.part == 0 {
+            self.forced = segment.forced;
+        }
         while self.end < to {
             let left = to - self.end;
             let duration = if whole { left } else { left.min(self.part_target) };
-            let flags = Flags { independent: false, gap: true, last: last && duration == left, forced: segment.forced };
+            let flags = Flags { independent: false, gap: true, last: last && duration == left, forced: self.forced };
             let start = self.end;
             self.end += duration;
             self.send(Bytes::new(), start, duration, self.media(start), sink.wall, flags, segment, sink);
@@ -321,11 +339,17 @@ impl Lane {
         segment: &Segment,
         sink: &mut Sink,
     ) {
+        let mut program_date_time = sink.anchor.wall(shown, segment.shift);
+        if self.part == 0 {
+            // A stump of a segment may be shorter than what its frames are reordered by.
+            program_date_time = program_date_time.max(self.date_time + DATE_TIME_STEP_MIN);
+            self.date_time = program_date_time;
+        }
         let header = PartHeader {
             id: PartId { epoch: sink.epoch, track: self.track.id, msn: self.msn, part: self.part },
             decode_time: start,
             duration: u32::try_from(duration).unwrap_or(u32::MAX),
-            program_date_time: sink.anchor.wall(shown, segment.shift),
+            program_date_time,
             ingested,
             init: self.init,
             discontinuity: segment.discontinuity,

@@ -10,7 +10,7 @@ use super::packager::{Publisher, Settings, Source};
 use super::plan::{Gops, Plan, frame_duration, frame_rate_milli};
 use super::segmenter::Segmenter;
 use super::timeline::{Anchor, Placed, TrackClock, rescale};
-use super::{Announced, InputTrack, Notice, Output, Resume};
+use super::{Announced, InputClock, InputTrack, Notice, Output, Resume};
 use crate::live::{Epoch, LifeId, Msn, Period, Record, StreamName, Track, TrackId};
 use crate::units::{Timescale, UnixTime};
 
@@ -179,9 +179,9 @@ impl Life {
         units: Aligned,
         fresh: bool,
     ) {
-        let clock = publisher.clock;
-        self.input_scale = clock.scale;
-        let origin = units.raw.iter().map(|raw| origin(raw, units.base, clock.scale)).min().unwrap_or_default();
+        self.input_scale = publisher.clock.scale;
+        let origin =
+            units.raw.iter().map(|raw| origin(raw, units.base, publisher.clock.scale)).min().unwrap_or_default();
         // "a discontinuity begins at the wallclock's distance from the start, and never before the end of
         // what was numbered": on a whole millisecond, which every timescale of video can say.
         let start = if fresh { Duration::ZERO } else { self.end.max(self.segmenter.sink.anchor.media(origin)) };
@@ -190,30 +190,25 @@ impl Life {
             self.discontinuity = self.discontinuity.saturating_add(1);
         }
         self.segmenter.sink.anchor.restart();
-        let (mut leader, msn) = (None, self.segmenter.next_msn);
-        for (i, lane) in self.segmenter.lanes.iter_mut().enumerate() {
+        let mut begins = Vec::with_capacity(self.segmenter.lanes.len());
+        for lane in &mut self.segmenter.lanes {
             let source = lane.input.and_then(|input| sources.get(&input));
             let first = units.raw.iter().find(|raw| Some(raw.track) == lane.input);
-            lane.clock = None;
-            let mut end = lane.scale().ticks(start);
-            if let Some(source) = source {
-                if lane.codec.as_ref() != Some(&source.codec) {
-                    let rate = hint(&source.codec).unwrap_or_else(|| frame_rate(lane)).max(FRAME_RATE_MIN);
-                    lane.frame = lane_frame(&source.codec, lane.scale(), rate);
-                    lane.configure(source.codec.clone(), rate);
-                }
-                let base = units.base.saturating_add(first.map_or(0, |raw| raw.shifted));
-                let mut own = TrackClock::new(clock, lane.scale(), base, start);
-                if let Codec::Aac(aac) = &source.codec {
-                    own = own.counting(aac.frame_len, aac.core_rate);
-                }
-                if let Some(first) = first {
-                    end = own.ticks(first.dts.saturating_add(first.shifted));
-                    leader = leader.or(Some((i, end, first.keyframe)));
-                }
-                lane.clock = Some(own);
-            }
-            lane.restart(msn, start, end);
+            lane.clock = source.map(|source| lane_clock(lane, source, first, units.base, publisher.clock, start));
+            let clock = lane.clock.as_ref().zip(first);
+            begins.push(
+                clock.map(|(clock, first)| (clock.ticks(first.dts.saturating_add(first.shifted)), first.keyframe)),
+            );
+        }
+        // The first segment begins with its earliest unit, whichever track's: no track's is too long then.
+        let lanes = || self.segmenter.lanes.iter().zip(&begins);
+        let first =
+            lanes().filter_map(|(lane, begin)| begin.map(|(ticks, _)| lane.media(ticks))).min().unwrap_or(start);
+        let forced = begins.iter().flatten().next().is_some_and(|(_, keyframe)| !keyframe);
+        let msn = self.segmenter.next_msn;
+        for (lane, begin) in self.segmenter.lanes.iter_mut().zip(&begins) {
+            let end = begin.map_or(lane.scale().ticks(first), |(ticks, _)| ticks);
+            lane.restart(msn, first, end);
         }
         self.record.periods.push(Period { first_msn: msn, discontinuity: self.discontinuity, start });
         self.forget_periods();
@@ -221,9 +216,7 @@ impl Life {
         if !fresh {
             self.segmenter.sink.notice(Notice::PeriodBegan { first_msn: msn, discontinuity: self.discontinuity });
         }
-        let leader = leader.map(|(i, end, keyframe)| (self.segmenter.lanes[i].media(end), keyframe));
-        let (first, keyframe) = leader.unwrap_or((start, true));
-        self.segmenter.begin(first, self.discontinuity, !keyframe);
+        self.segmenter.begin(first, self.discontinuity, forced);
         for mut raw in units.raw {
             let lane = sources.get(&raw.track).and_then(|source| source.lane);
             raw.dts = raw.dts.saturating_add(raw.shifted);
@@ -314,6 +307,29 @@ fn origin(raw: &Raw, base: i64, scale: Timescale) -> UnixTime {
     let after = scale.duration(u64::try_from(raw.dts.saturating_sub(base)).unwrap_or(0));
     let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
     UnixTime::from_micros(raw.arrived.as_micros().saturating_sub(micros))
+}
+
+/// A track's way to media time for a period that begins with the unit at `base`, at `start`; and its codec,
+/// if that has changed.
+fn lane_clock(
+    lane: &mut Lane,
+    source: &Source,
+    first: Option<&Raw>,
+    base: i64,
+    input: InputClock,
+    start: Duration,
+) -> TrackClock {
+    if lane.codec.as_ref() != Some(&source.codec) {
+        let rate = hint(&source.codec).unwrap_or_else(|| frame_rate(lane)).max(FRAME_RATE_MIN);
+        lane.frame = lane_frame(&source.codec, lane.scale(), rate);
+        lane.configure(source.codec.clone(), rate);
+    }
+    let base = base.saturating_add(first.map_or(0, |raw| raw.shifted));
+    let clock = TrackClock::new(input, lane.scale(), base, start);
+    match &source.codec {
+        Codec::Aac(aac) => clock.counting(aac.frame_len, aac.core_rate),
+        Codec::Avc(_) => clock,
+    }
 }
 
 /// What a unit of an audio codec lasts.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::codec::Codec;
-use super::gather::{Gathered, Raw};
+use super::gather::{Gathered, Raw, TRACKS_APART_MAX};
 use super::lane::UNIT_LEN_MAX;
 use super::life::Life;
 use super::timeline::{BACKWARD_MAX, unwrap};
@@ -351,10 +351,18 @@ impl Packager {
             self.interrupt(false);
             return self.gathered.push(raw);
         };
-        let (behind, ahead) = (clock.behind(raw.dts), clock.ahead(raw.dts));
         let media = life.segmenter.lanes[lane].media(clock.ticks(raw.dts));
-        let early = media > life.segmenter.sink.anchor.media(raw.arrived) + FORWARD_MAX;
-        if behind > BACKWARD_MAX || (ahead > FORWARD_MAX && early) || ahead > HOLE_MAX {
+        let jumps = match clock.begun() {
+            // The track's first unit of the period: it lies beside the others', or has a clock of its own.
+            false => media.abs_diff(life.segmenter.newest()) > TRACKS_APART_MAX,
+            true => {
+                let ahead = clock.ahead(raw.dts);
+                let early = media > life.segmenter.sink.anchor.media(raw.arrived) + FORWARD_MAX;
+                clock.behind(raw.dts) > BACKWARD_MAX || (ahead > FORWARD_MAX && early) || ahead > HOLE_MAX
+            }
+        };
+        let (behind, ahead) = (clock.behind(raw.dts), clock.ahead(raw.dts));
+        if jumps {
             self.notice(Notice::Jump { track: raw.track, behind, ahead });
             self.interrupt(false);
             self.gathered.push(raw);
@@ -383,6 +391,7 @@ impl Packager {
             Some(life) => {
                 let spaced = self.period_began.is_none_or(|began| clocks.now >= began + PERIOD_MIN);
                 let expected = life.expected(&publisher.announced);
+                let spaced = spaced || self.gathered.full();
                 spaced && self.gathered.period_ready(&self.sources, expected, &publisher, &self.settings, clocks.now)
             }
         };

@@ -106,9 +106,14 @@ impl Segmenter {
         self.segments.get(usize::try_from(msn.checked_sub(oldest)?).ok()?).copied()
     }
 
+    /// How far the period has come: the newest unit of any track.
+    pub(super) fn newest(&self) -> Duration {
+        self.lanes.iter().map(|lane| lane.newest).max().unwrap_or_default()
+    }
+
     /// The lane that decides where to cut.
     fn leader(&self) -> usize {
-        let newest = self.lanes.iter().map(|lane| lane.newest).max().unwrap_or_default();
+        let newest = self.newest();
         let alive = |lane: &Lane| lane.newest + self.patience.max(lane.frame_duration() * 2) >= newest;
         let video = self.lanes.iter().position(|lane| lane.track.is_video() && alive(lane));
         video.or_else(|| self.lanes.iter().position(alive)).unwrap_or(0)
@@ -123,7 +128,8 @@ impl Segmenter {
             for i in std::iter::once(leader).chain(0..self.lanes.len()) {
                 while self.lanes[i].waiting.front().is_some_and(|unit| all || self.decided(i, leader, unit)) {
                     let Some(unit) = self.lanes[i].waiting.pop_front() else { break };
-                    if i == leader {
+                    // At the end of all, what is ahead of the leader has to be cut without it.
+                    if i == leader || all {
                         self.decide(i, &unit);
                     }
                     self.place_one(i, leader, unit);
@@ -225,7 +231,7 @@ impl Segmenter {
 
     /// Lanes that have stayed behind get their gap parts.
     fn advance_stalled(&mut self) {
-        let newest = self.lanes.iter().map(|lane| lane.newest).max().unwrap_or_default();
+        let newest = self.newest();
         for i in 0..self.lanes.len() {
             while let Some(next) = self.segment(self.lanes[i].msn + 1) {
                 if next.start + self.patience > newest || !self.lanes[i].waiting.is_empty() {

@@ -30,7 +30,7 @@ pub(super) fn unwrap(raw: u64, clock: InputClock, near: Option<i64>) -> i64 {
     let modulus = 1i64 << clock.wrap_bits;
     let raw = (raw & (modulus as u64 - 1)) as i64;
     let Some(near) = near else { return raw };
-    let ahead = (raw - near).rem_euclid(modulus);
+    let ahead = raw.wrapping_sub(near).rem_euclid(modulus);
     let step = if ahead > modulus / 2 { ahead - modulus } else { ahead };
     near.saturating_add(step)
 }
@@ -96,6 +96,11 @@ impl TrackClock {
     /// The decode time that a timestamp stands for, counting and order apart.
     pub(super) fn ticks(&self, dts: i64) -> u64 {
         u64::try_from(rescale(dts, self.input.scale, self.scale).saturating_add(self.offset)).unwrap_or(0)
+    }
+
+    /// Whether a unit has been placed.
+    pub(super) fn begun(&self) -> bool {
+        self.last.is_some()
     }
 
     /// How far a unit at `dts` would lie behind the last one.

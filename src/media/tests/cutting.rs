@@ -268,3 +268,66 @@ fn a_second_rendition_and_language_are_cut_in_step() {
     assert_eq!(bench.segments(0), bench.segments(1));
     assert_eq!(bench.segments(2), bench.segments(3));
 }
+
+#[test]
+fn sound_that_lags_for_good_is_waited_for_longer() {
+    let lag = 1_500;
+    let mut units: Vec<(u64, AccessUnit)> = programme(20).into_iter().map(|u| (u.dts, u)).collect();
+    for (at, _) in units.iter_mut().filter(|(_, u)| u.track == AUDIO && u.dts > 6_000) {
+        *at += lag;
+    }
+    units.sort_by_key(|(at, _)| *at);
+    let mut bench = Bench::new(settings());
+    bench.attach_av(1);
+    for (at, unit) in &units {
+        bench.wait_until(10_000 + at);
+        bench.send(Input::Unit(unit.clone()));
+    }
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.units(0).len(), 600);
+    let (came, late) = (bench.units(1).len(), bench.notices("late"));
+    assert_eq!(came + late, payloads(&programme(20), AUDIO).len(), "lost units are counted");
+    assert!(late <= 50, "{late}");
+    // From some time on nothing is lost any more.
+    let ends = bench.segments(1).iter().rev().take(3).filter(|s| !s.3).count();
+    assert_eq!(ends, 3);
+}
+
+#[test]
+fn what_is_gathered_is_bounded() {
+    let mut bench = Bench::new(settings());
+    bench.attach(1);
+    bench.send(Input::Config { track: VIDEO, config: avcc() });
+    let large = Bytes::from(vec![7; 8 << 20]);
+    for unit in frames(10, 30.0, 300, false) {
+        bench.wait(33);
+        bench.send(Input::Unit(AccessUnit { data: large.clone(), ..unit }));
+    }
+    assert!(bench.notices("life_began") == 1, "64 MiB are published before anything is measured");
+    bench.send(Input::End);
+    // A part takes 16 MiB at most: here one unit each.
+    assert!(bench.parts(0).iter().all(|(h, _)| h.length <= crate::live::header::BODY_LEN_MAX));
+    assert_eq!(bench.units(0).len(), 10);
+    bench.send(Input::Unit(AccessUnit {
+        data: vec![0; UNIT_LEN_MAX + 1].into(),
+        ..frames(1, 30.0, 1, false)[0].clone()
+    }));
+}
+
+#[test]
+fn equal_timestamps_make_no_flood_of_parts() {
+    let mut bench = Bench::new(settings());
+    bench.attach(1);
+    bench.send(Input::Config { track: VIDEO, config: avcc() });
+    let units = frames(150, 30.0, 60, false);
+    bench.play(&units, 0);
+    for n in 0..30_000u32 {
+        let data = Bytes::copy_from_slice(&n.to_be_bytes());
+        bench.send(Input::Unit(AccessUnit { dts: 4_967, keyframe: false, data, ..units[0].clone() }));
+    }
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.units(0).len(), 150 + 30_000);
+    assert!(bench.parts(0).len() < 60, "{}", bench.parts(0).len());
+}

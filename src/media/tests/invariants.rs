@@ -39,6 +39,7 @@ struct Lane {
     last: Option<PartHeader>,
     /// Ticks and parts of the segment under way.
     ticks: u64,
+    began: u64,
     short: u32,
     date_time: Option<(Msn, UnixTime)>,
 }
@@ -132,7 +133,7 @@ fn check_part(lane: &mut Lane, record: &Record, header: &PartHeader) -> u32 {
         lane.short += short;
     }
     if id.part == 0 {
-        lane.ticks = 0;
+        (lane.ticks, lane.began) = (0, header.decode_time);
         let forced = Flags { forced: true, ..header.flags } == header.flags;
         let resumes = header.flags.gap || forced || header.flags.independent;
         assert!(resumes, "a segment begins without a keyframe: {header:?}");
@@ -146,7 +147,8 @@ fn check_part(lane: &mut Lane, record: &Record, header: &PartHeader) -> u32 {
         let longest = record.target() + Duration::from_millis(500);
         // Two units: tracks' cuts differ by rounding to their own.
         let slack = Duration::from_millis(70);
-        assert!(scale.duration(lane.ticks) <= longest + slack, "segment of {:?}", scale.duration(lane.ticks));
+        let lasts = scale.duration(lane.ticks);
+        assert!(lasts <= longest + slack, "a segment of {lasts:?} from {:?}: {header:?}", lane.began);
     }
     lane.last = Some(*header);
     short

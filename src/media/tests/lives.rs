@@ -307,3 +307,29 @@ fn the_encoders_drift_moves_program_date_time_gently() {
     let off = header.ingested.since(header.program_date_time).as_millis();
     assert!(off <= 500, "{off}");
 }
+
+#[test]
+fn a_track_that_begins_late_on_a_clock_of_its_own_is_put_beside_the_others() {
+    let mut bench = live(7);
+    bench.send(Input::Detached);
+    bench.wait(500);
+    bench.attach_av(2);
+    // Sound comes 3 s later, and its timestamps are 20 days ahead.
+    let units: Vec<AccessUnit> = programme(12).into_iter().filter(|u| u.track == VIDEO || u.dts >= 3_000).collect();
+    let start = bench.now_ms;
+    for unit in &units {
+        bench.wait_until(start + unit.dts);
+        let dts = if unit.track == AUDIO { unit.dts + 20 * 86_400_000 } else { unit.dts };
+        bench.send(Input::Unit(AccessUnit { dts, ..unit.clone() }));
+    }
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.notices("jump"), 1);
+    assert_eq!(bench.units(1).len(), payloads(&programme(7), AUDIO).len() + payloads(&units, AUDIO).len());
+    let ends = |track: u8| {
+        let (header, _) = *bench.parts(track).last().expect("parts");
+        header.program_date_time + Duration::from_millis(200)
+    };
+    let apart = ends(0).as_millis().abs_diff(ends(1).as_millis());
+    assert!(apart < 400, "{apart}");
+}
