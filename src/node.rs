@@ -9,6 +9,7 @@
 //! What this node's own ingest publishes takes the same way as what comes from afar: through the hub
 //! into the store.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,7 +27,7 @@ use crate::edge::dash::Timing;
 use crate::edge::{self, Edge, EdgeAddress, Host, Store};
 use crate::ingest::desk::{AllowAll, BoxFuture, Desk, Publisher};
 use crate::ingest::{self, file::FileLoop};
-use crate::live::{NodeId, PartHeader, Record, StreamName, Trace};
+use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use crate::media::{self, Resume};
 use crate::mesh::{Identity, IdentityError, Mesh, MeshError, Place, Sink, Snapshot};
 use crate::observe::Metrics;
@@ -35,6 +36,8 @@ use crate::units::Time;
 
 /// How old `/api/v1/swarm` may be.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
+/// Most nodes whose names are kept.
+const NAMES_MAX: usize = 10_000;
 
 /// Where a node listens for RTMP if nothing is said.
 const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
@@ -177,7 +180,13 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let store = Store::new(Arc::clone(&metrics));
         let desk_cell = Arc::new(OnceLock::new());
-        let sink = IntoStore { store: Arc::clone(&store), desk: Arc::clone(&desk_cell), me: config.identity.id() };
+        let view = Arc::new(MeshView::default());
+        let sink = IntoStore {
+            store: Arc::clone(&store),
+            desk: Arc::clone(&desk_cell),
+            view: Arc::clone(&view),
+            me: config.identity.id(),
+        };
         let mut edge_config = edge::Config::new(config.identity.id(), config.name.clone());
         edge_config.timing = config.dash.into();
         edge_config.edges = config.edges;
@@ -192,7 +201,6 @@ impl Node {
         // The sink was made first; it tells the desk when another ingest goes on with a stream of ours.
         let _ = desk_cell.set(desk.clone());
 
-        let view = Arc::new(MeshView::default());
         tasks.spawn(watch(Arc::clone(&mesh), Arc::clone(&view), stop.clone()));
         let edge = Edge::new(edge_config, store, view, metrics);
         let addr = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
@@ -253,6 +261,7 @@ impl Node {
 struct IntoStore {
     store: Arc<Store>,
     desk: Arc<OnceLock<Desk>>,
+    view: Arc<MeshView>,
     me: NodeId,
 }
 
@@ -267,6 +276,7 @@ impl Sink for IntoStore {
     }
 
     fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time) {
+        self.view.learn(&trace);
         self.store.part(stream, header, body, trace, received);
     }
 
@@ -301,13 +311,27 @@ impl Publisher for IntoMesh {
     }
 }
 
-/// The mesh as the API shows it: a snapshot, made anew each second.
+/// The mesh as the API shows it.
 #[derive(Default)]
-struct MeshView(Mutex<Option<Snapshot>>);
+struct MeshView {
+    /// Made anew each second.
+    snapshot: Mutex<Option<Snapshot>>,
+    /// What nodes are called, as the traces of parts tell.
+    names: Mutex<BTreeMap<NodeId, NodeName>>,
+}
 
 impl MeshView {
     fn snapshot(&self) -> Option<Snapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn(&self, trace: &Trace) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        for hop in &trace.hops {
+            if names.len() < NAMES_MAX || names.contains_key(&hop.node) {
+                names.insert(hop.node, hop.name);
+            }
+        }
     }
 }
 
@@ -321,8 +345,8 @@ impl Host for MeshView {
     }
 
     fn node_name(&self, node: NodeId) -> Option<String> {
-        let id = node.to_string();
-        self.snapshot()?.links.into_iter().find(|link| link.peer == id).map(|link| link.name)
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(&node).map(|name| name.as_str().to_owned()).filter(|name| !name.is_empty())
     }
 }
 
@@ -334,7 +358,7 @@ async fn watch(mesh: Arc<Mesh>, view: Arc<MeshView>, stop: CancellationToken) {
             _ = each.tick() => {}
         }
         let snapshot = mesh.snapshot().await;
-        *view.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        *view.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 }
 

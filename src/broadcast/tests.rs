@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::live::{Epoch, Flags, Hop};
+use crate::live::{Epoch, Flags, Hop, NodeName};
 use crate::units::UnixTime;
 
 fn epoch(counter: u32) -> Epoch {
@@ -40,7 +40,7 @@ fn header(id: PartId, body: &[u8]) -> PartHeader {
 }
 
 fn trace(from: NodeId) -> Trace {
-    Trace { hops: vec![Hop { node: from, dwell: Duration::ZERO, transit: Duration::ZERO }] }
+    Trace { hops: vec![Hop { node: from, name: NodeName::default(), dwell: Duration::ZERO, transit: Duration::ZERO }] }
 }
 
 /// A frame on its way.
@@ -123,7 +123,12 @@ impl Net {
                 }
                 Output::BodyHead { to, header, mut trace, offset, .. } => {
                     self.heads += 1;
-                    trace.hops.push(Hop { node: id, dwell: Duration::ZERO, transit: Duration::ZERO });
+                    trace.hops.push(Hop {
+                        node: id,
+                        name: NodeName::default(),
+                        dwell: Duration::ZERO,
+                        transit: Duration::ZERO,
+                    });
                     (to, Frame::Head(header, trace, offset))
                 }
                 Output::BodyPiece { to, id, bytes } => (to, Frame::Piece(id, bytes)),

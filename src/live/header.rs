@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 
-use super::id::{NodeId, PartId};
+use super::id::{NodeId, NodeName, PartId};
 use crate::units::UnixTime;
 use crate::wire::{self, Fault, Reader, WireError};
 
@@ -113,6 +113,8 @@ impl PartHeader {
 pub struct Hop {
     /// The node that sent it.
     pub node: NodeId,
+    /// What it is called.
+    pub name: NodeName,
     /// First byte in to first byte out, on that node's clock. At the ingest: from the part's completion.
     pub dwell: Duration,
     /// First byte out to first byte in at the next node, offset-corrected, as the receiver measured it.
@@ -135,6 +137,7 @@ impl Trace {
         wire::put_count(out, self.hops.len());
         for hop in &self.hops {
             out.put_u64(hop.node.0);
+            wire::put_text(out, hop.name.as_str());
             out.put_u32(u32::try_from(hop.dwell.as_micros()).unwrap_or(u32::MAX));
             out.put_u32(u32::try_from(hop.transit.as_micros()).unwrap_or(u32::MAX));
         }
@@ -142,11 +145,12 @@ impl Trace {
 
     /// Reads a trace of at most [`Trace::HOPS_MAX`] hops.
     pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
-        let n = r.count(Self::HOPS_MAX, 16, "hops")?;
+        let n = r.count(Self::HOPS_MAX, 18, "hops")?;
         let mut hops = Vec::with_capacity(n);
         for _ in 0..n {
             hops.push(Hop {
                 node: NodeId(r.u64("hop node")?),
+                name: NodeName::of(&r.text(NodeName::LEN_MAX, "hop name")?),
                 dwell: Duration::from_micros(u64::from(r.u32("hop dwell")?)),
                 transit: Duration::from_micros(u64::from(r.u32("hop transit")?)),
             });

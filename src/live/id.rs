@@ -120,6 +120,40 @@ impl fmt::Debug for NodeId {
     }
 }
 
+/// What people call a node, as traces carry it: the first 23 characters of its name, in ASCII.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct NodeName {
+    len: u8,
+    bytes: [u8; NodeName::LEN_MAX],
+}
+
+impl NodeName {
+    /// The longest name, in bytes.
+    pub const LEN_MAX: usize = 23;
+
+    /// As much of `name` as fits; what isn't graphic ASCII, or would end a quoted string, becomes `_`.
+    pub fn of(name: &str) -> Self {
+        let mut out = NodeName::default();
+        for (into, c) in out.bytes.iter_mut().zip(name.chars()) {
+            let fits = c.is_ascii_graphic() && c != '"' && c != '\\';
+            *into = if fits { u8::try_from(c).unwrap_or(b'_') } else { b'_' };
+            out.len += 1;
+        }
+        out
+    }
+
+    /// The name; empty where a node has none.
+    pub fn as_str(&self) -> &str {
+        self.bytes.get(..usize::from(self.len)).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("")
+    }
+}
+
+impl fmt::Debug for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
 fn first_u64(hash: &[u8; 32]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
@@ -212,6 +246,15 @@ mod tests {
         check("é", false);
         check("api", false);
         check("apis", true);
+    }
+
+    #[test]
+    fn a_node_name_is_cut_and_quotes_nothing() {
+        let check = |name: &str, text: &str| assert_eq!(NodeName::of(name).as_str(), text);
+        check("edge1", "edge1");
+        check("", "");
+        check("a\"b\\c\nd \u{e9}", "a_b_c_d__");
+        check(&"x".repeat(64), &"x".repeat(NodeName::LEN_MAX));
     }
 
     #[test]

@@ -14,6 +14,6 @@ pub mod record;
 pub mod window;
 
 pub use header::{Flags, Hop, PartHeader, Trace};
-pub use id::{Epoch, LifeId, Msn, NodeId, PartId, StreamName, SwarmId, TrackId};
+pub use id::{Epoch, LifeId, Msn, NodeId, NodeName, PartId, StreamName, SwarmId, TrackId};
 pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, VideoInfo};
 pub use window::{Part, Segment, TrackWindow, Window};

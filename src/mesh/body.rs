@@ -12,7 +12,7 @@ use super::frame::{BodyHead, Progress};
 use super::link::{Event, Link, LinkFault, Shared, code, count};
 use crate::broadcast::PIECE_LEN_MAX;
 use crate::clock;
-use crate::live::{Hop, NodeId, PartHeader, PartId, SwarmId, Trace};
+use crate::live::{Hop, NodeId, NodeName, PartHeader, PartId, SwarmId, Trace};
 use crate::units::Time;
 
 /// Which body of which swarm.
@@ -41,6 +41,7 @@ pub(super) struct Outgoing {
 /// A body to send.
 pub(super) struct Job {
     pub(super) me: NodeId,
+    pub(super) name: NodeName,
     pub(super) serial: Serial,
     pub(super) swarm: SwarmId,
     pub(super) header: PartHeader,
@@ -204,9 +205,9 @@ fn took(shared: &Shared, queued: &AtomicUsize, len: usize) {
 /// The head, as its first byte leaves: this node's hop is complete but for the transit.
 fn head(job: Job) -> Bytes {
     let sent = clock::now();
-    let Job { me, swarm, header, mut trace, offset, received, .. } = job;
+    let Job { me, name, swarm, header, mut trace, offset, received, .. } = job;
     if trace.hops.len() < Trace::HOPS_MAX {
-        trace.hops.push(Hop { node: me, dwell: sent.since(received), transit: Duration::ZERO });
+        trace.hops.push(Hop { node: me, name, dwell: sent.since(received), transit: Duration::ZERO });
     }
     BodyHead { swarm, header, offset, sent, trace }.encode()
 }

@@ -20,7 +20,7 @@ use super::node::{Core, Sink};
 use super::pairing::{LinkNo, Pairing, Verdict};
 use super::snapshot::{LinkView, Snapshot};
 use crate::clock;
-use crate::live::{NodeId, PartHeader, Record, StreamName};
+use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName};
 use crate::media::Resume;
 use crate::overlay::{DownCause, Peer};
 use crate::swarm::{Input, Output};
@@ -393,7 +393,8 @@ impl<C: Core> Driver<C> {
             Output::BodyHead { to, swarm, header, trace, offset, received, expires } => {
                 self.next_body += 1;
                 let serial = Serial(self.next_body);
-                let job = Job { me: self.me.id, serial, swarm, header, trace, offset, received, expires };
+                let name = NodeName::of(&self.name);
+                let job = Job { me: self.me.id, name, serial, swarm, header, trace, offset, received, expires };
                 self.body_head(to, job);
             }
             Output::BodyPiece { to, swarm, id, bytes } => self.body_piece(to, (swarm, id), bytes),

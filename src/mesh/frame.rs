@@ -300,7 +300,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::live::{Epoch, Flags, Hop, PartId, TrackId};
+    use crate::live::{Epoch, Flags, Hop, NodeName, PartId, TrackId};
     use crate::units::UnixTime;
 
     fn hello(listen: &str) -> Frame {
@@ -320,7 +320,12 @@ mod tests {
     }
 
     fn head() -> BodyHead {
-        let hop = Hop { node: NodeId(1), dwell: Duration::from_micros(2), transit: Duration::ZERO };
+        let hop = Hop {
+            node: NodeId(1),
+            name: NodeName::of(&"n".repeat(64)),
+            dwell: Duration::from_micros(2),
+            transit: Duration::ZERO,
+        };
         BodyHead {
             swarm: SwarmId(3),
             header: PartHeader {
