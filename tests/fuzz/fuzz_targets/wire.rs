@@ -4,16 +4,35 @@
 use bytes::{Bytes, BytesMut};
 use damson::broadcast::Message;
 use damson::live::{PartHeader, Record, Trace};
-use damson::mesh::frame::{BodyHead, FrameDecoder};
+use damson::mesh::clock_offset::{ClockOffset, Sample};
+use damson::mesh::frame::{BodyHead, Frame, FrameDecoder, Progress};
 use damson::overlay;
+use damson::swarm;
 use damson::wire::Reader;
 use libfuzzer_sys::fuzz_target;
 
+/// The frames of a control stream that comes in steps of this many bytes, up to the first bad one.
+fn frames(stream: &[u8], step: usize) -> Vec<Frame> {
+    let (mut decoder, mut frames) = (FrameDecoder::default(), Vec::new());
+    for bytes in stream.chunks(step) {
+        decoder.push(bytes);
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(_) => return frames,
+            }
+        }
+    }
+    frames
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((kind, frame)) = data.split_first() else { return };
-    let mut r = Reader::new(Bytes::copy_from_slice(frame));
+    let bytes = Bytes::copy_from_slice(frame);
+    let mut r = Reader::new(bytes.clone());
     let mut out = BytesMut::new();
-    match kind % 6 {
+    match kind % 9 {
         0 => {
             let Ok(header) = PartHeader::decode(&mut r) else { return };
             header.encode(&mut out);
@@ -29,26 +48,37 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(Message::decode(&mut Reader::new(message.to_bytes())), Ok(message));
         }
         3 => {
+            let Ok(record) = Record::decode(bytes) else { return };
+            assert_eq!(Record::decode(record.encode()), Ok(record));
+        }
+        4 => {
+            // Where the network cuts the stream changes nothing.
+            let read = frames(frame, frame.len().max(1));
+            assert_eq!(frames(frame, 7), read);
+            read.iter().for_each(|frame| frame.encode(&mut out));
+            assert_eq!(frames(&out, out.len().max(1)), read);
+        }
+        5 => {
+            let Ok(Progress::Head(head, at)) = BodyHead::decode(&bytes) else { return };
+            assert!(at <= frame.len() && head.body_len() <= head.header.length as usize);
+            let again = head.encode();
+            assert_eq!(BodyHead::decode(&again), Ok(Progress::Head(head, again.len())));
+        }
+        6 => {
             let Ok(Some(message)) = overlay::Message::decode(&mut r) else { return };
             message.encode(&mut out);
             assert_eq!(overlay::Message::decode(&mut Reader::new(out.freeze())), Ok(Some(message)));
         }
-        4 => drop(BodyHead::decode(&Bytes::copy_from_slice(frame))),
-        _ => {
-            let Ok(record) = Record::decode(Bytes::copy_from_slice(frame)) else { return };
-            assert_eq!(Record::decode(record.encode()), Ok(record));
+        7 => {
+            let Ok(Some(frame)) = swarm::Frame::decode(bytes) else { return };
+            assert_eq!(swarm::Frame::decode(frame.encode()), Ok(Some(frame)));
         }
-    }
-
-    // The same bytes as a link's control stream, cut anywhere: frames come out, or an error that ends the link.
-    let mut decoder = FrameDecoder::default();
-    for piece in frame.chunks(usize::from(*kind) + 1) {
-        decoder.push(piece);
-        loop {
-            match decoder.next_frame() {
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(_) => return,
+        _ => {
+            let mut clock = ClockOffset::default();
+            let mut time = || r.u64("time").map(damson::units::Time::from_micros);
+            while let (Ok(t1), Ok(t2), Ok(t3), Ok(t4)) = (time(), time(), time(), time()) {
+                clock.record(Sample { t1, t2, t3, t4 });
+                let _ = clock.transit(t1, t4);
             }
         }
     }
