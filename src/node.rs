@@ -29,9 +29,9 @@ use crate::ingest::desk::{AllowAll, BoxFuture, Desk, Publisher};
 use crate::ingest::{self, file::FileLoop};
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use crate::media::{self, Resume};
-use crate::mesh::{Identity, IdentityError, Mesh, MeshError, Place, Sink, Snapshot};
+use crate::mesh::{Identity, IdentityError, Mesh, MeshConfig, MeshError, Sink, Snapshot};
 use crate::observe::Metrics;
-use crate::swarm::{self, Entry, Hub};
+use crate::swarm::{self, Entry};
 use crate::units::Time;
 
 /// How old `/api/v1/swarm` may be.
@@ -193,8 +193,8 @@ impl Node {
 
         let seed = config.identity.id().0 ^ clock::wall().as_micros();
         let hub = hub_config(config.topology, config.join);
-        let place = Place { identity: config.identity, bind: config.mesh, advertise: config.advertise, seed };
-        let mesh = Arc::new(Mesh::start_with(place, Arc::new(sink), |me| Hub::new(me, hub, seed))?);
+        let (identity, bind, advertise) = (config.identity, config.mesh, config.advertise);
+        let mesh = Arc::new(Mesh::start(MeshConfig { identity, bind, advertise, hub, seed }, Arc::new(sink))?);
 
         let settings = ingest::desk::Settings { node: mesh.node_id(), takeover: config.takeover.into() };
         let desk = Desk::new(settings, config.media, AllowAll, Arc::new(IntoMesh(Arc::clone(&mesh))));

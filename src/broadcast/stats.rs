@@ -2,6 +2,7 @@
 
 /// Counters since the start; they only go up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "node", derive(serde::Serialize))]
 pub struct Stats {
     /// Bodies published here.
     pub published: u64,

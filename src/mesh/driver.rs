@@ -202,7 +202,7 @@ impl<C: Core> Driver<C> {
     fn event(&mut self, at: Time, event: Event) {
         match event {
             Event::Control { no, peer, frame } if self.current(peer, no) => {
-                self.input(at, Input::Control { from: peer, frame });
+                self.control_in(at, peer, frame);
             }
             Event::BodyHead { no, peer, body, head, stop } if self.current(peer, no) => {
                 let key = (head.swarm, head.header.id);
@@ -265,6 +265,21 @@ impl<C: Core> Driver<C> {
             Event::Answered(greeted) => self.answered(at, *greeted),
             Event::Greeted(greeted) => self.greeted(at, *greeted),
             Event::DialEnded(failed) => self.dial_ended(at, &failed),
+        }
+    }
+
+    fn control_in(&mut self, at: Time, from: NodeId, frame: Bytes) {
+        let (bad, _) = self.core.bad_frames();
+        self.input(at, Input::Control { from, frame });
+        let (bad_now, why) = self.core.bad_frames();
+        if bad_now > bad
+            && let Some(why) = why.cloned()
+        {
+            let fault = LinkFault::Control(why);
+            if let Some(link) = self.links.get(&from) {
+                link.link.shared.conn.close(code::PROTOCOL, fault.to_string().as_bytes());
+            }
+            self.lost(at, from, &fault);
         }
     }
 

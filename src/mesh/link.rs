@@ -72,6 +72,8 @@ pub(super) mod code {
 pub(super) enum LinkFault {
     #[error("{0}")]
     Frame(#[from] FrameError),
+    #[error("frame of a swarm: {0}")]
+    Control(WireError),
     #[error("head of a body: {0}")]
     Head(#[from] WireError),
     #[error("a body's stream ends at byte {at}, {missing} bytes before the body does")]

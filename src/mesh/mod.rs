@@ -42,8 +42,6 @@ mod driver;
 #[cfg(feature = "node")]
 mod endpoint;
 #[cfg(feature = "node")]
-mod hub;
-#[cfg(feature = "node")]
 pub mod identity;
 #[cfg(feature = "node")]
 mod link;
@@ -61,7 +59,7 @@ mod tls;
 #[cfg(feature = "node")]
 pub use identity::{Ca, Identity, IdentityError};
 #[cfg(feature = "node")]
-pub use node::{Core, Mesh, MeshError, Place, Sink};
+pub use node::{Mesh, MeshConfig, MeshError, Sink};
 #[cfg(feature = "node")]
 pub use snapshot::{LinkView, Snapshot, SwarmView};
 #[cfg(feature = "node")]

@@ -16,8 +16,9 @@ use super::tls::TlsError;
 use crate::live::{NodeId, PartHeader, Record, StreamName, Trace};
 use crate::media::Resume;
 use crate::overlay::Peer;
-use crate::swarm::{Entry, Input, Output};
+use crate::swarm::{self, Entry, Hub, Input, Output};
 use crate::units::Time;
+use crate::wire::WireError;
 
 /// The most events of links that wait for the driver; their readers, and so their peers, wait then.
 /// Each holds at most one piece: 16 MiB in all.
@@ -42,9 +43,9 @@ pub enum MeshError {
     Tls(#[from] TlsError),
 }
 
-/// What a [`Mesh`] starts with, but for its core.
+/// What a [`Mesh`] starts with.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct MeshConfig {
     /// Who the node is, and whom it trusts.
     pub identity: Identity,
     /// Where to listen (UDP); port 0 takes any.
@@ -52,7 +53,9 @@ pub struct Place {
     /// Where peers can dial the node, if not where it listens. An unspecified address, as `bind` may have
     /// it, makes them take the one that its packets come from.
     pub advertise: Option<SocketAddr>,
-    /// Of all that is random here.
+    /// Of the swarms: the topology, and the addresses to join at.
+    pub hub: swarm::Config,
+    /// Of all that is random.
     pub seed: u64,
 }
 
@@ -69,18 +72,46 @@ pub trait Sink: Send + Sync + 'static {
     fn expired(&self, stream: &StreamName);
 }
 
-/// What the driver drives: [`crate::swarm::Hub`], or something simpler in a test.
-pub trait Core: Send + 'static {
+/// What the driver drives: [`Hub`], or something simpler in a test.
+pub(super) trait Core: Send + 'static {
     /// Something happened.
     fn handle(&mut self, now: Time, input: Input);
     /// What is to be done, until `None`.
     fn poll_output(&mut self) -> Option<Output>;
     /// When to call `handle` with [`Input::Timeout`], at the latest.
     fn poll_timeout(&self) -> Option<Time>;
+    /// How many control frames couldn't be read, and what was wrong with the last one.
+    fn bad_frames(&self) -> (u64, Option<&WireError>);
     /// Where a publisher of `stream` goes on.
     fn resume(&self, stream: &StreamName) -> Option<Resume>;
     /// What can be seen of the swarms.
     fn views(&self) -> Vec<SwarmView>;
+}
+
+impl Core for Hub {
+    fn handle(&mut self, now: Time, input: Input) {
+        Hub::handle(self, now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        Hub::poll_output(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        Hub::poll_timeout(self)
+    }
+
+    fn bad_frames(&self) -> (u64, Option<&WireError>) {
+        (self.counters().bad_frames, self.last_fault().map(|(_, fault)| fault))
+    }
+
+    fn resume(&self, stream: &StreamName) -> Option<Resume> {
+        Hub::resume(self, stream)
+    }
+
+    fn views(&self) -> Vec<SwarmView> {
+        self.swarms().map(SwarmView::from).collect()
+    }
 }
 
 /// A node in the mesh. Dropped without [`Mesh::shutdown`], it vanishes without a farewell.
@@ -92,13 +123,25 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Opens the socket and starts the driver, with the core that `make` makes of this node's id and address.
-    pub fn start_with<C: Core>(
-        place: Place,
+    /// Opens the socket and starts the driver. `sink` is told what comes in.
+    ///
+    /// # Errors
+    /// A port that is taken, an address that isn't this machine's, or an identity that can't be used.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn start(config: MeshConfig, sink: Arc<dyn Sink>) -> Result<Mesh, MeshError> {
+        let (hub, seed) = (config.hub.clone(), config.seed);
+        Self::start_with(config, sink, |me| Hub::new(me, hub, seed))
+    }
+
+    /// The same with the core that `make` makes of this node's id and address.
+    pub(super) fn start_with<C: Core>(
+        config: MeshConfig,
         sink: Arc<dyn Sink>,
         make: impl FnOnce(Peer) -> C,
     ) -> Result<Mesh, MeshError> {
-        let Place { identity, bind, advertise, seed } = place;
+        let MeshConfig { identity, bind, advertise, seed, .. } = config;
         let endpoint = endpoint::open(&identity, bind)?;
         let local = endpoint.local_addr().map_err(|source| MeshError::Bind { addr: bind, source })?;
         // Unspecified, it makes peers take the address that our packets come from.

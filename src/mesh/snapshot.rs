@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use serde::Serialize;
 
 use super::link::Shared;
+use crate::live::NodeId;
+use crate::overlay::{self, Peer};
 use crate::units::Time;
+use crate::{broadcast, swarm};
 
 /// A node's links and swarms at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,6 +41,29 @@ pub struct SwarmView {
     pub eager: Vec<String>,
     /// Plumtree's lazy peers.
     pub lazy: Vec<String>,
+    /// The neighbour that feeds this node, as far as it is known.
+    pub parent: Option<String>,
+    /// What HyParView has counted.
+    pub overlay: overlay::Counters,
+    /// What Plumtree has counted; `None` for the directory.
+    pub broadcast: Option<broadcast::Stats>,
+}
+
+impl From<swarm::SwarmView> for SwarmView {
+    fn from(view: swarm::SwarmView) -> Self {
+        let peers = |peers: &[Peer]| peers.iter().map(|peer| peer.id.to_string()).collect();
+        let ids = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect();
+        SwarmView {
+            stream: view.stream.map(|stream| stream.to_string()),
+            active: peers(&view.active),
+            passive: peers(&view.passive),
+            eager: ids(&view.eager),
+            lazy: ids(&view.lazy),
+            parent: view.parent.map(|parent| parent.to_string()),
+            overlay: view.overlay,
+            broadcast: view.broadcast,
+        }
+    }
 }
 
 /// One link.

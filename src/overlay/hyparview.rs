@@ -17,6 +17,7 @@ use crate::units::Time;
 
 /// What an overlay has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "node", derive(serde::Serialize))]
 pub struct Counters {
     /// Requests sent to become a neighbour: JOIN and NEIGHBOR, audits left out.
     pub requests: u64,

@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use super::super::node::{Core, Mesh, Place, Sink};
+use super::super::node::{Core, Mesh, MeshConfig, Sink};
 use super::super::{Identity, SwarmView};
 use crate::live::{Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace, TrackId};
 use crate::media::Resume;
-use crate::swarm::{Entry, Input, Output};
+use crate::swarm::{self, Entry, Input, Output};
 use crate::units::{Time, UnixTime};
+use crate::wire::WireError;
 
 /// What a node's core has heard, in order.
 pub(super) type Heard = mpsc::UnboundedReceiver<Input>;
@@ -58,8 +59,9 @@ impl Node {
         let (heard_in, heard) = mpsc::unbounded_channel();
         let (parts_in, parts) = mpsc::unbounded_channel();
         let script = Arc::new(Mutex::new(VecDeque::new()));
-        let place = Place { identity, bind, advertise: None, seed: 7 };
-        let mesh = Mesh::start_with(place, Arc::new(Parts(parts_in)), |me| Flood {
+        let hub = swarm::Config::default();
+        let config = MeshConfig { identity, bind, advertise: None, hub, seed: 7 };
+        let mesh = Mesh::start_with(config, Arc::new(Parts(parts_in)), |me| Flood {
             me: me.id,
             habits,
             started: false,
@@ -265,6 +267,10 @@ impl Core for Flood {
 
     fn poll_timeout(&self) -> Option<Time> {
         (!self.started).then_some(Time::ZERO)
+    }
+
+    fn bad_frames(&self) -> (u64, Option<&WireError>) {
+        (0, None)
     }
 
     fn resume(&self, _: &StreamName) -> Option<Resume> {

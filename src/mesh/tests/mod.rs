@@ -1,6 +1,7 @@
 //! Real QUIC on loopback. Every wait is for an event; what takes 20 s has hung.
 
 mod fake;
+mod hub;
 mod strangers;
 
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::fake::{Habits, Node, header, stream, within};
-use super::node::{Mesh, MeshError, Place};
+use super::node::MeshError;
 use super::{Ca, Identity};
 use crate::live::SwarmId;
 use crate::overlay::DownCause;
@@ -222,8 +223,7 @@ fn a_killed_node_is_missed_and_found_again() {
 async fn a_taken_port_is_told() {
     let ca = Ca::generate().expect("a CA");
     let a = Node::start(issue(&ca, "a"), loopback(), Habits::default());
-    let place = Place { identity: issue(&ca, "b"), bind: a.mesh.local_addr(), advertise: None, seed: 0 };
-    let taken = super::endpoint::open(&place.identity, place.bind).map(|_| ());
+    let taken = super::endpoint::open(&issue(&ca, "b"), a.mesh.local_addr()).map(|_| ());
     assert!(matches!(taken, Err(MeshError::AddrInUse(addr)) if addr == a.mesh.local_addr()), "{taken:?}");
 }
 
@@ -231,7 +231,7 @@ async fn a_taken_port_is_told() {
 async fn a_dial_to_nobody_fails() {
     let ca = Ca::generate().expect("a CA");
     let mut a = Node::start(issue(&ca, "a"), loopback(), Habits::default());
-    let silent = std::net::UdpSocket::bind(loopback()).expect("a free port");
+    let silent = tokio::net::UdpSocket::bind(loopback()).await.expect("a free port");
     let addr = silent.local_addr().expect("bound");
     a.put_out([Output::Dial { addr, peer: None }, Output::Dial { addr: a.mesh.local_addr(), peer: None }]);
     let mut failed = Vec::new();
@@ -245,9 +245,4 @@ async fn a_dial_to_nobody_fails() {
     failed.sort_by_key(|(to, _)| *to == addr);
     // Itself, then nobody.
     assert_eq!(failed, [(a.mesh.local_addr(), DownCause::Refused), (addr, DownCause::TimedOut)]);
-}
-
-#[allow(dead_code)]
-fn mesh_is_shared(mesh: Mesh) -> impl Send + Sync {
-    mesh
 }

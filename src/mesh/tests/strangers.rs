@@ -67,12 +67,12 @@ async fn a_node_of_another_ca_is_refused() {
 async fn garbage_datagrams_disturb_nothing() {
     let ca = Ca::generate().expect("a CA");
     let (a, mut b) = pair(&ca, Habits::default(), Habits::default()).await;
-    let socket = std::net::UdpSocket::bind(loopback()).expect("a port");
+    let socket = tokio::net::UdpSocket::bind(loopback()).await.expect("a port");
     for i in 0..500u32 {
         let mut garbage = i.to_be_bytes().repeat(1 + i as usize % 300);
         // Long headers and short ones, of version 1 and of none.
         garbage[0] = u8::try_from(i % 256).expect("below 256");
-        socket.send_to(&garbage, a.mesh.local_addr()).expect("sent");
+        socket.send_to(&garbage, a.mesh.local_addr()).await.expect("sent");
         if i % 50 == 0 {
             a.publish(i, &body(10_000));
             b.part().await;
