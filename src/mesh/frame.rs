@@ -31,7 +31,7 @@ pub const HEAD_LEN_MAX: usize = 4 << 10;
 /// The kind of a unidirectional stream that carries a body.
 pub const STREAM_BODY: u8 = 1;
 
-const FRAME_PREFIX_LEN: usize = 1 + 4;
+pub(super) const FRAME_PREFIX_LEN: usize = 1 + 4;
 const HEAD_PREFIX_LEN: usize = 1 + 2;
 
 /// A frame that can't be read, and where in the control stream it starts.
@@ -109,14 +109,6 @@ impl Frame {
         }
         let len = u32::try_from(out.len() - start - FRAME_PREFIX_LEN).expect("our own frames are far below 4 GiB");
         out[start + 1..start + FRAME_PREFIX_LEN].copy_from_slice(&len.to_be_bytes());
-    }
-
-    /// The prefix of a [`Frame::Control`] with a payload of `len` bytes, so that the payload needn't be copied.
-    pub fn control_prefix(len: usize) -> Bytes {
-        let mut out = BytesMut::with_capacity(FRAME_PREFIX_LEN);
-        out.put_u8(Self::CONTROL);
-        out.put_u32(u32::try_from(len).expect("our own frames are far below 4 GiB"));
-        out.freeze()
     }
 
     fn kind(&self) -> u8 {

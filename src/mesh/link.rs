@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::body;
 use super::clock_offset::{ClockOffset, Sample};
-use super::frame::{BodyHead, Frame, FrameDecoder, FrameError, Hello};
+use super::frame::{BodyHead, FRAME_PREFIX_LEN, Frame, FrameDecoder, FrameError, Hello};
 use super::pairing::LinkNo;
 use crate::clock;
 use crate::live::NodeId;
@@ -270,11 +270,13 @@ impl Link {
         link
     }
 
-    /// Queues a frame of the swarms.
+    /// Queues a frame of the swarms: prefix and payload as one, since the reader queues its pongs, and the
+    /// writer its pings, between any two.
     pub(super) fn send_control(&self, frame: Bytes) -> Result<(), LinkFault> {
         count(&self.shared.counters.control_sent, 1);
-        push(&self.shared, &self.control, Frame::control_prefix(frame.len()))?;
-        push(&self.shared, &self.control, frame)
+        let mut bytes = BytesMut::with_capacity(FRAME_PREFIX_LEN + frame.len());
+        Frame::Control(frame).encode(&mut bytes);
+        push(&self.shared, &self.control, bytes.freeze())
     }
 
     /// Lets what is queued and complete go out, for at most `patience`, then closes.
