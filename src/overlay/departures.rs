@@ -41,6 +41,7 @@ impl HyParView {
         if peer.id == self.me.id || self.is_static() {
             return;
         }
+        let peer = if peer.id == from.id { from } else { peer };
         if self.has_room() && !self.active.contains(peer.id) && !self.is_pending(peer.id) {
             return self.ask(now, peer, Ask::Fill);
         }

@@ -441,7 +441,8 @@ impl HyParView {
     /// identifiers that it has sent to the peer"); departure: a suspect goes before them.
     pub(super) fn add_passive(&mut self, member: Passive, sent: &mut Vec<NodeId>) {
         let id = member.peer.id;
-        if id == self.me.id || self.active.contains(id) || self.passive.contains(id) {
+        let known = id == self.me.id || self.active.contains(id) || self.passive.contains(id);
+        if known || !member.peer.can_be_dialled() {
             return;
         }
         if self.is_static() && !self.named.contains(&id) {

@@ -58,6 +58,11 @@ impl Peer {
     /// The shortest one on the wire, in bytes (IPv4).
     pub const WIRE_LEN_MIN: usize = 8 + 1 + 4 + 2;
 
+    /// Whether its address is one. A node that listens everywhere may name itself by an unspecified one.
+    pub fn can_be_dialled(&self) -> bool {
+        !self.addr.ip().is_unspecified() && self.addr.port() != 0
+    }
+
     /// Appends the peer.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u64(self.id.0);

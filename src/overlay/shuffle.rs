@@ -28,6 +28,8 @@ impl HyParView {
         if origin.id == self.me.id || self.is_static() {
             return;
         }
+        // A node may not know the address that others see it at; its neighbour does.
+        let origin = if origin.id == from.id { from } else { origin };
         // "first decreases its TTL. If the TTL is greater than zero and the number of nodes in q's active view is
         // greater than 1, the node will select a random node from its active view, different from the
         // one it has received this shuffle message from, and simply forwards the SHUFFLE"

@@ -7,7 +7,7 @@
 //!              `----- cam2: HyParView + Plumtree
 //! ```
 //!
-//! - [`Hub`]: who gets what; timers; joining and leaving swarms.
+//! - [`Hub`]: who gets what, and when. `announce`, `swarms`: its sides of the directory and of the swarms.
 //! - [`Frame`]: what goes on a link's control stream.
 //! - [`Directory`]: the map of streams, and which entry wins.
 //! - `member`: one swarm. `links`: the links that all swarms share.
@@ -16,6 +16,7 @@
 //! input or [`Hub::poll_timeout`]. Each [`Output::Dial`] is answered by [`Input::LinkUp`] or [`Input::DialFailed`].
 //! Bodies are for links that are up; frames to others are never handed out.
 
+mod announce;
 mod config;
 mod contacts;
 mod directory;
@@ -23,6 +24,7 @@ mod frame;
 mod hub;
 mod links;
 mod member;
+mod swarms;
 
 #[cfg(test)]
 mod tests;
