@@ -312,15 +312,13 @@ async fn one_part(
         .resolve(asked, |state| {
             let Some((record, track, held)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
             match held.part(msn, number) {
-                Lookup::Ready(part) => {
-                    let mut reply =
-                        Reply::new(part.body.clone(), content_type(track), Lifetime::Media, record.target_duration);
-                    reply.etag = Some(headers::etag(&part.header.hash));
-                    way(edge, record, track, part, u64::from(part.header.duration), asked).insert_into(&mut reply);
-                    Ok(Step::Answer(reply))
-                }
+                Lookup::Ready(part) => Ok(Step::Answer(whole_part(edge, record, track, part, asked))),
                 Lookup::Gap => Err(gap()),
-                Lookup::Unknown => Err(gone()),
+                Lookup::Unknown => {
+                    let segment = stream.delisted(record.life, track.id, msn).ok_or_else(gone)?;
+                    let part = segment.parts().nth(usize::from(number)).ok_or_else(gone)?;
+                    Ok(Step::Answer(whole_part(edge, record, track, part, asked)))
+                }
                 Lookup::Expected => match held.next() {
                     None => Ok(Step::appear(Place::Part(track.id, msn, number))),
                     // The hinted part, and the one after it, whichever segment that is in.
@@ -345,7 +343,10 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Time, name: &str, msn
             match held.segment(msn) {
                 Lookup::Ready(segment) => whole(edge, record, track, segment, asked).map(Step::Answer),
                 Lookup::Gap => Err(gap()),
-                Lookup::Unknown => Err(gone()),
+                Lookup::Unknown => {
+                    let segment = stream.delisted(record.life, track.id, msn).ok_or_else(gone)?;
+                    whole(edge, record, track, &segment, asked).map(Step::Answer)
+                }
                 Lookup::Expected if !is_to_come(record, msn) => Err(gone()),
                 Lookup::Expected => match held.segment_under_way(msn) {
                     Some(segment) if segment.has_gap() => Err(gap()),
@@ -359,6 +360,13 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Time, name: &str, msn
             }
         })
         .await
+}
+
+fn whole_part(edge: &Edge, record: &Record, track: &Track, part: &Part, asked: Time) -> Reply {
+    let mut reply = Reply::new(part.body.clone(), content_type(track), Lifetime::Media, record.target_duration);
+    reply.etag = Some(headers::etag(&part.header.hash));
+    way(edge, record, track, part, u64::from(part.header.duration), asked).insert_into(&mut reply);
+    reply
 }
 
 fn whole(edge: &Edge, record: &Record, track: &Track, segment: &Segment, asked: Time) -> Result<Reply, Fault> {

@@ -18,8 +18,9 @@ use super::documents::Documents;
 use super::waiters::{self, Place, Token, Waiters, Wake};
 use super::{APPEAR_MAX, Fault};
 use crate::clock;
+use crate::live::cache::ByteCache;
 use crate::live::window::{Input, Output};
-use crate::live::{PartHeader, Record, StreamName, Trace, TrackWindow, Window};
+use crate::live::{LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, TrackWindow, Window};
 use crate::observe::Metrics;
 use crate::swarm::Entry;
 use crate::units::Time;
@@ -29,6 +30,14 @@ pub const STREAMS_MAX: usize = 16_384;
 
 /// Most requests held in all; the next one is answered 503.
 pub const WAITERS_MAX: usize = 100_000;
+
+/// Bytes of segments that are kept after they have left their windows, least recently asked for first
+/// out. rfc8216bis 6.2.2 wants each fetchable for as long as the playlist is; this holds 10 streams of
+/// 3 Mb/s for 17 s more than the window's own 8 s.
+pub const DELISTED_BYTES_MAX: u64 = 64 << 20;
+
+/// Which segment was delisted.
+type Delisted = (StreamName, LifeId, TrackId, Msn);
 
 /// The streams of the node.
 #[derive(Debug)]
@@ -44,6 +53,7 @@ struct Shared {
     sooner: Notify,
     waiting: AtomicUsize,
     closing: AtomicBool,
+    delisted: Mutex<ByteCache<Delisted, Arc<Segment>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -82,6 +92,7 @@ impl Store {
             sooner: Notify::new(),
             waiting: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            delisted: Mutex::new(ByteCache::new(DELISTED_BYTES_MAX)),
             metrics,
         };
         Arc::new(Store { streams: RwLock::default(), shared: Arc::new(shared) })
@@ -208,6 +219,21 @@ impl Shared {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps what has left the window.
+    fn keep(&self, name: &StreamName, window: &mut Window) {
+        let Some(life) = window.record().map(|record| record.life) else { return };
+        for (track, segment) in window.take_evicted() {
+            if segment.is_complete() && !segment.has_gap() {
+                let (key, bytes) = ((name.clone(), life, track, segment.msn), segment.length());
+                self.delisted().put(key, Arc::new(segment), bytes);
+            }
+        }
+    }
+
+    fn delisted(&self) -> MutexGuard<'_, ByteCache<Delisted, Arc<Segment>>> {
+        self.delisted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn arm(&self, name: &StreamName, at: Time) {
         let mut timers = self.timers();
         let armed = timers.armed.get(name).copied();
@@ -244,6 +270,11 @@ impl Stream {
         &self.name
     }
 
+    /// A whole segment that has left the window.
+    pub(super) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
+        self.shared.delisted().get(&(self.name.clone(), life, track, msn)).cloned()
+    }
+
     /// The state, until the guard is dropped, which wakes whom the changes satisfy.
     pub(super) fn lock(&self) -> Guard<'_> {
         // A panic under the lock is a bug of ours in one stream; the others go on.
@@ -258,6 +289,7 @@ impl Stream {
             state.gone_at = None;
         }
         state.window.handle(now, input);
+        self.shared.keep(&self.name, &mut state.window);
         state.published(now, &self.shared.metrics);
     }
 

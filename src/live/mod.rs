@@ -7,7 +7,9 @@
 //! - [`header`]: what travels in front of a part's body, and the trace it gathers on its way.
 //! - [`record`]: the record of a life, which every member of a swarm holds.
 //! - [`window`]: the newest segments of one stream, in order, with their gaps.
+//! - [`cache`]: what has left the window and must stay fetchable, bounded in bytes.
 
+pub mod cache;
 pub mod header;
 pub mod id;
 pub mod record;

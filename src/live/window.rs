@@ -82,6 +82,7 @@ pub struct Window {
     record: Option<Arc<Record>>,
     tracks: Vec<TrackWindow>,
     early: VecDeque<Part>,
+    evicted: Vec<(TrackId, Segment)>,
     version: u64,
     concealed: u64,
     late: u64,
@@ -96,6 +97,7 @@ impl Window {
             record: None,
             tracks: Vec::new(),
             early: VecDeque::new(),
+            evicted: Vec::new(),
             version: 0,
             concealed: 0,
             late: 0,
@@ -146,6 +148,7 @@ impl Window {
 
     /// Takes an input in. Outputs follow by [`Window::poll_output`].
     pub fn handle(&mut self, now: Time, input: Input) {
+        self.evicted.clear();
         match input {
             Input::Timeout => {}
             Input::Record(record) => self.record_in(now, record),
@@ -160,6 +163,11 @@ impl Window {
     /// The next thing to tell.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// The segments that the last input pushed out of the window, for a cache; the next input forgets them.
+    pub fn take_evicted(&mut self) -> Vec<(TrackId, Segment)> {
+        std::mem::take(&mut self.evicted)
     }
 
     /// When [`Input::Timeout`] is due: a playlist is held at a missing part, or a join settles.
@@ -220,7 +228,7 @@ impl Window {
                     gap: listed.concealed,
                 });
             }
-            track.evict(&record);
+            track.evict(&record, &mut self.evicted);
         }
     }
 }

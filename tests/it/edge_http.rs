@@ -349,6 +349,22 @@ async fn a_lost_part_breaks_off_what_follows_it_and_is_404_ever_after() {
 }
 
 #[tokio::test]
+async fn what_was_delisted_is_fetchable_for_another_playlist() {
+    let (server, record) = Server::live(PARTS).await;
+    for msn in FIRST_MSN + 3..FIRST_MSN + 40 {
+        (0..PARTS).for_each(|part| server.part(&record, VIDEO, msn, part));
+    }
+    let playlist = server.get("/cam1/video/playlist.m3u8").await;
+    assert!(!playlist.text().contains(&format!("{}.m4s", FIRST_MSN + 10)), "delisted");
+    let segment = server.get(&format!("/cam1/video/{}.m4s", FIRST_MSN + 10)).await;
+    assert_eq!((segment.status, segment.body.len()), (200, LEN * usize::from(PARTS)));
+    let part = server.get(&format!("/cam1/video/{}.1.m4s", FIRST_MSN + 10)).await;
+    assert_eq!((part.status, part.body), (200, body(&record, VIDEO, FIRST_MSN + 10, 1)));
+    let never = server.get(&format!("/cam1/video/{}.m4s", FIRST_MSN - 10)).await;
+    assert_eq!(never.status, 404);
+}
+
+#[tokio::test]
 async fn ranges_heads_and_tags() {
     let (server, record) = Server::live(0).await;
     let segment = format!("/cam1/video/{FIRST_MSN}.m4s");

@@ -342,8 +342,9 @@ impl TrackWindow {
         self.scale.duration(parts.map(|p| u64::from(p.header.duration)).sum())
     }
 
-    /// Delists what is past the playlist's length, and lets go of what is past the window.
-    pub(super) fn evict(&mut self, record: &Record) {
+    /// Delists what is past the playlist's length, and lets go of what is past the window: whole
+    /// segments that were listed go to `evicted`.
+    pub(super) fn evict(&mut self, record: &Record, evicted: &mut Vec<(TrackId, Segment)>) {
         let Some(mut first) = self.first else {
             let held = record.held_segments();
             let newest = self.segments.last_key_value().map_or(0, |(m, _)| *m);
@@ -362,8 +363,8 @@ impl TrackWindow {
         }
         self.first = Some(first);
         let floor = self.next.0.saturating_sub(record.held_segments()).min(first);
-        while self.segments.first_key_value().is_some_and(|(m, _)| *m < floor) {
-            self.segments.pop_first();
+        while let Some(oldest) = self.segments.first_entry().filter(|s| *s.key() < floor) {
+            evicted.push((self.id, oldest.remove()));
         }
     }
 }

@@ -1,0 +1,67 @@
+//! A cache that is bounded in bytes.
+//!
+//! It keeps segments that have left the window: rfc8216bis 6.2.2 wants a removed segment fetchable for
+//! its own duration and that of the longest playlist that listed it. The `lru` crate orders the
+//! entries, and a counter beside it bounds their bytes.
+
+use std::hash::Hash;
+
+use lru::LruCache;
+
+/// An LRU cache of values with a size in bytes.
+#[derive(Debug)]
+pub struct ByteCache<K: Hash + Eq, V> {
+    entries: LruCache<K, (V, u64)>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl<K: Hash + Eq, V> ByteCache<K, V> {
+    /// An empty cache of at most `bytes_max` bytes.
+    pub fn new(bytes_max: u64) -> Self {
+        ByteCache { entries: LruCache::unbounded(), bytes: 0, bytes_max }
+    }
+
+    /// Puts a value of `bytes` bytes in, and drops the least recently used until all fit. A value
+    /// larger than the whole cache isn't kept.
+    pub fn put(&mut self, key: K, value: V, bytes: u64) {
+        if let Some((_, old)) = self.entries.put(key, (value, bytes)) {
+            self.bytes -= old;
+        }
+        self.bytes += bytes;
+        while self.bytes > self.bytes_max {
+            let Some((_, (_, dropped))) = self.entries.pop_lru() else { break };
+            self.bytes -= dropped;
+        }
+    }
+
+    /// The value of `key`, which becomes the most recently used.
+    pub fn get(&mut self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(value, _)| value)
+    }
+
+    /// Bytes of all values held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_holds_no_more_bytes_than_it_may() {
+        let mut cache = ByteCache::new(100);
+        cache.put("a", 1, 40);
+        cache.put("b", 2, 40);
+        assert_eq!(cache.get(&"a"), Some(&1));
+        cache.put("c", 3, 40);
+        assert_eq!(["a", "b", "c"].map(|key| cache.get(&key).copied()), [Some(1), None, Some(3)]);
+        assert_eq!(cache.bytes(), 80);
+        cache.put("a", 4, 10);
+        assert_eq!((cache.get(&"a").copied(), cache.bytes()), (Some(4), 50));
+        cache.put("d", 5, 101);
+        assert_eq!((cache.get(&"d").copied(), cache.bytes()), (None, 0));
+    }
+}
