@@ -1,1 +1,61 @@
-fn main() {}
+//! damson's figures, each with the command that makes it.
+//!
+//! ```text
+//! cargo run --release -p damson-bench -- hops    added latency of each hop, beside plain quinn and plain TCP
+//! cargo run --release -p damson-bench -- edge    HTTP: rate and CPU for segment, part, playlist, beside nginx
+//! cargo run --release -p damson-bench -- age     age of a part's last frame when a client has it
+//! cargo run --release -p damson-bench -- node    memory and CPU of a node
+//! ```
+//!
+//! Each prints what machine it ran on and a Markdown table. Peers are measured in the same run, by turns, so
+//! that what else the machine does falls on all alike; figures are medians.
+
+#![expect(clippy::print_stdout, reason = "the tables are what the user asked for")]
+
+mod age;
+mod cluster;
+mod edge;
+mod film;
+mod hops;
+mod http;
+mod machine;
+mod node;
+mod process;
+mod table;
+
+use clap::{Parser, Subcommand};
+
+/// What can go wrong is told to whoever started the bench, and ends it.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// damson's figures, measured on this machine.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    figure: Figure,
+}
+
+#[derive(Subcommand)]
+enum Figure {
+    /// The added latency of each hop, beside plain quinn and a plain TCP echo
+    Hops(hops::Options),
+    /// An edge's HTTP beside nginx: requests/s, GB/s, CPU per GB and per 1,000 requests
+    Edge(edge::Options),
+    /// The age of a part's last frame when a client has its last byte, at the ingest and three hops away
+    Age(age::Options),
+    /// Memory of a node with 10 streams, CPU of an ingest of one
+    Node(node::Options),
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    println!("{}\n", machine::describe());
+    match cli.figure {
+        Figure::Hops(options) => hops::run(options).await,
+        Figure::Edge(options) => edge::run(options).await,
+        Figure::Age(options) => age::run(options).await,
+        Figure::Node(options) => node::run(options).await,
+    }
+}
