@@ -9,8 +9,8 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Folders that are built, fetched or found, never written by hand.
-const NOT_OURS: &[&str] = &[".git", "target", "node_modules", "dist", "corpus", "artifacts"];
+/// Folders that are built, fetched, found, or of one machine alone; git ignores them, too.
+const NOT_OURS: &[&str] = &[".cargo", ".git", "target", "node_modules", "dist", "corpus", "artifacts"];
 
 /// One text file of the repository.
 struct Source {
