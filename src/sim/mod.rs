@@ -1,1 +1,41 @@
-//! The deterministic network that tests and bench drive the cores with.
+//! The deterministic network that tests and bench drive the cores with: seeded discrete events in
+//! virtual time.
+//!
+//! ```text
+//!   Net ----- Queue      what happens when
+//!    |------- Node       a core: swarm::Hub, or one swarm's HyParView and Plumtree (Member)
+//!    |------- Latency    how long a link takes
+//!    |------- Uplink     how the bodies of a node share its upload
+//!    `------- Ledger     who had what, when; the checks that are always on
+//! ```
+//!
+//! The same seed gives the same trace ([`Net::trace_hash`]). A check that fails panics with the seed and
+//! the command that repeats the run. What is modelled, and how:
+//!
+//! - *Links* are QUIC connections: a dial takes a round trip, a frame one link delay, in order. A dead
+//!   peer's links are noticed down after [`Settings::notice`]; its dials are refused after a round trip
+//!   or time out ([`Settings::dead_dials`]).
+//! - *Bodies* share their sender's upload: one chunk each in turn, control frames ahead of all. The
+//!   receiver's download comes after.
+//! - *Loss* swallows control frames, and tears bodies somewhere on their way.
+//! - *Crash* is SIGKILL; *restart* is a new node at the same address; *cuts* go from any set of nodes to any
+//!   other, in one direction or both; *slow* nodes have a low rate; clocks may be *skewed*.
+//!
+//! Not modelled: congestion control, and the bytes of control frames in the upload (they are counted).
+
+mod check;
+mod latency;
+mod member;
+mod net;
+mod node;
+mod queue;
+mod uplink;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{Delivery, Ledger, Message};
+pub use latency::Latency;
+pub use member::{Frame, Member};
+pub use net::{DeadDials, Net, Settings, Traffic};
+pub use node::{Glance, In, Node, Out};

@@ -1,0 +1,271 @@
+//! A lean node: one swarm's HyParView and Plumtree, as [`Hub`](crate::swarm::Hub) joins them, without the
+//! directory, records and other swarms. Ten thousand of these fit where a thousand hubs do.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::node::{Glance, In, Node, Out};
+use crate::broadcast::{self, Plumtree};
+use crate::live::{NodeId, PartHeader, SwarmId, TrackId};
+use crate::overlay::{self, HyParView, Peer};
+use crate::units::Time;
+
+/// The one swarm.
+const SWARM: SwarmId = SwarmId(1);
+
+/// As the hub's `link_linger`.
+const LINK_LINGER: Duration = Duration::from_secs(10);
+
+/// As the hub's `fresh`.
+const FRESH: Duration = Duration::from_secs(6);
+
+/// A control frame, not encoded: that would cost more than all the rest.
+#[derive(Debug, Clone)]
+pub enum Frame {
+    /// Of HyParView.
+    Overlay(overlay::Message),
+    /// Of Plumtree.
+    Broadcast(broadcast::Message),
+}
+
+#[derive(Debug)]
+struct Link {
+    peer: Peer,
+    /// Frames that wait for the dial; `None`: it is up.
+    waiting: Option<Vec<Frame>>,
+    idle_since: Option<Time>,
+}
+
+/// One node of one swarm.
+#[derive(Debug)]
+pub struct Member {
+    overlay: HyParView,
+    tree: Plumtree,
+    links: Vec<Link>,
+    /// The bootstrap addresses.
+    contacts: Vec<Peer>,
+    asked: usize,
+    sweep_at: Option<Time>,
+    /// How many segments of a track are held; `u32::MAX`: all.
+    held: u32,
+    outputs: VecDeque<Out<Frame>>,
+}
+
+impl Member {
+    /// A node that joins at `contacts`, two at a time, and holds `held` segments of each track.
+    pub fn new(
+        me: Peer,
+        contacts: Vec<Peer>,
+        held: u32,
+        overlay: overlay::Config,
+        broadcast: broadcast::Config,
+        seed: u64,
+    ) -> Self {
+        Member {
+            overlay: HyParView::new(me, overlay, seed),
+            tree: Plumtree::new(me.id, broadcast, seed.rotate_left(17)),
+            links: Vec::new(),
+            contacts: contacts.into_iter().filter(|peer| peer.id != me.id).collect(),
+            asked: 0,
+            sweep_at: None,
+            held,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    fn link(&mut self, id: NodeId) -> Option<&mut Link> {
+        self.links.iter_mut().find(|link| link.peer.id == id)
+    }
+
+    fn send(&mut self, to: Peer, frame: Frame, dial: bool) {
+        match self.link(to.id) {
+            Some(Link { waiting: Some(waiting), .. }) => waiting.push(frame),
+            Some(_) => self.outputs.push_back(Out::Frame { to: to.id, frame }),
+            None if dial => {
+                self.links.push(Link { peer: to, waiting: Some(vec![frame]), idle_since: None });
+                self.outputs.push_back(Out::Dial { addr: to.addr, peer: Some(to.id) });
+            }
+            None => {}
+        }
+    }
+
+    /// Does what the cores want, until they want nothing more.
+    fn pump(&mut self, now: Time) {
+        loop {
+            if let Some(output) = self.overlay.poll_output() {
+                self.on_overlay_output(now, output);
+            } else if let Some(output) = self.tree.poll_output() {
+                self.on_tree_output(now, output);
+            } else {
+                break;
+            }
+        }
+        if self.sweep_at.is_none() && self.links.iter().any(|link| !self.overlay.needs_link(link.peer.id)) {
+            self.sweep_at = Some(now + LINK_LINGER / 4);
+        }
+    }
+
+    fn on_overlay_output(&mut self, now: Time, output: overlay::Output) {
+        match output {
+            overlay::Output::Send { to, message } => {
+                let dial = message.wants_dial();
+                self.send(to, Frame::Overlay(message), dial);
+            }
+            overlay::Output::NeighborUp(peer) => self.tree.handle(now, broadcast::Input::NeighborUp(peer.id)),
+            overlay::Output::NeighborDown(peer) => self.tree.handle(now, broadcast::Input::NeighborDown(peer)),
+            overlay::Output::Bootstrap => {
+                for _ in 0..self.contacts.len().min(2) {
+                    let contact = self.contacts[self.asked % self.contacts.len()];
+                    self.asked += 1;
+                    self.overlay.handle(now, overlay::Input::Join(contact));
+                }
+            }
+        }
+    }
+
+    fn on_tree_output(&mut self, now: Time, output: broadcast::Output) {
+        let swarm = SWARM;
+        match output {
+            broadcast::Output::Send { to, message } => {
+                if self.link(to).is_some_and(|link| link.waiting.is_none()) {
+                    self.outputs.push_back(Out::Frame { to, frame: Frame::Broadcast(message) });
+                }
+            }
+            broadcast::Output::BodyHead { to, header, trace, offset, .. } => {
+                let head = Box::new((header, trace));
+                self.outputs.push_back(Out::Head { to, swarm, head, offset, expires: now + FRESH });
+            }
+            broadcast::Output::BodyPiece { to, id, bytes } => {
+                self.outputs.push_back(Out::Piece { to, swarm, id, bytes });
+            }
+            broadcast::Output::BodyAbort { to, id } => self.outputs.push_back(Out::Abort { to, swarm, id }),
+            broadcast::Output::BodyRefuse { from, id } => self.outputs.push_back(Out::Refuse { from, swarm, id }),
+            broadcast::Output::Deliver { header, body, trace, .. } => {
+                let id = header.id;
+                if self.held < u32::MAX && id.track != TrackId::RECORD {
+                    let before = id.msn.saturating_sub(self.held - 1);
+                    self.tree.handle(now, broadcast::Input::Forget { track: id.track, before });
+                }
+                let hops = u8::try_from(trace.hops.len()).unwrap_or(u8::MAX);
+                self.outputs.push_back(Out::Deliver { swarm, header: Box::new(header), body, hops });
+            }
+        }
+    }
+
+    fn peer_down(&mut self, now: Time, peer: NodeId, cause: overlay::DownCause) {
+        self.links.retain(|link| link.peer.id != peer);
+        self.overlay.handle(now, overlay::Input::PeerDown { peer, cause });
+    }
+
+    fn sweep(&mut self, now: Time) {
+        self.sweep_at = None;
+        let Member { links, overlay, outputs, .. } = self;
+        links.retain_mut(|link| {
+            if link.waiting.is_some() || overlay.needs_link(link.peer.id) {
+                link.idle_since = None;
+                return true;
+            }
+            let keep = *link.idle_since.get_or_insert(now) + LINK_LINGER > now;
+            if !keep {
+                outputs.push_back(Out::Close { peer: link.peer.id });
+            }
+            keep
+        });
+    }
+}
+
+impl Node for Member {
+    type Frame = Frame;
+
+    fn handle(&mut self, now: Time, input: In<Frame>) {
+        match input {
+            In::Timeout => {
+                if self.overlay.poll_timeout().is_some_and(|at| at <= now) {
+                    self.overlay.handle(now, overlay::Input::Timeout);
+                }
+                if self.tree.poll_timeout().is_some_and(|at| at <= now) {
+                    self.tree.handle(now, broadcast::Input::Timeout);
+                }
+                if self.sweep_at.is_some_and(|at| at <= now) {
+                    self.sweep(now);
+                }
+            }
+            In::LinkUp { peer, .. } => match self.link(peer.id) {
+                Some(link) => {
+                    for frame in link.waiting.take().unwrap_or_default() {
+                        self.outputs.push_back(Out::Frame { to: peer.id, frame });
+                    }
+                }
+                None => self.links.push(Link { peer, waiting: None, idle_since: None }),
+            },
+            In::LinkDown { peer, cause } => self.peer_down(now, peer, cause),
+            In::DialFailed { addr, peer, cause } => {
+                let dialled = |link: &&Link| link.waiting.is_some() && link.peer.addr == addr;
+                if let Some(peer) = self.links.iter().find(dialled).map(|link| link.peer.id).or(peer) {
+                    self.peer_down(now, peer, cause);
+                }
+            }
+            In::Estimate { peer, rtt_us, rate } => {
+                self.overlay.handle(now, overlay::Input::Rtt { peer, rtt_us });
+                self.tree.handle(now, broadcast::Input::LinkEstimate { peer, rtt_us, rate });
+            }
+            In::Frame { from, frame } => match frame {
+                Frame::Overlay(message) => {
+                    if let Some(from) = self.link(from).map(|link| link.peer) {
+                        self.overlay.handle(now, overlay::Input::Message { from, message });
+                    }
+                }
+                Frame::Broadcast(message) => self.tree.handle(now, broadcast::Input::Message { from, message }),
+            },
+            In::Head { from, head, offset, .. } => {
+                let (header, trace) = *head;
+                self.tree.handle(now, broadcast::Input::BodyHead { from, header, trace, offset });
+            }
+            In::Piece { from, id, bytes, .. } => {
+                self.tree.handle(now, broadcast::Input::BodyPiece { from, id, bytes });
+            }
+            In::Torn { from, id, .. } => self.tree.handle(now, broadcast::Input::BodyTorn { from, id }),
+            In::Stopped { to, id, .. } => self.tree.handle(now, broadcast::Input::BodyStopped { to, id }),
+            In::Leave => self.overlay.handle(now, overlay::Input::Leave),
+        }
+        self.pump(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Out<Frame>> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        [self.overlay.poll_timeout(), self.tree.poll_timeout(), self.sweep_at].into_iter().flatten().min()
+    }
+
+    fn publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
+        self.tree.handle(now, broadcast::Input::Publish { header, body });
+        self.pump(now);
+    }
+
+    fn glance(&self) -> Glance {
+        Glance {
+            active: self.overlay.active().map(|peer| peer.id).collect(),
+            eager: self.tree.neighbours().filter(|(_, eager)| *eager).map(|(id, _)| id).collect(),
+            passive: self.overlay.passive().count(),
+            sizes: Some(self.tree.sizes()),
+            stats: Some(*self.tree.stats()),
+        }
+    }
+
+    fn check_invariants(&self) {
+        self.overlay.check_invariants();
+    }
+
+    fn frame_len(frame: &Frame) -> usize {
+        let mut out = BytesMut::new();
+        match frame {
+            Frame::Overlay(message) => message.encode(&mut out),
+            Frame::Broadcast(message) => message.encode(&mut out),
+        }
+        out.len() + 9
+    }
+}

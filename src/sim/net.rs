@@ -1,0 +1,945 @@
+//! The network: nodes, links and events.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::check::Ledger;
+use super::latency::{Latency, mix};
+use super::node::{Glance, In, Node, Out, index, index_at, peer};
+use super::queue::Queue;
+use super::uplink::{Transfer, Uplink};
+use crate::live::{NodeId, PartHeader, PartId, SwarmId, Trace};
+use crate::overlay::{DownCause, Peer};
+use crate::units::Time;
+
+/// What becomes of a dial to a dead node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DeadDials {
+    /// Its machine lives, and refuses after a round trip.
+    Refused,
+    /// Nothing answers for so long.
+    TimeOut(Duration),
+}
+
+/// What the network is like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Link delays.
+    pub latency: Latency,
+    /// Upload of each node in bytes/s; `None`: without limit.
+    pub upload: Option<u64>,
+    /// Download of each node in bytes/s; `None`: without limit.
+    pub download: Option<u64>,
+    /// Share of control frames that are lost, in permille.
+    pub loss_permille: u32,
+    /// Share of bodies that are torn on their way, in permille.
+    pub torn_permille: u32,
+    /// When a dead or cut link is noticed: uniform between the two.
+    pub notice: (Duration, Duration),
+    /// Dials to dead nodes.
+    pub dead_dials: DeadDials,
+    /// Dials into a cut time out after this.
+    pub dial_timeout: Duration,
+    /// Clocks are ahead by up to this.
+    pub skew: Duration,
+    /// Count the bytes of control frames, which takes time.
+    pub count_frame_bytes: bool,
+    /// How to repeat a failing run; the seed is added.
+    pub repeat: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            latency: Latency::Uniform(Duration::from_millis(5), Duration::from_millis(50)),
+            upload: None,
+            download: None,
+            loss_permille: 0,
+            torn_permille: 0,
+            notice: (Duration::from_millis(500), Duration::from_millis(1_500)),
+            dead_dials: DeadDials::Refused,
+            dial_timeout: Duration::from_secs(5),
+            skew: Duration::ZERO,
+            count_frame_bytes: false,
+            repeat: "cargo nextest run --lib --features sim -E 'test(sim::)'",
+        }
+    }
+}
+
+/// What went over the links so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Control frames.
+    pub frames: u64,
+    /// Their bytes, where they are counted.
+    pub frame_bytes: u64,
+    /// Control frames lost.
+    pub lost: u64,
+    /// Bodies begun.
+    pub heads: u64,
+    /// Body bytes.
+    pub body_bytes: u64,
+    /// Dials.
+    pub dials: u64,
+}
+
+/// Something that is going to happen. The number beside two nodes is their link's: frames of an older
+/// link between them come to nothing.
+#[derive(Debug)]
+enum Event<F> {
+    Timer(u32),
+    Frame {
+        from: u32,
+        to: u32,
+        link: u32,
+        frame: F,
+    },
+    Body {
+        from: u32,
+        to: u32,
+        link: u32,
+        swarm: SwarmId,
+        head: Option<Box<Start>>,
+        id: PartId,
+        bytes: Bytes,
+    },
+    Torn {
+        from: u32,
+        to: u32,
+        link: u32,
+        swarm: SwarmId,
+        id: PartId,
+    },
+    Refused {
+        from: u32,
+        to: u32,
+        link: u32,
+        swarm: SwarmId,
+        id: PartId,
+    },
+    /// The answer to a dial is back; `born`: which life of the dialler.
+    Dialled {
+        from: u32,
+        born: u32,
+        addr: std::net::SocketAddr,
+        expected: Option<NodeId>,
+        failed: Option<DownCause>,
+    },
+    /// The dialled node has the dialler's last handshake packet.
+    Accepted {
+        from: u32,
+        to: u32,
+        link: u32,
+    },
+    Down {
+        at: u32,
+        peer: u32,
+        link: u32,
+        only_if_cut: bool,
+    },
+    Estimate {
+        at: u32,
+        peer: u32,
+        link: u32,
+    },
+    Upload(u32),
+}
+
+#[derive(Debug)]
+struct Start {
+    header: PartHeader,
+    trace: Trace,
+    offset: u32,
+}
+
+/// A link between two nodes, seen from both ends: the number of the link that each believes up, or 0.
+#[derive(Debug, Clone, Copy, Default)]
+struct Link {
+    number: u32,
+    /// The number of the link whose acceptor has yet to learn of it, or 0.
+    accepting: u32,
+    up: [u32; 2],
+}
+
+struct Slot<N> {
+    node: Option<N>,
+    /// How often it was started.
+    born: u32,
+    /// Those it has a link with, or had one.
+    peers: Vec<u32>,
+    /// The earliest timer event under way, in microseconds; `u64::MAX`: none.
+    timer: u64,
+    skew: u64,
+    upload: Option<u64>,
+    download: Option<u64>,
+    download_free: u64,
+    uplink: Uplink,
+}
+
+/// Nodes and the network between them.
+pub struct Net<N: Node> {
+    settings: Settings,
+    seed: u64,
+    now: u64,
+    slots: Vec<Slot<N>>,
+    links: HashMap<u64, Link>,
+    link_count: u32,
+    queue: Queue<Event<N::Frame>>,
+    dice: u64,
+    /// By node: its side of a cut; `(a, b)` in `blocked`: nothing goes from side a to side b.
+    sides: Vec<u8>,
+    blocked: Vec<(u8, u8)>,
+    ledger: Ledger,
+    traffic: Traffic,
+    trace_hash: u64,
+    events: u64,
+}
+
+/// Virtual time starts here, in microseconds: clocks of cores may subtract.
+const START_US: u64 = 100_000_000;
+
+impl<N: Node> Net<N> {
+    /// An empty network.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        Net {
+            settings,
+            seed,
+            now: START_US,
+            slots: Vec::new(),
+            links: HashMap::new(),
+            link_count: 0,
+            queue: Queue::new(),
+            dice: mix(seed),
+            sides: Vec::new(),
+            blocked: Vec::new(),
+            ledger: Ledger::default(),
+            traffic: Traffic::default(),
+            trace_hash: 0,
+            events: 0,
+        }
+    }
+
+    // --- what a scenario does ---
+
+    /// What the next node to be added is called, and where it listens.
+    pub fn next_peer(&self) -> Peer {
+        peer(u32::try_from(self.slots.len()).expect("fewer than 2^24 nodes"))
+    }
+
+    /// The node with this index.
+    pub fn peer(index: u32) -> Peer {
+        peer(index)
+    }
+
+    /// Starts a node; returns its index. Its core must have been made for [`Net::next_peer`].
+    pub fn add(&mut self, node: N) -> u32 {
+        let at = u32::try_from(self.slots.len()).expect("fewer than 2^24 nodes");
+        let skew = u64::try_from(self.settings.skew.as_micros()).unwrap_or(0);
+        let skew = if skew == 0 { 0 } else { self.random() % skew };
+        self.slots.push(Slot {
+            node: Some(node),
+            born: 1,
+            peers: Vec::new(),
+            timer: u64::MAX,
+            skew,
+            upload: self.settings.upload,
+            download: self.settings.download,
+            download_free: 0,
+            uplink: Uplink::default(),
+        });
+        self.sides.push(0);
+        self.input(at, In::Timeout);
+        at
+    }
+
+    /// Starts a killed node again, with nothing but its identity and address.
+    pub fn restart(&mut self, at: u32, node: N) {
+        self.ledger.forget(at);
+        let slot = &mut self.slots[at as usize];
+        assert!(slot.node.is_none(), "restart of a node that lives");
+        slot.born += 1;
+        slot.timer = u64::MAX;
+        slot.node = Some(node);
+        self.input(at, In::Timeout);
+    }
+
+    /// SIGKILL: its links are noticed down after [`Settings::notice`].
+    pub fn kill(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        slot.node = None;
+        slot.uplink = Uplink::default();
+        for peer in std::mem::take(&mut slot.peers) {
+            let key = pair(at, peer);
+            let Some(link) = self.links.get_mut(&key) else { continue };
+            link.up[side(at, peer)] = 0;
+            let number = link.up[side(peer, at)];
+            if number == 0 {
+                self.links.remove(&key);
+            } else {
+                let notice = self.notice();
+                self.queue.add(self.now + notice, Event::Down { at: peer, peer: at, link: number, only_if_cut: false });
+            }
+        }
+    }
+
+    /// A node leaves in order, and is then gone.
+    pub fn leave(&mut self, at: u32) {
+        self.input(at, In::Leave);
+        self.kill(at);
+    }
+
+    /// Assigns nodes to sides.
+    pub fn set_side(&mut self, node: u32, side: u8) {
+        self.sides[node as usize] = side;
+    }
+
+    /// Nothing goes from side `a` to side `b` any more. Call it twice for a cut both ways.
+    pub fn cut(&mut self, a: u8, b: u8) {
+        self.blocked.push((a, b));
+        for at in 0..self.len() {
+            for n in 0..self.slots[at as usize].peers.len() {
+                let peer = self.slots[at as usize].peers[n];
+                let number = self.links.get(&pair(at, peer)).map_or(0, |link| link.up[side(at, peer)]);
+                if number != 0 && (self.is_blocked(at, peer) || self.is_blocked(peer, at)) {
+                    let notice = self.notice();
+                    self.queue.add(self.now + notice, Event::Down { at, peer, link: number, only_if_cut: true });
+                }
+            }
+        }
+    }
+
+    /// All cuts are over.
+    pub fn heal(&mut self) {
+        self.blocked.clear();
+    }
+
+    /// Changes a node's rates, in bytes/s.
+    pub fn set_rates(&mut self, at: u32, upload: Option<u64>, download: Option<u64>) {
+        let slot = &mut self.slots[at as usize];
+        (slot.upload, slot.download) = (upload, download);
+    }
+
+    /// Changes the losses from now on.
+    pub fn set_loss(&mut self, loss_permille: u32, torn_permille: u32) {
+        (self.settings.loss_permille, self.settings.torn_permille) = (loss_permille, torn_permille);
+    }
+
+    /// Changes what becomes of dials to dead nodes.
+    pub fn set_dead_dials(&mut self, dead_dials: DeadDials) {
+        self.settings.dead_dials = dead_dials;
+    }
+
+    /// A node makes a part; returns its number in the ledger.
+    pub fn publish(&mut self, at: u32, header: PartHeader, body: Bytes) -> usize {
+        self.ledger.publish(at, self.now, header, body.clone());
+        let now = self.clock(at);
+        if let Some(node) = self.slots[at as usize].node.as_mut() {
+            node.publish(now, header, body);
+        }
+        self.drain(at);
+        self.ledger.messages().len() - 1
+    }
+
+    /// Gives a node's core something that isn't the network's.
+    pub fn with_node<T>(&mut self, at: u32, act: impl FnOnce(&mut N, Time) -> T) -> Option<T> {
+        let now = self.clock(at);
+        let result = self.slots[at as usize].node.as_mut().map(|node| act(node, now));
+        self.drain(at);
+        result
+    }
+
+    /// Runs for this long.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        while self.queue.next_at().is_some_and(|at| at <= end) {
+            if let Some((at, event)) = self.queue.pop() {
+                self.now = at;
+                self.events += 1;
+                self.happen(event);
+            }
+        }
+        self.now = end;
+    }
+
+    /// Runs until `done` or for this long, looking each `step`; returns how long it took.
+    pub fn run_until(&mut self, most: Duration, step: Duration, done: impl Fn(&Self) -> bool) -> Option<Duration> {
+        let start = self.now;
+        loop {
+            if done(self) {
+                return Some(Duration::from_micros(self.now - start));
+            }
+            if Duration::from_micros(self.now - start) >= most {
+                return None;
+            }
+            self.run(step);
+        }
+    }
+
+    // --- what can be seen ---
+
+    /// How many nodes there are, dead ones included.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.slots.len()).expect("fewer than 2^24 nodes")
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The nodes that live.
+    pub fn alive(&self) -> impl Iterator<Item = u32> {
+        (0u32..).zip(&self.slots).filter(|(_, slot)| slot.node.is_some()).map(|(at, _)| at)
+    }
+
+    /// A node's core.
+    pub fn node(&self, at: u32) -> Option<&N> {
+        self.slots.get(at as usize)?.node.as_ref()
+    }
+
+    /// Who had what.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What went over the links.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Virtual time, in microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.now
+    }
+
+    /// A hash of all that has happened: equal for equal seeds.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace_hash
+    }
+
+    /// How many events there have been.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A number from the seed, for the scenario's own choices.
+    pub fn random(&mut self) -> u64 {
+        self.dice = mix(self.dice);
+        self.dice
+    }
+
+    /// Panics with the seed and the command that repeats the run.
+    pub fn fail(&self, what: &str) -> ! {
+        let Net { seed, now, .. } = self;
+        panic!(
+            "seed {seed}, {:.3} s: {what}\nrepeat: DAMSON_SIM_SEED={seed} {}",
+            (now - START_US) as f64 / 1e6,
+            self.settings.repeat
+        );
+    }
+
+    // --- checks ---
+
+    /// Everybody's view of the swarm, by index; `None` for the dead.
+    pub fn glances(&self) -> Vec<Option<Glance>> {
+        self.slots.iter().map(|slot| slot.node.as_ref().map(Node::glance)).collect()
+    }
+
+    /// When quiet: active views are mutual, nobody is isolated, and the overlay is connected. Runs for
+    /// two seconds, since a link that is being made or unmade may look one-sided for a round trip.
+    pub fn check_overlay(&mut self) {
+        let before = self.one_sided();
+        self.run(Duration::from_secs(2));
+        if let Some((at, other)) = self.one_sided().iter().find(|link| before.contains(link)) {
+            self.fail(&format!("node {other} is a neighbour of node {at}, and not the other way"));
+        }
+        let islands = self.islands();
+        if islands.len() > 1 {
+            self.fail(&format!("{} islands of sizes {:?}", islands.len(), &islands[..islands.len().min(20)]));
+        }
+    }
+
+    /// Links of the overlay that only one end knows; or whose other end is dead.
+    pub fn one_sided(&self) -> Vec<(u32, u32)> {
+        let glances = self.glances();
+        let mut links = Vec::new();
+        for (at, glance) in (0u32..).zip(&glances) {
+            let Some(glance) = glance else { continue };
+            for other in glance.active.iter().filter_map(|id| index(*id)) {
+                let there = glances.get(other as usize).and_then(Option::as_ref);
+                if !there.is_some_and(|there| there.active.contains(&peer(at).id)) {
+                    links.push((at, other));
+                }
+            }
+        }
+        links
+    }
+
+    /// The sizes of the overlay's components, largest first. Links count from both ends or either.
+    pub fn islands(&self) -> Vec<usize> {
+        let glances = self.glances();
+        let mut root: Vec<u32> = (0..self.len()).collect();
+        fn find(root: &mut [u32], mut at: u32) -> u32 {
+            while root[at as usize] != at {
+                root[at as usize] = root[root[at as usize] as usize];
+                at = root[at as usize];
+            }
+            at
+        }
+        for (at, glance) in (0u32..).zip(&glances) {
+            for other in glance.iter().flat_map(|glance| &glance.active).filter_map(|id| index(*id)) {
+                if glances.get(other as usize).is_some_and(Option::is_some) {
+                    let (a, b) = (find(&mut root, at), find(&mut root, other));
+                    root[a as usize] = b;
+                }
+            }
+        }
+        let mut sizes: HashMap<u32, usize> = HashMap::new();
+        for at in self.alive() {
+            *sizes.entry(find(&mut root, at)).or_default() += 1;
+        }
+        let mut sizes: Vec<usize> = sizes.into_values().collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        sizes
+    }
+
+    /// All who live have these parts.
+    pub fn check_delivered(&self, parts: impl IntoIterator<Item = usize>) {
+        for part in parts {
+            let message = &self.ledger.messages()[part];
+            if let Some(lacking) = self.alive().find(|node| message.delivered_after(*node).is_none()) {
+                self.fail(&format!("node {lacking} lacks part {part}, {:?}", message.header.id));
+            }
+        }
+    }
+
+    /// Every core keeps its promises and its bounds.
+    pub fn check_bounds(&self) {
+        use crate::broadcast::{ANNOUNCE_MAX, ASSEMBLIES_MAX, HELD_MAX, MISSING_MAX};
+        for at in self.alive() {
+            let Some(node) = self.node(at) else { continue };
+            node.check_invariants();
+            let glance = node.glance();
+            if let Some(sizes) = glance.sizes
+                && (sizes.held > HELD_MAX
+                    || sizes.missing > MISSING_MAX
+                    || sizes.assemblies > ASSEMBLIES_MAX
+                    || sizes.announcements > ANNOUNCE_MAX)
+            {
+                self.fail(&format!("node {at} is out of bounds: {sizes:?}"));
+            }
+        }
+    }
+
+    // --- events ---
+
+    fn happen(&mut self, event: Event<N::Frame>) {
+        let (kind, a, b) = match &event {
+            Event::Timer(at) => (1, *at, 0),
+            Event::Frame { from, to, .. } => (2, *from, *to),
+            Event::Body { from, to, .. } => (3, *from, *to),
+            Event::Torn { from, to, .. } => (4, *from, *to),
+            Event::Refused { from, to, .. } => (5, *from, *to),
+            Event::Dialled { from, .. } => (6, *from, 0),
+            Event::Accepted { from, to, .. } => (7, *from, *to),
+            Event::Down { at, peer, .. } => (8, *at, *peer),
+            Event::Estimate { at, peer, .. } => (9, *at, *peer),
+            Event::Upload(at) => (10, *at, 0),
+        };
+        self.trace_hash =
+            mix(self.trace_hash ^ self.now.rotate_left(24) ^ (u64::from(a) << 32 | u64::from(b)) ^ kind << 60);
+        match event {
+            Event::Timer(at) => self.on_timer(at),
+            Event::Frame { from, to, link, frame } => {
+                if self.is_up(to, from, link) {
+                    self.input(to, In::Frame { from: peer(from).id, frame });
+                }
+            }
+            Event::Body { from, to, link, swarm, head, id, bytes } => {
+                if !self.is_up(to, from, link) {
+                    return;
+                }
+                let from = peer(from).id;
+                if let Some(start) = head {
+                    let Start { header, trace, offset } = *start;
+                    self.input(to, In::Head { from, swarm, head: Box::new((header, trace)), offset });
+                }
+                if !bytes.is_empty() {
+                    self.input(to, In::Piece { from, swarm, id, bytes });
+                }
+            }
+            Event::Torn { from, to, link, swarm, id } => {
+                if self.is_up(to, from, link) {
+                    self.input(to, In::Torn { from: peer(from).id, swarm, id });
+                }
+            }
+            Event::Refused { from, to, link, swarm, id } => {
+                // Only a body that is still under way is stopped.
+                if self.is_up(to, from, link) && self.slots[to as usize].uplink.remove(from, &id).is_some() {
+                    self.input(to, In::Stopped { to: peer(from).id, swarm, id });
+                }
+            }
+            Event::Dialled { from, born, addr, expected, failed } => {
+                self.on_dialled(from, born, addr, expected, failed)
+            }
+            Event::Accepted { from, to, link } => self.on_accepted(from, to, link),
+            Event::Down { at, peer, link, only_if_cut } => {
+                let cut = self.is_blocked(at, peer) || self.is_blocked(peer, at);
+                if self.is_up(at, peer, link) && (cut || !only_if_cut) {
+                    self.end(at, peer);
+                    self.input(at, In::LinkDown { peer: super::node::peer(peer).id, cause: DownCause::Lost });
+                }
+            }
+            Event::Estimate { at, peer, link } => {
+                if self.is_up(at, peer, link) {
+                    let rtt_us = u32::try_from(2 * self.delay(at, peer)).unwrap_or(u32::MAX);
+                    let upload = self.slots[peer as usize].upload.unwrap_or(0);
+                    let rate = self.slots[at as usize].download.map_or(upload, |down| down.min(upload));
+                    self.input(at, In::Estimate { peer: super::node::peer(peer).id, rtt_us, rate });
+                }
+            }
+            Event::Upload(at) => {
+                self.slots[at as usize].uplink.busy = false;
+                self.upload(at);
+            }
+        }
+    }
+
+    fn on_timer(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        if slot.timer > self.now {
+            return; // Another was armed after this one; a node that was killed has none.
+        }
+        slot.timer = u64::MAX;
+        self.input(at, In::Timeout);
+    }
+
+    fn input(&mut self, at: u32, input: In<N::Frame>) {
+        let now = self.clock(at);
+        let Some(node) = self.slots[at as usize].node.as_mut() else { return };
+        node.handle(now, input);
+        self.drain(at);
+    }
+
+    /// A node's clock.
+    fn clock(&self, at: u32) -> Time {
+        Time::from_micros(self.now + self.slots[at as usize].skew)
+    }
+
+    fn drain(&mut self, at: u32) {
+        while let Some(output) = self.slots[at as usize].node.as_mut().and_then(Node::poll_output) {
+            self.output(at, output);
+        }
+        let slot = &mut self.slots[at as usize];
+        let due = slot.node.as_ref().and_then(Node::poll_timeout);
+        if let Some(due) = due {
+            let due = due.as_micros().saturating_sub(slot.skew).max(self.now);
+            if due < slot.timer {
+                slot.timer = due;
+                self.queue.add(due, Event::Timer(at));
+            }
+        }
+        self.upload(at);
+    }
+
+    fn output(&mut self, from: u32, output: Out<N::Frame>) {
+        match output {
+            Out::Frame { to, frame } => {
+                let Some((to, link)) = self.link_to(from, to) else { return };
+                self.traffic.frames += 1;
+                if self.settings.count_frame_bytes {
+                    self.traffic.frame_bytes += N::frame_len(&frame) as u64;
+                }
+                if self.is_blocked(from, to) || self.chance(self.settings.loss_permille) {
+                    self.traffic.lost += 1;
+                    return;
+                }
+                let at = self.now + self.delay(from, to);
+                self.queue.add(at, Event::Frame { from, to, link, frame });
+            }
+            Out::Head { to, swarm, head, offset, expires } => {
+                let Some((to, link)) = self.link_to(from, to) else { return };
+                let id = head.0.id;
+                let left = head.0.length - offset.min(head.0.length);
+                self.traffic.heads += 1;
+                if let Some(message) = self.ledger.get_mut(&id) {
+                    message.heads += 1;
+                }
+                let torn = self.chance(self.settings.torn_permille);
+                let tear_at = torn.then(|| u32::try_from(self.random() % u64::from(left.max(1))).unwrap_or(0));
+                let skew = self.slots[from as usize].skew;
+                let transfer = Transfer {
+                    to,
+                    link,
+                    swarm,
+                    id,
+                    head: Some(head),
+                    offset,
+                    pieces: Default::default(),
+                    left,
+                    tear_at,
+                    expires: expires.as_micros().saturating_sub(skew),
+                };
+                let uplink = &mut self.slots[from as usize].uplink;
+                uplink.remove(to, &id);
+                uplink.transfers.push_back(transfer);
+            }
+            Out::Piece { to, id, bytes, .. } => {
+                if let Some(to) = index(to)
+                    && let Some(transfer) = self.slots[from as usize].uplink.find(to, &id)
+                {
+                    transfer.pieces.push_back(bytes);
+                }
+            }
+            Out::Abort { to, swarm, id } => {
+                let Some((to, link)) = self.link_to(from, to) else { return };
+                if let Some(transfer) = self.slots[from as usize].uplink.remove(to, &id)
+                    && transfer.head.is_none()
+                {
+                    let at = self.now + self.delay(from, to);
+                    self.queue.add(at, Event::Torn { from, to, link, swarm, id });
+                }
+            }
+            Out::Refuse { from: to, swarm, id } => {
+                let Some((to, link)) = self.link_to(from, to) else { return };
+                if !self.is_blocked(from, to) {
+                    let at = self.now + self.delay(from, to);
+                    self.queue.add(at, Event::Refused { from, to, link, swarm, id });
+                }
+            }
+            Out::Deliver { header, body, hops, .. } => {
+                if let Err(fault) = self.ledger.deliver(from, self.now, &header, &body, hops) {
+                    self.fail(&fault);
+                }
+            }
+            Out::Dial { addr, peer } => self.dial(from, addr, peer),
+            Out::Close { peer } => {
+                let Some((to, link)) = self.link_to(from, peer) else { return };
+                self.end(from, to);
+                let at = self.now + self.delay(from, to);
+                self.queue.add(at, Event::Down { at: to, peer: from, link, only_if_cut: false });
+            }
+        }
+    }
+
+    // --- bodies ---
+
+    /// Sends what may be sent now.
+    fn upload(&mut self, from: u32) {
+        loop {
+            let slot = &mut self.slots[from as usize];
+            if slot.uplink.busy || slot.uplink.transfers.is_empty() {
+                return;
+            }
+            let (rate, now) = (slot.upload, self.now);
+            let Some(transfer) = slot.uplink.turn() else { return };
+            let (to, link, swarm, id) = (transfer.to, transfer.link, transfer.swarm, transfer.id);
+            if transfer.head.is_some() && transfer.expires < now {
+                slot.uplink.transfers.pop_back();
+                self.input(from, In::Stopped { to: peer(to).id, swarm, id });
+                continue;
+            }
+            let bytes = match rate {
+                Some(_) => transfer.chunk(),
+                None => transfer.pieces.pop_front().unwrap_or_default(),
+            };
+            let length = u32::try_from(bytes.len()).expect("a piece is small");
+            transfer.left = transfer.left.saturating_sub(length);
+            let torn = transfer.tear_at.is_some_and(|at| transfer.left <= at);
+            let head = transfer.head.take().map(|head| {
+                let (header, mut trace) = *head;
+                if trace.hops.len() < Trace::HOPS_MAX {
+                    trace.hops.push(crate::live::Hop {
+                        node: peer(from).id,
+                        dwell: Duration::ZERO,
+                        transit: Duration::ZERO,
+                    });
+                }
+                Box::new(Start { header, trace, offset: transfer.offset })
+            });
+            if torn || transfer.left == 0 {
+                slot.uplink.transfers.pop_back();
+            }
+            self.traffic.body_bytes += u64::from(length);
+            if let Some(message) = self.ledger.get_mut(&id) {
+                message.bytes += u64::from(length);
+            }
+            let sent = match rate {
+                Some(rate) => {
+                    let done = now + u64::from(length) * 1_000_000 / rate.max(1);
+                    self.slots[from as usize].uplink.busy = true;
+                    self.queue.add(done, Event::Upload(from));
+                    done
+                }
+                None => now,
+            };
+            if self.is_blocked(from, to) {
+                continue;
+            }
+            let mut at = sent + self.delay(from, to);
+            let there = &mut self.slots[to as usize];
+            if let Some(rate) = there.download {
+                at = at.max(there.download_free) + u64::from(length) * 1_000_000 / rate.max(1);
+                there.download_free = at;
+            }
+            if torn {
+                self.queue.add(at, Event::Torn { from, to, link, swarm, id });
+                self.queue.add(now, Event::Refused { from: to, to: from, link, swarm, id });
+            } else {
+                self.queue.add(at, Event::Body { from, to, link, swarm, head, id, bytes });
+            }
+        }
+    }
+
+    // --- links ---
+
+    fn dial(&mut self, from: u32, addr: std::net::SocketAddr, expected: Option<NodeId>) {
+        self.traffic.dials += 1;
+        let born = self.slots[from as usize].born;
+        let to = index_at(addr).filter(|to| *to < self.len() && *to != from);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (after, failed) = match to {
+            None => (micros(self.settings.dial_timeout), Some(DownCause::TimedOut)),
+            Some(to) if self.is_blocked(from, to) || self.is_blocked(to, from) => {
+                (micros(self.settings.dial_timeout), Some(DownCause::TimedOut))
+            }
+            Some(to) if self.slots[to as usize].node.is_none() => match self.settings.dead_dials {
+                DeadDials::Refused => (2 * self.delay(from, to), Some(DownCause::Refused)),
+                DeadDials::TimeOut(after) => (micros(after), Some(DownCause::TimedOut)),
+            },
+            Some(to) => (2 * self.delay(from, to), None),
+        };
+        self.queue.add(self.now + after, Event::Dialled { from, born, addr, expected, failed });
+    }
+
+    fn on_dialled(
+        &mut self,
+        from: u32,
+        born: u32,
+        addr: std::net::SocketAddr,
+        expected: Option<NodeId>,
+        failed: Option<DownCause>,
+    ) {
+        if self.slots[from as usize].born != born || self.slots[from as usize].node.is_none() {
+            return;
+        }
+        let to = index_at(addr).filter(|to| *to < self.len());
+        let gone = |to: &u32| self.slots[*to as usize].node.is_none();
+        let cut = |to: &u32| self.is_blocked(from, *to) || self.is_blocked(*to, from);
+        let failed = failed.or_else(|| match &to {
+            Some(to) if cut(to) => Some(DownCause::TimedOut),
+            Some(to) if !gone(to) => None,
+            _ => Some(DownCause::Refused),
+        });
+        let (Some(to), None) = (to, failed) else {
+            let cause = failed.unwrap_or(DownCause::Refused);
+            self.input(from, In::DialFailed { addr, peer: expected, cause });
+            return;
+        };
+        let link = self.links.entry(pair(from, to)).or_default();
+        if link.up[side(from, to)] == 0 {
+            // One link a pair: a dial that crosses another joins it. A link in which only the other
+            // end still believes is replaced.
+            let joins = link.accepting != 0;
+            if !joins {
+                self.link_count += 1;
+                (link.number, link.accepting) = (self.link_count, self.link_count);
+            }
+            let number = link.number;
+            link.up[side(from, to)] = number;
+            self.note_peer(from, to);
+            let delay = self.delay(from, to);
+            if !joins {
+                self.queue.add(self.now + delay, Event::Accepted { from, to, link: number });
+            }
+            self.queue.add(self.now + 2 * delay, Event::Estimate { at: from, peer: to, link: number });
+        }
+        self.input(from, In::LinkUp { peer: peer(to), dialled: Some(addr) });
+    }
+
+    fn on_accepted(&mut self, from: u32, to: u32, link: u32) {
+        let Some(entry) = self.links.get_mut(&pair(from, to)) else { return };
+        if entry.accepting == link {
+            entry.accepting = 0;
+        }
+        if !self.is_up(from, to, link) || self.is_up(to, from, link) {
+            return;
+        }
+        if self.slots[to as usize].node.is_none() {
+            let notice = self.notice();
+            self.queue.add(self.now + notice, Event::Down { at: from, peer: to, link, only_if_cut: false });
+            return;
+        }
+        let Some(entry) = self.links.get_mut(&pair(from, to)) else { return };
+        let old = std::mem::replace(&mut entry.up[side(to, from)], link);
+        self.note_peer(to, from);
+        if old != 0 && old != link {
+            self.input(to, In::LinkDown { peer: peer(from).id, cause: DownCause::Lost });
+        }
+        self.input(to, In::LinkUp { peer: peer(from), dialled: None });
+        let delay = self.delay(from, to);
+        self.queue.add(self.now + 2 * delay, Event::Estimate { at: to, peer: from, link });
+    }
+
+    fn note_peer(&mut self, at: u32, peer: u32) {
+        let peers = &mut self.slots[at as usize].peers;
+        if !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
+
+    /// One end gives the link up.
+    fn end(&mut self, at: u32, peer: u32) {
+        self.slots[at as usize].peers.retain(|other| *other != peer);
+        let uplink = &mut self.slots[at as usize].uplink;
+        uplink.transfers.retain(|transfer| transfer.to != peer);
+        if let Some(link) = self.links.get_mut(&pair(at, peer)) {
+            link.up[side(at, peer)] = 0;
+            if link.up == [0, 0] {
+                self.links.remove(&pair(at, peer));
+            }
+        }
+    }
+
+    /// Whether `at` believes that its link number `link` with `peer` is up.
+    fn is_up(&self, at: u32, peer: u32, link: u32) -> bool {
+        self.links.get(&pair(at, peer)).is_some_and(|entry| entry.up[side(at, peer)] == link)
+    }
+
+    /// The peer's index, and the number of the link that `from` believes up.
+    fn link_to(&self, from: u32, to: NodeId) -> Option<(u32, u32)> {
+        let to = index(to)?;
+        let number = self.links.get(&pair(from, to))?.up[side(from, to)];
+        (number != 0).then_some((to, number))
+    }
+
+    fn is_blocked(&self, from: u32, to: u32) -> bool {
+        !self.blocked.is_empty() && self.blocked.contains(&(self.sides[from as usize], self.sides[to as usize]))
+    }
+
+    fn delay(&self, a: u32, b: u32) -> u64 {
+        self.settings.latency.between_us(self.seed, a, b)
+    }
+
+    fn notice(&mut self) -> u64 {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (from, to) = (micros(self.settings.notice.0), micros(self.settings.notice.1));
+        from + self.random() % (to.saturating_sub(from) + 1)
+    }
+
+    fn chance(&mut self, permille: u32) -> bool {
+        permille > 0 && self.random() % 1_000 < u64::from(permille)
+    }
+}
+
+/// The key of a pair's link.
+fn pair(a: u32, b: u32) -> u64 {
+    u64::from(a.min(b)) << 32 | u64::from(a.max(b))
+}
+
+/// Which end of the link to `peer` is `at`'s.
+fn side(at: u32, peer: u32) -> usize {
+    usize::from(at > peer)
+}
