@@ -752,6 +752,7 @@ impl<N: Node> Net<N> {
                 let (header, mut trace) = *head;
                 if trace.hops.len() < Trace::HOPS_MAX {
                     trace.hops.push(crate::live::Hop {
+                        name: crate::live::id::NodeName::default(),
                         node: peer(from).id,
                         dwell: Duration::ZERO,
                         transit: Duration::ZERO,
