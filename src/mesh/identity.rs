@@ -2,7 +2,7 @@
 //!
 //! A node *is* its key: [`NodeId`] is the hash of its public key. Its certificate says by what name
 //! people call it (CN), and that the cluster's CA knows it. All certificates carry the same SAN,
-//! [`SERVER_NAME`], since peers are trusted by CA and not by host name.
+//! `SERVER_NAME`, since peers are trusted by CA and not by host name.
 //!
 //! ```text
 //! damson pki init DIR          DIR/ca.pem  DIR/ca.key

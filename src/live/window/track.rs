@@ -214,7 +214,7 @@ impl TrackWindow {
             ticks += s.duration();
             peak = peak.max(s.length() * 8 * u64::from(self.scale.hz()) / s.duration());
         }
-        (if ticks == 0 { 0 } else { bytes * 8 * u64::from(self.scale.hz()) / ticks }, peak)
+        ((bytes * 8 * u64::from(self.scale.hz())).checked_div(ticks).unwrap_or(0), peak)
     }
 
     fn expectation<T>(&self, msn: Msn) -> Lookup<T> {
