@@ -237,7 +237,7 @@ impl Lane {
     pub(super) fn close(&mut self, at: Duration, next: Option<u64>, segment: &Segment, sink: &mut Sink) {
         let at = self.scale().ticks(at);
         let Some((_, last)) = self.bounds() else {
-            // Nothing came: one gap part. It ends where the next unit begins if that differs by rounding only.
+            // Nothing came: gaps alone. They end where the next unit begins if that differs by rounding only.
             let to = next.filter(|&next| next > self.end && next.abs_diff(at) <= self.frame).unwrap_or(at);
             return self.closed(to.max(self.end + 1), segment, sink);
         };
@@ -310,16 +310,15 @@ impl Lane {
         self.send(body, start, duration, shown, ingested, flags, segment, sink);
     }
 
-    /// Gap parts from the end of what is numbered to `to`: one for a whole segment, else pieces of at
-    /// most PART-TARGET.
+    /// Gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
+    /// (rfc8216bis 4.4.4.9).
     fn fill(&mut self, to: u64, last: bool, segment: &Segment, sink: &mut Sink) {
-        let whole = self.part == 0 && last;
         if self.part == 0 {
             self.forced = segment.forced;
         }
         while self.end < to {
             let left = to - self.end;
-            let duration = if whole { left } else { left.min(self.part_target) };
+            let duration = left.min(self.part_target);
             let flags = Flags { independent: false, gap: true, last: last && duration == left, forced: self.forced };
             let start = self.end;
             self.end += duration;

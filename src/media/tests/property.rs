@@ -85,8 +85,11 @@ proptest! {
     ) {
         let mut bench = Bench::new(settings());
         let mut video = frames((fps * 9.0) as u64, fps, gop, b_frames);
+        // A publisher sends in decode order: jitter may bring two frames together, never past each other.
+        let mut last = 0;
         for (unit, jitter) in video.iter_mut().zip(jitter.iter().cycle()) {
-            unit.dts += jitter;
+            last = last.max(unit.dts + jitter);
+            unit.dts = last;
         }
         let mut units: Vec<(u64, AccessUnit)> = video.into_iter().map(|u| (u.dts, u)).collect();
         units.extend(sounds(420).into_iter().map(|u| (u.dts + skew, u)));
