@@ -202,21 +202,28 @@ impl Node {
         let _ = desk_cell.set(desk.clone());
 
         tasks.spawn(watch(Arc::clone(&mesh), Arc::clone(&view), stop.clone()));
-        let edge = Edge::new(edge_config, store, view, metrics);
+        let edge = Edge::new(edge_config, Arc::clone(&store), view, metrics);
         let addr = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
         let (rtmp, http) = (addr(&config.rtmp), addr(&config.http));
         if let Some(listener) = config.rtmp {
             let limits = ingest::rtmp::server::Limits::default();
             tasks.spawn(ingest::rtmp::server::serve(listener, desk.clone(), limits, stop.clone()));
         }
-        if let Some(listener) = config.http {
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                if let Err(error) = edge::serve(listener, edge, stop).await {
+        let stopped = stop.clone();
+        match config.http {
+            Some(listener) => tasks.spawn(async move {
+                if let Err(error) = edge::serve(listener, edge, stopped).await {
                     tracing::error!(%error, "the edge has stopped");
                 }
-            });
-        }
+            }),
+            // The server tells the store the time; without one, somebody else has to.
+            None => tasks.spawn(async move {
+                tokio::select! {
+                    () = store.drive() => {}
+                    () = stopped.cancelled() => {}
+                }
+            }),
+        };
         Ok(Node { name: config.name, mesh, desk, rtmp, http, stop, tasks })
     }
 

@@ -268,7 +268,8 @@ impl Desk {
         // The task outlives its entry on the board, on which we hold the lock.
         let _ = entry.control.send(Control::Tenure(Tenure::new(receiver)));
         drop(board);
-        tracing::info!(%stream, ?remote, protocol, "publishes");
+        let remote = remote.map(tracing::field::display);
+        tracing::info!(%stream, remote, protocol, "publishes");
         Ok(Claim { desk: self.clone(), stream, tenure, inputs, evicted: Some(evicted) })
     }
 

@@ -1,5 +1,7 @@
 //! What the node writes to stderr.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -22,7 +24,8 @@ pub fn start(filter: &str, format: Format) -> Result<(), tracing_subscriber::fil
         Ok(set) if !set.is_empty() => EnvFilter::try_new(set)?,
         _ => EnvFilter::try_new(filter)?,
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     // An error says that somebody has started it before.
     let _ = match format {
         Format::Text => lines.try_init(),
