@@ -1,7 +1,8 @@
 // The page: choose an edge, a stream and a player; watch; see the latency and where it comes from.
 //
 // The URL preselects: ?edge=NAME or URL, &stream=, &player=hls|hls-plain|shaka-hls|shaka-dash|dash|native,
-// &autoplay=0, &muted=0, &theme=light|dark. `window.damson` is for tests and for the console.
+// &autoplay=0, &muted=0, &theme=light|dark, &debug (hls.js tells what it does on the console). `window.damson` is for
+// tests and for the console.
 import { Clock, HttpError, baseUrl, edges, streams, trace } from "./edge.js";
 import { Meter } from "./meter.js";
 import { PLAYERS, defaultPlayer } from "./players.js";

@@ -8,10 +8,19 @@ const hlsUrl = (edge, stream) => edge + (stream.hls ?? `/${stream.name}/index.m3
 const dashUrl = (edge, stream) => edge + (stream.dash ?? `/${stream.name}/manifest.mpd`);
 const finite = (n) => (Number.isFinite(n) ? n : null);
 
+/** Two frames: more than the rounding it is for, less than an audio track's last part. */
+const BUFFER_PADDING_S = 0.05;
+
 async function startHls({ video, edge, stream, fatal, note }, config) {
   const Hls = await library("hls");
   if (!Hls.isSupported()) throw new Error("this browser has no Media Source Extensions; choose the native player");
-  const hls = new Hls({ backBufferLength: 30, ...config });
+  const debug = new URLSearchParams(location.search).has("debug");
+  const hls = new Hls({ debug, backBufferLength: 30, ...config });
+  // hls.js 1.7 takes a complete segment as buffered when up to 0.2 s of it are missing. That is a last part of ours: a player
+  // that is late by a part at a segment's end never loads it, and waits until the segment's parts have left the playlist.
+  for (const component of hls.coreComponents ?? []) {
+    if ("bufferPadding" in component) component.bufferPadding = BUFFER_PADDING_S;
+  }
   let recovered = -Infinity;
   hls.on(Hls.Events.ERROR, (_, data) => {
     const words = hlsWords(data);

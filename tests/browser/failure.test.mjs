@@ -38,16 +38,14 @@ test("players go on when a middle node is killed", { timeout: 150_000 }, () => s
     for (const { page } of pages) await untilPlaying(page, { steady: 4 });
     for (const { page } of pages) await page.evaluate(() => window.damson.mark());
 
+    const at = readPlaylist(await ask(`${nodes.a.http}/cam1/video/playlist.m3u8`));
     await nodes[middle].child.kill("SIGKILL");
     const killed = Date.now();
-    // What the ingest has a moment later, everybody has within 3 s, with nothing missing.
-    const wanted = readPlaylist(await ask(`${nodes.a.http}/cam1/video/playlist.m3u8`));
-    const seen = await Promise.all(survivors.map((n) => ask(`${n.http}/cam1/video/playlist.m3u8`, (r, text) => {
-      const now = readPlaylist(text);
-      return r.ok && (now.last > wanted.last || (now.last === wanted.last && now.open >= wanted.open)) && now;
-    }, HEAL_MS)));
-    console.log(`killed ${middle}; all ${survivors.length} survivors caught up ${Date.now() - killed} ms after`);
-    seen.forEach((s, i) => assert.equal(s.gaps, 0, `${survivors[i].name} lists a gap`));
+    // A part that is published after the kill: how long until each survivor has it, for both tracks.
+    const late = await Promise.all(survivors.flatMap((node) => ["video", "audio"].map((track) => firstAfter(node, track, at, killed))));
+    const slowest = late.reduce((m, l) => (l.ms > m.ms ? l : m));
+    console.log(`killed ${middle}; the last survivor went on ${slowest.ms} ms after (${slowest.node}, ${slowest.track})`);
+    assert.ok(slowest.ms < HEAL_MS, "every surviving edge goes on within 3 s");
 
     for (const { page, player } of pages) {
       await page.waitForFunction((s) => window.damson.stats().seconds >= s, WATCH_S, { timeout: (WATCH_S + 20) * 1000, polling: 200 });
@@ -65,3 +63,9 @@ test("players go on when a middle node is killed", { timeout: 150_000 }, () => s
     throw error;
   }
 }));
+
+/** When a node lists the part two after those that the ingest had at the kill: a blocking reload, as a player does it. */
+async function firstAfter(node, track, { last, open }, killed) {
+  await ask(`${node.http}/cam1/${track}/playlist.m3u8?_HLS_msn=${last + 1}&_HLS_part=${open + 2}`);
+  return { node: node.name, track, ms: Date.now() - killed };
+}

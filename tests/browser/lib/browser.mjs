@@ -38,10 +38,26 @@ export async function launch(options = {}) {
   };
 }
 
-/** damson's page at an edge, with what it said on its console kept in `page.said`. */
+const REQUESTS_MAX = 200;
+
+/** damson's page at an edge; `page.said` keeps what it said on its console, `page.asked` its newest requests for media. */
 export async function openPage(context, origin, query = {}) {
   const page = await context.newPage();
   page.said = [];
+  page.asked = [];
+  page.pending = new Map();
+  page.on("request", (r) => page.pending.set(r, Date.now()));
+  const asked = (request, how) => {
+    page.pending.delete(request);
+    const { pathname, search } = new URL(request.url());
+    if (/^\/(api|player|time)/.test(pathname)) return;
+    const { startTime, responseStart, responseEnd } = request.timing();
+    const at = new Date(startTime).toISOString().slice(11, 23);
+    page.asked.push(`${at} ${how} ${Math.round(responseStart)}/${Math.round(responseEnd)} ms ${pathname}${search}`);
+    if (page.asked.length > REQUESTS_MAX) page.asked.shift();
+  };
+  page.on("requestfinished", async (r) => asked(r, (await r.response().catch(() => null))?.status()));
+  page.on("requestfailed", (r) => asked(r, r.failure()?.errorText));
   page.on("console", (m) => page.said.push(`${m.type()}: ${m.text()}`));
   page.on("pageerror", (e) => page.said.push(`exception: ${e.stack ?? e}`));
   await page.goto(`${origin}/?${new URLSearchParams({ muted: "1", ...query })}`, { waitUntil: "domcontentloaded" });
@@ -67,9 +83,12 @@ export async function untilPlaying(page, { timeout = 20_000, steady = 1 } = {}) 
   }
 }
 
+const REPORTED = Number(process.env.REPORTED ?? 40);
+
 /** What a failed test needs to be understood. */
 export async function report(page) {
   const [said, seen] = await Promise.all([events(page), stats(page)]).catch((e) => [[String(e)], {}]);
   const { trace, ...rest } = seen;
-  return [JSON.stringify({ ...rest, hops: trace?.hops?.length }), ...said, ...page.said].join("\n  ");
+  const pending = [...page.pending].map(([r, since]) => `unanswered for ${Date.now() - since} ms: ${r.url()}`);
+  return [JSON.stringify({ ...rest, hops: trace?.hops?.length }), ...said, ...page.said, ...page.asked.slice(-REPORTED), ...pending].join("\n  ");
 }
