@@ -85,6 +85,8 @@ fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// What isn't set here is quinn's default. Tried on loopback, on a busy machine: probing the MTU up to 9,000 or 65,000
+/// loses packets, and the path ends at 1,200; fewer acknowledgements or a first window of 256 KiB change less than the noise.
 fn transport() -> TransportConfig {
     let mut config = TransportConfig::default();
     let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("two seconds fit a VarInt");
