@@ -28,7 +28,10 @@ export class Meter {
   /** Counts from here. */
   mark() {
     const quality = this.video.getVideoPlaybackQuality();
-    this.marked = { at: performance.now(), time: this.video.currentTime, total: quality.totalVideoFrames, dropped: quality.droppedVideoFrames };
+    this.marked = {
+      at: performance.now(), time: this.video.currentTime, total: quality.totalVideoFrames, dropped: quality.droppedVideoFrames,
+      buffer: this.buffer(),
+    };
     this.stalls = 0;
     this.stalledMs = 0;
     this.jumps = 0;
@@ -94,6 +97,7 @@ export class Meter {
       seeks: this.seeks,
       seconds,
       played: this.video.currentTime - this.marked.time,
+      loaded: this.video.currentTime - this.marked.time + this.buffer() - this.marked.buffer,
       frames,
       dropped: quality.droppedVideoFrames - this.marked.dropped,
       buffer: this.buffer(),

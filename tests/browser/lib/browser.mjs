@@ -1,4 +1,5 @@
 // Headless Chromium, and damson's page in it.
+import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -67,6 +68,19 @@ export async function openPage(context, origin, query = {}) {
 
 export const stats = (page) => page.evaluate(() => window.damson.stats());
 export const events = (page) => page.evaluate(() => window.damson.events.map((e) => `${new Date(e.at).toISOString()} ${e.words}`));
+
+/**
+ * Since the last mark, nothing has stopped, and media came in at the rate of time. The clock of a starved machine's
+ * browser runs slow while its buffer grows: only then may less than the time be played, and not by much.
+ */
+export function assertSmooth(s, player = s.player) {
+  assert.equal(s.stalls, 0, `${player} stalled for ${s.stalledMs.toFixed(0)} ms`);
+  assert.equal(s.jumps, 0, `${player} jumped`);
+  const told = `${player}: in ${s.seconds.toFixed(2)} s it played ${s.played.toFixed(2)} s and loaded ${s.loaded.toFixed(2)} s`;
+  assert.ok(s.loaded > s.seconds - 1, told);
+  // It may be catching up.
+  assert.ok(s.played > s.seconds * 0.85 && s.played < s.seconds * 1.1 + 0.5, told);
+}
 
 /** Waits until the page plays and has gone on for `steady` seconds of media; says what the page says if it doesn't. */
 export async function untilPlaying(page, { timeout = 20_000, steady = 1 } = {}) {
