@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use damson::config::Settings;
 use damson::demo::{self, Demo};
@@ -109,22 +110,24 @@ fn run(command: Command) -> Result<(), NodeError> {
             Ok(())
         }
         Command::Demo(args) => block_on(async {
+            let stop = Stop::listen()?;
             let demo =
                 Demo::start(demo::Options { edges: args.edges, http: args.http, rtmp: args.rtmp, film: args.film })
                     .await?;
             println!("{demo}");
-            stop_requested().await;
+            stop.requested().await;
             drained(demo.shutdown()).await;
             Ok(())
         }),
         Command::Node(args) => block_on(async {
+            let stop = Stop::listen()?;
             let settings = match &args.config {
                 Some(file) => args.settings.or(Settings::from_file(file)?),
                 None => args.settings,
             };
             let node = Node::start(NodeConfig::from_settings(&settings).await?)?;
             println!("{node}");
-            stop_requested().await;
+            stop.requested().await;
             drained(node.shutdown()).await;
             Ok(())
         }),
@@ -139,24 +142,23 @@ fn block_on(task: impl Future<Output = Result<(), NodeError>>) -> Result<(), Nod
     result
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-async fn stop_requested() {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "can't listen for SIGTERM");
-                std::future::pending().await
-            }
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+/// Ctrl-C and SIGTERM. Listened for before anything starts: who is told of a node's addresses may stop it at once.
+struct Stop([Signal; 2]);
+
+impl Stop {
+    fn listen() -> Result<Self, NodeError> {
+        let listen = |kind| signal(kind).map_err(NodeError::Runtime);
+        Ok(Stop([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?]))
     }
-    tracing::info!("draining");
+
+    async fn requested(self) {
+        let [mut interrupt, mut terminate] = self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("draining");
+    }
 }
 
 async fn drained(shutdown: impl Future<Output = ()>) {
