@@ -95,6 +95,13 @@ fn time_shift(window: &Window, record: &Record) -> Duration {
     Duration::from_secs(listed.as_secs().max(1)).min(record.playlist_duration())
 }
 
+/// suggestedPresentationDelay, for players that know nothing of ServiceDescription: as HLS's HOLD-BACK, but no
+/// longer than the programme is old, in whole seconds. ffmpeg (5.1, as run) takes the difference of a younger
+/// one for an unsigned number, and asks for segments far in the past, for ever.
+fn presentation_delay(window: &Window, record: &Record) -> Duration {
+    Duration::from_secs(end_of_media(window).as_secs()).min(record.hold_back())
+}
+
 fn mpd_start(out: &mut String, window: &Window, record: &Record, ended: bool) {
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
     out.push_str(
@@ -115,9 +122,8 @@ fn mpd_start(out: &mut String, window: &Window, record: &Record, ended: bool) {
         duration(out, record.target());
         out.push_str("\" timeShiftBufferDepth=\"");
         duration(out, time_shift(window, record));
-        // For players that know nothing of ServiceDescription: as HLS's HOLD-BACK.
         out.push_str("\" suggestedPresentationDelay=\"");
-        duration(out, record.hold_back());
+        duration(out, presentation_delay(window, record));
     }
     out.push_str("\" maxSegmentDuration=\"");
     duration(out, record.target() + Duration::from_millis(500));
