@@ -146,6 +146,11 @@ impl Lane {
         self.media(self.pending.last().map_or(self.end, |u| u.dts + self.frame))
     }
 
+    /// Where its last unit ends if that isn't numbered yet.
+    pub(super) fn ragged_end(&self) -> Option<Duration> {
+        (!self.pending.is_empty()).then(|| self.decode_end())
+    }
+
     /// Where its last unit ends, decoded and shown.
     pub(super) fn content_end(&self) -> Duration {
         let shown = self.pending.iter().map(|u| u.dts.saturating_add_signed(u.composition_offset.into()) + self.frame);

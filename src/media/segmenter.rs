@@ -18,6 +18,10 @@ use crate::live::{Msn, Record};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A track that lags for good gets this much, and loses what comes later still.
 const PATIENCE_MAX: Duration = Duration::from_secs(4);
+/// What a push sends last, its tracks end at as many times. So far apart, each ends where it does; further, the
+/// shorter one gets a gap. Players leave out a segment with a gap, so milliseconds of it cost seconds. Our own
+/// guess: a few frames of sound and of pictures.
+const TAIL_MAX: Duration = Duration::from_millis(250);
 /// The shortest segment, after a forced cut: MSNs must not run ahead of Unix time.
 const SEGMENT_MIN: Duration = Duration::from_secs(1);
 /// Most units that wait for the leader.
@@ -77,9 +81,11 @@ impl Segmenter {
         let current = *self.segments.back()?;
         let decoded = self.lanes.iter().map(Lane::decode_end).max()?.max(current.start);
         let shown = self.lanes.iter().map(Lane::content_end).max()?.max(decoded);
+        let tail = self.tail();
         for i in 0..self.lanes.len() {
             while let Some(segment) = self.segment(self.lanes[i].msn) {
-                let at = self.segment(segment.msn + 1).map_or(decoded, |next| next.start);
+                let end = self.lanes[i].ragged_end().filter(|end| *end + tail >= decoded).unwrap_or(decoded);
+                let at = self.segment(segment.msn + 1).map_or(end, |next| next.start);
                 self.lanes[i].close(at, None, &segment, &mut self.sink);
             }
         }
@@ -119,6 +125,12 @@ impl Segmenter {
         video.or_else(|| self.lanes.iter().position(alive)).unwrap_or(0)
     }
 
+    /// How far apart tracks may end. Gap segments go on where each track has ended, and may for it not last longer
+    /// than TARGETDURATION.
+    fn tail(&self) -> Duration {
+        TAIL_MAX.min(self.longest.saturating_sub(self.length) / 2)
+    }
+
     /// Places every unit whose segment is known; `all`: the rest, too, as far as cuts are known.
     fn drain(&mut self, all: bool) {
         let leader = self.leader();
@@ -128,8 +140,9 @@ impl Segmenter {
             for i in std::iter::once(leader).chain(0..self.lanes.len()) {
                 while self.lanes[i].waiting.front().is_some_and(|unit| all || self.decided(i, leader, unit)) {
                     let Some(unit) = self.lanes[i].waiting.pop_front() else { break };
-                    // At the end of all, what is ahead of the leader has to be cut without it.
-                    if i == leader || all {
+                    // At the end of all, what is far ahead of the leader has to be cut without it.
+                    let ahead = self.lanes[i].newest > self.lanes[leader].newest + self.tail();
+                    if i == leader || all && ahead {
                         self.decide(i, &unit);
                     }
                     self.place_one(i, leader, unit);

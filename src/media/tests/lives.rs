@@ -127,6 +127,44 @@ fn gone_and_back_is_one_discontinuity_and_gaps_meanwhile() {
 }
 
 #[test]
+fn a_push_with_ragged_ends_loses_no_segment() {
+    for (missing, gaps) in [(1, 0), (6, 0), (20, 1)] {
+        let mut bench = Bench::new(settings());
+        bench.attach_av(1);
+        let units = programme(7);
+        let cut = 7_000 - missing * 1_000 / 30;
+        let units: Vec<_> = units.into_iter().filter(|u| u.track == AUDIO || u.dts < cut).collect();
+        bench.play(&units, 0);
+        bench.send(Input::Detached);
+        bench.wait(5_000);
+        check_invariants(&bench.outputs);
+        assert_eq!(bench.units(0), payloads(&units, VIDEO));
+        let last = bench.parts(1).iter().rev().find(|(header, _)| !header.flags.gap).expect("sound").0.id.msn;
+        let of_last = bench.parts(0).iter().filter(|(header, _)| header.id.msn == last && header.flags.gap).count();
+        assert_eq!(of_last.min(1), gaps, "{missing} frames less than sound");
+    }
+}
+
+#[test]
+fn sound_past_the_last_cut_begins_no_segment() {
+    // The pictures end where a segment does, and their keyframes are no more.
+    for sound in [6_010, 6_040, 6_200] {
+        let mut bench = Bench::new(settings());
+        bench.attach_av(1);
+        let units: Vec<_> =
+            programme(7).into_iter().filter(|u| u.dts < if u.track == AUDIO { sound } else { 6_000 }).collect();
+        bench.play(&units, 0);
+        bench.send(Input::Detached);
+        bench.send(Input::End);
+        check_invariants(&bench.outputs);
+        for track in [0, 1] {
+            assert_eq!(bench.segments(track).len(), 3, "{sound} {track}: {:?}", bench.segments(track));
+            assert!(bench.parts(track).iter().all(|(header, _)| !header.flags.gap), "{sound} {track}");
+        }
+    }
+}
+
+#[test]
 fn back_without_sound_goes_on_with_gaps() {
     let mut bench = live(7);
     bench.send(Input::Detached);
