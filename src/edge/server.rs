@@ -188,6 +188,7 @@ async fn connection(stream: TcpStream, edge: Arc<Edge>, shutdown: CancellationTo
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let remote = stream.peer_addr().ok();
     let service = service_fn(move |request| {
         let edge = Arc::clone(&edge);
         async move { Ok::<_, Infallible>(respond(&edge, request).await) }
@@ -197,7 +198,6 @@ async fn connection(stream: TcpStream, edge: Arc<Edge>, shutdown: CancellationTo
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_LEN_MAX)
         .max_buf_size(BUFFER_LEN)
-        .pipeline_flush(true)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -209,6 +209,6 @@ async fn connection(stream: TcpStream, edge: Arc<Edge>, shutdown: CancellationTo
         }
     };
     if let Err(e) = ended {
-        tracing::debug!(error = %e, "a connection ended");
+        tracing::debug!(?remote, error = %e, "HTTP: a connection ended");
     }
 }
