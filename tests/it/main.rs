@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module a subject. Each test starts what it needs on free ports of
 //! loopback, waits for events, and stops it again.
 
+mod cluster;
 mod dependencies;
 mod edge_http;
 mod golden;

@@ -12,7 +12,7 @@ use damson::media::{Announced, Clocks, Input, InputClock, Output, Packager, Sett
 use damson::units::{Time, Timescale, UnixTime};
 
 /// Runs a tool; what it says on stdout. It must succeed and say nothing on stderr.
-fn run(tool: &str, args: &[&str]) -> String {
+pub(crate) fn run(tool: &str, args: &[&str]) -> String {
     let output = Command::new(tool).args(args).output().unwrap_or_else(|e| panic!("{tool} can't be run: {e}"));
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && complaints.is_empty(), "{tool} {}: {complaints}", args.join(" "));
@@ -81,7 +81,7 @@ fn package(flv: &Bytes) -> (Record, Vec<Vec<u8>>) {
 }
 
 /// The sizes and MD5s of packets (`copy`) or decoded frames.
-fn hashes(file: &Path, stream: &str, copy: bool) -> Vec<String> {
+pub(crate) fn hashes(file: &Path, stream: &str, copy: bool) -> Vec<String> {
     let codec: &[&str] = if copy { &["-c", "copy"] } else { &["-fps_mode", "passthrough"] };
     let args = [&["-v", "warning", "-i", text(file), "-map", stream][..], codec, &["-f", "framemd5", "-"]].concat();
     let lines = run("ffmpeg", &args);
@@ -90,7 +90,7 @@ fn hashes(file: &Path, stream: &str, copy: bool) -> Vec<String> {
 }
 
 /// Decode and presentation times of packets, in ms from the first decode time.
-fn times(file: &Path, stream: &str) -> Vec<(i64, i64)> {
+pub(crate) fn times(file: &Path, stream: &str) -> Vec<(i64, i64)> {
     let args =
         ["-v", "warning", "-select_streams", stream, "-show_entries", "packet=dts_time,pts_time", "-of", "csv=p=0"];
     let lines = run("ffprobe", &[&args[..], &[text(file)]].concat());
