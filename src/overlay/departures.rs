@@ -52,8 +52,12 @@ impl HyParView {
         }
     }
 
-    pub(super) fn audit(&mut self) {
-        if let Some(peer) = self.active.pick(&mut self.rng, |_| true).map(|m| m.peer) {
+    /// Asks the neighbour that hasn't been asked for longest, a new one first, whether we are its neighbour, too.
+    pub(super) fn audit(&mut self, now: Time) {
+        let Some(id) = self.active.iter().min_by_key(|m| m.audited).map(|m| m.peer.id) else { return };
+        if let Some(member) = self.active.get_mut(id) {
+            member.audited = now;
+            let peer = member.peer;
             self.send(peer, Message::Neighbor { priority: Priority::Low });
         }
     }

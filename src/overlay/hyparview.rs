@@ -326,7 +326,7 @@ impl HyParView {
                     self.shuffle_every = (self.shuffle_every * 2).min(self.config.shuffle_interval);
                 }
                 Timer::Rotate => self.rotate(now),
-                Timer::Audit => self.audit(),
+                Timer::Audit => self.audit(now),
                 Timer::Optimise => self.optimise(now),
             }
         }
@@ -415,7 +415,7 @@ impl HyParView {
         debug_assert!(self.has_room() && peer.id != self.me.id, "the caller makes room");
         self.passive.remove(peer.id);
         self.take_pending(peer.id);
-        self.active.push(Active { peer, since: now, rtt_us: 0, near });
+        self.active.push(Active { peer, since: now, rtt_us: 0, near, audited: Time::ZERO });
         self.counters.ups += 1;
         self.outputs.push_back(Output::NeighborUp(peer));
     }

@@ -5,8 +5,8 @@
 //! neighbours that Plumtree sends to, each over an open link. The *passive view* is a larger list of
 //! nodes that can take a failed neighbour's place, and shuffles keep it fresh.
 //!
-//! - [`HyParView`]: the algorithm, a file for each of its parts (`join`, `neighbor`, `shuffle`), and its departures from the
-//!   paper, each marked where it happens.
+//! - [`HyParView`]: the algorithm, a file for each of its parts (`join`, `neighbor`, `shuffle`), and its
+//!   departures from the paper, each marked where it happens.
 //! - [`Config`]: every figure with its origin, and the switches back to the paper's rules.
 //! - [`Message`]: what nodes say, and its codec.
 //! - `departures`: the longer ones. `views`: the two views. `timer`: the named deadlines.

@@ -17,6 +17,8 @@ pub(super) struct Active {
     pub(super) rtt_us: u32,
     /// Chosen for its short way, not by chance.
     pub(super) near: bool,
+    /// When it was last asked whether we are its neighbour.
+    pub(super) audited: Time,
 }
 
 /// A member of the passive view.

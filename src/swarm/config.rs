@@ -27,7 +27,8 @@ pub struct Config {
     pub link_linger: Duration,
     /// When a dial's missing answer is given up. Default 30 s: above any driver's own timeout.
     pub dial_patience: Duration,
-    /// A contact that can't be reached is dialled again after this, doubling up to `contact_max`. Default 250 ms, a guess.
+    /// A contact that can't be reached is dialled again after this, doubling up to `contact_max`. Default
+    /// 250 ms, a guess.
     pub contact_first: Duration,
     /// See `contact_first`. Default 5 s.
     pub contact_max: Duration,

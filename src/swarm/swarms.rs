@@ -37,7 +37,8 @@ impl Hub {
             self.add_member(Member { id, overlay, stream: Some(Stream::new(name.clone(), tree)), due: None });
         }
         let stream = self.members.get_mut(&id).and_then(|member| member.stream.as_mut());
-        let Some(stream) = stream.filter(|stream| stream.name == *name) else { return }; // Ids of 64 bits don't collide.
+        // Ids of 64 bits don't collide; if two do, the second stream isn't carried.
+        let Some(stream) = stream.filter(|stream| stream.name == *name) else { return };
         stream.leave_at = None;
         stream.contacts = contacts.into_iter().filter(|peer| peer.id != me && peer.can_be_dialled()).collect();
         if fresh && self.config.is_static() {

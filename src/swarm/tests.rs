@@ -517,7 +517,9 @@ fn frames_of_unknown_kinds_and_swarms_change_nothing() {
 
 proptest! {
     #[test]
-    fn rubbish_frames_are_refused_without_a_panic(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..20)) {
+    fn rubbish_frames_are_refused_without_a_panic(
+        frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..20),
+    ) {
         let mut hub = Hub::new(peer(1), Config::gossip(vec![]), 1);
         let now = Time::from_millis(5);
         hub.handle(now, Input::LinkUp { peer: peer(2), dialled: None });
