@@ -12,7 +12,7 @@ test("the demo's page plays within 10 s of the start", { timeout: 90_000 }, () =
   const browser = use(await launch()); // a viewer's browser is open already
   const started = performance.now();
   const { child, page: url } = await startDemo(use);
-  const page = await openPage(browser.context, url);
+  const page = await openPage(browser, url);
   await untilPlaying(page, { timeout: 10_000 - (performance.now() - started), steady: 0.5 });
   console.log(`plays ${((performance.now() - started) / 1000).toFixed(1)} s after the start`);
 

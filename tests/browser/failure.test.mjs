@@ -32,7 +32,7 @@ test("players go on when a middle node is killed", { timeout: 150_000 }, () => s
   const browser = use(await launch());
   const pages = [];
   for (const [node, player] of [[nodes.f, "hls"], [nodes[middle === "e" ? "d" : "e"], "shaka-hls"]]) {
-    pages.push({ node, player, page: await openPage(browser.context, node.http, { stream: "cam1", player }) });
+    pages.push({ node, player, page: await openPage(browser, node.http, { stream: "cam1", player }) });
   }
   try {
     for (const { page } of pages) await untilPlaying(page, { steady: 4 });

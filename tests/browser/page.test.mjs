@@ -55,7 +55,7 @@ test("the page says what is wrong, in words", { timeout: 60_000 }, () => scope(a
   const edge = use(await fakeEdge());
   const message = (page) => page.locator("#message");
 
-  const empty = await openPage(browser.context, edge.url);
+  const empty = await openPage(browser, edge.url);
   await message(empty).getByText("No stream is live here yet").waitFor();
   assert.ok(await empty.locator("#cdn").isHidden(), "the players are in the binary");
 
@@ -63,10 +63,10 @@ test("the page says what is wrong, in words", { timeout: 60_000 }, () => scope(a
   edge.streams = [{ name: "cam1", live: true, tracks: [] }];
   await message(empty).getByText("could not be loaded").waitFor();
 
-  const down = await openPage(browser.context, edge.url, { edge: "http://127.0.0.1:1" });
+  const down = await openPage(browser, edge.url, { edge: "http://127.0.0.1:1" });
   await message(down).getByText("This edge doesn’t answer").waitFor();
 
-  const nonsense = await openPage(browser.context, edge.url, { edge: "no address" });
+  const nonsense = await openPage(browser, edge.url, { edge: "no address" });
   await message(nonsense).getByText("No such edge").waitFor();
 }));
 
@@ -74,11 +74,11 @@ test("without npm the page names the CDN", { timeout: 60_000 }, () => scope(asyn
   const browser = use(await launch());
   const edge = use(await fakeEdge({ embedded: false, streams: [{ name: "cam1", live: true, tracks: [] }] }));
   const asked = [];
-  await browser.context.route("https://cdn.jsdelivr.net/**", (route) => {
+  const tamper = (route) => {
     asked.push(route.request().url());
     return route.fulfill({ body: "tampered()", contentType: "text/javascript", headers: { "Access-Control-Allow-Origin": "*" } });
-  });
-  const page = await openPage(browser.context, edge.url);
+  };
+  const page = await openPage(browser, edge.url, {}, { prepare: (context) => context.route("https://cdn.jsdelivr.net/**", tamper) });
   await page.locator("#cdn").waitFor({ state: "visible" });
   await page.locator("#message").getByText("could not be loaded").waitFor();
   assert.match(asked[0], /\/npm\/hls\.js@\d+\.\d+\.\d+\/dist\/hls\.min\.js$/);
@@ -86,9 +86,9 @@ test("without npm the page names the CDN", { timeout: 60_000 }, () => scope(asyn
 }));
 
 test("the page fits a phone, and every control has a name", { timeout: 60_000 }, () => scope(async (use) => {
-  const browser = use(await launch({ viewport: { width: 360, height: 740 } }));
+  const browser = use(await launch());
   const edge = use(await fakeEdge());
-  const page = await openPage(browser.context, edge.url);
+  const page = await openPage(browser, edge.url, {}, { viewport: { width: 360, height: 740 } });
   const width = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(width <= 360, `${width} px wide`);
   const nameless = await page.evaluate(() => [...document.querySelectorAll("select, input, button")]

@@ -15,7 +15,7 @@ test("hls.js plays across a publisher's return", { timeout: 120_000 }, () => sco
   const first = push(use, `${a.rtmp}/cam1`);
   await untilLive(b.http, "cam1");
   const browser = use(await launch());
-  const page = await openPage(browser.context, b.http, { stream: "cam1", player: "hls" });
+  const page = await openPage(browser, b.http, { stream: "cam1", player: "hls" });
   const watch = use(new Watch(`${b.http}/cam1/video/playlist.m3u8`));
   try {
     await untilPlaying(page, { steady: 4 });

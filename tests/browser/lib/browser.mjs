@@ -1,9 +1,6 @@
 // Headless Chromium, and damson's page in it.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const CANDIDATES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -15,34 +12,30 @@ export function chromiumPath() {
   return found;
 }
 
-/** A browser with an empty profile; `close()` takes the profile away, too. */
-export async function launch(options = {}) {
-  const profile = await mkdtemp(join(tmpdir(), "damson-chromium-"));
-  const context = await chromium.launchPersistentContext(profile, {
+/** A browser with a new, empty profile. */
+export function launch() {
+  return chromium.launch({
     executablePath: chromiumPath(),
     headless: true,
-    viewport: { width: 1280, height: 900 },
     args: [
       "--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--disable-gpu", "--mute-audio",
       "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
       // Several pages play at once, and none of them is in front.
       "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding", "--disable-background-timer-throttling",
     ],
-    ...options,
   });
-  return {
-    context,
-    async close() {
-      await context.close();
-      await rm(profile, { recursive: true, force: true, maxRetries: 5 });
-    },
-  };
 }
 
 const REQUESTS_MAX = 200;
 
-/** damson's page at an edge; `page.said` keeps what it said on its console, `page.asked` its newest requests for media. */
-export async function openPage(context, origin, query = {}) {
+/**
+ * damson's page at an edge, as a viewer of its own: a shared HTTP cache would serve one player the playlists that another one
+ * asked for before (rfc8216bis B.1 lets it), and keep it behind. `page.said` keeps what it said on its console, `page.asked` its
+ * newest requests for media. `prepare(context)` comes before the page is loaded.
+ */
+export async function openPage(browser, origin, query = {}, { prepare = () => {}, ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  await prepare(context);
   const page = await context.newPage();
   page.said = [];
   page.asked = [];
