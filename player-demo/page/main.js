@@ -281,8 +281,9 @@ function draw() {
   if (s.latency !== null && now.trace && now.onScreen) {
     const { ingested_unix_us: whole, total_us: relay } = now.trace;
     const date = now.part?.start;
-    // The picture's own age within the part is part of the wait for the part to be whole.
-    if (whole && date) way.shares({ filling: whole - date * 1000, relay, latency: s.latency * 1e6 });
+    // From this picture's date until the part around it was whole; its last pictures are dated later than their arrival
+    // where frames are reordered.
+    if (whole && date) way.shares({ filling: Math.max(0, whole - date * 1000), relay, latency: s.latency * 1e6 });
   }
 }
 
