@@ -1,6 +1,6 @@
 //! Who had what, when; and the checks that are always on.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,7 +51,7 @@ pub struct Delivery {
 #[derive(Debug, Default)]
 pub struct Ledger {
     messages: Vec<Message>,
-    index: HashMap<PartId, u32>,
+    index: BTreeMap<PartId, u32>,
 }
 
 impl Ledger {

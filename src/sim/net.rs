@@ -1,89 +1,24 @@
 //! The network: nodes, links and events.
 
-use std::collections::HashMap;
+mod inspect;
+mod links;
+mod settings;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::check::Ledger;
-use super::latency::{Latency, mix};
-use super::node::{Glance, In, Node, Out, index, index_at, peer};
+use super::latency::mix;
+use super::node::{In, Node, Out, index, index_at, peer};
 use super::queue::Queue;
 use super::uplink::{Transfer, Uplink};
 use crate::live::{NodeId, PartHeader, PartId, SwarmId, Trace};
 use crate::overlay::{DownCause, Peer};
 use crate::units::Time;
 
-/// What becomes of a dial to a dead node.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum DeadDials {
-    /// Its machine lives, and refuses after a round trip.
-    Refused,
-    /// Nothing answers for so long.
-    TimeOut(Duration),
-}
-
-/// What the network is like.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Link delays.
-    pub latency: Latency,
-    /// Upload of each node in bytes/s; `None`: without limit.
-    pub upload: Option<u64>,
-    /// Download of each node in bytes/s; `None`: without limit.
-    pub download: Option<u64>,
-    /// Share of control frames that are lost, in permille.
-    pub loss_permille: u32,
-    /// Share of bodies that are torn on their way, in permille.
-    pub torn_permille: u32,
-    /// When a dead or cut link is noticed: uniform between the two.
-    pub notice: (Duration, Duration),
-    /// Dials to dead nodes.
-    pub dead_dials: DeadDials,
-    /// Dials into a cut time out after this.
-    pub dial_timeout: Duration,
-    /// Clocks are ahead by up to this.
-    pub skew: Duration,
-    /// Count the bytes of control frames, which takes time.
-    pub count_frame_bytes: bool,
-    /// How to repeat a failing run; the seed is added.
-    pub repeat: &'static str,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            latency: Latency::Uniform(Duration::from_millis(5), Duration::from_millis(50)),
-            upload: None,
-            download: None,
-            loss_permille: 0,
-            torn_permille: 0,
-            notice: (Duration::from_millis(500), Duration::from_millis(1_500)),
-            dead_dials: DeadDials::Refused,
-            dial_timeout: Duration::from_secs(5),
-            skew: Duration::ZERO,
-            count_frame_bytes: false,
-            repeat: "cargo nextest run --lib --features sim -E 'test(sim::)'",
-        }
-    }
-}
-
-/// What went over the links so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
-    /// Control frames.
-    pub frames: u64,
-    /// Their bytes, where they are counted.
-    pub frame_bytes: u64,
-    /// Control frames lost.
-    pub lost: u64,
-    /// Bodies begun.
-    pub heads: u64,
-    /// Body bytes.
-    pub body_bytes: u64,
-    /// Dials.
-    pub dials: u64,
-}
+pub use settings::{DeadDials, Settings, Traffic};
 
 /// Something that is going to happen. The number beside two nodes is their link's: frames of an older
 /// link between them come to nothing.
@@ -184,7 +119,7 @@ pub struct Net<N: Node> {
     seed: u64,
     now: u64,
     slots: Vec<Slot<N>>,
-    links: HashMap<u64, Link>,
+    links: BTreeMap<u64, Link>,
     link_count: u32,
     queue: Queue<Event<N::Frame>>,
     dice: u64,
@@ -208,7 +143,7 @@ impl<N: Node> Net<N> {
             seed,
             now: START_US,
             slots: Vec::new(),
-            links: HashMap::new(),
+            links: BTreeMap::new(),
             link_count: 0,
             queue: Queue::new(),
             dice: mix(seed),
@@ -374,162 +309,6 @@ impl<N: Node> Net<N> {
                 return None;
             }
             self.run(step);
-        }
-    }
-
-    // --- what can be seen ---
-
-    /// How many nodes there are, dead ones included.
-    pub fn len(&self) -> u32 {
-        u32::try_from(self.slots.len()).expect("fewer than 2^24 nodes")
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
-    /// The nodes that live.
-    pub fn alive(&self) -> impl Iterator<Item = u32> {
-        (0u32..).zip(&self.slots).filter(|(_, slot)| slot.node.is_some()).map(|(at, _)| at)
-    }
-
-    /// A node's core.
-    pub fn node(&self, at: u32) -> Option<&N> {
-        self.slots.get(at as usize)?.node.as_ref()
-    }
-
-    /// Who had what.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// What went over the links.
-    pub fn traffic(&self) -> Traffic {
-        self.traffic
-    }
-
-    /// Virtual time, in microseconds.
-    pub fn now_us(&self) -> u64 {
-        self.now
-    }
-
-    /// A hash of all that has happened: equal for equal seeds.
-    pub fn trace_hash(&self) -> u64 {
-        self.trace_hash
-    }
-
-    /// How many events there have been.
-    pub fn events(&self) -> u64 {
-        self.events
-    }
-
-    /// A number from the seed, for the scenario's own choices.
-    pub fn random(&mut self) -> u64 {
-        self.dice = mix(self.dice);
-        self.dice
-    }
-
-    /// Panics with the seed and the command that repeats the run.
-    pub fn fail(&self, what: &str) -> ! {
-        let Net { seed, now, .. } = self;
-        panic!(
-            "seed {seed}, {:.3} s: {what}\nrepeat: DAMSON_SIM_SEED={seed} {}",
-            (now - START_US) as f64 / 1e6,
-            self.settings.repeat
-        );
-    }
-
-    // --- checks ---
-
-    /// Everybody's view of the swarm, by index; `None` for the dead.
-    pub fn glances(&self) -> Vec<Option<Glance>> {
-        self.slots.iter().map(|slot| slot.node.as_ref().map(Node::glance)).collect()
-    }
-
-    /// When quiet: active views are mutual, nobody is isolated, and the overlay is connected. Runs for
-    /// two seconds, since a link that is being made or unmade may look one-sided for a round trip.
-    pub fn check_overlay(&mut self) {
-        let before = self.one_sided();
-        self.run(Duration::from_secs(2));
-        if let Some((at, other)) = self.one_sided().iter().find(|link| before.contains(link)) {
-            self.fail(&format!("node {other} is a neighbour of node {at}, and not the other way"));
-        }
-        let islands = self.islands();
-        if islands.len() > 1 {
-            self.fail(&format!("{} islands of sizes {:?}", islands.len(), &islands[..islands.len().min(20)]));
-        }
-    }
-
-    /// Links of the overlay that only one end knows; or whose other end is dead.
-    pub fn one_sided(&self) -> Vec<(u32, u32)> {
-        let glances = self.glances();
-        let mut links = Vec::new();
-        for (at, glance) in (0u32..).zip(&glances) {
-            let Some(glance) = glance else { continue };
-            for other in glance.active.iter().filter_map(|id| index(*id)) {
-                let there = glances.get(other as usize).and_then(Option::as_ref);
-                if !there.is_some_and(|there| there.active.contains(&peer(at).id)) {
-                    links.push((at, other));
-                }
-            }
-        }
-        links
-    }
-
-    /// The sizes of the overlay's components, largest first. Links count from both ends or either.
-    pub fn islands(&self) -> Vec<usize> {
-        let glances = self.glances();
-        let mut root: Vec<u32> = (0..self.len()).collect();
-        fn find(root: &mut [u32], mut at: u32) -> u32 {
-            while root[at as usize] != at {
-                root[at as usize] = root[root[at as usize] as usize];
-                at = root[at as usize];
-            }
-            at
-        }
-        for (at, glance) in (0u32..).zip(&glances) {
-            for other in glance.iter().flat_map(|glance| &glance.active).filter_map(|id| index(*id)) {
-                if glances.get(other as usize).is_some_and(Option::is_some) {
-                    let (a, b) = (find(&mut root, at), find(&mut root, other));
-                    root[a as usize] = b;
-                }
-            }
-        }
-        let mut sizes: HashMap<u32, usize> = HashMap::new();
-        for at in self.alive() {
-            *sizes.entry(find(&mut root, at)).or_default() += 1;
-        }
-        let mut sizes: Vec<usize> = sizes.into_values().collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-        sizes
-    }
-
-    /// All who live have these parts.
-    pub fn check_delivered(&self, parts: impl IntoIterator<Item = usize>) {
-        for part in parts {
-            let message = &self.ledger.messages()[part];
-            if let Some(lacking) = self.alive().find(|node| message.delivered_after(*node).is_none()) {
-                self.fail(&format!("node {lacking} lacks part {part}, {:?}", message.header.id));
-            }
-        }
-    }
-
-    /// Every core keeps its promises and its bounds.
-    pub fn check_bounds(&self) {
-        use crate::broadcast::{ANNOUNCE_MAX, ASSEMBLIES_MAX, HELD_MAX, MISSING_MAX};
-        for at in self.alive() {
-            let Some(node) = self.node(at) else { continue };
-            node.check_invariants();
-            let glance = node.glance();
-            if let Some(sizes) = glance.sizes
-                && (sizes.held > HELD_MAX
-                    || sizes.missing > MISSING_MAX
-                    || sizes.assemblies > ASSEMBLIES_MAX
-                    || sizes.announcements > ANNOUNCE_MAX)
-            {
-                self.fail(&format!("node {at} is out of bounds: {sizes:?}"));
-            }
         }
     }
 
@@ -792,146 +571,6 @@ impl<N: Node> Net<N> {
                 self.queue.add(at, Event::Body { from, to, link, swarm, head, id, bytes });
             }
         }
-    }
-
-    // --- links ---
-
-    fn dial(&mut self, from: u32, addr: std::net::SocketAddr, expected: Option<NodeId>) {
-        self.traffic.dials += 1;
-        let born = self.slots[from as usize].born;
-        let to = index_at(addr).filter(|to| *to < self.len() && *to != from);
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let (after, failed) = match to {
-            None => (micros(self.settings.dial_timeout), Some(DownCause::TimedOut)),
-            Some(to) if self.is_blocked(from, to) || self.is_blocked(to, from) => {
-                (micros(self.settings.dial_timeout), Some(DownCause::TimedOut))
-            }
-            Some(to) if self.slots[to as usize].node.is_none() => match self.settings.dead_dials {
-                DeadDials::Refused => (2 * self.delay(from, to), Some(DownCause::Refused)),
-                DeadDials::TimeOut(after) => (micros(after), Some(DownCause::TimedOut)),
-            },
-            Some(to) => (2 * self.delay(from, to), None),
-        };
-        self.queue.add(self.now + after, Event::Dialled { from, born, addr, expected, failed });
-    }
-
-    fn on_dialled(
-        &mut self,
-        from: u32,
-        born: u32,
-        addr: std::net::SocketAddr,
-        expected: Option<NodeId>,
-        failed: Option<DownCause>,
-    ) {
-        if self.slots[from as usize].born != born || self.slots[from as usize].node.is_none() {
-            return;
-        }
-        let to = index_at(addr).filter(|to| *to < self.len());
-        let gone = |to: &u32| self.slots[*to as usize].node.is_none();
-        let cut = |to: &u32| self.is_blocked(from, *to) || self.is_blocked(*to, from);
-        let failed = failed.or_else(|| match &to {
-            Some(to) if cut(to) => Some(DownCause::TimedOut),
-            Some(to) if !gone(to) => None,
-            _ => Some(DownCause::Refused),
-        });
-        let (Some(to), None) = (to, failed) else {
-            let cause = failed.unwrap_or(DownCause::Refused);
-            self.input(from, In::DialFailed { addr, peer: expected, cause });
-            return;
-        };
-        let link = self.links.entry(pair(from, to)).or_default();
-        if link.up[side(from, to)] == 0 {
-            // One link a pair: a dial that crosses another joins it. A link in which only the other
-            // end still believes is replaced.
-            let joins = link.accepting != 0;
-            if !joins {
-                self.link_count += 1;
-                (link.number, link.accepting) = (self.link_count, self.link_count);
-            }
-            let number = link.number;
-            link.up[side(from, to)] = number;
-            self.note_peer(from, to);
-            let delay = self.delay(from, to);
-            if !joins {
-                self.queue.add(self.now + delay, Event::Accepted { from, to, link: number });
-            }
-            self.queue.add(self.now + 2 * delay, Event::Estimate { at: from, peer: to, link: number });
-        }
-        self.input(from, In::LinkUp { peer: peer(to), dialled: Some(addr) });
-    }
-
-    fn on_accepted(&mut self, from: u32, to: u32, link: u32) {
-        let Some(entry) = self.links.get_mut(&pair(from, to)) else { return };
-        if entry.accepting == link {
-            entry.accepting = 0;
-        }
-        if !self.is_up(from, to, link) || self.is_up(to, from, link) {
-            return;
-        }
-        if self.slots[to as usize].node.is_none() {
-            let notice = self.notice();
-            self.queue.add(self.now + notice, Event::Down { at: from, peer: to, link, only_if_cut: false });
-            return;
-        }
-        let Some(entry) = self.links.get_mut(&pair(from, to)) else { return };
-        let old = std::mem::replace(&mut entry.up[side(to, from)], link);
-        self.note_peer(to, from);
-        if old != 0 && old != link {
-            self.input(to, In::LinkDown { peer: peer(from).id, cause: DownCause::Lost });
-        }
-        self.input(to, In::LinkUp { peer: peer(from), dialled: None });
-        let delay = self.delay(from, to);
-        self.queue.add(self.now + 2 * delay, Event::Estimate { at: to, peer: from, link });
-    }
-
-    fn note_peer(&mut self, at: u32, peer: u32) {
-        let peers = &mut self.slots[at as usize].peers;
-        if !peers.contains(&peer) {
-            peers.push(peer);
-        }
-    }
-
-    /// One end gives the link up.
-    fn end(&mut self, at: u32, peer: u32) {
-        self.slots[at as usize].peers.retain(|other| *other != peer);
-        let uplink = &mut self.slots[at as usize].uplink;
-        uplink.transfers.retain(|transfer| transfer.to != peer);
-        if let Some(link) = self.links.get_mut(&pair(at, peer)) {
-            link.up[side(at, peer)] = 0;
-            if link.up == [0, 0] {
-                self.links.remove(&pair(at, peer));
-            }
-        }
-    }
-
-    /// Whether `at` believes that its link number `link` with `peer` is up.
-    fn is_up(&self, at: u32, peer: u32, link: u32) -> bool {
-        self.links.get(&pair(at, peer)).is_some_and(|entry| entry.up[side(at, peer)] == link)
-    }
-
-    /// The peer's index, and the number of the link that `from` believes up.
-    fn link_to(&self, from: u32, to: NodeId) -> Option<(u32, u32)> {
-        let to = index(to)?;
-        let number = self.links.get(&pair(from, to))?.up[side(from, to)];
-        (number != 0).then_some((to, number))
-    }
-
-    fn is_blocked(&self, from: u32, to: u32) -> bool {
-        !self.blocked.is_empty() && self.blocked.contains(&(self.sides[from as usize], self.sides[to as usize]))
-    }
-
-    fn delay(&self, a: u32, b: u32) -> u64 {
-        self.settings.latency.between_us(self.seed, a, b)
-    }
-
-    fn notice(&mut self) -> u64 {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let (from, to) = (micros(self.settings.notice.0), micros(self.settings.notice.1));
-        from + self.random() % (to.saturating_sub(from) + 1)
-    }
-
-    fn chance(&mut self, permille: u32) -> bool {
-        permille > 0 && self.random() % 1_000 < u64::from(permille)
     }
 }
 

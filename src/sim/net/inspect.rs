@@ -1,0 +1,165 @@
+//! What can be seen of a [`Net`], and what is checked of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Net, START_US, Traffic};
+use crate::sim::check::Ledger;
+use crate::sim::latency::mix;
+use crate::sim::node::{Glance, Node, index, peer};
+
+impl<N: Node> Net<N> {
+    /// How many nodes there are, dead ones included.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.slots.len()).expect("fewer than 2^24 nodes")
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The nodes that live.
+    pub fn alive(&self) -> impl Iterator<Item = u32> {
+        (0u32..).zip(&self.slots).filter(|(_, slot)| slot.node.is_some()).map(|(at, _)| at)
+    }
+
+    /// A node's core.
+    pub fn node(&self, at: u32) -> Option<&N> {
+        self.slots.get(at as usize)?.node.as_ref()
+    }
+
+    /// Who had what.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What went over the links.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Virtual time, in microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.now
+    }
+
+    /// A hash of all that has happened: equal for equal seeds.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace_hash
+    }
+
+    /// How many events there have been.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A number from the seed, for the scenario's own choices.
+    pub fn random(&mut self) -> u64 {
+        self.dice = mix(self.dice);
+        self.dice
+    }
+
+    /// Panics with the seed and the command that repeats the run.
+    pub fn fail(&self, what: &str) -> ! {
+        let Net { seed, now, .. } = self;
+        panic!(
+            "seed {seed}, {:.3} s: {what}\nrepeat: DAMSON_SIM_SEED={seed} {}",
+            (now - START_US) as f64 / 1e6,
+            self.settings.repeat
+        );
+    }
+
+    // --- checks ---
+
+    /// Everybody's view of the swarm, by index; `None` for the dead.
+    pub fn glances(&self) -> Vec<Option<Glance>> {
+        self.slots.iter().map(|slot| slot.node.as_ref().map(Node::glance)).collect()
+    }
+
+    /// When quiet: active views are mutual, nobody is isolated, and the overlay is connected. Runs for
+    /// two seconds, since a link that is being made or unmade may look one-sided for a round trip.
+    pub fn check_overlay(&mut self) {
+        let before = self.one_sided();
+        self.run(Duration::from_secs(2));
+        if let Some((at, other)) = self.one_sided().iter().find(|link| before.contains(link)) {
+            self.fail(&format!("node {other} is a neighbour of node {at}, and not the other way"));
+        }
+        let islands = self.islands();
+        if islands.len() > 1 {
+            self.fail(&format!("{} islands of sizes {:?}", islands.len(), &islands[..islands.len().min(20)]));
+        }
+    }
+
+    /// Links of the overlay that only one end knows; or whose other end is dead.
+    pub fn one_sided(&self) -> Vec<(u32, u32)> {
+        let glances = self.glances();
+        let mut links = Vec::new();
+        for (at, glance) in (0u32..).zip(&glances) {
+            let Some(glance) = glance else { continue };
+            for other in glance.active.iter().filter_map(|id| index(*id)) {
+                let there = glances.get(other as usize).and_then(Option::as_ref);
+                if !there.is_some_and(|there| there.active.contains(&peer(at).id)) {
+                    links.push((at, other));
+                }
+            }
+        }
+        links
+    }
+
+    /// The sizes of the overlay's components, largest first. Links count from both ends or either.
+    pub fn islands(&self) -> Vec<usize> {
+        let glances = self.glances();
+        let mut root: Vec<u32> = (0..self.len()).collect();
+        fn find(root: &mut [u32], mut at: u32) -> u32 {
+            while root[at as usize] != at {
+                root[at as usize] = root[root[at as usize] as usize];
+                at = root[at as usize];
+            }
+            at
+        }
+        for (at, glance) in (0u32..).zip(&glances) {
+            for other in glance.iter().flat_map(|glance| &glance.active).filter_map(|id| index(*id)) {
+                if glances.get(other as usize).is_some_and(Option::is_some) {
+                    let (a, b) = (find(&mut root, at), find(&mut root, other));
+                    root[a as usize] = b;
+                }
+            }
+        }
+        let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
+        for at in self.alive() {
+            *sizes.entry(find(&mut root, at)).or_default() += 1;
+        }
+        let mut sizes: Vec<usize> = sizes.into_values().collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        sizes
+    }
+
+    /// All who live have these parts.
+    pub fn check_delivered(&self, parts: impl IntoIterator<Item = usize>) {
+        for part in parts {
+            let message = &self.ledger.messages()[part];
+            if let Some(lacking) = self.alive().find(|node| message.delivered_after(*node).is_none()) {
+                self.fail(&format!("node {lacking} lacks part {part}, {:?}", message.header.id));
+            }
+        }
+    }
+
+    /// Every core keeps its promises and its bounds.
+    pub fn check_bounds(&self) {
+        use crate::broadcast::{ANNOUNCE_MAX, ASSEMBLIES_MAX, HELD_MAX, MISSING_MAX};
+        for at in self.alive() {
+            let Some(node) = self.node(at) else { continue };
+            node.check_invariants();
+            let glance = node.glance();
+            if let Some(sizes) = glance.sizes
+                && (sizes.held > HELD_MAX
+                    || sizes.missing > MISSING_MAX
+                    || sizes.assemblies > ASSEMBLIES_MAX
+                    || sizes.announcements > ANNOUNCE_MAX)
+            {
+                self.fail(&format!("node {at} is out of bounds: {sizes:?}"));
+            }
+        }
+    }
+}

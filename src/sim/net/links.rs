@@ -1,0 +1,143 @@
+//! Links: dialled, accepted, ended; and what of a network lies between two nodes.
+
+use super::*;
+
+impl<N: Node> Net<N> {
+    pub(super) fn dial(&mut self, from: u32, addr: std::net::SocketAddr, expected: Option<NodeId>) {
+        self.traffic.dials += 1;
+        let born = self.slots[from as usize].born;
+        let to = index_at(addr).filter(|to| *to < self.len() && *to != from);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (after, failed) = match to {
+            None => (micros(self.settings.dial_timeout), Some(DownCause::TimedOut)),
+            Some(to) if self.is_blocked(from, to) || self.is_blocked(to, from) => {
+                (micros(self.settings.dial_timeout), Some(DownCause::TimedOut))
+            }
+            Some(to) if self.slots[to as usize].node.is_none() => match self.settings.dead_dials {
+                DeadDials::Refused => (2 * self.delay(from, to), Some(DownCause::Refused)),
+                DeadDials::TimeOut(after) => (micros(after), Some(DownCause::TimedOut)),
+            },
+            Some(to) => (2 * self.delay(from, to), None),
+        };
+        self.queue.add(self.now + after, Event::Dialled { from, born, addr, expected, failed });
+    }
+
+    pub(super) fn on_dialled(
+        &mut self,
+        from: u32,
+        born: u32,
+        addr: std::net::SocketAddr,
+        expected: Option<NodeId>,
+        failed: Option<DownCause>,
+    ) {
+        if self.slots[from as usize].born != born || self.slots[from as usize].node.is_none() {
+            return;
+        }
+        let to = index_at(addr).filter(|to| *to < self.len());
+        let gone = |to: &u32| self.slots[*to as usize].node.is_none();
+        let cut = |to: &u32| self.is_blocked(from, *to) || self.is_blocked(*to, from);
+        let failed = failed.or_else(|| match &to {
+            Some(to) if cut(to) => Some(DownCause::TimedOut),
+            Some(to) if !gone(to) => None,
+            _ => Some(DownCause::Refused),
+        });
+        let (Some(to), None) = (to, failed) else {
+            let cause = failed.unwrap_or(DownCause::Refused);
+            self.input(from, In::DialFailed { addr, peer: expected, cause });
+            return;
+        };
+        let link = self.links.entry(pair(from, to)).or_default();
+        if link.up[side(from, to)] == 0 {
+            // One link a pair: a dial that crosses another joins it. A link in which only the other
+            // end still believes is replaced.
+            let joins = link.accepting != 0;
+            if !joins {
+                self.link_count += 1;
+                (link.number, link.accepting) = (self.link_count, self.link_count);
+            }
+            let number = link.number;
+            link.up[side(from, to)] = number;
+            self.note_peer(from, to);
+            let delay = self.delay(from, to);
+            if !joins {
+                self.queue.add(self.now + delay, Event::Accepted { from, to, link: number });
+            }
+            self.queue.add(self.now + 2 * delay, Event::Estimate { at: from, peer: to, link: number });
+        }
+        self.input(from, In::LinkUp { peer: peer(to), dialled: Some(addr) });
+    }
+
+    pub(super) fn on_accepted(&mut self, from: u32, to: u32, link: u32) {
+        let Some(entry) = self.links.get_mut(&pair(from, to)) else { return };
+        if entry.accepting == link {
+            entry.accepting = 0;
+        }
+        if !self.is_up(from, to, link) || self.is_up(to, from, link) {
+            return;
+        }
+        if self.slots[to as usize].node.is_none() {
+            let notice = self.notice();
+            self.queue.add(self.now + notice, Event::Down { at: from, peer: to, link, only_if_cut: false });
+            return;
+        }
+        let Some(entry) = self.links.get_mut(&pair(from, to)) else { return };
+        let old = std::mem::replace(&mut entry.up[side(to, from)], link);
+        self.note_peer(to, from);
+        if old != 0 && old != link {
+            self.input(to, In::LinkDown { peer: peer(from).id, cause: DownCause::Lost });
+        }
+        self.input(to, In::LinkUp { peer: peer(from), dialled: None });
+        let delay = self.delay(from, to);
+        self.queue.add(self.now + 2 * delay, Event::Estimate { at: to, peer: from, link });
+    }
+
+    pub(super) fn note_peer(&mut self, at: u32, peer: u32) {
+        let peers = &mut self.slots[at as usize].peers;
+        if !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
+
+    /// One end gives the link up.
+    pub(super) fn end(&mut self, at: u32, peer: u32) {
+        self.slots[at as usize].peers.retain(|other| *other != peer);
+        let uplink = &mut self.slots[at as usize].uplink;
+        uplink.transfers.retain(|transfer| transfer.to != peer);
+        if let Some(link) = self.links.get_mut(&pair(at, peer)) {
+            link.up[side(at, peer)] = 0;
+            if link.up == [0, 0] {
+                self.links.remove(&pair(at, peer));
+            }
+        }
+    }
+
+    /// Whether `at` believes that its link number `link` with `peer` is up.
+    pub(super) fn is_up(&self, at: u32, peer: u32, link: u32) -> bool {
+        self.links.get(&pair(at, peer)).is_some_and(|entry| entry.up[side(at, peer)] == link)
+    }
+
+    /// The peer's index, and the number of the link that `from` believes up.
+    pub(super) fn link_to(&self, from: u32, to: NodeId) -> Option<(u32, u32)> {
+        let to = index(to)?;
+        let number = self.links.get(&pair(from, to))?.up[side(from, to)];
+        (number != 0).then_some((to, number))
+    }
+
+    pub(super) fn is_blocked(&self, from: u32, to: u32) -> bool {
+        !self.blocked.is_empty() && self.blocked.contains(&(self.sides[from as usize], self.sides[to as usize]))
+    }
+
+    pub(super) fn delay(&self, a: u32, b: u32) -> u64 {
+        self.settings.latency.between_us(self.seed, a, b)
+    }
+
+    pub(super) fn notice(&mut self) -> u64 {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (from, to) = (micros(self.settings.notice.0), micros(self.settings.notice.1));
+        from + self.random() % (to.saturating_sub(from) + 1)
+    }
+
+    pub(super) fn chance(&mut self, permille: u32) -> bool {
+        permille > 0 && self.random() % 1_000 < u64::from(permille)
+    }
+}
