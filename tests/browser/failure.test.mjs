@@ -12,7 +12,7 @@ import { scope } from "./lib/process.mjs";
 
 const LADDER = { a: [], b: ["a"], c: ["a", "b"], d: ["b", "c"], e: ["c", "d"], f: ["d", "e"] };
 const HEAL_MS = 3000;
-const WATCH_S = 15;
+const WATCH_S = 10;
 
 test("players go on when a middle node is killed", { timeout: 150_000 }, () => scope(async (use) => {
   const ca = await makeCa(use);
