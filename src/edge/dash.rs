@@ -42,7 +42,7 @@ pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
     let ended = window.tracks().iter().all(|t| is_ended(record, t));
     let periods = listed_periods(window, record);
     let mut out = String::with_capacity(4 << 10);
-    mpd_start(&mut out, window, record, ended);
+    mpd_start(&mut out, window, record, timing, ended);
     service_description(&mut out, record, periods.first());
     for (i, period) in periods.iter().enumerate() {
         let end = match periods.get(i + 1) {
@@ -95,14 +95,15 @@ fn time_shift(window: &Window, record: &Record) -> Duration {
     Duration::from_secs(listed.as_secs().max(1)).min(record.playlist_duration())
 }
 
-/// suggestedPresentationDelay, for players that know nothing of ServiceDescription: as HLS's HOLD-BACK, but no
-/// longer than the programme is old, in whole seconds. ffmpeg (5.1, as run) takes the difference of a younger
-/// one for an unsigned number, and asks for segments far in the past, for ever.
+/// suggestedPresentationDelay, for players of whole segments: as HLS's HOLD-BACK, but no longer than the
+/// programme is old, in whole seconds. ffmpeg (5.1, as run) takes the difference of a younger one for an
+/// unsigned number, and asks for segments far in the past, for ever. A low-latency MPD has none: Shaka (5.2,
+/// as run) plays so far behind, whatever ServiceDescription says (7.7 s for 1.75 s).
 fn presentation_delay(window: &Window, record: &Record) -> Duration {
     Duration::from_secs(end_of_media(window).as_secs()).min(record.hold_back())
 }
 
-fn mpd_start(out: &mut String, window: &Window, record: &Record, ended: bool) {
+fn mpd_start(out: &mut String, window: &Window, record: &Record, timing: Timing, ended: bool) {
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
     out.push_str(
         " profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\"",
@@ -122,8 +123,10 @@ fn mpd_start(out: &mut String, window: &Window, record: &Record, ended: bool) {
         duration(out, record.target());
         out.push_str("\" timeShiftBufferDepth=\"");
         duration(out, time_shift(window, record));
-        out.push_str("\" suggestedPresentationDelay=\"");
-        duration(out, presentation_delay(window, record));
+        if timing == Timing::Timeline {
+            out.push_str("\" suggestedPresentationDelay=\"");
+            duration(out, presentation_delay(window, record));
+        }
     }
     out.push_str("\" maxSegmentDuration=\"");
     duration(out, record.target() + Duration::from_millis(500));
