@@ -166,11 +166,11 @@ impl Plumtree {
         let (announce, tell) = if let Some(assembly) = self.assemblies.get_mut(key) {
             let tell = all.minus(assembly.to).minus(assembly.holders).minus(assembly.told);
             assembly.told = assembly.told.union(tell);
-            (announce_of(now, key, &assembly.header, &assembly.trace, assembly.received), tell)
+            (announce_of(now, key, &assembly.header, hops_of(&assembly.trace), assembly.received), tell)
         } else if let Some(held) = self.store.get_mut(key) {
             let tell = all.minus(held.known);
             held.known = held.known.union(tell);
-            (announce_of(now, key, &held.header, &held.trace, held.received), tell)
+            (announce_of(now, key, &held.header, held.hops, held.received), tell)
         } else {
             return;
         };

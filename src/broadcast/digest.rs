@@ -77,7 +77,7 @@ impl Plumtree {
             if let Some(held) = self.store.get_mut(&key) {
                 held.known.insert(slot);
                 // When it was had first says nothing here about who is the better parent.
-                let announce = announce_of(now, &key, &held.header, &held.trace, held.received);
+                let announce = announce_of(now, &key, &held.header, held.hops, held.received);
                 lacking.push(Announce { hops: HOPS_UNKNOWN, age_us: 0, ..announce });
             }
         }

@@ -78,6 +78,9 @@ impl Plumtree {
         if !self.store.wants(&key) {
             return;
         }
+        if announce.hops != HOPS_UNKNOWN {
+            self.note_runner_up(key, slot, announce.hops);
+        }
         if let Some(held) = self.store.get_mut(&key) {
             held.known.insert(slot);
             return;
@@ -112,7 +115,7 @@ impl Plumtree {
             }
             return;
         }
-        let due = if self.comes_by_itself(&key) { now + self.graft_after(announce.length) } else { now };
+        let due = if self.comes_by_itself(now, &key) { now + self.graft_after(announce.length) } else { now };
         let missing = Missing {
             length: announce.length,
             holders,
@@ -128,18 +131,21 @@ impl Plumtree {
 
     /// Whether an eager copy may be expected. Departure: what is older than the newest held part, or
     /// announced while nobody feeds this node, is grafted without waiting for the timer.
-    fn comes_by_itself(&self, key: &Key) -> bool {
+    fn comes_by_itself(&self, now: Time, key: &Key) -> bool {
         if !self.config.lazy_start {
             return true;
         }
         let newest = self.store.newest(key.track).max(newest_in(&self.assemblies, key.track));
-        self.parent.is_some() && newest.is_none_or(|newest| *key > newest)
+        (self.parent.is_some() || now < self.expecting_until) && newest.is_none_or(|newest| *key > newest)
     }
 
     /// The paper's timeout_1, or ours: the measured lag of the tree + length / rate.
     fn graft_after(&self, length: u32) -> Duration {
         if !self.config.size_aware_timers {
             return self.config.graft_timeout_1;
+        }
+        if self.parent.is_none() {
+            return self.config.graft_margin_min;
         }
         let rate = self.parent.and_then(|slot| self.peers.get(slot)).map_or(0, |peer| peer.rate);
         let margin = match self.lag.bound() {

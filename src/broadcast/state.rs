@@ -20,6 +20,9 @@ use crate::units::Time;
 /// Most bodies whose announcement waits; the oldest are left to the digests.
 pub const ANNOUNCE_MAX: usize = 1_024;
 
+/// Neighbours lost within this time are lost to one event, and who is left is asked as announcements come.
+const SEPARATE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// One node's Plumtree in one swarm.
 #[derive(Debug)]
 pub struct Plumtree {
@@ -39,6 +42,12 @@ pub struct Plumtree {
     /// The neighbour that feeds us: whose copy of a body came first, over an eager link.
     pub(super) parent: Option<Slot>,
     pub(super) candidate: Option<Candidate>,
+    /// The neighbour that announced the newest part first: it takes the place of a parent that is lost.
+    pub(super) runner_up: Option<(Key, Slot)>,
+    /// It was asked to, and has until then to show that it does.
+    pub(super) expecting_until: Time,
+    /// When a neighbour was last lost.
+    last_down: Option<Time>,
     pub(super) lag: Lag,
     pub(super) inflow: Inflow,
     /// A pull has ended: another may begin.
@@ -66,6 +75,9 @@ impl Plumtree {
             announce: VecDeque::new(),
             parent: None,
             candidate: None,
+            runner_up: None,
+            expecting_until: Time::ZERO,
+            last_down: None,
             lag: Lag::default(),
             inflow: Inflow::default(),
             pull_freed: false,
@@ -188,6 +200,12 @@ impl Plumtree {
         self.missing_without(now, slot, parent);
         self.store.clear_peer(slot);
         self.peers.remove(slot);
+        let alone = self.last_down.is_none_or(|last| now.since(last) > SEPARATE);
+        self.last_down = Some(now);
+        self.expecting_until = Time::ZERO;
+        if parent && alone {
+            self.replace_parent(now);
+        }
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message) {
@@ -266,7 +284,7 @@ impl Plumtree {
         self.stats.delivered += 1;
         self.inflow.add(now, body.len() as u64);
         self.idle_rounds = 0;
-        let held = Held { header, body: body.clone(), trace: trace.clone(), received, known, sent: PeerSet::default() };
+        let held = Held::new(header, body.clone(), &trace, received, known);
         if self.store.insert(key, held, self.config.held_bytes_max) {
             self.drop_unwanted();
         }
@@ -311,7 +329,7 @@ impl Plumtree {
                     && !held.known.contains(slot)
                 {
                     held.known.insert(slot);
-                    announces.push(announce_of(now, key, &held.header, &held.trace, held.received));
+                    announces.push(announce_of(now, key, &held.header, held.hops, held.received));
                 }
             }
             self.send_ihaves(slot, &announces);
@@ -356,11 +374,11 @@ impl Plumtree {
 }
 
 /// What a node says of a body that it has, or begins to have.
-pub(super) fn announce_of(now: Time, key: &Key, header: &PartHeader, trace: &Trace, received: Time) -> Announce {
+pub(super) fn announce_of(now: Time, key: &Key, header: &PartHeader, hops: u8, received: Time) -> Announce {
     Announce {
         id: key.id(),
         length: header.length,
-        hops: hops_of(trace),
+        hops,
         age_us: u32::try_from(now.since(received).as_micros()).unwrap_or(u32::MAX),
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::message::{DIGEST_HOLES_MAX, Position, TrackDigest};
 use super::peers::{PeerSet, Slot};
+use super::state::hops_of;
 use crate::live::{Epoch, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
 use crate::units::Time;
+use crate::wire::Reader;
 
 /// Most bodies held. A window of 38 s with 8 tracks of 5 parts/s has 1,520.
 pub const HELD_MAX: usize = 16_384;
@@ -65,12 +67,27 @@ pub(super) fn newest_in<V>(map: &BTreeMap<Key, V>, track: TrackId) -> Option<Key
 pub(super) struct Held {
     pub(super) header: PartHeader,
     pub(super) body: Bytes,
-    pub(super) trace: Trace,
+    /// Its way up to this node, as on the wire: a third of the memory.
+    way: Box<[u8]>,
+    pub(super) hops: u8,
     pub(super) received: Time,
     /// Neighbours that have it, or know that it is here.
     pub(super) known: PeerSet,
     /// Neighbours that were sent it.
     pub(super) sent: PeerSet,
+}
+
+impl Held {
+    pub(super) fn new(header: PartHeader, body: Bytes, trace: &Trace, received: Time, known: PeerSet) -> Self {
+        let mut way = BytesMut::new();
+        trace.encode(&mut way);
+        let hops = hops_of(trace);
+        Held { header, body, way: way[..].into(), hops, received, known, sent: PeerSet::default() }
+    }
+
+    pub(super) fn trace(&self) -> Trace {
+        Trace::decode(&mut Reader::new(Bytes::copy_from_slice(&self.way))).unwrap_or_default()
+    }
 }
 
 /// The held bodies, and what says which others are welcome.
@@ -132,7 +149,7 @@ impl Store {
 
     /// Keeps a body. What it makes obsolete is dropped; returns whether that may concern more than the store.
     pub(super) fn insert(&mut self, key: Key, held: Held, bytes_max: u64) -> bool {
-        self.digest = None;
+        self.extend_digest(&key);
         let mut obsolete = false;
         if key.track == TrackId::RECORD {
             if let Some(old) = self.newest(TrackId::RECORD) {
@@ -151,6 +168,24 @@ impl Store {
             obsolete = true;
         }
         obsolete
+    }
+
+    /// The usual case: the next part of a track moves the digest's newest part, and no more.
+    fn extend_digest(&mut self, key: &Key) {
+        let last = self
+            .newest(key.track)
+            .and_then(|newest| self.held.get(&newest).map(|held| (newest, held.header.flags.last)));
+        let digest = self.digest.as_mut().and_then(|tracks| tracks.iter_mut().find(|digest| digest.track == key.track));
+        match (last, digest) {
+            (Some((newest, last)), Some(digest))
+                if newest.epoch == key.epoch
+                    && key.track != TrackId::RECORD
+                    && key.position() == next(newest.position(), last) =>
+            {
+                digest.newest = Some((key.epoch, key.position()));
+            }
+            _ => self.digest = None,
+        }
     }
 
     fn learn_start(&mut self, epoch: Epoch, msn: Msn) -> bool {
@@ -182,15 +217,24 @@ impl Store {
         if track == TrackId::RECORD || track.0 >= TrackId::COUNT_MAX {
             return;
         }
-        let floor = self.floors.entry(track).or_insert(before);
-        *floor = before.max(*floor);
-        let before = *floor;
+        match self.floors.insert(track, before) {
+            Some(floor) if floor >= before => {
+                self.floors.insert(track, floor);
+                return;
+            }
+            _ => {}
+        }
+        let whole = |digest: &TrackDigest| digest.track == track && digest.holes.is_empty();
+        let digest = self.digest.take_if(|digests| digests.iter().any(whole));
         let dead: Vec<Key> =
             self.held.range(Key::start_of(track, 0)..Key::start_of(track, before)).map(|(key, _)| *key).collect();
         for key in &dead {
             self.remove(key);
         }
-        self.digest = None;
+        // A track without holes that begins at its floor looks the same afterwards.
+        let first = self.held.range(Key::start_of(track, before)..).next().map(|(key, _)| *key);
+        self.digest =
+            digest.filter(|_| first.is_some_and(|first| (first.track, first.position()) == (track, (before, 0))));
     }
 
     /// A neighbour is gone: its slot may be given to another.
@@ -231,11 +275,7 @@ impl Store {
                     last.1 = position;
                 }
             }
-            expected = if held.header.flags.last {
-                (key.msn.saturating_add(1), 0)
-            } else {
-                (key.msn, key.part.saturating_add(1))
-            };
+            expected = next(position, held.header.flags.last);
         }
         for (track, floor) in &self.floors {
             if !tracks.iter().any(|digest| digest.track == *track) {
@@ -245,4 +285,9 @@ impl Store {
         }
         tracks
     }
+}
+
+/// What comes after a part.
+fn next((msn, part): Position, last: bool) -> Position {
+    if last { (msn.saturating_add(1), 0) } else { (msn, part.saturating_add(1)) }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::config::Optimise;
 use super::missing::Missing;
 use super::peers::{PeerSet, Slot};
-use super::state::Plumtree;
+use super::state::{Plumtree, hops_of};
 use super::store::Key;
 use super::{Message, Output, PIECE_LEN_MAX};
 use crate::live::{NodeId, PartId};
@@ -13,6 +13,9 @@ use crate::units::Time;
 
 /// How long a neighbour that refused a GRAFT for want of upload is asked last.
 const FULL_FOR: Duration = Duration::from_secs(10);
+
+/// How long a runner-up has to become the parent: a part comes at least each second.
+const EXPECTING: Duration = Duration::from_millis(1_200);
 
 /// A lazy neighbour that was earlier than the parent, and how often in a row.
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +109,7 @@ impl Plumtree {
             held.known.insert(slot);
             held.sent.insert(slot);
         }
-        let (header, trace, received) = (held.header, held.trace.clone(), held.received);
+        let (header, trace, received) = (held.header, held.trace(), held.received);
         let body = held.body.slice(offset as usize..);
         self.stats.heads_sent += 1;
         self.outputs.push_back(Output::BodyHead { to, header, trace, offset, received });
@@ -227,6 +230,37 @@ impl Plumtree {
         if self.candidate.is_some_and(|candidate| candidate.slot == slot) {
             self.candidate = None;
         }
+        if self.runner_up.is_some_and(|(_, runner_up)| runner_up == slot) {
+            self.runner_up = None;
+        }
+    }
+
+    /// Remembers who announced the newest part first. Not a node below us in the tree: its copy has
+    /// passed more links than ours.
+    pub(super) fn note_runner_up(&mut self, key: Key, slot: Slot, hops: u8) {
+        let ours = match (self.store.get(&key), self.assemblies.get(&key)) {
+            (Some(held), _) => held.hops,
+            (None, Some(assembly)) => hops_of(&assembly.trace),
+            (None, None) => u8::MAX,
+        };
+        let newer = self.runner_up.is_none_or(|(old, _)| key.position() > old.position());
+        if newer && hops <= ours && self.parent != Some(slot) {
+            self.runner_up = Some((key, slot));
+        }
+    }
+
+    /// Departure: when the parent is lost, its runner-up is grafted at once, and the next part comes
+    /// without anybody's asking.
+    pub(super) fn replace_parent(&mut self, now: Time) {
+        if !self.config.lazy_start {
+            return;
+        }
+        let Some((_, slot)) = self.runner_up else { return };
+        let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.full_until <= now) else { return };
+        peer.eager = true;
+        let to = peer.id;
+        self.send_graft(to, None, 0, true);
+        self.expecting_until = now + EXPECTING;
     }
 
     pub(super) fn send_not_here(&mut self, slot: Slot, id: PartId) {

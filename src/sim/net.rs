@@ -89,21 +89,20 @@ struct Start {
     offset: u32,
 }
 
-/// A link between two nodes, seen from both ends: the number of the link that each believes up, or 0.
-#[derive(Debug, Clone, Copy, Default)]
-struct Link {
+/// One end of a link: a node may believe in one that its peer has lost, and the other way round.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    peer: u32,
+    /// The link's number: a link made anew has another.
     number: u32,
-    /// The number of the link whose acceptor has yet to learn of it, or 0.
-    accepting: u32,
-    up: [u32; 2],
 }
 
 struct Slot<N> {
     node: Option<N>,
     /// How often it was started.
     born: u32,
-    /// Those it has a link with, or had one.
-    peers: Vec<u32>,
+    /// The links in which it believes.
+    ends: Vec<End>,
     /// The earliest timer event under way, in microseconds; `u64::MAX`: none.
     timer: u64,
     skew: u64,
@@ -119,7 +118,8 @@ pub struct Net<N: Node> {
     seed: u64,
     now: u64,
     slots: Vec<Slot<N>>,
-    links: BTreeMap<u64, Link>,
+    /// Links whose acceptor has yet to learn of them, by pair.
+    accepting: BTreeMap<u64, u32>,
     link_count: u32,
     queue: Queue<Event<N::Frame>>,
     dice: u64,
@@ -143,7 +143,7 @@ impl<N: Node> Net<N> {
             seed,
             now: START_US,
             slots: Vec::new(),
-            links: BTreeMap::new(),
+            accepting: BTreeMap::new(),
             link_count: 0,
             queue: Queue::new(),
             dice: mix(seed),
@@ -176,7 +176,7 @@ impl<N: Node> Net<N> {
         self.slots.push(Slot {
             node: Some(node),
             born: 1,
-            peers: Vec::new(),
+            ends: Vec::new(),
             timer: u64::MAX,
             skew,
             upload: self.settings.upload,
@@ -205,14 +205,9 @@ impl<N: Node> Net<N> {
         let slot = &mut self.slots[at as usize];
         slot.node = None;
         slot.uplink = Uplink::default();
-        for peer in std::mem::take(&mut slot.peers) {
-            let key = pair(at, peer);
-            let Some(link) = self.links.get_mut(&key) else { continue };
-            link.up[side(at, peer)] = 0;
-            let number = link.up[side(peer, at)];
-            if number == 0 {
-                self.links.remove(&key);
-            } else {
+        for End { peer, .. } in std::mem::take(&mut slot.ends) {
+            let number = self.end_of(peer, at);
+            if number != 0 {
                 let notice = self.notice();
                 self.queue.add(self.now + notice, Event::Down { at: peer, peer: at, link: number, only_if_cut: false });
             }
@@ -234,10 +229,8 @@ impl<N: Node> Net<N> {
     pub fn cut(&mut self, a: u8, b: u8) {
         self.blocked.push((a, b));
         for at in 0..self.len() {
-            for n in 0..self.slots[at as usize].peers.len() {
-                let peer = self.slots[at as usize].peers[n];
-                let number = self.links.get(&pair(at, peer)).map_or(0, |link| link.up[side(at, peer)]);
-                if number != 0 && (self.is_blocked(at, peer) || self.is_blocked(peer, at)) {
+            for End { peer, number } in self.slots[at as usize].ends.clone() {
+                if self.is_blocked(at, peer) || self.is_blocked(peer, at) {
                     let notice = self.notice();
                     self.queue.add(self.now + notice, Event::Down { at, peer, link: number, only_if_cut: true });
                 }
@@ -577,9 +570,4 @@ impl<N: Node> Net<N> {
 /// The key of a pair's link.
 fn pair(a: u32, b: u32) -> u64 {
     u64::from(a.min(b)) << 32 | u64::from(a.max(b))
-}
-
-/// Which end of the link to `peer` is `at`'s.
-fn side(at: u32, peer: u32) -> usize {
-    usize::from(at > peer)
 }

@@ -46,20 +46,18 @@ impl<N: Node> Net<N> {
             self.input(from, In::DialFailed { addr, peer: expected, cause });
             return;
         };
-        let link = self.links.entry(pair(from, to)).or_default();
-        if link.up[side(from, to)] == 0 {
+        if self.end_of(from, to) == 0 {
             // One link a pair: a dial that crosses another joins it. A link in which only the other
             // end still believes is replaced.
-            let joins = link.accepting != 0;
-            if !joins {
+            let under_way = self.accepting.get(&pair(from, to)).copied();
+            let number = under_way.unwrap_or_else(|| {
                 self.link_count += 1;
-                (link.number, link.accepting) = (self.link_count, self.link_count);
-            }
-            let number = link.number;
-            link.up[side(from, to)] = number;
-            self.note_peer(from, to);
+                self.link_count
+            });
+            self.begin(from, to, number);
             let delay = self.delay(from, to);
-            if !joins {
+            if under_way.is_none() {
+                self.accepting.insert(pair(from, to), number);
                 self.queue.add(self.now + delay, Event::Accepted { from, to, link: number });
             }
             self.queue.add(self.now + 2 * delay, Event::Estimate { at: from, peer: to, link: number });
@@ -68,10 +66,7 @@ impl<N: Node> Net<N> {
     }
 
     pub(super) fn on_accepted(&mut self, from: u32, to: u32, link: u32) {
-        let Some(entry) = self.links.get_mut(&pair(from, to)) else { return };
-        if entry.accepting == link {
-            entry.accepting = 0;
-        }
+        self.accepting.remove(&pair(from, to));
         if !self.is_up(from, to, link) || self.is_up(to, from, link) {
             return;
         }
@@ -80,9 +75,7 @@ impl<N: Node> Net<N> {
             self.queue.add(self.now + notice, Event::Down { at: from, peer: to, link, only_if_cut: false });
             return;
         }
-        let Some(entry) = self.links.get_mut(&pair(from, to)) else { return };
-        let old = std::mem::replace(&mut entry.up[side(to, from)], link);
-        self.note_peer(to, from);
+        let old = self.begin(to, from, link);
         if old != 0 && old != link {
             self.input(to, In::LinkDown { peer: peer(from).id, cause: DownCause::Lost });
         }
@@ -91,35 +84,40 @@ impl<N: Node> Net<N> {
         self.queue.add(self.now + 2 * delay, Event::Estimate { at: to, peer: from, link });
     }
 
-    pub(super) fn note_peer(&mut self, at: u32, peer: u32) {
-        let peers = &mut self.slots[at as usize].peers;
-        if !peers.contains(&peer) {
-            peers.push(peer);
+    /// One end believes the link up; returns the number of the one in which it believed before, or 0.
+    fn begin(&mut self, at: u32, peer: u32, number: u32) -> u32 {
+        let ends = &mut self.slots[at as usize].ends;
+        match ends.iter_mut().find(|end| end.peer == peer) {
+            Some(end) => std::mem::replace(&mut end.number, number),
+            None => {
+                ends.push(End { peer, number });
+                0
+            }
         }
     }
 
     /// One end gives the link up.
     pub(super) fn end(&mut self, at: u32, peer: u32) {
-        self.slots[at as usize].peers.retain(|other| *other != peer);
-        let uplink = &mut self.slots[at as usize].uplink;
-        uplink.transfers.retain(|transfer| transfer.to != peer);
-        if let Some(link) = self.links.get_mut(&pair(at, peer)) {
-            link.up[side(at, peer)] = 0;
-            if link.up == [0, 0] {
-                self.links.remove(&pair(at, peer));
-            }
-        }
+        let slot = &mut self.slots[at as usize];
+        slot.ends.retain(|end| end.peer != peer);
+        slot.uplink.transfers.retain(|transfer| transfer.to != peer);
+    }
+
+    /// The number of the link with `peer` in which `at` believes, or 0.
+    pub(super) fn end_of(&self, at: u32, peer: u32) -> u32 {
+        let end = self.slots[at as usize].ends.iter().find(|end| end.peer == peer);
+        end.map_or(0, |end| end.number)
     }
 
     /// Whether `at` believes that its link number `link` with `peer` is up.
     pub(super) fn is_up(&self, at: u32, peer: u32, link: u32) -> bool {
-        self.links.get(&pair(at, peer)).is_some_and(|entry| entry.up[side(at, peer)] == link)
+        self.end_of(at, peer) == link
     }
 
     /// The peer's index, and the number of the link that `from` believes up.
     pub(super) fn link_to(&self, from: u32, to: NodeId) -> Option<(u32, u32)> {
         let to = index(to)?;
-        let number = self.links.get(&pair(from, to))?.up[side(from, to)];
+        let number = self.end_of(from, to);
         (number != 0).then_some((to, number))
     }
 
