@@ -50,6 +50,8 @@ pub struct Plumtree {
     last_down: Option<Time>,
     pub(super) lag: Lag,
     pub(super) inflow: Inflow,
+    /// What [`Plumtree::tree_changed`] saw last.
+    told_eager: Option<PeerSet>,
     /// A pull has ended: another may begin.
     pub(super) pull_freed: bool,
     /// Whether digests go round at all.
@@ -80,6 +82,7 @@ impl Plumtree {
             last_down: None,
             lag: Lag::default(),
             inflow: Inflow::default(),
+            told_eager: None,
             pull_freed: false,
             digest_armed: false,
             idle_rounds: 0,
@@ -143,6 +146,12 @@ impl Plumtree {
         self.peers.all().iter().filter_map(|slot| self.peers.get(slot).map(|peer| (peer.id, peer.eager)))
     }
 
+    /// Whether other links than when this was last asked are eager.
+    pub fn tree_changed(&mut self) -> bool {
+        let eager = self.peers.eager();
+        std::mem::replace(&mut self.told_eager, Some(eager)) != Some(eager)
+    }
+
     /// The neighbour that feeds this node, as far as it is known.
     pub fn parent(&self) -> Option<NodeId> {
         self.parent.and_then(|slot| self.peers.get(slot)).map(|peer| peer.id)
@@ -200,6 +209,7 @@ impl Plumtree {
         self.missing_without(now, slot, parent);
         self.store.clear_peer(slot);
         self.peers.remove(slot);
+        self.told_eager = None;
         let alone = self.last_down.is_none_or(|last| now.since(last) > SEPARATE);
         self.last_down = Some(now);
         self.expecting_until = Time::ZERO;

@@ -12,7 +12,7 @@ use crate::units::Time;
 impl HyParView {
     /// Exchanges a link for one to a passive peer: one that failed, and may be back, or any.
     pub(super) fn rotate(&mut self, now: Time) {
-        if self.has_room() {
+        if self.has_room() || !self.has_spare() {
             return;
         }
         let pending = &self.pending;
@@ -92,10 +92,11 @@ impl HyParView {
     }
 
     /// The farthest neighbour that may be given up for a nearer one: of the near ones, or of all while
-    /// more than `random_links` of them are left to chance.
+    /// more than `random_links` of them are left to chance. Not one that the broadcast tree runs over: the tree
+    /// moves to nearer links by itself, and then this one is free to go.
     pub(super) fn farthest(&self) -> Option<NodeId> {
         let near_only = self.active.iter().filter(|m| !m.near).count() <= self.config.random_links;
-        let candidates = self.active.iter().filter(|m| m.rtt_us > 0 && (m.near || !near_only));
+        let candidates = self.active.iter().filter(|m| m.rtt_us > 0 && !m.carries && (m.near || !near_only));
         candidates.max_by_key(|m| m.rtt_us).map(|m| m.peer.id)
     }
 

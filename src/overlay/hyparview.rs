@@ -158,6 +158,14 @@ impl HyParView {
         self.active.contains(id) || self.is_pending(id) || self.measure.is_some_and(|m| m.peer.id == id)
     }
 
+    /// Says whether the broadcast tree runs over the link to a neighbour: such a link is the last to be
+    /// exchanged for another.
+    pub fn set_carries(&mut self, id: NodeId, carries: bool) {
+        if let Some(member) = self.active.get_mut(id) {
+            member.carries = carries;
+        }
+    }
+
     /// What it has done so far.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -415,15 +423,26 @@ impl HyParView {
         debug_assert!(self.has_room() && peer.id != self.me.id, "the caller makes room");
         self.passive.remove(peer.id);
         self.take_pending(peer.id);
-        self.active.push(Active { peer, since: now, rtt_us: 0, near, audited: Time::ZERO });
+        self.active.push(Active { peer, since: now, rtt_us: 0, near, audited: Time::ZERO, carries: false });
         self.counters.ups += 1;
         self.outputs.push_back(Output::NeighborUp(peer));
     }
 
     /// "dropRandomElementFromActiveView", of those that `want` takes.
     pub(super) fn drop_random(&mut self, now: Time, want: impl Fn(&Active) -> bool) -> Option<Peer> {
-        let id = self.active.pick(&mut self.rng, want).map(|m| m.peer.id)?;
+        let id = self.pick_spare(want)?.id;
         self.drop_active(now, id)
+    }
+
+    /// Whether there is a link that carries nobody's parts: only such a one is worth an exchange.
+    pub(super) fn has_spare(&self) -> bool {
+        self.active.iter().any(|m| !m.carries)
+    }
+
+    /// A random neighbour. Departure: one whose link carries nobody's parts, if there is one.
+    pub(super) fn pick_spare(&mut self, want: impl Fn(&Active) -> bool) -> Option<Peer> {
+        let spare = self.active.pick(&mut self.rng, |m| !m.carries && want(m)).map(|m| m.peer);
+        spare.or_else(|| self.active.pick(&mut self.rng, want).map(|m| m.peer))
     }
 
     /// "Send(DISCONNECT, n, myself); activeView <- activeView \ {n}; addNodePassiveView(n)"

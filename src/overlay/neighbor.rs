@@ -36,7 +36,8 @@ impl HyParView {
                 // it has a free slot in its active view"
                 Priority::Low => false,
                 Priority::Rotate => {
-                    let dropped = if self.admit(now) { self.drop_random(now, |_| true) } else { None };
+                    let spare = self.has_spare() && self.admit(now);
+                    let dropped = if spare { self.drop_random(now, |m| !m.carries) } else { None };
                     if dropped.is_some() {
                         self.add_active(now, from, false);
                     }
@@ -88,7 +89,8 @@ impl HyParView {
         }
         if !self.has_room() {
             let gone = match ask {
-                Some(Ask::Place | Ask::Rotate) => self.active.pick(&mut self.rng, |_| true).map(|m| m.peer),
+                Some(Ask::Rotate) => self.pick_spare(|m| !m.carries),
+                Some(Ask::Place) => self.pick_spare(|_| true),
                 Some(Ask::Near) => self.farthest().and_then(|far| self.active.get(far)).map(|m| m.peer),
                 Some(Ask::Join | Ask::Fill) | None => None,
             };

@@ -19,6 +19,8 @@ pub(super) struct Active {
     pub(super) near: bool,
     /// When it was last asked whether we are its neighbour.
     pub(super) audited: Time,
+    /// The broadcast tree runs over this link.
+    pub(super) carries: bool,
 }
 
 /// A member of the passive view.

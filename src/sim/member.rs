@@ -102,6 +102,11 @@ impl Member {
                 break;
             }
         }
+        if self.tree.tree_changed() {
+            for (id, eager) in self.tree.neighbours() {
+                self.overlay.set_carries(id, eager);
+            }
+        }
         if self.sweep_at.is_none() && self.links.iter().any(|link| !self.overlay.needs_link(link.peer.id)) {
             self.sweep_at = Some(now + LINK_LINGER / 4);
         }

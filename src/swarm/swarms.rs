@@ -128,6 +128,13 @@ impl Hub {
                 break;
             }
         }
+        if let Some(Member { overlay, stream: Some(stream), .. }) = self.members.get_mut(&id)
+            && stream.tree.tree_changed()
+        {
+            for (id, eager) in stream.tree.neighbours() {
+                overlay.set_carries(id, eager);
+            }
+        }
         self.reschedule(id);
     }
 
