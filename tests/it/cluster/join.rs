@@ -39,7 +39,9 @@ fn check(topology: &str, pace: Pace, seconds: u32, segments: usize) {
     let took = clock::now().since(up);
     let source = playlists(&a).expect("it is the ingest");
     for (joined, source) in joined.iter().zip(&source) {
-        assert!(joined.first <= source.first && joined.gaps.is_empty(), "{joined:?}\nof {source:?}");
+        // A push that a busy machine holds up has gaps of its own; joining makes none.
+        let as_at_the_source = joined.gaps.iter().all(|gap| source.gaps.contains(gap));
+        assert!(joined.first <= source.first && as_at_the_source, "{joined:?}\nof {source:?}");
         assert!(joined.last() + 1 >= source.last(), "{joined:?}\nis behind {source:?}");
         assert!(joined.segments.len() + 1 >= segments, "{joined:?}\nof {source:?}");
     }
