@@ -3,6 +3,10 @@
 //! Two damson processes: an ingest that takes one push of 3 Mb/s, and an edge one hop away, which is the one
 //! measured, live stream and all. Each turn fetches the newest segment, part and playlist from it, lays them into
 //! nginx's folder, and loads first the one and then the other (the next turn the other way round).
+//!
+//! On loopback the client's way of reading changes the server's cost, since the kernel does a good deal of the
+//! receiver's work in the sender's name. So wrk, where it is installed, asks the same again, and stands in the
+//! table beside the bench's own client.
 
 mod load;
 mod nginx;
@@ -33,8 +37,9 @@ pub(crate) struct Options {
 }
 
 /// What is fetched.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum Kind {
+    #[default]
     Segment,
     Part,
     Playlist,
@@ -61,6 +66,17 @@ impl Figures {
     }
 }
 
+/// One kind, asked for by one tool.
+#[derive(Default)]
+struct Row {
+    tool: load::Tool,
+    kind: Kind,
+    name: &'static str,
+    size: usize,
+    ours: Figures,
+    theirs: Figures,
+}
+
 /// Measures, and prints the table.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let damson = process::damson().await?;
@@ -73,21 +89,24 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let nginx = Nginx::start().await?;
 
     let idle = idle_cpu(&edge.process).await?;
-    let mut ours: [Figures; 3] = Default::default();
-    let mut theirs: [Figures; 3] = Default::default();
-    let mut sizes: [usize; 3] = [0; 3];
+    let time = Duration::from_secs(options.seconds);
+    let tools = load::Tool::installed().await;
+    let mut rows: Vec<Row> = Vec::new();
+    for tool in tools {
+        rows.extend(KINDS.map(|(kind, name)| Row { tool, kind, name, ..Row::default() }));
+    }
     for turn in 0..options.turns {
-        for (n, (kind, _)) in KINDS.into_iter().enumerate() {
-            let (path, body) = newest(edge.http, playlist, kind).await?;
-            sizes[n] = body.len();
+        for row in &mut rows {
+            let (path, body) = newest(edge.http, playlist, row.kind).await?;
+            row.size = body.len();
             nginx.lay(&path, &body)?;
             for server in 0..2 {
                 let (addr, process, figures) = match (turn + server) % 2 {
-                    0 => (edge.http, &edge.process, &mut ours[n]),
-                    _ => (nginx.http, &nginx.process, &mut theirs[n]),
+                    0 => (edge.http, &edge.process, &mut row.ours),
+                    _ => (nginx.http, &nginx.process, &mut row.theirs),
                 };
                 let before = process.cpu_seconds()?;
-                let load = load::run(addr, &path, options.connections, Duration::from_secs(options.seconds)).await?;
+                let load = row.tool.run(addr, &path, options.connections, time).await?;
                 figures.push(&load, process.cpu_seconds()? - before);
             }
         }
@@ -96,21 +115,23 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let mut table = Table::new(&[
         "",
         "bytes",
+        "asked by",
         "",
         "requests/s",
         "GB/s",
         "CPU-s/GB",
         "CPU-ms/1,000 requests",
-        "CPU, damson / nginx",
+        "CPU, damson / nginx (lowest-highest)",
     ]);
-    for (n, (_, name)) in KINDS.into_iter().enumerate() {
-        let ratio = ours[n].cpu_ms_per_thousand.median() / theirs[n].cpu_ms_per_thousand.median();
-        for (server, figures, ratio) in
-            [("damson", &ours[n], format!("{ratio:.2}")), ("nginx", &theirs[n], String::new())]
-        {
+    for row in &rows {
+        // Each turn's two loads stand side by side, so their ratio says more than that of the medians.
+        let ratios = row.ours.cpu_ms_per_thousand.by(&row.theirs.cpu_ms_per_thousand);
+        let ratio = format!("{:.2} ({:.2}-{:.2})", ratios.median(), ratios.quantile(0.0), ratios.quantile(1.0));
+        for (server, figures, ratio) in [("damson", &row.ours, ratio), ("nginx", &row.theirs, String::new())] {
             table.row([
-                name.to_owned(),
-                sizes[n].to_string(),
+                row.name.to_owned(),
+                row.size.to_string(),
+                row.tool.name().to_owned(),
                 server.to_owned(),
                 format!("{:.0}", figures.rate.median()),
                 format!("{:.2}", figures.gigabytes.median()),
