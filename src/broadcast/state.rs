@@ -149,7 +149,7 @@ impl Plumtree {
     /// Whether other links than when this was last asked are eager.
     pub fn tree_changed(&mut self) -> bool {
         let eager = self.peers.eager();
-        std::mem::replace(&mut self.told_eager, Some(eager)) != Some(eager)
+        self.told_eager.replace(eager) != Some(eager)
     }
 
     /// The neighbour that feeds this node, as far as it is known.
