@@ -12,18 +12,19 @@ use crate::units::Time;
 impl HyParView {
     /// Exchanges a link for one to a passive peer: one that failed, and may be back, or any.
     pub(super) fn rotate(&mut self, now: Time) {
-        if self.has_room() || !self.has_spare() {
-            return;
+        let room = self.has_room();
+        if !room && self.has_spare() {
+            let pending = &self.pending;
+            let free = |m: &Passive| m.retry_at <= now && !pending.iter().any(|p| p.peer.id == m.peer.id);
+            let suspect = self.passive.pick(&mut self.rng, |m| m.fails > 0 && free(m)).map(|m| m.peer);
+            let peer = suspect.or_else(|| self.passive.pick(&mut self.rng, free).map(|m| m.peer));
+            if let Some(peer) = peer {
+                self.ask(now, peer, Ask::Rotate);
+            }
         }
-        let pending = &self.pending;
-        let free = |m: &Passive| m.retry_at <= now && !pending.iter().any(|p| p.peer.id == m.peer.id);
-        let suspect = self.passive.pick(&mut self.rng, |m| m.fails > 0 && free(m)).map(|m| m.peer);
-        let peer = suspect.or_else(|| self.passive.pick(&mut self.rng, free).map(|m| m.peer));
-        if let Some(peer) = peer {
-            self.ask(now, peer, Ask::Rotate);
-        }
-        // Two islands that never knew of each other can only learn of it where both began.
-        if self.config.active_min > 0 && self.rng.random_range(0..2) == 0 {
+        // Two islands that never knew of each other can only learn of it where both began. A small one
+        // is full of nodes with room.
+        if self.config.active_min > 0 && (room || self.rng.random_range(0..2) == 0) {
             self.outputs.push_back(Output::Bootstrap);
         }
     }

@@ -74,7 +74,7 @@ pub(super) struct Measure {
 }
 
 /// One node's part in the overlay of one swarm.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HyParView {
     pub(super) me: Peer,
     pub(super) config: Config,
@@ -99,6 +99,8 @@ pub struct HyParView {
     /// Tokens for admissions that cost a neighbour its place, and when the last one was added.
     pub(super) admissions: (usize, Time),
     pub(super) left: bool,
+    /// A contact has answered our JOIN, or is our neighbour.
+    pub(super) anchored: bool,
     pub(super) counters: Counters,
 }
 
@@ -123,6 +125,7 @@ impl HyParView {
             shuffle_every: config.shuffle_first,
             admissions: (config.active_max, Time::ZERO),
             left: false,
+            anchored: false,
             counters: Counters::default(),
             config,
         };
@@ -353,7 +356,8 @@ impl HyParView {
         if self.left {
             return;
         }
-        let busy = self.active.len() >= self.config.active_min;
+        // Departure: until a contact has answered, this may be an island that began with a lost JOIN.
+        let busy = self.active.len() >= self.config.active_min && (self.anchored || self.config.active_min == 0);
         if busy {
             self.bootstrap_every = self.config.bootstrap_first;
             // The first question is always asked: a node that starts can't know what it is missing.

@@ -14,6 +14,7 @@ impl HyParView {
         if self.is_static() {
             return self.name(contact);
         }
+        self.anchored |= self.active.contains(contact.id);
         if self.active.contains(contact.id) || self.is_pending(contact.id) {
             return;
         }

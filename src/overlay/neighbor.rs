@@ -59,6 +59,7 @@ impl HyParView {
 
     pub(super) fn on_neighbor_reply(&mut self, now: Time, from: Peer, accepted: bool, others: Vec<Peer>) {
         let ask = self.take_pending(from.id);
+        self.anchored |= ask == Some(Ask::Join) || (accepted && ask == Some(Ask::Rotate));
         let displaced = others.first().copied();
         if ask.is_some() {
             for other in others {

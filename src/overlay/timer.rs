@@ -27,7 +27,7 @@ impl Timer {
 }
 
 /// One deadline each.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Timers([Option<Time>; Timer::ALL.len()]);
 
 impl Timers {

@@ -59,7 +59,7 @@ impl Member for Passive {
 }
 
 /// A view: no node twice. The order means nothing, but is the same for the same inputs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct View<M> {
     members: Vec<M>,
 }
