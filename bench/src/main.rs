@@ -5,6 +5,7 @@
 //! cargo run --release -p damson-bench -- edge    HTTP: rate and CPU for segment, part, playlist, beside nginx
 //! cargo run --release -p damson-bench -- age     age of a part's last frame when a client has it
 //! cargo run --release -p damson-bench -- node    memory and CPU of a node
+//! cargo run --release -p damson-bench -- paper   overlay and broadcast at 10,000 nodes, simulated
 //! ```
 //!
 //! Each prints what machine it ran on and a Markdown table. Peers are measured in the same run, by turns, so
@@ -20,6 +21,7 @@ mod hops;
 mod http;
 mod machine;
 mod node;
+mod paper;
 mod process;
 mod table;
 
@@ -46,6 +48,8 @@ enum Figure {
     Age(age::Options),
     /// Memory of a node with 10 streams, CPU of an ingest of one
     Node(node::Options),
+    /// The protocols' figures, from the node's own cores in the simulator
+    Paper(paper::Options),
 }
 
 #[tokio::main]
@@ -57,5 +61,6 @@ async fn main() -> Result<()> {
         Figure::Edge(options) => edge::run(options).await,
         Figure::Age(options) => age::run(options).await,
         Figure::Node(options) => node::run(options).await,
+        Figure::Paper(options) => paper::run(&options),
     }
 }

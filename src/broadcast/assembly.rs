@@ -27,7 +27,7 @@ pub(super) struct Source {
 }
 
 /// A body that is coming in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Assembly {
     pub(super) header: PartHeader,
     pub(super) trace: Trace,

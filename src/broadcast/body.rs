@@ -260,6 +260,9 @@ impl Plumtree {
     /// The last byte is here.
     fn complete(&mut self, now: Time, key: Key) {
         let Some(assembly) = self.assemblies.remove(&key) else { return };
+        if self.assemblies.is_empty() {
+            self.timers.cancel(Timer::Stall);
+        }
         let body = assembly.join();
         if !assembly.header.matches(&body) {
             // Departure: the hash is checked before the body is used. Those who got its pieces find

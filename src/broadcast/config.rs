@@ -74,6 +74,9 @@ pub struct Config {
     /// Departure: how often neighbours compare what they hold while parts flow; idle, up to 8 x as long.
     /// `None`: never. Default 1 s, DESIGN's.
     pub digest_interval: Option<Duration>,
+    /// With how many neighbours, the parent first and the others in turn. Default 2: any of them can fill
+    /// a hole; with all 5 digests were half of all control messages.
+    pub digest_fanout: usize,
     /// Most bodies pulled from one neighbour at a time. Default 32: with 50 ms of round trip a window
     /// of 300 parts comes from one neighbour in half a second.
     pub pulls_per_peer_max: usize,
@@ -104,6 +107,7 @@ impl Default for Config {
             eager_min: 1,
             ihave_delay: Duration::from_millis(10),
             digest_interval: Some(Duration::from_secs(1)),
+            digest_fanout: 2,
             pulls_per_peer_max: 32,
             pull_bytes_per_peer_max: 8 << 20,
             held_bytes_max: 512 << 20,

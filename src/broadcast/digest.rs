@@ -1,5 +1,5 @@
-//! The window digest: each second, and after a drop, neighbours compare what they hold, so that no lost
-//! IHAVE loses a part. Not in the paper.
+//! The window digest: each second, and after a drop, a node compares what it holds with some neighbours,
+//! so that no lost IHAVE loses a part. Not in the paper.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Plumtree {
         self.timers.arm(Timer::Digest, at);
     }
 
-    /// Ours goes to each neighbour whose own hasn't shown that it has the same.
+    /// Ours goes to a few neighbours: any of them that holds what we lack can fill it in.
     pub(super) fn on_digest_timer(&mut self, now: Time) {
         let Some(interval) = self.config.digest_interval else { return };
         let all = self.peers.all();
@@ -42,15 +42,29 @@ impl Plumtree {
             self.digest_armed = false;
             return;
         }
-        let tracks = self.store.digest().to_vec();
+        // Whoever has shown that it has the same needn't be asked, and counts as one who was.
+        let mut left = self.config.digest_fanout;
+        let mut others = Vec::new();
         for slot in all.iter() {
-            let Some(peer) = self.peers.get_mut(slot) else { continue };
-            if std::mem::take(&mut peer.agrees) {
-                continue;
+            let agrees = self.peers.get_mut(slot).is_some_and(|peer| std::mem::take(&mut peer.agrees));
+            if agrees {
+                left = left.saturating_sub(1);
+            } else {
+                others.push(slot);
             }
-            let to = peer.id;
-            self.stats.digests_sent += 1;
-            self.outputs.push_back(Output::Send { to, message: Message::Digest(tracks.clone()) });
+        }
+        // The parent, and the others in turn.
+        let turn = usize::from(self.digest_turn) % others.len().max(1);
+        others.rotate_left(turn);
+        others.sort_by_key(|slot| Some(*slot) != self.parent);
+        self.digest_turn = self.digest_turn.wrapping_add(1);
+        if left > 0 && !others.is_empty() {
+            let tracks = self.store.digest().to_vec();
+            for slot in others.into_iter().take(left) {
+                let Some(to) = self.peers.get(slot).map(|peer| peer.id) else { continue };
+                self.stats.digests_sent += 1;
+                self.outputs.push_back(Output::Send { to, message: Message::Digest(tracks.clone()) });
+            }
         }
         self.timers.arm(Timer::Digest, now + interval * (1 << self.idle_rounds.min(IDLE_ROUNDS_MAX)));
         self.idle_rounds = self.idle_rounds.saturating_add(1);

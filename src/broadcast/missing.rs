@@ -23,7 +23,7 @@ const PULL_HELD_MAX: Duration = Duration::from_secs(3);
 const RATE_MIN: u64 = 32 << 10;
 
 /// A missing body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Missing {
     pub(super) length: u32,
     /// Who announced it.
@@ -45,7 +45,7 @@ pub(super) struct Missing {
 
 /// How late eager copies come after the first announcement: mean and deviation as RFC 6298 reckons
 /// the round trip.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lag {
     mean_us: u64,
     deviation_us: u64,
@@ -212,6 +212,9 @@ impl Plumtree {
     pub(super) fn found(&mut self, key: &Key) -> Option<Missing> {
         let missing = self.missing.remove(key)?;
         self.release_pull(&missing);
+        if self.missing.is_empty() {
+            self.timers.cancel(Timer::Graft);
+        }
         if missing.pull.is_some() {
             self.pull_freed = true;
         }

@@ -58,7 +58,7 @@ impl PeerSet {
 }
 
 /// What is known of one neighbour.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) id: NodeId,
     /// In the paper's eagerPushPeers; otherwise in its lazyPushPeers.
@@ -82,7 +82,7 @@ pub(super) struct Peer {
 }
 
 /// The neighbours by slot. A slot is used again after its neighbour is gone.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Peers(Vec<Option<Peer>>);
 
 impl Peers {

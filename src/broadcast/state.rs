@@ -24,7 +24,7 @@ pub const ANNOUNCE_MAX: usize = 1_024;
 const SEPARATE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// One node's Plumtree in one swarm.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plumtree {
     pub(super) me: NodeId,
     pub(super) config: Config,
@@ -56,6 +56,8 @@ pub struct Plumtree {
     pub(super) pull_freed: bool,
     /// Whether digests go round at all.
     pub(super) digest_armed: bool,
+    /// Whose turn it is to get one.
+    pub(super) digest_turn: u8,
     /// How many digest rounds ago anything changed.
     pub(super) idle_rounds: u8,
     pub(super) timers: Timers,
@@ -85,6 +87,7 @@ impl Plumtree {
             told_eager: None,
             pull_freed: false,
             digest_armed: false,
+            digest_turn: 0,
             idle_rounds: 0,
             timers: Timers::default(),
             outputs: VecDeque::new(),
@@ -144,6 +147,11 @@ impl Plumtree {
     /// The neighbours, with whether the link is eager (in the paper's eagerPushPeers).
     pub fn neighbours(&self) -> impl Iterator<Item = (NodeId, bool)> {
         self.peers.all().iter().filter_map(|slot| self.peers.get(slot).map(|peer| (peer.id, peer.eager)))
+    }
+
+    /// Changes settings while it runs.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
     }
 
     /// Whether other links than when this was last asked are eager.

@@ -63,7 +63,7 @@ pub(super) fn newest_in<V>(map: &BTreeMap<Key, V>, track: TrackId) -> Option<Key
 }
 
 /// A held body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) header: PartHeader,
     pub(super) body: Bytes,
@@ -91,7 +91,7 @@ impl Held {
 }
 
 /// The held bodies, and what says which others are welcome.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Store {
     held: BTreeMap<Key, Held>,
     bytes: u64,

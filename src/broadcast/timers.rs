@@ -20,7 +20,7 @@ impl Timer {
 }
 
 /// One deadline a [`Timer`].
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Timers([Option<Time>; 4]);
 
 impl Timers {
@@ -28,6 +28,11 @@ impl Timers {
     pub(super) fn arm(&mut self, timer: Timer, at: Time) {
         let slot = &mut self.0[timer as usize];
         *slot = Some(slot.map_or(at, |old| old.min(at)));
+    }
+
+    /// Takes the deadline away.
+    pub(super) fn cancel(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
     }
 
     /// Takes the deadline away if it has passed.

@@ -25,7 +25,7 @@ pub(super) struct Candidate {
 }
 
 /// How many bytes/s this stream has, for the upload budget.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Inflow {
     since: Option<Time>,
     bytes: u64,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::live::{PartHeader, PartId};
 
 /// A published part, and how it fared.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Message {
     /// Its header.
     pub header: PartHeader,
@@ -48,7 +48,7 @@ pub struct Delivery {
 }
 
 /// All published parts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Ledger {
     messages: Vec<Message>,
     index: BTreeMap<PartId, u32>,

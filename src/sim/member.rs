@@ -30,7 +30,7 @@ pub enum Frame {
     Broadcast(broadcast::Message),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Link {
     peer: Peer,
     /// Frames that wait for the dial; `None`: it is up.
@@ -39,7 +39,7 @@ struct Link {
 }
 
 /// One node of one swarm.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Member {
     overlay: HyParView,
     tree: Plumtree,
@@ -75,6 +75,26 @@ impl Member {
         }
     }
 
+    /// Changes how the tree is made better, from now on.
+    pub fn set_optimise(&mut self, optimise: broadcast::Optimise) {
+        self.tree.configure(|config| config.optimise = optimise);
+    }
+
+    /// Changes the upload budget, from now on.
+    pub fn set_upload(&mut self, upload: Option<u64>) {
+        self.tree.configure(|config| config.upload = upload);
+    }
+
+    /// Changes the bootstrap addresses, from now on.
+    pub fn set_contacts(&mut self, contacts: Vec<Peer>) {
+        self.contacts = contacts;
+    }
+
+    /// Everybody in its views.
+    pub fn known(&self) -> impl Iterator<Item = NodeId> {
+        self.overlay.active().chain(self.overlay.passive()).map(|peer| peer.id)
+    }
+
     fn link(&mut self, id: NodeId) -> Option<&mut Link> {
         self.links.iter_mut().find(|link| link.peer.id == id)
     }
@@ -91,10 +111,11 @@ impl Member {
         }
     }
 
-    /// Does what the cores want, until they want nothing more.
-    fn pump(&mut self, now: Time) {
+    /// Does what the cores want, until they want nothing more. Looks at the overlay only if it was asked
+    /// something: of ten thousand nodes each is far away in memory.
+    fn pump(&mut self, now: Time, overlay: bool) {
         loop {
-            if let Some(output) = self.overlay.poll_output() {
+            if overlay && let Some(output) = self.overlay.poll_output() {
                 self.on_overlay_output(now, output);
             } else if let Some(output) = self.tree.poll_output() {
                 self.on_tree_output(now, output);
@@ -107,7 +128,7 @@ impl Member {
                 self.overlay.set_carries(id, eager);
             }
         }
-        if self.sweep_at.is_none() && self.links.iter().any(|link| !self.overlay.needs_link(link.peer.id)) {
+        if overlay && self.sweep_at.is_none() && self.links.iter().any(|link| !self.overlay.needs_link(link.peer.id)) {
             self.sweep_at = Some(now + LINK_LINGER / 4);
         }
     }
@@ -185,9 +206,11 @@ impl Node for Member {
     type Frame = Frame;
 
     fn handle(&mut self, now: Time, input: In<Frame>) {
+        let mut overlay = true;
         match input {
             In::Timeout => {
-                if self.overlay.poll_timeout().is_some_and(|at| at <= now) {
+                overlay = self.overlay.poll_timeout().is_some_and(|at| at <= now);
+                if overlay {
                     self.overlay.handle(now, overlay::Input::Timeout);
                 }
                 if self.tree.poll_timeout().is_some_and(|at| at <= now) {
@@ -195,6 +218,7 @@ impl Node for Member {
                 }
                 if self.sweep_at.is_some_and(|at| at <= now) {
                     self.sweep(now);
+                    overlay = true;
                 }
             }
             In::LinkUp { peer, .. } => match self.link(peer.id) {
@@ -222,20 +246,25 @@ impl Node for Member {
                         self.overlay.handle(now, overlay::Input::Message { from, message });
                     }
                 }
-                Frame::Broadcast(message) => self.tree.handle(now, broadcast::Input::Message { from, message }),
+                Frame::Broadcast(message) => {
+                    overlay = false;
+                    self.tree.handle(now, broadcast::Input::Message { from, message });
+                }
             },
             In::Head { from, head, offset, .. } => {
+                overlay = false;
                 let (header, trace) = *head;
                 self.tree.handle(now, broadcast::Input::BodyHead { from, header, trace, offset });
             }
             In::Piece { from, id, bytes, .. } => {
+                overlay = false;
                 self.tree.handle(now, broadcast::Input::BodyPiece { from, id, bytes });
             }
             In::Torn { from, id, .. } => self.tree.handle(now, broadcast::Input::BodyTorn { from, id }),
             In::Stopped { to, id, .. } => self.tree.handle(now, broadcast::Input::BodyStopped { to, id }),
             In::Leave => self.overlay.handle(now, overlay::Input::Leave),
         }
-        self.pump(now);
+        self.pump(now, overlay);
     }
 
     fn poll_output(&mut self) -> Option<Out<Frame>> {
@@ -248,7 +277,7 @@ impl Node for Member {
 
     fn publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
         self.tree.handle(now, broadcast::Input::Publish { header, body });
-        self.pump(now);
+        self.pump(now, false);
     }
 
     fn glance(&self) -> Glance {

@@ -22,7 +22,7 @@ pub use settings::{DeadDials, Settings, Traffic};
 
 /// Something that is going to happen. The number beside two nodes is their link's: frames of an older
 /// link between them come to nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Event<F> {
     Timer(u32),
     Frame {
@@ -82,7 +82,7 @@ enum Event<F> {
     Upload(u32),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Start {
     header: PartHeader,
     trace: Trace,
@@ -97,6 +97,7 @@ struct End {
     number: u32,
 }
 
+#[derive(Clone)]
 struct Slot<N> {
     node: Option<N>,
     /// How often it was started.
@@ -113,6 +114,7 @@ struct Slot<N> {
 }
 
 /// Nodes and the network between them.
+#[derive(Clone)]
 pub struct Net<N: Node> {
     settings: Settings,
     seed: u64,
@@ -270,6 +272,12 @@ impl<N: Node> Net<N> {
         self.ledger.messages().len() - 1
     }
 
+    /// A part is going to be published in another way; returns its number in the ledger.
+    pub fn expect(&mut self, at: u32, header: PartHeader, body: Bytes) -> usize {
+        self.ledger.publish(at, self.now, header, body);
+        self.ledger.messages().len() - 1
+    }
+
     /// Gives a node's core something that isn't the network's.
     pub fn with_node<T>(&mut self, at: u32, act: impl FnOnce(&mut N, Time) -> T) -> Option<T> {
         let now = self.clock(at);
@@ -334,13 +342,16 @@ impl<N: Node> Net<N> {
                     return;
                 }
                 let from = peer(from).id;
+                let now = self.clock(to);
+                let Some(node) = self.slots[to as usize].node.as_mut() else { return };
                 if let Some(start) = head {
                     let Start { header, trace, offset } = *start;
-                    self.input(to, In::Head { from, swarm, head: Box::new((header, trace)), offset });
+                    node.handle(now, In::Head { from, swarm, head: Box::new((header, trace)), offset });
                 }
                 if !bytes.is_empty() {
-                    self.input(to, In::Piece { from, swarm, id, bytes });
+                    node.handle(now, In::Piece { from, swarm, id, bytes });
                 }
+                self.drain(to);
             }
             Event::Torn { from, to, link, swarm, id } => {
                 if self.is_up(to, from, link) {
@@ -385,7 +396,16 @@ impl<N: Node> Net<N> {
             return; // Another was armed after this one; a node that was killed has none.
         }
         slot.timer = u64::MAX;
-        self.input(at, In::Timeout);
+        // The deadline may have been put off since.
+        let due = slot.node.as_ref().and_then(Node::poll_timeout).map(|due| due.as_micros().saturating_sub(slot.skew));
+        match due {
+            Some(due) if due > self.now => {
+                slot.timer = due;
+                self.queue.add(due, Event::Timer(at));
+            }
+            Some(_) => self.input(at, In::Timeout),
+            None => {}
+        }
     }
 
     fn input(&mut self, at: u32, input: In<N::Frame>) {

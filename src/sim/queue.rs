@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Events by time; those of one time in the order in which they were added.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Queue<E> {
     heap: BinaryHeap<Reverse<(u64, u64, u32)>>,
     slab: Vec<Option<E>>,

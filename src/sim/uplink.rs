@@ -10,7 +10,7 @@ use crate::live::{PartHeader, PartId, SwarmId, Trace};
 pub(super) const CHUNK_LEN: usize = 16 << 10;
 
 /// A body on its way out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Transfer {
     pub(super) to: u32,
     pub(super) link: u32,
@@ -30,7 +30,7 @@ pub(super) struct Transfer {
 }
 
 /// The bodies that a node is sending.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Uplink {
     pub(super) transfers: VecDeque<Transfer>,
     /// A chunk is on its way: until then nothing else is.

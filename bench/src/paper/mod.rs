@@ -1,0 +1,84 @@
+//! `damson-bench paper`: the protocols' figures, from the node's own cores in the simulator.
+//!
+//! Each case runs with some seeds and gives figures beside their goals; the report is one Markdown table
+//! of means and worsts. Virtual time: what the machine does meanwhile changes nothing but `scale`.
+
+mod cases;
+mod failures;
+mod load;
+mod report;
+mod world;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::Result;
+
+/// Which cases, how large, how often.
+#[derive(Args, Clone)]
+pub(crate) struct Options {
+    /// Nodes of the large cases
+    #[arg(long, default_value_t = 10_000)]
+    nodes: u32,
+    /// Seeds of each case: 1 to this
+    #[arg(long, default_value_t = 4)]
+    seeds: u64,
+    /// Only cases whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Where the report goes; only printed without it
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// A figure's goal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Goal {
+    /// At most so much.
+    Most(f64),
+    /// At least so much.
+    Least(f64),
+    /// Shown for comparison.
+    None,
+}
+
+/// One figure of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Figure {
+    pub(crate) what: String,
+    pub(crate) goal: Goal,
+    pub(crate) value: f64,
+}
+
+/// Makes figures.
+pub(crate) fn figure(what: impl Into<String>, goal: Goal, value: f64) -> Figure {
+    Figure { what: what.into(), goal, value }
+}
+
+/// A case: its name, and what it gives for a number of nodes and a seed.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(u32, u64) -> Vec<Figure>,
+}
+
+/// Runs the cases, prints the table as it grows, and writes the report.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut table = report::Table::default();
+    for case in cases::ALL.iter().chain(&failures::ALL).chain(&load::ALL) {
+        if !case.name.contains(&options.only) {
+            continue;
+        }
+        for seed in 1..=options.seeds {
+            for figure in (case.run)(options.nodes, seed) {
+                table.add(case.name, &figure);
+            }
+        }
+        println!("{}", table.last_case());
+    }
+    let text = table.markdown(options.nodes, options.seeds);
+    if let Some(path) = &options.out {
+        std::fs::write(path, &text)?;
+    }
+    Ok(())
+}
