@@ -115,7 +115,7 @@ impl Plumtree {
             }
             return;
         }
-        let due = if self.comes_by_itself(now, &key) { now + self.graft_after(announce.length) } else { now };
+        let due = if self.comes_by_itself(now, slot, &key) { now + self.graft_after(announce.length) } else { now };
         let missing = Missing {
             length: announce.length,
             holders,
@@ -130,10 +130,14 @@ impl Plumtree {
     }
 
     /// Whether an eager copy may be expected. Departure: what is older than the newest held part, or
-    /// announced while nobody feeds this node, is grafted without waiting for the timer.
-    fn comes_by_itself(&self, now: Time, key: &Key) -> bool {
+    /// announced while nobody feeds this node, or by the parent itself (which then doesn't send it), is
+    /// grafted without waiting for the timer.
+    fn comes_by_itself(&self, now: Time, slot: Slot, key: &Key) -> bool {
         if !self.config.lazy_start {
             return true;
+        }
+        if self.parent == Some(slot) {
+            return false;
         }
         let newest = self.store.newest(key.track).max(newest_in(&self.assemblies, key.track));
         (self.parent.is_some() || now < self.expecting_until) && newest.is_none_or(|newest| *key > newest)
