@@ -579,7 +579,7 @@ impl<N: Node> Net<N> {
             }
             if torn {
                 self.queue.add(at, Event::Torn { from, to, link, swarm, id });
-                self.queue.add(now, Event::Refused { from: to, to: from, link, swarm, id });
+                self.input(from, In::Stopped { to: peer(to).id, swarm, id });
             } else {
                 self.queue.add(at, Event::Body { from, to, link, swarm, head, id, bytes });
             }
