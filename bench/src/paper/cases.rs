@@ -1,6 +1,6 @@
 //! What the papers measure: redundancy, hops and time of a tree that is new, and of one that stands.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use damson::broadcast::Optimise;
 use damson::sim::{Latency, Settings};
@@ -117,11 +117,11 @@ fn loss(n: u32, seed: u64) -> Vec<Figure> {
 /// The simulator's own cost: joined and settled, then 130 small messages; 330 s of virtual time.
 fn scale(n: u32, seed: u64) -> Vec<Figure> {
     let before = super::load::memory_kb();
-    let began = Instant::now();
+    let began = damson::clock::now();
     let mut net = World { joins: n.div_ceil(20), settle: 180 * SECOND, ..World::default() }.settled(n, seed);
-    let settled = began.elapsed().as_secs_f64();
+    let settled = damson::clock::now().since(began).as_secs_f64();
     let parts = publish(&mut net, 0, 130, SMALL, SECOND);
-    let all = began.elapsed().as_secs_f64();
+    let all = damson::clock::now().since(began).as_secs_f64();
     let memory = super::load::memory_kb().saturating_sub(before);
     vec![
         figure("s in all", Goal::Most(10.0), all),
