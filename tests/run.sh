@@ -81,7 +81,7 @@ fuzz() { # the fuzz targets build and take their seeds; with SECONDS, each runs 
 browser() { # four processes in a line, and headless Chromium at the far end
     cargo build --locked -p damson
     [[ -d tests/browser/node_modules ]] || (cd tests/browser && npm ci --no-audit --no-fund)
-    (cd tests/browser && DAMSON="$target/debug/damson" npm test)
+    (cd tests/browser && DAMSON_BIN="$target/debug/damson" npm test)
 }
 
 # --- the frame ---------------------------------------------------------------------------------------

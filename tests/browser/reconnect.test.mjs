@@ -2,20 +2,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { launch, openPage, report, stats, untilPlaying } from "./lib/browser.mjs";
+import { launch, openPage, report, SMALL, stats, untilPlaying } from "./lib/browser.mjs";
 import { push, startLine, untilLive } from "./lib/damson.mjs";
+import { unlessStarved } from "./lib/machine.mjs";
 import { Watch } from "./lib/playlist.mjs";
 import { scope } from "./lib/process.mjs";
 
 /** How long the publisher is away. */
 const AWAY_MS = 3000;
 
-test("hls.js plays across a publisher's return", { timeout: 120_000 }, () => scope(async (use) => {
+test("hls.js plays across a publisher's return", { timeout: 300_000 }, () => unlessStarved("reconnect", () => scope(async (use) => {
   const [a, b] = await startLine(use, ["a", "b"]);
   const first = push(use, `${a.rtmp}/cam1`);
   await untilLive(b.http, "cam1");
   const browser = use(await launch());
-  const page = await openPage(browser, b.http, { stream: "cam1", player: "hls" });
+  const page = await openPage(browser, b.http, { stream: "cam1", player: "hls" }, SMALL);
   const watch = use(new Watch(`${b.http}/cam1/video/playlist.m3u8`));
   try {
     await untilPlaying(page, { steady: 4 });
@@ -44,4 +45,4 @@ test("hls.js plays across a publisher's return", { timeout: 120_000 }, () => sco
   await watch.close();
   assert.deepEqual(watch.faults, []);
   assert.equal(watch.discontinuities.size, 1, `one DISCONTINUITY, at MSN ${[...watch.discontinuities]}`);
-}));
+})));

@@ -21,6 +21,26 @@ export function readPlaylist(text) {
   return { first, last: msn - 1, open: parts, discontinuities, gaps, sequence: number("#EXT-X-DISCONTINUITY-SEQUENCE:"), ended: lines.includes("#EXT-X-ENDLIST") };
 }
 
+/** The date of a playlist's live edge in ms: the newest PROGRAM-DATE-TIME, and all that follows it. */
+export function liveEdge(text) {
+  const lines = text.split(/\r?\n/);
+  const tag = "#EXT-X-PROGRAM-DATE-TIME:";
+  const from = lines.findLastIndex((l) => l.startsWith(tag));
+  if (from < 0) return NaN;
+  let seconds = 0;
+  let parts = 0; // of the segment under way; a whole one has its EXTINF
+  for (const line of lines.slice(from)) {
+    const part = /^#EXT-X-PART:.*?DURATION=([\d.]+)/.exec(line);
+    const whole = /^#EXTINF:([\d.]+)/.exec(line);
+    if (part) parts += Number(part[1]);
+    if (whole) {
+      seconds += Number(whole[1]);
+      parts = 0;
+    }
+  }
+  return Date.parse(lines[from].slice(tag.length)) + (seconds + parts) * 1000;
+}
+
 /** Reads a playlist again and again, beside a test, and keeps what must hold over time. */
 export class Watch {
   constructor(url, every = 250) {
