@@ -160,7 +160,8 @@ fn first_u64(hash: &[u8; 32]) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// A stream's life: from its first part to its ENDLIST. The Unix time of its start in microseconds.
+/// A stream's life: from its first part to its ENDLIST. The Unix time of its start in microseconds,
+/// or one more than the life's before it if that isn't higher.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LifeId(pub u64);
 

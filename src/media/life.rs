@@ -23,6 +23,29 @@ const RATE_STEP: u64 = 10;
 /// The least time from which a bit rate is told before the first segment is complete.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
 
+/// What a life begins with at least, so that nothing goes back from one life to the next.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Floor {
+    pub msn: Msn,
+    discontinuity: u32,
+    /// Two lives may begin at the same time by the encoder's timestamps, or after a step of the wallclock.
+    life: u64,
+    /// A publisher may begin a second life within its epoch, and its record must supersede the first one's.
+    revision: u32,
+}
+
+impl Floor {
+    /// After a life that has ended with `last_msn`.
+    pub(super) fn after(record: &Record, last_msn: Msn, discontinuity: u32) -> Floor {
+        Floor {
+            msn: last_msn.saturating_add(1),
+            discontinuity: discontinuity.saturating_add(1),
+            life: record.life.0.saturating_add(1),
+            revision: record.revision,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Life {
     pub record: Record,
@@ -64,10 +87,9 @@ impl Life {
         publisher: &Publisher,
         sources: &mut BTreeMap<InputTrack, Source>,
         units: &Aligned,
-        first_msn: Msn,
-        discontinuity: u32,
+        floor: Floor,
     ) -> Life {
-        let clock = publisher.clock;
+        let (clock, first_msn) = (publisher.clock, floor.msn);
         let of = |track: InputTrack| units.raw.iter().filter(move |raw| raw.track == track);
         // Video first: the record's order is the playlists'.
         let mut inputs: Vec<InputTrack> = sources.keys().copied().filter(|&t| of(t).next().is_some()).collect();
@@ -96,9 +118,9 @@ impl Life {
         let start = UnixTime::from_micros(start.as_millis() * 1_000);
         let mut record = Record {
             stream: stream.clone(),
-            life: LifeId(start.as_micros()),
+            life: LifeId(floor.life.max(start.as_micros())),
             epoch: publisher.epoch,
-            revision: 0,
+            revision: floor.revision,
             first_msn,
             target_duration: plan.target_duration,
             part_target: plan.part_target,
@@ -137,7 +159,8 @@ impl Life {
         let (out, anchor) = (VecDeque::new(), Anchor::new(start));
         let sink = Sink { out, epoch: publisher.epoch, anchor, wall: start };
         let segmenter = Segmenter::new(&record, lanes, sink, first_msn);
-        let mut life = Life { record, segmenter, end: Duration::ZERO, discontinuity, input_scale: clock.scale };
+        let (end, discontinuity) = (Duration::ZERO, floor.discontinuity);
+        let mut life = Life { record, segmenter, end, discontinuity, input_scale: clock.scale };
         life.segmenter.sink.notice(Notice::LifeBegan { first_msn, plan });
         for (&track, _) in sources.iter().filter(|(_, source)| source.lane.is_none()) {
             life.segmenter.sink.notice(Notice::TrackIgnored { track });
@@ -243,14 +266,14 @@ impl Life {
         msn
     }
 
-    /// Ends the life; what the next one must exceed.
-    pub(super) fn end(&mut self) -> (Msn, u32) {
+    /// Ends the life; where the next one begins.
+    pub(super) fn end(&mut self) -> Floor {
         self.flush();
         let last_msn = self.segmenter.next_msn.saturating_sub(1);
         self.record.ended = Some(last_msn);
         self.publish();
         self.segmenter.sink.notice(Notice::LifeEnded { last_msn });
-        (last_msn, self.discontinuity)
+        Floor::after(&self.record, last_msn, self.discontinuity)
     }
 
     /// Puts out the record's next revision.

@@ -19,12 +19,12 @@ use std::time::Duration;
 use super::codec::Codec;
 use super::gather::{Gathered, Raw, TRACKS_APART_MAX};
 use super::lane::UNIT_LEN_MAX;
-use super::life::Life;
+use super::life::{Floor, Life};
 use super::timeline::{BACKWARD_MAX, unwrap};
 use super::{
     AccessUnit, Announced, Clocks, CodecConfig, Input, InputClock, InputTrack, Notice, Output, Resume, Unusable,
 };
-use crate::live::{Epoch, Msn, StreamName};
+use crate::live::{Epoch, StreamName};
 use crate::units::Time;
 
 /// Most input tracks of a publisher.
@@ -117,8 +117,8 @@ pub struct Packager {
     sources: BTreeMap<InputTrack, Source>,
     gathered: Gathered,
     life: Option<Life>,
-    /// The last MSN and discontinuity sequence number of the life before: the next one's are higher.
-    past: Option<(Msn, u32)>,
+    /// Where the next life begins.
+    floor: Floor,
     /// When the last unit came, or a publisher that resumes a life.
     heard: Time,
     /// Gap segments numbered since.
@@ -131,10 +131,12 @@ pub struct Packager {
 impl Packager {
     /// A stream that nobody publishes yet; `resume` says where the swarm holds it to be.
     pub fn new(stream: StreamName, settings: Settings, resume: Option<Resume>) -> Self {
-        let (mut life, mut past) = (None, None);
+        let (mut life, mut floor) = (None, Floor::default());
         if let Some(resume) = resume {
             match resume.record.ended {
-                Some(ended) => past = Some((resume.newest_msn.max(ended), resume.discontinuity)),
+                Some(ended) => {
+                    floor = Floor::after(&resume.record, resume.newest_msn.max(ended), resume.discontinuity);
+                }
                 None => life = Some(Life::resume(resume)),
             }
         }
@@ -146,7 +148,7 @@ impl Packager {
             sources: BTreeMap::new(),
             gathered: Gathered::default(),
             life,
-            past,
+            floor,
             heard: Time::ZERO,
             gaps: 0,
             period_began: None,
@@ -411,11 +413,10 @@ impl Packager {
             return;
         }
         if fresh {
-            let first = self.past.map_or(0, |(msn, _)| msn.saturating_add(1));
-            let first = first.max(u32::try_from(clocks.wall.as_secs()).unwrap_or(u32::MAX));
-            let discontinuity = self.past.map_or(0, |(_, discontinuity)| discontinuity + 1);
-            let life =
-                Life::begin(&self.stream, &self.settings, &publisher, &mut self.sources, &units, first, discontinuity);
+            // "the first MSN of a life is the Unix time in whole seconds" (DESIGN, invariant 2).
+            let now = u32::try_from(clocks.wall.as_secs()).unwrap_or(u32::MAX);
+            self.floor.msn = self.floor.msn.max(now);
+            let life = Life::begin(&self.stream, &self.settings, &publisher, &mut self.sources, &units, self.floor);
             self.life = Some(life);
         }
         if let Some(life) = &mut self.life {
@@ -444,7 +445,7 @@ impl Packager {
     fn end_life(&mut self) {
         self.collect();
         let Some(mut life) = self.life.take() else { return };
-        self.past = Some(life.end());
+        self.floor = life.end();
         self.out.append(&mut life.segmenter.sink.out);
         self.gathered = Gathered::new(true);
         for source in self.sources.values_mut() {

@@ -15,7 +15,7 @@ coverage=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 host=$(rustc --version --verbose | sed -n 's/^host: //p')
 target=${CARGO_TARGET_DIR:-$PWD/target}
 # Naming the target keeps the flags away from build scripts.
-RUSTFLAGS="${coverage[*]}" cargo build --locked --release --bins --target "$host"
+RUSTFLAGS="${coverage[*]}" cargo build --locked --release --bins --target "$host" --target-dir "$target"
 
 targets=("$@")
 if ((${#targets[@]} == 0)); then

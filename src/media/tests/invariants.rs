@@ -87,8 +87,8 @@ pub(crate) fn check_invariants(outputs: &[Output]) -> u32 {
 }
 
 fn check_records(old: &Record, new: &Record) {
+    assert!(new.supersedes(old), "{:?} {} after {:?} {}", new.epoch, new.revision, old.epoch, old.revision);
     if old.life == new.life {
-        assert!(new.supersedes(old), "{:?} {} after {:?} {}", new.epoch, new.revision, old.epoch, old.revision);
         let frozen = |r: &Record| {
             (r.first_msn, r.target_duration, r.part_target, r.segment_duration, r.availability_start, r.tracks.len())
         };
@@ -99,6 +99,7 @@ fn check_records(old: &Record, new: &Record) {
         assert!(old.ended.is_none(), "a record after the last");
     } else {
         let ended = old.ended.expect("a life ends before the next begins");
+        assert!(new.life > old.life, "a life's id goes back");
         assert!(new.first_msn > ended, "MSN goes back");
         assert!(new.periods[0].discontinuity > old.periods.last().expect("a period").discontinuity);
     }

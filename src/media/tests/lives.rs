@@ -224,6 +224,34 @@ fn lives_in_quick_succession_still_count_up() {
 }
 
 #[test]
+fn lives_that_begin_at_the_same_time_are_told_apart() {
+    let mut bench = Bench::new(settings());
+    let frame = frames(1, 30.0, 60, false).remove(0);
+    // Each frame begins a life of its own, and says by its composition offset that it began before it came.
+    for (n, offset) in [(1, -10), (2, -40), (3, -90)] {
+        bench.attach(n);
+        bench.send(Input::Config { track: VIDEO, config: avcc() });
+        bench.send(Input::Unit(AccessUnit { composition_offset: offset, ..frame.clone() }));
+        bench.send(Input::End);
+        bench.wait(30);
+    }
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.notices("life_ended"), 3);
+    assert_eq!(bench.units(0), vec![frame.data; 3]);
+}
+
+#[test]
+fn a_publisher_silent_for_the_linger_begins_a_life_of_the_same_epoch() {
+    let mut bench = live(7);
+    bench.wait(40_000);
+    assert!(bench.record().ended.is_some());
+    bench.play(&programme(7), 47_000);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.notices("life_began"), 2);
+}
+
+#[test]
 fn another_ingest_goes_on() {
     let mut first = live(7);
     first.send(Input::Detached);
