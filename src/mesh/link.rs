@@ -252,9 +252,7 @@ impl Link {
         let (control, frames) = mpsc::unbounded_channel();
         let link = Link { shared: shared.clone(), senders: TaskTracker::new(), control: control.clone() };
         if let Some(hello) = hello {
-            let mut bytes = BytesMut::new();
-            Frame::Hello(hello).encode(&mut bytes);
-            let _ = push(&shared, &control, bytes.freeze());
+            let _ = push(&shared.control_queue, &control, Frame::Hello(hello));
         }
         // The reader answers pings, but mustn't keep the writer alive.
         let pongs = control.downgrade();
@@ -270,13 +268,10 @@ impl Link {
         link
     }
 
-    /// Queues a frame of the swarms: prefix and payload as one, since the reader queues its pongs, and the
-    /// writer its pings, between any two.
+    /// Queues a frame of the swarms.
     pub(super) fn send_control(&self, frame: Bytes) -> Result<(), LinkFault> {
         count(&self.shared.counters.control_sent, 1);
-        let mut bytes = BytesMut::with_capacity(FRAME_PREFIX_LEN + frame.len());
-        Frame::Control(frame).encode(&mut bytes);
-        push(&self.shared, &self.control, bytes.freeze())
+        push(&self.shared.control_queue, &self.control, Frame::Control(frame))
     }
 
     /// Lets what is queued and complete go out, for at most `patience`, then closes.
@@ -290,11 +285,16 @@ impl Link {
     }
 }
 
-fn push(shared: &Shared, queue: &mpsc::UnboundedSender<Bytes>, bytes: Bytes) -> Result<(), LinkFault> {
+/// Queues a frame whole, prefix and payload as one: the reader queues its pongs, and the writer its pings, between
+/// any two entries. `queued` counts their bytes.
+fn push(queued: &AtomicUsize, queue: &mpsc::UnboundedSender<Bytes>, frame: Frame) -> Result<(), LinkFault> {
+    let payload = if let Frame::Control(payload) = &frame { payload.len() } else { 0 };
+    let mut bytes = BytesMut::with_capacity(FRAME_PREFIX_LEN + payload);
+    frame.encode(&mut bytes);
     let len = bytes.len();
-    let queued = shared.control_queue.fetch_add(len, Relaxed) + len;
+    let queued = queued.fetch_add(len, Relaxed) + len;
     // A writer that has ended has told of it, or soon will.
-    let _ = queue.send(bytes);
+    let _ = queue.send(bytes.freeze());
     if queued > CONTROL_QUEUE_LEN { Err(LinkFault::Wedged(queued)) } else { Ok(()) }
 }
 
@@ -356,10 +356,8 @@ async fn read_control(
                     shared.tell(received, Event::Control { no: shared.no, peer: shared.peer.id, frame }).await;
                 }
                 Frame::Ping { sent: echo } => {
-                    let mut bytes = BytesMut::new();
-                    Frame::Pong { echo, received, sent: clock::now() }.encode(&mut bytes);
                     if let Some(pongs) = pongs.upgrade() {
-                        push(shared, &pongs, bytes.freeze())?;
+                        push(&shared.control_queue, &pongs, Frame::Pong { echo, received, sent: clock::now() })?;
                     }
                 }
                 Frame::Pong { echo: t1, received: t2, sent: t3 } => {
@@ -408,5 +406,45 @@ pub(super) async fn read_hello(recv: &mut RecvStream, decoder: &mut FrameDecoder
         }
         let bytes = read_chunk(recv).await?.ok_or(LinkFault::ControlEnded)?;
         decoder.push(&bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever else is queued before or behind it, a frame isn't parted: a peer that finds a ping between prefix and
+    /// payload reads a length from the ping's bytes, and closes the link.
+    #[test]
+    fn what_is_queued_is_a_whole_frame() {
+        let (queue, mut frames) = mpsc::unbounded_channel();
+        let queued = AtomicUsize::new(0);
+        let sent = [
+            Frame::Control(Bytes::from_static(b"graft")),
+            Frame::Ping { sent: Time::from_millis(7) },
+            Frame::Control(Bytes::new()),
+        ];
+        for frame in sent.clone() {
+            push(&queued, &queue, frame).expect("the queue has room");
+        }
+        drop(queue);
+        let mut bytes = 0;
+        for frame in sent {
+            let entry = frames.try_recv().expect("one entry for each frame");
+            bytes += entry.len();
+            let mut decoder = FrameDecoder::default();
+            decoder.push(&entry);
+            assert_eq!(decoder.next_frame().expect("well formed"), Some(frame));
+        }
+        assert!(frames.try_recv().is_err());
+        assert_eq!(queued.load(Relaxed), bytes);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_given_up() {
+        let (queue, _frames) = mpsc::unbounded_channel();
+        let fill = Frame::Control(Bytes::from(vec![0; 64 << 10]));
+        let queued = AtomicUsize::new(CONTROL_QUEUE_LEN - (64 << 10));
+        assert!(matches!(push(&queued, &queue, fill), Err(LinkFault::Wedged(n)) if n > CONTROL_QUEUE_LEN));
     }
 }
