@@ -53,7 +53,7 @@ impl Demo {
         let mut rtmp = Some(rtmp);
         let (mut listeners, mut edges) = (Vec::new(), Vec::new());
         for (name, addr) in http_addrs(&options) {
-            let listener = listen(addr, "http").await?;
+            let listener = listen(addr, "http").await.map_err(|error| beside(error, &options, &name))?;
             let addr = listener.local_addr().unwrap_or(addr);
             edges.push(EdgeAddress { name: name.clone(), url: format!("http://{addr}") });
             listeners.push((name, listener));
@@ -109,6 +109,16 @@ fn http_addrs(options: &Options) -> Vec<(String, SocketAddr)> {
         (name, SocketAddr::new(options.http.ip(), port(offset)))
     };
     (0..=options.edges).map(node).collect()
+}
+
+/// The port of another node than the last edge wasn't named by anybody: says where it comes from.
+fn beside(error: NodeError, options: &Options, node: &str) -> NodeError {
+    match error {
+        NodeError::Listen { addr, source, .. } if addr != options.http => {
+            NodeError::Beside { node: node.to_owned(), addr, source, ports: options.edges + 1 }
+        }
+        error => error,
+    }
 }
 
 impl fmt::Display for Demo {

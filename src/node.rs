@@ -68,6 +68,21 @@ pub enum NodeError {
         /// Why not.
         source: io::Error,
     },
+    /// A port of the demo's beside the one that `--http` names can't be had.
+    #[error(
+        "can't listen on {addr} for {node}: {source}; a demo takes {ports} ports, from that of --http on: choose another \
+         with --http, or fewer with --edges"
+    )]
+    Beside {
+        /// Whose it was to be.
+        node: String,
+        /// Where it was to listen.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+        /// How many ports the demo takes.
+        ports: u16,
+    },
     /// The film can't be played.
     #[error("--film: {0}")]
     Film(#[from] ingest::file::FileError),

@@ -34,7 +34,8 @@ fn the_demo_plays_at_once_and_ends_on_ctrl_c() {
 #[test]
 fn a_taken_port_names_the_flag() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let taken = taken.local_addr().expect("bound").to_string();
+    let port = taken.local_addr().expect("bound").port();
+    let taken = format!("127.0.0.1:{port}");
     let free = "127.0.0.1:0";
     let check = |http: &str, rtmp: &str, flag: &str| {
         let said = fails(&["demo", "--http", http, "--rtmp", rtmp]);
@@ -42,6 +43,10 @@ fn a_taken_port_names_the_flag() {
     };
     check(&taken, free, "--http");
     check(free, &taken, "--rtmp");
+    // The ingest and the edges before the last take the ports after it.
+    for offset in 1..=3 {
+        check(&format!("127.0.0.1:{}", port - offset), free, "with --http");
+    }
 
     let cluster = Cluster::new();
     let identity = cluster.identity("n");
