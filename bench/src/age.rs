@@ -4,10 +4,15 @@
 //! once, so that the moment at which each frame left ffmpeg is known. A client at the ingest's own edge and one
 //! three hops away ask for the part that the playlist hints at, and wait for it. The last frame of a part is found
 //! again by its bytes, which damson doesn't change.
+//!
+//! The slowest parts are printed with their ways, as `Server-Timing` tells them: a dwell or transit as long as the age
+//! is the mesh's; where none is, and `held` is shorter than a part, the client itself came late (its own task, or
+//! ffmpeg's, had no processor).
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use damson::clock;
@@ -25,8 +30,23 @@ use crate::{Result, film, process};
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Parts to fetch at each edge
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 600)]
     parts: usize,
+    /// The slowest of them to show at each edge
+    #[arg(long, default_value_t = 8)]
+    slowest: usize,
+}
+
+/// One part at one client.
+struct Sample {
+    part: String,
+    /// Since the first part at this client.
+    at: Duration,
+    age: Duration,
+    /// Since the part before it, by the clock of the client, who had both whole.
+    after: Duration,
+    /// `Server-Timing`.
+    way: String,
 }
 
 /// Frames that are remembered: some seconds of them.
@@ -74,8 +94,22 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         let playlist = playlists.first().ok_or("a stream has a track")?.clone();
         watchers.push((name, tokio::spawn(watch(edge, playlist, options.parts, frames.clone()))));
     }
+    let mut slowest = Table::new(&["edge", "part", "at, s", "age, ms", "ms after the one before it", "its way, ms"]);
     for (name, watcher) in watchers {
-        let ages = watcher.await??;
+        let mut samples = watcher.await??;
+        let mut ages = Readings::default();
+        samples.iter().for_each(|sample| ages.push_ms(sample.age));
+        samples.sort_by_key(|sample| std::cmp::Reverse(sample.age));
+        for sample in samples.iter().take(options.slowest) {
+            slowest.row([
+                name.to_owned(),
+                sample.part.clone(),
+                format!("{:.1}", sample.at.as_secs_f64()),
+                format!("{:.1}", sample.age.as_secs_f64() * 1e3),
+                format!("{:.1}", sample.after.as_secs_f64() * 1e3),
+                brief(&sample.way),
+            ]);
+        }
         table.row([
             name.to_owned(),
             ages.len().to_string(),
@@ -87,15 +121,29 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         "Age of a part's last video frame, from ffmpeg's last byte of it to the client's last byte of the part:\n"
     );
     table.print();
+    println!("The slowest:\n");
+    slowest.print();
     Ok(())
 }
 
-/// Fetches hinted parts, and takes their ages in milliseconds.
-async fn watch(edge: SocketAddr, playlist: String, parts: usize, frames: Frames) -> Result<Readings> {
+/// `dwell0;dur=0.210;desc="node0", ...` as `dwell0 0.210, ...`.
+fn brief(server_timing: &str) -> String {
+    let entries = server_timing.split(", ").map(|entry| {
+        let mut fields = entry.split(';');
+        let (name, duration) = (fields.next().unwrap_or(""), fields.next().unwrap_or(""));
+        format!("{name} {}", duration.trim_start_matches("dur="))
+    });
+    entries.collect::<Vec<_>>().join(", ")
+}
+
+/// Fetches hinted parts.
+async fn watch(edge: SocketAddr, playlist: String, parts: usize, frames: Frames) -> Result<Vec<Sample>> {
     let mut client = Client::connect(edge).await?;
     let folder = playlist.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let (mut ages, mut unknown, mut last) = (Readings::default(), 0, String::new());
-    while ages.len() < parts {
+    let (mut samples, mut unknown, mut last) = (Vec::new(), 0, String::new());
+    let began = clock::now();
+    let mut before = began;
+    while samples.len() < parts {
         let text = client.text(&playlist).await?;
         let hint = text
             .lines()
@@ -108,7 +156,13 @@ async fn watch(edge: SocketAddr, playlist: String, parts: usize, frames: Frames)
         let (status, body) = client.get(&format!("{folder}/{hint}")).await?;
         let now = clock::now();
         match frames.last_of(&body) {
-            Some(left) if status == 200 => ages.push_ms(now.since(left)),
+            Some(left) if status == 200 => samples.push(Sample {
+                part: hint.clone(),
+                at: now.since(began),
+                age: now.since(left),
+                after: now.since(before),
+                way: client.header("server-timing").unwrap_or("").to_owned(),
+            }),
             _ => unknown += 1,
         }
         if unknown > parts {
@@ -117,9 +171,9 @@ async fn watch(edge: SocketAddr, playlist: String, parts: usize, frames: Frames)
             )
             .into());
         }
-        last = hint;
+        (last, before) = (hint, now);
     }
-    Ok(ages)
+    Ok(samples)
 }
 
 /// The tap: one connection from ffmpeg is passed on to `ingest`, and listened to.

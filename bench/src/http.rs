@@ -18,6 +18,8 @@ pub(crate) struct Client {
     server: SocketAddr,
     stream: TcpStream,
     buf: BytesMut,
+    /// Of the last answer.
+    head: String,
 }
 
 impl Client {
@@ -25,7 +27,7 @@ impl Client {
     pub(crate) async fn connect(server: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
-        Ok(Client { server, stream, buf: BytesMut::with_capacity(256 << 10) })
+        Ok(Client { server, stream, buf: BytesMut::with_capacity(256 << 10), head: String::new() })
     }
 
     /// The request for `path`, to be sent as often as wanted.
@@ -59,6 +61,12 @@ impl Client {
         Ok((status, self.buf.split_to(length).freeze()))
     }
 
+    /// A header of the last answer.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    }
+
     /// The body of `path` as text; an error unless the status is 200.
     pub(crate) async fn text(&mut self, path: &str) -> Result<String> {
         let (status, body) = self.get(path).await?;
@@ -78,14 +86,11 @@ impl Client {
             }
             self.fill().await?;
         };
-        let head = self.buf.split_to(end);
-        let head = String::from_utf8_lossy(&head);
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("no status line")?;
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-        });
-        Ok((status, length.ok_or_else(|| format!("an answer without a length:\n{head}"))?))
+        self.head.clear();
+        self.head.push_str(&String::from_utf8_lossy(&self.buf.split_to(end)));
+        let status = self.head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("no status line")?;
+        let length = self.header("content-length").and_then(|value| value.parse().ok());
+        Ok((status, length.ok_or_else(|| format!("an answer without a length:\n{}", self.head))?))
     }
 
     async fn fill(&mut self) -> Result<()> {
