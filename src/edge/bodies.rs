@@ -3,61 +3,112 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::IoSlice;
+use std::mem;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
 
 use super::store::{Hold, State, Stream};
 use super::waiters::{Place, Wake};
 use crate::live::{LifeId, Msn, TrackId};
 
-/// A response's body.
-#[derive(Debug)]
-pub enum Body {
-    /// What is known when the response starts.
-    Chain {
-        /// The chunks, each shared with the window or a rendered document.
-        chunks: VecDeque<Bytes>,
-        /// Bytes in `chunks`.
-        left: u64,
-    },
-    /// A segment that isn't whole yet.
-    Follow(Follow),
+/// Bytes in the order of sending, each chunk shared with the window or a rendered document. A body goes to
+/// hyper as one of these, and out in as few writev calls as the socket has room for.
+#[derive(Debug, Default)]
+pub struct Chunks {
+    chunks: VecDeque<Bytes>,
+    /// Bytes in `chunks`.
+    left: usize,
 }
 
-impl Body {
-    pub(super) fn empty() -> Self {
-        Body::Chain { chunks: VecDeque::new(), left: 0 }
-    }
-
-    pub(super) fn chain(chunks: impl IntoIterator<Item = Bytes>) -> Self {
-        let chunks: VecDeque<Bytes> = chunks.into_iter().filter(|c| !c.is_empty()).collect();
-        let left = chunks.iter().map(|c| c.len() as u64).sum();
-        Body::Chain { chunks, left }
-    }
-
-    /// The bytes `range` of a chain; shared, not copied.
-    pub(super) fn slice(self, range: Range<u64>) -> Self {
-        let Body::Chain { chunks, .. } = self else { return self };
+impl Chunks {
+    /// Their bytes `range`; shared, not copied.
+    fn slice(self, range: Range<u64>) -> Self {
         let mut at = 0_u64;
-        Body::chain(chunks.into_iter().map(|chunk| {
+        let pieces = self.chunks.into_iter().map(|chunk| {
             let len = chunk.len() as u64;
             let from = range.start.clamp(at, at + len) - at;
             let to = range.end.clamp(at, at + len) - at;
             at += len;
             // Both are at most the chunk's length, which is a usize.
             chunk.slice(from as usize..to.max(from) as usize)
-        }))
+        });
+        pieces.collect()
+    }
+}
+
+impl FromIterator<Bytes> for Chunks {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(chunks: I) -> Self {
+        let chunks: VecDeque<Bytes> = chunks.into_iter().filter(|c| !c.is_empty()).collect();
+        let left = chunks.iter().map(Bytes::len).sum();
+        Chunks { chunks, left }
+    }
+}
+
+impl Buf for Chunks {
+    fn remaining(&self) -> usize {
+        self.left
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.chunks.front().map_or(&[], |chunk| chunk)
+    }
+
+    fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
+        let pairs = dst.iter_mut().zip(&self.chunks);
+        pairs.map(|(slice, chunk)| *slice = IoSlice::new(chunk)).count()
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        assert!(n <= self.left, "Buf::advance past the end");
+        self.left -= n;
+        while let Some(front) = self.chunks.front_mut().filter(|_| n > 0) {
+            let step = n.min(front.len());
+            front.advance(step);
+            n -= step;
+            if front.is_empty() {
+                self.chunks.pop_front();
+            }
+        }
+    }
+}
+
+/// A response's body.
+#[derive(Debug)]
+pub enum Body {
+    /// What is known when the response starts.
+    Chain(Chunks),
+    /// A segment that isn't whole yet.
+    Follow(Follow),
+}
+
+impl Body {
+    pub(super) fn empty() -> Self {
+        Body::Chain(Chunks::default())
+    }
+
+    pub(super) fn chain(chunks: impl IntoIterator<Item = Bytes>) -> Self {
+        Body::Chain(chunks.into_iter().collect())
+    }
+
+    /// The bytes `range` of a chain; shared, not copied.
+    pub(super) fn slice(self, range: Range<u64>) -> Self {
+        match self {
+            Body::Chain(chunks) => Body::Chain(chunks.slice(range)),
+            Body::Follow(_) => self,
+        }
     }
 
     /// Its length where it is known.
     pub(super) fn length(&self) -> Option<u64> {
         match self {
-            Body::Chain { left, .. } => Some(*left),
+            Body::Chain(chunks) => Some(chunks.left as u64),
             Body::Follow(_) => None,
         }
     }
@@ -93,22 +144,21 @@ pub enum Torn {
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Chunks;
     type Error = Torn;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunks>, Torn>>> {
         match self.get_mut() {
-            Body::Chain { chunks, left } => Poll::Ready(chunks.pop_front().map(|chunk| {
-                *left -= chunk.len() as u64;
-                Ok(Frame::data(chunk))
-            })),
-            Body::Follow(follow) => follow.poll(cx).map(|next| next.map(|r| r.map(Frame::data))),
+            Body::Chain(chunks) => Poll::Ready((chunks.left > 0).then(|| Ok(Frame::data(mem::take(chunks))))),
+            Body::Follow(follow) => {
+                follow.poll(cx).map(|next| next.map(|part| part.map(|part| Frame::data(Chunks::from_iter([part])))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Body::Chain { chunks, .. } => chunks.is_empty(),
+            Body::Chain(chunks) => chunks.left == 0,
             Body::Follow(follow) => follow.done,
         }
     }
@@ -129,6 +179,8 @@ pub struct Follow {
     ready: VecDeque<Bytes>,
     hold: Option<Hold>,
     done: bool,
+    /// Bytes sent: how many it will be isn't known when the response starts.
+    sent: Counter,
 }
 
 impl fmt::Debug for Follow {
@@ -138,13 +190,15 @@ impl fmt::Debug for Follow {
 }
 
 impl Follow {
-    pub(super) fn new(stream: Arc<Stream>, life: LifeId, track: TrackId, msn: Msn) -> Self {
-        Follow { stream, life, track, msn, taken: 0, ready: VecDeque::new(), hold: None, done: false }
+    /// Follows segment `msn`, and counts in `sent` what it sends.
+    pub(super) fn new(stream: Arc<Stream>, life: LifeId, track: TrackId, msn: Msn, sent: Counter) -> Self {
+        Follow { stream, life, track, msn, taken: 0, ready: VecDeque::new(), hold: None, done: false, sent }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Torn>>> {
         loop {
             if let Some(chunk) = self.ready.pop_front() {
+                self.sent.inc_by(chunk.len() as u64);
                 return Poll::Ready(Some(Ok(chunk)));
             }
             if self.done {
@@ -203,14 +257,30 @@ mod tests {
     fn a_range_shares_the_chunks_it_touches() {
         let check = |range: Range<u64>, expect: &[&str]| {
             let chain = Body::chain(["abc", "", "de", "fgh"].map(|c| Bytes::from_static(c.as_bytes())));
-            let Body::Chain { chunks, left } = chain.slice(range) else { panic!("a chain") };
+            let Body::Chain(Chunks { chunks, left }) = chain.slice(range) else { panic!("a chain") };
             assert_eq!(chunks, expect);
-            assert_eq!(left as usize, expect.iter().map(|c| c.len()).sum::<usize>());
+            assert_eq!(left, expect.iter().map(|c| c.len()).sum::<usize>());
         };
         check(0..8, &["abc", "de", "fgh"]);
         check(2..4, &["c", "d"]);
         check(3..5, &["de"]);
         check(7..8, &["h"]);
         check(8..8, &[]);
+    }
+
+    #[test]
+    fn what_a_socket_takes_is_let_go_of() {
+        let mut chunks: Chunks = ["abc", "de", "fgh"].map(|c| Bytes::from_static(c.as_bytes())).into_iter().collect();
+        let seen = |chunks: &Chunks| {
+            let mut slices = [IoSlice::new(&[]); 2];
+            let n = chunks.chunks_vectored(&mut slices);
+            slices[..n].iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect::<Vec<_>>()
+        };
+        for (take, expect) in [(0, &["abc", "de"][..]), (2, &["c", "de"]), (1, &["de", "fgh"]), (4, &["h"]), (1, &[])] {
+            chunks.advance(take);
+            assert_eq!(seen(&chunks), expect, "after {take}");
+            assert_eq!(chunks.chunk(), expect.first().map_or("", |s| s).as_bytes());
+        }
+        assert!(!chunks.has_remaining());
     }
 }

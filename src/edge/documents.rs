@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use hyper::header::HeaderValue;
+use hyper::header::{ETAG, HeaderMap, HeaderValue, VARY};
 
-use super::headers;
+use super::headers::{self, Lifetime};
 use crate::live::TrackId;
 
 /// A document, and what its responses' headers say.
@@ -15,21 +15,40 @@ use crate::live::TrackId;
 pub(super) struct Document {
     /// As rendered.
     pub(super) plain: Bytes,
+    /// A strong one, to compare with.
     pub(super) etag: HeaderValue,
-    pub(super) content_type: &'static str,
+    /// What all its responses say.
+    pub(super) headers: HeaderMap,
+    /// `Cache-Control` where it was blocked for.
+    pub(super) blocking: HeaderValue,
     gzip: OnceLock<Bytes>,
 }
 
 impl Document {
-    pub(super) fn new(text: String, content_type: &'static str) -> Arc<Self> {
+    /// `target` is TARGETDURATION in seconds.
+    pub(super) fn new(text: String, content_type: &'static str, target: u32) -> Arc<Self> {
         let plain = Bytes::from(text);
         let etag = headers::etag(blake3::hash(&plain).as_bytes());
-        Arc::new(Document { plain, etag, content_type, gzip: OnceLock::new() })
+        Arc::new(Document::made(plain, OnceLock::new(), etag, content_type, target))
     }
 
     /// What is compressed already.
-    pub(super) fn compressed(plain: Bytes, gzip: Bytes, etag: HeaderValue, content_type: &'static str) -> Self {
-        Document { plain, etag, content_type, gzip: OnceLock::from(gzip) }
+    pub(super) fn compressed(
+        plain: Bytes,
+        gzip: Bytes,
+        etag: HeaderValue,
+        content_type: &'static str,
+        target: u32,
+    ) -> Self {
+        Document::made(plain, OnceLock::from(gzip), etag, content_type, target)
+    }
+
+    fn made(plain: Bytes, gzip: OnceLock<Bytes>, etag: HeaderValue, content_type: &'static str, target: u32) -> Self {
+        let mut headers = headers::common(content_type, Lifetime::Plain.value(target));
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        // One tag for both encodings, which are one document: a weak one then (RFC 9110 8.8.3.3).
+        headers.insert(ETAG, headers::text(&format!("W/{}", etag.to_str().unwrap_or("\"\""))));
+        Document { plain, etag, headers, blocking: Lifetime::Blocking.value(target), gzip }
     }
 
     /// Compressed, by the first who asks.
@@ -75,12 +94,13 @@ impl Documents {
         &mut self,
         which: Which,
         content_type: &'static str,
+        target: u32,
         render: impl FnOnce() -> Option<String>,
     ) -> Option<Arc<Document>> {
         if let Some(document) = self.rendered.get(&which) {
             return Some(Arc::clone(document));
         }
-        let document = Document::new(render()?, content_type);
+        let document = Document::new(render()?, content_type, target);
         self.rendered.insert(which, Arc::clone(&document));
         Some(document)
     }

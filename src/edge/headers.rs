@@ -1,11 +1,13 @@
 //! Response headers: those on every response, lifetimes, and the latency of each hop.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
+use lru::LruCache;
 
-use crate::live::{NodeId, Part, Record, Track};
+use crate::live::{Msn, NodeId, Part, Record, Track, TrackId};
 
 pub(super) const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
 const CMSD_STATIC: HeaderName = HeaderName::from_static("cmsd-static");
@@ -93,6 +95,15 @@ pub(super) fn etag(hash: &[u8; 32]) -> HeaderValue {
     HeaderValue::from_bytes(&out).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
+/// What all responses have, and these two.
+pub(super) fn common(content_type: &'static str, lifetime: HeaderValue) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    cors(&mut headers);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, lifetime);
+    headers
+}
+
 /// The way of a part to this edge, as CTA-5006 and Server-Timing have it, and when its ingest had it.
 pub(super) struct Way<'a> {
     pub(super) part: &'a Part,
@@ -100,40 +111,120 @@ pub(super) struct Way<'a> {
     pub(super) track: &'a Track,
     /// This edge.
     pub(super) edge: &'a str,
-    /// How long the request was held before the part was there.
-    pub(super) held: Duration,
     pub(super) duration: Duration,
 }
 
+/// The headers of a part or segment. They are rendered once for all who ask (invariant 8): but for how long
+/// each waited, they are the same.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// As one gets them who didn't wait.
+    headers: HeaderMap,
+    pub(super) etag: Option<HeaderValue>,
+    /// CMSD-Static before and after the value of `ht`.
+    around_held: (String, String),
+    /// Server-Timing up to the value of `held`.
+    timing: String,
+}
+
+impl Head {
+    /// The headers for a request that was held for so long.
+    pub(super) fn headers(&self, held: Duration) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if !held.is_zero() {
+            let (before, after) = &self.around_held;
+            headers.insert(CMSD_STATIC, text(&format!("{before}{}{after}", held.as_millis())));
+            headers.insert(SERVER_TIMING, text(&format!("{}{}", self.timing, Millis(held))));
+        }
+        headers
+    }
+}
+
+/// A duration in ms, to the microsecond.
+struct Millis(Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        write!(f, "{}.{:03}", micros / 1_000, micros % 1_000)
+    }
+}
+
 impl Way<'_> {
-    pub(super) fn insert(&self, headers: &mut HeaderMap, name: &dyn Fn(NodeId) -> String) {
+    /// Renders all that a response says of what ends with (or is) this part.
+    pub(super) fn head(
+        &self,
+        content_type: &'static str,
+        etag: Option<HeaderValue>,
+        name: &dyn Fn(NodeId) -> String,
+    ) -> Head {
+        let mut headers = common(content_type, Lifetime::Media.value(self.record.target_duration));
+        if let Some(etag) = &etag {
+            headers.insert(ETAG, etag.clone());
+        }
         let header = &self.part.header;
         headers.insert(X_PUBLISHED_AT, HeaderValue::from(header.ingested.as_micros()));
-        let ingest = name(header.id.epoch.node);
-        headers.insert(
-            CMSD_STATIC,
-            text(&format!(
-                "at={},br={},d={},ht={},n=\"{ingest}\",ot={},st={}",
+        let around_held = (
+            format!(
+                "at={},br={},d={},ht=",
                 header.ingested.as_millis(),
                 self.track.bandwidth.div_ceil(1_000),
-                self.duration.as_millis(),
-                self.held.as_millis(),
+                self.duration.as_millis()
+            ),
+            format!(
+                ",n=\"{}\",ot={},st={}",
+                name(header.id.epoch.node),
                 if self.track.is_video() { 'v' } else { 'a' },
                 if self.record.ended.is_some() { 'v' } else { 'l' },
-            )),
+            ),
         );
-        let ms = |d: Duration| d.as_micros() as f64 / 1_000.0;
-        let tail = self.part.delivered.since(self.part.received);
+        let tail = Millis(self.part.delivered.since(self.part.received));
         let (mut dynamic, mut timing) = (String::with_capacity(160), String::with_capacity(160));
         for (i, hop) in self.part.trace.hops.iter().enumerate() {
             let node = name(hop.node);
-            let (dwell, transit) = (ms(hop.dwell), ms(hop.transit));
-            let _ = write!(dynamic, "\"{node}\";damson-dwell={dwell:.3};damson-transit={transit:.3}, ");
-            let _ = write!(timing, "dwell{i};dur={dwell:.3};desc=\"{node}\", transit{i};dur={transit:.3}, ");
+            let (dwell, transit) = (Millis(hop.dwell), Millis(hop.transit));
+            let _ = write!(dynamic, "\"{node}\";damson-dwell={dwell};damson-transit={transit}, ");
+            let _ = write!(timing, "dwell{i};dur={dwell};desc=\"{node}\", transit{i};dur={transit}, ");
         }
-        let _ = write!(dynamic, "\"{}\";damson-tail={:.3}", self.edge, ms(tail));
-        let _ = write!(timing, "tail;dur={:.3};desc=\"{}\", held;dur={:.3}", ms(tail), self.edge, ms(self.held));
+        let _ = write!(dynamic, "\"{}\";damson-tail={tail}", self.edge);
+        let _ = write!(timing, "tail;dur={tail};desc=\"{}\", held;dur=", self.edge);
+        headers.insert(CMSD_STATIC, text(&format!("{}0{}", around_held.0, around_held.1)));
         headers.insert(CMSD_DYNAMIC, text(&dynamic));
-        headers.insert(SERVER_TIMING, text(&timing));
+        headers.insert(SERVER_TIMING, text(&format!("{timing}{}", Millis(Duration::ZERO))));
+        Head { headers, etag, around_held, timing }
+    }
+}
+
+/// Most heads that are kept of a stream, 1-2 KB each: those of the parts that players ask for now.
+const HEADS_MAX: usize = 256;
+
+/// A part, or a segment.
+type Named = (TrackId, Msn, Option<u16>);
+
+/// The heads of a stream's parts and segments, those of late asked for.
+#[derive(Debug)]
+pub(super) struct Heads(LruCache<Named, (Source, Arc<Head>)>);
+
+/// Of what a head was rendered: the hash of its part (a segment's last), and whether the life had ended.
+pub(super) type Source = ([u8; 32], bool);
+
+impl Default for Heads {
+    fn default() -> Self {
+        Heads(LruCache::unbounded())
+    }
+}
+
+impl Heads {
+    /// The head of a part, or of a segment where `part` is `None`; rendered if it isn't yet.
+    pub(super) fn get(&mut self, key: Named, source: Source, render: impl FnOnce() -> Head) -> Arc<Head> {
+        if let Some((_, head)) = self.0.get(&key).filter(|(of, _)| *of == source) {
+            return Arc::clone(head);
+        }
+        let head = Arc::new(render());
+        self.0.put(key, (source, Arc::clone(&head)));
+        while self.0.len() > HEADS_MAX {
+            self.0.pop_lru();
+        }
+        head
     }
 }

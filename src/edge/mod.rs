@@ -9,7 +9,8 @@
 //! - [`route`], [`hls`], [`dash`] and [`waiters`] are pure: a path to a typed request, a window to a
 //!   document, a publication to the waiters that it wakes.
 //! - `store` holds the streams of the node; `respond` answers for one request, and waits where DESIGN's
-//!   edge rules let it; `bodies` chains the parts' `Bytes` without a copy; `server` accepts connections.
+//!   edge rules let it; `reply` heeds the request's conditions and range; `bodies` chains the parts' `Bytes` without a
+//!   copy; `documents` and `headers` keep what is rendered; `server` accepts connections.
 //!
 //! A document is rendered once a publication (invariant 8), and depends on the record and on what is
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
@@ -29,6 +30,8 @@ pub mod bodies;
 mod documents;
 #[cfg(feature = "node")]
 mod headers;
+#[cfg(feature = "node")]
+mod reply;
 #[cfg(feature = "node")]
 mod respond;
 #[cfg(feature = "node")]

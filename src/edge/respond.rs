@@ -8,16 +8,17 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::bodies::{Body, Follow};
 use super::documents::{Document, Which};
-use super::headers::{self, Lifetime, Way};
+use super::headers::{self, Head, Heads, Lifetime, Source, Way};
+use super::reply::Reply;
 use super::route::{self, Directives, Route};
 use super::server::Edge;
-use super::store::{State, Step, Stream};
+use super::store::{Step, Stream};
 use super::waiters::Place;
 use super::{Fault, api, dash, hls, hold};
 use crate::clock;
 use crate::live::record::Init;
 use crate::live::window::Lookup;
-use crate::live::{LifeId, Msn, Part, Record, Segment, Track, TrackId, TrackWindow};
+use crate::live::{Msn, Part, Record, Segment, Track, TrackWindow, Window};
 use crate::observe::metrics::Kind;
 use crate::units::Time;
 
@@ -27,36 +28,9 @@ const TARGET_UNKNOWN: u32 = 1;
 /// The page may be kept for half of this, in seconds; it has an ETag.
 const PAGE_TARGET: u32 = 120;
 
-/// What a request is answered with, before what all responses have in common.
-struct Reply {
-    body: Body,
-    content_type: &'static str,
-    lifetime: Lifetime,
-    /// TARGETDURATION in seconds.
-    target: u32,
-    etag: Option<HeaderValue>,
-    headers: HeaderMap,
-    encodings: Option<Arc<Document>>,
-}
-
-impl Reply {
-    fn new(body: impl Into<Body>, content_type: &'static str, lifetime: Lifetime, target: u32) -> Self {
-        let headers = HeaderMap::with_capacity(16);
-        Reply { body: body.into(), content_type, lifetime, target, etag: None, headers, encodings: None }
-    }
-
-    fn document(document: Arc<Document>, lifetime: Lifetime, target: u32) -> Self {
-        let mut reply = Reply::new(Body::empty(), document.content_type, lifetime, target);
-        reply.etag = Some(document.etag.clone());
-        reply.encodings = Some(document);
-        reply
-    }
-}
-
 /// Answers a request; every fault becomes a response.
 pub(super) async fn respond<B>(edge: &Edge, request: Request<B>) -> Response<Body> {
-    let (kind, mut response) = answer(edge, &request).await;
-    headers::cors(response.headers_mut());
+    let (kind, response) = answer(edge, &request).await;
     let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
     edge.metrics().request(kind, response.status().as_u16(), length);
     response
@@ -69,6 +43,7 @@ async fn answer<B>(edge: &Edge, request: &Request<B>) -> (Kind, Response<Body>) 
         Method::OPTIONS => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
+            headers::cors(response.headers_mut());
             headers::preflight(response.headers_mut());
             return (Kind::Other, response);
         }
@@ -90,7 +65,7 @@ async fn answer<B>(edge: &Edge, request: &Request<B>) -> (Kind, Response<Body>) 
     };
     let kind = kind(&route);
     match dispatch(edge, route).await {
-        Ok(reply) => (kind, finish(reply, request.headers(), head)),
+        Ok(reply) => (kind, reply.finish(request.headers(), head)),
         Err(fault) => {
             let target = route.stream().and_then(|name| edge.store().get(name));
             let target = target.and_then(|s| s.lock().window().record().map(|r| r.target_duration));
@@ -162,8 +137,8 @@ async fn dispatch(edge: &Edge, route: Route<'_>) -> Result<Reply, Fault> {
             let page = page.ok_or_else(|| Fault::new(404, "request: the player page has no such file"))?;
             let (plain, gzip) = (Bytes::from_static(page.bytes), Bytes::from_static(page.gzip));
             let etag = HeaderValue::from_static(page.etag);
-            let document = Arc::new(Document::compressed(plain, gzip, etag, page.content_type));
-            Reply::document(document, Lifetime::Plain, PAGE_TARGET)
+            let document = Document::compressed(plain, gzip, etag, page.content_type, PAGE_TARGET);
+            Reply::document(Arc::new(document), false)
         }
         Route::Healthz => text("ok\n"),
         Route::Readyz if edge.host().is_ready() => text("ready\n"),
@@ -182,10 +157,10 @@ fn no_track(name: &str) -> Fault {
 type Found<'a> = (&'a Record, &'a Track, &'a TrackWindow);
 
 /// A track by name; `None` while the record isn't known.
-fn find<'a>(state: &'a State, name: &str) -> Result<Option<Found<'a>>, Fault> {
-    let Some(record) = state.window().record() else { return Ok(None) };
+fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, Fault> {
+    let Some(record) = window.record() else { return Ok(None) };
     let track = record.track_named(name).ok_or_else(|| no_track(name))?;
-    let held = state.window().track(track.id).ok_or_else(|| no_track(name))?;
+    let held = window.track(track.id).ok_or_else(|| no_track(name))?;
     Ok(Some((record, track, held)))
 }
 
@@ -199,11 +174,11 @@ async fn document(stream: &Arc<Stream>, asked: Time, which: Which, timing: dash:
             };
             let (window, documents) = state.rendered();
             let document = match which {
-                Which::Manifest => documents.get(which, dash::CONTENT_TYPE, || dash::manifest(window, timing)),
-                _ => documents.get(which, hls::CONTENT_TYPE, || hls::multivariant(window)),
+                Which::Manifest => documents.get(which, dash::CONTENT_TYPE, target, || dash::manifest(window, timing)),
+                _ => documents.get(which, hls::CONTENT_TYPE, target, || hls::multivariant(window)),
             };
             Ok(match document {
-                Some(document) => Step::Answer(Reply::document(document, Lifetime::Plain, target)),
+                Some(document) => Step::Answer(Reply::document(document, false)),
                 None => Step::appear(Place::Started),
             })
         })
@@ -213,7 +188,9 @@ async fn document(stream: &Arc<Stream>, asked: Time, which: Which, timing: dash:
 async fn media(stream: &Arc<Stream>, asked: Time, name: &str, directives: Directives) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
-            let Some((record, track, held)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
+            let Some((record, track, held)) = find(state.window(), name)? else {
+                return Ok(Step::appear(Place::Record));
+            };
             let (id, target) = (track.id, record.target_duration);
             if !held.is_started() {
                 return Ok(Step::appear(Place::Part(id, 0, 0)));
@@ -222,10 +199,9 @@ async fn media(stream: &Arc<Stream>, asked: Time, name: &str, directives: Direct
                 return Ok(Step::Wait(place, hold(record)));
             }
             let (window, documents) = state.rendered();
-            let document = documents.get(Which::Media(id), hls::CONTENT_TYPE, || hls::media(window, id));
-            let lifetime = if directives.msn.is_some() { Lifetime::Blocking } else { Lifetime::Plain };
+            let document = documents.get(Which::Media(id), hls::CONTENT_TYPE, target, || hls::media(window, id));
             Ok(match document {
-                Some(document) => Step::Answer(Reply::document(document, lifetime, target)),
+                Some(document) => Step::Answer(Reply::document(document, directives.msn.is_some())),
                 None => Step::appear(Place::Part(id, 0, 0)),
             })
         })
@@ -271,14 +247,13 @@ fn advance_part_limit(record: &Record) -> u32 {
 async fn init(stream: &Arc<Stream>, asked: Time, name: &str, number: u16) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
-            let Some((record, track, _)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
+            let Some((record, track, _)) = find(state.window(), name)? else { return Ok(Step::appear(Place::Record)) };
             let found = |i: &&Init| i.number == number;
             let init = track.inits.iter().find(found);
             let init = init.ok_or_else(|| Fault::new(404, "request: no such init segment"))?;
             let content_type = content_type(track);
-            let mut reply = Reply::new(init.bytes.clone(), content_type, Lifetime::Media, record.target_duration);
-            reply.etag = Some(headers::etag(blake3::hash(&init.bytes).as_bytes()));
-            Ok(Step::Answer(reply))
+            let reply = Reply::new(init.bytes.clone(), content_type, Lifetime::Media, record.target_duration);
+            Ok(Step::Answer(reply.tagged(headers::etag(blake3::hash(&init.bytes).as_bytes()))))
         })
         .await
 }
@@ -310,14 +285,15 @@ async fn one_part(
 ) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
-            let Some((record, track, held)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
+            let (window, heads) = state.headed();
+            let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(Place::Record)) };
             match held.part(msn, number) {
-                Lookup::Ready(part) => Ok(Step::Answer(whole_part(edge, record, track, part, asked))),
+                Lookup::Ready(part) => Ok(Step::Answer(whole_part(edge, heads, (record, track), part, asked))),
                 Lookup::Gap => Err(gap()),
                 Lookup::Unknown => {
                     let segment = stream.delisted(record.life, track.id, msn).ok_or_else(gone)?;
                     let part = segment.parts().nth(usize::from(number)).ok_or_else(gone)?;
-                    Ok(Step::Answer(whole_part(edge, record, track, part, asked)))
+                    Ok(Step::Answer(whole_part(edge, heads, (record, track), part, asked)))
                 }
                 Lookup::Expected => match held.next() {
                     None => Ok(Step::appear(Place::Part(track.id, msn, number))),
@@ -339,20 +315,21 @@ async fn one_part(
 async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Time, name: &str, msn: Msn) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
-            let Some((record, track, held)) = find(state, name)? else { return Ok(Step::appear(Place::Record)) };
+            let (window, heads) = state.headed();
+            let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(Place::Record)) };
             match held.segment(msn) {
-                Lookup::Ready(segment) => whole(edge, record, track, segment, asked).map(Step::Answer),
+                Lookup::Ready(segment) => whole(edge, heads, (record, track), segment, asked).map(Step::Answer),
                 Lookup::Gap => Err(gap()),
                 Lookup::Unknown => {
                     let segment = stream.delisted(record.life, track.id, msn).ok_or_else(gone)?;
-                    whole(edge, record, track, &segment, asked).map(Step::Answer)
+                    whole(edge, heads, (record, track), &segment, asked).map(Step::Answer)
                 }
                 Lookup::Expected if !is_to_come(record, msn) => Err(gone()),
                 Lookup::Expected => match held.segment_under_way(msn) {
                     Some(segment) if segment.has_gap() => Err(gap()),
                     Some(segment) => {
                         let first = segment.first().ok_or_else(gone)?;
-                        Ok(Step::Answer(following(edge, stream, record, track, first, asked)))
+                        Ok(Step::Answer(following(edge, stream, (record, track), first, asked)))
                     }
                     None if held.is_started() => Ok(Step::Wait(Place::Part(track.id, msn, 0), hold(record))),
                     None => Ok(Step::appear(Place::Part(track.id, msn, 0))),
@@ -362,196 +339,53 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Time, name: &str, msn
         .await
 }
 
-fn whole_part(edge: &Edge, record: &Record, track: &Track, part: &Part, asked: Time) -> Reply {
-    let mut reply = Reply::new(part.body.clone(), content_type(track), Lifetime::Media, record.target_duration);
-    reply.etag = Some(headers::etag(&part.header.hash));
-    way(edge, record, track, part, u64::from(part.header.duration), asked).insert_into(&mut reply);
-    reply
-}
+/// A track, and the record that it is in.
+type Recorded<'a> = (&'a Record, &'a Track);
 
-fn whole(edge: &Edge, record: &Record, track: &Track, segment: &Segment, asked: Time) -> Result<Reply, Fault> {
-    let mut hasher = blake3::Hasher::new();
-    let chunks = segment.parts().map(|p| {
-        hasher.update(&p.header.hash);
-        p.body.clone()
+fn whole_part(edge: &Edge, heads: &mut Heads, of: Recorded<'_>, part: &Part, asked: Time) -> Reply {
+    let id = part.header.id;
+    let head = heads.get((of.1.id, id.msn, Some(id.part)), source(of, part), || {
+        head(edge, of, part, u64::from(part.header.duration), Some(headers::etag(&part.header.hash)))
     });
-    let body = Body::chain(chunks);
+    Reply::media(part.body.clone().into(), head.headers(part.delivered.since(asked)), head.etag.clone())
+}
+
+fn whole(edge: &Edge, heads: &mut Heads, of: Recorded<'_>, segment: &Segment, asked: Time) -> Result<Reply, Fault> {
     let last = segment.parts().last().ok_or_else(gone)?;
-    let mut reply = Reply::new(body, content_type(track), Lifetime::Media, record.target_duration);
-    reply.etag = Some(headers::etag(hasher.finalize().as_bytes()));
-    way(edge, record, track, last, segment.duration(), asked).insert_into(&mut reply);
-    Ok(reply)
+    let head = heads.get((of.1.id, segment.msn, None), source(of, last), || {
+        let mut hasher = blake3::Hasher::new();
+        for part in segment.parts() {
+            hasher.update(&part.header.hash);
+        }
+        head(edge, of, last, segment.duration(), Some(headers::etag(hasher.finalize().as_bytes())))
+    });
+    let body = Body::chain(segment.parts().map(|part| part.body.clone()));
+    Ok(Reply::media(body, head.headers(last.delivered.since(asked)), head.etag.clone()))
 }
 
-fn following(edge: &Edge, stream: &Arc<Stream>, record: &Record, track: &Track, first: &Part, asked: Time) -> Reply {
-    let (life, id): (LifeId, TrackId) = (record.life, track.id);
-    let follow = Follow::new(Arc::clone(stream), life, id, first.header.id.msn);
-    let mut reply = Reply::new(Body::Follow(follow), content_type(track), Lifetime::Media, record.target_duration);
-    way(edge, record, track, first, track.timescale.ticks(record.segment_duration), asked).insert_into(&mut reply);
-    reply
+fn following(edge: &Edge, stream: &Arc<Stream>, of: Recorded<'_>, first: &Part, asked: Time) -> Reply {
+    let (record, track) = of;
+    let sent = edge.metrics().sent(Kind::Segment);
+    let follow = Follow::new(Arc::clone(stream), record.life, track.id, first.header.id.msn, sent);
+    let head = head(edge, of, first, track.timescale.ticks(record.segment_duration), None);
+    Reply::media(Body::Follow(follow), head.headers(first.delivered.since(asked)), None)
 }
 
-struct NamedWay<'a>(Way<'a>, &'a Edge);
-
-impl NamedWay<'_> {
-    fn insert_into(&self, reply: &mut Reply) {
-        self.0.insert(&mut reply.headers, &|node| self.1.node_name(node));
-    }
+fn source((record, _): Recorded<'_>, part: &Part) -> Source {
+    (part.header.hash, record.ended.is_some())
 }
 
-fn way<'a>(
-    edge: &'a Edge,
-    record: &'a Record,
-    track: &'a Track,
-    part: &'a Part,
-    ticks: u64,
-    asked: Time,
-) -> NamedWay<'a> {
-    let held = part.delivered.since(asked);
-    let duration = track.timescale.duration(ticks);
-    NamedWay(Way { part, record, track, edge: edge.name(), held, duration }, edge)
-}
-
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|accepted| {
-        accepted.split(',').any(|coding| {
-            let (name, q) = coding.split_once(';').unwrap_or((coding, ""));
-            matches!(name.trim(), "gzip" | "*") && !matches!(q.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
-        })
-    })
+fn head(edge: &Edge, (record, track): Recorded<'_>, part: &Part, ticks: u64, etag: Option<HeaderValue>) -> Head {
+    let way = Way { part, record, track, edge: edge.name(), duration: track.timescale.duration(ticks) };
+    way.head(content_type(track), etag, &|node| edge.node_name(node))
 }
 
 fn faulted(fault: &Fault, lifetime: Lifetime, target: u32, head: bool) -> Response<Body> {
     let reply = Reply::new(format!("{}\n", fault.text), "text/plain; charset=utf-8", lifetime, target);
-    let mut response = finish(reply, &HeaderMap::new(), head);
+    let mut response = reply.finish(&HeaderMap::new(), head);
     *response.status_mut() = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if fault.status == 503 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
-}
-
-/// Chooses the encoding and the range, and leaves out what the client has or hasn't asked for.
-fn finish(reply: Reply, asked: &HeaderMap, head: bool) -> Response<Body> {
-    let Reply { mut body, content_type, lifetime, target, etag, mut headers, encodings } = reply;
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, lifetime.value(target));
-    let not_modified = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));
-    if let Some(document) = encodings {
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        body = if accepts_gzip(asked) {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            document.gzip().into()
-        } else {
-            document.plain.clone().into()
-        };
-    }
-    // One tag for both encodings, which are one document: a weak one then (RFC 9110 8.8.3.3).
-    if let Some(etag) = &etag {
-        let encoded = headers.contains_key(header::VARY);
-        let weak = || headers::text(&format!("W/{}", etag.to_str().unwrap_or("\"\"")));
-        headers.insert(header::ETAG, if encoded { weak() } else { etag.clone() });
-    }
-    let mut status = StatusCode::OK;
-    if not_modified {
-        status = StatusCode::NOT_MODIFIED;
-        headers.remove(header::CONTENT_ENCODING);
-        headers.remove(header::CONTENT_TYPE);
-        body = Body::empty();
-    } else if let Some(length) = body.length() {
-        // A document changes while it is read in pieces; media doesn't.
-        if lifetime == Lifetime::Media {
-            headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-            let if_range = asked.get(header::IF_RANGE).is_none_or(|v| Some(v) == etag.as_ref());
-            match asked.get(header::RANGE).filter(|_| if_range).and_then(|v| range(v.to_str().ok()?, length)) {
-                None => {}
-                Some(Range::Part(from, to)) => {
-                    status = StatusCode::PARTIAL_CONTENT;
-                    headers.insert(header::CONTENT_RANGE, headers::text(&format!("bytes {from}-{to}/{length}")));
-                    body = body.slice(from..to + 1);
-                }
-                Some(Range::Unsatisfiable) => {
-                    status = StatusCode::RANGE_NOT_SATISFIABLE;
-                    headers.insert(header::CONTENT_RANGE, headers::text(&format!("bytes */{length}")));
-                    body = Body::empty();
-                }
-            }
-        }
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length().unwrap_or(0)));
-    }
-    if head {
-        body = Body::empty();
-    }
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
-fn matches_etag(asked: Option<&HeaderValue>, etag: &HeaderValue) -> bool {
-    let (Some(asked), Ok(etag)) = (asked.and_then(|v| v.to_str().ok()), etag.to_str()) else { return false };
-    asked.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Range {
-    /// First and last byte.
-    Part(u64, u64),
-    Unsatisfiable,
-}
-
-/// One range of RFC 9110 14.1.2; `None` for what is to be ignored: several ranges, other units, nonsense.
-fn range(text: &str, length: u64) -> Option<Range> {
-    let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        // Digits alone overflow only upwards.
-        digits.then(|| text.parse().unwrap_or(u64::MAX))
-    };
-    let (from, to) = match (first.trim(), last.trim()) {
-        ("", suffix) => (length.checked_sub(number(suffix)?.min(length))?, length.checked_sub(1)),
-        (first, "") => (number(first)?, length.checked_sub(1)),
-        (first, last) => {
-            let (first, last) = (number(first)?, number(last)?);
-            if last < first {
-                return None;
-            }
-            (first, length.checked_sub(1).map(|end| end.min(last)))
-        }
-    };
-    Some(to.filter(|to| from <= *to).map_or(Range::Unsatisfiable, |to| Range::Part(from, to)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_as_rfc_9110_says() {
-        let check = |text: &str, expect: Option<Range>| assert_eq!(range(text, 10), expect, "{text}");
-        check("bytes=0-3", Some(Range::Part(0, 3)));
-        check("bytes=4-", Some(Range::Part(4, 9)));
-        check("bytes=-3", Some(Range::Part(7, 9)));
-        check("bytes=-30", Some(Range::Part(0, 9)));
-        check("bytes=0-99999999999999999999999", Some(Range::Part(0, 9)));
-        check("bytes=10-", Some(Range::Unsatisfiable));
-        check("bytes=-0", Some(Range::Unsatisfiable));
-        check("bytes=5-4", None);
-        check("bytes=0-1,3-4", None);
-        check("bytes=a-b", None);
-        check("lines=0-3", None);
-        assert_eq!(range("bytes=0-", 0), Some(Range::Unsatisfiable));
-    }
-
-    #[test]
-    fn gzip_is_sent_to_who_accepts_it() {
-        let check = |accepted: &'static str, expect: bool| {
-            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
-            assert_eq!(accepts_gzip(&headers), expect, "{accepted}");
-        };
-        check("gzip, deflate, br", true);
-        check("br;q=1.0, gzip;q=0.5", true);
-        check("identity", false);
-        check("gzip;q=0", false);
-    }
 }

@@ -28,9 +28,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](super::route::TARGET_LEN_MAX) fits.
 const HEAD_LEN_MAX: usize = 16 << 10;
 
-/// Bytes of a connection's responses in hyper's hands: several parts go out in one writev.
-const BUFFER_LEN: usize = 1 << 20;
-
 /// How long responses under way may take when the node goes down.
 pub const DRAIN: Duration = Duration::from_secs(3);
 
@@ -197,7 +194,6 @@ async fn connection(stream: TcpStream, edge: Arc<Edge>, shutdown: CancellationTo
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_LEN_MAX)
-        .max_buf_size(BUFFER_LEN)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

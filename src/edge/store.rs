@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use super::documents::Documents;
+use super::headers::Heads;
 use super::waiters::{self, Place, Token, Waiters, Wake};
 use super::{APPEAR_MAX, Fault};
 use crate::clock;
@@ -77,7 +78,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub(super) struct State {
     window: Window,
-    pub(super) documents: Documents,
+    documents: Documents,
+    heads: Heads,
     entry: Option<Entry>,
     /// The directory has forgotten it: the rest is served until then.
     gone_at: Option<Time>,
@@ -258,6 +260,7 @@ impl Stream {
         let state = State {
             window: Window::new(name.clone()),
             documents: Documents::default(),
+            heads: Heads::default(),
             entry: None,
             gone_at: None,
             waiters: Waiters::default(),
@@ -353,6 +356,11 @@ impl State {
     pub(super) fn rendered(&mut self) -> (&Window, &mut Documents) {
         self.documents.refresh(self.window.version());
         (&self.window, &mut self.documents)
+    }
+
+    /// The window, and the heads rendered of what is in it.
+    pub(super) fn headed(&mut self) -> (&Window, &mut Heads) {
+        (&self.window, &mut self.heads)
     }
 
     /// A place among the waiters, for `longest` from now.

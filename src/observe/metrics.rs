@@ -99,7 +99,7 @@ impl Metrics {
         };
         let r = &mut registry;
         r.register("http_requests", "Requests answered", m.requests.clone());
-        r.register_with_unit("http_response", "Bytes of bodies whose length was known", Unit::Bytes, m.bytes.clone());
+        r.register_with_unit("http_response", "Bytes of bodies", Unit::Bytes, m.bytes.clone());
         r.register("parts", "Parts delivered to this node", m.parts.clone());
         r.register_with_unit("parts_received", "Bytes of those parts", Unit::Bytes, m.part_bytes.clone());
         r.register("gaps", "Parts listed as gaps since they didn't come in time", m.gaps.clone());
@@ -127,12 +127,17 @@ impl Metrics {
         Metrics { registry, ..m }
     }
 
-    /// A request was answered, with a body of `length` bytes.
+    /// A request was answered, with a body of `length` bytes: 0 where that isn't known, and is left to [`sent`](Self::sent).
     pub fn request(&self, kind: Kind, status: u16, length: u64) {
         self.requests.get_or_create(&RequestLabels { kind, status }).inc();
         if length > 0 {
             self.bytes.get_or_create(&KindLabels { kind }).inc_by(length);
         }
+    }
+
+    /// Counts the bytes of bodies whose length isn't known when their responses start.
+    pub fn sent(&self, kind: Kind) -> Counter {
+        self.bytes.get_or_create_owned(&KindLabels { kind })
     }
 
     /// A part was delivered; `tail` is from its first byte to its last.

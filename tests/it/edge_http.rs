@@ -328,6 +328,9 @@ async fn the_segment_under_way_is_sent_part_by_part() {
     assert_eq!(received, whole);
     let again = client.ask("GET", &format!("/cam1/video/{NOW}.m4s"), &[]).await;
     assert_eq!((again.header("content-length"), &again.body), ("100000", &whole));
+    let metrics = server.get("/metrics").await;
+    let counted = "damson_http_response_bytes_total{kind=\"Segment\"} 200000\n";
+    assert!(metrics.text().contains(counted), "both are counted: {}", metrics.text());
 }
 
 #[tokio::test]

@@ -1,0 +1,175 @@
+//! What a request is answered with, and what its conditions, its range and its encodings make of that.
+
+use std::sync::Arc;
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::bodies::Body;
+use super::documents::Document;
+use super::headers::{self, Lifetime};
+
+/// An answer, before it is known what part of it in which encoding is asked for.
+pub(super) struct Reply {
+    body: Body,
+    headers: HeaderMap,
+    /// A strong one, to compare with.
+    etag: Option<HeaderValue>,
+    /// A document changes while it is read in pieces; media doesn't.
+    ranges: bool,
+    encodings: Option<Arc<Document>>,
+}
+
+impl Reply {
+    /// `target` is TARGETDURATION in seconds.
+    pub(super) fn new(body: impl Into<Body>, content_type: &'static str, lifetime: Lifetime, target: u32) -> Self {
+        let headers = headers::common(content_type, lifetime.value(target));
+        Reply { body: body.into(), headers, etag: None, ranges: lifetime == Lifetime::Media, encodings: None }
+    }
+
+    /// What doesn't change any more, with its rendered headers.
+    pub(super) fn media(body: Body, headers: HeaderMap, etag: Option<HeaderValue>) -> Self {
+        Reply { body, headers, etag, ranges: true, encodings: None }
+    }
+
+    /// A rendered document; `blocking` if its URL says which.
+    pub(super) fn document(document: Arc<Document>, blocking: bool) -> Self {
+        let mut headers = document.headers.clone();
+        if blocking {
+            headers.insert(header::CACHE_CONTROL, document.blocking.clone());
+        }
+        let etag = Some(document.etag.clone());
+        Reply { body: Body::empty(), headers, etag, ranges: false, encodings: Some(document) }
+    }
+
+    /// With a strong ETag.
+    pub(super) fn tagged(mut self, etag: HeaderValue) -> Self {
+        self.headers.insert(header::ETAG, etag.clone());
+        self.etag = Some(etag);
+        self
+    }
+
+    /// The response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
+    /// asked for.
+    pub(super) fn finish(self, asked: &HeaderMap, head: bool) -> Response<Body> {
+        let Reply { mut body, mut headers, etag, ranges, encodings } = self;
+        let mut status = StatusCode::OK;
+        if etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag)) {
+            headers.remove(header::CONTENT_TYPE);
+            return response(StatusCode::NOT_MODIFIED, headers, Body::empty());
+        }
+        if let Some(document) = encodings {
+            body = if accepts_gzip(asked) {
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                document.gzip().into()
+            } else {
+                document.plain.clone().into()
+            };
+        }
+        if let Some(length) = body.length() {
+            if ranges {
+                headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+                let if_range = asked.get(header::IF_RANGE).is_none_or(|v| Some(v) == etag.as_ref());
+                match asked.get(header::RANGE).filter(|_| if_range).and_then(|v| range(v.to_str().ok()?, length)) {
+                    None => {}
+                    Some(Range::Part(from, to)) => {
+                        status = StatusCode::PARTIAL_CONTENT;
+                        headers.insert(header::CONTENT_RANGE, headers::text(&format!("bytes {from}-{to}/{length}")));
+                        body = body.slice(from..to + 1);
+                    }
+                    Some(Range::Unsatisfiable) => {
+                        status = StatusCode::RANGE_NOT_SATISFIABLE;
+                        headers.insert(header::CONTENT_RANGE, headers::text(&format!("bytes */{length}")));
+                        body = Body::empty();
+                    }
+                }
+            }
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length().unwrap_or(0)));
+        }
+        response(status, headers, if head { Body::empty() } else { body })
+    }
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|accepted| {
+        accepted.split(',').any(|coding| {
+            let (name, q) = coding.split_once(';').unwrap_or((coding, ""));
+            matches!(name.trim(), "gzip" | "*") && !matches!(q.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+        })
+    })
+}
+
+fn matches_etag(asked: Option<&HeaderValue>, etag: &HeaderValue) -> bool {
+    let (Some(asked), Ok(etag)) = (asked.and_then(|v| v.to_str().ok()), etag.to_str()) else { return false };
+    asked.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    /// First and last byte.
+    Part(u64, u64),
+    Unsatisfiable,
+}
+
+/// One range of RFC 9110 14.1.2; `None` for what is to be ignored: several ranges, other units, nonsense.
+fn range(text: &str, length: u64) -> Option<Range> {
+    let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // Digits alone overflow only upwards.
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let (from, to) = match (first.trim(), last.trim()) {
+        ("", suffix) => (length.checked_sub(number(suffix)?.min(length))?, length.checked_sub(1)),
+        (first, "") => (number(first)?, length.checked_sub(1)),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first {
+                return None;
+            }
+            (first, length.checked_sub(1).map(|end| end.min(last)))
+        }
+    };
+    Some(to.filter(|to| from <= *to).map_or(Range::Unsatisfiable, |to| Range::Part(from, to)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_rfc_9110_says() {
+        let check = |text: &str, expect: Option<Range>| assert_eq!(range(text, 10), expect, "{text}");
+        check("bytes=0-3", Some(Range::Part(0, 3)));
+        check("bytes=4-", Some(Range::Part(4, 9)));
+        check("bytes=-3", Some(Range::Part(7, 9)));
+        check("bytes=-30", Some(Range::Part(0, 9)));
+        check("bytes=0-99999999999999999999999", Some(Range::Part(0, 9)));
+        check("bytes=10-", Some(Range::Unsatisfiable));
+        check("bytes=-0", Some(Range::Unsatisfiable));
+        check("bytes=5-4", None);
+        check("bytes=0-1,3-4", None);
+        check("bytes=a-b", None);
+        check("lines=0-3", None);
+        assert_eq!(range("bytes=0-", 0), Some(Range::Unsatisfiable));
+    }
+
+    #[test]
+    fn gzip_is_sent_to_who_accepts_it() {
+        let check = |accepted: &'static str, expect: bool| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
+            assert_eq!(accepts_gzip(&headers), expect, "{accepted}");
+        };
+        check("gzip, deflate, br", true);
+        check("br;q=1.0, gzip;q=0.5", true);
+        check("identity", false);
+        check("gzip;q=0", false);
+    }
+}
