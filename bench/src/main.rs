@@ -6,6 +6,8 @@
 //! cargo run --release -p damson-bench -- age     age of a part's last frame when a client has it
 //! cargo run --release -p damson-bench -- node    memory and CPU of a node
 //! cargo run --release -p damson-bench -- paper   overlay and broadcast at 10,000 nodes, simulated
+//! cargo run --release -p damson-bench -- compare the same beside iroh-gossip, and plumtree with hyparview
+//! cargo run --release -p damson-bench -- report  both, and the papers' curves: bench/report/README.md
 //! ```
 //!
 //! Each prints what machine it ran on and a Markdown table. Peers are measured in the same run, by turns, so
@@ -15,6 +17,7 @@
 
 mod age;
 mod cluster;
+mod compare;
 mod edge;
 mod film;
 mod hops;
@@ -23,6 +26,7 @@ mod machine;
 mod node;
 mod paper;
 mod process;
+mod report;
 mod table;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +54,10 @@ enum Figure {
     Node(node::Options),
     /// The protocols' figures, from the node's own cores in the simulator
     Paper(paper::Options),
+    /// The same network with iroh-gossip, and with plumtree and hyparview, as its nodes
+    Compare(compare::Options),
+    /// One report of all that is simulated, with plots
+    Report(report::Options),
 }
 
 #[tokio::main]
@@ -62,5 +70,7 @@ async fn main() -> Result<()> {
         Figure::Age(options) => age::run(options).await,
         Figure::Node(options) => node::run(options).await,
         Figure::Paper(options) => paper::run(&options),
+        Figure::Compare(options) => compare::run(&options),
+        Figure::Report(options) => report::run(&options),
     }
 }

@@ -94,7 +94,7 @@ impl Process {
 }
 
 /// `utime + stime`, fields 14 and 15 of /proc/PID/stat (proc(5)); the second, the name, may hold spaces.
-fn cpu_seconds_of(pid: u32) -> Result<f64> {
+pub(crate) fn cpu_seconds_of(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: f64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();

@@ -5,9 +5,9 @@
 
 mod cases;
 mod failures;
-mod load;
-mod report;
-mod world;
+pub(crate) mod load;
+pub(crate) mod report;
+pub(crate) mod world;
 
 use std::path::PathBuf;
 
@@ -43,6 +43,42 @@ pub(crate) enum Goal {
     None,
 }
 
+impl Goal {
+    /// As it is displayed.
+    pub(crate) fn parse(text: &str) -> Self {
+        let number = |text: &str| text.trim().parse().ok();
+        let most = text.strip_prefix("<=").and_then(number).map(Goal::Most);
+        most.or_else(|| text.strip_prefix(">=").and_then(number).map(Goal::Least)).unwrap_or(Goal::None)
+    }
+
+    /// The reading farthest on the wrong side; the largest where there is no goal.
+    pub(crate) fn worst(self, values: &[f64]) -> f64 {
+        match self {
+            Goal::Least(_) => values.iter().copied().fold(f64::INFINITY, f64::min),
+            Goal::Most(_) | Goal::None => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        }
+    }
+
+    /// Whether each reading meets it.
+    pub(crate) fn met(self, values: &[f64]) -> bool {
+        match self {
+            Goal::Most(goal) => self.worst(values) <= goal,
+            Goal::Least(goal) => self.worst(values) >= goal,
+            Goal::None => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Goal::Most(goal) => write!(f, "<= {goal}"),
+            Goal::Least(goal) => write!(f, ">= {goal}"),
+            Goal::None => Ok(()),
+        }
+    }
+}
+
 /// One figure of one run.
 #[derive(Debug, Clone)]
 pub(crate) struct Figure {
@@ -62,8 +98,24 @@ pub(crate) struct Case {
     pub(crate) run: fn(u32, u64) -> Vec<Figure>,
 }
 
-/// Runs the cases, prints the table as it grows, and writes the report.
+impl Options {
+    /// Every case.
+    pub(crate) fn all(nodes: u32, seeds: u64) -> Self {
+        Options { nodes, seeds, only: String::new(), out: None }
+    }
+}
+
+/// Runs the cases, and writes the report.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let text = measure(options).markdown(options.nodes, options.seeds);
+    if let Some(path) = &options.out {
+        std::fs::write(path, &text)?;
+    }
+    Ok(())
+}
+
+/// Runs the cases, and prints the table as it grows.
+pub(crate) fn measure(options: &Options) -> report::Table {
     let mut table = report::Table::default();
     for case in cases::ALL.iter().chain(&failures::ALL).chain(&load::ALL) {
         if !case.name.contains(&options.only) {
@@ -76,9 +128,5 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         println!("{}", table.last_case());
     }
-    let text = table.markdown(options.nodes, options.seeds);
-    if let Some(path) = &options.out {
-        std::fs::write(path, &text)?;
-    }
-    Ok(())
+    table
 }

@@ -4,17 +4,18 @@ use std::fmt::Write as _;
 
 use super::{Figure, Goal};
 
-struct Row {
-    case: &'static str,
-    what: String,
-    goal: Goal,
-    values: Vec<f64>,
+/// A figure, by seed.
+pub(crate) struct Row {
+    pub(crate) case: &'static str,
+    pub(crate) what: String,
+    pub(crate) goal: Goal,
+    pub(crate) values: Vec<f64>,
 }
 
 /// All figures so far.
 #[derive(Default)]
 pub(crate) struct Table {
-    rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
 }
 
 impl Table {
@@ -52,20 +53,21 @@ impl Table {
 impl Row {
     fn markdown(&self) -> String {
         let mean = self.values.iter().sum::<f64>() / self.values.len().max(1) as f64;
-        let largest = self.values.iter().copied().fold(f64::MIN, f64::max);
-        let least = self.values.iter().copied().fold(f64::MAX, f64::min);
-        let (goal, worst, met) = match self.goal {
-            Goal::Most(goal) => (format!("<= {goal}"), largest, if largest <= goal { "yes" } else { "no" }),
-            Goal::Least(goal) => (format!(">= {goal}"), least, if least >= goal { "yes" } else { "no" }),
-            Goal::None => (String::new(), largest, ""),
+        let Row { case, what, goal, values } = self;
+        let met = match goal {
+            Goal::None => "",
+            _ if goal.met(values) => "yes",
+            _ => "no",
         };
-        let Row { case, what, .. } = self;
-        format!("| {case} | {what} | {goal} | {} | {} | {met} |", number(mean), number(worst))
+        format!("| {case} | {what} | {goal} | {} | {} | {met} |", number(mean), number(goal.worst(values)))
     }
 }
 
 /// Four digits that matter.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
+    if value.is_infinite() {
+        return "never".to_owned();
+    }
     let digits = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 6) };
     format!("{value:.*}", digits as usize)
 }
