@@ -18,13 +18,15 @@ pub(crate) struct Line {
 pub(crate) struct Plot {
     pub(crate) file: &'static str,
     pub(crate) title: &'static str,
+    /// For the heads of tables.
+    pub(crate) short: &'static str,
     pub(crate) x: &'static str,
     pub(crate) y: &'static str,
 }
 
 const SIZE: (u32, u32) = (960, 540);
-/// Told apart by the colour-blind, too (Okabe and Ito, 2008), but for its yellow, which is pale on white.
-const COLOURS: [RGBColor; 7] = [
+/// Told apart by the colour-blind, too (Okabe and Ito, 2008), but for its yellow, which is pale on white; and two more.
+const COLOURS: [RGBColor; 9] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -32,6 +34,8 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
     RGBColor(0, 0, 0),
+    RGBColor(120, 120, 120),
+    RGBColor(140, 86, 75),
 ];
 
 impl Plot {
@@ -79,15 +83,18 @@ impl Plot {
                 .light_line_style(TRANSPARENT)
                 .x_desc(self.x)
                 .y_desc(self.y)
-                .label_style(("sans-serif", 14))
+                .x_label_formatter(&tick)
+                .y_label_formatter(&tick)
+                .label_style(("sans-serif", 15))
+                .axis_desc_style(("sans-serif", 17))
                 .draw()?;
             for (n, curve) in curves.iter().enumerate() {
-                chart.draw_series(LineSeries::new(curve.points.iter().copied(), style(n)))?;
+                chart.draw_series(LineSeries::new(curve.points.iter().copied(), style(n, curves.len())))?;
             }
             let left = SIZE.0 as i32 - legend + 8;
             for (n, curve) in curves.iter().enumerate() {
                 let y = 60 + 22 * n as i32;
-                root.draw(&PathElement::new(vec![(left, y), (left + 20, y)], style(n)))?;
+                root.draw(&PathElement::new(vec![(left, y), (left + 20, y)], style(n, curves.len())))?;
                 root.draw(&Text::new(curve.curve.clone(), (left + 26, y - 7), ("sans-serif", 14)))?;
             }
             root.present()?;
@@ -96,8 +103,13 @@ impl Plot {
     }
 }
 
-/// A colour each; from the eighth on thin lines in the same colours.
-fn style(n: usize) -> ShapeStyle {
-    let width = if n < COLOURS.len() { 2 } else { 1 };
-    COLOURS[n % COLOURS.len()].stroke_width(width)
+/// A colour each, and the earlier the wider, so that curves that run together are seen.
+fn style(n: usize, count: usize) -> ShapeStyle {
+    COLOURS[n % COLOURS.len()].stroke_width(2 + (count - n - 1).min(8) as u32)
+}
+
+/// Whole numbers without a point.
+fn tick(value: &f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
