@@ -11,6 +11,8 @@ import { EMBEDDED } from "./sources.js";
 import { WayView, element } from "./way.js";
 
 const POLL_STREAMS_MS = 3000;
+/** While there is nothing to watch, somebody waits for it. */
+const POLL_STREAMS_WAITING_MS = 500;
 const POLL_TRACE_MS = 1000;
 const DRAW_MS = 250;
 const SYNC_CLOCK_MS = 30_000;
@@ -361,9 +363,9 @@ function setTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
 }
 
-/** Runs `task` for ever, `every` ms after its last end. */
+/** Runs `task` for ever, `every()` ms after its last end. */
 function loop(task, every) {
-  const run = () => Promise.resolve().then(task).catch((error) => note(inWords(error))).finally(() => setTimeout(run, every));
+  const run = () => Promise.resolve().then(task).catch((error) => note(inWords(error))).finally(() => setTimeout(run, every()));
   run();
 }
 
@@ -407,8 +409,8 @@ window.damson = {
 
 say("Looking for streams", { busy: true });
 fillEdges().then(() => {
-  loop(refreshStreams, POLL_STREAMS_MS);
-  loop(look, POLL_TRACE_MS);
+  loop(refreshStreams, () => (now.session ? POLL_STREAMS_MS : POLL_STREAMS_WAITING_MS));
+  loop(look, () => POLL_TRACE_MS);
 });
 setInterval(draw, DRAW_MS);
 setInterval(syncClock, SYNC_CLOCK_MS);
