@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p damson-bench -- hops    added latency of each hop, beside plain quinn and plain TCP
+//! cargo run --release -p damson-bench -- mesh    eight nodes over QUIC: delivery, and CPU per GB
 //! cargo run --release -p damson-bench -- edge    HTTP: rate and CPU for segment, part, playlist, beside nginx
 //! cargo run --release -p damson-bench -- age     age of a part's last frame when a client has it
 //! cargo run --release -p damson-bench -- node    memory and CPU of a node
@@ -23,7 +24,9 @@ mod film;
 mod hops;
 mod http;
 mod machine;
+mod mesh;
 mod node;
+mod nodes;
 mod paper;
 mod process;
 mod report;
@@ -46,6 +49,8 @@ struct Cli {
 enum Figure {
     /// The added latency of each hop, beside plain quinn and a plain TCP echo
     Hops(hops::Options),
+    /// Eight nodes over QUIC in one process: time of delivery, and CPU per GB
+    Mesh(mesh::Options),
     /// An edge's HTTP beside nginx: requests/s, GB/s, CPU per GB and per 1,000 requests
     Edge(edge::Options),
     /// The age of a part's last frame when a client has its last byte, at the ingest and three hops away
@@ -66,6 +71,7 @@ async fn main() -> Result<()> {
     println!("{}\n", machine::describe());
     match cli.figure {
         Figure::Hops(options) => hops::run(options).await,
+        Figure::Mesh(options) => mesh::run(options).await,
         Figure::Edge(options) => edge::run(options).await,
         Figure::Age(options) => age::run(options).await,
         Figure::Node(options) => node::run(options).await,

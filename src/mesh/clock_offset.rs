@@ -36,8 +36,8 @@ pub struct ClockOffset {
 }
 
 impl ClockOffset {
-    /// How many samples are looked at: RFC 5905's clock filter has 8 stages. At a ping a second, two
-    /// clocks that part by 100 ppm (a bad quartz) are then at most 0.8 ms off.
+    /// How many samples are looked at: RFC 5905's clock filter has 8 stages. With a ping in two seconds,
+    /// two clocks that part by 100 ppm (a bad quartz) are then at most 1.6 ms off.
     const SAMPLES: usize = 8;
 
     /// Takes a sample. One whose times can't be (a peer may send anything) is ignored.

@@ -38,7 +38,9 @@ const CONTROL_QUEUE_LEN: usize = 4 << 20;
 const PING_FIRST: Duration = Duration::from_millis(100);
 const PINGS_FIRST: u32 = 4;
 /// Pings, and what the hub is told of a link.
-const PING: Duration = Duration::from_secs(1);
+const PING: Duration = Duration::from_secs(2);
+/// How long a peer that has ended its control stream may take to close the connection with a reason.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Why a connection is closed, on the wire.
 pub(super) mod code {
@@ -373,7 +375,7 @@ async fn read_control(
             }
             // The peer is closing: let it, so that its reason is the one told.
             None => {
-                let closed = tokio::time::timeout(PING, shared.conn.closed()).await;
+                let closed = tokio::time::timeout(CLOSING, shared.conn.closed()).await;
                 return Err(closed.map_or(LinkFault::ControlEnded, LinkFault::Connection));
             }
         }

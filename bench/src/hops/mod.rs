@@ -8,13 +8,11 @@
 //! Messages go one at a time with a pause between them, as a live stream's do.
 
 mod echo;
-mod line;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::Result;
+use crate::nodes::{Nodes, Shape, body};
 use crate::table::{Readings, Table};
 
 /// As the issue asks.
@@ -48,7 +46,7 @@ struct Figures {
 
 /// Measures, and prints the table.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let mut line = line::Line::start(HOPS).await?;
+    let mut line = Nodes::start(HOPS + 1, Shape::Line).await?;
     let mut quinn = echo::Quinn::start().await?;
     let mut tcp = echo::Tcp::start().await?;
     let pause = Duration::from_millis(options.pause);
@@ -108,11 +106,4 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     table.print();
     line.stop().await;
     Ok(())
-}
-
-/// `size` bytes that differ from those of another `seed`.
-fn body(size: usize, seed: u64) -> Bytes {
-    let mut bytes = vec![0x5a; size];
-    bytes[..8].copy_from_slice(&seed.to_be_bytes());
-    Bytes::from(bytes)
 }

@@ -1,4 +1,4 @@
-//! Nodes in a line, in this process: real links, the real hub, and a sink that looks at the clock.
+//! Nodes in this process: real links over loopback, the real hub, and a sink that looks at the clock.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -51,47 +51,58 @@ impl Sink for Watch {
     fn expired(&self, _stream: &StreamName) {}
 }
 
+/// How the nodes are linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Each to the one before it.
+    Line,
+    /// As HyParView chooses; all join the first.
+    Swarm,
+}
+
 /// The nodes; the first publishes.
-pub(super) struct Line {
+pub(crate) struct Nodes {
     nodes: Vec<Mesh>,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     record: Record,
     published: u64,
 }
 
-impl Line {
-    /// `hops` + 1 nodes, and a part through all of them.
-    pub(super) async fn start(hops: usize) -> Result<Self> {
+impl Nodes {
+    /// `count` nodes, and parts through all of them until the tree has settled.
+    pub(crate) async fn start(count: usize, shape: Shape) -> Result<Self> {
         let ca = Ca::generate()?;
         let (tx, arrivals) = mpsc::unbounded_channel();
         let mut nodes: Vec<Mesh> = Vec::new();
-        for node in 0..=hops {
+        for node in 0..count {
             let identity = ca.issue(&format!("node{node}"))?;
-            let join: Vec<SocketAddr> = nodes.last().map(Mesh::local_addr).into_iter().collect();
-            let hub = Config::fixed(join);
+            let hub = match shape {
+                Shape::Line => Config::fixed(nodes.last().map(Mesh::local_addr).into_iter().collect()),
+                Shape::Swarm => Config::gossip(nodes.first().map(Mesh::local_addr).into_iter().collect()),
+            };
             let config = MeshConfig { identity, bind: LOOPBACK, advertise: None, hub, seed: node as u64 };
             nodes.push(Mesh::start(config, Arc::new(Watch { node, arrivals: tx.clone() }))?);
         }
-        let record = record(nodes.first().map(Mesh::node_id).ok_or("a line has a first node")?)?;
-        let mut line = Line { nodes, arrivals, record, published: 0 };
-        line.nodes[0].claim(line.record.clone());
-        // A part that is published before the line has formed comes late, or never; the first that comes in
-        // time shows that it stands. Some more let the tree settle.
+        let record = record(nodes.first().map(Mesh::node_id).ok_or("no node is no line")?)?;
+        let mut nodes = Nodes { nodes, arrivals, record, published: 0 };
+        nodes.nodes[0].claim(nodes.record.clone());
+        // A part that is published before the nodes are linked comes late, or never; the first that comes in
+        // time shows that they are. Some more let the tree settle.
         let until = clock::now() + FORMS_WITHIN;
-        while tokio::time::timeout(TRIED_EVERY, line.send(super::body(1_000, 0))).await.is_err() {
+        while tokio::time::timeout(TRIED_EVERY, nodes.send(body(1_000, 0))).await.is_err() {
             if clock::now() > until {
-                return Err("the line of nodes doesn't form".into());
+                return Err("the nodes don't link".into());
             }
         }
         for seed in 0..20 {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            line.send(super::body(200_000, seed)).await?;
+            nodes.send(body(200_000, seed)).await?;
         }
-        Ok(line)
+        Ok(nodes)
     }
 
     /// Publishes `body`, and says when it was published, and when each node after the first had it.
-    pub(super) async fn send(&mut self, body: Bytes) -> Result<Vec<Time>> {
+    pub(crate) async fn send(&mut self, body: Bytes) -> Result<Vec<Time>> {
         let header = self.header(&body)?;
         let mut times = vec![None; self.nodes.len()];
         let began = clock::now();
@@ -111,7 +122,7 @@ impl Line {
         Ok(times.into_iter().flatten().collect())
     }
 
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for node in &self.nodes {
             node.shutdown().await;
         }
@@ -172,4 +183,11 @@ fn record(ingest: NodeId) -> Result<Record> {
         periods: vec![Period { first_msn, discontinuity: 0, start: Duration::ZERO }],
         ended: None,
     })
+}
+
+/// `size` bytes that differ from those of another `seed`.
+pub(crate) fn body(size: usize, seed: u64) -> Bytes {
+    let mut bytes = vec![0x5a; size];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    Bytes::from(bytes)
 }
