@@ -81,7 +81,9 @@ impl Plumtree {
         // Equal ids with different hashes: the first is kept, the other counted, never spliced.
         self.stats.conflicts += u64::from(!same);
         self.stats.duplicates += 1;
-        self.refuse(from, id);
+        if self.config.refuse_duplicates {
+            self.refuse(from, id);
+        }
         if self.parent != Some(slot) {
             self.prune(now, slot);
         }

@@ -39,6 +39,12 @@ pub struct Config {
     pub offer_window: bool,
     /// Departure: a GRAFT that can't be served is answered. Off: the timer finds out.
     pub not_here: bool,
+    /// Departure: a second copy of a body is refused at its header. Off: it is taken to its last byte, and
+    /// thrown away. On: a duplicate costs rate x round trip at most.
+    pub refuse_duplicates: bool,
+    /// Departure: when the parent is lost, who announced the newest part first is grafted at once, and the next
+    /// part comes without a timer. Off: the timer finds out.
+    pub replace_parent: bool,
     /// Departure: bodies are forwarded piece by piece as they come in. Off: once whole and checked.
     pub cut_through: bool,
     /// Departure: a node that begins to receive a body longer than this tells its other neighbours, in
@@ -93,6 +99,8 @@ impl Default for Config {
             promise: true,
             offer_window: true,
             not_here: true,
+            refuse_duplicates: true,
+            replace_parent: true,
             cut_through: true,
             receiving_above: 16 << 10,
             resume: true,
@@ -123,6 +131,8 @@ impl Config {
             promise: false,
             offer_window: false,
             not_here: false,
+            refuse_duplicates: false,
+            replace_parent: false,
             cut_through: false,
             receiving_above: u32::MAX,
             resume: false,

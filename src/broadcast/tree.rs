@@ -252,7 +252,7 @@ impl Plumtree {
     /// Departure: when the parent is lost, its runner-up is grafted at once, and the next part comes
     /// without anybody's asking.
     pub(super) fn replace_parent(&mut self, now: Time) {
-        if !self.config.lazy_start {
+        if !self.config.replace_parent {
             return;
         }
         let Some((_, slot)) = self.runner_up else { return };

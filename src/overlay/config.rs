@@ -113,6 +113,9 @@ pub struct Config {
     /// guess: all within half a minute.
     pub audit_interval: Option<Duration>,
 
+    /// Departure: of the links that may be exchanged or dropped, those that the broadcast tree runs over are the
+    /// last ([`HyParView::set_carries`](super::HyParView::set_carries)). Off: the paper's rule, any at random.
+    pub spare_tree_links: bool,
     /// Departure, after X-BOT (Leitao et al., SRDS 2009): this often a full node measures a passive peer,
     /// and takes it for its farthest neighbour where it is nearer. `None`: the paper's rule. Guess: 30 s.
     pub optimise_interval: Option<Duration>,
@@ -159,6 +162,7 @@ impl Default for Config {
             young_link: Duration::from_secs(1),
             refer_max: 6,
             audit_interval: Some(Duration::from_secs(5)),
+            spare_tree_links: true,
             optimise_interval: Some(Duration::from_secs(30)),
             random_links: 3,
             nearer_percent: 75,
@@ -181,6 +185,7 @@ impl Config {
             rotate_interval: None,
             admit_interval: None,
             audit_interval: None,
+            spare_tree_links: false,
             optimise_interval: None,
             ..ours
         }

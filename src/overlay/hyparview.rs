@@ -165,7 +165,7 @@ impl HyParView {
     /// exchanged for another.
     pub fn set_carries(&mut self, id: NodeId, carries: bool) {
         if let Some(member) = self.active.get_mut(id) {
-            member.carries = carries;
+            member.carries = carries && self.config.spare_tree_links;
         }
     }
 
