@@ -10,6 +10,7 @@ use super::*;
 use crate::live::{Epoch, Flags, Hop, NodeName};
 use crate::units::UnixTime;
 
+mod exhaustive;
 mod net;
 
 use net::*;
