@@ -9,6 +9,7 @@
 //! cargo run --release -p damson-bench -- paper   overlay and broadcast at 10,000 nodes, simulated
 //! cargo run --release -p damson-bench -- compare the same beside iroh-gossip, and plumtree with hyparview
 //! cargo run --release -p damson-bench -- report  both, and the papers' curves: bench/report/README.md
+//! cargo run --release -p damson-bench -- scenario FILE   a scenario of fixtures/scenario/, simulated
 //! ```
 //!
 //! Each prints what machine it ran on and a Markdown table. Peers are measured in the same run, by turns, so
@@ -30,6 +31,7 @@ mod nodes;
 mod paper;
 mod process;
 mod report;
+mod scenario;
 mod table;
 
 use clap::{Parser, Subcommand};
@@ -63,6 +65,8 @@ enum Figure {
     Compare(compare::Options),
     /// One report of all that is simulated, with plots
     Report(report::Options),
+    /// One scenario of fixtures/scenario/, simulated: its figures beside their bounds
+    Scenario(scenario::Options),
 }
 
 #[tokio::main]
@@ -78,5 +82,6 @@ async fn main() -> Result<()> {
         Figure::Paper(options) => paper::run(&options),
         Figure::Compare(options) => compare::run(&options),
         Figure::Report(options) => report::run(&options),
+        Figure::Scenario(options) => scenario::run(&options),
     }
 }

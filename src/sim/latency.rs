@@ -1,5 +1,6 @@
 //! How long a frame takes from one node to another: fixed for each pair by the seed, the same both ways.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A model of link delays, one way.
@@ -15,10 +16,20 @@ pub enum Latency {
         /// Added at each end: the last mile.
         last_mile: Duration,
     },
+    /// The same with places of one's own.
+    Regions {
+        /// Where nodes live.
+        places: Arc<[Place]>,
+        /// Added at each end: the last mile.
+        last_mile: Duration,
+    },
 }
 
-/// Cities with data centres: latitude, longitude in degrees, and a weight in nodes.
-const CITIES: [(f64, f64, u32); 16] = [
+/// A place where nodes live, and near it: latitude and longitude in degrees, and a weight in nodes.
+pub type Place = (f64, f64, u32);
+
+/// Cities with data centres.
+const CITIES: [Place; 16] = [
     (39.0, -77.5, 14), // Ashburn
     (37.4, -122.0, 9), // San Jose
     (45.6, -121.2, 5), // The Dalles
@@ -52,27 +63,30 @@ impl Latency {
                 let pair = u64::from(a.min(b)) << 32 | u64::from(a.max(b));
                 from + mix(seed ^ mix(pair)) % (to.saturating_sub(from) + 1)
             }
-            Latency::World { last_mile } => {
-                let km = distance_km(place(seed, a), place(seed, b));
-                // Sums of whole microseconds, so that a platform's last bit doesn't matter.
-                2 * micros(last_mile) + (km / KM_PER_US).round() as u64
-            }
+            Latency::World { last_mile } => 2 * micros(last_mile) + way_us(&CITIES, seed, a, b),
+            Latency::Regions { places, last_mile } => 2 * micros(last_mile) + way_us(places, seed, a, b),
         }
     }
 }
 
-/// Where a node lives, in degrees: within 100 km of a city.
-fn place(seed: u64, node: u32) -> (f64, f64) {
+/// How long light takes between two nodes. In whole microseconds, so that a platform's last bit doesn't matter.
+fn way_us(places: &[Place], seed: u64, a: u32, b: u32) -> u64 {
+    let km = distance_km(place(places, seed, a), place(places, seed, b));
+    (km / KM_PER_US).round() as u64
+}
+
+/// Where a node lives, in degrees: within 100 km of one of the places.
+fn place(places: &[Place], seed: u64, node: u32) -> (f64, f64) {
     let dice = mix(seed ^ mix(u64::from(node) | 1 << 40));
-    let total: u32 = CITIES.iter().map(|city| city.2).sum();
-    let mut left = u32::try_from(dice % u64::from(total)).unwrap_or(0);
-    let mut home = CITIES[0];
-    for city in CITIES {
-        if left < city.2 {
-            home = city;
+    let total: u64 = places.iter().map(|place| u64::from(place.2)).sum();
+    let mut left = dice % total.max(1);
+    let mut home = places.first().copied().unwrap_or((0.0, 0.0, 1));
+    for place in places {
+        if left < u64::from(place.2) {
+            home = *place;
             break;
         }
-        left -= city.2;
+        left -= u64::from(place.2);
     }
     let spread = |bits: u64| (bits % 2_001) as f64 / 1_000.0 - 1.0;
     (home.0 + spread(dice >> 20), home.1 + spread(dice >> 40))

@@ -7,6 +7,8 @@
 //!    |------- Latency    how long a link takes
 //!    |------- Uplink     how the bodies of a node share its upload
 //!    `------- Ledger     who had what, when; the checks that are always on
+//!   Scenario             a run as data: a file of fixtures/scenario/, played on a Net
+//!   Departure            our rules that aren't the papers', by name, with their switches
 //! ```
 //!
 //! The same seed gives the same trace ([`Net::trace_hash`]). A check that fails panics with the seed and
@@ -24,18 +26,22 @@
 //! Not modelled: congestion control, and the bytes of control frames in the upload (they are counted).
 
 mod check;
+mod departure;
 mod latency;
 mod member;
 mod net;
 mod node;
 mod queue;
+pub mod scenario;
 mod uplink;
 
 #[cfg(test)]
 mod tests;
 
 pub use check::{Delivery, Ledger, Message};
-pub use latency::Latency;
+pub use departure::Departure;
+pub use latency::{Latency, Place};
 pub use member::{Frame, Member};
 pub use net::{DeadDials, Net, Settings, Traffic};
 pub use node::{Glance, In, Node, Out};
+pub use scenario::{Outcome, Scenario, ScenarioError};

@@ -1,5 +1,6 @@
 //! The network: nodes, links and events.
 
+mod faults;
 mod inspect;
 mod links;
 mod settings;
@@ -222,33 +223,16 @@ impl<N: Node> Net<N> {
         self.kill(at);
     }
 
-    /// Assigns nodes to sides.
-    pub fn set_side(&mut self, node: u32, side: u8) {
-        self.sides[node as usize] = side;
-    }
-
-    /// Nothing goes from side `a` to side `b` any more. Call it twice for a cut both ways.
-    pub fn cut(&mut self, a: u8, b: u8) {
-        self.blocked.push((a, b));
-        for at in 0..self.len() {
-            for End { peer, number } in self.slots[at as usize].ends.clone() {
-                if self.is_blocked(at, peer) || self.is_blocked(peer, at) {
-                    let notice = self.notice();
-                    self.queue.add(self.now + notice, Event::Down { at, peer, link: number, only_if_cut: true });
-                }
-            }
-        }
-    }
-
-    /// All cuts are over.
-    pub fn heal(&mut self) {
-        self.blocked.clear();
-    }
-
     /// Changes a node's rates, in bytes/s.
     pub fn set_rates(&mut self, at: u32, upload: Option<u64>, download: Option<u64>) {
         let slot = &mut self.slots[at as usize];
         (slot.upload, slot.download) = (upload, download);
+        // Both ends of its links measure that, in a round trip or two.
+        for End { peer, number } in slot.ends.clone() {
+            let after = 4 * self.delay(at, peer);
+            self.queue.add(self.now + after, Event::Estimate { at, peer, link: number });
+            self.queue.add(self.now + after, Event::Estimate { at: peer, peer: at, link: number });
+        }
     }
 
     /// Changes the losses from now on.
@@ -372,6 +356,12 @@ impl<N: Node> Net<N> {
                 let cut = self.is_blocked(at, peer) || self.is_blocked(peer, at);
                 if self.is_up(at, peer, link) && (cut || !only_if_cut) {
                     self.end(at, peer);
+                    // The other end's frames are answered no more, though the cut may be over by then.
+                    if only_if_cut {
+                        let notice = self.notice();
+                        let other = Event::Down { at: peer, peer: at, link, only_if_cut: false };
+                        self.queue.add(self.now + notice, other);
+                    }
                     self.input(at, In::LinkDown { peer: super::node::peer(peer).id, cause: DownCause::Lost });
                 }
             }

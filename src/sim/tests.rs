@@ -5,8 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::live::{Epoch, Flags, NodeId, PartHeader, PartId, Record, StreamName, TrackId};
-use crate::units::UnixTime;
+use crate::live::{Epoch, NodeId, PartHeader, Record, StreamName};
 use crate::{broadcast, overlay, swarm};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,25 +15,9 @@ fn seed() -> u64 {
     std::env::var("DAMSON_SIM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
 }
 
-/// The `n`th part of a track, 5 to a segment.
+/// The `n`th part of a track.
 fn part(track: u8, n: u32, length: usize) -> (PartHeader, Bytes) {
-    let epoch = Epoch { counter: 1, node: NodeId(1) };
-    let id = PartId { epoch, track: TrackId(track), msn: n / 5, part: (n % 5) as u16 };
-    let mut body = format!("{id:?}").into_bytes();
-    body.resize(length, 0);
-    let header = PartHeader {
-        id,
-        decode_time: u64::from(n),
-        duration: 1,
-        program_date_time: UnixTime::from_micros(0),
-        ingested: UnixTime::from_micros(0),
-        init: 0,
-        discontinuity: 0,
-        flags: Flags { independent: true, gap: false, last: n % 5 == 4, forced: false },
-        length: length as u32,
-        hash: *blake3::hash(&body).as_bytes(),
-    };
-    (header, body.into())
+    super::scenario::part(Epoch { counter: 1, node: NodeId(1) }, track, n, length)
 }
 
 fn member(at: u32, contacts: Vec<overlay::Peer>, seed: u64) -> Member {
@@ -226,32 +209,7 @@ fn bodies_share_an_upload_and_flow_through() {
 }
 
 fn record() -> Record {
-    use crate::live::{Init, LifeId, Period, Track, TrackKind, VideoInfo};
-    let track = Track {
-        id: TrackId(0),
-        name: "video".to_owned(),
-        timescale: crate::units::Timescale::MPEG,
-        codec: "avc1.64001f".to_owned(),
-        language: None,
-        bandwidth: 0,
-        average_bandwidth: 0,
-        kind: TrackKind::Video(VideoInfo { width: 1_280, height: 720, frame_rate_milli: 30_000 }),
-        inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
-    };
-    Record {
-        stream: StreamName::parse("cam1").expect("a name"),
-        life: LifeId(1),
-        epoch: Epoch { counter: 1, node: NodeId(1) },
-        revision: 1,
-        first_msn: 0,
-        target_duration: 2,
-        part_target: Duration::from_millis(202),
-        segment_duration: 2 * SECOND,
-        availability_start: UnixTime::from_micros(0),
-        tracks: vec![track],
-        periods: vec![Period { first_msn: 0, discontinuity: 0, start: Duration::ZERO }],
-        ended: None,
-    }
+    super::scenario::record(StreamName::parse("cam1").expect("a name"), Epoch { counter: 1, node: NodeId(1) })
 }
 
 /// Hubs: directory, record, parts.

@@ -7,4 +7,5 @@ mod edge_http;
 mod golden;
 mod media_ffmpeg;
 mod rtmp_ingest;
+mod scenarios;
 mod tidy;

@@ -81,7 +81,7 @@ pub(crate) fn settings(links: Links) -> Settings {
         Links::Uneven => uneven(),
         Links::World => Latency::World { last_mile: Duration::from_millis(2) },
     };
-    Settings { latency, repeat: "cargo run --release -p damson-bench -- compare", ..Settings::default() }
+    Settings { latency, repeat: "cargo run --release -p damson-bench -- compare".into(), ..Settings::default() }
 }
 
 /// `n` nodes join at `joins` a second, each at a random earlier one or at `bootstrap`, and settle for `settle`.

@@ -39,7 +39,7 @@ impl Default for World {
         World {
             settings: Settings {
                 latency: uneven(),
-                repeat: "cargo run --release -p damson-bench -- paper",
+                repeat: "cargo run --release -p damson-bench -- paper".into(),
                 ..Settings::default()
             },
             overlay: overlay::Config::default(),

@@ -1,7 +1,6 @@
 //! What can be seen of a [`Net`], and what is checked of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::{Net, START_US, Traffic};
 use crate::sim::check::Ledger;
@@ -60,13 +59,18 @@ impl<N: Node> Net<N> {
         self.dice
     }
 
+    /// How long a frame takes between two nodes, in microseconds.
+    pub fn delay_us(&self, a: u32, b: u32) -> u64 {
+        self.delay(a, b)
+    }
+
     /// Panics with the seed and the command that repeats the run.
     pub fn fail(&self, what: &str) -> ! {
         let Net { seed, now, .. } = self;
         panic!(
-            "seed {seed}, {:.3} s: {what}\nrepeat: DAMSON_SIM_SEED={seed} {}",
+            "seed {seed}, {:.3} s: {what}\nrepeat: {}",
             (now - START_US) as f64 / 1e6,
-            self.settings.repeat
+            self.settings.repeat.replace("{seed}", &seed.to_string())
         );
     }
 
@@ -77,17 +81,11 @@ impl<N: Node> Net<N> {
         self.slots.iter().map(|slot| slot.node.as_ref().map(Node::glance)).collect()
     }
 
-    /// When quiet: active views are mutual, nobody is isolated, and the overlay is connected. Runs for
-    /// two seconds, since a link that is being made or unmade may look one-sided for a round trip.
+    /// Fails where [`Net::overlay_faults`] finds something.
     pub fn check_overlay(&mut self) {
-        let before = self.one_sided();
-        self.run(Duration::from_secs(2));
-        if let Some((at, other)) = self.one_sided().iter().find(|link| before.contains(link)) {
-            self.fail(&format!("node {other} is a neighbour of node {at}, and not the other way"));
-        }
-        let islands = self.islands();
-        if islands.len() > 1 {
-            self.fail(&format!("{} islands of sizes {:?}", islands.len(), &islands[..islands.len().min(20)]));
+        let faults = self.overlay_faults();
+        if !faults.is_empty() {
+            self.fail(&faults.join("\n"));
         }
     }
 
@@ -145,21 +143,10 @@ impl<N: Node> Net<N> {
         }
     }
 
-    /// Every core keeps its promises and its bounds.
+    /// Fails where [`Net::bound_fault`] finds something.
     pub fn check_bounds(&self) {
-        use crate::broadcast::{ANNOUNCE_MAX, ASSEMBLIES_MAX, HELD_MAX, MISSING_MAX};
-        for at in self.alive() {
-            let Some(node) = self.node(at) else { continue };
-            node.check_invariants();
-            let glance = node.glance();
-            if let Some(sizes) = glance.sizes
-                && (sizes.held > HELD_MAX
-                    || sizes.missing > MISSING_MAX
-                    || sizes.assemblies > ASSEMBLIES_MAX
-                    || sizes.announcements > ANNOUNCE_MAX)
-            {
-                self.fail(&format!("node {at} is out of bounds: {sizes:?}"));
-            }
+        if let Some(fault) = self.bound_fault() {
+            self.fail(&fault);
         }
     }
 }

@@ -1,8 +1,31 @@
-//! Links: dialled, accepted, ended; and what of a network lies between two nodes.
+//! Links: cut, dialled, accepted, ended; and what of a network lies between two nodes.
 
 use super::*;
 
 impl<N: Node> Net<N> {
+    /// Assigns nodes to sides.
+    pub fn set_side(&mut self, node: u32, side: u8) {
+        self.sides[node as usize] = side;
+    }
+
+    /// Nothing goes from side `a` to side `b` any more. Call it twice for a cut both ways.
+    pub fn cut(&mut self, a: u8, b: u8) {
+        self.blocked.push((a, b));
+        for at in 0..self.len() {
+            for End { peer, number } in self.slots[at as usize].ends.clone() {
+                if self.is_blocked(at, peer) || self.is_blocked(peer, at) {
+                    let notice = self.notice();
+                    self.queue.add(self.now + notice, Event::Down { at, peer, link: number, only_if_cut: true });
+                }
+            }
+        }
+    }
+
+    /// All cuts are over.
+    pub fn heal(&mut self) {
+        self.blocked.clear();
+    }
+
     pub(super) fn dial(&mut self, from: u32, addr: std::net::SocketAddr, expected: Option<NodeId>) {
         self.traffic.dials += 1;
         let born = self.slots[from as usize].born;

@@ -1,5 +1,6 @@
 //! What can be set of a [`Net`](super::Net), and what it counts.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::sim::latency::Latency;
@@ -36,8 +37,8 @@ pub struct Settings {
     pub skew: Duration,
     /// Count the bytes of control frames, which takes time.
     pub count_frame_bytes: bool,
-    /// How to repeat a failing run; the seed is added.
-    pub repeat: &'static str,
+    /// How to repeat a failing run; `{seed}` stands for its seed.
+    pub repeat: Cow<'static, str>,
 }
 
 impl Default for Settings {
@@ -53,7 +54,7 @@ impl Default for Settings {
             dial_timeout: Duration::from_secs(5),
             skew: Duration::ZERO,
             count_frame_bytes: false,
-            repeat: "cargo nextest run --lib --features sim -E 'test(sim::)'",
+            repeat: "DAMSON_SIM_SEED={seed} cargo nextest run --lib --features sim -E 'test(sim::)'".into(),
         }
     }
 }

@@ -1,0 +1,153 @@
+//! Who plays: the nodes that a scenario asks for, and the parts that they publish.
+
+use bytes::Bytes;
+
+use super::Scenario;
+use crate::live::{
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Track, TrackId, TrackKind,
+    VideoInfo,
+};
+use crate::overlay::Peer;
+use crate::sim::member::Member;
+use crate::sim::net::Net;
+use crate::sim::node::{Node, stream_name};
+use crate::swarm::{self, Hub};
+use crate::units::{Time, Timescale, UnixTime};
+use crate::{broadcast, overlay};
+
+/// Parts of a segment.
+pub(crate) const PARTS: u32 = 5;
+
+/// The `n`th part of a track, [`PARTS`] to a segment.
+pub(crate) fn part(epoch: Epoch, track: u8, n: u32, length: usize) -> (PartHeader, Bytes) {
+    let id = PartId { epoch, track: TrackId(track), msn: n / PARTS, part: (n % PARTS) as u16 };
+    let mut body = format!("{id:?}").into_bytes();
+    body.resize(length, 0);
+    let header = PartHeader {
+        id,
+        decode_time: u64::from(n),
+        duration: 1,
+        program_date_time: UnixTime::from_micros(0),
+        ingested: UnixTime::from_micros(0),
+        init: 0,
+        discontinuity: 0,
+        flags: Flags { independent: true, gap: false, last: n % PARTS == PARTS - 1, forced: false },
+        length: u32::try_from(length).unwrap_or(u32::MAX),
+        hash: *blake3::hash(&body).as_bytes(),
+    };
+    (header, body.into())
+}
+
+/// What a stream with one video track is known by.
+pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
+    Record {
+        stream,
+        life: LifeId(1),
+        epoch,
+        revision: 1,
+        first_msn: 0,
+        target_duration: 2,
+        part_target: std::time::Duration::from_millis(202),
+        segment_duration: std::time::Duration::from_secs(2),
+        availability_start: UnixTime::from_micros(0),
+        tracks: vec![Track {
+            id: TrackId(0),
+            name: "video".to_owned(),
+            timescale: Timescale::MPEG,
+            codec: "avc1.64001f".to_owned(),
+            language: None,
+            bandwidth: 0,
+            average_bandwidth: 0,
+            kind: TrackKind::Video(VideoInfo { width: 1_280, height: 720, frame_rate_milli: 30_000 }),
+            inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
+        }],
+        periods: vec![Period { first_msn: 0, discontinuity: 0, start: std::time::Duration::ZERO }],
+        ended: None,
+    }
+}
+
+/// A core that a scenario can be played with.
+pub(super) trait Cast: Node + Sized {
+    /// Makes a node.
+    fn make(scene: &Scenario, me: Peer, contacts: Vec<Peer>, seed: u64) -> Self;
+
+    /// Changes the bootstrap addresses.
+    fn set_contacts(&mut self, contacts: Vec<Peer>);
+
+    /// Tells the node its upload.
+    fn set_upload(&mut self, upload: Option<u64>);
+
+    /// Makes a stream known.
+    fn claim(&mut self, _now: Time, _stream: u8, _epoch: Epoch) {}
+
+    /// Publishes a stream's part; returns its number in the ledger.
+    fn put(net: &mut Net<Self>, at: u32, stream: u8, n: u32, length: usize) -> usize;
+}
+
+/// The settings of every node's cores.
+pub(super) fn configs(scene: &Scenario) -> (overlay::Config, broadcast::Config) {
+    let mut overlay = overlay::Config::default();
+    let upload = scene.network.upload_mbps.map(super::Number::bytes_per_s);
+    let mut broadcast = broadcast::Config { upload, ..broadcast::Config::default() };
+    for departure in &scene.paper {
+        departure.switch_back(&mut overlay, &mut broadcast);
+    }
+    (overlay, broadcast)
+}
+
+impl Cast for Member {
+    fn make(scene: &Scenario, me: Peer, contacts: Vec<Peer>, seed: u64) -> Self {
+        let (overlay, broadcast) = configs(scene);
+        Member::new(me, contacts, scene.held_segments.unwrap_or(u32::MAX), overlay, broadcast, seed)
+    }
+
+    fn set_contacts(&mut self, contacts: Vec<Peer>) {
+        Member::set_contacts(self, contacts);
+    }
+
+    fn set_upload(&mut self, upload: Option<u64>) {
+        Member::set_upload(self, upload);
+    }
+
+    /// All streams are tracks of one, whose epoch all publishers share.
+    fn put(net: &mut Net<Self>, at: u32, stream: u8, n: u32, length: usize) -> usize {
+        let (header, body) = part(Epoch { counter: 1, node: NodeId(1) }, stream, n, length);
+        net.publish(at, header, body)
+    }
+}
+
+/// The name of a hub's stream; the network's checkers look at the first one.
+fn name(stream: u8) -> StreamName {
+    if stream == 0 { stream_name() } else { StreamName::parse(&format!("s{stream}")).expect("a valid name") }
+}
+
+/// Each stream of a hub has an epoch of its own, so that no two parts have one id.
+pub(super) fn epoch(stream: u8, from: u32) -> Epoch {
+    Epoch { counter: u32::from(stream) + 1, node: Net::<Hub>::peer(from).id }
+}
+
+impl Cast for Hub {
+    fn make(scene: &Scenario, me: Peer, contacts: Vec<Peer>, seed: u64) -> Self {
+        let (overlay, broadcast) = configs(scene);
+        let mut config = swarm::Config::gossip(contacts.into_iter().map(|peer| peer.addr).collect());
+        (config.overlay, config.broadcast) = (overlay, broadcast);
+        config.held_segments = scene.held_segments.unwrap_or(config.held_segments);
+        Hub::new(me, config, seed)
+    }
+
+    // What a hub is started with it keeps; a file that asks for a change is refused.
+    fn set_contacts(&mut self, _contacts: Vec<Peer>) {}
+
+    fn set_upload(&mut self, _upload: Option<u64>) {}
+
+    fn claim(&mut self, now: Time, stream: u8, epoch: Epoch) {
+        self.handle(now, swarm::Input::Claim { record: record(name(stream), epoch) });
+    }
+
+    fn put(net: &mut Net<Self>, at: u32, stream: u8, n: u32, length: usize) -> usize {
+        let (header, body) = part(epoch(stream, at), 0, n, length);
+        let number = net.expect(at, header, body.clone());
+        net.with_node(at, |hub, now| hub.handle(now, swarm::Input::Publish { stream: name(stream), header, body }));
+        number
+    }
+}

@@ -1,0 +1,450 @@
+//! Playing a scenario: its timeline in virtual time, then its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::cast::{Cast, PARTS, configs, epoch};
+use super::{Among, Away, Bound, Choice, Core, Cut, Dead, Delays, Event, Outcome, Publish, Scenario, View, Way};
+use crate::overlay::Peer;
+use crate::sim::check::{Delivery, Message};
+use crate::sim::latency::Latency;
+use crate::sim::member::Member;
+use crate::sim::net::{DeadDials, Net, Settings};
+use crate::swarm::Hub;
+
+/// How often bounds are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A hub's stream is announced so long before its first part.
+const CLAIM_AHEAD_US: u64 = 10_000_000;
+
+/// Something of the timeline.
+#[derive(Debug, Clone)]
+enum Act {
+    /// A node joins at one of these, or at a random earlier one.
+    Join(Vec<u32>),
+    /// A stream is announced.
+    Claim { stream: u8, from: u32 },
+    /// The next part of a run.
+    Part { run: usize },
+    /// The scenario's `n`th event.
+    Event(usize),
+    /// These nodes go away, and ...
+    Down(Vec<u32>, Away),
+    /// ... come back.
+    Up(Vec<u32>, Away),
+}
+
+/// A run of parts so far.
+#[derive(Debug, Clone, Default)]
+struct Run {
+    parts: Vec<usize>,
+    /// Control frames before the first part, and after the last one's time.
+    frames: (u64, u64),
+}
+
+struct Play<'a, N: Cast> {
+    scene: &'a Scenario,
+    net: Net<N>,
+    begun_us: u64,
+    timeline: BTreeMap<(u64, u32), Act>,
+    acts: u32,
+    /// By node: when its present life began.
+    born_us: Vec<u64>,
+    slow: BTreeSet<u32>,
+    runs: Vec<Run>,
+    /// By stream: its next part.
+    next: BTreeMap<u8, u32>,
+    outcome: Outcome,
+}
+
+impl Scenario {
+    /// Plays the scenario. `file` is what the command that repeats the run names.
+    ///
+    /// Panics where a node breaks a promise on the spot: delivers a part twice, or other bytes, or breaks a bound.
+    /// What shows only in the end is in the outcome.
+    pub fn run(&self, file: &str) -> Outcome {
+        match self.core {
+            Core::Member => Play::<Member>::new(self, file).play(),
+            Core::Hub => Play::<Hub>::new(self, file).play(),
+        }
+    }
+
+    fn settings(&self, repeat: &str) -> Settings {
+        let network = &self.network;
+        let latency = match &network.latency {
+            Delays::ConstantMs(delay) => Latency::Constant(delay.millis()),
+            Delays::UniformMs([from, to]) => Latency::Uniform(from.millis(), to.millis()),
+            Delays::WorldLastMileMs(last_mile) => Latency::World { last_mile: last_mile.millis() },
+            Delays::Regions(regions) => {
+                Latency::Regions { places: regions.places.clone().into(), last_mile: regions.last_mile_ms.millis() }
+            }
+        };
+        let dial_timeout = network.dial_timeout_s.seconds();
+        Settings {
+            latency,
+            upload: network.upload_mbps.map(super::Number::bytes_per_s),
+            download: network.download_mbps.map(super::Number::bytes_per_s),
+            loss_permille: network.loss_percent.permille(),
+            torn_permille: network.torn_percent.permille(),
+            notice: (network.notice_s[0].seconds(), network.notice_s[1].seconds()),
+            dead_dials: match network.dead_dials {
+                Dead::Refused => DeadDials::Refused,
+                Dead::TimeOut => DeadDials::TimeOut(dial_timeout),
+            },
+            dial_timeout,
+            skew: network.skew_s.seconds(),
+            repeat: repeat.to_owned().into(),
+            ..Settings::default()
+        }
+    }
+}
+
+impl<'a, N: Cast> Play<'a, N> {
+    fn new(scene: &'a Scenario, file: &str) -> Self {
+        let without: String = scene.paper.iter().map(|departure| format!(" --without {}", departure.name())).collect();
+        let repeat = format!("cargo run --release -p damson-bench -- scenario {file} --seed {}{without}", scene.seed);
+        let net = Net::new(scene.settings(&repeat), scene.seed);
+        let begun_us = net.now_us();
+        let outcome = Outcome {
+            seed: scene.seed,
+            repeat,
+            figures: Vec::new(),
+            faults: Vec::new(),
+            trace_hash: 0,
+            events: 0,
+            virtual_s: 0.0,
+        };
+        let runs = vec![Run::default(); scene.publish.len()];
+        let (timeline, born_us, slow, next) = Default::default();
+        let mut play = Play { scene, net, begun_us, timeline, acts: 0, born_us, slow, runs, next, outcome };
+        play.plan();
+        play
+    }
+
+    fn at(&mut self, us: u64, act: Act) {
+        self.acts += 1;
+        self.timeline.insert((us, self.acts), act);
+    }
+
+    /// Lays out the timeline.
+    fn plan(&mut self) {
+        let scene = self.scene;
+        let nodes = u64::from(*scene.nodes.get_ref());
+        let pace = 1_000_000u64.checked_div(u64::from(scene.join.per_second)).unwrap_or(0);
+        for n in 0..nodes {
+            self.at(n * pace, Act::Join(scene.join.contacts.clone()));
+        }
+        let mut claimed = BTreeSet::new();
+        for (run, publish) in scene.publish.iter().map(toml::Spanned::get_ref).enumerate() {
+            let at = micros(publish.at_s.seconds());
+            if claimed.insert(publish.stream) {
+                let at = at.saturating_sub(CLAIM_AHEAD_US).max(nodes * pace);
+                self.at(at, Act::Claim { stream: publish.stream, from: publish.from });
+            }
+            for n in 0..u64::from(publish.parts) {
+                self.at(at + n * micros(publish.every_ms.millis()), Act::Part { run });
+            }
+        }
+        for (n, event) in scene.event.iter().map(toml::Spanned::get_ref).enumerate() {
+            self.at(micros(event.at_s.map_or(Duration::ZERO, super::Number::seconds)), Act::Event(n));
+            if let Some(storm) = &event.join {
+                let at = micros(event.at_s.map_or(Duration::ZERO, super::Number::seconds));
+                for n in 0..u64::from(storm.count) {
+                    let after = n * micros(storm.over_s.seconds()) / u64::from(storm.count);
+                    self.at(at + after, Act::Join(storm.contacts.clone()));
+                }
+            }
+        }
+    }
+
+    fn play(mut self) -> Outcome {
+        while let Some(((at, _), act)) = self.timeline.pop_first() {
+            self.wait_until(at);
+            self.act(act);
+        }
+        // The last part has its time, too.
+        let last = self.scene.publish.iter().map(|publish| publish.get_ref().every_ms.millis()).max();
+        let until = self.net.now_us() - self.begun_us + micros(last.unwrap_or_default());
+        self.wait_until(until);
+        self.end();
+        for run in 0..self.runs.len() {
+            self.figures_of(run);
+        }
+        self.outcome.trace_hash = self.net.trace_hash();
+        self.outcome.events = self.net.events();
+        self.outcome.virtual_s = (self.net.now_us() - self.begun_us) as f64 / 1e6;
+        self.outcome
+    }
+
+    /// Runs until so many microseconds after the start, and looks at the bounds each second.
+    fn wait_until(&mut self, us: u64) {
+        let until = self.begun_us + us;
+        while self.net.now_us() < until {
+            let left = Duration::from_micros(until - self.net.now_us());
+            let second = micros(LOOK) - (self.net.now_us() - self.begun_us) % micros(LOOK);
+            let step = left.min(Duration::from_micros(second));
+            self.net.run(step);
+            if step < left {
+                self.net.check_bounds();
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Join(contacts) => self.join(&contacts),
+            Act::Claim { stream, from } => {
+                self.net.with_node(from, |node, now| node.claim(now, stream, epoch(stream, from)));
+            }
+            Act::Part { run } => self.publish(run),
+            Act::Event(n) => self.event(self.scene.event[n].get_ref()),
+            Act::Down(nodes, Away::Crash) => nodes.into_iter().for_each(|at| self.net.kill(at)),
+            Act::Up(nodes, Away::Crash) => nodes.into_iter().for_each(|at| self.restart(at)),
+            Act::Down(nodes, Away::Cut) => self.cut(&nodes, Way::Both),
+            Act::Up(_, Away::Cut) => self.net.heal(),
+        }
+    }
+
+    // --- nodes ---
+
+    fn contacts(&mut self, at: u32, named: &[u32]) -> Vec<Peer> {
+        let contacts = match (named, at) {
+            ([], 0) => vec![],
+            ([], _) => vec![u32::try_from(self.net.random() % u64::from(at)).unwrap_or(0)],
+            (named, _) => named.iter().copied().filter(|contact| *contact != at).collect(),
+        };
+        contacts.into_iter().map(Net::<N>::peer).collect()
+    }
+
+    fn join(&mut self, named: &[u32]) {
+        let at = self.net.len();
+        let contacts = self.contacts(at, named);
+        let node = N::make(self.scene, self.net.next_peer(), contacts, self.scene.seed << 32 | u64::from(at));
+        self.net.add(node);
+        self.born_us.push(self.net.now_us());
+    }
+
+    fn restart(&mut self, at: u32) {
+        if self.net.node(at).is_some() {
+            return;
+        }
+        let contacts = self.contacts(at, &self.scene.join.contacts);
+        let seed = self.net.random();
+        let node = N::make(self.scene, Net::<N>::peer(at), contacts, seed);
+        self.net.restart(at, node);
+        self.born_us[at as usize] = self.net.now_us();
+    }
+
+    /// The nodes that a choice means, of those that live or are dead.
+    fn choose(&mut self, choice: &Choice, alive: bool) -> Vec<u32> {
+        let there = |at: &u32| *at < self.net.len() && self.net.node(*at).is_some() == alive;
+        if let Some(nodes) = &choice.nodes {
+            return nodes.iter().copied().filter(there).collect();
+        }
+        if let Some([from, to]) = choice.range {
+            return (from..to).filter(there).filter(|at| !choice.spare.contains(at)).collect();
+        }
+        let publishers: Vec<u32> = self.scene.publish.iter().map(|publish| publish.get_ref().from).collect();
+        let free = |at: &u32| !publishers.contains(at) && !choice.spare.contains(at);
+        let mut nodes: Vec<u32> = (0..self.net.len()).filter(there).filter(free).collect();
+        let share = choice.percent.map(|percent| (nodes.len() as f64 * percent / 100.0).round() as usize);
+        let count = share.unwrap_or(choice.count.unwrap_or(0) as usize).min(nodes.len());
+        let mut chosen = Vec::with_capacity(count);
+        for _ in 0..count {
+            let at = usize::try_from(self.net.random() % nodes.len() as u64).unwrap_or(0);
+            chosen.push(nodes.swap_remove(at));
+        }
+        chosen
+    }
+
+    fn cut(&mut self, nodes: &[u32], way: Way) {
+        self.net.heal();
+        for at in 0..self.net.len() {
+            self.net.set_side(at, u8::from(nodes.contains(&at)));
+        }
+        if way != Way::To {
+            self.net.cut(1, 0);
+        }
+        if way != Way::From {
+            self.net.cut(0, 1);
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        if let Some(choice) = &event.kill {
+            self.choose(choice, true).into_iter().for_each(|at| self.net.kill(at));
+        }
+        if let Some(choice) = &event.restart {
+            self.choose(choice, false).into_iter().for_each(|at| self.restart(at));
+        }
+        if let Some(choice) = &event.leave {
+            self.choose(choice, true).into_iter().for_each(|at| self.net.leave(at));
+        }
+        if let Some(Cut { nodes, way }) = &event.cut {
+            let nodes = self.choose(nodes, true);
+            self.cut(&nodes, *way);
+        }
+        if event.heal == Some(true) {
+            self.net.heal();
+        }
+        if let Some(slow) = &event.slow {
+            let rate = Some(slow.mbps.bytes_per_s());
+            for at in self.choose(&slow.nodes, true) {
+                self.slow.insert(at);
+                self.net.set_rates(at, rate, rate);
+                if slow.known {
+                    self.net.with_node(at, |node, _| node.set_upload(rate));
+                }
+            }
+        }
+        if let Some(flap) = &event.flap {
+            let nodes = self.choose(&flap.nodes, true);
+            let (down, up) = (micros(flap.down_s.seconds()), micros(flap.up_s.seconds()));
+            let mut at = self.net.now_us() - self.begun_us;
+            for _ in 0..flap.times {
+                self.at(at, Act::Down(nodes.clone(), flap.how));
+                self.at(at + down, Act::Up(nodes.clone(), flap.how));
+                at += down + up;
+            }
+        }
+        if let Some(loss) = &event.loss {
+            self.net.set_loss(loss.percent.permille(), loss.torn_percent.permille());
+        }
+        if let Some(named) = &event.contacts {
+            for at in 0..self.net.len() {
+                let contacts: Vec<Peer> = named.iter().filter(|id| **id != at).map(|id| Net::<N>::peer(*id)).collect();
+                self.net.with_node(at, |node, _| node.set_contacts(contacts));
+            }
+        }
+        if let Some(view) = &event.expect {
+            let at = (self.net.now_us() - self.begun_us) as f64 / 1e6;
+            self.look(&format!("at {at} s"), view);
+        }
+    }
+
+    fn publish(&mut self, run: usize) {
+        let Publish { from, stream, parts, bytes, .. } = *self.scene.publish[run].get_ref();
+        let n = self.next.entry(stream).or_default();
+        let part = N::put(&mut self.net, from, stream, *n, bytes as usize);
+        *n += 1;
+        let frames = self.net.traffic().frames;
+        let run = &mut self.runs[run];
+        if run.parts.is_empty() {
+            run.frames.0 = frames;
+        }
+        run.parts.push(part);
+        if run.parts.len() == parts as usize {
+            run.frames.1 = frames;
+        }
+    }
+
+    // --- figures ---
+
+    /// How the overlay is.
+    fn look(&mut self, of: &str, view: &View) {
+        let (overlay, _) = configs(self.scene);
+        let glances = self.net.glances();
+        let alive = glances.iter().flatten().count();
+        let slots: usize = glances.iter().flatten().map(|glance| glance.active.len().min(overlay.active_max)).sum();
+        let most = overlay.active_max.min(alive.saturating_sub(1)) * alive;
+        let isolated = glances.iter().flatten().filter(|glance| glance.active.is_empty()).count();
+        let mut rtts = Vec::new();
+        for (at, glance) in (0u32..).zip(&glances) {
+            for other in glance.iter().flat_map(|glance| &glance.active) {
+                let other = u32::try_from(other.0 - 1).unwrap_or(0);
+                rtts.push(2.0 * self.net.delay_us(at, other) as f64 / 1_000.0);
+            }
+        }
+        let rtt = rtts.iter().sum::<f64>() / rtts.len().max(1) as f64;
+        let islands = self.net.islands().len() as f64;
+        let one_sided = self.net.one_sided().len() as f64;
+        let full = 100.0 * slots as f64 / most.max(1) as f64;
+        let out = &mut self.outcome;
+        let least = view.islands_least.map(Bound::Least);
+        out.add(of, "islands", islands, view.islands.map(Bound::Most).or(least));
+        out.add(of, "isolated", isolated as f64, view.isolated.map(Bound::Most));
+        out.add(of, "active views full, %", full, view.full_percent.map(Bound::Least));
+        out.add(of, "one-sided links", one_sided, view.one_sided.map(Bound::Most));
+        out.add(of, "round trip of a link, ms", rtt, view.rtt_ms.map(Bound::Most));
+    }
+
+    /// The parts that everybody should hold.
+    fn window(&self) -> impl Fn(&Message) -> bool + use<N> {
+        let held = self.scene.held_segments;
+        let newest: BTreeMap<u64, u32> =
+            self.next.iter().map(|(stream, n)| (u64::from(*stream), n.saturating_sub(1) / PARTS)).collect();
+        let hub = self.scene.core == Core::Hub;
+        move |message: &Message| {
+            let id = message.header.id;
+            let stream = if hub { u64::from(id.epoch.counter - 1) } else { u64::from(id.track.0) };
+            let newest = newest.get(&stream).copied().unwrap_or(0);
+            held.is_none_or(|held| id.msn + held > newest)
+        }
+    }
+
+    /// All faults are over: liveness, then quiet, then what the checkers find.
+    fn end(&mut self) {
+        self.net.heal();
+        self.net.set_loss(0, 0);
+        let window = self.window();
+        let most = self.scene.end.whole_s.seconds();
+        let whole =
+            self.net.run_until(most, LOOK / 4, |net| net.islands().len() == 1 && net.window_faults(&window).is_empty());
+        let took = whole.map_or(f64::INFINITY, |took| took.as_secs_f64());
+        self.outcome.add(
+            "the end",
+            "one overlay with every part everywhere, s",
+            took,
+            Some(Bound::Most(most.as_secs_f64())),
+        );
+        let until = self.net.now_us() - self.begun_us + micros(self.scene.end.quiet_s.seconds());
+        self.wait_until(until);
+        self.net.check_bounds();
+        let faults = self.net.overlay_faults();
+        self.outcome.faults.extend(faults);
+        let faults = self.net.window_faults(&window);
+        self.outcome.faults.extend(faults);
+        let expect = self.scene.end.expect.clone();
+        self.look("the end", &expect);
+    }
+
+    /// How a run's parts spread.
+    fn figures_of(&mut self, run: usize) {
+        let publish = self.scene.publish[run].get_ref();
+        let Run { parts, frames } = self.runs[run].clone();
+        let everybody: Vec<u32> = self.net.alive().collect();
+        let (mut spread, mut all) = (Vec::new(), Vec::new());
+        for part in &parts {
+            let published = self.net.ledger().messages()[*part].published_us;
+            let counts = |at: &u32| {
+                self.born_us[*at as usize] <= published && (publish.among == Among::All || !self.slow.contains(at))
+            };
+            let audience: Vec<u32> = self.net.alive().filter(counts).collect();
+            spread.push(self.net.ledger().delivery(*part, audience));
+            all.push(self.net.ledger().delivery(*part, everybody.iter().copied()));
+        }
+        let mean = |of: &[Delivery], value: &dyn Fn(&Delivery) -> f64| {
+            of.iter().map(value).sum::<f64>() / of.len().max(1) as f64
+        };
+        let worst = |value: &dyn Fn(&Delivery) -> f64| spread.iter().map(value).fold(0.0, f64::max);
+        let reached = -worst(&|d| 100.0 - 100.0 * d.reached as f64 / d.of.max(1) as f64) + 100.0;
+        let alive = everybody.len().max(1) as f64;
+        let control = (frames.1 - frames.0) as f64 / alive / (parts.len() - 1).max(1) as f64;
+        let (rmr, ratio) = (mean(&all, &|d| d.rmr), mean(&all, &|d| d.bytes_ratio));
+        let (ldh, last) = (worst(&|d| f64::from(d.ldh)), worst(&|d| d.last.as_secs_f64() * 1e3));
+        let mean_ms = mean(&spread, &|d| d.mean.as_secs_f64() * 1e3);
+        let (of, expect, out) = (&publish.name, &publish.expect, &mut self.outcome);
+        out.add(of, "reached, %", reached, expect.reached_percent.map(Bound::Least));
+        out.add(of, "RMR", rmr, expect.rmr.map(Bound::Most));
+        out.add(of, "bytes sent / needed", ratio, expect.bytes_ratio.map(Bound::Most));
+        out.add(of, "LDH", ldh, expect.ldh.map(Bound::Most));
+        out.add(of, "last node, ms", last, expect.last_ms.map(Bound::Most));
+        out.add(of, "mean node, ms", mean_ms, expect.mean_ms.map(Bound::Most));
+        out.add(of, "control frames a node and part", control, expect.control.map(Bound::Most));
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
