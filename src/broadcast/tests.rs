@@ -397,6 +397,8 @@ enum Op {
     Torn(u64, PartId),
     Stopped(u64, PartId),
     Forget(Msn),
+    /// One of the node's own messages comes back, from anybody: again, or out of its turn.
+    Echo(u64, usize),
     Wait(u64),
 }
 
@@ -422,6 +424,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (node.clone(), id.clone()).prop_map(|(n, id)| Op::Torn(n, id)),
         1 => (node.clone(), id.clone()).prop_map(|(n, id)| Op::Stopped(n, id)),
         1 => (0..4u32).prop_map(Op::Forget),
+        2 => (node.clone(), 0..200usize).prop_map(|(n, said)| Op::Echo(n, said)),
         2 => (0..3_000u64).prop_map(Op::Wait),
     ];
     proptest::collection::vec(op, 0..200)
@@ -468,6 +471,10 @@ proptest! {
                 Op::Torn(n, id) => Input::BodyTorn { from: NodeId(n + 1), id },
                 Op::Stopped(n, id) => Input::BodyStopped { to: NodeId(n + 1), id },
                 Op::Forget(before) => Input::Forget { track: TrackId(0), before },
+                Op::Echo(n, said) => match net.log.get(said) {
+                    Some((_, _, said)) => message(n + 1, said.clone()),
+                    None => continue,
+                },
                 Op::Wait(millis) => {
                     net.run(millis);
                     continue;
@@ -477,6 +484,8 @@ proptest! {
             let sizes = net.nodes[&NodeId(0)].sizes();
             prop_assert!(sizes.missing <= MISSING_MAX && sizes.assemblies <= ASSEMBLIES_MAX);
             prop_assert!(sizes.held <= HELD_MAX && sizes.announcements <= ANNOUNCE_MAX);
+            prop_assert!(sizes.held_bytes <= config.held_bytes_max);
+            prop_assert!(net.nodes[&NodeId(0)].neighbours().count() <= NEIGHBOURS_MAX);
         }
         for n in 1..7 {
             net.input(0, Input::NeighborDown(NodeId(n)));

@@ -474,9 +474,17 @@ proptest! {
         seed: u64,
     ) {
         let mut overlay = HyParView::new(peer(0), config, seed);
-        let (mut now, mut neighbors) = (Time::from_millis(1), BTreeSet::new());
+        let (mut now, mut neighbors, mut said) = (Time::from_millis(1), BTreeSet::new(), Vec::new());
         for (input, millis) in inputs {
             now += Duration::from_millis(millis);
+            // Now and then one of its own messages comes back instead, from anybody: again, or out of its turn.
+            let input = match input {
+                Input::Rtt { peer: id, rtt_us } if rtt_us % 2 == 0 && !said.is_empty() => {
+                    let message: &Message = &said[rtt_us as usize / 2 % said.len()];
+                    Input::Message { from: peer(id.0), message: message.clone() }
+                }
+                input => input,
+            };
             overlay.handle(now, input);
             overlay.check_invariants();
             let mut outputs = 0;
@@ -485,7 +493,10 @@ proptest! {
                 match output {
                     Output::NeighborUp(peer) => prop_assert!(neighbors.insert(peer.id)),
                     Output::NeighborDown(id) => prop_assert!(neighbors.remove(&id)),
-                    Output::Send { to, .. } => prop_assert_ne!(to.id, NodeId(0)),
+                    Output::Send { to, message } => {
+                        prop_assert_ne!(to.id, NodeId(0));
+                        said.push(message);
+                    }
                     Output::Bootstrap => {}
                 }
             }
@@ -509,5 +520,24 @@ proptest! {
         for cut in 0..whole.len() {
             prop_assert!(Message::decode(&mut Reader::new(whole.slice(..cut))).is_err());
         }
+    }
+}
+
+#[test]
+fn the_settings_page_names_every_setting() {
+    let page = include_str!("README.md");
+    let settings = [format!("{:#?}", Config::default()), format!("{:#?}", crate::broadcast::Config::default())];
+    for setting in settings
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| line.starts_with("    ") && !line.starts_with("     "))
+    {
+        let name = setting.trim().split(':').next().unwrap_or("");
+        let known = name.starts_with(['}', ')', ']']) || page.contains(&format!("| `{name}` |"));
+        assert!(known, "{name} isn't on the page");
+    }
+    let named = page.lines().filter_map(|line| line.split('`').nth(1).filter(|_| line.starts_with("| `")));
+    for name in named {
+        assert!(settings.iter().any(|text| text.contains(&format!("\n    {name}: "))), "there is no {name}");
     }
 }

@@ -4,6 +4,7 @@
 //! of means and worsts. Virtual time: what the machine does meanwhile changes nothing but `scale`.
 
 mod cases;
+mod departures;
 mod failures;
 pub(crate) mod load;
 pub(crate) mod report;
@@ -117,7 +118,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Runs the cases, and prints the table as it grows.
 pub(crate) fn measure(options: &Options) -> report::Table {
     let mut table = report::Table::default();
-    for case in cases::ALL.iter().chain(&failures::ALL).chain(&load::ALL) {
+    for case in cases::ALL.iter().chain(&failures::ALL).chain(&load::ALL).chain(&departures::ALL) {
         if !case.name.contains(&options.only) {
             continue;
         }
