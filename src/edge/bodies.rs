@@ -28,6 +28,11 @@ pub struct Chunks {
 }
 
 impl Chunks {
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter()
+    }
+
     /// Their bytes `range`; shared, not copied.
     fn slice(self, range: Range<u64>) -> Self {
         let mut at = 0_u64;

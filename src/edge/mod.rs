@@ -10,7 +10,8 @@
 //!   document, a publication to the waiters that it wakes.
 //! - `store` holds the streams of the node; `respond` answers for one request, and waits where DESIGN's
 //!   edge rules let it; `reply` heeds the request's conditions and range; `bodies` chains the parts' `Bytes` without a
-//!   copy; `documents` and `headers` keep what is rendered; `server` accepts connections.
+//!   copy, and `sealed` has the kernel send whole segments without one; `documents` and `headers` keep what is
+//!   rendered; `server` accepts connections.
 //!
 //! A document is rendered once a publication (invariant 8), and depends on the record and on what is
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
@@ -34,6 +35,8 @@ mod headers;
 mod reply;
 #[cfg(feature = "node")]
 mod respond;
+#[cfg(feature = "node")]
+mod sealed;
 #[cfg(feature = "node")]
 pub mod server;
 #[cfg(feature = "node")]

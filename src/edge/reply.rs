@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Buf as _;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::bodies::Body;
 use super::documents::Document;
 use super::headers::{self, Lifetime};
+use super::sealed::{SEALED_LEN_MIN, Sealed, Seals};
 
 /// An answer, before it is known what part of it in which encoding is asked for.
 pub(super) struct Reply {
@@ -18,18 +20,26 @@ pub(super) struct Reply {
     /// A document changes while it is read in pieces; media doesn't.
     ranges: bool,
     encodings: Option<Arc<Document>>,
+    sealed: Option<Arc<Sealed>>,
 }
 
 impl Reply {
     /// `target` is TARGETDURATION in seconds.
     pub(super) fn new(body: impl Into<Body>, content_type: &'static str, lifetime: Lifetime, target: u32) -> Self {
         let headers = headers::common(content_type, lifetime.value(target));
-        Reply { body: body.into(), headers, etag: None, ranges: lifetime == Lifetime::Media, encodings: None }
+        Reply {
+            body: body.into(),
+            headers,
+            etag: None,
+            ranges: lifetime == Lifetime::Media,
+            encodings: None,
+            sealed: None,
+        }
     }
 
     /// What doesn't change any more, with its rendered headers.
     pub(super) fn media(body: Body, headers: HeaderMap, etag: Option<HeaderValue>) -> Self {
-        Reply { body, headers, etag, ranges: true, encodings: None }
+        Reply { body, headers, etag, ranges: true, encodings: None, sealed: None }
     }
 
     /// A rendered document; `blocking` if its URL says which.
@@ -39,7 +49,7 @@ impl Reply {
             headers.insert(header::CACHE_CONTROL, document.blocking.clone());
         }
         let etag = Some(document.etag.clone());
-        Reply { body: Body::empty(), headers, etag, ranges: false, encodings: Some(document) }
+        Reply { body: Body::empty(), headers, etag, ranges: false, encodings: Some(document), sealed: None }
     }
 
     /// With a strong ETag.
@@ -49,10 +59,20 @@ impl Reply {
         self
     }
 
+    /// Large, and asked for before: from a file, then.
+    pub(super) fn sealed(mut self, seals: &Seals) -> Self {
+        if let (Body::Chain(chunks), Some(etag)) = (&self.body, &self.etag)
+            && chunks.remaining() >= SEALED_LEN_MIN
+        {
+            self.sealed = seals.get(etag, chunks.iter().cloned());
+        }
+        self
+    }
+
     /// The response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
     /// asked for.
     pub(super) fn finish(self, asked: &HeaderMap, head: bool) -> Response<Body> {
-        let Reply { mut body, mut headers, etag, ranges, encodings } = self;
+        let Reply { mut body, mut headers, etag, ranges, encodings, sealed } = self;
         let mut status = StatusCode::OK;
         if etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag)) {
             headers.remove(header::CONTENT_TYPE);
@@ -86,7 +106,12 @@ impl Reply {
             }
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length().unwrap_or(0)));
         }
-        response(status, headers, if head { Body::empty() } else { body })
+        let mut response = response(status, headers, if head { Body::empty() } else { body });
+        if let Some(sealed) = sealed {
+            // For the connection: hyper doesn't pass it on to the body's writer.
+            response.extensions_mut().insert(sealed);
+        }
+        response
     }
 }
 

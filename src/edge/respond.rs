@@ -125,7 +125,10 @@ async fn dispatch(edge: &Edge, route: Route<'_>) -> Result<Reply, Fault> {
             Route::Mpd { .. } => return document(stream, asked, Which::Manifest, edge.config().timing).await,
             Route::Media { track, directives, .. } => return media(stream, asked, track, directives).await,
             Route::Init { track, number, .. } => return init(stream, asked, track, number).await,
-            Route::Segment { track, msn, .. } => return segment(edge, stream, asked, track, msn).await,
+            Route::Segment { track, msn, .. } => {
+                let reply = segment(edge, stream, asked, track, msn).await?;
+                return Ok(reply.sealed(edge.store().seals()));
+            }
             Route::Part { track, msn, part, .. } => return one_part(edge, stream, asked, track, msn, part).await,
             _ => {}
         }

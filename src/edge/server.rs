@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::api::Host;
 use super::dash::Timing;
 use super::respond::respond;
+use super::sealed::{Outlet, Slot};
 use super::store::Store;
 use crate::live::NodeId;
 use crate::observe::Metrics;
@@ -186,16 +187,22 @@ async fn connection(stream: TcpStream, edge: Arc<Edge>, shutdown: CancellationTo
         return;
     }
     let remote = stream.peer_addr().ok();
+    let slot = Slot::default();
+    let outlet = Outlet::new(stream, slot.clone());
     let service = service_fn(move |request| {
-        let edge = Arc::clone(&edge);
-        async move { Ok::<_, Infallible>(respond(&edge, request).await) }
+        let (edge, slot) = (Arc::clone(&edge), slot.clone());
+        async move {
+            let mut response = respond(&edge, request).await;
+            slot.set(response.extensions_mut().remove());
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_LEN_MAX)
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(outlet), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

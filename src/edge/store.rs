@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::documents::Documents;
 use super::headers::Heads;
+use super::sealed::Seals;
 use super::waiters::{self, Place, Token, Waiters, Wake};
 use super::{APPEAR_MAX, Fault};
 use crate::clock;
@@ -44,6 +45,7 @@ type Delisted = (StreamName, LifeId, TrackId, Msn);
 #[derive(Debug)]
 pub struct Store {
     streams: RwLock<BTreeMap<StreamName, Arc<Stream>>>,
+    seals: Seals,
     shared: Arc<Shared>,
 }
 
@@ -97,7 +99,7 @@ impl Store {
             delisted: Mutex::new(ByteCache::new(DELISTED_BYTES_MAX)),
             metrics,
         };
-        Arc::new(Store { streams: RwLock::default(), shared: Arc::new(shared) })
+        Arc::new(Store { streams: RwLock::default(), seals: Seals::default(), shared: Arc::new(shared) })
     }
 
     /// The record of a stream, new or newer.
@@ -144,6 +146,16 @@ impl Store {
     /// All streams, by name.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
         self.streams.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The segments that lie in files.
+    pub(super) fn seals(&self) -> &Seals {
+        &self.seals
+    }
+
+    /// Bytes of segments that lie in files, to be sent from there.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.seals.bytes()
     }
 
     /// How many requests are held.

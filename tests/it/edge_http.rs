@@ -392,6 +392,44 @@ async fn ranges_heads_and_tags() {
     assert_eq!(known.status, 304);
 }
 
+/// A segment that is asked for again is sent from a file; nobody can tell.
+#[tokio::test]
+async fn a_sealed_segment_is_the_same_bytes() {
+    const LARGE: usize = 300_000;
+    let server = Server::start().await;
+    let record = synthetic::record("cam1");
+    server.edge.store().record(record.clone());
+    let mut whole = Vec::new();
+    for part in 0..PARTS {
+        let (header, body, trace) = synthetic::part(&record, VIDEO, FIRST_MSN, part, LARGE);
+        whole.extend_from_slice(&body);
+        server.edge.store().part(&record.stream, header, body, trace, clock::now());
+    }
+    let path = format!("/cam1/video/{FIRST_MSN}.m4s");
+    let mut client = server.connect().await;
+    let first = client.ask("GET", &path, &[]).await;
+    assert!(server.edge.store().sealed_bytes() < LARGE as u64, "one viewer isn't worth a copy");
+    for turn in 0..3 {
+        let again = client.ask("GET", &path, &[]).await;
+        assert_eq!((again.status, again.header("etag")), (200, first.header("etag")));
+        assert!(again.body == whole, "turn {turn}");
+        if cfg!(target_os = "linux") {
+            assert!(server.edge.store().sealed_bytes() >= whole.len() as u64, "it lies in a file");
+        }
+    }
+    assert!(first.body == whole);
+    let range = client.ask("GET", &path, &[("Range", "bytes=299999-899999")]).await;
+    assert!(range.status == 206 && range.body == whole[299_999..900_000]);
+    // Whoever goes away amid a body takes nobody else's.
+    let mut gone = server.connect().await;
+    gone.send("GET", &path, &[]).await;
+    gone.head().await;
+    drop(gone);
+    let playlist = client.ask("GET", PLAYLIST, &[]).await;
+    assert!(playlist.text().starts_with("#EXTM3U"), "what isn't in the file goes out as ever");
+    assert!(server.get(&path).await.body == whole);
+}
+
 #[tokio::test]
 async fn every_response_may_be_read_across_origins() {
     let (server, _) = Server::live(1).await;
