@@ -72,6 +72,8 @@ pub(crate) fn write(folder: &Path, records: &[Record]) -> Result<()> {
         cores run in the simulator (`src/sim/`), in virtual time: but for the case `scale`, the machine changes nothing.\n\n"
         .to_owned();
     made(&mut page, records)?;
+    page += "The goals are set for 10,000 nodes. Cases that take long (failures, large bodies, many streams) run with a\n\
+             fifth to a hundredth of the nodes.\n\n";
     goals(&mut page, records)?;
     peers(&mut page, records)?;
     let sections: [(&str, &str, &[Plot]); 3] = [
