@@ -21,6 +21,9 @@ const UNITS_MAX: usize = 4_096;
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
 /// Where a track stops, and others go on for longer than this, a gap is listed.
 const HOLE_MIN: Duration = Duration::from_millis(100);
+/// A segment ends that much later than its frames' count says, where the input clock has milliseconds: without it, its
+/// last unit would sometimes be a part of its own.
+const GRID_SLACK: Duration = Duration::from_millis(2);
 /// The longest access unit: the largest body less its boxes.
 pub const UNIT_LEN_MAX: usize = BODY_LEN_MAX as usize - cmaf::overhead(UNITS_MAX);
 
@@ -74,7 +77,12 @@ pub(super) struct Lane {
     pub clock: Option<TrackClock>,
     /// What a unit lasts, in ticks: exact for audio, the usual for video.
     pub frame: u64,
+    /// No part is longer.
+    part_longest: u64,
+    /// PART-TARGET.
     part_target: u64,
+    /// Parts end at multiples of this after their segment's start, where another track leads.
+    grid: Option<Duration>,
     target_duration: Duration,
     /// The segment it is in.
     pub msn: Msn,
@@ -109,7 +117,9 @@ impl Lane {
             input: None,
             clock: None,
             frame: frame.max(1),
+            part_longest: floor_ticks(track.timescale, record.part_target).max(1),
             part_target: floor_ticks(track.timescale, record.part_target).max(1),
+            grid: None,
             target_duration: record.target(),
             msn: 0,
             part: 0,
@@ -155,6 +165,12 @@ impl Lane {
     pub(super) fn content_end(&self) -> Duration {
         let shown = self.pending.iter().map(|u| u.dts.saturating_add_signed(u.composition_offset.into()) + self.frame);
         self.media(shown.max().unwrap_or(self.end)).max(self.decode_end())
+    }
+
+    /// How parts are cut from now on: by the count of units that fit `longest`, or on the grid of the track that leads.
+    pub(super) fn cut_parts(&mut self, longest: Duration, grid: Option<Duration>) {
+        self.part_longest = floor_ticks(self.scale(), longest).max(1);
+        self.grid = grid;
     }
 
     /// Begins `segment` of a new period: whatever went before is numbered.
@@ -211,17 +227,18 @@ impl Lane {
             }
             return;
         };
-        if next - first > self.part_target && self.pending.len() > 1 {
+        if next - first > self.part_longest && self.pending.len() > 1 {
             // The last unit lasted longer than was to be expected: it is the one that crosses.
             self.emit(self.pending.len() - 1, last, last, false, segment, sink);
         }
         let Some((first, _)) = self.bounds() else { return };
-        if next - first > self.part_target {
+        if next - first > self.part_longest {
             // A single unit that lasts longer than PART-TARGET: its part has that length, and the rest of its
             // time is listed as gaps. Its sample lasts as long as it does, so that players see no hole.
-            self.emit(1, next, first + self.part_target, false, segment, sink);
+            self.emit(1, next, first + self.part_longest, false, segment, sink);
             self.fill(next, false, segment, sink);
-        } else if next - first + self.frame > self.part_target
+        } else if next - first + self.frame > self.part_longest
+            || self.on_grid(first, next, segment)
             || self.pending_len + len > UNIT_LEN_MAX
             || self.pending.len() >= UNITS_MAX
         {
@@ -231,6 +248,19 @@ impl Lane {
             }
             self.emit(self.pending.len(), next, next, false, segment, sink);
         }
+    }
+
+    /// Whether a part that begins at `first` ends before the unit at `next`, since that is the nearest to the end of
+    /// the leader's part. Where the track began or had a hole between two of those, the part would become too short:
+    /// it is cut by count then, and the track is in step again from the next segment on.
+    fn on_grid(&self, first: u64, next: u64, segment: &Segment) -> bool {
+        let Some(grid) = self.grid else { return false };
+        let ended = |at: u64| {
+            let nearest = self.media(at + self.frame / 2);
+            nearest.saturating_sub(segment.start + GRID_SLACK).as_nanos() / grid.as_nanos().max(1)
+        };
+        let long_enough = (next - first) as f64 >= PART_SHARE_MIN * self.part_target as f64;
+        long_enough && ended(next) > ended(first)
     }
 
     fn bounds(&self) -> Option<(u64, u64)> {
@@ -259,7 +289,7 @@ impl Lane {
             None => content,
         };
         let to = to.max(last + 1);
-        if to - self.bounds().map_or(to, |(first, _)| first) > self.part_target && self.pending.len() > 1 {
+        if to - self.bounds().map_or(to, |(first, _)| first) > self.part_longest && self.pending.len() > 1 {
             self.emit(self.pending.len() - 1, last, last, false, segment, sink);
         }
         let listed = self.listed(to);
@@ -269,7 +299,7 @@ impl Lane {
 
     /// Where a part that holds all pending units may end at most, before `to`.
     fn listed(&self, to: u64) -> u64 {
-        self.bounds().map_or(to, |(first, _)| to.min(first + self.part_target))
+        self.bounds().map_or(to, |(first, _)| to.min(first + self.part_longest))
     }
 
     /// The segment under way ends at `to`: what isn't numbered of it is a gap.
@@ -323,7 +353,7 @@ impl Lane {
         }
         while self.end < to {
             let left = to - self.end;
-            let duration = left.min(self.part_target);
+            let duration = left.min(self.part_longest);
             let flags = Flags { independent: false, gap: true, last: last && duration == left, forced: self.forced };
             let start = self.end;
             self.end += duration;

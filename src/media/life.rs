@@ -7,7 +7,7 @@ use super::codec::Codec;
 use super::gather::{Aligned, Raw, hint};
 use super::lane::{Lane, Sink, Unit};
 use super::packager::{Publisher, Settings, Source};
-use super::plan::{Gops, Plan, frame_duration, frame_rate_milli};
+use super::plan::{Gops, Parts, Plan, frame_duration, frame_rate_milli};
 use super::segmenter::Segmenter;
 use super::timeline::{Anchor, Placed, TrackClock, rescale};
 use super::{Announced, InputClock, InputTrack, Notice, Output, Resume};
@@ -53,6 +53,8 @@ pub(super) struct Life {
     /// Where all that is numbered ends, decoded and shown.
     end: Duration,
     discontinuity: u32,
+    /// What parts are meant to last; a life that was taken over is asked for it when its publisher is there.
+    part: Option<Duration>,
     input_scale: Timescale,
 }
 
@@ -77,7 +79,7 @@ impl Life {
         let sink = Sink { out: VecDeque::new(), epoch: record.epoch, anchor, wall: record.availability_start };
         let next_msn = newest_msn.max(record.first_msn).saturating_add(1);
         let segmenter = Segmenter::new(&record, lanes, sink, next_msn);
-        Life { record, segmenter, end: end.max(began), discontinuity, input_scale: Timescale::MILLIS }
+        Life { record, segmenter, end: end.max(began), discontinuity, part: None, input_scale: Timescale::MILLIS }
     }
 
     /// Begins a life with what was gathered: settles its tracks and what it freezes.
@@ -101,11 +103,12 @@ impl Life {
             .map(|rate| rate.unwrap_or(FRAME_RATE_UNKNOWN).max(FRAME_RATE_MIN))
             .collect();
         let video = inputs.first().copied().filter(|track| sources[track].codec.is_video());
-        let audio: Vec<Duration> = inputs.iter().filter_map(|track| audio_unit(&sources[track].codec)).collect();
-        let frame = match video {
-            Some(_) => frame_duration(rates[0]),
-            None => audio.first().copied().unwrap_or(frame_duration(FRAME_RATE_UNKNOWN)),
-        };
+        let mut lasts = inputs.iter().zip(&rates).map(|(track, &rate)| {
+            let codec = &sources[track].codec;
+            (codec.is_video(), audio_unit(codec).unwrap_or_else(|| frame_duration(rate)))
+        });
+        let frame = lasts.next().map_or(frame_duration(FRAME_RATE_UNKNOWN), |(_, frame)| frame);
+        let audio = lasts.filter(|&(video, _)| !video).map(|(_, unit)| unit).collect();
         let segment = settings.segment.unwrap_or_else(|| match video {
             Some(track) => {
                 let keyframes = of(track).map(|raw| (raw.dts, raw.keyframe));
@@ -113,7 +116,8 @@ impl Life {
             }
             None => settings.segment_aim,
         });
-        let plan = Plan::new(segment, settings.part, frame, clock.scale.duration(1), &audio);
+        let parts = Parts::new(frame, clock.scale.duration(1), audio);
+        let plan = Plan::new(segment, settings.part, parts);
         let start = units.raw.iter().map(|raw| origin(raw, units.base, clock.scale)).min().unwrap_or_default();
         let start = UnixTime::from_micros(start.as_millis() * 1_000);
         let mut record = Record {
@@ -160,7 +164,7 @@ impl Life {
         let sink = Sink { out, epoch: publisher.epoch, anchor, wall: start };
         let segmenter = Segmenter::new(&record, lanes, sink, first_msn);
         let (end, discontinuity) = (Duration::ZERO, floor.discontinuity);
-        let mut life = Life { record, segmenter, end, discontinuity, input_scale: clock.scale };
+        let mut life = Life { record, segmenter, end, discontinuity, part: Some(plan.part), input_scale: clock.scale };
         life.segmenter.sink.notice(Notice::LifeBegan { first_msn, plan });
         for (&track, _) in sources.iter().filter(|(_, source)| source.lane.is_none()) {
             life.segmenter.sink.notice(Notice::TrackIgnored { track });
@@ -223,6 +227,7 @@ impl Life {
                 clock.map(|(clock, first)| (clock.ticks(first.dts.saturating_add(first.shifted)), first.keyframe)),
             );
         }
+        self.cut_parts(publisher.clock);
         // The first segment begins with its earliest unit, whichever track's: no track's is too long then.
         let lanes = || self.segmenter.lanes.iter().zip(&begins);
         let first =
@@ -245,6 +250,23 @@ impl Life {
             raw.dts = raw.dts.saturating_add(raw.shifted);
             if let Some(lane) = lane {
                 self.feed(lane, raw);
+            }
+        }
+    }
+
+    /// The first track's parts are whole frames, and the audio beside it is cut at the same times.
+    fn cut_parts(&mut self, clock: InputClock) {
+        let lanes = &mut self.segmenter.lanes;
+        let Some((leader, others)) = lanes.split_first() else { return };
+        let frame = if leader.track.is_video() { frame_duration(frame_rate(leader)) } else { leader.frame_duration() };
+        let audio = others.iter().filter(|lane| !lane.track.is_video()).map(Lane::frame_duration);
+        let parts = Parts::new(frame, clock.scale.duration(1), audio.collect());
+        let target = self.record.part_target;
+        let meant = *self.part.get_or_insert_with(|| parts.meant(target));
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            match i == 0 || lane.track.is_video() {
+                true => lane.cut_parts(parts.longest(meant).min(target), None),
+                false => lane.cut_parts(target, Some(meant)),
             }
         }
     }

@@ -11,6 +11,8 @@ const SEGMENT_IRREGULAR: Duration = Duration::from_secs(6);
 const CUT_SLACK: Duration = Duration::from_millis(250);
 /// A part is at least this share of PART-TARGET (rfc8216bis, 4.4.3.7).
 pub const PART_SHARE_MIN: f64 = 0.85;
+/// Units' lengths are rounded to a nanosecond.
+const GRACE: Duration = Duration::from_micros(1);
 /// The longest part that is chosen, unless a single frame lasts longer.
 const PART_MAX: Duration = Duration::from_secs(1);
 /// Frame rates of broadcast and film, in frames a thousand seconds: a measure within its error of one is that one.
@@ -26,35 +28,84 @@ pub struct Plan {
     pub target_duration: u32,
     /// EXT-X-PART-INF PART-TARGET, in whole milliseconds.
     pub part_target: Duration,
+    /// What a part is meant to last: a whole number of the first track's frames.
+    pub part: Duration,
 }
 
 impl Plan {
-    /// For frames (or audio units, without video) of `frame`, segments of `segment` and parts that reach
-    /// `part`, such that each of `audio` (their units' lengths) fits well.
-    pub(super) fn new(segment: Duration, part: Duration, frame: Duration, tick: Duration, audio: &[Duration]) -> Plan {
+    /// For segments of `segment` and parts that reach `part`.
+    pub(super) fn new(segment: Duration, part: Duration, parts: Parts) -> Plan {
         let rounded = (segment + CUT_SLACK + Duration::from_millis(500)).as_secs();
         let target_duration = u32::try_from(rounded).unwrap_or(u32::MAX).max(1);
-        let frame = frame.max(Duration::from_millis(1));
+        let frame = parts.frame;
         // "the smallest n that reaches the setting": 6 x 33.333 ms is meant to reach 200 ms.
         let reach = |n: u32| frame * n + frame / 20 >= part;
         let least = (1..).find(|&n| reach(n)).unwrap_or(1);
-        // n frames and two ticks of the input clock, since both ends of a part are rounded to one; up to a millisecond.
-        let target = |n: u32| ceil_to_millis(frame * n + tick * 2);
-        let fits = |target: Duration| {
-            audio.iter().all(|&unit| {
-                let whole = (target.as_nanos() / unit.as_nanos().max(1)) as f64 * unit.as_secs_f64();
-                whole >= PART_SHARE_MIN * target.as_secs_f64()
-            })
-        };
-        let fitting = (least..).map_while(|n| (frame * n <= PART_MAX).then(|| target(n))).find(|&t| fits(t));
-        let part_target = fitting.unwrap_or_else(|| target(least)).min(Duration::from_secs(target_duration.into()));
-        Plan { segment, target_duration, part_target }
+        let fitting = (least..).map_while(|n| (frame * n <= PART_MAX).then_some(n)).find(|&n| parts.fits(n));
+        let frames = fitting.unwrap_or(least);
+        let part_target = parts.target(frames).min(Duration::from_secs(target_duration.into()));
+        Plan { segment, target_duration, part_target, part: frame * frames }
     }
 }
 
+/// How long parts get that are cut by a count of the leader's frames, and those of the audio tracks beside it, which
+/// are cut at the same times, each to its nearest unit: part n of every track covers the same time, and none ends a
+/// segment with a stump, which players take for loaded (hls.js looks for no hole below 0.2 s).
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    frame: Duration,
+    /// Both ends of a part may be off by a tick of the input clock.
+    slack: Duration,
+    audio: Vec<Duration>,
+}
+
+impl Parts {
+    /// For frames (or audio units, without video) of `frame`, `tick`s of the input clock and the units of the other
+    /// audio tracks.
+    pub(super) fn new(frame: Duration, tick: Duration, audio: Vec<Duration>) -> Parts {
+        Parts { frame: frame.max(Duration::from_millis(1)), slack: tick * 2, audio }
+    }
+
+    /// What parts are meant to last where PART-TARGET is `target`, for a node that takes a life over. At more than
+    /// 100 fps several counts of frames have the same; it is the lowest of them.
+    pub(super) fn meant(&self, target: Duration) -> Duration {
+        let (mut frames, mut reached) = (1, self.target(1));
+        for (n, next) in (2..).map(|n| (n, self.target(n))).take_while(|&(_, next)| next <= target) {
+            if next > reached {
+                (frames, reached) = (n, next);
+            }
+        }
+        self.frame * frames
+    }
+
+    /// The longest that a part is which is meant to last `meant`.
+    pub(super) fn longest(&self, meant: Duration) -> Duration {
+        meant + self.slack
+    }
+
+    /// PART-TARGET: what the longest part may last, up to a millisecond.
+    fn target(&self, frames: u32) -> Duration {
+        let longest = self.longest(self.frame * frames);
+        let audio = self.audio.iter().map(|&unit| unit * whole(longest.saturating_sub(GRACE) + unit, unit));
+        ceil_to_millis(audio.max().unwrap_or_default().max(longest))
+    }
+
+    /// Whether no part is too short beside the longest.
+    fn fits(&self, frames: u32) -> bool {
+        let meant = self.frame * frames;
+        let audio = self.audio.iter().map(|&unit| unit * whole(meant + GRACE, unit));
+        let shortest = audio.min().unwrap_or(meant).min(meant);
+        shortest.as_secs_f64() >= PART_SHARE_MIN * self.target(frames).as_secs_f64()
+    }
+}
+
+/// How many whole units go into `duration`.
+fn whole(duration: Duration, unit: Duration) -> u32 {
+    u32::try_from(duration.as_nanos() / unit.as_nanos().max(1)).unwrap_or(u32::MAX)
+}
+
 fn ceil_to_millis(duration: Duration) -> Duration {
-    // A microsecond of grace: a frame's length was rounded to a nanosecond.
-    let millis = duration.saturating_sub(Duration::from_micros(1)).as_nanos().div_ceil(1_000_000);
+    let millis = duration.saturating_sub(GRACE).as_nanos().div_ceil(1_000_000);
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
@@ -162,24 +213,36 @@ mod tests {
     const RTMP: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
     const TICK: Duration = Duration::from_millis(1);
 
+    fn units(samples: u32, rate: u32) -> Vec<Duration> {
+        vec![Duration::from_secs_f64(f64::from(samples) / f64::from(rate))]
+    }
+
     #[test]
-    fn part_target_is_whole_frames_and_two_ticks() {
-        let audio = [Duration::from_secs_f64(1_024.0 / 48_000.0)];
-        let check = |rate: u32, part: u64, expect: u64| {
-            let part = Duration::from_millis(part);
-            let plan = Plan::new(Duration::from_secs(2), part, frame_duration(rate), TICK, &audio);
+    fn part_target_is_whole_frames_and_the_audio_beside_them() {
+        let check = |rate: u32, audio: Vec<Duration>, part: u64, frames: u32, expect: u64| {
+            let parts = Parts::new(frame_duration(rate), TICK, audio);
+            let plan = Plan::new(Duration::from_secs(2), Duration::from_millis(part), parts.clone());
             assert_eq!(plan.part_target, Duration::from_millis(expect), "{rate}");
             assert_eq!(plan.target_duration, 2);
+            assert_eq!(plan.part, frame_duration(rate) * frames, "{rate}");
+            // A node that takes the life over finds the same count from PART-TARGET.
+            if rate < 100_000 {
+                assert_eq!(parts.meant(plan.part_target), plan.part, "{rate}");
+            }
         };
-        for rate in [25_000, 30_000, 50_000, 60_000] {
-            check(rate, 200, 202);
+        for (rate, frames) in [(25_000, 5), (30_000, 6), (50_000, 10), (60_000, 12), (120_000, 24)] {
+            check(rate, Vec::new(), 200, frames, 202);
+            // Ten units of 21.3 ms, nine of 23.2 ms.
+            check(rate, units(1_024, 48_000), 200, frames, 214);
+            check(rate, units(1_024, 44_100), 200, frames, 209);
         }
-        check(29_970, 200, 203);
-        check(24_000, 200, 211);
-        check(30_000, 500, 502);
-        check(1_000, 200, 1_002);
-        // Four units of 21.3 ms would be 84 % of 0.102 s: one frame more.
-        check(30_000, 100, 136);
+        check(29_970, Vec::new(), 200, 6, 203);
+        check(24_000, Vec::new(), 200, 5, 211);
+        check(30_000, units(1_024, 48_000), 500, 15, 512);
+        check(1_000, units(1_024, 48_000), 200, 1, 1_003);
+        // Four and five units would be 80 and 100 ms in parts of 0.1 s: one frame more.
+        check(30_000, units(1_024, 48_000), 100, 4, 150);
+        check(30_000, units(2_048, 48_000), 200, 8, 299);
     }
 
     #[test]

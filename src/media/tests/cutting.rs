@@ -142,6 +142,15 @@ fn audio_is_cut_where_video_is() {
     for (v, a) in video.iter().zip(&audio) {
         assert!(v.0 == a.0 && v.1.abs_diff(a.1) <= 11, "{v:?} {a:?}");
     }
+    // And so are the parts in between, to the nearest unit.
+    let parts = |track: u8, hz: u64| -> Vec<_> {
+        bench.parts(track).into_iter().map(|(h, _)| (h.id.msn, h.id.part, h.decode_time * 1_000 / hz)).collect()
+    };
+    let (video, audio) = (parts(0, 90_000), parts(1, 48_000));
+    assert_eq!((video.len(), audio.len()), (60, 60));
+    for (v, a) in video.iter().zip(&audio) {
+        assert!((v.0, v.1) == (a.0, a.1) && v.2.abs_diff(a.2) <= 13, "{v:?} {a:?}");
+    }
     let record = bench.record();
     let names: Vec<_> = record.tracks.iter().map(|t| (t.name.as_str(), t.codec.as_str())).collect();
     assert_eq!(names, [("video", "avc1.64001f"), ("audio", "mp4a.40.2")]);
