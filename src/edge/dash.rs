@@ -2,7 +2,8 @@
 //!
 //! Media time runs through the whole life, so a period's `presentationTimeOffset` is its `Period@start`
 //! in the track's timescale, and `availabilityStartTime` is the wallclock of media time 0. Neither ever
-//! changes (DASH-IF live, 4.3). `$Number$` is the MSN.
+//! changes (DASH-IF live, 4.3). `$Number$` is the MSN. When the life has ended, the MPD is static, and names what is
+//! still listed, one by one: its first period begins with that, and media time stays what it was.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -40,15 +41,22 @@ pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
         return None;
     }
     let ended = window.tracks().iter().all(|t| is_ended(record, t));
-    let periods = listed_periods(window, record);
+    let timing = if ended { Timing::Timeline } else { timing };
+    let mut periods = listed_periods(window, record);
+    if ended {
+        periods.retain(|period| fetchable(window, period).next().is_some());
+        if let Some(first) = periods.first_mut() {
+            first.start = first.start.max(start_of(window, first));
+        }
+    }
     let mut out = String::with_capacity(4 << 10);
-    mpd_start(&mut out, window, record, timing, ended);
+    let end = periods.last().filter(|_| ended).map(|last| end_of(window, last));
+    mpd_start(&mut out, window, record, timing, end);
     service_description(&mut out, record, periods.first());
     for (i, period) in periods.iter().enumerate() {
         let end = match periods.get(i + 1) {
             Some(next) => Some(next.start),
-            None if ended => Some(end_of_media(window)),
-            None => None,
+            None => end,
         };
         let _ = write!(out, "<Period id=\"p{}\" start=\"", period.discontinuity);
         duration(&mut out, period.start);
@@ -57,7 +65,7 @@ pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
             duration(&mut out, end.saturating_sub(period.start));
         }
         out.push_str("\">\n");
-        let view = View { window, record, period, end, timing };
+        let view = View { window, record, period, end, timing, ended };
         view.adaptation_sets(&mut out);
         out.push_str("</Period>\n");
     }
@@ -68,15 +76,44 @@ pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
 }
 
 /// The periods of which something is listed.
-fn listed_periods<'a>(window: &Window, record: &'a Record) -> Vec<&'a Period> {
+fn listed_periods(window: &Window, record: &Record) -> Vec<Period> {
     let oldest = window.tracks().iter().filter_map(|t| t.listed().next()).map(|s| s.msn).min().unwrap_or(0);
     let newest = window.tracks().iter().filter_map(TrackWindow::last).map(|(msn, _)| msn).max().unwrap_or(0);
     let after = |i: usize| record.periods.get(i + 1).map(|next| next.first_msn);
     let periods = record.periods.iter().enumerate();
     periods
         .filter(|(i, p)| p.first_msn <= newest && after(*i).is_none_or(|next| next > oldest))
-        .map(|(_, p)| p)
+        .map(|(_, p)| *p)
         .collect()
+}
+
+/// The segments of a period that each track still has when the life has ended, one at least: without the gaps that the
+/// period begins or ends with, which are 404. Those in between stay, since segments are numbered in a row.
+fn fetchable<'w>(window: &'w Window, period: &Period) -> impl Iterator<Item = (&'w TrackWindow, Vec<&'w Segment>)> {
+    let discontinuity = period.discontinuity;
+    let of = move |track: &'w TrackWindow| {
+        let listed = track.listed().filter(move |s| s.discontinuity() == discontinuity);
+        let mut segments: Vec<_> = listed.skip_while(|s| s.has_gap()).collect();
+        let end = segments.iter().rposition(|s| !s.has_gap()).map_or(0, |last| last + 1);
+        segments.truncate(end);
+        (track, segments)
+    };
+    window.tracks().iter().map(of).filter(|(_, segments)| !segments.is_empty())
+}
+
+/// Where what can be fetched of a period begins, of every track that has something.
+fn start_of(window: &Window, period: &Period) -> Duration {
+    let start = |(t, s): (&TrackWindow, Vec<&Segment>)| Some(t.timescale().duration(s.first()?.decode_time()));
+    fetchable(window, period).filter_map(start).max().unwrap_or_default()
+}
+
+/// Where what can be fetched of a period ends.
+fn end_of(window: &Window, period: &Period) -> Duration {
+    let end = |(t, s): (&TrackWindow, Vec<&Segment>)| {
+        let last = s.last()?;
+        Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
+    };
+    fetchable(window, period).filter_map(end).max().unwrap_or_default()
 }
 
 fn end_of_media(window: &Window) -> Duration {
@@ -103,21 +140,22 @@ fn presentation_delay(window: &Window, record: &Record) -> Duration {
     Duration::from_secs(end_of_media(window).as_secs()).min(record.hold_back())
 }
 
-fn mpd_start(out: &mut String, window: &Window, record: &Record, timing: Timing, ended: bool) {
+fn mpd_start(out: &mut String, window: &Window, record: &Record, timing: Timing, end: Option<Duration>) {
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
     out.push_str(
         " profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\"",
     );
-    let _ = write!(out, " type=\"{}\"", if ended { "static" } else { "dynamic" });
+    let _ = write!(out, " type=\"{}\"", if end.is_some() { "static" } else { "dynamic" });
     let _ = write!(out, " availabilityStartTime=\"{}\"", record.availability_start);
-    // It must move when the MPD changes, and be the same at every edge: the newest period's start, and a
-    // millisecond for each revision of the record.
-    let published = record.periods.last().map_or(Duration::ZERO, |p| p.start);
+    // It must move when the MPD changes, and be the same at every edge: the newest period's start (of what ended, its
+    // end), and a millisecond for each revision of the record.
+    let newest = record.periods.last().map_or(Duration::ZERO, |p| p.start);
+    let published = if end.is_some() { end_of_media(window) } else { newest };
     let published = record.availability_start + published + Duration::from_millis(u64::from(record.revision));
     let _ = write!(out, " publishTime=\"{published}\"");
-    if ended {
+    if let Some(end) = end {
         out.push_str(" mediaPresentationDuration=\"");
-        duration(out, end_of_media(window));
+        duration(out, end);
     } else {
         out.push_str(" minimumUpdatePeriod=\"");
         duration(out, record.target());
@@ -135,7 +173,7 @@ fn mpd_start(out: &mut String, window: &Window, record: &Record, timing: Timing,
     out.push_str("\">\n");
 }
 
-fn service_description(out: &mut String, record: &Record, first: Option<&&Period>) {
+fn service_description(out: &mut String, record: &Record, first: Option<&Period>) {
     let target = latency(record);
     let _ = writeln!(
         out,
@@ -159,6 +197,7 @@ struct View<'a> {
     period: &'a Period,
     end: Option<Duration>,
     timing: Timing,
+    ended: bool,
 }
 
 impl View<'_> {
@@ -168,7 +207,10 @@ impl View<'_> {
         let mut sets: Vec<&[&Track]> = vec![&video];
         sets.extend(audio.chunks(1));
         for (index, tracks) in sets.into_iter().filter(|tracks| !tracks.is_empty()).enumerate() {
-            self.adaptation_set(out, index, tracks);
+            // What has ended may have had no sound, or no pictures, in a period: its timeline would be empty.
+            let named = |track: &&&Track| !self.ended || !self.segments(track).is_empty();
+            let tracks: Vec<&Track> = tracks.iter().filter(named).copied().collect();
+            self.adaptation_set(out, index, &tracks);
         }
     }
 
@@ -188,7 +230,7 @@ impl View<'_> {
         let wall = self.record.availability_start + self.period.start;
         let _ = writeln!(
             out,
-            "<ProducerReferenceTime id=\"{}\" type=\"encoder\" wallClockTime=\"{wall}\" presentationTime=\"{}\">\
+            "<ProducerReferenceTime id=\"{}\" inband=\"true\" type=\"encoder\" wallClockTime=\"{wall}\" presentationTime=\"{}\">\
              <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-xsdate:2014\" value=\"../time\"/></ProducerReferenceTime>",
             reference_id(self.period, index),
             media_start.rescale(first.timescale).ticks,
@@ -239,8 +281,7 @@ impl View<'_> {
 
     fn segment_template(&self, out: &mut String, track: &Track) {
         let scale = track.timescale;
-        let segments = || self.window.track(track.id).into_iter().flat_map(TrackWindow::listed);
-        let mut inside = segments().filter(|s| self.contains(s)).peekable();
+        let mut inside = self.segments(track).into_iter().peekable();
         let newest = track.inits.last().map_or(0, |i| i.number);
         let init = inside.peek().map_or(newest, |s| s.init());
         let start = match self.timing {
@@ -272,8 +313,14 @@ impl View<'_> {
         }
     }
 
-    fn contains(&self, segment: &Segment) -> bool {
-        segment.discontinuity() == self.period.discontinuity
+    /// The segments of a track that the period names.
+    fn segments(&self, track: &Track) -> Vec<&Segment> {
+        if self.ended {
+            let mut tracks = fetchable(self.window, self.period);
+            return tracks.find(|(t, _)| t.id() == track.id).map_or(Vec::new(), |(_, segments)| segments);
+        }
+        let listed = self.window.track(track.id).into_iter().flat_map(TrackWindow::listed);
+        listed.filter(|s| s.discontinuity() == self.period.discontinuity).collect()
     }
 
     /// Runs of equal segments; the one under way at its expected length.

@@ -51,10 +51,12 @@ pub fn multivariant(window: &Window) -> Option<String> {
     Some(out)
 }
 
-/// Whether every listed segment starts with a keyframe.
+/// Whether every segment starts with a keyframe: "all media samples in a Media Segment can be decoded without information
+/// from other segments" (rfc8216bis 4.4.2.1). A player reads the multivariant playlist once, so that a life says it as
+/// long as its GOPs are regular, and never again once a cut was forced.
 fn independent(window: &Window) -> bool {
-    let mut segments = window.tracks().iter().flat_map(TrackWindow::listed).filter_map(Segment::first);
-    segments.all(|p| p.header.flags.independent || p.is_gap())
+    let mut parts = window.tracks().iter().flat_map(TrackWindow::listed).flat_map(Segment::parts);
+    !parts.any(|part| part.header.flags.irregular)
 }
 
 fn media_tag(out: &mut String, track: &Track, default: bool) {

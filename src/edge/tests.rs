@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use quick_m3u8::config::ParsingOptions;
 use quick_m3u8::{HlsLine, Reader};
@@ -10,7 +11,8 @@ use quick_m3u8::{HlsLine, Reader};
 use super::dash::{self, Timing};
 use super::hls;
 use super::synthetic::{self, AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
-use crate::live::{Msn, TrackId};
+use crate::live::{Msn, Trace, TrackId, window::Input};
+use crate::units::Time;
 
 #[test]
 fn several_renditions_and_languages_are_all_listed() {
@@ -64,6 +66,48 @@ fn what_is_not_there_yet_is_not_rendered() {
     assert!(hls::media(&feed.window, VIDEO).is_some());
     assert_eq!(dash::manifest(&feed.window, Timing::Number), None);
     assert_eq!(hls::media(&feed.window, TrackId(9)), None);
+}
+
+/// A static MPD names what can be fetched: what has left the playlist is gone, and so are the gaps that a publisher left
+/// when it went away without a word.
+#[test]
+fn a_static_mpd_ends_before_the_gaps() {
+    let mut feed = live();
+    feed.run(20, 21, 0);
+    for (id, part) in [VIDEO, AUDIO].into_iter().flat_map(|id| (0..PARTS).map(move |part| (id, part))) {
+        let (mut header, ..) = synthetic::part(&feed.record, id, FIRST_MSN + 21, part, 0);
+        header.flags.gap = true;
+        let (now, trace, body) = (Time::ZERO, Trace::default(), Bytes::new());
+        feed.window.handle(now, Input::Part { header, body, trace, received: now });
+    }
+    feed.update(|r| r.ended = Some(FIRST_MSN + 21));
+    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let first = feed.window.tracks()[0].listed().next().expect("listed").msn;
+    let starts = format!("start=\"PT{}S\" duration=\"PT{}S\"", (first - FIRST_MSN) * 2, 42 - (first - FIRST_MSN) * 2);
+    assert!(first > FIRST_MSN && mpd.contains("type=\"static\""), "{mpd}");
+    assert!(mpd.contains(&starts) && mpd.contains("mediaPresentationDuration=\"PT42S\""), "{mpd}");
+    let run = format!("<S t=\"{}\" d=\"180000\" r=\"{}\"/>", (first - FIRST_MSN) * 180_000, FIRST_MSN + 20 - first);
+    assert!(mpd.contains(&run) && mpd.contains(&format!("startNumber=\"{first}\"")), "{mpd}");
+}
+
+/// Players read the multivariant playlist once: what it says of segments must hold for good.
+#[test]
+fn independent_segments_once_taken_back_stay_so() {
+    const TAG: &str = "#EXT-X-INDEPENDENT-SEGMENTS";
+    let mut feed = live();
+    let declared = |feed: &Feed| hls::multivariant(&feed.window).expect("listed").contains(TAG);
+    assert!(declared(&feed));
+    let mut parts = Vec::new();
+    for msn in FIRST_MSN + 20..FIRST_MSN + 60 {
+        parts.extend((0..PARTS).map(|part| (msn, part)).filter(|&(msn, part)| (msn, part) > (FIRST_MSN + 20, 2)));
+    }
+    for (msn, part) in parts {
+        let (mut header, body, trace) = synthetic::part(&feed.record, VIDEO, msn, part, 10);
+        header.flags.irregular = true;
+        let now = Time::ZERO;
+        feed.window.handle(now, Input::Part { header, body, trace, received: now });
+        assert!(!declared(&feed), "{msn}.{part}");
+    }
 }
 
 /// The numbers of a playlist that must never go back, and its lines.

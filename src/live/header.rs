@@ -25,15 +25,20 @@ pub struct Flags {
     pub last: bool,
     /// The segment was cut without a keyframe, since none came in time.
     pub forced: bool,
+    /// Segments of this life may begin without a keyframe: its GOPs were irregular, or one was forced. Once set, it
+    /// stays for the life.
+    pub irregular: bool,
 }
 
 impl Flags {
     fn to_bits(self) -> u8 {
-        u8::from(self.independent) | u8::from(self.gap) << 1 | u8::from(self.last) << 2 | u8::from(self.forced) << 3
+        let flags = [self.independent, self.gap, self.last, self.forced, self.irregular];
+        flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(flag))
     }
 
     fn from_bits(bits: u8) -> Self {
-        Flags { independent: bits & 1 != 0, gap: bits & 2 != 0, last: bits & 4 != 0, forced: bits & 8 != 0 }
+        let flag = |n: u8| bits >> n & 1 != 0;
+        Flags { independent: flag(0), gap: flag(1), last: flag(2), forced: flag(3), irregular: flag(4) }
     }
 }
 
@@ -174,7 +179,7 @@ mod tests {
             ingested: UnixTime::from_micros(2),
             init: 1,
             discontinuity: 3,
-            flags: Flags { independent: true, gap: false, last: true, forced: false },
+            flags: Flags { independent: true, gap: false, last: true, forced: false, irregular: true },
             length: BODY_LEN_MAX,
             hash: [7; 32],
         };

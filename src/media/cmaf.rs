@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! init.{n}.mp4                              {msn}.{part}.m4s: one chunk
-//! ├─ ftyp  cmf2; iso6 cmfc mp41             ├─ moof
-//! └─ moov                                   │  ├─ mfhd  sequence_number
-//!    ├─ mvhd  timescale 1000, duration 0    │  └─ traf
-//!    ├─ trak                                │     ├─ tfhd  default-base-is-moof, default flags
-//!    │  ├─ tkhd  track_ID 1, width, height  │     ├─ tfdt  v1: decode time, 64 bits
-//!    │  └─ mdia                             │     └─ trun  v1: duration, size, signed composition
-//!    │     ├─ mdhd  timescale, language     │              offset of each sample; flags of the first
-//!    │     ├─ hdlr  vide | soun             └─ mdat  the samples, in trun's order
+//! ├─ ftyp  cmf2; iso6 cmfc mp41             ├─ prft  wallclock of the first presented sample
+//! └─ moov                                   ├─ moof
+//!    ├─ mvhd  timescale 1000, duration 0    │  ├─ mfhd  sequence_number
+//!    ├─ trak                                │  └─ traf
+//!    │  ├─ tkhd  track_ID 1, width, height  │     ├─ tfhd  default-base-is-moof, default flags
+//!    │  └─ mdia                             │     ├─ tfdt  v1: decode time, 64 bits
+//!    │     ├─ mdhd  timescale, language     │     └─ trun  v1: duration, size, signed composition
+//!    │     ├─ hdlr  vide | soun             │              offset of each sample; flags of the first
+//!    │     │                                └─ mdat  the samples, in trun's order
 //!    │     └─ minf
 //!    │        ├─ vmhd | smhd
 //!    │        ├─ dinf / dref / url          in this file itself
@@ -25,14 +26,14 @@
 use bytes::{BufMut, Bytes};
 use mp4_atom::{
     Audio, Avc1, Avcc, AvccExt, Codec as SampleEntry, Dinf, Dref, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mdia, Mfhd,
-    Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry,
-    TrunSamples, Url, Visual, Vmhd, esds,
+    Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Prft, ReferenceTime, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak,
+    Trex, Trun, TrunEntry, TrunSamples, Url, Visual, Vmhd, esds,
 };
 
 use super::aac::Aac;
 use super::avc::Avc;
 use super::codec::Codec;
-use crate::units::Timescale;
+use crate::units::{Timescale, UnixTime};
 
 /// Of the one track of each file.
 const TRACK_ID: u32 = 1;
@@ -42,9 +43,25 @@ const SYNC: u32 = 2 << 24;
 /// sample_depends_on = 1, sample_is_non_sync_sample = 1.
 const NON_SYNC: u32 = 1 << 24 | 1 << 16;
 
-/// Bytes of a chunk beside its samples: moof with `samples` samples, and mdat's header.
+/// Bytes of a chunk beside its samples: prft, moof with `samples` samples, and mdat's header.
 pub const fn overhead(samples: usize) -> usize {
-    128 + samples * 16
+    160 + samples * 16
+}
+
+/// The wallclock of a moment of a track, for `prft` (14496-12, 8.16.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reference {
+    /// A presentation time, in ticks of the track.
+    pub media_time: u64,
+    /// When the frame that is shown then was taken, as PROGRAM-DATE-TIME says it.
+    pub wall: UnixTime,
+}
+
+/// Seconds since 1900 and a 32-bit fraction (RFC 5905, 6), modulo the era of 136 years.
+fn ntp(wall: UnixTime) -> u64 {
+    const UNIX_EPOCH: u64 = 2_208_988_800;
+    let fraction = ((wall.as_micros() % 1_000_000) << 32) / 1_000_000;
+    (wall.as_secs().wrapping_add(UNIX_EPOCH) << 32) | fraction
 }
 
 /// One access unit in a chunk.
@@ -171,8 +188,8 @@ fn audio(aac: &Aac) -> SampleEntry {
     .into()
 }
 
-/// A chunk: `moof` and `mdat`. `sequence` goes up with each chunk of a track.
-pub fn chunk(sequence: u32, decode_time: u64, samples: &[Sample]) -> Bytes {
+/// A chunk: `prft`, `moof` and `mdat`. `sequence` goes up with each chunk of a track.
+pub fn chunk(sequence: u32, decode_time: u64, reference: Reference, samples: &[Sample]) -> Bytes {
     // All samples but the first are mostly no sync samples (video) or all are (audio): one default, and
     // the first sample's own flags where only it differs.
     let default_flags = if samples.iter().skip(1).all(|s| s.sync) && !samples.is_empty() { SYNC } else { NON_SYNC };
@@ -201,13 +218,21 @@ pub fn chunk(sequence: u32, decode_time: u64, samples: &[Sample]) -> Bytes {
     };
     let body_len: usize = samples.iter().map(|s| s.data.len()).sum();
     let mut out = Vec::with_capacity(overhead(samples.len()) + body_len);
+    let prft = Prft {
+        reference_track_id: TRACK_ID,
+        ntp_timestamp: ntp(reference.wall),
+        media_time: reference.media_time,
+        utc_time_semantics: ReferenceTime::Input,
+    };
+    prft.encode(&mut out).expect("a Vec takes all");
+    let start = out.len();
     moof.encode(&mut out).expect("a Vec takes all, and the fields fit their bits");
     // The offset is known once the moof's length is; its length doesn't depend on it.
-    let data_offset = i32::try_from(out.len() + 8).expect("a moof is far below 2 GiB");
+    let data_offset = i32::try_from(out.len() - start + 8).expect("a moof is far below 2 GiB");
     moof.traf[0].trun[0].data_offset = Some(data_offset);
-    out.clear();
+    out.truncate(start);
     moof.encode(&mut out).expect("it has been encoded once");
-    debug_assert_eq!(out.len() + 8, data_offset as usize);
+    debug_assert_eq!(out.len() - start + 8, data_offset as usize);
     out.put_u32(u32::try_from(body_len + 8).expect("bounded by BODY_LEN_MAX"));
     out.put_slice(b"mdat");
     for sample in samples {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::cmaf::{self, Sample};
+use super::cmaf::{self, Reference, Sample};
 use super::codec::Codec;
 use super::plan::PART_SHARE_MIN;
-use super::timeline::{Anchor, TrackClock};
+use super::timeline::{Anchor, REORDER_MAX, TrackClock};
 use super::{InputTrack, Notice, Output};
 use crate::live::header::BODY_LEN_MAX;
 use crate::live::{Epoch, Flags, Init, Msn, PartHeader, PartId, Record, Track};
@@ -40,6 +40,13 @@ pub(super) struct Unit {
     pub arrived: UnixTime,
 }
 
+impl Unit {
+    /// Presentation time in ticks of the track.
+    pub(super) fn shown(&self) -> u64 {
+        self.dts.saturating_add_signed(self.composition_offset.into())
+    }
+}
+
 /// A segment as all tracks share it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Segment {
@@ -62,6 +69,8 @@ pub(super) struct Sink {
     pub epoch: Epoch,
     pub anchor: Anchor,
     pub wall: UnixTime,
+    /// See [`Flags::irregular`].
+    pub irregular: bool,
 }
 
 /// One track of the life.
@@ -163,8 +172,9 @@ impl Lane {
 
     /// Where its last unit ends, decoded and shown.
     pub(super) fn content_end(&self) -> Duration {
-        let shown = self.pending.iter().map(|u| u.dts.saturating_add_signed(u.composition_offset.into()) + self.frame);
-        self.media(shown.max().unwrap_or(self.end)).max(self.decode_end())
+        // What an absurd composition offset says is no reason to leave hours out.
+        let latest = |u: &Unit| u.shown().min(u.dts + self.scale().ticks(REORDER_MAX)) + self.frame;
+        self.media(self.pending.iter().map(latest).max().unwrap_or(self.end)).max(self.decode_end())
     }
 
     /// How parts are cut from now on: by the count of units that fit `longest`, or on the grid of the track that leads.
@@ -318,7 +328,8 @@ impl Lane {
         self.pending_len = self.pending.iter().map(|u| u.data.len()).sum();
         let (Some(head), Some(tail)) = (units.first(), units.last()) else { return };
         let (start, ingested, keyframe) = (head.dts, tail.arrived, head.keyframe);
-        let shown = units.iter().map(|u| u.dts.saturating_add_signed(u.composition_offset.into())).min();
+        let shown = units.iter().map(Unit::shown).min().unwrap_or(start);
+        let wall = self.date(shown, segment, sink);
         let ends = units.iter().skip(1).map(|u| u.dts).chain([end]).collect::<Vec<_>>();
         let samples: Vec<Sample> = units
             .into_iter()
@@ -330,7 +341,7 @@ impl Lane {
                 data: unit.data,
             })
             .collect();
-        let body = cmaf::chunk(self.sequence, start, &samples);
+        let body = cmaf::chunk(self.sequence, start, Reference { media_time: shown, wall }, &samples);
         self.sequence = self.sequence.wrapping_add(1);
         self.segment_len += body.len() as u64;
         self.end = listed;
@@ -340,9 +351,8 @@ impl Lane {
             // Another track may have led, and cut where this one has no keyframe.
             self.forced = !independent || (segment.forced && !self.track.is_video());
         }
-        let flags = Flags { independent, gap: false, last, forced: self.forced };
-        let shown = self.media(shown.unwrap_or(start));
-        self.send(body, start, duration, shown, ingested, flags, segment, sink);
+        let flags = Flags { independent, last, forced: self.forced, irregular: sink.irregular, ..Flags::default() };
+        self.send(body, start, duration, wall, ingested, flags, segment, sink);
     }
 
     /// Gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
@@ -354,11 +364,24 @@ impl Lane {
         while self.end < to {
             let left = to - self.end;
             let duration = left.min(self.part_longest);
-            let flags = Flags { independent: false, gap: true, last: last && duration == left, forced: self.forced };
+            let (last, forced, irregular) = (last && duration == left, self.forced, sink.irregular);
+            let flags = Flags { independent: false, gap: true, last, forced, irregular };
             let start = self.end;
             self.end += duration;
-            self.send(Bytes::new(), start, duration, self.media(start), sink.wall, flags, segment, sink);
+            let wall = self.date(start, segment, sink);
+            self.send(Bytes::new(), start, duration, wall, sink.wall, flags, segment, sink);
         }
+    }
+
+    /// The wallclock of the next part, whose first sample is shown at `ticks`.
+    fn date(&mut self, ticks: u64, segment: &Segment, sink: &Sink) -> UnixTime {
+        let date = sink.anchor.wall(self.media(ticks), segment.shift);
+        if self.part > 0 {
+            return date;
+        }
+        // A stump of a segment may be shorter than what its frames are reordered by.
+        self.date_time = date.max(self.date_time + DATE_TIME_STEP_MIN);
+        self.date_time
     }
 
     #[expect(clippy::too_many_arguments, reason = "a header's fields, each of which its two callers find otherwise")]
@@ -367,18 +390,12 @@ impl Lane {
         body: Bytes,
         start: u64,
         duration: u64,
-        shown: Duration,
+        program_date_time: UnixTime,
         ingested: UnixTime,
         flags: Flags,
         segment: &Segment,
         sink: &mut Sink,
     ) {
-        let mut program_date_time = sink.anchor.wall(shown, segment.shift);
-        if self.part == 0 {
-            // A stump of a segment may be shorter than what its frames are reordered by.
-            program_date_time = program_date_time.max(self.date_time + DATE_TIME_STEP_MIN);
-            self.date_time = program_date_time;
-        }
         let header = PartHeader {
             id: PartId { epoch: sink.epoch, track: self.track.id, msn: self.msn, part: self.part },
             decode_time: start,

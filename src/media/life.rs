@@ -9,7 +9,7 @@ use super::lane::{Lane, Sink, Unit};
 use super::packager::{Publisher, Settings, Source};
 use super::plan::{Gops, Parts, Plan, frame_duration, frame_rate_milli};
 use super::segmenter::Segmenter;
-use super::timeline::{Anchor, Placed, TrackClock, rescale};
+use super::timeline::{Anchor, Placed, REORDER_MAX, TrackClock, rescale};
 use super::{Announced, InputClock, InputTrack, Notice, Output, Resume};
 use crate::live::{Epoch, LifeId, Msn, Period, Record, StreamName, Track, TrackId};
 use crate::units::{Timescale, UnixTime};
@@ -76,7 +76,13 @@ impl Life {
         let end = lanes.iter().map(|lane| lane.media(lane.end)).max().unwrap_or_default();
         let began = record.periods.last().map_or(Duration::ZERO, |period| period.start);
         let anchor = Anchor::new(record.availability_start);
-        let sink = Sink { out: VecDeque::new(), epoch: record.epoch, anchor, wall: record.availability_start };
+        let sink = Sink {
+            out: VecDeque::new(),
+            epoch: record.epoch,
+            anchor,
+            wall: record.availability_start,
+            irregular: false,
+        };
         let next_msn = newest_msn.max(record.first_msn).saturating_add(1);
         let segmenter = Segmenter::new(&record, lanes, sink, next_msn);
         Life { record, segmenter, end: end.max(began), discontinuity, part: None, input_scale: Timescale::MILLIS }
@@ -109,13 +115,11 @@ impl Life {
         });
         let frame = lasts.next().map_or(frame_duration(FRAME_RATE_UNKNOWN), |(_, frame)| frame);
         let audio = lasts.filter(|&(video, _)| !video).map(|(_, unit)| unit).collect();
-        let segment = settings.segment.unwrap_or_else(|| match video {
-            Some(track) => {
-                let keyframes = of(track).map(|raw| (raw.dts, raw.keyframe));
-                Gops::measure(keyframes, clock).segment(settings.segment_aim, frame)
-            }
-            None => settings.segment_aim,
-        });
+        let gops = video.map(|track| Gops::measure(of(track).map(|raw| (raw.dts, raw.keyframe)), clock));
+        let measured = gops.as_ref().map_or(settings.segment_aim, |gops| gops.segment(settings.segment_aim, frame));
+        let segment = settings.segment.unwrap_or(measured);
+        // A set length is published before its GOPs are known, and is believed until a cut has to be forced.
+        let irregular = settings.segment.is_none() && gops.is_some_and(|gops| !gops.regular(frame));
         let parts = Parts::new(frame, clock.scale.duration(1), audio);
         let plan = Plan::new(segment, settings.part, parts);
         let start = units.raw.iter().map(|raw| origin(raw, units.base, clock.scale)).min().unwrap_or_default();
@@ -161,7 +165,7 @@ impl Life {
         }
         record.tracks = lanes.iter().map(|lane| lane.track.clone()).collect();
         let (out, anchor) = (VecDeque::new(), Anchor::new(start));
-        let sink = Sink { out, epoch: publisher.epoch, anchor, wall: start };
+        let sink = Sink { out, epoch: publisher.epoch, anchor, wall: start, irregular };
         let segmenter = Segmenter::new(&record, lanes, sink, first_msn);
         let (end, discontinuity) = (Duration::ZERO, floor.discontinuity);
         let mut life = Life { record, segmenter, end, discontinuity, part: Some(plan.part), input_scale: clock.scale };
@@ -347,9 +351,11 @@ impl Life {
     }
 }
 
-/// The wallclock at which the unit at `base` would have come if it took as long as `raw`.
+/// The wallclock of `base`, if what `raw` shows was taken when it came: that is the latest that it can have been.
 fn origin(raw: &Raw, base: i64, scale: Timescale) -> UnixTime {
-    let after = scale.duration(u64::try_from(raw.dts.saturating_sub(base)).unwrap_or(0));
+    let reordered = i64::from(raw.composition_offset).min(i64::try_from(scale.ticks(REORDER_MAX)).unwrap_or(i64::MAX));
+    let shown = raw.dts.saturating_add(reordered);
+    let after = scale.duration(u64::try_from(shown.saturating_sub(base)).unwrap_or(0));
     let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
     UnixTime::from_micros(raw.arrived.as_micros().saturating_sub(micros))
 }

@@ -187,15 +187,20 @@ impl Gops {
         matches!(self.complete[..], [.., a, b] if a.abs_diff(b) <= frame / 2)
     }
 
+    /// Whether all that were seen have one length, to a frame.
+    pub(super) fn regular(&self, frame: Duration) -> bool {
+        let (Some(&longest), Some(&shortest)) = (self.complete.iter().max(), self.complete.iter().min()) else {
+            return false;
+        };
+        longest - shortest <= frame + frame / 2 && self.open <= longest + frame && !longest.is_zero()
+    }
+
     /// "the whole number of GOPs nearest to the setting, at least the longest GOP seen, or 6 s where
     /// they are irregular or unfinished".
     pub(super) fn segment(&self, aim: Duration, frame: Duration) -> Duration {
-        let (Some(&longest), Some(&shortest)) = (self.complete.iter().max(), self.complete.iter().min()) else {
+        let Some(&longest) = self.complete.iter().max().filter(|_| self.regular(frame)) else {
             return SEGMENT_IRREGULAR;
         };
-        if longest - shortest > frame + frame / 2 || self.open > longest + frame || longest.is_zero() {
-            return SEGMENT_IRREGULAR;
-        }
         // A GOP is a whole number of frames: takes the input clock's rounding out.
         let frames = (longest.as_secs_f64() / frame.as_secs_f64()).round().max(1.0);
         let gop = frame.mul_f64(frames);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::Notice;
 use super::lane::{Lane, Segment, Sink, UNIT_LEN_MAX, Unit};
+use super::timeline::REORDER_MAX;
 use crate::live::{Msn, Record};
 
 /// How far a track may lag behind before it is taken for stalled. A guess: encoders interleave within
@@ -58,6 +59,7 @@ impl Segmenter {
     /// Begins a period with its first segment; every lane has been restarted at `next_msn`.
     pub(super) fn begin(&mut self, start: Duration, discontinuity: u32, forced: bool) {
         debug_assert!(self.segments.is_empty());
+        self.sink.irregular |= forced;
         let shift = self.sink.anchor.shift();
         self.segments.push_back(Segment { msn: self.next_msn, start, ideal: start, discontinuity, forced, shift });
         self.next_msn += 1;
@@ -66,7 +68,8 @@ impl Segmenter {
     /// A unit of lane `i` has come.
     pub(super) fn place(&mut self, i: usize, unit: Unit) {
         let media = self.lanes[i].media(unit.dts);
-        self.sink.anchor.observe(unit.arrived, media);
+        let shown = self.lanes[i].media(unit.shown()).min(media + REORDER_MAX);
+        self.sink.anchor.observe(unit.arrived, shown);
         self.lanes[i].newest = self.lanes[i].newest.max(media);
         self.lanes[i].waiting.push_back(unit);
         self.drain(false);
@@ -98,7 +101,9 @@ impl Segmenter {
     /// A whole segment in which nothing came, from `start`, after a [`flush`](Segmenter::flush).
     pub(super) fn gap(&mut self, start: Duration, discontinuity: u32) -> Duration {
         self.begin(start, discontinuity, false);
-        let end = start + self.length;
+        // Each track goes on from its own end, which is earlier than `start` by what was reordered.
+        let ended = self.lanes.iter().map(|lane| lane.media(lane.end)).min().unwrap_or(start);
+        let end = (start + self.length).min(ended + self.longest);
         if let Some(segment) = self.segments.pop_back() {
             for lane in &mut self.lanes {
                 lane.close(end, None, &segment, &mut self.sink);
@@ -199,6 +204,7 @@ impl Segmenter {
                 () => break,
             };
             if forced {
+                self.sink.irregular = true;
                 self.sink.notice(Notice::ForcedCut { track, msn: current.msn, after: start - current.start });
             }
             // Audio alone is cut on a grid, so that half units don't add up.

@@ -18,6 +18,9 @@ pub const BACKWARD_MAX: Duration = Duration::from_millis(200);
 pub const AUDIO_DRIFT_MAX: Duration = Duration::from_millis(45);
 /// PROGRAM-DATE-TIME follows the encoder's clock by at most this a segment (DESIGN, edge rules).
 pub const STEP_MAX: Duration = Duration::from_millis(50);
+/// A picture is shown at most this much after it is decoded, as far as PROGRAM-DATE-TIME goes by it: H.264 reorders
+/// 16 frames at most, which at 24 fps are 0.67 s.
+pub(super) const REORDER_MAX: Duration = Duration::from_secs(1);
 /// How many segments' smallest delays a step of PROGRAM-DATE-TIME rests on, so that jitter and bursts
 /// don't move it.
 const ANCHOR_SEGMENTS: usize = 8;
@@ -146,6 +149,10 @@ impl TrackClock {
 }
 
 /// Where media time stands on the wallclock: PROGRAM-DATE-TIME = availabilityStartTime + media time + shift.
+///
+/// A picture was taken before it arrived, and its time is its presentation time: the anchor is the earliest that no
+/// picture contradicts. B-frames' references arrive first and tell it; by decode times it would be late by what the
+/// encoder reorders.
 #[derive(Clone, Debug)]
 pub(super) struct Anchor {
     start: UnixTime,
@@ -179,7 +186,7 @@ impl Anchor {
         Duration::from_micros(u64::try_from(since.saturating_sub(self.shift)).unwrap_or(0))
     }
 
-    /// A unit at `media` arrived at `wall`.
+    /// A unit that is shown at `media` arrived at `wall`.
     pub(super) fn observe(&mut self, wall: UnixTime, media: Duration) {
         let micros = |n: u128| i128::try_from(n).unwrap_or(i128::MAX);
         let late = i128::from(wall.as_micros()) - i128::from(self.start.as_micros()) - micros(media.as_micros());

@@ -87,7 +87,7 @@ pub(crate) fn part(source: u32, n: u32, length: usize) -> (PartHeader, Bytes) {
         ingested: UnixTime::from_micros(0),
         init: 0,
         discontinuity: 0,
-        flags: Flags { independent: true, gap: false, last: n % 5 == 4, forced: false },
+        flags: Flags { independent: true, last: n % 5 == 4, ..Flags::default() },
         length: length as u32,
         hash: *blake3::hash(&body).as_bytes(),
     };

@@ -25,7 +25,7 @@ pub(super) fn header(id: PartId, body: &[u8]) -> PartHeader {
         ingested: UnixTime::from_micros(0),
         init: 0,
         discontinuity: 0,
-        flags: Flags { independent: true, gap: false, last: id.part == 4, forced: false },
+        flags: Flags { independent: true, last: id.part == 4, ..Flags::default() },
         length: body.len() as u32,
         hash: *blake3::hash(body).as_bytes(),
     }

@@ -86,11 +86,24 @@ fn without_keyframes_the_segment_is_cut_all_the_same() {
     // TD + 0.5 s less a frame, then the next keyframe, at 10 s.
     assert_eq!(segments.iter().map(|s| s.0).collect::<Vec<_>>(), [6_467, 3_533, 6_467, 3_533]);
     assert_eq!(bench.notices("forced_cut"), 2);
+    assert!(bench.parts(0).iter().all(|(h, _)| h.flags.irregular), "GOPs of 10 s say so from the start");
     let starts: Vec<_> = bench.parts(0).iter().filter(|(h, _)| h.id.part == 0).map(|(h, _)| h.flags).collect();
     assert_eq!(
         starts.iter().map(|f| (f.independent, f.forced)).collect::<Vec<_>>(),
         [(true, false), (false, true), (true, false), (false, true)]
     );
+}
+
+#[test]
+fn a_forced_cut_is_remembered_for_the_life() {
+    let mut units = frames(30 * 30, 30.0, 60, false);
+    for unit in units.iter_mut().filter(|u| (8_000..15_000).contains(&u.dts)) {
+        unit.keyframe = false;
+    }
+    let (bench, _) = cut(settings(), &units);
+    assert!(bench.notices("forced_cut") > 0);
+    let irregular: Vec<bool> = bench.parts(0).iter().map(|(h, _)| h.flags.irregular).collect();
+    assert!(!irregular[0] && irregular.is_sorted() && irregular.last() == Some(&true), "{irregular:?}");
 }
 
 #[test]

@@ -24,7 +24,10 @@ pub(super) fn samples(record: &Record, header: &PartHeader, body: &Bytes) -> Vec
     let sync = traf.tfhd.default_sample_flags.expect("default flags") & 1 << 16 == 0;
     let first = trun.first_sample_flags.or(trun.sample_flags.first().copied()).map(|flags| flags & 1 << 16 == 0);
     assert_eq!(first.unwrap_or(sync), header.flags.independent, "{header:?}");
-    let mut at = init.bytes.len() + usize::try_from(trun.data_offset.expect("an offset")).expect("positive");
+    let prft = body.starts_with(&[0, 0, 0, 28]) || body.starts_with(&[0, 0, 0, 32]);
+    assert!(prft && &body[4..8] == b"prft", "a part begins with {:?}", &body[..8]);
+    let moof = init.bytes.len() + usize::from(body[3]);
+    let mut at = moof + usize::try_from(trun.data_offset.expect("an offset")).expect("positive");
     let mut out = Vec::new();
     for &size in &trun.sample_sizes {
         out.push(Bytes::copy_from_slice(&file[at..at + size as usize]));

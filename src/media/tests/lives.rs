@@ -1,5 +1,7 @@
 //! Publishers that come and go, and clocks that jump.
 
+use mp4_atom::Decode as _;
+
 use super::*;
 
 fn live(seconds: u64) -> Bench {
@@ -15,7 +17,32 @@ fn the_first_msn_is_the_unix_time() {
     let first = bench.record().first_msn;
     assert!((u64::from(first)).abs_diff(WALL / 1_000_000 + 14) <= 1, "{first}");
     assert_eq!(bench.parts(0)[0].0.id.msn, first);
-    assert_eq!(bench.record().availability_start.as_micros(), (WALL + 10_000_000) / 1_000 * 1_000);
+    // The first sound is as old as it says; of the pictures, one comes four frames before it is shown.
+    assert_eq!(bench.record().availability_start.as_micros(), (WALL + 10_000_000 - 133_000) / 1_000 * 1_000);
+}
+
+#[test]
+fn program_date_time_is_when_a_picture_was_taken() {
+    let units = programme(12);
+    let mut bench = Bench::new(settings());
+    bench.attach_av(1);
+    bench.play(&units, 0);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    // Each unit came at its decode time. None may come before it was taken, and one came at once.
+    let lead = units.iter().map(|u| u.composition_offset).max().expect("units");
+    let taken = |shown_ms: u64| UnixTime::from_micros(WALL + (10_000 + shown_ms - lead as u64) * 1_000);
+    for (track, hz) in [(0, 90_000), (1, 48_000)] {
+        for (header, body) in bench.parts(track) {
+            let prft = mp4_atom::Prft::decode(&mut &body[..]).expect("a part begins with its reference time");
+            let ms = |micros: u64| micros / 1_000;
+            assert_eq!(ms(taken(prft.media_time * 1_000 / hz).as_micros()), ms(header.program_date_time.as_micros()));
+            let seconds = (prft.ntp_timestamp >> 32) - 2_208_988_800;
+            let micros = ((prft.ntp_timestamp & 0xffff_ffff) * 1_000_000) >> 32;
+            let said = seconds * 1_000_000 + micros;
+            assert!(said.abs_diff(header.program_date_time.as_micros()) <= 1, "{prft:?} {header:?}");
+        }
+    }
 }
 
 #[test]
@@ -127,6 +154,26 @@ fn gone_and_back_is_one_discontinuity_and_gaps_meanwhile() {
 }
 
 #[test]
+fn gaps_after_reordered_pictures_keep_their_length() {
+    // 4 s GOPs; the last pictures are shown up to 0.6 s after they are decoded, or a day.
+    for offset in [None, Some(86_400_000)] {
+        let mut bench = Bench::new(settings());
+        let mut video = frames(58, 6.5, 26, true);
+        video[57].composition_offset = offset.unwrap_or(video[57].composition_offset);
+        bench.attach_av(1);
+        bench.play(&mux(&[video, sounds(418)]), 0);
+        bench.send(Input::Detached);
+        bench.wait(9_000);
+        bench.attach_av(2);
+        bench.play(&programme(6), 0);
+        bench.send(Input::End);
+        check_invariants(&bench.outputs);
+        assert!(bench.segments(0).iter().filter(|s| s.3).count() >= 1);
+        assert!(bench.record().periods[1].start < Duration::from_secs(24), "{:?}", bench.record().periods);
+    }
+}
+
+#[test]
 fn a_push_with_ragged_ends_loses_no_segment() {
     for (missing, gaps) in [(1, 0), (6, 0), (20, 1)] {
         let mut bench = Bench::new(settings());
@@ -227,13 +274,12 @@ fn lives_in_quick_succession_still_count_up() {
 fn lives_that_begin_at_the_same_time_are_told_apart() {
     let mut bench = Bench::new(settings());
     let frame = frames(1, 30.0, 60, false).remove(0);
-    // Each frame begins a life of its own, and says by its composition offset that it began before it came.
-    for (n, offset) in [(1, -10), (2, -40), (3, -90)] {
+    // Each frame begins a life of its own, all in the same millisecond.
+    for n in 1..=3 {
         bench.attach(n);
         bench.send(Input::Config { track: VIDEO, config: avcc() });
-        bench.send(Input::Unit(AccessUnit { composition_offset: offset, ..frame.clone() }));
+        bench.send(Input::Unit(frame.clone()));
         bench.send(Input::End);
-        bench.wait(30);
     }
     check_invariants(&bench.outputs);
     assert_eq!(bench.notices("life_ended"), 3);

@@ -31,7 +31,7 @@ pub(crate) fn part(epoch: Epoch, track: u8, n: u32, length: usize) -> (PartHeade
         ingested: UnixTime::from_micros(0),
         init: 0,
         discontinuity: 0,
-        flags: Flags { independent: true, gap: false, last: n % PARTS == PARTS - 1, forced: false },
+        flags: Flags { independent: true, last: n % PARTS == PARTS - 1, ..Flags::default() },
         length: u32::try_from(length).unwrap_or(u32::MAX),
         hash: *blake3::hash(&body).as_bytes(),
     };
