@@ -100,6 +100,7 @@ impl Plumtree {
         let missing = self.found(&key);
         let pulled = missing.as_ref().is_some_and(|missing| missing.pull.is_some_and(|(asked, _)| asked == slot));
         let hops = hops_of(&trace);
+        self.backoff = if pulled { 0 } else { self.backoff.saturating_sub(1) };
         if let Some(peer) = self.peers.get_mut(slot) {
             peer.bytes_at = now;
             if !pulled {
@@ -277,6 +278,9 @@ impl Plumtree {
             self.miss_again(now, key, assembly.header.length, holders, failed);
             return;
         }
+        if let Some(source) = assembly.source {
+            self.measure(now, source.slot, &assembly);
+        }
         let known = assembly.holders.union(assembly.told).union(assembly.to);
         let to = if self.config.cut_through {
             PeerSet::default()
@@ -287,6 +291,18 @@ impl Plumtree {
         self.keep(now, key, assembly.header, body, assembly.trace, assembly.received, known.minus(to), to);
         if let Some(held) = self.store.get_mut(&key) {
             held.sent = held.sent.union(sent);
+        }
+    }
+
+    /// What a body's way from its first byte to its last says of the neighbour that sent it.
+    fn measure(&mut self, now: Time, slot: Slot, assembly: &Assembly) {
+        let Ok(took @ 1..) = u64::try_from(now.since(assembly.received).as_micros()) else { return };
+        let rate = u64::from(assembly.header.length) * 1_000_000 / took;
+        if let Some(peer) = self.peers.get_mut(slot) {
+            // The mean of the time a byte takes, not of the rate: one slow body counts for what it costs.
+            let old = u128::from(peer.rate);
+            let mean = 4 * old * u128::from(rate) / (3 * u128::from(rate) + old).max(1);
+            peer.rate = if peer.rate == 0 { rate } else { u64::try_from(mean).unwrap_or(u64::MAX) };
         }
     }
 

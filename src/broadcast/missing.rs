@@ -18,6 +18,15 @@ pub const MISSING_MAX: usize = 4_096;
 /// A pull is held for this long at most while other bytes flow from the same peer.
 const PULL_HELD_MAX: Duration = Duration::from_secs(3);
 
+/// While pulls go unanswered, no more than this many are under way.
+const PULLS_IN_NEED: usize = 4;
+
+/// Patience is doubled at most this often: 250 ms become 4 s.
+const BACKOFF_MAX: u8 = 4;
+
+/// A body that takes longer than this from its first byte to its last comes over a slow link: half a part's time.
+const SLOW: Duration = Duration::from_millis(100);
+
 /// The slowest rate a timer reckons with, in bytes/s: a slower link's timers fire early, at the cost
 /// of a duplicate that is refused at its header.
 const RATE_MIN: u64 = 32 << 10;
@@ -41,6 +50,8 @@ pub(super) struct Missing {
     due: Time,
     /// Who was asked, and when.
     pub(super) pull: Option<(Slot, Time)>,
+    /// An eager copy was expected. If none comes, the tree doesn't reach this node.
+    awaited: bool,
 }
 
 /// How late eager copies come after the first announcement: mean and deviation as RFC 6298 reckons
@@ -88,7 +99,10 @@ impl Plumtree {
         let mut holders = PeerSet::one(slot);
         if let Some(assembly) = self.assemblies.get_mut(&key) {
             assembly.holders.insert(slot);
-            if assembly.source.is_some() {
+            if let Some(source) = assembly.source {
+                if announce.hops != HOPS_UNKNOWN {
+                    self.leave_slow_parent(now, &key, source.slot, slot, announce);
+                }
                 return;
             }
             holders = assembly.holders;
@@ -96,15 +110,23 @@ impl Plumtree {
         let first =
             (announce.hops != HOPS_UNKNOWN).then(|| (slot, now - Duration::from_micros(u64::from(announce.age_us))));
         let nearest = (announce.hops != HOPS_UNKNOWN).then_some((slot, announce.hops));
+        let poor = self.is_poor(now, slot, announce.length);
         if let Some(missing) = self.missing.get_mut(&key) {
             if missing.holders.minus(missing.tried).is_empty() && missing.pull.is_none() {
                 missing.due = now;
                 self.timers.arm(Timer::Graft, now);
             }
+            // Departure: nor is an eager copy waited for that the parent itself says it won't send.
+            let says_so = self.parent == Some(slot) && self.config.lazy_start;
+            if missing.pull.is_none() && (says_so || !(missing.awaited || poor)) {
+                missing.due = now;
+                self.timers.arm(Timer::Graft, now);
+            }
             missing.holders.insert(slot);
             missing.tried.remove(slot);
+            let tail = |slot: Slot| slow_tail(missing.length, self.peers.get(slot).map_or(0, |peer| peer.rate));
             if let Some((_, at)) = first
-                && missing.first.is_none_or(|(_, earliest)| at < earliest)
+                && missing.first.is_none_or(|(other, earliest)| at + tail(slot) < earliest + tail(other))
             {
                 missing.first = first;
             }
@@ -115,7 +137,13 @@ impl Plumtree {
             }
             return;
         }
-        let due = if self.comes_by_itself(now, slot, &key) { now + self.graft_after(announce.length) } else { now };
+        let awaited = self.comes_by_itself(now, slot, &key);
+        let due = match (awaited, poor) {
+            (true, _) => now + self.graft_after(announce.length),
+            // Somebody better may be about to announce it.
+            (false, true) => now + self.config.graft_margin_min,
+            (false, false) => now,
+        };
         let missing = Missing {
             length: announce.length,
             holders,
@@ -125,8 +153,14 @@ impl Plumtree {
             nearest,
             due,
             pull: None,
+            awaited,
         };
         self.miss(key, missing);
+    }
+
+    /// Whether a neighbour is the last to be asked: it has refused to feed us, or does so slowly.
+    fn is_poor(&self, now: Time, slot: Slot, length: u32) -> bool {
+        self.peers.get(slot).is_some_and(|peer| peer.full_until > now || !slow_tail(length, peer.rate).is_zero())
     }
 
     /// Whether an eager copy may be expected. Departure: what is older than the newest held part, or
@@ -187,6 +221,7 @@ impl Plumtree {
             nearest: None,
             due: now,
             pull: None,
+            awaited: false,
         };
         self.miss(key, missing);
     }
@@ -300,6 +335,9 @@ impl Plumtree {
                 due.push(*key);
             }
         }
+        if !late.is_empty() {
+            self.give_way(now);
+        }
         for (key, slot) in late {
             if let Some(missing) = self.missing.get_mut(&key) {
                 let length = u64::from(missing.length);
@@ -323,8 +361,14 @@ impl Plumtree {
 
     /// Asks the best holder; returns when to look again.
     fn pull(&mut self, now: Time, key: Key) -> Time {
-        let live = self.is_live_edge(&key);
+        let newest = self.is_live_edge(&key);
+        let pulls: usize =
+            self.peers.all().iter().filter_map(|slot| self.peers.get(slot)).map(|peer| usize::from(peer.pulls)).sum();
+        if self.backoff > 0 && pulls >= PULLS_IN_NEED {
+            return Time::MAX;
+        }
         let Some(missing) = self.missing.get_mut(&key) else { return Time::MAX };
+        let live = newest || missing.awaited;
         let length = u64::from(missing.length);
         let mut untried = missing.holders.minus(missing.tried);
         let first_time = missing.tried.is_empty();
@@ -348,7 +392,8 @@ impl Plumtree {
             .min_by_key(|(slot, peer)| {
                 // What is live joins the tree: one parent for all tracks. What is not is spread.
                 let apart = live && !peer.eager;
-                (live && peer.full_until > now, apart, peer.pulls, peer.rtt_us, *slot)
+                let slow = !slow_tail(missing.length, peer.rate).is_zero();
+                (slow || (live && peer.full_until > now), apart, peer.pulls, peer.rtt_us, *slot)
             })
             .map(|(slot, _)| slot);
         // All are busy: the next body that begins frees one.
@@ -363,7 +408,8 @@ impl Plumtree {
         peer.pull_bytes += length;
         let patience = if self.config.size_aware_timers {
             let round_trips = Duration::from_micros(2 * u64::from(peer.rtt_us));
-            self.config.graft_timeout_2 + round_trips + transfer_time(peer.pull_bytes, peer.rate)
+            (self.config.graft_timeout_2 + round_trips + transfer_time(peer.pull_bytes, peer.rate))
+                * (1 << self.backoff)
         } else {
             self.config.graft_timeout_2
         };
@@ -379,6 +425,15 @@ impl Plumtree {
             self.promise(key, length, waiting);
         }
         due
+    }
+
+    /// Departure: pulls go unanswered. Perhaps it is this node's own link that is full, and to ask somebody else for
+    /// the same again would fill it further: as RFC 6298 does, the patience is doubled until an answer comes in time.
+    fn give_way(&mut self, now: Time) {
+        if self.config.size_aware_timers && now >= self.backoff_until {
+            self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
+            self.backoff_until = now + self.config.graft_timeout_2 * (1 << self.backoff);
+        }
     }
 
     /// Departure: while nobody feeds us, others learn at once that we are about to have it, and may
@@ -403,6 +458,13 @@ impl Plumtree {
         self.stats.grafts_sent += 1;
         self.outputs.push_back(Output::Send { to, message: Message::Graft { id, offset, join } });
     }
+}
+
+/// How long a body's tail takes over a link, where that is long. What is quick isn't counted: on a busy link
+/// it changes with each body.
+pub(super) fn slow_tail(length: u32, rate: u64) -> Duration {
+    let tail = transfer_time(u64::from(length), rate);
+    if tail > SLOW { tail } else { Duration::ZERO }
 }
 
 /// `length` bytes at `rate` bytes/s; nothing while the rate is unknown.

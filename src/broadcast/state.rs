@@ -49,6 +49,9 @@ pub struct Plumtree {
     /// When a neighbour was last lost.
     last_down: Option<Time>,
     pub(super) lag: Lag,
+    /// How often the patience with pulls was doubled, and until when it isn't again.
+    pub(super) backoff: u8,
+    pub(super) backoff_until: Time,
     pub(super) inflow: Inflow,
     /// What [`Plumtree::tree_changed`] saw last.
     told_eager: Option<PeerSet>,
@@ -83,6 +86,8 @@ impl Plumtree {
             expecting_until: Time::ZERO,
             last_down: None,
             lag: Lag::default(),
+            backoff: 0,
+            backoff_until: Time::ZERO,
             inflow: Inflow::default(),
             told_eager: None,
             pull_freed: false,
@@ -131,7 +136,12 @@ impl Plumtree {
 
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            // Ten thousand idle nodes' buffers are memory, and cold.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     /// When [`Input::Timeout`] is due.
@@ -240,7 +250,7 @@ impl Plumtree {
                     self.on_announce(now, slot, announce);
                 }
             }
-            Message::Graft { id, offset, join } => self.on_graft(slot, id, offset, join),
+            Message::Graft { id, offset, join } => self.on_graft(now, slot, id, offset, join),
             Message::Prune => self.on_prune(now, slot),
             Message::NotHere { id } => self.on_not_here(now, slot, id),
             Message::Receiving(announce) => self.on_receiving(now, slot, &announce),
@@ -301,6 +311,7 @@ impl Plumtree {
     ) {
         self.stats.delivered += 1;
         self.inflow.add(now, body.len() as u64);
+        self.shed(now);
         self.idle_rounds = 0;
         let held = Held::new(header, body.clone(), &trace, received, known);
         if self.store.insert(key, held, self.config.held_bytes_max) {

@@ -12,6 +12,7 @@ use crate::units::UnixTime;
 
 mod exhaustive;
 mod net;
+mod slow;
 
 use net::*;
 

@@ -3,16 +3,22 @@
 use std::time::Duration;
 
 use super::config::Optimise;
-use super::missing::Missing;
+use super::missing::{Missing, slow_tail};
 use super::peers::{PeerSet, Slot};
 use super::state::{Plumtree, hops_of};
 use super::store::Key;
-use super::{Message, Output, PIECE_LEN_MAX};
+use super::{Announce, Message, Output, PIECE_LEN_MAX};
 use crate::live::{NodeId, PartId};
 use crate::units::Time;
 
 /// How long a neighbour that refused a GRAFT for want of upload is asked last.
 const FULL_FOR: Duration = Duration::from_secs(10);
+
+/// Who was refused, and asks again after this, has seen a part go by: earlier GRAFTs may have crossed the answer.
+const INSISTS_AFTER: Duration = Duration::from_millis(500);
+
+/// A child is told this often at most that there are too many.
+const SHED_EVERY: Duration = Duration::from_secs(20);
 
 /// How long a runner-up has to become the parent: a part comes at least each second.
 const EXPECTING: Duration = Duration::from_millis(1_200);
@@ -65,9 +71,12 @@ impl Plumtree {
     /// Paper: "upon event Receive(GRAFT, mID, sender): eagerPushPeers + {sender}; lazyPushPeers -
     /// {sender}; if mID in receivedMsgs: send GOSSIP". Departures: a body that is coming in, or asked
     /// for, is passed on as it comes; what isn't here is answered; children are capped.
-    pub(super) fn on_graft(&mut self, slot: Slot, id: Option<PartId>, offset: u32, join: bool) {
+    pub(super) fn on_graft(&mut self, now: Time, slot: Slot, id: Option<PartId>, offset: u32, join: bool) {
         if join {
-            if self.is_full(slot) {
+            if self.is_full(now, slot) {
+                if let Some(peer) = self.peers.get_mut(slot) {
+                    (peer.pruned_at, peer.eager) = (Some(now), false);
+                }
                 self.send_prune(slot);
             } else if let Some(peer) = self.peers.get_mut(slot) {
                 peer.eager = true;
@@ -148,18 +157,45 @@ impl Plumtree {
         self.outputs.push_back(Output::BodyPiece { to, id, bytes });
     }
 
-    /// Departure: eager children are capped to what the upload budget feeds.
-    fn is_full(&self, asking: Slot) -> bool {
-        let Some(upload) = self.config.upload else { return false };
-        if self.inflow.rate == 0 {
-            return false;
-        }
-        let children_max = usize::try_from(upload / self.inflow.rate).unwrap_or(usize::MAX).max(1);
-        let mut others = self.peers.eager().minus(PeerSet::one(asking));
+    /// Departure: eager children are capped to what the upload budget feeds in half of the time, so that a slow
+    /// node is a leaf. Who asks again has found nobody better: then to what the budget feeds at all.
+    fn is_full(&self, now: Time, asking: Slot) -> bool {
+        let refused = self.peers.get(asking).and_then(|peer| peer.pruned_at).map(|at| now.since(at));
+        let again = refused.is_some_and(|since| since >= INSISTS_AFTER && since < FULL_FOR);
+        let Some(budget) = self.children_max() else { return false };
+        let most = if again { budget.max(1) } else { budget / 2 };
+        self.children().minus(PeerSet::one(asking)).len() >= most
+    }
+
+    /// How many children the upload budget feeds, once this stream's rate is known.
+    fn children_max(&self) -> Option<usize> {
+        let children = self.config.upload?.checked_div(self.inflow.rate)?;
+        Some(usize::try_from(children).unwrap_or(usize::MAX))
+    }
+
+    fn children(&self) -> PeerSet {
+        let mut children = self.peers.eager();
         if let Some(parent) = self.parent {
-            others.remove(parent);
+            children.remove(parent);
         }
-        others.len() >= children_max
+        children
+    }
+
+    /// Departure: a child too many, one that hasn't been told so lately, is sent elsewhere.
+    pub(super) fn shed(&mut self, now: Time) {
+        let Some(budget) = self.children_max() else { return };
+        let children = self.children();
+        if children.len() <= budget / 2 {
+            return;
+        }
+        let told = |slot: &Slot| {
+            self.peers.get(*slot).and_then(|peer| peer.pruned_at).is_some_and(|at| now.since(at) < SHED_EVERY)
+        };
+        let Some(slot) = children.iter().find(|slot| !told(slot)) else { return };
+        if let Some(peer) = self.peers.get_mut(slot) {
+            (peer.pruned_at, peer.eager) = (Some(now), false);
+        }
+        self.send_prune(slot);
     }
 
     /// Paper: "if mID in receivedMsgs: eagerPushPeers - {sender}; lazyPushPeers + {sender}; send
@@ -197,7 +233,10 @@ impl Plumtree {
                 .filter(|(_, r)| hops.saturating_sub(1).saturating_sub(*r) >= threshold)
                 .map(|(node, _)| node),
             Optimise::Time { margin, samples } => {
-                let earlier = missing.first.filter(|(_, at)| now.since(*at) >= margin).map(|(node, _)| node);
+                let tail = |slot: Slot| slow_tail(missing.length, self.peers.get(slot).map_or(0, |peer| peer.rate));
+                let whole = now + tail(slot);
+                let earlier = missing.first.filter(|(node, at)| whole.since(*at + tail(*node)) >= margin);
+                let earlier = earlier.map(|(node, _)| node);
                 self.candidate = earlier.map(|node| match self.candidate {
                     Some(candidate) if candidate.slot == node => {
                         Candidate { slot: node, count: candidate.count.saturating_add(1) }
@@ -207,7 +246,32 @@ impl Plumtree {
                 self.candidate.filter(|candidate| candidate.count >= samples).map(|candidate| candidate.slot)
             }
         };
-        let Some(better) = better.filter(|better| *better != slot) else { return };
+        if let Some(better) = better.filter(|better| *better != slot) {
+            self.exchange_parent(now, slot, better);
+        }
+    }
+
+    /// Departure: a body comes slowly, and another neighbour has it as well. One that is likely to have brought it
+    /// whole by then becomes the parent, before this one makes all bodies late. Not one below us in the tree: its
+    /// copy has passed more links than ours, and begun later.
+    pub(super) fn leave_slow_parent(&mut self, now: Time, key: &Key, slot: Slot, other: Slot, announce: &Announce) {
+        let Optimise::Time { margin, .. } = self.config.optimise else { return };
+        let Some(assembly) = self.assemblies.get(key).filter(|_| self.parent == Some(slot)) else { return };
+        let (received, hops) = (assembly.received, hops_of(&assembly.trace));
+        let link = Duration::from_micros(self.peers.get(other).map_or(0, |peer| u64::from(peer.rtt_us)) / 2);
+        let began = now - Duration::from_micros(u64::from(announce.age_us)) - link;
+        if announce.hops > hops && began >= received {
+            return;
+        }
+        let tail = |slot: Slot| slow_tail(announce.length, self.peers.get(slot).map_or(0, |peer| peer.rate));
+        let age = Duration::from_micros(u64::from(announce.age_us));
+        let (here, there) = (tail(slot), tail(other));
+        if !here.is_zero() && now - age + there + margin <= received + here {
+            self.exchange_parent(now, slot, other);
+        }
+    }
+
+    fn exchange_parent(&mut self, now: Time, slot: Slot, better: Slot) {
         let Some(peer) = self.peers.get_mut(better) else { return };
         if peer.full_until > now {
             return;

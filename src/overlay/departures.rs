@@ -9,6 +9,9 @@ use super::{Output, Peer};
 use crate::live::NodeId;
 use crate::units::Time;
 
+/// How many nodes of the book are looked for at a time, once there is no need of them here.
+const PROBES: usize = 8;
+
 impl HyParView {
     /// Exchanges a link for one to a passive peer: one that failed, and may be back, or any.
     pub(super) fn rotate(&mut self, now: Time) {
@@ -20,6 +23,16 @@ impl HyParView {
             let peer = suspect.or_else(|| self.passive.pick(&mut self.rng, free).map(|m| m.peer));
             if let Some(peer) = peer {
                 self.ask(now, peer, Ask::Rotate);
+            }
+        }
+        // After a mass failure: who is known here may itself know nobody that lives. It asks when it hears of us.
+        for _ in 0..PROBES {
+            if !self.book.is_under_way() {
+                break;
+            }
+            let HyParView { active, passive, book, .. } = self;
+            if let Some(peer) = book.next(|id| !active.contains(id) && !passive.contains(id)) {
+                self.send(peer, Message::Ping { stamp: 0 });
             }
         }
         // Two islands that never knew of each other can only learn of it where both began. A small one

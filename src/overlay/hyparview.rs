@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
+use super::book::Book;
 use super::config::{Config, Topology};
 use super::message::Message;
 use super::timer::{Timer, Timers};
@@ -83,6 +84,7 @@ pub struct HyParView {
     pub(super) outputs: VecDeque<Output>,
     pub(super) active: View<Active>,
     pub(super) passive: View<Passive>,
+    pub(super) book: Book,
     pub(super) pending: Vec<Pending>,
     /// What our last SHUFFLE carried.
     pub(super) shuffled: Vec<NodeId>,
@@ -93,6 +95,8 @@ pub struct HyParView {
     pub(super) calm_until: Time,
     /// Refusals since a neighbour was lost.
     pub(super) misses: u32,
+    /// Requests that failed since one was answered.
+    pub(super) misfires: usize,
     bootstrap_every: Duration,
     seek_every: Duration,
     shuffle_every: Duration,
@@ -114,12 +118,14 @@ impl HyParView {
             outputs: VecDeque::new(),
             active: View::new(),
             passive: View::new(),
+            book: Book::default(),
             pending: Vec::new(),
             shuffled: Vec::new(),
             named: Vec::new(),
             measure: None,
             calm_until: Time::ZERO,
             misses: 0,
+            misfires: 0,
             bootstrap_every: config.bootstrap_first,
             seek_every: config.seek_first,
             shuffle_every: config.shuffle_first,
@@ -149,6 +155,11 @@ impl HyParView {
     /// The passive view.
     pub fn passive(&self) -> impl Iterator<Item = Peer> {
         self.passive.iter().map(|m| m.peer)
+    }
+
+    /// Everybody it knows an address of: both views, and who was met besides.
+    pub fn known(&self) -> impl Iterator<Item = Peer> {
+        self.active().chain(self.passive()).chain(self.book.iter())
     }
 
     /// Whether `id` is a neighbour.
@@ -194,7 +205,11 @@ impl HyParView {
 
     /// The next thing to do; drain until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     /// When [`Input::Timeout`] is due.
@@ -221,6 +236,10 @@ impl HyParView {
     fn on_peer_down(&mut self, now: Time, id: NodeId, cause: DownCause) {
         let asked = self.take_pending(id).is_some();
         self.counters.failures += u64::from(asked);
+        self.misfires += usize::from(asked);
+        if cause == DownCause::Left {
+            self.book.remove(id);
+        }
         if self.measure.is_some_and(|m| m.peer.id == id) {
             self.measure = None;
         }
@@ -233,6 +252,7 @@ impl HyParView {
             self.calm_until = now;
             self.outputs.push_back(Output::NeighborDown(id));
             self.forget_busy();
+            self.book.open();
             self.add_passive(Passive::new(lost.peer), &mut Vec::new());
             // Departure: who has lost a neighbour shuffles like a young node, since its passive view may be as stale.
             if self.config.shuffle_first < self.config.shuffle_interval && !self.active.is_empty() {
@@ -300,6 +320,8 @@ impl HyParView {
         } else if let Some(member) = self.passive.get_mut(from.id) {
             member.peer = from;
             member.fails = 0;
+        } else if matches!(message, Message::Ping { .. }) && self.has_room() {
+            self.add_passive(Passive::new(from), &mut Vec::new());
         }
         match message {
             Message::Join => self.on_join(now, from),
@@ -325,6 +347,7 @@ impl HyParView {
             match timer {
                 Timer::Bootstrap => {
                     self.outputs.push_back(Output::Bootstrap);
+                    self.book.open();
                     self.bootstrap_every = (self.bootstrap_every * 2).min(self.config.bootstrap_max);
                 }
                 Timer::Refill => self.expire_pending(now),
@@ -347,6 +370,7 @@ impl HyParView {
         while let Some(late) = self.pending.iter().find(|p| p.deadline <= now).map(|p| p.peer.id) {
             self.take_pending(late);
             self.counters.failures += 1;
+            self.misfires += 1;
             self.suspect(now, late, DownCause::TimedOut);
         }
     }
@@ -478,8 +502,8 @@ impl HyParView {
                 Some(id) => Some(id),
                 None => self.passive.pick(&mut self.rng, |_| true).map(|m| m.peer.id),
             };
-            if let Some(gone) = gone {
-                self.passive.remove(gone);
+            if let Some(gone) = gone.and_then(|gone| self.passive.remove(gone)) {
+                self.book.note(&mut self.rng, gone.peer, self.config.book_max);
             }
         }
         if self.passive.len() < self.config.passive_max {
@@ -523,6 +547,7 @@ impl HyParView {
     pub fn check_invariants(&self) {
         assert!(self.active.len() <= self.config.active_max, "active view above its bound");
         assert!(self.passive.len() <= self.config.passive_max, "passive view above its bound");
+        assert!(self.book.len() <= self.config.book_max, "contact book above its bound");
         assert!(self.pending.len() <= self.config.pending_max, "pending requests above their bound");
         assert!(!self.active.contains(self.me.id) && !self.passive.contains(self.me.id), "a view contains its node");
         for member in self.active.iter() {

@@ -9,7 +9,7 @@
 //!   departures from the paper, each marked where it happens.
 //! - [`Config`]: every figure with its origin, and the switches back to the paper's rules.
 //! - [`Message`]: what nodes say, and its codec.
-//! - `departures`: the longer ones. `views`: the two views. `timer`: the named deadlines.
+//! - `departures`: the longer ones. `views`: the two views. `book`: who was met besides. `timer`: the named deadlines.
 //!
 //! The contract: after every [`HyParView::handle`], drain [`HyParView::poll_output`] until `None`;
 //! then wait for the next input or [`HyParView::poll_timeout`], whose passing is told by
@@ -21,6 +21,7 @@
 //! where it has no room any more, answers Disconnect; and nobody drops a live neighbour without
 //! a Disconnect. Where messages are lost, the audit mends what that leaves ([`Config::audit_interval`]).
 
+mod book;
 mod config;
 mod departures;
 mod hyparview;

@@ -59,6 +59,9 @@ impl HyParView {
 
     pub(super) fn on_neighbor_reply(&mut self, now: Time, from: Peer, accepted: bool, others: Vec<Peer>) {
         let ask = self.take_pending(from.id);
+        if ask.is_some() {
+            self.misfires = 0;
+        }
         self.anchored |= ask == Some(Ask::Join) || (accepted && ask == Some(Ask::Rotate));
         let displaced = others.first().copied();
         if ask.is_some() {
@@ -124,6 +127,9 @@ impl HyParView {
         let width = self.config.refill_width.min(room + 1);
         loop {
             let fresh = self.pending.iter().filter(|p| p.ask == Ask::Fill && now < p.hedge_at).count();
+            // Departure: more where most are dead.
+            let hedged = self.pending.iter().filter(|p| now >= p.hedge_at).count();
+            let width = (width + (self.misfires + hedged) / 2).min(width.max(self.config.refill_width_max));
             if fresh >= width || self.pending.len() >= self.config.pending_max {
                 return;
             }
@@ -132,12 +138,16 @@ impl HyParView {
         }
     }
 
-    /// "node p selects at random a node q from its passive view"; one that didn't fail rather than a suspect.
+    /// "node p selects at random a node q from its passive view"; one that didn't fail rather than a suspect. Departure:
+    /// before the suspects, those in the book.
     pub(super) fn candidate(&mut self, now: Time) -> Option<Peer> {
-        let pending = &self.pending;
-        let ready = |m: &Passive| m.retry_at <= now && !pending.iter().any(|p| p.peer.id == m.peer.id);
-        let fresh = self.passive.pick(&mut self.rng, |m| m.fails == 0 && ready(m)).map(|m| m.peer);
-        fresh.or_else(|| self.passive.pick(&mut self.rng, ready).map(|m| m.peer))
+        let HyParView { active, passive, book, pending, config, rng, .. } = self;
+        let idle = |id| !pending.iter().any(|p| p.peer.id == id);
+        let ready = |m: &Passive| m.retry_at <= now && idle(m.peer.id);
+        let fresh = passive.pick(rng, |m| m.fails == 0 && ready(m)).map(|m| m.peer);
+        let few = active.len() < config.active_min || self.misfires >= config.passive_max / 2;
+        let met = || if few { book.next(|id| !active.contains(id) && !passive.contains(id) && idle(id)) } else { None };
+        fresh.or_else(met).or_else(|| passive.pick(rng, ready).map(|m| m.peer))
     }
 
     pub(super) fn ask(&mut self, now: Time, peer: Peer, ask: Ask) {

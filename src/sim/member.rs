@@ -90,9 +90,14 @@ impl Member {
         self.contacts = contacts;
     }
 
-    /// Everybody in its views.
+    /// The neighbour that feeds it, as far as it is known.
+    pub fn parent(&self) -> Option<NodeId> {
+        self.tree.parent()
+    }
+
+    /// Everybody whose address it knows.
     pub fn known(&self) -> impl Iterator<Item = NodeId> {
-        self.overlay.active().chain(self.overlay.passive()).map(|peer| peer.id)
+        self.overlay.known().map(|peer| peer.id)
     }
 
     fn link(&mut self, id: NodeId) -> Option<&mut Link> {
@@ -268,7 +273,11 @@ impl Node for Member {
     }
 
     fn poll_output(&mut self) -> Option<Out<Frame>> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     fn poll_timeout(&self) -> Option<Time> {

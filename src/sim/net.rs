@@ -1,5 +1,6 @@
 //! The network: nodes, links and events.
 
+mod bodies;
 mod faults;
 mod inspect;
 mod links;
@@ -81,6 +82,8 @@ enum Event<F> {
         link: u32,
     },
     Upload(u32),
+    /// A slow receiver's queue has room again.
+    Wake(u32),
 }
 
 #[derive(Debug, Clone)]
@@ -311,6 +314,7 @@ impl<N: Node> Net<N> {
             Event::Down { at, peer, .. } => (8, *at, *peer),
             Event::Estimate { at, peer, .. } => (9, *at, *peer),
             Event::Upload(at) => (10, *at, 0),
+            Event::Wake(at) => (11, *at, 0),
         };
         self.trace_hash =
             mix(self.trace_hash ^ self.now.rotate_left(24) ^ (u64::from(a) << 32 | u64::from(b)) ^ kind << 60);
@@ -375,6 +379,10 @@ impl<N: Node> Net<N> {
             }
             Event::Upload(at) => {
                 self.slots[at as usize].uplink.busy = false;
+                self.upload(at);
+            }
+            Event::Wake(at) => {
+                self.slots[at as usize].uplink.wake = 0;
                 self.upload(at);
             }
         }
@@ -502,76 +510,6 @@ impl<N: Node> Net<N> {
                 self.end(from, to);
                 let at = self.now + self.delay(from, to);
                 self.queue.add(at, Event::Down { at: to, peer: from, link, only_if_cut: false });
-            }
-        }
-    }
-
-    // --- bodies ---
-
-    /// Sends what may be sent now.
-    fn upload(&mut self, from: u32) {
-        loop {
-            let slot = &mut self.slots[from as usize];
-            if slot.uplink.busy || slot.uplink.transfers.is_empty() {
-                return;
-            }
-            let (rate, now) = (slot.upload, self.now);
-            let Some(transfer) = slot.uplink.turn() else { return };
-            let (to, link, swarm, id) = (transfer.to, transfer.link, transfer.swarm, transfer.id);
-            if transfer.head.is_some() && transfer.expires < now {
-                slot.uplink.transfers.pop_back();
-                self.input(from, In::Stopped { to: peer(to).id, swarm, id });
-                continue;
-            }
-            let bytes = match rate {
-                Some(_) => transfer.chunk(),
-                None => transfer.pieces.pop_front().unwrap_or_default(),
-            };
-            let length = u32::try_from(bytes.len()).expect("a piece is small");
-            transfer.left = transfer.left.saturating_sub(length);
-            let torn = transfer.tear_at.is_some_and(|at| transfer.left <= at);
-            let head = transfer.head.take().map(|head| {
-                let (header, mut trace) = *head;
-                if trace.hops.len() < Trace::HOPS_MAX {
-                    trace.hops.push(crate::live::Hop {
-                        name: crate::live::id::NodeName::default(),
-                        node: peer(from).id,
-                        dwell: Duration::ZERO,
-                        transit: Duration::ZERO,
-                    });
-                }
-                Box::new(Start { header, trace, offset: transfer.offset })
-            });
-            if torn || transfer.left == 0 {
-                slot.uplink.transfers.pop_back();
-            }
-            self.traffic.body_bytes += u64::from(length);
-            if let Some(message) = self.ledger.get_mut(&id) {
-                message.bytes += u64::from(length);
-            }
-            let sent = match rate {
-                Some(rate) => {
-                    let done = now + u64::from(length) * 1_000_000 / rate.max(1);
-                    self.slots[from as usize].uplink.busy = true;
-                    self.queue.add(done, Event::Upload(from));
-                    done
-                }
-                None => now,
-            };
-            if self.is_blocked(from, to) {
-                continue;
-            }
-            let mut at = sent + self.delay(from, to);
-            let there = &mut self.slots[to as usize];
-            if let Some(rate) = there.download {
-                at = at.max(there.download_free) + u64::from(length) * 1_000_000 / rate.max(1);
-                there.download_free = at;
-            }
-            if torn {
-                self.queue.add(at, Event::Torn { from, to, link, swarm, id });
-                self.input(from, In::Stopped { to: peer(to).id, swarm, id });
-            } else {
-                self.queue.add(at, Event::Body { from, to, link, swarm, head, id, bytes });
             }
         }
     }

@@ -8,6 +8,8 @@ use super::*;
 use crate::live::{Epoch, NodeId, PartHeader, Record, StreamName};
 use crate::{broadcast, overlay, swarm};
 
+mod hard;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The seed of a run: 1, or what a failing run printed.

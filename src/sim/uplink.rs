@@ -7,7 +7,14 @@ use bytes::Bytes;
 use crate::live::{PartHeader, PartId, SwarmId, Trace};
 
 /// What a body may send before it is another's turn, in bytes: a few packets.
-pub(super) const CHUNK_LEN: usize = 16 << 10;
+const CHUNK_LEN: usize = 16 << 10;
+
+/// The same on a slow link: a packet.
+const CHUNK_LEN_MIN: usize = 1_500;
+
+/// How much time the bytes under way to a slow receiver may take in front of it: congestion control lets no
+/// sender fill a longer queue, in microseconds.
+pub(super) const QUEUE_US: u64 = 50_000;
 
 /// A body on its way out.
 #[derive(Debug, Clone)]
@@ -35,6 +42,8 @@ pub(super) struct Uplink {
     pub(super) transfers: VecDeque<Transfer>,
     /// A chunk is on its way: until then nothing else is.
     pub(super) busy: bool,
+    /// When receivers' queues are looked at again, in microseconds; 0: not needed.
+    pub(super) wake: u64,
 }
 
 impl Uplink {
@@ -49,11 +58,8 @@ impl Uplink {
         self.transfers.remove(at)
     }
 
-    /// The next transfer that has something to send goes to the end of the line, and is returned.
-    pub(super) fn turn(&mut self) -> Option<&mut Transfer> {
-        let ready =
-            |transfer: &Transfer| !transfer.pieces.is_empty() || (transfer.head.is_some() && transfer.left == 0);
-        let at = self.transfers.iter().position(ready)?;
+    /// The transfer at this place goes to the end of the line, and is returned.
+    pub(super) fn turn(&mut self, at: usize) -> Option<&mut Transfer> {
         let transfer = self.transfers.remove(at)?;
         self.transfers.push_back(transfer);
         self.transfers.back_mut()
@@ -61,10 +67,16 @@ impl Uplink {
 }
 
 impl Transfer {
-    /// The next chunk.
-    pub(super) fn chunk(&mut self) -> Bytes {
+    /// Whether it has something to send.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.pieces.is_empty() || (self.head.is_some() && self.left == 0)
+    }
+
+    /// The next chunk, over links that carry `rate` bytes/s.
+    pub(super) fn chunk(&mut self, rate: u64) -> Bytes {
         let Some(first) = self.pieces.front_mut() else { return Bytes::new() };
-        let chunk = first.split_to(first.len().min(CHUNK_LEN));
+        let most = usize::try_from(rate / 50).unwrap_or(CHUNK_LEN).clamp(CHUNK_LEN_MIN, CHUNK_LEN);
+        let chunk = first.split_to(first.len().min(most));
         if first.is_empty() {
             self.pieces.pop_front();
         }
