@@ -236,8 +236,10 @@ impl Node for Member {
             },
             In::LinkDown { peer, cause } => self.peer_down(now, peer, cause),
             In::DialFailed { addr, peer, cause } => {
-                let dialled = |link: &&Link| link.waiting.is_some() && link.peer.addr == addr;
-                if let Some(peer) = self.links.iter().find(dialled).map(|link| link.peer.id).or(peer) {
+                // Not a link that has come up meanwhile, dialled by the other end.
+                let of = |link: &Link| link.peer.addr == addr || Some(link.peer.id) == peer;
+                let dialled = |link: &&Link| link.waiting.is_some() && of(link);
+                if let Some(peer) = self.links.iter().find(dialled).map(|link| link.peer.id) {
                     self.peer_down(now, peer, cause);
                 }
             }

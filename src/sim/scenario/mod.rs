@@ -442,7 +442,8 @@ pub struct View {
 pub struct End {
     /// Liveness: one overlay, and every part of the window everywhere, within this time.
     pub whole_s: Number,
-    /// Then all is left alone for so long before the checkers look.
+    /// Then all is left alone for so long before the checkers look. Default 30 s: a link that a fault left one-sided
+    /// is found by an audit, which comes round to each of five neighbours in 25 s.
     pub quiet_s: Number,
     /// How the overlay should be then.
     pub expect: View,
@@ -450,6 +451,6 @@ pub struct End {
 
 impl Default for End {
     fn default() -> Self {
-        End { whole_s: Number(10.0), quiet_s: Number(20.0), expect: View::default() }
+        End { whole_s: Number(10.0), quiet_s: Number(30.0), expect: View::default() }
     }
 }
