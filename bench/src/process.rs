@@ -67,6 +67,14 @@ impl Process {
         }
     }
 
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> Result<()> {
+        match tokio::time::timeout(SAID_WITHIN, self.child.wait()).await {
+            Ok(how) => Ok(how.map(drop)?),
+            Err(_) => Err(format!("{} doesn't end", self.name).into()),
+        }
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> Result<u32> {
         self.child.id().ok_or_else(|| format!("{} has ended", self.name).into())

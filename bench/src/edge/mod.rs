@@ -79,6 +79,13 @@ struct Row {
 
 /// Measures, and prints the table.
 pub(crate) async fn run(options: Options) -> Result<()> {
+    let nginx = Nginx::start().await?;
+    let measured = measure(options, &nginx).await;
+    nginx.stop().await?;
+    measured
+}
+
+async fn measure(options: Options, nginx: &Nginx) -> Result<()> {
     let damson = process::damson().await?;
     let film = film::film().await?;
     let cluster = Cluster::start(&damson, 2).await?;
@@ -86,7 +93,6 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let edge = cluster.nodes.last().ok_or("a cluster has nodes")?;
     let playlists = cluster::until_live(edge.http, "bench", 4).await?;
     let playlist = playlists.first().ok_or("a stream has a track")?;
-    let nginx = Nginx::start().await?;
 
     let idle = idle_cpu(&edge.process).await?;
     let time = Duration::from_secs(options.seconds);

@@ -14,7 +14,7 @@ use crate::process::Process;
 /// A tmpfs on every Linux.
 const TMPFS: &str = "/dev/shm";
 
-/// One nginx; ended when dropped.
+/// One nginx. Dropped, its master is killed, which leaves the workers alone in the world: [`stop`](Nginx::stop) it.
 pub(super) struct Nginx {
     pub(super) process: Process,
     pub(super) http: SocketAddr,
@@ -48,6 +48,14 @@ impl Nginx {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Err(format!("nginx doesn't answer at {http}").into())
+    }
+
+    /// Has the master end its workers and itself.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        let mut stop = tokio::process::Command::new("nginx");
+        stop.arg("-p").arg(self.folder.path()).args(["-e", "stderr", "-c", "nginx.conf", "-s", "stop"]);
+        stop.status().await?;
+        self.process.ended().await
     }
 
     /// Puts `body` where `path` finds it.
