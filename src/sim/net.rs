@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::check::Ledger;
 use super::latency::mix;
 use super::node::{In, Node, Out, index, index_at, peer};
-use super::queue::Queue;
+use super::queue::{Next, Queue};
 use super::uplink::{Transfer, Uplink};
 use crate::live::{NodeId, PartHeader, PartId, SwarmId, Trace};
 use crate::overlay::{DownCause, Peer};
@@ -26,7 +26,6 @@ pub use settings::{DeadDials, Settings, Traffic};
 /// link between them come to nothing.
 #[derive(Debug, Clone)]
 enum Event<F> {
-    Timer(u32),
     Frame {
         from: u32,
         to: u32,
@@ -126,7 +125,9 @@ pub struct Net<N: Node> {
     slots: Vec<Slot<N>>,
     /// Links whose acceptor has yet to learn of them, by pair.
     accepting: BTreeMap<u64, u32>,
-    link_count: u32,
+    /// By a link's number, from 1 on: whether the end of the lower index, and that of the higher, believes it up.
+    /// Small and warm where the nodes are neither.
+    up: Vec<[bool; 2]>,
     queue: Queue<Event<N::Frame>>,
     dice: u64,
     /// By node: its side of a cut; `(a, b)` in `blocked`: nothing goes from side a to side b.
@@ -150,7 +151,7 @@ impl<N: Node> Net<N> {
             now: START_US,
             slots: Vec::new(),
             accepting: BTreeMap::new(),
-            link_count: 0,
+            up: vec![[false; 2]],
             queue: Queue::new(),
             dice: mix(seed),
             sides: Vec::new(),
@@ -211,7 +212,8 @@ impl<N: Node> Net<N> {
         let slot = &mut self.slots[at as usize];
         slot.node = None;
         slot.uplink = Uplink::default();
-        for End { peer, .. } in std::mem::take(&mut slot.ends) {
+        for End { peer, number } in std::mem::take(&mut slot.ends) {
+            self.up[number as usize][usize::from(at > peer)] = false;
             let number = self.end_of(peer, at);
             if number != 0 {
                 let notice = self.notice();
@@ -276,11 +278,15 @@ impl<N: Node> Net<N> {
     /// Runs for this long.
     pub fn run(&mut self, time: Duration) {
         let end = self.now + u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        while self.queue.next_at().is_some_and(|at| at <= end) {
-            if let Some((at, event)) = self.queue.pop() {
-                self.now = at;
-                self.events += 1;
-                self.happen(event);
+        while let Some((at, next)) = self.queue.pop(end) {
+            self.now = at;
+            self.events += 1;
+            match next {
+                Next::Timer(at) => {
+                    self.note(1, at, 0);
+                    self.on_timer(at);
+                }
+                Next::Event(event) => self.happen(event),
             }
         }
         self.now = end;
@@ -304,7 +310,6 @@ impl<N: Node> Net<N> {
 
     fn happen(&mut self, event: Event<N::Frame>) {
         let (kind, a, b) = match &event {
-            Event::Timer(at) => (1, *at, 0),
             Event::Frame { from, to, .. } => (2, *from, *to),
             Event::Body { from, to, .. } => (3, *from, *to),
             Event::Torn { from, to, .. } => (4, *from, *to),
@@ -316,10 +321,8 @@ impl<N: Node> Net<N> {
             Event::Upload(at) => (10, *at, 0),
             Event::Wake(at) => (11, *at, 0),
         };
-        self.trace_hash =
-            mix(self.trace_hash ^ self.now.rotate_left(24) ^ (u64::from(a) << 32 | u64::from(b)) ^ kind << 60);
+        self.note(kind, a, b);
         match event {
-            Event::Timer(at) => self.on_timer(at),
             Event::Frame { from, to, link, frame } => {
                 if self.is_up(to, from, link) {
                     self.input(to, In::Frame { from: peer(from).id, frame });
@@ -388,6 +391,12 @@ impl<N: Node> Net<N> {
         }
     }
 
+    /// What has happened goes into the trace's hash.
+    fn note(&mut self, kind: u64, a: u32, b: u32) {
+        self.trace_hash =
+            mix(self.trace_hash ^ self.now.rotate_left(24) ^ (u64::from(a) << 32 | u64::from(b)) ^ kind << 60);
+    }
+
     fn on_timer(&mut self, at: u32) {
         let slot = &mut self.slots[at as usize];
         if slot.timer > self.now {
@@ -399,7 +408,7 @@ impl<N: Node> Net<N> {
         match due {
             Some(due) if due > self.now => {
                 slot.timer = due;
-                self.queue.add(due, Event::Timer(at));
+                self.queue.add_timer(due, at);
             }
             Some(_) => self.input(at, In::Timeout),
             None => {}
@@ -428,7 +437,7 @@ impl<N: Node> Net<N> {
             let due = due.as_micros().saturating_sub(slot.skew).max(self.now);
             if due < slot.timer {
                 slot.timer = due;
-                self.queue.add(due, Event::Timer(at));
+                self.queue.add_timer(due, at);
             }
         }
         self.upload(at);

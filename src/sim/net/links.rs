@@ -74,8 +74,8 @@ impl<N: Node> Net<N> {
             // end still believes is replaced.
             let under_way = self.accepting.get(&pair(from, to)).copied();
             let number = under_way.unwrap_or_else(|| {
-                self.link_count += 1;
-                self.link_count
+                self.up.push([false; 2]);
+                u32::try_from(self.up.len() - 1).expect("fewer than 2^32 links")
             });
             self.begin(from, to, number);
             let delay = self.delay(from, to);
@@ -110,19 +110,25 @@ impl<N: Node> Net<N> {
     /// One end believes the link up; returns the number of the one in which it believed before, or 0.
     fn begin(&mut self, at: u32, peer: u32, number: u32) -> u32 {
         let ends = &mut self.slots[at as usize].ends;
-        match ends.iter_mut().find(|end| end.peer == peer) {
+        let old = match ends.iter_mut().find(|end| end.peer == peer) {
             Some(end) => std::mem::replace(&mut end.number, number),
             None => {
                 ends.push(End { peer, number });
                 0
             }
-        }
+        };
+        self.up[old as usize][usize::from(at > peer)] = false;
+        self.up[number as usize][usize::from(at > peer)] = true;
+        old
     }
 
     /// One end gives the link up.
     pub(super) fn end(&mut self, at: u32, peer: u32) {
         let slot = &mut self.slots[at as usize];
-        slot.ends.retain(|end| end.peer != peer);
+        if let Some(place) = slot.ends.iter().position(|end| end.peer == peer) {
+            let End { number, .. } = slot.ends.remove(place);
+            self.up[number as usize][usize::from(at > peer)] = false;
+        }
         slot.uplink.transfers.retain(|transfer| transfer.to != peer);
     }
 
@@ -134,7 +140,7 @@ impl<N: Node> Net<N> {
 
     /// Whether `at` believes that its link number `link` with `peer` is up.
     pub(super) fn is_up(&self, at: u32, peer: u32, link: u32) -> bool {
-        self.end_of(at, peer) == link
+        self.up[link as usize][usize::from(at > peer)]
     }
 
     /// The peer's index, and the number of the link that `from` believes up.
