@@ -93,31 +93,32 @@ impl Held {
 /// The held bodies, and what says which others are welcome.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Store {
-    held: BTreeMap<Key, Held>,
+    /// Boxed, so that looking for a key doesn't go past whole headers.
+    held: BTreeMap<Key, Box<Held>>,
     bytes: u64,
-    /// The oldest segment wanted, a track.
-    floors: BTreeMap<TrackId, Msn>,
-    /// The first segment of each epoch, as far as delivered bodies tell.
-    starts: BTreeMap<Epoch, Msn>,
+    /// The oldest segment wanted, a track; by track, and few.
+    floors: Vec<(TrackId, Msn)>,
+    /// The first segment of each epoch, as far as delivered bodies tell; by epoch, and few.
+    starts: Vec<(Epoch, Msn)>,
     /// The digest of all this, until it changes.
     digest: Option<Vec<TrackDigest>>,
 }
 
 impl Store {
     pub(super) fn get(&self, key: &Key) -> Option<&Held> {
-        self.held.get(key)
+        self.held.get(key).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Held> {
-        self.held.get_mut(key)
+        self.held.get_mut(key).map(Box::as_mut)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Held)> {
-        self.held.iter()
+        self.held.iter().map(|(key, held)| (key, held.as_ref()))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut Held)> {
-        self.held.iter_mut()
+        self.held.iter_mut().map(|(key, held)| (key, held.as_mut()))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -143,8 +144,13 @@ impl Store {
                 .newest(TrackId::RECORD)
                 .is_none_or(|held| (key.epoch, key.position()) >= (held.epoch, held.position()));
         }
-        self.floors.get(&key.track).is_none_or(|floor| key.msn >= *floor)
+        self.floor(key.track).is_none_or(|floor| key.msn >= floor)
             && !self.starts.iter().any(|(epoch, start)| *epoch > key.epoch && *start <= key.msn)
+    }
+
+    /// The oldest segment wanted of a track.
+    fn floor(&self, track: TrackId) -> Option<Msn> {
+        self.floors.iter().find(|(of, _)| *of == track).map(|(_, floor)| *floor)
     }
 
     /// Keeps a body. What it makes obsolete is dropped; returns whether that may concern more than the store.
@@ -160,7 +166,7 @@ impl Store {
             obsolete = self.learn_start(key.epoch, key.msn);
         }
         self.bytes += held.body.len() as u64;
-        self.held.insert(key, held);
+        self.held.insert(key, Box::new(held));
         while self.held.len() > HELD_MAX || (self.bytes > bytes_max && self.held.len() > 1) {
             // The window should have let go long ago: the oldest segment of this track goes.
             let oldest = self.held.range(Key::start_of(key.track, 0)..).next().map_or(key, |(key, _)| *key);
@@ -189,13 +195,13 @@ impl Store {
     }
 
     fn learn_start(&mut self, epoch: Epoch, msn: Msn) -> bool {
-        let known = self.starts.get(&epoch).copied();
-        if known.is_some_and(|start| start <= msn) {
-            return false;
+        match self.starts.binary_search_by_key(&epoch, |(of, _)| *of) {
+            Ok(at) if self.starts[at].1 <= msn => return false,
+            Ok(at) => self.starts[at].1 = msn,
+            Err(at) => self.starts.insert(at, (epoch, msn)),
         }
-        self.starts.insert(epoch, msn);
         if self.starts.len() > EPOCHS_MAX {
-            self.starts.pop_first();
+            self.starts.remove(0);
         }
         let dead: Vec<Key> =
             self.held.keys().filter(|key| key.track != TrackId::RECORD && !self.wants(key)).copied().collect();
@@ -217,12 +223,10 @@ impl Store {
         if track == TrackId::RECORD || track.0 >= TrackId::COUNT_MAX {
             return;
         }
-        match self.floors.insert(track, before) {
-            Some(floor) if floor >= before => {
-                self.floors.insert(track, floor);
-                return;
-            }
-            _ => {}
+        match self.floors.binary_search_by_key(&track, |(of, _)| *of) {
+            Ok(at) if self.floors[at].1 >= before => return,
+            Ok(at) => self.floors[at].1 = before,
+            Err(at) => self.floors.insert(at, (track, before)),
         }
         let whole = |digest: &TrackDigest| digest.track == track && digest.holes.is_empty();
         let digest = self.digest.take_if(|digests| digests.iter().any(whole));
@@ -261,7 +265,7 @@ impl Store {
             let position = key.position();
             if tracks.last().is_none_or(|last| last.track != key.track) {
                 tracks.push(TrackDigest { track: key.track, newest: None, holes: Vec::new() });
-                expected = (self.floors.get(&key.track).copied().unwrap_or(0), 0);
+                expected = (self.floor(key.track).unwrap_or(0), 0);
             }
             let Some(track) = tracks.last_mut() else { continue };
             track.newest = Some((key.epoch, position));
