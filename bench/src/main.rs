@@ -72,6 +72,9 @@ enum Figure {
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
+    if matches!(cli.figure, Figure::Paper(_) | Figure::Compare(_) | Figure::Report(_) | Figure::Scenario(_)) {
+        process::with_huge_pages()?;
+    }
     println!("{}\n", machine::describe());
     match cli.figure {
         Figure::Hops(options) => hops::run(options).await,
