@@ -100,6 +100,7 @@ impl Plumtree {
         let missing = self.found(&key);
         let pulled = missing.as_ref().is_some_and(|missing| missing.pull.is_some_and(|(asked, _)| asked == slot));
         let hops = hops_of(&trace);
+        self.grafted.remove(slot);
         self.backoff = if pulled { 0 } else { self.backoff.saturating_sub(1) };
         if let Some(peer) = self.peers.get_mut(slot) {
             peer.bytes_at = now;
@@ -139,8 +140,8 @@ impl Plumtree {
     }
 
     /// Paper: "procedure EagerPush: for all p in eagerPushPeers, p != sender: Send(GOSSIP)". Departures:
-    /// nothing to those who said that they have it or get it, whose link is then no tree link; those
-    /// who asked get it, too.
+    /// nothing to those who said that they have it or get it, whose link is then no tree link unless they feed us,
+    /// or are about to; those who asked get it, too.
     fn forward(&mut self, key: &Key, holders: PeerSet, waiters: PeerSet) {
         let eager = self.peers.eager();
         let Some(assembly) = self.assemblies.get_mut(key) else { return };
@@ -151,7 +152,11 @@ impl Plumtree {
         }
         assembly.to = to;
         let (header, trace, received) = (assembly.header, assembly.trace.clone(), assembly.received);
-        for slot in eager.minus(to).iter().filter(|slot| Some(*slot) != source && Some(*slot) != self.parent) {
+        let mut feeders = self.grafted;
+        for feeder in [source, self.parent].into_iter().flatten() {
+            feeders.insert(feeder);
+        }
+        for slot in eager.minus(to).minus(feeders).iter() {
             if let Some(peer) = self.peers.get_mut(slot) {
                 peer.eager = false;
             }
@@ -202,6 +207,7 @@ impl Plumtree {
             self.outputs.push_back(Output::BodyAbort { to, id });
             // It has a parent, and it isn't this node.
             if self.parent != Some(slot)
+                && !self.grafted.contains(slot)
                 && let Some(peer) = self.peers.get_mut(slot)
             {
                 peer.eager = false;

@@ -415,6 +415,7 @@ impl Plumtree {
         };
         if join {
             peer.eager = true;
+            self.grafted.insert(slot);
         }
         let to = peer.id;
         missing.pull = Some((slot, now));

@@ -41,6 +41,8 @@ pub struct Plumtree {
     announce: VecDeque<Key>,
     /// The neighbour that feeds us: whose copy of a body came first, over an eager link.
     pub(super) parent: Option<Slot>,
+    /// Neighbours that were asked to feed us, and have neither sent a body nor refused since.
+    pub(super) grafted: PeerSet,
     pub(super) candidate: Option<Candidate>,
     /// The neighbour that announced the newest part first: it takes the place of a parent that is lost.
     pub(super) runner_up: Option<(Key, Slot)>,
@@ -81,6 +83,7 @@ impl Plumtree {
             missing: BTreeMap::new(),
             announce: VecDeque::new(),
             parent: None,
+            grafted: PeerSet::default(),
             candidate: None,
             runner_up: None,
             expecting_until: Time::ZERO,

@@ -263,6 +263,38 @@ fn when_the_parent_dies_the_others_are_asked_at_once() {
     assert!(took < Duration::from_millis(100), "{took:?}");
 }
 
+/// A late joiner fetches the window from all its neighbours, and is fed by the one that it asked for the newest part:
+/// also where an older part comes in first, from another neighbour, and the feeder-to-be has announced that one as well.
+#[test]
+fn a_feeder_whose_graft_is_under_way_stays_one() {
+    let mut net = Net::new(1, &Config::default());
+    net.input(0, Input::NeighborUp(NodeId(1)));
+    net.input(0, Input::NeighborUp(NodeId(2)));
+    let offer = |from: u64, n| {
+        let announce = Announce { id: part(0, n), length: 100, hops: HOPS_UNKNOWN, age_us: 0 };
+        Input::Message { from: NodeId(from), message: Message::Ihave(vec![announce]) }
+    };
+    for (from, n) in [(1, 1), (2, 0), (1, 0)] {
+        net.input(0, offer(from, n));
+    }
+    let graft = |n, join| Message::Graft { id: Some(part(0, n)), offset: 0, join };
+    let asked: Vec<_> = net.log.iter().filter(|(_, _, it)| matches!(it, Message::Graft { .. })).cloned().collect();
+    let me = NodeId(0);
+    assert_eq!(asked, [(me, NodeId(1), graft(1, true)), (me, NodeId(2), graft(0, false))]);
+    for (from, n) in [(2, 0), (1, 1)] {
+        let (from, id, whole) = (NodeId(from), part(0, n), body(part(0, n), 100));
+        net.input(0, Input::BodyHead { from, header: header(id, &whole), trace: trace(from), offset: 0 });
+        net.input(0, Input::BodyPiece { from, id, bytes: whole });
+    }
+    let node = &net.nodes[&me];
+    assert_eq!(node.parent(), Some(NodeId(1)));
+    assert_eq!(node.neighbours().collect::<Vec<_>>(), [(NodeId(1), true), (NodeId(2), false)]);
+    // So the next part isn't asked of the neighbour that happens to announce it before the feeder's copy.
+    net.log.clear();
+    net.input(0, offer(2, 2));
+    assert_eq!(net.count(|message| matches!(message, Message::Graft { .. })), 0);
+}
+
 #[test]
 fn when_the_parent_falls_silent_the_timer_finds_another() {
     let mut net = Net::new(4, &Config::default());

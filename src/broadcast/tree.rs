@@ -57,6 +57,7 @@ impl Inflow {
 impl Plumtree {
     /// Paper: "upon event Receive(PRUNE, sender): eagerPushPeers - {sender}; lazyPushPeers + {sender}".
     pub(super) fn on_prune(&mut self, now: Time, slot: Slot) {
+        self.grafted.remove(slot);
         if let Some(peer) = self.peers.get_mut(slot) {
             peer.eager = false;
             if self.config.upload.is_some() {
@@ -209,6 +210,7 @@ impl Plumtree {
         }
         peer.pruned_at = Some(now);
         peer.eager = false;
+        self.grafted.remove(slot);
         if self.parent == Some(slot) {
             self.parent = None;
         }
@@ -279,6 +281,7 @@ impl Plumtree {
         // Paper: "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
         peer.eager = true;
         let to = peer.id;
+        self.grafted.insert(better);
         self.send_graft(to, None, 0, true);
         self.prune(now, slot);
         self.candidate = None;
@@ -288,6 +291,7 @@ impl Plumtree {
 
     /// A neighbour is gone or its slot is reused: nothing points there any more.
     pub(super) fn tree_without(&mut self, slot: Slot) {
+        self.grafted.remove(slot);
         if self.parent == Some(slot) {
             self.parent = None;
         }
@@ -323,6 +327,7 @@ impl Plumtree {
         let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.full_until <= now) else { return };
         peer.eager = true;
         let to = peer.id;
+        self.grafted.insert(slot);
         self.send_graft(to, None, 0, true);
         self.expecting_until = now + EXPECTING;
     }

@@ -72,6 +72,8 @@ struct State {
     heads: u8,
     /// Deadlines that passed with nothing under way since the last delivery.
     waited: u8,
+    /// The time between the parts that check the tree.
+    pace: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +89,8 @@ enum Step {
 const WAITS: u8 = 40;
 /// What is due later than this is no consequence of the two parts: digests go round for ever.
 const SOON: Duration = Duration::from_millis(400);
+/// The shortest parts are this long.
+const PART_LEAST: Duration = Duration::from_millis(100);
 
 struct Digest(DefaultHasher);
 
@@ -131,6 +135,7 @@ impl State {
             faults,
             heads: 0,
             waited: 0,
+            pace: Duration::ZERO,
         }
     }
 
@@ -321,6 +326,8 @@ impl State {
         assert!(self.published == self.parts && self.settled(), "delivered: {:?}", self.delivered);
         self.check_nobody_waits();
         for _ in 0..2 {
+            // Nothing is due before: all that is due sooner than [`SOON`] has passed.
+            self.now += self.pace;
             self.heads = 0;
             self.take(Step::Publish);
             self.run_in_order();
@@ -364,8 +371,8 @@ struct Search {
     quiet: usize,
 }
 
-fn search(config: &Config, parts: u8, faults: Faults) -> Search {
-    let start = State::new(config, parts, faults);
+fn search(config: &Config, parts: u8, faults: Faults, pace: Duration) -> Search {
+    let start = State { pace, ..State::new(config, parts, faults) };
     let mut seen = HashSet::from([start.key()]);
     let mut search = Search::default();
     // By which step from which other one each state was reached first.
@@ -411,7 +418,11 @@ fn told(ways: &[(usize, Option<Step>)], mut at: usize, last: Option<Step>, act: 
 
 /// Explores, and says how much there was: a count that falls tells that less is explored than before.
 fn check(config: &Config, parts: u8, faults: Faults, states_least: usize) {
-    let search = search(config, parts, faults);
+    check_at(Duration::ZERO, config, parts, faults, states_least);
+}
+
+fn check_at(pace: Duration, config: &Config, parts: u8, faults: Faults, states_least: usize) {
+    let search = search(config, parts, faults, pace);
     eprintln!("{parts} parts, {faults:?}: {search:?}");
     assert!(search.states >= states_least && search.quiet > 0, "{search:?}");
 }
@@ -428,6 +439,14 @@ fn every_order_with_a_loss_a_crash_or_an_early_deadline_delivers_once() {
     check(&Config::default(), 1, Faults { lost: 1, ..NONE }, 1_000);
     check(&Config::default(), 1, Faults { crashes: 1, ..NONE }, 500);
     check(&Config::default(), 1, Faults { early: 1, ..NONE }, 3_000);
+}
+
+/// With the body and then the PRUNE of a link lost, a node sends to one that has pruned it. The next PRUNE is told no
+/// sooner than `prune_interval` after the one that was lost: at any live stream's pace with the next part.
+#[test]
+fn every_order_with_two_losses_delivers_once_and_leaves_a_tree() {
+    assert!(Config::default().prune_interval <= PART_LEAST);
+    check_at(PART_LEAST, &Config::default(), 1, Faults { lost: 2, ..NONE }, 5_000);
 }
 
 #[test]
