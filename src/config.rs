@@ -39,6 +39,10 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_TOPOLOGY", value_enum)]
     pub topology: Option<Topology>,
 
+    /// What this node may send to other nodes, in Mb/s, 0.1-100000: it feeds no more of them than fit [default: no cap]
+    #[arg(long, env = "DAMSON_UPLOAD", value_name = "MBPS")]
+    pub upload: Option<f64>,
+
     /// Where encoders push RTMP, or `off` [default: 127.0.0.1:1935]
     #[arg(long, env = "DAMSON_RTMP", value_name = "ADDR")]
     pub rtmp: Option<Listen>,
@@ -191,6 +195,7 @@ impl Settings {
             advertise: self.advertise.or(file.advertise),
             join: if self.join.is_empty() { file.join } else { self.join },
             topology: self.topology.or(file.topology),
+            upload: self.upload.or(file.upload),
             rtmp: self.rtmp.or(file.rtmp),
             http: self.http.or(file.http),
             segment: self.segment.or(file.segment),
@@ -215,15 +220,21 @@ impl Settings {
     pub fn linger(&self) -> Result<Duration, ConfigError> {
         seconds("linger", self.linger.unwrap_or(30.0), 0.0, 3_600.0, "0 to 3600 seconds")
     }
+
+    /// What the node may send to other nodes, in bytes/s: [`Settings::upload`], if set.
+    pub fn upload(&self) -> Result<Option<u64>, ConfigError> {
+        let mbps = self.upload.map(|mbps| within("upload", mbps, 0.1, 100_000.0, "0.1 to 100000 Mb/s")).transpose()?;
+        Ok(mbps.map(|mbps| (mbps * 125_000.0) as u64))
+    }
 }
 
 fn seconds(name: &'static str, value: f64, min: f64, max: f64, range: &'static str) -> Result<Duration, ConfigError> {
+    within(name, value, min, max, range).map(Duration::from_secs_f64)
+}
+
+fn within(name: &'static str, value: f64, min: f64, max: f64, range: &'static str) -> Result<f64, ConfigError> {
     // NaN is in no range.
-    if (min..=max).contains(&value) {
-        Ok(Duration::from_secs_f64(value))
-    } else {
-        Err(ConfigError::Range { name, value, range })
-    }
+    if (min..=max).contains(&value) { Ok(value) } else { Err(ConfigError::Range { name, value, range }) }
 }
 
 #[cfg(test)]
@@ -245,6 +256,7 @@ mod tests {
         let check = |settings: Settings, text: &str| {
             let error =
                 settings.segment().map(|_| ()).and(settings.part().map(|_| ())).and(settings.linger().map(|_| ()));
+            let error = error.and(settings.upload().map(|_| ()));
             assert_eq!(error.expect_err("out of range").to_string(), text);
         };
         check(
@@ -254,6 +266,10 @@ mod tests {
         check(
             Settings { part: Some(f64::NAN), ..Settings::default() },
             "--part (DAMSON_PART, part in the file) is NaN; it must be 0.1 to 1 second",
+        );
+        check(
+            Settings { upload: Some(0.0), ..Settings::default() },
+            "--upload (DAMSON_UPLOAD, upload in the file) is 0; it must be 0.1 to 100000 Mb/s",
         );
         assert!(toml::from_str::<Settings>("segmnt = 4.0").is_err(), "a typo is no setting");
     }

@@ -68,6 +68,7 @@ impl Demo {
                 advertise: None,
                 join: nodes.last().map(Node::mesh).into_iter().collect(),
                 topology: Topology::Static,
+                upload: None,
                 rtmp: rtmp.take(),
                 http: Some(http),
                 media: media::Settings::default(),

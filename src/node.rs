@@ -108,6 +108,8 @@ pub struct NodeConfig {
     pub join: Vec<SocketAddr>,
     /// How neighbours are found.
     pub topology: Topology,
+    /// What may be sent to other nodes, in bytes/s; `None`: no cap.
+    pub upload: Option<u64>,
     /// Where encoders push.
     pub rtmp: Option<TcpListener>,
     /// Where players fetch.
@@ -154,6 +156,7 @@ impl NodeConfig {
             advertise: settings.advertise,
             join: settings.join.clone(),
             topology: settings.topology.unwrap_or_default(),
+            upload: settings.upload()?,
             rtmp,
             http,
             media: media::Settings {
@@ -207,7 +210,7 @@ impl Node {
         edge_config.edges = config.edges;
 
         let seed = config.identity.id().0 ^ clock::wall().as_micros();
-        let hub = hub_config(config.topology, config.join);
+        let hub = hub_config(config.topology, config.join, config.upload);
         let (identity, bind, advertise) = (config.identity, config.mesh, config.advertise);
         let mesh = Arc::new(Mesh::start(MeshConfig { identity, bind, advertise, hub, seed }, Arc::new(sink))?);
 
@@ -384,12 +387,14 @@ async fn watch(mesh: Arc<Mesh>, view: Arc<MeshView>, stop: CancellationToken) {
     }
 }
 
-/// The swarms' settings for a topology.
-fn hub_config(topology: Topology, join: Vec<SocketAddr>) -> swarm::Config {
-    match topology {
+/// The swarms' settings for a topology, and for what may be sent in bytes/s.
+fn hub_config(topology: Topology, join: Vec<SocketAddr>, upload: Option<u64>) -> swarm::Config {
+    let mut config = match topology {
         Topology::Gossip => swarm::Config::gossip(join),
         Topology::Static => swarm::Config::fixed(join),
-    }
+    };
+    config.broadcast.upload = upload;
+    config
 }
 
 impl From<Takeover> for ingest::desk::Takeover {

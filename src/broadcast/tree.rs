@@ -41,6 +41,11 @@ pub(super) struct Inflow {
 impl Inflow {
     const WINDOW: Duration = Duration::from_secs(2);
 
+    /// In bytes/s: 0 before it was measured, and once nothing has come for some windows.
+    fn rate(&self, now: Time) -> u64 {
+        if self.since.is_some_and(|since| now.since(since) < 4 * Self::WINDOW) { self.rate } else { 0 }
+    }
+
     pub(super) fn add(&mut self, now: Time, bytes: u64) {
         let since = *self.since.get_or_insert(now);
         self.bytes += bytes;
@@ -55,6 +60,11 @@ impl Inflow {
 }
 
 impl Plumtree {
+    /// How many bytes/s this stream has now; 0 while it isn't known.
+    pub fn inflow(&self, now: Time) -> u64 {
+        self.inflow.rate(now)
+    }
+
     /// Paper: "upon event Receive(PRUNE, sender): eagerPushPeers - {sender}; lazyPushPeers + {sender}".
     pub(super) fn on_prune(&mut self, now: Time, slot: Slot) {
         self.grafted.remove(slot);

@@ -12,7 +12,7 @@ pub struct Config {
     pub join: Vec<SocketAddr>,
     /// The settings of each overlay; its topology says whether this is a static one.
     pub overlay: overlay::Config,
-    /// The settings of each broadcast.
+    /// The settings of each broadcast; `upload` is the node's, and shared by its streams.
     pub broadcast: broadcast::Config,
     /// How often an ingest refreshes its entries. Default 5 s, DESIGN's.
     pub refresh_interval: Duration,

@@ -62,6 +62,8 @@ pub struct Hub {
     pub(super) due: BTreeSet<(Time, SwarmId)>,
     pub(super) refresh_at: Option<Time>,
     sweep_at: Option<Time>,
+    /// When the upload is shared anew, with the first part after it.
+    pub(super) share_at: Option<Time>,
     pub(super) outputs: VecDeque<Output>,
     pub(super) counters: Counters,
     last_fault: Option<(NodeId, WireError)>,
@@ -82,6 +84,7 @@ impl Hub {
             due: BTreeSet::new(),
             refresh_at: None,
             sweep_at: None,
+            share_at: None,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             last_fault: None,

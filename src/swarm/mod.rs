@@ -25,6 +25,7 @@ mod hub;
 mod links;
 mod member;
 mod swarms;
+mod upload;
 
 #[cfg(test)]
 mod tests;

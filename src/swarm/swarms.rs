@@ -193,6 +193,7 @@ impl Hub {
                     stream.tree.handle(now, broadcast::Input::Forget { track: header.id.track, before });
                 }
                 let stream = stream.name.clone();
+                self.share_upload(now);
                 self.outputs.push_back(Output::Deliver { stream, header, body, trace, received });
             }
         }

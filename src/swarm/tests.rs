@@ -428,6 +428,41 @@ fn twenty_nodes_gossip_several_streams() {
     }
 }
 
+/// Three streams of 400 KB/s at one ingest, and 2.6 MB/s to send: that feeds two children a stream.
+#[test]
+fn who_has_little_upload_feeds_no_more_children_than_fit() {
+    let fed = |upload: Option<u64>| {
+        let mut net = Net::new();
+        for i in 1..=12 {
+            let mut config = Config::gossip(vec![addr(1)]);
+            config.broadcast.upload = upload.filter(|_| i == 1);
+            net.add(i, config);
+            net.run(Duration::from_millis(100));
+        }
+        let records = ["a", "b", "c"].map(|stream| record(stream, 1, 0));
+        for record in &records {
+            net.handle(NodeId(1), Input::Claim { record: record.clone() });
+        }
+        net.run(Duration::from_secs(5));
+        for n in 0..200 {
+            for record in &records {
+                let (header, body) = part(record, n);
+                net.handle(NodeId(1), Input::Publish { stream: record.stream.clone(), header, body });
+            }
+            net.run(Duration::from_millis(100));
+        }
+        net.run(Duration::from_secs(2));
+        for n in 2..=12 {
+            assert_eq!(net.parts_at(n).len(), 600, "at {n}");
+        }
+        net.hubs[&NodeId(1)].swarms().filter(|view| view.stream.is_some()).map(|view| view.eager.len()).collect()
+    };
+    let free: Vec<usize> = fed(None);
+    assert!(free.iter().all(|children| *children > 2), "{free:?} without a cap");
+    let capped: Vec<usize> = fed(Some(2_600_000));
+    assert!(capped.iter().all(|children| (1..=2).contains(children)), "{capped:?} of {free:?} without a cap");
+}
+
 #[test]
 fn nodes_that_listen_everywhere_are_found_at_the_address_their_links_show() {
     let mut net = Net::new();
