@@ -13,7 +13,7 @@ pub(crate) const ALL: [Case; 5] = [
     Case { name: "steady, links U(5,50) ms", run: uneven_links },
     Case { name: "steady, a world of regions", run: world },
     Case { name: "2 % loss of control messages", run: loss },
-    Case { name: "scale", run: scale },
+    Case { name: super::SCALE, run: scale },
 ];
 
 /// Parts until a tree counts as standing, and parts measured then.

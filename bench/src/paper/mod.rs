@@ -21,16 +21,19 @@ use crate::Result;
 pub(crate) struct Options {
     /// Nodes of the large cases
     #[arg(long, default_value_t = 10_000)]
-    nodes: u32,
+    pub(crate) nodes: u32,
     /// Seeds of each case: 1 to this
     #[arg(long, default_value_t = 4)]
-    seeds: u64,
+    pub(crate) seeds: u64,
     /// Only cases whose name contains this
     #[arg(long, default_value = "")]
-    only: String,
+    pub(crate) only: String,
+    /// How many seeds run at a time, a core each
+    #[arg(long, default_value_t = 1)]
+    pub(crate) jobs: usize,
     /// Where the report goes; only printed without it
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// A figure's goal.
@@ -99,35 +102,43 @@ pub(crate) struct Case {
     pub(crate) run: fn(u32, u64) -> Vec<Figure>,
 }
 
-impl Options {
-    /// Every case.
-    pub(crate) fn all(nodes: u32, seeds: u64) -> Self {
-        Options { nodes, seeds, only: String::new(), out: None }
-    }
-}
+/// The one case whose figures are the machine's: it runs alone.
+const SCALE: &str = "scale";
 
 /// Runs the cases, and writes the report.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let text = measure(options).markdown(options.nodes, options.seeds);
+    let mut table = report::Table::default();
+    measure(options, |case| {
+        table.rows.extend(case.rows);
+        Ok(())
+    })?;
     if let Some(path) = &options.out {
-        std::fs::write(path, &text)?;
+        std::fs::write(path, table.markdown(options.nodes, options.seeds))?;
     }
     Ok(())
 }
 
-/// Runs the cases, and prints the table as it grows.
-pub(crate) fn measure(options: &Options) -> report::Table {
-    let mut table = report::Table::default();
+/// Runs the cases, prints their rows as they come, and hands on each case's table.
+pub(crate) fn measure(options: &Options, mut done: impl FnMut(report::Table) -> Result<()>) -> Result<()> {
     for case in cases::ALL.iter().chain(&failures::ALL).chain(&load::ALL).chain(&departures::ALL) {
         if !case.name.contains(&options.only) {
             continue;
         }
-        for seed in 1..=options.seeds {
-            for figure in (case.run)(options.nodes, seed) {
-                table.add(case.name, &figure);
+        let at_once = if case.name == SCALE { 1 } else { options.jobs.max(1) };
+        let seeds: Vec<u64> = (1..=options.seeds).collect();
+        let mut table = report::Table::default();
+        for seeds in seeds.chunks(at_once) {
+            let figures: Vec<Vec<Figure>> = std::thread::scope(|scope| {
+                let runs: Vec<_> = seeds.iter().map(|seed| scope.spawn(|| (case.run)(options.nodes, *seed))).collect();
+                let figures = runs.into_iter().map(|run| run.join().map_err(|_| format!("{} fails", case.name)));
+                figures.collect::<std::result::Result<_, String>>()
+            })?;
+            for figure in figures.iter().flatten() {
+                table.add(case.name, figure);
             }
         }
-        println!("{}", table.last_case());
+        println!("{}", table.rows.iter().map(report::Row::markdown).collect::<Vec<_>>().join("\n"));
+        done(table)?;
     }
-    table
+    Ok(())
 }

@@ -29,13 +29,6 @@ impl Table {
         }
     }
 
-    /// The rows of the case that came last.
-    pub(crate) fn last_case(&self) -> String {
-        let last = self.rows.last().map_or("", |row| row.case);
-        let rows: Vec<String> = self.rows.iter().filter(|row| row.case == last).map(Row::markdown).collect();
-        rows.join("\n")
-    }
-
     pub(crate) fn markdown(&self, nodes: u32, seeds: u64) -> String {
         let mut out = format!(
             "# Overlay and broadcast in figures\n\n\
@@ -51,7 +44,7 @@ impl Table {
 }
 
 impl Row {
-    fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let mean = self.values.iter().sum::<f64>() / self.values.len().max(1) as f64;
         let Row { case, what, goal, values } = self;
         let met = match goal {

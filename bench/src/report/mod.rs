@@ -31,6 +31,12 @@ pub(crate) struct Options {
     /// The parts to measure again; those left out stay as they are in the folder. `none`: only draw
     #[arg(long, value_delimiter = ',', default_values = PARTS)]
     parts: Vec<String>,
+    /// Of the part `paper`, only cases whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// How many seeds of the part `paper` run at a time, a core each
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// Where the report goes
     #[arg(long, default_value = "bench/report")]
     dir: PathBuf,
@@ -47,13 +53,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut records = record::read(&options.dir)?;
     for part in PARTS.iter().filter(|part| options.parts.iter().any(|wanted| wanted == *part)) {
         let began = damson::clock::now();
-        let measured = measure(part, options)?;
+        let mut name = (*part).to_owned();
+        if *part == "paper" {
+            name = if options.only.is_empty() { name } else { format!("{part}, {}", options.only) };
+            measure_paper(options, &mut records)?;
+        } else {
+            let measured = measure(part, options)?;
+            records.retain(|record| record.part != *part);
+            records.extend(measured);
+        }
         let seconds = damson::clock::now().since(began).as_secs_f64();
-        records.retain(|record| record.part != *part && !(record.part == "made" && record.case == *part));
-        records.extend(measured);
+        records.retain(|record| !(record.part == "made" && record.case.starts_with(&name)));
         records.push(Record {
             part: "made".to_owned(),
-            case: (*part).to_owned(),
+            case: name,
             nodes: options.nodes,
             what: format!("{} Commit {}.", machine::describe(), commit()),
             goal: String::new(),
@@ -67,6 +80,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     page::write(&options.dir, &records)
 }
 
+/// The part `paper`, written case by case: the whole takes long.
+fn measure_paper(options: &Options, records: &mut Vec<Record>) -> Result<()> {
+    let Options { nodes, seeds, jobs, dir, .. } = options;
+    let paper = paper::Options { nodes: *nodes, seeds: *seeds, only: options.only.clone(), jobs: *jobs, out: None };
+    paper::measure(&paper, |table| {
+        records.retain(|old| old.part != "paper" || table.rows.iter().all(|row| row.case != old.case));
+        for row in &table.rows {
+            records.extend((1..).zip(&row.values).map(|(seed, value)| Record {
+                part: "paper".to_owned(),
+                case: row.case.to_owned(),
+                nodes: *nodes,
+                what: row.what.clone(),
+                goal: row.goal.to_string(),
+                who: "damson".to_owned(),
+                key: f64::from(seed),
+                value: *value,
+            }));
+        }
+        record::write(dir, records)?;
+        page::write(dir, records)
+    })
+}
+
 fn measure(part: &str, options: &Options) -> Result<Vec<Record>> {
     let Options { nodes, seeds, .. } = *options;
     Ok(match part {
@@ -77,7 +113,7 @@ fn measure(part: &str, options: &Options) -> Result<Vec<Record>> {
             all.extend(lines(part, nodes, curves::over_failures(nodes, 1)));
             all
         }
-        "compare" => {
+        _ => {
             println!("{}", compare::HEAD);
             let results = compare::measure(&compare::Options::all(nodes, seeds))?;
             let row = |row: &compare::Row| {
@@ -99,23 +135,6 @@ fn measure(part: &str, options: &Options) -> Result<Vec<Record>> {
                     .collect::<Vec<_>>()
             };
             results.rows.iter().flat_map(row).collect()
-        }
-        _ => {
-            let table = paper::measure(&paper::Options::all(nodes, seeds));
-            let row = |row: &paper::report::Row| {
-                let record = |(seed, value): (i32, &f64)| Record {
-                    part: part.to_owned(),
-                    case: row.case.to_owned(),
-                    nodes,
-                    what: row.what.clone(),
-                    goal: row.goal.to_string(),
-                    who: "damson".to_owned(),
-                    key: f64::from(seed),
-                    value: *value,
-                };
-                (1..).zip(&row.values).map(record).collect::<Vec<_>>()
-            };
-            table.rows.iter().flat_map(row).collect()
         }
     })
 }
