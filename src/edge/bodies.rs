@@ -164,7 +164,8 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Chain(chunks) => chunks.left == 0,
-            Body::Follow(follow) => follow.done,
+            // All of the segment may have been taken, and not be sent yet.
+            Body::Follow(follow) => follow.done && follow.ready.is_empty(),
         }
     }
 
