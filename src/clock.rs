@@ -37,3 +37,9 @@ pub fn wall() -> UnixTime {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixTime::from_micros(u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX))
 }
+
+/// What this machine's wallclock showed at a moment of the past.
+pub fn wall_of(time: Time) -> UnixTime {
+    let ago = u64::try_from(now().since(time).as_micros()).unwrap_or(u64::MAX);
+    UnixTime::from_micros(wall().as_micros().saturating_sub(ago))
+}

@@ -51,6 +51,30 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_HTTP", value_name = "ADDR")]
     pub http: Option<Listen>,
 
+    /// Where players fetch by HTTPS, or `off`; it needs `--tls-cert` and `--tls-key` [default: off]
+    #[arg(long, env = "DAMSON_HTTPS", value_name = "ADDR")]
+    pub https: Option<Listen>,
+
+    /// The certificate for HTTPS in PEM, its chain after it; looked at again while the node runs
+    #[arg(long, env = "DAMSON_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of that certificate, in PEM
+    #[arg(long, env = "DAMSON_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Most connections of players [default: 16384]
+    #[arg(long, env = "DAMSON_CONNECTIONS", value_name = "N")]
+    pub connections: Option<usize>,
+
+    /// Most of them from one address (IPv6: one /64); more where a proxy stands before the edge [default: 2048]
+    #[arg(long, env = "DAMSON_ADDRESS_CONNECTIONS", value_name = "N")]
+    pub address_connections: Option<usize>,
+
+    /// Most requests held for one address [default: 4096]
+    #[arg(long, env = "DAMSON_ADDRESS_HELD", value_name = "N")]
+    pub address_held: Option<usize>,
+
     /// The length of a segment in seconds, 2-10 [default: measured, the whole number of GOPs nearest to 2]
     #[arg(long, env = "DAMSON_SEGMENT", value_name = "SECONDS")]
     pub segment: Option<f64>,
@@ -170,7 +194,7 @@ pub enum ConfigError {
         range: &'static str,
     },
     /// A setting without a default is missing.
-    #[error("--{name} (DAMSON_{}, {name} in the file) is missing: {why}", name.to_uppercase())]
+    #[error("--{name} (DAMSON_{}, {name} in the file) is missing: {why}", name.to_uppercase().replace('-', "_"))]
     Missing {
         /// Which setting.
         name: &'static str,
@@ -198,6 +222,12 @@ impl Settings {
             upload: self.upload.or(file.upload),
             rtmp: self.rtmp.or(file.rtmp),
             http: self.http.or(file.http),
+            https: self.https.or(file.https),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            connections: self.connections.or(file.connections),
+            address_connections: self.address_connections.or(file.address_connections),
+            address_held: self.address_held.or(file.address_held),
             segment: self.segment.or(file.segment),
             part: self.part.or(file.part),
             linger: self.linger.or(file.linger),

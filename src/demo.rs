@@ -8,9 +8,12 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::config::{Dash, Takeover, Topology};
-use crate::edge::EdgeAddress;
+use tokio::net::TcpListener;
+
+use crate::config::{Dash, Listen, Takeover, Topology};
+use crate::edge::{EdgeAddress, Limits, Tls};
 use crate::ingest::file::FileLoop;
 use crate::live::StreamName;
 use crate::media;
@@ -20,6 +23,9 @@ use crate::node::{Node, NodeConfig, NodeError, listen};
 /// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.
 const FILM: &[u8] = include_bytes!("../fixtures/media/plum-720p30.mp4");
 
+/// Where a demo serves HTTPS if nothing is said.
+pub const HTTPS_PORT: u16 = 8443;
+
 /// What can be chosen of a demo.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -27,6 +33,9 @@ pub struct Options {
     pub edges: u16,
     /// Where the last edge serves; the ingest and the other edges take the ports after it.
     pub http: SocketAddr,
+    /// Where the last edge serves HTTPS, with a certificate of its own making; port [`HTTPS_PORT`] beside `http` if
+    /// nothing is said.
+    pub https: Option<Listen>,
     /// Where encoders push.
     pub rtmp: SocketAddr,
     /// The film to loop, if not our own.
@@ -38,6 +47,7 @@ pub struct Demo {
     /// The ingest first.
     nodes: Vec<Node>,
     edges: Vec<EdgeAddress>,
+    https: Option<SocketAddr>,
     rtmp: SocketAddr,
 }
 
@@ -58,9 +68,12 @@ impl Demo {
             edges.push(EdgeAddress { name: name.clone(), url: format!("http://{addr}") });
             listeners.push((name, listener));
         }
+        let mut https = https(&options).await?;
+        let https_addr = https.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
         let ca = Ca::generate()?;
         let mut nodes: Vec<Node> = Vec::new();
-        for (name, http) in listeners {
+        for (i, (name, http)) in listeners.into_iter().enumerate() {
+            let is_last = i == usize::from(options.edges);
             let config = NodeConfig {
                 identity: ca.issue(&name)?,
                 name,
@@ -71,6 +84,8 @@ impl Demo {
                 upload: None,
                 rtmp: rtmp.take(),
                 http: Some(http),
+                https: https.take_if(|_| is_last),
+                limits: Limits::default(),
                 media: media::Settings::default(),
                 takeover: Takeover::default(),
                 dash: Dash::default(),
@@ -81,7 +96,7 @@ impl Demo {
         if let Some(ingest) = nodes.first() {
             ingest.play(StreamName::parse("demo").expect("a valid name"), film);
         }
-        Ok(Demo { nodes, edges, rtmp: rtmp_addr })
+        Ok(Demo { nodes, edges, https: https_addr, rtmp: rtmp_addr })
     }
 
     /// Where each node serves, by name, the ingest first.
@@ -95,6 +110,28 @@ impl Demo {
             node.shutdown().await;
         }
     }
+}
+
+/// The last edge's HTTPS.
+async fn https(options: &Options) -> Result<Option<(TcpListener, Arc<Tls>)>, NodeError> {
+    let beside = |port| SocketAddr::new(options.http.ip(), port);
+    let addr = match (options.https, options.http.port()) {
+        (Some(https), _) => https.addr(),
+        (None, 0) => Some(beside(0)),
+        (None, _) => Some(beside(HTTPS_PORT)),
+    };
+    let Some(addr) = addr else { return Ok(None) };
+    let listener = match listen(addr, "https").await {
+        Ok(listener) => listener,
+        Err(error) if options.https.is_some() => return Err(error),
+        // Nobody asked for it.
+        Err(error) => {
+            tracing::warn!("{error}; this demo serves no HTTPS");
+            return Ok(None);
+        }
+    };
+    let names = ["localhost".to_owned(), addr.ip().to_string()];
+    Ok(Some((listener, Arc::new(Tls::self_signed(names)?))))
 }
 
 /// The nodes' names in the order of the line, and where each serves: the last edge at the address
@@ -130,6 +167,9 @@ impl fmt::Display for Demo {
         writeln!(f, "  watch      {page}/")?;
         writeln!(f, "  HLS        {page}/demo/index.m3u8")?;
         writeln!(f, "  DASH       {page}/demo/manifest.mpd\n")?;
+        if let Some(https) = self.https {
+            writeln!(f, "  HTTPS      https://{https}/  (HTTP/2; nobody vouches for its certificate)\n")?;
+        }
         for EdgeAddress { name, url } in &self.edges {
             writeln!(f, "  {name:<10} {url}/")?;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use damson::config::Settings;
+use damson::config::{Listen, Settings};
 use damson::demo::{self, Demo};
 use damson::mesh::Ca;
 use damson::node::{Node, NodeConfig, NodeError};
@@ -46,6 +46,10 @@ struct DemoArgs {
     /// Where the last edge and its player page are; the other nodes take the ports after it (port 0: any)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
+    /// Where the last edge serves HTTPS with a certificate of its own making, or `off` [default: port 8443 of --http's
+    /// address]
+    #[arg(long, value_name = "ADDR")]
+    https: Option<Listen>,
     /// Where encoders push RTMP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1935")]
     rtmp: SocketAddr,
@@ -111,9 +115,8 @@ fn run(command: Command) -> Result<(), NodeError> {
         }
         Command::Demo(args) => block_on(async {
             let stop = Stop::listen()?;
-            let demo =
-                Demo::start(demo::Options { edges: args.edges, http: args.http, rtmp: args.rtmp, film: args.film })
-                    .await?;
+            let DemoArgs { edges, http, https, rtmp, film } = args;
+            let demo = Demo::start(demo::Options { edges, http, https, rtmp, film }).await?;
             println!("{demo}");
             stop.requested().await;
             drained(demo.shutdown()).await;

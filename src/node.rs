@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology};
 use crate::edge::dash::Timing;
-use crate::edge::{self, Edge, EdgeAddress, Host, Store};
+use crate::edge::{self, Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls, TlsError};
 use crate::ingest::desk::{AllowAll, BoxFuture, Desk, Publisher};
 use crate::ingest::{self, file::FileLoop};
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
@@ -83,6 +83,9 @@ pub enum NodeError {
         /// How many ports the demo takes.
         ports: u16,
     },
+    /// HTTPS can't be served.
+    #[error("--tls-cert, --tls-key: {0}")]
+    Tls(#[from] TlsError),
     /// The film can't be played.
     #[error("--film: {0}")]
     Film(#[from] ingest::file::FileError),
@@ -114,6 +117,10 @@ pub struct NodeConfig {
     pub rtmp: Option<TcpListener>,
     /// Where players fetch.
     pub http: Option<TcpListener>,
+    /// Where they fetch by HTTPS, and with which certificate.
+    pub https: Option<(TcpListener, Arc<Tls>)>,
+    /// What one player may take.
+    pub limits: Limits,
     /// How streams are cut.
     pub media: media::Settings,
     /// Who may take a stream over.
@@ -149,6 +156,17 @@ impl NodeConfig {
             Some(addr) => Some(listen(addr, "http").await?),
             None => None,
         };
+        let limits = Limits::default();
+        let limits = Limits {
+            connections: settings.connections.unwrap_or(limits.connections),
+            connections_of_address: settings.address_connections.unwrap_or(limits.connections_of_address),
+            held_of_address: settings.address_held.unwrap_or(limits.held_of_address),
+            ..limits
+        };
+        let https = match settings.https.and_then(Listen::addr) {
+            Some(addr) => Some((listen(addr, "https").await?, Arc::new(tls(settings)?))),
+            None => None,
+        };
         Ok(NodeConfig {
             identity,
             name,
@@ -159,6 +177,8 @@ impl NodeConfig {
             upload: settings.upload()?,
             rtmp,
             http,
+            https,
+            limits,
             media: media::Settings {
                 segment: settings.segment()?,
                 part: settings.part()?,
@@ -170,6 +190,14 @@ impl NodeConfig {
             edges: Vec::new(),
         })
     }
+}
+
+/// The certificate that the settings name.
+fn tls(settings: &Settings) -> Result<Tls, NodeError> {
+    let missing = |name| ConfigError::Missing { name, why: "--https needs a certificate and its key" };
+    let cert = settings.tls_cert.as_ref().ok_or_else(|| missing("tls-cert"))?;
+    let key = settings.tls_key.as_ref().ok_or_else(|| missing("tls-key"))?;
+    Ok(Tls::from_files(cert, key)?)
 }
 
 /// Binds a TCP listener; an error names the flag that chooses another address.
@@ -184,6 +212,7 @@ pub struct Node {
     desk: Desk,
     rtmp: Option<SocketAddr>,
     http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -208,6 +237,7 @@ impl Node {
         let mut edge_config = edge::Config::new(config.identity.id(), config.name.clone());
         edge_config.timing = config.dash.into();
         edge_config.edges = config.edges;
+        edge_config.limits = config.limits;
 
         let seed = config.identity.id().0 ^ clock::wall().as_micros();
         let hub = hub_config(config.topology, config.join, config.upload);
@@ -227,27 +257,25 @@ impl Node {
             let limits = ingest::rtmp::server::Limits::default();
             tasks.spawn(ingest::rtmp::server::serve(listener, desk.clone(), limits, stop.clone()));
         }
-        let stopped = stop.clone();
-        match config.http {
-            Some(listener) => tasks.spawn(async move {
-                if let Err(error) = edge::serve(listener, edge, stopped).await {
-                    tracing::error!(%error, "the edge has stopped");
-                }
-            }),
-            // The server tells the store the time; without one, somebody else has to.
-            None => tasks.spawn(async move {
-                tokio::select! {
-                    () = store.drive() => {}
-                    () = stopped.cancelled() => {}
-                }
-            }),
-        };
-        Ok(Node { name: config.name, mesh, desk, rtmp, http, stop, tasks })
+        let https = config.https.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        let (stopped, listeners) = (stop.clone(), Listeners { http: config.http, https: config.https });
+        // Without a listener, too: the server tells the store the time.
+        tasks.spawn(async move {
+            if let Err(error) = edge::serve(listeners, edge, stopped).await {
+                tracing::error!(%error, "the edge has stopped");
+            }
+        });
+        Ok(Node { name: config.name, mesh, desk, rtmp, http, https, stop, tasks })
     }
 
     /// Where players fetch.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Where players fetch by HTTPS.
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.https
     }
 
     /// Where encoders push.
@@ -424,6 +452,9 @@ impl fmt::Display for Node {
         }
         if let Some(http) = self.http {
             write!(f, "\n  http  http://{http}/")?;
+        }
+        if let Some(https) = self.https {
+            write!(f, "\n  https https://{https}/")?;
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use hyper::header::{ETAG, HeaderMap, HeaderValue, VARY};
 
-use super::headers::{self, Lifetime};
+use super::headers::{self, Lifetime, Urgency};
 use crate::live::TrackId;
+use crate::units::UnixTime;
 
 /// A document, and what its responses' headers say.
 #[derive(Debug)]
@@ -25,11 +26,14 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// `target` is TARGETDURATION in seconds.
-    pub(super) fn new(text: String, content_type: &'static str, target: u32) -> Arc<Self> {
+    /// `target` is TARGETDURATION in seconds; `published` is when what it tells of was.
+    fn new(text: String, content_type: &'static str, target: u32, published: UnixTime) -> Arc<Self> {
         let plain = Bytes::from(text);
         let etag = headers::etag(blake3::hash(&plain).as_bytes());
-        Arc::new(Document::made(plain, OnceLock::new(), etag, content_type, target))
+        let mut document = Document::made(plain, OnceLock::new(), etag, content_type, target);
+        headers::published(&mut document.headers, published);
+        Urgency::Document.set(&mut document.headers);
+        Arc::new(document)
     }
 
     /// What is compressed already.
@@ -77,14 +81,16 @@ pub(super) enum Which {
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     version: u64,
+    published: UnixTime,
     rendered: BTreeMap<Which, Arc<Document>>,
 }
 
 impl Documents {
-    /// Forgets what is older than `version`.
-    pub(super) fn refresh(&mut self, version: u64) {
+    /// Forgets what is older than `version`, which was published at `published`.
+    pub(super) fn refresh(&mut self, version: u64, published: UnixTime) {
         if self.version != version {
             self.version = version;
+            self.published = published;
             self.rendered.clear();
         }
     }
@@ -100,7 +106,7 @@ impl Documents {
         if let Some(document) = self.rendered.get(&which) {
             return Some(Arc::clone(document));
         }
-        let document = Document::new(render()?, content_type, target);
+        let document = Document::new(render()?, content_type, target, self.published);
         self.rendered.insert(which, Arc::clone(&document));
         Some(document)
     }

@@ -7,9 +7,12 @@ use std::time::Duration;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
 use lru::LruCache;
 
+use crate::clock;
 use crate::live::{Msn, NodeId, Part, Record, Track, TrackId};
+use crate::units::UnixTime;
 
-pub(super) const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
+const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
+const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const CMSD_STATIC: HeaderName = HeaderName::from_static("cmsd-static");
 const CMSD_DYNAMIC: HeaderName = HeaderName::from_static("cmsd-dynamic");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -72,6 +75,37 @@ impl Lifetime {
     }
 }
 
+/// How soon a response is wanted beside others of its connection (RFC 9218): rfc8216bis 6.2.5 has players wait for
+/// playlists, and what comes late there is late for all that follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Playlists and the MPD.
+    Document,
+    /// Init segments, without which nothing plays.
+    Init,
+    /// Parts, which are wanted now.
+    Part,
+    /// The segment under way: useful piece by piece.
+    Growing,
+    /// Whole segments, which fill a buffer; sound before pictures, being less and missed more.
+    Sound,
+    Pictures,
+}
+
+impl Urgency {
+    pub(super) fn set(self, headers: &mut HeaderMap) {
+        let value = match self {
+            Urgency::Document => "u=1",
+            Urgency::Init => "u=2",
+            Urgency::Part => "u=3",
+            Urgency::Growing => "u=4, i",
+            Urgency::Sound => "u=5",
+            Urgency::Pictures => "u=6",
+        };
+        headers.insert(PRIORITY, HeaderValue::from_static(value));
+    }
+}
+
 fn number(prefix: &str, n: impl std::fmt::Display) -> HeaderValue {
     text(&format!("{prefix}{n}"))
 }
@@ -82,6 +116,11 @@ pub(super) fn text(value: &str) -> HeaderValue {
         let clean: String = value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
         HeaderValue::from_str(&clean).unwrap_or(HeaderValue::from_static("?"))
     })
+}
+
+/// When this edge published it, in microseconds since the epoch: how late an answer is can be measured from outside.
+pub(super) fn published(headers: &mut HeaderMap, at: UnixTime) {
+    headers.insert(X_PUBLISHED_AT, HeaderValue::from(at.as_micros()));
 }
 
 /// A strong ETag from a hash's first half.
@@ -104,7 +143,7 @@ pub(super) fn common(content_type: &'static str, lifetime: HeaderValue) -> Heade
     headers
 }
 
-/// The way of a part to this edge, as CTA-5006 and Server-Timing have it, and when its ingest had it.
+/// The way of a part to this edge, as CTA-5006 and Server-Timing have it, and when the edge had it.
 pub(super) struct Way<'a> {
     pub(super) part: &'a Part,
     pub(super) record: &'a Record,
@@ -112,6 +151,7 @@ pub(super) struct Way<'a> {
     /// This edge.
     pub(super) edge: &'a str,
     pub(super) duration: Duration,
+    pub(super) urgency: Urgency,
 }
 
 /// The headers of a part or segment. They are rendered once for all who ask (invariant 8): but for how long
@@ -163,7 +203,8 @@ impl Way<'_> {
             headers.insert(ETAG, etag.clone());
         }
         let header = &self.part.header;
-        headers.insert(X_PUBLISHED_AT, HeaderValue::from(header.ingested.as_micros()));
+        published(&mut headers, clock::wall_of(self.part.delivered));
+        self.urgency.set(&mut headers);
         let around_held = (
             format!(
                 "at={},br={},d={},ht=",

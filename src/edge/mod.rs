@@ -11,7 +11,9 @@
 //! - `store` holds the streams of the node; `respond` answers for one request, and waits where DESIGN's
 //!   edge rules let it; `reply` heeds the request's conditions and range; `bodies` chains the parts' `Bytes` without a
 //!   copy, and `sealed` has the kernel send whole segments without one; `documents` and `headers` keep what is
-//!   rendered; `server` accepts connections.
+//!   rendered.
+//! - `server` accepts connections within [`limits`]; `connection` serves one, over `outlet` and perhaps [`tls`], by
+//!   HTTP/1.1 or by HTTP/2, whose `streams` it watches.
 //!
 //! A document is rendered once a publication (invariant 8), and depends on the record and on what is
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
@@ -28,9 +30,15 @@ pub mod api;
 #[cfg(feature = "node")]
 pub mod bodies;
 #[cfg(feature = "node")]
+mod connection;
+#[cfg(feature = "node")]
 mod documents;
 #[cfg(feature = "node")]
 mod headers;
+#[cfg(feature = "node")]
+pub mod limits;
+#[cfg(feature = "node")]
+mod outlet;
 #[cfg(feature = "node")]
 mod reply;
 #[cfg(feature = "node")]
@@ -41,13 +49,21 @@ mod sealed;
 pub mod server;
 #[cfg(feature = "node")]
 pub mod store;
+#[cfg(feature = "node")]
+mod streams;
+#[cfg(feature = "node")]
+pub mod tls;
 
 #[cfg(feature = "node")]
 pub use api::Host;
 #[cfg(feature = "node")]
-pub use server::{Config, Edge, EdgeAddress, serve};
+pub use limits::Limits;
+#[cfg(feature = "node")]
+pub use server::{Config, Edge, EdgeAddress, Listeners, serve};
 #[cfg(feature = "node")]
 pub use store::Store;
+#[cfg(feature = "node")]
+pub use tls::{Tls, TlsError};
 
 #[cfg(test)]
 mod tests;

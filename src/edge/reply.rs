@@ -8,8 +8,9 @@ use hyper::{Response, StatusCode};
 
 use super::bodies::Body;
 use super::documents::Document;
-use super::headers::{self, Lifetime};
+use super::headers::{self, Lifetime, Urgency};
 use super::sealed::{SEALED_LEN_MIN, Sealed, Seals};
+use crate::units::UnixTime;
 
 /// An answer, before it is known what part of it in which encoding is asked for.
 pub(super) struct Reply {
@@ -56,6 +57,13 @@ impl Reply {
     pub(super) fn tagged(mut self, etag: HeaderValue) -> Self {
         self.headers.insert(header::ETAG, etag.clone());
         self.etag = Some(etag);
+        self
+    }
+
+    /// How soon it is wanted, and since when it is there.
+    pub(super) fn of(mut self, urgency: Urgency, published: UnixTime) -> Self {
+        urgency.set(&mut self.headers);
+        headers::published(&mut self.headers, published);
         self
     }
 

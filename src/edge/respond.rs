@@ -8,11 +8,12 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::bodies::{Body, Follow};
 use super::documents::{Document, Which};
-use super::headers::{self, Head, Heads, Lifetime, Source, Way};
+use super::headers::{self, Head, Heads, Lifetime, Source, Urgency, Way};
+use super::limits::Visitor;
 use super::reply::Reply;
 use super::route::{self, Directives, Route};
 use super::server::Edge;
-use super::store::{Step, Stream};
+use super::store::{Asked, Step, Stream};
 use super::waiters::Place;
 use super::{Fault, api, dash, hls, hold};
 use crate::clock;
@@ -20,7 +21,6 @@ use crate::live::record::Init;
 use crate::live::window::Lookup;
 use crate::live::{Msn, Part, Record, Segment, Track, TrackWindow, Window};
 use crate::observe::metrics::Kind;
-use crate::units::Time;
 
 /// TARGETDURATION where no stream says one, for the lifetime of faults, in seconds.
 const TARGET_UNKNOWN: u32 = 1;
@@ -29,14 +29,14 @@ const TARGET_UNKNOWN: u32 = 1;
 const PAGE_TARGET: u32 = 120;
 
 /// Answers a request; every fault becomes a response.
-pub(super) async fn respond<B>(edge: &Edge, request: Request<B>) -> Response<Body> {
-    let (kind, response) = answer(edge, &request).await;
+pub(super) async fn respond<B>(edge: &Edge, visitor: &Visitor, request: Request<B>) -> Response<Body> {
+    let (kind, response) = answer(edge, visitor, &request).await;
     let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
     edge.metrics().request(kind, response.status().as_u16(), length);
     response
 }
 
-async fn answer<B>(edge: &Edge, request: &Request<B>) -> (Kind, Response<Body>) {
+async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kind, Response<Body>) {
     let head = match *request.method() {
         Method::GET => false,
         Method::HEAD => true,
@@ -64,7 +64,7 @@ async fn answer<B>(edge: &Edge, request: &Request<B>) -> (Kind, Response<Body>) 
         Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head)),
     };
     let kind = kind(&route);
-    match dispatch(edge, route).await {
+    match dispatch(edge, visitor, route).await {
         Ok(reply) => (kind, reply.finish(request.headers(), head)),
         Err(fault) => {
             let target = route.stream().and_then(|name| edge.store().get(name));
@@ -109,8 +109,8 @@ fn log_cmcd<B>(request: &Request<B>) {
     }
 }
 
-async fn dispatch(edge: &Edge, route: Route<'_>) -> Result<Reply, Fault> {
-    let asked = clock::now();
+async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>) -> Result<Reply, Fault> {
+    let asked = Asked { at: clock::now(), visitor };
     let stream = match route.stream() {
         Some(name) => {
             Some(edge.store().get(name).ok_or_else(|| Fault::new(404, format!("request: no stream is named {name}")))?)
@@ -167,7 +167,7 @@ fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, Fault> 
     Ok(Some((record, track, held)))
 }
 
-async fn document(stream: &Arc<Stream>, asked: Time, which: Which, timing: dash::Timing) -> Result<Reply, Fault> {
+async fn document(stream: &Arc<Stream>, asked: Asked<'_>, which: Which, timing: dash::Timing) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
             let started =
@@ -188,7 +188,7 @@ async fn document(stream: &Arc<Stream>, asked: Time, which: Which, timing: dash:
         .await
 }
 
-async fn media(stream: &Arc<Stream>, asked: Time, name: &str, directives: Directives) -> Result<Reply, Fault> {
+async fn media(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, directives: Directives) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
             let Some((record, track, held)) = find(state.window(), name)? else {
@@ -247,16 +247,18 @@ fn advance_part_limit(record: &Record) -> u32 {
     3_000_u32.div_ceil(millis)
 }
 
-async fn init(stream: &Arc<Stream>, asked: Time, name: &str, number: u16) -> Result<Reply, Fault> {
+async fn init(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, number: u16) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
+            let published = state.published_at();
             let Some((record, track, _)) = find(state.window(), name)? else { return Ok(Step::appear(Place::Record)) };
             let found = |i: &&Init| i.number == number;
             let init = track.inits.iter().find(found);
             let init = init.ok_or_else(|| Fault::new(404, "request: no such init segment"))?;
             let content_type = content_type(track);
             let reply = Reply::new(init.bytes.clone(), content_type, Lifetime::Media, record.target_duration);
-            Ok(Step::Answer(reply.tagged(headers::etag(blake3::hash(&init.bytes).as_bytes()))))
+            let reply = reply.tagged(headers::etag(blake3::hash(&init.bytes).as_bytes()));
+            Ok(Step::Answer(reply.of(Urgency::Init, published)))
         })
         .await
 }
@@ -281,7 +283,7 @@ fn is_to_come(record: &Record, msn: Msn) -> bool {
 async fn one_part(
     edge: &Edge,
     stream: &Arc<Stream>,
-    asked: Time,
+    asked: Asked<'_>,
     name: &str,
     msn: Msn,
     number: u16,
@@ -315,7 +317,7 @@ async fn one_part(
         .await
 }
 
-async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Time, name: &str, msn: Msn) -> Result<Reply, Fault> {
+async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str, msn: Msn) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
             let (window, heads) = state.headed();
@@ -345,41 +347,56 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Time, name: &str, msn
 /// A track, and the record that it is in.
 type Recorded<'a> = (&'a Record, &'a Track);
 
-fn whole_part(edge: &Edge, heads: &mut Heads, of: Recorded<'_>, part: &Part, asked: Time) -> Reply {
+fn whole_part(edge: &Edge, heads: &mut Heads, of: Recorded<'_>, part: &Part, asked: Asked<'_>) -> Reply {
     let id = part.header.id;
     let head = heads.get((of.1.id, id.msn, Some(id.part)), source(of, part), || {
-        head(edge, of, part, u64::from(part.header.duration), Some(headers::etag(&part.header.hash)))
+        let etag = headers::etag(&part.header.hash);
+        head(edge, of, part, u64::from(part.header.duration), (Some(etag), Urgency::Part))
     });
-    Reply::media(part.body.clone().into(), head.headers(part.delivered.since(asked)), head.etag.clone())
+    Reply::media(part.body.clone().into(), head.headers(part.delivered.since(asked.at)), head.etag.clone())
 }
 
-fn whole(edge: &Edge, heads: &mut Heads, of: Recorded<'_>, segment: &Segment, asked: Time) -> Result<Reply, Fault> {
+fn whole(
+    edge: &Edge,
+    heads: &mut Heads,
+    of: Recorded<'_>,
+    segment: &Segment,
+    asked: Asked<'_>,
+) -> Result<Reply, Fault> {
     let last = segment.parts().last().ok_or_else(gone)?;
     let head = heads.get((of.1.id, segment.msn, None), source(of, last), || {
         let mut hasher = blake3::Hasher::new();
         for part in segment.parts() {
             hasher.update(&part.header.hash);
         }
-        head(edge, of, last, segment.duration(), Some(headers::etag(hasher.finalize().as_bytes())))
+        let urgency = if of.1.is_video() { Urgency::Pictures } else { Urgency::Sound };
+        head(edge, of, last, segment.duration(), (Some(headers::etag(hasher.finalize().as_bytes())), urgency))
     });
     let body = Body::chain(segment.parts().map(|part| part.body.clone()));
-    Ok(Reply::media(body, head.headers(last.delivered.since(asked)), head.etag.clone()))
+    Ok(Reply::media(body, head.headers(last.delivered.since(asked.at)), head.etag.clone()))
 }
 
-fn following(edge: &Edge, stream: &Arc<Stream>, of: Recorded<'_>, first: &Part, asked: Time) -> Reply {
+fn following(edge: &Edge, stream: &Arc<Stream>, of: Recorded<'_>, first: &Part, asked: Asked<'_>) -> Reply {
     let (record, track) = of;
     let sent = edge.metrics().sent(Kind::Segment);
     let follow = Follow::new(Arc::clone(stream), record.life, track.id, first.header.id.msn, sent);
-    let head = head(edge, of, first, track.timescale.ticks(record.segment_duration), None);
-    Reply::media(Body::Follow(follow), head.headers(first.delivered.since(asked)), None)
+    let ticks = track.timescale.ticks(record.segment_duration);
+    let head = head(edge, of, first, ticks, (None, Urgency::Growing));
+    Reply::media(Body::Follow(follow), head.headers(first.delivered.since(asked.at)), None)
 }
 
 fn source((record, _): Recorded<'_>, part: &Part) -> Source {
     (part.header.hash, record.ended.is_some())
 }
 
-fn head(edge: &Edge, (record, track): Recorded<'_>, part: &Part, ticks: u64, etag: Option<HeaderValue>) -> Head {
-    let way = Way { part, record, track, edge: edge.name(), duration: track.timescale.duration(ticks) };
+fn head(
+    edge: &Edge,
+    (record, track): Recorded<'_>,
+    part: &Part,
+    ticks: u64,
+    (etag, urgency): (Option<HeaderValue>, Urgency),
+) -> Head {
+    let way = Way { part, record, track, edge: edge.name(), duration: track.timescale.duration(ticks), urgency };
     way.head(content_type(track), etag, &|node| edge.node_name(node))
 }
 

@@ -2,20 +2,16 @@
 //!
 //! Of what a segment of 0.7 MB costs, about half is its copy into the socket. So a segment that is asked for a second
 //! time is laid, once, into a memfd, and `sendfile` sends it from there. hyper knows nothing of files: it hands the
-//! connection slices of the window's own `Bytes`, and [`Outlet`] knows by their addresses where in the file they are. A
-//! seal holds those `Bytes`, so that an address is theirs for as long as it is looked up; what isn't found is written
-//! as ever. Small bodies are copied: for a part, `sendfile`'s work for each page costs as much.
+//! connection slices of the window's own `Bytes`, and [`Outlet`](super::outlet::Outlet) knows by their addresses where
+//! in the file they are. A seal holds those `Bytes`, so that an address is theirs for as long as it is looked up; what
+//! isn't found is written as ever. Small bodies are copied: for a part, `sendfile`'s work for each page costs as much.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::live::cache::ByteCache;
 
@@ -50,8 +46,12 @@ impl Sealed {
         Ok(Sealed { file, chunks: placed })
     }
 
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Where in the file these very bytes are; not merely equal ones.
-    fn find(&self, slice: &[u8]) -> Option<u64> {
+    pub(super) fn find(&self, slice: &[u8]) -> Option<u64> {
         let wanted = slice.as_ptr_range();
         self.chunks.iter().filter(|_| !slice.is_empty()).find_map(|(chunk, at)| {
             let held = chunk.as_ptr_range();
@@ -61,7 +61,7 @@ impl Sealed {
     }
 
     /// Where the first of `slices` is in the file, and how many bytes follow there in the order of `slices`.
-    fn run(&self, slices: &[IoSlice<'_>]) -> Option<(u64, usize)> {
+    pub(super) fn run(&self, slices: &[IoSlice<'_>]) -> Option<(u64, usize)> {
         let start = self.find(slices.first()?)?;
         let mut len = 0;
         for slice in slices {
@@ -120,99 +120,39 @@ impl Slot {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sealed;
     }
 
-    fn get(&self) -> Option<Arc<Sealed>> {
+    pub(super) fn get(&self) -> Option<Arc<Sealed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// A player's connection.
-#[derive(Debug)]
-pub(super) struct Outlet {
-    stream: TcpStream,
-    slot: Slot,
-}
-
-impl Outlet {
-    pub(super) fn new(stream: TcpStream, slot: Slot) -> Self {
-        Outlet { stream, slot }
-    }
-
-    fn poll_send(&self, cx: &mut Context<'_>, sealed: &Sealed, at: u64, len: usize) -> Poll<io::Result<usize>> {
-        loop {
-            std::task::ready!(self.stream.poll_write_ready(cx))?;
-            let send = || sys::send(&self.stream, &sealed.file, at, len);
-            match self.stream.try_io(tokio::io::Interest::WRITABLE, send) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
-    }
-}
-
-impl AsyncRead for Outlet {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Outlet {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let Some(sealed) = self.slot.get() else { return Pin::new(&mut self.stream).poll_write_vectored(cx, slices) };
-        if let Some((at, len)) = sealed.run(slices) {
-            return self.poll_send(cx, &sealed, at, len);
-        }
-        // The head goes first, and alone.
-        let copied = slices.iter().take_while(|slice| sealed.find(slice).is_none()).count();
-        Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..copied])
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(target_os = "linux")]
-mod sys {
-    use super::{File, TcpStream, io};
+pub(super) mod sys {
+    use super::{File, io};
+    use tokio::net::TcpStream;
 
     /// A file that is nowhere but in memory.
-    pub(super) fn file() -> io::Result<File> {
+    pub(in super::super) fn file() -> io::Result<File> {
         let file = rustix::fs::memfd_create("damson-segment", rustix::fs::MemfdFlags::CLOEXEC)?;
         Ok(File::from(file))
     }
 
     /// Sends from a file what the socket has room for.
-    pub(super) fn send(stream: &TcpStream, file: &File, mut at: u64, len: usize) -> io::Result<usize> {
+    pub(in super::super) fn send(stream: &TcpStream, file: &File, mut at: u64, len: usize) -> io::Result<usize> {
         Ok(rustix::fs::sendfile(stream, file, Some(&mut at), len)?)
     }
 }
 
 /// Elsewhere nothing is sealed.
 #[cfg(not(target_os = "linux"))]
-mod sys {
-    use super::{File, TcpStream, io};
+pub(super) mod sys {
+    use super::{File, io};
+    use tokio::net::TcpStream;
 
-    pub(super) fn file() -> io::Result<File> {
+    pub(in super::super) fn file() -> io::Result<File> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(super) fn send(_: &TcpStream, _: &File, _: u64, _: usize) -> io::Result<usize> {
+    pub(in super::super) fn send(_: &TcpStream, _: &File, _: u64, _: usize) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

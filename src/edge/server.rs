@@ -1,14 +1,11 @@
 //! The HTTP server: accepts connections and drains them.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -16,21 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::api::Host;
+use super::connection::{self, Common};
 use super::dash::Timing;
-use super::respond::respond;
-use super::sealed::{Outlet, Slot};
+use super::limits::{Addresses, Limits};
 use super::store::Store;
+use super::tls::Tls;
 use crate::live::NodeId;
 use crate::observe::Metrics;
-
-/// A request's head must be there within this; an idle connection is closed after it, too. hyper's own default.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](super::route::TARGET_LEN_MAX) fits.
-const HEAD_LEN_MAX: usize = 16 << 10;
-
-/// How long responses under way may take when the node goes down.
-pub const DRAIN: Duration = Duration::from_secs(3);
 
 /// How long no connection is accepted after the system had no room for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -55,14 +44,14 @@ pub struct Config {
     pub timing: Timing,
     /// What `/api/v1/edges` lists.
     pub edges: Vec<EdgeAddress>,
-    /// Most connections at a time; more wait in the listener's queue.
-    pub connections_max: usize,
+    /// What one player may take.
+    pub limits: Limits,
 }
 
 impl Config {
     /// The defaults, for this node.
     pub fn new(node: NodeId, name: impl Into<String>) -> Self {
-        Config { node, name: name.into(), timing: Timing::default(), edges: Vec::new(), connections_max: 16_384 }
+        Config { node, name: name.into(), timing: Timing::default(), edges: Vec::new(), limits: Limits::default() }
     }
 }
 
@@ -74,6 +63,7 @@ pub struct Edge {
     store: Arc<Store>,
     host: Arc<dyn Host>,
     metrics: Arc<Metrics>,
+    addresses: Arc<Addresses>,
 }
 
 impl fmt::Debug for Edge {
@@ -86,7 +76,7 @@ impl Edge {
     /// An edge over what `store` holds.
     pub fn new(config: Config, store: Arc<Store>, host: Arc<dyn Host>, metrics: Arc<Metrics>) -> Arc<Self> {
         let name = plain(&config.name);
-        Arc::new(Edge { config, name, store, host, metrics })
+        Arc::new(Edge { config, name, store, host, metrics, addresses: Arc::default() })
     }
 
     /// Its settings.
@@ -97,6 +87,11 @@ impl Edge {
     /// What the node holds.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// How many players are connected.
+    pub fn connections(&self) -> usize {
+        self.addresses.connections()
     }
 
     pub(super) fn host(&self) -> &dyn Host {
@@ -126,22 +121,69 @@ fn plain(name: &str) -> String {
     name.chars().map(|c| if fits(c) { c } else { '_' }).collect()
 }
 
-/// Serves until `shutdown`; then answers who is held with 503, and gives the rest [`DRAIN`].
+/// Where an edge serves.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// HTTP/1.1, and HTTP/2 of clients that begin with it (RFC 9113 3.3).
+    pub http: Option<TcpListener>,
+    /// The same over TLS, where ALPN chooses.
+    pub https: Option<(TcpListener, Arc<Tls>)>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(listener: TcpListener) -> Self {
+        Listeners { http: Some(listener), https: None }
+    }
+}
+
+impl Listeners {
+    /// The next connection of either; never where there is none.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<Arc<Tls>>)> {
+        let http = async {
+            match &self.http {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let https = async {
+            match &self.https {
+                Some((listener, tls)) => listener.accept().await.map(|(stream, from)| (stream, from, Arc::clone(tls))),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = http => accepted.map(|(stream, from)| (stream, from, None)),
+            accepted = https => accepted.map(|(stream, from, tls)| (stream, from, Some(tls))),
+        }
+    }
+
+    /// Looks after the certificate.
+    async fn watch(&self) {
+        match &self.https {
+            Some((_, tls)) => Arc::clone(tls).watch().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Serves until `shutdown`; then answers who is held with 503, and gives the rest [`Limits::drain`].
 ///
 /// It also tells the store the time: one server a store.
 ///
 /// # Errors
-/// None but the listener's own, where it can't be used at all.
-pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: CancellationToken) -> io::Result<()> {
+/// None but the listeners' own, where they can't be used at all.
+pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: CancellationToken) -> io::Result<()> {
+    let listeners = listeners.into();
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(edge.config.connections_max));
+    let room = Arc::new(Semaphore::new(edge.config.limits.connections));
     let abort = CancellationToken::new();
+    let common = Arc::new(Common { edge: Arc::clone(&edge), shutdown: shutdown.clone(), abort: abort.clone() });
     let accept = async {
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, from, tls) = match listeners.accept().await {
+                Ok(accepted) => accepted,
                 Err(e) if is_of_one_connection(&e) => continue,
                 Err(e) => {
                     // Out of descriptors, mostly: others have to go first.
@@ -150,12 +192,13 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Cancellatio
                     continue;
                 }
             };
-            let (edge, shutdown, abort) = (Arc::clone(&edge), shutdown.clone(), abort.clone());
+            let Some(visitor) = edge.addresses.admit(from.ip(), &edge.config.limits) else {
+                tracing::debug!(remote = %from, "HTTP: refused, its address has too many connections");
+                continue;
+            };
+            let served = connection::run(stream, tls, visitor, Arc::clone(&common));
             connections.spawn(async move {
-                tokio::select! {
-                    () = connection(stream, edge, shutdown) => {}
-                    () = abort.cancelled() => {}
-                }
+                served.await;
                 drop(permit);
             });
         }
@@ -163,12 +206,13 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Cancellatio
     tokio::select! {
         () = accept => {}
         () = edge.store.drive() => {}
+        () = listeners.watch() => {}
         () = shutdown.cancelled() => {}
     }
-    drop(listener);
+    drop(listeners);
     edge.store.close();
     connections.close();
-    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+    if tokio::time::timeout(edge.config.limits.drain, connections.wait()).await.is_err() {
         tracing::info!(left = connections.len(), "connections broken off");
         abort.cancel();
         connections.wait().await;
@@ -179,39 +223,4 @@ pub async fn serve(listener: TcpListener, edge: Arc<Edge>, shutdown: Cancellatio
 fn is_of_one_connection(e: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(e.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-async fn connection(stream: TcpStream, edge: Arc<Edge>, shutdown: CancellationToken) {
-    // A part's last bytes never wait for an acknowledgement.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let remote = stream.peer_addr().ok();
-    let slot = Slot::default();
-    let outlet = Outlet::new(stream, slot.clone());
-    let service = service_fn(move |request| {
-        let (edge, slot) = (Arc::clone(&edge), slot.clone());
-        async move {
-            let mut response = respond(&edge, request).await;
-            slot.set(response.extensions_mut().remove());
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_header_size(HEAD_LEN_MAX)
-        .half_close(false)
-        .serve_connection(TokioIo::new(outlet), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(e) = ended {
-        tracing::debug!(?remote, error = %e, "HTTP: a connection ended");
-    }
 }

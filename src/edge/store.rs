@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::documents::Documents;
 use super::headers::Heads;
+use super::limits::Visitor;
 use super::sealed::Seals;
 use super::waiters::{self, Place, Token, Waiters, Wake};
 use super::{APPEAR_MAX, Fault};
@@ -25,7 +26,7 @@ use crate::live::window::{Input, Output};
 use crate::live::{LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, TrackWindow, Window};
 use crate::observe::Metrics;
 use crate::swarm::Entry;
-use crate::units::Time;
+use crate::units::{Time, UnixTime};
 
 /// Most streams held; what the mesh tells of more is dropped, and logged.
 pub const STREAMS_MAX: usize = 16_384;
@@ -81,6 +82,8 @@ pub struct Stream {
 pub(super) struct State {
     window: Window,
     documents: Documents,
+    /// When the newest listing or record was taken in.
+    published_at: UnixTime,
     heads: Heads,
     entry: Option<Entry>,
     /// The directory has forgotten it: the rest is served until then.
@@ -272,6 +275,7 @@ impl Stream {
         let state = State {
             window: Window::new(name.clone()),
             documents: Documents::default(),
+            published_at: UnixTime::default(),
             heads: Heads::default(),
             entry: None,
             gone_at: None,
@@ -309,10 +313,10 @@ impl Stream {
     }
 
     /// Asks until there is an answer, a fault, or no more time: what `ask` says to wait for is waited
-    /// for, at most until its hold since `asked` is over.
+    /// for, at most until its hold since it was asked is over.
     pub(super) async fn resolve<T>(
         self: &Arc<Self>,
-        asked: Time,
+        asked: Asked<'_>,
         mut ask: impl FnMut(&mut State) -> Result<Step<T>, Fault>,
     ) -> Result<T, Fault> {
         loop {
@@ -323,9 +327,14 @@ impl Stream {
                     Step::Wait(..) if state.gone_at.is_some() => {
                         return Err(Fault::new(404, "stream: it has ended"));
                     }
-                    Step::Wait(place, longest) => state.wait_until(self, place, asked + longest)?,
+                    Step::Wait(place, longest) => {
+                        let too_many = || Fault::new(503, "edge: too many requests of this address are held already");
+                        let held = asked.visitor.hold().ok_or_else(too_many)?;
+                        (state.wait_until(self, place, asked.at + longest)?, held)
+                    }
                 }
             };
+            let (hold, _held) = hold;
             match hold.await {
                 Wake::Look => {}
                 Wake::TimedOut => {
@@ -335,6 +344,13 @@ impl Stream {
             }
         }
     }
+}
+
+/// Who asks, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) at: Time,
+    pub(super) visitor: &'a Visitor,
 }
 
 /// What a request finds.
@@ -359,6 +375,11 @@ impl State {
         &self.window
     }
 
+    /// When the newest listing or record was taken in.
+    pub(super) fn published_at(&self) -> UnixTime {
+        self.published_at
+    }
+
     /// The directory's entry.
     pub(super) fn entry(&self) -> Option<&Entry> {
         self.entry.as_ref()
@@ -366,7 +387,7 @@ impl State {
 
     /// The window, and the documents rendered from it.
     pub(super) fn rendered(&mut self) -> (&Window, &mut Documents) {
-        self.documents.refresh(self.window.version());
+        self.documents.refresh(self.window.version(), self.published_at);
         (&self.window, &mut self.documents)
     }
 
@@ -417,6 +438,7 @@ impl State {
             }
         }
         if listed || changed {
+            self.published_at = clock::wall();
             if started(&self.window) {
                 self.waiters.handle(now, waiters::Input::Started);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use damson::clock;
 use damson::edge::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
-use damson::edge::{Config, Edge, Store, api, serve};
+use damson::edge::{Config, Edge, Limits, Listeners, Store, Tls, api, serve};
 use damson::live::{Msn, NodeId, Record, StreamName, TrackId};
 use damson::observe::Metrics;
 use damson::overlay::Peer;
@@ -15,48 +15,82 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// Bytes of a part's body.
-const LEN: usize = 10_000;
+pub(crate) const LEN: usize = 10_000;
 
-/// An edge on a free port.
-struct Server {
-    port: u16,
-    edge: Arc<Edge>,
-    shutdown: CancellationToken,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
+/// An edge on a free port, by HTTP and by HTTPS.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    pub(crate) https: u16,
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) tls: Arc<Tls>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 impl Server {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        let metrics = Arc::new(Metrics::default());
-        let store = Store::new(Arc::clone(&metrics));
-        let edge = Edge::new(Config::new(NodeId(7), "edge7"), store, Arc::new(api::Standalone), metrics);
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown.clone()));
-        Server { port, edge, shutdown, task }
+        let tls = Tls::self_signed(["localhost".to_owned()]).expect("a name");
+        Server::with(Limits::default(), tls).await
     }
 
-    /// With `cam1`: two whole segments, and `more` parts of the third.
+    pub(crate) async fn with(limits: Limits, tls: Tls) -> Self {
+        let listen = async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let port = listener.local_addr().expect("bound").port();
+            (listener, port)
+        };
+        let ((http, port), (secure, https), tls) = (listen().await, listen().await, Arc::new(tls));
+        let metrics = Arc::new(Metrics::default());
+        let store = Store::new(Arc::clone(&metrics));
+        let config = Config { limits, ..Config::new(NodeId(7), "edge7") };
+        let edge = Edge::new(config, store, Arc::new(api::Standalone), metrics);
+        let shutdown = CancellationToken::new();
+        let listeners = Listeners { http: Some(http), https: Some((secure, Arc::clone(&tls))) };
+        let task = tokio::spawn(serve(listeners, Arc::clone(&edge), shutdown.clone()));
+        Server { port, https, edge, tls, shutdown, task }
+    }
+
     async fn live(more: u16) -> (Self, Record) {
         let server = Server::start().await;
-        let record = synthetic::record("cam1");
-        server.edge.store().record(record.clone());
-        for segment in 0..3 {
-            for part in 0..if segment < 2 { PARTS } else { more } {
-                server.part(&record, VIDEO, FIRST_MSN + segment, part);
-                server.part(&record, AUDIO, FIRST_MSN + segment, part);
-            }
-        }
+        let record = server.feed(more, LEN);
         (server, record)
     }
 
-    fn part(&self, record: &Record, track: TrackId, msn: Msn, part: u16) {
+    /// With `cam1`: two whole segments, and `more` parts of the third, each of `len` bytes.
+    pub(crate) fn feed(&self, more: u16, len: usize) -> Record {
+        let record = synthetic::record("cam1");
+        self.edge.store().record(record.clone());
+        for segment in 0..3 {
+            for part in 0..if segment < 2 { PARTS } else { more } {
+                for track in [VIDEO, AUDIO] {
+                    let (header, body, trace) = synthetic::part(&record, track, FIRST_MSN + segment, part, len);
+                    self.edge.store().part(&record.stream, header, body, trace, clock::now());
+                }
+            }
+        }
+        record
+    }
+
+    pub(crate) fn part(&self, record: &Record, track: TrackId, msn: Msn, part: u16) {
         let (header, body, trace) = synthetic::part(record, track, msn, part, LEN);
         self.edge.store().part(&record.stream, header, body, trace, clock::now());
     }
 
-    async fn connect(&self) -> Client {
+    /// Returns once so many requests are held.
+    pub(crate) async fn holds(&self, requests: usize) {
+        while self.edge.store().waiting() != requests {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Returns once nobody is connected.
+    pub(crate) async fn is_alone(&self) {
+        while self.edge.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("the edge listens");
         Client { stream: BufReader::new(stream) }
     }
@@ -78,12 +112,12 @@ impl Server {
 }
 
 /// One keep-alive connection.
-struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
 }
 
 #[derive(Debug)]
-struct Response {
+pub(crate) struct Response {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -96,13 +130,13 @@ impl Response {
         self.headers.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
     }
 
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
 }
 
 impl Client {
-    async fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) {
+    pub(crate) async fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: edge\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
@@ -166,20 +200,20 @@ impl Client {
         Some(chunk)
     }
 
-    async fn answer(&mut self) -> Response {
+    pub(crate) async fn answer(&mut self) -> Response {
         let mut response = self.head().await;
         self.body(&mut response).await;
         response
     }
 }
 
-fn body(record: &Record, track: TrackId, msn: Msn, part: u16) -> Vec<u8> {
+pub(crate) fn body(record: &Record, track: TrackId, msn: Msn, part: u16) -> Vec<u8> {
     synthetic::part(record, track, msn, part, LEN).1.to_vec()
 }
 
-const PLAYLIST: &str = "/cam1/video/playlist.m3u8";
+pub(crate) const PLAYLIST: &str = "/cam1/video/playlist.m3u8";
 /// The segment under way in [`Server::live`].
-const NOW: Msn = FIRST_MSN + 2;
+pub(crate) const NOW: Msn = FIRST_MSN + 2;
 
 #[tokio::test]
 async fn a_blocking_reload_is_answered_by_the_part_it_asks_for() {
@@ -259,9 +293,24 @@ async fn a_hinted_part_is_held_until_all_of_it_is_there() {
     assert_eq!((answer.status, &answer.body), (200, &body(&record, VIDEO, NOW, 3)));
     assert_eq!(answer.header("content-type"), "video/mp4");
     assert_eq!(answer.header("cache-control"), "max-age=12");
-    assert!(!answer.header("x-published-at").is_empty());
     assert!(answer.header("cmsd-static").contains("ot=v,st=l"), "{answer:?}");
     assert!(answer.header("server-timing").contains("tail;dur="));
+}
+
+/// How late an answer is can be measured from outside.
+#[tokio::test]
+async fn every_answer_that_was_held_tells_when_it_was_published() {
+    let (server, record) = Server::live(3).await;
+    let mut playlist = server.held(&format!("{PLAYLIST}?_HLS_msn={NOW}&_HLS_part=3")).await;
+    let mut part = server.held(&format!("/cam1/video/{NOW}.3.m4s")).await;
+    let before = clock::wall().as_micros();
+    server.part(&record, VIDEO, NOW, 3);
+    let after = clock::wall().as_micros();
+    for client in [&mut playlist, &mut part] {
+        let published: u64 = client.answer().await.header("x-published-at").parse().expect("microseconds");
+        // The two clocks are not read at the same instant.
+        assert!((before - 1_000..=after + 1_000).contains(&published), "{before} {published} {after}");
+    }
 }
 
 #[tokio::test]
@@ -479,6 +528,7 @@ async fn a_node_that_goes_down_answers_who_it_holds() {
     server.shutdown.cancel();
     let answer = waiting.answer().await;
     assert_eq!((answer.status, answer.header("cache-control")), (503, "no-store"));
+    assert_eq!(answer.header("connection"), "close");
     assert!(answer.text().starts_with("edge: going down"));
     let ended = tokio::time::timeout(Duration::from_secs(5), server.task).await.expect("it drains");
     ended.expect("no panic").expect("no error");

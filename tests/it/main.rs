@@ -3,7 +3,9 @@
 
 mod cluster;
 mod dependencies;
+mod edge_h2;
 mod edge_http;
+mod edge_rubbish;
 mod golden;
 mod media_ffmpeg;
 mod rtmp_ingest;

@@ -1,0 +1,165 @@
+//! What one player, and one address, may take of an edge.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](super::route::TARGET_LEN_MAX) fits. Of an HTTP/2
+/// request, as RFC 9113 6.5.2 counts it.
+pub const HEAD_LEN_MAX: u32 = 16 << 10;
+
+/// Most streams of an HTTP/2 connection at a time: what RFC 9113 6.5.2 recommends as the least. A player has two
+/// requests held and two under way for each track.
+pub const STREAMS_MAX: u32 = 100;
+
+/// Most streams that a client may have reset before they were looked at (h2's own default), and most that it may make
+/// invalid; then the connection ends (CVE-2023-44487, "rapid reset"; CVE-2025-8671, "made you reset").
+pub const STREAM_RESETS_MAX: usize = 20;
+
+/// How many more requests a client may take back unanswered than it lets be answered, on one HTTP/2 connection. A
+/// player that changes its rendition takes back two or three.
+pub const TAKEN_BACK_MAX: u64 = 100;
+
+/// What can be chosen. The times are guesses, but for what they say.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Most connections at a time; more wait in the listener's queue.
+    pub connections: usize,
+    /// Most of one address (IPv6: of one /64); more are closed at once.
+    pub connections_of_address: usize,
+    /// Most requests held of one address; the next is answered 503.
+    pub held_of_address: usize,
+    /// How long a TLS handshake, or what tells HTTP/1 from 2, may take.
+    pub handshake: Duration,
+    /// How long a request's head may take; an idle HTTP/1 connection is closed after it, too. hyper's own default.
+    pub head: Duration,
+    /// A client that takes no byte of what waits for it for so long is dropped; on an HTTP/2 connection, that takes none
+    /// of some stream's. No player pauses in the middle of a part.
+    pub stall: Duration,
+    /// An HTTP/2 connection without a request for so long is closed.
+    pub idle: Duration,
+    /// How long responses under way may take when the node goes down.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 16_384,
+            connections_of_address: 2_048,
+            held_of_address: 4_096,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            stall: Duration::from_secs(20),
+            idle: Duration::from_secs(120),
+            drain: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Who is connected, by address.
+#[derive(Debug, Default)]
+pub(super) struct Addresses(Mutex<BTreeMap<IpAddr, Arc<Counts>>>);
+
+/// What one address has.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Changed under the lock of all.
+    connections: AtomicUsize,
+    held: AtomicUsize,
+}
+
+/// One connection's place at its address; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+    counts: Arc<Counts>,
+    held_max: usize,
+}
+
+/// One request's place among those held of its address; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Held(Arc<Counts>);
+
+impl Addresses {
+    /// A place for one more connection of `ip`, if there is one.
+    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Visitor> {
+        let address = network(ip);
+        let mut all = self.lock();
+        let counts = all.entry(address).or_default();
+        if counts.connections.load(Ordering::Relaxed) >= limits.connections_of_address {
+            return None;
+        }
+        counts.connections.fetch_add(1, Ordering::Relaxed);
+        let counts = Arc::clone(counts);
+        Some(Visitor { addresses: Arc::clone(self), address, counts, held_max: limits.held_of_address })
+    }
+
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.lock().values().map(|counts| counts.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Arc<Counts>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Visitor {
+    /// A place for one more held request, if there is one.
+    pub(super) fn hold(&self) -> Option<Held> {
+        let more = |held: usize| (held < self.held_max).then_some(held + 1);
+        self.counts.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Held(Arc::clone(&self.counts)))
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        let mut all = self.addresses.lock();
+        if self.counts.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            all.remove(&self.address);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whom an address belongs to: who has one address of IPv6 has its /64.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & (u128::MAX << 64)).into()),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_places() {
+        let addresses = Arc::new(Addresses::default());
+        let limits = Limits { connections_of_address: 2, held_of_address: 1, ..Limits::default() };
+        let admit = |ip: &str| addresses.admit(ip.parse().expect("an address"), &limits);
+        let (first, second) = (admit("192.0.2.1"), admit("::ffff:192.0.2.1"));
+        assert!(first.is_some() && second.is_some());
+        assert!(admit("192.0.2.1").is_none() && admit("192.0.2.2").is_some());
+        let held = second.as_ref().and_then(Visitor::hold);
+        assert!(held.is_some() && first.as_ref().and_then(Visitor::hold).is_none(), "of both connections");
+        drop(held);
+        assert!(first.as_ref().and_then(Visitor::hold).is_some());
+        drop((first, second));
+        assert!(addresses.lock().is_empty(), "who has gone is forgotten");
+        let of_a_network = (admit("2001:db8::1"), admit("2001:db8::2:0:0:1"));
+        assert!(of_a_network.0.is_some() && of_a_network.1.is_some());
+        assert!(admit("2001:db8::3").is_none() && admit("2001:db8:0:1::1").is_some());
+    }
+}

@@ -1,0 +1,151 @@
+//! A player's connection, as hyper is given it: it knows HTTP/2 by its first bytes, has whole segments sent from files,
+//! and ends when the player takes nothing any more.
+
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::sealed::{Sealed, Slot, sys};
+use crate::clock;
+use crate::units::Time;
+
+/// What a client that knows the server to speak HTTP/2 says first (RFC 9113 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Room for a usual request's head.
+const FIRST_LEN: usize = 1 << 10;
+
+/// A player's connection.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    stream: TcpStream,
+    slot: Slot,
+    /// What was read before anybody asked.
+    first: Vec<u8>,
+    stall: Stall,
+}
+
+impl Outlet {
+    /// Over `stream`, which may take no byte for `longest`.
+    pub(super) fn new(stream: TcpStream, slot: Slot, longest: Duration) -> Self {
+        Outlet { stream, slot, first: Vec::new(), stall: Stall { longest, since: None, timer: None } }
+    }
+
+    /// Whether the client begins as one of HTTP/2 does. What was read for that is read again.
+    pub(super) async fn begins_as_h2(&mut self) -> io::Result<bool> {
+        self.first.reserve(FIRST_LEN);
+        loop {
+            let n = self.first.len().min(PREFACE.len());
+            if self.first[..n] != PREFACE[..n] {
+                return Ok(false);
+            }
+            // One that goes away within it has said nothing of either.
+            if n == PREFACE.len() || self.stream.read_buf(&mut self.first).await? == 0 {
+                return Ok(n == PREFACE.len());
+            }
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, sealed: &Sealed, at: u64, len: usize) -> Poll<io::Result<usize>> {
+        let sent = loop {
+            if self.stream.poll_write_ready(cx)?.is_pending() {
+                break Poll::Pending;
+            }
+            let send = || sys::send(&self.stream, sealed.file(), at, len);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                sent => break Poll::Ready(sent),
+            }
+        };
+        self.stall.watch(cx, sent)
+    }
+}
+
+impl AsyncRead for Outlet {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let n = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..n]);
+        self.first.drain(..n);
+        if self.first.is_empty() {
+            self.first = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Outlet {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.stall.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let slices = match this.slot.get() {
+            None => slices,
+            Some(sealed) => {
+                if let Some((at, len)) = sealed.run(slices) {
+                    return this.poll_send(cx, &sealed, at, len);
+                }
+                // The head goes first, and alone.
+                let copied = slices.iter().take_while(|slice| sealed.find(slice).is_none()).count();
+                &slices[..copied]
+            }
+        };
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.stall.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// For how long the socket has had no room.
+#[derive(Debug)]
+struct Stall {
+    longest: Duration,
+    since: Option<Time>,
+    /// Made by the first who waits, and kept: it is set anew when it fires, not at each write.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.since = None;
+            return written;
+        }
+        let due = *self.since.get_or_insert_with(clock::now) + self.longest;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.longest)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if due <= clock::now() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
+            }
+            timer.as_mut().reset(clock::instant(due).into());
+        }
+    }
+}

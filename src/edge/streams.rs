@@ -1,0 +1,260 @@
+//! What an HTTP/2 connection has under way: who watches over it ends one that stalls, idles, or asks and takes back.
+//!
+//! hyper tells nothing of streams. But it drops what a stream has: a request's future with the request, its data when they
+//! are sent or the stream is reset. So each of them has a [`Ticket`].
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Buf;
+use http_body::{Frame, SizeHint};
+use tokio::sync::Notify;
+
+use super::bodies::{Body, Chunks, Torn};
+use super::limits::{Limits, TAKEN_BACK_MAX};
+use crate::clock;
+use crate::units::Time;
+
+/// What is under way on one connection.
+#[derive(Debug)]
+pub(super) struct Streams {
+    ledger: Mutex<Ledger>,
+    /// More was taken back than may be.
+    abused: Notify,
+}
+
+#[derive(Debug)]
+struct Ledger {
+    next: u64,
+    /// When data that wait for the client moved last.
+    data: BTreeMap<u64, Time>,
+    /// Requests that aren't answered yet.
+    asked: u64,
+    answered: u64,
+    /// Requests that the client has taken back before they were answered.
+    taken_back: u64,
+    /// When the last request came, or the last data went.
+    last: Time,
+}
+
+impl Ledger {
+    fn is_abused(&self) -> bool {
+        self.taken_back > TAKEN_BACK_MAX + self.answered
+    }
+}
+
+/// Why a connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// Of [`Limits::stall`].
+    #[error("the client takes nothing of a stream")]
+    Stalled,
+    /// Of [`TAKEN_BACK_MAX`].
+    #[error("the client asks, and takes back")]
+    TakenBack,
+    /// Of [`Limits::idle`].
+    #[error("the client asks for nothing")]
+    Idle,
+}
+
+impl Streams {
+    pub(super) fn new() -> Arc<Self> {
+        let ledger =
+            Ledger { next: 0, data: BTreeMap::new(), asked: 0, answered: 0, taken_back: 0, last: clock::now() };
+        Arc::new(Streams { ledger: Mutex::new(ledger), abused: Notify::new() })
+    }
+
+    /// A request has come.
+    pub(super) fn ask(self: &Arc<Self>) -> Asked {
+        let mut ledger = self.lock();
+        ledger.asked += 1;
+        ledger.last = clock::now();
+        Asked { streams: Arc::clone(self), answered: false }
+    }
+
+    /// A body whose data are watched over.
+    pub(super) fn body(self: &Arc<Self>, body: Body) -> Watched {
+        Watched { body, streams: Arc::clone(self) }
+    }
+
+    /// Waits until something is wrong.
+    pub(super) async fn watch(&self, limits: &Limits) -> Fault {
+        let pause = limits.stall.min(limits.idle) / 4;
+        loop {
+            if let Err(fault) = self.check(clock::now(), limits) {
+                return fault;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.abused.notified() => {}
+            }
+        }
+    }
+
+    /// What is wrong by `now`.
+    fn check(&self, now: Time, limits: &Limits) -> Result<(), Fault> {
+        let ledger = self.lock();
+        if ledger.is_abused() {
+            return Err(Fault::TakenBack);
+        }
+        if ledger.data.values().any(|moved| now.since(*moved) >= limits.stall) {
+            return Err(Fault::Stalled);
+        }
+        let is_idle = ledger.asked == 0 && ledger.data.is_empty();
+        if is_idle && now.since(ledger.last) >= limits.idle {
+            return Err(Fault::Idle);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Asked {
+    streams: Arc<Streams>,
+    answered: bool,
+}
+
+impl Asked {
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut ledger = self.streams.lock();
+        ledger.asked -= 1;
+        *(if self.answered { &mut ledger.answered } else { &mut ledger.taken_back }) += 1;
+        if ledger.is_abused() {
+            self.streams.abused.notify_one();
+        }
+    }
+}
+
+/// A response's body, whose data are watched over.
+#[derive(Debug)]
+pub(super) struct Watched {
+    body: Body,
+    streams: Arc<Streams>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Ticket;
+    type Error = Torn;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Ticket>, Torn>>> {
+        let this = &mut *self;
+        http_body::Body::poll_frame(Pin::new(&mut this.body), cx).map(|next| {
+            next.map(|frame| frame.map(|frame| frame.map_data(|chunks| Ticket::new(chunks, Arc::clone(&this.streams)))))
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        http_body::Body::is_end_stream(&self.body)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        http_body::Body::size_hint(&self.body)
+    }
+}
+
+/// Data that wait for the client.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    chunks: Chunks,
+    streams: Arc<Streams>,
+    number: u64,
+}
+
+impl Ticket {
+    fn new(chunks: Chunks, streams: Arc<Streams>) -> Self {
+        let number = {
+            let mut ledger = streams.lock();
+            let number = ledger.next;
+            ledger.next += 1;
+            ledger.data.insert(number, clock::now());
+            number
+        };
+        Ticket { chunks, streams, number }
+    }
+}
+
+impl Buf for Ticket {
+    fn remaining(&self) -> usize {
+        self.chunks.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.chunks.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
+        self.chunks.chunks_vectored(dst)
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.chunks.advance(n);
+        self.streams.lock().data.insert(self.number, clock::now());
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut ledger = self.streams.lock();
+        ledger.data.remove(&self.number);
+        ledger.last = clock::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_is_taken_back_counts_against_what_is_answered() {
+        let (streams, limits) = (Streams::new(), Limits::default());
+        let now = clock::now();
+        for _ in 0..TAKEN_BACK_MAX {
+            drop(streams.ask());
+        }
+        assert!(streams.check(now, &limits).is_ok());
+        streams.ask().answered();
+        drop(streams.ask());
+        assert!(streams.check(now, &limits).is_ok());
+        drop(streams.ask());
+        assert_eq!(streams.check(now, &limits), Err(Fault::TakenBack));
+    }
+
+    #[test]
+    fn data_that_stay_are_a_stall_and_none_at_all_are_idle() {
+        let (streams, limits) = (Streams::new(), Limits { stall: SECOND, idle: 2 * SECOND, ..Limits::default() });
+        let ticket =
+            |len: usize| Ticket::new([bytes::Bytes::from(vec![0; len])].into_iter().collect(), Arc::clone(&streams));
+        let mut moves = ticket(10);
+        let later = clock::now() + SECOND;
+        assert_eq!(streams.check(later, &limits), Err(Fault::Stalled));
+        drop(moves);
+        assert!(streams.check(later, &limits).is_ok());
+        moves = ticket(10);
+        moves.advance(5);
+        assert!(streams.check(clock::now(), &limits).is_ok());
+        assert_eq!(moves.remaining(), 5);
+        drop(moves);
+        let held = streams.ask();
+        assert!(streams.check(clock::now() + 10 * SECOND, &limits).is_ok(), "a held request isn't idle");
+        held.answered();
+        assert_eq!(streams.check(clock::now() + 2 * SECOND, &limits), Err(Fault::Idle));
+    }
+}

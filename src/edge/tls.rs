@@ -1,0 +1,242 @@
+//! Certificates for HTTPS: from files, which may change while the edge runs, or made here and signed by itself.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+
+/// How often the files are looked at. Whoever renews a certificate does so days ahead.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// HTTP/2 and HTTP/1.1 (RFC 9113 3.2, RFC 7301).
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Why a certificate can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file can't be read.
+    #[error("can't read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file holds no PEM of what is wanted.
+    #[error("{}: no {what} in PEM: {source}", path.display())]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+        /// Why.
+        source: pem::Error,
+    },
+    /// Certificate and key are no pair, or of a kind that can't be used.
+    #[error("{} and {}: {source}", cert.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// None could be made.
+    #[error("can't make a certificate: {0}")]
+    Made(#[from] rcgen::Error),
+    /// TLS itself refuses.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A certificate chain and its key, in PEM, and where they are.
+#[derive(Debug, Clone)]
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+/// The pair that is shown to players, which may be another one at any time.
+#[derive(Debug)]
+struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// What HTTPS is served with.
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    shown: Arc<Shown>,
+    files: Option<Files>,
+    /// The hash of what the files held when they were last looked at, good or not.
+    seen: Mutex<blake3::Hash>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tls({:?})", self.files)
+    }
+}
+
+impl Tls {
+    /// A chain (the edge's own certificate first) and its key, both in PEM.
+    ///
+    /// # Errors
+    /// A file can't be read or holds something else, or they are no pair.
+    pub fn from_files(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let files = Files { cert: cert.to_owned(), key: key.to_owned() };
+        let read = files.read()?;
+        let pair = files.parse(&read)?;
+        Tls::new(pair, Some(files), hash(&read))
+    }
+
+    /// A certificate for these names and addresses that nobody vouches for, made now.
+    ///
+    /// # Errors
+    /// A name that can't be in a certificate.
+    pub fn self_signed(names: impl IntoIterator<Item = String>) -> Result<Self, TlsError> {
+        let made = rcgen::generate_simple_self_signed(names.into_iter().collect::<Vec<_>>())?;
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let pair = CertifiedKey::from_der(vec![made.cert.der().clone()], key, &ring::default_provider())?;
+        Tls::new(pair, None, blake3::hash(&[]))
+    }
+
+    fn new(pair: CertifiedKey, files: Option<Files>, seen: blake3::Hash) -> Result<Self, TlsError> {
+        let shown = Arc::new(Shown(RwLock::new(Arc::new(pair))));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        config.ticketer = ring::Ticketer::new()?;
+        Ok(Tls { config: Arc::new(config), shown, files, seen: Mutex::new(seen) })
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
+    /// Looks at the files, and shows from now on what is new in them; whether there was something. Connections that are
+    /// there keep what they were shown.
+    ///
+    /// # Errors
+    /// What is new can't be used: the old pair stays. It is told once.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let Some(files) = &self.files else { return Ok(false) };
+        let read = files.read()?;
+        let now = hash(&read);
+        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now) == now {
+            return Ok(false);
+        }
+        let pair = files.parse(&read)?;
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
+        Ok(true)
+    }
+
+    /// Looks at the files for ever.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut each = tokio::time::interval(LOOK_INTERVAL);
+        let mut warned = String::new();
+        loop {
+            each.tick().await;
+            let tls = Arc::clone(&self);
+            // Reading files blocks.
+            let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else { return };
+            match reloaded {
+                Ok(true) => {
+                    tracing::info!("HTTPS: a new certificate is shown from now on");
+                    warned.clear();
+                }
+                Ok(false) => {}
+                // A file that can't be read is found so each time.
+                Err(error) if error.to_string() == warned => {}
+                Err(error) => {
+                    tracing::warn!(%error, "HTTPS: the new certificate can't be used; the old one stays");
+                    warned = error.to_string();
+                }
+            }
+        }
+    }
+}
+
+impl Files {
+    fn read(&self) -> Result<[Vec<u8>; 2], TlsError> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source });
+        Ok([read(&self.cert)?, read(&self.key)?])
+    }
+
+    fn parse(&self, [cert, key]: &[Vec<u8>; 2]) -> Result<CertifiedKey, TlsError> {
+        let fault = |path: &PathBuf, what| {
+            let path = path.clone();
+            move |source| TlsError::Pem { path, what, source }
+        };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
+        let chain = chain.map_err(fault(&self.cert, "certificate"))?;
+        if chain.is_empty() {
+            return Err(fault(&self.cert, "certificate")(pem::Error::NoItemsFound));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(fault(&self.key, "private key"))?;
+        let pair = |source| TlsError::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
+        CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(pair)
+    }
+}
+
+fn hash(files: &[Vec<u8>; 2]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        hasher.update(&(file.len() as u64).to_le_bytes()).update(file);
+    }
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(tls: &Tls) -> CertificateDer<'static> {
+        tls.shown.0.read().expect("nobody panicked").cert[0].clone()
+    }
+
+    #[test]
+    fn a_bad_pair_leaves_the_old_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let made = || rcgen::generate_simple_self_signed(["edge.example".to_owned()]).expect("a name");
+        let (first, second) = (made(), made());
+        let lay = |c: &str, k: &str| {
+            std::fs::write(&cert, c).expect("written");
+            std::fs::write(&key, k).expect("written");
+        };
+        lay(&first.cert.pem(), &first.signing_key.serialize_pem());
+        let tls = Tls::from_files(&cert, &key).expect("a pair");
+        assert_eq!(&shown(&tls), first.cert.der());
+        assert!(matches!(tls.reload(), Ok(false)));
+
+        // The certificate is there already, its key isn't yet.
+        lay(&second.cert.pem(), &first.signing_key.serialize_pem());
+        let error = tls.reload().expect_err("no pair").to_string();
+        assert!(error.contains("cert.pem") && error.contains("key.pem"), "{error}");
+        assert!(matches!(tls.reload(), Ok(false)), "told once");
+        lay("rubbish", &second.signing_key.serialize_pem());
+        assert!(tls.reload().expect_err("no certificate").to_string().contains("no certificate"));
+        std::fs::remove_file(&key).expect("it is there");
+        assert!(matches!(tls.reload(), Err(TlsError::Read { .. })));
+        assert_eq!(&shown(&tls), first.cert.der());
+
+        lay(&second.cert.pem(), &second.signing_key.serialize_pem());
+        assert!(matches!(tls.reload(), Ok(true)));
+        assert_eq!(&shown(&tls), second.cert.der());
+    }
+}
