@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::Fault;
-use super::hls::{bandwidth, is_ended};
+use super::dash::is_ended;
+use super::hls::bandwidth;
 use super::route::Route;
 use super::server::Edge;
 use super::store::{State, Stream};
@@ -141,7 +142,7 @@ fn stream_json(edge: &Edge, stream: &Stream) -> StreamJson {
     let state = stream.lock();
     let window = state.window();
     let record = window.record();
-    let ended = record.is_some_and(|r| window.tracks().iter().all(|t| is_ended(r, t)));
+    let ended = record.is_some_and(|r| is_ended(window, r));
     let ingest = record.map(|r| r.epoch.node).or(state.entry().map(|e| e.epoch.node));
     let tracks = record.map_or(&[][..], |r| &r.tracks).iter().map(|track| {
         let held = window.track(track.id);

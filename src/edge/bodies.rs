@@ -16,7 +16,8 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::store::{Hold, State, Stream};
 use super::waiters::{Place, Wake};
-use crate::live::{LifeId, Msn, TrackId};
+use crate::live::{LifeId, Msn, Part, TrackId};
+use crate::media::cmaf;
 
 /// Bytes in the order of sending, each chunk shared with the window or a rendered document. A body goes to
 /// hyper as one of these, and out in as few writev calls as the socket has room for.
@@ -117,6 +118,12 @@ impl Body {
             Body::Follow(_) => None,
         }
     }
+}
+
+/// What is sent for a part. A publisher's silence is a chunk without samples: a DASH player asks for each `$Number$` in
+/// turn, and takes a 404 for a fault. HLS's players are told of the gap, and don't ask.
+pub(super) fn of(part: &Part) -> Bytes {
+    if part.is_gap() { cmaf::silence(part.header.decode_time) } else { part.body.clone() }
 }
 
 impl From<Bytes> for Body {
@@ -238,12 +245,12 @@ impl Follow {
         let track = state.window().track(self.track).ok_or(Torn::Gone)?;
         let segment = track.segment_under_way(self.msn).ok_or(Torn::Gone)?;
         for part in segment.parts().skip(usize::from(self.taken)) {
-            if part.is_gap() {
+            if part.is_lost() {
                 // What came before it is sent; the response then breaks off, so that no player takes it for whole.
                 return if self.ready.is_empty() { Err(Torn::Gap) } else { Ok(()) };
             }
             self.taken += 1;
-            self.ready.push_back(part.body.clone());
+            self.ready.push_back(of(part));
         }
         if segment.is_complete() {
             self.done = true;

@@ -2,13 +2,16 @@
 //!
 //! Media time runs through the whole life, so a period's `presentationTimeOffset` is its `Period@start`
 //! in the track's timescale, and `availabilityStartTime` is the wallclock of media time 0. Neither ever
-//! changes (DASH-IF live, 4.3). `$Number$` is the MSN. When the life has ended, the MPD is static, and names what is
-//! still listed, one by one: its first period begins with that, and media time stays what it was.
+//! changes (DASH-IF live, 4.3). `$Number$` is the MSN.
+//!
+//! When the life has ended, the MPD is static, and ends with the last medium there is. To who has read it before, by
+//! `Location`, all else stays as it was: Shaka (5.2) takes a period that has begun otherwise, or is addressed otherwise
+//! than before, for a broken one. To a newcomer it names what is still listed, one by one, and begins with that.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::hls::{bandwidth, is_ended};
+use super::hls::{self, bandwidth};
 use crate::live::{Period, Record, Segment, Track, TrackKind, TrackWindow, Window};
 use crate::units::{MediaTime, Timescale};
 
@@ -34,24 +37,45 @@ fn latency(record: &Record) -> Duration {
     LATENCY_MIN.max(record.part_target * 5)
 }
 
+/// What refreshed MPDs are asked for by: relative to the MPD, as all that it names.
+pub const FOLLOW: &str = "follow";
+
 /// The MPD; `None` before every track is listed.
 pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
+    render(window, timing, false)
+}
+
+/// The MPD for who has read it before; it differs once the life has ended.
+pub fn update(window: &Window, timing: Timing) -> Option<String> {
+    render(window, timing, true)
+}
+
+/// Whether the life has ended, and all of it is listed here.
+pub fn is_ended(window: &Window, record: &Record) -> bool {
+    window.tracks().iter().all(|t| hls::is_ended(record, t))
+}
+
+fn render(window: &Window, timing: Timing, follows: bool) -> Option<String> {
     let record = window.record()?;
     if window.tracks().is_empty() || !window.tracks().iter().all(TrackWindow::is_started) {
         return None;
     }
-    let ended = window.tracks().iter().all(|t| is_ended(record, t));
-    let timing = if ended { Timing::Timeline } else { timing };
+    let ended = is_ended(window, record);
+    let anew = ended && !follows && !is_whole(window, record);
+    let timing = if anew { Timing::Timeline } else { timing };
     let mut periods = listed_periods(window, record);
     if ended {
-        periods.retain(|period| fetchable(window, period).next().is_some());
-        if let Some(first) = periods.first_mut() {
-            first.start = first.start.max(start_of(window, first));
-        }
+        periods.retain(|period| with_media(window, period).next().is_some());
+    }
+    if let Some(first) = periods.first_mut().filter(|_| anew) {
+        first.start = first.start.max(start_of(window, first));
     }
     let mut out = String::with_capacity(4 << 10);
     let end = periods.last().filter(|_| ended).map(|last| end_of(window, last));
     mpd_start(&mut out, window, record, timing, end);
+    if !ended {
+        let _ = writeln!(out, "<Location>manifest.mpd?{FOLLOW}</Location>");
+    }
     service_description(&mut out, record, periods.first());
     for (i, period) in periods.iter().enumerate() {
         let end = match periods.get(i + 1) {
@@ -75,6 +99,11 @@ pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
     Some(out)
 }
 
+/// Whether all that the life has ever had is listed.
+fn is_whole(window: &Window, record: &Record) -> bool {
+    window.tracks().iter().all(|t| t.listed().next().is_some_and(|s| s.msn == record.first_msn))
+}
+
 /// The periods of which something is listed.
 fn listed_periods(window: &Window, record: &Record) -> Vec<Period> {
     let oldest = window.tracks().iter().filter_map(|t| t.listed().next()).map(|s| s.msn).min().unwrap_or(0);
@@ -88,8 +117,8 @@ fn listed_periods(window: &Window, record: &Record) -> Vec<Period> {
 }
 
 /// The segments of a period that each track still has when the life has ended, one at least: without the gaps that the
-/// period begins or ends with, which are 404. Those in between stay, since segments are numbered in a row.
-fn fetchable<'w>(window: &'w Window, period: &Period) -> impl Iterator<Item = (&'w TrackWindow, Vec<&'w Segment>)> {
+/// period begins or ends with. Those in between stay, since segments are numbered in a row.
+fn with_media<'w>(window: &'w Window, period: &Period) -> impl Iterator<Item = (&'w TrackWindow, Vec<&'w Segment>)> {
     let discontinuity = period.discontinuity;
     let of = move |track: &'w TrackWindow| {
         let listed = track.listed().filter(move |s| s.discontinuity() == discontinuity);
@@ -101,19 +130,19 @@ fn fetchable<'w>(window: &'w Window, period: &Period) -> impl Iterator<Item = (&
     window.tracks().iter().map(of).filter(|(_, segments)| !segments.is_empty())
 }
 
-/// Where what can be fetched of a period begins, of every track that has something.
+/// Where a period's first medium begins, of every track that has some.
 fn start_of(window: &Window, period: &Period) -> Duration {
     let start = |(t, s): (&TrackWindow, Vec<&Segment>)| Some(t.timescale().duration(s.first()?.decode_time()));
-    fetchable(window, period).filter_map(start).max().unwrap_or_default()
+    with_media(window, period).filter_map(start).max().unwrap_or_default()
 }
 
-/// Where what can be fetched of a period ends.
+/// Where a period's last medium ends.
 fn end_of(window: &Window, period: &Period) -> Duration {
     let end = |(t, s): (&TrackWindow, Vec<&Segment>)| {
         let last = s.last()?;
         Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
     };
-    fetchable(window, period).filter_map(end).max().unwrap_or_default()
+    with_media(window, period).filter_map(end).max().unwrap_or_default()
 }
 
 fn end_of_media(window: &Window) -> Duration {
@@ -316,7 +345,7 @@ impl View<'_> {
     /// The segments of a track that the period names.
     fn segments(&self, track: &Track) -> Vec<&Segment> {
         if self.ended {
-            let mut tracks = fetchable(self.window, self.period);
+            let mut tracks = with_media(self.window, self.period);
             return tracks.find(|(t, _)| t.id() == track.id).map_or(Vec::new(), |(_, segments)| segments);
         }
         let listed = self.window.track(track.id).into_iter().flat_map(TrackWindow::listed);

@@ -74,7 +74,10 @@ impl Document {
 pub(super) enum Which {
     Multivariant,
     Media(TrackId),
+    Delta(TrackId),
     Manifest,
+    /// The MPD after the end, for who has read it before.
+    Update,
 }
 
 /// A stream's documents as of one version of its window.

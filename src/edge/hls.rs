@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::hold;
-use crate::live::{Record, Segment, Track, TrackId, TrackKind, TrackWindow, Window};
+use crate::live::{Part, Record, Segment, Track, TrackId, TrackKind, TrackWindow, Window};
 use crate::units::Timescale;
 
 /// `Content-Type` of playlists (rfc8216bis 4).
 pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
 
-/// EXT-X-VERSION. EXT-X-MAP needs 6; delta updates, when they come, 9.
+/// EXT-X-VERSION: EXT-X-SKIP needs 9 (rfc8216bis 8).
 const VERSION: u8 = 9;
 
 /// The group of all audio tracks.
@@ -122,8 +122,40 @@ fn can_block_reload(record: &Record) -> bool {
     record.part_target <= hold(record)
 }
 
+/// CAN-SKIP-UNTIL: "MUST be at least six times the Target Duration" (rfc8216bis 4.4.3.8).
+fn skip_boundary(record: &Record) -> Duration {
+    record.target() * 6
+}
+
 /// The media playlist of a track; `None` before its first part is listed.
 pub fn media(window: &Window, id: TrackId) -> Option<String> {
+    render(window, id, |_, _| 0)
+}
+
+/// Its delta update (rfc8216bis 6.2.5.1): without the segments that are further from its end than CAN-SKIP-UNTIL. The whole
+/// playlist where there are none, and after the end, when delivery directives count no more.
+pub fn delta(window: &Window, id: TrackId) -> Option<String> {
+    render(window, id, skipped)
+}
+
+/// How many segments a delta update skips. "The Skip Boundary" is counted from the end of the last segment. No discontinuity
+/// is skipped, and no change of EXT-X-MAP, though they may be: Shaka (5.2) counts and finds only those that it reads.
+fn skipped(record: &Record, track: &TrackWindow) -> usize {
+    if is_ended(record, track) {
+        return 0;
+    }
+    let boundary = track.timescale().ticks(skip_boundary(record));
+    let whole = || track.listed().filter(|s| s.is_complete());
+    let Some(first) = whole().next() else { return 0 };
+    let mut from_end: u64 = whole().map(Segment::duration).sum();
+    let old = whole().take_while(|s| {
+        from_end = from_end.saturating_sub(s.duration());
+        from_end >= boundary
+    });
+    old.take_while(|s| (s.discontinuity(), s.init()) == (first.discontinuity(), first.init())).count()
+}
+
+fn render(window: &Window, id: TrackId, skipped: impl FnOnce(&Record, &TrackWindow) -> usize) -> Option<String> {
     let record = window.record()?;
     let track = window.track(id).filter(|t| t.is_started())?;
     let first = track.listed().next()?;
@@ -135,7 +167,9 @@ pub fn media(window: &Window, id: TrackId) -> Option<String> {
     if can_block_reload(record) {
         out.push_str("CAN-BLOCK-RELOAD=YES,");
     }
-    out.push_str("PART-HOLD-BACK=");
+    out.push_str("CAN-SKIP-UNTIL=");
+    millis(&mut out, skip_boundary(record));
+    out.push_str(",PART-HOLD-BACK=");
     millis(&mut out, record.part_hold_back());
     out.push_str(",HOLD-BACK=");
     millis(&mut out, record.hold_back());
@@ -145,6 +179,12 @@ pub fn media(window: &Window, id: TrackId) -> Option<String> {
     // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
     let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.discontinuity());
 
+    // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) doesn't read behind it.
+    let skipped = skipped(record, track);
+    if skipped > 0 {
+        let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
+    }
+
     // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
     // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.
     let scale = track.timescale();
@@ -153,10 +193,14 @@ pub fn media(window: &Window, id: TrackId) -> Option<String> {
     // The hint of a segment's first part stands for that segment.
     let hinted = usize::from(!ended && track.next().is_some_and(|(_, part)| part == 0));
     let plain_segments = (track.listed().count() + hinted).saturating_sub(PART_SEGMENTS_MAX);
+    let last_parts = ended.then(|| LastParts::of(window, record, track));
     let (mut init, mut discontinuity) = (None, first.discontinuity());
     for (i, segment) in track.listed().enumerate() {
         let from_start = from_end;
         from_end = from_end.saturating_sub(segment.duration());
+        if i < skipped {
+            continue;
+        }
         let jumps = segment.discontinuity().saturating_sub(discontinuity);
         for _ in 0..jumps.min(DISCONTINUITIES_MAX) {
             out.push_str("#EXT-X-DISCONTINUITY\n");
@@ -167,8 +211,10 @@ pub fn media(window: &Window, id: TrackId) -> Option<String> {
             let _ = writeln!(out, "#EXT-X-MAP:URI=\"init.{}.mp4\"", segment.init());
         }
         let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", segment.program_date_time());
-        if from_start <= tail && i >= plain_segments {
-            parts(&mut out, segment, scale);
+        match &last_parts {
+            Some(last) => parts(&mut out, segment, scale, |part| last.shows(part)),
+            None if from_start <= tail && i >= plain_segments => parts(&mut out, segment, scale, |_| true),
+            None => {}
         }
         if segment.is_complete() {
             if segment.has_gap() {
@@ -184,6 +230,12 @@ pub fn media(window: &Window, id: TrackId) -> Option<String> {
         return Some(out);
     }
     if let Some((msn, part)) = track.next() {
+        // The next segment begins a period, and its headers are there already (rfc8216bis 4.4.5.3).
+        let coming =
+            record.track(id).and_then(|t| t.inits.last()).map(|i| i.number).filter(|n| init.is_some_and(|i| *n > i));
+        if let Some(number) = coming.filter(|_| part == 0) {
+            let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI=\"init.{number}.mp4\"");
+        }
         let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{msn}.{part}.m4s\"");
     }
     rendition_reports(&mut out, window, record, id);
@@ -195,8 +247,36 @@ pub(super) fn is_ended(record: &Record, track: &TrackWindow) -> bool {
     record.ended.is_some_and(|last| track.next().is_some_and(|(msn, _)| msn > last))
 }
 
-fn parts(out: &mut String, segment: &Segment, scale: Timescale) {
-    for part in segment.parts() {
+/// The parts that an ended playlist shows. Nobody asks for parts any more then; but hls.js (1.7) has a stream end where the
+/// last part that the playlist shows is buffered, of both sound and pictures. A gap's never is, nor is a part after the
+/// end of the other track.
+struct LastParts {
+    from: u64,
+    until: u64,
+}
+
+impl LastParts {
+    fn of(window: &Window, record: &Record, track: &TrackWindow) -> Self {
+        let end = |t: &TrackWindow| {
+            let last = t.listed().rfind(|s| !s.has_gap())?;
+            Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
+        };
+        let until = window.tracks().iter().filter_map(end).min().unwrap_or_default();
+        // Decode time is meant here, and the player's is the time of presentation: less a part, that is buffered all the same.
+        let until = track.timescale().ticks(until.saturating_sub(record.part_target));
+        // The last segment may be a stump that has none of them.
+        let from = track.listed().rev().filter(|s| !s.has_gap() && s.decode_time() < until).nth(1);
+        LastParts { from: from.map_or(0, Segment::decode_time), until }
+    }
+
+    fn shows(&self, part: &Part) -> bool {
+        let (start, duration) = (part.header.decode_time, u64::from(part.header.duration));
+        self.from <= start && start.saturating_add(duration) <= self.until && !part.is_gap()
+    }
+}
+
+fn parts(out: &mut String, segment: &Segment, scale: Timescale, is_shown: impl Fn(&Part) -> bool) {
+    for part in segment.parts().filter(|part| is_shown(part)) {
         out.push_str("#EXT-X-PART:DURATION=");
         seconds(out, u64::from(part.header.duration), scale);
         let _ = write!(out, ",URI=\"{}.{}.m4s\"", segment.msn, part.header.id.part);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::bodies::{Body, Follow};
+use super::bodies::{self, Body, Follow};
 use super::documents::{Document, Which};
 use super::headers::{self, Head, Heads, Lifetime, Source, Urgency, Way};
 use super::limits::Visitor;
@@ -20,6 +20,7 @@ use crate::clock;
 use crate::live::record::Init;
 use crate::live::window::Lookup;
 use crate::live::{Msn, Part, Record, Segment, Track, TrackWindow, Window};
+use crate::media::cmaf;
 use crate::observe::metrics::Kind;
 
 /// TARGETDURATION where no stream says one, for the lifetime of faults, in seconds.
@@ -122,7 +123,10 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>) -> Result<Re
             Route::Multivariant { .. } => {
                 return document(stream, asked, Which::Multivariant, dash::Timing::Number).await;
             }
-            Route::Mpd { .. } => return document(stream, asked, Which::Manifest, edge.config().timing).await,
+            Route::Mpd { follows, .. } => {
+                let which = if follows { Which::Update } else { Which::Manifest };
+                return document(stream, asked, which, edge.config().timing).await;
+            }
             Route::Media { track, directives, .. } => return media(stream, asked, track, directives).await,
             Route::Init { track, number, .. } => return init(stream, asked, track, number).await,
             Route::Segment { track, msn, .. } => {
@@ -176,7 +180,15 @@ async fn document(stream: &Arc<Stream>, asked: Asked<'_>, which: Which, timing: 
                 return Ok(Step::appear(Place::Started));
             };
             let (window, documents) = state.rendered();
+            let ended = window.record().is_some_and(|record| dash::is_ended(window, record));
             let document = match which {
+                Which::Update if ended => {
+                    documents.get(which, dash::CONTENT_TYPE, target, || dash::update(window, timing))
+                }
+                // Until then they are the same.
+                Which::Update => {
+                    documents.get(Which::Manifest, dash::CONTENT_TYPE, target, || dash::manifest(window, timing))
+                }
                 Which::Manifest => documents.get(which, dash::CONTENT_TYPE, target, || dash::manifest(window, timing)),
                 _ => documents.get(which, hls::CONTENT_TYPE, target, || hls::multivariant(window)),
             };
@@ -202,7 +214,10 @@ async fn media(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, directives: D
                 return Ok(Step::Wait(place, hold(record)));
             }
             let (window, documents) = state.rendered();
-            let document = documents.get(Which::Media(id), hls::CONTENT_TYPE, target, || hls::media(window, id));
+            let document = match directives.skip {
+                true => documents.get(Which::Delta(id), hls::CONTENT_TYPE, target, || hls::delta(window, id)),
+                false => documents.get(Which::Media(id), hls::CONTENT_TYPE, target, || hls::media(window, id)),
+            };
             Ok(match document {
                 Some(document) => Step::Answer(Reply::document(document, directives.msn.is_some())),
                 None => Step::appear(Place::Part(id, 0, 0)),
@@ -275,9 +290,12 @@ fn gap() -> Fault {
     Fault::new(404, "stream: this part of it was lost; the playlist lists it as a gap")
 }
 
-/// Whether what doesn't exist yet will, as far as is known.
-fn is_to_come(record: &Record, msn: Msn) -> bool {
-    record.ended.is_none_or(|last| msn <= last)
+/// What was to be expected after `last`, and doesn't come, since the segment or the life has ended there: nothing. Shaka
+/// (5.2) and dash.js (5.2) ask ahead, and would take a 404 for a fault: they stop then, or begin anew.
+fn never(record: &Record, track: &Track, last: Option<&Segment>) -> Result<Reply, Fault> {
+    let last = last.ok_or_else(gone)?;
+    let end = last.decode_time().saturating_add(last.duration());
+    Ok(Reply::new(cmaf::silence(end), content_type(track), Lifetime::Never, record.target_duration))
 }
 
 async fn one_part(
@@ -296,17 +314,24 @@ async fn one_part(
                 Lookup::Ready(part) => Ok(Step::Answer(whole_part(edge, heads, (record, track), part, asked))),
                 Lookup::Gap => Err(gap()),
                 Lookup::Unknown => {
+                    // The hinted part, where the segment has ended with the one before.
+                    let under_way = held.segment_under_way(msn);
+                    if under_way.is_some_and(|s| s.parts().len() == usize::from(number)) {
+                        return never(record, track, under_way).map(Step::Answer);
+                    }
                     let segment = stream.delisted(record.life, track.id, msn).ok_or_else(gone)?;
                     let part = segment.parts().nth(usize::from(number)).ok_or_else(gone)?;
                     Ok(Step::Answer(whole_part(edge, heads, (record, track), part, asked)))
+                }
+                Lookup::Expected if record.ended.is_some_and(|last| msn > last) => {
+                    never(record, track, held.listed().next_back()).map(Step::Answer)
                 }
                 Lookup::Expected => match held.next() {
                     None => Ok(Step::appear(Place::Part(track.id, msn, number))),
                     // The hinted part, and the one after it, whichever segment that is in.
                     Some((next, part))
-                        if is_to_come(record, msn)
-                            && ((msn == next && number <= part.saturating_add(1))
-                                || (msn == next.saturating_add(1) && number == 0)) =>
+                        if (msn == next && number <= part.saturating_add(1))
+                            || (msn == next.saturating_add(1) && number == 0) =>
                     {
                         Ok(Step::Wait(Place::Part(track.id, msn, number), hold(record)))
                     }
@@ -329,9 +354,11 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str
                     let segment = stream.delisted(record.life, track.id, msn).ok_or_else(gone)?;
                     whole(edge, heads, (record, track), &segment, asked).map(Step::Answer)
                 }
-                Lookup::Expected if !is_to_come(record, msn) => Err(gone()),
+                Lookup::Expected if record.ended.is_some_and(|last| msn > last) => {
+                    never(record, track, held.listed().next_back()).map(Step::Answer)
+                }
                 Lookup::Expected => match held.segment_under_way(msn) {
-                    Some(segment) if segment.has_gap() => Err(gap()),
+                    Some(segment) if segment.has_loss() => Err(gap()),
                     Some(segment) => {
                         let first = segment.first().ok_or_else(gone)?;
                         Ok(Step::Answer(following(edge, stream, (record, track), first, asked)))
@@ -349,11 +376,12 @@ type Recorded<'a> = (&'a Record, &'a Track);
 
 fn whole_part(edge: &Edge, heads: &mut Heads, of: Recorded<'_>, part: &Part, asked: Asked<'_>) -> Reply {
     let id = part.header.id;
+    let body = bodies::of(part);
     let head = heads.get((of.1.id, id.msn, Some(id.part)), source(of, part), || {
-        let etag = headers::etag(&part.header.hash);
+        let etag = headers::etag(&hash(part));
         head(edge, of, part, u64::from(part.header.duration), (Some(etag), Urgency::Part))
     });
-    Reply::media(part.body.clone().into(), head.headers(part.delivered.since(asked.at)), head.etag.clone())
+    Reply::media(body.into(), head.headers(part.delivered.since(asked.at)), head.etag.clone())
 }
 
 fn whole(
@@ -367,13 +395,18 @@ fn whole(
     let head = heads.get((of.1.id, segment.msn, None), source(of, last), || {
         let mut hasher = blake3::Hasher::new();
         for part in segment.parts() {
-            hasher.update(&part.header.hash);
+            hasher.update(&hash(part));
         }
         let urgency = if of.1.is_video() { Urgency::Pictures } else { Urgency::Sound };
         head(edge, of, last, segment.duration(), (Some(headers::etag(hasher.finalize().as_bytes())), urgency))
     });
-    let body = Body::chain(segment.parts().map(|part| part.body.clone()));
+    let body = Body::chain(segment.parts().map(bodies::of));
     Ok(Reply::media(body, head.headers(last.delivered.since(asked.at)), head.etag.clone()))
+}
+
+/// Of what is sent for a part. All silences have the same hash in their headers, and each another decode time.
+fn hash(part: &Part) -> [u8; 32] {
+    if part.is_gap() { *blake3::hash(&bodies::of(part)).as_bytes() } else { part.header.hash }
 }
 
 fn following(edge: &Edge, stream: &Arc<Stream>, of: Recorded<'_>, first: &Part, asked: Asked<'_>) -> Reply {

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::Fault;
+use super::dash::FOLLOW;
 use crate::live::{Msn, StreamName};
 
 /// The longest path and query that is looked at, in bytes. CMCD in a query makes them long.
@@ -23,6 +24,8 @@ pub enum Route<'a> {
     Mpd {
         /// Of which stream.
         stream: &'a str,
+        /// Who asks has read it before: `?follow`.
+        follows: bool,
     },
     /// Media playlist.
     Media {
@@ -101,6 +104,8 @@ pub struct Directives {
     pub msn: Option<Msn>,
     /// `_HLS_part`.
     pub part: Option<u32>,
+    /// `_HLS_skip`: a delta update is asked for. `v2` may leave out old EXT-X-DATERANGE tags, too, of which there are none.
+    pub skip: bool,
 }
 
 /// Undoes percent-encoding, so that equal paths read equal (RFC 3986 6.2.2.2).
@@ -172,7 +177,7 @@ impl<'a> Route<'a> {
     pub fn stream(&self) -> Option<&'a str> {
         match *self {
             Route::Multivariant { stream }
-            | Route::Mpd { stream }
+            | Route::Mpd { stream, .. }
             | Route::Media { stream, .. }
             | Route::Init { stream, .. }
             | Route::Segment { stream, .. }
@@ -199,7 +204,7 @@ fn media<'a>(stream: &'a str, rest: &'a str, query: &'a str) -> Result<Route<'a>
     let Some((track, file)) = rest.split_once('/') else {
         return match rest {
             "index.m3u8" => Ok(Route::Multivariant { stream }),
-            "manifest.mpd" => Ok(Route::Mpd { stream }),
+            "manifest.mpd" => Ok(Route::Mpd { stream, follows: query.split('&').any(|word| word == FOLLOW) }),
             _ => Err(Fault::new(404, "request: a stream has index.m3u8, manifest.mpd and a folder for each track")),
         };
     };
@@ -248,7 +253,8 @@ fn directives(query: &str) -> Result<Directives, Fault> {
     if part.is_some() && msn.is_none() {
         return Err(Fault::new(400, "request: _HLS_part without _HLS_msn"));
     }
-    Ok(Directives { msn, part })
+    let skip = matches!(value(query, "_HLS_skip")?, Some("YES" | "v2"));
+    Ok(Directives { msn, part, skip })
 }
 
 /// The value of the only parameter `key`.
@@ -291,8 +297,9 @@ mod tests {
         check("/player/app.js", Route::Page("/player/app.js"));
         check("/cam1/index.m3u8", Route::Multivariant { stream: "cam1" });
         check("/%63am1/index.m3u8?CMCD=sf%3Dh", Route::Multivariant { stream: "cam1" });
-        check("/cam1/manifest.mpd", Route::Mpd { stream: "cam1" });
-        let directives = Directives { msn: Some(7), part: Some(0) };
+        check("/cam1/manifest.mpd?CMCD=follow", Route::Mpd { stream: "cam1", follows: false });
+        check("/cam1/manifest.mpd?follow&CMCD=sf%3Dh", Route::Mpd { stream: "cam1", follows: true });
+        let directives = Directives { msn: Some(7), part: Some(0), skip: true };
         check(
             "/cam1/video/playlist.m3u8?_HLS_msn=7&_HLS_part=0&_HLS_skip=YES",
             Route::Media { stream: "cam1", track: "video", directives },
@@ -342,6 +349,7 @@ mod tests {
         check("/cam1/video/playlist.m3u8?_HLS_msn=", 400);
         check("/cam1/video/playlist.m3u8?_HLS_msn=4294967296", 400);
         check("/cam1/video/playlist.m3u8?_HLS_msn=1&_HLS_msn=2", 400);
+        check("/cam1/video/playlist.m3u8?_HLS_skip=YES&_HLS_skip=v2", 400);
         check(&format!("/{}/index.m3u8", "x".repeat(65)), 404);
         check(&format!("/{}", "x".repeat(TARGET_LEN_MAX)), 414);
     }

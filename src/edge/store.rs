@@ -240,7 +240,7 @@ impl Shared {
     fn keep(&self, name: &StreamName, window: &mut Window) {
         let Some(life) = window.record().map(|record| record.life) else { return };
         for (track, segment) in window.take_evicted() {
-            if segment.is_complete() && !segment.has_gap() {
+            if segment.is_complete() && !segment.has_loss() {
                 let (key, bytes) = ((name.clone(), life, track, segment.msn), segment.length());
                 self.delisted().put(key, Arc::new(segment), bytes);
             }

@@ -11,7 +11,7 @@ use quick_m3u8::{HlsLine, Reader};
 use super::dash::{self, Timing};
 use super::hls;
 use super::synthetic::{self, AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
-use crate::live::{Msn, Trace, TrackId, window::Input};
+use crate::live::{Init, Msn, Period, Trace, TrackId, window::Input};
 use crate::units::Time;
 
 #[test]
@@ -68,10 +68,8 @@ fn what_is_not_there_yet_is_not_rendered() {
     assert_eq!(hls::media(&feed.window, TrackId(9)), None);
 }
 
-/// A static MPD names what can be fetched: what has left the playlist is gone, and so are the gaps that a publisher left
-/// when it went away without a word.
-#[test]
-fn a_static_mpd_ends_before_the_gaps() {
+/// The publisher goes away without a word after segment 20, and a gap is all that comes until the life ends.
+fn abandoned() -> Feed {
     let mut feed = live();
     feed.run(20, 21, 0);
     for (id, part) in [VIDEO, AUDIO].into_iter().flat_map(|id| (0..PARTS).map(move |part| (id, part))) {
@@ -81,6 +79,28 @@ fn a_static_mpd_ends_before_the_gaps() {
         feed.window.handle(now, Input::Part { header, body, trace, received: now });
     }
     feed.update(|r| r.ended = Some(FIRST_MSN + 21));
+    feed
+}
+
+/// What players know of a period stays as it is; it merely ends, before the gaps.
+#[test]
+fn an_ended_mpd_ends_before_the_gaps_and_begins_where_it_did() {
+    for timing in [Timing::Number, Timing::Timeline] {
+        let mpd = dash::update(&abandoned().window, timing).expect("listed");
+        assert!(mpd.contains("<Period id=\"p0\" start=\"PT0S\" duration=\"PT42S\">"), "{mpd}");
+        assert!(mpd.contains(" type=\"static\"") && mpd.contains(" mediaPresentationDuration=\"PT42S\""), "{mpd}");
+        assert!(!mpd.contains("minimumUpdatePeriod") && !mpd.contains("<Location>"), "{mpd}");
+        assert_eq!(mpd.contains(&format!("startNumber=\"{FIRST_MSN}\"")), timing == Timing::Number, "{mpd}");
+    }
+    let live = live();
+    assert_eq!(dash::update(&live.window, Timing::Number), dash::manifest(&live.window, Timing::Number));
+}
+
+/// Who comes late is told what is still there: what has left the playlist is gone, and so are the gaps that a publisher
+/// left when it went away without a word.
+#[test]
+fn a_late_comers_mpd_begins_with_what_is_there() {
+    let feed = abandoned();
     let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
     let first = feed.window.tracks()[0].listed().next().expect("listed").msn;
     let starts = format!("start=\"PT{}S\" duration=\"PT{}S\"", (first - FIRST_MSN) * 2, 42 - (first - FIRST_MSN) * 2);
@@ -88,6 +108,96 @@ fn a_static_mpd_ends_before_the_gaps() {
     assert!(mpd.contains(&starts) && mpd.contains("mediaPresentationDuration=\"PT42S\""), "{mpd}");
     let run = format!("<S t=\"{}\" d=\"180000\" r=\"{}\"/>", (first - FIRST_MSN) * 180_000, FIRST_MSN + 20 - first);
     assert!(mpd.contains(&run) && mpd.contains(&format!("startNumber=\"{first}\"")), "{mpd}");
+    // All of a life that is short enough is still there.
+    let mut feed = Feed::new(synthetic::record("cam1"));
+    feed.run(0, 3, 0);
+    feed.update(|r| r.ended = Some(FIRST_MSN + 2));
+    assert_eq!(dash::update(&feed.window, Timing::Number), dash::manifest(&feed.window, Timing::Number));
+}
+
+/// hls.js ends a stream when the last part is buffered that the playlist shows.
+#[test]
+fn an_ended_playlist_shows_parts_of_media_alone() {
+    let text = hls::media(&abandoned().window, VIDEO).expect("listed");
+    let parts: Vec<_> = text.lines().filter(|l| l.starts_with("#EXT-X-PART:")).collect();
+    let last = format!("URI=\"{}.{}.m4s\"", FIRST_MSN + 20, PARTS - 3);
+    assert!(parts.last().is_some_and(|l| l.ends_with(&last)) && !text.contains("GAP=YES"), "{text}");
+    assert!(
+        text.ends_with(&format!("#EXT-X-GAP\n#EXTINF:2.000000,\n{}.m4s\n#EXT-X-ENDLIST\n", FIRST_MSN + 21)),
+        "{text}"
+    );
+}
+
+/// The lines of a playlist's head, and of each segment.
+fn pieces(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
+    let mut lines = text.lines().peekable();
+    let mut head = Vec::new();
+    while let Some(line) = lines.next_if(|l| !l.starts_with("#EXT-X-MAP") && !l.starts_with("#EXT-X-PROGRAM")) {
+        head.push(line);
+    }
+    let mut segments = vec![Vec::new()];
+    for line in lines {
+        segments.last_mut().expect("never empty").push(line);
+        if !line.starts_with('#') {
+            segments.push(Vec::new());
+        }
+    }
+    (head, segments)
+}
+
+/// rfc8216bis 6.2.5.1: what is left out is exactly what the client has.
+#[test]
+fn a_delta_update_is_the_playlist_without_its_old_segments() {
+    let feed = live();
+    let (full, delta) =
+        (hls::media(&feed.window, VIDEO).expect("listed"), hls::delta(&feed.window, VIDEO).expect("listed"));
+    let ((head, segments), (delta_head, delta_segments)) = (pieces(&full), pieces(&delta));
+    assert!(
+        head.iter().any(|l| l.starts_with("#EXT-X-SERVER-CONTROL:") && l.contains(",CAN-SKIP-UNTIL=12.000,")),
+        "{full}"
+    );
+    let skipped = segments.len() - delta_segments.len();
+    // 15 whole segments of 2 s, of which the newest 12 s stay.
+    assert_eq!(skipped, 9);
+    assert_eq!(delta_head, [&head[..], &[&format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")]].concat());
+    // The first one repeats the EXT-X-MAP that applies to it.
+    assert_eq!(delta_segments[0], [&segments[0][..1], &segments[skipped][..]].concat());
+    assert_eq!(delta_segments[1..], segments[skipped + 1..]);
+}
+
+#[test]
+fn a_delta_update_is_whole_where_nothing_may_be_skipped() {
+    let check = |feed: &Feed| assert_eq!(hls::delta(&feed.window, VIDEO), hls::media(&feed.window, VIDEO));
+    check(&ended());
+    check(&synthetic::only(VIDEO));
+    // No discontinuity is skipped: it is all that a player knows of the one before.
+    let mut feed = returned();
+    for segments in 22..30 {
+        feed.run(segments, segments + 1, 0);
+        let delta = hls::delta(&feed.window, VIDEO).expect("listed");
+        let numbers = |tag: &str| delta.lines().find_map(|l| l.strip_prefix(tag)?.parse::<u32>().ok()).unwrap_or(0);
+        let first = numbers("#EXT-X-MEDIA-SEQUENCE:") + numbers("#EXT-X-SKIP:SKIPPED-SEGMENTS=");
+        assert!(first <= FIRST_MSN + 21 || numbers("#EXT-X-DISCONTINUITY-SEQUENCE:") == 1, "{delta}");
+        assert!(delta.contains("#EXT-X-DISCONTINUITY\n") || numbers("#EXT-X-DISCONTINUITY-SEQUENCE:") == 1, "{delta}");
+    }
+}
+
+/// rfc8216bis 4.4.5.3: headers that are known before their first segment are hinted.
+#[test]
+fn a_changed_map_is_hinted_before_its_first_part() {
+    let mut feed = live();
+    feed.run(20, 21, 0);
+    feed.update(|r| {
+        r.periods.push(Period { first_msn: FIRST_MSN + 21, discontinuity: 1, start: Duration::from_secs(42) });
+        r.tracks[0].inits.push(Init { number: 1, bytes: Bytes::from_static(b"other") });
+    });
+    let hints = |feed: &Feed, track| {
+        let text = hls::media(&feed.window, track).expect("listed");
+        text.lines().filter_map(|l| l.strip_prefix("#EXT-X-PRELOAD-HINT:")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let part = format!("TYPE=PART,URI=\"{}.0.m4s\"", FIRST_MSN + 21);
+    assert_eq!(hints(&feed, VIDEO), ["TYPE=MAP,URI=\"init.1.mp4\"".to_owned(), part.clone()]);
+    assert_eq!(hints(&feed, AUDIO), [part]);
 }
 
 /// Players read the multivariant playlist once: what it says of segments must hold for good.

@@ -188,6 +188,24 @@ fn audio(aac: &Aac) -> SampleEntry {
     .into()
 }
 
+/// A chunk without a sample: what a track has for the time from `decode_time` in which its publisher sent nothing.
+/// "Zero or more" runs are in a track fragment (14496-12, 8.8.6). The same wherever it is made.
+pub fn silence(decode_time: u64) -> Bytes {
+    let moof = Moof {
+        mfhd: Mfhd { sequence_number: 0 },
+        traf: vec![Traf {
+            tfhd: Tfhd { track_id: TRACK_ID, default_base_is_moof: true, ..Tfhd::default() },
+            tfdt: Some(Tfdt { base_media_decode_time: decode_time }),
+            ..Traf::default()
+        }],
+    };
+    let mut out = Vec::with_capacity(overhead(0));
+    moof.encode(&mut out).expect("a Vec takes all, and the fields fit their bits");
+    out.put_u32(8);
+    out.put_slice(b"mdat");
+    out.into()
+}
+
 /// A chunk: `prft`, `moof` and `mdat`. `sequence` goes up with each chunk of a track.
 pub fn chunk(sequence: u32, decode_time: u64, reference: Reference, samples: &[Sample]) -> Bytes {
     // All samples but the first are mostly no sync samples (video) or all are (audio): one default, and

@@ -27,9 +27,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// Whether there is nothing to serve.
+    /// Whether it is listed as a gap: nothing came from the publisher, or it is lost.
     pub fn is_gap(&self) -> bool {
         self.header.flags.gap
+    }
+
+    /// Whether it has a body elsewhere, perhaps, and none here. Where nothing came from the publisher, nobody has one.
+    pub fn is_lost(&self) -> bool {
+        self.is_gap() && self.header.hash == conceal::NO_HASH
     }
 }
 
@@ -66,9 +71,14 @@ impl Segment {
         self.complete
     }
 
-    /// Whether some of it can't be served: EXT-X-GAP, and 404 for the segment as a whole.
+    /// Whether some of it isn't there: EXT-X-GAP.
     pub fn has_gap(&self) -> bool {
         self.parts.values().take(usize::from(self.listed)).any(Part::is_gap)
+    }
+
+    /// Whether some of it is lost: 404 for the segment as a whole.
+    pub fn has_loss(&self) -> bool {
+        self.parts.values().take(usize::from(self.listed)).any(Part::is_lost)
     }
 
     /// Its length so far, in ticks.
@@ -107,7 +117,7 @@ impl Segment {
 pub enum Lookup<T> {
     /// Here it is.
     Ready(T),
-    /// It is listed as a gap: 404.
+    /// It is lost, and listed as a gap: 404.
     Gap,
     /// It isn't here yet, and is expected: it may be waited for.
     Expected,
@@ -177,7 +187,7 @@ impl TrackWindow {
     /// A whole segment, listed or recently delisted.
     pub fn segment(&self, msn: Msn) -> Lookup<&Segment> {
         match self.segments.get(&msn) {
-            Some(s) if s.complete && s.has_gap() => Lookup::Gap,
+            Some(s) if s.complete && s.has_loss() => Lookup::Gap,
             Some(s) if s.complete => Lookup::Ready(s),
             _ => self.expectation(msn),
         }
@@ -192,7 +202,7 @@ impl TrackWindow {
     pub fn part(&self, msn: Msn, part: u16) -> Lookup<&Part> {
         let Some(segment) = self.segments.get(&msn) else { return self.expectation(msn) };
         match segment.parts.get(&part) {
-            Some(p) if p.is_gap() => Lookup::Gap,
+            Some(p) if p.is_lost() => Lookup::Gap,
             Some(p) => Lookup::Ready(p),
             None if segment.complete => Lookup::Unknown,
             // One part ahead of the newest is hinted; a few more may have been skipped over.
