@@ -32,6 +32,7 @@ const way = new WayView(document);
 const now = {
   edge: location.origin /* null: what was given is no address */, stream: null, player: PLAYERS[asked.get("player")] ? asked.get("player") : defaultPlayer(),
   known: [], state: "idle", error: null, session: null, attempt: 0, failures: 0, retry: null,
+  watched: null, // the life that was played while it was live
   clock: null, finder: null, part: null, trace: null, onScreen: false, chart: [],
 };
 
@@ -132,14 +133,22 @@ async function refreshStreams() {
   if (now.stream) $("stream").value = now.stream.name;
   else if (wanted) $("stream").value = wanted;
   showFacts();
-  if (!now.stream) {
-    if (before) now.stream = before; // what was being watched stays chosen
-    if (!now.session) sayNoStream(wanted);
+  const over = now.watched !== null && now.watched === before?.life
+    && (!now.stream || (now.stream.life === now.watched && now.stream.live === false));
+  if (!now.stream && before) now.stream = before; // what was being watched stays chosen
+  if (over) {
+    // A player that stands, or has failed, at the end has nothing to wait for; others come to it by themselves.
+    if (now.state === "error" || (now.session && meter.read().stalling)) finish();
+    if (now.state !== "idle") return;
+  }
+  if (!now.known.includes(now.stream)) {
+    if (!now.session && now.state !== "ended") sayNoStream(wanted);
     return;
   }
-  const revived = now.state === "ended" && before && now.stream.live !== false && now.stream.life !== before.life;
+  const stands = now.state === "ended" || (now.session && meter.read().stalling);
+  const revived = stands && before && now.stream.live !== false && now.stream.life !== before.life;
   if (revived) note("the stream is back, as a new life");
-  if (revived || (!now.session && !now.retry && now.state !== "loading")) start();
+  if (revived || (!now.session && !now.retry && now.state !== "loading" && now.state !== "ended")) start();
 }
 
 function sayNoStream(wanted) {
@@ -182,10 +191,11 @@ async function start() {
   syncClock();
   now.finder = new PartFinder(`${edge}/${stream.name}/${videoTrack()}/playlist.m3u8`);
   try {
-    const session = await PLAYERS[player].start({ video, edge, stream, fatal, note });
+    const autoplay = asked.get("autoplay") !== "0";
+    const session = await PLAYERS[player].start({ video, edge, stream, autoplay, fatal, note });
     if (attempt !== now.attempt) return void session.stop();
     now.session = session;
-    if (asked.get("autoplay") !== "0") await video.play();
+    if (autoplay && !session.plays) await video.play();
   } catch (error) {
     if (attempt !== now.attempt || error.name === "AbortError") return;
     if (error.name === "NotAllowedError") return say("Press play", { more: "The browser doesn’t let a page start sound by itself." });
@@ -193,7 +203,16 @@ async function start() {
   }
 }
 
-/** The session is over; the next one follows by itself, later each time. */
+/** The stream is over. The last picture stays, where the player has left one. */
+function finish() {
+  if (now.state === "ended") return;
+  clearTimeout(now.retry);
+  Object.assign(now, { state: "ended", error: null, retry: null });
+  note("the stream has ended");
+  say("The stream has ended", { more: "If it is pushed again, it starts here by itself." });
+}
+
+/** The session has failed; the next one follows by itself, later each time, unless the stream is over. */
 function fail(words) {
   note(words);
   stop();
@@ -208,19 +227,17 @@ function fail(words) {
       if (!now.session && now.state !== "loading" && !now.edgeDown) start();
     });
   }, wait);
+  refreshStreams();
 }
 
 video.addEventListener("playing", () => {
   if (now.state !== "playing") note("plays");
   now.state = "playing";
   now.failures = 0;
+  if (now.stream?.live !== false) now.watched = now.stream?.life ?? null;
   say("");
 });
-video.addEventListener("ended", () => {
-  now.state = "ended";
-  note("the stream has ended");
-  say("The stream has ended", { more: "If it is pushed again, it starts here by itself." });
-});
+video.addEventListener("ended", finish);
 video.addEventListener("resize", showFacts);
 
 function inWords(error) {
@@ -275,7 +292,7 @@ function draw() {
   $("dropped").replaceChildren(...(s.started ? figure(s.dropped, `of ${s.frames}`) : ["–"]));
   $("stalls").replaceChildren(...(s.started ? figure(s.stalls, s.stalls > 0 ? `${(s.stalledMs / 1000).toFixed(1)} s` : "") : ["–"]));
   $("stalls").classList.toggle("bad", s.stalling);
-  if (s.stalling) say("Waiting for media", { busy: true });
+  if (s.stalling && now.state !== "ended") say("Waiting for media", { busy: true });
   else if (now.state === "playing") say("");
   now.chart.push(s.started ? shown : null);
   if (now.chart.length > CHART_SAMPLES) now.chart.shift();

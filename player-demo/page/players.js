@@ -1,7 +1,7 @@
 // The players, behind one face:
-//   start({ video, edge, stream, fatal, note }) -> { date(), latency(), stop() }
+//   start({ video, edge, stream, autoplay, fatal, note }) -> { date(), latency(), stop(), plays }
 // `date()` is the wallclock of the picture on screen in ms, `latency()` what the player itself reports in s; null where
-// it doesn't tell. `fatal(words)` ends the session, `note(words)` only tells of something.
+// it doesn't tell; `plays` says that it calls `video.play()` itself. `fatal(words)` ends the session, `note(words)` only tells of something.
 import { library } from "./sources.js";
 
 const hlsUrl = (edge, stream) => edge + (stream.hls ?? `/${stream.name}/index.m3u8`);
@@ -86,7 +86,7 @@ function shakaWords(shaka, error) {
   return ["Shaka", name ?? `error ${error.code ?? error.message}`, ...data.slice(0, 2)].join(" · ");
 }
 
-async function startDash({ video, edge, stream, fatal, note }) {
+async function startDash({ video, edge, stream, autoplay, fatal, note }) {
   const dashjs = await library("dash");
   const player = dashjs.MediaPlayer().create();
   player.updateSettings({
@@ -107,8 +107,10 @@ async function startDash({ video, edge, stream, fatal, note }) {
     else fatal(words);
   });
   player.on(PLAYBACK_ERROR, ({ error }) => fatal(`dash.js · ${error?.message || "the browser can't play this"}`));
-  player.initialize(video, dashUrl(edge, stream), true);
+  // dash.js must see the `play` event: it reads the MPD again from there on only.
+  player.initialize(video, dashUrl(edge, stream), autoplay);
   return {
+    plays: true,
     date: () => {
       const seconds = player.isReady() ? player.timeAsUTC() : 0;
       return seconds > 1e9 ? seconds * 1000 : null;

@@ -65,12 +65,12 @@ export async function startNode(use, ca, name, { join: peers = [], topology = "s
   return { name, child, http, mesh, rtmp: push && `rtmp://${push}/live` };
 }
 
-/** Nodes in a line, the ingest first; each joins the one before it. */
-export async function startLine(use, names) {
+/** Nodes in a line, the ingest first; each joins the one before it, and takes `args`. */
+export async function startLine(use, names, { args = [] } = {}) {
   const ca = await makeCa(use);
   const nodes = [];
   for (const name of names) {
-    nodes.push(await startNode(use, ca, name, { join: nodes.slice(-1).map((n) => n.mesh), rtmp: nodes.length === 0 }));
+    nodes.push(await startNode(use, ca, name, { join: nodes.slice(-1).map((n) => n.mesh), rtmp: nodes.length === 0, args }));
   }
   return nodes;
 }
@@ -80,6 +80,16 @@ export function push(use, url, file = FILM) {
   return use(new Child("ffmpeg", "ffmpeg", [
     "-hide_banner", "-loglevel", "warning", "-nostdin", "-re", "-stream_loop", "-1", "-i", file, "-c", "copy", "-f", "flv", url,
   ]));
+}
+
+/** A film of so many seconds in a temporary folder, 320x180 and quick to decode: with a keyframe every `gop` frames of 30 a second, B-frames and AAC. */
+export async function makeFilm(use, seconds, { gop = 60 } = {}) {
+  const dir = await mkdtemp(join(tmpdir(), "damson-film-"));
+  use({ close: () => rm(dir, { recursive: true, force: true }) });
+  const film = join(dir, "film.flv");
+  await run("ffmpeg", ["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30", "-f", "lavfi", "-i", "sine=r=48000", "-t", String(seconds),
+    "-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", String(gop), "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2", film]);
+  return film;
 }
 
 /** Asks until `accept` likes the answer (its result is given), at most `timeout` ms. Every try is a real question to a server. */

@@ -1,0 +1,92 @@
+// The end of a stream: every player comes to it by itself, says so, doesn't begin anew, and starts when the stream is back.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { events, launch, openPage, report, SMALL, untilPlaying } from "./lib/browser.mjs";
+import { ask, makeFilm, push, startLine } from "./lib/damson.mjs";
+import { unlessStarved } from "./lib/machine.mjs";
+import { scope } from "./lib/process.mjs";
+
+/** How long the publisher is waited for: gap segments are numbered meanwhile. */
+const LINGER_S = 5;
+/** How long a player may take to play what it has, and to find out. */
+const LATE_MS = 15_000;
+/** More than a playlist of the shortest segments lists. */
+const LONG_S = 36;
+
+/** PLAYERS=dash,native tests only these. */
+const chosen = (players) => players.filter((p) => process.env.PLAYERS?.split(",").includes(p) ?? true);
+
+test("every player comes to a stream's end", { timeout: 400_000 }, (t) => scope(async (use) => {
+  const film = await makeFilm(use, 30);
+  const [a, b] = await startLine(use, ["a", "b"], { args: ["--linger", String(LINGER_S)] });
+  const browser = use(await launch());
+  const publish = (stream) => push(use, `${a.rtmp}/${stream}`, film);
+  const began = Date.now();
+  const long = publish("long");
+
+  // Of a life that is shorter than its playlist all is still there at the end.
+  for (const player of chosen(["hls", "shaka-hls", "shaka-dash", "native"])) {
+    await t.test(player, () => unlessStarved(player, async () => {
+      const stream = `${player}-${Date.now()}`;
+      const publisher = publish(stream);
+      const page = await watch(browser, b, stream, player);
+      try {
+        await publisher.kill("SIGKILL");
+        await over(b, stream);
+        await ended(player, page);
+      } finally {
+        await page.context().close();
+      }
+    }));
+  }
+
+  // Of a longer one the start has gone, and is named all the same to who has read of it; and the stream comes back.
+  await t.test("a life longer than its playlist", () => unlessStarved("long", async () => {
+    const players = chosen(["shaka-dash", "dash"]);
+    const publisher = long.running ? long : publish("long");
+    const pages = [];
+    for (const player of players) pages.push([player, await watch(browser, b, "long", player)]);
+    await new Promise((r) => setTimeout(r, Math.max(0, began + LONG_S * 1000 - Date.now()))); // the scenario itself: a life's length
+    await publisher.kill("SIGKILL");
+    const asked = await Promise.all(["", "?follow"].map(async (query) => /<Period id="p0" start="(\w+)"/.exec(await over(b, "long", query))?.[1]));
+    assert.ok(asked[0] !== "PT0S" && asked[1] === "PT0S", `a late comer's MPD begins at ${asked[0]}, a follower's at ${asked[1]}`);
+    for (const [player, page] of pages) await ended(player, page);
+    publish("long");
+    for (const [player, page] of pages) {
+      await untilPlaying(page, { timeout: 40_000, steady: 1 });
+      await started(player, page, 2);
+      await page.context().close();
+    }
+  }));
+}));
+
+async function watch(browser, node, stream, player) {
+  await ask(`${node.http}/${stream}/video/playlist.m3u8`, (_, text) => (text.match(/#EXTINF/g) ?? []).length >= 3, 30_000);
+  const page = await openPage(browser, node.http, { stream, player }, SMALL);
+  await untilPlaying(page, { timeout: 30_000, steady: 2 });
+  return page;
+}
+
+/** The MPD once the life has ended, with gaps at its end. */
+async function over(node, stream, query = "") {
+  await ask(`${node.http}/${stream}/video/playlist.m3u8`, (_, text) => /EXT-X-GAP[^]*EXT-X-ENDLIST/.test(text), (LINGER_S + 15) * 1000);
+  const mpd = await ask(`${node.http}/${stream}/manifest.mpd${query}`, (_, text) => / type="static"/.test(text));
+  assert.ok(!mpd.includes("minimumUpdatePeriod") && mpd.includes("mediaPresentationDuration"), mpd);
+  return mpd;
+}
+
+async function ended(player, page) {
+  const from = Date.now();
+  // The player itself, not merely the page.
+  await page.waitForFunction(() => window.damson.video.ended, null, { timeout: LATE_MS, polling: 200 })
+    .catch(async (e) => { throw new Error(`${player} doesn't end: ${e.message}\n${await report(page)}`); });
+  console.log(`${player} ended ${((Date.now() - from) / 1000).toFixed(1)} s after its stream`);
+  await page.locator("#message").getByText("The stream has ended").waitFor({ timeout: 5000 });
+  await started(player, page, 1);
+}
+
+/** The page has started its player so many times. */
+async function started(player, page, times) {
+  const said = await events(page);
+  assert.equal(said.filter((w) => / start: /.test(w)).length, times, `${player}: ${await report(page)}`);
+}
