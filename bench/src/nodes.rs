@@ -180,7 +180,7 @@ fn record(ingest: NodeId) -> Result<Record> {
         segment_duration: Duration::from_secs(2),
         availability_start: wall,
         tracks: vec![video],
-        periods: vec![Period { first_msn, discontinuity: 0, start: Duration::ZERO }],
+        periods: vec![Period::new(first_msn, 0, Duration::ZERO)],
         ended: None,
     })
 }

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::hls::{self, bandwidth};
-use crate::live::{Period, Record, Segment, Track, TrackKind, TrackWindow, Window};
+use crate::live::{Msn, Period, Record, Segment, Track, TrackKind, TrackWindow, Window};
 use crate::units::{MediaTime, Timescale};
 
 /// `Content-Type` of an MPD.
@@ -40,7 +40,7 @@ fn latency(record: &Record) -> Duration {
 /// What refreshed MPDs are asked for by: relative to the MPD, as all that it names.
 pub const FOLLOW: &str = "follow";
 
-/// The MPD; `None` before every track is listed.
+/// The MPD; `None` before every track is listed, those apart that come late.
 pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
     render(window, timing, false)
 }
@@ -52,12 +52,12 @@ pub fn update(window: &Window, timing: Timing) -> Option<String> {
 
 /// Whether the life has ended, and all of it is listed here.
 pub fn is_ended(window: &Window, record: &Record) -> bool {
-    window.tracks().iter().all(|t| hls::is_ended(record, t))
+    started(window).all(|t| hls::is_ended(record, t))
 }
 
 fn render(window: &Window, timing: Timing, follows: bool) -> Option<String> {
     let record = window.record()?;
-    if window.tracks().is_empty() || !window.tracks().iter().all(TrackWindow::is_started) {
+    if !window.is_started() {
         return None;
     }
     let ended = is_ended(window, record);
@@ -82,14 +82,16 @@ fn render(window: &Window, timing: Timing, follows: bool) -> Option<String> {
             Some(next) => Some(next.start),
             None => end,
         };
-        let _ = write!(out, "<Period id=\"p{}\" start=\"", period.discontinuity);
+        let _ = write!(out, "<Period id=\"{}\" start=\"", period_id(period));
         duration(&mut out, period.start);
         if let Some(end) = end.filter(|_| ended) {
             out.push_str("\" duration=\"");
             duration(&mut out, end.saturating_sub(period.start));
         }
         out.push_str("\">\n");
-        let view = View { window, record, period, end, timing, ended };
+        let before = i.checked_sub(1).and_then(|i| periods.get(i)).filter(|_| period.continues);
+        let until = periods.get(i + 1).map_or(Msn::MAX, |next| next.first_msn);
+        let view = View { window, record, period, before, until, end, timing, ended };
         view.adaptation_sets(&mut out);
         out.push_str("</Period>\n");
     }
@@ -99,9 +101,36 @@ fn render(window: &Window, timing: Timing, follows: bool) -> Option<String> {
     Some(out)
 }
 
-/// Whether all that the life has ever had is listed.
+/// Whether all that the life has ever had is listed: of a track that came late, from its first period on.
 fn is_whole(window: &Window, record: &Record) -> bool {
-    window.tracks().iter().all(|t| t.listed().next().is_some_and(|s| s.msn == record.first_msn))
+    let first = |t: &TrackWindow| record.periods.iter().find(|p| p.tracks.contains(t.id())).map(|p| p.first_msn);
+    started(window).all(|t| t.listed().next().map(|s| s.msn) == first(t))
+}
+
+/// The tracks of which something was ever listed here.
+fn started(window: &Window) -> impl Iterator<Item = &TrackWindow> {
+    window.tracks().iter().filter(|t| t.is_started())
+}
+
+/// Period@id: by the discontinuity that it begins with; one that continues has its first segment's number, too.
+fn period_id(period: &Period) -> String {
+    match period.continues {
+        false => format!("p{}", period.discontinuity),
+        true => format!("p{}-{}", period.discontinuity, period.first_msn),
+    }
+}
+
+/// The segments listed of a track that lie in a period.
+fn listed_in<'w>(
+    record: &Record,
+    track: &'w TrackWindow,
+    period: &Period,
+) -> impl Iterator<Item = &'w Segment> + use<'w> {
+    let until = record.periods.iter().map(|p| p.first_msn).filter(|&msn| msn > period.first_msn).min();
+    let (first, until) = (period.first_msn, until.unwrap_or(Msn::MAX));
+    // What is older than the periods that are remembered has another discontinuity sequence number.
+    let discontinuity = period.discontinuity;
+    track.listed().filter(move |s| (first..until).contains(&s.msn) && s.discontinuity() == discontinuity)
 }
 
 /// The periods of which something is listed.
@@ -119,9 +148,9 @@ fn listed_periods(window: &Window, record: &Record) -> Vec<Period> {
 /// The segments of a period that each track still has when the life has ended, one at least: without the gaps that the
 /// period begins or ends with. Those in between stay, since segments are numbered in a row.
 fn with_media<'w>(window: &'w Window, period: &Period) -> impl Iterator<Item = (&'w TrackWindow, Vec<&'w Segment>)> {
-    let discontinuity = period.discontinuity;
+    let (period, record) = (*period, window.record());
     let of = move |track: &'w TrackWindow| {
-        let listed = track.listed().filter(move |s| s.discontinuity() == discontinuity);
+        let listed = record.into_iter().flat_map(|record| listed_in(record, track, &period));
         let mut segments: Vec<_> = listed.skip_while(|s| s.has_gap()).collect();
         let end = segments.iter().rposition(|s| !s.has_gap()).map_or(0, |last| last + 1);
         segments.truncate(end);
@@ -157,7 +186,8 @@ fn end_of_media(window: &Window) -> Duration {
 /// segments for ever if it reaches to before availabilityStartTime.
 fn time_shift(window: &Window, record: &Record) -> Duration {
     let listed = |t: &TrackWindow| t.timescale().duration(t.listed().map(Segment::duration).sum());
-    let listed = window.tracks().iter().map(listed).min().unwrap_or_default();
+    // A track that came late has a Period of its own, and says nothing of the others.
+    let listed = window.tracks().iter().filter(|t| !record.is_late(t.id())).map(listed).min().unwrap_or_default();
     Duration::from_secs(listed.as_secs().max(1)).min(record.playlist_duration())
 }
 
@@ -224,6 +254,10 @@ struct View<'a> {
     window: &'a Window,
     record: &'a Record,
     period: &'a Period,
+    /// The period that this one continues.
+    before: Option<&'a Period>,
+    /// The first segment behind it.
+    until: Msn,
     end: Option<Duration>,
     timing: Timing,
     ended: bool,
@@ -235,16 +269,23 @@ impl View<'_> {
         let (video, audio): (Vec<_>, Vec<_>) = self.record.tracks.iter().partition(|t| t.is_video());
         let mut sets: Vec<&[&Track]> = vec![&video];
         sets.extend(audio.chunks(1));
-        for (index, tracks) in sets.into_iter().filter(|tracks| !tracks.is_empty()).enumerate() {
+        for (index, set) in sets.into_iter().filter(|tracks| !tracks.is_empty()).enumerate() {
             // What has ended may have had no sound, or no pictures, in a period: its timeline would be empty.
             let named = |track: &&&Track| !self.ended || !self.segments(track).is_empty();
-            let tracks: Vec<&Track> = tracks.iter().filter(named).copied().collect();
-            self.adaptation_set(out, index, &tracks);
+            let tracks: Vec<&Track> = set.iter().filter(|track| self.has(track)).filter(named).copied().collect();
+            self.adaptation_set(out, index, set, &tracks);
         }
     }
 
-    fn adaptation_set(&self, out: &mut String, index: usize, tracks: &[&Track]) {
-        let Some(first) = tracks.first() else { return };
+    /// Whether the period has the track, as far as this node has come: "Representations are neither added to a Period
+    /// nor removed".
+    fn has(&self, track: &Track) -> bool {
+        self.period.tracks.contains(track.id) && self.window.track(track.id).is_some_and(TrackWindow::is_started)
+    }
+
+    fn adaptation_set(&self, out: &mut String, index: usize, set: &[&Track], tracks: &[&Track]) {
+        // Its id is that of the first track that the life had of it, whichever the period has.
+        let Some(first) = set.first().filter(|_| !tracks.is_empty()) else { return };
         let kind = if first.is_video() { "video" } else { "audio" };
         let _ = write!(
             out,
@@ -264,6 +305,14 @@ impl View<'_> {
             reference_id(self.period, index),
             media_start.rescale(first.timescale).ticks,
         );
+        // Players append what continues without a reset of their decoders (DASH-IF live, "period continuity").
+        if let Some(before) = self.before.filter(|before| tracks.iter().any(|t| before.tracks.contains(t.id))) {
+            let _ = writeln!(
+                out,
+                "<SupplementalProperty schemeIdUri=\"urn:mpeg:dash:period-continuity:2015\" value=\"{}\"/>",
+                period_id(before)
+            );
+        }
         out.push_str("<Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"main\"/>\n");
         let lowest = tracks.iter().map(|t| bandwidth(self.window, t).0).min();
         for track in tracks {
@@ -349,7 +398,8 @@ impl View<'_> {
             return tracks.find(|(t, _)| t.id() == track.id).map_or(Vec::new(), |(_, segments)| segments);
         }
         let listed = self.window.track(track.id).into_iter().flat_map(TrackWindow::listed);
-        listed.filter(|s| s.discontinuity() == self.period.discontinuity).collect()
+        let inside = self.period.first_msn..self.until;
+        listed.filter(|s| inside.contains(&s.msn) && s.discontinuity() == self.period.discontinuity).collect()
     }
 
     /// Runs of equal segments; the one under way at its expected length.

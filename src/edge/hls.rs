@@ -36,7 +36,9 @@ pub fn multivariant(window: &Window) -> Option<String> {
     if independent(window) {
         out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
-    let (video, audio): (Vec<_>, Vec<_>) = record.tracks.iter().partition(|t| t.is_video());
+    // A rendition that is away isn't offered: its playlist lists gaps until it returns.
+    let (video, audio): (Vec<_>, Vec<_>) =
+        record.tracks.iter().filter(|t| record.is_sent(t.id)).partition(|t| t.is_video());
     // One audio track without video needs no group: the variant itself is the rendition.
     let grouped = audio.len() > 1 || (!audio.is_empty() && !video.is_empty());
     if grouped {
@@ -60,7 +62,9 @@ fn independent(window: &Window) -> bool {
 }
 
 fn media_tag(out: &mut String, track: &Track, default: bool) {
-    let _ = write!(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{}\"", track.name);
+    // NAME is "in the language" of what it names, which nobody told: the tag says it to all.
+    let name = track.language.as_ref().unwrap_or(&track.name);
+    let _ = write!(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{name}\"");
     if let Some(language) = &track.language {
         let _ = write!(out, ",LANGUAGE=\"{language}\"");
     }

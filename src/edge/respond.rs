@@ -174,8 +174,7 @@ fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, Fault> 
 async fn document(stream: &Arc<Stream>, asked: Asked<'_>, which: Which, timing: dash::Timing) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
-            let started =
-                !state.window().tracks().is_empty() && state.window().tracks().iter().all(TrackWindow::is_started);
+            let started = state.window().is_started();
             let Some(target) = state.window().record().map(|r| r.target_duration).filter(|_| started) else {
                 return Ok(Step::appear(Place::Started));
             };

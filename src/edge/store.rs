@@ -23,7 +23,7 @@ use super::{APPEAR_MAX, Fault};
 use crate::clock;
 use crate::live::cache::ByteCache;
 use crate::live::window::{Input, Output};
-use crate::live::{LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, TrackWindow, Window};
+use crate::live::{LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, Window};
 use crate::observe::Metrics;
 use crate::swarm::Entry;
 use crate::units::{Time, UnixTime};
@@ -418,8 +418,6 @@ impl State {
 
     /// Tells the waiters what the window has told.
     fn published(&mut self, now: Time, metrics: &Metrics) {
-        let started =
-            |window: &Window| !window.tracks().is_empty() && window.tracks().iter().all(TrackWindow::is_started);
         let (mut listed, mut changed) = (false, false);
         while let Some(output) = self.window.poll_output() {
             match output {
@@ -439,7 +437,7 @@ impl State {
         }
         if listed || changed {
             self.published_at = clock::wall();
-            if started(&self.window) {
+            if self.window.is_started() {
                 self.waiters.handle(now, waiters::Input::Started);
             }
             for track in self.window.tracks() {

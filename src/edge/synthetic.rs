@@ -50,7 +50,7 @@ pub fn record(name: &str) -> Record {
             track(VIDEO, "video", 90_000, "avc1.64001f", 3_000_000, pictures),
             track(AUDIO, "audio", 48_000, "mp4a.40.2", 128_000, sound),
         ],
-        periods: vec![Period { first_msn: FIRST_MSN, discontinuity: 0, start: Duration::ZERO }],
+        periods: vec![Period::new(FIRST_MSN, 0, Duration::ZERO)],
         ended: None,
     }
 }
@@ -153,7 +153,7 @@ pub fn returned() -> Feed {
     feed.run(20, 21, 0);
     feed.update(|r| {
         let start = Duration::from_secs(42);
-        r.periods.push(Period { first_msn: FIRST_MSN + 21, discontinuity: 1, start });
+        r.periods.push(Period::new(FIRST_MSN + 21, 1, start));
     });
     feed.run(21, 22, 4);
     feed

@@ -188,7 +188,7 @@ fn a_changed_map_is_hinted_before_its_first_part() {
     let mut feed = live();
     feed.run(20, 21, 0);
     feed.update(|r| {
-        r.periods.push(Period { first_msn: FIRST_MSN + 21, discontinuity: 1, start: Duration::from_secs(42) });
+        r.periods.push(Period::new(FIRST_MSN + 21, 1, Duration::from_secs(42)));
         r.tracks[0].inits.push(Init { number: 1, bytes: Bytes::from_static(b"other") });
     });
     let hints = |feed: &Feed, track| {

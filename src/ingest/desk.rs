@@ -1,12 +1,12 @@
-//! The desk: who may publish what, and one publication task a stream.
+//! The desk: who may publish what, and one publication task a stream, which several pushes may feed.
 //!
 //! ```text
-//! connection --claim--> authorize --> one push a name --> Claim --inputs, bounded--> publication task
+//! connection --claim--> authorize --> one push a rendition --> Claim --inputs, bounded--> publication task
 //!                                                                                     packager --> Publisher
 //! ```
 //!
-//! A claim is a tenure: it ends when it is dropped (the encoder went), when another takes the stream over,
-//! or when the node drains. A connection that hangs can't hold a name: taking over doesn't wait for it.
+//! A claim is a tenure of a stream's rendition, or of the stream as such: it ends when it is dropped (the encoder went),
+//! when another takes the rendition over, when its keyframes aren't the others', or when the node drains. A connection that hangs can't hold a name: taking over doesn't wait for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,9 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use self::publication::{Control, Publication, Tenure};
-use crate::live::{Epoch, NodeId, PartHeader, Record, StreamName};
+use crate::live::{Epoch, NodeId, PartHeader, Record, Rendition, StreamName};
 use crate::media::{
-    self, AccessUnit, Announced, Clocks, CodecConfig, Input, InputClock, InputTrack, Notice, Output, Packager, Resume,
+    self, AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Notice, Output, Packager,
+    Refusal, Resume,
 };
 use crate::units::Time;
 
@@ -36,6 +37,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct PublishRequest {
     /// The stream.
     pub stream: StreamName,
+    /// What it is a rendition of it as; `None` for the stream as such.
+    pub rendition: Option<Rendition>,
     /// The application of the URL: `live`.
     pub app: String,
     /// What stood behind `?`: where keys will be.
@@ -141,6 +144,9 @@ pub enum Refused {
     /// Somebody else publishes it.
     #[error("stream {0} is busy: another address pushes it (takeover = \"any\" would let this one take over)")]
     Busy(StreamName),
+    /// [`Feed::COUNT_MAX`] renditions already.
+    #[error("stream {0} has its {max} renditions", max = Feed::COUNT_MAX)]
+    Renditions(StreamName),
     /// [`STREAMS_MAX`] streams already.
     #[error("this ingest has its {STREAMS_MAX} streams")]
     Full,
@@ -156,6 +162,8 @@ pub enum Eviction {
     TakenOver,
     /// Another ingest has claimed a higher epoch.
     Superseded,
+    /// The rendition doesn't fit those that others push.
+    Refused(Refusal),
     /// The node is about to stop.
     Draining,
 }
@@ -165,6 +173,7 @@ impl fmt::Display for Eviction {
         f.write_str(match self {
             Eviction::TakenOver => "another connection has taken the stream over",
             Eviction::Superseded => "the stream is published at another ingest now",
+            Eviction::Refused(why) => return why.fmt(f),
             Eviction::Draining => "this ingest is shutting down",
         })
     }
@@ -193,12 +202,22 @@ struct Board {
 
 struct Entry {
     control: mpsc::UnboundedSender<Control>,
-    holder: Option<Holder>,
+    /// By rendition.
+    holders: BTreeMap<Option<Rendition>, Holder>,
 }
 
-/// The tenure that a stream's newest claim is.
+impl Entry {
+    /// A place for one more push.
+    fn free_feed(&self) -> Option<Feed> {
+        let taken = |feed: Feed| self.holders.values().any(|holder| holder.feed == feed);
+        (0..Feed::COUNT_MAX).map(Feed).find(|&feed| !taken(feed))
+    }
+}
+
+/// The tenure that a rendition's newest claim is.
 struct Holder {
     tenure: u64,
+    feed: Feed,
     remote: Option<SocketAddr>,
     evict: oneshot::Sender<Eviction>,
 }
@@ -233,44 +252,58 @@ impl Desk {
         }))
     }
 
-    /// Claims a stream's name. A publisher that is still there is evicted, if this one may take over.
+    /// Claims a stream, or a rendition of it. A publisher that is still there is evicted, if this one may take over.
     pub async fn claim(&self, request: PublishRequest) -> Result<Claim, Refused> {
         self.0.authorizer.authorize(request.clone()).await?;
-        let PublishRequest { stream, remote, protocol, .. } = request;
+        let PublishRequest { stream, rendition, remote, protocol, .. } = request;
         let mut board = self.board();
         if board.draining {
             return Err(Refused::Draining);
         }
-        if !board.streams.contains_key(&stream) {
-            if board.streams.len() == STREAMS_MAX {
-                return Err(Refused::Full);
-            }
-            let (control, receiver) = mpsc::unbounded_channel();
-            self.0.tasks.spawn(Publication::new(self.clone(), stream.clone(), receiver).run());
-            board.streams.insert(stream.clone(), Entry { control, holder: None });
+        let entry = board.streams.get(&stream);
+        if entry.is_none() && board.streams.len() == STREAMS_MAX {
+            return Err(Refused::Full);
         }
-        board.tenures += 1;
-        let tenure = board.tenures;
-        let entry = board.streams.get_mut(&stream).expect("it was just looked for");
-        if let Some(holder) = &entry.holder {
-            if !self.may_take_over(holder.remote, remote) {
-                tracing::info!(%stream, ?remote, holder = ?holder.remote, "refused: the stream is busy");
+        let name = rendition.as_ref().map(tracing::field::display);
+        let feed = match entry.and_then(|entry| entry.holders.get(&rendition)) {
+            Some(holder) if !self.may_take_over(holder.remote, remote) => {
+                tracing::info!(%stream, rendition = name, ?remote, holder = ?holder.remote, "refused: the stream is busy");
                 return Err(Refused::Busy(stream));
             }
-            tracing::info!(%stream, ?remote, from = ?holder.remote, "takes the stream over");
-        }
+            Some(holder) => {
+                tracing::info!(%stream, rendition = name, ?remote, from = ?holder.remote, "takes the stream over");
+                holder.feed
+            }
+            // The address rule is the stream's: nobody else adds renditions to it.
+            None if entry.is_some_and(|entry| !self.may_join(entry, remote)) => {
+                tracing::info!(%stream, rendition = name, ?remote, "refused: another address pushes the stream");
+                return Err(Refused::Busy(stream));
+            }
+            None => match entry.map_or(Some(Feed(0)), Entry::free_feed) {
+                Some(feed) => feed,
+                None => return Err(Refused::Renditions(stream)),
+            },
+        };
+        board.tenures += 1;
+        let tenure = board.tenures;
+        let entry = board.streams.entry(stream.clone()).or_insert_with(|| {
+            let (control, receiver) = mpsc::unbounded_channel();
+            self.0.tasks.spawn(Publication::new(self.clone(), stream.clone(), receiver).run());
+            Entry { control, holders: BTreeMap::new() }
+        });
         let (evict, evicted) = oneshot::channel();
         let (inputs, receiver) = mpsc::channel(QUEUE_LEN);
-        if let Some(old) = entry.holder.replace(Holder { tenure, remote, evict }) {
+        if let Some(old) = entry.holders.insert(rendition.clone(), Holder { tenure, feed, remote, evict }) {
             // Its connection may be gone already.
             let _ = old.evict.send(Eviction::TakenOver);
         }
         // The task outlives its entry on the board, on which we hold the lock.
-        let _ = entry.control.send(Control::Tenure(Tenure::new(receiver)));
+        let _ = entry.control.send(Control::Tenure(feed, Tenure::new(rendition.clone(), tenure, receiver)));
         drop(board);
         let remote = remote.map(tracing::field::display);
-        tracing::info!(%stream, remote, protocol, "publishes");
-        Ok(Claim { desk: self.clone(), stream, tenure, inputs, evicted: Some(evicted) })
+        let name = rendition.as_ref().map(tracing::field::display);
+        tracing::info!(%stream, rendition = name, remote, protocol, "publishes");
+        Ok(Claim { desk: self.clone(), stream, rendition, tenure, inputs, evicted: Some(evicted) })
     }
 
     /// Another ingest has published `stream` with `epoch`: if that is higher than ours, ours is over, without
@@ -292,7 +325,7 @@ impl Desk {
             let mut board = self.board();
             board.draining = true;
             for entry in board.streams.values_mut() {
-                if let Some(holder) = entry.holder.take() {
+                for holder in std::mem::take(&mut entry.holders).into_values() {
                     let _ = holder.evict.send(Eviction::Draining);
                 }
                 let _ = entry.control.send(Control::End);
@@ -307,14 +340,32 @@ impl Desk {
         self.0.settings.takeover == Takeover::Any || ip(holder) == ip(other)
     }
 
+    /// Whether a push from `remote` may add a rendition to what others push: as it may take over.
+    fn may_join(&self, entry: &Entry, remote: Option<SocketAddr>) -> bool {
+        entry.holders.values().all(|holder| self.may_take_over(holder.remote, remote))
+    }
+
     /// The board stays usable after a panic elsewhere: each change of it is whole.
     fn board(&self) -> MutexGuard<'_, Board> {
         self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The stream's holder is told and forgotten.
+    /// The stream's holders are told and forgotten.
     fn evict(&self, stream: &StreamName, eviction: Eviction) {
-        if let Some(holder) = self.board().streams.get_mut(stream).and_then(|entry| entry.holder.take()) {
+        let mut board = self.board();
+        let holders = board.streams.get_mut(stream).map(|entry| std::mem::take(&mut entry.holders));
+        for holder in holders.into_iter().flat_map(BTreeMap::into_values) {
+            let _ = holder.evict.send(eviction);
+        }
+    }
+
+    /// The same of one of them, unless another has come in its place.
+    fn evict_tenure(&self, stream: &StreamName, tenure: u64, eviction: Eviction) {
+        let mut board = self.board();
+        let Some(entry) = board.streams.get_mut(stream) else { return };
+        let own = |(_, holder): &(&Option<Rendition>, &Holder)| holder.tenure == tenure;
+        let Some(rendition) = entry.holders.iter().find(own).map(|(rendition, _)| rendition.clone()) else { return };
+        if let Some(holder) = entry.holders.remove(&rendition) {
             let _ = holder.evict.send(eviction);
         }
     }
@@ -341,11 +392,12 @@ fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }
 
-/// A tenure: the right to feed a stream. Dropping it detaches the publisher; the stream lingers.
+/// A tenure: the right to feed a stream, or a rendition of it. Dropping it detaches the publisher; the stream lingers.
 #[derive(Debug)]
 pub struct Claim {
     desk: Desk,
     stream: StreamName,
+    rendition: Option<Rendition>,
     tenure: u64,
     inputs: mpsc::Sender<Fed>,
     evicted: Option<oneshot::Receiver<Eviction>>,
@@ -367,6 +419,11 @@ impl Claim {
     /// The stream.
     pub fn stream(&self) -> &StreamName {
         &self.stream
+    }
+
+    /// What it is a rendition of the stream as.
+    pub fn rendition(&self) -> Option<&Rendition> {
+        self.rendition.as_ref()
     }
 
     /// The publisher's first word: its clock, and what it announces. Waits while the queue is full.
@@ -403,9 +460,9 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let mut board = self.desk.board();
         if let Some(entry) = board.streams.get_mut(&self.stream)
-            && entry.holder.as_ref().is_some_and(|holder| holder.tenure == self.tenure)
+            && entry.holders.get(&self.rendition).is_some_and(|holder| holder.tenure == self.tenure)
         {
-            entry.holder = None;
+            entry.holders.remove(&self.rendition);
         }
     }
 }

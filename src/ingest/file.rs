@@ -90,7 +90,14 @@ impl FileLoop {
         stream: StreamName,
         shutdown: CancellationToken,
     ) -> Result<Option<Eviction>, Refused> {
-        let request = PublishRequest { stream, app: "live".to_owned(), query: None, remote: None, protocol: "file" };
+        let request = PublishRequest {
+            stream,
+            rendition: None,
+            app: "live".to_owned(),
+            query: None,
+            remote: None,
+            protocol: "file",
+        };
         let mut claim = desk.claim(request).await?;
         let started = clock::now();
         let fed: Result<(), Gone> = async {

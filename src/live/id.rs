@@ -58,6 +58,70 @@ impl StreamName {
     }
 }
 
+/// What of a stream a push carries: `live/{stream}/{rendition}`. Made of the same characters as a stream's name.
+///
+/// A rendition of pictures names its video track; sound that comes with it is the stream's own, which all renditions
+/// share. `audio_` and a language (BCP 47) is sound alone, in that language: `audio_de`, `audio_pt-BR`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Rendition(StreamName);
+
+/// Why a text names no rendition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenditionError {
+    /// As of a stream's.
+    #[error("rendition: {0}")]
+    Name(#[from] NameError),
+    /// The tracks of a push without a rendition.
+    #[error("rendition: {0:?} is what the tracks of a push without a rendition are called")]
+    Plain(String),
+    /// `audio_` without a language.
+    #[error("rendition: {0:?} is no language (BCP 47): audio_de, audio_pt-BR")]
+    Language(String),
+}
+
+impl Rendition {
+    /// What the name of one language's sound begins with.
+    pub const LANGUAGE: &'static str = "audio_";
+
+    /// Parses a name.
+    pub fn parse(text: &str) -> Result<Self, RenditionError> {
+        let name = StreamName::parse(text)?;
+        let plain = ["video", "audio"].into_iter().filter_map(|kind| text.strip_prefix(kind));
+        if plain.into_iter().any(|rest| rest.bytes().all(|b| b.is_ascii_digit())) {
+            return Err(RenditionError::Plain(text.to_owned()));
+        }
+        match text.strip_prefix(Self::LANGUAGE) {
+            Some(tag) if !is_language(tag) => Err(RenditionError::Language(tag.to_owned())),
+            _ => Ok(Rendition(name)),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Its language, where it is sound in one.
+    pub fn language(&self) -> Option<&str> {
+        self.as_str().strip_prefix(Self::LANGUAGE)
+    }
+}
+
+impl fmt::Display for Rendition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether `tag` has the form of a language tag (RFC 5646, 2.1): a language of 2-8 letters, then subtags of 1-8
+/// letters and digits. Registered or not, it is the publisher's.
+fn is_language(tag: &str) -> bool {
+    let mut subtags = tag.split('-');
+    let letters = |text: &str| (2..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic());
+    let subtag = |text: &str| (1..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    subtags.next().is_some_and(letters) && subtags.all(subtag)
+}
+
 /// So that maps by name can be asked with a path's text. The order is that of the text.
 impl std::borrow::Borrow<str> for StreamName {
     fn borrow(&self) -> &str {
@@ -247,6 +311,22 @@ mod tests {
         check("é", false);
         check("api", false);
         check("apis", true);
+    }
+
+    #[test]
+    fn renditions_name_tracks_and_languages() {
+        let check = |text: &str, language: Option<&str>| {
+            let parsed = Rendition::parse(text).expect(text);
+            assert_eq!((parsed.as_str(), parsed.language()), (text, language));
+        };
+        check("720p", None);
+        check("audiophile", None);
+        check("video_4k", None);
+        check("audio_de", Some("de"));
+        check("audio_zh-Hans-CN", Some("zh-Hans-CN"));
+        for wrong in ["", "a/b", "api", "video", "audio", "video1", "audio_", "audio_1", "audio_d", "audio_de_CH"] {
+            assert!(Rendition::parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

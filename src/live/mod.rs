@@ -16,6 +16,6 @@ pub mod record;
 pub mod window;
 
 pub use header::{Flags, Hop, PartHeader, Trace};
-pub use id::{Epoch, LifeId, Msn, NodeId, NodeName, PartId, StreamName, SwarmId, TrackId};
-pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, VideoInfo};
+pub use id::{Epoch, LifeId, Msn, NodeId, NodeName, PartId, Rendition, StreamName, SwarmId, TrackId};
+pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, TrackSet, VideoInfo};
 pub use window::{Part, Segment, TrackWindow, Window};

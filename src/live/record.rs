@@ -2,7 +2,8 @@
 //!
 //! The ingest writes it; every member of the swarm holds the newest revision; a restarting ingest
 //! reads it and goes on. What it freezes for the life (DESIGN invariant 3): `target_duration`,
-//! `part_target`, `availability_start`, the tracks' order, kinds, names and timescales.
+//! `part_target`, `availability_start`, the tracks' order, kinds, names and timescales. A track that comes
+//! late is appended, and never taken away.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub struct Record {
     pub segment_duration: Duration,
     /// The MPD's availabilityStartTime: the wallclock of media time 0.
     pub availability_start: UnixTime,
-    /// All tracks; a track's id is its index.
+    /// All tracks; a track's id is its index. The order is frozen: new ones come behind.
     pub tracks: Vec<Track>,
     /// The life's periods, oldest first; never empty. Those that have left every window may be dropped.
     pub periods: Vec<Period>,
@@ -41,7 +42,9 @@ pub struct Record {
     pub ended: Option<Msn>,
 }
 
-/// A stretch without a discontinuity: a DASH Period, and what lies between two EXT-X-DISCONTINUITY.
+/// A stretch without a discontinuity in which the same tracks are sent: a DASH Period ("Representations are neither
+/// added to a Period nor removed from it", DASH-IF live, 4.4.3.3). One that [continues](Period::continues) the one
+/// before it is none to HLS, where a rendition comes and goes without EXT-X-DISCONTINUITY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Period {
     /// MSN of its first segment.
@@ -50,6 +53,45 @@ pub struct Period {
     pub discontinuity: u32,
     /// Period@start, from availabilityStartTime: the media time at which its first segment begins.
     pub start: Duration,
+    /// Whose segments it has; the others number gaps.
+    pub tracks: TrackSet,
+    /// Media goes on from the period before without a discontinuity: other tracks are sent, and that is all.
+    pub continues: bool,
+}
+
+impl Period {
+    /// One that begins with a discontinuity, of all tracks.
+    pub fn new(first_msn: Msn, discontinuity: u32, start: Duration) -> Self {
+        Period { first_msn, discontinuity, start, tracks: TrackSet::ALL, continues: false }
+    }
+}
+
+/// Some of a record's tracks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TrackSet(pub u64);
+
+const _: () = assert!(TrackId::COUNT_MAX as u32 <= u64::BITS);
+
+impl TrackSet {
+    /// Every track.
+    pub const ALL: TrackSet = TrackSet(u64::MAX);
+
+    /// Whether the track is in it.
+    pub fn contains(self, id: TrackId) -> bool {
+        1u64.checked_shl(id.0.into()).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    /// The same with the track.
+    #[must_use]
+    pub fn with(self, id: TrackId) -> TrackSet {
+        TrackSet(self.0 | 1u64.checked_shl(id.0.into()).unwrap_or(0))
+    }
+}
+
+impl FromIterator<TrackId> for TrackSet {
+    fn from_iter<I: IntoIterator<Item = TrackId>>(ids: I) -> Self {
+        ids.into_iter().fold(TrackSet::default(), TrackSet::with)
+    }
 }
 
 /// One elementary stream.
@@ -121,7 +163,8 @@ impl Record {
     /// Most periods kept.
     pub const PERIODS_MAX: usize = 256;
     const INIT_LEN_MAX: usize = 16 << 10;
-    const VERSION: u8 = 1;
+    /// 2: periods have tracks.
+    const VERSION: u8 = 2;
 
     /// The track with this id.
     pub fn track(&self, id: TrackId) -> Option<&Track> {
@@ -131,6 +174,24 @@ impl Record {
     /// The track with this path segment.
     pub fn track_named(&self, name: &str) -> Option<&Track> {
         self.tracks.iter().find(|t| t.name == name)
+    }
+
+    /// The first segment of a track, as far as it is known; that of a track which came late is later than the life's.
+    pub fn first_msn_of(&self, id: TrackId) -> Msn {
+        match self.periods.iter().position(|period| period.tracks.contains(id)) {
+            Some(late) if late > 0 => self.periods[late].first_msn,
+            _ => self.first_msn,
+        }
+    }
+
+    /// Whether a track came, or came back, after the oldest period that is remembered.
+    pub fn is_late(&self, id: TrackId) -> bool {
+        self.periods.first().is_some_and(|period| !period.tracks.contains(id))
+    }
+
+    /// Whether a track is sent at present. A rendition that has stopped is numbered in gaps until it returns.
+    pub fn is_sent(&self, id: TrackId) -> bool {
+        self.periods.last().is_none_or(|period| period.tracks.contains(id))
     }
 
     /// EXT-X-TARGETDURATION.
@@ -188,6 +249,8 @@ impl Record {
             out.put_u32(period.first_msn);
             out.put_u32(period.discontinuity);
             put_micros(&mut out, period.start);
+            out.put_u64(period.tracks.0);
+            out.put_u8(period.continues.into());
         }
         wire::put_count(&mut out, self.tracks.len());
         for track in &self.tracks {
@@ -220,13 +283,15 @@ impl Record {
         }
         let availability_start = UnixTime::from_micros(r.u64("availability start")?);
         let ended = (r.u8("ended")? != 0, r.u32("last msn")?);
-        let n = r.count(Self::PERIODS_MAX, 16, "periods")?;
+        let n = r.count(Self::PERIODS_MAX, 25, "periods")?;
         let mut periods = Vec::with_capacity(n);
         for _ in 0..n {
             periods.push(Period {
                 first_msn: r.u32("period msn")?,
                 discontinuity: r.u32("period discontinuity")?,
                 start: micros(r, "period start")?,
+                tracks: TrackSet(r.u64("period tracks")?),
+                continues: r.u8("period continues")? != 0,
             });
         }
         if periods.is_empty() {
@@ -360,7 +425,14 @@ mod tests {
                 kind: TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000 }),
                 inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
             }],
-            periods: vec![Period { first_msn: 1_795_359_753, discontinuity: 0, start: Duration::ZERO }],
+            periods: vec![
+                Period::new(1_795_359_753, 0, Duration::ZERO),
+                Period {
+                    tracks: [TrackId(0), TrackId(63)].into_iter().collect(),
+                    continues: true,
+                    ..Period::new(1_795_359_763, 0, Duration::from_secs(20))
+                },
+            ],
             ended: Some(9),
         };
         let bytes = record.encode();

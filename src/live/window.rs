@@ -125,6 +125,13 @@ impl Window {
         self.tracks.get(usize::from(id.0))
     }
 
+    /// Whether all tracks list something; one that came late may be about to.
+    pub fn is_started(&self) -> bool {
+        let Some(record) = &self.record else { return false };
+        let mut due = self.tracks.iter().filter(|track| !record.is_late(track.id()));
+        self.tracks.iter().any(TrackWindow::is_started) && due.all(TrackWindow::is_started)
+    }
+
     /// Goes up with each publication of any track and each change of the record: what was rendered at
     /// the same version is still right.
     pub fn version(&self) -> u64 {
@@ -204,8 +211,10 @@ impl Window {
             return;
         };
         let id = part.header.id;
-        // A higher epoch's parts may overtake its record; a part of another life waits for its record too.
-        if id.epoch > record.epoch && self.early.len() < EARLY_PARTS_MAX {
+        // A higher epoch's parts may overtake its record; a part of another life waits for its record too, and the
+        // first parts of a track that was appended for the revision that does so.
+        let unknown = usize::from(id.track.0) >= self.tracks.len();
+        if (id.epoch > record.epoch || unknown) && self.early.len() < EARLY_PARTS_MAX {
             self.early.push_back(part);
             return;
         }

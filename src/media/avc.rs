@@ -4,13 +4,13 @@ use bytes::Bytes;
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal};
 
-use super::packager::INPUTS_MAX;
+use super::packager::TRACKS_MAX;
 use crate::live::Record;
 
 /// The longest codec header accepted, in bytes: an SPS is below 100, and the init segments of all tracks
 /// must fit the record.
-pub const CONFIG_LEN_MAX: usize = 2 << 10;
-const _: () = assert!((CONFIG_LEN_MAX + 1_024) * INPUTS_MAX * Record::INITS_MAX < Record::LEN_MAX);
+pub const CONFIG_LEN_MAX: usize = 1 << 10;
+const _: () = assert!((CONFIG_LEN_MAX + 1_024) * TRACKS_MAX * Record::INITS_MAX < Record::LEN_MAX);
 
 /// nal_unit_type of a sequence parameter set (H.264 table 7-1).
 const NAL_SPS: u8 = 7;

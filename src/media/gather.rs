@@ -9,7 +9,7 @@ use super::codec::Codec;
 use super::packager::{Publisher, Settings, Source};
 use super::plan::{Gops, frame_duration, frame_rate_milli};
 use super::timeline::{BACKWARD_MAX, span};
-use super::{InputClock, InputTrack, Notice, Output, Unusable};
+use super::{Feed, InputClock, InputTrack, Notice, Output, Unusable};
 use crate::units::{Time, UnixTime};
 
 /// What is gathered before it is published all the same, in bytes: 4 s at 128 Mb/s.
@@ -22,7 +22,7 @@ const FRAMES_MEASURED: usize = 12;
 /// side by side by their arrival.
 pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
 /// Audio that far before the first keyframe is kept, since encoders interleave loosely.
-const AUDIO_LEAD_MAX: Duration = Duration::from_millis(500);
+pub(super) const AUDIO_LEAD_MAX: Duration = Duration::from_millis(500);
 
 /// A unit as it came.
 #[derive(Clone, Debug)]
@@ -37,6 +37,18 @@ pub(super) struct Raw {
     pub data: Bytes,
     pub arrived: UnixTime,
     pub now: Time,
+}
+
+impl Raw {
+    /// When it is shown, in ticks of the input clock.
+    pub(super) fn shown(&self) -> i64 {
+        self.dts.saturating_add(self.composition_offset.into())
+    }
+
+    /// When it is decoded or shown, whichever comes first.
+    pub(super) fn earliest(&self) -> i64 {
+        self.dts.saturating_add(self.composition_offset.min(0).into())
+    }
 }
 
 /// The units gathered so far, as they came.
@@ -64,6 +76,25 @@ impl Gathered {
     pub(super) fn push(&mut self, raw: Raw) {
         self.len += raw.data.len();
         self.units.push(raw);
+    }
+
+    /// Whether a unit of the track has come.
+    pub(super) fn has(&self, track: InputTrack) -> bool {
+        self.of(track).next().is_some()
+    }
+
+    /// Takes the units of all pushes but one out.
+    pub(super) fn split_off(&mut self, lead: Feed) -> Vec<Raw> {
+        let (own, others) = std::mem::take(&mut self.units).into_iter().partition(|raw| raw.track.feed() == lead);
+        self.units = own;
+        self.len = self.units.iter().map(|raw| raw.data.len()).sum();
+        others
+    }
+
+    /// Drops a push's units.
+    pub(super) fn forget_push(&mut self, feed: Feed) {
+        self.units.retain(|raw| raw.track.feed() != feed);
+        self.len = self.units.iter().map(|raw| raw.data.len()).sum();
     }
 
     /// When the first unit came.
@@ -98,6 +129,7 @@ impl Gathered {
     /// Whether there is enough to begin a life: all its tracks, and its GOPs.
     pub(super) fn life_ready(
         &self,
+        lead: (Feed, bool),
         sources: &BTreeMap<InputTrack, Source>,
         publisher: &Publisher,
         settings: &Settings,
@@ -107,9 +139,14 @@ impl Gathered {
         if self.full() || age >= longest(settings) {
             return true;
         }
-        let there = |video: bool| {
-            sources.iter().any(|(&track, s)| s.codec.is_video() == video && self.of(track).next().is_some())
-        };
+        let (lead, rendition) = lead;
+        let sources = || sources.iter().filter(move |(track, _)| track.feed() == lead);
+        // The other renditions are about to come, and pictures have to be there before sound can be cut.
+        let pictures = sources().any(|(&track, source)| source.codec.is_video() && self.has(track));
+        if rendition && age < if pictures { settings.track_wait } else { settings.measure } {
+            return false;
+        }
+        let there = |video: bool| sources().any(|(&track, s)| s.codec.is_video() == video && self.has(track));
         for (video, announced) in [(true, publisher.announced.video), (false, publisher.announced.audio)] {
             let wait = match announced {
                 Some(true) => settings.announced_wait,
@@ -121,10 +158,10 @@ impl Gathered {
             }
         }
         // Configured, but no unit yet: another rendition or language.
-        if age < settings.track_wait && sources.keys().any(|&track| self.of(track).next().is_none()) {
+        if age < settings.track_wait && sources().any(|(&track, _)| !self.has(track)) {
             return false;
         }
-        let mut video = sources.iter().filter(|(track, s)| s.codec.is_video() && self.of(**track).next().is_some());
+        let mut video = sources().filter(|(track, s)| s.codec.is_video() && self.has(**track));
         let Some((&track, source)) = video.next() else { return true };
         let (stamps, gops) = self.measure(track, publisher.clock);
         if stamps.is_empty() {
@@ -142,6 +179,7 @@ impl Gathered {
     /// the newest lie together, and a keyframe where one is needed.
     pub(super) fn period_ready(
         &self,
+        lead: (Feed, bool),
         sources: &BTreeMap<InputTrack, Source>,
         expected: usize,
         publisher: &Publisher,
@@ -152,8 +190,12 @@ impl Gathered {
         if self.full() || age >= settings.measure {
             return true;
         }
+        let (lead, rendition) = lead;
+        if rendition && age < settings.track_wait {
+            return false;
+        }
         let mut newest = Vec::new();
-        for (&track, source) in sources.iter().filter(|(_, s)| s.lane.is_some()) {
+        for (&track, source) in sources.iter().filter(|(track, s)| track.feed() == lead && s.lane.is_some()) {
             let Some(last) = self.of(track).last() else { continue };
             newest.push(last.dts);
             if self.need_keyframe && source.codec.is_video() && !self.of(track).any(|raw| raw.keyframe) {
@@ -193,7 +235,7 @@ impl Gathered {
             }
         }
         // No unit is shown before the period begins, so that presentation times are never negative.
-        let base = self.units.iter().map(|raw| raw.dts.saturating_add(raw.composition_offset.min(0).into())).min();
+        let base = self.units.iter().map(Raw::earliest).min();
         Aligned { raw: self.units, base: base.unwrap_or(0) }
     }
 

@@ -56,6 +56,10 @@ pub(super) struct Segment {
     /// Where it would begin if audio units were infinitely short (audio alone), else `start`.
     pub ideal: Duration,
     pub discontinuity: u32,
+    /// When its first picture is shown, on the track that led.
+    pub shown: Duration,
+    /// Begins with a keyframe of the track that led: the other pictures begin with theirs.
+    pub keyed: bool,
     /// Cut without a keyframe.
     pub forced: bool,
     /// PROGRAM-DATE-TIME's shift, in microseconds.
@@ -109,6 +113,8 @@ pub(super) struct Lane {
     pub waiting: VecDeque<Unit>,
     /// The newest unit that came, whether placed or waiting.
     pub newest: Duration,
+    /// When the newest keyframe that was placed is shown.
+    pub keyframe: Duration,
     segment_start: u64,
     segment_len: u64,
     /// Bytes and ticks of all measured segments.
@@ -139,12 +145,18 @@ impl Lane {
             pending_len: 0,
             waiting: VecDeque::new(),
             newest: Duration::ZERO,
+            keyframe: Duration::ZERO,
             segment_start: 0,
             segment_len: 0,
             total: (0, 0),
             date_time: UnixTime::default(),
             track,
         }
+    }
+
+    /// Whether a publisher feeds it at present.
+    pub(super) fn is_fed(&self) -> bool {
+        self.input.is_some()
     }
 
     pub(super) fn scale(&self) -> Timescale {

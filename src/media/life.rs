@@ -1,17 +1,18 @@
 //! One life of a stream: its record, its tracks, its periods.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::codec::Codec;
+use super::feeds::{Pushes, Sources, in_order};
 use super::gather::{Aligned, Raw, hint};
-use super::lane::{Lane, Sink, Unit};
-use super::packager::{Publisher, Settings, Source};
+use super::lane::{Lane, Segment, Sink, Unit};
+use super::packager::{Publisher, Settings, Source, TRACKS_MAX};
 use super::plan::{Gops, Parts, Plan, frame_duration, frame_rate_milli};
-use super::segmenter::Segmenter;
+use super::segmenter::{Lost, Segmenter};
 use super::timeline::{Anchor, Placed, REORDER_MAX, TrackClock, rescale};
-use super::{Announced, InputClock, InputTrack, Notice, Output, Resume};
-use crate::live::{Epoch, LifeId, Msn, Period, Record, StreamName, Track, TrackId};
+use super::{Announced, Feed, InputClock, InputTrack, Notice, Output, Resume};
+use crate::live::{Epoch, LifeId, Msn, Period, Record, Rendition, StreamName, Track, TrackId, TrackSet};
 use crate::units::{Timescale, UnixTime};
 
 /// What a frame is taken to last where nothing says so: 25 fps.
@@ -55,7 +56,10 @@ pub(super) struct Life {
     discontinuity: u32,
     /// What parts are meant to last; a life that was taken over is asked for it when its publisher is there.
     part: Option<Duration>,
-    input_scale: Timescale,
+    pub clock: InputClock,
+    /// The reading of the input clock with which the period began, and when that was.
+    base: i64,
+    started: Duration,
 }
 
 impl Life {
@@ -85,23 +89,24 @@ impl Life {
         };
         let next_msn = newest_msn.max(record.first_msn).saturating_add(1);
         let segmenter = Segmenter::new(&record, lanes, sink, next_msn);
-        Life { record, segmenter, end: end.max(began), discontinuity, part: None, input_scale: Timescale::MILLIS }
+        let (clock, started) = (InputClock { scale: Timescale::MILLIS, wrap_bits: 32 }, Duration::ZERO);
+        Life { record, segmenter, end: end.max(began), discontinuity, part: None, clock, base: 0, started }
     }
 
     /// Begins a life with what was gathered: settles its tracks and what it freezes.
     pub(super) fn begin(
         stream: &StreamName,
         settings: &Settings,
-        publisher: &Publisher,
-        sources: &mut BTreeMap<InputTrack, Source>,
+        (lead, pushes): (Feed, &Pushes),
+        sources: &mut Sources,
         units: &Aligned,
         floor: Floor,
     ) -> Life {
+        let publisher = pushes[&lead].publisher;
         let (clock, first_msn) = (publisher.clock, floor.msn);
         let of = |track: InputTrack| units.raw.iter().filter(move |raw| raw.track == track);
-        // Video first: the record's order is the playlists'.
-        let mut inputs: Vec<InputTrack> = sources.keys().copied().filter(|&t| of(t).next().is_some()).collect();
-        inputs.sort_by_key(|track| !sources[track].codec.is_video());
+        let names = names(lead, pushes, sources, units);
+        let inputs: Vec<InputTrack> = names.iter().map(|(track, ..)| *track).collect();
         let stamps = |track| of(track).map(|raw| raw.dts).collect::<Vec<_>>();
         let rates: Vec<u32> = inputs
             .iter()
@@ -138,21 +143,18 @@ impl Life {
             periods: Vec::new(),
             ended: None,
         };
-        let (mut lanes, mut videos, mut audios) = (Vec::new(), 0, 0);
-        for (n, (&input, &rate)) in inputs.iter().zip(&rates).enumerate() {
+        let mut lanes = Vec::new();
+        for (n, ((input, name, language), &rate)) in names.into_iter().zip(&rates).enumerate() {
             let Some(source) = sources.get_mut(&input) else { continue };
             source.lane = Some(n);
-            let (kind, count) = if source.codec.is_video() { ("video", &mut videos) } else { ("audio", &mut audios) };
-            let name = if *count == 0 { kind.to_owned() } else { format!("{kind}{count}") };
-            *count += 1;
             let timescale = source.codec.timescale();
             let (bandwidth, frame) = (rate_of(of(input), clock.scale), lane_frame(&source.codec, timescale, rate));
             let track = Track {
-                id: TrackId(u8::try_from(n).expect("INPUTS_MAX tracks at most")),
+                id: TrackId(u8::try_from(n).expect("TRACKS_MAX tracks at most")),
                 name,
                 timescale,
                 codec: source.codec.name(),
-                language: None,
+                language,
                 bandwidth,
                 average_bandwidth: bandwidth,
                 kind: source.codec.kind(rate),
@@ -168,9 +170,11 @@ impl Life {
         let sink = Sink { out, epoch: publisher.epoch, anchor, wall: start, irregular };
         let segmenter = Segmenter::new(&record, lanes, sink, first_msn);
         let (end, discontinuity) = (Duration::ZERO, floor.discontinuity);
-        let mut life = Life { record, segmenter, end, discontinuity, part: Some(plan.part), input_scale: clock.scale };
+        let (part, started) = (Some(plan.part), Duration::ZERO);
+        let mut life = Life { record, segmenter, end, discontinuity, part, clock, base: units.base, started };
         life.segmenter.sink.notice(Notice::LifeBegan { first_msn, plan });
-        for (&track, _) in sources.iter().filter(|(_, source)| source.lane.is_none()) {
+        let ignored = |(track, source): &(&InputTrack, &Source)| source.lane.is_none() && track.feed() == lead;
+        for (&track, _) in sources.iter().filter(ignored) {
             life.segmenter.sink.notice(Notice::TrackIgnored { track });
         }
         life
@@ -185,32 +189,74 @@ impl Life {
         }
     }
 
-    /// The place in the life of a publisher's track: the first of its kind that is free.
-    pub(super) fn claim(&mut self, input: InputTrack, codec: &Codec) -> Option<usize> {
-        let lanes = &mut self.segmenter.lanes;
-        let free = lanes.iter().position(|lane| lane.input.is_none() && lane.track.is_video() == codec.is_video())?;
-        lanes[free].input = Some(input);
+    /// The place in the life of a push's track: the first of its name that is free.
+    pub(super) fn place_of(&self, codec: &Codec, rendition: Option<&Rendition>) -> Option<usize> {
+        let free = |lane: &Lane| !lane.is_fed() && lane.track.is_video() == codec.is_video();
+        self.segmenter.lanes.iter().position(|lane| free(lane) && is_for(&lane.track.name, codec, rendition))
+    }
+
+    /// Takes that place.
+    pub(super) fn claim(&mut self, input: InputTrack, codec: &Codec, rendition: Option<&Rendition>) -> Option<usize> {
+        let free = self.place_of(codec, rendition)?;
+        self.segmenter.lanes[free].input = Some(input);
         Some(free)
     }
 
+    /// The same, or a track that is appended, of a push that comes to a life which others have begun.
+    pub(super) fn claim_or_append(
+        &mut self,
+        input: InputTrack,
+        codec: &Codec,
+        rendition: Option<&Rendition>,
+    ) -> Option<usize> {
+        if let Some(free) = self.claim(input, codec, rendition) {
+            return Some(free);
+        }
+        let lanes = &self.segmenter.lanes;
+        let known = |lane: &Lane| match rendition {
+            Some(_) => is_for(&lane.track.name, codec, rendition),
+            // A push without a rendition settles its tracks when it first comes.
+            None => is_plain(&lane.track.name),
+        };
+        let (name, language) = name_for(codec, rendition)?;
+        let taken = lanes.iter().any(|lane| known(lane) || lane.track.name == name);
+        let id = u8::try_from(lanes.len()).ok().filter(|&id| usize::from(id) < TRACKS_MAX && !taken)?;
+        let rate = hint(codec).or(lanes.first().map(frame_rate)).unwrap_or(FRAME_RATE_UNKNOWN).max(FRAME_RATE_MIN);
+        let timescale = codec.timescale();
+        let track = Track {
+            id: TrackId(id),
+            name,
+            timescale,
+            codec: codec.name(),
+            language,
+            bandwidth: 0,
+            average_bandwidth: 0,
+            kind: codec.kind(rate),
+            inits: Vec::new(),
+        };
+        let mut lane = Lane::new(track, None, lane_frame(codec, timescale, rate), &self.record);
+        lane.configure(codec.clone(), rate);
+        lane.input = Some(input);
+        self.segmenter.lanes.push(lane);
+        Some(usize::from(id))
+    }
+
     /// How many of its tracks the publisher will send.
-    pub(super) fn expected(&self, announced: &Announced) -> usize {
+    pub(super) fn expected(&self, announced: &Announced, rendition: Option<&Rendition>) -> usize {
         let comes = |lane: &&Lane| match lane.track.is_video() {
             true => announced.video != Some(false),
             false => announced.audio != Some(false),
         };
-        self.segmenter.lanes.iter().filter(comes).count()
+        let own = |lane: &&Lane| match rendition {
+            None => is_plain(&lane.track.name),
+            Some(name) => lane.track.name == name.as_str(),
+        };
+        self.segmenter.lanes.iter().filter(own).filter(comes).count()
     }
 
     /// Begins the next period with what was gathered, and publishes it.
-    pub(super) fn begin_period(
-        &mut self,
-        publisher: &Publisher,
-        sources: &BTreeMap<InputTrack, Source>,
-        units: Aligned,
-        fresh: bool,
-    ) {
-        self.input_scale = publisher.clock.scale;
+    pub(super) fn begin_period(&mut self, publisher: &Publisher, sources: &Sources, units: Aligned, fresh: bool) {
+        (self.clock, self.base) = (publisher.clock, units.base);
         let origin =
             units.raw.iter().map(|raw| origin(raw, units.base, publisher.clock.scale)).min().unwrap_or_default();
         // "a discontinuity begins at the wallclock's distance from the start, and never before the end of
@@ -220,6 +266,7 @@ impl Life {
         if !fresh {
             self.discontinuity = self.discontinuity.saturating_add(1);
         }
+        self.started = start;
         self.segmenter.sink.anchor.restart();
         let mut begins = Vec::with_capacity(self.segmenter.lanes.len());
         for lane in &mut self.segmenter.lanes {
@@ -237,18 +284,20 @@ impl Life {
         let first =
             lanes().filter_map(|(lane, begin)| begin.map(|(ticks, _)| lane.media(ticks))).min().unwrap_or(start);
         let forced = begins.iter().flatten().next().is_some_and(|(_, keyframe)| !keyframe);
+        let shown = self.first_shown(&units).unwrap_or(first);
         let msn = self.segmenter.next_msn;
         for (lane, begin) in self.segmenter.lanes.iter_mut().zip(&begins) {
             let end = begin.map_or(lane.scale().ticks(first), |(ticks, _)| ticks);
             lane.restart(msn, first, end);
         }
-        self.record.periods.push(Period { first_msn: msn, discontinuity: self.discontinuity, start });
+        let tracks = self.sent();
+        self.record.periods.push(Period { tracks, ..Period::new(msn, self.discontinuity, start) });
         self.forget_periods();
         self.publish();
         if !fresh {
             self.segmenter.sink.notice(Notice::PeriodBegan { first_msn: msn, discontinuity: self.discontinuity });
         }
-        self.segmenter.begin(first, self.discontinuity, forced);
+        self.segmenter.begin(first, shown, self.discontinuity, forced);
         for mut raw in units.raw {
             let lane = sources.get(&raw.track).and_then(|source| source.lane);
             raw.dts = raw.dts.saturating_add(raw.shifted);
@@ -277,6 +326,9 @@ impl Life {
 
     /// All that came becomes parts, and the segment under way ends.
     pub(super) fn flush(&mut self) {
+        while let Some(cut) = self.segmenter.go_on_to_the_end() {
+            self.begun(cut);
+        }
         if let Some(end) = self.segmenter.flush() {
             self.end = self.end.max(end);
         }
@@ -332,6 +384,12 @@ impl Life {
 
     /// A unit of the period under way.
     pub(super) fn feed(&mut self, lane: usize, raw: Raw) {
+        self.put(lane, raw);
+        self.go_on();
+    }
+
+    /// The same of one of several, after which [`go_on`](Life::go_on) is called.
+    pub(super) fn put(&mut self, lane: usize, raw: Raw) {
         let Lane { clock, track, .. } = &mut self.segmenter.lanes[lane];
         let (Some(clock), scale) = (clock.as_mut(), track.timescale) else { return };
         let (dts, placed) = clock.place(raw.dts);
@@ -344,10 +402,217 @@ impl Life {
                 self.segmenter.sink.notice(Notice::Reanchored { track: raw.track, by });
             }
         }
-        let offset = rescale(raw.composition_offset.into(), self.input_scale, scale);
+        let offset = rescale(raw.composition_offset.into(), self.clock.scale, scale);
         let composition_offset = i32::try_from(offset).unwrap_or(0);
         let unit = Unit { dts, composition_offset, keyframe: raw.keyframe, data: raw.data, arrived: raw.arrived };
         self.segmenter.place(lane, unit);
+    }
+
+    /// Cuts and publishes what may be, and says at each cut whose segments begin there.
+    pub(super) fn go_on(&mut self) {
+        while let Some(cut) = self.segmenter.go_on() {
+            self.begun(cut);
+        }
+    }
+
+    /// The next rendition that is out of step: its lane, and how far if its keyframes are.
+    pub(super) fn poll_lost(&mut self) -> Option<(usize, Option<i64>)> {
+        Some(match self.segmenter.poll_lost()? {
+            Lost::Misaligned { lane, micros } => (lane, Some(micros)),
+            Lost::Stalled { lane } => (lane, None),
+        })
+    }
+
+    /// When the first picture of the lead is shown.
+    fn first_shown(&self, units: &Aligned) -> Option<Duration> {
+        let lane = self.segmenter.lanes.iter().find(|lane| lane.track.is_video() && lane.clock.is_some())?;
+        let raw = units.raw.iter().find(|raw| Some(raw.track) == lane.input)?;
+        let ticks = lane.clock.as_ref()?.ticks(raw.shown().saturating_add(raw.shifted));
+        Some(lane.media(ticks))
+    }
+
+    /// The tracks that are sent. Where none of a kind is, those that were: players need every kind in every Period.
+    fn sent(&self) -> TrackSet {
+        let before = self.record.periods.last().map_or(TrackSet::ALL, |period| period.tracks);
+        let lanes = || self.segmenter.lanes.iter();
+        let of_kind = |video: bool| {
+            let fed = lanes().any(|lane| lane.track.is_video() == video && lane.is_fed());
+            lanes().filter(move |lane| {
+                lane.track.is_video() == video && if fed { lane.is_fed() } else { before.contains(lane.track.id) }
+            })
+        };
+        of_kind(true).chain(of_kind(false)).map(|lane| lane.track.id).collect()
+    }
+
+    /// A segment begins: with it a period, if other tracks are sent than in the one before.
+    fn begun(&mut self, segment: Segment) {
+        let tracks = self.sent();
+        let breaks = segment.discontinuity != self.discontinuity;
+        if !breaks && self.record.periods.last().is_some_and(|period| period.tracks == tracks) {
+            return;
+        }
+        self.discontinuity = segment.discontinuity;
+        self.record.periods.push(period_of(&segment, tracks, !breaks));
+        self.forget_periods();
+        self.publish();
+        if breaks {
+            let (first_msn, discontinuity) = (segment.msn, segment.discontinuity);
+            self.segmenter.sink.notice(Notice::PeriodBegan { first_msn, discontinuity });
+        }
+    }
+
+    /// A track begins, or goes on, with a segment that others have begun: `first` is its first unit.
+    pub(super) fn join(&mut self, lane: usize, source: &Source, first: &Raw, segment: Segment) {
+        let (base, clock, started) = (self.base, self.clock, self.started);
+        let own = &mut self.segmenter.lanes[lane];
+        let fresh = own.msn == 0;
+        let way = lane_clock(own, source, Some(first), base, clock, started);
+        let begins = way.ticks(first.dts);
+        if fresh {
+            let end = begins.min(own.scale().ticks(segment.start) + own.frame);
+            own.restart(segment.msn, segment.start, end);
+        } else {
+            own.waiting.clear();
+            self.segmenter.catch_up(lane, segment.msn);
+        }
+        let own = &mut self.segmenter.lanes[lane];
+        (own.clock, own.input) = (Some(way), Some(first.track));
+        own.newest = own.newest.max(segment.start);
+        let id = own.track.id;
+        self.cut_parts(clock);
+        self.include(id, &segment);
+        self.publish();
+        self.segmenter.sink.notice(Notice::Joined { track: id, first_msn: segment.msn });
+    }
+
+    /// The periods from `segment` on have this track.
+    fn include(&mut self, id: TrackId, segment: &Segment) {
+        let periods = &mut self.record.periods;
+        let at = periods.iter().take_while(|period| period.first_msn < segment.msn).count();
+        if periods.get(at).is_none_or(|period| period.first_msn > segment.msn) {
+            let before = at.checked_sub(1).and_then(|at| periods.get(at)).map_or(TrackSet::default(), |p| p.tracks);
+            if !before.contains(id) {
+                periods.insert(at, period_of(segment, before.with(id), true));
+            }
+        }
+        for period in periods.iter_mut().skip(at) {
+            period.tracks = period.tracks.with(id);
+        }
+        self.forget_periods();
+    }
+
+    /// A push is gone: what came of it is published, and its tracks number gaps. Says whether it had any.
+    pub(super) fn release(&mut self, feed: Feed) -> bool {
+        let mut any = false;
+        for lane in self.segmenter.lanes.iter_mut().filter(|lane| lane.input.is_some_and(|i| i.feed() == feed)) {
+            (lane.input, any) = (None, true);
+        }
+        any
+    }
+
+    /// A track's place is free again.
+    pub(super) fn give_back(&mut self, track: InputTrack) {
+        for lane in self.segmenter.lanes.iter_mut().filter(|lane| lane.input == Some(track)) {
+            lane.input = None;
+        }
+    }
+
+    /// Whether any track is fed; with `video`, whether pictures are.
+    pub(super) fn is_fed(&self, video: bool) -> bool {
+        self.segmenter.lanes.iter().any(|lane| lane.is_fed() && (!video || lane.track.is_video()))
+    }
+
+    /// The media time of a reading of the input clock, in microseconds.
+    pub(super) fn micros(&self, ticks: i64) -> i64 {
+        let scale = Timescale::new(1_000_000).unwrap_or(Timescale::MILLIS);
+        let started = i64::try_from(self.started.as_micros()).unwrap_or(i64::MAX);
+        rescale(ticks.saturating_sub(self.base), self.clock.scale, scale).saturating_add(started)
+    }
+
+    /// What a picture of the track that leads lasts.
+    pub(super) fn frame(&self) -> Duration {
+        self.segmenter.lanes.get(self.segmenter.leader()).map_or(Duration::ZERO, Lane::frame_duration)
+    }
+
+    /// The sound that all renditions share, by its place.
+    pub(super) fn shared_sound(&self) -> Option<usize> {
+        self.segmenter.lanes.iter().position(|lane| lane.track.name == "audio")
+    }
+
+    /// Feeds the shared sound from another push: with those of its newest units that are still to come. Says whether
+    /// there were any.
+    pub(super) fn adopt(&mut self, lane: usize, source: &Source, units: &VecDeque<Raw>) -> bool {
+        let (base, clock, started) = (self.base, self.clock, self.started);
+        let own = &mut self.segmenter.lanes[lane];
+        let (end, half) = (own.decode_end(), own.frame_duration() / 2);
+        let end = own.waiting.back().map_or(end, |unit| own.media(unit.dts + own.frame));
+        let way = TrackClock::new(clock, own.scale(), base, started);
+        let Some(first) = units.iter().find(|raw| own.media(way.ticks(raw.dts)) + half >= end) else { return false };
+        let from = first.dts;
+        own.clock = Some(lane_clock(own, source, Some(first), base, clock, started));
+        own.input = Some(first.track);
+        for raw in units.iter().filter(|raw| raw.dts >= from) {
+            self.put(lane, raw.clone());
+        }
+        self.go_on();
+        true
+    }
+}
+
+/// The period that begins with a segment while media goes on. On a whole microsecond, as the record says it.
+fn period_of(segment: &Segment, tracks: TrackSet, continues: bool) -> Period {
+    let start = Duration::from_micros(u64::try_from(segment.start.as_micros()).unwrap_or(u64::MAX));
+    Period { tracks, continues, ..Period::new(segment.msn, segment.discontinuity, start) }
+}
+
+/// The tracks of a life that begins, pictures first, since the record's order is the playlists'; and their names and
+/// languages.
+fn names(lead: Feed, pushes: &Pushes, sources: &Sources, units: &Aligned) -> Vec<(InputTrack, String, Option<String>)> {
+    let order = in_order(pushes);
+    let mut tracks: Vec<InputTrack> =
+        sources.keys().copied().filter(|&track| units.raw.iter().any(|raw| raw.track == track)).collect();
+    let place = |track: InputTrack| order.iter().position(|&feed| feed == track.feed());
+    tracks.sort_by_key(|&track| (!sources[&track].codec.is_video(), track.feed() != lead, place(track), track));
+    let mut out: Vec<(InputTrack, String, Option<String>)> = Vec::new();
+    for track in tracks {
+        let rendition = pushes.get(&track.feed()).and_then(|push| push.rendition.as_ref());
+        let Some((kind, language)) = name_for(&sources[&track].codec, rendition) else { continue };
+        let taken = |name: &String| out.iter().any(|(_, taken, _)| taken == name);
+        let mut numbered = (1..).map(|n| format!("{kind}{n}"));
+        let name = match taken(&kind) {
+            true if rendition.is_none() => numbered.find(|name| !taken(name)).unwrap_or_default(),
+            _ => kind,
+        };
+        if !taken(&name) && out.len() < TRACKS_MAX {
+            out.push((track, name, language));
+        }
+    }
+    out
+}
+
+/// What a track of a push is called, the first of its kind, and its language. A language has no pictures.
+fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(String, Option<String>)> {
+    let language = rendition.and_then(Rendition::language);
+    match (rendition, codec.is_video()) {
+        (Some(_), true) if language.is_some() => None,
+        (Some(rendition), true) => Some((rendition.to_string(), None)),
+        (Some(rendition), false) if language.is_some() => Some((rendition.to_string(), language.map(str::to_owned))),
+        (_, false) => Some(("audio".to_owned(), None)),
+        (None, true) => Some(("video".to_owned(), None)),
+    }
+}
+
+/// Whether a track of this name is one that a push without a rendition makes.
+fn is_plain(name: &str) -> bool {
+    let mut kinds = ["video", "audio"].into_iter().filter_map(|kind| name.strip_prefix(kind));
+    kinds.any(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether a push's track may feed the track of this name.
+fn is_for(name: &str, codec: &Codec, rendition: Option<&Rendition>) -> bool {
+    match rendition {
+        None => is_plain(name),
+        Some(_) => name_for(codec, rendition).is_some_and(|(own, _)| own == name),
     }
 }
 

@@ -14,8 +14,17 @@
 //!
 //! A publisher's first units are *gathered* until all tracks are there and the GOPs are measured; what
 //! was gathered is published then, and nothing of it is lost. Afterwards a part leaves with the unit that
-//! would have crossed its end. A life's tracks are frozen when it is first published: a track that
-//! appears later is ignored, with a [`Notice`], until the next life.
+//! would have crossed its end. The order of a life's tracks is frozen when it is first published: a track that
+//! a push brings later is ignored, with a [`Notice`], until the next life; that of a push which comes later is
+//! appended.
+//!
+//! # Renditions
+//!
+//! Several pushes ([`Feed`]s) make one life: a ladder of pictures, and sound in several languages. They share one
+//! timeline, that of their timestamps. The first push with pictures leads: it is measured, and its keyframes cut. Every
+//! other one has to show a keyframe of its own at the same time, else it is [`Refused`](Output::Refused). One that comes
+//! later, or returns, joins at the start of a segment; one that is gone numbers gaps, in step with the others. Sound
+//! without a language is taken from one push, and from another when that stops.
 //!
 //! - [`avc`], [`aac`], [`codec`]: the codecs' own headers.
 //! - [`timeline`]: wrapped input timestamps to media time, media time to the wallclock.
@@ -28,7 +37,9 @@ pub mod aac;
 pub mod avc;
 pub mod cmaf;
 pub mod codec;
+mod feeds;
 mod gather;
+mod join;
 mod lane;
 mod life;
 pub mod notice;
@@ -41,18 +52,40 @@ pub mod timeline;
 pub(crate) mod tests;
 
 pub use lane::UNIT_LEN_MAX;
-pub use notice::{Notice, Unusable};
+pub use notice::{Notice, Refusal, Unusable};
 pub use packager::{Packager, Settings};
 pub use plan::{PART_SHARE_MIN, Plan};
 
 use bytes::Bytes;
 
-use crate::live::{Epoch, Msn, PartHeader, Record, TrackId};
+use crate::live::{Epoch, Msn, PartHeader, Record, Rendition, TrackId};
 use crate::units::{Time, Timescale, UnixTime};
 
+/// One of the pushes that make a stream at a time, below [`Feed::COUNT_MAX`]: a rendition's connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Feed(pub u8);
+
+impl Feed {
+    /// Pushes of a stream at a time.
+    pub const COUNT_MAX: u8 = 16;
+}
+
 /// A publisher's track, by the order in which it is seen: FLV video 0, FLV audio 1; multitrack inputs go on from 2.
+/// The upper four bits are its [`Feed`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InputTrack(pub u8);
+
+impl InputTrack {
+    /// The track of this number, below 16, of a push.
+    pub const fn of(feed: Feed, track: InputTrack) -> InputTrack {
+        InputTrack(feed.0 << 4 | track.0 & 15)
+    }
+
+    /// Whose it is.
+    pub const fn feed(self) -> Feed {
+        Feed(self.0 >> 4)
+    }
+}
 
 /// The clock of an input's timestamps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +127,11 @@ pub enum Input {
     Timeout,
     /// A publisher is there, the first or the next; `epoch` is its tenure.
     Attached {
-        /// Higher than any before.
+        /// Its place. Whoever has it is [detached](Input::Detached) first.
+        feed: Feed,
+        /// What it is a rendition of the stream as; `None` for the stream as such.
+        rendition: Option<Rendition>,
+        /// Higher than any before; if another push is there, that one's.
         epoch: Epoch,
         /// The clock of its timestamps.
         clock: InputClock,
@@ -112,7 +149,7 @@ pub enum Input {
     /// A coded frame.
     Unit(AccessUnit),
     /// The publisher is gone: it closed, its connection broke, or another takes over.
-    Detached,
+    Detached(Feed),
     /// The stream ends for good: the node drains.
     End,
 }
@@ -137,6 +174,13 @@ pub enum Output {
         header: PartHeader,
         /// `moof` `mdat`: one CMAF chunk. Empty where the header says gap.
         body: Bytes,
+    },
+    /// A push can't be a part of this life: it is detached, and to be told why.
+    Refused {
+        /// Which.
+        feed: Feed,
+        /// Why.
+        why: Refusal,
     },
     /// Something to log and count.
     Notice(Notice),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::codec::CodecError;
 use super::plan::Plan;
-use super::{InputTrack, Unusable as Why};
+use super::{Feed, InputTrack, Unusable as Why};
 use crate::live::{Msn, TrackId};
 
 /// Something that an operator may want to know. Most are the publisher's doing; none stops the stream.
@@ -111,11 +111,71 @@ pub enum Notice {
         /// Why.
         why: Why,
     },
+    /// A push has become part of a life that others had begun, or is again.
+    Joined {
+        /// Its first track.
+        track: TrackId,
+        /// With which segment.
+        first_msn: Msn,
+    },
+    /// A push of several is gone, or out of step: its tracks number gaps until it returns.
+    Left {
+        /// Which.
+        feed: Feed,
+    },
+    /// A push was refused.
+    Refused {
+        /// Which.
+        feed: Feed,
+        /// Why.
+        why: Refusal,
+    },
     /// PROGRAM-DATE-TIME follows the encoder's clock, by this many microseconds.
     DateTimeStep {
         /// Positive: the encoder is slow.
         micros: i64,
     },
+}
+
+/// Why a push can't be a part of the life that others make.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Refusal {
+    /// Its keyframes aren't where the leading rendition's are.
+    Misaligned {
+        /// How much later its nearest one is, in microseconds; negative: earlier.
+        micros: i64,
+    },
+    /// Its timestamps are another clock's.
+    Apart {
+        /// How far ahead of the others', in microseconds; negative: behind.
+        micros: i64,
+    },
+    /// Its timestamps have other units, or the life has all tracks that it may have.
+    NoPlace,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |micros: &i64| micros.unsigned_abs() as f64 / 1_000.0;
+        let side = |micros: &i64, ahead, behind| if *micros < 0 { behind } else { ahead };
+        match self {
+            Refusal::Misaligned { micros } => write!(
+                f,
+                "keyframes are {:.1} ms {} the leading rendition's: make all renditions in one encoder, with the same \
+                 -g, -bf and -sc_threshold 0, and -output_ts_offset 1 at each output",
+                ms(micros),
+                side(micros, "after", "before")
+            ),
+            Refusal::Apart { micros } => write!(
+                f,
+                "timestamps are {:.1} ms {} the other renditions': all renditions need one clock (ffmpeg: -copyts, or \
+                 one process)",
+                ms(micros),
+                side(micros, "ahead of", "behind")
+            ),
+            Refusal::NoPlace => f.write_str("the stream has no place for this rendition"),
+        }
+    }
 }
 
 /// Why a unit can't be published.
@@ -164,6 +224,9 @@ impl Notice {
             Notice::BadConfig { .. } => "bad_config",
             Notice::TrackIgnored { .. } => "track_ignored",
             Notice::Unusable { .. } => "unusable_unit",
+            Notice::Joined { .. } => "rendition_joined",
+            Notice::Left { .. } => "rendition_left",
+            Notice::Refused { .. } => "rendition_refused",
             Notice::DateTimeStep { .. } => "date_time_step",
         }
     }
@@ -209,6 +272,9 @@ impl fmt::Display for Notice {
             Notice::Unusable { track, units, why } => {
                 write!(f, "{units} units of input track {} dropped: {why}", track.0)
             }
+            Notice::Joined { track, first_msn } => write!(f, "track {} goes on with segment {first_msn}", track.0),
+            Notice::Left { feed } => write!(f, "push {} is gone or out of step: gaps until it returns", feed.0),
+            Notice::Refused { feed, why } => write!(f, "push {} is refused: {why}", feed.0),
             Notice::DateTimeStep { micros } => write!(f, "PROGRAM-DATE-TIME moves by {micros} us"),
         }
     }

@@ -11,24 +11,30 @@
 //! ```
 //!
 //! While a life isn't `Live` and nothing is gathered, gap segments are numbered in real time, and the
-//! linger ends the life.
+//! linger ends the life. Of several pushes, what becomes of one while others are there is in
+//! [`join`](super::join); the life is away only when all are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::codec::Codec;
+use super::feeds::{self, Beginning, Push, Pushes, Sources, in_order};
 use super::gather::{Gathered, Raw, TRACKS_APART_MAX};
+use super::join::Joining;
 use super::lane::UNIT_LEN_MAX;
 use super::life::{Floor, Life};
 use super::timeline::{BACKWARD_MAX, unwrap};
 use super::{
-    AccessUnit, Announced, Clocks, CodecConfig, Input, InputClock, InputTrack, Notice, Output, Resume, Unusable,
+    AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Notice, Output, Refusal, Resume,
+    Unusable,
 };
-use crate::live::{Epoch, StreamName};
+use crate::live::{Epoch, Rendition, StreamName};
 use crate::units::Time;
 
-/// Most input tracks of a publisher.
-pub const INPUTS_MAX: usize = 16;
+/// Most input tracks of all pushes of a stream.
+pub const INPUTS_MAX: usize = 48;
+/// Most tracks of a life, those included whose push is gone: 16 renditions, and sound in 8 languages.
+pub const TRACKS_MAX: usize = 24;
 /// A timestamp may run ahead of the last one by this much whatever the wallclock says.
 const FORWARD_MAX: Duration = Duration::from_secs(1);
 /// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
@@ -90,14 +96,16 @@ pub(super) struct Publisher {
     pub announced: Announced,
 }
 
-/// A track of the publisher.
+/// A track of a push.
 #[derive(Debug)]
 pub(super) struct Source {
     pub codec: Codec,
     /// Its place in the life; none before the life begins, or if the life has none.
     pub lane: Option<usize>,
     /// The timestamp of its newest unit, unwrapped.
-    last: Option<i64>,
+    pub last: Option<i64>,
+    /// Its newest units, where it is sound that another push feeds.
+    pub spare: VecDeque<Raw>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,12 +119,14 @@ enum Phase {
 #[derive(Debug)]
 pub struct Packager {
     stream: StreamName,
-    settings: Settings,
+    pub(super) settings: Settings,
     phase: Phase,
-    publisher: Option<Publisher>,
-    sources: BTreeMap<InputTrack, Source>,
-    gathered: Gathered,
-    life: Option<Life>,
+    pub(super) pushes: Pushes,
+    /// Attachments so far.
+    attached: u64,
+    pub(super) sources: Sources,
+    pub(super) gathered: Gathered,
+    pub(super) life: Option<Life>,
     /// Where the next life begins.
     floor: Floor,
     /// When the last unit came, or a publisher that resumes a life.
@@ -124,8 +134,8 @@ pub struct Packager {
     /// Gap segments numbered since.
     gaps: u32,
     period_began: Option<Time>,
-    now: Time,
-    out: VecDeque<Output>,
+    pub(super) now: Time,
+    pub(super) out: VecDeque<Output>,
 }
 
 impl Packager {
@@ -144,8 +154,9 @@ impl Packager {
             stream,
             settings: settings.clamped(),
             phase: Phase::Away,
-            publisher: None,
-            sources: BTreeMap::new(),
+            pushes: Pushes::new(),
+            attached: 0,
+            sources: Sources::new(),
             gathered: Gathered::default(),
             life,
             floor,
@@ -166,15 +177,15 @@ impl Packager {
         self.run_timers(clocks);
         match input {
             Input::Timeout => {}
-            Input::Attached { epoch, clock, announced } => {
-                self.detach(clocks);
-                self.attach(Publisher { epoch, clock, announced });
+            Input::Attached { feed, rendition, epoch, clock, announced } => {
+                self.detach(clocks, feed);
+                self.attach(feed, rendition, Publisher { epoch, clock, announced });
             }
             Input::Config { track, config } => self.configure(track, &config),
             Input::Unit(unit) => self.unit(clocks, unit),
-            Input::Detached => self.detach(clocks),
+            Input::Detached(feed) => self.detach(clocks, feed),
             Input::End => {
-                self.detach(clocks);
+                self.detach_all(clocks);
                 self.end_life();
             }
         }
@@ -213,13 +224,13 @@ impl Packager {
         self.heard + life.record.target() + life.record.segment_duration * self.gaps
     }
 
-    fn notice(&mut self, notice: Notice) {
+    pub(super) fn notice(&mut self, notice: Notice) {
         self.collect();
         self.out.push_back(Output::Notice(notice));
     }
 
     /// Moves what the life has put out behind what is here already.
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         if let Some(life) = &mut self.life {
             self.out.append(&mut life.segmenter.sink.out);
         }
@@ -238,7 +249,7 @@ impl Packager {
             if self.phase == Phase::Live {
                 // "Publisher gone: after 1xTD of silence the ingest numbers GAP segments" (DESIGN, media rules).
                 self.notice(Notice::Silence);
-                self.interrupt(false);
+                self.anew(false);
                 continue;
             }
             let (linger, gap) = (self.heard + self.settings.linger, self.heard + life.record.target());
@@ -259,23 +270,36 @@ impl Packager {
         !gathering && self.poll_timeout().is_some_and(|at| at <= now)
     }
 
-    fn attach(&mut self, publisher: Publisher) {
-        self.publisher = Some(publisher);
-        self.sources.clear();
-        self.gathered = Gathered::new(true);
-        self.phase = Phase::Gathering;
-        if let Some(life) = &mut self.life {
-            life.attach(publisher.epoch);
-            if self.heard == Time::ZERO {
-                self.heard = self.now;
+    fn attach(&mut self, feed: Feed, rendition: Option<Rendition>, publisher: Publisher) {
+        let other = self.pushes.values().any(|push| push.publisher.clock != publisher.clock);
+        if other || feed.0 >= Feed::COUNT_MAX {
+            return self.refuse(feed, Refusal::NoPlace);
+        }
+        if self.pushes.is_empty() {
+            self.sources.clear();
+            self.gathered = Gathered::new(true);
+            self.phase = Phase::Gathering;
+            if let Some(life) = &mut self.life {
+                life.attach(publisher.epoch);
+                if self.heard == Time::ZERO {
+                    self.heard = self.now;
+                }
             }
         }
+        self.attached += 1;
+        let joining = self.joins();
+        self.pushes.insert(feed, Push { order: self.attached, rendition, publisher, joining });
+    }
+
+    /// For a push that comes now: whether it has to join others.
+    fn joins(&self) -> Option<Joining> {
+        let life = self.life.as_ref().filter(|_| self.phase == Phase::Live)?;
+        Some(Joining::new(life.segmenter.next_msn))
     }
 
     fn configure(&mut self, track: InputTrack, config: &CodecConfig) {
-        if self.publisher.is_none() {
-            return;
-        }
+        let Some(push) = self.pushes.get(&track.feed()) else { return };
+        let (rendition, waits) = (push.rendition.clone(), push.joining.is_some());
         let codec = match Codec::parse(config) {
             Ok(codec) => codec,
             Err(error) => return self.notice(Notice::BadConfig { track, error }),
@@ -288,9 +312,9 @@ impl Packager {
             Some(source) => {
                 let video = codec.is_video();
                 source.codec = codec;
-                let published = source.lane.is_some() && self.phase == Phase::Live;
+                let published = source.lane.is_some() && self.phase == Phase::Live && !waits;
                 self.notice(Notice::ConfigChanged { track });
-                if published {
+                if published && !self.step_out(track.feed()) {
                     self.interrupt(video);
                 }
                 let units = self.gathered.forget(track);
@@ -300,9 +324,11 @@ impl Packager {
             }
             None if full => self.notice(Notice::TrackIgnored { track }),
             None => {
-                let lane = self.life.as_mut().map(|life| life.claim(track, &codec));
-                self.sources.insert(track, Source { codec, lane: lane.flatten(), last: None });
-                if lane == Some(None) {
+                let claims = !waits && self.life.is_some();
+                let life = self.life.as_mut().filter(|_| claims);
+                let lane = life.and_then(|life| life.claim(track, &codec, rendition.as_ref()));
+                self.sources.insert(track, Source { codec, lane, last: None, spare: VecDeque::new() });
+                if claims && lane.is_none() && rendition.is_none() {
                     self.notice(Notice::TrackIgnored { track });
                 }
             }
@@ -310,9 +336,10 @@ impl Packager {
     }
 
     fn unit(&mut self, clocks: Clocks, unit: AccessUnit) {
-        let Some(publisher) = self.publisher else { return };
-        let newest = self.sources.values().filter_map(|source| source.last).max();
         let track = unit.track;
+        let Some(push) = self.pushes.get(&track.feed()) else { return };
+        let (clock, waits, plain) = (push.publisher.clock, push.joining.is_some(), push.rendition.is_none());
+        let newest = self.sources.values().filter_map(|source| source.last).max();
         let Some(source) = self.sources.get_mut(&track) else {
             return self.notice(Notice::Unusable { track, units: 1, why: Unusable::NoConfig });
         };
@@ -320,26 +347,31 @@ impl Packager {
             let why = if unit.data.is_empty() { Unusable::Empty } else { Unusable::TooLong };
             return self.notice(Notice::Unusable { track, units: 1, why });
         }
-        self.heard = clocks.now.max(Time::from_micros(1));
-        self.gaps = 0;
-        let dts = unwrap(unit.dts, publisher.clock, source.last.or(newest));
+        let dts = unwrap(unit.dts, clock, source.last.or(newest));
         source.last = Some(dts);
-        let lane = source.lane;
-        if self.life.is_some() && lane.is_none() {
-            return; // TrackIgnored has been said
-        }
+        let (lane, video) = (source.lane, source.codec.is_video());
         let raw = Raw {
             track,
             dts,
             shifted: 0,
             composition_offset: unit.composition_offset,
-            keyframe: unit.keyframe || !source.codec.is_video(),
+            keyframe: unit.keyframe || !video,
             data: unit.data,
             arrived: clocks.wall,
             now: clocks.now,
         };
+        if waits {
+            return self.wait_for_place(clocks, raw);
+        }
+        self.heard = clocks.now.max(Time::from_micros(1));
+        self.gaps = 0;
+        if self.life.is_some() && lane.is_none() && plain {
+            return; // TrackIgnored has been said
+        }
         match (self.phase, lane) {
             (Phase::Live, Some(lane)) => self.live_unit(lane, raw),
+            (Phase::Live, None) if !video => self.spare_unit(raw),
+            (Phase::Live, None) => {}
             _ => self.gathered.push(raw),
         }
         self.try_begin(clocks);
@@ -364,17 +396,21 @@ impl Packager {
             }
         };
         let (behind, ahead) = (clock.behind(raw.dts), clock.ahead(raw.dts));
-        if jumps {
-            self.notice(Notice::Jump { track: raw.track, behind, ahead });
+        if !jumps {
+            life.feed(lane, raw);
+            return self.in_step();
+        }
+        self.notice(Notice::Jump { track: raw.track, behind, ahead });
+        if self.step_out(raw.track.feed()) {
+            self.queue(raw);
+        } else {
             self.interrupt(false);
             self.gathered.push(raw);
-        } else {
-            life.feed(lane, raw);
         }
     }
 
     /// What came is published, and the next unit begins a new period.
-    fn interrupt(&mut self, need_keyframe: bool) {
+    pub(super) fn interrupt(&mut self, need_keyframe: bool) {
         if let Some(life) = self.life.as_mut().filter(|_| self.phase == Phase::Live) {
             life.flush();
             self.phase = Phase::Gathering;
@@ -382,61 +418,123 @@ impl Packager {
         }
     }
 
+    /// The same, and all that wait for a place begin together.
+    pub(super) fn anew(&mut self, need_keyframe: bool) {
+        self.interrupt(need_keyframe);
+        let waiting: Vec<Feed> = in_order(&self.pushes);
+        for feed in waiting {
+            let Some(push) = self.pushes.get_mut(&feed) else { continue };
+            let Some(joining) = push.joining.take() else { continue };
+            for raw in joining.into_units(0) {
+                self.gathered.push(raw);
+            }
+        }
+    }
+
     /// Begins the life or the next period if enough has been gathered; says whether it did.
     fn try_begin(&mut self, clocks: Clocks) -> bool {
-        let Some(publisher) = self.publisher.filter(|_| self.phase == Phase::Gathering) else { return false };
-        if self.gathered.since().is_none() {
+        if self.phase != Phase::Gathering || self.gathered.since().is_none() {
             return false;
         }
+        let Some(lead) = feeds::lead(&self.pushes, &self.sources, &self.gathered) else { return false };
+        let Some(push) = self.pushes.get(&lead) else { return false };
+        let (publisher, rendition) = (&push.publisher, push.rendition.as_ref());
+        let of = (lead, rendition.is_some());
         let ready = match &self.life {
-            None => self.gathered.life_ready(&self.sources, &publisher, &self.settings, clocks.now),
+            None => self.gathered.life_ready(of, &self.sources, publisher, &self.settings, clocks.now),
             Some(life) => {
                 let spaced = self.period_began.is_none_or(|began| clocks.now >= began + PERIOD_MIN);
-                let expected = life.expected(&publisher.announced);
+                let expected = life.expected(&publisher.announced, rendition);
                 let spaced = spaced || self.gathered.full();
-                spaced && self.gathered.period_ready(&self.sources, expected, &publisher, &self.settings, clocks.now)
+                let (sources, settings) = (&self.sources, &self.settings);
+                spaced && self.gathered.period_ready(of, sources, expected, publisher, settings, clocks.now)
             }
         };
         if ready {
-            self.begin(clocks, publisher);
+            self.begin(clocks, lead);
         }
         ready
     }
 
-    fn begin(&mut self, clocks: Clocks, publisher: Publisher) {
+    fn begin(&mut self, clocks: Clocks, lead: Feed) {
         self.collect();
         let fresh = self.life.is_none();
-        let mut units = std::mem::take(&mut self.gathered).into_units(publisher.clock, &self.sources, &mut self.out);
-        units.raw.retain(|raw| self.sources.contains_key(&raw.track));
-        if units.raw.is_empty() {
+        let gathered = std::mem::take(&mut self.gathered);
+        let begins = feeds::align(gathered, lead, &self.pushes, &self.sources, &mut self.out);
+        let Some((Beginning { units, others }, push)) = begins.zip(self.pushes.get(&lead)) else {
             self.gathered = Gathered::new(true);
             return;
-        }
+        };
+        let publisher = push.publisher;
         if fresh {
             // "the first MSN of a life is the Unix time in whole seconds" (DESIGN, invariant 2).
             let now = u32::try_from(clocks.wall.as_secs()).unwrap_or(u32::MAX);
             self.floor.msn = self.floor.msn.max(now);
-            let life = Life::begin(&self.stream, &self.settings, &publisher, &mut self.sources, &units, self.floor);
+            let leads = (lead, &self.pushes);
+            let life = Life::begin(&self.stream, &self.settings, leads, &mut self.sources, &units, self.floor);
             self.life = Some(life);
         }
         if let Some(life) = &mut self.life {
             life.segmenter.sink.wall = clocks.wall;
+            // Those that begin with the lead have their places; the others give theirs back until they join.
+            for (&track, source) in &mut self.sources {
+                let comes = units.raw.iter().any(|raw| raw.track == track);
+                let rendition = self.pushes.get(&track.feed()).and_then(|push| push.rendition.as_ref());
+                let first = rendition.is_some() || track.feed() != lead;
+                if !fresh && comes && source.lane.is_none() && (first || !life.is_fed(false)) {
+                    source.lane = life.claim_or_append(track, &source.codec, rendition);
+                } else if !comes && track.feed() != lead {
+                    life.give_back(track);
+                    source.lane = None;
+                }
+            }
+            let target = life.segmenter.next_msn;
+            for (&feed, push) in &mut self.pushes {
+                let comes = units.raw.iter().any(|raw| raw.track.feed() == feed);
+                push.joining = (feed != lead && !comes).then(|| Joining::new(target));
+            }
+            life.segmenter.keep = Some(target);
             life.begin_period(&publisher, &self.sources, units, fresh);
             self.phase = Phase::Live;
             self.period_began = Some(clocks.now);
             self.gaps = 0;
         }
         self.collect();
+        for raw in others.into_values().flatten() {
+            if self.pushes.get(&raw.track.feed()).is_some_and(|push| push.joining.is_some()) {
+                self.wait_for_place(clocks, raw);
+            }
+        }
+        self.keep_for_joining();
+        self.in_step();
     }
 
-    fn detach(&mut self, clocks: Clocks) {
-        if let Some(publisher) = self.publisher {
-            if self.phase == Phase::Gathering && self.gathered.since().is_some() {
-                self.begin(clocks, publisher);
-            }
-            self.interrupt(false);
+    fn detach(&mut self, clocks: Clocks, feed: Feed) {
+        if !self.pushes.contains_key(&feed) {
+            return;
         }
-        self.publisher = None;
+        if self.pushes.len() > 1 {
+            self.leave(feed);
+            return;
+        }
+        if self.phase == Phase::Gathering && self.gathered.since().is_some() {
+            self.begin(clocks, feed);
+        }
+        self.interrupt(false);
+        self.pushes.clear();
+        self.phase = Phase::Away;
+        self.sources.clear();
+        self.gathered = Gathered::default();
+    }
+
+    fn detach_all(&mut self, clocks: Clocks) {
+        if self.phase == Phase::Gathering && self.gathered.since().is_some() {
+            if let Some(lead) = feeds::lead(&self.pushes, &self.sources, &self.gathered) {
+                self.begin(clocks, lead);
+            }
+        }
+        self.interrupt(false);
+        self.pushes.clear();
         self.phase = Phase::Away;
         self.sources.clear();
         self.gathered = Gathered::default();

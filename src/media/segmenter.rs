@@ -4,14 +4,17 @@
 //! arrives. The others follow: a unit that might lie behind a cut that isn't decided yet waits until the
 //! leader has come as far, which is a frame's time in an interleaved input, and never longer than
 //! `patience`: by then the leader is taken for stalled, and another track leads. A track that stays
-//! behind gets gap parts in step.
+//! behind gets gap parts in step, and so does one that nobody feeds.
+//!
+//! Renditions are cut where a keyframe of theirs is *shown* with the leader's, since their encoders may reorder by
+//! different numbers of frames. One that has none there is given up: see [`Segmenter::poll_lost`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Notice;
 use super::lane::{Lane, Segment, Sink, UNIT_LEN_MAX, Unit};
 use super::timeline::REORDER_MAX;
+use super::{InputTrack, Notice};
 use crate::live::{Msn, Record};
 
 /// How far a track may lag behind before it is taken for stalled. A guess: encoders interleave within
@@ -41,6 +44,22 @@ pub(super) struct Segmenter {
     /// TARGETDURATION + 0.5 s: no segment lasts longer (Apple's authoring rules).
     longest: Duration,
     patience: Duration,
+    /// Segments from this on are kept for a track that is about to begin.
+    pub keep: Option<Msn>,
+    /// The next segment begins with a discontinuity.
+    pub breaks: bool,
+    /// A cut that nobody has been told of.
+    cut: bool,
+    lost: VecDeque<Lost>,
+}
+
+/// A rendition that is out of step with the one that leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lost {
+    /// Its keyframes lie this far behind (microseconds; before: negative) those of the leader.
+    Misaligned { lane: usize, micros: i64 },
+    /// It lags too far, and may go on at a later segment's start.
+    Stalled { lane: usize },
 }
 
 impl Segmenter {
@@ -53,34 +72,59 @@ impl Segmenter {
             length: record.segment_duration,
             longest: record.target() + Duration::from_millis(500),
             patience: PATIENCE,
+            keep: None,
+            breaks: false,
+            cut: false,
+            lost: VecDeque::new(),
         }
     }
 
-    /// Begins a period with its first segment; every lane has been restarted at `next_msn`.
-    pub(super) fn begin(&mut self, start: Duration, discontinuity: u32, forced: bool) {
+    /// Begins a period with its first segment, whose first picture is shown at `shown`; every lane has been restarted
+    /// at `next_msn`.
+    pub(super) fn begin(&mut self, start: Duration, shown: Duration, discontinuity: u32, forced: bool) {
         debug_assert!(self.segments.is_empty());
         self.sink.irregular |= forced;
-        let shift = self.sink.anchor.shift();
-        self.segments.push_back(Segment { msn: self.next_msn, start, ideal: start, discontinuity, forced, shift });
+        let (msn, shift, keyed) = (self.next_msn, self.sink.anchor.shift(), !forced);
+        self.segments.push_back(Segment { msn, start, ideal: start, discontinuity, shown, keyed, forced, shift });
         self.next_msn += 1;
+        self.breaks = false;
     }
 
-    /// A unit of lane `i` has come.
+    /// A unit of lane `i` has come. To be followed by [`go_on`](Segmenter::go_on).
     pub(super) fn place(&mut self, i: usize, unit: Unit) {
         let media = self.lanes[i].media(unit.dts);
         let shown = self.lanes[i].media(unit.shown()).min(media + REORDER_MAX);
         self.sink.anchor.observe(unit.arrived, shown);
         self.lanes[i].newest = self.lanes[i].newest.max(media);
         self.lanes[i].waiting.push_back(unit);
+    }
+
+    /// Goes on up to the next cut, which it returns: nothing of the segment that begins there is put out before the
+    /// next call. `None`: that was all.
+    pub(super) fn go_on(&mut self) -> Option<Segment> {
         self.drain(false);
+        if std::mem::take(&mut self.cut) {
+            return self.segments.back().copied();
+        }
         self.advance_stalled();
         self.forget();
+        None
+    }
+
+    /// As [`go_on`](Segmenter::go_on), but all that has come is placed: before a [`flush`](Segmenter::flush).
+    pub(super) fn go_on_to_the_end(&mut self) -> Option<Segment> {
+        self.drain(true);
+        std::mem::take(&mut self.cut).then(|| self.segments.back().copied()).flatten()
+    }
+
+    /// The next rendition that is out of step. The caller sees to it that its lane isn't fed any more.
+    pub(super) fn poll_lost(&mut self) -> Option<Lost> {
+        self.lost.pop_front()
     }
 
     /// Everything that has come becomes parts, and the segment under way ends. Returns where its tracks
     /// end as they are shown: the next period begins there at the earliest.
     pub(super) fn flush(&mut self) -> Option<Duration> {
-        self.drain(true);
         let current = *self.segments.back()?;
         let decoded = self.lanes.iter().map(Lane::decode_end).max()?.max(current.start);
         let shown = self.lanes.iter().map(Lane::content_end).max()?.max(decoded);
@@ -100,7 +144,7 @@ impl Segmenter {
 
     /// A whole segment in which nothing came, from `start`, after a [`flush`](Segmenter::flush).
     pub(super) fn gap(&mut self, start: Duration, discontinuity: u32) -> Duration {
-        self.begin(start, discontinuity, false);
+        self.begin(start, start, discontinuity, false);
         // Each track goes on from its own end, which is earlier than `start` by what was reordered.
         let ended = self.lanes.iter().map(|lane| lane.media(lane.end)).min().unwrap_or(start);
         let end = (start + self.length).min(ended + self.longest);
@@ -112,7 +156,7 @@ impl Segmenter {
         end
     }
 
-    fn segment(&self, msn: Msn) -> Option<Segment> {
+    pub(super) fn segment(&self, msn: Msn) -> Option<Segment> {
         let oldest = self.segments.front()?.msn;
         self.segments.get(usize::try_from(msn.checked_sub(oldest)?).ok()?).copied()
     }
@@ -123,11 +167,12 @@ impl Segmenter {
     }
 
     /// The lane that decides where to cut.
-    fn leader(&self) -> usize {
+    pub(super) fn leader(&self) -> usize {
         let newest = self.newest();
-        let alive = |lane: &Lane| lane.newest + self.patience.max(lane.frame_duration() * 2) >= newest;
+        let alive = |lane: &Lane| lane.is_fed() && lane.newest + self.patience.max(lane.frame_duration() * 2) >= newest;
         let video = self.lanes.iter().position(|lane| lane.track.is_video() && alive(lane));
-        video.or_else(|| self.lanes.iter().position(alive)).unwrap_or(0)
+        let fed = || self.lanes.iter().position(Lane::is_fed);
+        video.or_else(|| self.lanes.iter().position(alive)).or_else(fed).unwrap_or(0)
     }
 
     /// How far apart tracks may end. Gap segments go on where each track has ended, and may for it not last longer
@@ -149,8 +194,13 @@ impl Segmenter {
                     let ahead = self.lanes[i].newest > self.lanes[leader].newest + self.tail();
                     if i == leader || all && ahead {
                         self.decide(i, &unit);
+                        if self.cut {
+                            // It is told first.
+                            self.lanes[i].waiting.push_front(unit);
+                            return;
+                        }
                     }
-                    self.place_one(i, leader, unit);
+                    self.place_one(i, unit);
                     moved = true;
                 }
             }
@@ -163,8 +213,10 @@ impl Segmenter {
     /// Whether it is known which segment the oldest waiting unit of lane `i` belongs to.
     fn decided(&self, i: usize, leader: usize, unit: &Unit) -> bool {
         let lane = &self.lanes[i];
-        let reach = lane.media(unit.dts) + lane.frame_duration() / 2;
-        let before = |next: Segment| !self.crosses(i, leader, unit, &next);
+        // What counts of a rendition's keyframe is when it is shown.
+        let at = if lane.track.is_video() && unit.keyframe { self.shown(i, unit) } else { lane.media(unit.dts) };
+        let reach = at + lane.frame_duration() / 2;
+        let before = |next: Segment| !self.crosses(i, unit, &next);
         i == leader
             || lane.waiting.len() > WAITING_MAX
             || lane.waiting.iter().map(|unit| unit.data.len()).sum::<usize>() > UNIT_LEN_MAX
@@ -196,11 +248,11 @@ impl Segmenter {
         while let Some(&current) = self.segments.back() {
             let age = at.saturating_sub(current.start);
             let due = at >= self.earliest_cut(leader) && age > Duration::ZERO;
-            let (start, forced) = match () {
+            let (start, forced, keyed) = match () {
                 // A hole: no unit is there to cut at.
-                () if age > limit + frame => (current.start + limit, video),
-                () if due && (unit.keyframe || !video) => (at, false),
-                () if age >= limit => (at, video),
+                () if age > limit + frame => (current.start + limit, video, false),
+                () if due && (unit.keyframe || !video) => (at, false, video),
+                () if age >= limit => (at, video, false),
                 () => break,
             };
             if forced {
@@ -215,36 +267,88 @@ impl Segmenter {
                 self.sink.notice(Notice::DateTimeStep { micros: step });
             }
             let (msn, shift) = (self.next_msn, self.sink.anchor.shift());
+            let shown = if keyed { self.shown(leader, unit) } else { start };
+            let discontinuity = current.discontinuity + u32::from(std::mem::take(&mut self.breaks));
             self.next_msn += 1;
-            self.segments.push_back(Segment { msn, start, ideal, forced, shift, ..current });
+            self.segments.push_back(Segment { msn, start, ideal, discontinuity, shown, keyed, forced, shift });
+            self.cut = true;
+            return;
         }
+    }
+
+    /// When a unit of lane `i` is shown, an absurd composition offset apart.
+    fn shown(&self, i: usize, unit: &Unit) -> Duration {
+        let lane = &self.lanes[i];
+        lane.media(unit.shown()).min(lane.media(unit.dts) + REORDER_MAX)
     }
 
     /// Whether a unit of lane `i` belongs behind the start of `next`.
-    fn crosses(&self, i: usize, leader: usize, unit: &Unit, next: &Segment) -> bool {
+    fn crosses(&self, i: usize, unit: &Unit, next: &Segment) -> bool {
         let lane = &self.lanes[i];
-        let at = lane.media(unit.dts);
-        let reached = at + lane.frame_duration() / 2 >= next.start;
-        if i == leader || !lane.track.is_video() {
-            return reached;
+        let (at, half) = (lane.media(unit.dts), lane.frame_duration() / 2);
+        if !lane.track.is_video() || !next.keyed {
+            return at + half >= next.start;
         }
-        // A second rendition is cut at its own keyframe, or where it is as late as the leader may be.
-        let begun = self.segment(lane.msn).map_or(next.start, |segment| segment.start);
-        let late = at.saturating_sub(begun) + lane.frame_duration() >= self.longest;
-        reached && (unit.keyframe || next.forced || late)
+        // Each is cut at its own keyframe, or where it is as late as the leader may be.
+        unit.keyframe && self.shown(i, unit) + half >= next.shown || self.is_late(i, at, next)
     }
 
-    fn place_one(&mut self, i: usize, leader: usize, unit: Unit) {
+    /// Whether the segment that lane `i` is in has to end without a keyframe.
+    fn is_late(&self, i: usize, at: Duration, next: &Segment) -> bool {
+        let begun = self.segment(self.lanes[i].msn).map_or(next.start, |segment| segment.start);
+        at.saturating_sub(begun) + self.lanes[i].frame_duration() >= self.longest
+    }
+
+    /// How far the keyframes of lane `i`, of another push than the leader's, lie from where `next` begins: its unit is
+    /// shown behind that, and no keyframe was.
+    fn misaligned(&self, i: usize, unit: &Unit, next: &Segment) -> Option<i64> {
+        let lane = &self.lanes[i];
+        let passed = self.shown(i, unit) > next.shown + lane.frame_duration();
+        let counts = next.keyed && lane.is_fed() && self.is_of_another_push(i);
+        (counts && passed && !unit.keyframe).then(|| {
+            let micros = |at: Duration| i64::try_from(at.as_micros()).unwrap_or(i64::MAX);
+            micros(lane.keyframe).saturating_sub(micros(next.shown))
+        })
+    }
+
+    fn place_one(&mut self, i: usize, unit: Unit) {
+        if !self.lanes[i].is_fed() && self.lanes[i].clock.is_none() {
+            return;
+        }
         while let Some(next) = self.segment(self.lanes[i].msn + 1) {
-            if !self.crosses(i, leader, &unit, &next) {
+            if let Some(micros) = self.misaligned(i, &unit, &next) {
+                self.lost.push_back(Lost::Misaligned { lane: i, micros });
+                return self.abandon(i);
+            }
+            if !self.crosses(i, &unit, &next) {
                 break;
             }
             let Some(segment) = self.segment(self.lanes[i].msn) else { break };
             self.lanes[i].close(next.start, Some(unit.dts), &segment, &mut self.sink);
         }
         let Some(segment) = self.segment(self.lanes[i].msn) else { return };
+        if unit.keyframe {
+            self.lanes[i].keyframe = self.shown(i, &unit);
+        }
         if !self.lanes[i].push(unit, &segment, &mut self.sink) {
             self.patience = (self.patience * 2).min(PATIENCE_MAX);
+        }
+    }
+
+    /// Nothing more of lane `i` is placed until it is fed anew.
+    fn abandon(&mut self, i: usize) {
+        let lane = &mut self.lanes[i];
+        lane.waiting.clear();
+        (lane.input, lane.clock) = (None, None);
+    }
+
+    /// Ends the segments of lane `i` before `msn`: a track that nobody fed until there.
+    pub(super) fn catch_up(&mut self, i: usize, msn: Msn) {
+        while let (Some(segment), Some(next)) = (self.segment(self.lanes[i].msn), self.segment(self.lanes[i].msn + 1)) {
+            if next.msn > msn {
+                break;
+            }
+            self.lanes[i].close(next.start, None, &segment, &mut self.sink);
         }
     }
 
@@ -253,12 +357,17 @@ impl Segmenter {
         let newest = self.newest();
         for i in 0..self.lanes.len() {
             while let Some(next) = self.segment(self.lanes[i].msn + 1) {
-                if next.start + self.patience > newest || !self.lanes[i].waiting.is_empty() {
+                if !self.lanes[i].waiting.is_empty() {
                     break;
                 }
                 // Its newest unit is in the old segment, or it would have crossed.
-                if self.lanes[i].newest + self.patience > newest {
+                let lags = next.start + self.patience <= newest && self.lanes[i].newest + self.patience <= newest;
+                if self.lanes[i].is_fed() && !lags {
                     break;
+                }
+                if self.lanes[i].is_fed() && self.is_of_another_push(i) {
+                    self.lost.push_back(Lost::Stalled { lane: i });
+                    self.abandon(i);
                 }
                 let Some(segment) = self.segment(self.lanes[i].msn) else { break };
                 self.lanes[i].close(next.start, None, &segment, &mut self.sink);
@@ -266,8 +375,14 @@ impl Segmenter {
         }
     }
 
+    /// Whether lane `i` shows pictures of another push than the one that leads: it goes on with a keyframe only.
+    fn is_of_another_push(&self, i: usize) -> bool {
+        let feed = |i: usize| self.lanes[i].input.map(InputTrack::feed);
+        self.lanes[i].track.is_video() && feed(i) != feed(self.leader())
+    }
+
     fn forget(&mut self) {
-        let oldest = self.lanes.iter().map(|lane| lane.msn).min().unwrap_or(0);
+        let oldest = self.lanes.iter().map(|lane| lane.msn).chain(self.keep).min().unwrap_or(0);
         while self.segments.len() > 1 && self.segments.front().is_some_and(|segment| segment.msn < oldest) {
             self.segments.pop_front();
         }

@@ -250,7 +250,7 @@ fn record(stream: &str, owner: u64, revision: u32) -> Record {
             kind: TrackKind::Video(VideoInfo { width: 2, height: 2, frame_rate_milli: 30_000 }),
             inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
         }],
-        periods: vec![Period { first_msn: 1_000, discontinuity: 3, start: Duration::ZERO }],
+        periods: vec![Period::new(1_000, 3, Duration::ZERO)],
         ended: None,
     }
 }

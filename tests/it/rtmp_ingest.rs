@@ -11,7 +11,7 @@ use damson::ingest::desk::{AllowAll, BoxFuture, Desk, NewPackaging, Packaging, P
 use damson::ingest::rtmp::chunk::{Message, put_message};
 use damson::ingest::rtmp::server::{self, Limits};
 use damson::live::{NodeId, PartHeader, Record, StreamName};
-use damson::media::{AccessUnit, Announced, Clocks, CodecConfig, Input, InputTrack, Output, Resume};
+use damson::media::{AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputTrack, Output, Resume};
 use damson::units::Time;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -77,7 +77,7 @@ impl Ingest {
     /// Everything up to and with the end of a tenure.
     async fn tenure(&mut self) -> Vec<Input> {
         let mut out = Vec::new();
-        while out.last() != Some(&Input::Detached) {
+        while out.last() != Some(&Input::Detached(Feed(0))) {
             out.push(self.next().await);
         }
         out
@@ -222,7 +222,7 @@ async fn the_same_address_takes_over_and_another_is_refused() {
     let mut second = Encoder::connect(&ingest, [127, 0, 0, 1]).await;
     second.publish("live", "cam1").await;
     second.hears("NetStream.Publish.Start").await;
-    assert_eq!(ingest.next().await, Input::Detached);
+    assert_eq!(ingest.next().await, Input::Detached(Feed(0)));
     first.hears("another connection has taken the stream over").await;
     first.is_closed().await;
     second.audio().await;
@@ -231,7 +231,7 @@ async fn the_same_address_takes_over_and_another_is_refused() {
 
     // Now that nobody holds it, the other address may have it.
     drop(second);
-    assert_eq!(ingest.next().await, Input::Detached);
+    assert_eq!(ingest.next().await, Input::Detached(Feed(0)));
     let mut other = Encoder::connect(&ingest, [127, 0, 0, 2]).await;
     other.publish("live", "cam1").await;
     other.hears("NetStream.Publish.Start").await;
@@ -277,7 +277,7 @@ async fn a_silent_encoder_is_taken_for_dead() {
     encoder.audio().await;
     assert!(matches!(ingest.next().await, Input::Attached { .. }));
     assert!(matches!(ingest.next().await, Input::Unit(_)));
-    assert_eq!(ingest.next().await, Input::Detached);
+    assert_eq!(ingest.next().await, Input::Detached(Feed(0)));
     encoder.hears("nothing came for 50ms").await;
     ingest.stop().await;
 }

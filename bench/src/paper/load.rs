@@ -163,7 +163,7 @@ fn record(stream: StreamName, source: u64) -> Record {
             kind: TrackKind::Video(VideoInfo { width: 1_280, height: 720, frame_rate_milli: 30_000 }),
             inits: vec![Init { number: 0, bytes: bytes::Bytes::from_static(b"moov") }],
         }],
-        periods: vec![Period { first_msn: 0, discontinuity: 0, start: Duration::ZERO }],
+        periods: vec![Period::new(0, 0, Duration::ZERO)],
         ended: None,
     }
 }

@@ -1,17 +1,20 @@
 //! One stream's publication: the task that runs its packager, from its first claim to its ENDLIST.
 
+use std::collections::BTreeMap;
+use std::task::Poll;
+
 use tokio::sync::mpsc;
 
 use super::{Desk, Eviction, Fed, Packaging};
 use crate::clock;
-use crate::live::{Epoch, StreamName};
-use crate::media::{Clocks, Input, Notice, Output};
+use crate::live::{Epoch, Rendition, StreamName};
+use crate::media::{AccessUnit, Clocks, Feed, Input, InputTrack, Notice, Output};
 use crate::units::Time;
 
 /// What the desk tells a publication. Sent under the board's lock, so that none is lost at its end.
 pub(super) enum Control {
-    /// A new tenure begins, and the one before is over.
-    Tenure(Tenure),
+    /// A new tenure begins, and the one before in its place is over.
+    Tenure(Feed, Tenure),
     /// Another ingest has claimed this epoch.
     Superseded(Epoch),
     /// The node drains.
@@ -20,13 +23,15 @@ pub(super) enum Control {
 
 /// A claim, as its publication sees it. Its inputs end when the claim is dropped.
 pub(super) struct Tenure {
+    rendition: Option<Rendition>,
+    number: u64,
     inputs: mpsc::Receiver<Fed>,
     attached: bool,
 }
 
 impl Tenure {
-    pub(super) fn new(inputs: mpsc::Receiver<Fed>) -> Self {
-        Tenure { inputs, attached: false }
+    pub(super) fn new(rendition: Option<Rendition>, number: u64, inputs: mpsc::Receiver<Fed>) -> Self {
+        Tenure { rendition, number, inputs, attached: false }
     }
 }
 
@@ -36,7 +41,10 @@ pub(super) struct Publication {
     control: mpsc::UnboundedReceiver<Control>,
     /// There is one from the first attachment to the end of the life.
     packager: Option<Box<dyn Packaging>>,
-    tenure: Option<Tenure>,
+    /// One a rendition.
+    tenures: BTreeMap<Feed, Tenure>,
+    /// Who is asked first for the next frame.
+    turn: Feed,
     /// The newest epoch that was claimed here.
     epoch: Option<Epoch>,
 }
@@ -45,36 +53,38 @@ enum Event {
     Control(Option<Control>),
     Timeout,
     /// `None`: the claim was dropped.
-    Fed(Option<Fed>),
+    Fed(Feed, Option<Fed>),
 }
 
 impl Publication {
     pub(super) fn new(desk: Desk, stream: StreamName, control: mpsc::UnboundedReceiver<Control>) -> Self {
-        Publication { desk, stream, control, packager: None, tenure: None, epoch: None }
+        Publication { desk, stream, control, packager: None, tenures: BTreeMap::new(), turn: Feed(0), epoch: None }
     }
 
     pub(super) async fn run(mut self) {
         loop {
             match self.event().await {
-                Event::Control(Some(Control::Tenure(tenure))) => {
-                    self.detach().await;
-                    self.tenure = Some(tenure);
+                Event::Control(Some(Control::Tenure(feed, tenure))) => {
+                    self.detach(feed).await;
+                    self.tenures.insert(feed, tenure);
                 }
                 Event::Control(Some(Control::Superseded(epoch))) => self.superseded(epoch),
                 Event::Control(Some(Control::End)) => {
-                    self.detach().await;
+                    for feed in self.tenures.keys().copied().collect::<Vec<_>>() {
+                        self.detach(feed).await;
+                    }
                     self.input(Input::End);
                     self.packager = None;
                 }
                 // The board holds the other end for as long as this task is on it.
                 Event::Control(None) => break,
                 Event::Timeout => self.input(Input::Timeout),
-                Event::Fed(Some(fed)) => self.fed(fed).await,
-                Event::Fed(None) => self.detach().await,
+                Event::Fed(feed, Some(fed)) => self.fed(feed, fed).await,
+                Event::Fed(feed, None) => self.detach(feed).await,
             }
             // A packager that waits for nothing has no life to end: its publisher never sent what could begin one.
             let waits = self.packager.as_ref().is_some_and(|packager| packager.poll_timeout().is_some());
-            let idle = !waits && self.tenure.is_none();
+            let idle = !waits && self.tenures.is_empty();
             if idle && self.desk.forget(&self.stream, &self.control) {
                 break;
             }
@@ -90,13 +100,13 @@ impl Publication {
             biased;
             control = self.control.recv() => Event::Control(control),
             () = until(timeout) => Event::Timeout,
-            fed = next(self.tenure.as_mut()) => Event::Fed(fed),
+            (feed, fed) = next(&mut self.tenures, &mut self.turn) => Event::Fed(feed, fed),
         }
     }
 
-    /// Ends the present tenure, after what it has already been fed.
-    async fn detach(&mut self) {
-        let Some(mut tenure) = self.tenure.take() else {
+    /// Ends a tenure, after what it has already been fed.
+    async fn detach(&mut self, feed: Feed) {
+        let Some(tenure) = self.tenures.get_mut(&feed) else {
             return;
         };
         tenure.inputs.close();
@@ -104,28 +114,38 @@ impl Publication {
         while let Ok(fed) = tenure.inputs.try_recv() {
             left.push(fed);
         }
-        self.tenure = Some(tenure);
         for fed in left {
-            self.fed(fed).await;
+            self.fed(feed, fed).await;
         }
-        if self.tenure.take().is_some_and(|tenure| tenure.attached) {
-            self.input(Input::Detached);
+        if self.tenures.remove(&feed).is_some_and(|tenure| tenure.attached) {
+            self.input(Input::Detached(feed));
         }
     }
 
-    async fn fed(&mut self, fed: Fed) {
-        let attached = self.tenure.as_ref().is_some_and(|tenure| tenure.attached);
+    async fn fed(&mut self, feed: Feed, fed: Fed) {
+        // It was refused, and has more on its way.
+        let Some(tenure) = self.tenures.get(&feed) else { return };
+        let (attached, rendition) = (tenure.attached, tenure.rendition.clone());
         match fed {
             Fed::Attach(clock, announced) if !attached => {
-                let epoch = self.claim_epoch().await;
-                if let Some(tenure) = &mut self.tenure {
+                let epoch = self.tenure_epoch().await;
+                if let Some(tenure) = self.tenures.get_mut(&feed) {
                     tenure.attached = true;
                 }
-                self.input(Input::Attached { epoch, clock, announced });
+                self.input(Input::Attached { feed, rendition, epoch, clock, announced });
             }
-            Fed::Input(input) if attached => self.input(input),
+            Fed::Input(input) if attached => self.input(of_feed(feed, input)),
             // A second attachment, or frames before the first: our own drivers don't.
             Fed::Attach(..) | Fed::Input(_) => tracing::error!(stream = %self.stream, "fed out of turn"),
+        }
+    }
+
+    /// The epoch of a push that comes: that of the others who are there, for whom this ingest numbers already.
+    async fn tenure_epoch(&mut self) -> Epoch {
+        let others = self.packager.is_some() && self.tenures.values().any(|tenure| tenure.attached);
+        match self.epoch.filter(|_| others) {
+            Some(epoch) => epoch,
+            None => self.claim_epoch().await,
         }
     }
 
@@ -149,7 +169,7 @@ impl Publication {
         if Some(epoch) > self.epoch && self.packager.is_some() {
             tracing::warn!(stream = %self.stream, ?epoch, "another ingest has claimed the stream");
             self.packager = None;
-            self.tenure = None;
+            self.tenures.clear();
             self.desk.evict(&self.stream, Eviction::Superseded);
         }
     }
@@ -161,7 +181,7 @@ impl Publication {
         };
         let publisher = &self.desk.0.publisher;
         packager.handle(Clocks { now: clock::now(), wall: clock::wall() }, input);
-        let mut ended = false;
+        let (mut ended, mut refused) = (false, Vec::new());
         while let Some(output) = packager.poll_output() {
             match output {
                 Output::Record(record) => {
@@ -169,16 +189,22 @@ impl Publication {
                     publisher.record(record);
                 }
                 Output::Part { header, body } => publisher.part(&self.stream, header, body),
+                Output::Refused { feed, why } => refused.push((feed, why)),
                 Output::Notice(notice) => {
                     log(&self.stream, &notice);
                     publisher.notice(&self.stream, &notice);
                 }
             }
         }
+        for (feed, why) in refused {
+            if let Some(tenure) = self.tenures.remove(&feed) {
+                self.desk.evict_tenure(&self.stream, tenure.number, Eviction::Refused(why));
+            }
+        }
         // A push after the ENDLIST is a new life: a new packager, resumed from this one's record.
         if ended {
             self.packager = None;
-            if let Some(tenure) = &mut self.tenure {
+            for tenure in self.tenures.values_mut() {
                 tenure.attached = false;
             }
         }
@@ -193,7 +219,7 @@ fn log(stream: &StreamName, notice: &Notice) {
         | Notice::Late { .. }
         | Notice::GapSegment { .. }
         | Notice::DateTimeStep { .. } => tracing::debug!(%stream, "{notice}"),
-        Notice::LifeBegan { .. } | Notice::PeriodBegan { .. } | Notice::LifeEnded { .. } => {
+        Notice::LifeBegan { .. } | Notice::PeriodBegan { .. } | Notice::LifeEnded { .. } | Notice::Joined { .. } => {
             tracing::info!(%stream, "{notice}");
         }
         _ => tracing::warn!(%stream, "{notice}"),
@@ -207,9 +233,28 @@ async fn until(time: Option<Time>) {
     }
 }
 
-async fn next(tenure: Option<&mut Tenure>) -> Option<Fed> {
-    match tenure {
-        Some(tenure) => tenure.inputs.recv().await,
-        None => std::future::pending().await,
+/// The next frame of anyone, in turns.
+async fn next(tenures: &mut BTreeMap<Feed, Tenure>, turn: &mut Feed) -> (Feed, Option<Fed>) {
+    std::future::poll_fn(|cx| {
+        let feeds: Vec<Feed> = tenures.range(*turn..).chain(tenures.range(..*turn)).map(|(&feed, _)| feed).collect();
+        for feed in feeds {
+            let Some(tenure) = tenures.get_mut(&feed) else { continue };
+            if let Poll::Ready(fed) = tenure.inputs.poll_recv(cx) {
+                *turn = Feed(feed.0 + 1);
+                return Poll::Ready((feed, fed));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// A push's tracks, told apart from the other pushes'.
+fn of_feed(feed: Feed, input: Input) -> Input {
+    let own = |track| InputTrack::of(feed, track);
+    match input {
+        Input::Unit(unit) => Input::Unit(AccessUnit { track: own(unit.track), ..unit }),
+        Input::Config { track, config } => Input::Config { track: own(track), config },
+        other => other,
     }
 }

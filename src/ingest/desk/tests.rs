@@ -6,6 +6,9 @@ use crate::units::UnixTime;
 /// What happened, in words, in the order in which it did.
 type Log = mpsc::UnboundedSender<String>;
 
+/// A unit at which the recorder refuses its push.
+const REFUSED: u64 = 666;
+
 /// Stands for the packager: says what it is given, and ends its life at [`Input::End`].
 struct Recorder {
     stream: StreamName,
@@ -17,10 +20,19 @@ impl Packaging for Recorder {
     fn handle(&mut self, _: Clocks, input: Input) {
         let word = match input {
             Input::Timeout => "timeout".to_owned(),
-            Input::Attached { epoch, .. } => format!("attached {}", epoch.counter),
+            Input::Attached { feed, rendition, epoch, .. } => match rendition {
+                None => format!("attached {}", epoch.counter),
+                Some(name) => format!("attached {} as {name} at {}", epoch.counter, feed.0),
+            },
             Input::Config { track, .. } => format!("config {}", track.0),
+            Input::Unit(unit) if unit.dts == REFUSED => {
+                let (feed, why) = (unit.track.feed(), Refusal::Misaligned { micros: 80_000 });
+                self.outputs.push(Output::Refused { feed, why });
+                format!("unit of {}", feed.0)
+            }
             Input::Unit(unit) => format!("unit {}", unit.dts),
-            Input::Detached => "detached".to_owned(),
+            Input::Detached(Feed(0)) => "detached".to_owned(),
+            Input::Detached(feed) => format!("detached {}", feed.0),
             Input::End => {
                 self.outputs.push(Output::Record(record(&self.stream, 1, Some(7))));
                 "end".to_owned()
@@ -53,7 +65,7 @@ fn record(stream: &StreamName, counter: u32, ended: Option<u32>) -> Record {
         segment_duration: std::time::Duration::from_secs(2),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![],
-        periods: vec![Period { first_msn: 1, discontinuity: 0, start: std::time::Duration::ZERO }],
+        periods: vec![Period::new(1, 0, std::time::Duration::ZERO)],
         ended,
     }
 }
@@ -105,8 +117,13 @@ impl Scene {
     }
 
     async fn claim(&self, remote: &str, query: &str) -> Result<Claim, Refused> {
+        self.claim_as(None, remote, query).await
+    }
+
+    async fn claim_as(&self, rendition: Option<&str>, remote: &str, query: &str) -> Result<Claim, Refused> {
         let request = PublishRequest {
             stream: StreamName::parse("cam1").expect("a name"),
+            rendition: rendition.map(|name| Rendition::parse(name).expect("a name")),
             app: "live".to_owned(),
             query: Some(query.to_owned()),
             remote: Some(remote.parse().expect("an address")),
@@ -116,7 +133,11 @@ impl Scene {
     }
 
     async fn publisher(&self, remote: &str) -> Claim {
-        let claim = self.claim(remote, "").await.expect("free, or to be taken over");
+        self.publisher_as(None, remote).await
+    }
+
+    async fn publisher_as(&self, rendition: Option<&str>, remote: &str) -> Claim {
+        let claim = self.claim_as(rendition, remote, "").await.expect("free, or to be taken over");
         claim.attach(flv::CLOCK, Announced::default()).await.expect("just claimed");
         claim
     }
@@ -220,4 +241,63 @@ async fn a_publisher_without_media_leaves_nothing() {
     let scene = Scene { desk, words: mpsc::unbounded_channel().1 };
     drop(scene.publisher("10.0.0.1:1000").await);
     assert_eq!(words.recv().await.as_deref(), Some("cam1 is over"));
+}
+
+#[tokio::test]
+async fn renditions_are_one_publication_with_a_tenure_each() {
+    let mut scene = Scene::new(Takeover::SameAddress);
+    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    high.unit(unit(1)).await.expect("attached");
+    scene.hears(&["packager from Some(4000000000)", "attached 4000000001 as 720p at 0", "unit 1"]).await;
+    // The second one is of the same epoch: this ingest numbers already.
+    let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
+    low.unit(unit(2)).await.expect("attached");
+    scene.hears(&["attached 4000000001 as 360p at 1", "unit 2"]).await;
+    // The same rendition again takes it over, and no other.
+    let again = scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
+    assert_eq!(low.evicted().await, Eviction::TakenOver);
+    scene.hears(&["detached 1", "attached 4000000001 as 360p at 1"]).await;
+    high.unit(unit(3)).await.expect("it goes on");
+    scene.hears(&["unit 3"]).await;
+    // Another address neither takes over nor adds a rendition.
+    let refused = scene.claim_as(Some("180p"), "10.0.0.2:1000", "").await.err();
+    assert_eq!(refused, Some(Refused::Busy(high.stream().clone())));
+    drop(again);
+    scene.hears(&["detached 1"]).await;
+    drop(high);
+    scene.hears(&["detached"]).await;
+    // All are gone: who comes now begins a tenure of its own.
+    let _back = scene.publisher_as(Some("360p"), "10.0.0.2:1000").await;
+    scene.hears(&["attached 4000000002 as 360p at 0"]).await;
+}
+
+#[tokio::test]
+async fn a_rendition_that_does_not_fit_is_told_why_and_its_name_is_free() {
+    let mut scene = Scene::new(Takeover::SameAddress);
+    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
+    low.unit(unit(REFUSED)).await.expect("attached");
+    let Eviction::Refused(why) = low.evicted().await else { panic!("not refused") };
+    assert!(why.to_string().contains("80.0 ms after"), "{why}");
+    scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
+    let mut words = Vec::new();
+    while words.last().is_none_or(|word: &String| !word.starts_with("detached")) {
+        words.push(scene.words.recv().await.expect("words"));
+    }
+    assert!(words.iter().filter(|word| word.contains("as 360p at 1")).count() == 2, "{words:?}");
+    high.unit(unit(3)).await.expect("it goes on");
+    scene.hears(&["unit 3"]).await;
+}
+
+#[tokio::test]
+async fn renditions_are_bounded() {
+    let scene = Scene::new(Takeover::SameAddress);
+    let mut claims = Vec::new();
+    for n in 0..Feed::COUNT_MAX {
+        claims.push(scene.publisher_as(Some(&format!("r{n}")), "10.0.0.1:1000").await);
+    }
+    let refused = scene.claim_as(Some("more"), "10.0.0.1:1000", "").await.err();
+    assert_eq!(refused, Some(Refused::Renditions(claims[0].stream().clone())));
+    drop(claims.pop());
+    scene.claim_as(Some("more"), "10.0.0.1:1000", "").await.expect("one is free");
 }

@@ -240,8 +240,8 @@ impl Connection {
     }
 
     async fn publish(&self, name: PublishName) -> Result<Claim, Over> {
-        let PublishName { app, stream, query } = name;
-        let request = PublishRequest { stream, app, query, remote: Some(self.remote), protocol: "rtmp" };
+        let PublishName { app, stream, rendition, query } = name;
+        let request = PublishRequest { stream, rendition, app, query, remote: Some(self.remote), protocol: "rtmp" };
         let limit = self.limits.setup;
         Ok(timeout(limit, self.desk.claim(request)).await.map_err(|_| Over::Setup(limit))??)
     }

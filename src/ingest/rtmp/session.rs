@@ -19,7 +19,7 @@ use super::handshake::{self, Handshake, HandshakeError};
 use super::message::{self, Body, Command, MessageError};
 use crate::ingest::amf0::Value;
 use crate::ingest::flv::{self, FlvError, Media};
-use crate::live::StreamName;
+use crate::live::{Rendition, StreamName};
 use crate::media::Announced;
 
 /// The only application.
@@ -50,8 +50,10 @@ impl Default for Limits {
 pub struct PublishName {
     /// The application: the first segment of the URL's path.
     pub app: String,
-    /// The stream key, without its query.
+    /// The first segment behind it, without the query.
     pub stream: StreamName,
+    /// The second one: `live/{stream}/{rendition}`.
+    pub rendition: Option<Rendition>,
     /// What stood behind `?` in the stream key (or else in the application), for the authorisation.
     pub query: Option<String>,
 }
@@ -138,6 +140,8 @@ enum State {
 
 #[derive(Debug, Clone, Default)]
 struct App {
+    /// What the encoder took for the application's name behind [`APP`]: all but the last segment of a URL's path.
+    rest: Vec<String>,
     query: Option<String>,
 }
 
@@ -350,14 +354,18 @@ impl RtmpSession {
         let asked =
             command.args.first().and_then(|object| object.property("app")).and_then(Value::as_str).unwrap_or("");
         let (app, query) = split_query(asked);
-        if app.trim_matches('/') != APP {
+        let mut path = app.trim_matches('/').split('/');
+        let first = path.next();
+        // As long as a stream's and a rendition's names, of which one is the key's.
+        let rest: Vec<String> = path.take(2).map(str::to_owned).collect();
+        if first != Some(APP) || rest.len() > 1 {
             let reason =
-                format!("application {app:?}: push to rtmp://HOST/{APP}/STREAM, where the application is {APP:?}");
+                format!("application {app:?}: push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION");
             let info = status_info("error", "NetConnection.Connect.Rejected", &reason);
             self.send(3, &message::call(0, "_error", command.transaction, &[Value::Null, info]));
             return Err(self.refused(reason));
         }
-        self.state = State::Idle { app: App { query } };
+        self.state = State::Idle { app: App { rest, query } };
         self.send(2, &message::control(5, &[WINDOW], &[]));
         self.send(2, &message::control(6, &[WINDOW], &[2])); // 5.4.5: dynamic
         self.send(2, &message::control(1, &[CHUNK_SIZE as u32], &[]));
@@ -377,17 +385,18 @@ impl RtmpSession {
         };
         let app = app.clone();
         let key = command.args.get(1).and_then(Value::as_str).unwrap_or("");
-        let (name, query) = split_query(key);
-        match StreamName::parse(name) {
-            Ok(name) => {
+        let (path, query) = split_query(key);
+        match names(app.rest.iter().map(String::as_str).chain(path.split('/'))) {
+            Ok((name, rendition)) => {
                 let query = query.or_else(|| app.query.clone());
                 self.state = State::Asked { app, stream };
-                let name = PublishName { app: APP.to_owned(), stream: name, query };
+                let name = PublishName { app: APP.to_owned(), stream: name, rendition, query };
                 self.outputs.push_back(Output::PublishRequested(name));
                 Ok(())
             }
             Err(error) => {
-                let reason = format!("{error} (push to rtmp://HOST/{APP}/STREAM)");
+                let reason =
+                    format!("{error} (push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION)");
                 self.status(stream, "error", "NetStream.Publish.BadName", &reason);
                 Err(self.refused(reason))
             }
@@ -433,6 +442,16 @@ impl RtmpSession {
 
 fn status_info(level: &str, code: &str, description: &str) -> Value {
     Value::object([("level", level.into()), ("code", code.into()), ("description", description.into())])
+}
+
+/// A stream, and a rendition of it if there is a second segment.
+fn names<'a>(mut path: impl Iterator<Item = &'a str>) -> Result<(StreamName, Option<Rendition>), String> {
+    let stream = StreamName::parse(path.next().unwrap_or("")).map_err(|error| error.to_string())?;
+    let rendition = path.next().map(Rendition::parse).transpose().map_err(|error| error.to_string())?;
+    match path.next() {
+        None => Ok((stream, rendition)),
+        Some(more) => Err(format!("{more:?} is a segment too many")),
+    }
 }
 
 fn split_query(text: &str) -> (&str, Option<String>) {

@@ -36,7 +36,7 @@ fn record(revision: u32) -> Record {
             kind: TrackKind::Audio(AudioInfo { sample_rate: 48_000, channels: 2 }),
             inits: vec![Init { number: 0, bytes: Bytes::from_static(b"init") }],
         }],
-        periods: vec![Period { first_msn: FIRST, discontinuity: 0, start: Duration::ZERO }],
+        periods: vec![Period::new(FIRST, 0, Duration::ZERO)],
         ended: None,
     }
 }

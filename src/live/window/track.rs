@@ -302,12 +302,12 @@ impl TrackWindow {
     }
 
     /// Picks the first segment to list. At the ingest, and at an edge that was there from the life's
-    /// start, that is the life's first. An edge that joins gathers the window first.
+    /// start, that is the track's first. An edge that joins gathers the window first.
     fn try_start(&mut self, record: &Record, now: Time) -> Option<()> {
         let held = self.segments.first_key_value().map(|(m, _)| *m)?;
         let start = self.run_to_newest();
         let settled = match start {
-            Some(start) if start == record.first_msn => true,
+            Some(start) if start == record.first_msn_of(self.id) => true,
             Some(start) => self.span(start) >= record.playlist_duration(),
             None => false,
         };

@@ -142,7 +142,7 @@ fn audio_is_cut_where_video_is() {
     bench.attach_av(1);
     let units = programme(12);
     bench.play(&units, 0);
-    bench.send(Input::Detached);
+    bench.send(Input::Detached(FEED));
     assert_eq!(check_invariants(&bench.outputs), 0);
     assert_eq!(bench.units(0), payloads(&units, VIDEO));
     assert_eq!(bench.units(1), payloads(&units, AUDIO));

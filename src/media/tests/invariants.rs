@@ -54,7 +54,7 @@ pub(crate) fn check_invariants(outputs: &[Output]) -> u32 {
     let (mut discontinuities, mut short) = (BTreeMap::<Msn, u32>::new(), 0);
     for output in outputs {
         match output {
-            Output::Notice(_) => {}
+            Output::Notice(_) | Output::Refused { .. } => {}
             Output::Record(new) => {
                 if let Some(old) = &record {
                     check_records(old, new);
@@ -92,10 +92,10 @@ pub(crate) fn check_invariants(outputs: &[Output]) -> u32 {
 fn check_records(old: &Record, new: &Record) {
     assert!(new.supersedes(old), "{:?} {} after {:?} {}", new.epoch, new.revision, old.epoch, old.revision);
     if old.life == new.life {
-        let frozen = |r: &Record| {
-            (r.first_msn, r.target_duration, r.part_target, r.segment_duration, r.availability_start, r.tracks.len())
-        };
+        let frozen =
+            |r: &Record| (r.first_msn, r.target_duration, r.part_target, r.segment_duration, r.availability_start);
         assert_eq!(frozen(old), frozen(new));
+        assert!(old.tracks.len() <= new.tracks.len(), "a track is taken away");
         for (old, new) in old.tracks.iter().zip(&new.tracks) {
             assert_eq!((&old.name, old.timescale, old.is_video()), (&new.name, new.timescale, new.is_video()));
         }
@@ -114,7 +114,7 @@ fn check_part(lane: &mut Lane, record: &Record, header: &PartHeader) -> u32 {
     let (id, ticks) = (header.id, u64::from(header.duration));
     assert!(ticks > 0, "{header:?}");
     let begins = match lane.last {
-        None => (record.first_msn.max(id.msn), 0),
+        None => (record.first_msn_of(id.track).max(id.msn), 0),
         Some(last) if last.flags.last => (last.id.msn + 1, 0),
         Some(last) => (last.id.msn, last.id.part + 1),
     };

@@ -52,7 +52,7 @@ fn a_push_shorter_than_the_measure_is_published_whole() {
         let mut bench = Bench::new(settings());
         bench.attach_av(1);
         bench.play(&units, 0);
-        bench.send(Input::Detached);
+        bench.send(Input::Detached(FEED));
         check_invariants(&bench.outputs);
         let n = bench.record().tracks.len();
         let came: usize = (0..n).map(|t| bench.units(t as u8).len()).sum();
@@ -125,13 +125,13 @@ fn slips_are_nudged() {
 fn gone_and_back_is_one_discontinuity_and_gaps_meanwhile() {
     for away in [500, 1_900, 4_500, 9_000] {
         let mut bench = live(7);
-        bench.send(Input::Detached);
+        bench.send(Input::Detached(FEED));
         let before = bench.segments(0).last().expect("segments").0;
         assert!(bench.parts(0).last().expect("parts").0.flags.last, "flushed at once");
         bench.wait(away);
         bench.attach_av(2);
         bench.play(&programme(7), 123_456);
-        bench.send(Input::Detached);
+        bench.send(Input::Detached(FEED));
         check_invariants(&bench.outputs);
         let segments = bench.segments(0);
         assert!(segments.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1), "{segments:?}");
@@ -162,7 +162,7 @@ fn gaps_after_reordered_pictures_keep_their_length() {
         video[57].composition_offset = offset.unwrap_or(video[57].composition_offset);
         bench.attach_av(1);
         bench.play(&mux(&[video, sounds(418)]), 0);
-        bench.send(Input::Detached);
+        bench.send(Input::Detached(FEED));
         bench.wait(9_000);
         bench.attach_av(2);
         bench.play(&programme(6), 0);
@@ -182,7 +182,7 @@ fn a_push_with_ragged_ends_loses_no_segment() {
         let cut = 7_000 - missing * 1_000 / 30;
         let units: Vec<_> = units.into_iter().filter(|u| u.track == AUDIO || u.dts < cut).collect();
         bench.play(&units, 0);
-        bench.send(Input::Detached);
+        bench.send(Input::Detached(FEED));
         bench.wait(5_000);
         check_invariants(&bench.outputs);
         assert_eq!(bench.units(0), payloads(&units, VIDEO));
@@ -201,7 +201,7 @@ fn sound_past_the_last_cut_begins_no_segment() {
         let units: Vec<_> =
             programme(7).into_iter().filter(|u| u.dts < if u.track == AUDIO { sound } else { 6_000 }).collect();
         bench.play(&units, 0);
-        bench.send(Input::Detached);
+        bench.send(Input::Detached(FEED));
         bench.send(Input::End);
         check_invariants(&bench.outputs);
         for track in [0, 1] {
@@ -214,7 +214,7 @@ fn sound_past_the_last_cut_begins_no_segment() {
 #[test]
 fn back_without_sound_goes_on_with_gaps() {
     let mut bench = live(7);
-    bench.send(Input::Detached);
+    bench.send(Input::Detached(FEED));
     bench.wait(1_000);
     bench.attach(2);
     bench.send(Input::Config { track: VIDEO, config: avcc() });
@@ -242,7 +242,7 @@ fn silence_is_numbered_like_absence() {
 #[test]
 fn the_linger_ends_the_life_and_a_new_one_goes_higher() {
     let mut bench = live(7);
-    bench.send(Input::Detached);
+    bench.send(Input::Detached(FEED));
     bench.wait(40_000);
     let ended = bench.record().ended.expect("after 30 s");
     assert_eq!(bench.segments(0).last().map(|s| s.0), Some(ended));
@@ -300,7 +300,7 @@ fn a_publisher_silent_for_the_linger_begins_a_life_of_the_same_epoch() {
 #[test]
 fn another_ingest_goes_on() {
     let mut first = live(7);
-    first.send(Input::Detached);
+    first.send(Input::Detached(FEED));
     let last = first.segments(0).last().expect("segments").0;
     let end = |track: u8| {
         let (header, _) = *first.parts(track).last().expect("parts");
@@ -423,7 +423,7 @@ fn the_encoders_drift_moves_program_date_time_gently() {
 #[test]
 fn a_track_that_begins_late_on_a_clock_of_its_own_is_put_beside_the_others() {
     let mut bench = live(7);
-    bench.send(Input::Detached);
+    bench.send(Input::Detached(FEED));
     bench.wait(500);
     bench.attach_av(2);
     // Sound comes 3 s later, and its timestamps are 20 days ahead.

@@ -2,6 +2,7 @@
 
 mod cutting;
 mod invariants;
+mod ladder;
 mod lives;
 mod property;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::live::{Epoch, NodeId, StreamName};
+use crate::live::{Epoch, NodeId, Rendition, StreamName};
 use crate::units::{Time, Timescale, UnixTime};
 pub(crate) use invariants::check_invariants;
 
@@ -24,6 +25,7 @@ pub(crate) const AVCC_720P30: &[u8] = &[
 const ASC_48K: &[u8] = &[0x11, 0x90];
 
 const RTMP: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
+const FEED: Feed = Feed(0);
 const VIDEO: InputTrack = InputTrack(0);
 const AUDIO: InputTrack = InputTrack(1);
 /// The wallclock at `now` 0.
@@ -98,7 +100,13 @@ impl Bench {
     }
 
     fn attach(&mut self, counter: u32) {
-        self.send(Input::Attached { epoch: epoch(counter), clock: RTMP, announced: Announced::default() });
+        self.attach_as(FEED, None, counter);
+    }
+
+    fn attach_as(&mut self, feed: Feed, rendition: Option<&str>, counter: u32) {
+        let rendition = rendition.map(|name| Rendition::parse(name).expect(name));
+        let announced = Announced::default();
+        self.send(Input::Attached { feed, rendition, epoch: epoch(counter), clock: RTMP, announced });
     }
 
     fn attach_av(&mut self, counter: u32) {

@@ -65,7 +65,7 @@ proptest! {
                 Op::Config { video: false, .. } => bench.send(Input::Config { track: AUDIO, config: asc() }),
                 Op::Wait(ms) => bench.wait(ms),
                 Op::Attach => { counter += 1; bench.attach(counter); bench.send(Input::Config { track: VIDEO, config: avcc() }); }
-                Op::Detach => bench.send(Input::Detached),
+                Op::Detach => bench.send(Input::Detached(FEED)),
                 Op::End => bench.send(Input::End),
             }
         }
@@ -101,7 +101,7 @@ proptest! {
                 bench.wait_until(start + at);
                 bench.send(Input::Unit(unit.clone()));
             }
-            bench.send(Input::Detached);
+            bench.send(Input::Detached(FEED));
             let Some(away) = away else { break };
             bench.wait(away);
         }

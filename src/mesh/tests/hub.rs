@@ -102,7 +102,7 @@ fn record(node: NodeId) -> Record {
             kind: TrackKind::Audio(AudioInfo { sample_rate: 48_000, channels: 2 }),
             inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
         }],
-        periods: vec![Period { first_msn: 0, discontinuity: 0, start: Duration::ZERO }],
+        periods: vec![Period::new(0, 0, Duration::ZERO)],
         ended: None,
     }
 }

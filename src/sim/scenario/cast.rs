@@ -61,7 +61,7 @@ pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
             kind: TrackKind::Video(VideoInfo { width: 1_280, height: 720, frame_rate_milli: 30_000 }),
             inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
         }],
-        periods: vec![Period { first_msn: 0, discontinuity: 0, start: std::time::Duration::ZERO }],
+        periods: vec![Period::new(0, 0, std::time::Duration::ZERO)],
         ended: None,
     }
 }

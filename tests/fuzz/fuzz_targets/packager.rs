@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson::live::{Epoch, NodeId, PartHeader, Record, StreamName, TrackId};
+use damson::live::{Epoch, NodeId, PartHeader, Record, Rendition, StreamName, TrackId};
 use damson::media::{
-    AccessUnit, Announced, Clocks, CodecConfig, Input, InputClock, InputTrack, Output, Packager, Settings,
+    AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Output, Packager, Settings,
 };
 use damson::units::{Time, Timescale, UnixTime};
 use libfuzzer_sys::fuzz_target;
@@ -29,7 +29,7 @@ struct Checked {
 impl Checked {
     fn output(&mut self, output: Output) {
         match output {
-            Output::Notice(_) => {}
+            Output::Notice(_) | Output::Refused { .. } => {}
             Output::Record(new) => {
                 assert!(Record::decode(new.encode()).as_ref() == Ok(&new));
                 assert!(self.record.as_ref().is_none_or(|old| new.supersedes(old)));
@@ -65,16 +65,21 @@ fuzz_target!(|data: &[u8]| {
     let (mut now, mut counter, mut checked) = (1_000u64, 0, Checked::default());
     for op in data.chunks_exact(4) {
         let [kind, a, b, c] = [op[0], op[1], op[2], op[3]];
-        let track = InputTrack(kind >> 4 & 3);
+        // Two bits for the track, two for the push.
+        let feed = Feed(kind >> 6);
+        let track = InputTrack::of(feed, InputTrack(kind >> 4 & 3));
         let input = match kind & 15 {
             0 => {
-                counter += 1;
+                // A push beside others is of their tenure.
+                counter += u32::from(a & 4 == 0);
+                let names = [None, Some("high"), Some("low"), Some("audio_de")];
+                let rendition = names[usize::from(feed.0)].and_then(|name| Rendition::parse(name).ok());
                 let (epoch, clock) = (
                     Epoch { counter, node: NodeId(1) },
                     InputClock { scale: Timescale::MILLIS, wrap_bits: [32, 33, 24, 0][usize::from(a & 3)] },
                 );
                 let said = |bits: u8| [None, Some(true), Some(false), None][usize::from(bits & 3)];
-                Input::Attached { epoch, clock, announced: Announced { video: said(b), audio: said(c) } }
+                Input::Attached { feed, rendition, epoch, clock, announced: Announced { video: said(b), audio: said(c) } }
             }
             1 => {
                 let mut avcc = AVCC;
@@ -83,7 +88,7 @@ fuzz_target!(|data: &[u8]| {
                 Input::Config { track, config: CodecConfig::Avc(Bytes::copy_from_slice(&avcc)) }
             }
             2 => Input::Config { track, config: CodecConfig::Aac(Bytes::copy_from_slice(&[0x11 ^ a & 1, 0x90, b, c])) },
-            3 => Input::Detached,
+            3 => Input::Detached(feed),
             4 if a == 0 => Input::End,
             4 | 5 => {
                 now += u64::from(a) * u64::from(b);

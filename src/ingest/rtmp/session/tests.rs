@@ -75,7 +75,8 @@ fn run(bytes: &[u8], piece: usize) -> Vec<String> {
                     });
                 }
                 Output::PublishRequested(name) => {
-                    out.push(format!("publish {} {:?}", name.stream, name.query));
+                    let rendition = name.rendition.map(|name| format!(" as {name}")).unwrap_or_default();
+                    out.push(format!("publish {}{rendition} {:?}", name.stream, name.query));
                     assert_eq!(name.app, "live");
                     assert!(result.is_ok(), "what came meanwhile is not read yet");
                     result = session.accept_publish();
@@ -160,13 +161,12 @@ fn pings_are_answered_and_bytes_acknowledged() {
 #[test]
 fn what_is_refused_is_told_why() {
     let reply = "_error 1 NetConnection.Connect.Rejected";
-    let error =
-        r#"refused: byte 3073: application "vod": push to rtmp://HOST/live/STREAM, where the application is "live""#;
+    let error = r#"refused: byte 3073: application "vod": push to rtmp://HOST/live/STREAM or rtmp://HOST/live/STREAM/RENDITION"#;
     check(Encoder::new().connect("vod"), &["S0 S1 S2", reply, error]);
 
     let encoder = Encoder::new().connect("live").call(1, "publish", 5.0, &[Value::Null, "a b".into()]);
     let error = "refused: byte 3141: a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has ' ' at byte 1 \
-                 (push to rtmp://HOST/live/STREAM)";
+                 (push to rtmp://HOST/live/STREAM or rtmp://HOST/live/STREAM/RENDITION)";
     check_connected(encoder, &["onStatus 0 NetStream.Publish.BadName", error]);
 
     let encoder = Encoder::new().connect("live").call(1, "play", 5.0, &[Value::Null, "cam1".into()]);
@@ -176,6 +176,24 @@ fn what_is_refused_is_told_why() {
     let encoder = Encoder::new().connect("live").publish("cam1").message(4, 9, 1, 0, b"\x90hvc1");
     let error = "media: byte 3310: H.265 video isn't supported over RTMP: set the encoder to H.264";
     check_published("None", encoder, &["onStatus 0 NetStream.Publish.Rejected", error]);
+}
+
+#[test]
+fn a_rendition_is_the_second_segment_wherever_the_encoder_cuts_the_url() {
+    // ffmpeg takes all but the last segment of the path for the application; OBS has a field for each.
+    for (app, key) in [("live/cam1", "720p?key=7"), ("live", "cam1/720p?key=7"), ("live/cam1/?key=7", "720p")] {
+        let got = run(&Encoder::new().connect(app).publish(key).0, usize::MAX);
+        assert!(got.contains(&r#"publish cam1 as 720p Some("key=7")"#.to_owned()), "{app} {key}: {got:?}");
+    }
+    let check = |app: &str, key: &str, says: &str| {
+        let got = run(&Encoder::new().connect(app).publish(key).0, usize::MAX);
+        assert!(got.last().is_some_and(|last| last.contains(says)), "{app} {key}: {got:?}");
+    };
+    check("live/cam1", "a/b", "\"b\" is a segment too many");
+    check("live/cam1/a", "b", "application \"live/cam1/a\"");
+    check("live/cam1", "video", "what the tracks of a push without a rendition are called");
+    check("live/cam1", "audio_?", "is no language");
+    check("live/cam1", "7.2", "rendition: a stream name is made of");
 }
 
 #[test]
