@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +38,10 @@ use crate::units::Time;
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
 /// Most nodes whose names are kept.
 const NAMES_MAX: usize = 10_000;
+
+/// How many connections may wait to be accepted: what Linux allows at most unless it is told otherwise. After an outage
+/// all players come at once.
+const BACKLOG: u32 = 4_096;
 
 /// Where a node listens for RTMP if nothing is said.
 const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
@@ -202,7 +206,15 @@ fn tls(settings: &Settings) -> Result<Tls, NodeError> {
 
 /// Binds a TCP listener; an error names the flag that chooses another address.
 pub async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, NodeError> {
-    TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { flag, addr, source })
+    let bind = || {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As `TcpListener::bind` does.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    };
+    bind().map_err(|source| NodeError::Listen { flag, addr, source })
 }
 
 /// A running node.

@@ -15,6 +15,8 @@ pub(crate) struct Member {
     pub(crate) process: Process,
     /// Where it serves HTTP.
     pub(crate) http: SocketAddr,
+    /// Where it serves HTTPS, if it was told to.
+    pub(crate) https: Option<SocketAddr>,
     /// Where it takes RTMP; the ingest alone.
     pub(crate) rtmp: Option<SocketAddr>,
 }
@@ -29,6 +31,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts `n` nodes.
     pub(crate) async fn start(damson: &Path, n: usize) -> Result<Self> {
+        Cluster::with(damson, n, &[]).await
+    }
+
+    /// Starts `n` nodes, the last with `more` arguments.
+    pub(crate) async fn with(damson: &Path, n: usize, more: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let ca = folder.path().to_str().ok_or("the temporary folder's path isn't UTF-8")?;
         finish(damson, &["pki", "init", ca]).await?;
@@ -49,6 +56,8 @@ impl Cluster {
             if let Some(before) = before {
                 args.extend(["--join".to_owned(), before.to_string()]);
             }
+            let more = if index + 1 == n { more } else { &[] };
+            args.extend(more.iter().map(|&arg| arg.to_owned()));
             let mut process = Process::start(&name, damson, args)?;
             let http = process.said("http", |line| address(line, "http", "http://")).await?;
             before = Some(process.said("mesh", |line| address(line, "mesh", "")).await?);
@@ -56,7 +65,11 @@ impl Cluster {
                 0 => Some(process.said("rtmp", |line| address(line, "rtmp", "rtmp://")).await?),
                 _ => None,
             };
-            nodes.push(Member { process, http, rtmp });
+            let https = match more.contains(&"--https") {
+                true => Some(process.said("https", |line| address(line, "https", "https://")).await?),
+                false => None,
+            };
+            nodes.push(Member { process, http, https, rtmp });
         }
         Ok(Cluster { nodes, _identities: folder })
     }

@@ -3,7 +3,8 @@
 //! ```text
 //! cargo run --release -p damson-bench -- hops    added latency of each hop, beside plain quinn and plain TCP
 //! cargo run --release -p damson-bench -- mesh    eight nodes over QUIC: delivery, and CPU per GB
-//! cargo run --release -p damson-bench -- edge    HTTP: rate and CPU for segment, part, playlist, beside nginx
+//! cargo run --release -p damson-bench -- edge    HTTP: rate and CPU for segment, part, playlist, beside nginx and Varnish
+//! cargo run --release -p damson-bench -- edge hold    thousands of held requests, beside a bare epoll server
 //! cargo run --release -p damson-bench -- age     age of a part's last frame when a client has it
 //! cargo run --release -p damson-bench -- node    memory and CPU of a node
 //! cargo run --release -p damson-bench -- paper   overlay and broadcast at 10,000 nodes, simulated

@@ -89,6 +89,17 @@ impl Process {
         std::iter::once(pid).chain(children).map(cpu_seconds_of).sum()
     }
 
+    /// CPU-seconds of all its threads, as exact as the scheduler counts them.
+    pub(crate) fn cpu_exact(&self) -> Result<f64> {
+        let mut nanos = 0_u64;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
+            // One that ends meanwhile has done little.
+            let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+            nanos += text.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(nanos as f64 / 1e9)
+    }
+
     /// Resident memory now and at its highest, in MiB.
     pub(crate) fn memory_mib(&self) -> Result<(f64, f64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;

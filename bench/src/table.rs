@@ -17,6 +17,11 @@ impl Readings {
         self.push(reading.as_secs_f64() * 1e3);
     }
 
+    /// All of the others, too.
+    pub(crate) fn extend(&mut self, others: &Readings) {
+        self.0.extend_from_slice(&others.0);
+    }
+
     /// These readings by the others, each by that of the same turn.
     pub(crate) fn by(&self, others: &Readings) -> Readings {
         self.0.iter().zip(&others.0).map(|(one, other)| one / other).collect()

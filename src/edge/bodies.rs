@@ -34,6 +34,20 @@ impl Chunks {
         self.chunks.iter()
     }
 
+    /// `first`, and then these.
+    pub(super) fn after(mut self, first: Bytes) -> Self {
+        self.left += first.len();
+        self.chunks.push_front(first);
+        self
+    }
+
+    /// These, and then `last`.
+    pub(super) fn before(mut self, last: Bytes) -> Self {
+        self.left += last.len();
+        self.chunks.push_back(last);
+        self
+    }
+
     /// Their bytes `range`; shared, not copied.
     fn slice(self, range: Range<u64>) -> Self {
         let mut at = 0_u64;

@@ -5,12 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use hyper::rt::{Read, Write};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::h1;
 use super::limits::{HEAD_LEN_MAX, STREAM_RESETS_MAX, STREAMS_MAX, Visitor};
 use super::outlet::Outlet;
 use super::respond::respond;
@@ -20,7 +21,7 @@ use super::streams::{Fault, Streams};
 use super::tls::Tls;
 
 /// Why a connection ended otherwise than by both sides' consent.
-type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub(super) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// What all connections of a server have in common.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ async fn converse(stream: TcpStream, tls: Option<Arc<Tls>>, visitor: Arc<Visitor
         return match Box::pin(begins_as_h2).await? {
             None => Ok(()),
             Some(true) => Box::pin(h2(TokioIo::new(outlet), visitor, common)).await,
-            Some(false) => h1(TokioIo::new(outlet), slot, visitor, common).await,
+            Some(false) => h1::serve(outlet, slot, &visitor, common).await,
         };
     };
     let secured = async {
@@ -74,36 +75,10 @@ async fn converse(stream: TcpStream, tls: Option<Arc<Tls>>, visitor: Arc<Visitor
             h2(TokioIo::new(stream), visitor, common).await
         } else {
             // What is encrypted can't be sent from a file: its slot stays empty.
-            h1(TokioIo::new(stream), Slot::default(), visitor, common).await
+            h1::serve(stream, Slot::default(), &visitor, common).await
         }
     };
     Box::pin(secured).await
-}
-
-async fn h1(io: impl Read + Write + Unpin, slot: Slot, visitor: Arc<Visitor>, common: &Common) -> Ended {
-    let edge = &common.edge;
-    let service = service_fn(|request| {
-        let (edge, slot, visitor) = (Arc::clone(edge), slot.clone(), Arc::clone(&visitor));
-        async move {
-            let mut response = respond(&edge, &visitor, request).await;
-            slot.set(response.extensions_mut().remove());
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(edge.config().limits.head)
-        .max_header_size(HEAD_LEN_MAX as usize)
-        .half_close(false)
-        .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        // First, so that a held request's answer says already that the connection closes.
-        biased;
-        () = common.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
-        ended = connection.as_mut() => return Ok(ended?),
-    }
-    Ok(connection.await?)
 }
 
 async fn h2(io: impl Read + Write + Unpin, visitor: Arc<Visitor>, common: &Common) -> Ended {

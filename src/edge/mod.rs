@@ -13,7 +13,7 @@
 //!   copy, and `sealed` has the kernel send whole segments without one; `documents` and `headers` keep what is
 //!   rendered.
 //! - `server` accepts connections within [`limits`]; `connection` serves one, over `outlet` and perhaps [`tls`], by
-//!   HTTP/1.1 or by HTTP/2, whose `streams` it watches.
+//!   HTTP/1.1 (`h1`) or by hyper's HTTP/2, whose `streams` it watches.
 //!
 //! A document is rendered once a publication (invariant 8), and depends on the record and on what is
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
@@ -33,6 +33,8 @@ pub mod bodies;
 mod connection;
 #[cfg(feature = "node")]
 mod documents;
+#[cfg(feature = "node")]
+mod h1;
 #[cfg(feature = "node")]
 mod headers;
 #[cfg(feature = "node")]

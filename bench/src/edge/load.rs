@@ -17,6 +17,31 @@ pub(super) struct Load {
     pub(super) elapsed: Duration,
 }
 
+/// How.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Transport {
+    /// HTTP/1.1 in the clear.
+    #[default]
+    Plain,
+    /// HTTP/1.1 over TLS.
+    Tls,
+    /// HTTP/2 over TLS, [`STREAMS`] requests at a time on each connection.
+    H2,
+}
+
+impl Transport {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Transport::Plain => "h1",
+            Transport::Tls => "h1+TLS",
+            Transport::H2 => "h2+TLS",
+        }
+    }
+}
+
+/// A player's: a playlist that is held, and a part of each track.
+const STREAMS: &str = "3";
+
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Tool {
@@ -25,32 +50,75 @@ pub(super) enum Tool {
     Own,
     /// wrk, which reads in small ones: an opinion from outside.
     Wrk,
+    /// nghttp2's h2load, for all that is over TLS.
+    H2load,
 }
 
 impl Tool {
     /// Those that are here.
-    pub(super) async fn installed() -> Vec<Tool> {
+    pub(super) async fn installed() -> Vec<(Tool, Transport)> {
+        let mut tools = vec![(Tool::Own, Transport::Plain)];
         // It has no option that only says that it is there; any answer will do.
-        match Command::new("wrk").arg("--version").output().await {
-            Ok(_) => vec![Tool::Own, Tool::Wrk],
-            Err(_) => vec![Tool::Own],
+        if Command::new("wrk").arg("--version").output().await.is_ok() {
+            tools.push((Tool::Wrk, Transport::Plain));
         }
+        if Command::new("h2load").arg("--version").output().await.is_ok() {
+            tools.extend([(Tool::H2load, Transport::Tls), (Tool::H2load, Transport::H2)]);
+        }
+        tools
     }
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Tool::Own => "own client",
             Tool::Wrk => "wrk",
+            Tool::H2load => "h2load",
         }
     }
 
     /// Asks `server` for `path` on `connections` at once for `time`. An answer other than 200 is an error.
-    pub(super) async fn run(self, server: SocketAddr, path: &str, connections: usize, time: Duration) -> Result<Load> {
+    pub(super) async fn run(
+        self,
+        transport: Transport,
+        server: SocketAddr,
+        path: &str,
+        connections: usize,
+        time: Duration,
+    ) -> Result<Load> {
         match self {
             Tool::Own => own(server, path, connections, time).await,
             Tool::Wrk => wrk(server, path, connections, time).await,
+            Tool::H2load => h2load(transport, server, path, connections, time).await,
         }
     }
+}
+
+async fn h2load(
+    transport: Transport,
+    server: SocketAddr,
+    path: &str,
+    connections: usize,
+    time: Duration,
+) -> Result<Load> {
+    let mut command = Command::new("h2load");
+    command.args(["-t", "1", "-c", &connections.to_string(), "-D", &time.as_secs().to_string()]);
+    match transport {
+        Transport::H2 => command.args(["-m", STREAMS]),
+        _ => command.arg("--h1"),
+    };
+    let out = command.arg(format!("https://{server}{path}")).output().await?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    // `requests: 1 total, 1 started, 1 done, 1 succeeded, 0 failed, 0 errored, 0 timeout`
+    // `traffic: 3.4MB (3571712) total, 1.1KB (1131) headers (space savings 0.00%), 3.4MB (3567616) data`
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or("").to_owned();
+    let (requests, traffic) = (line("requests: "), line("traffic: "));
+    let number = |text: &str, unit: &str| -> Option<u64> {
+        text.split(", ").find_map(|part| part.trim_start_matches("requests: ").strip_suffix(unit)?.parse().ok())
+    };
+    let bytes = traffic.rsplit_once('(').and_then(|(_, rest)| rest.split(')').next()?.parse().ok());
+    let load = number(&requests, " succeeded").zip(bytes).filter(|_| number(&requests, " failed") == Some(0));
+    let (requests, bytes) = load.ok_or_else(|| format!("errors under load:\n{text}"))?;
+    Ok(Load { requests, bytes, elapsed: time })
 }
 
 async fn wrk(server: SocketAddr, path: &str, connections: usize, time: Duration) -> Result<Load> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::Pair;
 use crate::Result;
 use crate::http::Client;
 use crate::process::Process;
@@ -18,23 +19,25 @@ const TMPFS: &str = "/dev/shm";
 pub(super) struct Nginx {
     pub(super) process: Process,
     pub(super) http: SocketAddr,
+    pub(super) https: SocketAddr,
     pub(super) version: String,
     folder: TempDir,
 }
 
 impl Nginx {
-    /// Starts it as its own documentation would tune it for this: sendfile, open files cached, no log.
-    pub(super) async fn start() -> Result<Self> {
+    /// Starts it as its own documentation would tune it for this: sendfile, open files cached, no log. `pair` is a
+    /// certificate and its key, both in PEM.
+    pub(super) async fn start(pair: &Pair) -> Result<Self> {
         let folder = tempfile::tempdir_in(TMPFS)?;
         // Workers change to another user, who has to get in.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let http = free_port().await?;
+        let (http, https) = (free_port().await?, free_port().await?);
         let version = tokio::process::Command::new("nginx").arg("-v").output().await.map_err(|error| {
             format!("nginx, the peer of this figure, doesn't start (apt install nginx-light): {error}")
         })?;
         let version = String::from_utf8_lossy(&version.stderr).trim().replace("nginx version: ", "");
         fs::create_dir(folder.path().join("www"))?;
-        fs::write(folder.path().join("nginx.conf"), config(folder.path(), http))?;
+        fs::write(folder.path().join("nginx.conf"), config(folder.path(), http, https, pair))?;
         fs::write(folder.path().join("www/ready"), "yes")?;
         let mut args = vec!["-e".to_owned(), "stderr".to_owned()];
         args.extend(["-p".to_owned(), folder.path().display().to_string(), "-c".to_owned(), "nginx.conf".to_owned()]);
@@ -43,7 +46,7 @@ impl Nginx {
             if let Ok(mut client) = Client::connect(http).await
                 && client.text("/ready").await.is_ok()
             {
-                return Ok(Nginx { process, http, version, folder });
+                return Ok(Nginx { process, http, https, version, folder });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -69,7 +72,8 @@ impl Nginx {
     }
 }
 
-fn config(folder: &Path, http: SocketAddr) -> String {
+fn config(folder: &Path, http: SocketAddr, https: SocketAddr, pair: &Pair) -> String {
+    let (cert, key) = (pair.cert.display(), pair.key.display());
     let folder = folder.display();
     format!(
         "daemon off;
@@ -91,12 +95,15 @@ fn config(folder: &Path, http: SocketAddr) -> String {
             fastcgi_temp_path {folder}/fastcgi;
             uwsgi_temp_path {folder}/uwsgi;
             scgi_temp_path {folder}/scgi;
-            server {{ listen {http}; root {folder}/www; }}
+            ssl_protocols TLSv1.2 TLSv1.3;  # the second isn't in the defaults of 1.22
+            ssl_certificate {cert};
+            ssl_certificate_key {key};
+            server {{ listen {http}; listen {https} ssl http2; root {folder}/www; }}
         }}"
     )
 }
 
-/// A port that was free a moment ago: nginx can't be told to take any.
-async fn free_port() -> Result<SocketAddr> {
+/// A port that was free a moment ago: neither nginx nor Varnish can be told to take any.
+pub(super) async fn free_port() -> Result<SocketAddr> {
     Ok(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?)
 }

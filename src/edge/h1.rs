@@ -1,0 +1,401 @@
+//! HTTP/1.1 (RFC 9112) for an edge, which answers GET, HEAD and OPTIONS, and reads no bodies.
+//!
+//! hyper did this, and for HTTP/2 still does. But each of its connections keeps two buffers of 8 KiB, and writes each
+//! response's headers through maps and queues; ten thousand players that wait for a part are most of an edge's memory,
+//! and answering them most of its work. Here a connection that waits keeps what it has read of the next request, and
+//! nothing to write.
+//!
+//! A request with a body is answered, and its connection closed: what follows it is never taken for a request.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::Body as _;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::Sleep;
+
+use super::bodies::{Body, Chunks};
+use super::connection::{Common, Ended};
+use super::limits::{HEAD_LEN_MAX, Visitor};
+use super::respond::respond;
+use super::sealed::Slot;
+use crate::clock;
+use crate::units::Time;
+
+/// Most header fields of a request.
+const FIELDS_MAX: usize = 100;
+
+/// What is read at a time: a request and the few that a client sends ahead.
+const READ_LEN: usize = 4 << 10;
+
+/// Buffers that go out in one writev: a head, and the parts of most segments.
+const SLICES_MAX: usize = 32;
+
+/// A usual response's head, in bytes.
+const ANSWER_HEAD_LEN: usize = 1 << 10;
+
+/// Serves requests, one after the other, until one side has had enough.
+pub(super) async fn serve(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    slot: Slot,
+    visitor: &Visitor,
+    common: &Common,
+) -> Ended {
+    let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::new(common.edge.config().limits.head) };
+    loop {
+        let asked = tokio::select! {
+            biased;
+            asked = reader.request() => asked?,
+            () = common.shutdown.cancelled() => return Ok(()),
+        };
+        let (request, mut keep) = match asked {
+            None => return Ok(()),
+            Some(Ok(asked)) => asked,
+            Some(Err(status)) => {
+                let refused = head(&HeaderMap::new(), status, Version::Http11, &[(header::CONTENT_LENGTH, "0"), CLOSE]);
+                reader.io.write_all(&refused).await?;
+                return Ok(reader.io.shutdown().await?);
+            }
+        };
+        let is_head = request.method() == Method::HEAD;
+        let response = tokio::select! {
+            biased;
+            response = respond(&common.edge, visitor, request) => response,
+            gone = reader.gone() => return gone,
+        };
+        keep.may &= !common.shutdown.is_cancelled();
+        answer(&mut reader, &slot, response, keep, is_head).await?;
+        if !keep.may {
+            return Ok(reader.io.shutdown().await?);
+        }
+    }
+}
+
+/// Whether a connection is kept, and how that is said.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    version: Version,
+    may: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+/// One field that is the connection's own.
+type Field = (HeaderName, &'static str);
+
+const CLOSE: Field = (header::CONNECTION, "close");
+
+/// The side that requests come from.
+struct Reader<I> {
+    io: I,
+    /// What was read of the next request.
+    ahead: Vec<u8>,
+    deadline: Deadline,
+}
+
+/// A request and what becomes of its connection, or why it isn't one.
+type Asked = Result<(Request<()>, Keep), StatusCode>;
+
+impl<I: AsyncRead + Unpin> Reader<I> {
+    /// The next request; `None` when the client is through, or too slow.
+    async fn request(&mut self) -> io::Result<Option<Asked>> {
+        self.deadline.since = clock::now();
+        let mut looked_at = 0;
+        loop {
+            // A head that isn't whole is looked at again only when more of it is there.
+            if self.ahead.len() > looked_at {
+                match parse(&self.ahead) {
+                    Err(status) => return Ok(Some(Err(status))),
+                    Ok(Some((length, request, keep))) => {
+                        self.ahead.drain(..length);
+                        if self.ahead.is_empty() {
+                            self.ahead = Vec::new();
+                        }
+                        return Ok(Some(Ok((request, keep))));
+                    }
+                    Ok(None) if self.ahead.len() >= HEAD_LEN_MAX as usize => {
+                        return Ok(Some(Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)));
+                    }
+                    Ok(None) => looked_at = self.ahead.len(),
+                }
+            }
+            if poll_fn(|cx| self.poll_more(cx, true)).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Returns when the client has gone; what it asks meanwhile is kept.
+    async fn gone(&mut self) -> Ended {
+        while self.ahead.len() < HEAD_LEN_MAX as usize {
+            if poll_fn(|cx| self.poll_more(cx, false)).await? == 0 {
+                return Ok(());
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Reads on; how many bytes, 0 at the end or, if it matters, when it took too long.
+    fn poll_more(&mut self, cx: &mut Context<'_>, in_time: bool) -> Poll<io::Result<usize>> {
+        let mut buf = [const { MaybeUninit::uninit() }; READ_LEN];
+        let mut buf = ReadBuf::uninit(&mut buf);
+        match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+            Poll::Ready(read) => Poll::Ready(read.map(|()| {
+                self.ahead.extend_from_slice(buf.filled());
+                buf.filled().len()
+            })),
+            Poll::Pending if in_time => self.deadline.poll(cx).map(|()| Ok(0)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// A timer that costs nothing while all goes well: it is set anew when it fires, not for each request.
+struct Deadline {
+    longest: Duration,
+    since: Time,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn new(longest: Duration) -> Self {
+        Deadline { longest, since: clock::now(), timer: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = self.since + self.longest;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.longest)));
+        loop {
+            std::task::ready!(std::future::Future::poll(timer.as_mut(), cx));
+            if due <= clock::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(clock::instant(due).into());
+        }
+    }
+}
+
+/// The request at the start of `bytes` and its length, if all of its head is there. Of its header fields those that are
+/// looked at.
+fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    let length = match parsed.parse_with_uninit_headers(bytes, &mut fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        Err(httparse::Error::Version) => return Err(StatusCode::HTTP_VERSION_NOT_SUPPORTED),
+        Err(_) => return Err(StatusCode::BAD_REQUEST),
+    };
+    let bad = StatusCode::BAD_REQUEST;
+    let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
+    let mut keep = Keep { version, may: version == Version::Http11 };
+    let mut has_body = false;
+    let mut request = Request::new(());
+    *request.method_mut() = parsed.method.and_then(|m| Method::from_bytes(m.as_bytes()).ok()).ok_or(bad)?;
+    *request.uri_mut() = parsed.path.and_then(|path| Uri::try_from(path).ok()).ok_or(bad)?;
+    for field in parsed.headers.iter() {
+        let Ok(name) = HeaderName::from_bytes(field.name.as_bytes()) else { return Err(bad) };
+        match name {
+            header::CONNECTION => {
+                let value = String::from_utf8_lossy(field.value).to_ascii_lowercase();
+                for option in value.split(',').map(str::trim) {
+                    match option {
+                        "close" => keep.may = false,
+                        "keep-alive" => keep.may = true,
+                        _ => {}
+                    }
+                }
+            }
+            header::TRANSFER_ENCODING => has_body = true,
+            header::CONTENT_LENGTH => has_body |= field.value != b"0",
+            header::ACCEPT_ENCODING | header::IF_NONE_MATCH | header::IF_RANGE | header::RANGE => {
+                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
+            }
+            // CTA-5004, which is logged at most.
+            _ if name.as_str().starts_with("cmcd-") && tracing::enabled!(tracing::Level::DEBUG) => {
+                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
+            }
+            _ => {}
+        }
+    }
+    // Whatever the body is, and wherever it ends (RFC 9112 6.3): nothing after it is looked at.
+    keep.may &= !has_body;
+    Ok(Some((length, request, keep)))
+}
+
+/// A response's head.
+fn head(fields: &HeaderMap, status: StatusCode, version: Version, own: &[Field]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ANSWER_HEAD_LEN);
+    out.extend_from_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
+    out.extend_from_slice(b"\r\n");
+    let mut field = |name: &HeaderName, value: &[u8]| {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    };
+    for (name, value) in fields {
+        field(name, value.as_bytes());
+    }
+    for (name, value) in own {
+        field(name, value.as_bytes());
+    }
+    date(|value| field(&header::DATE, value.as_bytes()));
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Now, as RFC 9110 6.6.1 wants it; written once a second by each thread.
+fn date(with: impl FnOnce(&str)) {
+    thread_local! {
+        static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    WRITTEN.with_borrow_mut(|(second, text)| {
+        let now = clock::wall().as_micros() / 1_000_000;
+        if *second != now {
+            *second = now;
+            *text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(now));
+        }
+        with(text);
+    });
+}
+
+/// Sends a response.
+async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
+    reader: &mut Reader<I>,
+    slot: &Slot,
+    mut response: Response<Body>,
+    keep: Keep,
+    is_head: bool,
+) -> Ended {
+    slot.set(response.extensions_mut().remove());
+    let status = response.status();
+    let has_none = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let connection = match (keep.version, keep.may) {
+        (Version::Http11, true) => None,
+        (Version::Http10, true) => Some((header::CONNECTION, "keep-alive")),
+        (_, false) => Some(CLOSE),
+    };
+    let mut own: Vec<Field> = connection.into_iter().collect();
+    let body = std::mem::replace(response.body_mut(), Body::empty());
+    let is_chunked = body.length().is_none() && !has_none;
+    if is_chunked && keep.version == Version::Http11 {
+        own.push((header::TRANSFER_ENCODING, "chunked"));
+    } else if body.length() == Some(0) && !has_none && !response.headers().contains_key(header::CONTENT_LENGTH) {
+        own.push((header::CONTENT_LENGTH, "0"));
+    }
+    let head = Bytes::from(head(response.headers(), status, keep.version, &own));
+    drop(response);
+    match body {
+        _ if has_none => send(&mut reader.io, [head].into_iter().collect()).await?,
+        Body::Chain(chunks) => send(&mut reader.io, chunks.after(head)).await?,
+        Body::Follow(_) => follow(reader, head, body, keep).await?,
+    }
+    Ok(reader.io.flush().await?)
+}
+
+/// Sends a body piece by piece (RFC 9112 7.1); to a client of HTTP/1.0 until the connection's end.
+async fn follow<I>(reader: &mut Reader<I>, head: Bytes, mut body: Body, keep: Keep) -> Ended
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let is_chunked = keep.version == Version::Http11;
+    if !is_chunked && keep.may {
+        return Err("a client of HTTP/1.0 that would keep its connection can't be sent what has no length yet".into());
+    }
+    send(&mut reader.io, [head].into_iter().collect()).await?;
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)) => piece,
+            gone = reader.gone() => return gone,
+        };
+        // Broken off, so that nobody takes it for whole.
+        let Some(piece) = piece.transpose()?.and_then(|frame| frame.into_data().ok()) else { break };
+        if is_chunked {
+            let size = Bytes::from(format!("{:x}\r\n", piece.remaining()));
+            send(&mut reader.io, piece.after(size).before(Bytes::from_static(b"\r\n"))).await?;
+        } else {
+            send(&mut reader.io, piece).await?;
+        }
+        reader.io.flush().await?;
+    }
+    if is_chunked {
+        send(&mut reader.io, [Bytes::from_static(b"0\r\n\r\n")].into_iter().collect()).await?;
+    }
+    Ok(())
+}
+
+/// Writes all of `chunks`.
+async fn send(io: &mut (impl AsyncWrite + Unpin), mut chunks: Chunks) -> io::Result<()> {
+    while chunks.has_remaining() {
+        let written = poll_fn(|cx| {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let n = chunks.chunks_vectored(&mut slices);
+            Pin::new(&mut *io).poll_write_vectored(cx, &slices[..n])
+        });
+        match written.await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => chunks.advance(n),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_body_is_never_a_request() {
+        let check = |fields: &str, expect: bool| {
+            let text = format!("GET /x HTTP/1.1\r\n{fields}\r\nGET /y");
+            let (length, request, keep) = parse(text.as_bytes()).expect("a request").expect("whole");
+            assert_eq!((request.uri().path(), keep.may), ("/x", expect), "{fields}");
+            assert_eq!(&text[length..], "GET /y");
+        };
+        check("", true);
+        check("Content-Length: 0\r\n", true);
+        check("Content-Length: 5\r\n", false);
+        check("Content-Length: +0\r\n", false);
+        check("Content-Length: 0\r\nContent-Length: 5\r\n", false);
+        check("Transfer-Encoding: chunked\r\n", false);
+        check("transfer-encoding: x\r\nConnection: keep-alive\r\n", false);
+        check("Connection: Upgrade, Close\r\n", false);
+    }
+
+    #[test]
+    fn what_is_none_is_told_so() {
+        let check = |text: &str, expect: Result<bool, u16>| {
+            let parsed = parse(text.as_bytes()).map(|parsed| parsed.is_some()).map_err(|status| status.as_u16());
+            assert_eq!(parsed, expect, "{text:?}");
+        };
+        check("GET / HTTP/1.0\r\n\r\n", Ok(true));
+        check("GET http://edge/cam1/index.m3u8 HTTP/1.1\r\n\r\n", Ok(true));
+        check("GET / HT", Ok(false));
+        check("GET / HTTP/3.0\r\n\r\n", Err(505));
+        check("GET / HTTP/1.1\r\nA : b\r\n\r\n", Err(400));
+        check("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Err(400));
+        check("GET /\u{0} HTTP/1.1\r\n\r\n", Err(400));
+        check("\u{0}", Err(400));
+        check(&format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(FIELDS_MAX + 1)), Err(431));
+        let (_, _, keep) = parse(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").expect("one").expect("whole");
+        assert_eq!((keep.version, keep.may), (Version::Http10, true));
+    }
+}
