@@ -70,7 +70,13 @@ impl Joining {
 
     /// Appends a unit. What is shown before `newest`, the newest of the life, can't begin a segment that isn't cut
     /// yet, and is forgotten, unless the `target` has begun.
-    pub(super) fn push(&mut self, raw: Raw, newest: Option<i64>, place: impl Fn(i64) -> i64) {
+    pub(super) fn push(
+        &mut self,
+        raw: Raw,
+        guide: Option<InputTrack>,
+        newest: Option<i64>,
+        place: impl Fn(i64) -> i64,
+    ) {
         self.since.get_or_insert(raw.now);
         self.len += raw.data.len();
         self.queue.push_back(raw);
@@ -79,9 +85,9 @@ impl Joining {
         let Some(floor) = floor else { return };
         while let Some(raw) = self.queue.front().filter(|raw| place(raw.shown()) < floor) {
             let shown = place(raw.shown());
-            self.forgotten = self.forgotten.max(Some(shown));
-            if raw.keyframe {
-                self.keyframe = Some(shown);
+            if Some(raw.track) == guide {
+                self.forgotten = self.forgotten.max(Some(shown));
+                self.keyframe = Some(shown).filter(|_| raw.keyframe).or(self.keyframe);
             }
             self.len -= raw.data.len();
             self.queue.pop_front();
@@ -164,11 +170,13 @@ impl Packager {
     /// Keeps a unit for later.
     pub(super) fn queue(&mut self, raw: Raw) {
         let Some(life) = &self.life else { return };
-        let Some(push) = self.pushes.get_mut(&raw.track.feed()) else { return };
+        let feed = raw.track.feed();
+        let Some(push) = self.pushes.get_mut(&feed) else { return };
+        let guide = feeds::guide(&self.sources, feed, push.is_language()).map(|(track, _)| track);
         let Some(joining) = &mut push.joining else { return };
         let decided = life.segmenter.segment(joining.target).is_some();
         let newest = micros(life.segmenter.newest().saturating_sub(life.frame()));
-        joining.push(raw, (!decided).then_some(newest), |ticks| life.micros(ticks));
+        joining.push(raw, guide, (!decided).then_some(newest), |ticks| life.micros(ticks));
     }
 
     /// Lets a push join if the start of a segment is there, and its units for it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use damson::ingest::flv::{self, Media};
 use damson::live::{Epoch, NodeId, Record, StreamName, TrackId};
-use damson::media::{Announced, Clocks, Input, InputClock, Output, Packager, Settings};
+use damson::media::{Announced, Clocks, Feed, Input, InputClock, Output, Packager, Settings};
 use damson::units::{Time, Timescale, UnixTime};
 
 /// Runs a tool; what it says on stdout. It must succeed and say nothing on stderr.
@@ -48,7 +48,7 @@ fn package(flv: &Bytes) -> (Record, Vec<Vec<u8>>) {
     };
     let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
     let epoch = Epoch { counter: 1, node: NodeId(1) };
-    send(0, Input::Attached { epoch, clock, announced: Announced::default() });
+    send(0, Input::Attached { feed: Feed(0), rendition: None, epoch, clock, announced: Announced::default() });
     let mut last = 0;
     for (kind, timestamp, body) in tags(flv) {
         let media = match kind {

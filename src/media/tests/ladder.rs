@@ -149,13 +149,16 @@ fn encoders_that_reorder_differently_are_in_step() {
 
 #[test]
 fn another_offset_is_refused_and_named() {
-    for (off, before) in [(500, false), (40, false), (1_500, true)] {
+    let programme = || mux(&[frames(360, 30.0, 60, false), sounds(562)]);
+    for (off, before, late) in [(500, false, 0), (40, false, 0), (1_500, true, 0), (300, false, 6_500)] {
         let mut bench = Bench::new(settings());
-        bench.rendition(HIGH, "720p", 1, false);
-        bench.rendition(LOW, "360p", 1, false);
-        let high = rendition(HIGH, "h", frames(360, 30.0, 60, false));
-        let low = shifted(rendition(LOW, "l", frames(360, 30.0, 60, false)), off);
-        bench.run(10_000, vec![script(high.clone(), 0), script(low, 0)]);
+        bench.rendition(HIGH, "720p", 1, true);
+        let high = rendition(HIGH, "h", programme());
+        let (first, rest): (Vec<_>, Vec<_>) = high.iter().cloned().partition(|unit| unit.dts < late);
+        bench.run(10_000, vec![script(first, 0)]);
+        bench.rendition(LOW, "360p", 1, true);
+        let low = shifted(rendition(LOW, "l", programme()), off).into_iter().filter(|unit| unit.dts >= late).collect();
+        bench.run(10_000, vec![script(rest, 0), script(low, 0)]);
         let refusals = bench.refusals();
         let [(LOW, Refusal::Misaligned { micros })] = refusals[..] else { panic!("{refusals:?}") };
         let expect = if before { off as i64 * 1_000 - 2_000_000 } else { off as i64 * 1_000 };
@@ -165,8 +168,9 @@ fn another_offset_is_refused_and_named() {
         assert!(said.contains(&format!("{:.1} ms {side}", micros.abs() as f64 / 1_000.0)), "{said}");
         bench.send(Input::End);
         check_invariants(&bench.outputs);
-        assert_eq!(bench.names(), ["720p"]);
+        assert_eq!(bench.names(), ["720p", "audio"]);
         assert_eq!(bench.units(0), payloads(&high, of_feed(HIGH, VIDEO)), "the others aren't disturbed");
+        assert_eq!(bench.units(1), payloads(&high, of_feed(HIGH, AUDIO)));
     }
 }
 

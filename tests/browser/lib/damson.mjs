@@ -119,3 +119,39 @@ export async function untilLive(edge, stream, { segments = 3, timeout = 20_000 }
   }
   return entry;
 }
+
+/** The rungs of a ladder for tests: pictures so small that two processors decode them, noise so that each has its bit rate. */
+export const RUNGS = [
+  { name: "high", height: 180, kbps: 1200 },
+  { name: "mid", height: 120, kbps: 400 },
+  { name: "low", height: 90, kbps: 120 },
+];
+
+/** A minute of all rungs, and of sound in two languages: GOPs of a second, keyframes at the same times. */
+export async function makeLadder(use) {
+  const dir = await mkdtemp(join(tmpdir(), "damson-ladder-"));
+  use({ close: () => rm(dir, { recursive: true, force: true }) });
+  const file = join(dir, "ladder.mkv");
+  const split = RUNGS.map((_, i) => `[s${i}]`).join("");
+  const scaled = RUNGS.map(({ height }, i) => `[s${i}]scale=${(height * 16) / 9 & ~1}:${height},noise=alls=20:allf=t[v${i}]`);
+  const video = RUNGS.flatMap(({ kbps }, i) => [
+    "-map", `[v${i}]`, `-b:v:${i}`, `${kbps}k`, `-maxrate:v:${i}`, `${kbps}k`, `-bufsize:v:${i}`, `${kbps}k`,
+  ]);
+  await run("ffmpeg", [
+    "-v", "error", "-nostdin", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=30", "-f", "lavfi", "-i", "sine=f=440:r=48000",
+    "-f", "lavfi", "-i", "sine=f=880:r=48000", "-filter_complex", [`[0:v]split=${RUNGS.length}${split}`, ...scaled].join(";"),
+    ...video, "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "30", "-sc_threshold", "0", "-pix_fmt", "yuv420p",
+    "-map", "1:a", "-map", "2:a", "-c:a", "aac", "-b:a", "64k", "-t", "60", file,
+  ]);
+  return file;
+}
+
+/** One ffmpeg, an output for each rung; the second language is an output of its own. */
+export function pushLadder(use, url, file) {
+  const out = (name) => ["-c", "copy", "-output_ts_offset", "1", "-f", "flv", `${url}/${name}`];
+  return use(new Child("ffmpeg", "ffmpeg", [
+    "-hide_banner", "-loglevel", "warning", "-nostdin", "-re", "-stream_loop", "-1", "-i", file,
+    ...RUNGS.flatMap(({ name }, i) => ["-map", `0:v:${i}`, "-map", "0:a:0", ...out(name)]),
+    "-map", "0:a:1", ...out("audio_de"),
+  ]));
+}

@@ -8,6 +8,7 @@ mod crash;
 mod hostile;
 mod http;
 mod join;
+mod ladder;
 mod line;
 mod players;
 mod playlist;

@@ -1,0 +1,105 @@
+// A ladder of three rungs, pushed by one ffmpeg: players switch among them without a stall and without a gap.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { launch, openPage, report, SMALL, stats, untilPlaying } from "./lib/browser.mjs";
+import { ask, makeLadder, pushLadder, RUNGS, startLine } from "./lib/damson.mjs";
+import { unlessStarved, watchMachine } from "./lib/machine.mjs";
+import { scope } from "./lib/process.mjs";
+
+/** The line while it is narrow, in bits/s: less than the highest rung needs, more than the next. */
+const NARROW = 900_000;
+const TOP = RUNGS[0].height;
+/** How long a player may take to notice either, in ms. */
+const NOTICE_MS = 45_000;
+/** LADDER=hls,dash tests only these. */
+const CHOSEN = process.env.LADDER?.split(",") ?? ["hls", "shaka-hls", "shaka-dash", "dash"];
+
+test("players go down the ladder and up again", { timeout: 900_000 }, (t) => scope(async (use) => {
+  const nodes = await startLine(use, ["a", "b"]);
+  const edge = nodes[1].http;
+  pushLadder(use, `${nodes[0].rtmp}/cam1`, await makeLadder(use));
+  const whole = (r, text) => r.ok && (text.match(/#EXTINF/g) ?? []).length >= 3;
+  for (const track of [...RUNGS.map((rung) => rung.name), "audio", "audio_de"]) {
+    await ask(`${edge}/cam1/${track}/playlist.m3u8`, whole, 30_000);
+  }
+  const browser = use(await launch());
+  for (const player of CHOSEN) {
+    await t.test(`${player} switches when it is told to`, () => unlessStarved(player, () => switches(browser, nodes[1], player)));
+    await t.test(`${player} goes by the line`, () => unlessStarved(player, () => adapts(browser, nodes[1], player)));
+  }
+}));
+
+const shows = (page, height, timeout = NOTICE_MS) =>
+  page.waitForFunction(({ height, above }) => {
+    const now = document.querySelector("video").videoHeight;
+    return above ? now < above : now === height;
+  }, typeof height === "number" ? { height } : height, { timeout, polling: 100 });
+
+/** Chooses a rung by the player's own means; `null` lets it choose. */
+const choose = (page, player, height) => page.evaluate(({ player, height }) => {
+  const inner = window.damson.inner;
+  if (player === "hls") {
+    inner.nextLevel = height === null ? -1 : inner.levels.findIndex((level) => level.height === height);
+  } else if (player.startsWith("shaka")) {
+    inner.configure({ abr: { enabled: height === null } });
+    const tracks = inner.getVariantTracks();
+    const language = tracks.find((track) => track.active)?.language;
+    const track = tracks.find((track) => track.height === height && track.language === language);
+    if (track) inner.selectVariantTrack(track, false);
+  } else {
+    inner.updateSettings({ streaming: { abr: { autoSwitchBitrate: { video: height === null } } } });
+    const at = inner.getRepresentationsByType("video").find((r) => r.height === height);
+    if (at) inner.setRepresentationForTypeById("video", at.id);
+  }
+}, { player, height });
+
+async function watched(browser, node, player, body) {
+  const page = await openPage(browser, node.http, { stream: "cam1", player }, SMALL);
+  try {
+    await untilPlaying(page, { timeout: 25_000, steady: 3 });
+    return await body(page);
+  } catch (error) {
+    error.message += `\n${await report(page)}\n${node.child.log()}`;
+    throw error;
+  } finally {
+    await page.context().close();
+  }
+}
+
+/** Nothing has stopped or jumped since the mark, and no hole is in what is buffered. */
+async function assertWhole(page, player, machine) {
+  const s = await stats(page);
+  const ranges = await page.evaluate(() => document.querySelector("video").buffered.length);
+  console.log(`${player}: ${JSON.stringify({ seconds: s.seconds.toFixed(1), played: s.played.toFixed(1), stalls: s.stalls, jumps: s.jumps, buffer: s.buffer.toFixed(2), latency: s.latency?.toFixed(2), ranges, ...machine.seen() })}`);
+  assert.equal(s.stalls, 0, `${player} stalled for ${s.stalledMs.toFixed(0)} ms`);
+  assert.equal(s.jumps, 0, `${player} jumped`);
+  assert.equal(ranges, 1, `${player}: a hole in its buffer`);
+}
+
+const switches = (browser, node, player) => watched(browser, node, player, async (page) => {
+  const machine = watchMachine();
+  await choose(page, player, TOP);
+  await shows(page, TOP);
+  await page.evaluate(() => window.damson.mark());
+  for (const { height } of [RUNGS[2], RUNGS[0], RUNGS[1], RUNGS[2], RUNGS[0]]) {
+    await choose(page, player, height);
+    await shows(page, height);
+  }
+  await assertWhole(page, player, machine);
+});
+
+const adapts = (browser, node, player) => watched(browser, node, player, async (page) => {
+  const line = await page.context().newCDPSession(page);
+  await line.send("Network.enable");
+  const widen = (bits) => line.send("Network.emulateNetworkConditions", {
+    offline: false, latency: 0, downloadThroughput: bits === null ? -1 : bits / 8, uploadThroughput: -1,
+  });
+  await shows(page, TOP);
+  const machine = watchMachine();
+  await page.evaluate(() => window.damson.mark());
+  await widen(NARROW);
+  await shows(page, { above: TOP });
+  await widen(null);
+  await shows(page, TOP);
+  await assertWhole(page, player, machine);
+});
