@@ -37,8 +37,8 @@ const CONTROL_QUEUE_LEN: usize = 4 << 20;
 /// Pings of a new link come faster, for a good first estimate of its clock.
 const PING_FIRST: Duration = Duration::from_millis(100);
 const PINGS_FIRST: u32 = 4;
-/// Pings, and what the hub is told of a link.
-const PING: Duration = Duration::from_secs(2);
+/// Pings, and what the hub is told of a link. One of QUIC's own fits between two of them on a link that is else silent.
+const PING: Duration = Duration::from_millis(1_750);
 /// How long a peer that has ended its control stream may take to close the connection with a reason.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -226,6 +226,14 @@ impl Shared {
     }
 }
 
+/// Who begins the exchange of timestamps: the dialling end. The other one pings with its pong, in one packet: half
+/// the packets, and the waking up, of two ends that ping on their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pings {
+    Ours,
+    Theirs,
+}
+
 /// The driver's side of a link.
 pub(super) struct Link {
     pub(super) shared: Arc<Shared>,
@@ -237,7 +245,8 @@ pub(super) struct Link {
 impl Link {
     /// Starts the tasks of a connection that is a link now. `hello` is our answer, where one is due.
     pub(super) fn start(greeted: Greeted, hello: Option<Hello>, events: Events) -> Self {
-        let Greeted { no, conn, peer, name, control: (send, recv), decoder, .. } = greeted;
+        let Greeted { no, conn, peer, name, control: (send, recv), decoder, dialled, .. } = greeted;
+        let pings = if dialled.is_some() { Pings::Ours } else { Pings::Theirs };
         let shared = Arc::new(Shared {
             no,
             peer,
@@ -254,15 +263,15 @@ impl Link {
         let (control, frames) = mpsc::unbounded_channel();
         let link = Link { shared: shared.clone(), senders: TaskTracker::new(), control: control.clone() };
         if let Some(hello) = hello {
-            let _ = push(&shared.control_queue, &control, Frame::Hello(hello));
+            let _ = push(&shared.control_queue, &control, [Frame::Hello(hello)]);
         }
         // The reader answers pings, but mustn't keep the writer alive.
         let pongs = control.downgrade();
-        link.senders.spawn(write_control(shared.clone(), send, frames));
+        link.senders.spawn(write_control(shared.clone(), send, frames, pings));
         tokio::spawn({
             let shared = shared.clone();
             async move {
-                let Err(fault) = read_control(&shared, recv, decoder, pongs).await;
+                let Err(fault) = read_control(&shared, recv, decoder, pongs, pings).await;
                 shared.fail(fault).await;
             }
         });
@@ -273,7 +282,7 @@ impl Link {
     /// Queues a frame of the swarms.
     pub(super) fn send_control(&self, frame: Bytes) -> Result<(), LinkFault> {
         count(&self.shared.counters.control_sent, 1);
-        push(&self.shared.control_queue, &self.control, Frame::Control(frame))
+        push(&self.shared.control_queue, &self.control, [Frame::Control(frame)])
     }
 
     /// Lets what is queued and complete go out, for at most `patience`, then closes.
@@ -287,12 +296,19 @@ impl Link {
     }
 }
 
-/// Queues a frame whole, prefix and payload as one: the reader queues its pongs, and the writer its pings, between
-/// any two entries. `queued` counts their bytes.
-fn push(queued: &AtomicUsize, queue: &mpsc::UnboundedSender<Bytes>, frame: Frame) -> Result<(), LinkFault> {
-    let payload = if let Frame::Control(payload) = &frame { payload.len() } else { 0 };
-    let mut bytes = BytesMut::with_capacity(FRAME_PREFIX_LEN + payload);
-    frame.encode(&mut bytes);
+/// Queues whole frames as one entry: the reader queues its pongs, and the writer its pings, between any two entries.
+/// `queued` counts their bytes.
+fn push<const N: usize>(
+    queued: &AtomicUsize,
+    queue: &mpsc::UnboundedSender<Bytes>,
+    frames: [Frame; N],
+) -> Result<(), LinkFault> {
+    let payload = |frame: &Frame| if let Frame::Control(payload) = frame { payload.len() } else { 0 };
+    let len = frames.iter().map(|frame| FRAME_PREFIX_LEN + payload(frame)).sum();
+    let mut bytes = BytesMut::with_capacity(len);
+    for frame in frames {
+        frame.encode(&mut bytes);
+    }
     let len = bytes.len();
     let queued = queued.fetch_add(len, Relaxed) + len;
     // A writer that has ended has told of it, or soon will.
@@ -300,7 +316,12 @@ fn push(queued: &AtomicUsize, queue: &mpsc::UnboundedSender<Bytes>, frame: Frame
     if queued > CONTROL_QUEUE_LEN { Err(LinkFault::Wedged(queued)) } else { Ok(()) }
 }
 
-async fn write_control(shared: Arc<Shared>, mut send: SendStream, mut frames: mpsc::UnboundedReceiver<Bytes>) {
+async fn write_control(
+    shared: Arc<Shared>,
+    mut send: SendStream,
+    mut frames: mpsc::UnboundedReceiver<Bytes>,
+    whose: Pings,
+) {
     // Ahead of all bodies (DESIGN invariant 5); theirs is 0.
     let _ = send.set_priority(1);
     let mut batch = Vec::new();
@@ -314,7 +335,7 @@ async fn write_control(shared: Arc<Shared>, mut send: SendStream, mut frames: mp
                     break;
                 }
             }
-            () = &mut ping => {
+            () = &mut ping, if whose == Pings::Ours => {
                 pings += 1;
                 let next = if pings < PINGS_FIRST { PING_FIRST } else { PING };
                 ping.as_mut().reset(tokio::time::Instant::from_std(clock::instant(clock::now() + next)));
@@ -348,6 +369,7 @@ async fn read_control(
     mut recv: RecvStream,
     mut decoder: FrameDecoder,
     pongs: mpsc::WeakUnboundedSender<Bytes>,
+    pings: Pings,
 ) -> Result<std::convert::Infallible, LinkFault> {
     let mut received = clock::now();
     loop {
@@ -359,7 +381,15 @@ async fn read_control(
                 }
                 Frame::Ping { sent: echo } => {
                     if let Some(pongs) = pongs.upgrade() {
-                        push(&shared.control_queue, &pongs, Frame::Pong { echo, received, sent: clock::now() })?;
+                        let sent = clock::now();
+                        let pong = Frame::Pong { echo, received, sent };
+                        match pings {
+                            Pings::Ours => push(&shared.control_queue, &pongs, [pong])?,
+                            Pings::Theirs => push(&shared.control_queue, &pongs, [pong, Frame::Ping { sent }])?,
+                        }
+                    }
+                    if pings == Pings::Theirs {
+                        shared.tell(received, estimate(shared)).await;
                     }
                 }
                 Frame::Pong { echo: t1, received: t2, sent: t3 } => {
@@ -427,7 +457,7 @@ mod tests {
             Frame::Control(Bytes::new()),
         ];
         for frame in sent.clone() {
-            push(&queued, &queue, frame).expect("the queue has room");
+            push(&queued, &queue, [frame]).expect("the queue has room");
         }
         drop(queue);
         let mut bytes = 0;
@@ -447,6 +477,6 @@ mod tests {
         let (queue, _frames) = mpsc::unbounded_channel();
         let fill = Frame::Control(Bytes::from(vec![0; 64 << 10]));
         let queued = AtomicUsize::new(CONTROL_QUEUE_LEN - (64 << 10));
-        assert!(matches!(push(&queued, &queue, fill), Err(LinkFault::Wedged(n)) if n > CONTROL_QUEUE_LEN));
+        assert!(matches!(push(&queued, &queue, [fill]), Err(LinkFault::Wedged(n)) if n > CONTROL_QUEUE_LEN));
     }
 }

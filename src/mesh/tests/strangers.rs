@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 
 use super::fake::{Habits, Node, within};
 use super::{body, issue, joining, loopback, pair};
 use crate::live::NodeId;
 use crate::mesh::Ca;
-use crate::mesh::frame::{FrameDecoder, Hello, VERSION};
+use crate::mesh::frame::{Frame, FrameDecoder, Hello, VERSION};
 use crate::mesh::identity::{Identity, SERVER_NAME};
-use crate::mesh::link::{code, read_hello, write_hello};
+use crate::mesh::link::{code, read_chunk, read_hello, write_hello};
 use crate::mesh::tls;
 use crate::swarm::Input;
+use crate::units::Time;
 
 /// A peer up to its hello. Reads nothing by itself.
 struct Stranger {
@@ -147,4 +148,39 @@ async fn streams_of_a_later_version_are_skipped() {
     stream.write_chunk(Bytes::from_static(b"\x09news")).await.expect("sent");
     assert_eq!(within(stream.stopped()).await.expect("the link lives"), Some(code::STREAM_UNKNOWN));
     assert_eq!(within(a.mesh.snapshot()).await.expect("alive").links.len(), 1);
+}
+
+#[tokio::test]
+async fn one_exchange_tells_both_ends_the_time() {
+    let ca = Ca::generate().expect("a CA");
+    let mut a = Node::start(issue(&ca, "a"), loopback(), Habits::default());
+    let mut stranger = connect(&issue(&ca, "s"), &a, TransportConfig::default()).await.expect("a good certificate");
+    assert_eq!(a.up().await, stranger.id);
+    let begun = Time::from_millis(7);
+    let mut bytes = BytesMut::new();
+    Frame::Ping { sent: begun }.encode(&mut bytes);
+    stranger.control.0.write_all(&bytes).await.expect("sent");
+    // It pings with its pong; it has not done so by itself.
+    let mut decoder = FrameDecoder::default();
+    let mut next = async || loop {
+        if let Some(frame) = decoder.next_frame().expect("well formed") {
+            return frame;
+        }
+        decoder.push(&within(read_chunk(&mut stranger.control.1)).await.expect("alive").expect("open"));
+    };
+    let Frame::Pong { echo, sent, .. } = next().await else { panic!("a pong first") };
+    assert_eq!(echo, begun);
+    assert_eq!(next().await, Frame::Ping { sent });
+    // Our answer, an hour off, and another ping, with which the core is told.
+    let ours = sent + Duration::from_secs(3_600);
+    let mut bytes = BytesMut::new();
+    Frame::Pong { echo: sent, received: ours, sent: ours }.encode(&mut bytes);
+    Frame::Ping { sent: ours }.encode(&mut bytes);
+    stranger.control.0.write_all(&bytes).await.expect("sent");
+    for _ in 0..2 {
+        a.hear(|input| matches!(input, Input::LinkEstimate { .. }).then_some(())).await;
+    }
+    let seen = within(a.mesh.snapshot()).await.expect("alive");
+    let offset = seen.links.first().and_then(|link| link.offset_us).expect("measured");
+    assert!(offset > 3_590_000_000, "{offset} us");
 }
