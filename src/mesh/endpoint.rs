@@ -20,8 +20,9 @@ use crate::live::header::BODY_LEN_MAX;
 
 /// A link is lost after this long without a packet; the peers' healing (graft timers) doesn't wait for it, only the
 /// overlay's refill does. The first packet that goes out unanswered starts it anew (RFC 9000, 10.1), so that a dead peer
-/// is noticed after at most this and [`KEEP_ALIVE`], 2.6 s. Within it, QUIC repeats a lost packet several times.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(1_700);
+/// is noticed after at most this and [`KEEP_ALIVE`], 2.9 s. Less would cost a node its links that stands still for a moment on a
+/// starved machine. Within it, QUIC repeats a lost packet several times.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
 /// A silent link sends a packet this often: once between two pings. With 600 ms, and pings of each end's own, eight idle
 /// nodes sent 251 packets a second rather than 194.
