@@ -1,8 +1,11 @@
 //! One player's connection, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http2;
@@ -27,21 +30,43 @@ pub(super) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) edge: Arc<Edge>,
-    /// Answer what is under way, and take nothing more.
-    pub(super) shutdown: CancellationToken,
-    /// Break off.
-    pub(super) abort: CancellationToken,
+    goodbye: CancellationToken,
+    is_closing: AtomicBool,
+}
+
+impl Common {
+    pub(super) fn new(edge: Arc<Edge>) -> Self {
+        Common { edge, goodbye: CancellationToken::new(), is_closing: AtomicBool::new(false) }
+    }
+
+    /// Has all connections answer what is under way, and take nothing more.
+    pub(super) fn close(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        self.goodbye.cancel();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+
+    /// Returns when connections are to close. To be polled by one task: it takes its place among all others, behind a
+    /// lock, the first time alone.
+    pub(super) fn closing(&self) -> impl Future<Output = ()> {
+        let mut cancelled = Box::pin(self.goodbye.cancelled());
+        let mut is_registered = false;
+        poll_fn(move |cx| {
+            if self.is_closing() {
+                return Poll::Ready(());
+            }
+            if std::mem::replace(&mut is_registered, true) { Poll::Pending } else { cancelled.as_mut().poll(cx) }
+        })
+    }
 }
 
 /// Serves one connection until its end.
 pub(super) async fn run(stream: TcpStream, tls: Option<Arc<Tls>>, visitor: Visitor, common: Arc<Common>) {
     let remote = stream.peer_addr().ok();
-    let ended = tokio::select! {
-        biased;
-        () = common.abort.cancelled() => return,
-        ended = converse(stream, tls, Arc::new(visitor), &common) => ended,
-    };
-    if let Err(error) = ended {
+    if let Err(error) = converse(stream, tls, Arc::new(visitor), &common).await {
         tracing::debug!(?remote, %error, "HTTP: a connection ended");
     }
 }
@@ -56,7 +81,7 @@ async fn converse(stream: TcpStream, tls: Option<Arc<Tls>>, visitor: Arc<Visitor
         let begins_as_h2 = async {
             tokio::select! {
                 is_h2 = tokio::time::timeout(limits.handshake, outlet.begins_as_h2()) => Ok::<_, io::Error>(Some(is_h2??)),
-                () = common.shutdown.cancelled() => Ok(None),
+                () = common.closing() => Ok(None),
             }
         };
         return match Box::pin(begins_as_h2).await? {
@@ -68,7 +93,7 @@ async fn converse(stream: TcpStream, tls: Option<Arc<Tls>>, visitor: Arc<Visitor
     let secured = async {
         let stream = tokio::select! {
             stream = tokio::time::timeout(limits.handshake, tls.acceptor().accept(outlet)) => stream??,
-            () = common.shutdown.cancelled() => return Ok(()),
+            () = common.closing() => return Ok(()),
         };
         // A client that names no protocol means HTTP/1.1.
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
@@ -88,9 +113,9 @@ async fn h2(io: impl Read + Write + Unpin, visitor: Arc<Visitor>, common: &Commo
         let (edge, visitor, streams) = (Arc::clone(&common.edge), Arc::clone(&visitor), Arc::clone(&streams));
         let asked = streams.ask();
         async move {
-            let response = respond(&edge, &visitor, request).await;
+            let answer = respond(&edge, &visitor, request).await;
             asked.answered();
-            Ok::<_, Infallible>(response.map(|body| streams.body(body)))
+            Ok::<_, Infallible>(answer.response.map(|body| streams.body(body)))
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -106,7 +131,7 @@ async fn h2(io: impl Read + Write + Unpin, visitor: Arc<Visitor>, common: &Commo
     let mut connection = std::pin::pin!(connection);
     let fault = tokio::select! {
         biased;
-        () = common.shutdown.cancelled() => None,
+        () = common.closing() => None,
         ended = connection.as_mut() => return Ok(ended?),
         fault = streams.watch(limits) => Some(fault),
     };

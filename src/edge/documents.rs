@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use hyper::header::{ETAG, HeaderMap, HeaderValue, VARY};
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, VARY};
 
 use super::headers::{self, Lifetime, Urgency};
 use crate::live::TrackId;
@@ -15,14 +15,25 @@ use crate::units::UnixTime;
 #[derive(Debug)]
 pub(super) struct Document {
     /// As rendered.
-    pub(super) plain: Bytes,
+    plain: Bytes,
     /// A strong one, to compare with.
     pub(super) etag: HeaderValue,
     /// What all its responses say.
-    pub(super) headers: HeaderMap,
+    headers: HeaderMap,
     /// `Cache-Control` where it was blocked for.
-    pub(super) blocking: HeaderValue,
+    blocking: HeaderValue,
     gzip: OnceLock<Bytes>,
+    /// The header fields as HTTP/1 writes them, by coding, and by whether it was blocked for.
+    fields: [[OnceLock<Bytes>; 2]; 2],
+}
+
+/// How a document is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// As it is.
+    Plain,
+    /// By gzip.
+    Gzip,
 }
 
 impl Document {
@@ -52,11 +63,38 @@ impl Document {
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         // One tag for both encodings, which are one document: a weak one then (RFC 9110 8.8.3.3).
         headers.insert(ETAG, headers::text(&format!("W/{}", etag.to_str().unwrap_or("\"\""))));
-        Document { plain, etag, headers, blocking: Lifetime::Blocking.value(target), gzip }
+        Document { plain, etag, headers, blocking: Lifetime::Blocking.value(target), gzip, fields: Default::default() }
+    }
+
+    /// What a response says.
+    pub(super) fn headers(&self, coding: Coding, blocking: bool) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if blocking {
+            headers.insert(CACHE_CONTROL, self.blocking.clone());
+        }
+        if coding == Coding::Gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body(coding).len()));
+        headers
+    }
+
+    /// The same as HTTP/1 writes it.
+    pub(super) fn fields(&self, coding: Coding, blocking: bool) -> Bytes {
+        let fields = &self.fields[usize::from(coding == Coding::Gzip)][usize::from(blocking)];
+        fields.get_or_init(|| headers::written(&self.headers(coding, blocking))).clone()
+    }
+
+    /// Its bytes.
+    pub(super) fn body(&self, coding: Coding) -> Bytes {
+        match coding {
+            Coding::Plain => self.plain.clone(),
+            Coding::Gzip => self.gzip(),
+        }
     }
 
     /// Compressed, by the first who asks.
-    pub(super) fn gzip(&self) -> Bytes {
+    fn gzip(&self) -> Bytes {
         let compress = || {
             let out = Vec::with_capacity(self.plain.len() / 4);
             // The fastest level: playlists are repetitive, and short-lived.

@@ -17,14 +17,16 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::Body as _;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Sleep;
 
 use super::bodies::{Body, Chunks};
 use super::connection::{Common, Ended};
+use super::headers::{self, WRITTEN_LEN};
 use super::limits::{HEAD_LEN_MAX, Visitor};
+use super::reply::Answer;
 use super::respond::respond;
 use super::sealed::Slot;
 use crate::clock;
@@ -39,9 +41,6 @@ const READ_LEN: usize = 4 << 10;
 /// Buffers that go out in one writev: a head, and the parts of most segments.
 const SLICES_MAX: usize = 32;
 
-/// A usual response's head, in bytes.
-const ANSWER_HEAD_LEN: usize = 1 << 10;
-
 /// Serves requests, one after the other, until one side has had enough.
 pub(super) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
@@ -49,30 +48,31 @@ pub(super) async fn serve(
     visitor: &Visitor,
     common: &Common,
 ) -> Ended {
+    let mut closing = std::pin::pin!(common.closing());
     let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::new(common.edge.config().limits.head) };
     loop {
         let asked = tokio::select! {
             biased;
             asked = reader.request() => asked?,
-            () = common.shutdown.cancelled() => return Ok(()),
+            () = closing.as_mut() => return Ok(()),
         };
         let (request, mut keep) = match asked {
             None => return Ok(()),
             Some(Ok(asked)) => asked,
             Some(Err(status)) => {
-                let refused = head(&HeaderMap::new(), status, Version::Http11, &[(header::CONTENT_LENGTH, "0"), CLOSE]);
+                let refused = head(b"", status, Version::HTTP_11, &[(header::CONTENT_LENGTH, "0"), CLOSE]);
                 reader.io.write_all(&refused).await?;
                 return Ok(reader.io.shutdown().await?);
             }
         };
         let is_head = request.method() == Method::HEAD;
-        let response = tokio::select! {
+        let found = tokio::select! {
             biased;
-            response = respond(&common.edge, visitor, request) => response,
+            found = respond(&common.edge, visitor, request) => found,
             gone = reader.gone() => return gone,
         };
-        keep.may &= !common.shutdown.is_cancelled();
-        answer(&mut reader, &slot, response, keep, is_head).await?;
+        keep.may &= !common.is_closing();
+        answer(&mut reader, &slot, found, keep, is_head).await?;
         if !keep.may {
             return Ok(reader.io.shutdown().await?);
         }
@@ -84,12 +84,6 @@ pub(super) async fn serve(
 struct Keep {
     version: Version,
     may: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    Http10,
-    Http11,
 }
 
 /// One field that is the connection's own.
@@ -200,11 +194,12 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
         Err(_) => return Err(StatusCode::BAD_REQUEST),
     };
     let bad = StatusCode::BAD_REQUEST;
-    let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
-    let mut keep = Keep { version, may: version == Version::Http11 };
+    let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut keep = Keep { version, may: version == Version::HTTP_11 };
     let mut has_body = false;
     let mut request = Request::new(());
     *request.method_mut() = parsed.method.and_then(|m| Method::from_bytes(m.as_bytes()).ok()).ok_or(bad)?;
+    *request.version_mut() = version;
     *request.uri_mut() = parsed.path.and_then(|path| Uri::try_from(path).ok()).ok_or(bad)?;
     for field in parsed.headers.iter() {
         let Ok(name) = HeaderName::from_bytes(field.name.as_bytes()) else { return Err(bad) };
@@ -236,27 +231,18 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
     Ok(Some((length, request, keep)))
 }
 
-/// A response's head.
-fn head(fields: &HeaderMap, status: StatusCode, version: Version, own: &[Field]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(ANSWER_HEAD_LEN);
-    out.extend_from_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
-    out.extend_from_slice(b"\r\n");
-    let mut field = |name: &HeaderName, value: &[u8]| {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    };
-    for (name, value) in fields {
-        field(name, value.as_bytes());
+/// A response's head, with `fields` as they are written.
+fn head(fields: &[u8], status: StatusCode, version: Version, own: &[Field]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(WRITTEN_LEN);
+    out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    for piece in [status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or("").as_bytes(), b"\r\n", fields]
+    {
+        out.extend_from_slice(piece);
     }
     for (name, value) in own {
-        field(name, value.as_bytes());
+        headers::write_field(&mut out, name, value.as_bytes());
     }
-    date(|value| field(&header::DATE, value.as_bytes()));
+    date(|value| headers::write_field(&mut out, &header::DATE, value.as_bytes()));
     out.extend_from_slice(b"\r\n");
     out
 }
@@ -276,32 +262,37 @@ fn date(with: impl FnOnce(&str)) {
     });
 }
 
-/// Sends a response.
+/// Sends an answer.
 async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
     reader: &mut Reader<I>,
     slot: &Slot,
-    mut response: Response<Body>,
+    answer: Answer,
     keep: Keep,
     is_head: bool,
 ) -> Ended {
-    slot.set(response.extensions_mut().remove());
+    let Answer { response, sealed, fields } = answer;
+    slot.set(sealed);
     let status = response.status();
     let has_none = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let connection = match (keep.version, keep.may) {
-        (Version::Http11, true) => None,
-        (Version::Http10, true) => Some((header::CONNECTION, "keep-alive")),
+        (Version::HTTP_10, true) => Some((header::CONNECTION, "keep-alive")),
+        (_, true) => None,
         (_, false) => Some(CLOSE),
     };
     let mut own: Vec<Field> = connection.into_iter().collect();
-    let body = std::mem::replace(response.body_mut(), Body::empty());
-    let is_chunked = body.length().is_none() && !has_none;
-    if is_chunked && keep.version == Version::Http11 {
+    let (parts, body) = response.into_parts();
+    if body.length().is_none() && !has_none && keep.version == Version::HTTP_11 {
         own.push((header::TRANSFER_ENCODING, "chunked"));
-    } else if body.length() == Some(0) && !has_none && !response.headers().contains_key(header::CONTENT_LENGTH) {
+    } else if fields.is_none()
+        && body.length() == Some(0)
+        && !has_none
+        && !parts.headers.contains_key(header::CONTENT_LENGTH)
+    {
         own.push((header::CONTENT_LENGTH, "0"));
     }
-    let head = Bytes::from(head(response.headers(), status, keep.version, &own));
-    drop(response);
+    let fields = fields.unwrap_or_else(|| headers::written(&parts.headers));
+    let head = Bytes::from(head(&fields, status, keep.version, &own));
+    drop((parts, fields));
     match body {
         _ if has_none => send(&mut reader.io, [head].into_iter().collect()).await?,
         Body::Chain(chunks) => send(&mut reader.io, chunks.after(head)).await?,
@@ -315,7 +306,7 @@ async fn follow<I>(reader: &mut Reader<I>, head: Bytes, mut body: Body, keep: Ke
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let is_chunked = keep.version == Version::Http11;
+    let is_chunked = keep.version == Version::HTTP_11;
     if !is_chunked && keep.may {
         return Err("a client of HTTP/1.0 that would keep its connection can't be sent what has no length yet".into());
     }
@@ -396,6 +387,6 @@ mod tests {
         check("\u{0}", Err(400));
         check(&format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(FIELDS_MAX + 1)), Err(431));
         let (_, _, keep) = parse(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").expect("one").expect("whole");
-        assert_eq!((keep.version, keep.may), (Version::Http10, true));
+        assert_eq!((keep.version, keep.may), (Version::HTTP_10, true));
     }
 }

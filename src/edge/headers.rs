@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
 use lru::LruCache;
 
@@ -12,6 +13,9 @@ use crate::live::{Msn, NodeId, Part, Record, Track, TrackId};
 use crate::units::UnixTime;
 
 const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
+/// The header fields of most responses fit in this, in bytes.
+pub(super) const WRITTEN_LEN: usize = 1 << 10;
+
 const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const CMSD_STATIC: HeaderName = HeaderName::from_static("cmsd-static");
 const CMSD_DYNAMIC: HeaderName = HeaderName::from_static("cmsd-dynamic");
@@ -132,6 +136,22 @@ pub(super) fn etag(hash: &[u8; 32]) -> HeaderValue {
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
     HeaderValue::from_bytes(&out).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Header fields as HTTP/1 writes them (RFC 9112 5).
+pub(super) fn written(headers: &HeaderMap) -> Bytes {
+    let mut out = Vec::with_capacity(WRITTEN_LEN);
+    for (name, value) in headers {
+        write_field(&mut out, name, value.as_bytes());
+    }
+    Bytes::from(out)
+}
+
+/// Writes one of them.
+pub(super) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    for piece in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(piece);
+    }
 }
 
 /// What all responses have, and these two.

@@ -2,15 +2,30 @@
 
 use std::sync::Arc;
 
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Response, StatusCode, Version};
 
 use super::bodies::Body;
-use super::documents::Document;
+use super::documents::{Coding, Document};
 use super::headers::{self, Lifetime, Urgency};
 use super::sealed::{SEALED_LEN_MIN, Sealed, Seals};
 use crate::units::UnixTime;
+
+/// An answer, for the connection to send.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    /// The file that the body lies in.
+    pub(super) sealed: Option<Arc<Sealed>>,
+    /// The header fields as HTTP/1 writes them, in place of the response's own.
+    pub(super) fields: Option<Bytes>,
+}
+
+impl From<Response<Body>> for Answer {
+    fn from(response: Response<Body>) -> Self {
+        Answer { response, sealed: None, fields: None }
+    }
+}
 
 /// An answer, before it is known what part of it in which encoding is asked for.
 pub(super) struct Reply {
@@ -20,7 +35,8 @@ pub(super) struct Reply {
     etag: Option<HeaderValue>,
     /// A document changes while it is read in pieces; media doesn't.
     ranges: bool,
-    encodings: Option<Arc<Document>>,
+    /// A document, and whether its URL says which; its headers stand for ours.
+    document: Option<(Arc<Document>, bool)>,
     sealed: Option<Arc<Sealed>>,
 }
 
@@ -33,24 +49,21 @@ impl Reply {
             headers,
             etag: None,
             ranges: lifetime == Lifetime::Media,
-            encodings: None,
+            document: None,
             sealed: None,
         }
     }
 
     /// What doesn't change any more, with its rendered headers.
     pub(super) fn media(body: Body, headers: HeaderMap, etag: Option<HeaderValue>) -> Self {
-        Reply { body, headers, etag, ranges: true, encodings: None, sealed: None }
+        Reply { body, headers, etag, ranges: true, document: None, sealed: None }
     }
 
     /// A rendered document; `blocking` if its URL says which.
     pub(super) fn document(document: Arc<Document>, blocking: bool) -> Self {
-        let mut headers = document.headers.clone();
-        if blocking {
-            headers.insert(header::CACHE_CONTROL, document.blocking.clone());
-        }
         let etag = Some(document.etag.clone());
-        Reply { body: Body::empty(), headers, etag, ranges: false, encodings: Some(document), sealed: None }
+        let document = Some((document, blocking));
+        Reply { body: Body::empty(), headers: HeaderMap::new(), etag, ranges: false, document, sealed: None }
     }
 
     /// With a strong ETag.
@@ -79,21 +92,27 @@ impl Reply {
 
     /// The response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
     /// asked for.
-    pub(super) fn finish(self, asked: &HeaderMap, head: bool) -> Response<Body> {
-        let Reply { mut body, mut headers, etag, ranges, encodings, sealed } = self;
+    pub(super) fn finish(self, asked: &HeaderMap, version: Version, head: bool) -> Answer {
+        let Reply { mut body, mut headers, etag, ranges, document, sealed } = self;
+        let is_known = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));
+        if let Some((document, blocking)) = document {
+            let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
+            if !is_known && version != Version::HTTP_2 {
+                // Written once for all who ask.
+                let fields = Some(document.fields(coding, blocking));
+                let body = if head { Body::empty() } else { document.body(coding).into() };
+                return Answer { response: Response::new(body), sealed, fields };
+            }
+            headers = document.headers(coding, blocking);
+            body = document.body(coding).into();
+        }
+        if is_known {
+            for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+                headers.remove(name);
+            }
+            return response(StatusCode::NOT_MODIFIED, headers, Body::empty()).into();
+        }
         let mut status = StatusCode::OK;
-        if etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag)) {
-            headers.remove(header::CONTENT_TYPE);
-            return response(StatusCode::NOT_MODIFIED, headers, Body::empty());
-        }
-        if let Some(document) = encodings {
-            body = if accepts_gzip(asked) {
-                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                document.gzip().into()
-            } else {
-                document.plain.clone().into()
-            };
-        }
         if let Some(length) = body.length() {
             if ranges {
                 headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -114,12 +133,8 @@ impl Reply {
             }
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length().unwrap_or(0)));
         }
-        let mut response = response(status, headers, if head { Body::empty() } else { body });
-        if let Some(sealed) = sealed {
-            // For the connection: hyper doesn't pass it on to the body's writer.
-            response.extensions_mut().insert(sealed);
-        }
-        response
+        let response = response(status, headers, if head { Body::empty() } else { body });
+        Answer { response, sealed, fields: None }
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::bodies::{self, Body, Follow};
 use super::documents::{Document, Which};
 use super::headers::{self, Head, Heads, Lifetime, Source, Urgency, Way};
 use super::limits::Visitor;
-use super::reply::Reply;
+use super::reply::{Answer, Reply};
 use super::route::{self, Directives, Route};
 use super::server::Edge;
 use super::store::{Asked, Step, Stream};
@@ -30,14 +30,14 @@ const TARGET_UNKNOWN: u32 = 1;
 const PAGE_TARGET: u32 = 120;
 
 /// Answers a request; every fault becomes a response.
-pub(super) async fn respond<B>(edge: &Edge, visitor: &Visitor, request: Request<B>) -> Response<Body> {
-    let (kind, response) = answer(edge, visitor, &request).await;
-    let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
-    edge.metrics().request(kind, response.status().as_u16(), length);
-    response
+pub(super) async fn respond<B>(edge: &Edge, visitor: &Visitor, request: Request<B>) -> Answer {
+    let (kind, answer) = answer(edge, visitor, &request).await;
+    let length = answer.response.body().length().unwrap_or(0);
+    edge.metrics().request(kind, answer.response.status().as_u16(), length);
+    answer
 }
 
-async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kind, Response<Body>) {
+async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kind, Answer) {
     let head = match *request.method() {
         Method::GET => false,
         Method::HEAD => true,
@@ -46,27 +46,27 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
             *response.status_mut() = StatusCode::NO_CONTENT;
             headers::cors(response.headers_mut());
             headers::preflight(response.headers_mut());
-            return (Kind::Other, response);
+            return (Kind::Other, response.into());
         }
         _ => {
             let fault = Fault::new(405, "request: only GET, HEAD and OPTIONS are answered");
             let mut response = faulted(&fault, Lifetime::Never, 0, false);
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-            return (Kind::Other, response);
+            return (Kind::Other, response.into());
         }
     };
     log_cmcd(request);
     let path = match route::normalize(request.uri().path()) {
         Ok(path) => path,
-        Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head)),
+        Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head).into()),
     };
     let route = match Route::parse(&path, request.uri().query()) {
         Ok(route) => route,
-        Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head)),
+        Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head).into()),
     };
     let kind = kind(&route);
     match dispatch(edge, visitor, route).await {
-        Ok(reply) => (kind, reply.finish(request.headers(), head)),
+        Ok(reply) => (kind, reply.finish(request.headers(), request.version(), head)),
         Err(fault) => {
             let target = route.stream().and_then(|name| edge.store().get(name));
             let target = target.and_then(|s| s.lock().window().record().map(|r| r.target_duration));
@@ -76,7 +76,7 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
                 (_, true) => Lifetime::BlockingFault,
                 _ => Lifetime::Fault,
             };
-            (kind, faulted(&fault, lifetime, target.unwrap_or(TARGET_UNKNOWN), head))
+            (kind, faulted(&fault, lifetime, target.unwrap_or(TARGET_UNKNOWN), head).into())
         }
     }
 }
@@ -434,7 +434,7 @@ fn head(
 
 fn faulted(fault: &Fault, lifetime: Lifetime, target: u32, head: bool) -> Response<Body> {
     let reply = Reply::new(format!("{}\n", fault.text), "text/plain; charset=utf-8", lifetime, target);
-    let mut response = reply.finish(&HeaderMap::new(), head);
+    let mut response = reply.finish(&HeaderMap::new(), Version::HTTP_11, head).response;
     *response.status_mut() = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if fault.status == 503 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::api::Host;
 use super::connection::{self, Common};
@@ -174,15 +174,18 @@ impl Listeners {
 /// None but the listeners' own, where they can't be used at all.
 pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: CancellationToken) -> io::Result<()> {
     let listeners = listeners.into();
-    let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(edge.config.limits.connections));
-    let abort = CancellationToken::new();
-    let common = Arc::new(Common { edge: Arc::clone(&edge), shutdown: shutdown.clone(), abort: abort.clone() });
+    let common = Arc::new(Common::new(Arc::clone(&edge)));
+    let mut connections = JoinSet::new();
     let accept = async {
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let (stream, from, tls) = match listeners.accept().await {
+            let accepted = tokio::select! {
+                accepted = listeners.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            let (stream, from, tls) = match accepted {
                 Ok(accepted) => accepted,
                 Err(e) if is_of_one_connection(&e) => continue,
                 Err(e) => {
@@ -210,12 +213,13 @@ pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: C
         () = shutdown.cancelled() => {}
     }
     drop(listeners);
+    // First, so that who waits is told that its connection closes.
+    common.close();
     edge.store.close();
-    connections.close();
-    if tokio::time::timeout(edge.config.limits.drain, connections.wait()).await.is_err() {
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(edge.config.limits.drain, drained).await.is_err() {
         tracing::info!(left = connections.len(), "connections broken off");
-        abort.cancel();
-        connections.wait().await;
+        connections.shutdown().await;
     }
     Ok(())
 }

@@ -159,7 +159,7 @@ async fn crowds_leave_no_memory_behind() {
             crowd.push(stream);
         }
         let mut asker = connect(&server).await;
-        for n in 0..4_000 {
+        for n in 0..2_000 {
             let request = format!("GET /nobody{n}/video/playlist.m3u8 HTTP/1.1\r\nHost: edge\r\n\r\n");
             asker.write_all(request.as_bytes()).await.expect("the edge reads");
             let (mut buf, mut len) = ([0; 2_048], 0);
@@ -176,7 +176,7 @@ async fn crowds_leave_no_memory_behind() {
     };
     let mut parts = (2..).flat_map(|segment| (0..PARTS).map(move |part| (FIRST_MSN + segment, part)));
     let mut after_each = Vec::new();
-    while after_each.len() < 5 {
+    while after_each.len() < 4 {
         let mut attack = std::pin::pin!(round());
         let after = loop {
             let (msn, part) = parts.next().expect("they have no end");
@@ -200,6 +200,6 @@ async fn crowds_leave_no_memory_behind() {
         after_each.push(after);
     }
     // What the first crowds bring, the allocator keeps for the next; so does the window, until it is full.
-    let (before, after) = (after_each[2], after_each[4]);
+    let (before, after) = (after_each[1], after_each[3]);
     assert!(after <= before + before / 10, "{before} KiB became {after} KiB");
 }
