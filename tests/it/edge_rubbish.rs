@@ -58,7 +58,7 @@ fn fuzzed(chance: &mut Chance) -> Vec<u8> {
             1 => bytes.truncate(at + 1),
             2 => bytes.insert(at, chance.below(256) as u8),
             3 => bytes.extend_from_within(at..),
-            _ => drop(bytes.remove(at).min(0)),
+            _ => drop(bytes.drain(at..=at)),
         }
         if bytes.is_empty() {
             bytes.push(b'G');
