@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::edge_http::{LEN, NOW, PLAYLIST, Server, body};
+use crate::edge_server::{LEN, NOW, PLAYLIST, Server, body};
 
 /// A window that never holds anything up.
 const WIDE: u32 = 16 << 20;

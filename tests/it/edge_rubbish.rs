@@ -8,7 +8,7 @@ use damson::edge::{Limits, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::edge_http::{PLAYLIST, Server};
+use crate::edge_server::{PLAYLIST, Server};
 
 /// Chance (Marsaglia's xorshift), the same in each run.
 struct Chance(u64);

@@ -6,6 +6,7 @@ mod dependencies;
 mod edge_h2;
 mod edge_http;
 mod edge_rubbish;
+mod edge_server;
 mod golden;
 mod media_ffmpeg;
 mod rtmp_ingest;
