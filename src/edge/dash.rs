@@ -245,9 +245,12 @@ fn service_description(out: &mut String, record: &Record, first: Option<&Period>
     );
 }
 
-/// ProducerReferenceTime@id: unique in the MPD.
+/// ProducerReferenceTime@id: unique in the MPD, and an unsignedInt.
 fn reference_id(period: &Period, set: usize) -> u64 {
-    u64::from(period.discontinuity) * 100 + set as u64
+    match period.continues {
+        false => u64::from(period.discontinuity) * 100 + set as u64,
+        true => u64::from(period.first_msn % 10_000_000) * 100 + 50 + set as u64,
+    }
 }
 
 struct View<'a> {
@@ -296,6 +299,14 @@ impl View<'_> {
             let _ = write!(out, " lang=\"{language}\"");
         }
         out.push_str(">\n");
+        // Players append what continues without a reset of their decoders (DASH-IF live, "period continuity").
+        if let Some(before) = self.before.filter(|before| tracks.iter().any(|t| before.tracks.contains(t.id))) {
+            let _ = writeln!(
+                out,
+                "<SupplementalProperty schemeIdUri=\"urn:mpeg:dash:period-continuity:2015\" value=\"{}\"/>",
+                period_id(before)
+            );
+        }
         let media_start = MediaTime::new(Timescale::MPEG.ticks(self.period.start), Timescale::MPEG);
         let wall = self.record.availability_start + self.period.start;
         let _ = writeln!(
@@ -305,15 +316,10 @@ impl View<'_> {
             reference_id(self.period, index),
             media_start.rescale(first.timescale).ticks,
         );
-        // Players append what continues without a reset of their decoders (DASH-IF live, "period continuity").
-        if let Some(before) = self.before.filter(|before| tracks.iter().any(|t| before.tracks.contains(t.id))) {
-            let _ = writeln!(
-                out,
-                "<SupplementalProperty schemeIdUri=\"urn:mpeg:dash:period-continuity:2015\" value=\"{}\"/>",
-                period_id(before)
-            );
-        }
-        out.push_str("<Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"main\"/>\n");
+        // The first language is the one to begin with.
+        let first_of_kind = self.record.tracks.iter().find(|t| t.is_video() == first.is_video());
+        let role = if first_of_kind.is_some_and(|t| t.id == first.id) { "main" } else { "alternate" };
+        let _ = writeln!(out, "<Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>");
         let lowest = tracks.iter().map(|t| bandwidth(self.window, t).0).min();
         for track in tracks {
             self.representation(out, track, lowest == Some(bandwidth(self.window, track).0));

@@ -62,6 +62,7 @@ pub fn part(record: &Record, track: TrackId, msn: Msn, part: u16, len: usize) ->
     let duration = scale.hz() / 5;
     let index = u64::from(msn.saturating_sub(record.first_msn)) * u64::from(PARTS) + u64::from(part);
     let decode_time = index * u64::from(duration);
+    let video = record.track(track).is_none_or(Track::is_video);
     let seed = blake3::hash(format!("{}/{}.{part}", track.0, msn).as_bytes());
     let body: Vec<u8> = seed.as_bytes().iter().copied().cycle().take(len).collect();
     let start = record.availability_start + MediaTime::new(decode_time, scale).as_duration();
@@ -74,7 +75,7 @@ pub fn part(record: &Record, track: TrackId, msn: Msn, part: u16, len: usize) ->
         ingested: start + Duration::from_millis(200),
         init: 0,
         discontinuity: period.map_or(0, |p| p.discontinuity),
-        flags: Flags { independent: track != VIDEO || part == 0, last: part + 1 == PARTS, ..Flags::default() },
+        flags: Flags { independent: !video || part == 0, last: part + 1 == PARTS, ..Flags::default() },
         length: u32::try_from(len).expect("a part's length"),
         hash: blake3::hash(&body).into(),
     };
@@ -157,6 +158,47 @@ pub fn returned() -> Feed {
     });
     feed.run(21, 22, 4);
     feed
+}
+
+/// Two renditions, and sound in two languages.
+pub fn ladder() -> Feed {
+    let mut record = record("cam1");
+    let (high, sound) = (record.tracks[0].clone(), record.tracks[1].clone());
+    let german = Track { name: "audio_de".to_owned(), language: Some("de".to_owned()), ..sound.clone() };
+    record.tracks = vec![Track { name: "720p".to_owned(), ..high.clone() }, smaller(&high, "360p"), sound, german];
+    renumber(&mut record.tracks);
+    record.periods[0].tracks = record.tracks.iter().map(|t| t.id).collect();
+    let mut feed = Feed::new(record);
+    feed.run(0, 20, 3);
+    feed
+}
+
+/// The same, with one rendition more from a segment's start on.
+pub fn late_rendition() -> Feed {
+    let mut feed = ladder();
+    feed.run(20, 21, 0);
+    feed.update(|r| {
+        r.tracks.push(smaller(&r.tracks[0], "180p"));
+        renumber(&mut r.tracks);
+        let start = Duration::from_secs(42);
+        let tracks = r.tracks.iter().map(|t| t.id).collect();
+        r.periods.push(Period { tracks, continues: true, ..Period::new(FIRST_MSN + 21, 0, start) });
+    });
+    feed.run(21, 22, 4);
+    feed
+}
+
+fn smaller(track: &Track, name: &str) -> Track {
+    let pictures = TrackKind::Video(VideoInfo { width: 640, height: 360, frame_rate_milli: 30_000 });
+    let (bandwidth, average_bandwidth) = (track.bandwidth / 3, track.average_bandwidth / 3);
+    let codec = "avc1.64001e".to_owned();
+    Track { name: name.to_owned(), codec, bandwidth, average_bandwidth, kind: pictures, ..track.clone() }
+}
+
+fn renumber(tracks: &mut [Track]) {
+    for (track, id) in tracks.iter_mut().zip(0..) {
+        track.id = TrackId(id);
+    }
 }
 
 /// The life has ended.

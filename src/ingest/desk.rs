@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A claim is a tenure of a stream's rendition, or of the stream as such: it ends when it is dropped (the encoder went),
-//! when another takes the rendition over, when its keyframes aren't the others', or when the node drains. A connection that hangs can't hold a name: taking over doesn't wait for it.
+//! when another takes the rendition over, when its keyframes aren't the others', or when the node drains. A connection
+//! that hangs can't hold a name: taking over doesn't wait for it.
 
 use std::collections::BTreeMap;
 use std::fmt;

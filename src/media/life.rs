@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::codec::Codec;
-use super::feeds::{Pushes, Sources, in_order};
+use super::feeds::{Pushes, Sources};
 use super::gather::{Aligned, Raw, hint};
 use super::lane::{Lane, Segment, Sink, Unit};
+use super::names::{is_for, is_plain, name_for, names};
 use super::packager::{Publisher, Settings, Source, TRACKS_MAX};
 use super::plan::{Gops, Parts, Plan, frame_duration, frame_rate_milli};
 use super::segmenter::{Lost, Segmenter};
 use super::timeline::{Anchor, Placed, REORDER_MAX, TrackClock, rescale};
 use super::{Announced, Feed, InputClock, InputTrack, Notice, Output, Resume};
-use crate::live::{Epoch, LifeId, Msn, Period, Record, Rendition, StreamName, Track, TrackId, TrackSet};
+use crate::live::{Epoch, LifeId, Msn, Period, Record, Rendition, StreamName, Track, TrackId};
 use crate::units::{Timescale, UnixTime};
 
 /// What a frame is taken to last where nothing says so: 25 fps.
@@ -53,7 +54,7 @@ pub(super) struct Life {
     pub segmenter: Segmenter,
     /// Where all that is numbered ends, decoded and shown.
     end: Duration,
-    discontinuity: u32,
+    pub discontinuity: u32,
     /// What parts are meant to last; a life that was taken over is asked for it when its publisher is there.
     part: Option<Duration>,
     pub clock: InputClock,
@@ -355,7 +356,7 @@ impl Life {
     }
 
     /// Puts out the record's next revision.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.record.epoch = self.segmenter.sink.epoch;
         self.record.revision = self.record.revision.saturating_add(1);
         self.record.tracks = self.segmenter.lanes.iter().map(|lane| lane.track.clone()).collect();
@@ -370,15 +371,6 @@ impl Life {
         };
         if self.record.tracks.iter().zip(&self.segmenter.lanes).any(grown) {
             self.publish();
-        }
-    }
-
-    /// Drops periods that have left every window.
-    fn forget_periods(&mut self) {
-        let oldest = self.segmenter.next_msn.saturating_sub(self.record.held_segments());
-        let periods = &mut self.record.periods;
-        while periods.len() > Record::PERIODS_MAX || periods.get(1).is_some_and(|next| next.first_msn < oldest) {
-            periods.remove(0);
         }
     }
 
@@ -431,36 +423,6 @@ impl Life {
         Some(lane.media(ticks))
     }
 
-    /// The tracks that are sent. Where none of a kind is, those that were: players need every kind in every Period.
-    fn sent(&self) -> TrackSet {
-        let before = self.record.periods.last().map_or(TrackSet::ALL, |period| period.tracks);
-        let lanes = || self.segmenter.lanes.iter();
-        let of_kind = |video: bool| {
-            let fed = lanes().any(|lane| lane.track.is_video() == video && lane.is_fed());
-            lanes().filter(move |lane| {
-                lane.track.is_video() == video && if fed { lane.is_fed() } else { before.contains(lane.track.id) }
-            })
-        };
-        of_kind(true).chain(of_kind(false)).map(|lane| lane.track.id).collect()
-    }
-
-    /// A segment begins: with it a period, if other tracks are sent than in the one before.
-    fn begun(&mut self, segment: Segment) {
-        let tracks = self.sent();
-        let breaks = segment.discontinuity != self.discontinuity;
-        if !breaks && self.record.periods.last().is_some_and(|period| period.tracks == tracks) {
-            return;
-        }
-        self.discontinuity = segment.discontinuity;
-        self.record.periods.push(period_of(&segment, tracks, !breaks));
-        self.forget_periods();
-        self.publish();
-        if breaks {
-            let (first_msn, discontinuity) = (segment.msn, segment.discontinuity);
-            self.segmenter.sink.notice(Notice::PeriodBegan { first_msn, discontinuity });
-        }
-    }
-
     /// A track begins, or goes on, with a segment that others have begun: `first` is its first unit.
     pub(super) fn join(&mut self, lane: usize, source: &Source, first: &Raw, segment: Segment) {
         let (base, clock, started) = (self.base, self.clock, self.started);
@@ -483,22 +445,6 @@ impl Life {
         self.include(id, &segment);
         self.publish();
         self.segmenter.sink.notice(Notice::Joined { track: id, first_msn: segment.msn });
-    }
-
-    /// The periods from `segment` on have this track.
-    fn include(&mut self, id: TrackId, segment: &Segment) {
-        let periods = &mut self.record.periods;
-        let at = periods.iter().take_while(|period| period.first_msn < segment.msn).count();
-        if periods.get(at).is_none_or(|period| period.first_msn > segment.msn) {
-            let before = at.checked_sub(1).and_then(|at| periods.get(at)).map_or(TrackSet::default(), |p| p.tracks);
-            if !before.contains(id) {
-                periods.insert(at, period_of(segment, before.with(id), true));
-            }
-        }
-        for period in periods.iter_mut().skip(at) {
-            period.tracks = period.tracks.with(id);
-        }
-        self.forget_periods();
     }
 
     /// A push is gone: what came of it is published, and its tracks number gaps. Says whether it had any.
@@ -556,63 +502,6 @@ impl Life {
         }
         self.go_on();
         true
-    }
-}
-
-/// The period that begins with a segment while media goes on. On a whole microsecond, as the record says it.
-fn period_of(segment: &Segment, tracks: TrackSet, continues: bool) -> Period {
-    let start = Duration::from_micros(u64::try_from(segment.start.as_micros()).unwrap_or(u64::MAX));
-    Period { tracks, continues, ..Period::new(segment.msn, segment.discontinuity, start) }
-}
-
-/// The tracks of a life that begins, pictures first, since the record's order is the playlists'; and their names and
-/// languages.
-fn names(lead: Feed, pushes: &Pushes, sources: &Sources, units: &Aligned) -> Vec<(InputTrack, String, Option<String>)> {
-    let order = in_order(pushes);
-    let mut tracks: Vec<InputTrack> =
-        sources.keys().copied().filter(|&track| units.raw.iter().any(|raw| raw.track == track)).collect();
-    let place = |track: InputTrack| order.iter().position(|&feed| feed == track.feed());
-    tracks.sort_by_key(|&track| (!sources[&track].codec.is_video(), track.feed() != lead, place(track), track));
-    let mut out: Vec<(InputTrack, String, Option<String>)> = Vec::new();
-    for track in tracks {
-        let rendition = pushes.get(&track.feed()).and_then(|push| push.rendition.as_ref());
-        let Some((kind, language)) = name_for(&sources[&track].codec, rendition) else { continue };
-        let taken = |name: &String| out.iter().any(|(_, taken, _)| taken == name);
-        let mut numbered = (1..).map(|n| format!("{kind}{n}"));
-        let name = match taken(&kind) {
-            true if rendition.is_none() => numbered.find(|name| !taken(name)).unwrap_or_default(),
-            _ => kind,
-        };
-        if !taken(&name) && out.len() < TRACKS_MAX {
-            out.push((track, name, language));
-        }
-    }
-    out
-}
-
-/// What a track of a push is called, the first of its kind, and its language. A language has no pictures.
-fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(String, Option<String>)> {
-    let language = rendition.and_then(Rendition::language);
-    match (rendition, codec.is_video()) {
-        (Some(_), true) if language.is_some() => None,
-        (Some(rendition), true) => Some((rendition.to_string(), None)),
-        (Some(rendition), false) if language.is_some() => Some((rendition.to_string(), language.map(str::to_owned))),
-        (_, false) => Some(("audio".to_owned(), None)),
-        (None, true) => Some(("video".to_owned(), None)),
-    }
-}
-
-/// Whether a track of this name is one that a push without a rendition makes.
-fn is_plain(name: &str) -> bool {
-    let mut kinds = ["video", "audio"].into_iter().filter_map(|kind| name.strip_prefix(kind));
-    kinds.any(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Whether a push's track may feed the track of this name.
-fn is_for(name: &str, codec: &Codec, rendition: Option<&Rendition>) -> bool {
-    match rendition {
-        None => is_plain(name),
-        Some(_) => name_for(codec, rendition).is_some_and(|(own, _)| own == name),
     }
 }
 

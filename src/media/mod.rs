@@ -31,7 +31,7 @@
 //! - [`Plan`]: what a life freezes: segment length, TARGETDURATION, PART-TARGET.
 //! - `segmenter` and `lane`: the cutting rules.
 //! - [`cmaf`]: the boxes.
-//! - [`packager`]: lives, epochs, periods, silence, and the record.
+//! - [`packager`]: lives, epochs, periods, silence, and the record; `join`: one of several pushes comes and goes.
 
 pub mod aac;
 pub mod avc;
@@ -42,8 +42,10 @@ mod gather;
 mod join;
 mod lane;
 mod life;
+mod names;
 pub mod notice;
 pub mod packager;
+mod periods;
 mod plan;
 mod segmenter;
 pub mod timeline;

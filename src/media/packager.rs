@@ -515,23 +515,16 @@ impl Packager {
         }
         if self.pushes.len() > 1 {
             self.leave(feed);
-            return;
+        } else {
+            self.detach_all(clocks);
         }
-        if self.phase == Phase::Gathering && self.gathered.since().is_some() {
-            self.begin(clocks, feed);
-        }
-        self.interrupt(false);
-        self.pushes.clear();
-        self.phase = Phase::Away;
-        self.sources.clear();
-        self.gathered = Gathered::default();
     }
 
     fn detach_all(&mut self, clocks: Clocks) {
-        if self.phase == Phase::Gathering && self.gathered.since().is_some() {
-            if let Some(lead) = feeds::lead(&self.pushes, &self.sources, &self.gathered) {
-                self.begin(clocks, lead);
-            }
+        let gathers = self.phase == Phase::Gathering && self.gathered.since().is_some();
+        let lead = feeds::lead(&self.pushes, &self.sources, &self.gathered).filter(|_| gathers);
+        if let Some(lead) = lead {
+            self.begin(clocks, lead);
         }
         self.interrupt(false);
         self.pushes.clear();

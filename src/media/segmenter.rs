@@ -245,35 +245,33 @@ impl Segmenter {
         let track = lane.track.id;
         // "the segment is cut one frame before TD + 0.5 s all the same" (DESIGN, media rules).
         let limit = self.longest.saturating_sub(frame).max(frame);
-        while let Some(&current) = self.segments.back() {
-            let age = at.saturating_sub(current.start);
-            let due = at >= self.earliest_cut(leader) && age > Duration::ZERO;
-            let (start, forced, keyed) = match () {
-                // A hole: no unit is there to cut at.
-                () if age > limit + frame => (current.start + limit, video, false),
-                () if due && (unit.keyframe || !video) => (at, false, video),
-                () if age >= limit => (at, video, false),
-                () => break,
-            };
-            if forced {
-                self.sink.irregular = true;
-                self.sink.notice(Notice::ForcedCut { track, msn: current.msn, after: start - current.start });
-            }
-            // Audio alone is cut on a grid, so that half units don't add up.
-            let ideal = current.ideal + self.length;
-            let ideal = if video || ideal.abs_diff(start) > frame { start } else { ideal };
-            let step = self.sink.anchor.segment_ended(start - current.start);
-            if step != 0 {
-                self.sink.notice(Notice::DateTimeStep { micros: step });
-            }
-            let (msn, shift) = (self.next_msn, self.sink.anchor.shift());
-            let shown = if keyed { self.shown(leader, unit) } else { start };
-            let discontinuity = current.discontinuity + u32::from(std::mem::take(&mut self.breaks));
-            self.next_msn += 1;
-            self.segments.push_back(Segment { msn, start, ideal, discontinuity, shown, keyed, forced, shift });
-            self.cut = true;
-            return;
+        let Some(&current) = self.segments.back() else { return };
+        let age = at.saturating_sub(current.start);
+        let due = at >= self.earliest_cut(leader) && age > Duration::ZERO;
+        let (start, forced, keyed) = match () {
+            // A hole: no unit is there to cut at. The caller comes again for the next one.
+            () if age > limit + frame => (current.start + limit, video, false),
+            () if due && (unit.keyframe || !video) => (at, false, video),
+            () if age >= limit => (at, video, false),
+            () => return,
+        };
+        if forced {
+            self.sink.irregular = true;
+            self.sink.notice(Notice::ForcedCut { track, msn: current.msn, after: start - current.start });
         }
+        // Audio alone is cut on a grid, so that half units don't add up.
+        let ideal = current.ideal + self.length;
+        let ideal = if video || ideal.abs_diff(start) > frame { start } else { ideal };
+        let step = self.sink.anchor.segment_ended(start - current.start);
+        if step != 0 {
+            self.sink.notice(Notice::DateTimeStep { micros: step });
+        }
+        let (msn, shift) = (self.next_msn, self.sink.anchor.shift());
+        let shown = if keyed { self.shown(leader, unit) } else { start };
+        let discontinuity = current.discontinuity + u32::from(std::mem::take(&mut self.breaks));
+        self.next_msn += 1;
+        self.segments.push_back(Segment { msn, start, ideal, discontinuity, shown, keyed, forced, shift });
+        self.cut = true;
     }
 
     /// When a unit of lane `i` is shown, an absurd composition offset apart.

@@ -7,7 +7,7 @@ import { unlessStarved, watchMachine } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 
 /** The line while it is narrow, in bits/s: less than the highest rung needs, more than the next. */
-const NARROW = 900_000;
+const NARROW = 1_700_000;
 const TOP = RUNGS[0].height;
 /** How long a player may take to notice either, in ms. */
 const NOTICE_MS = 45_000;
@@ -70,7 +70,11 @@ async function watched(browser, node, player, body) {
 async function assertWhole(page, player, machine) {
   const s = await stats(page);
   const ranges = await page.evaluate(() => document.querySelector("video").buffered.length);
-  console.log(`${player}: ${JSON.stringify({ seconds: s.seconds.toFixed(1), played: s.played.toFixed(1), stalls: s.stalls, jumps: s.jumps, buffer: s.buffer.toFixed(2), latency: s.latency?.toFixed(2), ranges, ...machine.seen() })}`);
+  const seen = {
+    seconds: s.seconds.toFixed(1), played: s.played.toFixed(1), stalls: s.stalls, jumps: s.jumps, buffer: s.buffer.toFixed(2),
+    latency: s.latency?.toFixed(2), ranges,
+  };
+  console.log(`${player}: ${JSON.stringify({ ...seen, ...machine.seen() })}`);
   assert.equal(s.stalls, 0, `${player} stalled for ${s.stalledMs.toFixed(0)} ms`);
   assert.equal(s.jumps, 0, `${player} jumped`);
   assert.equal(ranges, 1, `${player}: a hole in its buffer`);
@@ -94,7 +98,10 @@ const adapts = (browser, node, player) => watched(browser, node, player, async (
   const widen = (bits) => line.send("Network.emulateNetworkConditions", {
     offline: false, latency: 0, downloadThroughput: bits === null ? -1 : bits / 8, uploadThroughput: -1,
   });
+  // Where it begins is the player's own guess.
+  await choose(page, player, TOP);
   await shows(page, TOP);
+  await choose(page, player, null);
   const machine = watchMachine();
   await page.evaluate(() => window.damson.mark());
   await widen(NARROW);

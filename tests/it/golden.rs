@@ -5,7 +5,7 @@
 
 use damson::edge::dash::{self, Timing};
 use damson::edge::hls;
-use damson::edge::synthetic::{AUDIO, Feed, VIDEO, ended, live, lost_part, only, returned};
+use damson::edge::synthetic::{AUDIO, Feed, VIDEO, ended, ladder, late_rendition, live, lost_part, only, returned};
 use damson::live::TrackId;
 
 use crate::tidy::root;
@@ -34,6 +34,13 @@ fn golden_documents() {
     check("returned.timeline.mpd", manifest(&returned(), Timing::Timeline));
     check("ended.video.m3u8", media(&ended(), VIDEO));
     check("ended.mpd", manifest(&ended(), Timing::Number));
+    check("ladder.index.m3u8", hls::multivariant(&ladder().window));
+    check("ladder.360p.m3u8", media(&ladder(), TrackId(1)));
+    check("ladder.mpd", manifest(&ladder(), Timing::Number));
+    check("late_rendition.index.m3u8", hls::multivariant(&late_rendition().window));
+    check("late_rendition.180p.m3u8", media(&late_rendition(), TrackId(4)));
+    check("late_rendition.mpd", manifest(&late_rendition(), Timing::Number));
+    check("late_rendition.timeline.mpd", manifest(&late_rendition(), Timing::Timeline));
     check("video_only.index.m3u8", hls::multivariant(&only(VIDEO).window));
     check("audio_only.index.m3u8", hls::multivariant(&only(AUDIO).window));
     check("audio_only.mpd", manifest(&only(AUDIO), Timing::Number));

@@ -126,7 +126,7 @@ fn encoders_that_reorder_differently_are_in_step() {
                 track: VIDEO,
                 dts: frame(i + 2 - offset),
                 composition_offset: (frame(i + 2) - frame(i + 2 - offset)) as i32,
-                keyframe: i % 60 == 0,
+                keyframe: i.is_multiple_of(60),
                 data: format!("{i}").into(),
             };
             (0..n).map(unit).collect()
@@ -183,7 +183,7 @@ fn a_rendition_that_loses_its_gops_later_is_refused() {
     let mut low = rendition(LOW, "l", frames(480, 30.0, 60, false));
     for (i, unit) in low.iter_mut().enumerate() {
         // From 8 s on its keyframes come 10 frames early.
-        unit.keyframe = if i < 240 { i % 60 == 0 } else { i % 60 == 50 };
+        unit.keyframe = i % 60 == if i < 240 { 0 } else { 50 };
     }
     bench.run(10_000, vec![script(high.clone(), 0), script(low, 5)]);
     let refusals = bench.refusals();

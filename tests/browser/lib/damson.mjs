@@ -122,9 +122,9 @@ export async function untilLive(edge, stream, { segments = 3, timeout = 20_000 }
 
 /** The rungs of a ladder for tests: pictures so small that two processors decode them, noise so that each has its bit rate. */
 export const RUNGS = [
-  { name: "high", height: 180, kbps: 1200 },
-  { name: "mid", height: 120, kbps: 400 },
-  { name: "low", height: 90, kbps: 120 },
+  { name: "high", height: 180, kbps: 2400 },
+  { name: "mid", height: 120, kbps: 1000 },
+  { name: "low", height: 90, kbps: 300 },
 ];
 
 /** A minute of all rungs, and of sound in two languages: GOPs of a second, keyframes at the same times. */
@@ -133,7 +133,7 @@ export async function makeLadder(use) {
   use({ close: () => rm(dir, { recursive: true, force: true }) });
   const file = join(dir, "ladder.mkv");
   const split = RUNGS.map((_, i) => `[s${i}]`).join("");
-  const scaled = RUNGS.map(({ height }, i) => `[s${i}]scale=${(height * 16) / 9 & ~1}:${height},noise=alls=20:allf=t[v${i}]`);
+  const scaled = RUNGS.map(({ height }, i) => `[s${i}]scale=${(height * 16) / 9 & ~1}:${height},noise=alls=40:allf=t[v${i}]`);
   const video = RUNGS.flatMap(({ kbps }, i) => [
     "-map", `[v${i}]`, `-b:v:${i}`, `${kbps}k`, `-maxrate:v:${i}`, `${kbps}k`, `-bufsize:v:${i}`, `${kbps}k`,
   ]);
