@@ -306,7 +306,7 @@ impl Lane {
             return self.closed(at, segment, sink);
         }
         let to = match next {
-            Some(next) if next <= at.max(content) + self.frame => next,
+            Some(next) if next <= at.max(content) + self.frame && self.fits(next) => next,
             Some(_) => at.max(content),
             None => content,
         };
@@ -317,6 +317,12 @@ impl Lane {
         let listed = self.listed(to);
         self.emit(self.pending.len(), to, listed, listed == to, segment, sink);
         self.closed(to, segment, sink);
+    }
+
+    /// Whether a segment that ends at `to` is no longer than TARGETDURATION says, rounded.
+    fn fits(&self, to: u64) -> bool {
+        let longest = self.target_duration + Duration::from_millis(500);
+        to <= self.segment_start + self.scale().ticks(longest)
     }
 
     /// Where a part that holds all pending units may end at most, before `to`.

@@ -26,6 +26,9 @@ const PATIENCE_MAX: Duration = Duration::from_secs(4);
 /// shorter one gets a gap. Players leave out a segment with a gap, so milliseconds of it cost seconds. Our own
 /// guess: a few frames of sound and of pictures.
 const TAIL_MAX: Duration = Duration::from_millis(250);
+/// A track's unit may begin a segment that much before the cut, and no more than half a unit: the segment would become
+/// too long.
+const EARLY_MAX: Duration = Duration::from_millis(50);
 /// The shortest segment, after a forced cut: MSNs must not run ahead of Unix time.
 const SEGMENT_MIN: Duration = Duration::from_secs(1);
 /// Most units that wait for the leader.
@@ -283,7 +286,7 @@ impl Segmenter {
     /// Whether a unit of lane `i` belongs behind the start of `next`.
     fn crosses(&self, i: usize, unit: &Unit, next: &Segment) -> bool {
         let lane = &self.lanes[i];
-        let (at, half) = (lane.media(unit.dts), lane.frame_duration() / 2);
+        let (at, half) = (lane.media(unit.dts), (lane.frame_duration() / 2).min(EARLY_MAX));
         if !lane.track.is_video() || !next.keyed {
             return at + half >= next.start;
         }

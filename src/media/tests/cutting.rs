@@ -353,3 +353,18 @@ fn equal_timestamps_make_no_flood_of_parts() {
     assert_eq!(bench.units(0).len(), 150 + 30_000);
     assert!(bench.parts(0).len() < 60, "{}", bench.parts(0).len());
 }
+
+#[test]
+fn a_picture_that_comes_after_seconds_ends_no_segment_late() {
+    // Two frames 3 s apart look like a frame a second.
+    let mut bench = Bench::new(Settings { segment: Some(Duration::from_secs(2)), ..settings() });
+    bench.attach_av(1);
+    let first = frames(1, 30.0, 1, false).remove(0);
+    bench.send(Input::Unit(AccessUnit { keyframe: false, ..first.clone() }));
+    bench.wait(3_010);
+    bench.send(Input::Unit(AccessUnit { dts: 3_010, ..sounds(1).remove(0) }));
+    bench.send(Input::Unit(AccessUnit { dts: 3_010, keyframe: false, ..first }));
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert!(bench.segments(0).iter().all(|segment| segment.1 <= 2_570), "{:?}", bench.segments(0));
+}
