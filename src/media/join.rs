@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::feeds;
+use super::feeds::{self, Push};
 use super::gather::Raw;
 use super::lane::Segment;
 use super::packager::{Packager, Source};
+use super::segmenter::PATIENCE_PUSH;
 use super::timeline::rescale;
 use super::{Clocks, Feed, InputTrack, Notice, Output, Refusal};
 use crate::live::Msn;
@@ -15,8 +16,9 @@ use crate::units::{Time, Timescale};
 /// What waits at most, in bytes and units: it is forgotten then, and a later segment's start waited for.
 const QUEUE_LEN_MAX: usize = 32 << 20;
 const QUEUE_UNITS_MAX: usize = 4_096;
-/// Timestamps further from the others' are another clock's. A line may be that slow, and no slower.
-const APART_MAX: i64 = 2_000_000;
+/// Timestamps further from the others' are another clock's. A line may be that slow, and no slower, since a push that
+/// lags more is given up anyway.
+const APART_MAX: Duration = PATIENCE_PUSH;
 /// For so long at least, since one encoder's renditions jump one after the other.
 const APART_FOR: Duration = Duration::from_secs(2);
 /// Sound may begin that much behind a segment's start, in microseconds: a hole of a few units.
@@ -98,7 +100,7 @@ impl Joining {
     pub(super) fn apart(&self, now: Time, at: i64, newest: i64) -> Option<Refusal> {
         let micros = at.saturating_sub(newest);
         let long = self.since.is_some_and(|since| now.since(since) >= APART_FOR);
-        (long && micros.abs() > APART_MAX).then_some(Refusal::Apart { micros })
+        (long && Duration::from_micros(micros.unsigned_abs()) > APART_MAX).then_some(Refusal::Apart { micros })
     }
 
     /// Looks for the unit that begins a segment. `place` gives the media time of a timestamp.
@@ -160,7 +162,7 @@ impl Packager {
         self.join(feed);
         // What was gathered says nothing of how far the others are.
         let Some(life) = self.life.as_ref().filter(|_| now == clocks.now) else { return };
-        let newest = micros(life.segmenter.newest());
+        let newest = micros(life.newest());
         let push = self.pushes.get(&feed).and_then(|push| push.joining.as_ref());
         if let Some(why) = push.and_then(|joining| joining.apart(clocks.now, life.micros(at), newest)) {
             self.refuse(feed, why);
@@ -175,7 +177,7 @@ impl Packager {
         let guide = feeds::guide(&self.sources, feed, push.is_language()).map(|(track, _)| track);
         let Some(joining) = &mut push.joining else { return };
         let decided = life.segmenter.segment(joining.target).is_some();
-        let newest = micros(life.segmenter.newest().saturating_sub(life.frame()));
+        let newest = micros(life.newest().saturating_sub(life.frame()));
         joining.push(raw, guide, (!decided).then_some(newest), |ticks| life.micros(ticks));
     }
 
@@ -266,8 +268,16 @@ impl Packager {
     pub(super) fn keep_for_joining(&mut self) {
         let targets = self.pushes.values().filter_map(|push| push.joining.as_ref().map(|joining| joining.target));
         let keep = targets.min();
-        if let Some(life) = &mut self.life {
-            life.segmenter.keep = keep;
+        let Some(life) = &mut self.life else { return };
+        life.segmenter.keep = keep;
+        let place = |(&feed, push): (&Feed, &Push)| {
+            let target = push.joining.as_ref()?.target;
+            let (track, _) = feeds::guide(&self.sources, feed, push.is_language())?;
+            Some((life.place_of(&self.sources.get(&track)?.codec, push.rendition.as_ref())?, target))
+        };
+        let places: Vec<(usize, Msn)> = self.pushes.iter().filter_map(place).collect();
+        for (i, lane) in life.segmenter.lanes.iter_mut().enumerate() {
+            lane.reserved = places.iter().find(|(place, _)| *place == i).map(|(_, target)| *target);
         }
     }
 

@@ -88,6 +88,8 @@ pub(super) struct Lane {
     /// Which input track feeds it.
     pub input: Option<InputTrack>,
     pub clock: Option<TrackClock>,
+    /// A push may join it at this segment's start, which isn't numbered as a gap until then.
+    pub reserved: Option<Msn>,
     /// What a unit lasts, in ticks: exact for audio, the usual for video.
     pub frame: u64,
     /// No part is longer.
@@ -131,6 +133,7 @@ impl Lane {
             init,
             input: None,
             clock: None,
+            reserved: None,
             frame: frame.max(1),
             part_longest: floor_ticks(track.timescale, record.part_target).max(1),
             part_target: floor_ticks(track.timescale, record.part_target).max(1),

@@ -475,6 +475,11 @@ impl Life {
         rescale(ticks.saturating_sub(self.base), self.clock.scale, scale).saturating_add(started)
     }
 
+    /// How far the track that leads has come: others may be ahead of it.
+    pub(super) fn newest(&self) -> Duration {
+        self.segmenter.lanes.get(self.segmenter.leader()).map_or(Duration::ZERO, |lane| lane.newest)
+    }
+
     /// What a picture of the track that leads lasts.
     pub(super) fn frame(&self) -> Duration {
         self.segmenter.lanes.get(self.segmenter.leader()).map_or(Duration::ZERO, Lane::frame_duration)

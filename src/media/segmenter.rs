@@ -22,6 +22,9 @@ use crate::live::{Msn, Record};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A track that lags for good gets this much, and loses what comes later still.
 const PATIENCE_MAX: Duration = Duration::from_secs(4);
+/// How far the pictures of another push may lag behind the leader's before they are given up up to a segment's start.
+/// Nobody waits for them but who watches them: longer than a lost packet or a busy machine holds a connection up.
+pub(super) const PATIENCE_PUSH: Duration = Duration::from_secs(3);
 /// What a push sends last, its tracks end at as many times. So far apart, each ends where it does; further, the
 /// shorter one gets a gap. Players leave out a segment with a gap, so milliseconds of it cost seconds. Our own
 /// guess: a few frames of sound and of pictures.
@@ -362,11 +365,14 @@ impl Segmenter {
                     break;
                 }
                 // Its newest unit is in the old segment, or it would have crossed.
-                let lags = next.start + self.patience <= newest && self.lanes[i].newest + self.patience <= newest;
-                if self.lanes[i].is_fed() && !lags {
+                let other = self.lanes[i].is_fed() && self.is_of_another_push(i);
+                let patience = if other { PATIENCE_PUSH.max(self.patience) } else { self.patience };
+                let lags = next.start + patience <= newest && self.lanes[i].newest + patience <= newest;
+                let reserved = self.lanes[i].reserved.is_some_and(|msn| self.lanes[i].msn >= msn);
+                if if self.lanes[i].is_fed() { !lags } else { reserved } {
                     break;
                 }
-                if self.lanes[i].is_fed() && self.is_of_another_push(i) {
+                if other {
                     self.lost.push_back(Lost::Stalled { lane: i });
                     self.abandon(i);
                 }

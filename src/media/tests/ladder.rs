@@ -246,6 +246,11 @@ fn one_that_comes_late_is_appended_at_a_segments_start() {
 
 /// The leader or the other goes at 7.5 s and is back at 12.5 s.
 fn gone_and_back(who: Feed, changed: bool) -> (Bench, Vec<AccessUnit>, Vec<AccessUnit>) {
+    gone_and_back_late(who, changed, 0)
+}
+
+/// The same; what comes after the return comes so late.
+fn gone_and_back_late(who: Feed, changed: bool, late: u64) -> (Bench, Vec<AccessUnit>, Vec<AccessUnit>) {
     let mut bench = Bench::new(settings());
     bench.rendition(HIGH, "720p", 1, true);
     bench.rendition(LOW, "360p", 1, true);
@@ -266,11 +271,22 @@ fn gone_and_back(who: Feed, changed: bool) -> (Bench, Vec<AccessUnit>, Vec<Acces
         let config = if who == HIGH { other_avcc() } else { avcc() };
         bench.send(Input::Config { track: of_feed(who, VIDEO), config });
     }
-    bench.run(10_000, part(12_500, 20_000));
+    let own = |unit: &AccessUnit| unit.track.feed() == who && (12_500..20_000).contains(&unit.dts);
+    bench.run(10_000, [others(12_500, 20_000), vec![script(all().filter(own).collect(), late)]].concat());
     bench.send(Input::End);
     check_invariants(&bench.outputs);
     bench.check_aligned();
     (bench, high, low)
+}
+
+#[test]
+fn one_that_returns_on_a_slow_line_joins_all_the_same() {
+    for late in [700, 1_900, 2_600] {
+        let (bench, ..) = gone_and_back_late(LOW, false, late);
+        assert!(bench.refusals().is_empty(), "{late}");
+        let gaps: Vec<bool> = bench.segments(1).iter().map(|segment| segment.3).collect();
+        assert_eq!(gaps[7..], [false, false, false], "{late}");
+    }
 }
 
 #[test]
@@ -314,7 +330,7 @@ fn one_that_stalls_goes_on_with_a_segment() {
     bench.rendition(LOW, "360p", 1, false);
     let high = rendition(HIGH, "h", programme(20));
     let low = rendition(LOW, "l", frames(600, 30.0, 60, true));
-    let came: Vec<_> = low.iter().filter(|u| !(7_000..11_000).contains(&u.dts)).cloned().collect();
+    let came: Vec<_> = low.iter().filter(|u| !(7_000..12_500).contains(&u.dts)).cloned().collect();
     bench.run(10_000, vec![script(high.clone(), 0), script(came, 0)]);
     bench.send(Input::End);
     check_invariants(&bench.outputs);
@@ -322,7 +338,50 @@ fn one_that_stalls_goes_on_with_a_segment() {
     assert_eq!(bench.units(0), payloads(&high, of_feed(HIGH, VIDEO)));
     assert!(bench.refusals().is_empty());
     let gaps: Vec<bool> = bench.segments(1).iter().map(|segment| segment.3).collect();
-    assert!(gaps[4] && !gaps[6] && !gaps[9], "{gaps:?}");
+    assert!(gaps[4] && gaps[5] && !gaps[7] && !gaps[9], "{gaps:?}");
+}
+
+#[test]
+fn one_that_lags_for_a_moment_loses_nothing() {
+    for who in [HIGH, LOW] {
+        let mut bench = Bench::new(settings());
+        bench.rendition(HIGH, "720p", 1, false);
+        bench.rendition(LOW, "360p", 1, false);
+        let high = rendition(HIGH, "h", frames(480, 30.0, 60, true));
+        let low = rendition(LOW, "l", frames(480, 30.0, 60, true));
+        // What is sent from 7 to 9.5 s comes at once, then.
+        let held = |feed: Feed, units: &[AccessUnit]| -> Script {
+            let late = |at: u64| if feed == who && (7_000..9_500).contains(&at) { 9_500 } else { at };
+            units.iter().map(|unit| (late(unit.dts), Input::Unit(unit.clone()))).collect()
+        };
+        bench.run(10_000, vec![held(HIGH, &high), held(LOW, &low)]);
+        bench.send(Input::End);
+        check_invariants(&bench.outputs);
+        bench.check_aligned();
+        assert_eq!(bench.units(0), payloads(&high, of_feed(HIGH, VIDEO)), "{who:?}");
+        assert_eq!(bench.units(1), payloads(&low, of_feed(LOW, VIDEO)), "{who:?}");
+        assert_eq!(bench.segments(0), bench.segments(1), "{who:?}");
+    }
+}
+
+#[test]
+fn one_joins_though_sound_is_ahead_of_the_leader() {
+    let mut bench = Bench::new(settings());
+    bench.rendition(HIGH, "720p", 1, false);
+    bench.rendition(THIRD, "audio_de", 1, true);
+    let mut high = script(rendition(HIGH, "h", frames(600, 30.0, 60, false)), 800);
+    high.extend(script(rendition(THIRD, "de", sounds(930)), 0));
+    let (before, after): (Script, Script) = high.into_iter().partition(|(at, _)| *at < 7_000);
+    bench.run(10_000, vec![before]);
+    bench.rendition(LOW, "360p", 1, false);
+    let low = rendition(LOW, "l", frames(600, 30.0, 60, false)).into_iter().filter(|unit| unit.dts >= 7_000).collect();
+    bench.run(10_000, vec![after, script(low, 800)]);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    bench.check_aligned();
+    let record = bench.record();
+    assert_eq!(record.tracks.len(), 3);
+    assert_eq!(record.first_msn_of(TrackId(2)), record.first_msn + 4);
 }
 
 #[test]
