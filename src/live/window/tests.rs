@@ -276,3 +276,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_appended_tracks_first_parts_may_overtake_the_record_and_are_listed_at_once() {
+    let mut f = Fixture::new();
+    for p in 0..PARTS {
+        f.put(part(FIRST, p));
+    }
+    let late = |number: u16| {
+        let Input::Part { mut header, body, trace, received } = part(FIRST + 1, number) else { unreachable!() };
+        header.id.track = TrackId(1);
+        Input::Part { header, body, trace, received }
+    };
+    f.put(late(0));
+    f.listed();
+    let mut appended = record(1);
+    let second = Track { id: TrackId(1), name: "audio_de".to_owned(), ..appended.tracks[0].clone() };
+    appended.tracks.push(second);
+    appended.periods[0].tracks = [TrackId(0)].into_iter().collect();
+    let tracks = [TrackId(0), TrackId(1)].into_iter().collect();
+    let start = Duration::from_secs(2);
+    appended.periods.push(Period { tracks, continues: true, ..Period::new(FIRST + 1, 0, start) });
+    assert!(appended.is_late(TrackId(1)) && appended.is_sent(TrackId(1)) && !appended.is_late(TrackId(0)));
+    assert!(f.window.is_started());
+    f.put(Input::Record(appended));
+    assert_eq!(f.listed(), ["1.0"], "its first segment is known: no window has to be gathered");
+    f.put(late(1));
+    assert_eq!(f.listed(), ["1.1"]);
+    assert!(f.window.is_started());
+}
