@@ -269,7 +269,8 @@ impl LastParts {
         // Decode time is meant here, and the player's is the time of presentation: less a part, that is buffered all the same.
         let until = track.timescale().ticks(until.saturating_sub(record.part_target));
         // The last segment may be a stump that has none of them.
-        let from = track.listed().rev().filter(|s| !s.has_gap() && s.decode_time() < until).nth(1);
+        let part = track.timescale().ticks(record.part_target);
+        let from = track.listed().rfind(|s| !s.has_gap() && s.decode_time().saturating_add(part) <= until);
         LastParts { from: from.map_or(0, Segment::decode_time), until }
     }
 

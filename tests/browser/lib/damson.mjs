@@ -82,13 +82,19 @@ export function push(use, url, file = FILM) {
   ]));
 }
 
-/** A film of so many seconds in a temporary folder, 320x180 and quick to decode: with a keyframe every `gop` frames of 30 a second, B-frames and AAC. */
-export async function makeFilm(use, seconds, { gop = 60 } = {}) {
+/**
+ * A film of so many seconds in a temporary folder, quick to decode: 320x180 at 30 fps with a keyframe every `gop` frames, or at the
+ * seconds `keys`, so many B-frames in a row, and AAC.
+ */
+export async function makeFilm(use, seconds, { gop = 60, keys, bframes = 2, size = "320x180", video = true, audio = true } = {}) {
   const dir = await mkdtemp(join(tmpdir(), "damson-film-"));
   use({ close: () => rm(dir, { recursive: true, force: true }) });
   const film = join(dir, "film.flv");
-  await run("ffmpeg", ["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30", "-f", "lavfi", "-i", "sine=r=48000", "-t", String(seconds),
-    "-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", String(gop), "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2", film]);
+  const keyframes = keys ? ["-g", "600", "-force_key_frames", keys] : ["-g", String(gop)];
+  await run("ffmpeg", ["-v", "error",
+    ...(video ? ["-f", "lavfi", "-i", `testsrc2=s=${size}:r=30`] : []), ...(audio ? ["-f", "lavfi", "-i", "sine=r=48000"] : []), "-t", String(seconds),
+    ...(video ? ["-c:v", "libx264", "-preset", "veryfast", "-bf", String(bframes), ...keyframes, "-sc_threshold", "0", "-pix_fmt", "yuv420p"] : []),
+    ...(audio ? ["-c:a", "aac", "-ac", "2"] : []), film]);
   return film;
 }
 

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use damson::clock;
+use quick_m3u8::config::ParsingOptions;
+use quick_m3u8::{HlsLine, Reader};
 
 use super::http;
 use super::process::PATIENCE;
@@ -44,6 +46,7 @@ impl Playlist {
         let mut list = Playlist::default();
         let (mut next, mut gap) = (0, false);
         assert!(text.starts_with("#EXTM3U\n"), "{text}");
+        typed(text);
         for line in text.lines() {
             if let Some(n) = line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:") {
                 next = n.parse().expect("a number");
@@ -80,6 +83,14 @@ impl Playlist {
     pub(crate) fn last(&self) -> u64 {
         let part = self.parts.keys().next_back().map_or(0, |(msn, _)| *msn);
         self.segments.last().copied().unwrap_or(self.first).max(part)
+    }
+}
+
+/// Every line is one that a parser of all of rfc8216bis's tags knows.
+fn typed(text: &str) {
+    let mut reader = Reader::from_str(text, ParsingOptions::default());
+    while let Some(line) = reader.read_line().unwrap_or_else(|e| panic!("{e}: {text}")) {
+        assert!(!matches!(line, HlsLine::UnknownTag(_) | HlsLine::Comment(_) | HlsLine::Blank), "{line:?}: {text}");
     }
 }
 

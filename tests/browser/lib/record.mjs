@@ -1,0 +1,97 @@
+// What an edge serves of a stream while it runs, kept as it came: every state of each media playlist, the MPDs, the bodies.
+import { setTimeout as pause } from "node:timers/promises";
+
+/** A media playlist by its lines. On purpose no library. */
+export function parse(text) {
+  const attributes = (line) => Object.fromEntries([...line.slice(line.indexOf(":") + 1).matchAll(/([A-Z0-9-]+)=("([^"]*)"|[^,]*)/g)].map((m) => [m[1], m[3] ?? m[2]]));
+  const fresh = () => ({ parts: [], discontinuities: 0, gap: false, pdt: null, duration: null });
+  const list = { text, lines: text.split("\n"), segments: [], hints: [], reports: [], ended: false, skipped: 0, tags: {} };
+  list.first = Number(/^#EXT-X-MEDIA-SEQUENCE:(\d+)$/m.exec(text)?.[1]);
+  let segment = fresh();
+  let map = null;
+  for (const line of list.lines) {
+    const value = line.slice(line.indexOf(":") + 1);
+    const is = (tag) => line === tag || line.startsWith(`${tag}:`);
+    if (is("#EXTINF")) segment.duration = Number.parseFloat(value);
+    else if (is("#EXT-X-PART")) segment.parts.push(attributes(line));
+    else if (is("#EXT-X-GAP")) segment.gap = true;
+    else if (is("#EXT-X-DISCONTINUITY")) segment.discontinuities += 1;
+    else if (is("#EXT-X-MAP")) segment.map = map = attributes(line).URI;
+    else if (is("#EXT-X-PROGRAM-DATE-TIME")) segment.pdt = Date.parse(value);
+    else if (is("#EXT-X-PRELOAD-HINT")) list.hints.push(attributes(line));
+    else if (is("#EXT-X-RENDITION-REPORT")) list.reports.push(attributes(line));
+    else if (is("#EXT-X-ENDLIST")) list.ended = true;
+    else if (is("#EXT-X-SKIP")) list.skipped = Number(attributes(line)["SKIPPED-SEGMENTS"]);
+    else if (is("#EXT-X-SERVER-CONTROL") || is("#EXT-X-PART-INF")) list.tags[line.slice(1, line.indexOf(":"))] = attributes(line);
+    else if (line.startsWith("#EXT")) list.tags[line.slice(1).split(":")[0]] = value;
+    else if (line !== "") {
+      list.segments.push({ ...segment, uri: line, msn: list.first + list.skipped + list.segments.length, map });
+      segment = fresh();
+    }
+  }
+  /** The segment under way. */
+  list.open = segment;
+  list.next = () => list.first + list.skipped + list.segments.length;
+  return list;
+}
+
+/** Follows a stream at an edge until `close()`, and keeps it all; a fault ends it. */
+export class Recording {
+  constructor(name, edge, stream) {
+    Object.assign(this, { name, base: `${edge}/${stream}`, tracks: {}, mpds: [], answers: [], stopped: false });
+  }
+
+  async get(path, init) {
+    const response = await fetch(`${this.base}/${path}`, { signal: AbortSignal.timeout(15_000), redirect: "manual", ...init });
+    const body = Buffer.from(await response.arrayBuffer());
+    this.answers.push({ path, status: response.status, headers: response.headers, length: body.length, held: init?.held });
+    if (response.status !== 200) throw new Error(`${this.base}/${path}: ${response.status} ${body}`);
+    return body;
+  }
+
+  async start() {
+    this.index = (await this.get("index.m3u8")).toString();
+    const names = [...new Set([...this.index.matchAll(/([\w-]+)\/playlist\.m3u8/g)].map((m) => m[1]))];
+    this.done = Promise.all([...names.map((name) => this.follow(name)), this.manifests()]);
+    this.done.catch((error) => Object.assign(this, { error, stopped: true }));
+    return this;
+  }
+
+  async follow(name) {
+    const track = (this.tracks[name] = { name, lists: [], deltas: [], bodies: new Map() });
+    let query = "";
+    for (let n = 0; !track.lists.at(-1)?.ended; n++) {
+      const list = parse((await this.get(`${name}/playlist.m3u8${query}`)).toString());
+      track.lists.push(list);
+      // Now and then, the same state as a delta update.
+      if (n % 8 === 7 && query) track.deltas.push({ list: parse((await this.get(`${name}/playlist.m3u8${query}&_HLS_skip=YES`)).toString()), full: list });
+      for (const uri of mediaOf(list)) {
+        if (!track.bodies.has(uri)) track.bodies.set(uri, await this.get(`${name}/${uri}`));
+      }
+      query = `?_HLS_msn=${list.next()}&_HLS_part=${list.open.parts.length}`;
+    }
+  }
+
+  async manifests() {
+    for (let query = ""; !this.stopped; query = "?follow") {
+      const text = (await this.get(`manifest.mpd${query}`)).toString();
+      if (text !== this.mpds.at(-1)) this.mpds.push(text);
+      if (/ type="static"/.test(text)) return;
+      await pause(500); // as minimumUpdatePeriod would have it, and more often
+    }
+  }
+
+  /** Waits for the stream's end, which ends the recording. */
+  async close() {
+    await this.done.finally(() => (this.stopped = true));
+    this.late = (await this.get("manifest.mpd")).toString();
+  }
+}
+
+/** What a playlist names and has: init segments, whole segments, parts. */
+function mediaOf(list) {
+  const all = [...list.segments, list.open];
+  const maps = all.map((s) => s.map).filter(Boolean);
+  const parts = all.flatMap((s) => s.parts).filter((p) => p.GAP !== "YES").map((p) => p.URI);
+  return [...maps, ...list.segments.filter((s) => !s.gap).map((s) => s.uri), ...parts];
+}
