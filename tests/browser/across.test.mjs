@@ -1,0 +1,118 @@
+// Players two hops away play across a discontinuity, and don't notice; nor does one that is sent to another edge at each request.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { Agent, createServer, request } from "node:http";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { assertSmooth, events, launch, openPage, report, SMALL, stretch, untilPlaying } from "./lib/browser.mjs";
+import { ask, makeFilm, push, startLine, untilLive } from "./lib/damson.mjs";
+import { unlessStarved, watchMachine } from "./lib/machine.mjs";
+import { readPlaylist } from "./lib/playlist.mjs";
+import { scope } from "./lib/process.mjs";
+
+/** How long each is watched; SECONDS=60 is the whole of it. */
+const SECONDS = Number(process.env.SECONDS ?? 14);
+/** The discontinuity comes so long after the start. */
+const BEFORE_S = 3;
+/** A player that is late by so much of what came has lost something: a segment of 2 s, for players of whole ones. */
+const STEPS = { hls: 0.5, "shaka-hls": 0.5, "shaka-dash": 2, dash: 2, native: 2, "hls-plain": 2 };
+/** PLAYERS=dash,native tests only these. */
+const CHOSEN = process.env.PLAYERS?.split(",") ?? ["hls", "hls-plain", "shaka-hls", "shaka-dash", "dash", "native", "ffmpeg", "any edge"];
+
+test("players play across a discontinuity, two hops away", { timeout: 900_000 }, (t) => scope(async (use) => {
+  const film = await makeFilm(use, 90);
+  const nodes = await startLine(use, ["a", "b", "c"]);
+  const browser = use(await launch());
+  const watch = { browser, nodes, publish: (stream) => push(use, `${nodes[0].rtmp}/${stream}`, film) };
+  for (const player of CHOSEN) {
+    await t.test(player, () => unlessStarved(player, () => {
+      const stream = `s${Date.now()}`;
+      if (player === "ffmpeg") return reads(watch, stream);
+      return scope(async (inner) => {
+        const origin = player === "any edge" ? inner(await anyEdge(nodes)).url : nodes[2].http;
+        await plays(watch, stream, origin, player === "any edge" ? "hls" : player);
+      });
+    }));
+  }
+}));
+
+/** Another push from the same address takes the stream over: a discontinuity. */
+async function takeOver({ nodes, publish }, stream, first) {
+  const second = publish(stream);
+  await first.ended;
+  return second;
+}
+
+async function plays(watch, stream, origin, player) {
+  const first = watch.publish(stream);
+  await untilLive(watch.nodes[2].http, stream);
+  const page = await openPage(watch.browser, origin, { stream, player }, SMALL);
+  let second = null;
+  try {
+    await untilPlaying(page, { timeout: 30_000, steady: 4 });
+    const machine = watchMachine();
+    const s = await stretch(page, watch.nodes[2].http, stream);
+    await s.after(BEFORE_S);
+    second = await takeOver(watch, stream, first);
+    const seen = await s.after(SECONDS);
+    const { discontinuities } = readPlaylist(await ask(`${watch.nodes[2].http}/${stream}/video/playlist.m3u8`));
+    console.log(`${player}: ${JSON.stringify({ latency: seen.latency?.toFixed(2), came: seen.came.toFixed(2), played: seen.played.toFixed(2), stalls: seen.stalls, jumps: seen.jumps, dropped: seen.dropped, ...machine.seen() })}`);
+    assert.equal(discontinuities.length, 1);
+    assertSmooth(seen, player, STEPS[player]);
+    const said = await events(page);
+    assert.equal(said.filter((w) => / start: /.test(w)).length, 1, said.join("\n"));
+  } catch (error) {
+    error.message += `\n${await report(page)}`;
+    throw error;
+  } finally {
+    await page.context().close();
+    await (second ?? first).kill();
+  }
+}
+
+/** ffmpeg reads both, across the discontinuity, and has nothing to say of a fault. */
+async function reads(watch, stream) {
+  const first = watch.publish(stream);
+  await untilLive(watch.nodes[2].http, stream);
+  const reading = Promise.all(["index.m3u8", "manifest.mpd"].map((path) => promisify(execFile)("ffmpeg",
+    ["-v", "error", "-nostdin", "-i", `${watch.nodes[2].http}/${stream}/${path}`, "-t", String(SECONDS), "-map", "0:v", "-map", "0:a", "-f", "null", "-progress", "-", "-"])));
+  await new Promise((resolve) => setTimeout(resolve, BEFORE_S * 1000)); // the scenario itself
+  const second = await takeOver(watch, stream, first);
+  try {
+    for (const { stdout, stderr } of await reading) {
+      assert.equal(stderr, "");
+      const frames = Number([...stdout.matchAll(/^frame=\s*(\d+)/gm)].at(-1)[1]);
+      assert.ok(frames >= SECONDS * 30 * 0.9, `${frames} frames in ${SECONDS} s`);
+    }
+  } finally {
+    await second.kill();
+  }
+}
+
+/** Sends each request to any of the edges, at random. */
+async function anyEdge(nodes) {
+  const agent = new Agent({ keepAlive: true });
+  const asked = nodes.map(() => 0);
+  const server = createServer((from, to) => {
+    const n = Math.floor(Math.random() * nodes.length);
+    asked[n] += 1;
+    const onward = request(nodes[n].http + from.url, { agent, method: from.method, headers: from.headers }, (answer) => {
+      to.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(to);
+    });
+    onward.on("error", () => to.destroy());
+    to.on("close", () => onward.destroy());
+    from.pipe(onward);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    close() {
+      console.log(`requests to each edge: ${asked}`);
+      assert.ok(asked.every((n) => n > 20), "every edge was asked");
+      agent.destroy();
+      server.closeAllConnections();
+      return new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
