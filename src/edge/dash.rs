@@ -238,19 +238,16 @@ fn service_description(out: &mut String, record: &Record, first: Option<&Period>
         out,
         "<ServiceDescription id=\"0\"><Latency referenceId=\"{}\" target=\"{}\" min=\"{}\" max=\"{}\"/>\
          <PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
-        first.map_or(0, |p| reference_id(p, 0)),
+        first.map_or(0, |p| reference_id(record, p, 0)),
         target.as_millis(),
         record.part_hold_back().min(target).as_millis(),
         (record.hold_back()).max(target * 2).as_millis(),
     );
 }
 
-/// ProducerReferenceTime@id: unique in the MPD, and an unsignedInt.
-fn reference_id(period: &Period, set: usize) -> u64 {
-    match period.continues {
-        false => u64::from(period.discontinuity) * 100 + set as u64,
-        true => u64::from(period.first_msn % 10_000_000) * 100 + 50 + set as u64,
-    }
+/// ProducerReferenceTime@id: unique in the MPD, of which a period may continue another one's discontinuity.
+fn reference_id(record: &Record, period: &Period, set: usize) -> u64 {
+    u64::from(period.first_msn.saturating_sub(record.first_msn)) * 100 + set as u64
 }
 
 struct View<'a> {
@@ -313,7 +310,7 @@ impl View<'_> {
             out,
             "<ProducerReferenceTime id=\"{}\" inband=\"true\" type=\"encoder\" wallClockTime=\"{wall}\" presentationTime=\"{}\">\
              <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-xsdate:2014\" value=\"../time\"/></ProducerReferenceTime>",
-            reference_id(self.period, index),
+            reference_id(self.record, self.period, index),
             media_start.rescale(first.timescale).ticks,
         );
         // The first language is the one to begin with.

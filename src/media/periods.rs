@@ -1,4 +1,4 @@
-//! The record's periods: a new one with each discontinuity, and whenever other tracks are sent.
+//! The record's periods: a new one with each discontinuity, whenever other tracks are sent, and where segments have drifted.
 
 use std::time::Duration;
 
@@ -21,11 +21,13 @@ impl Life {
         of_kind(true).chain(of_kind(false)).map(|lane| lane.track.id).collect()
     }
 
-    /// A segment begins: with it a period, if other tracks are sent than in the one before.
+    /// A segment begins: with it a period, if other tracks are sent than in the one before, or if it begins too far from
+    /// where `$Number$` and `@duration` say.
     pub(super) fn begun(&mut self, segment: Segment) {
         let tracks = self.sent();
         let breaks = segment.discontinuity != self.discontinuity;
-        if !breaks && self.record.periods.last().is_some_and(|period| period.tracks == tracks) {
+        let same = |period: &Period| period.tracks == tracks && !self.has_drifted(period, &segment);
+        if !breaks && self.record.periods.last().is_some_and(same) {
             return;
         }
         self.discontinuity = segment.discontinuity;
@@ -36,6 +38,13 @@ impl Life {
             let (first_msn, discontinuity) = (segment.msn, segment.discontinuity);
             self.segmenter.sink.notice(Notice::PeriodBegan { first_msn, discontinuity });
         }
+    }
+
+    /// Whether a segment begins half a segment or more from its nominal place in a period: players that count segments
+    /// would ask for another one than they mean (DASH-IF live, 4.3.4: by half of `@duration` at most).
+    fn has_drifted(&self, period: &Period, segment: &Segment) -> bool {
+        let nominal = period.start + self.record.segment_duration * segment.msn.saturating_sub(period.first_msn);
+        segment.start.abs_diff(nominal) * 2 >= self.record.segment_duration
     }
 
     /// The periods from `segment` on have this track.

@@ -445,3 +445,29 @@ fn a_track_that_begins_late_on_a_clock_of_its_own_is_put_beside_the_others() {
     let apart = ends(0).as_millis().abs_diff(ends(1).as_millis());
     assert!(apart < 400, "{apart}");
 }
+
+/// DASH players that count by `$Number$` and `@duration` find each segment less than half of one from where it is.
+#[test]
+fn a_period_begins_where_segments_have_drifted_from_their_numbers() {
+    let mut units = frames(30 * 60, 30.0, 1_000_000, false);
+    for key in (0..30 * 60).step_by(50).filter(|key| key % 3 != 0) {
+        units[key].keyframe = true;
+    }
+    units[0].keyframe = true;
+    let mut bench = Bench::new(settings());
+    bench.attach(1);
+    bench.send(Input::Config { track: VIDEO, config: avcc() });
+    bench.play(&units, 0);
+    let record = bench.record();
+    let scale = record.tracks[0].timescale;
+    let firsts: Vec<_> = bench.parts(0).into_iter().filter(|(header, _)| header.id.part == 0).collect();
+    for (header, _) in &firsts {
+        let period = record.periods.iter().rfind(|p| p.first_msn <= header.id.msn).expect("one for each");
+        let nominal = period.start + record.segment_duration * (header.id.msn - period.first_msn);
+        let drift = scale.duration(header.decode_time).abs_diff(nominal);
+        assert!(drift * 2 < record.segment_duration, "{:?}: {drift:?} off in {:?}", header.id, record.periods);
+    }
+    let (_, later) = record.periods.split_first().expect("never empty");
+    assert!(!later.is_empty() && later.iter().all(|period| period.continues), "{:?}", record.periods);
+    assert!(firsts.iter().all(|(header, _)| header.discontinuity == 0));
+}

@@ -315,14 +315,15 @@ const CMAF_RULES = {
 
 const attribute = (mpd, element, name) => new RegExp(`<${element}[^>]* ${name}="([^"]*)"`).exec(mpd)?.[1];
 const xsSeconds = (text) => Number(/^PT([\d.]+)S$/.exec(text)[1]);
-const periods = (mpd) => [...mpd.matchAll(/<Period id="(\w+)" start="PT([\d.]+)S"[^]*?<\/Period>/g)].map(([text, id, start]) => ({ text, id, start: Number(start) }));
+const periods = (mpd) => [...mpd.matchAll(/<Period id="([\w-]+)" start="PT([\d.]+)S"[^]*?<\/Period>/g)].map(([text, id, start]) => ({ text, id, start: Number(start) }));
 
 const DASH_RULES = {
   "DASH-IF live 4.3 availabilityStartTime and Period@start never change": (c) => {
     assert.equal(new Set(c.mpds.map((mpd) => attribute(mpd, "MPD", "availabilityStartTime"))).size, 1, c.name);
     const starts = new Map();
     for (const { id, start } of c.mpds.flatMap(periods)) assert.equal(start, starts.get(id) ?? (starts.set(id, start), start), `${c.name} ${id}`);
-    assert.equal(starts.size, 1 + (c.discontinuities ?? 0), c.name);
+    // One that goes on without a discontinuity is named by its first segment, too.
+    assert.equal([...starts.keys()].filter((id) => !id.includes("-")).length, 1 + (c.discontinuities ?? 0), c.name);
   },
   "DASH-IF live 4.3 sets and their order are fixed": (c) => {
     const sets = (period) => [...period.text.matchAll(/<AdaptationSet id="(\d+)" contentType="(\w+)"/g)].map((m) => m.slice(1).join());
@@ -338,20 +339,26 @@ const DASH_RULES = {
     assert.equal(attribute(mpd, "MPD", "mediaPresentationDuration") !== undefined, mpd.includes('type="static"'), mpd);
   }),
   "5.3.9.5.3 $Number$ and @duration lead to the segment of that time": (c) => {
+    let checked = 0;
     for (const mpd of c.mpds) {
-      for (const period of periods(mpd)) {
+      const all = periods(mpd);
+      for (const [i, period] of all.entries()) {
+        const next = Number(/startNumber="(\d+)"/.exec(all[i + 1]?.text)?.[1] ?? Infinity);
         for (const [, id, text] of period.text.matchAll(/<Representation id="(\w+)"([^]*?)<\/Representation>/g)) {
           const value = (name) => Number(attribute(text, "SegmentTemplate", name));
           const [scale, offset, first, length] = ["timescale", "presentationTimeOffset", "startNumber", "duration"].map(value);
           assert.equal(offset, Math.round(period.start * scale), `${c.name} ${id}: media time runs on`);
-          for (const s of segmentsOf(c.tracks[id]).filter((s) => !s.gap && s.msn >= first && c.regular)) {
-            if (periods(mpd).some((p) => p.start > period.start)) break; // of this period alone
+          // An older MPD knows nothing of the period that followed its last one.
+          const known = i + 1 < all.length || mpd === c.mpds.at(-1);
+          for (const s of segmentsOf(c.tracks[id]).filter((s) => known && !s.gap && s.msn >= first && s.msn < next)) {
             const { tfdt } = chunks(c.tracks[id].bodies.get(s.uri))[0];
             near((tfdt - offset) / scale, ((s.msn - first) * length) / scale, length / scale / 2, `${c.name}/${id} ${s.uri}`);
+            checked += 1;
           }
         }
       }
     }
+    assert.ok(checked > 10, c.name);
   },
   "5.3.9.5.3 the segment under way is offered a segment less a part early, and not whole": (c) => c.mpds.forEach((mpd) => {
     const [list] = lists(c)[0];
