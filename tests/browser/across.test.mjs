@@ -56,7 +56,9 @@ async function plays(watch, stream, origin, player) {
     second = await takeOver(watch, stream, first);
     const seen = await s.after(SECONDS);
     const { discontinuities } = readPlaylist(await ask(`${watch.nodes[2].http}/${stream}/video/playlist.m3u8`));
-    console.log(`${player}: ${JSON.stringify({ latency: seen.latency?.toFixed(2), came: seen.came.toFixed(2), played: seen.played.toFixed(2), stalls: seen.stalls, jumps: seen.jumps, dropped: seen.dropped, ...machine.seen() })}`);
+    const { latency, came, played, stalls, jumps, dropped } = seen;
+    const figures = { latency: latency?.toFixed(2), came: came.toFixed(2), played: played.toFixed(2), stalls, jumps, dropped };
+    console.log(`${player}: ${JSON.stringify({ ...figures, ...machine.seen() })}`);
     assert.equal(discontinuities.length, 1);
     assertSmooth(seen, player, STEPS[player]);
     const said = await events(page);

@@ -23,7 +23,10 @@ export function chunks(bytes) {
     else if (type === "tfhd") now.defaults = tfhd(bytes, from);
     else if (type === "trun") now.samples.push(...trun(bytes, from, now.defaults));
     else if (type === "mdat") now.bytes += to - from;
-    else if (type === "prft") now.prft = { ntp: bytes.readUInt32BE(from + 8) + bytes.readUInt32BE(from + 12) / 2 ** 32, time: bytes[from] === 1 ? Number(bytes.readBigUInt64BE(from + 16)) : bytes.readUInt32BE(from + 16) };
+    else if (type === "prft") {
+      const time = bytes[from] === 1 ? Number(bytes.readBigUInt64BE(from + 16)) : bytes.readUInt32BE(from + 16);
+      now.prft = { ntp: bytes.readUInt32BE(from + 8) + bytes.readUInt32BE(from + 12) / 2 ** 32, time };
+    }
   }
   return list;
 }
