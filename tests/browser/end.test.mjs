@@ -21,8 +21,7 @@ test("every player comes to a stream's end", { timeout: 400_000 }, (t) => scope(
   const [a, b] = await startLine(use, ["a", "b"], { args: ["--linger", String(LINGER_S)] });
   const browser = use(await launch());
   const publish = (stream) => push(use, `${a.rtmp}/${stream}`, film);
-  const began = Date.now();
-  const long = publish("long");
+  let long = { name: "long", publisher: publish("long"), began: Date.now() };
 
   // Of a life that is shorter than its playlist all is still there at the end.
   for (const player of chosen(["hls", "shaka-hls", "shaka-dash", "native"])) {
@@ -43,15 +42,19 @@ test("every player comes to a stream's end", { timeout: 400_000 }, (t) => scope(
   // Of a longer one the start has gone, and is named all the same to who has read of it; and the stream comes back.
   await t.test("a life longer than its playlist", () => unlessStarved("long", async () => {
     const players = chosen(["shaka-dash", "dash"]);
-    const publisher = long.running ? long : publish("long");
+    // Once more: a life of its own.
+    if (!long.publisher.running) {
+      const name = `long-${Date.now()}`;
+      long = { name, publisher: publish(name), began: Date.now() };
+    }
     const pages = [];
-    for (const player of players) pages.push([player, await watch(browser, b, "long", player)]);
-    await new Promise((r) => setTimeout(r, Math.max(0, began + LONG_S * 1000 - Date.now()))); // the scenario itself: a life's length
-    await publisher.kill("SIGKILL");
-    const asked = await Promise.all(["", "?follow"].map(async (query) => /<Period id="p0" start="(\w+)"/.exec(await over(b, "long", query))?.[1]));
+    for (const player of players) pages.push([player, await watch(browser, b, long.name, player)]);
+    await new Promise((r) => setTimeout(r, Math.max(0, long.began + LONG_S * 1000 - Date.now()))); // the scenario itself: a life's length
+    await long.publisher.kill("SIGKILL");
+    const asked = await Promise.all(["", "?follow"].map(async (query) => /<Period id="p0" start="(\w+)"/.exec(await over(b, long.name, query))?.[1]));
     assert.ok(asked[0] !== "PT0S" && asked[1] === "PT0S", `a late comer's MPD begins at ${asked[0]}, a follower's at ${asked[1]}`);
     for (const [player, page] of pages) await ended(player, page);
-    publish("long");
+    publish(long.name);
     for (const [player, page] of pages) {
       await untilPlaying(page, { timeout: 40_000, steady: 1 });
       await started(player, page, 2);
