@@ -11,8 +11,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::dvr::{Entry, Listed};
 use super::hls::{self, bandwidth};
-use crate::live::{Msn, Period, Record, Segment, Track, TrackKind, TrackWindow, Window};
+use crate::live::{Msn, Period, Record, Track, TrackKind, TrackSet, TrackWindow, Window};
 use crate::units::{MediaTime, Timescale};
 
 /// `Content-Type` of an MPD.
@@ -41,13 +42,13 @@ fn latency(record: &Record) -> Duration {
 pub const FOLLOW: &str = "follow";
 
 /// The MPD; `None` before every track is listed, those apart that come late.
-pub fn manifest(window: &Window, timing: Timing) -> Option<String> {
-    render(window, timing, false)
+pub fn manifest<'a>(of: impl Into<Listed<'a>>, timing: Timing) -> Option<String> {
+    render(of.into(), timing, false)
 }
 
 /// The MPD for who has read it before; it differs once the life has ended.
-pub fn update(window: &Window, timing: Timing) -> Option<String> {
-    render(window, timing, true)
+pub fn update<'a>(of: impl Into<Listed<'a>>, timing: Timing) -> Option<String> {
+    render(of.into(), timing, true)
 }
 
 /// Whether the life has ended, and all of it is listed here.
@@ -55,24 +56,25 @@ pub fn is_ended(window: &Window, record: &Record) -> bool {
     started(window).all(|t| hls::is_ended(record, t))
 }
 
-fn render(window: &Window, timing: Timing, follows: bool) -> Option<String> {
+fn render(of: Listed<'_>, timing: Timing, follows: bool) -> Option<String> {
+    let window = of.window;
     let record = window.record()?;
     if !window.is_started() {
         return None;
     }
     let ended = is_ended(window, record);
-    let anew = ended && !follows && !is_whole(window, record);
+    let anew = ended && !follows && !is_whole(of, record);
     let timing = if anew { Timing::Timeline } else { timing };
-    let mut periods = listed_periods(window, record);
+    let mut periods = listed_periods(of, record);
     if ended {
-        periods.retain(|period| with_media(window, period).next().is_some());
+        periods.retain(|period| with_media(of, period).next().is_some());
     }
     if let Some(first) = periods.first_mut().filter(|_| anew) {
-        first.start = first.start.max(start_of(window, first));
+        first.start = first.start.max(start_of(of, first));
     }
     let mut out = String::with_capacity(4 << 10);
-    let end = periods.last().filter(|_| ended).map(|last| end_of(window, last));
-    mpd_start(&mut out, window, record, timing, end);
+    let end = periods.last().filter(|_| ended).map(|last| end_of(of, last));
+    mpd_start(&mut out, of, record, timing, end);
     if !ended {
         let _ = writeln!(out, "<Location>manifest.mpd?{FOLLOW}</Location>");
     }
@@ -91,7 +93,7 @@ fn render(window: &Window, timing: Timing, follows: bool) -> Option<String> {
         out.push_str("\">\n");
         let before = i.checked_sub(1).and_then(|i| periods.get(i)).filter(|_| period.continues);
         let until = periods.get(i + 1).map_or(Msn::MAX, |next| next.first_msn);
-        let view = View { window, record, period, before, until, end, timing, ended };
+        let view = View { of, record, period, before, until, end, timing, ended };
         view.adaptation_sets(&mut out);
         out.push_str("</Period>\n");
     }
@@ -102,9 +104,10 @@ fn render(window: &Window, timing: Timing, follows: bool) -> Option<String> {
 }
 
 /// Whether all that the life has ever had is listed: of a track that came late, from its first period on.
-fn is_whole(window: &Window, record: &Record) -> bool {
-    let first = |t: &TrackWindow| record.periods.iter().find(|p| p.tracks.contains(t.id())).map(|p| p.first_msn);
-    started(window).all(|t| t.listed().next().map(|s| s.msn) == first(t))
+fn is_whole(of: Listed<'_>, record: &Record) -> bool {
+    let periods = of.periods(record);
+    let first = |t: &TrackWindow| periods.iter().find(|p| p.tracks.contains(t.id())).map(|p| p.first_msn);
+    started(of.window).all(|t| of.entries(t).next().map(|s| s.msn) == first(t))
 }
 
 /// The tracks of which something was ever listed here.
@@ -120,25 +123,28 @@ fn period_id(period: &Period) -> String {
     }
 }
 
-/// The segments listed of a track that lie in a period.
+/// The segments listed of a track that lie in a period, of those known.
 fn listed_in<'w>(
-    record: &Record,
+    of: Listed<'w>,
+    known: &[Period],
     track: &'w TrackWindow,
     period: &Period,
-) -> impl Iterator<Item = &'w Segment> + use<'w> {
-    let until = record.periods.iter().map(|p| p.first_msn).filter(|&msn| msn > period.first_msn).min();
+) -> impl Iterator<Item = Entry> + use<'w> {
+    let until = known.iter().map(|p| p.first_msn).filter(|&msn| msn > period.first_msn).min();
     let (first, until) = (period.first_msn, until.unwrap_or(Msn::MAX));
     // What is older than the periods that are remembered has another discontinuity sequence number.
     let discontinuity = period.discontinuity;
-    track.listed().filter(move |s| (first..until).contains(&s.msn) && s.discontinuity() == discontinuity)
+    of.entries(track).filter(move |s| (first..until).contains(&s.msn) && s.discontinuity == discontinuity)
 }
 
 /// The periods of which something is listed.
-fn listed_periods(window: &Window, record: &Record) -> Vec<Period> {
-    let oldest = window.tracks().iter().filter_map(|t| t.listed().next()).map(|s| s.msn).min().unwrap_or(0);
-    let newest = window.tracks().iter().filter_map(TrackWindow::last).map(|(msn, _)| msn).max().unwrap_or(0);
-    let after = |i: usize| record.periods.get(i + 1).map(|next| next.first_msn);
-    let periods = record.periods.iter().enumerate();
+fn listed_periods(of: Listed<'_>, record: &Record) -> Vec<Period> {
+    let tracks = of.window.tracks();
+    let oldest = tracks.iter().filter_map(|t| of.entries(t).next()).map(|s| s.msn).min().unwrap_or(0);
+    let newest = tracks.iter().filter_map(TrackWindow::last).map(|(msn, _)| msn).max().unwrap_or(0);
+    let known = of.periods(record);
+    let after = |i: usize| known.get(i + 1).map(|next| next.first_msn);
+    let periods = known.iter().enumerate();
     periods
         .filter(|(i, p)| p.first_msn <= newest && after(*i).is_none_or(|next| next > oldest))
         .map(|(_, p)| *p)
@@ -147,31 +153,28 @@ fn listed_periods(window: &Window, record: &Record) -> Vec<Period> {
 
 /// The segments of a period that each track still has when the life has ended, one at least: without the gaps that the
 /// period begins or ends with. Those in between stay, since segments are numbered in a row.
-fn with_media<'w>(window: &'w Window, period: &Period) -> impl Iterator<Item = (&'w TrackWindow, Vec<&'w Segment>)> {
-    let (period, record) = (*period, window.record());
-    let of = move |track: &'w TrackWindow| {
-        let listed = record.into_iter().flat_map(|record| listed_in(record, track, &period));
-        let mut segments: Vec<_> = listed.skip_while(|s| s.has_gap()).collect();
-        let end = segments.iter().rposition(|s| !s.has_gap()).map_or(0, |last| last + 1);
+fn with_media<'w>(of: Listed<'w>, period: &Period) -> impl Iterator<Item = (&'w TrackWindow, Vec<Entry>)> + use<'w> {
+    let (period, known) = (*period, of.window.record().map_or(Vec::new(), |record| of.periods(record)));
+    let segments = move |track: &'w TrackWindow| {
+        let listed = listed_in(of, &known, track, &period);
+        let mut segments: Vec<_> = listed.skip_while(|s| s.gap).collect();
+        let end = segments.iter().rposition(|s| !s.gap).map_or(0, |last| last + 1);
         segments.truncate(end);
         (track, segments)
     };
-    window.tracks().iter().map(of).filter(|(_, segments)| !segments.is_empty())
+    of.window.tracks().iter().map(segments).filter(|(_, segments)| !segments.is_empty())
 }
 
 /// Where a period's first medium begins, of every track that has some.
-fn start_of(window: &Window, period: &Period) -> Duration {
-    let start = |(t, s): (&TrackWindow, Vec<&Segment>)| Some(t.timescale().duration(s.first()?.decode_time()));
-    with_media(window, period).filter_map(start).max().unwrap_or_default()
+fn start_of(of: Listed<'_>, period: &Period) -> Duration {
+    let start = |(t, s): (&TrackWindow, Vec<Entry>)| Some(t.timescale().duration(s.first()?.decode_time));
+    with_media(of, period).filter_map(start).max().unwrap_or_default()
 }
 
 /// Where a period's last medium ends.
-fn end_of(window: &Window, period: &Period) -> Duration {
-    let end = |(t, s): (&TrackWindow, Vec<&Segment>)| {
-        let last = s.last()?;
-        Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
-    };
-    with_media(window, period).filter_map(end).max().unwrap_or_default()
+fn end_of(of: Listed<'_>, period: &Period) -> Duration {
+    let end = |(t, s): (&TrackWindow, Vec<Entry>)| Some(t.timescale().duration(s.last()?.end()));
+    with_media(of, period).filter_map(end).max().unwrap_or_default()
 }
 
 fn end_of_media(window: &Window) -> Duration {
@@ -184,11 +187,14 @@ fn end_of_media(window: &Window) -> Duration {
 
 /// timeShiftBufferDepth: no more than is listed, in whole seconds. ffmpeg (5.1, as run) goes back to the same
 /// segments for ever if it reaches to before availabilityStartTime.
-fn time_shift(window: &Window, record: &Record) -> Duration {
-    let listed = |t: &TrackWindow| t.timescale().duration(t.listed().map(Segment::duration).sum());
+fn time_shift(of: Listed<'_>, record: &Record) -> Duration {
+    let listed = |t: &TrackWindow| t.timescale().duration(of.entries(t).map(|s| s.duration).sum());
     // A track that came late has a Period of its own, and says nothing of the others.
-    let listed = window.tracks().iter().filter(|t| !record.is_late(t.id())).map(listed).min().unwrap_or_default();
-    Duration::from_secs(listed.as_secs().max(1)).min(record.playlist_duration())
+    let oldest = of.periods(record).first().map_or(TrackSet::ALL, |period| period.tracks);
+    let all_along = of.window.tracks().iter().filter(|t| oldest.contains(t.id()));
+    let listed = all_along.map(listed).min().unwrap_or_default();
+    let longest = if of.is_archived() { Duration::MAX } else { record.playlist_duration() };
+    Duration::from_secs(listed.as_secs().max(1)).min(longest)
 }
 
 /// suggestedPresentationDelay, for players of whole segments: as HLS's HOLD-BACK, but no longer than the
@@ -199,7 +205,8 @@ fn presentation_delay(window: &Window, record: &Record) -> Duration {
     Duration::from_secs(end_of_media(window).as_secs()).min(record.hold_back())
 }
 
-fn mpd_start(out: &mut String, window: &Window, record: &Record, timing: Timing, end: Option<Duration>) {
+fn mpd_start(out: &mut String, of: Listed<'_>, record: &Record, timing: Timing, end: Option<Duration>) {
+    let window = of.window;
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
     out.push_str(
         " profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\"",
@@ -219,7 +226,7 @@ fn mpd_start(out: &mut String, window: &Window, record: &Record, timing: Timing,
         out.push_str(" minimumUpdatePeriod=\"");
         duration(out, record.target());
         out.push_str("\" timeShiftBufferDepth=\"");
-        duration(out, time_shift(window, record));
+        duration(out, time_shift(of, record));
         if timing == Timing::Timeline {
             out.push_str("\" suggestedPresentationDelay=\"");
             duration(out, presentation_delay(window, record));
@@ -251,7 +258,7 @@ fn reference_id(record: &Record, period: &Period, set: usize) -> u64 {
 }
 
 struct View<'a> {
-    window: &'a Window,
+    of: Listed<'a>,
     record: &'a Record,
     period: &'a Period,
     /// The period that this one continues.
@@ -280,7 +287,7 @@ impl View<'_> {
     /// Whether the period has the track, as far as this node has come: "Representations are neither added to a Period
     /// nor removed".
     fn has(&self, track: &Track) -> bool {
-        self.period.tracks.contains(track.id) && self.window.track(track.id).is_some_and(TrackWindow::is_started)
+        self.period.tracks.contains(track.id) && self.of.window.track(track.id).is_some_and(TrackWindow::is_started)
     }
 
     fn adaptation_set(&self, out: &mut String, index: usize, set: &[&Track], tracks: &[&Track]) {
@@ -317,9 +324,9 @@ impl View<'_> {
         let first_of_kind = self.record.tracks.iter().find(|t| t.is_video() == first.is_video());
         let role = if first_of_kind.is_some_and(|t| t.id == first.id) { "main" } else { "alternate" };
         let _ = writeln!(out, "<Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>");
-        let lowest = tracks.iter().map(|t| bandwidth(self.window, t).0).min();
+        let lowest = tracks.iter().map(|t| bandwidth(self.of.window, t).0).min();
         for track in tracks {
-            self.representation(out, track, lowest == Some(bandwidth(self.window, track).0));
+            self.representation(out, track, lowest == Some(bandwidth(self.of.window, track).0));
         }
         out.push_str("</AdaptationSet>\n");
     }
@@ -330,7 +337,7 @@ impl View<'_> {
             "<Representation id=\"{}\" codecs=\"{}\" bandwidth=\"{}\"",
             track.name,
             track.codec,
-            bandwidth(self.window, track).0
+            bandwidth(self.of.window, track).0
         );
         match track.kind {
             TrackKind::Video(v) => {
@@ -364,7 +371,7 @@ impl View<'_> {
         let scale = track.timescale;
         let mut inside = self.segments(track).into_iter().peekable();
         let newest = track.inits.last().map_or(0, |i| i.number);
-        let init = inside.peek().map_or(newest, |s| s.init());
+        let init = inside.peek().map_or(newest, |s| s.init);
         let start = match self.timing {
             Timing::Number => self.period.first_msn,
             Timing::Timeline => inside.peek().map_or(self.period.first_msn, |s| s.msn),
@@ -395,18 +402,18 @@ impl View<'_> {
     }
 
     /// The segments of a track that the period names.
-    fn segments(&self, track: &Track) -> Vec<&Segment> {
+    fn segments(&self, track: &Track) -> Vec<Entry> {
         if self.ended {
-            let mut tracks = with_media(self.window, self.period);
+            let mut tracks = with_media(self.of, self.period);
             return tracks.find(|(t, _)| t.id() == track.id).map_or(Vec::new(), |(_, segments)| segments);
         }
-        let listed = self.window.track(track.id).into_iter().flat_map(TrackWindow::listed);
+        let listed = self.of.window.track(track.id).into_iter().flat_map(|t| self.of.entries(t));
         let inside = self.period.first_msn..self.until;
-        listed.filter(|s| inside.contains(&s.msn) && s.discontinuity() == self.period.discontinuity).collect()
+        listed.filter(|s| inside.contains(&s.msn) && s.discontinuity == self.period.discontinuity).collect()
     }
 
     /// Runs of equal segments; the one under way at its expected length.
-    fn timeline<'s>(&self, out: &mut String, segments: impl Iterator<Item = &'s Segment>, scale: Timescale) {
+    fn timeline(&self, out: &mut String, segments: impl Iterator<Item = Entry>, scale: Timescale) {
         let expected = scale.ticks(self.record.segment_duration);
         let mut run: Option<(u64, u64, u64)> = None;
         let flush = |out: &mut String, run: (u64, u64, u64)| {
@@ -417,14 +424,14 @@ impl View<'_> {
             out.push_str("/>\n");
         };
         for s in segments {
-            let length = if s.is_complete() || self.end.is_some() { s.duration() } else { expected.max(s.duration()) };
+            let length = if s.whole || self.end.is_some() { s.duration } else { expected.max(s.duration) };
             run = match run {
-                Some((t, d, r)) if d == length && t + d * (r + 1) == s.decode_time() => Some((t, d, r + 1)),
+                Some((t, d, r)) if d == length && t + d * (r + 1) == s.decode_time => Some((t, d, r + 1)),
                 other => {
                     if let Some(done) = other {
                         flush(out, done);
                     }
-                    Some((s.decode_time(), length, 0))
+                    Some((s.decode_time, length, 0))
                 }
             };
         }

@@ -6,9 +6,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::dvr::{Entry, Listed, Shelf};
 use super::hold;
-use crate::live::{Part, Record, Segment, Track, TrackId, TrackKind, TrackWindow, Window};
-use crate::units::Timescale;
+use crate::live::{Msn, Part, Record, Segment, Track, TrackId, TrackKind, TrackWindow, Window};
+use crate::units::{Timescale, UnixTime};
 
 /// `Content-Type` of playlists (rfc8216bis 4).
 pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -132,40 +133,49 @@ fn skip_boundary(record: &Record) -> Duration {
 }
 
 /// The media playlist of a track; `None` before its first part is listed.
-pub fn media(window: &Window, id: TrackId) -> Option<String> {
-    render(window, id, |_, _| 0)
+pub fn media<'a>(of: impl Into<Listed<'a>>, id: TrackId) -> Option<String> {
+    render(of.into(), id, |_, _, _| 0)
 }
 
 /// Its delta update (rfc8216bis 6.2.5.1): without the segments that are further from its end than CAN-SKIP-UNTIL. The whole
 /// playlist where there are none, and after the end, when delivery directives count no more.
-pub fn delta(window: &Window, id: TrackId) -> Option<String> {
-    render(window, id, skipped)
+pub fn delta<'a>(of: impl Into<Listed<'a>>, id: TrackId) -> Option<String> {
+    render(of.into(), id, skipped)
 }
 
 /// How many segments a delta update skips. "The Skip Boundary" is counted from the end of the last segment. No discontinuity
 /// is skipped, and no change of EXT-X-MAP, though they may be: Shaka (5.2) counts and finds only those that it reads.
-fn skipped(record: &Record, track: &TrackWindow) -> usize {
+fn skipped(of: Listed<'_>, record: &Record, track: &TrackWindow) -> usize {
     if is_ended(record, track) {
         return 0;
     }
     let boundary = track.timescale().ticks(skip_boundary(record));
-    let whole = || track.listed().filter(|s| s.is_complete());
+    let whole = || of.entries(track).filter(|s| s.whole);
     let Some(first) = whole().next() else { return 0 };
-    let mut from_end: u64 = whole().map(Segment::duration).sum();
+    let mut from_end: u64 = whole().map(|s| s.duration).sum();
     let old = whole().take_while(|s| {
-        from_end = from_end.saturating_sub(s.duration());
+        from_end = from_end.saturating_sub(s.duration);
         from_end >= boundary
     });
-    old.take_while(|s| (s.discontinuity(), s.init()) == (first.discontinuity(), first.init())).count()
+    old.take_while(|s| (s.discontinuity, s.init) == (first.discontinuity, first.init)).count()
 }
 
-fn render(window: &Window, id: TrackId, skipped: impl FnOnce(&Record, &TrackWindow) -> usize) -> Option<String> {
+fn render(
+    of: Listed<'_>,
+    id: TrackId,
+    skipped: impl FnOnce(Listed<'_>, &Record, &TrackWindow) -> usize,
+) -> Option<String> {
+    let window = of.window;
     let record = window.record()?;
     let track = window.track(id).filter(|t| t.is_started())?;
-    let first = track.listed().next()?;
+    let past = of.shelf(id);
+    let first = match past.and_then(|shelf| shelf.listed().next()) {
+        Some(entry) => *entry,
+        None => Entry::of(track.listed().next()?),
+    };
     let ended = is_ended(record, track);
 
-    let mut out = String::with_capacity(8 << 10);
+    let mut out = String::with_capacity((8 << 10) + past.map_or(0, Shelf::text_len));
     let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{}", record.target_duration);
     out.push_str("#EXT-X-SERVER-CONTROL:");
     if can_block_reload(record) {
@@ -181,10 +191,10 @@ fn render(window: &Window, id: TrackId, skipped: impl FnOnce(&Record, &TrackWind
     millis(&mut out, record.part_target);
     let _ = writeln!(out, "\n#EXT-X-MEDIA-SEQUENCE:{}", first.msn);
     // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
-    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.discontinuity());
+    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.discontinuity);
 
     // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) doesn't read behind it.
-    let skipped = skipped(record, track);
+    let skipped = skipped(of, record, track);
     if skipped > 0 {
         let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
@@ -198,35 +208,23 @@ fn render(window: &Window, id: TrackId, skipped: impl FnOnce(&Record, &TrackWind
     let hinted = usize::from(!ended && track.next().is_some_and(|(_, part)| part == 0));
     let plain_segments = (track.listed().count() + hinted).saturating_sub(PART_SEGMENTS_MAX);
     let last_parts = ended.then(|| LastParts::of(window, record, track));
-    let (mut init, mut discontinuity) = (None, first.discontinuity());
+    let printed = past.and_then(|shelf| shelf.print(&mut out, skipped));
+    let mut before = printed.unwrap_or(Before::new(first.discontinuity));
+    let skipped = skipped.saturating_sub(past.map_or(0, |shelf| shelf.listed().len()));
     for (i, segment) in track.listed().enumerate() {
         let from_start = from_end;
         from_end = from_end.saturating_sub(segment.duration());
         if i < skipped {
             continue;
         }
-        let jumps = segment.discontinuity().saturating_sub(discontinuity);
-        for _ in 0..jumps.min(DISCONTINUITIES_MAX) {
-            out.push_str("#EXT-X-DISCONTINUITY\n");
-        }
-        discontinuity = segment.discontinuity();
-        if init != Some(segment.init()) {
-            init = Some(segment.init());
-            let _ = writeln!(out, "#EXT-X-MAP:URI=\"init.{}.mp4\"", segment.init());
-        }
-        let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", segment.program_date_time());
+        before.begin(&mut out, segment.discontinuity(), segment.init(), segment.program_date_time());
         match &last_parts {
             Some(last) => parts(&mut out, segment, scale, |part| last.shows(part)),
             None if from_start <= tail && i >= plain_segments => parts(&mut out, segment, scale, |_| true),
             None => {}
         }
         if segment.is_complete() {
-            if segment.has_gap() {
-                out.push_str("#EXT-X-GAP\n");
-            }
-            out.push_str("#EXTINF:");
-            seconds(&mut out, segment.duration(), scale);
-            let _ = writeln!(out, ",\n{}.m4s", segment.msn);
+            finish(&mut out, segment.msn, segment.duration(), segment.has_gap(), scale);
         }
     }
     if ended {
@@ -235,8 +233,11 @@ fn render(window: &Window, id: TrackId, skipped: impl FnOnce(&Record, &TrackWind
     }
     if let Some((msn, part)) = track.next() {
         // The next segment begins a period, and its headers are there already (rfc8216bis 4.4.5.3).
-        let coming =
-            record.track(id).and_then(|t| t.inits.last()).map(|i| i.number).filter(|n| init.is_some_and(|i| *n > i));
+        let coming = record
+            .track(id)
+            .and_then(|t| t.inits.last())
+            .map(|i| i.number)
+            .filter(|n| before.init.is_some_and(|i| *n > i));
         if let Some(number) = coming.filter(|_| part == 0) {
             let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI=\"init.{number}.mp4\"");
         }
@@ -244,6 +245,48 @@ fn render(window: &Window, id: TrackId, skipped: impl FnOnce(&Record, &TrackWind
     }
     rendition_reports(&mut out, window, record, id);
     Some(out)
+}
+
+/// What the lines of a segment depend on: what was printed before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    init: Option<u16>,
+    discontinuity: u32,
+}
+
+impl Before {
+    /// Before the first segment, whose own EXT-X-DISCONTINUITY has left with its predecessor.
+    pub(super) fn new(discontinuity: u32) -> Self {
+        Before { init: None, discontinuity }
+    }
+
+    /// After a segment.
+    pub(super) fn after(discontinuity: u32, init: u16) -> Self {
+        Before { init: Some(init), discontinuity }
+    }
+
+    /// The lines before a segment's parts.
+    pub(super) fn begin(&mut self, out: &mut String, discontinuity: u32, init: u16, date: UnixTime) {
+        let jumps = discontinuity.saturating_sub(self.discontinuity);
+        for _ in 0..jumps.min(DISCONTINUITIES_MAX) {
+            out.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        if self.init != Some(init) {
+            let _ = writeln!(out, "#EXT-X-MAP:URI=\"init.{init}.mp4\"");
+        }
+        *self = Before::after(discontinuity, init);
+        let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{date}");
+    }
+}
+
+/// The lines of a whole segment after its parts.
+pub(super) fn finish(out: &mut String, msn: Msn, duration: u64, gap: bool, scale: Timescale) {
+    if gap {
+        out.push_str("#EXT-X-GAP\n");
+    }
+    out.push_str("#EXTINF:");
+    seconds(out, duration, scale);
+    let _ = writeln!(out, ",\n{msn}.m4s");
 }
 
 /// Whether all of the life's segments are listed.

@@ -12,6 +12,7 @@
 //!   edge rules let it; `reply` heeds the request's conditions and range; `bodies` chains the parts' `Bytes` without a
 //!   copy, and `sealed` has the kernel send whole segments without one; `documents` and `headers` keep what is
 //!   rendered.
+//! - [`dvr`] keeps what has left the window, for seeking back.
 //! - `server` accepts connections within [`limits`]; `connection` serves one, over `outlet` and perhaps [`tls`], by
 //!   HTTP/1.1 (`h1`) or by hyper's HTTP/2, whose `streams` it watches.
 //!
@@ -19,6 +20,7 @@
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
 
 pub mod dash;
+pub mod dvr;
 pub mod hls;
 pub mod route;
 #[cfg(any(test, feature = "sim"))]

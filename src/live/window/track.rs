@@ -1,6 +1,7 @@
 //! One track of a window.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +54,19 @@ pub struct Segment {
 impl Segment {
     pub(super) fn empty(msn: Msn) -> Self {
         Segment { msn, parts: BTreeMap::new(), listed: 0, complete: false }
+    }
+
+    /// A whole segment of these parts, as an archive has kept it; `None` unless they are one segment's, from the first
+    /// to the last.
+    pub fn whole(parts: Vec<Part>) -> Option<Self> {
+        let id = parts.first()?.header.id;
+        let listed = u16::try_from(parts.len()).ok()?;
+        let in_order = (0..listed).zip(&parts).all(|(n, part)| {
+            let other = part.header.id;
+            (other.track, other.msn, other.part) == (id.track, id.msn, n)
+        });
+        let parts = (0..listed).zip(parts).collect();
+        in_order.then_some(Segment { msn: id.msn, parts, listed, complete: true })
     }
 
     /// The parts that the playlist lists, in order.
@@ -191,6 +205,12 @@ impl TrackWindow {
             Some(s) if s.complete => Lookup::Ready(s),
             _ => self.expectation(msn),
         }
+    }
+
+    /// The whole segments held after `msn`, oldest first; the playlist lists them, or did.
+    pub fn whole_after(&self, msn: Option<Msn>) -> impl Iterator<Item = &Segment> {
+        let from = msn.map_or(Bound::Unbounded, Bound::Excluded);
+        self.segments.range((from, Bound::Unbounded)).map(|(_, s)| s).filter(|s| s.complete)
     }
 
     /// The segment as far as it is listed, for a response that follows it part by part.
