@@ -10,6 +10,12 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 
+mod amount;
+
+pub use amount::{Size, Span};
+
+use crate::edge::dvr;
+
 /// What can be set of a node. `None` means the default that the flag's help gives.
 #[derive(Args, Deserialize, Clone, Debug, Default)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -94,6 +100,22 @@ pub struct Settings {
     /// How the MPD addresses segments [default: number]
     #[arg(long, env = "DAMSON_DASH", value_enum)]
     pub dash: Option<Dash>,
+
+    /// How far viewers can seek back in a stream, 30s-24h: `90s`, `45m`, `2h` [default: 30 s, as live playlists do]
+    #[arg(long, env = "DAMSON_DVR", value_name = "TIME")]
+    pub dvr: Option<Span>,
+
+    /// Memory for what they seek back to: `256M`, `1G`; half of it is listed where there is no --dvr-dir [default: 256M]
+    #[arg(long, env = "DAMSON_DVR_MEMORY", value_name = "BYTES")]
+    pub dvr_memory: Option<Size>,
+
+    /// The folder for what doesn't fit there, of this node alone; a restarted node goes on with it [default: none]
+    #[arg(long, env = "DAMSON_DVR_DIR", value_name = "DIR")]
+    pub dvr_dir: Option<PathBuf>,
+
+    /// What may lie in that folder: `10G`; half of it is listed [default: 10G]
+    #[arg(long, env = "DAMSON_DVR_DISK", value_name = "BYTES")]
+    pub dvr_disk: Option<Size>,
 }
 
 /// How nodes find neighbours.
@@ -233,6 +255,10 @@ impl Settings {
             linger: self.linger.or(file.linger),
             takeover: self.takeover.or(file.takeover),
             dash: self.dash.or(file.dash),
+            dvr: self.dvr.or(file.dvr),
+            dvr_memory: self.dvr_memory.or(file.dvr_memory),
+            dvr_dir: self.dvr_dir.or(file.dvr_dir),
+            dvr_disk: self.dvr_disk.or(file.dvr_disk),
         }
     }
 
@@ -249,6 +275,23 @@ impl Settings {
     /// How long a stream outlives its publisher: [`Settings::linger`], or 30 s.
     pub fn linger(&self) -> Result<Duration, ConfigError> {
         seconds("linger", self.linger.unwrap_or(30.0), 0.0, 3_600.0, "0 to 3600 seconds")
+    }
+
+    /// What is kept for seeking back: [`Settings::dvr`], if set.
+    pub fn dvr(&self) -> Result<Option<dvr::Settings>, ConfigError> {
+        let Some(Span(depth)) = self.dvr else {
+            let why = "what is kept for seeking back has to be said to be kept at all";
+            let idle = self.dvr_dir.is_some() || self.dvr_disk.is_some() || self.dvr_memory.is_some();
+            return if idle { Err(ConfigError::Missing { name: "dvr", why }) } else { Ok(None) };
+        };
+        let depth = seconds("dvr", depth.as_secs_f64(), 30.0, 86_400.0, "30 seconds to 24 hours")?;
+        let bytes = |size: Option<Size>, default| size.map_or(default, |Size(bytes)| bytes);
+        let disk = self.dvr_dir.clone().map(|dir| (dir, bytes(self.dvr_disk, dvr::Settings::DISK)));
+        if disk.is_none() && self.dvr_disk.is_some() {
+            let why = "the folder that --dvr-disk bounds";
+            return Err(ConfigError::Missing { name: "dvr-dir", why });
+        }
+        Ok(Some(dvr::Settings { depth, memory: bytes(self.dvr_memory, dvr::Settings::MEMORY), disk }))
     }
 
     /// What the node may send to other nodes, in bytes/s: [`Settings::upload`], if set.
@@ -286,7 +329,7 @@ mod tests {
         let check = |settings: Settings, text: &str| {
             let error =
                 settings.segment().map(|_| ()).and(settings.part().map(|_| ())).and(settings.linger().map(|_| ()));
-            let error = error.and(settings.upload().map(|_| ()));
+            let error = error.and(settings.upload().map(|_| ())).and(settings.dvr().map(|_| ()));
             assert_eq!(error.expect_err("out of range").to_string(), text);
         };
         check(
@@ -300,6 +343,15 @@ mod tests {
         check(
             Settings { upload: Some(0.0), ..Settings::default() },
             "--upload (DAMSON_UPLOAD, upload in the file) is 0; it must be 0.1 to 100000 Mb/s",
+        );
+        let span = |text: &str| text.parse().ok();
+        check(
+            Settings { dvr: span("5s"), ..Settings::default() },
+            "--dvr (DAMSON_DVR, dvr in the file) is 5; it must be 30 seconds to 24 hours",
+        );
+        check(
+            Settings { dvr: span("2h"), dvr_disk: Some(Size(1)), ..Settings::default() },
+            "--dvr-dir (DAMSON_DVR_DIR, dvr-dir in the file) is missing: the folder that --dvr-disk bounds",
         );
         assert!(toml::from_str::<Settings>("segmnt = 4.0").is_err(), "a typo is no setting");
     }

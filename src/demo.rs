@@ -89,6 +89,7 @@ impl Demo {
                 media: media::Settings::default(),
                 takeover: Takeover::default(),
                 dash: Dash::default(),
+                dvr: None,
                 edges: edges.clone(),
             };
             nodes.push(Node::start(config)?);

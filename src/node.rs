@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology};
 use crate::edge::dash::Timing;
-use crate::edge::{self, Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls, TlsError};
+use crate::edge::{self, Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls, TlsError, dvr};
 use crate::ingest::desk::{AllowAll, BoxFuture, Desk, Publisher};
 use crate::ingest::{self, file::FileLoop};
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
@@ -93,6 +94,14 @@ pub enum NodeError {
     /// The film can't be played.
     #[error("--film: {0}")]
     Film(#[from] ingest::file::FileError),
+    /// What a former run has kept can't be read.
+    #[error("--dvr-dir {}: {source}", dir.display())]
+    Dvr {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// RUST_LOG can't be read.
     #[error("RUST_LOG: {0}")]
     Log(#[from] tracing_subscriber::filter::ParseError),
@@ -131,6 +140,8 @@ pub struct NodeConfig {
     pub takeover: Takeover,
     /// How the MPD addresses segments.
     pub dash: Dash,
+    /// What is kept for seeking back.
+    pub dvr: Option<dvr::Settings>,
     /// The edges that the player page offers, by name and URL; this one alone if empty.
     pub edges: Vec<EdgeAddress>,
 }
@@ -191,9 +202,24 @@ impl NodeConfig {
             },
             takeover: settings.takeover.unwrap_or_default(),
             dash: settings.dash.unwrap_or_default(),
+            dvr: settings.dvr()?,
             edges: Vec::new(),
         })
     }
+}
+
+/// Opens what is kept for seeking back.
+fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<Arc<dvr::Keeper>, NodeError> {
+    let failed = |dir: &Path| {
+        let dir = dir.to_owned();
+        move |source| NodeError::Dvr { dir, source }
+    };
+    let dir = settings.disk.as_ref().map(|(dir, _)| dir.clone()).unwrap_or_default();
+    let disk = match &settings.disk {
+        Some(_) => Some(dvr::disk::Disk::new(Box::new(dvr::disk::Folder::open(&dir).map_err(failed(&dir))?))),
+        None => None,
+    };
+    dvr::Keeper::start(settings, disk, Arc::clone(metrics)).map_err(failed(&dir))
 }
 
 /// The certificate that the settings name.
@@ -233,11 +259,12 @@ impl Node {
     /// Starts the mesh, the desk and the servers.
     ///
     /// # Errors
-    /// The mesh's port is taken, or the identity can't be used.
+    /// The mesh's port is taken, or the identity or what is kept for seeking back can't be used.
     pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Arc::new(Metrics::default());
-        let store = Store::new(Arc::clone(&metrics));
+        let keeper = config.dvr.map(|dvr| keeper(dvr, &metrics)).transpose()?;
+        let store = Store::with_keeper(Arc::clone(&metrics), keeper);
         let desk_cell = Arc::new(OnceLock::new());
         let view = Arc::new(MeshView::default());
         let sink = IntoStore {

@@ -10,7 +10,7 @@ use lru::LruCache;
 
 use crate::clock;
 use crate::live::{Msn, NodeId, Part, Record, Track, TrackId};
-use crate::units::UnixTime;
+use crate::units::{Time, UnixTime};
 
 const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
 /// The header fields of most responses fit in this, in bytes.
@@ -223,7 +223,10 @@ impl Way<'_> {
             headers.insert(ETAG, etag.clone());
         }
         let header = &self.part.header;
-        published(&mut headers, clock::wall_of(self.part.delivered));
+        // What an archive has read from its disk doesn't say.
+        if self.part.delivered > Time::ZERO {
+            published(&mut headers, clock::wall_of(self.part.delivered));
+        }
         self.urgency.set(&mut headers);
         let around_held = (
             format!(

@@ -178,17 +178,18 @@ async fn document(stream: &Arc<Stream>, asked: Asked<'_>, which: Which, timing: 
             let Some(target) = state.window().record().map(|r| r.target_duration).filter(|_| started) else {
                 return Ok(Step::appear(Place::Started));
             };
-            let (window, documents) = state.rendered();
+            let (listed, documents) = state.rendered();
+            let window = listed.window;
             let ended = window.record().is_some_and(|record| dash::is_ended(window, record));
             let document = match which {
                 Which::Update if ended => {
-                    documents.get(which, dash::CONTENT_TYPE, target, || dash::update(window, timing))
+                    documents.get(which, dash::CONTENT_TYPE, target, || dash::update(listed, timing))
                 }
                 // Until then they are the same.
                 Which::Update => {
-                    documents.get(Which::Manifest, dash::CONTENT_TYPE, target, || dash::manifest(window, timing))
+                    documents.get(Which::Manifest, dash::CONTENT_TYPE, target, || dash::manifest(listed, timing))
                 }
-                Which::Manifest => documents.get(which, dash::CONTENT_TYPE, target, || dash::manifest(window, timing)),
+                Which::Manifest => documents.get(which, dash::CONTENT_TYPE, target, || dash::manifest(listed, timing)),
                 _ => documents.get(which, hls::CONTENT_TYPE, target, || hls::multivariant(window)),
             };
             Ok(match document {
@@ -212,10 +213,10 @@ async fn media(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, directives: D
             if let Some(place) = blocked(record, held, directives)? {
                 return Ok(Step::Wait(place, hold(record)));
             }
-            let (window, documents) = state.rendered();
+            let (listed, documents) = state.rendered();
             let document = match directives.skip {
-                true => documents.get(Which::Delta(id), hls::CONTENT_TYPE, target, || hls::delta(window, id)),
-                false => documents.get(Which::Media(id), hls::CONTENT_TYPE, target, || hls::media(window, id)),
+                true => documents.get(Which::Delta(id), hls::CONTENT_TYPE, target, || hls::delta(listed, id)),
+                false => documents.get(Which::Media(id), hls::CONTENT_TYPE, target, || hls::media(listed, id)),
             };
             Ok(match document {
                 Some(document) => Step::Answer(Reply::document(document, directives.msn.is_some())),
@@ -267,11 +268,12 @@ async fn init(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, number: u16) -
             let published = state.published_at();
             let Some((record, track, _)) = find(state.window(), name)? else { return Ok(Step::appear(Place::Record)) };
             let found = |i: &&Init| i.number == number;
-            let init = track.inits.iter().find(found);
-            let init = init.ok_or_else(|| Fault::new(404, "request: no such init segment"))?;
+            let bytes = track.inits.iter().find(found).map(|init| &init.bytes);
+            let bytes = bytes.or_else(|| state.archive()?.init(track.id, number));
+            let bytes = bytes.ok_or_else(|| Fault::new(404, "request: no such init segment"))?;
             let content_type = content_type(track);
-            let reply = Reply::new(init.bytes.clone(), content_type, Lifetime::Media, record.target_duration);
-            let reply = reply.tagged(headers::etag(blake3::hash(&init.bytes).as_bytes()));
+            let reply = Reply::new(bytes.clone(), content_type, Lifetime::Media, record.target_duration);
+            let reply = reply.tagged(headers::etag(blake3::hash(bytes).as_bytes()));
             Ok(Step::Answer(reply.of(Urgency::Init, published)))
         })
         .await
@@ -342,7 +344,8 @@ async fn one_part(
 }
 
 async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str, msn: Msn) -> Result<Reply, Fault> {
-    stream
+    let mut past = None;
+    let here = stream
         .resolve(asked, |state| {
             let (window, heads) = state.headed();
             let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(Place::Record)) };
@@ -350,7 +353,10 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str
                 Lookup::Ready(segment) => whole(edge, heads, (record, track), segment, asked).map(Step::Answer),
                 Lookup::Gap => Err(gap()),
                 Lookup::Unknown => {
-                    let segment = stream.delisted(record.life, track.id, msn).ok_or_else(gone)?;
+                    let Some(segment) = stream.delisted(record.life, track.id, msn) else {
+                        past = Some((record.life, track.id));
+                        return Err(gone());
+                    };
                     whole(edge, heads, (record, track), &segment, asked).map(Step::Answer)
                 }
                 Lookup::Expected if record.ended.is_some_and(|last| msn > last) => {
@@ -367,7 +373,13 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str
                 },
             }
         })
-        .await
+        .await;
+    let Some((life, id)) = past else { return here };
+    let segment = stream.archived(life, id, msn).await.ok_or_else(gone)?;
+    let mut state = stream.lock();
+    let (window, heads) = state.headed();
+    let (record, track, _) = find(window, name)?.filter(|(record, ..)| record.life == life).ok_or_else(gone)?;
+    whole(edge, heads, (record, track), &segment, asked)
 }
 
 /// A track, and the record that it is in.

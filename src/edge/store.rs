@@ -3,6 +3,8 @@
 //! One lock a stream, held for a lookup, an insertion or a rendering, never over an await. Requests
 //! never create streams: only the mesh does, so that asking for what isn't there costs no memory.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +17,8 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use super::documents::Documents;
+use super::dvr::disk::Key;
+use super::dvr::{Archive, Keeper, Listed};
 use super::headers::Heads;
 use super::limits::Visitor;
 use super::sealed::Seals;
@@ -23,7 +27,7 @@ use super::{APPEAR_MAX, Fault};
 use crate::clock;
 use crate::live::cache::ByteCache;
 use crate::live::window::{Input, Output};
-use crate::live::{LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, Window};
+use crate::live::{Epoch, LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, Window};
 use crate::observe::Metrics;
 use crate::swarm::Entry;
 use crate::units::{Time, UnixTime};
@@ -38,9 +42,6 @@ pub const WAITERS_MAX: usize = 100_000;
 /// out. rfc8216bis 6.2.2 wants each fetchable for as long as the playlist is; this holds 10 streams of
 /// 3 Mb/s for 17 s more than the window's own 8 s.
 pub const DELISTED_BYTES_MAX: u64 = 64 << 20;
-
-/// Which segment was delisted.
-type Delisted = (StreamName, LifeId, TrackId, Msn);
 
 /// The streams of the node.
 #[derive(Debug)]
@@ -57,7 +58,8 @@ struct Shared {
     sooner: Notify,
     waiting: AtomicUsize,
     closing: AtomicBool,
-    delisted: Mutex<ByteCache<Delisted, Arc<Segment>>>,
+    delisted: Mutex<ByteCache<Key, Arc<Segment>>>,
+    keeper: Option<Arc<Keeper>>,
     metrics: Arc<Metrics>,
 }
 
@@ -81,6 +83,12 @@ pub struct Stream {
 #[derive(Debug)]
 pub(super) struct State {
     window: Window,
+    /// Where there is a keeper, of the life that the window is of.
+    archive: Option<Archive>,
+    /// Of the archives of former lives, so that a version is never met twice.
+    archives_before: u64,
+    /// Which revision of the record the archive has seen.
+    archive_knows: Option<(Epoch, u32)>,
     documents: Documents,
     /// When the newest listing or record was taken in.
     published_at: UnixTime,
@@ -92,14 +100,25 @@ pub(super) struct State {
 }
 
 impl Store {
-    /// An empty store.
+    /// An empty store, that keeps no more than the windows.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Store::with_keeper(metrics, None)
+    }
+
+    /// A store, and what keeps archives for it.
+    pub fn with_keeper(metrics: Arc<Metrics>, keeper: Option<Arc<Keeper>>) -> Arc<Self> {
+        let memory = keeper.as_ref().map_or(DELISTED_BYTES_MAX, |keeper| {
+            let settings = keeper.settings();
+            // Without a disk, the archives themselves are bounded by it: this never lets go of what they keep.
+            settings.memory + if settings.disk.is_none() { DELISTED_BYTES_MAX } else { 0 }
+        });
         let shared = Shared {
             timers: Mutex::default(),
             sooner: Notify::new(),
             waiting: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
-            delisted: Mutex::new(ByteCache::new(DELISTED_BYTES_MAX)),
+            delisted: Mutex::new(ByteCache::new(memory)),
+            keeper,
             metrics,
         };
         Arc::new(Store { streams: RwLock::default(), seals: Seals::default(), shared: Arc::new(shared) })
@@ -109,6 +128,7 @@ impl Store {
     pub fn record(&self, record: Record) {
         if let Some(stream) = self.stream_for(&record.stream) {
             stream.window_input(Input::Record(record));
+            self.tend();
         }
     }
 
@@ -117,6 +137,7 @@ impl Store {
         let Some(stream) = self.stream_for(stream) else { return };
         self.shared.metrics.part_delivered(&header, &trace, clock::now().since(received));
         stream.window_input(Input::Part { header, body, trace, received });
+        self.tend();
     }
 
     /// The directory has a stream, or a newer entry of it.
@@ -127,12 +148,14 @@ impl Store {
     }
 
     /// The directory has forgotten a stream. What is held of it is served for one more playlist, so
-    /// that its viewers see the end.
+    /// that its viewers see the end; an archive for as long as it reaches back.
     pub fn expired(&self, name: &StreamName) {
         let Some(stream) = self.get(name.as_str()) else { return };
         let mut state = stream.lock();
         state.entry = None;
         let rest = state.window.record().map_or(Duration::ZERO, |r| r.playlist_duration());
+        let depth = self.shared.keeper.as_ref().filter(|_| state.archive.is_some()).map(|k| k.settings().depth);
+        let rest = rest.max(depth.unwrap_or_default());
         state.gone_at = Some(clock::now() + rest);
         state.waiters.handle(clock::now(), waiters::Input::Reset);
         drop(state);
@@ -169,6 +192,9 @@ impl Store {
     /// Answers all who wait, and lets nobody wait any more.
     pub fn close(&self) {
         self.shared.closing.store(true, Ordering::SeqCst);
+        if let Some(keeper) = &self.shared.keeper {
+            keeper.close();
+        }
         for stream in self.streams() {
             stream.lock().waiters.handle(clock::now(), waiters::Input::Close);
         }
@@ -207,13 +233,18 @@ impl Store {
             }
             stream.lock().waiters.handle(now, waiters::Input::Timeout);
             stream.window_input(Input::Timeout);
+            self.tend();
         }
     }
 
     fn remove(&self, name: &StreamName) {
         let gone = self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         if let Some(stream) = gone {
-            stream.lock().waiters.handle(clock::now(), waiters::Input::Reset);
+            let mut state = stream.lock();
+            state.waiters.handle(clock::now(), waiters::Input::Reset);
+            if let (Some(archive), Some(keeper)) = (state.archive.take(), &self.shared.keeper) {
+                keeper.remove_life(name, archive.life());
+            }
         }
     }
 
@@ -236,18 +267,7 @@ impl Shared {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what has left the window.
-    fn keep(&self, name: &StreamName, window: &mut Window) {
-        let Some(life) = window.record().map(|record| record.life) else { return };
-        for (track, segment) in window.take_evicted() {
-            if segment.is_complete() && !segment.has_loss() {
-                let (key, bytes) = ((name.clone(), life, track, segment.msn), segment.length());
-                self.delisted().put(key, Arc::new(segment), bytes);
-            }
-        }
-    }
-
-    fn delisted(&self) -> MutexGuard<'_, ByteCache<Delisted, Arc<Segment>>> {
+    fn delisted(&self) -> MutexGuard<'_, ByteCache<Key, Arc<Segment>>> {
         self.delisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -274,6 +294,9 @@ impl Stream {
     fn new(name: StreamName, shared: Arc<Shared>) -> Self {
         let state = State {
             window: Window::new(name.clone()),
+            archive: None,
+            archives_before: 0,
+            archive_knows: None,
             documents: Documents::default(),
             published_at: UnixTime::default(),
             heads: Heads::default(),
@@ -291,7 +314,7 @@ impl Stream {
 
     /// A whole segment that has left the window.
     pub(super) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
-        self.shared.delisted().get(&(self.name.clone(), life, track, msn)).cloned()
+        self.shared.delisted().get(&Key { stream: self.name.clone(), life, track, msn }).cloned()
     }
 
     /// The state, until the guard is dropped, which wakes whom the changes satisfy.
@@ -308,7 +331,7 @@ impl Stream {
             state.gone_at = None;
         }
         state.window.handle(now, input);
-        self.shared.keep(&self.name, &mut state.window);
+        self.shared.keep(&self.name, state);
         state.published(now, &self.shared.metrics);
     }
 
@@ -385,10 +408,11 @@ impl State {
         self.entry.as_ref()
     }
 
-    /// The window, and the documents rendered from it.
-    pub(super) fn rendered(&mut self) -> (&Window, &mut Documents) {
-        self.documents.refresh(self.window.version(), self.published_at);
-        (&self.window, &mut self.documents)
+    /// What is listed, and the documents rendered from it.
+    pub(super) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
+        let archived = self.archive.as_ref().map_or(0, Archive::version);
+        self.documents.refresh(self.window.version() + self.archives_before + archived, self.published_at);
+        (Listed::new(&self.window, self.archive.as_ref()), &mut self.documents)
     }
 
     /// The window, and the heads rendered of what is in it.

@@ -40,6 +40,13 @@ impl<K: Hash + Eq, V> ByteCache<K, V> {
         self.entries.get(key).map(|(value, _)| value)
     }
 
+    /// Lets go of `key`.
+    pub fn remove(&mut self, key: &K) {
+        if let Some((_, bytes)) = self.entries.pop(key) {
+            self.bytes -= bytes;
+        }
+    }
+
     /// Bytes of all values held.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -61,6 +68,9 @@ mod tests {
         assert_eq!(cache.bytes(), 80);
         cache.put("a", 4, 10);
         assert_eq!((cache.get(&"a").copied(), cache.bytes()), (Some(4), 50));
+        cache.remove(&"c");
+        cache.remove(&"c");
+        assert_eq!((cache.get(&"c").copied(), cache.bytes()), (None, 10));
         cache.put("d", 5, 101);
         assert_eq!((cache.get(&"d").copied(), cache.bytes()), (None, 0));
     }

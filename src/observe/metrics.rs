@@ -50,9 +50,24 @@ struct HopLabels {
     hop: u32,
 }
 
+/// What is kept for seeking back.
+#[derive(Debug, Default)]
+pub struct Dvr {
+    /// Bytes of the segments that are kept.
+    pub kept: Gauge<u64, AtomicU64>,
+    /// Segments that were given up before they were on disk.
+    pub lost: Counter,
+    /// Segments read from disk for a player.
+    pub reads: Counter,
+    /// Failed reads and writes.
+    pub failures: Counter,
+}
+
 /// A node's metrics.
 #[derive(Debug)]
 pub struct Metrics {
+    /// What is kept for seeking back.
+    pub dvr: Dvr,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     bytes: Family<KindLabels, Counter>,
@@ -83,6 +98,7 @@ impl Metrics {
     /// Registers the node's metrics beside what `registry` has already.
     pub fn new(mut registry: Registry) -> Self {
         let m = Metrics {
+            dvr: Dvr::default(),
             requests: Family::default(),
             bytes: Family::default(),
             parts: Counter::default(),
@@ -111,6 +127,10 @@ impl Metrics {
         r.register("streams", "Streams held", m.streams.clone());
         r.register("http_requests_held", "Requests held until something is published", m.waiting.clone());
         r.register_with_unit("window", "Bytes of bodies held", Unit::Bytes, m.held.clone());
+        r.register_with_unit("dvr", "Bytes of the segments kept for seeking back", Unit::Bytes, m.dvr.kept.clone());
+        r.register("dvr_lost", "Segments given up before they were on disk", m.dvr.lost.clone());
+        r.register("dvr_reads", "Segments read from disk", m.dvr.reads.clone());
+        r.register("dvr_failures", "Failed reads and writes of the DVR", m.dvr.failures.clone());
         r.register_with_unit("hop_dwell", "First byte in to first byte out of a node", Unit::Seconds, m.dwell.clone());
         r.register_with_unit(
             "hop_transit",

@@ -5,6 +5,7 @@
 
 mod command;
 mod crash;
+mod dvr;
 mod hostile;
 mod http;
 mod join;

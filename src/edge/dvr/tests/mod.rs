@@ -1,5 +1,8 @@
 //! The index of a life, by what a viewer reads of it; and files, whole and not.
 
+#[cfg(feature = "node")]
+mod keeping;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
