@@ -26,7 +26,8 @@ const LARGE: usize = 256 << 10;
 
 fn large(n: u32, seed: u64) -> Vec<Figure> {
     let n = n / 5;
-    let mut world = World::default();
+    // Each node has its own copy of what it holds: 10 s of it here, or 2,000 nodes would need 16 GB.
+    let mut world = World { held: 2, ..World::default() };
     world.settings.upload = Some(UPLOAD);
     world.broadcast.upload = Some(UPLOAD);
     let mut net = world.settled(n, seed);
