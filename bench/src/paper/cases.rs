@@ -129,10 +129,10 @@ fn scale(n: u32, seed: u64) -> Vec<Figure> {
     let all = cpu_seconds() - began;
     let memory = super::load::memory_kb();
     vec![
-        figure("CPU-s in all", Goal::Most(10.0), all),
-        figure("CPU-s until settled", Goal::None, settled),
+        figure("processor time of one core, s", Goal::Most(10.0), all),
+        figure("until settled, s", Goal::None, settled),
         figure("us a delivery", Goal::None, (all - settled) * 1e6 / f64::from(n) / 130.0),
-        figure("KB a node", Goal::Most(32.0), memory as f64 / f64::from(n)),
+        figure("memory, KB a node", Goal::Most(32.0), memory as f64 / f64::from(n)),
         figure("reached, %", Goal::Least(100.0), reached(&deliveries(&net, &parts))),
     ]
 }

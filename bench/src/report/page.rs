@@ -122,7 +122,8 @@ fn made(page: &mut String, records: &[Record]) -> Result<()> {
             "curves" => "1".to_owned(),
             _ => key.to_string(),
         };
-        writeln!(page, "| {case} | {nodes} | {seeds} | {value} | {what} |")?;
+        let took = if value.is_nan() { "-".to_owned() } else { value.to_string() };
+        writeln!(page, "| {case} | {nodes} | {seeds} | {took} | {what} |")?;
     }
     page.push('\n');
     Ok(())
@@ -155,16 +156,7 @@ fn goals(page: &mut String, records: &[Record]) -> Result<()> {
             rows.push((case.to_owned(), "last node over iroh-gossip's".to_owned(), Goal::Most(goal), ratios));
         }
     }
-    // A process of its own says what a node weighs and costs; one that has run other cases doesn't.
-    for (what, goal) in [("CPU-s in all", 10.0), ("KB a node", 32.0)] {
-        let values = values(records, "compare", "scale", what, "damson");
-        if !values.is_empty() {
-            rows.push(("scale".to_owned(), what.to_owned(), Goal::Most(goal), values));
-        }
-    }
-    let own_process =
-        |record: &Record| record.case == "scale" && ["s in all", "KB a node"].contains(&record.what.as_str());
-    for record in records.iter().filter(|record| record.part == "paper" && !own_process(record)) {
+    for record in records.iter().filter(|record| record.part == "paper") {
         match rows.iter_mut().find(|row| row.0 == record.case && row.1 == record.what) {
             Some(row) => row.3.push(record.value),
             None => {
