@@ -73,11 +73,11 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_CONNECTIONS", value_name = "N")]
     pub connections: Option<usize>,
 
-    /// Most of them from one address (IPv6: one /64); more where a proxy stands before the edge [default: 2048]
+    /// Most of them from one address (IPv6: one /64); more where a proxy stands before the edge [default: 12288]
     #[arg(long, env = "DAMSON_ADDRESS_CONNECTIONS", value_name = "N")]
     pub address_connections: Option<usize>,
 
-    /// Most requests held for one address [default: 4096]
+    /// Most requests held for one address [default: 12288]
     #[arg(long, env = "DAMSON_ADDRESS_HELD", value_name = "N")]
     pub address_held: Option<usize>,
 

@@ -139,10 +139,20 @@ fn run(command: Command) -> Result<(), NodeError> {
 
 fn block_on(task: impl Future<Output = Result<(), NodeError>>) -> Result<(), NodeError> {
     observe::logging::start("damson=info,warn", observe::logging::Format::Text)?;
+    take_all_descriptors();
     let runtime = tokio::runtime::Runtime::new().map_err(NodeError::Runtime)?;
     let result = runtime.block_on(task);
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
+}
+
+/// Each player is a descriptor, and the soft limit is mostly 1,024: what the hard one allows is taken.
+fn take_all_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, soft = limit.current, hard = limit.maximum, "the limit of open files stays as it is");
+    }
 }
 
 /// Ctrl-C and SIGTERM. Listened for before anything starts: who is told of a node's addresses may stop it at once.

@@ -27,7 +27,8 @@ pub const TAKEN_BACK_MAX: u64 = 100;
 pub struct Limits {
     /// Most connections at a time; more wait in the listener's queue.
     pub connections: usize,
-    /// Most of one address (IPv6: of one /64); more are closed at once.
+    /// Most of one address (IPv6: of one /64); more are closed at once. Three quarters of all: a household, an office
+    /// behind one address or a proxy may well fill an edge, and one address alone doesn't shut out the others.
     pub connections_of_address: usize,
     /// Most requests held of one address; the next is answered 503.
     pub held_of_address: usize,
@@ -48,8 +49,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 16_384,
-            connections_of_address: 2_048,
-            held_of_address: 4_096,
+            connections_of_address: 12_288,
+            held_of_address: 12_288,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
             stall: Duration::from_secs(20),
