@@ -12,7 +12,7 @@
 //!
 //! While a life isn't `Live` and nothing is gathered, gap segments are numbered in real time, and the
 //! linger ends the life. Of several pushes, what becomes of one while others are there is in
-//! [`join`](super::join); the life is away only when all are.
+//! `join`; the life is away only when all are.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //!
 //! A file is written under another name and then renamed, so that a process that dies leaves whole files alone. Nothing
 //! waits for the medium: after a loss of power the last files may be torn or empty. That shows when they are read
-//! ([`format`]); they are taken away, and listed as gaps.
+//! ([`mod@format`]); they are taken away, and listed as gaps.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -12,7 +12,7 @@
 //!   is archived when it is whole, and listed by the archive from when the window lists it no more, so that what a
 //!   node dies with is the segment under way, and not the window.
 //! - [`listed`] joins both for the documents.
-//! - [`format`] is a file, and `disk` a folder of them; `keeper` queues, counts and bounds.
+//! - [`mod@format`] is a file, and `disk` a folder of them; `keeper` queues, counts and bounds.
 //!
 //! What is listed is bounded by time (`--dvr`) and by half of the bytes; the other half, and as much time again, holds what
 //! was listed: rfc8216bis 6.2.2 wants a removed segment fetchable for its own duration and that of the longest
