@@ -62,6 +62,8 @@ async function startShaka({ video, fatal, note }, url) {
   await player.attach(video);
   player.configure({
     streaming: { lowLatencyMode: true },
+    // Its default of 8 s is longer than what a low latency player holds: a line that has become narrow would empty it first.
+    abr: { switchInterval: 1 },
     // Without it Shaka re-sets a negative timestampOffset now and then, and Chromium drops the parts between keyframes.
     manifest: { hls: { sequenceMode: true } },
   });

@@ -9,7 +9,7 @@ import { scope } from "./lib/process.mjs";
 /** How long the publisher is waited for: gap segments are numbered meanwhile. */
 const LINGER_S = 5;
 /** How long a player may take to play what it has, and to find out. */
-const LATE_MS = 15_000;
+const LATE_MS = 30_000;
 /** More than a playlist of the shortest segments lists. */
 const LONG_S = 36;
 
@@ -25,7 +25,7 @@ test("every player comes to a stream's end", { timeout: 400_000 }, (t) => scope(
 
   // Of a life that is shorter than its playlist all is still there at the end.
   for (const player of chosen(["hls", "shaka-hls", "shaka-dash", "native"])) {
-    await t.test(player, () => unlessStarved(player, async () => {
+    await t.test(player, (t) => unlessStarved(t, async () => {
       const stream = `${player}-${Date.now()}`;
       const publisher = publish(stream);
       const page = await watch(browser, b, stream, player);
@@ -40,7 +40,7 @@ test("every player comes to a stream's end", { timeout: 400_000 }, (t) => scope(
   }
 
   // Of a longer one the start has gone, and is named all the same to who has read of it; and the stream comes back.
-  await t.test("a life longer than its playlist", () => unlessStarved("long", async () => {
+  await t.test("a life longer than its playlist", (t) => unlessStarved(t, async () => {
     const players = chosen(["shaka-dash", "dash"]);
     // Once more: a life of its own.
     if (!long.publisher.running) {
