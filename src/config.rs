@@ -89,6 +89,10 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_PART", value_name = "SECONDS")]
     pub part: Option<f64>,
 
+    /// How far behind the live edge low-latency players are asked to stay, in seconds, up to 10 [default: three parts]
+    #[arg(long, env = "DAMSON_LATENCY", value_name = "SECONDS")]
+    pub latency: Option<f64>,
+
     /// How long a stream outlives its publisher, in seconds, 0-3600 [default: 30]
     #[arg(long, env = "DAMSON_LINGER", value_name = "SECONDS")]
     pub linger: Option<f64>,
@@ -252,6 +256,7 @@ impl Settings {
             address_held: self.address_held.or(file.address_held),
             segment: self.segment.or(file.segment),
             part: self.part.or(file.part),
+            latency: self.latency.or(file.latency),
             linger: self.linger.or(file.linger),
             takeover: self.takeover.or(file.takeover),
             dash: self.dash.or(file.dash),
@@ -270,6 +275,11 @@ impl Settings {
     /// The part length: [`Settings::part`], or 0.2 s.
     pub fn part(&self) -> Result<Duration, ConfigError> {
         seconds("part", self.part.unwrap_or(0.2), 0.1, 1.0, "0.1 to 1 second")
+    }
+
+    /// What low-latency players are asked for: [`Settings::latency`]; zero, which is less than three parts, if it isn't set.
+    pub fn latency(&self) -> Result<Duration, ConfigError> {
+        seconds("latency", self.latency.unwrap_or(0.0), 0.0, 10.0, "0 to 10 seconds")
     }
 
     /// How long a stream outlives its publisher: [`Settings::linger`], or 30 s.
@@ -329,7 +339,10 @@ mod tests {
         let check = |settings: Settings, text: &str| {
             let error =
                 settings.segment().map(|_| ()).and(settings.part().map(|_| ())).and(settings.linger().map(|_| ()));
-            let error = error.and(settings.upload().map(|_| ())).and(settings.dvr().map(|_| ()));
+            let error = error
+                .and(settings.latency().map(|_| ()))
+                .and(settings.upload().map(|_| ()))
+                .and(settings.dvr().map(|_| ()));
             assert_eq!(error.expect_err("out of range").to_string(), text);
         };
         check(
@@ -339,6 +352,10 @@ mod tests {
         check(
             Settings { part: Some(f64::NAN), ..Settings::default() },
             "--part (DAMSON_PART, part in the file) is NaN; it must be 0.1 to 1 second",
+        );
+        check(
+            Settings { latency: Some(11.0), ..Settings::default() },
+            "--latency (DAMSON_LATENCY, latency in the file) is 11; it must be 0 to 10 seconds",
         );
         check(
             Settings { upload: Some(0.0), ..Settings::default() },

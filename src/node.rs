@@ -197,6 +197,7 @@ impl NodeConfig {
             media: media::Settings {
                 segment: settings.segment()?,
                 part: settings.part()?,
+                latency: settings.latency()?,
                 linger: settings.linger()?,
                 ..media::Settings::default()
             },

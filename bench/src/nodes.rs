@@ -177,6 +177,7 @@ fn record(ingest: NodeId) -> Result<Record> {
         first_msn,
         target_duration: 2,
         part_target: Duration::from_millis(202),
+        latency: Duration::from_millis(202) * 3,
         segment_duration: Duration::from_secs(2),
         availability_start: wall,
         tracks: vec![video],

@@ -1,13 +1,14 @@
 // The page: choose an edge, a stream and a player; watch; see the latency and where it comes from.
 //
 // The URL preselects: ?edge=NAME or URL, &stream=, &player=hls|hls-plain|shaka-hls|shaka-dash|dash|native,
-// &autoplay=0, &muted=0, &theme=light|dark, &debug (hls.js tells what it does on the console). `window.damson` is for
-// tests and for the console.
+// &autoplay=0, &muted=0, &theme=light|dark, &timecode (the picture carries its time: fixtures/timecode.sh), &debug (hls.js
+// tells what it does on the console). `window.damson` is for tests and for the console.
 import { Clock, HttpError, baseUrl, edges, streams, trace } from "./edge.js";
 import { Meter } from "./meter.js";
 import { PLAYERS, defaultPlayer } from "./players.js";
 import { PartFinder } from "./position.js";
 import { EMBEDDED } from "./sources.js";
+import { Timecode } from "./timecode.js";
 import { WayView, element } from "./way.js";
 
 const POLL_STREAMS_MS = 3000;
@@ -35,6 +36,9 @@ const now = {
   watched: null, // the life that was played while it was live
   clock: null, finder: null, part: null, trace: null, onScreen: false, chart: [],
 };
+
+/** Reads the picture, if it is said to carry its time. */
+const timecode = asked.has("timecode") ? new Timecode(video, () => now.clock?.now() ?? Date.now()) : null;
 
 function note(words) {
   events.push({ at: Date.now(), words });
@@ -184,6 +188,7 @@ async function start() {
   await stopped;
   if (attempt !== now.attempt) return;
   meter.restart();
+  timecode?.clear();
   const fatal = (words) => {
     if (attempt === now.attempt) fail(words);
   };
@@ -274,7 +279,7 @@ function stats() {
   return {
     ...meter.read(), state: now.state, error: now.error, edge: now.edge, stream: now.stream?.name ?? null, player: now.player,
     latency, playerLatency: now.session?.latency() ?? null, clockError: now.clock?.error ?? null,
-    part: now.part, trace: now.trace, embedded: EMBEDDED,
+    part: now.part, trace: now.trace, glass: timecode?.stats() ?? null, embedded: EMBEDDED,
   };
 }
 
@@ -287,6 +292,9 @@ function draw() {
   $("latency-note").textContent = !s.started ? "" : shown === null ? "This player doesn’t tell how old its picture is." : s.latency !== null
     ? `From the edge’s clock (to within ${Math.max(1, Math.ceil(s.clockError ?? 0))} ms) and the picture’s date.${s.playerLatency !== null ? ` The player says ${s.playerLatency.toFixed(2)} s.` : ""}`
     : "As this player sees it; it doesn’t tell the picture’s date.";
+  if (timecode && s.started) {
+    $("latency-note").textContent += s.glass ? ` Glass to glass, read from the picture: ${s.glass.p50.toFixed(2)} s.` : " The picture carries no time that can be read.";
+  }
   $("buffer").replaceChildren(...(s.started ? figure(s.buffer.toFixed(2), "s") : ["–"]));
   $("rate").replaceChildren(...(s.started ? figure(s.rate.toFixed(2), "×") : ["–"]));
   $("dropped").replaceChildren(...(s.started ? figure(s.dropped, `of ${s.frames}`) : ["–"]));
@@ -418,7 +426,7 @@ $("theme").addEventListener("click", () => {
 });
 
 window.damson = {
-  video, events, stats,
+  video, events, stats, timecode,
   get player() { return now.player; },
   get inner() { return now.session?.inner ?? null; },
   mark: () => meter.mark(),

@@ -61,7 +61,8 @@ async function startShaka({ video, fatal, note }, url) {
   });
   await player.attach(video);
   player.configure({
-    streaming: { lowLatencyMode: true },
+    // The MPD says how far behind to stay. Shaka keeps to that within 0.5 s, unless it is told to be more exact.
+    streaming: { lowLatencyMode: true, liveSync: { targetLatencyTolerance: 0.1 } },
     // Its default of 8 s is longer than what a low latency player holds: a line that has become narrow would empty it first.
     abr: { switchInterval: 1 },
     // Without it Shaka re-sets a negative timestampOffset now and then, and Chromium drops the parts between keyframes.

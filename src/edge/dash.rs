@@ -29,15 +29,6 @@ pub enum Timing {
     Timeline,
 }
 
-/// The live latency that players are asked for, at least. hls.js, Shaka and dash.js hold 1.3-1.7 s with
-/// parts of half a second; the parts' own share comes on top by [`latency`].
-const LATENCY_MIN: Duration = Duration::from_millis(1_500);
-
-/// ServiceDescription's Latency@target.
-fn latency(record: &Record) -> Duration {
-    LATENCY_MIN.max(record.part_target * 5)
-}
-
 /// What refreshed MPDs are asked for by: relative to the MPD, as all that it names.
 pub const FOLLOW: &str = "follow";
 
@@ -205,6 +196,17 @@ fn presentation_delay(window: &Window, record: &Record) -> Duration {
     Duration::from_secs(end_of_media(window).as_secs()).min(record.hold_back())
 }
 
+/// MPD@maxSegmentDuration. Where GOPs are regular it is the longest there is; should one have to be cut late all the same, then
+/// the MPD says so from there on. It is part of the latency: Shaka (5.2, as run) takes an edge to have nothing newer than now less this.
+fn longest_segment(of: Listed<'_>, record: &Record) -> Duration {
+    if !hls::independent(of.window) {
+        return record.target() + Duration::from_millis(500);
+    }
+    let listed = |t| of.entries(t).map(|s: Entry| TrackWindow::timescale(t).duration(s.duration)).max();
+    let longest = started(of.window).filter_map(listed).fold(record.segment_duration, Duration::max);
+    Duration::from_millis(u64::try_from(longest.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX))
+}
+
 fn mpd_start(out: &mut String, of: Listed<'_>, record: &Record, timing: Timing, end: Option<Duration>) {
     let window = of.window;
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
@@ -233,22 +235,21 @@ fn mpd_start(out: &mut String, of: Listed<'_>, record: &Record, timing: Timing, 
         }
     }
     out.push_str("\" maxSegmentDuration=\"");
-    duration(out, record.target() + Duration::from_millis(500));
+    duration(out, longest_segment(of, record));
     out.push_str("\" minBufferTime=\"");
     duration(out, record.part_target * 2);
     out.push_str("\">\n");
 }
 
 fn service_description(out: &mut String, record: &Record, first: Option<&Period>) {
-    let target = latency(record);
     let _ = writeln!(
         out,
         "<ServiceDescription id=\"0\"><Latency referenceId=\"{}\" target=\"{}\" min=\"{}\" max=\"{}\"/>\
          <PlaybackRate min=\"0.96\" max=\"1.04\"/></ServiceDescription>",
         first.map_or(0, |p| reference_id(record, p, 0)),
-        target.as_millis(),
-        record.part_hold_back().min(target).as_millis(),
-        (record.hold_back()).max(target * 2).as_millis(),
+        record.latency.as_millis(),
+        (record.part_target * 2).as_millis(),
+        record.hold_back().max(record.latency * 2).as_millis(),
     );
 }
 

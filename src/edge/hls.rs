@@ -57,7 +57,7 @@ pub fn multivariant(window: &Window) -> Option<String> {
 /// Whether every segment starts with a keyframe: "all media samples in a Media Segment can be decoded without information
 /// from other segments" (rfc8216bis 4.4.2.1). A player reads the multivariant playlist once, so that a life says it as
 /// long as its GOPs are regular, and never again once a cut was forced.
-fn independent(window: &Window) -> bool {
+pub(super) fn independent(window: &Window) -> bool {
     let mut parts = window.tracks().iter().flat_map(TrackWindow::listed).flat_map(Segment::parts);
     !parts.any(|part| part.header.flags.irregular)
 }
@@ -184,7 +184,7 @@ fn render(
     out.push_str("CAN-SKIP-UNTIL=");
     millis(&mut out, skip_boundary(record));
     out.push_str(",PART-HOLD-BACK=");
-    millis(&mut out, record.part_hold_back());
+    millis(&mut out, record.latency);
     out.push_str(",HOLD-BACK=");
     millis(&mut out, record.hold_back());
     out.push_str("\n#EXT-X-PART-INF:PART-TARGET=");

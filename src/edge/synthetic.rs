@@ -44,6 +44,7 @@ pub fn record(name: &str) -> Record {
         first_msn: FIRST_MSN,
         target_duration: 2,
         part_target: Duration::from_millis(202),
+        latency: Duration::from_millis(202) * 3,
         segment_duration: Duration::from_secs(2),
         availability_start: start,
         tracks: vec![

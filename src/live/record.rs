@@ -2,7 +2,7 @@
 //!
 //! The ingest writes it; every member of the swarm holds the newest revision; a restarting ingest
 //! reads it and goes on. What it freezes for the life (DESIGN invariant 3): `target_duration`,
-//! `part_target`, `availability_start`, the tracks' order, kinds, names and timescales. A track that comes
+//! `part_target`, `latency`, `availability_start`, the tracks' order, kinds, names and timescales. A track that comes
 //! late is appended, and never taken away.
 
 use std::time::Duration;
@@ -30,6 +30,9 @@ pub struct Record {
     pub target_duration: u32,
     /// EXT-X-PART-INF PART-TARGET, in whole milliseconds.
     pub part_target: Duration,
+    /// How far behind the live edge low-latency players are asked to stay: PART-HOLD-BACK, at least 3 x PART-TARGET ("SHOULD
+    /// be at least three times the Part Target Duration", rfc8216bis 4.4.3.8; Apple's guide says must), and the MPD's `Latency@target`.
+    pub latency: Duration,
     /// What the segmenter aims at; the MPD's `@duration`.
     pub segment_duration: Duration,
     /// The MPD's availabilityStartTime: the wallclock of media time 0.
@@ -162,9 +165,11 @@ impl Record {
     pub const INITS_MAX: usize = 16;
     /// Most periods kept.
     pub const PERIODS_MAX: usize = 256;
+    /// The longest latency that can be asked for, but for that of long parts.
+    pub const LATENCY_MAX: Duration = Duration::from_secs(10);
     const INIT_LEN_MAX: usize = 16 << 10;
-    /// 2: periods have tracks.
-    const VERSION: u8 = 2;
+    /// 2: periods have tracks. 3: the latency can be set.
+    const VERSION: u8 = 3;
 
     /// The track with this id.
     pub fn track(&self, id: TrackId) -> Option<&Track> {
@@ -213,11 +218,6 @@ impl Record {
             .saturating_add(2)
     }
 
-    /// PART-HOLD-BACK: 3 x PART-TARGET.
-    pub fn part_hold_back(&self) -> Duration {
-        self.part_target * 3
-    }
-
     /// HOLD-BACK: 3 x TARGETDURATION.
     pub fn hold_back(&self) -> Duration {
         self.target() * 3
@@ -240,6 +240,7 @@ impl Record {
         out.put_u32(self.first_msn);
         out.put_u32(self.target_duration);
         put_micros(&mut out, self.part_target);
+        put_micros(&mut out, self.latency);
         put_micros(&mut out, self.segment_duration);
         out.put_u64(self.availability_start.as_micros());
         out.put_u8(u8::from(self.ended.is_some()));
@@ -276,10 +277,14 @@ impl Record {
             return Err(r.fault("target duration", Fault::Invalid));
         }
         let part_target = micros(r, "part target")?;
+        let latency = micros(r, "latency")?;
         let segment_duration = micros(r, "segment duration")?;
         let longest = Duration::from_secs(u64::from(target_duration) + 1);
         if part_target.is_zero() || part_target > longest || segment_duration.is_zero() || segment_duration > longest {
             return Err(r.fault("part target or segment duration", Fault::Invalid));
+        }
+        if latency < part_target * 3 || latency > Self::LATENCY_MAX.max(part_target * 3) {
+            return Err(r.fault("latency", Fault::Invalid));
         }
         let availability_start = UnixTime::from_micros(r.u64("availability start")?);
         let ended = (r.u8("ended")? != 0, r.u32("last msn")?);
@@ -311,6 +316,7 @@ impl Record {
             first_msn,
             target_duration,
             part_target,
+            latency,
             segment_duration,
             availability_start,
             tracks,
@@ -412,6 +418,7 @@ mod tests {
             first_msn: 1_795_359_753,
             target_duration: 2,
             part_target: Duration::from_millis(202),
+            latency: Duration::from_millis(606),
             segment_duration: Duration::from_secs(2),
             availability_start: UnixTime::from_micros(1_795_359_753_000_000),
             tracks: vec![Track {

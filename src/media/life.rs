@@ -138,6 +138,7 @@ impl Life {
             first_msn,
             target_duration: plan.target_duration,
             part_target: plan.part_target,
+            latency: settings.latency.max(plan.part_target * 3),
             segment_duration: plan.segment,
             availability_start: start,
             tracks: Vec::new(),

@@ -51,6 +51,8 @@ pub struct Settings {
     pub segment: Option<Duration>,
     /// What parts reach: 0.1-1 s.
     pub part: Duration,
+    /// [`Record::latency`]; less than three parts is three parts.
+    pub latency: Duration,
     /// How long a life outlasts its publisher.
     pub linger: Duration,
     /// How long to wait for a kind of track of which nothing is said.
@@ -68,6 +70,7 @@ impl Default for Settings {
             segment_aim: Duration::from_secs(2),
             segment: None,
             part: Duration::from_millis(200),
+            latency: Duration::ZERO,
             linger: Duration::from_secs(30),
             track_wait: Duration::from_secs(1),
             announced_wait: Duration::from_secs(3),
@@ -83,6 +86,7 @@ impl Settings {
         self.segment_aim = self.segment_aim.clamp(shortest, longest);
         self.segment = self.segment.map(|segment| segment.clamp(shortest, longest));
         self.part = self.part.clamp(Duration::from_millis(100), Duration::from_secs(1));
+        self.latency = self.latency.min(crate::live::Record::LATENCY_MAX);
         self.linger = self.linger.min(Duration::from_secs(3_600));
         self.measure = self.measure.min(Duration::from_secs(10));
         self

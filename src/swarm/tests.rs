@@ -237,6 +237,7 @@ fn record(stream: &str, owner: u64, revision: u32) -> Record {
         first_msn: 1_000,
         target_duration: 2,
         part_target: Duration::from_millis(100),
+        latency: Duration::from_millis(100) * 3,
         segment_duration: Duration::from_millis(500),
         availability_start: UnixTime::from_micros(7),
         tracks: vec![Track {

@@ -7,7 +7,7 @@ import { inTime, unlessStarved, watchMachine } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 
 /**
- * The line while it is narrow, in bits/s: less than the highest rung needs, more than the next. A player that holds a second, and
+ * The line while it is narrow, in bits/s: less than the highest rung needs, more than the next. A player that holds a second and a half, and
  * decides at the end of a segment of two seconds, has to live through three of them before the next rung comes.
  */
 const NARROW = 2_200_000;
@@ -23,7 +23,8 @@ const NOTICE_MS = 90_000;
 const CHOSEN = process.env.LADDER?.split(",") ?? ["hls", "shaka-hls", "shaka-dash", "dash"];
 
 test("players go down the ladder and up again", { timeout: 900_000 }, (t) => scope(async (use) => {
-  const nodes = await startLine(use, ["a", "b"]);
+  // A player that holds three parts has nothing to live on while it notices that its line has become narrow.
+  const nodes = await startLine(use, ["a", "b"], { args: ["--latency", "1.5"] });
   const edge = nodes[1].http;
   pushLadder(use, `${nodes[0].rtmp}/cam1`, await makeLadder(use));
   const whole = (r, text) => r.ok && (text.match(/#EXTINF/g) ?? []).length >= 3;

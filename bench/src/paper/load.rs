@@ -151,6 +151,7 @@ fn record(stream: StreamName, source: u64) -> Record {
         first_msn: 0,
         target_duration: 2,
         part_target: Duration::from_millis(202),
+        latency: Duration::from_millis(202) * 3,
         segment_duration: 2 * SECOND,
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {

@@ -62,6 +62,7 @@ fn record(stream: &StreamName, counter: u32, ended: Option<u32>) -> Record {
         first_msn: 1,
         target_duration: 2,
         part_target: std::time::Duration::from_millis(200),
+        latency: std::time::Duration::from_millis(200) * 3,
         segment_duration: std::time::Duration::from_secs(2),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![],

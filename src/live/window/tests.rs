@@ -23,6 +23,7 @@ fn record(revision: u32) -> Record {
         first_msn: FIRST,
         target_duration: 2,
         part_target: Duration::from_millis(200),
+        latency: Duration::from_millis(200) * 3,
         segment_duration: Duration::from_secs(2),
         availability_start: UnixTime::from_micros(1_000_000_000),
         tracks: vec![Track {

@@ -317,7 +317,7 @@ impl TrackWindow {
             self.deadline = None;
             return false;
         }
-        let deadline = *self.deadline.get_or_insert(now + record.part_hold_back());
+        let deadline = *self.deadline.get_or_insert(now + record.latency);
         now >= deadline
     }
 

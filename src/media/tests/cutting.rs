@@ -30,6 +30,15 @@ fn two_seconds_and_whole_frames_at_broadcast_rates() {
 }
 
 #[test]
+fn the_latency_is_three_parts_at_least() {
+    for (asked, given) in [(0, 606), (500, 606), (1_500, 1_500), (60_000, 10_000)] {
+        let latency = Duration::from_millis(asked);
+        let (bench, _) = cut(Settings { latency, ..settings() }, &frames(120, 30.0, 60, true));
+        assert_eq!(bench.record().latency, Duration::from_millis(given), "{asked}");
+    }
+}
+
+#[test]
 fn ntsc_rates_keep_their_own_length() {
     let (bench, segments) = cut(settings(), &frames(60 * 5, 30_000.0 / 1_001.0, 60, false));
     assert_eq!(segments, vec![(2_002, 10); 5]);

@@ -89,6 +89,7 @@ fn record(node: NodeId) -> Record {
         first_msn: 0,
         target_duration: 2,
         part_target: Duration::from_millis(200),
+        latency: Duration::from_millis(200) * 3,
         segment_duration: Duration::from_secs(2),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {

@@ -48,6 +48,7 @@ pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
         first_msn: 0,
         target_duration: 2,
         part_target: std::time::Duration::from_millis(202),
+        latency: std::time::Duration::from_millis(202) * 3,
         segment_duration: std::time::Duration::from_secs(2),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {

@@ -82,6 +82,11 @@ export function push(use, url, file = FILM) {
   ]));
 }
 
+/** A picture that carries the time of its making, encoded as it goes. */
+export function pushTimecode(use, url) {
+  return use(new Child("timecode", join(ROOT, "fixtures/timecode.sh"), [url]));
+}
+
 /**
  * A film of so many seconds in a temporary folder, quick to decode: 320x180 at 30 fps with a keyframe every `gop` frames, or at the
  * seconds `keys`, so many B-frames in a row, and AAC.

@@ -89,7 +89,7 @@ impl Rig {
             }
         }
         if lost.is_some() {
-            self.now += self.record.part_hold_back();
+            self.now += self.record.latency;
             self.input(Input::Timeout);
         }
         self.next += 1;
