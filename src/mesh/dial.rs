@@ -11,9 +11,11 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
+use super::ask::{self, Answers};
 use super::frame::{FrameDecoder, Hello};
 use super::identity::{self, SERVER_NAME};
 use super::link::{Event, Events, Greeted, LinkFault, code, read_hello, write_hello};
+use super::node::Sink;
 use super::pairing::LinkNo;
 use crate::clock;
 use crate::live::NodeId;
@@ -37,6 +39,7 @@ pub(super) struct Desk {
     pub(super) events: Events,
     pub(super) refusals: Arc<Refusals>,
     connections: Arc<AtomicU64>,
+    answers: Answers,
 }
 
 /// A dial that made no link of its own.
@@ -80,8 +83,9 @@ impl DialFault {
 }
 
 impl Desk {
-    pub(super) fn new(endpoint: Endpoint, events: Events) -> Self {
-        Desk { endpoint, events, refusals: Arc::default(), connections: Arc::default() }
+    pub(super) fn new(endpoint: Endpoint, events: Events, sink: Arc<dyn Sink>) -> Self {
+        let answers = Answers::new(sink);
+        Desk { endpoint, events, refusals: Arc::default(), connections: Arc::default(), answers }
     }
 
     fn number(&self) -> LinkNo {
@@ -165,7 +169,8 @@ impl Desk {
                 let _permit = permit;
                 let addr = incoming.remote_address();
                 match tokio::time::timeout(DIAL_TIMEOUT, desk.greet(incoming)).await {
-                    Ok(Ok(greeted)) => desk.tell(Event::Greeted(Box::new(greeted))).await,
+                    Ok(Ok(Some(greeted))) => desk.tell(Event::Greeted(Box::new(greeted))).await,
+                    Ok(Ok(None)) => {}
                     Ok(Err(DialFault::Connection(e))) => desk.refusals.note(addr, &e, "dialled us"),
                     Ok(Err(fault)) => desk.refusals.note(addr, &fault, "dialled us"),
                     Err(_) => debug!(%addr, "a connection said no hello in time"),
@@ -174,10 +179,15 @@ impl Desk {
         }
     }
 
-    async fn greet(&self, incoming: Incoming) -> Result<Greeted, DialFault> {
+    /// `None` where the peer has come to ask, not for a link.
+    async fn greet(&self, incoming: Incoming) -> Result<Option<Greeted>, DialFault> {
         let no = self.number();
         let conn = incoming.accept()?.await?;
         let (peer, name) = subject(&conn).map_err(DialFault::Certificate)?;
+        if ask::is_for(&conn) {
+            self.answers.serve(conn);
+            return Ok(None);
+        }
         let (send, mut recv) = conn.accept_bi().await?;
         let mut decoder = FrameDecoder::default();
         let hello = match read_hello(&mut recv, &mut decoder).await {
@@ -186,7 +196,7 @@ impl Desk {
             Err(fault) => return Err(DialFault::Hello(fault)),
         };
         let peer = check_hello(&conn, peer, &hello).map_err(DialFault::Certificate)?;
-        Ok(Greeted { no, conn, peer, name, hello, control: (send, recv), decoder, dialled: None })
+        Ok(Some(Greeted { no, conn, peer, name, hello, control: (send, recv), decoder, dialled: None }))
     }
 
     async fn tell(&self, event: Event) {
@@ -209,7 +219,7 @@ fn lost(e: quinn::WriteError) -> ConnectionError {
     }
 }
 
-fn subject(conn: &Connection) -> Result<(NodeId, String), String> {
+pub(super) fn subject(conn: &Connection) -> Result<(NodeId, String), String> {
     let identity = conn.peer_identity().ok_or("shows none")?;
     let chain = identity.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| "is of an unknown kind")?;
     identity::subject(chain.first().ok_or("shows none")?)

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName};
 use crate::media::Resume;
 use crate::overlay::{DownCause, Peer};
-use crate::swarm::{Input, Output};
+use crate::swarm::{Input, Kept, Output};
 use crate::units::Time;
 
 /// The most bytes of bodies that wait for one peer: a second of a fast link, or two of the largest bodies.
@@ -50,6 +50,7 @@ const TIMEOUTS_MAX: usize = 64;
 pub(super) enum Command {
     Claim(Record),
     Publish(StreamName, PartHeader, Bytes),
+    Keep(Vec<Kept>),
     Resume(StreamName, oneshot::Sender<Option<Resume>>),
     Snapshot(oneshot::Sender<Snapshot>),
     Shutdown(oneshot::Sender<()>),
@@ -176,6 +177,7 @@ impl<C: Core> Driver<C> {
         match command {
             Command::Claim(record) => self.input(now, Input::Claim { record }),
             Command::Publish(stream, header, body) => self.input(now, Input::Publish { stream, header, body }),
+            Command::Keep(kept) => self.input(now, Input::Keep { kept, stamp: clock::wall().as_micros() }),
             Command::Resume(stream, answer) => {
                 let _ = answer.send(self.core.resume(&stream));
             }
@@ -431,6 +433,7 @@ impl<C: Core> Driver<C> {
             }
             Output::Announced { entry } => self.sink.announced(entry),
             Output::Expired { stream } => self.sink.expired(&stream),
+            Output::Kept { stream, keepers } => self.sink.kept(&stream, keepers),
         }
     }
 

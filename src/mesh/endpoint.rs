@@ -53,6 +53,17 @@ const SEND_WINDOW: u64 = 8 << 20;
 /// repetition of a lost dial comes after three of these.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
+/// How this node connects to ask.
+pub(super) fn asking(identity: &Identity) -> Result<ClientConfig, MeshError> {
+    let mut client = ClientConfig::new(tls::asking(identity)?);
+    let mut transport = transport();
+    // Not in use, it ends by itself.
+    transport.keep_alive_interval(None).max_concurrent_bidi_streams(VarInt::from_u32(0));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(0));
+    client.transport_config(Arc::new(transport));
+    Ok(client)
+}
+
 /// Opens the socket and the endpoint on it.
 pub(super) fn open(identity: &Identity, bind: SocketAddr) -> Result<Endpoint, MeshError> {
     let (server, client) = tls::configs(identity)?;

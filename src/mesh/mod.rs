@@ -26,11 +26,16 @@
 //! - **Clocks**: neighbours exchange timestamps, and keep an offset for each link, so that a hop's
 //!   transit is measured without a common clock (see [`clock_offset`]).
 //!
+//! - **Questions** (see `ask`) go from any node to any other, over connections of their own: what is fetched of the past
+//!   never stands before what is live.
+//!
 //! [`frame`] and [`clock_offset`] are pure, and build without feature `node`.
 
 pub mod clock_offset;
 pub mod frame;
 
+#[cfg(feature = "node")]
+mod ask;
 #[cfg(feature = "node")]
 mod backoff;
 #[cfg(feature = "node")]
@@ -56,6 +61,8 @@ mod tests;
 #[cfg(feature = "node")]
 mod tls;
 
+#[cfg(feature = "node")]
+pub use ask::{Answer, AskFault, Asked};
 #[cfg(feature = "node")]
 pub use identity::{Ca, Identity, IdentityError};
 #[cfg(feature = "node")]

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::ask::{Answer, AskFault, Asked, Asker};
 use super::dial::Desk;
 use super::driver::{Command, Driver};
 use super::endpoint;
@@ -16,7 +17,7 @@ use super::tls::TlsError;
 use crate::live::{NodeId, PartHeader, Record, StreamName, Trace};
 use crate::media::Resume;
 use crate::overlay::Peer;
-use crate::swarm::{self, Entry, Hub, Input, Output};
+use crate::swarm::{self, Entry, Hub, Input, Keeper, Kept, Output};
 use crate::units::Time;
 use crate::wire::WireError;
 
@@ -70,6 +71,12 @@ pub trait Sink: Send + Sync + 'static {
     fn announced(&self, entry: Entry);
     /// A stream is gone from the directory.
     fn expired(&self, stream: &StreamName);
+    /// Who keeps what of a stream's past, beside this node.
+    fn kept(&self, _stream: &StreamName, _keepers: Vec<Keeper>) {}
+    /// Another node asks. May wait; the answer is a list of chunks, so that bodies needn't be copied.
+    fn asked(&self, _question: Bytes) -> Asked<'_> {
+        Box::pin(async { Answer::NotHere })
+    }
 }
 
 /// What the driver drives: [`Hub`], or something simpler in a test.
@@ -118,6 +125,8 @@ impl Core for Hub {
 #[derive(Debug)]
 pub struct Mesh {
     commands: mpsc::UnboundedSender<Command>,
+    /// The driver's task has it, and with it the socket, which is gone when the task is.
+    asker: Weak<Asker>,
     node: NodeId,
     local: SocketAddr,
 }
@@ -143,17 +152,22 @@ impl Mesh {
     ) -> Result<Mesh, MeshError> {
         let MeshConfig { identity, bind, advertise, seed, .. } = config;
         let endpoint = endpoint::open(&identity, bind)?;
+        let asker = Arc::new(Asker::new(endpoint.clone(), endpoint::asking(&identity)?));
         let local = endpoint.local_addr().map_err(|source| MeshError::Bind { addr: bind, source })?;
         // Unspecified, it makes peers take the address that our packets come from.
         let listen = advertise.unwrap_or(local);
         let me = Peer { id: identity.id(), addr: listen };
         let (events_in, events) = mpsc::channel(EVENTS);
         let (commands, commands_out) = mpsc::unbounded_channel();
-        let desk = Desk::new(endpoint, events_in);
+        let desk = Desk::new(endpoint, events_in, sink.clone());
         tokio::spawn(desk.clone().accept());
         let driver = Driver::new(make(me), sink, me, identity.name().to_owned(), listen, desk, seed);
-        tokio::spawn(driver.run(commands_out, events));
-        Ok(Mesh { commands, node: identity.id(), local })
+        let weak = Arc::downgrade(&asker);
+        tokio::spawn(async move {
+            driver.run(commands_out, events).await;
+            drop(asker);
+        });
+        Ok(Mesh { commands, asker: weak, node: identity.id(), local })
     }
 
     /// This node's ingest has a stream, or its record has changed: it is announced, and its swarm joined.
@@ -164,6 +178,27 @@ impl Mesh {
     /// This node's ingest has made a part.
     pub fn publish(&self, stream: &StreamName, header: PartHeader, body: Bytes) {
         self.command(Command::Publish(stream.clone(), header, body));
+    }
+
+    /// This node keeps these streams' past for others; to be said every few seconds, since it is forgotten else.
+    pub fn keep(&self, kept: Vec<Kept>) {
+        self.command(Command::Keep(kept));
+    }
+
+    /// Asks a node, whether there is a link with it or not. `progress` is told of each piece of the answer, which has
+    /// `max` bytes at most. There is no limit in time: drop the future instead.
+    ///
+    /// # Errors
+    /// It can't be reached, isn't who it should be, hasn't got it, or breaks off.
+    pub async fn ask(
+        &self,
+        whom: Peer,
+        question: Bytes,
+        max: usize,
+        progress: impl FnMut() + Send,
+    ) -> Result<Bytes, AskFault> {
+        let asker = self.asker.upgrade().ok_or_else(|| AskFault::Unreachable("this node is shut down".to_owned()))?;
+        asker.ask(whom, question, max, progress).await
     }
 
     /// Where a publisher of `stream` that comes to this node goes on; `None` if nothing is known of it.

@@ -19,6 +19,9 @@ use crate::clock;
 /// Application protocol of the links (RFC 7301).
 pub(super) const ALPN: &[u8] = b"damson/1";
 
+/// That of connections on which questions are asked (see `ask`). A node that is older than they are refuses them.
+pub(super) const ALPN_ASK: &[u8] = b"damson-ask/1";
+
 /// Why an identity can't be used for TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -61,22 +64,35 @@ pub(super) fn configs_unchecked(
         .with_client_cert_verifier(clients)
         .with_single_cert(identity.chain(), identity.key())
         .map_err(|e| key(&e))?;
-    server.alpn_protocols = vec![ALPN.to_vec()];
+    server.alpn_protocols = vec![ALPN.to_vec(), ALPN_ASK.to_vec()];
     // A link lives long and is proven anew each time: nothing is resumed.
     server.send_tls13_tickets = 0;
 
-    let mut client = ClientConfig::builder_with_provider(provider)
+    let server = QuicServerConfig::try_from(server).map_err(|e| key(&e))?;
+    Ok((Arc::new(server), client(identity, servers, ALPN)?))
+}
+
+/// The configuration for connections that ask.
+pub(super) fn asking(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
+    let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, Arc::new(provider()));
+    client(identity, servers.build().map_err(|e| TlsError::Ca(e.to_string()))?, ALPN_ASK)
+}
+
+fn client(
+    identity: &Identity,
+    servers: Arc<WebPkiServerVerifier>,
+    alpn: &[u8],
+) -> Result<Arc<QuicClientConfig>, TlsError> {
+    let key = |e: &dyn std::fmt::Display| TlsError::Key(e.to_string());
+    let mut client = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| key(&e))?
         .with_webpki_verifier(servers)
         .with_client_auth_cert(identity.chain(), identity.key())
         .map_err(|e| key(&e))?;
-    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.alpn_protocols = vec![alpn.to_vec()];
     client.resumption = rustls::client::Resumption::disabled();
-
-    let server = QuicServerConfig::try_from(server).map_err(|e| key(&e))?;
-    let client = QuicClientConfig::try_from(client).map_err(|e| key(&e))?;
-    Ok((Arc::new(server), Arc::new(client)))
+    Ok(Arc::new(QuicClientConfig::try_from(client).map_err(|e| key(&e))?))
 }
 
 fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, TlsError> {

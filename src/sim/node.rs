@@ -288,9 +288,10 @@ impl Node for swarm::Hub {
                     body,
                     hops: u8::try_from(trace.hops.len()).unwrap_or(u8::MAX),
                 },
-                swarm::Output::Record { .. } | swarm::Output::Announced { .. } | swarm::Output::Expired { .. } => {
-                    continue;
-                }
+                swarm::Output::Record { .. }
+                | swarm::Output::Announced { .. }
+                | swarm::Output::Kept { .. }
+                | swarm::Output::Expired { .. } => continue,
             });
         }
     }

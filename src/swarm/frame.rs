@@ -5,11 +5,13 @@
 //!                        | 2 broadcast message
 //!                        | 3 directory announcements
 //!                        | 4 (nothing): the sender isn't in this swarm, or leaves it
+//!                        | 5 notices of keepers
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::directory::{ANNOUNCEMENTS_MAX, Announcement};
+use super::keepers::{NOTICES_MAX, Notice};
 use crate::live::SwarmId;
 use crate::wire::{self, Reader, WireError};
 use crate::{broadcast, overlay};
@@ -34,6 +36,8 @@ pub enum Body {
     Directory(Vec<Announcement>),
     /// The sender isn't in the swarm, or leaves it. Of the directory: the node leaves altogether.
     Leave,
+    /// Who keeps what of which stream; at most [`NOTICES_MAX`].
+    Keepers(Vec<Notice>),
 }
 
 impl Frame {
@@ -41,6 +45,7 @@ impl Frame {
     const BROADCAST: u8 = 2;
     const DIRECTORY: u8 = 3;
     const LEAVE: u8 = 4;
+    const KEEPERS: u8 = 5;
 
     /// The frame on the wire, without the link's length prefix.
     pub fn encode(&self) -> Bytes {
@@ -63,6 +68,13 @@ impl Frame {
                 }
             }
             Body::Leave => out.put_u8(Self::LEAVE),
+            Body::Keepers(notices) => {
+                out.put_u8(Self::KEEPERS);
+                wire::put_count(&mut out, notices.len());
+                for notice in notices {
+                    notice.encode(&mut out);
+                }
+            }
         }
         out.freeze()
     }
@@ -86,6 +98,10 @@ impl Frame {
                 Body::Directory(announcements)
             }
             Self::LEAVE => Body::Leave,
+            Self::KEEPERS => {
+                let n = r.count(NOTICES_MAX, Notice::WIRE_LEN_MIN, "notices")?;
+                Body::Keepers((0..n).map(|_| Notice::decode(r)).collect::<Result<_, _>>()?)
+            }
             _ => return Ok(None),
         };
         Ok(Some(Frame { swarm, body }))

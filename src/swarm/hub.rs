@@ -9,6 +9,7 @@ use super::config::Config;
 use super::contacts::Contacts;
 use super::directory::Directory;
 use super::frame::{Body, Frame};
+use super::keepers::Keepers;
 use super::links::{Links, Route};
 use super::member::{Member, Stream, SwarmView};
 use super::{Entry, Input, Output};
@@ -56,6 +57,7 @@ pub struct Hub {
     pub(super) links: Links,
     pub(super) contacts: Contacts,
     pub(super) directory: Directory,
+    pub(super) keepers: Keepers,
     pub(super) owned: BTreeMap<StreamName, Owned>,
     pub(super) members: BTreeMap<SwarmId, Member>,
     /// The deadlines of all members.
@@ -79,6 +81,7 @@ impl Hub {
             links: Links::default(),
             contacts: Contacts::new(me.addr, &config),
             directory: Directory::new(config.dead_after, config.entries_max),
+            keepers: Keepers::new(config.dead_after, config.entries_max),
             owned: BTreeMap::new(),
             members: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -124,6 +127,7 @@ impl Hub {
             Input::Publish { stream, header, body } => {
                 self.feed_tree(now, SwarmId::of(&stream), broadcast::Input::Publish { header, body });
             }
+            Input::Keep { kept, stamp } => self.on_keep(now, kept, stamp),
             Input::Leave => self.on_leave(now),
         }
         self.expire(now);
@@ -140,8 +144,9 @@ impl Hub {
             return None;
         }
         let members = self.due.first().map(|(at, _)| *at);
-        let rest = [self.refresh_at, self.sweep_at, self.contacts.next(), self.directory.next_expiry()];
-        rest.into_iter().flatten().chain(members).min()
+        let rest = [self.refresh_at, self.sweep_at, self.contacts.next()];
+        let rest = rest.into_iter().chain([self.directory.next_expiry(), self.keepers.next_expiry()]);
+        rest.flatten().chain(members).min()
     }
 
     // --- what can be seen ---
@@ -305,6 +310,7 @@ impl Hub {
         };
         match body {
             Body::Directory(announcements) => self.on_announcements(now, peer, &announcements),
+            Body::Keepers(notices) => self.on_notices(now, peer, notices),
             Body::Leave if swarm == SwarmId::DIRECTORY => self.peer_down(now, from, DownCause::Left),
             Body::Leave => {
                 self.feed_overlay(now, swarm, overlay::Input::PeerDown { peer: from, cause: DownCause::Left });
@@ -357,6 +363,10 @@ impl Hub {
             for stream in self.directory.expire(now) {
                 self.on_expired(now, stream);
             }
+        }
+        if self.keepers.next_expiry().is_some_and(|at| at <= now) {
+            let changed = self.keepers.expire(now);
+            self.show_keepers(changed);
         }
         let due: Vec<_> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
         for id in due {

@@ -10,6 +10,7 @@
 //! - [`Hub`]: who gets what, and when. `announce`, `swarms`: its sides of the directory and of the swarms.
 //! - [`Frame`]: what goes on a link's control stream.
 //! - [`Directory`]: the map of streams, and which entry wins.
+//! - [`Keepers`]: who keeps what has left the streams' windows.
 //! - `member`: one swarm. `links`: the links that all swarms share.
 //!
 //! The contract: after every [`Hub::handle`], drain [`Hub::poll_output`] until `None`; then wait for the next
@@ -22,6 +23,7 @@ mod contacts;
 mod directory;
 mod frame;
 mod hub;
+mod keepers;
 mod links;
 mod member;
 mod swarms;
@@ -38,6 +40,7 @@ pub use config::Config;
 pub use directory::{ANNOUNCEMENTS_MAX, Announcement, Change, Directory, checksum};
 pub use frame::{Body, Frame};
 pub use hub::{Counters, Hub};
+pub use keepers::{KEEPERS_MAX, Keeper, Keepers, Kept, NOTICES_MAX, Notice};
 pub use member::SwarmView;
 
 use crate::live::{Epoch, LifeId, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace};
@@ -161,6 +164,13 @@ pub enum Input {
         /// Its body.
         body: Bytes,
     },
+    /// This node keeps these for others to fetch; to be said every few seconds, since notices die.
+    Keep {
+        /// What of which streams.
+        kept: Vec<Kept>,
+        /// Higher than all before, over restarts too: the wallclock in microseconds.
+        stamp: u64,
+    },
     /// This node leaves: tell the neighbours.
     Leave,
 }
@@ -255,6 +265,13 @@ pub enum Output {
     Announced {
         /// The entry.
         entry: Entry,
+    },
+    /// Other nodes keep, or don't keep any more, what has left the window of a stream. Said at each of their refreshes.
+    Kept {
+        /// Of which stream.
+        stream: StreamName,
+        /// All of them.
+        keepers: Vec<Keeper>,
     },
     /// The directory's entry of a stream is gone: dead for 15 s.
     Expired {

@@ -152,6 +152,8 @@ impl Hub {
             overlay::Output::NeighborUp(peer) if id == SwarmId::DIRECTORY => {
                 let all = self.directory.announce_all(now);
                 self.tell(now, peer, &all);
+                let keepers = self.keepers.tell_all(now);
+                self.tell_keepers_to(now, peer, &keepers);
             }
             overlay::Output::NeighborUp(peer) => tree(self, broadcast::Input::NeighborUp(peer.id)),
             overlay::Output::NeighborDown(peer) => tree(self, broadcast::Input::NeighborDown(peer)),

@@ -1,5 +1,7 @@
 //! A small network of hubs in virtual time: links with a latency, and nodes that die.
 
+mod keepers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ struct Net {
     delivered: BTreeMap<NodeId, Vec<(StreamName, PartId, Bytes)>>,
     records: BTreeMap<NodeId, Vec<Record>>,
     expired: BTreeMap<NodeId, Vec<StreamName>>,
+    kept: BTreeMap<(NodeId, StreamName), Vec<Keeper>>,
 }
 
 fn addr(n: u64) -> SocketAddr {
@@ -45,6 +48,7 @@ impl Net {
             delivered: BTreeMap::new(),
             records: BTreeMap::new(),
             expired: BTreeMap::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -171,6 +175,9 @@ impl Net {
                 self.delivered.entry(from).or_default().push((stream, header.id, body));
             }
             Output::Announced { .. } => {}
+            Output::Kept { stream, keepers } => {
+                self.kept.insert((from, stream), keepers);
+            }
             Output::Expired { stream } => self.expired.entry(from).or_default().push(stream),
         }
     }

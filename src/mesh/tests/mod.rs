@@ -1,5 +1,6 @@
 //! Real QUIC on loopback. Every wait is for an event; what takes 20 s has hung.
 
+mod ask;
 mod fake;
 mod hub;
 mod strangers;

@@ -1,0 +1,79 @@
+//! Questions between nodes, with a link and without.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+use super::fake::within;
+use super::{body, issue, loopback};
+use crate::live::{NodeId, PartHeader, Record, StreamName, Trace};
+use crate::mesh::{Answer, AskFault, Asked, Ca, Mesh, MeshConfig, Sink};
+use crate::overlay::Peer;
+use crate::swarm::{self, Entry};
+use crate::units::Time;
+
+/// Answers how many bytes it is asked for, if it isn't too many.
+struct Counts;
+
+impl Sink for Counts {
+    fn record(&self, _: Record) {}
+    fn part(&self, _: &StreamName, _: PartHeader, _: Bytes, _: Trace, _: Time) {}
+    fn announced(&self, _: Entry) {}
+    fn expired(&self, _: &StreamName) {}
+    fn asked(&self, question: Bytes) -> Asked<'_> {
+        Box::pin(async move {
+            let n: Option<usize> = std::str::from_utf8(&question).ok().and_then(|n| n.parse().ok());
+            n.map_or(Answer::NotHere, |n| Answer::Here(vec![body(n / 2), body(n - n / 2)]))
+        })
+    }
+}
+
+fn node(ca: &Ca, name: &str) -> Mesh {
+    let hub = swarm::Config::gossip(Vec::new());
+    let config = MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1 };
+    Mesh::start(config, Arc::new(Counts)).expect("a free port")
+}
+
+fn at(mesh: &Mesh) -> Peer {
+    Peer { id: mesh.node_id(), addr: mesh.local_addr() }
+}
+
+#[tokio::test]
+async fn any_node_can_be_asked() {
+    let ca = Ca::generate().expect("a CA");
+    let (a, b) = (node(&ca, "a"), node(&ca, "b"));
+    for n in [0, 1, 2_000_000] {
+        let pieces = AtomicUsize::new(0);
+        let progress = || {
+            pieces.fetch_add(1, Ordering::Relaxed);
+        };
+        let answer = within(a.ask(at(&b), n.to_string().into(), 2_000_000, progress)).await.expect("an answer");
+        assert!(answer == [body(n / 2), body(n - n / 2)].concat(), "{n}");
+        assert!(pieces.into_inner() > n / 100_000);
+    }
+    let ask = async |whom, question: &'static str| within(a.ask(whom, question.into(), 1_000, || {})).await;
+    assert!(matches!(ask(at(&b), "what?").await, Err(AskFault::NotHere)));
+    assert!(matches!(ask(at(&b), "1001").await, Err(AskFault::Wrong(_))), "longer than it may be");
+    let long = Bytes::from(vec![b'1'; 2_000]);
+    assert!(matches!(within(a.ask(at(&b), long, 10, || {})).await, Err(AskFault::Wrong(_) | AskFault::Unreachable(_))));
+    assert!(ask(at(&b), "10").await.is_ok(), "it goes on");
+    // Whoever is asked doesn't take it for a link.
+    assert_eq!(within(b.snapshot()).await.expect("alive").links.len(), 0);
+}
+
+#[tokio::test]
+async fn who_is_not_there_is_told() {
+    let ca = Ca::generate().expect("a CA");
+    let (a, b) = (node(&ca, "a"), node(&ca, "b"));
+    let other = Peer { id: NodeId(7), ..at(&b) };
+    assert!(matches!(within(a.ask(other, "1".into(), 10, || {})).await, Err(AskFault::Wrong(_))), "another node");
+    let strangers = Ca::generate().expect("another CA");
+    let stranger = node(&strangers, "a");
+    assert!(matches!(within(stranger.ask(at(&b), "1".into(), 10, || {})).await, Err(AskFault::Unreachable(_))));
+    let before = at(&b);
+    assert!(within(a.ask(before, "1".into(), 10, || {})).await.is_ok());
+    b.shutdown().await;
+    assert!(matches!(within(a.ask(before, "1".into(), 10, || {})).await, Err(AskFault::Unreachable(_))));
+    assert!(matches!(within(b.ask(at(&a), "1".into(), 10, || {})).await, Err(AskFault::Unreachable(_))), "shut down");
+}
