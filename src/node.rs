@@ -30,13 +30,16 @@ use crate::ingest::desk::{AllowAll, BoxFuture, Desk, Publisher};
 use crate::ingest::{self, file::FileLoop};
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use crate::media::{self, Resume};
-use crate::mesh::{Identity, IdentityError, Mesh, MeshConfig, MeshError, Sink, Snapshot};
+use crate::mesh::{AskFault, Asked, Identity, IdentityError, Mesh, MeshConfig, MeshError, Sink, Snapshot};
 use crate::observe::Metrics;
+use crate::overlay::Peer;
 use crate::swarm::{self, Entry};
 use crate::units::Time;
 
 /// How old `/api/v1/swarm` may be.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a node tells what it keeps: three times until it is taken for dead, as the directory's entries.
+const KEPT_INTERVAL: Duration = Duration::from_secs(5);
 /// Most nodes whose names are kept.
 const NAMES_MAX: usize = 10_000;
 
@@ -283,6 +286,10 @@ impl Node {
         let hub = hub_config(config.topology, config.join, config.upload);
         let (identity, bind, advertise) = (config.identity, config.mesh, config.advertise);
         let mesh = Arc::new(Mesh::start(MeshConfig { identity, bind, advertise, hub, seed }, Arc::new(sink))?);
+        let fetcher = dvr::Fetcher::new(Box::new(ByMesh(Arc::clone(&mesh))), Arc::clone(&metrics));
+        store.fetch_by(Arc::clone(&fetcher));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(fetcher.drive()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(tell_kept(Arc::clone(&mesh), Arc::clone(&store))));
 
         let settings = ingest::desk::Settings { node: mesh.node_id(), takeover: config.takeover.into() };
         let desk = Desk::new(settings, config.media, AllowAll, Arc::new(IntoMesh(Arc::clone(&mesh))));
@@ -379,6 +386,41 @@ impl Sink for IntoStore {
 
     fn expired(&self, stream: &StreamName) {
         self.store.expired(stream);
+    }
+
+    fn kept(&self, stream: &StreamName, keepers: Vec<swarm::Keeper>) {
+        self.store.kept(stream, keepers);
+    }
+
+    fn asked(&self, question: Bytes) -> Asked<'_> {
+        Box::pin(self.store.asked(question))
+    }
+}
+
+/// What is asked of other nodes goes through the mesh.
+struct ByMesh(Arc<Mesh>);
+
+impl dvr::Far for ByMesh {
+    fn ask(&self, whom: Peer, question: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> dvr::Answering<'_> {
+        Box::pin(async move {
+            self.0.ask(whom, question, max, progress).await.map_err(|fault| match fault {
+                AskFault::NotHere => dvr::Refusal::NotHere,
+                AskFault::Busy => dvr::Refusal::Busy,
+                fault => dvr::Refusal::Failed(fault.to_string()),
+            })
+        })
+    }
+}
+
+/// Tells the other nodes what this one keeps.
+async fn tell_kept(mesh: Arc<Mesh>, store: Arc<Store>) {
+    let mut each = tokio::time::interval(KEPT_INTERVAL);
+    loop {
+        each.tick().await;
+        let kept = store.kept_here();
+        if !kept.is_empty() {
+            mesh.keep(kept);
+        }
     }
 }
 

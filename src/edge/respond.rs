@@ -174,7 +174,7 @@ fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, Fault> 
 async fn document(stream: &Arc<Stream>, asked: Asked<'_>, which: Which, timing: dash::Timing) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
-            let started = state.window().is_started();
+            let started = state.window().is_started() && !state.is_catching_up();
             let Some(target) = state.window().record().map(|r| r.target_duration).filter(|_| started) else {
                 return Ok(Step::appear(Place::Started));
             };
@@ -207,6 +207,9 @@ async fn media(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, directives: D
                 return Ok(Step::appear(Place::Record));
             };
             let (id, target) = (track.id, record.target_duration);
+            if state.is_catching_up() {
+                return Ok(Step::appear(Place::Started));
+            }
             if !held.is_started() {
                 return Ok(Step::appear(Place::Part(id, 0, 0)));
             }
@@ -375,7 +378,7 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str
         })
         .await;
     let Some((life, id)) = past else { return here };
-    let segment = stream.archived(life, id, msn).await.ok_or_else(gone)?;
+    let segment = stream.archived(life, id, msn).await?;
     let mut state = stream.lock();
     let (window, heads) = state.headed();
     let (record, track, _) = find(window, name)?.filter(|(record, ..)| record.life == life).ok_or_else(gone)?;

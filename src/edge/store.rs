@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,8 +17,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use super::documents::Documents;
-use super::dvr::disk::Key;
-use super::dvr::{Archive, Keeper, Listed};
+use super::dvr::{Archive, Fetcher, Keeper, Key, Listed};
 use super::headers::Heads;
 use super::limits::Visitor;
 use super::sealed::Seals;
@@ -43,6 +42,9 @@ pub const WAITERS_MAX: usize = 100_000;
 /// 3 Mb/s for 17 s more than the window's own 8 s.
 pub const DELISTED_BYTES_MAX: u64 = 64 << 20;
 
+/// Bytes of segments that were fetched from other nodes, least recently asked for first out.
+pub const FETCHED_BYTES_MAX: u64 = 64 << 20;
+
 /// The streams of the node.
 #[derive(Debug)]
 pub struct Store {
@@ -59,6 +61,8 @@ struct Shared {
     waiting: AtomicUsize,
     closing: AtomicBool,
     delisted: Mutex<ByteCache<Key, Arc<Segment>>>,
+    fetched: Mutex<ByteCache<Key, Arc<Segment>>>,
+    fetcher: OnceLock<Arc<Fetcher>>,
     keeper: Option<Arc<Keeper>>,
     metrics: Arc<Metrics>,
 }
@@ -83,8 +87,9 @@ pub struct Stream {
 #[derive(Debug)]
 pub(super) struct State {
     window: Window,
-    /// Where there is a keeper, of the life that the window is of.
+    /// Where there is a keeper, here or elsewhere, of the life that the window is of.
     archive: Option<Archive>,
+    others: past::Others,
     /// Of the archives of former lives, so that a version is never met twice.
     archives_before: u64,
     /// Which revision of the record the archive has seen.
@@ -118,6 +123,8 @@ impl Store {
             waiting: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             delisted: Mutex::new(ByteCache::new(memory)),
+            fetched: Mutex::new(ByteCache::new(FETCHED_BYTES_MAX)),
+            fetcher: OnceLock::new(),
             keeper,
             metrics,
         };
@@ -128,6 +135,7 @@ impl Store {
     pub fn record(&self, record: Record) {
         if let Some(stream) = self.stream_for(&record.stream) {
             stream.window_input(Input::Record(record));
+            stream.catch_up();
             self.tend();
         }
     }
@@ -154,7 +162,7 @@ impl Store {
         let mut state = stream.lock();
         state.entry = None;
         let rest = state.window.record().map_or(Duration::ZERO, |r| r.playlist_duration());
-        let depth = self.shared.keeper.as_ref().filter(|_| state.archive.is_some()).map(|k| k.settings().depth);
+        let depth = state.archive.as_ref().map(Archive::depth);
         let rest = rest.max(depth.unwrap_or_default());
         state.gone_at = Some(clock::now() + rest);
         state.waiters.handle(clock::now(), waiters::Input::Reset);
@@ -271,6 +279,10 @@ impl Shared {
         self.delisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn fetched(&self) -> MutexGuard<'_, ByteCache<Key, Arc<Segment>>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn arm(&self, name: &StreamName, at: Time) {
         let mut timers = self.timers();
         let armed = timers.armed.get(name).copied();
@@ -295,6 +307,7 @@ impl Stream {
         let state = State {
             window: Window::new(name.clone()),
             archive: None,
+            others: past::Others::default(),
             archives_before: 0,
             archive_knows: None,
             documents: Documents::default(),
@@ -312,9 +325,11 @@ impl Stream {
         &self.name
     }
 
-    /// A whole segment that has left the window.
+    /// A whole segment that has left the window, if it is in memory.
     pub(super) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
-        self.shared.delisted().get(&Key { stream: self.name.clone(), life, track, msn }).cloned()
+        let key = Key { stream: self.name.clone(), life, track, msn };
+        let kept = self.shared.delisted().get(&key).cloned();
+        kept.or_else(|| self.shared.fetched().get(&key).cloned())
     }
 
     /// The state, until the guard is dropped, which wakes whom the changes satisfy.

@@ -61,6 +61,10 @@ pub struct Dvr {
     pub reads: Counter,
     /// Failed reads and writes.
     pub failures: Counter,
+    /// Segments fetched from other nodes for a player.
+    pub fetched: Counter,
+    /// Segments that no other node could give.
+    pub unfetched: Counter,
 }
 
 /// A node's metrics.
@@ -131,6 +135,8 @@ impl Metrics {
         r.register("dvr_lost", "Segments given up before they were on disk", m.dvr.lost.clone());
         r.register("dvr_reads", "Segments read from disk", m.dvr.reads.clone());
         r.register("dvr_failures", "Failed reads and writes of the DVR", m.dvr.failures.clone());
+        r.register("dvr_fetched", "Segments fetched from other nodes", m.dvr.fetched.clone());
+        r.register("dvr_unfetched", "Segments that no other node could give", m.dvr.unfetched.clone());
         r.register_with_unit("hop_dwell", "First byte in to first byte out of a node", Unit::Seconds, m.dwell.clone());
         r.register_with_unit(
             "hop_transit",

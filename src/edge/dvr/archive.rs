@@ -34,6 +34,12 @@ pub struct Archive {
     listed: Sum,
     kept: Sum,
     inits: BTreeMap<(TrackId, u16), Bytes>,
+    /// The node keeps what it takes; else others do.
+    keeps: bool,
+    /// The first segment that this run took from its window: of that and all that follow, viewers have been told.
+    live_from: Option<Msn>,
+    /// What was told to be listed no more never is again.
+    cut_to: Msn,
     /// By first MSN.
     periods: BTreeMap<Msn, Period>,
     removed: Vec<(TrackId, Msn)>,
@@ -70,9 +76,9 @@ impl Sum {
 /// What an archive has, for the budgets of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stock {
-    /// Bytes of the rows that are listed.
+    /// Bytes of the rows that are listed, as far as they are kept here.
     pub listed: u64,
-    /// Bytes of all rows.
+    /// Bytes of all rows, the same.
     pub kept: u64,
     /// When the oldest row that is listed began.
     pub oldest_listed: Option<UnixTime>,
@@ -97,10 +103,28 @@ impl Archive {
             listed: Sum::default(),
             kept: Sum::default(),
             inits: BTreeMap::new(),
+            keeps: true,
+            live_from: None,
+            cut_to: 0,
             periods: BTreeMap::new(),
             removed: Vec::new(),
             version: 0,
         }
+    }
+
+    /// The same at a node that keeps nothing itself: a list of what others keep.
+    pub fn afar(record: &Record, depth: Duration) -> Self {
+        Archive { keeps: false, ..Archive::new(record, depth) }
+    }
+
+    /// Whether the node keeps what it takes.
+    pub fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// How much it lists.
+    pub fn depth(&self) -> Duration {
+        self.depth
     }
 
     /// Which life it is of.
@@ -182,7 +206,11 @@ impl Archive {
 
     /// A whole segment; `false` if it is too late, or known.
     pub fn take(&mut self, track: TrackId, segment: &Segment) -> bool {
-        segment.is_complete() && self.entry_in(track, Entry::of(segment))
+        if !segment.is_complete() {
+            return false;
+        }
+        self.live_from.get_or_insert(segment.msn);
+        self.entry_in(track, Entry { here: self.keeps, ..Entry::of(segment) })
     }
 
     /// The same, by its entry.
@@ -250,20 +278,70 @@ impl Archive {
     /// This segment couldn't be kept. A listed segment can't become a gap (rfc8216bis 6.2.1): when the window lets go of
     /// it, nothing up to it is listed.
     pub fn cut(&mut self, msn: Msn) {
-        while self.rows.range(self.listed_from..).next().is_some_and(|(first, _)| *first <= msn) {
-            self.delist_oldest();
-        }
-        self.raise(msn.saturating_add(1));
+        self.cut_to = self.cut_to.max(msn.saturating_add(1));
+        self.raise_to(msn.saturating_add(1));
     }
 
     /// Nothing before `msn` was listed by a former run, and nothing is again: EXT-X-MEDIA-SEQUENCE never goes back.
     pub fn resume(&mut self, listed_from: Msn) {
-        self.cut(listed_from.saturating_sub(1));
+        self.cut_to = self.cut_to.max(listed_from);
+        self.raise_to(listed_from);
     }
 
     /// The segments that it has let go of since it was asked last.
     pub fn take_removed(&mut self) -> Vec<(TrackId, Msn)> {
         std::mem::take(&mut self.removed)
+    }
+
+    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf> {
+        self.shelves.iter()
+    }
+
+    pub(super) fn inits(&self) -> impl Iterator<Item = (&(TrackId, u16), &Bytes)> {
+        self.inits.iter()
+    }
+
+    /// The oldest row.
+    pub(super) fn oldest(&self) -> Option<Msn> {
+        self.rows.first_key_value().map(|(msn, _)| *msn)
+    }
+
+    pub(super) fn live_from(&self) -> Option<Msn> {
+        self.live_from
+    }
+
+    pub(super) fn cut_to(&self) -> Msn {
+        self.cut_to
+    }
+
+    /// The longest that a segment of the track may be, in ticks.
+    pub(super) fn longest(&self, track: TrackId) -> u64 {
+        self.shelf(track).map_or(0, |shelf| shelf.timescale().ticks(self.segment_longest)).max(1)
+    }
+
+    /// The same without a segment, to be filled anew.
+    pub(super) fn emptied(&mut self) -> Archive {
+        Archive {
+            shelves: self.shelves.iter().map(|shelf| Shelf::new(shelf.timescale())).collect(),
+            rows: BTreeMap::new(),
+            listed_from: 0,
+            total: Duration::ZERO,
+            listed: Sum::default(),
+            kept: Sum::default(),
+            inits: std::mem::take(&mut self.inits),
+            periods: std::mem::take(&mut self.periods),
+            removed: std::mem::take(&mut self.removed),
+            version: self.version + 1,
+            ..*self
+        }
+    }
+
+    /// Lists nothing before `msn`.
+    pub(super) fn raise_to(&mut self, msn: Msn) {
+        while self.rows.range(self.listed_from..).next().is_some_and(|(first, _)| *first < msn) {
+            self.delist_oldest();
+        }
+        self.raise(msn);
     }
 
     fn raise(&mut self, from: Msn) {
@@ -282,16 +360,17 @@ impl Archive {
         shelf.push(entry);
         let began = entry.program_date_time;
         let row = self.rows.entry(entry.msn).or_insert(Row { began, ..Row::default() });
+        let bytes = if entry.here { entry.length } else { 0 };
         // A row is as long as its longest track.
         let longer = span.saturating_sub(row.span);
         row.span += longer;
-        row.bytes += entry.length;
+        row.bytes += bytes;
         self.total += longer;
-        self.kept.add(longer, entry.length);
+        self.kept.add(longer, bytes);
         if entry.msn < self.listed_from {
             row.until.get_or_insert(self.total + self.depth);
         } else {
-            self.listed.add(longer, entry.length);
+            self.listed.add(longer, bytes);
         }
     }
 
@@ -349,6 +428,7 @@ impl Archive {
                 lost: true,
                 whole: true,
                 length: 0,
+                here: false,
             };
             self.push(track, gap);
             last = gap;

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::format;
 use super::shelf::Entry;
+use super::{Key, format};
 use crate::live::{LifeId, Msn, Period, Segment, StreamName, TrackId};
 
 /// The files of an archive; paths are relative. A trait, so that tests have one that fills up, tears and dies.
@@ -103,19 +103,6 @@ fn write_all(file: &mut fs::File, mut slices: &mut [IoSlice<'_>]) -> io::Result<
         }
     }
     Ok(())
-}
-
-/// A segment of a stream's life.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// The stream.
-    pub stream: StreamName,
-    /// Its life.
-    pub life: LifeId,
-    /// The track.
-    pub track: TrackId,
-    /// The segment.
-    pub msn: Msn,
 }
 
 /// What is found of a stream after a restart.

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::archive::{Archive, Stock};
-use super::disk::{Disk, Found, Key};
-use super::{Entry, Settings};
+use super::disk::{Disk, Found};
+use super::{Entry, Key, Settings};
 use crate::clock;
 use crate::live::{LifeId, Msn, Period, Record, Segment, StreamName, TrackId};
 use crate::observe::Metrics;

@@ -5,13 +5,15 @@
 //!                               |  segments, in turn                       ^ cuts, by the budget and after losses
 //!                               v                                          |
 //!                             Keeper: queue --> its own thread --> Disk: one file a segment
-//!  a request for an old one --> memory (what has left the window, by bytes) --> Disk
+//!  a request for an old one --> memory (what has left the window, by bytes) --> Disk --> another node, that keeps it
 //! ```
 //!
 //! - [`archive`] and [`shelf`] are the index: which segments are listed, which only kept, which are let go of. A segment
 //!   is archived when it is whole, and listed by the archive from when the window lists it no more, so that what a
 //!   node dies with is the segment under way, and not the window.
 //! - [`listed`] joins both for the documents.
+//! - [`joining`] gives a node without an archive, or with holes in its own, what others list; [`fetches`] decides which
+//!   of them is asked for a segment that isn't here, [`message`] is what they are asked, and `fetcher` asks.
 //! - [`mod@format`] is a file, and `disk` a folder of them; `keeper` queues, counts and bounds.
 //!
 //! What is listed is bounded by time (`--dvr`) and by half of the bytes; the other half, and as much time again, holds what
@@ -28,17 +30,41 @@ pub mod keeper;
 pub mod listed;
 pub mod shelf;
 
+#[cfg(feature = "node")]
+mod fetcher;
+pub mod fetches;
+pub mod joining;
+pub mod message;
+
 #[cfg(test)]
 mod tests;
 
 pub use archive::{Archive, Stock};
 #[cfg(feature = "node")]
+pub use fetcher::{Answering, Far, Fetcher, Refusal};
+#[cfg(feature = "node")]
 pub use keeper::Keeper;
 pub use listed::Listed;
+pub use message::Listing;
 pub use shelf::{Entry, Shelf};
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::live::{LifeId, Msn, StreamName, TrackId};
+
+/// A segment of a stream's life.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its life.
+    pub life: LifeId,
+    /// The track.
+    pub track: TrackId,
+    /// The segment.
+    pub msn: Msn,
+}
 
 /// What is kept for seeking back.
 #[derive(Debug, Clone)]

@@ -31,6 +31,8 @@ pub struct Entry {
     pub whole: bool,
     /// Its length, in bytes.
     pub length: u64,
+    /// This node keeps it; else others may.
+    pub here: bool,
 }
 
 impl Entry {
@@ -47,6 +49,7 @@ impl Entry {
             lost: segment.has_loss(),
             whole: segment.is_complete(),
             length: segment.length(),
+            here: true,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Seeking back at an edge, and at the same edge after it was killed.
+//! Seeking back: at an edge, and at the same edge after it was killed; and at edges that keep nothing, from those that do.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,13 @@ fn ask(node: &Node, method: &str, path: &str, more: &str) -> (String, Vec<u8>) {
 
 fn etag(head: &str) -> &str {
     head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("an ETag")
+}
+
+/// The MPD's timeShiftBufferDepth, in whole seconds.
+fn depth(node: &Node) -> u32 {
+    let mpd = String::from_utf8(http::fetch(node.http, "/cam/manifest.mpd")).expect("text");
+    let depth = mpd.split("timeShiftBufferDepth=\"PT").nth(1).and_then(|rest| rest.split(['.', 'S']).next());
+    depth.and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{mpd}"))
 }
 
 #[test]
@@ -39,14 +46,12 @@ fn an_edge_is_killed_and_its_viewers_seek_back() {
         bodies.insert((msn, path.clone()), http::fetch(edge.http, &path));
     }
     let oldest = format!("/cam/video/{}.m4s", list.first);
-    assert!(ingest.plays("cam", 1).first > list.first, "the ingest has no DVR");
+    assert!(ingest.plays("cam", 25).first <= list.first + 2, "who keeps nothing shows what others keep");
     let newest = format!("/cam/video/{}.m4s", list.segments[list.segments.len() - 2]);
     assert_eq!(http::fetch(ingest.http, &newest), http::fetch(edge.http, &newest));
     let (head, body) = ask(&edge, "GET", &oldest, "");
     let tag = etag(&head).to_owned();
-    let mpd = String::from_utf8(http::fetch(edge.http, "/cam/manifest.mpd")).expect("text");
-    let depth = mpd.split("timeShiftBufferDepth=\"PT").nth(1).and_then(|rest| rest.split('S').next());
-    assert!(depth.and_then(|s| s.parse().ok()).is_some_and(|s: u32| s > 45), "{mpd}");
+    assert!(depth(&edge) > 45);
 
     edge.process.kill();
     let edge = start();
@@ -84,4 +89,91 @@ fn an_edge_is_killed_and_its_viewers_seek_back() {
     assert!(says("damson_dvr_lost_total 0") && says("damson_dvr_failures_total 0"), "{metrics}");
     drop(ffmpeg);
     check_logs(&[&ingest, &edge]);
+}
+
+fn status(node: &Node, path: &str) -> u16 {
+    http::get(node.http, path).status
+}
+
+/// ```text
+///  ingest -- keeper on disk -- edge        (a line; `edge` and `late` keep nothing)
+///     |  `-- keeper in memory
+///     `----- late
+/// ```
+#[test]
+fn edges_show_what_others_keep() {
+    let cluster = Cluster::new();
+    let film = film(cluster.path(), 360);
+    let ingest = cluster.node("ingest", &["--topology", "static"]);
+    let node = |name: &str, to: &Node, args: &[&str]| {
+        let join = to.mesh.to_string();
+        cluster.node(name, &[&["--topology", "static", "--join", &join], args].concat())
+    };
+    let folder = cluster.path().join("dvr");
+    let on_disk = ["--dvr", "10m", "--dvr-memory", "1M", "--dvr-dir", text(&folder)];
+    let in_memory = ["--dvr", "10m", "--dvr-memory", "100M"];
+    let mut disk = node("disk", &ingest, &on_disk);
+    let mut memory = node("memory", &ingest, &in_memory);
+    let mut edge = node("edge", &disk, &[]);
+    let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
+    let first = disk.plays("cam", 30).first;
+    // Each of them, and whoever comes late, lists from the first segment on.
+    let late = node("late", &ingest, &[]);
+    let all = [&ingest, &disk, &memory, &edge, &late];
+    for node in all {
+        assert_eq!(node.plays("cam", 30).first, first, "{}", node.name);
+    }
+    let reference = |msn: u64, track: &str| http::fetch(disk.http, &format!("/cam/{track}/{msn}.m4s"));
+    let made: BTreeMap<_, _> = (first..first + 15)
+        .flat_map(|msn| ["video", "audio"].map(|track| (format!("/cam/{track}/{msn}.m4s"), reference(msn, track))))
+        .collect();
+    let same = |node: &Node, paths: usize| {
+        for (path, body) in made.iter().take(paths) {
+            assert!(http::fetch(node.http, path) == *body, "{path} at {}", node.name);
+        }
+    };
+    same(&late, 12);
+    let (head, _) = ask(&late, "GET", &format!("/cam/video/{first}.m4s"), "");
+    let (kept, _) = ask(&disk, "GET", &format!("/cam/video/{first}.m4s"), "");
+    assert_eq!(etag(&head), etag(&kept));
+    assert!(depth(&late) >= 58);
+    assert_eq!(status(&late, &format!("/cam/video/{}.m4s", first - 1)), 404);
+
+    // An edge that dies, and one whose memory was all it had: they show it all again, of what others hold.
+    let join = disk.mesh.to_string();
+    edge.process.kill();
+    memory.process.kill();
+    let edge = cluster.node("edge", &["--topology", "static", "--join", &join]);
+    let memory = node("memory", &ingest, &in_memory);
+    for node in [&edge, &memory] {
+        assert_eq!(node.plays("cam", 30).first, first, "{}", node.name);
+        same(node, 30);
+    }
+
+    // The keeper on disk dies: what the other one keeps by now is still there, and the rest is clearly said to be away.
+    let mesh = disk.mesh.to_string();
+    let newest = memory.plays("cam", 40).segments.last().copied().expect("some");
+    let here = until("the memory has what the window hasn't", PATIENCE, || {
+        let list = memory.plays("cam", 30);
+        (list.segments.last()? > &(newest + 20)).then_some(newest)
+    });
+    let body = http::fetch(disk.http, &format!("/cam/video/{here}.m4s"));
+    disk.process.kill();
+    let late_too = node("late2", &ingest, &[]);
+    until("the list of what memory has", PATIENCE, || (late_too.plays("cam", 20).first <= here).then_some(()));
+    assert!(http::fetch(late_too.http, &format!("/cam/video/{here}.m4s")) == body);
+    // `late` lists it still; it never had this one.
+    let away = format!("/cam/video/{}.m4s", first + 3);
+    let (head, _) = ask(&late, "GET", &away, "");
+    assert!(head.starts_with("http/1.1 503") && head.contains("cache-control: no-store"), "{head}");
+
+    // It comes back, with all that it had.
+    let disk = cluster.node(
+        "disk",
+        &[&["--topology", "static", "--join", &ingest.mesh.to_string(), "--mesh", &mesh], &on_disk[..]].concat(),
+    );
+    until("an answer of the keeper that is back", PATIENCE, || (status(&late, &away) == 200).then_some(()));
+    assert!(http::fetch(late.http, &away) == made[&away]);
+    drop(ffmpeg);
+    check_logs(&[&ingest, &disk, &memory, &edge, &late, &late_too]);
 }

@@ -165,7 +165,7 @@ impl Rig {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let found = held.or_else(|| stream.delisted(life, track, msn));
-        let segment = found.or_else(|| runtime.block_on(stream.archived(life, track, msn)))?;
+        let segment = found.or_else(|| runtime.block_on(stream.archived(life, track, msn)).ok())?;
         Some(segment.parts().flat_map(|part| part.body.to_vec()).collect())
     }
 

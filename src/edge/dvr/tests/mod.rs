@@ -1,6 +1,10 @@
 //! The index of a life, by what a viewer reads of it; and files, whole and not.
 
 #[cfg(feature = "node")]
+mod apart;
+mod fetching;
+mod joining;
+#[cfg(feature = "node")]
 mod keeping;
 
 use std::collections::BTreeMap;
