@@ -31,6 +31,13 @@ pub fn instant(time: Time) -> Instant {
     *START + std::time::Duration::from_micros(time.as_micros().min(century))
 }
 
+/// Now, as Tokio's timers see it: the same clock, but for tests that let it stand still.
+#[cfg(feature = "node")]
+pub fn timers() -> tokio::time::Instant {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock of the timers")]
+    tokio::time::Instant::now()
+}
+
 /// This machine's wallclock.
 pub fn wall() -> UnixTime {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wallclock")]

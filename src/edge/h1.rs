@@ -18,19 +18,19 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http_body::Body as _;
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::bodies::{Body, Chunks};
 use super::connection::{Common, Ended};
 use super::headers::{self, WRITTEN_LEN};
-use super::limits::{HEAD_LEN_MAX, Visitor};
+use super::limits::{HEAD_LEN_MAX, Limits, Visitor};
 use super::reply::Answer;
 use super::respond::respond;
 use super::sealed::Slot;
 use crate::clock;
-use crate::units::Time;
 
 /// Most header fields of a request.
 const FIELDS_MAX: usize = 100;
@@ -49,11 +49,12 @@ pub(super) async fn serve(
     common: &Common,
 ) -> Ended {
     let mut closing = std::pin::pin!(common.closing());
-    let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::new(common.edge.config().limits.head) };
+    let limits = &common.edge.config().limits;
+    let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::default() };
     loop {
         let asked = tokio::select! {
             biased;
-            asked = reader.request() => asked?,
+            asked = reader.request(limits) => asked?,
             () = closing.as_mut() => return Ok(()),
         };
         let (request, mut keep) = match asked {
@@ -104,8 +105,9 @@ type Asked = Result<(Request<()>, Keep), StatusCode>;
 
 impl<I: AsyncRead + Unpin> Reader<I> {
     /// The next request; `None` when the client is through, or too slow.
-    async fn request(&mut self) -> io::Result<Option<Asked>> {
-        self.deadline.since = clock::now();
+    async fn request(&mut self, limits: &Limits) -> io::Result<Option<Asked>> {
+        let longest = |begun: bool| if begun { limits.head } else { limits.quiet };
+        self.deadline.due = Some(clock::timers() + longest(!self.ahead.is_empty()));
         let mut looked_at = 0;
         loop {
             // A head that isn't whole is looked at again only when more of it is there.
@@ -125,8 +127,12 @@ impl<I: AsyncRead + Unpin> Reader<I> {
                     Ok(None) => looked_at = self.ahead.len(),
                 }
             }
+            let begins = self.ahead.is_empty();
             if poll_fn(|cx| self.poll_more(cx, true)).await? == 0 {
                 return Ok(None);
+            }
+            if begins {
+                self.deadline.due = Some(clock::timers() + limits.head);
             }
         }
     }
@@ -156,27 +162,26 @@ impl<I: AsyncRead + Unpin> Reader<I> {
     }
 }
 
-/// A timer that costs nothing while all goes well: it is set anew when it fires, not for each request.
+/// A timer that costs nothing while all goes well: it is set later when it fires, not for each request.
+#[derive(Default)]
 struct Deadline {
-    longest: Duration,
-    since: Time,
+    due: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
-    fn new(longest: Duration) -> Self {
-        Deadline { longest, since: clock::now(), timer: None }
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = self.since + self.longest;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.longest)));
+        let Some(due) = self.due else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if due < timer.deadline() {
+            timer.as_mut().reset(due);
+        }
         loop {
             std::task::ready!(std::future::Future::poll(timer.as_mut(), cx));
-            if due <= clock::now() {
+            if due <= timer.deadline() {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(clock::instant(due).into());
+            timer.as_mut().reset(due);
         }
     }
 }
@@ -197,6 +202,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut keep = Keep { version, may: version == Version::HTTP_11 };
     let mut has_body = false;
+    let mut hosts = 0;
     let mut request = Request::new(());
     *request.method_mut() = parsed.method.and_then(|m| Method::from_bytes(m.as_bytes()).ok()).ok_or(bad)?;
     *request.version_mut() = version;
@@ -214,6 +220,14 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
                     }
                 }
             }
+            header::HOST => {
+                // Empty where the target has no authority (RFC 9112 3.2).
+                let is_one = field.value.is_empty() || Authority::try_from(field.value).is_ok_and(|a| !is_user(&a));
+                if !is_one {
+                    return Err(bad);
+                }
+                hosts += 1;
+            }
             header::TRANSFER_ENCODING => has_body = true,
             header::CONTENT_LENGTH => has_body |= field.value != b"0",
             header::ACCEPT_ENCODING | header::IF_NONE_MATCH | header::IF_RANGE | header::RANGE => {
@@ -226,9 +240,19 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
             _ => {}
         }
     }
+    // "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host header
+    // field and to any request message that contains more than one Host header field line" (RFC 9112 3.2).
+    if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
+        return Err(bad);
+    }
     // Whatever the body is, and wherever it ends (RFC 9112 6.3): nothing after it is looked at.
     keep.may &= !has_body;
     Ok(Some((length, request, keep)))
+}
+
+/// Whether it names a user, which a Host may not (RFC 9110 7.2).
+fn is_user(authority: &Authority) -> bool {
+    authority.as_str().contains('@')
 }
 
 /// A response's head, with `fields` as they are written.
@@ -356,7 +380,7 @@ mod tests {
     #[test]
     fn what_follows_a_body_is_never_a_request() {
         let check = |fields: &str, expect: bool| {
-            let text = format!("GET /x HTTP/1.1\r\n{fields}\r\nGET /y");
+            let text = format!("GET /x HTTP/1.1\r\nHost: edge\r\n{fields}\r\nGET /y");
             let (length, request, keep) = parse(text.as_bytes()).expect("a request").expect("whole");
             assert_eq!((request.uri().path(), keep.may), ("/x", expect), "{fields}");
             assert_eq!(&text[length..], "GET /y");
@@ -378,15 +402,75 @@ mod tests {
             assert_eq!(parsed, expect, "{text:?}");
         };
         check("GET / HTTP/1.0\r\n\r\n", Ok(true));
-        check("GET http://edge/cam1/index.m3u8 HTTP/1.1\r\n\r\n", Ok(true));
+        check("GET http://edge/cam1/index.m3u8 HTTP/1.1\r\nHost: edge\r\n\r\n", Ok(true));
         check("GET / HT", Ok(false));
         check("GET / HTTP/3.0\r\n\r\n", Err(505));
         check("GET / HTTP/1.1\r\nA : b\r\n\r\n", Err(400));
         check("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Err(400));
         check("GET /\u{0} HTTP/1.1\r\n\r\n", Err(400));
         check("\u{0}", Err(400));
+        // RFC 9112 3.2.
+        check("GET / HTTP/1.1\r\n\r\n", Err(400));
+        check("GET http://edge/ HTTP/1.1\r\n\r\n", Err(400));
+        check("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Err(400));
+        check("GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", Err(400));
+        for host in ["a b", "a/b", "a@b", "a:b:c", "[::1"] {
+            check(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), Err(400));
+        }
+        for host in ["", "edge", "edge:8080", "192.0.2.1", "[2001:db8::1]:80"] {
+            check(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), Ok(true));
+        }
         check(&format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(FIELDS_MAX + 1)), Err(431));
         let (_, _, keep) = parse(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").expect("one").expect("whole");
         assert_eq!((keep.version, keep.may), (Version::HTTP_10, true));
+    }
+
+    /// When a client that sends `bytes`, and then one more each `pause`, is given up.
+    async fn given_up(bytes: &[u8], pause: Duration) -> Duration {
+        let (mut client, io) = tokio::io::duplex(1 << 10);
+        let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::default() };
+        let began = clock::timers();
+        let trickle = async {
+            client.write_all(bytes).await.expect("it is read");
+            loop {
+                tokio::time::sleep(pause).await;
+                client.write_all(b"a").await.expect("it is read");
+            }
+        };
+        let limits = Limits::default();
+        tokio::select! {
+            asked = reader.request(&limits) => assert!(matches!(asked, Ok(None)), "{asked:?}"),
+            () = trickle => {}
+        }
+        clock::timers() - began
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_so_much_time_however_it_trickles() {
+        let seconds = Duration::from_secs;
+        assert_eq!(given_up(b"", seconds(3_600)).await, seconds(30), "nothing was asked");
+        assert_eq!(given_up(b"G", seconds(3_600)).await, seconds(20));
+        for pause in [1, 7, 19] {
+            assert_eq!(given_up(b"GET / HTTP/1.1\r\nX: ", seconds(pause)).await, seconds(20), "each {pause} s");
+        }
+        // From its first byte, which comes after 29 s.
+        assert_eq!(given_up(b"", seconds(29)).await, seconds(49));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_lives_as_long_as_it_asks() {
+        let (mut client, io) = tokio::io::duplex(1 << 10);
+        let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::default() };
+        let limits = Limits::default();
+        for _ in 0..100 {
+            let ask = async {
+                tokio::time::sleep(Duration::from_secs(29)).await;
+                client.write_all(b"GET / HTTP/1.1\r\n").await.expect("it is read");
+                tokio::time::sleep(Duration::from_secs(19)).await;
+                client.write_all(b"Host: a\r\n\r\n").await.expect("it is read");
+            };
+            let (asked, ()) = tokio::join!(reader.request(&limits), ask);
+            assert!(matches!(asked, Ok(Some(Ok(_)))), "{asked:?}");
+        }
     }
 }

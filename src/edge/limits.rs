@@ -34,8 +34,10 @@ pub struct Limits {
     pub held_of_address: usize,
     /// How long a TLS handshake, or what tells HTTP/1 from 2, may take.
     pub handshake: Duration,
-    /// How long a request's head may take; an idle HTTP/1 connection is closed after it, too. hyper's own default.
+    /// How long an HTTP/1 request's head may take, from its first byte to its last; however often another byte comes.
     pub head: Duration,
+    /// An HTTP/1 connection without a request for so long is closed. hyper's own default.
+    pub quiet: Duration,
     /// A client that takes no byte of what waits for it for so long is dropped; on an HTTP/2 connection, that takes none
     /// of some stream's. No player pauses in the middle of a part.
     pub stall: Duration,
@@ -52,7 +54,8 @@ impl Default for Limits {
             connections_of_address: 12_288,
             held_of_address: 12_288,
             handshake: Duration::from_secs(10),
-            head: Duration::from_secs(30),
+            head: Duration::from_secs(20),
+            quiet: Duration::from_secs(30),
             stall: Duration::from_secs(20),
             idle: Duration::from_secs(120),
             drain: Duration::from_secs(3),

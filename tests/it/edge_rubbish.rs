@@ -78,7 +78,9 @@ fn resident() -> u64 {
 
 #[tokio::test]
 async fn fuzzed_requests_harm_nobody() {
-    let server = server(Limits { head: Duration::from_millis(500), ..Limits::default() }).await;
+    let server =
+        server(Limits { head: Duration::from_millis(500), quiet: Duration::from_millis(500), ..Limits::default() })
+            .await;
     server.feed(3, 10_000);
     let mut chance = Chance(0x2545_f491_4f6c_dd1d);
     let mut answered = 0;
@@ -100,7 +102,7 @@ async fn fuzzed_requests_harm_nobody() {
 #[tokio::test]
 async fn the_slow_are_dropped() {
     let soon = Duration::from_millis(300);
-    let server = server(Limits { head: soon, handshake: soon, stall: soon, ..Limits::default() }).await;
+    let server = server(Limits { head: soon, quiet: soon, handshake: soon, stall: soon, ..Limits::default() }).await;
     server.feed(3, 1_000_000);
     let mut slow = Vec::new();
     for bytes in [&b""[..], b"P", b"PRI * HTTP/2", b"GET /cam1/vid", b"GET / HTTP/1.1\r\nX-A: 1\r\nX-B"] {

@@ -123,7 +123,7 @@ fn at_the_mesh_port() {
 fn at_the_http_port() {
     check(|_, nodes| {
         let d = &nodes[1];
-        let mut headers = String::from("GET / HTTP/1.1\r\nConnection: close\r\n");
+        let mut headers = String::from("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
         for n in 0..150 {
             let _ = write!(headers, "X-{n}: {n}\r\n");
         }
