@@ -7,6 +7,7 @@
 //! cargo run --release -p damson-bench -- edge hold    thousands of held requests, beside a bare epoll server
 //! cargo run --release -p damson-bench -- age     age of a part's last frame when a client has it
 //! cargo run --release -p damson-bench -- node    memory and CPU of a node
+//! cargo run --release -p damson-bench -- rubbish memory of an edge under rubbish, and what a viewer sees of it
 //! cargo run --release -p damson-bench -- paper   overlay and broadcast at 10,000 nodes, simulated
 //! cargo run --release -p damson-bench -- compare the same beside iroh-gossip, and plumtree with hyparview
 //! cargo run --release -p damson-bench -- report  both, and the papers' curves: bench/report/README.md
@@ -32,6 +33,7 @@ mod nodes;
 mod paper;
 mod process;
 mod report;
+mod rubbish;
 mod scenario;
 mod table;
 
@@ -60,6 +62,8 @@ enum Figure {
     Age(age::Options),
     /// Memory of a node with 10 streams, CPU of an ingest of one
     Node(node::Options),
+    /// Memory of an edge under fuzzed requests, idle and slow connections and unknown names, and what a viewer sees of it
+    Rubbish(rubbish::Options),
     /// The protocols' figures, from the node's own cores in the simulator
     Paper(paper::Options),
     /// The same network with iroh-gossip, and with plumtree and hyparview, as its nodes
@@ -83,6 +87,7 @@ async fn main() -> Result<()> {
         Figure::Edge(options) => edge::run(options).await,
         Figure::Age(options) => age::run(options).await,
         Figure::Node(options) => node::run(options).await,
+        Figure::Rubbish(options) => rubbish::run(options).await,
         Figure::Paper(options) => paper::run(&options),
         Figure::Compare(options) => compare::run(&options),
         Figure::Report(options) => report::run(&options),
