@@ -96,6 +96,11 @@ impl Reader {
         Ok(u64::from_be_bytes(self.array(what)?))
     }
 
+    /// Eight bytes, big-endian, two's complement.
+    pub fn i64(&mut self, what: &'static str) -> Result<i64, WireError> {
+        Ok(i64::from_be_bytes(self.array(what)?))
+    }
+
     /// A byte string behind a `u32` length of at most `max` bytes.
     pub fn blob(&mut self, max: usize, what: &'static str) -> Result<Bytes, WireError> {
         let len = self.u32(what)? as usize;

@@ -54,6 +54,8 @@ pub enum Input {
         header: PartHeader,
         /// Its body, of `header.length` bytes.
         body: Bytes,
+        /// How it was made: a way without a hop.
+        trace: Trace,
     },
     /// A control message.
     Message {

@@ -109,7 +109,7 @@ impl Plumtree {
             Input::Timeout => {}
             Input::NeighborUp(peer) => self.on_neighbor_up(now, peer),
             Input::NeighborDown(peer) => self.on_neighbor_down(now, peer),
-            Input::Publish { header, body } => self.on_publish(now, header, body),
+            Input::Publish { header, body, trace } => self.on_publish(now, header, body, trace),
             Input::Message { from, message } => self.on_message(now, from, message),
             Input::BodyHead { from, header, trace, offset } => self.on_head(now, from, header, trace, offset),
             Input::BodyPiece { from, id, bytes } => self.on_piece(now, from, id, bytes),
@@ -277,7 +277,7 @@ impl Plumtree {
 
     /// Paper: "upon event Broadcast(m): mID <- hash(m + myself); EagerPush(m, mID, 0, myself);
     /// LazyPush(m, mID, 0, myself); Deliver(m); receivedMsgs + {mID}". Departure: ids are positions.
-    fn on_publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
+    fn on_publish(&mut self, now: Time, header: PartHeader, body: Bytes, trace: Trace) {
         let key = Key::from(header.id);
         // The ingest has just hashed this body; hashing it again would cost the first hop its time.
         let fits = body.len() == header.length as usize;
@@ -296,7 +296,7 @@ impl Plumtree {
             }
         }
         let targets = self.peers.eager();
-        self.keep(now, key, header, body, Trace::default(), now, PeerSet::default(), targets);
+        self.keep(now, key, header, body, trace, now, PeerSet::default(), targets);
     }
 
     /// EagerPush of a whole body to `to`, LazyPush, Deliver.

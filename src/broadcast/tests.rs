@@ -478,7 +478,7 @@ proptest! {
                 Op::Down(n) => Input::NeighborDown(NodeId(n + 1)),
                 Op::Publish(id, n) => {
                     let body = body(id, n);
-                    Input::Publish { header: header(id, &body), body }
+                    Input::Publish { header: header(id, &body), body, trace: Trace::default() }
                 }
                 Op::Ihave(n, id, receiving) => {
                     let announce = Announce { id, length, hops: n as u8, age_us: 5 };

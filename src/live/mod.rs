@@ -6,15 +6,18 @@
 //! - [`id`]: the names of things, as types.
 //! - [`header`]: what travels in front of a part's body, and the trace it gathers on its way.
 //! - [`record`]: the record of a life, which every member of a swarm holds.
+//! - [`account`]: where the time of a part went, stage by stage.
 //! - [`window`]: the newest segments of one stream, in order, with their gaps.
 //! - [`cache`]: what has left the window and must stay fetchable, bounded in bytes.
 
+pub mod account;
 pub mod cache;
 pub mod header;
 pub mod id;
 pub mod record;
 pub mod window;
 
+pub use account::{Account, Stage};
 pub use header::{Flags, Hop, PartHeader, Trace};
 pub use id::{Epoch, LifeId, Msn, NodeId, NodeName, PartId, Rendition, StreamName, SwarmId, TrackId};
 pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, TrackSet, VideoInfo};

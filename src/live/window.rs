@@ -160,7 +160,7 @@ impl Window {
             Input::Timeout => {}
             Input::Record(record) => self.record_in(now, record),
             Input::Part { header, body, trace, received } => {
-                let part = Part { header, body, trace, received, delivered: now };
+                let part = Part { header, body, trace, received, delivered: now, listed: Time::ZERO };
                 self.part_in(part);
             }
         }

@@ -48,6 +48,8 @@ pub(super) struct Job {
     pub(super) trace: Trace,
     pub(super) offset: u32,
     pub(super) received: Time,
+    /// When the hub handed it over.
+    pub(super) handed: Time,
     pub(super) expires: Time,
 }
 
@@ -205,9 +207,10 @@ fn took(shared: &Shared, queued: &AtomicUsize, len: usize) {
 /// The head, as its first byte leaves: this node's hop is complete but for the transit.
 fn head(job: Job) -> Bytes {
     let sent = clock::now();
-    let Job { me, name, swarm, header, mut trace, offset, received, .. } = job;
+    let Job { me, name, swarm, header, mut trace, offset, received, handed, .. } = job;
     if trace.hops.len() < Trace::HOPS_MAX {
-        trace.hops.push(Hop { node: me, name, dwell: sent.since(received), transit: Duration::ZERO });
+        let (dwell, queue) = (handed.since(received), sent.since(handed));
+        trace.hops.push(Hop { dwell, queue, ..Hop::by(me, name) });
     }
     BodyHead { swarm, header, offset, sent, trace }.encode()
 }
@@ -297,9 +300,8 @@ async fn read_body(
     if let Some(hop) = head.trace.hops.last_mut()
         && hop.node == peer
     {
-        // Before the first pong, half a round trip is the best guess.
-        let measured = shared.clock().transit(head.sent, received);
-        hop.transit = measured.unwrap_or_else(|| shared.conn.rtt() / 2);
+        let transit = shared.transit(head.sent, received);
+        (hop.transit_us, hop.uncertainty) = (transit.micros, Some(transit.uncertainty));
     }
     let (stop, mut stopped) = oneshot::channel();
     shared.tell(received, Event::BodyHead { no, peer, body, head, stop }).await;

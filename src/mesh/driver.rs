@@ -20,7 +20,7 @@ use super::node::{Core, Sink};
 use super::pairing::{LinkNo, Pairing, Verdict};
 use super::snapshot::{LinkView, Snapshot};
 use crate::clock;
-use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName};
+use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use crate::media::Resume;
 use crate::overlay::{DownCause, Peer};
 use crate::swarm::{Input, Kept, Output};
@@ -176,7 +176,12 @@ impl<C: Core> Driver<C> {
         let now = clock::now();
         match command {
             Command::Claim(record) => self.input(now, Input::Claim { record }),
-            Command::Publish(stream, header, body) => self.input(now, Input::Publish { stream, header, body }),
+            Command::Publish(stream, header, body) => {
+                // Where packaging ends, dwell begins.
+                let packaging = i128::from(clock::wall().as_micros()) - i128::from(header.ingested.as_micros());
+                let trace = Trace { packaging_us: i64::try_from(packaging).ok(), hops: Vec::new() };
+                self.input(now, Input::Publish { stream, header, body, trace });
+            }
             Command::Keep(kept) => self.input(now, Input::Keep { kept, stamp: clock::wall().as_micros() }),
             Command::Resume(stream, answer) => {
                 let _ = answer.send(self.core.resume(&stream));
@@ -411,7 +416,8 @@ impl<C: Core> Driver<C> {
                 self.next_body += 1;
                 let serial = Serial(self.next_body);
                 let name = NodeName::of(&self.name);
-                let job = Job { me: self.me.id, name, serial, swarm, header, trace, offset, received, expires };
+                let handed = clock::now();
+                let job = Job { me: self.me.id, name, serial, swarm, header, trace, offset, received, handed, expires };
                 self.body_head(to, job);
             }
             Output::BodyPiece { to, swarm, id, bytes } => self.body_piece(to, (swarm, id), bytes),

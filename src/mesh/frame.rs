@@ -312,12 +312,8 @@ mod tests {
     }
 
     fn head() -> BodyHead {
-        let hop = Hop {
-            node: NodeId(1),
-            name: NodeName::of(&"n".repeat(64)),
-            dwell: Duration::from_micros(2),
-            transit: Duration::ZERO,
-        };
+        let name = NodeName::of(&"n".repeat(64));
+        let hop = Hop { dwell: Duration::from_micros(2), ..Hop::by(NodeId(1), name) };
         BodyHead {
             swarm: SwarmId(3),
             header: PartHeader {
@@ -334,7 +330,7 @@ mod tests {
             },
             offset: 10,
             sent: Time::from_micros(11),
-            trace: Trace { hops: vec![hop; Trace::HOPS_MAX] },
+            trace: Trace { packaging_us: Some(33_000), hops: vec![hop; Trace::HOPS_MAX] },
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::body;
-use super::clock_offset::{ClockOffset, Sample};
+use super::clock_offset::{ClockOffset, Sample, Transit};
 use super::frame::{BodyHead, FRAME_PREFIX_LEN, Frame, FrameDecoder, FrameError, Hello};
 use super::pairing::LinkNo;
 use crate::clock;
@@ -208,6 +208,16 @@ impl Shared {
     pub(super) fn clock(&self) -> MutexGuard<'_, ClockOffset> {
         // A panic elsewhere leaves the samples whole: they are plain numbers.
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long something from the peer was under way.
+    pub(super) fn transit(&self, sent: Time, received: Time) -> Transit {
+        let measured = self.clock().transit(sent, received);
+        // Before the first pong, half a round trip is the best guess.
+        measured.unwrap_or_else(|| {
+            let half = self.conn.rtt() / 2;
+            Transit { micros: i64::try_from(half.as_micros()).unwrap_or(i64::MAX), uncertainty: half }
+        })
     }
 
     /// Tells the driver; waits while it is busy. It is gone only when the node is.

@@ -83,6 +83,11 @@ pub struct LinkView {
     pub rtt_us: u64,
     /// The peer's clock minus ours in microseconds, once known.
     pub offset_us: Option<i64>,
+    /// How far off `offset_us` may be, either way, in microseconds: half the shortest round trip, and what the drift
+    /// since may amount to. What a path is longer one way than the other can't be seen, and is within this.
+    pub uncertainty_us: Option<u64>,
+    /// How much faster the peer's clock goes than ours, in parts per million.
+    pub drift_ppm: Option<f64>,
     /// Measured rate of bodies from the peer, in bytes/s; 0 while unknown.
     pub rate: u64,
     /// Bytes of bodies that wait to be sent.
@@ -124,9 +129,9 @@ impl LinkView {
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         let counters = &shared.counters;
         let stats = shared.conn.stats();
-        let (rtt, offset_us) = {
+        let (rtt, offset, drift_ppm) = {
             let clock = shared.clock();
-            (clock.rtt(), clock.offset_us())
+            (clock.rtt(), clock.at(now), clock.drift_ppm())
         };
         LinkView {
             peer: shared.peer.id.to_string(),
@@ -135,7 +140,9 @@ impl LinkView {
             listen: shared.peer.addr,
             age_ms: u64::try_from(now.since(shared.since).as_millis()).unwrap_or(u64::MAX),
             rtt_us: u64::try_from(rtt.unwrap_or(stats.path.rtt).as_micros()).unwrap_or(u64::MAX),
-            offset_us,
+            offset_us: offset.map(|offset| offset.micros),
+            uncertainty_us: offset.and_then(|offset| u64::try_from(offset.uncertainty.as_micros()).ok()),
+            drift_ppm: drift_ppm.map(|ppm| (ppm * 10.0).round() / 10.0),
             rate: get(&shared.rate),
             body_queue: shared.body_queue.load(Relaxed),
             control_queue: shared.control_queue.load(Relaxed),

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::node::{Glance, In, Node, Out};
 use crate::broadcast::{self, Plumtree};
-use crate::live::{NodeId, PartHeader, SwarmId, TrackId};
+use crate::live::{NodeId, PartHeader, SwarmId, Trace, TrackId};
 use crate::overlay::{self, HyParView, Peer};
 use crate::units::Time;
 
@@ -287,7 +287,7 @@ impl Node for Member {
     }
 
     fn publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
-        self.tree.handle(now, broadcast::Input::Publish { header, body });
+        self.tree.handle(now, broadcast::Input::Publish { header, body, trace: Trace::default() });
         self.pump(now, false);
     }
 

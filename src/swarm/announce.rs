@@ -5,7 +5,7 @@ use super::frame::{Body, Frame};
 use super::hub::{Hub, Owned};
 use super::{Entry, Output};
 use crate::broadcast;
-use crate::live::{Flags, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, TrackId};
+use crate::live::{Flags, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace, TrackId};
 use crate::overlay::Peer;
 use crate::units::Time;
 
@@ -99,7 +99,7 @@ impl Hub {
             length: u32::try_from(body.len()).expect("a record is far below 4 GiB"),
             hash: *blake3::hash(&body).as_bytes(),
         };
-        self.feed_tree(now, SwarmId::of(&stream), broadcast::Input::Publish { header, body });
+        self.feed_tree(now, SwarmId::of(&stream), broadcast::Input::Publish { header, body, trace: Trace::default() });
     }
 
     /// Refreshes and announces entries of ours.

@@ -124,8 +124,8 @@ impl Hub {
                 self.feed_tree(now, swarm, broadcast::Input::BodyStopped { to, id });
             }
             Input::Claim { record } => self.on_claim(now, record),
-            Input::Publish { stream, header, body } => {
-                self.feed_tree(now, SwarmId::of(&stream), broadcast::Input::Publish { header, body });
+            Input::Publish { stream, header, body, trace } => {
+                self.feed_tree(now, SwarmId::of(&stream), broadcast::Input::Publish { header, body, trace });
             }
             Input::Keep { kept, stamp } => self.on_keep(now, kept, stamp),
             Input::Leave => self.on_leave(now),

@@ -163,6 +163,8 @@ pub enum Input {
         header: PartHeader,
         /// Its body.
         body: Bytes,
+        /// How it was made: a way without a hop.
+        trace: Trace,
     },
     /// This node keeps these for others to fetch; to be said every few seconds, since notices die.
     Keep {

@@ -211,7 +211,7 @@ impl Net {
         let record = record(stream, at, 0);
         for n in from..from + parts {
             let (header, body) = part(&record, n);
-            self.handle(NodeId(at), Input::Publish { stream: record.stream.clone(), header, body });
+            self.handle(NodeId(at), Input::Publish { stream: record.stream.clone(), header, body, trace: Trace::default() });
             self.run(Duration::from_millis(100));
         }
     }
@@ -311,7 +311,7 @@ fn the_first_part_is_not_late_though_the_stream_is_new_everywhere() {
     let mut net = Net::line(4);
     net.handle(NodeId(1), Input::Claim { record: record("cam1", 1, 0) });
     let (header, body) = part(&record("cam1", 1, 0), 0);
-    net.handle(NodeId(1), Input::Publish { stream: name("cam1"), header, body });
+    net.handle(NodeId(1), Input::Publish { stream: name("cam1"), header, body, trace: Trace::default() });
     net.run(Duration::from_millis(200));
     assert_eq!(net.parts_at(4).len(), 1);
 }
@@ -455,7 +455,7 @@ fn who_has_little_upload_feeds_no_more_children_than_fit() {
         for n in 0..200 {
             for record in &records {
                 let (header, body) = part(record, n);
-                net.handle(NodeId(1), Input::Publish { stream: record.stream.clone(), header, body });
+                net.handle(NodeId(1), Input::Publish { stream: record.stream.clone(), header, body, trace: Trace::default() });
             }
             net.run(Duration::from_millis(100));
         }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use damson::live::{
-    Epoch, Init, LifeId, NodeId, Period, Record, StreamName, SwarmId, Track, TrackId, TrackKind, VideoInfo,
+    Epoch, Init, LifeId, NodeId, Period, Record, StreamName, SwarmId, Track, Trace, TrackId, TrackKind, VideoInfo,
 };
 use damson::sim::{Net, Settings};
 use damson::swarm::{self, Hub};
@@ -123,7 +123,7 @@ fn streams(n: u32, seed: u64) -> Vec<Figure> {
             let (header, body) = part(source, k, 1_000);
             let number = net.expect(source, header, body.clone());
             net.with_node(source, |hub, now| {
-                hub.handle(now, swarm::Input::Publish { stream: name(source), header, body });
+                hub.handle(now, swarm::Input::Publish { stream: name(source), header, body, trace: Trace::default() });
             });
             net.run(SECOND / 50);
             if k >= 10 {

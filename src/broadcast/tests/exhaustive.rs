@@ -198,7 +198,7 @@ impl State {
                 let id = id_of(self.published);
                 let body = body(id, 3);
                 self.published += 1;
-                self.input(0, Input::Publish { header: header(id, &body), body });
+                self.input(0, Input::Publish { header: header(id, &body), body, trace: Trace::default() });
             }
             Step::Deliver(way) => {
                 self.waited = 0;
@@ -294,8 +294,7 @@ impl State {
             Output::BodyHead { to, header, mut trace, offset, .. } => {
                 self.heads = self.heads.wrapping_add(1);
                 let name = NodeName::default();
-                let (dwell, transit) = (Duration::ZERO, Duration::ZERO);
-                trace.hops.push(Hop { node: NodeId(u64::from(node)), name, dwell, transit });
+                trace.hops.push(Hop::by(NodeId(u64::from(node)), name));
                 (to, Stream::Body(header.id), Sent::Head(header, trace, offset))
             }
             Output::BodyPiece { to, id, bytes } => (to, Stream::Body(id), Sent::Piece(bytes)),

@@ -32,7 +32,7 @@ pub(super) fn header(id: PartId, body: &[u8]) -> PartHeader {
 }
 
 pub(super) fn trace(from: NodeId) -> Trace {
-    Trace { hops: vec![Hop { node: from, name: NodeName::default(), dwell: Duration::ZERO, transit: Duration::ZERO }] }
+    Trace { hops: vec![Hop::by(from, NodeName::default())], ..Trace::default() }
 }
 
 /// A frame on its way.
@@ -115,12 +115,7 @@ impl Net {
                 }
                 Output::BodyHead { to, header, mut trace, offset, .. } => {
                     self.heads += 1;
-                    trace.hops.push(Hop {
-                        node: id,
-                        name: NodeName::default(),
-                        dwell: Duration::ZERO,
-                        transit: Duration::ZERO,
-                    });
+                    trace.hops.push(Hop::by(id, NodeName::default()));
                     (to, Frame::Head(header, trace, offset))
                 }
                 Output::BodyPiece { to, id, bytes } => (to, Frame::Piece(id, bytes)),
@@ -140,7 +135,7 @@ impl Net {
 
     pub(super) fn publish(&mut self, node: u64, id: PartId, length: usize) {
         let body = body(id, length);
-        self.input(node, Input::Publish { header: header(id, &body), body });
+        self.input(node, Input::Publish { header: header(id, &body), body, trace: Trace::default() });
     }
 
     /// Runs for this long.

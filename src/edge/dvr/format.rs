@@ -118,7 +118,7 @@ pub fn described(head: Head) -> Option<Segment> {
 
 /// Nobody knows any more when it came, and how: these clocks are of a process that may be gone.
 fn part(header: PartHeader, body: Bytes) -> Part {
-    Part { header, body, trace: Trace::default(), received: Time::ZERO, delivered: Time::ZERO }
+    Part { header, body, trace: Trace::default(), received: Time::ZERO, delivered: Time::ZERO, listed: Time::ZERO }
 }
 
 /// Reads a whole file.

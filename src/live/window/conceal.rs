@@ -122,13 +122,14 @@ impl Gaps {
                 hash: NO_HASH,
                 ..model
             };
-            let (received, delivered) = Default::default();
+            let (received, delivered, listed) = Default::default();
             segment.parts.entry(part).or_insert(Part {
                 header,
                 body: Bytes::new(),
                 trace: Trace::default(),
                 received,
                 delivered,
+                listed,
             });
         }
     }

@@ -23,8 +23,10 @@ pub struct Part {
     pub trace: Trace,
     /// First byte in, on this node's clock.
     pub received: Time,
-    /// Last byte in.
+    /// Last byte in, checked and kept.
     pub delivered: Time,
+    /// The playlist lists it; [`Time::ZERO`] until then, and where nobody knows.
+    pub listed: Time,
 }
 
 impl Part {
@@ -297,7 +299,9 @@ impl TrackWindow {
             }
         }
         let segment = self.segments.get_mut(&msn)?;
-        let last = segment.parts.get(&number)?.header.flags.last;
+        let part = segment.parts.get_mut(&number)?;
+        part.listed = now;
+        let last = part.header.flags.last;
         // A gap that `conceal` made for an earlier call is still a concealed one.
         concealed |= segment.parts.get(&number).is_some_and(|p| p.is_gap() && p.header.hash == conceal::NO_HASH);
         segment.listed = number + 1;

@@ -1,6 +1,7 @@
 //! Bodies: how they share a node's upload, and wait for a slow receiver.
 
 use super::*;
+use crate::live::{Hop, NodeName};
 use crate::sim::uplink::QUEUE_US;
 
 impl<N: Node> Net<N> {
@@ -33,12 +34,7 @@ impl<N: Node> Net<N> {
             let head = transfer.head.take().map(|head| {
                 let (header, mut trace) = *head;
                 if trace.hops.len() < Trace::HOPS_MAX {
-                    trace.hops.push(crate::live::Hop {
-                        name: crate::live::id::NodeName::default(),
-                        node: peer(from).id,
-                        dwell: Duration::ZERO,
-                        transit: Duration::ZERO,
-                    });
+                    trace.hops.push(Hop::by(peer(from).id, NodeName::default()));
                 }
                 Box::new(Start { header, trace, offset: transfer.offset })
             });
