@@ -15,6 +15,7 @@ mod amount;
 pub use amount::{Size, Span};
 
 use crate::edge::dvr;
+use crate::observe::client::Url;
 
 /// What can be set of a node. `None` means the default that the flag's help gives.
 #[derive(Args, Deserialize, Clone, Debug, Default)]
@@ -104,6 +105,10 @@ pub struct Settings {
     /// How the MPD addresses segments [default: number]
     #[arg(long, env = "DAMSON_DASH", value_enum)]
     pub dash: Option<Dash>,
+
+    /// Where traces of parts go: an OpenTelemetry collector's OTLP/HTTP, `http://localhost:4318` [default: nowhere]
+    #[arg(long, env = "DAMSON_OTLP", value_name = "URL")]
+    pub otlp: Option<Url>,
 
     /// How far viewers can seek back in a stream, 30s-24h: `90s`, `45m`, `2h` [default: 30 s, as live playlists do]
     #[arg(long, env = "DAMSON_DVR", value_name = "TIME")]
@@ -260,6 +265,7 @@ impl Settings {
             linger: self.linger.or(file.linger),
             takeover: self.takeover.or(file.takeover),
             dash: self.dash.or(file.dash),
+            otlp: self.otlp.or(file.otlp),
             dvr: self.dvr.or(file.dvr),
             dvr_memory: self.dvr_memory.or(file.dvr_memory),
             dvr_dir: self.dvr_dir.or(file.dvr_dir),

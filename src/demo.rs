@@ -90,6 +90,7 @@ impl Demo {
                 takeover: Takeover::default(),
                 dash: Dash::default(),
                 dvr: None,
+                otlp: None,
                 edges: edges.clone(),
             };
             nodes.push(Node::start(config)?);

@@ -45,3 +45,5 @@ pub mod config;
 pub mod demo;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "node")]
+pub mod trace;

@@ -14,7 +14,10 @@ use damson::config::{Listen, Settings};
 use damson::demo::{self, Demo};
 use damson::mesh::Ca;
 use damson::node::{Node, NodeConfig, NodeError};
-use damson::observe;
+use damson::observe::{self, client::Trust, client::Url};
+use damson::trace;
+
+type Failure = Box<dyn std::error::Error>;
 
 /// All that a node has to finish after Ctrl-C fits in this.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -33,6 +36,8 @@ enum Command {
     Demo(DemoArgs),
     /// One node of a cluster
     Node(Box<NodeArgs>),
+    /// Where the time of a stream's parts goes, stage by stage: a table, each second anew
+    Trace(TraceArgs),
     /// A cluster's CA and its nodes' identities
     #[command(subcommand)]
     Pki(Pki),
@@ -67,6 +72,34 @@ struct NodeArgs {
     settings: Settings,
 }
 
+#[derive(clap::Args)]
+struct TraceArgs {
+    /// An edge, or a stream at an edge: `http://127.0.0.1:8080/demo`; its only stream without a path
+    url: Url,
+    /// The track [default: all]
+    #[arg(long, value_name = "NAME")]
+    track: Option<String>,
+    /// How many seconds are summed up: 1, 10 or 60
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = window)]
+    window: u64,
+    /// What the edge says, as one line of JSON each second, in place of the table
+    #[arg(long)]
+    json: bool,
+    /// End after so many
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// By HTTPS, take any certificate: a demo makes its own
+    #[arg(long)]
+    insecure: bool,
+}
+
+fn window(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(seconds @ (1 | 10 | 60)) => Ok(seconds),
+        _ => Err("it must be 1, 10 or 60".to_owned()),
+    }
+}
+
 #[derive(Subcommand)]
 enum Pki {
     /// Make a cluster's CA: DIR/ca.pem and DIR/ca.key
@@ -94,7 +127,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), NodeError> {
+fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Pki(Pki::Init { dir }) => {
             Ca::generate()?.save(&dir)?;
@@ -113,12 +146,27 @@ fn run(command: Command) -> Result<(), NodeError> {
             );
             Ok(())
         }
+        Command::Trace(args) => {
+            let TraceArgs { url, track, window, json, count, insecure } = args;
+            let trust = if insecure { Trust::Anyone } else { Trust::System };
+            let options = trace::Options { url, track, window, json, count, trust };
+            block_on(async {
+                let stop = Stop::listen()?;
+                let mut out = std::io::stdout();
+                let clear = std::io::IsTerminal::is_terminal(&out);
+                tokio::select! {
+                    () = stop.requested() => Ok(()),
+                    ended = trace::run(&options, clear, &mut out) => Ok(ended?),
+                }
+            })
+        }
         Command::Demo(args) => block_on(async {
             let stop = Stop::listen()?;
             let DemoArgs { edges, http, https, rtmp, film } = args;
             let demo = Demo::start(demo::Options { edges, http, https, rtmp, film }).await?;
             println!("{demo}");
             stop.requested().await;
+            tracing::info!("draining");
             drained(demo.shutdown()).await;
             Ok(())
         }),
@@ -131,13 +179,14 @@ fn run(command: Command) -> Result<(), NodeError> {
             let node = Node::start(NodeConfig::from_settings(&settings).await?)?;
             println!("{node}");
             stop.requested().await;
+            tracing::info!("draining");
             drained(node.shutdown()).await;
             Ok(())
         }),
     }
 }
 
-fn block_on(task: impl Future<Output = Result<(), NodeError>>) -> Result<(), NodeError> {
+fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     observe::logging::start("damson=info,warn", observe::logging::Format::Text)?;
     take_all_descriptors();
     let runtime = tokio::runtime::Runtime::new().map_err(NodeError::Runtime)?;
@@ -170,7 +219,6 @@ impl Stop {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("draining");
     }
 }
 

@@ -31,7 +31,8 @@ use crate::ingest::{self, file::FileLoop};
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use crate::media::{self, Resume};
 use crate::mesh::{AskFault, Asked, Identity, IdentityError, Mesh, MeshConfig, MeshError, Sink, Snapshot};
-use crate::observe::Metrics;
+use crate::observe::client::{Client, ClientError, Trust, Url};
+use crate::observe::{Metrics, otlp};
 use crate::overlay::Peer;
 use crate::swarm::{self, Entry};
 use crate::units::Time;
@@ -105,6 +106,9 @@ pub enum NodeError {
         /// Why.
         source: io::Error,
     },
+    /// Traces can't be sent.
+    #[error("--otlp: {0}")]
+    Otlp(#[from] ClientError),
     /// RUST_LOG can't be read.
     #[error("RUST_LOG: {0}")]
     Log(#[from] tracing_subscriber::filter::ParseError),
@@ -145,6 +149,8 @@ pub struct NodeConfig {
     pub dash: Dash,
     /// What is kept for seeking back.
     pub dvr: Option<dvr::Settings>,
+    /// Where traces of parts are sent.
+    pub otlp: Option<Url>,
     /// The edges that the player page offers, by name and URL; this one alone if empty.
     pub edges: Vec<EdgeAddress>,
 }
@@ -207,6 +213,7 @@ impl NodeConfig {
             takeover: settings.takeover.unwrap_or_default(),
             dash: settings.dash.unwrap_or_default(),
             dvr: settings.dvr()?,
+            otlp: settings.otlp.clone(),
             edges: Vec::new(),
         })
     }
@@ -269,6 +276,12 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let keeper = config.dvr.map(|dvr| keeper(dvr, &metrics)).transpose()?;
         let store = Store::with_keeper(Arc::clone(&metrics), keeper);
+        if let Some(url) = &config.otlp {
+            let me = (config.identity.id(), config.name.clone());
+            let (exporter, sender) = otlp::start(Client::new(Trust::System)?, url, me, Arc::clone(&metrics));
+            store.export_to(exporter);
+            tasks.spawn(sender.run(stop.clone()));
+        }
         let desk_cell = Arc::new(OnceLock::new());
         let view = Arc::new(MeshView::default());
         let sink = IntoStore {

@@ -24,10 +24,10 @@ export function rows(trace) {
   hops.forEach((hop, i) => {
     const name = nameOf(hop, i);
     const next = nameOf(hops[i + 1] ?? trace.edge, i + 1);
-    add(`${i}d`, name, i === 0 ? "made, to first byte out" : "first byte in to first out", "dwell", hop.dwell_us);
+    add(`${i}d`, name, i === 0 ? "made, to first byte out" : "first byte in to first out", "dwell", hop.dwell_us + (hop.queue_us ?? 0));
     add(`${i}t`, `${name} → ${next}`, "on the way", "transit", hop.transit_us);
   });
-  add("tail", nameOf(trace.edge, hops.length), "first byte to last", "tail", trace.receive_tail_us);
+  add("tail", nameOf(trace.edge, hops.length), "first byte to last", "tail", trace.receive_tail_us + (trace.listing_us ?? 0));
   return list;
 }
 

@@ -1,5 +1,7 @@
 //! `/api/v1` and `/metrics`.
 
+pub mod trace;
+
 use serde::Serialize;
 
 use super::Fault;
@@ -7,9 +9,8 @@ use super::dash::is_ended;
 use super::hls::bandwidth;
 use super::route::Route;
 use super::server::Edge;
-use super::store::{State, Stream};
-use crate::clock;
-use crate::live::{Msn, NodeId, Part, TrackKind, TrackWindow};
+use super::store::Stream;
+use crate::live::{Msn, NodeId, TrackKind, TrackWindow};
 
 /// What the edge asks the node that it is part of.
 pub trait Host: Send + Sync {
@@ -80,38 +81,6 @@ struct TrackJson {
     last_part: Option<u16>,
 }
 
-#[derive(Serialize)]
-struct TraceJson {
-    stream: String,
-    track: String,
-    msn: Msn,
-    part: u16,
-    bytes: u32,
-    duration_us: u128,
-    ingested_unix_us: u64,
-    /// When this edge had all of it, on its own wallclock.
-    available_unix_us: u64,
-    hops: Vec<HopJson>,
-    receive_tail_us: u128,
-    edge: NodeJson,
-    /// Dwells, transits and the receive tail: it needs no common clock.
-    total_us: u128,
-}
-
-#[derive(Serialize)]
-struct HopJson {
-    node: String,
-    name: String,
-    dwell_us: u128,
-    transit_us: u128,
-}
-
-#[derive(Serialize)]
-struct NodeJson {
-    node: String,
-    name: String,
-}
-
 /// The body of an `/api/v1` route.
 pub(super) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, Fault> {
     let encoded = match *route {
@@ -120,13 +89,7 @@ pub(super) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, Fault> {
             serde_json::to_string(&StreamsJson { streams })
         }
         Route::Stream { stream } => serde_json::to_string(&stream_json(edge, found(edge, stream)?.as_ref())),
-        Route::Trace { stream, track, msn, part } => {
-            let held = found(edge, stream)?;
-            let state = held.lock();
-            let (name, track) = traced_track(&state, track)?;
-            let part = traced_part(track, msn, part)?;
-            serde_json::to_string(&trace_json(edge, stream, name, track, part))
-        }
+        Route::Trace { stream, track, msn, part } => return trace::json(edge, stream, track, msn, part),
         Route::Swarm => serde_json::to_string(&edge.host().swarm()),
         Route::Edges => serde_json::to_string(&serde_json::json!({ "edges": edge.config().edges })),
         _ => return Err(Fault::new(404, "request: no such path")),
@@ -179,56 +142,6 @@ fn stream_json(edge: &Edge, stream: &Stream) -> StreamJson {
         held_bytes: window.held_bytes(),
         gaps: window.concealed(),
         late: window.late(),
-    }
-}
-
-fn traced_track<'a>(state: &'a State, name: Option<&str>) -> Result<(&'a str, &'a TrackWindow), Fault> {
-    let record = state.window().record().ok_or_else(|| Fault::new(404, "stream: nothing of it is here yet"))?;
-    let track = match name {
-        Some(name) => record.track_named(name),
-        None => record.tracks.first(),
-    };
-    let track = track.ok_or_else(|| Fault::new(404, "request: the stream has no such track"))?;
-    let held = state.window().track(track.id);
-    held.map(|held| (track.name.as_str(), held)).ok_or_else(|| Fault::new(404, "stream: nothing of it is here yet"))
-}
-
-fn traced_part(track: &TrackWindow, msn: Option<Msn>, part: Option<u16>) -> Result<&Part, Fault> {
-    let segment = match msn {
-        Some(msn) => track.segment_under_way(msn),
-        None => track.listed().next_back(),
-    };
-    let found = segment.and_then(|s| match part {
-        Some(part) => s.parts().nth(usize::from(part)),
-        None => s.parts().last(),
-    });
-    found.ok_or_else(|| Fault::new(404, "request: no such part is listed"))
-}
-
-fn trace_json(edge: &Edge, stream: &str, name: &str, track: &TrackWindow, part: &Part) -> TraceJson {
-    let header = &part.header;
-    let hops = part.trace.hops.iter().map(|hop| HopJson {
-        node: hop.node.to_string(),
-        name: edge.node_name(hop.node),
-        dwell_us: hop.dwell.as_micros(),
-        transit_us: hop.transit.as_micros(),
-    });
-    let tail = part.delivered.since(part.received).as_micros();
-    let on_the_way: u128 = part.trace.hops.iter().map(|h| (h.dwell + h.transit).as_micros()).sum();
-    let age = u64::try_from(clock::now().since(part.delivered).as_micros()).unwrap_or(u64::MAX);
-    TraceJson {
-        stream: stream.to_owned(),
-        track: name.to_owned(),
-        msn: header.id.msn,
-        part: header.id.part,
-        bytes: header.length,
-        duration_us: track.timescale().duration(u64::from(header.duration)).as_micros(),
-        ingested_unix_us: header.ingested.as_micros(),
-        available_unix_us: clock::wall().as_micros().saturating_sub(age),
-        hops: hops.collect(),
-        receive_tail_us: tail,
-        edge: NodeJson { node: edge.config().node.to_string(), name: edge.name().to_owned() },
-        total_us: on_the_way + tail,
     }
 }
 

@@ -21,6 +21,7 @@ use super::respond::respond;
 use super::sealed::Slot;
 use super::server::Edge;
 use super::streams::{Fault, Streams};
+use super::timing::Timed;
 use super::tls::Tls;
 
 /// Why a connection ended otherwise than by both sides' consent.
@@ -113,9 +114,10 @@ async fn h2(io: impl Read + Write + Unpin, visitor: Arc<Visitor>, common: &Commo
         let (edge, visitor, streams) = (Arc::clone(&common.edge), Arc::clone(&visitor), Arc::clone(&streams));
         let asked = streams.ask();
         async move {
-            let answer = respond(&edge, &visitor, request).await;
+            let mut answer = respond(&edge, &visitor, request).await;
             asked.answered();
-            Ok::<_, Infallible>(answer.response.map(|body| streams.body(body)))
+            answer.timed.iter_mut().for_each(Timed::answered);
+            Ok::<_, Infallible>(answer.response.map(|body| streams.body(body, answer.timed)))
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())

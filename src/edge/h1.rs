@@ -25,11 +25,13 @@ use tokio::time::{Instant, Sleep};
 
 use super::bodies::{Body, Chunks};
 use super::connection::{Common, Ended};
+use super::feed;
 use super::headers::{self, WRITTEN_LEN};
 use super::limits::{HEAD_LEN_MAX, Limits, Visitor};
 use super::reply::Answer;
 use super::respond::respond;
 use super::sealed::Slot;
+use super::timing::Timed;
 use crate::clock;
 
 /// Most header fields of a request.
@@ -66,6 +68,10 @@ pub(super) async fn serve(
                 return Ok(reader.io.shutdown().await?);
             }
         };
+        if feed::is_asked(&request) {
+            // Boxed: a connection that waits for a part pays nothing for it.
+            return Box::pin(feed::serve(reader.io, reader.ahead, &request, common)).await;
+        }
         let is_head = request.method() == Method::HEAD;
         let found = tokio::select! {
             biased;
@@ -233,6 +239,9 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
             header::ACCEPT_ENCODING | header::IF_NONE_MATCH | header::IF_RANGE | header::RANGE => {
                 request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
             }
+            header::UPGRADE | header::SEC_WEBSOCKET_KEY | header::SEC_WEBSOCKET_VERSION => {
+                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
+            }
             // CTA-5004, which is logged at most.
             _ if name.as_str().starts_with("cmcd-") && tracing::enabled!(tracing::Level::DEBUG) => {
                 request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
@@ -294,7 +303,8 @@ async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
     keep: Keep,
     is_head: bool,
 ) -> Ended {
-    let Answer { response, sealed, fields } = answer;
+    let Answer { response, sealed, fields, mut timed } = answer;
+    timed.iter_mut().for_each(Timed::answered);
     slot.set(sealed);
     let status = response.status();
     let has_none = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -322,7 +332,11 @@ async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
         Body::Chain(chunks) => send(&mut reader.io, chunks.after(head)).await?,
         Body::Follow(_) => follow(reader, head, body, keep).await?,
     }
-    Ok(reader.io.flush().await?)
+    reader.io.flush().await?;
+    if let Some(timed) = timed {
+        timed.sent();
+    }
+    Ok(())
 }
 
 /// Sends a body piece by piece (RFC 9112 7.1); to a client of HTTP/1.0 until the connection's end.

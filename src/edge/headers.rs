@@ -194,19 +194,26 @@ impl Head {
         if !held.is_zero() {
             let (before, after) = &self.around_held;
             headers.insert(CMSD_STATIC, text(&format!("{before}{}{after}", held.as_millis())));
-            headers.insert(SERVER_TIMING, text(&format!("{}{}", self.timing, Millis(held))));
+            headers.insert(SERVER_TIMING, text(&format!("{}{}", self.timing, Millis::from(held))));
         }
         headers
     }
 }
 
-/// A duration in ms, to the microsecond.
-struct Millis(Duration);
+/// Microseconds as ms, to the microsecond; a transit may be below zero.
+struct Millis(i64);
+
+impl From<Duration> for Millis {
+    fn from(duration: Duration) -> Self {
+        Millis(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+    }
+}
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0.as_micros();
-        write!(f, "{}.{:03}", micros / 1_000, micros % 1_000)
+        let micros = self.0.unsigned_abs();
+        let sign = if self.0 < 0 { "-" } else { "" };
+        write!(f, "{sign}{}.{:03}", micros / 1_000, micros % 1_000)
     }
 }
 
@@ -242,19 +249,30 @@ impl Way<'_> {
                 if self.record.ended.is_some() { 'v' } else { 'l' },
             ),
         );
-        let tail = Millis(self.part.delivered.since(self.part.received));
-        let (mut dynamic, mut timing) = (String::with_capacity(160), String::with_capacity(160));
+        let tail = Millis::from(self.part.delivered.since(self.part.received));
+        let listing = Millis::from(self.part.listed.since(self.part.delivered));
+        let (mut dynamic, mut timing) = (String::with_capacity(256), String::with_capacity(256));
+        let origin = name(header.id.epoch.node);
+        if let Some(packaging) = self.part.trace.packaging_us.map(Millis) {
+            // One list entry a hop (CTA-5006): the ingest's own comes with its first hop, if it has one.
+            let _ = write!(timing, "packaging;dur={packaging};desc=\"{origin}\", ");
+        }
         for (i, hop) in self.part.trace.hops.iter().enumerate() {
             let node = name(hop.node);
-            let (dwell, transit) = (Millis(hop.dwell), Millis(hop.transit));
-            let _ = write!(dynamic, "\"{node}\";damson-dwell={dwell};damson-transit={transit}, ");
-            let _ = write!(timing, "dwell{i};dur={dwell};desc=\"{node}\", transit{i};dur={transit}, ");
+            let (dwell, queue, transit) = (Millis::from(hop.dwell), Millis::from(hop.queue), Millis(hop.transit_us));
+            let _ = write!(dynamic, "\"{node}\"");
+            if let (0, Some(packaging)) = (i, self.part.trace.packaging_us.map(Millis)) {
+                let _ = write!(dynamic, ";damson-packaging={packaging}");
+            }
+            let _ = write!(dynamic, ";damson-dwell={dwell};damson-queue={queue};damson-transit={transit}, ");
+            let _ = write!(timing, "dwell{i};dur={dwell};desc=\"{node}\", queue{i};dur={queue}, ");
+            let _ = write!(timing, "transit{i};dur={transit}, ");
         }
-        let _ = write!(dynamic, "\"{}\";damson-tail={tail}", self.edge);
-        let _ = write!(timing, "tail;dur={tail};desc=\"{}\", held;dur=", self.edge);
+        let _ = write!(dynamic, "\"{}\";damson-tail={tail};damson-listing={listing}", self.edge);
+        let _ = write!(timing, "tail;dur={tail};desc=\"{}\", listing;dur={listing}, held;dur=", self.edge);
         headers.insert(CMSD_STATIC, text(&format!("{}0{}", around_held.0, around_held.1)));
         headers.insert(CMSD_DYNAMIC, text(&dynamic));
-        headers.insert(SERVER_TIMING, text(&format!("{timing}{}", Millis(Duration::ZERO))));
+        headers.insert(SERVER_TIMING, text(&format!("{timing}{}", Millis(0))));
         Head { headers, etag, around_held, timing }
     }
 }

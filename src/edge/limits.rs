@@ -22,6 +22,9 @@ pub const STREAM_RESETS_MAX: usize = 20;
 /// player that changes its rendition takes back two or three.
 pub const TAKEN_BACK_MAX: u64 = 100;
 
+/// Most live traces (WebSockets) at a time: for people who look, not for players.
+pub const FEEDS_MAX: usize = 256;
+
 /// What can be chosen. The times are guesses, but for what they say.
 #[derive(Debug, Clone)]
 pub struct Limits {

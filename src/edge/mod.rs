@@ -15,6 +15,8 @@
 //! - [`dvr`] keeps what has left the window, for seeking back.
 //! - `server` accepts connections within [`limits`]; `connection` serves one, over `outlet` and perhaps [`tls`], by
 //!   HTTP/1.1 (`h1`) or by hyper's HTTP/2, whose `streams` it watches.
+//! - [`api`] tells what is known, of the way of each part above all; `feed` tells it live, by WebSocket; `timing` measures
+//!   what requests for parts take.
 //!
 //! A document is rendered once a publication (invariant 8), and depends on the record and on what is
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
@@ -36,6 +38,8 @@ mod connection;
 #[cfg(feature = "node")]
 mod documents;
 #[cfg(feature = "node")]
+mod feed;
+#[cfg(feature = "node")]
 mod h1;
 #[cfg(feature = "node")]
 mod headers;
@@ -55,6 +59,8 @@ pub mod server;
 pub mod store;
 #[cfg(feature = "node")]
 mod streams;
+#[cfg(feature = "node")]
+mod timing;
 #[cfg(feature = "node")]
 pub mod tls;
 

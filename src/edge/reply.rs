@@ -10,6 +10,7 @@ use super::bodies::Body;
 use super::documents::{Coding, Document};
 use super::headers::{self, Lifetime, Urgency};
 use super::sealed::{SEALED_LEN_MIN, Sealed, Seals};
+use super::timing::Timed;
 use crate::units::UnixTime;
 
 /// An answer, for the connection to send.
@@ -19,11 +20,13 @@ pub(super) struct Answer {
     pub(super) sealed: Option<Arc<Sealed>>,
     /// The header fields as HTTP/1 writes them, in place of the response's own.
     pub(super) fields: Option<Bytes>,
+    /// Of a part with its body.
+    pub(super) timed: Option<Timed>,
 }
 
 impl From<Response<Body>> for Answer {
     fn from(response: Response<Body>) -> Self {
-        Answer { response, sealed: None, fields: None }
+        Answer { response, sealed: None, fields: None, timed: None }
     }
 }
 
@@ -38,6 +41,7 @@ pub(super) struct Reply {
     /// A document, and whether its URL says which; its headers stand for ours.
     document: Option<(Arc<Document>, bool)>,
     sealed: Option<Arc<Sealed>>,
+    timed: Option<Timed>,
 }
 
 impl Reply {
@@ -51,19 +55,21 @@ impl Reply {
             ranges: lifetime == Lifetime::Media,
             document: None,
             sealed: None,
+            timed: None,
         }
     }
 
     /// What doesn't change any more, with its rendered headers.
     pub(super) fn media(body: Body, headers: HeaderMap, etag: Option<HeaderValue>) -> Self {
-        Reply { body, headers, etag, ranges: true, document: None, sealed: None }
+        Reply { body, headers, etag, ranges: true, document: None, sealed: None, timed: None }
     }
 
     /// A rendered document; `blocking` if its URL says which.
     pub(super) fn document(document: Arc<Document>, blocking: bool) -> Self {
         let etag = Some(document.etag.clone());
         let document = Some((document, blocking));
-        Reply { body: Body::empty(), headers: HeaderMap::new(), etag, ranges: false, document, sealed: None }
+        let (body, headers) = (Body::empty(), HeaderMap::new());
+        Reply { body, headers, etag, ranges: false, document, sealed: None, timed: None }
     }
 
     /// With a strong ETag.
@@ -80,6 +86,12 @@ impl Reply {
         self
     }
 
+    /// A part, whose request is timed.
+    pub(super) fn timed(mut self, timed: Option<Timed>) -> Self {
+        self.timed = timed;
+        self
+    }
+
     /// Large, and asked for before: from a file, then.
     pub(super) fn sealed(mut self, seals: &Seals) -> Self {
         if let (Body::Chain(chunks), Some(etag)) = (&self.body, &self.etag)
@@ -93,7 +105,7 @@ impl Reply {
     /// The response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
     /// asked for.
     pub(super) fn finish(self, asked: &HeaderMap, version: Version, head: bool) -> Answer {
-        let Reply { mut body, mut headers, etag, ranges, document, sealed } = self;
+        let Reply { mut body, mut headers, etag, ranges, document, sealed, timed } = self;
         let is_known = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));
         if let Some((document, blocking)) = document {
             let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
@@ -101,7 +113,7 @@ impl Reply {
                 // Written once for all who ask.
                 let fields = Some(document.fields(coding, blocking));
                 let body = if head { Body::empty() } else { document.body(coding).into() };
-                return Answer { response: Response::new(body), sealed, fields };
+                return Answer { response: Response::new(body), sealed, fields, timed: None };
             }
             headers = document.headers(coding, blocking);
             body = document.body(coding).into();
@@ -134,7 +146,7 @@ impl Reply {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length().unwrap_or(0)));
         }
         let response = response(status, headers, if head { Body::empty() } else { body });
-        Answer { response, sealed, fields: None }
+        Answer { response, sealed, fields: None, timed: timed.filter(|_| !head) }
     }
 }
 

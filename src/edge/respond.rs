@@ -14,6 +14,7 @@ use super::reply::{Answer, Reply};
 use super::route::{self, Directives, Route};
 use super::server::Edge;
 use super::store::{Asked, Step, Stream};
+use super::timing::Timed;
 use super::waiters::Place;
 use super::{Fault, api, dash, hls, hold};
 use crate::clock;
@@ -89,7 +90,12 @@ fn kind(route: &Route<'_>) -> Kind {
         Route::Init { .. } => Kind::Init,
         Route::Segment { .. } => Kind::Segment,
         Route::Part { .. } => Kind::Part,
-        Route::Streams | Route::Stream { .. } | Route::Trace { .. } | Route::Swarm | Route::Edges => Kind::Api,
+        Route::Streams
+        | Route::Stream { .. }
+        | Route::Trace { .. }
+        | Route::TraceLive { .. }
+        | Route::Swarm
+        | Route::Edges => Kind::Api,
         _ => Kind::Other,
     }
 }
@@ -151,6 +157,9 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>) -> Result<Re
         Route::Readyz if edge.host().is_ready() => text("ready\n"),
         Route::Readyz => return Err(Fault::new(503, "edge: the mesh isn't joined yet")),
         Route::Time => Reply::new(clock::wall().iso8601(), "text/plain; charset=utf-8", Lifetime::Never, 0),
+        Route::TraceLive { .. } => {
+            return Err(Fault::new(426, "request: this is a WebSocket: ask by HTTP/1.1, with Upgrade: websocket"));
+        }
         Route::Metrics => Reply::new(api::metrics(edge), api::METRICS_TYPE, Lifetime::Never, 0),
         other => Reply::new(api::json(edge, &other)?, "application/json", Lifetime::Never, 0),
     })
@@ -315,7 +324,7 @@ async fn one_part(
             let (window, heads) = state.headed();
             let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(Place::Record)) };
             match held.part(msn, number) {
-                Lookup::Ready(part) => Ok(Step::Answer(whole_part(edge, heads, (record, track), part, asked))),
+                Lookup::Ready(part) => Ok(Step::Answer(whole_part(edge, stream, heads, (record, track), part, asked))),
                 Lookup::Gap => Err(gap()),
                 Lookup::Unknown => {
                     // The hinted part, where the segment has ended with the one before.
@@ -325,7 +334,7 @@ async fn one_part(
                     }
                     let segment = stream.delisted(record.life, track.id, msn).ok_or_else(gone)?;
                     let part = segment.parts().nth(usize::from(number)).ok_or_else(gone)?;
-                    Ok(Step::Answer(whole_part(edge, heads, (record, track), part, asked)))
+                    Ok(Step::Answer(whole_part(edge, stream, heads, (record, track), part, asked)))
                 }
                 Lookup::Expected if record.ended.is_some_and(|last| msn > last) => {
                     never(record, track, held.listed().next_back()).map(Step::Answer)
@@ -388,14 +397,22 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str
 /// A track, and the record that it is in.
 type Recorded<'a> = (&'a Record, &'a Track);
 
-fn whole_part(edge: &Edge, heads: &mut Heads, of: Recorded<'_>, part: &Part, asked: Asked<'_>) -> Reply {
+fn whole_part(
+    edge: &Edge,
+    stream: &Arc<Stream>,
+    heads: &mut Heads,
+    of: Recorded<'_>,
+    part: &Part,
+    asked: Asked<'_>,
+) -> Reply {
     let id = part.header.id;
     let body = bodies::of(part);
     let head = heads.get((of.1.id, id.msn, Some(id.part)), source(of, part), || {
         let etag = headers::etag(&hash(part));
         head(edge, of, part, u64::from(part.header.duration), (Some(etag), Urgency::Part))
     });
-    Reply::media(body.into(), head.headers(part.delivered.since(asked.at)), head.etag.clone())
+    let timed = Timed::new(stream, asked.at, part.listed);
+    Reply::media(body.into(), head.headers(part.delivered.since(asked.at)), head.etag.clone()).timed(timed)
 }
 
 fn whole(
@@ -451,6 +468,10 @@ fn faulted(fault: &Fault, lifetime: Lifetime, target: u32, head: bool) -> Respon
     let reply = Reply::new(format!("{}\n", fault.text), "text/plain; charset=utf-8", lifetime, target);
     let mut response = reply.finish(&HeaderMap::new(), Version::HTTP_11, head).response;
     *response.status_mut() = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if fault.status == 426 {
+        // RFC 9110 15.5.22.
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
     if fault.status == 503 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }

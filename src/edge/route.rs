@@ -83,6 +83,13 @@ pub enum Route<'a> {
         /// Of which part; the segment's newest without it.
         part: Option<u16>,
     },
+    /// `/api/v1/streams/{stream}/trace/live?track=`: a WebSocket.
+    TraceLive {
+        /// Of which stream.
+        stream: &'a str,
+        /// Of which track; of all without it.
+        track: Option<&'a str>,
+    },
     /// `/api/v1/swarm`.
     Swarm,
     /// `/api/v1/edges`.
@@ -183,7 +190,8 @@ impl<'a> Route<'a> {
             | Route::Segment { stream, .. }
             | Route::Part { stream, .. }
             | Route::Stream { stream }
-            | Route::Trace { stream, .. } => Some(stream),
+            | Route::Trace { stream, .. }
+            | Route::TraceLive { stream, .. } => Some(stream),
             _ => None,
         }
     }
@@ -229,6 +237,12 @@ fn media<'a>(stream: &'a str, rest: &'a str, query: &'a str) -> Result<Route<'a>
 fn api<'a>(rest: &'a str, query: &'a str) -> Result<Route<'a>, Fault> {
     let mut at = rest.split('/');
     match (at.next(), at.next(), at.next(), at.next(), at.next()) {
+        (Some("v1"), Some("streams"), Some(stream), Some("trace"), Some("live")) if at.next().is_none() => {
+            Ok(Route::TraceLive {
+                stream: name(stream, "stream")?,
+                track: value(query, "track")?.map(|t| name(t, "track")).transpose()?,
+            })
+        }
         (Some("v1"), Some("streams"), None, ..) => Ok(Route::Streams),
         (Some("v1"), Some("swarm"), None, ..) => Ok(Route::Swarm),
         (Some("v1"), Some("edges"), None, ..) => Ok(Route::Edges),
@@ -311,6 +325,7 @@ mod tests {
         check("/api/v1/streams/cam1", Route::Stream { stream: "cam1" });
         let (track, msn, part) = (Some("audio"), Some(5), Some(1));
         check("/api/v1/streams/cam1/trace?track=audio&msn=5&part=1", Route::Trace { stream: "cam1", track, msn, part });
+        check("/api/v1/streams/cam1/trace/live?track=audio", Route::TraceLive { stream: "cam1", track });
         check("/time", Route::Time);
     }
 

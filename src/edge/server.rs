@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::api::Host;
 use super::connection::{self, Common};
 use super::dash::Timing;
-use super::limits::{Addresses, Limits};
+use super::limits::{Addresses, FEEDS_MAX, Limits};
 use super::store::Store;
 use super::tls::Tls;
 use crate::live::NodeId;
@@ -64,6 +64,8 @@ pub struct Edge {
     host: Arc<dyn Host>,
     metrics: Arc<Metrics>,
     addresses: Arc<Addresses>,
+    /// Room for live traces.
+    feeds: Semaphore,
 }
 
 impl fmt::Debug for Edge {
@@ -76,7 +78,8 @@ impl Edge {
     /// An edge over what `store` holds.
     pub fn new(config: Config, store: Arc<Store>, host: Arc<dyn Host>, metrics: Arc<Metrics>) -> Arc<Self> {
         let name = plain(&config.name);
-        Arc::new(Edge { config, name, store, host, metrics, addresses: Arc::default() })
+        let feeds = Semaphore::new(FEEDS_MAX);
+        Arc::new(Edge { config, name, store, host, metrics, addresses: Arc::default(), feeds })
     }
 
     /// Its settings.
@@ -100,6 +103,10 @@ impl Edge {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(super) fn feeds(&self) -> &Semaphore {
+        &self.feeds
     }
 
     pub(super) fn name(&self) -> &str {

@@ -14,20 +14,25 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::documents::Documents;
 use super::dvr::{Archive, Fetcher, Keeper, Key, Listed};
+use super::feed::Listed as FedPart;
 use super::headers::Heads;
 use super::limits::Visitor;
 use super::sealed::Seals;
+use super::timing::Requests;
 use super::waiters::{self, Place, Token, Waiters, Wake};
 use super::{APPEAR_MAX, Fault};
 use crate::clock;
+use crate::live::account::{Accounts, Spread};
 use crate::live::cache::ByteCache;
-use crate::live::window::{Input, Output};
-use crate::live::{Epoch, LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, Window};
-use crate::observe::Metrics;
+use crate::live::window::{Input, Lookup, Output};
+use crate::live::{
+    Account, Epoch, LifeId, Msn, PartHeader, Record, Segment, Stage, StreamName, Trace, TrackId, Window,
+};
+use crate::observe::{Exporter, Metrics};
 use crate::swarm::Entry;
 use crate::units::{Time, UnixTime};
 
@@ -64,6 +69,7 @@ struct Shared {
     fetched: Mutex<ByteCache<Key, Arc<Segment>>>,
     fetcher: OnceLock<Arc<Fetcher>>,
     keeper: Option<Arc<Keeper>>,
+    exporter: OnceLock<Exporter>,
     metrics: Arc<Metrics>,
 }
 
@@ -81,6 +87,8 @@ pub struct Stream {
     name: StreamName,
     shared: Arc<Shared>,
     state: Mutex<State>,
+    /// Of a stream that somebody watches.
+    requests: OnceLock<Mutex<Requests>>,
 }
 
 /// What is held of a stream, behind its lock.
@@ -98,6 +106,9 @@ pub(super) struct State {
     /// When the newest listing or record was taken in.
     published_at: UnixTime,
     heads: Heads,
+    accounts: Accounts,
+    /// Parts as they are listed, for live traces.
+    feed: broadcast::Sender<Arc<FedPart>>,
     entry: Option<Entry>,
     /// The directory has forgotten it: the rest is served until then.
     gone_at: Option<Time>,
@@ -126,6 +137,7 @@ impl Store {
             fetched: Mutex::new(ByteCache::new(FETCHED_BYTES_MAX)),
             fetcher: OnceLock::new(),
             keeper,
+            exporter: OnceLock::new(),
             metrics,
         };
         Arc::new(Store { streams: RwLock::default(), seals: Seals::default(), shared: Arc::new(shared) })
@@ -143,9 +155,14 @@ impl Store {
     /// A part was delivered: whole, checked, for the first time.
     pub fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time) {
         let Some(stream) = self.stream_for(stream) else { return };
-        self.shared.metrics.part_delivered(&header, &trace, clock::now().since(received));
+        self.shared.metrics.part_delivered(&header);
         stream.window_input(Input::Part { header, body, trace, received });
         self.tend();
+    }
+
+    /// Whom to tell of the accounts of parts, from now on. Only the first one counts.
+    pub fn export_to(&self, exporter: Exporter) {
+        let _ = self.shared.exporter.set(exporter);
     }
 
     /// The directory has a stream, or a newer entry of it.
@@ -313,16 +330,35 @@ impl Stream {
             documents: Documents::default(),
             published_at: UnixTime::default(),
             heads: Heads::default(),
+            accounts: Accounts::default(),
+            feed: broadcast::Sender::new(super::feed::BEHIND_MAX),
             entry: None,
             gone_at: None,
             waiters: Waiters::default(),
         };
-        Stream { name, shared, state: Mutex::new(state) }
+        Stream { name, shared, state: Mutex::new(state), requests: OnceLock::new() }
     }
 
     /// Its name.
     pub fn name(&self) -> &StreamName {
         &self.name
+    }
+
+    /// What a request for one of its parts took.
+    pub(super) fn timed<const N: usize>(&self, now: Time, stages: [(Stage, Duration); N]) {
+        let requests = self.requests.get_or_init(Mutex::default);
+        let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stage, took) in stages {
+            self.shared.metrics.request_stage(stage, took);
+            requests.record(now, stage, took);
+        }
+    }
+
+    /// What the requests for its parts took in the last 1, 10 or 60 s.
+    pub(super) fn requests_within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
+        let requests = self.requests.get();
+        let requests = requests.map(|requests| requests.lock().unwrap_or_else(PoisonError::into_inner));
+        requests.map(|requests| requests.within(now, seconds)).unwrap_or_default()
     }
 
     /// A whole segment that has left the window, if it is in memory.
@@ -347,7 +383,7 @@ impl Stream {
         }
         state.window.handle(now, input);
         self.shared.keep(&self.name, state);
-        state.published(now, &self.shared.metrics);
+        state.published(now, &self.name, &self.shared);
     }
 
     /// Asks until there is an answer, a fault, or no more time: what `ask` says to wait for is waited
@@ -430,6 +466,16 @@ impl State {
         (Listed::new(&self.window, self.archive.as_ref()), &mut self.documents)
     }
 
+    /// The accounts of its newest parts.
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The parts that are listed from now on.
+    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<FedPart>> {
+        self.feed.subscribe()
+    }
+
     /// The window, and the heads rendered of what is in it.
     pub(super) fn headed(&mut self) -> (&Window, &mut Heads) {
         (&self.window, &mut self.heads)
@@ -455,8 +501,22 @@ impl State {
         Ok(Hold { stream: Arc::clone(stream), token, receiver, woken: false })
     }
 
+    /// The account of a part that was listed just now.
+    fn account(&mut self, name: &StreamName, (track, msn, part): (TrackId, Msn, u16), shared: &Shared) {
+        let held = self.window.track(track).map(|track| track.part(msn, part));
+        let Some(Lookup::Ready(part)) = held else { return };
+        let Some(account) = Account::of(part).map(Arc::new) else { return };
+        shared.metrics.part_listed(&account);
+        if let Some(exporter) = shared.exporter.get() {
+            exporter.listed(name, &account, &shared.metrics);
+        }
+        // An error says that nobody listens.
+        let _ = self.feed.send(Arc::new(FedPart::new(Arc::clone(&account))));
+        self.accounts.push(account);
+    }
+
     /// Tells the waiters what the window has told.
-    fn published(&mut self, now: Time, metrics: &Metrics) {
+    fn published(&mut self, now: Time, name: &StreamName, shared: &Shared) {
         let (mut listed, mut changed) = (false, false);
         while let Some(output) = self.window.poll_output() {
             match output {
@@ -464,11 +524,16 @@ impl State {
                     changed = true;
                     self.waiters.handle(now, waiters::Input::Record);
                 }
-                Output::Restarted => self.waiters.handle(now, waiters::Input::Reset),
+                Output::Restarted => {
+                    self.accounts.clear();
+                    self.waiters.handle(now, waiters::Input::Reset);
+                }
                 Output::Listed { track, msn, part, gap } => {
                     listed = true;
                     if gap {
-                        metrics.gap_listed();
+                        shared.metrics.gap_listed();
+                    } else {
+                        self.account(name, (track, msn, part), shared);
                     }
                     self.waiters.handle(now, waiters::Input::Listed(track, msn, part));
                 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::bodies::{Body, Chunks, Torn};
 use super::limits::{Limits, TAKEN_BACK_MAX};
+use super::timing::Timed;
 use crate::clock;
 use crate::units::Time;
 
@@ -76,8 +77,8 @@ impl Streams {
     }
 
     /// A body whose data are watched over.
-    pub(super) fn body(self: &Arc<Self>, body: Body) -> Watched {
-        Watched { body, streams: Arc::clone(self) }
+    pub(super) fn body(self: &Arc<Self>, body: Body, timed: Option<Timed>) -> Watched {
+        Watched { body, streams: Arc::clone(self), timed }
     }
 
     /// Waits until something is wrong.
@@ -144,6 +145,7 @@ impl Drop for Asked {
 pub(super) struct Watched {
     body: Body,
     streams: Arc<Streams>,
+    timed: Option<Timed>,
 }
 
 impl http_body::Body for Watched {
@@ -153,7 +155,13 @@ impl http_body::Body for Watched {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Ticket>, Torn>>> {
         let this = &mut *self;
         http_body::Body::poll_frame(Pin::new(&mut this.body), cx).map(|next| {
-            next.map(|frame| frame.map(|frame| frame.map_data(|chunks| Ticket::new(chunks, Arc::clone(&this.streams)))))
+            next.map(|frame| {
+                frame.map(|frame| {
+                    // A part is one frame.
+                    let timed = this.timed.take();
+                    frame.map_data(|chunks| Ticket::new(chunks, Arc::clone(&this.streams), timed))
+                })
+            })
         })
     }
 
@@ -172,10 +180,11 @@ pub(super) struct Ticket {
     chunks: Chunks,
     streams: Arc<Streams>,
     number: u64,
+    timed: Option<Timed>,
 }
 
 impl Ticket {
-    fn new(chunks: Chunks, streams: Arc<Streams>) -> Self {
+    fn new(chunks: Chunks, streams: Arc<Streams>, timed: Option<Timed>) -> Self {
         let number = {
             let mut ledger = streams.lock();
             let number = ledger.next;
@@ -183,7 +192,7 @@ impl Ticket {
             ledger.data.insert(number, clock::now());
             number
         };
-        Ticket { chunks, streams, number }
+        Ticket { chunks, streams, number, timed }
     }
 }
 
@@ -208,6 +217,9 @@ impl Buf for Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if let Some(timed) = self.timed.take().filter(|_| !self.chunks.has_remaining()) {
+            timed.sent();
+        }
         let mut ledger = self.streams.lock();
         ledger.data.remove(&self.number);
         ledger.last = clock::now();
@@ -240,8 +252,9 @@ mod tests {
     #[test]
     fn data_that_stay_are_a_stall_and_none_at_all_are_idle() {
         let (streams, limits) = (Streams::new(), Limits { stall: SECOND, idle: 2 * SECOND, ..Limits::default() });
-        let ticket =
-            |len: usize| Ticket::new([bytes::Bytes::from(vec![0; len])].into_iter().collect(), Arc::clone(&streams));
+        let ticket = |len: usize| {
+            Ticket::new([bytes::Bytes::from(vec![0; len])].into_iter().collect(), Arc::clone(&streams), None)
+        };
         let mut moves = ticket(10);
         let later = clock::now() + SECOND;
         assert_eq!(streams.check(later, &limits), Err(Fault::Stalled));

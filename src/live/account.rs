@@ -154,8 +154,7 @@ impl Account {
             let transit = Step { stage: Stage::Transit, hop, micros, uncertainty };
             [exact(Stage::Dwell, hop, whole(step.dwell)), exact(Stage::Queue, hop, whole(step.queue)), transit]
         });
-        let here =
-            [exact(Stage::Tail, last, whole(self.tail)), exact(Stage::Listing, last, whole(self.listing))];
+        let here = [exact(Stage::Tail, last, whole(self.tail)), exact(Stage::Listing, last, whole(self.listing))];
         packaging.into_iter().chain(hops).chain(here)
     }
 

@@ -10,7 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::live::{PartHeader, Trace};
+use crate::live::account::Step;
+use crate::live::{Account, PartHeader, Stage};
 
 /// What a request asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -46,7 +47,7 @@ struct KindLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HopLabels {
-    /// Its place on the way: 0 is the ingest's. Bounded by [`Trace::HOPS_MAX`].
+    /// Its place on the way: 0 is the ingest's. Bounded by [`crate::live::Trace::HOPS_MAX`].
     hop: u32,
 }
 
@@ -82,14 +83,110 @@ pub struct Metrics {
     streams: Gauge<u64, AtomicU64>,
     waiting: Gauge<u64, AtomicU64>,
     held: Gauge<u64, AtomicU64>,
-    dwell: Family<HopLabels, Histogram>,
-    transit: Family<HopLabels, Histogram>,
-    tail: Histogram,
+    stages: Stages,
+    otlp: Otlp,
 }
 
 /// 100 us to 13 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
+}
+
+/// One histogram for each stage of [`crate::live::account`].
+#[derive(Debug)]
+struct Stages {
+    packaging: Histogram,
+    dwell: Family<HopLabels, Histogram>,
+    queue: Family<HopLabels, Histogram>,
+    transit: Family<HopLabels, Histogram>,
+    /// A histogram's sum is a counter, which can't take what is below zero: it is counted here, and as zero there.
+    below_zero: Family<HopLabels, Counter>,
+    tail: Histogram,
+    listing: Histogram,
+    age: Histogram,
+    held: Histogram,
+    idle: Histogram,
+    answer: Histogram,
+    send: Histogram,
+}
+
+impl Stages {
+    fn register(r: &mut Registry) -> Stages {
+        let stages = Stages {
+            packaging: seconds(),
+            dwell: Family::new_with_constructor(seconds),
+            queue: Family::new_with_constructor(seconds),
+            transit: Family::new_with_constructor(seconds),
+            below_zero: Family::default(),
+            tail: seconds(),
+            listing: seconds(),
+            age: seconds(),
+            held: seconds(),
+            idle: seconds(),
+            answer: seconds(),
+            send: seconds(),
+        };
+        let mut hops = |name: &str, help: &str, family: &Family<HopLabels, Histogram>| {
+            r.register_with_unit(name, help, Unit::Seconds, family.clone());
+        };
+        hops("hop_dwell", "First byte in at a node to handed to the link", &stages.dwell);
+        hops("hop_queue", "Handed to the link to first byte out", &stages.queue);
+        hops("hop_transit", "First byte out to first byte in at the next node", &stages.transit);
+        r.register("hop_transit_below_zero", "Transits measured as below zero", stages.below_zero.clone());
+        let mut one = |name: &str, help: &str, histogram: &Histogram| {
+            r.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        one("packaging", "Last access unit of a part in at the ingest to the part made", &stages.packaging);
+        one("receive_tail", "First to last byte of a part at this node", &stages.tail);
+        one("listing", "All of a part at this node to listed by it", &stages.listing);
+        one("part_age", "Last access unit of a part in at the ingest to listed here", &stages.age);
+        one("request_held", "Request for a part to the part listed, where it came before", &stages.held);
+        one("request_idle", "Part listed to the request for it, where that came after", &stages.idle);
+        one("request_answer", "Part listed, or asked for if that is later, to answered", &stages.answer);
+        one("request_send", "Part's answer to its last byte in the system's hands", &stages.send);
+        stages
+    }
+
+    fn observe(&self, step: Step) {
+        let seconds = step.micros.max(0) as f64 / 1e6;
+        let labels = HopLabels { hop: u32::try_from(step.hop).unwrap_or(u32::MAX) };
+        if step.micros < 0 && step.stage == Stage::Transit {
+            self.below_zero.get_or_create(&labels).inc();
+        }
+        match step.stage {
+            Stage::Packaging => self.packaging.observe(seconds),
+            Stage::Dwell => self.dwell.get_or_create(&labels).observe(seconds),
+            Stage::Queue => self.queue.get_or_create(&labels).observe(seconds),
+            Stage::Transit => self.transit.get_or_create(&labels).observe(seconds),
+            Stage::Tail => self.tail.observe(seconds),
+            Stage::Listing => self.listing.observe(seconds),
+            Stage::Held => self.held.observe(seconds),
+            Stage::Idle => self.idle.observe(seconds),
+            Stage::Answer => self.answer.observe(seconds),
+            Stage::Send => self.send.observe(seconds),
+        }
+    }
+}
+
+/// What became of the traces that were to be exported.
+#[derive(Debug, Clone, Default)]
+pub struct Otlp {
+    /// Parts whose traces the collector took.
+    pub exported: Counter,
+    /// Parts whose traces were dropped since the collector is slower than they came.
+    pub dropped: Counter,
+    /// Parts whose traces the collector refused, or couldn't be sent.
+    pub failed: Counter,
+}
+
+impl Otlp {
+    fn register(r: &mut Registry) -> Otlp {
+        let otlp = Otlp::default();
+        r.register("otlp_exported", "Parts whose traces the collector took", otlp.exported.clone());
+        r.register("otlp_dropped", "Parts whose traces were dropped: the collector is slow", otlp.dropped.clone());
+        r.register("otlp_failed", "Parts whose traces the collector didn't take", otlp.failed.clone());
+        otlp
+    }
 }
 
 impl Default for Metrics {
@@ -112,9 +209,8 @@ impl Metrics {
             streams: Gauge::default(),
             waiting: Gauge::default(),
             held: Gauge::default(),
-            dwell: Family::new_with_constructor(seconds),
-            transit: Family::new_with_constructor(seconds),
-            tail: seconds(),
+            stages: Stages::register(&mut registry),
+            otlp: Otlp::register(&mut registry),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -137,19 +233,6 @@ impl Metrics {
         r.register("dvr_failures", "Failed reads and writes of the DVR", m.dvr.failures.clone());
         r.register("dvr_fetched", "Segments fetched from other nodes", m.dvr.fetched.clone());
         r.register("dvr_unfetched", "Segments that no other node could give", m.dvr.unfetched.clone());
-        r.register_with_unit("hop_dwell", "First byte in to first byte out of a node", Unit::Seconds, m.dwell.clone());
-        r.register_with_unit(
-            "hop_transit",
-            "First byte out to first byte in at the next node",
-            Unit::Seconds,
-            m.transit.clone(),
-        );
-        r.register_with_unit(
-            "receive_tail",
-            "First to last byte of a part at this node",
-            Unit::Seconds,
-            m.tail.clone(),
-        );
         Metrics { registry, ..m }
     }
 
@@ -166,15 +249,27 @@ impl Metrics {
         self.bytes.get_or_create_owned(&KindLabels { kind })
     }
 
-    /// A part was delivered; `tail` is from its first byte to its last.
-    pub fn part_delivered(&self, header: &PartHeader, trace: &Trace, tail: Duration) {
+    /// A part was delivered.
+    pub fn part_delivered(&self, header: &PartHeader) {
         self.parts.inc();
         self.part_bytes.inc_by(u64::from(header.length));
-        for (hop, step) in (0_u32..).zip(trace.hops.iter().take(Trace::HOPS_MAX)) {
-            self.dwell.get_or_create(&HopLabels { hop }).observe(step.dwell.as_secs_f64());
-            self.transit.get_or_create(&HopLabels { hop }).observe(step.transit.as_secs_f64());
-        }
-        self.tail.observe(tail.as_secs_f64());
+    }
+
+    /// A part was listed.
+    pub fn part_listed(&self, account: &Account) {
+        account.steps().for_each(|step| self.stages.observe(step));
+        self.stages.age.observe(account.age_us().max(0) as f64 / 1e6);
+    }
+
+    /// A stage of a request for a part.
+    pub fn request_stage(&self, stage: Stage, took: Duration) {
+        let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+        self.stages.observe(Step { stage, hop: 0, micros, uncertainty: Some(Duration::ZERO) });
+    }
+
+    /// What became of exported traces.
+    pub fn otlp(&self) -> &Otlp {
+        &self.otlp
     }
 
     /// A part was listed as a gap.

@@ -301,7 +301,11 @@ impl Node for swarm::Hub {
     }
 
     fn publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
-        swarm::Hub::handle(self, now, swarm::Input::Publish { stream: stream_name(), header, body, trace: Trace::default() });
+        swarm::Hub::handle(
+            self,
+            now,
+            swarm::Input::Publish { stream: stream_name(), header, body, trace: Trace::default() },
+        );
     }
 
     fn glance(&self) -> Glance {

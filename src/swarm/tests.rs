@@ -211,7 +211,10 @@ impl Net {
         let record = record(stream, at, 0);
         for n in from..from + parts {
             let (header, body) = part(&record, n);
-            self.handle(NodeId(at), Input::Publish { stream: record.stream.clone(), header, body, trace: Trace::default() });
+            self.handle(
+                NodeId(at),
+                Input::Publish { stream: record.stream.clone(), header, body, trace: Trace::default() },
+            );
             self.run(Duration::from_millis(100));
         }
     }
@@ -455,7 +458,10 @@ fn who_has_little_upload_feeds_no_more_children_than_fit() {
         for n in 0..200 {
             for record in &records {
                 let (header, body) = part(record, n);
-                net.handle(NodeId(1), Input::Publish { stream: record.stream.clone(), header, body, trace: Trace::default() });
+                net.handle(
+                    NodeId(1),
+                    Input::Publish { stream: record.stream.clone(), header, body, trace: Trace::default() },
+                );
             }
             net.run(Duration::from_millis(100));
         }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use damson::live::{
-    Epoch, Init, LifeId, NodeId, Period, Record, StreamName, SwarmId, Track, Trace, TrackId, TrackKind, VideoInfo,
+    Epoch, Init, LifeId, NodeId, Period, Record, StreamName, SwarmId, Trace, Track, TrackId, TrackKind, VideoInfo,
 };
 use damson::sim::{Net, Settings};
 use damson::swarm::{self, Hub};

@@ -194,7 +194,11 @@ fn a_delay_that_changes_is_told_right_within_ten_seconds() {
     for seed in 0..50 {
         let delays = [[5, 80], [80, 5], [20, 80], [80, 20]];
         let after = 50 * SECOND;
-        four_hops(seed, delays, &[(30 * SECOND, 40 * SECOND), (after, after + 10 * SECOND), (90 * SECOND, 300 * SECOND)]);
+        four_hops(
+            seed,
+            delays,
+            &[(30 * SECOND, 40 * SECOND), (after, after + 10 * SECOND), (90 * SECOND, 300 * SECOND)],
+        );
     }
 }
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::Scenario;
 use crate::live::{
-    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId, TrackKind,
-    VideoInfo,
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId,
+    TrackKind, VideoInfo,
 };
 use crate::overlay::Peer;
 use crate::sim::member::Member;
@@ -148,7 +148,9 @@ impl Cast for Hub {
     fn put(net: &mut Net<Self>, at: u32, stream: u8, n: u32, length: usize) -> usize {
         let (header, body) = part(epoch(stream, at), 0, n, length);
         let number = net.expect(at, header, body.clone());
-        net.with_node(at, |hub, now| hub.handle(now, swarm::Input::Publish { stream: name(stream), header, body, trace: Trace::default() }));
+        net.with_node(at, |hub, now| {
+            hub.handle(now, swarm::Input::Publish { stream: name(stream), header, body, trace: Trace::default() })
+        });
         number
     }
 }

@@ -1,0 +1,186 @@
+//! Live traces: `/api/v1/streams/{stream}/trace/live`, a WebSocket (RFC 6455) over HTTP/1.1.
+//!
+//! Server-sent events would take one of the six connections that a browser has for HTTP/1.1 to one host. A browser that
+//! speaks HTTP/2 with this edge opens a connection of its own for a WebSocket, since the edge doesn't offer RFC 8441.
+//!
+//! Each message is one JSON object, whose `type` says what it is:
+//!
+//! - `{"type":"part", ...}` as soon as a part is listed: what [`Traced`](super::api::trace::Traced) has;
+//! - `{"type":"overview","stream":...,"windows":[...]}` at once, and then each second: what
+//!   [`Windows`](super::api::trace::Windows) has.
+//!
+//! What the client says is read and thrown away. A client that is [too far behind](BEHIND_MAX) is told so (close code
+//! 1013) and dropped; one that takes nothing is dropped as every connection is ([`Limits::stall`](super::Limits)). A
+//! node that goes down says 1001, a stream that is gone 1000.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::header::{HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::{Method, Request};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::MissedTickBehavior;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::connection::{Common, Ended};
+use super::route::{self, Route};
+use super::server::Edge;
+use super::store::Stream;
+use super::{Fault, api};
+use crate::live::{Account, TrackId};
+
+/// A client may be so many parts behind: three seconds of four tracks.
+pub(super) const BEHIND_MAX: usize = 64;
+
+/// How often an overview is sent.
+const OVERVIEW: Duration = Duration::from_secs(1);
+
+/// How long a client may take for one message, the last one above all.
+const SEND_MAX: Duration = Duration::from_secs(5);
+
+/// The longest message of a client, in bytes: none has anything to say.
+const SAID_MAX: usize = 4 << 10;
+
+/// What may wait for a client to take it, in bytes.
+const QUEUE_MAX: usize = 256 << 10;
+
+/// A part that was listed.
+#[derive(Debug)]
+pub(super) struct Listed {
+    account: Arc<Account>,
+    /// Its message: rendered by the first who sends it, shared by all.
+    text: OnceLock<Utf8Bytes>,
+}
+
+impl Listed {
+    pub(super) fn new(account: Arc<Account>) -> Self {
+        Listed { account, text: OnceLock::new() }
+    }
+}
+
+/// Whether a request is the opening handshake of a WebSocket (RFC 6455 4.1).
+pub(super) fn is_asked(request: &Request<()>) -> bool {
+    let upgrade =
+        request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    upgrade && request.method() == Method::GET && request.headers().contains_key(SEC_WEBSOCKET_KEY)
+}
+
+/// Answers the handshake, and feeds the client until one side has had enough. `ahead` is what the client has sent since.
+pub(super) async fn serve(
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
+    ahead: Vec<u8>,
+    request: &Request<()>,
+    common: &Common,
+) -> Ended {
+    let edge = &common.edge;
+    let opened = open(edge, request);
+    let status = opened.as_ref().map_or_else(|fault| fault.status, |_| 101);
+    edge.metrics().request(crate::observe::metrics::Kind::Api, status, 0);
+    let Opened { stream, track, accept, place: _place } = match opened {
+        Ok(opened) => opened,
+        Err(fault) => {
+            let text = format!("{}\n", fault.text);
+            // RFC 6455 4.4: the version that is spoken here, where another was asked for.
+            let head = format!(
+                "HTTP/1.1 {} Refused\r\nconnection: close\r\nsec-websocket-version: 13\r\n\
+                 content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{text}",
+                fault.status,
+                text.len()
+            );
+            io.write_all(head.as_bytes()).await?;
+            return Ok(io.shutdown().await?);
+        }
+    };
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-accept: {accept}\r\n\r\n"
+    );
+    io.write_all(head.as_bytes()).await?;
+    io.flush().await?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(SAID_MAX))
+        .max_frame_size(Some(SAID_MAX))
+        .read_buffer_size(SAID_MAX)
+        .write_buffer_size(0)
+        .max_write_buffer_size(QUEUE_MAX);
+    let mut socket = WebSocketStream::from_partially_read(io, ahead, Role::Server, Some(config)).await;
+    let why = feed(&mut socket, edge, &stream, track, common).await;
+    if let Some((code, reason)) = why {
+        let last = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
+        tokio::time::timeout(SEND_MAX, socket.send(last)).await??;
+    }
+    Ok(())
+}
+
+/// A handshake that is granted.
+struct Opened<'a> {
+    stream: Arc<Stream>,
+    track: Option<TrackId>,
+    accept: String,
+    place: tokio::sync::SemaphorePermit<'a>,
+}
+
+fn open<'a>(edge: &'a Edge, request: &Request<()>) -> Result<Opened<'a>, Fault> {
+    let path = route::normalize(request.uri().path())?;
+    let Route::TraceLive { stream: name, track } = Route::parse(&path, request.uri().query())? else {
+        return Err(Fault::new(400, "request: only /api/v1/streams/{stream}/trace/live is a WebSocket"));
+    };
+    if request.headers().get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
+        return Err(Fault::new(426, "request: a WebSocket of version 13 is spoken here"));
+    }
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).map_or(&b""[..], HeaderValue::as_bytes);
+    let stream = edge.store().get(name);
+    let stream = stream.ok_or_else(|| Fault::new(404, format!("request: no stream is named {name}")))?;
+    let track = track.map(|track| api::trace::track_id(&stream, track)).transpose()?;
+    let place = edge.feeds().try_acquire();
+    let place = place.map_err(|_| Fault::new(503, "edge: too many live traces are open already"))?;
+    Ok(Opened { stream, track, accept: derive_accept_key(key), place })
+}
+
+/// Sends until there is a reason to stop; `None` where the client has gone.
+async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+    edge: &Edge,
+    stream: &Arc<Stream>,
+    track: Option<TrackId>,
+    common: &Common,
+) -> Option<(CloseCode, &'static str)> {
+    let mut closing = std::pin::pin!(common.closing());
+    let mut listed = stream.lock().follow();
+    let mut each = tokio::time::interval(OVERVIEW);
+    each.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let text = tokio::select! {
+            biased;
+            () = closing.as_mut() => return Some((CloseCode::Away, "the node goes down")),
+            // Pings are answered within.
+            said = socket.next() => match said {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => continue,
+            },
+            part = listed.recv() => match part {
+                Ok(part) if track.is_some_and(|track| part.account.id.track != track) => continue,
+                Ok(part) => part.text.get_or_init(|| api::trace::part_message(edge, stream, &part.account).into()).clone(),
+                Err(RecvError::Lagged(_)) => return Some((CloseCode::Again, "too slow")),
+                Err(RecvError::Closed) => return Some((CloseCode::Normal, "the stream is gone")),
+            },
+            _ = each.tick() => api::trace::overview_message(edge, stream, track).into(),
+        };
+        let sent = tokio::select! {
+            biased;
+            () = closing.as_mut() => return Some((CloseCode::Away, "the node goes down")),
+            sent = tokio::time::timeout(SEND_MAX, socket.send(Message::Text(text))) => sent,
+        };
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return None,
+            Err(_) => return Some((CloseCode::Again, "too slow")),
+        }
+    }
+}

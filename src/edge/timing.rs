@@ -1,0 +1,236 @@
+//! What requests for parts take, stage by stage: [`Stage::OF_REQUESTS`], as [`crate::live::account`] defines them.
+//!
+//! Each request is timed by one [`Timed`], from the lookup to its last byte. What they come to is kept a stream in
+//! sketches, bounded whatever the number of requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::store::Stream;
+use crate::clock;
+use crate::live::Stage;
+use crate::live::account::Spread;
+use crate::units::Time;
+
+/// A request for a part, answered.
+#[derive(Debug)]
+pub(super) struct Timed {
+    stream: Arc<Stream>,
+    asked: Time,
+    listed: Time,
+    answered: Time,
+}
+
+impl Timed {
+    /// Of a part that was listed then; `None` where nobody knows when.
+    pub(super) fn new(stream: &Arc<Stream>, asked: Time, listed: Time) -> Option<Self> {
+        let known = listed > Time::ZERO;
+        known.then(|| Timed { stream: Arc::clone(stream), asked, listed, answered: asked.max(listed) })
+    }
+
+    /// The answer is handed to the connection.
+    pub(super) fn answered(&mut self) {
+        self.answered = clock::now();
+    }
+
+    /// Its last byte is in the system's hands.
+    pub(super) fn sent(self) {
+        let now = clock::now();
+        let Timed { stream, asked, listed, answered } = self;
+        let first =
+            if asked < listed { (Stage::Held, listed.since(asked)) } else { (Stage::Idle, asked.since(listed)) };
+        let answer = (Stage::Answer, answered.since(asked.max(listed)));
+        stream.timed(now, [first, answer, (Stage::Send, now.since(answered))]);
+    }
+}
+
+/// How many values of each size, to an eighth of them: 200 counters for 0 us to 134 s.
+#[derive(Debug, Clone)]
+struct Sketch {
+    counts: Box<[u32; Sketch::BUCKETS]>,
+    max: i64,
+}
+
+impl Sketch {
+    /// Each power of two is cut in eight.
+    const CUT: u32 = 3;
+    /// What is longer counts as this, in powers of two of a microsecond: 134 s.
+    const POWERS: u32 = 27;
+    const BUCKETS: usize = ((Sketch::POWERS - Sketch::CUT + 1) << Sketch::CUT) as usize;
+
+    fn new() -> Self {
+        Sketch { counts: Box::new([0; Sketch::BUCKETS]), max: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.counts.fill(0);
+        self.max = 0;
+    }
+
+    fn add(&mut self, micros: u64) {
+        let bounded = micros.min((1 << Self::POWERS) - 1);
+        let power = bounded.checked_ilog2().unwrap_or(0).saturating_sub(Self::CUT);
+        // Below 2^CUT each value has its own; above, the first CUT bits after the leading one tell.
+        let at = ((power << Self::CUT) as usize) + (bounded >> power) as usize;
+        if let Some(count) = self.counts.get_mut(at) {
+            *count = count.saturating_add(1);
+        }
+        self.max = self.max.max(i64::try_from(micros).unwrap_or(i64::MAX));
+    }
+
+    /// The largest value that counts where `at` is.
+    fn upper(at: usize) -> i64 {
+        let eight = 1 << Self::CUT;
+        let power = (at / eight).saturating_sub(1);
+        let first = (at - power * eight) as i64;
+        ((first + 1) << power) - 1
+    }
+
+    fn merge(&mut self, other: &Sketch) {
+        for (into, from) in self.counts.iter_mut().zip(other.counts.iter()) {
+            *into = into.saturating_add(*from);
+        }
+        self.max = self.max.max(other.max);
+    }
+
+    fn spread(&self) -> Option<Spread> {
+        let count: u64 = self.counts.iter().map(|&n| u64::from(n)).sum();
+        let rank = |percent: u64| {
+            let wanted = (count * percent).div_ceil(100).max(1);
+            let mut seen = 0;
+            let at = self.counts.iter().position(|&n| {
+                seen += u64::from(n);
+                seen >= wanted
+            });
+            at.map(|at| Self::upper(at).min(self.max))
+        };
+        Some(Spread { count, p50: rank(50)?, p90: rank(90)?, p99: rank(99)?, max: self.max })
+    }
+}
+
+/// One sketch for each span of time, the newest in place of the oldest.
+#[derive(Debug)]
+struct Rolling {
+    span: Duration,
+    slots: Vec<(u64, Sketch)>,
+}
+
+impl Rolling {
+    fn new(span: Duration, slots: usize) -> Self {
+        Rolling { span, slots: vec![(0, Sketch::new()); slots] }
+    }
+
+    fn number(&self, now: Time) -> u64 {
+        // From 1 on: 0 is a slot that was never used.
+        now.as_micros() / u64::try_from(self.span.as_micros()).unwrap_or(u64::MAX).max(1) + 1
+    }
+
+    fn add(&mut self, now: Time, micros: u64) {
+        let number = self.number(now);
+        let at = usize::try_from(number).unwrap_or(0) % self.slots.len();
+        let (of, sketch) = &mut self.slots[at];
+        if *of != number {
+            *of = number;
+            sketch.clear();
+        }
+        sketch.add(micros);
+    }
+
+    /// Of the newest so many spans, of which the last is under way.
+    fn within(&self, now: Time, spans: u64) -> Option<Spread> {
+        let number = self.number(now);
+        let mut all = Sketch::new();
+        let newest = self.slots.iter().filter(|(of, _)| *of + spans > number && *of <= number);
+        newest.for_each(|(_, sketch)| all.merge(sketch));
+        all.spread()
+    }
+}
+
+/// What one stage took of late: to an eighth of the value, its largest exactly.
+#[derive(Debug)]
+struct Recent {
+    seconds: Rolling,
+    tens: Rolling,
+}
+
+impl Recent {
+    fn new() -> Self {
+        // One more than is asked for, since the newest has only begun.
+        let (second, ten) = (Duration::from_secs(1), Duration::from_secs(10));
+        Recent { seconds: Rolling::new(second, 11), tens: Rolling::new(ten, 7) }
+    }
+}
+
+/// What the requests for a stream's parts took of late.
+#[derive(Debug)]
+pub(super) struct Requests([Recent; Stage::OF_REQUESTS.len()]);
+
+impl Default for Requests {
+    fn default() -> Self {
+        Requests(std::array::from_fn(|_| Recent::new()))
+    }
+}
+
+impl Requests {
+    pub(super) fn record(&mut self, now: Time, stage: Stage, took: Duration) {
+        let of = Stage::OF_REQUESTS.iter().zip(&mut self.0).find(|(of, _)| **of == stage);
+        if let Some((_, recent)) = of {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            recent.seconds.add(now, micros);
+            recent.tens.add(now, micros);
+        }
+    }
+
+    /// Of the last 1, 10 or 60 s and the second, or ten of them, under way; those stages that there were.
+    pub(super) fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
+        let of = Stage::OF_REQUESTS.iter().zip(&self.0).filter_map(|(&stage, recent)| {
+            let spread = match seconds {
+                0..=10 => recent.seconds.within(now, seconds + 1),
+                _ => recent.tens.within(now, seconds / 10 + 1),
+            };
+            Some((stage, spread?))
+        });
+        of.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sketch_is_right_to_an_eighth() {
+        for value in (0..2_000).chain((0..27).map(|n| (1_u64 << n) - 1)).chain([123_456, 99_999_999]) {
+            let mut sketch = Sketch::new();
+            sketch.add(value);
+            sketch.add(value);
+            sketch.max = i64::MAX;
+            let told = sketch.spread().expect("two values").p50;
+            let value = value as i64;
+            assert!(told >= value && told <= value + value / 8, "{told} for {value}");
+        }
+        let mut sketch = Sketch::new();
+        sketch.add(u64::MAX);
+        assert_eq!(sketch.spread().map(|s| (s.count, s.max)), Some((1, i64::MAX)));
+        assert_eq!(Sketch::new().spread(), None);
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten() {
+        let mut requests = Requests::default();
+        let at = |seconds: u64| Time::from_millis(seconds * 1_000 + 500);
+        requests.record(at(100), Stage::Send, Duration::from_micros(5));
+        requests.record(at(105), Stage::Send, Duration::from_micros(7));
+        requests.record(at(105), Stage::Held, Duration::from_micros(3));
+        let counts = |now, seconds| {
+            let found = requests.within(at(now), seconds);
+            found.into_iter().map(|(stage, spread)| (stage.name(), spread.count)).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(105, 1), [("held", 1), ("send", 1)]);
+        assert_eq!(counts(105, 10), [("held", 1), ("send", 2)]);
+        assert_eq!(counts(112, 10), [("held", 1), ("send", 1)]);
+        assert_eq!(counts(150, 10), []);
+        assert_eq!(counts(150, 60), [("held", 1), ("send", 2)]);
+        assert_eq!(counts(300, 60), []);
+    }
+}
