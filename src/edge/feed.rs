@@ -161,7 +161,12 @@ async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
             () = closing.as_mut() => return Some((CloseCode::Away, "the node goes down")),
             // Pings are answered within.
             said = socket.next() => match said {
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                // RFC 6455 5.5.1: the answer waits to be sent, and nothing more is.
+                Some(Ok(Message::Close(_))) => {
+                    let _ = tokio::time::timeout(SEND_MAX, socket.flush()).await;
+                    return None;
+                }
+                Some(Err(_)) | None => return None,
                 Some(Ok(_)) => continue,
             },
             part = listed.recv() => match part {

@@ -252,13 +252,18 @@ impl Way<'_> {
         let tail = Millis::from(self.part.delivered.since(self.part.received));
         let listing = Millis::from(self.part.listed.since(self.part.delivered));
         let (mut dynamic, mut timing) = (String::with_capacity(256), String::with_capacity(256));
-        let origin = name(header.id.epoch.node);
+        // Traces carry names, too: of nodes that nobody here has met, only they know it.
+        let named = |node: NodeId| match self.part.trace.hops.iter().find(|hop| hop.node == node) {
+            Some(hop) if !hop.name.as_str().is_empty() => hop.name.as_str().to_owned(),
+            _ => name(node),
+        };
+        let origin = named(header.id.epoch.node);
         if let Some(packaging) = self.part.trace.packaging_us.map(Millis) {
             // One list entry a hop (CTA-5006): the ingest's own comes with its first hop, if it has one.
             let _ = write!(timing, "packaging;dur={packaging};desc=\"{origin}\", ");
         }
         for (i, hop) in self.part.trace.hops.iter().enumerate() {
-            let node = name(hop.node);
+            let node = named(hop.node);
             let (dwell, queue, transit) = (Millis::from(hop.dwell), Millis::from(hop.queue), Millis(hop.transit_us));
             let _ = write!(dynamic, "\"{node}\"");
             if let (0, Some(packaging)) = (i, self.part.trace.packaging_us.map(Millis)) {

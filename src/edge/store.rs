@@ -3,6 +3,7 @@
 //! One lock a stream, held for a lookup, an insertion or a rendering, never over an await. Requests
 //! never create streams: only the mesh does, so that asking for what isn't there costs no memory.
 
+mod accounts;
 mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,9 +30,7 @@ use crate::clock;
 use crate::live::account::{Accounts, Spread};
 use crate::live::cache::ByteCache;
 use crate::live::window::{Input, Lookup, Output};
-use crate::live::{
-    Account, Epoch, LifeId, Msn, PartHeader, Record, Segment, Stage, StreamName, Trace, TrackId, Window,
-};
+use crate::live::{Epoch, LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, Window};
 use crate::observe::{Exporter, Metrics};
 use crate::swarm::Entry;
 use crate::units::{Time, UnixTime};
@@ -344,23 +343,6 @@ impl Stream {
         &self.name
     }
 
-    /// What a request for one of its parts took.
-    pub(super) fn timed<const N: usize>(&self, now: Time, stages: [(Stage, Duration); N]) {
-        let requests = self.requests.get_or_init(Mutex::default);
-        let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
-        for (stage, took) in stages {
-            self.shared.metrics.request_stage(stage, took);
-            requests.record(now, stage, took);
-        }
-    }
-
-    /// What the requests for its parts took in the last 1, 10 or 60 s.
-    pub(super) fn requests_within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
-        let requests = self.requests.get();
-        let requests = requests.map(|requests| requests.lock().unwrap_or_else(PoisonError::into_inner));
-        requests.map(|requests| requests.within(now, seconds)).unwrap_or_default()
-    }
-
     /// A whole segment that has left the window, if it is in memory.
     pub(super) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
         let key = Key { stream: self.name.clone(), life, track, msn };
@@ -466,16 +448,6 @@ impl State {
         (Listed::new(&self.window, self.archive.as_ref()), &mut self.documents)
     }
 
-    /// The accounts of its newest parts.
-    pub(super) fn accounts(&self) -> &Accounts {
-        &self.accounts
-    }
-
-    /// The parts that are listed from now on.
-    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<FedPart>> {
-        self.feed.subscribe()
-    }
-
     /// The window, and the heads rendered of what is in it.
     pub(super) fn headed(&mut self) -> (&Window, &mut Heads) {
         (&self.window, &mut self.heads)
@@ -499,20 +471,6 @@ impl State {
         let token = self.waiters.wait(place, deadline, sender).ok_or_else(full)?;
         shared.waiting.fetch_add(1, Ordering::Relaxed);
         Ok(Hold { stream: Arc::clone(stream), token, receiver, woken: false })
-    }
-
-    /// The account of a part that was listed just now.
-    fn account(&mut self, name: &StreamName, (track, msn, part): (TrackId, Msn, u16), shared: &Shared) {
-        let held = self.window.track(track).map(|track| track.part(msn, part));
-        let Some(Lookup::Ready(part)) = held else { return };
-        let Some(account) = Account::of(part).map(Arc::new) else { return };
-        shared.metrics.part_listed(&account);
-        if let Some(exporter) = shared.exporter.get() {
-            exporter.listed(name, &account, &shared.metrics);
-        }
-        // An error says that nobody listens.
-        let _ = self.feed.send(Arc::new(FedPart::new(Arc::clone(&account))));
-        self.accounts.push(account);
     }
 
     /// Tells the waiters what the window has told.

@@ -10,20 +10,24 @@
 //! Each stage begins where the one before ends, so that they add up: from `packaging` to `listing` they make the *age*
 //! of the part at this edge, without any clocks in step. Each is measured at one place:
 //!
-//! | stage | from | to | on whose clock | measured in |
-//! |---|---|---|---|---|
-//! | `packaging` | the ingest has the part's last access unit | the part is made, and handed to the hub | the ingest's | `mesh::driver`, at `Publish` |
-//! | `dwell` | first byte in; at the ingest: made | handed to the link to the next node | that node's | `mesh::body`, at the head |
-//! | `queue` | handed to the link | first byte given to QUIC | that node's | `mesh::body`, at the head |
-//! | `transit` | first byte given to QUIC | first byte in at the next node | the next node's, offset-corrected | `mesh::body`, at the head's arrival |
-//! | `tail` | first byte in; at the ingest: made | all of it in, checked and kept | the edge's | [`super::window`] |
-//! | `listing` | all of it in | listed: all before it are, too | the edge's | [`super::window`] |
-//! | `idle` | listed | asked for; 0 for who asked before | the edge's | `edge::timing` |
-//! | `answer` | listed, or asked for if that is later | the answer is handed to the connection | the edge's | `edge::timing` |
-//! | `send` | handed to the connection | its last byte is in the system's hands | the edge's | `edge::timing` |
-//! | `arrive` | last byte in the system's hands | last byte at the player | the page's, by `Server-Timing` | the page |
-//! | `append` | last byte at the player | in its SourceBuffer | the page's | the page |
-//! | `buffer` | in its SourceBuffer | on screen | the page's | the page |
+//! | stage | from | to | on whose clock |
+//! |---|---|---|---|
+//! | `packaging` | the ingest has the part's last access unit | the part is made, and with the hub | the ingest's |
+//! | `dwell` | first byte in; at the ingest: made | handed to the link to the next node | that node's |
+//! | `queue` | handed to the link | first byte given to QUIC | that node's |
+//! | `transit` | first byte given to QUIC | first byte in at the next node | the next node's, offset-corrected |
+//! | `tail` | first byte in; at the ingest: made | all of it in, checked and kept | the edge's |
+//! | `listing` | all of it in | listed: all before it are, too | the edge's |
+//! | `idle` | listed | asked for; 0 for who asked before | the edge's |
+//! | `answer` | listed, or asked for if that is later | the answer is handed to the connection | the edge's |
+//! | `send` | handed to the connection | its last byte is in the system's hands | the edge's |
+//! | `arrive` | last byte in the system's hands | last byte at the player | the page's |
+//! | `append` | last byte at the player | in its SourceBuffer | the page's |
+//! | `buffer` | in its SourceBuffer | on screen | the page's |
+//!
+//! `packaging` is measured in `mesh::driver`, as a part is published; `dwell` and `queue` in `mesh::body`, as a body's head
+//! goes out, and `transit` there as it comes in; `tail` and `listing` in [`super::window`]; a request's stages in
+//! `edge::timing`; the last three by the page.
 //!
 //! Beside them, of a request for a part: `held`, from asked for to listed, where it was asked for before. It lies
 //! within the part's other stages, and is in no sum.

@@ -7,6 +7,7 @@ mod edge_h2;
 mod edge_http;
 mod edge_rubbish;
 mod edge_server;
+mod edge_trace;
 mod golden;
 mod media_ffmpeg;
 mod rtmp_ingest;

@@ -134,7 +134,10 @@ fuzz_target!(|ops: Vec<Op>| {
         match op {
             Op::Up { peer: n } => inputs.push(Input::NeighborUp(peer(n))),
             Op::Down { peer: n } => inputs.push(Input::NeighborDown(peer(n))),
-            Op::Publish { part } => inputs.push(Input::Publish { header: part.header(&mut hashes), body: part.body(), trace: Trace::default() }),
+            Op::Publish { part } => {
+                let (header, body) = (part.header(&mut hashes), part.body());
+                inputs.push(Input::Publish { header, body, trace: Trace::default() });
+            }
             Op::Message { from, bytes } => {
                 if let Ok(message) = Message::decode(&mut Reader::new(Bytes::from(bytes))) {
                     inputs.push(Input::Message { from: peer(from), message });

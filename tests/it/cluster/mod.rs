@@ -11,11 +11,13 @@ mod http;
 mod join;
 mod ladder;
 mod line;
+mod namespaces;
 mod players;
 mod playlist;
 mod process;
 mod publisher;
 mod push;
+mod trace;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
