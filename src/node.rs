@@ -485,7 +485,19 @@ impl MeshView {
 
 impl Host for MeshView {
     fn swarm(&self) -> serde_json::Value {
-        self.snapshot().and_then(|s| serde_json::to_value(s).ok()).unwrap_or(serde_json::Value::Null)
+        let Some(snapshot) = self.snapshot() else { return serde_json::Value::Null };
+        // This node, its neighbours, and who is on the way of parts to here.
+        let mut nodes = BTreeMap::from([(snapshot.node.clone(), snapshot.name.clone())]);
+        let neighbours = snapshot.links.iter().map(|link| (link.peer.clone(), link.name.clone()));
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let met = names.iter().map(|(node, name)| (node.to_string(), name.as_str().to_owned()));
+        nodes.extend(met.chain(neighbours));
+        drop(names);
+        let nodes: Vec<_> =
+            nodes.iter().map(|(node, name)| serde_json::json!({ "node": node, "name": name })).collect();
+        let mut value = serde_json::to_value(snapshot).unwrap_or_default();
+        value["nodes"] = nodes.into();
+        value
     }
 
     fn is_ready(&self) -> bool {

@@ -14,7 +14,10 @@ use crate::live::{Msn, NodeId, TrackKind, TrackWindow};
 
 /// What the edge asks the node that it is part of.
 pub trait Host: Send + Sync {
-    /// The body of `/api/v1/swarm`: the mesh as this node sees it.
+    /// The body of `/api/v1/swarm`: the mesh as this node sees it. A [`Snapshot`](crate::mesh::Snapshot), and `nodes`:
+    /// `{"node", "name"}` of all that this node has met. Each node knows its own links and, in `swarms`, its own branches
+    /// of each stream's tree (`eager`, `lazy`, `parent`): who wants the whole tree asks each of `/api/v1/edges`, and puts
+    /// together what they say. As old as a second. `null` before the mesh is joined.
     fn swarm(&self) -> serde_json::Value;
     /// Whether the mesh is joined, or there is none to join.
     fn is_ready(&self) -> bool;

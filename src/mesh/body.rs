@@ -301,6 +301,7 @@ async fn read_body(
         && hop.node == peer
     {
         let transit = shared.transit(head.sent, received);
+        shared.newest_transit.store(transit.micros, Relaxed);
         (hop.transit_us, hop.uncertainty) = (transit.micros, Some(transit.uncertainty));
     }
     let (stop, mut stopped) = oneshot::channel();

@@ -11,7 +11,7 @@
 //! The driver never waits for any of them. The readers wait for the driver, and QUIC's flow control
 //! makes the peer wait for the readers.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -200,8 +200,13 @@ pub(super) struct Shared {
     /// Measured rate of bodies from the peer, in bytes/s.
     pub(super) rate: AtomicU64,
     pub(super) counters: Counters,
+    /// The newest body's transit from the peer, in microseconds.
+    pub(super) newest_transit: AtomicI64,
     clock: Mutex<ClockOffset>,
 }
+
+/// Before the first body.
+pub(super) const TRANSIT_UNKNOWN: i64 = i64::MIN;
 
 impl Shared {
     /// The peer's clock.
@@ -268,6 +273,7 @@ impl Link {
             control_queue: AtomicUsize::new(0),
             rate: AtomicU64::new(0),
             counters: Counters::default(),
+            newest_transit: AtomicI64::new(TRANSIT_UNKNOWN),
             clock: Mutex::default(),
         });
         let (control, frames) = mpsc::unbounded_channel();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
-use super::link::Shared;
+use super::link::{Shared, TRANSIT_UNKNOWN};
 use crate::live::NodeId;
 use crate::overlay::{self, Peer};
 use crate::units::Time;
@@ -88,6 +88,9 @@ pub struct LinkView {
     pub uncertainty_us: Option<u64>,
     /// How much faster the peer's clock goes than ours, in parts per million.
     pub drift_ppm: Option<f64>,
+    /// How long the newest body from the peer was under way, first byte to first byte, in microseconds; below zero,
+    /// perhaps, within `uncertainty_us`.
+    pub transit_us: Option<i64>,
     /// Measured rate of bodies from the peer, in bytes/s; 0 while unknown.
     pub rate: u64,
     /// Bytes of bodies that wait to be sent.
@@ -143,6 +146,7 @@ impl LinkView {
             offset_us: offset.map(|offset| offset.micros),
             uncertainty_us: offset.and_then(|offset| u64::try_from(offset.uncertainty.as_micros()).ok()),
             drift_ppm: drift_ppm.map(|ppm| (ppm * 10.0).round() / 10.0),
+            transit_us: Some(shared.newest_transit.load(Relaxed)).filter(|us| *us != TRANSIT_UNKNOWN),
             rate: get(&shared.rate),
             body_queue: shared.body_queue.load(Relaxed),
             control_queue: shared.control_queue.load(Relaxed),
