@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::avc::CONFIG_LEN_MAX;
 
 /// samplingFrequencyIndex (14496-3, table 1.18).
-const SAMPLE_RATES: [u32; 13] =
+pub(super) const SAMPLE_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 /// Speakers by channelConfiguration (table 1.19); 0 means that a program config element says so.
 const CHANNELS: [u8; 15] = [0, 1, 2, 3, 4, 5, 6, 8, 0, 0, 0, 7, 8, 24, 8];

@@ -27,6 +27,7 @@
 //! without a language is taken from one push, and from another when that stops.
 //!
 //! - [`avc`], [`aac`], [`codec`]: the codecs' own headers.
+//! - [`ts`]: MPEG transport streams to access units.
 //! - [`timeline`]: wrapped input timestamps to media time, media time to the wallclock.
 //! - [`Plan`]: what a life freezes: segment length, TARGETDURATION, PART-TARGET.
 //! - `segmenter` and `lane`: the cutting rules.
@@ -49,6 +50,7 @@ mod periods;
 mod plan;
 mod segmenter;
 pub mod timeline;
+pub mod ts;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,0 +1,541 @@
+//! MPEG transport streams (ISO 13818-1, H.222.0) to codec headers and access units (pure).
+//!
+//! ```text
+//!  bytes --> sync --> packet --> psi      PAT, PMT: which PID is what of which program
+//!            0x47     188 B  \-> pes --> annexb   H.264, Annex B --> avcC and length-prefixed NAL units
+//!            each N B                \-> adts     AAC, ADTS --> AudioSpecificConfig and raw_data_blocks
+//! ```
+//!
+//! The caller's contract: after each [`Demuxer::push`], [`Demuxer::datagram`], [`Demuxer::lost`] and [`Demuxer::finish`] it drains
+//! [`Demuxer::poll_output`] until `None`.
+//!
+//! # What is lost
+//!
+//! A gap in a PID's continuity counters costs the access unit that it falls in, and is counted. Sound goes on with the
+//! next frame; pictures with the next random access point, so that no viewer sees one whose references are missing.
+//! Sixteen packets of one PID lost in a row are no gap to a counter of 4 bits: who knows better (RTP's sequence
+//! numbers, SRT) says so by [`Demuxer::lost`].
+//!
+//! # What is played
+//!
+//! One program: that of [`Demuxer::new`], or the first of the PAT which has a track that can be used; in it the first
+//! H.264 track, and all AAC tracks that [`AUDIO_TRACKS_MAX`] leaves room for. What else there is is [said](Event::Refused), once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use super::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack};
+use crate::units::Timescale;
+
+mod adts;
+mod annexb;
+mod packet;
+mod pes;
+mod psi;
+mod sync;
+
+#[cfg(test)]
+pub(crate) mod mux;
+#[cfg(test)]
+mod tests;
+
+pub use pes::PES_LEN_MAX;
+
+use self::packet::{Continuity, Found, Packet};
+use self::pes::Pes;
+use self::psi::{Pmt, Sections, StreamKind};
+
+/// 90 kHz, modulo 2^33 (2.4.3.7).
+pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33 };
+/// A time stamp's modulus.
+const MODULUS: u64 = 1 << 33;
+/// The track of a program's pictures; sound goes on from 1.
+pub const VIDEO: InputTrack = InputTrack(0);
+/// The first track of a program's sound.
+pub const AUDIO: InputTrack = InputTrack(1);
+/// Languages of a program. A push has 16 tracks at most.
+pub const AUDIO_TRACKS_MAX: usize = 8;
+/// Programs of a PAT that are looked at. A full transponder has about 20.
+pub const PROGRAMS_MAX: usize = 64;
+/// Elementary streams of a PMT that are looked at.
+pub const STREAMS_MAX: usize = 64;
+
+/// The PAT's own PID (table 2-3).
+const PID_PAT: u16 = 0;
+
+/// What a [`Demuxer`] puts out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// A program is played from here on, with these tracks: before its first [`Output::Config`], and again when its PMT
+    /// has other tracks.
+    Program {
+        /// program_number.
+        number: u16,
+        /// Which kinds of tracks the PMT lists.
+        announced: Announced,
+    },
+    /// A track's headers: before its first unit, and when they are others.
+    Config {
+        /// Whose.
+        track: InputTrack,
+        /// The headers.
+        config: CodecConfig,
+    },
+    /// A whole access unit, on [`CLOCK`].
+    Unit(AccessUnit),
+    /// Something for the log.
+    Event(Event),
+}
+
+/// How a stream ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The sender has said so, and all that it sent has come.
+    Said,
+    /// It is silent. A picture that was under way is whole if its last packet is stuffed (2.4.3.5), as 183 of 184 are.
+    Silent,
+}
+
+/// What an operator wants to know of a transport stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The PAT lists several programs, or not the one that was asked for.
+    Programs {
+        /// Those that it lists.
+        numbers: Vec<u16>,
+        /// The one that is played.
+        played: Option<u16>,
+    },
+    /// An elementary stream that isn't taken.
+    Refused {
+        /// Its PID.
+        pid: u16,
+        /// Its stream_type (table 2-34).
+        stream_type: u8,
+        /// What that is, and what would be taken.
+        what: &'static str,
+    },
+    /// Nothing of the program can be taken.
+    Nothing {
+        /// program_number.
+        number: u16,
+    },
+    /// A PES packet or its payload can't be read.
+    Broken {
+        /// Its PID.
+        pid: u16,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Programs { numbers, played: Some(played) } => {
+                write!(f, "programs {numbers:?}: {played} is played (program=N chooses another)")
+            }
+            Event::Programs { numbers, played: None } => {
+                write!(f, "programs {numbers:?}: the one that is asked for isn't among them")
+            }
+            Event::Refused { pid, stream_type, what } => {
+                write!(f, "PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")
+            }
+            Event::Nothing { number } => write!(f, "program {number} has neither H.264 nor AAC (ADTS)"),
+            Event::Broken { pid, what } => write!(f, "PID {pid}: {what}"),
+        }
+    }
+}
+
+/// What has come and what hasn't. All only go up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Transport packets.
+    pub packets: u64,
+    /// Gaps in the continuity counters.
+    pub continuity_errors: u64,
+    /// Packets that are missing at least, as these tell.
+    pub lost: u64,
+    /// Packets that came twice, as they may (2.4.3.3).
+    pub duplicates: u64,
+    /// Packets that the modulator says are damaged (transport_error_indicator).
+    pub transport_errors: u64,
+    /// How often the packets' raster was lost.
+    pub resyncs: u64,
+    /// Bytes outside of it.
+    pub skipped: u64,
+    /// Sections whose checksum is wrong.
+    pub bad_sections: u64,
+    /// Scrambled packets and PES packets, which can't be read.
+    pub scrambled: u64,
+    /// Access units that were damaged, and dropped.
+    pub damaged: u64,
+    /// Pictures that were whole, and dropped since what they refer to wasn't.
+    pub undecodable: u64,
+}
+
+/// An elementary stream that is played.
+#[derive(Debug)]
+struct Stream {
+    track: InputTrack,
+    continuity: Continuity,
+    pes: pes::Assembler,
+    decoder: Decoder,
+}
+
+#[derive(Debug)]
+enum Decoder {
+    Avc(annexb::Avc),
+    Aac(adts::Adts),
+}
+
+/// A PID with sections.
+#[derive(Debug, Default)]
+struct Table {
+    continuity: Continuity,
+    sections: Sections,
+}
+
+/// A program's newest PMT.
+#[derive(Debug)]
+struct Map {
+    pmt: Pmt,
+    /// It came more than once: all of them have, by now.
+    again: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Demuxer {
+    wanted: Option<u16>,
+    sync: sync::Sync,
+    /// The newest datagram.
+    last: Vec<u8>,
+    pat: Table,
+    /// Number and PID of the PMT, in the PAT's order.
+    programs: Vec<(u16, u16)>,
+    /// By PID.
+    tables: BTreeMap<u16, Table>,
+    /// By program_number.
+    maps: BTreeMap<u16, Map>,
+    played: Option<u16>,
+    /// By PID.
+    streams: BTreeMap<u16, Stream>,
+    /// What was said of a PID already.
+    said: BTreeSet<(u16, &'static str)>,
+    stats: Stats,
+    out: VecDeque<Output>,
+}
+
+impl Demuxer {
+    /// A demuxer of the program of this number, or of the first that can be used.
+    pub fn new(program: Option<u16>) -> Self {
+        Demuxer {
+            wanted: program,
+            sync: sync::Sync::default(),
+            last: Vec::new(),
+            pat: Table::default(),
+            programs: Vec::new(),
+            tables: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            played: None,
+            streams: BTreeMap::new(),
+            said: BTreeSet::new(),
+            stats: Stats::default(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Takes a datagram. One of whole packets lies on a raster of its own, whatever is left of the one before; one that
+    /// the network has doubled is taken once.
+    pub fn datagram(&mut self, bytes: &[u8]) {
+        if self.last == bytes {
+            self.stats.duplicates += (bytes.len() / sync::PACKET_LEN) as u64;
+            return;
+        }
+        self.last.clear();
+        self.last.extend_from_slice(bytes);
+        self.sync.datagram(bytes, &mut self.stats);
+        self.push(bytes);
+    }
+
+    /// Takes bytes of a stream, however they were read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.sync.push(bytes);
+        while let Some(bytes) = self.sync.next(&mut self.stats) {
+            self.stats.packets += 1;
+            match Packet::parse(&bytes) {
+                Some(packet) if packet.error => self.stats.transport_errors += 1,
+                Some(packet) => self.packet(&packet),
+                None => {}
+            }
+        }
+    }
+
+    /// Packets were lost before what comes next; what was under way is damaged.
+    pub fn lost(&mut self) {
+        for pid in self.streams.keys().copied().collect::<Vec<_>>() {
+            self.damage(pid);
+        }
+        for table in self.tables.values_mut().chain([&mut self.pat]) {
+            table.sections.forget();
+        }
+    }
+
+    /// The stream ends, or pauses. Of a picture under way only the next PES packet would tell where it ends.
+    pub fn finish(&mut self, end: End) {
+        for pid in self.streams.keys().copied().collect::<Vec<_>>() {
+            let Some(stream) = self.streams.get_mut(&pid) else { continue };
+            if let Some(pes) = stream.pes.end(end) {
+                self.decode(pid, pes);
+            }
+            if let Some(stream) = self.streams.get_mut(&pid) {
+                stream.continuity = Continuity::default();
+            }
+        }
+    }
+
+    /// The next output, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// What has come so far.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) {
+        if packet.pid == PID_PAT {
+            for section in self.pat.sections(packet, &mut self.stats) {
+                self.list(psi::programs(&section));
+            }
+        } else if self.streams.contains_key(&packet.pid) {
+            self.elementary(packet);
+        } else if let Some(table) = self.tables.get_mut(&packet.pid) {
+            for section in table.sections(packet, &mut self.stats) {
+                if let Some((number, pmt)) = Pmt::parse(&section) {
+                    self.map(packet.pid, number, pmt);
+                }
+            }
+        }
+    }
+
+    /// The PAT says which programs there are.
+    fn list(&mut self, programs: Option<Vec<(u16, u16)>>) {
+        let Some(programs) = programs.filter(|programs| *programs != self.programs) else { return };
+        self.programs = programs;
+        let listed = |number: u16| self.programs.iter().any(|(listed, _)| *listed == number);
+        self.maps.retain(|&number, _| listed(number));
+        let gone = self.played.is_some_and(|played| !listed(played));
+        let pids: BTreeSet<u16> = self.programs.iter().map(|(_, pid)| *pid).collect();
+        self.tables.retain(|pid, _| pids.contains(pid));
+        for pid in pids {
+            self.tables.entry(pid).or_default();
+        }
+        if gone {
+            self.played = None;
+            self.streams.clear();
+        }
+        let numbers: Vec<u16> = self.programs.iter().map(|(number, _)| *number).collect();
+        if self.wanted.is_some_and(|wanted| !numbers.contains(&wanted)) {
+            self.out.push_back(Output::Event(Event::Programs { numbers, played: None }));
+        }
+    }
+
+    /// A PMT says what a program is made of.
+    fn map(&mut self, pid: u16, number: u16, pmt: Pmt) {
+        if !self.programs.contains(&(number, pid)) {
+            return;
+        }
+        let changed = self.maps.get(&number).is_none_or(|map| map.pmt != pmt);
+        self.maps.insert(number, Map { pmt, again: !changed });
+        if self.played == Some(number) {
+            if changed {
+                self.play(number);
+            }
+        } else if self.played.is_none()
+            && let Some(number) = self.choose()
+        {
+            if self.programs.len() > 1 {
+                let numbers = self.programs.iter().map(|(number, _)| *number).collect();
+                self.out.push_back(Output::Event(Event::Programs { numbers, played: Some(number) }));
+            }
+            self.played = Some(number);
+            self.play(number);
+        }
+    }
+
+    /// The program to play: the one that is asked for, or the first that can be.
+    fn choose(&mut self) -> Option<u16> {
+        if let Some(wanted) = self.wanted {
+            return self.maps.contains_key(&wanted).then_some(wanted);
+        }
+        for &(number, _) in &self.programs {
+            match self.maps.get(&number) {
+                Some(map) if map.pmt.is_playable() => return Some(number),
+                Some(_) => {}
+                // Those behind it have come twice: it has none.
+                None if self.maps.values().any(|map| map.again) => {}
+                None => return None,
+            }
+        }
+        // None can be: one of them is named.
+        self.programs.first().map(|(number, _)| *number).filter(|number| self.maps.contains_key(number))
+    }
+
+    /// Takes the tracks of a program's PMT; those that were there go on.
+    fn play(&mut self, number: u16) {
+        let Some(map) = self.maps.get(&number) else { return };
+        let mut before = std::mem::take(&mut self.streams);
+        let keeps = |pid: u16, kind: StreamKind, before: &BTreeMap<u16, Stream>| {
+            before.get(&pid).is_some_and(|stream| match stream.decoder {
+                Decoder::Avc(_) => kind == StreamKind::Avc,
+                Decoder::Aac(_) => kind == StreamKind::Aac,
+            })
+        };
+        let mut refused = Vec::new();
+        for stream in &map.pmt.streams {
+            if keeps(stream.pid, stream.kind, &before) {
+                self.streams.extend(before.remove_entry(&stream.pid));
+            }
+        }
+        let mut video = self.streams.values().any(|stream| stream.track == VIDEO);
+        for stream in &map.pmt.streams {
+            if self.streams.contains_key(&stream.pid) {
+                continue;
+            }
+            let taken = |track: u8| self.streams.values().any(|stream| stream.track.0 == track);
+            let free = (AUDIO.0..).take(AUDIO_TRACKS_MAX).find(|&track| !taken(track)).map(InputTrack);
+            let (track, decoder) = match (stream.kind, free) {
+                (StreamKind::Avc, _) if !video => (VIDEO, Decoder::Avc(annexb::Avc::new(VIDEO))),
+                (StreamKind::Aac, Some(track)) => (track, Decoder::Aac(adts::Adts::new(track))),
+                (kind, _) => {
+                    refused.push((stream.pid, stream.stream_type, kind.refused()));
+                    continue;
+                }
+            };
+            video |= stream.kind == StreamKind::Avc;
+            let (continuity, pes) = (Continuity::default(), pes::Assembler::default());
+            self.streams.insert(stream.pid, Stream { track, continuity, pes, decoder });
+        }
+        let audio = self.streams.values().any(|stream| stream.track != VIDEO);
+        let announced = Announced { video: Some(video), audio: Some(audio) };
+        for (pid, stream_type, what) in refused {
+            if self.says(pid, what) {
+                self.out.push_back(Output::Event(Event::Refused { pid, stream_type, what }));
+            }
+        }
+        if video || audio {
+            self.out.push_back(Output::Program { number, announced });
+        } else {
+            self.out.push_back(Output::Event(Event::Nothing { number }));
+        }
+    }
+
+    fn elementary(&mut self, packet: &Packet<'_>) {
+        let pid = packet.pid;
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        match stream.continuity.check(packet) {
+            Found::Next => {}
+            Found::Duplicate => {
+                self.stats.duplicates += 1;
+                return;
+            }
+            Found::Gap { lost, announced } => {
+                if !announced {
+                    self.stats.continuity_errors += 1;
+                    self.stats.lost += u64::from(lost);
+                }
+                self.damage(pid);
+            }
+        }
+        if packet.scrambled {
+            self.stats.scrambled += 1;
+            return self.damage(pid);
+        }
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        if packet.start
+            && let Some(pes) = stream.pes.begin()
+        {
+            self.decode(pid, pes);
+        }
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        if let Some(pes) = stream.pes.add(packet) {
+            self.decode(pid, pes);
+        }
+    }
+
+    /// What is under way of a PID is damaged.
+    fn damage(&mut self, pid: u16) {
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        let pes = stream.pes.cut();
+        match &mut stream.decoder {
+            Decoder::Avc(avc) => {
+                self.stats.damaged += u64::from(pes.is_some());
+                avc.damaged();
+            }
+            // The frames before the gap are whole.
+            Decoder::Aac(_) => {
+                if let Some(pes) = pes {
+                    self.decode(pid, pes);
+                }
+                if let Some(Stream { decoder: Decoder::Aac(aac), .. }) = self.streams.get_mut(&pid) {
+                    self.stats.damaged += u64::from(aac.damaged());
+                }
+            }
+        }
+    }
+
+    fn decode(&mut self, pid: u16, pes: Pes) {
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        let read = match &mut stream.decoder {
+            Decoder::Avc(avc) if pes.cut => {
+                self.stats.damaged += 1;
+                avc.damaged();
+                Ok(())
+            }
+            Decoder::Avc(avc) => pes.read().and_then(|pes| avc.picture(pes, &mut self.stats, &mut self.out)),
+            Decoder::Aac(aac) => {
+                let read = pes.read().and_then(|read| aac.frames(read, &mut self.out));
+                if pes.cut {
+                    self.stats.damaged += u64::from(aac.damaged());
+                }
+                read
+            }
+        };
+        let Err(what) = read else { return };
+        if what == pes::SCRAMBLED {
+            self.stats.scrambled += 1;
+        }
+        if self.says(pid, what) {
+            self.out.push_back(Output::Event(Event::Broken { pid, what }));
+        }
+    }
+
+    /// Whether this is to be said of a PID: once.
+    fn says(&mut self, pid: u16, what: &'static str) -> bool {
+        self.said.insert((pid, what))
+    }
+}
+
+impl Table {
+    /// The whole sections that a packet ends.
+    fn sections(&mut self, packet: &Packet<'_>, stats: &mut Stats) -> Vec<Vec<u8>> {
+        match self.continuity.check(packet) {
+            Found::Next => {}
+            Found::Duplicate => {
+                stats.duplicates += 1;
+                return Vec::new();
+            }
+            Found::Gap { lost, announced } => {
+                if !announced {
+                    stats.continuity_errors += 1;
+                    stats.lost += u64::from(lost);
+                }
+                self.sections.forget();
+            }
+        }
+        self.sections.push(packet.start, packet.payload, stats)
+    }
+}

@@ -1,0 +1,123 @@
+//! PES packets (2.4.3.6): put together from transport packets, and their header read.
+
+use bytes::{Bytes, BytesMut};
+
+use super::End;
+use super::packet::Packet;
+
+/// The longest PES packet, in bytes: as the longest message over RTMP, far more than a picture at 100 Mb/s.
+pub const PES_LEN_MAX: usize = 8 << 20;
+/// start code, stream_id, PES_packet_length.
+const START_LEN: usize = 6;
+/// The same, flags, PES_header_data_length.
+const HEADER_LEN: usize = 9;
+
+/// What is said of a PES packet that is scrambled.
+pub(super) const SCRAMBLED: &str = "its PES packets are scrambled";
+
+/// One PID's PES packet under way.
+#[derive(Debug, Default)]
+pub(super) struct Assembler {
+    data: BytesMut,
+    begun: bool,
+    /// The newest packet was stuffed: where nothing says how long a PES packet is, that ends it.
+    stuffed: bool,
+}
+
+/// A PES packet.
+#[derive(Debug)]
+pub(super) struct Pes {
+    data: Bytes,
+    /// Its end is missing.
+    pub(super) cut: bool,
+}
+
+/// What is in a PES packet.
+#[derive(Debug)]
+pub(super) struct Payload {
+    /// PTS and DTS, modulo 2^33; the same where only the first is given.
+    pub(super) times: Option<(u64, u64)>,
+    pub(super) data: Bytes,
+}
+
+impl Assembler {
+    /// A new one begins: the one before is over, if there was one.
+    pub(super) fn begin(&mut self) -> Option<Pes> {
+        let before = self.take(|assembler| assembler.expected().is_some());
+        self.begun = true;
+        before
+    }
+
+    /// Takes a packet's payload. Returns the PES packet that it ends.
+    pub(super) fn add(&mut self, packet: &Packet<'_>) -> Option<Pes> {
+        if !self.begun {
+            return None;
+        }
+        self.data.extend_from_slice(packet.payload);
+        self.stuffed = packet.stuffed;
+        if self.data.len() > PES_LEN_MAX {
+            return self.take(|_| true);
+        }
+        let len = self.expected().filter(|len| self.data.len() >= *len)?;
+        self.data.truncate(len);
+        self.take(|_| false)
+    }
+
+    /// Its PID has a gap: what there is of it.
+    pub(super) fn cut(&mut self) -> Option<Pes> {
+        self.take(|_| true)
+    }
+
+    /// Nothing more comes: what there is of it, whole if it looks so.
+    pub(super) fn end(&mut self, end: End) -> Option<Pes> {
+        self.take(|assembler| assembler.expected().is_some() || end == End::Silent && !assembler.stuffed)
+    }
+
+    fn take(&mut self, cut: impl Fn(&Self) -> bool) -> Option<Pes> {
+        let cut = cut(self);
+        let data = self.data.split().freeze();
+        (std::mem::take(&mut self.begun) && !data.is_empty()).then_some(Pes { data, cut })
+    }
+
+    /// Its length, where its header says it: not for video, mostly.
+    fn expected(&self) -> Option<usize> {
+        let start = self.data.first_chunk::<START_LEN>()?;
+        let len = usize::from(u16::from_be_bytes([start[4], start[5]]));
+        (len > 0).then_some(START_LEN + len)
+    }
+}
+
+impl Pes {
+    /// Reads the header.
+    pub(super) fn read(&self) -> Result<Payload, &'static str> {
+        let Some(header) = self.data.first_chunk::<HEADER_LEN>() else {
+            return Err("a PES packet ends in its header");
+        };
+        if header[..3] != [0, 0, 1] {
+            return Err("a PES packet without its start code");
+        }
+        // Table 2-21: ids whose packets have no header of this kind, none of them audio or video.
+        if matches!(header[3], 0xbc | 0xbe | 0xbf | 0xf0 | 0xf1 | 0xf2 | 0xf8 | 0xff) || header[6] >> 6 != 2 {
+            return Err("a PES packet that is neither audio nor video");
+        }
+        if header[6] & 0x30 != 0 {
+            return Err(SCRAMBLED);
+        }
+        let at = HEADER_LEN + usize::from(header[8]);
+        let Some(optional) = self.data.get(HEADER_LEN..at) else { return Err("a PES packet ends in its header") };
+        let time = |at: usize| optional.get(at..).and_then(|bytes| bytes.first_chunk::<5>()).and_then(time_stamp);
+        let times = match header[7] >> 6 {
+            2 => time(0).map(|pts| (pts, pts)),
+            3 => time(0).zip(time(5)),
+            _ => None,
+        };
+        Ok(Payload { times, data: self.data.slice(at..) })
+    }
+}
+
+/// A PTS or DTS: 33 bits in three pieces, a marker bit behind each.
+fn time_stamp(bytes: &[u8; 5]) -> Option<u64> {
+    let marked = bytes[0] & bytes[2] & bytes[4] & 1 == 1;
+    let [a, b, c, d, e] = bytes.map(u64::from);
+    marked.then_some((a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1)
+}

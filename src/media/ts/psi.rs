@@ -1,0 +1,193 @@
+//! Program-specific information (2.4.4): sections, the PAT, and PMTs.
+
+use super::{PROGRAMS_MAX, STREAMS_MAX, Stats};
+
+/// A section of the PAT or a PMT, in bytes (2.4.4.4, 2.4.4.9: section_length is at most 1021).
+const SECTION_LEN_MAX: usize = 1_024;
+/// Bytes before a section's content, and of the checksum behind it.
+const HEADER_LEN: usize = 8;
+const CRC_LEN: usize = 4;
+
+/// Sections out of one PID's packets.
+#[derive(Debug, Default)]
+pub(super) struct Sections {
+    /// One that has begun.
+    buffer: Vec<u8>,
+    begun: bool,
+}
+
+impl Sections {
+    /// What is under way is damaged.
+    pub(super) fn forget(&mut self) {
+        self.begun = false;
+        self.buffer.clear();
+    }
+
+    /// Takes a packet's payload; whole sections whose checksum is right.
+    pub(super) fn push(&mut self, start: bool, payload: &[u8], stats: &mut Stats) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        if !start {
+            self.add(payload, stats, &mut out);
+            return out;
+        }
+        // pointer_field: where the first section begins; before it, one ends.
+        let Some((&pointer, rest)) = payload.split_first() else { return out };
+        let Some((end, beginning)) = rest.split_at_checked(usize::from(pointer)) else {
+            self.forget();
+            return out;
+        };
+        self.add(end, stats, &mut out);
+        self.buffer.clear();
+        self.begun = true;
+        self.add(beginning, stats, &mut out);
+        out
+    }
+
+    fn add(&mut self, bytes: &[u8], stats: &mut Stats, out: &mut Vec<Vec<u8>>) {
+        if !self.begun {
+            return;
+        }
+        self.buffer.extend_from_slice(bytes);
+        while let Some(header) = self.buffer.first_chunk::<3>() {
+            let len = 3 + usize::from(u16::from_be_bytes([header[1] & 0xf, header[2]]));
+            // table_id 0xff: stuffing up to the packet's end.
+            if header[0] == 0xff || len > SECTION_LEN_MAX {
+                return self.forget();
+            }
+            if self.buffer.len() < len {
+                return;
+            }
+            let rest = self.buffer.split_off(len);
+            let section = std::mem::replace(&mut self.buffer, rest);
+            if crc(&section) == 0 { out.push(section) } else { stats.bad_sections += 1 }
+        }
+    }
+}
+
+/// CRC_32 (annex A), which is 0 over a section with its own checksum.
+pub(super) fn crc(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| crc << 1 ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 })
+    })
+}
+
+/// What stands between header and checksum of a section in force, and its table_id_extension.
+fn content(section: &[u8], table_id: u8) -> Option<(u16, &[u8])> {
+    let content = section.get(HEADER_LEN..section.len().checked_sub(CRC_LEN)?)?;
+    // section_syntax_indicator; current_next_indicator. What is to come will be said again.
+    let in_force = section[0] == table_id && section[1] & 0x80 != 0 && section[5] & 1 == 1;
+    in_force.then(|| (u16::from_be_bytes([section[3], section[4]]), content))
+}
+
+/// The programs of a PAT (2.4.4.3), in its order: number, and PID of the PMT. Only its first section is read, which has
+/// room for 253.
+pub(super) fn programs(section: &[u8]) -> Option<Vec<(u16, u16)>> {
+    let (_, content) = content(section, 0)?;
+    if section[6] != 0 {
+        return None;
+    }
+    let entries = content.as_chunks::<4>().0.iter();
+    let entries = entries.map(|e| (u16::from_be_bytes([e[0], e[1]]), u16::from_be_bytes([e[2] & 0x1f, e[3]])));
+    // Program 0 is the network information.
+    Some(entries.filter(|(number, _)| *number != 0).take(PROGRAMS_MAX).collect())
+}
+
+/// What an elementary stream is to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum StreamKind {
+    /// H.264, Annex B.
+    Avc,
+    /// AAC, ADTS.
+    Aac,
+    /// Something else, and what would be taken instead.
+    Other(&'static str),
+}
+
+impl StreamKind {
+    /// Why a stream isn't taken.
+    pub(super) fn refused(self) -> &'static str {
+        match self {
+            StreamKind::Avc => "a second video track; one is played",
+            StreamKind::Aac => "more sound than a push has tracks for",
+            StreamKind::Other(what) => what,
+        }
+    }
+
+    /// By stream_type (table 2-34; ATSC A/53-3, SCTE 35) and descriptors.
+    fn of(stream_type: u8, descriptors: &[u8]) -> StreamKind {
+        StreamKind::Other(match stream_type {
+            0x1b => return StreamKind::Avc,
+            0x0f => return StreamKind::Aac,
+            0x01 | 0x02 => "MPEG-1/2 video; set the encoder to H.264",
+            0x03 | 0x04 => "MPEG audio (MP1, MP2, MP3); set the encoder to AAC",
+            0x10 => "MPEG-4 part 2 video; set the encoder to H.264",
+            0x11 => "AAC in LATM; set the encoder to AAC in ADTS (ffmpeg: without -mpegts_flags latm)",
+            0x24 => "H.265; set the encoder to H.264",
+            0x33 => "H.266; set the encoder to H.264",
+            0x81 => "AC-3; set the encoder to AAC",
+            0x87 => "E-AC-3; set the encoder to AAC",
+            0x15 => "timed metadata (ID3), which isn't carried",
+            0x86 => "SCTE-35 splice information, which isn't carried",
+            0x06 => return private(descriptors),
+            _ => "neither H.264 nor AAC (ADTS)",
+        })
+    }
+}
+
+/// Private data by what its descriptors (2.6; EN 300 468, 6.1) say.
+fn private(descriptors: &[u8]) -> StreamKind {
+    let mut rest = descriptors;
+    while let [tag, len, tail @ ..] = rest {
+        let (content, next) = tail.split_at(usize::from(*len).min(tail.len()));
+        rest = next;
+        return StreamKind::Other(match (tag, content.first_chunk::<4>()) {
+            (0x05, Some(b"Opus")) => "Opus; set the encoder to AAC",
+            (0x05, Some(b"AV01")) => "AV1; set the encoder to H.264",
+            (0x05, Some(b"AC-3")) | (0x6a, _) => "AC-3; set the encoder to AAC",
+            (0x05, Some(b"EAC3")) | (0x7a, _) => "E-AC-3; set the encoder to AAC",
+            (0x56, _) => "teletext, which isn't carried",
+            (0x59, _) => "DVB subtitles, which aren't carried",
+            _ => continue,
+        });
+    }
+    StreamKind::Other("private data, which isn't carried")
+}
+
+/// One elementary stream of a PMT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Listed {
+    pub(super) pid: u16,
+    pub(super) stream_type: u8,
+    pub(super) kind: StreamKind,
+}
+
+/// What we read of a PMT (2.4.4.8).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Pmt {
+    pub(super) streams: Vec<Listed>,
+}
+
+impl Pmt {
+    /// The program's number, and its PMT.
+    pub(super) fn parse(section: &[u8]) -> Option<(u16, Pmt)> {
+        let (number, content) = content(section, 2)?;
+        let length = |bytes: &[u8], at: usize| {
+            Some(usize::from(u16::from_be_bytes([bytes.get(at)? & 0xf, *bytes.get(at + 1)?])))
+        };
+        let mut rest = content.get(4 + length(content, 2)?..)?;
+        let mut streams = Vec::new();
+        while rest.len() >= 5 && streams.len() < STREAMS_MAX {
+            let end = 5 + length(rest, 3)?;
+            let pid = u16::from_be_bytes([rest[1] & 0x1f, rest[2]]);
+            let kind = StreamKind::of(rest[0], rest.get(5..end)?);
+            streams.push(Listed { pid, stream_type: rest[0], kind });
+            rest = &rest[end..];
+        }
+        Some((number, Pmt { streams }))
+    }
+
+    /// Whether anything in it can be played.
+    pub(super) fn is_playable(&self) -> bool {
+        self.streams.iter().any(|stream| matches!(stream.kind, StreamKind::Avc | StreamKind::Aac))
+    }
+}
