@@ -11,10 +11,14 @@ use clap::Args;
 use serde::Deserialize;
 
 mod amount;
+mod ingest;
 
 pub use amount::{Size, Span};
+pub use ingest::{Looped, Secret};
 
 use crate::edge::dvr;
+use crate::ingest::keys::KeyEntry;
+use crate::ingest::udp::source::Source;
 use crate::observe::client::Url;
 
 /// What can be set of a node. `None` means the default that the flag's help gives.
@@ -53,6 +57,35 @@ pub struct Settings {
     /// Where encoders push RTMP, or `off` [default: 127.0.0.1:1935]
     #[arg(long, env = "DAMSON_RTMP", value_name = "ADDR")]
     pub rtmp: Option<Listen>,
+
+    /// Where encoders push SRT with MPEG-TS (UDP), or `off` [default: off]
+    #[arg(long, env = "DAMSON_SRT", value_name = "ADDR")]
+    pub srt: Option<Listen>,
+
+    /// The passphrase with which SRT callers encrypt, 10-79 characters; better in the environment or the file, where
+    /// nobody sees it in the list of processes [default: none, and callers mustn't encrypt]
+    #[arg(long, env = "DAMSON_SRT_PASSPHRASE", value_name = "TEXT", hide_env_values = true)]
+    pub srt_passphrase: Option<Secret>,
+
+    /// How long SRT waits for what is sent again, in seconds, 0.02-8; a caller's own, if it is longer [default: 0.12]
+    #[arg(long, env = "DAMSON_SRT_LATENCY", value_name = "SECONDS")]
+    pub srt_latency: Option<f64>,
+
+    /// A stream that comes as MPEG-TS over UDP or RTP, unicast or multicast: cam1=udp://239.1.2.3:5000, behind `?` also
+    /// `source=`, `interface=`, `program=`; may be repeated, or separated by commas
+    #[arg(long, env = "DAMSON_UDP", value_name = "STREAM=URL", value_delimiter = ',')]
+    #[serde(default)]
+    pub udp: Vec<Source>,
+
+    /// An .mp4 file that is looped as a stream; may be repeated, or separated by commas
+    #[arg(long = "loop", env = "DAMSON_LOOP", value_name = "STREAM=FILE", value_delimiter = ',')]
+    #[serde(default, rename = "loop")]
+    pub looped: Vec<Looped>,
+
+    /// A stream's publish key, hashed, as `damson key` prints it; may be repeated, or separated by commas
+    #[arg(long, env = "DAMSON_PUBLISH_KEY", value_name = "STREAM=HASH", value_delimiter = ',', hide_env_values = true)]
+    #[serde(default)]
+    pub publish_key: Vec<KeyEntry>,
 
     /// Where players fetch: HTTP, or `off` [default: 0.0.0.0:8080]
     #[arg(long, env = "DAMSON_HTTP", value_name = "ADDR")]
@@ -215,7 +248,7 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// A value out of its range.
-    #[error("--{name} (DAMSON_{}, {name} in the file) is {value}; it must be {range}", name.to_uppercase())]
+    #[error("--{name} (DAMSON_{}, {name} in the file) is {value}; it must be {range}", name.to_uppercase().replace('-', "_"))]
     Range {
         /// Which setting.
         name: &'static str,
@@ -223,6 +256,14 @@ pub enum ConfigError {
         value: f64,
         /// What may be given.
         range: &'static str,
+    },
+    /// A value that can't be.
+    #[error("--{name} (DAMSON_{}, {name} in the file): {why}", name.to_uppercase().replace('-', "_"))]
+    Value {
+        /// Which setting.
+        name: &'static str,
+        /// What is wrong with it.
+        why: String,
     },
     /// A setting without a default is missing.
     #[error("--{name} (DAMSON_{}, {name} in the file) is missing: {why}", name.to_uppercase().replace('-', "_"))]
@@ -252,6 +293,12 @@ impl Settings {
             topology: self.topology.or(file.topology),
             upload: self.upload.or(file.upload),
             rtmp: self.rtmp.or(file.rtmp),
+            srt: self.srt.or(file.srt),
+            srt_passphrase: self.srt_passphrase.or(file.srt_passphrase),
+            srt_latency: self.srt_latency.or(file.srt_latency),
+            udp: if self.udp.is_empty() { file.udp } else { self.udp },
+            looped: if self.looped.is_empty() { file.looped } else { self.looped },
+            publish_key: if self.publish_key.is_empty() { file.publish_key } else { self.publish_key },
             http: self.http.or(file.http),
             https: self.https.or(file.https),
             tls_cert: self.tls_cert.or(file.tls_cert),

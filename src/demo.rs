@@ -18,7 +18,7 @@ use crate::ingest::file::FileLoop;
 use crate::live::StreamName;
 use crate::media;
 use crate::mesh::Ca;
-use crate::node::{Node, NodeConfig, NodeError, listen};
+use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
 
 /// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.
 const FILM: &[u8] = include_bytes!("../fixtures/media/plum-720p30.mp4");
@@ -83,6 +83,7 @@ impl Demo {
                 topology: Topology::Static,
                 upload: None,
                 rtmp: rtmp.take(),
+                inputs: Inputs::default(),
                 http: Some(http),
                 https: https.take_if(|_| is_last),
                 limits: Limits::default(),

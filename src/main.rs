@@ -12,6 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use damson::config::{Listen, Settings};
 use damson::demo::{self, Demo};
+use damson::ingest::keys::KeyEntry;
+use damson::live::StreamName;
 use damson::mesh::Ca;
 use damson::node::{Node, NodeConfig, NodeError};
 use damson::observe::{self, client::Trust, client::Url};
@@ -38,6 +40,14 @@ enum Command {
     Node(Box<NodeArgs>),
     /// Where the time of a stream's parts goes, stage by stage: a table, each second anew
     Trace(TraceArgs),
+    /// A publish key: the key for the encoder, and its entry for --publish-key
+    Key {
+        /// The stream, or `*` for all that have none of their own
+        stream: String,
+        /// Read the key from stdin, and don't make one
+        #[arg(long)]
+        stdin: bool,
+    },
     /// A cluster's CA and its nodes' identities
     #[command(subcommand)]
     Pki(Pki),
@@ -160,6 +170,14 @@ fn run(command: Command) -> Result<(), Failure> {
                 }
             })
         }
+        Command::Key { stream, stdin } => {
+            let (key, entry) = publish_key(&stream, stdin)?;
+            println!("key    {key}\nentry  {entry}");
+            println!(
+                "The encoder pushes with ?key=KEY behind the stream's name. The node is told --publish-key ENTRY."
+            );
+            Ok(())
+        }
         Command::Demo(args) => block_on(async {
             let stop = Stop::listen()?;
             let DemoArgs { edges, http, https, rtmp, film } = args;
@@ -186,8 +204,29 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
+/// A key and its entry.
+fn publish_key(stream: &str, stdin: bool) -> Result<(String, KeyEntry), NodeError> {
+    let stream = match stream {
+        "*" => None,
+        name => Some(StreamName::parse(name).map_err(NodeError::Name)?),
+    };
+    // The generator that TLS has its keys from.
+    let provider = rustls::crypto::ring::default_provider();
+    let random = |bytes: &mut [u8]| provider.secure_random.fill(bytes).expect("the system gives random numbers");
+    let (made, entry) = KeyEntry::generate(stream.clone(), random);
+    if !stdin {
+        return Ok((made, entry));
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(NodeError::Runtime)?;
+    let key = line.trim();
+    let mut salt = [0; 16];
+    random(&mut salt);
+    Ok((key.to_owned(), KeyEntry::new(stream, key, salt)))
+}
+
 fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    observe::logging::start("damson=info,warn", observe::logging::Format::Text)?;
+    observe::logging::start("damson=info,srt_protocol=error,warn", observe::logging::Format::Text)?;
     take_all_descriptors();
     let runtime = tokio::runtime::Runtime::new().map_err(NodeError::Runtime)?;
     let result = runtime.block_on(task);

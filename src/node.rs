@@ -1,7 +1,7 @@
 //! A node: ingest, mesh and edge, joined.
 //!
 //! ```text
-//!   RTMP, film --> Desk --Publisher--> Mesh (Hub) --Sink--> Store --> HTTP
+//!   RTMP, SRT, UDP, film --> Desk --Publisher--> Mesh (Hub) --Sink--> Store --> HTTP
 //!                                       ||  QUIC
 //!                                    other nodes
 //! ```
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,8 +26,10 @@ use crate::clock;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology};
 use crate::edge::dash::Timing;
 use crate::edge::{self, Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls, TlsError, dvr};
-use crate::ingest::desk::{AllowAll, BoxFuture, Desk, Publisher};
+use crate::ingest::desk::{BoxFuture, Desk, Publisher};
+use crate::ingest::keys::{KeyEntry, Keys};
 use crate::ingest::{self, file::FileLoop};
+use crate::live::id::NameError;
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use crate::media::{self, Resume};
 use crate::mesh::{AskFault, Asked, Identity, IdentityError, Mesh, MeshConfig, MeshError, Sink, Snapshot};
@@ -98,6 +100,19 @@ pub enum NodeError {
     /// The film can't be played.
     #[error("--film: {0}")]
     Film(#[from] ingest::file::FileError),
+    /// A file to loop can't be.
+    #[error("--loop: {0}")]
+    Loop(ingest::file::FileError),
+    /// A source's socket can't be had.
+    #[error("--udp: {addr} for {stream}: {error}")]
+    Udp {
+        /// The stream.
+        stream: StreamName,
+        /// The address or group.
+        addr: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
     /// What a former run has kept can't be read.
     #[error("--dvr-dir {}: {source}", dir.display())]
     Dvr {
@@ -109,6 +124,9 @@ pub enum NodeError {
     /// Traces can't be sent.
     #[error("--otlp: {0}")]
     Otlp(#[from] ClientError),
+    /// A name that can't be a stream's.
+    #[error(transparent)]
+    Name(NameError),
     /// RUST_LOG can't be read.
     #[error("RUST_LOG: {0}")]
     Log(#[from] tracing_subscriber::filter::ParseError),
@@ -133,8 +151,10 @@ pub struct NodeConfig {
     pub topology: Topology,
     /// What may be sent to other nodes, in bytes/s; `None`: no cap.
     pub upload: Option<u64>,
-    /// Where encoders push.
+    /// Where encoders push RTMP.
     pub rtmp: Option<TcpListener>,
+    /// What else comes in.
+    pub inputs: Inputs,
     /// Where players fetch.
     pub http: Option<TcpListener>,
     /// Where they fetch by HTTPS, and with which certificate.
@@ -153,6 +173,41 @@ pub struct NodeConfig {
     pub otlp: Option<Url>,
     /// The edges that the player page offers, by name and URL; this one alone if empty.
     pub edges: Vec<EdgeAddress>,
+}
+
+/// What comes in besides RTMP. Its sockets are bound, its files read.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// Where encoders push SRT.
+    pub srt: Option<(UdpSocket, ingest::srt::server::Settings)>,
+    /// Sockets of MPEG-TS over UDP.
+    pub udp: Vec<ingest::udp::server::Receiver>,
+    /// Looped files.
+    pub loops: Vec<(StreamName, FileLoop)>,
+    /// Publish keys.
+    pub keys: Vec<KeyEntry>,
+}
+
+impl Inputs {
+    async fn from_settings(settings: &Settings) -> Result<Self, NodeError> {
+        let bound = ingest::udp::server::bind(settings.sources()?);
+        let udp =
+            bound.map_err(|(source, error)| NodeError::Udp { stream: source.stream, addr: source.addr, error })?;
+        let srt = match settings.srt.and_then(Listen::addr) {
+            Some(addr) => {
+                let socket = ingest::srt::server::bind(addr);
+                let socket = socket.map_err(|source| NodeError::Listen { flag: "srt", addr, source })?;
+                Some((socket, settings.srt()?))
+            }
+            None => None,
+        };
+        let mut loops = Vec::new();
+        for looped in &settings.looped {
+            let film = FileLoop::open(&looped.file).await.map_err(NodeError::Loop)?;
+            loops.push((looped.stream.clone(), film));
+        }
+        Ok(Inputs { srt, udp, loops, keys: settings.publish_key.clone() })
+    }
 }
 
 impl NodeConfig {
@@ -200,6 +255,7 @@ impl NodeConfig {
             topology: settings.topology.unwrap_or_default(),
             upload: settings.upload()?,
             rtmp,
+            inputs: Inputs::from_settings(settings).await?,
             http,
             https,
             limits,
@@ -260,6 +316,7 @@ pub struct Node {
     mesh: Arc<Mesh>,
     desk: Desk,
     rtmp: Option<SocketAddr>,
+    srt: Option<SocketAddr>,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
     stop: CancellationToken,
@@ -305,7 +362,9 @@ impl Node {
         tasks.spawn(stop.clone().run_until_cancelled_owned(tell_kept(Arc::clone(&mesh), Arc::clone(&store))));
 
         let settings = ingest::desk::Settings { node: mesh.node_id(), takeover: config.takeover.into() };
-        let desk = Desk::new(settings, config.media, AllowAll, Arc::new(IntoMesh(Arc::clone(&mesh))));
+        let (counters, inputs) = (metrics.ingest.clone(), config.inputs);
+        let keys = Keys::new(inputs.keys, counters.clone());
+        let desk = Desk::new(settings, config.media, keys, Arc::new(IntoMesh(Arc::clone(&mesh))));
         // The sink was made first; it tells the desk when another ingest goes on with a stream of ours.
         let _ = desk_cell.set(desk.clone());
 
@@ -317,6 +376,14 @@ impl Node {
             let limits = ingest::rtmp::server::Limits::default();
             tasks.spawn(ingest::rtmp::server::serve(listener, desk.clone(), limits, stop.clone()));
         }
+        let srt = inputs.srt.as_ref().and_then(|(socket, _)| socket.local_addr().ok());
+        if let Some((socket, settings)) = inputs.srt {
+            let (desk, counters) = (desk.clone(), counters.clone());
+            tasks.spawn(ingest::srt::server::serve(socket, desk, settings, counters, stop.clone()));
+        }
+        if !inputs.udp.is_empty() {
+            tasks.spawn(ingest::udp::server::serve(inputs.udp, desk.clone(), counters, stop.clone()));
+        }
         let https = config.https.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
         let (stopped, listeners) = (stop.clone(), Listeners { http: config.http, https: config.https });
         // Without a listener, too: the server tells the store the time.
@@ -325,7 +392,11 @@ impl Node {
                 tracing::error!(%error, "the edge has stopped");
             }
         });
-        Ok(Node { name: config.name, mesh, desk, rtmp, http, https, stop, tasks })
+        let node = Node { name: config.name, mesh, desk, rtmp, srt, http, https, stop, tasks };
+        for (stream, film) in inputs.loops {
+            node.play(stream, film);
+        }
+        Ok(node)
     }
 
     /// Where players fetch.
@@ -556,6 +627,9 @@ impl fmt::Display for Node {
         write!(f, "  mesh  {}", self.mesh())?;
         if let Some(rtmp) = self.rtmp {
             write!(f, "\n  rtmp  rtmp://{rtmp}/live/STREAM")?;
+        }
+        if let Some(srt) = self.srt {
+            write!(f, "\n  srt   srt://{srt}?streamid=STREAM")?;
         }
         if let Some(http) = self.http {
             write!(f, "\n  http  http://{http}/")?;

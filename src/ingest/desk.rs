@@ -315,6 +315,15 @@ impl Desk {
         }
     }
 
+    /// How far another ingest is with a stream whose life hasn't ended, as the swarm holds it: newest segment, and the
+    /// ends of all tracks. Two of the same say that it doesn't go on.
+    pub async fn elsewhere(&self, stream: &StreamName) -> Option<(u64, u64)> {
+        let resume = self.0.publisher.resume(stream).await?;
+        let other = resume.record.epoch.node != self.0.settings.node && resume.record.ended.is_none();
+        let ends = resume.ends.iter().fold(0u64, |sum, (_, end)| sum.wrapping_add(*end));
+        other.then_some((u64::from(resume.newest_msn), ends))
+    }
+
     /// The streams that are published here.
     pub fn streams(&self) -> Vec<StreamName> {
         self.board().streams.keys().cloned().collect()

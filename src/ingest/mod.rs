@@ -2,7 +2,11 @@
 //!
 //! - [`amf0`], [`flv`]: FLV tag bodies to codec headers and access units (pure).
 //! - [`rtmp`]: handshake, chunks, messages and session as a state machine (pure), and its server.
+//! - [`udp`]: MPEG-TS in datagrams, unicast and multicast, plain or in RTP.
+//! - [`srt`]: MPEG-TS over SRT.
+//! - `ts`: what these two have in common.
 //! - `file`: an .mp4 file looped in real time.
+//! - `keys`: publish keys.
 //! - `desk`: who may publish what: the one async `authorize` point, one push a stream name, takeovers.
 //!
 //! An encoder's way in: its connection parses bytes to [`media::Input`](crate::media::Input)s, claims
@@ -15,4 +19,10 @@ pub mod desk;
 #[cfg(feature = "node")]
 pub mod file;
 pub mod flv;
+#[cfg(feature = "node")]
+pub mod keys;
 pub mod rtmp;
+pub mod srt;
+#[cfg(feature = "node")]
+mod ts;
+pub mod udp;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::ingest::Ingest;
 use crate::live::account::Step;
 use crate::live::{Account, PartHeader, Stage};
 
@@ -71,6 +72,8 @@ pub struct Dvr {
 /// A node's metrics.
 #[derive(Debug)]
 pub struct Metrics {
+    /// What comes in.
+    pub ingest: Ingest,
     /// What is kept for seeking back.
     pub dvr: Dvr,
     registry: Registry,
@@ -199,6 +202,7 @@ impl Metrics {
     /// Registers the node's metrics beside what `registry` has already.
     pub fn new(mut registry: Registry) -> Self {
         let m = Metrics {
+            ingest: Ingest::default(),
             dvr: Dvr::default(),
             requests: Family::default(),
             bytes: Family::default(),
@@ -214,6 +218,7 @@ impl Metrics {
             registry: Registry::default(),
         };
         let r = &mut registry;
+        m.ingest.register(r);
         r.register("http_requests", "Requests answered", m.requests.clone());
         r.register_with_unit("http_response", "Bytes of bodies", Unit::Bytes, m.bytes.clone());
         r.register("parts", "Parts delivered to this node", m.parts.clone());

@@ -1,9 +1,11 @@
 //! Hop traces, metrics, tracing set-up.
 
 pub mod client;
+pub mod ingest;
 pub mod logging;
 pub mod metrics;
 pub mod otlp;
 
+pub use ingest::Ingest;
 pub use metrics::Metrics;
 pub use otlp::Exporter;

@@ -289,9 +289,6 @@ impl Demuxer {
             if let Some(pes) = stream.pes.end(end) {
                 self.decode(pid, pes);
             }
-            if let Some(stream) = self.streams.get_mut(&pid) {
-                stream.continuity = Continuity::default();
-            }
         }
     }
 

@@ -1,0 +1,170 @@
+//! A transport stream on its way from an encoder's socket into its claim: what UDP and SRT have in common.
+
+use std::collections::BTreeMap;
+
+use super::desk::{Claim, Gone};
+use crate::clock;
+use crate::media::ts::{CLOCK, Demuxer, End, Event, Output, Stats};
+use crate::media::{AccessUnit, Announced, CodecConfig, InputTrack};
+use crate::observe;
+use crate::units::Time;
+
+/// How often losses are logged at most, in seconds.
+const REPORT_SECS: u64 = 10;
+
+/// A demuxer, and what is kept of its headers for a claim that comes later.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// What it is called in the log.
+    name: String,
+    program: Option<u16>,
+    demuxer: Demuxer,
+    announced: Option<Announced>,
+    configs: BTreeMap<InputTrack, CodecConfig>,
+    attached: bool,
+    counters: observe::Ingest,
+    /// Counted so far.
+    counted: Stats,
+    /// Logged so far, and when.
+    logged: (Stats, Time),
+}
+
+/// What is for the claim.
+#[derive(Debug)]
+pub(super) enum Media {
+    /// A track's headers; kept here, too.
+    Config(InputTrack, CodecConfig),
+    /// A frame.
+    Unit(AccessUnit),
+    /// Nothing of the program can be played.
+    Nothing(Event),
+}
+
+impl Feed {
+    pub(super) fn new(name: String, program: Option<u16>, counters: observe::Ingest) -> Self {
+        Feed {
+            name,
+            program,
+            demuxer: Demuxer::new(program),
+            announced: None,
+            configs: BTreeMap::new(),
+            attached: false,
+            counters,
+            counted: Stats::default(),
+            logged: (Stats::default(), clock::now()),
+        }
+    }
+
+    /// Takes a datagram; drain [`next`](Self::next) afterwards.
+    pub(super) fn datagram(&mut self, bytes: &[u8]) {
+        self.demuxer.datagram(bytes);
+        self.count();
+    }
+
+    /// Datagrams are missing before the next one.
+    pub(super) fn lost(&mut self) {
+        self.demuxer.lost();
+    }
+
+    /// The same of SRT, so many.
+    pub(super) fn lost_datagrams(&mut self, count: u64) {
+        self.counters.srt_lost.inc_by(count);
+        self.lost();
+    }
+
+    /// Nothing more comes, or not for long; drain [`next`](Self::next) afterwards.
+    pub(super) fn finish(&mut self, end: End) {
+        self.demuxer.finish(end);
+        self.count();
+        self.log(clock::now());
+    }
+
+    /// What came of it.
+    pub(super) fn next(&mut self) -> Option<Media> {
+        loop {
+            match self.demuxer.poll_output()? {
+                Output::Program { announced, .. } => self.announced = Some(announced),
+                Output::Config { track, config } => {
+                    self.configs.insert(track, config.clone());
+                    return Some(Media::Config(track, config));
+                }
+                Output::Unit(unit) => return Some(Media::Unit(unit)),
+                Output::Event(event @ Event::Nothing { .. }) => {
+                    tracing::warn!(from = self.name, "MPEG-TS: {event}");
+                    return Some(Media::Nothing(event));
+                }
+                Output::Event(event @ Event::Programs { played: Some(_), .. }) => {
+                    tracing::info!(from = self.name, "MPEG-TS: {event}");
+                }
+                Output::Event(event) => tracing::warn!(from = self.name, "MPEG-TS: {event}"),
+            }
+        }
+    }
+
+    /// The next claim begins with all headers.
+    pub(super) fn detached(&mut self) {
+        self.attached = false;
+    }
+
+    /// What comes next has nothing to do with what came.
+    pub(super) fn restart(&mut self) {
+        self.demuxer = Demuxer::new(self.program);
+        (self.announced, self.attached) = (None, false);
+        self.configs.clear();
+        (self.counted, self.logged) = (Stats::default(), (Stats::default(), clock::now()));
+    }
+
+    /// Hands on what [`next`](Self::next) gave.
+    pub(super) async fn feed(&mut self, claim: &Claim, media: Media) -> Result<(), Gone> {
+        if !self.attached {
+            claim.attach(CLOCK, self.announced.unwrap_or_default()).await?;
+            for (&track, config) in &self.configs {
+                claim.config(track, config.clone()).await?;
+            }
+            self.attached = true;
+        } else if let Media::Config(track, config) = media {
+            return claim.config(track, config).await;
+        }
+        match media {
+            Media::Unit(unit) => claim.unit(unit).await,
+            Media::Config(..) | Media::Nothing(_) => Ok(()),
+        }
+    }
+
+    fn count(&mut self) {
+        let (now, before) = (self.demuxer.stats(), self.counted);
+        let c = &self.counters;
+        c.ts_packets.inc_by(now.packets - before.packets);
+        if (Stats { packets: 0, ..now }) != (Stats { packets: 0, ..before }) {
+            c.ts_lost.inc_by(now.lost - before.lost);
+            c.ts_continuity_errors.inc_by(now.continuity_errors - before.continuity_errors);
+            c.ts_resyncs.inc_by(now.resyncs - before.resyncs);
+            c.ts_units_dropped.inc_by(now.damaged + now.undecodable - before.damaged - before.undecodable);
+        }
+        self.counted = now;
+        let at = clock::now();
+        if at.since(self.logged.1).as_secs() >= REPORT_SECS {
+            self.log(at);
+        }
+    }
+
+    /// Says what was lost since it was last said.
+    fn log(&mut self, at: Time) {
+        let (now, before) = (self.counted, std::mem::replace(&mut self.logged, (self.counted, at)).0);
+        let lost = now.continuity_errors + now.damaged + now.resyncs + now.scrambled + now.transport_errors;
+        if lost
+            > before.continuity_errors + before.damaged + before.resyncs + before.scrambled + before.transport_errors
+        {
+            tracing::warn!(
+                from = self.name,
+                continuity_errors = now.continuity_errors - before.continuity_errors,
+                packets_lost = now.lost - before.lost,
+                units_damaged = now.damaged - before.damaged,
+                pictures_left_out = now.undecodable - before.undecodable,
+                resyncs = now.resyncs - before.resyncs,
+                scrambled = now.scrambled - before.scrambled,
+                "MPEG-TS: not all has come"
+            );
+        }
+    }
+}

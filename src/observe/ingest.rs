@@ -1,0 +1,40 @@
+//! What comes in, and what of it doesn't.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+/// Counters of all inputs of a node.
+#[derive(Debug, Clone, Default)]
+pub struct Ingest {
+    /// Transport packets of MPEG-TS.
+    pub ts_packets: Counter,
+    /// Those that are missing at least, as continuity counters tell.
+    pub ts_lost: Counter,
+    /// Gaps in the continuity counters.
+    pub ts_continuity_errors: Counter,
+    /// How often the packets' raster was lost.
+    pub ts_resyncs: Counter,
+    /// Access units that were damaged, and pictures that refer to such: all that was dropped.
+    pub ts_units_dropped: Counter,
+    /// Datagrams missing in the sequence numbers of RTP.
+    pub rtp_lost: Counter,
+    /// Datagrams that weren't retransmitted in time by SRT.
+    pub srt_lost: Counter,
+    /// Pushes refused for a wrong or a missing key.
+    pub keys_refused: Counter,
+}
+
+impl Ingest {
+    /// Adds them to what `/metrics` shows.
+    pub(super) fn register(&self, r: &mut Registry) {
+        let mut add = |name: &str, help: &str, counter: &Counter| r.register(name, help, counter.clone());
+        add("ingest_ts_packets", "Transport packets taken", &self.ts_packets);
+        add("ingest_ts_lost", "Transport packets missing at least, by continuity counters", &self.ts_lost);
+        add("ingest_ts_continuity_errors", "Gaps in continuity counters", &self.ts_continuity_errors);
+        add("ingest_ts_resyncs", "How often the raster of transport packets was lost", &self.ts_resyncs);
+        add("ingest_ts_units_dropped", "Damaged access units, and pictures that refer to them", &self.ts_units_dropped);
+        add("ingest_rtp_lost", "Datagrams missing by RTP's sequence numbers", &self.rtp_lost);
+        add("ingest_srt_lost", "Datagrams that SRT didn't bring in time", &self.srt_lost);
+        add("ingest_keys_refused", "Pushes refused for a wrong or missing key", &self.keys_refused);
+    }
+}
