@@ -71,6 +71,12 @@ struct DemoArgs {
     /// The film to loop: an .mp4 file with H.264 and AAC [default: the one in the binary]
     #[arg(long, value_name = "FILE")]
     film: Option<PathBuf>,
+    /// What the links between the nodes add, each way, such as 20ms..80ms
+    #[arg(long, value_name = "DELAY")]
+    link_delay: Option<demo::DelayRange>,
+    /// The share of packets that the links lose, such as 1%
+    #[arg(long, value_name = "SHARE")]
+    loss: Option<demo::Loss>,
 }
 
 #[derive(clap::Args)]
@@ -180,8 +186,8 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Demo(args) => block_on(async {
             let stop = Stop::listen()?;
-            let DemoArgs { edges, http, https, rtmp, film } = args;
-            let demo = Demo::start(demo::Options { edges, http, https, rtmp, film }).await?;
+            let DemoArgs { edges, http, https, rtmp, film, link_delay, loss } = args;
+            let demo = Demo::start(demo::Options { edges, http, https, rtmp, film, link_delay, loss }).await?;
             println!("{demo}");
             stop.requested().await;
             tracing::info!("draining");

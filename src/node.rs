@@ -173,6 +173,8 @@ pub struct NodeConfig {
     pub otlp: Option<Url>,
     /// The edges that the player page offers, by name and URL; this one alone if empty.
     pub edges: Vec<EdgeAddress>,
+    /// Stops and starts the nodes of a demo, for the page.
+    pub control: Option<Arc<dyn edge::Control>>,
 }
 
 /// What comes in besides RTMP. Its sockets are bound, its files read.
@@ -271,6 +273,7 @@ impl NodeConfig {
             dvr: settings.dvr()?,
             otlp: settings.otlp.clone(),
             edges: Vec::new(),
+            control: None,
         })
     }
 }
@@ -350,6 +353,7 @@ impl Node {
         let mut edge_config = edge::Config::new(config.identity.id(), config.name.clone());
         edge_config.timing = config.dash.into();
         edge_config.edges = config.edges;
+        edge_config.control = config.control;
         edge_config.limits = config.limits;
 
         let seed = config.identity.id().0 ^ clock::wall().as_micros();

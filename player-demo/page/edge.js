@@ -51,6 +51,26 @@ export async function trace(edge, stream, track, part) {
   }
 }
 
+/** A node's view of the swarm; null where it doesn't answer, since a node that is down is no fault of the page's. */
+export async function swarm(url) {
+  return get(`${url}/api/v1/swarm`).then((answer) => answer.json()).catch(() => null);
+}
+
+/** The nodes of a demo, `[{ name, running }]`; empty where this is none. */
+export async function demoNodes() {
+  try {
+    return (await (await get("/api/v1/demo")).json()).nodes ?? [];
+  } catch {
+    return [];
+  }
+}
+
+/** Has a node of the demo stopped or started. */
+export async function order(name, run) {
+  const answer = await fetch(`/api/v1/demo/nodes/${encodeURIComponent(name)}/${run ? "start" : "stop"}`, { method: "POST", headers: { "X-Damson-Demo": "1" } });
+  if (!answer.ok) throw new HttpError(answer.status, answer.url);
+}
+
 /** The edge's wallclock, seen from here: the sample with the shortest round trip of a few (as NTP does). */
 export class Clock {
   constructor(edge) {

@@ -3,18 +3,23 @@
 // The URL preselects: ?edge=NAME or URL, &stream=, &player=hls|hls-plain|shaka-hls|shaka-dash|dash|native,
 // &autoplay=0, &muted=0, &theme=light|dark, &timecode (the picture carries its time: fixtures/timecode.sh), &debug (hls.js
 // tells what it does on the console). `window.damson` is for tests and for the console.
-import { Clock, HttpError, baseUrl, edges, streams, trace } from "./edge.js";
+import { Clock, HttpError, baseUrl, demoNodes, edges, order, streams, swarm, trace } from "./edge.js";
+import { Feed } from "./feed.js";
 import { Meter } from "./meter.js";
 import { PLAYERS, defaultPlayer } from "./players.js";
 import { PartFinder } from "./position.js";
 import { EMBEDDED } from "./sources.js";
+import { StackView, layersOf } from "./stack.js";
 import { Timecode } from "./timecode.js";
+import { TreeView, treeOf } from "./tree.js";
 import { WayView, element } from "./way.js";
 
 const POLL_STREAMS_MS = 3000;
 /** While there is nothing to watch, somebody waits for it. */
 const POLL_STREAMS_WAITING_MS = 500;
 const POLL_TRACE_MS = 1000;
+const POLL_TREE_MS = 1000;
+const STACK_MS = 500;
 const DRAW_MS = 250;
 const SYNC_CLOCK_MS = 30_000;
 const RETRY_MS = [1000, 2000, 4000, 8000];
@@ -28,13 +33,16 @@ const video = $("video");
 const events = [];
 const meter = new Meter(video, note);
 const way = new WayView(document);
+const stack = new StackView($("stack"), $("stack-key"));
+const feed = new Feed(() => {});
+const tree = new TreeView($("tree"), (name, run) => order(name, run).then(lookAtTree).catch((error) => note(`${name}: ${inWords(error)}`)));
 
 /** What is chosen, and the session that plays it. */
 const now = {
   edge: location.origin /* null: what was given is no address */, stream: null, player: PLAYERS[asked.get("player")] ? asked.get("player") : defaultPlayer(),
   known: [], state: "idle", error: null, session: null, attempt: 0, failures: 0, retry: null,
   watched: null, // the life that was played while it was live
-  clock: null, finder: null, part: null, trace: null, onScreen: false, chart: [],
+  tree: null, listed: [], clock: null, finder: null, part: null, trace: null, onScreen: false, chart: [],
 };
 
 /** Reads the picture, if it is said to carry its time. */
@@ -67,6 +75,7 @@ function say(title, { more = "", code = "", busy = false } = {}) {
 
 async function fillEdges() {
   const list = await edges();
+  now.listed = list;
   const wanted = asked.get("edge");
   const found = list.find((e) => e.name === wanted || e.url === wanted) ?? (wanted ? null : list.find((e) => e.url === location.origin) ?? list[0]);
   const option = (value, text) => element("option", { value }, text);
@@ -172,7 +181,9 @@ function stop() {
   const session = now.session;
   now.session = null;
   Object.assign(now, { state: "idle", error: null, finder: null, part: null, trace: null, chart: [] });
+  feed.stop();
   way.clear();
+  stack.clear();
   way.say("Waiting for the first part…");
   return Promise.resolve(session?.stop()).catch(() => {});
 }
@@ -194,6 +205,7 @@ async function start() {
   };
   note(`start: ${stream.name} at ${edge} with ${PLAYERS[player].label}`);
   syncClock();
+  feed.follow(edge, stream.name, videoTrack());
   now.finder = new PartFinder(`${edge}/${stream.name}/${videoTrack()}/playlist.m3u8`);
   try {
     const autoplay = asked.get("autoplay") !== "0";
@@ -279,7 +291,7 @@ function stats() {
   return {
     ...meter.read(), state: now.state, error: now.error, edge: now.edge, stream: now.stream?.name ?? null, player: now.player,
     latency, playerLatency: now.session?.latency() ?? null, clockError: now.clock?.error ?? null,
-    part: now.part, trace: now.trace, glass: timecode?.stats() ?? null, embedded: EMBEDDED,
+    part: now.part, trace: now.trace, tree: now.tree, glass: timecode?.stats() ?? null, embedded: EMBEDDED,
   };
 }
 
@@ -306,7 +318,7 @@ function draw() {
   if (now.chart.length > CHART_SAMPLES) now.chart.shift();
   drawChart();
   if (s.latency !== null && now.trace && now.onScreen) {
-    const { ingested_unix_us: whole, total_us: relay } = now.trace;
+    const { ingested_unix_us: whole, age_us: relay } = now.trace;
     const date = now.part?.start;
     // From this picture's date until the part around it was whole; its last pictures are dated later than their arrival
     // where frames are reordered.
@@ -342,9 +354,10 @@ async function look() {
   if (!session || !meter.read().started || document.hidden) return;
   const date = session.date();
   const part = date === null ? null : await finder.find(date).catch(() => null);
-  let found = part && (await trace(edge, stream.name, videoTrack(), part));
+  // The WebSocket has told of it, unless this page came later.
+  let found = part && (feed.of(part) ?? (await trace(edge, stream.name, videoTrack(), part)));
   const onScreen = Boolean(found);
-  found ??= await trace(edge, stream.name, videoTrack(), null);
+  found ??= feed.of(null) ?? (await trace(edge, stream.name, videoTrack(), null));
   if (attempt !== now.attempt) return;
   Object.assign(now, { part: part && { ...part, start: date }, trace: found, onScreen });
   if (!found) return way.say("The edge has no trace of this part.");
@@ -353,6 +366,28 @@ async function look() {
     $("share").hidden = true;
     if (part) way.say("The edge no longer has the trace of the part on screen; this is its newest one.");
   }
+}
+
+/** What each stage has of the latency now. */
+function stackNow() {
+  const latency = pictureAge();
+  if (latency === null || !now.trace || !now.onScreen || document.hidden) return;
+  stack.push(layersOf(now.trace, now.trace.ingested_unix_us - now.part.start * 1000, latency * 1e6));
+}
+
+/** The tree as this edge sees it; in a demo as each node does. */
+async function lookAtTree() {
+  const { edge, stream, attempt } = now;
+  if (edge === null || !stream || document.hidden) return;
+  const demo = edge === location.origin || now.listed.some((e) => e.url === edge) ? await demoNodes() : [];
+  const running = new Set(demo.filter((n) => n.running).map((n) => n.name));
+  const asked = demo.length > 0 ? now.listed.filter((e) => running.has(e.name)).map((e) => e.url) : [edge];
+  const views = (await Promise.all(asked.map(swarm))).filter(Boolean);
+  if (attempt !== now.attempt) return;
+  now.tree = treeOf(views, stream.name, demo.length > 0 ? null : now.trace, demo);
+  const here = now.listed.find((e) => e.url === edge)?.name ?? views.find((v) => v.node === now.trace?.edge?.node)?.name;
+  const host = now.listed.find((e) => e.url === location.origin)?.name;
+  tree.show(now.tree, { here, demo, host });
 }
 
 function showFacts() {
@@ -436,6 +471,8 @@ say("Looking for streams", { busy: true });
 fillEdges().then(() => {
   loop(refreshStreams, () => (now.session ? POLL_STREAMS_MS : POLL_STREAMS_WAITING_MS));
   loop(look, () => POLL_TRACE_MS);
+  loop(lookAtTree, () => POLL_TREE_MS);
 });
 setInterval(draw, DRAW_MS);
+setInterval(stackNow, STACK_MS);
 setInterval(syncClock, SYNC_CLOCK_MS);

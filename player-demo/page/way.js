@@ -10,24 +10,33 @@ export function micros(us) {
   return us < 1e6 ? `${Math.round(us / 1000)} ms` : `${(us / 1e6).toFixed(2)} s`;
 }
 
-/** The rows of a trace: `{ key, where, what, kind, us, from }`, `from` the time since the ingest had the part. */
+/** What each stage is, as the account has it (its page in the documentation says more). */
+const STAGES = {
+  packaging: ["last frame in, to made", "packaging"], dwell: ["in, to first byte out", "dwell"], transit: ["on the way", "transit"],
+  tail: ["first byte to last, listed", "tail"],
+};
+/** Two stages of one node that are shown as one. */
+const JOINED = { queue: "dwell", listing: "tail" };
+
+/**
+ * The rows of an account: `{ key, where, what, kind, us, from }`, `from` the time since the ingest had the part's last frame. A stage
+ * may be below zero, within its uncertainty: the bars then overlap, and the sum is right.
+ */
 export function rows(trace) {
   const list = [];
   let from = 0;
-  const add = (key, where, what, kind, us) => {
-    if (!Number.isFinite(us)) return;
-    list.push({ key, where, what, kind, us, from });
-    from += Math.max(0, us);
-  };
-  const hops = trace.hops ?? [];
-  const nameOf = (node, i) => node?.name ?? node?.node ?? `node ${i + 1}`;
-  hops.forEach((hop, i) => {
-    const name = nameOf(hop, i);
-    const next = nameOf(hops[i + 1] ?? trace.edge, i + 1);
-    add(`${i}d`, name, i === 0 ? "made, to first byte out" : "first byte in to first out", "dwell", hop.dwell_us + (hop.queue_us ?? 0));
-    add(`${i}t`, `${name} → ${next}`, "on the way", "transit", hop.transit_us);
-  });
-  add("tail", nameOf(trace.edge, hops.length), "first byte to last", "tail", trace.receive_tail_us + (trace.listing_us ?? 0));
+  for (const { stage, hop, name, to, us } of trace.stages ?? []) {
+    const shown = JOINED[stage] ?? stage;
+    const key = `${hop} ${shown}`;
+    const before = list.find((row) => row.key === key);
+    if (before) before.us += us;
+    else {
+      const [what, kind] = STAGES[shown] ?? [shown, "dwell"];
+      const where = shown === "transit" ? `${name} → ${to?.name ?? "?"}` : name;
+      list.push({ key, where, what: shown === "dwell" && hop === 0 ? "made, to first byte out" : what, kind, us, from });
+    }
+    from += us;
+  }
   return list;
 }
 
@@ -55,7 +64,7 @@ export class WayView {
   /** Draws a trace. `onScreen` is false where it is the edge's newest part. */
   show(trace, onScreen) {
     const list = rows(trace);
-    const total = Number.isFinite(trace.total_us) ? trace.total_us : list.reduce((sum, r) => sum + r.us, 0);
+    const total = trace.age_us ?? list.reduce((sum, r) => sum + r.us, 0);
     const part = `${trace.msn}.${trace.part}`;
     if (part !== this.lastPart) {
       for (const { key, us } of [...list, { key: "total", us: total }]) this.remember(key, us);
@@ -73,7 +82,7 @@ export class WayView {
       const row = body.rows[i] ?? body.append(newRow()) ?? body.rows[i];
       row.cells[0].replaceChildren(r.where, " ", element("small", {}, r.what));
       const bar = row.querySelector("i");
-      bar.style.cssText = `left:${Math.min(99, r.from * scale)}%;width:${Math.max(0, r.us) * scale}%;background:var(--${r.kind})`;
+      bar.style.cssText = `left:${Math.max(0, Math.min(99, r.from * scale))}%;width:${Math.max(0, r.us) * scale}%;background:var(--${r.kind})`;
       row.cells[2].textContent = micros(r.us);
       row.cells[3].textContent = micros(this.median(r.key));
     });

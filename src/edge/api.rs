@@ -25,6 +25,17 @@ pub trait Host: Send + Sync {
     fn node_name(&self, node: NodeId) -> Option<String>;
 }
 
+/// Stops and starts the nodes of a demo.
+pub trait Control: Send + Sync {
+    /// Each node's name, and whether it runs.
+    fn nodes(&self) -> Vec<(String, bool)>;
+    /// Has a node stopped or started, soon.
+    ///
+    /// # Errors
+    /// There is no such node, or too much to do already.
+    fn set(&self, name: &str, run: bool) -> Result<(), Fault>;
+}
+
 /// A node without a mesh: for tests and bench.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Standalone;
@@ -94,6 +105,14 @@ pub(super) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, Fault> {
         Route::Stream { stream } => serde_json::to_string(&stream_json(edge, found(edge, stream)?.as_ref())),
         Route::Trace { stream, track, msn, part } => return trace::json(edge, stream, track, msn, part),
         Route::Swarm => serde_json::to_string(&edge.host().swarm()),
+        Route::Demo => {
+            let control = edge.config().control.as_ref();
+            let control = control.ok_or_else(|| Fault::new(404, "request: this is no demo"))?;
+            let nodes = control.nodes().into_iter();
+            let nodes: Vec<_> =
+                nodes.map(|(name, running)| serde_json::json!({ "name": name, "running": running })).collect();
+            serde_json::to_string(&serde_json::json!({ "nodes": nodes }))
+        }
         Route::Edges => serde_json::to_string(&serde_json::json!({ "edges": edge.config().edges })),
         _ => return Err(Fault::new(404, "request: no such path")),
     };

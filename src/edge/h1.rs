@@ -242,6 +242,9 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
             header::UPGRADE | header::SEC_WEBSOCKET_KEY | header::SEC_WEBSOCKET_VERSION => {
                 request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
             }
+            _ if name == headers::X_DAMSON_DEMO => {
+                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
+            }
             // CTA-5004, which is logged at most.
             _ if name.as_str().starts_with("cmcd-") && tracing::enabled!(tracing::Level::DEBUG) => {
                 request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);

@@ -12,6 +12,9 @@ use crate::clock;
 use crate::live::{Msn, NodeId, Part, Record, Track, TrackId};
 use crate::units::{Time, UnixTime};
 
+/// What an order to a demo comes with. Other sites' pages can't send it: their browsers ask first whether they may, and
+/// OPTIONS doesn't list it.
+pub(super) const X_DAMSON_DEMO: HeaderName = HeaderName::from_static("x-damson-demo");
 const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
 /// The header fields of most responses fit in this, in bytes.
 pub(super) const WRITTEN_LEN: usize = 1 << 10;

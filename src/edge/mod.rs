@@ -65,7 +65,7 @@ mod timing;
 pub mod tls;
 
 #[cfg(feature = "node")]
-pub use api::Host;
+pub use api::{Control, Host};
 #[cfg(feature = "node")]
 pub use limits::Limits;
 #[cfg(feature = "node")]

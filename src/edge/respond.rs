@@ -49,6 +49,12 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
             headers::preflight(response.headers_mut());
             return (Kind::Other, response.into());
         }
+        Method::POST if edge.config().control.is_some() => {
+            return (
+                Kind::Api,
+                order(edge, request).unwrap_or_else(|fault| faulted(&fault, Lifetime::Never, 0, false)).into(),
+            );
+        }
         _ => {
             let fault = Fault::new(405, "request: only GET, HEAD and OPTIONS are answered");
             let mut response = faulted(&fault, Lifetime::Never, 0, false);
@@ -82,6 +88,22 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
     }
 }
 
+/// Has a node of the demo stopped or started.
+fn order<B>(edge: &Edge, request: &Request<B>) -> Result<Response<Body>, Fault> {
+    let path = route::normalize(request.uri().path())?;
+    let Route::DemoNode { node, run } = Route::parse(&path, request.uri().query())? else {
+        return Err(Fault::new(405, "request: nothing to POST is there"));
+    };
+    if !request.headers().contains_key(headers::X_DAMSON_DEMO) {
+        return Err(Fault::new(403, format!("request: without the header {}", headers::X_DAMSON_DEMO)));
+    }
+    let control = edge.config().control.as_ref().ok_or_else(|| Fault::new(404, "request: this is no demo"))?;
+    control.set(node, run)?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
 fn kind(route: &Route<'_>) -> Kind {
     match route {
         Route::Multivariant { .. } => Kind::Multivariant,
@@ -95,7 +117,9 @@ fn kind(route: &Route<'_>) -> Kind {
         | Route::Trace { .. }
         | Route::TraceLive { .. }
         | Route::Swarm
-        | Route::Edges => Kind::Api,
+        | Route::Edges
+        | Route::Demo
+        | Route::DemoNode { .. } => Kind::Api,
         _ => Kind::Other,
     }
 }

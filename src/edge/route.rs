@@ -94,6 +94,15 @@ pub enum Route<'a> {
     Swarm,
     /// `/api/v1/edges`.
     Edges,
+    /// `/api/v1/demo`.
+    Demo,
+    /// `/api/v1/demo/nodes/{node}/start` or `stop`, by POST.
+    DemoNode {
+        /// Which.
+        node: &'a str,
+        /// To start it.
+        run: bool,
+    },
     /// `/metrics`.
     Metrics,
     /// `/healthz`.
@@ -246,6 +255,12 @@ fn api<'a>(rest: &'a str, query: &'a str) -> Result<Route<'a>, Fault> {
         (Some("v1"), Some("streams"), None, ..) => Ok(Route::Streams),
         (Some("v1"), Some("swarm"), None, ..) => Ok(Route::Swarm),
         (Some("v1"), Some("edges"), None, ..) => Ok(Route::Edges),
+        (Some("v1"), Some("demo"), None, ..) => Ok(Route::Demo),
+        (Some("v1"), Some("demo"), Some("nodes"), Some(node), Some(what @ ("start" | "stop")))
+            if at.next().is_none() =>
+        {
+            Ok(Route::DemoNode { node, run: what == "start" })
+        }
         (Some("v1"), Some("streams"), Some(stream), None, _) => Ok(Route::Stream { stream: name(stream, "stream")? }),
         (Some("v1"), Some("streams"), Some(stream), Some("trace"), None) => Ok(Route::Trace {
             stream: name(stream, "stream")?,

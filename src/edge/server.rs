@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::api::Host;
+use super::api::{Control, Host};
 use super::connection::{self, Common};
 use super::dash::Timing;
 use super::limits::{Addresses, FEEDS_MAX, Limits};
@@ -34,7 +34,7 @@ pub struct EdgeAddress {
 }
 
 /// An edge's settings.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// This node.
     pub node: NodeId,
@@ -46,12 +46,27 @@ pub struct Config {
     pub edges: Vec<EdgeAddress>,
     /// What one player may take.
     pub limits: Limits,
+    /// Stops and starts nodes, in a demo.
+    pub control: Option<Arc<dyn Control>>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("node", &self.node).field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Config {
     /// The defaults, for this node.
     pub fn new(node: NodeId, name: impl Into<String>) -> Self {
-        Config { node, name: name.into(), timing: Timing::default(), edges: Vec::new(), limits: Limits::default() }
+        Config {
+            node,
+            name: name.into(),
+            timing: Timing::default(),
+            edges: Vec::new(),
+            limits: Limits::default(),
+            control: None,
+        }
     }
 }
 

@@ -52,7 +52,7 @@ pub enum FileFault {
 }
 
 /// A file that was read, ready to be looped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FileLoop {
     film: Looped,
     announced: Announced,

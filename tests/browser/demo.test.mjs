@@ -21,7 +21,7 @@ test("the demo's page plays within 10 s of the start", { timeout: 200_000 }, (t)
   await page.waitForFunction(() => window.damson.stats().trace?.hops?.length === 3, null, { timeout: 10_000 })
     .catch(async (e) => { throw new Error(`no trace with three hops: ${e.message}\n${await report(page)}`); });
   const rows = await page.locator("#hops tbody tr").count();
-  assert.equal(rows, 7, "a dwell and a transit for each of three hops, and the receive tail");
+  assert.equal(rows, 8, "packaging, a dwell and a transit for each of three hops, and the tail");
   const shot = join(await mkdtemp(join(tmpdir(), "damson-demo-")), "page.png");
   await page.screenshot({ path: shot, fullPage: true });
   console.log(`screenshot: ${shot}`);

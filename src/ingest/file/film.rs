@@ -47,7 +47,7 @@ pub(crate) struct Due {
 }
 
 /// The film's endless sequence of units, in decoding order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Looped {
     reels: Vec<Head>,
     /// One pass, in ticks of the leader.
@@ -56,7 +56,7 @@ pub(crate) struct Looped {
     shift: i64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Head {
     reel: Reel,
     /// Where the next sample stands, in ticks since the track's first one.

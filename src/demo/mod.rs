@@ -3,28 +3,48 @@
 //!
 //! ```text
 //!   film, RTMP --> ingest ==hop==> edge1 ==hop==> edge2 ==hop==> edge3 --> http://127.0.0.1:8080/
+//!                     \\--------- longer ---------/
 //! ```
+//!
+//! Each node also has a link to the node after the next, a longer one through a [relay](links): the line is the tree,
+//! and the others are its repair when a node is stopped, which the page has a button for.
+
+mod links;
+mod stage;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::config::{Dash, Listen, Takeover, Topology};
-use crate::edge::{EdgeAddress, Limits, Tls};
+pub use links::{DelayRange, Loss};
+
+use self::links::{Relay, Shape};
+use self::stage::{Place, Stage, Switch};
+use crate::config::Listen;
+use crate::edge::{EdgeAddress, Tls};
 use crate::ingest::file::FileLoop;
-use crate::live::StreamName;
-use crate::media;
 use crate::mesh::Ca;
-use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
+use crate::node::{NodeError, listen};
 
 /// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.
-const FILM: &[u8] = include_bytes!("../fixtures/media/plum-720p30.mp4");
+const FILM: &[u8] = include_bytes!("../../fixtures/media/plum-720p30.mp4");
 
 /// Where a demo serves HTTPS if nothing is said.
 pub const HTTPS_PORT: u16 = 8443;
+
+/// How much longer the way around a node is than the way through it.
+const AROUND: f64 = 1.5;
+/// And by this much at least: the line is the tree where links have no delay of their own, too.
+const AROUND_MIN: Duration = Duration::from_millis(30);
+/// The same delays and losses each time.
+const SEED: u64 = 0xDA;
 
 /// What can be chosen of a demo.
 #[derive(Debug, Clone)]
@@ -40,15 +60,19 @@ pub struct Options {
     pub rtmp: SocketAddr,
     /// The film to loop, if not our own.
     pub film: Option<PathBuf>,
+    /// What the links' delays lie between, each way.
+    pub link_delay: Option<DelayRange>,
+    /// The share of packets that links lose.
+    pub loss: Option<Loss>,
 }
 
 /// A running demo.
 pub struct Demo {
-    /// The ingest first.
-    nodes: Vec<Node>,
     edges: Vec<EdgeAddress>,
     https: Option<SocketAddr>,
     rtmp: SocketAddr,
+    stop: CancellationToken,
+    stage: tokio::task::JoinHandle<()>,
 }
 
 impl Demo {
@@ -58,9 +82,8 @@ impl Demo {
             Some(path) => FileLoop::open(path).await?,
             None => FileLoop::read("fixtures/media/plum-720p30.mp4", FILM)?,
         };
-        let rtmp = listen(options.rtmp, "rtmp").await?;
-        let rtmp_addr = rtmp.local_addr().unwrap_or(options.rtmp);
-        let mut rtmp = Some(rtmp);
+        let mut rtmp = Some(listen(options.rtmp, "rtmp").await?);
+        let rtmp_addr = rtmp.as_ref().and_then(|listener| listener.local_addr().ok()).unwrap_or(options.rtmp);
         let (mut listeners, mut edges) = (Vec::new(), Vec::new());
         for (name, addr) in http_addrs(&options) {
             let listener = listen(addr, "http").await.map_err(|error| beside(error, &options, &name))?;
@@ -71,35 +94,39 @@ impl Demo {
         let mut https = https(&options).await?;
         let https_addr = https.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
         let ca = Ca::generate()?;
-        let mut nodes: Vec<Node> = Vec::new();
+        let stop = CancellationToken::new();
+        let (switch, orders) = Switch::new(edges.iter().map(|edge| edge.name.clone()).collect());
+        let mut stage = Stage::new(edges.clone(), film, Arc::new(switch));
+        let mut delays =
+            Delays { rng: Xoshiro256PlusPlus::seed_from_u64(SEED), options: &options, before: Duration::ZERO };
+        let last = listeners.len() - 1;
         for (i, (name, http)) in listeners.into_iter().enumerate() {
-            let is_last = i == usize::from(options.edges);
-            let config = NodeConfig {
+            let mut join = Vec::new();
+            let (near, around) = delays.next();
+            if let Some(target) = stage.mesh_before(1) {
+                join.push(via(target, near, i)?);
+            }
+            if let Some(target) = stage.mesh_before(2) {
+                join.push(via(target, Some(around), i + 0x100)?);
+            }
+            let place = Place {
                 identity: ca.issue(&name)?,
                 name,
                 mesh: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0),
-                advertise: None,
-                join: nodes.last().map(Node::mesh).into_iter().collect(),
-                topology: Topology::Static,
-                upload: None,
-                rtmp: rtmp.take(),
-                inputs: Inputs::default(),
-                http: Some(http),
-                https: https.take_if(|_| is_last),
-                limits: Limits::default(),
-                media: media::Settings::default(),
-                takeover: Takeover::default(),
-                dash: Dash::default(),
-                dvr: None,
-                otlp: None,
-                edges: edges.clone(),
+                join,
+                rtmp: (i == 0).then_some(rtmp_addr),
+                http: http.local_addr().map_err(NodeError::Runtime)?,
+                https: https
+                    .as_ref()
+                    .filter(|_| i == last)
+                    .zip(https_addr)
+                    .map(|((_, tls), addr)| (addr, Arc::clone(tls))),
             };
-            nodes.push(Node::start(config)?);
+            let secure = https.take_if(|_| i == last).map(|(listener, _)| listener);
+            stage.add(place, rtmp.take(), http, secure)?;
         }
-        if let Some(ingest) = nodes.first() {
-            ingest.play(StreamName::parse("demo").expect("a valid name"), film);
-        }
-        Ok(Demo { nodes, edges, https: https_addr, rtmp: rtmp_addr })
+        let stage = tokio::spawn(stage.run(orders, stop.clone()));
+        Ok(Demo { edges, https: https_addr, rtmp: rtmp_addr, stop, stage })
     }
 
     /// Where each node serves, by name, the ingest first.
@@ -109,10 +136,44 @@ impl Demo {
 
     /// Drains and stops all nodes, the ingest first, so that the edges get its last parts.
     pub async fn shutdown(self) {
-        for node in self.nodes {
-            node.shutdown().await;
+        self.stop.cancel();
+        if let Err(error) = self.stage.await {
+            tracing::error!(%error, "the demo's nodes were not drained");
         }
     }
+}
+
+/// Draws what the links of each node do.
+struct Delays<'a> {
+    rng: Xoshiro256PlusPlus,
+    options: &'a Options,
+    /// Of the link before.
+    before: Duration,
+}
+
+impl Delays<'_> {
+    /// Of the link to the node before, `None` if it does nothing; and of that around it.
+    fn next(&mut self) -> (Option<Shape>, Shape) {
+        let loss = self.options.loss.map_or(0.0, |loss| loss.0);
+        let delay = self.options.link_delay.map_or(Duration::ZERO, |range| {
+            let span = range.to.saturating_sub(range.from);
+            range.from + span.mul_f64(self.rng.random_range(0.0..=1.0))
+        });
+        let around = ((self.before + delay).mul_f64(AROUND)).max(AROUND_MIN);
+        self.before = delay;
+        let near = (!delay.is_zero() || loss > 0.0).then_some(Shape { delay, loss });
+        (near, Shape { delay: around, loss })
+    }
+}
+
+/// The address through which a node is dialled: its own, or that of a relay.
+fn via(target: SocketAddr, shape: Option<Shape>, seed: usize) -> Result<SocketAddr, NodeError> {
+    let Some(shape) = shape else { return Ok(target) };
+    let relay = Relay::open(target, shape, seed as u64).map_err(NodeError::Runtime)?;
+    let addr = relay.addr().map_err(NodeError::Runtime)?;
+    // It outlives the nodes, which say goodbye through it, and ends with the process.
+    tokio::spawn(relay.run());
+    Ok(addr)
 }
 
 /// The last edge's HTTPS.

@@ -1,0 +1,189 @@
+//! The demo's nodes, which can be stopped and started again one by one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Dash, Takeover, Topology};
+use crate::edge::{Control, EdgeAddress, Fault, Limits, Tls};
+use crate::ingest::file::FileLoop;
+use crate::live::StreamName;
+use crate::media;
+use crate::mesh::Identity;
+use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
+
+/// Orders that may wait: more than anybody clicks while a node starts.
+const ORDERS_MAX: usize = 16;
+
+/// What it takes to start a node, again and again the same.
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) identity: Identity,
+    /// Port 0 before the first start.
+    pub(super) mesh: SocketAddr,
+    pub(super) join: Vec<SocketAddr>,
+    /// Where encoders push, at the ingest.
+    pub(super) rtmp: Option<SocketAddr>,
+    pub(super) http: SocketAddr,
+    pub(super) https: Option<(SocketAddr, Arc<Tls>)>,
+}
+
+/// To be stopped, or started.
+struct Order {
+    node: usize,
+    run: bool,
+}
+
+/// The page's hand on the nodes.
+pub(super) struct Switch {
+    names: Vec<String>,
+    running: Vec<AtomicBool>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What is asked of a [`Stage`].
+pub(super) struct Orders(mpsc::Receiver<Order>);
+
+impl Switch {
+    pub(super) fn new(names: Vec<String>) -> (Self, Orders) {
+        let (orders, taken) = mpsc::channel(ORDERS_MAX);
+        let running = names.iter().map(|_| AtomicBool::new(true)).collect();
+        (Switch { names, running, orders }, Orders(taken))
+    }
+}
+
+impl Control for Switch {
+    fn nodes(&self) -> Vec<(String, bool)> {
+        let running = self.running.iter().map(|running| running.load(Ordering::Relaxed));
+        self.names.iter().cloned().zip(running).collect()
+    }
+
+    fn set(&self, name: &str, run: bool) -> Result<(), Fault> {
+        let node = self.names.iter().position(|known| known == name);
+        let node = node.ok_or_else(|| Fault::new(404, "request: the demo has no such node"))?;
+        let order = self.orders.try_send(Order { node, run });
+        order.map_err(|_| Fault::new(503, "edge: the demo is busy with earlier orders"))
+    }
+}
+
+/// All nodes.
+pub(super) struct Stage {
+    edges: Vec<EdgeAddress>,
+    film: FileLoop,
+    switch: Arc<Switch>,
+    /// The ingest first.
+    nodes: Vec<(Place, Option<Node>)>,
+}
+
+impl Stage {
+    pub(super) fn new(edges: Vec<EdgeAddress>, film: FileLoop, switch: Arc<Switch>) -> Self {
+        Stage { edges, film, switch, nodes: Vec::new() }
+    }
+
+    /// Where the node so many places before the next one is reached.
+    pub(super) fn mesh_before(&self, places: usize) -> Option<SocketAddr> {
+        let (place, _) = self.nodes.get(self.nodes.len().checked_sub(places)?)?;
+        Some(place.mesh)
+    }
+
+    /// Starts the next node.
+    pub(super) fn add(
+        &mut self,
+        mut place: Place,
+        rtmp: Option<TcpListener>,
+        http: TcpListener,
+        https: Option<TcpListener>,
+    ) -> Result<(), NodeError> {
+        let node = self.start(&place, rtmp, http, https)?;
+        place.mesh = node.mesh();
+        self.nodes.push((place, Some(node)));
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        place: &Place,
+        rtmp: Option<TcpListener>,
+        http: TcpListener,
+        https: Option<TcpListener>,
+    ) -> Result<Node, NodeError> {
+        let is_ingest = place.rtmp.is_some();
+        let node = Node::start(NodeConfig {
+            identity: place.identity.clone(),
+            name: place.name.clone(),
+            mesh: place.mesh,
+            advertise: None,
+            join: place.join.clone(),
+            topology: Topology::Static,
+            upload: None,
+            rtmp,
+            inputs: Inputs::default(),
+            http: Some(http),
+            https: https.zip(place.https.as_ref().map(|(_, tls)| Arc::clone(tls))),
+            limits: Limits::default(),
+            media: media::Settings::default(),
+            takeover: Takeover::default(),
+            dash: Dash::default(),
+            dvr: None,
+            otlp: None,
+            edges: self.edges.clone(),
+            control: Some(Arc::clone(&self.switch) as Arc<dyn Control>),
+        })?;
+        if is_ingest {
+            node.play(StreamName::parse("demo").expect("a valid name"), self.film.clone());
+        }
+        Ok(node)
+    }
+
+    /// Binds its sockets and starts it.
+    async fn start_again(&self, place: &Place) -> Result<Node, NodeError> {
+        let rtmp = match place.rtmp {
+            Some(addr) => Some(listen(addr, "rtmp").await?),
+            None => None,
+        };
+        let https = match &place.https {
+            Some((addr, _)) => Some(listen(*addr, "https").await?),
+            None => None,
+        };
+        self.start(place, rtmp, listen(place.http, "http").await?, https)
+    }
+
+    /// Does what is ordered until it is to stop; then drains all nodes, in their order.
+    pub(super) async fn run(mut self, mut orders: Orders, stop: CancellationToken) {
+        while let Some(Some(order)) = stop.run_until_cancelled(orders.0.recv()).await {
+            self.obey(order).await;
+        }
+        for (_, node) in self.nodes {
+            if let Some(node) = node {
+                node.shutdown().await;
+            }
+        }
+    }
+
+    async fn obey(&mut self, Order { node: at, run }: Order) {
+        let Some((place, node)) = self.nodes.get_mut(at) else { return };
+        match (run, node.take()) {
+            (false, Some(running)) => {
+                self.switch.running[at].store(false, Ordering::Relaxed);
+                tracing::info!(node = place.name, "stops, as the page has asked");
+                running.shutdown().await;
+            }
+            (true, None) => {
+                let (place, _) = &self.nodes[at];
+                match self.start_again(place).await {
+                    Ok(node) => {
+                        tracing::info!(node = place.name, "runs again, as the page has asked");
+                        self.nodes[at].1 = Some(node);
+                        self.switch.running[at].store(true, Ordering::Relaxed);
+                    }
+                    Err(error) => tracing::error!(node = place.name, "can't be started again: {error}"),
+                }
+            }
+            (_, as_it_was) => *node = as_it_was,
+        }
+    }
+}

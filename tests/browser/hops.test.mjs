@@ -1,0 +1,122 @@
+// The page's waterfall, chart and tree hold what the API says; a node of the demo is stopped by the page's button, and the tree heals.
+import assert from "node:assert/strict";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { events, launch, openPage, report, untilPlaying } from "./lib/browser.mjs";
+import { ask, startDemo } from "./lib/damson.mjs";
+import { unlessStarved } from "./lib/machine.mjs";
+import { scope } from "./lib/process.mjs";
+
+const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true };
+
+test("the page shows the latency of every hop", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
+  const { page: url, edges } = await startDemo(use, ["--link-delay", "20ms..80ms"]);
+  const browser = use(await launch());
+  const page = await openPage(browser, url, { player: "hls", theme: "light" }, { viewport: { width: 1280, height: 800 } });
+  const shots = await mkdtemp(join(tmpdir(), "damson-page-"));
+  const shoot = async (of, name) => {
+    await of.screenshot({ path: join(shots, name), fullPage: true });
+    console.log(`screenshot: ${join(shots, name)}`);
+  };
+  try {
+    await untilPlaying(page, { timeout: 30_000, steady: 3 });
+    await page.waitForFunction(() => window.damson.stats().trace?.hops?.length === 3, null, { timeout: 30_000 });
+    await page.waitForFunction(() => document.querySelectorAll("#stack path").length >= 9, null, { timeout: 30_000 });
+
+    await waterfall(page, edges.edge3);
+    await chart(page);
+    await drawnTree(page, edges, ["ingest edge1", "edge1 edge2", "edge2 edge3"]);
+    await shoot(page, "playing.png");
+
+    await page.click('[aria-label="Stop edge1"]');
+    await healed(page, "edge1");
+    const { trace } = await page.evaluate(() => window.damson.stats());
+    assert.ok(trace.hops.every((hop) => hop.name !== "edge1"), "the parts go around it");
+    await shoot(page, "healed.png");
+    await page.click('[aria-label="Start edge1"]');
+    await page.waitForFunction(() => !document.querySelector('[data-node="edge1"]')?.classList.contains("down"), null, { timeout: 30_000 });
+    assert.equal((await events(page)).filter((w) => / start: /.test(w)).length, 1, "the player has not been started anew");
+
+    const phone = await openPage(browser, url, { player: "hls", theme: "dark" }, PHONE);
+    await untilPlaying(phone, { timeout: 30_000, steady: 3 });
+    await phone.waitForFunction(() => document.querySelectorAll("#stack path").length >= 7 && document.querySelector("#tree svg"), null, { timeout: 30_000 });
+    const wide = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `the page is ${wide} px wider than the phone`);
+    await shoot(phone, "phone.png");
+  } catch (error) {
+    error.message += `\n${await report(page)}`;
+    throw error;
+  }
+})));
+
+/** Its rows are the stages of the part it names, as the edge tells them. */
+async function waterfall(page, edge) {
+  const shown = await page.evaluate(() => ({
+    part: document.querySelector("#part").textContent,
+    rows: [...document.querySelectorAll("#hops tbody tr")].map((row) => [row.cells[0].firstChild.textContent.trim(), row.cells[2].textContent]),
+    total: document.querySelector("#total").textContent,
+  }));
+  const [, track, msn, part] = /^(\w+) (\d+)\.(\d+)/.exec(shown.part);
+  const told = JSON.parse(await ask(`${edge}/api/v1/streams/demo/trace?track=${track}&msn=${msn}&part=${part}`));
+  const sum = (hop, ...stages) => told.stages.filter((s) => s.hop === hop && stages.includes(s.stage)).reduce((us, s) => us + s.us, 0);
+  const names = [...told.hops.map((h) => h.name), told.edge.name];
+  const expected = [[names[0], sum(0, "packaging")], ...told.hops.flatMap((_, i) => [
+    [names[i], sum(i, "dwell", "queue")], [`${names[i]} → ${names[i + 1]}`, sum(i, "transit")],
+  ]), [names.at(-1), sum(told.hops.length, "tail", "listing")]];
+  assert.deepEqual(shown.rows.map(([where]) => where), expected.map(([where]) => where));
+  expected.forEach(([where, us], i) => assert.ok(near(shown.rows[i][1], us), `${where}: ${shown.rows[i][1]} on the page, ${us} us told`));
+  assert.ok(near(shown.total, told.age_us), `${shown.total} on the page, ${told.age_us} us told`);
+  // The links are 20 to 80 ms long, and the clocks one.
+  for (const { transit_us, name } of told.hops) assert.ok(transit_us > 19_000 && transit_us < 100_000, `${name}: ${transit_us} us`);
+}
+
+/** Its newest layers are those of the part on screen, and add up to the picture's age. */
+async function chart(page) {
+  const { layers, key } = await page.evaluate(() => ({
+    layers: [...document.querySelectorAll("#stack path")].map((p) => p.dataset.layer),
+    key: [...document.querySelectorAll("#stack-key span")].map((s) => Number.parseFloat(s.querySelector("b").textContent)),
+  }));
+  for (const layer of ["fill", "0 packaging", "0 dwell", "0 transit", "2 transit", "tail", "player"]) assert.ok(layers.includes(layer), `${layer} of ${layers}`);
+  const { latency } = await page.evaluate(() => window.damson.stats());
+  const sum = key.reduce((all, ms) => all + ms, 0);
+  assert.ok(Math.abs(sum - latency * 1000) < 250, `the layers make ${sum} ms, the picture is ${latency * 1000} ms old`);
+}
+
+/** Each node's parent is what its own API says. */
+async function drawnTree(page, edges, expected) {
+  await page.waitForFunction((n) => window.damson.stats().tree?.links.filter((l) => l.eager).length === n, expected.length, { timeout: 30_000 });
+  const { tree } = await page.evaluate(() => window.damson.stats());
+  const name = new Map(tree.nodes.map((n) => [n.id, n.name]));
+  const eager = tree.links.filter((l) => l.eager).map((l) => `${name.get(l.from)} ${name.get(l.to)}`).sort();
+  assert.deepEqual(eager, [...expected].sort());
+  for (const link of tree.links.filter((l) => l.eager)) {
+    const view = JSON.parse(await ask(`${edges[name.get(link.to)]}/api/v1/swarm`));
+    assert.equal(view.swarms.find((s) => s.stream === "demo").parent, link.from);
+  }
+  assert.ok(tree.links.some((l) => !l.eager), "lazy links are drawn, too");
+  assert.equal(await page.locator("#tree path.eager").count(), expected.length);
+  assert.equal(await page.locator("#tree g.node").count(), Object.keys(edges).length);
+}
+
+/** The tree goes around what is down, and what is played goes on. */
+async function healed(page, down) {
+  await page.waitForFunction((down) => {
+    const { tree } = window.damson.stats();
+    const gone = tree.nodes.find((n) => n.name === down);
+    const eager = tree.links.filter((l) => l.eager);
+    return gone?.down && eager.length === tree.nodes.length - 2 && eager.every((l) => l.from !== gone.id && l.to !== gone.id);
+  }, down, { timeout: 30_000 });
+  const from = await page.evaluate(() => window.damson.video.currentTime);
+  await page.waitForFunction((from) => window.damson.video.currentTime > from + 4 && window.damson.stats().state === "playing", from, { timeout: 30_000 });
+  await page.waitForFunction((down) => window.damson.stats().trace?.hops.every((h) => h.name !== down), down, { timeout: 30_000 });
+}
+
+/** As the page writes it: within a unit of the last digit. */
+function near(text, us) {
+  const [, number, unit] = /^(−?-?[\d.]+) (µs|ms|s)$/.exec(text) ?? [];
+  const shown = Number(number) * { "µs": 1, ms: 1000, s: 1e6 }[unit];
+  const digits = (number.split(".")[1] ?? "").length;
+  return Math.abs(shown - us) <= ({ "µs": 1, ms: 1000, s: 1e6 }[unit] / 10 ** digits);
+}
