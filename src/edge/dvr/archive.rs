@@ -301,8 +301,8 @@ impl Archive {
         self.inits.iter()
     }
 
-    /// The oldest row.
-    pub(super) fn oldest(&self) -> Option<Msn> {
+    /// The oldest segment that is known.
+    pub fn oldest(&self) -> Option<Msn> {
         self.rows.first_key_value().map(|(msn, _)| *msn)
     }
 

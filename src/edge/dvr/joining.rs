@@ -24,12 +24,13 @@ impl Archive {
     }
 
     /// Takes in what another node lists, as far as it is missing here: before what is here, and in holes before what this
-    /// run took from its window. What its window has listed as a gap stays one.
-    pub fn join(&mut self, listing: Listing) {
+    /// run took from its window. What its window has listed as a gap stays one. The newest segment that there can be is the one
+    /// before `end`.
+    pub fn join(&mut self, listing: Listing, end: Msn) {
         let live_from = self.live_from().unwrap_or(Msn::MAX);
         let ours = self.oldest().map(|oldest| self.listed_from().max(oldest));
         let mut entries: BTreeMap<(Msn, TrackId), Entry> = BTreeMap::new();
-        for (track, entry) in listing.entries {
+        for (track, entry) in listing.entries.into_iter().filter(|(_, entry)| entry.msn < end) {
             let longest = self.longest(track);
             let entry = Entry { duration: entry.duration.min(longest), here: false, ..entry };
             entries.insert((entry.msn, track), entry);

@@ -216,7 +216,9 @@ impl Stream {
             let state = self.lock();
             let archive = state.archive.as_ref().filter(|archive| archive.life() == life).ok_or_else(gone)?;
             let entry = archive.entry(track, msn);
-            if entry.is_some_and(|entry| entry.lost) || archive.shelf(track).is_none() {
+            // What is unknown here is only asked for where it is older than all that is known.
+            let may_be = entry.map_or(archive.oldest().is_none_or(|oldest| msn < oldest), |entry| !entry.lost);
+            if !may_be || archive.shelf(track).is_none() {
                 return Err(gone());
             }
             let is_listed = entry.is_some() && msn >= archive.listed_from();
@@ -297,7 +299,9 @@ impl Stream {
                 match (answer, &mut state.archive) {
                     (Ok(Ok(listing)), Some(archive)) if archive.life() == life => {
                         let (from, count) = (listing.listed_from, listing.entries.len());
-                        archive.join(listing);
+                        let next =
+                            state.window.tracks().iter().filter_map(|track| track.next()).map(|(msn, _)| msn).max();
+                        archive.join(listing, next.unwrap_or(Msn::MAX));
                         archive.advance(&state.window);
                         stream.shared.settle(&stream.name, archive);
                         tracing::info!(stream = %stream.name, keeper = %keeper.id, from, count, "DVR: lists what another node keeps");

@@ -167,6 +167,8 @@ async fn an_edge_without_an_archive_shows_what_others_keep() {
     cluster.bytes(&late, VIDEO, FIRST_MSN).await.expect("kept");
     assert_eq!(cluster.nodes.asked.load(Ordering::Relaxed), asked);
     assert_eq!(status(cluster.bytes(&late, VIDEO, FIRST_MSN - 1).await), 404);
+    assert_eq!(status(cluster.bytes(&late, VIDEO, cluster.next + 5).await), 404);
+    assert_eq!(cluster.nodes.asked.load(Ordering::Relaxed), asked, "nobody is asked for what can't be");
     // A hundred viewers seek to one place.
     let viewers = (0..100).map(|_| cluster.bytes(&late, VIDEO, FIRST_MSN + 9));
     for got in futures(viewers).await {
