@@ -38,6 +38,8 @@ mod connection;
 #[cfg(feature = "node")]
 mod documents;
 #[cfg(feature = "node")]
+mod ebb;
+#[cfg(feature = "node")]
 mod feed;
 #[cfg(feature = "node")]
 mod h1;

@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::api::{Control, Host};
 use super::connection::{self, Common};
 use super::dash::Timing;
+use super::ebb::{CALM, Ebb};
 use super::limits::{Addresses, FEEDS_MAX, Limits};
 use super::store::Store;
 use super::tls::Tls;
+use crate::clock;
 use crate::live::NodeId;
 use crate::observe::Metrics;
 
@@ -231,6 +233,7 @@ pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: C
     tokio::select! {
         () = accept => {}
         () = edge.store.drive() => {}
+        () = give_back(&edge) => {}
         () = listeners.watch() => {}
         () = shutdown.cancelled() => {}
     }
@@ -244,6 +247,21 @@ pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: C
         connections.shutdown().await;
     }
     Ok(())
+}
+
+/// Gives memory back when a crowd has gone.
+async fn give_back(edge: &Edge) {
+    let (mut ebb, mut each) = (Ebb::default(), tokio::time::interval(CALM / 2));
+    loop {
+        each.tick().await;
+        if ebb.look(clock::now(), edge.connections()) {
+            let began = clock::now();
+            // An error says that the runtime ends.
+            let _ = tokio::task::spawn_blocking(damson_heap::give_back).await;
+            let took_ms = clock::now().since(began).as_millis();
+            tracing::debug!(took_ms, "a crowd has gone, and its memory is given back");
+        }
+    }
 }
 
 fn is_of_one_connection(e: &io::Error) -> bool {
