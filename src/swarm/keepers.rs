@@ -284,7 +284,7 @@ mod tests {
         assert!(!keepers.merge(t, &Notice::new(nowhere, 0)));
         assert_eq!(keepers.next_expiry(), Some(t + Duration::from_secs(10)));
         assert_eq!(keepers.expire(t + Duration::from_millis(9_999)), []);
-        assert_eq!(keepers.expire(t + Duration::from_secs(10)), [stream.clone()]);
+        assert_eq!(keepers.expire(t + Duration::from_secs(10)), std::slice::from_ref(&stream));
         assert_eq!(keepers.of(&stream), []);
     }
 

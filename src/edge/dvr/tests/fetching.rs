@@ -27,7 +27,7 @@ fn segment() -> Arc<Segment> {
     let record = synthetic::record("cam1");
     let parts = (0..PARTS).map(|n| {
         let (header, body, trace) = synthetic::part(&record, VIDEO, FIRST_MSN, n, 10);
-        Part { header, body, trace, received: Time::ZERO, delivered: Time::ZERO }
+        Part { header, body, trace, received: Time::ZERO, delivered: Time::ZERO, listed: Time::ZERO }
     });
     Arc::new(Segment::whole(parts.collect()).expect("whole"))
 }
