@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, oneshot};
 
+use super::api::trace::Sums;
 use super::documents::Documents;
 use super::dvr::{Archive, Fetcher, Keeper, Key, Listed};
 use super::feed::Listed as FedPart;
@@ -88,6 +89,8 @@ pub struct Stream {
     state: Mutex<State>,
     /// Of a stream that somebody watches.
     requests: OnceLock<Mutex<Requests>>,
+    /// What its accounts came to when somebody asked.
+    sums: Mutex<Sums>,
 }
 
 /// What is held of a stream, behind its lock.
@@ -335,7 +338,7 @@ impl Stream {
             gone_at: None,
             waiters: Waiters::default(),
         };
-        Stream { name, shared, state: Mutex::new(state), requests: OnceLock::new() }
+        Stream { name, shared, state: Mutex::new(state), requests: OnceLock::new(), sums: Mutex::default() }
     }
 
     /// Its name.

@@ -3,8 +3,11 @@
 //!
 //! - `?track=` names a track. Without it, the newest part is the first track's, and the windows are of all tracks.
 //! - `?msn=`, and `?part=`, ask for one part alone: a [`Traced`].
-//! - Without them: the newest part's [`Traced`] fields, and beside them `parts`, the last [20](PARTS) as [`Traced`],
-//!   oldest first, and `windows`, as [`Windows`] has them.
+//! - Without `msn` and `part`: the newest part's [`Traced`] fields, and beside them `parts`, the last [20](PARTS) as [`Traced`],
+//!   oldest first, and `windows`, as [`Windows`] has them, at most 0.5 s old.
+//! - `/trace/live` tells the same as it happens, by WebSocket: `{"type": "part", ..}`, a [`Traced`], for each part as it
+//!   is listed, and `{"type": "overview", "stream": .., "windows": [..]}` at once and then each second. `?track=` names a
+//!   track; without it, all are told of.
 //!
 //! ```json
 //! {
@@ -26,6 +29,7 @@
 //! }
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,9 +41,13 @@ use crate::edge::server::Edge;
 use crate::edge::store::{State, Stream};
 use crate::live::account::{Overview, Spread, Step, Summary};
 use crate::live::{Account, Msn, NodeId, NodeName, Part, Stage, TrackId, TrackWindow};
+use crate::units::Time;
 
 /// How many of the newest parts are listed.
 pub const PARTS: usize = 20;
+
+/// How old the windows may be: a stream of seven tracks takes some milliseconds to sum up.
+const SUMS: Duration = Duration::from_millis(500);
 
 /// The windows that are summed up, in seconds.
 const WINDOWS: [u64; 3] = [1, 10, 60];
@@ -162,11 +170,11 @@ struct StageOfRequests {
 
 /// The newest part, the last ones, and what they come to.
 #[derive(Serialize)]
-struct Newest {
+struct Newest<'a> {
     #[serde(flatten)]
     newest: Traced,
     parts: Vec<Traced>,
-    windows: Vec<Windows>,
+    windows: &'a [Windows],
 }
 
 #[derive(Serialize)]
@@ -180,7 +188,7 @@ struct PartMessage {
 struct OverviewMessage<'a> {
     r#type: &'static str,
     stream: &'a str,
-    windows: Vec<Windows>,
+    windows: &'a [Windows],
 }
 
 /// The body of the route.
@@ -210,7 +218,7 @@ pub(super) fn json(
             state.accounts().within(now, Duration::MAX).rev().filter(of_track).take(PARTS).cloned().collect()
         };
         let parts = last.iter().rev().map(|account| traced(edge, &stream, account)).collect();
-        serde_json::to_string(&Newest { newest, parts, windows: windows(edge, &stream, wanted) })
+        serde_json::to_string(&Newest { newest, parts, windows: &windows(edge, &stream, wanted) })
     };
     encoded.map_err(|e| Fault::new(500, format!("edge: {e}")))
 }
@@ -224,7 +232,7 @@ pub(in crate::edge) fn part_message(edge: &Edge, stream: &Stream, account: &Acco
 /// The live feed's message of what the last parts come to.
 pub(in crate::edge) fn overview_message(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> String {
     let windows = windows(edge, stream, track);
-    let message = OverviewMessage { r#type: "overview", stream: stream.name().as_str(), windows };
+    let message = OverviewMessage { r#type: "overview", stream: stream.name().as_str(), windows: &windows };
     serde_json::to_string(&message).unwrap_or_default()
 }
 
@@ -311,8 +319,24 @@ fn traced(edge: &Edge, stream: &Stream, account: &Account) -> Traced {
     }
 }
 
-fn windows(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> Vec<Windows> {
+/// What was summed up of a stream's tracks, and when.
+pub(in crate::edge) type Sums = BTreeMap<Option<TrackId>, (Time, Arc<[Windows]>)>;
+
+/// What the last parts come to: summed up anew after [`SUMS`], however many ask.
+fn windows(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> Arc<[Windows]> {
     let now = clock::now();
+    let mut sums = stream.sums();
+    match sums.get(&track) {
+        Some((at, windows)) if now.since(*at) < SUMS => Arc::clone(windows),
+        _ => {
+            let windows: Arc<[Windows]> = sum_up(edge, stream, track, now).into();
+            sums.insert(track, (now, Arc::clone(&windows)));
+            windows
+        }
+    }
+}
+
+fn sum_up(edge: &Edge, stream: &Stream, track: Option<TrackId>, now: Time) -> Vec<Windows> {
     let all: Vec<Arc<Account>> = {
         let state = stream.lock();
         let of_track = |account: &&Arc<Account>| account.id.track == track.unwrap_or(account.id.track);

@@ -1,17 +1,23 @@
 //! Where the time of a stream's parts went, and what requests for them took.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use super::{FedPart, Shared, State, Stream};
+use crate::edge::api::trace::Sums;
 use crate::live::account::{Accounts, Spread};
 use crate::live::window::Lookup;
 use crate::live::{Account, Msn, Stage, StreamName, TrackId};
 use crate::units::Time;
 
 impl Stream {
+    /// What its accounts came to. Held while they are summed up, so that it is done once.
+    pub(in crate::edge) fn sums(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What a request for one of its parts took.
     pub(in crate::edge) fn timed<const N: usize>(&self, now: Time, stages: [(Stage, Duration); N]) {
         let requests = self.requests.get_or_init(Mutex::default);
