@@ -41,6 +41,9 @@ const BATCH: usize = 64;
 /// How long a batch is gathered.
 const GATHER: Duration = Duration::from_secs(1);
 
+/// How long a request may still take when the node goes down.
+const LAST: Duration = Duration::from_secs(1);
+
 /// A part to be exported.
 #[derive(Debug, Clone)]
 struct Sampled {
@@ -115,9 +118,16 @@ impl Sender {
                 }
             }
             let spans = self.request(&batch).to_string();
-            let sent = self.client.post_json(&self.url, Bytes::from(spans)).await;
             let (count, otlp) = (batch.len() as u64, self.metrics.otlp());
             batch.clear();
+            let sent = tokio::select! {
+                biased;
+                sent = self.client.post_json(&self.url, Bytes::from(spans)) => sent,
+                () = late(&stop) => {
+                    otlp.failed.inc_by(count);
+                    return;
+                }
+            };
             let fault = match sent {
                 Ok(answer) if (200..300).contains(&answer.status) => None,
                 Ok(answer) => Some(format!("status {}", answer.status)),
@@ -215,6 +225,11 @@ impl Sender {
         }
         spans
     }
+}
+
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST).await;
 }
 
 fn text(key: &str, value: &str) -> Value {
