@@ -6,6 +6,7 @@
 //! cargo run --release -p damson-bench -- edge    HTTP: rate and CPU for segment, part, playlist, beside nginx and Varnish
 //! cargo run --release -p damson-bench -- edge hold    thousands of held requests, beside a bare epoll server
 //! cargo run --release -p damson-bench -- age     age of a part's last frame when a client has it
+//! cargo run --release -p damson-bench -- glass   glass to glass by machine, for each player in a browser
 //! cargo run --release -p damson-bench -- node    memory and CPU of a node
 //! cargo run --release -p damson-bench -- rubbish memory of an edge under rubbish, and what a viewer sees of it
 //! cargo run --release -p damson-bench -- paper   overlay and broadcast at 10,000 nodes, simulated
@@ -24,6 +25,7 @@ mod cluster;
 mod compare;
 mod edge;
 mod film;
+mod glass;
 mod hops;
 mod http;
 mod machine;
@@ -60,6 +62,8 @@ enum Figure {
     Edge(edge::Options),
     /// The age of a part's last frame when a client has its last byte, at the ingest and three hops away
     Age(age::Options),
+    /// Glass to glass, read from the picture by machine: each player in headless Chromium, three hops away
+    Glass(glass::Options),
     /// Memory of a node with 10 streams, CPU of an ingest of one
     Node(node::Options),
     /// Memory of an edge under fuzzed requests, idle and slow connections and unknown names, and what a viewer sees of it
@@ -86,6 +90,7 @@ async fn main() -> Result<()> {
         Figure::Mesh(options) => mesh::run(options).await,
         Figure::Edge(options) => edge::run(options).await,
         Figure::Age(options) => age::run(options).await,
+        Figure::Glass(options) => glass::run(options).await,
         Figure::Node(options) => node::run(options).await,
         Figure::Rubbish(options) => rubbish::run(options).await,
         Figure::Paper(options) => paper::run(&options),

@@ -20,6 +20,8 @@ const POLL_STREAMS_WAITING_MS = 500;
 const POLL_TRACE_MS = 1000;
 const POLL_TREE_MS = 1000;
 const STACK_MS = 500;
+/** A quarter of a minute. */
+const ACCOUNTS_KEPT = 30;
 const DRAW_MS = 250;
 const SYNC_CLOCK_MS = 30_000;
 const RETRY_MS = [1000, 2000, 4000, 8000];
@@ -42,7 +44,7 @@ const now = {
   edge: location.origin /* null: what was given is no address */, stream: null, player: PLAYERS[asked.get("player")] ? asked.get("player") : defaultPlayer(),
   known: [], state: "idle", error: null, session: null, attempt: 0, failures: 0, retry: null,
   watched: null, // the life that was played while it was live
-  tree: null, listed: [], clock: null, finder: null, part: null, trace: null, onScreen: false, chart: [],
+  tree: null, listed: [], accounts: [], clock: null, finder: null, part: null, trace: null, onScreen: false, chart: [],
 };
 
 /** Reads the picture, if it is said to carry its time. */
@@ -180,7 +182,7 @@ function stop() {
   now.retry = null;
   const session = now.session;
   now.session = null;
-  Object.assign(now, { state: "idle", error: null, finder: null, part: null, trace: null, chart: [] });
+  Object.assign(now, { state: "idle", error: null, finder: null, part: null, trace: null, chart: [], accounts: [] });
   feed.stop();
   way.clear();
   stack.clear();
@@ -286,12 +288,14 @@ function pictureAge() {
   return date === null || !meter.read().started ? null : ((now.clock?.now() ?? Date.now()) - date) / 1000;
 }
 
+const middle = (values) => [...values].sort((a, b) => a - b)[values.length >> 1] ?? null;
+
 function stats() {
   const latency = pictureAge();
   return {
     ...meter.read(), state: now.state, error: now.error, edge: now.edge, stream: now.stream?.name ?? null, player: now.player,
     latency, playerLatency: now.session?.latency() ?? null, clockError: now.clock?.error ?? null,
-    part: now.part, trace: now.trace, tree: now.tree, glass: timecode?.stats() ?? null, embedded: EMBEDDED,
+    part: now.part, trace: now.trace, tree: now.tree, accounted: middle(now.accounts), glass: timecode?.stats() ?? null, embedded: EMBEDDED,
   };
 }
 
@@ -305,7 +309,7 @@ function draw() {
     ? `From the edge’s clock (to within ${Math.max(1, Math.ceil(s.clockError ?? 0))} ms) and the picture’s date.${s.playerLatency !== null ? ` The player says ${s.playerLatency.toFixed(2)} s.` : ""}`
     : "As this player sees it; it doesn’t tell the picture’s date.";
   if (timecode && s.started) {
-    $("latency-note").textContent += s.glass ? ` Glass to glass, read from the picture: ${s.glass.p50.toFixed(2)} s.` : " The picture carries no time that can be read.";
+    $("latency-note").textContent += s.glass ? ` Glass to glass, read from the picture: ${s.glass.p50.toFixed(2)} s; the account and the buffer make ${s.accounted?.toFixed(2) ?? "–"} s.` : " The picture carries no time that can be read.";
   }
   $("buffer").replaceChildren(...(s.started ? figure(s.buffer.toFixed(2), "s") : ["–"]));
   $("rate").replaceChildren(...(s.started ? figure(s.rate.toFixed(2), "×") : ["–"]));
@@ -368,10 +372,28 @@ async function look() {
   }
 }
 
+/**
+ * What the account and the buffer make of the latency, in seconds: from the encoder's packet in to the screen. Of the newest part in
+ * the buffer, its last frame came in at the ingest when it was listed here less its age, and is shown when the buffer has
+ * run out. No clock but this edge's is read, and no date of the stream's.
+ */
+function accounted() {
+  const date = now.session?.date() ?? null;
+  const { buffer, rate, stalling } = meter.read();
+  if (date === null || !now.clock || !now.finder || rate !== 1 || stalling || buffer <= 0) return null;
+  const part = now.finder.lookup(date + buffer * 1000 - 20);
+  const account = part?.exact ? feed.of(part) : null;
+  if (!account) return null;
+  const came = (account.available_unix_us - account.age_us) / 1000;
+  return (now.clock.now() + buffer * 1000 - came) / 1000;
+}
+
 /** What each stage has of the latency now. */
 function stackNow() {
   const latency = pictureAge();
   if (latency === null || !now.trace || !now.onScreen || document.hidden) return;
+  const whole = accounted();
+  if (whole !== null) now.accounts = [...now.accounts, whole].slice(-ACCOUNTS_KEPT);
   stack.push(layersOf(now.trace, now.trace.ingested_unix_us - now.part.start * 1000, latency * 1e6));
 }
 

@@ -23,23 +23,24 @@ await scope(async (use) => {
   pushTimecode(use, `${nodes[0].rtmp}/${STREAM}`);
   await untilLive(nodes[3].http, STREAM);
   const browser = use(await launch());
-  console.log("| player | glass to glass p50 s | p99 | frames read | unread | buffer | relay ms | stalls | machine |\n|---|---|---|---|---|---|---|---|---|");
+  console.log("| player | glass to glass p50 s | p99 | account and buffer s | frames read | unread | buffer | relay ms | stalls | machine |\n|---|---|---|---|---|---|---|---|---|---|");
   for (const player of players) {
     const page = await openPage(browser, nodes[3].http, { stream: STREAM, player, timecode: "1" }, SMALL);
     await untilPlaying(page, { timeout: 30_000, steady: SETTLE_S });
     await page.evaluate(() => window.damson.mark());
     const machine = watchMachine();
-    const [buffers, relays] = [[], []];
+    const [buffers, relays, accounts] = [[], [], []];
     for (let i = 1; i <= seconds; i += 1) {
       await page.waitForFunction((s) => window.damson.stats().seconds >= s, i, { polling: 100 });
       const s = await stats(page);
       buffers.push(s.buffer);
-      relays.push(s.trace?.total_us / 1000);
+      relays.push(s.trace?.age_us / 1000);
+      accounts.push(s.accounted ?? NaN);
     }
     const glass = await page.evaluate((seconds) => window.damson.timecode.stats(seconds), seconds);
     const { stalls } = await stats(page);
     const { idle, stolen } = machine.seen();
-    console.log(`| ${player} | ${glass?.p50.toFixed(2)} | ${glass?.p99.toFixed(2)} | ${glass?.frames} | ${glass?.unread} | ${middle(buffers).toFixed(2)} | ${middle(relays).toFixed(1)} | ${stalls} | idle ${idle}, stolen ${stolen} |`);
+    console.log(`| ${player} | ${glass?.p50.toFixed(2)} | ${glass?.p99.toFixed(2)} | ${middle(accounts).toFixed(2)} | ${glass?.frames} | ${glass?.unread} | ${middle(buffers).toFixed(2)} | ${middle(relays).toFixed(1)} | ${stalls} | idle ${idle}, stolen ${stolen} |`);
     await page.context().close();
   }
 });

@@ -1,0 +1,39 @@
+// Glass to glass as the eye reads it from the picture is what the account of the parts and the player's buffer make.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { launch, openPage, report, SMALL, stats, untilPlaying } from "./lib/browser.mjs";
+import { pushTimecode, startLine, untilLive } from "./lib/damson.mjs";
+import { inTime, unlessStarved } from "./lib/machine.mjs";
+import { scope } from "./lib/process.mjs";
+
+/** Two frames. */
+const APART_S = 0.067;
+const STREAM = "timecode";
+
+test("glass to glass is the account and the buffer", { timeout: 300_000 }, (t) => scope(async (use) => {
+  const nodes = await startLine(use, ["a", "b", "c", "d"]);
+  pushTimecode(use, `${nodes[0].rtmp}/${STREAM}`);
+  await untilLive(nodes[3].http, STREAM);
+  const browser = use(await launch());
+  for (const player of ["hls", "shaka-dash"]) {
+    await t.test(player, (t) => unlessStarved(t, async () => {
+      const page = await openPage(browser, nodes[3].http, { stream: STREAM, player, timecode: "1" }, SMALL);
+      try {
+        await untilPlaying(page, { timeout: 30_000, steady: 8 });
+        // What it did to find its place is over.
+        await page.evaluate(() => window.damson.mark());
+        await page.waitForFunction(() => window.damson.stats().seconds >= 15, null, { timeout: 60_000, polling: 200 });
+        const { glass, accounted, latency } = await stats(page);
+        console.log(`${player}: read ${glass.p50.toFixed(3)} s, account and buffer ${accounted?.toFixed(3)} s, by the date ${latency?.toFixed(3)} s`);
+        assert.ok(glass.frames > 100, `${glass.frames} frames were read`);
+        assert.equal(glass.unread, 0, "every frame can be read");
+        inTime(() => assert.ok(Math.abs(glass.p50 - accounted) <= APART_S, `${glass.p50} s read, ${accounted} s accounted for`));
+      } catch (error) {
+        error.message += `\n${await report(page)}`;
+        throw error;
+      } finally {
+        await page.context().close();
+      }
+    }));
+  }
+}));
