@@ -2,6 +2,7 @@
 //! loopback, waits for events, and stops it again.
 
 mod cluster;
+mod dashboard;
 mod dependencies;
 mod edge_h2;
 mod edge_http;

@@ -1,0 +1,33 @@
+//! fixtures/grafana.json asks for nothing that `/metrics` doesn't have.
+
+use std::collections::BTreeSet;
+
+use damson::observe::Metrics;
+
+/// The names of metrics in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("damson_")).collect()
+}
+
+#[test]
+fn the_dashboard_asks_for_metrics_that_are_there() {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../fixtures/grafana.json")).expect("the dashboard is JSON");
+    let exposed = Metrics::default().encode(0, 0, 0, 0);
+    let exposed = names(&exposed);
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let expressions: Vec<&str> = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().expect("targets"))
+        .map(|target| target["expr"].as_str().expect("an expression"))
+        .collect();
+    assert!(expressions.len() > 20, "{} expressions", expressions.len());
+    for expression in expressions {
+        for name in names(expression) {
+            // A counter's samples and a histogram's buckets have their family's name and a suffix.
+            let family = name.strip_suffix("_total").or(name.strip_suffix("_bucket")).unwrap_or(name);
+            assert!(exposed.contains(name) || exposed.contains(family), "{name}, in {expression}");
+        }
+    }
+}
