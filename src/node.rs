@@ -9,11 +9,13 @@
 //! What this node's own ingest publishes takes the same way as what comes from afar: through the hub
 //! into the store.
 
+mod past;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -32,17 +34,14 @@ use crate::ingest::{self, file::FileLoop};
 use crate::live::id::NameError;
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use crate::media::{self, Resume};
-use crate::mesh::{AskFault, Asked, Identity, IdentityError, Mesh, MeshConfig, MeshError, Sink, Snapshot};
+use crate::mesh::{Asked, Identity, IdentityError, Mesh, MeshConfig, MeshError, Sink, Snapshot};
 use crate::observe::client::{Client, ClientError, Trust, Url};
 use crate::observe::{Metrics, otlp};
-use crate::overlay::Peer;
 use crate::swarm::{self, Entry};
 use crate::units::Time;
 
 /// How old `/api/v1/swarm` may be.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a node tells what it keeps: three times until it is taken for dead, as the directory's entries.
-const KEPT_INTERVAL: Duration = Duration::from_secs(5);
 /// Most nodes whose names are kept.
 const NAMES_MAX: usize = 10_000;
 
@@ -278,20 +277,6 @@ impl NodeConfig {
     }
 }
 
-/// Opens what is kept for seeking back.
-fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<Arc<dvr::Keeper>, NodeError> {
-    let failed = |dir: &Path| {
-        let dir = dir.to_owned();
-        move |source| NodeError::Dvr { dir, source }
-    };
-    let dir = settings.disk.as_ref().map(|(dir, _)| dir.clone()).unwrap_or_default();
-    let disk = match &settings.disk {
-        Some(_) => Some(dvr::disk::Disk::new(Box::new(dvr::disk::Folder::open(&dir).map_err(failed(&dir))?))),
-        None => None,
-    };
-    dvr::Keeper::start(settings, disk, Arc::clone(metrics)).map_err(failed(&dir))
-}
-
 /// The certificate that the settings name.
 fn tls(settings: &Settings) -> Result<Tls, NodeError> {
     let missing = |name| ConfigError::Missing { name, why: "--https needs a certificate and its key" };
@@ -334,7 +319,7 @@ impl Node {
     pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Arc::new(Metrics::default());
-        let keeper = config.dvr.map(|dvr| keeper(dvr, &metrics)).transpose()?;
+        let keeper = config.dvr.map(|dvr| past::keeper(dvr, &metrics)).transpose()?;
         let store = Store::with_keeper(Arc::clone(&metrics), keeper);
         if let Some(url) = &config.otlp {
             let me = (config.identity.id(), config.name.clone());
@@ -360,10 +345,10 @@ impl Node {
         let hub = hub_config(config.topology, config.join, config.upload);
         let (identity, bind, advertise) = (config.identity, config.mesh, config.advertise);
         let mesh = Arc::new(Mesh::start(MeshConfig { identity, bind, advertise, hub, seed }, Arc::new(sink))?);
-        let fetcher = dvr::Fetcher::new(Box::new(ByMesh(Arc::clone(&mesh))), Arc::clone(&metrics));
+        let fetcher = dvr::Fetcher::new(Box::new(past::ByMesh(Arc::clone(&mesh))), Arc::clone(&metrics));
         store.fetch_by(Arc::clone(&fetcher));
         tasks.spawn(stop.clone().run_until_cancelled_owned(fetcher.drive()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(tell_kept(Arc::clone(&mesh), Arc::clone(&store))));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(past::tell_kept(Arc::clone(&mesh), Arc::clone(&store))));
 
         let settings = ingest::desk::Settings { node: mesh.node_id(), takeover: config.takeover.into() };
         let (counters, inputs) = (metrics.ingest.clone(), config.inputs);
@@ -482,33 +467,6 @@ impl Sink for IntoStore {
 
     fn asked(&self, question: Bytes) -> Asked<'_> {
         Box::pin(self.store.asked(question))
-    }
-}
-
-/// What is asked of other nodes goes through the mesh.
-struct ByMesh(Arc<Mesh>);
-
-impl dvr::Far for ByMesh {
-    fn ask(&self, whom: Peer, question: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> dvr::Answering<'_> {
-        Box::pin(async move {
-            self.0.ask(whom, question, max, progress).await.map_err(|fault| match fault {
-                AskFault::NotHere => dvr::Refusal::NotHere,
-                AskFault::Busy => dvr::Refusal::Busy,
-                fault => dvr::Refusal::Failed(fault.to_string()),
-            })
-        })
-    }
-}
-
-/// Tells the other nodes what this one keeps.
-async fn tell_kept(mesh: Arc<Mesh>, store: Arc<Store>) {
-    let mut each = tokio::time::interval(KEPT_INTERVAL);
-    loop {
-        each.tick().await;
-        let kept = store.kept_here();
-        if !kept.is_empty() {
-            mesh.keep(kept);
-        }
     }
 }
 

@@ -1,0 +1,57 @@
+//! What the node keeps for seeking back, and what it asks others for.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::NodeError;
+use crate::edge::{Store, dvr};
+use crate::mesh::{AskFault, Mesh};
+use crate::observe::Metrics;
+use crate::overlay::Peer;
+
+/// How often a node tells what it keeps: three times until it is taken for dead, as the directory's entries.
+const KEPT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Opens what is kept for seeking back.
+pub(super) fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<Arc<dvr::Keeper>, NodeError> {
+    let failed = |dir: &Path| {
+        let dir = dir.to_owned();
+        move |source| NodeError::Dvr { dir, source }
+    };
+    let dir = settings.disk.as_ref().map(|(dir, _)| dir.clone()).unwrap_or_default();
+    let disk = match &settings.disk {
+        Some(_) => Some(dvr::disk::Disk::new(Box::new(dvr::disk::Folder::open(&dir).map_err(failed(&dir))?))),
+        None => None,
+    };
+    dvr::Keeper::start(settings, disk, Arc::clone(metrics)).map_err(failed(&dir))
+}
+
+/// What is asked of other nodes goes through the mesh.
+pub(super) struct ByMesh(pub(super) Arc<Mesh>);
+
+impl dvr::Far for ByMesh {
+    fn ask(&self, whom: Peer, question: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> dvr::Answering<'_> {
+        Box::pin(async move {
+            self.0.ask(whom, question, max, progress).await.map_err(|fault| match fault {
+                AskFault::NotHere => dvr::Refusal::NotHere,
+                AskFault::Busy => dvr::Refusal::Busy,
+                fault => dvr::Refusal::Failed(fault.to_string()),
+            })
+        })
+    }
+}
+
+/// Tells the other nodes what this one keeps.
+pub(super) async fn tell_kept(mesh: Arc<Mesh>, store: Arc<Store>) {
+    let mut each = tokio::time::interval(KEPT_INTERVAL);
+    loop {
+        each.tick().await;
+        let kept = store.kept_here();
+        if !kept.is_empty() {
+            mesh.keep(kept);
+        }
+    }
+}
