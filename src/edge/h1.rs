@@ -442,6 +442,11 @@ mod tests {
         assert_eq!((keep.version, keep.may), (Version::HTTP_10, true));
     }
 
+    /// Virtual time.
+    async fn passes(time: Duration) {
+        let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
+    }
+
     /// When a client that sends `bytes`, and then one more each `pause`, is given up.
     async fn given_up(bytes: &[u8], pause: Duration) -> Duration {
         let (mut client, io) = tokio::io::duplex(1 << 10);
@@ -450,7 +455,7 @@ mod tests {
         let trickle = async {
             client.write_all(bytes).await.expect("it is read");
             loop {
-                tokio::time::sleep(pause).await;
+                passes(pause).await;
                 client.write_all(b"a").await.expect("it is read");
             }
         };
@@ -481,9 +486,9 @@ mod tests {
         let limits = Limits::default();
         for _ in 0..100 {
             let ask = async {
-                tokio::time::sleep(Duration::from_secs(29)).await;
+                passes(Duration::from_secs(29)).await;
                 client.write_all(b"GET / HTTP/1.1\r\n").await.expect("it is read");
-                tokio::time::sleep(Duration::from_secs(19)).await;
+                passes(Duration::from_secs(19)).await;
                 client.write_all(b"Host: a\r\n\r\n").await.expect("it is read");
             };
             let (asked, ()) = tokio::join!(reader.request(&limits), ask);
