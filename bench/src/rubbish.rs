@@ -334,21 +334,14 @@ async fn unknown(n: u64, edge: SocketAddr) -> Result<u64> {
 async fn follow(edge: SocketAddr, playlist: String, seen: Arc<Mutex<Seen>>) -> Result<()> {
     let folder = playlist.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
     let (mut lists, mut parts) = (Client::connect(edge).await?, Client::connect(edge).await?);
-    let hinted = |text: &str| -> Result<(u32, u16)> {
-        let hint = text.lines().find(|line| line.starts_with("#EXT-X-PRELOAD-HINT")).ok_or("no hint")?;
-        let name = cluster::attribute(hint, "URI").ok_or("a hint without a URI")?;
-        let mut numbers = name.split('.');
-        let number = |n: Option<&str>| n.ok_or("a hint of another kind").map(str::to_owned);
-        Ok((number(numbers.next())?.parse()?, number(numbers.next())?.parse()?))
-    };
-    let mut next = hinted(&lists.text(&playlist).await?)?;
+    let mut next = shown(&lists.text(&playlist).await?).last().copied().ok_or("no part is hinted at")?;
     let mut before = None;
     loop {
         let (msn, part) = next;
         let text = lists.text(&format!("{playlist}?_HLS_msn={msn}&_HLS_part={part}")).await?;
         let (status, _) = parts.get(&format!("{folder}/{msn}.{part}.m4s")).await?;
         let now = clock::now();
-        let after = hinted(&text)?;
+        let after = shown(&text).into_iter().find(|shown| *shown > next).ok_or("no part is hinted at")?;
         let follows = after == (msn, part + 1) || after == (msn + 1, 0);
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.parts += 1;
@@ -357,5 +350,29 @@ async fn follow(edge: SocketAddr, playlist: String, seen: Arc<Mutex<Seen>>) -> R
             seen.waits.push_ms(now.since(before));
         }
         next = after;
+    }
+}
+
+/// The parts that a playlist lists, and the one that it hints at, in order.
+fn shown(playlist: &str) -> Vec<(u32, u16)> {
+    let lines =
+        playlist.lines().filter(|line| line.starts_with("#EXT-X-PART:") || line.starts_with("#EXT-X-PRELOAD-HINT"));
+    let parts = lines.filter_map(|line| {
+        let name = cluster::attribute(line, "URI")?;
+        let (msn, part) = name.strip_suffix(".m4s")?.split_once('.')?;
+        Some((msn.parse().ok()?, part.parse().ok()?))
+    });
+    let mut parts: Vec<_> = parts.collect();
+    parts.sort_unstable();
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_viewer_knows_the_parts() {
+        let text = "#EXTM3U\n#EXT-X-PART:DURATION=0.2,URI=\"7.8.m4s\"\n#EXTINF:2,\n7.m4s\n#EXT-X-PART:DURATION=0.2,URI=\"8.0.m4s\"\n\
+                    #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"8.1.m4s\"\n";
+        assert_eq!(super::shown(text), [(7, 8), (8, 0), (8, 1)]);
     }
 }
