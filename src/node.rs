@@ -329,12 +329,8 @@ impl Node {
         }
         let desk_cell = Arc::new(OnceLock::new());
         let view = Arc::new(MeshView::default());
-        let sink = IntoStore {
-            store: Arc::clone(&store),
-            desk: Arc::clone(&desk_cell),
-            view: Arc::clone(&view),
-            me: config.identity.id(),
-        };
+        let (desk, me) = (Arc::clone(&desk_cell), config.identity.id());
+        let sink = IntoStore { store: Arc::clone(&store), desk, view: Arc::clone(&view), me };
         let mut edge_config = edge::Config::new(config.identity.id(), config.name.clone());
         edge_config.timing = config.dash.into();
         edge_config.edges = config.edges;
@@ -345,10 +341,7 @@ impl Node {
         let hub = hub_config(config.topology, config.join, config.upload);
         let (identity, bind, advertise) = (config.identity, config.mesh, config.advertise);
         let mesh = Arc::new(Mesh::start(MeshConfig { identity, bind, advertise, hub, seed }, Arc::new(sink))?);
-        let fetcher = dvr::Fetcher::new(Box::new(past::ByMesh(Arc::clone(&mesh))), Arc::clone(&metrics));
-        store.fetch_by(Arc::clone(&fetcher));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(fetcher.drive()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(past::tell_kept(Arc::clone(&mesh), Arc::clone(&store))));
+        past::start(&mesh, &store, &metrics, (&tasks, &stop));
 
         let settings = ingest::desk::Settings { node: mesh.node_id(), takeover: config.takeover.into() };
         let (counters, inputs) = (metrics.ingest.clone(), config.inputs);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::NodeError;
 use crate::edge::{Store, dvr};
@@ -29,8 +31,21 @@ pub(super) fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<
     dvr::Keeper::start(settings, disk, Arc::clone(metrics)).map_err(failed(&dir))
 }
 
+/// Lets `store` ask other nodes, and tells them what this one keeps.
+pub(super) fn start(
+    mesh: &Arc<Mesh>,
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+) {
+    let fetcher = dvr::Fetcher::new(Box::new(ByMesh(Arc::clone(mesh))), Arc::clone(metrics));
+    store.fetch_by(Arc::clone(&fetcher));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(fetcher.drive()));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(tell_kept(Arc::clone(mesh), Arc::clone(store))));
+}
+
 /// What is asked of other nodes goes through the mesh.
-pub(super) struct ByMesh(pub(super) Arc<Mesh>);
+struct ByMesh(Arc<Mesh>);
 
 impl dvr::Far for ByMesh {
     fn ask(&self, whom: Peer, question: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> dvr::Answering<'_> {
@@ -45,7 +60,7 @@ impl dvr::Far for ByMesh {
 }
 
 /// Tells the other nodes what this one keeps.
-pub(super) async fn tell_kept(mesh: Arc<Mesh>, store: Arc<Store>) {
+async fn tell_kept(mesh: Arc<Mesh>, store: Arc<Store>) {
     let mut each = tokio::time::interval(KEPT_INTERVAL);
     loop {
         each.tick().await;
