@@ -24,7 +24,7 @@ use super::feed::Listed as FedPart;
 use super::headers::Heads;
 use super::limits::Visitor;
 use super::sealed::Seals;
-use super::timing::Requests;
+use super::timing::{Pace, Requests};
 use super::waiters::{self, Place, Token, Waiters, Wake};
 use super::{APPEAR_MAX, Fault};
 use crate::clock;
@@ -89,6 +89,7 @@ pub struct Stream {
     state: Mutex<State>,
     /// Of a stream that somebody watches.
     requests: OnceLock<Mutex<Requests>>,
+    pace: Pace,
     /// What its accounts came to when somebody asked.
     sums: Mutex<Sums>,
 }
@@ -338,7 +339,14 @@ impl Stream {
             gone_at: None,
             waiters: Waiters::default(),
         };
-        Stream { name, shared, state: Mutex::new(state), requests: OnceLock::new(), sums: Mutex::default() }
+        Stream {
+            name,
+            shared,
+            state: Mutex::new(state),
+            requests: OnceLock::new(),
+            pace: Pace::default(),
+            sums: Mutex::default(),
+        }
     }
 
     /// Its name.

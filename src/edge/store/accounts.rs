@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 
 use super::{FedPart, Shared, State, Stream};
 use crate::edge::api::trace::Sums;
+use crate::edge::timing::Pace;
 use crate::live::account::{Accounts, Spread};
 use crate::live::window::Lookup;
 use crate::live::{Account, Msn, Stage, StreamName, TrackId};
@@ -16,6 +17,11 @@ impl Stream {
     /// What its accounts came to. Held while they are summed up, so that it is done once.
     pub(in crate::edge) fn sums(&self) -> MutexGuard<'_, Sums> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which requests for its parts are timed.
+    pub(in crate::edge) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// What a request for one of its parts took.
