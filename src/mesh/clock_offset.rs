@@ -10,7 +10,7 @@
 //! clause 10). Departure: not the one shortest trip of the newest eight, whose offset ages as the clocks drift apart.
 //! Of the last [minute](ClockOffset::HORIZON) a line `offset + drift x time` is fitted by least squares, in which a
 //! trip weighs the less the longer it took beyond the shortest: half of that is what it may be off by. The drift is
-//! taken for none until the trips say otherwise, a quartz being within some [100 ppm](DRIFT); what a minute has told of
+//! taken for none until the trips say otherwise, a quartz being within some 100 ppm; what a minute has told of
 //! it is remembered, so that the shortest trips stay good for as long as they are looked at.
 //!
 //! **What can't be seen**: a path that is longer one way than the other. All of this takes both ways to be equally long,
