@@ -229,7 +229,7 @@ impl Gathered {
         // The first video track's clock counts, else the first track's.
         let video = tracks.iter().filter(|track| sources[track].codec.is_video());
         let reference = video.chain(&tracks).find_map(|&track| self.of(track).next().cloned());
-        if let Some(reference) = reference {
+        if let Some(reference) = reference.filter(|_| !clock.is_common()) {
             for &track in &tracks {
                 self.align(track, &reference, clock);
             }

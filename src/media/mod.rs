@@ -100,6 +100,14 @@ pub struct InputClock {
     pub wrap_bits: u32,
 }
 
+impl InputClock {
+    /// Whether all tracks are stamped from one clock for certain: a program has one system time clock (ISO 13818-1,
+    /// 2.4.2.1). Of RTMP's tracks some run on clocks of their own.
+    pub fn is_common(self) -> bool {
+        self.wrap_bits == 33
+    }
+}
+
 /// A codec's own headers, as the input carries them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CodecConfig {

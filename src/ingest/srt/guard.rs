@@ -13,6 +13,8 @@ const HANDSHAKE_LEN: usize = 48;
 /// Where in it version, extension field and handshake type stand.
 const VERSION: std::ops::Range<usize> = HEADER_LEN..HEADER_LEN + 4;
 const TYPE: std::ops::Range<usize> = HEADER_LEN + 20..HEADER_LEN + 24;
+/// The length of keys, in units of 8 bytes.
+const KEY_FIELD: std::ops::Range<usize> = HEADER_LEN + 4..HEADER_LEN + 6;
 const CONCLUSION: [u8; 4] = [0xff; 4];
 const INDUCTION: [u8; 4] = [0, 0, 0, 1];
 
@@ -29,15 +31,12 @@ pub struct Guarded {
     pub bytes: Bytes,
     /// A caller begins.
     pub induction: bool,
-    /// A handshake with keying material: the caller encrypts.
-    pub encrypts: bool,
 }
 
 /// Looks at a datagram; `None` for what is dropped.
 pub fn guard(datagram: &[u8]) -> Option<Guarded> {
     let header = datagram.first_chunk::<HEADER_LEN>()?;
-    let plain =
-        |bytes: &[u8]| Some(Guarded { bytes: Bytes::copy_from_slice(bytes), induction: false, encrypts: false });
+    let plain = |bytes: &[u8]| Some(Guarded { bytes: Bytes::copy_from_slice(bytes), induction: false });
     if header[0] & 0x80 == 0 {
         return plain(datagram);
     }
@@ -67,12 +66,12 @@ fn handshake(datagram: &[u8]) -> Option<Guarded> {
     let fixed = datagram.get(..end)?;
     let mut bytes = BytesMut::from(fixed);
     if fixed[TYPE] == INDUCTION {
-        return Some(Guarded { bytes: bytes.freeze(), induction: true, encrypts: false });
+        return Some(Guarded { bytes: bytes.freeze(), induction: true });
     }
     if fixed[TYPE] != CONCLUSION || fixed[VERSION] != [0, 0, 0, 5] {
         return None;
     }
-    let (mut rest, mut encrypts, mut seen) = (&datagram[end..], false, 0u8);
+    let (mut rest, mut seen) = (&datagram[end..], 0u8);
     while let [kind @ .., _, _] = rest.first_chunk::<4>().map_or(&[][..], |block| &block[..]) {
         let kind = u16::from_be_bytes([kind[0], kind[1]]);
         let words = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
@@ -89,13 +88,16 @@ fn handshake(datagram: &[u8]) -> Option<Guarded> {
             return None;
         }
         seen |= bit;
-        encrypts |= bit == 2;
+        if bit == 2 {
+            // A caller that leaves the length of its keys to us has chosen one all the same.
+            bytes[KEY_FIELD].copy_from_slice(&[0, content[15] / 2]);
+        }
         if bit != 0 {
             bytes.put_slice(block);
         }
         rest = tail;
     }
-    Some(Guarded { bytes: bytes.freeze(), induction: false, encrypts })
+    Some(Guarded { bytes: bytes.freeze(), induction: false })
 }
 
 /// A keying material message (draft, 3.2.2) with AES-CTR, a salt of 16 bytes, and one or two wrapped keys.
@@ -142,8 +144,10 @@ mod tests {
         let begins = handshake(INDUCTION, &[]);
         assert!(guard(&begins).is_some_and(|guarded| guarded.induction && guarded.bytes == begins));
         let concludes = guard(&handshake(CONCLUSION, &[HS, CONGESTION, SID, &km(16)])).expect("allowed");
-        assert_eq!(concludes.bytes, handshake(CONCLUSION, &[HS, SID, &km(16)]));
-        assert!(concludes.encrypts && !concludes.induction);
+        let mut expect = handshake(CONCLUSION, &[HS, SID, &km(16)]);
+        expect[KEY_FIELD].copy_from_slice(&[0, 2]);
+        assert_eq!(concludes.bytes, expect);
+        assert!(!concludes.induction);
     }
 
     #[test]

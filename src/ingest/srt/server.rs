@@ -9,13 +9,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use socket2::{Domain, Protocol, Socket, Type};
 use srt_protocol::connection::DuplexConnection;
-use srt_protocol::options::{ByteCount, KeySize, Passphrase, SocketOptions};
+use srt_protocol::options::{ByteCount, Passphrase, SocketOptions};
 use srt_protocol::packet::{
-    ControlPacket, ControlTypes, CoreRejectReason, HandshakeVsInfo, Packet, RejectReason, ServerRejectReason, TimeStamp,
+    ControlPacket, ControlTypes, CoreRejectReason, HandshakeVsInfo, KeyingMaterialMessage, Packet, RejectReason,
+    ServerRejectReason, SrtControlPacket, TimeStamp,
 };
 use srt_protocol::protocol::pending_connection::listen::Listen;
 use srt_protocol::protocol::pending_connection::{AccessControlRequest, AccessControlResponse, ConnectionResult};
-use srt_protocol::settings::{ConnInitSettings, KeySettings};
+use srt_protocol::settings::{ConnInitSettings, KeySettings, StreamEncryptionKeys};
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep_until, timeout};
@@ -87,6 +88,8 @@ enum Over {
     Refused(#[from] Refused),
     #[error("refused: {0}")]
     Secret(&'static str),
+    #[error("refused: it encrypts with another passphrase")]
+    Passphrase,
     #[error("refused: this ingest has its {CONNECTIONS_MAX} SRT connections")]
     Full,
     #[error("refused: {0}")]
@@ -106,6 +109,7 @@ impl Over {
     /// What the caller is told: a number alone (access control guidelines).
     fn reason(&self) -> RejectReason {
         RejectReason::Server(match self {
+            Over::Passphrase => return RejectReason::Core(CoreRejectReason::BadSecret),
             Over::StreamId(StreamIdError::Mode(_)) => ServerRejectReason::BadMode,
             Over::StreamId(_) => ServerRejectReason::BadRequest,
             Over::Refused(Refused::Denied(_)) => ServerRejectReason::Unauthorized,
@@ -252,17 +256,22 @@ impl Caller {
     ) -> Result<(DuplexConnection, Claim, tokio::sync::OwnedSemaphorePermit), Over> {
         let mut listen = Listen::new(self.context.init.copy_randomize(), true);
         let mut granted = None;
-        let mut encrypts = false;
+        let mut material = None;
         while let Some(guarded) = self.datagrams.recv().await {
             let Some(packet) = self.parse(&guarded) else { continue };
             if !packet.is_handshake() {
                 continue;
             }
-            encrypts |= guarded.encrypts;
+            if let Packet::Control(ControlPacket { control_type: ControlTypes::Handshake(shake), .. }) = &packet
+                && let HandshakeVsInfo::V5(info) = &shake.info
+                && let Some(SrtControlPacket::KeyRefreshRequest(sent)) = &info.ext_km
+            {
+                material = Some(sent.clone());
+            }
             let mut result = listen.handle_packet(clock::instant(clock::now()), Ok((packet, self.remote)));
             let mut refused = None;
             if let ConnectionResult::RequestAccess(request) = result {
-                let response = match self.authorize(&request, encrypts, stream).await {
+                let response = match self.authorize(&request, material.as_ref(), stream).await {
                     Ok((key, claim, permit)) => {
                         granted = Some((claim, permit));
                         AccessControlResponse::Accepted(key)
@@ -288,7 +297,7 @@ impl Caller {
                     if let Some((packet, _)) = reply {
                         self.send(&packet).await;
                     }
-                    return Err(refused.unwrap_or(Over::Secret("another passphrase")));
+                    return Err(refused.unwrap_or(Over::Passphrase));
                 }
                 ConnectionResult::NotHandled(error) => tracing::debug!(remote = %self.remote, %error, "SRT"),
                 ConnectionResult::Failure(_) | ConnectionResult::NoAction | ConnectionResult::RequestAccess(_) => {}
@@ -300,19 +309,21 @@ impl Caller {
     async fn authorize(
         &self,
         request: &AccessControlRequest,
-        encrypts: bool,
+        material: Option<&KeyingMaterialMessage>,
         stream: &mut Option<String>,
     ) -> Result<(Option<KeySettings>, Claim, tokio::sync::OwnedSemaphorePermit), Over> {
-        let key = match (&self.context.settings.passphrase, encrypts) {
-            (Some(_), false) => return Err(Over::Secret("it doesn't encrypt, and a passphrase is set here")),
-            (None, true) => return Err(Over::Secret("it encrypts, and no passphrase is set here")),
-            (Some(_), true) if request.key_size == KeySize::Unspecified => {
-                return Err(Over::Secret("its keys have no length"));
+        let key = match (&self.context.settings.passphrase, material) {
+            (Some(_), None) => return Err(Over::Secret("it doesn't encrypt, and a passphrase is set here")),
+            (None, Some(_)) => return Err(Over::Secret("it encrypts, and no passphrase is set here")),
+            (Some(passphrase), Some(material)) => {
+                let key = KeySettings { key_size: request.key_size, passphrase: passphrase.clone() };
+                // Before the claim, which would evict who is there.
+                if StreamEncryptionKeys::unwrap_from(&key, material).is_err() {
+                    return Err(Over::Passphrase);
+                }
+                Some(key)
             }
-            (Some(passphrase), true) => {
-                Some(KeySettings { key_size: request.key_size, passphrase: passphrase.clone() })
-            }
-            (None, false) => None,
+            (None, None) => None,
         };
         let target = streamid::parse(request.stream_id.as_ref().map_or("", |id| id.as_str()))?;
         *stream = Some(target.stream.to_string());

@@ -54,7 +54,10 @@ pub fn bind(sources: &[Source]) -> Result<Vec<Receiver>, (Source, io::Error)> {
     let mut out: Vec<Receiver> = Vec::new();
     for source in sources {
         let place = |source: &Source| (source.addr, source.source, source.interface.clone());
-        let same = |receiver: &&mut Receiver| receiver.sources.first().map(place) == Some(place(source));
+        // Port 0 is another one each time.
+        let same = |receiver: &&mut Receiver| {
+            source.addr.port() != 0 && receiver.sources.first().map(place) == Some(place(source))
+        };
         if let Some(receiver) = out.iter_mut().find(same) {
             receiver.sources.push(source.clone());
             continue;

@@ -68,9 +68,11 @@ impl Assembler {
         self.take(|_| true)
     }
 
-    /// Nothing more comes: what there is of it, whole if it looks so.
+    /// Nothing more comes, or not for a while: what there is of it. Where nothing is said, it is left as it is unless it
+    /// looks whole.
     pub(super) fn end(&mut self, end: End) -> Option<Pes> {
-        self.take(|assembler| assembler.expected().is_some() || end == End::Silent && !assembler.stuffed)
+        let unbounded = self.expected().is_none();
+        (end == End::Said || unbounded && self.stuffed).then(|| self.take(|_| !unbounded))?
     }
 
     fn take(&mut self, cut: impl Fn(&Self) -> bool) -> Option<Pes> {

@@ -83,7 +83,7 @@ fn check_parts(seen: &Seen, segment: impl Fn(u64) -> Vec<u8>) {
 }
 
 /// No access unit is lost, none doubled; pictures are the same, and where they were.
-fn check_frames(path: &Path, bytes: &[u8], film: &Path, kind: &str) {
+pub(super) fn check_frames(path: &Path, bytes: &[u8], film: &Path, kind: &str) {
     std::fs::write(path, bytes).expect("a temporary folder can be written");
     assert_eq!(hashes(path, "0", true), hashes(film, kind, true), "packets of {kind}");
     if kind == "0:v" {

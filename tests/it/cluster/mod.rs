@@ -12,12 +12,14 @@ mod join;
 mod ladder;
 mod line;
 mod namespaces;
+mod lossy;
 mod players;
 mod playlist;
 mod process;
 mod publisher;
 mod push;
 mod trace;
+mod ts;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
