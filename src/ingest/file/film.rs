@@ -200,6 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn sound_stays_beside_the_pictures_for_eight_hours() {
+        // NTSC pictures and AAC, of which 47 frames are a little longer than 30 pictures.
+        let mut film = Looped::new(vec![reel(0, 30_000, 0, &[1_001; 30]), reel(1, 48_000, 0, &[1_024; 47])]);
+        let pass = 1_001_000;
+        let mut after = 0;
+        while after < 8 * 3_600 * 1_000_000 {
+            let due = film.next().expect("endless");
+            after = due.after.as_micros();
+            if (due.unit.track.0, due.unit.data[0]) == (1, 0) {
+                // Its first frame lies beside a pass's first picture: within half a frame of 21.3 ms.
+                let off = (after % pass).min(pass - after % pass);
+                assert!(off <= 10_700, "{off} us after {after}");
+            }
+        }
+    }
+
+    #[test]
     fn reordered_frames_start_early_and_nothing_is_negative() {
         // The edit list of a film with B-frames: presentation starts at 0, decoding 2 ticks of 10 ms before.
         let mut film = Looped::new(vec![reel(0, 100, -2, &[4, 4]), reel(1, 1_000, 0, &[80])]);

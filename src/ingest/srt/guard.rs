@@ -150,6 +150,34 @@ mod tests {
         assert!(!concludes.induction);
     }
 
+    #[cfg(feature = "node")]
+    proptest::proptest! {
+        #[test]
+        fn what_passes_can_be_read(
+            kind in 0..4usize,
+            changes in proptest::collection::vec((0..300usize, proptest::prelude::any::<u8>()), 0..12),
+            cut in 0..400usize,
+        ) {
+            let mut bytes = match kind {
+                0 => handshake(CONCLUSION, &[HS, SID, &km(16)]),
+                1 => handshake(INDUCTION, &[]),
+                2 => [&[0xff, 0xff, 0, 3][..], &[0; 12], &km(32)[4..]].concat(),
+                _ => [&[0x80, 7, 0, 0][..], &[0; 20]].concat(),
+            };
+            for (at, byte) in changes {
+                if let Some(old) = bytes.get_mut(at) {
+                    *old = byte;
+                }
+            }
+            bytes.truncate(cut.max(1));
+            if let Some(guarded) = guard(&bytes) {
+                for is_ipv6 in [false, true] {
+                    let _ = srt_protocol::packet::Packet::parse(&mut guarded.bytes.clone(), is_ipv6);
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_would_be_fatal_is_dropped() {
         for bytes in [

@@ -8,6 +8,7 @@ mod crash;
 mod dvr;
 mod hostile;
 mod http;
+mod inputs;
 mod join;
 mod ladder;
 mod line;

@@ -142,19 +142,26 @@ fn datagrams_across_the_wrap_arrive_plain_and_in_rtp() {
     let mut rtp = Process::spawn("ffmpeg", rtp.arg(format!("rtp://{to}?pkt_size=1316")));
     let watched = ["cam1", "cam2"].map(|stream| (stream, viewers(edge, stream)));
     assert!(plain.ended(PATIENCE).success() && rtp.ended(PATIENCE).success(), "{} {}", plain.log(), rtp.log());
-    for (stream, viewers) in watched {
-        check_all(cluster.path(), edge, stream, &to_the_end(viewers), &film);
-    }
+    let [(_, plain), (_, rtp)] = watched;
+    check_all(cluster.path(), edge, "cam1", &to_the_end(plain), &film);
+    let seen = to_the_end(rtp);
+    let frames = |track: &str, seen: &Seen| {
+        let path = cluster.path().join(format!("cam2-{track}.mp4"));
+        std::fs::write(&path, fetch_all(edge.http, &format!("/cam2/{track}"), &seen.list).concat()).expect("written");
+        hashes(&path, "0", true)
+    };
+    assert_eq!(frames("video", &seen[0]), hashes(&film, "0:v", true));
+    // ffmpeg's rtp_mpegts never sends the sound that it has begun to pack.
+    let (sound, pushed) = (frames("audio", &seen[1]), hashes(&film, "0:a", true));
+    assert!(pushed.starts_with(&sound) && sound.len() + 20 > pushed.len(), "{} of {}", sound.len(), pushed.len());
     assert_eq!((counted(ingest, "ts_lost"), counted(ingest, "rtp_lost")), (0, 0));
     check_logs(&nodes.each_ref());
 }
 
-/// The MD5s of the pictures in all parts that were seen.
+/// The MD5s of the pictures that are to be seen, gaps left out.
 fn pictures(dir: &Path, edge: &Node, stream: &str, seen: &Seen) -> Vec<String> {
-    let init = http::fetch(edge.http, &format!("/{stream}/video/{}", seen.list.maps[0]));
     let path = dir.join(format!("{stream}-pictures.mp4"));
-    let bytes: Vec<u8> = seen.bodies.values().fold(init, |bytes, body| [bytes, body.clone()].concat());
-    std::fs::write(&path, bytes).expect("a temporary folder can be written");
+    std::fs::write(&path, fetch_all(edge.http, &format!("/{stream}/video"), &seen.list).concat()).expect("written");
     hashes(&path, "0", false)
 }
 
@@ -182,8 +189,14 @@ fn a_lost_datagram_costs_one_gop_at_most_and_nobody_sees_a_broken_picture() {
         let places: Vec<usize> =
             got.iter().map_while(|hash| rest.find(|(_, pushed)| *pushed == hash).map(|(n, _)| n)).collect();
         assert_eq!(places.len(), got.len(), "{stream}: a picture that wasn't pushed, behind {:?}", places.last());
-        let holes: Vec<(usize, usize)> =
-            places.windows(2).filter(|pair| pair[1] > pair[0] + 1).map(|pair| (pair[0] + 1, pair[1])).collect();
+        let mut holes: Vec<(usize, usize)> = Vec::new();
+        for pair in places.windows(2).filter(|pair| pair[1] > pair[0] + 1) {
+            match holes.last_mut() {
+                // One of the pictures shown before the lost one was sent before it, another wasn't.
+                Some((_, to)) if pair[0] + 1 - *to < 3 => *to = pair[1],
+                _ => holes.push((pair[0] + 1, pair[1])),
+            }
+        }
         // GOPs have 60 pictures: after each hole the first is a key picture.
         assert!(holes.iter().all(|(_, to)| to % 60 == 0), "{stream}: {holes:?}");
         if stream == "one" {
@@ -229,8 +242,7 @@ fn sound_that_begins_late_or_never() {
     // All of its sound, some of it behind a gap.
     let units = |path: &Path, kind: &str| hashes(path, kind, true).len();
     let file = cluster.path().join("late-audio.mp4");
-    let init = http::fetch(edge.http, &format!("/late/audio/{}", audio.list.maps[0]));
-    std::fs::write(&file, audio.bodies.values().fold(init, |all, body| [all, body.clone()].concat())).expect("written");
+    std::fs::write(&file, fetch_all(edge.http, "/late/audio", &audio.list).concat()).expect("written");
     assert_eq!(units(&file, "0:a"), units(&late, "0:a"));
     // And where it belongs: the parts before it are gaps.
     let gaps = audio.list.gaps.len();
