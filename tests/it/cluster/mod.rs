@@ -6,6 +6,7 @@
 mod command;
 mod crash;
 mod dvr;
+mod groups;
 mod hostile;
 mod http;
 mod inputs;

@@ -1,0 +1,141 @@
+//! IP multicast between hosts: a sender and two ingests, each in a network namespace, on one bridge.
+//!
+//! It needs root and iproute2, as on a runner of CI; elsewhere it says that it was skipped.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::playlist::Playlist;
+use super::process::{PATIENCE, Process, until};
+use super::push::film;
+use super::{Cluster, Node, check_logs, text};
+
+/// The group, and as `/proc/net/igmp` writes it on a machine of either byte order.
+const GROUP: &str = "232.71.0.19";
+fn listed() -> String {
+    format!("{:08X}", u32::from_ne_bytes([232, 71, 0, 19]))
+}
+
+/// Namespaces, gone with the test.
+struct Hosts {
+    names: Vec<String>,
+}
+
+impl Hosts {
+    /// The sender's, in which the bridge is, and so many ingests'.
+    fn new(ingests: usize) -> Result<Hosts, String> {
+        let mut hosts = Hosts { names: Vec::new() };
+        for n in 0..=ingests {
+            let name = format!("damson-{}-g{n}", std::process::id());
+            ip(&["netns", "add", &name])?;
+            ip(&["-n", &name, "link", "set", "lo", "up"])?;
+            hosts.names.push(name);
+        }
+        let hub = hosts.names[0].clone();
+        ip(&["-n", &hub, "link", "add", "eth0", "type", "bridge"])?;
+        ip(&["-n", &hub, "link", "set", "eth0", "up"])?;
+        for (n, host) in hosts.names.iter().enumerate() {
+            if n > 0 {
+                let port = format!("port{n}");
+                ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", host])?;
+                ip(&["-n", &hub, "link", "set", &port, "master", "eth0", "up"])?;
+                ip(&["-n", host, "link", "set", "eth0", "up"])?;
+            }
+            ip(&["-n", host, "addr", "add", &format!("10.71.0.{}/24", n + 1), "dev", "eth0"])?;
+        }
+        Ok(hosts)
+    }
+
+    /// A command at a host.
+    fn at(&self, host: usize, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.names[host], program]).env("NO_COLOR", "1").env_remove("RUST_LOG");
+        command
+    }
+
+    /// What a program says there.
+    fn says(&self, host: usize, program: &str, args: &[&str]) -> String {
+        let output = self.at(host, program).args(args).stdin(Stdio::null()).output().expect("it starts");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn is_member(&self, host: usize) -> bool {
+        self.says(host, "cat", &["/proc/net/igmp"]).lines().any(|line| line.trim_start().starts_with(&listed()))
+    }
+
+    fn ingest(&self, cluster: &Cluster, host: usize, name: &str, args: &[&str]) -> Node {
+        let mesh = format!("10.71.0.{}:4900", host + 1);
+        let source = format!("cam1=udp://{GROUP}:5000?interface=10.71.0.{}&source=10.71.0.1", host + 1);
+        let mut command = self.at(host, env!("CARGO_BIN_EXE_damson"));
+        command.args(["node", "--identity", text(&cluster.identity(name)), "--mesh", &mesh, "--udp", &source]);
+        Node::start(name, command.args(["--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:8080"]).args(args))
+    }
+
+    /// The playlist at a host.
+    fn playlist(&self, host: usize) -> Option<Playlist> {
+        let fetch = "exec 3<>/dev/tcp/127.0.0.1/8080 && \
+                     printf 'GET /cam1/video/playlist.m3u8 HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n' >&3 && cat <&3";
+        let answer = self.says(host, "bash", &["-c", fetch]);
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        head.contains(" 200 ").then(|| Playlist::parse(body))
+    }
+
+    fn send(&self, film: &Path) -> Process {
+        let mut ffmpeg = self.at(0, "ffmpeg");
+        ffmpeg.args(["-v", "error", "-re", "-stream_loop", "-1", "-i"]).arg(film).args(["-c", "copy", "-f", "mpegts"]);
+        Process::spawn("ffmpeg", ffmpeg.arg(format!("udp://{GROUP}:5000?pkt_size=1316&localaddr=10.71.0.1")))
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = ip(&["netns", "del", name]);
+        }
+    }
+}
+
+fn ip(args: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(args).stdin(Stdio::null()).output().map_err(|e| format!("ip: {e}"))?;
+    let said = || format!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    if output.status.success() { Ok(()) } else { Err(said()) }
+}
+
+#[test]
+fn two_hosts_take_one_group_from_one_source_and_leave_it() {
+    let hosts = match Hosts::new(2) {
+        Ok(hosts) => hosts,
+        Err(refused) => {
+            eprintln!("SKIPPED: no network namespaces here (root, and iproute2, are needed): {refused}");
+            return;
+        }
+    };
+    let cluster = Cluster::new();
+    let film = film(cluster.path(), 6);
+    let first = hosts.ingest(&cluster, 1, "a", &[]);
+    let second = hosts.ingest(&cluster, 2, "b", &["--join", "10.71.0.2:4900"]);
+    let mut nodes = [first, second];
+    for node in &nodes {
+        node.process.said("waits for MPEG-TS");
+    }
+    assert!(hosts.is_member(1) && hosts.is_member(2) && !hosts.is_member(0));
+    let _sender = hosts.send(&film);
+    for node in &nodes {
+        node.process.said("UDP: datagrams come from=10.71.0.1:");
+    }
+    // One publishes; both serve what it makes.
+    let standing = until("one that stands by", PATIENCE, || {
+        nodes.iter().position(|node| node.process.log().contains("UDP: stands by"))
+    });
+    let list = until("segments at both", PATIENCE, || {
+        let [a, b] = [1, 2].map(|host| hosts.playlist(host).filter(|list| list.segments.len() > 1));
+        a.zip(b).map(|(a, _)| a)
+    });
+    let active = 1 - standing;
+    nodes[active].process.signal("TERM");
+    assert!(nodes[active].process.ended(PATIENCE).success());
+    assert!(!hosts.is_member(active + 1) && hosts.is_member(standing + 1), "membership goes with the node");
+    nodes[standing].process.said("publishes stream=cam1");
+    until("new segments", PATIENCE, || hosts.playlist(standing + 1).filter(|now| now.last() > list.last() + 1));
+    check_logs(&nodes.each_ref());
+}
