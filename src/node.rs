@@ -9,36 +9,38 @@
 //! What this node's own ingest publishes takes the same way as what comes from afar: through the hub
 //! into the store.
 
-mod past;
-
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpSocket, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology};
 use crate::edge::dash::Timing;
-use crate::edge::{self, Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls, TlsError, dvr};
+use crate::edge::{self, Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls, dvr};
 use crate::ingest::desk::{BoxFuture, Desk, Publisher};
-use crate::ingest::keys::{KeyEntry, Keys};
+use crate::ingest::keys::Keys;
 use crate::ingest::{self, file::FileLoop};
-use crate::live::id::NameError;
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use crate::media::{self, Resume};
-use crate::mesh::{Asked, Identity, IdentityError, Mesh, MeshConfig, MeshError, Sink, Snapshot};
-use crate::observe::client::{Client, ClientError, Trust, Url};
+use crate::mesh::{Asked, Identity, Mesh, MeshConfig, Sink, Snapshot};
+use crate::observe::client::{Client, Trust, Url};
 use crate::observe::{Metrics, otlp};
 use crate::swarm::{self, Entry};
 use crate::units::Time;
+
+mod error;
+mod inputs;
+mod past;
+
+pub use error::NodeError;
+pub use inputs::Inputs;
 
 /// How old `/api/v1/swarm` may be.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,84 +57,6 @@ const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST)
 const HTTP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 /// Where a node's mesh endpoint listens if nothing is said.
 const MESH_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4900);
-
-/// Why a node can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// A setting is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The identity can't be used.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The mesh can't start.
-    #[error("--mesh: {0}")]
-    Mesh(#[from] MeshError),
-    /// A TCP port can't be had.
-    #[error("can't listen on {addr}: {source}; choose another address with --{flag}")]
-    Listen {
-        /// The flag that sets it.
-        flag: &'static str,
-        /// Where it was to listen.
-        addr: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A port of the demo's beside the one that `--http` names can't be had.
-    #[error(
-        "can't listen on {addr} for {node}: {source}; a demo takes {ports} ports, from that of --http on: choose another \
-         with --http, or fewer with --edges"
-    )]
-    Beside {
-        /// Whose it was to be.
-        node: String,
-        /// Where it was to listen.
-        addr: SocketAddr,
-        /// Why not.
-        source: io::Error,
-        /// How many ports the demo takes.
-        ports: u16,
-    },
-    /// HTTPS can't be served.
-    #[error("--tls-cert, --tls-key: {0}")]
-    Tls(#[from] TlsError),
-    /// The film can't be played.
-    #[error("--film: {0}")]
-    Film(#[from] ingest::file::FileError),
-    /// A file to loop can't be.
-    #[error("--loop: {0}")]
-    Loop(ingest::file::FileError),
-    /// A source's socket can't be had.
-    #[error("--udp: {addr} for {stream}: {error}")]
-    Udp {
-        /// The stream.
-        stream: StreamName,
-        /// The address or group.
-        addr: SocketAddr,
-        /// Why not.
-        error: io::Error,
-    },
-    /// What a former run has kept can't be read.
-    #[error("--dvr-dir {}: {source}", dir.display())]
-    Dvr {
-        /// The folder.
-        dir: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Traces can't be sent.
-    #[error("--otlp: {0}")]
-    Otlp(#[from] ClientError),
-    /// A name that can't be a stream's.
-    #[error(transparent)]
-    Name(NameError),
-    /// RUST_LOG can't be read.
-    #[error("RUST_LOG: {0}")]
-    Log(#[from] tracing_subscriber::filter::ParseError),
-    /// The runtime can't start.
-    #[error("can't start the runtime: {0}")]
-    Runtime(io::Error),
-}
 
 /// All that a node is told at its start. Its TCP sockets are bound already.
 pub struct NodeConfig {
@@ -174,41 +98,6 @@ pub struct NodeConfig {
     pub edges: Vec<EdgeAddress>,
     /// Stops and starts the nodes of a demo, for the page.
     pub control: Option<Arc<dyn edge::Control>>,
-}
-
-/// What comes in besides RTMP. Its sockets are bound, its files read.
-#[derive(Debug, Default)]
-pub struct Inputs {
-    /// Where encoders push SRT.
-    pub srt: Option<(UdpSocket, ingest::srt::server::Settings)>,
-    /// Sockets of MPEG-TS over UDP.
-    pub udp: Vec<ingest::udp::server::Receiver>,
-    /// Looped files.
-    pub loops: Vec<(StreamName, FileLoop)>,
-    /// Publish keys.
-    pub keys: Vec<KeyEntry>,
-}
-
-impl Inputs {
-    async fn from_settings(settings: &Settings) -> Result<Self, NodeError> {
-        let bound = ingest::udp::server::bind(settings.sources()?);
-        let udp =
-            bound.map_err(|(source, error)| NodeError::Udp { stream: source.stream, addr: source.addr, error })?;
-        let srt = match settings.srt.and_then(Listen::addr) {
-            Some(addr) => {
-                let socket = ingest::srt::server::bind(addr);
-                let socket = socket.map_err(|source| NodeError::Listen { flag: "srt", addr, source })?;
-                Some((socket, settings.srt()?))
-            }
-            None => None,
-        };
-        let mut loops = Vec::new();
-        for looped in &settings.looped {
-            let film = FileLoop::open(&looped.file).await.map_err(NodeError::Loop)?;
-            loops.push((looped.stream.clone(), film));
-        }
-        Ok(Inputs { srt, udp, loops, keys: settings.publish_key.clone() })
-    }
 }
 
 impl NodeConfig {

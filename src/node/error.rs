@@ -1,0 +1,91 @@
+//! Why a node can't start, as its user is told: by the setting at fault.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+use crate::edge::TlsError;
+use crate::ingest;
+use crate::live::StreamName;
+use crate::live::id::NameError;
+use crate::mesh::{IdentityError, MeshError};
+use crate::observe::client::ClientError;
+
+/// Why a node can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The identity can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The mesh can't start.
+    #[error("--mesh: {0}")]
+    Mesh(#[from] MeshError),
+    /// A TCP port can't be had.
+    #[error("can't listen on {addr}: {source}; choose another address with --{flag}")]
+    Listen {
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Where it was to listen.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A port of the demo's beside the one that `--http` names can't be had.
+    #[error(
+        "can't listen on {addr} for {node}: {source}; a demo takes {ports} ports, from that of --http on: choose another \
+         with --http, or fewer with --edges"
+    )]
+    Beside {
+        /// Whose it was to be.
+        node: String,
+        /// Where it was to listen.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+        /// How many ports the demo takes.
+        ports: u16,
+    },
+    /// HTTPS can't be served.
+    #[error("--tls-cert, --tls-key: {0}")]
+    Tls(#[from] TlsError),
+    /// The film can't be played.
+    #[error("--film: {0}")]
+    Film(#[from] ingest::file::FileError),
+    /// A file to loop can't be.
+    #[error("--loop: {0}")]
+    Loop(ingest::file::FileError),
+    /// A source's socket can't be had.
+    #[error("--udp: {addr} for {stream}: {error}")]
+    Udp {
+        /// The stream.
+        stream: StreamName,
+        /// The address or group.
+        addr: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// What a former run has kept can't be read.
+    #[error("--dvr-dir {}: {source}", dir.display())]
+    Dvr {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Traces can't be sent.
+    #[error("--otlp: {0}")]
+    Otlp(#[from] ClientError),
+    /// A name that can't be a stream's.
+    #[error(transparent)]
+    Name(NameError),
+    /// RUST_LOG can't be read.
+    #[error("RUST_LOG: {0}")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    /// The runtime can't start.
+    #[error("can't start the runtime: {0}")]
+    Runtime(io::Error),
+}
