@@ -2,7 +2,7 @@
 //!
 //! ffmpeg draws the time into the picture (fixtures/timecode.sh) and pushes it; four nodes carry it over three hops; headless
 //! Chromium plays it with each player in its turn, and the page reads the time from the picture on screen. Beside what the
-//! eye sees stands what the account of the parts and the player's buffer make. Browser and page are driven by
+//! eye sees stands what the account of the parts and the player's wait make. Browser and page are driven by
 //! tests/browser/glass.mjs, whose npm packages are put in place first.
 
 use std::path::Path;

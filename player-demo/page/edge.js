@@ -56,11 +56,15 @@ export async function swarm(url) {
   return get(`${url}/api/v1/swarm`).then((answer) => answer.json()).catch(() => null);
 }
 
-/** The nodes of a demo, `[{ name, running }]`; empty where this is none. */
+let isDemo = true;
+
+/** The nodes of a demo, `[{ name, running }]`; empty where this is none, which is asked once. */
 export async function demoNodes() {
+  if (!isDemo) return [];
   try {
     return (await (await get("/api/v1/demo")).json()).nodes ?? [];
-  } catch {
+  } catch (error) {
+    isDemo = !(error instanceof HttpError && error.status === 404);
     return [];
   }
 }

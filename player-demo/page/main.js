@@ -305,12 +305,7 @@ function draw() {
   const shown = s.latency ?? s.playerLatency;
   $("latency-kind").textContent = s.latency !== null ? "ingest to screen" : shown !== null ? "behind the live edge" : "";
   $("latency").replaceChildren(...(shown === null || !s.started ? ["–"] : figure(shown.toFixed(2), "s")));
-  $("latency-note").textContent = !s.started ? "" : shown === null ? "This player doesn’t tell how old its picture is." : s.latency !== null
-    ? `From the edge’s clock (to within ${Math.max(1, Math.ceil(s.clockError ?? 0))} ms) and the picture’s date.${s.playerLatency !== null ? ` The player says ${s.playerLatency.toFixed(2)} s.` : ""}`
-    : "As this player sees it; it doesn’t tell the picture’s date.";
-  if (timecode && s.started) {
-    $("latency-note").textContent += s.glass ? ` Glass to glass, read from the picture: ${s.glass.p50.toFixed(2)} s; the account and the buffer make ${s.accounted?.toFixed(2) ?? "–"} s.` : " The picture carries no time that can be read.";
-  }
+  $("latency-note").textContent = s.started ? latencyInWords(s, shown) : "";
   $("buffer").replaceChildren(...(s.started ? figure(s.buffer.toFixed(2), "s") : ["–"]));
   $("rate").replaceChildren(...(s.started ? figure(s.rate.toFixed(2), "×") : ["–"]));
   $("dropped").replaceChildren(...(s.started ? figure(s.dropped, `of ${s.frames}`) : ["–"]));
@@ -328,6 +323,21 @@ function draw() {
     // where frames are reordered.
     if (whole && date) way.shares({ filling: Math.max(0, whole - date * 1000), relay, latency: s.latency * 1e6 });
   }
+}
+
+function latencyInWords(s, shown) {
+  const seconds = (value) => `${value?.toFixed(2) ?? "–"} s`;
+  const words = [];
+  if (shown === null) words.push("This player doesn’t tell how old its picture is.");
+  else if (s.latency === null) words.push("As this player sees it; it doesn’t tell the picture’s date.");
+  else {
+    words.push(`From the edge’s clock (to within ${Math.max(1, Math.ceil(s.clockError ?? 0))} ms) and the picture’s date.`);
+    if (s.playerLatency !== null) words.push(`The player says ${seconds(s.playerLatency)}.`);
+  }
+  if (timecode && s.glass) {
+    words.push(`Glass to glass, read from the picture: ${seconds(s.glass.p50)}; the account and the player’s wait make ${seconds(s.accounted)}.`);
+  } else if (timecode) words.push("The picture carries no time that can be read.");
+  return words.join(" ");
 }
 
 function drawChart() {
@@ -373,19 +383,18 @@ async function look() {
 }
 
 /**
- * What the account and the buffer make of the latency, in seconds: from the encoder's packet in to the screen. Of the newest part in
- * the buffer, its last frame came in at the ingest when it was listed here less its age, and is shown when the buffer has
- * run out. No clock but this edge's is read, and no date of the stream's.
+ * What the account and the player's wait make of the latency, in seconds: from the encoder's packet in to the screen. The last frame
+ * of the part on screen came in at the ingest when the part was listed here less its age, and is shown when the part has been
+ * played. No clock but this edge's is read.
  */
 function accounted() {
   const date = now.session?.date() ?? null;
-  const { buffer, rate, stalling } = meter.read();
-  if (date === null || !now.clock || !now.finder || rate !== 1 || stalling || buffer <= 0) return null;
-  const part = now.finder.lookup(date + buffer * 1000 - 20);
+  if (date === null || !now.clock || !now.finder || meter.read().stalling) return null;
+  const part = now.finder.lookup(date);
   const account = part?.exact ? feed.of(part) : null;
   if (!account) return null;
   const came = (account.available_unix_us - account.age_us) / 1000;
-  return (now.clock.now() + buffer * 1000 - came) / 1000;
+  return (now.clock.now() + (part.end - date) / video.playbackRate - came) / 1000;
 }
 
 /** What each stage has of the latency now. */

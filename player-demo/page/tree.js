@@ -123,9 +123,10 @@ export class TreeView {
 
   node(svg, { name, down }, { x, y }, { here, demo, host }) {
     const group = draw("g", { class: ["node", down && "down", name === here && "here"].filter(Boolean).join(" "), "data-node": name });
-    group.append(draw("rect", { x, y, ...NODE, rx: 10 }), draw("text", { x: x + (demo.some((n) => n.name === name) ? 12 : NODE.width / 2), y: y + 22, class: demo.some((n) => n.name === name) ? "name" : "name middle" }, name));
-    svg.append(group);
     const known = demo.find((n) => n.name === name);
+    const label = known ? { x: x + 12, class: "name" } : { x: x + NODE.width / 2, class: "name middle" };
+    group.append(draw("rect", { x, y, ...NODE, rx: 10 }), draw("text", { y: y + 22, ...label }, name));
+    svg.append(group);
     if (!known) return;
     const own = name === host;
     const box = draw("foreignObject", { x: x + NODE.width - 36, y: y + 3, width: 34, height: 28 });

@@ -6,7 +6,7 @@
 //!                     \\--------- longer ---------/
 //! ```
 //!
-//! Each node also has a link to the node after the next, a longer one through a [relay](links): the line is the tree,
+//! Each node also has a link to the node after the next, a longer one through a relay: the line is the tree,
 //! and the others are its repair when a node is stopped, which the page has a button for.
 
 mod links;

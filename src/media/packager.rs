@@ -51,7 +51,7 @@ pub struct Settings {
     pub segment: Option<Duration>,
     /// What parts reach: 0.1-1 s.
     pub part: Duration,
-    /// [`Record::latency`]; less than three parts is three parts.
+    /// [`Record::latency`](crate::live::Record::latency); less than three parts is three parts.
     pub latency: Duration,
     /// How long a life outlasts its publisher.
     pub linger: Duration,

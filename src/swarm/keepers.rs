@@ -55,7 +55,7 @@ pub struct Keeper {
 pub struct Notice {
     /// Of whom.
     pub keeper: Keeper,
-    /// [`checksum`], as of the directory's entries.
+    /// A checksum, as of the directory's entries.
     pub checksum: u64,
     /// How long ago the keeper said so, as far as the sender knows, in milliseconds.
     pub age_ms: u32,

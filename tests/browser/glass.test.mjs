@@ -1,4 +1,4 @@
-// Glass to glass as the eye reads it from the picture is what the account of the parts and the player's buffer make.
+// Glass to glass as the eye reads it from the picture is what the account of the parts and the player's wait make.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { launch, openPage, report, SMALL, stats, untilPlaying } from "./lib/browser.mjs";
@@ -10,7 +10,7 @@ import { scope } from "./lib/process.mjs";
 const APART_S = 0.067;
 const STREAM = "timecode";
 
-test("glass to glass is the account and the buffer", { timeout: 300_000 }, (t) => scope(async (use) => {
+test("glass to glass is the account and the wait", { timeout: 300_000 }, (t) => scope(async (use) => {
   const nodes = await startLine(use, ["a", "b", "c", "d"]);
   pushTimecode(use, `${nodes[0].rtmp}/${STREAM}`);
   await untilLive(nodes[3].http, STREAM);
@@ -24,7 +24,7 @@ test("glass to glass is the account and the buffer", { timeout: 300_000 }, (t) =
         await page.evaluate(() => window.damson.mark());
         await page.waitForFunction(() => window.damson.stats().seconds >= 15, null, { timeout: 60_000, polling: 200 });
         const { glass, accounted, latency } = await stats(page);
-        console.log(`${player}: read ${glass.p50.toFixed(3)} s, account and buffer ${accounted?.toFixed(3)} s, by the date ${latency?.toFixed(3)} s`);
+        console.log(`${player}: read ${glass.p50.toFixed(3)} s, account and wait ${accounted?.toFixed(3)} s, by the date ${latency?.toFixed(3)} s`);
         assert.ok(glass.frames > 100, `${glass.frames} frames were read`);
         assert.equal(glass.unread, 0, "every frame can be read");
         inTime(() => assert.ok(Math.abs(glass.p50 - accounted) <= APART_S, `${glass.p50} s read, ${accounted} s accounted for`));

@@ -118,13 +118,13 @@ impl Delay {
         &self,
         from: Arc<UdpSocket>,
         into: Arc<UdpSocket>,
-        to: Arc<Mutex<Option<SocketAddr>>>,
+        to: Sender,
         truth: Option<Arc<Mutex<Vec<i64>>>>,
         seed: u64,
     ) -> Way {
         let (queue, waiting) = mpsc::channel::<(Time, Time, Vec<u8>)>();
         let (micros, over) = (Arc::clone(&self.micros), Arc::clone(&self.over));
-        let learned: Arc<Mutex<Option<Arc<Mutex<Option<SocketAddr>>>>>> = Arc::default();
+        let learned: Arc<Mutex<Option<Sender>>> = Arc::default();
         let way = Way(Arc::clone(&learned));
         std::thread::spawn(move || {
             let (mut chance, mut bytes) = (seed, [0; 65_536]);
@@ -161,11 +161,14 @@ impl Delay {
     }
 }
 
+/// Who sent last, once somebody did.
+type Sender = Arc<Mutex<Option<SocketAddr>>>;
+
 /// Where a way tells who sends.
-struct Way(Arc<Mutex<Option<Arc<Mutex<Option<SocketAddr>>>>>>);
+struct Way(Arc<Mutex<Option<Sender>>>);
 
 impl Way {
-    fn learns(&self, into: Arc<Mutex<Option<SocketAddr>>>) {
+    fn learns(&self, into: Sender) {
         *self.0.lock().expect("no thread panics") = Some(into);
     }
 }

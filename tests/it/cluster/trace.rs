@@ -59,7 +59,7 @@ fn the_stages_make_the_age_of_the_part() {
     d.plays("cam", 2);
 
     let parts = gather(d.http, "100 parts", |seen| seen.len() >= 120);
-    let off: Vec<i64> = parts.values().map(|part| ages(part)).map(|(told, truth)| (told - truth).abs()).collect();
+    let off: Vec<i64> = parts.values().map(ages).map(|(told, truth)| (told - truth).abs()).collect();
     let right = off.iter().filter(|off| **off <= 2_000).count();
     assert!(right * 100 >= off.len() * 99, "{right} of {} within 2 ms: {off:?}", off.len());
     let names = |part: &Value| part["hops"].as_array().map(|hops| hops.iter().map(|h| h["name"].clone()).collect());
@@ -129,12 +129,12 @@ fn check_spans(spans: &mpsc::Receiver<Vec<Value>>) {
     loop {
         all.extend(spans.recv_timeout(PATIENCE).expect("traces are sent"));
         let roots = all.iter().filter(|span| span.get("parentSpanId").is_none());
-        let mut whole = roots.filter_map(|root| {
+        let mut whole = roots.map(|root| {
             let of: Vec<&Value> = all.iter().filter(|span| span["traceId"] == root["traceId"]).collect();
             let children = of.iter().filter(|span| **span != root);
             let orphans = children.filter(|span| !of.iter().any(|other| other["spanId"] == span["parentSpanId"]));
             assert_eq!(orphans.count(), 0, "{of:?}");
-            Some(of.len())
+            of.len()
         });
         // The part, packaging, three hops of three stages, tail and listing.
         if whole.any(|spans| spans == 1 + 1 + 9 + 2) {
