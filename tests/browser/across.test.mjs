@@ -16,7 +16,7 @@ const SECONDS = Number(process.env.SECONDS ?? 14);
 const BEFORE_S = 3;
 /** A player that is late by so much of what came has lost something: a segment of 2 s, for players of whole ones. */
 const STEPS = { hls: 0.5, "shaka-hls": 0.5, "shaka-dash": 2, dash: 2, native: 2, "hls-plain": 2 };
-/** PLAYERS=dash,native tests only these. */
+/** PLAYERS=dash,mpv tests only these. mpv is tested where it is asked for: it isn't installed for this alone. */
 const CHOSEN = process.env.PLAYERS?.split(",") ?? ["hls", "hls-plain", "shaka-hls", "shaka-dash", "dash", "native", "ffmpeg", "any edge"];
 
 test("players play across a discontinuity, two hops away", { timeout: 900_000 }, (t) => scope(async (use) => {
@@ -27,7 +27,8 @@ test("players play across a discontinuity, two hops away", { timeout: 900_000 },
   for (const player of CHOSEN) {
     await t.test(player, (t) => unlessStarved(t, () => {
       const stream = `s${Date.now()}`;
-      if (player === "ffmpeg") return reads(watch, stream);
+      if (player === "ffmpeg") return reads(watch, stream, readByFfmpeg);
+      if (player === "mpv") return reads(watch, stream, playByMpv);
       return scope(async (inner) => {
         const origin = player === "any edge" ? inner(await anyEdge(nodes)).url : nodes[2].http;
         await plays(watch, stream, origin, player === "any edge" ? "hls" : player);
@@ -72,23 +73,37 @@ async function plays(watch, stream, origin, player) {
   }
 }
 
-/** ffmpeg reads both, across the discontinuity, and has nothing to say of a fault. */
-async function reads(watch, stream) {
+/** HLS and DASH are read, across the discontinuity, without a word of a fault: `read(url)` gives what was said, and the frames. */
+async function reads(watch, stream, read) {
   const first = watch.publish(stream);
   await untilLive(watch.nodes[2].http, stream);
-  const reading = Promise.all(["index.m3u8", "manifest.mpd"].map((path) => promisify(execFile)("ffmpeg",
-    ["-v", "error", "-nostdin", "-i", `${watch.nodes[2].http}/${stream}/${path}`, "-t", String(SECONDS), "-map", "0:v", "-map", "0:a", "-f", "null", "-progress", "-", "-"])));
+  const reading = Promise.all(["index.m3u8", "manifest.mpd"].map((path) => read(`${watch.nodes[2].http}/${stream}/${path}`)));
   await new Promise((resolve) => setTimeout(resolve, BEFORE_S * 1000)); // the scenario itself
   const second = await takeOver(watch, stream, first);
   try {
-    for (const { stdout, stderr } of await reading) {
-      assert.equal(stderr, "");
-      const frames = Number([...stdout.matchAll(/^frame=\s*(\d+)/gm)].at(-1)[1]);
+    for (const { said, frames } of await reading) {
+      assert.equal(said, "");
       inTime(() => assert.ok(frames >= SECONDS * 30 * 0.9, `${frames} frames in ${SECONDS} s`));
     }
   } finally {
     await second.kill();
   }
+}
+
+async function readByFfmpeg(url) {
+  const { stdout, stderr } = await promisify(execFile)("ffmpeg", [
+    "-v", "error", "-nostdin", "-i", url, "-t", String(SECONDS), "-map", "0:v", "-map", "0:a", "-f", "null", "-progress", "-", "-",
+  ]);
+  return { said: stderr, frames: Number([...stdout.matchAll(/^frame=\s*(\d+)/gm)].at(-1)[1]) };
+}
+
+/** It ends by itself after so many frames, shown in their time. */
+async function playByMpv(url) {
+  const frames = SECONDS * 30;
+  const { stdout, stderr } = await promisify(execFile)("mpv", [
+    "--no-config", "--vo=null", "--ao=null", "--no-terminal", "--msg-level=all=error", `--frames=${frames}`, url,
+  ], { timeout: (SECONDS + 60) * 1000 });
+  return { said: stdout + stderr, frames };
 }
 
 /** Sends each request to any of the edges, at random. */

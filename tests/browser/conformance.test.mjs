@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { ask, makeFilm, push, startLine } from "./lib/damson.mjs";
+import { ask, makeFilm, makeLadder, push, pushLadder, startLine } from "./lib/damson.mjs";
 import { scope } from "./lib/process.mjs";
 import { Recording } from "./lib/record.mjs";
 import { RULES } from "./lib/rules.mjs";
@@ -30,6 +30,7 @@ const CASES = {
   reconnect: { films: [{}, {}], discontinuities: 1 },
   "codec-change": { films: [{}, { size: "426x240" }], discontinuities: 1 },
   "audio-alone": { films: [{ video: false }], regular: true },
+  ladder: { films: ["ladder"], regular: true },
   "video-alone": { films: [{ audio: false }], regular: true },
 };
 
@@ -75,8 +76,9 @@ function fault(check) {
 async function record(use, a, b, name) {
   const { films, ...facts } = CASES[name];
   // No film comes to its end: where it begins again, its frames aren't as far apart as within.
-  const made = await Promise.all(films.map((film) => (MADE[JSON.stringify(film)] ??= makeFilm(use, SECONDS + 10, film))));
-  let publisher = push(use, `${a.rtmp}/${name}`, made[0]);
+  const make = (film) => (film === "ladder" ? makeLadder(use) : makeFilm(use, SECONDS + 10, film));
+  const made = await Promise.all(films.map((film) => (MADE[JSON.stringify(film)] ??= make(film))));
+  let publisher = (films[0] === "ladder" ? pushLadder : push)(use, `${a.rtmp}/${name}`, made[0]);
   await ask(`${b.http}/${name}/index.m3u8`, (r) => r.ok, 30_000);
   const recording = await new Recording(name, b.http, name).start();
   for (const film of made.slice(1)) {
@@ -116,7 +118,7 @@ async function probe(use, c) {
       await writeFile(file, Buffer.concat([track.bodies.get(map), ...segments.filter((s) => s.map === map).map((s) => track.bodies.get(s.uri))]));
       const { stdout, stderr } = await run("ffprobe", ["-v", "warning", "-count_packets", "-show_entries", "stream=codec_name,nb_read_packets", "-of", "csv=p=0", file]);
       assert.equal(stderr, "", `${c.name}/${track.name}`);
-      assert.match(stdout, track.name.startsWith("video") ? /^h264,\d\d/ : /^aac,\d\d/, `${c.name}/${track.name}`);
+      assert.match(stdout, track.name.startsWith("audio") ? /^aac,\d\d/ : /^h264,\d\d/, `${c.name}/${track.name}`);
     }
   }
 }

@@ -41,12 +41,17 @@ test("the part on screen is found by its date", () => {
 });
 
 test("a trace's rows add up, and stand one after the other", () => {
-  const hop = (name, dwell_us, transit_us) => ({ node: name, name, dwell_us, transit_us });
-  const list = rows({ hops: [hop("in", 300, 400), hop("e1", 50, 450)], receive_tail_us: 90, edge: { name: "e2" } });
-  assert.deepEqual(list.map((r) => [r.where, r.from, r.us]), [
-    ["in", 0, 300], ["in → e1", 300, 400], ["e1", 700, 50], ["e1 → e2", 750, 450], ["e2", 1200, 90],
+  const stage = (stage, hop, name, us, to) => ({ stage, hop, name, us, ...(to && { to: { name: to } }) });
+  const list = rows({ stages: [
+    stage("packaging", 0, "in", 33), stage("dwell", 0, "in", 300), stage("queue", 0, "in", 7), stage("transit", 0, "in", 400, "e1"),
+    stage("dwell", 1, "e1", 50), stage("queue", 1, "e1", 3), stage("transit", 1, "e1", -20, "e2"), stage("tail", 2, "e2", 90), stage("listing", 2, "e2", 1),
+  ] });
+  assert.deepEqual(list.map((r) => [r.where, r.kind, r.from, r.us]), [
+    ["in", "packaging", 0, 33], ["in", "dwell", 33, 307], ["in → e1", "transit", 340, 400], ["e1", "dwell", 740, 53],
+    // Below zero, within its uncertainty: the next stage begins before it, and the sum is right.
+    ["e1 → e2", "transit", 793, -20], ["e2", "tail", 773, 91],
   ]);
-  assert.deepEqual(rows({ edge: { name: "in" } }), [], "at the ingest's own edge there is no hop");
+  assert.deepEqual(rows({ edge: { name: "in" } }), [], "an edge that tells no stages");
   assert.deepEqual([12, 1234, 45_600, 123_456, 2e6, NaN].map(micros), ["12 µs", "1.23 ms", "45.6 ms", "123 ms", "2.00 s", "–"]);
 });
 
