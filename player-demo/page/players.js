@@ -8,6 +8,9 @@ const hlsUrl = (edge, stream) => edge + (stream.hls ?? `/${stream.name}/index.m3
 const dashUrl = (edge, stream) => edge + (stream.dash ?? `/${stream.name}/manifest.mpd`);
 const finite = (n) => (Number.isFinite(n) ? n : null);
 
+/** How long Shaka waits at the end of what is there. */
+const GAP_RETRY_S = 0.2;
+
 /** Two frames: more than the rounding it is for, less than an audio track's last part. */
 const BUFFER_PADDING_S = 0.05;
 
@@ -56,7 +59,9 @@ async function startShaka({ video, fatal, note }, url) {
   const player = new shaka.Player();
   player.addEventListener("error", ({ detail }) => {
     const words = shakaWords(shaka, detail);
-    if (detail.severity === shaka.util.Error.Severity.CRITICAL) fatal(words);
+    // Shaka (5.2) stops at a gap that nothing follows, yet or at the end. Told to go on, it does so behind it.
+    const atGap = detail.code === shaka.util.Error.Code.SEGMENT_MISSING && player.retryStreaming(GAP_RETRY_S);
+    if (detail.severity === shaka.util.Error.Severity.CRITICAL && !atGap) fatal(words);
     else note(words);
   });
   await player.attach(video);

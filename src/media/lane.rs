@@ -123,6 +123,8 @@ pub(super) struct Lane {
     total: (u64, u64),
     /// The newest segment's PROGRAM-DATE-TIME.
     date_time: UnixTime,
+    /// By how much the newest segment that holds anything is shown after it is decoded.
+    reordered: u64,
 }
 
 impl Lane {
@@ -153,6 +155,7 @@ impl Lane {
             segment_len: 0,
             total: (0, 0),
             date_time: UnixTime::default(),
+            reordered: 0,
             track,
         }
     }
@@ -369,6 +372,7 @@ impl Lane {
         let duration = listed.saturating_sub(start);
         let independent = keyframe || !self.track.is_video();
         if self.part == 0 {
+            self.reordered = shown.saturating_sub(start).min(self.scale().ticks(REORDER_MAX));
             // Another track may have led, and cut where this one has no keyframe.
             self.forced = !independent || (segment.forced && !self.track.is_video());
         }
@@ -389,7 +393,8 @@ impl Lane {
             let flags = Flags { independent: false, gap: true, last, forced, irregular };
             let start = self.end;
             self.end += duration;
-            let wall = self.date(start, segment, sink);
+            // As the frames around it: dates go on where the segment before ends.
+            let wall = self.date(start + self.reordered, segment, sink);
             self.send(Bytes::new(), start, duration, wall, sink.wall, flags, segment, sink);
         }
     }

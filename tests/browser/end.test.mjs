@@ -39,6 +39,21 @@ test("every player comes to a stream's end", { timeout: 400_000 }, (t) => scope(
     }));
   }
 
+  // Who comes afterwards sees it to its end, too: there are gaps behind it, where the publisher was waited for.
+  await t.test("a viewer who comes after the end", (t) => unlessStarved(t, async () => {
+    const stream = `after-${Date.now()}`;
+    const publisher = publish(stream);
+    await listed(b, stream, 3);
+    await publisher.kill("SIGKILL");
+    await over(b, stream);
+    const pages = [];
+    for (const player of chosen(["hls", "shaka-hls", "dash"])) pages.push([player, await openPage(browser, b.http, { stream, player }, SMALL)]);
+    for (const [player, page] of pages) {
+      await ended(player, page);
+      await page.context().close();
+    }
+  }));
+
   // Of a longer one the start has gone, and is named all the same to who has read of it; and the stream comes back.
   await t.test("a life longer than its playlist", (t) => unlessStarved(t, async () => {
     const players = chosen(["shaka-dash", "dash"]);
@@ -63,8 +78,12 @@ test("every player comes to a stream's end", { timeout: 400_000 }, (t) => scope(
   }));
 }));
 
+/** Waits until so many segments are there. */
+const listed = (node, stream, segments) =>
+  ask(`${node.http}/${stream}/video/playlist.m3u8`, (_, text) => (text.match(/#EXTINF/g) ?? []).length >= segments, 30_000);
+
 async function watch(browser, node, stream, player) {
-  await ask(`${node.http}/${stream}/video/playlist.m3u8`, (_, text) => (text.match(/#EXTINF/g) ?? []).length >= 3, 30_000);
+  await listed(node, stream, 3);
   const page = await openPage(browser, node.http, { stream, player }, SMALL);
   await untilPlaying(page, { timeout: 30_000, steady: 2 });
   return page;

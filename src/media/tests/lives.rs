@@ -154,6 +154,28 @@ fn gone_and_back_is_one_discontinuity_and_gaps_meanwhile() {
 }
 
 #[test]
+fn gaps_after_reordered_pictures_are_dated_as_those() {
+    let mut bench = live(7);
+    bench.send(Input::Detached(FEED));
+    bench.wait(9_000);
+    bench.send(Input::End);
+    for track in [0, 1] {
+        let hz = u64::from(bench.record().tracks[track].timescale.hz());
+        let parts = bench.parts(track as u8);
+        let gaps = parts.iter().filter(|(header, _)| header.flags.gap).count();
+        assert!(gaps > 10, "track {track} has {gaps} gaps");
+        // Media and date go on together: a player that places segments by their dates sees neither hole nor overlap.
+        let date = |header: &PartHeader| {
+            header.program_date_time.as_micros() as i64 - (header.decode_time * 1_000_000 / hz) as i64
+        };
+        let first = date(parts[0].0);
+        for (header, _) in parts.iter().filter(|(header, _)| header.id.part == 0) {
+            assert!(date(header).abs_diff(first) < 2_000, "track {track}, {header:?}");
+        }
+    }
+}
+
+#[test]
 fn gaps_after_reordered_pictures_keep_their_length() {
     // 4 s GOPs; the last pictures are shown up to 0.6 s after they are decoded, or a day.
     for offset in [None, Some(86_400_000)] {
