@@ -19,7 +19,7 @@ const STEPS = { hls: 0.5, "shaka-hls": 0.5, "shaka-dash": 2, dash: 2, native: 2,
 /** PLAYERS=dash,mpv tests only these. mpv is tested where it is asked for: it isn't installed for this alone. */
 const CHOSEN = process.env.PLAYERS?.split(",") ?? ["hls", "hls-plain", "shaka-hls", "shaka-dash", "dash", "native", "ffmpeg", "any edge"];
 
-test("players play across a discontinuity, two hops away", { timeout: 900_000 }, (t) => scope(async (use) => {
+test("players play across a discontinuity, two hops away", { timeout: 1_500_000 }, (t) => scope(async (use) => {
   const film = await makeFilm(use, 90);
   const nodes = await startLine(use, ["a", "b", "c"]);
   const browser = use(await launch());

@@ -9,7 +9,7 @@ import { startDemo } from "./lib/damson.mjs";
 import { inTime, unlessStarved } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 
-test("the demo's page plays within 10 s of the start", { timeout: 200_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
+test("the demo's page plays within 10 s of the start", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const browser = use(await launch()); // a viewer's browser is open already
   const started = performance.now();
   const { child, page: url } = await startDemo(use);

@@ -16,7 +16,7 @@ const LONG_S = 36;
 /** PLAYERS=dash,native tests only these. */
 const chosen = (players) => players.filter((p) => process.env.PLAYERS?.split(",").includes(p) ?? true);
 
-test("every player comes to a stream's end", { timeout: 400_000 }, (t) => scope(async (use) => {
+test("every player comes to a stream's end", { timeout: 900_000 }, (t) => scope(async (use) => {
   const film = await makeFilm(use, 30);
   const [a, b] = await startLine(use, ["a", "b"], { args: ["--linger", String(LINGER_S)] });
   const browser = use(await launch());

@@ -15,7 +15,7 @@ const LADDER = { a: [], b: ["a"], c: ["a", "b"], d: ["b", "c"], e: ["c", "d"], f
 const HEAL_MS = 3000;
 const WATCH_S = 10;
 
-test("players go on when a middle node is killed", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
+test("players go on when a middle node is killed", { timeout: 600_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const ca = await makeCa(use);
   const nodes = {};
   for (const [name, peers] of Object.entries(LADDER)) {

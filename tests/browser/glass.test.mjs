@@ -10,7 +10,7 @@ import { scope } from "./lib/process.mjs";
 const APART_S = 0.067;
 const STREAM = "timecode";
 
-test("glass to glass is the account and the wait", { timeout: 300_000 }, (t) => scope(async (use) => {
+test("glass to glass is the account and the wait", { timeout: 600_000 }, (t) => scope(async (use) => {
   const nodes = await startLine(use, ["a", "b", "c", "d"]);
   pushTimecode(use, `${nodes[0].rtmp}/${STREAM}`);
   await untilLive(nodes[3].http, STREAM);

@@ -11,7 +11,7 @@ import { scope } from "./lib/process.mjs";
 
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true };
 
-test("the page shows the latency of every hop", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
+test("the page shows the latency of every hop", { timeout: 600_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const { page: url, edges } = await startDemo(use, ["--link-delay", "20ms..80ms"]);
   const browser = use(await launch());
   const page = await openPage(browser, url, { player: "hls", theme: "light" }, { viewport: { width: 1280, height: 800 } });

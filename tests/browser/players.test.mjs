@@ -19,7 +19,7 @@ const PLAYERS = { hls: 0.5, "shaka-hls": 0.5, "shaka-dash": 2, dash: 2, native: 
 /** PLAYERS=dash,native tests only these. */
 const CHOSEN = process.env.PLAYERS?.split(",") ?? Object.keys(PLAYERS);
 
-test("players play three hops away, without a stall", { timeout: 900_000 }, (t) => scope(async (use) => {
+test("players play three hops away, without a stall", { timeout: 1_500_000 }, (t) => scope(async (use) => {
   const nodes = await startLine(use, ["a", "b", "c", "d"]);
   push(use, `${nodes[0].rtmp}/cam1`);
   await untilLive(nodes[3].http, "cam1");

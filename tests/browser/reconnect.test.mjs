@@ -11,7 +11,7 @@ import { scope } from "./lib/process.mjs";
 /** How long the publisher is away. */
 const AWAY_MS = 3000;
 
-test("hls.js plays across a publisher's return", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
+test("hls.js plays across a publisher's return", { timeout: 600_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const [a, b] = await startLine(use, ["a", "b"]);
   const first = push(use, `${a.rtmp}/cam1`);
   await untilLive(b.http, "cam1");

@@ -16,7 +16,7 @@ const PATIENCE_MS = 30_000;
 const PLAYERS = ["hls", "shaka-hls", "shaka-dash"];
 const chosen = (players) => players.filter((p) => process.env.PLAYERS?.split(",").includes(p) ?? true);
 
-test("players seek back into what another node keeps", { timeout: 300_000 }, (t) => scope(async (use) => {
+test("players seek back into what another node keeps", { timeout: 600_000 }, (t) => scope(async (use) => {
   const film = await makeFilm(use, 120);
   const ca = await makeCa(use);
   const ingest = await startNode(use, ca, "ingest", { rtmp: true });
