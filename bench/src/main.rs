@@ -8,6 +8,7 @@
 //! cargo run --release -p damson-bench -- age     age of a part's last frame when a client has it
 //! cargo run --release -p damson-bench -- glass   glass to glass by machine, for each player in a browser
 //! cargo run --release -p damson-bench -- node    memory and CPU of a node
+//! cargo run --release -p damson-bench -- push    CPU and memory of a push, beside nginx-rtmp
 //! cargo run --release -p damson-bench -- rubbish memory of an edge under rubbish, and what a viewer sees of it
 //! cargo run --release -p damson-bench -- paper   overlay and broadcast at 10,000 nodes, simulated
 //! cargo run --release -p damson-bench -- compare the same beside iroh-gossip, and plumtree with hyparview
@@ -34,6 +35,7 @@ mod node;
 mod nodes;
 mod paper;
 mod process;
+mod push;
 mod report;
 mod rubbish;
 mod scenario;
@@ -66,6 +68,8 @@ enum Figure {
     Glass(glass::Options),
     /// Memory of a node with 10 streams, CPU of an ingest of one
     Node(node::Options),
+    /// CPU and memory of a push of 3 Mb/s, beside nginx-rtmp that takes the same ones
+    Push(push::Options),
     /// Memory of an edge under fuzzed requests, idle and slow connections and unknown names, and what a viewer sees of it
     Rubbish(rubbish::Options),
     /// The protocols' figures, from the node's own cores in the simulator
@@ -92,6 +96,7 @@ async fn main() -> Result<()> {
         Figure::Age(options) => age::run(options).await,
         Figure::Glass(options) => glass::run(options).await,
         Figure::Node(options) => node::run(options).await,
+        Figure::Push(options) => push::run(options).await,
         Figure::Rubbish(options) => rubbish::run(options).await,
         Figure::Paper(options) => paper::run(&options),
         Figure::Compare(options) => compare::run(&options),

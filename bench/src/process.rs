@@ -2,12 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
@@ -140,6 +142,11 @@ async fn forward(from: impl tokio::io::AsyncRead + Unpin, to: mpsc::UnboundedSen
             return;
         }
     }
+}
+
+/// A port that was free a moment ago: neither nginx nor Varnish can be told to take any port.
+pub(crate) async fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?)
 }
 
 /// The damson program of this very source, built for release: with the bench, so that both share what they stand on.

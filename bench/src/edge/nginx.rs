@@ -1,7 +1,7 @@
 //! nginx, serving files from a tmpfs.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::Pair;
 use crate::Result;
 use crate::http::Client;
-use crate::process::Process;
+use crate::process::{Process, free_port};
 
 /// A tmpfs on every Linux.
 const TMPFS: &str = "/dev/shm";
@@ -101,9 +101,4 @@ fn config(folder: &Path, http: SocketAddr, https: SocketAddr, pair: &Pair) -> St
             server {{ listen {http}; listen {https} ssl http2; root {folder}/www; }}
         }}"
     )
-}
-
-/// A port that was free a moment ago: neither nginx nor Varnish can be told to take any.
-pub(super) async fn free_port() -> Result<SocketAddr> {
-    Ok(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?)
 }

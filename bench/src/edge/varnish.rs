@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::nginx::free_port;
 use crate::Result;
 use crate::http::Client;
 use crate::process::Process;
+use crate::process::free_port;
 
 /// One Varnish; its child ends with it.
 pub(super) struct Varnish {
