@@ -7,6 +7,10 @@ use h264_reader::nal::{Nal, RefNal};
 use super::packager::TRACKS_MAX;
 use crate::live::Record;
 
+mod sets;
+
+pub(crate) use sets::{ParameterSets, exp_golomb};
+
 /// The longest codec header accepted, in bytes: an SPS is below 100, and the init segments of all tracks
 /// must fit the record.
 pub const CONFIG_LEN_MAX: usize = 1 << 10;

@@ -27,7 +27,7 @@
 //! without a language is taken from one push, and from another when that stops.
 //!
 //! - [`avc`], [`aac`], [`codec`]: the codecs' own headers.
-//! - [`ts`]: MPEG transport streams to access units.
+//! - [`ts`], [`bmff`]: MPEG transport streams and ISO BMFF files to access units.
 //! - [`timeline`]: wrapped input timestamps to media time, media time to the wallclock.
 //! - [`Plan`]: what a life freezes: segment length, TARGETDURATION, PART-TARGET.
 //! - `segmenter` and `lane`: the cutting rules.
@@ -36,6 +36,7 @@
 
 pub mod aac;
 pub mod avc;
+pub mod bmff;
 pub mod cmaf;
 pub mod codec;
 mod feeds;
@@ -96,15 +97,15 @@ impl InputTrack {
 pub struct InputClock {
     /// Ticks a second.
     pub scale: Timescale,
-    /// Timestamps are modulo 2^this: 32 for RTMP and FLV, 33 for MPEG-TS.
+    /// Timestamps are modulo 2^this: 32 for RTMP and FLV, 33 for MPEG-TS, 62 for ISO BMFF.
     pub wrap_bits: u32,
 }
 
 impl InputClock {
     /// Whether all tracks are stamped from one clock for certain: a program has one system time clock (ISO 13818-1,
-    /// 2.4.2.1). Of RTMP's tracks some run on clocks of their own.
+    /// 2.4.2.1), a file one presentation. Of RTMP's tracks some run on clocks of their own.
     pub fn is_common(self) -> bool {
-        self.wrap_bits == 33
+        self.wrap_bits >= 33
     }
 }
 

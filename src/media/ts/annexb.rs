@@ -5,15 +5,14 @@
 //! about the stream and not the picture is left out of the units: delimiters, filler data, the ends of sequences, and
 //! the parameter sets themselves, which `avc1` has in its sample entry.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use h264_reader::nal::sps::SeqParameterSet;
-use h264_reader::nal::{Nal, RefNal};
 
 use super::pes::Payload;
 use super::{MODULUS, Output, Stats};
+use crate::media::avc::{ParameterSets, exp_golomb};
 use crate::media::{AccessUnit, CodecConfig, InputTrack};
 
 /// nal_unit_type (table 7-1).
@@ -25,9 +24,6 @@ const NAL_PPS: u8 = 8;
 const NAL_DELIMITER: u8 = 9;
 /// Delimiter, ends of sequence and stream, filler data, SPS extension (whose place is the avcC's tail).
 const NAL_LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
-/// Parameter sets of one kind (7.4.2.1.1: 32 SPS; of 256 PPS an avcC's byte counts 255).
-const SPS_MAX: u8 = 31;
-const PPS_MAX: usize = 255;
 /// What a picture lasts where nothing tells: 30 fps.
 const STEP: u64 = 3_000;
 /// Steps beyond this are no frame's length, but a hole: 1 s.
@@ -41,9 +37,7 @@ const WAIT_MAX: u32 = 3_600;
 #[derive(Debug)]
 pub(super) struct Avc {
     track: InputTrack,
-    /// By id.
-    sps: BTreeMap<u32, Bytes>,
-    pps: BTreeMap<u32, Bytes>,
+    sets: ParameterSets,
     config: Option<Bytes>,
     /// Something is missing before what comes next: so many pictures have been left out for it.
     waits: Option<u32>,
@@ -78,8 +72,7 @@ impl Avc {
     pub(super) fn new(track: InputTrack) -> Self {
         Avc {
             track,
-            sps: BTreeMap::new(),
-            pps: BTreeMap::new(),
+            sets: ParameterSets::default(),
             config: None,
             waits: Some(0),
             leading: None,
@@ -182,71 +175,20 @@ impl Avc {
         }));
     }
 
-    /// Parameter sets are in force from the picture on before which they stand. An SPS begins them all anew.
+    /// Parameter sets are in force from the picture on before which they stand.
     fn parameter_sets(&mut self, data: &Bytes, nals: &[NalUnit]) -> Result<(), &'static str> {
         let of = |kind: u8| nals.iter().filter(move |nal| nal.kind == kind).map(|nal| data.slice(nal.bytes.clone()));
-        // 7.3.2.1.1: profile, constraints and level stand before the id.
-        let sps: BTreeMap<u32, Bytes> = of(NAL_SPS).filter_map(|sps| Some((exp_golomb(sps.get(4..)?)?, sps))).collect();
-        let pps: BTreeMap<u32, Bytes> = of(NAL_PPS).filter_map(|pps| Some((exp_golomb(pps.get(1..)?)?, pps))).collect();
-        if !sps.is_empty() {
-            self.sps = sps;
-            if !pps.is_empty() {
-                self.pps = pps;
-            }
-        } else {
-            self.pps.extend(pps);
-        }
-        if self.sps.len() > usize::from(SPS_MAX) || self.pps.len() > PPS_MAX {
-            self.sps.clear();
-            self.pps.clear();
-            return Err("more parameter sets than an avcC has room for");
-        }
-        Ok(())
+        self.sets.take(of(NAL_SPS), of(NAL_PPS))
     }
 
     /// Says the headers where their bytes are others than before.
     fn configure(&mut self, out: &mut VecDeque<Output>) {
-        let Some(config) = avcc(&self.sps, &self.pps).filter(|config| self.config.as_ref() != Some(config)) else {
+        let Some(config) = self.sets.record().filter(|config| self.config.as_ref() != Some(config)) else {
             return;
         };
         self.config = Some(config.clone());
         out.push_back(Output::Config { track: self.track, config: CodecConfig::Avc(config) });
     }
-}
-
-/// An AVCDecoderConfigurationRecord (14496-15, 5.3.3.1) with lengths of 4 bytes.
-fn avcc(sps: &BTreeMap<u32, Bytes>, pps: &BTreeMap<u32, Bytes>) -> Option<Bytes> {
-    let first = sps.values().next()?;
-    let &[_, profile, constraints, level, ..] = &first[..] else { return None };
-    if pps.is_empty() {
-        return None;
-    }
-    let mut out = BytesMut::new();
-    out.extend_from_slice(&[1, profile, constraints, level, 0xfc | 3]);
-    let sets = |out: &mut BytesMut, sets: &BTreeMap<u32, Bytes>| {
-        for set in sets.values() {
-            out.put_u16(u16::try_from(set.len()).ok()?);
-            out.extend_from_slice(set);
-        }
-        Some(())
-    };
-    out.put_u8(0xe0 | u8::try_from(sps.len()).ok()?);
-    sets(&mut out, sps)?;
-    out.put_u8(u8::try_from(pps.len()).ok()?);
-    sets(&mut out, pps)?;
-    if matches!(profile, 100 | 110 | 122 | 144) {
-        let sps = SeqParameterSet::from_bits(RefNal::new(first, &[], true).rbsp_bits()).ok()?;
-        let chroma = &sps.chroma_info;
-        let format = match chroma.chroma_format {
-            h264_reader::nal::sps::ChromaFormat::Monochrome => 0,
-            h264_reader::nal::sps::ChromaFormat::YUV420 => 1,
-            h264_reader::nal::sps::ChromaFormat::YUV422 => 2,
-            _ => 3,
-        };
-        let luma = chroma.bit_depth_luma_minus8 & 7;
-        out.extend_from_slice(&[0xfc | format, 0xf8 | luma, 0xf8 | chroma.bit_depth_chroma_minus8 & 7, 0]);
-    }
-    Some(out.freeze())
 }
 
 /// The NAL units of a byte stream (B.1), without start codes and the zeros around them.
@@ -331,17 +273,6 @@ fn coded(rest: &mut &[u8]) -> Option<usize> {
             return Some(sum);
         }
     }
-}
-
-/// ue(v) (9.1), of at most 15 bits: ids and counts are no longer.
-fn exp_golomb(bytes: &[u8]) -> Option<u32> {
-    let mut word = [0; 4];
-    let len = bytes.len().min(4);
-    word[..len].copy_from_slice(&bytes[..len]);
-    let word = u32::from_be_bytes(word);
-    let zeros = word.leading_zeros();
-    let used = 2 * zeros + 1;
-    (zeros < 16 && used as usize <= len * 8).then(|| (word >> (32 - used)) - 1)
 }
 
 /// A difference modulo 2^33, between -2^32 and 2^32.
