@@ -1,11 +1,9 @@
 //! An .mp4 file looped in real time, published through the desk like any encoder's push.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use mp4::{Mp4Reader, Mp4Track, WriteBox};
 use tokio_util::sync::CancellationToken;
 
 use self::film::{Looped, Reel, Sample};
@@ -13,8 +11,8 @@ use super::desk::{Desk, Eviction, Gone, PublishRequest, Refused};
 use super::flv;
 use crate::clock;
 use crate::live::StreamName;
-use crate::media::{Announced, CodecConfig, InputTrack};
-use crate::units::Timescale;
+use crate::media::bmff::{Fault, Handler, Header, Movie, Track};
+use crate::media::{Announced, InputTrack};
 
 mod film;
 
@@ -39,7 +37,10 @@ pub enum FileFault {
     Io(#[from] std::io::Error),
     /// It isn't a plain .mp4 file.
     #[error("not an .mp4 file that can be read: {0}")]
-    Mp4(String),
+    Mp4(#[from] Fault),
+    /// It has no `moov`.
+    #[error("not an .mp4 file that can be read: it has no moov")]
+    NoMovie,
     /// Longer than [`FILE_LEN_MAX`].
     #[error("{0} bytes; at most 1 GiB can be looped")]
     TooLong(u64),
@@ -66,8 +67,7 @@ impl FileLoop {
             let path = path.clone();
             tokio::task::spawn_blocking(move || read(&path))
         };
-        // The reader is not made for damaged files, and may panic on one.
-        let reels = read.await.unwrap_or_else(|panic| Err(FileFault::Mp4(panic.to_string())));
+        let reels = read.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
         Ok(FileLoop::of(reels.map_err(|fault| FileError { path, fault })?))
     }
 
@@ -132,102 +132,75 @@ fn read(path: &Path) -> Result<Vec<Reel>, FileFault> {
     samples_of(BufReader::new(file), len)
 }
 
-fn samples_of(file: impl Read + Seek, len: u64) -> Result<Vec<Reel>, FileFault> {
-    let mut reader = Mp4Reader::read_header(file, len).map_err(broken)?;
-    if reader.is_fragmented() {
+fn samples_of(mut file: impl Read + Seek, len: u64) -> Result<Vec<Reel>, FileFault> {
+    let movie = movie(&mut file, len)?;
+    if !movie.has_samples() && movie.fragmented {
         return Err(FileFault::Fragmented);
     }
-    let mut video = None;
-    let mut audio = None;
-    let mut ids: Vec<u32> = reader.tracks().keys().copied().collect();
-    ids.sort_unstable();
-    for id in ids {
-        let Some((track, config, scale, edit)) = reader.tracks().get(&id).and_then(describe) else {
-            continue;
-        };
-        let reel = if track == flv::VIDEO { &mut video } else { &mut audio };
-        if reel.is_none() {
-            *reel = samples(&mut reader, id)?.map(|(first, samples)| Reel {
-                track,
-                config,
-                scale,
-                start: first - edit,
-                samples,
-            });
+    let mut reels = Vec::new();
+    for (handler, input) in [(Handler::Video, flv::VIDEO), (Handler::Audio, flv::AUDIO)] {
+        let usable = |track: &&Track| track.handler == handler && matches!(track.config, Ok(Some(_)));
+        let mut tracks = movie.tracks.iter().filter(usable).filter(|track| track.samples().next().is_some());
+        if let Some(track) = tracks.next() {
+            reels.extend(reel(&mut file, len, track, input)?);
         }
     }
-    let reels: Vec<Reel> = video.into_iter().chain(audio).collect();
     if reels.is_empty() { Err(FileFault::NoTrack) } else { Ok(reels) }
 }
 
-fn broken(error: mp4::Error) -> FileFault {
-    match error {
-        mp4::Error::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => FileFault::Io(error),
-        error => FileFault::Mp4(error.to_string()),
+/// The file's `moov`, wherever it stands.
+fn movie(file: &mut (impl Read + Seek), len: u64) -> Result<Movie, FileFault> {
+    let mut at = 0;
+    while at < len {
+        let mut bytes = [0; Header::LEN_MAX];
+        let there = usize::try_from(len - at).unwrap_or(Header::LEN_MAX).min(Header::LEN_MAX);
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut bytes[..there])?;
+        let header = Header::read(&bytes[..there], at)?.ok_or(Fault::Cut { at: len })?;
+        let content = at + header.len;
+        let end = header.content.map_or(Some(len), |size| content.checked_add(size)).filter(|&end| end <= len);
+        let Some(end) = end else { return Err(Fault::Cut { at: len }.into()) };
+        if header.kind.0 == *b"moov" {
+            file.seek(SeekFrom::Start(content))?;
+            let mut moov = Vec::new();
+            file.take(end - content).read_to_end(&mut moov)?;
+            return Ok(Movie::read(&moov.into(), content)?);
+        }
+        at = end;
     }
+    Err(FileFault::NoMovie)
 }
 
-/// Decode time of the first sample, in ticks, and all of them.
-fn samples(reader: &mut Mp4Reader<impl Read + Seek>, id: u32) -> Result<Option<(i64, Vec<Sample>)>, FileFault> {
-    let count = reader.sample_count(id).map_err(broken)?;
-    let mut first = None;
+/// A track's samples, and its headers.
+fn reel(file: &mut (impl Read + Seek), len: u64, track: &Track, input: InputTrack) -> Result<Option<Reel>, FileFault> {
+    let Ok(Some(config)) = &track.config else { return Ok(None) };
+    let mut start = None;
     let mut samples = Vec::new();
-    for n in 1..=count {
-        let Some(sample) = reader.read_sample(id, n).map_err(broken)? else {
-            break;
-        };
-        first.get_or_insert(i64::try_from(sample.start_time).unwrap_or(0));
+    for place in track.samples().filter(|place| place.len > 0) {
+        if place.offset.saturating_add(place.len.into()) > len {
+            return Err(Fault::Cut { at: len }.into());
+        }
+        let mut data = vec![0; place.len as usize];
+        file.seek(SeekFrom::Start(place.offset))?;
+        file.read_exact(&mut data)?;
+        start.get_or_insert(place.dts);
         samples.push(Sample {
-            duration: sample.duration.max(1),
-            composition_offset: sample.rendering_offset,
-            keyframe: sample.is_sync,
-            data: sample.bytes,
+            duration: place.duration.max(1),
+            composition_offset: place.composition_offset,
+            keyframe: place.keyframe,
+            data: data.into(),
         });
     }
-    Ok(first.map(|first| (first, samples)))
-}
-
-/// What we need to know of a track that we can use; last, the media time at which its presentation begins.
-fn describe(track: &Mp4Track) -> Option<(InputTrack, CodecConfig, Timescale, i64)> {
-    let trak = &track.trak;
-    let entry = &trak.mdia.minf.stbl.stsd;
-    let (input, config) = if let Some(avc1) = &entry.avc1 {
-        (flv::VIDEO, CodecConfig::Avc(avc_config(&avc1.avcc)?))
-    } else {
-        let esds = entry.mp4a.as_ref()?.esds.as_ref()?;
-        let specific = &esds.es_desc.dec_config.dec_specific;
-        (flv::AUDIO, CodecConfig::Aac(audio_config(specific.profile, specific.freq_index, specific.chan_conf)?))
-    };
-    let scale = Timescale::new(trak.mdia.mdhd.timescale)?;
-    // 14496-12, 8.6.6: -1 is an empty edit, which the reader gives without its sign.
-    let edits = trak.edts.as_ref().and_then(|edts| edts.elst.as_ref());
-    let starts = edits.into_iter().flat_map(|elst| &elst.entries).map(|entry| entry.media_time);
-    let edit =
-        starts.filter_map(|time| i64::try_from(time).ok()).find(|time| *time != i64::from(u32::MAX)).unwrap_or(0);
-    Some((input, config, scale, edit))
-}
-
-/// The AVCDecoderConfigurationRecord as it stands in the box (14496-15, 5.3.3.1), less the tail with chroma
-/// format and bit depths, which the reader drops and decoders take from the SPS.
-fn avc_config(avcc: &impl for<'a> WriteBox<&'a mut Vec<u8>>) -> Option<Bytes> {
-    let mut bytes = Vec::new();
-    avcc.write_box(&mut bytes).ok()?;
-    (bytes.len() > 8).then(|| Bytes::from(bytes).slice(8..))
-}
-
-/// An AudioSpecificConfig (14496-3, 1.6.2.1): object type:5, frequency index:4, channels:4, and three zeros.
-fn audio_config(profile: u8, freq_index: u8, channels: u8) -> Option<Bytes> {
-    if profile == 0 || profile > 30 || freq_index > 12 {
-        return None;
-    }
-    let mut out = BytesMut::new();
-    out.put_u16(u16::from(profile) << 11 | u16::from(freq_index) << 7 | u16::from(channels & 0xf) << 3);
-    Some(out.freeze())
+    let (config, scale) = (config.clone(), track.timescale);
+    Ok(start.map(|start| Reel { track: input, config, scale, start, samples }))
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::media::CodecConfig;
 
     fn fixture() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/media/plum-720p30.mp4")
@@ -238,7 +211,9 @@ mod tests {
         let mut film = FileLoop::open(fixture()).await.expect("a plain file").film;
         let configs: Vec<_> = film.configs().collect();
         assert!(matches!(&configs[0], (flv::VIDEO, CodecConfig::Avc(avcc)) if avcc[..2] == [1, 100]), "{configs:?}");
-        assert_eq!(configs[1], (flv::AUDIO, CodecConfig::Aac(Bytes::from_static(&[0x11, 0x90]))));
+        // As it stands in the file: AAC-LC, 48 kHz, stereo, and SBR ruled out.
+        let config = Bytes::from_static(&[0x11, 0x90, 0x56, 0xe5, 0]);
+        assert_eq!(configs[1], (flv::AUDIO, CodecConfig::Aac(config)));
         // Three passes: 480 frames and 750 frames of sound in 16 s each.
         let mut last = [None, None];
         let mut frames = 0;
@@ -265,12 +240,7 @@ mod tests {
             let error = FileLoop::open(&path).await.expect_err("not a film").to_string();
             assert_eq!(error, format!("{}: {expect}", path.display()));
         };
-        check(
-            "text",
-            b"not a film at all",
-            "not an .mp4 file that can be read: file contains a box with a larger size than it",
-        )
-        .await;
+        check("text", b"not a film at all", "not an .mp4 file that can be read: it ends too early, at byte 17").await;
         let mut film = std::fs::read(fixture()).expect("the fixture");
         // Sample entries under other names are of codecs that aren't known.
         for (name, other) in [(b"avc1", b"xvc1"), (b"mp4a", b"xp4a")] {
