@@ -15,7 +15,7 @@
 //!    │        ├─ vmhd | smhd
 //!    │        ├─ dinf / dref / url          in this file itself
 //!    │        └─ stbl
-//!    │           ├─ stsd                    avc1 / avcC | mp4a / esds
+//!    │           ├─ stsd                    avc1 | hvc1 | av01 | mp4a | Opus | ac-3 | ec-3
 //!    │           └─ stts stsc stsz stco     empty: the samples are in the chunks
 //!    └─ mvex / trex                         the defaults that tfhd overrides
 //! ```
@@ -25,14 +25,12 @@
 
 use bytes::{BufMut, Bytes};
 use mp4_atom::{
-    Audio, Avc1, Avcc, AvccExt, Codec as SampleEntry, Dinf, Dref, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mdia, Mfhd,
-    Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Prft, ReferenceTime, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak,
-    Trex, Trun, TrunEntry, TrunSamples, Url, Visual, Vmhd, esds,
+    Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Prft, ReferenceTime, Smhd,
+    Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url, Vmhd,
 };
 
-use super::aac::Aac;
-use super::avc::Avc;
 use super::codec::Codec;
+use super::entry::entry;
 use crate::units::{Timescale, UnixTime};
 
 /// Of the one track of each file.
@@ -82,16 +80,13 @@ pub fn init(codec: &Codec, timescale: Timescale) -> Bytes {
     // 'cmf2': composition offsets are signed, and there is no edit list (23000-19, 7.2).
     let brands = [*b"iso6", *b"cmf2", *b"cmfc", *b"mp41"].map(FourCC::from);
     let ftyp = Ftyp { major_brand: FourCC::new(b"cmf2"), minor_version: 0, compatible_brands: brands.to_vec() };
-    let (entry, handler, name, size) = match codec {
-        Codec::Avc(avc) => (visual(avc), b"vide", "VideoHandler", (avc.width, avc.height)),
-        Codec::Aac(aac) => (audio(aac), b"soun", "SoundHandler", (0, 0)),
-    };
-    let video = matches!(codec, Codec::Avc(_));
+    let (video, size) = (codec.is_video(), codec.size());
+    let (handler, name) = if video { (b"vide", "VideoHandler") } else { (b"soun", "SoundHandler") };
     let minf = Minf {
         vmhd: video.then(Vmhd::default),
         smhd: (!video).then(Smhd::default),
         dinf: Dinf { dref: Dref { entries: vec![Url::default().into()] } },
-        stbl: Stbl { stsd: Stsd { codecs: vec![entry] }, stco: Some(Stco::default()), ..Stbl::default() },
+        stbl: Stbl { stsd: Stsd { codecs: vec![entry(codec)] }, stco: Some(Stco::default()), ..Stbl::default() },
         ..Minf::default()
     };
     let moov = Moov {
@@ -123,69 +118,6 @@ pub fn init(codec: &Codec, timescale: Timescale) -> Bytes {
     ftyp.encode(&mut out).expect("a Vec takes all, and ftyp is far below 4 GiB");
     moov.encode(&mut out).expect("a Vec takes all, and the fields were parsed from as many bits");
     out.into()
-}
-
-fn visual(avc: &Avc) -> SampleEntry {
-    let sets = |sets: &[Bytes]| sets.iter().map(|set| set.to_vec()).collect::<Vec<_>>();
-    let [_, profile_compatibility, avc_level_indication] = avc.profile;
-    Avc1 {
-        visual: Visual { data_reference_index: 1, width: avc.width, height: avc.height, ..Visual::default() },
-        avcc: Avcc {
-            configuration_version: 1,
-            avc_profile_indication: avc.profile[0],
-            profile_compatibility,
-            avc_level_indication,
-            length_size: avc.length_size,
-            sequence_parameter_sets: sets(&avc.sps),
-            picture_parameter_sets: sets(&avc.pps),
-            ext: avc.high.map(|[chroma_format, bit_depth_luma, bit_depth_chroma]| AvccExt {
-                chroma_format,
-                bit_depth_luma,
-                bit_depth_chroma,
-                sequence_parameter_sets_ext: sets(&avc.sps_ext),
-            }),
-        },
-        btrt: None,
-        colr: None,
-        pasp: None,
-        taic: None,
-        fiel: None,
-        spatial: None,
-    }
-    .into()
-}
-
-fn audio(aac: &Aac) -> SampleEntry {
-    // A rate above 65,535 Hz doesn't fit the field; readers take the decoder's (14496-12, 12.2.3.2).
-    let sample_rate = u16::try_from(aac.sample_rate).unwrap_or(0);
-    Mp4a {
-        audio: Audio {
-            data_reference_index: 1,
-            channel_count: u16::from(aac.channels),
-            sample_size: 16,
-            sample_rate: sample_rate.into(),
-        },
-        esds: Esds {
-            es_desc: esds::EsDescriptor {
-                es_id: 1,
-                dec_config: esds::DecoderConfig {
-                    object_type_indication: 0x40, // Audio ISO/IEC 14496-3 (14496-1, table 5)
-                    stream_type: 5,               // AudioStream (table 6)
-                    dec_specific: Some(esds::DecoderSpecific {
-                        profile: 0,
-                        freq_index: 0,
-                        chan_conf: 0,
-                        raw: aac.config.to_vec(),
-                    }),
-                    ..esds::DecoderConfig::default()
-                },
-                ..esds::EsDescriptor::default()
-            },
-        },
-        btrt: None,
-        taic: None,
-    }
-    .into()
 }
 
 /// A chunk without a sample: what a track has for the time from `decode_time` in which its publisher sent nothing.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::gather::{AUDIO_LEAD_MAX, Aligned, Gathered, Raw, TRACKS_APART_MAX, hint};
+use super::gather::{AUDIO_LEAD_MAX, Aligned, Gathered, Raw, TRACKS_APART_MAX};
 use super::join::Joining;
 use super::packager::{Publisher, Source};
 use super::plan::{frame_duration, frame_rate_milli};
@@ -87,7 +87,7 @@ pub(super) fn align(
     let guided = guide(sources, lead, pushes[&lead].is_language()).map(|(track, _)| track);
     let first = units.raw.iter().find(|raw| Some(raw.track) == guided).or(units.raw.first())?.clone();
     let stamps: Vec<i64> = units.raw.iter().filter(|raw| raw.track == first.track).map(|raw| raw.dts).collect();
-    let said = sources.get(&first.track).and_then(|source| hint(&source.codec));
+    let said = sources.get(&first.track).and_then(|source| source.codec.frame_rate_milli());
     let frame = frame_rate_milli(&stamps, clock, said).map_or(Duration::ZERO, frame_duration);
     let ticks = |duration: Duration| i64::try_from(clock.scale.ticks(duration)).unwrap_or(i64::MAX);
     let (near, apart) = (ticks(tolerance(frame)), ticks(TRACKS_APART_MAX));

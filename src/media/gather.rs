@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::codec::Codec;
 use super::packager::{Publisher, Settings, Source};
 use super::plan::{Gops, frame_duration, frame_rate_milli};
 use super::timeline::{BACKWARD_MAX, span};
@@ -170,7 +169,7 @@ impl Gathered {
         if settings.segment.is_some() {
             return stamps.len() >= FRAMES_MEASURED || age >= settings.track_wait;
         }
-        let frame = frame_rate_milli(&stamps, publisher.clock, hint(&source.codec)).map(frame_duration);
+        let frame = frame_rate_milli(&stamps, publisher.clock, source.codec.frame_rate_milli()).map(frame_duration);
         let settled = frame.is_some_and(|frame| gops.settled(frame)) && stamps.len() >= FRAMES_MEASURED;
         settled || gops.span() >= settings.measure
     }
@@ -317,12 +316,4 @@ impl Gathered {
 /// The longest wait of all: nothing goes on after it, whatever has come.
 fn longest(settings: &Settings) -> Duration {
     settings.measure.max(settings.track_wait).max(settings.announced_wait) + Duration::from_secs(1)
-}
-
-/// What the headers say of the frame rate.
-pub(super) fn hint(codec: &Codec) -> Option<u32> {
-    match codec {
-        Codec::Avc(avc) => avc.frame_rate_milli,
-        Codec::Aac(_) => None,
-    }
 }

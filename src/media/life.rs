@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::codec::Codec;
 use super::feeds::{Pushes, Sources};
-use super::gather::{Aligned, Raw, hint};
+use super::gather::{Aligned, Raw};
 use super::lane::{Lane, Segment, Sink, Unit};
 use super::names::{is_for, is_plain, name_for, names};
 use super::packager::{Publisher, Settings, Source, TRACKS_MAX};
@@ -71,7 +71,7 @@ impl Life {
             let frame = match track.kind {
                 crate::live::TrackKind::Video(v) if v.frame_rate_milli > 0 => frame_duration(v.frame_rate_milli),
                 crate::live::TrackKind::Video(_) => frame_duration(FRAME_RATE_UNKNOWN),
-                crate::live::TrackKind::Audio(_) => track.timescale.duration(1_024),
+                crate::live::TrackKind::Audio(_) => track.timescale.duration(usual_samples(&track.codec)),
             };
             let mut lane = Lane::new(track.clone(), None, track.timescale.ticks(frame), &record);
             lane.end = ends.iter().find(|(id, _)| *id == track.id).map_or(0, |&(_, end)| end);
@@ -111,13 +111,14 @@ impl Life {
         let stamps = |track| of(track).map(|raw| raw.dts).collect::<Vec<_>>();
         let rates: Vec<u32> = inputs
             .iter()
-            .map(|&track| frame_rate_milli(&stamps(track), clock, hint(&sources[&track].codec)))
+            .map(|&track| frame_rate_milli(&stamps(track), clock, sources[&track].codec.frame_rate_milli()))
             .map(|rate| rate.unwrap_or(FRAME_RATE_UNKNOWN).max(FRAME_RATE_MIN))
             .collect();
         let video = inputs.first().copied().filter(|track| sources[track].codec.is_video());
         let mut lasts = inputs.iter().zip(&rates).map(|(track, &rate)| {
             let codec = &sources[track].codec;
-            (codec.is_video(), audio_unit(codec).unwrap_or_else(|| frame_duration(rate)))
+            let unit = of(*track).next().map(|raw| &raw.data[..]);
+            (codec.is_video(), audio_unit(codec, unit).unwrap_or_else(|| frame_duration(rate)))
         });
         let frame = lasts.next().map_or(frame_duration(FRAME_RATE_UNKNOWN), |(_, frame)| frame);
         let audio = lasts.filter(|&(video, _)| !video).map(|(_, unit)| unit).collect();
@@ -150,7 +151,9 @@ impl Life {
             let Some(source) = sources.get_mut(&input) else { continue };
             source.lane = Some(n);
             let timescale = source.codec.timescale();
-            let (bandwidth, frame) = (rate_of(of(input), clock.scale), lane_frame(&source.codec, timescale, rate));
+            let unit = of(input).next().map(|raw| &raw.data[..]);
+            let (bandwidth, frame) =
+                (rate_of(of(input), clock.scale), lane_frame(&source.codec, unit, timescale, rate));
             let track = Track {
                 id: TrackId(u8::try_from(n).expect("TRACKS_MAX tracks at most")),
                 name,
@@ -223,7 +226,11 @@ impl Life {
         let (name, language) = name_for(codec, rendition)?;
         let taken = lanes.iter().any(|lane| known(lane) || lane.track.name == name);
         let id = u8::try_from(lanes.len()).ok().filter(|&id| usize::from(id) < TRACKS_MAX && !taken)?;
-        let rate = hint(codec).or(lanes.first().map(frame_rate)).unwrap_or(FRAME_RATE_UNKNOWN).max(FRAME_RATE_MIN);
+        let rate = codec
+            .frame_rate_milli()
+            .or(lanes.first().map(frame_rate))
+            .unwrap_or(FRAME_RATE_UNKNOWN)
+            .max(FRAME_RATE_MIN);
         let timescale = codec.timescale();
         let track = Track {
             id: TrackId(id),
@@ -236,7 +243,7 @@ impl Life {
             kind: codec.kind(rate),
             inits: Vec::new(),
         };
-        let mut lane = Lane::new(track, None, lane_frame(codec, timescale, rate), &self.record);
+        let mut lane = Lane::new(track, None, lane_frame(codec, None, timescale, rate), &self.record);
         lane.configure(codec.clone(), rate);
         lane.input = Some(input);
         self.segmenter.lanes.push(lane);
@@ -383,9 +390,10 @@ impl Life {
 
     /// The same of one of several, after which [`go_on`](Life::go_on) is called.
     pub(super) fn put(&mut self, lane: usize, raw: Raw) {
-        let Lane { clock, track, .. } = &mut self.segmenter.lanes[lane];
+        let Lane { clock, track, codec, .. } = &mut self.segmenter.lanes[lane];
         let (Some(clock), scale) = (clock.as_mut(), track.timescale) else { return };
-        let (dts, placed) = clock.place(raw.dts);
+        let samples = codec.as_ref().and_then(|codec| codec.samples(Some(&raw.data)));
+        let (dts, placed) = clock.place(raw.dts, samples.unwrap_or(0));
         let spell = |ticks: u64| scale.duration(ticks);
         match placed {
             Placed::Exact => {}
@@ -531,29 +539,37 @@ fn lane_clock(
     start: Duration,
 ) -> TrackClock {
     if lane.codec.as_ref() != Some(&source.codec) {
-        let rate = hint(&source.codec).unwrap_or_else(|| frame_rate(lane)).max(FRAME_RATE_MIN);
-        lane.frame = lane_frame(&source.codec, lane.scale(), rate);
+        let rate = source.codec.frame_rate_milli().unwrap_or_else(|| frame_rate(lane)).max(FRAME_RATE_MIN);
+        let unit = first.map(|raw| &raw.data[..]);
+        lane.frame = lane_frame(&source.codec, unit, lane.scale(), rate);
         lane.configure(source.codec.clone(), rate);
     }
     let base = base.saturating_add(first.map_or(0, |raw| raw.shifted));
     let clock = TrackClock::new(input, lane.scale(), base, start);
-    match &source.codec {
-        Codec::Aac(aac) => clock.counting(aac.frame_len, aac.core_rate),
-        Codec::Avc(_) => clock,
+    match source.codec.sample_rate() {
+        0 => clock,
+        rate => clock.counting(rate),
     }
 }
 
-/// What a unit of an audio codec lasts.
-fn audio_unit(codec: &Codec) -> Option<Duration> {
-    match codec {
-        Codec::Aac(aac) => Some(Duration::from_secs_f64(f64::from(aac.frame_len) / f64::from(aac.core_rate))),
-        Codec::Avc(_) => None,
+/// What a unit of an audio codec lasts: this one, or any.
+fn audio_unit(codec: &Codec, unit: Option<&[u8]>) -> Option<Duration> {
+    let samples = codec.samples(unit)?;
+    Some(Duration::from_secs_f64(f64::from(samples) / f64::from(codec.sample_rate().max(1))))
+}
+
+/// The samples of a unit, of a codec whose headers weren't seen.
+fn usual_samples(name: &str) -> u64 {
+    match name {
+        "opus" => super::opus::SAMPLES_USUAL.into(),
+        "ac-3" | "ec-3" => super::ac3::SAMPLES.into(),
+        _ => 1_024,
     }
 }
 
 /// The same in ticks of its track, or what a video frame lasts.
-fn lane_frame(codec: &Codec, scale: Timescale, rate_milli: u32) -> u64 {
-    scale.ticks(audio_unit(codec).unwrap_or_else(|| frame_duration(rate_milli)))
+fn lane_frame(codec: &Codec, unit: Option<&[u8]>, scale: Timescale, rate_milli: u32) -> u64 {
+    scale.ticks(audio_unit(codec, unit).unwrap_or_else(|| frame_duration(rate_milli)))
 }
 
 fn frame_rate(lane: &Lane) -> u32 {

@@ -26,7 +26,7 @@
 //! later, or returns, joins at the start of a segment; one that is gone numbers gaps, in step with the others. Sound
 //! without a language is taken from one push, and from another when that stops.
 //!
-//! - [`avc`], [`aac`], [`codec`]: the codecs' own headers.
+//! - [`avc`], [`hevc`], [`av1`], [`aac`], [`opus`], [`ac3`], [`codec`]: the codecs' own headers.
 //! - [`ts`], [`bmff`]: MPEG transport streams and ISO BMFF files to access units.
 //! - [`timeline`]: wrapped input timestamps to media time, media time to the wallclock.
 //! - [`Plan`]: what a life freezes: segment length, TARGETDURATION, PART-TARGET.
@@ -35,17 +35,23 @@
 //! - [`packager`]: lives, epochs, periods, silence, and the record; `join`: one of several pushes comes and goes.
 
 pub mod aac;
+pub mod ac3;
+pub mod av1;
 pub mod avc;
 pub mod bmff;
 pub mod cmaf;
 pub mod codec;
+mod entry;
 mod feeds;
 mod gather;
+pub mod header;
+pub mod hevc;
 mod join;
 mod lane;
 mod life;
 mod names;
 pub mod notice;
+pub mod opus;
 pub mod packager;
 mod periods;
 mod plan;
@@ -114,8 +120,18 @@ impl InputClock {
 pub enum CodecConfig {
     /// AVCDecoderConfigurationRecord (ISO 14496-15, 5.3.3.1).
     Avc(Bytes),
+    /// HEVCDecoderConfigurationRecord (ISO 14496-15, 8.3.2.1).
+    Hevc(Bytes),
+    /// AV1CodecConfigurationRecord (AV1-ISOBMFF, 2.3.3).
+    Av1(Bytes),
     /// AudioSpecificConfig (ISO 14496-3, 1.6.2.1).
     Aac(Bytes),
+    /// Identification header, `OpusHead` (RFC 7845, 5.1).
+    Opus(Bytes),
+    /// The content of a `dac3` (ETSI TS 102 366, F.4): what [`ac3::Headers`] makes.
+    Ac3(Bytes),
+    /// The content of a `dec3` (F.6): the same.
+    Eac3(Bytes),
 }
 
 /// One coded frame.
@@ -127,9 +143,10 @@ pub struct AccessUnit {
     pub dts: u64,
     /// Presentation minus decode time, in ticks of the input clock.
     pub composition_offset: i32,
-    /// A random access point.
+    /// A random access point, as the input says; of H.265 and AV1 the unit itself is asked.
     pub keyframe: bool,
-    /// H.264: NAL units, each behind a 4-byte (or avcC's) length. AAC: one raw_data_block.
+    /// H.264, H.265: NAL units, each behind a 4-byte (or the record's) length. AV1: a temporal unit's OBUs (5.2). AAC: one
+    /// raw_data_block. Opus: a packet. AC-3, E-AC-3: a syncframe, with those of its dependent substreams.
     pub data: Bytes,
 }
 

@@ -351,6 +351,10 @@ impl Packager {
             let why = if unit.data.is_empty() { Unusable::Empty } else { Unusable::TooLong };
             return self.notice(Notice::Unusable { track, units: 1, why });
         }
+        let (data, keyframe) = source.codec.sample(unit.data, unit.keyframe);
+        if data.is_empty() {
+            return self.notice(Notice::Unusable { track, units: 1, why: Unusable::Empty });
+        }
         let dts = unwrap(unit.dts, clock, source.last.or(newest));
         source.last = Some(dts);
         let (lane, video) = (source.lane, source.codec.is_video());
@@ -359,8 +363,8 @@ impl Packager {
             dts,
             shifted: 0,
             composition_offset: unit.composition_offset,
-            keyframe: unit.keyframe || !video,
-            data: unit.data,
+            keyframe: keyframe || !video,
+            data,
             arrived: clocks.wall,
             now: clocks.now,
         };

@@ -241,6 +241,13 @@ mod tests {
             check(rate, units(1_024, 48_000), 200, frames, 214);
             check(rate, units(1_024, 44_100), 200, frames, 209);
         }
+        // Opus, ten units of 20 ms; AC-3, six of 32 ms.
+        for (rate, frames) in [(25_000, 5), (30_000, 6), (50_000, 10), (60_000, 12), (24_000, 5)] {
+            check(rate, units(960, 48_000), 200, frames, 220);
+            check(rate, units(1_536, 48_000), 200, frames, 224);
+        }
+        check(30_000, units(1_536, 48_000), 100, 6, 224);
+        check(30_000, units(1_536, 48_000), 500, 15, 512);
         check(29_970, Vec::new(), 200, 6, 203);
         check(24_000, Vec::new(), 200, 5, 211);
         check(30_000, units(1_024, 48_000), 500, 15, 512);

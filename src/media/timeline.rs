@@ -75,11 +75,10 @@ pub(super) struct TrackClock {
 
 #[derive(Clone, Copy, Debug)]
 struct Counting {
-    /// Samples of a unit, at `rate`.
-    frame_len: u32,
     rate: u32,
     anchor: u64,
-    units: u64,
+    /// Samples of the units since then, at `rate`.
+    samples: u64,
 }
 
 impl TrackClock {
@@ -90,9 +89,9 @@ impl TrackClock {
         TrackClock { input, scale, offset, counting: None, last: None }
     }
 
-    /// Counts `frame_len` samples of `rate` a unit instead of taking each timestamp.
-    pub(super) fn counting(mut self, frame_len: u32, rate: u32) -> Self {
-        self.counting = Some(Counting { frame_len, rate: rate.max(1), anchor: 0, units: 0 });
+    /// Counts samples of `rate` instead of taking each timestamp.
+    pub(super) fn counting(mut self, rate: u32) -> Self {
+        self.counting = Some(Counting { rate: rate.max(1), anchor: 0, samples: 0 });
         self
     }
 
@@ -116,29 +115,28 @@ impl TrackClock {
         self.last.map_or(Duration::ZERO, |last| self.scale.duration(self.ticks(dts).saturating_sub(last)))
     }
 
-    /// Places the next unit: always after the last one.
-    pub(super) fn place(&mut self, dts: i64) -> (u64, Placed) {
-        let stamped = self.ticks(dts);
+    /// Places the next unit, of so many samples if they are counted: always after the last one.
+    pub(super) fn place(&mut self, dts: i64, samples: u32) -> (u64, Placed) {
+        let (stamped, samples) = (self.ticks(dts), u64::from(samples));
         let (ticks, placed) = match (self.last, &mut self.counting) {
             (None, counting) => {
                 if let Some(counting) = counting {
-                    (counting.anchor, counting.units) = (stamped, 1);
+                    (counting.anchor, counting.samples) = (stamped, samples);
                 }
                 (stamped, Placed::Exact)
             }
             (Some(last), None) if stamped > last => (stamped, Placed::Exact),
             (Some(last), None) => (last + 1, Placed::Nudged(last + 1 - stamped)),
             (Some(last), Some(counting)) => {
-                let samples = u128::from(counting.units) * u128::from(counting.frame_len);
-                let ticks = samples * u128::from(self.scale.hz()) / u128::from(counting.rate);
+                let ticks = u128::from(counting.samples) * u128::from(self.scale.hz()) / u128::from(counting.rate);
                 let counted = counting.anchor.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX));
                 let drift = i64::try_from(i128::from(stamped) - i128::from(counted)).unwrap_or(i64::MAX);
                 if self.scale.duration(drift.unsigned_abs()) <= AUDIO_DRIFT_MAX && counted > last {
-                    counting.units += 1;
+                    counting.samples += samples;
                     (counted, Placed::Exact)
                 } else {
                     let ticks = stamped.max(last + 1);
-                    (counting.anchor, counting.units) = (ticks, 1);
+                    (counting.anchor, counting.samples) = (ticks, samples);
                     (ticks, Placed::Reanchored(drift))
                 }
             }
@@ -243,24 +241,36 @@ mod tests {
     #[test]
     fn video_takes_every_timestamp_as_it_is() {
         let mut clock = TrackClock::new(RTMP, Timescale::MPEG, 1_000, Duration::from_secs(1));
-        assert_eq!(clock.place(1_000), (90_000, Placed::Exact));
-        assert_eq!(clock.place(1_033), (92_970, Placed::Exact));
-        assert_eq!(clock.place(1_033), (92_971, Placed::Nudged(1)));
-        assert_eq!(clock.place(1_020), (92_972, Placed::Nudged(1_172)));
-        assert_eq!(clock.place(1_067), (96_030, Placed::Exact));
+        assert_eq!(clock.place(1_000, 0), (90_000, Placed::Exact));
+        assert_eq!(clock.place(1_033, 0), (92_970, Placed::Exact));
+        assert_eq!(clock.place(1_033, 0), (92_971, Placed::Nudged(1)));
+        assert_eq!(clock.place(1_020, 0), (92_972, Placed::Nudged(1_172)));
+        assert_eq!(clock.place(1_067, 0), (96_030, Placed::Exact));
     }
 
     #[test]
     fn audio_counts_samples_over_rounded_timestamps() {
         let scale = Timescale::new(48_000).expect("not zero");
-        let mut clock = TrackClock::new(RTMP, scale, 0, Duration::ZERO).counting(1_024, 48_000);
+        let mut clock = TrackClock::new(RTMP, scale, 0, Duration::ZERO).counting(48_000);
         for n in 0..10_000u64 {
             let rounded = i64::try_from(n * 1_024 / 48).expect("small");
-            assert_eq!(clock.place(rounded), (n * 1_024, Placed::Exact));
+            assert_eq!(clock.place(rounded, 1_024), (n * 1_024, Placed::Exact));
         }
-        let (ticks, placed) = clock.place(10_000 * 1_024 / 48 + 100);
+        let (ticks, placed) = clock.place(10_000 * 1_024 / 48 + 100, 1_024);
         assert!(matches!(placed, Placed::Reanchored(drift) if (4_700..=4_800).contains(&drift)), "{placed:?}");
         assert!(ticks > 10_000 * 1_024 + 4_700);
+    }
+
+    #[test]
+    fn units_of_several_lengths_are_counted_each_by_its_own() {
+        let scale = Timescale::new(48_000).expect("not zero");
+        let mut clock = TrackClock::new(RTMP, scale, 0, Duration::ZERO).counting(48_000);
+        let mut at = 0;
+        for n in 0..1_000u32 {
+            let samples = if n % 3 == 0 { 120 } else { 960 };
+            assert_eq!(clock.place(i64::try_from(at / 48).expect("small"), samples), (at, Placed::Exact));
+            at += u64::from(samples);
+        }
     }
 
     #[test]

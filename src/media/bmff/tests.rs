@@ -89,6 +89,7 @@ fn text(outputs: &[Output]) -> String {
             }
             Output::Config { track, config: CodecConfig::Avc(record) } => format!("avcC {track} {}", record.len()),
             Output::Config { track, config: CodecConfig::Aac(config) } => format!("aac {track} {:02x?}", &config[..]),
+            Output::Config { track, config } => format!("config {track} {config:02x?}"),
             Output::Unit(unit) => {
                 let Unit { track, dts, duration, composition_offset, keyframe, data } = unit;
                 let key = if *keyframe { " key" } else { "" };

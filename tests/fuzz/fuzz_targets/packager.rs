@@ -20,6 +20,11 @@ const AVCC: [u8; 45] = [
     0xef, 0xbc, 0xb0, 0xfd, 0xf8, 0xf8, 0x00,
 ];
 
+/// SVT-AV1's, 320x180.
+const AV1C: [u8; 17] = [
+    0x81, 0x00, 0x0c, 0x00, 0x0a, 0x0b, 0x02, 0x00, 0x00, 0x05, 0x21, 0xe7, 0xf6, 0x60, 0x17, 0xc0, 0x02,
+];
+
 #[derive(Default)]
 struct Checked {
     record: Option<Record>,
@@ -87,7 +92,16 @@ fuzz_target!(|data: &[u8]| {
                 avcc[8 + usize::from(b) % 37] ^= c & 0x80;
                 Input::Config { track, config: CodecConfig::Avc(Bytes::copy_from_slice(&avcc)) }
             }
-            2 => Input::Config { track, config: CodecConfig::Aac(Bytes::copy_from_slice(&[0x11 ^ a & 1, 0x90, b, c])) },
+            2 => {
+                let of = Bytes::copy_from_slice;
+                let config = match a >> 6 {
+                    0 => CodecConfig::Aac(of(&[0x11 ^ a & 1, 0x90, b, c])),
+                    1 => CodecConfig::Opus(of(b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0")),
+                    2 => CodecConfig::Ac3(of(&[0x50, 0x3d, b])),
+                    _ => CodecConfig::Av1(of(&AV1C)),
+                };
+                Input::Config { track, config }
+            }
             3 => Input::Detached(feed),
             4 if a == 0 => Input::End,
             4 | 5 => {
