@@ -140,6 +140,11 @@ pub(super) fn of(part: &Part) -> Bytes {
     if part.is_gap() { cmaf::silence(part.header.decode_time) } else { part.body.clone() }
 }
 
+/// What is sent for parts as one segment: nothing where the sample before is held.
+pub(super) fn of_segment<'a>(parts: impl Iterator<Item = &'a Part>) -> impl Iterator<Item = Bytes> {
+    parts.filter(|part| !part.is_held()).map(of)
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Body::chain([bytes])
@@ -264,7 +269,7 @@ impl Follow {
                 return if self.ready.is_empty() { Err(Torn::Gap) } else { Ok(()) };
             }
             self.taken += 1;
-            self.ready.push_back(of(part));
+            self.ready.extend(of_segment(std::iter::once(part)));
         }
         if segment.is_complete() {
             self.done = true;

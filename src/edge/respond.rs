@@ -455,7 +455,7 @@ fn whole(
         let urgency = if of.1.is_video() { Urgency::Pictures } else { Urgency::Sound };
         head(edge, of, last, segment.duration(), (Some(headers::etag(hasher.finalize().as_bytes())), urgency))
     });
-    let body = Body::chain(segment.parts().map(bodies::of));
+    let body = Body::chain(bodies::of_segment(segment.parts()));
     Ok(Reply::media(body, head.headers(last.delivered.since(asked.at)), head.etag.clone()))
 }
 

@@ -28,17 +28,19 @@ pub struct Flags {
     /// Segments of this life may begin without a keyframe: its GOPs were irregular, or one was forced. Once set, it
     /// stays for the life.
     pub irregular: bool,
+    /// A gap through which the picture before it is shown: its sample lasts for so long, so that the segment is whole.
+    pub held: bool,
 }
 
 impl Flags {
     fn to_bits(self) -> u8 {
-        let flags = [self.independent, self.gap, self.last, self.forced, self.irregular];
+        let flags = [self.independent, self.gap, self.last, self.forced, self.irregular, self.held];
         flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(flag))
     }
 
     fn from_bits(bits: u8) -> Self {
         let flag = |n: u8| bits >> n & 1 != 0;
-        Flags { independent: flag(0), gap: flag(1), last: flag(2), forced: flag(3), irregular: flag(4) }
+        Flags { independent: flag(0), gap: flag(1), last: flag(2), forced: flag(3), irregular: flag(4), held: flag(5) }
     }
 }
 
@@ -231,7 +233,7 @@ mod tests {
             ingested: UnixTime::from_micros(2),
             init: 1,
             discontinuity: 3,
-            flags: Flags { independent: true, gap: false, last: true, forced: false, irregular: true },
+            flags: Flags { independent: true, gap: false, last: true, forced: false, irregular: true, held: false },
             length: BODY_LEN_MAX,
             hash: [7; 32],
         };

@@ -251,7 +251,7 @@ impl Lane {
     fn settle(&mut self, next: u64, len: usize, segment: &Segment, sink: &mut Sink) {
         let Some((first, last)) = self.bounds() else {
             if next.saturating_sub(self.end) > self.frame {
-                self.fill(next, false, segment, sink);
+                self.fill(next, false, false, segment, sink);
             }
             return;
         };
@@ -264,7 +264,7 @@ impl Lane {
             // A single unit that lasts longer than PART-TARGET: its part has that length, and the rest of its
             // time is listed as gaps. Its sample lasts as long as it does, so that players see no hole.
             self.emit(1, next, first + self.part_longest, false, segment, sink);
-            self.fill(next, false, segment, sink);
+            self.fill(next, false, true, segment, sink);
         } else if next - first + self.frame > self.part_longest
             || self.on_grid(first, next, segment)
             || self.pending_len + len > UNIT_LEN_MAX
@@ -302,14 +302,14 @@ impl Lane {
         let Some((_, last)) = self.bounds() else {
             // Nothing came: gaps alone. They end where the next unit begins if that differs by rounding only.
             let to = next.filter(|&next| next > self.end && next.abs_diff(at) <= self.frame).unwrap_or(at);
-            return self.closed(to.max(self.end + 1), segment, sink);
+            return self.closed(to.max(self.end + 1), false, segment, sink);
         };
         let content = last + self.frame;
         if next.is_none() && at > content + self.frame.min(self.scale().ticks(HOLE_MIN)) {
             // The track has stopped before the segment does: what it holds, then a gap.
             let listed = self.listed(content);
             self.emit(self.pending.len(), content, listed, false, segment, sink);
-            return self.closed(at, segment, sink);
+            return self.closed(at, false, segment, sink);
         }
         let to = match next {
             Some(next) if next <= at.max(content) + self.frame && self.fits(next) => next,
@@ -322,7 +322,7 @@ impl Lane {
         }
         let listed = self.listed(to);
         self.emit(self.pending.len(), to, listed, listed == to, segment, sink);
-        self.closed(to, segment, sink);
+        self.closed(to, true, segment, sink);
     }
 
     /// Whether a segment that ends at `to` is no longer than TARGETDURATION says, rounded.
@@ -336,9 +336,9 @@ impl Lane {
         self.bounds().map_or(to, |(first, _)| to.min(first + self.part_longest))
     }
 
-    /// The segment under way ends at `to`: what isn't numbered of it is a gap.
-    fn closed(&mut self, to: u64, segment: &Segment, sink: &mut Sink) {
-        self.fill(to, true, segment, sink);
+    /// The segment under way ends at `to`: what isn't numbered of it is a gap, in which the last sample is `held` or not.
+    fn closed(&mut self, to: u64, held: bool, segment: &Segment, sink: &mut Sink) {
+        self.fill(to, true, held, segment, sink);
         self.measure();
         (self.part, self.segment_start) = (0, self.end);
         self.msn = self.msn.saturating_add(1);
@@ -381,8 +381,8 @@ impl Lane {
     }
 
     /// Gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
-    /// (rfc8216bis 4.4.4.9).
-    fn fill(&mut self, to: u64, last: bool, segment: &Segment, sink: &mut Sink) {
+    /// (rfc8216bis 4.4.4.9). The last sample lasts through them if they are `held`.
+    fn fill(&mut self, to: u64, last: bool, held: bool, segment: &Segment, sink: &mut Sink) {
         if self.part == 0 {
             self.forced = segment.forced;
         }
@@ -390,7 +390,7 @@ impl Lane {
             let left = to - self.end;
             let duration = left.min(self.part_longest);
             let (last, forced, irregular) = (last && duration == left, self.forced, sink.irregular);
-            let flags = Flags { independent: false, gap: true, last, forced, irregular };
+            let flags = Flags { independent: false, gap: true, last, forced, irregular, held };
             let start = self.end;
             self.end += duration;
             // As the frames around it: dates go on where the segment before ends.

@@ -35,6 +35,11 @@ impl Part {
         self.header.flags.gap
     }
 
+    /// Whether nothing is missing in its place: the sample before it lasts through it.
+    pub fn is_held(&self) -> bool {
+        self.header.flags.held && !self.is_lost()
+    }
+
     /// Whether it has a body elsewhere, perhaps, and none here. Where nothing came from the publisher, nobody has one.
     pub fn is_lost(&self) -> bool {
         self.is_gap() && self.header.hash == conceal::NO_HASH
@@ -89,7 +94,7 @@ impl Segment {
 
     /// Whether some of it isn't there: EXT-X-GAP.
     pub fn has_gap(&self) -> bool {
-        self.parts.values().take(usize::from(self.listed)).any(Part::is_gap)
+        self.parts.values().take(usize::from(self.listed)).any(|part| part.is_gap() && !part.is_held())
     }
 
     /// Whether some of it is lost: 404 for the segment as a whole.
