@@ -286,7 +286,9 @@ impl Gathered {
         let mut of_track: Vec<&mut Raw> = self.units.iter_mut().filter(|raw| raw.track == track).collect();
         let jump = (1..of_track.len()).rev().find(|&i| {
             let (a, b) = (&*of_track[i - 1], &*of_track[i]);
-            let really = b.arrived.since(a.arrived) + Duration::from_secs(1);
+            // A transport stream's picture is whole, and comes, with the first packet of the next one.
+            let before = of_track[i.saturating_sub(2)].arrived;
+            let really = b.arrived.since(before) + Duration::from_secs(1);
             span(b.dts, a.dts, clock) > BACKWARD_MAX || span(a.dts, b.dts, clock) > really
         });
         let Some(jump) = jump else { return };
