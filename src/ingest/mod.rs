@@ -26,3 +26,6 @@ pub mod srt;
 #[cfg(feature = "node")]
 mod ts;
 pub mod udp;
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use super::*;
 use crate::live::header::Flags;
 
 /// The samples of a part, read back by re_mp4, and its times checked on the way.
-pub(super) fn samples(record: &Record, header: &PartHeader, body: &Bytes) -> Vec<Bytes> {
+pub(crate) fn samples(record: &Record, header: &PartHeader, body: &Bytes) -> Vec<Bytes> {
     if header.flags.gap {
         return Vec::new();
     }

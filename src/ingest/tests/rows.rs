@@ -1,0 +1,155 @@
+//! The rows, each by every protocol.
+
+use super::carrier::{Carrier, Rtmp, Ts};
+use super::*;
+
+/// Runs a row over each protocol; `first` is where its clock begins, by how many bits it has.
+fn each(first: impl Fn(u32) -> u64, frames: &[Frame], row: impl Fn(&Pushed, &str)) {
+    let carriers: [(&str, Box<dyn Carrier>); 2] =
+        [("RTMP", Box::new(Rtmp::default())), ("MPEG-TS", Box::new(Ts::new()))];
+    for (name, mut carrier) in carriers {
+        let bits = carrier.clock().wrap_bits;
+        let pushed = push(&mut *carrier, frames, first(bits), Settings::default());
+        pushed.assert_whole(frames, name);
+        pushed.assert_in_step(frames, name);
+        row(&pushed, name);
+    }
+}
+
+fn anywhere(_: u32) -> u64 {
+    123_456
+}
+
+/// Moves the timestamps from `at` (in s) on.
+fn jump(mut frames: Vec<Frame>, at: u64, by: i64) -> Vec<Frame> {
+    for frame in frames.iter_mut().filter(|frame| frame.at >= at * HZ) {
+        frame.jump = by;
+    }
+    frames
+}
+
+#[test]
+fn a_wrap_in_mid_stream_goes_unseen() {
+    let frames = mux([pictures(20, 30, 60), sounds(20)]);
+    // RTMP's milliseconds wrap after 10 s here, MPEG-TS' ticks too.
+    let first = |bits: u32| (1 << bits) - if bits == 32 { 10_000 } else { 10 * HZ };
+    each(first, &frames, |pushed, name| {
+        assert_eq!((pushed.discontinuities(), pushed.gaps(true), pushed.gaps(false)), (0, 0.0, 0.0), "{name}");
+    });
+}
+
+#[test]
+fn a_jump_forward_or_back_is_one_discontinuity() {
+    for by in [3_600, -600, -7] {
+        let frames = jump(mux([pictures(24, 30, 60), sounds(24)]), 12, by * HZ as i64);
+        each(
+            |bits| if bits == 32 { 4_000_000 } else { 4_000 * HZ },
+            &frames,
+            |pushed, name| {
+                assert_eq!(pushed.discontinuities(), 1, "{name} by {by} s");
+            },
+        );
+    }
+}
+
+#[test]
+fn a_hole_in_the_timestamps_is_a_gap_and_what_follows_stays_in_its_place() {
+    // Three seconds of both are missing; nothing is renumbered.
+    let mut frames = mux([pictures(24, 30, 60), sounds(24)]);
+    frames.retain(|frame| !(12 * HZ..15 * HZ).contains(&frame.at));
+    // As an encoder goes on: with a key picture.
+    if let Some(next) = frames.iter_mut().find(|frame| frame.picture && frame.at >= 15 * HZ) {
+        next.key = true;
+    }
+    each(anywhere, &frames, |pushed, name| {
+        let last = pushed.parts(true).last().expect("pictures");
+        let end = (last.decode_time + u64::from(last.duration)) as f64 / HZ as f64;
+        assert!((end - 24.0).abs() < 0.1 && pushed.discontinuities() <= 1, "{name}: {end} s");
+    });
+}
+
+#[test]
+fn sound_may_be_missing_or_begin_three_seconds_late() {
+    let silent = mux([pictures(20, 30, 60), Vec::new()]);
+    each(anywhere, &silent, |pushed, name| {
+        assert_eq!((pushed.record.tracks.len(), pushed.discontinuities()), (1, 0), "{name}");
+    });
+    // The pictures are measured for 4 s: late sound is still waited for.
+    let mut late = mux([pictures(20, 30, 60), sounds(20)]);
+    late.retain(|frame| frame.picture || frame.at >= 3 * HZ);
+    each(anywhere, &late, |pushed, name| {
+        assert_eq!((pushed.record.tracks.len(), pushed.discontinuities()), (2, 0), "{name}");
+    });
+}
+
+#[test]
+fn a_gop_of_thirty_seconds_is_cut_all_the_same() {
+    let frames = mux([pictures(90, 30, 900), sounds(90)]);
+    each(anywhere, &frames, |pushed, name| {
+        assert_eq!(pushed.discontinuities(), 0, "{name}");
+        let longest = pushed.record.target_duration;
+        assert!(longest <= 10, "{name}: segments of {longest} s");
+    });
+}
+
+#[test]
+fn the_frame_rate_may_vary() {
+    // Half of the pictures of every other second are missing, of each fourth all but the key picture.
+    let mut frames = mux([pictures(40, 30, 60), sounds(40)]);
+    frames.retain(|frame| {
+        let second = frame.at / HZ;
+        !frame.picture || frame.key || (second % 4 != 1 && (second % 2 == 0 || frame.number % 2 == 0))
+    });
+    // None of them is reordered: the ones that others stand behind are missing.
+    for frame in &mut frames {
+        frame.reordered = 0;
+    }
+    each(anywhere, &frames, |pushed, name| {
+        assert_eq!((pushed.discontinuities(), pushed.gaps(true), pushed.gaps(false)), (0, 0.0, 0.0), "{name}");
+    });
+}
+
+#[test]
+fn a_picture_may_stand_for_seconds() {
+    // In the beginning, when all is still measured, and later on.
+    for from in [1, 9] {
+        let mut frames = mux([pictures(24, 30, 60), sounds(24)]);
+        frames.retain(|frame| !frame.picture || !(from * HZ..(from + 5) * HZ).contains(&frame.at));
+        for frame in &mut frames {
+            frame.reordered = 0;
+        }
+        let pushed = push(&mut Rtmp::default(), &frames, 123_456, Settings::default());
+        pushed.assert_whole(&frames, "RTMP");
+        pushed.assert_in_step(&frames, "RTMP");
+        assert_eq!((pushed.discontinuities(), pushed.gaps(false)), (0, 0.0), "from {from} s");
+    }
+}
+
+#[test]
+fn another_resolution_in_mid_stream_is_a_new_init_segment_behind_a_discontinuity() {
+    let mut frames = mux([pictures(24, 30, 60), sounds(24)]);
+    for frame in frames.iter_mut().filter(|frame| frame.at >= 12 * HZ) {
+        frame.headers = 1;
+    }
+    each(anywhere, &frames, |pushed, name| {
+        let inits: Vec<usize> = pushed.record.tracks.iter().map(|track| track.inits.len()).collect();
+        assert_eq!((pushed.discontinuities(), inits[0]), (1, 2), "{name}");
+        let first = pushed.parts(true).find(|header| header.init == 1).expect("a part of the new one");
+        assert!(first.id.part == 0 && first.flags.independent && first.discontinuity == 1, "{name}: {first:?}");
+    });
+}
+
+#[test]
+fn eight_hours_of_timestamps_keep_sound_beside_the_pictures() {
+    let hours = mux([pictures(8 * 3_600, 5, 10), sounds_at(8 * 3_600, 8_000, 1)]);
+    let carriers: [(&str, Box<dyn Carrier>); 2] =
+        [("RTMP", Box::new(Rtmp::default())), ("MPEG-TS", Box::new(Ts::new()))];
+    // Fewer parts and units are sooner read back.
+    let settings = Settings { part: Duration::from_secs(1), ..Settings::default() };
+    for (name, mut carrier) in carriers {
+        let pushed = push(&mut *carrier, &hours, 77, settings);
+        pushed.assert_whole(&hours, name);
+        pushed.assert_in_step(&hours, name);
+        assert_eq!((pushed.discontinuities(), pushed.gaps(true), pushed.gaps(false)), (0, 0.0, 0.0), "{name}");
+    }
+}
