@@ -4,25 +4,38 @@
 //!
 //! ```text
 //! VIDEODATA  frame type:4 codec:4=7 | packet type:8  composition time:s24 | avcC, or length-prefixed NAL units
-//! ExVideo    1 frame type:3 packet type:4 | fourcc:32 | [composition time:s24] | the same
 //! AUDIODATA  format:4=10 rate:2 size:1 type:1 | packet type:8 | AudioSpecificConfig, or a raw_data_block
-//! ExAudio    format:4=9 packet type:4 | fourcc:32 | the same
 //! ```
+//!
+//! What Enhanced RTMP has instead is in `enhanced`.
 
+mod enhanced;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::enhanced::capabilities;
 use super::amf0::Value;
-use crate::media::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack};
+use crate::media::header::HeaderError;
+use crate::media::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, ac3};
 use crate::units::Timescale;
 
 /// Milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
-/// FLV's one video track.
+/// The video track without a TrackId, or with 0.
 pub const VIDEO: InputTrack = InputTrack(0);
-/// FLV's one audio track.
+/// The audio track without a TrackId, or with 0.
 pub const AUDIO: InputTrack = InputTrack(1);
+
+/// Packet types, the same in FLV and Enhanced RTMP.
+const SEQUENCE_START: u8 = 0;
+const CODED_FRAMES: u8 = 1;
+/// Coded frames whose composition time is 0 (Enhanced RTMP).
+const CODED_FRAMES_X: u8 = 3;
 
 /// What a tag holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +84,50 @@ pub enum FlvError {
         /// Its name, or its fourcc.
         codec: String,
     },
+    /// The first frame of a codec that has its headers there can't be read.
+    #[error("byte {at} of the audio tag: {error}")]
+    Header {
+        /// Where the frame begins in the tag's body.
+        at: usize,
+        /// Why.
+        error: HeaderError,
+    },
+    /// More tracks than a push may have.
+    #[error("byte {at} of the {kind} tag: track {track} is one more than the 16 that a push may have")]
+    Tracks {
+        /// Audio or video.
+        kind: Kind,
+        /// Offset in the tag's body, in bytes.
+        at: usize,
+        /// Its TrackId.
+        track: u8,
+    },
+}
+
+/// The codecs that are carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Codec {
+    Avc,
+    Hevc,
+    Av1,
+    Aac,
+    Opus,
+    /// And E-AC-3.
+    Ac3,
+}
+
+impl Codec {
+    /// What its sequence header is called.
+    fn header(self) -> &'static str {
+        match self {
+            Codec::Avc => "AVCDecoderConfigurationRecord",
+            Codec::Hevc => "HEVCDecoderConfigurationRecord",
+            Codec::Av1 => "AV1CodecConfigurationRecord",
+            Codec::Aac => "AudioSpecificConfig",
+            Codec::Opus => "OpusHead",
+            Codec::Ac3 => "AC-3 frame",
+        }
+    }
 }
 
 /// The two kinds of tags that carry media.
@@ -85,8 +142,8 @@ pub enum Kind {
 impl Kind {
     fn advice(self) -> &'static str {
         match self {
-            Kind::Audio => "AAC",
-            Kind::Video => "H.264",
+            Kind::Audio => "AAC, Opus, AC-3 or E-AC-3",
+            Kind::Video => "H.264, H.265 or AV1",
         }
     }
 }
@@ -100,94 +157,115 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Reads a VIDEODATA body. `None` for what carries no frame: an empty body, the end of the sequence, a
-/// seek command, metadata.
-pub fn video(body: &Bytes, timestamp: u32) -> Result<Option<Media>, FlvError> {
-    let Some(&first) = body.first() else {
-        return Ok(None); // some encoders send one in place of silence
-    };
-    let mut r = Reader { body, at: 1, kind: Kind::Video };
-    let enhanced = first & 0x80 != 0;
-    let frame_type = (first >> 4) & if enhanced { 0x7 } else { 0xf };
-    // Table E.4.3.1: 5 is "video info/command frame", which has no frame.
-    if frame_type == 5 {
-        return Ok(None);
-    }
-    let packet = if enhanced {
-        let packet = first & 0xf;
-        r.known_packet(packet)?;
-        match &r.fourcc()? {
-            b"avc1" => packet,
-            other => return Err(r.unsupported(fourcc_name(*other))),
-        }
-    } else {
-        match first & 0xf {
-            7 => {
-                // AVCPacketType: 0 sequence header, 1 NALU, 2 end of sequence: the numbers of Enhanced RTMP's.
-                let packet = r.u8("AVCPacketType")?;
-                if packet > 2 {
-                    return Err(r.invalid(packet, "AVCPacketType"));
-                }
-                packet
-            }
-            codec => return Err(r.unsupported(video_codec_name(codec))),
-        }
-    };
-    // E.4.3.2: an SI24 before the data of every AVC packet; Enhanced RTMP has it with CodedFrames only.
-    let composition_offset = if !enhanced || packet == 1 { r.i24("CompositionTime")? } else { 0 };
-    let data = r.rest();
-    Ok(match packet {
-        0 if data.is_empty() => return Err(r.truncated("AVCDecoderConfigurationRecord")),
-        0 => Some(Media::Config { track: VIDEO, config: CodecConfig::Avc(data) }),
-        1 | 3 if !data.is_empty() => Some(Media::Unit(AccessUnit {
-            track: VIDEO,
-            dts: u64::from(timestamp),
-            composition_offset,
-            keyframe: frame_type == 1,
-            data,
-        })),
-        _ => None,
-    })
+/// A push's tags, of all its tracks.
+#[derive(Debug, Default)]
+pub struct Tags {
+    /// Kind and TrackId of what came beside the first track of each kind, in the order of [`InputTrack`] from 2 on.
+    further: Vec<(Kind, u8)>,
+    /// What is known of AC-3, whose headers are in its frames alone.
+    ac3: BTreeMap<InputTrack, ac3::Headers>,
 }
 
-/// Reads an AUDIODATA body. `None` for what carries no frame.
-pub fn audio(body: &Bytes, timestamp: u32) -> Result<Option<Media>, FlvError> {
-    let Some(&first) = body.first() else {
-        return Ok(None);
-    };
-    let mut r = Reader { body, at: 1, kind: Kind::Audio };
-    let packet = match first >> 4 {
-        10 => {
-            let packet = r.u8("AACPacketType")?;
-            if packet > 1 {
-                return Err(r.invalid(packet, "AACPacketType"));
-            }
-            packet
-        }
-        // Enhanced RTMP: SoundFormat.ExHeader.
-        9 => {
-            let packet = first & 0xf;
-            r.known_packet(packet)?;
-            match &r.fourcc()? {
-                b"mp4a" => packet,
-                other => return Err(r.unsupported(fourcc_name(*other))),
-            }
-        }
-        codec => return Err(r.unsupported(audio_codec_name(codec))),
-    };
-    let data = r.rest();
-    Ok(match packet {
-        0 if data.is_empty() => return Err(r.truncated("AudioSpecificConfig")),
-        0 => Some(Media::Config { track: AUDIO, config: CodecConfig::Aac(data) }),
-        1 if !data.is_empty() => Some(Media::Unit(AccessUnit {
-            track: AUDIO,
+impl Tags {
+    /// Reads a VIDEODATA body. Nothing is put out for what carries no frame: an empty body, the end of the sequence, a
+    /// seek command, metadata.
+    pub fn video(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {
+        let Some(&first) = body.first() else {
+            return Ok(()); // some encoders send one in place of silence
+        };
+        let mut r = Reader::new(body, Kind::Video);
+        let unit = AccessUnit {
+            track: VIDEO,
             dts: u64::from(timestamp),
             composition_offset: 0,
-            keyframe: true,
-            data,
-        })),
-        _ => None,
-    })
+            keyframe: first >> 4 & 7 == 1,
+            data: Bytes::new(),
+        };
+        if first & 0x80 != 0 {
+            return self.enhanced(&mut r, first, unit, out);
+        }
+        // Table E.4.3.1: 5 is "video info/command frame", which has no frame.
+        if first >> 4 == 5 {
+            return Ok(());
+        }
+        let codec = match first & 0xf {
+            7 => Codec::Avc,
+            // The same with the other codec's record and NAL units: what Chinese CDNs and their encoders agreed on.
+            12 => Codec::Hevc,
+            other => return Err(r.unsupported(video_codec_name(other))),
+        };
+        // AVCPacketType: 0 sequence header, 1 NALU, 2 end of sequence: the numbers of Enhanced RTMP's.
+        let packet = r.u8("AVCPacketType")?;
+        if packet > 2 {
+            return Err(r.invalid(packet, "AVCPacketType"));
+        }
+        // E.4.3.2: an SI24 before the data of every AVC packet.
+        let composition_offset = r.i24("CompositionTime")?;
+        self.coded(&r, codec, packet, AccessUnit { composition_offset, ..unit }, out)
+    }
+
+    /// Reads an AUDIODATA body. Nothing is put out for what carries no frame.
+    pub fn audio(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {
+        let Some(&first) = body.first() else {
+            return Ok(());
+        };
+        let mut r = Reader::new(body, Kind::Audio);
+        let dts = u64::from(timestamp);
+        let unit = AccessUnit { track: AUDIO, dts, composition_offset: 0, keyframe: true, data: Bytes::new() };
+        match first >> 4 {
+            10 => {
+                let packet = r.u8("AACPacketType")?;
+                if packet > 1 {
+                    return Err(r.invalid(packet, "AACPacketType"));
+                }
+                self.coded(&r, Codec::Aac, packet, unit, out)
+            }
+            // Enhanced RTMP: SoundFormat.ExHeader.
+            9 => self.enhanced(&mut r, first, unit, out),
+            codec => Err(r.unsupported(audio_codec_name(codec))),
+        }
+    }
+
+    /// What is left to read is a sequence header or a frame.
+    fn coded(
+        &mut self,
+        r: &Reader<'_>,
+        codec: Codec,
+        packet: u8,
+        unit: AccessUnit,
+        out: &mut Vec<Media>,
+    ) -> Result<(), FlvError> {
+        let (data, track) = (r.rest(), unit.track);
+        if packet == SEQUENCE_START {
+            let config = match codec {
+                Codec::Avc => CodecConfig::Avc(data),
+                Codec::Hevc => CodecConfig::Hevc(data),
+                // libaom's has no header until it has made a frame, and ffmpeg sends an empty one before.
+                Codec::Av1 if data.is_empty() => return Ok(()),
+                Codec::Av1 => CodecConfig::Av1(data),
+                Codec::Aac => CodecConfig::Aac(data),
+                Codec::Opus => CodecConfig::Opus(data),
+                Codec::Ac3 => return Ok(()),
+            };
+            if r.is_empty() {
+                return Err(r.truncated(codec.header()));
+            }
+            out.push(Media::Config { track, config });
+        } else if matches!(packet, CODED_FRAMES | CODED_FRAMES_X) && !data.is_empty() {
+            if codec == Codec::Ac3 {
+                let headers = self.ac3.entry(track).or_default();
+                match headers.of(&data) {
+                    Ok(Some(config)) => out.push(Media::Config { track, config }),
+                    Ok(None) => {}
+                    // One frame that is damaged is no reason to end the push.
+                    Err(_) if headers.is_known() => return Ok(()),
+                    Err(error) => return Err(FlvError::Header { at: r.at, error }),
+                }
+            }
+            out.push(Media::Unit(AccessUnit { data, ..unit }));
+        }
+        Ok(())
+    }
 }
 
 /// What onMetaData (E.5) says of the tracks. An encoder that describes one kind and doesn't mention the
@@ -216,12 +294,19 @@ fn is_set(value: &Value) -> bool {
 struct Reader<'a> {
     body: &'a Bytes,
     at: usize,
+    /// Of this track's share of the body.
+    end: usize,
     kind: Kind,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// Behind the first byte.
+    fn new(body: &'a Bytes, kind: Kind) -> Self {
+        Reader { body, at: 1, end: body.len(), kind }
+    }
+
     fn truncated(&self, what: &'static str) -> FlvError {
-        FlvError::Truncated { kind: self.kind, at: self.body.len(), what }
+        FlvError::Truncated { kind: self.kind, at: self.end, what }
     }
 
     fn invalid(&self, value: u8, what: &'static str) -> FlvError {
@@ -233,13 +318,11 @@ impl Reader<'_> {
     }
 
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], FlvError> {
-        let Some(bytes) = self.body.get(self.at..self.at + N) else {
+        let Some(bytes) = self.body[self.at..self.end].first_chunk::<N>() else {
             return Err(self.truncated(what));
         };
         self.at += N;
-        let mut out = [0; N];
-        out.copy_from_slice(bytes);
-        Ok(out)
+        Ok(*bytes)
     }
 
     fn u8(&mut self, what: &'static str) -> Result<u8, FlvError> {
@@ -251,40 +334,27 @@ impl Reader<'_> {
         Ok(i32::from_be_bytes([a, b, c, 0]) >> 8) // the shift keeps the sign
     }
 
-    fn fourcc(&mut self) -> Result<[u8; 4], FlvError> {
-        self.array("FourCC")
+    fn skip(&mut self, len: usize, what: &'static str) -> Result<(), FlvError> {
+        self.part(len, what).map(drop)
     }
 
-    /// Enhanced RTMP's packet types up to CodedFramesX and Metadata; the rest would be misread.
-    fn known_packet(&self, packet: u8) -> Result<(), FlvError> {
-        let multitrack = if self.kind == Kind::Video { 6 } else { 5 };
-        match packet {
-            0..=4 => Ok(()),
-            packet if packet == multitrack => Err(self.unsupported("multitrack".to_owned())),
-            packet => Err(FlvError::Invalid { kind: self.kind, at: 0, value: packet, what: "known packet type" }),
+    /// The next `len` bytes, to be read apart.
+    fn part(&mut self, len: usize, what: &'static str) -> Result<Reader<'a>, FlvError> {
+        if self.end - self.at < len {
+            return Err(self.truncated(what));
         }
+        let at = self.at;
+        self.at += len;
+        Ok(Reader { body: self.body, at, end: self.at, kind: self.kind })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.at == self.end
     }
 
     fn rest(&self) -> Bytes {
-        self.body.slice(self.at..)
+        self.body.slice(self.at..self.end)
     }
-}
-
-fn fourcc_name(fourcc: [u8; 4]) -> String {
-    let name = match &fourcc {
-        b"hvc1" => "H.265",
-        b"vvc1" => "H.266",
-        b"av01" => "AV1",
-        b"vp08" => "VP8",
-        b"vp09" => "VP9",
-        b"Opus" => "Opus",
-        b"fLaC" => "FLAC",
-        b"ac-3" => "AC-3",
-        b"ec-3" => "E-AC-3",
-        b".mp3" => "MP3",
-        other => return format!("\"{}\"", other.escape_ascii()),
-    };
-    name.to_owned()
 }
 
 /// Table E.4.3.1, CodecID, and the numbers that encoders use without a specification.
@@ -293,7 +363,6 @@ fn video_codec_name(codec: u8) -> String {
         2 => "Sorenson H.263",
         3 | 6 => "Screen",
         4 | 5 => "On2 VP6",
-        12 => "H.265 (with the unofficial codec id 12)",
         13 => "AV1 (with the unofficial codec id 13)",
         other => return format!("codec id {other}"),
     };
@@ -312,97 +381,4 @@ fn audio_codec_name(codec: u8) -> String {
         other => return format!("sound format {other}"),
     };
     name.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn unit(track: InputTrack, composition_offset: i32, keyframe: bool, data: &'static [u8]) -> Media {
-        let data = Bytes::from_static(data);
-        Media::Unit(AccessUnit { track, dts: u64::from(u32::MAX), composition_offset, keyframe, data })
-    }
-
-    fn check_video(body: &'static [u8], expect: Result<Option<Media>, &str>) {
-        let got = video(&Bytes::from_static(body), u32::MAX).map_err(|e| e.to_string());
-        assert_eq!(got, expect.map_err(str::to_owned), "{body:02x?}");
-    }
-
-    fn check_audio(body: &'static [u8], expect: Result<Option<Media>, &str>) {
-        let got = audio(&Bytes::from_static(body), u32::MAX).map_err(|e| e.to_string());
-        assert_eq!(got, expect.map_err(str::to_owned), "{body:02x?}");
-    }
-
-    #[test]
-    fn video_tags() {
-        let config = |data| Media::Config { track: VIDEO, config: CodecConfig::Avc(Bytes::from_static(data)) };
-        check_video(&[], Ok(None));
-        check_video(&[0x17, 0, 0, 0, 0, 1, 100], Ok(Some(config(&[1, 100]))));
-        check_video(&[0x17, 1, 0, 0, 80, 7, 8], Ok(Some(unit(VIDEO, 80, true, &[7, 8]))));
-        check_video(&[0x27, 1, 0xff, 0xff, 0xfe, 7], Ok(Some(unit(VIDEO, -2, false, &[7]))));
-        check_video(&[0x27, 1, 0x80, 0, 0, 7], Ok(Some(unit(VIDEO, -(1 << 23), false, &[7]))));
-        check_video(&[0x17, 2, 0, 0, 0], Ok(None));
-        check_video(&[0x57, 0], Ok(None));
-        check_video(&[0x17], Err("byte 1 of the video tag: it ends inside AVCPacketType"));
-        check_video(&[0x17, 1, 0], Err("byte 3 of the video tag: it ends inside CompositionTime"));
-        check_video(&[0x17, 0, 0, 0, 0], Err("byte 5 of the video tag: it ends inside AVCDecoderConfigurationRecord"));
-        check_video(&[0x17, 3, 0, 0, 0], Err("byte 1 of the video tag: 3 is no AVCPacketType"));
-        check_video(&[0x24, 0], Err("On2 VP6 video isn't supported over RTMP: set the encoder to H.264"));
-    }
-
-    #[test]
-    fn enhanced_video_tags() {
-        let config = |data| Media::Config { track: VIDEO, config: CodecConfig::Avc(Bytes::from_static(data)) };
-        check_video(b"\x90avc1\x01", Ok(Some(config(&[1]))));
-        check_video(b"\x91avc1\x00\x00\x05x", Ok(Some(unit(VIDEO, 5, true, b"x"))));
-        check_video(b"\xa3avc1x", Ok(Some(unit(VIDEO, 0, false, b"x"))));
-        check_video(b"\x92avc1", Ok(None));
-        check_video(b"\x90hvc1\x01", Err("H.265 video isn't supported over RTMP: set the encoder to H.264"));
-        check_video(
-            b"\x90a\xff\"1\x01",
-            Err("\"a\\xff\\\"1\" video isn't supported over RTMP: set the encoder to H.264"),
-        );
-        check_video(b"\x96\x10av01", Err("multitrack video isn't supported over RTMP: set the encoder to H.264"));
-        check_video(b"\x90av", Err("byte 3 of the video tag: it ends inside FourCC"));
-    }
-
-    #[test]
-    fn audio_tags() {
-        let config = |data| Media::Config { track: AUDIO, config: CodecConfig::Aac(Bytes::from_static(data)) };
-        check_audio(&[], Ok(None));
-        check_audio(&[0xaf, 0, 0x12, 0x10], Ok(Some(config(&[0x12, 0x10]))));
-        check_audio(&[0xaf, 1, 1, 2], Ok(Some(unit(AUDIO, 0, true, &[1, 2]))));
-        check_audio(&[0xaf, 1], Ok(None));
-        check_audio(&[0xaf], Err("byte 1 of the audio tag: it ends inside AACPacketType"));
-        check_audio(&[0xaf, 0], Err("byte 2 of the audio tag: it ends inside AudioSpecificConfig"));
-        check_audio(&[0x2f, 0], Err("MP3 audio isn't supported over RTMP: set the encoder to AAC"));
-        check_audio(b"\x90mp4a\x12", Ok(Some(config(b"\x12"))));
-        check_audio(b"\x91mp4ax", Ok(Some(unit(AUDIO, 0, true, b"x"))));
-        check_audio(b"\x90Opus", Err("Opus audio isn't supported over RTMP: set the encoder to AAC"));
-    }
-
-    #[test]
-    fn metadata_says_what_will_come() {
-        let check = |metadata: &[(&str, Value)], video, audio| {
-            let object = Value::Object(metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect());
-            assert_eq!(announced(&object), Announced { video, audio }, "{metadata:?}");
-        };
-        let seven = || Value::Number(7.0);
-        check(&[("videocodecid", seven()), ("audiocodecid", seven())], Some(true), Some(true));
-        check(&[("videocodecid", "avc1".into())], Some(true), Some(false));
-        check(&[("audiocodecid", seven()), ("stereo", Value::Boolean(true))], Some(false), Some(true));
-        check(&[("width", seven()), ("hasAudio", Value::Boolean(true))], Some(true), Some(true));
-        check(&[("videocodecid", Value::Number(0.0))], None, None);
-        check(&[("encoder", "x".into())], None, None);
-    }
-
-    proptest! {
-        #[test]
-        fn rubbish_never_panics(body in prop::collection::vec(any::<u8>(), 0..32), timestamp: u32) {
-            let body = Bytes::from(body);
-            let _ = (video(&body, timestamp), audio(&body, timestamp));
-        }
-    }
 }

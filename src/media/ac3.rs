@@ -244,6 +244,11 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// Whether there is one.
+    pub fn is_known(&self) -> bool {
+        self.known.is_some()
+    }
+
     /// Takes an access unit; its configuration if that isn't the one before it. A bit rate that varies is no other one.
     pub fn of(&mut self, unit: &[u8]) -> Result<Option<CodecConfig>, HeaderError> {
         let frames = frames(unit).collect::<Result<Vec<Frame>, _>>()?;

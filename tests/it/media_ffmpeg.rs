@@ -49,18 +49,21 @@ fn package(flv: &Bytes) -> (Record, Vec<Vec<u8>>) {
     let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
     let epoch = Epoch { counter: 1, node: NodeId(1) };
     send(0, Input::Attached { feed: Feed(0), rendition: None, epoch, clock, announced: Announced::default() });
-    let mut last = 0;
+    let (mut last, mut reader) = (0, flv::Tags::default());
     for (kind, timestamp, body) in tags(flv) {
-        let media = match kind {
-            8 => flv::audio(&body, timestamp),
-            9 => flv::video(&body, timestamp),
+        let mut media = Vec::new();
+        let read = match kind {
+            8 => reader.audio(&body, timestamp, &mut media),
+            9 => reader.video(&body, timestamp, &mut media),
             _ => continue,
         };
+        read.expect("ffmpeg's FLV is well formed");
         last = timestamp.into();
-        match media.expect("ffmpeg's FLV is well formed") {
-            Some(Media::Config { track, config }) => send(last, Input::Config { track, config }),
-            Some(Media::Unit(unit)) => send(last, Input::Unit(unit)),
-            None => {}
+        for media in media {
+            match media {
+                Media::Config { track, config } => send(last, Input::Config { track, config }),
+                Media::Unit(unit) => send(last, Input::Unit(unit)),
+            }
         }
     }
     send(last, Input::End);

@@ -18,7 +18,7 @@ use super::chunk::{self, ChunkError, Dechunker, Message};
 use super::handshake::{self, Handshake, HandshakeError};
 use super::message::{self, Body, Command, MessageError};
 use crate::ingest::amf0::Value;
-use crate::ingest::flv::{self, FlvError, Media};
+use crate::ingest::flv::{self, FlvError, Kind, Media, Tags};
 use crate::live::{Rendition, StreamName};
 use crate::media::Announced;
 
@@ -26,6 +26,8 @@ use crate::media::Announced;
 pub const APP: &str = "live";
 /// Our window acknowledgement size and peer bandwidth, in bytes: what FMS, nginx-rtmp and SRS send.
 const WINDOW: u32 = 2_500_000;
+/// What a client that speaks Enhanced RTMP says in its connect.
+const ENHANCED: [&str; 4] = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
 /// The chunk size of our replies, in bytes: each fits one chunk.
 const CHUNK_SIZE: usize = 4_096;
 /// What may come while a publish waits for its answer, in bytes.
@@ -123,6 +125,7 @@ pub struct RtmpSession {
     dechunker: Dechunker,
     state: State,
     outputs: VecDeque<Output>,
+    tags: Tags,
     /// What has come since a publish was asked for.
     inbox: BytesMut,
     received: u64,
@@ -153,6 +156,7 @@ impl RtmpSession {
             dechunker: Dechunker::new(limits.message_len_max, 1 + 2 * handshake::BLOCK_LEN as u64),
             state: State::Connecting,
             outputs: VecDeque::new(),
+            tags: Tags::default(),
             inbox: BytesMut::new(),
             received: 0,
             acknowledged: 0,
@@ -212,6 +216,7 @@ impl RtmpSession {
         let (app, stream) = (app.clone(), *stream);
         self.send(2, &message::user_control(0, stream)); // 7.1.7: Stream Begin
         self.status(stream, "status", "NetStream.Publish.Start", "go ahead");
+        self.tags = Tags::default();
         self.state = State::Publishing { app, stream, announced: false };
         let inbox = std::mem::take(&mut self.inbox);
         self.messages(&inbox)
@@ -258,15 +263,15 @@ impl RtmpSession {
             Body::Ignored => {}
             Body::PingRequest(stamp) => self.send(2, &message::user_control(7, stamp)),
             Body::WindowSize(window) => self.window = window.max(1),
-            Body::Audio(body) => self.media(flv::audio(&body, timestamp))?,
-            Body::Video(body) => self.media(flv::video(&body, timestamp))?,
+            Body::Audio(body) => self.media(Kind::Audio, &body, timestamp)?,
+            Body::Video(body) => self.media(Kind::Video, &body, timestamp)?,
             Body::Data(values) => self.data(&values),
             Body::Command(command) => self.command(stream, &command)?,
             Body::Aggregate(parts) => {
                 for part in parts {
                     match part.kind {
-                        8 => self.media(flv::audio(&part.payload, part.timestamp))?,
-                        9 => self.media(flv::video(&part.payload, part.timestamp))?,
+                        8 => self.media(Kind::Audio, &part.payload, part.timestamp)?,
+                        9 => self.media(Kind::Video, &part.payload, part.timestamp)?,
                         _ => {} // metadata came before, or is repeated
                     }
                 }
@@ -275,7 +280,7 @@ impl RtmpSession {
         Ok(())
     }
 
-    fn media(&mut self, media: Result<Option<Media>, FlvError>) -> Result<(), RtmpError> {
+    fn media(&mut self, kind: Kind, body: &Bytes, timestamp: u32) -> Result<(), RtmpError> {
         let State::Publishing { stream, announced, .. } = &mut self.state else {
             // Encoders have frames on the way when they end their publish.
             return match self.state {
@@ -283,21 +288,19 @@ impl RtmpSession {
                 _ => Ok(()),
             };
         };
-        let stream = *stream;
-        match media {
-            Ok(Some(media)) => {
-                if !std::mem::replace(announced, true) {
-                    self.outputs.push_back(Output::Metadata(Announced::default()));
-                }
-                self.outputs.push_back(Output::Media(media));
-                Ok(())
-            }
-            Ok(None) => Ok(()),
-            Err(error) => {
-                self.status(stream, "error", "NetStream.Publish.Rejected", &error.to_string());
-                Err(RtmpError::Media { at: self.dechunker.chunk_at(), error })
-            }
+        let (stream, mut media) = (*stream, Vec::new());
+        let read = match kind {
+            Kind::Audio => self.tags.audio(body, timestamp, &mut media),
+            Kind::Video => self.tags.video(body, timestamp, &mut media),
+        };
+        if !media.is_empty() && !std::mem::replace(announced, true) {
+            self.outputs.push_back(Output::Metadata(Announced::default()));
         }
+        self.outputs.extend(media.into_iter().map(Output::Media));
+        read.map_err(|error| {
+            self.status(stream, "error", "NetStream.Publish.Rejected", &error.to_string());
+            RtmpError::Media { at: self.dechunker.chunk_at(), error }
+        })
     }
 
     /// `@setDataFrame`, `onMetaData`, {...}; some leave the first out.
@@ -373,6 +376,11 @@ impl RtmpSession {
         let mut info = status_info("status", "NetConnection.Connect.Success", "connected");
         if let Value::Object(info) = &mut info {
             info.push(("objectEncoding".to_owned(), Value::Number(0.0)));
+            // Who says nothing of it may be older than strict arrays.
+            let object = command.args.first();
+            if ENHANCED.iter().any(|key| object.is_some_and(|object| object.property(key).is_some())) {
+                info.extend(flv::capabilities());
+            }
         }
         self.result(command, &[properties, info]);
         Ok(())

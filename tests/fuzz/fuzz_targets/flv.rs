@@ -2,15 +2,31 @@
 #![no_main]
 
 use bytes::Bytes;
-use damson::ingest::{amf0, flv};
+use damson::ingest::amf0;
+use damson::ingest::flv::{self, Media, Tags};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, body)) = data.split_first() else { return };
     let body = Bytes::copy_from_slice(body);
     match kind % 3 {
-        0 => drop(flv::video(&body, 0xffff_fff0)),
-        1 => drop(flv::audio(&body, 0xffff_fff0)),
+        which @ 0..=1 => {
+            // Several tags of a push: each behind its length.
+            let (mut tags, mut rest, mut out) = (Tags::default(), body, Vec::new());
+            while !rest.is_empty() {
+                let len = usize::from(rest[0]).min(rest.len() - 1);
+                let tag = rest.slice(1..1 + len);
+                rest = rest.slice(1 + len..);
+                let read = if which == 0 { tags.video(&tag, 0xffff_fff0, &mut out) } else { tags.audio(&tag, 7, &mut out) };
+                if read.is_err() {
+                    return;
+                }
+            }
+            assert!(out.iter().all(|media| match media {
+                Media::Config { track, .. } => track.0 < 16,
+                Media::Unit(unit) => unit.track.0 < 16 && !unit.data.is_empty(),
+            }));
+        }
         _ => {
             let Ok(values) = amf0::decode_all(&body) else { return };
             for value in &values {

@@ -145,6 +145,34 @@ fn aggregates_are_media_too() {
 }
 
 #[test]
+fn who_speaks_enhanced_rtmp_is_told_what_is_taken() {
+    let connect = |object: Value| {
+        let mut session = RtmpSession::new(Limits::default());
+        session.handle(&Encoder::new().call(0, "connect", 1.0, &[object]).0).expect("well-formed");
+        let sent = std::iter::from_fn(|| session.poll_output()).filter_map(|output| match output {
+            Output::Send(bytes) if bytes.len() != 1 + 2 * handshake::BLOCK_LEN => Some(bytes),
+            _ => None,
+        });
+        let (mut replies, mut last) = (Dechunker::new(1 << 20, 0), None);
+        for bytes in sent {
+            let reply = replies.next(&mut &bytes[..]).expect("well-formed").expect("whole");
+            match Body::parse(reply) {
+                Ok(Body::SetChunkSize(size)) => replies.set_chunk_size(size).expect("allowed"),
+                Ok(Body::Command(command)) => last = command.args.into_iter().nth(1),
+                _ => {}
+            }
+        }
+        last.expect("an answer")
+    };
+    let says = connect(Value::object([("app", "live".into()), ("fourCcList", Value::Array(vec!["hvc1".into()]))]));
+    assert_eq!(says.property("capsEx"), Some(&Value::Number(6.0)));
+    assert_eq!(says.property("videoFourCcInfoMap").and_then(|map| map.property("av01")), Some(&Value::Number(4.0)));
+    assert_eq!(says.property("audioFourCcInfoMap").and_then(|map| map.property("Opus")), Some(&Value::Number(4.0)));
+    assert!(matches!(says.property("fourCcList"), Some(Value::Array(list)) if list.contains(&"ec-3".into())));
+    assert_eq!(connect(Value::object([("app", "live".into())])).property("capsEx"), None);
+}
+
+#[test]
 fn pings_are_answered_and_bytes_acknowledged() {
     let encoder = Encoder::new().connect("live").message(2, 4, 0, 0, &[0, 6, 1, 2, 3, 4]);
     check_connected(encoder, &["type 4 [00, 07, 01, 02, 03, 04]"]);
@@ -173,8 +201,8 @@ fn what_is_refused_is_told_why() {
     let error = "refused: byte 3141: this is an ingest: play the stream over HLS or DASH at an edge's HTTP address";
     check_connected(encoder, &["onStatus 0 NetStream.Play.Failed", error]);
 
-    let encoder = Encoder::new().connect("live").publish("cam1").message(4, 9, 1, 0, b"\x90hvc1");
-    let error = "media: byte 3310: H.265 video isn't supported over RTMP: set the encoder to H.264";
+    let encoder = Encoder::new().connect("live").publish("cam1").message(4, 9, 1, 0, b"\x90vp09");
+    let error = "media: byte 3310: VP9 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1";
     check_published("None", encoder, &["onStatus 0 NetStream.Publish.Rejected", error]);
 }
 
