@@ -58,6 +58,10 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_RTMP", value_name = "ADDR")]
     pub rtmp: Option<Listen>,
 
+    /// Where encoders push RTMP over TLS, or `off`; it needs `--tls-cert` and `--tls-key` [default: off]
+    #[arg(long, env = "DAMSON_RTMPS", value_name = "ADDR")]
+    pub rtmps: Option<Listen>,
+
     /// Where encoders push SRT with MPEG-TS (UDP), or `off` [default: off]
     #[arg(long, env = "DAMSON_SRT", value_name = "ADDR")]
     pub srt: Option<Listen>,
@@ -95,7 +99,7 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_HTTPS", value_name = "ADDR")]
     pub https: Option<Listen>,
 
-    /// The certificate for HTTPS in PEM, its chain after it; looked at again while the node runs
+    /// The certificate for HTTPS and RTMPS in PEM, its chain after it; looked at again while the node runs
     #[arg(long, env = "DAMSON_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
@@ -293,6 +297,7 @@ impl Settings {
             topology: self.topology.or(file.topology),
             upload: self.upload.or(file.upload),
             rtmp: self.rtmp.or(file.rtmp),
+            rtmps: self.rtmps.or(file.rtmps),
             srt: self.srt.or(file.srt),
             srt_passphrase: self.srt_passphrase.or(file.srt_passphrase),
             srt_latency: self.srt_latency.or(file.srt_latency),

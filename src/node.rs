@@ -132,8 +132,9 @@ impl NodeConfig {
             held_of_address: settings.address_held.unwrap_or(limits.held_of_address),
             ..limits
         };
-        let https = match settings.https.and_then(Listen::addr) {
-            Some(addr) => Some((listen(addr, "https").await?, Arc::new(tls(settings)?))),
+        let tls = tls(settings)?.map(Arc::new);
+        let https = match settings.https.and_then(Listen::addr).zip(tls.as_ref()) {
+            Some((addr, tls)) => Some((listen(addr, "https").await?, Arc::clone(tls))),
             None => None,
         };
         Ok(NodeConfig {
@@ -145,7 +146,7 @@ impl NodeConfig {
             topology: settings.topology.unwrap_or_default(),
             upload: settings.upload()?,
             rtmp,
-            inputs: Inputs::from_settings(settings).await?,
+            inputs: Inputs::from_settings(settings, tls.as_ref()).await?,
             http,
             https,
             limits,
@@ -166,12 +167,17 @@ impl NodeConfig {
     }
 }
 
-/// The certificate that the settings name.
-fn tls(settings: &Settings) -> Result<Tls, NodeError> {
-    let missing = |name| ConfigError::Missing { name, why: "--https needs a certificate and its key" };
+/// The certificate that the settings name, if it is for anything.
+fn tls(settings: &Settings) -> Result<Option<Tls>, NodeError> {
+    let why = match (settings.https.and_then(Listen::addr), settings.rtmps.and_then(Listen::addr)) {
+        (Some(_), _) => "--https needs a certificate and its key",
+        (None, Some(_)) => "--rtmps needs a certificate and its key",
+        (None, None) => return Ok(None),
+    };
+    let missing = |name| ConfigError::Missing { name, why };
     let cert = settings.tls_cert.as_ref().ok_or_else(|| missing("tls-cert"))?;
     let key = settings.tls_key.as_ref().ok_or_else(|| missing("tls-key"))?;
-    Ok(Tls::from_files(cert, key)?)
+    Ok(Some(Tls::from_files(cert, key)?))
 }
 
 /// Binds a TCP listener; an error names the flag that chooses another address.
@@ -193,6 +199,7 @@ pub struct Node {
     mesh: Arc<Mesh>,
     desk: Desk,
     rtmp: Option<SocketAddr>,
+    rtmps: Option<SocketAddr>,
     srt: Option<SocketAddr>,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
@@ -245,7 +252,17 @@ impl Node {
         let (rtmp, http) = (addr(&config.rtmp), addr(&config.http));
         if let Some(listener) = config.rtmp {
             let limits = ingest::rtmp::server::Limits::default();
-            tasks.spawn(ingest::rtmp::server::serve(listener, desk.clone(), limits, stop.clone()));
+            tasks.spawn(ingest::rtmp::server::serve(listener, None, desk.clone(), limits, stop.clone()));
+        }
+        let rtmps = inputs.rtmps.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        if let Some((listener, tls)) = inputs.rtmps {
+            let (limits, acceptor) = (ingest::rtmp::server::Limits::default(), tls.acceptor());
+            tasks.spawn(ingest::rtmp::server::serve(listener, Some(acceptor), desk.clone(), limits, stop.clone()));
+            // Where HTTPS is served, its server looks at the files.
+            if config.https.is_none() {
+                let stopped = stop.clone();
+                tasks.spawn(async move { stopped.run_until_cancelled(tls.watch()).await });
+            }
         }
         let srt = inputs.srt.as_ref().and_then(|(socket, _)| socket.local_addr().ok());
         if let Some((socket, settings)) = inputs.srt {
@@ -263,7 +280,7 @@ impl Node {
                 tracing::error!(%error, "the edge has stopped");
             }
         });
-        let node = Node { name: config.name, mesh, desk, rtmp, srt, http, https, stop, tasks };
+        let node = Node { name: config.name, mesh, desk, rtmp, rtmps, srt, http, https, stop, tasks };
         for (stream, film) in inputs.loops {
             node.play(stream, film);
         }
@@ -283,6 +300,11 @@ impl Node {
     /// Where encoders push.
     pub fn rtmp(&self) -> Option<SocketAddr> {
         self.rtmp
+    }
+
+    /// Where encoders push over TLS.
+    pub fn rtmps(&self) -> Option<SocketAddr> {
+        self.rtmps
     }
 
     /// Where other nodes reach this one.
@@ -471,6 +493,9 @@ impl fmt::Display for Node {
         write!(f, "  mesh  {}", self.mesh())?;
         if let Some(rtmp) = self.rtmp {
             write!(f, "\n  rtmp  rtmp://{rtmp}/live/STREAM")?;
+        }
+        if let Some(rtmps) = self.rtmps {
+            write!(f, "\n  rtmps rtmps://{rtmps}/live/STREAM")?;
         }
         if let Some(srt) = self.srt {
             write!(f, "\n  srt   srt://{srt}?streamid=STREAM")?;

@@ -1,4 +1,4 @@
-//! Certificates for HTTPS: from files, which may change while the edge runs, or made here and signed by itself.
+//! Certificates for HTTPS and RTMPS: from files, which may change while the node runs, or made here and signed by itself.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// What HTTPS is served with.
+/// What HTTPS and RTMPS are served with.
 pub struct Tls {
     config: Arc<ServerConfig>,
     shown: Arc<Shown>,
@@ -124,7 +124,7 @@ impl Tls {
         Ok(Tls { config: Arc::new(config), shown, files, seen: Mutex::new(seen) })
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 
@@ -146,7 +146,7 @@ impl Tls {
     }
 
     /// Looks at the files for ever.
-    pub(super) async fn watch(self: Arc<Self>) {
+    pub(crate) async fn watch(self: Arc<Self>) {
         let mut each = tokio::time::interval(LOOK_INTERVAL);
         let mut warned = String::new();
         loop {
@@ -156,14 +156,14 @@ impl Tls {
             let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else { return };
             match reloaded {
                 Ok(true) => {
-                    tracing::info!("HTTPS: a new certificate is shown from now on");
+                    tracing::info!("TLS: a new certificate is shown from now on");
                     warned.clear();
                 }
                 Ok(false) => {}
                 // A file that can't be read is found so each time.
                 Err(error) if error.to_string() == warned => {}
                 Err(error) => {
-                    tracing::warn!(%error, "HTTPS: the new certificate can't be used; the old one stays");
+                    tracing::warn!(%error, "TLS: the new certificate can't be used; the old one stays");
                     warned = error.to_string();
                 }
             }

@@ -1,16 +1,21 @@
-//! What comes in besides RTMP.
+//! What comes in besides plain RTMP.
 
-use tokio::net::UdpSocket;
+use std::sync::Arc;
 
-use super::NodeError;
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::{NodeError, listen};
 use crate::config::{Listen, Settings};
+use crate::edge::Tls;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::{self, file::FileLoop};
 use crate::live::StreamName;
 
-/// What comes in besides RTMP. Its sockets are bound, its files read.
+/// What comes in besides plain RTMP. Its sockets are bound, its files read.
 #[derive(Debug, Default)]
 pub struct Inputs {
+    /// Where encoders push RTMPS, and with which certificate.
+    pub rtmps: Option<(TcpListener, Arc<Tls>)>,
     /// Where encoders push SRT.
     pub srt: Option<(UdpSocket, ingest::srt::server::Settings)>,
     /// Sockets of MPEG-TS over UDP.
@@ -22,7 +27,11 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    pub(super) async fn from_settings(settings: &Settings) -> Result<Self, NodeError> {
+    pub(super) async fn from_settings(settings: &Settings, tls: Option<&Arc<Tls>>) -> Result<Self, NodeError> {
+        let rtmps = match settings.rtmps.and_then(Listen::addr).zip(tls) {
+            Some((addr, tls)) => Some((listen(addr, "rtmps").await?, Arc::clone(tls))),
+            None => None,
+        };
         let bound = ingest::udp::server::bind(settings.sources()?);
         let udp =
             bound.map_err(|(source, error)| NodeError::Udp { stream: source.stream, addr: source.addr, error })?;
@@ -39,6 +48,6 @@ impl Inputs {
             let film = FileLoop::open(&looped.file).await.map_err(NodeError::Loop)?;
             loops.push((looped.stream.clone(), film));
         }
-        Ok(Inputs { srt, udp, loops, keys: settings.publish_key.clone() })
+        Ok(Inputs { rtmps, srt, udp, loops, keys: settings.publish_key.clone() })
     }
 }

@@ -1,14 +1,15 @@
-//! The sockets of RTMP: one task a connection, which reads, runs the session, and feeds its claim.
+//! The sockets of RTMP, over TLS or not: one task a connection, which reads, runs the session, and feeds its claim.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -64,6 +65,8 @@ enum Over {
     Closed,
     #[error("the encoder closed the connection in the middle of a message")]
     Torn,
+    #[error("the TLS handshake failed: {0} (is it an rtmps:// URL?)")]
+    Tls(std::io::Error),
     #[error("the connection broke: {0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
@@ -82,6 +85,11 @@ enum Over {
     Shutdown,
 }
 
+/// Whether it is how a TLS connection ends whose peer just closes its socket.
+fn is_end(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::UnexpectedEof
+}
+
 impl Over {
     /// Whether an operator has to look at it.
     fn is_fault(&self) -> bool {
@@ -89,9 +97,15 @@ impl Over {
     }
 }
 
-/// Accepts encoders until `shutdown`, and returns once all connections are closed. What they have fed
+/// Accepts encoders until `shutdown`, by RTMPS if there is `tls`, and returns once all connections are closed. What they have fed
 /// by then is published; to end their streams too, [`Desk::drain`] comes first.
-pub async fn serve(listener: TcpListener, desk: Desk, limits: Limits, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    desk: Desk,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let tasks = TaskTracker::new();
     loop {
@@ -113,24 +127,40 @@ pub async fn serve(listener: TcpListener, desk: Desk, limits: Limits, shutdown: 
             tracing::warn!(%remote, max = limits.connections_max, "RTMP: refused, too many connections");
             continue;
         };
-        let (desk, shutdown) = (desk.clone(), shutdown.clone());
+        let (desk, shutdown, tls) = (desk.clone(), shutdown.clone(), tls.clone());
         tasks.spawn(async move {
             let _permit = permit;
-            let mut connection = Connection::new(socket, remote, desk, limits);
-            let over = tokio::select! {
-                over = connection.run() => over,
-                () = shutdown.cancelled() => Over::Shutdown,
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%remote, %error, "RTMP: gone at once");
+                return;
+            }
+            let Some(tls) = tls else {
+                return Connection::new(socket, remote, "rtmp", desk, limits).serve(&shutdown).await;
             };
-            connection.close(&over).await;
+            let shaken = tokio::select! {
+                shaken = timeout(limits.setup, tls.accept(socket)) => shaken,
+                () = shutdown.cancelled() => return,
+            };
+            let over = match shaken {
+                // What it keeps for a record of 16 KiB and its keys is twice that: not in every task.
+                Ok(Ok(socket)) => {
+                    return Connection::new(Box::new(socket), remote, "rtmps", desk, limits).serve(&shutdown).await;
+                }
+                Ok(Err(error)) => Over::Tls(error),
+                Err(_) => Over::Setup(limits.setup),
+            };
+            tracing::warn!(%remote, reason = %over, "RTMPS: closed");
         });
     }
     tasks.close();
     tasks.wait().await;
 }
 
-struct Connection {
-    socket: TcpStream,
+struct Connection<S> {
+    socket: S,
     remote: SocketAddr,
+    /// What the desk is told that it is.
+    protocol: &'static str,
     desk: Desk,
     limits: Limits,
     session: RtmpSession,
@@ -141,18 +171,24 @@ struct Connection {
     setup_until: Time,
 }
 
-impl Connection {
-    fn new(socket: TcpStream, remote: SocketAddr, desk: Desk, limits: Limits) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(socket: S, remote: SocketAddr, protocol: &'static str, desk: Desk, limits: Limits) -> Self {
         let session = RtmpSession::new(limits.session);
         let setup_until = clock::now() + limits.setup;
-        Connection { socket, remote, desk, limits, session, claim: None, deaf: false, setup_until }
+        Connection { socket, remote, protocol, desk, limits, session, claim: None, deaf: false, setup_until }
+    }
+
+    /// From its first byte to its last, or to `shutdown`.
+    async fn serve(mut self, shutdown: &CancellationToken) {
+        let over = tokio::select! {
+            over = self.run() => over,
+            () = shutdown.cancelled() => Over::Shutdown,
+        };
+        self.close(&over).await;
     }
 
     async fn run(&mut self) -> Over {
-        if let Err(error) = self.socket.set_nodelay(true) {
-            return error.into();
-        }
-        tracing::debug!(remote = %self.remote, "RTMP: connected");
+        tracing::debug!(remote = %self.remote, protocol = self.protocol, "RTMP: connected");
         let mut buffer = BytesMut::with_capacity(READ_LEN);
         loop {
             buffer.clear();
@@ -169,32 +205,45 @@ impl Connection {
 
     /// Waits for bytes, for the end of the tenure, or for too long.
     async fn read(&mut self, buffer: &mut BytesMut) -> Result<(), Over> {
-        if self.session.owes_acknowledgement() && timeout(QUIET, self.socket.readable()).await.is_err() {
-            self.session.acknowledge();
-            self.outputs(Ok(())).await?;
-        }
-        let (wait, late) = match &self.claim {
-            Some(_) => (self.limits.idle, Over::Idle(self.limits.idle)),
-            None => (self.setup_until.since(clock::now()), Over::Setup(self.limits.setup)),
-        };
-        let evicted = async {
-            match &mut self.claim {
-                Some(claim) => claim.evicted().await,
-                None => std::future::pending().await,
+        loop {
+            let owes = self.session.owes_acknowledgement();
+            let (wait, late) = match &self.claim {
+                _ if owes => (QUIET, None),
+                Some(_) => (self.limits.idle, Some(Over::Idle(self.limits.idle))),
+                None => (self.setup_until.since(clock::now()), Some(Over::Setup(self.limits.setup))),
+            };
+            let evicted = async {
+                match &mut self.claim {
+                    Some(claim) => claim.evicted().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let read = tokio::select! {
+                biased;
+                eviction = evicted => return Err(Over::Evicted(eviction)),
+                read = timeout(wait, self.socket.read_buf(buffer)) => read,
+            };
+            match (read, late) {
+                (Ok(read), _) => return self.was_read(read),
+                (Err(_), Some(late)) => return Err(late),
+                (Err(_), None) => {
+                    self.session.acknowledge();
+                    self.outputs(Ok(())).await?;
+                }
             }
-        };
-        tokio::select! {
-            biased;
-            eviction = evicted => Err(Over::Evicted(eviction)),
-            read = timeout(wait, self.socket.read_buf(buffer)) => match read {
-                Ok(Ok(0)) if self.session.is_between_messages() => Err(Over::Closed),
-                Ok(Ok(0)) => Err(Over::Torn),
-                Ok(Ok(_)) => Ok(()),
-                // What an encoder leaves unread when it goes makes a reset of its end.
-                Ok(Err(_)) if self.claim.is_none() && self.session.is_between_messages() => Err(Over::Closed),
-                Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err(late),
-            },
+        }
+    }
+
+    /// What a read says of the connection.
+    fn was_read(&self, read: std::io::Result<usize>) -> Result<(), Over> {
+        match read {
+            Ok(1..) => Ok(()),
+            // What an encoder leaves unread when it goes makes a reset of its end.
+            Err(error) if !(self.claim.is_none() && self.session.is_between_messages()) && !is_end(&error) => {
+                Err(error.into())
+            }
+            _ if self.session.is_between_messages() => Err(Over::Closed),
+            _ => Err(Over::Torn),
         }
     }
 
@@ -241,7 +290,8 @@ impl Connection {
 
     async fn publish(&self, name: PublishName) -> Result<Claim, Over> {
         let PublishName { app, stream, rendition, query } = name;
-        let request = PublishRequest { stream, rendition, app, query, remote: Some(self.remote), protocol: "rtmp" };
+        let request =
+            PublishRequest { stream, rendition, app, query, remote: Some(self.remote), protocol: self.protocol };
         let limit = self.limits.setup;
         Ok(timeout(limit, self.desk.claim(request)).await.map_err(|_| Over::Setup(limit))??)
     }
@@ -281,7 +331,7 @@ impl Connection {
         match over {
             Over::Io(_) | Over::Write(_) | Over::Closed | Over::Torn => return,
             Over::Evicted(_) | Over::Idle(_) | Over::Shutdown => self.session.end(&over.to_string()),
-            Over::Rtmp(_) | Over::Refused(_) | Over::Setup(_) => {}
+            Over::Rtmp(_) | Over::Refused(_) | Over::Setup(_) | Over::Tls(_) => {}
         }
         let mut replies = BytesMut::new();
         while let Some(output) = self.session.poll_output() {
