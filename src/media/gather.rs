@@ -209,8 +209,8 @@ impl Gathered {
 
     /// The decode times and GOPs of a video track, from its first keyframe.
     fn measure(&self, track: InputTrack, clock: InputClock) -> (Vec<i64>, Gops) {
-        let units = || self.of(track).skip_while(|raw| !raw.keyframe).map(|raw| (raw.dts, raw.keyframe));
-        (units().map(|(dts, _)| dts).collect(), Gops::measure(units(), clock))
+        let units = || self.of(track).skip_while(|raw| !raw.keyframe);
+        (units().map(|raw| raw.dts).collect(), Gops::measure(units(), clock))
     }
 
     /// Takes out what can't be decoded and what jumps, and puts all tracks on one clock.

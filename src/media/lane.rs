@@ -115,6 +115,8 @@ pub(super) struct Lane {
     pub waiting: VecDeque<Unit>,
     /// The newest unit that came, whether placed or waiting.
     pub newest: Duration,
+    /// The longest from when a unit is decoded to when it is shown.
+    pub reorder: Duration,
     /// When the newest keyframe that was placed is shown.
     pub keyframe: Duration,
     segment_start: u64,
@@ -150,6 +152,7 @@ impl Lane {
             pending_len: 0,
             waiting: VecDeque::new(),
             newest: Duration::ZERO,
+            reorder: Duration::ZERO,
             keyframe: Duration::ZERO,
             segment_start: 0,
             segment_len: 0,
@@ -206,6 +209,7 @@ impl Lane {
         debug_assert!(self.pending.is_empty() && self.waiting.is_empty());
         (self.msn, self.part, self.newest, self.end) = (msn, 0, start, end);
         (self.segment_start, self.segment_len) = (end, 0);
+        self.reorder = Duration::ZERO;
     }
 
     /// Takes `codec`, with a new init segment unless one of those kept is the same.

@@ -122,7 +122,7 @@ impl Life {
         });
         let frame = lasts.next().map_or(frame_duration(FRAME_RATE_UNKNOWN), |(_, frame)| frame);
         let audio = lasts.filter(|&(video, _)| !video).map(|(_, unit)| unit).collect();
-        let gops = video.map(|track| Gops::measure(of(track).map(|raw| (raw.dts, raw.keyframe)), clock));
+        let gops = video.map(|track| Gops::measure(of(track), clock));
         let measured = gops.as_ref().map_or(settings.segment_aim, |gops| gops.segment(settings.segment_aim, frame));
         let segment = settings.segment.unwrap_or(measured);
         // A set length is published before its GOPs are known, and is believed until a cut has to be forced.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::InputClock;
-use super::timeline::span;
+use super::gather::Raw;
+use super::timeline::{REORDER_MAX, span};
 
 /// Segments where GOPs are irregular or unfinished when the measure ends (DESIGN, media rules).
 const SEGMENT_IRREGULAR: Duration = Duration::from_secs(6);
@@ -160,19 +161,22 @@ pub(super) struct Gops {
 }
 
 impl Gops {
-    /// From (decode time, keyframe) of a video track's units, its first a keyframe.
-    pub(super) fn measure(units: impl Iterator<Item = (i64, bool)>, clock: InputClock) -> Gops {
+    /// From a video track's units, its first a keyframe. What counts is when keyframes are shown: of an open GOP the
+    /// keyframe is decoded before the last pictures of the one before it.
+    pub(super) fn measure<'a>(units: impl Iterator<Item = &'a Raw>, clock: InputClock) -> Gops {
         let mut gops = Gops::default();
         let mut start = None;
-        for (dts, keyframe) in units {
-            let open = span(start.unwrap_or(dts), dts, clock);
-            if keyframe && start.is_some() {
-                gops.complete.push(open);
+        let latest = i64::try_from(clock.scale.ticks(REORDER_MAX)).unwrap_or(i64::MAX);
+        for raw in units {
+            let shown = raw.shown().min(raw.dts.saturating_add(latest));
+            let (dts_then, shown_then) = *start.get_or_insert((raw.dts, shown));
+            if raw.keyframe && (raw.dts, shown) != (dts_then, shown_then) {
+                gops.complete.push(span(shown_then, shown, clock));
             }
-            if keyframe {
-                start = Some(dts);
+            if raw.keyframe {
+                start = Some((raw.dts, shown));
             }
-            gops.open = if keyframe { Duration::ZERO } else { open };
+            gops.open = if raw.keyframe { Duration::ZERO } else { span(dts_then, raw.dts, clock) };
         }
         gops
     }

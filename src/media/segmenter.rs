@@ -101,7 +101,9 @@ impl Segmenter {
         let media = self.lanes[i].media(unit.dts);
         let shown = self.lanes[i].media(unit.shown()).min(media + REORDER_MAX);
         self.sink.anchor.observe(unit.arrived, shown);
-        self.lanes[i].newest = self.lanes[i].newest.max(media);
+        let lane = &mut self.lanes[i];
+        lane.newest = lane.newest.max(media);
+        lane.reorder = lane.reorder.max(shown.saturating_sub(media));
         self.lanes[i].waiting.push_back(unit);
     }
 
@@ -239,7 +241,11 @@ impl Segmenter {
             true if current.forced => {
                 (current.start + SEGMENT_MIN).min(current.start + self.length.saturating_sub(half))
             }
-            true => current.start + self.length.saturating_sub(half),
+            // A keyframe behind which pictures come that are shown before it is decoded earlier than others are.
+            true => {
+                let shown = (current.shown + self.length).saturating_sub(half + self.lanes[leader].reorder);
+                (current.start + self.length.saturating_sub(half)).min(shown)
+            }
             false => current.ideal + self.length.saturating_sub(half),
         }
     }
@@ -253,7 +259,14 @@ impl Segmenter {
         let limit = self.longest.saturating_sub(frame).max(frame);
         let Some(&current) = self.segments.back() else { return };
         let age = at.saturating_sub(current.start);
-        let due = at >= self.earliest_cut(leader) && age > Duration::ZERO;
+        // From keyframe to keyframe as they are shown, a GOP is a whole number of frames: an open one is decoded in less
+        // after a closed one.
+        let shown = self.shown(leader, unit);
+        let full = match video && !current.forced {
+            true => shown + frame / 2 >= current.shown + self.length,
+            false => at >= self.earliest_cut(leader),
+        };
+        let due = full && age > Duration::ZERO;
         let (start, forced, keyed) = match () {
             // A hole: no unit is there to cut at. The caller comes again for the next one.
             () if age > limit + frame => (current.start + limit, video, false),
@@ -273,7 +286,7 @@ impl Segmenter {
             self.sink.notice(Notice::DateTimeStep { micros: step });
         }
         let (msn, shift) = (self.next_msn, self.sink.anchor.shift());
-        let shown = if keyed { self.shown(leader, unit) } else { start };
+        let shown = if keyed { shown } else { start };
         let discontinuity = current.discontinuity + u32::from(std::mem::take(&mut self.breaks));
         self.next_msn += 1;
         self.segments.push_back(Segment { msn, start, ideal, discontinuity, shown, keyed, forced, shift });

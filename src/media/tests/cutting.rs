@@ -30,6 +30,22 @@ fn two_seconds_and_whole_frames_at_broadcast_rates() {
 }
 
 #[test]
+fn open_gops_are_whole_ones() {
+    // As x265 makes them unless told otherwise: each keyframe but the first is decoded before two pictures that are shown
+    // before it.
+    let frame = |n: u64| (n as f64 * 1_000.0 / 30.0).round() as u64;
+    let units = frames(298, 30.0, 1_000, false).into_iter().zip(0..).map(|(unit, n)| {
+        let keyframe = n == 0 || n % 60 == 58;
+        let shown = frame(if n > 0 && keyframe { n + 4 } else { n + 2 });
+        AccessUnit { keyframe, composition_offset: (shown - unit.dts) as i32, ..unit }
+    });
+    let (bench, segments) = cut(settings(), &units.collect::<Vec<_>>());
+    assert_eq!(segments.iter().map(|(ms, _)| *ms).collect::<Vec<_>>(), [1_933, 2_000, 2_000, 2_000, 2_000]);
+    assert_eq!(bench.record().target_duration, 2);
+    assert_eq!(bench.notices("forced_cut"), 0);
+}
+
+#[test]
 fn the_latency_is_three_parts_at_least() {
     for (asked, given) in [(0, 606), (500, 606), (1_500, 1_500), (60_000, 10_000)] {
         let latency = Duration::from_millis(asked);

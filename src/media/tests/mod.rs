@@ -185,7 +185,7 @@ fn frames(n: u64, fps: f64, gop: u64, b_frames: bool) -> Vec<AccessUnit> {
             track: VIDEO,
             dts: (i as f64 * frame).round() as u64,
             composition_offset: if b_frames {
-                (frame * [2.0, 4.0, 1.0, 0.0][i as usize % 4]).round() as i32
+                (frame * [2.0, 4.0, 1.0, 0.0][(i % gop) as usize % 4]).round() as i32
             } else {
                 0
             },
