@@ -60,6 +60,24 @@ impl Opus {
         Ok(Opus { head: fixed.iter().chain(&table[..table_len]).copied().collect::<Vec<u8>>().into(), dops })
     }
 
+    /// The identification header of a `dOps`'s content.
+    pub fn head_of(dops: &[u8]) -> Result<Bytes, HeaderError> {
+        let dops = Dops::decode_body(&mut &dops[..]).map_err(HeaderError::atom("dOps"))?;
+        let mut out = BytesMut::from(&MAGIC[..]);
+        out.put_slice(&[1, dops.output_channel_count]);
+        out.put_u16_le(dops.pre_skip);
+        out.put_u32_le(dops.input_sample_rate);
+        out.put_i16_le(dops.output_gain);
+        match dops.channel_mapping {
+            None => out.put_u8(0),
+            Some(mapping) => {
+                out.put_slice(&[mapping.family, mapping.stream_count, mapping.coupled_count]);
+                out.put_slice(&mapping.channel_mapping);
+            }
+        }
+        Ok(out.freeze())
+    }
+
     /// An identification header of these channels and that pre-skip (in samples of 48 kHz), for a stream that has none.
     pub fn head(channels: u8, pre_skip: u16, mapping: Option<(u8, u8, &[u8])>) -> Bytes {
         let mut out = BytesMut::from(&MAGIC[..]);
@@ -116,6 +134,11 @@ mod tests {
         assert_eq!((mapping.family, mapping.stream_count, mapping.coupled_count), (1, 4, 2));
         assert_eq!(mapping.channel_mapping, [0, 4, 1, 2, 3, 5]);
         assert!(Opus::parse(&head.slice(..head.len() - 1)).is_err());
+        for head in [head, Bytes::from_static(STEREO)] {
+            let mut dops = Vec::new();
+            Opus::parse(&head).expect("read").dops.encode_body(&mut dops).expect("written");
+            assert_eq!(Opus::head_of(&dops), Ok(head));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::boxes::{Cursor, FourCc};
 use super::inband::Inband;
 use super::{Fault, Unusable};
 use crate::media::CodecConfig;
+use crate::media::opus::Opus;
 
 /// Bytes of a VisualSampleEntry before its boxes (12.1.3), and of an AudioSampleEntry (12.2.3).
 const VISUAL_LEN: usize = 78;
@@ -37,10 +38,31 @@ pub(super) fn read(mut stsd: Cursor<'_>) -> Result<Entry, Fault> {
             let (inband, record) = Inband::avc(Bytes::copy_from_slice(record.rest()));
             Entry { name, config: Ok(record.map(CodecConfig::Avc)), inband }
         }
+        // Parameter sets that stand in an `hev1`'s samples alone aren't looked for: few such files are made.
+        b"hvc1" | b"hev1" => plain(headers(visual(entry)?, b"hvcC", CodecConfig::Hevc)?),
+        b"av01" => plain(headers(visual(entry)?, b"av1C", CodecConfig::Av1)?),
         b"mp4a" => plain(mpeg4_audio(audio(entry)?)?),
+        b"Opus" => {
+            let dops = audio(entry)?.need(b"dOps")?;
+            let head = Opus::head_of(dops.rest()).map_err(|_| dops.invalid("no Opus header"))?;
+            plain(Ok(Some(CodecConfig::Opus(head))))
+        }
+        b"ac-3" => plain(headers(audio(entry)?, b"dac3", CodecConfig::Ac3)?),
+        b"ec-3" => plain(headers(audio(entry)?, b"dec3", CodecConfig::Eac3)?),
+        b".mp3" => plain(Err(Unusable::Mp3)),
         b"encv" | b"enca" => plain(Err(Unusable::Encrypted)),
         _ => plain(Err(Unusable::Codec(name))),
     })
+}
+
+/// The content of the box that a codec's headers are.
+fn headers(
+    boxes: Cursor<'_>,
+    kind: &[u8; 4],
+    config: fn(Bytes) -> CodecConfig,
+) -> Result<Result<Option<CodecConfig>, Unusable>, Fault> {
+    let content = boxes.need(kind)?;
+    Ok(Ok(Some(config(Bytes::copy_from_slice(content.rest())))))
 }
 
 fn visual(mut entry: Cursor<'_>) -> Result<Cursor<'_>, Fault> {

@@ -95,13 +95,13 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// A sample entry that isn't known.
-    #[error("'{0}' isn't taken: H.264 (avc1, avc3) and AAC (mp4a) are")]
+    #[error("'{0}' isn't taken: H.264, H.265, AV1, AAC, Opus, AC-3 and E-AC-3 are")]
     Codec(FourCc),
     /// A protected sample entry.
     #[error("it is encrypted")]
     Encrypted,
     /// MP3 in MP4.
-    #[error("MP3 isn't taken: AAC is")]
+    #[error("MP3 isn't taken: AAC, Opus, AC-3 and E-AC-3 are")]
     Mp3,
     /// An objectTypeIndication that isn't AAC's.
     #[error("objectTypeIndication {0:#04x} isn't AAC")]

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::media::codec::Codec;
+use crate::media::hevc;
+use crate::media::opus::Opus;
 use crate::media::{InputTrack, cmaf};
 
 /// H.264 High, 1280x720, as x264 makes it.
@@ -123,6 +125,23 @@ fn what_we_write_is_read() {
     assert_eq!(text(&out), format!("{head}{SEGMENT_TEXT}last\n{SEGMENT_TEXT}"));
     let (out, _) = read([], &cmaf::init(&aac(), Timescale::new(48_000).expect("not zero")));
     assert_eq!(text(&out), "movie fragmented=true [\"1:mp4a/48000+0 None\"]\naac 1 [11, 90]\n");
+}
+
+#[test]
+fn headers_of_every_codec_come_out_as_they_went_in() {
+    let configs = [
+        CodecConfig::Hevc(hevc::tests::bytes(hevc::tests::MAIN)),
+        CodecConfig::Av1(hevc::tests::bytes("81000c000a0b0200000521e7f66017c002")),
+        CodecConfig::Opus(Opus::head(2, 312, None)),
+        CodecConfig::Ac3(Bytes::from_static(&[0x50, 0x3d, 0xe0])),
+        CodecConfig::Eac3(Bytes::from_static(&[0x0e, 0, 0x20, 0x0f, 0])),
+    ];
+    for config in configs {
+        let codec = Codec::parse(&config).expect("an encoder's own");
+        let (out, _) = read([], &cmaf::init(&codec, codec.timescale()));
+        let found = out.iter().find_map(|o| if let Output::Config { config, .. } = o { Some(config) } else { None });
+        assert_eq!(Codec::parse(found.expect("headers")), Ok(codec), "{config:?}");
+    }
 }
 
 #[test]
