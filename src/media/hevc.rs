@@ -1,6 +1,7 @@
 //! HEVC's own headers: HEVCDecoderConfigurationRecord (ISO 14496-15, 8.3.2.1) and the SPS in it; and what becomes of its
 //! access units in an `hvc1` track.
 
+mod sets;
 mod sps;
 
 use std::fmt::Write as _;
@@ -10,6 +11,7 @@ use mp4_atom::{Atom as _, Hvcc};
 
 use super::avc::CONFIG_LEN_MAX;
 use super::header::{HeaderError, size};
+pub(crate) use sets::ParameterSets;
 use sps::Sps;
 
 pub(super) const HEADER: &str = "hvcC";
@@ -20,6 +22,10 @@ const RECORD_LEN_MAX: usize = 16 << 10;
 pub(super) const NAL_VPS: u8 = 32;
 pub(super) const NAL_SPS: u8 = 33;
 pub(super) const NAL_PPS: u8 = 34;
+/// Broken links: CRA pictures whose leading ones can't be shown.
+pub(super) const NAL_BLA: std::ops::RangeInclusive<u8> = 16..=18;
+pub(super) const NAL_IDR: std::ops::RangeInclusive<u8> = 19..=20;
+pub(super) const NAL_CRA: u8 = 21;
 /// Random access points: BLA, IDR, CRA, and two that are reserved.
 const NAL_IRAP: std::ops::RangeInclusive<u8> = 16..=23;
 

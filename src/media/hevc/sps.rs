@@ -14,6 +14,8 @@ const REFERENCES_MAX: u32 = 16;
 /// What is read of an SPS.
 #[derive(Debug)]
 pub(super) struct Sps {
+    /// 15 at most.
+    pub id: u32,
     /// general_profile_space to general_level_idc, as they stand (7.3.3).
     pub profile: [u8; 12],
     /// In pixels, cropped.
@@ -73,7 +75,10 @@ impl Sps {
         let sub_layers = r.u8(3, "sps_max_sub_layers_minus1")?;
         let temporal_nesting = r.flag("sps_temporal_id_nesting_flag")?;
         let profile = profile_tier_level(r, sub_layers)?;
-        r.ue("sps_seq_parameter_set_id")?;
+        let id = r.ue("sps_seq_parameter_set_id")?;
+        if id > 15 {
+            return invalid("sps_seq_parameter_set_id", id);
+        }
         let chroma_format = r.ue("chroma_format_idc")?;
         let Ok(chroma @ 0..=3) = u8::try_from(chroma_format) else {
             return invalid("chroma_format_idc", chroma_format);
@@ -109,6 +114,7 @@ impl Sps {
             }
         }
         let sps = Sps {
+            id,
             profile,
             width,
             height,

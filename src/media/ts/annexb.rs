@@ -1,9 +1,9 @@
-//! H.264 as a byte stream (ISO 14496-10, annex B) to what CMAF holds: parameter sets in an avcC, and pictures as
-//! length-prefixed NAL units (14496-15, 5.3).
+//! H.264 and H.265 as byte streams (annex B of both) to what CMAF holds: parameter sets in an avcC or hvcC, and pictures
+//! as length-prefixed NAL units (ISO 14496-15, 5.3, 8.3).
 //!
 //! A PES packet holds one access unit, or several that begin with delimiters: encoders for broadcast pack so. What is
 //! about the stream and not the picture is left out of the units: delimiters, filler data, the ends of sequences, and
-//! the parameter sets themselves, which `avc1` has in its sample entry.
+//! the parameter sets themselves, which `avc1` and `hvc1` have in their sample entries.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,18 +12,29 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::pes::Payload;
 use super::{MODULUS, Output, Stats};
-use crate::media::avc::{ParameterSets, exp_golomb};
-use crate::media::{AccessUnit, CodecConfig, InputTrack};
+use crate::media::avc::exp_golomb;
+use crate::media::{AccessUnit, CodecConfig, InputTrack, avc, hevc};
 
-/// nal_unit_type (table 7-1).
-const NAL_SLICES: std::ops::RangeInclusive<u8> = 1..=5;
-const NAL_IDR: u8 = 5;
-const NAL_SEI: u8 = 6;
-const NAL_SPS: u8 = 7;
-const NAL_PPS: u8 = 8;
-const NAL_DELIMITER: u8 = 9;
-/// Delimiter, ends of sequence and stream, filler data, SPS extension (whose place is the avcC's tail).
-const NAL_LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
+/// nal_unit_type of H.264 (table 7-1).
+mod h264 {
+    pub(super) const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
+    pub(super) const IDR: u8 = 5;
+    pub(super) const SEI: u8 = 6;
+    pub(super) const SPS: u8 = 7;
+    pub(super) const PPS: u8 = 8;
+    pub(super) const DELIMITER: u8 = 9;
+    /// Parameter sets, delimiter, ends of sequence and stream, filler data, SPS extension (whose place is the avcC's tail).
+    pub(super) const LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
+}
+
+/// The same of H.265, beside those that [`hevc`] has.
+mod h265 {
+    pub(super) const SLICES: std::ops::RangeInclusive<u8> = 0..=31;
+    pub(super) const DELIMITER: u8 = 35;
+    pub(super) const PREFIX_SEI: u8 = 39;
+    pub(super) const LEFT_OUT: std::ops::RangeInclusive<u8> = 32..=38;
+}
+
 /// What a picture lasts where nothing tells: 30 fps.
 const STEP: u64 = 3_000;
 /// Steps beyond this are no frame's length, but a hole: 1 s.
@@ -33,12 +44,19 @@ const STEP_MAX: u64 = 90_000;
 /// picture is shown all the same then.
 const WAIT_MAX: u32 = 3_600;
 
+/// Which of the two, and its parameter sets in force.
+#[derive(Debug)]
+enum Syntax {
+    H264(avc::ParameterSets),
+    H265(hevc::ParameterSets),
+}
+
 /// One track's decoder state.
 #[derive(Debug)]
-pub(super) struct Avc {
+pub(super) struct ByteStream {
     track: InputTrack,
-    sets: ParameterSets,
-    config: Option<Bytes>,
+    syntax: Syntax,
+    config: Option<CodecConfig>,
     /// Something is missing before what comes next: so many pictures have been left out for it.
     waits: Option<u32>,
     /// Pictures that are shown before this one refer to some from before the gap.
@@ -68,17 +86,82 @@ enum Access {
     Closed,
 }
 
-impl Avc {
-    pub(super) fn new(track: InputTrack) -> Self {
-        Avc {
-            track,
-            sets: ParameterSets::default(),
-            config: None,
-            waits: Some(0),
-            leading: None,
-            last: None,
-            step: STEP,
+impl Syntax {
+    fn kind(&self, header: u8) -> u8 {
+        match self {
+            Syntax::H264(_) => header & 0x1f,
+            Syntax::H265(_) => hevc::nal_type(header),
         }
+    }
+
+    fn is_slice(&self, kind: u8) -> bool {
+        match self {
+            Syntax::H264(_) => h264::SLICES.contains(&kind),
+            Syntax::H265(_) => h265::SLICES.contains(&kind),
+        }
+    }
+
+    fn is_delimiter(&self, kind: u8) -> bool {
+        kind == if let Syntax::H264(_) = self { h264::DELIMITER } else { h265::DELIMITER }
+    }
+
+    fn is_left_out(&self, kind: u8) -> bool {
+        match self {
+            Syntax::H264(_) => h264::LEFT_OUT.contains(&kind),
+            Syntax::H265(_) => h265::LEFT_OUT.contains(&kind),
+        }
+    }
+
+    /// Parameter sets are in force from the picture on before which they stand.
+    fn take(&mut self, data: &Bytes, nals: &[NalUnit]) -> Result<(), &'static str> {
+        let of = |kind: u8| nals.iter().filter(move |nal| nal.kind == kind).map(|nal| data.slice(nal.bytes.clone()));
+        match self {
+            Syntax::H264(sets) => sets.take(of(h264::SPS), of(h264::PPS)),
+            Syntax::H265(sets) => {
+                sets.take(of(hevc::NAL_VPS), of(hevc::NAL_SPS), of(hevc::NAL_PPS));
+                Ok(())
+            }
+        }
+    }
+
+    fn config(&self) -> Option<CodecConfig> {
+        match self {
+            Syntax::H264(sets) => sets.record().map(CodecConfig::Avc),
+            Syntax::H265(sets) => sets.record().map(CodecConfig::Hevc),
+        }
+    }
+
+    fn access(&self, data: &[u8], nals: &[NalUnit]) -> Access {
+        let (closed, open, sei, header) = match self {
+            Syntax::H264(_) => (h264::IDR..=h264::IDR, None, h264::SEI, 1),
+            Syntax::H265(_) => (hevc::NAL_IDR, Some((hevc::NAL_CRA, hevc::NAL_BLA)), h265::PREFIX_SEI, 2),
+        };
+        if nals.iter().any(|nal| closed.contains(&nal.kind)) {
+            return Access::Closed;
+        }
+        if open.is_some_and(|(cra, bla)| nals.iter().any(|nal| nal.kind == cra || bla.contains(&nal.kind))) {
+            return Access::Open;
+        }
+        let of = |nal: &NalUnit| recovery_point(data[nal.bytes.clone()].get(header..)?);
+        match nals.iter().filter(|nal| nal.kind == sei).find_map(of) {
+            Some(0) => Access::Open,
+            Some(_) => Access::Gradual,
+            None => Access::None,
+        }
+    }
+}
+
+impl ByteStream {
+    pub(super) fn h264(track: InputTrack) -> Self {
+        ByteStream::new(track, Syntax::H264(avc::ParameterSets::default()))
+    }
+
+    pub(super) fn h265(track: InputTrack) -> Self {
+        ByteStream::new(track, Syntax::H265(hevc::ParameterSets::default()))
+    }
+
+    fn new(track: InputTrack, syntax: Syntax) -> Self {
+        ByteStream { track, syntax, config: None, waits: Some(0), leading: None, last: None, step: STEP }
     }
 
     /// Something is missing, as at the start: nothing is shown until a picture refers to nothing before.
@@ -94,12 +177,12 @@ impl Avc {
         stats: &mut Stats,
         out: &mut VecDeque<Output>,
     ) -> Result<(), &'static str> {
-        let nals = nal_units(&pes.data);
+        let nals = nal_units(&pes.data, &self.syntax);
         if nals.is_empty() {
-            return Err("an H.264 PES packet without a start code");
+            return Err("a PES packet of pictures without a start code");
         }
-        self.parameter_sets(&pes.data, &nals)?;
-        let pictures = pictures(&nals);
+        self.syntax.take(&pes.data, &nals)?;
+        let pictures = pictures(&nals, &self.syntax);
         if pictures.is_empty() {
             return Ok(());
         }
@@ -115,7 +198,7 @@ impl Avc {
                 let dts = (last + self.step * count) % MODULUS;
                 (dts, dts)
             }
-            (None, None) => return Err("an H.264 stream without time stamps"),
+            (None, None) => return Err("pictures without time stamps"),
         };
         self.last = Some((dts, count));
         for (n, nals) in (0..).zip(pictures) {
@@ -134,7 +217,7 @@ impl Avc {
         stats: &mut Stats,
         out: &mut VecDeque<Output>,
     ) {
-        let access = access(data, nals);
+        let access = self.syntax.access(data, nals);
         if let Some(left_out) = &mut self.waits
             && access == Access::None
             && *left_out < WAIT_MAX
@@ -161,7 +244,7 @@ impl Avc {
             return;
         }
         let mut unit = BytesMut::with_capacity(nals.iter().map(|nal| 4 + nal.bytes.len()).sum());
-        for nal in nals.iter().filter(|nal| !NAL_LEFT_OUT.contains(&nal.kind)) {
+        for nal in nals.iter().filter(|nal| !self.syntax.is_left_out(nal.kind)) {
             unit.put_u32(u32::try_from(nal.bytes.len()).unwrap_or(u32::MAX));
             unit.extend_from_slice(&data[nal.bytes.clone()]);
         }
@@ -175,24 +258,18 @@ impl Avc {
         }));
     }
 
-    /// Parameter sets are in force from the picture on before which they stand.
-    fn parameter_sets(&mut self, data: &Bytes, nals: &[NalUnit]) -> Result<(), &'static str> {
-        let of = |kind: u8| nals.iter().filter(move |nal| nal.kind == kind).map(|nal| data.slice(nal.bytes.clone()));
-        self.sets.take(of(NAL_SPS), of(NAL_PPS))
-    }
-
     /// Says the headers where their bytes are others than before.
     fn configure(&mut self, out: &mut VecDeque<Output>) {
-        let Some(config) = self.sets.record().filter(|config| self.config.as_ref() != Some(config)) else {
+        let Some(config) = self.syntax.config().filter(|config| self.config.as_ref() != Some(config)) else {
             return;
         };
         self.config = Some(config.clone());
-        out.push_back(Output::Config { track: self.track, config: CodecConfig::Avc(config) });
+        out.push_back(Output::Config { track: self.track, config });
     }
 }
 
 /// The NAL units of a byte stream (B.1), without start codes and the zeros around them.
-fn nal_units(data: &[u8]) -> Vec<NalUnit> {
+fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
     let mut out: Vec<NalUnit> = Vec::new();
     let mut start = None;
     let mut close = |start: Option<usize>, end: usize| {
@@ -200,7 +277,7 @@ fn nal_units(data: &[u8]) -> Vec<NalUnit> {
         // trailing_zero_8bits, and the next start code's zero_byte. A NAL unit's own last byte isn't 0 (7.4.1).
         let len = data[start..end].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         if len > 0 {
-            out.push(NalUnit { kind: data[start] & 0x1f, bytes: start..start + len });
+            out.push(NalUnit { kind: syntax.kind(data[start]), bytes: start..start + len });
         }
     };
     let mut at = 0;
@@ -221,14 +298,14 @@ fn nal_units(data: &[u8]) -> Vec<NalUnit> {
 }
 
 /// The pictures of a PES packet: a delimiter behind slices begins the next.
-fn pictures(nals: &[NalUnit]) -> Vec<&[NalUnit]> {
+fn pictures<'a>(nals: &'a [NalUnit], syntax: &Syntax) -> Vec<&'a [NalUnit]> {
     let (mut out, mut begin, mut sliced) = (Vec::new(), 0, false);
     for (i, nal) in nals.iter().enumerate() {
-        if nal.kind == NAL_DELIMITER && sliced {
+        if syntax.is_delimiter(nal.kind) && sliced {
             out.push(&nals[begin..i]);
             (begin, sliced) = (i, false);
         }
-        sliced |= NAL_SLICES.contains(&nal.kind);
+        sliced |= syntax.is_slice(nal.kind);
     }
     if sliced {
         out.push(&nals[begin..]);
@@ -236,22 +313,10 @@ fn pictures(nals: &[NalUnit]) -> Vec<&[NalUnit]> {
     out
 }
 
-fn access(data: &[u8], nals: &[NalUnit]) -> Access {
-    if nals.iter().any(|nal| nal.kind == NAL_IDR) {
-        return Access::Closed;
-    }
-    let recovery =
-        nals.iter().filter(|nal| nal.kind == NAL_SEI).find_map(|nal| recovery_point(&data[nal.bytes.clone()]));
-    match recovery {
-        Some(0) => Access::Open,
-        Some(_) => Access::Gradual,
-        None => Access::None,
-    }
-}
-
-/// recovery_frame_cnt of an SEI message (D.1.8): after how many pictures all is right that began with this one.
+/// recovery_frame_cnt, or recovery_poc_cnt, of an SEI message behind its header (H.264 D.1.8, H.265 D.2.8): after how many
+/// pictures all is right that began with this one. 0 is the same in ue(v) and se(v).
 fn recovery_point(sei: &[u8]) -> Option<u32> {
-    let mut rest = sei.get(1..)?;
+    let mut rest = sei;
     loop {
         let kind = coded(&mut rest)?;
         let len = coded(&mut rest)?;

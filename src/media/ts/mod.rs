@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  bytes --> sync --> packet --> psi      PAT, PMT: which PID is what of which program
-//!            0x47     188 B  \-> pes --> annexb   H.264, Annex B --> avcC and length-prefixed NAL units
+//!            0x47     188 B  \-> pes --> annexb   H.264, H.265: Annex B --> avcC, hvcC and length-prefixed NAL units
 //!            each N B                \-> adts     AAC, ADTS --> AudioSpecificConfig and raw_data_blocks
+//!                                     \> ac3, opus   frames and packets, and their headers
 //! ```
 //!
 //! The caller's contract: after each [`Demuxer::push`], [`Demuxer::datagram`], [`Demuxer::lost`] and [`Demuxer::finish`] it drains
@@ -19,7 +20,7 @@
 //! # What is played
 //!
 //! One program: that of [`Demuxer::new`], or the first of the PAT which has a track that can be used; in it the first
-//! H.264 track, and all AAC tracks that [`AUDIO_TRACKS_MAX`] leaves room for. What else there is is [said](Event::Refused), once.
+//! video track, and all audio tracks that [`AUDIO_TRACKS_MAX`] leaves room for. What else there is is [said](Event::Refused), once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -27,8 +28,10 @@ use std::fmt;
 use super::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack};
 use crate::units::Timescale;
 
+mod ac3;
 mod adts;
 mod annexb;
+mod opus;
 mod packet;
 mod pes;
 mod psi;
@@ -141,7 +144,9 @@ impl fmt::Display for Event {
             Event::Refused { pid, stream_type, what } => {
                 write!(f, "PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")
             }
-            Event::Nothing { number } => write!(f, "program {number} has neither H.264 nor AAC (ADTS)"),
+            Event::Nothing { number } => {
+                write!(f, "program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")
+            }
             Event::Broken { pid, what } => write!(f, "PID {pid}: {what}"),
         }
     }
@@ -178,6 +183,7 @@ pub struct Stats {
 #[derive(Debug)]
 struct Stream {
     track: InputTrack,
+    kind: StreamKind,
     continuity: Continuity,
     pes: pes::Assembler,
     decoder: Decoder,
@@ -185,8 +191,35 @@ struct Stream {
 
 #[derive(Debug)]
 enum Decoder {
-    Avc(annexb::Avc),
+    Video(annexb::ByteStream),
+    Sound(Sound),
+}
+
+#[derive(Debug)]
+enum Sound {
     Aac(adts::Adts),
+    Ac3(ac3::Ac3),
+    Opus(opus::Packets),
+}
+
+impl Sound {
+    /// Something is missing; whether a frame was under way.
+    fn damaged(&mut self) -> bool {
+        match self {
+            Sound::Aac(aac) => aac.damaged(),
+            Sound::Ac3(ac3) => ac3.damaged(),
+            Sound::Opus(opus) => opus.damaged(),
+        }
+    }
+
+    /// Takes a PES packet's payload.
+    fn frames(&mut self, pes: pes::Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        match self {
+            Sound::Aac(aac) => aac.frames(pes, out),
+            Sound::Ac3(ac3) => ac3.frames(pes, out),
+            Sound::Opus(opus) => opus.frames(pes, out),
+        }
+    }
 }
 
 /// A PID with sections.
@@ -386,10 +419,7 @@ impl Demuxer {
         let Some(map) = self.maps.get(&number) else { return };
         let mut before = std::mem::take(&mut self.streams);
         let keeps = |pid: u16, kind: StreamKind, before: &BTreeMap<u16, Stream>| {
-            before.get(&pid).is_some_and(|stream| match stream.decoder {
-                Decoder::Avc(_) => kind == StreamKind::Avc,
-                Decoder::Aac(_) => kind == StreamKind::Aac,
-            })
+            before.get(&pid).is_some_and(|stream| stream.kind == kind)
         };
         let mut refused = Vec::new();
         for stream in &map.pmt.streams {
@@ -404,17 +434,27 @@ impl Demuxer {
             }
             let taken = |track: u8| self.streams.values().any(|stream| stream.track.0 == track);
             let free = (AUDIO.0..).take(AUDIO_TRACKS_MAX).find(|&track| !taken(track)).map(InputTrack);
-            let (track, decoder) = match (stream.kind, free) {
-                (StreamKind::Avc, _) if !video => (VIDEO, Decoder::Avc(annexb::Avc::new(VIDEO))),
-                (StreamKind::Aac, Some(track)) => (track, Decoder::Aac(adts::Adts::new(track))),
-                (kind, _) => {
+            let sound = |track| {
+                Some(match stream.kind {
+                    StreamKind::Aac => Sound::Aac(adts::Adts::new(track)),
+                    StreamKind::Ac3 => Sound::Ac3(ac3::Ac3::new(track)),
+                    StreamKind::Opus(channels) => Sound::Opus(opus::Packets::new(track, channels)),
+                    _ => return None,
+                })
+            };
+            let sound = free.and_then(|track| Some((track, Decoder::Sound(sound(track)?))));
+            let (track, decoder) = match (stream.kind, sound) {
+                (StreamKind::Avc, _) if !video => (VIDEO, Decoder::Video(annexb::ByteStream::h264(VIDEO))),
+                (StreamKind::Hevc, _) if !video => (VIDEO, Decoder::Video(annexb::ByteStream::h265(VIDEO))),
+                (_, Some(sound)) => sound,
+                (kind, None) => {
                     refused.push((stream.pid, stream.stream_type, kind.refused()));
                     continue;
                 }
             };
-            video |= stream.kind == StreamKind::Avc;
-            let (continuity, pes) = (Continuity::default(), pes::Assembler::default());
-            self.streams.insert(stream.pid, Stream { track, continuity, pes, decoder });
+            video |= stream.kind.is_video();
+            let (kind, continuity, pes) = (stream.kind, Continuity::default(), pes::Assembler::default());
+            self.streams.insert(stream.pid, Stream { track, kind, continuity, pes, decoder });
         }
         let audio = self.streams.values().any(|stream| stream.track != VIDEO);
         let announced = Announced { video: Some(video), audio: Some(audio) };
@@ -468,17 +508,17 @@ impl Demuxer {
         let Some(stream) = self.streams.get_mut(&pid) else { return };
         let pes = stream.pes.cut();
         match &mut stream.decoder {
-            Decoder::Avc(avc) => {
+            Decoder::Video(video) => {
                 self.stats.damaged += u64::from(pes.is_some());
-                avc.damaged();
+                video.damaged();
             }
             // The frames before the gap are whole.
-            Decoder::Aac(_) => {
+            Decoder::Sound(_) => {
                 if let Some(pes) = pes {
                     self.decode(pid, pes);
                 }
-                if let Some(Stream { decoder: Decoder::Aac(aac), .. }) = self.streams.get_mut(&pid) {
-                    self.stats.damaged += u64::from(aac.damaged());
+                if let Some(Stream { decoder: Decoder::Sound(sound), .. }) = self.streams.get_mut(&pid) {
+                    self.stats.damaged += u64::from(sound.damaged());
                 }
             }
         }
@@ -487,16 +527,16 @@ impl Demuxer {
     fn decode(&mut self, pid: u16, pes: Pes) {
         let Some(stream) = self.streams.get_mut(&pid) else { return };
         let read = match &mut stream.decoder {
-            Decoder::Avc(avc) if pes.cut => {
+            Decoder::Video(video) if pes.cut => {
                 self.stats.damaged += 1;
-                avc.damaged();
+                video.damaged();
                 Ok(())
             }
-            Decoder::Avc(avc) => pes.read().and_then(|pes| avc.picture(pes, &mut self.stats, &mut self.out)),
-            Decoder::Aac(aac) => {
-                let read = pes.read().and_then(|read| aac.frames(read, &mut self.out));
+            Decoder::Video(video) => pes.read().and_then(|pes| video.picture(pes, &mut self.stats, &mut self.out)),
+            Decoder::Sound(sound) => {
+                let read = pes.read().and_then(|read| sound.frames(read, &mut self.out));
                 if pes.cut {
-                    self.stats.damaged += u64::from(aac.damaged());
+                    self.stats.damaged += u64::from(sound.damaged());
                 }
                 read
             }

@@ -31,11 +31,18 @@ impl Mux {
 
     /// A PMT on `pid`: stream_type and PID of each stream.
     pub(crate) fn pmt(&mut self, pid: u16, number: u16, version: u8, streams: &[(u8, u16)]) {
+        let streams: Vec<_> = streams.iter().map(|&(stream_type, pid)| (stream_type, pid, &[][..])).collect();
+        self.pmt_described(pid, number, version, &streams);
+    }
+
+    /// The same, and each stream's descriptors.
+    pub(crate) fn pmt_described(&mut self, pid: u16, number: u16, version: u8, streams: &[(u8, u16, &[u8])]) {
         let mut content = vec![0xe1, 0, 0xf0, 0];
-        for (stream_type, pid) in streams {
+        for (stream_type, pid, descriptors) in streams {
             content.push(*stream_type);
             content.extend((0xe000 | pid).to_be_bytes());
-            content.extend([0xf0, 0]);
+            content.extend([0xf0, u8::try_from(descriptors.len()).expect("short")]);
+            content.extend(*descriptors);
         }
         self.section(pid, &section(2, number, version, &content));
     }

@@ -97,18 +97,29 @@ pub(super) fn programs(section: &[u8]) -> Option<Vec<(u16, u16)>> {
 pub(super) enum StreamKind {
     /// H.264, Annex B.
     Avc,
+    /// H.265, Annex B.
+    Hevc,
     /// AAC, ADTS.
     Aac,
+    /// AC-3 or E-AC-3.
+    Ac3,
+    /// Opus, of so many channels.
+    Opus(u8),
     /// Something else, and what would be taken instead.
     Other(&'static str),
 }
 
 impl StreamKind {
+    /// Whether it has pictures that are taken.
+    pub(super) fn is_video(self) -> bool {
+        matches!(self, StreamKind::Avc | StreamKind::Hevc)
+    }
+
     /// Why a stream isn't taken.
     pub(super) fn refused(self) -> &'static str {
         match self {
-            StreamKind::Avc => "a second video track; one is played",
-            StreamKind::Aac => "more sound than a push has tracks for",
+            StreamKind::Avc | StreamKind::Hevc => "a second video track; one is played",
+            StreamKind::Aac | StreamKind::Ac3 | StreamKind::Opus(_) => "more sound than a push has tracks for",
             StreamKind::Other(what) => what,
         }
     }
@@ -117,40 +128,58 @@ impl StreamKind {
     fn of(stream_type: u8, descriptors: &[u8]) -> StreamKind {
         StreamKind::Other(match stream_type {
             0x1b => return StreamKind::Avc,
+            0x24 => return StreamKind::Hevc,
             0x0f => return StreamKind::Aac,
-            0x01 | 0x02 => "MPEG-1/2 video; set the encoder to H.264",
-            0x03 | 0x04 => "MPEG audio (MP1, MP2, MP3); set the encoder to AAC",
-            0x10 => "MPEG-4 part 2 video; set the encoder to H.264",
+            0x81 | 0x87 => return StreamKind::Ac3,
+            0x01 | 0x02 => "MPEG-1/2 video; set the encoder to H.264 or H.265",
+            0x03 | 0x04 => "MPEG audio (MP1, MP2, MP3); set the encoder to AAC, Opus, AC-3 or E-AC-3",
+            0x10 => "MPEG-4 part 2 video; set the encoder to H.264 or H.265",
             0x11 => "AAC in LATM; set the encoder to AAC in ADTS (ffmpeg: without -mpegts_flags latm)",
-            0x24 => "H.265; set the encoder to H.264",
-            0x33 => "H.266; set the encoder to H.264",
-            0x81 => "AC-3; set the encoder to AAC",
-            0x87 => "E-AC-3; set the encoder to AAC",
+            0x33 => "H.266; set the encoder to H.264 or H.265",
             0x15 => "timed metadata (ID3), which isn't carried",
             0x86 => "SCTE-35 splice information, which isn't carried",
             0x06 => return private(descriptors),
-            _ => "neither H.264 nor AAC (ADTS)",
+            _ => "neither pictures in H.264 or H.265 nor sound in AAC (ADTS), AC-3, E-AC-3 or Opus",
         })
     }
 }
 
-/// Private data by what its descriptors (2.6; EN 300 468, 6.1) say.
-fn private(descriptors: &[u8]) -> StreamKind {
-    let mut rest = descriptors;
-    while let [tag, len, tail @ ..] = rest {
+/// Descriptors (2.6) and what they hold.
+fn descriptors(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let [tag, len, tail @ ..] = rest else { return None };
         let (content, next) = tail.split_at(usize::from(*len).min(tail.len()));
         rest = next;
+        Some((*tag, content))
+    })
+}
+
+/// Private data by what its descriptors (2.6; EN 300 468, 6.1) say.
+fn private(bytes: &[u8]) -> StreamKind {
+    for (tag, content) in descriptors(bytes) {
         return StreamKind::Other(match (tag, content.first_chunk::<4>()) {
-            (0x05, Some(b"Opus")) => "Opus; set the encoder to AAC",
-            (0x05, Some(b"AV01")) => "AV1; set the encoder to H.264",
-            (0x05, Some(b"AC-3")) | (0x6a, _) => "AC-3; set the encoder to AAC",
-            (0x05, Some(b"EAC3")) | (0x7a, _) => "E-AC-3; set the encoder to AAC",
+            (0x05, Some(b"Opus")) => return opus(bytes),
+            (0x05, Some(b"AC-3" | b"EAC3")) | (0x6a | 0x7a, _) => return StreamKind::Ac3,
+            (0x05, Some(b"AV01")) => "AV1, which isn't taken from MPEG-TS; push it by Enhanced RTMP",
             (0x56, _) => "teletext, which isn't carried",
             (0x59, _) => "DVB subtitles, which aren't carried",
             _ => continue,
         });
     }
     StreamKind::Other("private data, which isn't carried")
+}
+
+/// Opus says in an extension descriptor (0x7f, 0x80) which channels it has.
+fn opus(bytes: &[u8]) -> StreamKind {
+    let code = descriptors(bytes).find_map(|(tag, content)| match (tag, content) {
+        (0x7f, [0x80, code, ..]) => Some(*code),
+        _ => None,
+    });
+    match code {
+        Some(channels @ 1..=super::opus::CHANNELS_MAX) => StreamKind::Opus(channels),
+        _ => StreamKind::Other("Opus of an unusual layout; set the encoder to mono, stereo, or 5.1"),
+    }
 }
 
 /// One elementary stream of a PMT.
@@ -188,6 +217,6 @@ impl Pmt {
 
     /// Whether anything in it can be played.
     pub(super) fn is_playable(&self) -> bool {
-        self.streams.iter().any(|stream| matches!(stream.kind, StreamKind::Avc | StreamKind::Aac))
+        self.streams.iter().any(|stream| !matches!(stream.kind, StreamKind::Other(_)))
     }
 }

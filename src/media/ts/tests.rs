@@ -1,5 +1,7 @@
 //! Units that a multiplexer wrote come out as they went in, or not at all.
 
+mod codecs;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -279,7 +281,8 @@ fn a_changed_pmt_keeps_the_tracks_that_stay() {
     let (out, _) = demuxed([film.mux.bytes()]);
     let refused: Vec<_> =
         out.iter().filter_map(|o| if let Output::Event(event) = o { Some(event) } else { None }).collect();
-    let said = "PID 512 (stream_type 0x03) isn't taken: MPEG audio (MP1, MP2, MP3); set the encoder to AAC";
+    let said = "PID 512 (stream_type 0x03) isn't taken: MPEG audio (MP1, MP2, MP3); set the encoder to \
+                AAC, Opus, AC-3 or E-AC-3";
     assert_eq!(refused.iter().map(ToString::to_string).collect::<Vec<_>>(), [said]);
     let got = units(out);
     assert_eq!(by_track(&got), by_track(&film.units));
@@ -309,8 +312,8 @@ fn one_program_of_several() {
     check(None, &["programs [7, 8, 9]: 8 is played (program=N chooses another)"], &[0x81]);
     check(Some(9), &["programs [7, 8, 9]: 9 is played (program=N chooses another)"], &[0x91]);
     check(Some(3), &["programs [7, 8, 9]: the one that is asked for isn't among them"], &[]);
-    let refused = "PID 113 (stream_type 0x02) isn't taken: MPEG-1/2 video; set the encoder to H.264";
-    let nothing = "program 7 has neither H.264 nor AAC (ADTS)";
+    let refused = "PID 113 (stream_type 0x02) isn't taken: MPEG-1/2 video; set the encoder to H.264 or H.265";
+    let nothing = "program 7 has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus";
     check(Some(7), &["programs [7, 8, 9]: 7 is played (program=N chooses another)", refused, nothing], &[]);
 }
 

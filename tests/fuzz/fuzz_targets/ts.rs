@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let mut drain = |demuxer: &mut Demuxer| {
         while let Some(output) = demuxer.poll_output() {
             match output {
-                Output::Config { track, config: CodecConfig::Avc(_) } => configured |= track == VIDEO,
+                Output::Config { track, config: CodecConfig::Avc(_) | CodecConfig::Hevc(_) } => configured |= track == VIDEO,
                 Output::Unit(unit) => {
                     assert!(unit.dts >> CLOCK.wrap_bits == 0 && !unit.data.is_empty());
                     out += unit.data.len();
