@@ -15,6 +15,7 @@ steps=(setup fmt clippy docs test pure fuzz browser)
 export CARGO_INCREMENTAL=0 # built once here, so the bookkeeping for a second build is wasted
 export CARGO_NET_RETRY=5
 target=${CARGO_TARGET_DIR:-$PWD/target}
+export DAMSON_FFMPEG=${DAMSON_FFMPEG:-$target/ffmpeg/ffmpeg} # the newer one; see newer_ffmpeg
 
 # --- the steps ---------------------------------------------------------------------------------------
 
@@ -24,6 +25,7 @@ setup() { # what is missing on a fresh Debian or Ubuntu: browsers, ffmpeg, the M
     have xmllint || missing+=(libxml2-utils)
     have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
     have c++ || missing+=(g++) # libFuzzer is C++
+    python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if ((${#missing[@]})); then
         if ! have apt-get; then
             echo "please install: ${missing[*]}" >&2
@@ -36,11 +38,28 @@ setup() { # what is missing on a fresh Debian or Ubuntu: browsers, ffmpeg, the M
     for folder in player-demo tests/browser; do
         [[ -f $folder/package-lock.json ]] && (cd $folder && npm ci --no-audit --no-fund)
     done
+    newer_ffmpeg
     cargo fetch --locked
     cargo fetch --locked --manifest-path tests/fuzz/Cargo.toml
     rustc --version
     ffmpeg -version | head -n 1
+    "$DAMSON_FFMPEG" -version | sed -n 1p
     node --version
+}
+
+newer_ffmpeg() { # Debian's 5.1 has no Enhanced RTMP: one that has is in a wheel of PyPI's imageio-ffmpeg
+    local version=0.8.1 folder=$target/ffmpeg # ffmpeg 9.0.2
+    [[ $DAMSON_FFMPEG == "$folder/ffmpeg" && ! -f $folder/$version ]] || return 0
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    python3 -m pip download -q --no-deps --only-binary :all: -d "$folder" "imageio-ffmpeg==$version"
+    python3 -c 'import sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+name = next(name for name in wheel.namelist() if "/binaries/ffmpeg-" in name)
+open(sys.argv[2], "wb").write(wheel.read(name))' "$folder"/*.whl "$folder/ffmpeg"
+    chmod +x "$folder/ffmpeg"
+    rm "$folder"/*.whl
+    touch "$folder/$version"
 }
 
 fmt() { # rustfmt

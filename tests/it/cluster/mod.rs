@@ -3,6 +3,7 @@
 //! A node says on stdout where it listens; the next one is told. What a test waits for is a line of a log, a
 //! blocking reload, or, where neither tells, an answer that is asked for again.
 
+mod codecs;
 mod command;
 mod crash;
 mod dvr;
