@@ -239,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match read {
             Ok(1..) => Ok(()),
             // What an encoder leaves unread when it goes makes a reset of its end.
-            Err(error) if !(self.claim.is_none() && self.session.is_between_messages()) && !is_end(&error) => {
+            Err(error) if (self.claim.is_some() || !self.session.is_between_messages()) && !is_end(&error) => {
                 Err(error.into())
             }
             _ if self.session.is_between_messages() => Err(Over::Closed),

@@ -46,19 +46,21 @@ fn record(headers: u8) -> &'static [u8] {
 /// RTMP: FLV tag bodies.
 #[derive(Default)]
 pub(super) struct Rtmp {
+    tags: flv::Tags,
     headers: Option<u8>,
     sound: bool,
 }
 
 impl Rtmp {
-    fn read(&self, picture: bool, body: &[u8], at: u64, inputs: &mut Vec<Input>) {
+    fn read(&mut self, picture: bool, body: &[u8], at: u64, inputs: &mut Vec<Input>) {
         let (body, at) = (Bytes::copy_from_slice(body), u32::try_from(at).expect("32 bits"));
-        let media = if picture { flv::video(&body, at) } else { flv::audio(&body, at) };
-        match media.expect("a good tag") {
-            Some(flv::Media::Config { track, config }) => inputs.push(Input::Config { track, config }),
-            Some(flv::Media::Unit(unit)) => inputs.push(Input::Unit(unit)),
-            None => {}
-        }
+        let mut out = Vec::new();
+        let read = if picture { self.tags.video(&body, at, &mut out) } else { self.tags.audio(&body, at, &mut out) };
+        read.expect("a good tag");
+        inputs.extend(out.into_iter().map(|media| match media {
+            flv::Media::Config { track, config } => Input::Config { track, config },
+            flv::Media::Unit(unit) => Input::Unit(unit),
+        }));
     }
 }
 

@@ -46,7 +46,7 @@ fn pictures(seconds: u64, fps: u64, gop: u64) -> Vec<Frame> {
         picture: true,
         at: n * frame,
         reordered: [1, 2, 0][usize::try_from(n % gop % 3).unwrap_or(0)] * frame,
-        key: n % gop == 0,
+        key: n.is_multiple_of(gop),
         headers: 0,
         number: n,
         jump: 0,
@@ -73,13 +73,20 @@ fn mux(tracks: [Vec<Frame>; 2]) -> Vec<Frame> {
     all
 }
 
+/// A frame that came out.
+struct Came {
+    picture: bool,
+    number: u64,
+    /// Of a part's first: its decode time in s, and its discontinuity sequence number.
+    at: Option<(f64, u32)>,
+}
+
 /// What came out of a push.
 struct Pushed {
     outputs: Vec<Output>,
     record: Record,
-    /// Of each frame that came out, in order: of pictures or of sound, its number, and of a part's first its decode time in s and its
-    /// discontinuity sequence number.
-    frames: Vec<(bool, u64, Option<(f64, u32)>)>,
+    /// The frames that came out, in order.
+    frames: Vec<Came>,
 }
 
 /// Pushes frames, each when it is due, over a protocol whose clock shows `first` at the beginning.
@@ -127,14 +134,18 @@ fn push(carrier: &mut dyn Carrier, frames: &[Frame], first: u64, settings: Setti
 }
 
 /// The frames in parts, by the numbers in their bytes.
-fn came(outputs: &[Output], record: &Record) -> Vec<(bool, u64, Option<(f64, u32)>)> {
+fn came(outputs: &[Output], record: &Record) -> Vec<Came> {
     let mut all = Vec::new();
     for output in outputs {
         let Output::Part { header, body } = output else { continue };
         let track = record.track(header.id.track).expect("a part's track is in the record");
         let at = (header.decode_time as f64 / f64::from(track.timescale.hz()), header.discontinuity);
         let frames = samples(record, header, body).into_iter().enumerate();
-        all.extend(frames.map(|(n, frame)| (track.is_video(), carrier::number(&frame), (n == 0).then_some(at))));
+        all.extend(frames.map(|(n, frame)| Came {
+            picture: track.is_video(),
+            number: carrier::number(&frame),
+            at: (n == 0).then_some(at),
+        }));
     }
     all
 }
@@ -166,7 +177,7 @@ impl Pushed {
     fn assert_whole(&self, frames: &[Frame], what: &str) {
         for picture in [true, false] {
             let went: Vec<u64> = frames.iter().filter(|f| f.picture == picture).map(|f| f.number).collect();
-            let came: Vec<u64> = self.frames.iter().filter(|f| f.0 == picture).map(|f| f.1).collect();
+            let came: Vec<u64> = self.frames.iter().filter(|f| f.picture == picture).map(|f| f.number).collect();
             assert_eq!(came.len(), went.len(), "{what}: {} frames came", if picture { "picture" } else { "sound" });
             assert_eq!(came, went, "{what}");
         }
@@ -177,7 +188,7 @@ impl Pushed {
         let pushed: BTreeMap<(bool, u64), f64> =
             frames.iter().map(|f| ((f.picture, f.number), f.at as f64 / HZ as f64)).collect();
         let mut periods = BTreeMap::<u32, f64>::new();
-        for &(picture, number, at) in &self.frames {
+        for &Came { picture, number, at } in &self.frames {
             let Some((at, discontinuity)) = at else { continue };
             let off = at - pushed[&(picture, number)];
             let drift = off - *periods.entry(discontinuity).or_insert(off);
