@@ -328,7 +328,8 @@ fn parts(out: &mut String, segment: &Segment, scale: Timescale, is_shown: impl F
         out.push_str("#EXT-X-PART:DURATION=");
         seconds(out, u64::from(part.header.duration), scale);
         let _ = write!(out, ",URI=\"{}.{}.m4s\"", segment.msn, part.header.id.part);
-        if part.is_gap() {
+        // In the place of a held one there is a chunk without a sample. hls.js (1.7) never goes on behind GAP=YES.
+        if part.is_gap() && !part.is_held() {
             out.push_str(",GAP=YES");
         } else if part.header.flags.independent {
             out.push_str(",INDEPENDENT=YES");

@@ -19,7 +19,7 @@ pub const BODY_LEN_MAX: u32 = 16 << 20;
 pub struct Flags {
     /// Starts with a keyframe (INDEPENDENT=YES); always set for audio.
     pub independent: bool,
-    /// Nothing to serve (GAP=YES): the body is empty.
+    /// Nothing to serve: the body is empty. GAP=YES, unless it is `held`.
     pub gap: bool,
     /// The last part of its segment.
     pub last: bool,
@@ -28,7 +28,8 @@ pub struct Flags {
     /// Segments of this life may begin without a keyframe: its GOPs were irregular, or one was forced. Once set, it
     /// stays for the life.
     pub irregular: bool,
-    /// A gap through which the picture before it is shown: its sample lasts for so long, so that the segment is whole.
+    /// A gap through which the picture before it is shown: its sample lasts for so long, so that nothing is missing. It is
+    /// listed as any part.
     pub held: bool,
 }
 

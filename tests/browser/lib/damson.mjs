@@ -90,16 +90,16 @@ export function pushTimecode(use, url) {
 
 /**
  * A film of so many seconds in a temporary folder, quick to decode: 320x180 at 30 fps with a keyframe every `gop` frames, or at the
- * seconds `keys`, so many B-frames in a row, and AAC.
+ * seconds `keys`, so many B-frames in a row, and AAC; of its pictures, those that ffmpeg's expression `select` chooses.
  */
-export async function makeFilm(use, seconds, { gop = 60, keys, bframes = 2, size = "320x180", video = true, audio = true } = {}) {
+export async function makeFilm(use, seconds, { gop = 60, keys, bframes = 2, size = "320x180", video = true, audio = true, select } = {}) {
   const dir = await mkdtemp(join(tmpdir(), "damson-film-"));
   use({ close: () => rm(dir, { recursive: true, force: true }) });
   const film = join(dir, "film.flv");
   const keyframes = keys ? ["-g", "600", "-force_key_frames", keys] : ["-g", String(gop)];
   await run("ffmpeg", ["-v", "error",
-    ...(video ? ["-f", "lavfi", "-i", `testsrc2=s=${size}:r=30`] : []), ...(audio ? ["-f", "lavfi", "-i", "sine=r=48000"] : []), "-t", String(seconds),
-    ...(video ? ["-c:v", "libx264", "-preset", "veryfast", "-bf", String(bframes), ...keyframes, "-sc_threshold", "0", "-pix_fmt", "yuv420p"] : []),
+    ...(video ? ["-f", "lavfi", "-i", `testsrc2=s=${size}:r=30${select ? `,select='${select}'` : ""}`] : []), ...(audio ? ["-f", "lavfi", "-i", "sine=r=48000"] : []), "-t", String(seconds),
+    ...(video ? ["-c:v", "libx264", "-preset", "veryfast", "-bf", String(bframes), ...keyframes, "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-vsync", "vfr"] : []),
     ...(audio ? ["-c:a", "aac", "-ac", "2"] : []), film]);
   return film;
 }
