@@ -5,6 +5,7 @@
 // tells what it does on the console). `window.damson` is for tests and for the console.
 import { Clock, HttpError, baseUrl, demoNodes, edges, order, streams, swarm, trace } from "./edge.js";
 import { Feed } from "./feed.js";
+import { Journey } from "./journey.js";
 import { Meter } from "./meter.js";
 import { PLAYERS, defaultPlayer } from "./players.js";
 import { PartFinder } from "./position.js";
@@ -35,6 +36,8 @@ const video = $("video");
 const events = [];
 const meter = new Meter(video, note);
 const way = new WayView(document);
+const journey = new Journey();
+journey.watch(video);
 const stack = new StackView($("stack"), $("stack-key"));
 const feed = new Feed(() => {});
 const tree = new TreeView($("tree"), (name, run) => order(name, run).then(lookAtTree).catch((error) => note(`${name}: ${inWords(error)}`)));
@@ -44,7 +47,7 @@ const now = {
   edge: location.origin /* null: what was given is no address */, stream: null, player: PLAYERS[asked.get("player")] ? asked.get("player") : defaultPlayer(),
   known: [], state: "idle", error: null, session: null, attempt: 0, failures: 0, retry: null,
   watched: null, // the life that was played while it was live
-  tree: null, listed: [], accounts: [], clock: null, finder: null, part: null, trace: null, onScreen: false, chart: [],
+  tree: null, listed: [], accounts: [], clock: null, finder: null, part: null, trace: null, here: [], onScreen: false, chart: [],
 };
 
 /** Reads the picture, if it is said to carry its time. */
@@ -182,8 +185,9 @@ function stop() {
   now.retry = null;
   const session = now.session;
   now.session = null;
-  Object.assign(now, { state: "idle", error: null, finder: null, part: null, trace: null, chart: [], accounts: [] });
+  Object.assign(now, { state: "idle", error: null, finder: null, part: null, trace: null, here: [], chart: [], accounts: [] });
   feed.stop();
+  journey.clear();
   way.clear();
   stack.clear();
   way.say("Waiting for the first part…");
@@ -295,7 +299,8 @@ function stats() {
   return {
     ...meter.read(), state: now.state, error: now.error, edge: now.edge, stream: now.stream?.name ?? null, player: now.player,
     latency, playerLatency: now.session?.latency() ?? null, clockError: now.clock?.error ?? null,
-    part: now.part, trace: now.trace, tree: now.tree, accounted: middle(now.accounts), glass: timecode?.stats() ?? null, embedded: EMBEDDED,
+    part: now.part, trace: now.trace, here: now.here, tree: now.tree,
+    journey: now.accounts.at(-1) ?? null, accounted: middle(now.accounts.map((a) => a.shown_us / 1e6)), glass: timecode?.stats() ?? null, embedded: EMBEDDED,
   };
 }
 
@@ -375,7 +380,9 @@ async function look() {
   if (attempt !== now.attempt) return;
   Object.assign(now, { part: part && { ...part, start: date }, trace: found, onScreen });
   if (!found) return way.say("The edge has no trace of this part.");
-  way.show(found, onScreen);
+  const passed = onScreen ? passing() : null;
+  now.here = passed && passed.account === found ? passed.here : [];
+  way.show(found, onScreen, now.here);
   if (!onScreen) {
     $("share").hidden = true;
     if (part) way.say("The edge no longer has the trace of the part on screen; this is its newest one.");
@@ -383,27 +390,40 @@ async function look() {
 }
 
 /**
- * What the account and the player's wait make of the latency, in seconds: from the encoder's packet in to the screen. The last frame
- * of the part on screen came in at the ingest when the part was listed here less its age, and is shown when the part has been
- * played. No clock but this edge's is read.
+ * The part on screen with all its stages: `{ account, here, since_us, filling_us, shown_us }`. `here` are the page's own stages, from the
+ * edge's listing until the part's last frame is seen; with the account they make `shown_us`, the time from the last frame's coming in at
+ * the ingest to its being seen. No clock but this edge's is read. `since_us` is the time since the listing, and `filling_us` from the
+ * picture now on screen to the part's last frame, by the ingest's clock.
  */
-function accounted() {
+function passing() {
   const date = now.session?.date() ?? null;
-  if (date === null || !now.clock || !now.finder || meter.read().stalling) return null;
+  if (date === null || !now.clock || !now.finder || video.paused || meter.read().stalling) return null;
   const part = now.finder.lookup(date);
   const account = part?.exact ? feed.of(part) : null;
   if (!account) return null;
-  const came = (account.available_unix_us - account.age_us) / 1000;
-  return (now.clock.now() + (part.end - date) / video.playbackRate - came) / 1000;
+  const [at, position] = [performance.now(), video.currentTime];
+  const listed = account.available_unix_us / 1000 - now.clock.now() + at;
+  const media = (when) => position + (when - date) / 1000;
+  const parts = Array.from({ length: part.part + 1 }, (_, i) => feed.of({ msn: part.msn, part: i })?.bytes ?? null);
+  const file = `${now.edge}/${now.stream.name}/${videoTrack()}/${part.msn}`;
+  const here = journey.stages({
+    listed, position, now: at, rate: video.playbackRate, middle: media((part.from + part.end) / 2), end: media(part.end),
+    urls: { part: `${file}.${part.part}.m4s`, segment: `${file}.m4s` }, upTo: parts.includes(null) ? null : parts.reduce((a, b) => a + b, 0),
+  });
+  return {
+    account, here, since_us: 1000 * (at - listed), filling_us: account.ingested_unix_us - 1000 * date,
+    shown_us: here.reduce((sum, { us }) => sum + us, account.age_us),
+  };
 }
 
 /** What each stage has of the latency now. */
 function stackNow() {
   const latency = pictureAge();
   if (latency === null || !now.trace || !now.onScreen || document.hidden) return;
-  const whole = accounted();
-  if (whole !== null) now.accounts = [...now.accounts, whole].slice(-ACCOUNTS_KEPT);
-  stack.push(layersOf(now.trace, now.trace.ingested_unix_us - now.part.start * 1000, latency * 1e6));
+  const passed = passing();
+  if (!passed) return;
+  now.accounts = [...now.accounts, passed].slice(-ACCOUNTS_KEPT);
+  stack.push(layersOf(passed.account, passed.filling_us, passed.here, passed.since_us));
 }
 
 /** The tree as this edge sees it; in a demo as each node does. */

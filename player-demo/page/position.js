@@ -62,7 +62,7 @@ export class PartFinder {
     for (const { msn, start, end, parts, whole } of this.segments.values()) {
       if (date < start || date >= end) continue;
       const part = parts.findIndex((p) => date < p.end);
-      if (part >= 0) return { msn, part, exact: true, end: parts[part].end };
+      if (part >= 0) return { msn, part, exact: true, from: parts[part].start, end: parts[part].end };
       return { msn, part: Math.max(0, parts.length - 1), exact: whole && parts.length > 0 };
     }
     return null;

@@ -1,4 +1,5 @@
 // Where the latency was in the last minute, stacked by stage and hop: from the part's making to the screen.
+import { PAGE, labelOf } from "./way.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 600;
@@ -6,23 +7,30 @@ const HEIGHT = 132;
 export const SAMPLES_MAX = 120;
 
 /**
- * The layers of a picture's age, bottom up, as `[key, label, kind, µs]`; they add up to `latency_us`.
- * What the relay says comes from the part's account; what is left over is the player's.
+ * The layers of a picture's age, bottom up, as `[key, label, kind, µs]`: the part being made, its account, and what the page has
+ * measured of it, `[{ stage, us }]`. They add up to the picture's age: what is left of `since_us`, the time since the edge listed the
+ * part, is the last one's.
  */
-export function layersOf(account, filling_us, latency_us) {
-  const layers = [["fill", "part being made", "fill", Math.max(0, filling_us)]];
-  let relay = 0;
+export function layersOf(account, filling_us, here, since_us) {
+  const layers = [["fill", "part being made", "fill", filling_us]];
   for (const { stage, hop, name, to, us } of account.stages) {
     const place = stage === "transit" ? `${name} → ${to?.name ?? "?"}` : name;
     const kind = stage === "transit" ? "transit" : ["tail", "listing"].includes(stage) ? "tail" : stage === "packaging" ? "packaging" : "dwell";
     const joined = kind === "dwell" ? `${hop} dwell` : kind === "tail" ? "tail" : `${hop} ${stage}`;
     const label = kind === "dwell" ? `${name}: dwell` : kind === "tail" ? `${name}: last byte` : kind === "packaging" ? `${name}: packaging` : place;
-    relay += us;
     const before = layers.find(([key]) => key === joined);
     if (before) before[3] += us;
     else layers.push([joined, label, kind, us]);
   }
-  layers.push(["player", "player and requests", "wait", latency_us - filling_us - relay]);
+  let left = since_us;
+  for (const { stage, us } of here.slice(0, -1)) {
+    const [what, kind] = labelOf(stage);
+    layers.push([`page ${stage}`, `${PAGE}: ${what}`, kind, us]);
+    left -= us;
+  }
+  const { stage } = here.at(-1);
+  const [what, kind] = labelOf(stage);
+  layers.push([`page ${stage}`, `${PAGE}: ${what}`, kind, left]);
   return layers;
 }
 
@@ -86,4 +94,5 @@ export class StackView {
 }
 
 /** Bottom up: the part's making, the hops, the player. */
-const rank = (key) => (key === "fill" ? 0 : key === "player" ? 3 : key === "tail" ? 2 : 1);
+const ORDER = ["fill", null, "tail", "page idle", "page arrive", "page append", "page buffer", "page player"];
+const rank = (key) => (ORDER.includes(key) ? ORDER.indexOf(key) : 1);

@@ -15,14 +15,22 @@ const STAGES = {
   packaging: ["last frame in, to made", "packaging"], dwell: ["in, to first byte out", "dwell"], transit: ["on the way", "transit"],
   tail: ["first byte to last, listed", "tail"],
 };
+/** The same of those that the page measures. */
+const OF_PAGE = {
+  idle: ["listed, to asked for", "idle"], arrive: ["to its last byte at the player", "arrive"], append: ["into its SourceBuffer", "append"],
+  buffer: ["waiting to be seen", "wait"], player: ["the player’s, all of it", "wait"],
+};
+/** Where they are measured. */
+export const PAGE = "this page";
+export const labelOf = (stage) => OF_PAGE[stage];
 /** Two stages of one node that are shown as one. */
 const JOINED = { queue: "dwell", listing: "tail" };
 
 /**
- * The rows of an account: `{ key, where, what, kind, us, from }`, `from` the time since the ingest had the part's last frame. A stage
- * may be below zero, within its uncertainty: the bars then overlap, and the sum is right.
+ * The rows of an account and of what the page adds, `[{ stage, us }]`: `{ key, where, what, kind, us, from }`, `from` the time since
+ * the ingest had the part's last frame. A stage may be below zero, within its uncertainty: the bars then overlap, and the sum is right.
  */
-export function rows(trace) {
+export function rows(trace, here = []) {
   const list = [];
   let from = 0;
   for (const { stage, hop, name, to, us } of trace.stages ?? []) {
@@ -35,6 +43,11 @@ export function rows(trace) {
       const where = shown === "transit" ? `${name} → ${to?.name ?? "?"}` : name;
       list.push({ key, where, what: shown === "dwell" && hop === 0 ? "made, to first byte out" : what, kind, us, from });
     }
+    from += us;
+  }
+  for (const { stage, us } of here) {
+    const [what, kind] = OF_PAGE[stage];
+    list.push({ key: `page ${stage}`, where: PAGE, what, kind, us, from });
     from += us;
   }
   return list;
@@ -61,13 +74,14 @@ export class WayView {
     this.$("way-note").hidden = words === "";
   }
 
-  /** Draws a trace. `onScreen` is false where it is the edge's newest part. */
-  show(trace, onScreen) {
-    const list = rows(trace);
-    const total = trace.age_us ?? list.reduce((sum, r) => sum + r.us, 0);
+  /** Draws a trace, and what the page adds to it. `onScreen` is false where it is the edge's newest part. */
+  show(trace, onScreen, here = []) {
+    const list = rows(trace, here);
+    const total = trace.age_us;
+    const shown = total + here.reduce((sum, { us }) => sum + us, 0);
     const part = `${trace.msn}.${trace.part}`;
     if (part !== this.lastPart) {
-      for (const { key, us } of [...list, { key: "total", us: total }]) this.remember(key, us);
+      for (const { key, us } of [...list, { key: "total", us: total }, { key: "shown", us: shown }]) this.remember(key, us);
       this.lastPart = part;
     }
     const size = Number.isFinite(trace.bytes) ? `, ${(trace.bytes / 1000).toFixed(trace.bytes < 10_000 ? 1 : 0)} kB` : "";
@@ -75,19 +89,26 @@ export class WayView {
     this.$("way-title").firstChild.textContent = onScreen ? "The part on screen " : "The newest part ";
     const nodes = [...(trace.hops ?? []), trace.edge].filter(Boolean);
     this.$("path").replaceChildren(...nodes.map((n) => element("li", {}, element("b", {}, n.name ?? n.node))));
-    const scale = 100 / Math.max(1, ...list.map((r) => r.from + r.us), total);
+    // The wait for the screen is as long as all else together, and longer: its bar runs out of the picture.
+    const scale = 100 / (1.15 * Math.max(1, total, ...list.filter((r) => r.kind !== "wait").map((r) => r.from + r.us)));
     const body = this.$("hops").tBodies[0];
     while (body.rows.length > list.length) body.deleteRow(-1);
     list.forEach((r, i) => {
       const row = body.rows[i] ?? body.append(newRow()) ?? body.rows[i];
       row.cells[0].replaceChildren(r.where, " ", element("small", {}, r.what));
       const bar = row.querySelector("i");
-      bar.style.cssText = `left:${Math.max(0, Math.min(99, r.from * scale))}%;width:${Math.max(0, r.us) * scale}%;background:var(--${r.kind})`;
+      const left = Math.max(0, Math.min(99, r.from * scale));
+      const width = Math.max(0, r.us) * scale;
+      bar.className = left + width > 100 ? "on" : "";
+      bar.style.cssText = `left:${left}%;width:${Math.min(width, 100 - left)}%;background:var(--${r.kind})`;
       row.cells[2].textContent = micros(r.us);
       row.cells[3].textContent = micros(this.median(r.key));
     });
     this.$("total").textContent = micros(total);
     this.$("total-median").textContent = micros(this.median("total"));
+    this.$("shown-row").hidden = here.length === 0;
+    this.$("shown").textContent = micros(shown);
+    this.$("shown-median").textContent = micros(this.median("shown"));
     this.$("hops").hidden = false;
     const none = nodes.length < 2 ? "It was made at this edge’s own node: no hop to pass. " : "";
     this.say(none + (onScreen ? "" : "This player doesn’t tell which part is on screen; this is the newest one here."));

@@ -57,6 +57,8 @@ async function waterfall(page, edge) {
     part: document.querySelector("#part").textContent,
     rows: [...document.querySelectorAll("#hops tbody tr")].map((row) => [row.cells[0].firstChild.textContent.trim(), row.cells[2].textContent]),
     total: document.querySelector("#total").textContent,
+    seen: document.querySelector("#shown").textContent,
+    here: window.damson.stats().here,
   }));
   const [, track, msn, part] = /^(\w+) (\d+)\.(\d+)/.exec(shown.part);
   const told = JSON.parse(await ask(`${edge}/api/v1/streams/demo/trace?track=${track}&msn=${msn}&part=${part}`));
@@ -65,9 +67,14 @@ async function waterfall(page, edge) {
   const expected = [[names[0], sum(0, "packaging")], ...told.hops.flatMap((_, i) => [
     [names[i], sum(i, "dwell", "queue")], [`${names[i]} → ${names[i + 1]}`, sum(i, "transit")],
   ]), [names.at(-1), sum(told.hops.length, "tail", "listing")]];
+  // What the edge can't know: the same stages as the page has measured them.
+  assert.deepEqual(shown.here.map(({ stage }) => stage), ["idle", "arrive", "append", "buffer"]);
+  expected.push(...shown.here.map(({ us }) => ["this page", us]));
   assert.deepEqual(shown.rows.map(([where]) => where), expected.map(([where]) => where));
   expected.forEach(([where, us], i) => assert.ok(near(shown.rows[i][1], us), `${where}: ${shown.rows[i][1]} on the page, ${us} us told`));
   assert.ok(near(shown.total, told.age_us), `${shown.total} on the page, ${told.age_us} us told`);
+  const seen = shown.here.reduce((sum, { us }) => sum + us, told.age_us);
+  assert.ok(near(shown.seen, seen), `${shown.seen} on the page, ${seen} us in all`);
   // The links are 20 to 80 ms long, and the clocks one.
   for (const { transit_us, name } of told.hops) assert.ok(transit_us > 19_000 && transit_us < 100_000, `${name}: ${transit_us} us`);
 }
@@ -78,7 +85,8 @@ async function chart(page) {
     layers: [...document.querySelectorAll("#stack path")].map((p) => p.dataset.layer),
     key: [...document.querySelectorAll("#stack-key span")].map((s) => Number.parseFloat(s.querySelector("b").textContent)),
   }));
-  for (const layer of ["fill", "0 packaging", "0 dwell", "0 transit", "2 transit", "tail", "player"]) assert.ok(layers.includes(layer), `${layer} of ${layers}`);
+  const expected = ["fill", "0 packaging", "0 dwell", "0 transit", "2 transit", "tail", "page idle", "page arrive", "page append", "page buffer"];
+  for (const layer of expected) assert.ok(layers.includes(layer), `${layer} of ${layers}`);
   const { latency } = await page.evaluate(() => window.damson.stats());
   const sum = key.reduce((all, ms) => all + ms, 0);
   assert.ok(Math.abs(sum - latency * 1000) < 250, `the layers make ${sum} ms, the picture is ${latency * 1000} ms old`);

@@ -1,6 +1,7 @@
 // The page by itself: what it reads out of playlists and traces, and what it says when all isn't well.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Journey } from "../../player-demo/page/journey.js";
 import { PartFinder, parsePlaylist } from "../../player-demo/page/position.js";
 import { micros, rows } from "../../player-demo/page/way.js";
 import { launch, openPage } from "./lib/browser.mjs";
@@ -45,14 +46,44 @@ test("a trace's rows add up, and stand one after the other", () => {
   const list = rows({ stages: [
     stage("packaging", 0, "in", 33), stage("dwell", 0, "in", 300), stage("queue", 0, "in", 7), stage("transit", 0, "in", 400, "e1"),
     stage("dwell", 1, "e1", 50), stage("queue", 1, "e1", 3), stage("transit", 1, "e1", -20, "e2"), stage("tail", 2, "e2", 90), stage("listing", 2, "e2", 1),
-  ] });
+  ] }, [{ stage: "arrive", us: 11 }, { stage: "buffer", us: 900 }]);
   assert.deepEqual(list.map((r) => [r.where, r.kind, r.from, r.us]), [
     ["in", "packaging", 0, 33], ["in", "dwell", 33, 307], ["in → e1", "transit", 340, 400], ["e1", "dwell", 740, 53],
     // Below zero, within its uncertainty: the next stage begins before it, and the sum is right.
     ["e1 → e2", "transit", 793, -20], ["e2", "tail", 773, 91],
+    ["this page", "arrive", 864, 11], ["this page", "wait", 875, 900],
   ]);
   assert.deepEqual(rows({ edge: { name: "in" } }), [], "an edge that tells no stages");
   assert.deepEqual([12, 1234, 45_600, 123_456, 2e6, NaN].map(micros), ["12 µs", "1.23 ms", "45.6 ms", "123 ms", "2.00 s", "–"]);
+});
+
+test("what the page adds to a part's way adds up", () => {
+  const journey = new Journey();
+  const urls = { part: "http://edge/cam1/video/7.1.m4s", segment: "http://edge/cam1/video/7.m4s" };
+  // A part of 10.2 to 10.4 s of the media, listed at 1000; the frame of 10.25 s was seen at 1900.
+  const stages = (upTo = null) => journey.stages({ listed: 1000, urls, upTo, middle: 10.3, end: 10.4, position: 10.26, rate: 1, now: 1920 })
+    .map(({ stage, us }) => [stage, Math.round(us)]);
+  assert.deepEqual(stages(), [["player", 1_060_000]], "nothing was seen of it");
+  journey.frame = { media: 10.25, at: 1900 };
+  assert.deepEqual(stages(), [["player", 1_050_000]]);
+
+  for (const [ended, end] of [[800, 10.2], [1030, 10.4], [1230, 10.6]]) journey.appended({ called: ended - 10, ended, ranges: [[4, end]] });
+  assert.deepEqual(stages(), [["arrive", 20_000], ["append", 10_000], ["buffer", 1_020_000]], "the browser tells of no request");
+
+  // The segment was asked for before the part was there, and is read as it grows.
+  Object.assign(journey.file(urls.segment), { asked: 790, pieces: [{ at: 795, total: 500 }, { at: 1012, total: 900 }, { at: 1018, total: 1000 }] });
+  assert.deepEqual(stages(1000), [["idle", 0], ["arrive", 18_000], ["append", 12_000], ["buffer", 1_020_000]]);
+  // Asked for by its own name, late.
+  Object.assign(journey.file(urls.part), { asked: 1004, done: 1011 });
+  assert.deepEqual(stages(1000), [["idle", 4_000], ["arrive", 7_000], ["append", 19_000], ["buffer", 1_020_000]]);
+  assert.equal(stages().reduce((sum, [, us]) => sum + us, 0), 1_050_000);
+
+  // What came anew after it had been given up, and what only the oldest append that is remembered may have brought.
+  journey.appended({ called: 1300, ended: 1310, ranges: [[4, 10.2]] });
+  journey.appended({ called: 1400, ended: 1410, ranges: [[4, 10.6]] });
+  assert.deepEqual(stages().at(-1), ["buffer", 640_000]);
+  journey.appends = journey.appends.slice(-1);
+  assert.deepEqual(stages(), [["player", 1_050_000]]);
 });
 
 test("the page says what is wrong, in words", { timeout: 60_000 }, () => scope(async (use) => {
