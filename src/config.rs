@@ -147,6 +147,11 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_OTLP", value_name = "URL")]
     pub otlp: Option<Url>,
 
+    /// The account of each part: traces, histograms of its stages, and the headers CMSD and Server-Timing, which tell viewers
+    /// the nodes' names [default: on]
+    #[arg(long, env = "DAMSON_TRACING", value_enum)]
+    pub tracing: Option<Tracing>,
+
     /// How far viewers can seek back in a stream, 30s-24h: `90s`, `45m`, `2h` [default: 30 s, as live playlists do]
     #[arg(long, env = "DAMSON_DVR", value_name = "TIME")]
     pub dvr: Option<Span>,
@@ -184,6 +189,17 @@ pub enum Takeover {
     SameAddress,
     /// Any push.
     Any,
+}
+
+/// Whether parts carry their account.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tracing {
+    /// They do, and viewers are told of it.
+    #[default]
+    On,
+    /// What passes this node has none from here on.
+    Off,
 }
 
 /// How the MPD addresses segments.
@@ -318,6 +334,7 @@ impl Settings {
             takeover: self.takeover.or(file.takeover),
             dash: self.dash.or(file.dash),
             otlp: self.otlp.or(file.otlp),
+            tracing: self.tracing.or(file.tracing),
             dvr: self.dvr.or(file.dvr),
             dvr_memory: self.dvr_memory.or(file.dvr_memory),
             dvr_dir: self.dvr_dir.or(file.dvr_dir),

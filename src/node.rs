@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology};
+use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tracing};
 use crate::edge::dash::Timing;
 use crate::edge::{self, Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls, dvr};
 use crate::ingest::desk::{BoxFuture, Desk, Publisher};
@@ -94,6 +94,8 @@ pub struct NodeConfig {
     pub dvr: Option<dvr::Settings>,
     /// Where traces of parts are sent.
     pub otlp: Option<Url>,
+    /// Whether parts carry their account through this node, and viewers are told of it.
+    pub traced: bool,
     /// The edges that the player page offers, by name and URL; this one alone if empty.
     pub edges: Vec<EdgeAddress>,
     /// Stops and starts the nodes of a demo, for the page.
@@ -161,6 +163,7 @@ impl NodeConfig {
             dash: settings.dash.unwrap_or_default(),
             dvr: settings.dvr()?,
             otlp: settings.otlp.clone(),
+            traced: settings.tracing.unwrap_or_default() == Tracing::On,
             edges: Vec::new(),
             control: None,
         })
@@ -232,11 +235,13 @@ impl Node {
         edge_config.edges = config.edges;
         edge_config.control = config.control;
         edge_config.limits = config.limits;
+        edge_config.traced = config.traced;
 
         let seed = config.identity.id().0 ^ clock::wall().as_micros();
         let hub = hub_config(config.topology, config.join, config.upload);
         let (identity, bind, advertise) = (config.identity, config.mesh, config.advertise);
-        let mesh = Arc::new(Mesh::start(MeshConfig { identity, bind, advertise, hub, seed }, Arc::new(sink))?);
+        let mesh = MeshConfig { identity, bind, advertise, hub, seed, traced: config.traced };
+        let mesh = Arc::new(Mesh::start(mesh, Arc::new(sink))?);
         past::start(&mesh, &store, &metrics, (&tasks, &stop));
 
         let settings = ingest::desk::Settings { node: mesh.node_id(), takeover: config.takeover.into() };

@@ -71,6 +71,11 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// `count` nodes, and parts through all of them until the tree has settled.
     pub(crate) async fn start(count: usize, shape: Shape) -> Result<Self> {
+        Nodes::with(count, shape, true).await
+    }
+
+    /// The same; `traced` says whether parts carry their account.
+    pub(crate) async fn with(count: usize, shape: Shape, traced: bool) -> Result<Self> {
         let ca = Ca::generate()?;
         let (tx, arrivals) = mpsc::unbounded_channel();
         let mut nodes: Vec<Mesh> = Vec::new();
@@ -80,7 +85,7 @@ impl Nodes {
                 Shape::Line => Config::fixed(nodes.last().map(Mesh::local_addr).into_iter().collect()),
                 Shape::Swarm => Config::gossip(nodes.first().map(Mesh::local_addr).into_iter().collect()),
             };
-            let config = MeshConfig { identity, bind: LOOPBACK, advertise: None, hub, seed: node as u64 };
+            let config = MeshConfig { identity, bind: LOOPBACK, advertise: None, hub, seed: node as u64, traced };
             nodes.push(Mesh::start(config, Arc::new(Watch { node, arrivals: tx.clone() }))?);
         }
         let record = record(nodes.first().map(Mesh::node_id).ok_or("no node is no line")?)?;

@@ -130,6 +130,7 @@ impl Stage {
             dash: Dash::default(),
             dvr: None,
             otlp: None,
+            traced: true,
             edges: self.edges.clone(),
             control: Some(Arc::clone(&self.switch) as Arc<dyn Control>),
         })?;

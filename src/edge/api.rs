@@ -11,6 +11,7 @@ use super::route::Route;
 use super::server::Edge;
 use super::store::Stream;
 use crate::live::{Msn, NodeId, TrackKind, TrackWindow};
+use crate::observe::classic;
 
 /// What the edge asks the node that it is part of.
 pub trait Host: Send + Sync {
@@ -52,7 +53,7 @@ impl Host for Standalone {
     }
 }
 
-pub(super) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPENMETRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Serialize)]
 struct StreamsJson {
@@ -168,7 +169,8 @@ fn stream_json(edge: &Edge, stream: &Stream) -> StreamJson {
 }
 
 /// The body of `/metrics`.
-pub(super) fn metrics(edge: &Edge) -> String {
+/// `/metrics`, and its content type: OpenMetrics for who takes it.
+pub(super) fn metrics(edge: &Edge, accepted: Option<&str>) -> (String, &'static str) {
     let streams = edge.store().streams();
     let (mut held, mut late) = (0, 0);
     for stream in &streams {
@@ -176,5 +178,9 @@ pub(super) fn metrics(edge: &Edge) -> String {
         held += state.window().held_bytes();
         late += state.window().late();
     }
-    edge.metrics().encode(streams.len() as u64, edge.store().waiting() as u64, held, late)
+    let text = edge.metrics().encode(streams.len() as u64, edge.store().waiting() as u64, held, late);
+    match accepted.is_some_and(|accepted| accepted.contains("application/openmetrics-text")) {
+        true => (text, OPENMETRICS_TYPE),
+        false => (classic::of(&text), classic::CONTENT_TYPE),
+    }
 }

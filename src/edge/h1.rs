@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep};
 use super::bodies::{Body, Chunks};
 use super::connection::{Common, Ended};
 use super::feed;
-use super::headers::{self, WRITTEN_LEN};
+use super::headers;
 use super::limits::{HEAD_LEN_MAX, Limits, Visitor};
 use super::reply::Answer;
 use super::respond::respond;
@@ -39,6 +39,9 @@ const FIELDS_MAX: usize = 100;
 
 /// What is read at a time: a request and the few that a client sends ahead.
 const READ_LEN: usize = 4 << 10;
+
+/// The status line and the connection's own fields fit in this, in bytes.
+const REST_LEN: usize = 192;
 
 /// Buffers that go out in one writev: a head, and the parts of most segments.
 const SLICES_MAX: usize = 32;
@@ -242,6 +245,10 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
             header::UPGRADE | header::SEC_WEBSOCKET_KEY | header::SEC_WEBSOCKET_VERSION => {
                 request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
             }
+            // Which format of `/metrics` is wanted; nothing else has two.
+            header::ACCEPT if request.uri().path() == "/metrics" => {
+                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
+            }
             _ if name == headers::X_DAMSON_DEMO => {
                 request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
             }
@@ -269,7 +276,8 @@ fn is_user(authority: &Authority) -> bool {
 
 /// A response's head, with `fields` as they are written.
 fn head(fields: &[u8], status: StatusCode, version: Version, own: &[Field]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(WRITTEN_LEN);
+    // With room for the rest: to grow costs more than all that is written here.
+    let mut out = Vec::with_capacity(fields.len() + REST_LEN);
     out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     for piece in [status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or("").as_bytes(), b"\r\n", fields]
     {

@@ -1,11 +1,13 @@
 //! Response headers: those on every response, lifetimes, and the latency of each hop.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+};
 use lru::LruCache;
 
 use crate::clock;
@@ -17,7 +19,7 @@ use crate::units::{Time, UnixTime};
 pub(super) const X_DAMSON_DEMO: HeaderName = HeaderName::from_static("x-damson-demo");
 const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
 /// The header fields of most responses fit in this, in bytes.
-pub(super) const WRITTEN_LEN: usize = 1 << 10;
+const WRITTEN_LEN: usize = 1 << 10;
 
 const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const CMSD_STATIC: HeaderName = HeaderName::from_static("cmsd-static");
@@ -175,31 +177,73 @@ pub(super) struct Way<'a> {
     pub(super) edge: &'a str,
     pub(super) duration: Duration,
     pub(super) urgency: Urgency,
+    /// Whether it is told at all.
+    pub(super) traced: bool,
 }
 
 /// The headers of a part or segment. They are rendered once for all who ask (invariant 8): but for how long
 /// each waited, they are the same.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// As one gets them who didn't wait.
+    /// All but what tells of the way and of the wait.
     headers: HeaderMap,
     pub(super) etag: Option<HeaderValue>,
+    told: Option<Told>,
+    /// As HTTP/1 writes them with a whole body, for who waited, who adds his wait, and for who didn't.
+    written: OnceLock<(Bytes, Bytes)>,
+}
+
+/// What is told of the way.
+#[derive(Debug)]
+struct Told {
     /// CMSD-Static before and after the value of `ht`.
     around_held: (String, String),
     /// Server-Timing up to the value of `held`.
     timing: String,
 }
 
+impl Told {
+    fn cmsd_static(&self, held: Duration) -> String {
+        let (before, after) = &self.around_held;
+        format!("{before}{}{after}", held.as_millis())
+    }
+
+    fn server_timing(&self, held: Duration) -> String {
+        format!("{}{}", self.timing, Millis::from(held))
+    }
+}
+
 impl Head {
     /// The headers for a request that was held for so long.
     pub(super) fn headers(&self, held: Duration) -> HeaderMap {
         let mut headers = self.headers.clone();
-        if !held.is_zero() {
-            let (before, after) = &self.around_held;
-            headers.insert(CMSD_STATIC, text(&format!("{before}{}{after}", held.as_millis())));
-            headers.insert(SERVER_TIMING, text(&format!("{}{}", self.timing, Millis::from(held))));
+        if let Some(told) = &self.told {
+            headers.insert(CMSD_STATIC, text(&told.cmsd_static(held)));
+            headers.insert(SERVER_TIMING, text(&told.server_timing(held)));
         }
         headers
+    }
+
+    /// The same as HTTP/1 writes it, with a whole body of `length` bytes, which is always the same.
+    pub(super) fn fields(&self, held: Duration, length: u64) -> Bytes {
+        let (common, unheld) = self.written.get_or_init(|| {
+            let mut headers = self.headers.clone();
+            headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            let common = written(&headers);
+            let unheld = self.with_wait(&common, Duration::ZERO);
+            (common, unheld)
+        });
+        if held.is_zero() { unheld.clone() } else { self.with_wait(common, held) }
+    }
+
+    fn with_wait(&self, common: &Bytes, held: Duration) -> Bytes {
+        let Some(told) = &self.told else { return common.clone() };
+        let mut out = Vec::with_capacity(common.len() + told.timing.len() + WRITTEN_LEN / 4);
+        out.extend_from_slice(common);
+        write_field(&mut out, &CMSD_STATIC, text(&told.cmsd_static(held)).as_bytes());
+        write_field(&mut out, &SERVER_TIMING, text(&told.server_timing(held)).as_bytes());
+        Bytes::from(out)
     }
 }
 
@@ -232,12 +276,23 @@ impl Way<'_> {
         if let Some(etag) = &etag {
             headers.insert(ETAG, etag.clone());
         }
-        let header = &self.part.header;
         // What an archive has read from its disk doesn't say.
         if self.part.delivered > Time::ZERO {
             published(&mut headers, clock::wall_of(self.part.delivered));
         }
         self.urgency.set(&mut headers);
+        let told = self.traced.then(|| self.told(&mut headers, name));
+        Head { headers, etag, told, written: OnceLock::new() }
+    }
+
+    /// What is told of the way; CMSD-Dynamic is a header at once.
+    fn told(&self, headers: &mut HeaderMap, name: &dyn Fn(NodeId) -> String) -> Told {
+        let header = &self.part.header;
+        // Traces carry names, too: of nodes that nobody here has met, only they know it.
+        let named = |node: NodeId| match self.part.trace.hops.iter().find(|hop| hop.node == node) {
+            Some(hop) if !hop.name.as_str().is_empty() => hop.name.as_str().to_owned(),
+            _ => name(node),
+        };
         let around_held = (
             format!(
                 "at={},br={},d={},ht=",
@@ -247,7 +302,7 @@ impl Way<'_> {
             ),
             format!(
                 ",n=\"{}\",ot={},st={}",
-                name(header.id.epoch.node),
+                named(header.id.epoch.node),
                 if self.track.is_video() { 'v' } else { 'a' },
                 if self.record.ended.is_some() { 'v' } else { 'l' },
             ),
@@ -255,11 +310,6 @@ impl Way<'_> {
         let tail = Millis::from(self.part.delivered.since(self.part.received));
         let listing = Millis::from(self.part.listed.since(self.part.delivered));
         let (mut dynamic, mut timing) = (String::with_capacity(256), String::with_capacity(256));
-        // Traces carry names, too: of nodes that nobody here has met, only they know it.
-        let named = |node: NodeId| match self.part.trace.hops.iter().find(|hop| hop.node == node) {
-            Some(hop) if !hop.name.as_str().is_empty() => hop.name.as_str().to_owned(),
-            _ => name(node),
-        };
         let origin = named(header.id.epoch.node);
         if let Some(packaging) = self.part.trace.packaging_us.map(Millis) {
             // One list entry a hop (CTA-5006): the ingest's own comes with its first hop, if it has one.
@@ -278,10 +328,8 @@ impl Way<'_> {
         }
         let _ = write!(dynamic, "\"{}\";damson-tail={tail};damson-listing={listing}", self.edge);
         let _ = write!(timing, "tail;dur={tail};desc=\"{}\", listing;dur={listing}, held;dur=", self.edge);
-        headers.insert(CMSD_STATIC, text(&format!("{}0{}", around_held.0, around_held.1)));
         headers.insert(CMSD_DYNAMIC, text(&dynamic));
-        headers.insert(SERVER_TIMING, text(&format!("{timing}{}", Millis(0))));
-        Head { headers, etag, around_held, timing }
+        Told { around_held, timing }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a request is answered with, and what its conditions, its range and its encodings make of that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -8,7 +9,7 @@ use hyper::{Response, StatusCode, Version};
 
 use super::bodies::Body;
 use super::documents::{Coding, Document};
-use super::headers::{self, Lifetime, Urgency};
+use super::headers::{self, Head, Lifetime, Urgency};
 use super::sealed::{SEALED_LEN_MIN, Sealed, Seals};
 use super::timing::Timed;
 use crate::units::UnixTime;
@@ -20,7 +21,7 @@ pub(super) struct Answer {
     pub(super) sealed: Option<Arc<Sealed>>,
     /// The header fields as HTTP/1 writes them, in place of the response's own.
     pub(super) fields: Option<Bytes>,
-    /// Of a part with its body.
+    /// With its body, where it is timed.
     pub(super) timed: Option<Timed>,
 }
 
@@ -40,6 +41,8 @@ pub(super) struct Reply {
     ranges: bool,
     /// A document, and whether its URL says which; its headers stand for ours.
     document: Option<(Arc<Document>, bool)>,
+    /// Rendered headers that stand for ours, and how long the request was held.
+    media: Option<(Arc<Head>, Duration)>,
     sealed: Option<Arc<Sealed>>,
     timed: Option<Timed>,
 }
@@ -54,14 +57,25 @@ impl Reply {
             etag: None,
             ranges: lifetime == Lifetime::Media,
             document: None,
+            media: None,
             sealed: None,
             timed: None,
         }
     }
 
-    /// What doesn't change any more, with its rendered headers.
-    pub(super) fn media(body: Body, headers: HeaderMap, etag: Option<HeaderValue>) -> Self {
-        Reply { body, headers, etag, ranges: true, document: None, sealed: None, timed: None }
+    /// What doesn't change any more, with its rendered headers, for a request that was held for so long.
+    pub(super) fn media(body: Body, head: Arc<Head>, held: Duration) -> Self {
+        let (headers, etag) = (HeaderMap::new(), head.etag.clone());
+        Reply {
+            body,
+            headers,
+            etag,
+            ranges: true,
+            document: None,
+            media: Some((head, held)),
+            sealed: None,
+            timed: None,
+        }
     }
 
     /// A rendered document; `blocking` if its URL says which.
@@ -69,7 +83,7 @@ impl Reply {
         let etag = Some(document.etag.clone());
         let document = Some((document, blocking));
         let (body, headers) = (Body::empty(), HeaderMap::new());
-        Reply { body, headers, etag, ranges: false, document, sealed: None, timed: None }
+        Reply { body, headers, etag, ranges: false, document, media: None, sealed: None, timed: None }
     }
 
     /// With a strong ETag.
@@ -86,7 +100,7 @@ impl Reply {
         self
     }
 
-    /// A part, whose request is timed.
+    /// A request that is timed.
     pub(super) fn timed(mut self, timed: Option<Timed>) -> Self {
         self.timed = timed;
         self
@@ -105,7 +119,8 @@ impl Reply {
     /// The response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
     /// asked for.
     pub(super) fn finish(self, asked: &HeaderMap, version: Version, head: bool) -> Answer {
-        let Reply { mut body, mut headers, etag, ranges, document, sealed, timed } = self;
+        let Reply { mut body, mut headers, etag, ranges, document, media, sealed, timed } = self;
+        let timed = timed.filter(|_| !head);
         let is_known = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));
         if let Some((document, blocking)) = document {
             let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
@@ -113,10 +128,19 @@ impl Reply {
                 // Written once for all who ask.
                 let fields = Some(document.fields(coding, blocking));
                 let body = if head { Body::empty() } else { document.body(coding).into() };
-                return Answer { response: Response::new(body), sealed, fields, timed: None };
+                return Answer { response: Response::new(body), sealed, fields, timed };
             }
             headers = document.headers(coding, blocking);
             body = document.body(coding).into();
+        }
+        if let Some((media, held)) = media {
+            let is_plain = !is_known && version != Version::HTTP_2 && !asked.contains_key(header::RANGE);
+            if let Some(length) = body.length().filter(|_| is_plain) {
+                let fields = Some(media.fields(held, length));
+                let body = if head { Body::empty() } else { body };
+                return Answer { response: Response::new(body), sealed, fields, timed };
+            }
+            headers = media.headers(held);
         }
         if is_known {
             for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
@@ -146,7 +170,7 @@ impl Reply {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length().unwrap_or(0)));
         }
         let response = response(status, headers, if head { Body::empty() } else { body });
-        Answer { response, sealed, fields: None, timed: timed.filter(|_| !head) }
+        Answer { response, sealed, fields: None, timed }
     }
 }
 

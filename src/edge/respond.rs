@@ -72,7 +72,7 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
         Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head).into()),
     };
     let kind = kind(&route);
-    match dispatch(edge, visitor, route).await {
+    match dispatch(edge, visitor, route, request.headers()).await {
         Ok(reply) => (kind, reply.finish(request.headers(), request.version(), head)),
         Err(fault) => {
             let target = route.stream().and_then(|name| edge.store().get(name));
@@ -140,7 +140,7 @@ fn log_cmcd<B>(request: &Request<B>) {
     }
 }
 
-async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>) -> Result<Reply, Fault> {
+async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &HeaderMap) -> Result<Reply, Fault> {
     let asked = Asked { at: clock::now(), visitor };
     let stream = match route.stream() {
         Some(name) => {
@@ -151,14 +151,14 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>) -> Result<Re
     if let Some(stream) = &stream {
         match route {
             Route::Multivariant { .. } => {
-                return document(stream, asked, Which::Multivariant, dash::Timing::Number).await;
+                return document(edge, stream, asked, Which::Multivariant, dash::Timing::Number).await;
             }
             Route::Mpd { follows, .. } => {
                 let which = if follows { Which::Update } else { Which::Manifest };
-                return document(stream, asked, which, edge.config().timing).await;
+                return document(edge, stream, asked, which, edge.config().timing).await;
             }
-            Route::Media { track, directives, .. } => return media(stream, asked, track, directives).await,
-            Route::Init { track, number, .. } => return init(stream, asked, track, number).await,
+            Route::Media { track, directives, .. } => return media(edge, stream, asked, track, directives).await,
+            Route::Init { track, number, .. } => return init(edge, stream, asked, track, number).await,
             Route::Segment { track, msn, .. } => {
                 let reply = segment(edge, stream, asked, track, msn).await?;
                 return Ok(reply.sealed(edge.store().seals()));
@@ -184,7 +184,11 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>) -> Result<Re
         Route::TraceLive { .. } => {
             return Err(Fault::new(426, "request: this is a WebSocket: ask by HTTP/1.1, with Upgrade: websocket"));
         }
-        Route::Metrics => Reply::new(api::metrics(edge), api::METRICS_TYPE, Lifetime::Never, 0),
+        Route::Metrics => {
+            let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+            let (text, content_type) = api::metrics(edge, accepted);
+            Reply::new(text, content_type, Lifetime::Never, 0)
+        }
         other => Reply::new(api::json(edge, &other)?, "application/json", Lifetime::Never, 0),
     })
 }
@@ -204,13 +208,21 @@ fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, Fault> 
     Ok(Some((record, track, held)))
 }
 
-async fn document(stream: &Arc<Stream>, asked: Asked<'_>, which: Which, timing: dash::Timing) -> Result<Reply, Fault> {
+async fn document(
+    edge: &Edge,
+    stream: &Arc<Stream>,
+    asked: Asked<'_>,
+    which: Which,
+    timing: dash::Timing,
+) -> Result<Reply, Fault> {
+    let kind = if which == Which::Multivariant { Kind::Multivariant } else { Kind::Mpd };
     stream
         .resolve(asked, |state| {
             let started = state.window().is_started() && !state.is_catching_up();
             let Some(target) = state.window().record().map(|r| r.target_duration).filter(|_| started) else {
                 return Ok(Step::appear(Place::Started));
             };
+            let timed = Timed::new(edge, stream, kind, asked.at, state.published());
             let (listed, documents) = state.rendered();
             let window = listed.window;
             let ended = window.record().is_some_and(|record| dash::is_ended(window, record));
@@ -226,14 +238,20 @@ async fn document(stream: &Arc<Stream>, asked: Asked<'_>, which: Which, timing: 
                 _ => documents.get(which, hls::CONTENT_TYPE, target, || hls::multivariant(window)),
             };
             Ok(match document {
-                Some(document) => Step::Answer(Reply::document(document, false)),
+                Some(document) => Step::Answer(Reply::document(document, false).timed(timed)),
                 None => Step::appear(Place::Started),
             })
         })
         .await
 }
 
-async fn media(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, directives: Directives) -> Result<Reply, Fault> {
+async fn media(
+    edge: &Edge,
+    stream: &Arc<Stream>,
+    asked: Asked<'_>,
+    name: &str,
+    directives: Directives,
+) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
             let Some((record, track, held)) = find(state.window(), name)? else {
@@ -249,13 +267,14 @@ async fn media(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, directives: D
             if let Some(place) = blocked(record, held, directives)? {
                 return Ok(Step::Wait(place, hold(record)));
             }
+            let timed = Timed::new(edge, stream, Kind::Playlist, asked.at, state.published());
             let (listed, documents) = state.rendered();
             let document = match directives.skip {
                 true => documents.get(Which::Delta(id), hls::CONTENT_TYPE, target, || hls::delta(listed, id)),
                 false => documents.get(Which::Media(id), hls::CONTENT_TYPE, target, || hls::media(listed, id)),
             };
             Ok(match document {
-                Some(document) => Step::Answer(Reply::document(document, directives.msn.is_some())),
+                Some(document) => Step::Answer(Reply::document(document, directives.msn.is_some()).timed(timed)),
                 None => Step::appear(Place::Part(id, 0, 0)),
             })
         })
@@ -298,10 +317,11 @@ fn advance_part_limit(record: &Record) -> u32 {
     3_000_u32.div_ceil(millis)
 }
 
-async fn init(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, number: u16) -> Result<Reply, Fault> {
+async fn init(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str, number: u16) -> Result<Reply, Fault> {
     stream
         .resolve(asked, |state| {
             let published = state.published_at();
+            let timed = Timed::new(edge, stream, Kind::Init, asked.at, state.published());
             let Some((record, track, _)) = find(state.window(), name)? else { return Ok(Step::appear(Place::Record)) };
             let found = |i: &&Init| i.number == number;
             let bytes = track.inits.iter().find(found).map(|init| &init.bytes);
@@ -310,7 +330,7 @@ async fn init(stream: &Arc<Stream>, asked: Asked<'_>, name: &str, number: u16) -
             let content_type = content_type(track);
             let reply = Reply::new(bytes.clone(), content_type, Lifetime::Media, record.target_duration);
             let reply = reply.tagged(headers::etag(blake3::hash(bytes).as_bytes()));
-            Ok(Step::Answer(reply.of(Urgency::Init, published)))
+            Ok(Step::Answer(reply.of(Urgency::Init, published).timed(timed)))
         })
         .await
 }
@@ -386,14 +406,14 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str
             let (window, heads) = state.headed();
             let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(Place::Record)) };
             match held.segment(msn) {
-                Lookup::Ready(segment) => whole(edge, heads, (record, track), segment, asked).map(Step::Answer),
+                Lookup::Ready(segment) => whole(edge, stream, heads, (record, track), segment, asked).map(Step::Answer),
                 Lookup::Gap => Err(gap()),
                 Lookup::Unknown => {
                     let Some(segment) = stream.delisted(record.life, track.id, msn) else {
                         past = Some((record.life, track.id));
                         return Err(gone());
                     };
-                    whole(edge, heads, (record, track), &segment, asked).map(Step::Answer)
+                    whole(edge, stream, heads, (record, track), &segment, asked).map(Step::Answer)
                 }
                 Lookup::Expected if record.ended.is_some_and(|last| msn > last) => {
                     never(record, track, held.listed().next_back()).map(Step::Answer)
@@ -415,7 +435,7 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str
     let mut state = stream.lock();
     let (window, heads) = state.headed();
     let (record, track, _) = find(window, name)?.filter(|(record, ..)| record.life == life).ok_or_else(gone)?;
-    whole(edge, heads, (record, track), &segment, asked)
+    whole(edge, stream, heads, (record, track), &segment, asked)
 }
 
 /// A track, and the record that it is in.
@@ -435,12 +455,13 @@ fn whole_part(
         let etag = headers::etag(&hash(part));
         head(edge, of, part, u64::from(part.header.duration), (Some(etag), Urgency::Part))
     });
-    let timed = Timed::new(stream, asked.at, part.listed);
-    Reply::media(body.into(), head.headers(part.delivered.since(asked.at)), head.etag.clone()).timed(timed)
+    let timed = Timed::new(edge, stream, Kind::Part, asked.at, part.listed);
+    Reply::media(body.into(), head, part.listed.since(asked.at)).timed(timed)
 }
 
 fn whole(
     edge: &Edge,
+    stream: &Arc<Stream>,
     heads: &mut Heads,
     of: Recorded<'_>,
     segment: &Segment,
@@ -456,7 +477,8 @@ fn whole(
         head(edge, of, last, segment.duration(), (Some(headers::etag(hasher.finalize().as_bytes())), urgency))
     });
     let body = Body::chain(bodies::of_segment(segment.parts()));
-    Ok(Reply::media(body, head.headers(last.delivered.since(asked.at)), head.etag.clone()))
+    let timed = Timed::new(edge, stream, Kind::Segment, asked.at, last.listed);
+    Ok(Reply::media(body, head, last.listed.since(asked.at)).timed(timed))
 }
 
 /// Of what is sent for a part. All silences have the same hash in their headers, and each another decode time.
@@ -470,7 +492,8 @@ fn following(edge: &Edge, stream: &Arc<Stream>, of: Recorded<'_>, first: &Part, 
     let follow = Follow::new(Arc::clone(stream), record.life, track.id, first.header.id.msn, sent);
     let ticks = track.timescale.ticks(record.segment_duration);
     let head = head(edge, of, first, ticks, (None, Urgency::Growing));
-    Reply::media(Body::Follow(follow), head.headers(first.delivered.since(asked.at)), None)
+    let timed = Timed::new(edge, stream, Kind::Segment, asked.at, first.listed).map(Timed::growing);
+    Reply::media(Body::Follow(follow), Arc::new(head), first.listed.since(asked.at)).timed(timed)
 }
 
 fn source((record, _): Recorded<'_>, part: &Part) -> Source {
@@ -484,7 +507,8 @@ fn head(
     ticks: u64,
     (etag, urgency): (Option<HeaderValue>, Urgency),
 ) -> Head {
-    let way = Way { part, record, track, edge: edge.name(), duration: track.timescale.duration(ticks), urgency };
+    let (duration, traced) = (track.timescale.duration(ticks), edge.config().traced);
+    let way = Way { part, record, track, edge: edge.name(), duration, urgency, traced };
     way.head(content_type(track), etag, &|node| edge.node_name(node))
 }
 

@@ -48,6 +48,8 @@ pub struct Config {
     pub edges: Vec<EdgeAddress>,
     /// What one player may take.
     pub limits: Limits,
+    /// Whether requests are timed, and answers tell of the way of parts.
+    pub traced: bool,
     /// Stops and starts nodes, in a demo.
     pub control: Option<Arc<dyn Control>>,
 }
@@ -67,6 +69,7 @@ impl Config {
             timing: Timing::default(),
             edges: Vec::new(),
             limits: Limits::default(),
+            traced: true,
             control: None,
         }
     }

@@ -108,6 +108,7 @@ pub(super) struct State {
     documents: Documents,
     /// When the newest listing or record was taken in.
     published_at: UnixTime,
+    published: Time,
     heads: Heads,
     accounts: Accounts,
     /// Parts as they are listed, for live traces.
@@ -332,6 +333,7 @@ impl Stream {
             archive_knows: None,
             documents: Documents::default(),
             published_at: UnixTime::default(),
+            published: Time::ZERO,
             heads: Heads::default(),
             accounts: Accounts::default(),
             feed: broadcast::Sender::new(super::feed::BEHIND_MAX),
@@ -376,7 +378,7 @@ impl Stream {
         }
         state.window.handle(now, input);
         self.shared.keep(&self.name, state);
-        state.published(now, &self.name, &self.shared);
+        state.publish(now, &self.name, &self.shared);
     }
 
     /// Asks until there is an answer, a fault, or no more time: what `ask` says to wait for is waited
@@ -442,11 +444,6 @@ impl State {
         &self.window
     }
 
-    /// When the newest listing or record was taken in.
-    pub(super) fn published_at(&self) -> UnixTime {
-        self.published_at
-    }
-
     /// The directory's entry.
     pub(super) fn entry(&self) -> Option<&Entry> {
         self.entry.as_ref()
@@ -485,7 +482,7 @@ impl State {
     }
 
     /// Tells the waiters what the window has told.
-    fn published(&mut self, now: Time, name: &StreamName, shared: &Shared) {
+    fn publish(&mut self, now: Time, name: &StreamName, shared: &Shared) {
         let (mut listed, mut changed) = (false, false);
         while let Some(output) = self.window.poll_output() {
             match output {
@@ -509,7 +506,7 @@ impl State {
             }
         }
         if listed || changed {
-            self.published_at = clock::wall();
+            (self.published_at, self.published) = (clock::wall(), now);
             if self.window.is_started() {
                 self.waiters.handle(now, waiters::Input::Started);
             }

@@ -80,7 +80,7 @@ pub fn part(record: &Record, track: TrackId, msn: Msn, part: u16, len: usize) ->
         length: u32::try_from(len).expect("a part's length"),
         hash: blake3::hash(&body).into(),
     };
-    (header, Bytes::from(body), Trace::default())
+    (header, Bytes::from(body), Trace { packaging_us: Some(0), hops: Vec::new() })
 }
 
 /// A window fed part by part, on a clock of its own.

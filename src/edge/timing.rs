@@ -1,35 +1,47 @@
-//! What requests for parts take, stage by stage: [`Stage::OF_REQUESTS`], as [`crate::live::account`] defines them.
+//! What requests take, stage by stage: [`Stage::OF_REQUESTS`], as [`crate::live::account`] defines them.
 //!
-//! Each request is timed by one [`Timed`], from the lookup to its last byte. What they come to is kept a stream in
-//! sketches, bounded whatever the number of requests.
+//! Each request is timed by one [`Timed`], from the lookup to its last byte: parts, segments, init segments, playlists
+//! and MPDs, whose stages `/metrics` shows by kind. What those for parts come to is also kept a stream in sketches, bounded
+//! whatever the number of requests.
 //!
-//! To time a request costs 0.5 us of the 5 us that a small part's answer takes. So of a stream's requests the first
-//! [`FIRST`] of each second are timed, and of the others one in [`EACH`]: see [`Pace`].
+//! To time a request costs 0.5 us of the 5 us that a small part's answer takes. So of a stream's requests of each kind
+//! the first [`FIRST`] of each second are timed, and of the others one in [`EACH`]: see [`Pace`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::server::Edge;
 use super::store::Stream;
 use crate::clock;
 use crate::live::Stage;
 use crate::live::account::Spread;
+use crate::observe::metrics::Kind;
 use crate::units::Time;
 
-/// A request for a part, answered.
+/// A request, answered.
 #[derive(Debug)]
 pub(super) struct Timed {
     stream: Arc<Stream>,
+    kind: Kind,
+    /// What is sent as it comes: how long that takes says nothing of this edge.
+    grows: bool,
     asked: Time,
     listed: Time,
     answered: Time,
 }
 
 impl Timed {
-    /// Of a part that was listed then; `None` where nobody knows when, and where it isn't its turn.
-    pub(super) fn new(stream: &Arc<Stream>, asked: Time, listed: Time) -> Option<Self> {
-        let wanted = listed > Time::ZERO && stream.pace().is_due(asked);
-        wanted.then(|| Timed { stream: Arc::clone(stream), asked, listed, answered: asked.max(listed) })
+    /// Of what was listed then; `None` where nobody knows when, where it isn't its turn, and where requests aren't timed.
+    pub(super) fn new(edge: &Edge, stream: &Arc<Stream>, kind: Kind, asked: Time, listed: Time) -> Option<Self> {
+        let wanted = edge.config().traced && listed > Time::ZERO && stream.pace().is_due(kind, asked);
+        let answered = asked.max(listed);
+        wanted.then(|| Timed { stream: Arc::clone(stream), kind, grows: false, asked, listed, answered })
+    }
+
+    /// Of what is sent as it comes.
+    pub(super) fn growing(self) -> Self {
+        Timed { grows: true, ..self }
     }
 
     /// The answer is handed to the connection.
@@ -40,38 +52,44 @@ impl Timed {
     /// Its last byte is in the system's hands.
     pub(super) fn sent(self) {
         let now = clock::now();
-        let Timed { stream, asked, listed, answered } = self;
-        let first =
-            if asked < listed { (Stage::Held, listed.since(asked)) } else { (Stage::Idle, asked.since(listed)) };
+        let Timed { stream, kind, grows, asked, listed, answered } = self;
+        // A document is as old as its newest part, and an init segment as the stream: that is no wait of anybody's.
+        let may_idle = matches!(kind, Kind::Part | Kind::Segment);
+        let first = match asked < listed {
+            true => Some((Stage::Held, listed.since(asked))),
+            false => may_idle.then(|| (Stage::Idle, asked.since(listed))),
+        };
         let answer = (Stage::Answer, answered.since(asked.max(listed)));
-        stream.timed(now, [first, answer, (Stage::Send, now.since(answered))]);
+        let send = (!grows).then(|| (Stage::Send, now.since(answered)));
+        stream.timed(now, kind, [first, Some(answer), send]);
     }
 }
 
 /// How many requests are timed each second, whatever their number.
-const FIRST: u64 = 32;
+const FIRST: u64 = 16;
 
 /// Of the others, one in so many.
-const EACH: u64 = 16;
+const EACH: u64 = 32;
 
-/// Chooses the requests that are timed: above, how many of this second's there were; below, in [`Pace::BITS`], which
-/// second it is. Two threads that begin one at once may both be the first.
+/// Chooses the requests that are timed, by [`Kind`]: above, how many of this second's there were; below, in [`Pace::BITS`],
+/// which second it is. Two threads that begin one at once may both be the first.
 #[derive(Debug, Default)]
-pub(super) struct Pace(AtomicU64);
+pub(super) struct Pace([AtomicU64; Kind::ALL.len()]);
 
 impl Pace {
     /// 2^24 seconds are half a year.
     const BITS: u32 = 24;
 
-    fn is_due(&self, now: Time) -> bool {
+    fn is_due(&self, kind: Kind, now: Time) -> bool {
+        let kind = &self.0[kind as usize];
         // About a second: 2^20 us.
         let second = (now.as_micros() >> 20) & ((1 << Self::BITS) - 1);
-        let seen = self.0.load(Relaxed);
+        let seen = kind.load(Relaxed);
         if seen & ((1 << Self::BITS) - 1) != second {
-            self.0.store(second | 1 << Self::BITS, Relaxed);
+            kind.store(second | 1 << Self::BITS, Relaxed);
             return true;
         }
-        let n = self.0.fetch_add(1 << Self::BITS, Relaxed) >> Self::BITS;
+        let n = kind.fetch_add(1 << Self::BITS, Relaxed) >> Self::BITS;
         n < FIRST || n.is_multiple_of(EACH)
     }
 }
@@ -250,13 +268,17 @@ mod tests {
     #[test]
     fn of_many_requests_some_are_timed() {
         let pace = Pace::default();
-        let timed =
-            |second: u64, of: u64| (0..of).filter(|n| pace.is_due(Time::from_micros((second << 20) + n))).count();
+        let timed = |second: u64, of: u64| {
+            let due = |n: &u64| pace.is_due(Kind::Part, Time::from_micros((second << 20) + n));
+            (0..of).filter(due).count()
+        };
         assert_eq!(timed(1, 10), 10);
-        assert_eq!(timed(2, 32), 32);
-        assert_eq!(timed(3, 32 + 1_600), 32 + 100);
+        assert_eq!(timed(2, 16), 16);
+        assert_eq!(timed(3, 16 + 1_600), 16 + 50);
         assert_eq!(timed(4, 1), 1);
-        assert_eq!(timed(5 + (1 << Pace::BITS), 40), 33, "after half a year");
+        let playlists = (0..40).filter(|n| pace.is_due(Kind::Playlist, Time::from_micros((4 << 20) + n))).count();
+        assert_eq!(playlists, 17, "each kind has its own");
+        assert_eq!(timed(5 + (1 << Pace::BITS), 40), 17, "after half a year");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!  last access unit in --packaging--> made --dwell--> handed to the link --queue--> first byte out
 //!     ==transit==> first byte in at the next node --dwell--> ... ==transit==> first byte in at the edge
 //!     --tail--> all of it in --listing--> listed --idle--> asked for --answer--> answered --send--> sent
-//!     (page) --arrive--> all of it in --append--> appended --buffer--> shown
+//!     (page) listed --idle--> asked for --arrive--> all of it in --append--> appended --buffer--> shown
 //! ```
 //!
 //! Each stage begins where the one before ends, so that they add up: from `packaging` to `listing` they make the *age*
@@ -21,16 +21,19 @@
 //! | `idle` | listed | asked for; 0 for who asked before | the edge's |
 //! | `answer` | listed, or asked for if that is later | the answer is handed to the connection | the edge's |
 //! | `send` | handed to the connection | its last byte is in the system's hands | the edge's |
-//! | `arrive` | last byte in the system's hands | last byte at the player | the page's |
+//! | `idle` | listed | asked for; 0 for who asked before | the page's, which reads the edge's |
+//! | `arrive` | listed, or asked for if that is later | last byte at the player | the page's |
 //! | `append` | last byte at the player | in its SourceBuffer | the page's |
 //! | `buffer` | in its SourceBuffer | on screen | the page's |
 //!
 //! `packaging` is measured in `mesh::driver`, as a part is published; `dwell` and `queue` in `mesh::body`, as a body's head
 //! goes out, and `transit` there as it comes in; `tail` and `listing` in [`super::window`]; a request's stages in
-//! `edge::timing`; the last three by the page.
+//! `edge::timing`; the page's in `player-demo/page/journey.js`. The page knows of its own request: its `arrive` takes in what the
+//! edge calls `answer` and `send`, so that either the edge's or the page's go on where the account ends.
 //!
-//! Beside them, of a request for a part: `held`, from asked for to listed, where it was asked for before. It lies
-//! within the part's other stages, and is in no sum.
+//! The stages of a request are measured of playlists, MPDs, init segments and segments, too, where `listed` is when the newest
+//! part was that they tell of or hold. Beside them, of any request: `held`, from asked for to listed, where it was asked for
+//! before. It lies within the part's other stages, and is in no sum.
 //!
 //! What is sent on piece by piece (cut-through) is at the next node before it is whole here: so `dwell` ends at the
 //! first byte out, and what the rest takes is counted once, as the edge's `tail`. QUIC's own queue, pacing and repeats
@@ -132,10 +135,11 @@ pub struct Account {
 }
 
 impl Account {
-    /// Of a part that is listed; `None` of a gap, which has passed no way, and of what an archive kept.
+    /// Of a part that is listed; `None` of a gap, which has passed no way, of what an archive kept, and of what has come
+    /// through a node that keeps no accounts.
     pub fn of(part: &Part) -> Option<Account> {
         let header = &part.header;
-        (part.listed > Time::ZERO && !part.is_gap()).then(|| Account {
+        (part.listed > Time::ZERO && !part.is_gap() && part.trace.is_begun()).then(|| Account {
             id: header.id,
             length: header.length,
             duration: header.duration,

@@ -158,6 +158,11 @@ impl Trace {
     /// A longer way isn't recorded further.
     pub const HOPS_MAX: usize = 32;
 
+    /// Whether anybody tells of this way: what has passed a node that keeps no accounts has none from there on.
+    pub fn is_begun(&self) -> bool {
+        self.packaging_us.is_some() || !self.hops.is_empty()
+    }
+
     /// `packaging_us` where it isn't known, on the wire.
     const UNKNOWN: i64 = i64::MIN;
     /// What is said of a hop behind the list of hops, in bytes.

@@ -208,7 +208,7 @@ fn took(shared: &Shared, queued: &AtomicUsize, len: usize) {
 fn head(job: Job) -> Bytes {
     let sent = clock::now();
     let Job { me, name, swarm, header, mut trace, offset, received, handed, .. } = job;
-    if trace.hops.len() < Trace::HOPS_MAX {
+    if trace.is_begun() && trace.hops.len() < Trace::HOPS_MAX {
         let (dwell, queue) = (handed.since(received), sent.since(handed));
         trace.hops.push(Hop { dwell, queue, ..Hop::by(me, name) });
     }

@@ -76,6 +76,7 @@ pub(super) struct Driver<C> {
     /// The stamp of the last hello.
     stamp: u64,
     next_body: u64,
+    traced: bool,
 }
 
 /// A link and the bodies on it.
@@ -118,7 +119,13 @@ impl<C: Core> Driver<C> {
             follow_ups: VecDeque::new(),
             stamp: 0,
             next_body: 0,
+            traced: true,
         }
+    }
+
+    /// Whether parts carry their account through this node.
+    pub(super) fn traced(self, traced: bool) -> Self {
+        Driver { traced, ..self }
     }
 
     pub(super) async fn run(
@@ -179,7 +186,8 @@ impl<C: Core> Driver<C> {
             Command::Publish(stream, header, body) => {
                 // Where packaging ends, dwell begins.
                 let packaging = i128::from(clock::wall().as_micros()) - i128::from(header.ingested.as_micros());
-                let trace = Trace { packaging_us: i64::try_from(packaging).ok(), hops: Vec::new() };
+                let begun = Trace { packaging_us: i64::try_from(packaging).ok(), hops: Vec::new() };
+                let trace = if self.traced { begun } else { Trace::default() };
                 self.input(now, Input::Publish { stream, header, body, trace });
             }
             Command::Keep(kept) => self.input(now, Input::Keep { kept, stamp: clock::wall().as_micros() }),
@@ -223,7 +231,8 @@ impl<C: Core> Driver<C> {
                 if head.body_len() == 0 {
                     self.forget_incoming(peer, key, body);
                 }
-                let (header, trace, offset) = (head.header, head.trace, head.offset);
+                let (header, offset) = (head.header, head.offset);
+                let trace = if self.traced { head.trace } else { Trace::default() };
                 self.input(at, Input::BodyHead { from: peer, swarm: key.0, header, trace, offset });
             }
             Event::BodyPiece { no, peer, body, key, bytes, last } if self.current(peer, no) => {

@@ -58,6 +58,8 @@ pub struct MeshConfig {
     pub hub: swarm::Config,
     /// Of all that is random.
     pub seed: u64,
+    /// Whether parts carry their account through this node.
+    pub traced: bool,
 }
 
 /// Who is told what comes in. Called from the driver's task, so each call must be quick, and mustn't
@@ -150,7 +152,7 @@ impl Mesh {
         sink: Arc<dyn Sink>,
         make: impl FnOnce(Peer) -> C,
     ) -> Result<Mesh, MeshError> {
-        let MeshConfig { identity, bind, advertise, seed, .. } = config;
+        let MeshConfig { identity, bind, advertise, seed, traced, .. } = config;
         let endpoint = endpoint::open(&identity, bind)?;
         let asker = Arc::new(Asker::new(endpoint.clone(), endpoint::asking(&identity)?));
         let local = endpoint.local_addr().map_err(|source| MeshError::Bind { addr: bind, source })?;
@@ -161,7 +163,7 @@ impl Mesh {
         let (commands, commands_out) = mpsc::unbounded_channel();
         let desk = Desk::new(endpoint, events_in, sink.clone());
         tokio::spawn(desk.clone().accept());
-        let driver = Driver::new(make(me), sink, me, identity.name().to_owned(), listen, desk, seed);
+        let driver = Driver::new(make(me), sink, me, identity.name().to_owned(), listen, desk, seed).traced(traced);
         let weak = Arc::downgrade(&asker);
         tokio::spawn(async move {
             driver.run(commands_out, events).await;

@@ -1,9 +1,10 @@
 //! Prometheus counters and histograms of one node.
 
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,7 +16,7 @@ use crate::live::account::Step;
 use crate::live::{Account, PartHeader, Stage};
 
 /// What a request asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A multivariant playlist.
     Multivariant,
@@ -33,6 +34,32 @@ pub enum Kind {
     Api,
     /// The page, probes, what isn't there.
     Other,
+}
+
+impl Kind {
+    /// All of them, each at the place that its number says.
+    pub const ALL: [Kind; 8] =
+        [Kind::Multivariant, Kind::Playlist, Kind::Mpd, Kind::Init, Kind::Segment, Kind::Part, Kind::Api, Kind::Other];
+
+    /// As labels have it.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Multivariant => "multivariant",
+            Kind::Playlist => "playlist",
+            Kind::Mpd => "mpd",
+            Kind::Init => "init",
+            Kind::Segment => "segment",
+            Kind::Part => "part",
+            Kind::Api => "api",
+            Kind::Other => "other",
+        }
+    }
+}
+
+impl EncodeLabelValue for Kind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.name().encode(encoder)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -95,6 +122,23 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
 }
 
+/// A stage of requests, by kind. What is found once is kept: to look it up costs more than to count.
+#[derive(Debug)]
+struct Requests {
+    family: Family<KindLabels, Histogram>,
+    found: [OnceLock<Histogram>; Kind::ALL.len()],
+}
+
+impl Requests {
+    fn new() -> Self {
+        Requests { family: Family::new_with_constructor(seconds), found: Default::default() }
+    }
+
+    fn of(&self, kind: Kind) -> &Histogram {
+        self.found[kind as usize].get_or_init(|| self.family.get_or_create_owned(&KindLabels { kind }))
+    }
+}
+
 /// One histogram for each stage of [`crate::live::account`].
 #[derive(Debug)]
 struct Stages {
@@ -107,10 +151,7 @@ struct Stages {
     tail: Histogram,
     listing: Histogram,
     age: Histogram,
-    held: Histogram,
-    idle: Histogram,
-    answer: Histogram,
-    send: Histogram,
+    requests: [Requests; Stage::OF_REQUESTS.len()],
 }
 
 impl Stages {
@@ -124,10 +165,7 @@ impl Stages {
             tail: seconds(),
             listing: seconds(),
             age: seconds(),
-            held: seconds(),
-            idle: seconds(),
-            answer: seconds(),
-            send: seconds(),
+            requests: std::array::from_fn(|_| Requests::new()),
         };
         let mut hops = |name: &str, help: &str, family: &Family<HopLabels, Histogram>| {
             r.register_with_unit(name, help, Unit::Seconds, family.clone());
@@ -143,10 +181,15 @@ impl Stages {
         one("receive_tail", "First to last byte of a part at this node", &stages.tail);
         one("listing", "All of a part at this node to listed by it", &stages.listing);
         one("part_age", "Last access unit of a part in at the ingest to listed here", &stages.age);
-        one("request_held", "Request for a part to the part listed, where it came before", &stages.held);
-        one("request_idle", "Part listed to the request for it, where that came after", &stages.idle);
-        one("request_answer", "Part listed, or asked for if that is later, to answered", &stages.answer);
-        one("request_send", "Part's answer to its last byte in the system's hands", &stages.send);
+        for (stage, requests) in Stage::OF_REQUESTS.iter().zip(&stages.requests) {
+            let (name, help) = match stage {
+                Stage::Held => ("request_held", "Request to what it asks for listed, where it came before"),
+                Stage::Idle => ("request_idle", "Part or segment listed to the request for it, where that came after"),
+                Stage::Answer => ("request_answer", "Listed, or asked for if that is later, to answered"),
+                _ => ("request_send", "Answer to its last byte in the system's hands"),
+            };
+            r.register_with_unit(name, help, Unit::Seconds, requests.family.clone());
+        }
         stages
     }
 
@@ -163,10 +206,13 @@ impl Stages {
             Stage::Transit => self.transit.get_or_create(&labels).observe(seconds),
             Stage::Tail => self.tail.observe(seconds),
             Stage::Listing => self.listing.observe(seconds),
-            Stage::Held => self.held.observe(seconds),
-            Stage::Idle => self.idle.observe(seconds),
-            Stage::Answer => self.answer.observe(seconds),
-            Stage::Send => self.send.observe(seconds),
+            Stage::Held | Stage::Idle | Stage::Answer | Stage::Send => {}
+        }
+    }
+
+    fn observe_request(&self, kind: Kind, stage: Stage, took: Duration) {
+        if let Some((_, requests)) = Stage::OF_REQUESTS.iter().zip(&self.requests).find(|(of, _)| **of == stage) {
+            requests.of(kind).observe(took.as_secs_f64());
         }
     }
 }
@@ -266,10 +312,9 @@ impl Metrics {
         self.stages.age.observe(account.age_us().max(0) as f64 / 1e6);
     }
 
-    /// A stage of a request for a part.
-    pub fn request_stage(&self, stage: Stage, took: Duration) {
-        let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
-        self.stages.observe(Step { stage, hop: 0, micros, uncertainty: Some(Duration::ZERO) });
+    /// A stage of a request.
+    pub fn request_stage(&self, kind: Kind, stage: Stage, took: Duration) {
+        self.stages.observe_request(kind, stage, took);
     }
 
     /// What became of exported traces.
@@ -282,7 +327,7 @@ impl Metrics {
         self.gaps.inc();
     }
 
-    /// The exposition, with what is measured only when it is asked for.
+    /// The exposition as OpenMetrics has it, with what is measured only when it is asked for.
     pub fn encode(&self, streams: u64, waiting: u64, held: u64, late: u64) -> String {
         self.streams.set(streams);
         self.waiting.set(waiting);

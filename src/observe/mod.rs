@@ -1,5 +1,6 @@
 //! Hop traces, metrics, tracing set-up.
 
+pub mod classic;
 pub mod client;
 pub mod ingest;
 pub mod logging;

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use damson::live::Stage;
+use damson::edge::synthetic;
+use damson::live::{Account, Hop, NodeId, NodeName, Stage, Trace};
 use damson::observe::Metrics;
 use damson::observe::metrics::Kind;
+use damson::units::Time;
 
 /// The names of metrics in a text.
 fn names(text: &str) -> BTreeSet<&str> {
@@ -20,9 +22,20 @@ fn the_dashboard_asks_for_metrics_that_are_there() {
     let metrics = Metrics::default();
     // A family without a member isn't exposed.
     metrics.request(Kind::Part, 200, 1);
-    for stage in [Stage::Dwell, Stage::Queue, Stage::Transit] {
-        metrics.request_stage(stage, Duration::ZERO);
-    }
+    Stage::OF_REQUESTS.iter().for_each(|stage| metrics.request_stage(Kind::Part, *stage, Duration::ZERO));
+    let hop = Hop::by(NodeId(1), NodeName::of("ingest"));
+    let record = synthetic::record("cam1");
+    let (header, ..) = synthetic::part(&record, synthetic::VIDEO, synthetic::FIRST_MSN, 0, 1);
+    metrics.part_listed(&Account {
+        id: header.id,
+        length: 1,
+        duration: 1,
+        ingested: header.ingested,
+        trace: Trace { packaging_us: Some(0), hops: vec![hop] },
+        tail: Duration::ZERO,
+        listing: Duration::ZERO,
+        listed: Time::ZERO,
+    });
     let exposed = metrics.encode(0, 0, 0, 0);
     let exposed = names(&exposed);
     let panels = dashboard["panels"].as_array().expect("panels");

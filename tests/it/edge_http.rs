@@ -161,7 +161,7 @@ async fn the_segment_under_way_is_sent_part_by_part() {
     let again = client.ask("GET", &format!("/cam1/video/{NOW}.m4s"), &[]).await;
     assert_eq!((again.header("content-length"), &again.body), ("100000", &whole));
     let metrics = server.get("/metrics").await;
-    let counted = "damson_http_response_bytes_total{kind=\"Segment\"} 200000\n";
+    let counted = "damson_http_response_bytes_total{kind=\"segment\"} 200000\n";
     assert!(metrics.text().contains(counted), "both are counted: {}", metrics.text());
 }
 

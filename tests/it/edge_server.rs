@@ -31,6 +31,10 @@ impl Server {
     }
 
     pub(crate) async fn with(limits: Limits, tls: Tls) -> Self {
+        Server::as_set(Config { limits, ..Config::new(NodeId(7), "edge7") }, tls).await
+    }
+
+    pub(crate) async fn as_set(config: Config, tls: Tls) -> Self {
         let listen = async || {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let port = listener.local_addr().expect("bound").port();
@@ -39,7 +43,6 @@ impl Server {
         let ((http, port), (secure, https), tls) = (listen().await, listen().await, Arc::new(tls));
         let metrics = Arc::new(Metrics::default());
         let store = Store::new(Arc::clone(&metrics));
-        let config = Config { limits, ..Config::new(NodeId(7), "edge7") };
         let edge = Edge::new(config, store, Arc::new(api::Standalone), metrics);
         let shutdown = CancellationToken::new();
         let listeners = Listeners { http: Some(http), https: Some((secure, Arc::clone(&tls))) };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use damson::clock;
 use damson::edge::limits::FEEDS_MAX;
 use damson::edge::synthetic::{self, FIRST_MSN, PARTS, VIDEO};
+use damson::edge::{Config, Tls};
 use damson::live::{Hop, NodeId, NodeName, Record, Trace};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
@@ -85,6 +86,69 @@ async fn a_request_is_timed_from_its_question_to_its_last_byte() {
     let requests = all["windows"][2]["requests"].as_array().expect("a list");
     let counts: Vec<_> = requests.iter().map(|r| (r["stage"].as_str().expect("text"), r["count"].as_u64())).collect();
     assert_eq!(counts, [("held", Some(1)), ("idle", Some(1)), ("answer", Some(2)), ("send", Some(2))]);
+}
+
+#[tokio::test]
+async fn requests_are_timed_by_kind() {
+    let (server, record) = Server::live(1).await;
+    let mut client = server.held(&format!("/cam1/video/playlist.m3u8?_HLS_msn={NOW}&_HLS_part=1")).await;
+    server.part(&record, VIDEO, NOW, 1);
+    assert_eq!(client.answer().await.status, 200);
+    let segment = format!("video/{FIRST_MSN}.m4s");
+    for path in ["index.m3u8", "manifest.mpd", "video/init.0.mp4", &segment] {
+        assert_eq!(client.ask("GET", &format!("/cam1/{path}"), &[]).await.status, 200, "{path}");
+    }
+    // What isn't sent takes no time.
+    assert_eq!(client.ask("HEAD", &format!("/cam1/video/{FIRST_MSN}.m4s"), &[]).await.status, 200);
+    let metrics = client.ask("GET", "/metrics", &[]).await;
+    let metrics = metrics.text();
+    let count = |stage: &str, kind: &str| {
+        let name = format!("damson_request_{stage}_seconds_count{{kind=\"{kind}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)).map(|count| count.to_owned())
+    };
+    let counts = |kind: &str| ["held", "idle", "answer", "send"].map(|stage| count(stage, kind));
+    let (one, none) = (Some("1".to_owned()), None);
+    assert_eq!(counts("playlist"), [one.clone(), none.clone(), one.clone(), one.clone()]);
+    assert_eq!(counts("segment"), [none.clone(), one.clone(), one.clone(), one.clone()]);
+    for kind in ["multivariant", "mpd", "init"] {
+        assert_eq!(counts(kind), [none.clone(), none.clone(), one.clone(), one.clone()], "{kind}");
+    }
+    assert_eq!(counts("part"), [const { None }; 4], "nobody has asked for one");
+}
+
+#[tokio::test]
+async fn an_edge_without_accounts_tells_nothing_of_the_way() {
+    let tls = Tls::self_signed(["localhost".to_owned()]).expect("a name");
+    let config = Config { traced: false, ..Config::new(NodeId(7), "edge7") };
+    let server = Server::as_set(config, tls).await;
+    server.feed(1, LEN);
+    for path in [format!("{NOW}.0.m4s"), format!("{FIRST_MSN}.m4s")] {
+        let answer = server.get(&format!("/cam1/video/{path}")).await;
+        assert_eq!(answer.status, 200);
+        for name in ["server-timing", "cmsd-static", "cmsd-dynamic"] {
+            assert_eq!(answer.header(name), "", "{path}");
+        }
+    }
+    let metrics = server.get("/metrics").await;
+    assert!(!metrics.text().contains("damson_request_answer_seconds_count{"), "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_format_that_is_asked_for() {
+    let (server, _) = Server::live(0).await;
+    let classic = server.get("/metrics").await;
+    assert_eq!(classic.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assert!(
+        classic.text().contains("\n# TYPE damson_parts_total counter\ndamson_parts_total 40\n"),
+        "{}",
+        classic.text()
+    );
+    // As Prometheus asks.
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+    let open = server.connect().await.ask("GET", "/metrics", &[("Accept", accept)]).await;
+    assert_eq!(open.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(open.text().contains("\n# TYPE damson_parts counter\ndamson_parts_total 40\n"), "{}", open.text());
+    assert!(open.text().ends_with("# EOF\n"));
 }
 
 async fn watch(server: &Server, query: &str) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
@@ -239,11 +303,11 @@ async fn metrics_are_what_prometheus_reads() {
     let (server, record) = Server::live(0).await;
     relayed(&server, &record, 0);
     server.get(&format!("/cam1/video/{NOW}.0.m4s")).await;
-    let answer = server.get("/metrics").await;
-    assert!(answer.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
+    let accept = [("Accept", "application/openmetrics-text; version=1.0.0")];
+    let answer = server.connect().await.ask("GET", "/metrics", &accept).await;
     let families = Exposition::parse(answer.text());
     for (name, count) in [
-        ("damson_packaging_seconds", 1),
+        ("damson_packaging_seconds", 41),
         ("damson_hop_dwell_seconds", 2),
         ("damson_hop_queue_seconds", 2),
         ("damson_hop_transit_seconds", 2),

@@ -134,7 +134,7 @@ pub struct Windows {
     /// By place on the way, then by stage; exact. Where the tree has changed meanwhile, a place has several nodes.
     stages: Vec<StageOfMany>,
     /// What requests for parts took, of all tracks; to an eighth, `max_us` exactly. Up to one second (of 60: ten)
-    /// more is counted. Of more than 32 requests a second one in 16 is timed, so `count` isn't how many there were.
+    /// more is counted. Of more than 16 requests a second one in 32 is timed, so `count` isn't how many there were.
     requests: Vec<StageOfRequests>,
 }
 

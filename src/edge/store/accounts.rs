@@ -11,7 +11,8 @@ use crate::edge::timing::Pace;
 use crate::live::account::{Accounts, Spread};
 use crate::live::window::Lookup;
 use crate::live::{Account, Msn, Stage, StreamName, TrackId};
-use crate::units::Time;
+use crate::observe::metrics::Kind;
+use crate::units::{Time, UnixTime};
 
 impl Stream {
     /// What its accounts came to. Held while they are summed up, so that it is done once.
@@ -19,18 +20,20 @@ impl Stream {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which requests for its parts are timed.
+    /// Which requests are timed.
     pub(in crate::edge) fn pace(&self) -> &Pace {
         &self.pace
     }
 
-    /// What a request for one of its parts took.
-    pub(in crate::edge) fn timed<const N: usize>(&self, now: Time, stages: [(Stage, Duration); N]) {
-        let requests = self.requests.get_or_init(Mutex::default);
-        let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
-        for (stage, took) in stages {
-            self.shared.metrics.request_stage(stage, took);
-            requests.record(now, stage, took);
+    /// What a request took: those stages that it had.
+    pub(in crate::edge) fn timed<const N: usize>(&self, now: Time, kind: Kind, stages: [Option<(Stage, Duration)>; N]) {
+        for (stage, took) in stages.iter().flatten() {
+            self.shared.metrics.request_stage(kind, *stage, *took);
+        }
+        if kind == Kind::Part {
+            let requests = self.requests.get_or_init(Mutex::default);
+            let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+            stages.iter().flatten().for_each(|(stage, took)| requests.record(now, *stage, *took));
         }
     }
 
@@ -43,6 +46,16 @@ impl Stream {
 }
 
 impl State {
+    /// When the newest listing or record was taken in.
+    pub(in crate::edge) fn published_at(&self) -> UnixTime {
+        self.published_at
+    }
+
+    /// The same on our own clock.
+    pub(in crate::edge) fn published(&self) -> Time {
+        self.published
+    }
+
     /// The accounts of its newest parts.
     pub(in crate::edge) fn accounts(&self) -> &Accounts {
         &self.accounts

@@ -31,7 +31,8 @@ impl Sink for Counts {
 
 fn node(ca: &Ca, name: &str) -> Mesh {
     let hub = swarm::Config::gossip(Vec::new());
-    let config = MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1 };
+    let config =
+        MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1, traced: true };
     Mesh::start(config, Arc::new(Counts)).expect("a free port")
 }
 

@@ -46,11 +46,13 @@ pub(super) struct Habits {
     pub(super) refuse: bool,
     /// How long its bodies are worth sending.
     pub(super) expiry: Duration,
+    /// Parts carry their account through it.
+    pub(super) traced: bool,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Habits { join: Vec::new(), redial: false, refuse: false, expiry: Duration::from_secs(5) }
+        Habits { join: Vec::new(), redial: false, refuse: false, expiry: Duration::from_secs(5), traced: true }
     }
 }
 
@@ -60,7 +62,7 @@ impl Node {
         let (parts_in, parts) = mpsc::unbounded_channel();
         let script = Arc::new(Mutex::new(VecDeque::new()));
         let hub = swarm::Config::default();
-        let config = MeshConfig { identity, bind, advertise: None, hub, seed: 7 };
+        let config = MeshConfig { identity, bind, advertise: None, hub, seed: 7, traced: habits.traced };
         let mesh = Mesh::start_with(config, Arc::new(Parts(parts_in)), |me| Flood {
             me: me.id,
             habits,
@@ -241,8 +243,8 @@ impl Core for Flood {
             &Input::DialFailed { addr, peer, .. } if self.habits.redial => {
                 self.outputs.push_back(Output::Dial { addr, peer });
             }
-            Input::Publish { header, body, .. } => {
-                self.head(now, self.me, *header, Trace::default());
+            Input::Publish { header, body, trace, .. } => {
+                self.head(now, self.me, *header, trace.clone());
                 for piece in body.chunks(crate::broadcast::PIECE_LEN_MAX) {
                     self.piece(self.me, header.id, &body.slice_ref(piece));
                 }

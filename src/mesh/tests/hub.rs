@@ -47,7 +47,8 @@ struct Node {
 impl Node {
     fn start(ca: &Ca, name: &str, hub: swarm::Config) -> Node {
         let (ears, told) = mpsc::unbounded_channel();
-        let config = MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1 };
+        let config =
+            MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1, traced: true };
         let mesh = Mesh::start(config, Arc::new(Ears(ears))).expect("a free port");
         Node { mesh, told, parts: BTreeMap::new() }
     }

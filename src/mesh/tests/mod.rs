@@ -91,6 +91,21 @@ async fn a_part_three_hops_away_tells_its_way() {
     }
 }
 
+#[tokio::test]
+async fn what_passes_a_node_without_accounts_has_none() {
+    let ca = Ca::generate().expect("a CA");
+    let silent = Habits { traced: false, ..Habits::default() };
+    let (mut a, mut b) = pair(&ca, Habits::default(), silent).await;
+    let mut c = Node::start(issue(&ca, "c"), loopback(), joining(&[&b]));
+    assert_eq!(b.up().await, c.up_with(&b).await);
+    a.publish(1, &body(1_000));
+    assert!(a.part().await.trace.is_begun());
+    for node in [&mut b, &mut c] {
+        let got = node.part().await;
+        assert!(got.body == body(1_000) && !got.trace.is_begun(), "{:?}", got.trace);
+    }
+}
+
 impl Node {
     /// Waits for the link to `other`, and says who this is.
     async fn up_with(&mut self, other: &Node) -> crate::live::NodeId {
