@@ -1,4 +1,4 @@
-//! damson nodes as separate processes, in a line: the first is the ingest, each joins the one before it.
+//! damson nodes as separate processes: the first is the ingest; in a line each joins the one before it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,7 +21,14 @@ pub(crate) struct Member {
     pub(crate) rtmp: Option<SocketAddr>,
 }
 
-/// Nodes in a line; killed when dropped.
+/// Whom a node joins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Joins {
+    TheOneBefore,
+    TheFirst,
+}
+
+/// Nodes, in a line or around the first; killed when dropped.
 pub(crate) struct Cluster {
     /// The nodes, the ingest first.
     pub(crate) nodes: Vec<Member>,
@@ -36,12 +43,23 @@ impl Cluster {
 
     /// Starts `n` nodes, the last with `more` arguments.
     pub(crate) async fn with(damson: &Path, n: usize, more: &[&str]) -> Result<Self> {
+        let more: Vec<&[&str]> = (1..=n).map(|node| if node == n { more } else { &[] }).collect();
+        Cluster::joined(damson, &more, Joins::TheOneBefore).await
+    }
+
+    /// Starts an ingest, and an edge beside each other for each of `edges`, with its arguments.
+    pub(crate) async fn around(damson: &Path, edges: &[&[&str]]) -> Result<Self> {
+        let more: Vec<&[&str]> = std::iter::once(&[] as &[&str]).chain(edges.iter().copied()).collect();
+        Cluster::joined(damson, &more, Joins::TheFirst).await
+    }
+
+    async fn joined(damson: &Path, more: &[&[&str]], joins: Joins) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let ca = folder.path().to_str().ok_or("the temporary folder's path isn't UTF-8")?;
         finish(damson, &["pki", "init", ca]).await?;
         let mut nodes = Vec::new();
         let mut before: Option<SocketAddr> = None;
-        for index in 0..n {
+        for (index, more) in more.iter().enumerate() {
             let name = format!("node{index}");
             finish(damson, &["pki", "issue", ca, &name]).await?;
             let mut args = vec!["node".to_owned(), "--name".to_owned(), name.clone()];
@@ -56,11 +74,11 @@ impl Cluster {
             if let Some(before) = before {
                 args.extend(["--join".to_owned(), before.to_string()]);
             }
-            let more = if index + 1 == n { more } else { &[] };
             args.extend(more.iter().map(|&arg| arg.to_owned()));
             let mut process = Process::start(&name, damson, args)?;
             let http = process.said("http", |line| address(line, "http", "http://")).await?;
-            before = Some(process.said("mesh", |line| address(line, "mesh", "")).await?);
+            let mesh = process.said("mesh", |line| address(line, "mesh", "")).await?;
+            before = before.filter(|_| joins == Joins::TheFirst).or(Some(mesh));
             let rtmp = match index {
                 0 => Some(process.said("rtmp", |line| address(line, "rtmp", "rtmp://")).await?),
                 _ => None,

@@ -24,6 +24,7 @@
 mod age;
 mod cluster;
 mod compare;
+mod cost;
 mod edge;
 mod film;
 mod glass;
@@ -66,6 +67,8 @@ enum Figure {
     Age(age::Options),
     /// Glass to glass, read from the picture by machine: each player in headless Chromium, three hops away
     Glass(glass::Options),
+    /// What the account of parts and requests costs: each with it and without it, in turns
+    Cost(cost::Options),
     /// Memory of a node with 10 streams, CPU of an ingest of one
     Node(node::Options),
     /// CPU and memory of a push of 3 Mb/s, beside nginx-rtmp that takes the same ones
@@ -95,6 +98,7 @@ async fn main() -> Result<()> {
         Figure::Edge(options) => edge::run(options).await,
         Figure::Age(options) => age::run(options).await,
         Figure::Glass(options) => glass::run(options).await,
+        Figure::Cost(options) => cost::run(options).await,
         Figure::Node(options) => node::run(options).await,
         Figure::Push(options) => push::run(options).await,
         Figure::Rubbish(options) => rubbish::run(options).await,

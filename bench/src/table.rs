@@ -45,6 +45,17 @@ impl Readings {
         self.quantile(0.5)
     }
 
+    /// Between which two readings the true median lies with 95 %: by the ranks of a fair coin's throws, near enough.
+    pub(crate) fn median_between(&self) -> (f64, f64) {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let n = sorted.len() as f64;
+        let off = 0.98 * n.sqrt();
+        let at = |rank: f64| sorted.get((rank.max(1.0) as usize).min(sorted.len()).saturating_sub(1)).copied();
+        let (low, high) = (at((n / 2.0 - off).floor()), at((n / 2.0 + off).ceil() + 1.0));
+        (low.unwrap_or(f64::NAN), high.unwrap_or(f64::NAN))
+    }
+
     /// `p50 / p99` in the given number of decimals.
     pub(crate) fn p50_p99(&self, decimals: usize) -> String {
         format!("{:.decimals$} / {:.decimals$}", self.quantile(0.5), self.quantile(0.99))
