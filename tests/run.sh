@@ -19,7 +19,7 @@ export DAMSON_FFMPEG=${DAMSON_FFMPEG:-$target/ffmpeg/ffmpeg} # the newer one; se
 
 # --- the steps ---------------------------------------------------------------------------------------
 
-setup() { # what is missing on a fresh Debian or Ubuntu: browsers, ffmpeg, the MPD schema's checker, npm packages
+setup() { # what is missing on a fresh Debian or Ubuntu: browsers, ffmpeg, the MPD schema's checker, Prometheus, npm packages
     local missing=()
     have ffmpeg || missing+=(ffmpeg)
     have xmllint || missing+=(libxml2-utils)
@@ -39,6 +39,7 @@ setup() { # what is missing on a fresh Debian or Ubuntu: browsers, ffmpeg, the M
         [[ -f $folder/package-lock.json ]] && (cd $folder && npm ci --no-audit --no-fund)
     done
     newer_ffmpeg
+    prometheus_itself
     cargo fetch --locked
     cargo fetch --locked --manifest-path tests/fuzz/Cargo.toml
     rustc --version
@@ -106,6 +107,20 @@ browser() { # four processes in a line, and headless Chromium at the far end
 # --- the frame ---------------------------------------------------------------------------------------
 
 have() { command -v "$1" >/dev/null; }
+
+# Prometheus, whose linter and server read /metrics: Debian's package, unpacked and not installed, since that would start it.
+prometheus_itself() {
+    local folder=$target/prometheus
+    [[ -x $folder/usr/bin/promtool ]] || { have promtool && have prometheus; } && return
+    if ! have apt-get; then
+        echo "please install: prometheus" >&2
+        return 1
+    fi
+    mkdir -p "$folder"
+    (cd "$folder" && { apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; }; })
+    dpkg-deb -x "$folder"/prometheus_*.deb "$folder"
+    rm "$folder"/prometheus_*.deb
+}
 as_root() { if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi; }
 
 # The tests that a step's log tells of, as "PASSED FAILED": nextest, cargo test, and node --test each have a summary.

@@ -11,7 +11,7 @@ import { Child } from "./process.mjs";
 
 const run = promisify(execFile);
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../../..");
-const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
+export const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
 
 /** 720p30 with B-frames and AAC, 16 s with 2 s GOPs: fixtures/README.md. */
 export const FILM = join(ROOT, "fixtures/media/plum-720p30.mp4");
