@@ -371,22 +371,27 @@ function drawChart() {
 async function look() {
   const { attempt, edge, stream, session, finder } = now;
   if (!session || !meter.read().started || document.hidden) return;
-  const date = session.date();
-  const part = date === null ? null : await finder.find(date).catch(() => null);
+  const seen = onScreen();
+  const part = seen && (await finder.find(seen.date).catch(() => null));
   // The WebSocket has told of it, unless this page came later.
   let found = part && (feed.of(part) ?? (await trace(edge, stream.name, videoTrack(), part)));
-  const onScreen = Boolean(found);
+  const isSeen = Boolean(found);
   found ??= feed.of(null) ?? (await trace(edge, stream.name, videoTrack(), null));
   if (attempt !== now.attempt) return;
-  Object.assign(now, { part: part && { ...part, start: date }, trace: found, onScreen });
+  Object.assign(now, { part: part && { ...part, start: seen.date }, trace: found, onScreen: isSeen });
   if (!found) return way.say("The edge has no trace of this part.");
-  const passed = onScreen ? passing() : null;
-  now.here = passed && passed.account === found ? passed.here : [];
-  way.show(found, onScreen, now.here);
-  if (!onScreen) {
+  now.here = (isSeen && passing(seen, part)?.here) || [];
+  way.show(found, isSeen, now.here);
+  if (!isSeen) {
     $("share").hidden = true;
     if (part) way.say("The edge no longer has the trace of the part on screen; this is its newest one.");
   }
+}
+
+/** What is on screen now: its wallclock `date` and its `position` in the media, and `at`, which is now; null where the player doesn't tell. */
+function onScreen() {
+  const date = now.session?.date() ?? null;
+  return date === null ? null : { date, position: video.currentTime, at: performance.now() };
 }
 
 /**
@@ -395,14 +400,10 @@ async function look() {
  * the ingest to its being seen. No clock but this edge's is read. `since_us` is the time since the listing, and `filling_us` from the
  * picture now on screen to the part's last frame, by the ingest's clock.
  */
-function passing() {
-  const date = now.session?.date() ?? null;
-  if (date === null || !now.clock || !now.finder || video.paused || meter.read().stalling) return null;
-  const part = now.finder.lookup(date);
+function passing({ date, position, at }, part) {
   const account = part?.exact ? feed.of(part) : null;
-  if (!account) return null;
-  const [at, position] = [performance.now(), video.currentTime];
-  const listed = account.available_unix_us / 1000 - now.clock.now() + at;
+  if (!account || !now.clock || video.paused || meter.read().stalling) return null;
+  const listed = account.available_unix_us / 1000 - now.clock.now() + performance.now();
   const media = (when) => position + (when - date) / 1000;
   const parts = Array.from({ length: part.part + 1 }, (_, i) => feed.of({ msn: part.msn, part: i })?.bytes ?? null);
   const file = `${now.edge}/${now.stream.name}/${videoTrack()}/${part.msn}`;
@@ -420,7 +421,8 @@ function passing() {
 function stackNow() {
   const latency = pictureAge();
   if (latency === null || !now.trace || !now.onScreen || document.hidden) return;
-  const passed = passing();
+  const seen = onScreen();
+  const passed = seen && now.finder ? passing(seen, now.finder.lookup(seen.date)) : null;
   if (!passed) return;
   now.accounts = [...now.accounts, passed].slice(-ACCOUNTS_KEPT);
   stack.push(layersOf(passed.account, passed.filling_us, passed.here, passed.since_us));

@@ -94,5 +94,5 @@ export class StackView {
 }
 
 /** Bottom up: the part's making, the hops, the player. */
-const ORDER = ["fill", null, "tail", "page idle", "page arrive", "page append", "page buffer", "page player"];
-const rank = (key) => (ORDER.includes(key) ? ORDER.indexOf(key) : 1);
+const ORDER = ["fill", "0 packaging", null, "tail", "page idle", "page arrive", "page append", "page buffer", "page player"];
+const rank = (key) => ORDER.indexOf(ORDER.includes(key) ? key : null);

@@ -22,7 +22,7 @@ test("the page shows the latency of every hop", { timeout: 600_000 }, (t) => unl
   };
   try {
     await untilPlaying(page, { timeout: 30_000, steady: 3 });
-    await page.waitForFunction(() => window.damson.stats().trace?.hops?.length === 3, null, { timeout: 30_000 });
+    await page.waitForFunction(() => window.damson.stats().trace?.hops?.length === 3 && window.damson.stats().here.length === 4, null, { timeout: 30_000 });
     await page.waitForFunction(() => document.querySelectorAll("#stack path").length >= 9, null, { timeout: 30_000 });
 
     await waterfall(page, edges.edge3);
@@ -53,7 +53,7 @@ test("the page shows the latency of every hop", { timeout: 600_000 }, (t) => unl
 
 /** Its rows are the stages of the part it names, as the edge tells them. */
 async function waterfall(page, edge) {
-  const shown = await page.evaluate(() => ({
+  const shown = await page.evaluate(() => ({ // of one moment
     part: document.querySelector("#part").textContent,
     rows: [...document.querySelectorAll("#hops tbody tr")].map((row) => [row.cells[0].firstChild.textContent.trim(), row.cells[2].textContent]),
     total: document.querySelector("#total").textContent,
@@ -83,7 +83,7 @@ async function waterfall(page, edge) {
 async function chart(page) {
   const { layers, key } = await page.evaluate(() => ({
     layers: [...document.querySelectorAll("#stack path")].map((p) => p.dataset.layer),
-    key: [...document.querySelectorAll("#stack-key span")].map((s) => Number.parseFloat(s.querySelector("b").textContent)),
+    key: [...document.querySelectorAll("#stack-key span")].map((s) => Number.parseFloat(s.querySelector("b").textContent) || 0), // "–": not of late
   }));
   const expected = ["fill", "0 packaging", "0 dwell", "0 transit", "2 transit", "tail", "page idle", "page arrive", "page append", "page buffer"];
   for (const layer of expected) assert.ok(layers.includes(layer), `${layer} of ${layers}`);
