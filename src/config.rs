@@ -81,6 +81,38 @@ pub struct Settings {
     #[serde(default)]
     pub udp: Vec<Source>,
 
+    /// Where encoders push over HTTP: whole streams, CMAF tracks, HLS and DASH segments; or `off` [default: off]
+    #[arg(long, env = "DAMSON_HTTP_INGEST", value_name = "ADDR")]
+    pub http_ingest: Option<Listen>,
+
+    /// The same over HTTPS, or `off`; it needs `--tls-cert` and `--tls-key` [default: off]
+    #[arg(long, env = "DAMSON_HTTPS_INGEST", value_name = "ADDR")]
+    pub https_ingest: Option<Listen>,
+
+    /// Below which path streams are pushed over HTTP, or `/` [default: /ingest]
+    #[arg(long, env = "DAMSON_HTTP_INGEST_PATH", value_name = "PATH")]
+    pub http_ingest_path: Option<String>,
+
+    /// How long a push over several HTTP requests outlasts the last of them, in seconds, 1-300 [default: 10]
+    #[arg(long, env = "DAMSON_HTTP_INGEST_GRACE", value_name = "SECONDS")]
+    pub http_ingest_grace: Option<f64>,
+
+    /// For how long nothing may come within a request that is pushed, in seconds, 1-300 [default: 30]
+    #[arg(long, env = "DAMSON_HTTP_INGEST_IDLE", value_name = "SECONDS")]
+    pub http_ingest_idle: Option<f64>,
+
+    /// How long the head of such a request may take, in seconds, 1-60 [default: 10]
+    #[arg(long, env = "DAMSON_HTTP_INGEST_HEADER", value_name = "SECONDS")]
+    pub http_ingest_header: Option<f64>,
+
+    /// The longest fragment that is pushed over HTTP: `64M` [default: 64M]
+    #[arg(long, env = "DAMSON_HTTP_INGEST_SEGMENT", value_name = "BYTES")]
+    pub http_ingest_segment: Option<Size>,
+
+    /// Most tracks of a stream that is pushed over HTTP, 1-16 [default: 16]
+    #[arg(long, env = "DAMSON_HTTP_INGEST_TRACKS", value_name = "N")]
+    pub http_ingest_tracks: Option<usize>,
+
     /// An .mp4 file that is looped as a stream; may be repeated, or separated by commas
     #[arg(long = "loop", env = "DAMSON_LOOP", value_name = "STREAM=FILE", value_delimiter = ',')]
     #[serde(default, rename = "loop")]
@@ -90,6 +122,15 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_PUBLISH_KEY", value_name = "STREAM=HASH", value_delimiter = ',', hide_env_values = true)]
     #[serde(default)]
     pub publish_key: Vec<KeyEntry>,
+
+    /// Who decides who may push: asked by a POST of JSON at each attempt, 2xx lets it in; beside the keys, if there are
+    /// any [default: nobody]
+    #[arg(long, env = "DAMSON_ON_PUBLISH", value_name = "URL", hide_env_values = true)]
+    pub on_publish: Option<Url>,
+
+    /// How long that may take, in seconds, 0.1-10; then it is a no [default: 5]
+    #[arg(long, env = "DAMSON_ON_PUBLISH_TIMEOUT", value_name = "SECONDS")]
+    pub on_publish_timeout: Option<f64>,
 
     /// Where players fetch: HTTP, or `off` [default: 0.0.0.0:8080]
     #[arg(long, env = "DAMSON_HTTP", value_name = "ADDR")]
@@ -318,8 +359,18 @@ impl Settings {
             srt_passphrase: self.srt_passphrase.or(file.srt_passphrase),
             srt_latency: self.srt_latency.or(file.srt_latency),
             udp: if self.udp.is_empty() { file.udp } else { self.udp },
+            http_ingest: self.http_ingest.or(file.http_ingest),
+            https_ingest: self.https_ingest.or(file.https_ingest),
+            http_ingest_path: self.http_ingest_path.or(file.http_ingest_path),
+            http_ingest_grace: self.http_ingest_grace.or(file.http_ingest_grace),
+            http_ingest_idle: self.http_ingest_idle.or(file.http_ingest_idle),
+            http_ingest_header: self.http_ingest_header.or(file.http_ingest_header),
+            http_ingest_segment: self.http_ingest_segment.or(file.http_ingest_segment),
+            http_ingest_tracks: self.http_ingest_tracks.or(file.http_ingest_tracks),
             looped: if self.looped.is_empty() { file.looped } else { self.looped },
             publish_key: if self.publish_key.is_empty() { file.publish_key } else { self.publish_key },
+            on_publish: self.on_publish.or(file.on_publish),
+            on_publish_timeout: self.on_publish_timeout.or(file.on_publish_timeout),
             http: self.http.or(file.http),
             https: self.https.or(file.https),
             tls_cert: self.tls_cert.or(file.tls_cert),

@@ -25,6 +25,7 @@ use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tra
 use crate::edge::dash::Timing;
 use crate::edge::{self, Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls, dvr};
 use crate::ingest::desk::{BoxFuture, Desk, Publisher};
+use crate::ingest::hook::Gate;
 use crate::ingest::keys::Keys;
 use crate::ingest::{self, file::FileLoop};
 use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
@@ -172,10 +173,13 @@ impl NodeConfig {
 
 /// The certificate that the settings name, if it is for anything.
 fn tls(settings: &Settings) -> Result<Option<Tls>, NodeError> {
-    let why = match (settings.https.and_then(Listen::addr), settings.rtmps.and_then(Listen::addr)) {
-        (Some(_), _) => "--https needs a certificate and its key",
-        (None, Some(_)) => "--rtmps needs a certificate and its key",
-        (None, None) => return Ok(None),
+    let users = [
+        (settings.https, "--https needs a certificate and its key"),
+        (settings.rtmps, "--rtmps needs a certificate and its key"),
+        (settings.https_ingest, "--https-ingest needs a certificate and its key"),
+    ];
+    let Some((_, why)) = users.into_iter().find(|(listen, _)| listen.and_then(Listen::addr).is_some()) else {
+        return Ok(None);
     };
     let missing = |name| ConfigError::Missing { name, why };
     let cert = settings.tls_cert.as_ref().ok_or_else(|| missing("tls-cert"))?;
@@ -204,6 +208,8 @@ pub struct Node {
     rtmp: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
     srt: Option<SocketAddr>,
+    /// URLs of HTTP ingest.
+    pushes: Vec<String>,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
     stop: CancellationToken,
@@ -246,8 +252,8 @@ impl Node {
 
         let settings = ingest::desk::Settings { node: mesh.node_id(), takeover: config.takeover.into() };
         let (counters, inputs) = (metrics.ingest.clone(), config.inputs);
-        let keys = Keys::new(inputs.keys, counters.clone());
-        let desk = Desk::new(settings, config.media, keys, Arc::new(IntoMesh(Arc::clone(&mesh))));
+        let gate = Gate { keys: Keys::new(inputs.keys, counters.clone()), hook: inputs.hook };
+        let desk = Desk::new(settings, config.media, gate, Arc::new(IntoMesh(Arc::clone(&mesh))));
         // The sink was made first; it tells the desk when another ingest goes on with a stream of ours.
         let _ = desk_cell.set(desk.clone());
 
@@ -274,6 +280,17 @@ impl Node {
             let (desk, counters) = (desk.clone(), counters.clone());
             tasks.spawn(ingest::srt::server::serve(socket, desk, settings, counters, stop.clone()));
         }
+        let mut pushes = Vec::new();
+        if let Some((listeners, settings)) = inputs.http {
+            let https = listeners.https.as_ref().map(|(listener, _)| ("https", listener));
+            for (scheme, listener) in
+                listeners.http.as_ref().map(|listener| ("http", listener)).into_iter().chain(https)
+            {
+                pushes.extend(listener.local_addr().map(|addr| format!("{scheme}://{addr}{}/STREAM", settings.prefix)));
+            }
+            let (desk, counters) = (desk.clone(), counters.clone());
+            tasks.spawn(ingest::http::server::serve(listeners, desk, settings, counters, stop.clone()));
+        }
         if !inputs.udp.is_empty() {
             tasks.spawn(ingest::udp::server::serve(inputs.udp, desk.clone(), counters, stop.clone()));
         }
@@ -285,7 +302,7 @@ impl Node {
                 tracing::error!(%error, "the edge has stopped");
             }
         });
-        let node = Node { name: config.name, mesh, desk, rtmp, rtmps, srt, http, https, stop, tasks };
+        let node = Node { name: config.name, mesh, desk, rtmp, rtmps, srt, pushes, http, https, stop, tasks };
         for (stream, film) in inputs.loops {
             node.play(stream, film);
         }
@@ -504,6 +521,9 @@ impl fmt::Display for Node {
         }
         if let Some(srt) = self.srt {
             write!(f, "\n  srt   srt://{srt}?streamid=STREAM")?;
+        }
+        for url in &self.pushes {
+            write!(f, "\n  push  {url}")?;
         }
         if let Some(http) = self.http {
             write!(f, "\n  http  http://{http}/")?;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use srt_protocol::options::Passphrase;
 
-use super::{ConfigError, Settings, seconds};
+use super::{ConfigError, Settings, Size, seconds};
 use crate::ingest::keys::KeyEntry;
-use crate::ingest::srt;
 use crate::ingest::udp::source::Source;
+use crate::ingest::{http, srt};
 use crate::live::StreamName;
+use crate::observe::client::Url;
 
 /// What mustn't be shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,6 +73,45 @@ impl Settings {
         Ok(srt::server::Settings { latency, passphrase: passphrase.transpose().map_err(wrong)? })
     }
 
+    /// What HTTP ingest may take.
+    pub fn http_ingest(&self) -> Result<http::server::Settings, ConfigError> {
+        let default = http::server::Settings::default();
+        let time = |name, value: Option<f64>, default: Duration, max, range| {
+            seconds(name, value.unwrap_or(default.as_secs_f64()), 1.0, max, range)
+        };
+        let value = |name, why: String| ConfigError::Value { name, why };
+        let prefix = match self.http_ingest_path.as_deref() {
+            None => default.prefix,
+            Some(path) if path.starts_with('/') => path.trim_end_matches('/').to_owned(),
+            Some(path) => return Err(value("http-ingest-path", format!("{path:?} doesn't begin with a '/'"))),
+        };
+        let tracks_max = self.http_ingest_tracks.unwrap_or(default.tracks_max);
+        if !(1..=16).contains(&tracks_max) {
+            return Err(value("http-ingest-tracks", format!("it is {tracks_max}; it must be 1 to 16")));
+        }
+        let long = "1 to 300 seconds";
+        Ok(http::server::Settings {
+            prefix,
+            grace: time("http-ingest-grace", self.http_ingest_grace, default.grace, 300.0, long)?,
+            idle: time("http-ingest-idle", self.http_ingest_idle, default.idle, 300.0, long)?,
+            header: time("http-ingest-header", self.http_ingest_header, default.header, 60.0, "1 to 60 seconds")?,
+            segment_max: self.http_ingest_segment.map_or(default.segment_max, |Size(bytes)| bytes),
+            tracks_max,
+            linger: self.linger()?,
+            connections_max: default.connections_max,
+        })
+    }
+
+    /// Who is asked at each publish: [`Settings::on_publish`], if set.
+    pub fn on_publish(&self) -> Result<Option<(Url, Duration)>, ConfigError> {
+        let timeout = self.on_publish_timeout.unwrap_or(5.0);
+        let timeout = seconds("on-publish-timeout", timeout, 0.1, 10.0, "0.1 to 10 seconds")?;
+        if self.on_publish.is_none() && self.on_publish_timeout.is_some() {
+            return Err(ConfigError::Missing { name: "on-publish", why: "whose time --on-publish-timeout bounds" });
+        }
+        Ok(self.on_publish.clone().map(|url| (url, timeout)))
+    }
+
     /// Where datagrams come from: no stream twice, be it from there or from a file.
     pub fn sources(&self) -> Result<&[Source], ConfigError> {
         let twice = |name: &'static str, stream: &dyn fmt::Display| {
@@ -119,7 +159,9 @@ mod tests {
     fn faults_name_the_setting() {
         let check = |toml: &str, text: &str| {
             let settings: Settings = toml::from_str(toml).expect("it can be read");
-            let error = settings.srt().map(|_| ()).and(settings.sources().map(|_| ())).expect_err(toml);
+            let error = settings.srt().map(drop).and(settings.sources().map(drop));
+            let error = error.and(settings.http_ingest().map(drop)).and(settings.on_publish().map(drop));
+            let error = error.expect_err(toml);
             assert_eq!(error.to_string(), text);
         };
         check(
@@ -133,6 +175,19 @@ mod tests {
         check(
             "udp = [\"a=udp://0.0.0.0:1\"]\nloop = [\"a=x.mp4\"]",
             "--loop (DAMSON_LOOP, loop in the file): stream a has another source already",
+        );
+        check(
+            "http-ingest-path = \"push\"",
+            "--http-ingest-path (DAMSON_HTTP_INGEST_PATH, http-ingest-path in the file): \"push\" doesn't begin with a '/'",
+        );
+        check(
+            "http-ingest-grace = 0.5",
+            "--http-ingest-grace (DAMSON_HTTP_INGEST_GRACE, http-ingest-grace in the file) is 0.5; it must be 1 to 300 seconds",
+        );
+        check(
+            "on-publish = \"localhost:1\"\non-publish-timeout = 60.0",
+            "--on-publish-timeout (DAMSON_ON_PUBLISH_TIMEOUT, on-publish-timeout in the file) is 60; \
+             it must be 0.1 to 10 seconds",
         );
         assert!(toml::from_str::<Settings>("publish-key = [\"cam1=secret\"]").is_err());
     }

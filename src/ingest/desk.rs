@@ -255,7 +255,23 @@ impl Desk {
 
     /// Claims a stream, or a rendition of it. A publisher that is still there is evicted, if this one may take over.
     pub async fn claim(&self, request: PublishRequest) -> Result<Claim, Refused> {
-        self.0.authorizer.authorize(request.clone()).await?;
+        self.authorize(request.clone()).await?;
+        self.claim_authorized(request)
+    }
+
+    /// Asks whether a push is allowed, and claims nothing: for inputs whose pushes are many requests.
+    ///
+    /// # Errors
+    /// It isn't.
+    pub async fn authorize(&self, request: PublishRequest) -> Result<(), Denied> {
+        self.0.authorizer.authorize(request).await
+    }
+
+    /// [`claim`](Self::claim) for a push that [is allowed](Self::authorize).
+    ///
+    /// # Errors
+    /// All but [`Refused::Denied`].
+    pub fn claim_authorized(&self, request: PublishRequest) -> Result<Claim, Refused> {
         let PublishRequest { stream, rendition, remote, protocol, .. } = request;
         let mut board = self.board();
         if board.draining {
@@ -345,7 +361,8 @@ impl Desk {
         self.0.tasks.wait().await;
     }
 
-    fn may_take_over(&self, holder: Option<SocketAddr>, other: Option<SocketAddr>) -> bool {
+    /// Whether a push from `other` may do what one from `holder` does.
+    pub fn may_take_over(&self, holder: Option<SocketAddr>, other: Option<SocketAddr>) -> bool {
         let ip = |remote: Option<SocketAddr>| remote.map(|remote| canonical(remote.ip()));
         self.0.settings.takeover == Takeover::Any || ip(holder) == ip(other)
     }

@@ -163,15 +163,23 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// Counts a refusal, and holds the answer up: who guesses, guesses slowly.
+    pub(super) async fn refused(&self, request: &PublishRequest, denied: &Denied) {
+        let Some(remote) = request.remote else { return };
+        let (stream, protocol) = (&request.stream, request.protocol);
+        tracing::warn!(%stream, %remote, protocol, "refused: {denied}");
+        self.refused.keys_refused.inc();
+        sleep_until(clock::instant(self.answer_at(clock::now(), remote.ip().to_canonical())).into()).await;
+    }
+}
+
 impl Authorizer for Keys {
     fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
         Box::pin(async move {
             let checked = self.check(&request);
-            if let (Err(denied), Some(remote)) = (&checked, request.remote) {
-                let (stream, protocol) = (&request.stream, request.protocol);
-                tracing::warn!(%stream, %remote, protocol, "refused: {denied}");
-                self.refused.keys_refused.inc();
-                sleep_until(clock::instant(self.answer_at(clock::now(), remote.ip().to_canonical())).into()).await;
+            if let Err(denied) = &checked {
+                self.refused(&request, denied).await;
             }
             checked
         })

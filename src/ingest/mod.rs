@@ -5,8 +5,9 @@
 //! - [`udp`]: MPEG-TS in datagrams, unicast and multicast, plain or in RTP.
 //! - [`srt`]: MPEG-TS over SRT.
 //! - `ts`: what these two have in common.
+//! - [`http`]: whole streams, CMAF tracks and segments by PUT and POST.
 //! - `file`: an .mp4 file looped in real time.
-//! - `keys`: publish keys.
+//! - `keys`: publish keys. `hook`: somebody else is asked.
 //! - `desk`: who may publish what: the one async `authorize` point, one push a stream name, takeovers.
 //!
 //! An encoder's way in: its connection parses bytes to [`media::Input`](crate::media::Input)s, claims
@@ -19,6 +20,9 @@ pub mod desk;
 #[cfg(feature = "node")]
 pub mod file;
 pub mod flv;
+#[cfg(feature = "node")]
+pub mod hook;
+pub mod http;
 #[cfg(feature = "node")]
 pub mod keys;
 pub mod rtmp;

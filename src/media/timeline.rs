@@ -26,7 +26,7 @@ pub(super) const REORDER_MAX: Duration = Duration::from_secs(1);
 const ANCHOR_SEGMENTS: usize = 8;
 
 /// The value congruent to `raw` modulo 2^`clock.wrap_bits` that lies nearest to `near`.
-pub(super) fn unwrap(raw: u64, clock: InputClock, near: Option<i64>) -> i64 {
+pub(crate) fn unwrap(raw: u64, clock: InputClock, near: Option<i64>) -> i64 {
     if !(1..=62).contains(&clock.wrap_bits) {
         return i64::try_from(raw).unwrap_or(i64::MAX) >> 2;
     }

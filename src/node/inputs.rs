@@ -7,9 +7,11 @@ use tokio::net::{TcpListener, UdpSocket};
 use super::{NodeError, listen};
 use crate::config::{Listen, Settings};
 use crate::edge::Tls;
+use crate::ingest::hook::Hook;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::{self, file::FileLoop};
 use crate::live::StreamName;
+use crate::observe::client::{Client, Trust};
 
 /// What comes in besides plain RTMP. Its sockets are bound, its files read.
 #[derive(Debug, Default)]
@@ -22,8 +24,12 @@ pub struct Inputs {
     pub udp: Vec<ingest::udp::server::Receiver>,
     /// Looped files.
     pub loops: Vec<(StreamName, FileLoop)>,
+    /// Where encoders push over HTTP.
+    pub http: Option<(ingest::http::server::Listeners, ingest::http::server::Settings)>,
     /// Publish keys.
     pub keys: Vec<KeyEntry>,
+    /// Who is asked besides.
+    pub hook: Option<Hook>,
 }
 
 impl Inputs {
@@ -48,6 +54,28 @@ impl Inputs {
             let film = FileLoop::open(&looped.file).await.map_err(NodeError::Loop)?;
             loops.push((looped.stream.clone(), film));
         }
-        Ok(Inputs { rtmps, srt, udp, loops, keys: settings.publish_key.clone() })
+        let hook = match settings.on_publish()? {
+            Some((url, timeout)) => Some(Hook { client: Client::new(Trust::System)?, url, timeout }),
+            None => None,
+        };
+        let http = http(settings, tls).await?;
+        Ok(Inputs { rtmps, srt, udp, loops, http, keys: settings.publish_key.clone(), hook })
     }
+}
+
+async fn http(
+    settings: &Settings,
+    tls: Option<&Arc<Tls>>,
+) -> Result<Option<(ingest::http::server::Listeners, ingest::http::server::Settings)>, NodeError> {
+    let bounds = settings.http_ingest()?;
+    let http = match settings.http_ingest.and_then(Listen::addr) {
+        Some(addr) => Some(listen(addr, "http-ingest").await?),
+        None => None,
+    };
+    let https = match settings.https_ingest.and_then(Listen::addr).zip(tls) {
+        Some((addr, tls)) => Some((listen(addr, "https-ingest").await?, Arc::clone(tls))),
+        None => None,
+    };
+    let any = http.is_some() || https.is_some();
+    Ok(any.then_some((ingest::http::server::Listeners { http, https }, bounds)))
 }

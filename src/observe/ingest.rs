@@ -20,6 +20,16 @@ pub struct Ingest {
     pub rtp_lost: Counter,
     /// Datagrams that weren't retransmitted in time by SRT.
     pub srt_lost: Counter,
+    /// HTTP requests with a body.
+    pub http_requests: Counter,
+    /// Those that were refused.
+    pub http_refused: Counter,
+    /// Units that had come already: of redundant encoders, or sent again.
+    pub http_units_repeated: Counter,
+    /// Units of cut or damaged fragments, and pictures that refer to such.
+    pub http_units_dropped: Counter,
+    /// Encoders' clocks that came (`prft`).
+    pub http_references: Counter,
     /// Pushes refused for a wrong or a missing key.
     pub keys_refused: Counter,
 }
@@ -35,6 +45,15 @@ impl Ingest {
         add("ingest_ts_units_dropped", "Damaged access units, and pictures that refer to them", &self.ts_units_dropped);
         add("ingest_rtp_lost", "Datagrams missing by RTP's sequence numbers", &self.rtp_lost);
         add("ingest_srt_lost", "Datagrams that SRT didn't bring in time", &self.srt_lost);
+        add("ingest_http_requests", "Requests with a body", &self.http_requests);
+        add("ingest_http_refused", "Requests that were refused", &self.http_refused);
+        add("ingest_http_units_repeated", "Access units that had come already", &self.http_units_repeated);
+        add(
+            "ingest_http_units_dropped",
+            "Damaged access units, and pictures that refer to them",
+            &self.http_units_dropped,
+        );
+        add("ingest_http_references", "Encoders' clocks (prft) that came", &self.http_references);
         add("ingest_keys_refused", "Pushes refused for a wrong or missing key", &self.keys_refused);
     }
 }

@@ -58,6 +58,11 @@ const FIRST: [&[u8; 4]; 17] = [
     b"uuid", b"pdin", b"meta", b"mfra", b"pnot",
 ];
 
+/// Whether these first bytes may be a file's, or a segment's. Twelve are enough to tell.
+pub fn begins(first: &[u8]) -> bool {
+    first.get(4..8).is_some_and(|kind| FIRST.iter().any(|first| kind == *first))
+}
+
 /// How much a file may have in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -65,12 +70,14 @@ pub struct Limits {
     pub moov: usize,
     /// The longest `moof`, in bytes: 16 a frame.
     pub moof: usize,
+    /// The longest `mdat` of a fragment, in bytes. It is passed through, and not kept.
+    pub mdat: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        // Ten hours of a plain film; SAMPLES_MAX.
-        Limits { moov: 32 << 20, moof: 2 << 20 }
+        // Ten hours of a plain film; SAMPLES_MAX; 10 s at 50 Mb/s.
+        Limits { moov: 32 << 20, moof: 2 << 20, mdat: 64 << 20 }
     }
 }
 
@@ -198,6 +205,18 @@ impl Reader {
             buffer: BytesMut::new(),
             out: VecDeque::new(),
             failed: None,
+        }
+    }
+
+    /// A reader of another file, or segment, of the same init segment.
+    pub fn again(&self) -> Reader {
+        Reader {
+            movie: self.movie.clone(),
+            moov: self.moov.clone(),
+            inband: self.inband.clone(),
+            configured: self.configured.clone(),
+            ends: self.ends.clone(),
+            ..Reader::new(self.limits)
         }
     }
 
@@ -367,6 +386,10 @@ impl Reader {
         }
         if !std::mem::take(&mut self.announced) && self.fragment.is_empty() && !movie.has_samples() && end > self.at {
             return Err(Fault::DataBeforeMoof { at: start });
+        }
+        let len = end - self.at;
+        if movie.fragmented && len > self.limits.mdat {
+            return Err(Fault::TooLong { at: start, kind: FourCc(*b"mdat"), len, limit: self.limits.mdat });
         }
         self.state = if self.at == end { State::Header } else { State::Data(end) };
         Ok(())

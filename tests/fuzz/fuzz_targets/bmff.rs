@@ -6,7 +6,7 @@ use damson::media::bmff::{Limits, Output, Reader};
 use libfuzzer_sys::fuzz_target;
 
 fn read(size: usize, files: &[u8]) -> Vec<Output> {
-    let limits = Limits { moov: 1 << 16, moof: 1 << 16 };
+    let limits = Limits { moov: 1 << 16, moof: 1 << 16, mdat: 1 << 16 };
     let (mut reader, mut out) = (Reader::new(limits), Vec::new());
     // A file may end anywhere; the next one goes on with its init segment.
     for file in files.split_inclusive(|&byte| byte == 0xfe) {

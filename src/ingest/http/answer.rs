@@ -1,0 +1,106 @@
+//! What a request is answered: a status, and why, in a line.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+
+use super::body;
+use super::session::Over;
+use crate::ingest::desk::{Eviction, Refused};
+use crate::media::bmff::Fault;
+
+/// An answer: a status, and why.
+pub(super) struct Answer(pub(super) StatusCode, pub(super) String);
+
+impl Answer {
+    pub(super) fn ok() -> Self {
+        Answer(StatusCode::OK, "ok".to_owned())
+    }
+
+    pub(super) fn new(status: StatusCode, why: impl ToString) -> Self {
+        Answer(status, why.to_string())
+    }
+}
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        let status = match refused {
+            Refused::Denied(_) => StatusCode::FORBIDDEN,
+            Refused::Busy(_) => StatusCode::CONFLICT,
+            Refused::Renditions(_) | Refused::Full | Refused::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Answer::new(status, refused)
+    }
+}
+
+impl From<Over> for Answer {
+    fn from(over: Over) -> Self {
+        match over {
+            Eviction::Draining => Answer::new(StatusCode::SERVICE_UNAVAILABLE, over),
+            _ => Answer::new(StatusCode::CONFLICT, over),
+        }
+    }
+}
+
+impl From<body::Refused> for Answer {
+    fn from(refused: body::Refused) -> Self {
+        let status = match &refused {
+            body::Refused::Over(over) => return (*over).into(),
+            // "due to missing or incorrect initialization fragment" (DASH-IF Live Media Ingest 1.2, 5.3, 5c).
+            body::Refused::Bmff(Fault::NoInit { .. } | Fault::UnknownTrack { .. }) => StatusCode::PRECONDITION_FAILED,
+            body::Refused::Bmff(Fault::TooLong { .. } | Fault::Tracks | Fault::Samples) | body::Refused::Tracks(_) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            body::Refused::Bmff(_) => StatusCode::BAD_REQUEST,
+            body::Refused::Unknown | body::Refused::NoTrack(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        };
+        Answer::new(status, refused)
+    }
+}
+
+impl From<Answer> for Response<Whole> {
+    fn from(Answer(status, why): Answer) -> Self {
+        let mut response = Response::new(Whole(Some(Bytes::from(why + "\n"))));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        match status {
+            StatusCode::UNAUTHORIZED => _ = headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NO_CONTENT => {
+                headers.insert(ALLOW, HeaderValue::from_static("PUT, POST, DELETE, OPTIONS"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => _ = headers.insert(RETRY_AFTER, HeaderValue::from_static("5")),
+            _ => {}
+        }
+        if status == StatusCode::NO_CONTENT {
+            headers.remove(CONTENT_TYPE);
+            *response.body_mut() = Whole(None);
+        }
+        response
+    }
+}
+
+/// An answer's body.
+pub(super) struct Whole(Option<Bytes>);
+
+impl http_body::Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}

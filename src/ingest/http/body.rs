@@ -1,0 +1,296 @@
+//! A request's bytes to units: which container it is, and its tracks' lanes.
+
+use bytes::BytesMut;
+
+use super::path::Object;
+use super::playout::LaneId;
+use super::session::{Kind, Over, Segments, Session};
+use crate::clock;
+use crate::media::bmff::{self, Fault, Handler, Movie, Reader};
+use crate::media::ts::{self, End};
+use crate::media::{CodecConfig, InputTrack};
+use crate::observe;
+
+/// By so many bytes every container is known.
+pub(super) const FIRST_LEN: usize = 12;
+
+/// Whether a body that begins so can be taken.
+pub(super) fn begins(first: &[u8]) -> bool {
+    first.first() == Some(&SYNC) || bmff::begins(first)
+}
+
+/// Every transport packet begins so (ISO 13818-1, 2.4.3.3).
+const SYNC: u8 = 0x47;
+
+/// Why a body isn't taken on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// As it is, or since its init segment hasn't come.
+    #[error("{0}")]
+    Bmff(#[from] Fault),
+    #[error("neither MPEG-TS nor MP4 begins there")]
+    Unknown,
+    #[error("{0}")]
+    NoTrack(String),
+    #[error("more than {0} tracks")]
+    Tracks(usize),
+    #[error("the session is over")]
+    Over(Over),
+}
+
+impl From<Over> for Refused {
+    fn from(over: Over) -> Self {
+        Refused::Over(over)
+    }
+}
+
+/// A request's body.
+pub(super) struct Body<'a> {
+    session: &'a Session,
+    /// `None` where the request is the whole push.
+    object: Option<&'a Object>,
+    limits: bmff::Limits,
+    counters: &'a observe::Ingest,
+    content: Content,
+    /// What its track is called, as its objects' names go.
+    name: String,
+    /// Lanes by track_ID, or by the demuxer's track.
+    lanes: Vec<(u32, Option<LaneId>)>,
+    last: bool,
+}
+
+enum Content {
+    Unknown(BytesMut),
+    Bmff(Box<Reader>),
+    Ts(Segments),
+}
+
+impl<'a> Body<'a> {
+    pub(super) fn new(
+        session: &'a Session,
+        object: Option<&'a Object>,
+        limits: bmff::Limits,
+        counters: &'a observe::Ingest,
+    ) -> Self {
+        let content = Content::Unknown(BytesMut::new());
+        Body { session, object, limits, counters, content, name: String::new(), lanes: Vec::new(), last: false }
+    }
+
+    /// Takes the next bytes, and waits while the session has no room for what is in them.
+    pub(super) async fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        match &mut self.content {
+            Content::Unknown(first) => {
+                first.extend_from_slice(bytes);
+                if first.len() < FIRST_LEN {
+                    return Ok(());
+                }
+                let first = std::mem::take(first);
+                self.content = self.container(&first).await?;
+                Box::pin(self.push(&first)).await
+            }
+            Content::Bmff(reader) => {
+                let read = reader.push(bytes);
+                self.drain_bmff().await?;
+                Ok(read?)
+            }
+            Content::Ts(segments) => {
+                segments.demuxer.push(bytes);
+                self.drain_ts().await
+            }
+        }
+    }
+
+    /// The body is over; `whole`: as it should be, and not cut off.
+    pub(super) async fn finish(mut self, whole: bool) -> Result<(), Refused> {
+        match &mut self.content {
+            Content::Unknown(first) if first.is_empty() || !whole => Ok(()),
+            Content::Unknown(_) => Err(Refused::Unknown),
+            Content::Bmff(reader) => {
+                let finished = reader.finish();
+                let lasts = self.last && whole && finished.is_ok();
+                self.drain_bmff().await?;
+                if finished.is_err() {
+                    self.damaged();
+                }
+                if lasts {
+                    self.lanes.iter().filter_map(|(_, lane)| *lane).for_each(|lane| self.session.ended(lane));
+                }
+                Ok(finished?)
+            }
+            Content::Ts(segments) => {
+                if whole {
+                    segments.demuxer.finish(End::Said);
+                } else {
+                    segments.demuxer.lost();
+                }
+                self.drain_ts().await?;
+                if let (Content::Ts(segments), Some(_)) = (self.content, self.object) {
+                    self.session.keep_demuxer(self.name, segments);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn damaged(&self) {
+        self.lanes.iter().filter_map(|(_, lane)| *lane).for_each(|lane| self.session.damaged(lane));
+    }
+
+    async fn container(&mut self, first: &[u8]) -> Result<Content, Refused> {
+        let is_ts = first.first() == Some(&SYNC);
+        if !begins(first) {
+            return Err(Refused::Unknown);
+        }
+        Ok(match self.object {
+            Some(object) if is_ts => {
+                self.name = object.track(true);
+                Content::Ts(self.session.take_demuxer(&self.name))
+            }
+            None if is_ts => {
+                let demuxer = Box::new(ts::Demuxer::new(None));
+                Content::Ts(Segments { demuxer, announced: None })
+            }
+            Some(object) => {
+                let is_init = matches!(first.get(4..8), Some(b"ftyp" | b"moov"));
+                let (reader, name) = self.session.reader_for(object, self.limits, is_init).await;
+                self.name = name;
+                Content::Bmff(Box::new(reader))
+            }
+            None => Content::Bmff(Box::new(Reader::new(self.limits))),
+        })
+    }
+
+    async fn drain_bmff(&mut self) -> Result<(), Refused> {
+        while let Content::Bmff(reader) = &mut self.content
+            && let Some(output) = reader.poll_output()
+        {
+            let movie = reader.movie().cloned();
+            match output {
+                bmff::Output::Movie(movie) => {
+                    if let Some(object) = self.object {
+                        self.session.keep_init(object, reader);
+                        self.name = object.track(false);
+                    }
+                    self.lanes = self.lanes_of(&movie)?;
+                }
+                bmff::Output::Config { track, config } => {
+                    if let Some(lane) = self.lane(track, movie.as_deref())? {
+                        self.session.config(lane, config).await?;
+                    }
+                }
+                bmff::Output::Unit(unit) => {
+                    let Some(movie) = movie else { continue };
+                    let (lane, Some(track)) = (self.lane(unit.track, Some(&movie))?, movie.track(unit.track)) else {
+                        continue;
+                    };
+                    if let Some(lane) = lane {
+                        let unit = track.access_unit(InputTrack(0), unit);
+                        self.session.unit(lane, bmff::CLOCK, unit).await?;
+                    }
+                }
+                bmff::Output::Reference(reference) => {
+                    self.counters.http_references.inc();
+                    let late = clock::wall().since(reference.wall);
+                    tracing::trace!(stream = %self.session.request.stream, ?late, "HTTP: behind its encoder's clock");
+                }
+                bmff::Output::Last => self.last = true,
+                bmff::Output::Dropped { track, why } => {
+                    tracing::debug!(stream = %self.session.request.stream, track, "HTTP: a frame isn't taken: {why}");
+                    if let Some(lane) = self.lane(track, movie.as_deref())? {
+                        self.session.damaged(lane);
+                    }
+                }
+                bmff::Output::Missing { samples } => {
+                    let stream = &self.session.request.stream;
+                    tracing::warn!(%stream, samples, "HTTP: a fragment was cut; its pictures go on with the next key picture");
+                    self.damaged();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The lane of a track, which its init segment may have opened in another request.
+    fn lane(&mut self, id: u32, movie: Option<&Movie>) -> Result<Option<LaneId>, Refused> {
+        if self.lanes.is_empty()
+            && let Some(movie) = movie
+        {
+            self.lanes = self.lanes_of(movie)?;
+        }
+        Ok(self.lanes.iter().find(|(track, _)| *track == id).and_then(|(_, lane)| *lane))
+    }
+
+    fn lanes_of(&self, movie: &Movie) -> Result<Vec<(u32, Option<LaneId>)>, Refused> {
+        let (mut lanes, mut refused) = (Vec::new(), Vec::new());
+        for track in &movie.tracks {
+            let video = track.handler == Handler::Video;
+            match &track.config {
+                Ok(_) if video || track.handler == Handler::Audio => {
+                    let kind = Kind { video, language: track.language.clone() };
+                    let lane = self.session.lane(&(self.name.clone(), track.id), &kind).map_err(Refused::Tracks)?;
+                    lanes.push((track.id, lane));
+                }
+                Ok(_) => {}
+                Err(why) => refused.push(format!("track {}: {why}", track.id)),
+            }
+        }
+        let refused = refused.join("; ");
+        if lanes.is_empty() {
+            let why = if refused.is_empty() { "it has no track of pictures or sound".to_owned() } else { refused };
+            return Err(Refused::NoTrack(why));
+        }
+        if !refused.is_empty() {
+            tracing::warn!(stream = %self.session.request.stream, "HTTP: not all is taken: {refused}");
+        }
+        Ok(lanes)
+    }
+
+    async fn drain_ts(&mut self) -> Result<(), Refused> {
+        while let Content::Ts(segments) = &mut self.content
+            && let Some(output) = segments.demuxer.poll_output()
+        {
+            match output {
+                ts::Output::Program { announced, .. } => {
+                    segments.announced = Some(announced);
+                    // All of them are waited for.
+                    for (track, there) in [(ts::VIDEO, announced.video), (ts::AUDIO, announced.audio)] {
+                        if there == Some(true) {
+                            self.ts_lane(track)?;
+                        }
+                    }
+                }
+                ts::Output::Config { track, config } => self.ts_config(track, config).await?,
+                ts::Output::Unit(unit) => {
+                    if let Some(lane) = self.ts_lane(unit.track)? {
+                        self.session.unit(lane, ts::CLOCK, unit).await?;
+                    }
+                }
+                ts::Output::Event(event @ ts::Event::Nothing { .. }) => {
+                    return Err(Refused::NoTrack(event.to_string()));
+                }
+                ts::Output::Event(event) => {
+                    tracing::warn!(stream = %self.session.request.stream, "HTTP: MPEG-TS: {event}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ts_config(&mut self, track: InputTrack, config: CodecConfig) -> Result<(), Refused> {
+        if let Some(lane) = self.ts_lane(track)? {
+            self.session.config(lane, config).await?;
+        }
+        Ok(())
+    }
+
+    fn ts_lane(&mut self, track: InputTrack) -> Result<Option<LaneId>, Refused> {
+        let id = u32::from(track.0);
+        if let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == id) {
+            return Ok(*lane);
+        }
+        let kind = Kind { video: track == ts::VIDEO, language: None };
+        let lane = self.session.lane(&(self.name.clone(), id), &kind).map_err(Refused::Tracks)?;
+        self.lanes.push((id, lane));
+        Ok(lane)
+    }
+}

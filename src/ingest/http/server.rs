@@ -1,0 +1,510 @@
+//! The sockets of HTTP ingest, its requests, and who is told what.
+//!
+//! | status | when |
+//! |---|---|
+//! | 200 | taken; what had come before already, too; an empty request that would be let in; a DELETE, which deletes nothing |
+//! | 400 | a body that breaks the rules of its container, or ends too early |
+//! | 401, 403 | no key, or a wrong one; a name that can't be a stream's |
+//! | 404, 405 | nothing is pushed to there, or so |
+//! | 408, 413 | nothing came for too long; more than there may be |
+//! | 409 | another push has the stream |
+//! | 412 | media whose init segment hasn't come |
+//! | 415 | neither MPEG-TS nor MP4, or no codec that is taken |
+//! | 503 | this ingest is full, or shuts down |
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::answer::{Answer, Whole};
+use super::body::{self, Body};
+use super::path::{self, Kind, Object, PathError};
+use super::session::{Bounds, Open, Session};
+use crate::edge::Tls;
+use crate::ingest::desk::{Claim, Denied, Desk, PublishRequest, Refused};
+use crate::live::{Rendition, StreamName};
+use crate::media::bmff;
+use crate::observe;
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Below which path streams are: `/ingest`, or nothing.
+    pub prefix: String,
+    /// How long a push that comes in several requests outlasts the last of them.
+    pub grace: Duration,
+    /// How long a stream outlives its publisher: a push that pauses longer claims it anew.
+    pub linger: Duration,
+    /// Within a request, nothing may come for so long.
+    pub idle: Duration,
+    /// How long a request's head may take.
+    pub header: Duration,
+    /// The longest `mdat` of a fragment, in bytes.
+    pub segment_max: u64,
+    /// Tracks of a stream.
+    pub tracks_max: usize,
+    /// Connections at a time.
+    pub connections_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // 10 s: as long as the longest segment. Encoders that send chunks pause for a frame or a fragment.
+        Settings {
+            prefix: "/ingest".to_owned(),
+            grace: Duration::from_secs(10),
+            linger: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+            header: Duration::from_secs(10),
+            segment_max: 64 << 20,
+            tracks_max: 16,
+            connections_max: 1_024,
+        }
+    }
+}
+
+/// The longest playlist or MPD, in bytes.
+const MANIFEST_LEN_MAX: usize = 1 << 20;
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 64;
+/// How long, and how much more of a refused request is read, for its sender to read the answer.
+const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL_LEN: usize = 4 << 20;
+/// How HTTP/2 begins without TLS (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
+/// Where encoders push.
+#[derive(Debug)]
+pub struct Listeners {
+    /// HTTP.
+    pub http: Option<TcpListener>,
+    /// HTTPS.
+    pub https: Option<(TcpListener, Arc<Tls>)>,
+}
+
+struct Context {
+    desk: Desk,
+    settings: Settings,
+    counters: observe::Ingest,
+    /// Pushes that come in several requests.
+    sessions: Mutex<BTreeMap<StreamName, Arc<Session>>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// Accepts encoders until `shutdown`, and returns once all connections are closed.
+pub async fn serve(
+    listeners: Listeners,
+    desk: Desk,
+    settings: Settings,
+    counters: observe::Ingest,
+    shutdown: CancellationToken,
+) {
+    let permits = Arc::new(Semaphore::new(settings.connections_max));
+    let (sessions, tasks, stop) = (Mutex::default(), TaskTracker::new(), shutdown.clone());
+    let context = Arc::new(Context { desk, settings, counters, sessions, tasks: tasks.clone(), shutdown: stop });
+    let Listeners { http, https } = listeners;
+    let watched = https.as_ref().map(|(_, tls)| Arc::clone(tls));
+    let watch = async {
+        match watched {
+            Some(tls) => tls.watch().await,
+            None => std::future::pending().await,
+        }
+    };
+    let accept = async {
+        loop {
+            let (accepted, tls) = tokio::select! {
+                accepted = accepted(http.as_ref()) => (accepted, None),
+                accepted = accepted(https.as_ref().map(|(listener, _)| listener)) => {
+                    (accepted, https.as_ref().map(|(_, tls)| Arc::clone(tls)))
+                }
+            };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, mostly: connections that end will give some back.
+                    tracing::warn!(%error, "HTTP: a connection couldn't be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = permits.clone().try_acquire_owned() else {
+                let max = context.settings.connections_max;
+                tracing::warn!(%remote, max, "HTTP: refused, too many connections");
+                continue;
+            };
+            let served = connection(stream, tls, remote, Arc::clone(&context));
+            tasks.spawn(async move {
+                if let Err(error) = served.await {
+                    tracing::debug!(%remote, %error, "HTTP: a connection ended");
+                }
+                drop(permit);
+            });
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {}
+        () = accept => {}
+        () = watch => {}
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn accepted(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, remote: SocketAddr, context: Arc<Context>) -> Ended {
+    stream.set_nodelay(true)?;
+    let within = context.settings.header;
+    let Some(tls) = tls else {
+        let is_h2 = timeout(within, begins_as_h2(&stream)).await??;
+        return converse(TokioIo::new(stream), is_h2, remote, context).await;
+    };
+    let stream = timeout(within, tls.acceptor().accept(stream)).await??;
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    converse(TokioIo::new(stream), is_h2, remote, context).await
+}
+
+async fn begins_as_h2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        stream.readable().await?;
+        let len = stream.peek(&mut first).await?;
+        // As much of it tells it from every method; the rest may be under way.
+        if len == 0 || len >= 3 || first[..len] != PREFACE[..len] {
+            return Ok(len >= 3 && first[..3] == PREFACE[..3]);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn converse(
+    io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    is_h2: bool,
+    remote: SocketAddr,
+    context: Arc<Context>,
+) -> Ended {
+    let stop = context.shutdown.clone();
+    let header = context.settings.header;
+    let service = service_fn(move |request| {
+        let context = Arc::clone(&context);
+        async move { Ok::<_, Infallible>(Box::pin(respond(context, remote, request)).await) }
+    });
+    if is_h2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .keep_alive_interval(Duration::from_secs(20))
+            .serve_connection(io, service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        return Ok(timeout(FAREWELL, connection).await??);
+    }
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(header).serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(timeout(FAREWELL, connection).await??)
+}
+
+async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Incoming>) -> Response<Whole> {
+    let tasks = context.tasks.clone();
+    // A task of its own: ffmpeg closes its connection without waiting for an answer, and what it has sent counts.
+    let answered = tasks.spawn(async move {
+        let (parts, mut body) = request.into_parts();
+        match Box::pin(answer(&context, remote, &parts, &mut body)).await {
+            Ok(answer) => answer,
+            Err(Answer(status, why)) => {
+                context.counters.http_refused.inc();
+                let (method, path) = (&parts.method, parts.uri.path());
+                tracing::warn!(%remote, %method, path, status = status.as_u16(), "HTTP: refused: {why}");
+                // Who is answered while it still sends would find its connection broken.
+                context.tasks.spawn(farewell(body));
+                Answer(status, why)
+            }
+        }
+    });
+    let broken = |_| Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "the ingest is at fault");
+    answered.await.unwrap_or_else(broken).into()
+}
+
+async fn farewell(mut body: Incoming) {
+    let read = async {
+        let mut left = FAREWELL_LEN;
+        while let Some(Ok(frame)) = next(&mut body).await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            left = rest;
+        }
+    };
+    let _ = timeout(FAREWELL, read).await;
+}
+
+async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+    std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+}
+
+/// The next data of a body; `None` at its end.
+async fn data(body: &mut Incoming, settings: &Settings) -> Result<Option<Bytes>, Answer> {
+    loop {
+        let idle = || {
+            let why = format!("nothing has come for {} s", settings.idle.as_secs_f64());
+            Answer::new(StatusCode::REQUEST_TIMEOUT, why)
+        };
+        match timeout(settings.idle, next(body)).await.map_err(|_| idle())? {
+            None => return Ok(None),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.has_remaining() => return Ok(Some(data)),
+                _ => {}
+            },
+            Some(Err(error)) => {
+                return Err(Answer::new(StatusCode::BAD_REQUEST, format!("the request was cut off: {error}")));
+            }
+        }
+    }
+}
+
+async fn answer(
+    context: &Arc<Context>,
+    remote: SocketAddr,
+    parts: &hyper::http::request::Parts,
+    body: &mut Incoming,
+) -> Result<Answer, Answer> {
+    let target = path::parse(&context.settings.prefix, parts.uri.path()).map_err(|error| {
+        let status = match error {
+            PathError::Elsewhere(_) => StatusCode::NOT_FOUND,
+            // "permission problems, or incorrect path, it SHALL return an HTTP 403" (5.3, 4).
+            PathError::Stream(_) => StatusCode::FORBIDDEN,
+        };
+        Answer::new(status, error)
+    })?;
+    match parts.method {
+        Method::PUT | Method::POST => {}
+        Method::OPTIONS => return Ok(Answer(StatusCode::NO_CONTENT, String::new())),
+        Method::DELETE => {}
+        _ => return Err(Answer::new(StatusCode::METHOD_NOT_ALLOWED, "push with PUT or POST; players fetch elsewhere")),
+    }
+    let rendition = match &target.kind {
+        Kind::Whole(rendition) => rendition.clone(),
+        Kind::Object(_) | Kind::Manifest => None,
+    };
+    let pusher = Pusher::new(target.stream, rendition, remote, parts);
+    if parts.method == Method::DELETE {
+        // What is old goes by itself (7.1.1 asks for 200).
+        pusher.allowed(context).await?;
+        return Ok(Answer::ok());
+    }
+    if parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Answer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body that is encoded: send it as it is"));
+    }
+    context.counters.http_requests.inc();
+    let Some(first) = (if body.is_end_stream() { None } else { data(body, &context.settings).await? }) else {
+        // An encoder looks whether it would be let in (6.2, 1).
+        pusher.allowed(context).await?;
+        return Ok(Answer::ok());
+    };
+    match target.kind {
+        Kind::Manifest => {
+            pusher.allowed(context).await?;
+            let mut len = first.len();
+            while let Some(more) = data(body, &context.settings).await? {
+                len += more.len();
+                if len > MANIFEST_LEN_MAX {
+                    let why = format!("a playlist of more than {MANIFEST_LEN_MAX} bytes");
+                    return Err(Answer::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+                }
+            }
+            Ok(Answer::ok())
+        }
+        Kind::Whole(_) => {
+            // Rubbish takes no stream over.
+            let first = beginning(first, body, &context.settings).await?;
+            let open = pusher.begin(context).await?;
+            take(context, &open.0, None, first, body).await
+        }
+        Kind::Object(object) => {
+            // Subtitles and keys are none of what is taken, and no reason for a muxer to give up.
+            if matches!(object.extension(), "vtt" | "key" | "xml") {
+                return Err(Answer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "pictures and sound are taken alone"));
+            }
+            let first = beginning(first, body, &context.settings).await?;
+            let open = pusher.join(context).await?;
+            take(context, &open.0, Some(&object), first, body).await
+        }
+    }
+}
+
+/// A body's first bytes, by which its container is known.
+async fn beginning(first: Bytes, body: &mut Incoming, settings: &Settings) -> Result<Bytes, Answer> {
+    let mut all = BytesMut::from(&first[..]);
+    while all.len() < body::FIRST_LEN {
+        let more = data(body, settings).await?;
+        all.extend_from_slice(&more.ok_or_else(|| Answer::from(body::Refused::Unknown))?);
+    }
+    if body::begins(&all) { Ok(all.freeze()) } else { Err(body::Refused::Unknown.into()) }
+}
+
+/// Takes a request's media.
+async fn take(
+    context: &Context,
+    session: &Session,
+    object: Option<&Object>,
+    first: Bytes,
+    incoming: &mut Incoming,
+) -> Result<Answer, Answer> {
+    let limits = bmff::Limits { mdat: context.settings.segment_max, ..bmff::Limits::default() };
+    let mut body = Body::new(session, object, limits, &context.counters);
+    let mut bytes = Some(first);
+    while let Some(data) = bytes {
+        if let Err(refused) = body.push(&data).await {
+            // What came before is whole.
+            let _ = body.finish(false).await;
+            return Err(refused.into());
+        }
+        bytes = match self::data(incoming, &context.settings).await {
+            Ok(data) => data,
+            Err(answer) => {
+                let _ = body.finish(false).await;
+                return Err(answer);
+            }
+        };
+        if let Some(over) = session.over() {
+            return Err(over.into());
+        }
+    }
+    body.finish(true).await?;
+    Ok(Answer::ok())
+}
+
+/// Who pushes, and with which key.
+struct Pusher {
+    request: PublishRequest,
+    sender: (IpAddr, blake3::Hash),
+    has_key: bool,
+}
+
+impl Pusher {
+    fn new(
+        stream: StreamName,
+        rendition: Option<Rendition>,
+        remote: SocketAddr,
+        parts: &hyper::http::request::Parts,
+    ) -> Self {
+        let query = parts.uri.query().unwrap_or_default();
+        let bearer = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer =
+            bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        // In front, since the first key counts.
+        let key = bearer.map(|(_, key)| format!("key={}", key.trim()));
+        let query: Vec<&str> = key.iter().map(String::as_str).chain([query]).filter(|part| !part.is_empty()).collect();
+        let query = Some(query.join("&")).filter(|query| !query.is_empty());
+        let has_key = query.iter().flat_map(|query| query.split('&')).any(|pair| pair.starts_with("key="));
+        let sender = (remote.ip().to_canonical(), blake3::hash(query.as_deref().unwrap_or_default().as_bytes()));
+        let (app, protocol) = ("live".to_owned(), "http");
+        let request = PublishRequest { stream, rendition, app, query, remote: Some(remote), protocol };
+        Pusher { request, sender, has_key }
+    }
+
+    fn denied(&self, denied: Denied) -> Answer {
+        let status = if self.has_key { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+        Answer::new(status, Refused::Denied(denied))
+    }
+
+    /// Whether it may push: known from a request before, or asked for anew.
+    async fn allowed(&self, context: &Context) -> Result<(), Answer> {
+        let known = context.session(&self.request.stream).is_some_and(|session| session.knows(&self.sender));
+        if known {
+            return Ok(());
+        }
+        context.desk.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))
+    }
+
+    /// A push that is all in this request.
+    async fn begin(&self, context: &Arc<Context>) -> Result<Open, Answer> {
+        context.desk.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))?;
+        let (session, claim) = self.session(context, true)?;
+        let open = session.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
+        context.tasks.spawn(session.run(claim, |_| {}));
+        Ok(open)
+    }
+
+    /// One of the requests of a push, the first of them or another.
+    async fn join(&self, context: &Arc<Context>) -> Result<Open, Answer> {
+        self.allowed(context).await?;
+        let mut sessions = context.sessions();
+        let there = sessions.get(&self.request.stream).and_then(Session::open);
+        if let Some(open) = there {
+            if !context.desk.may_take_over(open.0.remote(), self.request.remote) {
+                return Err(Refused::Busy(self.request.stream.clone()).into());
+            }
+            if let Some(over) = open.0.over() {
+                return Err(over.into());
+            }
+            open.0.learn(self.sender);
+            return Ok(open);
+        }
+        let (session, claim) = self.session(context, false)?;
+        session.learn(self.sender);
+        let open = session.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
+        sessions.insert(self.request.stream.clone(), Arc::clone(&session));
+        drop(sessions);
+        let registry = Arc::clone(context);
+        let forget = move |session: &Arc<Session>| {
+            let mut sessions = registry.sessions();
+            let stream = &session.request.stream;
+            if sessions.get(stream).is_some_and(|there| Arc::ptr_eq(there, session)) {
+                sessions.remove(stream);
+            }
+        };
+        context.tasks.spawn(session.run(claim, forget));
+        Ok(open)
+    }
+
+    fn session(&self, context: &Context, whole: bool) -> Result<(Arc<Session>, Claim), Answer> {
+        let claim = context.desk.claim_authorized(self.request.clone())?;
+        let Settings { grace, linger, tracks_max, .. } = context.settings;
+        let bounds = Bounds { grace, linger, tracks_max };
+        let session = Session::new(self.request.clone(), context.desk.clone(), whole, bounds, context.counters.clone());
+        Ok((session, claim))
+    }
+}
+
+impl Context {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<StreamName, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session(&self, stream: &StreamName) -> Option<Arc<Session>> {
+        self.sessions().get(stream).cloned()
+    }
+}
