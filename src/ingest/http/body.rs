@@ -19,6 +19,11 @@ pub(super) fn begins(first: &[u8]) -> bool {
     first.first() == Some(&SYNC) || bmff::begins(first)
 }
 
+/// Whether it is a media segment, which says nothing without its init segment.
+pub(super) fn needs_init(first: &[u8]) -> bool {
+    first.first() != Some(&SYNC) && !matches!(first.get(4..8), Some(b"ftyp" | b"moov"))
+}
+
 /// Every transport packet begins so (ISO 13818-1, 2.4.3.3).
 const SYNC: u8 = 0x47;
 
@@ -151,7 +156,7 @@ impl<'a> Body<'a> {
                 Content::Ts(Segments { demuxer, announced: None })
             }
             Some(object) => {
-                let is_init = matches!(first.get(4..8), Some(b"ftyp" | b"moov"));
+                let is_init = !needs_init(first);
                 let (reader, name) = self.session.reader_for(object, self.limits, is_init).await;
                 self.name = name;
                 Content::Bmff(Box::new(reader))

@@ -28,7 +28,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,7 +36,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::{Answer, Whole};
 use super::body::{self, Body};
 use super::path::{self, Kind, Object, PathError};
-use super::session::{Bounds, Open, Session};
+use super::session::{Bounds, INIT_WAIT, Open, Session};
 use crate::edge::Tls;
 use crate::ingest::desk::{Claim, Denied, Desk, PublishRequest, Refused};
 use crate::live::{Rendition, StreamName};
@@ -105,6 +105,8 @@ struct Context {
     counters: observe::Ingest,
     /// Pushes that come in several requests.
     sessions: Mutex<BTreeMap<StreamName, Arc<Session>>>,
+    /// One more of them has begun.
+    began: Notify,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -119,7 +121,15 @@ pub async fn serve(
 ) {
     let permits = Arc::new(Semaphore::new(settings.connections_max));
     let (sessions, tasks, stop) = (Mutex::default(), TaskTracker::new(), shutdown.clone());
-    let context = Arc::new(Context { desk, settings, counters, sessions, tasks: tasks.clone(), shutdown: stop });
+    let context = Arc::new(Context {
+        desk,
+        settings,
+        counters,
+        sessions,
+        began: Notify::new(),
+        tasks: tasks.clone(),
+        shutdown: stop,
+    });
     let Listeners { http, https } = listeners;
     let watched = https.as_ref().map(|(_, tls)| Arc::clone(tls));
     let watch = async {
@@ -358,6 +368,9 @@ async fn answer(
                 return Err(Answer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "pictures and sound are taken alone"));
             }
             let first = beginning(first, body, &context.settings).await?;
+            if body::needs_init(&first) {
+                pusher.session_begun(context).await?;
+            }
             let open = pusher.join(context).await?;
             take(context, &open.0, Some(&object), first, body).await
         }
@@ -458,6 +471,23 @@ impl Pusher {
         Ok(open)
     }
 
+    /// Waits for a push to begin: a media segment without its init segment begins none, and takes none over. That may
+    /// be on its way by another connection.
+    async fn session_begun(&self, context: &Context) -> Result<(), Answer> {
+        let begun = async {
+            loop {
+                let mut began = std::pin::pin!(context.began.notified());
+                began.as_mut().enable();
+                if context.session(&self.request.stream).is_some() {
+                    return;
+                }
+                began.await;
+            }
+        };
+        let none = |_| Answer::new(StatusCode::PRECONDITION_FAILED, "a media segment, and no init segment has come");
+        timeout(INIT_WAIT, begun).await.map_err(none)
+    }
+
     /// One of the requests of a push, the first of them or another.
     async fn join(&self, context: &Arc<Context>) -> Result<Open, Answer> {
         self.allowed(context).await?;
@@ -478,6 +508,7 @@ impl Pusher {
         let open = session.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
         sessions.insert(self.request.stream.clone(), Arc::clone(&session));
         drop(sessions);
+        context.began.notify_waiters();
         let registry = Arc::clone(context);
         let forget = move |session: &Arc<Session>| {
             let mut sessions = registry.sessions();

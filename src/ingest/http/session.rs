@@ -27,7 +27,7 @@ use crate::units::Time;
 /// Senders whose key is known to be right, of a session.
 const SENDERS_MAX: usize = 8;
 /// How long a media segment waits for its init segment, which may have been sent just before it.
-const INIT_WAIT: Duration = Duration::from_secs(1);
+pub(super) const INIT_WAIT: Duration = Duration::from_secs(1);
 /// For so long nothing may come before the claims are given back: the packager has numbered gaps by then.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// Objects whose headers are kept: as many as there may be tracks, each by two names.
@@ -185,7 +185,7 @@ impl Session {
             loop {
                 let mut came = std::pin::pin!(self.init.notified());
                 came.as_mut().enable();
-                if let Some(known) = self.state().init_for(object) {
+                if let Some(known) = self.state().init_for(object, false) {
                     return known;
                 }
                 came.await;
@@ -193,9 +193,10 @@ impl Session {
         };
         let unknown = || (Reader::new(limits), object.track(false));
         if is_init {
-            return self.state().init_for(object).unwrap_or_else(unknown);
+            return self.state().init_for(object, false).unwrap_or_else(unknown);
         }
-        tokio::time::timeout(INIT_WAIT, known).await.unwrap_or_else(|_| unknown())
+        let known = tokio::time::timeout(INIT_WAIT, known).await.ok();
+        known.or_else(|| self.state().init_for(object, true)).unwrap_or_else(unknown)
     }
 
     /// An object was, or began with, an init segment.
@@ -236,7 +237,7 @@ impl Session {
         let place = state.place(self.request.rendition.as_ref(), key, kind);
         if place.is_none() {
             let (stream, track) = (&self.request.stream, &key.0);
-            tracing::warn!(%stream, track, "HTTP: no place for this track: another of its kind has its name or language");
+            tracing::warn!(%stream, track, language = kind.language, "HTTP: no place for this track: beside other sound it needs a language of its own");
         }
         let lane = state.playout.open();
         if place.is_none() {
@@ -510,14 +511,15 @@ impl Feeding {
 }
 
 impl State {
-    /// A reader that knows the init segment that an object belongs to, and what their track is called.
-    fn init_for(&self, object: &Object) -> Option<(Reader, String)> {
+    /// A reader that knows the init segment that an object belongs to, and what their track is called. `only`: the one
+    /// init segment of its folder, whatever its name, since no other comes.
+    fn init_for(&self, object: &Object, only: bool) -> Option<(Reader, String)> {
         let by = |name: String| self.inits.iter().find(|(init, _)| init.track(false) == name);
         let near = || {
             let mut beside = self.inits.iter().filter(|(init, _)| init.folder == object.folder);
             let first = beside.next();
-            // The only one of its folder: names needn't say more.
-            first.filter(|_| beside.next().is_none())
+            // `init.mp4` needn't say more.
+            first.filter(|(init, _)| beside.next().is_none() && (only || init.track(false) == init.folder))
         };
         let exact = self.inits.get_key_value(object);
         let found = exact.or_else(|| by(object.track(false))).or_else(|| by(object.track(true))).or_else(near);
