@@ -11,12 +11,18 @@ use crate::media::ts::{self, End};
 use crate::media::{CodecConfig, InputTrack};
 use crate::observe;
 
-/// By so many bytes every container is known.
-pub(super) const FIRST_LEN: usize = 12;
+/// By so many bytes every container is known: a box's header, and two transport packets.
+const BOX_LEN: usize = 12;
+const PACKETS_LEN: usize = 189;
 
-/// Whether a body that begins so can be taken.
-pub(super) fn begins(first: &[u8]) -> bool {
-    first.first() == Some(&SYNC) || bmff::begins(first)
+/// Whether a body that begins so can be taken; `None` if more has to come. `all`: no more comes.
+pub(super) fn begins(first: &[u8], all: bool) -> Option<bool> {
+    match first.first() {
+        Some(&SYNC) if first.len() >= PACKETS_LEN => Some(first[PACKETS_LEN - 1] == SYNC),
+        Some(&SYNC) => all.then_some(first.len() == PACKETS_LEN - 1),
+        _ if first.len() >= BOX_LEN => Some(bmff::begins(first)),
+        _ => all.then_some(false),
+    }
 }
 
 /// Whether it is a media segment, which says nothing without its init segment.
@@ -62,6 +68,8 @@ pub(super) struct Body<'a> {
     /// Lanes by track_ID, or by the demuxer's track.
     lanes: Vec<(u32, Option<LaneId>)>,
     last: bool,
+    /// An init segment has come, and nobody knows of it.
+    begins: bool,
 }
 
 enum Content {
@@ -78,7 +86,17 @@ impl<'a> Body<'a> {
         counters: &'a observe::Ingest,
     ) -> Self {
         let content = Content::Unknown(BytesMut::new());
-        Body { session, object, limits, counters, content, name: String::new(), lanes: Vec::new(), last: false }
+        Body {
+            session,
+            object,
+            limits,
+            counters,
+            content,
+            name: String::new(),
+            lanes: Vec::new(),
+            last: false,
+            begins: false,
+        }
     }
 
     /// Takes the next bytes, and waits while the session has no room for what is in them.
@@ -86,7 +104,7 @@ impl<'a> Body<'a> {
         match &mut self.content {
             Content::Unknown(first) => {
                 first.extend_from_slice(bytes);
-                if first.len() < FIRST_LEN {
+                if begins(first, false).is_none() {
                     return Ok(());
                 }
                 let first = std::mem::take(first);
@@ -109,7 +127,13 @@ impl<'a> Body<'a> {
     pub(super) async fn finish(mut self, whole: bool) -> Result<(), Refused> {
         match &mut self.content {
             Content::Unknown(first) if first.is_empty() || !whole => Ok(()),
-            Content::Unknown(_) => Err(Refused::Unknown),
+            Content::Unknown(first) => {
+                // Of one packet, which has passed the server.
+                let first = std::mem::take(first);
+                self.content = self.container(&first).await?;
+                self.push(&first).await?;
+                Box::pin(self.finish(whole)).await
+            }
             Content::Bmff(reader) => {
                 let finished = reader.finish();
                 let lasts = self.last && whole && finished.is_ok();
@@ -143,7 +167,7 @@ impl<'a> Body<'a> {
 
     async fn container(&mut self, first: &[u8]) -> Result<Content, Refused> {
         let is_ts = first.first() == Some(&SYNC);
-        if !begins(first) {
+        if begins(first, true) != Some(true) {
             return Err(Refused::Unknown);
         }
         Ok(match self.object {
@@ -155,13 +179,13 @@ impl<'a> Body<'a> {
                 let demuxer = Box::new(ts::Demuxer::new(None));
                 Content::Ts(Segments { demuxer, announced: None })
             }
-            Some(object) => {
-                let is_init = !needs_init(first);
-                let (reader, name) = self.session.reader_for(object, self.limits, is_init).await;
+            Some(object) if needs_init(first) => {
+                let (reader, name) = self.session.reader_for(object, self.limits).await;
                 self.name = name;
                 Content::Bmff(Box::new(reader))
             }
-            None => Content::Bmff(Box::new(Reader::new(self.limits))),
+            // One that is sent again says that its encoder has begun anew.
+            _ => Content::Bmff(Box::new(Reader::new(self.limits))),
         })
     }
 
@@ -173,9 +197,9 @@ impl<'a> Body<'a> {
             match output {
                 bmff::Output::Movie(movie) => {
                     if let Some(object) = self.object {
-                        self.session.keep_init(object, reader);
                         self.name = object.track(false);
                     }
+                    self.begins = true;
                     self.lanes = self.lanes_of(&movie)?;
                 }
                 bmff::Output::Config { track, config } => {
@@ -211,6 +235,11 @@ impl<'a> Body<'a> {
                     self.damaged();
                 }
             }
+        }
+        // Now that its headers are in their lanes, what is in others' requests may follow them.
+        if let (true, Content::Bmff(reader), Some(object)) = (self.begins, &self.content, self.object) {
+            self.session.keep_init(object, reader);
+            self.begins = false;
         }
         Ok(())
     }

@@ -81,7 +81,11 @@ struct Lane {
     queue: VecDeque<Queued>,
     /// The newest unit's.
     last: Option<i64>,
+    /// The shortest step between two of them.
+    step: i64,
     stretch: u64,
+    /// The unit that was handed on last.
+    played: Option<i64>,
     /// Headers have come since the newest unit.
     anew: bool,
     closed: bool,
@@ -167,7 +171,7 @@ impl Playout {
             let repeat = if lane.anew { REPEAT_MAX_ANEW } else { REPEAT_MAX };
             let mut stretch = lane.stretch;
             match lane.last {
-                Some(last) if dts <= last && span(dts, last) <= repeat => return Pushed::Repeated,
+                Some(last) if dts <= last && span(dts, last) <= repeat => return self.fill(id, now, dts, item),
                 Some(last) if dts <= last || span(last, dts) > FORWARD_MAX => {
                     pushed = Pushed::Jumped;
                     // After the others, if they have jumped there already.
@@ -178,6 +182,10 @@ impl Playout {
                 Some(_) => {}
             }
             let lane = &mut self.lanes[id.0];
+            let step = lane.last.map_or(0, |last| dts.saturating_sub(last));
+            if step > 0 && (lane.step == 0 || step < lane.step) {
+                lane.step = step;
+            }
             (lane.last, lane.stretch, lane.anew) = (Some(dts), stretch, false);
             self.observe(id, now, dts);
         } else {
@@ -189,6 +197,28 @@ impl Playout {
         let stretch = lane.stretch;
         lane.queue.push_back(Queued { item, stretch, came: now });
         pushed
+    }
+
+    /// A unit behind the newest: it has come already, unless it fills a hole. Requests of two segments that follow one
+    /// another closely may be taken in either order.
+    fn fill(&mut self, id: LaneId, now: Time, dts: i64, item: Item) -> Pushed {
+        let lane = &mut self.lanes[id.0];
+        let half = (lane.step / 2).max(1);
+        let at = |queued: &Queued| match &queued.item {
+            Item::Unit(dts, _) if queued.stretch == lane.stretch => Some(*dts),
+            _ => None,
+        };
+        let behind = lane.queue.iter().position(|queued| at(queued).is_some_and(|other| other + half > dts));
+        let hole = behind.filter(|&n| {
+            let next = at(&lane.queue[n]).is_some_and(|next| dts + half < next);
+            let before = lane.queue.iter().take(n).rev().find_map(at).or(lane.played);
+            next && before.is_none_or(|before| before + half < dts)
+        });
+        let Some(n) = hole else { return Pushed::Repeated };
+        self.held += len(&item);
+        let stretch = lane.stretch;
+        lane.queue.insert(n, Queued { item, stretch, came: now });
+        Pushed::Taken
     }
 
     /// A unit has come: late, or how early.
@@ -223,6 +253,9 @@ impl Playout {
         }
         let (base, queued) = (self.origin, self.lanes[id.0].queue.pop_front()?);
         self.held -= len(&queued.item);
+        if let Item::Unit(dts, _) = queued.item {
+            self.lanes[id.0].played = Some(dts);
+        }
         if let Item::Unit(dts, _) = queued.item
             && (base.is_none() || queued.stretch > self.stretch)
         {
@@ -411,6 +444,18 @@ mod tests {
         player.until(20_000);
         assert_eq!(player.played.len(), 2 * 70);
         assert_eq!(player.played.iter().map(|(.., played)| *played).max(), Some(9_200));
+    }
+
+    #[test]
+    fn two_segments_may_come_in_either_order() {
+        let mut player = Player::new(1);
+        player.segment(0, 0, 0..1_000);
+        player.segment(500, 0, 2_000..3_000);
+        assert!(player.segment(500, 0, 1_000..2_000).iter().all(|pushed| *pushed == Pushed::Taken));
+        // Others between those that are there are none of theirs.
+        assert!(player.segment(500, 0, 1_020..2_000).iter().all(|pushed| *pushed == Pushed::Repeated));
+        player.until(9_000);
+        assert!(player.played.iter().map(|(_, time, _)| *time).eq((0..3_000).step_by(100)), "{:?}", player.played);
     }
 
     #[test]

@@ -379,12 +379,17 @@ async fn answer(
 
 /// A body's first bytes, by which its container is known.
 async fn beginning(first: Bytes, body: &mut Incoming, settings: &Settings) -> Result<Bytes, Answer> {
-    let mut all = BytesMut::from(&first[..]);
-    while all.len() < body::FIRST_LEN {
-        let more = data(body, settings).await?;
-        all.extend_from_slice(&more.ok_or_else(|| Answer::from(body::Refused::Unknown))?);
+    let (mut all, mut ended) = (BytesMut::from(&first[..]), false);
+    loop {
+        match body::begins(&all, ended) {
+            Some(true) => return Ok(all.freeze()),
+            Some(false) => return Err(body::Refused::Unknown.into()),
+            None => match data(body, settings).await? {
+                Some(more) => all.extend_from_slice(&more),
+                None => ended = true,
+            },
+        }
     }
-    if body::begins(&all) { Ok(all.freeze()) } else { Err(body::Refused::Unknown.into()) }
 }
 
 /// Takes a request's media.

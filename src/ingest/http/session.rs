@@ -178,9 +178,9 @@ impl Session {
         self.request.remote
     }
 
-    /// A reader for an object of this name, that knows the init segment that it belongs to if it `is_init` not itself;
-    /// and what their track is called. An init segment may be on its way by another connection.
-    pub(super) async fn reader_for(&self, object: &Object, limits: bmff::Limits, is_init: bool) -> (Reader, String) {
+    /// A reader that knows the init segment that a media segment of this name belongs to, and what their track is called.
+    /// It may be on its way by another connection.
+    pub(super) async fn reader_for(&self, object: &Object, limits: bmff::Limits) -> (Reader, String) {
         let known = async {
             loop {
                 let mut came = std::pin::pin!(self.init.notified());
@@ -192,9 +192,6 @@ impl Session {
             }
         };
         let unknown = || (Reader::new(limits), object.track(false));
-        if is_init {
-            return self.state().init_for(object, false).unwrap_or_else(unknown);
-        }
         let known = tokio::time::timeout(INIT_WAIT, known).await.ok();
         known.or_else(|| self.state().init_for(object, true)).unwrap_or_else(unknown)
     }
@@ -392,6 +389,9 @@ impl Session {
         let mut state = self.state();
         let now = clock::now();
         let mut batch = Vec::new();
+        if state.over.is_some() {
+            return (batch, None);
+        }
         while let Some(popped) = state.playout.pop(now) {
             batch.push(popped);
         }

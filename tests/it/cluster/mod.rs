@@ -10,6 +10,7 @@ mod dvr;
 mod groups;
 mod hostile;
 mod http;
+mod http_push;
 mod inputs;
 mod join;
 mod ladder;
