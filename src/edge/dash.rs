@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::dvr::{Entry, Listed};
-use super::hls::{self, bandwidth};
+use super::hls::{self, bandwidth, format};
 use crate::live::{Msn, Period, Record, Track, TrackKind, TrackSet, TrackWindow, Window};
 use crate::units::{MediaTime, Timescale};
 
@@ -272,10 +272,18 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// One set for all video renditions, one for each audio track; ids and order are fixed for the life.
+    /// One set for all video renditions of a codec, since players switch within a set, and one for each audio track; ids and
+    /// order are fixed for the life.
     fn adaptation_sets(&self, out: &mut String) {
         let (video, audio): (Vec<_>, Vec<_>) = self.record.tracks.iter().partition(|t| t.is_video());
-        let mut sets: Vec<&[&Track]> = vec![&video];
+        let mut of_codec: Vec<Vec<&Track>> = Vec::new();
+        for track in video {
+            match of_codec.iter_mut().find(|set| format(set[0]) == format(track)) {
+                Some(set) => set.push(track),
+                None => of_codec.push(vec![track]),
+            }
+        }
+        let mut sets: Vec<&[&Track]> = of_codec.iter().map(Vec::as_slice).collect();
         sets.extend(audio.chunks(1));
         for (index, set) in sets.into_iter().filter(|tracks| !tracks.is_empty()).enumerate() {
             // What has ended may have had no sound, or no pictures, in a period: its timeline would be empty.
@@ -352,11 +360,11 @@ impl View<'_> {
                 out.push_str(">\n");
             }
             TrackKind::Audio(a) => {
+                let (scheme, value) = channel_configuration(&track.codec, a.channels);
                 let _ = write!(
                     out,
-                    " audioSamplingRate=\"{}\">\n<AudioChannelConfiguration \
-                     schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{}\"/>\n",
-                    a.sample_rate, a.channels
+                    " audioSamplingRate=\"{}\">\n<AudioChannelConfiguration schemeIdUri=\"{scheme}\" value=\"{value}\"/>\n",
+                    a.sample_rate
                 );
             }
         }
@@ -439,6 +447,23 @@ impl View<'_> {
         if let Some(done) = run {
             flush(out, done);
         }
+    }
+}
+
+/// Scheme and value of AudioChannelConfiguration. Dolby's codecs have one of their own (DASH-IF IOP 4.3, 9.2.1.2), 16 bits of
+/// which each is a speaker or a pair of them, from the left one on: where the number of channels tells which they are.
+fn channel_configuration(codec: &str, channels: u8) -> (&'static str, String) {
+    let speakers = match channels {
+        1 => Some("4000"),
+        2 => Some("A000"),
+        5 => Some("F800"),
+        6 => Some("F801"),
+        8 => Some("FA01"),
+        _ => None,
+    };
+    match speakers.filter(|_| matches!(codec, "ac-3" | "ec-3")) {
+        Some(speakers) => ("tag:dolby.com,2014:dash:audio_channel_configuration:2011", speakers.to_owned()),
+        None => ("urn:mpeg:dash:23003:3:audio_channel_configuration:2011", channels.to_string()),
     }
 }
 

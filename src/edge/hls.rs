@@ -17,7 +17,8 @@ pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
 /// EXT-X-VERSION: EXT-X-SKIP needs 9 (rfc8216bis 8).
 const VERSION: u8 = 9;
 
-/// The group of all audio tracks.
+/// The group of audio tracks. Those of another codec than the first have one of their own, with that codec behind its name:
+/// a variant's CODECS names every codec of its group, and a player that lacks one of them doesn't take the variant.
 const AUDIO_GROUP: &str = "audio";
 
 /// More EXT-X-DISCONTINUITY tags than this are never printed between two segments.
@@ -43,15 +44,42 @@ pub fn multivariant(window: &Window) -> Option<String> {
     // One audio track without video needs no group: the variant itself is the rendition.
     let grouped = audio.len() > 1 || (!audio.is_empty() && !video.is_empty());
     if grouped {
-        for (i, track) in audio.iter().enumerate() {
-            media_tag(&mut out, track, i == 0);
+        for (group, tracks) in &groups(&audio) {
+            for (i, track) in tracks.iter().enumerate() {
+                media_tag(&mut out, group, track, i == 0);
+            }
         }
     }
-    let variants = if video.is_empty() { audio.get(..1).unwrap_or_default() } else { &video[..] };
-    for track in variants {
-        stream_inf(&mut out, window, track, &audio, grouped);
+    for (group, tracks) in groups(&audio) {
+        let variants = if video.is_empty() { &tracks[..1] } else { &video[..] };
+        for track in variants {
+            stream_inf(&mut out, window, track, &tracks, grouped.then_some(&group));
+        }
+    }
+    if audio.is_empty() {
+        for track in video {
+            stream_inf(&mut out, window, track, &[], None);
+        }
     }
     Some(out)
+}
+
+/// What a codec is: the first element of its codecs string.
+pub(super) fn format(track: &Track) -> &str {
+    track.codec.split('.').next().unwrap_or_default()
+}
+
+/// Audio tracks by codec, the first one's first.
+fn groups<'a>(audio: &[&'a Track]) -> Vec<(String, Vec<&'a Track>)> {
+    let mut groups: Vec<(String, Vec<&Track>)> = Vec::new();
+    for track in audio {
+        match groups.iter().position(|(_, tracks)| format(tracks[0]) == format(track)) {
+            Some(group) => groups[group].1.push(track),
+            None if groups.is_empty() => groups.push((AUDIO_GROUP.to_owned(), vec![track])),
+            None => groups.push((format!("{AUDIO_GROUP}-{}", format(track)), vec![track])),
+        }
+    }
+    groups
 }
 
 /// Whether every segment starts with a keyframe: "all media samples in a Media Segment can be decoded without information
@@ -62,10 +90,10 @@ pub(super) fn independent(window: &Window) -> bool {
     !parts.any(|part| part.header.flags.irregular)
 }
 
-fn media_tag(out: &mut String, track: &Track, default: bool) {
+fn media_tag(out: &mut String, group: &str, track: &Track, default: bool) {
     // NAME is "in the language" of what it names, which nobody told: the tag says it to all.
     let name = track.language.as_ref().unwrap_or(&track.name);
-    let _ = write!(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{name}\"");
+    let _ = write!(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{group}\",NAME=\"{name}\"");
     if let Some(language) = &track.language {
         let _ = write!(out, ",LANGUAGE=\"{language}\"");
     }
@@ -76,8 +104,8 @@ fn media_tag(out: &mut String, track: &Track, default: bool) {
     let _ = writeln!(out, ",URI=\"{}/playlist.m3u8\"", track.name);
 }
 
-fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track], grouped: bool) {
-    let others = || audio.iter().filter(|a| grouped && a.id != track.id);
+fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track], group: Option<&String>) {
+    let others = || audio.iter().filter(|a| group.is_some() && a.id != track.id);
     // BANDWIDTH: "the largest sum of peak segment bit rates that is produced by any playable combination".
     let (peak, average) = bandwidth(window, track);
     let loudest = others().map(|a| bandwidth(window, a)).fold((0, 0), |m, b| (m.0.max(b.0), m.1.max(b.1)));
@@ -102,8 +130,8 @@ fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track]
             let _ = write!(out, ",FRAME-RATE={}.{:03}", v.frame_rate_milli / 1_000, v.frame_rate_milli % 1_000);
         }
     }
-    if grouped {
-        let _ = write!(out, ",AUDIO=\"{AUDIO_GROUP}\"");
+    if let Some(group) = group {
+        let _ = write!(out, ",AUDIO=\"{group}\"");
     }
     let _ = writeln!(out, "\n{}/playlist.m3u8", track.name);
 }

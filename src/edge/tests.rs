@@ -41,6 +41,50 @@ fn several_renditions_and_languages_are_all_listed() {
     assert_eq!(ids, ["1", "2", "4"]);
 }
 
+/// A player that lacks a codec of a variant doesn't take it; and within a set it switches.
+#[test]
+fn codecs_are_kept_apart() {
+    let mut record = synthetic::record("cam1");
+    let named = |track: usize, name: &str, codec: &str| {
+        let track = record.tracks[track].clone();
+        crate::live::Track { name: name.to_owned(), codec: codec.to_owned(), ..track }
+    };
+    let tracks = vec![
+        named(0, "video", "avc1.64001f"),
+        named(0, "video1", "hvc1.1.6.L93.B0"),
+        named(1, "audio", "ec-3"),
+        named(1, "audio1", "mp4a.40.2"),
+        named(1, "audio2", "mp4a.40.5"),
+    ];
+    record.tracks = tracks;
+    for (id, track) in (0..).zip(&mut record.tracks) {
+        track.id = TrackId(id);
+    }
+    let mut feed = Feed::new(record);
+    feed.run(0, 1, 0);
+    let text = hls::multivariant(&feed.window).expect("listed");
+    let value = |line: &str, key: &str| {
+        line.split(&format!("{key}=\"")).nth(1).and_then(|v| v.split('"').next()).map(str::to_owned)
+    };
+    let variants = text.lines().filter(|line| line.starts_with("#EXT-X-STREAM-INF"));
+    let variants: Vec<_> = variants.map(|line| (value(line, "CODECS"), value(line, ",AUDIO"))).collect();
+    let expect = [
+        ("avc1.64001f,ec-3", "audio"),
+        ("hvc1.1.6.L93.B0,ec-3", "audio"),
+        ("avc1.64001f,mp4a.40.2,mp4a.40.5", "audio-mp4a"),
+        ("hvc1.1.6.L93.B0,mp4a.40.2,mp4a.40.5", "audio-mp4a"),
+    ];
+    assert_eq!(variants, expect.map(|(codecs, group)| (Some(codecs.to_owned()), Some(group.to_owned()))));
+    let media = text.lines().filter(|line| line.starts_with("#EXT-X-MEDIA"));
+    let media: Vec<_> = media.map(|line| (value(line, "GROUP-ID"), line.contains("DEFAULT=YES"))).collect();
+    let expect = [("audio", true), ("audio-mp4a", true), ("audio-mp4a", false)];
+    assert_eq!(media, expect.map(|(group, default)| (Some(group.to_owned()), default)));
+    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let ids: Vec<_> = mpd.split("<AdaptationSet id=\"").skip(1).filter_map(|s| s.split('"').next()).collect();
+    assert_eq!(ids, ["1", "2", "3", "4", "5"]);
+    assert!(mpd.contains("tag:dolby.com,2014:dash:audio_channel_configuration:2011\" value=\"A000\""), "{mpd}");
+}
+
 /// All of a playlist is understood by a parser that types every tag, and comes back as it was.
 #[test]
 fn nothing_in_a_playlist_is_unknown() {
