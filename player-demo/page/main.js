@@ -3,6 +3,7 @@
 // The URL preselects: ?edge=NAME or URL, &stream=, &player=hls|hls-plain|shaka-hls|shaka-dash|dash|native,
 // &autoplay=0, &muted=0, &theme=light|dark, &timecode (the picture carries its time: fixtures/timecode.sh), &debug (hls.js
 // tells what it does on the console). `window.damson` is for tests and for the console.
+import { isVideo, undecodable } from "./decoding.js";
 import { Clock, HttpError, baseUrl, demoNodes, edges, order, streams, swarm, trace } from "./edge.js";
 import { Feed } from "./feed.js";
 import { Journey } from "./journey.js";
@@ -199,6 +200,8 @@ async function start() {
   const attempt = now.attempt;
   const { edge, stream, player } = now;
   if (!stream) return;
+  const missing = undecodable(stream.tracks ?? [], player === "native");
+  if (missing) return refuse(missing);
   now.state = "loading";
   say("Starting", { more: `${stream.name} from ${edge}, with ${PLAYERS[player].label}`, busy: true });
   remember();
@@ -233,6 +236,15 @@ function finish() {
   Object.assign(now, { state: "ended", error: null, retry: null });
   note("the stream has ended");
   say("The stream has ended", { more: "If it is pushed again, it starts here by itself." });
+}
+
+/** Nothing is played that the browser can't decode: a picture that stays black says nothing. It is asked again with the streams. */
+function refuse(missing) {
+  const words = `it doesn’t decode ${missing}`;
+  if (now.refused !== words) note(words);
+  Object.assign(now, { state: "error", error: words, refused: words });
+  const more = `It doesn’t decode ${missing}. Another browser may, as Safari does H.265; VLC and ffplay play all:`;
+  say("This browser can’t play the stream", { more, code: now.edge + (now.stream.hls ?? `/${now.stream.name}/index.m3u8`) });
 }
 
 /** The session has failed; the next one follows by itself, later each time, unless the stream is over. */
@@ -283,7 +295,7 @@ async function syncClock() {
 
 // ---- looking
 
-const videoTrack = () => (now.stream?.tracks ?? []).find((t) => t.width || /^(avc|hvc|hev|av01|vp)/.test(t.codec ?? ""))?.name
+const videoTrack = () => (now.stream?.tracks ?? []).find(isVideo)?.name
   ?? now.stream?.tracks?.[0]?.name ?? "video";
 
 /** The age of the picture in seconds: the edge's clock against the picture's PROGRAM-DATE-TIME. */

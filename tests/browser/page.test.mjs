@@ -106,6 +106,22 @@ test("the page says what is wrong, in words", { timeout: 60_000 }, () => scope(a
   await message(nonsense).getByText("No such edge").waitFor();
 }));
 
+test("what the browser can't decode is named", { timeout: 60_000 }, () => scope(async (use) => {
+  const browser = use(await launch());
+  const cam = (video, audio) => [{ name: "cam1", live: true, tracks: [
+    { name: "video", codec: video, width: 320, height: 180 }, ...audio.map((codec, n) => ({ name: `audio${n}`, codec })),
+  ] }];
+  const edge = use(await fakeEdge({ streams: cam("hvc1.1.6.L93.B0", ["ac-3"]) }));
+  const page = await openPage(browser, edge.url);
+  const message = page.locator("#message");
+  await message.getByText("This browser can’t play the stream").waitFor();
+  await message.getByText("It doesn’t decode H.265 (HEVC) and AC-3.").waitFor();
+  assert.ok(!edge.asked.some((path) => path.includes("hls.min.js")), "no player is started");
+  // With a sound beside it that is decoded, that is enough; and the page comes to it by itself.
+  edge.streams = cam("av01.0.00M.08", ["ec-3", "opus"]);
+  await message.getByText("could not be loaded").waitFor();
+}));
+
 test("without npm the page names the CDN", { timeout: 60_000 }, () => scope(async (use) => {
   const browser = use(await launch());
   const edge = use(await fakeEdge({ embedded: false, streams: [{ name: "cam1", live: true, tracks: [] }] }));
