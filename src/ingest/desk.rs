@@ -458,6 +458,11 @@ impl Claim {
         self.feed(Fed::Attach(clock, announced)).await
     }
 
+    /// A track's language (BCP 47), before its headers. Waits while the queue is full.
+    pub async fn language(&self, track: InputTrack, language: String) -> Result<(), Gone> {
+        self.feed(Fed::Input(Input::Language { track, language })).await
+    }
+
     /// A track's headers. Waits while the queue is full.
     pub async fn config(&self, track: InputTrack, config: CodecConfig) -> Result<(), Gone> {
         self.feed(Fed::Input(Input::Config { track, config })).await

@@ -21,6 +21,7 @@ pub(super) struct Feed {
     demuxer: Demuxer,
     announced: Option<Announced>,
     configs: BTreeMap<InputTrack, CodecConfig>,
+    languages: BTreeMap<InputTrack, String>,
     attached: bool,
     counters: observe::Ingest,
     /// Counted so far.
@@ -32,6 +33,8 @@ pub(super) struct Feed {
 /// What is for the claim.
 #[derive(Debug)]
 pub(super) enum Media {
+    /// A track's language; kept here, too.
+    Language(InputTrack, String),
     /// A track's headers; kept here, too.
     Config(InputTrack, CodecConfig),
     /// A frame.
@@ -48,6 +51,7 @@ impl Feed {
             demuxer: Demuxer::new(program),
             announced: None,
             configs: BTreeMap::new(),
+            languages: BTreeMap::new(),
             attached: false,
             counters,
             counted: Stats::default(),
@@ -84,6 +88,10 @@ impl Feed {
         loop {
             match self.demuxer.poll_output()? {
                 Output::Program { announced, .. } => self.announced = Some(announced),
+                Output::Language { track, language } => {
+                    self.languages.insert(track, language.clone());
+                    return Some(Media::Language(track, language));
+                }
                 Output::Config { track, config } => {
                     self.configs.insert(track, config.clone());
                     return Some(Media::Config(track, config));
@@ -111,6 +119,7 @@ impl Feed {
         self.demuxer = Demuxer::new(self.program);
         (self.announced, self.attached) = (None, false);
         self.configs.clear();
+        self.languages.clear();
         (self.counted, self.logged) = (Stats::default(), (Stats::default(), clock::now()));
     }
 
@@ -118,16 +127,23 @@ impl Feed {
     pub(super) async fn feed(&mut self, claim: &Claim, media: Media) -> Result<(), Gone> {
         if !self.attached {
             claim.attach(CLOCK, self.announced.unwrap_or_default()).await?;
+            for (&track, language) in &self.languages {
+                claim.language(track, language.clone()).await?;
+            }
             for (&track, config) in &self.configs {
                 claim.config(track, config.clone()).await?;
             }
             self.attached = true;
-        } else if let Media::Config(track, config) = media {
-            return claim.config(track, config).await;
+            return match media {
+                Media::Unit(unit) => claim.unit(unit).await,
+                Media::Language(..) | Media::Config(..) | Media::Nothing(_) => Ok(()),
+            };
         }
         match media {
             Media::Unit(unit) => claim.unit(unit).await,
-            Media::Config(..) | Media::Nothing(_) => Ok(()),
+            Media::Language(track, language) => claim.language(track, language).await,
+            Media::Config(track, config) => claim.config(track, config).await,
+            Media::Nothing(_) => Ok(()),
         }
     }
 

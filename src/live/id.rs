@@ -115,7 +115,7 @@ impl fmt::Display for Rendition {
 
 /// Whether `tag` has the form of a language tag (RFC 5646, 2.1): a language of 2-8 letters, then subtags of 1-8
 /// letters and digits. Registered or not, it is the publisher's.
-fn is_language(tag: &str) -> bool {
+pub(crate) fn is_language(tag: &str) -> bool {
     let mut subtags = tag.split('-');
     let letters = |text: &str| (2..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic());
     let subtag = |text: &str| (1..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());

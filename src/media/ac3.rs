@@ -18,6 +18,8 @@ const BLOCK: u32 = 256;
 pub(super) const SAMPLES: u32 = 6 * BLOCK;
 /// Bytes that are looked at to know what a frame is.
 pub(super) const HEADER_LEN: usize = 8;
+/// Frames of an access unit: of each of six blocks one of each of eight substreams, and what goes on with them.
+const FRAMES_MAX: usize = 128;
 /// By fscod, in Hz (table 4.1).
 const RATES: [u32; 3] = [48_000, 44_100, 32_000];
 /// By frmsizecod / 2, in kbit/s (table 4.13).
@@ -220,7 +222,8 @@ impl Frame {
 
 /// How many samples an access unit has, by the frames of its first substream; `None` for what is none.
 pub fn samples(unit: &[u8]) -> Option<u32> {
-    let frames = frames(unit).map_while(Result::ok).filter(|frame| !frame.dependent && frame.substream == 0);
+    let frames = frames(unit).take(FRAMES_MAX).map_while(Result::ok);
+    let frames = frames.filter(|frame| !frame.dependent && frame.substream == 0);
     Some(frames.map(|frame| frame.blocks * BLOCK).sum()).filter(|&samples| samples > 0)
 }
 
@@ -251,7 +254,10 @@ impl Headers {
 
     /// Takes an access unit; its configuration if that isn't the one before it. A bit rate that varies is no other one.
     pub fn of(&mut self, unit: &[u8]) -> Result<Option<CodecConfig>, HeaderError> {
-        let frames = frames(unit).collect::<Result<Vec<Frame>, _>>()?;
+        let frames = frames(unit).take(FRAMES_MAX + 1).collect::<Result<Vec<Frame>, _>>()?;
+        if frames.len() > FRAMES_MAX {
+            return Err(invalid(AC3, "frames of an access unit", frames.len() as u64));
+        }
         let Some(first) = frames.first() else {
             return Err(HeaderError::Missing { header: AC3, what: "syncword" });
         };

@@ -169,6 +169,13 @@ pub enum Input {
         /// announced and hasn't come. `None` if it says nothing.
         announced: Announced,
     },
+    /// A track's language (BCP 47), where the input tells it: before the track's headers.
+    Language {
+        /// Whose.
+        track: InputTrack,
+        /// The tag.
+        language: String,
+    },
     /// A track's headers, before its first access unit; again whenever they are repeated or changed.
     Config {
         /// Whose.

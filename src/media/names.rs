@@ -25,6 +25,11 @@ pub(super) fn names(
     for track in tracks {
         let rendition = pushes.get(&track.feed()).and_then(|push| push.rendition.as_ref());
         let Some((kind, language)) = name_for(&sources[&track].codec, rendition) else { continue };
+        // Two sounds of one language, one of which may describe the pictures: NAME would be the same of both.
+        let told =
+            sources[&track].language.clone().filter(|_| rendition.is_none() && !sources[&track].codec.is_video());
+        let told = told.filter(|told| !out.iter().any(|(.., language)| language.as_ref() == Some(told)));
+        let language = language.or(told);
         let taken = |name: &String| out.iter().any(|(_, taken, _)| taken == name);
         let mut numbered = (1..).map(|n| format!("{kind}{n}"));
         let name = match taken(&kind) {

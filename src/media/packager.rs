@@ -14,7 +14,7 @@
 //! linger ends the life. Of several pushes, what becomes of one while others are there is in
 //! `join`; the life is away only when all are.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::codec::Codec;
@@ -28,6 +28,7 @@ use super::{
     AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Notice, Output, Refusal, Resume,
     Unusable,
 };
+use crate::live::id::is_language;
 use crate::live::{Epoch, Rendition, StreamName};
 use crate::units::Time;
 
@@ -35,6 +36,8 @@ use crate::units::Time;
 pub const INPUTS_MAX: usize = 48;
 /// Most tracks of a life, those included whose push is gone: 16 renditions, and sound in 8 languages.
 pub const TRACKS_MAX: usize = 24;
+/// The longest language tag, in bytes (RFC 5646, 4.4.1).
+const LANGUAGE_LEN_MAX: usize = 35;
 /// A timestamp may run ahead of the last one by this much whatever the wallclock says.
 const FORWARD_MAX: Duration = Duration::from_secs(1);
 /// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
@@ -106,6 +109,8 @@ pub(super) struct Source {
     pub codec: Codec,
     /// Its place in the life; none before the life begins, or if the life has none.
     pub lane: Option<usize>,
+    /// Where the input has told it.
+    pub language: Option<String>,
     /// The timestamp of its newest unit, unwrapped.
     pub last: Option<i64>,
     /// Its newest units, where it is sound that another push feeds.
@@ -129,6 +134,8 @@ pub struct Packager {
     /// Attachments so far.
     attached: u64,
     pub(super) sources: Sources,
+    /// Of tracks whose headers may be still to come.
+    languages: BTreeMap<InputTrack, String>,
     pub(super) gathered: Gathered,
     pub(super) life: Option<Life>,
     /// Where the next life begins.
@@ -161,6 +168,7 @@ impl Packager {
             pushes: Pushes::new(),
             attached: 0,
             sources: Sources::new(),
+            languages: BTreeMap::new(),
             gathered: Gathered::default(),
             life,
             floor,
@@ -184,6 +192,11 @@ impl Packager {
             Input::Attached { feed, rendition, epoch, clock, announced } => {
                 self.detach(clocks, feed);
                 self.attach(feed, rendition, Publisher { epoch, clock, announced });
+            }
+            Input::Language { track, language } => {
+                if language.len() <= LANGUAGE_LEN_MAX && is_language(&language) {
+                    self.languages.insert(track, language);
+                }
             }
             Input::Config { track, config } => self.configure(track, &config),
             Input::Unit(unit) => self.unit(clocks, unit),
@@ -331,7 +344,8 @@ impl Packager {
                 let claims = !waits && self.life.is_some();
                 let life = self.life.as_mut().filter(|_| claims);
                 let lane = life.and_then(|life| life.claim(track, &codec, rendition.as_ref()));
-                self.sources.insert(track, Source { codec, lane, last: None, spare: VecDeque::new() });
+                let language = self.languages.get(&track).cloned();
+                self.sources.insert(track, Source { codec, lane, language, last: None, spare: VecDeque::new() });
                 if claims && lane.is_none() && rendition.is_none() {
                     self.notice(Notice::TrackIgnored { track });
                 }
@@ -521,6 +535,7 @@ impl Packager {
         if !self.pushes.contains_key(&feed) {
             return;
         }
+        self.languages.retain(|track, _| track.feed() != feed);
         if self.pushes.len() > 1 {
             self.leave(feed);
         } else {

@@ -254,6 +254,7 @@ fn of_feed(feed: Feed, input: Input) -> Input {
     let own = |track| InputTrack::of(feed, track);
     match input {
         Input::Unit(unit) => Input::Unit(AccessUnit { track: own(unit.track), ..unit }),
+        Input::Language { track, language } => Input::Language { track: own(track), language },
         Input::Config { track, config } => Input::Config { track: own(track), config },
         other => other,
     }

@@ -24,6 +24,7 @@ impl Packaging for Recorder {
                 None => format!("attached {}", epoch.counter),
                 Some(name) => format!("attached {} as {name} at {}", epoch.counter, feed.0),
             },
+            Input::Language { track, language } => format!("language {} {language}", track.0),
             Input::Config { track, .. } => format!("config {}", track.0),
             Input::Unit(unit) if unit.dts == REFUSED => {
                 let (feed, why) = (unit.track.feed(), Refusal::Misaligned { micros: 80_000 });

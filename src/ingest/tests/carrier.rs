@@ -113,6 +113,7 @@ impl Ts {
         let outputs = std::iter::from_fn(|| self.demuxer.poll_output());
         outputs
             .filter_map(|output| match output {
+                ts::Output::Language { track, language } => Some(Input::Language { track, language }),
                 ts::Output::Config { track, config } => Some(Input::Config { track, config }),
                 ts::Output::Unit(unit) => Some(Input::Unit(unit)),
                 ts::Output::Program { .. } | ts::Output::Event(_) => None,

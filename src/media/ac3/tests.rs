@@ -93,6 +93,9 @@ fn faults_are_named() {
     check(&[0x0b, 0x77, 0], "the AC-3 frame has no whole header");
     check(&[0; 16], "the AC-3 frame has no syncword");
     check(&[0x0b, 0x77, 0, 0, 0, 0xf8, 0, 0], "the AC-3 frame: bsid is 31");
+    // Frames of four bytes, each of which is the next one's header.
+    check(&[0x0b, 0x77, 0, 1].repeat(1_000), "the AC-3 frame: frames of an access unit is 129");
+    assert_eq!(samples(&[0x0b, 0x77, 0, 1].repeat(1_000)), Some(128 * 256));
     check(&[0x0b, 0x77, 0, 0, 0xc0, 0x40, 0, 0], "the AC-3 frame: fscod and frmsizecod is 192");
 }
 

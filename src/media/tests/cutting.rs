@@ -196,6 +196,24 @@ fn audio_is_cut_where_video_is() {
 }
 
 #[test]
+fn languages_that_the_input_tells_are_the_tracks() {
+    let mut bench = Bench::new(settings());
+    bench.attach_av(1);
+    let further = [(2, "de"), (3, "de"), (4, "a language")];
+    let mut tracks = vec![sounds(300)];
+    for (track, language) in further.map(|(track, language)| (InputTrack(track), language)) {
+        bench.send(Input::Language { track, language: language.to_owned() });
+        bench.send(Input::Config { track, config: asc() });
+        tracks.push(sounds(300).into_iter().map(|unit| AccessUnit { track, ..unit }).collect());
+    }
+    tracks.push(frames(180, 30.0, 60, false));
+    bench.play(&mux(&tracks), 0);
+    let named: Vec<_> = bench.record().tracks.iter().map(|t| (t.name.as_str(), t.language.as_deref())).collect();
+    let expect = [("video", None), ("audio", None), ("audio1", Some("de")), ("audio2", None), ("audio3", None)];
+    assert_eq!(named, expect);
+}
+
+#[test]
 fn a_part_leaves_with_the_unit_that_would_cross_its_end() {
     let mut bench = Bench::new(settings());
     bench.attach_av(1);

@@ -31,6 +31,7 @@ use crate::units::Timescale;
 mod ac3;
 mod adts;
 mod annexb;
+mod language;
 mod opus;
 mod packet;
 mod pes;
@@ -76,6 +77,13 @@ pub enum Output {
         number: u16,
         /// Which kinds of tracks the PMT lists.
         announced: Announced,
+    },
+    /// A track's language (BCP 47), before its headers.
+    Language {
+        /// Whose.
+        track: InputTrack,
+        /// The tag.
+        language: String,
     },
     /// A track's headers: before its first unit, and when they are others.
     Config {
@@ -421,7 +429,7 @@ impl Demuxer {
         let keeps = |pid: u16, kind: StreamKind, before: &BTreeMap<u16, Stream>| {
             before.get(&pid).is_some_and(|stream| stream.kind == kind)
         };
-        let mut refused = Vec::new();
+        let (mut refused, mut languages) = (Vec::new(), Vec::new());
         for stream in &map.pmt.streams {
             if keeps(stream.pid, stream.kind, &before) {
                 self.streams.extend(before.remove_entry(&stream.pid));
@@ -453,6 +461,9 @@ impl Demuxer {
                 }
             };
             video |= stream.kind.is_video();
+            if let Some(language) = stream.language.and_then(language::tag).filter(|_| track != VIDEO) {
+                languages.push(Output::Language { track, language });
+            }
             let (kind, continuity, pes) = (stream.kind, Continuity::default(), pes::Assembler::default());
             self.streams.insert(stream.pid, Stream { track, kind, continuity, pes, decoder });
         }
@@ -465,6 +476,7 @@ impl Demuxer {
         }
         if video || audio {
             self.out.push_back(Output::Program { number, announced });
+            self.out.extend(languages);
         } else {
             self.out.push_back(Output::Event(Event::Nothing { number }));
         }

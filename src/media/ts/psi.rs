@@ -188,6 +188,8 @@ pub(super) struct Listed {
     pub(super) pid: u16,
     pub(super) stream_type: u8,
     pub(super) kind: StreamKind,
+    /// ISO 639-2, where it is told.
+    pub(super) language: Option<[u8; 3]>,
 }
 
 /// What we read of a PMT (2.4.4.8).
@@ -208,8 +210,12 @@ impl Pmt {
         while rest.len() >= 5 && streams.len() < STREAMS_MAX {
             let end = 5 + length(rest, 3)?;
             let pid = u16::from_be_bytes([rest[1] & 0x1f, rest[2]]);
-            let kind = StreamKind::of(rest[0], rest.get(5..end)?);
-            streams.push(Listed { pid, stream_type: rest[0], kind });
+            let described = rest.get(5..end)?;
+            let kind = StreamKind::of(rest[0], described);
+            let language = descriptors(described).find(|(tag, _)| *tag == 0x0a).and_then(|(_, content)| {
+                content.first_chunk::<3>().copied() // of several, the first
+            });
+            streams.push(Listed { pid, stream_type: rest[0], kind, language });
             rest = &rest[end..];
         }
         Some((number, Pmt { streams }))

@@ -35,6 +35,7 @@ struct Case<'a> {
     /// Of each variant.
     codecs: &'a [&'a str],
     tracks: &'a [&'a str],
+    languages: &'a [&'a str],
     push: Process,
 }
 
@@ -48,6 +49,8 @@ impl Case<'_> {
         let master = http::get(edge.http, &format!("/{stream}/index.m3u8")).text();
         let variants = master.split("CODECS=\"").skip(1).filter_map(|rest| rest.split('"').next());
         assert_eq!(variants.collect::<Vec<_>>(), self.codecs, "{master}");
+        let languages = master.split("LANGUAGE=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        assert_eq!(languages.collect::<Vec<_>>(), self.languages, "{master}");
         let mpd = http::get(edge.http, &format!("/{stream}/manifest.mpd")).text();
         for codec in self.codecs.iter().flat_map(|codecs| codecs.split(',')) {
             assert!(mpd.contains(&format!("codecs=\"{codec}\"")), "{mpd}");
@@ -79,7 +82,14 @@ fn every_codec_comes_through_to_an_edge() {
     };
     let h265 = film("h265", H265, &[&["-c:a", "libopus"]]);
     let av1 = film("av1", AV1, &[&["-c:a", "ac3"]]);
-    let two = film("two", H264, &[&["-c:a:0", "eac3"], &["-c:a:1", "aac"]]);
+    let two = film(
+        "two",
+        H264,
+        &[
+            &["-c:a:0", "eac3", "-metadata:s:a:0", "language=eng"],
+            &["-c:a:1", "aac", "-metadata:s:a:1", "language=deu"],
+        ],
+    );
     // A node's own certificate is as good as any: nobody asks who has signed it.
     let identity = cluster.identity("a");
     let (cert, key) = (identity.join("node.pem"), identity.join("node.key"));
@@ -92,7 +102,9 @@ fn every_codec_comes_through_to_an_edge() {
     let (srt, udp) = (listens(&ingest, "  srt   ", "srt://"), listens(&ingest, "waits for MPEG-TS", "udp://"));
     let case = |stream, film, codecs, tracks, url: String| {
         let push = push(film, &url);
-        Case { stream, film, codecs, tracks, push }
+        // FLV has no word for a language.
+        let languages: &[&str] = if stream == "twoudp" { &["en", "de"] } else { &[] };
+        Case { stream, film, codecs, tracks, languages, push }
     };
     let h265_opus: &[&str] = &["hvc1.1.6.L60.90,opus"];
     let two_sounds: &[&str] = &["avc1.42c00d,ec-3", "avc1.42c00d,mp4a.40.2"];

@@ -55,6 +55,9 @@ fn ac_3_by_all_its_names() {
         // A frame over two PES packets, whose second one has the stamp of the frame that begins in it.
         mux.pes(A, 0xbd, stamp(14_760), &[&frames[2][..], &frames[3][..100]].concat());
         mux.pes(A, 0xbd, stamp(20_521), &[&frames[3][100..], &frames[4]].concat());
+        let (out, _) = demuxed([mux.bytes()]);
+        let language = Output::Language { track: AUDIO, language: "en".to_owned() };
+        assert_eq!(out.contains(&language), descriptors.first() == Some(&0x0a), "{out:?}");
         let (name, got) = sound(&mux);
         assert_eq!(name, if start == AC_3 { "ac-3" } else { "ec-3" });
         let times = [9_000, 11_880, 14_760, 17_640, 20_521];
