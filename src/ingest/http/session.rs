@@ -67,7 +67,13 @@ struct Track {
 #[derive(Debug)]
 pub(super) struct Segments {
     pub demuxer: Box<Demuxer>,
-    pub announced: Option<Announced>,
+    pub languages: BTreeMap<InputTrack, String>,
+}
+
+impl Segments {
+    pub(super) fn new() -> Self {
+        Segments { demuxer: Box::new(Demuxer::new(None)), languages: BTreeMap::new() }
+    }
 }
 
 /// What requests have left for one another.
@@ -209,7 +215,7 @@ impl Session {
     /// The demuxer of a transport stream that comes in segments.
     pub(super) fn take_demuxer(&self, track: &str) -> Segments {
         let kept = self.state().demuxers.remove(track);
-        kept.unwrap_or_else(|| Segments { demuxer: Box::new(Demuxer::new(None)), announced: None })
+        kept.unwrap_or_else(Segments::new)
     }
 
     pub(super) fn keep_demuxer(&self, track: String, segments: Segments) {
@@ -234,7 +240,9 @@ impl Session {
         let place = state.place(self.request.rendition.as_ref(), key, kind);
         if place.is_none() {
             let (stream, track) = (&self.request.stream, &key.0);
-            tracing::warn!(%stream, track, language = kind.language, "HTTP: no place for this track: beside other sound it needs a language of its own");
+            let why =
+                "no place for this track: sound beside other sound needs a language, and a rendition has one of a kind";
+            tracing::warn!(%stream, track, language = kind.language, "HTTP: {why}");
         }
         let lane = state.playout.open();
         if place.is_none() {

@@ -97,6 +97,8 @@ fn cmaf(film: &Path, kind: &str, name: &str, args: &[&str]) -> Vec<Vec<u8>> {
         rest = tail;
     }
     pieces.pop();
+    let last = pieces.last_mut().expect("fragments");
+    last.splice(..0, *b"\0\0\0\x18stypmsdh\0\0\0\0msdhlmsg");
     pieces
 }
 
@@ -127,7 +129,10 @@ fn check_all(dir: &Path, edge: &Node, stream: &str, seen: &[Seen; 2], films: [&P
             // Within the rounding of the muxer's clock.
             let (got, all) = (times(&file, "v"), times(film, "v"));
             let near = |(a, b): (&(i64, i64), &(i64, i64))| (a.0 - b.0).abs() <= 1 && (a.1 - b.1).abs() <= 1;
-            assert!(got.iter().zip(&all).all(near), "{stream}: {got:?} {all:?}");
+            // ffmpeg 5.1 shows the first picture of each segment as it is decoded, where it writes a fragment a frame.
+            let own = |n: usize| stream == "ldash" && n.is_multiple_of(60);
+            let wrong = got.iter().zip(&all).enumerate().find(|(n, pair)| !own(*n) && !near(*pair));
+            assert!(wrong.is_none(), "{stream}: {wrong:?}");
         }
     }
 }
@@ -231,7 +236,7 @@ fn tracks(
 fn cmaf_tracks_of_separate_requests_make_one_life() {
     let cluster = Cluster::new();
     let film = film(cluster.path(), 6);
-    let node = cluster.node("a", &INGEST);
+    let node = cluster.node("a", &[&INGEST[..], &["--http-ingest-grace", "120"]].concat());
     let to = ingest(&node);
     let video = cmaf(&film, "0:v", "v.mp4", &[]);
     let audio = cmaf(&film, "0:a", "a.mp4", &["-metadata:s:a:0", "language=eng"]);
@@ -257,10 +262,16 @@ fn cmaf_tracks_of_separate_requests_make_one_life() {
     let sent: usize = video.len();
     let threads = tracks(to, "cam1", vec![("v.cmfv", video), ("a.cmfa", audio), ("f.cmfa", french)], 2);
     let seen = viewers(&node, "cam1");
+    // It joins with a segment.
+    until("the second language", PATIENCE, || {
+        http::try_get(node.http, "/cam1/audio_fra/playlist.m3u8").filter(|answer| answer.status == 200)
+    });
     let french = Viewer::start(node.http, "/cam1/audio_fra");
     threads.into_iter().for_each(|thread| thread.join().expect("each is taken"));
     let of = |name| cluster.path().join(name);
     check_all(cluster.path(), &node, "cam1", &to_the_end(seen), [&of("v.mp4"), &of("a.mp4")]);
+    // All have said which was their last.
+    node.process.said("the push has ended stream=cam1");
     french.until("an end", |seen| seen.list.ended.then_some(()));
     let list = french.close().list;
     assert!(list.gaps.len() <= 1, "{list:?}");
@@ -274,7 +285,7 @@ fn cmaf_tracks_of_separate_requests_make_one_life() {
 #[test]
 fn a_push_that_breaks_or_begins_anew_goes_on() {
     let cluster = Cluster::new();
-    let film = film(cluster.path(), 12);
+    let film = film(cluster.path(), 8);
     let node = cluster.node("a", &["--http-ingest", "127.0.0.1:0", "--linger", "5"]);
     let to = ingest(&node);
     // Eight hours on, and one request a track: both are cut in the middle of a fragment, and sent again from there.
@@ -299,7 +310,7 @@ fn a_push_that_breaks_or_begins_anew_goes_on() {
     // Killed, and back from the beginning of its timestamps.
     let dash = ["-f", "dash", "-seg_duration", "1"];
     let mut first = muxed(&film, to, "back/out.mpd", &dash);
-    node.plays("back", 3);
+    node.plays("back", 2);
     first.kill();
     let mut second = muxed(&film, to, "back/out.mpd", &dash);
     let back = Viewer::start(node.http, "/back/video");
