@@ -181,7 +181,7 @@ impl<'a> Body<'a> {
                 self.name = name;
                 Content::Bmff(Box::new(reader))
             }
-            // One that is sent again says that its encoder has begun anew.
+            // It is said again even if it is the same.
             _ => Content::Bmff(Box::new(Reader::new(self.limits))),
         })
     }

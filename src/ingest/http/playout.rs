@@ -34,10 +34,15 @@ const START_MAX: Duration = Duration::from_secs(3);
 const LATE_MAX: Duration = Duration::from_secs(3);
 /// A step forward beyond this is a jump, not a hole.
 const FORWARD_MAX: Duration = Duration::from_secs(10);
-/// What lies behind a lane's newest unit by no more than this has come already...
-const REPEAT_MAX: Duration = Duration::from_secs(12);
-/// ...and if its headers were sent anew: longer than the segments that encoders in step with one another are apart.
-const REPEAT_MAX_ANEW: Duration = Duration::from_secs(4);
+/// What lies behind a lane's newest unit by no more than this, or than one and a half of its bursts, has come already: an
+/// encoder sends again what was cut off.
+const RESENT_MAX: Duration = Duration::from_secs(2);
+/// The same of what lies behind where that unit's encoder must be by now by no more than this, or than three bursts:
+/// another encoder is as far, give or take a segment. A guess.
+const REDUNDANT_MAX: Duration = Duration::from_secs(6);
+/// What comes within so long is one burst, which counts up to this.
+const BURST: Duration = Duration::from_secs(1);
+const BURST_MAX: Duration = Duration::from_secs(10);
 /// How often what all units have come too early by is given back, how much of it stays, and how much goes at once: less
 /// than a viewer's buffer.
 const RETURN_EACH: Duration = Duration::from_secs(10);
@@ -86,8 +91,11 @@ struct Lane {
     stretch: u64,
     /// The unit that was handed on last.
     played: Option<i64>,
-    /// Headers have come since the newest unit.
-    anew: bool,
+    /// When that came.
+    came: Time,
+    /// How the burst that it is of began, and the longest that was.
+    begun: Option<(Time, i64)>,
+    burst: Duration,
     closed: bool,
 }
 
@@ -110,6 +118,25 @@ impl Lane {
             Item::Unit(dts, _) => Some((*dts, queued.stretch, queued.came)),
             Item::Config(_) => None,
         })
+    }
+}
+
+impl Lane {
+    /// Whether a unit so far behind the newest has come already, or an encoder has begun anew.
+    fn has_had(&self, behind: Duration, now: Time) -> bool {
+        let resent = RESENT_MAX.max(self.burst * 3 / 2);
+        let redundant = REDUNDANT_MAX.max(self.burst * 3);
+        behind <= resent || behind + now.since(self.came) <= redundant
+    }
+
+    /// How much comes at once.
+    fn measure(&mut self, now: Time, dts: i64) {
+        match self.begun {
+            Some((begun, first)) if now.since(begun) < BURST && first <= dts => {
+                self.burst = self.burst.max(span(first, dts)).min(BURST_MAX);
+            }
+            _ => self.begun = Some((now, dts)),
+        }
     }
 }
 
@@ -168,10 +195,11 @@ impl Playout {
         let mut pushed = Pushed::Taken;
         if let Item::Unit(dts, _) = item {
             let lane = &self.lanes[id.0];
-            let repeat = if lane.anew { REPEAT_MAX_ANEW } else { REPEAT_MAX };
             let mut stretch = lane.stretch;
             match lane.last {
-                Some(last) if dts <= last && span(dts, last) <= repeat => return self.fill(id, now, dts, item),
+                Some(last) if dts <= last && lane.has_had(span(dts, last), now) => {
+                    return self.fill(id, now, dts, item);
+                }
                 Some(last) if dts <= last || span(last, dts) > FORWARD_MAX => {
                     pushed = Pushed::Jumped;
                     // After the others, if they have jumped there already.
@@ -186,10 +214,9 @@ impl Playout {
             if step > 0 && (lane.step == 0 || step < lane.step) {
                 lane.step = step;
             }
-            (lane.last, lane.stretch, lane.anew) = (Some(dts), stretch, false);
+            (lane.last, lane.stretch, lane.came) = (Some(dts), stretch, now);
+            lane.measure(now, dts);
             self.observe(id, now, dts);
-        } else {
-            self.lanes[id.0].anew = true;
         }
         self.held += len(&item);
         let lane = &mut self.lanes[id.0];
@@ -337,7 +364,7 @@ mod tests {
         fn new(lanes: usize) -> Self {
             let mut playout = Playout::default();
             (0..lanes).for_each(|_| _ = playout.open());
-            Player { playout, played: Vec::new(), now: Time::ZERO }
+            Player { playout, played: Vec::new(), now: at(0) }
         }
 
         /// Plays what is due up to then.
@@ -433,10 +460,7 @@ mod tests {
         player.segment(3_000, 0, 3_000..6_000);
         player.segment(3_000, 1, 3_000..6_000);
         // Killed, and begun anew from 0.
-        let config = || Item::Config(CodecConfig::Aac(Bytes::new()));
         player.until(8_000);
-        player.playout.push(LaneId(0), at(8_000), config());
-        player.playout.push(LaneId(1), at(8_000), config());
         let pushed = player.segment(8_000, 0, 0..1_000);
         assert_eq!((pushed[0], pushed[1]), (Pushed::Jumped, Pushed::Taken));
         let pushed = player.segment(8_300, 1, 0..1_000);

@@ -258,6 +258,10 @@ fn cmaf_tracks_of_separate_requests_make_one_life() {
     long.extend([0x7f, 0, 0, 0]);
     long.extend(b"moof");
     refused("PUT /ingest/cam1/Streams(v.cmfv)", &long, 413, "the moof has");
+    // Headers first; the first sound is the stream's own.
+    for (name, pieces) in [("v.cmfv", &video), ("a.cmfa", &audio), ("f.cmfa", &french)] {
+        assert_eq!(put(to, &format!("cam1/Streams({name})"), &pieces[0]).0, 200);
+    }
     // Two encoders that send the same, or one that sends all twice.
     let sent: usize = video.len();
     let threads = tracks(to, "cam1", vec![("v.cmfv", video), ("a.cmfa", audio), ("f.cmfa", french)], 2);
