@@ -294,11 +294,11 @@ impl<'a> Body<'a> {
                         self.ts_lane(track)?;
                     }
                 }
-            }
-            let Some(output) = output else { break };
-            match output {
-                ts::Output::Program { announced, .. } => program = Some(announced),
-                ts::Output::Language { .. } => {}
+                ts::Output::Language { track, language } => {
+                    if let Some(lane) = self.ts_lane(track)? {
+                        self.session.language(lane, language);
+                    }
+                }
                 ts::Output::Config { track, config } => self.ts_config(track, config).await?,
                 ts::Output::Unit(unit) => {
                     if let Some(lane) = self.ts_lane(unit.track)? {

@@ -253,6 +253,13 @@ impl Session {
         Ok(place.map(|_| lane))
     }
 
+    /// A lane's language, before its headers.
+    pub(super) fn language(&self, lane: LaneId, language: String) {
+        if let Some(track) = self.state().tracks.get_mut(lane.0) {
+            track.kind.language = Some(language);
+        }
+    }
+
     /// Headers of what follows in a lane.
     pub(super) async fn config(&self, lane: LaneId, config: CodecConfig) -> Result<(), Over> {
         self.feed(lane, |_| Some(Item::Config(config.clone()))).await.map(drop)
@@ -428,15 +435,18 @@ impl Session {
 
     /// Hands an item to its claim.
     async fn hand_on(&self, claims: &mut Vec<Feeding>, lane: LaneId, item: Item) -> Result<(), Over> {
-        let (index, input, announced, rendition, configs) = {
+        let (index, input, language, announced, rendition, configs) = {
             let mut state = self.state();
             let Some(track) = state.tracks.get_mut(lane.0) else { return Ok(()) };
             let Some((index, input)) = track.place else { return Ok(()) };
             if let Item::Config(config) = &item {
                 track.config = Some(config.clone());
             }
+            let language = track.kind.language.clone();
             let rendition = state.claims.get(index).cloned().flatten();
-            (index, input, state.announced(index, self.whole), rendition, state.configs(index))
+            // A rendition says it by its name.
+            let language = language.filter(|_| rendition.is_none());
+            (index, input, language, state.announced(index, self.whole), rendition, state.configs(index))
         };
         claims.resize_with(claims.len().max(index + 1), Feeding::default);
         let feeding = &mut claims[index];
@@ -461,12 +471,20 @@ impl Session {
         let fed = async {
             if begins {
                 claim.attach(bmff::CLOCK, announced).await?;
-                for (input, config) in configs {
+                for (input, language, config) in configs {
+                    if let Some(language) = language {
+                        claim.language(input, language).await?;
+                    }
                     claim.config(input, config).await?;
                 }
             }
             match item {
-                Item::Config(config) => claim.config(input, config).await,
+                Item::Config(config) => {
+                    if let Some(language) = language {
+                        claim.language(input, language).await?;
+                    }
+                    claim.config(input, config).await
+                }
                 Item::Unit(dts, unit) => {
                     let dts = dts.cast_unsigned() & ((1 << bmff::CLOCK.wrap_bits) - 1);
                     claim.unit(AccessUnit { track: input, dts, ..unit }).await
@@ -572,11 +590,12 @@ impl State {
         Some((self.claims.len() - 1, InputTrack(u8::from(!kind.video))))
     }
 
-    /// The headers of a claim's tracks.
-    fn configs(&self, claim: usize) -> Vec<(InputTrack, CodecConfig)> {
+    /// The headers of a claim's tracks, and their languages where its name doesn't say them.
+    fn configs(&self, claim: usize) -> Vec<(InputTrack, Option<String>, CodecConfig)> {
+        let plain = self.claims.get(claim).is_some_and(Option::is_none);
         let config = |track: &Track| {
             let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
-            Some((input, track.config.clone()?))
+            Some((input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
         };
         self.tracks.iter().filter_map(config).collect()
     }
