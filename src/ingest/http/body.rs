@@ -4,7 +4,8 @@ use bytes::BytesMut;
 
 use super::path::Object;
 use super::playout::LaneId;
-use super::session::{Kind, Over, Segments, Session};
+use super::session::{Over, Session};
+use super::tracks::{Kind, Segments};
 use crate::clock;
 use crate::media::bmff::{self, Fault, Handler, Movie, Reader};
 use crate::media::ts::{self, End};

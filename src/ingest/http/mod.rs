@@ -9,7 +9,7 @@
 //!
 //! - `path`: which stream, and which of its objects (pure).
 //! - `playout`: bursts and tracks to one sequence in the order and at the pace of its timestamps (pure).
-//! - `session`: what a stream's requests have in common, and its claims.
+//! - `session`: what a stream's requests have in common, and its claims; `tracks`: its tracks, and where each has its place.
 //! - `body`: a request's bytes to units.
 //! - [`server`]: sockets and HTTP; `answer`: who is told what.
 
@@ -25,3 +25,5 @@ mod playout;
 pub mod server;
 #[cfg(feature = "node")]
 mod session;
+#[cfg(feature = "node")]
+mod tracks;

@@ -4,7 +4,6 @@
 //! request pause between them. One that was evicted stays for as long, so that the segments that still come don't take
 //! back what another has taken over.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,14 +12,14 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::path::Object;
-use super::playout::{Item, LaneId, Playout, Pushed};
+use super::playout::{Item, LaneId, Pushed};
+use super::tracks::{Key, Kind, Segments, State, Track};
 use crate::clock;
 use crate::ingest::desk::{Claim, Desk, Eviction, PublishRequest};
-use crate::live::Rendition;
 use crate::media::bmff::{self, Reader};
 use crate::media::timeline::unwrap;
 use crate::media::ts::Demuxer;
-use crate::media::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack};
+use crate::media::{AccessUnit, CodecConfig, InputClock};
 use crate::observe;
 use crate::units::Time;
 
@@ -35,63 +34,6 @@ const OBJECTS_MAX: usize = 64;
 
 /// Why a session takes nothing more.
 pub(super) type Over = Eviction;
-
-/// A track by who sends it: the name of its objects, and its number in them.
-pub(super) type Key = (String, u32);
-
-/// What a track is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Kind {
-    pub video: bool,
-    pub language: Option<String>,
-}
-
-#[derive(Debug)]
-struct Track {
-    key: Key,
-    kind: Kind,
-    lane: LaneId,
-    /// Which claim feeds it, and as what; `None` where there is no place for it.
-    place: Option<(usize, InputTrack)>,
-    /// Something is missing before what comes next.
-    damaged: bool,
-    /// The step between its two newest units.
-    step: i64,
-    /// Its last segment has come.
-    ended: bool,
-    /// Its newest headers, for a claim that comes later.
-    config: Option<CodecConfig>,
-}
-
-/// A transport stream's demuxer between two of its segments.
-#[derive(Debug)]
-pub(super) struct Segments {
-    pub demuxer: Box<Demuxer>,
-    pub languages: BTreeMap<InputTrack, String>,
-}
-
-impl Segments {
-    pub(super) fn new() -> Self {
-        Segments { demuxer: Box::new(Demuxer::new(None)), languages: BTreeMap::new() }
-    }
-}
-
-/// What requests have left for one another.
-#[derive(Default)]
-struct State {
-    playout: Playout,
-    tracks: Vec<Track>,
-    /// What the claims are renditions of the stream as.
-    claims: Vec<Option<Rendition>>,
-    /// Readers that know an init segment, by its object.
-    inits: BTreeMap<Object, Reader>,
-    demuxers: BTreeMap<String, Segments>,
-    senders: Vec<(IpAddr, blake3::Hash)>,
-    open: usize,
-    heard: Time,
-    over: Option<Over>,
-    closed: bool,
-}
 
 /// What of the settings is a session's.
 #[derive(Clone, Copy)]
@@ -533,84 +475,5 @@ enum Feeding {
 impl Feeding {
     fn is_claimed(&self) -> bool {
         matches!(self, Feeding::Claimed(_) | Feeding::Attached(_))
-    }
-}
-
-impl State {
-    /// A reader that knows the init segment that an object belongs to, and what their track is called. `only`: the one
-    /// init segment of its folder, whatever its name, since no other comes.
-    fn init_for(&self, object: &Object, only: bool) -> Option<(Reader, String)> {
-        let by = |name: String| self.inits.iter().find(|(init, _)| init.track(false) == name);
-        let near = || {
-            let mut beside = self.inits.iter().filter(|(init, _)| init.folder == object.folder);
-            let first = beside.next();
-            // `init.mp4` needn't say more.
-            first.filter(|(init, _)| beside.next().is_none() && (only || init.track(false) == init.folder))
-        };
-        let exact = self.inits.get_key_value(object);
-        let found = exact.or_else(|| by(object.track(false))).or_else(|| by(object.track(true))).or_else(near);
-        found.map(|(init, reader)| (reader.again(), init.track(false)))
-    }
-
-    /// A place for a track: the first pictures and the first sound are the push itself, others its renditions.
-    fn place(&mut self, own: Option<&Rendition>, key: &Key, kind: &Kind) -> Option<(usize, InputTrack)> {
-        let of_first = |video: bool| {
-            let mut tracks = self.tracks.iter().filter(move |track| track.kind.video == video);
-            tracks.any(|track| track.place.is_some_and(|(claim, _)| claim == 0))
-        };
-        if !of_first(kind.video) {
-            return Some((0, InputTrack(u8::from(!kind.video))));
-        }
-        if own.is_some() {
-            return None;
-        }
-        let beside = |track: &&Track| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
-        let name = match (&kind.language, kind.video) {
-            // Sound of the same file that nothing else tells apart.
-            (None, false) if self.tracks.iter().any(|track| beside(&track)) => {
-                let taken = |n: u8| self.tracks.iter().any(|track| track.place == Some((0, InputTrack(n))));
-                return (2..16).find(|&n| !taken(n)).map(|n| (0, InputTrack(n)));
-            }
-            (_, true) => {
-                // Named by its encoder, as far as that is a name.
-                let plain: String = key.0.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-                let number = key.1;
-                let names = [plain.clone(), format!("{plain}_{number}"), format!("video_{number}")];
-                names.into_iter().filter_map(|name| Rendition::parse(&name).ok()).find(|name| self.is_free(name))
-            }
-            (Some(language), false) => {
-                let others = self.tracks.iter().filter(|track| !track.kind.video && track.place.is_some());
-                let same = others.clone().any(|track| track.kind.language.as_ref() == Some(language));
-                let name = Rendition::parse(&format!("{}{language}", Rendition::LANGUAGE)).ok();
-                name.filter(|name| !same && self.is_free(name))
-            }
-            (None, false) => None,
-        }?;
-        self.claims.push(Some(name));
-        Some((self.claims.len() - 1, InputTrack(u8::from(!kind.video))))
-    }
-
-    /// The headers of a claim's tracks, and their languages where its name doesn't say them.
-    fn configs(&self, claim: usize) -> Vec<(InputTrack, Option<String>, CodecConfig)> {
-        let plain = self.claims.get(claim).is_some_and(Option::is_none);
-        let config = |track: &Track| {
-            let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
-            Some((input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
-        };
-        self.tracks.iter().filter_map(config).collect()
-    }
-
-    fn is_free(&self, name: &Rendition) -> bool {
-        !self.claims.contains(&Some(name.clone()))
-    }
-
-    /// What is known of a claim's tracks. Of segments more may come.
-    fn announced(&self, claim: usize, whole: bool) -> Announced {
-        let of = |video: bool| {
-            let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == claim));
-            let there = tracks.any(|track| track.kind.video == video);
-            if there { Some(true) } else { (whole || claim > 0).then_some(false) }
-        };
-        Announced { video: of(true), audio: of(false) }
     }
 }
