@@ -9,7 +9,7 @@ use super::tracks::{Kind, Segments};
 use crate::clock;
 use crate::media::bmff::{self, Fault, Handler, Movie, Reader};
 use crate::media::ts::{self, End};
-use crate::media::{Announced, CodecConfig, InputTrack};
+use crate::media::{CodecConfig, InputTrack};
 use crate::observe;
 
 /// By so many bytes every container is known: a box's header, and two transport packets.
@@ -176,7 +176,10 @@ impl<'a> Body<'a> {
                 self.name = object.track(true);
                 Content::Ts(self.session.take_demuxer(&self.name))
             }
-            None if is_ts => Content::Ts(Segments::new()),
+            None if is_ts => {
+                let demuxer = Box::new(ts::Demuxer::new(None));
+                Content::Ts(Segments { demuxer, announced: None })
+            }
             Some(object) if needs_init(first) => {
                 let (reader, name) = self.session.reader_for(object, self.limits).await;
                 self.name = name;
@@ -278,21 +281,17 @@ impl<'a> Body<'a> {
     }
 
     async fn drain_ts(&mut self) -> Result<(), Refused> {
-        let mut program = None;
-        while let Content::Ts(segments) = &mut self.content {
-            let output = match segments.demuxer.poll_output() {
-                // They come before anything else of their program.
-                Some(ts::Output::Language { track, language }) => {
-                    segments.languages.insert(track, language);
-                    continue;
-                }
-                output => output,
-            };
-            if let Some(Announced { video, audio }) = program.take() {
-                // All of them are waited for.
-                for (track, there) in [(ts::VIDEO, video), (ts::AUDIO, audio)] {
-                    if there == Some(true) {
-                        self.ts_lane(track)?;
+        while let Content::Ts(segments) = &mut self.content
+            && let Some(output) = segments.demuxer.poll_output()
+        {
+            match output {
+                ts::Output::Program { announced, .. } => {
+                    segments.announced = Some(announced);
+                    // All of them are waited for.
+                    for (track, there) in [(ts::VIDEO, announced.video), (ts::AUDIO, announced.audio)] {
+                        if there == Some(true) {
+                            self.ts_lane(track)?;
+                        }
                     }
                 }
                 ts::Output::Language { track, language } => {
@@ -329,11 +328,7 @@ impl<'a> Body<'a> {
         if let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == id) {
             return Ok(*lane);
         }
-        let language = match &self.content {
-            Content::Ts(segments) => segments.languages.get(&track).cloned(),
-            Content::Unknown(_) | Content::Bmff(_) => None,
-        };
-        let kind = Kind { video: track == ts::VIDEO, language };
+        let kind = Kind { video: track == ts::VIDEO, language: None };
         let lane = self.session.lane(&(self.name.clone(), id), &kind).map_err(Refused::Tracks)?;
         self.lanes.push((id, lane));
         Ok(lane)

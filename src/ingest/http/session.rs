@@ -157,7 +157,7 @@ impl Session {
     /// The demuxer of a transport stream that comes in segments.
     pub(super) fn take_demuxer(&self, track: &str) -> Segments {
         let kept = self.state().demuxers.remove(track);
-        kept.unwrap_or_else(Segments::new)
+        kept.unwrap_or_else(|| Segments { demuxer: Box::new(Demuxer::new(None)), announced: None })
     }
 
     pub(super) fn keep_demuxer(&self, track: String, segments: Segments) {
