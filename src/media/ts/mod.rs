@@ -546,9 +546,16 @@ impl Demuxer {
             }
             Decoder::Video(video) => pes.read().and_then(|pes| video.picture(pes, &mut self.stats, &mut self.out)),
             Decoder::Sound(sound) => {
-                let read = pes.read().and_then(|read| sound.frames(read, &mut self.out));
+                let read = pes.read();
+                let at = read.as_ref().ok().and_then(|read| read.times);
+                let read = read.and_then(|read| sound.frames(read, &mut self.out));
                 if pes.cut {
                     self.stats.damaged += u64::from(sound.damaged());
+                }
+                // A picture that stands meanwhile has come.
+                let stood = |(&pid, other): (&u16, &mut Stream)| Some((pid, other.pes.stood(at?.1)?));
+                if let Some((pid, pes)) = self.streams.iter_mut().find_map(stood) {
+                    self.decode(pid, pes);
                 }
                 read
             }

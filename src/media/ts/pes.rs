@@ -2,11 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::End;
 use super::packet::Packet;
+use super::{End, MODULUS};
 
 /// The longest PES packet, in bytes: as the longest message over RTMP, far more than a picture at 100 Mb/s.
 pub const PES_LEN_MAX: usize = 8 << 20;
+/// After so long a picture that stands has come whole, in 1/90,000 s; otherwise the next one's first packet says so.
+const STANDS: u64 = 22_500;
 /// start code, stream_id, PES_packet_length.
 const START_LEN: usize = 6;
 /// The same, flags, PES_header_data_length.
@@ -22,6 +24,8 @@ pub(super) struct Assembler {
     begun: bool,
     /// The newest packet was stuffed: where nothing says how long a PES packet is, that ends it.
     stuffed: bool,
+    /// How far the program had got when it was first asked after the newest packet: a decode time.
+    stands: Option<u64>,
 }
 
 /// A PES packet.
@@ -55,6 +59,7 @@ impl Assembler {
         }
         self.data.extend_from_slice(packet.payload);
         self.stuffed = packet.stuffed;
+        self.stands = None;
         if self.data.len() > PES_LEN_MAX {
             return self.take(|_| true);
         }
@@ -73,6 +78,13 @@ impl Assembler {
     pub(super) fn end(&mut self, end: End) -> Option<Pes> {
         let unbounded = self.expected().is_none();
         (end == End::Said || unbounded && self.stuffed).then(|| self.take(|_| !unbounded))?
+    }
+
+    /// The program has got as far as `dts`: what there is of it, if nothing more came for [`STANDS`] and it looks whole.
+    pub(super) fn stood(&mut self, dts: u64) -> Option<Pes> {
+        let since = *self.stands.get_or_insert(dts);
+        let for_long = (STANDS..MODULUS / 2).contains(&(dts.wrapping_sub(since) % MODULUS));
+        for_long.then(|| self.end(End::Silent)).flatten()
     }
 
     fn take(&mut self, cut: impl Fn(&Self) -> bool) -> Option<Pes> {
