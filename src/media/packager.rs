@@ -321,6 +321,10 @@ impl Packager {
             Ok(codec) => codec,
             Err(error) => return self.notice(Notice::BadConfig { track, error }),
         };
+        // A language has no pictures: a life of them alone would have no track.
+        if codec.is_video() && self.pushes.get(&track.feed()).is_some_and(Push::is_language) {
+            return self.notice(Notice::TrackIgnored { track });
+        }
         let full = self.sources.len() >= INPUTS_MAX;
         match self.sources.get_mut(&track) {
             // "Compare parameter sets byte by byte before calling them changed" (DESIGN; SRS #4695).

@@ -93,6 +93,18 @@ fn of_feed(feed: Feed, track: InputTrack) -> InputTrack {
     InputTrack::of(feed, track)
 }
 
+/// The packager would have begun a life of no track, and then looked for the one that leads.
+#[test]
+fn pictures_alone_pushed_as_a_language_are_ignored() {
+    let mut bench = Bench::new(settings());
+    bench.attach_as(FEED, Some("audio_de"), 1);
+    bench.send(Input::Config { track: VIDEO, config: avcc() });
+    bench.play(&frames(180, 30.0, 60, false), 0);
+    bench.send(Input::Detached(FEED));
+    bench.send(Input::End);
+    assert_eq!((bench.records().len(), bench.notices("track_ignored")), (0, 1));
+}
+
 #[test]
 fn renditions_are_one_life() {
     for late in [0, 60, 400] {
