@@ -11,7 +11,7 @@ const LINGER_S = 5;
 /** How long a player may take to play what it has, and to find out. */
 const LATE_MS = 30_000;
 /** More than a playlist of the shortest segments lists. */
-const LONG_S = 36;
+const LONG_S = 45;
 
 /** PLAYERS=dash,native tests only these. */
 const chosen = (players) => players.filter((p) => process.env.PLAYERS?.split(",").includes(p) ?? true);
