@@ -7,7 +7,7 @@ import { inTime, unlessStarved, watchMachine } from "./lib/machine.mjs";
 import { liveEdge } from "./lib/playlist.mjs";
 import { scope } from "./lib/process.mjs";
 
-const SECONDS = Number(process.env.SECONDS ?? 30);
+const SECONDS = Number(process.env.SECONDS ?? 20);
 /** What a player may take to find its place: "after the start" begins here, in seconds of media. */
 const SETTLE_S = 4;
 /** Frames to be decoded, of 30 a second; a player that drops the parts between keyframes shows about 6. */
