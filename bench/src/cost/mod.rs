@@ -184,12 +184,12 @@ async fn newest(edge: std::net::SocketAddr, kind: usize) -> Result<String> {
         return Ok(playlist);
     }
     let text = client.text(&playlist).await?;
-    let segments = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let mut segments = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     // The newest but one of the parts: the other edge has it, too.
     let parts = text.lines().filter(|line| line.starts_with("#EXT-X-PART:"));
     let parts = parts.filter_map(|line| cluster::attribute(line, "URI"));
     let name = match kind {
-        2 => segments.last().map(str::to_owned),
+        2 => segments.next_back().map(str::to_owned),
         _ => parts.collect::<Vec<_>>().into_iter().rev().nth(1),
     };
     let name = name.ok_or_else(|| format!("nothing to ask for in {playlist}:\n{text}"))?;
