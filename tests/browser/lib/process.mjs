@@ -33,7 +33,7 @@ export class Child extends EventEmitter {
   }
 
   /** The first line that matches, already said or to come. */
-  async said(pattern, timeout = 15_000) {
+  async said(pattern, timeout = 40_000) {
     const found = () => this.lines.map((line) => pattern.exec(line)).find(Boolean);
     const signal = AbortSignal.timeout(timeout);
     while (!found()) {
