@@ -63,6 +63,9 @@ pub struct Config {
     pub graft_timeout_2: Duration,
     /// The least a size-aware timer waits for the eager copy. Default 60 ms, a guess: one slow hop.
     pub graft_margin_min: Duration,
+    /// The most it waits, however late eager copies have come. Default 250 ms: a live part that isn't there
+    /// after PART-HOLD-BACK, three parts' time, is a gap, and the pull needs the rest of it.
+    pub graft_margin_max: Duration,
     /// How long a body under way may stand still before another holder is asked. Default 400 ms: two
     /// parts' time, and above any round trip on one continent.
     pub stall: Duration,
@@ -108,6 +111,7 @@ impl Default for Config {
             graft_timeout_1: Duration::from_millis(500),
             graft_timeout_2: Duration::from_millis(250),
             graft_margin_min: Duration::from_millis(60),
+            graft_margin_max: Duration::from_millis(250),
             stall: Duration::from_millis(400),
             optimise: Optimise::Time { margin: Duration::from_millis(3), samples: 2 },
             upload: None,

@@ -187,7 +187,7 @@ impl Plumtree {
         }
         let rate = self.parent.and_then(|slot| self.peers.get(slot)).map_or(0, |peer| peer.rate);
         let margin = match self.lag.bound() {
-            Some(bound) => bound.clamp(self.config.graft_margin_min, 2 * self.config.graft_timeout_1),
+            Some(bound) => bound.min(self.config.graft_margin_max).max(self.config.graft_margin_min),
             None => self.config.graft_timeout_1,
         };
         margin + transfer_time(u64::from(length), rate)

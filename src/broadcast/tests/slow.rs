@@ -45,6 +45,41 @@ fn a_part_that_never_came_by_itself_is_asked_for_with_its_link() {
 }
 
 #[test]
+fn a_parent_that_was_often_late_is_waited_for_no_longer_than_a_live_part_has() {
+    let config = Config { digest_interval: None, optimise: Optimise::Off, ..Config::default() };
+    let mut net = Net::new(1, &config);
+    let (parent, other) = (NodeId(1), NodeId(2));
+    for peer in [parent, other] {
+        net.input(0, Input::NeighborUp(peer));
+    }
+    let ihave = |from: NodeId, id: PartId| Input::Message { from, message: Message::Ihave(vec![announce(id, 100, 1)]) };
+    net.input(0, ihave(parent, part(0, 0)));
+    // The others have each part at once, the parent's copy comes by and by: sometimes soon, sometimes not.
+    for (n, late) in [0, 20, 440, 20, 440].into_iter().enumerate() {
+        let id = part(0, u16::try_from(n).expect("few"));
+        if n > 0 {
+            net.input(0, ihave(other, id));
+        }
+        net.run(late);
+        let whole = body(id, 100);
+        net.input(0, Input::BodyHead { from: parent, header: header(id, &whole), trace: trace(parent), offset: 0 });
+        net.input(0, Input::BodyPiece { from: parent, id, bytes: whole });
+        assert!(net.has(0, id));
+        net.run(500);
+    }
+    assert_eq!(net.nodes[&NodeId(0)].parent(), Some(parent));
+    let lost = part(1, 0);
+    let asked = |net: &Net| {
+        net.log.iter().any(|(_, to, m)| *to == other && matches!(m, Message::Graft { id: Some(id), .. } if *id == lost))
+    };
+    net.input(0, ihave(other, lost));
+    net.run(50);
+    assert!(!asked(&net), "the parent has its time");
+    net.run(250);
+    assert!(asked(&net), "and no more than that");
+}
+
+#[test]
 fn pulls_that_nobody_answers_grow_rarer() {
     let mut net = Net::new(3, &Config::default());
     net.link(0, 1);
