@@ -7,7 +7,8 @@
 #
 # Needs Rust (rust-version in Cargo.toml) and Node.js 20; on Debian and Ubuntu `setup` installs the rest.
 # A failed step doesn't stop the others. The last line counts what passed and failed: each test of a step that
-# has tests, and 1 for each other step.
+# has tests, and 1 for each other step. What lives in real time is skipped where it fails twice while the machine had no time
+# for it (tests/it/cluster/machine.rs): it is counted apart, and named, with the machine's figures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -123,7 +124,8 @@ prometheus_itself() {
 }
 as_root() { if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi; }
 
-# The tests that a step's log tells of, as "PASSED FAILED": nextest, cargo test, and node --test each have a summary.
+# The tests that a step's log tells of, as "PASSED FAILED SKIPPED": nextest, cargo test, and node --test each have a summary. What
+# skips itself under the first two says so in a file.
 tests_in() {
     sed 's/\x1b\[[0-9;]*m//g' "$1" | awk '
         / tests? run: /           { for (i = 1; i < NF; i++) { if ($(i+1) ~ /^passed/) p += $i
@@ -131,7 +133,8 @@ tests_in() {
         /^test result: /          { for (i = 1; i < NF; i++) { if ($(i+1) == "passed;") p += $i; if ($(i+1) == "failed;") f += $i } }
         /^(#|ℹ) pass [0-9]+$/     { p += $3 }
         /^(#|ℹ) (fail|cancelled) [0-9]+$/ { f += $3 }
-        END                       { print p + 0, f + 0 }'
+        /^(#|ℹ) skipped [0-9]+$/  { s += $3 }
+        END                       { print p + 0, f + 0, s + 0 }'
 }
 
 chosen=()
@@ -149,25 +152,33 @@ done
 ((${#chosen[@]})) || chosen=("${steps[@]}")
 
 mkdir -p "$target/run"
-passed=0 failed=0 summary=()
+skips=$target/run/skips
+: >"$skips"
+export DAMSON_SKIPPED=$target/run/skipped # where a test that skips itself says so
+passed=0 failed=0 skipped=0 summary=()
 for step in "${chosen[@]}"; do
     printf '\n=== %s: %s\n' "$step" "$(sed -n "s/^$step() { # //p" tests/run.sh)"
     log=$target/run/$step.log began=$SECONDS status=0
+    : >"$DAMSON_SKIPPED"
     set +e # inside `if` or `||` bash would go on after a failed command of the step
     (set -e; "$step") 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
     set -e
-    read -r p f < <(tests_in "$log")
+    read -r p f s < <(tests_in "$log")
+    itself=$(wc -l <"$DAMSON_SKIPPED")
+    p=$((p - itself)) s=$((s + itself))
+    { grep -h ' # SKIP ' "$log" || true; cat "$DAMSON_SKIPPED"; } | sed 's/^ *//' >>"$skips"
     # A step without tests counts as one; a step that fails without a failed test (it didn't build) counts as failed, too.
     if ((status == 0 && p + f == 0)); then p=1; fi
     if ((status != 0 && f == 0)); then f=1; fi
-    passed=$((passed + p)) failed=$((failed + f))
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     verdict=ok
     if ((status != 0 || f > 0)); then verdict=FAILED; fi
-    summary+=("$(printf '%-8s %-6s %4d passed %3d failed %5d s' "$step" "$verdict" "$p" "$f" $((SECONDS - began)))")
+    summary+=("$(printf '%-8s %-6s %4d passed %3d failed %3d skipped %5d s' "$step" "$verdict" "$p" "$f" "$s" $((SECONDS - began)))")
 done
 
 printf '\n=== %s s in all\n' "$SECONDS"
+cat "$skips"
 printf '%s\n' "${summary[@]}"
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $skipped skipped"
 ((failed == 0))

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { ask, makeFilm, makeLadder, push, pushLadder, startLine } from "./lib/damson.mjs";
+import { tryAgain } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 import { Recording } from "./lib/record.mjs";
 import { RULES } from "./lib/rules.mjs";
@@ -34,50 +35,71 @@ const CASES = {
   "video-alone": { films: [{ audio: false }], regular: true },
 };
 
-/** The films, each made once. */
-const MADE = {};
-
 const CHOSEN = process.env.CASES?.split(",") ?? Object.keys(CASES);
 
-test("what an edge serves keeps the rules", { timeout: 300_000 }, (t) => scope(async (use) => {
-  const [a, b] = await startLine(use, ["a", "b"], { args: ["--linger", String(LINGER_S)] });
-  const cases = await Promise.all(CHOSEN.map((name) => record(use, a, b, name)));
-
-  for (const [source, rules] of Object.entries(RULES)) {
+test("what an edge serves keeps the rules", { timeout: 900_000 }, async (t) => {
+  let found;
+  // A recorder that stands still misses what it is to record: all is recorded anew if there are faults.
+  const { error, excuse } = await tryAgain(t.name, async () => {
+    found = undefined;
+    found = await scope(judged);
+    const [first] = Object.values(found).flatMap((clauses) => Object.values(clauses)).flat();
+    if (first) throw first;
+  });
+  if (!found) {
+    if (!excuse) throw error;
+    return t.skip(excuse);
+  }
+  for (const [source, clauses] of Object.entries(found)) {
     await t.test(source, async (t) => {
-      for (const [clause, rule] of Object.entries(rules)) {
-        await t.test(clause, () => {
-          const faults = cases.map((c) => fault(() => rule(c))).filter(Boolean);
-          assert.equal(faults.length, 0, faults.map((e) => e.message.slice(0, 1500)).join("\n\n"));
+      for (const [clause, faults] of Object.entries(clauses)) {
+        await t.test(clause, (t) => {
+          if (faults.length && excuse) t.skip(excuse);
+          else assert.equal(faults.length, 0, faults.map((e) => e.message.slice(0, 1500)).join("\n\n"));
         });
       }
     });
   }
+});
 
-  await t.test("ffprobe reads each track without a word", async () => {
-    for (const c of cases) await probe(use, c);
-  });
-
-  await t.test("the MPD schema", { skip: DASH_XSD ? false : "DASH_XSD names no copy of MPEG's DASH-MPD.xsd" }, async () => {
-    for (const c of cases) for (const mpd of [c.mpds[0], ...c.mpds.slice(-2), c.late]) await xmllint(mpd);
-  });
-}));
-
-/** The fault that `check` finds. */
-function fault(check) {
-  try {
-    return void check();
-  } catch (error) {
-    return error;
+/** Records each case, and gives the faults of each clause of each source. */
+async function judged(use) {
+  const [a, b] = await startLine(use, ["a", "b"], { args: ["--linger", String(LINGER_S)] });
+  const cases = await Promise.all(CHOSEN.map((name) => record(use, a, b, name)));
+  const found = {};
+  for (const [source, rules] of Object.entries(RULES)) {
+    found[source] = {};
+    for (const [clause, rule] of Object.entries(rules)) found[source][clause] = await faultsOf(cases, rule);
   }
+  found.tools = { "ffprobe reads each track without a word": await faultsOf(cases, (c) => probe(use, c)) };
+  if (DASH_XSD) {
+    found.tools["the MPD schema"] = await faultsOf(cases, async (c) => {
+      for (const mpd of [c.mpds[0], ...c.mpds.slice(-2), c.late]) await xmllint(mpd);
+    });
+  } else {
+    console.log("the MPD schema isn't looked at: DASH_XSD names no copy of MPEG's DASH-MPD.xsd");
+  }
+  return found;
+}
+
+/** The faults that `check` finds, of one case after the other. */
+async function faultsOf(cases, check) {
+  const faults = [];
+  for (const c of cases) {
+    try {
+      await check(c);
+    } catch (error) {
+      faults.push(error);
+    }
+  }
+  return faults;
 }
 
 /** Pushes a case's films, and records what the second node serves of it until it has ended. */
 async function record(use, a, b, name) {
   const { films, ...facts } = CASES[name];
   // No film comes to its end: where it begins again, its frames aren't as far apart as within.
-  const make = (film) => (film === "ladder" ? makeLadder(use) : makeFilm(use, SECONDS + 10, film));
-  const made = await Promise.all(films.map((film) => (MADE[JSON.stringify(film)] ??= make(film))));
+  const made = await Promise.all(films.map((film) => (film === "ladder" ? makeLadder() : makeFilm(SECONDS + 10, film))));
   let publisher = (films[0] === "ladder" ? pushLadder : push)(use, `${a.rtmp}/${name}`, made[0]);
   await ask(`${b.http}/${name}/index.m3u8`, (r) => r.ok, 30_000);
   const recording = await new Recording(name, b.http, name).start();

@@ -17,7 +17,7 @@ const LONG_S = 45;
 const chosen = (players) => players.filter((p) => process.env.PLAYERS?.split(",").includes(p) ?? true);
 
 test("every player comes to a stream's end", { timeout: 900_000 }, (t) => scope(async (use) => {
-  const film = await makeFilm(use, 30);
+  const film = await makeFilm(30);
   const [a, b] = await startLine(use, ["a", "b"], { args: ["--linger", String(LINGER_S)] });
   const browser = use(await launch());
   const publish = (stream) => push(use, `${a.rtmp}/${stream}`, film);

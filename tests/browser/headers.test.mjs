@@ -3,11 +3,12 @@ import { decodeCmsdDynamic, decodeCmsdStatic } from "@svta/cml-cmsd";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ask, push, startLine, untilLive } from "./lib/damson.mjs";
+import { unlessStarved } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 
 const STREAM = "cam1";
 
-test("a CMSD decoder reads what an edge says", { timeout: 60_000 }, () => scope(async (use) => {
+test("a CMSD decoder reads what an edge says", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const nodes = await startLine(use, ["a", "b", "c"]);
   push(use, `${nodes[0].rtmp}/${STREAM}`);
   const edge = nodes[2].http;
@@ -35,7 +36,7 @@ test("a CMSD decoder reads what an edge says", { timeout: 60_000 }, () => scope(
   const held = await said(new URL(hint, `${edge}/${STREAM}/video/`).href);
   assert.ok(held.fixed.ht > 0 && held.fixed.ht < 1000, `held for ${held.fixed.ht} ms`);
   assert.ok(Math.abs(held.fixed.ht - held.timing.held) < 1, `${held.fixed.ht} ms by CMSD, ${held.timing.held} ms by Server-Timing`);
-}));
+})));
 
 /** What a response says of itself: CMSD as decoded, and the durations of Server-Timing by name. */
 async function said(url) {

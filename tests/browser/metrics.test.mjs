@@ -10,7 +10,7 @@ import { test } from "node:test";
 import { ask, startDemo, TARGET } from "./lib/damson.mjs";
 import { Child, scope } from "./lib/process.mjs";
 
-test("Prometheus takes the metrics of a node that plays", { timeout: 60_000 }, () => scope(async (use) => {
+test("Prometheus takes the metrics of a node that plays", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const { page: edge } = await startDemo(use, ["--edges", "2"]);
   // Something of each kind, so that each family has members; one of them has to wait.
   const playlist = await ask(`${edge}/demo/video/playlist.m3u8`, (r, text) => r.ok && /#EXTINF/.test(text) && /PRELOAD-HINT/.test(text) && text);
@@ -49,7 +49,7 @@ scrape_configs: [{ job_name: damson, static_configs: [{ targets: ["${new URL(edg
   // A unit is known of what was read as OpenMetrics alone.
   const known = await api("metadata?metric=damson_part_age_seconds", (found) => found.damson_part_age_seconds?.[0]);
   assert.deepEqual([known.type, known.unit], ["histogram", "seconds"]);
-}));
+})));
 
 /** Prometheus' programs, where `tests/run.sh setup` lays them, or as they are installed. */
 function program(name) {

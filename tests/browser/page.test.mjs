@@ -6,6 +6,7 @@ import { PartFinder, parsePlaylist } from "../../player-demo/page/position.js";
 import { micros, rows } from "../../player-demo/page/way.js";
 import { launch, openPage } from "./lib/browser.mjs";
 import { fakeEdge } from "./lib/fake-edge.mjs";
+import { unlessStarved } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 
 const PLAYLIST = `#EXTM3U
@@ -86,7 +87,7 @@ test("what the page adds to a part's way adds up", () => {
   assert.deepEqual(stages(), [["player", 1_050_000]]);
 });
 
-test("the page says what is wrong, in words", { timeout: 60_000 }, () => scope(async (use) => {
+test("the page says what is wrong, in words", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const browser = use(await launch());
   const edge = use(await fakeEdge());
   const message = (page) => page.locator("#message");
@@ -104,9 +105,9 @@ test("the page says what is wrong, in words", { timeout: 60_000 }, () => scope(a
 
   const nonsense = await openPage(browser, edge.url, { edge: "no address" });
   await message(nonsense).getByText("No such edge").waitFor();
-}));
+})));
 
-test("what the browser can't decode is named", { timeout: 60_000 }, () => scope(async (use) => {
+test("what the browser can't decode is named", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const browser = use(await launch());
   const cam = (video, audio) => [{ name: "cam1", live: true, tracks: [
     { name: "video", codec: video, width: 320, height: 180 }, ...audio.map((codec, n) => ({ name: `audio${n}`, codec })),
@@ -120,9 +121,9 @@ test("what the browser can't decode is named", { timeout: 60_000 }, () => scope(
   // With a sound beside it that is decoded, that is enough; and the page comes to it by itself.
   edge.streams = cam("av01.0.00M.08", ["ec-3", "opus"]);
   await message.getByText("could not be loaded").waitFor();
-}));
+})));
 
-test("without npm the page names the CDN", { timeout: 60_000 }, () => scope(async (use) => {
+test("without npm the page names the CDN", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const browser = use(await launch());
   const edge = use(await fakeEdge({ embedded: false, streams: [{ name: "cam1", live: true, tracks: [] }] }));
   const asked = [];
@@ -135,9 +136,9 @@ test("without npm the page names the CDN", { timeout: 60_000 }, () => scope(asyn
   await page.locator("#message").getByText("could not be loaded").waitFor();
   assert.match(asked[0], /\/npm\/hls\.js@\d+\.\d+\.\d+\/dist\/hls\.min\.js$/);
   assert.ok(page.said.some((s) => /integrity/.test(s)), `a changed library is refused: ${page.said.join("\n")}`);
-}));
+})));
 
-test("the page fits a phone, and every control has a name", { timeout: 60_000 }, () => scope(async (use) => {
+test("the page fits a phone, and every control has a name", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const browser = use(await launch());
   const edge = use(await fakeEdge());
   const page = await openPage(browser, edge.url, {}, { viewport: { width: 360, height: 740 } });
@@ -146,4 +147,4 @@ test("the page fits a phone, and every control has a name", { timeout: 60_000 },
   const nameless = await page.evaluate(() => [...document.querySelectorAll("select, input, button")]
     .filter((e) => !e.labels?.length && !e.getAttribute("aria-label")).map((e) => e.outerHTML));
   assert.deepEqual(nameless, []);
-}));
+})));

@@ -17,7 +17,7 @@ const PLAYERS = ["hls", "shaka-hls", "shaka-dash"];
 const chosen = (players) => players.filter((p) => process.env.PLAYERS?.split(",").includes(p) ?? true);
 
 test("players seek back into what another node keeps", { timeout: 600_000 }, (t) => scope(async (use) => {
-  const film = await makeFilm(use, 120);
+  const film = await makeFilm(120);
   const ca = await makeCa(use);
   const ingest = await startNode(use, ca, "ingest", { rtmp: true });
   const keeper = await startNode(use, ca, "keeper", { join: [ingest.mesh], args: ["--dvr", "10m", "--dvr-memory", "200M"] });

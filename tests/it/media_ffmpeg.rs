@@ -1,7 +1,8 @@
 //! Packager against ffmpeg: what x264 and ffmpeg's AAC encoder made comes out of the chunks again, packet by
 //! packet and frame by frame, and ffmpeg finds nothing to warn of.
 
-use std::path::Path;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -104,9 +105,25 @@ pub(crate) fn film_of(path: &Path, pictures: &[&str], sounds: &[&[&str]]) {
     args.extend(["-t", "5", "-g", "30", "-pix_fmt", "yuv420p"]);
     args.extend(pictures);
     args.extend(sounds.concat());
-    // SVT-AV1 says what it does, however quiet ffmpeg is told to be.
-    let output = Command::new(newer()).args(&args).arg(path).output().expect("it exists");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    make_by(&newer(), &args, path);
+}
+
+/// The file at `path`, as this ffmpeg makes it of `args`. It is made once for all tests, and kept beside what cargo builds for them: to
+/// encode it takes more of a processor than most tests that need it.
+pub(crate) fn make_by(ffmpeg: &str, args: &[&str], path: &Path) {
+    let mut hasher = DefaultHasher::new();
+    (ffmpeg, args).hash(&mut hasher);
+    let kind = path.extension().and_then(|kind| kind.to_str()).expect("a name of our own");
+    let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("film-{:016x}.{kind}", hasher.finish()));
+    if !kept.exists() {
+        // SVT-AV1 says what it does, however quiet ffmpeg is told to be.
+        let output = Command::new(ffmpeg).args(args).arg(path).output().expect("ffmpeg starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Whoever finds it finds all of it.
+        let whole = kept.with_extension(format!("{}.tmp", std::process::id()));
+        std::fs::copy(path, &whole).and_then(|_| std::fs::rename(whole, &kept)).expect("cargo's folder can be written");
+    }
+    std::fs::copy(kept, path).expect("a temporary folder can be written");
 }
 
 /// H.265 with open GOPs, as x265 makes them unless told otherwise.

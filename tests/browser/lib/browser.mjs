@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 import { ask } from "./damson.mjs";
-import { inTime } from "./machine.mjs";
 import { liveEdge } from "./playlist.mjs";
 
 const CANDIDATES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -90,14 +89,14 @@ export async function stretch(page, edge, stream) {
  * for players of whole segments. The clock of a starved machine's browser runs slow while its buffer grows: only then may less
  * than the time be played, and not by much.
  */
-export const assertSmooth = (s, player = s.player, step = 0.5) => inTime(() => {
+export const assertSmooth = (s, player = s.player, step = 0.5) => {
   assert.equal(s.stalls, 0, `${player} stalled for ${s.stalledMs.toFixed(0)} ms`);
   assert.equal(s.jumps, 0, `${player} jumped`);
   const told = `${player}: in ${s.seconds.toFixed(2)} s it played ${s.played.toFixed(2)} s and loaded ${s.loaded.toFixed(2)} s of ${s.came.toFixed(2)} s`;
   assert.ok(s.loaded > s.came - 0.5 - step, told);
   // It may be catching up.
   assert.ok(s.played > s.seconds * 0.85 && s.played < s.seconds * 1.1 + 0.5, told);
-});
+};
 
 /** Waits until the page plays and has gone on for `steady` seconds of media; says what the page says if it doesn't. */
 export async function untilPlaying(page, { timeout = 20_000, steady = 1 } = {}) {

@@ -1,7 +1,8 @@
 // damson processes: a demo, a node, a cluster; and ffmpeg, which pushes to them.
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -89,23 +90,42 @@ export function pushTimecode(use, url) {
 }
 
 /**
- * A film of so many seconds in a temporary folder, quick to decode: 320x180 at 30 fps with a keyframe every `gop` frames, or at the
+ * A film of so many seconds, quick to decode: 320x180 at 30 fps with a keyframe every `gop` frames, or at the
  * seconds `keys`, so many B-frames in a row, and AAC; of its pictures, those that ffmpeg's expression `select` chooses.
  */
-export async function makeFilm(use, seconds, { gop = 60, keys, bframes = 2, size = "320x180", video = true, audio = true, select } = {}) {
-  const dir = await mkdtemp(join(tmpdir(), "damson-film-"));
-  use({ close: () => rm(dir, { recursive: true, force: true }) });
-  const film = join(dir, "film.flv");
+export function makeFilm(seconds, { gop = 60, keys, bframes = 2, size = "320x180", video = true, audio = true, select } = {}) {
   const keyframes = keys ? ["-g", "600", "-force_key_frames", keys] : ["-g", String(gop)];
-  await run("ffmpeg", ["-v", "error",
+  return made([
     ...(video ? ["-f", "lavfi", "-i", `testsrc2=s=${size}:r=30${select ? `,select='${select}'` : ""}`] : []), ...(audio ? ["-f", "lavfi", "-i", "sine=r=48000"] : []), "-t", String(seconds),
     ...(video ? ["-c:v", "libx264", "-preset", "veryfast", "-bf", String(bframes), ...keyframes, "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-vsync", "vfr"] : []),
-    ...(audio ? ["-c:a", "aac", "-ac", "2"] : []), film]);
-  return film;
+    ...(audio ? ["-c:a", "aac", "-ac", "2"] : []),
+  ], "flv");
+}
+
+/** The files that `made` makes, by their paths. */
+const making = new Map();
+
+/**
+ * What ffmpeg makes of these arguments: made once for all tests, and kept beside what cargo builds, since to encode it takes more of a
+ * processor than most tests that need it.
+ */
+function made(args, kind) {
+  const path = join(TARGET, "films", `${createHash("sha256").update(args.join(" ")).digest("hex").slice(0, 16)}.${kind}`);
+  if (!making.has(path)) making.set(path, existsSync(path) ? Promise.resolve(path) : make(args, path, kind));
+  return making.get(path);
+}
+
+async function make(args, path, kind) {
+  // Whoever finds it finds all of it.
+  const whole = `${path}.${process.pid}.${kind}`;
+  await mkdir(dirname(path), { recursive: true });
+  await run("ffmpeg", ["-v", "error", "-nostdin", "-y", ...args, whole]);
+  await rename(whole, path);
+  return path;
 }
 
 /** Asks until `accept` likes the answer (its result is given), at most `timeout` ms. Every try is a real question to a server. */
-export async function ask(url, accept = (response) => response.ok, timeout = 15_000) {
+export async function ask(url, accept = (response) => response.ok, timeout = 30_000) {
   const until = Date.now() + timeout;
   let last = "no answer";
   while (Date.now() < until) {
@@ -124,7 +144,7 @@ export async function ask(url, accept = (response) => response.ok, timeout = 15_
 }
 
 /** Waits until an edge has `segments` whole segments of a stream in its playlist, and gives its streams entry. */
-export async function untilLive(edge, stream, { segments = 3, timeout = 20_000 } = {}) {
+export async function untilLive(edge, stream, { segments = 3, timeout = 60_000 } = {}) {
   const entry = await ask(`${edge}/api/v1/streams`, (_, text) => JSON.parse(text).streams?.find((s) => s.name === stream), timeout);
   for (const track of entry.tracks ?? []) {
     await ask(`${edge}/${stream}/${track.name}/playlist.m3u8`, (r, text) => r.ok && (text.match(/#EXTINF/g) ?? []).length >= segments, timeout);
@@ -140,22 +160,18 @@ export const RUNGS = [
 ];
 
 /** A minute of all rungs, and of sound in two languages: GOPs of a second, keyframes at the same times. */
-export async function makeLadder(use) {
-  const dir = await mkdtemp(join(tmpdir(), "damson-ladder-"));
-  use({ close: () => rm(dir, { recursive: true, force: true }) });
-  const file = join(dir, "ladder.mkv");
+export function makeLadder() {
   const split = RUNGS.map((_, i) => `[s${i}]`).join("");
   const scaled = RUNGS.map(({ height }, i) => `[s${i}]scale=${(height * 16) / 9 & ~1}:${height},noise=alls=40:allf=t[v${i}]`);
   const video = RUNGS.flatMap(({ kbps }, i) => [
     "-map", `[v${i}]`, `-b:v:${i}`, `${kbps}k`, `-maxrate:v:${i}`, `${kbps}k`, `-bufsize:v:${i}`, `${kbps}k`,
   ]);
-  await run("ffmpeg", [
-    "-v", "error", "-nostdin", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=30", "-f", "lavfi", "-i", "sine=f=440:r=48000",
+  return made([
+    "-f", "lavfi", "-i", "testsrc2=s=640x360:r=30", "-f", "lavfi", "-i", "sine=f=440:r=48000",
     "-f", "lavfi", "-i", "sine=f=880:r=48000", "-filter_complex", [`[0:v]split=${RUNGS.length}${split}`, ...scaled].join(";"),
     ...video, "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "30", "-sc_threshold", "0", "-pix_fmt", "yuv420p",
-    "-map", "1:a", "-map", "2:a", "-c:a", "aac", "-b:a", "64k", "-t", "60", file,
-  ]);
-  return file;
+    "-map", "1:a", "-map", "2:a", "-c:a", "aac", "-b:a", "64k", "-t", "60",
+  ], "mkv");
 }
 
 /** One ffmpeg, an output for each rung; the second language is an output of its own. */

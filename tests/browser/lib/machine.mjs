@@ -8,8 +8,10 @@ const IDLE_MIN = 0.1;
 const STOLEN_MAX = 0.05;
 const PRESSED_MAX = 0.6;
 const LATE_MAX_MS = 60;
+/** Nor does one that has time stand still for so long. */
+const FROZEN_MAX_MS = 250;
 
-/** Looks at the machine from now on: `seen()` gives `{ idle, stolen, pressed, lateMs, starved }` since then, the first three as shares of its time. */
+/** Looks at the machine from now on: `seen()` gives `{ idle, stolen, pressed, lateMs, frozenMs, starved }` since then, the first three as shares of its time. */
 export function watchMachine() {
   const [before, waited, began] = [times(), pressure(), performance.now()];
   const delay = monitorEventLoopDelay({ resolution: 10 });
@@ -22,55 +24,45 @@ export function watchMachine() {
       const stolen = share("stolen");
       const waits = pressure();
       const pressed = waits !== null && waited !== null ? (waits - waited) / 1000 / (performance.now() - began) : null;
-      const lateMs = delay.percentile(99) / 1e6 - 10;
+      const [lateMs, frozenMs] = [delay.percentile(99) / 1e6 - 10, delay.max / 1e6 - 10];
       const starved = (idle !== null && idle < IDLE_MIN) || (stolen !== null && stolen > STOLEN_MAX)
-        || (pressed !== null && pressed > PRESSED_MAX) || lateMs > LATE_MAX_MS;
-      return { idle: round(idle), stolen: round(stolen), pressed: round(pressed), lateMs: Math.round(lateMs), starved };
+        || (pressed !== null && pressed > PRESSED_MAX) || lateMs > LATE_MAX_MS || frozenMs > FROZEN_MAX_MS;
+      return { idle: round(idle), stolen: round(stolen), pressed: round(pressed), lateMs: Math.round(lateMs), frozenMs: Math.round(frozenMs), starved };
     },
   };
 }
 
-const TRIES = 3;
-const EXCUSED_TRIES = 2;
+/** So often a body may fail on a machine that has time for it; and on one that hasn't, before it is excused. tests/it/cluster/machine.rs does the same. */
+const FAILURES = 2;
 
-/** Checks that can only be met in real time: a stall, a rate, a delay. What they throw says so, to `unlessStarved`. */
-export function inTime(check) {
-  const late = (error) => {
-    error.late = true;
-    throw error;
-  };
-  try {
-    const result = check();
-    return result instanceof Promise ? result.catch(late) : result;
-  } catch (error) {
-    return late(error);
+/**
+ * Runs `body`, whose players live in real time on a machine that others share: again if it fails, and what failed is told. Gives
+ * `{ value }`; or `{ error }` if it has failed twice while the machine had time; or `{ error, excuse }` if it has failed twice while the
+ * machine was starved: players that stand still on a machine that stands still are no finding.
+ */
+export async function tryAgain(name, body) {
+  let [starved, failed] = [0, 0];
+  for (;;) {
+    const machine = watchMachine();
+    try {
+      return { value: await body() };
+    } catch (error) {
+      const seen = machine.seen();
+      const told = `the machine ${JSON.stringify(seen)}; ${error.message.split("\n", 1)[0]}`;
+      if (seen.starved) starved += 1;
+      else failed += 1;
+      if (failed === FAILURES) return { error };
+      if (starved === FAILURES) return { error, excuse: told };
+      console.log(`${name}: once more after ${told}`);
+    }
   }
 }
 
-/**
- * Runs `body` of the test `t`, whose players live in real time on a machine that others share: if it fails, again, at most three times
- * in all, and what failed is told. If the first two fail by checks of `inTime` and by no others, and the machine was starved both times,
- * the test is skipped, with the figures: players that stand still on a machine that stands still are no finding. What doesn't work always
- * fails.
- */
+/** The test `t` is `body`, by `tryAgain`: excused, it is skipped, with the figures. */
 export async function unlessStarved(t, body) {
-  let excused = true;
-  for (let tries = 1; ; tries += 1) {
-    const machine = watchMachine();
-    try {
-      return await body();
-    } catch (error) {
-      const seen = machine.seen();
-      excused &&= seen.starved && error.late === true;
-      const told = `try ${tries} of ${TRIES}, the machine ${JSON.stringify(seen)}; ${error.message.split("\n", 1)[0]}`;
-      if (excused && tries >= EXCUSED_TRIES) return t.skip(told);
-      if (tries < TRIES) console.log(`${t.name}: once more after ${told}`);
-      else {
-        error.message += `\nthe machine: ${JSON.stringify(seen)}`;
-        throw error;
-      }
-    }
-  }
+  const { error, excuse } = await tryAgain(t.name, body);
+  if (excuse) t.skip(excuse);
+  else if (error) throw error;
 }
 
 const round = (share) => (share === null ? null : Math.round(share * 100) / 100);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::machine::unless_starved;
 use super::playlist::Viewer;
 use super::process::{PATIENCE, Process};
 use super::{Cluster, Node, check_logs, fetch_all, http, text};
@@ -74,76 +75,82 @@ impl Case<'_> {
 
 #[test]
 fn every_codec_comes_through_to_an_edge() {
-    let cluster = Cluster::new();
-    let film = |name: &str, pictures: &[&str], sounds: &[&[&str]]| -> PathBuf {
-        let path = cluster.path().join(format!("{name}.mkv"));
-        film_of(&path, pictures, sounds);
-        path
-    };
-    let h265 = film("h265", H265, &[&["-c:a", "libopus"]]);
-    let av1 = film("av1", AV1, &[&["-c:a", "ac3"]]);
-    let two = film(
-        "two",
-        H264,
-        &[
-            &["-c:a:0", "eac3", "-metadata:s:a:0", "language=eng"],
-            &["-c:a:1", "aac", "-metadata:s:a:1", "language=deu"],
-        ],
-    );
-    // A node's own certificate is as good as any: nobody asks who has signed it.
-    let identity = cluster.identity("a");
-    let (cert, key) = (identity.join("node.pem"), identity.join("node.key"));
-    let tls = ["--rtmps", "127.0.0.1:0", "--tls-cert", text(&cert), "--tls-key", text(&key)];
-    let args = ["--topology", "static", "--linger", "1", "--udp", "twoudp=udp://127.0.0.1:0"];
-    let ingest = cluster.node("a", &[&args[..], &["--srt", "127.0.0.1:0", "--srt-latency", "1"], &tls].concat());
-    let join = ingest.mesh.to_string();
-    let edge = cluster.node("d", &["--topology", "static", "--join", &join]);
-    let (rtmp, rtmps) = (ingest.rtmp, listens(&ingest, "  rtmps ", "rtmps://"));
-    let (srt, udp) = (listens(&ingest, "  srt   ", "srt://"), listens(&ingest, "waits for MPEG-TS", "udp://"));
-    let case = |stream, film, codecs, tracks, url: String| {
-        let push = push(film, &url);
-        // FLV has no word for a language.
-        let languages: &[&str] = if stream == "twoudp" { &["en", "de"] } else { &[] };
-        Case { stream, film, codecs, tracks, languages, push }
-    };
-    let h265_opus: &[&str] = &["hvc1.1.6.L60.90,opus"];
-    let two_sounds: &[&str] = &["avc1.42c00d,ec-3", "avc1.42c00d,mp4a.40.2"];
-    let (plain, both): (&[&str], &[&str]) = (&["video", "audio"], &["video", "audio", "audio1"]);
-    let cases = [
-        case("h265", &h265, h265_opus, plain, format!("rtmp://{rtmp}/live/h265")),
-        case("h265srt", &h265, h265_opus, plain, format!("srt://{srt}?streamid=h265srt&linger=5")),
-        case("av1", &av1, &["av01.0.00M.08,ac-3"], plain, format!("rtmps://{rtmps}/live/av1")),
-        case("two", &two, two_sounds, both, format!("rtmp://{rtmp}/live/two")),
-        case("twoudp", &two, two_sounds, both, format!("udp://{udp}?pkt_size=1316")),
-    ];
-    std::thread::scope(|scope| {
-        for case in cases {
-            let (dir, edge) = (cluster.path(), &edge);
-            scope.spawn(move || case.check(dir, edge));
-        }
+    unless_starved(|| {
+        let cluster = Cluster::new();
+        let film = |name: &str, pictures: &[&str], sounds: &[&[&str]]| -> PathBuf {
+            let path = cluster.path().join(format!("{name}.mkv"));
+            film_of(&path, pictures, sounds);
+            path
+        };
+        let h265 = film("h265", H265, &[&["-c:a", "libopus"]]);
+        let av1 = film("av1", AV1, &[&["-c:a", "ac3"]]);
+        let two = film(
+            "two",
+            H264,
+            &[
+                &["-c:a:0", "eac3", "-metadata:s:a:0", "language=eng"],
+                &["-c:a:1", "aac", "-metadata:s:a:1", "language=deu"],
+            ],
+        );
+        // A node's own certificate is as good as any: nobody asks who has signed it.
+        let identity = cluster.identity("a");
+        let (cert, key) = (identity.join("node.pem"), identity.join("node.key"));
+        let tls = ["--rtmps", "127.0.0.1:0", "--tls-cert", text(&cert), "--tls-key", text(&key)];
+        let args = ["--topology", "static", "--linger", "1", "--udp", "twoudp=udp://127.0.0.1:0"];
+        let ingest = cluster.node("a", &[&args[..], &["--srt", "127.0.0.1:0", "--srt-latency", "1"], &tls].concat());
+        let join = ingest.mesh.to_string();
+        let edge = cluster.node("d", &["--topology", "static", "--join", &join]);
+        let (rtmp, rtmps) = (ingest.rtmp, listens(&ingest, "  rtmps ", "rtmps://"));
+        let (srt, udp) = (listens(&ingest, "  srt   ", "srt://"), listens(&ingest, "waits for MPEG-TS", "udp://"));
+        let case = |stream, film, codecs, tracks, url: String| {
+            let push = push(film, &url);
+            // FLV has no word for a language.
+            let languages: &[&str] = if stream == "twoudp" { &["en", "de"] } else { &[] };
+            Case { stream, film, codecs, tracks, languages, push }
+        };
+        let h265_opus: &[&str] = &["hvc1.1.6.L60.90,opus"];
+        let two_sounds: &[&str] = &["avc1.42c00d,ec-3", "avc1.42c00d,mp4a.40.2"];
+        let (plain, both): (&[&str], &[&str]) = (&["video", "audio"], &["video", "audio", "audio1"]);
+        let cases = [
+            case("h265", &h265, h265_opus, plain, format!("rtmp://{rtmp}/live/h265")),
+            case("h265srt", &h265, h265_opus, plain, format!("srt://{srt}?streamid=h265srt&linger=5")),
+            case("av1", &av1, &["av01.0.00M.08,ac-3"], plain, format!("rtmps://{rtmps}/live/av1")),
+            case("two", &two, two_sounds, both, format!("rtmp://{rtmp}/live/two")),
+            case("twoudp", &two, two_sounds, both, format!("udp://{udp}?pkt_size=1316")),
+        ];
+        std::thread::scope(|scope| {
+            for case in cases {
+                let (dir, edge) = (cluster.path(), &edge);
+                scope.spawn(move || case.check(dir, edge));
+            }
+        });
+        let log = ingest.process.log();
+        assert!(log.contains("publishes stream=av1") && log.contains("protocol=\"rtmps\""), "{log}");
+        check_logs(&[&ingest, &edge]);
     });
-    let log = ingest.process.log();
-    assert!(log.contains("publishes stream=av1") && log.contains("protocol=\"rtmps\""), "{log}");
-    check_logs(&[&ingest, &edge]);
 }
 
 #[test]
 fn what_is_not_carried_is_refused_by_name() {
-    let cluster = Cluster::new();
-    let mp3 = cluster.path().join("mp3.mkv");
-    film_of(&mp3, H264, &[&["-c:a", "libmp3lame"]]);
-    let vp9 = cluster.path().join("vp9.mkv");
-    film_of(&vp9, &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"], &[&["-c:a", "aac"]]);
-    let node = cluster.node("a", &[]);
-    let mut pushes =
-        [push(&mp3, &format!("rtmp://{}/live/mp3", node.rtmp)), push(&vp9, &format!("rtmp://{}/live/vp9", node.rtmp))];
-    let why = [
-        "MP3 audio isn't supported over RTMP: set the encoder to AAC, Opus, AC-3 or E-AC-3",
-        "VP9 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1",
-    ];
-    for (push, why) in pushes.iter_mut().zip(why) {
-        node.process.said(why);
-        assert!(!push.ended(PATIENCE).success(), "{why}");
-    }
-    check_logs(&[&node]);
+    unless_starved(|| {
+        let cluster = Cluster::new();
+        let mp3 = cluster.path().join("mp3.mkv");
+        film_of(&mp3, H264, &[&["-c:a", "libmp3lame"]]);
+        let vp9 = cluster.path().join("vp9.mkv");
+        film_of(&vp9, &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"], &[&["-c:a", "aac"]]);
+        let node = cluster.node("a", &[]);
+        let mut pushes = [
+            push(&mp3, &format!("rtmp://{}/live/mp3", node.rtmp)),
+            push(&vp9, &format!("rtmp://{}/live/vp9", node.rtmp)),
+        ];
+        let why = [
+            "MP3 audio isn't supported over RTMP: set the encoder to AAC, Opus, AC-3 or E-AC-3",
+            "VP9 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1",
+        ];
+        for (push, why) in pushes.iter_mut().zip(why) {
+            node.process.said(why);
+            assert!(!push.ended(PATIENCE).success(), "{why}");
+        }
+        check_logs(&[&node]);
+    });
 }

@@ -2,6 +2,7 @@
 
 use damson::clock;
 
+use super::machine::unless_starved;
 use super::playlist::{At, Viewer};
 use super::push::{Pace, film, push};
 use super::{Cluster, Node, PATIENCE, REPAIR_MAX, check_logs, process::until};
@@ -65,23 +66,27 @@ fn check(cluster: &Cluster, mut nodes: Vec<Node>) {
 
 #[test]
 fn gossip() {
-    let cluster = Cluster::new();
-    let mut nodes = vec![cluster.node("n1", &[])];
-    for name in ["n2", "n3", "n4", "n5", "n6"] {
-        nodes.push(cluster.node(name, &["--join", &nodes[0].mesh.to_string()]));
-    }
-    check(&cluster, nodes);
+    unless_starved(|| {
+        let cluster = Cluster::new();
+        let mut nodes = vec![cluster.node("n1", &[])];
+        for name in ["n2", "n3", "n4", "n5", "n6"] {
+            nodes.push(cluster.node(name, &["--join", &nodes[0].mesh.to_string()]));
+        }
+        check(&cluster, nodes);
+    });
 }
 
 /// An ingest, two nodes below it, and three edges below both of these.
 #[test]
 fn fixed_with_redundant_links() {
-    let cluster = Cluster::new();
-    let fixed = ["--topology", "static", "--join"];
-    let ingest = cluster.node("ingest", &fixed[..2]);
-    let join = ingest.mesh.to_string();
-    let middle = ["left", "right"].map(|name| cluster.node(name, &[&fixed[..], &[&join]].concat()));
-    let join = format!("{},{}", middle[0].mesh, middle[1].mesh);
-    let edges = ["e1", "e2", "e3"].map(|name| cluster.node(name, &[&fixed[..], &[&join]].concat()));
-    check(&cluster, [ingest].into_iter().chain(middle).chain(edges).collect());
+    unless_starved(|| {
+        let cluster = Cluster::new();
+        let fixed = ["--topology", "static", "--join"];
+        let ingest = cluster.node("ingest", &fixed[..2]);
+        let join = ingest.mesh.to_string();
+        let middle = ["left", "right"].map(|name| cluster.node(name, &[&fixed[..], &[&join]].concat()));
+        let join = format!("{},{}", middle[0].mesh, middle[1].mesh);
+        let edges = ["e1", "e2", "e3"].map(|name| cluster.node(name, &[&fixed[..], &[&join]].concat()));
+        check(&cluster, [ingest].into_iter().chain(middle).chain(edges).collect());
+    });
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::machine::unless_starved;
 use super::process::until;
 use super::push::{Pace, film, push};
 use super::{Cluster, Node, PATIENCE, check_logs, http, text};
@@ -27,68 +28,70 @@ fn depth(node: &Node) -> u32 {
 
 #[test]
 fn an_edge_is_killed_and_its_viewers_seek_back() {
-    let cluster = Cluster::new();
-    let film = film(cluster.path(), 360);
-    let ingest = cluster.node("ingest", &["--topology", "static"]);
-    let (join, folder) = (ingest.mesh.to_string(), cluster.path().join("dvr"));
-    let start = || {
-        let dvr = ["--dvr", "60s", "--dvr-memory", "1M", "--dvr-dir", text(&folder)];
-        cluster.node("edge", &[&["--topology", "static", "--join", &join], &dvr[..]].concat())
-    };
-    let mut edge = start();
-    let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
-    // A live playlist has 15 or 16.
-    let list = edge.plays("cam", 25);
-    let folder_of = |track: &str| format!("/cam/{track}");
-    let mut bodies = BTreeMap::new();
-    for (msn, track) in list.segments.iter().flat_map(|msn| [(*msn, "video"), (*msn, "audio")]) {
-        let path = format!("{}/{msn}.m4s", folder_of(track));
-        bodies.insert((msn, path.clone()), http::fetch(edge.http, &path));
-    }
-    let oldest = format!("/cam/video/{}.m4s", list.first);
-    assert!(ingest.plays("cam", 25).first <= list.first + 2, "who keeps nothing shows what others keep");
-    let newest = format!("/cam/video/{}.m4s", list.segments[list.segments.len() - 2]);
-    assert_eq!(http::fetch(ingest.http, &newest), http::fetch(edge.http, &newest));
-    let (head, body) = ask(&edge, "GET", &oldest, "");
-    let tag = etag(&head).to_owned();
-    assert!(depth(&edge) > 45);
+    unless_starved(|| {
+        let cluster = Cluster::new();
+        let film = film(cluster.path(), 360);
+        let ingest = cluster.node("ingest", &["--topology", "static"]);
+        let (join, folder) = (ingest.mesh.to_string(), cluster.path().join("dvr"));
+        let start = || {
+            let dvr = ["--dvr", "60s", "--dvr-memory", "1M", "--dvr-dir", text(&folder)];
+            cluster.node("edge", &[&["--topology", "static", "--join", &join], &dvr[..]].concat())
+        };
+        let mut edge = start();
+        let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
+        // A live playlist has 15 or 16.
+        let list = edge.plays("cam", 25);
+        let folder_of = |track: &str| format!("/cam/{track}");
+        let mut bodies = BTreeMap::new();
+        for (msn, track) in list.segments.iter().flat_map(|msn| [(*msn, "video"), (*msn, "audio")]) {
+            let path = format!("{}/{msn}.m4s", folder_of(track));
+            bodies.insert((msn, path.clone()), http::fetch(edge.http, &path));
+        }
+        let oldest = format!("/cam/video/{}.m4s", list.first);
+        assert!(ingest.plays("cam", 25).first <= list.first + 2, "who keeps nothing shows what others keep");
+        let newest = format!("/cam/video/{}.m4s", list.segments[list.segments.len() - 2]);
+        assert_eq!(http::fetch(ingest.http, &newest), http::fetch(edge.http, &newest));
+        let (head, body) = ask(&edge, "GET", &oldest, "");
+        let tag = etag(&head).to_owned();
+        assert!(depth(&edge) > 45);
 
-    edge.process.kill();
-    let edge = start();
-    let again = until("the archive and the window", PATIENCE, || {
-        let list = edge.plays("cam", 25);
-        (list.segments.len() >= 29).then_some(list)
+        edge.process.kill();
+        let edge = start();
+        let again = until("the archive and the window", PATIENCE, || {
+            let list = edge.plays("cam", 25);
+            (list.segments.len() >= 29).then_some(list)
+        });
+        assert!(again.first >= list.first && again.first <= *list.segments.last().expect("some"), "{again:?}");
+        assert_eq!(again.gaps, [0_u64; 0], "what came meanwhile, the swarm has");
+        let mut both = 0;
+        for ((msn, path), before) in bodies.iter().filter(|((msn, _), _)| *msn >= again.first) {
+            assert_eq!(&http::fetch(edge.http, path), before, "{msn}: {path}");
+            both += 1;
+        }
+        assert!(both > 0);
+        // What left the playlist stays for those who had it (rfc8216bis 6.2.2), with all that HTTP has.
+        let (head, whole) = ask(&edge, "GET", &oldest, "");
+        assert_eq!((etag(&head), &whole), (tag.as_str(), &body));
+        let (head, part) = ask(&edge, "GET", &oldest, "Range: bytes=100-199\r\n");
+        assert!(head.starts_with("http/1.1 206") && part == body[100..200], "{head}");
+        let (head, none) = ask(&edge, "HEAD", &oldest, "");
+        assert!(head.contains(&format!("content-length: {}", body.len())) && none.is_empty(), "{head}");
+        let (head, _) = ask(&edge, "GET", &oldest, &format!("If-None-Match: {tag}\r\n"));
+        assert!(head.starts_with("http/1.1 304"), "{head}");
+        // It stays 60 s long.
+        let later = until("a full DVR that moves on", PATIENCE, || {
+            let list = edge.plays("cam", 25);
+            (list.first > again.first + 3).then_some(list)
+        });
+        assert!((29..=32).contains(&later.segments.len()), "{later:?}");
+        assert_eq!(later.gaps, [0_u64; 0]);
+        let metrics = String::from_utf8(http::fetch(edge.http, "/metrics")).expect("text");
+        let says = |line: &str| metrics.lines().any(|l| l == line);
+        assert!(!says("damson_dvr_reads_total 0"), "the new process had none of it in memory");
+        assert!(says("damson_dvr_lost_total 0") && says("damson_dvr_failures_total 0"), "{metrics}");
+        drop(ffmpeg);
+        check_logs(&[&ingest, &edge]);
     });
-    assert!(again.first >= list.first && again.first <= *list.segments.last().expect("some"), "{again:?}");
-    assert_eq!(again.gaps, [0_u64; 0], "what came meanwhile, the swarm has");
-    let mut both = 0;
-    for ((msn, path), before) in bodies.iter().filter(|((msn, _), _)| *msn >= again.first) {
-        assert_eq!(&http::fetch(edge.http, path), before, "{msn}: {path}");
-        both += 1;
-    }
-    assert!(both > 0);
-    // What left the playlist stays for those who had it (rfc8216bis 6.2.2), with all that HTTP has.
-    let (head, whole) = ask(&edge, "GET", &oldest, "");
-    assert_eq!((etag(&head), &whole), (tag.as_str(), &body));
-    let (head, part) = ask(&edge, "GET", &oldest, "Range: bytes=100-199\r\n");
-    assert!(head.starts_with("http/1.1 206") && part == body[100..200], "{head}");
-    let (head, none) = ask(&edge, "HEAD", &oldest, "");
-    assert!(head.contains(&format!("content-length: {}", body.len())) && none.is_empty(), "{head}");
-    let (head, _) = ask(&edge, "GET", &oldest, &format!("If-None-Match: {tag}\r\n"));
-    assert!(head.starts_with("http/1.1 304"), "{head}");
-    // It stays 60 s long.
-    let later = until("a full DVR that moves on", PATIENCE, || {
-        let list = edge.plays("cam", 25);
-        (list.first > again.first + 3).then_some(list)
-    });
-    assert!((29..=32).contains(&later.segments.len()), "{later:?}");
-    assert_eq!(later.gaps, [0_u64; 0]);
-    let metrics = String::from_utf8(http::fetch(edge.http, "/metrics")).expect("text");
-    let says = |line: &str| metrics.lines().any(|l| l == line);
-    assert!(!says("damson_dvr_reads_total 0"), "the new process had none of it in memory");
-    assert!(says("damson_dvr_lost_total 0") && says("damson_dvr_failures_total 0"), "{metrics}");
-    drop(ffmpeg);
-    check_logs(&[&ingest, &edge]);
 }
 
 fn status(node: &Node, path: &str) -> u16 {
@@ -102,78 +105,80 @@ fn status(node: &Node, path: &str) -> u16 {
 /// ```
 #[test]
 fn edges_show_what_others_keep() {
-    let cluster = Cluster::new();
-    let film = film(cluster.path(), 360);
-    let ingest = cluster.node("ingest", &["--topology", "static"]);
-    let node = |name: &str, to: &Node, args: &[&str]| {
-        let join = to.mesh.to_string();
-        cluster.node(name, &[&["--topology", "static", "--join", &join], args].concat())
-    };
-    let folder = cluster.path().join("dvr");
-    let on_disk = ["--dvr", "10m", "--dvr-memory", "1M", "--dvr-dir", text(&folder)];
-    let in_memory = ["--dvr", "10m", "--dvr-memory", "100M"];
-    let mut disk = node("disk", &ingest, &on_disk);
-    let mut memory = node("memory", &ingest, &in_memory);
-    let mut edge = node("edge", &disk, &[]);
-    let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
-    let first = disk.plays("cam", 30).first;
-    // Each of them, and whoever comes late, lists from the first segment on.
-    let late = node("late", &ingest, &[]);
-    let all = [&ingest, &disk, &memory, &edge, &late];
-    for node in all {
-        assert_eq!(node.plays("cam", 30).first, first, "{}", node.name);
-    }
-    let reference = |msn: u64, track: &str| http::fetch(disk.http, &format!("/cam/{track}/{msn}.m4s"));
-    let made: BTreeMap<_, _> = (first..first + 15)
-        .flat_map(|msn| ["video", "audio"].map(|track| (format!("/cam/{track}/{msn}.m4s"), reference(msn, track))))
-        .collect();
-    let same = |node: &Node, paths: usize| {
-        for (path, body) in made.iter().take(paths) {
-            assert!(http::fetch(node.http, path) == *body, "{path} at {}", node.name);
+    unless_starved(|| {
+        let cluster = Cluster::new();
+        let film = film(cluster.path(), 360);
+        let ingest = cluster.node("ingest", &["--topology", "static"]);
+        let node = |name: &str, to: &Node, args: &[&str]| {
+            let join = to.mesh.to_string();
+            cluster.node(name, &[&["--topology", "static", "--join", &join], args].concat())
+        };
+        let folder = cluster.path().join("dvr");
+        let on_disk = ["--dvr", "10m", "--dvr-memory", "1M", "--dvr-dir", text(&folder)];
+        let in_memory = ["--dvr", "10m", "--dvr-memory", "100M"];
+        let mut disk = node("disk", &ingest, &on_disk);
+        let mut memory = node("memory", &ingest, &in_memory);
+        let mut edge = node("edge", &disk, &[]);
+        let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
+        let first = disk.plays("cam", 30).first;
+        // Each of them, and whoever comes late, lists from the first segment on.
+        let late = node("late", &ingest, &[]);
+        let all = [&ingest, &disk, &memory, &edge, &late];
+        for node in all {
+            assert_eq!(node.plays("cam", 30).first, first, "{}", node.name);
         }
-    };
-    same(&late, 12);
-    let (head, _) = ask(&late, "GET", &format!("/cam/video/{first}.m4s"), "");
-    let (kept, _) = ask(&disk, "GET", &format!("/cam/video/{first}.m4s"), "");
-    assert_eq!(etag(&head), etag(&kept));
-    assert!(depth(&late) >= 58);
-    assert_eq!(status(&late, &format!("/cam/video/{}.m4s", first - 1)), 404);
+        let reference = |msn: u64, track: &str| http::fetch(disk.http, &format!("/cam/{track}/{msn}.m4s"));
+        let made: BTreeMap<_, _> = (first..first + 15)
+            .flat_map(|msn| ["video", "audio"].map(|track| (format!("/cam/{track}/{msn}.m4s"), reference(msn, track))))
+            .collect();
+        let same = |node: &Node, paths: usize| {
+            for (path, body) in made.iter().take(paths) {
+                assert!(http::fetch(node.http, path) == *body, "{path} at {}", node.name);
+            }
+        };
+        same(&late, 12);
+        let (head, _) = ask(&late, "GET", &format!("/cam/video/{first}.m4s"), "");
+        let (kept, _) = ask(&disk, "GET", &format!("/cam/video/{first}.m4s"), "");
+        assert_eq!(etag(&head), etag(&kept));
+        assert!(depth(&late) >= 58);
+        assert_eq!(status(&late, &format!("/cam/video/{}.m4s", first - 1)), 404);
 
-    // An edge that dies, and one whose memory was all it had: they show it all again, of what others hold.
-    let join = disk.mesh.to_string();
-    edge.process.kill();
-    memory.process.kill();
-    let edge = cluster.node("edge", &["--topology", "static", "--join", &join]);
-    let memory = node("memory", &ingest, &in_memory);
-    for node in [&edge, &memory] {
-        assert_eq!(node.plays("cam", 30).first, first, "{}", node.name);
-        same(node, 30);
-    }
+        // An edge that dies, and one whose memory was all it had: they show it all again, of what others hold.
+        let join = disk.mesh.to_string();
+        edge.process.kill();
+        memory.process.kill();
+        let edge = cluster.node("edge", &["--topology", "static", "--join", &join]);
+        let memory = node("memory", &ingest, &in_memory);
+        for node in [&edge, &memory] {
+            assert_eq!(node.plays("cam", 30).first, first, "{}", node.name);
+            same(node, 30);
+        }
 
-    // The keeper on disk dies: what the other one keeps by now is still there, and the rest is clearly said to be away.
-    let mesh = disk.mesh.to_string();
-    let newest = memory.plays("cam", 40).segments.last().copied().expect("some");
-    let here = until("the memory has what the window hasn't", PATIENCE, || {
-        let list = memory.plays("cam", 30);
-        (list.segments.last()? > &(newest + 20)).then_some(newest)
+        // The keeper on disk dies: what the other one keeps by now is still there, and the rest is clearly said to be away.
+        let mesh = disk.mesh.to_string();
+        let newest = memory.plays("cam", 40).segments.last().copied().expect("some");
+        let here = until("the memory has what the window hasn't", PATIENCE, || {
+            let list = memory.plays("cam", 30);
+            (list.segments.last()? > &(newest + 20)).then_some(newest)
+        });
+        let body = http::fetch(disk.http, &format!("/cam/video/{here}.m4s"));
+        disk.process.kill();
+        let late_too = node("late2", &ingest, &[]);
+        until("the list of what memory has", PATIENCE, || (late_too.plays("cam", 20).first <= here).then_some(()));
+        assert!(http::fetch(late_too.http, &format!("/cam/video/{here}.m4s")) == body);
+        // `late` lists it still; it never had this one.
+        let away = format!("/cam/video/{}.m4s", first + 3);
+        let (head, _) = ask(&late, "GET", &away, "");
+        assert!(head.starts_with("http/1.1 503") && head.contains("cache-control: no-store"), "{head}");
+
+        // It comes back, with all that it had.
+        let disk = cluster.node(
+            "disk",
+            &[&["--topology", "static", "--join", &ingest.mesh.to_string(), "--mesh", &mesh], &on_disk[..]].concat(),
+        );
+        until("an answer of the keeper that is back", PATIENCE, || (status(&late, &away) == 200).then_some(()));
+        assert!(http::fetch(late.http, &away) == made[&away]);
+        drop(ffmpeg);
+        check_logs(&[&ingest, &disk, &memory, &edge, &late, &late_too]);
     });
-    let body = http::fetch(disk.http, &format!("/cam/video/{here}.m4s"));
-    disk.process.kill();
-    let late_too = node("late2", &ingest, &[]);
-    until("the list of what memory has", PATIENCE, || (late_too.plays("cam", 20).first <= here).then_some(()));
-    assert!(http::fetch(late_too.http, &format!("/cam/video/{here}.m4s")) == body);
-    // `late` lists it still; it never had this one.
-    let away = format!("/cam/video/{}.m4s", first + 3);
-    let (head, _) = ask(&late, "GET", &away, "");
-    assert!(head.starts_with("http/1.1 503") && head.contains("cache-control: no-store"), "{head}");
-
-    // It comes back, with all that it had.
-    let disk = cluster.node(
-        "disk",
-        &[&["--topology", "static", "--join", &ingest.mesh.to_string(), "--mesh", &mesh], &on_disk[..]].concat(),
-    );
-    until("an answer of the keeper that is back", PATIENCE, || (status(&late, &away) == 200).then_some(()));
-    assert!(http::fetch(late.http, &away) == made[&away]);
-    drop(ffmpeg);
-    check_logs(&[&ingest, &disk, &memory, &edge, &late, &late_too]);
 }

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::machine::{skip, unless_starved};
 use super::playlist::Playlist;
 use super::process::{PATIENCE, Process, until};
 use super::push::film;
@@ -103,39 +104,40 @@ fn ip(args: &[&str]) -> Result<(), String> {
 
 #[test]
 fn two_hosts_take_one_group_from_one_source_and_leave_it() {
-    let hosts = match Hosts::new(2) {
-        Ok(hosts) => hosts,
-        Err(refused) => {
-            eprintln!("SKIPPED: no network namespaces here (root, and iproute2, are needed): {refused}");
-            return;
+    unless_starved(|| {
+        let hosts = match Hosts::new(2) {
+            Ok(hosts) => hosts,
+            Err(refused) => {
+                return skip(&format!("no network namespaces here (root, and iproute2, are needed): {refused}"));
+            }
+        };
+        let cluster = Cluster::new();
+        let film = film(cluster.path(), 6);
+        let first = hosts.ingest(&cluster, 1, "a", &[]);
+        let second = hosts.ingest(&cluster, 2, "b", &["--join", "10.71.0.2:4900"]);
+        let mut nodes = [first, second];
+        for node in &nodes {
+            node.process.said("waits for MPEG-TS");
         }
-    };
-    let cluster = Cluster::new();
-    let film = film(cluster.path(), 6);
-    let first = hosts.ingest(&cluster, 1, "a", &[]);
-    let second = hosts.ingest(&cluster, 2, "b", &["--join", "10.71.0.2:4900"]);
-    let mut nodes = [first, second];
-    for node in &nodes {
-        node.process.said("waits for MPEG-TS");
-    }
-    assert!(hosts.is_member(1) && hosts.is_member(2) && !hosts.is_member(0));
-    let _sender = hosts.send(&film);
-    for node in &nodes {
-        node.process.said("UDP: datagrams come from=10.71.0.1:");
-    }
-    // One publishes; both serve what it makes.
-    let standing = until("one that stands by", PATIENCE, || {
-        nodes.iter().position(|node| node.process.log().contains("UDP: stands by"))
+        assert!(hosts.is_member(1) && hosts.is_member(2) && !hosts.is_member(0));
+        let _sender = hosts.send(&film);
+        for node in &nodes {
+            node.process.said("UDP: datagrams come from=10.71.0.1:");
+        }
+        // One publishes; both serve what it makes.
+        let standing = until("one that stands by", PATIENCE, || {
+            nodes.iter().position(|node| node.process.log().contains("UDP: stands by"))
+        });
+        let list = until("segments at both", PATIENCE, || {
+            let [a, b] = [1, 2].map(|host| hosts.playlist(host).filter(|list| list.segments.len() > 1));
+            a.zip(b).map(|(a, _)| a)
+        });
+        let active = 1 - standing;
+        nodes[active].process.signal("TERM");
+        assert!(nodes[active].process.ended(PATIENCE).success());
+        assert!(!hosts.is_member(active + 1) && hosts.is_member(standing + 1), "membership goes with the node");
+        nodes[standing].process.said("publishes stream=cam1");
+        until("new segments", PATIENCE, || hosts.playlist(standing + 1).filter(|now| now.last() > list.last() + 1));
+        check_logs(&nodes.each_ref());
     });
-    let list = until("segments at both", PATIENCE, || {
-        let [a, b] = [1, 2].map(|host| hosts.playlist(host).filter(|list| list.segments.len() > 1));
-        a.zip(b).map(|(a, _)| a)
-    });
-    let active = 1 - standing;
-    nodes[active].process.signal("TERM");
-    assert!(nodes[active].process.ended(PATIENCE).success());
-    assert!(!hosts.is_member(active + 1) && hosts.is_member(standing + 1), "membership goes with the node");
-    nodes[standing].process.said("publishes stream=cam1");
-    until("new segments", PATIENCE, || hosts.playlist(standing + 1).filter(|now| now.last() > list.last() + 1));
-    check_logs(&nodes.each_ref());
 }

@@ -16,6 +16,7 @@ mod join;
 mod ladder;
 mod line;
 mod lossy;
+mod machine;
 mod namespaces;
 mod players;
 mod playlist;

@@ -1,23 +1,21 @@
-//! Films, made by ffmpeg once a test, and their pushes.
+//! Films, made by ffmpeg, and their pushes.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::Process;
+use crate::media_ffmpeg::make_by;
 
 /// An FLV of `seconds` with H.264 (B-frames, a keyframe every 2 s) and AAC.
 pub(crate) fn film(dir: &Path, seconds: u32) -> PathBuf {
     let path = dir.join(format!("film-{seconds}.flv"));
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30", "-f", "lavfi", "-i", "sine=r=48000"])
-        .args(["-t", &seconds.to_string(), "-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", "60"])
-        .args(["-sc_threshold", "0", "-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2"])
-        .args(["-flvflags", "no_duration_filesize"])
-        .arg(&path)
-        .output()
-        .expect("ffmpeg starts");
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seconds = seconds.to_string();
+    let inputs = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30", "-f", "lavfi", "-i", "sine=r=48000"];
+    let video = ["-t", &seconds, "-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", "60"];
+    let audio = ["-sc_threshold", "0", "-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2"];
+    let args = [&inputs[..], &video, &audio, &["-flvflags", "no_duration_filesize"]].concat();
+    make_by("ffmpeg", &args, &path);
     path
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::machine::unless_starved;
 use super::push::{Pace, film, push};
 use super::{Cluster, Node, PATIENCE, check_logs, damson, http, process::Process, process::until};
 
@@ -47,29 +48,31 @@ pub(super) fn ages(part: &Value) -> (i64, i64) {
 
 #[test]
 fn the_stages_make_the_age_of_the_part() {
-    let cluster = Cluster::new();
-    let film = film(cluster.path(), 60);
-    let (collector, spans) = collector();
-    let mut nodes = cluster.line(&["a", "b", "c"], &[]);
-    let join = nodes.last().expect("three nodes").mesh.to_string();
-    let url = format!("http://{collector}");
-    nodes.push(cluster.node("d", &["--topology", "static", "--join", &join, "--otlp", &url]));
-    let d = &nodes[3];
-    let ffmpeg = push(&film, nodes[0].rtmp, "cam", Pace::RealTime);
-    d.plays("cam", 2);
+    unless_starved(|| {
+        let cluster = Cluster::new();
+        let film = film(cluster.path(), 60);
+        let (collector, spans) = collector();
+        let mut nodes = cluster.line(&["a", "b", "c"], &[]);
+        let join = nodes.last().expect("three nodes").mesh.to_string();
+        let url = format!("http://{collector}");
+        nodes.push(cluster.node("d", &["--topology", "static", "--join", &join, "--otlp", &url]));
+        let d = &nodes[3];
+        let ffmpeg = push(&film, nodes[0].rtmp, "cam", Pace::RealTime);
+        d.plays("cam", 2);
 
-    let parts = gather(d.http, "100 parts", |seen| seen.len() >= 120);
-    let off: Vec<i64> = parts.values().map(ages).map(|(told, truth)| (told - truth).abs()).collect();
-    let right = off.iter().filter(|off| **off <= 2_000).count();
-    assert!(right * 100 >= off.len() * 99, "{right} of {} within 2 ms: {off:?}", off.len());
-    let names = |part: &Value| part["hops"].as_array().map(|hops| hops.iter().map(|h| h["name"].clone()).collect());
-    for part in parts.values() {
-        assert_eq!(names(part), Some(["a", "b", "c"].map(Value::from).to_vec()), "{part}");
-    }
-    check_table(d);
-    check_spans(&spans);
-    drop(ffmpeg);
-    check_logs(&nodes.iter().collect::<Vec<_>>());
+        let parts = gather(d.http, "100 parts", |seen| seen.len() >= 120);
+        let off: Vec<i64> = parts.values().map(ages).map(|(told, truth)| (told - truth).abs()).collect();
+        let right = off.iter().filter(|off| **off <= 2_000).count();
+        assert!(right * 100 >= off.len() * 99, "{right} of {} within 2 ms: {off:?}", off.len());
+        let names = |part: &Value| part["hops"].as_array().map(|hops| hops.iter().map(|h| h["name"].clone()).collect());
+        for part in parts.values() {
+            assert_eq!(names(part), Some(["a", "b", "c"].map(Value::from).to_vec()), "{part}");
+        }
+        check_table(d);
+        check_spans(&spans);
+        drop(ffmpeg);
+        check_logs(&nodes.iter().collect::<Vec<_>>());
+    });
 }
 
 /// `damson trace` shows what the edge tells.
