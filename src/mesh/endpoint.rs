@@ -5,7 +5,6 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::congestion::CubicConfig;
 use quinn::{
     ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime,
     TransportConfig, VarInt,
@@ -13,6 +12,7 @@ use quinn::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::warn;
 
+use super::congestion::LossTolerant;
 use super::identity::Identity;
 use super::node::MeshError;
 use super::tls;
@@ -110,7 +110,7 @@ fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
 
 /// What isn't set here is quinn's default. Tried on loopback, on a busy machine: fewer acknowledgements or a first window of
 /// 200 KB change less than the noise.
-fn transport() -> TransportConfig {
+pub(super) fn transport() -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(PACKET_LEN_MAX);
@@ -130,6 +130,6 @@ fn transport() -> TransportConfig {
         // The body begun first is finished first: two halves of two parts are worth nothing to a player.
         .send_fairness(false)
         .datagram_receive_buffer_size(None)
-        .congestion_controller_factory(Arc::new(CubicConfig::default()));
+        .congestion_controller_factory(Arc::new(LossTolerant::default()));
     config
 }

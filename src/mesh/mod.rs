@@ -23,6 +23,7 @@
 //! - **Identity** is a key whose certificate is of the cluster's CA; anybody else fails the handshake
 //!   (see [`identity`]).
 //! - **One link a pair**, whoever dials and however often (see `pairing`).
+//! - **Congestion control** is Cubic, told of losses only where a link is full: chance isn't (see `congestion`).
 //! - **Clocks**: neighbours exchange timestamps, and keep an offset for each link, so that a hop's
 //!   transit is measured without a common clock (see [`clock_offset`]).
 //!
@@ -32,6 +33,8 @@
 //! [`frame`] and [`clock_offset`] are pure, and build without feature `node`.
 
 pub mod clock_offset;
+#[cfg(feature = "node")]
+mod congestion;
 pub mod frame;
 
 #[cfg(feature = "node")]
