@@ -264,6 +264,10 @@ async fn media(
             if !held.is_started() {
                 return Ok(Step::appear(Place::Part(id, 0, 0)));
             }
+            // hls.js (1.7) takes a playlist of parts alone for an empty one, and begins anew: the first one has a segment.
+            if let Some((first, _)) = held.next().filter(|_| !held.has_segment() && record.ended.is_none()) {
+                return Ok(Step::appear(Place::Segment(id, first)));
+            }
             if let Some(place) = blocked(record, held, directives)? {
                 return Ok(Step::Wait(place, hold(record)));
             }

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { test } from "node:test";
 import { ask, startDemo, TARGET } from "./lib/damson.mjs";
+import { unlessStarved } from "./lib/machine.mjs";
 import { Child, scope } from "./lib/process.mjs";
 
 test("Prometheus takes the metrics of a node that plays", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {

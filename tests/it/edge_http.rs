@@ -134,11 +134,16 @@ async fn a_stream_that_the_directory_knows_is_waited_for() {
     server.edge.store().record(record.clone());
     assert_eq!(init.answer().await.text(), "init of audio");
     server.part(&record, VIDEO, FIRST_MSN, 0);
-    assert_eq!(playlist.answer().await.status, 200);
     server.part(&record, AUDIO, FIRST_MSN, 0);
     assert!(index.answer().await.text().contains("RESOLUTION=1280x720"));
+    // Nor is a playlist without a segment of use.
+    for part in 1..synthetic::PARTS {
+        assert_eq!(server.edge.store().waiting(), 1, "before part {part}");
+        server.part(&record, VIDEO, FIRST_MSN, part);
+    }
+    assert!(playlist.answer().await.text().contains("#EXTINF"));
     let name = StreamName::parse("cam1").expect("a name");
-    let mut waiting = server.held(&format!("{PLAYLIST}?_HLS_msn={FIRST_MSN}&_HLS_part=1")).await;
+    let mut waiting = server.held(&format!("{PLAYLIST}?_HLS_msn={}&_HLS_part=1", FIRST_MSN + 1)).await;
     server.edge.store().expired(&name);
     assert_eq!(waiting.answer().await.status, 404, "the directory has forgotten it");
 }

@@ -195,6 +195,11 @@ impl TrackWindow {
         self.first.is_some()
     }
 
+    /// Whether the playlist lists a whole segment.
+    pub fn has_segment(&self) -> bool {
+        self.listed().any(Segment::is_complete)
+    }
+
     /// The part that the playlist waits for: everything before it is listed. `None` before the first.
     pub fn next(&self) -> Option<(Msn, u16)> {
         self.first.map(|_| self.next)
