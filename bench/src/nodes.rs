@@ -184,6 +184,7 @@ fn record(ingest: NodeId) -> Result<Record> {
         part_target: Duration::from_millis(202),
         latency: Duration::from_millis(202) * 3,
         segment_duration: Duration::from_secs(2),
+        messages: damson::live::Schemes::default(),
         availability_start: wall,
         tracks: vec![video],
         periods: vec![Period::new(first_msn, 0, Duration::ZERO)],

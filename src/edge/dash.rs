@@ -320,6 +320,10 @@ impl View<'_> {
                 period_id(before)
             );
         }
+        let carries = first.is_video() || !self.record.tracks.iter().any(Track::is_video);
+        for scheme in self.record.messages.iter().filter(|_| carries) {
+            let _ = writeln!(out, "<InbandEventStream schemeIdUri=\"{}\"/>", scheme.uri());
+        }
         let media_start = MediaTime::new(Timescale::MPEG.ticks(self.period.start), Timescale::MPEG);
         let wall = self.record.availability_start + self.period.start;
         let _ = writeln!(

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::dateranges::dateranges;
 use super::dvr::{Entry, Listed, Shelf};
 use super::hold;
 use crate::live::{Msn, Part, Record, Segment, Track, TrackId, TrackKind, TrackWindow, Window};
@@ -226,6 +227,8 @@ fn render(
     if skipped > 0 {
         let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
+
+    dateranges(&mut out, record, track);
 
     // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
     // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.

@@ -22,6 +22,7 @@
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
 
 pub mod dash;
+mod dateranges;
 pub mod dvr;
 pub mod hls;
 pub mod route;

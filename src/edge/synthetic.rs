@@ -46,6 +46,7 @@ pub fn record(name: &str) -> Record {
         part_target: Duration::from_millis(202),
         latency: Duration::from_millis(202) * 3,
         segment_duration: Duration::from_secs(2),
+        messages: crate::live::Schemes::default(),
         availability_start: start,
         tracks: vec![
             track(VIDEO, "video", 90_000, "avc1.64001f", 3_000_000, pictures),

@@ -23,8 +23,8 @@ use tokio_util::task::TaskTracker;
 use self::publication::{Control, Publication, Tenure};
 use crate::live::{Epoch, NodeId, PartHeader, Record, Rendition, StreamName};
 use crate::media::{
-    self, AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Notice, Output, Packager,
-    Refusal, Resume,
+    self, AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Message, Notice, Output,
+    Packager, Refusal, Resume,
 };
 use crate::units::Time;
 
@@ -471,6 +471,11 @@ impl Claim {
     /// A frame. Waits while the queue is full.
     pub async fn unit(&self, unit: AccessUnit) -> Result<(), Gone> {
         self.feed(Fed::Input(Input::Unit(unit))).await
+    }
+
+    /// Timed metadata. Waits while the queue is full.
+    pub async fn message(&self, message: Message) -> Result<(), Gone> {
+        self.feed(Fed::Input(Input::Message(message))).await
     }
 
     /// Returns when the tenure is ended from this side; the connection is to be closed with this reason.

@@ -20,8 +20,9 @@ use bytes::Bytes;
 
 pub use self::enhanced::capabilities;
 use super::amf0::Value;
+use crate::live::Scheme;
 use crate::media::header::HeaderError;
-use crate::media::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, ac3};
+use crate::media::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message, ac3, id3};
 use crate::units::Timescale;
 
 /// Milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
@@ -281,6 +282,29 @@ pub fn announced(metadata: &Value) -> Announced {
         video: video.or(audio.filter(|has| *has).map(|_| false)),
         audio: audio.or(video.filter(|has| *has).map(|_| false)),
     }
+}
+
+/// What onTextData says, as an ID3 tag with a text for each property. `None` if it says nothing.
+pub fn text(said: &Value, timestamp: u32) -> Option<Message> {
+    let value = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Boolean(boolean) => Some(boolean.to_string()),
+        Value::Object(_) | Value::Array(_) | Value::Null => None,
+    };
+    let texts: Vec<(&str, String)> = match said {
+        Value::Object(properties) => {
+            properties.iter().filter_map(|(name, said)| Some((name.as_str(), value(said)?))).collect()
+        }
+        said => value(said).map(|text| ("text", text)).into_iter().collect(),
+    };
+    (!texts.is_empty()).then(|| Message {
+        track: VIDEO,
+        scheme: Scheme::Id3,
+        pts: Some(timestamp.into()),
+        duration: None,
+        data: id3::texts(texts.iter().map(|(name, text)| (*name, text.as_str()))),
+    })
 }
 
 fn is_set(value: &Value) -> bool {

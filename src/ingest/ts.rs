@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::desk::{Claim, Gone};
 use crate::clock;
 use crate::media::ts::{CLOCK, Demuxer, End, Event, Output, Stats};
-use crate::media::{AccessUnit, Announced, CodecConfig, InputTrack};
+use crate::media::{AccessUnit, Announced, CodecConfig, InputTrack, Message};
 use crate::observe;
 use crate::units::Time;
 
@@ -39,6 +39,8 @@ pub(super) enum Media {
     Config(InputTrack, CodecConfig),
     /// A frame.
     Unit(AccessUnit),
+    /// Timed metadata.
+    Message(Message),
     /// Nothing of the program can be played.
     Nothing(Event),
 }
@@ -97,6 +99,7 @@ impl Feed {
                     return Some(Media::Config(track, config));
                 }
                 Output::Unit(unit) => return Some(Media::Unit(unit)),
+                Output::Message(message) => return Some(Media::Message(message)),
                 Output::Event(event @ Event::Nothing { .. }) => {
                     tracing::warn!(from = self.name, "MPEG-TS: {event}");
                     return Some(Media::Nothing(event));
@@ -136,11 +139,13 @@ impl Feed {
             self.attached = true;
             return match media {
                 Media::Unit(unit) => claim.unit(unit).await,
+                Media::Message(message) => claim.message(message).await,
                 Media::Language(..) | Media::Config(..) | Media::Nothing(_) => Ok(()),
             };
         }
         match media {
             Media::Unit(unit) => claim.unit(unit).await,
+            Media::Message(message) => claim.message(message).await,
             Media::Language(track, language) => claim.language(track, language).await,
             Media::Config(track, config) => claim.config(track, config).await,
             Media::Nothing(_) => Ok(()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::id::{Epoch, LifeId, Msn, NodeId, StreamName, TrackId};
+use super::message::Schemes;
 use crate::units::{Timescale, UnixTime};
 use crate::wire::{self, Fault, Reader, WireError};
 
@@ -35,6 +36,8 @@ pub struct Record {
     pub latency: Duration,
     /// What the segmenter aims at; the MPD's `@duration`.
     pub segment_duration: Duration,
+    /// Which kinds of timed metadata have come so far.
+    pub messages: Schemes,
     /// The MPD's availabilityStartTime: the wallclock of media time 0.
     pub availability_start: UnixTime,
     /// All tracks; a track's id is its index. The order is frozen: new ones come behind.
@@ -168,8 +171,8 @@ impl Record {
     /// The longest latency that can be asked for, but for that of long parts.
     pub const LATENCY_MAX: Duration = Duration::from_secs(10);
     const INIT_LEN_MAX: usize = 16 << 10;
-    /// 2: periods have tracks. 3: the latency can be set.
-    const VERSION: u8 = 3;
+    /// 2: periods have tracks. 3: the latency can be set. 4: timed metadata.
+    const VERSION: u8 = 4;
 
     /// The track with this id.
     pub fn track(&self, id: TrackId) -> Option<&Track> {
@@ -242,6 +245,7 @@ impl Record {
         put_micros(&mut out, self.part_target);
         put_micros(&mut out, self.latency);
         put_micros(&mut out, self.segment_duration);
+        out.put_u8(self.messages.0);
         out.put_u64(self.availability_start.as_micros());
         out.put_u8(u8::from(self.ended.is_some()));
         out.put_u32(self.ended.unwrap_or(0));
@@ -286,6 +290,7 @@ impl Record {
         if latency < part_target * 3 || latency > Self::LATENCY_MAX.max(part_target * 3) {
             return Err(r.fault("latency", Fault::Invalid));
         }
+        let messages = Schemes(r.u8("messages")?);
         let availability_start = UnixTime::from_micros(r.u64("availability start")?);
         let ended = (r.u8("ended")? != 0, r.u32("last msn")?);
         let n = r.count(Self::PERIODS_MAX, 25, "periods")?;
@@ -318,6 +323,7 @@ impl Record {
             part_target,
             latency,
             segment_duration,
+            messages,
             availability_start,
             tracks,
             periods,
@@ -420,6 +426,7 @@ mod tests {
             part_target: Duration::from_millis(202),
             latency: Duration::from_millis(606),
             segment_duration: Duration::from_secs(2),
+            messages: crate::live::Schemes::default(),
             availability_start: UnixTime::from_micros(1_795_359_753_000_000),
             tracks: vec![Track {
                 id: TrackId(0),

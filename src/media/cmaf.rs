@@ -3,7 +3,8 @@
 //! ```text
 //! init.{n}.mp4                              {msn}.{part}.m4s: one chunk
 //! ├─ ftyp  cmf2; iso6 cmfc mp41             ├─ prft  wallclock of the first presented sample
-//! └─ moov                                   ├─ moof
+//! └─ moov                                   ├─ emsg  v1: timed metadata, where there is any
+//!    │                                      ├─ moof
 //!    ├─ mvhd  timescale 1000, duration 0    │  ├─ mfhd  sequence_number
 //!    ├─ trak                                │  └─ traf
 //!    │  ├─ tkhd  track_ID 1, width, height  │     ├─ tfhd  default-base-is-moof, default flags
@@ -25,12 +26,15 @@
 
 use bytes::{BufMut, Bytes};
 use mp4_atom::{
-    Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Prft, ReferenceTime, Smhd,
-    Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url, Vmhd,
+    Atom, Decode, Dinf, Dref, Emsg, EmsgTimestamp, Encode, FourCC, Ftyp, Hdlr, Header, Mdhd, Mdia, Mfhd, Minf, Moof,
+    Moov, Mvex, Mvhd, Prft, ReferenceTime, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry,
+    TrunSamples, Url, Vmhd,
 };
 
 use super::codec::Codec;
 use super::entry::entry;
+use super::message::Event;
+use crate::live::Scheme;
 use crate::units::{Timescale, UnixTime};
 
 /// Of the one track of each file.
@@ -138,8 +142,18 @@ pub fn silence(decode_time: u64) -> Bytes {
     out.into()
 }
 
-/// A chunk: `prft`, `moof` and `mdat`. `sequence` goes up with each chunk of a track.
-pub fn chunk(sequence: u32, decode_time: u64, reference: Reference, samples: &[Sample]) -> Bytes {
+/// Bytes of an event message beside what it says.
+pub(super) const EVENT_OVERHEAD: usize = 96;
+
+/// A chunk: `prft`, an `emsg` for each event, `moof` and `mdat`. `sequence` goes up with each chunk of a track, whose `timescale` is that
+/// of the events.
+pub fn chunk(
+    sequence: u32,
+    decode_time: u64,
+    reference: Reference,
+    (timescale, events): (Timescale, &[Event]),
+    samples: &[Sample],
+) -> Bytes {
     // All samples but the first are mostly no sync samples (video) or all are (audio): one default, and
     // the first sample's own flags where only it differs.
     let default_flags = if samples.iter().skip(1).all(|s| s.sync) && !samples.is_empty() { SYNC } else { NON_SYNC };
@@ -167,7 +181,8 @@ pub fn chunk(sequence: u32, decode_time: u64, reference: Reference, samples: &[S
         }],
     };
     let body_len: usize = samples.iter().map(|s| s.data.len()).sum();
-    let mut out = Vec::with_capacity(overhead(samples.len()) + body_len);
+    let events_len: usize = events.iter().map(|event| EVENT_OVERHEAD + event.data.len()).sum();
+    let mut out = Vec::with_capacity(overhead(samples.len()) + events_len + body_len);
     let prft = Prft {
         reference_track_id: TRACK_ID,
         ntp_timestamp: ntp(reference.wall),
@@ -175,6 +190,9 @@ pub fn chunk(sequence: u32, decode_time: u64, reference: Reference, samples: &[S
         utc_time_semantics: ReferenceTime::Input,
     };
     prft.encode(&mut out).expect("a Vec takes all");
+    for event in events {
+        emsg(event, timescale).encode(&mut out).expect("a Vec takes all, and a message is below 4 GiB");
+    }
     let start = out.len();
     moof.encode(&mut out).expect("a Vec takes all, and the fields fit their bits");
     // The offset is known once the moof's length is; its length doesn't depend on it.
@@ -189,4 +207,61 @@ pub fn chunk(sequence: u32, decode_time: u64, reference: Reference, samples: &[S
         out.put_slice(&sample.data);
     }
     out.into()
+}
+
+/// 23009-1, 5.10.3.3. A duration that nobody knows is 2^32 - 1.
+fn emsg(event: &Event, timescale: Timescale) -> Emsg {
+    Emsg {
+        timescale: timescale.hz(),
+        presentation_time: EmsgTimestamp::Absolute(event.time),
+        event_duration: event.duration.unwrap_or(u32::MAX),
+        id: event.id,
+        scheme_id_uri: event.scheme.uri().to_owned(),
+        value: String::new(),
+        message_data: event.data.to_vec(),
+    }
+}
+
+/// The events of a chunk of ours, each with the wallclock of its time as PROGRAM-DATE-TIME has it. What can't be read is left out: a body
+/// is what its publisher has made.
+pub fn events(chunk: &[u8], timescale: Timescale) -> Vec<(Event, UnixTime)> {
+    let (mut rest, mut events, mut reference) = (chunk, Vec::new(), None);
+    while let Ok(header) = Header::decode(&mut rest) {
+        let Some((mut body, behind)) = header.size.and_then(|size| rest.split_at_checked(size)) else { break };
+        if header.kind == Prft::KIND {
+            reference = Prft::decode_body(&mut body).ok();
+        } else if header.kind == Emsg::KIND {
+            let event = Emsg::decode_body(&mut body).ok().and_then(|emsg| read_event(emsg, timescale));
+            events.extend(event.zip(reference.as_ref()).map(|(event, prft)| {
+                let wall = date(prft, event.time, timescale);
+                (event, wall)
+            }));
+        } else {
+            break;
+        }
+        rest = behind;
+    }
+    events
+}
+
+fn read_event(emsg: Emsg, timescale: Timescale) -> Option<Event> {
+    let scheme = Scheme::ALL.into_iter().find(|scheme| scheme.uri() == emsg.scheme_id_uri)?;
+    let EmsgTimestamp::Absolute(time) = emsg.presentation_time else { return None };
+    let duration = Some(emsg.event_duration).filter(|&duration| duration != u32::MAX);
+    let data = Bytes::from(emsg.message_data);
+    (emsg.timescale == timescale.hz()).then_some(Event { scheme, id: emsg.id, time, duration, data })
+}
+
+/// The wallclock of a presentation time, by a chunk's `prft`.
+fn date(prft: &Prft, time: u64, timescale: Timescale) -> UnixTime {
+    const UNIX_EPOCH: u64 = 2_208_988_800;
+    let seconds = (prft.ntp_timestamp >> 32).saturating_sub(UNIX_EPOCH);
+    let micros = seconds * 1_000_000 + (((prft.ntp_timestamp & 0xffff_ffff) * 1_000_000 + (1 << 31)) >> 32);
+    let at = UnixTime::from_micros(micros);
+    match time.checked_sub(prft.media_time) {
+        Some(ahead) => at + timescale.duration(ahead),
+        None => UnixTime::from_micros(
+            at.as_micros().saturating_sub(timescale.duration(prft.media_time - time).as_micros() as u64),
+        ),
+    }
 }

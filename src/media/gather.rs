@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::packager::{Publisher, Settings, Source};
 use super::plan::{Gops, frame_duration, frame_rate_milli};
-use super::timeline::{BACKWARD_MAX, span};
+use super::timeline::{BACKWARD_MAX, REORDER_MAX, span};
 use super::{Feed, InputClock, InputTrack, Notice, Output, Unusable};
-use crate::units::{Time, UnixTime};
+use crate::units::{Time, Timescale, UnixTime};
 
 /// What is gathered before it is published all the same, in bytes: 4 s at 128 Mb/s.
 const GATHERED_LEN_MAX: usize = 64 << 20;
@@ -42,6 +42,15 @@ impl Raw {
     /// When it is shown, in ticks of the input clock.
     pub(super) fn shown(&self) -> i64 {
         self.dts.saturating_add(self.composition_offset.into())
+    }
+
+    /// The wallclock of `base`, if what it shows was taken when it came: that is the latest that it can have been.
+    pub(super) fn origin(&self, base: i64, scale: Timescale) -> UnixTime {
+        let reorder_max = i64::try_from(scale.ticks(REORDER_MAX)).unwrap_or(i64::MAX);
+        let shown = self.dts.saturating_add(i64::from(self.composition_offset).min(reorder_max));
+        let after = scale.duration(u64::try_from(shown.saturating_sub(base)).unwrap_or(0));
+        let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        UnixTime::from_micros(self.arrived.as_micros().saturating_sub(micros))
     }
 
     /// When it is decoded or shown, whichever comes first.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::cmaf::{self, Reference, Sample};
 use super::codec::Codec;
+use super::message::{Event, PART_MESSAGES_LEN_MAX, WAITING_MAX};
 use super::plan::PART_SHARE_MIN;
 use super::timeline::{Anchor, REORDER_MAX, TrackClock};
 use super::{InputTrack, Notice, Output};
@@ -25,7 +26,8 @@ const HOLE_MIN: Duration = Duration::from_millis(100);
 /// last unit would sometimes be a part of its own.
 const GRID_SLACK: Duration = Duration::from_millis(2);
 /// The longest access unit: the largest body less its boxes.
-pub const UNIT_LEN_MAX: usize = BODY_LEN_MAX as usize - cmaf::overhead(UNITS_MAX);
+pub const UNIT_LEN_MAX: usize =
+    BODY_LEN_MAX as usize - cmaf::overhead(UNITS_MAX) - PART_MESSAGES_LEN_MAX - WAITING_MAX * cmaf::EVENT_OVERHEAD;
 
 /// An access unit on its track's timeline.
 #[derive(Clone, Debug)]
@@ -111,6 +113,8 @@ pub(super) struct Lane {
     /// The units of the part under way. Empty only at a segment's start, before the first unit.
     pending: Vec<Unit>,
     pending_len: usize,
+    /// What the next part is to carry.
+    events: VecDeque<Event>,
     /// Units whose segment isn't decided yet.
     pub waiting: VecDeque<Unit>,
     /// The newest unit that came, whether placed or waiting.
@@ -150,6 +154,7 @@ impl Lane {
             end: 0,
             pending: Vec::new(),
             pending_len: 0,
+            events: VecDeque::new(),
             waiting: VecDeque::new(),
             newest: Duration::ZERO,
             reorder: Duration::ZERO,
@@ -369,7 +374,9 @@ impl Lane {
                 data: unit.data,
             })
             .collect();
-        let body = cmaf::chunk(self.sequence, start, Reference { media_time: shown, wall }, &samples);
+        let events = self.events();
+        let reference = Reference { media_time: shown, wall };
+        let body = cmaf::chunk(self.sequence, start, reference, (self.scale(), &events), &samples);
         self.sequence = self.sequence.wrapping_add(1);
         self.segment_len += body.len() as u64;
         self.end = listed;
@@ -382,6 +389,25 @@ impl Lane {
         }
         let flags = Flags { independent, last, forced: self.forced, irregular: sink.irregular, ..Flags::default() };
         self.send(body, start, duration, wall, ingested, flags, segment, sink);
+    }
+
+    /// Timed metadata, which the next part carries.
+    pub(super) fn announce(&mut self, event: Event) {
+        if self.events.len() == WAITING_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// As many events as a part may carry.
+    fn events(&mut self) -> Vec<Event> {
+        let mut len = 0;
+        let fits = |event: &&Event| {
+            len += event.data.len();
+            len <= PART_MESSAGES_LEN_MAX
+        };
+        let count = self.events.iter().take_while(fits).count();
+        self.events.drain(..count).collect()
     }
 
     /// Gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part

@@ -7,13 +7,14 @@ use super::codec::Codec;
 use super::feeds::{Pushes, Sources};
 use super::gather::{Aligned, Raw};
 use super::lane::{Lane, Segment, Sink, Unit};
+use super::message::{Carried, Waiting};
 use super::names::{is_for, is_plain, name_for, names};
 use super::packager::{Publisher, Settings, Source, TRACKS_MAX};
 use super::plan::{Gops, Parts, Plan, frame_duration, frame_rate_milli};
 use super::segmenter::{Lost, Segmenter};
-use super::timeline::{Anchor, Placed, REORDER_MAX, TrackClock, rescale};
+use super::timeline::{Anchor, Placed, TrackClock, rescale};
 use super::{Announced, Feed, InputClock, InputTrack, Notice, Output, Resume};
-use crate::live::{Epoch, LifeId, Msn, Period, Record, Rendition, StreamName, Track, TrackId};
+use crate::live::{Epoch, LifeId, Msn, Period, Record, Rendition, Schemes, StreamName, Track, TrackId};
 use crate::units::{Timescale, UnixTime};
 
 /// What a frame is taken to last where nothing says so: 25 fps.
@@ -61,6 +62,7 @@ pub(super) struct Life {
     /// The reading of the input clock with which the period began, and when that was.
     base: i64,
     started: Duration,
+    pub carried: Carried,
 }
 
 impl Life {
@@ -91,7 +93,8 @@ impl Life {
         let next_msn = newest_msn.max(record.first_msn).saturating_add(1);
         let segmenter = Segmenter::new(&record, lanes, sink, next_msn);
         let (clock, started) = (InputClock { scale: Timescale::MILLIS, wrap_bits: 32 }, Duration::ZERO);
-        Life { record, segmenter, end: end.max(began), discontinuity, part: None, clock, base: 0, started }
+        let carried = Carried::default();
+        Life { record, segmenter, end: end.max(began), discontinuity, part: None, clock, base: 0, started, carried }
     }
 
     /// Begins a life with what was gathered: settles its tracks and what it freezes.
@@ -129,7 +132,7 @@ impl Life {
         let irregular = settings.segment.is_none() && gops.is_some_and(|gops| !gops.regular(frame));
         let parts = Parts::new(frame, clock.scale.duration(1), audio);
         let plan = Plan::new(segment, settings.part, parts);
-        let start = units.raw.iter().map(|raw| origin(raw, units.base, clock.scale)).min().unwrap_or_default();
+        let start = units.raw.iter().map(|raw| raw.origin(units.base, clock.scale)).min().unwrap_or_default();
         let start = UnixTime::from_micros(start.as_millis() * 1_000);
         let mut record = Record {
             stream: stream.clone(),
@@ -141,6 +144,7 @@ impl Life {
             part_target: plan.part_target,
             latency: settings.latency.max(plan.part_target * 3),
             segment_duration: plan.segment,
+            messages: Schemes::default(),
             availability_start: start,
             tracks: Vec::new(),
             periods: Vec::new(),
@@ -176,7 +180,8 @@ impl Life {
         let segmenter = Segmenter::new(&record, lanes, sink, first_msn);
         let (end, discontinuity) = (Duration::ZERO, floor.discontinuity);
         let (part, started) = (Some(plan.part), Duration::ZERO);
-        let mut life = Life { record, segmenter, end, discontinuity, part, clock, base: units.base, started };
+        let carried = Carried::default();
+        let mut life = Life { record, segmenter, end, discontinuity, part, clock, base: units.base, started, carried };
         life.segmenter.sink.notice(Notice::LifeBegan { first_msn, plan });
         let ignored = |(track, source): &(&InputTrack, &Source)| source.lane.is_none() && track.feed() == lead;
         for (&track, _) in sources.iter().filter(ignored) {
@@ -264,10 +269,17 @@ impl Life {
     }
 
     /// Begins the next period with what was gathered, and publishes it.
-    pub(super) fn begin_period(&mut self, publisher: &Publisher, sources: &Sources, units: Aligned, fresh: bool) {
+    pub(super) fn begin_period(
+        &mut self,
+        publisher: &Publisher,
+        sources: &Sources,
+        units: Aligned,
+        messages: &mut VecDeque<Waiting>,
+        fresh: bool,
+    ) {
         (self.clock, self.base) = (publisher.clock, units.base);
         let origin =
-            units.raw.iter().map(|raw| origin(raw, units.base, publisher.clock.scale)).min().unwrap_or_default();
+            units.raw.iter().map(|raw| raw.origin(units.base, publisher.clock.scale)).min().unwrap_or_default();
         // "a discontinuity begins at the wallclock's distance from the start, and never before the end of
         // what was numbered": on a whole millisecond, which every timescale of video can say.
         let start = if fresh { Duration::ZERO } else { self.end.max(self.segmenter.sink.anchor.media(origin)) };
@@ -307,6 +319,7 @@ impl Life {
             self.segmenter.sink.notice(Notice::PeriodBegan { first_msn: msn, discontinuity: self.discontinuity });
         }
         self.segmenter.begin(first, shown, self.discontinuity, forced);
+        self.announce(messages);
         for mut raw in units.raw {
             let lane = sources.get(&raw.track).and_then(|source| source.lane);
             raw.dts = raw.dts.saturating_add(raw.shifted);
@@ -517,15 +530,6 @@ impl Life {
         self.go_on();
         true
     }
-}
-
-/// The wallclock of `base`, if what `raw` shows was taken when it came: that is the latest that it can have been.
-fn origin(raw: &Raw, base: i64, scale: Timescale) -> UnixTime {
-    let reordered = i64::from(raw.composition_offset).min(i64::try_from(scale.ticks(REORDER_MAX)).unwrap_or(i64::MAX));
-    let shown = raw.dts.saturating_add(reordered);
-    let after = scale.duration(u64::try_from(shown.saturating_sub(base)).unwrap_or(0));
-    let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
-    UnixTime::from_micros(raw.arrived.as_micros().saturating_sub(micros))
 }
 
 /// A track's way to media time for a period that begins with the unit at `base`, at `start`; and its codec,

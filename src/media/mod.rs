@@ -27,6 +27,7 @@
 //! without a language is taken from one push, and from another when that stops.
 //!
 //! - [`avc`], [`hevc`], [`av1`], [`aac`], [`opus`], [`ac3`], [`codec`]: the codecs' own headers.
+//! - [`message`], [`id3`], [`scte35`]: timed metadata.
 //! - [`ts`], [`bmff`]: MPEG transport streams and ISO BMFF files to access units.
 //! - [`timeline`]: wrapped input timestamps to media time, media time to the wallclock.
 //! - [`Plan`]: what a life freezes: segment length, TARGETDURATION, PART-TARGET.
@@ -46,15 +47,18 @@ mod feeds;
 mod gather;
 pub mod header;
 pub mod hevc;
+pub mod id3;
 mod join;
 mod lane;
 mod life;
+pub mod message;
 mod names;
 pub mod notice;
 pub mod opus;
 pub mod packager;
 mod periods;
 mod plan;
+pub mod scte35;
 mod segmenter;
 pub mod timeline;
 pub mod ts;
@@ -63,6 +67,7 @@ pub mod ts;
 pub(crate) mod tests;
 
 pub use lane::UNIT_LEN_MAX;
+pub use message::{Event, MESSAGE_LEN_MAX, Message};
 pub use notice::{Notice, Refusal, Unusable};
 pub use packager::{Packager, Settings};
 pub use plan::{PART_SHARE_MIN, Plan};
@@ -185,6 +190,8 @@ pub enum Input {
     },
     /// A coded frame.
     Unit(AccessUnit),
+    /// Timed metadata.
+    Message(Message),
     /// The publisher is gone: it closed, its connection broke, or another takes over.
     Detached(Feed),
     /// The stream ends for good: the node drains.
@@ -209,7 +216,7 @@ pub enum Output {
     Part {
         /// Its header.
         header: PartHeader,
-        /// `moof` `mdat`: one CMAF chunk. Empty where the header says gap.
+        /// `prft` `emsg`* `moof` `mdat`: one CMAF chunk. Empty where the header says gap.
         body: Bytes,
     },
     /// A push can't be a part of this life: it is detached, and to be told why.

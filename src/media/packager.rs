@@ -23,6 +23,7 @@ use super::gather::{Gathered, Raw, TRACKS_APART_MAX};
 use super::join::Joining;
 use super::lane::UNIT_LEN_MAX;
 use super::life::{Floor, Life};
+use super::message::Waiting;
 use super::timeline::{BACKWARD_MAX, unwrap};
 use super::{
     AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Notice, Output, Refusal, Resume,
@@ -137,6 +138,8 @@ pub struct Packager {
     /// Of tracks whose headers may be still to come.
     languages: BTreeMap<InputTrack, String>,
     pub(super) gathered: Gathered,
+    /// Timed metadata that no life has taken yet.
+    pub(super) messages: VecDeque<Waiting>,
     pub(super) life: Option<Life>,
     /// Where the next life begins.
     floor: Floor,
@@ -170,6 +173,7 @@ impl Packager {
             sources: Sources::new(),
             languages: BTreeMap::new(),
             gathered: Gathered::default(),
+            messages: VecDeque::new(),
             life,
             floor,
             heard: Time::ZERO,
@@ -200,6 +204,7 @@ impl Packager {
             }
             Input::Config { track, config } => self.configure(track, &config),
             Input::Unit(unit) => self.unit(clocks, unit),
+            Input::Message(message) => self.message(message),
             Input::Detached(feed) => self.detach(clocks, feed),
             Input::End => {
                 self.detach_all(clocks);
@@ -209,6 +214,9 @@ impl Packager {
         // What was just published may have been silent for long.
         self.run_timers(clocks);
         if let Some(life) = &mut self.life {
+            if self.phase == Phase::Live {
+                life.announce(&mut self.messages);
+            }
             life.publish_rates();
         }
         self.collect();
@@ -520,7 +528,7 @@ impl Packager {
                 push.joining = (feed != lead && !comes).then(|| Joining::new(target));
             }
             life.segmenter.keep = Some(target);
-            life.begin_period(&publisher, &self.sources, units, fresh);
+            life.begin_period(&publisher, &self.sources, units, &mut self.messages, fresh);
             self.phase = Phase::Live;
             self.period_began = Some(clocks.now);
             self.gaps = 0;
@@ -566,6 +574,7 @@ impl Packager {
         self.floor = life.end();
         self.out.append(&mut life.segmenter.sink.out);
         self.gathered = Gathered::new(true);
+        self.messages.clear();
         for source in self.sources.values_mut() {
             source.lane = None;
         }

@@ -249,6 +249,7 @@ fn record(stream: &str, owner: u64, revision: u32) -> Record {
         part_target: Duration::from_millis(100),
         latency: Duration::from_millis(100) * 3,
         segment_duration: Duration::from_millis(500),
+        messages: crate::live::Schemes::default(),
         availability_start: UnixTime::from_micros(7),
         tracks: vec![Track {
             id: TrackId(0),

@@ -153,6 +153,7 @@ fn record(stream: StreamName, source: u64) -> Record {
         part_target: Duration::from_millis(202),
         latency: Duration::from_millis(202) * 3,
         segment_duration: 2 * SECOND,
+        messages: damson::live::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {
             id: TrackId(0),

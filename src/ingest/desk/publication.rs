@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{Desk, Eviction, Fed, Packaging};
 use crate::clock;
 use crate::live::{Epoch, Rendition, StreamName};
-use crate::media::{AccessUnit, Clocks, Feed, Input, InputTrack, Notice, Output};
+use crate::media::{AccessUnit, Clocks, Feed, Input, InputTrack, Message, Notice, Output};
 use crate::units::Time;
 
 /// What the desk tells a publication. Sent under the board's lock, so that none is lost at its end.
@@ -256,6 +256,7 @@ fn of_feed(feed: Feed, input: Input) -> Input {
         Input::Unit(unit) => Input::Unit(AccessUnit { track: own(unit.track), ..unit }),
         Input::Language { track, language } => Input::Language { track: own(track), language },
         Input::Config { track, config } => Input::Config { track: own(track), config },
+        Input::Message(message) => Input::Message(Message { track: own(message.track), ..message }),
         other => other,
     }
 }

@@ -32,6 +32,7 @@ impl Packaging for Recorder {
                 format!("unit of {}", feed.0)
             }
             Input::Unit(unit) => format!("unit {}", unit.dts),
+            Input::Message(message) => format!("message {}", message.track.0),
             Input::Detached(Feed(0)) => "detached".to_owned(),
             Input::Detached(feed) => format!("detached {}", feed.0),
             Input::End => {
@@ -65,6 +66,7 @@ fn record(stream: &StreamName, counter: u32, ended: Option<u32>) -> Record {
         part_target: std::time::Duration::from_millis(200),
         latency: std::time::Duration::from_millis(200) * 3,
         segment_duration: std::time::Duration::from_secs(2),
+        messages: crate::live::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![],
         periods: vec![Period::new(1, 0, std::time::Duration::ZERO)],

@@ -300,6 +300,8 @@ impl<'a> Body<'a> {
                     }
                 }
                 ts::Output::Config { track, config } => self.ts_config(track, config).await?,
+                // What is played later than it comes would need its own place among the units.
+                ts::Output::Message(_) => {}
                 ts::Output::Unit(unit) => {
                     if let Some(lane) = self.ts_lane(unit.track)? {
                         self.session.unit(lane, ts::CLOCK, unit).await?;

@@ -278,6 +278,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let fed = self.claim()?.unit(unit).await;
                     self.fed(fed).await?;
                 }
+                Output::Text(message) => {
+                    let fed = self.claim()?.message(message).await;
+                    self.fed(fed).await?;
+                }
                 Output::Unpublished => {
                     self.claim = None;
                     self.setup_until = clock::now() + self.limits.setup;

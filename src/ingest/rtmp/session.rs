@@ -71,6 +71,8 @@ pub enum Output {
     Metadata(Announced),
     /// A sequence header or a frame.
     Media(Media),
+    /// Timed metadata: what onTextData says.
+    Text(crate::media::Message),
     /// The encoder has ended its publish, and may begin another.
     Unpublished,
 }
@@ -265,7 +267,7 @@ impl RtmpSession {
             Body::WindowSize(window) => self.window = window.max(1),
             Body::Audio(body) => self.media(Kind::Audio, &body, timestamp)?,
             Body::Video(body) => self.media(Kind::Video, &body, timestamp)?,
-            Body::Data(values) => self.data(&values),
+            Body::Data(values) => self.data(&values, timestamp),
             Body::Command(command) => self.command(stream, &command)?,
             Body::Aggregate(parts) => {
                 for part in parts {
@@ -303,8 +305,8 @@ impl RtmpSession {
         })
     }
 
-    /// `@setDataFrame`, `onMetaData`, {...}; some leave the first out.
-    fn data(&mut self, values: &[Value]) {
+    /// `@setDataFrame`, `onMetaData`, {...}; some leave the first out. `onTextData`, {text: ...}, of a moment.
+    fn data(&mut self, values: &[Value], timestamp: u32) {
         let State::Publishing { announced, .. } = &mut self.state else {
             return;
         };
@@ -317,6 +319,13 @@ impl RtmpSession {
             && !std::mem::replace(announced, true)
         {
             self.outputs.push_back(Output::Metadata(flv::announced(metadata)));
+        }
+        if let [Value::String(name), text, ..] = values
+            && name == "onTextData"
+            && let Some(message) = flv::text(text, timestamp)
+            && *announced
+        {
+            self.outputs.push_back(Output::Text(message));
         }
     }
 

@@ -116,6 +116,7 @@ impl Ts {
                 ts::Output::Language { track, language } => Some(Input::Language { track, language }),
                 ts::Output::Config { track, config } => Some(Input::Config { track, config }),
                 ts::Output::Unit(unit) => Some(Input::Unit(unit)),
+                ts::Output::Message(message) => Some(Input::Message(message)),
                 ts::Output::Program { .. } | ts::Output::Event(_) => None,
             })
             .collect()

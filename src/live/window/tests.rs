@@ -25,6 +25,7 @@ fn record(revision: u32) -> Record {
         part_target: Duration::from_millis(200),
         latency: Duration::from_millis(200) * 3,
         segment_duration: Duration::from_secs(2),
+        messages: crate::live::Schemes::default(),
         availability_start: UnixTime::from_micros(1_000_000_000),
         tracks: vec![Track {
             id: TrackId(0),

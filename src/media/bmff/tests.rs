@@ -38,7 +38,7 @@ fn sample(n: u32, kind: u8) -> cmaf::Sample {
 fn chunk(time: u64) -> Bytes {
     let wall = UnixTime::from_micros(1_700_000_000_000_000 + time);
     let reference = cmaf::Reference { media_time: time, wall };
-    cmaf::chunk(7, time, reference, &[sample(0, 5), sample(1, 1), sample(2, 1)])
+    cmaf::chunk(7, time, reference, (Timescale::MPEG, &[]), &[sample(0, 5), sample(1, 1), sample(2, 1)])
 }
 
 fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
@@ -241,12 +241,12 @@ fn parameter_sets_among_the_pictures_are_taken_out() {
     let with_sets = cmaf::Sample { data: [nal(9, 2), sets, nal(5, 50)].concat().into(), ..sample(0, 5) };
     let plain = sample(1, 1);
     let reference = cmaf::Reference { media_time: 0, wall: UnixTime::from_micros(0) };
-    let early = cmaf::chunk(0, 0, reference, std::slice::from_ref(&plain));
+    let early = cmaf::chunk(0, 0, reference, (Timescale::MPEG, &[]), std::slice::from_ref(&plain));
     let file = [
         &init[..],
         &early,
-        &cmaf::chunk(1, 3_000, reference, &[with_sets.clone(), plain]),
-        &cmaf::chunk(2, 9_000, reference, &[with_sets]),
+        &cmaf::chunk(1, 3_000, reference, (Timescale::MPEG, &[]), &[with_sets.clone(), plain]),
+        &cmaf::chunk(2, 9_000, reference, (Timescale::MPEG, &[]), &[with_sets]),
     ]
     .concat();
     let (out, end) = read([], &file);

@@ -26,7 +26,10 @@ pub(crate) fn samples(record: &Record, header: &PartHeader, body: &Bytes) -> Vec
     assert_eq!(first.unwrap_or(sync), header.flags.independent, "{header:?}");
     let prft = body.starts_with(&[0, 0, 0, 28]) || body.starts_with(&[0, 0, 0, 32]);
     assert!(prft && &body[4..8] == b"prft", "a part begins with {:?}", &body[..8]);
-    let moof = init.bytes.len() + usize::from(body[3]);
+    let mut moof = init.bytes.len() + usize::from(body[3]);
+    while &file[moof + 4..moof + 8] == b"emsg" {
+        moof += u32::from_be_bytes(file[moof..moof + 4].try_into().expect("four")) as usize;
+    }
     let mut at = moof + usize::try_from(trun.data_offset.expect("an offset")).expect("positive");
     let mut out = Vec::new();
     for &size in &trun.sample_sizes {

@@ -4,6 +4,7 @@ mod cutting;
 mod invariants;
 mod ladder;
 mod lives;
+mod messages;
 mod property;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
 //!            0x47     188 B  \-> pes --> annexb   H.264, H.265: Annex B --> avcC, hvcC and length-prefixed NAL units
 //!            each N B                \-> adts     AAC, ADTS --> AudioSpecificConfig and raw_data_blocks
 //!                                     \> ac3, opus   frames and packets, and their headers
+//!                                     \> metadata    ID3 tags, and splices, which come in sections
 //! ```
 //!
 //! The caller's contract: after each [`Demuxer::push`], [`Demuxer::datagram`], [`Demuxer::lost`] and [`Demuxer::finish`] it drains
@@ -20,18 +21,20 @@
 //! # What is played
 //!
 //! One program: that of [`Demuxer::new`], or the first of the PAT which has a track that can be used; in it the first
-//! video track, and all audio tracks that [`AUDIO_TRACKS_MAX`] leaves room for. What else there is is [said](Event::Refused), once.
+//! video track, all audio tracks that [`AUDIO_TRACKS_MAX`] leaves room for, and timed metadata. What else there is is
+//! [said](Event::Refused), once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 
-use super::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack};
+use super::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message};
 use crate::units::Timescale;
 
 mod ac3;
 mod adts;
 mod annexb;
+mod events;
 mod language;
+mod metadata;
 mod opus;
 mod packet;
 mod pes;
@@ -43,7 +46,10 @@ pub(crate) mod mux;
 #[cfg(test)]
 mod tests;
 
+pub use events::{Event, Stats};
 pub use pes::PES_LEN_MAX;
+#[cfg(test)]
+pub(crate) use psi::crc;
 
 use self::packet::{Continuity, Found, Packet};
 use self::pes::Pes;
@@ -94,6 +100,8 @@ pub enum Output {
     },
     /// A whole access unit, on [`CLOCK`].
     Unit(AccessUnit),
+    /// Timed metadata, on [`CLOCK`].
+    Message(Message),
     /// Something for the log.
     Event(Event),
 }
@@ -105,86 +113,6 @@ pub enum End {
     Said,
     /// It is silent. A picture that was under way is whole if its last packet is stuffed (2.4.3.5), as 183 of 184 are.
     Silent,
-}
-
-/// What an operator wants to know of a transport stream.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// The PAT lists several programs, or not the one that was asked for.
-    Programs {
-        /// Those that it lists.
-        numbers: Vec<u16>,
-        /// The one that is played.
-        played: Option<u16>,
-    },
-    /// An elementary stream that isn't taken.
-    Refused {
-        /// Its PID.
-        pid: u16,
-        /// Its stream_type (table 2-34).
-        stream_type: u8,
-        /// What that is, and what would be taken.
-        what: &'static str,
-    },
-    /// Nothing of the program can be taken.
-    Nothing {
-        /// program_number.
-        number: u16,
-    },
-    /// A PES packet or its payload can't be read.
-    Broken {
-        /// Its PID.
-        pid: u16,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Event::Programs { numbers, played: Some(played) } => {
-                write!(f, "programs {numbers:?}: {played} is played (program=N chooses another)")
-            }
-            Event::Programs { numbers, played: None } => {
-                write!(f, "programs {numbers:?}: the one that is asked for isn't among them")
-            }
-            Event::Refused { pid, stream_type, what } => {
-                write!(f, "PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")
-            }
-            Event::Nothing { number } => {
-                write!(f, "program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")
-            }
-            Event::Broken { pid, what } => write!(f, "PID {pid}: {what}"),
-        }
-    }
-}
-
-/// What has come and what hasn't. All only go up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
-    /// Transport packets.
-    pub packets: u64,
-    /// Gaps in the continuity counters.
-    pub continuity_errors: u64,
-    /// Packets that are missing at least, as these tell.
-    pub lost: u64,
-    /// Packets that came twice, as they may (2.4.3.3).
-    pub duplicates: u64,
-    /// Packets that the modulator says are damaged (transport_error_indicator).
-    pub transport_errors: u64,
-    /// How often the packets' raster was lost.
-    pub resyncs: u64,
-    /// Bytes outside of it.
-    pub skipped: u64,
-    /// Sections whose checksum is wrong.
-    pub bad_sections: u64,
-    /// Scrambled packets and PES packets, which can't be read.
-    pub scrambled: u64,
-    /// Access units that were damaged, and dropped.
-    pub damaged: u64,
-    /// Pictures that were whole, and dropped since what they refer to wasn't.
-    pub undecodable: u64,
 }
 
 /// An elementary stream that is played.
@@ -262,6 +190,8 @@ pub struct Demuxer {
     played: Option<u16>,
     /// By PID.
     streams: BTreeMap<u16, Stream>,
+    /// The same of the program's timed metadata.
+    metadata: BTreeMap<u16, metadata::Metadata>,
     /// What was said of a PID already.
     said: BTreeSet<(u16, &'static str)>,
     stats: Stats,
@@ -281,6 +211,7 @@ impl Demuxer {
             maps: BTreeMap::new(),
             played: None,
             streams: BTreeMap::new(),
+            metadata: BTreeMap::new(),
             said: BTreeSet::new(),
             stats: Stats::default(),
             out: VecDeque::new(),
@@ -321,6 +252,7 @@ impl Demuxer {
         for table in self.tables.values_mut().chain([&mut self.pat]) {
             table.sections.forget();
         }
+        self.metadata.values_mut().for_each(metadata::Metadata::forget);
     }
 
     /// The stream ends, or pauses. Of a picture under way only the next PES packet would tell where it ends.
@@ -350,6 +282,12 @@ impl Demuxer {
             }
         } else if self.streams.contains_key(&packet.pid) {
             self.elementary(packet);
+        } else if let Some(metadata) = self.metadata.get_mut(&packet.pid) {
+            if let Err(what) = metadata.packet(packet, &mut self.stats, &mut self.out)
+                && self.says(packet.pid, what)
+            {
+                self.out.push_back(Output::Event(Event::Broken { pid: packet.pid, what }));
+            }
         } else if let Some(table) = self.tables.get_mut(&packet.pid) {
             for section in table.sections(packet, &mut self.stats) {
                 if let Some((number, pmt)) = Pmt::parse(&section) {
@@ -374,6 +312,7 @@ impl Demuxer {
         if gone {
             self.played = None;
             self.streams.clear();
+            self.metadata.clear();
         }
         let numbers: Vec<u16> = self.programs.iter().map(|(number, _)| *number).collect();
         if self.wanted.is_some_and(|wanted| !numbers.contains(&wanted)) {
@@ -435,8 +374,14 @@ impl Demuxer {
                 self.streams.extend(before.remove_entry(&stream.pid));
             }
         }
+        let mut known = std::mem::take(&mut self.metadata);
         let mut video = self.streams.values().any(|stream| stream.track == VIDEO);
         for stream in &map.pmt.streams {
+            if let Some(metadata) = metadata::Metadata::of(stream.kind) {
+                let metadata = known.remove(&stream.pid).unwrap_or(metadata);
+                self.metadata.insert(stream.pid, metadata);
+                continue;
+            }
             if self.streams.contains_key(&stream.pid) {
                 continue;
             }

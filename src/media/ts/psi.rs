@@ -2,8 +2,8 @@
 
 use super::{PROGRAMS_MAX, STREAMS_MAX, Stats};
 
-/// A section of the PAT or a PMT, in bytes (2.4.4.4, 2.4.4.9: section_length is at most 1021).
-const SECTION_LEN_MAX: usize = 1_024;
+/// A section, in bytes: those of the PAT and of PMTs have 1,024 at most (2.4.4.4, 2.4.4.9), private ones (2.4.4.11) this.
+const SECTION_LEN_MAX: usize = 4_096;
 /// Bytes before a section's content, and of the checksum behind it.
 const HEADER_LEN: usize = 8;
 const CRC_LEN: usize = 4;
@@ -65,7 +65,7 @@ impl Sections {
 }
 
 /// CRC_32 (annex A), which is 0 over a section with its own checksum.
-pub(super) fn crc(bytes: &[u8]) -> u32 {
+pub(crate) fn crc(bytes: &[u8]) -> u32 {
     bytes.iter().fold(u32::MAX, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| crc << 1 ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 })
     })
@@ -105,6 +105,10 @@ pub(super) enum StreamKind {
     Ac3,
     /// Opus, of so many channels.
     Opus(u8),
+    /// ID3 tags in PES packets (Apple, "Timed Metadata for HTTP Live Streaming").
+    Id3,
+    /// Splice information (SCTE 35).
+    Splices,
     /// Something else, and what would be taken instead.
     Other(&'static str),
 }
@@ -120,6 +124,7 @@ impl StreamKind {
         match self {
             StreamKind::Avc | StreamKind::Hevc => "a second video track; one is played",
             StreamKind::Aac | StreamKind::Ac3 | StreamKind::Opus(_) => "more sound than a push has tracks for",
+            StreamKind::Id3 | StreamKind::Splices => "more timed metadata than is carried",
             StreamKind::Other(what) => what,
         }
     }
@@ -136,8 +141,9 @@ impl StreamKind {
             0x10 => "MPEG-4 part 2 video; set the encoder to H.264 or H.265",
             0x11 => "AAC in LATM; set the encoder to AAC in ADTS (ffmpeg: without -mpegts_flags latm)",
             0x33 => "H.266; set the encoder to H.264 or H.265",
-            0x15 => "timed metadata (ID3), which isn't carried",
-            0x86 => "SCTE-35 splice information, which isn't carried",
+            0x15 if is_id3(descriptors) => return StreamKind::Id3,
+            0x15 => "metadata other than ID3, which isn't carried",
+            0x86 => return StreamKind::Splices,
             0x06 => return private(descriptors),
             _ => "neither pictures in H.264 or H.265 nor sound in AAC (ADTS), AC-3, E-AC-3 or Opus",
         })
@@ -152,6 +158,14 @@ fn descriptors(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         let (content, next) = tail.split_at(usize::from(*len).min(tail.len()));
         rest = next;
         Some((*tag, content))
+    })
+}
+
+/// Whether a metadata_descriptor (2.6.60) says that the metadata are ID3 tags: metadata_format 0xff, and its identifier.
+fn is_id3(bytes: &[u8]) -> bool {
+    descriptors(bytes).any(|(tag, content)| {
+        let format = if content.starts_with(&[0xff, 0xff]) { content.get(6..) } else { content.get(2..) };
+        tag == 0x26 && format.is_some_and(|format| format.starts_with(b"\xffID3 "))
     })
 }
 
@@ -223,6 +237,7 @@ impl Pmt {
 
     /// Whether anything in it can be played.
     pub(super) fn is_playable(&self) -> bool {
-        self.streams.iter().any(|stream| !matches!(stream.kind, StreamKind::Other(_)))
+        let plays = |kind| !matches!(kind, StreamKind::Id3 | StreamKind::Splices | StreamKind::Other(_));
+        self.streams.iter().any(|stream| plays(stream.kind))
     }
 }

@@ -1,6 +1,7 @@
 //! Units that a multiplexer wrote come out as they went in, or not at all.
 
 mod codecs;
+mod metadata;
 
 use bytes::Bytes;
 use proptest::prelude::*;

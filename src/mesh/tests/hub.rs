@@ -92,6 +92,7 @@ fn record(node: NodeId) -> Record {
         part_target: Duration::from_millis(200),
         latency: Duration::from_millis(200) * 3,
         segment_duration: Duration::from_secs(2),
+        messages: crate::live::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {
             id: TrackId(0),

@@ -50,6 +50,7 @@ pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
         part_target: std::time::Duration::from_millis(202),
         latency: std::time::Duration::from_millis(202) * 3,
         segment_duration: std::time::Duration::from_secs(2),
+        messages: crate::live::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {
             id: TrackId(0),

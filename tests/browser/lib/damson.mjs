@@ -67,12 +67,12 @@ export async function startNode(use, ca, name, { join: peers = [], topology = "s
   return { name, child, http, mesh, rtmp: push && `rtmp://${push}/live` };
 }
 
-/** Nodes in a line, the ingest first; each joins the one before it, and takes `args`. */
-export async function startLine(use, names, { args = [] } = {}) {
+/** Nodes in a line, the ingest first; each joins the one before it, and takes `args`, the ingest `first`, too. */
+export async function startLine(use, names, { args = [], first = [] } = {}) {
   const ca = await makeCa(use);
   const nodes = [];
   for (const name of names) {
-    nodes.push(await startNode(use, ca, name, { join: nodes.slice(-1).map((n) => n.mesh), rtmp: nodes.length === 0, args }));
+    nodes.push(await startNode(use, ca, name, { join: nodes.slice(-1).map((n) => n.mesh), rtmp: nodes.length === 0, args: nodes.length === 0 ? [...args, ...first] : args }));
   }
   return nodes;
 }

@@ -5,15 +5,16 @@ import { createInterface } from "node:readline";
 
 const LINES_MAX = 400;
 
-/** One child process. Its lines are kept (the newest 400) and told as events. */
+/** One child process. Its lines are kept (the newest 400) and told as events; `output` takes stdout's bytes instead, where they are no lines. */
 export class Child extends EventEmitter {
-  constructor(name, file, args, options = {}) {
+  constructor(name, file, args, { output, ...options } = {}) {
     super();
     this.name = name;
     this.lines = [];
     this.process = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
     this.pid = this.process.pid;
-    for (const stream of [this.process.stdout, this.process.stderr]) {
+    if (output) this.process.stdout.on("data", output);
+    for (const stream of output ? [this.process.stderr] : [this.process.stdout, this.process.stderr]) {
       createInterface({ input: stream }).on("line", (line) => {
         this.lines.push(line);
         if (this.lines.length > LINES_MAX) this.lines.shift();

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson::live::{Epoch, NodeId, PartHeader, Record, Rendition, StreamName, TrackId};
+use damson::live::{Epoch, NodeId, PartHeader, Record, Rendition, Scheme, StreamName, TrackId};
 use damson::media::{
-    AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Output, Packager, Settings,
+    AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Message, Output, Packager, Settings,
 };
 use damson::units::{Time, Timescale, UnixTime};
 use libfuzzer_sys::fuzz_target;
@@ -104,6 +104,13 @@ fuzz_target!(|data: &[u8]| {
             }
             3 => Input::Detached(feed),
             4 if a == 0 => Input::End,
+            6 if a > 200 => Input::Message(Message {
+                track,
+                scheme: if b & 1 == 0 { Scheme::Id3 } else { Scheme::Scte35 },
+                pts: (b > 8).then_some(now.wrapping_add(u64::from(b) << (c & 31))),
+                duration: (c > 128).then_some(Duration::from_millis(u64::from(a) << (b & 31))),
+                data: Bytes::from([op, &[0xfc; 40]].concat()),
+            }),
             4 | 5 => {
                 now += u64::from(a) * u64::from(b);
                 Input::Timeout

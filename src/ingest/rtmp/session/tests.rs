@@ -83,6 +83,7 @@ fn run(bytes: &[u8], piece: usize) -> Vec<String> {
                 }
                 Output::Metadata(announced) => out.push(format!("{:?} {:?}", announced.video, announced.audio)),
                 Output::Media(Media::Config { track, .. }) => out.push(format!("config of {}", track.0)),
+                Output::Text(message) => out.push(format!("text of {} bytes at {:?}", message.data.len(), message.pts)),
                 Output::Media(Media::Unit(unit)) => out.push(format!("unit of {} at {}", unit.track.0, unit.dts)),
                 Output::Unpublished => out.push("unpublished".to_owned()),
             }
@@ -135,6 +136,19 @@ fn an_encoder_publishes_and_ends() {
 fn media_without_metadata_announces_nothing() {
     let encoder = Encoder::new().connect("/live/?token=7").publish("cam1").audio(5, &[]).audio(5, &[0xaf, 1, 1]);
     check_published(r#"Some("token=7")"#, encoder, &["None None", "unit of 1 at 5"]);
+}
+
+#[test]
+fn text_is_timed_metadata() {
+    let text = |said: Value| amf0::encode_all(&["onTextData".into(), said]);
+    let said = Value::object([("text", "plums".into()), ("n", 7.0.into()), ("nothing", Value::Null)]);
+    let encoder = Encoder::new().connect("live").publish("cam1").message(4, 18, 1, 3, &text("too early".into()));
+    let encoder = encoder.metadata().message(4, 18, 1, 40, &text(said)).message(4, 18, 1, 41, &text("plums".into()));
+    let encoder = encoder.message(4, 18, 1, 42, &text(Value::Null));
+    // A tag's head, and of each text a frame's, the encoding, and a zero behind its name.
+    let (two, one) = (10 + (10 + 1 + 5 + 5) + (10 + 1 + 2 + 1), 10 + (10 + 1 + 5 + 5));
+    let expect = [format!("text of {two} bytes at Some(40)"), format!("text of {one} bytes at Some(41)")];
+    check_published("None", encoder, &["Some(true) Some(true)", &expect[0], &expect[1]]);
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! What an operator is told of a transport stream.
+
+use std::fmt;
+
+/// What an operator wants to know of a transport stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The PAT lists several programs, or not the one that was asked for.
+    Programs {
+        /// Those that it lists.
+        numbers: Vec<u16>,
+        /// The one that is played.
+        played: Option<u16>,
+    },
+    /// An elementary stream that isn't taken.
+    Refused {
+        /// Its PID.
+        pid: u16,
+        /// Its stream_type (table 2-34).
+        stream_type: u8,
+        /// What that is, and what would be taken.
+        what: &'static str,
+    },
+    /// Nothing of the program can be taken.
+    Nothing {
+        /// program_number.
+        number: u16,
+    },
+    /// A PES packet or its payload can't be read.
+    Broken {
+        /// Its PID.
+        pid: u16,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Programs { numbers, played: Some(played) } => {
+                write!(f, "programs {numbers:?}: {played} is played (program=N chooses another)")
+            }
+            Event::Programs { numbers, played: None } => {
+                write!(f, "programs {numbers:?}: the one that is asked for isn't among them")
+            }
+            Event::Refused { pid, stream_type, what } => {
+                write!(f, "PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")
+            }
+            Event::Nothing { number } => {
+                write!(f, "program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")
+            }
+            Event::Broken { pid, what } => write!(f, "PID {pid}: {what}"),
+        }
+    }
+}
+
+/// What has come and what hasn't. All only go up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Transport packets.
+    pub packets: u64,
+    /// Gaps in the continuity counters.
+    pub continuity_errors: u64,
+    /// Packets that are missing at least, as these tell.
+    pub lost: u64,
+    /// Packets that came twice, as they may (2.4.3.3).
+    pub duplicates: u64,
+    /// Packets that the modulator says are damaged (transport_error_indicator).
+    pub transport_errors: u64,
+    /// How often the packets' raster was lost.
+    pub resyncs: u64,
+    /// Bytes outside of it.
+    pub skipped: u64,
+    /// Sections whose checksum is wrong.
+    pub bad_sections: u64,
+    /// Scrambled packets and PES packets, which can't be read.
+    pub scrambled: u64,
+    /// Access units that were damaged, and dropped.
+    pub damaged: u64,
+    /// Pictures that were whole, and dropped since what they refer to wasn't.
+    pub undecodable: u64,
+}
