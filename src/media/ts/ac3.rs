@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
+use super::Output;
+use super::framing::Framing;
 use super::pes::Payload;
-use super::{MODULUS, Output};
 use crate::media::ac3::{Frame, HEADER_LEN, Headers, SYNC};
 use crate::media::{AccessUnit, InputTrack};
 
@@ -21,98 +22,74 @@ const BLOCK: u64 = 256;
 pub(super) struct Ac3 {
     track: InputTrack,
     headers: Headers,
-    /// A frame whose end is in the next PES packet.
-    rest: BytesMut,
-    /// The newest stamp, and the samples since.
-    anchor: Option<(u64, u64)>,
+    framing: Framing,
     /// The access unit under way, when it begins, and how many blocks it has.
     unit: BytesMut,
     begins: u64,
     blocks: u32,
-    /// Something is missing, and the next stamp counts.
-    waits: bool,
 }
 
 impl Ac3 {
     pub(super) fn new(track: InputTrack) -> Self {
-        let (rest, unit) = (BytesMut::new(), BytesMut::new());
-        Ac3 { track, headers: Headers::default(), rest, anchor: None, unit, begins: 0, blocks: 0, waits: false }
+        let (headers, framing, unit) = (Headers::default(), Framing::default(), BytesMut::new());
+        Ac3 { track, headers, framing, unit, begins: 0, blocks: 0 }
     }
 
     /// Something is missing: what had begun is lost. Says whether anything had.
     pub(super) fn damaged(&mut self) -> bool {
-        let had = !self.rest.is_empty() || !self.unit.is_empty();
-        self.rest.clear();
-        self.unit.clear();
-        self.blocks = 0;
-        self.waits = true;
+        let had = self.framing.damaged() || !self.unit.is_empty();
+        self.forget();
         had
     }
 
+    fn forget(&mut self) {
+        self.unit.clear();
+        self.blocks = 0;
+    }
+
     /// Takes a PES packet's payload.
-    pub(super) fn frames(&mut self, pes: Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
-        let carried = self.rest.len();
-        let mut data = std::mem::take(&mut self.rest);
-        data.extend_from_slice(&pes.data);
-        let mut data = data.freeze();
-        let mut stamp = pes.times.map(|(pts, _)| pts);
-        if std::mem::take(&mut self.waits) && stamp.is_none() {
-            self.anchor = None;
-        }
-        let (mut at, mut fault) = (0, None);
-        while data.len() >= HEADER_LEN {
-            let frame = match Frame::parse(&data) {
-                Ok(frame) => frame,
-                Err(_) => {
-                    // Up to what may be the next frame.
-                    fault = Some("no AC-3 frame where one should begin");
-                    self.unit.clear();
-                    self.blocks = 0;
-                    let next = data[1..].windows(2).position(|pair| pair == SYNC).map_or(data.len(), |next| next + 1);
-                    data.advance(next);
-                    at += next;
-                    continue;
-                }
+    pub(super) fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (mut open, mut fault) = (self.framing.open(pes), None);
+        while open.bytes().len() >= HEADER_LEN {
+            let Ok(frame) = Frame::parse(open.bytes()) else {
+                // Up to what may be the next frame.
+                fault = Some("no AC-3 frame where one should begin");
+                self.forget();
+                let bytes = open.bytes();
+                let next = bytes[1..].windows(2).position(|pair| pair == SYNC).map_or(bytes.len(), |next| next + 1);
+                open.skip(next);
+                continue;
             };
-            if data.len() < frame.len {
+            if open.bytes().len() < frame.len {
                 break;
             }
             if !frame.dependent && frame.substream == 0 && self.blocks >= BLOCKS {
                 fault = self.flush(out).err().or(fault);
             }
-            // The first that begins in this PES packet has its stamp.
-            if at >= carried
-                && let Some(stamp) = stamp.take()
-            {
-                self.anchor = Some((stamp, 0));
-            }
-            at += frame.len;
-            self.frame(&frame, &data.split_to(frame.len));
+            let bytes = self.framing.frame(&mut open, frame.len);
+            self.frame(&frame, &bytes);
             if !frame.enhanced {
                 fault = self.flush(out).err().or(fault);
             }
         }
-        if let Some(stamp) = stamp.filter(|_| at >= carried && !data.is_empty()) {
-            self.anchor = Some((stamp, 0));
-        }
         // What goes on with a frame is in its own PES packet.
-        if data.is_empty() && self.blocks >= BLOCKS {
+        if open.bytes().is_empty() && self.blocks >= BLOCKS {
             fault = self.flush(out).err().or(fault);
         }
-        self.rest = BytesMut::from(data);
+        self.framing.close(open);
         fault.map_or(Ok(()), Err)
     }
 
     fn frame(&mut self, frame: &Frame, bytes: &Bytes) {
-        let Some((stamp, samples)) = &mut self.anchor else { return };
+        let Some(time) = self.framing.time(frame.rate) else { return };
         if self.unit.is_empty() {
             if frame.dependent || frame.substream != 0 {
                 return; // what it goes on with is lost
             }
-            self.begins = (*stamp + *samples * 90_000 / u64::from(frame.rate.max(1))) % MODULUS;
+            self.begins = time;
         }
         if !frame.dependent && frame.substream == 0 {
-            *samples += u64::from(frame.blocks) * BLOCK;
+            self.framing.count(u64::from(frame.blocks) * BLOCK);
             self.blocks += frame.blocks;
         }
         self.unit.extend_from_slice(bytes);

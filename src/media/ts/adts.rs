@@ -1,14 +1,12 @@
 //! AAC in ADTS (ISO 13818-7, 6.2; 14496-3, 1.A.2) to an AudioSpecificConfig and raw_data_blocks.
-//!
-//! A PES packet holds several frames, and its time stamp is that of the first one which begins in it (2.4.3.7). The
-//! others follow by their length, each counted from that stamp, so that nothing adds up.
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
+use super::Output;
+use super::framing::Framing;
 use super::pes::Payload;
-use super::{MODULUS, Output};
 use crate::media::aac::SAMPLE_RATES;
 use crate::media::{AccessUnit, CodecConfig, InputTrack};
 
@@ -22,12 +20,7 @@ const FRAME_SAMPLES: u64 = 1_024;
 pub(super) struct Adts {
     track: InputTrack,
     config: Option<[u8; 2]>,
-    /// A frame whose end is in the next PES packet.
-    rest: BytesMut,
-    /// The newest stamp, and the samples since.
-    anchor: Option<(u64, u64)>,
-    /// Something is missing, and the next stamp counts.
-    waits: bool,
+    framing: Framing,
 }
 
 /// A frame's header.
@@ -44,59 +37,34 @@ struct Header {
 
 impl Adts {
     pub(super) fn new(track: InputTrack) -> Self {
-        Adts { track, config: None, rest: BytesMut::new(), anchor: None, waits: false }
+        Adts { track, config: None, framing: Framing::default() }
     }
 
-    /// Something is missing: a frame that had begun is lost, and the next one begins with a PES packet. Says whether one
-    /// had.
+    /// Something is missing. Says whether a frame had begun.
     pub(super) fn damaged(&mut self) -> bool {
-        let had = !self.rest.is_empty();
-        self.rest.clear();
-        self.waits = true;
-        had
+        self.framing.damaged()
     }
 
     /// Takes a PES packet's payload.
-    pub(super) fn frames(&mut self, pes: Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
-        let carried = self.rest.len();
-        let mut data = std::mem::take(&mut self.rest);
-        data.extend_from_slice(&pes.data);
-        let mut data = data.freeze();
-        let mut stamp = pes.times.map(|(pts, _)| pts);
-        if std::mem::take(&mut self.waits) && stamp.is_none() {
-            self.anchor = None;
-        }
-        let (mut at, mut fault) = (0, None);
-        while data.len() >= HEADER_LEN {
-            let header = match Header::parse(&data) {
-                Ok(header) => header,
+    pub(super) fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (mut open, mut fault) = (self.framing.open(pes), None);
+        while open.bytes().len() >= HEADER_LEN {
+            match Header::parse(open.bytes()) {
+                Ok(header) if open.bytes().len() < header.len => break,
+                Ok(header) => {
+                    let frame = self.framing.frame(&mut open, header.len);
+                    self.frame(&header, frame.slice(header.header_len..), out);
+                }
                 Err(what) => {
                     // Up to what may be the next frame.
                     fault = Some(what);
-                    let next = (1..data.len()).find(|&i| self.may_begin(&data[i..])).unwrap_or(data.len());
-                    data.advance(next);
-                    at += next;
-                    continue;
+                    let bytes = open.bytes();
+                    let next = (1..bytes.len()).find(|&i| self.may_begin(&bytes[i..])).unwrap_or(bytes.len());
+                    open.skip(next);
                 }
-            };
-            if data.len() < header.len {
-                break;
             }
-            // The first that begins in this PES packet has its stamp.
-            if at >= carried
-                && let Some(stamp) = stamp.take()
-            {
-                self.anchor = Some((stamp, 0));
-            }
-            let frame = data.split_to(header.len);
-            at += header.len;
-            self.frame(&header, frame.slice(header.header_len..), out);
         }
-        // A frame that begins here and ends in the next PES packet has this one's stamp.
-        if let Some(stamp) = stamp.filter(|_| at >= carried && !data.is_empty()) {
-            self.anchor = Some((stamp, 0));
-        }
-        self.rest = BytesMut::from(data);
+        self.framing.close(open);
         fault.map_or(Ok(()), Err)
     }
 
@@ -111,9 +79,8 @@ impl Adts {
     }
 
     fn frame(&mut self, header: &Header, data: Bytes, out: &mut VecDeque<Output>) {
-        let Some((stamp, samples)) = &mut self.anchor else { return };
-        let dts = (*stamp + *samples * 90_000 / u64::from(header.rate)) % MODULUS;
-        *samples += FRAME_SAMPLES;
+        let Some(dts) = self.framing.time(header.rate) else { return };
+        self.framing.count(FRAME_SAMPLES);
         if data.is_empty() {
             return;
         }

@@ -33,6 +33,7 @@ mod ac3;
 mod adts;
 mod annexb;
 mod events;
+mod framing;
 mod language;
 mod metadata;
 mod opus;
@@ -151,8 +152,8 @@ impl Sound {
     /// Takes a PES packet's payload.
     fn frames(&mut self, pes: pes::Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         match self {
-            Sound::Aac(aac) => aac.frames(pes, out),
-            Sound::Ac3(ac3) => ac3.frames(pes, out),
+            Sound::Aac(aac) => aac.frames(&pes, out),
+            Sound::Ac3(ac3) => ac3.frames(&pes, out),
             Sound::Opus(opus) => opus.frames(pes, out),
         }
     }
