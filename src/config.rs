@@ -17,6 +17,7 @@ pub use amount::{Size, Span};
 pub use ingest::{Looped, Secret};
 
 use crate::edge::dvr;
+use crate::ingest::desk;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
 use crate::observe::client::Url;
@@ -179,6 +180,10 @@ pub struct Settings {
     /// Who may take a stream over from a publisher that is still there [default: same-address]
     #[arg(long, env = "DAMSON_TAKEOVER", value_enum)]
     pub takeover: Option<Takeover>,
+
+    /// What a push may send for longer than 10 s, in Mb/s, 0.1-1000 [default: 100]
+    #[arg(long, env = "DAMSON_BIT_RATE_MAX", value_name = "MBPS")]
+    pub bit_rate_max: Option<f64>,
 
     /// How the MPD addresses segments [default: number]
     #[arg(long, env = "DAMSON_DASH", value_enum)]
@@ -383,6 +388,7 @@ impl Settings {
             latency: self.latency.or(file.latency),
             linger: self.linger.or(file.linger),
             takeover: self.takeover.or(file.takeover),
+            bit_rate_max: self.bit_rate_max.or(file.bit_rate_max),
             dash: self.dash.or(file.dash),
             otlp: self.otlp.or(file.otlp),
             tracing: self.tracing.or(file.tracing),
@@ -430,6 +436,12 @@ impl Settings {
         Ok(Some(dvr::Settings { depth, memory: bytes(self.dvr_memory, dvr::Settings::MEMORY), disk }))
     }
 
+    /// What a push may send for long, in bits/s: [`Settings::bit_rate_max`].
+    pub fn bit_rate_max(&self) -> Result<u64, ConfigError> {
+        let Some(mbps) = self.bit_rate_max else { return Ok(desk::Settings::BIT_RATE_MAX) };
+        within("bit-rate-max", mbps, 0.1, 1_000.0, "0.1 to 1000 Mb/s").map(|mbps| (mbps * 1e6) as u64)
+    }
+
     /// What the node may send to other nodes, in bytes/s: [`Settings::upload`], if set.
     pub fn upload(&self) -> Result<Option<u64>, ConfigError> {
         let mbps = self.upload.map(|mbps| within("upload", mbps, 0.1, 100_000.0, "0.1 to 100000 Mb/s")).transpose()?;
@@ -468,6 +480,7 @@ mod tests {
             let error = error
                 .and(settings.latency().map(|_| ()))
                 .and(settings.upload().map(|_| ()))
+                .and(settings.bit_rate_max().map(|_| ()))
                 .and(settings.dvr().map(|_| ()));
             assert_eq!(error.expect_err("out of range").to_string(), text);
         };

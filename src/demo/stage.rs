@@ -127,6 +127,7 @@ impl Stage {
             limits: Limits::default(),
             media: media::Settings::default(),
             takeover: Takeover::default(),
+            bit_rate_max: crate::ingest::desk::Settings::BIT_RATE_MAX,
             dash: Dash::default(),
             dvr: None,
             otlp: None,

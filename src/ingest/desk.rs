@@ -28,6 +28,7 @@ use crate::media::{
 };
 use crate::units::Time;
 
+mod meter;
 mod publication;
 
 /// A future that can be kept.
@@ -129,6 +130,13 @@ pub struct Settings {
     pub node: NodeId,
     /// Who may take over.
     pub takeover: Takeover,
+    /// What a push may send for long, in bits per second.
+    pub bit_rate_max: u64,
+}
+
+impl Settings {
+    /// [`bit_rate_max`](Settings::bit_rate_max): above what encoders send, and below what parts can hold.
+    pub const BIT_RATE_MAX: u64 = 100_000_000;
 }
 
 /// Streams published at one node at a time.
@@ -165,6 +173,8 @@ pub enum Eviction {
     Superseded,
     /// The rendition doesn't fit those that others push.
     Refused(Refusal),
+    /// It has sent more than this for long, in bits per second.
+    BitRate(u64),
     /// The node is about to stop.
     Draining,
 }
@@ -175,6 +185,13 @@ impl fmt::Display for Eviction {
             Eviction::TakenOver => "another connection has taken the stream over",
             Eviction::Superseded => "the stream is published at another ingest now",
             Eviction::Refused(why) => return why.fmt(f),
+            Eviction::BitRate(limit) => {
+                let limit = *limit as f64 / 1e6;
+                return write!(
+                    f,
+                    "it sends more than {limit} Mb/s: set the encoder to less, or --bit-rate-max to more"
+                );
+            }
             Eviction::Draining => "this ingest is shutting down",
         })
     }

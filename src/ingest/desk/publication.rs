@@ -5,6 +5,7 @@ use std::task::Poll;
 
 use tokio::sync::mpsc;
 
+use super::meter::Meter;
 use super::{Desk, Eviction, Fed, Packaging};
 use crate::clock;
 use crate::live::{Epoch, Rendition, StreamName};
@@ -27,11 +28,12 @@ pub(super) struct Tenure {
     number: u64,
     inputs: mpsc::Receiver<Fed>,
     attached: bool,
+    meter: Meter,
 }
 
 impl Tenure {
     pub(super) fn new(rendition: Option<Rendition>, number: u64, inputs: mpsc::Receiver<Fed>) -> Self {
-        Tenure { rendition, number, inputs, attached: false }
+        Tenure { rendition, number, inputs, attached: false, meter: Meter::default() }
     }
 }
 
@@ -124,9 +126,18 @@ impl Publication {
 
     async fn fed(&mut self, feed: Feed, fed: Fed) {
         // It was refused, and has more on its way.
-        let Some(tenure) = self.tenures.get(&feed) else { return };
-        let (attached, rendition) = (tenure.attached, tenure.rendition.clone());
+        let Some(tenure) = self.tenures.get_mut(&feed) else { return };
+        let (attached, rendition, number) = (tenure.attached, tenure.rendition.clone(), tenure.number);
+        let limit = self.desk.0.settings.bit_rate_max;
         match fed {
+            Fed::Input(Input::Unit(unit))
+                if attached && tenure.meter.overflows(limit, clock::now(), unit.data.len()) =>
+            {
+                tracing::warn!(stream = %self.stream, limit, "a push sends more than it may");
+                self.tenures.remove(&feed);
+                self.input(Input::Detached(feed));
+                self.desk.evict_tenure(&self.stream, number, Eviction::BitRate(limit));
+            }
             Fed::Attach(clock, announced) if !attached => {
                 let epoch = self.tenure_epoch().await;
                 if let Some(tenure) = self.tenures.get_mut(&feed) {

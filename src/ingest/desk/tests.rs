@@ -116,7 +116,7 @@ impl Scene {
             let _ = log.send(format!("packager from {:?}", resume.map(|resume| resume.record.epoch.counter)));
             Box::new(Recorder { stream: stream.clone(), log: log.clone(), outputs: vec![] })
         });
-        let settings = Settings { node: NodeId(1), takeover };
+        let settings = Settings { node: NodeId(1), takeover, bit_rate_max: 1_000_000 };
         Scene { desk: Desk::with_packaging(settings, NotFor("old"), swarm, packaging), words }
     }
 
@@ -240,7 +240,7 @@ async fn a_claim_that_never_attaches_leaves_nothing() {
 #[tokio::test]
 async fn a_publisher_without_media_leaves_nothing() {
     let (log, mut words) = mpsc::unbounded_channel();
-    let settings = Settings { node: NodeId(1), takeover: Takeover::SameAddress };
+    let settings = Settings { node: NodeId(1), takeover: Takeover::SameAddress, bit_rate_max: Settings::BIT_RATE_MAX };
     let desk = Desk::new(settings, media::Settings::default(), AllowAll, Arc::new(Swarm(log, None)));
     let scene = Scene { desk, words: mpsc::unbounded_channel().1 };
     drop(scene.publisher("10.0.0.1:1000").await);
@@ -291,6 +291,22 @@ async fn a_rendition_that_does_not_fit_is_told_why_and_its_name_is_free() {
     assert!(words.iter().filter(|word| word.contains("as 360p at 1")).count() == 2, "{words:?}");
     high.unit(unit(3)).await.expect("it goes on");
     scene.hears(&["unit 3"]).await;
+}
+
+#[tokio::test]
+async fn a_push_of_too_many_bits_is_told_the_limit_and_others_go_on() {
+    let scene = Scene::new(Takeover::SameAddress);
+    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
+    // Ten seconds of what it may send, at once, and one byte.
+    let large = AccessUnit { data: Bytes::from(vec![0; 1_250_000]), ..unit(1) };
+    high.unit(large.clone()).await.expect("a burst is allowed");
+    low.unit(AccessUnit { data: Bytes::from(vec![0; 1_500_000]), ..large }).await.expect("attached");
+    let eviction = low.evicted().await;
+    assert_eq!(eviction, Eviction::BitRate(1_000_000));
+    assert!(eviction.to_string().contains("more than 1 Mb/s"), "{eviction}");
+    high.unit(unit(2)).await.expect("it goes on");
+    scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
 }
 
 #[tokio::test]
