@@ -84,7 +84,7 @@ fn srt_loses_nothing_through_one_and_five_percent() {
     unless_starved(|| {
         let cluster = Cluster::new();
         let film = film(cluster.path(), 12);
-        let nodes = pair(&cluster, &["--srt", "127.0.0.1:0", "--linger", "1", "--srt-latency", "0.5"]);
+        let nodes = pair(&cluster, &["--srt", "127.0.0.1:0", "--linger", "1", "--srt-latency", "2"]);
         let [ingest, edge] = &nodes;
         let to = srt(ingest);
         let networks = [1, 5].map(|percent| Lossy::start(to, Loss::Percent(percent)));
@@ -111,7 +111,10 @@ fn srt_takes_its_passphrase_alone_and_publishers_alone() {
     unless_starved(|| {
         let cluster = Cluster::new();
         let film = film(cluster.path(), 4);
-        let nodes = pair(&cluster, &["--srt", "127.0.0.1:0", "--linger", "1", "--srt-passphrase", "plums are blue"]);
+        let nodes = pair(
+            &cluster,
+            &["--srt", "127.0.0.1:0", "--linger", "1", "--srt-latency", "2", "--srt-passphrase", "plums are blue"],
+        );
         let [ingest, edge] = &nodes;
         let to = srt(ingest);
         let refused = |query: &str, why: &str| {
@@ -239,7 +242,7 @@ fn sound_that_begins_late_or_never() {
     unless_starved(|| {
         let cluster = Cluster::new();
         let (late, never) = (film_of(cluster.path(), Some(3)), film_of(cluster.path(), None));
-        let nodes = pair(&cluster, &["--srt", "127.0.0.1:0", "--linger", "1"]);
+        let nodes = pair(&cluster, &["--srt", "127.0.0.1:0", "--linger", "1", "--srt-latency", "2"]);
         let [ingest, edge] = &nodes;
         let to = srt(ingest);
         let mut pushes = [push_srt(&late, to, "late"), push_srt(&never, to, "never")];
