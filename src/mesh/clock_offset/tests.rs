@@ -190,6 +190,23 @@ fn four_hops_are_right_whatever_the_clocks_say() {
 }
 
 #[test]
+fn a_new_link_is_right_from_its_first_ping_on() {
+    let quartz = |ahead_s: i64, ppm| Quartz { ahead_us: ahead_s * 1_000_000, ppm };
+    for seed in 0..100 {
+        for delay in [5, 20, 80] {
+            let (ends, delays_ms) = ([quartz(3, 100), quartz(-3, -100)], [delay; 2]);
+            let path = Path { ends, delays_ms, changes_at: u64::MAX };
+            for (_, truth, transit) in path.run(usize::from(seed % 2 == 0), 5 * SECOND, &mut Chance(seed)) {
+                let off = transit.micros.abs_diff(truth);
+                // The jitter of the one trip that is known at first, and what the quartzes part by meanwhile.
+                assert!(off <= 1_100, "seed {seed}: {transit:?} for {truth} us");
+                assert!(Duration::from_micros(off) <= transit.uncertainty, "seed {seed}: {transit:?} for {truth} us");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_delay_that_changes_is_told_right_within_ten_seconds() {
     for seed in 0..50 {
         let delays = [[5, 80], [80, 5], [20, 80], [80, 20]];
