@@ -171,7 +171,7 @@ fn record(ingest: NodeId) -> Result<Record> {
         language: None,
         bandwidth: 3_000_000,
         average_bandwidth: 3_000_000,
-        kind: TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000 }),
+        kind: TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000, transfer: 2 }),
         inits: vec![Init { number: 0, bytes: Bytes::from_static(b"init") }],
     };
     Ok(Record {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::dvr::{Entry, Listed};
 use super::hls::{self, bandwidth, format};
-use crate::live::{Msn, Period, Record, Track, TrackKind, TrackSet, TrackWindow, Window};
+use crate::live::{Msn, Period, Record, Track, TrackKind, TrackSet, TrackWindow, VideoInfo, Window};
 use crate::units::{MediaTime, Timescale};
 
 /// `Content-Type` of an MPD.
@@ -319,6 +319,11 @@ impl View<'_> {
                 "<SupplementalProperty schemeIdUri=\"urn:mpeg:dash:period-continuity:2015\" value=\"{}\"/>",
                 period_id(before)
             );
+        }
+        // Supplemental, so that a player that doesn't know the scheme shows it all the same.
+        if let TrackKind::Video(VideoInfo { transfer: transfer @ (16 | 18), .. }) = first.kind {
+            let scheme = "urn:mpeg:mpegB:cicp:TransferCharacteristics";
+            let _ = writeln!(out, "<SupplementalProperty schemeIdUri=\"{scheme}\" value=\"{transfer}\"/>");
         }
         let carries = first.is_video() || !self.record.tracks.iter().any(Track::is_video);
         for scheme in self.record.messages.iter().filter(|_| carries) {

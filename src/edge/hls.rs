@@ -130,11 +130,24 @@ fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track]
         if v.frame_rate_milli > 0 {
             let _ = write!(out, ",FRAME-RATE={}.{:03}", v.frame_rate_milli / 1_000, v.frame_rate_milli % 1_000);
         }
+        if let Some(range) = video_range(v.transfer) {
+            let _ = write!(out, ",VIDEO-RANGE={range}");
+        }
     }
     if let Some(group) = group {
         let _ = write!(out, ",AUDIO=\"{group}\"");
     }
     let _ = writeln!(out, "\n{}/playlist.m3u8", track.name);
+}
+
+/// VIDEO-RANGE (rfc8216bis 4.4.6.2), where the pictures say what they are.
+fn video_range(transfer: u8) -> Option<&'static str> {
+    match transfer {
+        1 | 6 | 13..=15 => Some("SDR"),
+        16 => Some("PQ"),
+        18 => Some("HLG"),
+        _ => None,
+    }
 }
 
 /// Peak and mean bit rate of a track: the record's, so that all edges say the same; before it has one,

@@ -11,7 +11,7 @@ use quick_m3u8::{HlsLine, Reader};
 use super::dash::{self, Timing};
 use super::hls;
 use super::synthetic::{self, AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
-use crate::live::{Init, Msn, Period, Trace, TrackId, window::Input};
+use crate::live::{Init, Msn, Period, Trace, TrackId, TrackKind, window::Input};
 use crate::units::Time;
 
 #[test]
@@ -157,6 +157,24 @@ fn a_late_comers_mpd_begins_with_what_is_there() {
     feed.run(0, 3, 0);
     feed.update(|r| r.ended = Some(FIRST_MSN + 2));
     assert_eq!(dash::update(&feed.window, Timing::Number), dash::manifest(&feed.window, Timing::Number));
+}
+
+#[test]
+fn players_are_told_of_a_high_dynamic_range() {
+    for (transfer, range) in [(1, Some("SDR")), (16, Some("PQ")), (18, Some("HLG")), (2, None)] {
+        let mut record = synthetic::record("cam1");
+        if let TrackKind::Video(video) = &mut record.tracks[0].kind {
+            video.transfer = transfer;
+        }
+        let mut feed = Feed::new(record);
+        feed.run(0, 3, 2);
+        let text = hls::multivariant(&feed.window).expect("listed");
+        let said = text.split(",VIDEO-RANGE=").nth(1).and_then(|rest| rest.split([',', '\n']).next());
+        assert_eq!(said, range, "{text}");
+        let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+        let property = format!("cicp:TransferCharacteristics\" value=\"{transfer}\"");
+        assert_eq!(mpd.contains(&property), transfer > 15, "{mpd}");
+    }
 }
 
 /// hls.js ends a stream when the last part is buffered that the playlist shows.

@@ -141,6 +141,8 @@ pub struct VideoInfo {
     pub height: u16,
     /// Frames in a thousand seconds: 29970 is 29.97 fps; 0 if unknown.
     pub frame_rate_milli: u32,
+    /// TransferCharacteristics (ISO 23091-2): 16 is PQ, 18 HLG; 2 if unknown.
+    pub transfer: u8,
 }
 
 /// What is known of an audio track.
@@ -171,7 +173,7 @@ impl Record {
     /// The longest latency that can be asked for, but for that of long parts.
     pub const LATENCY_MAX: Duration = Duration::from_secs(10);
     const INIT_LEN_MAX: usize = 16 << 10;
-    /// 2: periods have tracks. 3: the latency can be set. 4: timed metadata.
+    /// 2: periods have tracks. 3: the latency can be set. 4: timed metadata, transfer characteristics.
     const VERSION: u8 = 4;
 
     /// The track with this id.
@@ -351,6 +353,7 @@ impl Track {
                 out.put_u16(v.width);
                 out.put_u16(v.height);
                 out.put_u32(v.frame_rate_milli);
+                out.put_u8(v.transfer);
             }
             TrackKind::Audio(a) => {
                 out.put_u8(1);
@@ -385,6 +388,7 @@ impl Track {
                 width: r.u16("width")?,
                 height: r.u16("height")?,
                 frame_rate_milli: r.u32("frame rate")?,
+                transfer: r.u8("transfer")?,
             }),
             1 => TrackKind::Audio(AudioInfo { sample_rate: r.u32("sample rate")?, channels: r.u8("channels")? }),
             _ => return Err(r.fault("track kind", Fault::Invalid)),
@@ -436,7 +440,7 @@ mod tests {
                 language: Some("de".to_owned()),
                 bandwidth: 3_000_000,
                 average_bandwidth: 2_500_000,
-                kind: TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000 }),
+                kind: TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000, transfer: 2 }),
                 inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
             }],
             periods: vec![

@@ -44,6 +44,8 @@ pub struct Avc {
     pub height: u16,
     /// Frames in a thousand seconds as VUI states it; a hint, since encoders get it wrong.
     pub frame_rate_milli: Option<u32>,
+    /// transfer_characteristics of VUI (H.264 table E-4; 16 is PQ, 18 is HLG); 2 where nothing is said.
+    pub transfer: u8,
 }
 
 /// Why an AVCDecoderConfigurationRecord can't be used. Its publisher is at fault.
@@ -185,6 +187,7 @@ impl Avc {
             width: w,
             height: h,
             frame_rate_milli,
+            transfer: transfer(&parsed).unwrap_or(2),
         })
     }
 
@@ -196,6 +199,11 @@ impl Avc {
 }
 
 /// H.264 E.2.1: a frame is two ticks of num_units_in_tick / time_scale.
+fn transfer(sps: &SeqParameterSet) -> Option<u8> {
+    let signal = sps.vui_parameters.as_ref()?.video_signal_type.as_ref()?;
+    Some(signal.colour_description.as_ref()?.transfer_characteristics)
+}
+
 fn frame_rate_milli(sps: &SeqParameterSet) -> Option<u32> {
     let timing = sps.vui_parameters.as_ref()?.timing_info.as_ref()?;
     let milli = (u64::from(timing.time_scale) * 1_000).checked_div(u64::from(timing.num_units_in_tick) * 2)?;
@@ -212,7 +220,7 @@ mod tests {
         let avc = Avc::parse(&Bytes::from_static(AVCC_720P30)).expect("x264's own");
         assert_eq!(avc.codec(), "avc1.64001f");
         assert_eq!((avc.width, avc.height), (1280, 720));
-        assert_eq!(avc.frame_rate_milli, Some(30_000));
+        assert_eq!((avc.frame_rate_milli, avc.transfer), (Some(30_000), 2));
         assert_eq!(avc.length_size, 4);
     }
 

@@ -116,6 +116,16 @@ impl Codec {
         }
     }
 
+    /// TransferCharacteristics (ISO 23091-2) of pictures; 2 where nothing is said.
+    fn transfer(&self) -> u8 {
+        match self {
+            Codec::Avc(avc) => avc.transfer,
+            Codec::Hevc(hevc) => hevc.transfer,
+            Codec::Av1(av1) => av1.colour.description[1],
+            _ => 2,
+        }
+    }
+
     /// A picture's width and height, in pixels; 0 for sound.
     pub fn size(&self) -> (u16, u16) {
         match self {
@@ -143,7 +153,7 @@ impl Codec {
         let (width, height) = self.size();
         let (sample_rate, channels) = match self {
             Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_) => {
-                return TrackKind::Video(VideoInfo { width, height, frame_rate_milli });
+                return TrackKind::Video(VideoInfo { width, height, frame_rate_milli, transfer: self.transfer() });
             }
             Codec::Aac(aac) => (aac.sample_rate, aac.channels),
             Codec::Opus(opus) => (opus::RATE, opus.dops.output_channel_count),

@@ -259,7 +259,7 @@ fn record(stream: &str, owner: u64, revision: u32) -> Record {
             language: None,
             bandwidth: 1,
             average_bandwidth: 1,
-            kind: TrackKind::Video(VideoInfo { width: 2, height: 2, frame_rate_milli: 30_000 }),
+            kind: TrackKind::Video(VideoInfo { width: 2, height: 2, frame_rate_milli: 30_000, transfer: 2 }),
             inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
         }],
         periods: vec![Period::new(1_000, 3, Duration::ZERO)],

@@ -60,7 +60,7 @@ pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
             language: None,
             bandwidth: 0,
             average_bandwidth: 0,
-            kind: TrackKind::Video(VideoInfo { width: 1_280, height: 720, frame_rate_milli: 30_000 }),
+            kind: TrackKind::Video(VideoInfo { width: 1_280, height: 720, frame_rate_milli: 30_000, transfer: 2 }),
             inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
         }],
         periods: vec![Period::new(0, 0, std::time::Duration::ZERO)],
