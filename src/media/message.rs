@@ -174,7 +174,8 @@ impl Life {
 
     fn carry(&mut self, message: &Waiting, media: Duration) {
         let video = self.segmenter.lanes.first().is_some_and(|lane| lane.track.is_video());
-        for lane in self.segmenter.lanes.iter_mut().filter(|lane| lane.track.is_video() == video) {
+        // Of one that nobody feeds the next part may come in an hour.
+        for lane in self.segmenter.lanes.iter_mut().filter(|lane| lane.track.is_video() == video && lane.is_fed()) {
             let scale = lane.scale();
             lane.announce(Event {
                 scheme: message.scheme,
