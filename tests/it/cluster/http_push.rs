@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use super::machine::unless_starved;
-use super::playlist::{Seen, Viewer};
+use super::playlist::{Seen, Viewer, to_the_end, viewers};
 use super::process::{PATIENCE, Process, until};
 use super::push::{Pace, film, push};
 use super::{Cluster, Node, check_logs, fetch_all, http, text};
@@ -101,18 +101,6 @@ fn cmaf(film: &Path, kind: &str, name: &str, args: &[&str]) -> Vec<Vec<u8>> {
     let last = pieces.last_mut().expect("fragments");
     last.splice(..0, *b"\0\0\0\x18stypmsdh\0\0\0\0msdhlmsg");
     pieces
-}
-
-fn viewers(edge: &Node, stream: &str) -> [Viewer; 2] {
-    edge.plays(stream, 0);
-    ["video", "audio"].map(|track| Viewer::start(edge.http, &format!("/{stream}/{track}")))
-}
-
-fn to_the_end(viewers: [Viewer; 2]) -> [Seen; 2] {
-    viewers.map(|viewer| {
-        viewer.until("an end", |seen| seen.list.ended.then_some(()));
-        viewer.close()
-    })
 }
 
 /// All that was pushed is there, in one piece. What is numbered until the end is a gap.

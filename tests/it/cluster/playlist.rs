@@ -10,8 +10,8 @@ use damson::clock;
 use quick_m3u8::config::ParsingOptions;
 use quick_m3u8::{HlsLine, Reader};
 
-use super::http;
 use super::process::PATIENCE;
+use super::{Node, http};
 
 /// A part by its segment and number.
 pub(crate) type At = (u64, u16);
@@ -164,6 +164,20 @@ impl Viewer {
         assert!(seen.fault.is_none(), "{}: {}", self.at, seen.fault.unwrap_or_default());
         seen
     }
+}
+
+/// Viewers of a stream's pictures and of its sound, once it is there.
+pub(crate) fn viewers(edge: &Node, stream: &str) -> [Viewer; 2] {
+    edge.plays(stream, 0);
+    ["video", "audio"].map(|track| Viewer::start(edge.http, &format!("/{stream}/{track}")))
+}
+
+/// What was seen of both up to the stream's end.
+pub(crate) fn to_the_end(viewers: [Viewer; 2]) -> [Seen; 2] {
+    viewers.map(|viewer| {
+        viewer.until("an end", |seen| seen.list.ended.then_some(()));
+        viewer.close()
+    })
 }
 
 fn follow(from: SocketAddr, track: &str, seen: &(Mutex<Seen>, Condvar), stop: &AtomicBool) -> Result<(), String> {

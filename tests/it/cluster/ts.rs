@@ -7,7 +7,7 @@ use std::process::Command;
 use super::line::check_frames;
 use super::lossy::{Loss, Lossy};
 use super::machine::unless_starved;
-use super::playlist::{Seen, Viewer};
+use super::playlist::{Seen, Viewer, to_the_end, viewers};
 use super::process::{PATIENCE, Process, until};
 use super::push::film;
 use super::{Cluster, Node, check_logs, fetch_all, http};
@@ -48,19 +48,6 @@ fn push_srt(film: &Path, to: SocketAddr, query: &str) -> Process {
 
 fn push_udp(film: &Path, to: SocketAddr, args: &[&str]) -> Process {
     push(film, &format!("udp://{to}?pkt_size=1316"), args)
-}
-
-fn viewers(edge: &Node, stream: &str) -> [Viewer; 2] {
-    edge.plays(stream, 0);
-    ["video", "audio"].map(|track| Viewer::start(edge.http, &format!("/{stream}/{track}")))
-}
-
-/// What was seen of both tracks up to the stream's end.
-fn to_the_end(viewers: [Viewer; 2]) -> [Seen; 2] {
-    viewers.map(|viewer| {
-        viewer.until("an end", |seen| seen.list.ended.then_some(()));
-        viewer.close()
-    })
 }
 
 /// All that was pushed is there, in one piece.
