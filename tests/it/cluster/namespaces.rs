@@ -55,7 +55,10 @@ fn ip(args: &[&str]) -> Result<(), Refused> {
 }
 
 impl Namespace {
-    fn new(n: usize) -> Result<Self, Refused> {
+    fn new() -> Result<Self, Refused> {
+        // The kernel takes a device away some time after its namespace: a second try needs other names.
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let n = MADE.fetch_add(1, Relaxed);
         let pid = std::process::id();
         let (name, device) = (format!("damson-{pid}-{n}"), format!("dm{}n{n}", pid % 1_000_000));
         let (ours, theirs) = (format!("10.{}.{n}.1", 64 + pid % 128), format!("10.{}.{n}.2", 64 + pid % 128));
@@ -189,7 +192,7 @@ fn median(mut of: Vec<i64>) -> i64 {
 #[test]
 fn each_hop_is_told_right_whatever_the_clocks_say() {
     unless_starved(|| {
-        let namespaces: Result<Vec<_>, _> = (0..AHEAD.len()).map(Namespace::new).collect();
+        let namespaces: Result<Vec<_>, _> = AHEAD.iter().map(|_| Namespace::new()).collect();
         let namespaces = match namespaces {
             Ok(namespaces) => namespaces,
             Err(refused) => {
