@@ -7,7 +7,7 @@ use std::process::Command;
 use super::line::check_frames;
 use super::lossy::{Loss, Lossy};
 use super::machine::unless_starved;
-use super::playlist::{Seen, Viewer, to_the_end, viewers};
+use super::playlist::{Seen, to_the_end, viewers};
 use super::process::{PATIENCE, Process, until};
 use super::push::film;
 use super::{Cluster, Node, check_logs, fetch_all, http};
