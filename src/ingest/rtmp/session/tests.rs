@@ -290,3 +290,28 @@ proptest! {
         prop_assert_eq!(words(piece), words(usize::MAX));
     }
 }
+
+/// What real encoders sent, from their first byte on, to their headers: `fixtures/rtmp`.
+#[test]
+fn recorded_encoders_are_understood() {
+    // By how much is asked for before the publish, and what comes behind it.
+    let recorded: [(&str, &str, usize, &[&str]); 5] = [
+        ("obs-29.0.2", "cam1", 3, &["config of 1", "config of 0"]),
+        ("ffmpeg-5.1", "g8", 3, &["config of 0", "config of 1"]),
+        ("ffmpeg-9.0-hevc", "cam1", 3, &["config of 0", "config of 1", "config of 2"]),
+        ("gstreamer-1.22-rtmp2sink", "g1", 1, &["config of 0", "config of 1", "unit of 1 at 0", "unit of 1 at 21"]),
+        ("librtmp-2.4", "g2", 3, &["config of 0", "config of 1", "unit of 1 at 0", "unit of 1 at 21"]),
+    ];
+    for (name, stream, asked, media) in recorded {
+        let path = format!("{}/fixtures/rtmp/{name}.rtmp", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).expect("a fixture");
+        let publish = [format!("publish {stream} None")];
+        let before = CONNECTED.iter().chain(&PUBLISHED[..asked]).copied();
+        let behind = ACCEPTED.iter().chain(&["Some(true) Some(true)"]).chain(media).copied();
+        let expect: Vec<&str> = before.chain(publish.iter().map(String::as_str)).chain(behind).collect();
+        for piece in [1, 13, usize::MAX] {
+            let got = run(&bytes, piece);
+            assert_eq!(got[..expect.len().min(got.len())], expect, "{name} in pieces of {piece}");
+        }
+    }
+}
