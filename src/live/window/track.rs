@@ -53,14 +53,35 @@ pub struct Segment {
     pub msn: Msn,
     pub(super) parts: BTreeMap<u16, Part>,
     /// How many parts, from 0 on, the playlist lists.
-    pub(super) listed: u16,
+    listed: u16,
     /// All its parts are listed.
     pub(super) complete: bool,
+    sums: Sums,
+}
+
+/// What a segment's listed parts come to. A part that is listed never changes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    ticks: u64,
+    bytes: u64,
+    gap: bool,
+    loss: bool,
+}
+
+impl Sums {
+    fn with(self, part: &Part) -> Sums {
+        Sums {
+            ticks: self.ticks + u64::from(part.header.duration),
+            bytes: self.bytes + u64::from(part.header.length),
+            gap: self.gap || part.is_gap() && !part.is_held(),
+            loss: self.loss || part.is_lost(),
+        }
+    }
 }
 
 impl Segment {
     pub(super) fn empty(msn: Msn) -> Self {
-        Segment { msn, parts: BTreeMap::new(), listed: 0, complete: false }
+        Segment { msn, parts: BTreeMap::new(), listed: 0, complete: false, sums: Sums::default() }
     }
 
     /// A whole segment of these parts, as an archive has kept it; `None` unless they are one segment's, from the first
@@ -72,8 +93,9 @@ impl Segment {
             let other = part.header.id;
             (other.track, other.msn, other.part) == (id.track, id.msn, n)
         });
+        let sums = parts.iter().fold(Sums::default(), Sums::with);
         let parts = (0..listed).zip(parts).collect();
-        in_order.then_some(Segment { msn: id.msn, parts, listed, complete: true })
+        in_order.then_some(Segment { msn: id.msn, parts, listed, complete: true, sums })
     }
 
     /// The parts that the playlist lists, in order.
@@ -94,22 +116,22 @@ impl Segment {
 
     /// Whether some of it isn't there: EXT-X-GAP.
     pub fn has_gap(&self) -> bool {
-        self.parts.values().take(usize::from(self.listed)).any(|part| part.is_gap() && !part.is_held())
+        self.sums.gap
     }
 
     /// Whether some of it is lost: 404 for the segment as a whole.
     pub fn has_loss(&self) -> bool {
-        self.parts.values().take(usize::from(self.listed)).any(Part::is_lost)
+        self.sums.loss
     }
 
     /// Its length so far, in ticks.
     pub fn duration(&self) -> u64 {
-        self.parts.values().take(usize::from(self.listed)).map(|p| u64::from(p.header.duration)).sum()
+        self.sums.ticks
     }
 
     /// Its length so far, in bytes.
     pub fn length(&self) -> u64 {
-        self.parts.values().take(usize::from(self.listed)).map(|p| u64::from(p.header.length)).sum()
+        self.sums.bytes
     }
 
     /// Media time of its start, in ticks.
@@ -313,7 +335,8 @@ impl TrackWindow {
         part.listed = now;
         let last = part.header.flags.last;
         // A gap that `conceal` made for an earlier call is still a concealed one.
-        concealed |= segment.parts.get(&number).is_some_and(|p| p.is_gap() && p.header.hash == conceal::NO_HASH);
+        concealed |= part.is_lost();
+        segment.sums = segment.sums.with(part);
         segment.listed = number + 1;
         segment.complete = last;
         self.next = if last { (msn.saturating_add(1), 0) } else { (msn, number + 1) };
