@@ -298,6 +298,10 @@ fn chance_is_not_taken_for_a_full_queue() {
         // If it ever does as well, there is no need for ours.
         assert!(cubic.late > PARTS / 2, "{name}: {cubic:?}");
     }
+    // Lost twice over 80 ms is late: a packet in 2,500, and a part has dozens.
+    let far = Link { delay: 80 * MS, rate: 20_000_000, queue: 200_000, ..lossy(20) };
+    let [ours, cubic, _] = compared("2 %, 80 ms", far);
+    assert!(ours.late <= PARTS / 20 && cubic.late > PARTS / 2, "{ours:?}, {cubic:?}");
     let fast = Link { delay: 10 * MS, rate: 100_000_000, queue: 250_000, ..lossy(10) };
     let seen = stream(fast, 50_000_000, own(), 1);
     assert_eq!(seen.late, 0, "50 Mb/s: {seen:?}");
