@@ -76,6 +76,26 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_SRT_LATENCY", value_name = "SECONDS")]
     pub srt_latency: Option<f64>,
 
+    /// The longest message that is taken by RTMP, which is a coded frame: `8M` [default: 8M]
+    #[arg(long, env = "DAMSON_RTMP_MESSAGE", value_name = "BYTES")]
+    pub rtmp_message: Option<Size>,
+
+    /// How long an RTMP encoder may take to publish, in seconds, 1-60 [default: 10]
+    #[arg(long, env = "DAMSON_RTMP_HEADER", value_name = "SECONDS")]
+    pub rtmp_header: Option<f64>,
+
+    /// For how long nothing may come of an RTMP push, in seconds, 1-300 [default: 10]
+    #[arg(long, env = "DAMSON_RTMP_IDLE", value_name = "SECONDS")]
+    pub rtmp_idle: Option<f64>,
+
+    /// Most tracks of an RTMP push, 2-16 [default: 16]
+    #[arg(long, env = "DAMSON_RTMP_TRACKS", value_name = "N")]
+    pub rtmp_tracks: Option<u8>,
+
+    /// Most connections of pushers at a time, by RTMP, by RTMPS and by SRT each, 1-65536 [default: 256]
+    #[arg(long, env = "DAMSON_PUSHERS", value_name = "N")]
+    pub pushers: Option<usize>,
+
     /// A stream that comes as MPEG-TS over UDP or RTP, unicast or multicast: cam1=udp://239.1.2.3:5000, behind `?` also
     /// `source=`, `interface=`, `program=`; may be repeated, or separated by commas
     #[arg(long, env = "DAMSON_UDP", value_name = "STREAM=URL", value_delimiter = ',')]
@@ -363,6 +383,11 @@ impl Settings {
             srt: self.srt.or(file.srt),
             srt_passphrase: self.srt_passphrase.or(file.srt_passphrase),
             srt_latency: self.srt_latency.or(file.srt_latency),
+            rtmp_message: self.rtmp_message.or(file.rtmp_message),
+            rtmp_header: self.rtmp_header.or(file.rtmp_header),
+            rtmp_idle: self.rtmp_idle.or(file.rtmp_idle),
+            rtmp_tracks: self.rtmp_tracks.or(file.rtmp_tracks),
+            pushers: self.pushers.or(file.pushers),
             udp: if self.udp.is_empty() { file.udp } else { self.udp },
             http_ingest: self.http_ingest.or(file.http_ingest),
             https_ingest: self.https_ingest.or(file.https_ingest),

@@ -266,13 +266,12 @@ impl Node {
         let addr = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
         let (rtmp, http) = (addr(&config.rtmp), addr(&config.http));
         if let Some(listener) = config.rtmp {
-            let limits = ingest::rtmp::server::Limits::default();
-            tasks.spawn(ingest::rtmp::server::serve(listener, None, desk.clone(), limits, stop.clone()));
+            tasks.spawn(ingest::rtmp::server::serve(listener, None, desk.clone(), inputs.rtmp, stop.clone()));
         }
         let rtmps = inputs.rtmps.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
         if let Some((listener, tls)) = inputs.rtmps {
-            let (limits, acceptor) = (ingest::rtmp::server::Limits::default(), tls.acceptor());
-            tasks.spawn(ingest::rtmp::server::serve(listener, Some(acceptor), desk.clone(), limits, stop.clone()));
+            let (limits, acceptor) = (inputs.rtmp, Some(tls.acceptor()));
+            tasks.spawn(ingest::rtmp::server::serve(listener, acceptor, desk.clone(), limits, stop.clone()));
             // Where HTTPS is served, its server looks at the files.
             if config.https.is_none() {
                 let stopped = stop.clone();

@@ -11,7 +11,7 @@ use srt_protocol::options::Passphrase;
 use super::{ConfigError, Settings, Size, seconds};
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
-use crate::ingest::{http, srt};
+use crate::ingest::{flv, http, rtmp, srt};
 use crate::live::StreamName;
 use crate::observe::client::Url;
 
@@ -70,7 +70,42 @@ impl Settings {
         let latency = seconds("srt-latency", latency, 0.02, 8.0, "0.02 to 8 seconds")?;
         let passphrase = self.srt_passphrase.as_ref().map(|Secret(text)| Passphrase::try_from(text.clone()));
         let wrong = |_| ConfigError::Value { name: "srt-passphrase", why: "it has 10 to 79 characters".to_owned() };
-        Ok(srt::server::Settings { latency, passphrase: passphrase.transpose().map_err(wrong)? })
+        let passphrase = passphrase.transpose().map_err(wrong)?;
+        Ok(srt::server::Settings { latency, passphrase, connections_max: self.pushers()? })
+    }
+
+    /// What RTMP may take.
+    pub fn rtmp_limits(&self) -> Result<rtmp::server::Limits, ConfigError> {
+        let default = rtmp::server::Limits::default();
+        let time = |name, value: Option<f64>, default: Duration, max, range| {
+            seconds(name, value.unwrap_or(default.as_secs_f64()), 1.0, max, range)
+        };
+        let message_len_max = self.rtmp_message.map_or(default.session.message_len_max, |Size(bytes)| bytes as usize);
+        if !RTMP_MESSAGE.contains(&message_len_max) {
+            let why = format!("it is {message_len_max} bytes; it must be 64K to 16M");
+            return Err(ConfigError::Value { name: "rtmp-message", why });
+        }
+        let tracks_max = self.rtmp_tracks.unwrap_or(default.session.tracks_max);
+        if !(2..=flv::TRACKS_MAX).contains(&tracks_max) {
+            let why = format!("it is {tracks_max}; it must be 2 to {}", flv::TRACKS_MAX);
+            return Err(ConfigError::Value { name: "rtmp-tracks", why });
+        }
+        Ok(rtmp::server::Limits {
+            connections_max: self.pushers()?,
+            setup: time("rtmp-header", self.rtmp_header, default.setup, 60.0, "1 to 60 seconds")?,
+            idle: time("rtmp-idle", self.rtmp_idle, default.idle, 300.0, "1 to 300 seconds")?,
+            session: rtmp::session::Limits { message_len_max, tracks_max },
+            ..default
+        })
+    }
+
+    fn pushers(&self) -> Result<usize, ConfigError> {
+        let pushers = self.pushers.unwrap_or(rtmp::server::Limits::default().connections_max);
+        if !(1..=65_536).contains(&pushers) {
+            let why = format!("it is {pushers}; it must be 1 to 65536");
+            return Err(ConfigError::Value { name: "pushers", why });
+        }
+        Ok(pushers)
     }
 
     /// What HTTP ingest may take.
@@ -133,6 +168,8 @@ impl Settings {
     }
 }
 
+/// In bytes: less is less than a key picture, and more is more than a part can carry.
+const RTMP_MESSAGE: std::ops::RangeInclusive<usize> = 64 << 10..=16 << 20;
 /// SRT's own default in live mode.
 const DEFAULT_LATENCY: Duration = Duration::from_millis(120);
 
@@ -156,11 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_rtmp_are_settings() {
+        let toml = "rtmp-message = \"1M\"\nrtmp-header = 3.5\nrtmp-idle = 60.0\nrtmp-tracks = 4\npushers = 9";
+        let limits = toml::from_str::<Settings>(toml).expect("valid").rtmp_limits().expect("in range");
+        assert_eq!((limits.setup, limits.idle), (Duration::from_millis(3_500), Duration::from_secs(60)));
+        assert_eq!((limits.session.message_len_max, limits.session.tracks_max), (1 << 20, 4));
+        assert_eq!(limits.connections_max, 9);
+    }
+
+    #[test]
     fn faults_name_the_setting() {
         let check = |toml: &str, text: &str| {
             let settings: Settings = toml::from_str(toml).expect("it can be read");
             let error = settings.srt().map(drop).and(settings.sources().map(drop));
             let error = error.and(settings.http_ingest().map(drop)).and(settings.on_publish().map(drop));
+            let error = error.and(settings.rtmp_limits().map(drop));
             let error = error.expect_err(toml);
             assert_eq!(error.to_string(), text);
         };
@@ -189,6 +236,15 @@ mod tests {
             "--on-publish-timeout (DAMSON_ON_PUBLISH_TIMEOUT, on-publish-timeout in the file) is 60; \
              it must be 0.1 to 10 seconds",
         );
+        check(
+            "rtmp-message = \"1K\"",
+            "--rtmp-message (DAMSON_RTMP_MESSAGE, rtmp-message in the file): it is 1024 bytes; it must be 64K to 16M",
+        );
+        check(
+            "rtmp-tracks = 17",
+            "--rtmp-tracks (DAMSON_RTMP_TRACKS, rtmp-tracks in the file): it is 17; it must be 2 to 16",
+        );
+        check("pushers = 0", "--pushers (DAMSON_PUSHERS, pushers in the file): it is 0; it must be 1 to 65536");
         assert!(toml::from_str::<Settings>("publish-key = [\"cam1=secret\"]").is_err());
     }
 }

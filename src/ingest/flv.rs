@@ -94,7 +94,7 @@ pub enum FlvError {
         error: HeaderError,
     },
     /// More tracks than a push may have.
-    #[error("byte {at} of the {kind} tag: track {track} is one more than the 16 that a push may have")]
+    #[error("byte {at} of the {kind} tag: track {track} is one more than the {max} that a push may have")]
     Tracks {
         /// Audio or video.
         kind: Kind,
@@ -102,6 +102,8 @@ pub enum FlvError {
         at: usize,
         /// Its TrackId.
         track: u8,
+        /// So many it may have.
+        max: u8,
     },
 }
 
@@ -158,16 +160,31 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Tracks of a push ([`InputTrack`]).
+pub const TRACKS_MAX: u8 = 16;
+
 /// A push's tags, of all its tracks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tags {
+    tracks_max: u8,
     /// Kind and TrackId of what came beside the first track of each kind, in the order of [`InputTrack`] from 2 on.
     further: Vec<(Kind, u8)>,
     /// What is known of AC-3, whose headers are in its frames alone.
     ac3: BTreeMap<InputTrack, ac3::Headers>,
 }
 
+impl Default for Tags {
+    fn default() -> Self {
+        Tags::new(TRACKS_MAX)
+    }
+}
+
 impl Tags {
+    /// Of a push of so many tracks at most, of which two are there always, [`TRACKS_MAX`] at most.
+    pub fn new(tracks_max: u8) -> Self {
+        Tags { tracks_max: tracks_max.min(TRACKS_MAX), further: Vec::new(), ac3: BTreeMap::new() }
+    }
+
     /// Reads a VIDEODATA body. Nothing is put out for what carries no frame: an empty body, the end of the sequence, a
     /// seek command, metadata.
     pub fn video(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {

@@ -16,6 +16,8 @@ use crate::observe::client::{Client, Trust};
 /// What comes in besides plain RTMP. Its sockets are bound, its files read.
 #[derive(Debug, Default)]
 pub struct Inputs {
+    /// What RTMP and RTMPS may take.
+    pub rtmp: ingest::rtmp::server::Limits,
     /// Where encoders push RTMPS, and with which certificate.
     pub rtmps: Option<(TcpListener, Arc<Tls>)>,
     /// Where encoders push SRT.
@@ -59,7 +61,16 @@ impl Inputs {
             None => None,
         };
         let http = http(settings, tls).await?;
-        Ok(Inputs { rtmps, srt, udp, loops, http, keys: settings.publish_key.clone(), hook })
+        Ok(Inputs {
+            rtmp: settings.rtmp_limits()?,
+            rtmps,
+            srt,
+            udp,
+            loops,
+            http,
+            keys: settings.publish_key.clone(),
+            hook,
+        })
     }
 }
 

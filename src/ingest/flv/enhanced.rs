@@ -27,8 +27,6 @@ const MANY_TRACKS_MANY_CODECS: u8 = 2;
 /// FourCCs that are taken.
 const VIDEO_CODECS: [&str; 3] = ["avc1", "hvc1", "av01"];
 const AUDIO_CODECS: [&str; 4] = ["mp4a", "Opus", "ac-3", "ec-3"];
-/// Tracks of a push ([`InputTrack`]).
-const TRACKS_MAX: u8 = 16;
 
 /// What a server says of itself in its answer to `connect` ("Enhancing NetConnection connect Command").
 pub fn capabilities() -> Vec<(String, Value)> {
@@ -106,8 +104,8 @@ impl Tags {
         }
         let known = self.further.iter().position(|further| *further == (r.kind, id));
         let place = known.unwrap_or(self.further.len());
-        let track = u8::try_from(place + 2).ok().filter(|&track| track < TRACKS_MAX);
-        let track = track.ok_or(FlvError::Tracks { kind: r.kind, at: r.at - 1, track: id })?;
+        let track = u8::try_from(place + 2).ok().filter(|&track| track < self.tracks_max);
+        let track = track.ok_or(FlvError::Tracks { kind: r.kind, at: r.at - 1, track: id, max: self.tracks_max })?;
         if known.is_none() {
             self.further.push((r.kind, id));
         }

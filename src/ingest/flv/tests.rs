@@ -113,6 +113,10 @@ fn several_tracks_in_a_tag() {
     }
     let error = tags.audio(&tag(15), 0, &mut Vec::new()).expect_err("one more");
     assert_eq!(error.to_string(), "byte 6 of the audio tag: track 15 is one more than the 16 that a push may have");
+    let mut tags = Tags::new(3);
+    tags.audio(&tag(7), 0, &mut Vec::new()).expect("the third");
+    let error = tags.audio(&tag(8), 0, &mut Vec::new()).expect_err("the fourth");
+    assert_eq!(error.to_string(), "byte 6 of the audio tag: track 8 is one more than the 3 that a push may have");
 }
 
 #[test]

@@ -38,12 +38,14 @@ const INBOX_LEN_MAX: usize = 1 << 20;
 pub struct Limits {
     /// The longest message, in bytes: a coded frame. Twice this may be unfinished at a time.
     pub message_len_max: usize,
+    /// Most tracks of a push.
+    pub tracks_max: u8,
 }
 
 impl Default for Limits {
-    /// 8 MiB: an intra frame of 4K at 100 Mb/s has about 2 MiB.
+    /// 8 MiB: an intra frame of 4K at 100 Mb/s has about 2 MiB; 16 tracks.
     fn default() -> Self {
-        Limits { message_len_max: 8 << 20 }
+        Limits { message_len_max: 8 << 20, tracks_max: flv::TRACKS_MAX }
     }
 }
 
@@ -128,6 +130,7 @@ pub struct RtmpSession {
     state: State,
     outputs: VecDeque<Output>,
     tags: Tags,
+    tracks_max: u8,
     /// What has come since a publish was asked for.
     inbox: BytesMut,
     received: u64,
@@ -158,7 +161,8 @@ impl RtmpSession {
             dechunker: Dechunker::new(limits.message_len_max, 1 + 2 * handshake::BLOCK_LEN as u64),
             state: State::Connecting,
             outputs: VecDeque::new(),
-            tags: Tags::default(),
+            tags: Tags::new(limits.tracks_max),
+            tracks_max: limits.tracks_max,
             inbox: BytesMut::new(),
             received: 0,
             acknowledged: 0,
@@ -218,7 +222,7 @@ impl RtmpSession {
         let (app, stream) = (app.clone(), *stream);
         self.send(2, &message::user_control(0, stream)); // 7.1.7: Stream Begin
         self.status(stream, "status", "NetStream.Publish.Start", "go ahead");
-        self.tags = Tags::default();
+        self.tags = Tags::new(self.tracks_max);
         self.state = State::Publishing { app, stream, announced: false };
         let inbox = std::mem::take(&mut self.inbox);
         self.messages(&inbox)

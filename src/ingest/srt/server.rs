@@ -39,6 +39,8 @@ pub struct Settings {
     pub latency: Duration,
     /// With which callers encrypt. Without one they mustn't.
     pub passphrase: Option<Passphrase>,
+    /// Connections at a time.
+    pub connections_max: usize,
 }
 
 impl std::fmt::Debug for Settings {
@@ -47,10 +49,8 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Callers at a time, those included that are still shaking hands.
-const CALLERS_MAX: usize = 512;
-/// Those that publish: as over RTMP.
-const CONNECTIONS_MAX: usize = 256;
+/// Callers at a time for each connection there may be: those included that are still shaking hands.
+const CALLERS: usize = 2;
 /// From a caller's first datagram to its acceptance: callers give up after 3 s themselves.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A caller that is silent for so long is gone (SRTO_PEERIDLETIMEO's default). Keep-alives come every second.
@@ -90,8 +90,8 @@ enum Over {
     Secret(&'static str),
     #[error("refused: it encrypts with another passphrase")]
     Passphrase,
-    #[error("refused: this ingest has its {CONNECTIONS_MAX} SRT connections")]
-    Full,
+    #[error("refused: this ingest has its {0} SRT connections")]
+    Full(usize),
     #[error("refused: {0}")]
     Nothing(Event),
     #[error("evicted: {0}")]
@@ -115,7 +115,7 @@ impl Over {
             Over::Refused(Refused::Denied(_)) => ServerRejectReason::Unauthorized,
             Over::Refused(Refused::Busy(_)) => ServerRejectReason::Conflict,
             Over::Refused(Refused::Draining) => ServerRejectReason::Down,
-            Over::Refused(_) | Over::Full => ServerRejectReason::Overload,
+            Over::Refused(_) | Over::Full(_) => ServerRejectReason::Overload,
             _ => return RejectReason::Core(CoreRejectReason::Unsecure),
         })
     }
@@ -148,10 +148,10 @@ pub async fn serve(
     let context = Context {
         socket: Arc::new(socket),
         desk,
+        permits: Arc::new(Semaphore::new(settings.connections_max)),
         settings,
         init: ConnInitSettings::from(options),
         counters,
-        permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         shutdown: shutdown.clone(),
     };
     let tasks = TaskTracker::new();
@@ -191,7 +191,7 @@ async fn receive(context: &Context, tasks: &TaskTracker) {
             continue;
         }
         callers.retain(|_, caller| !caller.is_closed());
-        if callers.len() >= CALLERS_MAX {
+        if callers.len() >= CALLERS * context.settings.connections_max {
             continue; // it will call again
         }
         let (sender, datagrams) = mpsc::channel(QUEUE_LEN);
@@ -327,7 +327,9 @@ impl Caller {
         };
         let target = streamid::parse(request.stream_id.as_ref().map_or("", |id| id.as_str()))?;
         *stream = Some(target.stream.to_string());
-        let Ok(permit) = self.context.permits.clone().try_acquire_owned() else { return Err(Over::Full) };
+        let Ok(permit) = self.context.permits.clone().try_acquire_owned() else {
+            return Err(Over::Full(self.context.settings.connections_max));
+        };
         let request = PublishRequest {
             stream: target.stream,
             rendition: target.rendition,

@@ -41,7 +41,7 @@ impl Start {
 /// What a session says of `bytes` that come in pieces: all but its replies, whose acknowledgements may fall
 /// differently.
 fn run(bytes: &Bytes, piece: usize) -> (Vec<Output>, Option<RtmpError>) {
-    let mut session = RtmpSession::new(Limits { message_len_max: 64 << 10 });
+    let mut session = RtmpSession::new(Limits { message_len_max: 64 << 10, ..Limits::default() });
     let mut outputs = Vec::new();
     for piece in bytes.chunks(piece) {
         let mut result = session.handle(piece);

@@ -48,7 +48,7 @@ impl Encoder {
 
 /// What a session did, in words; publishes are accepted.
 fn run(bytes: &[u8], piece: usize) -> Vec<String> {
-    let mut session = RtmpSession::new(Limits { message_len_max: 1 << 20 });
+    let mut session = RtmpSession::new(Limits { message_len_max: 1 << 20, ..Limits::default() });
     let mut out = Vec::new();
     // Replies come in chunks, as a client would read them.
     let mut replies = Dechunker::new(1 << 20, 0);
