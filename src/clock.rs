@@ -53,6 +53,26 @@ pub fn timers() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
+/// A timer that is set anew with each thing that comes. Set later than it was, it costs next to nothing: the runtime moves it
+/// when it would have been due.
+#[cfg(feature = "node")]
+#[derive(Debug, Default)]
+pub struct Alarm(Option<std::pin::Pin<Box<tokio::time::Sleep>>>);
+
+#[cfg(feature = "node")]
+impl Alarm {
+    /// Waits until then, if there is a then.
+    pub async fn until(&mut self, due: Option<Time>) {
+        let Some(due) = due else { return std::future::pending().await };
+        let due = instant(due).into();
+        let timer = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        timer.as_mut().await;
+    }
+}
+
 /// This machine's wallclock.
 pub fn wall() -> UnixTime {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wallclock")]

@@ -1,6 +1,7 @@
 //! One stream's publication: the task that runs its packager, from its first claim to its ENDLIST.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::task::Poll;
 
 use tokio::sync::mpsc;
@@ -10,7 +11,6 @@ use super::{Desk, Eviction, Fed, Packaging};
 use crate::clock;
 use crate::live::{Epoch, Rendition, StreamName};
 use crate::media::{AccessUnit, Clocks, Feed, Input, InputTrack, Message, Notice, Output};
-use crate::units::Time;
 
 /// What the desk tells a publication. Sent under the board's lock, so that none is lost at its end.
 pub(super) enum Control {
@@ -49,6 +49,7 @@ pub(super) struct Publication {
     turn: Feed,
     /// The newest epoch that was claimed here.
     epoch: Option<Epoch>,
+    alarm: clock::Alarm,
 }
 
 enum Event {
@@ -60,7 +61,16 @@ enum Event {
 
 impl Publication {
     pub(super) fn new(desk: Desk, stream: StreamName, control: mpsc::UnboundedReceiver<Control>) -> Self {
-        Publication { desk, stream, control, packager: None, tenures: BTreeMap::new(), turn: Feed(0), epoch: None }
+        Publication {
+            desk,
+            stream,
+            control,
+            packager: None,
+            tenures: BTreeMap::new(),
+            turn: Feed(0),
+            epoch: None,
+            alarm: clock::Alarm::default(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -101,7 +111,7 @@ impl Publication {
         tokio::select! {
             biased;
             control = self.control.recv() => Event::Control(control),
-            () = until(timeout) => Event::Timeout,
+            () = self.alarm.until(timeout) => Event::Timeout,
             (feed, fed) = next(&mut self.tenures, &mut self.turn) => Event::Fed(feed, fed),
         }
     }
@@ -237,25 +247,20 @@ fn log(stream: &StreamName, notice: &Notice) {
     }
 }
 
-async fn until(time: Option<Time>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(clock::instant(time).into()).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// The next frame of anyone, in turns.
 async fn next(tenures: &mut BTreeMap<Feed, Tenure>, turn: &mut Feed) -> (Feed, Option<Fed>) {
     std::future::poll_fn(|cx| {
-        let feeds: Vec<Feed> = tenures.range(*turn..).chain(tenures.range(..*turn)).map(|(&feed, _)| feed).collect();
-        for feed in feeds {
-            let Some(tenure) = tenures.get_mut(&feed) else { continue };
-            if let Poll::Ready(fed) = tenure.inputs.poll_recv(cx) {
-                *turn = Feed(feed.0 + 1);
-                return Poll::Ready((feed, fed));
-            }
-        }
-        Poll::Pending
+        let mut ask = |feeds: (Bound<Feed>, Bound<Feed>)| {
+            tenures.range_mut(feeds).find_map(|(&feed, tenure)| match tenure.inputs.poll_recv(cx) {
+                Poll::Ready(fed) => Some((feed, fed)),
+                Poll::Pending => None,
+            })
+        };
+        let from = ask((Bound::Included(*turn), Bound::Unbounded));
+        let fed = from.or_else(|| ask((Bound::Unbounded, Bound::Excluded(*turn))));
+        let Some((feed, fed)) = fed else { return Poll::Pending };
+        *turn = Feed(feed.0 + 1);
+        Poll::Ready((feed, fed))
     })
     .await
 }

@@ -169,13 +169,15 @@ struct Connection<S> {
     deaf: bool,
     /// By when a publish has to be accepted.
     setup_until: Time,
+    alarm: clock::Alarm,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(socket: S, remote: SocketAddr, protocol: &'static str, desk: Desk, limits: Limits) -> Self {
         let session = RtmpSession::new(limits.session);
         let setup_until = clock::now() + limits.setup;
-        Connection { socket, remote, protocol, desk, limits, session, claim: None, deaf: false, setup_until }
+        let alarm = clock::Alarm::default();
+        Connection { socket, remote, protocol, desk, limits, session, claim: None, deaf: false, setup_until, alarm }
     }
 
     /// From its first byte to its last, or to `shutdown`.
@@ -207,10 +209,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn read(&mut self, buffer: &mut BytesMut) -> Result<(), Over> {
         loop {
             let owes = self.session.owes_acknowledgement();
-            let (wait, late) = match &self.claim {
-                _ if owes => (QUIET, None),
-                Some(_) => (self.limits.idle, Some(Over::Idle(self.limits.idle))),
-                None => (self.setup_until.since(clock::now()), Some(Over::Setup(self.limits.setup))),
+            let (due, late) = match &self.claim {
+                _ if owes => (clock::now() + QUIET, None),
+                Some(_) => (clock::now() + self.limits.idle, Some(Over::Idle(self.limits.idle))),
+                None => (self.setup_until, Some(Over::Setup(self.limits.setup))),
             };
             let evicted = async {
                 match &mut self.claim {
@@ -221,12 +223,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let read = tokio::select! {
                 biased;
                 eviction = evicted => return Err(Over::Evicted(eviction)),
-                read = timeout(wait, self.socket.read_buf(buffer)) => read,
+                read = self.socket.read_buf(buffer) => Some(read),
+                () = self.alarm.until(Some(due)) => None,
             };
             match (read, late) {
-                (Ok(read), _) => return self.was_read(read),
-                (Err(_), Some(late)) => return Err(late),
-                (Err(_), None) => {
+                (Some(read), _) => return self.was_read(read),
+                (None, Some(late)) => return Err(late),
+                (None, None) => {
                     self.session.acknowledge();
                     self.outputs(Ok(())).await?;
                 }
