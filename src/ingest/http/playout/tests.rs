@@ -1,0 +1,167 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::media::InputTrack;
+
+fn unit(ms: i64) -> Item {
+    let data = Bytes::from_static(&[0; 100]);
+    Item::Unit(ms * 90, AccessUnit { track: InputTrack(0), dts: 0, composition_offset: 0, keyframe: true, data })
+}
+
+fn at(ms: u64) -> Time {
+    Time::from_millis(10_000 + ms)
+}
+
+struct Player {
+    playout: Playout,
+    /// Lane, decode time and when it was handed on, in milliseconds.
+    played: Vec<(usize, i64, u64)>,
+    now: Time,
+}
+
+impl Player {
+    fn new(lanes: usize) -> Self {
+        let mut playout = Playout::default();
+        (0..lanes).for_each(|_| _ = playout.open());
+        Player { playout, played: Vec::new(), now: at(0) }
+    }
+
+    /// Plays what is due up to then.
+    fn until(&mut self, ms: u64) -> &mut Self {
+        let mut now = self.now;
+        while let Some(due) = self.playout.due(now).filter(|&due| due <= at(ms)) {
+            now = now.max(due);
+            let (id, item) = self.playout.pop(now).expect("it is due");
+            if let Item::Unit(dts, _) = item {
+                self.played.push((id.0, dts / 90, now.since(at(0)).as_millis() as u64));
+            }
+        }
+        self.now = now.max(at(ms));
+        self
+    }
+
+    /// A segment of 100 ms steps comes at once.
+    fn segment(&mut self, ms: u64, lane: usize, times: std::ops::Range<i64>) -> Vec<Pushed> {
+        self.until(ms);
+        times.step_by(100).map(|time| self.playout.push(LaneId(lane), at(ms), unit(time))).collect()
+    }
+}
+
+#[test]
+fn bursts_are_spread_and_lateness_is_remembered() {
+    let mut player = Player::new(1);
+    player.segment(0, 0, 5_000..7_000);
+    // The next ones are late by 50 and by 80 ms.
+    player.segment(2_050, 0, 7_000..9_000);
+    player.segment(4_080, 0, 9_000..11_000);
+    player.segment(6_050, 0, 11_000..13_000);
+    player.until(20_000);
+    let late = |n: usize| player.played[n].2 as i64 - (player.played[n].1 - 5_000);
+    assert_eq!((late(0), late(19), late(20), late(39), late(40), late(79)), (0, 0, 50, 50, 80, 80));
+}
+
+#[test]
+fn tracks_are_put_in_order_whoever_comes_first() {
+    let mut player = Player::new(2);
+    player.segment(0, 0, 0..2_000);
+    assert!(player.until(900).played.is_empty(), "the other one is waited for");
+    player.segment(1_000, 1, 0..2_000);
+    player.segment(2_000, 0, 2_000..4_000);
+    player.segment(3_000, 1, 2_000..4_000);
+    player.until(9_000);
+    let times: Vec<i64> = player.played.iter().map(|(_, time, _)| *time).collect();
+    assert!(times.is_sorted() && times.len() == 80, "{times:?}");
+    assert_eq!(player.played[79].2, 4_900);
+    // One that never comes is not waited for for ever.
+    let mut player = Player::new(2);
+    player.segment(0, 0, 0..200);
+    assert_eq!(player.until(9_000).played, [(0, 0, 3_000), (0, 100, 3_100)]);
+}
+
+#[test]
+fn headers_go_first_and_hold_nothing_up() {
+    let mut player = Player::new(2);
+    for lane in 0..2 {
+        player.playout.push(LaneId(lane), at(0), Item::Config(CodecConfig::Aac(Bytes::new())));
+        player.segment(0, lane, 0..200);
+    }
+    let first = [player.playout.pop(at(0)), player.playout.pop(at(0))];
+    assert!(first.iter().all(|popped| matches!(popped, Some((_, Item::Config(_))))), "{first:?}");
+    assert_eq!(player.until(9_000).played, [(0, 0, 0), (1, 0, 0), (0, 100, 100), (1, 100, 100)]);
+}
+
+#[test]
+fn a_file_is_held_up() {
+    let mut player = Player::new(1);
+    let mut time = 0;
+    while player.playout.has_room(LaneId(0)) {
+        player.playout.push(LaneId(0), at(0), unit(time));
+        time += 100;
+    }
+    assert_eq!(time, 15_100);
+    player.until(1_000);
+    assert!(player.playout.has_room(LaneId(0)));
+    // It is no reason to go faster.
+    player.segment(14_000, 0, 15_100..16_000);
+    player.until(60_000);
+    assert!(player.played.iter().all(|(_, time, played)| *time == *played as i64));
+}
+
+#[test]
+fn what_has_come_is_dropped_and_a_new_beginning_is_not() {
+    let mut player = Player::new(2);
+    let repeated = |pushed: Vec<Pushed>| pushed.iter().filter(|pushed| **pushed == Pushed::Repeated).count();
+    player.segment(0, 0, 0..2_000);
+    assert_eq!(repeated(player.segment(100, 0, 0..2_000)), 20);
+    player.segment(100, 1, 0..2_000);
+    assert_eq!(repeated(player.segment(2_000, 0, 1_000..3_000)), 10);
+    player.segment(2_000, 1, 2_000..3_000);
+    player.segment(3_000, 0, 3_000..6_000);
+    player.segment(3_000, 1, 3_000..6_000);
+    // Killed, and begun anew from 0.
+    player.until(8_000);
+    let pushed = player.segment(8_000, 0, 0..1_000);
+    assert_eq!((pushed[0], pushed[1]), (Pushed::Jumped, Pushed::Taken));
+    let pushed = player.segment(8_300, 1, 0..1_000);
+    assert_eq!((pushed[0], pushed[1]), (Pushed::Jumped, Pushed::Taken));
+    player.until(20_000);
+    assert_eq!(player.played.len(), 2 * 70);
+    assert_eq!(player.played.iter().map(|(.., played)| *played).max(), Some(9_200));
+}
+
+#[test]
+fn two_segments_may_come_in_either_order() {
+    let mut player = Player::new(1);
+    player.segment(0, 0, 0..1_000);
+    player.segment(500, 0, 2_000..3_000);
+    assert!(player.segment(500, 0, 1_000..2_000).iter().all(|pushed| *pushed == Pushed::Taken));
+    // Others between those that are there are none of theirs.
+    assert!(player.segment(500, 0, 1_020..2_000).iter().all(|pushed| *pushed == Pushed::Repeated));
+    player.until(9_000);
+    assert!(player.played.iter().map(|(_, time, _)| *time).eq((0..3_000).step_by(100)), "{:?}", player.played);
+}
+
+#[test]
+fn after_an_outage_what_comes_is_played_from_then_on() {
+    let mut player = Player::new(2);
+    for lane in 0..2 {
+        player.segment(0, lane, 0..1_000);
+    }
+    // Nothing for 20 s; then all at once that was held up.
+    for lane in 0..2 {
+        player.segment(21_000, lane, 1_000..9_000);
+    }
+    player.until(60_000);
+    let after: Vec<_> = player.played.iter().filter(|(_, time, _)| *time >= 1_000).collect();
+    assert!(after.iter().all(|(_, time, played)| *played as i64 == time + 20_000), "{after:?}");
+    // In real time again, and with 8 s too many: they are given back.
+    for second in 9..400 {
+        for lane in 0..2 {
+            player.segment(13_000 + second * 1_000, lane, second as i64 * 1_000..second as i64 * 1_000 + 1_000);
+        }
+    }
+    player.until(900_000);
+    let (_, time, played) = player.played.last().expect("many");
+    assert!((*played as i64 - time - 13_000).abs() < 1_300, "{time} was played at {played}");
+    assert!(player.played.windows(2).all(|pair| pair[0].2 <= pair[1].2));
+}
