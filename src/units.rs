@@ -68,6 +68,9 @@ impl fmt::Debug for Time {
     }
 }
 
+/// From the start of NTP's first era to the Unix epoch.
+const NTP_EPOCH_SECS: u64 = 2_208_988_800;
+
 /// A wallclock reading: microseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct UnixTime(u64);
@@ -98,6 +101,23 @@ impl UnixTime {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
+    /// From seconds since 1900 and a 32-bit fraction (RFC 5905, 6), of the era that began then or the next.
+    pub const fn from_ntp(ntp: u64) -> Self {
+        let seconds = match (ntp >> 32).checked_sub(NTP_EPOCH_SECS) {
+            Some(seconds) => seconds,
+            None => (ntp >> 32) + (1 << 32) - NTP_EPOCH_SECS,
+        };
+        // To the nearest: our own was rounded down.
+        let micros = ((ntp & 0xffff_ffff) * 1_000_000 + (1 << 31)) >> 32;
+        UnixTime(seconds * 1_000_000 + micros)
+    }
+
+    /// Seconds since 1900 and a 32-bit fraction (RFC 5905, 6), modulo the era of 136 years.
+    pub const fn ntp(self) -> u64 {
+        let fraction = ((self.0 % 1_000_000) << 32) / 1_000_000;
+        (self.as_secs().wrapping_add(NTP_EPOCH_SECS) << 32) | fraction
+    }
+
     /// `YYYY-MM-DDTHH:MM:SS.mmmZ` (ISO 8601, as EXT-X-PROGRAM-DATE-TIME and xs:dateTime want it).
     pub fn iso8601(self) -> String {
         self.to_string()
@@ -108,6 +128,13 @@ impl Add<Duration> for UnixTime {
     type Output = UnixTime;
     fn add(self, rhs: Duration) -> UnixTime {
         UnixTime(self.0.saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Duration> for UnixTime {
+    type Output = UnixTime;
+    fn sub(self, rhs: Duration) -> UnixTime {
+        UnixTime(self.0.saturating_sub(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -216,6 +243,19 @@ mod tests {
         check(951_782_400, "2000-02-29T00:00:00.007Z");
         check(1_795_359_753, "2026-11-22T15:02:33.007Z");
         check(4_102_444_799, "2099-12-31T23:59:59.007Z");
+    }
+
+    #[test]
+    fn wallclock_is_ntps_within_a_microsecond_and_through_its_era() {
+        let check =
+            |micros: u64| assert_eq!(UnixTime::from_ntp(UnixTime::from_micros(micros).ntp()).as_micros(), micros);
+        // 2036-02-07T06:28:16Z begins the next era.
+        let next_era = ((1 << 32) - NTP_EPOCH_SECS) * 1_000_000;
+        for micros in [0, 1, 999_999, 1_795_359_753_123_457, next_era - 1, next_era] {
+            check(micros);
+        }
+        assert_eq!(UnixTime::from_micros(500_000).ntp(), NTP_EPOCH_SECS << 32 | 1 << 31);
+        assert_eq!(UnixTime::from_micros(5) - Duration::from_secs(1), UnixTime::default());
     }
 
     #[test]

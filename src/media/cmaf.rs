@@ -59,13 +59,6 @@ pub struct Reference {
     pub wall: UnixTime,
 }
 
-/// Seconds since 1900 and a 32-bit fraction (RFC 5905, 6), modulo the era of 136 years.
-fn ntp(wall: UnixTime) -> u64 {
-    const UNIX_EPOCH: u64 = 2_208_988_800;
-    let fraction = ((wall.as_micros() % 1_000_000) << 32) / 1_000_000;
-    (wall.as_secs().wrapping_add(UNIX_EPOCH) << 32) | fraction
-}
-
 /// One access unit in a chunk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sample {
@@ -185,7 +178,7 @@ pub fn chunk(
     let mut out = Vec::with_capacity(overhead(samples.len()) + events_len + body_len);
     let prft = Prft {
         reference_track_id: TRACK_ID,
-        ntp_timestamp: ntp(reference.wall),
+        ntp_timestamp: reference.wall.ntp(),
         media_time: reference.media_time,
         utc_time_semantics: ReferenceTime::Input,
     };
@@ -254,14 +247,9 @@ fn read_event(emsg: Emsg, timescale: Timescale) -> Option<Event> {
 
 /// The wallclock of a presentation time, by a chunk's `prft`.
 fn date(prft: &Prft, time: u64, timescale: Timescale) -> UnixTime {
-    const UNIX_EPOCH: u64 = 2_208_988_800;
-    let seconds = (prft.ntp_timestamp >> 32).saturating_sub(UNIX_EPOCH);
-    let micros = seconds * 1_000_000 + (((prft.ntp_timestamp & 0xffff_ffff) * 1_000_000 + (1 << 31)) >> 32);
-    let at = UnixTime::from_micros(micros);
+    let at = UnixTime::from_ntp(prft.ntp_timestamp);
     match time.checked_sub(prft.media_time) {
         Some(ahead) => at + timescale.duration(ahead),
-        None => UnixTime::from_micros(
-            at.as_micros().saturating_sub(timescale.duration(prft.media_time - time).as_micros() as u64),
-        ),
+        None => at - timescale.duration(prft.media_time - time),
     }
 }

@@ -521,15 +521,11 @@ impl Reader {
     }
 }
 
-/// `prft`'s content: NTP time (RFC 5905, 6), of the era that began in 1900 or the next.
+/// `prft`'s content.
 fn reference(mut prft: Cursor<'_>) -> Result<Reference, Fault> {
-    const UNIX_EPOCH: u64 = 2_208_988_800;
     let (version, _) = prft.full()?;
     let track = prft.u32()?;
     let ntp = prft.u64()?;
     let media_time = prft.wide(version)?;
-    let seconds = (ntp >> 32).checked_sub(UNIX_EPOCH).unwrap_or((ntp >> 32) + (1 << 32) - UNIX_EPOCH);
-    // To the nearest: our own was rounded down.
-    let micros = ((ntp & 0xffff_ffff) * 1_000_000 + (1 << 31)) >> 32;
-    Ok(Reference { track, media_time, wall: UnixTime::from_micros(seconds * 1_000_000 + micros) })
+    Ok(Reference { track, media_time, wall: UnixTime::from_ntp(ntp) })
 }
