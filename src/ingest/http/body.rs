@@ -7,9 +7,10 @@ use super::playout::LaneId;
 use super::session::{Over, Session};
 use super::tracks::{Kind, Segments};
 use crate::clock;
+use crate::live::Scheme;
 use crate::media::bmff::{self, Fault, Handler, Movie, Reader};
 use crate::media::ts::{self, End};
-use crate::media::{CodecConfig, InputTrack};
+use crate::media::{CodecConfig, InputTrack, Message};
 use crate::observe;
 
 /// By so many bytes every container is known: a box's header, and two transport packets.
@@ -69,6 +70,8 @@ pub(super) struct Body<'a> {
     /// Lanes by track_ID, or by the demuxer's track.
     lanes: Vec<(u32, Option<LaneId>)>,
     last: bool,
+    /// The decode time of a transport stream's newest unit.
+    at: Option<u64>,
     /// An init segment has come, and nobody knows of it.
     begins: bool,
 }
@@ -96,6 +99,7 @@ impl<'a> Body<'a> {
             name: String::new(),
             lanes: Vec::new(),
             last: false,
+            at: None,
             begins: false,
         }
     }
@@ -300,10 +304,10 @@ impl<'a> Body<'a> {
                     }
                 }
                 ts::Output::Config { track, config } => self.ts_config(track, config).await?,
-                // What is played later than it comes would need its own place among the units.
-                ts::Output::Message(_) => {}
+                ts::Output::Message(message) => self.ts_message(message),
                 ts::Output::Unit(unit) => {
                     if let Some(lane) = self.ts_lane(unit.track)? {
+                        self.at = Some(unit.dts);
                         self.session.unit(lane, ts::CLOCK, unit).await?;
                     }
                 }
@@ -316,6 +320,17 @@ impl<'a> Body<'a> {
             }
         }
         Ok(())
+    }
+
+    /// An ID3 tag is where it is meant; a splice is announced, and goes with what it stands beside.
+    fn ts_message(&mut self, message: Message) {
+        let at = match message.scheme {
+            Scheme::Id3 => message.pts.or(self.at),
+            Scheme::Scte35 => self.at,
+        };
+        let of = |track: InputTrack| self.lanes.iter().find(|(known, _)| *known == u32::from(track.0));
+        let lane = of(ts::VIDEO).or_else(|| of(ts::AUDIO)).and_then(|(_, lane)| *lane);
+        self.session.message(lane, ts::CLOCK, at, message);
     }
 
     async fn ts_config(&mut self, track: InputTrack, config: CodecConfig) -> Result<(), Refused> {

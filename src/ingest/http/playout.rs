@@ -15,11 +15,15 @@
 //! What has come already is told by its decode time, and dropped: redundant encoders send the same ("A receiving entity
 //! can ignore fragments that it has already received", DASH-IF Live Media Ingest 1.2, 6.8). A time that is further off
 //! than that is a jump: an encoder has begun anew.
+//!
+//! Messages have no pace of their own: each goes on right behind the unit that it came with. What has a track of its own,
+//! in requests of its own, comes before or after the units of its time: it waits until some are near, and joins them. Being early
+//! is no harm, and a splice has to be.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::media::{AccessUnit, CodecConfig};
+use crate::media::{AccessUnit, CodecConfig, Message};
 use crate::units::{Time, Timescale};
 
 /// Of all lanes' times.
@@ -48,6 +52,11 @@ const BURST_MAX: Duration = Duration::from_secs(10);
 const RETURN_EACH: Duration = Duration::from_secs(10);
 const RETURN_KEEPS: Duration = Duration::from_millis(150);
 const RETURN_STEP: Duration = Duration::from_millis(250);
+/// Messages that are remembered, so that what is sent again isn't taken again, and those that wait for units of their time: of more
+/// the oldest are forgotten. A guess.
+const MESSAGES_MAX: usize = 64;
+/// Messages among the units of a lane; what is beyond is dropped. Four a second.
+const LANE_MESSAGES_MAX: usize = 64;
 
 /// A track's place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -60,6 +69,8 @@ pub(crate) enum Item {
     Config(CodecConfig),
     /// A frame at its decode time, in ticks of [`SCALE`], unwrapped.
     Unit(i64, AccessUnit),
+    /// Timed metadata at its presentation time, likewise.
+    Message(i64, Message),
 }
 
 /// What became of an item.
@@ -110,18 +121,53 @@ pub(crate) struct Playout {
     /// By how much units have come too early at least since then; `None` if one was late, or a lane full.
     early: Option<Duration>,
     early_since: Time,
+    /// Messages that wait for units of their time.
+    aside: VecDeque<Aside>,
+    known: VecDeque<blake3::Hash>,
+}
+
+/// A message without its place.
+#[derive(Debug)]
+struct Aside {
+    /// Where it belongs; `None`: with the first lane that is there by then.
+    lane: Option<LaneId>,
+    /// The decode time that it came with.
+    at: i64,
+    came: Time,
+    item: Item,
 }
 
 impl Lane {
     fn units(&self) -> impl DoubleEndedIterator<Item = (i64, u64, Time)> {
         self.queue.iter().filter_map(|queued| match &queued.item {
             Item::Unit(dts, _) => Some((*dts, queued.stretch, queued.came)),
-            Item::Config(_) => None,
+            Item::Config(_) | Item::Message(..) => None,
         })
     }
-}
 
-impl Lane {
+    fn messages(&self) -> usize {
+        self.queue.iter().filter(|queued| matches!(queued.item, Item::Message(..))).count()
+    }
+
+    /// Whether units of about that time came last.
+    fn is_near(&self, at: i64) -> bool {
+        self.last.is_some_and(|last| apart(at, last) <= FORWARD_MAX)
+    }
+
+    /// Behind which item a message goes: the last unit that is decoded by then, and the messages there. A unit of its stretch is
+    /// always before it.
+    fn place(&self, at: i64) -> usize {
+        let of_stretch = |queued: &Queued| match &queued.item {
+            Item::Unit(dts, _) if queued.stretch == self.stretch => Some(*dts),
+            _ => None,
+        };
+        let decoded = |queued: &Queued| of_stretch(queued).is_some_and(|dts| dts <= at);
+        let first = || self.queue.iter().position(|queued| of_stretch(queued).is_some());
+        let Some(unit) = self.queue.iter().rposition(decoded).or_else(first) else { return self.queue.len() };
+        let is_message = |queued: &&Queued| matches!(queued.item, Item::Message(..));
+        unit + 1 + self.queue.range(unit + 1..).take_while(is_message).count()
+    }
+
     /// Whether a unit so far behind the newest has come already, or an encoder has begun anew.
     fn has_had(&self, behind: Duration, now: Time) -> bool {
         let resent = RESENT_MAX.max(self.burst * 3 / 2);
@@ -140,6 +186,10 @@ impl Lane {
     }
 }
 
+fn apart(a: i64, b: i64) -> Duration {
+    span(a, b).max(span(b, a))
+}
+
 fn span(from: i64, to: i64) -> Duration {
     SCALE.duration(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
 }
@@ -148,6 +198,7 @@ fn len(item: &Item) -> usize {
     match item {
         Item::Config(_) => 0,
         Item::Unit(_, unit) => unit.data.len(),
+        Item::Message(_, message) => message.data.len(),
     }
 }
 
@@ -164,8 +215,8 @@ impl Playout {
     }
 
     /// A lane's newest decode time, or if it has none, anyone's.
-    pub(crate) fn newest(&self, lane: LaneId) -> Option<i64> {
-        self.lanes[lane.0].last.or_else(|| self.lanes.iter().filter_map(|lane| lane.last).max())
+    pub(crate) fn newest(&self, lane: Option<LaneId>) -> Option<i64> {
+        lane.and_then(|lane| self.last(lane)).or_else(|| self.lanes.iter().filter_map(|lane| lane.last).max())
     }
 
     /// A lane's own newest decode time.
@@ -189,9 +240,7 @@ impl Playout {
     /// Takes an item that has come.
     pub(crate) fn push(&mut self, id: LaneId, now: Time, item: Item) -> Pushed {
         let newest = self.lanes.iter().map(|lane| lane.stretch).max().unwrap_or(0);
-        let near = |dts: i64, last: i64| span(dts, last).max(span(last, dts)) <= FORWARD_MAX;
-        let others =
-            |dts: i64| self.lanes.iter().any(|l| l.stretch == newest && l.last.is_some_and(|last| near(dts, last)));
+        let others = |dts: i64| self.lanes.iter().any(|lane| lane.stretch == newest && lane.is_near(dts));
         let mut pushed = Pushed::Taken;
         if let Item::Unit(dts, _) = item {
             let lane = &self.lanes[id.0];
@@ -223,7 +272,51 @@ impl Playout {
         lane.closed = false;
         let stretch = lane.stretch;
         lane.queue.push_back(Queued { item, stretch, came: now });
+        self.settle();
         pushed
+    }
+
+    /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its lane, or of any
+    /// that is there.
+    pub(crate) fn message(&mut self, lane: Option<LaneId>, now: Time, at: i64, pts: i64, message: Message) -> Pushed {
+        // Renditions that say the same go to the packager each, since one of them may have no place there yet.
+        let whose = lane.map_or(usize::MAX, |LaneId(n)| n);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&whose.to_be_bytes()).update(message.scheme.uri().as_bytes());
+        hasher.update(&pts.to_be_bytes()).update(&message.data);
+        let hash = hasher.finalize();
+        if self.known.contains(&hash) {
+            return Pushed::Repeated;
+        }
+        if self.known.len() == MESSAGES_MAX {
+            self.known.pop_front();
+        }
+        self.known.push_back(hash);
+        if self.aside.len() == MESSAGES_MAX {
+            self.aside.pop_front();
+        }
+        self.aside.push_back(Aside { lane, at, came: now, item: Item::Message(pts, message) });
+        self.settle();
+        Pushed::Taken
+    }
+
+    /// Puts messages where units of their time are by now.
+    fn settle(&mut self) {
+        for aside in std::mem::take(&mut self.aside) {
+            let lanes = match aside.lane {
+                Some(LaneId(n)) => n..n + 1,
+                None => 0..self.lanes.len(),
+            };
+            match self.lanes[lanes].iter_mut().find(|lane| lane.is_near(aside.at)) {
+                None => self.aside.push_back(aside),
+                Some(lane) if lane.messages() >= LANE_MESSAGES_MAX => {}
+                Some(lane) => {
+                    self.held += len(&aside.item);
+                    let (place, stretch) = (lane.place(aside.at), lane.stretch);
+                    lane.queue.insert(place, Queued { item: aside.item, stretch, came: aside.came });
+                }
+            }
+        }
     }
 
     /// A unit behind the newest: it has come already, unless it fills a hole. Requests of two segments that follow one
@@ -302,12 +395,12 @@ impl Playout {
     /// The item that comes next, and when it is due.
     fn next(&self, now: Time) -> Option<(Time, LaneId)> {
         let heads = || self.lanes.iter().enumerate().filter_map(|(n, lane)| Some((LaneId(n), lane.queue.front()?)));
-        // Headers go before the unit that they stand before, and at the start before all units.
-        let config = heads().find(|(_, head)| matches!(head.item, Item::Config(_)));
+        // Headers go before the unit that they stand before, and at the start before all units; messages after theirs.
+        let free = heads().find(|(_, head)| !matches!(head.item, Item::Unit(..)));
         let units = || {
             heads().filter_map(|(id, head)| match &head.item {
                 Item::Unit(dts, _) => Some((id, *dts, head)),
-                Item::Config(_) => None,
+                Item::Config(_) | Item::Message(..) => None,
             })
         };
         let Some((at, base)) = self.origin else {
@@ -315,10 +408,10 @@ impl Playout {
             let all = self.lanes.iter().all(|lane| lane.closed || lane.units().next().is_some());
             let any = self.lanes.iter().any(|lane| lane.units().next().is_some());
             let starts = if all && any { now.min(first) } else { first + START_MAX };
-            let id = config.map(|(id, _)| id).or_else(|| units().min_by_key(|(_, dts, _)| *dts).map(|(id, ..)| id))?;
+            let id = free.map(|(id, _)| id).or_else(|| units().min_by_key(|(_, dts, _)| *dts).map(|(id, ..)| id))?;
             return Some((starts, id));
         };
-        if let Some((id, _)) = config {
+        if let Some((id, _)) = free {
             return Some((now, id));
         }
         // The rest of what was before a jump first.

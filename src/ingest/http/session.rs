@@ -19,7 +19,7 @@ use crate::ingest::desk::{Claim, Desk, Eviction, PublishRequest};
 use crate::media::bmff::{self, Reader};
 use crate::media::timeline::unwrap;
 use crate::media::ts::Demuxer;
-use crate::media::{AccessUnit, CodecConfig, InputClock};
+use crate::media::{AccessUnit, CodecConfig, InputClock, Message};
 use crate::observe;
 use crate::units::Time;
 
@@ -211,7 +211,7 @@ impl Session {
     pub(super) async fn unit(&self, lane: LaneId, clock: InputClock, unit: AccessUnit) -> Result<(), Over> {
         let pushed = self
             .feed(lane, |state| {
-                let dts = unwrap(unit.dts, clock, state.playout.newest(lane));
+                let dts = unwrap(unit.dts, clock, state.playout.newest(Some(lane)));
                 let last = state.playout.last(lane);
                 let track = state.tracks.get_mut(lane.0)?;
                 let step = last.map_or(0, |last| dts.saturating_sub(last));
@@ -234,6 +234,21 @@ impl Session {
             Some(_) => {}
         }
         Ok(())
+    }
+
+    /// A message that came with units decoded at `at`, or with the newest; on its input's clock. Without a lane it goes beside the
+    /// pictures.
+    pub(super) fn message(&self, lane: Option<LaneId>, clock: InputClock, at: Option<u64>, message: Message) {
+        let mut state = self.state();
+        let newest = state.playout.newest(lane);
+        let at = at.map(|at| unwrap(at, clock, newest)).or(newest);
+        let pts = message.pts.map(|pts| unwrap(pts, clock, at)).or(at);
+        let Some(pts) = pts else {
+            return tracing::debug!(stream = %self.request.stream, "HTTP: a message of no time isn't taken");
+        };
+        state.playout.message(lane, clock::now(), at.unwrap_or(pts), pts, message);
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// Something of a lane's track is missing before what comes next.
@@ -427,9 +442,9 @@ impl Session {
                     }
                     claim.config(input, config).await
                 }
-                Item::Unit(dts, unit) => {
-                    let dts = dts.cast_unsigned() & ((1 << bmff::CLOCK.wrap_bits) - 1);
-                    claim.unit(AccessUnit { track: input, dts, ..unit }).await
+                Item::Unit(dts, unit) => claim.unit(AccessUnit { track: input, dts: wrapped(dts), ..unit }).await,
+                Item::Message(pts, message) => {
+                    claim.message(Message { track: input, pts: Some(wrapped(pts)), ..message }).await
                 }
             }
         };
@@ -445,6 +460,11 @@ impl Session {
         *feeding = Feeding::Refused;
         Ok(())
     }
+}
+
+/// Ticks as [`bmff::CLOCK`] has them.
+fn wrapped(ticks: i64) -> u64 {
+    ticks.cast_unsigned() & ((1 << bmff::CLOCK.wrap_bits) - 1)
 }
 
 enum Ends {

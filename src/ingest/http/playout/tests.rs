@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::live::Scheme;
 use crate::media::InputTrack;
 
 fn unit(ms: i64) -> Item {
@@ -164,4 +165,111 @@ fn after_an_outage_what_comes_is_played_from_then_on() {
     let (_, time, played) = player.played.last().expect("many");
     assert!((*played as i64 - time - 13_000).abs() < 1_300, "{time} was played at {played}");
     assert!(player.played.windows(2).all(|pair| pair[0].2 <= pair[1].2));
+}
+
+fn message(text: &'static str) -> Message {
+    let data = Bytes::from_static(text.as_bytes());
+    Message { track: InputTrack(0), scheme: Scheme::Id3, pts: None, duration: None, data }
+}
+
+/// Messages and units as they are handed on: lane, text or time, and when, in milliseconds.
+fn handed_on(playout: &mut Playout, until: u64) -> Vec<(usize, String, u64)> {
+    let (mut out, mut now) = (Vec::new(), at(0));
+    while let Some(due) = playout.due(now).filter(|&due| due <= at(until)) {
+        now = now.max(due);
+        let (id, item) = playout.pop(now).expect("it is due");
+        let what = match item {
+            Item::Config(_) => "config".to_owned(),
+            Item::Unit(dts, _) => (dts / 90).to_string(),
+            Item::Message(pts, message) => format!("{}@{}", String::from_utf8_lossy(&message.data), pts / 90),
+        };
+        out.push((id.0, what, now.since(at(0)).as_millis() as u64));
+    }
+    out
+}
+
+/// What was handed on between two units, and which those are.
+fn between(handed: &[(usize, String, u64)], text: &str) -> (String, String) {
+    let of = |n: usize| handed.get(n).map_or(String::new(), |(_, what, _)| what.clone());
+    let n =
+        handed.iter().position(|(_, what, _)| what.starts_with(text)).unwrap_or_else(|| panic!("{text}: {handed:?}"));
+    (of(n.wrapping_sub(1)), of(n + 1))
+}
+
+#[test]
+fn messages_go_with_their_units_at_their_pace() {
+    let mut player = Player::new(1);
+    let lane = Some(LaneId(0));
+    player.segment(0, 0, 0..1_000);
+    // Where they stand counts, and not when they are meant.
+    player.playout.message(lane, at(0), 500 * 90, 30_000 * 90, message("b"));
+    player.playout.message(lane, at(0), 250 * 90, 250 * 90, message("a"));
+    player.playout.message(lane, at(0), 500 * 90, 400 * 90, message("c"));
+    player.playout.message(lane, at(0), -90, -90, message("first"));
+    let handed = handed_on(&mut player.playout, 9_000);
+    let near = |text: &str| between(&handed, text);
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(near("a@250"), pair("200", "300"));
+    assert_eq!((near("b@30000"), near("c@400")), (pair("500", "c@400"), pair("b@30000", "600")));
+    assert_eq!(near("first"), pair("0", "100"));
+    let when: Vec<u64> = handed.iter().filter(|(_, what, _)| what.contains('@')).map(|(.., when)| *when).collect();
+    assert_eq!(when, [0, 200, 500, 500]);
+    // All have been played: it goes on at once.
+    player.playout.message(lane, at(2_000), 900 * 90, 900 * 90, message("late"));
+    assert_eq!(handed_on(&mut player.playout, 2_000).len(), 1);
+}
+
+#[test]
+fn messages_of_their_own_requests_wait_for_units_of_their_time() {
+    let mut player = Player::new(2);
+    // Before anything else has come: with the first unit near it, since it may be meant for later; and of a time that is far off.
+    player.playout.message(None, at(0), 100 * 90, 100 * 90, message("early"));
+    player.playout.message(None, at(0), 12_100 * 90, 12_100 * 90, message("far"));
+    assert_eq!(player.playout.due(at(0)), None, "they don't begin a stream");
+    for lane in 0..2 {
+        player.segment(0, lane, 0..1_000);
+    }
+    player.playout.message(None, at(0), 700 * 90, 700 * 90, message("beside"));
+    let handed = handed_on(&mut player.playout, 1_000);
+    assert!(handed.iter().all(|(lane, what, _)| *lane == 0 || !what.contains('@')), "the first lane's: {handed:?}");
+    assert_eq!((between(&handed, "early").0, between(&handed, "beside").0), ("0".to_owned(), "700".to_owned()));
+    assert!(!handed.iter().any(|(_, what, _)| what.starts_with("far")));
+    // After a jump, that is where they are.
+    player.now = at(1_000);
+    for lane in [1, 0] {
+        player.segment(1_000, lane, 12_000..12_500);
+    }
+    let handed = handed_on(&mut player.playout, 9_000);
+    assert_eq!(between(&handed, "far@12100").0, "12000");
+}
+
+#[test]
+fn what_is_said_again_goes_on_once_and_never_before_a_jump() {
+    let mut player = Player::new(1);
+    let lane = Some(LaneId(0));
+    player.segment(0, 0, 0..1_000);
+    let say =
+        |player: &mut Player, time: i64, text| player.playout.message(lane, at(0), time * 90, time * 90, message(text));
+    assert_eq!(say(&mut player, 500, "a"), Pushed::Taken);
+    assert_eq!(say(&mut player, 500, "a"), Pushed::Repeated);
+    assert_eq!(say(&mut player, 500, "b"), Pushed::Taken);
+    // The encoder begins anew while the old units are still to be played.
+    player.segment(0, 0, 100_000..100_500);
+    assert_eq!(say(&mut player, 100_000, "new"), Pushed::Taken);
+    assert_eq!(say(&mut player, 100_600, "ahead"), Pushed::Taken);
+    let handed = handed_on(&mut player.playout, 9_000);
+    assert_eq!((between(&handed, "b").1.as_str(), between(&handed, "new").0.as_str()), ("600", "100000"));
+    assert_eq!(between(&handed, "ahead").0, "100400");
+    // There are as many as there may be, and what is among the units counts.
+    let mut player = Player::new(1);
+    player.segment(0, 0, 0..1_000);
+    let held = player.playout.held;
+    for time in 0..1_000 {
+        player.playout.message(lane, at(0), time, time, message("12345"));
+        player.playout.message(None, at(0), i64::MAX - time, time, message("12345"));
+    }
+    assert_eq!(player.playout.held, held + 5 * LANE_MESSAGES_MAX);
+    assert_eq!((player.playout.aside.len(), player.playout.known.len()), (MESSAGES_MAX, MESSAGES_MAX));
+    handed_on(&mut player.playout, 9_000);
+    assert_eq!(player.playout.held, 0);
 }
