@@ -22,6 +22,14 @@ impl Scheme {
         }
     }
 
+    /// By its `scheme_id_uri`, and ID3 by the one that Apple gave it before AOM did.
+    pub fn parse(uri: &str) -> Option<Scheme> {
+        match uri {
+            "https://developer.apple.com/streaming/emsg-id3" => Some(Scheme::Id3),
+            _ => Scheme::ALL.into_iter().find(|scheme| scheme.uri() == uri),
+        }
+    }
+
     const fn bit(self) -> u8 {
         match self {
             Scheme::Id3 => 1,

@@ -238,7 +238,7 @@ pub fn events(chunk: &[u8], timescale: Timescale) -> Vec<(Event, UnixTime)> {
 }
 
 fn read_event(emsg: Emsg, timescale: Timescale) -> Option<Event> {
-    let scheme = Scheme::ALL.into_iter().find(|scheme| scheme.uri() == emsg.scheme_id_uri)?;
+    let scheme = Scheme::parse(&emsg.scheme_id_uri)?;
     let EmsgTimestamp::Absolute(time) = emsg.presentation_time else { return None };
     let duration = Some(emsg.event_duration).filter(|&duration| duration != u32::MAX);
     let data = Bytes::from(emsg.message_data);

@@ -222,6 +222,13 @@ impl<'a> Body<'a> {
                         self.session.unit(lane, bmff::CLOCK, unit).await?;
                     }
                 }
+                bmff::Output::Message { track, at, message } => {
+                    let lane = self.lane(track, movie.as_deref())?;
+                    self.session.message(lane, bmff::CLOCK, Some(at), message);
+                }
+                bmff::Output::Ignored { why } => {
+                    tracing::debug!(stream = %self.session.request.stream, "HTTP: a message isn't taken: {why}");
+                }
                 bmff::Output::Reference(reference) => {
                     self.counters.http_references.inc();
                     let late = clock::wall().since(reference.wall);
@@ -269,13 +276,16 @@ impl<'a> Body<'a> {
                     let lane = self.session.lane(&(self.name.clone(), track.id), &kind).map_err(Refused::Tracks)?;
                     lanes.push((track.id, lane));
                 }
+                // Its messages go beside the pictures.
+                Ok(_) if track.is_events() => lanes.push((track.id, None)),
                 Ok(_) => {}
                 Err(why) => refused.push(format!("track {}: {why}", track.id)),
             }
         }
         let refused = refused.join("; ");
         if lanes.is_empty() {
-            let why = if refused.is_empty() { "it has no track of pictures or sound".to_owned() } else { refused };
+            let why =
+                if refused.is_empty() { "it has no track of pictures, sound or messages".to_owned() } else { refused };
             return Err(Refused::NoTrack(why));
         }
         if !refused.is_empty() {

@@ -49,6 +49,8 @@ pub(super) fn read(mut stsd: Cursor<'_>) -> Result<Entry, Fault> {
         }
         b"ac-3" => plain(headers(audio(entry)?, b"dac3", CodecConfig::Ac3)?),
         b"ec-3" => plain(headers(audio(entry)?, b"dec3", CodecConfig::Eac3)?),
+        // What is in the samples is all there is to know.
+        b"evte" | b"urim" => plain(Ok(None)),
         b".mp3" => plain(Err(Unusable::Mp3)),
         b"encv" | b"enca" => plain(Err(Unusable::Encrypted)),
         _ => plain(Err(Unusable::Codec(name))),

@@ -10,6 +10,8 @@
 //! [`Reader::poll_output`] until `None`. In memory are one `moov` or `moof` of a limited size and one sample; what nobody
 //! wants is skipped while it comes.
 //!
+//! Event messages come out beside the samples, whether they stand before fragments (`emsg`) or in a track of their own (`evte`).
+//!
 //! Samples come as the file has them, which is by track within a fragment and not by time. [`Track::access_unit`] puts
 //! them on one [`CLOCK`].
 //!
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{CodecConfig, InputClock, UNIT_LEN_MAX};
+use super::{CodecConfig, InputClock, Message, UNIT_LEN_MAX};
 use crate::units::{Timescale, UnixTime};
 
 mod boxes;
@@ -28,6 +30,7 @@ mod entry;
 mod fault;
 mod fragment;
 mod inband;
+mod message;
 mod movie;
 mod table;
 
@@ -41,6 +44,7 @@ pub use table::{Place, Samples};
 
 use self::boxes::Cursor;
 use self::inband::{Inband, Looked};
+use self::message::{EMSG_LEN_MAX, Event, Told};
 
 /// 90 kHz, modulo 2^62: no time of a file wraps, but an edit may put its first ones before 0.
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 62 };
@@ -125,6 +129,20 @@ pub enum Output {
     Unit(Unit),
     /// The encoder's clock, of a track of the file.
     Reference(Reference),
+    /// Timed metadata. What stands before a fragment comes behind the first of its samples.
+    Message {
+        /// track_ID: with whose samples it came, which are none of [`Output::Unit`] if it is an event message track.
+        track: u32,
+        /// A decode time of that track where it stands, on [`CLOCK`].
+        at: u64,
+        /// The message, on [`CLOCK`], of no track in particular.
+        message: Message,
+    },
+    /// An event message that isn't carried, and nothing else is missing.
+    Ignored {
+        /// What it is.
+        why: String,
+    },
     /// The segment that begins here is the last (brand `lmsg`).
     Last,
     /// A sample that can't be used.
@@ -177,6 +195,9 @@ pub struct Reader {
     tables: Vec<Head>,
     /// The fragment's samples that haven't come yet, by index of the track.
     fragment: VecDeque<(usize, Place)>,
+    /// Event messages of the fragment that follows, and of the one that is there.
+    events: Vec<Event>,
+    told: Told,
     /// A `moof` has come, and no `mdat` behind it.
     announced: bool,
     /// Bytes of the file so far.
@@ -199,6 +220,8 @@ impl Reader {
             ends: Vec::new(),
             tables: Vec::new(),
             fragment: VecDeque::new(),
+            events: Vec::new(),
+            told: Told::default(),
             announced: false,
             at: 0,
             state: State::Header,
@@ -259,7 +282,9 @@ impl Reader {
             self.out.push_back(Output::Missing { samples: left });
         }
         (self.at, self.state, self.failed, self.announced) = (0, State::Header, None, false);
+        self.tell_all();
         self.buffer.clear();
+        self.events.clear();
         self.fragment.clear();
         self.tables.clear();
         if failed || (whole && left == 0) { Ok(()) } else { Err(cut) }
@@ -325,6 +350,7 @@ impl Reader {
                 if self.buffer.len() == len {
                     let data = self.buffer.split().freeze();
                     self.sample(index, place, data);
+                    self.tell(index);
                     self.state = if self.at == end { State::Header } else { State::Data(end) };
                 }
             }
@@ -360,7 +386,11 @@ impl Reader {
             b"moof" => self.limits.moof as u64,
             b"ftyp" | b"styp" | b"prft" => SMALL_LEN_MAX,
             b"mdat" => return self.open_data(start, end),
+            b"emsg" if content.is_some_and(|len| len <= EMSG_LEN_MAX) => EMSG_LEN_MAX,
             _ => {
+                if kind.0 == *b"emsg" {
+                    self.ignored(format!("an emsg of more than {EMSG_LEN_MAX} bytes"));
+                }
                 self.state = if self.at == end { State::Header } else { State::Skip(end) };
                 return Ok(());
             }
@@ -407,6 +437,7 @@ impl Reader {
                 }
             }
             b"moov" => self.movie_box(content, at)?,
+            b"emsg" => self.emsg(&content),
             b"prft" => {
                 let reference = reference(Cursor::new(kind, at, &content))?;
                 if self.movie.as_ref().is_some_and(|movie| movie.track(reference.track).is_some()) {
@@ -450,10 +481,13 @@ impl Reader {
             self.out.push_back(Output::Missing { samples: self.fragment.len() });
         }
         let fragment = fragment::read(content, start, at, &movie, &self.ends)?;
-        for (index, end) in fragment.ends {
+        let ends = fragment.ends;
+        for &(index, end) in &ends {
             self.ends[index] = end;
         }
+        self.tell_all();
         self.fragment = fragment.samples.into();
+        self.time_events(&ends);
         self.announced = true;
         Ok(())
     }
@@ -501,6 +535,9 @@ impl Reader {
     fn sample(&mut self, index: usize, place: Place, data: Bytes) {
         let Some(track) = self.movie.as_ref().map(|movie| &movie.tracks[index]) else { return };
         let (id, video) = (track.id, track.handler == Handler::Video);
+        if track.is_events() {
+            return self.event_sample(index, &place, &data);
+        }
         let Looked { config, data } = match self.inband[index].look(data) {
             Ok(looked) => looked,
             Err(why) => return self.dropped(index, why),

@@ -2,7 +2,8 @@
 //! whatever the pieces, the same.
 #![no_main]
 
-use damson::media::bmff::{Limits, Output, Reader};
+use damson::media::MESSAGE_LEN_MAX;
+use damson::media::bmff::{CLOCK, Limits, Output, Reader};
 use libfuzzer_sys::fuzz_target;
 
 fn read(size: usize, files: &[u8]) -> Vec<Output> {
@@ -26,7 +27,16 @@ fuzz_target!(|data: &[u8]| {
     let Some((&size, rest)) = data.split_first() else { return };
     let out = read(usize::from(size) + 1, rest);
     assert_eq!(out, read(rest.len().max(1), rest));
-    let len: usize = out.iter().map(|output| if let Output::Unit(unit) = output { unit.data.len() } else { 0 }).sum();
+    let len = |output: &Output| match output {
+        Output::Unit(unit) => unit.data.len(),
+        Output::Message { at, message, .. } => {
+            assert!(message.data.len() <= MESSAGE_LEN_MAX && *at >> CLOCK.wrap_bits == 0);
+            assert!(message.pts.is_some_and(|pts| pts >> CLOCK.wrap_bits == 0));
+            message.data.len()
+        }
+        _ => 0,
+    };
+    let len: usize = out.iter().map(len).sum();
     // Lengths of one byte become four.
     assert!(len <= rest.len() * 4);
 });

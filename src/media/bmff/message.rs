@@ -1,0 +1,210 @@
+//! Event messages: `emsg` boxes before a fragment (ISO 23009-1, 5.10.3.3), and the samples of event message tracks
+//! (ISO 23001-18; DASH-IF Live Media Ingest 1.2, 6.6).
+//!
+//! An `emsg` comes out behind the first sample of the fragment that it stands before, so that whoever keeps things in order has
+//! seen what time it is there. What of them nobody carries, or can read, is passed over: the media beside it are whole.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mp4_atom::{Atom, Emib, Emsg, EmsgTimestamp};
+
+use super::boxes::{Cursor, FourCc};
+use super::table::Place;
+use super::{CLOCK, Handler, Output, Reader, Track};
+use crate::live::Scheme;
+use crate::media::timeline::rescale;
+use crate::media::{InputTrack, MESSAGE_LEN_MAX, Message, id3, scte35};
+use crate::units::Timescale;
+
+/// The longest `emsg`'s content, in bytes: a message, and 1 KiB for its fields and what its scheme is called.
+pub(super) const EMSG_LEN_MAX: u64 = (MESSAGE_LEN_MAX + (1 << 10)) as u64;
+/// Messages before a fragment, or in a sample; more are passed over.
+const MESSAGES_MAX: usize = 64;
+/// As much of a scheme's name is told.
+const NAME_LEN_MAX: usize = 100;
+
+/// When it is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum When {
+    /// So much after the earliest presentation time of what it came with.
+    After(i64),
+    /// On the presentation's timeline.
+    At(i64),
+}
+
+/// A message as it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Event {
+    scheme: Scheme,
+    scale: Timescale,
+    when: When,
+    duration: Option<Duration>,
+    data: Bytes,
+}
+
+/// Those of a fragment whose samples are still to come.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Behind whose first sample they come out.
+    index: usize,
+    messages: Vec<Output>,
+}
+
+impl Event {
+    /// Reads an `emsg`'s content, or why it isn't taken.
+    fn emsg(mut content: &[u8]) -> Result<Event, String> {
+        let emsg = Emsg::decode_body(&mut content).map_err(|why| format!("an emsg that can't be read: {why}"))?;
+        let when = match emsg.presentation_time {
+            EmsgTimestamp::Relative(delta) => When::After(delta.into()),
+            EmsgTimestamp::Absolute(time) => {
+                When::At(i64::try_from(time).map_err(|_| "an emsg of a time beyond 2^63".to_owned())?)
+            }
+        };
+        let scale = Timescale::new(emsg.timescale).ok_or_else(|| "an emsg with a timescale of 0".to_owned())?;
+        Event::new(&emsg.scheme_id_uri, scale, when, emsg.event_duration, emsg.message_data)
+    }
+
+    /// The same of an `emib`, which counts in ticks of its track.
+    fn emib(mut content: &[u8], scale: Timescale) -> Result<Event, String> {
+        let emib = Emib::decode_body(&mut content).map_err(|why| format!("an emib that can't be read: {why}"))?;
+        let when = When::After(emib.presentation_time_delta);
+        Event::new(&emib.scheme_id_uri, scale, when, emib.event_duration, emib.message_data)
+    }
+
+    fn new(uri: &str, scale: Timescale, when: When, duration: u32, data: Vec<u8>) -> Result<Event, String> {
+        let Some(scheme) = Scheme::parse(uri) else {
+            let name: String = uri.chars().take(NAME_LEN_MAX).collect();
+            return Err(format!("event messages of {name:?} aren't carried"));
+        };
+        if data.len() > MESSAGE_LEN_MAX {
+            return Err(format!("an event message of more than {MESSAGE_LEN_MAX} bytes"));
+        }
+        // "event_duration: [...] 0xFFFFFFFF if unknown".
+        let duration = Some(duration).filter(|duration| *duration != u32::MAX);
+        let duration = duration.map(|duration| scale.duration(duration.into()));
+        let own = match scheme {
+            Scheme::Id3 if data.starts_with(id3::MAGIC) => None,
+            Scheme::Id3 => return Err("an event message of ID3 without an ID3 tag".to_owned()),
+            Scheme::Scte35 => match scte35::Splice::parse(&data) {
+                Ok(splice) if splice.kind == scte35::Kind::Null => return Err("a splice_null".to_owned()),
+                Ok(splice) => splice.duration,
+                Err(why) => return Err(why.to_string()),
+            },
+        };
+        Ok(Event { scheme, scale, when, duration: duration.or(own), data: data.into() })
+    }
+
+    /// The message, where what it came with is first presented at `earliest`. "The splice time shall equal the presentation time of the
+    /// [...] event message, as the SCTE-35 timing [...] has no meaning in CMAF" (Live Media Ingest, 6.7).
+    fn message(self, earliest: i64) -> Message {
+        let ticks = |ticks: i64| rescale(ticks, self.scale, CLOCK.scale);
+        let pts = match self.when {
+            When::After(delta) => earliest.saturating_add(ticks(delta)),
+            When::At(time) => ticks(time),
+        };
+        let (scheme, duration, data) = (self.scheme, self.duration, self.data);
+        Message { track: InputTrack(0), scheme, pts: Some(wrapped(pts)), duration, data }
+    }
+}
+
+fn wrapped(ticks: i64) -> u64 {
+    ticks.cast_unsigned() & ((1 << CLOCK.wrap_bits) - 1)
+}
+
+impl Track {
+    /// Whether its samples are event messages: by MPEG-B part 18, or as was done before, when a sample entry for any metadata was taken.
+    pub fn is_events(&self) -> bool {
+        self.handler == Handler::Other(FourCc(*b"meta")) && matches!(&self.entry.0, b"evte" | b"urim")
+    }
+
+    /// When a sample is decoded, and when it is presented, on [`CLOCK`].
+    fn times(&self, place: &Place) -> (i64, i64) {
+        let ticks = |ticks: i64| rescale(ticks, self.timescale, CLOCK.scale);
+        (ticks(place.dts), ticks(place.dts.saturating_add(place.composition_offset.into())))
+    }
+}
+
+impl Reader {
+    /// An `emsg`: it waits for its fragment.
+    pub(super) fn emsg(&mut self, content: &[u8]) {
+        match Event::emsg(content) {
+            Ok(event) if self.events.len() < MESSAGES_MAX => self.events.push(event),
+            Ok(_) => self.ignored(format!("more than {MESSAGES_MAX} event messages before a fragment")),
+            Err(why) => self.ignored(why),
+        }
+    }
+
+    pub(super) fn ignored(&mut self, why: String) {
+        self.out.push_back(Output::Ignored { why });
+    }
+
+    /// The fragment of the messages that were read is there: they go with its pictures, or with what comes first in it.
+    pub(super) fn time_events(&mut self, ends: &[(usize, i64)]) {
+        let Some(movie) = self.movie.clone() else { return };
+        if self.events.is_empty() {
+            return;
+        }
+        let video = |index: usize| movie.tracks[index].handler == Handler::Video;
+        let of_pictures = self.fragment.iter().find(|(index, _)| video(*index));
+        let index = of_pictures.or_else(|| self.fragment.front()).map(|(index, _)| *index);
+        let times =
+            self.fragment.iter().filter(|(of, _)| Some(*of) == index).map(|(of, place)| movie.tracks[*of].times(place));
+        // One without a sample says when it is, too.
+        let empty = ends.first().map(|(of, end)| {
+            let track = &movie.tracks[*of];
+            let at = rescale(end.saturating_add(track.shift), track.timescale, CLOCK.scale);
+            (*of, at)
+        });
+        let first = times.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)));
+        let found = index.zip(first).or_else(|| empty.map(|(of, at)| (of, (at, at))));
+        let Some((index, (at, earliest))) = found else { return };
+        let track = movie.tracks[index].id;
+        let events = std::mem::take(&mut self.events).into_iter();
+        let messages = events.map(|event| Output::Message { track, at: wrapped(at), message: event.message(earliest) });
+        self.told = Told { index, messages: messages.collect() };
+        if self.fragment.is_empty() {
+            self.tell_all();
+        }
+    }
+
+    /// A sample of a track has come out.
+    pub(super) fn tell(&mut self, index: usize) {
+        if self.told.index == index {
+            self.tell_all();
+        }
+    }
+
+    pub(super) fn tell_all(&mut self) {
+        self.out.extend(self.told.messages.drain(..));
+    }
+
+    /// A sample of an event message track: "one or more EventMessageInstanceBoxes, or one EventMessageEmptyBox" (23001-18, 6); before
+    /// that was written, `emsg` boxes, of which version 0 counts from the sample's presentation time (Live Media Ingest, 6.6).
+    pub(super) fn event_sample(&mut self, index: usize, place: &Place, data: &[u8]) {
+        let Some(movie) = self.movie.clone() else { return };
+        let track = &movie.tracks[index];
+        let (at, presented) = track.times(place);
+        let mut boxes = Cursor::new(track.entry, place.offset, data);
+        for _ in 0..MESSAGES_MAX {
+            let child = match boxes.child() {
+                Ok(Some(child)) => child,
+                Ok(None) => return,
+                Err(why) => return self.ignored(format!("a sample of event messages that can't be read: {why}")),
+            };
+            let event = match &child.kind.0 {
+                b"emib" => Event::emib(child.rest(), track.timescale),
+                b"emsg" => Event::emsg(child.rest()),
+                b"emeb" | b"embe" => continue,
+                _ => Err(format!("'{}' in a sample of event messages", child.kind)),
+            };
+            match event {
+                Ok(event) => {
+                    let message = event.message(presented);
+                    self.out.push_back(Output::Message { track: track.id, at: wrapped(at), message });
+                }
+                Err(why) => self.ignored(why),
+            }
+        }
+    }
+}
