@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, VARY};
 
 use super::headers::{self, Lifetime, Urgency};
+use super::route::Skip;
 use crate::live::TrackId;
 use crate::units::UnixTime;
 
@@ -111,8 +112,8 @@ impl Document {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Which {
     Multivariant,
-    Media(TrackId),
-    Delta(TrackId),
+    /// A media playlist, or an update of it.
+    Media(TrackId, Skip),
     Manifest,
     /// The MPD after the end, for who has read it before.
     Update,

@@ -6,17 +6,19 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::dateranges::dateranges;
+use super::dateranges::{self, dateranges};
 use super::dvr::{Entry, Listed, Shelf};
 use super::hold;
+use super::route::Skip;
 use crate::live::{Msn, Part, Record, Segment, Track, TrackId, TrackKind, TrackWindow, Window};
 use crate::units::{Timescale, UnixTime};
 
 /// `Content-Type` of playlists (rfc8216bis 4).
 pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
 
-/// EXT-X-VERSION: EXT-X-SKIP needs 9 (rfc8216bis 8).
+/// EXT-X-VERSION: EXT-X-SKIP needs 9, and 10 where it "replaces EXT-X-DATERANGE tags" (rfc8216bis 8).
 const VERSION: u8 = 9;
+const SKIPS_DATERANGES_VERSION: u8 = 10;
 
 /// The group of audio tracks. Those of another codec than the first have one of their own, with that codec behind its name:
 /// a variant's CODECS names every codec of its group, and a player that lacks one of them doesn't take the variant.
@@ -176,13 +178,14 @@ fn skip_boundary(record: &Record) -> Duration {
 
 /// The media playlist of a track; `None` before its first part is listed.
 pub fn media<'a>(of: impl Into<Listed<'a>>, id: TrackId) -> Option<String> {
-    render(of.into(), id, |_, _, _| 0)
+    update(of, id, Skip::Nothing)
 }
 
-/// Its delta update (rfc8216bis 6.2.5.1): without the segments that are further from its end than CAN-SKIP-UNTIL. The whole
-/// playlist where there are none, and after the end, when delivery directives count no more.
-pub fn delta<'a>(of: impl Into<Listed<'a>>, id: TrackId) -> Option<String> {
-    render(of.into(), id, skipped)
+/// Its delta update (rfc8216bis 6.2.5.1): without the segments that are further from its end than CAN-SKIP-UNTIL, and the date ranges
+/// that have been there for longer. The whole playlist where there are no such segments, and after the end, when delivery directives
+/// count no more.
+pub fn update<'a>(of: impl Into<Listed<'a>>, id: TrackId, skip: Skip) -> Option<String> {
+    render(of.into(), id, skip)
 }
 
 /// How many segments a delta update skips. "The Skip Boundary" is counted from the end of the last segment. No discontinuity
@@ -202,11 +205,7 @@ fn skipped(of: Listed<'_>, record: &Record, track: &TrackWindow) -> usize {
     old.take_while(|s| (s.discontinuity, s.init) == (first.discontinuity, first.init)).count()
 }
 
-fn render(
-    of: Listed<'_>,
-    id: TrackId,
-    skipped: impl FnOnce(Listed<'_>, &Record, &TrackWindow) -> usize,
-) -> Option<String> {
+fn render(of: Listed<'_>, id: TrackId, skip: Skip) -> Option<String> {
     let window = of.window;
     let record = window.record()?;
     let track = window.track(id).filter(|t| t.is_started())?;
@@ -217,15 +216,20 @@ fn render(
     };
     let ended = is_ended(record, track);
 
+    let skipped = if skip == Skip::Nothing { 0 } else { skipped(of, record, track) };
+    let skips_dateranges = skip == Skip::DateRanges && skipped > 0;
+    let version = if skips_dateranges { SKIPS_DATERANGES_VERSION } else { VERSION };
+
     let mut out = String::with_capacity((8 << 10) + past.map_or(0, Shelf::text_len));
-    let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{}", record.target_duration);
+    let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", record.target_duration);
     out.push_str("#EXT-X-SERVER-CONTROL:");
     if can_block_reload(record) {
         out.push_str("CAN-BLOCK-RELOAD=YES,");
     }
     out.push_str("CAN-SKIP-UNTIL=");
     millis(&mut out, skip_boundary(record));
-    out.push_str(",PART-HOLD-BACK=");
+    // Said of every stream: a splice may come at any time, and this line never changes.
+    out.push_str(",CAN-SKIP-DATERANGES=YES,PART-HOLD-BACK=");
     millis(&mut out, record.latency);
     out.push_str(",HOLD-BACK=");
     millis(&mut out, record.hold_back());
@@ -236,12 +240,20 @@ fn render(
     let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.discontinuity);
 
     // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) doesn't read behind it.
-    let skipped = skipped(of, record, track);
     if skipped > 0 {
-        let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
+        let _ = write!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
+        if skips_dateranges {
+            // "REQUIRED if the Client requested an update that skips EXT-X-DATERANGE tags. The quoted-string MAY be empty."
+            let removed = dateranges::removed(record, track, of.gone, skip_boundary(record));
+            let _ = write!(out, ",RECENTLY-REMOVED-DATERANGES=\"{removed}\"");
+        }
+        out.push('\n');
     }
 
-    dateranges(&mut out, record, track);
+    match skips_dateranges {
+        true => dateranges::recent(&mut out, record, track, skip_boundary(record)),
+        false => dateranges(&mut out, record, track),
+    }
 
     // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
     // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.

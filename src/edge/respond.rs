@@ -273,10 +273,9 @@ async fn media(
             }
             let timed = Timed::new(edge, stream, Kind::Playlist, asked.at, state.published());
             let (listed, documents) = state.rendered();
-            let document = match directives.skip {
-                true => documents.get(Which::Delta(id), hls::CONTENT_TYPE, target, || hls::delta(listed, id)),
-                false => documents.get(Which::Media(id), hls::CONTENT_TYPE, target, || hls::media(listed, id)),
-            };
+            let skip = directives.skip;
+            let document =
+                documents.get(Which::Media(id, skip), hls::CONTENT_TYPE, target, || hls::update(listed, id, skip));
             Ok(match document {
                 Some(document) => Step::Answer(Reply::document(document, directives.msn.is_some()).timed(timed)),
                 None => Step::appear(Place::Part(id, 0, 0)),

@@ -120,8 +120,20 @@ pub struct Directives {
     pub msn: Option<Msn>,
     /// `_HLS_part`.
     pub part: Option<u32>,
-    /// `_HLS_skip`: a delta update is asked for. `v2` may leave out old EXT-X-DATERANGE tags, too, of which there are none.
-    pub skip: bool,
+    /// `_HLS_skip`.
+    pub skip: Skip,
+}
+
+/// What a playlist may leave out, since who asks has it (rfc8216bis 6.3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Skip {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `YES`: old segments.
+    Segments,
+    /// `v2`: old date ranges, too.
+    DateRanges,
 }
 
 /// Undoes percent-encoding, so that equal paths read equal (RFC 3986 6.2.2.2).
@@ -282,7 +294,11 @@ fn directives(query: &str) -> Result<Directives, Fault> {
     if part.is_some() && msn.is_none() {
         return Err(Fault::new(400, "request: _HLS_part without _HLS_msn"));
     }
-    let skip = matches!(value(query, "_HLS_skip")?, Some("YES" | "v2"));
+    let skip = match value(query, "_HLS_skip")? {
+        Some("YES") => Skip::Segments,
+        Some("v2") => Skip::DateRanges,
+        _ => Skip::Nothing,
+    };
     Ok(Directives { msn, part, skip })
 }
 
@@ -328,7 +344,7 @@ mod tests {
         check("/%63am1/index.m3u8?CMCD=sf%3Dh", Route::Multivariant { stream: "cam1" });
         check("/cam1/manifest.mpd?CMCD=follow", Route::Mpd { stream: "cam1", follows: false });
         check("/cam1/manifest.mpd?follow&CMCD=sf%3Dh", Route::Mpd { stream: "cam1", follows: true });
-        let directives = Directives { msn: Some(7), part: Some(0), skip: true };
+        let directives = Directives { msn: Some(7), part: Some(0), skip: Skip::Segments };
         check(
             "/cam1/video/playlist.m3u8?_HLS_msn=7&_HLS_part=0&_HLS_skip=YES",
             Route::Media { stream: "cam1", track: "video", directives },

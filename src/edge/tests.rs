@@ -10,6 +10,7 @@ use quick_m3u8::{HlsLine, Reader};
 
 use super::dash::{self, Timing};
 use super::hls;
+use super::route::Skip;
 use super::synthetic::{self, AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
 use crate::live::{Init, Msn, Period, Trace, TrackId, TrackKind, window::Input};
 use crate::units::Time;
@@ -211,8 +212,10 @@ fn pieces(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
 #[test]
 fn a_delta_update_is_the_playlist_without_its_old_segments() {
     let feed = live();
-    let (full, delta) =
-        (hls::media(&feed.window, VIDEO).expect("listed"), hls::delta(&feed.window, VIDEO).expect("listed"));
+    let (full, delta) = (
+        hls::media(&feed.window, VIDEO).expect("listed"),
+        hls::update(&feed.window, VIDEO, Skip::Segments).expect("listed"),
+    );
     let ((head, segments), (delta_head, delta_segments)) = (pieces(&full), pieces(&delta));
     assert!(
         head.iter().any(|l| l.starts_with("#EXT-X-SERVER-CONTROL:") && l.contains(",CAN-SKIP-UNTIL=12.000,")),
@@ -229,14 +232,15 @@ fn a_delta_update_is_the_playlist_without_its_old_segments() {
 
 #[test]
 fn a_delta_update_is_whole_where_nothing_may_be_skipped() {
-    let check = |feed: &Feed| assert_eq!(hls::delta(&feed.window, VIDEO), hls::media(&feed.window, VIDEO));
+    let check =
+        |feed: &Feed| assert_eq!(hls::update(&feed.window, VIDEO, Skip::Segments), hls::media(&feed.window, VIDEO));
     check(&ended());
     check(&synthetic::only(VIDEO));
     // No discontinuity is skipped: it is all that a player knows of the one before.
     let mut feed = returned();
     for segments in 22..30 {
         feed.run(segments, segments + 1, 0);
-        let delta = hls::delta(&feed.window, VIDEO).expect("listed");
+        let delta = hls::update(&feed.window, VIDEO, Skip::Segments).expect("listed");
         let numbers = |tag: &str| delta.lines().find_map(|l| l.strip_prefix(tag)?.parse::<u32>().ok()).unwrap_or(0);
         let first = numbers("#EXT-X-MEDIA-SEQUENCE:") + numbers("#EXT-X-SKIP:SKIPPED-SEGMENTS=");
         assert!(first <= FIRST_MSN + 21 || numbers("#EXT-X-DISCONTINUITY-SEQUENCE:") == 1, "{delta}");

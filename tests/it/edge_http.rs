@@ -68,6 +68,28 @@ async fn directives_are_answered_as_the_rfc_says() {
 }
 
 #[tokio::test]
+async fn each_kind_of_update_is_a_document_of_its_own() {
+    let (server, record) = Server::live(PARTS).await;
+    for (segment, part) in (NOW + 1..NOW + 8).flat_map(|segment| (0..PARTS).map(move |part| (segment, part))) {
+        server.part(&record, VIDEO, segment, part);
+    }
+    // Twice, since the second time it is rendered already; in no order.
+    for _ in 0..2 {
+        for (query, skip) in [
+            ("_HLS_skip=v2", Some("#EXT-X-SKIP:SKIPPED-SEGMENTS=4,RECENTLY-REMOVED-DATERANGES=\"\"\n")),
+            ("_HLS_skip=YES", Some("#EXT-X-SKIP:SKIPPED-SEGMENTS=4\n")),
+            ("_HLS_skip=v3", None),
+            ("", None),
+        ] {
+            let answer = server.get(&format!("{PLAYLIST}?{query}")).await;
+            let text = answer.text();
+            assert_eq!(text.contains("#EXT-X-SKIP"), skip.is_some(), "{query}: {text}");
+            assert!(text.contains(",CAN-SKIP-DATERANGES=YES,") && text.contains(skip.unwrap_or("")), "{query}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_hinted_part_is_held_until_all_of_it_is_there() {
     let (server, record) = Server::live(3).await;
     let mut waiting = server.held(&format!("/cam1/video/{NOW}.3.m4s")).await;

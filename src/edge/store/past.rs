@@ -160,6 +160,11 @@ impl Shared {
     pub(super) fn keep(&self, name: &StreamName, state: &mut State) {
         let Some(record) = state.window.record().cloned() else { return };
         let evicted: Vec<_> = state.window.take_evicted().into_iter().filter(|(_, s)| s.is_complete()).collect();
+        for (track, segment) in &evicted {
+            if let Some(track) = state.window.track(*track) {
+                state.gone.take(&record, track, segment);
+            }
+        }
         let key = |track, msn| Key { stream: name.clone(), life: record.life, track, msn };
         state.open_archive(&record, self.keeper.as_ref());
         if let State { archive: Some(archive), window, .. } = state {

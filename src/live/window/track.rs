@@ -212,6 +212,12 @@ impl TrackWindow {
         self.segments.range(first..).map(|(_, s)| s).filter(|s| s.listed > 0)
     }
 
+    /// The segments that it has listed, and that are still held.
+    pub fn delisted(&self) -> impl Iterator<Item = &Segment> {
+        let first = self.first.unwrap_or(0);
+        self.segments.range(..first).map(|(_, s)| s)
+    }
+
     /// Whether the playlist lists anything yet.
     pub fn is_started(&self) -> bool {
         self.first.is_some()

@@ -21,7 +21,7 @@ export function parse(text) {
     else if (is("#EXT-X-PRELOAD-HINT")) list.hints.push(attributes(line));
     else if (is("#EXT-X-RENDITION-REPORT")) list.reports.push(attributes(line));
     else if (is("#EXT-X-ENDLIST")) list.ended = true;
-    else if (is("#EXT-X-SKIP")) list.skipped = Number(attributes(line)["SKIPPED-SEGMENTS"]);
+    else if (is("#EXT-X-SKIP")) [list.skipped, list.removed] = [Number(attributes(line)["SKIPPED-SEGMENTS"]), attributes(line)["RECENTLY-REMOVED-DATERANGES"]];
     else if (is("#EXT-X-SERVER-CONTROL") || is("#EXT-X-PART-INF")) list.tags[line.slice(1, line.indexOf(":"))] = attributes(line);
     else if (line.startsWith("#EXT")) list.tags[line.slice(1).split(":")[0]] = value;
     else if (line !== "") {
@@ -63,8 +63,9 @@ export class Recording {
     for (let n = 0; !track.lists.at(-1)?.ended; n++) {
       const list = parse((await this.get(`${name}/playlist.m3u8${query}`)).toString());
       track.lists.push(list);
-      // Now and then, the same state as a delta update.
-      if (n % 8 === 7 && query) track.deltas.push({ list: parse((await this.get(`${name}/playlist.m3u8${query}&_HLS_skip=YES`)).toString()), full: list });
+      // Now and then, the same state as a delta update, of both kinds.
+      const skip = { 3: "v2", 7: "YES" }[n % 8];
+      if (skip && query) track.deltas.push({ skip, list: parse((await this.get(`${name}/playlist.m3u8${query}&_HLS_skip=${skip}`)).toString()), full: list });
       for (const uri of mediaOf(list)) {
         if (!track.bodies.has(uri)) track.bodies.set(uri, await this.get(`${name}/${uri}`));
       }

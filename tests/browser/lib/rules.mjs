@@ -85,6 +85,7 @@ const HLS_RULES = {
     assert.ok(control("CAN-SKIP-UNTIL") >= 6 * target && control("HOLD-BACK") >= 3 * target, list.text);
     assert.ok(control("PART-HOLD-BACK") >= 3 * seconds(list, "EXT-X-PART-INF", "PART-TARGET") - ROUNDING_S, list.text);
     assert.equal(list.tags["EXT-X-SERVER-CONTROL"]["CAN-BLOCK-RELOAD"], "YES");
+    assert.equal(list.tags["EXT-X-SERVER-CONTROL"]["CAN-SKIP-DATERANGES"], "YES");
   },
   "4.4.4.1 EXTINF is the sum of its parts, as its body's samples are": (c) => {
     for (const track of tracks(c)) {
@@ -146,6 +147,15 @@ const HLS_RULES = {
         const full = track.lists.find((l) => l.first === list.first && JSON.stringify([l.hints, l.reports]) === JSON.stringify([list.hints, list.reports]));
         if (!full) continue; // a state between two that were recorded
         assert.deepEqual(list.segments.map((s) => [s.uri, s.pdt, s.duration, s.map]), full.segments.slice(list.skipped).map((s) => [s.uri, s.pdt, s.duration, s.map]), at);
+      }
+    }
+  },
+  "4.4.5.2 RECENTLY-REMOVED-DATERANGES where date ranges may be skipped, and there alone, by version 10": (c) => {
+    for (const track of tracks(c)) {
+      for (const { list, skip } of track.deltas.filter(({ list }) => list.skipped > 0)) {
+        const at = `${c.name}/${track.name}\n${list.text}`;
+        assert.equal(list.removed !== undefined, skip === "v2", at);
+        assert.ok(Number(list.tags["EXT-X-VERSION"]) >= (skip === "v2" ? 10 : 9), at);
       }
     }
   },

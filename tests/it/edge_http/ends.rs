@@ -59,7 +59,9 @@ async fn a_delta_update_is_a_document_of_its_own() {
     assert_eq!(delta.header("cache-control"), "max-age=12");
     assert_ne!(delta.header("etag"), full.header("etag"));
     let v2 = server.get(&target.replace("YES", "v2")).await;
-    assert_eq!(v2.body, delta.body);
+    let removed = ",RECENTLY-REMOVED-DATERANGES=\"\"";
+    assert_eq!(v2.text().replace(removed, "").replace("-VERSION:10\n", "-VERSION:9\n"), delta.text());
+    assert_ne!(v2.header("etag"), delta.header("etag"));
     let mut client = server.connect().await;
     let packed = client.ask("GET", &target, &[("Accept-Encoding", "gzip")]).await;
     assert_eq!((packed.header("content-encoding"), packed.header("etag")), ("gzip", delta.header("etag")));
