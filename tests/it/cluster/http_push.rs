@@ -15,10 +15,10 @@ use super::{Cluster, Node, check_logs, fetch_all, http, text};
 use crate::media_ffmpeg::{hashes, run, times};
 
 /// What every node here is started with.
-const INGEST: [&str; 4] = ["--http-ingest", "127.0.0.1:0", "--linger", "1"];
+pub(super) const INGEST: [&str; 4] = ["--http-ingest", "127.0.0.1:0", "--linger", "1"];
 
 /// Where it takes HTTP.
-fn ingest(node: &Node) -> SocketAddr {
+pub(super) fn ingest(node: &Node) -> SocketAddr {
     let line = node.process.said("  push  ");
     let addr = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an URL");
     addr.parse().expect("an address")
@@ -69,19 +69,19 @@ fn request(to: SocketAddr, head: &str, body: &[u8]) -> (u16, String) {
     request.end()
 }
 
-fn put(to: SocketAddr, path: &str, body: &[u8]) -> (u16, String) {
+pub(super) fn put(to: SocketAddr, path: &str, body: &[u8]) -> (u16, String) {
     request(to, &format!("PUT /ingest/{path}"), body)
 }
 
 /// A film as another file.
-fn remuxed(film: &Path, name: &str, args: &[&str]) -> PathBuf {
+pub(super) fn remuxed(film: &Path, name: &str, args: &[&str]) -> PathBuf {
     let path = film.with_file_name(name);
     run("ffmpeg", &[&["-v", "error", "-i", text(film), "-c", "copy"], args, &[text(&path)]].concat());
     path
 }
 
 /// One track of a film as CMAF: init segment, and fragments of a second.
-fn cmaf(film: &Path, kind: &str, name: &str, args: &[&str]) -> Vec<Vec<u8>> {
+pub(super) fn cmaf(film: &Path, kind: &str, name: &str, args: &[&str]) -> Vec<Vec<u8>> {
     let movflags = "cmaf+empty_moov+default_base_moof+delay_moov";
     let own =
         ["-map", kind, "-f", "mp4", "-movflags", movflags, "-frag_duration", "1000000", "-write_prft", "wallclock"];
@@ -197,7 +197,7 @@ fn every_muxers_push_comes_out_as_it_went_in() {
 }
 
 /// Pushes CMAF tracks a fragment a request and a second, each track by a thread of its own.
-fn tracks(
+pub(super) fn tracks(
     to: SocketAddr,
     stream: &'static str,
     tracks: Vec<(&'static str, Vec<Vec<u8>>)>,

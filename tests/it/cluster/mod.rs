@@ -17,6 +17,7 @@ mod ladder;
 mod line;
 mod lossy;
 mod machine;
+mod metadata;
 mod namespaces;
 mod players;
 mod playlist;
