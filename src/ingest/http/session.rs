@@ -407,6 +407,10 @@ impl Session {
         };
         claims.resize_with(claims.len().max(index + 1), Feeding::default);
         let feeding = &mut claims[index];
+        if matches!(item, Item::Message(..)) && !matches!(feeding, Feeding::Attached(_)) {
+            // The units that it came with are over, and it begins nothing.
+            return Ok(());
+        }
         if matches!(feeding, Feeding::Idle) {
             *feeding = match self.desk.claim_authorized(PublishRequest { rendition, ..self.request.clone() }) {
                 Ok(claim) => Feeding::Claimed(claim),
