@@ -235,12 +235,11 @@ fn messages_of_their_own_requests_wait_for_units_of_their_time() {
     assert_eq!((between(&handed, "early").0, between(&handed, "beside").0), ("0".to_owned(), "700".to_owned()));
     assert!(!handed.iter().any(|(_, what, _)| what.starts_with("far")));
     // After a jump, that is where they are.
-    player.now = at(1_000);
-    for lane in [1, 0] {
-        player.segment(1_000, lane, 12_000..12_500);
+    for (lane, time) in [1, 0].into_iter().flat_map(|lane| [12_000, 12_100, 12_200].map(|time| (lane, time))) {
+        player.playout.push(LaneId(lane), at(1_000), unit(time));
     }
     let handed = handed_on(&mut player.playout, 9_000);
-    assert_eq!(between(&handed, "far@12100").0, "12000");
+    assert_eq!(between(&handed, "far@12100").0, "12000", "{handed:?}");
 }
 
 #[test]
