@@ -475,24 +475,29 @@ impl Claim {
         self.feed(Fed::Attach(clock, announced)).await
     }
 
+    /// What comes of it, after that. Waits while the queue is full.
+    pub async fn input(&self, input: Input) -> Result<(), Gone> {
+        self.feed(Fed::Input(input)).await
+    }
+
     /// A track's language (BCP 47), before its headers. Waits while the queue is full.
     pub async fn language(&self, track: InputTrack, language: String) -> Result<(), Gone> {
-        self.feed(Fed::Input(Input::Language { track, language })).await
+        self.input(Input::Language { track, language }).await
     }
 
     /// A track's headers. Waits while the queue is full.
     pub async fn config(&self, track: InputTrack, config: CodecConfig) -> Result<(), Gone> {
-        self.feed(Fed::Input(Input::Config { track, config })).await
+        self.input(Input::Config { track, config }).await
     }
 
     /// A frame. Waits while the queue is full.
     pub async fn unit(&self, unit: AccessUnit) -> Result<(), Gone> {
-        self.feed(Fed::Input(Input::Unit(unit))).await
+        self.input(Input::Unit(unit)).await
     }
 
     /// Timed metadata. Waits while the queue is full.
     pub async fn message(&self, message: Message) -> Result<(), Gone> {
-        self.feed(Fed::Input(Input::Message(message))).await
+        self.input(Input::Message(message)).await
     }
 
     /// Returns when the tenure is ended from this side; the connection is to be closed with this reason.

@@ -50,7 +50,6 @@ impl From<Over> for Answer {
 impl From<body::Refused> for Answer {
     fn from(refused: body::Refused) -> Self {
         let status = match &refused {
-            body::Refused::Over(over) => return (*over).into(),
             // "due to missing or incorrect initialization fragment" (DASH-IF Live Media Ingest 1.2, 5.3, 5c).
             body::Refused::Bmff(Fault::NoInit { .. } | Fault::UnknownTrack { .. }) => StatusCode::PRECONDITION_FAILED,
             body::Refused::Bmff(Fault::TooLong { .. } | Fault::Tracks | Fault::Samples) | body::Refused::Tracks(_) => {

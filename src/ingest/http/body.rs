@@ -1,17 +1,17 @@
-//! A request's bytes to units: which container it is, and its tracks' lanes.
+//! A request's bytes to units: which container it is, and its tracks' lanes (pure).
+//!
+//! The caller's contract: after each [`Body::push`] and [`Body::finish`], failed or not, it drains [`Body::poll`] until
+//! `None`, and has each outcome [taken](Tracks::take) before it asks for the next.
 
-use bytes::BytesMut;
+use std::collections::VecDeque;
 
 use super::path::Object;
 use super::playout::LaneId;
-use super::session::{Over, Session};
-use super::tracks::{Kind, Segments};
-use crate::clock;
+use super::tracks::{Came, Kind, Tracks};
 use crate::live::Scheme;
 use crate::media::bmff::{self, Fault, Handler, Movie, Reader};
-use crate::media::ts::{self, End};
-use crate::media::{CodecConfig, InputTrack, Message};
-use crate::observe;
+use crate::media::ts::{self, Demuxer, End};
+use crate::media::{InputTrack, Message};
 
 /// By so many bytes every container is known: a box's header, and two transport packets.
 const BOX_LEN: usize = 12;
@@ -28,7 +28,7 @@ pub(super) fn begins(first: &[u8], all: bool) -> Option<bool> {
 }
 
 /// Whether it is a media segment, which says nothing without its init segment.
-pub(super) fn needs_init(first: &[u8]) -> bool {
+pub(crate) fn needs_init(first: &[u8]) -> bool {
     first.first() != Some(&SYNC) && !matches!(first.get(4..8), Some(b"ftyp" | b"moov"))
 }
 
@@ -37,7 +37,7 @@ const SYNC: u8 = 0x47;
 
 /// Why a body isn't taken on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// As it is, or since its init segment hasn't come.
     #[error("{0}")]
     Bmff(#[from] Fault),
@@ -47,23 +47,12 @@ pub(super) enum Refused {
     NoTrack(String),
     #[error("more than {0} tracks")]
     Tracks(usize),
-    #[error("the session is over")]
-    Over(Over),
-}
-
-impl From<Over> for Refused {
-    fn from(over: Over) -> Self {
-        Refused::Over(over)
-    }
 }
 
 /// A request's body.
-pub(super) struct Body<'a> {
-    session: &'a Session,
+pub(crate) struct Body {
     /// `None` where the request is the whole push.
-    object: Option<&'a Object>,
-    limits: bmff::Limits,
-    counters: &'a observe::Ingest,
+    object: Option<Object>,
     content: Content,
     /// What its track is called, as its objects' names go.
     name: String,
@@ -74,207 +63,195 @@ pub(super) struct Body<'a> {
     at: Option<u64>,
     /// An init segment has come, and nobody knows of it.
     begins: bool,
+    /// What is said of each lane once all of it has come.
+    finally: Option<fn(LaneId) -> Came>,
+    finished: bool,
+    out: VecDeque<Came>,
 }
 
 enum Content {
-    Unknown(BytesMut),
     Bmff(Box<Reader>),
-    Ts(Segments),
+    Ts(Box<Demuxer>),
+    /// Others go on with it.
+    Kept,
 }
 
-impl<'a> Body<'a> {
-    pub(super) fn new(
-        session: &'a Session,
-        object: Option<&'a Object>,
+impl Body {
+    /// A body that begins so, as far as [`begins`] wants; `known`: the reader and the track of a media segment's
+    /// [init segment](Tracks::init_for).
+    pub(crate) fn new(
+        object: Option<Object>,
+        first: &[u8],
+        known: Option<(Reader, String)>,
         limits: bmff::Limits,
-        counters: &'a observe::Ingest,
+        tracks: &mut Tracks,
     ) -> Self {
-        let content = Content::Unknown(BytesMut::new());
-        Body {
-            session,
-            object,
-            limits,
-            counters,
-            content,
-            name: String::new(),
-            lanes: Vec::new(),
-            last: false,
-            at: None,
-            begins: false,
-        }
+        let is_ts = first.first() == Some(&SYNC);
+        let (content, name) = match (&object, known) {
+            (Some(object), _) if is_ts => {
+                let name = object.track(true);
+                (Content::Ts(tracks.take_demuxer(&name)), name)
+            }
+            (None, _) if is_ts => (Content::Ts(Box::new(Demuxer::new(None))), String::new()),
+            (_, Some((reader, name))) => (Content::Bmff(Box::new(reader)), name),
+            // An init segment is said again even if it is the same.
+            (object, None) => {
+                let name = object.as_ref().map_or(String::new(), |object| object.track(false));
+                (Content::Bmff(Box::new(Reader::new(limits))), name)
+            }
+        };
+        let (lanes, out) = (Vec::new(), VecDeque::new());
+        let (last, begins, finished) = (false, false, false);
+        Body { object, content, name, lanes, last, at: None, begins, finally: None, finished, out }
     }
 
-    /// Takes the next bytes, and waits while the session has no room for what is in them.
-    pub(super) async fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them; nothing more is taken.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         match &mut self.content {
-            Content::Unknown(first) => {
-                first.extend_from_slice(bytes);
-                if begins(first, false).is_none() {
-                    return Ok(());
-                }
-                let first = std::mem::take(first);
-                self.content = self.container(&first).await?;
-                Box::pin(self.push(&first)).await
-            }
-            Content::Bmff(reader) => {
-                let read = reader.push(bytes);
-                self.drain_bmff().await?;
-                Ok(read?)
-            }
-            Content::Ts(segments) => {
-                segments.demuxer.push(bytes);
-                self.drain_ts().await
-            }
+            Content::Bmff(reader) => reader.push(bytes)?,
+            Content::Ts(demuxer) => demuxer.push(bytes),
+            Content::Kept => {}
         }
+        Ok(())
     }
 
     /// The body is over; `whole`: as it should be, and not cut off.
-    pub(super) async fn finish(mut self, whole: bool) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    /// It was cut short.
+    pub(crate) fn finish(&mut self, whole: bool) -> Result<(), Refused> {
+        self.finished = true;
         match &mut self.content {
-            Content::Unknown(first) if first.is_empty() || !whole => Ok(()),
-            Content::Unknown(first) => {
-                // Of one packet, which has passed the server.
-                let first = std::mem::take(first);
-                self.content = self.container(&first).await?;
-                self.push(&first).await?;
-                Box::pin(self.finish(whole)).await
-            }
             Content::Bmff(reader) => {
                 let finished = reader.finish();
-                let lasts = self.last && whole && finished.is_ok();
-                self.drain_bmff().await?;
                 if finished.is_err() {
-                    self.damaged();
+                    self.finally = Some(Came::Damaged);
+                } else if self.last && whole {
+                    self.finally = Some(Came::Ended);
                 }
-                if lasts {
-                    self.lanes.iter().filter_map(|(_, lane)| *lane).for_each(|lane| self.session.ended(lane));
-                }
-                Ok(finished?)
+                finished?;
             }
-            Content::Ts(segments) => {
-                if whole {
-                    segments.demuxer.finish(End::Said);
-                } else {
-                    segments.demuxer.lost();
+            Content::Ts(demuxer) if whole => demuxer.finish(End::Said),
+            Content::Ts(demuxer) => demuxer.lost(),
+            Content::Kept => {}
+        }
+        Ok(())
+    }
+
+    /// What has come of it.
+    ///
+    /// # Errors
+    /// Why nothing more of it is taken.
+    pub(crate) fn poll(&mut self, tracks: &mut Tracks) -> Result<Option<Came>, Refused> {
+        loop {
+            if let Some(came) = self.out.pop_front() {
+                return Ok(Some(came));
+            }
+            match &mut self.content {
+                Content::Bmff(reader) => {
+                    let Some(output) = reader.poll_output() else { return Ok(self.drained(tracks)) };
+                    let movie = reader.movie().cloned();
+                    self.bmff(output, movie.as_deref(), tracks)?;
                 }
-                self.drain_ts().await?;
-                if let (Content::Ts(segments), Some(_)) = (self.content, self.object) {
-                    self.session.keep_demuxer(self.name, segments);
+                Content::Ts(demuxer) => {
+                    let Some(output) = demuxer.poll_output() else { return Ok(self.drained(tracks)) };
+                    self.ts(output, tracks)?;
                 }
-                Ok(())
+                Content::Kept => return Ok(None),
             }
         }
     }
 
-    fn damaged(&self) {
-        self.lanes.iter().filter_map(|(_, lane)| *lane).for_each(|lane| self.session.damaged(lane));
+    /// All that has come so far is in its lanes.
+    fn drained(&mut self, tracks: &mut Tracks) -> Option<Came> {
+        match (&self.content, &self.object) {
+            // What is in others' requests may follow its headers.
+            (Content::Bmff(reader), Some(object)) if std::mem::take(&mut self.begins) => {
+                tracks.keep_init(object, reader);
+                return Some(Came::Init);
+            }
+            (Content::Ts(_), Some(_)) if self.finished => {
+                if let Content::Ts(demuxer) = std::mem::replace(&mut self.content, Content::Kept) {
+                    tracks.keep_demuxer(std::mem::take(&mut self.name), demuxer);
+                }
+            }
+            _ => {}
+        }
+        if let Some(finally) = self.finally.take() {
+            self.each_lane(finally);
+        }
+        self.out.pop_front()
     }
 
-    async fn container(&mut self, first: &[u8]) -> Result<Content, Refused> {
-        let is_ts = first.first() == Some(&SYNC);
-        if begins(first, true) != Some(true) {
-            return Err(Refused::Unknown);
-        }
-        Ok(match self.object {
-            Some(object) if is_ts => {
-                self.name = object.track(true);
-                Content::Ts(self.session.take_demuxer(&self.name))
-            }
-            None if is_ts => {
-                let demuxer = Box::new(ts::Demuxer::new(None));
-                Content::Ts(Segments { demuxer, announced: None })
-            }
-            Some(object) if needs_init(first) => {
-                let (reader, name) = self.session.reader_for(object, self.limits).await;
-                self.name = name;
-                Content::Bmff(Box::new(reader))
-            }
-            // It is said again even if it is the same.
-            _ => Content::Bmff(Box::new(Reader::new(self.limits))),
-        })
+    fn each_lane(&mut self, came: fn(LaneId) -> Came) {
+        self.out.extend(self.lanes.iter().filter_map(|(_, lane)| *lane).map(came));
     }
 
-    async fn drain_bmff(&mut self) -> Result<(), Refused> {
-        while let Content::Bmff(reader) = &mut self.content
-            && let Some(output) = reader.poll_output()
-        {
-            let movie = reader.movie().cloned();
-            match output {
-                bmff::Output::Movie(movie) => {
-                    if let Some(object) = self.object {
-                        self.name = object.track(false);
-                    }
-                    self.begins = true;
-                    self.lanes = self.lanes_of(&movie)?;
+    fn bmff(&mut self, output: bmff::Output, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<(), Refused> {
+        match output {
+            bmff::Output::Movie(movie) => {
+                if let Some(object) = &self.object {
+                    self.name = object.track(false);
                 }
-                bmff::Output::Config { track, config } => {
-                    if let Some(lane) = self.lane(track, movie.as_deref())? {
-                        self.session.config(lane, config).await?;
-                    }
-                }
-                bmff::Output::Unit(unit) => {
-                    let Some(movie) = movie else { continue };
-                    let (lane, Some(track)) = (self.lane(unit.track, Some(&movie))?, movie.track(unit.track)) else {
-                        continue;
-                    };
-                    if let Some(lane) = lane {
-                        let unit = track.access_unit(InputTrack(0), unit);
-                        self.session.unit(lane, bmff::CLOCK, unit).await?;
-                    }
-                }
-                bmff::Output::Message { track, at, message } => {
-                    let lane = self.lane(track, movie.as_deref())?;
-                    self.session.message(lane, bmff::CLOCK, Some(at), message);
-                }
-                bmff::Output::Ignored { why } => {
-                    tracing::debug!(stream = %self.session.request.stream, "HTTP: a message isn't taken: {why}");
-                }
-                bmff::Output::Reference(reference) => {
-                    self.counters.http_references.inc();
-                    let late = clock::wall().since(reference.wall);
-                    tracing::trace!(stream = %self.session.request.stream, ?late, "HTTP: behind its encoder's clock");
-                }
-                bmff::Output::Last => self.last = true,
-                bmff::Output::Dropped { track, why } => {
-                    tracing::debug!(stream = %self.session.request.stream, track, "HTTP: a frame isn't taken: {why}");
-                    if let Some(lane) = self.lane(track, movie.as_deref())? {
-                        self.session.damaged(lane);
-                    }
-                }
-                bmff::Output::Missing { samples } => {
-                    let stream = &self.session.request.stream;
-                    tracing::warn!(%stream, samples, "HTTP: a fragment was cut; its pictures go on with the next key picture");
-                    self.damaged();
+                self.begins = true;
+                self.lanes = self.lanes_of(&movie, tracks)?;
+            }
+            bmff::Output::Config { track, config } => {
+                if let Some(lane) = self.lane(track, movie, tracks)? {
+                    self.out.push_back(Came::Config(lane, config));
                 }
             }
-        }
-        // Now that its headers are in their lanes, what is in others' requests may follow them.
-        if let (true, Content::Bmff(reader), Some(object)) = (self.begins, &self.content, self.object) {
-            self.session.keep_init(object, reader);
-            self.begins = false;
+            bmff::Output::Unit(unit) => {
+                let lane = self.lane(unit.track, movie, tracks)?;
+                if let (Some(lane), Some(track)) = (lane, movie.and_then(|movie| movie.track(unit.track))) {
+                    let unit = track.access_unit(InputTrack(0), unit);
+                    self.out.push_back(Came::Unit(lane, bmff::CLOCK, unit));
+                }
+            }
+            bmff::Output::Message { track, at, message } => {
+                let lane = self.lane(track, movie, tracks)?;
+                self.out.push_back(Came::Message(lane, bmff::CLOCK, Some(at), message));
+            }
+            bmff::Output::Ignored { why } => self.out.push_back(Came::Ignored(why)),
+            bmff::Output::Reference(reference) => self.out.push_back(Came::Reference(reference)),
+            bmff::Output::Last => self.last = true,
+            bmff::Output::Dropped { track, why } => {
+                self.out.push_back(Came::Dropped(track, why));
+                let lane = self.lane(track, movie, tracks)?;
+                self.out.extend(lane.map(Came::Damaged));
+            }
+            bmff::Output::Missing { samples } => {
+                let note = format!(
+                    "a fragment was cut, {samples} frames are missing; its pictures go on with the next key picture"
+                );
+                self.out.push_back(Came::Note(note));
+                self.each_lane(Came::Damaged);
+            }
         }
         Ok(())
     }
 
     /// The lane of a track, which its init segment may have opened in another request.
-    fn lane(&mut self, id: u32, movie: Option<&Movie>) -> Result<Option<LaneId>, Refused> {
+    fn lane(&mut self, id: u32, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
         if self.lanes.is_empty()
             && let Some(movie) = movie
         {
-            self.lanes = self.lanes_of(movie)?;
+            self.lanes = self.lanes_of(movie, tracks)?;
         }
         Ok(self.lanes.iter().find(|(track, _)| *track == id).and_then(|(_, lane)| *lane))
     }
 
-    fn lanes_of(&self, movie: &Movie) -> Result<Vec<(u32, Option<LaneId>)>, Refused> {
+    fn lanes_of(&mut self, movie: &Movie, tracks: &mut Tracks) -> Result<Vec<(u32, Option<LaneId>)>, Refused> {
         let (mut lanes, mut refused) = (Vec::new(), Vec::new());
         for track in &movie.tracks {
             let video = track.handler == Handler::Video;
             match &track.config {
                 Ok(_) if video || track.handler == Handler::Audio => {
                     let kind = Kind { video, language: track.language.clone() };
-                    let lane = self.session.lane(&(self.name.clone(), track.id), &kind).map_err(Refused::Tracks)?;
-                    lanes.push((track.id, lane));
+                    lanes.push((track.id, self.open(track.id, &kind, tracks)?));
                 }
                 // Its messages go beside the pictures.
                 Ok(_) if track.is_events() => lanes.push((track.id, None)),
@@ -289,45 +266,46 @@ impl<'a> Body<'a> {
             return Err(Refused::NoTrack(why));
         }
         if !refused.is_empty() {
-            tracing::warn!(stream = %self.session.request.stream, "HTTP: not all is taken: {refused}");
+            self.out.push_back(Came::Note(format!("not all is taken: {refused}")));
         }
         Ok(lanes)
     }
 
-    async fn drain_ts(&mut self) -> Result<(), Refused> {
-        while let Content::Ts(segments) = &mut self.content
-            && let Some(output) = segments.demuxer.poll_output()
-        {
-            match output {
-                ts::Output::Program { announced, .. } => {
-                    segments.announced = Some(announced);
-                    // All of them are waited for.
-                    for (track, there) in [(ts::VIDEO, announced.video), (ts::AUDIO, announced.audio)] {
-                        if there == Some(true) {
-                            self.ts_lane(track)?;
-                        }
+    fn open(&mut self, id: u32, kind: &Kind, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
+        let (lane, nowhere) = tracks.lane(&(self.name.clone(), id), kind).map_err(Refused::Tracks)?;
+        self.out.extend(nowhere.map(Came::Note));
+        Ok(lane)
+    }
+
+    fn ts(&mut self, output: ts::Output, tracks: &mut Tracks) -> Result<(), Refused> {
+        match output {
+            ts::Output::Program { announced, .. } => {
+                // All of them are waited for.
+                for (track, there) in [(ts::VIDEO, announced.video), (ts::AUDIO, announced.audio)] {
+                    if there == Some(true) {
+                        self.ts_lane(track, tracks)?;
                     }
-                }
-                ts::Output::Language { track, language } => {
-                    if let Some(lane) = self.ts_lane(track)? {
-                        self.session.language(lane, language);
-                    }
-                }
-                ts::Output::Config { track, config } => self.ts_config(track, config).await?,
-                ts::Output::Message(message) => self.ts_message(message),
-                ts::Output::Unit(unit) => {
-                    if let Some(lane) = self.ts_lane(unit.track)? {
-                        self.at = Some(unit.dts);
-                        self.session.unit(lane, ts::CLOCK, unit).await?;
-                    }
-                }
-                ts::Output::Event(event @ ts::Event::Nothing { .. }) => {
-                    return Err(Refused::NoTrack(event.to_string()));
-                }
-                ts::Output::Event(event) => {
-                    tracing::warn!(stream = %self.session.request.stream, "HTTP: MPEG-TS: {event}");
                 }
             }
+            ts::Output::Language { track, language } => {
+                if let Some(lane) = self.ts_lane(track, tracks)? {
+                    tracks.language(lane, language);
+                }
+            }
+            ts::Output::Config { track, config } => {
+                if let Some(lane) = self.ts_lane(track, tracks)? {
+                    self.out.push_back(Came::Config(lane, config));
+                }
+            }
+            ts::Output::Message(message) => self.ts_message(message),
+            ts::Output::Unit(unit) => {
+                if let Some(lane) = self.ts_lane(unit.track, tracks)? {
+                    self.at = Some(unit.dts);
+                    self.out.push_back(Came::Unit(lane, ts::CLOCK, unit));
+                }
+            }
+            ts::Output::Event(event @ ts::Event::Nothing { .. }) => return Err(Refused::NoTrack(event.to_string())),
+            ts::Output::Event(event) => self.out.push_back(Came::Note(format!("MPEG-TS: {event}"))),
         }
         Ok(())
     }
@@ -340,23 +318,16 @@ impl<'a> Body<'a> {
         };
         let of = |track: InputTrack| self.lanes.iter().find(|(known, _)| *known == u32::from(track.0));
         let lane = of(ts::VIDEO).or_else(|| of(ts::AUDIO)).and_then(|(_, lane)| *lane);
-        self.session.message(lane, ts::CLOCK, at, message);
+        self.out.push_back(Came::Message(lane, ts::CLOCK, at, message));
     }
 
-    async fn ts_config(&mut self, track: InputTrack, config: CodecConfig) -> Result<(), Refused> {
-        if let Some(lane) = self.ts_lane(track)? {
-            self.session.config(lane, config).await?;
-        }
-        Ok(())
-    }
-
-    fn ts_lane(&mut self, track: InputTrack) -> Result<Option<LaneId>, Refused> {
+    fn ts_lane(&mut self, track: InputTrack, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
         let id = u32::from(track.0);
         if let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == id) {
             return Ok(*lane);
         }
         let kind = Kind { video: track == ts::VIDEO, language: None };
-        let lane = self.session.lane(&(self.name.clone(), id), &kind).map_err(Refused::Tracks)?;
+        let lane = self.open(id, &kind, tracks)?;
         self.lanes.push((id, lane));
         Ok(lane)
     }

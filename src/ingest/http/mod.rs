@@ -9,21 +9,22 @@
 //!
 //! - `path`: which stream, and which of its objects (pure).
 //! - `playout`: bursts and tracks to one sequence in the order and at the pace of its timestamps (pure).
-//! - `session`: what a stream's requests have in common, and its claims; `tracks`: its tracks, and where each has its place.
-//! - `body`: a request's bytes to units.
+//! - `body`: a request's bytes to units (pure).
+//! - `tracks`: a push's tracks, where each has its place, and what its requests leave for one another (pure).
+//! - `session`: who waits for them, and the push's claims.
 //! - [`server`]: sockets and HTTP; `answer`: who is told what.
 
 #[cfg(feature = "node")]
 mod answer;
-#[cfg(feature = "node")]
-mod body;
 #[cfg_attr(not(feature = "node"), allow(dead_code, reason = "the server is of the node"))]
-mod path;
+pub(crate) mod body;
+#[cfg_attr(not(feature = "node"), allow(dead_code, reason = "the server is of the node"))]
+pub(crate) mod path;
 #[cfg_attr(not(feature = "node"), allow(dead_code, reason = "the server is of the node"))]
 mod playout;
 #[cfg(feature = "node")]
 pub mod server;
 #[cfg(feature = "node")]
 mod session;
-#[cfg(feature = "node")]
-mod tracks;
+#[cfg_attr(not(feature = "node"), allow(dead_code, reason = "the server is of the node"))]
+pub(crate) mod tracks;

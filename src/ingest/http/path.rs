@@ -15,13 +15,13 @@ use crate::live::{Rendition, StreamName};
 
 /// What is pushed to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub stream: StreamName,
     pub kind: Kind,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// One request is the whole push.
     Whole(Option<Rendition>),
     /// A piece of one.
@@ -32,7 +32,7 @@ pub(super) enum Kind {
 
 /// A track, a segment of one, or of several.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Object {
+pub(crate) struct Object {
     /// The folder, with its `/`.
     pub folder: String,
     /// `video.cmfv` of `Streams(video.cmfv)`, else the file's name.
@@ -41,7 +41,7 @@ pub(super) struct Object {
 
 /// Why a path is none. Told to the encoder.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum PathError {
+pub(crate) enum PathError {
     /// Not below the prefix.
     #[error("nothing is here: push to {0}/STREAM")]
     Elsewhere(String),
@@ -53,7 +53,7 @@ pub(super) enum PathError {
 const WORDS: [&str; 10] = ["init", "header", "chunk", "seg", "segment", "media", "data", "frag", "part", "cmaf"];
 
 /// Reads a path, without its query.
-pub(super) fn parse(prefix: &str, path: &str) -> Result<Target, PathError> {
+pub(crate) fn parse(prefix: &str, path: &str) -> Result<Target, PathError> {
     let path = unescaped(path);
     let elsewhere = || PathError::Elsewhere(prefix.to_owned());
     let rest = path.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')).ok_or_else(elsewhere)?;

@@ -401,18 +401,19 @@ async fn take(
     incoming: &mut Incoming,
 ) -> Result<Answer, Answer> {
     let limits = bmff::Limits { mdat: context.settings.segment_max, ..bmff::Limits::default() };
-    let mut body = Body::new(session, object, limits, &context.counters);
+    let mut body = session.body(object, &first, limits).await;
     let mut bytes = Some(first);
     while let Some(data) = bytes {
-        if let Err(refused) = body.push(&data).await {
+        let pushed = body.push(&data);
+        if let Err(refused) = drain(session, &mut body).await.and(pushed.map_err(Answer::from)) {
             // What came before is whole.
-            let _ = body.finish(false).await;
-            return Err(refused.into());
+            let _ = finish(session, &mut body, false).await;
+            return Err(refused);
         }
         bytes = match self::data(incoming, &context.settings).await {
             Ok(data) => data,
             Err(answer) => {
-                let _ = body.finish(false).await;
+                let _ = finish(session, &mut body, false).await;
                 return Err(answer);
             }
         };
@@ -420,8 +421,22 @@ async fn take(
             return Err(over.into());
         }
     }
-    body.finish(true).await?;
+    finish(session, &mut body, true).await?;
     Ok(Answer::ok())
+}
+
+/// Has all taken that has come of a body.
+async fn drain(session: &Session, body: &mut Body) -> Result<(), Answer> {
+    while let Some(came) = session.poll(body)? {
+        session.take(came).await?;
+    }
+    Ok(())
+}
+
+async fn finish(session: &Session, body: &mut Body, whole: bool) -> Result<(), Answer> {
+    let finished = body.finish(whole);
+    drain(session, body).await?;
+    Ok(finished?)
 }
 
 /// Who pushes, and with which key.

@@ -1,19 +1,27 @@
-//! A session's state: its tracks, where each has its place, and what its requests have left for one another.
+//! A push's tracks: where each has its place, the order in which they are fed, and what its requests leave for one another
+//! (pure).
+//!
+//! ```text
+//!  body --Came--> Tracks::take --> lane --> Tracks::pop --> Tracks::inputs --> claim
+//!                  room? damaged?          when it is due
+//! ```
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use super::path::Object;
-use super::playout::{LaneId, Playout};
-use super::session::Over;
+use super::playout::{Item, LaneId, Playout, Pushed};
 use crate::live::Rendition;
-use crate::media::bmff::Reader;
+use crate::media::bmff::{self, Reader};
+use crate::media::timeline::unwrap;
 use crate::media::ts::Demuxer;
-use crate::media::{Announced, CodecConfig, InputTrack};
+use crate::media::{AccessUnit, Announced, CodecConfig, Input, InputClock, InputTrack, Message};
 use crate::units::Time;
 
+/// Objects whose headers are kept: as many as there may be tracks, each by two names.
+const OBJECTS_MAX: usize = 64;
+
 /// A track by who sends it: the name of its objects, and its number in them.
-pub(super) type Key = (String, u32);
+pub(crate) type Key = (String, u32);
 
 /// What a track is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,50 +31,248 @@ pub(super) struct Kind {
 }
 
 #[derive(Debug)]
-pub(super) struct Track {
-    pub(super) key: Key,
-    pub(super) kind: Kind,
-    pub(super) lane: LaneId,
+struct Track {
+    key: Key,
+    kind: Kind,
+    lane: LaneId,
     /// Which claim feeds it, and as what; `None` where there is no place for it.
-    pub(super) place: Option<(usize, InputTrack)>,
+    place: Option<(usize, InputTrack)>,
     /// Something is missing before what comes next.
-    pub(super) damaged: bool,
+    damaged: bool,
     /// The step between its two newest units.
-    pub(super) step: i64,
+    step: i64,
     /// Its last segment has come.
-    pub(super) ended: bool,
+    ended: bool,
     /// Its newest headers, for a claim that comes later.
-    pub(super) config: Option<CodecConfig>,
+    config: Option<CodecConfig>,
 }
 
-/// A transport stream's demuxer between two of its segments.
+/// What comes of a request's body.
 #[derive(Debug)]
-pub(super) struct Segments {
-    pub demuxer: Box<Demuxer>,
-    pub announced: Option<Announced>,
+pub(crate) enum Came {
+    /// Headers of what follows in a lane.
+    Config(LaneId, CodecConfig),
+    /// A unit, on its input's clock.
+    Unit(LaneId, InputClock, AccessUnit),
+    /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a lane it goes beside
+    /// the pictures.
+    Message(Option<LaneId>, InputClock, Option<u64>, Message),
+    /// Something of a lane's track is missing before what comes next.
+    Damaged(LaneId),
+    /// A lane's last segment has come.
+    Ended(LaneId),
+    /// An init segment was kept: others' media segments may go on.
+    Init,
+    /// The encoder's clock.
+    Reference(bmff::Reference),
+    /// A frame of a track_ID isn't taken: why.
+    Dropped(u32, &'static str),
+    /// A message isn't taken: why.
+    Ignored(String),
+    /// Something to log.
+    Note(String),
 }
 
-/// What requests have left for one another.
-#[derive(Default)]
-pub(super) struct State {
-    pub(super) playout: Playout,
-    pub(super) tracks: Vec<Track>,
-    /// What the claims are renditions of the stream as.
-    pub(super) claims: Vec<Option<Rendition>>,
+/// What became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    /// It was taken.
+    Yes,
+    /// It had come already.
+    Repeated,
+    /// It is of no use since something before it is missing.
+    Useless,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tracks {
+    playout: Playout,
+    tracks: Vec<Track>,
+    tracks_max: usize,
+    /// What the claims are renditions of the stream as, the push itself first.
+    claims: Vec<Option<Rendition>>,
     /// Readers that know an init segment, by its object.
-    pub(super) inits: BTreeMap<Object, Reader>,
-    pub(super) demuxers: BTreeMap<String, Segments>,
-    pub(super) senders: Vec<(IpAddr, blake3::Hash)>,
-    pub(super) open: usize,
-    pub(super) heard: Time,
-    pub(super) over: Option<Over>,
-    pub(super) closed: bool,
+    inits: BTreeMap<Object, Reader>,
+    /// Of transport streams, between two of their segments.
+    demuxers: BTreeMap<String, Box<Demuxer>>,
 }
 
-impl State {
+impl Tracks {
+    /// A push's, of so many tracks at most; `rendition`: what it is a rendition of the stream as.
+    pub(crate) fn new(rendition: Option<Rendition>, tracks_max: usize) -> Self {
+        let (playout, tracks) = (Playout::default(), Vec::new());
+        let (inits, demuxers) = (BTreeMap::new(), BTreeMap::new());
+        Tracks { playout, tracks, tracks_max, claims: vec![rendition], inits, demuxers }
+    }
+
+    /// The lane of a track; `None` if there is no place for it, and why, the first time.
+    ///
+    /// # Errors
+    /// More tracks than there may be.
+    pub(super) fn lane(&mut self, key: &Key, kind: &Kind) -> Result<(Option<LaneId>, Option<String>), usize> {
+        if let Some(track) = self.tracks.iter().find(|track| track.key == *key && track.kind.video == kind.video) {
+            return Ok((track.place.map(|_| track.lane), None));
+        }
+        if self.tracks.len() >= self.tracks_max {
+            return Err(self.tracks_max);
+        }
+        let place = self.place(key, kind);
+        let lane = self.playout.open();
+        if place.is_none() {
+            self.playout.close(lane);
+        }
+        let (key, kind) = (key.clone(), kind.clone());
+        let nowhere = place.is_none().then(|| {
+            let (name, language) = (&key.0, kind.language.as_deref().unwrap_or("no language"));
+            format!(
+                "no place for track {name:?}, {language}: sound beside other sound needs a language, and a rendition has \
+                 one of a kind"
+            )
+        });
+        self.tracks.push(Track { key, kind, lane, place, damaged: false, step: 0, ended: false, config: None });
+        Ok((place.map(|_| lane), nowhere))
+    }
+
+    /// A lane's language, before its headers.
+    pub(super) fn language(&mut self, lane: LaneId, language: String) {
+        if let Some(track) = self.tracks.get_mut(lane.0) {
+            track.kind.language = Some(language);
+        }
+    }
+
+    /// Takes what has come of a body.
+    ///
+    /// # Errors
+    /// It, where its lane has no room at the moment.
+    pub(crate) fn take(&mut self, now: Time, came: Came) -> Result<Taken, Came> {
+        match came {
+            Came::Config(lane, _) | Came::Unit(lane, ..) if !self.playout.has_room(lane) => Err(came),
+            Came::Config(lane, config) => Ok(self.push(now, lane, Item::Config(config))),
+            Came::Unit(lane, clock, unit) => {
+                let dts = unwrap(unit.dts, clock, self.playout.newest(Some(lane)));
+                let last = self.playout.last(lane);
+                let Some(track) = self.tracks.get_mut(lane.0) else { return Ok(Taken::Useless) };
+                let step = last.map_or(0, |last| dts.saturating_sub(last));
+                if track.damaged && step > 0 {
+                    // What was missing has been sent again, or what comes needs nothing of it.
+                    if track.kind.video && !unit.keyframe && step > track.step * 2 {
+                        return Ok(Taken::Useless);
+                    }
+                    track.damaged = false;
+                }
+                if step > 0 {
+                    track.step = step;
+                }
+                Ok(self.push(now, lane, Item::Unit(dts, unit)))
+            }
+            Came::Message(lane, clock, at, message) => {
+                let newest = self.playout.newest(lane);
+                let at = at.map(|at| unwrap(at, clock, newest)).or(newest);
+                // One of no time, before anything else has come, is meant for nothing.
+                if let Some(pts) = message.pts.map(|pts| unwrap(pts, clock, at)).or(at) {
+                    self.playout.message(lane, now, at.unwrap_or(pts), pts, message);
+                }
+                Ok(Taken::Yes)
+            }
+            Came::Damaged(lane) => {
+                if let Some(track) = self.tracks.get_mut(lane.0) {
+                    track.damaged = true;
+                }
+                Ok(Taken::Useless)
+            }
+            Came::Ended(lane) => {
+                self.playout.close(lane);
+                if let Some(track) = self.tracks.get_mut(lane.0) {
+                    track.ended = true;
+                }
+                Ok(Taken::Yes)
+            }
+            Came::Init | Came::Reference(_) | Came::Dropped(..) | Came::Ignored(_) | Came::Note(_) => Ok(Taken::Yes),
+        }
+    }
+
+    fn push(&mut self, now: Time, lane: LaneId, item: Item) -> Taken {
+        if let Some(track) = self.tracks.get_mut(lane.0) {
+            track.ended = false;
+        }
+        match self.playout.push(lane, now, item) {
+            Pushed::Repeated => Taken::Repeated,
+            Pushed::Taken | Pushed::Jumped => Taken::Yes,
+        }
+    }
+
+    /// The next item that is due.
+    pub(crate) fn pop(&mut self, now: Time) -> Option<(LaneId, Item)> {
+        self.playout.pop(now)
+    }
+
+    /// When to look again.
+    pub(crate) fn due(&self, now: Time) -> Option<Time> {
+        self.playout.due(now)
+    }
+
+    /// Whether the last segment of each track has come.
+    pub(super) fn have_ended(&self) -> bool {
+        !self.tracks.is_empty() && self.tracks.iter().all(|track| track.ended || track.place.is_none())
+    }
+
+    /// Which claim is fed an item, and with what.
+    pub(crate) fn inputs(&mut self, lane: LaneId, item: Item) -> Option<(usize, Vec<Input>)> {
+        let held = self.tracks.get_mut(lane.0)?;
+        let (claim, track) = held.place?;
+        let inputs = match item {
+            Item::Config(config) => {
+                held.config = Some(config.clone());
+                // A rendition says its language by its name.
+                let plain = self.claims.get(claim).is_some_and(Option::is_none);
+                headers(track, held.kind.language.clone().filter(|_| plain), config).collect()
+            }
+            Item::Unit(dts, unit) => vec![Input::Unit(AccessUnit { track, dts: wrapped(dts), ..unit })],
+            Item::Message(pts, message) => {
+                vec![Input::Message(Message { track, pts: Some(wrapped(pts)), ..message })]
+            }
+        };
+        Some((claim, inputs))
+    }
+
+    /// What a claim is a rendition of the stream as.
+    pub(super) fn rendition(&self, claim: usize) -> Option<&Rendition> {
+        self.claims.get(claim)?.as_ref()
+    }
+
+    /// With what a claim begins: what is known of its tracks, and their headers so far. `whole`: the push is one request,
+    /// else more tracks may come.
+    pub(crate) fn beginning(&self, claim: usize, whole: bool) -> (Announced, Vec<Input>) {
+        let plain = self.claims.get(claim).is_some_and(Option::is_none);
+        let config = |track: &Track| {
+            let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
+            Some(headers(input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
+        };
+        (self.announced(claim, whole), self.tracks.iter().filter_map(config).flatten().collect())
+    }
+
+    /// An object was, or began with, an init segment.
+    pub(super) fn keep_init(&mut self, object: &Object, reader: &Reader) {
+        if self.inits.len() < OBJECTS_MAX || self.inits.contains_key(object) {
+            self.inits.insert(object.clone(), reader.again());
+        }
+    }
+
+    /// The demuxer of a transport stream that comes in segments.
+    pub(super) fn take_demuxer(&mut self, track: &str) -> Box<Demuxer> {
+        self.demuxers.remove(track).unwrap_or_else(|| Box::new(Demuxer::new(None)))
+    }
+
+    pub(super) fn keep_demuxer(&mut self, track: String, demuxer: Box<Demuxer>) {
+        if self.demuxers.len() < OBJECTS_MAX {
+            self.demuxers.insert(track, demuxer);
+        }
+    }
+
     /// A reader that knows the init segment that an object belongs to, and what their track is called. `only`: the one
     /// init segment of its folder, whatever its name, since no other comes.
-    pub(super) fn init_for(&self, object: &Object, only: bool) -> Option<(Reader, String)> {
+    pub(crate) fn init_for(&self, object: &Object, only: bool) -> Option<(Reader, String)> {
         let by = |name: String| self.inits.iter().find(|(init, _)| init.track(false) == name);
         let near = || {
             let mut beside = self.inits.iter().filter(|(init, _)| init.folder == object.folder);
@@ -80,7 +286,7 @@ impl State {
     }
 
     /// A place for a track: the first pictures and the first sound are the push itself, others its renditions.
-    pub(super) fn place(&mut self, own: Option<&Rendition>, key: &Key, kind: &Kind) -> Option<(usize, InputTrack)> {
+    fn place(&mut self, key: &Key, kind: &Kind) -> Option<(usize, InputTrack)> {
         let of_first = |video: bool| {
             let mut tracks = self.tracks.iter().filter(move |track| track.kind.video == video);
             tracks.any(|track| track.place.is_some_and(|(claim, _)| claim == 0))
@@ -88,7 +294,7 @@ impl State {
         if !of_first(kind.video) {
             return Some((0, InputTrack(u8::from(!kind.video))));
         }
-        if own.is_some() {
+        if self.rendition(0).is_some() {
             return None;
         }
         let beside = |track: &&Track| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
@@ -117,22 +323,12 @@ impl State {
         Some((self.claims.len() - 1, InputTrack(u8::from(!kind.video))))
     }
 
-    /// The headers of a claim's tracks, and their languages where its name doesn't say them.
-    pub(super) fn configs(&self, claim: usize) -> Vec<(InputTrack, Option<String>, CodecConfig)> {
-        let plain = self.claims.get(claim).is_some_and(Option::is_none);
-        let config = |track: &Track| {
-            let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
-            Some((input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
-        };
-        self.tracks.iter().filter_map(config).collect()
-    }
-
-    pub(super) fn is_free(&self, name: &Rendition) -> bool {
+    fn is_free(&self, name: &Rendition) -> bool {
         !self.claims.contains(&Some(name.clone()))
     }
 
     /// What is known of a claim's tracks. Of segments more may come.
-    pub(super) fn announced(&self, claim: usize, whole: bool) -> Announced {
+    fn announced(&self, claim: usize, whole: bool) -> Announced {
         let of = |video: bool| {
             let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == claim));
             let there = tracks.any(|track| track.kind.video == video);
@@ -140,4 +336,15 @@ impl State {
         };
         Announced { video: of(true), audio: of(false) }
     }
+}
+
+/// Ticks as [`bmff::CLOCK`] has them.
+fn wrapped(ticks: i64) -> u64 {
+    ticks.cast_unsigned() & ((1 << bmff::CLOCK.wrap_bits) - 1)
+}
+
+/// What a track begins with: its language, and its headers.
+fn headers(track: InputTrack, language: Option<String>, config: CodecConfig) -> impl Iterator<Item = Input> {
+    let language = language.map(|language| Input::Language { track, language });
+    language.into_iter().chain([Input::Config { track, config }])
 }
