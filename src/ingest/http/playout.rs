@@ -394,38 +394,36 @@ impl Playout {
 
     /// The item that comes next, and when it is due.
     fn next(&self, now: Time) -> Option<(Time, LaneId)> {
-        let heads = || self.lanes.iter().enumerate().filter_map(|(n, lane)| Some((LaneId(n), lane.queue.front()?)));
-        // Headers go before the unit that they stand before, and at the start before all units; messages after theirs.
-        let free = heads().find(|(_, head)| !matches!(head.item, Item::Unit(..)));
-        let units = || {
-            heads().filter_map(|(id, head)| match &head.item {
-                Item::Unit(dts, _) => Some((id, *dts, head)),
-                Item::Config(_) | Item::Message(..) => None,
-            })
-        };
+        let lanes = || self.lanes.iter().enumerate().map(|(n, lane)| (LaneId(n), lane));
+        // Headers go together with the unit that they stand before: others' units before that don't come behind them.
+        let units = || lanes().filter_map(|(id, lane)| lane.units().next().map(|unit| (id, unit)));
+        let heads = || lanes().filter_map(|(id, lane)| Some((id, lane.queue.front()?)));
         let Some((at, base)) = self.origin else {
             let first = heads().map(|(_, head)| head.came).min()?;
             let all = self.lanes.iter().all(|lane| lane.closed || lane.units().next().is_some());
             let any = self.lanes.iter().any(|lane| lane.units().next().is_some());
             let starts = if all && any { now.min(first) } else { first + START_MAX };
-            let id = free.map(|(id, _)| id).or_else(|| units().min_by_key(|(_, dts, _)| *dts).map(|(id, ..)| id))?;
+            // At the start, before all units.
+            let free = heads().find(|(_, head)| !matches!(head.item, Item::Unit(..)));
+            let unit = units().min_by_key(|(_, (dts, ..))| *dts);
+            let id = free.map(|(id, _)| id).or(unit.map(|(id, _)| id))?;
             return Some((starts, id));
         };
-        if let Some((id, _)) = free {
+        // Right behind its unit.
+        if let Some((id, _)) = heads().find(|(_, head)| matches!(head.item, Item::Message(..))) {
             return Some((now, id));
         }
         // The rest of what was before a jump first.
-        let here =
-            units().filter(|(.., head)| head.stretch <= self.stretch).min_by_key(|(_, dts, head)| (head.stretch, *dts));
-        let there =
-            units().filter(|(.., head)| head.stretch > self.stretch).min_by_key(|(_, dts, head)| (head.stretch, *dts));
-        let here =
-            here.map(|(id, dts, head)| (if head.stretch < self.stretch { now } else { at + span(base, dts) }, id));
-        let waits = |(id, _, head): (LaneId, i64, &Queued)| (head.came + LATE_MAX, id);
-        match (here, there) {
-            (None, there) => there.map(|(id, ..)| (now, id)),
+        let next = |after: bool| {
+            let those = units().filter(|(_, (_, stretch, _))| (*stretch > self.stretch) == after);
+            those.min_by_key(|(_, (dts, stretch, _))| (*stretch, *dts))
+        };
+        let here = next(false)
+            .map(|(id, (dts, stretch, _))| (if stretch < self.stretch { now } else { at + span(base, dts) }, id));
+        match (here, next(true)) {
+            (None, there) => there.map(|(id, _)| (now, id)),
             (Some(here), None) => Some(here),
-            (Some(here), Some(there)) => Some(here.min(waits(there))),
+            (Some(here), Some((id, (.., came)))) => Some(here.min((came + LATE_MAX, id))),
         }
     }
 }
