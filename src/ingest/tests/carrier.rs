@@ -7,20 +7,31 @@ use crate::ingest::flv;
 use crate::media::tests::{AVCC_720P30, OTHER_AVCC};
 use crate::media::ts::mux::{Mux, Stamp, adts};
 use crate::media::ts::{self, Demuxer, End};
-use crate::media::{Input, InputClock};
+use crate::media::{Announced, Input, InputClock};
+use crate::units::Time;
 
 /// A protocol.
 pub(super) trait Carrier {
     /// What its timestamps count.
     fn clock(&self) -> InputClock;
+    /// With what it is attached, once something has come.
+    fn attached(&self) -> (InputClock, Announced) {
+        (self.clock(), Announced::default())
+    }
     /// What comes of a frame that is written and read; `first` is the clock at the push's beginning, in its ticks.
-    fn carry(&mut self, frame: &Frame, first: u64) -> Vec<Input>;
+    fn carry(&mut self, now: Time, frame: &Frame, first: u64) -> Vec<Input>;
     /// What comes when nothing has been heard for a while.
     fn pause(&mut self) -> Vec<Input> {
         Vec::new()
     }
     /// What comes when the pusher hangs up.
-    fn finish(&mut self) -> Vec<Input> {
+    fn finish(&mut self, now: Time) -> Vec<Input>;
+    /// When something is due that was held.
+    fn due(&self, _now: Time) -> Option<Time> {
+        None
+    }
+    /// What of that is due.
+    fn play(&mut self, _now: Time) -> Vec<Input> {
         Vec::new()
     }
 }
@@ -39,7 +50,7 @@ fn ticks(frame: &Frame, clock: InputClock, first: u64, of: u64) -> u64 {
     u64::try_from(ticks.rem_euclid(1 << clock.wrap_bits)).expect("33 bits")
 }
 
-fn record(headers: u8) -> &'static [u8] {
+pub(super) fn record(headers: u8) -> &'static [u8] {
     if headers == 0 { AVCC_720P30 } else { OTHER_AVCC }
 }
 
@@ -69,7 +80,7 @@ impl Carrier for Rtmp {
         flv::CLOCK
     }
 
-    fn carry(&mut self, frame: &Frame, first: u64) -> Vec<Input> {
+    fn carry(&mut self, _now: Time, frame: &Frame, first: u64) -> Vec<Input> {
         let mut inputs = Vec::new();
         let at = ticks(frame, flv::CLOCK, first, frame.at);
         let data = payload(frame.number);
@@ -91,12 +102,16 @@ impl Carrier for Rtmp {
         }
         inputs
     }
+
+    fn finish(&mut self, _now: Time) -> Vec<Input> {
+        Vec::new()
+    }
 }
 
-/// MPEG-TS, as UDP and SRT bring it.
-pub(super) struct Ts {
+/// Writes transport packets.
+#[derive(Default)]
+pub(super) struct TsMuxer {
     mux: Mux,
-    demuxer: Demuxer,
     headers: u8,
 }
 
@@ -104,31 +119,8 @@ const PMT: u16 = 0x100;
 const PICTURES: u16 = 0x101;
 const SOUNDS: u16 = 0x102;
 
-impl Ts {
-    pub(super) fn new() -> Self {
-        Ts { mux: Mux::default(), demuxer: Demuxer::new(None), headers: 0 }
-    }
-
-    fn drain(&mut self) -> Vec<Input> {
-        let outputs = std::iter::from_fn(|| self.demuxer.poll_output());
-        outputs
-            .filter_map(|output| match output {
-                ts::Output::Language { track, language } => Some(Input::Language { track, language }),
-                ts::Output::Config { track, config } => Some(Input::Config { track, config }),
-                ts::Output::Unit(unit) => Some(Input::Unit(unit)),
-                ts::Output::Message(message) => Some(Input::Message(message)),
-                ts::Output::Program { .. } | ts::Output::Event(_) => None,
-            })
-            .collect()
-    }
-}
-
-impl Carrier for Ts {
-    fn clock(&self) -> InputClock {
-        ts::CLOCK
-    }
-
-    fn carry(&mut self, frame: &Frame, first: u64) -> Vec<Input> {
+impl TsMuxer {
+    pub(super) fn write(&mut self, frame: &Frame, first: u64) {
         let dts = ticks(frame, ts::CLOCK, first, frame.at);
         let data = payload(frame.number);
         if frame.picture {
@@ -152,7 +144,47 @@ impl Carrier for Ts {
             sound[2] |= if frame.headers == 0 { 0 } else { 0x20 };
             self.mux.pes(SOUNDS, 0xc0, Some(Stamp { pts: dts, dts: None, bounded: true }), &sound);
         }
-        let packets = std::mem::take(&mut self.mux.packets);
+    }
+
+    /// The packets written so far.
+    pub(super) fn take(&mut self) -> Vec<[u8; 188]> {
+        std::mem::take(&mut self.mux.packets)
+    }
+}
+
+/// MPEG-TS, as UDP and SRT bring it.
+pub(super) struct Ts {
+    muxer: TsMuxer,
+    demuxer: Demuxer,
+}
+
+impl Ts {
+    pub(super) fn new() -> Self {
+        Ts { muxer: TsMuxer::default(), demuxer: Demuxer::new(None) }
+    }
+
+    fn drain(&mut self) -> Vec<Input> {
+        let outputs = std::iter::from_fn(|| self.demuxer.poll_output());
+        outputs
+            .filter_map(|output| match output {
+                ts::Output::Language { track, language } => Some(Input::Language { track, language }),
+                ts::Output::Config { track, config } => Some(Input::Config { track, config }),
+                ts::Output::Unit(unit) => Some(Input::Unit(unit)),
+                ts::Output::Message(message) => Some(Input::Message(message)),
+                ts::Output::Program { .. } | ts::Output::Event(_) => None,
+            })
+            .collect()
+    }
+}
+
+impl Carrier for Ts {
+    fn clock(&self) -> InputClock {
+        ts::CLOCK
+    }
+
+    fn carry(&mut self, _now: Time, frame: &Frame, first: u64) -> Vec<Input> {
+        self.muxer.write(frame, first);
+        let packets = self.muxer.take();
         for datagram in packets.chunks(7) {
             self.demuxer.datagram(&datagram.concat());
         }
@@ -164,7 +196,7 @@ impl Carrier for Ts {
         self.drain()
     }
 
-    fn finish(&mut self) -> Vec<Input> {
+    fn finish(&mut self, _now: Time) -> Vec<Input> {
         self.demuxer.finish(End::Said);
         self.drain()
     }
