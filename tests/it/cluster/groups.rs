@@ -3,8 +3,8 @@
 //! It needs root and iproute2, as on a runner of CI; elsewhere it says that it was skipped.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use super::hosts::Hosts;
 use super::machine::{skip, unless_starved};
 use super::playlist::Playlist;
 use super::process::{PATIENCE, Process, until};
@@ -17,49 +17,7 @@ fn listed() -> String {
     format!("{:08X}", u32::from_ne_bytes([232, 71, 0, 19]))
 }
 
-/// Namespaces, gone with the test.
-struct Hosts {
-    names: Vec<String>,
-}
-
 impl Hosts {
-    /// The sender's, in which the bridge is, and so many ingests'.
-    fn new(ingests: usize) -> Result<Hosts, String> {
-        let mut hosts = Hosts { names: Vec::new() };
-        for n in 0..=ingests {
-            let name = format!("damson-{}-g{n}", std::process::id());
-            ip(&["netns", "add", &name])?;
-            ip(&["-n", &name, "link", "set", "lo", "up"])?;
-            hosts.names.push(name);
-        }
-        let hub = hosts.names[0].clone();
-        ip(&["-n", &hub, "link", "add", "eth0", "type", "bridge"])?;
-        ip(&["-n", &hub, "link", "set", "eth0", "up"])?;
-        for (n, host) in hosts.names.iter().enumerate() {
-            if n > 0 {
-                let port = format!("port{n}");
-                ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", host])?;
-                ip(&["-n", &hub, "link", "set", &port, "master", "eth0", "up"])?;
-                ip(&["-n", host, "link", "set", "eth0", "up"])?;
-            }
-            ip(&["-n", host, "addr", "add", &format!("10.71.0.{}/24", n + 1), "dev", "eth0"])?;
-        }
-        Ok(hosts)
-    }
-
-    /// A command at a host.
-    fn at(&self, host: usize, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.names[host], program]).env("NO_COLOR", "1").env_remove("RUST_LOG");
-        command
-    }
-
-    /// What a program says there.
-    fn says(&self, host: usize, program: &str, args: &[&str]) -> String {
-        let output = self.at(host, program).args(args).stdin(Stdio::null()).output().expect("it starts");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
     fn is_member(&self, host: usize) -> bool {
         self.says(host, "cat", &["/proc/net/igmp"]).lines().any(|line| line.trim_start().starts_with(&listed()))
     }
@@ -86,20 +44,6 @@ impl Hosts {
         ffmpeg.args(["-v", "error", "-re", "-stream_loop", "-1", "-i"]).arg(film).args(["-c", "copy", "-f", "mpegts"]);
         Process::spawn("ffmpeg", ffmpeg.arg(format!("udp://{GROUP}:5000?pkt_size=1316&localaddr=10.71.0.1")))
     }
-}
-
-impl Drop for Hosts {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = ip(&["netns", "del", name]);
-        }
-    }
-}
-
-fn ip(args: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip").args(args).stdin(Stdio::null()).output().map_err(|e| format!("ip: {e}"))?;
-    let said = || format!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    if output.status.success() { Ok(()) } else { Err(said()) }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod crash;
 mod dvr;
 mod groups;
 mod hostile;
+mod hosts;
 mod http;
 mod http_push;
 mod inputs;
