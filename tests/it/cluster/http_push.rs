@@ -104,7 +104,7 @@ pub(super) fn cmaf(film: &Path, kind: &str, name: &str, args: &[&str]) -> Vec<Ve
 }
 
 /// All that was pushed is there, in one piece. What is numbered until the end is a gap.
-fn check_all(dir: &Path, edge: &Node, stream: &str, seen: &[Seen; 2], films: [&Path; 2]) {
+pub(super) fn check_all(dir: &Path, edge: &Node, stream: &str, seen: &[Seen; 2], films: [&Path; 2]) {
     for ((film, (track, kind)), seen) in films.into_iter().zip([("video", "0:v"), ("audio", "0:a")]).zip(seen) {
         let mut list = seen.list.clone();
         let gaps = list.segments.split_off(list.segments.len() - list.gaps.len());

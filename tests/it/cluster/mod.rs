@@ -16,6 +16,7 @@ mod inputs;
 mod join;
 mod ladder;
 mod line;
+mod loss;
 mod lossy;
 mod machine;
 mod metadata;
