@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::codec::Codec;
 use super::feeds::{Pushes, Sources};
+use super::floor::Floor;
 use super::gather::{Aligned, Raw};
 use super::lane::{Lane, Segment, Sink, Unit};
 use super::message::{Carried, Waiting};
@@ -25,29 +26,6 @@ const FRAME_RATE_MIN: u32 = 1_000;
 const RATE_STEP: u64 = 10;
 /// The least time from which a bit rate is told before the first segment is complete.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
-
-/// What a life begins with at least, so that nothing goes back from one life to the next.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Floor {
-    pub msn: Msn,
-    discontinuity: u32,
-    /// Two lives may begin at the same time by the encoder's timestamps, or after a step of the wallclock.
-    life: u64,
-    /// A publisher may begin a second life within its epoch, and its record must supersede the first one's.
-    revision: u32,
-}
-
-impl Floor {
-    /// After a life that has ended with `last_msn`.
-    pub(super) fn after(record: &Record, last_msn: Msn, discontinuity: u32) -> Floor {
-        Floor {
-            msn: last_msn.saturating_add(1),
-            discontinuity: discontinuity.saturating_add(1),
-            life: record.life.0.saturating_add(1),
-            revision: record.revision,
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Life {
@@ -108,6 +86,7 @@ impl Life {
     ) -> Life {
         let publisher = pushes[&lead].publisher;
         let (clock, first_msn) = (publisher.clock, floor.msn);
+        let epoch = floor.epoch.map_or(publisher.epoch, |floor| floor.max(publisher.epoch));
         let of = |track: InputTrack| units.raw.iter().filter(move |raw| raw.track == track);
         let names = names(lead, pushes, sources, units);
         let inputs: Vec<InputTrack> = names.iter().map(|(track, ..)| *track).collect();
@@ -137,7 +116,7 @@ impl Life {
         let mut record = Record {
             stream: stream.clone(),
             life: LifeId(floor.life.max(start.as_micros())),
-            epoch: publisher.epoch,
+            epoch,
             revision: floor.revision,
             first_msn,
             target_duration: plan.target_duration,
@@ -176,7 +155,7 @@ impl Life {
         }
         record.tracks = lanes.iter().map(|lane| lane.track.clone()).collect();
         let (out, anchor) = (VecDeque::new(), Anchor::new(start));
-        let sink = Sink { out, epoch: publisher.epoch, anchor, wall: start, irregular };
+        let sink = Sink { out, epoch, anchor, wall: start, irregular };
         let segmenter = Segmenter::new(&record, lanes, sink, first_msn);
         let (end, discontinuity) = (Duration::ZERO, floor.discontinuity);
         let (part, started) = (Some(plan.part), Duration::ZERO);
@@ -192,7 +171,7 @@ impl Life {
 
     /// A publisher is there: what is numbered from now on is of its epoch.
     pub(super) fn attach(&mut self, epoch: Epoch) {
-        self.segmenter.sink.epoch = epoch;
+        self.segmenter.sink.epoch = self.segmenter.sink.epoch.max(epoch);
         for lane in &mut self.segmenter.lanes {
             lane.input = None;
             lane.clock = None;

@@ -44,6 +44,7 @@ pub mod cmaf;
 pub mod codec;
 mod entry;
 mod feeds;
+mod floor;
 mod gather;
 pub mod header;
 pub mod hevc;

@@ -19,10 +19,11 @@ use std::time::Duration;
 
 use super::codec::Codec;
 use super::feeds::{self, Beginning, Push, Pushes, Sources, in_order};
+use super::floor::Floor;
 use super::gather::{Gathered, Raw, TRACKS_APART_MAX};
 use super::join::Joining;
 use super::lane::UNIT_LEN_MAX;
-use super::life::{Floor, Life};
+use super::life::Life;
 use super::message::Waiting;
 use super::timeline::{BACKWARD_MAX, unwrap};
 use super::{

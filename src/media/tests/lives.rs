@@ -320,6 +320,21 @@ fn a_publisher_silent_for_the_linger_begins_a_life_of_the_same_epoch() {
 }
 
 #[test]
+fn the_next_life_is_of_no_older_epoch() {
+    // Its first pictures may be those of a push that was there before.
+    let mut bench = live(7);
+    bench.send(Input::Detached(FEED));
+    bench.attach_av(9);
+    bench.play(&programme(7), 10_000);
+    bench.send(Input::End);
+    bench.attach_av(3);
+    bench.play(&programme(7), 30_000);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!((bench.notices("life_began"), bench.record().epoch), (2, epoch(9)));
+}
+
+#[test]
 fn another_ingest_goes_on() {
     let mut first = live(7);
     first.send(Input::Detached(FEED));
