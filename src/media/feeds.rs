@@ -97,6 +97,8 @@ pub(super) fn align(
         shared(feed) && raw.iter().any(|raw| audio(&raw))
     };
     let mut sound = sounds(lead, &units.raw);
+    // The lead's jumps have been taken out; what another push sends elsewhere waits for its place.
+    let latest = units.raw.iter().map(|raw| raw.dts).max().unwrap_or(first.dts).saturating_add(apart);
     for feed in in_order(pushes) {
         let Some(came) = waiting.get(&feed) else { continue };
         let Some((track, video)) = guide(sources, feed, !shared(feed)) else { continue };
@@ -120,8 +122,9 @@ pub(super) fn align(
                 true => begun,
                 false => audio && raw.dts >= earliest && (!shared(feed) || takes_sound),
             };
-            if taken {
-                units.raw.push(Raw { dts: raw.dts.saturating_sub(shifted), shifted, ..raw });
+            let dts = raw.dts.saturating_sub(shifted);
+            if taken && dts <= latest {
+                units.raw.push(Raw { dts, shifted, ..raw });
             }
         }
         sound |= takes_sound;
