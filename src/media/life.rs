@@ -281,8 +281,9 @@ impl Life {
         self.cut_parts(publisher.clock);
         // The first segment begins with its earliest unit, whichever track's: no track's is too long then.
         let lanes = || self.segmenter.lanes.iter().zip(&begins);
-        let first =
-            lanes().filter_map(|(lane, begin)| begin.map(|(ticks, _)| lane.media(ticks))).min().unwrap_or(start);
+        let first = lanes().filter_map(|(lane, begin)| begin.map(|(ticks, _)| lane.media(ticks))).min();
+        // In ticks of 44,100 Hz it lies a fraction before the start, and so before other tracks' ends.
+        let first = first.unwrap_or(start).max(self.end);
         let forced = begins.iter().flatten().next().is_some_and(|(_, keyframe)| !keyframe);
         let shown = self.first_shown(&units).unwrap_or(first);
         let msn = self.segmenter.next_msn;

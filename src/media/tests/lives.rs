@@ -335,6 +335,34 @@ fn the_next_life_is_of_no_older_epoch() {
 }
 
 #[test]
+fn a_period_of_sound_at_44100_hz_begins_behind_the_pictures() {
+    let mut bench = Bench::new(settings());
+    bench.attach(1);
+    bench.attach_as(Feed(1), Some("audio_de"), 1);
+    // SVT-AV1's, which says no frame rate: its picture lasts 40 ms.
+    let av1c = b"\x81\x00\x0c\x00\x0a\x0b\x02\x00\x00\x05\x21\xe7\xf6\x60\x17\xc0\x02";
+    bench.send(Input::Config { track: VIDEO, config: CodecConfig::Av1(Bytes::from_static(av1c)) });
+    let (track, data) = (InputTrack::of(Feed(1), AUDIO), Bytes::from_static(b"sound"));
+    let unit = |track, dts, composition_offset| AccessUnit {
+        track,
+        dts,
+        composition_offset,
+        keyframe: false,
+        data: Bytes::from_static(b"\x32\x01\x00"),
+    };
+    bench.wait(20);
+    bench.send(Input::Unit(unit(VIDEO, 1_020, -63)));
+    bench.wait(63);
+    bench.send(Input::Config { track, config: CodecConfig::Aac(Bytes::from_static(&[0x12, 0x10])) });
+    // On a clock of its own, it comes after a pause.
+    bench.send(Input::Unit(AccessUnit { data, ..unit(track, (1 << 31) + 1_083, 0) }));
+    bench.wait(11_445);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!(bench.notices("period_began"), 1);
+}
+
+#[test]
 fn another_ingest_goes_on() {
     let mut first = live(7);
     first.send(Input::Detached(FEED));
