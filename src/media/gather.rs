@@ -20,6 +20,8 @@ const FRAMES_MEASURED: usize = 12;
 /// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are put
 /// side by side by their arrival.
 pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
+/// The same of tracks that have one clock by their standard: its muxer is broken. A hole of that length is a jump, too.
+const COMMON_APART_MAX: Duration = Duration::from_secs(10);
 /// Audio that far before the first keyframe is kept, since encoders interleave loosely.
 pub(super) const AUDIO_LEAD_MAX: Duration = Duration::from_millis(500);
 
@@ -237,9 +239,10 @@ impl Gathered {
         // The first video track's clock counts, else the first track's.
         let video = tracks.iter().filter(|track| sources[track].codec.is_video());
         let reference = video.chain(&tracks).find_map(|&track| self.of(track).next().cloned());
-        if let Some(reference) = reference.filter(|_| !clock.is_common()) {
+        let apart = if clock.is_common() { COMMON_APART_MAX } else { TRACKS_APART_MAX };
+        if let Some(reference) = reference {
             for &track in &tracks {
-                self.align(track, &reference, clock);
+                self.align(track, &reference, clock, apart);
             }
         }
         // No unit is shown before the period begins, so that presentation times are never negative.
@@ -310,12 +313,12 @@ impl Gathered {
     }
 
     /// A track on a clock of its own is put beside `reference` by its arrival.
-    fn align(&mut self, track: InputTrack, reference: &Raw, clock: InputClock) {
+    fn align(&mut self, track: InputTrack, reference: &Raw, clock: InputClock, apart: Duration) {
         let Some(first) = self.of(track).next() else { return };
         let ticks = |duration: Duration| i64::try_from(clock.scale.ticks(duration)).unwrap_or(i64::MAX / 4);
         let arrived = ticks(first.arrived.since(reference.arrived)) - ticks(reference.arrived.since(first.arrived));
         let off = first.dts.saturating_sub(reference.dts.saturating_add(arrived));
-        if clock.scale.duration(off.unsigned_abs()) > TRACKS_APART_MAX {
+        if clock.scale.duration(off.unsigned_abs()) > apart {
             for raw in self.units.iter_mut().filter(|raw| raw.track == track) {
                 raw.dts = raw.dts.saturating_sub(off);
                 raw.shifted = raw.shifted.saturating_add(off);
