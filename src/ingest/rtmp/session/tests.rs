@@ -295,22 +295,26 @@ proptest! {
 #[test]
 fn recorded_encoders_are_understood() {
     // By how much is asked for before the publish, and what comes behind it.
-    let recorded: [(&str, &str, usize, &[&str]); 5] = [
-        ("obs-29.0.2", "cam1", 3, &["config of 1", "config of 0"]),
-        ("ffmpeg-5.1", "g8", 3, &["config of 0", "config of 1"]),
-        ("ffmpeg-9.0-hevc", "cam1", 3, &["config of 0", "config of 1", "config of 2"]),
-        ("gstreamer-1.22-rtmp2sink", "g1", 1, &["config of 0", "config of 1", "unit of 1 at 0", "unit of 1 at 21"]),
-        ("librtmp-2.4", "g2", 3, &["config of 0", "config of 1", "unit of 1 at 0", "unit of 1 at 21"]),
+    macro_rules! recorded {
+        ($name:literal) => {
+            ($name, &include_bytes!(concat!("../../../../fixtures/rtmp/", $name, ".rtmp"))[..])
+        };
+    }
+    type Recorded = ((&'static str, &'static [u8]), &'static str, usize, &'static [&'static str]);
+    let all: [Recorded; 5] = [
+        (recorded!("obs-29.0.2"), "cam1", 3, &["config of 1", "config of 0"]),
+        (recorded!("ffmpeg-5.1"), "g8", 3, &["config of 0", "config of 1"]),
+        (recorded!("ffmpeg-9.0-hevc"), "cam1", 3, &["config of 0", "config of 1", "config of 2"]),
+        (recorded!("gstreamer-1.22-rtmp2sink"), "g1", 1, &["config of 0", "config of 1", "unit of 1 at 0"]),
+        (recorded!("librtmp-2.4"), "g2", 3, &["config of 0", "config of 1", "unit of 1 at 0", "unit of 1 at 21"]),
     ];
-    for (name, stream, asked, media) in recorded {
-        let path = format!("{}/fixtures/rtmp/{name}.rtmp", env!("CARGO_MANIFEST_DIR"));
-        let bytes = std::fs::read(path).expect("a fixture");
+    for ((name, bytes), stream, asked, media) in all {
         let publish = [format!("publish {stream} None")];
         let before = CONNECTED.iter().chain(&PUBLISHED[..asked]).copied();
         let behind = ACCEPTED.iter().chain(&["Some(true) Some(true)"]).chain(media).copied();
         let expect: Vec<&str> = before.chain(publish.iter().map(String::as_str)).chain(behind).collect();
         for piece in [1, 13, usize::MAX] {
-            let got = run(&bytes, piece);
+            let got = run(bytes, piece);
             assert_eq!(got[..expect.len().min(got.len())], expect, "{name} in pieces of {piece}");
         }
     }
