@@ -48,7 +48,8 @@ impl Network {
 
     fn node(&self, cluster: &Cluster) -> Node {
         let mut command = self.hosts.at(INGEST, env!("CARGO_BIN_EXE_damson"));
-        command.args(["node", "--identity", text(&cluster.identity("a")), "--mesh", "127.0.0.1:4900", "--linger", "1"]);
+        // Longer than TCP takes to send a SYN twice again: else a segment that is so late finds the stream ended.
+        command.args(["node", "--identity", text(&cluster.identity("a")), "--mesh", "127.0.0.1:4900", "--linger", "5"]);
         let lossy = |port: u16| format!("{}:{port}", Hosts::addr(INGEST));
         command.args(["--rtmp", &lossy(1_935), "--http-ingest", &lossy(8_081)]);
         Node::start("a", command.args(["--http", &format!("{}:8080", self.ingest)]))
