@@ -7,7 +7,7 @@ use super::gather::{AUDIO_LEAD_MAX, Aligned, Gathered, Raw, TRACKS_APART_MAX};
 use super::join::Joining;
 use super::packager::{Publisher, Source};
 use super::plan::{frame_duration, frame_rate_milli};
-use super::{Feed, InputTrack, Output};
+use super::{Feed, InputTrack, Notice, Output, Unusable};
 use crate::live::Rendition;
 
 /// A push that is attached.
@@ -97,6 +97,7 @@ pub(super) fn align(
         shared(feed) && raw.iter().any(|raw| audio(&raw))
     };
     let mut sound = sounds(lead, &units.raw);
+    let mut jumped = Vec::new();
     // The lead's jumps have been taken out; what another push sends elsewhere waits for its place.
     let latest = units.raw.iter().map(|raw| raw.dts).max().unwrap_or(first.dts).saturating_add(apart);
     for feed in in_order(pushes) {
@@ -125,10 +126,13 @@ pub(super) fn align(
             let dts = raw.dts.saturating_sub(shifted);
             if taken && dts <= latest {
                 units.raw.push(Raw { dts, shifted, ..raw });
+            } else if taken {
+                jumped.push(raw.track);
             }
         }
         sound |= takes_sound;
     }
+    out.extend(Notice::dropped(jumped.into_iter(), Unusable::Jumped));
     // In the order in which they came: none lags because it is fed behind the others.
     units.raw.sort_by_key(|raw| raw.now);
     units.base = units.raw.iter().map(Raw::earliest).min().unwrap_or(units.base);

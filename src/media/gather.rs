@@ -281,15 +281,10 @@ impl Gathered {
                 *keep &= !audio || lead <= AUDIO_LEAD_MAX;
             }
         }
-        let mut dropped = BTreeMap::<InputTrack, usize>::new();
-        for (raw, _) in self.units.iter().zip(&keep).filter(|(_, keep)| !**keep) {
-            *dropped.entry(raw.track).or_default() += 1;
-        }
+        let dropped = self.units.iter().zip(&keep).filter(|(_, keep)| !**keep).map(|(raw, _)| raw.track);
+        out.extend(Notice::dropped(dropped, Unusable::NoKeyframe));
         let mut keep = keep.into_iter();
         self.units.retain(|_| keep.next().unwrap_or(true));
-        for (track, units) in dropped {
-            out.push_back(Output::Notice(Notice::Unusable { track, units, why: Unusable::NoKeyframe }));
-        }
     }
 
     /// A track's units before the last jump among them are put right before those behind it: nothing is

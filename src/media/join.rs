@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::feeds::{self, Push};
 use super::gather::Raw;
 use super::lane::Segment;
+use super::life::Life;
 use super::packager::{Packager, Source};
 use super::segmenter::PATIENCE_PUSH;
 use super::timeline::rescale;
-use super::{Clocks, Feed, InputTrack, Notice, Output, Refusal};
+use super::{Clocks, Feed, InputTrack, Notice, Output, Refusal, Unusable};
 use crate::live::Msn;
 use crate::units::{Time, Timescale};
 
@@ -63,6 +64,8 @@ pub(super) struct Boundary {
     pub start: i64,
     pub shown: i64,
     pub tolerance: i64,
+    /// What is shown after this is another clock's.
+    pub latest: i64,
 }
 
 impl Joining {
@@ -70,29 +73,34 @@ impl Joining {
         Joining { target, queue: VecDeque::new(), len: 0, since: None, forgotten: None, keyframe: None }
     }
 
-    /// Appends a unit. What is shown before `newest`, the newest of the life, can't begin a segment that isn't cut
-    /// yet, and is forgotten, unless the `target` has begun.
+    /// Appends a unit. What is shown before `floor`, the newest of the life, can't begin a segment that isn't cut
+    /// yet, and is forgotten, unless the target has begun. What is shown after `latest` is kept, since the others may
+    /// jump as far in a moment, but nothing waits behind it.
     pub(super) fn push(
         &mut self,
         raw: Raw,
         guide: Option<InputTrack>,
-        newest: Option<i64>,
+        floor: Option<i64>,
+        latest: i64,
         place: impl Fn(i64) -> i64,
     ) {
         self.since.get_or_insert(raw.now);
         self.len += raw.data.len();
         self.queue.push_back(raw);
         let full = self.len > QUEUE_LEN_MAX || self.queue.len() > QUEUE_UNITS_MAX;
-        let floor = if full { Some(i64::MAX) } else { newest };
+        let (floor, latest) = if full { (Some(i64::MAX), i64::MAX) } else { (floor, latest) };
         let Some(floor) = floor else { return };
-        while let Some(raw) = self.queue.front().filter(|raw| place(raw.shown()) < floor) {
-            let shown = place(raw.shown());
+        while let Some(i) = self.queue.iter().position(|raw| place(raw.shown()) <= latest) {
+            let shown = place(self.queue[i].shown());
+            if shown >= floor {
+                break;
+            }
+            let Some(raw) = self.queue.remove(i) else { break };
             if Some(raw.track) == guide {
                 self.forgotten = self.forgotten.max(Some(shown));
                 self.keyframe = Some(shown).filter(|_| raw.keyframe).or(self.keyframe);
             }
             self.len -= raw.data.len();
-            self.queue.pop_front();
         }
     }
 
@@ -118,6 +126,9 @@ impl Joining {
         let mut passed = None;
         for (i, raw) in mine {
             let shown = place(raw.shown());
+            if shown > at.latest {
+                continue;
+            }
             if !video {
                 match shown.saturating_sub(at.start) {
                     off if off < -at.tolerance => before = true,
@@ -145,11 +156,15 @@ impl Joining {
         }
     }
 
-    /// What waits, from the unit at `from` on; and what came before that.
-    pub(super) fn into_units(self, from: usize) -> VecDeque<Raw> {
-        let mut queue = self.queue;
-        queue.drain(..from.min(queue.len()));
-        queue
+    /// All that waits.
+    pub(super) fn into_units(self) -> VecDeque<Raw> {
+        self.queue
+    }
+
+    /// What waits from the unit at `from` on; and, apart from it, what is shown after `latest`: up to there all tracks
+    /// would be filled with gaps.
+    fn into_units_from(self, from: usize, latest: i64, place: impl Fn(i64) -> i64) -> (Vec<Raw>, Vec<Raw>) {
+        self.queue.into_iter().skip(from).partition(|raw| place(raw.shown()) <= latest)
     }
 }
 
@@ -178,7 +193,7 @@ impl Packager {
         let Some(joining) = &mut push.joining else { return };
         let decided = life.segmenter.segment(joining.target).is_some();
         let newest = micros(life.newest().saturating_sub(life.frame()));
-        joining.push(raw, guide, (!decided).then_some(newest), |ticks| life.micros(ticks));
+        joining.push(raw, guide, (!decided).then_some(newest), latest(life), |ticks| life.micros(ticks));
     }
 
     /// Lets a push join if the start of a segment is there, and its units for it.
@@ -208,7 +223,8 @@ impl Packager {
                 return self.keep_for_joining();
             };
             let tolerance = micros(feeds::tolerance(life.frame()));
-            let at = Boundary { start: micros(segment.start), shown: micros(segment.shown), tolerance };
+            let (start, shown) = (micros(segment.start), micros(segment.shown));
+            let at = Boundary { start, shown, tolerance, latest: latest(life) };
             let scale = life.clock.scale;
             let ticks = |off: i64| rescale(off, Timescale::new(1_000_000).unwrap_or(scale), scale);
             match joining.look(guide, at, ticks, |ticks| life.micros(ticks)) {
@@ -230,7 +246,8 @@ impl Packager {
         let (Some(life), Some(push)) = (&mut self.life, self.pushes.get_mut(&feed)) else { return };
         let rendition = push.rendition.clone();
         let Some(joining) = push.joining.take() else { return };
-        let mut units = joining.into_units(from);
+        let (mut units, jumped) = joining.into_units_from(from, latest(life), |ticks| life.micros(ticks));
+        self.out.extend(Notice::dropped(jumped.iter().map(|raw| raw.track), Unusable::Jumped));
         for raw in units.iter_mut().filter(|raw| raw.track == guide) {
             raw.shifted = shifted;
         }
@@ -380,6 +397,11 @@ impl Packager {
             }
         }
     }
+}
+
+/// How far a push of the life's clock can have come, in microseconds of media time.
+fn latest(life: &Life) -> i64 {
+    micros(life.newest() + APART_MAX)
 }
 
 fn micros(duration: Duration) -> i64 {

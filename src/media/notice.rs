@@ -1,11 +1,12 @@
 //! What a [`Packager`](super::Packager) has to say beside its parts: to be logged, and counted by kind.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::codec::CodecError;
 use super::plan::Plan;
-use super::{Feed, InputTrack, Unusable as Why};
+use super::{Feed, InputTrack, Output, Unusable as Why};
 use crate::live::{Msn, TrackId};
 
 /// Something that an operator may want to know. Most are the publisher's doing; none stops the stream.
@@ -191,6 +192,8 @@ pub enum Unusable {
     NoKeyframe,
     /// Its headers had changed before it could be published.
     ConfigGone,
+    /// Its timestamp had jumped from the other pushes' before its own push was a part of the life.
+    Jumped,
 }
 
 impl fmt::Display for Unusable {
@@ -201,11 +204,21 @@ impl fmt::Display for Unusable {
             Why::TooLong => "longer than a part may be",
             Why::NoKeyframe => "before the first keyframe",
             Why::ConfigGone => "of headers that have changed",
+            Why::Jumped => "of timestamps that jumped while the push waited for its place",
         })
     }
 }
 
 impl Notice {
+    /// What is said of dropped units: once a track. `tracks` has that of each unit.
+    pub(super) fn dropped(tracks: impl Iterator<Item = InputTrack>, why: Why) -> impl Iterator<Item = Output> {
+        let mut dropped = BTreeMap::<InputTrack, usize>::new();
+        for track in tracks {
+            *dropped.entry(track).or_default() += 1;
+        }
+        dropped.into_iter().map(move |(track, units)| Output::Notice(Notice::Unusable { track, units, why }))
+    }
+
     /// A short name for a counter's label.
     pub fn kind(&self) -> &'static str {
         match self {

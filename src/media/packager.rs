@@ -460,7 +460,7 @@ impl Packager {
         for feed in waiting {
             let Some(push) = self.pushes.get_mut(&feed) else { continue };
             let Some(joining) = push.joining.take() else { continue };
-            for raw in joining.into_units(0) {
+            for raw in joining.into_units() {
                 self.gathered.push(raw);
             }
         }

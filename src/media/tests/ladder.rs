@@ -1,5 +1,7 @@
 //! Several pushes that make one life: in step, or refused.
 
+mod wild;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -412,24 +414,6 @@ fn languages_are_tracks_of_their_own() {
     assert_eq!(bench.units(1), payloads(&high, of_feed(HIGH, AUDIO)));
     assert_eq!(bench.units(2), payloads(&german, of_feed(THIRD, AUDIO)));
     assert_eq!(bench.segments(1).len(), bench.segments(2).len());
-}
-
-#[test]
-fn a_language_that_jumps_before_all_begins_takes_nobody_with_it() {
-    let mut bench = Bench::new(settings());
-    bench.rendition(HIGH, "720p", 1, true);
-    bench.rendition(THIRD, "audio_de", 1, true);
-    // A quarter of the clock ahead, 12 days, and back.
-    let wild = |(n, unit): (usize, AccessUnit)| match n {
-        20..30 => AccessUnit { dts: unit.dts + (1 << 30), ..unit },
-        _ => unit,
-    };
-    let german = rendition(THIRD, "de", sounds(300)).into_iter().enumerate().map(wild);
-    let came = german.enumerate().map(|(n, unit)| (n as u64 * 64 / 3, Input::Unit(unit))).collect();
-    bench.run(1_000, vec![script(rendition(HIGH, "high", programme(6)), 0), came]);
-    bench.send(Input::End);
-    check_invariants(&bench.outputs);
-    assert!(bench.segments(0).len() < 10, "{} segments of 6 s", bench.segments(0).len());
 }
 
 #[test]
