@@ -29,6 +29,10 @@ pub enum Timing {
     Timeline,
 }
 
+/// Where segments are numbered, an MPD says nothing new but for a new period, that a player close to the live edge has to know of
+/// before its buffer is empty. dash.js (5.2, as run) asks no more often than that.
+const UPDATE_PERIOD: Duration = Duration::from_secs(1);
+
 /// What refreshed MPDs are asked for by: relative to the MPD, as all that it names.
 pub const FOLLOW: &str = "follow";
 
@@ -196,6 +200,14 @@ fn presentation_delay(window: &Window, record: &Record) -> Duration {
     Duration::from_secs(end_of_media(window).as_secs()).min(record.hold_back())
 }
 
+/// MPD@minimumUpdatePeriod: how long a player may stay without knowing of a new period. A timeline is read again for each segment.
+fn update_period(record: &Record, timing: Timing) -> Duration {
+    match timing {
+        Timing::Number => UPDATE_PERIOD.min(record.target()),
+        Timing::Timeline => record.target(),
+    }
+}
+
 /// MPD@maxSegmentDuration. Where GOPs are regular it is the longest there is; should one have to be cut late all the same, then
 /// the MPD says so from there on. It is part of the latency: Shaka (5.2, as run) takes an edge to have nothing newer than now less this.
 fn longest_segment(of: Listed<'_>, record: &Record) -> Duration {
@@ -226,7 +238,7 @@ fn mpd_start(out: &mut String, of: Listed<'_>, record: &Record, timing: Timing, 
         duration(out, end);
     } else {
         out.push_str(" minimumUpdatePeriod=\"");
-        duration(out, record.target());
+        duration(out, update_period(record, timing));
         out.push_str("\" timeShiftBufferDepth=\"");
         duration(out, time_shift(of, record));
         if timing == Timing::Timeline {

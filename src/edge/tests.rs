@@ -113,6 +113,15 @@ fn what_is_not_there_yet_is_not_rendered() {
     assert_eq!(hls::media(&feed.window, TrackId(9)), None);
 }
 
+/// A new period is known before a player that is close to the live edge has played what it holds.
+#[test]
+fn an_mpd_is_read_again_in_time_for_a_new_period() {
+    for (timing, period) in [(Timing::Number, "PT1S"), (Timing::Timeline, "PT2S")] {
+        let mpd = dash::manifest(&live().window, timing).expect("listed");
+        assert!(mpd.contains(&format!(" minimumUpdatePeriod=\"{period}\"")), "{mpd}");
+    }
+}
+
 /// The publisher goes away without a word after segment 20, and a gap is all that comes until the life ends.
 fn abandoned() -> Feed {
     let mut feed = live();

@@ -87,10 +87,10 @@ export async function stretch(page, edge, stream) {
 /**
  * Since the mark, nothing has stopped, and media came in as it came to the edge: in steps of `step` seconds, which is a segment
  * for players of whole segments. The clock of a starved machine's browser runs slow while its buffer grows: only then may less
- * than the time be played, and not by much.
+ * than the time be played, and not by much. `standing` ms in all are let pass.
  */
-export const assertSmooth = (s, player = s.player, step = 0.5) => {
-  assert.equal(s.stalls, 0, `${player} stalled for ${s.stalledMs.toFixed(0)} ms`);
+export const assertSmooth = (s, player = s.player, step = 0.5, standing = 0) => {
+  assert.ok(s.stalls === 0 || s.stalledMs <= standing, `${player} stalled for ${s.stalledMs.toFixed(0)} ms`);
   assert.equal(s.jumps, 0, `${player} jumped`);
   const told = `${player}: in ${s.seconds.toFixed(2)} s it played ${s.played.toFixed(2)} s and loaded ${s.loaded.toFixed(2)} s of ${s.came.toFixed(2)} s`;
   assert.ok(s.loaded > s.came - 0.5 - step, told);
