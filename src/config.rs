@@ -76,7 +76,7 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_SRT_LATENCY", value_name = "SECONDS")]
     pub srt_latency: Option<f64>,
 
-    /// The longest message that is taken by RTMP, which is a coded frame: `8M` [default: 8M]
+    /// The longest message that is taken by RTMP, which is a coded frame, in bytes, 64K-16M [default: 8M]
     #[arg(long, env = "DAMSON_RTMP_MESSAGE", value_name = "BYTES")]
     pub rtmp_message: Option<Size>,
 
@@ -92,7 +92,7 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_RTMP_TRACKS", value_name = "N")]
     pub rtmp_tracks: Option<u8>,
 
-    /// Most connections of pushers at a time, by RTMP, by RTMPS and by SRT each, 1-65536 [default: 256]
+    /// Most pushes at a time, by all protocols together, 1-65536 [default: 1024]
     #[arg(long, env = "DAMSON_PUSHERS", value_name = "N")]
     pub pushers: Option<usize>,
 

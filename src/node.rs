@@ -91,6 +91,8 @@ pub struct NodeConfig {
     pub takeover: Takeover,
     /// What a push may send for long, in bits per second.
     pub bit_rate_max: u64,
+    /// Pushes at a time.
+    pub pushes_max: usize,
     /// How the MPD addresses segments.
     pub dash: Dash,
     /// What is kept for seeking back.
@@ -164,6 +166,7 @@ impl NodeConfig {
             },
             takeover: settings.takeover.unwrap_or_default(),
             bit_rate_max: settings.bit_rate_max()?,
+            pushes_max: settings.pushers()?,
             dash: settings.dash.unwrap_or_default(),
             dvr: settings.dvr()?,
             otlp: settings.otlp.clone(),
@@ -253,8 +256,12 @@ impl Node {
         let mesh = Arc::new(Mesh::start(mesh, Arc::new(sink))?);
         past::start(&mesh, &store, &metrics, (&tasks, &stop));
 
-        let (takeover, bit_rate_max) = (config.takeover.into(), config.bit_rate_max);
-        let settings = ingest::desk::Settings { node: mesh.node_id(), takeover, bit_rate_max };
+        let settings = ingest::desk::Settings {
+            node: mesh.node_id(),
+            takeover: config.takeover.into(),
+            bit_rate_max: config.bit_rate_max,
+            pushes_max: config.pushes_max,
+        };
         let (counters, inputs) = (metrics.ingest.clone(), config.inputs);
         let gate = Gate { keys: Keys::new(inputs.keys, counters.clone()), hook: inputs.hook };
         let desk = Desk::new(settings, config.media, gate, Arc::new(IntoMesh(Arc::clone(&mesh))));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use srt_protocol::options::Passphrase;
 
 use super::{ConfigError, Settings, Size, seconds};
+use crate::ingest::desk;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
 use crate::ingest::{flv, http, rtmp, srt};
@@ -71,7 +72,7 @@ impl Settings {
         let passphrase = self.srt_passphrase.as_ref().map(|Secret(text)| Passphrase::try_from(text.clone()));
         let wrong = |_| ConfigError::Value { name: "srt-passphrase", why: "it has 10 to 79 characters".to_owned() };
         let passphrase = passphrase.transpose().map_err(wrong)?;
-        Ok(srt::server::Settings { latency, passphrase, connections_max: self.pushers()? })
+        Ok(srt::server::Settings { latency, passphrase, connections_max: connections(self.pushers()?) })
     }
 
     /// What RTMP may take.
@@ -81,7 +82,7 @@ impl Settings {
             seconds(name, value.unwrap_or(default.as_secs_f64()), 1.0, max, range)
         };
         let message_len_max = self.rtmp_message.map_or(default.session.message_len_max, |Size(bytes)| bytes as usize);
-        if !RTMP_MESSAGE.contains(&message_len_max) {
+        if !RTMP_MESSAGE_LEN.contains(&message_len_max) {
             let why = format!("it is {message_len_max} bytes; it must be 64K to 16M");
             return Err(ConfigError::Value { name: "rtmp-message", why });
         }
@@ -91,7 +92,7 @@ impl Settings {
             return Err(ConfigError::Value { name: "rtmp-tracks", why });
         }
         Ok(rtmp::server::Limits {
-            connections_max: self.pushers()?,
+            connections_max: connections(self.pushers()?),
             setup: time("rtmp-header", self.rtmp_header, default.setup, 60.0, "1 to 60 seconds")?,
             idle: time("rtmp-idle", self.rtmp_idle, default.idle, 300.0, "1 to 300 seconds")?,
             session: rtmp::session::Limits { message_len_max, tracks_max },
@@ -99,8 +100,9 @@ impl Settings {
         })
     }
 
-    fn pushers(&self) -> Result<usize, ConfigError> {
-        let pushers = self.pushers.unwrap_or(rtmp::server::Limits::default().connections_max);
+    /// Pushes at a time: [`Settings::pushers`].
+    pub fn pushers(&self) -> Result<usize, ConfigError> {
+        let pushers = self.pushers.unwrap_or(desk::Settings::PUSHES_MAX);
         if !(1..=65_536).contains(&pushers) {
             let why = format!("it is {pushers}; it must be 1 to 65536");
             return Err(ConfigError::Value { name: "pushers", why });
@@ -133,7 +135,7 @@ impl Settings {
             segment_max: self.http_ingest_segment.map_or(default.segment_max, |Size(bytes)| bytes),
             tracks_max,
             linger: self.linger()?,
-            connections_max: default.connections_max,
+            connections_max: connections(self.pushers()?),
         })
     }
 
@@ -168,8 +170,15 @@ impl Settings {
     }
 }
 
+/// How many connections a socket has at a time for so many pushes: those included that shake hands, and those that are
+/// dead already, and not missed yet when their encoders come again.
+fn connections(pushers: usize) -> usize {
+    (2 * pushers).max(CONNECTIONS_MIN)
+}
+
+const CONNECTIONS_MIN: usize = 512;
 /// In bytes: less is less than a key picture, and more is more than a part can carry.
-const RTMP_MESSAGE: std::ops::RangeInclusive<usize> = 64 << 10..=16 << 20;
+const RTMP_MESSAGE_LEN: std::ops::RangeInclusive<usize> = 64 << 10..=16 << 20;
 /// SRT's own default in live mode.
 const DEFAULT_LATENCY: Duration = Duration::from_millis(120);
 
@@ -195,10 +204,11 @@ mod tests {
     #[test]
     fn limits_of_rtmp_are_settings() {
         let toml = "rtmp-message = \"1M\"\nrtmp-header = 3.5\nrtmp-idle = 60.0\nrtmp-tracks = 4\npushers = 9";
-        let limits = toml::from_str::<Settings>(toml).expect("valid").rtmp_limits().expect("in range");
+        let settings = toml::from_str::<Settings>(toml).expect("valid");
+        let limits = settings.rtmp_limits().expect("in range");
         assert_eq!((limits.setup, limits.idle), (Duration::from_millis(3_500), Duration::from_secs(60)));
         assert_eq!((limits.session.message_len_max, limits.session.tracks_max), (1 << 20, 4));
-        assert_eq!(limits.connections_max, 9);
+        assert_eq!((settings.pushers().ok(), limits.connections_max), (Some(9), 512));
     }
 
     #[test]

@@ -128,6 +128,7 @@ impl Stage {
             media: media::Settings::default(),
             takeover: Takeover::default(),
             bit_rate_max: crate::ingest::desk::Settings::BIT_RATE_MAX,
+            pushes_max: crate::ingest::desk::Settings::PUSHES_MAX,
             dash: Dash::default(),
             dvr: None,
             otlp: None,

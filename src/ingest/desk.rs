@@ -132,14 +132,18 @@ pub struct Settings {
     pub takeover: Takeover,
     /// What a push may send for long, in bits per second.
     pub bit_rate_max: u64,
+    /// Pushes at a time, by all protocols together. Who takes a push over needs no place of its own.
+    pub pushes_max: usize,
 }
 
 impl Settings {
     /// [`bit_rate_max`](Settings::bit_rate_max): above what encoders send, and below what parts can hold.
     pub const BIT_RATE_MAX: u64 = 100_000_000;
+    /// [`pushes_max`](Settings::pushes_max): more than a machine packages.
+    pub const PUSHES_MAX: usize = 1_024;
 }
 
-/// Streams published at one node at a time.
+/// Streams at one node at a time, those included that wait for their publishers' return.
 pub const STREAMS_MAX: usize = 4_096;
 /// Inputs that wait for a stream's publication task: about a second of video and audio.
 const QUEUE_LEN: usize = 64;
@@ -156,8 +160,8 @@ pub enum Refused {
     /// [`Feed::COUNT_MAX`] renditions already.
     #[error("stream {0} has its {max} renditions", max = Feed::COUNT_MAX)]
     Renditions(StreamName),
-    /// [`STREAMS_MAX`] streams already.
-    #[error("this ingest has its {STREAMS_MAX} streams")]
+    /// [`Settings::pushes_max`] pushes, or [`STREAMS_MAX`] streams already.
+    #[error("this ingest has all the pushes that it takes (--pushers)")]
     Full,
     /// The node is about to stop.
     #[error("this ingest is shutting down")]
@@ -294,8 +298,11 @@ impl Desk {
         if board.draining {
             return Err(Refused::Draining);
         }
+        let pushes: usize = board.streams.values().map(|entry| entry.holders.len()).sum();
+        let full = pushes >= self.0.settings.pushes_max;
         let entry = board.streams.get(&stream);
         if entry.is_none() && board.streams.len() == STREAMS_MAX {
+            tracing::warn!(%stream, ?remote, max = STREAMS_MAX, "refused: too many streams");
             return Err(Refused::Full);
         }
         let name = rendition.as_ref().map(tracing::field::display);
@@ -312,6 +319,10 @@ impl Desk {
             None if entry.is_some_and(|entry| !self.may_join(entry, remote)) => {
                 tracing::info!(%stream, rendition = name, ?remote, "refused: another address pushes the stream");
                 return Err(Refused::Busy(stream));
+            }
+            None if full => {
+                tracing::warn!(%stream, rendition = name, ?remote, max = pushes, "refused: too many pushes");
+                return Err(Refused::Full);
             }
             None => match entry.map_or(Some(Feed(0)), Entry::free_feed) {
                 Some(feed) => feed,

@@ -61,8 +61,12 @@ impl Ingest {
     async fn start(limits: Limits) -> Ingest {
         let (sender, inputs) = mpsc::unbounded_channel();
         let packaging: NewPackaging = Box::new(move |_, _| Box::new(Recorder(sender.clone())));
-        let settings =
-            Settings { node: NodeId(1), takeover: Takeover::SameAddress, bit_rate_max: Settings::BIT_RATE_MAX };
+        let settings = Settings {
+            node: NodeId(1),
+            takeover: Takeover::SameAddress,
+            bit_rate_max: Settings::BIT_RATE_MAX,
+            pushes_max: 64,
+        };
         let desk = Desk::with_packaging(settings, AllowAll, Arc::new(Nowhere), packaging);
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();

@@ -116,8 +116,18 @@ impl Scene {
             let _ = log.send(format!("packager from {:?}", resume.map(|resume| resume.record.epoch.counter)));
             Box::new(Recorder { stream: stream.clone(), log: log.clone(), outputs: vec![] })
         });
-        let settings = Settings { node: NodeId(1), takeover, bit_rate_max: 1_000_000 };
+        let settings =
+            Settings { node: NodeId(1), takeover, bit_rate_max: 1_000_000, pushes_max: Settings::PUSHES_MAX };
         Scene { desk: Desk::with_packaging(settings, NotFor("old"), swarm, packaging), words }
+    }
+
+    /// The same, with room for so many pushes.
+    fn of_pushes(takeover: Takeover, pushes_max: usize) -> Self {
+        let mut scene = Scene::new(takeover);
+        if let Some(inner) = Arc::get_mut(&mut scene.desk.0) {
+            inner.settings.pushes_max = pushes_max;
+        }
+        scene
     }
 
     async fn claim(&self, remote: &str, query: &str) -> Result<Claim, Refused> {
@@ -240,7 +250,12 @@ async fn a_claim_that_never_attaches_leaves_nothing() {
 #[tokio::test]
 async fn a_publisher_without_media_leaves_nothing() {
     let (log, mut words) = mpsc::unbounded_channel();
-    let settings = Settings { node: NodeId(1), takeover: Takeover::SameAddress, bit_rate_max: Settings::BIT_RATE_MAX };
+    let settings = Settings {
+        node: NodeId(1),
+        takeover: Takeover::SameAddress,
+        bit_rate_max: Settings::BIT_RATE_MAX,
+        pushes_max: Settings::PUSHES_MAX,
+    };
     let desk = Desk::new(settings, media::Settings::default(), AllowAll, Arc::new(Swarm(log, None)));
     let scene = Scene { desk, words: mpsc::unbounded_channel().1 };
     drop(scene.publisher("10.0.0.1:1000").await);
@@ -307,6 +322,19 @@ async fn a_push_of_too_many_bits_is_told_the_limit_and_others_go_on() {
     assert!(eviction.to_string().contains("more than 1 Mb/s"), "{eviction}");
     high.unit(unit(2)).await.expect("it goes on");
     scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
+}
+
+#[tokio::test]
+async fn where_all_pushes_are_taken_an_encoder_still_comes_again() {
+    let scene = Scene::of_pushes(Takeover::SameAddress, 2);
+    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let _low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
+    assert_eq!(scene.claim_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
+    // Its old connection is dead, and nobody has missed it yet.
+    let again = scene.publisher_as(Some("720p"), "10.0.0.1:1003").await;
+    assert_eq!(scene.claim_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
+    drop((high, again));
+    scene.publisher_as(Some("180p"), "10.0.0.1:1002").await;
 }
 
 #[tokio::test]

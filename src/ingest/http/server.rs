@@ -75,7 +75,7 @@ impl Default for Settings {
             header: Duration::from_secs(10),
             segment_max: 64 << 20,
             tracks_max: 16,
-            connections_max: 1_024,
+            connections_max: 2_048,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::units::Time;
 /// What connections may cost, and how long they may be silent.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; further ones are closed at once.
+    /// Connections at a time, those included that don't publish; further ones are closed at once.
     pub connections_max: usize,
     /// From the first byte to an accepted publish, and from the end of one publish to the next.
     pub setup: Duration,
@@ -35,11 +35,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 connections; 10 s to publish (OBS and ffmpeg take under 1 s on a slow line) and of silence (an
+    /// 2,048 connections; 10 s to publish (OBS and ffmpeg take under 1 s on a slow line) and of silence (an
     /// encoder sends audio every 20 ms); 5 s to take a reply.
     fn default() -> Self {
         Limits {
-            connections_max: 256,
+            connections_max: 2_048,
             setup: Duration::from_secs(10),
             idle: Duration::from_secs(10),
             write: Duration::from_secs(5),

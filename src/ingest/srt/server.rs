@@ -18,7 +18,7 @@ use srt_protocol::protocol::pending_connection::listen::Listen;
 use srt_protocol::protocol::pending_connection::{AccessControlRequest, AccessControlResponse, ConnectionResult};
 use srt_protocol::settings::{ConnInitSettings, KeySettings, StreamEncryptionKeys};
 use tokio::net::UdpSocket;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,7 +39,7 @@ pub struct Settings {
     pub latency: Duration,
     /// With which callers encrypt. Without one they mustn't.
     pub passphrase: Option<Passphrase>,
-    /// Connections at a time.
+    /// Callers at a time, those included that still shake hands.
     pub connections_max: usize,
 }
 
@@ -49,8 +49,6 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Callers at a time for each connection there may be: those included that are still shaking hands.
-const CALLERS: usize = 2;
 /// From a caller's first datagram to its acceptance: callers give up after 3 s themselves.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A caller that is silent for so long is gone (SRTO_PEERIDLETIMEO's default). Keep-alives come every second.
@@ -90,8 +88,6 @@ enum Over {
     Secret(&'static str),
     #[error("refused: it encrypts with another passphrase")]
     Passphrase,
-    #[error("refused: this ingest has its {0} SRT connections")]
-    Full(usize),
     #[error("refused: {0}")]
     Nothing(Event),
     #[error("evicted: {0}")]
@@ -115,7 +111,7 @@ impl Over {
             Over::Refused(Refused::Denied(_)) => ServerRejectReason::Unauthorized,
             Over::Refused(Refused::Busy(_)) => ServerRejectReason::Conflict,
             Over::Refused(Refused::Draining) => ServerRejectReason::Down,
-            Over::Refused(_) | Over::Full(_) => ServerRejectReason::Overload,
+            Over::Refused(_) => ServerRejectReason::Overload,
             _ => return RejectReason::Core(CoreRejectReason::Unsecure),
         })
     }
@@ -128,7 +124,6 @@ struct Context {
     settings: Settings,
     init: ConnInitSettings,
     counters: observe::Ingest,
-    permits: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -148,7 +143,6 @@ pub async fn serve(
     let context = Context {
         socket: Arc::new(socket),
         desk,
-        permits: Arc::new(Semaphore::new(settings.connections_max)),
         settings,
         init: ConnInitSettings::from(options),
         counters,
@@ -191,7 +185,7 @@ async fn receive(context: &Context, tasks: &TaskTracker) {
             continue;
         }
         callers.retain(|_, caller| !caller.is_closed());
-        if callers.len() >= CALLERS * context.settings.connections_max {
+        if callers.len() >= context.settings.connections_max {
             continue; // it will call again
         }
         let (sender, datagrams) = mpsc::channel(QUEUE_LEN);
@@ -228,7 +222,7 @@ impl Caller {
 
     async fn serve(&mut self, stream: &mut Option<String>) -> Over {
         let shaken = timeout(HANDSHAKE, self.shake_hands(stream)).await.unwrap_or(Err(Over::Handshake));
-        let (connection, claim, _permit) = match shaken {
+        let (connection, claim) = match shaken {
             Ok(shaken) => shaken,
             Err(over) => return over,
         };
@@ -250,10 +244,7 @@ impl Caller {
     }
 
     /// From the induction to an accepted publish.
-    async fn shake_hands(
-        &mut self,
-        stream: &mut Option<String>,
-    ) -> Result<(DuplexConnection, Claim, tokio::sync::OwnedSemaphorePermit), Over> {
+    async fn shake_hands(&mut self, stream: &mut Option<String>) -> Result<(DuplexConnection, Claim), Over> {
         let mut listen = Listen::new(self.context.init.copy_randomize(), true);
         let mut granted = None;
         let mut material = None;
@@ -272,8 +263,8 @@ impl Caller {
             let mut refused = None;
             if let ConnectionResult::RequestAccess(request) = result {
                 let response = match self.authorize(&request, material.as_ref(), stream).await {
-                    Ok((key, claim, permit)) => {
-                        granted = Some((claim, permit));
+                    Ok((key, claim)) => {
+                        granted = Some(claim);
                         AccessControlResponse::Accepted(key)
                     }
                     Err(over) => {
@@ -290,8 +281,8 @@ impl Caller {
                     if let Some((packet, _)) = reply {
                         self.send(&packet).await;
                     }
-                    let Some((claim, permit)) = granted.take() else { return Err(Over::Closed) };
-                    return Ok((DuplexConnection::new(connection), claim, permit));
+                    let Some(claim) = granted.take() else { return Err(Over::Closed) };
+                    return Ok((DuplexConnection::new(connection), claim));
                 }
                 ConnectionResult::Reject(reply, _) => {
                     if let Some((packet, _)) = reply {
@@ -311,7 +302,7 @@ impl Caller {
         request: &AccessControlRequest,
         material: Option<&KeyingMaterialMessage>,
         stream: &mut Option<String>,
-    ) -> Result<(Option<KeySettings>, Claim, tokio::sync::OwnedSemaphorePermit), Over> {
+    ) -> Result<(Option<KeySettings>, Claim), Over> {
         let key = match (&self.context.settings.passphrase, material) {
             (Some(_), None) => return Err(Over::Secret("it doesn't encrypt, and a passphrase is set here")),
             (None, Some(_)) => return Err(Over::Secret("it encrypts, and no passphrase is set here")),
@@ -327,9 +318,6 @@ impl Caller {
         };
         let target = streamid::parse(request.stream_id.as_ref().map_or("", |id| id.as_str()))?;
         *stream = Some(target.stream.to_string());
-        let Ok(permit) = self.context.permits.clone().try_acquire_owned() else {
-            return Err(Over::Full(self.context.settings.connections_max));
-        };
         let request = PublishRequest {
             stream: target.stream,
             rendition: target.rendition,
@@ -338,7 +326,7 @@ impl Caller {
             remote: Some(self.remote),
             protocol: "srt",
         };
-        Ok((key, self.context.desk.claim(request).await?, permit))
+        Ok((key, self.context.desk.claim(request).await?))
     }
 
     /// From an accepted publish to its end.
