@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::gather::{AUDIO_LEAD_MAX, Aligned, Gathered, Raw, TRACKS_APART_MAX};
-use super::join::Joining;
+use super::join::{self, Joining};
 use super::packager::{Publisher, Source};
 use super::plan::{frame_duration, frame_rate_milli};
 use super::{Feed, InputTrack, Notice, Output, Unusable};
@@ -98,8 +98,9 @@ pub(super) fn align(
     };
     let mut sound = sounds(lead, &units.raw);
     let mut jumped = Vec::new();
-    // The lead's jumps have been taken out; what another push sends elsewhere waits for its place.
-    let latest = units.raw.iter().map(|raw| raw.dts).max().unwrap_or(first.dts).saturating_add(apart);
+    // The lead's jumps have been taken out; another push's are left out.
+    let newest = units.raw.iter().map(|raw| raw.dts).max().unwrap_or(first.dts);
+    let latest = newest.saturating_add(ticks(join::APART_MAX));
     for feed in in_order(pushes) {
         let Some(came) = waiting.get(&feed) else { continue };
         let Some((track, video)) = guide(sources, feed, !shared(feed)) else { continue };

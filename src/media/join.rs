@@ -19,7 +19,7 @@ const QUEUE_LEN_MAX: usize = 32 << 20;
 const QUEUE_UNITS_MAX: usize = 4_096;
 /// Timestamps further from the others' are another clock's. A line may be that slow, and no slower, since a push that
 /// lags more is given up anyway.
-const APART_MAX: Duration = PATIENCE_PUSH;
+pub(super) const APART_MAX: Duration = PATIENCE_PUSH;
 /// For so long at least, since one encoder's renditions jump one after the other.
 const APART_FOR: Duration = Duration::from_secs(2);
 /// Sound may begin that much behind a segment's start, in microseconds: a hole of a few units.
