@@ -102,39 +102,74 @@ fn playlist_end(track: &TrackWindow) -> u64 {
     track.listed().next_back().and_then(|segment| segment.parts().last()).map_or(0, end_of)
 }
 
-/// All date ranges of the window.
-pub(super) fn dateranges(out: &mut String, record: &Record, track: &TrackWindow) {
-    write_from(out, record, track, 0);
+/// The date ranges of a playlist.
+pub(super) struct DateRanges<'a> {
+    record: &'a Record,
+    track: &'a TrackWindow,
+    tags: Vec<Tag>,
 }
 
-/// Those that have been listed for no longer than CAN-SKIP-UNTIL: an update "MUST NOT contain EXT-X-DATERANGE tags that were added to
-/// the Playlist more than CAN-SKIP-UNTIL seconds before the Playlist request". A break's end comes without its beginning then: it has
-/// its ID and START-DATE, and the player has the rest.
-pub(super) fn recent(out: &mut String, record: &Record, track: &TrackWindow, skip_until: Duration) {
-    write_from(out, record, track, playlist_end(track).saturating_sub(track.timescale().ticks(skip_until)));
-}
+impl<'a> DateRanges<'a> {
+    /// Those of the window.
+    pub(super) fn of(record: &'a Record, track: &'a TrackWindow) -> Self {
+        let tags = match record.messages.contains(Scheme::Scte35) {
+            true => tags(track.listed(), track.timescale()),
+            false => Vec::new(),
+        };
+        DateRanges { record, track, tags }
+    }
 
-fn write_from(out: &mut String, record: &Record, track: &TrackWindow, from: u64) {
-    if record.messages.contains(Scheme::Scte35) {
-        let tags = tags(track.listed(), track.timescale());
-        tags.iter().filter(|tag| tag.listed >= from).for_each(|tag| tag.write(out));
+    /// All of them.
+    pub(super) fn write(&self, out: &mut String) {
+        self.tags.iter().for_each(|tag| tag.write(out));
+    }
+
+    /// Those that have been listed for no longer than CAN-SKIP-UNTIL: an update "MUST NOT contain EXT-X-DATERANGE tags that were added
+    /// to the Playlist more than CAN-SKIP-UNTIL seconds before the Playlist request". A break's end comes without its beginning then:
+    /// it has its ID and START-DATE, and the player has the rest.
+    pub(super) fn write_recent(&self, out: &mut String, skip_until: Duration) {
+        let from = playlist_end(self.track).saturating_sub(self.track.timescale().ticks(skip_until));
+        self.tags.iter().filter(|tag| tag.listed >= from).for_each(|tag| tag.write(out));
+    }
+
+    /// RECENTLY-REMOVED-DATERANGES: it "MUST list the date ranges that were removed from the Playlist within CAN-SKIP-UNTIL seconds of
+    /// the Playlist request", here a segment more, in "a tab (0x9) delimited list".
+    pub(super) fn removed(&self, removed: Option<&RemovedRanges>, skip_until: Duration) -> String {
+        let (record, track) = (self.record, self.track);
+        if !record.messages.contains(Scheme::Scte35) {
+            return String::new();
+        }
+        let scale = track.timescale();
+        let since = scale.ticks(record.playlist_duration() + skip_until + record.target());
+        let since = playlist_end(track).saturating_sub(since);
+        let removed = removed.filter(|removed| removed.life == Some(record.life));
+        let gone = removed.and_then(|removed| removed.ranges.get(&track.id())).into_iter().flatten().copied();
+        let held = track.delisted().flat_map(|segment| ranges_of(segment, scale));
+        let lately = gone.chain(held).filter(|(end, _)| *end >= since);
+        let mut ids: BTreeSet<RangeId> = lately.map(|(_, id)| id).collect();
+        // One that a later part carries again is there.
+        for tag in &self.tags {
+            ids.remove(&tag.id);
+        }
+        let ids: Vec<String> = ids.iter().map(RangeId::to_string).collect();
+        ids.join("\t")
     }
 }
 
 /// The date ranges of segments that have left the window, which itself holds them for less than CAN-SKIP-UNTIL after their removal
 /// from the playlist.
 #[derive(Debug, Default)]
-pub struct Gone {
+pub struct RemovedRanges {
     life: Option<LifeId>,
     /// Of each track: where the segment ended, and which was in it.
     ranges: BTreeMap<TrackId, VecDeque<(u64, RangeId)>>,
 }
 
-impl Gone {
+impl RemovedRanges {
     /// A segment has left the window.
     pub fn take(&mut self, record: &Record, track: &TrackWindow, segment: &Segment) {
         if self.life != Some(record.life) {
-            *self = Gone { life: Some(record.life), ranges: BTreeMap::new() };
+            *self = RemovedRanges { life: Some(record.life), ranges: BTreeMap::new() };
         }
         if !record.messages.contains(Scheme::Scte35) {
             return;
@@ -152,27 +187,6 @@ impl Gone {
 fn ranges_of(segment: &Segment, scale: Timescale) -> impl Iterator<Item = (u64, RangeId)> {
     let end = segment.decode_time().saturating_add(segment.duration());
     tags(std::iter::once(segment), scale).into_iter().map(move |tag| (end, tag.id))
-}
-
-/// RECENTLY-REMOVED-DATERANGES: it "MUST list the date ranges that were removed from the Playlist within CAN-SKIP-UNTIL seconds of
-/// the Playlist request", here a segment more, in "a tab (0x9) delimited list".
-pub(super) fn removed(record: &Record, track: &TrackWindow, gone: Option<&Gone>, skip_until: Duration) -> String {
-    if !record.messages.contains(Scheme::Scte35) {
-        return String::new();
-    }
-    let scale = track.timescale();
-    let since = scale.ticks(record.playlist_duration() + skip_until + record.target());
-    let since = playlist_end(track).saturating_sub(since);
-    let gone = gone.filter(|gone| gone.life == Some(record.life)).and_then(|gone| gone.ranges.get(&track.id()));
-    let held = track.delisted().flat_map(|segment| ranges_of(segment, scale));
-    let mut ids: BTreeSet<RangeId> =
-        gone.into_iter().flatten().copied().chain(held).filter(|(end, _)| *end >= since).map(|(_, id)| id).collect();
-    // One that a later part carries again is there.
-    for tag in tags(track.listed(), scale) {
-        ids.remove(&tag.id);
-    }
-    let ids: Vec<String> = ids.iter().map(RangeId::to_string).collect();
-    ids.join("\t")
 }
 
 #[cfg(test)]
@@ -201,8 +215,8 @@ mod tests {
     }
 
     /// The same of so many segments, and what has left it.
-    fn feed_of(segments: u32, splices: Splices<'_>) -> (Feed, Gone) {
-        let (mut feed, mut gone) = (Feed::new(record("cam1")), Gone::default());
+    fn feed_of(segments: u32, splices: Splices<'_>) -> (Feed, RemovedRanges) {
+        let (mut feed, mut gone) = (Feed::new(record("cam1")), RemovedRanges::default());
         feed.update(|record| record.messages = record.messages.with(Scheme::Scte35));
         for (segment, part) in (0..segments).flat_map(|segment| (0..PARTS).map(move |part| (segment, part))) {
             feed.part(AUDIO, FIRST_MSN + segment, part);
@@ -244,7 +258,7 @@ mod tests {
         format!("splice-{}", hex(&splice[splice.len() - 4..]).to_lowercase())
     }
 
-    fn update(feed: &Feed, gone: &Gone, skip: Skip) -> String {
+    fn update(feed: &Feed, gone: &RemovedRanges, skip: Skip) -> String {
         hls::update(Listed::from(&feed.window).after(gone), VIDEO, skip).expect("an update")
     }
 
@@ -330,7 +344,8 @@ mod tests {
         let (mut feed, gone) = feed_of(24, splices);
         feed.record.life = crate::live::LifeId(9);
         let track = feed.window.track(VIDEO).expect("fed");
-        assert_eq!(super::removed(&feed.record, track, Some(&gone), Duration::from_secs(12)), "");
+        let ranges = DateRanges::of(&feed.record, track);
+        assert_eq!(ranges.removed(Some(&gone), Duration::from_secs(12)), "");
     }
 
     #[test]

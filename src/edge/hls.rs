@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::dateranges::{self, dateranges};
+use super::dateranges::DateRanges;
 use super::dvr::{Entry, Listed, Shelf};
 use super::hold;
 use super::route::Skip;
@@ -239,20 +239,21 @@ fn render(of: Listed<'_>, id: TrackId, skip: Skip) -> Option<String> {
     // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
     let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.discontinuity);
 
+    let dateranges = DateRanges::of(record, track);
     // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) doesn't read behind it.
     if skipped > 0 {
         let _ = write!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
         if skips_dateranges {
             // "REQUIRED if the Client requested an update that skips EXT-X-DATERANGE tags. The quoted-string MAY be empty."
-            let removed = dateranges::removed(record, track, of.gone, skip_boundary(record));
+            let removed = dateranges.removed(of.removed, skip_boundary(record));
             let _ = write!(out, ",RECENTLY-REMOVED-DATERANGES=\"{removed}\"");
         }
         out.push('\n');
     }
 
     match skips_dateranges {
-        true => dateranges::recent(&mut out, record, track, skip_boundary(record)),
-        false => dateranges(&mut out, record, track),
+        true => dateranges.write_recent(&mut out, skip_boundary(record)),
+        false => dateranges.write(&mut out),
     }
 
     // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::api::trace::Sums;
-use super::dateranges::Gone;
+use super::dateranges::RemovedRanges;
 use super::documents::Documents;
 use super::dvr::{Archive, Fetcher, Keeper, Key, Listed};
 use super::feed::Listed as FedPart;
@@ -107,7 +107,7 @@ pub(super) struct State {
     /// Which revision of the record the archive has seen.
     archive_knows: Option<(Epoch, u32)>,
     documents: Documents,
-    gone: Gone,
+    removed: RemovedRanges,
     /// When the newest listing or record was taken in.
     published_at: UnixTime,
     published: Time,
@@ -334,7 +334,7 @@ impl Stream {
             archives_before: 0,
             archive_knows: None,
             documents: Documents::default(),
-            gone: Gone::default(),
+            removed: RemovedRanges::default(),
             published_at: UnixTime::default(),
             published: Time::ZERO,
             heads: Heads::default(),
@@ -456,7 +456,7 @@ impl State {
     pub(super) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
         let archived = self.archive.as_ref().map_or(0, Archive::version);
         self.documents.refresh(self.window.version() + self.archives_before + archived, self.published_at);
-        (Listed::new(&self.window, self.archive.as_ref()).after(&self.gone), &mut self.documents)
+        (Listed::new(&self.window, self.archive.as_ref()).after(&self.removed), &mut self.documents)
     }
 
     /// The window, and the heads rendered of what is in it.

@@ -2,7 +2,7 @@
 
 use super::archive::Archive;
 use super::shelf::{Entry, Shelf};
-use crate::edge::dateranges::Gone;
+use crate::edge::dateranges::RemovedRanges;
 use crate::live::{Period, Record, TrackId, TrackWindow, Window};
 
 /// What documents are made of.
@@ -12,12 +12,12 @@ pub struct Listed<'a> {
     pub window: &'a Window,
     archive: Option<&'a Archive>,
     /// The date ranges of what has left the window.
-    pub gone: Option<&'a Gone>,
+    pub removed: Option<&'a RemovedRanges>,
 }
 
 impl<'a> From<&'a Window> for Listed<'a> {
     fn from(window: &'a Window) -> Self {
-        Listed { window, archive: None, gone: None }
+        Listed { window, archive: None, removed: None }
     }
 }
 
@@ -25,12 +25,12 @@ impl<'a> Listed<'a> {
     /// Both; an archive of another life than the window's counts for nothing.
     pub fn new(window: &'a Window, archive: Option<&'a Archive>) -> Self {
         let of_this_life = |a: &&Archive| window.record().is_some_and(|record| record.life == a.life());
-        Listed { window, archive: archive.filter(of_this_life), gone: None }
+        Listed { window, archive: archive.filter(of_this_life), removed: None }
     }
 
     /// With the date ranges of what has left the window.
-    pub fn after(self, gone: &'a Gone) -> Self {
-        Listed { gone: Some(gone), ..self }
+    pub fn after(self, removed: &'a RemovedRanges) -> Self {
+        Listed { removed: Some(removed), ..self }
     }
 
     /// Whether more is listed than the window.

@@ -162,7 +162,7 @@ impl Shared {
         let evicted: Vec<_> = state.window.take_evicted().into_iter().filter(|(_, s)| s.is_complete()).collect();
         for (track, segment) in &evicted {
             if let Some(track) = state.window.track(*track) {
-                state.gone.take(&record, track, segment);
+                state.removed.take(&record, track, segment);
             }
         }
         let key = |track, msn| Key { stream: name.clone(), life: record.life, track, msn };
