@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Namespaces, gone with the test.
 pub(super) struct Hosts {
     names: Vec<String>,
+    /// Which network of this process it is.
+    made: u64,
 }
 
 impl Hosts {
@@ -16,7 +18,7 @@ impl Hosts {
         // A second try has names of its own.
         static MADE: AtomicU64 = AtomicU64::new(0);
         let made = MADE.fetch_add(1, Ordering::Relaxed);
-        let mut hosts = Hosts { names: Vec::new() };
+        let mut hosts = Hosts { names: Vec::new(), made };
         for n in 0..=others {
             let name = format!("damson-{}-h{made}-{n}", std::process::id());
             ip(&["netns", "add", &name])?;
@@ -48,7 +50,9 @@ impl Hosts {
         let (pid, name) = (std::process::id(), self.name(host));
         // The kernel takes a device away some time after its namespace: a second try needs another name.
         let tail = name.split('-').skip(2).collect::<String>();
-        let (device, net) = (format!("dm{}{tail}", pid % 100_000), format!("10.{}.{}", 64 + pid % 128, 200 + host));
+        let device = format!("dm{}{tail}", pid % 100_000);
+        // Of each network of each process: tests are threads of one where `cargo test` runs them.
+        let net = format!("10.{}.{}", 72 + pid % 128, (self.made * 16 + host as u64) % 256);
         ip(&["link", "add", &device, "type", "veth", "peer", "name", "eth1", "netns", name])?;
         ip(&["addr", "add", &format!("{net}.1/24"), "dev", &device])?;
         ip(&["link", "set", &device, "up"])?;
