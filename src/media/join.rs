@@ -363,7 +363,10 @@ impl Packager {
 
     /// Sound that another push feeds at present.
     pub(super) fn spare_unit(&mut self, raw: Raw) {
-        let Some(source) = self.sources.get_mut(&raw.track) else { return };
+        let (Some(source), Some(life)) = (self.sources.get_mut(&raw.track), &self.life) else { return };
+        if life.micros(raw.dts) > latest(life) {
+            return;
+        }
         if source.spare.len() == SPARE_UNITS_MAX {
             source.spare.pop_front();
         }

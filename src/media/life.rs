@@ -10,11 +10,11 @@ use super::gather::{Aligned, Raw};
 use super::lane::{Lane, Segment, Sink, Unit};
 use super::message::{Carried, Waiting};
 use super::names::{is_for, is_plain, name_for, names};
-use super::packager::{Publisher, Settings, Source, TRACKS_MAX};
+use super::packager::{HOLE_MAX, Publisher, Settings, Source, TRACKS_MAX};
 use super::plan::{Gops, Parts, Plan, frame_duration, frame_rate_milli};
 use super::segmenter::{Lost, Segmenter};
 use super::timeline::{Anchor, Placed, TrackClock, rescale};
-use super::{Announced, Feed, InputClock, InputTrack, Notice, Output, Resume};
+use super::{Announced, Feed, InputClock, InputTrack, Notice, Output, Resume, Unusable};
 use crate::live::{Epoch, LifeId, Msn, Period, Record, Rendition, Schemes, StreamName, Track, TrackId};
 use crate::units::{Timescale, UnixTime};
 
@@ -383,7 +383,14 @@ impl Life {
 
     /// The same of one of several, after which [`go_on`](Life::go_on) is called.
     pub(super) fn put(&mut self, lane: usize, raw: Raw) {
-        let Lane { clock, track, codec, .. } = &mut self.segmenter.lanes[lane];
+        let newest = self.segmenter.newest().max(self.started);
+        let own = &mut self.segmenter.lanes[lane];
+        if own.clock.as_ref().is_some_and(|clock| own.media(clock.ticks(raw.dts)) > newest + HOLE_MAX) {
+            // All tracks would be filled with gaps up to there.
+            let notice = Notice::Unusable { track: raw.track, units: 1, why: Unusable::Jumped };
+            return self.segmenter.sink.notice(notice);
+        }
+        let Lane { clock, track, codec, .. } = own;
         let (Some(clock), scale) = (clock.as_mut(), track.timescale) else { return };
         let samples = codec.as_ref().and_then(|codec| codec.samples(Some(&raw.data)));
         let (dts, placed) = clock.place(raw.dts, samples.unwrap_or(0));

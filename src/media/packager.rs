@@ -43,7 +43,7 @@ const LANGUAGE_LEN_MAX: usize = 35;
 /// A timestamp may run ahead of the last one by this much whatever the wallclock says.
 const FORWARD_MAX: Duration = Duration::from_secs(1);
 /// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
-const HOLE_MAX: Duration = Duration::from_secs(10);
+pub(super) const HOLE_MAX: Duration = Duration::from_secs(10);
 /// Periods are no shorter: a publisher that jumps at every frame must not flood the swarm with records.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 
