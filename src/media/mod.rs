@@ -119,6 +119,11 @@ impl InputClock {
     pub fn is_common(self) -> bool {
         self.wrap_bits >= 33
     }
+
+    /// Ticks, which may be before 0, as its timestamps show them.
+    pub(crate) fn wrapped(self, ticks: i64) -> u64 {
+        ticks.cast_unsigned() & (u64::MAX >> (64 - self.wrap_bits.clamp(1, 64)))
+    }
 }
 
 /// A codec's own headers, as the input carries them.

@@ -229,6 +229,7 @@ mod tests {
         let check = |raw: u64, bits: u32, near: Option<i64>, expect: i64| {
             let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: bits };
             assert_eq!(unwrap(raw, clock, near), expect, "{raw} near {near:?}");
+            assert_eq!(clock.wrapped(expect), raw & ((1 << bits) - 1), "{expect}");
         };
         check(5, 32, None, 5);
         check(5, 32, Some((1 << 32) - 10), (1 << 32) + 5);

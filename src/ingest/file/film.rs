@@ -89,7 +89,7 @@ impl Looped {
         let pts = ticks(start + at(head.at) + i64::from(sample.composition_offset), *own) + shift;
         let unit = AccessUnit {
             track: *track,
-            dts: dts.unsigned_abs() & ((1 << CLOCK.wrap_bits) - 1),
+            dts: CLOCK.wrapped(dts),
             composition_offset: i32::try_from(pts - dts).unwrap_or(0),
             keyframe: sample.keyframe,
             data: sample.data.clone(),

@@ -228,9 +228,9 @@ impl Tracks {
                 let plain = self.claims.get(claim).is_some_and(Option::is_none);
                 headers(track, held.kind.language.clone().filter(|_| plain), config).collect()
             }
-            Item::Unit(dts, unit) => vec![Input::Unit(AccessUnit { track, dts: wrapped(dts), ..unit })],
+            Item::Unit(dts, unit) => vec![Input::Unit(AccessUnit { track, dts: bmff::CLOCK.wrapped(dts), ..unit })],
             Item::Message(pts, message) => {
-                vec![Input::Message(Message { track, pts: Some(wrapped(pts)), ..message })]
+                vec![Input::Message(Message { track, pts: Some(bmff::CLOCK.wrapped(pts)), ..message })]
             }
         };
         Some((claim, inputs))
@@ -336,11 +336,6 @@ impl Tracks {
         };
         Announced { video: of(true), audio: of(false) }
     }
-}
-
-/// Ticks as [`bmff::CLOCK`] has them.
-fn wrapped(ticks: i64) -> u64 {
-    ticks.cast_unsigned() & ((1 << bmff::CLOCK.wrap_bits) - 1)
 }
 
 /// What a track begins with: its language, and its headers.

@@ -104,12 +104,8 @@ impl Event {
             When::At(time) => ticks(time),
         };
         let (scheme, duration, data) = (self.scheme, self.duration, self.data);
-        Message { track: InputTrack(0), scheme, pts: Some(wrapped(pts)), duration, data }
+        Message { track: InputTrack(0), scheme, pts: Some(CLOCK.wrapped(pts)), duration, data }
     }
-}
-
-fn wrapped(ticks: i64) -> u64 {
-    ticks.cast_unsigned() & ((1 << CLOCK.wrap_bits) - 1)
 }
 
 impl Track {
@@ -161,7 +157,8 @@ impl Reader {
         let Some((index, (at, earliest))) = found else { return };
         let track = movie.tracks[index].id;
         let events = std::mem::take(&mut self.events).into_iter();
-        let messages = events.map(|event| Output::Message { track, at: wrapped(at), message: event.message(earliest) });
+        let messages =
+            events.map(|event| Output::Message { track, at: CLOCK.wrapped(at), message: event.message(earliest) });
         self.told = Told { index, messages: messages.collect() };
         if self.fragment.is_empty() {
             self.tell_all();
@@ -201,7 +198,7 @@ impl Reader {
             match event {
                 Ok(event) => {
                     let message = event.message(presented);
-                    self.out.push_back(Output::Message { track: track.id, at: wrapped(at), message });
+                    self.out.push_back(Output::Message { track: track.id, at: CLOCK.wrapped(at), message });
                 }
                 Err(why) => self.ignored(why),
             }

@@ -146,7 +146,7 @@ impl Track {
         let pts = ticks(unit.dts.saturating_add(unit.composition_offset.into()));
         AccessUnit {
             track: input,
-            dts: dts.cast_unsigned() & ((1 << CLOCK.wrap_bits) - 1),
+            dts: CLOCK.wrapped(dts),
             composition_offset: i32::try_from(pts.saturating_sub(dts)).unwrap_or(0),
             keyframe: unit.keyframe,
             data: unit.data,
