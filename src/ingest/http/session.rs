@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
 
 use super::body::{Body, Refused, needs_init};
 use super::path::Object;
@@ -215,7 +214,7 @@ impl Session {
     /// Feeds the claims until the session is over, and has it forgotten then.
     pub(super) async fn run(self: Arc<Self>, first: Claim, forget: impl Fn(&Arc<Session>)) {
         let mut claims: Vec<Feeding> = vec![Feeding::Claimed(first)];
-        let mut fed = clock::now();
+        let (mut fed, mut alarm) = (clock::now(), clock::Alarm::default());
         loop {
             let (batch, due) = self.due();
             self.room.notify_waiters();
@@ -252,7 +251,7 @@ impl Session {
                     self.set_over(eviction);
                 }
                 () = self.wake.notified() => {}
-                () = until(at) => {}
+                () = alarm.until(at) => {}
             }
         }
         forget(&self);
@@ -358,13 +357,6 @@ impl Session {
 enum Ends {
     Now,
     At(Option<Time>),
-}
-
-async fn until(time: Option<Time>) {
-    match time {
-        Some(time) => sleep_until(clock::instant(time).into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// A claim on its way.
