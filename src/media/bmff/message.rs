@@ -33,9 +33,9 @@ enum When {
     At(i64),
 }
 
-/// A message as it stands.
+/// An event message instance (ISO 23001-18) as it stands: what its time counts from is still to be known.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Event {
+pub(super) struct EventInstance {
     scheme: Scheme,
     scale: Timescale,
     when: When,
@@ -51,9 +51,9 @@ pub(super) struct Told {
     messages: Vec<Output>,
 }
 
-impl Event {
+impl EventInstance {
     /// Reads an `emsg`'s content, or why it isn't taken.
-    fn emsg(mut content: &[u8]) -> Result<Event, String> {
+    fn emsg(mut content: &[u8]) -> Result<EventInstance, String> {
         let emsg = Emsg::decode_body(&mut content).map_err(|why| format!("an emsg that can't be read: {why}"))?;
         let when = match emsg.presentation_time {
             EmsgTimestamp::Relative(delta) => When::After(delta.into()),
@@ -62,17 +62,17 @@ impl Event {
             }
         };
         let scale = Timescale::new(emsg.timescale).ok_or_else(|| "an emsg with a timescale of 0".to_owned())?;
-        Event::new(&emsg.scheme_id_uri, scale, when, emsg.event_duration, emsg.message_data)
+        EventInstance::new(&emsg.scheme_id_uri, scale, when, emsg.event_duration, emsg.message_data)
     }
 
     /// The same of an `emib`, which counts in ticks of its track.
-    fn emib(mut content: &[u8], scale: Timescale) -> Result<Event, String> {
+    fn emib(mut content: &[u8], scale: Timescale) -> Result<EventInstance, String> {
         let emib = Emib::decode_body(&mut content).map_err(|why| format!("an emib that can't be read: {why}"))?;
         let when = When::After(emib.presentation_time_delta);
-        Event::new(&emib.scheme_id_uri, scale, when, emib.event_duration, emib.message_data)
+        EventInstance::new(&emib.scheme_id_uri, scale, when, emib.event_duration, emib.message_data)
     }
 
-    fn new(uri: &str, scale: Timescale, when: When, duration: u32, data: Vec<u8>) -> Result<Event, String> {
+    fn new(uri: &str, scale: Timescale, when: When, duration: u32, data: Vec<u8>) -> Result<EventInstance, String> {
         let Some(scheme) = Scheme::parse(uri) else {
             let name: String = uri.chars().take(NAME_LEN_MAX).collect();
             return Err(format!("event messages of {name:?} aren't carried"));
@@ -92,7 +92,7 @@ impl Event {
                 Err(why) => return Err(why.to_string()),
             },
         };
-        Ok(Event { scheme, scale, when, duration: duration.or(own), data: data.into() })
+        Ok(EventInstance { scheme, scale, when, duration: duration.or(own), data: data.into() })
     }
 
     /// The message, where what it came with is first presented at `earliest`. "The splice time shall equal the presentation time of the
@@ -124,7 +124,7 @@ impl Track {
 impl Reader {
     /// An `emsg`: it waits for its fragment.
     pub(super) fn emsg(&mut self, content: &[u8]) {
-        match Event::emsg(content) {
+        match EventInstance::emsg(content) {
             Ok(event) if self.events.len() < MESSAGES_MAX => self.events.push(event),
             Ok(_) => self.ignored(format!("more than {MESSAGES_MAX} event messages before a fragment")),
             Err(why) => self.ignored(why),
@@ -190,8 +190,8 @@ impl Reader {
                 Err(why) => return self.ignored(format!("a sample of event messages that can't be read: {why}")),
             };
             let event = match &child.kind.0 {
-                b"emib" => Event::emib(child.rest(), track.timescale),
-                b"emsg" => Event::emsg(child.rest()),
+                b"emib" => EventInstance::emib(child.rest(), track.timescale),
+                b"emsg" => EventInstance::emsg(child.rest()),
                 b"emeb" | b"embe" => continue,
                 _ => Err(format!("'{}' in a sample of event messages", child.kind)),
             };

@@ -44,7 +44,7 @@ pub use table::{Place, Samples};
 
 use self::boxes::Cursor;
 use self::inband::{Inband, Looked};
-use self::message::{EMSG_LEN_MAX, Event, Told};
+use self::message::{EMSG_LEN_MAX, EventInstance, Told};
 
 /// 90 kHz, modulo 2^62: no time of a file wraps, but an edit may put its first ones before 0.
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 62 };
@@ -196,7 +196,7 @@ pub struct Reader {
     /// The fragment's samples that haven't come yet, by index of the track.
     fragment: VecDeque<(usize, Place)>,
     /// Event messages of the fragment that follows, and of the one that is there.
-    events: Vec<Event>,
+    events: Vec<EventInstance>,
     told: Told,
     /// A `moof` has come, and no `mdat` behind it.
     announced: bool,
