@@ -83,16 +83,17 @@ impl EventInstance {
         // "event_duration: [...] 0xFFFFFFFF if unknown".
         let duration = Some(duration).filter(|duration| *duration != u32::MAX);
         let duration = duration.map(|duration| scale.duration(duration.into()));
-        let own = match scheme {
-            Scheme::Id3 if data.starts_with(id3::MAGIC) => None,
+        let duration = match scheme {
+            Scheme::Id3 if data.starts_with(id3::MAGIC) => duration,
             Scheme::Id3 => return Err("an event message of ID3 without an ID3 tag".to_owned()),
             Scheme::Scte35 => match scte35::Splice::parse(&data) {
                 Ok(splice) if splice.kind == scte35::Kind::Null => return Err("a splice_null".to_owned()),
-                Ok(splice) => splice.duration,
+                // The box is made by a packager, of which some say 0; the splice by who sells the break.
+                Ok(splice) => splice.duration.or(duration),
                 Err(why) => return Err(why.to_string()),
             },
         };
-        Ok(EventInstance { scheme, scale, when, duration: duration.or(own), data: data.into() })
+        Ok(EventInstance { scheme, scale, when, duration, data: data.into() })
     }
 
     /// The message, where what it came with is first presented at `earliest`. "The splice time shall equal the presentation time of the

@@ -55,14 +55,22 @@ fn messages_before_a_fragment_come_with_their_times() {
 
 #[test]
 fn a_splice_is_meant_when_its_box_says_and_lasts_as_it_says_itself() {
-    let splice = insert(7, 5, Some(30 * 90_000));
+    let (splice, back) = (insert(7, 5, Some(30 * 90_000)), insert(7, 5, None));
     let out = before_a_chunk(&[
         emsg(SCTE35, 90_000, EmsgTimestamp::Absolute(180_000), u32::MAX, &splice),
+        emsg(SCTE35, 90_000, EmsgTimestamp::Absolute(180_001), 0, &splice),
+        emsg(SCTE35, 90_000, EmsgTimestamp::Absolute(180_002), 90_000, &back),
         emsg(SCTE35, 90_000, EmsgTimestamp::Absolute(0), 0, &section(0, 0, &[])),
     ]);
-    let said = splice.escape_ascii();
+    let (said, back) = (splice.escape_ascii(), back.escape_ascii());
     // What isn't carried waits for no fragment.
-    assert_eq!(out, format!("ignored: a splice_null\nmessage 1 at 90000: Scte35 180000 Some(30s) {said}\n"));
+    let expect = format!(
+        "ignored: a splice_null\n\
+         message 1 at 90000: Scte35 180000 Some(30s) {said}\n\
+         message 1 at 90000: Scte35 180001 Some(30s) {said}\n\
+         message 1 at 90000: Scte35 180002 Some(1s) {back}\n"
+    );
+    assert_eq!(out, expect);
 }
 
 #[test]
