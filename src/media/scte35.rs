@@ -5,6 +5,7 @@ use std::time::Duration;
 use h264_reader::rbsp::{BitRead, BitReader, BitReaderError};
 
 use super::header::HeaderError;
+use super::ts;
 use crate::units::Timescale;
 
 const SECTION: &str = "splice_info_section";
@@ -43,6 +44,26 @@ pub struct Splice {
 }
 
 impl Splice {
+    /// Reads a section that came some other way than in a transport stream, whose packets say where it ends and whose reader has
+    /// looked at its checksum.
+    ///
+    /// # Errors
+    /// It isn't one, or not the whole of it and nothing else, or damaged.
+    pub fn checked(section: &[u8]) -> Result<Splice, HeaderError> {
+        let splice = Splice::parse(section)?;
+        let invalid = |what, value| HeaderError::Invalid { header: SECTION, what, value };
+        // "section_length: [...] the number of remaining bytes in the splice_info_section, immediately following": stuffing is among
+        // them.
+        let len = u16::from_be_bytes([section[1], section[2]]) & 0xfff;
+        if section.len() != usize::from(len) + 3 {
+            return Err(invalid("section_length", len.into()));
+        }
+        match ts::crc(section) {
+            0 => Ok(splice),
+            rest => Err(invalid("the checksum's remainder", rest.into())),
+        }
+    }
+
     /// Reads a section (9.6). Of an encrypted one the command can't be read: it counts as meant at once.
     ///
     /// # Errors
@@ -140,7 +161,7 @@ pub(crate) mod tests {
         out.extend([0, 0xff, 0xf0 | u8::try_from(content.len() >> 8).expect("short"), content.len() as u8, command]);
         out.extend(content);
         out.extend([0, 0]); // descriptor_loop_length
-        out.extend(crate::media::ts::crc(&out).to_be_bytes());
+        out.extend(ts::crc(&out).to_be_bytes());
         out
     }
 
@@ -181,5 +202,25 @@ pub(crate) mod tests {
         let whole = insert(7, 1_000, Some(90_000));
         assert!((1..29).all(|len| Splice::parse(&whole[..len]).is_err()), "{}", whole.len());
         assert!(Splice::parse(&[]).is_err() && Splice::parse(&[0; 40]).is_err());
+    }
+
+    #[test]
+    fn a_section_by_itself_is_whole_and_undamaged() {
+        let whole = insert(7, 1_000, Some(90_000));
+        assert_eq!(Splice::checked(&whole), Splice::parse(&whole));
+        assert!((0..whole.len()).all(|len| Splice::checked(&whole[..len]).is_err()));
+        assert!(Splice::checked(&[&whole[..], &[0]].concat()).is_err(), "something stands behind it");
+        let damaged = |at: usize| {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            Splice::checked(&damaged).is_err()
+        };
+        assert!((0..whole.len()).all(damaged));
+        // Stuffing is of the section.
+        let mut stuffed = whole[..whole.len() - 4].to_vec();
+        stuffed.extend([0xff; 7]);
+        stuffed[2] += 7;
+        stuffed.extend(ts::crc(&stuffed).to_be_bytes());
+        assert_eq!(Splice::checked(&stuffed), Splice::parse(&whole));
     }
 }

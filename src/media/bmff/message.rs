@@ -86,7 +86,7 @@ impl EventInstance {
         let duration = match scheme {
             Scheme::Id3 if data.starts_with(id3::MAGIC) => duration,
             Scheme::Id3 => return Err("an event message of ID3 without an ID3 tag".to_owned()),
-            Scheme::Scte35 => match scte35::Splice::parse(&data) {
+            Scheme::Scte35 => match scte35::Splice::checked(&data) {
                 Ok(splice) if splice.kind == scte35::Kind::Null => return Err("a splice_null".to_owned()),
                 // The box is made by a packager, of which some say 0; the splice by who sells the break.
                 Ok(splice) => splice.duration.or(duration),

@@ -49,7 +49,6 @@ mod tests;
 
 pub use events::{Event, Stats};
 pub use pes::PES_LEN_MAX;
-#[cfg(test)]
 pub(crate) use psi::crc;
 
 use self::packet::{Continuity, Found, Packet};

@@ -81,6 +81,7 @@ fn what_isnt_carried_is_told_and_the_pictures_are_whole() {
         emsg("urn:mpeg:dash:event:2012", 1_000, now.clone(), 0, b"1"),
         emsg(ID3, 0, now.clone(), 0, b"ID3"),
         emsg(ID3, 1_000, now.clone(), 0, b"no tag"),
+        emsg(SCTE35, 1_000, now.clone(), 0, &[&insert(7, 5, None)[..], &vec![0xfc; 60_000]].concat()),
         emsg(ID3, 1_000, now.clone(), 0, &long[..MESSAGE_LEN_MAX + 1]),
         emsg(ID3, 1_000, now.clone(), 0, &long),
         emsg(ID3, 1_000, EmsgTimestamp::Absolute(u64::MAX), 0, b"ID3"),
@@ -91,6 +92,7 @@ fn what_isnt_carried_is_told_and_the_pictures_are_whole() {
         "event messages of \"urn:mpeg:dash:event:2012\" aren't carried",
         "an emsg with a timescale of 0",
         "an event message of ID3 without an ID3 tag",
+        "the splice_info_section: section_length is 32",
         "an event message of more than 65536 bytes",
         "an emsg of more than 66560 bytes",
         "an emsg of a time beyond 2^63",
@@ -188,11 +190,13 @@ fn boxes_of_dash_in_samples_of_any_metadata_are_messages_too() {
 
 #[test]
 fn damaged_messages_are_passed_over() {
-    let message = emsg(SCTE35, 1_000, EmsgTimestamp::Relative(0), 0, &insert(7, 5, None));
+    let splice = insert(7, 5, None);
+    let message = emsg(SCTE35, 1_000, EmsgTimestamp::Relative(0), 0, &splice);
     for at in 8..message.len() {
         let mut damaged = message.clone();
         damaged[at] ^= 0x5a;
         let out = before_a_chunk(&[damaged]);
         assert_eq!(out.lines().count(), 1, "{at}: {out}");
+        assert!(at < message.len() - splice.len() || out.starts_with("ignored"), "{at}: {out}");
     }
 }
