@@ -19,8 +19,10 @@ use crate::units::Timescale;
 
 /// The longest `emsg`'s content, in bytes: a message, and 1 KiB for its fields and what its scheme is called.
 pub(super) const EMSG_LEN_MAX: u64 = (MESSAGE_LEN_MAX + (1 << 10)) as u64;
-/// Messages before a fragment, or in a sample; more are passed over.
-const MESSAGES_MAX: usize = 64;
+/// What is taken of the boxes before a fragment, and of a sample's, in bytes: four of the longest, or some thousand short ones.
+const EVENTS_LEN_MAX: usize = 4 * EMSG_LEN_MAX as usize;
+/// A box's header has no less.
+const HEADER_LEN: usize = 8;
 /// As much of a scheme's name is told.
 const NAME_LEN_MAX: usize = 100;
 
@@ -41,6 +43,14 @@ pub(super) struct EventInstance {
     when: When,
     duration: Option<Duration>,
     data: Bytes,
+}
+
+/// Those of a fragment that is still to come.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    /// Of all boxes as they came.
+    len: usize,
+    events: Vec<EventInstance>,
 }
 
 /// Those of a fragment whose samples are still to come.
@@ -126,8 +136,11 @@ impl Reader {
     /// An `emsg`: it waits for its fragment.
     pub(super) fn emsg(&mut self, content: &[u8]) {
         match EventInstance::emsg(content) {
-            Ok(event) if self.events.len() < MESSAGES_MAX => self.events.push(event),
-            Ok(_) => self.ignored(format!("more than {MESSAGES_MAX} event messages before a fragment")),
+            Ok(event) if self.early.len + content.len() <= EVENTS_LEN_MAX => {
+                self.early.len += content.len();
+                self.early.events.push(event);
+            }
+            Ok(_) => self.ignored(format!("more than {EVENTS_LEN_MAX} bytes of event messages before a fragment")),
             Err(why) => self.ignored(why),
         }
     }
@@ -139,7 +152,7 @@ impl Reader {
     /// The fragment of the messages that were read is there: they go with its pictures, or with what comes first in it.
     pub(super) fn time_events(&mut self, ends: &[(usize, i64)]) {
         let Some(movie) = self.movie.clone() else { return };
-        if self.events.is_empty() {
+        if self.early.events.is_empty() {
             return;
         }
         let video = |index: usize| movie.tracks[index].handler == Handler::Video;
@@ -157,7 +170,7 @@ impl Reader {
         let found = index.zip(first).or_else(|| empty.map(|(of, at)| (of, (at, at))));
         let Some((index, (at, earliest))) = found else { return };
         let track = movie.tracks[index].id;
-        let events = std::mem::take(&mut self.events).into_iter();
+        let events = std::mem::take(&mut self.early).events.into_iter();
         let messages =
             events.map(|event| Output::Message { track, at: CLOCK.wrapped(at), message: event.message(earliest) });
         self.told = Told { index, messages: messages.collect() };
@@ -184,12 +197,17 @@ impl Reader {
         let track = &movie.tracks[index];
         let (at, presented) = track.times(place);
         let mut boxes = Cursor::new(track.entry, place.offset, data);
-        for _ in 0..MESSAGES_MAX {
+        let mut len = 0;
+        loop {
             let child = match boxes.child() {
                 Ok(Some(child)) => child,
                 Ok(None) => return,
                 Err(why) => return self.ignored(format!("a sample of event messages that can't be read: {why}")),
             };
+            len += HEADER_LEN + child.rest().len();
+            if len > EVENTS_LEN_MAX {
+                return self.ignored(format!("more than {EVENTS_LEN_MAX} bytes of event messages in a sample"));
+            }
             let event = match &child.kind.0 {
                 b"emib" => EventInstance::emib(child.rest(), track.timescale),
                 b"emsg" => EventInstance::emsg(child.rest()),

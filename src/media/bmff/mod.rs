@@ -7,8 +7,8 @@
 //!
 //! [`Reader`] takes any pieces of such a file, of several after one another, or of segments after their init segment. The
 //! caller's contract: after each [`Reader::push`] and [`Reader::finish`], failed or not, it drains
-//! [`Reader::poll_output`] until `None`. In memory are one `moov` or `moof` of a limited size and one sample; what nobody
-//! wants is skipped while it comes.
+//! [`Reader::poll_output`] until `None`. In memory are one `moov` or `moof` of a limited size, one sample, and the event messages
+//! of two fragments, 260 KiB each at most; what nobody wants is skipped while it comes.
 //!
 //! Event messages come out beside the samples, whether they stand before fragments (`emsg`) or in a track of their own (`evte`).
 //!
@@ -44,7 +44,7 @@ pub use table::{Place, Samples};
 
 use self::boxes::Cursor;
 use self::inband::{Inband, Looked};
-use self::message::{EMSG_LEN_MAX, EventInstance, Told};
+use self::message::{EMSG_LEN_MAX, Early, Told};
 
 /// 90 kHz, modulo 2^62: no time of a file wraps, but an edit may put its first ones before 0.
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 62 };
@@ -196,7 +196,7 @@ pub struct Reader {
     /// The fragment's samples that haven't come yet, by index of the track.
     fragment: VecDeque<(usize, Place)>,
     /// Event messages of the fragment that follows, and of the one that is there.
-    events: Vec<EventInstance>,
+    early: Early,
     told: Told,
     /// A `moof` has come, and no `mdat` behind it.
     announced: bool,
@@ -220,7 +220,7 @@ impl Reader {
             ends: Vec::new(),
             tables: Vec::new(),
             fragment: VecDeque::new(),
-            events: Vec::new(),
+            early: Early::default(),
             told: Told::default(),
             announced: false,
             at: 0,
@@ -284,7 +284,7 @@ impl Reader {
         (self.at, self.state, self.failed, self.announced) = (0, State::Header, None, false);
         self.tell_all();
         self.buffer.clear();
-        self.events.clear();
+        self.early = Early::default();
         self.fragment.clear();
         self.tables.clear();
         if failed || (whole && left == 0) { Ok(()) } else { Err(cut) }

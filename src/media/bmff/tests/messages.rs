@@ -102,9 +102,26 @@ fn what_isnt_carried_is_told_and_the_pictures_are_whole() {
     // What is too long to be read is passed over sooner than the others are told.
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines.len() == told.len() && told.iter().all(|why| lines.iter().any(|line| line.contains(why))), "{out}");
-    let many = vec![emsg(ID3, 1_000, now, 0, b"ID3"); 65];
-    let out = before_a_chunk(&many);
-    assert_eq!((out.lines().count(), out.matches("ignored: more than 64 ").count()), (65, 1), "{out}");
+}
+
+#[test]
+fn messages_are_bounded_in_bytes() {
+    let now = || EmsgTimestamp::Relative(0);
+    let counts =
+        |out: String| (out.matches("message ").count(), out.matches("ignored: more than 266240 bytes").count());
+    // A tag a frame, of a long fragment.
+    let short = vec![emsg(ID3, 1_000, now(), 0, b"ID3"); 500];
+    assert_eq!(counts(before_a_chunk(&short)), (500, 0));
+    let long = emsg(ID3, 1_000, now(), 0, &[&b"ID3"[..], &vec![0; MESSAGE_LEN_MAX - 3]].concat());
+    assert_eq!(counts(before_a_chunk(&vec![long.clone(); 6])), (4, 2));
+    // Each of two fragments has as many.
+    let init = cmaf::init(&avc(), Timescale::MPEG);
+    let twice = [&init[..], &long.repeat(4), &chunk(90_000), &long.repeat(4), &chunk(99_000)].concat();
+    let (out, end) = read([], &twice);
+    assert_eq!((counts(text(&out)), end), ((8, 0), Ok(())));
+    // What is too much of a sample is told, too.
+    assert_eq!(counts(events(b"urim", &[short.concat(), long.repeat(6), short.concat()])), (500 + 4 + 500, 1));
+    assert_eq!(counts(events(b"evte", &[boxed(b"emeb", b"").repeat(40_000)])), (0, 1));
 }
 
 #[test]
