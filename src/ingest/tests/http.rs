@@ -9,6 +9,7 @@ use super::{Frame, HZ, payload};
 use crate::ingest::http::body::{Body, needs_init};
 use crate::ingest::http::path::{self, Kind, Object};
 use crate::ingest::http::tracks::{Came, Taken, Tracks};
+use crate::media::bmff::tests::boxed;
 use crate::media::codec::Codec;
 use crate::media::{Announced, CodecConfig, Input, InputClock, bmff, cmaf, ts};
 use crate::units::{Time, Timescale};
@@ -288,18 +289,12 @@ impl Muxer for Cmaf {
     }
 }
 
-fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
-    let content = content.concat();
-    let len = u32::try_from(content.len() + 8).expect("short").to_be_bytes();
-    [&len[..], kind, &content].concat()
-}
-
 /// `moof` and `mdat`, as muxers write them that take the short version where there is one.
 fn fragment(number: u32, samples: &[Sample]) -> Vec<u8> {
     let first = samples[0].dts;
     let tfdt = match u32::try_from(first) {
-        Ok(short) => boxed(b"tfdt", &[&[0; 4], &short.to_be_bytes()]),
-        Err(_) => boxed(b"tfdt", &[&[1, 0, 0, 0], &first.to_be_bytes()]),
+        Ok(short) => boxed(b"tfdt", &[[0; 4], short.to_be_bytes()].concat()),
+        Err(_) => boxed(b"tfdt", &[&[1, 0, 0, 0][..], &first.to_be_bytes()].concat()),
     };
     let entries = samples.iter().enumerate().flat_map(|(n, sample)| {
         let step = |pair: &[Sample]| u32::try_from(pair[1].dts - pair[0].dts).expect("in order");
@@ -314,14 +309,14 @@ fn fragment(number: u32, samples: &[Sample]) -> Vec<u8> {
     let count = u32::try_from(samples.len()).expect("few").to_be_bytes();
     let moof = |offset: u32| {
         // default-base-is-moof; data-offset, and all of each sample.
-        let tfhd = boxed(b"tfhd", &[&[0, 2, 0, 0], &1_u32.to_be_bytes()]);
-        let trun = boxed(b"trun", &[&[0, 0, 0xf, 1], &count, &offset.to_be_bytes(), &entries]);
-        let mfhd = boxed(b"mfhd", &[&[0; 4], &number.to_be_bytes()]);
-        boxed(b"moof", &[&mfhd, &boxed(b"traf", &[&tfhd, &tfdt, &trun])])
+        let tfhd = boxed(b"tfhd", &[[0, 2, 0, 0], 1_u32.to_be_bytes()].concat());
+        let trun = boxed(b"trun", &[&[0, 0, 0xf, 1], &count[..], &offset.to_be_bytes(), &entries].concat());
+        let mfhd = boxed(b"mfhd", &[[0; 4], number.to_be_bytes()].concat());
+        boxed(b"moof", &[mfhd, boxed(b"traf", &[&tfhd[..], &tfdt, &trun].concat())].concat())
     };
     let moof = moof(u32::try_from(moof(0).len() + 8).expect("short"));
     let data: Vec<&[u8]> = samples.iter().map(|sample| &*sample.data).collect();
-    [moof, boxed(b"mdat", &data)].concat()
+    [moof, boxed(b"mdat", &data.concat())].concat()
 }
 
 /// MPEG-TS in segments, as HLS muxers PUT them: each once it is whole.

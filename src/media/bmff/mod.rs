@@ -35,7 +35,7 @@ mod movie;
 mod table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use boxes::{FourCc, Header};
 pub use fault::{Fault, Unusable};

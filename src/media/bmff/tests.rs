@@ -43,7 +43,8 @@ fn chunk(time: u64) -> Bytes {
     cmaf::chunk(7, time, reference, (Timescale::MPEG, &[]), &[sample(0, 5), sample(1, 1), sample(2, 1)])
 }
 
-fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+/// A box.
+pub(crate) fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let mut out = u32::try_from(content.len() + 8).expect("short").to_be_bytes().to_vec();
     out.extend(kind);
     out.extend(content);
