@@ -145,6 +145,18 @@ pub enum CodecConfig {
     Eac3(Bytes),
 }
 
+impl CodecConfig {
+    /// What it consists of.
+    pub(crate) fn as_bytes(&self) -> &Bytes {
+        match self {
+            CodecConfig::Avc(bytes) | CodecConfig::Hevc(bytes) | CodecConfig::Av1(bytes) | CodecConfig::Aac(bytes) => {
+                bytes
+            }
+            CodecConfig::Opus(bytes) | CodecConfig::Ac3(bytes) | CodecConfig::Eac3(bytes) => bytes,
+        }
+    }
+}
+
 /// One coded frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AccessUnit {

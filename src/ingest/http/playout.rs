@@ -30,7 +30,7 @@ use crate::units::{Time, Timescale};
 pub(crate) const SCALE: Timescale = Timescale::MPEG;
 /// What a lane holds at most, from its oldest to its newest unit: a long segment, and the start of the next.
 const AHEAD_MAX: Duration = Duration::from_secs(15);
-/// And what all of them hold, in bytes: that, at 25 Mb/s.
+/// And what all of them hold, in bytes of memory: that, at 25 Mb/s.
 const HELD_MAX: usize = 48 << 20;
 /// How long it is waited at the start for tracks that were announced and don't come.
 const START_MAX: Duration = Duration::from_secs(3);
@@ -149,6 +149,12 @@ impl Lane {
         self.queue.iter().filter(|queued| matches!(queued.item, Item::Message(..))).count()
     }
 
+    /// Headers behind its newest unit.
+    fn unused(&mut self) -> Option<&mut Item> {
+        let behind = self.queue.iter_mut().rev().map(|queued| &mut queued.item);
+        behind.take_while(|item| !matches!(item, Item::Unit(..))).find(|item| matches!(item, Item::Config(_)))
+    }
+
     /// Whether units of about that time came last.
     fn is_near(&self, at: i64) -> bool {
         self.last.is_some_and(|last| apart(at, last) <= FORWARD_MAX)
@@ -194,12 +200,14 @@ fn span(from: i64, to: i64) -> Duration {
     SCALE.duration(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
 }
 
+/// What an item takes of memory.
 fn len(item: &Item) -> usize {
-    match item {
-        Item::Config(_) => 0,
-        Item::Unit(_, unit) => unit.data.len(),
-        Item::Message(_, message) => message.data.len(),
-    }
+    let data = match item {
+        Item::Config(config) => config.as_bytes(),
+        Item::Unit(_, unit) => &unit.data,
+        Item::Message(_, message) => &message.data,
+    };
+    size_of::<Queued>() + data.len()
 }
 
 impl Playout {
@@ -271,7 +279,11 @@ impl Playout {
         let lane = &mut self.lanes[id.0];
         lane.closed = false;
         let stretch = lane.stretch;
-        lane.queue.push_back(Queued { item, stretch, came: now });
+        // Headers that no unit stands behind are of no use once there are others, and nothing plays them.
+        match lane.unused().filter(|_| matches!(item, Item::Config(_))) {
+            Some(unused) => self.held -= len(&std::mem::replace(unused, item)),
+            None => lane.queue.push_back(Queued { item, stretch, came: now }),
+        }
         self.settle();
         pushed
     }
