@@ -24,9 +24,9 @@ pub struct Ingest {
     pub http_requests: Counter,
     /// Those that were refused.
     pub http_refused: Counter,
-    /// Units that had come already: of redundant encoders, or sent again.
+    /// Units and messages that had come already: of redundant encoders, or sent again.
     pub http_units_repeated: Counter,
-    /// Units of cut or damaged fragments, and pictures that refer to such.
+    /// Units of cut or damaged fragments, pictures that refer to such, and messages that find no place.
     pub http_units_dropped: Counter,
     /// Encoders' clocks that came (`prft`).
     pub http_references: Counter,
@@ -47,10 +47,14 @@ impl Ingest {
         add("ingest_srt_lost", "Datagrams that SRT didn't bring in time", &self.srt_lost);
         add("ingest_http_requests", "Requests with a body", &self.http_requests);
         add("ingest_http_refused", "Requests that were refused", &self.http_refused);
-        add("ingest_http_units_repeated", "Access units that had come already", &self.http_units_repeated);
+        add(
+            "ingest_http_units_repeated",
+            "Access units and timed metadata that had come already",
+            &self.http_units_repeated,
+        );
         add(
             "ingest_http_units_dropped",
-            "Damaged access units, and pictures that refer to them",
+            "Damaged access units, pictures that refer to them, and timed metadata that finds no place",
             &self.http_units_dropped,
         );
         add("ingest_http_references", "Encoders' clocks (prft) that came", &self.http_references);

@@ -18,12 +18,12 @@
 //!
 //! Messages have no pace of their own: each goes on right behind the unit that it came with. What has a track of its own,
 //! in requests of its own, comes before or after the units of its time: it waits until some are near, and joins them. Being early
-//! is no harm, and a splice has to be.
+//! is no harm, and a splice has to be. What finds none is lost, and counted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::media::{AccessUnit, CodecConfig, Message};
+use crate::media::{AccessUnit, CodecConfig, MESSAGE_LEN_MAX, Message};
 use crate::units::{Time, Timescale};
 
 /// Of all lanes' times.
@@ -52,11 +52,14 @@ const BURST_MAX: Duration = Duration::from_secs(10);
 const RETURN_EACH: Duration = Duration::from_secs(10);
 const RETURN_KEEPS: Duration = Duration::from_millis(150);
 const RETURN_STEP: Duration = Duration::from_millis(250);
-/// Messages that are remembered, so that what is sent again isn't taken again, and those that wait for units of their time: of more
-/// the oldest are forgotten. A guess.
-const MESSAGES_MAX: usize = 64;
-/// Messages among the units of a lane; what is beyond is dropped. Four a second.
-const LANE_MESSAGES_MAX: usize = 64;
+/// Messages that are remembered, so that what is sent again isn't taken again: a tag a frame, of a long segment.
+const KNOWN_MAX: usize = 1_024;
+/// Messages among the units of a lane, in bytes of memory; what is beyond is lost. A tag of 1 KiB a frame, at 60 frames a second.
+const LANE_MESSAGES_LEN_MAX: usize = 1 << 20;
+/// The same of those that wait for units of their time, of which the oldest are lost. A guess.
+const ASIDE_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
+/// How long they wait: then what is ahead has been played, and what is near by then is of another time.
+const ASIDE_MAX: Duration = AHEAD_MAX.saturating_add(FORWARD_MAX);
 
 /// A track's place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -95,6 +98,8 @@ struct Queued {
 #[derive(Debug, Default)]
 struct Lane {
     queue: VecDeque<Queued>,
+    /// What messages take of it.
+    messages_len: usize,
     /// The newest unit's.
     last: Option<i64>,
     /// The shortest step between two of them.
@@ -123,7 +128,10 @@ pub(crate) struct Playout {
     early_since: Time,
     /// Messages that wait for units of their time.
     aside: VecDeque<Aside>,
+    aside_len: usize,
     known: VecDeque<blake3::Hash>,
+    /// Messages that were taken, and go nowhere.
+    lost: u64,
 }
 
 /// A message without its place.
@@ -143,10 +151,6 @@ impl Lane {
             Item::Unit(dts, _) => Some((*dts, queued.stretch, queued.came)),
             Item::Config(_) | Item::Message(..) => None,
         })
-    }
-
-    fn messages(&self) -> usize {
-        self.queue.iter().filter(|queued| matches!(queued.item, Item::Message(..))).count()
     }
 
     /// Headers behind its newest unit.
@@ -250,6 +254,8 @@ impl Playout {
         let newest = self.lanes.iter().map(|lane| lane.stretch).max().unwrap_or(0);
         let others = |dts: i64| self.lanes.iter().any(|lane| lane.stretch == newest && lane.is_near(dts));
         let mut pushed = Pushed::Taken;
+        // From where to where it jumps.
+        let mut jump = None;
         if let Item::Unit(dts, _) = item {
             let lane = &self.lanes[id.0];
             let mut stretch = lane.stretch;
@@ -258,7 +264,7 @@ impl Playout {
                     return self.fill(id, now, dts, item);
                 }
                 Some(last) if dts <= last || span(last, dts) > FORWARD_MAX => {
-                    pushed = Pushed::Jumped;
+                    (pushed, jump) = (Pushed::Jumped, Some((last, dts)));
                     // After the others, if they have jumped there already.
                     stretch = if newest > stretch && others(dts) { newest } else { newest + 1 };
                 }
@@ -284,7 +290,17 @@ impl Playout {
             Some(unused) => self.held -= len(&std::mem::replace(unused, item)),
             None => lane.queue.push_back(Queued { item, stretch, came: now }),
         }
-        self.settle();
+        self.settle(now);
+        if let Some((from, to)) = jump {
+            // They were meant for what won't come any more.
+            let left = |aside: &Aside| apart(aside.at, from) < apart(aside.at, to);
+            let of_lane = |aside: &Aside| aside.lane.is_none_or(|lane| lane == id);
+            let (over, waiting): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut self.aside).into_iter().partition(|aside| of_lane(aside) && left(aside));
+            self.aside = waiting;
+            self.aside_len -= over.iter().map(|aside| len(&aside.item)).sum::<usize>();
+            self.lost += over.len() as u64;
+        }
         pushed
     }
 
@@ -300,34 +316,72 @@ impl Playout {
         if self.known.contains(&hash) {
             return Pushed::Repeated;
         }
-        if self.known.len() == MESSAGES_MAX {
+        if self.known.len() == KNOWN_MAX {
             self.known.pop_front();
         }
         self.known.push_back(hash);
-        if self.aside.len() == MESSAGES_MAX {
-            self.aside.pop_front();
+        let aside = Aside { lane, at, came: now, item: Item::Message(pts, message) };
+        match self.near(&aside) {
+            Some(lane) => self.join(lane, aside),
+            None => {
+                self.aside_len += len(&aside.item);
+                self.aside.push_back(aside);
+                self.give_up(|playout| playout.aside_len > ASIDE_LEN_MAX);
+            }
         }
-        self.aside.push_back(Aside { lane, at, came: now, item: Item::Message(pts, message) });
-        self.settle();
         Pushed::Taken
     }
 
+    /// How many messages more were taken and are lost, since there were too many, or no units of their time.
+    pub(crate) fn lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
     /// Puts messages where units of their time are by now.
-    fn settle(&mut self) {
-        for aside in std::mem::take(&mut self.aside) {
-            let lanes = match aside.lane {
-                Some(LaneId(n)) => n..n + 1,
-                None => 0..self.lanes.len(),
-            };
-            match self.lanes[lanes].iter_mut().find(|lane| lane.is_near(aside.at)) {
-                None => self.aside.push_back(aside),
-                Some(lane) if lane.messages() >= LANE_MESSAGES_MAX => {}
-                Some(lane) => {
-                    self.held += len(&aside.item);
-                    let (place, stretch) = (lane.place(aside.at), lane.stretch);
-                    lane.queue.insert(place, Queued { item: aside.item, stretch, came: aside.came });
+    fn settle(&mut self, now: Time) {
+        self.give_up(|playout| playout.aside.front().is_some_and(|oldest| now.since(oldest.came) > ASIDE_MAX));
+        if self.aside.iter().any(|aside| self.near(aside).is_some()) {
+            for aside in std::mem::take(&mut self.aside) {
+                match self.near(&aside) {
+                    None => self.aside.push_back(aside),
+                    Some(lane) => {
+                        self.aside_len -= len(&aside.item);
+                        self.join(lane, aside);
+                    }
                 }
             }
+        }
+    }
+
+    /// Whose units of a message's time came last.
+    fn near(&self, aside: &Aside) -> Option<LaneId> {
+        let is_near = |lane: &LaneId| self.lanes[lane.0].is_near(aside.at);
+        match aside.lane {
+            Some(lane) => Some(lane).filter(is_near),
+            None => (0..self.lanes.len()).map(LaneId).find(is_near),
+        }
+    }
+
+    /// Puts a message among the units of a lane.
+    fn join(&mut self, id: LaneId, Aside { at, came, item, .. }: Aside) {
+        let (lane, len) = (&mut self.lanes[id.0], len(&item));
+        if lane.messages_len + len > LANE_MESSAGES_LEN_MAX {
+            self.lost += 1;
+            return;
+        }
+        self.held += len;
+        lane.messages_len += len;
+        let (place, stretch) = (lane.place(at), lane.stretch);
+        lane.queue.insert(place, Queued { item, stretch, came });
+    }
+
+    /// The oldest messages won't find units of their time any more.
+    fn give_up(&mut self, over: impl Fn(&Playout) -> bool) {
+        while over(self)
+            && let Some(oldest) = self.aside.pop_front()
+        {
+            self.aside_len -= len(&oldest.item);
+            self.lost += 1;
         }
     }
 
@@ -385,8 +439,10 @@ impl Playout {
         }
         let (base, queued) = (self.origin, self.lanes[id.0].queue.pop_front()?);
         self.held -= len(&queued.item);
-        if let Item::Unit(dts, _) = queued.item {
-            self.lanes[id.0].played = Some(dts);
+        match queued.item {
+            Item::Unit(dts, _) => self.lanes[id.0].played = Some(dts),
+            Item::Message(..) => self.lanes[id.0].messages_len -= len(&queued.item),
+            Item::Config(_) => {}
         }
         if let Item::Unit(dts, _) = queued.item
             && (base.is_none() || queued.stretch > self.stretch)

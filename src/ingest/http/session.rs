@@ -174,7 +174,12 @@ impl Session {
                 }
                 match state.tracks.take(clock::now(), came) {
                     Ok(taken) => {
+                        let (lost, notes) = state.tracks.told();
                         drop(state);
+                        self.counters.http_units_dropped.inc_by(lost);
+                        for note in notes {
+                            self.tell(&Came::Note(note));
+                        }
                         match taken {
                             Taken::Yes => {}
                             Taken::Repeated => _ = self.counters.http_units_repeated.inc(),

@@ -84,6 +84,15 @@ pub(crate) enum Taken {
     Useless,
 }
 
+impl Taken {
+    fn of(pushed: Pushed) -> Self {
+        match pushed {
+            Pushed::Repeated => Taken::Repeated,
+            Pushed::Taken | Pushed::Jumped => Taken::Yes,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Tracks {
@@ -96,14 +105,18 @@ pub(crate) struct Tracks {
     inits: BTreeMap<Object, Reader>,
     /// Of transport streams, between two of their segments.
     demuxers: BTreeMap<String, Box<Demuxer>>,
+    /// What is to be told.
+    notes: Vec<String>,
+    told_lost: bool,
 }
 
 impl Tracks {
     /// A push's, of so many tracks at most; `rendition`: what it is a rendition of the stream as.
     pub(crate) fn new(rendition: Option<Rendition>, tracks_max: usize) -> Self {
         let (playout, tracks) = (Playout::default(), Vec::new());
-        let (inits, demuxers) = (BTreeMap::new(), BTreeMap::new());
-        Tracks { playout, tracks, tracks_max, claims: vec![rendition], inits, demuxers }
+        let (inits, demuxers, notes) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let claims = vec![rendition];
+        Tracks { playout, tracks, tracks_max, claims, inits, demuxers, notes, told_lost: false }
     }
 
     /// The lane of a track; `None` if there is no place for it, and why, the first time.
@@ -170,10 +183,10 @@ impl Tracks {
                 let newest = self.playout.newest(lane);
                 let at = at.map(|at| unwrap(at, clock, newest)).or(newest);
                 // One of no time, before anything else has come, is meant for nothing.
-                if let Some(pts) = message.pts.map(|pts| unwrap(pts, clock, at)).or(at) {
-                    self.playout.message(lane, now, at.unwrap_or(pts), pts, message);
-                }
-                Ok(Taken::Yes)
+                let Some(pts) = message.pts.map(|pts| unwrap(pts, clock, at)).or(at) else {
+                    return Ok(Taken::Useless);
+                };
+                Ok(Taken::of(self.playout.message(lane, now, at.unwrap_or(pts), pts, message)))
             }
             Came::Damaged(lane) => {
                 if let Some(track) = self.tracks.get_mut(lane.0) {
@@ -196,10 +209,17 @@ impl Tracks {
         if let Some(track) = self.tracks.get_mut(lane.0) {
             track.ended = false;
         }
-        match self.playout.push(lane, now, item) {
-            Pushed::Repeated => Taken::Repeated,
-            Pushed::Taken | Pushed::Jumped => Taken::Yes,
+        Taken::of(self.playout.push(lane, now, item))
+    }
+
+    /// What came of what was taken: how many messages are lost of it, and what is to be told.
+    pub(crate) fn told(&mut self) -> (u64, Vec<String>) {
+        let lost = self.playout.lost();
+        if lost > 0 && !std::mem::replace(&mut self.told_lost, true) {
+            let why = "timed metadata is lost: there is more of it than fits, or nothing else came near its time";
+            self.notes.push(why.to_owned());
         }
+        (lost, std::mem::take(&mut self.notes))
     }
 
     /// The next item that is due.

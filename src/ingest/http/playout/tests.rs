@@ -284,16 +284,55 @@ fn what_is_said_again_goes_on_once_and_never_before_a_jump() {
     let handed = handed_on(&mut player.playout, 9_000);
     assert_eq!((between(&handed, "b").1.as_str(), between(&handed, "new").0.as_str()), ("600", "100000"));
     assert_eq!(between(&handed, "ahead").0, "100400");
-    // There are as many as there may be, and what is among the units counts.
+}
+
+#[test]
+fn messages_are_bounded_in_bytes_and_what_is_lost_is_counted() {
+    // A tag a frame, of a long segment.
+    let mut player = Player::new(1);
+    let lane = Some(LaneId(0));
+    player.segment(0, 0, 0..6_000);
+    let long = Bytes::from(vec![0; 1_000]);
+    for time in 0..360 {
+        let message = Message { data: long.clone(), ..message("") };
+        assert_eq!(player.playout.message(lane, at(0), time * 1_500, time, message), Pushed::Taken);
+    }
+    assert_eq!(player.playout.lost(), 0);
+    let messages = handed_on(&mut player.playout, 9_000).iter().filter(|(_, what, _)| what.contains('@')).count();
+    assert_eq!((messages, player.playout.lanes[0].messages_len), (360, 0));
+    // What is among the units counts, and so does what waits.
     let mut player = Player::new(1);
     player.segment(0, 0, 0..1_000);
-    let held = player.playout.held;
-    for time in 0..1_000 {
-        player.playout.message(lane, at(0), time, time, message("12345"));
-        player.playout.message(None, at(0), i64::MAX - time, time, message("12345"));
+    let (held, each) = (player.playout.held, size_of::<Queued>() + 1_000);
+    for time in 0..2_000 {
+        let message = Message { data: long.clone(), ..message("") };
+        player.playout.message(lane, at(0), time, time, message.clone());
+        player.playout.message(None, at(0), i64::MAX - time, time, message);
     }
-    assert_eq!(player.playout.held, held + (size_of::<Queued>() + 5) * LANE_MESSAGES_MAX);
-    assert_eq!((player.playout.aside.len(), player.playout.known.len()), (MESSAGES_MAX, MESSAGES_MAX));
+    let (among, aside) = (LANE_MESSAGES_LEN_MAX / each, ASIDE_LEN_MAX / each);
+    assert_eq!((player.playout.held, player.playout.lanes[0].messages_len), (held + each * among, each * among));
+    assert_eq!((player.playout.aside.len(), player.playout.aside_len), (aside, each * aside));
+    assert_eq!((player.playout.lost(), player.playout.lost()), (4_000 - (among + aside) as u64, 0));
+    assert_eq!(player.playout.known.len(), KNOWN_MAX);
     handed_on(&mut player.playout, 9_000);
-    assert_eq!(player.playout.held, 0);
+    assert_eq!((player.playout.held, player.playout.lanes[0].messages_len), (0, 0));
+}
+
+#[test]
+fn messages_dont_wait_for_ever() {
+    let mut player = Player::new(1);
+    let ahead = |player: &mut Player, now: u64, ms: i64| {
+        player.playout.message(None, at(now), ms * 90, ms * 90, message("ahead"));
+        player.playout.aside.len()
+    };
+    player.segment(0, 0, 3_600_000..3_601_000);
+    assert_eq!((ahead(&mut player, 0, 3_620_000), ahead(&mut player, 0, 12_000)), (1, 2));
+    // The encoder begins anew, and an hour later is where the message was meant for.
+    player.segment(1_000, 0, 0..1_000);
+    assert_eq!((player.playout.aside.len(), player.playout.lost()), (1, 1), "the one of its new time waits on");
+    // What nothing comes near to goes too.
+    player.segment(20_000, 0, 1_000..1_900);
+    assert_eq!((player.playout.aside.len(), player.playout.lost()), (1, 0));
+    player.segment(26_000, 0, 1_900..2_000);
+    assert_eq!((player.playout.aside.len(), player.playout.aside_len, player.playout.lost()), (0, 0, 1));
 }
