@@ -32,7 +32,7 @@ pub(crate) const SCALE: Timescale = Timescale::MPEG;
 const AHEAD_MAX: Duration = Duration::from_secs(15);
 /// And what all of them hold, in bytes of memory: that, at 25 Mb/s.
 const HELD_MAX: usize = 48 << 20;
-/// How long it is waited at the start for tracks that were announced and don't come.
+/// How long it is waited at the start for tracks that were announced and don't come, and by a message for the leader.
 const START_MAX: Duration = Duration::from_secs(3);
 /// By how much the others wait for a track that comes late. Behind that, the packager goes on without it.
 const LATE_MAX: Duration = Duration::from_secs(3);
@@ -123,6 +123,8 @@ pub(crate) struct Playout {
     /// When which decode time is due, in the stretch that is played.
     origin: Option<(Time, i64)>,
     stretch: u64,
+    /// With whose units messages go that have no lane.
+    leader: Option<LaneId>,
     /// By how much units have come too early at least since then; `None` if one was late, or a lane full.
     early: Option<Duration>,
     early_since: Time,
@@ -137,7 +139,7 @@ pub(crate) struct Playout {
 /// A message without its place.
 #[derive(Debug)]
 struct Aside {
-    /// Where it belongs; `None`: with the first lane that is there by then.
+    /// Where it belongs; `None`: with the [leader](Playout::lead), or with the first lane that is near if that one doesn't come.
     lane: Option<LaneId>,
     /// The decode time that it came with.
     at: i64,
@@ -219,6 +221,11 @@ impl Playout {
     pub(crate) fn open(&mut self) -> LaneId {
         self.lanes.push(Lane::default());
         LaneId(self.lanes.len() - 1)
+    }
+
+    /// With this one's units messages go that have no lane.
+    pub(crate) fn lead(&mut self, lane: LaneId) {
+        self.leader = Some(lane);
     }
 
     /// Nothing more comes of a track for now; it isn't waited for.
@@ -304,8 +311,8 @@ impl Playout {
         pushed
     }
 
-    /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its lane, or of any
-    /// that is there.
+    /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its lane, or if it has
+    /// none, with the leader's.
     pub(crate) fn message(&mut self, lane: Option<LaneId>, now: Time, at: i64, pts: i64, message: Message) -> Pushed {
         // Renditions that say the same go to the packager each, since one of them may have no place there yet.
         let whose = lane.map_or(usize::MAX, |LaneId(n)| n);
@@ -321,7 +328,7 @@ impl Playout {
         }
         self.known.push_back(hash);
         let aside = Aside { lane, at, came: now, item: Item::Message(pts, message) };
-        match self.near(&aside) {
+        match self.near(now, &aside) {
             Some(lane) => self.join(lane, aside),
             None => {
                 self.aside_len += len(&aside.item);
@@ -340,9 +347,9 @@ impl Playout {
     /// Puts messages where units of their time are by now.
     fn settle(&mut self, now: Time) {
         self.give_up(|playout| playout.aside.front().is_some_and(|oldest| now.since(oldest.came) > ASIDE_MAX));
-        if self.aside.iter().any(|aside| self.near(aside).is_some()) {
+        if self.aside.iter().any(|aside| self.near(now, aside).is_some()) {
             for aside in std::mem::take(&mut self.aside) {
-                match self.near(&aside) {
+                match self.near(now, &aside) {
                     None => self.aside.push_back(aside),
                     Some(lane) => {
                         self.aside_len -= len(&aside.item);
@@ -353,13 +360,15 @@ impl Playout {
         }
     }
 
-    /// Whose units of a message's time came last.
-    fn near(&self, aside: &Aside) -> Option<LaneId> {
+    /// With whose units a message goes, if some of its time came last.
+    fn near(&self, now: Time, aside: &Aside) -> Option<LaneId> {
         let is_near = |lane: &LaneId| self.lanes[lane.0].is_near(aside.at);
-        match aside.lane {
-            Some(lane) => Some(lane).filter(is_near),
-            None => (0..self.lanes.len()).map(LaneId).find(is_near),
+        if let Some(lane) = aside.lane.or(self.leader).filter(is_near) {
+            return Some(lane);
         }
+        let comes = self.leader.is_some_and(|leader| !self.lanes[leader.0].closed) && now.since(aside.came) < START_MAX;
+        let free = aside.lane.is_none() && !comes;
+        (0..self.lanes.len()).map(LaneId).find(is_near).filter(|_| free)
     }
 
     /// Puts a message among the units of a lane.

@@ -55,7 +55,7 @@ pub(crate) enum Came {
     /// A unit, on its input's clock.
     Unit(LaneId, InputClock, AccessUnit),
     /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a lane it goes beside
-    /// the pictures.
+    /// the push's own pictures, or what there is if they don't come.
     Message(Option<LaneId>, InputClock, Option<u64>, Message),
     /// Something of a lane's track is missing before what comes next.
     Damaged(LaneId),
@@ -132,8 +132,10 @@ impl Tracks {
         }
         let place = self.place(key, kind);
         let lane = self.playout.open();
-        if place.is_none() {
-            self.playout.close(lane);
+        match place {
+            Some((0, _)) if kind.video => self.playout.lead(lane),
+            Some(_) => {}
+            None => self.playout.close(lane),
         }
         let (key, kind) = (key.clone(), kind.clone());
         let nowhere = place.is_none().then(|| {

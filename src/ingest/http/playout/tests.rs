@@ -268,6 +268,33 @@ fn messages_of_their_own_requests_wait_for_units_of_their_time() {
 }
 
 #[test]
+fn messages_without_a_lane_go_with_the_leader_while_it_comes() {
+    let lanes_of = |player: &mut Player| -> Vec<usize> {
+        let handed = handed_on(&mut player.playout, 60_000).into_iter();
+        handed.filter(|(_, what, _)| what.contains('@')).map(|(lane, ..)| lane).collect()
+    };
+    let say = |player: &mut Player, ms: i64| player.playout.message(None, player.now, ms * 90, ms * 90, message("x"));
+    let mut player = Player::new(2);
+    player.playout.lead(LaneId(1));
+    say(&mut player, 100);
+    player.segment(0, 0, 0..1_000);
+    say(&mut player, 200);
+    player.segment(500, 1, 0..1_000);
+    say(&mut player, 300);
+    assert_eq!(lanes_of(&mut player), [1, 1, 1]);
+    // It doesn't come, or no more.
+    let mut player = Player::new(2);
+    player.playout.lead(LaneId(1));
+    say(&mut player, 100);
+    player.segment(0, 0, 0..1_000);
+    player.segment(3_000, 0, 1_000..2_000);
+    assert_eq!(lanes_of(&mut player), [0]);
+    player.playout.close(LaneId(1));
+    say(&mut player, 900);
+    assert_eq!(lanes_of(&mut player), [0]);
+}
+
+#[test]
 fn what_is_said_again_goes_on_once_and_never_before_a_jump() {
     let mut player = Player::new(1);
     let lane = Some(LaneId(0));
