@@ -16,6 +16,9 @@
 //! can ignore fragments that it has already received", DASH-IF Live Media Ingest 1.2, 6.8). A time that is further off
 //! than that is a jump: an encoder has begun anew.
 //!
+//! Tracks whose times lie so far apart that one would never be due have clocks of their own, as the packager has it of other inputs:
+//! the one that comes later is put beside the others by its arrival.
+//!
 //! Messages have no pace of their own: each goes on right behind the unit that it came with. What has a track of its own,
 //! in requests of its own, comes before or after the units of its time: it waits until some are near, and joins them. Being early
 //! is no harm, and a splice has to be. What finds none is lost, and counted.
@@ -36,6 +39,9 @@ const HELD_MAX: usize = 48 << 20;
 const START_MAX: Duration = Duration::from_secs(3);
 /// By how much the others wait for a track that comes late. Behind that, the packager goes on without it.
 const LATE_MAX: Duration = Duration::from_secs(3);
+/// Lanes that lie further apart than what one holds run on clocks of their own, and are put side by side. Once others are played, one
+/// that begins may be behind by so much: what its encoder had to keep until it got through. A guess.
+const BEHIND_MAX: Duration = Duration::from_secs(60);
 /// A step forward beyond this is a jump, not a hole.
 const FORWARD_MAX: Duration = Duration::from_secs(10);
 /// What lies behind a lane's newest unit by no more than this, or than one and a half of its bursts, has come already: an
@@ -85,6 +91,8 @@ pub(crate) enum Pushed {
     Repeated,
     /// It was taken, and lies elsewhere than the one before.
     Jumped,
+    /// It was taken, and lies so far off the other lanes that its lane is put beside them by its arrival.
+    Apart,
 }
 
 #[derive(Debug)]
@@ -100,6 +108,8 @@ struct Lane {
     queue: VecDeque<Queued>,
     /// What messages take of it.
     messages_len: usize,
+    /// By how much its clock is ahead of what is played; all times in here are without that.
+    shift: i64,
     /// The newest unit's.
     last: Option<i64>,
     /// The shortest step between two of them.
@@ -109,6 +119,8 @@ struct Lane {
     played: Option<i64>,
     /// When that came.
     came: Time,
+    /// How late the newest unit came.
+    late: Duration,
     /// How the burst that it is of began, and the longest that was.
     begun: Option<(Time, i64)>,
     burst: Duration,
@@ -161,9 +173,14 @@ impl Lane {
         behind.take_while(|item| !matches!(item, Item::Unit(..))).find(|item| matches!(item, Item::Config(_)))
     }
 
-    /// Whether units of about that time came last.
+    /// The newest unit's decode time, by its own clock.
+    fn last(&self) -> Option<i64> {
+        self.last.map(|last| last.saturating_add(self.shift))
+    }
+
+    /// Whether units of about that time, by their own clock, came last.
     fn is_near(&self, at: i64) -> bool {
-        self.last.is_some_and(|last| apart(at, last) <= FORWARD_MAX)
+        self.last().is_some_and(|last| apart(at, last) <= FORWARD_MAX)
     }
 
     /// Behind which item a message goes: the last unit that is decoded by then, and the messages there. A unit of its stretch is
@@ -180,8 +197,9 @@ impl Lane {
         unit + 1 + self.queue.range(unit + 1..).take_while(is_message).count()
     }
 
-    /// Whether a unit so far behind the newest has come already, or an encoder has begun anew.
-    fn has_had(&self, behind: Duration, now: Time) -> bool {
+    /// Whether a unit of that time has come already. If it is behind the newest and hasn't, an encoder has begun anew.
+    fn has_had(&self, dts: i64, now: Time) -> bool {
+        let Some(behind) = self.last.filter(|&last| dts <= last).map(|last| span(dts, last)) else { return false };
         let resent = RESENT_MAX.max(self.burst * 3 / 2);
         let redundant = REDUNDANT_MAX.max(self.burst * 3);
         behind <= resent || behind + now.since(self.came) <= redundant
@@ -235,12 +253,12 @@ impl Playout {
 
     /// A lane's newest decode time, or if it has none, anyone's.
     pub(crate) fn newest(&self, lane: Option<LaneId>) -> Option<i64> {
-        lane.and_then(|lane| self.last(lane)).or_else(|| self.lanes.iter().filter_map(|lane| lane.last).max())
+        lane.and_then(|lane| self.last(lane)).or_else(|| self.lanes.iter().filter_map(Lane::last).max())
     }
 
     /// A lane's own newest decode time.
     pub(crate) fn last(&self, lane: LaneId) -> Option<i64> {
-        self.lanes[lane.0].last
+        self.lanes[lane.0].last()
     }
 
     /// Whether a lane can take more at the moment.
@@ -258,36 +276,22 @@ impl Playout {
 
     /// Takes an item that has come.
     pub(crate) fn push(&mut self, id: LaneId, now: Time, item: Item) -> Pushed {
-        let newest = self.lanes.iter().map(|lane| lane.stretch).max().unwrap_or(0);
-        let others = |dts: i64| self.lanes.iter().any(|lane| lane.stretch == newest && lane.is_near(dts));
         let mut pushed = Pushed::Taken;
         // From where to where it jumps.
         let mut jump = None;
-        if let Item::Unit(dts, _) = item {
-            let lane = &self.lanes[id.0];
-            let mut stretch = lane.stretch;
-            match lane.last {
-                Some(last) if dts <= last && lane.has_had(span(dts, last), now) => {
-                    return self.fill(id, now, dts, item);
+        let item = match item {
+            Item::Unit(raw, unit) => {
+                let lane = &self.lanes[id.0];
+                let (last, dts) = (lane.last(), raw.saturating_sub(lane.shift));
+                if lane.has_had(dts, now) {
+                    return self.fill(id, now, dts, unit);
                 }
-                Some(last) if dts <= last || span(last, dts) > FORWARD_MAX => {
-                    (pushed, jump) = (Pushed::Jumped, Some((last, dts)));
-                    // After the others, if they have jumped there already.
-                    stretch = if newest > stretch && others(dts) { newest } else { newest + 1 };
-                }
-                // A track that comes later is where the others are.
-                None => stretch = newest,
-                Some(_) => {}
+                pushed = self.arrive(id, now, raw);
+                jump = last.filter(|_| pushed != Pushed::Taken).map(|last| (last, raw));
+                Item::Unit(raw.saturating_sub(self.lanes[id.0].shift), unit)
             }
-            let lane = &mut self.lanes[id.0];
-            let step = lane.last.map_or(0, |last| dts.saturating_sub(last));
-            if step > 0 && (lane.step == 0 || step < lane.step) {
-                lane.step = step;
-            }
-            (lane.last, lane.stretch, lane.came) = (Some(dts), stretch, now);
-            lane.measure(now, dts);
-            self.observe(id, now, dts);
-        }
+            other => other,
+        };
         self.held += len(&item);
         let lane = &mut self.lanes[id.0];
         lane.closed = false;
@@ -309,6 +313,67 @@ impl Playout {
             self.lost += over.len() as u64;
         }
         pushed
+    }
+
+    /// A unit that hasn't come already: where it belongs.
+    fn arrive(&mut self, id: LaneId, now: Time, raw: i64) -> Pushed {
+        let newest = self.lanes.iter().map(|lane| lane.stretch).max().unwrap_or(0);
+        let lane = &self.lanes[id.0];
+        let dts = raw.saturating_sub(lane.shift);
+        // The others have jumped to where it is by its own clock.
+        let follows =
+            || lane.shift != 0 && lane.stretch < newest && self.others(id, newest).any(|other| other.is_near(raw));
+        let jumps = lane.last.filter(|&last| dts <= last || span(last, dts) > FORWARD_MAX || follows()).is_some();
+        let begins = lane.last.is_none();
+        let (stretch, shift) = match self.beside(id, now, newest, raw) {
+            // A track that comes later is where the others are.
+            shift if begins => (newest, shift.unwrap_or(0)),
+            _ if !jumps => (lane.stretch, lane.shift),
+            // After the others, if they have jumped already.
+            Some(shift) if newest > lane.stretch => (newest, shift),
+            _ => (newest + 1, 0),
+        };
+        let dts = raw.saturating_sub(shift);
+        let lane = &mut self.lanes[id.0];
+        let apart = shift != 0 && shift != lane.shift;
+        let step = lane.last.filter(|_| !jumps).map_or(0, |last| dts.saturating_sub(last));
+        if step > 0 && (lane.step == 0 || step < lane.step) {
+            lane.step = step;
+        }
+        (lane.last, lane.shift, lane.stretch, lane.came) = (Some(dts), shift, stretch, now);
+        lane.begun = lane.begun.filter(|_| !jumps);
+        lane.measure(now, dts);
+        self.observe(id, now, dts);
+        match (apart, jumps) {
+            (true, _) => Pushed::Apart,
+            (_, true) => Pushed::Jumped,
+            _ => Pushed::Taken,
+        }
+    }
+
+    /// The other lanes of a stretch that has begun.
+    fn others(&self, id: LaneId, stretch: u64) -> impl Iterator<Item = &Lane> {
+        let lanes = self.lanes.iter().enumerate().filter(move |(n, lane)| *n != id.0 && lane.stretch == stretch);
+        lanes.map(|(_, lane)| lane).filter(|lane| lane.last.is_some())
+    }
+
+    /// By how much a lane's clock is ahead of the others', where that is known: nothing, where its units lie near theirs; what puts
+    /// them side by side by their arrival, where they are so far off that one would wait for ever, or never be waited for.
+    fn beside(&self, id: LaneId, now: Time, stretch: u64, raw: i64) -> Option<i64> {
+        if let Some(other) = self.others(id, stretch).find(|other| other.is_near(raw)) {
+            return Some(other.shift);
+        }
+        let newest = self.others(id, stretch).max_by_key(|other| other.came)?;
+        // Of a burst, the first unit came when it was time.
+        let (begun, first) = newest.begun?;
+        let off = raw.saturating_sub(first.saturating_add(SCALE.ticks(now.since(begun)).cast_signed()));
+        let behind_max = if self.origin.is_some() { BEHIND_MAX } else { AHEAD_MAX };
+        (span(0, off) > AHEAD_MAX || span(off, 0) > behind_max).then_some(off)
+    }
+
+    /// By how much a lane's clock is ahead of the others'.
+    pub(crate) fn shift(&self, lane: LaneId) -> Duration {
+        apart(self.lanes[lane.0].shift, 0)
     }
 
     /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its lane, or if it has
@@ -372,7 +437,7 @@ impl Playout {
     }
 
     /// Puts a message among the units of a lane.
-    fn join(&mut self, id: LaneId, Aside { at, came, item, .. }: Aside) {
+    fn join(&mut self, id: LaneId, Aside { at, came, mut item, .. }: Aside) {
         let (lane, len) = (&mut self.lanes[id.0], len(&item));
         if lane.messages_len + len > LANE_MESSAGES_LEN_MAX {
             self.lost += 1;
@@ -380,7 +445,10 @@ impl Playout {
         }
         self.held += len;
         lane.messages_len += len;
-        let (place, stretch) = (lane.place(at), lane.stretch);
+        if let Item::Message(pts, _) = &mut item {
+            *pts = pts.saturating_sub(lane.shift);
+        }
+        let (place, stretch) = (lane.place(at.saturating_sub(lane.shift)), lane.stretch);
         lane.queue.insert(place, Queued { item, stretch, came });
     }
 
@@ -396,7 +464,7 @@ impl Playout {
 
     /// A unit behind the newest: it has come already, unless it fills a hole. Requests of two segments that follow one
     /// another closely may be taken in either order.
-    fn fill(&mut self, id: LaneId, now: Time, dts: i64, item: Item) -> Pushed {
+    fn fill(&mut self, id: LaneId, now: Time, dts: i64, unit: AccessUnit) -> Pushed {
         let lane = &mut self.lanes[id.0];
         let half = (lane.step / 2).max(1);
         let at = |queued: &Queued| match &queued.item {
@@ -410,6 +478,7 @@ impl Playout {
             next && before.is_none_or(|before| before + half < dts)
         });
         let Some(n) = hole else { return Pushed::Repeated };
+        let item = Item::Unit(dts, unit);
         self.held += len(&item);
         let stretch = lane.stretch;
         lane.queue.insert(n, Queued { item, stretch, came: now });
@@ -421,9 +490,14 @@ impl Playout {
         let lane = &self.lanes[id.0];
         let Some((at, base)) = self.origin.filter(|_| lane.stretch == self.stretch) else { return };
         let due = at + span(base, dts);
+        self.lanes[id.0].late = now.since(due);
         if due < now {
             let late = now.since(due);
-            let alone = self.lanes.iter().all(|lane| lane.units().next().is_none());
+            // All of them were held up, and not this one alone.
+            let on_time = |other: &Lane| other.last.is_some() && other.late.max(now.since(other.came)) <= LATE_MAX;
+            let mut others = self.lanes.iter().enumerate().filter(|(n, _)| *n != id.0);
+            let idle = self.lanes.iter().all(|lane| lane.units().next().is_none());
+            let alone = idle && !others.any(|(_, other)| on_time(other));
             if alone || late <= LATE_MAX {
                 self.origin = Some((at + late, base));
             }

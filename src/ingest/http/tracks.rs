@@ -45,6 +45,8 @@ struct Track {
     ended: bool,
     /// Its newest headers, for a claim that comes later.
     config: Option<CodecConfig>,
+    /// It is known that it has a clock of its own.
+    told_apart: bool,
 }
 
 /// What comes of a request's body.
@@ -88,7 +90,7 @@ impl Taken {
     fn of(pushed: Pushed) -> Self {
         match pushed {
             Pushed::Repeated => Taken::Repeated,
-            Pushed::Taken | Pushed::Jumped => Taken::Yes,
+            Pushed::Taken | Pushed::Jumped | Pushed::Apart => Taken::Yes,
         }
     }
 }
@@ -145,7 +147,8 @@ impl Tracks {
                  one of a kind"
             )
         });
-        self.tracks.push(Track { key, kind, lane, place, damaged: false, step: 0, ended: false, config: None });
+        let (damaged, ended, told_apart) = (false, false, false);
+        self.tracks.push(Track { key, kind, lane, place, damaged, step: 0, ended, config: None, told_apart });
         Ok((place.map(|_| lane), nowhere))
     }
 
@@ -211,7 +214,15 @@ impl Tracks {
         if let Some(track) = self.tracks.get_mut(lane.0) {
             track.ended = false;
         }
-        Taken::of(self.playout.push(lane, now, item))
+        let pushed = self.playout.push(lane, now, item);
+        if let Some(track) = self.tracks.get_mut(lane.0).filter(|_| pushed == Pushed::Apart)
+            && !std::mem::replace(&mut track.told_apart, true)
+        {
+            let (name, by) = (&track.key, self.playout.shift(lane).as_secs());
+            self.notes
+                .push(format!("track {name:?} lies {by} s from the others: it is put beside them by its arrival"));
+        }
+        Taken::of(pushed)
     }
 
     /// What came of what was taken: how many messages are lost of it, and what is to be told.

@@ -192,6 +192,133 @@ fn after_an_outage_what_comes_is_played_from_then_on() {
     assert!(player.played.windows(2).all(|pair| pair[0].2 <= pair[1].2));
 }
 
+/// How far the second lane lags behind the first one at worst, by when they were played; its times begin at `first`.
+fn lag(player: &Player, first: i64) -> i64 {
+    let of = |lane: usize| player.played.iter().filter(move |played| played.0 == lane);
+    let (a, b): (Vec<_>, Vec<_>) = (of(0).collect(), of(1).collect());
+    assert!(a.len() == b.len() && a.windows(2).chain(b.windows(2)).all(|pair| pair[0].1 < pair[1].1), "{a:?} {b:?}");
+    let apart =
+        a.iter().zip(&b).map(|((_, a, at), (_, b, beside))| (b - a).abs().max((*beside as i64 - *at as i64).abs()));
+    assert!(b.first().is_some_and(|(_, time, _)| (time - first).abs() < 1_000), "{b:?}");
+    apart.max().expect("some")
+}
+
+#[test]
+fn lanes_hours_apart_are_played_side_by_side() {
+    for (hours, late) in [(5, 0), (-5, 0), (5, 3_300), (-5, 3_300)] {
+        // By one request, a unit of each at a time; one of them may begin when the other is played already.
+        let mut player = Player::new(2);
+        let off = hours * 3_600_000;
+        for ms in (0..60_000).step_by(100) {
+            for (lane, times) in [(0, ms..ms + 1), (1, off + ms..off + ms + 1)] {
+                if lane == 0 || ms >= late {
+                    player.until(ms as u64);
+                    assert!(player.playout.has_room(LaneId(lane)), "{hours} h: {lane} at {ms} ms");
+                    let pushed = player.segment(ms as u64, lane, times);
+                    assert_eq!(pushed[0] == Pushed::Apart, lane == 1 && ms == late, "{hours} h, {ms} ms");
+                }
+            }
+        }
+        assert_eq!(player.playout.shift(LaneId(1)), Duration::from_secs(5 * 3_600));
+        player.until(70_000);
+        player.played.retain(|(_, time, _)| *time >= late);
+        assert!(lag(&player, late) <= 100, "{hours} h: {:?}", player.played);
+        assert_eq!(player.playout.last(LaneId(1)), Some((off + 59_900) * 90), "by its own clock");
+    }
+    // In segments.
+    let mut player = Player::new(2);
+    for ms in (0..60_000).step_by(2_000) {
+        player.segment(ms as u64, 0, ms..ms + 2_000);
+        player.segment(ms as u64 + 300, 1, 7_200_000 + ms..7_202_000 + ms);
+    }
+    // Messages go by their lane's clock.
+    player.playout.message(Some(LaneId(1)), at(58_300), 7_259_000 * 90, 7_259_500 * 90, message("own"));
+    let handed = handed_on(&mut player.playout, 90_000);
+    assert!(handed.iter().any(|(lane, what, _)| *lane == 1 && what == "own@59800"), "{handed:?}");
+    player.until(90_000);
+    assert!(player.played.iter().all(|(lane, time, _)| *time < 60_000 + 300 * *lane as i64));
+}
+
+#[test]
+fn lanes_hours_apart_begin_anew_together() {
+    for first in [0, 1] {
+        let mut player = Player::new(2);
+        player.segment(0, 0, 100_000..104_000);
+        player.segment(0, 1, 7_300_000..7_304_000);
+        // They have one clock now, whoever is the first to come, or still two.
+        for (from, off) in [(10_000, 0), (20_000, 3_600_000)] {
+            for lane in [first, 1 - first] {
+                let time = if from == 20_000 { 500_000 } else { 0 } + off * lane as i64;
+                player.segment(from + 100 * lane as u64, lane, time..time + 4_000);
+            }
+        }
+        player.until(60_000);
+        for from in [0, 10_000, 20_000] {
+            let of = |of: usize| {
+                player
+                    .played
+                    .iter()
+                    .filter(move |(lane, _, played)| *lane == of && (from..from + 9_000).contains(played))
+            };
+            assert_eq!((of(0).count(), of(1).count()), (40, 40), "{first} first, from {from}");
+            let off = of(0)
+                .zip(of(1))
+                .map(|((_, a, at), (_, b, beside))| (b - a).abs().max((*beside as i64 - *at as i64).abs()));
+            assert!(off.clone().max() <= Some(300), "{first} first, from {from}: {:?}", off.max());
+        }
+    }
+}
+
+#[test]
+fn a_lane_that_knows_of_the_jump_first_is_put_there_with_the_others() {
+    let mut player = Player::new(2);
+    player.playout.close(LaneId(1));
+    player.segment(0, 0, 3_600_000..3_602_000);
+    // The encoder begins anew, with sound this time.
+    assert_eq!(player.segment(5_000, 1, 0..1_000)[0], Pushed::Apart);
+    assert_eq!(player.segment(5_100, 0, 0..1_000)[0], Pushed::Jumped);
+    let pushed = player.segment(6_000, 1, 1_000..2_000);
+    assert_eq!((pushed[0], pushed[1]), (Pushed::Jumped, Pushed::Taken));
+    player.segment(6_100, 0, 1_000..2_000);
+    player.until(20_000);
+    assert_eq!((player.played.len(), player.playout.shift(LaneId(1))), (60, Duration::ZERO));
+    let ends: Vec<i64> = player.played[58..].iter().map(|(_, time, _)| *time).collect();
+    assert_eq!(ends, [1_900, 1_900]);
+}
+
+#[test]
+fn one_lane_that_was_held_up_holds_up_no_other() {
+    let mut player = Player::new(2);
+    for ms in (0..60_000).step_by(100) {
+        player.segment(ms as u64, 0, ms..ms + 1);
+        // Nothing for twenty seconds, and then all of it.
+        match ms {
+            ..10_000 | 30_100.. => _ = player.segment(ms as u64, 1, ms..ms + 1),
+            30_000 => _ = player.segment(30_000, 1, 10_000..30_001),
+            _ => {}
+        }
+    }
+    player.until(70_000);
+    let late = player.played.iter().filter(|(lane, ..)| *lane == 0).map(|(_, time, played)| *played as i64 - time);
+    // As a lane is waited for.
+    assert_eq!((late.max(), player.played.len()), (Some(3_000), 1_200));
+}
+
+#[test]
+fn what_is_late_by_more_than_was_silent_is_waited_for_all_the_same() {
+    let mut player = Player::new(2);
+    // The second lane breaks off later than the first one, and both go on later by the same.
+    let late = |lane: usize, ms: i64| if ms > [8_200, 10_000][lane] { 4_200 } else { 0 };
+    for now in (0..40_000).step_by(100) {
+        for lane in 0..2 {
+            for ms in [now, now - 4_200].into_iter().filter(|&ms| ms >= 0 && ms + late(lane, ms) == now) {
+                player.segment(now as u64, lane, ms..ms + 1);
+            }
+        }
+    }
+    assert!(player.playout.lanes.iter().all(|lane| lane.late.is_zero()), "{:?}", player.playout.lanes);
+}
+
 fn message(text: &'static str) -> Message {
     let data = Bytes::from_static(text.as_bytes());
     Message { track: InputTrack(0), scheme: Scheme::Id3, pts: None, duration: None, data }
