@@ -59,7 +59,7 @@ pub(crate) struct Body {
     /// Lanes by track_ID, or by the demuxer's track.
     lanes: Vec<(u32, Option<LaneId>)>,
     last: bool,
-    /// The decode time of a transport stream's newest unit.
+    /// The decode time of the newest unit of a transport stream's pictures, or of its sound if there are none.
     at: Option<u64>,
     /// An init segment has come, and nobody knows of it.
     begins: bool,
@@ -300,7 +300,9 @@ impl Body {
             ts::Output::Message(message) => self.ts_message(message),
             ts::Output::Unit(unit) => {
                 if let Some(lane) = self.ts_lane(unit.track, tracks)? {
-                    self.at = Some(unit.dts);
+                    if unit.track == ts::VIDEO || !self.has_pictures() {
+                        self.at = Some(unit.dts);
+                    }
                     self.out.push_back(Came::Unit(lane, ts::CLOCK, unit));
                 }
             }
@@ -319,6 +321,10 @@ impl Body {
         let of = |track: InputTrack| self.lanes.iter().find(|(known, _)| *known == u32::from(track.0));
         let lane = of(ts::VIDEO).or_else(|| of(ts::AUDIO)).and_then(|(_, lane)| *lane);
         self.out.push_back(Came::Message(lane, ts::CLOCK, at, message));
+    }
+
+    fn has_pictures(&self) -> bool {
+        self.lanes.iter().any(|(track, lane)| *track == u32::from(ts::VIDEO.0) && lane.is_some())
     }
 
     fn ts_lane(&mut self, track: InputTrack, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {

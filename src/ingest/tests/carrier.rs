@@ -118,6 +118,7 @@ pub(super) struct TsMuxer {
 const PMT: u16 = 0x100;
 const PICTURES: u16 = 0x101;
 const SOUNDS: u16 = 0x102;
+const SPLICES: u16 = 0x103;
 
 impl TsMuxer {
     pub(super) fn write(&mut self, frame: &Frame, first: u64) {
@@ -127,7 +128,7 @@ impl TsMuxer {
             if frame.key {
                 self.headers = frame.headers;
                 self.mux.pat(&[(1, PMT)]);
-                self.mux.pmt(PMT, 1, 0, &[(0x1b, PICTURES), (0x0f, SOUNDS)]);
+                self.mux.pmt(PMT, 1, 0, &[(0x1b, PICTURES), (0x0f, SOUNDS), (0x86, SPLICES)]);
             }
             let slice = [&[if frame.key { 0x65 } else { 0x41 }][..], &data[1..]].concat();
             let record = record(self.headers);
@@ -144,6 +145,11 @@ impl TsMuxer {
             sound[2] |= if frame.headers == 0 { 0 } else { 0x20 };
             self.mux.pes(SOUNDS, 0xc0, Some(Stamp { pts: dts, dts: None, bounded: true }), &sound);
         }
+    }
+
+    /// A splice_info_section.
+    pub(super) fn splice(&mut self, section: &[u8]) {
+        self.mux.section(SPLICES, section);
     }
 
     /// The packets written so far.

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::carrier::{Carrier, TsMuxer, record};
-use super::{Frame, HZ, payload};
+use super::{Frame, HZ, mux, payload, pictures, sounds};
 use crate::ingest::http::body::{Body, needs_init};
 use crate::ingest::http::path::{self, Kind, Object};
 use crate::ingest::http::tracks::{Came, Taken, Tracks};
 use crate::media::bmff::tests::boxed;
 use crate::media::codec::Codec;
+use crate::media::scte35::tests::insert;
 use crate::media::{Announced, CodecConfig, Input, InputClock, bmff, cmaf, ts};
 use crate::units::{Time, Timescale};
 
@@ -343,4 +344,33 @@ impl Muxer for TsSegments {
         }
         piece.into_iter().collect()
     }
+}
+
+#[test]
+fn a_splice_goes_by_the_pictures_beside_it() {
+    let mut frames = mux([pictures(4, 30, 60), sounds(4)]);
+    frames.iter_mut().filter(|frame| !frame.picture).for_each(|frame| frame.jump = 5 * 3_600 * HZ as i64);
+    let (mut muxer, mut tracks) = (TsMuxer::default(), Tracks::new(None, 16));
+    for frame in &frames {
+        muxer.write(frame, 77);
+        if (HZ..2 * HZ).contains(&frame.at) {
+            muxer.splice(&insert(7, 10 * HZ, None));
+        }
+    }
+    let bytes = muxer.take().concat();
+    let mut body = Body::new(None, &bytes, None, bmff::Limits::default(), &mut tracks);
+    body.push(&bytes).expect("good media");
+    body.finish(true).expect("a whole one");
+    let (mut lanes, mut at) = (Vec::new(), Vec::new());
+    while let Some(came) = body.poll(&mut tracks).expect("good media") {
+        match came {
+            Came::Unit(lane, ..) => lanes.push(lane),
+            Came::Message(lane, _, message, _) => at.push((lane, message)),
+            _ => {}
+        }
+    }
+    let beside = |at: &(_, Option<u64>)| {
+        at.0 == lanes.iter().min().copied() && at.1.is_some_and(|at| (HZ / 2..2 * HZ + 77).contains(&at))
+    };
+    assert!(at.len() > 70 && at.iter().all(beside), "{at:?}");
 }
