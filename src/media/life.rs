@@ -435,18 +435,18 @@ impl Life {
     /// A track begins, or goes on, with a segment that others have begun: `first` is its first unit.
     pub(super) fn join(&mut self, lane: usize, source: &Source, first: &Raw, segment: Segment) {
         let (base, clock, started) = (self.base, self.clock, self.started);
-        let own = &mut self.segmenter.lanes[lane];
-        let fresh = own.msn == 0;
-        let way = lane_clock(own, source, Some(first), base, clock, started);
-        let begins = way.ticks(first.dts);
-        if fresh {
-            let end = begins.min(own.scale().ticks(segment.start) + own.frame);
-            own.restart(segment.msn, segment.start, end);
-        } else {
-            own.waiting.clear();
+        let fresh = self.segmenter.lanes[lane].msn == 0;
+        if !fresh {
+            // With the headers it had, before others are its own that no record has yet.
+            self.segmenter.lanes[lane].waiting.clear();
             self.segmenter.catch_up(lane, segment.msn);
         }
         let own = &mut self.segmenter.lanes[lane];
+        let way = lane_clock(own, source, Some(first), base, clock, started);
+        if fresh {
+            let end = way.ticks(first.dts).min(own.scale().ticks(segment.start) + own.frame);
+            own.restart(segment.msn, segment.start, end);
+        }
         (own.clock, own.input) = (Some(way), Some(first.track));
         own.newest = own.newest.max(segment.start);
         let id = own.track.id;
@@ -509,8 +509,12 @@ impl Life {
         let way = TrackClock::new(clock, own.scale(), base, started);
         let Some(first) = units.iter().find(|raw| own.media(way.ticks(raw.dts)) + half >= end) else { return false };
         let from = first.dts;
+        let configured = own.codec.as_ref() != Some(&source.codec);
         own.clock = Some(lane_clock(own, source, Some(first), base, clock, started));
         own.input = Some(first.track);
+        if configured {
+            self.publish();
+        }
         for raw in units.iter().filter(|raw| raw.dts >= from) {
             self.put(lane, raw.clone());
         }
