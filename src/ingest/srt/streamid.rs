@@ -1,8 +1,9 @@
-//! The stream id (SRT access control guidelines): plain, as a path, or `#!::` with keys.
+//! The stream id (SRT access control guidelines): plain, as a path, or `#!::` with keys; or as MediaMTX has it.
 //!
 //! ```text
 //! cam1   live/cam1   cam1/720p   live/cam1/720p   cam1?key=SECRET
 //! #!::r=cam1,m=publish   #!::r=live/cam1/720p,m=publish,key=SECRET
+//! publish:cam1   publish:live/cam1/720p:USER:SECRET
 //! ```
 //!
 //! The guidelines make `request` the mode that isn't said. Here a caller can only publish, and so one who says nothing
@@ -14,6 +15,8 @@ use crate::live::{Rendition, StreamName};
 const APP: &str = "live";
 /// What the form with keys begins with.
 const STANDARD: &str = "#!::";
+/// What MediaMTX's form begins with, and what it has for players.
+const COLONS: (&str, &str) = ("publish:", "read:");
 
 /// What a caller wants to publish.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,8 +50,15 @@ pub enum StreamIdError {
 pub fn parse(text: &str) -> Result<Target, StreamIdError> {
     let text = &unescaped(text)[..];
     let Some(keys) = text.strip_prefix(STANDARD) else {
+        if text.starts_with(COLONS.1) {
+            return Err(StreamIdError::Mode("read".to_owned()));
+        }
         let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query.to_owned())));
-        return target(path, query);
+        let Some(fields) = path.strip_prefix(COLONS.0) else { return target(path, query) };
+        // A user's name is nothing that anything here goes by.
+        let mut fields = fields.splitn(3, ':');
+        let (path, key) = (fields.next().unwrap_or_default(), fields.nth(1));
+        return target(path, query.or(key.map(|key| format!("key={key}"))));
     };
     let (mut resource, mut query) = ("", None);
     for pair in keys.split(',') {
@@ -124,6 +134,9 @@ mod tests {
         check("#!::r=cam1?key=x,m=publish", "cam1", None, Some("key=x"));
         check("%23!::r%3dcam1,m=publish", "cam1", None, None);
         check("cam1?key=%", "cam1", None, Some("key=%"));
+        check("publish:cam1", "cam1", None, None);
+        check("publish:cam1?key=a:b", "cam1", None, Some("key=a:b"));
+        check("publish:live/cam1/720p:me:a:b", "cam1", Some("720p"), Some("key=a:b"));
     }
 
     #[test]
@@ -136,6 +149,7 @@ mod tests {
         check("#!::m=publish", missing);
         check("#!::r=cam1,m=request", "m=request: this ingest takes m=publish only; players fetch over HTTP");
         check("#!::m=bidirectional", "m=bidirectional: this ingest takes m=publish only; players fetch over HTTP");
+        check("read:cam1", "m=read: this ingest takes m=publish only; players fetch over HTTP");
         check("a/b/c", "the stream id \"a/b/c\" is no [live/]STREAM[/RENDITION]");
         check("api", "the stream id: \"api\" is a path of the edge itself and can't name a stream");
         check(
