@@ -310,7 +310,8 @@ impl Session {
         claims.resize_with(claims.len().max(index + 1), Feeding::default);
         let feeding = &mut claims[index];
         if is_message && !matches!(feeding, Feeding::Attached(_)) {
-            // The units that it came with are over, and it begins nothing.
+            // The units that it came with are over, or haven't begun, and it begins nothing.
+            self.counters.http_units_dropped.inc();
             return Ok(());
         }
         if matches!(feeding, Feeding::Idle) {
