@@ -16,7 +16,7 @@ const LONG_S = 45;
 /** PLAYERS=dash,native tests only these. */
 const chosen = (players) => players.filter((p) => process.env.PLAYERS?.split(",").includes(p) ?? true);
 
-test("every player comes to a stream's end", { timeout: 900_000 }, (t) => scope(async (use) => {
+test("every player comes to a stream's end", { timeout: 900_000, concurrency: 2 }, (t) => scope(async (use) => {
   const film = await makeFilm(30);
   const [a, b] = await startLine(use, ["a", "b"], { args: ["--linger", String(LINGER_S)] });
   const browser = use(await launch());
@@ -24,8 +24,8 @@ test("every player comes to a stream's end", { timeout: 900_000 }, (t) => scope(
   let long = { name: "long", publisher: publish("long"), began: Date.now() };
 
   // Of a life that is shorter than its playlist all is still there at the end.
-  for (const player of chosen(["hls", "shaka-hls", "shaka-dash", "native"])) {
-    await t.test(player, (t) => unlessStarved(t, async () => {
+  const tests = chosen(["hls", "shaka-hls", "shaka-dash", "native"]).map((player) =>
+    t.test(player, (t) => unlessStarved(t, async () => {
       const stream = `${player}-${Date.now()}`;
       const publisher = publish(stream);
       const page = await watch(browser, b, stream, player);
@@ -36,11 +36,10 @@ test("every player comes to a stream's end", { timeout: 900_000 }, (t) => scope(
       } finally {
         await page.context().close();
       }
-    }));
-  }
+    })));
 
   // Who comes afterwards sees it to its end, too: there are gaps behind it, where the publisher was waited for.
-  await t.test("a viewer who comes after the end", (t) => unlessStarved(t, async () => {
+  tests.push(t.test("a viewer who comes after the end", (t) => unlessStarved(t, async () => {
     const stream = `after-${Date.now()}`;
     const publisher = publish(stream);
     await listed(b, stream, 3);
@@ -52,10 +51,10 @@ test("every player comes to a stream's end", { timeout: 900_000 }, (t) => scope(
       await ended(player, page);
       await page.context().close();
     }
-  }));
+  })));
 
   // Of a longer one the start has gone, and is named all the same to who has read of it; and the stream comes back.
-  await t.test("a life longer than its playlist", (t) => unlessStarved(t, async () => {
+  tests.push(t.test("a life longer than its playlist", (t) => unlessStarved(t, async () => {
     const players = chosen(["shaka-dash", "dash"]);
     // Once more: a life of its own.
     if (!long.publisher.running) {
@@ -75,7 +74,8 @@ test("every player comes to a stream's end", { timeout: 900_000 }, (t) => scope(
       await started(player, page, 2);
       await page.context().close();
     }
-  }));
+  })));
+  await Promise.all(tests);
 }));
 
 /** Waits until so many segments are there. */

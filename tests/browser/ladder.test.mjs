@@ -22,7 +22,7 @@ const NOTICE_MS = 60_000;
 /** LADDER=hls,dash tests only these. */
 const CHOSEN = process.env.LADDER?.split(",") ?? ["hls", "shaka-hls", "shaka-dash", "dash"];
 
-test("players go down the ladder and up again", { timeout: 1_500_000 }, (t) => scope(async (use) => {
+test("players go down the ladder and up again", { timeout: 1_500_000, concurrency: 2 }, (t) => scope(async (use) => {
   // A player that holds three parts has nothing to live on while it notices that its line has become narrow.
   const nodes = await startLine(use, ["a", "b"], { args: ["--latency", "1.5"] });
   const edge = nodes[1].http;
@@ -32,10 +32,10 @@ test("players go down the ladder and up again", { timeout: 1_500_000 }, (t) => s
     await ask(`${edge}/cam1/${track}/playlist.m3u8`, whole, 30_000);
   }
   const browser = use(await launch());
-  for (const player of CHOSEN) {
-    await t.test(`${player} switches when it is told to`, (t) => unlessStarved(t, () => switches(browser, nodes[1], player)));
-    await t.test(`${player} goes by the line`, (t) => unlessStarved(t, () => adapts(browser, nodes[1], player)));
-  }
+  await Promise.all(CHOSEN.flatMap((player) => [
+    t.test(`${player} switches when it is told to`, (t) => unlessStarved(t, () => switches(browser, nodes[1], player))),
+    t.test(`${player} goes by the line`, (t) => unlessStarved(t, () => adapts(browser, nodes[1], player))),
+  ]));
 }));
 
 const shows = (page, height, timeout = NOTICE_MS) =>

@@ -19,13 +19,13 @@ const PLAYERS = { hls: 0.5, "shaka-hls": 0.5, "shaka-dash": 2, dash: 2, native: 
 /** PLAYERS=dash,native tests only these. */
 const CHOSEN = process.env.PLAYERS?.split(",") ?? Object.keys(PLAYERS);
 
-test("players play three hops away, without a stall", { timeout: 1_500_000 }, (t) => scope(async (use) => {
+// Two at a time: each takes a third of a processor, most of it to decode.
+test("players play three hops away, without a stall", { timeout: 1_500_000, concurrency: 2 }, (t) => scope(async (use) => {
   const nodes = await startLine(use, ["a", "b", "c", "d"]);
   push(use, `${nodes[0].rtmp}/cam1`);
   await untilLive(nodes[3].http, "cam1");
   const browser = use(await launch());
-  // One at a time: each takes a third of a processor, most of it to decode.
-  for (const player of CHOSEN) await t.test(player, (t) => unlessStarved(t, () => plays(browser, nodes, player)));
+  await Promise.all(CHOSEN.map((player) => t.test(player, (t) => unlessStarved(t, () => plays(browser, nodes, player)))));
 }));
 
 async function plays(browser, [a, , , d], player) {

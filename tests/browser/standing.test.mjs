@@ -12,15 +12,15 @@ const WATCHED_S = 12;
 /** What LL-DASH has of a second's picture while it stands is its beginning: a player that holds less than a second waits once. */
 const STALLS = { hls: 0, "shaka-hls": 0, "shaka-dash": 1 };
 
-test("players play pictures that stand", { timeout: 600_000 }, (t) => scope(async (use) => {
+test("players play pictures that stand", { timeout: 600_000, concurrency: 2 }, (t) => scope(async (use) => {
   const film = await makeFilm(32, { select: SELECT, keys: "expr:gte(t,2*n_forced)", bframes: 0 });
   const [a, b] = await startLine(use, ["a", "b"]);
   const browser = use(await launch());
   push(use, `${a.rtmp}/cam1`, film);
   const playlist = await ask(`${b.http}/cam1/video/playlist.m3u8`, (_, text) => (text.match(/#EXTINF/g) ?? []).length >= 6 && text, 30_000);
   assert.ok(!playlist.includes("GAP"), playlist);
-  for (const [player, stalls] of Object.entries(STALLS)) {
-    await t.test(player, (t) => unlessStarved(t, async () => {
+  await Promise.all(Object.entries(STALLS).map(([player, stalls]) =>
+    t.test(player, (t) => unlessStarved(t, async () => {
       const page = await openPage(browser, b.http, { stream: "cam1", player }, SMALL);
       try {
         await untilPlaying(page, { timeout: 30_000, steady: 2 });
@@ -35,6 +35,5 @@ test("players play pictures that stand", { timeout: 600_000 }, (t) => scope(asyn
       } finally {
         await page.context().close();
       }
-    }));
-  }
+    }))));
 }));
