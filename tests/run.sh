@@ -3,7 +3,7 @@
 #
 #   tests/run.sh                 all of them (about half an hour on two cores, from a clean clone)
 #   tests/run.sh fmt clippy      only these
-#   tests/run.sh fuzz 60         build the fuzz targets, and run each for 60 s
+#   tests/run.sh fuzz 600        build the fuzz targets, and run each for 600 s rather than 60
 #
 # Needs Rust (rust-version in Cargo.toml) and Node.js 20; on Debian and Ubuntu `setup` installs the rest.
 # A failed step doesn't stop the others. The last line counts what passed and failed: each test of a step that
@@ -95,8 +95,8 @@ pure() { # the cores alone, for wasm32-unknown-unknown where that target is inst
     cargo check --locked -p damson --lib --no-default-features --features sim "${target[@]}"
 }
 
-fuzz() { # the fuzz targets build and take their seeds; with SECONDS, each runs for so long
-    tests/fuzz/run.sh "${fuzz_seconds:-1}"
+fuzz() { # the fuzz targets build, take their seeds, and each is clean for 60 s, or for SECONDS
+    tests/fuzz/run.sh "$fuzz_seconds"
 }
 
 browser() { # four processes in a line, and headless Chromium at the far end
@@ -138,7 +138,7 @@ tests_in() {
 }
 
 chosen=()
-fuzz_seconds=1
+fuzz_seconds=60
 for word in "$@"; do
     if [[ $word =~ ^[0-9]+$ ]]; then
         fuzz_seconds=$word
