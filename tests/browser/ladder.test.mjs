@@ -22,7 +22,7 @@ const NOTICE_MS = 60_000;
 /** LADDER=hls,dash tests only these. */
 const CHOSEN = process.env.LADDER?.split(",") ?? ["hls", "shaka-hls", "shaka-dash", "dash"];
 
-test("players go down the ladder and up again", { timeout: 1_500_000, concurrency: 2 }, (t) => scope(async (use) => {
+test("players go down the ladder and up again", { timeout: 1_500_000 }, (t) => scope(async (use) => {
   // A player that holds three parts has nothing to live on while it notices that its line has become narrow.
   const nodes = await startLine(use, ["a", "b"], { args: ["--latency", "1.5"] });
   const edge = nodes[1].http;
@@ -32,10 +32,11 @@ test("players go down the ladder and up again", { timeout: 1_500_000, concurrenc
     await ask(`${edge}/cam1/${track}/playlist.m3u8`, whole, 30_000);
   }
   const browser = use(await launch());
-  await Promise.all(CHOSEN.flatMap((player) => [
-    t.test(`${player} switches when it is told to`, (t) => unlessStarved(t, () => switches(browser, nodes[1], player))),
-    t.test(`${player} goes by the line`, (t) => unlessStarved(t, () => adapts(browser, nodes[1], player))),
-  ]));
+  // One at a time: beside another, hls.js stands still in one of two runs while it finds out that its line is narrow.
+  for (const player of CHOSEN) {
+    await t.test(`${player} switches when it is told to`, (t) => unlessStarved(t, () => switches(browser, nodes[1], player)));
+    await t.test(`${player} goes by the line`, (t) => unlessStarved(t, () => adapts(browser, nodes[1], player)));
+  }
 }));
 
 const shows = (page, height, timeout = NOTICE_MS) =>
@@ -75,10 +76,13 @@ async function watched(browser, node, player, body) {
   }
 }
 
-/** Nothing has stopped or jumped since the mark, and no hole is in what is buffered. */
+/** Nothing has stopped or jumped since the mark, and no hole is in what came since: where Shaka begins in mid-GOP it may leave one. */
 async function assertWhole(page, player, machine) {
   const s = await stats(page);
-  const ranges = await page.evaluate(() => document.querySelector("video").buffered.length);
+  const ranges = await page.evaluate((from) => {
+    const { buffered } = document.querySelector("video");
+    return Array.from(buffered, (_, i) => buffered.end(i)).filter((end) => end > from).length;
+  }, s.currentTime - s.played);
   const seen = {
     seconds: s.seconds.toFixed(1), played: s.played.toFixed(1), stalls: s.stalls, jumps: s.jumps, buffer: s.buffer.toFixed(2),
     latency: s.latency?.toFixed(2), ranges,
