@@ -168,12 +168,27 @@ impl Store {
         self.bytes += held.body.len() as u64;
         self.held.insert(key, Box::new(held));
         while self.held.len() > HELD_MAX || (self.bytes > bytes_max && self.held.len() > 1) {
-            // The window should have let go long ago: the oldest segment of this track goes.
-            let oldest = self.held.range(Key::start_of(key.track, 0)..).next().map_or(key, |(key, _)| *key);
+            // The window should have let go long ago.
+            let Some(oldest) = self.oldest(key.track) else { break };
             self.forget(oldest.track, oldest.msn.saturating_add(1));
+            // It is below no floor if it is numbered last.
+            self.remove(&oldest);
             obsolete = true;
         }
         obsolete
+    }
+
+    /// What makes room for a body of `track`: the oldest of its own, and the oldest of all for a record, of which there is one.
+    fn oldest(&self, track: TrackId) -> Option<Key> {
+        if track == TrackId::RECORD {
+            return self
+                .held
+                .keys()
+                .filter(|key| key.track != TrackId::RECORD)
+                .min_by_key(|key| key.position())
+                .copied();
+        }
+        self.held.range(Key::start_of(track, 0)..=Key::last_of(track)).next().map(|(key, _)| *key)
     }
 
     /// The usual case: the next part of a track moves the digest's newest part, and no more.

@@ -151,6 +151,26 @@ fn of_the_record_only_the_newest_revision_is_kept() {
 }
 
 #[test]
+fn what_is_full_makes_room_for_the_newest() {
+    let mut net = Net::full(1, &Config { held_bytes_max: 1_000, ..Config::default() });
+    let mut then = |id, length, held| {
+        net.publish(0, id, length);
+        let sizes = net.nodes[&NodeId(0)].sizes();
+        assert_eq!((sizes.held, sizes.held_bytes), held, "{id:?}");
+    };
+    let record = PartId { track: TrackId::RECORD, ..part(1, 0) };
+    for msn in 1..=5 {
+        then(part(msn, 0), 200, (usize::try_from(msn).expect("few"), 200 * u64::from(msn)));
+    }
+    // The oldest goes for the record, and then for the next part; the record stays.
+    then(record, 100, (5, 900));
+    then(part(6, 0), 200, (5, 900));
+    // What is numbered last makes room, too.
+    then(part(Msn::MAX, 0), 400, (4, 900));
+    then(part(Msn::MAX, 1), 800, (2, 900));
+}
+
+#[test]
 fn a_lost_announcement_loses_no_part() {
     let mut net = Net::full(2, &Config::default());
     net.drop = |message| matches!(message, Message::Ihave(_) | Message::Receiving(_));
