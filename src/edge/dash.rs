@@ -33,6 +33,10 @@ pub enum Timing {
 /// before its buffer is empty. dash.js (5.2, as run) asks no more often than that.
 const UPDATE_PERIOD: Duration = Duration::from_secs(1);
 
+/// By how much pictures may be shown later than their decode times tell: by the depth of reordering, which is no more than five
+/// frames of an encoder's presets. What a part's header says is decode times.
+const SHOWN_LATER: Duration = Duration::from_millis(250);
+
 /// What refreshed MPDs are asked for by: relative to the MPD, as all that it names.
 pub const FOLLOW: &str = "follow";
 
@@ -68,7 +72,7 @@ fn render(of: Listed<'_>, timing: Timing, follows: bool) -> Option<String> {
         first.start = first.start.max(start_of(of, first));
     }
     let mut out = String::with_capacity(4 << 10);
-    let end = periods.last().filter(|_| ended).map(|last| end_of(of, last));
+    let end = periods.last().filter(|_| ended).map(|last| end_of(of, record, last, timing));
     mpd_start(&mut out, of, record, timing, end);
     if !ended {
         let _ = writeln!(out, "<Location>manifest.mpd?{FOLLOW}</Location>");
@@ -166,9 +170,20 @@ fn start_of(of: Listed<'_>, period: &Period) -> Duration {
     with_media(of, period).filter_map(start).max().unwrap_or_default()
 }
 
-/// Where a period's last medium ends.
-fn end_of(of: Listed<'_>, period: &Period) -> Duration {
-    let end = |(t, s): (&TrackWindow, Vec<Entry>)| Some(t.timescale().duration(s.last()?.end()));
+/// Where a period's last medium has surely been shown; where segments are numbered, not beyond the last, or there would be another.
+/// Players go by it: where pictures are shown behind it, dash.js (5.2, as run) mostly goes back by 0.5 s and stands there, paused.
+/// Media that ends before is no harm.
+fn end_of(of: Listed<'_>, record: &Record, period: &Period, timing: Timing) -> Duration {
+    let end = |(t, s): (&TrackWindow, Vec<Entry>)| {
+        let last = s.last()?;
+        let decoded = t.timescale().duration(last.end());
+        let numbered =
+            period.start + record.segment_duration * last.msn.saturating_add(1).saturating_sub(period.first_msn);
+        Some(match timing {
+            Timing::Number => (decoded + SHOWN_LATER).min(numbered).max(decoded),
+            Timing::Timeline => decoded + SHOWN_LATER,
+        })
+    };
     with_media(of, period).filter_map(end).max().unwrap_or_default()
 }
 

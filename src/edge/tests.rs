@@ -12,7 +12,7 @@ use super::dash::{self, Timing};
 use super::hls;
 use super::route::Skip;
 use super::synthetic::{self, AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
-use crate::live::{Init, Msn, Period, Trace, TrackId, TrackKind, window::Input};
+use crate::live::{Flags, Init, Msn, Period, TrackId, TrackKind, window::Input};
 use crate::units::Time;
 
 #[test]
@@ -124,13 +124,22 @@ fn an_mpd_is_read_again_in_time_for_a_new_period() {
 
 /// The publisher goes away without a word after segment 20, and a gap is all that comes until the life ends.
 fn abandoned() -> Feed {
-    let mut feed = live();
-    feed.run(20, 21, 0);
-    for (id, part) in [VIDEO, AUDIO].into_iter().flat_map(|id| (0..PARTS).map(move |part| (id, part))) {
-        let (mut header, ..) = synthetic::part(&feed.record, id, FIRST_MSN + 21, part, 0);
-        header.flags.gap = true;
-        let (now, trace, body) = (Time::ZERO, Trace::default(), Bytes::new());
-        feed.window.handle(now, Input::Part { header, body, trace, received: now });
+    abandoned_after(PARTS)
+}
+
+/// The same after so many parts of segment 20.
+fn abandoned_after(parts: u16) -> Feed {
+    let mut feed = Feed::new(synthetic::record("cam1"));
+    feed.run(0, 20, 0);
+    let of_last = (0..parts).map(|part| (FIRST_MSN + 20, part, part + 1 == parts, false));
+    let of_gap = (0..PARTS).map(|part| (FIRST_MSN + 21, part, part + 1 == PARTS, true));
+    for (msn, part, last, gap) in of_last.chain(of_gap) {
+        for id in [VIDEO, AUDIO] {
+            let (mut header, body, trace) = synthetic::part(&feed.record, id, msn, part, if gap { 0 } else { 1_000 });
+            header.flags = Flags { last, gap, ..header.flags };
+            let now = Time::ZERO;
+            feed.window.handle(now, Input::Part { header, body, trace, received: now });
+        }
     }
     feed.update(|r| r.ended = Some(FIRST_MSN + 21));
     feed
@@ -139,10 +148,15 @@ fn abandoned() -> Feed {
 /// What players know of a period stays as it is; it merely ends, before the gaps.
 #[test]
 fn an_ended_mpd_ends_before_the_gaps_and_begins_where_it_did() {
-    for timing in [Timing::Number, Timing::Timeline] {
-        let mpd = dash::update(&abandoned().window, timing).expect("listed");
-        assert!(mpd.contains("<Period id=\"p0\" start=\"PT0S\" duration=\"PT42S\">"), "{mpd}");
-        assert!(mpd.contains(" type=\"static\"") && mpd.contains(" mediaPresentationDuration=\"PT42S\""), "{mpd}");
+    // The last pictures are shown later than they are decoded; but a number more would be a segment more.
+    let ends =
+        [(Timing::Number, PARTS, "PT42S"), (Timing::Number, PARTS - 1, "PT42S"), (Timing::Number, 3, "PT40.850S")];
+    let ends = ends.into_iter().chain([(Timing::Timeline, PARTS, "PT42.250S"), (Timing::Timeline, 3, "PT40.850S")]);
+    for (timing, parts, end) in ends {
+        let mpd = dash::update(&abandoned_after(parts).window, timing).expect("listed");
+        assert!(mpd.contains(&format!("<Period id=\"p0\" start=\"PT0S\" duration=\"{end}\">")), "{mpd}");
+        assert!(mpd.contains(" type=\"static\""), "{mpd}");
+        assert!(mpd.contains(&format!(" mediaPresentationDuration=\"{end}\"")), "{mpd}");
         assert!(!mpd.contains("minimumUpdatePeriod") && !mpd.contains("<Location>"), "{mpd}");
         assert_eq!(mpd.contains(&format!("startNumber=\"{FIRST_MSN}\"")), timing == Timing::Number, "{mpd}");
     }
@@ -157,9 +171,10 @@ fn a_late_comers_mpd_begins_with_what_is_there() {
     let feed = abandoned();
     let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
     let first = feed.window.tracks()[0].listed().next().expect("listed").msn;
-    let starts = format!("start=\"PT{}S\" duration=\"PT{}S\"", (first - FIRST_MSN) * 2, 42 - (first - FIRST_MSN) * 2);
+    let starts =
+        format!("start=\"PT{0}S\" duration=\"PT{1}.250S\"", (first - FIRST_MSN) * 2, 42 - (first - FIRST_MSN) * 2);
     assert!(first > FIRST_MSN && mpd.contains("type=\"static\""), "{mpd}");
-    assert!(mpd.contains(&starts) && mpd.contains("mediaPresentationDuration=\"PT42S\""), "{mpd}");
+    assert!(mpd.contains(&starts) && mpd.contains("mediaPresentationDuration=\"PT42.250S\""), "{mpd}");
     let run = format!("<S t=\"{}\" d=\"180000\" r=\"{}\"/>", (first - FIRST_MSN) * 180_000, FIRST_MSN + 20 - first);
     assert!(mpd.contains(&run) && mpd.contains(&format!("startNumber=\"{first}\"")), "{mpd}");
     // All of a life that is short enough is still there.
