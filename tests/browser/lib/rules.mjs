@@ -408,10 +408,19 @@ const DASH_RULES = {
       const length = xsSeconds(attribute(mpd, "MPD", "mediaPresentationDuration"));
       const ends = tracks(c).map((track) => {
         const s = segmentsOf(track).filter((x) => !x.gap).at(-1);
-        const body = chunks(track.bodies.get(s.uri));
-        return (body.at(-1).tfdt + sum(body.at(-1).samples.map((x) => x.duration))) / timescale(track.bodies.get(s.map));
-      });
-      near(length, Math.max(...ends), 0.05, c.name);
+        const scale = timescale(track.bodies.get(s.map));
+        return chunks(track.bodies.get(s.uri)).map(({ tfdt, samples }) => {
+          let time = tfdt;
+          const shown = samples.map(({ duration, offset }) => (time += duration) + offset);
+          return { decoded: time / scale, shown: Math.max(...shown) / scale };
+        });
+      }).flat();
+      const latest = (key) => Math.max(...ends.map((end) => end[key]));
+      // A picture may be shown behind its segment's number's time, but there is no segment more.
+      const [whole, scale] = ["duration", "timescale"].map((name) => Number(attribute(mpd, "SegmentTemplate", name)));
+      const parts = (length - periods(mpd).at(-1).start) * scale / whole;
+      const full = Math.abs(parts - Math.round(parts)) < 0.001;
+      assert.ok(length <= latest("decoded") + 0.3 && (full || length > latest("shown") - 0.001), `${c.name}: ${length} of ${JSON.stringify(ends.at(-1))}`);
     }
   },
 };
