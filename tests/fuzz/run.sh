@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds every fuzz target with coverage counters, as cargo-fuzz does, and runs each for SECONDS (60), two at a time.
+# Builds every fuzz target with coverage counters, as cargo-fuzz does, and runs each for SECONDS (60), three at a time, of whatever processors there are.
 # Needs stable Rust and a C++ compiler alone. What a run finds stays in corpus/ (new paths) and artifacts/ (crashes).
 #
 #   tests/fuzz/run.sh [SECONDS [TARGET...]]
@@ -40,4 +40,4 @@ run() { # NAME, and prints what it did once it has
 
 export -f run
 export seconds binaries=$target/$host/release
-printf '%s\n' "${targets[@]}" | xargs -n 1 -P 2 bash -euc 'run "$0"'
+printf '%s\n' "${targets[@]}" | xargs -n 1 -P 3 bash -euc 'run "$0"'
