@@ -33,8 +33,8 @@ pub enum Timing {
 /// before its buffer is empty. dash.js (5.2, as run) asks no more often than that.
 const UPDATE_PERIOD: Duration = Duration::from_secs(1);
 
-/// By how much pictures may be shown later than their decode times tell: by the depth of reordering, which is no more than five
-/// frames of an encoder's presets. What a part's header says is decode times.
+/// By how much pictures may be shown later than their decode times tell: by the depth of reordering, which is five frames with three
+/// B-frames in a row, and more with more. What a part's header says is decode times.
 const SHOWN_LATER: Duration = Duration::from_millis(250);
 
 /// What refreshed MPDs are asked for by: relative to the MPD, as all that it names.
