@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::units::{Time, UnixTime};
+use damson_core::model::time::{Time, UnixTime};
 
 static START: LazyLock<Instant> = LazyLock::new(|| {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
@@ -47,7 +47,6 @@ pub fn instant(time: Time) -> Instant {
 }
 
 /// Now, as Tokio's timers see it: the same clock, but for tests that let it stand still.
-#[cfg(feature = "node")]
 pub fn timers() -> tokio::time::Instant {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock of the timers")]
     tokio::time::Instant::now()
@@ -55,11 +54,9 @@ pub fn timers() -> tokio::time::Instant {
 
 /// A timer that is set anew with each thing that comes. Set later than it was, it costs next to nothing: the runtime moves it
 /// when it would have been due.
-#[cfg(feature = "node")]
 #[derive(Debug, Default)]
 pub struct Alarm(Option<std::pin::Pin<Box<tokio::time::Sleep>>>);
 
-#[cfg(feature = "node")]
 impl Alarm {
     /// Waits until then, if there is a then.
     pub async fn until(&mut self, due: Option<Time>) {

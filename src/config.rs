@@ -16,7 +16,7 @@ mod ingest;
 pub use amount::{Size, Span};
 pub use ingest::{Looped, Secret};
 
-use crate::edge::dvr;
+use crate::dvr;
 use crate::ingest::desk;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;

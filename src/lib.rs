@@ -15,35 +15,18 @@
 //! `poll_output()` until `None`, then sleeps until `poll_timeout()` or the next input. The node
 //! (feature `node`) and the simulator (feature `sim`) drive the same code.
 
-#[cfg(feature = "node")]
 pub mod clock;
-pub mod units;
-pub mod wire;
+pub mod dvr;
 
 pub mod ingest;
-pub mod media;
-
-pub mod live;
-
-pub mod broadcast;
-pub mod overlay;
-pub mod swarm;
 
 pub mod mesh;
 
 pub mod edge;
 
-#[cfg(feature = "node")]
 pub mod observe;
 
-#[cfg(feature = "sim")]
-pub mod sim;
-
-#[cfg(feature = "node")]
 pub mod config;
-#[cfg(feature = "node")]
 pub mod demo;
-#[cfg(feature = "node")]
 pub mod node;
-#[cfg(feature = "node")]
 pub mod trace;

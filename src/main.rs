@@ -11,13 +11,15 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use damson::config::{Listen, Settings};
-use damson::demo::{self, Demo};
+use damson::demo;
+use damson::demo::Demo;
 use damson::ingest::keys::KeyEntry;
-use damson::live::StreamName;
 use damson::mesh::Ca;
 use damson::node::{Node, NodeConfig, NodeError};
-use damson::observe::{self, client::Trust, client::Url};
+use damson::observe;
+use damson::observe::client::{Trust, Url};
 use damson::trace;
+use damson_core::model::StreamName;
 
 type Failure = Box<dyn std::error::Error>;
 

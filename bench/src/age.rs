@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use damson::clock;
-use damson::ingest::flv::Media;
-use damson::ingest::rtmp::{Limits, Output, RtmpSession};
-use damson::units::Time;
+use damson_core::demux::flv::Media;
+use damson_core::demux::rtmp::{Limits, Output, RtmpSession};
+use damson_core::model::time::Time;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use damson::clock;
-use damson::live::{Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName};
-use damson::live::{Trace, Track, TrackId, TrackKind, VideoInfo};
 use damson::mesh::{Ca, Mesh, MeshConfig, Sink};
-use damson::swarm::{Config, Entry};
-use damson::units::{Time, Timescale};
+use damson_core::model::time::{Time, Timescale};
+use damson_core::model::{Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName};
+use damson_core::model::{Trace, Track, TrackId, TrackKind, VideoInfo};
+use damson_core::swarm::{Config, Entry};
 use tokio::sync::mpsc;
 
 use crate::Result;
@@ -184,7 +184,7 @@ fn record(ingest: NodeId) -> Result<Record> {
         part_target: Duration::from_millis(202),
         latency: Duration::from_millis(202) * 3,
         segment_duration: Duration::from_secs(2),
-        messages: damson::live::Schemes::default(),
+        messages: damson_core::model::Schemes::default(),
         availability_start: wall,
         tracks: vec![video],
         periods: vec![Period::new(first_msn, 0, Duration::ZERO)],

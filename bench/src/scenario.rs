@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use damson::sim::{Departure, Scenario};
+use damson_sim::departure::Departure;
+use damson_sim::scenario::Scenario;
 
 use crate::Result;
 

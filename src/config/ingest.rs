@@ -8,13 +8,15 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use srt_protocol::options::Passphrase;
 
-use super::{ConfigError, Settings, Size, seconds};
+use super::amount::Size;
+use super::{ConfigError, Settings, seconds};
 use crate::ingest::desk;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
-use crate::ingest::{flv, http, rtmp, srt};
-use crate::live::StreamName;
+use crate::ingest::{http, rtmp, srt};
 use crate::observe::client::Url;
+use damson_core::demux::flv;
+use damson_core::model::StreamName;
 
 /// What mustn't be shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,7 +97,7 @@ impl Settings {
             connections_max: connections(self.pushers()?),
             setup: time("rtmp-header", self.rtmp_header, default.setup, 60.0, "1 to 60 seconds")?,
             idle: time("rtmp-idle", self.rtmp_idle, default.idle, 300.0, "1 to 300 seconds")?,
-            session: rtmp::session::Limits { message_len_max, tracks_max },
+            session: damson_core::demux::rtmp::Limits { message_len_max, tracks_max },
             ..default
         })
     }

@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Dash, Takeover, Topology};
-use crate::edge::{Control, EdgeAddress, Fault, Limits, Tls};
+use crate::edge::{Control, EdgeAddress, Limits, Tls};
 use crate::ingest::file::FileLoop;
-use crate::live::StreamName;
-use crate::media;
 use crate::mesh::Identity;
 use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
+use damson_core::manifest::Fault;
+use damson_core::model::StreamName;
+use damson_core::packager as media;
 
 /// Orders that may wait: more than anybody clicks while a node starts.
 const ORDERS_MAX: usize = 16;

@@ -4,14 +4,15 @@ pub mod trace;
 
 use serde::Serialize;
 
-use super::Fault;
-use super::dash::is_ended;
-use super::hls::bandwidth;
-use super::route::Route;
 use super::server::Edge;
 use super::store::Stream;
-use crate::live::{Msn, NodeId, TrackKind, TrackWindow};
 use crate::observe::classic;
+use damson_core::manifest::Fault;
+use damson_core::manifest::dash::is_ended;
+use damson_core::manifest::hls::bandwidth;
+use damson_core::manifest::route::Route;
+use damson_core::model::{Msn, NodeId, TrackKind};
+use damson_core::window::TrackWindow;
 
 /// What the edge asks the node that it is part of.
 pub trait Host: Send + Sync {
@@ -97,7 +98,7 @@ struct TrackJson {
 }
 
 /// The body of an `/api/v1` route.
-pub(super) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, Fault> {
+pub(crate) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, Fault> {
     let encoded = match *route {
         Route::Streams => {
             let streams = edge.store().streams().iter().map(|s| stream_json(edge, s)).collect();
@@ -170,7 +171,7 @@ fn stream_json(edge: &Edge, stream: &Stream) -> StreamJson {
 
 /// The body of `/metrics`.
 /// `/metrics`, and its content type: OpenMetrics for who takes it.
-pub(super) fn metrics(edge: &Edge, accepted: Option<&str>) -> (String, &'static str) {
+pub(crate) fn metrics(edge: &Edge, accepted: Option<&str>) -> (String, &'static str) {
     let streams = edge.store().streams();
     let (mut held, mut late) = (0, 0);
     for stream in &streams {

@@ -15,9 +15,10 @@ use http_body::{Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 
 use super::store::{Hold, State, Stream};
-use super::waiters::{Place, Wake};
-use crate::live::{LifeId, Msn, Part, TrackId};
-use crate::media::cmaf;
+use damson_core::cmaf::cmaf;
+use damson_core::model::{LifeId, Msn, TrackId};
+use damson_core::window::Part;
+use damson_core::window::held_requests::{Place, Wake};
 
 /// Bytes in the order of sending, each chunk shared with the window or a rendered document. A body goes to
 /// hyper as one of these, and out in as few writev calls as the socket has room for.
@@ -30,19 +31,19 @@ pub struct Chunks {
 
 impl Chunks {
     /// Each of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Bytes> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
         self.chunks.iter()
     }
 
     /// `first`, and then these.
-    pub(super) fn after(mut self, first: Bytes) -> Self {
+    pub(crate) fn after(mut self, first: Bytes) -> Self {
         self.left += first.len();
         self.chunks.push_front(first);
         self
     }
 
     /// These, and then `last`.
-    pub(super) fn before(mut self, last: Bytes) -> Self {
+    pub(crate) fn before(mut self, last: Bytes) -> Self {
         self.left += last.len();
         self.chunks.push_back(last);
         self
@@ -109,16 +110,16 @@ pub enum Body {
 }
 
 impl Body {
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Body::Chain(Chunks::default())
     }
 
-    pub(super) fn chain(chunks: impl IntoIterator<Item = Bytes>) -> Self {
+    pub(crate) fn chain(chunks: impl IntoIterator<Item = Bytes>) -> Self {
         Body::Chain(chunks.into_iter().collect())
     }
 
     /// The bytes `range` of a chain; shared, not copied.
-    pub(super) fn slice(self, range: Range<u64>) -> Self {
+    pub(crate) fn slice(self, range: Range<u64>) -> Self {
         match self {
             Body::Chain(chunks) => Body::Chain(chunks.slice(range)),
             Body::Follow(_) => self,
@@ -126,7 +127,7 @@ impl Body {
     }
 
     /// Its length where it is known.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Body::Chain(chunks) => Some(chunks.left as u64),
             Body::Follow(_) => None,
@@ -136,12 +137,12 @@ impl Body {
 
 /// What is sent for a part. A publisher's silence is a chunk without samples: a DASH player asks for each `$Number$` in
 /// turn, and takes a 404 for a fault. HLS's players are told of the gap, and don't ask.
-pub(super) fn of(part: &Part) -> Bytes {
+pub(crate) fn of(part: &Part) -> Bytes {
     if part.is_gap() { cmaf::silence(part.header.decode_time) } else { part.body.clone() }
 }
 
 /// What is sent for parts as one segment: nothing where the sample before is held.
-pub(super) fn of_segment<'a>(parts: impl Iterator<Item = &'a Part>) -> impl Iterator<Item = Bytes> {
+pub(crate) fn of_segment<'a>(parts: impl Iterator<Item = &'a Part>) -> impl Iterator<Item = Bytes> {
     parts.filter(|part| !part.is_held()).map(of)
 }
 
@@ -223,7 +224,7 @@ impl fmt::Debug for Follow {
 
 impl Follow {
     /// Follows segment `msn`, and counts in `sent` what it sends.
-    pub(super) fn new(stream: Arc<Stream>, life: LifeId, track: TrackId, msn: Msn, sent: Counter) -> Self {
+    pub(crate) fn new(stream: Arc<Stream>, life: LifeId, track: TrackId, msn: Msn, sent: Counter) -> Self {
         Follow { stream, life, track, msn, taken: 0, ready: VecDeque::new(), hold: None, done: false, sent }
     }
 
@@ -260,7 +261,7 @@ impl Follow {
     /// Takes what is listed, or a place among the waiters.
     fn take(&mut self, state: &mut State) -> Result<(), Torn> {
         let record = state.window().record().filter(|r| r.life == self.life).ok_or(Torn::Gone)?;
-        let hold = super::hold(record);
+        let hold = damson_core::model::hold(record);
         let track = state.window().track(self.track).ok_or(Torn::Gone)?;
         let segment = track.segment_under_way(self.msn).ok_or(Torn::Gone)?;
         for part in segment.parts().skip(usize::from(self.taken)) {

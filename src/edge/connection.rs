@@ -25,34 +25,34 @@ use super::timing::Timed;
 use super::tls::Tls;
 
 /// Why a connection ended otherwise than by both sides' consent.
-pub(super) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// What all connections of a server have in common.
 #[derive(Debug)]
-pub(super) struct Common {
-    pub(super) edge: Arc<Edge>,
+pub(crate) struct Common {
+    pub(crate) edge: Arc<Edge>,
     goodbye: CancellationToken,
     is_closing: AtomicBool,
 }
 
 impl Common {
-    pub(super) fn new(edge: Arc<Edge>) -> Self {
+    pub(crate) fn new(edge: Arc<Edge>) -> Self {
         Common { edge, goodbye: CancellationToken::new(), is_closing: AtomicBool::new(false) }
     }
 
     /// Has all connections answer what is under way, and take nothing more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
         self.goodbye.cancel();
     }
 
-    pub(super) fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::SeqCst)
     }
 
     /// Returns when connections are to close. To be polled by one task: it takes its place among all others, behind a
     /// lock, the first time alone.
-    pub(super) fn closing(&self) -> impl Future<Output = ()> {
+    pub(crate) fn closing(&self) -> impl Future<Output = ()> {
         let mut cancelled = Box::pin(self.goodbye.cancelled());
         let mut is_registered = false;
         poll_fn(move |cx| {
@@ -65,7 +65,7 @@ impl Common {
 }
 
 /// Serves one connection until its end.
-pub(super) async fn run(stream: TcpStream, tls: Option<Arc<Tls>>, visitor: Visitor, common: Arc<Common>) {
+pub(crate) async fn run(stream: TcpStream, tls: Option<Arc<Tls>>, visitor: Visitor, common: Arc<Common>) {
     let remote = stream.peer_addr().ok();
     if let Err(error) = converse(stream, tls, Arc::new(visitor), &common).await {
         tracing::debug!(?remote, %error, "HTTP: a connection ended");

@@ -7,18 +7,19 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, VARY};
 
-use super::headers::{self, Lifetime, Urgency};
-use super::route::Skip;
-use crate::live::TrackId;
-use crate::units::UnixTime;
+use super::headers;
+use super::headers::{Lifetime, Urgency};
+use damson_core::manifest::route::Skip;
+use damson_core::model::TrackId;
+use damson_core::model::time::UnixTime;
 
 /// A document, and what its responses' headers say.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// As rendered.
     plain: Bytes,
     /// A strong one, to compare with.
-    pub(super) etag: HeaderValue,
+    pub(crate) etag: HeaderValue,
     /// What all its responses say.
     headers: HeaderMap,
     /// `Cache-Control` where it was blocked for.
@@ -30,7 +31,7 @@ pub(super) struct Document {
 
 /// How a document is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     /// As it is.
     Plain,
     /// By gzip.
@@ -49,7 +50,7 @@ impl Document {
     }
 
     /// What is compressed already.
-    pub(super) fn compressed(
+    pub(crate) fn compressed(
         plain: Bytes,
         gzip: Bytes,
         etag: HeaderValue,
@@ -68,7 +69,7 @@ impl Document {
     }
 
     /// What a response says.
-    pub(super) fn headers(&self, coding: Coding, blocking: bool) -> HeaderMap {
+    pub(crate) fn headers(&self, coding: Coding, blocking: bool) -> HeaderMap {
         let mut headers = self.headers.clone();
         if blocking {
             headers.insert(CACHE_CONTROL, self.blocking.clone());
@@ -81,13 +82,13 @@ impl Document {
     }
 
     /// The same as HTTP/1 writes it.
-    pub(super) fn fields(&self, coding: Coding, blocking: bool) -> Bytes {
+    pub(crate) fn fields(&self, coding: Coding, blocking: bool) -> Bytes {
         let fields = &self.fields[usize::from(coding == Coding::Gzip)][usize::from(blocking)];
         fields.get_or_init(|| headers::written(&self.headers(coding, blocking))).clone()
     }
 
     /// Its bytes.
-    pub(super) fn body(&self, coding: Coding) -> Bytes {
+    pub(crate) fn body(&self, coding: Coding) -> Bytes {
         match coding {
             Coding::Plain => self.plain.clone(),
             Coding::Gzip => self.gzip(),
@@ -110,7 +111,7 @@ impl Document {
 
 /// Which document of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Which {
+pub(crate) enum Which {
     Multivariant,
     /// A media playlist, or an update of it.
     Media(TrackId, Skip),
@@ -121,7 +122,7 @@ pub(super) enum Which {
 
 /// A stream's documents as of one version of its window.
 #[derive(Debug, Default)]
-pub(super) struct Documents {
+pub(crate) struct Documents {
     version: u64,
     published: UnixTime,
     rendered: BTreeMap<Which, Arc<Document>>,
@@ -129,7 +130,7 @@ pub(super) struct Documents {
 
 impl Documents {
     /// Forgets what is older than `version`, which was published at `published`.
-    pub(super) fn refresh(&mut self, version: u64, published: UnixTime) {
+    pub(crate) fn refresh(&mut self, version: u64, published: UnixTime) {
         if self.version != version {
             self.version = version;
             self.published = published;
@@ -138,7 +139,7 @@ impl Documents {
     }
 
     /// A document, rendered if it isn't yet; `None` if there is nothing to render yet.
-    pub(super) fn get(
+    pub(crate) fn get(
         &mut self,
         which: Which,
         content_type: &'static str,

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use crate::units::Time;
+use damson_core::model::time::Time;
 
 /// Fewer connections than these leave nothing worth the trouble: 8 KB each.
 const CROWD: usize = 1_000;
 /// How long it is to be calm first; giving memory back holds all threads up for some milliseconds.
-pub(super) const CALM: Duration = Duration::from_secs(2);
+pub(crate) const CALM: Duration = Duration::from_secs(2);
 
 /// Watches how many connections there are.
 #[derive(Debug, Default)]
-pub(super) struct Ebb {
+pub(crate) struct Ebb {
     /// The most since memory was given back.
     highest: usize,
     /// Since when no more have gone.
@@ -20,7 +20,7 @@ pub(super) struct Ebb {
 
 impl Ebb {
     /// Whether memory is to be given back now: half of a crowd has gone, and no more are going.
-    pub(super) fn look(&mut self, now: Time, connections: usize) -> bool {
+    pub(crate) fn look(&mut self, now: Time, connections: usize) -> bool {
         self.highest = self.highest.max(connections);
         if self.highest - connections < CROWD.max(self.highest / 2) {
             self.calm = None;

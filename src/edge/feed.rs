@@ -5,12 +5,12 @@
 //!
 //! Each message is one JSON object, whose `type` says what it is:
 //!
-//! - `{"type":"part", ...}` as soon as a part is listed: what [`Traced`](super::api::trace::Traced) has;
+//! - `{"type":"part", ...}` as soon as a part is listed: what [`Traced`](crate::edge::api::trace::Traced) has;
 //! - `{"type":"overview","stream":...,"windows":[...]}` at once, and then each second: what
-//!   [`Windows`](super::api::trace::Windows) has.
+//!   [`Windows`](crate::edge::api::trace::Windows) has.
 //!
 //! What the client says is read and thrown away. A client that is [too far behind](BEHIND_MAX) is told so (close code
-//! 1013) and dropped; one that takes nothing is dropped as every connection is ([`Limits::stall`](super::Limits)). A
+//! 1013) and dropped; one that takes nothing is dropped as every connection is ([`Limits::stall`](super::limits::Limits)). A
 //! node that goes down says 1001, a stream that is gone 1000.
 
 use std::sync::{Arc, OnceLock};
@@ -28,15 +28,17 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::api;
 use super::connection::{Common, Ended};
-use super::route::{self, Route};
 use super::server::Edge;
 use super::store::Stream;
-use super::{Fault, api};
-use crate::live::{Account, TrackId};
+use damson_core::manifest::Fault;
+use damson_core::manifest::route;
+use damson_core::manifest::route::Route;
+use damson_core::model::{Account, TrackId};
 
 /// A client may be so many parts behind: three seconds of four tracks.
-pub(super) const BEHIND_MAX: usize = 64;
+pub(crate) const BEHIND_MAX: usize = 64;
 
 /// How often an overview is sent.
 const OVERVIEW: Duration = Duration::from_secs(1);
@@ -52,27 +54,27 @@ const QUEUE_MAX: usize = 256 << 10;
 
 /// A part that was listed.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     account: Arc<Account>,
     /// Its message: rendered by the first who sends it, shared by all.
     text: OnceLock<Utf8Bytes>,
 }
 
 impl Listed {
-    pub(super) fn new(account: Arc<Account>) -> Self {
+    pub(crate) fn new(account: Arc<Account>) -> Self {
         Listed { account, text: OnceLock::new() }
     }
 }
 
 /// Whether a request is the opening handshake of a WebSocket (RFC 6455 4.1).
-pub(super) fn is_asked(request: &Request<()>) -> bool {
+pub(crate) fn is_asked(request: &Request<()>) -> bool {
     let upgrade =
         request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     upgrade && request.method() == Method::GET && request.headers().contains_key(SEC_WEBSOCKET_KEY)
 }
 
 /// Answers the handshake, and feeds the client until one side has had enough. `ahead` is what the client has sent since.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     mut io: impl AsyncRead + AsyncWrite + Unpin,
     ahead: Vec<u8>,
     request: &Request<()>,

@@ -47,7 +47,7 @@ const REST_LEN: usize = 192;
 const SLICES_MAX: usize = 32;
 
 /// Serves requests, one after the other, until one side has had enough.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
     slot: Slot,
     visitor: &Visitor,

@@ -11,12 +11,13 @@ use hyper::header::{
 use lru::LruCache;
 
 use crate::clock;
-use crate::live::{Msn, NodeId, Part, Record, Track, TrackId};
-use crate::units::{Time, UnixTime};
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{Msn, NodeId, Record, Track, TrackId};
+use damson_core::window::Part;
 
 /// What an order to a demo comes with. Other sites' pages can't send it: their browsers ask first whether they may, and
 /// OPTIONS doesn't list it.
-pub(super) const X_DAMSON_DEMO: HeaderName = HeaderName::from_static("x-damson-demo");
+pub(crate) const X_DAMSON_DEMO: HeaderName = HeaderName::from_static("x-damson-demo");
 const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
 /// The header fields of most responses fit in this, in bytes.
 const WRITTEN_LEN: usize = 1 << 10;
@@ -28,7 +29,7 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 
 /// CORS, on every response, errors included: without it hls.js and Shaka fail for good.
-pub(super) fn cors(headers: &mut HeaderMap) {
+pub(crate) fn cors(headers: &mut HeaderMap) {
     use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS};
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(
@@ -41,7 +42,7 @@ pub(super) fn cors(headers: &mut HeaderMap) {
 }
 
 /// The answer to a preflight.
-pub(super) fn preflight(headers: &mut HeaderMap) {
+pub(crate) fn preflight(headers: &mut HeaderMap) {
     use hyper::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW};
     headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
@@ -54,7 +55,7 @@ pub(super) fn preflight(headers: &mut HeaderMap) {
 
 /// What a response is, for its lifetime in caches (rfc8216bis App. B.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lifetime {
+pub(crate) enum Lifetime {
     /// A playlist that was blocked for: its URL says which. 6 x TARGETDURATION.
     Blocking,
     /// A playlist or MPD. Half a TARGETDURATION.
@@ -71,7 +72,7 @@ pub(super) enum Lifetime {
 
 impl Lifetime {
     /// `Cache-Control`; `target` is TARGETDURATION in seconds.
-    pub(super) fn value(self, target: u32) -> HeaderValue {
+    pub(crate) fn value(self, target: u32) -> HeaderValue {
         let seconds = match self {
             Lifetime::Never => return HeaderValue::from_static("no-store"),
             Lifetime::Blocking | Lifetime::Media => target.saturating_mul(6),
@@ -87,7 +88,7 @@ impl Lifetime {
 /// How soon a response is wanted beside others of its connection (RFC 9218): rfc8216bis 6.2.5 has players wait for
 /// playlists, and what comes late there is late for all that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Urgency {
+pub(crate) enum Urgency {
     /// Playlists and the MPD.
     Document,
     /// Init segments, without which nothing plays.
@@ -102,7 +103,7 @@ pub(super) enum Urgency {
 }
 
 impl Urgency {
-    pub(super) fn set(self, headers: &mut HeaderMap) {
+    pub(crate) fn set(self, headers: &mut HeaderMap) {
         let value = match self {
             Urgency::Document => "u=1",
             Urgency::Init => "u=2",
@@ -120,7 +121,7 @@ fn number(prefix: &str, n: impl std::fmt::Display) -> HeaderValue {
 }
 
 /// A header value of printable ASCII; what isn't becomes `?`.
-pub(super) fn text(value: &str) -> HeaderValue {
+pub(crate) fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or_else(|_| {
         let clean: String = value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
         HeaderValue::from_str(&clean).unwrap_or(HeaderValue::from_static("?"))
@@ -128,12 +129,12 @@ pub(super) fn text(value: &str) -> HeaderValue {
 }
 
 /// When this edge published it, in microseconds since the epoch: how late an answer is can be measured from outside.
-pub(super) fn published(headers: &mut HeaderMap, at: UnixTime) {
+pub(crate) fn published(headers: &mut HeaderMap, at: UnixTime) {
     headers.insert(X_PUBLISHED_AT, HeaderValue::from(at.as_micros()));
 }
 
 /// A strong ETag from a hash's first half.
-pub(super) fn etag(hash: &[u8; 32]) -> HeaderValue {
+pub(crate) fn etag(hash: &[u8; 32]) -> HeaderValue {
     let mut out = [b'"'; 34];
     for (pair, byte) in out[1..33].chunks_exact_mut(2).zip(hash) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -144,7 +145,7 @@ pub(super) fn etag(hash: &[u8; 32]) -> HeaderValue {
 }
 
 /// Header fields as HTTP/1 writes them (RFC 9112 5).
-pub(super) fn written(headers: &HeaderMap) -> Bytes {
+pub(crate) fn written(headers: &HeaderMap) -> Bytes {
     let mut out = Vec::with_capacity(WRITTEN_LEN);
     for (name, value) in headers {
         write_field(&mut out, name, value.as_bytes());
@@ -153,14 +154,14 @@ pub(super) fn written(headers: &HeaderMap) -> Bytes {
 }
 
 /// Writes one of them.
-pub(super) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+pub(crate) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     for piece in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
         out.extend_from_slice(piece);
     }
 }
 
 /// What all responses have, and these two.
-pub(super) fn common(content_type: &'static str, lifetime: HeaderValue) -> HeaderMap {
+pub(crate) fn common(content_type: &'static str, lifetime: HeaderValue) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     cors(&mut headers);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -169,25 +170,25 @@ pub(super) fn common(content_type: &'static str, lifetime: HeaderValue) -> Heade
 }
 
 /// The way of a part to this edge, as CTA-5006 and Server-Timing have it, and when the edge had it.
-pub(super) struct Way<'a> {
-    pub(super) part: &'a Part,
-    pub(super) record: &'a Record,
-    pub(super) track: &'a Track,
+pub(crate) struct Way<'a> {
+    pub(crate) part: &'a Part,
+    pub(crate) record: &'a Record,
+    pub(crate) track: &'a Track,
     /// This edge.
-    pub(super) edge: &'a str,
-    pub(super) duration: Duration,
-    pub(super) urgency: Urgency,
+    pub(crate) edge: &'a str,
+    pub(crate) duration: Duration,
+    pub(crate) urgency: Urgency,
     /// Whether it is told at all.
-    pub(super) traced: bool,
+    pub(crate) traced: bool,
 }
 
 /// The headers of a part or segment. They are rendered once for all who ask (invariant 8): but for how long
 /// each waited, they are the same.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// All but what tells of the way and of the wait.
     headers: HeaderMap,
-    pub(super) etag: Option<HeaderValue>,
+    pub(crate) etag: Option<HeaderValue>,
     told: Option<Told>,
     /// As HTTP/1 writes them with a whole body, for who waited, who adds his wait, and for who didn't.
     written: OnceLock<(Bytes, Bytes)>,
@@ -215,7 +216,7 @@ impl Told {
 
 impl Head {
     /// The headers for a request that was held for so long.
-    pub(super) fn headers(&self, held: Duration) -> HeaderMap {
+    pub(crate) fn headers(&self, held: Duration) -> HeaderMap {
         let mut headers = self.headers.clone();
         if let Some(told) = &self.told {
             headers.insert(CMSD_STATIC, text(&told.cmsd_static(held)));
@@ -225,7 +226,7 @@ impl Head {
     }
 
     /// The same as HTTP/1 writes it, with a whole body of `length` bytes, which is always the same.
-    pub(super) fn fields(&self, held: Duration, length: u64) -> Bytes {
+    pub(crate) fn fields(&self, held: Duration, length: u64) -> Bytes {
         let (common, unheld) = self.written.get_or_init(|| {
             let mut headers = self.headers.clone();
             headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -266,7 +267,7 @@ impl fmt::Display for Millis {
 
 impl Way<'_> {
     /// Renders all that a response says of what ends with (or is) this part.
-    pub(super) fn head(
+    pub(crate) fn head(
         &self,
         content_type: &'static str,
         etag: Option<HeaderValue>,
@@ -341,10 +342,10 @@ type Named = (TrackId, Msn, Option<u16>);
 
 /// The heads of a stream's parts and segments, those of late asked for.
 #[derive(Debug)]
-pub(super) struct Heads(LruCache<Named, (Source, Arc<Head>)>);
+pub(crate) struct Heads(LruCache<Named, (Source, Arc<Head>)>);
 
 /// Of what a head was rendered: the hash of its part (a segment's last), and whether the life had ended.
-pub(super) type Source = ([u8; 32], bool);
+pub(crate) type Source = ([u8; 32], bool);
 
 impl Default for Heads {
     fn default() -> Self {
@@ -354,7 +355,7 @@ impl Default for Heads {
 
 impl Heads {
     /// The head of a part, or of a segment where `part` is `None`; rendered if it isn't yet.
-    pub(super) fn get(&mut self, key: Named, source: Source, render: impl FnOnce() -> Head) -> Arc<Head> {
+    pub(crate) fn get(&mut self, key: Named, source: Source, render: impl FnOnce() -> Head) -> Arc<Head> {
         if let Some((_, head)) = self.0.get(&key).filter(|(of, _)| *of == source) {
             return Arc::clone(head);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](super::route::TARGET_LEN_MAX) fits. Of an HTTP/2
+/// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](damson_core::manifest::route::TARGET_LEN_MAX) fits. Of an HTTP/2
 /// request, as RFC 9113 6.5.2 counts it.
 pub const HEAD_LEN_MAX: u32 = 16 << 10;
 
@@ -68,7 +68,7 @@ impl Default for Limits {
 
 /// Who is connected, by address.
 #[derive(Debug, Default)]
-pub(super) struct Addresses(Mutex<BTreeMap<IpAddr, Arc<Counts>>>);
+pub(crate) struct Addresses(Mutex<BTreeMap<IpAddr, Arc<Counts>>>);
 
 /// What one address has.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ struct Counts {
 
 /// One connection's place at its address; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Visitor {
+pub(crate) struct Visitor {
     addresses: Arc<Addresses>,
     address: IpAddr,
     counts: Arc<Counts>,
@@ -89,11 +89,11 @@ pub(super) struct Visitor {
 
 /// One request's place among those held of its address; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Held(Arc<Counts>);
+pub(crate) struct Held(Arc<Counts>);
 
 impl Addresses {
     /// A place for one more connection of `ip`, if there is one.
-    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Visitor> {
+    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Visitor> {
         let address = network(ip);
         let mut all = self.lock();
         let counts = all.entry(address).or_default();
@@ -106,7 +106,7 @@ impl Addresses {
     }
 
     /// How many connections there are.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.lock().values().map(|counts| counts.connections.load(Ordering::Relaxed)).sum()
     }
 
@@ -117,7 +117,7 @@ impl Addresses {
 
 impl Visitor {
     /// A place for one more held request, if there is one.
-    pub(super) fn hold(&self) -> Option<Held> {
+    pub(crate) fn hold(&self) -> Option<Held> {
         let more = |held: usize| (held < self.held_max).then_some(held + 1);
         self.counts.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Held(Arc::clone(&self.counts)))

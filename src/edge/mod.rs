@@ -21,61 +21,30 @@
 //! A document is rendered once a publication (invariant 8), and depends on the record and on what is
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
 
-pub mod dash;
-mod dateranges;
-pub mod dvr;
-pub mod hls;
-pub mod route;
-#[cfg(any(test, feature = "sim"))]
-pub mod synthetic;
-pub mod waiters;
-
-#[cfg(feature = "node")]
 pub mod api;
-#[cfg(feature = "node")]
 pub mod bodies;
-#[cfg(feature = "node")]
+pub mod byte_cache;
 mod connection;
-#[cfg(feature = "node")]
 mod documents;
-#[cfg(feature = "node")]
 mod ebb;
-#[cfg(feature = "node")]
 mod feed;
-#[cfg(feature = "node")]
 mod h1;
-#[cfg(feature = "node")]
 mod headers;
-#[cfg(feature = "node")]
 pub mod limits;
-#[cfg(feature = "node")]
 mod outlet;
-#[cfg(feature = "node")]
 mod reply;
-#[cfg(feature = "node")]
 mod respond;
-#[cfg(feature = "node")]
 mod sealed;
-#[cfg(feature = "node")]
 pub mod server;
-#[cfg(feature = "node")]
 pub mod store;
-#[cfg(feature = "node")]
 mod streams;
-#[cfg(feature = "node")]
 mod timing;
-#[cfg(feature = "node")]
 pub mod tls;
 
-#[cfg(feature = "node")]
 pub use api::{Control, Host};
-#[cfg(feature = "node")]
 pub use limits::Limits;
-#[cfg(feature = "node")]
 pub use server::{Config, Edge, EdgeAddress, Listeners, serve};
-#[cfg(feature = "node")]
 pub use store::Store;
-#[cfg(feature = "node")]
 pub use tls::{Tls, TlsError};
 
 #[cfg(test)]
@@ -83,32 +52,7 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::live::Record;
-
-/// No request is held longer: hls.js gives a playlist request up after 10 s.
-pub const HOLD_MAX: Duration = Duration::from_secs(8);
+use damson_core::model::Record;
 
 /// How long a request for a stream that the directory knows, and this edge doesn't hold yet, waits for it.
 pub const APPEAR_MAX: Duration = Duration::from_secs(5);
-
-/// How long a blocking reload, or a request for a hinted part, is held: min(3xTD, 8 s) (rfc8216bis 6.2.5.2
-/// asks for an answer within 3xTD).
-pub fn hold(record: &Record) -> Duration {
-    record.hold_back().min(HOLD_MAX)
-}
-
-/// Who is at fault that a request isn't answered with what it asks for, and what to tell.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{status}: {text}")]
-pub struct Fault {
-    /// HTTP status.
-    pub status: u16,
-    /// One line; it starts with who is at fault: `request:`, `stream:` or `edge:`.
-    pub text: String,
-}
-
-impl Fault {
-    pub(crate) fn new(status: u16, text: impl Into<String>) -> Self {
-        Fault { status, text: text.into() }
-    }
-}

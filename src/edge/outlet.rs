@@ -11,9 +11,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::sealed::{Sealed, Slot, sys};
+use super::sealed::{Sealed, Slot};
 use crate::clock;
-use crate::units::Time;
+use crate::edge::sealed::sys;
+use damson_core::model::time::Time;
 
 /// What a client that knows the server to speak HTTP/2 says first (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -23,7 +24,7 @@ const FIRST_LEN: usize = 1 << 10;
 
 /// A player's connection.
 #[derive(Debug)]
-pub(super) struct Outlet {
+pub(crate) struct Outlet {
     stream: TcpStream,
     slot: Slot,
     /// What was read before anybody asked.
@@ -33,12 +34,12 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// Over `stream`, which may take no byte for `longest`.
-    pub(super) fn new(stream: TcpStream, slot: Slot, longest: Duration) -> Self {
+    pub(crate) fn new(stream: TcpStream, slot: Slot, longest: Duration) -> Self {
         Outlet { stream, slot, first: Vec::new(), stall: Stall { longest, since: None, timer: None } }
     }
 
     /// Whether the client begins as one of HTTP/2 does. What was read for that is read again.
-    pub(super) async fn begins_as_h2(&mut self) -> io::Result<bool> {
+    pub(crate) async fn begins_as_h2(&mut self) -> io::Result<bool> {
         self.first.reserve(FIRST_LEN);
         loop {
             let n = self.first.len().min(PREFACE.len());

@@ -9,20 +9,21 @@ use hyper::{Response, StatusCode, Version};
 
 use super::bodies::Body;
 use super::documents::{Coding, Document};
-use super::headers::{self, Head, Lifetime, Urgency};
+use super::headers;
+use super::headers::{Head, Lifetime, Urgency};
 use super::sealed::{SEALED_LEN_MIN, Sealed, Seals};
 use super::timing::Timed;
-use crate::units::UnixTime;
+use damson_core::model::time::UnixTime;
 
 /// An answer, for the connection to send.
-pub(super) struct Answer {
-    pub(super) response: Response<Body>,
+pub(crate) struct Answer {
+    pub(crate) response: Response<Body>,
     /// The file that the body lies in.
-    pub(super) sealed: Option<Arc<Sealed>>,
+    pub(crate) sealed: Option<Arc<Sealed>>,
     /// The header fields as HTTP/1 writes them, in place of the response's own.
-    pub(super) fields: Option<Bytes>,
+    pub(crate) fields: Option<Bytes>,
     /// With its body, where it is timed.
-    pub(super) timed: Option<Timed>,
+    pub(crate) timed: Option<Timed>,
 }
 
 impl From<Response<Body>> for Answer {
@@ -32,7 +33,7 @@ impl From<Response<Body>> for Answer {
 }
 
 /// An answer, before it is known what part of it in which encoding is asked for.
-pub(super) struct Reply {
+pub(crate) struct Reply {
     body: Body,
     headers: HeaderMap,
     /// A strong one, to compare with.
@@ -49,7 +50,7 @@ pub(super) struct Reply {
 
 impl Reply {
     /// `target` is TARGETDURATION in seconds.
-    pub(super) fn new(body: impl Into<Body>, content_type: &'static str, lifetime: Lifetime, target: u32) -> Self {
+    pub(crate) fn new(body: impl Into<Body>, content_type: &'static str, lifetime: Lifetime, target: u32) -> Self {
         let headers = headers::common(content_type, lifetime.value(target));
         Reply {
             body: body.into(),
@@ -64,7 +65,7 @@ impl Reply {
     }
 
     /// What doesn't change any more, with its rendered headers, for a request that was held for so long.
-    pub(super) fn media(body: Body, head: Arc<Head>, held: Duration) -> Self {
+    pub(crate) fn media(body: Body, head: Arc<Head>, held: Duration) -> Self {
         let (headers, etag) = (HeaderMap::new(), head.etag.clone());
         Reply {
             body,
@@ -79,7 +80,7 @@ impl Reply {
     }
 
     /// A rendered document; `blocking` if its URL says which.
-    pub(super) fn document(document: Arc<Document>, blocking: bool) -> Self {
+    pub(crate) fn document(document: Arc<Document>, blocking: bool) -> Self {
         let etag = Some(document.etag.clone());
         let document = Some((document, blocking));
         let (body, headers) = (Body::empty(), HeaderMap::new());
@@ -87,27 +88,27 @@ impl Reply {
     }
 
     /// With a strong ETag.
-    pub(super) fn tagged(mut self, etag: HeaderValue) -> Self {
+    pub(crate) fn tagged(mut self, etag: HeaderValue) -> Self {
         self.headers.insert(header::ETAG, etag.clone());
         self.etag = Some(etag);
         self
     }
 
     /// How soon it is wanted, and since when it is there.
-    pub(super) fn of(mut self, urgency: Urgency, published: UnixTime) -> Self {
+    pub(crate) fn of(mut self, urgency: Urgency, published: UnixTime) -> Self {
         urgency.set(&mut self.headers);
         headers::published(&mut self.headers, published);
         self
     }
 
     /// A request that is timed.
-    pub(super) fn timed(mut self, timed: Option<Timed>) -> Self {
+    pub(crate) fn timed(mut self, timed: Option<Timed>) -> Self {
         self.timed = timed;
         self
     }
 
     /// Large, and asked for before: from a file, then.
-    pub(super) fn sealed(mut self, seals: &Seals) -> Self {
+    pub(crate) fn sealed(mut self, seals: &Seals) -> Self {
         if let (Body::Chain(chunks), Some(etag)) = (&self.body, &self.etag)
             && chunks.remaining() >= SEALED_LEN_MIN
         {
@@ -118,7 +119,7 @@ impl Reply {
 
     /// The response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
     /// asked for.
-    pub(super) fn finish(self, asked: &HeaderMap, version: Version, head: bool) -> Answer {
+    pub(crate) fn finish(self, asked: &HeaderMap, version: Version, head: bool) -> Answer {
         let Reply { mut body, mut headers, etag, ranges, document, media, sealed, timed } = self;
         let timed = timed.filter(|_| !head);
         let is_known = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));

@@ -6,23 +6,29 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::bodies::{self, Body, Follow};
+use super::api;
+use super::bodies;
+use super::bodies::{Body, Follow};
 use super::documents::{Document, Which};
-use super::headers::{self, Head, Heads, Lifetime, Source, Urgency, Way};
+use super::headers;
+use super::headers::{Head, Heads, Lifetime, Source, Urgency, Way};
 use super::limits::Visitor;
 use super::reply::{Answer, Reply};
-use super::route::{self, Directives, Route};
 use super::server::Edge;
 use super::store::{Asked, Step, Stream};
 use super::timing::Timed;
-use super::waiters::Place;
-use super::{Fault, api, dash, hls, hold};
 use crate::clock;
-use crate::live::record::Init;
-use crate::live::window::Lookup;
-use crate::live::{Msn, Part, Record, Segment, Track, TrackWindow, Window};
-use crate::media::cmaf;
 use crate::observe::metrics::Kind;
+use damson_core::cmaf::cmaf;
+use damson_core::manifest::route;
+use damson_core::manifest::route::{Directives, Route};
+use damson_core::manifest::{Fault, dash, hls};
+use damson_core::model::Init;
+use damson_core::model::hold;
+use damson_core::model::{Msn, Record, Track};
+use damson_core::window::held_requests::Place;
+use damson_core::window::track::Lookup;
+use damson_core::window::{Part, Segment, TrackWindow, Window};
 
 /// TARGETDURATION where no stream says one, for the lifetime of faults, in seconds.
 const TARGET_UNKNOWN: u32 = 1;
@@ -31,7 +37,7 @@ const TARGET_UNKNOWN: u32 = 1;
 const PAGE_TARGET: u32 = 120;
 
 /// Answers a request; every fault becomes a response.
-pub(super) async fn respond<B>(edge: &Edge, visitor: &Visitor, request: Request<B>) -> Answer {
+pub(crate) async fn respond<B>(edge: &Edge, visitor: &Visitor, request: Request<B>) -> Answer {
     let (kind, answer) = answer(edge, visitor, &request).await;
     let length = answer.response.body().length().unwrap_or(0);
     edge.metrics().request(kind, answer.response.status().as_u16(), length);

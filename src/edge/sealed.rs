@@ -13,21 +13,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 
-use crate::live::cache::ByteCache;
+use super::byte_cache::ByteCache;
 
 /// Bodies from here on are sealed, in bytes. A guess: 0.7 MB gains much, a part of 60 KB nothing.
-pub(super) const SEALED_LEN_MIN: usize = 256 << 10;
+pub(crate) const SEALED_LEN_MIN: usize = 256 << 10;
 
 /// Bytes of all seals of a node, least recently asked for first out: the newest four segments of ten streams of 3 Mb/s.
 /// As many bytes of the windows are held by them.
-pub(super) const SEALED_BYTES_MAX: u64 = 32 << 20;
+pub(crate) const SEALED_BYTES_MAX: u64 = 32 << 20;
 
 /// What the memory of having been asked for once counts as, in bytes: the number of those is bounded, too.
 const ASKED_LEN: u64 = 1 << 10;
 
 /// A segment in a file.
 #[derive(Debug)]
-pub(super) struct Sealed {
+pub(crate) struct Sealed {
     file: File,
     /// Each chunk, and where in the file it begins.
     chunks: Vec<(Bytes, u64)>,
@@ -46,12 +46,12 @@ impl Sealed {
         Ok(Sealed { file, chunks: placed })
     }
 
-    pub(super) fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Where in the file these very bytes are; not merely equal ones.
-    pub(super) fn find(&self, slice: &[u8]) -> Option<u64> {
+    pub(crate) fn find(&self, slice: &[u8]) -> Option<u64> {
         let wanted = slice.as_ptr_range();
         self.chunks.iter().filter(|_| !slice.is_empty()).find_map(|(chunk, at)| {
             let held = chunk.as_ptr_range();
@@ -61,7 +61,7 @@ impl Sealed {
     }
 
     /// Where the first of `slices` is in the file, and how many bytes follow there in the order of `slices`.
-    pub(super) fn run(&self, slices: &[IoSlice<'_>]) -> Option<(u64, usize)> {
+    pub(crate) fn run(&self, slices: &[IoSlice<'_>]) -> Option<(u64, usize)> {
         let start = self.find(slices.first()?)?;
         let mut len = 0;
         for slice in slices {
@@ -76,7 +76,7 @@ impl Sealed {
 
 /// The seals of a node, by ETag.
 #[derive(Debug)]
-pub(super) struct Seals(Mutex<ByteCache<HeaderValue, Option<Arc<Sealed>>>>);
+pub(crate) struct Seals(Mutex<ByteCache<HeaderValue, Option<Arc<Sealed>>>>);
 
 impl Default for Seals {
     fn default() -> Self {
@@ -86,7 +86,7 @@ impl Default for Seals {
 
 impl Seals {
     /// The seal of a body that is asked for; `None` the first time, or where there can't be one.
-    pub(super) fn get(&self, etag: &HeaderValue, chunks: impl IntoIterator<Item = Bytes>) -> Option<Arc<Sealed>> {
+    pub(crate) fn get(&self, etag: &HeaderValue, chunks: impl IntoIterator<Item = Bytes>) -> Option<Arc<Sealed>> {
         let put = |seal, bytes| self.lock().put(etag.clone(), seal, bytes);
         let Some(asked) = self.lock().get(etag).cloned() else {
             put(None, ASKED_LEN);
@@ -102,7 +102,7 @@ impl Seals {
     }
 
     /// Bytes of all of them, and of the memory of what was asked for once.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.lock().bytes()
     }
 
@@ -113,46 +113,46 @@ impl Seals {
 
 /// The seal of the response under way on a connection. A wrong one is merely of no use.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Slot(Arc<Mutex<Option<Arc<Sealed>>>>);
+pub(crate) struct Slot(Arc<Mutex<Option<Arc<Sealed>>>>);
 
 impl Slot {
-    pub(super) fn set(&self, sealed: Option<Arc<Sealed>>) {
+    pub(crate) fn set(&self, sealed: Option<Arc<Sealed>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sealed;
     }
 
-    pub(super) fn get(&self) -> Option<Arc<Sealed>> {
+    pub(crate) fn get(&self) -> Option<Arc<Sealed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 #[cfg(target_os = "linux")]
-pub(super) mod sys {
+pub(crate) mod sys {
     use super::{File, io};
     use tokio::net::TcpStream;
 
     /// A file that is nowhere but in memory.
-    pub(in super::super) fn file() -> io::Result<File> {
+    pub(crate) fn file() -> io::Result<File> {
         let file = rustix::fs::memfd_create("damson-segment", rustix::fs::MemfdFlags::CLOEXEC)?;
         Ok(File::from(file))
     }
 
     /// Sends from a file what the socket has room for.
-    pub(in super::super) fn send(stream: &TcpStream, file: &File, mut at: u64, len: usize) -> io::Result<usize> {
+    pub(crate) fn send(stream: &TcpStream, file: &File, mut at: u64, len: usize) -> io::Result<usize> {
         Ok(rustix::fs::sendfile(stream, file, Some(&mut at), len)?)
     }
 }
 
 /// Elsewhere nothing is sealed.
 #[cfg(not(target_os = "linux"))]
-pub(super) mod sys {
+pub(crate) mod sys {
     use super::{File, io};
     use tokio::net::TcpStream;
 
-    pub(in super::super) fn file() -> io::Result<File> {
+    pub(crate) fn file() -> io::Result<File> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(in super::super) fn send(_: &TcpStream, _: &File, _: u64, _: usize) -> io::Result<usize> {
+    pub(crate) fn send(_: &TcpStream, _: &File, _: u64, _: usize) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

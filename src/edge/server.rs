@@ -13,15 +13,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Control, Host};
-use super::connection::{self, Common};
-use super::dash::Timing;
+use super::connection;
+use super::connection::Common;
 use super::ebb::{CALM, Ebb};
 use super::limits::{Addresses, FEEDS_MAX, Limits};
 use super::store::Store;
 use super::tls::Tls;
 use crate::clock;
-use crate::live::NodeId;
 use crate::observe::Metrics;
+use damson_core::manifest::dash::Timing;
+use damson_core::model::NodeId;
 
 /// How long no connection is accepted after the system had no room for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -117,24 +118,24 @@ impl Edge {
         self.addresses.connections()
     }
 
-    pub(super) fn host(&self) -> &dyn Host {
+    pub(crate) fn host(&self) -> &dyn Host {
         &*self.host
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    pub(super) fn feeds(&self) -> &Semaphore {
+    pub(crate) fn feeds(&self) -> &Semaphore {
         &self.feeds
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// What a node is called, as a header can carry it; its id where nobody knows.
-    pub(super) fn node_name(&self, node: NodeId) -> String {
+    pub(crate) fn node_name(&self, node: NodeId) -> String {
         if node == self.config.node {
             return self.name.clone();
         }

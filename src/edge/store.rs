@@ -17,25 +17,30 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, oneshot};
 
-use super::api::trace::Sums;
-use super::dateranges::RemovedRanges;
+use super::APPEAR_MAX;
+use super::byte_cache::ByteCache;
 use super::documents::Documents;
-use super::dvr::{Archive, Fetcher, Keeper, Key, Listed};
 use super::feed::Listed as FedPart;
 use super::headers::Heads;
 use super::limits::Visitor;
 use super::sealed::Seals;
 use super::timing::{Pace, Requests};
-use super::waiters::{self, Place, Token, Waiters, Wake};
-use super::{APPEAR_MAX, Fault};
 use crate::clock;
-use crate::live::account::Accounts;
-use crate::live::cache::ByteCache;
-use crate::live::window::{Input, Output};
-use crate::live::{Epoch, LifeId, Msn, PartHeader, Record, Segment, StreamName, Trace, TrackId, Window};
+use crate::dvr::{Fetcher, Keeper};
+use crate::edge::api::trace::Sums;
 use crate::observe::{Exporter, Metrics};
-use crate::swarm::Entry;
-use crate::units::{Time, UnixTime};
+use damson_core::dvr::{Archive, Key};
+use damson_core::manifest::Fault;
+use damson_core::manifest::Listed;
+use damson_core::manifest::date_ranges::RemovedRanges;
+use damson_core::model::latency::Accounts;
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{Epoch, LifeId, Msn, PartHeader, Record, StreamName, Trace, TrackId};
+use damson_core::swarm::Entry;
+use damson_core::window::held_requests as waiters;
+use damson_core::window::held_requests::{Place, Token, Waiters, Wake};
+use damson_core::window::window::{Input, Output};
+use damson_core::window::{Segment, Window};
 
 /// Most streams held; what the mesh tells of more is dropped, and logged.
 pub const STREAMS_MAX: usize = 16_384;
@@ -97,7 +102,7 @@ pub struct Stream {
 
 /// What is held of a stream, behind its lock.
 #[derive(Debug)]
-pub(super) struct State {
+pub(crate) struct State {
     window: Window,
     /// Where there is a keeper, here or elsewhere, of the life that the window is of.
     archive: Option<Archive>,
@@ -206,7 +211,7 @@ impl Store {
     }
 
     /// The segments that lie in files.
-    pub(super) fn seals(&self) -> &Seals {
+    pub(crate) fn seals(&self) -> &Seals {
         &self.seals
     }
 
@@ -360,14 +365,14 @@ impl Stream {
     }
 
     /// A whole segment that has left the window, if it is in memory.
-    pub(super) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
+    pub(crate) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
         let key = Key { stream: self.name.clone(), life, track, msn };
         let kept = self.shared.delisted().get(&key).cloned();
         kept.or_else(|| self.shared.fetched().get(&key).cloned())
     }
 
     /// The state, until the guard is dropped, which wakes whom the changes satisfy.
-    pub(super) fn lock(&self) -> Guard<'_> {
+    pub(crate) fn lock(&self) -> Guard<'_> {
         // A panic under the lock is a bug of ours in one stream; the others go on.
         Guard { stream: self, state: self.state.lock().unwrap_or_else(PoisonError::into_inner) }
     }
@@ -386,7 +391,7 @@ impl Stream {
 
     /// Asks until there is an answer, a fault, or no more time: what `ask` says to wait for is waited
     /// for, at most until its hold since it was asked is over.
-    pub(super) async fn resolve<T>(
+    pub(crate) async fn resolve<T>(
         self: &Arc<Self>,
         asked: Asked<'_>,
         mut ask: impl FnMut(&mut State) -> Result<Step<T>, Fault>,
@@ -420,14 +425,14 @@ impl Stream {
 
 /// Who asks, and since when.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) at: Time,
-    pub(super) visitor: &'a Visitor,
+pub(crate) struct Asked<'a> {
+    pub(crate) at: Time,
+    pub(crate) visitor: &'a Visitor,
 }
 
 /// What a request finds.
 #[derive(Debug)]
-pub(super) enum Step<T> {
+pub(crate) enum Step<T> {
     /// What it asked for.
     Answer(T),
     /// Not there yet: wait at this place, so long in all.
@@ -436,36 +441,36 @@ pub(super) enum Step<T> {
 
 impl<T> Step<T> {
     /// Wait for the stream itself.
-    pub(super) fn appear(place: Place) -> Self {
+    pub(crate) fn appear(place: Place) -> Self {
         Step::Wait(place, APPEAR_MAX)
     }
 }
 
 impl State {
     /// What is held.
-    pub(super) fn window(&self) -> &Window {
+    pub(crate) fn window(&self) -> &Window {
         &self.window
     }
 
     /// The directory's entry.
-    pub(super) fn entry(&self) -> Option<&Entry> {
+    pub(crate) fn entry(&self) -> Option<&Entry> {
         self.entry.as_ref()
     }
 
     /// What is listed, and the documents rendered from it.
-    pub(super) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
+    pub(crate) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
         let archived = self.archive.as_ref().map_or(0, Archive::version);
         self.documents.refresh(self.window.version() + self.archives_before + archived, self.published_at);
         (Listed::new(&self.window, self.archive.as_ref()).after(&self.removed), &mut self.documents)
     }
 
     /// The window, and the heads rendered of what is in it.
-    pub(super) fn headed(&mut self) -> (&Window, &mut Heads) {
+    pub(crate) fn headed(&mut self) -> (&Window, &mut Heads) {
         (&self.window, &mut self.heads)
     }
 
     /// A place among the waiters, for `longest` from now.
-    pub(super) fn wait(&mut self, stream: &Arc<Stream>, place: Place, longest: Duration) -> Result<Hold, Fault> {
+    pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: Place, longest: Duration) -> Result<Hold, Fault> {
         self.wait_until(stream, place, clock::now() + longest)
     }
 
@@ -527,7 +532,7 @@ impl State {
 }
 
 /// The lock on a stream's state. Dropping it wakes who is to be woken, and arms the stream's timer.
-pub(super) struct Guard<'a> {
+pub(crate) struct Guard<'a> {
     stream: &'a Stream,
     state: MutexGuard<'a, State>,
 }
@@ -560,7 +565,7 @@ impl Drop for Guard<'_> {
 
 /// A place among the waiters; given up when dropped.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     stream: Arc<Stream>,
     token: Token,
     receiver: oneshot::Receiver<Wake>,
@@ -568,7 +573,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         Pin::new(&mut self.receiver).poll(cx).map(|wake| {
             self.woken = true;
             // The sender is dropped unsent only together with its stream.

@@ -17,11 +17,11 @@ use super::bodies::{Body, Chunks, Torn};
 use super::limits::{Limits, TAKEN_BACK_MAX};
 use super::timing::Timed;
 use crate::clock;
-use crate::units::Time;
+use damson_core::model::time::Time;
 
 /// What is under way on one connection.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     ledger: Mutex<Ledger>,
     /// More was taken back than may be.
     abused: Notify,
@@ -49,7 +49,7 @@ impl Ledger {
 
 /// Why a connection is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Of [`Limits::stall`].
     #[error("the client takes nothing of a stream")]
     Stalled,
@@ -62,14 +62,14 @@ pub(super) enum Fault {
 }
 
 impl Streams {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let ledger =
             Ledger { next: 0, data: BTreeMap::new(), asked: 0, answered: 0, taken_back: 0, last: clock::now() };
         Arc::new(Streams { ledger: Mutex::new(ledger), abused: Notify::new() })
     }
 
     /// A request has come.
-    pub(super) fn ask(self: &Arc<Self>) -> Asked {
+    pub(crate) fn ask(self: &Arc<Self>) -> Asked {
         let mut ledger = self.lock();
         ledger.asked += 1;
         ledger.last = clock::now();
@@ -77,12 +77,12 @@ impl Streams {
     }
 
     /// A body whose data are watched over.
-    pub(super) fn body(self: &Arc<Self>, body: Body, timed: Option<Timed>) -> Watched {
+    pub(crate) fn body(self: &Arc<Self>, body: Body, timed: Option<Timed>) -> Watched {
         Watched { body, streams: Arc::clone(self), timed }
     }
 
     /// Waits until something is wrong.
-    pub(super) async fn watch(&self, limits: &Limits) -> Fault {
+    pub(crate) async fn watch(&self, limits: &Limits) -> Fault {
         let pause = limits.stall.min(limits.idle) / 4;
         loop {
             if let Err(fault) = self.check(clock::now(), limits) {
@@ -118,13 +118,13 @@ impl Streams {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     streams: Arc<Streams>,
     answered: bool,
 }
 
 impl Asked {
-    pub(super) fn answered(mut self) {
+    pub(crate) fn answered(mut self) {
         self.answered = true;
     }
 }
@@ -142,7 +142,7 @@ impl Drop for Asked {
 
 /// A response's body, whose data are watched over.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     body: Body,
     streams: Arc<Streams>,
     timed: Option<Timed>,
@@ -176,7 +176,7 @@ impl http_body::Body for Watched {
 
 /// Data that wait for the client.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     chunks: Chunks,
     streams: Arc<Streams>,
     number: u64,

@@ -8,12 +8,15 @@ use proptest::prelude::*;
 use quick_m3u8::config::ParsingOptions;
 use quick_m3u8::{HlsLine, Reader};
 
-use super::dash::{self, Timing};
-use super::hls;
-use super::route::Skip;
-use super::synthetic::{self, AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
-use crate::live::{Flags, Init, Msn, Period, TrackId, TrackKind, window::Input};
-use crate::units::Time;
+use damson_core::manifest::dash;
+use damson_core::manifest::dash::Timing;
+use damson_core::manifest::hls;
+use damson_core::manifest::route::Skip;
+use damson_core::model::time::Time;
+use damson_core::model::{Flags, Init, Msn, Period, TrackId, TrackKind};
+use damson_core::testing::synthetic;
+use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
+use damson_core::window::window::Input;
 
 #[test]
 fn several_renditions_and_languages_are_all_listed() {
@@ -48,7 +51,7 @@ fn codecs_are_kept_apart() {
     let mut record = synthetic::record("cam1");
     let named = |track: usize, name: &str, codec: &str| {
         let track = record.tracks[track].clone();
-        crate::live::Track { name: name.to_owned(), codec: codec.to_owned(), ..track }
+        damson_core::model::Track { name: name.to_owned(), codec: codec.to_owned(), ..track }
     };
     let tracks = vec![
         named(0, "video", "avc1.64001f"),

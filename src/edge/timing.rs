@@ -1,4 +1,4 @@
-//! What requests take, stage by stage: [`Stage::OF_REQUESTS`], as [`crate::live::account`] defines them.
+//! What requests take, stage by stage: [`Stage::OF_REQUESTS`], as [`damson_core::model::latency`] defines them.
 //!
 //! Each request is timed by one [`Timed`], from the lookup to its last byte: parts, segments, init segments, playlists
 //! and MPDs, whose stages `/metrics` shows by kind. What those for parts come to is also kept a stream in sketches, bounded
@@ -14,14 +14,14 @@ use std::time::Duration;
 use super::server::Edge;
 use super::store::Stream;
 use crate::clock;
-use crate::live::Stage;
-use crate::live::account::Spread;
 use crate::observe::metrics::Kind;
-use crate::units::Time;
+use damson_core::model::Stage;
+use damson_core::model::latency::Spread;
+use damson_core::model::time::Time;
 
 /// A request, answered.
 #[derive(Debug)]
-pub(super) struct Timed {
+pub(crate) struct Timed {
     stream: Arc<Stream>,
     kind: Kind,
     /// What is sent as it comes: how long that takes says nothing of this edge.
@@ -33,24 +33,24 @@ pub(super) struct Timed {
 
 impl Timed {
     /// Of what was listed then; `None` where nobody knows when, where it isn't its turn, and where requests aren't timed.
-    pub(super) fn new(edge: &Edge, stream: &Arc<Stream>, kind: Kind, asked: Time, listed: Time) -> Option<Self> {
+    pub(crate) fn new(edge: &Edge, stream: &Arc<Stream>, kind: Kind, asked: Time, listed: Time) -> Option<Self> {
         let wanted = edge.config().traced && listed > Time::ZERO && stream.pace().is_due(kind, asked);
         let answered = asked.max(listed);
         wanted.then(|| Timed { stream: Arc::clone(stream), kind, grows: false, asked, listed, answered })
     }
 
     /// Of what is sent as it comes.
-    pub(super) fn growing(self) -> Self {
+    pub(crate) fn growing(self) -> Self {
         Timed { grows: true, ..self }
     }
 
     /// The answer is handed to the connection.
-    pub(super) fn answered(&mut self) {
+    pub(crate) fn answered(&mut self) {
         self.answered = clock::now();
     }
 
     /// Its last byte is in the system's hands.
-    pub(super) fn sent(self) {
+    pub(crate) fn sent(self) {
         let now = clock::now();
         let Timed { stream, kind, grows, asked, listed, answered } = self;
         // A document is as old as its newest part, and an init segment as the stream: that is no wait of anybody's.
@@ -74,7 +74,7 @@ const EACH: u64 = 32;
 /// Chooses the requests that are timed, by [`Kind`]: above, how many of this second's there were; below, in [`Pace::BITS`],
 /// which second it is. Two threads that begin one at once may both be the first.
 #[derive(Debug, Default)]
-pub(super) struct Pace([AtomicU64; Kind::ALL.len()]);
+pub(crate) struct Pace([AtomicU64; Kind::ALL.len()]);
 
 impl Pace {
     /// 2^24 seconds are half a year.
@@ -213,7 +213,7 @@ impl Recent {
 
 /// What the requests for a stream's parts took of late.
 #[derive(Debug)]
-pub(super) struct Requests([Recent; Stage::OF_REQUESTS.len()]);
+pub(crate) struct Requests([Recent; Stage::OF_REQUESTS.len()]);
 
 impl Default for Requests {
     fn default() -> Self {
@@ -222,7 +222,7 @@ impl Default for Requests {
 }
 
 impl Requests {
-    pub(super) fn record(&mut self, now: Time, stage: Stage, took: Duration) {
+    pub(crate) fn record(&mut self, now: Time, stage: Stage, took: Duration) {
         let of = Stage::OF_REQUESTS.iter().zip(&mut self.0).find(|(of, _)| **of == stage);
         if let Some((_, recent)) = of {
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -232,7 +232,7 @@ impl Requests {
     }
 
     /// Of the last 1, 10 or 60 s and the second, or ten of them, under way; those stages that there were.
-    pub(super) fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
+    pub(crate) fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
         let of = Stage::OF_REQUESTS.iter().zip(&self.0).filter_map(|(&stage, recent)| {
             let spread = match seconds {
                 0..=10 => recent.seconds.within(now, seconds + 1),

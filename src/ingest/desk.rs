@@ -21,12 +21,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use self::publication::{Control, Publication, Tenure};
-use crate::live::{Epoch, NodeId, PartHeader, Record, Rendition, StreamName};
-use crate::media::{
-    self, AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Message, Notice, Output,
-    Packager, Refusal, Resume,
-};
-use crate::units::Time;
+use damson_core::model::time::Time;
+use damson_core::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Message, Resume};
+use damson_core::model::{Epoch, NodeId, PartHeader, Record, Rendition, StreamName};
+use damson_core::packager as media;
+use damson_core::packager::{Input, Notice, Output, Packager, Refusal};
 
 mod meter;
 mod publication;

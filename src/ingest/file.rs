@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use self::film::{Looped, Reel, Sample};
 use super::desk::{Desk, Eviction, Gone, PublishRequest, Refused};
-use super::flv;
 use crate::clock;
-use crate::live::StreamName;
-use crate::media::bmff::{Fault, Handler, Header, Movie, Track};
-use crate::media::{Announced, InputTrack};
-
-mod film;
+use damson_core::demux::bmff::{Fault, Handler, Header, Movie, Track};
+use damson_core::demux::file_loop::{Looped, Reel, Sample};
+use damson_core::demux::flv;
+use damson_core::model::StreamName;
+use damson_core::model::{Announced, InputTrack};
 
 /// The longest file, in bytes: it is held in memory.
 pub const FILE_LEN_MAX: u64 = 1 << 30;
@@ -199,8 +197,11 @@ fn reel(file: &mut (impl Read + Seek), len: u64, track: &Track, input: InputTrac
 mod tests {
     use bytes::Bytes;
 
-    use super::*;
-    use crate::media::CodecConfig;
+    use super::{FileFault, FileLoop, read};
+    use damson_core::demux::file_loop::Sample;
+    use damson_core::demux::flv;
+    use damson_core::model::CodecConfig;
+    use std::path::{Path, PathBuf};
 
     fn fixture() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/media/plum-720p30.mp4")

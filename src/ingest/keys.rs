@@ -16,9 +16,9 @@ use tokio::time::sleep_until;
 
 use super::desk::{Authorizer, BoxFuture, Denied, PublishRequest};
 use crate::clock;
-use crate::live::StreamName;
 use crate::observe;
-use crate::units::Time;
+use damson_core::model::StreamName;
+use damson_core::model::time::Time;
 
 /// What makes these hashes none of another purpose (BLAKE3, derive_key mode).
 const CONTEXT: &str = "damson 2026 publish key";

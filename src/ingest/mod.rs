@@ -10,26 +10,16 @@
 //! - `keys`: publish keys. `hook`: somebody else is asked.
 //! - `desk`: who may publish what: the one async `authorize` point, one push a stream name, takeovers.
 //!
-//! An encoder's way in: its connection parses bytes to [`media::Input`](crate::media::Input)s, claims
+//! An encoder's way in: its connection parses bytes to [`media::Input`](damson_core::packager::Input)s, claims
 //! the stream's name at the desk, and hands the inputs to the stream's publication task, which runs
 //! the packager.
 
-pub mod amf0;
-#[cfg(feature = "node")]
 pub mod desk;
-#[cfg(feature = "node")]
 pub mod file;
-pub mod flv;
-#[cfg(feature = "node")]
 pub mod hook;
 pub mod http;
-#[cfg(feature = "node")]
 pub mod keys;
 pub mod rtmp;
 pub mod srt;
-#[cfg(feature = "node")]
 mod ts;
 pub mod udp;
-
-#[cfg(test)]
-mod tests;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::desk::{Claim, Gone};
 use crate::clock;
-use crate::media::ts::{CLOCK, Demuxer, End, Event, Output, Stats};
-use crate::media::{AccessUnit, Announced, CodecConfig, InputTrack, Message};
 use crate::observe;
-use crate::units::Time;
+use damson_core::demux::ts::{CLOCK, Demuxer, End, Event, Output, Stats};
+use damson_core::model::time::Time;
+use damson_core::model::{AccessUnit, Announced, CodecConfig, InputTrack, Message};
 
 /// How often losses are logged at most, in seconds.
 const REPORT_SECS: u64 = 10;

@@ -26,11 +26,11 @@ use tracing::debug;
 
 use super::dial;
 use super::identity::SERVER_NAME;
-use super::link::code;
 use super::node::Sink;
 use super::tls::ALPN_ASK;
-use crate::live::NodeId;
-use crate::overlay::Peer;
+use crate::mesh::link::code;
+use damson_core::model::NodeId;
+use damson_core::model::Peer;
 
 /// The longest question, in bytes: a stream's name and a few numbers.
 const QUESTION_LEN_MAX: usize = 1 << 10;
@@ -88,18 +88,18 @@ fn unreachable(error: impl std::fmt::Display) -> AskFault {
 
 /// Asks.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(crate) struct Asker {
     endpoint: Endpoint,
     config: ClientConfig,
     connections: Mutex<BTreeMap<NodeId, Connection>>,
 }
 
 impl Asker {
-    pub(super) fn new(endpoint: Endpoint, config: ClientConfig) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, config: ClientConfig) -> Self {
         Asker { endpoint, config, connections: Mutex::default() }
     }
 
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         whom: Peer,
         question: Bytes,
@@ -152,27 +152,27 @@ impl Asker {
 }
 
 /// Whether a peer has connected to ask.
-pub(super) fn is_for(conn: &Connection) -> bool {
+pub(crate) fn is_for(conn: &Connection) -> bool {
     let data = conn.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
     data.is_some_and(|data| data.protocol.as_deref() == Some(ALPN_ASK))
 }
 
 /// Answers.
 #[derive(Clone)]
-pub(super) struct Answers {
+pub(crate) struct Answers {
     sink: Arc<dyn Sink>,
     connections: Arc<Semaphore>,
     answers: Arc<Semaphore>,
 }
 
 impl Answers {
-    pub(super) fn new(sink: Arc<dyn Sink>) -> Self {
+    pub(crate) fn new(sink: Arc<dyn Sink>) -> Self {
         let (connections, answers) = (Semaphore::new(CONNECTIONS_MAX), Semaphore::new(ANSWERS_MAX));
         Answers { sink, connections: Arc::new(connections), answers: Arc::new(answers) }
     }
 
     /// Answers on this connection until it ends.
-    pub(super) fn serve(&self, conn: Connection) {
+    pub(crate) fn serve(&self, conn: Connection) {
         let answers = self.clone();
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             return conn.close(code::FULL, b"too many who ask");

@@ -8,19 +8,20 @@ use bytes::{Bytes, BytesMut};
 use quinn::{ConnectionError, ReadError, RecvStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::frame::{BodyHead, Progress};
-use super::link::{Event, Link, LinkFault, Shared, code, count};
-use crate::broadcast::PIECE_LEN_MAX;
+use super::link::{Event, Link, LinkFault, Shared, count};
 use crate::clock;
-use crate::live::{Hop, NodeId, NodeName, PartHeader, PartId, SwarmId, Trace};
-use crate::units::Time;
+use crate::mesh::link::code;
+use damson_core::link::frame::{BodyHead, Progress};
+use damson_core::model::time::Time;
+use damson_core::model::{Hop, NodeId, NodeName, PartHeader, PartId, SwarmId, Trace};
+use damson_core::plumtree::PIECE_LEN_MAX;
 
 /// Which body of which swarm.
-pub(super) type Key = (SwarmId, PartId);
+pub(crate) type Key = (SwarmId, PartId);
 
 /// Tells a body from an earlier one of the same key on the same link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Serial(pub(super) u64);
+pub(crate) struct Serial(pub(crate) u64);
 
 /// A stream must show its head within this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,9 +30,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CHUNKS: usize = 64;
 
 /// A body on its way out, as the driver sees it. Dropped, it still ends well if it has its last piece.
-pub(super) struct Outgoing {
-    pub(super) serial: Serial,
-    pub(super) expires: Time,
+pub(crate) struct Outgoing {
+    pub(crate) serial: Serial,
+    pub(crate) expires: Time,
     pieces: mpsc::UnboundedSender<Bytes>,
     abort: oneshot::Sender<()>,
     /// Bytes that QUIC hasn't taken.
@@ -39,23 +40,23 @@ pub(super) struct Outgoing {
 }
 
 /// A body to send.
-pub(super) struct Job {
-    pub(super) me: NodeId,
-    pub(super) name: NodeName,
-    pub(super) serial: Serial,
-    pub(super) swarm: SwarmId,
-    pub(super) header: PartHeader,
-    pub(super) trace: Trace,
-    pub(super) offset: u32,
-    pub(super) received: Time,
+pub(crate) struct Job {
+    pub(crate) me: NodeId,
+    pub(crate) name: NodeName,
+    pub(crate) serial: Serial,
+    pub(crate) swarm: SwarmId,
+    pub(crate) header: PartHeader,
+    pub(crate) trace: Trace,
+    pub(crate) offset: u32,
+    pub(crate) received: Time,
     /// When the hub handed it over.
-    pub(super) handed: Time,
-    pub(super) expires: Time,
+    pub(crate) handed: Time,
+    pub(crate) expires: Time,
 }
 
 impl Outgoing {
     /// Starts to send a body over `link`.
-    pub(super) fn start(link: &Link, job: Job) -> Self {
+    pub(crate) fn start(link: &Link, job: Job) -> Self {
         let (pieces, queue) = mpsc::unbounded_channel();
         let (abort, aborted) = oneshot::channel();
         let queued = Arc::new(AtomicUsize::new(0));
@@ -65,12 +66,12 @@ impl Outgoing {
     }
 
     /// Resets the stream, whatever waits.
-    pub(super) fn abort(self) {
+    pub(crate) fn abort(self) {
         let _ = self.abort.send(());
     }
 
     /// Queues the next piece.
-    pub(super) fn push(&self, shared: &Shared, bytes: Bytes) {
+    pub(crate) fn push(&self, shared: &Shared, bytes: Bytes) {
         let len = bytes.len();
         self.queued.fetch_add(len, Relaxed);
         shared.body_queue.fetch_add(len, Relaxed);
@@ -82,7 +83,7 @@ impl Outgoing {
     }
 
     /// Bytes that QUIC hasn't taken.
-    pub(super) fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.queued.load(Relaxed)
     }
 }
@@ -216,7 +217,7 @@ fn head(job: Job) -> Bytes {
 }
 
 /// Takes the bodies that a peer sends, until the link ends.
-pub(super) async fn accept(shared: Arc<Shared>) {
+pub(crate) async fn accept(shared: Arc<Shared>) {
     let mut next = 0;
     loop {
         // QUIC holds the peer to STREAMS_MAX at once.

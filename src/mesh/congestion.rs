@@ -35,7 +35,7 @@ const SHARE_SPAN: u64 = 128 << 10;
 
 /// Makes a controller for each link.
 #[derive(Debug, Default)]
-pub(super) struct LossTolerant(Arc<CubicConfig>);
+pub(crate) struct LossTolerant(Arc<CubicConfig>);
 
 impl ControllerFactory for LossTolerant {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {

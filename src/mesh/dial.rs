@@ -11,20 +11,24 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
-use super::ask::{self, Answers};
-use super::frame::{FrameDecoder, Hello};
-use super::identity::{self, SERVER_NAME};
-use super::link::{Event, Events, Greeted, LinkFault, code, read_hello, write_hello};
+use super::ask;
+use super::ask::Answers;
+use super::identity;
+use super::identity::SERVER_NAME;
+use super::link::{Event, Events, Greeted, LinkFault, read_hello, write_hello};
 use super::node::Sink;
-use super::pairing::LinkNo;
 use crate::clock;
-use crate::live::NodeId;
-use crate::overlay::{DownCause, Peer};
-use crate::units::Time;
+use crate::mesh::link::code;
+use damson_core::hyparview::DownCause;
+use damson_core::link::frame::{FrameDecoder, Hello};
+use damson_core::link::pairing::LinkNo;
+use damson_core::model::NodeId;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
 
 /// From a dial's first packet to the peer's hello. Three tries of the first packet fit in, at 0, 0.15 and
 /// 0.45 s (RFC 9002's doubling of the first round trip's guess, `endpoint::INITIAL_RTT`).
-pub(super) const DIAL_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The most handshakes at once that strangers can make this node compute.
 const HANDSHAKES_MAX: usize = 64;
@@ -34,27 +38,27 @@ const HANDSHAKES_UNVALIDATED: usize = 16;
 
 /// What all connections need.
 #[derive(Clone)]
-pub(super) struct Desk {
-    pub(super) endpoint: Endpoint,
-    pub(super) events: Events,
-    pub(super) refusals: Arc<Refusals>,
+pub(crate) struct Desk {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) events: Events,
+    pub(crate) refusals: Arc<Refusals>,
     connections: Arc<AtomicU64>,
     answers: Answers,
 }
 
 /// A dial that made no link of its own.
-pub(super) struct Failed {
-    pub(super) no: LinkNo,
-    pub(super) addr: SocketAddr,
+pub(crate) struct Failed {
+    pub(crate) no: LinkNo,
+    pub(crate) addr: SocketAddr,
     /// Whom we expected, or found.
-    pub(super) expected: Option<NodeId>,
-    pub(super) found: Option<NodeId>,
-    pub(super) fault: DialFault,
+    pub(crate) expected: Option<NodeId>,
+    pub(crate) found: Option<NodeId>,
+    pub(crate) fault: DialFault,
 }
 
 /// Why a dial made no link.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialFault {
+pub(crate) enum DialFault {
     #[error("can't be dialled: {0}")]
     Address(#[from] quinn::ConnectError),
     #[error("no answer in {DIAL_TIMEOUT:?}")]
@@ -73,7 +77,7 @@ pub(super) enum DialFault {
 }
 
 impl DialFault {
-    pub(super) fn cause(&self) -> DownCause {
+    pub(crate) fn cause(&self) -> DownCause {
         match self {
             DialFault::TimedOut | DialFault::Connection(ConnectionError::TimedOut) => DownCause::TimedOut,
             DialFault::Duplicate | DialFault::Hello(_) => DownCause::Lost,
@@ -83,7 +87,7 @@ impl DialFault {
 }
 
 impl Desk {
-    pub(super) fn new(endpoint: Endpoint, events: Events, sink: Arc<dyn Sink>) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, events: Events, sink: Arc<dyn Sink>) -> Self {
         let answers = Answers::new(sink);
         Desk { endpoint, events, refusals: Arc::default(), connections: Arc::default(), answers }
     }
@@ -93,7 +97,7 @@ impl Desk {
     }
 
     /// Dials `addr` after `wait`; the driver hears of it.
-    pub(super) fn dial(&self, addr: SocketAddr, expected: Option<NodeId>, wait: Duration) -> LinkNo {
+    pub(crate) fn dial(&self, addr: SocketAddr, expected: Option<NodeId>, wait: Duration) -> LinkNo {
         let desk = self.clone();
         let no = self.number();
         tokio::spawn(async move {
@@ -152,7 +156,7 @@ impl Desk {
     }
 
     /// Takes connections until the endpoint closes.
-    pub(super) async fn accept(self) {
+    pub(crate) async fn accept(self) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         while let Some(incoming) = self.endpoint.accept().await {
             let busy = HANDSHAKES_MAX - handshakes.available_permits();
@@ -219,7 +223,7 @@ fn lost(e: quinn::WriteError) -> ConnectionError {
     }
 }
 
-pub(super) fn subject(conn: &Connection) -> Result<(NodeId, String), String> {
+pub(crate) fn subject(conn: &Connection) -> Result<(NodeId, String), String> {
     let identity = conn.peer_identity().ok_or("shows none")?;
     let chain = identity.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| "is of an unknown kind")?;
     identity::subject(chain.first().ok_or("shows none")?)
@@ -240,8 +244,8 @@ fn check_hello(conn: &Connection, peer: NodeId, hello: &Hello) -> Result<Peer, S
 
 /// Who was refused, each address named once an interval.
 #[derive(Default)]
-pub(super) struct Refusals {
-    pub(super) total: AtomicU64,
+pub(crate) struct Refusals {
+    pub(crate) total: AtomicU64,
     told: Mutex<BTreeMap<IpAddr, (Time, u64)>>,
 }
 
@@ -250,7 +254,7 @@ impl Refusals {
     const ADDRESSES_MAX: usize = 256;
 
     /// Counts a refusal, and logs it unless one of the same address was logged in the last interval.
-    pub(super) fn note(&self, addr: SocketAddr, why: &dyn std::fmt::Display, what: &str) {
+    pub(crate) fn note(&self, addr: SocketAddr, why: &dyn std::fmt::Display, what: &str) {
         self.total.fetch_add(1, Relaxed);
         let now = clock::now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

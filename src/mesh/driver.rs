@@ -11,20 +11,22 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
-use super::backoff::Backoff;
 use super::body::{Job, Key, Outgoing, Serial};
 use super::dial::{Desk, DialFault, Failed};
-use super::frame::{Hello, VERSION};
-use super::link::{Event, Greeted, Link, LinkFault, code, count};
+use super::link::{Event, Greeted, Link, LinkFault, count};
 use super::node::{Core, Sink};
-use super::pairing::{LinkNo, Pairing, Verdict};
 use super::snapshot::{LinkView, Snapshot};
 use crate::clock;
-use crate::live::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
-use crate::media::Resume;
-use crate::overlay::{DownCause, Peer};
-use crate::swarm::{Input, Kept, Output};
-use crate::units::Time;
+use crate::mesh::link::code;
+use damson_core::hyparview::DownCause;
+use damson_core::link::backoff::Backoff;
+use damson_core::link::frame::{Hello, VERSION};
+use damson_core::link::pairing::{LinkNo, Pairing, Verdict};
+use damson_core::model::Peer;
+use damson_core::model::Resume;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
+use damson_core::swarm::{Input, Kept, Output};
 
 /// The most bytes of bodies that wait for one peer: a second of a fast link, or two of the largest bodies.
 /// Bodies are shared among the queues that they wait in.
@@ -47,7 +49,7 @@ const BATCH: usize = 64;
 const TIMEOUTS_MAX: usize = 64;
 
 /// What the node asks for.
-pub(super) enum Command {
+pub(crate) enum Command {
     Claim(Record),
     Publish(StreamName, PartHeader, Bytes),
     Keep(Vec<Kept>),
@@ -56,7 +58,7 @@ pub(super) enum Command {
     Shutdown(oneshot::Sender<()>),
 }
 
-pub(super) struct Driver<C> {
+pub(crate) struct Driver<C> {
     core: C,
     sink: Arc<dyn Sink>,
     me: Peer,
@@ -95,7 +97,7 @@ struct Incoming {
 }
 
 impl<C: Core> Driver<C> {
-    pub(super) fn new(
+    pub(crate) fn new(
         core: C,
         sink: Arc<dyn Sink>,
         me: Peer,
@@ -124,11 +126,11 @@ impl<C: Core> Driver<C> {
     }
 
     /// Whether parts carry their account through this node.
-    pub(super) fn traced(self, traced: bool) -> Self {
+    pub(crate) fn traced(self, traced: bool) -> Self {
         Driver { traced, ..self }
     }
 
-    pub(super) async fn run(
+    pub(crate) async fn run(
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut events: mpsc::Receiver<(Time, Event)>,

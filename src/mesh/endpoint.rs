@@ -16,13 +16,13 @@ use super::congestion::LossTolerant;
 use super::identity::Identity;
 use super::node::MeshError;
 use super::tls;
-use crate::live::header::BODY_LEN_MAX;
+use damson_core::model::part_header::BODY_LEN_MAX;
 
 /// A link is lost after this long without a packet; the peers' healing (graft timers) doesn't wait for it, only the
 /// overlay's refill does. The first packet that goes out unanswered starts it anew (RFC 9000, 10.1), so that a dead peer
 /// is noticed after at most this and [`KEEP_ALIVE`], 2.9 s. Less would cost a node its links that stands still for a moment on a
 /// starved machine. Within it, QUIC repeats a lost packet several times.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(2_000);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
 /// A silent link sends a packet this often: once between two pings. With 600 ms, and pings of each end's own, eight idle
 /// nodes sent 251 packets a second rather than 194.
@@ -41,7 +41,7 @@ const SOCKET_BUFFER_LEN: usize = 16 << 20;
 const SOCKET_BUFFER_LEN_ENOUGH: usize = 1 << 20;
 
 /// The most bodies at once from one peer: ten streams' parts of a few tracks, and their repairs.
-pub(super) const STREAMS_MAX: u32 = 256;
+pub(crate) const STREAMS_MAX: u32 = 256;
 
 /// The most bytes of bodies that wait unread on one link: two of the largest.
 const LINK_WINDOW: u32 = 2 * BODY_LEN_MAX;
@@ -54,7 +54,7 @@ const SEND_WINDOW: u64 = 8 << 20;
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
 /// How this node connects to ask.
-pub(super) fn asking(identity: &Identity) -> Result<ClientConfig, MeshError> {
+pub(crate) fn asking(identity: &Identity) -> Result<ClientConfig, MeshError> {
     let mut client = ClientConfig::new(tls::asking(identity)?);
     let mut transport = transport();
     // Not in use, it ends by itself.
@@ -65,7 +65,7 @@ pub(super) fn asking(identity: &Identity) -> Result<ClientConfig, MeshError> {
 }
 
 /// Opens the socket and the endpoint on it.
-pub(super) fn open(identity: &Identity, bind: SocketAddr) -> Result<Endpoint, MeshError> {
+pub(crate) fn open(identity: &Identity, bind: SocketAddr) -> Result<Endpoint, MeshError> {
     let (server, client) = tls::configs(identity)?;
     let transport = Arc::new(transport());
     let mut server = ServerConfig::with_crypto(server);
@@ -110,7 +110,7 @@ fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
 
 /// What isn't set here is quinn's default. Tried on loopback, on a busy machine: fewer acknowledgements or a first window of
 /// 200 KB change less than the noise.
-pub(super) fn transport() -> TransportConfig {
+pub(crate) fn transport() -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(PACKET_LEN_MAX);

@@ -22,10 +22,10 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::live::NodeId;
+use damson_core::model::NodeId;
 
 /// The name in every node's certificate that the TLS handshake checks.
-pub(super) const SERVER_NAME: &str = "damson";
+pub(crate) const SERVER_NAME: &str = "damson";
 
 const CA_CERT: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
@@ -176,19 +176,19 @@ impl Identity {
 
     /// Itself, but with the trust of another.
     #[cfg(test)]
-    pub(super) fn trusting(&self, other: &Identity) -> Identity {
+    pub(crate) fn trusting(&self, other: &Identity) -> Identity {
         Identity { ca: other.ca.clone(), ..self.clone() }
     }
 
-    pub(super) fn ca(&self) -> &CertificateDer<'static> {
+    pub(crate) fn ca(&self) -> &CertificateDer<'static> {
         &self.ca
     }
 
-    pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.cert.clone()]
     }
 
-    pub(super) fn key(&self) -> PrivateKeyDer<'static> {
+    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }
 }
@@ -200,7 +200,7 @@ impl fmt::Debug for Identity {
 }
 
 /// Whose certificate this is: the hash of its key, and its common name.
-pub(super) fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
+pub(crate) fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
     let (_, cert) = X509Certificate::from_der(cert).map_err(|e| format!("not a certificate: {e}"))?;
     let name = cert.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok());
     let name = name.ok_or("the certificate has no common name")?;

@@ -21,14 +21,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::body;
-use super::clock_offset::{ClockOffset, Sample, Transit};
-use super::frame::{BodyHead, FRAME_PREFIX_LEN, Frame, FrameDecoder, FrameError, Hello};
-use super::pairing::LinkNo;
 use crate::clock;
-use crate::live::NodeId;
-use crate::overlay::{DownCause, Peer};
-use crate::units::Time;
-use crate::wire::WireError;
+use damson_core::hyparview::DownCause;
+use damson_core::link::clock_offset::{ClockOffset, Sample, Transit};
+use damson_core::link::frame::{BodyHead, FRAME_PREFIX_LEN, Frame, FrameDecoder, FrameError, Hello};
+use damson_core::link::pairing::LinkNo;
+use damson_core::model::NodeId;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::wire::WireError;
 
 /// The most bytes of control frames that wait for a peer. Whoever doesn't take that much is wedged: its
 /// link is closed, since no GRAFT or PRUNE is ever dropped.
@@ -43,35 +44,35 @@ const PING: Duration = Duration::from_millis(1_750);
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// Why a connection is closed, on the wire.
-pub(super) mod code {
+pub(crate) mod code {
     use quinn::VarInt;
 
     /// No swarm needs the link.
-    pub(in crate::mesh) const UNNEEDED: VarInt = VarInt::from_u32(0);
+    pub(crate) const UNNEEDED: VarInt = VarInt::from_u32(0);
     /// The node leaves.
-    pub(in crate::mesh) const LEAVING: VarInt = VarInt::from_u32(1);
+    pub(crate) const LEAVING: VarInt = VarInt::from_u32(1);
     /// Another connection is the link.
-    pub(in crate::mesh) const DUPLICATE: VarInt = VarInt::from_u32(2);
+    pub(crate) const DUPLICATE: VarInt = VarInt::from_u32(2);
     /// The peer sent rubbish.
-    pub(in crate::mesh) const PROTOCOL: VarInt = VarInt::from_u32(3);
+    pub(crate) const PROTOCOL: VarInt = VarInt::from_u32(3);
     /// The peer doesn't read its control stream.
-    pub(in crate::mesh) const WEDGED: VarInt = VarInt::from_u32(4);
+    pub(crate) const WEDGED: VarInt = VarInt::from_u32(4);
     /// The peer isn't who it should be.
-    pub(in crate::mesh) const IDENTITY: VarInt = VarInt::from_u32(5);
+    pub(crate) const IDENTITY: VarInt = VarInt::from_u32(5);
     /// The node has all the links it takes.
-    pub(in crate::mesh) const FULL: VarInt = VarInt::from_u32(6);
+    pub(crate) const FULL: VarInt = VarInt::from_u32(6);
 
     /// A body's stream is reset: it can't be finished, or is too old.
-    pub(in crate::mesh) const BODY_ABORTED: VarInt = VarInt::from_u32(1);
+    pub(crate) const BODY_ABORTED: VarInt = VarInt::from_u32(1);
     /// A body's stream is stopped: refused.
-    pub(in crate::mesh) const BODY_REFUSED: VarInt = VarInt::from_u32(2);
+    pub(crate) const BODY_REFUSED: VarInt = VarInt::from_u32(2);
     /// A stream of an unknown kind is stopped.
-    pub(in crate::mesh) const STREAM_UNKNOWN: VarInt = VarInt::from_u32(3);
+    pub(crate) const STREAM_UNKNOWN: VarInt = VarInt::from_u32(3);
 }
 
 /// What a peer did wrong, or its connection's end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LinkFault {
+pub(crate) enum LinkFault {
     #[error("{0}")]
     Frame(#[from] FrameError),
     #[error("frame of a swarm: {0}")]
@@ -106,7 +107,7 @@ impl LinkFault {
     }
 
     /// What the hub is told.
-    pub(super) fn cause(&self) -> DownCause {
+    pub(crate) fn cause(&self) -> DownCause {
         match self {
             LinkFault::Connection(ConnectionError::ApplicationClosed(close)) if close.error_code == code::LEAVING => {
                 DownCause::Left
@@ -117,16 +118,16 @@ impl LinkFault {
     }
 
     /// Whether the peer broke the protocol, rather than went away.
-    pub(super) fn is_rubbish(&self) -> bool {
+    pub(crate) fn is_rubbish(&self) -> bool {
         self.code() == Some(code::PROTOCOL)
     }
 }
 
 /// What the tasks tell the driver, and when it happened.
-pub(super) type Events = mpsc::Sender<(Time, Event)>;
+pub(crate) type Events = mpsc::Sender<(Time, Event)>;
 
 /// What happens on links and connections.
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A dial has found this peer; shall we say hello? `None`: a link is there, or under way.
     Dialled { no: LinkNo, peer: NodeId, hello: oneshot::Sender<Option<Hello>> },
     /// The peer has answered our hello.
@@ -152,71 +153,71 @@ pub(super) enum Event {
 }
 
 /// A connection whose peer is known and has said hello.
-pub(super) struct Greeted {
-    pub(super) no: LinkNo,
-    pub(super) conn: Connection,
-    pub(super) peer: Peer,
-    pub(super) name: String,
-    pub(super) hello: Hello,
-    pub(super) control: (SendStream, RecvStream),
+pub(crate) struct Greeted {
+    pub(crate) no: LinkNo,
+    pub(crate) conn: Connection,
+    pub(crate) peer: Peer,
+    pub(crate) name: String,
+    pub(crate) hello: Hello,
+    pub(crate) control: (SendStream, RecvStream),
     /// Holds what came behind the hello.
-    pub(super) decoder: FrameDecoder,
+    pub(crate) decoder: FrameDecoder,
     /// The address that we dialled, where we did.
-    pub(super) dialled: Option<std::net::SocketAddr>,
+    pub(crate) dialled: Option<std::net::SocketAddr>,
 }
 
 /// Counts since the link came up.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) bodies_sent: AtomicU64,
-    pub(super) bodies_received: AtomicU64,
-    pub(super) bodies_stopped: AtomicU64,
-    pub(super) bodies_dropped: AtomicU64,
-    pub(super) bodies_refused: AtomicU64,
-    pub(super) bodies_torn: AtomicU64,
-    pub(super) body_bytes_sent: AtomicU64,
-    pub(super) body_bytes_received: AtomicU64,
-    pub(super) control_sent: AtomicU64,
-    pub(super) control_received: AtomicU64,
+pub(crate) struct Counters {
+    pub(crate) bodies_sent: AtomicU64,
+    pub(crate) bodies_received: AtomicU64,
+    pub(crate) bodies_stopped: AtomicU64,
+    pub(crate) bodies_dropped: AtomicU64,
+    pub(crate) bodies_refused: AtomicU64,
+    pub(crate) bodies_torn: AtomicU64,
+    pub(crate) body_bytes_sent: AtomicU64,
+    pub(crate) body_bytes_received: AtomicU64,
+    pub(crate) control_sent: AtomicU64,
+    pub(crate) control_received: AtomicU64,
 }
 
 /// Adds to a counter.
-pub(super) fn count(counter: &AtomicU64, n: usize) {
+pub(crate) fn count(counter: &AtomicU64, n: usize) {
     counter.fetch_add(n as u64, Relaxed);
 }
 
 /// What the driver and all tasks of a link see.
-pub(super) struct Shared {
-    pub(super) no: LinkNo,
-    pub(super) peer: Peer,
-    pub(super) name: String,
-    pub(super) conn: Connection,
-    pub(super) events: Events,
-    pub(super) since: Time,
+pub(crate) struct Shared {
+    pub(crate) no: LinkNo,
+    pub(crate) peer: Peer,
+    pub(crate) name: String,
+    pub(crate) conn: Connection,
+    pub(crate) events: Events,
+    pub(crate) since: Time,
     /// Bytes of bodies that QUIC hasn't taken.
-    pub(super) body_queue: AtomicUsize,
+    pub(crate) body_queue: AtomicUsize,
     /// Bytes of control frames that QUIC hasn't taken.
-    pub(super) control_queue: AtomicUsize,
+    pub(crate) control_queue: AtomicUsize,
     /// Measured rate of bodies from the peer, in bytes/s.
-    pub(super) rate: AtomicU64,
-    pub(super) counters: Counters,
+    pub(crate) rate: AtomicU64,
+    pub(crate) counters: Counters,
     /// The newest body's transit from the peer, in microseconds.
-    pub(super) newest_transit: AtomicI64,
+    pub(crate) newest_transit: AtomicI64,
     clock: Mutex<ClockOffset>,
 }
 
 /// Before the first body.
-pub(super) const TRANSIT_UNKNOWN: i64 = i64::MIN;
+pub(crate) const TRANSIT_UNKNOWN: i64 = i64::MIN;
 
 impl Shared {
     /// The peer's clock.
-    pub(super) fn clock(&self) -> MutexGuard<'_, ClockOffset> {
+    pub(crate) fn clock(&self) -> MutexGuard<'_, ClockOffset> {
         // A panic elsewhere leaves the samples whole: they are plain numbers.
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long something from the peer was under way.
-    pub(super) fn transit(&self, sent: Time, received: Time) -> Transit {
+    pub(crate) fn transit(&self, sent: Time, received: Time) -> Transit {
         let measured = self.clock().transit(sent, received);
         // Before the first pong, half a round trip is the best guess.
         measured.unwrap_or_else(|| {
@@ -226,12 +227,12 @@ impl Shared {
     }
 
     /// Tells the driver; waits while it is busy. It is gone only when the node is.
-    pub(super) async fn tell(&self, at: Time, event: Event) {
+    pub(crate) async fn tell(&self, at: Time, event: Event) {
         let _ = self.events.send((at, event)).await;
     }
 
     /// Ends the link for a fault of the peer's, or since it has ended.
-    pub(super) async fn fail(&self, fault: LinkFault) {
+    pub(crate) async fn fail(&self, fault: LinkFault) {
         let close = fault.code().map(|code| (code, fault.to_string()));
         // Told first: the other tasks then only hear that the connection was closed from here.
         self.tell(clock::now(), Event::Lost { no: self.no, peer: self.peer.id, fault }).await;
@@ -250,16 +251,16 @@ enum Pings {
 }
 
 /// The driver's side of a link.
-pub(super) struct Link {
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Link {
+    pub(crate) shared: Arc<Shared>,
     /// The control writer and the body senders: what must end before the link is closed in peace.
-    pub(super) senders: TaskTracker,
+    pub(crate) senders: TaskTracker,
     control: mpsc::UnboundedSender<Bytes>,
 }
 
 impl Link {
     /// Starts the tasks of a connection that is a link now. `hello` is our answer, where one is due.
-    pub(super) fn start(greeted: Greeted, hello: Option<Hello>, events: Events) -> Self {
+    pub(crate) fn start(greeted: Greeted, hello: Option<Hello>, events: Events) -> Self {
         let Greeted { no, conn, peer, name, control: (send, recv), decoder, dialled, .. } = greeted;
         let pings = if dialled.is_some() { Pings::Ours } else { Pings::Theirs };
         let shared = Arc::new(Shared {
@@ -296,13 +297,13 @@ impl Link {
     }
 
     /// Queues a frame of the swarms.
-    pub(super) fn send_control(&self, frame: Bytes) -> Result<(), LinkFault> {
+    pub(crate) fn send_control(&self, frame: Bytes) -> Result<(), LinkFault> {
         count(&self.shared.counters.control_sent, 1);
         push(&self.shared.control_queue, &self.control, [Frame::Control(frame)])
     }
 
     /// Lets what is queued and complete go out, for at most `patience`, then closes.
-    pub(super) async fn close(self, code: VarInt, patience: Duration) {
+    pub(crate) async fn close(self, code: VarInt, patience: Duration) {
         let Link { shared, senders, control } = self;
         drop(control);
         senders.close();
@@ -429,7 +430,7 @@ async fn read_control(
 }
 
 /// The next bytes of a control stream; `None` at its end.
-pub(super) async fn read_chunk(recv: &mut RecvStream) -> Result<Option<Bytes>, LinkFault> {
+pub(crate) async fn read_chunk(recv: &mut RecvStream) -> Result<Option<Bytes>, LinkFault> {
     match recv.read_chunk(64 << 10, true).await {
         Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
         Err(ReadError::ConnectionLost(e)) => Err(e.into()),
@@ -438,14 +439,14 @@ pub(super) async fn read_chunk(recv: &mut RecvStream) -> Result<Option<Bytes>, L
 }
 
 /// Writes our hello.
-pub(super) async fn write_hello(send: &mut SendStream, hello: Hello) -> Result<(), WriteError> {
+pub(crate) async fn write_hello(send: &mut SendStream, hello: Hello) -> Result<(), WriteError> {
     let mut bytes = BytesMut::new();
     Frame::Hello(hello).encode(&mut bytes);
     send.write_chunk(bytes.freeze()).await
 }
 
 /// Reads the peer's hello.
-pub(super) async fn read_hello(recv: &mut RecvStream, decoder: &mut FrameDecoder) -> Result<Hello, LinkFault> {
+pub(crate) async fn read_hello(recv: &mut RecvStream, decoder: &mut FrameDecoder) -> Result<Hello, LinkFault> {
     loop {
         match decoder.next_frame()? {
             Some(Frame::Hello(hello)) => return Ok(hello),

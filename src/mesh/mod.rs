@@ -32,45 +32,23 @@
 //!
 //! [`frame`] and [`clock_offset`] are pure, and build without feature `node`.
 
-pub mod clock_offset;
-#[cfg(feature = "node")]
 mod congestion;
-pub mod frame;
 
-#[cfg(feature = "node")]
 mod ask;
-#[cfg(feature = "node")]
-mod backoff;
-#[cfg(feature = "node")]
 mod body;
-#[cfg(feature = "node")]
 mod dial;
-#[cfg(feature = "node")]
 mod driver;
-#[cfg(feature = "node")]
 mod endpoint;
-#[cfg(feature = "node")]
 pub mod identity;
-#[cfg(feature = "node")]
 mod link;
-#[cfg(feature = "node")]
 mod node;
-#[cfg(feature = "node")]
-mod pairing;
-#[cfg(feature = "node")]
 mod snapshot;
-#[cfg(all(test, feature = "node"))]
+#[cfg(test)]
 mod tests;
-#[cfg(feature = "node")]
 mod tls;
 
-#[cfg(feature = "node")]
 pub use ask::{Answer, AskFault, Asked};
-#[cfg(feature = "node")]
 pub use identity::{Ca, Identity, IdentityError};
-#[cfg(feature = "node")]
 pub use node::{Mesh, MeshConfig, MeshError, Sink};
-#[cfg(feature = "node")]
 pub use snapshot::{LinkView, Snapshot, SwarmView};
-#[cfg(feature = "node")]
 pub use tls::TlsError;

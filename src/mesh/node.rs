@@ -14,12 +14,13 @@ use super::endpoint;
 use super::identity::Identity;
 use super::snapshot::{Snapshot, SwarmView};
 use super::tls::TlsError;
-use crate::live::{NodeId, PartHeader, Record, StreamName, Trace};
-use crate::media::Resume;
-use crate::overlay::Peer;
-use crate::swarm::{self, Entry, Hub, Input, Keeper, Kept, Output};
-use crate::units::Time;
-use crate::wire::WireError;
+use damson_core::model::Peer;
+use damson_core::model::Resume;
+use damson_core::model::time::Time;
+use damson_core::model::wire::WireError;
+use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};
+use damson_core::swarm;
+use damson_core::swarm::{Entry, Hub, Input, Keeper, Kept, Output};
 
 /// The most events of links that wait for the driver; their readers, and so their peers, wait then.
 /// Each holds at most one piece: 16 MiB in all.
@@ -82,7 +83,7 @@ pub trait Sink: Send + Sync + 'static {
 }
 
 /// What the driver drives: [`Hub`], or something simpler in a test.
-pub(super) trait Core: Send + 'static {
+pub(crate) trait Core: Send + 'static {
     /// Something happened.
     fn handle(&mut self, now: Time, input: Input);
     /// What is to be done, until `None`.
@@ -147,7 +148,7 @@ impl Mesh {
     }
 
     /// The same with the core that `make` makes of this node's id and address.
-    pub(super) fn start_with<C: Core>(
+    pub(crate) fn start_with<C: Core>(
         config: MeshConfig,
         sink: Arc<dyn Sink>,
         make: impl FnOnce(Peer) -> C,

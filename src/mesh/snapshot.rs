@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use serde::Serialize;
 
 use super::link::{Shared, TRANSIT_UNKNOWN};
-use crate::live::NodeId;
-use crate::overlay::{self, Peer};
-use crate::units::Time;
-use crate::{broadcast, swarm};
+use damson_core::hyparview as overlay;
+use damson_core::model::NodeId;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::{plumtree as broadcast, swarm};
 
 /// A node's links and swarms at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -128,7 +129,7 @@ pub struct LinkView {
 }
 
 impl LinkView {
-    pub(super) fn of(shared: &Shared, now: Time) -> Self {
+    pub(crate) fn of(shared: &Shared, now: Time) -> Self {
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         let counters = &shared.counters;
         let stats = shared.conn.stats();

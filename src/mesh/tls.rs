@@ -17,10 +17,10 @@ use super::identity::{Identity, SERVER_NAME};
 use crate::clock;
 
 /// Application protocol of the links (RFC 7301).
-pub(super) const ALPN: &[u8] = b"damson/1";
+pub(crate) const ALPN: &[u8] = b"damson/1";
 
 /// That of connections on which questions are asked (see `ask`). A node that is older than they are refuses them.
-pub(super) const ALPN_ASK: &[u8] = b"damson-ask/1";
+pub(crate) const ALPN_ASK: &[u8] = b"damson-ask/1";
 
 /// Why an identity can't be used for TLS.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum TlsError {
 }
 
 /// Both sides' configurations for `identity`.
-pub(super) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
+pub(crate) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
     let provider = Arc::new(provider());
     let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider);
     check_own(&*servers.build().map_err(|e| TlsError::Ca(e.to_string()))?, &identity.chain())?;
@@ -45,7 +45,7 @@ pub(super) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc
 }
 
 /// The same, of an identity that the peers may refuse.
-pub(super) fn configs_unchecked(
+pub(crate) fn configs_unchecked(
     identity: &Identity,
 ) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
     let provider = Arc::new(provider());
@@ -73,7 +73,7 @@ pub(super) fn configs_unchecked(
 }
 
 /// The configuration for connections that ask.
-pub(super) fn asking(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
+pub(crate) fn asking(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
     let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, Arc::new(provider()));
     client(identity, servers.build().map_err(|e| TlsError::Ca(e.to_string()))?, ALPN_ASK)
 }

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use crate::config::ConfigError;
 use crate::edge::TlsError;
 use crate::ingest;
-use crate::live::StreamName;
-use crate::live::id::NameError;
 use crate::mesh::{IdentityError, MeshError};
 use crate::observe::client::ClientError;
+use damson_core::model::StreamName;
+use damson_core::model::id::NameError;
 
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::{NodeError, listen};
+use super::error::NodeError;
+use super::listen;
 use crate::config::{Listen, Settings};
 use crate::edge::Tls;
+use crate::ingest;
+use crate::ingest::file::FileLoop;
 use crate::ingest::hook::Hook;
 use crate::ingest::keys::KeyEntry;
-use crate::ingest::{self, file::FileLoop};
-use crate::live::StreamName;
 use crate::observe::client::{Client, Trust};
+use damson_core::model::StreamName;
 
 /// What comes in besides plain RTMP. Its sockets are bound, its files read.
 #[derive(Debug, Default)]

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::NodeError;
-use crate::edge::{Store, dvr};
+use super::error::NodeError;
+use crate::dvr;
+use crate::edge::Store;
 use crate::mesh::{AskFault, Mesh};
 use crate::observe::Metrics;
-use crate::overlay::Peer;
+use damson_core::model::Peer;
 
 /// How often a node tells what it keeps: three times until it is taken for dead, as the directory's entries.
 const KEPT_INTERVAL: Duration = Duration::from_secs(5);

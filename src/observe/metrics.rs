@@ -12,8 +12,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ingest::Ingest;
-use crate::live::account::Step;
-use crate::live::{Account, PartHeader, Stage};
+use damson_core::model::latency::Step;
+use damson_core::model::{Account, PartHeader, Stage};
 
 /// What a request asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,7 +75,7 @@ struct KindLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HopLabels {
-    /// Its place on the way: 0 is the ingest's. Bounded by [`crate::live::Trace::HOPS_MAX`].
+    /// Its place on the way: 0 is the ingest's. Bounded by [`damson_core::model::Trace::HOPS_MAX`].
     hop: u32,
 }
 
@@ -139,7 +139,7 @@ impl Requests {
     }
 }
 
-/// One histogram for each stage of [`crate::live::account`].
+/// One histogram for each stage of [`damson_core::model::latency`].
 #[derive(Debug)]
 struct Stages {
     packaging: Histogram,

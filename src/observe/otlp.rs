@@ -26,11 +26,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Metrics;
 use super::client::{Client, Url};
+use super::metrics::Metrics;
 use crate::clock;
-use crate::live::{Account, NodeId, Stage, StreamName};
-use crate::units::UnixTime;
+use damson_core::model::time::UnixTime;
+use damson_core::model::{Account, NodeId, Stage, StreamName};
 
 /// Parts that may wait for the collector.
 pub const QUEUE: usize = 256;

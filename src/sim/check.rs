@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::live::{PartHeader, PartId};
+use damson_core::model::{PartHeader, PartId};
 
 /// A published part, and how it fared.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::broadcast::Optimise;
-use crate::{broadcast, overlay};
+use damson_core::plumtree::Optimise;
+use damson_core::{hyparview as overlay, plumtree as broadcast};
 
 /// A rule of ours that isn't the papers'. What each is for stands where its settings do, in
 /// [`overlay::Config`] and [`broadcast::Config`].

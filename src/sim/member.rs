@@ -1,4 +1,4 @@
-//! A lean node: one swarm's HyParView and Plumtree, as [`Hub`](crate::swarm::Hub) joins them, without the
+//! A lean node: one swarm's HyParView and Plumtree, as [`Hub`](damson_core::swarm::Hub) joins them, without the
 //! directory, records and other swarms. Ten thousand of these fit where a thousand hubs do.
 
 use std::collections::VecDeque;
@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::node::{Glance, In, Node, Out};
-use crate::broadcast::{self, Plumtree};
-use crate::live::{NodeId, PartHeader, SwarmId, Trace, TrackId};
-use crate::overlay::{self, HyParView, Peer};
-use crate::units::Time;
+use crate::node::{Glance, In, Node, Out};
+use damson_core::hyparview as overlay;
+use damson_core::hyparview::HyParView;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartHeader, SwarmId, Trace, TrackId};
+use damson_core::plumtree as broadcast;
+use damson_core::plumtree::Plumtree;
 
 /// The one swarm.
 const SWARM: SwarmId = SwarmId(1);

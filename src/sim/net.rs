@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::check::Ledger;
-use super::latency::mix;
-use super::node::{In, Node, Out, index, index_at, peer};
-use super::queue::{Next, Queue};
-use super::uplink::{Transfer, Uplink};
-use crate::live::{NodeId, PartHeader, PartId, SwarmId, Trace};
-use crate::overlay::{DownCause, Peer};
-use crate::units::Time;
+use crate::check::Ledger;
+use crate::latency::mix;
+use crate::node::{In, Node, Out, index, index_at, peer};
+use crate::queue::{Next, Queue};
+use crate::uplink::{Transfer, Uplink};
+use damson_core::hyparview::DownCause;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartHeader, PartId, SwarmId, Trace};
 
 pub use settings::{DeadDials, Settings, Traffic};
 
@@ -369,7 +370,7 @@ impl<N: Node> Net<N> {
                         let other = Event::Down { at: peer, peer: at, link, only_if_cut: false };
                         self.queue.add(self.now + notice, other);
                     }
-                    self.input(at, In::LinkDown { peer: super::node::peer(peer).id, cause: DownCause::Lost });
+                    self.input(at, In::LinkDown { peer: crate::node::peer(peer).id, cause: DownCause::Lost });
                 }
             }
             Event::Estimate { at, peer, link } => {
@@ -377,7 +378,7 @@ impl<N: Node> Net<N> {
                     let rtt_us = u32::try_from(2 * self.delay(at, peer)).unwrap_or(u32::MAX);
                     let upload = self.slots[peer as usize].upload.unwrap_or(0);
                     let rate = self.slots[at as usize].download.map_or(upload, |down| down.min(upload));
-                    self.input(at, In::Estimate { peer: super::node::peer(peer).id, rtt_us, rate });
+                    self.input(at, In::Estimate { peer: crate::node::peer(peer).id, rtt_us, rate });
                 }
             }
             Event::Upload(at) => {

@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::broadcast::{Sizes, Stats};
-use crate::live::{NodeId, PartHeader, PartId, StreamName, SwarmId, Trace};
-use crate::overlay::{DownCause, Peer};
-use crate::swarm;
-use crate::units::Time;
+use damson_core::hyparview::DownCause;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartHeader, PartId, StreamName, SwarmId, Trace};
+use damson_core::plumtree::{Sizes, Stats};
+use damson_core::swarm;
 
 /// The port that every simulated node listens at.
 const PORT: u16 = 4_433;

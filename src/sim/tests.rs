@@ -1,12 +1,13 @@
 //! Scenarios of some hundred nodes, a few seconds in total.
 
+use damson_core::model;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::*;
-use crate::live::{Epoch, NodeId, PartHeader, Record, StreamName};
-use crate::{broadcast, overlay, swarm};
+use crate::*;
+use damson_core::model::{Epoch, NodeId, PartHeader, Record, StreamName};
+use damson_core::{hyparview as overlay, plumtree as broadcast, swarm};
 
 mod hard;
 
@@ -19,10 +20,10 @@ fn seed() -> u64 {
 
 /// The `n`th part of a track.
 fn part(track: u8, n: u32, length: usize) -> (PartHeader, Bytes) {
-    super::scenario::part(Epoch { counter: 1, node: NodeId(1) }, track, n, length)
+    crate::scenario::part(Epoch { counter: 1, node: NodeId(1) }, track, n, length)
 }
 
-fn member(at: u32, contacts: Vec<overlay::Peer>, seed: u64) -> Member {
+fn member(at: u32, contacts: Vec<model::Peer>, seed: u64) -> Member {
     let me = Net::<Member>::peer(at);
     Member::new(me, contacts, u32::MAX, overlay::Config::default(), broadcast::Config::default(), seed)
 }
@@ -211,7 +212,7 @@ fn bodies_share_an_upload_and_flow_through() {
 }
 
 fn record() -> Record {
-    super::scenario::record(StreamName::parse("cam1").expect("a name"), Epoch { counter: 1, node: NodeId(1) })
+    crate::scenario::record(StreamName::parse("cam1").expect("a name"), Epoch { counter: 1, node: NodeId(1) })
 }
 
 /// Hubs: directory, record, parts.

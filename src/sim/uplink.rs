@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::live::{PartHeader, PartId, SwarmId, Trace};
+use damson_core::model::{PartHeader, PartId, SwarmId, Trace};
 
 /// What a body may send before it is another's turn, in bytes: a few packets.
 const CHUNK_LEN: usize = 16 << 10;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use damson::edge::synthetic;
-use damson::live::{Account, Hop, NodeId, NodeName, Stage, Trace};
 use damson::observe::Metrics;
 use damson::observe::metrics::Kind;
-use damson::units::Time;
+use damson_core::model::time::Time;
+use damson_core::model::{Account, Hop, NodeId, NodeName, Stage, Trace};
+use damson_core::testing::synthetic;
 
 /// The names of metrics in a text.
 fn names(text: &str) -> BTreeSet<&str> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson::edge::synthetic::{FIRST_MSN, PARTS, VIDEO};
 use damson::edge::{Limits, Tls};
+use damson_core::testing::synthetic::{FIRST_MSN, PARTS, VIDEO};
 use h2::client::{Builder, SendRequest};
 use h2::{Reason, RecvStream};
 use hyper::{Request, Response};

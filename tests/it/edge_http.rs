@@ -5,10 +5,11 @@ mod ends;
 use std::time::Duration;
 
 use damson::clock;
-use damson::edge::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
-use damson::live::{NodeId, StreamName};
-use damson::overlay::Peer;
-use damson::swarm::Entry;
+use damson_core::model::Peer;
+use damson_core::model::{NodeId, StreamName};
+use damson_core::swarm::Entry;
+use damson_core::testing::synthetic;
+use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use damson::clock;
-use damson::edge::synthetic::{self, FIRST_MSN, PARTS, VIDEO};
 use damson::edge::{Limits, Tls};
+use damson_core::testing::synthetic;
+use damson_core::testing::synthetic::{FIRST_MSN, PARTS, VIDEO};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

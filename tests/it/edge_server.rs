@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use damson::clock;
-use damson::edge::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
 use damson::edge::{Config, Edge, Limits, Listeners, Store, Tls, api, serve};
-use damson::live::{Msn, NodeId, Record, TrackId};
 use damson::observe::Metrics;
+use damson_core::model::{Msn, NodeId, Record, TrackId};
+use damson_core::testing::synthetic;
+use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use damson::clock;
 use damson::edge::limits::FEEDS_MAX;
-use damson::edge::synthetic::{self, FIRST_MSN, PARTS, VIDEO};
 use damson::edge::{Config, Tls};
-use damson::live::{Hop, NodeId, NodeName, Record, Trace};
+use damson_core::model::{Hop, NodeId, NodeName, Record, Trace};
+use damson_core::testing::synthetic;
+use damson_core::testing::synthetic::{FIRST_MSN, PARTS, VIDEO};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::net::TcpStream;

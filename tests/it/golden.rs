@@ -3,10 +3,13 @@
 //!
 //! `DAMSON_BLESS=1 cargo nextest run golden` writes them anew.
 
-use damson::edge::dash::{self, Timing};
-use damson::edge::hls;
-use damson::edge::synthetic::{AUDIO, Feed, VIDEO, ended, ladder, late_rendition, live, lost_part, only, returned};
-use damson::live::TrackId;
+use damson_core::manifest::dash;
+use damson_core::manifest::dash::Timing;
+use damson_core::manifest::hls;
+use damson_core::model::TrackId;
+use damson_core::testing::synthetic::{
+    AUDIO, Feed, VIDEO, ended, ladder, late_rendition, live, lost_part, only, returned,
+};
 
 use crate::tidy::root;
 

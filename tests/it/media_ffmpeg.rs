@@ -7,10 +7,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson::ingest::flv::{self, Media};
-use damson::live::{Epoch, NodeId, Record, StreamName, TrackId};
-use damson::media::{Announced, Clocks, Feed, Input, InputClock, Output, Packager, Settings};
-use damson::units::{Time, Timescale, UnixTime};
+use damson_core::demux::flv;
+use damson_core::demux::flv::Media;
+use damson_core::model::time::{Time, Timescale, UnixTime};
+use damson_core::model::{Announced, Clocks, Feed, InputClock};
+use damson_core::model::{Epoch, NodeId, Record, StreamName, TrackId};
+use damson_core::packager::{Input, Output, Packager, Settings};
 
 /// Runs a tool; what it says on stdout. It must succeed and say nothing on stderr.
 pub(crate) fn run(tool: &str, args: &[&str]) -> String {

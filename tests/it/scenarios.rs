@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use damson::sim::{Departure, Scenario};
+use damson_sim::departure::Departure;
+use damson_sim::scenario::Scenario;
 
 use crate::tidy::root;
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use damson::broadcast::Optimise;
-use damson::overlay::Peer;
-use damson::sim::{Latency, Member, Net, Node, Settings};
+use damson_core::model::Peer;
+use damson_core::plumtree::Optimise;
+use damson_sim::latency::Latency;
+use damson_sim::member::Member;
+use damson_sim::net::{Net, Settings};
+use damson_sim::node::Node;
 
 use super::iroh::Iroh;
 use super::sile::Sile;

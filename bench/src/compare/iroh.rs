@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use damson::live::{NodeId, PartHeader, PartId, SwarmId};
-use damson::overlay::Peer;
-use damson::sim::{Glance, In, Node, Out};
-use damson::units::Time;
-use damson::wire::Reader;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::wire::Reader;
+use damson_core::model::{NodeId, PartHeader, PartId, SwarmId};
+use damson_sim::node::{Glance, In, Node, Out};
 use iroh_gossip::proto::state::MessageKind;
 use iroh_gossip::proto::topic::{Command, Event};
 use iroh_gossip::proto::{Config, DeliveryScope, InEvent, Message, OutEvent, PeerData, Scope, State, Timer, TopicId};

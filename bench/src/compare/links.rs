@@ -1,7 +1,8 @@
 //! Links as each crate's own driver keeps them: a message to a stranger dials, and waits for the answer.
 
-use damson::live::NodeId;
-use damson::sim::{Net, Node, Out};
+use damson_core::model::NodeId;
+use damson_sim::net::Net;
+use damson_sim::node::{Node, Out};
 
 /// The links of a node, open and under way.
 pub(crate) struct Links<F> {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson::live::{PartHeader, PartId, SwarmId};
-use damson::overlay::Peer;
-use damson::sim::{Glance, In, Node, Out};
-use damson::units::Time;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::{PartHeader, PartId, SwarmId};
+use damson_sim::node::{Glance, In, Node, Out};
 use hyparview::message::ProtocolMessage as OverlayMessage;
 use plumtree::message::{Message, ProtocolMessage as TreeMessage};
 use rand_for_hyparview::rngs::SmallRng;

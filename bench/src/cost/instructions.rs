@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use damson::clock;
-use damson::edge::synthetic::{self, AUDIO, FIRST_MSN, PARTS};
 use damson::edge::{Config, Edge, Listeners, Store, api, serve as serve_edge};
-use damson::live::{Hop, NodeId, NodeName, Trace};
 use damson::observe::Metrics;
+use damson_core::model::{Hop, NodeId, NodeName, Trace};
+use damson_core::testing::synthetic;
+use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;

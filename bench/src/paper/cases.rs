@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use damson::broadcast::Optimise;
-use damson::sim::{Latency, Settings};
+use damson_core::plumtree::Optimise;
+use damson_sim::latency::Latency;
+use damson_sim::net::Settings;
 
 use super::world::{SECOND, SMALL, World, deliveries, eccentricity, mean, millis, publish, reached};
 use super::{Case, Figure, Goal, figure};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use damson::overlay::Peer;
-use damson::sim::{DeadDials, Member, Net};
+use damson_core::model::Peer;
+use damson_sim::member::Member;
+use damson_sim::net::{DeadDials, Net};
 
 use super::world::{SECOND, SMALL, World, deliveries, millis, publish};
 use super::{Case, Figure, Goal, figure};

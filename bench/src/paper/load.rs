@@ -4,12 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use damson::live::{
+use damson_core::model::time::{Timescale, UnixTime};
+use damson_core::model::{
     Epoch, Init, LifeId, NodeId, Period, Record, StreamName, SwarmId, Trace, Track, TrackId, TrackKind, VideoInfo,
 };
-use damson::sim::{Net, Settings};
-use damson::swarm::{self, Hub};
-use damson::units::{Timescale, UnixTime};
+use damson_core::swarm;
+use damson_core::swarm::Hub;
+use damson_sim::net::{Net, Settings};
 
 use super::world::{SECOND, World, deliveries, mean, millis, part, publish, reached, uneven};
 use super::{Case, Figure, Goal, figure};
@@ -153,7 +154,7 @@ fn record(stream: StreamName, source: u64) -> Record {
         part_target: Duration::from_millis(202),
         latency: Duration::from_millis(202) * 3,
         segment_duration: 2 * SECOND,
-        messages: damson::live::Schemes::default(),
+        messages: damson_core::model::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {
             id: TrackId(0),

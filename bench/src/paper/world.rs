@@ -1,14 +1,18 @@
 //! What the cases have in common: swarms that have settled, parts, and the shortest ways.
 
+use damson_core::model;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson::live::{Epoch, Flags, NodeId, PartHeader, PartId, TrackId};
-use damson::sim::{Delivery, Latency, Member, Net, Settings};
-use damson::units::UnixTime;
-use damson::{broadcast, overlay};
+use damson_core::model::time::UnixTime;
+use damson_core::model::{Epoch, Flags, NodeId, PartHeader, PartId, TrackId};
+use damson_core::{hyparview as overlay, plumtree as broadcast};
+use damson_sim::check::Delivery;
+use damson_sim::latency::Latency;
+use damson_sim::member::Member;
+use damson_sim::net::{Net, Settings};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// The small message of the papers' simulations.
@@ -53,7 +57,7 @@ impl Default for World {
 
 impl World {
     /// One node's core.
-    pub(crate) fn member(&self, at: u32, contacts: Vec<overlay::Peer>, seed: u64) -> Member {
+    pub(crate) fn member(&self, at: u32, contacts: Vec<model::Peer>, seed: u64) -> Member {
         let me = Net::<Member>::peer(at);
         Member::new(me, contacts, self.held, self.overlay.clone(), self.broadcast.clone(), seed << 32 | u64::from(at))
     }

@@ -5,9 +5,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use damson::broadcast::Optimise;
-use damson::sim::{Glance, Latency, Member, Net};
-use damson::{broadcast, overlay};
+use damson_core::plumtree::Optimise;
+use damson_core::{hyparview as overlay, plumtree as broadcast};
+use damson_sim::latency::Latency;
+use damson_sim::member::Member;
+use damson_sim::net::Net;
+use damson_sim::node::Glance;
 
 use super::plot::Line;
 use crate::paper::world::{SECOND, SMALL, World, mean, part};
@@ -255,7 +258,8 @@ fn aftermath(mut net: Net<Member>, percent: u32) -> Aftermath {
     net.run(10 * SECOND);
     let deliveries: Vec<_> =
         (0..AFTER as usize).map(|n| net.ledger().delivery(first_in_ledger + n, living.iter().copied())).collect();
-    let in_time = |delivery: &damson::sim::Delivery| delivery.reached == delivery.of && delivery.last <= 2 * SECOND;
+    let in_time =
+        |delivery: &damson_sim::check::Delivery| delivery.reached == delivery.of && delivery.last <= 2 * SECOND;
     let late = deliveries.iter().rposition(|delivery| !in_time(delivery));
     let recovered = late.map_or(0, |late| late + 1);
     let settled = &deliveries[20..];
@@ -278,7 +282,7 @@ mod tests {
     fn a_flood_counts_what_it_sends() {
         let check = |links: &[&[u64]], reached: usize, depth: u32, sent: usize| {
             let glance = |peers: &&[u64]| {
-                let active = peers.iter().map(|peer| damson::live::NodeId(peer + 1)).collect();
+                let active = peers.iter().map(|peer| damson_core::model::NodeId(peer + 1)).collect();
                 Some(Glance { active, ..Glance::default() })
             };
             let glances: Vec<_> = links.iter().map(glance).collect();

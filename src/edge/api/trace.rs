@@ -1,5 +1,5 @@
 //! `/api/v1/streams/{stream}/trace`: where the time of each part went. All times in microseconds; what each stage is,
-//! [`crate::live::account`] says.
+//! [`damson_core::model::latency`] says.
 //!
 //! - `?track=` names a track. Without it, the newest part is the first track's, and the windows are of all tracks.
 //! - `?msn=`, and `?part=`, ask for one part alone: a [`Traced`].
@@ -35,13 +35,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Fault, found};
+use super::found;
 use crate::clock;
 use crate::edge::server::Edge;
 use crate::edge::store::{State, Stream};
-use crate::live::account::{Overview, Spread, Step, Summary};
-use crate::live::{Account, Msn, NodeId, NodeName, Part, Stage, TrackId, TrackWindow};
-use crate::units::Time;
+use damson_core::manifest::Fault;
+use damson_core::model::latency::{Overview, Spread, Step, Summary};
+use damson_core::model::time::Time;
+use damson_core::model::{Account, Msn, NodeId, NodeName, Stage, TrackId};
+use damson_core::window::{Part, TrackWindow};
 
 /// How many of the newest parts are listed.
 pub const PARTS: usize = 20;
@@ -224,20 +226,20 @@ pub(super) fn json(
 }
 
 /// The live feed's message of a part.
-pub(in crate::edge) fn part_message(edge: &Edge, stream: &Stream, account: &Account) -> String {
+pub(crate) fn part_message(edge: &Edge, stream: &Stream, account: &Account) -> String {
     let message = PartMessage { r#type: "part", part: traced(edge, stream, account) };
     serde_json::to_string(&message).unwrap_or_default()
 }
 
 /// The live feed's message of what the last parts come to.
-pub(in crate::edge) fn overview_message(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> String {
+pub(crate) fn overview_message(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> String {
     let windows = windows(edge, stream, track);
     let message = OverviewMessage { r#type: "overview", stream: stream.name().as_str(), windows: &windows };
     serde_json::to_string(&message).unwrap_or_default()
 }
 
 /// A track by name.
-pub(in crate::edge) fn track_id(stream: &Stream, name: &str) -> Result<TrackId, Fault> {
+pub(crate) fn track_id(stream: &Stream, name: &str) -> Result<TrackId, Fault> {
     traced_track(&stream.lock(), Some(name)).map(|found| found.0)
 }
 
@@ -320,7 +322,7 @@ fn traced(edge: &Edge, stream: &Stream, account: &Account) -> Traced {
 }
 
 /// What was summed up of a stream's tracks, and when.
-pub(in crate::edge) type Sums = BTreeMap<Option<TrackId>, (Time, Arc<[Windows]>)>;
+pub(crate) type Sums = BTreeMap<Option<TrackId>, (Time, Arc<[Windows]>)>;
 
 /// What the last parts come to: summed up anew after [`SUMS`], however many ask.
 fn windows(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> Arc<[Windows]> {

@@ -5,28 +5,29 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::{FedPart, Shared, State, Stream};
+use super::{Shared, State, Stream};
 use crate::edge::api::trace::Sums;
+use crate::edge::feed::Listed as FedPart;
 use crate::edge::timing::Pace;
-use crate::live::account::{Accounts, Spread};
-use crate::live::window::Lookup;
-use crate::live::{Account, Msn, Stage, StreamName, TrackId};
 use crate::observe::metrics::Kind;
-use crate::units::{Time, UnixTime};
+use damson_core::model::latency::{Accounts, Spread};
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{Account, Msn, Stage, StreamName, TrackId};
+use damson_core::window::track::Lookup;
 
 impl Stream {
     /// What its accounts came to. Held while they are summed up, so that it is done once.
-    pub(in crate::edge) fn sums(&self) -> MutexGuard<'_, Sums> {
+    pub(crate) fn sums(&self) -> MutexGuard<'_, Sums> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which requests are timed.
-    pub(in crate::edge) fn pace(&self) -> &Pace {
+    pub(crate) fn pace(&self) -> &Pace {
         &self.pace
     }
 
     /// What a request took: those stages that it had.
-    pub(in crate::edge) fn timed<const N: usize>(&self, now: Time, kind: Kind, stages: [Option<(Stage, Duration)>; N]) {
+    pub(crate) fn timed<const N: usize>(&self, now: Time, kind: Kind, stages: [Option<(Stage, Duration)>; N]) {
         for (stage, took) in stages.iter().flatten() {
             self.shared.metrics.request_stage(kind, *stage, *took);
         }
@@ -38,7 +39,7 @@ impl Stream {
     }
 
     /// What the requests for its parts took in the last 1, 10 or 60 s.
-    pub(in crate::edge) fn requests_within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
+    pub(crate) fn requests_within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
         let requests = self.requests.get();
         let requests = requests.map(|requests| requests.lock().unwrap_or_else(PoisonError::into_inner));
         requests.map(|requests| requests.within(now, seconds)).unwrap_or_default()
@@ -47,22 +48,22 @@ impl Stream {
 
 impl State {
     /// When the newest listing or record was taken in.
-    pub(in crate::edge) fn published_at(&self) -> UnixTime {
+    pub(crate) fn published_at(&self) -> UnixTime {
         self.published_at
     }
 
     /// The same on our own clock.
-    pub(in crate::edge) fn published(&self) -> Time {
+    pub(crate) fn published(&self) -> Time {
         self.published
     }
 
     /// The accounts of its newest parts.
-    pub(in crate::edge) fn accounts(&self) -> &Accounts {
+    pub(crate) fn accounts(&self) -> &Accounts {
         &self.accounts
     }
 
     /// The parts that are listed from now on.
-    pub(in crate::edge) fn follow(&self) -> broadcast::Receiver<Arc<FedPart>> {
+    pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<FedPart>> {
         self.feed.subscribe()
     }
 

@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use super::{Shared, State, Store, Stream};
 use crate::clock;
-use crate::edge::Fault;
-use crate::edge::dvr::fetches::Outcome;
-use crate::edge::dvr::message::Question;
-use crate::edge::dvr::{Archive, Fetcher, Keeper, Key, Shelf, Stock, format};
-use crate::edge::waiters;
-use crate::live::window::Lookup;
-use crate::live::{LifeId, Msn, NodeId, Record, Segment, StreamName, TrackId};
+use crate::dvr::{Fetcher, Keeper};
 use crate::mesh::Answer;
-use crate::overlay::Peer;
-use crate::swarm::{self, Kept};
-use crate::units::Time;
+use damson_core::dvr::fetch_queue::Outcome;
+use damson_core::dvr::query::Question;
+use damson_core::dvr::{Archive, Key, Shelf, Stock, segment_file as format};
+use damson_core::manifest::Fault;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::{LifeId, Msn, NodeId, Record, StreamName, TrackId};
+use damson_core::swarm;
+use damson_core::swarm::Kept;
+use damson_core::window::Segment;
+use damson_core::window::held_requests as waiters;
+use damson_core::window::track::Lookup;
 
 /// How long documents wait for what was before this node's window, when it has just come.
 const LISTING_WAIT: Duration = Duration::from_secs(2);
@@ -127,8 +130,8 @@ impl Store {
     }
 
     /// Does what the keeper asks of the streams' archives.
-    pub(in crate::edge) fn tend(&self) {
-        use crate::edge::dvr::keeper::Task;
+    pub(crate) fn tend(&self) {
+        use crate::dvr::archive_writer::Task;
         let Some(keeper) = &self.shared.keeper else { return };
         while let Some(task) = keeper.task() {
             let name = match &task {
@@ -209,12 +212,7 @@ impl Shared {
 
 impl Stream {
     /// A segment of the past that isn't in memory: from the disk, or from another node.
-    pub(in crate::edge) async fn archived(
-        &self,
-        life: LifeId,
-        track: TrackId,
-        msn: Msn,
-    ) -> Result<Arc<Segment>, Fault> {
+    pub(crate) async fn archived(&self, life: LifeId, track: TrackId, msn: Msn) -> Result<Arc<Segment>, Fault> {
         let gone = || Fault::new(404, "request: it has left the window, or is too far ahead");
         let key = Key { stream: self.name.clone(), life, track, msn };
         let (is_listed, is_here, keepers) = {
@@ -329,12 +327,12 @@ impl Stream {
 
 impl State {
     /// What is kept of the life before its window.
-    pub(in crate::edge) fn archive(&self) -> Option<&Archive> {
+    pub(crate) fn archive(&self) -> Option<&Archive> {
         self.archive.as_ref()
     }
 
     /// Whether documents would lack, for a moment, what every other edge lists.
-    pub(in crate::edge) fn is_catching_up(&self) -> bool {
+    pub(crate) fn is_catching_up(&self) -> bool {
         self.others.is_awaited
     }
 

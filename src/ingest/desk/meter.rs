@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::units::Time;
+use damson_core::model::time::Time;
 
 /// A push may be above its limit for as long as it takes to send so much of what the limit allows: a burst after a pause, a keyframe.
 pub(super) const BURST: Duration = Duration::from_secs(10);

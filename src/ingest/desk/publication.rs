@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use super::meter::Meter;
 use super::{Desk, Eviction, Fed, Packaging};
 use crate::clock;
-use crate::live::{Epoch, Rendition, StreamName};
-use crate::media::{AccessUnit, Clocks, Feed, Input, InputTrack, Message, Notice, Output};
+use damson_core::model::{AccessUnit, Clocks, Feed, InputTrack, Message};
+use damson_core::model::{Epoch, Rendition, StreamName};
+use damson_core::packager::{Input, Notice, Output};
 
 /// What the desk tells a publication. Sent under the board's lock, so that none is lost at its end.
 pub(super) enum Control {

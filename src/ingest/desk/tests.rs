@@ -1,7 +1,7 @@
 use super::*;
-use crate::ingest::flv;
-use crate::live::{LifeId, Period};
-use crate::units::UnixTime;
+use damson_core::demux::flv;
+use damson_core::model::time::UnixTime;
+use damson_core::model::{LifeId, Period};
 
 /// What happened, in words, in the order in which it did.
 type Log = mpsc::UnboundedSender<String>;
@@ -66,7 +66,7 @@ fn record(stream: &StreamName, counter: u32, ended: Option<u32>) -> Record {
         part_target: std::time::Duration::from_millis(200),
         latency: std::time::Duration::from_millis(200) * 3,
         segment_duration: std::time::Duration::from_secs(2),
-        messages: crate::live::Schemes::default(),
+        messages: damson_core::model::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![],
         periods: vec![Period::new(1, 0, std::time::Duration::ZERO)],

@@ -9,20 +9,20 @@ use http_body::{Frame, SizeHint};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
-use super::body;
 use super::session::Over;
 use crate::ingest::desk::{Eviction, Refused};
-use crate::media::bmff::Fault;
+use damson_core::demux::bmff::Fault;
+use damson_core::demux::cmaf_ingest::body;
 
 /// An answer: a status, and why.
-pub(super) struct Answer(pub(super) StatusCode, pub(super) String);
+pub(crate) struct Answer(pub(crate) StatusCode, pub(crate) String);
 
 impl Answer {
-    pub(super) fn ok() -> Self {
+    pub(crate) fn ok() -> Self {
         Answer(StatusCode::OK, "ok".to_owned())
     }
 
-    pub(super) fn new(status: StatusCode, why: impl ToString) -> Self {
+    pub(crate) fn new(status: StatusCode, why: impl ToString) -> Self {
         Answer(status, why.to_string())
     }
 }
@@ -85,7 +85,7 @@ impl From<Answer> for Response<Whole> {
 }
 
 /// An answer's body.
-pub(super) struct Whole(Option<Bytes>);
+pub(crate) struct Whole(Option<Bytes>);
 
 impl http_body::Body for Whole {
     type Data = Bytes;

@@ -14,17 +14,6 @@
 //! - `session`: who waits for them, and the push's claims.
 //! - [`server`]: sockets and HTTP; `answer`: who is told what.
 
-#[cfg(feature = "node")]
 mod answer;
-#[cfg_attr(not(feature = "node"), allow(dead_code, reason = "the server is of the node"))]
-pub(crate) mod body;
-#[cfg_attr(not(feature = "node"), allow(dead_code, reason = "the server is of the node"))]
-pub(crate) mod path;
-#[cfg_attr(not(feature = "node"), allow(dead_code, reason = "the server is of the node"))]
-mod playout;
-#[cfg(feature = "node")]
 pub mod server;
-#[cfg(feature = "node")]
 mod session;
-#[cfg_attr(not(feature = "node"), allow(dead_code, reason = "the server is of the node"))]
-pub(crate) mod tracks;

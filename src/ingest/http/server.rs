@@ -34,14 +34,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{Answer, Whole};
-use super::body::{self, Body};
-use super::path::{self, Kind, Object, PathError};
 use super::session::{Bounds, INIT_WAIT, Open, Session};
 use crate::edge::Tls;
 use crate::ingest::desk::{Claim, Denied, Desk, PublishRequest, Refused};
-use crate::live::{Rendition, StreamName};
-use crate::media::bmff;
 use crate::observe;
+use damson_core::demux::bmff;
+use damson_core::demux::cmaf_ingest::body;
+use damson_core::demux::cmaf_ingest::body::Body;
+use damson_core::demux::cmaf_ingest::path;
+use damson_core::demux::cmaf_ingest::path::{Kind, Object, PathError};
+use damson_core::model::{Rendition, StreamName};
 
 /// What can be set.
 #[derive(Clone, Debug)]

@@ -10,39 +10,40 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::body::{Body, Refused, needs_init};
-use super::path::Object;
-use super::playout::{Item, LaneId};
-use super::tracks::{Came, Taken, Tracks};
 use crate::clock;
 use crate::ingest::desk::{Claim, Desk, Eviction, Gone, PublishRequest};
-use crate::media::bmff::{self, Reader};
 use crate::observe;
-use crate::units::Time;
+use damson_core::demux::bmff;
+use damson_core::demux::bmff::Reader;
+use damson_core::demux::cmaf_ingest::body::{Body, Refused, needs_init};
+use damson_core::demux::cmaf_ingest::jitter_buffer::{Item, LaneId};
+use damson_core::demux::cmaf_ingest::path::Object;
+use damson_core::demux::cmaf_ingest::tracks::{Came, Taken, Tracks};
+use damson_core::model::time::Time;
 
 /// Senders whose key is known to be right, of a session.
 const SENDERS_MAX: usize = 8;
 /// How long a media segment waits for its init segment, which may have been sent just before it.
-pub(super) const INIT_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const INIT_WAIT: Duration = Duration::from_secs(1);
 /// For so long nothing may come before the claims are given back: the packager has numbered gaps by then.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// Why a session takes nothing more.
-pub(super) type Over = Eviction;
+pub(crate) type Over = Eviction;
 
 /// What of the settings is a session's.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     pub grace: Duration,
     pub linger: Duration,
     pub tracks_max: usize,
 }
 
 /// See the module.
-pub(super) struct Session {
-    pub(super) request: PublishRequest,
+pub(crate) struct Session {
+    pub(crate) request: PublishRequest,
     desk: Desk,
     /// One request is all of it.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
     grace: Duration,
     idle: Duration,
     state: Mutex<State>,
@@ -66,7 +67,7 @@ struct State {
 }
 
 /// A request of a session.
-pub(super) struct Open(pub(super) Arc<Session>);
+pub(crate) struct Open(pub(crate) Arc<Session>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -79,7 +80,7 @@ impl Drop for Open {
 }
 
 impl Session {
-    pub(super) fn new(
+    pub(crate) fn new(
         request: PublishRequest,
         desk: Desk,
         whole: bool,
@@ -98,7 +99,7 @@ impl Session {
     }
 
     /// A request more; `None` if the session has come to its end meanwhile.
-    pub(super) fn open(self: &Arc<Self>) -> Option<Open> {
+    pub(crate) fn open(self: &Arc<Self>) -> Option<Open> {
         let mut state = self.state();
         if state.closed {
             return None;
@@ -108,16 +109,16 @@ impl Session {
         Some(Open(Arc::clone(self)))
     }
 
-    pub(super) fn over(&self) -> Option<Over> {
+    pub(crate) fn over(&self) -> Option<Over> {
         self.state().over
     }
 
     /// Whether somebody's key was right before.
-    pub(super) fn knows(&self, sender: &(IpAddr, blake3::Hash)) -> bool {
+    pub(crate) fn knows(&self, sender: &(IpAddr, blake3::Hash)) -> bool {
         self.state().senders.contains(sender)
     }
 
-    pub(super) fn learn(&self, sender: (IpAddr, blake3::Hash)) {
+    pub(crate) fn learn(&self, sender: (IpAddr, blake3::Hash)) {
         let mut state = self.state();
         if !state.senders.contains(&sender) {
             if state.senders.len() == SENDERS_MAX {
@@ -127,12 +128,12 @@ impl Session {
         }
     }
 
-    pub(super) fn remote(&self) -> Option<SocketAddr> {
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
         self.request.remote
     }
 
     /// A request's body, which begins so; what it is a segment of may be on its way by another connection.
-    pub(super) async fn body(&self, object: Option<&Object>, first: &[u8], limits: bmff::Limits) -> Body {
+    pub(crate) async fn body(&self, object: Option<&Object>, first: &[u8], limits: bmff::Limits) -> Body {
         let known = match object {
             Some(object) if needs_init(first) => self.known(object).await,
             _ => None,
@@ -157,12 +158,12 @@ impl Session {
     }
 
     /// What has come of a body.
-    pub(super) fn poll(&self, body: &mut Body) -> Result<Option<Came>, Refused> {
+    pub(crate) fn poll(&self, body: &mut Body) -> Result<Option<Came>, Refused> {
         body.poll(&mut self.state().tracks)
     }
 
     /// Takes it, and waits while there is no room for it.
-    pub(super) async fn take(&self, mut came: Came) -> Result<(), Over> {
+    pub(crate) async fn take(&self, mut came: Came) -> Result<(), Over> {
         self.tell(&came);
         let mut room = std::pin::pin!(self.room.notified());
         loop {
@@ -217,7 +218,7 @@ impl Session {
     }
 
     /// Feeds the claims until the session is over, and has it forgotten then.
-    pub(super) async fn run(self: Arc<Self>, first: Claim, forget: impl Fn(&Arc<Session>)) {
+    pub(crate) async fn run(self: Arc<Self>, first: Claim, forget: impl Fn(&Arc<Session>)) {
         let mut claims: Vec<Feeding> = vec![Feeding::Claimed(first)];
         let (mut fed, mut alarm) = (clock::now(), clock::Alarm::default());
         loop {

@@ -6,11 +6,4 @@
 //!
 //! All but `server` is a plain state machine that takes bytes, cut anywhere.
 
-pub mod chunk;
-pub mod handshake;
-pub mod message;
-#[cfg(feature = "node")]
 pub mod server;
-pub mod session;
-
-pub use session::{Limits, Output, PublishName, RtmpError, RtmpSession};

@@ -13,11 +13,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::session::{self, Output, PublishName, RtmpError, RtmpSession};
 use crate::clock;
 use crate::ingest::desk::{Claim, Desk, Eviction, Gone, PublishRequest, Refused};
-use crate::ingest::flv::{self, Media};
-use crate::units::Time;
+use damson_core::demux::flv;
+use damson_core::demux::flv::Media;
+use damson_core::demux::rtmp::{Output, PublishName, RtmpError, RtmpSession, session};
+use damson_core::model::time::Time;
 
 /// What connections may cost, and how long they may be silent.
 #[derive(Debug, Clone, Copy)]

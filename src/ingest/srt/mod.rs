@@ -4,7 +4,4 @@
 //! - [`guard`]: datagrams that the protocol's state machine can't take are kept from it (pure).
 //! - `server`: the socket, one task a caller; the state machine is the crate `srt-protocol`.
 
-pub mod guard;
-#[cfg(feature = "node")]
 pub mod server;
-pub mod streamid;

@@ -23,14 +23,15 @@ use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::guard::{Guarded, guard};
-use super::streamid::{self, StreamIdError};
 use crate::clock;
 use crate::ingest::desk::{Claim, Desk, Eviction, PublishRequest, Refused};
 use crate::ingest::ts::{Feed, Media};
-use crate::media::ts::{End, Event};
 use crate::observe;
-use crate::units::Time;
+use damson_core::demux::srt::guard::{Guarded, guard};
+use damson_core::demux::srt::stream_id as streamid;
+use damson_core::demux::srt::stream_id::StreamIdError;
+use damson_core::demux::ts::{End, Event};
+use damson_core::model::time::Time;
 
 /// What is negotiated with callers.
 #[derive(Clone)]

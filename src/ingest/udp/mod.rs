@@ -4,7 +4,5 @@
 //! - [`rtp`]: the header, and what is missing before it (pure).
 //! - `server`: the sockets; one task a source.
 
-pub mod rtp;
-#[cfg(feature = "node")]
 pub mod server;
 pub mod source;

@@ -16,14 +16,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::rtp::Rtp;
 use super::source::Source;
 use crate::clock;
 use crate::ingest::desk::{Claim, Desk, Eviction, PublishRequest};
 use crate::ingest::ts::{Feed, Media};
-use crate::media::ts::End;
 use crate::observe;
-use crate::units::Time;
+use damson_core::demux::rtp::Rtp;
+use damson_core::demux::ts::End;
+use damson_core::model::time::Time;
 
 /// Without a datagram for so long, a publisher has gone: longer than any multiplexer's pause.
 pub const SILENCE: Duration = Duration::from_secs(3);

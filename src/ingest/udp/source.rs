@@ -12,7 +12,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use crate::live::{Rendition, StreamName};
+use damson_core::model::{Rendition, StreamName};
 
 /// One source of datagrams.
 #[derive(Clone, PartialEq, Eq, Debug)]

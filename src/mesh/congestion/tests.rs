@@ -11,9 +11,9 @@ use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig};
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TransportConfig};
 use quinn_proto::{Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, StreamEvent, StreamId, Transmit};
 
+use super::super::identity::Ca;
+use super::super::tls;
 use super::{LAST, LossTolerant, Path};
-use crate::mesh::identity::Ca;
-use crate::mesh::tls;
 
 /// What a link does to datagrams, either way.
 #[derive(Clone, Copy)]
@@ -138,7 +138,7 @@ impl End {
 }
 
 fn transport(controller: Factory) -> Arc<TransportConfig> {
-    let mut config = crate::mesh::endpoint::transport();
+    let mut config = super::super::endpoint::transport();
     // As most paths have it.
     config.mtu_discovery_config(None).initial_mtu(1_452).congestion_controller_factory(controller);
     Arc::new(config)

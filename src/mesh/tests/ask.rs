@@ -7,11 +7,14 @@ use bytes::Bytes;
 
 use super::fake::within;
 use super::{body, issue, loopback};
-use crate::live::{NodeId, PartHeader, Record, StreamName, Trace};
-use crate::mesh::{Answer, AskFault, Asked, Ca, Mesh, MeshConfig, Sink};
-use crate::overlay::Peer;
-use crate::swarm::{self, Entry};
-use crate::units::Time;
+use crate::mesh::ask::{Answer, AskFault, Asked};
+use crate::mesh::identity::Ca;
+use crate::mesh::node::{Mesh, MeshConfig, Sink};
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};
+use damson_core::swarm;
+use damson_core::swarm::Entry;
 
 /// Answers how many bytes it is asked for, if it isn't too many.
 struct Counts;

@@ -9,13 +9,17 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use super::super::node::{Core, Mesh, MeshConfig, Sink};
-use super::super::{Identity, SwarmView};
-use crate::live::{Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace, TrackId};
-use crate::media::Resume;
-use crate::swarm::{self, Entry, Input, Output};
-use crate::units::{Time, UnixTime};
-use crate::wire::WireError;
+use crate::mesh::identity::Identity;
+use crate::mesh::node::{Core, Mesh, MeshConfig, Sink};
+use crate::mesh::snapshot::SwarmView;
+use damson_core::model::Resume;
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::wire::WireError;
+use damson_core::model::{
+    Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace, TrackId,
+};
+use damson_core::swarm;
+use damson_core::swarm::{Entry, Input, Output};
 
 /// What a node's core has heard, in order.
 pub(super) type Heard = mpsc::UnboundedReceiver<Input>;
@@ -143,7 +147,7 @@ fn record() -> Record {
         part_target: Duration::from_millis(200),
         latency: Duration::from_millis(200) * 3,
         segment_duration: Duration::from_secs(2),
-        messages: crate::live::Schemes::default(),
+        messages: damson_core::model::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: Vec::new(),
         periods: Vec::new(),
@@ -246,7 +250,7 @@ impl Core for Flood {
             }
             Input::Publish { header, body, trace, .. } => {
                 self.head(now, self.me, *header, trace.clone());
-                for piece in body.chunks(crate::broadcast::PIECE_LEN_MAX) {
+                for piece in body.chunks(damson_core::plumtree::PIECE_LEN_MAX) {
                     self.piece(self.me, header.id, &body.slice_ref(piece));
                 }
             }

@@ -10,12 +10,14 @@ use tokio::sync::mpsc;
 
 use super::fake::{header, stream, within};
 use super::{body, issue, loopback};
-use crate::live::{
+use crate::mesh::identity::Ca;
+use crate::mesh::node::{Mesh, MeshConfig, Sink};
+use damson_core::model::time::{Time, Timescale, UnixTime};
+use damson_core::model::{
     AudioInfo, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId, TrackKind,
 };
-use crate::mesh::{Ca, Mesh, MeshConfig, Sink};
-use crate::swarm::{self, Entry};
-use crate::units::{Time, Timescale, UnixTime};
+use damson_core::swarm;
+use damson_core::swarm::Entry;
 
 enum Told {
     Record,
@@ -92,7 +94,7 @@ fn record(node: NodeId) -> Record {
         part_target: Duration::from_millis(200),
         latency: Duration::from_millis(200) * 3,
         segment_duration: Duration::from_secs(2),
-        messages: crate::live::Schemes::default(),
+        messages: damson_core::model::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {
             id: TrackId(0),

@@ -11,11 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::fake::{Habits, Node, header, stream, within};
+use super::identity::{Ca, Identity};
 use super::node::MeshError;
-use super::{Ca, Identity};
-use crate::live::SwarmId;
-use crate::overlay::DownCause;
-use crate::swarm::{Input, Output};
+use damson_core::hyparview::DownCause;
+use damson_core::model::SwarmId;
+use damson_core::swarm::{Input, Output};
 
 fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().expect("an address")
@@ -108,7 +108,7 @@ async fn what_passes_a_node_without_accounts_has_none() {
 
 impl Node {
     /// Waits for the link to `other`, and says who this is.
-    async fn up_with(&mut self, other: &Node) -> crate::live::NodeId {
+    async fn up_with(&mut self, other: &Node) -> damson_core::model::NodeId {
         assert_eq!(self.up().await, other.mesh.node_id());
         self.mesh.node_id()
     }
@@ -176,7 +176,7 @@ async fn a_body_given_up_is_torn_at_the_peer() {
     let (to, swarm) = (b.mesh.node_id(), SwarmId::of(&stream()));
     let header = header(a.mesh.node_id(), 1, &body(1_000));
     let now = crate::clock::now();
-    let trace = crate::live::Trace::default();
+    let trace = damson_core::model::Trace::default();
     let expires = now + Duration::from_secs(9);
     a.put_out([
         Output::BodyHead { to, swarm, header, trace, offset: 0, received: now, expires },

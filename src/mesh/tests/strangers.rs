@@ -8,14 +8,14 @@ use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, Sen
 
 use super::fake::{Habits, Node, within};
 use super::{body, issue, joining, loopback, pair};
-use crate::live::NodeId;
-use crate::mesh::Ca;
-use crate::mesh::frame::{Frame, FrameDecoder, Hello, VERSION};
+use crate::mesh::identity::Ca;
 use crate::mesh::identity::{Identity, SERVER_NAME};
 use crate::mesh::link::{code, read_chunk, read_hello, write_hello};
 use crate::mesh::tls;
-use crate::swarm::Input;
-use crate::units::Time;
+use damson_core::link::frame::{Frame, FrameDecoder, Hello, VERSION};
+use damson_core::model::NodeId;
+use damson_core::model::time::Time;
+use damson_core::swarm::Input;
 
 /// A peer up to its hello. Reads nothing by itself.
 struct Stranger {

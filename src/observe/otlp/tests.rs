@@ -1,10 +1,10 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::super::client::Trust;
 use super::*;
-use crate::live::{Epoch, Hop, NodeName, PartId, Trace, TrackId};
-use crate::observe::client::Trust;
-use crate::units::Time;
+use damson_core::model::time::Time;
+use damson_core::model::{Epoch, Hop, NodeName, PartId, Trace, TrackId};
 
 fn account(msn: u32, part: u16) -> Arc<Account> {
     let hop = |node: u64, name: &str, transit_us| Hop {

@@ -1,8 +1,8 @@
 //! Bodies: how they share a node's upload, and wait for a slow receiver.
 
 use super::*;
-use crate::live::{Hop, NodeName};
-use crate::sim::uplink::QUEUE_US;
+use crate::uplink::QUEUE_US;
+use damson_core::model::{Hop, NodeName};
 
 impl<N: Node> Net<N> {
     /// Sends what may be sent now.

@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Net;
-use crate::broadcast::{ANNOUNCE_MAX, ASSEMBLIES_MAX, HELD_MAX, MISSING_MAX, NEIGHBOURS_MAX};
-use crate::sim::check::Message;
-use crate::sim::node::Node;
+use crate::check::Message;
+use crate::node::Node;
+use damson_core::plumtree::{ANNOUNCE_MAX, ASSEMBLIES_MAX, HELD_MAX, MISSING_MAX, NEIGHBOURS_MAX};
 
 /// Faults of one kind that are told; beyond that they are counted.
 const TOLD: usize = 3;
@@ -95,13 +95,13 @@ mod tests {
 
     use bytes::Bytes;
 
+    use super::super::settings::Settings;
     use super::*;
-    use crate::broadcast::Sizes;
-    use crate::live::{Epoch, NodeId, PartHeader};
-    use crate::sim::net::Settings;
-    use crate::sim::node::{Glance, In, Out};
-    use crate::sim::scenario::part;
-    use crate::units::Time;
+    use crate::node::{Glance, In, Out};
+    use crate::scenario::part;
+    use damson_core::model::time::Time;
+    use damson_core::model::{Epoch, NodeId, PartHeader};
+    use damson_core::plumtree::Sizes;
 
     /// A node that shows what it is told to, and does no more.
     struct Puppet {
@@ -177,7 +177,7 @@ mod tests {
     fn deliver(net: &mut Net<Puppet>, at: u32, n: u32, body: Option<&'static [u8]>) {
         let (header, whole) = part(Epoch { counter: 1, node: NodeId(1) }, 0, n, 100);
         let (header, body) = (Box::new(header), body.map_or(whole, Bytes::from_static));
-        let swarm = crate::live::SwarmId(1);
+        let swarm = damson_core::model::SwarmId(1);
         net.with_node(at, |puppet, _| puppet.outputs.push_back(Out::Deliver { swarm, header, body, hops: 1 }));
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Net, START_US, Traffic};
-use crate::sim::check::Ledger;
-use crate::sim::latency::mix;
-use crate::sim::node::{Glance, Node, index, peer};
+use super::settings::Traffic;
+use super::{Net, START_US};
+use crate::check::Ledger;
+use crate::latency::mix;
+use crate::node::{Glance, Node, index, peer};
 
 impl<N: Node> Net<N> {
     /// How many nodes there are, dead ones included.

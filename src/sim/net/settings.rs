@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::sim::latency::Latency;
+use crate::latency::Latency;
 
 /// What becomes of a dial to a dead node.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,17 +3,18 @@
 use bytes::Bytes;
 
 use super::Scenario;
-use crate::live::{
+use crate::member::Member;
+use crate::net::Net;
+use crate::node::{Node, stream_name};
+use damson_core::model::Peer;
+use damson_core::model::time::{Time, Timescale, UnixTime};
+use damson_core::model::{
     Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId,
     TrackKind, VideoInfo,
 };
-use crate::overlay::Peer;
-use crate::sim::member::Member;
-use crate::sim::net::Net;
-use crate::sim::node::{Node, stream_name};
-use crate::swarm::{self, Hub};
-use crate::units::{Time, Timescale, UnixTime};
-use crate::{broadcast, overlay};
+use damson_core::swarm;
+use damson_core::swarm::Hub;
+use damson_core::{hyparview as overlay, plumtree as broadcast};
 
 /// Parts of a segment.
 pub(crate) const PARTS: u32 = 5;
@@ -50,7 +51,7 @@ pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
         part_target: std::time::Duration::from_millis(202),
         latency: std::time::Duration::from_millis(202) * 3,
         segment_duration: std::time::Duration::from_secs(2),
-        messages: crate::live::Schemes::default(),
+        messages: damson_core::model::Schemes::default(),
         availability_start: UnixTime::from_micros(0),
         tracks: vec![Track {
             id: TrackId(0),

@@ -40,7 +40,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::departure::Departure;
+use crate::departure::Departure;
 
 #[cfg(test)]
 pub(crate) use cast::{part, record};

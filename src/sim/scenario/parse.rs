@@ -5,7 +5,7 @@ use std::fmt;
 use toml::Spanned;
 
 use super::{Choice, Core, Event, Scenario};
-use crate::live::TrackId;
+use damson_core::model::TrackId;
 
 /// Where a scenario is wrong, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +99,8 @@ impl Check<'_> {
             if publish.parts == 0 || publish.parts > PARTS_MAX {
                 return Err(self.fail(from, "parts", format!("{} parts, of 1 to {PARTS_MAX}", publish.parts)));
             }
-            if publish.bytes == 0 || publish.bytes > crate::live::header::BODY_LEN_MAX {
-                let most = crate::live::header::BODY_LEN_MAX;
+            if publish.bytes == 0 || publish.bytes > damson_core::model::part_header::BODY_LEN_MAX {
+                let most = damson_core::model::part_header::BODY_LEN_MAX;
                 return Err(self.fail(from, "bytes", format!("{} bytes, of 1 to {most}", publish.bytes)));
             }
             if scenario.core == Core::Member && publish.stream >= TrackId::COUNT_MAX {

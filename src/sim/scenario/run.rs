@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cast::{Cast, PARTS, configs, epoch};
-use super::{Among, Away, Bound, Choice, Core, Cut, Dead, Delays, Event, Outcome, Publish, Scenario, View, Way};
-use crate::overlay::Peer;
-use crate::sim::check::{Delivery, Message};
-use crate::sim::latency::Latency;
-use crate::sim::member::Member;
-use crate::sim::net::{DeadDials, Net, Settings};
-use crate::swarm::Hub;
+use super::outcome::{Bound, Outcome};
+use super::{Among, Away, Choice, Core, Cut, Dead, Delays, Event, Publish, Scenario, View, Way};
+use crate::check::{Delivery, Message};
+use crate::latency::Latency;
+use crate::member::Member;
+use crate::net::{DeadDials, Net, Settings};
+use damson_core::model::Peer;
+use damson_core::swarm::Hub;
 
 /// How often bounds are looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -2,8 +2,9 @@
 #![no_main]
 
 use bytes::Bytes;
-use damson::media::codec::Codec;
-use damson::media::{CodecConfig, cmaf};
+use damson_core::codec::codec::Codec;
+use damson_core::model::CodecConfig;
+use damson_core::cmaf::cmaf;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,8 +2,9 @@
 #![no_main]
 
 use bytes::Bytes;
-use damson::ingest::amf0;
-use damson::ingest::flv::{self, Media, Tags};
+use damson_core::demux::amf0;
+use damson_core::demux::flv;
+use damson_core::demux::flv::{Media, Tags};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

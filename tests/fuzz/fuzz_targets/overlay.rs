@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson::live::NodeId;
-use damson::overlay::{Config, DownCause, HyParView, Input, Message, Peer};
-use damson::units::Time;
-use damson::wire::Reader;
+use damson_core::model::NodeId;
+use damson_core::hyparview::{Config, DownCause, HyParView, Input, Message};
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::wire::Reader;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
@@ -79,7 +80,7 @@ fuzz_target!(|ops: Vec<Op>| {
         overlay.handle(now, input);
         overlay.check_invariants();
         while let Some(output) = overlay.poll_output() {
-            if let damson::overlay::Output::Send { to, message } = output {
+            if let damson_core::hyparview::Output::Send { to, message } = output {
                 assert_ne!(to.id, NodeId(99), "a node doesn't talk to itself");
                 if said.len() < 256 {
                     said.push(message);

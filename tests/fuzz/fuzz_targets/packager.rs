@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson::live::{Epoch, NodeId, PartHeader, Record, Rendition, Scheme, StreamName, TrackId};
-use damson::media::{
-    AccessUnit, Announced, Clocks, CodecConfig, Feed, Input, InputClock, InputTrack, Message, Output, Packager, Settings,
-};
-use damson::units::{Time, Timescale, UnixTime};
+use damson_core::model::{Epoch, NodeId, PartHeader, Record, Rendition, Scheme, StreamName, TrackId};
+use damson_core::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Message};
+use damson_core::packager::{Input, Output, Packager, Settings};
+use damson_core::model::time::{Time, Timescale, UnixTime};
 use libfuzzer_sys::fuzz_target;
 
 /// x264's, 1280x720.

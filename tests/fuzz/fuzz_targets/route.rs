@@ -1,7 +1,7 @@
 //! The edge's paths and queries: any is routed or refused, and the refusal says that the request is at fault.
 #![no_main]
 
-use damson::edge::route::{Route, normalize};
+use damson_core::manifest::route::{Route, normalize};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|target: &str| {

@@ -2,9 +2,9 @@
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
-use damson::ingest::amf0::{Value, encode_all};
-use damson::ingest::rtmp::chunk::{Message, put_message};
-use damson::ingest::rtmp::{Limits, Output, RtmpError, RtmpSession};
+use damson_core::demux::amf0::{Value, encode_all};
+use damson_core::demux::rtmp::chunk::{Message, put_message};
+use damson_core::demux::rtmp::{Limits, Output, RtmpError, RtmpSession};
 use libfuzzer_sys::fuzz_target;
 
 /// How far the encoder has come when the fuzzed bytes begin: most bytes would never get through the handshake.

@@ -2,8 +2,8 @@
 //! NAL units fill their unit exactly.
 #![no_main]
 
-use damson::media::CodecConfig;
-use damson::media::ts::{CLOCK, Demuxer, End, Output, VIDEO};
+use damson_core::model::CodecConfig;
+use damson_core::demux::ts::{CLOCK, Demuxer, End, Output, VIDEO};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,13 +2,13 @@
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
-use damson::broadcast::Message;
-use damson::live::{PartHeader, Record, Trace};
-use damson::mesh::clock_offset::{ClockOffset, Sample};
-use damson::mesh::frame::{BodyHead, Frame, FrameDecoder, Progress};
-use damson::overlay;
-use damson::swarm;
-use damson::wire::Reader;
+use damson_core::plumtree::Message;
+use damson_core::model::{PartHeader, Record, Trace};
+use damson_core::link::clock_offset::{ClockOffset, Sample};
+use damson_core::link::frame::{BodyHead, Frame, FrameDecoder, Progress};
+use damson_core::hyparview as overlay;
+use damson_core::swarm;
+use damson_core::model::wire::Reader;
 use libfuzzer_sys::fuzz_target;
 
 /// The frames of a control stream that comes in steps of this many bytes, up to the first bad one.
@@ -75,7 +75,7 @@ fuzz_target!(|data: &[u8]| {
         }
         _ => {
             let mut clock = ClockOffset::default();
-            let mut time = || r.u64("time").map(damson::units::Time::from_micros);
+            let mut time = || r.u64("time").map(damson_core::model::time::Time::from_micros);
             while let (Ok(t1), Ok(t2), Ok(t3), Ok(t4)) = (time(), time(), time(), time()) {
                 clock.record(Sample { t1, t2, t3, t4 });
                 let _ = clock.transit(t1, t4);

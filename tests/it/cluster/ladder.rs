@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use damson::clock;
-use damson::units::Time;
+use damson_core::model::time::Time;
 
 use super::machine::unless_starved;
 use super::playlist::Viewer;

@@ -1,8 +1,9 @@
 //! Timed metadata by HTTP ingest: what transport streams and CMAF tracks say is said by an edge, once, and of the same pictures.
 
 use bytes::Bytes;
-use damson::media::{bmff, cmaf};
-use damson::units::{Timescale, UnixTime};
+use damson_core::cmaf::cmaf;
+use damson_core::demux::bmff;
+use damson_core::model::time::{Timescale, UnixTime};
 use mp4_atom::{Emib, Emsg, EmsgTimestamp, Encode};
 
 use super::http_push::{INGEST, cmaf as cmaf_track, ingest, put, remuxed, tracks};

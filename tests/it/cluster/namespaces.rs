@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use damson::clock;
-use damson::units::Time;
+use damson_core::model::time::Time;
 use serde_json::Value;
 
 use super::machine::{skip, unless_starved};

@@ -1,6 +1,6 @@
 //! What there is to be asked for, and isn't there: silence, the end, and what a delta update leaves out.
 
-use damson::live::Trace;
+use damson_core::model::Trace;
 
 use super::*;
 

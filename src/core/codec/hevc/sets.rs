@@ -1,0 +1,54 @@
+//! Parameter sets that come with the pictures, and the hvcC that they make.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::Hevc;
+use super::sps::Sps;
+use crate::codec::avc::exp_golomb;
+
+/// Sets of one kind (H.265, 7.4.3: 16 VPS, 16 SPS, 64 PPS).
+const PPS_MAX: u32 = 64;
+
+/// The sets in force, by id.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ParameterSets {
+    vps: BTreeMap<u32, Bytes>,
+    sps: BTreeMap<u32, Bytes>,
+    pps: BTreeMap<u32, Bytes>,
+}
+
+impl ParameterSets {
+    /// Takes the sets that stand before a picture, header bytes included. An SPS begins them all anew.
+    pub(crate) fn take(
+        &mut self,
+        vps: impl IntoIterator<Item = Bytes>,
+        sps: impl IntoIterator<Item = Bytes>,
+        pps: impl IntoIterator<Item = Bytes>,
+    ) {
+        // 7.3.2.1: vps_video_parameter_set_id:4 behind the header; 7.3.2.3: pps_pic_parameter_set_id.
+        let vps = vps.into_iter().filter_map(|set| Some((u32::from(set.get(2)? >> 4), set)));
+        let sps: BTreeMap<u32, Bytes> =
+            sps.into_iter().filter_map(|set| Some((Sps::parse(&set).ok()?.id, set))).collect();
+        let pps = pps.into_iter().filter_map(|set| Some((exp_golomb(set.get(2..)?)?, set)));
+        let pps = pps.filter(|(id, _)| *id < PPS_MAX).collect::<BTreeMap<_, _>>();
+        self.vps.extend(vps);
+        if !sps.is_empty() {
+            self.sps = sps;
+            if !pps.is_empty() {
+                self.pps = pps;
+            }
+        } else {
+            self.pps.extend(pps);
+        }
+    }
+
+    /// An HEVCDecoderConfigurationRecord with lengths of 4 bytes; `None` without a set of each kind.
+    pub(crate) fn record(&self) -> Option<Bytes> {
+        let [vps, sps, pps] =
+            [&self.vps, &self.sps, &self.pps].map(|sets| sets.values().cloned().collect::<Vec<Bytes>>());
+        let whole = !vps.is_empty() && !pps.is_empty();
+        whole.then(|| Hevc::record_of(&vps, &sps, &pps).ok())?
+    }
+}

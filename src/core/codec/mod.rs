@@ -1,0 +1,14 @@
+//! The headers of codecs: what describes a track, and whether a unit is a random access point.
+//!
+//! A parser takes bytes from outside: it returns a [`HeaderError`] or what it read, and never panics.
+
+pub mod aac;
+pub mod ac3;
+pub mod av1;
+pub mod avc;
+pub mod codec;
+pub mod error;
+pub mod hevc;
+pub mod id3;
+pub mod opus;
+pub mod scte35;

@@ -1,0 +1,182 @@
+//! Opus's own headers: the identification header (RFC 7845, 5.1), and what a packet lasts (RFC 6716, 3.1).
+//!
+//! A packet's timestamp is that of what the decoder puts out for it, the pre-skip included: an encoder's first packets have
+//! times before that of the sound with which it began. The track therefore has no edit list: "Encapsulation of Opus in ISO
+//! BMFF" 4.4 has one for files, whose timeline begins with sound; what ffmpeg writes for a live stream comes to the same. Who
+//! joins in the middle has nothing to skip but the decoder's 80 ms of convergence.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mp4_atom::{Atom as _, Dops};
+
+use super::error::HeaderError;
+
+const HEADER: &str = "OpusHead";
+const MAGIC: &[u8; 8] = b"OpusHead";
+/// RFC 7845, 5.1.1.2: channel mapping family 1 has at most so many channels.
+const CHANNELS_MAX: u8 = 8;
+/// RFC 6716, 3.4, R5: a packet lasts 120 ms at most.
+const SAMPLES_MAX: u32 = 5_760;
+/// What encoders make unless told otherwise: 20 ms.
+pub(crate) const SAMPLES_USUAL: u32 = 960;
+/// All Opus is decoded at this rate, in Hz.
+pub(crate) const RATE: u32 = 48_000;
+
+/// What is read of an identification header.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opus {
+    /// The header as it came: two are the same if these bytes are.
+    pub head: Bytes,
+    /// As the sample entry has it.
+    pub dops: Dops,
+}
+
+impl Opus {
+    /// Reads an identification header.
+    pub fn parse(head: &Bytes) -> Result<Opus, HeaderError> {
+        let invalid = |what, value: u8| HeaderError::Invalid { header: HEADER, what, value: value.into() };
+        let Some((fixed, table)) = head.split_first_chunk::<19>().filter(|(fixed, _)| fixed.starts_with(MAGIC)) else {
+            return Err(HeaderError::Unreadable {
+                header: HEADER,
+                why: format!("{} bytes, or no magic at their start", head.len()),
+            });
+        };
+        let &[.., version, channels, skip0, skip1, r0, r1, r2, r3, gain0, gain1, family] = fixed;
+        // "Implementations SHOULD treat streams where the upper four bits of the version number match ... as compatible".
+        if version >> 4 != 0 {
+            return Err(invalid("version", version));
+        }
+        // The same fields in another byte order ("Encapsulation of Opus in ISO BMFF", 4.3.2), and the table as it is.
+        let mut out = BytesMut::new();
+        out.put_slice(&[0, channels, skip1, skip0, r3, r2, r1, r0, gain1, gain0, family]);
+        let table_len = if family == 0 { 0 } else { 2 + usize::from(channels) };
+        out.put_slice(&table[..table_len.min(table.len())]);
+        if channels == 0 || channels > if family == 0 { 2 } else { CHANNELS_MAX } {
+            return Err(invalid("channel count", channels));
+        }
+        if family > 1 {
+            return Err(invalid("channel mapping family (0 and 1 are taken)", family));
+        }
+        let dops = Dops::decode_body(&mut &out[..]).map_err(HeaderError::atom(HEADER))?;
+        Ok(Opus { head: fixed.iter().chain(&table[..table_len]).copied().collect::<Vec<u8>>().into(), dops })
+    }
+
+    /// The identification header of a `dOps`'s content.
+    pub fn head_of(dops: &[u8]) -> Result<Bytes, HeaderError> {
+        let dops = Dops::decode_body(&mut &dops[..]).map_err(HeaderError::atom("dOps"))?;
+        let mut out = BytesMut::from(&MAGIC[..]);
+        out.put_slice(&[1, dops.output_channel_count]);
+        out.put_u16_le(dops.pre_skip);
+        out.put_u32_le(dops.input_sample_rate);
+        out.put_i16_le(dops.output_gain);
+        match dops.channel_mapping {
+            None => out.put_u8(0),
+            Some(mapping) => {
+                out.put_slice(&[mapping.family, mapping.stream_count, mapping.coupled_count]);
+                out.put_slice(&mapping.channel_mapping);
+            }
+        }
+        Ok(out.freeze())
+    }
+
+    /// An identification header of these channels and that pre-skip (in samples of 48 kHz), for a stream that has none.
+    pub fn head(channels: u8, pre_skip: u16, mapping: Option<(u8, u8, &[u8])>) -> Bytes {
+        let mut out = BytesMut::from(&MAGIC[..]);
+        out.put_slice(&[1, channels]);
+        out.put_u16_le(pre_skip);
+        out.put_u32_le(RATE);
+        out.put_slice(&[0, 0, u8::from(mapping.is_some())]);
+        if let Some((streams, coupled, channels)) = mapping {
+            out.put_slice(&[streams, coupled]);
+            out.put_slice(channels);
+        }
+        out.freeze()
+    }
+}
+
+/// How many samples of 48 kHz a packet has; `None` for what is no packet.
+pub fn samples(packet: &[u8]) -> Option<u32> {
+    let (&toc, rest) = packet.split_first()?;
+    // Table 2: frame sizes by configuration.
+    let frame = match toc >> 3 {
+        config @ 0..=11 => [480, 960, 1_920, 2_880][usize::from(config & 3)],
+        config @ 12..=15 => [480, 960][usize::from(config & 1)],
+        config => [120, 240, 480, 960][usize::from(config & 3)],
+    };
+    let count = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u32::from(rest.first()? & 0x3f),
+    };
+    Some(frame * count).filter(|samples| (1..=SAMPLES_MAX).contains(samples))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STEREO: &[u8] = b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0";
+
+    #[test]
+    fn libopus_stereo() {
+        let opus = Opus::parse(&Bytes::from_static(STEREO)).expect("ffmpeg's own");
+        let dops = &opus.dops;
+        assert_eq!((dops.output_channel_count, dops.pre_skip, dops.input_sample_rate), (2, 312, 48_000));
+        assert_eq!(opus.head, STEREO);
+        assert_eq!(Opus::head(2, 312, None), STEREO);
+    }
+
+    #[test]
+    fn surround_has_a_table() {
+        let head = Opus::head(6, 312, Some((4, 2, &[0, 4, 1, 2, 3, 5])));
+        let mapping = Opus::parse(&head).expect("5.1").dops.channel_mapping.expect("family 1");
+        assert_eq!((mapping.family, mapping.stream_count, mapping.coupled_count), (1, 4, 2));
+        assert_eq!(mapping.channel_mapping, [0, 4, 1, 2, 3, 5]);
+        assert!(Opus::parse(&head.slice(..head.len() - 1)).is_err());
+        for head in [head, Bytes::from_static(STEREO)] {
+            let mut dops = Vec::new();
+            Opus::parse(&head).expect("read").dops.encode_body(&mut dops).expect("written");
+            assert_eq!(Opus::head_of(&dops), Ok(head));
+        }
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let check = |at: usize, byte: u8, expect: &str| {
+            let mut head = STEREO.to_vec();
+            head[at] = byte;
+            assert_eq!(Opus::parse(&head.into()).expect_err("a fault").to_string(), expect);
+        };
+        check(0, b'o', "the OpusHead can't be read: 19 bytes, or no magic at their start");
+        check(8, 0x10, "the OpusHead: version is 16");
+        check(9, 0, "the OpusHead: channel count is 0");
+        check(9, 3, "the OpusHead: channel count is 3");
+        check(18, 255, "the OpusHead: channel mapping family (0 and 1 are taken) is 255");
+    }
+
+    #[test]
+    fn packets_say_how_long_they_last() {
+        let check = |packet: &[u8], expect| assert_eq!(samples(packet), expect, "{packet:02x?}");
+        check(&[0xf8, 1], Some(960)); // CELT, 20 ms
+        check(&[0xfc, 1], Some(960));
+        check(&[0xe1, 1], Some(240)); // 2.5 ms, twice
+        check(&[0x78, 1], Some(960)); // hybrid
+        check(&[0x18, 1], Some(2_880)); // SILK, 60 ms
+        check(&[0xfb, 3], Some(2_880)); // three of 20 ms
+        check(&[0xfb, 0], None);
+        check(&[0xfb, 7], None);
+        check(&[0xfb], None);
+        check(&[], None);
+    }
+
+    proptest! {
+        #[test]
+        fn rubbish_is_refused_or_makes_a_box(head: [u8; 19], table in proptest::collection::vec(any::<u8>(), 0..12)) {
+            let head: Vec<u8> = MAGIC.iter().chain(&head[8..]).chain(&table).copied().collect();
+            if let Ok(opus) = Opus::parse(&head.into()) {
+                opus.dops.encode_body(&mut Vec::new()).expect("what was read is written");
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Boxes (ISO 14496-12, 4.2): names, headers, and a cursor over a box that is in memory.
+
+use std::fmt;
+
+use super::fault::Fault;
+
+/// A box type, a brand, a handler, or a sample entry's name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FourCc(pub [u8; 4]);
+
+impl FourCc {
+    /// Whether it is one that people write: printable, or QuickTime's 0xa9.
+    pub(super) fn is_plausible(self) -> bool {
+        self.0.iter().all(|byte| matches!(byte, b' '..=b'~' | 0xa9))
+    }
+}
+
+impl fmt::Display for FourCc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{}", byte.escape_ascii()))
+    }
+}
+
+impl fmt::Debug for FourCc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{self}'")
+    }
+}
+
+/// What stands before a box's content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// The box's type.
+    pub kind: FourCc,
+    /// Its own length, in bytes: 8 or 16.
+    pub len: u64,
+    /// The content's, in bytes; `None` up to the end of the file.
+    pub content: Option<u64>,
+}
+
+impl Header {
+    /// The longest, in bytes.
+    pub const LEN_MAX: usize = 16;
+
+    /// Reads a header from a box's first bytes; `Ok(None)` if these are too few.
+    ///
+    /// # Errors
+    /// `at`, where the box begins, if its size is less than its header.
+    pub fn read(bytes: &[u8], at: u64) -> Result<Option<Header>, Fault> {
+        let Some(&[a, b, c, d, kind @ ..]) = bytes.first_chunk::<8>() else { return Ok(None) };
+        let kind = FourCc(kind);
+        let (size, len) = match u32::from_be_bytes([a, b, c, d]) {
+            // "if size is 1 then the actual size is in the field largesize; if size is 0, then this box [...]
+            // extends to the end of the file" (4.2).
+            0 => return Ok(Some(Header { kind, len: 8, content: None })),
+            1 => match bytes.get(8..).and_then(|rest| rest.first_chunk::<8>()) {
+                Some(size) => (u64::from_be_bytes(*size), 16),
+                None => return Ok(None),
+            },
+            size => (u64::from(size), 8),
+        };
+        let content = size.checked_sub(len).ok_or(Fault::Invalid { at, kind, what: "a size below its header's" })?;
+        Ok(Some(Header { kind, len, content: Some(content) }))
+    }
+}
+
+/// Reads a box's content, and tells where in the file something is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a> {
+    pub kind: FourCc,
+    /// Where in the file `rest` begins.
+    at: u64,
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(kind: FourCc, at: u64, content: &'a [u8]) -> Self {
+        Cursor { kind, at, rest: content }
+    }
+
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(super) fn invalid(&self, what: &'static str) -> Fault {
+        Fault::Invalid { at: self.at, kind: self.kind, what }
+    }
+
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Fault::Truncated { at: self.at, kind: self.kind })?;
+        (self.rest, self.at) = (rest, self.at + len as u64);
+        Ok(taken)
+    }
+
+    /// The next so many bytes, as a cursor.
+    pub(super) fn part(&mut self, len: usize) -> Result<Cursor<'a>, Fault> {
+        let at = self.at;
+        Ok(Cursor::new(self.kind, at, self.take(len)?))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let taken = self.take(N)?;
+        Ok(*taken.first_chunk::<N>().expect("N bytes were taken"))
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Fault> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, Fault> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Fault> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Fault> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// 32 bits, or 64 in a box of version 1.
+    pub(super) fn wide(&mut self, version: u8) -> Result<u64, Fault> {
+        if version == 0 { self.u32().map(u64::from) } else { self.u64() }
+    }
+
+    pub(super) fn fourcc(&mut self) -> Result<FourCc, Fault> {
+        self.array().map(FourCc)
+    }
+
+    /// A FullBox's version and flags.
+    pub(super) fn full(&mut self) -> Result<(u8, u32), Fault> {
+        let [version, flags @ ..] = self.array::<4>()?;
+        let [a, b, c] = flags;
+        Ok((version, u32::from_be_bytes([0, a, b, c])))
+    }
+
+    /// The next box in this one. A few zeros at the end are no box: QuickTime ends lists so.
+    pub(super) fn child(&mut self) -> Result<Option<Cursor<'a>>, Fault> {
+        if self.rest.len() < 8 && self.rest.iter().all(|&byte| byte == 0) {
+            return Ok(None);
+        }
+        let truncated = Fault::Truncated { at: self.at, kind: self.kind };
+        let header = Header::read(self.rest, self.at)?.ok_or_else(|| truncated.clone())?;
+        let len = match header.content {
+            Some(len) => usize::try_from(len).map_err(|_| truncated)?,
+            None => self.rest.len() - 8,
+        };
+        self.take(usize::try_from(header.len).unwrap_or(Header::LEN_MAX))?;
+        let at = self.at;
+        Ok(Some(Cursor::new(header.kind, at, self.take(len)?)))
+    }
+
+    /// The first box of this type in this one.
+    pub(super) fn find(mut self, kind: &[u8; 4]) -> Result<Option<Cursor<'a>>, Fault> {
+        while let Some(child) = self.child()? {
+            if child.kind.0 == *kind {
+                return Ok(Some(child));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same where there has to be one.
+    pub(super) fn need(self, kind: &[u8; 4]) -> Result<Cursor<'a>, Fault> {
+        self.find(kind)?.ok_or(Fault::Missing { at: self.at, kind: FourCc(*kind), parent: self.kind })
+    }
+}

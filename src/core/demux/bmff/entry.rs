@@ -1,0 +1,134 @@
+//! Sample entries (ISO 14496-12, 8.5.2) to codec headers: the one place that knows which codecs a file may have.
+
+use bytes::Bytes;
+
+use super::boxes::{Cursor, FourCc};
+use super::fault::{Fault, Unusable};
+use super::inband::Inband;
+use crate::codec::opus::Opus;
+use crate::model::CodecConfig;
+
+/// Bytes of a VisualSampleEntry before its boxes (12.1.3), and of an AudioSampleEntry (12.2.3).
+const VISUAL_LEN: usize = 78;
+const AUDIO_LEN: usize = 28;
+/// The same of QuickTime's sound descriptions of versions 1 and 2, beside that.
+const AUDIO_MORE: [usize; 3] = [0, 16, 36];
+
+/// What a sample entry says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Entry {
+    /// Its name.
+    pub name: FourCc,
+    /// The headers; none yet where they come with the samples.
+    pub config: Result<Option<CodecConfig>, Unusable>,
+    /// How samples are to be looked through for headers.
+    pub inband: Inband,
+}
+
+/// Reads the first entry of an `stsd`.
+pub(super) fn read(mut stsd: Cursor<'_>) -> Result<Entry, Fault> {
+    stsd.full()?;
+    stsd.u32()?;
+    let entry = stsd.child()?.ok_or_else(|| stsd.invalid("no sample entry"))?;
+    let name = entry.kind;
+    let plain = |config| Entry { name, config, inband: Inband::None };
+    Ok(match &name.0 {
+        b"avc1" | b"avc3" => {
+            let record = visual(entry)?.need(b"avcC")?;
+            let (inband, record) = Inband::avc(Bytes::copy_from_slice(record.rest()));
+            Entry { name, config: Ok(record.map(CodecConfig::Avc)), inband }
+        }
+        // Parameter sets that stand in an `hev1`'s samples alone aren't looked for: few such files are made.
+        b"hvc1" | b"hev1" => plain(headers(visual(entry)?, b"hvcC", CodecConfig::Hevc)?),
+        b"av01" => plain(headers(visual(entry)?, b"av1C", CodecConfig::Av1)?),
+        b"mp4a" => plain(mpeg4_audio(audio(entry)?)?),
+        b"Opus" => {
+            let dops = audio(entry)?.need(b"dOps")?;
+            let head = Opus::head_of(dops.rest()).map_err(|_| dops.invalid("no Opus header"))?;
+            plain(Ok(Some(CodecConfig::Opus(head))))
+        }
+        b"ac-3" => plain(headers(audio(entry)?, b"dac3", CodecConfig::Ac3)?),
+        b"ec-3" => plain(headers(audio(entry)?, b"dec3", CodecConfig::Eac3)?),
+        // What is in the samples is all there is to know.
+        b"evte" | b"urim" => plain(Ok(None)),
+        b".mp3" => plain(Err(Unusable::Mp3)),
+        b"encv" | b"enca" => plain(Err(Unusable::Encrypted)),
+        _ => plain(Err(Unusable::Codec(name))),
+    })
+}
+
+/// The content of the box that a codec's headers are.
+fn headers(
+    boxes: Cursor<'_>,
+    kind: &[u8; 4],
+    config: fn(Bytes) -> CodecConfig,
+) -> Result<Result<Option<CodecConfig>, Unusable>, Fault> {
+    let content = boxes.need(kind)?;
+    Ok(Ok(Some(config(Bytes::copy_from_slice(content.rest())))))
+}
+
+fn visual(mut entry: Cursor<'_>) -> Result<Cursor<'_>, Fault> {
+    entry.take(VISUAL_LEN)?;
+    Ok(entry)
+}
+
+fn audio(mut entry: Cursor<'_>) -> Result<Cursor<'_>, Fault> {
+    let fixed = entry.take(AUDIO_LEN)?;
+    // QuickTime's version; zero in an ISO file.
+    let more = AUDIO_MORE.get(usize::from(fixed[9])).ok_or_else(|| entry.invalid("an unknown version"))?;
+    entry.take(*more)?;
+    Ok(entry)
+}
+
+/// `mp4a` (14496-14, 5.6): the descriptors say which codec it is.
+fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, Unusable>, Fault> {
+    let mut esds = match boxes.find(b"esds")? {
+        Some(esds) => esds,
+        // QuickTime wraps it up.
+        None => boxes.need(b"wave")?.need(b"esds")?,
+    };
+    esds.full()?;
+    let mut es = descriptor(&mut esds, 3)?;
+    es.u16()?;
+    let flags = es.u8()?;
+    // 14496-1, 7.2.6.5: dependsOn_ES_ID, URL, OCR_ES_Id.
+    if flags & 0x80 != 0 {
+        es.u16()?;
+    }
+    if flags & 0x40 != 0 {
+        let len = es.u8()?;
+        es.take(len.into())?;
+    }
+    if flags & 0x20 != 0 {
+        es.u16()?;
+    }
+    let mut decoder = descriptor(&mut es, 4)?;
+    let object_type = decoder.u8()?;
+    decoder.take(12)?;
+    Ok(match object_type {
+        // MPEG-4 audio, and MPEG-2 AAC of three profiles (14496-1, table 5).
+        0x40 | 0x66..=0x68 => {
+            let specific = descriptor(&mut decoder, 5)?;
+            Ok(Some(CodecConfig::Aac(Bytes::copy_from_slice(specific.rest()))))
+        }
+        0x69 | 0x6b => Err(Unusable::Mp3),
+        other => Err(Unusable::ObjectType(other)),
+    })
+}
+
+/// A descriptor of this tag (14496-1, 8.3.3): its length has 7 bits a byte.
+fn descriptor<'a>(cursor: &mut Cursor<'a>, tag: u8) -> Result<Cursor<'a>, Fault> {
+    if cursor.u8()? != tag {
+        return Err(cursor.invalid("another descriptor than should be here"));
+    }
+    let mut len = 0;
+    for _ in 0..4 {
+        let byte = cursor.u8()?;
+        len = len << 7 | usize::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    // Some muxers state more than there is; what is read of it is checked.
+    cursor.part(len.min(cursor.rest().len()))
+}

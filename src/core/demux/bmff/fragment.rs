@@ -1,0 +1,140 @@
+//! `moof` (ISO 14496-12, 8.8.4): the samples of a fragment.
+
+use super::SAMPLES_MAX;
+use super::boxes::{Cursor, FourCc};
+use super::fault::Fault;
+use super::movie::{Movie, Track};
+use super::table::Place;
+
+/// sample_is_non_sync_sample (8.8.3.1).
+const NON_SYNC: u32 = 1 << 16;
+
+/// `trex` (8.8.3): what a fragment doesn't say of its samples.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Defaults {
+    duration: u32,
+    size: u32,
+    flags: u32,
+}
+
+impl Defaults {
+    /// Of which track, and its defaults.
+    pub(super) fn read(mut trex: Cursor<'_>) -> Result<(u32, Defaults), Fault> {
+        trex.full()?;
+        let id = trex.u32()?;
+        trex.u32()?;
+        Ok((id, Defaults { duration: trex.u32()?, size: trex.u32()?, flags: trex.u32()? }))
+    }
+}
+
+/// A fragment's samples, by track, in the order of the file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Fragment {
+    /// Index of the track, and the sample.
+    pub samples: Vec<(usize, Place)>,
+    /// Where each track's last sample ends, for one that says no time in its next fragment.
+    pub ends: Vec<(usize, i64)>,
+}
+
+/// Reads a `moof`'s content. The box begins at `start`, its content at `at`; `ends` is where the tracks' fragments
+/// before ended, edits apart.
+pub(super) fn read(content: &[u8], start: u64, at: u64, movie: &Movie, ends: &[i64]) -> Result<Fragment, Fault> {
+    let mut moof = Cursor::new(FourCc(*b"moof"), at, content);
+    let mut out = Fragment::default();
+    // "the first track fragment's base-data-offset is the position of the first byte of the moof; for the others the end
+    // of the data of the track fragment before" (8.8.7.1).
+    let mut base = start;
+    while let Some(child) = moof.child()? {
+        if child.kind.0 == *b"traf" {
+            base = traf(child, start, base, movie, ends, &mut out)?;
+        }
+    }
+    out.samples.sort_by_key(|(_, place)| place.offset);
+    Ok(out)
+}
+
+/// Returns where the track fragment's data ends.
+fn traf(
+    traf: Cursor<'_>,
+    start: u64,
+    before: u64,
+    movie: &Movie,
+    ends: &[i64],
+    out: &mut Fragment,
+) -> Result<u64, Fault> {
+    let mut header = traf.need(b"tfhd")?;
+    let (_, flags) = header.full()?;
+    let id = header.u32()?;
+    let known = movie.tracks.iter().position(|track| track.id == id);
+    let index = known.ok_or(Fault::UnknownTrack { id })?;
+    let track: &Track = &movie.tracks[index];
+    let mut base = if flags & 0x02_0000 != 0 { start } else { before };
+    if flags & 1 != 0 {
+        base = header.u64()?;
+    }
+    if flags & 2 != 0 {
+        header.u32()?;
+    }
+    let mut defaults = track.defaults;
+    if flags & 8 != 0 {
+        defaults.duration = header.u32()?;
+    }
+    if flags & 16 != 0 {
+        defaults.size = header.u32()?;
+    }
+    if flags & 32 != 0 {
+        defaults.flags = header.u32()?;
+    }
+    let mut time = match traf.find(b"tfdt")? {
+        Some(mut tfdt) => {
+            let (version, _) = tfdt.full()?;
+            i64::try_from(tfdt.wide(version)?).map_err(|_| tfdt.invalid("a time beyond 2^63"))?
+        }
+        None => ends.get(index).copied().unwrap_or(0),
+    };
+    let mut at = base;
+    let mut boxes = traf;
+    while let Some(child) = boxes.child()? {
+        if child.kind.0 == *b"trun" {
+            at = trun(child, base, at, defaults, (index, track.shift), &mut time, out)?;
+        }
+    }
+    out.ends.push((index, time));
+    Ok(at)
+}
+
+fn trun(
+    mut trun: Cursor<'_>,
+    base: u64,
+    follows: u64,
+    defaults: Defaults,
+    (index, shift): (usize, i64),
+    time: &mut i64,
+    out: &mut Fragment,
+) -> Result<u64, Fault> {
+    let (_, flags) = trun.full()?;
+    let count = trun.u32()?;
+    let mut at = follows;
+    if flags & 1 != 0 {
+        let offset = trun.u32()?.cast_signed();
+        at = base.checked_add_signed(offset.into()).ok_or_else(|| trun.invalid("a data offset before the file"))?;
+    }
+    let first = if flags & 4 != 0 { Some(trun.u32()?) } else { None };
+    if out.samples.len().saturating_add(usize::try_from(count).unwrap_or(usize::MAX)) > SAMPLES_MAX {
+        return Err(Fault::Samples);
+    }
+    for n in 0..count {
+        let duration = if flags & 0x100 != 0 { trun.u32()? } else { defaults.duration };
+        let len = if flags & 0x200 != 0 { trun.u32()? } else { defaults.size };
+        let own = if flags & 0x400 != 0 { Some(trun.u32()?) } else { None };
+        // Signed in version 1 (8.8.8.2), and written as signed by some in version 0.
+        let composition_offset = if flags & 0x800 != 0 { trun.u32()?.cast_signed() } else { 0 };
+        let flags = first.filter(|_| n == 0).or(own).unwrap_or(defaults.flags);
+        let keyframe = flags & NON_SYNC == 0;
+        let dts = time.saturating_add(shift);
+        out.samples.push((index, Place { offset: at, len, dts, duration, composition_offset, keyframe }));
+        *time = time.saturating_add(duration.into());
+        at = at.checked_add(len.into()).ok_or_else(|| trun.invalid("samples beyond 2^64"))?;
+    }
+    Ok(at)
+}

@@ -1,0 +1,95 @@
+//! Headers that come with the samples: what `avc3` allows (ISO 14496-15, 5.4.2.1), and encoders do in `avc1`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::codec::avc::{Avc, AvcError, ParameterSets};
+use crate::model::CodecConfig;
+
+/// nal_unit_type (H.264, table 7-1).
+const NAL_SPS: u8 = 7;
+const NAL_PPS: u8 = 8;
+/// What is about the stream and not the picture: parameter sets, delimiters, ends, filler data.
+const NAL_LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
+
+/// How a track's samples are looked through.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Inband {
+    /// Headers stand in the sample entry alone.
+    None,
+    /// H.264.
+    Avc {
+        /// Bytes of a NAL unit's length: 1, 2 or 4.
+        length_size: u8,
+        /// Those in force.
+        sets: ParameterSets,
+    },
+}
+
+/// A sample, looked through.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Looked {
+    /// Headers that are in force from it on, if they are others than before.
+    pub config: Option<CodecConfig>,
+    /// The access unit.
+    pub data: Bytes,
+}
+
+impl Inband {
+    /// From an `avcC`'s content; the headers, with lengths of 4 bytes, if it has parameter sets.
+    pub(super) fn avc(record: Bytes) -> (Inband, Option<Bytes>) {
+        let length_size = record.get(4).map_or(4, |byte| (byte & 3) + 1);
+        let mut sets = ParameterSets::default();
+        let config = match Avc::parse(&record) {
+            Ok(avc) => {
+                // More than there may be are in no avcC.
+                let _ = sets.take(avc.sps, avc.pps);
+                let mut bytes = BytesMut::from(&record[..]);
+                bytes[4] |= 3;
+                Some(bytes.freeze())
+            }
+            Err(AvcError::Missing(_)) => None,
+            // The packager says what is wrong with it.
+            Err(_) => Some(record),
+        };
+        (Inband::Avc { length_size, sets }, config)
+    }
+
+    /// Takes what is no picture out of a sample.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn look(&mut self, data: Bytes) -> Result<Looked, &'static str> {
+        let Inband::Avc { length_size, sets } = self else { return Ok(Looked { config: None, data }) };
+        let nals = nal_units(&data, usize::from(*length_size))?;
+        let of = |kind: u8| nals.iter().filter(move |nal| nal[0] & 0x1f == kind).map(|nal| data.slice_ref(nal));
+        let before = sets.clone();
+        sets.take(of(NAL_SPS), of(NAL_PPS))?;
+        let changed = *sets != before;
+        let config = sets.record().filter(|_| changed).map(CodecConfig::Avc);
+        let is_left_out = |nal: &&[u8]| NAL_LEFT_OUT.contains(&(nal[0] & 0x1f));
+        if *length_size == 4 && !nals.iter().any(is_left_out) {
+            return Ok(Looked { config, data });
+        }
+        let mut out = BytesMut::with_capacity(data.len() + nals.len() * 4);
+        for nal in nals.iter().filter(|nal| !is_left_out(nal)) {
+            out.put_u32(u32::try_from(nal.len()).map_err(|_| "a NAL unit of 4 GiB")?);
+            out.extend_from_slice(nal);
+        }
+        Ok(Looked { config, data: out.freeze() })
+    }
+}
+
+/// A sample's NAL units, none of which is empty.
+fn nal_units(mut rest: &[u8], length_size: usize) -> Result<Vec<&[u8]>, &'static str> {
+    let mut out = Vec::new();
+    while !rest.is_empty() {
+        let (len, tail) = rest.split_at_checked(length_size).ok_or("a sample that ends inside a NAL unit's length")?;
+        let len = len.iter().fold(0, |len, &byte| len << 8 | usize::from(byte));
+        let (nal, tail) = tail.split_at_checked(len).ok_or("a NAL unit that is longer than its sample")?;
+        if !nal.is_empty() {
+            out.push(nal);
+        }
+        rest = tail;
+    }
+    Ok(out)
+}

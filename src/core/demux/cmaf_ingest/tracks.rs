@@ -1,0 +1,380 @@
+//! A push's tracks: where each has its place, the order in which they are fed, and what its requests leave for one another
+//! (pure).
+//!
+//! ```text
+//!  body --Came--> Tracks::take --> lane --> Tracks::pop --> Tracks::inputs --> claim
+//!                  room? damaged?          when it is due
+//! ```
+
+use std::collections::BTreeMap;
+
+use super::jitter_buffer::{Item, LaneId, Playout, Pushed};
+use super::path::Object;
+use crate::demux::bmff;
+use crate::demux::bmff::Reader;
+use crate::demux::ts::Demuxer;
+use crate::model::Rendition;
+use crate::model::time::Time;
+use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message};
+use crate::packager::Input;
+use crate::packager::timeline::unwrap;
+
+/// Objects whose headers are kept: as many as there may be tracks, each by two names.
+const OBJECTS_MAX: usize = 64;
+
+/// A track by who sends it: the name of its objects, and its number in them.
+pub type Key = (String, u32);
+
+/// What a track is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kind {
+    pub video: bool,
+    pub language: Option<String>,
+}
+
+#[derive(Debug)]
+struct Track {
+    key: Key,
+    kind: Kind,
+    lane: LaneId,
+    /// Which claim feeds it, and as what; `None` where there is no place for it.
+    place: Option<(usize, InputTrack)>,
+    /// Something is missing before what comes next.
+    damaged: bool,
+    /// The step between its two newest units.
+    step: i64,
+    /// Its last segment has come.
+    ended: bool,
+    /// Its newest headers, for a claim that comes later.
+    config: Option<CodecConfig>,
+    /// It is known that it has a clock of its own.
+    told_apart: bool,
+}
+
+/// What comes of a request's body.
+#[derive(Debug)]
+pub enum Came {
+    /// Headers of what follows in a lane.
+    Config(LaneId, CodecConfig),
+    /// A unit, on its input's clock.
+    Unit(LaneId, InputClock, AccessUnit),
+    /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a lane it goes beside
+    /// the push's own pictures, or what there is if they don't come.
+    Message(Option<LaneId>, InputClock, Option<u64>, Message),
+    /// Something of a lane's track is missing before what comes next.
+    Damaged(LaneId),
+    /// A lane's last segment has come.
+    Ended(LaneId),
+    /// An init segment was kept: others' media segments may go on.
+    Init,
+    /// The encoder's clock.
+    Reference(bmff::Reference),
+    /// A frame of a track_ID isn't taken: why.
+    Dropped(u32, &'static str),
+    /// A message isn't taken: why.
+    Ignored(String),
+    /// Something to log.
+    Note(String),
+}
+
+/// What became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// It was taken.
+    Yes,
+    /// It had come already.
+    Repeated,
+    /// It is of no use since something before it is missing.
+    Useless,
+}
+
+impl Taken {
+    fn of(pushed: Pushed) -> Self {
+        match pushed {
+            Pushed::Repeated => Taken::Repeated,
+            Pushed::Taken | Pushed::Jumped | Pushed::Apart => Taken::Yes,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tracks {
+    playout: Playout,
+    tracks: Vec<Track>,
+    tracks_max: usize,
+    /// What the claims are renditions of the stream as, the push itself first.
+    claims: Vec<Option<Rendition>>,
+    /// Readers that know an init segment, by its object.
+    inits: BTreeMap<Object, Reader>,
+    /// Of transport streams, between two of their segments.
+    demuxers: BTreeMap<String, Box<Demuxer>>,
+    /// What is to be told.
+    notes: Vec<String>,
+    told_lost: bool,
+}
+
+impl Tracks {
+    /// A push's, of so many tracks at most; `rendition`: what it is a rendition of the stream as.
+    pub fn new(rendition: Option<Rendition>, tracks_max: usize) -> Self {
+        let (playout, tracks) = (Playout::default(), Vec::new());
+        let (inits, demuxers, notes) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let claims = vec![rendition];
+        Tracks { playout, tracks, tracks_max, claims, inits, demuxers, notes, told_lost: false }
+    }
+
+    /// The lane of a track; `None` if there is no place for it, and why, the first time.
+    ///
+    /// # Errors
+    /// More tracks than there may be.
+    pub fn lane(&mut self, key: &Key, kind: &Kind) -> Result<(Option<LaneId>, Option<String>), usize> {
+        if let Some(track) = self.tracks.iter().find(|track| track.key == *key && track.kind.video == kind.video) {
+            return Ok((track.place.map(|_| track.lane), None));
+        }
+        if self.tracks.len() >= self.tracks_max {
+            return Err(self.tracks_max);
+        }
+        let place = self.place(key, kind);
+        let lane = self.playout.open();
+        match place {
+            Some((0, _)) if kind.video => self.playout.lead(lane),
+            Some(_) => {}
+            None => self.playout.close(lane),
+        }
+        let (key, kind) = (key.clone(), kind.clone());
+        let nowhere = place.is_none().then(|| {
+            let (name, language) = (&key.0, kind.language.as_deref().unwrap_or("no language"));
+            format!(
+                "no place for track {name:?}, {language}: sound beside other sound needs a language, and a rendition has \
+                 one of a kind"
+            )
+        });
+        let (damaged, ended, told_apart) = (false, false, false);
+        self.tracks.push(Track { key, kind, lane, place, damaged, step: 0, ended, config: None, told_apart });
+        Ok((place.map(|_| lane), nowhere))
+    }
+
+    /// A lane's language, before its headers.
+    pub fn language(&mut self, lane: LaneId, language: String) {
+        if let Some(track) = self.tracks.get_mut(lane.0) {
+            track.kind.language = Some(language);
+        }
+    }
+
+    /// Takes what has come of a body.
+    ///
+    /// # Errors
+    /// It, where its lane has no room at the moment.
+    pub fn take(&mut self, now: Time, came: Came) -> Result<Taken, Came> {
+        match came {
+            Came::Config(lane, _) | Came::Unit(lane, ..) if !self.playout.has_room(lane) => Err(came),
+            Came::Config(lane, config) => Ok(self.push(now, lane, Item::Config(config))),
+            Came::Unit(lane, clock, unit) => {
+                let dts = unwrap(unit.dts, clock, self.playout.newest(Some(lane)));
+                let last = self.playout.last(lane);
+                let Some(track) = self.tracks.get_mut(lane.0) else { return Ok(Taken::Useless) };
+                let step = last.map_or(0, |last| dts.saturating_sub(last));
+                if track.damaged && step > 0 {
+                    // What was missing has been sent again, or what comes needs nothing of it.
+                    if track.kind.video && !unit.keyframe && step > track.step * 2 {
+                        return Ok(Taken::Useless);
+                    }
+                    track.damaged = false;
+                }
+                if step > 0 {
+                    track.step = step;
+                }
+                Ok(self.push(now, lane, Item::Unit(dts, unit)))
+            }
+            Came::Message(lane, clock, at, message) => {
+                let newest = self.playout.newest(lane);
+                let at = at.map(|at| unwrap(at, clock, newest)).or(newest);
+                // One of no time, before anything else has come, is meant for nothing.
+                let Some(pts) = message.pts.map(|pts| unwrap(pts, clock, at)).or(at) else {
+                    return Ok(Taken::Useless);
+                };
+                Ok(Taken::of(self.playout.message(lane, now, at.unwrap_or(pts), pts, message)))
+            }
+            Came::Damaged(lane) => {
+                if let Some(track) = self.tracks.get_mut(lane.0) {
+                    track.damaged = true;
+                }
+                Ok(Taken::Useless)
+            }
+            Came::Ended(lane) => {
+                self.playout.close(lane);
+                if let Some(track) = self.tracks.get_mut(lane.0) {
+                    track.ended = true;
+                }
+                Ok(Taken::Yes)
+            }
+            Came::Init | Came::Reference(_) | Came::Dropped(..) | Came::Ignored(_) | Came::Note(_) => Ok(Taken::Yes),
+        }
+    }
+
+    fn push(&mut self, now: Time, lane: LaneId, item: Item) -> Taken {
+        if let Some(track) = self.tracks.get_mut(lane.0) {
+            track.ended = false;
+        }
+        let pushed = self.playout.push(lane, now, item);
+        if let Some(track) = self.tracks.get_mut(lane.0).filter(|_| pushed == Pushed::Apart)
+            && !std::mem::replace(&mut track.told_apart, true)
+        {
+            let (name, by) = (&track.key, self.playout.shift(lane).as_secs());
+            self.notes
+                .push(format!("track {name:?} lies {by} s from the others: it is put beside them by its arrival"));
+        }
+        Taken::of(pushed)
+    }
+
+    /// What came of what was taken: how many messages are lost of it, and what is to be told.
+    pub fn told(&mut self) -> (u64, Vec<String>) {
+        let lost = self.playout.lost();
+        if lost > 0 && !std::mem::replace(&mut self.told_lost, true) {
+            let why = "timed metadata is lost: there is more of it than fits, or nothing else came near its time";
+            self.notes.push(why.to_owned());
+        }
+        (lost, std::mem::take(&mut self.notes))
+    }
+
+    /// The next item that is due.
+    pub fn pop(&mut self, now: Time) -> Option<(LaneId, Item)> {
+        self.playout.pop(now)
+    }
+
+    /// When to look again.
+    pub fn due(&self, now: Time) -> Option<Time> {
+        self.playout.due(now)
+    }
+
+    /// Whether the last segment of each track has come.
+    pub fn have_ended(&self) -> bool {
+        !self.tracks.is_empty() && self.tracks.iter().all(|track| track.ended || track.place.is_none())
+    }
+
+    /// Which claim is fed an item, and with what.
+    pub fn inputs(&mut self, lane: LaneId, item: Item) -> Option<(usize, Vec<Input>)> {
+        let held = self.tracks.get_mut(lane.0)?;
+        let (claim, track) = held.place?;
+        let inputs = match item {
+            Item::Config(config) => {
+                held.config = Some(config.clone());
+                // A rendition says its language by its name.
+                let plain = self.claims.get(claim).is_some_and(Option::is_none);
+                headers(track, held.kind.language.clone().filter(|_| plain), config).collect()
+            }
+            Item::Unit(dts, unit) => vec![Input::Unit(AccessUnit { track, dts: bmff::CLOCK.wrapped(dts), ..unit })],
+            Item::Message(pts, message) => {
+                vec![Input::Message(Message { track, pts: Some(bmff::CLOCK.wrapped(pts)), ..message })]
+            }
+        };
+        Some((claim, inputs))
+    }
+
+    /// What a claim is a rendition of the stream as.
+    pub fn rendition(&self, claim: usize) -> Option<&Rendition> {
+        self.claims.get(claim)?.as_ref()
+    }
+
+    /// With what a claim begins: what is known of its tracks, and their headers so far. `whole`: the push is one request,
+    /// else more tracks may come.
+    pub fn beginning(&self, claim: usize, whole: bool) -> (Announced, Vec<Input>) {
+        let plain = self.claims.get(claim).is_some_and(Option::is_none);
+        let config = |track: &Track| {
+            let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
+            Some(headers(input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
+        };
+        (self.announced(claim, whole), self.tracks.iter().filter_map(config).flatten().collect())
+    }
+
+    /// An object was, or began with, an init segment.
+    pub fn keep_init(&mut self, object: &Object, reader: &Reader) {
+        if self.inits.len() < OBJECTS_MAX || self.inits.contains_key(object) {
+            self.inits.insert(object.clone(), reader.again());
+        }
+    }
+
+    /// The demuxer of a transport stream that comes in segments.
+    pub fn take_demuxer(&mut self, track: &str) -> Box<Demuxer> {
+        self.demuxers.remove(track).unwrap_or_else(|| Box::new(Demuxer::new(None)))
+    }
+
+    pub fn keep_demuxer(&mut self, track: String, demuxer: Box<Demuxer>) {
+        if self.demuxers.len() < OBJECTS_MAX {
+            self.demuxers.insert(track, demuxer);
+        }
+    }
+
+    /// A reader that knows the init segment that an object belongs to, and what their track is called. `only`: the one
+    /// init segment of its folder, whatever its name, since no other comes.
+    pub fn init_for(&self, object: &Object, only: bool) -> Option<(Reader, String)> {
+        let by = |name: String| self.inits.iter().find(|(init, _)| init.track(false) == name);
+        let near = || {
+            let mut beside = self.inits.iter().filter(|(init, _)| init.folder == object.folder);
+            let first = beside.next();
+            // `init.mp4` needn't say more.
+            first.filter(|(init, _)| beside.next().is_none() && (only || init.track(false) == init.folder))
+        };
+        let exact = self.inits.get_key_value(object);
+        let found = exact.or_else(|| by(object.track(false))).or_else(|| by(object.track(true))).or_else(near);
+        found.map(|(init, reader)| (reader.again(), init.track(false)))
+    }
+
+    /// A place for a track: the first pictures and the first sound are the push itself, others its renditions.
+    fn place(&mut self, key: &Key, kind: &Kind) -> Option<(usize, InputTrack)> {
+        let of_first = |video: bool| {
+            let mut tracks = self.tracks.iter().filter(move |track| track.kind.video == video);
+            tracks.any(|track| track.place.is_some_and(|(claim, _)| claim == 0))
+        };
+        if !of_first(kind.video) {
+            return Some((0, InputTrack(u8::from(!kind.video))));
+        }
+        if self.rendition(0).is_some() {
+            return None;
+        }
+        let beside = |track: &&Track| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
+        let name = match (&kind.language, kind.video) {
+            // Sound of the same file that nothing else tells apart.
+            (None, false) if self.tracks.iter().any(|track| beside(&track)) => {
+                let taken = |n: u8| self.tracks.iter().any(|track| track.place == Some((0, InputTrack(n))));
+                return (2..16).find(|&n| !taken(n)).map(|n| (0, InputTrack(n)));
+            }
+            (_, true) => {
+                // Named by its encoder, as far as that is a name.
+                let plain: String = key.0.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+                let number = key.1;
+                let names = [plain.clone(), format!("{plain}_{number}"), format!("video_{number}")];
+                names.into_iter().filter_map(|name| Rendition::parse(&name).ok()).find(|name| self.is_free(name))
+            }
+            (Some(language), false) => {
+                let others = self.tracks.iter().filter(|track| !track.kind.video && track.place.is_some());
+                let same = others.clone().any(|track| track.kind.language.as_ref() == Some(language));
+                let name = Rendition::parse(&format!("{}{language}", Rendition::LANGUAGE)).ok();
+                name.filter(|name| !same && self.is_free(name))
+            }
+            (None, false) => None,
+        }?;
+        self.claims.push(Some(name));
+        Some((self.claims.len() - 1, InputTrack(u8::from(!kind.video))))
+    }
+
+    fn is_free(&self, name: &Rendition) -> bool {
+        !self.claims.contains(&Some(name.clone()))
+    }
+
+    /// What is known of a claim's tracks. Of segments more may come.
+    fn announced(&self, claim: usize, whole: bool) -> Announced {
+        let of = |video: bool| {
+            let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == claim));
+            let there = tracks.any(|track| track.kind.video == video);
+            if there { Some(true) } else { (whole || claim > 0).then_some(false) }
+        };
+        Announced { video: of(true), audio: of(false) }
+    }
+}
+
+/// What a track begins with: its language, and its headers.
+fn headers(track: InputTrack, language: Option<String>, config: CodecConfig) -> impl Iterator<Item = Input> {
+    let language = language.map(|language| Input::Language { track, language });
+    language.into_iter().chain([Input::Config { track, config }])
+}

@@ -1,0 +1,245 @@
+//! A film that goes round and round: which unit comes next, and when (no clock in here).
+//!
+//! The first track leads: its passes follow one another without a gap, and so the film is as long as it is.
+//! Another track goes on in its own steps and begins anew at the frame that is nearest to the leader's
+//! beginning: if it is a little longer or shorter, frames at its end are left out, or its last one is
+//! repeated. No timestamp ever jumps.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::time::{MediaTime, Timescale};
+use crate::model::{AccessUnit, CodecConfig, InputClock, InputTrack};
+
+/// 90 kHz, modulo 2^33: as MPEG-TS has it.
+pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33 };
+
+/// One coded frame of a file.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// In ticks of its track, never zero.
+    pub duration: u32,
+    /// In ticks of its track.
+    pub composition_offset: i32,
+    pub keyframe: bool,
+    pub data: Bytes,
+}
+
+/// One track of a file.
+#[derive(Debug, Clone)]
+pub struct Reel {
+    pub track: InputTrack,
+    pub config: CodecConfig,
+    pub scale: Timescale,
+    /// Decode time of the first sample on the film's timeline, in ticks; negative where frames are reordered.
+    pub start: i64,
+    /// Never empty.
+    pub samples: Vec<Sample>,
+}
+
+/// A unit, and when it is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Since the film began.
+    pub after: Duration,
+    pub unit: AccessUnit,
+}
+
+/// The film's endless sequence of units, in decoding order.
+#[derive(Debug, Clone)]
+pub struct Looped {
+    reels: Vec<Head>,
+    /// One pass, in ticks of the leader.
+    length: u64,
+    /// What is added to all times so that none is negative, in ticks of [`CLOCK`].
+    shift: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Head {
+    reel: Reel,
+    /// Where the next sample stands, in ticks since the track's first one.
+    at: u64,
+    index: usize,
+    pass: u64,
+}
+
+impl Looped {
+    /// From tracks that have samples, the leader first.
+    pub fn new(reels: Vec<Reel>) -> Self {
+        let length = reels.first().map_or(0, |reel| reel.samples.iter().map(|sample| u64::from(sample.duration)).sum());
+        let shift = reels.iter().map(|reel| -ticks(reel.start, reel.scale)).max().unwrap_or(0);
+        let reels = reels.into_iter().map(|reel| Head { reel, at: 0, index: 0, pass: 0 }).collect();
+        Looped { reels, length, shift }
+    }
+
+    /// The tracks' headers.
+    pub fn configs(&self) -> impl Iterator<Item = (InputTrack, CodecConfig)> + '_ {
+        self.reels.iter().map(|head| (head.reel.track, head.reel.config.clone()))
+    }
+
+    /// The next unit. `None` if there is no track at all.
+    pub fn next(&mut self) -> Option<Due> {
+        let (length, scale, shift) = (self.length, self.reels.first()?.reel.scale, self.shift);
+        let head = self.reels.iter_mut().min_by_key(|head| head.time(shift))?;
+        let dts = head.time(shift);
+        let Reel { track, samples, start, scale: own, .. } = &head.reel;
+        let sample = &samples[head.index];
+        let pts = ticks(start + at(head.at) + i64::from(sample.composition_offset), *own) + shift;
+        let unit = AccessUnit {
+            track: *track,
+            dts: CLOCK.wrapped(dts),
+            composition_offset: i32::try_from(pts - dts).unwrap_or(0),
+            keyframe: sample.keyframe,
+            data: sample.data.clone(),
+        };
+        head.advance(length, scale);
+        Some(Due { after: CLOCK.scale.duration(dts.unsigned_abs()), unit })
+    }
+}
+
+impl Head {
+    /// Decode time of the next sample, in ticks of [`CLOCK`] since the film began.
+    fn time(&self, shift: i64) -> i64 {
+        ticks(self.reel.start + at(self.at), self.reel.scale) + shift
+    }
+
+    fn advance(&mut self, length: u64, scale: Timescale) {
+        self.at += u64::from(self.reel.samples[self.index].duration);
+        // The leader's next beginning, in our ticks.
+        let next = u128::from(self.pass + 1) * u128::from(length);
+        let next = next * u128::from(self.reel.scale.hz()) / u128::from(scale.hz());
+        let last = self.reel.samples.len() - 1;
+        let following = &self.reel.samples[(self.index + 1).min(last)];
+        if u128::from(self.at) + u128::from(following.duration / 2) >= next {
+            self.pass += 1;
+            self.index = 0;
+        } else {
+            self.index = (self.index + 1).min(last);
+        }
+    }
+}
+
+/// A film of 2^63 ticks outlasts the machine.
+fn at(ticks: u64) -> i64 {
+    i64::try_from(ticks).unwrap_or(i64::MAX)
+}
+
+/// `value` of `scale` in ticks of [`CLOCK`], to the nearest.
+fn ticks(value: i64, scale: Timescale) -> i64 {
+    let size = MediaTime::new(value.unsigned_abs(), scale).rescale(CLOCK.scale).ticks;
+    at(size) * value.signum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reel(track: u8, hz: u32, start: i64, durations: &[u32]) -> Reel {
+        let sample = |(n, duration): (usize, &u32)| Sample {
+            duration: *duration,
+            composition_offset: if track == 0 { 2 } else { 0 },
+            keyframe: n == 0,
+            data: Bytes::from(vec![u8::try_from(n).expect("few")]),
+        };
+        Reel {
+            track: InputTrack(track),
+            config: CodecConfig::Aac(Bytes::new()),
+            scale: Timescale::new(hz).expect("not zero"),
+            start,
+            samples: durations.iter().enumerate().map(sample).collect(),
+        }
+    }
+
+    /// Track, sample, milliseconds: the first of each.
+    fn check(reels: Vec<Reel>, expect: &[(u8, u8, u64)]) {
+        let mut film = Looped::new(reels);
+        let next = |_: &_| {
+            let due = film.next().expect("it has tracks");
+            assert_eq!(CLOCK.scale.duration(due.unit.dts), due.after);
+            (due.unit.track.0, due.unit.data[0], u64::try_from(due.after.as_millis()).expect("short"))
+        };
+        assert_eq!(expect.iter().map(next).collect::<Vec<_>>(), expect);
+    }
+
+    #[test]
+    fn passes_follow_one_another() {
+        check(
+            vec![reel(0, 1_000, 0, &[100, 100]), reel(1, 1_000, 0, &[50; 4])],
+            &[
+                (0, 0, 0),
+                (1, 0, 0),
+                (1, 1, 50),
+                (0, 1, 100),
+                (1, 2, 100),
+                (1, 3, 150),
+                (0, 0, 200),
+                (1, 0, 200),
+                (1, 1, 250),
+                (0, 1, 300),
+                (1, 2, 300),
+                (1, 3, 350),
+                (0, 0, 400),
+                (1, 0, 400),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_longer_track_is_cut_and_a_shorter_one_held() {
+        let check = |durations: &[u32], expect: &[(u8, u128)]| {
+            let mut film = Looped::new(vec![reel(0, 1_000, 0, &[100, 100]), reel(1, 1_000, 0, durations)]);
+            let followers = std::iter::from_fn(|| film.next()).filter(|due| due.unit.track.0 == 1);
+            let got = followers.map(|due| (due.unit.data[0], due.after.as_millis())).take(expect.len());
+            assert_eq!(got.collect::<Vec<_>>(), expect);
+        };
+        // Passes begin at 200 and 400 ms: the nearest steps of 60 ms are 180 and 420.
+        check(&[60; 5], &[(0, 0), (1, 60), (2, 120), (0, 180), (1, 240), (2, 300), (3, 360), (0, 420)]);
+        check(&[50; 3], &[(0, 0), (1, 50), (2, 100), (2, 150), (0, 200), (1, 250)]);
+    }
+
+    #[test]
+    fn sound_stays_beside_the_pictures_for_eight_hours() {
+        // NTSC pictures and AAC, of which 47 frames are a little longer than 30 pictures.
+        let mut film = Looped::new(vec![reel(0, 30_000, 0, &[1_001; 30]), reel(1, 48_000, 0, &[1_024; 47])]);
+        let pass = 1_001_000;
+        let mut after = 0;
+        while after < 8 * 3_600 * 1_000_000 {
+            let due = film.next().expect("endless");
+            after = due.after.as_micros();
+            if (due.unit.track.0, due.unit.data[0]) == (1, 0) {
+                // Its first frame lies beside a pass's first picture: within half a frame of 21.3 ms.
+                let off = (after % pass).min(pass - after % pass);
+                assert!(off <= 10_700, "{off} us after {after}");
+            }
+        }
+    }
+
+    #[test]
+    fn reordered_frames_start_early_and_nothing_is_negative() {
+        // The edit list of a film with B-frames: presentation starts at 0, decoding 2 ticks of 10 ms before.
+        let mut film = Looped::new(vec![reel(0, 100, -2, &[4, 4]), reel(1, 1_000, 0, &[80])]);
+        let first = film.next().expect("video");
+        assert_eq!((first.after, first.unit.composition_offset), (Duration::ZERO, 1_800));
+        let second = film.next().expect("audio");
+        assert_eq!((second.unit.track.0, second.after), (1, Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn times_are_exact_after_a_day_and_wrap() {
+        let mut film = Looped::new(vec![reel(0, 30_000, 0, &[1_001 * 1_000; 30])]);
+        // 30 samples of 33.366... s: a day is 86 passes of 1,001 s.
+        let day = film.by_ref_nth(87 * 30);
+        assert_eq!(day.after, Duration::from_secs(87 * 1_001));
+        let wrapped = film.by_ref_nth(100 * 30 - 1);
+        let ticks = CLOCK.scale.ticks(wrapped.after);
+        assert_eq!((ticks >> 33, wrapped.unit.dts), (1, ticks - (1 << 33)));
+    }
+
+    impl Looped {
+        fn by_ref_nth(&mut self, n: usize) -> Due {
+            std::iter::from_fn(|| self.next()).nth(n).expect("endless")
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! FLV tag bodies, as RTMP carries them, to codec headers and access units (pure).
+//!
+//! Adobe, "Video File Format Specification" 10.1, annex E.4; "Enhanced RTMP" v2 for the fourcc forms.
+//!
+//! ```text
+//! VIDEODATA  frame type:4 codec:4=7 | packet type:8  composition time:s24 | avcC, or length-prefixed NAL units
+//! AUDIODATA  format:4=10 rate:2 size:1 type:1 | packet type:8 | AudioSpecificConfig, or a raw_data_block
+//! ```
+//!
+//! What Enhanced RTMP has instead is in `enhanced`.
+
+mod enhanced;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::amf0::Value;
+use crate::codec::error::HeaderError;
+use crate::codec::{ac3, id3};
+use crate::model::Scheme;
+use crate::model::time::Timescale;
+use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message};
+pub use enhanced::capabilities;
+
+/// Milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
+pub const CLOCK: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
+/// The video track without a TrackId, or with 0.
+pub const VIDEO: InputTrack = InputTrack(0);
+/// The audio track without a TrackId, or with 0.
+pub const AUDIO: InputTrack = InputTrack(1);
+
+/// Packet types, the same in FLV and Enhanced RTMP.
+const SEQUENCE_START: u8 = 0;
+const CODED_FRAMES: u8 = 1;
+/// Coded frames whose composition time is 0 (Enhanced RTMP).
+const CODED_FRAMES_X: u8 = 3;
+
+/// What a tag holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Media {
+    /// A sequence header.
+    Config {
+        /// Whose.
+        track: InputTrack,
+        /// The headers.
+        config: CodecConfig,
+    },
+    /// A coded frame.
+    Unit(AccessUnit),
+}
+
+/// Why a tag can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FlvError {
+    /// The tag ends too early.
+    #[error("byte {at} of the {kind} tag: it ends inside {what}")]
+    Truncated {
+        /// Audio or video.
+        kind: Kind,
+        /// Offset in the tag's body, in bytes.
+        at: usize,
+        /// The field that was being read.
+        what: &'static str,
+    },
+    /// A value that the field can't have.
+    #[error("byte {at} of the {kind} tag: {value} is no {what}")]
+    Invalid {
+        /// Audio or video.
+        kind: Kind,
+        /// Offset in the tag's body, in bytes.
+        at: usize,
+        /// The value.
+        value: u8,
+        /// The field.
+        what: &'static str,
+    },
+    /// A codec that isn't carried.
+    #[error("{codec} {kind} isn't supported over RTMP: set the encoder to {}", kind.advice())]
+    Codec {
+        /// Audio or video.
+        kind: Kind,
+        /// Its name, or its fourcc.
+        codec: String,
+    },
+    /// The first frame of a codec that has its headers there can't be read.
+    #[error("byte {at} of the audio tag: {error}")]
+    Header {
+        /// Where the frame begins in the tag's body.
+        at: usize,
+        /// Why.
+        error: HeaderError,
+    },
+    /// More tracks than a push may have.
+    #[error("byte {at} of the {kind} tag: track {track} is one more than the {max} that a push may have")]
+    Tracks {
+        /// Audio or video.
+        kind: Kind,
+        /// Offset in the tag's body, in bytes.
+        at: usize,
+        /// Its TrackId.
+        track: u8,
+        /// So many it may have.
+        max: u8,
+    },
+}
+
+/// The codecs that are carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Codec {
+    Avc,
+    Hevc,
+    Av1,
+    Aac,
+    Opus,
+    /// And E-AC-3.
+    Ac3,
+}
+
+impl Codec {
+    /// What its sequence header is called.
+    fn header(self) -> &'static str {
+        match self {
+            Codec::Avc => "AVCDecoderConfigurationRecord",
+            Codec::Hevc => "HEVCDecoderConfigurationRecord",
+            Codec::Av1 => "AV1CodecConfigurationRecord",
+            Codec::Aac => "AudioSpecificConfig",
+            Codec::Opus => "OpusHead",
+            Codec::Ac3 => "AC-3 frame",
+        }
+    }
+}
+
+/// The two kinds of tags that carry media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Tag type 8.
+    Audio,
+    /// Tag type 9.
+    Video,
+}
+
+impl Kind {
+    fn advice(self) -> &'static str {
+        match self {
+            Kind::Audio => "AAC, Opus, AC-3 or E-AC-3",
+            Kind::Video => "H.264, H.265 or AV1",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Audio => "audio",
+            Kind::Video => "video",
+        })
+    }
+}
+
+/// Tracks of a push ([`InputTrack`]).
+pub const TRACKS_MAX: u8 = 16;
+
+/// A push's tags, of all its tracks.
+#[derive(Debug)]
+pub struct Tags {
+    tracks_max: u8,
+    /// Kind and TrackId of what came beside the first track of each kind, in the order of [`InputTrack`] from 2 on.
+    further: Vec<(Kind, u8)>,
+    /// What is known of AC-3, whose headers are in its frames alone.
+    ac3: BTreeMap<InputTrack, ac3::Headers>,
+}
+
+impl Default for Tags {
+    fn default() -> Self {
+        Tags::new(TRACKS_MAX)
+    }
+}
+
+impl Tags {
+    /// Of a push of so many tracks at most, of which two are there always, [`TRACKS_MAX`] at most.
+    pub fn new(tracks_max: u8) -> Self {
+        Tags { tracks_max: tracks_max.min(TRACKS_MAX), further: Vec::new(), ac3: BTreeMap::new() }
+    }
+
+    /// Reads a VIDEODATA body. Nothing is put out for what carries no frame: an empty body, the end of the sequence, a
+    /// seek command, metadata.
+    pub fn video(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {
+        let Some(&first) = body.first() else {
+            return Ok(()); // some encoders send one in place of silence
+        };
+        let mut r = Reader::new(body, Kind::Video);
+        let unit = AccessUnit {
+            track: VIDEO,
+            dts: u64::from(timestamp),
+            composition_offset: 0,
+            keyframe: first >> 4 & 7 == 1,
+            data: Bytes::new(),
+        };
+        if first & 0x80 != 0 {
+            return self.enhanced(&mut r, first, unit, out);
+        }
+        // Table E.4.3.1: 5 is "video info/command frame", which has no frame.
+        if first >> 4 == 5 {
+            return Ok(());
+        }
+        let codec = match first & 0xf {
+            7 => Codec::Avc,
+            // The same with the other codec's record and NAL units: what Chinese CDNs and their encoders agreed on.
+            12 => Codec::Hevc,
+            other => return Err(r.unsupported(video_codec_name(other))),
+        };
+        // AVCPacketType: 0 sequence header, 1 NALU, 2 end of sequence: the numbers of Enhanced RTMP's.
+        let packet = r.u8("AVCPacketType")?;
+        if packet > 2 {
+            return Err(r.invalid(packet, "AVCPacketType"));
+        }
+        // E.4.3.2: an SI24 before the data of every AVC packet.
+        let composition_offset = r.i24("CompositionTime")?;
+        self.coded(&r, codec, packet, AccessUnit { composition_offset, ..unit }, out)
+    }
+
+    /// Reads an AUDIODATA body. Nothing is put out for what carries no frame.
+    pub fn audio(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {
+        let Some(&first) = body.first() else {
+            return Ok(());
+        };
+        let mut r = Reader::new(body, Kind::Audio);
+        let dts = u64::from(timestamp);
+        let unit = AccessUnit { track: AUDIO, dts, composition_offset: 0, keyframe: true, data: Bytes::new() };
+        match first >> 4 {
+            10 => {
+                let packet = r.u8("AACPacketType")?;
+                if packet > 1 {
+                    return Err(r.invalid(packet, "AACPacketType"));
+                }
+                self.coded(&r, Codec::Aac, packet, unit, out)
+            }
+            // Enhanced RTMP: SoundFormat.ExHeader.
+            9 => self.enhanced(&mut r, first, unit, out),
+            codec => Err(r.unsupported(audio_codec_name(codec))),
+        }
+    }
+
+    /// What is left to read is a sequence header or a frame.
+    fn coded(
+        &mut self,
+        r: &Reader<'_>,
+        codec: Codec,
+        packet: u8,
+        unit: AccessUnit,
+        out: &mut Vec<Media>,
+    ) -> Result<(), FlvError> {
+        let (data, track) = (r.rest(), unit.track);
+        if packet == SEQUENCE_START {
+            let config = match codec {
+                Codec::Avc => CodecConfig::Avc(data),
+                Codec::Hevc => CodecConfig::Hevc(data),
+                // libaom's has no header until it has made a frame, and ffmpeg sends an empty one before.
+                Codec::Av1 if data.is_empty() => return Ok(()),
+                Codec::Av1 => CodecConfig::Av1(data),
+                Codec::Aac => CodecConfig::Aac(data),
+                Codec::Opus => CodecConfig::Opus(data),
+                Codec::Ac3 => return Ok(()),
+            };
+            if r.is_empty() {
+                return Err(r.truncated(codec.header()));
+            }
+            out.push(Media::Config { track, config });
+        } else if matches!(packet, CODED_FRAMES | CODED_FRAMES_X) && !data.is_empty() {
+            if codec == Codec::Ac3 {
+                let headers = self.ac3.entry(track).or_default();
+                match headers.of(&data) {
+                    Ok(Some(config)) => out.push(Media::Config { track, config }),
+                    Ok(None) => {}
+                    // One frame that is damaged is no reason to end the push.
+                    Err(_) if headers.is_known() => return Ok(()),
+                    Err(error) => return Err(FlvError::Header { at: r.at, error }),
+                }
+            }
+            out.push(Media::Unit(AccessUnit { data, ..unit }));
+        }
+        Ok(())
+    }
+}
+
+/// What onMetaData (E.5) says of the tracks. An encoder that describes one kind and doesn't mention the
+/// other sends that one alone: ffmpeg, OBS and GStreamer list exactly what they send.
+pub fn announced(metadata: &Value) -> Announced {
+    let says = |keys: [&str; 3], flag: &str| match metadata.property(flag) {
+        Some(Value::Boolean(has)) => Some(*has),
+        _ => keys.iter().any(|key| metadata.property(key).is_some_and(is_set)).then_some(true),
+    };
+    let video = says(["videocodecid", "width", "videodatarate"], "hasVideo");
+    let audio = says(["audiocodecid", "audiosamplerate", "audiodatarate"], "hasAudio");
+    Announced {
+        video: video.or(audio.filter(|has| *has).map(|_| false)),
+        audio: audio.or(video.filter(|has| *has).map(|_| false)),
+    }
+}
+
+/// What onTextData says, as an ID3 tag with a text for each property. `None` if it says nothing.
+pub fn text(said: &Value, timestamp: u32) -> Option<Message> {
+    let value = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Boolean(boolean) => Some(boolean.to_string()),
+        Value::Object(_) | Value::Array(_) | Value::Null => None,
+    };
+    let texts: Vec<(&str, String)> = match said {
+        Value::Object(properties) => {
+            properties.iter().filter_map(|(name, said)| Some((name.as_str(), value(said)?))).collect()
+        }
+        said => value(said).map(|text| ("text", text)).into_iter().collect(),
+    };
+    (!texts.is_empty()).then(|| Message {
+        track: VIDEO,
+        scheme: Scheme::Id3,
+        pts: Some(timestamp.into()),
+        duration: None,
+        data: id3::texts(texts.iter().map(|(name, text)| (*name, text.as_str()))),
+    })
+}
+
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => *number != 0.0,
+        Value::String(text) => !text.is_empty(),
+        _ => false,
+    }
+}
+
+struct Reader<'a> {
+    body: &'a Bytes,
+    at: usize,
+    /// Of this track's share of the body.
+    end: usize,
+    kind: Kind,
+}
+
+impl<'a> Reader<'a> {
+    /// Behind the first byte.
+    fn new(body: &'a Bytes, kind: Kind) -> Self {
+        Reader { body, at: 1, end: body.len(), kind }
+    }
+
+    fn truncated(&self, what: &'static str) -> FlvError {
+        FlvError::Truncated { kind: self.kind, at: self.end, what }
+    }
+
+    fn invalid(&self, value: u8, what: &'static str) -> FlvError {
+        FlvError::Invalid { kind: self.kind, at: self.at - 1, value, what }
+    }
+
+    fn unsupported(&self, codec: String) -> FlvError {
+        FlvError::Codec { kind: self.kind, codec }
+    }
+
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], FlvError> {
+        let Some(bytes) = self.body[self.at..self.end].first_chunk::<N>() else {
+            return Err(self.truncated(what));
+        };
+        self.at += N;
+        Ok(*bytes)
+    }
+
+    fn u8(&mut self, what: &'static str) -> Result<u8, FlvError> {
+        self.array::<1>(what).map(|[byte]| byte)
+    }
+
+    fn i24(&mut self, what: &'static str) -> Result<i32, FlvError> {
+        let [a, b, c] = self.array(what)?;
+        Ok(i32::from_be_bytes([a, b, c, 0]) >> 8) // the shift keeps the sign
+    }
+
+    fn skip(&mut self, len: usize, what: &'static str) -> Result<(), FlvError> {
+        self.part(len, what).map(drop)
+    }
+
+    /// The next `len` bytes, to be read apart.
+    fn part(&mut self, len: usize, what: &'static str) -> Result<Reader<'a>, FlvError> {
+        if self.end - self.at < len {
+            return Err(self.truncated(what));
+        }
+        let at = self.at;
+        self.at += len;
+        Ok(Reader { body: self.body, at, end: self.at, kind: self.kind })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.at == self.end
+    }
+
+    fn rest(&self) -> Bytes {
+        self.body.slice(self.at..self.end)
+    }
+}
+
+/// Table E.4.3.1, CodecID, and the numbers that encoders use without a specification.
+fn video_codec_name(codec: u8) -> String {
+    let name = match codec {
+        2 => "Sorenson H.263",
+        3 | 6 => "Screen",
+        4 | 5 => "On2 VP6",
+        13 => "AV1 (with the unofficial codec id 13)",
+        other => return format!("codec id {other}"),
+    };
+    name.to_owned()
+}
+
+/// Table E.4.2.1, SoundFormat.
+fn audio_codec_name(codec: u8) -> String {
+    let name = match codec {
+        0 | 3 => "PCM",
+        1 => "ADPCM",
+        2 | 14 => "MP3",
+        4..=6 => "Nellymoser",
+        7 | 8 => "G.711",
+        11 => "Speex",
+        other => return format!("sound format {other}"),
+    };
+    name.to_owned()
+}

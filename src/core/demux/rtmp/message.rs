@@ -1,0 +1,222 @@
+//! Messages (5.4, 7) by their types, and the ones we send.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::chunk::Message;
+use crate::demux::amf0;
+use crate::demux::amf0::{AmfError, Value};
+
+/// The longest command, in bytes; a `connect` has about 300.
+pub const COMMAND_LEN_MAX: usize = 64 << 10;
+
+/// A message, by its type.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Body {
+    /// 1: the peer's chunk size.
+    SetChunkSize(u32),
+    /// 2: forget the unfinished message of this chunk stream.
+    Abort(u32),
+    /// 3, 6 and what isn't known or of no use to an ingest.
+    Ignored,
+    /// 4, event 6: to be answered with event 7 and the same timestamp.
+    PingRequest(u32),
+    /// 5: send an acknowledgement each time this many bytes have come.
+    WindowSize(u32),
+    /// 8.
+    Audio(Bytes),
+    /// 9.
+    Video(Bytes),
+    /// 15, 18: the name of a handler and its arguments.
+    Data(Vec<Value>),
+    /// 17, 20.
+    Command(Command),
+    /// 22: FLV tags.
+    Aggregate(Vec<Message>),
+}
+
+/// A remote procedure call (7.1.1).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Command {
+    /// The procedure.
+    pub name: String,
+    /// Not 0: an answer is expected, with this number.
+    pub transaction: f64,
+    /// The command object, then the arguments.
+    pub args: Vec<Value>,
+}
+
+/// Why a message can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Too few bytes for its type.
+    #[error("a message of type {kind} ends after {len} bytes")]
+    Truncated {
+        /// Its type.
+        kind: u8,
+        /// Its length, in bytes.
+        len: usize,
+    },
+    /// A command longer than [`COMMAND_LEN_MAX`].
+    #[error("a command of {0} bytes; the limit is 65536")]
+    CommandTooLong(usize),
+    /// A command that isn't AMF0.
+    #[error("a command that can't be read: {0}")]
+    Amf(#[from] AmfError),
+    /// A command without a name and a transaction id.
+    #[error("a command without a name or a transaction id")]
+    Nameless,
+}
+
+impl Body {
+    /// Reads a message by its type.
+    pub fn parse(message: Message) -> Result<Body, MessageError> {
+        let Message { kind, payload, .. } = &message;
+        Ok(match kind {
+            1 => Body::SetChunkSize(word(&message, 0)?),
+            2 => Body::Abort(word(&message, 0)?),
+            // 7.1.7: event type:16, then event data.
+            4 => match payload.get(..2) {
+                Some([0, 6]) => Body::PingRequest(word(&message, 2)?),
+                Some(_) => Body::Ignored,
+                None => return Err(truncated(&message)),
+            },
+            5 => Body::WindowSize(word(&message, 0)?),
+            8 => Body::Audio(message.payload),
+            9 => Body::Video(message.payload),
+            // Metadata is a hint: what can't be read is no reason to refuse a push.
+            15 if payload.first() == Some(&0) => data(&payload[1..]),
+            18 => data(payload),
+            // 7.1.1: type 17 is "AMF3", and in fact a zero and then AMF0.
+            17 if payload.first() == Some(&0) => Body::Command(command(&payload[1..])?),
+            20 => Body::Command(command(payload)?),
+            22 => Body::Aggregate(aggregate(&message)?),
+            _ => Body::Ignored,
+        })
+    }
+}
+
+fn truncated(message: &Message) -> MessageError {
+    MessageError::Truncated { kind: message.kind, len: message.payload.len() }
+}
+
+fn word(message: &Message, at: usize) -> Result<u32, MessageError> {
+    match message.payload.get(at..at + 4) {
+        Some(&[a, b, c, d]) => Ok(u32::from_be_bytes([a, b, c, d])),
+        _ => Err(truncated(message)),
+    }
+}
+
+fn data(payload: &[u8]) -> Body {
+    let short = payload.len() <= COMMAND_LEN_MAX;
+    short.then(|| amf0::decode_all(payload).ok()).flatten().map_or(Body::Ignored, Body::Data)
+}
+
+fn command(payload: &[u8]) -> Result<Command, MessageError> {
+    if payload.len() > COMMAND_LEN_MAX {
+        return Err(MessageError::CommandTooLong(payload.len()));
+    }
+    let mut values = amf0::decode_all(payload)?.into_iter();
+    match (values.next(), values.next()) {
+        (Some(Value::String(name)), Some(Value::Number(transaction))) => {
+            Ok(Command { name, transaction, args: values.collect() })
+        }
+        _ => Err(MessageError::Nameless),
+    }
+}
+
+/// 7.1.6: tags as in an FLV file (type:8 size:24 timestamp:24+8 stream:24, body, back pointer:32). Their
+/// timestamps are moved so that the first one's is the message's.
+fn aggregate(message: &Message) -> Result<Vec<Message>, MessageError> {
+    let body = &message.payload;
+    let mut out = Vec::new();
+    let mut at = 0;
+    let mut first = None;
+    while at < body.len() {
+        let &[kind, s0, s1, s2, t0, t1, t2, t3, _, _, _] = body.get(at..at + 11).ok_or_else(|| truncated(message))?
+        else {
+            return Err(truncated(message));
+        };
+        let len = u32::from_be_bytes([0, s0, s1, s2]) as usize;
+        let timestamp = u32::from_be_bytes([t3, t0, t1, t2]);
+        let first = *first.get_or_insert(timestamp);
+        at += 11;
+        if body.len() - at < len {
+            return Err(truncated(message));
+        }
+        out.push(Message {
+            kind: kind & 0x1f, // E.4.1: the upper bits are reserved, and the mark of encryption
+            stream: message.stream,
+            timestamp: message.timestamp.wrapping_add(timestamp.wrapping_sub(first)),
+            payload: body.slice(at..at + len),
+        });
+        at += len + 4;
+    }
+    Ok(out)
+}
+
+/// A message of the connection itself, whose body is 32-bit words.
+pub fn control(kind: u8, words: &[u32], tail: &[u8]) -> Message {
+    let mut payload = BytesMut::new();
+    for word in words {
+        payload.put_u32(*word);
+    }
+    payload.put_slice(tail);
+    Message { kind, stream: 0, timestamp: 0, payload: payload.freeze() }
+}
+
+/// 7.1.7: a user control event with one word of data.
+pub fn user_control(event: u16, data: u32) -> Message {
+    let mut payload = BytesMut::new();
+    payload.put_u16(event);
+    payload.put_u32(data);
+    Message { kind: 4, stream: 0, timestamp: 0, payload: payload.freeze() }
+}
+
+/// A command to the peer.
+pub fn call(stream: u32, name: &str, transaction: f64, args: &[Value]) -> Message {
+    let mut payload = amf0::encode_all(&[name.into(), transaction.into()]);
+    payload.unsplit(amf0::encode_all(args));
+    Message { kind: 20, stream, timestamp: 0, payload: payload.freeze() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8, payload: &'static [u8]) -> Message {
+        Message { kind, stream: 1, timestamp: u32::MAX, payload: Bytes::from_static(payload) }
+    }
+
+    fn check(kind: u8, payload: &'static [u8], expect: Result<Body, &str>) {
+        let got = Body::parse(message(kind, payload)).map_err(|e| e.to_string());
+        assert_eq!(got, expect.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn messages_by_type() {
+        let command = |name: &str| Body::Command(Command { name: name.to_owned(), transaction: 0.0, args: vec![] });
+        check(1, &[0, 0, 16, 0], Ok(Body::SetChunkSize(4_096)));
+        check(1, &[0, 0, 16], Err("a message of type 1 ends after 3 bytes"));
+        check(4, &[0, 6, 0, 0, 0, 9], Ok(Body::PingRequest(9)));
+        check(4, &[0, 3, 0, 0, 0, 1, 0, 0, 0, 9], Ok(Body::Ignored));
+        check(4, &[0], Err("a message of type 4 ends after 1 bytes"));
+        check(20, b"\x02\x00\x01a\x00\0\0\0\0\0\0\0\0", Ok(command("a")));
+        check(17, b"\0\x02\x00\x01a\x00\0\0\0\0\0\0\0\0", Ok(command("a")));
+        check(20, b"\x02\x00\x01a", Err("a command without a name or a transaction id"));
+        check(20, b"\x42", Err("a command that can't be read: byte 0 of the AMF0 values: not a marker of AMF0"));
+        check(20, &[5; COMMAND_LEN_MAX + 1], Err("a command of 65537 bytes; the limit is 65536"));
+        check(18, b"\x02\x00\x01a", Ok(Body::Data(vec!["a".into()])));
+        check(18, b"\x42", Ok(Body::Ignored));
+        check(99, b"", Ok(Body::Ignored));
+    }
+
+    #[test]
+    fn aggregates_are_taken_apart_and_their_times_moved() {
+        let tags = b"\x08\0\0\x01\0\0\x05\0\0\0\0A\0\0\0\x0c\x09\0\0\x02\0\0\x0f\0\0\0\0VV\0\0\0\x0d";
+        let part =
+            |kind, timestamp, payload| Message { kind, stream: 1, timestamp, payload: Bytes::from_static(payload) };
+        check(22, tags, Ok(Body::Aggregate(vec![part(8, u32::MAX, b"A"), part(9, 9, b"VV")])));
+        check(22, &tags[..27], Err("a message of type 22 ends after 27 bytes"));
+        check(22, &tags[..20], Err("a message of type 22 ends after 20 bytes"));
+    }
+}

@@ -1,0 +1,490 @@
+//! A publishing encoder's session (7.2): from its first byte to its last, as a state machine.
+//!
+//! ```text
+//! handshake --> connect --> Idle --publish--> Asked --accept_publish--> Publishing --FCUnpublish,
+//!                            ^                  |                         |  deleteStream, closeStream
+//!                            |                  '--reject_publish--> (close)
+//!                            '--------------------------------------------'
+//! ```
+//!
+//! After each `handle`, `accept_publish`, `reject_publish` and `end`, whatever they return, the caller
+//! drains `poll_output`: an error is preceded by the reply that tells the encoder.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::chunk;
+use super::chunk::{ChunkError, Dechunker, Message};
+use super::handshake;
+use super::handshake::{Handshake, HandshakeError};
+use super::message;
+use super::message::{Body, Command, MessageError};
+use crate::demux::amf0::Value;
+use crate::demux::flv;
+use crate::demux::flv::{FlvError, Kind, Media, Tags};
+use crate::model::Announced;
+use crate::model::{Rendition, StreamName};
+
+/// The only application.
+pub const APP: &str = "live";
+/// Our window acknowledgement size and peer bandwidth, in bytes: what FMS, nginx-rtmp and SRS send.
+const WINDOW: u32 = 2_500_000;
+/// What a client that speaks Enhanced RTMP says in its connect.
+const ENHANCED: [&str; 4] = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
+/// The chunk size of our replies, in bytes: each fits one chunk.
+const CHUNK_SIZE: usize = 4_096;
+/// What may come while a publish waits for its answer, in bytes.
+const INBOX_LEN_MAX: usize = 1 << 20;
+
+/// What one session may cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The longest message, in bytes: a coded frame. Twice this may be unfinished at a time.
+    pub message_len_max: usize,
+    /// Most tracks of a push.
+    pub tracks_max: u8,
+}
+
+impl Default for Limits {
+    /// 8 MiB: an intra frame of 4K at 100 Mb/s has about 2 MiB; 16 tracks.
+    fn default() -> Self {
+        Limits { message_len_max: 8 << 20, tracks_max: flv::TRACKS_MAX }
+    }
+}
+
+/// What an encoder wants to publish.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublishName {
+    /// The application: the first segment of the URL's path.
+    pub app: String,
+    /// The first segment behind it, without the query.
+    pub stream: StreamName,
+    /// The second one: `live/{stream}/{rendition}`.
+    pub rendition: Option<Rendition>,
+    /// What stood behind `?` in the stream key (or else in the application), for the authorisation.
+    pub query: Option<String>,
+}
+
+/// What a session wants done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// Bytes for the encoder.
+    Send(Bytes),
+    /// Answer with `accept_publish` or `reject_publish`; nothing is read until then.
+    PublishRequested(PublishName),
+    /// Once before the first [`Output::Media`] of a publish: what onMetaData says, or that it says nothing.
+    Metadata(Announced),
+    /// A sequence header or a frame.
+    Media(Media),
+    /// Timed metadata: what onTextData says.
+    Text(crate::model::Message),
+    /// The encoder has ended its publish, and may begin another.
+    Unpublished,
+}
+
+/// Why a session is over. Positions are bytes since the connection began, at the start of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RtmpError {
+    /// No RTMP handshake.
+    #[error("handshake: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// A chunk that can't be read.
+    #[error("chunk: {0}")]
+    Chunk(#[from] ChunkError),
+    /// A message that can't be read.
+    #[error("message: byte {at}: {error}")]
+    Message {
+        /// Where.
+        at: u64,
+        /// Why.
+        error: MessageError,
+    },
+    /// Media that can't be used.
+    #[error("media: byte {at}: {error}")]
+    Media {
+        /// Where.
+        at: u64,
+        /// Why.
+        error: FlvError,
+    },
+    /// A message out of its turn.
+    #[error("session: byte {at}: {what}")]
+    Sequence {
+        /// Where.
+        at: u64,
+        /// What the encoder did.
+        what: &'static str,
+    },
+    /// What the encoder asked for was refused, and it was told so.
+    #[error("refused: byte {at}: {reason}")]
+    Refused {
+        /// Where.
+        at: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One connection's session.
+#[derive(Debug)]
+pub struct RtmpSession {
+    handshake: Handshake,
+    dechunker: Dechunker,
+    state: State,
+    outputs: VecDeque<Output>,
+    tags: Tags,
+    tracks_max: u8,
+    /// What has come since a publish was asked for.
+    inbox: BytesMut,
+    received: u64,
+    acknowledged: u64,
+    window: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Connecting,
+    Idle { app: App },
+    Asked { app: App, stream: u32 },
+    Publishing { app: App, stream: u32, announced: bool },
+}
+
+#[derive(Debug, Clone, Default)]
+struct App {
+    /// What the encoder took for the application's name behind [`APP`]: all but the last segment of a URL's path.
+    rest: Vec<String>,
+    query: Option<String>,
+}
+
+impl RtmpSession {
+    /// A session of a connection that has just been accepted.
+    pub fn new(limits: Limits) -> Self {
+        RtmpSession {
+            handshake: Handshake::default(),
+            dechunker: Dechunker::new(limits.message_len_max, 1 + 2 * handshake::BLOCK_LEN as u64),
+            state: State::Connecting,
+            outputs: VecDeque::new(),
+            tags: Tags::new(limits.tracks_max),
+            tracks_max: limits.tracks_max,
+            inbox: BytesMut::new(),
+            received: 0,
+            acknowledged: 0,
+            window: WINDOW,
+        }
+    }
+
+    /// Takes bytes of the encoder. While a publish waits for its answer they are kept, up to 1 MiB.
+    pub fn handle(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
+        self.received += bytes.len() as u64;
+        if let State::Asked { .. } = self.state {
+            return self.keep(bytes);
+        }
+        let mut rest = bytes;
+        if let Some(reply) = self.handshake.handle(&mut rest)? {
+            self.outputs.push_back(Output::Send(reply));
+        }
+        self.messages(rest)
+    }
+
+    /// Whether a window of bytes (5.4.4) has come since the last acknowledgement.
+    pub fn owes_acknowledgement(&self) -> bool {
+        self.received - self.acknowledged >= u64::from(self.window)
+    }
+
+    /// Sends the Acknowledgement (5.4.3) that is due: the number of bytes received so far. To be called when
+    /// the encoder is quiet: one that has sent its last and closed its socket answers a reply with a reset,
+    /// which takes with it what is still on its way; one that waits for an acknowledgement is quiet.
+    pub fn acknowledge(&mut self) {
+        if self.owes_acknowledgement() {
+            self.acknowledged = self.received;
+            let sequence = (self.received & u64::from(u32::MAX)) as u32;
+            self.send(2, &message::control(3, &[sequence], &[]));
+        }
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Bytes received so far, and so the position of an abrupt end.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether an end of the connection here tears nothing.
+    pub fn is_between_messages(&self) -> bool {
+        self.handshake.is_untouched() || self.handshake.is_done() && self.dechunker.is_between_messages()
+    }
+
+    /// The publish that was asked for may begin; what came meanwhile is read.
+    pub fn accept_publish(&mut self) -> Result<(), RtmpError> {
+        let State::Asked { app, stream } = &self.state else {
+            return Ok(());
+        };
+        let (app, stream) = (app.clone(), *stream);
+        self.send(2, &message::user_control(0, stream)); // 7.1.7: Stream Begin
+        self.status(stream, "status", "NetStream.Publish.Start", "go ahead");
+        self.tags = Tags::new(self.tracks_max);
+        self.state = State::Publishing { app, stream, announced: false };
+        let inbox = std::mem::take(&mut self.inbox);
+        self.messages(&inbox)
+    }
+
+    /// The publish that was asked for is refused; the caller closes the connection once the reply is out.
+    pub fn reject_publish(&mut self, reason: &str) {
+        if let State::Asked { stream, .. } = self.state {
+            self.status(stream, "error", "NetStream.Publish.BadName", reason);
+        }
+    }
+
+    /// Tells a publishing encoder why its connection will be closed.
+    pub fn end(&mut self, reason: &str) {
+        if let State::Publishing { stream, .. } | State::Asked { stream, .. } = self.state {
+            self.status(stream, "error", "NetStream.Publish.Denied", reason);
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
+        if self.inbox.len() + bytes.len() > INBOX_LEN_MAX {
+            return Err(self.out_of_turn("more than 1 MiB before the publish was answered"));
+        }
+        self.inbox.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn messages(&mut self, mut rest: &[u8]) -> Result<(), RtmpError> {
+        while let Some(message) = self.dechunker.next(&mut rest)? {
+            self.message(message)?;
+            if let State::Asked { .. } = self.state {
+                return self.keep(rest);
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: Message) -> Result<(), RtmpError> {
+        let (timestamp, stream) = (message.timestamp, message.stream);
+        let at = self.dechunker.chunk_at();
+        match Body::parse(message).map_err(|error| RtmpError::Message { at, error })? {
+            Body::SetChunkSize(size) => self.dechunker.set_chunk_size(size)?,
+            Body::Abort(csid) => self.dechunker.abort(csid),
+            Body::Ignored => {}
+            Body::PingRequest(stamp) => self.send(2, &message::user_control(7, stamp)),
+            Body::WindowSize(window) => self.window = window.max(1),
+            Body::Audio(body) => self.media(Kind::Audio, &body, timestamp)?,
+            Body::Video(body) => self.media(Kind::Video, &body, timestamp)?,
+            Body::Data(values) => self.data(&values, timestamp),
+            Body::Command(command) => self.command(stream, &command)?,
+            Body::Aggregate(parts) => {
+                for part in parts {
+                    match part.kind {
+                        8 => self.media(Kind::Audio, &part.payload, part.timestamp)?,
+                        9 => self.media(Kind::Video, &part.payload, part.timestamp)?,
+                        _ => {} // metadata came before, or is repeated
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn media(&mut self, kind: Kind, body: &Bytes, timestamp: u32) -> Result<(), RtmpError> {
+        let State::Publishing { stream, announced, .. } = &mut self.state else {
+            // Encoders have frames on the way when they end their publish.
+            return match self.state {
+                State::Connecting => Err(self.out_of_turn("media before connect")),
+                _ => Ok(()),
+            };
+        };
+        let (stream, mut media) = (*stream, Vec::new());
+        let read = match kind {
+            Kind::Audio => self.tags.audio(body, timestamp, &mut media),
+            Kind::Video => self.tags.video(body, timestamp, &mut media),
+        };
+        if !media.is_empty() && !std::mem::replace(announced, true) {
+            self.outputs.push_back(Output::Metadata(Announced::default()));
+        }
+        self.outputs.extend(media.into_iter().map(Output::Media));
+        read.map_err(|error| {
+            self.status(stream, "error", "NetStream.Publish.Rejected", &error.to_string());
+            RtmpError::Media { at: self.dechunker.chunk_at(), error }
+        })
+    }
+
+    /// `@setDataFrame`, `onMetaData`, {...}; some leave the first out. `onTextData`, {text: ...}, of a moment.
+    fn data(&mut self, values: &[Value], timestamp: u32) {
+        let State::Publishing { announced, .. } = &mut self.state else {
+            return;
+        };
+        let values = match values {
+            [Value::String(name), rest @ ..] if name == "@setDataFrame" => rest,
+            values => values,
+        };
+        if let [Value::String(name), metadata, ..] = values
+            && name == "onMetaData"
+            && !std::mem::replace(announced, true)
+        {
+            self.outputs.push_back(Output::Metadata(flv::announced(metadata)));
+        }
+        if let [Value::String(name), text, ..] = values
+            && name == "onTextData"
+            && let Some(message) = flv::text(text, timestamp)
+            && *announced
+        {
+            self.outputs.push_back(Output::Text(message));
+        }
+    }
+
+    fn command(&mut self, stream: u32, command: &Command) -> Result<(), RtmpError> {
+        if let State::Connecting = self.state {
+            return match command.name.as_str() {
+                "connect" => self.connect(command),
+                _ => Err(self.out_of_turn("a command before connect")),
+            };
+        }
+        match command.name.as_str() {
+            "connect" => Err(self.out_of_turn("a second connect")),
+            "createStream" => {
+                self.result(command, &[Value::Null, Value::Number(1.0)]);
+                Ok(())
+            }
+            "publish" => self.publish(stream, command),
+            "play" | "play2" => {
+                let reason = "this is an ingest: play the stream over HLS or DASH at an edge's HTTP address";
+                self.status(stream, "error", "NetStream.Play.Failed", reason);
+                Err(self.refused(reason.to_owned()))
+            }
+            "FCUnpublish" | "deleteStream" | "closeStream" => {
+                self.result(command, &[Value::Null, Value::Null]);
+                self.unpublish();
+                Ok(())
+            }
+            // FMLE's own (releaseStream, FCPublish) and whatever else wants an answer gets an empty one.
+            _ => {
+                self.result(command, &[Value::Null, Value::Null]);
+                Ok(())
+            }
+        }
+    }
+
+    /// 7.2.1.1.
+    fn connect(&mut self, command: &Command) -> Result<(), RtmpError> {
+        let asked =
+            command.args.first().and_then(|object| object.property("app")).and_then(Value::as_str).unwrap_or("");
+        let (app, query) = split_query(asked);
+        let mut path = app.trim_matches('/').split('/');
+        let first = path.next();
+        // As long as a stream's and a rendition's names, of which one is the key's.
+        let rest: Vec<String> = path.take(2).map(str::to_owned).collect();
+        if first != Some(APP) || rest.len() > 1 {
+            let reason =
+                format!("application {app:?}: push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION");
+            let info = status_info("error", "NetConnection.Connect.Rejected", &reason);
+            self.send(3, &message::call(0, "_error", command.transaction, &[Value::Null, info]));
+            return Err(self.refused(reason));
+        }
+        self.state = State::Idle { app: App { rest, query } };
+        self.send(2, &message::control(5, &[WINDOW], &[]));
+        self.send(2, &message::control(6, &[WINDOW], &[2])); // 5.4.5: dynamic
+        self.send(2, &message::control(1, &[CHUNK_SIZE as u32], &[]));
+        let properties = Value::object([("fmsVer", "FMS/3,0,1,123".into()), ("capabilities", 31.0.into())]);
+        let mut info = status_info("status", "NetConnection.Connect.Success", "connected");
+        if let Value::Object(info) = &mut info {
+            info.push(("objectEncoding".to_owned(), Value::Number(0.0)));
+            // Who says nothing of it may be older than strict arrays.
+            let object = command.args.first();
+            if ENHANCED.iter().any(|key| object.is_some_and(|object| object.property(key).is_some())) {
+                info.extend(flv::capabilities());
+            }
+        }
+        self.result(command, &[properties, info]);
+        Ok(())
+    }
+
+    /// 7.2.2.6: command object, publishing name, publishing type.
+    fn publish(&mut self, stream: u32, command: &Command) -> Result<(), RtmpError> {
+        let State::Idle { app } = &self.state else {
+            return Err(self.out_of_turn("a publish beside another one"));
+        };
+        let app = app.clone();
+        let key = command.args.get(1).and_then(Value::as_str).unwrap_or("");
+        let (path, query) = split_query(key);
+        match names(app.rest.iter().map(String::as_str).chain(path.split('/'))) {
+            Ok((name, rendition)) => {
+                let query = query.or_else(|| app.query.clone());
+                self.state = State::Asked { app, stream };
+                let name = PublishName { app: APP.to_owned(), stream: name, rendition, query };
+                self.outputs.push_back(Output::PublishRequested(name));
+                Ok(())
+            }
+            Err(error) => {
+                let reason =
+                    format!("{error} (push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION)");
+                self.status(stream, "error", "NetStream.Publish.BadName", &reason);
+                Err(self.refused(reason))
+            }
+        }
+    }
+
+    fn unpublish(&mut self) {
+        if let State::Publishing { app, .. } = &self.state {
+            self.state = State::Idle { app: app.clone() };
+            self.outputs.push_back(Output::Unpublished);
+        }
+    }
+
+    fn result(&mut self, command: &Command, args: &[Value]) {
+        if command.transaction != 0.0 {
+            self.send(3, &message::call(0, "_result", command.transaction, args));
+        }
+    }
+
+    /// 7.2.2: onStatus.
+    fn status(&mut self, stream: u32, level: &str, code: &str, description: &str) {
+        let info = status_info(level, code, description);
+        self.send(5, &message::call(stream, "onStatus", 0.0, &[Value::Null, info]));
+    }
+
+    fn send(&mut self, csid: u8, message: &Message) {
+        let mut out = BytesMut::new();
+        // Until Set Chunk Size is out the peer reads chunks of 128 bytes: what goes out first (three control
+        // messages, or the refusal of a connect) has to be cut so.
+        let size = if let State::Connecting = self.state { chunk::CHUNK_SIZE_INITIAL } else { CHUNK_SIZE };
+        chunk::put_message(&mut out, csid, message, size);
+        self.outputs.push_back(Output::Send(out.freeze()));
+    }
+
+    fn out_of_turn(&self, what: &'static str) -> RtmpError {
+        RtmpError::Sequence { at: self.dechunker.chunk_at(), what }
+    }
+
+    fn refused(&self, reason: String) -> RtmpError {
+        RtmpError::Refused { at: self.dechunker.chunk_at(), reason }
+    }
+}
+
+fn status_info(level: &str, code: &str, description: &str) -> Value {
+    Value::object([("level", level.into()), ("code", code.into()), ("description", description.into())])
+}
+
+/// A stream, and a rendition of it if there is a second segment.
+fn names<'a>(mut path: impl Iterator<Item = &'a str>) -> Result<(StreamName, Option<Rendition>), String> {
+    let stream = StreamName::parse(path.next().unwrap_or("")).map_err(|error| error.to_string())?;
+    let rendition = path.next().map(Rendition::parse).transpose().map_err(|error| error.to_string())?;
+    match path.next() {
+        None => Ok((stream, rendition)),
+        Some(more) => Err(format!("{more:?} is a segment too many")),
+    }
+}
+
+fn split_query(text: &str) -> (&str, Option<String>) {
+    match text.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

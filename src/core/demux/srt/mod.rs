@@ -1,0 +1,4 @@
+//! srt.
+
+pub mod guard;
+pub mod stream_id;

@@ -1,0 +1,111 @@
+//! AC-3 and E-AC-3 in PES packets (ETSI TS 101 154, 6.2; ATSC A/52, annexes A and G): frames to access units.
+//!
+//! A PES packet holds whole frames, mostly, and its time stamp is that of the first one which begins in it. An access unit
+//! of E-AC-3 is six blocks of its first substream, with all that goes on with them (TS 102 366, F.1).
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Output;
+use super::framing::Framing;
+use super::pes::Payload;
+use crate::codec::ac3::{Frame, HEADER_LEN, Headers, SYNC};
+use crate::model::{AccessUnit, InputTrack};
+
+/// Audio blocks of an access unit, and samples of each.
+const BLOCKS: u32 = 6;
+const BLOCK: u64 = 256;
+
+/// One track's decoder state.
+#[derive(Debug)]
+pub(super) struct Ac3 {
+    track: InputTrack,
+    headers: Headers,
+    framing: Framing,
+    /// The access unit under way, when it begins, and how many blocks it has.
+    unit: BytesMut,
+    begins: u64,
+    blocks: u32,
+}
+
+impl Ac3 {
+    pub(super) fn new(track: InputTrack) -> Self {
+        let (headers, framing, unit) = (Headers::default(), Framing::default(), BytesMut::new());
+        Ac3 { track, headers, framing, unit, begins: 0, blocks: 0 }
+    }
+
+    /// Something is missing: what had begun is lost. Says whether anything had.
+    pub(super) fn damaged(&mut self) -> bool {
+        let had = self.framing.damaged() || !self.unit.is_empty();
+        self.forget();
+        had
+    }
+
+    fn forget(&mut self) {
+        self.unit.clear();
+        self.blocks = 0;
+    }
+
+    /// Takes a PES packet's payload.
+    pub(super) fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (mut open, mut fault) = (self.framing.open(pes), None);
+        while open.bytes().len() >= HEADER_LEN {
+            let Ok(frame) = Frame::parse(open.bytes()) else {
+                // Up to what may be the next frame.
+                fault = Some("no AC-3 frame where one should begin");
+                self.forget();
+                let bytes = open.bytes();
+                let next = bytes[1..].windows(2).position(|pair| pair == SYNC).map_or(bytes.len(), |next| next + 1);
+                open.skip(next);
+                continue;
+            };
+            if open.bytes().len() < frame.len {
+                break;
+            }
+            if !frame.dependent && frame.substream == 0 && self.blocks >= BLOCKS {
+                fault = self.flush(out).err().or(fault);
+            }
+            let bytes = self.framing.frame(&mut open, frame.len);
+            self.frame(&frame, &bytes);
+            if !frame.enhanced {
+                fault = self.flush(out).err().or(fault);
+            }
+        }
+        // What goes on with a frame is in its own PES packet.
+        if open.bytes().is_empty() && self.blocks >= BLOCKS {
+            fault = self.flush(out).err().or(fault);
+        }
+        self.framing.close(open);
+        fault.map_or(Ok(()), Err)
+    }
+
+    fn frame(&mut self, frame: &Frame, bytes: &Bytes) {
+        let Some(time) = self.framing.time(frame.rate) else { return };
+        if self.unit.is_empty() {
+            if frame.dependent || frame.substream != 0 {
+                return; // what it goes on with is lost
+            }
+            self.begins = time;
+        }
+        if !frame.dependent && frame.substream == 0 {
+            self.framing.count(u64::from(frame.blocks) * BLOCK);
+            self.blocks += frame.blocks;
+        }
+        self.unit.extend_from_slice(bytes);
+    }
+
+    /// The access unit under way is whole.
+    fn flush(&mut self, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (track, data) = (self.track, self.unit.split().freeze());
+        self.blocks = 0;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let config = self.headers.of(&data).map_err(|_| "AC-3 frames that don't belong together")?;
+        out.extend(config.map(|config| Output::Config { track, config }));
+        let unit = AccessUnit { track, dts: self.begins, composition_offset: 0, keyframe: true, data };
+        out.push_back(Output::Unit(unit));
+        Ok(())
+    }
+}

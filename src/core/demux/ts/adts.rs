@@ -1,0 +1,127 @@
+//! AAC in ADTS (ISO 13818-7, 6.2; 14496-3, 1.A.2) to an AudioSpecificConfig and raw_data_blocks.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Output;
+use super::framing::Framing;
+use super::pes::Payload;
+use crate::codec::aac::SAMPLE_RATES;
+use crate::model::{AccessUnit, CodecConfig, InputTrack};
+
+/// A header without its checksum, in bytes.
+const HEADER_LEN: usize = 7;
+/// A raw_data_block's samples. ADTS can't say 960.
+const FRAME_SAMPLES: u64 = 1_024;
+
+/// One track's decoder state.
+#[derive(Debug)]
+pub(super) struct Adts {
+    track: InputTrack,
+    config: Option<[u8; 2]>,
+    framing: Framing,
+}
+
+/// A frame's header.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    /// AudioSpecificConfig.
+    config: [u8; 2],
+    rate: u32,
+    /// Of header and checksum.
+    header_len: usize,
+    /// Of all.
+    len: usize,
+}
+
+impl Adts {
+    pub(super) fn new(track: InputTrack) -> Self {
+        Adts { track, config: None, framing: Framing::default() }
+    }
+
+    /// Something is missing. Says whether a frame had begun.
+    pub(super) fn damaged(&mut self) -> bool {
+        self.framing.damaged()
+    }
+
+    /// Takes a PES packet's payload.
+    pub(super) fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (mut open, mut fault) = (self.framing.open(pes), None);
+        while open.bytes().len() >= HEADER_LEN {
+            match Header::parse(open.bytes()) {
+                Ok(header) if open.bytes().len() < header.len => break,
+                Ok(header) => {
+                    let frame = self.framing.frame(&mut open, header.len);
+                    self.frame(&header, frame.slice(header.header_len..), out);
+                }
+                Err(what) => {
+                    // Up to what may be the next frame.
+                    fault = Some(what);
+                    let bytes = open.bytes();
+                    let next = (1..bytes.len()).find(|&i| self.may_begin(&bytes[i..])).unwrap_or(bytes.len());
+                    open.skip(next);
+                }
+            }
+        }
+        self.framing.close(open);
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// Whether a frame like the others may begin here, as far as can be seen.
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        if bytes.len() < HEADER_LEN {
+            return is_sync(bytes);
+        }
+        let next = |header: &Header| bytes.get(header.len..).filter(|next| !next.is_empty()).is_none_or(is_sync);
+        let like = |header: &Header| self.config.is_none_or(|config| config == header.config);
+        Header::parse(bytes).is_ok_and(|header| like(&header) && next(&header))
+    }
+
+    fn frame(&mut self, header: &Header, data: Bytes, out: &mut VecDeque<Output>) {
+        let Some(dts) = self.framing.time(header.rate) else { return };
+        self.framing.count(FRAME_SAMPLES);
+        if data.is_empty() {
+            return;
+        }
+        if self.config != Some(header.config) {
+            self.config = Some(header.config);
+            let config = CodecConfig::Aac(Bytes::copy_from_slice(&header.config));
+            out.push_back(Output::Config { track: self.track, config });
+        }
+        let unit = AccessUnit { track: self.track, dts, composition_offset: 0, keyframe: true, data };
+        out.push_back(Output::Unit(unit));
+    }
+}
+
+/// syncword, and layer 0.
+fn is_sync(bytes: &[u8]) -> bool {
+    bytes[0] == 0xff && bytes.get(1).is_none_or(|byte| byte & 0xf6 == 0xf0)
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Result<Header, &'static str> {
+        let Some(header) = bytes.first_chunk::<HEADER_LEN>() else { return Err("an ADTS frame ends in its header") };
+        if !is_sync(header) {
+            return Err("no ADTS frame where one should begin");
+        }
+        let object_type = (header[2] >> 6) + 1;
+        let index = header[2] >> 2 & 15;
+        let channels = (header[2] & 1) << 2 | header[3] >> 6;
+        let len = usize::from(header[3] & 3) << 11 | usize::from(header[4]) << 3 | usize::from(header[5] >> 5);
+        let header_len = if header[1] & 1 == 1 { HEADER_LEN } else { HEADER_LEN + 2 };
+        let Some(&rate) = SAMPLE_RATES.get(usize::from(index)) else { return Err("an ADTS frame of no sample rate") };
+        if len < header_len {
+            return Err("an ADTS frame shorter than its header");
+        }
+        if header[6] & 3 != 0 {
+            return Err("an ADTS frame of several raw_data_blocks");
+        }
+        if channels == 0 {
+            return Err("AAC whose channels stand in a program_config_element; set the encoder to a usual layout");
+        }
+        let mut config = BytesMut::with_capacity(2);
+        config.put_u16(u16::from(object_type) << 11 | u16::from(index) << 7 | u16::from(channels) << 3);
+        Ok(Header { config: [config[0], config[1]], rate, header_len, len })
+    }
+}

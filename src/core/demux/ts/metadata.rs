@@ -1,0 +1,102 @@
+//! Timed metadata of a program: ID3 tags in PES packets, and splice information in sections.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::events::Stats;
+use super::packet::{Continuity, Found, Packet};
+use super::pes;
+use super::pes::Pes;
+use super::psi::StreamKind;
+use super::{Output, Table, VIDEO};
+use crate::codec::{id3, scte35};
+use crate::model::Scheme;
+use crate::model::{MESSAGE_LEN_MAX, Message};
+
+/// What one PID has of it.
+#[derive(Debug)]
+pub(super) enum Metadata {
+    Id3 { continuity: Continuity, pes: pes::Assembler },
+    Splices(Table),
+}
+
+impl Metadata {
+    pub(super) fn of(kind: StreamKind) -> Option<Metadata> {
+        match kind {
+            StreamKind::Id3 => {
+                Some(Metadata::Id3 { continuity: Continuity::default(), pes: pes::Assembler::default() })
+            }
+            StreamKind::Splices => Some(Metadata::Splices(Table::default())),
+            _ => None,
+        }
+    }
+
+    /// What is under way is damaged.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Metadata::Id3 { pes, .. } => drop(pes.cut()),
+            Metadata::Splices(table) => table.sections.forget(),
+        }
+    }
+
+    /// Takes a packet, and puts out what it ends.
+    pub(super) fn packet(
+        &mut self,
+        packet: &Packet<'_>,
+        stats: &mut Stats,
+        out: &mut VecDeque<Output>,
+    ) -> Result<(), &'static str> {
+        if packet.scrambled {
+            stats.scrambled += 1;
+            self.forget();
+            return Ok(());
+        }
+        match self {
+            Metadata::Splices(table) => {
+                let sections = table.sections(packet, stats);
+                sections.into_iter().try_for_each(|section| splice(section.into(), out))
+            }
+            Metadata::Id3 { continuity, pes } => {
+                match continuity.check(packet) {
+                    Found::Next => {}
+                    Found::Duplicate => {
+                        stats.duplicates += 1;
+                        return Ok(());
+                    }
+                    Found::Gap { lost, announced } => {
+                        if !announced {
+                            stats.continuity_errors += 1;
+                            stats.lost += u64::from(lost);
+                        }
+                        drop(pes.cut());
+                    }
+                }
+                let before = if packet.start { pes.begin() } else { None };
+                let ended = pes.add(packet);
+                before.into_iter().chain(ended).filter(|pes| !pes.cut).try_for_each(|pes| tag(&pes, out))
+            }
+        }
+    }
+}
+
+fn tag(pes: &Pes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+    let pes::Payload { times, data } = pes.read()?;
+    if !data.starts_with(id3::MAGIC) || data.len() > MESSAGE_LEN_MAX {
+        return Err("no ID3 tag, or a very long one");
+    }
+    let pts = times.map(|(pts, _)| pts);
+    out.push_back(Output::Message(Message { track: VIDEO, scheme: Scheme::Id3, pts, duration: None, data }));
+    Ok(())
+}
+
+fn splice(section: Bytes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+    let Ok(splice) = scte35::Splice::parse(&section) else {
+        return Err("a splice_info_section that can't be read");
+    };
+    if splice.kind != scte35::Kind::Null {
+        let (scheme, pts, duration) = (Scheme::Scte35, splice.pts, splice.duration);
+        out.push_back(Output::Message(Message { track: VIDEO, scheme, pts, duration, data: section }));
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Opus in PES packets (OpusTS, a draft of Xiph's and VideoLAN's, 0.1.3, that ffmpeg writes): packets, each behind a control
+//! header.
+//!
+//! ```text
+//! 0x3ff:11 start_trim:1 end_trim:1 extension:1 reserved:2 | size: 255s and what is below | [trim:16] [trim:16] [len:8 ..] | packet
+//! ```
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+use super::pes::Payload;
+use super::{MODULUS, Output};
+use crate::codec::opus::{Opus, samples};
+use crate::model::{AccessUnit, CodecConfig, InputTrack};
+
+/// The most that channel_config_code says in one number: 7.1.
+pub(super) const CHANNELS_MAX: u8 = 8;
+/// Streams, those of them that are stereo, and channels by channel_config_code, from 3 on (RFC 7845, 5.1.1.2).
+const MAPPINGS: [(u8, u8, &[u8]); 6] = [
+    (2, 1, &[0, 2, 1]),
+    (2, 2, &[0, 1, 2, 3]),
+    (3, 2, &[0, 4, 1, 2, 3]),
+    (4, 2, &[0, 4, 1, 2, 3, 5]),
+    (4, 3, &[0, 4, 1, 2, 3, 5, 6]),
+    (5, 3, &[0, 6, 1, 2, 3, 4, 5, 7]),
+];
+
+/// One track's decoder state.
+#[derive(Debug)]
+pub(super) struct Packets {
+    track: InputTrack,
+    channels: u8,
+    configured: bool,
+    /// When the next packet begins.
+    next: Option<u64>,
+}
+
+impl Packets {
+    /// Of 1 to [`CHANNELS_MAX`] channels.
+    pub(super) fn new(track: InputTrack, channels: u8) -> Self {
+        Packets { track, channels, configured: false, next: None }
+    }
+
+    /// Something is missing.
+    pub(super) fn damaged(&mut self) -> bool {
+        self.next = None;
+        false
+    }
+
+    /// Takes a PES packet's payload. Packets don't go on in the next one.
+    pub(super) fn frames(&mut self, pes: Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        if let Some((pts, _)) = pes.times {
+            self.next = Some(pts);
+        }
+        let mut data = pes.data;
+        while !data.is_empty() {
+            let packet = packet(&mut data).ok_or("no Opus packet where one should be, or not all of it")?;
+            let Some(samples) = samples(&packet) else { return Err("an Opus packet of no length") };
+            let Some(dts) = self.next else { return Ok(()) };
+            // 48 kHz in 90 kHz: 15 for 8.
+            self.next = Some((dts + u64::from(samples) * 15 / 8) % MODULUS);
+            if !std::mem::replace(&mut self.configured, true) {
+                let mapping = usize::from(self.channels).checked_sub(3).and_then(|i| MAPPINGS.get(i)).copied();
+                // What is to be skipped at the start has its time stamps like all else.
+                let config = CodecConfig::Opus(Opus::head(self.channels, 0, mapping));
+                out.push_back(Output::Config { track: self.track, config });
+            }
+            let unit = AccessUnit { track: self.track, dts, composition_offset: 0, keyframe: true, data: packet };
+            out.push_back(Output::Unit(unit));
+        }
+        Ok(())
+    }
+}
+
+/// The next packet, without its control header.
+fn packet(data: &mut Bytes) -> Option<Bytes> {
+    let [prefix, flags, ..] = data[..] else { return None };
+    if prefix != 0x7f || flags & 0xe0 != 0xe0 {
+        return None;
+    }
+    data.advance(2);
+    let mut len = 0;
+    loop {
+        let byte = *data.first()?;
+        data.advance(1);
+        len += usize::from(byte);
+        if byte != 255 {
+            break;
+        }
+    }
+    let mut skipped = if flags & 0x10 != 0 { 2 } else { 0 } + if flags & 0x08 != 0 { 2 } else { 0 };
+    if flags & 0x04 != 0 {
+        skipped += 1 + usize::from(*data.get(skipped)?);
+    }
+    if data.len() < skipped + len {
+        return None;
+    }
+    data.advance(skipped);
+    Some(data.split_to(len))
+}

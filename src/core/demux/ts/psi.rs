@@ -1,0 +1,244 @@
+//! Program-specific information (2.4.4): sections, the PAT, and PMTs.
+
+use super::events::Stats;
+use super::{PROGRAMS_MAX, STREAMS_MAX};
+
+/// A section, in bytes: those of the PAT and of PMTs have 1,024 at most (2.4.4.4, 2.4.4.9), private ones (2.4.4.11) this.
+const SECTION_LEN_MAX: usize = 4_096;
+/// Bytes before a section's content, and of the checksum behind it.
+const HEADER_LEN: usize = 8;
+const CRC_LEN: usize = 4;
+
+/// Sections out of one PID's packets.
+#[derive(Debug, Default)]
+pub(super) struct Sections {
+    /// One that has begun.
+    buffer: Vec<u8>,
+    begun: bool,
+}
+
+impl Sections {
+    /// What is under way is damaged.
+    pub(super) fn forget(&mut self) {
+        self.begun = false;
+        self.buffer.clear();
+    }
+
+    /// Takes a packet's payload; whole sections whose checksum is right.
+    pub(super) fn push(&mut self, start: bool, payload: &[u8], stats: &mut Stats) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        if !start {
+            self.add(payload, stats, &mut out);
+            return out;
+        }
+        // pointer_field: where the first section begins; before it, one ends.
+        let Some((&pointer, rest)) = payload.split_first() else { return out };
+        let Some((end, beginning)) = rest.split_at_checked(usize::from(pointer)) else {
+            self.forget();
+            return out;
+        };
+        self.add(end, stats, &mut out);
+        self.buffer.clear();
+        self.begun = true;
+        self.add(beginning, stats, &mut out);
+        out
+    }
+
+    fn add(&mut self, bytes: &[u8], stats: &mut Stats, out: &mut Vec<Vec<u8>>) {
+        if !self.begun {
+            return;
+        }
+        self.buffer.extend_from_slice(bytes);
+        while let Some(header) = self.buffer.first_chunk::<3>() {
+            let len = 3 + usize::from(u16::from_be_bytes([header[1] & 0xf, header[2]]));
+            // table_id 0xff: stuffing up to the packet's end.
+            if header[0] == 0xff || len > SECTION_LEN_MAX {
+                return self.forget();
+            }
+            if self.buffer.len() < len {
+                return;
+            }
+            let rest = self.buffer.split_off(len);
+            let section = std::mem::replace(&mut self.buffer, rest);
+            if crc(&section) == 0 { out.push(section) } else { stats.bad_sections += 1 }
+        }
+    }
+}
+
+/// CRC_32 (annex A), which is 0 over a section with its own checksum.
+pub(crate) fn crc(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| crc << 1 ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 })
+    })
+}
+
+/// What stands between header and checksum of a section in force, and its table_id_extension.
+fn content(section: &[u8], table_id: u8) -> Option<(u16, &[u8])> {
+    let content = section.get(HEADER_LEN..section.len().checked_sub(CRC_LEN)?)?;
+    // section_syntax_indicator; current_next_indicator. What is to come will be said again.
+    let in_force = section[0] == table_id && section[1] & 0x80 != 0 && section[5] & 1 == 1;
+    in_force.then(|| (u16::from_be_bytes([section[3], section[4]]), content))
+}
+
+/// The programs of a PAT (2.4.4.3), in its order: number, and PID of the PMT. Only its first section is read, which has
+/// room for 253.
+pub(super) fn programs(section: &[u8]) -> Option<Vec<(u16, u16)>> {
+    let (_, content) = content(section, 0)?;
+    if section[6] != 0 {
+        return None;
+    }
+    let entries = content.as_chunks::<4>().0.iter();
+    let entries = entries.map(|e| (u16::from_be_bytes([e[0], e[1]]), u16::from_be_bytes([e[2] & 0x1f, e[3]])));
+    // Program 0 is the network information.
+    Some(entries.filter(|(number, _)| *number != 0).take(PROGRAMS_MAX).collect())
+}
+
+/// What an elementary stream is to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum StreamKind {
+    /// H.264, Annex B.
+    Avc,
+    /// H.265, Annex B.
+    Hevc,
+    /// AAC, ADTS.
+    Aac,
+    /// AC-3 or E-AC-3.
+    Ac3,
+    /// Opus, of so many channels.
+    Opus(u8),
+    /// ID3 tags in PES packets (Apple, "Timed Metadata for HTTP Live Streaming").
+    Id3,
+    /// Splice information (SCTE 35).
+    Splices,
+    /// Something else, and what would be taken instead.
+    Other(&'static str),
+}
+
+impl StreamKind {
+    /// Whether it has pictures that are taken.
+    pub(super) fn is_video(self) -> bool {
+        matches!(self, StreamKind::Avc | StreamKind::Hevc)
+    }
+
+    /// Why a stream isn't taken.
+    pub(super) fn refused(self) -> &'static str {
+        match self {
+            StreamKind::Avc | StreamKind::Hevc => "a second video track; one is played",
+            StreamKind::Aac | StreamKind::Ac3 | StreamKind::Opus(_) => "more sound than a push has tracks for",
+            StreamKind::Id3 | StreamKind::Splices => "more timed metadata than is carried",
+            StreamKind::Other(what) => what,
+        }
+    }
+
+    /// By stream_type (table 2-34; ATSC A/53-3, SCTE 35) and descriptors.
+    fn of(stream_type: u8, descriptors: &[u8]) -> StreamKind {
+        StreamKind::Other(match stream_type {
+            0x1b => return StreamKind::Avc,
+            0x24 => return StreamKind::Hevc,
+            0x0f => return StreamKind::Aac,
+            0x81 | 0x87 => return StreamKind::Ac3,
+            0x01 | 0x02 => "MPEG-1/2 video; set the encoder to H.264 or H.265",
+            0x03 | 0x04 => "MPEG audio (MP1, MP2, MP3); set the encoder to AAC, Opus, AC-3 or E-AC-3",
+            0x10 => "MPEG-4 part 2 video; set the encoder to H.264 or H.265",
+            0x11 => "AAC in LATM; set the encoder to AAC in ADTS (ffmpeg: without -mpegts_flags latm)",
+            0x33 => "H.266; set the encoder to H.264 or H.265",
+            0x15 if is_id3(descriptors) => return StreamKind::Id3,
+            0x15 => "metadata other than ID3, which isn't carried",
+            0x86 => return StreamKind::Splices,
+            0x06 => return private(descriptors),
+            _ => "neither pictures in H.264 or H.265 nor sound in AAC (ADTS), AC-3, E-AC-3 or Opus",
+        })
+    }
+}
+
+/// Descriptors (2.6) and what they hold.
+fn descriptors(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let [tag, len, tail @ ..] = rest else { return None };
+        let (content, next) = tail.split_at(usize::from(*len).min(tail.len()));
+        rest = next;
+        Some((*tag, content))
+    })
+}
+
+/// Whether a metadata_descriptor (2.6.60) says that the metadata are ID3 tags: metadata_format 0xff, and its identifier.
+fn is_id3(bytes: &[u8]) -> bool {
+    descriptors(bytes).any(|(tag, content)| {
+        let format = if content.starts_with(&[0xff, 0xff]) { content.get(6..) } else { content.get(2..) };
+        tag == 0x26 && format.is_some_and(|format| format.starts_with(b"\xffID3 "))
+    })
+}
+
+/// Private data by what its descriptors (2.6; EN 300 468, 6.1) say.
+fn private(bytes: &[u8]) -> StreamKind {
+    for (tag, content) in descriptors(bytes) {
+        return StreamKind::Other(match (tag, content.first_chunk::<4>()) {
+            (0x05, Some(b"Opus")) => return opus(bytes),
+            (0x05, Some(b"AC-3" | b"EAC3")) | (0x6a | 0x7a, _) => return StreamKind::Ac3,
+            (0x05, Some(b"AV01")) => "AV1, which isn't taken from MPEG-TS; push it by Enhanced RTMP",
+            (0x56, _) => "teletext, which isn't carried",
+            (0x59, _) => "DVB subtitles, which aren't carried",
+            _ => continue,
+        });
+    }
+    StreamKind::Other("private data, which isn't carried")
+}
+
+/// Opus says in an extension descriptor (0x7f, 0x80) which channels it has.
+fn opus(bytes: &[u8]) -> StreamKind {
+    let code = descriptors(bytes).find_map(|(tag, content)| match (tag, content) {
+        (0x7f, [0x80, code, ..]) => Some(*code),
+        _ => None,
+    });
+    match code {
+        Some(channels @ 1..=super::opus::CHANNELS_MAX) => StreamKind::Opus(channels),
+        _ => StreamKind::Other("Opus of an unusual layout; set the encoder to mono, stereo, or 5.1"),
+    }
+}
+
+/// One elementary stream of a PMT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Listed {
+    pub(super) pid: u16,
+    pub(super) stream_type: u8,
+    pub(super) kind: StreamKind,
+    /// ISO 639-2, where it is told.
+    pub(super) language: Option<[u8; 3]>,
+}
+
+/// What we read of a PMT (2.4.4.8).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Pmt {
+    pub(super) streams: Vec<Listed>,
+}
+
+impl Pmt {
+    /// The program's number, and its PMT.
+    pub(super) fn parse(section: &[u8]) -> Option<(u16, Pmt)> {
+        let (number, content) = content(section, 2)?;
+        let length = |bytes: &[u8], at: usize| {
+            Some(usize::from(u16::from_be_bytes([bytes.get(at)? & 0xf, *bytes.get(at + 1)?])))
+        };
+        let mut rest = content.get(4 + length(content, 2)?..)?;
+        let mut streams = Vec::new();
+        while rest.len() >= 5 && streams.len() < STREAMS_MAX {
+            let end = 5 + length(rest, 3)?;
+            let pid = u16::from_be_bytes([rest[1] & 0x1f, rest[2]]);
+            let described = rest.get(5..end)?;
+            let kind = StreamKind::of(rest[0], described);
+            let language = descriptors(described).find(|(tag, _)| *tag == 0x0a).and_then(|(_, content)| {
+                content.first_chunk::<3>().copied() // of several, the first
+            });
+            streams.push(Listed { pid, stream_type: rest[0], kind, language });
+            rest = &rest[end..];
+        }
+        Some((number, Pmt { streams }))
+    }
+
+    /// Whether anything in it can be played.
+    pub(super) fn is_playable(&self) -> bool {
+        let plays = |kind| !matches!(kind, StreamKind::Id3 | StreamKind::Splices | StreamKind::Other(_));
+        self.streams.iter().any(|stream| plays(stream.kind))
+    }
+}

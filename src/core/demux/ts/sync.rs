@@ -1,0 +1,84 @@
+//! The raster of packets in a stream of bytes (2.4.3.2): where it lies, and where it lies anew after rubbish.
+
+use super::events::Stats;
+
+/// A transport packet, in bytes.
+pub(super) const PACKET_LEN: usize = 188;
+/// What lies between two sync bytes: plain; behind a time stamp of 4 bytes (M2TS); before 16 bytes of Reed-Solomon code.
+const STRIDES: [usize; 3] = [PACKET_LEN, 192, 204];
+const SYNC_BYTE: u8 = 0x47;
+/// Sync bytes in a row that make a raster.
+const SYNCS: usize = 3;
+/// Behind so many bytes without a raster the first of them can't begin one.
+const SEARCHED: usize = (SYNCS - 1) * STRIDES[2];
+
+#[derive(Debug, Default)]
+pub(super) struct Sync {
+    buffer: Vec<u8>,
+    at: usize,
+    stride: Option<usize>,
+    /// Of what lies between two packets, what hasn't come yet.
+    between: usize,
+}
+
+impl Sync {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..std::mem::take(&mut self.at));
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// A datagram comes: one of whole packets begins anew.
+    pub(super) fn datagram(&mut self, bytes: &[u8], stats: &mut Stats) {
+        let (packets, rest) = bytes.as_chunks::<PACKET_LEN>();
+        if rest.is_empty() && !packets.is_empty() && packets.iter().all(|packet| packet[0] == SYNC_BYTE) {
+            let left = self.buffer.len() - self.at;
+            stats.skipped += left as u64;
+            stats.resyncs += u64::from(left > 0 && self.stride.is_some());
+            self.buffer.clear();
+            (self.at, self.stride, self.between) = (0, Some(PACKET_LEN), 0);
+        }
+    }
+
+    /// The next packet.
+    pub(super) fn next(&mut self, stats: &mut Stats) -> Option<[u8; PACKET_LEN]> {
+        loop {
+            let skip = self.between.min(self.buffer.len() - self.at);
+            self.at += skip;
+            self.between -= skip;
+            let rest = &self.buffer[self.at..];
+            let Some(stride) = self.stride else {
+                let (offset, stride) = search(rest);
+                stats.skipped += offset as u64;
+                self.at += offset;
+                self.stride = stride;
+                match stride {
+                    Some(_) => continue,
+                    None => return None,
+                }
+            };
+            // A packet into which something was pushed has its successor elsewhere.
+            if (0..SYNCS).any(|n| rest.get(n * stride).is_some_and(|&byte| byte != SYNC_BYTE)) {
+                self.stride = None;
+                stats.resyncs += 1;
+                stats.skipped += 1;
+                self.at += 1;
+                continue;
+            }
+            let packet: [u8; PACKET_LEN] = rest.get(..PACKET_LEN)?.try_into().ok()?;
+            self.at += PACKET_LEN;
+            self.between = stride - PACKET_LEN;
+            return Some(packet);
+        }
+    }
+}
+
+/// How many bytes lie before a raster, or surely belong to none; and its stride.
+fn search(bytes: &[u8]) -> (usize, Option<usize>) {
+    for at in 0..bytes.len() {
+        let begins = |stride: &&usize| (0..SYNCS).all(|n| bytes.get(at + n * **stride) == Some(&SYNC_BYTE));
+        if let Some(stride) = STRIDES.iter().find(begins) {
+            return (at, Some(*stride));
+        }
+    }
+    (bytes.len().saturating_sub(SEARCHED), None)
+}

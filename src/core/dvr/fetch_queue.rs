@@ -1,0 +1,299 @@
+//! Which keeper is asked for a segment that isn't here, and who waits for it. Pure.
+//!
+//! A segment that many want is fetched once. A keeper that hasn't got it, is busy, fails, or is silent for too long is
+//! followed by the next one; who failed lately is asked last. All is bounded: segments fetched at once and waiting,
+//! those who wait for them, and the time. After each call, drain [`Fetches::poll_output`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::key::Key;
+use crate::model::NodeId;
+use crate::model::Peer;
+use crate::model::time::Time;
+use crate::window::Segment;
+
+/// Most segments fetched at once: each may take [`SEGMENT_LEN_MAX`](super::query::SEGMENT_LEN_MAX) of memory.
+const ACTIVE_MAX: usize = 16;
+/// Most segments that wait for their turn.
+const QUEUE_MAX: usize = 256;
+/// Most who wait for all of them.
+const WAITERS_MAX: usize = 10_000;
+/// How long a keeper may be silent: a dial's time and a slow disk's. Its successor still has time before hls.js gives up
+/// on a segment's first byte, after 10 s.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// How long a fetch may take in all.
+const WHOLE_MAX: Duration = Duration::from_secs(8);
+/// How long a keeper that failed is asked last.
+const SHUNNED: Duration = Duration::from_secs(10);
+/// How long it is remembered that nobody has a segment.
+const NOBODY: Duration = Duration::from_secs(5);
+/// Of how many segments.
+const NOBODY_MAX: usize = 1_024;
+
+/// One question to one keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(pub u64);
+
+/// What a keeper has answered.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The segment, checked.
+    Here(Arc<Segment>),
+    /// It hasn't got it.
+    NotHere,
+    /// It has too much to do.
+    Busy,
+    /// It can't be reached, broke off, or sent something else.
+    Failed,
+}
+
+/// How a fetch ends.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// With the segment.
+    Here(Arc<Segment>),
+    /// No keeper has it.
+    Nobody,
+    /// A keeper may have it, and couldn't be asked.
+    Unreachable,
+    /// Too much is fetched at present.
+    Full,
+}
+
+/// What happens.
+#[derive(Debug)]
+pub enum Input<W> {
+    /// Somebody wants a segment that these may have.
+    Want {
+        /// Which.
+        key: Key,
+        /// Who keeps it, so far as is known.
+        keepers: Vec<Peer>,
+        /// To be told of the outcome.
+        waiter: W,
+    },
+    /// More of an answer has come.
+    Progress(Attempt),
+    /// An answer is whole, or won't come.
+    Answered(Attempt, Answer),
+    /// [`Fetches::poll_timeout`] has passed.
+    Timeout,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output<W> {
+    /// Ask this keeper.
+    Ask {
+        /// To be named in the answer.
+        attempt: Attempt,
+        /// Whom.
+        keeper: Peer,
+        /// For what.
+        key: Key,
+    },
+    /// The answer isn't of interest any more.
+    Abandon(Attempt),
+    /// Tell who waits.
+    Done {
+        /// Who.
+        waiters: Vec<W>,
+        /// What.
+        outcome: Outcome,
+    },
+}
+
+#[derive(Debug)]
+struct Fetch<W> {
+    /// Still to be asked, the next one last.
+    keepers: Vec<Peer>,
+    waiters: Vec<W>,
+    /// When it fails, whatever comes.
+    deadline: Time,
+    asked: Option<Asked>,
+    /// Somebody may have it.
+    is_uncertain: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    attempt: Attempt,
+    keeper: NodeId,
+    deadline: Time,
+}
+
+/// All fetches of a node.
+#[derive(Debug)]
+pub struct Fetches<W> {
+    fetches: BTreeMap<Key, Fetch<W>>,
+    attempts: BTreeMap<Attempt, Key>,
+    queue: VecDeque<Key>,
+    waiters: usize,
+    next: u64,
+    /// Until when.
+    shunned: BTreeMap<NodeId, Time>,
+    /// Until when.
+    nobody: BTreeMap<Key, Time>,
+    outputs: VecDeque<Output<W>>,
+}
+
+impl<W> Default for Fetches<W> {
+    fn default() -> Self {
+        Fetches {
+            fetches: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            queue: VecDeque::new(),
+            waiters: 0,
+            next: 0,
+            shunned: BTreeMap::new(),
+            nobody: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+}
+
+impl<W> Fetches<W> {
+    /// Takes what has happened.
+    pub fn handle(&mut self, now: Time, input: Input<W>) {
+        match input {
+            Input::Want { key, keepers, waiter } => self.want(now, key, keepers, waiter),
+            Input::Progress(attempt) => {
+                let fetch = self.attempts.get(&attempt).and_then(|key| self.fetches.get_mut(key));
+                if let Some(asked) = fetch.and_then(|fetch| fetch.asked.as_mut()) {
+                    asked.deadline = now + SILENCE_MAX;
+                }
+                return;
+            }
+            Input::Answered(attempt, answer) => self.answered(now, attempt, answer),
+            Input::Timeout => self.timeout(now),
+        }
+        self.fill(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output<W>> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let of = |fetch: &Fetch<W>| fetch.asked.map_or(fetch.deadline, |asked| asked.deadline.min(fetch.deadline));
+        self.fetches.values().map(of).min()
+    }
+
+    fn want(&mut self, now: Time, key: Key, mut keepers: Vec<Peer>, waiter: W) {
+        let refused = if self.nobody.get(&key).is_some_and(|until| now < *until) {
+            Some(Outcome::Nobody)
+        } else if keepers.is_empty() && !self.fetches.contains_key(&key) {
+            Some(Outcome::Unreachable)
+        } else if self.waiters >= WAITERS_MAX || (self.queue.len() >= QUEUE_MAX && !self.fetches.contains_key(&key)) {
+            Some(Outcome::Full)
+        } else {
+            None
+        };
+        if let Some(outcome) = refused {
+            return self.outputs.push_back(Output::Done { waiters: vec![waiter], outcome });
+        }
+        self.waiters += 1;
+        if let Some(fetch) = self.fetches.get_mut(&key) {
+            return fetch.waiters.push(waiter);
+        }
+        self.shunned.retain(|_, until| now < *until);
+        // Each keeper has its share of the segments, the same from every edge, so that its cache serves them all.
+        keepers.sort_by_key(|keeper| (self.shunned.contains_key(&keeper.id), share(keeper.id, key.msn)));
+        keepers.dedup_by_key(|keeper| keeper.id);
+        keepers.reverse();
+        let deadline = now + WHOLE_MAX;
+        let fetch = Fetch { keepers, waiters: vec![waiter], deadline, asked: None, is_uncertain: false };
+        self.fetches.insert(key.clone(), fetch);
+        self.queue.push_back(key);
+    }
+
+    fn answered(&mut self, now: Time, attempt: Attempt, answer: Answer) {
+        // It may have been given up.
+        let Some(key) = self.attempts.remove(&attempt) else { return };
+        let Some(fetch) = self.fetches.get_mut(&key) else { return };
+        let asked = fetch.asked.take();
+        match answer {
+            Answer::Here(segment) => return self.done(&key, Outcome::Here(segment)),
+            Answer::NotHere => {}
+            Answer::Busy => fetch.is_uncertain = true,
+            Answer::Failed => {
+                fetch.is_uncertain = true;
+                self.shunned.extend(asked.map(|asked| (asked.keeper, now + SHUNNED)));
+            }
+        }
+        self.ask_next(now, &key);
+    }
+
+    fn timeout(&mut self, now: Time) {
+        let late: Vec<Key> =
+            self.fetches.iter().filter(|(_, f)| f.deadline <= now).map(|(key, _)| key.clone()).collect();
+        for key in late {
+            self.abandon(&key);
+            self.done(&key, Outcome::Unreachable);
+        }
+        let silent = |f: &Fetch<W>| f.asked.is_some_and(|asked| asked.deadline <= now);
+        let silent: Vec<Key> = self.fetches.iter().filter(|(_, f)| silent(f)).map(|(key, _)| key.clone()).collect();
+        for key in silent {
+            if let Some(asked) = self.abandon(&key) {
+                self.shunned.insert(asked.keeper, now + SHUNNED);
+            }
+            if let Some(fetch) = self.fetches.get_mut(&key) {
+                fetch.is_uncertain = true;
+            }
+            self.ask_next(now, &key);
+        }
+    }
+
+    fn abandon(&mut self, key: &Key) -> Option<Asked> {
+        let asked = self.fetches.get_mut(key)?.asked.take()?;
+        self.attempts.remove(&asked.attempt);
+        self.outputs.push_back(Output::Abandon(asked.attempt));
+        Some(asked)
+    }
+
+    /// Begins those whose turn it is.
+    fn fill(&mut self, now: Time) {
+        while self.attempts.len() < ACTIVE_MAX {
+            let Some(key) = self.queue.pop_front() else { return };
+            self.ask_next(now, &key);
+        }
+    }
+
+    fn ask_next(&mut self, now: Time, key: &Key) {
+        let Some(fetch) = self.fetches.get_mut(key) else { return };
+        let Some(keeper) = fetch.keepers.pop() else {
+            let is_uncertain = fetch.is_uncertain;
+            if !is_uncertain {
+                self.nobody.retain(|_, until| now < *until);
+                if self.nobody.len() < NOBODY_MAX {
+                    self.nobody.insert(key.clone(), now + NOBODY);
+                }
+            }
+            return self.done(key, if is_uncertain { Outcome::Unreachable } else { Outcome::Nobody });
+        };
+        let attempt = Attempt(self.next);
+        self.next += 1;
+        fetch.asked = Some(Asked { attempt, keeper: keeper.id, deadline: now + SILENCE_MAX });
+        self.attempts.insert(attempt, key.clone());
+        self.outputs.push_back(Output::Ask { attempt, keeper, key: key.clone() });
+    }
+
+    fn done(&mut self, key: &Key, outcome: Outcome) {
+        let Some(fetch) = self.fetches.remove(key) else { return };
+        self.queue.retain(|waiting| waiting != key);
+        self.waiters = self.waiters.saturating_sub(fetch.waiters.len());
+        self.outputs.push_back(Output::Done { waiters: fetch.waiters, outcome });
+    }
+}
+
+/// Rendezvous hashing: the keeper with the least is asked first (splitmix64's finisher).
+fn share(node: NodeId, msn: u32) -> u64 {
+    let mut x = node.0 ^ u64::from(msn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

@@ -1,0 +1,16 @@
+//! The index of what has left the window: which segments can be sought back to, where they are listed, and how they are stored.
+
+pub mod fetch_queue;
+pub mod index;
+pub mod key;
+pub mod merge;
+pub mod query;
+pub mod segment_file;
+#[cfg(test)]
+mod tests;
+pub mod track_index;
+
+pub use index::{Archive, Stock};
+pub use key::Key;
+pub use query::Listing;
+pub use track_index::{Entry, Shelf};

@@ -1,0 +1,145 @@
+//! An archived segment as a file: a head that says what it is, and its parts' bodies in order. Pure.
+//!
+//! ```text
+//!  "DVR1" | length of the description | the description: period, part headers | BLAKE3 of all before | bodies
+//! ```
+//!
+//! A file is whole if its length is what its head says; each body has its own hash in its part's header. So a torn file
+//! is known by its head and its length, and a damaged one when it is read.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::model::time::Time;
+use crate::model::wire;
+use crate::model::wire::{Fault, Reader, WireError};
+use crate::model::{PartHeader, Period, Trace, TrackId, TrackSet};
+use crate::window::{Part, Segment};
+
+const MAGIC: u32 = u32::from_be_bytes(*b"DVR1");
+const HASH_LEN: usize = 32;
+/// Before the description.
+const PREFIX_LEN: usize = 8;
+/// The longest description: of a segment of 10 s in the shortest parts there can be, many times over.
+const DESCRIPTION_LEN_MAX: usize = 1 << 20;
+const PERIOD_LEN: usize = 1 + 4 + 4 + 8 + 8 + 1;
+
+/// How many bytes of a file are read at first: the heads of common segments fit.
+pub const HEAD_GUESS: usize = 4 << 10;
+
+/// What a file's head says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The period of the segment, where it is known.
+    pub period: Option<Period>,
+    /// Its parts.
+    pub headers: Vec<PartHeader>,
+    /// Bytes of the head itself.
+    pub len: usize,
+}
+
+impl Head {
+    /// Bytes of the whole file.
+    pub fn file_len(&self) -> u64 {
+        self.len as u64 + self.headers.iter().map(|h| u64::from(h.length)).sum::<u64>()
+    }
+}
+
+/// The head of a segment's file; the bodies of its parts come after it.
+pub fn head(segment: &Segment, period: Option<Period>) -> Bytes {
+    let parts = segment.parts();
+    let mut out = BytesMut::with_capacity(PREFIX_LEN + PERIOD_LEN + 2 + parts.len() * PartHeader::WIRE_LEN + HASH_LEN);
+    out.put_u32(MAGIC);
+    out.put_u32(
+        u32::try_from(PERIOD_LEN + 2 + parts.len() * PartHeader::WIRE_LEN).expect("parts are counted in 16 bits"),
+    );
+    out.put_u8(u8::from(period.is_some()));
+    let period = period.unwrap_or(Period::new(0, 0, Duration::ZERO));
+    out.put_u32(period.first_msn);
+    out.put_u32(period.discontinuity);
+    out.put_u64(u64::try_from(period.start.as_micros()).unwrap_or(u64::MAX));
+    out.put_u64(period.tracks.0);
+    out.put_u8(u8::from(period.continues));
+    wire::put_count(&mut out, parts.len());
+    for part in parts {
+        part.header.encode(&mut out);
+    }
+    let hash = blake3::hash(&out);
+    out.put_slice(hash.as_bytes());
+    out.freeze()
+}
+
+/// How long the head is of a file that begins so.
+///
+/// # Errors
+/// It is no archived segment's.
+pub fn head_len(begin: &Bytes) -> Result<usize, WireError> {
+    let r = &mut Reader::new(begin.clone());
+    if r.u32("magic")? != MAGIC {
+        return Err(r.fault("magic", Fault::Invalid));
+    }
+    let len = r.u32("description length")? as usize;
+    if len > DESCRIPTION_LEN_MAX {
+        return Err(r.fault("description length", Fault::TooLarge));
+    }
+    Ok(PREFIX_LEN + len + HASH_LEN)
+}
+
+/// Reads a head; `bytes` may go on.
+///
+/// # Errors
+/// It is torn, or damaged.
+pub fn read_head(bytes: &Bytes) -> Result<Head, WireError> {
+    let len = head_len(bytes)?;
+    let r = &mut Reader::new(bytes.clone());
+    let hashed = r.bytes(len - HASH_LEN, "head")?;
+    if blake3::hash(&hashed) != blake3::Hash::from_bytes(r.array("hash")?) {
+        return Err(r.fault("hash", Fault::Invalid));
+    }
+    let r = &mut Reader::new(hashed);
+    r.bytes(PREFIX_LEN, "prefix")?;
+    let is_known = r.u8("period")? != 0;
+    let period = Period {
+        first_msn: r.u32("period msn")?,
+        discontinuity: r.u32("period discontinuity")?,
+        start: Duration::from_micros(r.u64("period start")?),
+        tracks: TrackSet(r.u64("period tracks")?),
+        continues: r.u8("period continues")? != 0,
+    };
+    let n = r.count(usize::from(u16::MAX), PartHeader::WIRE_LEN, "parts")?;
+    let headers = (0..n).map(|_| PartHeader::decode(r)).collect::<Result<_, _>>()?;
+    r.finish("description")?;
+    Ok(Head { period: is_known.then_some(period), headers, len })
+}
+
+/// The segment that a head describes, without its bodies.
+pub fn described(head: Head) -> Option<Segment> {
+    Segment::whole(head.headers.into_iter().map(|header| part(header, Bytes::new())).collect())
+}
+
+/// Nobody knows any more when it came, and how: these clocks are of a process that may be gone.
+fn part(header: PartHeader, body: Bytes) -> Part {
+    Part { header, body, trace: Trace::default(), received: Time::ZERO, delivered: Time::ZERO, listed: Time::ZERO }
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// It is torn, damaged, or no whole segment.
+pub fn read(bytes: Bytes) -> Result<(TrackId, Segment), WireError> {
+    let head = read_head(&bytes)?;
+    let r = &mut Reader::new(bytes);
+    r.bytes(head.len, "head")?;
+    let mut parts = Vec::with_capacity(head.headers.len());
+    for header in head.headers {
+        let body = r.bytes(header.length as usize, "body")?;
+        if header.length > 0 && !header.matches(&body) {
+            return Err(r.fault("body", Fault::Invalid));
+        }
+        parts.push(part(header, body));
+    }
+    r.finish("bodies")?;
+    let track = parts.first().map(|p| p.header.id.track);
+    track.zip(Segment::whole(parts)).ok_or_else(|| r.fault("parts", Fault::Invalid))
+}

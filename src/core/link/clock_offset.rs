@@ -1,0 +1,251 @@
+//! How far a peer's clock is from ours, and how it drifts; pure.
+//!
+//! As NTP has it (RFC 5905, clause 8): of a ping sent at t1, received at t2, answered at t3 and back at t4,
+//!
+//! ```text
+//! offset = ((t2 - t1) + (t3 - t4)) / 2        rtt = (t4 - t1) - (t3 - t2)
+//! ```
+//!
+//! Queues only ever lengthen a trip, so the trips with the shortest round trip are believed (RFC 5905's clock filter,
+//! clause 10). Departure: not the one shortest trip of the newest eight, whose offset ages as the clocks drift apart.
+//! Of the last [minute](ClockOffset::HORIZON) a line `offset + drift x time` is fitted by least squares, in which a
+//! trip weighs the less the longer it took beyond the shortest: half of that is what it may be off by. The drift is
+//! taken for none until the trips say otherwise, a quartz being within some 100 ppm; what a minute has told of
+//! it is remembered, so that the shortest trips stay good for as long as they are looked at.
+//!
+//! **What can't be seen**: a path that is longer one way than the other. All of this takes both ways to be equally long,
+//! and is off by half their difference: at most half a round trip, which is what
+//! [`Offset::uncertainty`] says, and the drift since. A path whose ways become unequal is seen as it is for as long as
+//! shorter trips are remembered, and then is taken for an equal one.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::model::time::Time;
+
+#[cfg(test)]
+mod tests;
+
+/// One ping and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Ping sent, on our clock.
+    pub t1: Time,
+    /// Ping received, on the peer's clock.
+    pub t2: Time,
+    /// Pong sent, on the peer's clock.
+    pub t3: Time,
+    /// Pong received, on our clock.
+    pub t4: Time,
+}
+
+/// How far a peer's clock is ahead of ours at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offset {
+    /// The peer's clock minus ours, in microseconds.
+    pub micros: i64,
+    /// How far off that may be, either way: half the shortest round trip, and what the drift since may amount to.
+    pub uncertainty: Duration,
+}
+
+/// How long something was under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transit {
+    /// In microseconds; below zero where the offset is off by more than the trip took.
+    pub micros: i64,
+    /// How far off that may be, either way.
+    pub uncertainty: Duration,
+}
+
+/// What two quartzes part by, in microseconds a second (ppm): one standard deviation of the drift before any trip has
+/// told of it.
+const DRIFT: f64 = 100.0;
+
+/// What a drift may change by in a minute, in ppm: a quartz that warms up. A guess.
+const WANDER: f64 = 5.0;
+
+/// What a trip's times are off by even if nothing queued, in microseconds: a wake-up of a task. A guess.
+const NOISE: f64 = 50.0;
+
+/// The longest transit that is told, in microseconds, either way: 71 minutes.
+const TRANSIT_MAX: i128 = u32::MAX as i128;
+
+/// One trip.
+#[derive(Debug, Clone, Copy)]
+struct Trip {
+    /// The middle of it, on our clock.
+    at: Time,
+    rtt: u64,
+    offset: i64,
+}
+
+/// The fitted line: `offset + drift x (t - at)`.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    at: Time,
+    /// What `offset` is counted from, so that what is fitted is small.
+    base: i64,
+    offset: f64,
+    /// In microseconds a second.
+    drift: f64,
+    /// Variances of offset and drift, and their covariance.
+    variance: [f64; 3],
+    half_rtt: Duration,
+}
+
+/// What is known of the drift before the trips are looked at: its mean and variance.
+#[derive(Debug, Clone, Copy)]
+struct Prior {
+    drift: f64,
+    variance: f64,
+}
+
+impl Default for Prior {
+    fn default() -> Self {
+        Prior { drift: 0.0, variance: DRIFT * DRIFT }
+    }
+}
+
+/// The offset of one peer's clock.
+#[derive(Debug, Clone, Default)]
+pub struct ClockOffset {
+    /// Newest last.
+    trips: VecDeque<Trip>,
+    prior: Prior,
+    /// When it was learned.
+    learned: Option<Time>,
+    line: Option<Line>,
+}
+
+impl ClockOffset {
+    /// How long a trip counts. With a ping each 1.75 s that is 34 of them: enough to tell a drift to some 5 ppm with
+    /// 1 ms of jitter. A path that has become longer is measured by trips as old as this; a shorter one at once.
+    pub const HORIZON: Duration = Duration::from_secs(60);
+
+    /// The most trips that are looked at, however fast they come.
+    const TRIPS_MAX: usize = 64;
+
+    /// The newest trips, whose shortest is the round trip that is told: 9 s of them.
+    const NEWEST: usize = 5;
+
+    /// A trip that contradicts the line by this much more than it can says that a clock has been set.
+    const STEP: Duration = Duration::from_millis(5);
+
+    /// Takes a sample. One whose times can't be (a peer may send anything) is ignored.
+    pub fn record(&mut self, sample: Sample) {
+        let Some(trip) = Trip::of(sample) else { return };
+        // Wherever in the trip the time went, the true offset is within half of it.
+        if let Some(offset) = self.at(trip.at) {
+            let most = Duration::from_micros(trip.rtt / 2) + offset.uncertainty + Self::STEP;
+            if Duration::from_micros(offset.micros.abs_diff(trip.offset)) > most {
+                self.trips.clear();
+            }
+        }
+        // One that was overtaken says nothing new of when.
+        if self.trips.back().is_some_and(|newest| newest.at > trip.at) {
+            return;
+        }
+        let learned = *self.learned.get_or_insert(trip.at);
+        if let Some(line) = self.line.filter(|_| trip.at.since(learned) >= Self::HORIZON) {
+            // Once a horizon, so that no trip is counted for much more than it says.
+            self.learned = Some(trip.at);
+            self.prior = Prior { drift: line.drift, variance: line.variance[2] + WANDER * WANDER };
+        }
+        self.trips.push_back(trip);
+        while self.trips.len() > Self::TRIPS_MAX
+            || self.trips.front().is_some_and(|oldest| trip.at.since(oldest.at) > Self::HORIZON)
+        {
+            self.trips.pop_front();
+        }
+        self.line = Line::fit(&self.trips, self.prior);
+    }
+
+    /// The offset at a moment of our clock; `None` before the first sample.
+    pub fn at(&self, now: Time) -> Option<Offset> {
+        let line = self.line.as_ref()?;
+        let x = seconds(line.at, now);
+        let micros = line.base.saturating_add((line.offset + line.drift * x).round() as i64);
+        let [offset, both, drift] = line.variance;
+        let deviation = (offset + 2.0 * both * x + drift * x * x).max(0.0).sqrt();
+        let uncertainty = line.half_rtt.saturating_add(Duration::from_micros(deviation.ceil() as u64));
+        Some(Offset { micros, uncertainty })
+    }
+
+    /// The peer's clock minus ours at the newest sample, in microseconds; `None` before the first.
+    pub fn offset_us(&self) -> Option<i64> {
+        self.at(self.line?.at).map(|offset| offset.micros)
+    }
+
+    /// How much faster the peer's clock goes than ours, in parts per million.
+    pub fn drift_ppm(&self) -> Option<f64> {
+        self.line.map(|line| line.drift)
+    }
+
+    /// The shortest round trip of the newest samples.
+    pub fn rtt(&self) -> Option<Duration> {
+        let newest = self.trips.iter().rev().take(Self::NEWEST);
+        newest.map(|trip| trip.rtt).min().map(Duration::from_micros)
+    }
+
+    /// How long something sent at `sent` on the peer's clock and received at `received` on ours was under way. `None`
+    /// before the first sample.
+    pub fn transit(&self, sent: Time, received: Time) -> Option<Transit> {
+        let Offset { micros: offset, uncertainty } = self.at(received)?;
+        let sent_here = i128::from(sent.as_micros()) - i128::from(offset);
+        let micros = (i128::from(received.as_micros()) - sent_here).clamp(-TRANSIT_MAX, TRANSIT_MAX);
+        Some(Transit { micros: i64::try_from(micros).unwrap_or(0), uncertainty })
+    }
+}
+
+impl Trip {
+    fn of(sample: Sample) -> Option<Trip> {
+        let signed = |t: Time| i64::try_from(t.as_micros()).ok();
+        let (t1, t2, t3, t4) = (signed(sample.t1)?, signed(sample.t2)?, signed(sample.t3)?, signed(sample.t4)?);
+        // All four lie in 0..2^63, so that no difference overflows.
+        let (away, there) = (t4 - t1, t3 - t2);
+        if away < 0 || there < 0 {
+            return None;
+        }
+        let rtt = u64::try_from(away - there).ok()?;
+        let twice = i128::from(t2 - t1) + i128::from(t3 - t4);
+        let offset = i64::try_from(twice / 2).ok()?;
+        let at = Time::from_micros(sample.t1.as_micros().midpoint(sample.t4.as_micros()));
+        Some(Trip { at, rtt, offset })
+    }
+}
+
+impl Line {
+    /// Weighted least squares, with what is known of drifts beforehand.
+    fn fit(trips: &VecDeque<Trip>, prior: Prior) -> Option<Line> {
+        let newest = trips.back()?;
+        let shortest = trips.iter().map(|trip| trip.rtt).min()?;
+        let known = 1.0 / prior.variance;
+        let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, known, known * prior.drift);
+        for trip in trips {
+            let off = NOISE + (trip.rtt - shortest) as f64 / 2.0;
+            let weight = 1.0 / (off * off);
+            let (x, y) = (seconds(newest.at, trip.at), trip.offset.saturating_sub(newest.offset) as f64);
+            w += weight;
+            wx += weight * x;
+            wy += weight * y;
+            wxx += weight * x * x;
+            wxy += weight * x * y;
+        }
+        // At least the shortest trip weighs something, and the drift is held: never zero.
+        let det = w * wxx - wx * wx;
+        Some(Line {
+            at: newest.at,
+            base: newest.offset,
+            offset: (wxx * wy - wx * wxy) / det,
+            drift: (w * wxy - wx * wy) / det,
+            variance: [wxx / det, -wx / det, w / det],
+            half_rtt: Duration::from_micros(shortest / 2),
+        })
+    }
+}
+
+/// From `from` to `to` in seconds, either way.
+fn seconds(from: Time, to: Time) -> f64 {
+    let (ahead, behind) = (to.since(from), from.since(to));
+    ahead.as_secs_f64() - behind.as_secs_f64()
+}

@@ -1,0 +1,422 @@
+//! Multivariant and media playlists (rfc8216bis-22). Pure: from the record and from what is listed.
+//!
+//! One media playlist serves plain HLS and LL-HLS. A line that has been printed once is printed the
+//! same as long as it is listed: durations come from ticks, never from sums of rounded numbers.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::date_ranges::DateRanges;
+use super::listed::Listed;
+use super::route::Skip;
+use crate::dvr::{Entry, Shelf};
+use crate::model::hold;
+use crate::model::time::{Timescale, UnixTime};
+use crate::model::{Msn, Record, Track, TrackId, TrackKind};
+use crate::window::{Part, Segment, TrackWindow, Window};
+
+/// `Content-Type` of playlists (rfc8216bis 4).
+pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
+
+/// EXT-X-VERSION: EXT-X-SKIP needs 9, and 10 where it "replaces EXT-X-DATERANGE tags" (rfc8216bis 8).
+const VERSION: u8 = 9;
+const SKIPS_DATERANGES_VERSION: u8 = 10;
+
+/// The group of audio tracks. Those of another codec than the first have one of their own, with that codec behind its name:
+/// a variant's CODECS names every codec of its group, and a player that lacks one of them doesn't take the variant.
+const AUDIO_GROUP: &str = "audio";
+
+/// More EXT-X-DISCONTINUITY tags than this are never printed between two segments.
+const DISCONTINUITIES_MAX: u32 = 16;
+
+/// Only the newest segments, the one under way included, show their parts.
+const PART_SEGMENTS_MAX: usize = 3;
+
+/// What a rendition's bandwidth is taken to be before anything is measured, in bits/s.
+const BANDWIDTH_GUESS: u64 = 1_000_000;
+
+/// The multivariant playlist.
+pub fn multivariant(window: &Window) -> Option<String> {
+    let record = window.record()?;
+    let mut out = String::with_capacity(512);
+    let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{VERSION}");
+    if independent(window) {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
+    // A rendition that is away isn't offered: its playlist lists gaps until it returns.
+    let (video, audio): (Vec<_>, Vec<_>) =
+        record.tracks.iter().filter(|t| record.is_sent(t.id)).partition(|t| t.is_video());
+    // One audio track without video needs no group: the variant itself is the rendition.
+    let grouped = audio.len() > 1 || (!audio.is_empty() && !video.is_empty());
+    if grouped {
+        for (group, tracks) in &groups(&audio) {
+            for (i, track) in tracks.iter().enumerate() {
+                media_tag(&mut out, group, track, i == 0);
+            }
+        }
+    }
+    for (group, tracks) in groups(&audio) {
+        let variants = if video.is_empty() { &tracks[..1] } else { &video[..] };
+        for track in variants {
+            stream_inf(&mut out, window, track, &tracks, grouped.then_some(&group));
+        }
+    }
+    if audio.is_empty() {
+        for track in video {
+            stream_inf(&mut out, window, track, &[], None);
+        }
+    }
+    Some(out)
+}
+
+/// What a codec is: the first element of its codecs string.
+pub fn format(track: &Track) -> &str {
+    track.codec.split('.').next().unwrap_or_default()
+}
+
+/// Audio tracks by codec, the first one's first.
+fn groups<'a>(audio: &[&'a Track]) -> Vec<(String, Vec<&'a Track>)> {
+    let mut groups: Vec<(String, Vec<&Track>)> = Vec::new();
+    for track in audio {
+        match groups.iter().position(|(_, tracks)| format(tracks[0]) == format(track)) {
+            Some(group) => groups[group].1.push(track),
+            None if groups.is_empty() => groups.push((AUDIO_GROUP.to_owned(), vec![track])),
+            None => groups.push((format!("{AUDIO_GROUP}-{}", format(track)), vec![track])),
+        }
+    }
+    groups
+}
+
+/// Whether every segment starts with a keyframe: "all media samples in a Media Segment can be decoded without information
+/// from other segments" (rfc8216bis 4.4.2.1). A player reads the multivariant playlist once, so that a life says it as
+/// long as its GOPs are regular, and never again once a cut was forced.
+pub fn independent(window: &Window) -> bool {
+    let mut parts = window.tracks().iter().flat_map(TrackWindow::listed).flat_map(Segment::parts);
+    !parts.any(|part| part.header.flags.irregular)
+}
+
+fn media_tag(out: &mut String, group: &str, track: &Track, default: bool) {
+    // NAME is "in the language" of what it names, which nobody told: the tag says it to all.
+    let name = track.language.as_ref().unwrap_or(&track.name);
+    let _ = write!(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{group}\",NAME=\"{name}\"");
+    if let Some(language) = &track.language {
+        let _ = write!(out, ",LANGUAGE=\"{language}\"");
+    }
+    let _ = write!(out, ",DEFAULT={},AUTOSELECT=YES", if default { "YES" } else { "NO" });
+    if let TrackKind::Audio(info) = track.kind {
+        let _ = write!(out, ",CHANNELS=\"{}\"", info.channels);
+    }
+    let _ = writeln!(out, ",URI=\"{}/playlist.m3u8\"", track.name);
+}
+
+fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track], group: Option<&String>) {
+    let others = || audio.iter().filter(|a| group.is_some() && a.id != track.id);
+    // BANDWIDTH: "the largest sum of peak segment bit rates that is produced by any playable combination".
+    let (peak, average) = bandwidth(window, track);
+    let loudest = others().map(|a| bandwidth(window, a)).fold((0, 0), |m, b| (m.0.max(b.0), m.1.max(b.1)));
+    let _ = write!(
+        out,
+        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}",
+        peak + loudest.0,
+        average + loudest.1,
+        track.codec
+    );
+    let mut named = vec![track.codec.as_str()];
+    for other in others() {
+        if !named.contains(&other.codec.as_str()) {
+            let _ = write!(out, ",{}", other.codec);
+            named.push(&other.codec);
+        }
+    }
+    out.push('"');
+    if let TrackKind::Video(v) = track.kind {
+        let _ = write!(out, ",RESOLUTION={}x{}", v.width, v.height);
+        if v.frame_rate_milli > 0 {
+            let _ = write!(out, ",FRAME-RATE={}.{:03}", v.frame_rate_milli / 1_000, v.frame_rate_milli % 1_000);
+        }
+        if let Some(range) = video_range(v.transfer) {
+            let _ = write!(out, ",VIDEO-RANGE={range}");
+        }
+    }
+    if let Some(group) = group {
+        let _ = write!(out, ",AUDIO=\"{group}\"");
+    }
+    let _ = writeln!(out, "\n{}/playlist.m3u8", track.name);
+}
+
+/// VIDEO-RANGE (rfc8216bis 4.4.6.2), where the pictures say what they are.
+fn video_range(transfer: u8) -> Option<&'static str> {
+    match transfer {
+        1 | 6 | 13..=15 => Some("SDR"),
+        16 => Some("PQ"),
+        18 => Some("HLG"),
+        _ => None,
+    }
+}
+
+/// Peak and mean bit rate of a track: the record's, so that all edges say the same; before it has one,
+/// what is measured here.
+pub fn bandwidth(window: &Window, track: &Track) -> (u64, u64) {
+    if track.bandwidth > 0 {
+        let average = if track.average_bandwidth > 0 { track.average_bandwidth } else { track.bandwidth };
+        return (u64::from(track.bandwidth), u64::from(average));
+    }
+    match window.track(track.id).map_or((0, 0), TrackWindow::bit_rates) {
+        (0, _) | (_, 0) => (BANDWIDTH_GUESS, BANDWIDTH_GUESS),
+        (average, peak) => (peak, average),
+    }
+}
+
+/// Whether CAN-BLOCK-RELOAD is declared: the next update is never further off than a request is held.
+/// All tracks are made of parts, so it never is, but for parts of many seconds.
+fn can_block_reload(record: &Record) -> bool {
+    record.part_target <= hold(record)
+}
+
+/// CAN-SKIP-UNTIL: "MUST be at least six times the Target Duration" (rfc8216bis 4.4.3.8).
+fn skip_boundary(record: &Record) -> Duration {
+    record.target() * 6
+}
+
+/// The media playlist of a track; `None` before its first part is listed.
+pub fn media<'a>(of: impl Into<Listed<'a>>, id: TrackId) -> Option<String> {
+    update(of, id, Skip::Nothing)
+}
+
+/// Its delta update (rfc8216bis 6.2.5.1): without the segments that are further from its end than CAN-SKIP-UNTIL, and the date ranges
+/// that have been there for longer. The whole playlist where there are no such segments, and after the end, when delivery directives
+/// count no more.
+pub fn update<'a>(of: impl Into<Listed<'a>>, id: TrackId, skip: Skip) -> Option<String> {
+    render(of.into(), id, skip)
+}
+
+/// How many segments a delta update skips. "The Skip Boundary" is counted from the end of the last segment. No discontinuity
+/// is skipped, and no change of EXT-X-MAP, though they may be: Shaka (5.2) counts and finds only those that it reads.
+fn skipped(of: Listed<'_>, record: &Record, track: &TrackWindow) -> usize {
+    if is_ended(record, track) {
+        return 0;
+    }
+    let boundary = track.timescale().ticks(skip_boundary(record));
+    let whole = || of.entries(track).filter(|s| s.whole);
+    let Some(first) = whole().next() else { return 0 };
+    let mut from_end: u64 = whole().map(|s| s.duration).sum();
+    let old = whole().take_while(|s| {
+        from_end = from_end.saturating_sub(s.duration);
+        from_end >= boundary
+    });
+    old.take_while(|s| (s.discontinuity, s.init) == (first.discontinuity, first.init)).count()
+}
+
+fn render(of: Listed<'_>, id: TrackId, skip: Skip) -> Option<String> {
+    let window = of.window;
+    let record = window.record()?;
+    let track = window.track(id).filter(|t| t.is_started())?;
+    let past = of.shelf(id);
+    let first = match past.and_then(|shelf| shelf.listed().next()) {
+        Some(entry) => *entry,
+        None => Entry::of(track.listed().next()?),
+    };
+    let ended = is_ended(record, track);
+
+    let skipped = if skip == Skip::Nothing { 0 } else { skipped(of, record, track) };
+    let skips_dateranges = skip == Skip::DateRanges && skipped > 0;
+    let version = if skips_dateranges { SKIPS_DATERANGES_VERSION } else { VERSION };
+
+    let mut out = String::with_capacity((8 << 10) + past.map_or(0, Shelf::text_len));
+    let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", record.target_duration);
+    out.push_str("#EXT-X-SERVER-CONTROL:");
+    if can_block_reload(record) {
+        out.push_str("CAN-BLOCK-RELOAD=YES,");
+    }
+    out.push_str("CAN-SKIP-UNTIL=");
+    millis(&mut out, skip_boundary(record));
+    // Said of every stream: a splice may come at any time, and this line never changes.
+    out.push_str(",CAN-SKIP-DATERANGES=YES,PART-HOLD-BACK=");
+    millis(&mut out, record.latency);
+    out.push_str(",HOLD-BACK=");
+    millis(&mut out, record.hold_back());
+    out.push_str("\n#EXT-X-PART-INF:PART-TARGET=");
+    millis(&mut out, record.part_target);
+    let _ = writeln!(out, "\n#EXT-X-MEDIA-SEQUENCE:{}", first.msn);
+    // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
+    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.discontinuity);
+
+    let dateranges = DateRanges::of(record, track);
+    // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) doesn't read behind it.
+    if skipped > 0 {
+        let _ = write!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
+        if skips_dateranges {
+            // "REQUIRED if the Client requested an update that skips EXT-X-DATERANGE tags. The quoted-string MAY be empty."
+            let removed = dateranges.removed(of.removed, skip_boundary(record));
+            let _ = write!(out, ",RECENTLY-REMOVED-DATERANGES=\"{removed}\"");
+        }
+        out.push('\n');
+    }
+
+    match skips_dateranges {
+        true => dateranges.write_recent(&mut out, skip_boundary(record)),
+        false => dateranges.write(&mut out),
+    }
+
+    // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
+    // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.
+    let scale = track.timescale();
+    let mut from_end: u64 = track.listed().map(Segment::duration).sum();
+    let tail = scale.ticks(record.hold_back());
+    // The hint of a segment's first part stands for that segment.
+    let hinted = usize::from(!ended && track.next().is_some_and(|(_, part)| part == 0));
+    let plain_segments = (track.listed().count() + hinted).saturating_sub(PART_SEGMENTS_MAX);
+    let last_parts = ended.then(|| LastParts::of(window, record, track));
+    let printed = past.and_then(|shelf| shelf.print(&mut out, skipped));
+    let mut before = printed.unwrap_or(Before::new(first.discontinuity));
+    let skipped = skipped.saturating_sub(past.map_or(0, |shelf| shelf.listed().len()));
+    for (i, segment) in track.listed().enumerate() {
+        let from_start = from_end;
+        from_end = from_end.saturating_sub(segment.duration());
+        if i < skipped {
+            continue;
+        }
+        before.begin(&mut out, segment.discontinuity(), segment.init(), segment.program_date_time());
+        match &last_parts {
+            Some(last) => parts(&mut out, segment, scale, |part| last.shows(part)),
+            None if from_start <= tail && i >= plain_segments => parts(&mut out, segment, scale, |_| true),
+            None => {}
+        }
+        if segment.is_complete() {
+            finish(&mut out, segment.msn, segment.duration(), segment.has_gap(), scale);
+        }
+    }
+    if ended {
+        out.push_str("#EXT-X-ENDLIST\n");
+        return Some(out);
+    }
+    if let Some((msn, part)) = track.next() {
+        // The next segment begins a period, and its headers are there already (rfc8216bis 4.4.5.3).
+        let coming = record
+            .track(id)
+            .and_then(|t| t.inits.last())
+            .map(|i| i.number)
+            .filter(|n| before.init.is_some_and(|i| *n > i));
+        if let Some(number) = coming.filter(|_| part == 0) {
+            let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI=\"init.{number}.mp4\"");
+        }
+        let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{msn}.{part}.m4s\"");
+    }
+    rendition_reports(&mut out, window, record, id);
+    Some(out)
+}
+
+/// What the lines of a segment depend on: what was printed before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Before {
+    init: Option<u16>,
+    discontinuity: u32,
+}
+
+impl Before {
+    /// Before the first segment, whose own EXT-X-DISCONTINUITY has left with its predecessor.
+    pub fn new(discontinuity: u32) -> Self {
+        Before { init: None, discontinuity }
+    }
+
+    /// After a segment.
+    pub fn after(discontinuity: u32, init: u16) -> Self {
+        Before { init: Some(init), discontinuity }
+    }
+
+    /// The lines before a segment's parts.
+    pub fn begin(&mut self, out: &mut String, discontinuity: u32, init: u16, date: UnixTime) {
+        let jumps = discontinuity.saturating_sub(self.discontinuity);
+        for _ in 0..jumps.min(DISCONTINUITIES_MAX) {
+            out.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        if self.init != Some(init) {
+            let _ = writeln!(out, "#EXT-X-MAP:URI=\"init.{init}.mp4\"");
+        }
+        *self = Before::after(discontinuity, init);
+        let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{date}");
+    }
+}
+
+/// The lines of a whole segment after its parts.
+pub fn finish(out: &mut String, msn: Msn, duration: u64, gap: bool, scale: Timescale) {
+    if gap {
+        out.push_str("#EXT-X-GAP\n");
+    }
+    out.push_str("#EXTINF:");
+    seconds(out, duration, scale);
+    let _ = writeln!(out, ",\n{msn}.m4s");
+}
+
+/// Whether all of the life's segments are listed.
+pub fn is_ended(record: &Record, track: &TrackWindow) -> bool {
+    record.ended.is_some_and(|last| track.next().is_some_and(|(msn, _)| msn > last))
+}
+
+/// The parts that an ended playlist shows. Nobody asks for parts any more then; but hls.js (1.7) has a stream end where the
+/// last part that the playlist shows is buffered, of both sound and pictures. A gap's never is, nor is a part after the
+/// end of the other track.
+struct LastParts {
+    from: u64,
+    until: u64,
+}
+
+impl LastParts {
+    fn of(window: &Window, record: &Record, track: &TrackWindow) -> Self {
+        let end = |t: &TrackWindow| {
+            let last = t.listed().rfind(|s| !s.has_gap())?;
+            Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
+        };
+        let until = window.tracks().iter().filter_map(end).min().unwrap_or_default();
+        // Decode time is meant here, and the player's is the time of presentation: less a part, that is buffered all the same.
+        let until = track.timescale().ticks(until.saturating_sub(record.part_target));
+        // The last segment may be a stump that has none of them.
+        let part = track.timescale().ticks(record.part_target);
+        let from = track.listed().rfind(|s| !s.has_gap() && s.decode_time().saturating_add(part) <= until);
+        LastParts { from: from.map_or(0, Segment::decode_time), until }
+    }
+
+    fn shows(&self, part: &Part) -> bool {
+        let (start, duration) = (part.header.decode_time, u64::from(part.header.duration));
+        self.from <= start && start.saturating_add(duration) <= self.until && !part.is_gap()
+    }
+}
+
+fn parts(out: &mut String, segment: &Segment, scale: Timescale, is_shown: impl Fn(&Part) -> bool) {
+    for part in segment.parts().filter(|part| is_shown(part)) {
+        out.push_str("#EXT-X-PART:DURATION=");
+        seconds(out, u64::from(part.header.duration), scale);
+        let _ = write!(out, ",URI=\"{}.{}.m4s\"", segment.msn, part.header.id.part);
+        // In the place of a held one there is a chunk without a sample. hls.js (1.7) never goes on behind GAP=YES.
+        if part.is_gap() && !part.is_held() {
+            out.push_str(",GAP=YES");
+        } else if part.header.flags.independent {
+            out.push_str(",INDEPENDENT=YES");
+        }
+        out.push('\n');
+    }
+}
+
+fn rendition_reports(out: &mut String, window: &Window, record: &Record, id: TrackId) {
+    for other in record.tracks.iter().filter(|t| t.id != id) {
+        if let Some((msn, part)) = window.track(other.id).and_then(TrackWindow::last) {
+            let _ = writeln!(
+                out,
+                "#EXT-X-RENDITION-REPORT:URI=\"../{}/playlist.m3u8\",LAST-MSN={msn},LAST-PART={part}",
+                other.name
+            );
+        }
+    }
+}
+
+/// Seconds with the six digits that every implementation reads, rounded to the nearest.
+fn seconds(out: &mut String, ticks: u64, scale: Timescale) {
+    let hz = u128::from(scale.hz());
+    let micros = (u128::from(ticks) * 1_000_000 + hz / 2) / hz;
+    let _ = write!(out, "{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+}
+
+/// Seconds with three digits.
+fn millis(out: &mut String, duration: Duration) {
+    let _ = write!(out, "{}.{:03}", duration.as_secs(), duration.subsec_millis());
+}

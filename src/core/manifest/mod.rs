@@ -1,0 +1,11 @@
+//! A window and an index to text: HLS playlists, MPDs, and the routes to them.
+
+pub mod dash;
+pub mod date_ranges;
+pub mod hls;
+pub mod http_error;
+pub mod listed;
+pub mod route;
+
+pub use http_error::Fault;
+pub use listed::Listed;

@@ -1,0 +1,463 @@
+//! The record of a life: all that a playlist or MPD says that isn't in the parts' headers.
+//!
+//! The ingest writes it; every member of the swarm holds the newest revision; a restarting ingest
+//! reads it and goes on. What it freezes for the life (DESIGN invariant 3): `target_duration`,
+//! `part_target`, `latency`, `availability_start`, the tracks' order, kinds, names and timescales. A track that comes
+//! late is appended, and never taken away.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::id::{Epoch, LifeId, Msn, NodeId, StreamName, TrackId};
+use super::scheme::Schemes;
+use super::time::{Timescale, UnixTime};
+use super::wire;
+use super::wire::{Fault, Reader, WireError};
+
+/// The record of a life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The stream.
+    pub stream: StreamName,
+    /// Which life of it.
+    pub life: LifeId,
+    /// The publisher that wrote this revision.
+    pub epoch: Epoch,
+    /// Goes up with each change within an epoch.
+    pub revision: u32,
+    /// MSN of the life's first segment: the Unix time of its start in seconds, or more.
+    pub first_msn: Msn,
+    /// EXT-X-TARGETDURATION, in seconds.
+    pub target_duration: u32,
+    /// EXT-X-PART-INF PART-TARGET, in whole milliseconds.
+    pub part_target: Duration,
+    /// How far behind the live edge low-latency players are asked to stay: PART-HOLD-BACK, at least 3 x PART-TARGET ("SHOULD
+    /// be at least three times the Part Target Duration", rfc8216bis 4.4.3.8; Apple's guide says must), and the MPD's `Latency@target`.
+    pub latency: Duration,
+    /// What the segmenter aims at; the MPD's `@duration`.
+    pub segment_duration: Duration,
+    /// Which kinds of timed metadata have come so far.
+    pub messages: Schemes,
+    /// The MPD's availabilityStartTime: the wallclock of media time 0.
+    pub availability_start: UnixTime,
+    /// All tracks; a track's id is its index. The order is frozen: new ones come behind.
+    pub tracks: Vec<Track>,
+    /// The life's periods, oldest first; never empty. Those that have left every window may be dropped.
+    pub periods: Vec<Period>,
+    /// Set at the end: the last MSN of the life. ENDLIST, a static MPD.
+    pub ended: Option<Msn>,
+}
+
+/// A stretch without a discontinuity in which the same tracks are sent: a DASH Period ("Representations are neither
+/// added to a Period nor removed from it", DASH-IF live, 4.4.3.3). One that [continues](Period::continues) the one
+/// before it is none to HLS, where a rendition comes and goes without EXT-X-DISCONTINUITY.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Period {
+    /// MSN of its first segment.
+    pub first_msn: Msn,
+    /// Its discontinuity sequence number, counted from the stream's first life.
+    pub discontinuity: u32,
+    /// Period@start, from availabilityStartTime: the media time at which its first segment begins.
+    pub start: Duration,
+    /// Whose segments it has; the others number gaps.
+    pub tracks: TrackSet,
+    /// Media goes on from the period before without a discontinuity: other tracks are sent, and that is all.
+    pub continues: bool,
+}
+
+impl Period {
+    /// One that begins with a discontinuity, of all tracks.
+    pub fn new(first_msn: Msn, discontinuity: u32, start: Duration) -> Self {
+        Period { first_msn, discontinuity, start, tracks: TrackSet::ALL, continues: false }
+    }
+}
+
+/// Some of a record's tracks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TrackSet(pub u64);
+
+const _: () = assert!(TrackId::COUNT_MAX as u32 <= u64::BITS);
+
+impl TrackSet {
+    /// Every track.
+    pub const ALL: TrackSet = TrackSet(u64::MAX);
+
+    /// Whether the track is in it.
+    pub fn contains(self, id: TrackId) -> bool {
+        1u64.checked_shl(id.0.into()).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    /// The same with the track.
+    #[must_use]
+    pub fn with(self, id: TrackId) -> TrackSet {
+        TrackSet(self.0 | 1u64.checked_shl(id.0.into()).unwrap_or(0))
+    }
+}
+
+impl FromIterator<TrackId> for TrackSet {
+    fn from_iter<I: IntoIterator<Item = TrackId>>(ids: I) -> Self {
+        ids.into_iter().fold(TrackSet::default(), TrackSet::with)
+    }
+}
+
+/// One elementary stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Track {
+    /// Its id: its index in [`Record::tracks`].
+    pub id: TrackId,
+    /// Its path segment, unique in the stream: `video`, `audio`, `video1`, `audio_de`.
+    pub name: String,
+    /// Units of `decode_time` and `duration`.
+    pub timescale: Timescale,
+    /// RFC 6381 codecs string, as read from the codec's own headers.
+    pub codec: String,
+    /// BCP 47 language, where known.
+    pub language: Option<String>,
+    /// Peak bit rate of any segment so far, in bits/s; 0 before the first one is measured.
+    pub bandwidth: u32,
+    /// Mean bit rate over the segments so far, in bits/s.
+    pub average_bandwidth: u32,
+    /// What kind of track, and what that kind has.
+    pub kind: TrackKind,
+    /// Its newest init segments, oldest first; never empty.
+    pub inits: Vec<Init>,
+}
+
+/// What a track carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrackKind {
+    /// Pictures.
+    Video(VideoInfo),
+    /// Sound.
+    Audio(AudioInfo),
+}
+
+/// What is measured of a video track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VideoInfo {
+    /// In pixels, cropped.
+    pub width: u16,
+    /// In pixels, cropped.
+    pub height: u16,
+    /// Frames in a thousand seconds: 29970 is 29.97 fps; 0 if unknown.
+    pub frame_rate_milli: u32,
+    /// TransferCharacteristics (ISO 23091-2): 16 is PQ, 18 HLG; 2 if unknown.
+    pub transfer: u8,
+}
+
+/// What is known of an audio track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AudioInfo {
+    /// In Hz.
+    pub sample_rate: u32,
+    /// EXT-X-MEDIA CHANNELS.
+    pub channels: u8,
+}
+
+/// An init segment (`ftyp` + `moov`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Init {
+    /// Its number: `init.{number}.mp4`.
+    pub number: u16,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+impl Record {
+    /// The longest encoded record, in bytes.
+    pub const LEN_MAX: usize = 1 << 20;
+    /// Most init segments kept of a track.
+    pub const INITS_MAX: usize = 16;
+    /// Most periods kept.
+    pub const PERIODS_MAX: usize = 256;
+    /// The longest latency that can be asked for, but for that of long parts.
+    pub const LATENCY_MAX: Duration = Duration::from_secs(10);
+    const INIT_LEN_MAX: usize = 16 << 10;
+    /// 2: periods have tracks. 3: the latency can be set. 4: timed metadata, transfer characteristics.
+    const VERSION: u8 = 4;
+
+    /// The track with this id.
+    pub fn track(&self, id: TrackId) -> Option<&Track> {
+        self.tracks.get(usize::from(id.0))
+    }
+
+    /// The track with this path segment.
+    pub fn track_named(&self, name: &str) -> Option<&Track> {
+        self.tracks.iter().find(|t| t.name == name)
+    }
+
+    /// The first segment of a track, as far as it is known; that of a track which came late is later than the life's.
+    pub fn first_msn_of(&self, id: TrackId) -> Msn {
+        match self.periods.iter().position(|period| period.tracks.contains(id)) {
+            Some(late) if late > 0 => self.periods[late].first_msn,
+            _ => self.first_msn,
+        }
+    }
+
+    /// Whether a track came, or came back, after the oldest period that is remembered.
+    pub fn is_late(&self, id: TrackId) -> bool {
+        self.periods.first().is_some_and(|period| !period.tracks.contains(id))
+    }
+
+    /// Whether a track is sent at present. A rendition that has stopped is numbered in gaps until it returns.
+    pub fn is_sent(&self, id: TrackId) -> bool {
+        self.periods.last().is_none_or(|period| period.tracks.contains(id))
+    }
+
+    /// EXT-X-TARGETDURATION.
+    pub fn target(&self) -> Duration {
+        Duration::from_secs(u64::from(self.target_duration))
+    }
+
+    /// What a playlist lists: max(30 s, 7 x TARGETDURATION).
+    pub fn playlist_duration(&self) -> Duration {
+        (self.target() * 7).max(Duration::from_secs(30))
+    }
+
+    /// How many segments of a track a node holds, the one under way included: what the playlist lists
+    /// and 4 x TARGETDURATION more, so that a delisted segment stays fetchable (rfc8216bis 6.2.2).
+    pub fn held_segments(&self) -> u32 {
+        let held = self.playlist_duration() + self.target() * 4;
+        u32::try_from(held.as_micros().div_ceil(self.segment_duration.as_micros().max(1)))
+            .unwrap_or(u32::MAX)
+            .saturating_add(2)
+    }
+
+    /// HOLD-BACK: 3 x TARGETDURATION.
+    pub fn hold_back(&self) -> Duration {
+        self.target() * 3
+    }
+
+    /// Whether this replaces `other`: a higher epoch, or a higher revision of the same.
+    pub fn supersedes(&self, other: &Record) -> bool {
+        (self.epoch, self.revision) > (other.epoch, other.revision)
+    }
+
+    /// The record as a message body.
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(Self::VERSION);
+        wire::put_text(&mut out, self.stream.as_str());
+        out.put_u64(self.life.0);
+        out.put_u32(self.epoch.counter);
+        out.put_u64(self.epoch.node.0);
+        out.put_u32(self.revision);
+        out.put_u32(self.first_msn);
+        out.put_u32(self.target_duration);
+        put_micros(&mut out, self.part_target);
+        put_micros(&mut out, self.latency);
+        put_micros(&mut out, self.segment_duration);
+        out.put_u8(self.messages.0);
+        out.put_u64(self.availability_start.as_micros());
+        out.put_u8(u8::from(self.ended.is_some()));
+        out.put_u32(self.ended.unwrap_or(0));
+        wire::put_count(&mut out, self.periods.len());
+        for period in &self.periods {
+            out.put_u32(period.first_msn);
+            out.put_u32(period.discontinuity);
+            put_micros(&mut out, period.start);
+            out.put_u64(period.tracks.0);
+            out.put_u8(period.continues.into());
+        }
+        wire::put_count(&mut out, self.tracks.len());
+        for track in &self.tracks {
+            track.encode(&mut out);
+        }
+        out.freeze()
+    }
+
+    /// Reads a record.
+    pub fn decode(body: Bytes) -> Result<Self, WireError> {
+        let r = &mut Reader::new(body);
+        if r.u8("record version")? != Self::VERSION {
+            return Err(r.fault("record version", Fault::Invalid));
+        }
+        let stream = r.text(StreamName::LEN_MAX, "stream")?;
+        let stream = StreamName::parse(&stream).map_err(|_| r.fault("stream", Fault::Invalid))?;
+        let life = LifeId(r.u64("life")?);
+        let epoch = Epoch { counter: r.u32("epoch counter")?, node: NodeId(r.u64("epoch node")?) };
+        let revision = r.u32("revision")?;
+        let first_msn = r.u32("first msn")?;
+        let target_duration = r.u32("target duration")?;
+        if !(1..=3_600).contains(&target_duration) {
+            return Err(r.fault("target duration", Fault::Invalid));
+        }
+        let part_target = micros(r, "part target")?;
+        let latency = micros(r, "latency")?;
+        let segment_duration = micros(r, "segment duration")?;
+        let longest = Duration::from_secs(u64::from(target_duration) + 1);
+        if part_target.is_zero() || part_target > longest || segment_duration.is_zero() || segment_duration > longest {
+            return Err(r.fault("part target or segment duration", Fault::Invalid));
+        }
+        if latency < part_target * 3 || latency > Self::LATENCY_MAX.max(part_target * 3) {
+            return Err(r.fault("latency", Fault::Invalid));
+        }
+        let messages = Schemes(r.u8("messages")?);
+        let availability_start = UnixTime::from_micros(r.u64("availability start")?);
+        let ended = (r.u8("ended")? != 0, r.u32("last msn")?);
+        let n = r.count(Self::PERIODS_MAX, 25, "periods")?;
+        let mut periods = Vec::with_capacity(n);
+        for _ in 0..n {
+            periods.push(Period {
+                first_msn: r.u32("period msn")?,
+                discontinuity: r.u32("period discontinuity")?,
+                start: micros(r, "period start")?,
+                tracks: TrackSet(r.u64("period tracks")?),
+                continues: r.u8("period continues")? != 0,
+            });
+        }
+        if periods.is_empty() {
+            return Err(r.fault("periods", Fault::Invalid));
+        }
+        let n = r.count(usize::from(TrackId::COUNT_MAX), 16, "tracks")?;
+        let mut tracks = Vec::with_capacity(n);
+        for id in 0..n {
+            tracks.push(Track::decode(TrackId(u8::try_from(id).expect("below COUNT_MAX")), r)?);
+        }
+        let ended = ended.0.then_some(ended.1);
+        Ok(Record {
+            stream,
+            life,
+            epoch,
+            revision,
+            first_msn,
+            target_duration,
+            part_target,
+            latency,
+            segment_duration,
+            messages,
+            availability_start,
+            tracks,
+            periods,
+            ended,
+        })
+    }
+}
+
+impl Track {
+    /// Whether it is a video track.
+    pub fn is_video(&self) -> bool {
+        matches!(self.kind, TrackKind::Video(_))
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        wire::put_text(out, &self.name);
+        out.put_u32(self.timescale.hz());
+        wire::put_text(out, &self.codec);
+        wire::put_text(out, self.language.as_deref().unwrap_or(""));
+        out.put_u32(self.bandwidth);
+        out.put_u32(self.average_bandwidth);
+        match self.kind {
+            TrackKind::Video(v) => {
+                out.put_u8(0);
+                out.put_u16(v.width);
+                out.put_u16(v.height);
+                out.put_u32(v.frame_rate_milli);
+                out.put_u8(v.transfer);
+            }
+            TrackKind::Audio(a) => {
+                out.put_u8(1);
+                out.put_u32(a.sample_rate);
+                out.put_u8(a.channels);
+            }
+        }
+        wire::put_count(out, self.inits.len());
+        for init in &self.inits {
+            out.put_u16(init.number);
+            wire::put_blob(out, &init.bytes);
+        }
+    }
+
+    fn decode(id: TrackId, r: &mut Reader) -> Result<Self, WireError> {
+        let name = r.text(64, "track name")?;
+        StreamName::parse(&name).map_err(|_| r.fault("track name", Fault::Invalid))?;
+        let timescale = Timescale::new(r.u32("timescale")?).ok_or_else(|| r.fault("timescale", Fault::Invalid))?;
+        let codec = r.text(64, "codec")?;
+        let printable = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'<' && b != b'&');
+        if !printable(&codec) {
+            return Err(r.fault("codec", Fault::Invalid));
+        }
+        let language = r.text(64, "language")?;
+        if !printable(&language) {
+            return Err(r.fault("language", Fault::Invalid));
+        }
+        let bandwidth = r.u32("bandwidth")?;
+        let average_bandwidth = r.u32("average bandwidth")?;
+        let kind = match r.u8("track kind")? {
+            0 => TrackKind::Video(VideoInfo {
+                width: r.u16("width")?,
+                height: r.u16("height")?,
+                frame_rate_milli: r.u32("frame rate")?,
+                transfer: r.u8("transfer")?,
+            }),
+            1 => TrackKind::Audio(AudioInfo { sample_rate: r.u32("sample rate")?, channels: r.u8("channels")? }),
+            _ => return Err(r.fault("track kind", Fault::Invalid)),
+        };
+        let n = r.count(Record::INITS_MAX, 6, "init segments")?;
+        let mut inits = Vec::with_capacity(n);
+        for _ in 0..n {
+            inits.push(Init { number: r.u16("init number")?, bytes: r.blob(Record::INIT_LEN_MAX, "init segment")? });
+        }
+        if inits.is_empty() {
+            return Err(r.fault("init segments", Fault::Invalid));
+        }
+        let language = (!language.is_empty()).then_some(language);
+        Ok(Track { id, name, timescale, codec, language, bandwidth, average_bandwidth, kind, inits })
+    }
+}
+
+fn put_micros(out: &mut BytesMut, duration: Duration) {
+    out.put_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+}
+
+fn micros(r: &mut Reader, what: &'static str) -> Result<Duration, WireError> {
+    Ok(Duration::from_micros(r.u64(what)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_the_wire() {
+        let record = Record {
+            stream: StreamName::parse("cam1").expect("a name"),
+            life: LifeId(7),
+            epoch: Epoch { counter: 3, node: NodeId(4) },
+            revision: 5,
+            first_msn: 1_795_359_753,
+            target_duration: 2,
+            part_target: Duration::from_millis(202),
+            latency: Duration::from_millis(606),
+            segment_duration: Duration::from_secs(2),
+            messages: super::super::scheme::Schemes::default(),
+            availability_start: UnixTime::from_micros(1_795_359_753_000_000),
+            tracks: vec![Track {
+                id: TrackId(0),
+                name: "video".to_owned(),
+                timescale: Timescale::MPEG,
+                codec: "avc1.64001f".to_owned(),
+                language: Some("de".to_owned()),
+                bandwidth: 3_000_000,
+                average_bandwidth: 2_500_000,
+                kind: TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000, transfer: 2 }),
+                inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
+            }],
+            periods: vec![
+                Period::new(1_795_359_753, 0, Duration::ZERO),
+                Period {
+                    tracks: [TrackId(0), TrackId(63)].into_iter().collect(),
+                    continues: true,
+                    ..Period::new(1_795_359_763, 0, Duration::from_secs(20))
+                },
+            ],
+            ended: Some(9),
+        };
+        let bytes = record.encode();
+        assert_eq!(Record::decode(bytes.clone()), Ok(record));
+        for cut in 0..bytes.len() {
+            assert!(Record::decode(bytes.slice(..cut)).is_err(), "cut at {cut}");
+        }
+    }
+}

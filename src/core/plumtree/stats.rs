@@ -1,0 +1,72 @@
+//! What a [`Plumtree`](super::state::Plumtree) counts.
+
+/// Counters since the start; they only go up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Stats {
+    /// Bodies published here.
+    pub published: u64,
+    /// Bodies delivered, published ones included.
+    pub delivered: u64,
+    /// Bodies begun towards a peer, refused ones too: m of the paper's RMR.
+    pub heads_sent: u64,
+    /// Bodies begun from a peer.
+    pub heads_received: u64,
+    /// Body bytes handed to links.
+    pub bytes_sent: u64,
+    /// Body bytes received, refused ones too.
+    pub bytes_received: u64,
+    /// Bodies refused since they are held, or under way from somebody else.
+    pub duplicates: u64,
+    /// Bodies refused since they are below the window, or of a superseded epoch.
+    pub stale: u64,
+    /// Bodies refused since too much is under way.
+    pub overloads: u64,
+    /// Bodies of ours that peers refused or links dropped.
+    pub stopped: u64,
+    /// Bodies that didn't match their header's hash.
+    pub hash_mismatches: u64,
+    /// Headers whose id is known with another hash.
+    pub conflicts: u64,
+    /// Transfers to this node that ended before their last byte.
+    pub torn: u64,
+    /// Transfers that went on at their offset.
+    pub resumed: u64,
+    /// IHAVE messages sent.
+    pub ihaves_sent: u64,
+    /// Announcements in them.
+    pub announces_sent: u64,
+    /// GRAFT messages sent.
+    pub grafts_sent: u64,
+    /// GRAFT messages received.
+    pub grafts_received: u64,
+    /// PRUNE messages sent.
+    pub prunes_sent: u64,
+    /// NOT-HERE messages sent.
+    pub not_here_sent: u64,
+    /// NOT-HERE messages received.
+    pub not_here_received: u64,
+    /// RECEIVING messages sent.
+    pub receivings_sent: u64,
+    /// Digests sent.
+    pub digests_sent: u64,
+    /// Links moved by the optimisation.
+    pub optimisations: u64,
+    /// Bodies announced and never had: every holder failed, or the window let go of them.
+    pub lost: u64,
+    /// Messages and bodies of nodes that are no neighbours.
+    pub strangers: u64,
+    /// Things not remembered since a set was full.
+    pub bounds_hit: u64,
+}
+
+impl Stats {
+    /// Control messages sent.
+    pub fn control_sent(&self) -> u64 {
+        self.ihaves_sent
+            + self.grafts_sent
+            + self.prunes_sent
+            + self.not_here_sent
+            + self.receivings_sent
+            + self.digests_sent
+    }
+}

@@ -1,0 +1,312 @@
+//! The bodies that this node holds: what it delivered and has not been told to forget.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+
+use super::message::{DIGEST_HOLES_MAX, Position, TrackDigest};
+use super::peers::{PeerSet, Slot};
+use super::state::hops_of;
+use crate::model::time::Time;
+use crate::model::wire::Reader;
+use crate::model::{Epoch, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
+
+/// Most bodies held. A window of 38 s with 8 tracks of 5 parts/s has 1,520.
+pub const HELD_MAX: usize = 16_384;
+
+/// Most epochs whose first segment is remembered: of a life's publishers, those within the window.
+const EPOCHS_MAX: usize = 16;
+
+/// A [`PartId`], ordered by its place in the stream: bodies of one track stand together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) track: TrackId,
+    pub(super) msn: Msn,
+    pub(super) part: u16,
+    pub(super) epoch: Epoch,
+}
+
+impl Key {
+    pub(super) fn id(self) -> PartId {
+        PartId { epoch: self.epoch, track: self.track, msn: self.msn, part: self.part }
+    }
+
+    pub(super) fn position(self) -> Position {
+        (self.msn, self.part)
+    }
+
+    /// What is fetched first: the record, then the newest segments, each from its first part.
+    pub(super) fn urgency(self) -> impl Ord {
+        (self.track != TrackId::RECORD, std::cmp::Reverse((self.epoch, self.msn)), self.part, self.track)
+    }
+
+    /// The keys of a track from the start of a segment on.
+    pub(super) fn start_of(track: TrackId, msn: Msn) -> Key {
+        Key { track, msn, part: 0, epoch: Epoch { counter: 0, node: NodeId(0) } }
+    }
+
+    fn last_of(track: TrackId) -> Key {
+        let epoch = Epoch { counter: u32::MAX, node: NodeId(u64::MAX) };
+        Key { track, msn: Msn::MAX, part: u16::MAX, epoch }
+    }
+}
+
+impl From<PartId> for Key {
+    fn from(id: PartId) -> Key {
+        Key { track: id.track, msn: id.msn, part: id.part, epoch: id.epoch }
+    }
+}
+
+/// The last key of `track` in `map`.
+pub(super) fn newest_in<V>(map: &BTreeMap<Key, V>, track: TrackId) -> Option<Key> {
+    map.range(Key::start_of(track, 0)..=Key::last_of(track)).next_back().map(|(key, _)| *key)
+}
+
+/// A held body.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) header: PartHeader,
+    pub(super) body: Bytes,
+    /// Its way up to this node, as on the wire: a third of the memory.
+    way: Box<[u8]>,
+    pub(super) hops: u8,
+    pub(super) received: Time,
+    /// Neighbours that have it, or know that it is here.
+    pub(super) known: PeerSet,
+    /// Neighbours that were sent it.
+    pub(super) sent: PeerSet,
+}
+
+impl Held {
+    pub(super) fn new(header: PartHeader, body: Bytes, trace: &Trace, received: Time, known: PeerSet) -> Self {
+        let mut way = BytesMut::new();
+        trace.encode(&mut way);
+        let hops = hops_of(trace);
+        Held { header, body, way: way[..].into(), hops, received, known, sent: PeerSet::default() }
+    }
+
+    pub(super) fn trace(&self) -> Trace {
+        Trace::decode(&mut Reader::new(Bytes::copy_from_slice(&self.way))).unwrap_or_default()
+    }
+}
+
+/// The held bodies, and what says which others are welcome.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Store {
+    /// Boxed, so that looking for a key doesn't go past whole headers.
+    held: BTreeMap<Key, Box<Held>>,
+    bytes: u64,
+    /// The oldest segment wanted, a track; by track, and few.
+    floors: Vec<(TrackId, Msn)>,
+    /// The first segment of each epoch, as far as delivered bodies tell; by epoch, and few.
+    starts: Vec<(Epoch, Msn)>,
+    /// The digest of all this, until it changes.
+    digest: Option<Vec<TrackDigest>>,
+}
+
+impl Store {
+    pub(super) fn get(&self, key: &Key) -> Option<&Held> {
+        self.held.get(key).map(Box::as_ref)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Held> {
+        self.held.get_mut(key).map(Box::as_mut)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Held)> {
+        self.held.iter().map(|(key, held)| (key, held.as_ref()))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut Held)> {
+        self.held.iter_mut().map(|(key, held)| (key, held.as_mut()))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn newest(&self, track: TrackId) -> Option<Key> {
+        newest_in(&self.held, track)
+    }
+
+    /// Whether a body is one that this node may still want: at or above the floor, and not of a
+    /// publisher whose segments another has taken over. Departure: "the highest epoch wins".
+    ///
+    /// What a former publisher numbered *before* the takeover stays in the window and is welcome.
+    pub(super) fn wants(&self, key: &Key) -> bool {
+        if key.track == TrackId::RECORD {
+            // Of the record only the newest revision is kept.
+            return self
+                .newest(TrackId::RECORD)
+                .is_none_or(|held| (key.epoch, key.position()) >= (held.epoch, held.position()));
+        }
+        self.floor(key.track).is_none_or(|floor| key.msn >= floor)
+            && !self.starts.iter().any(|(epoch, start)| *epoch > key.epoch && *start <= key.msn)
+    }
+
+    /// The oldest segment wanted of a track.
+    fn floor(&self, track: TrackId) -> Option<Msn> {
+        self.floors.iter().find(|(of, _)| *of == track).map(|(_, floor)| *floor)
+    }
+
+    /// Keeps a body. What it makes obsolete is dropped; returns whether that may concern more than the store.
+    pub(super) fn insert(&mut self, key: Key, held: Held, bytes_max: u64) -> bool {
+        self.extend_digest(&key);
+        let mut obsolete = false;
+        if key.track == TrackId::RECORD {
+            if let Some(old) = self.newest(TrackId::RECORD) {
+                self.remove(&old);
+                obsolete = true;
+            }
+        } else {
+            obsolete = self.learn_start(key.epoch, key.msn);
+        }
+        self.bytes += held.body.len() as u64;
+        self.held.insert(key, Box::new(held));
+        while self.held.len() > HELD_MAX || (self.bytes > bytes_max && self.held.len() > 1) {
+            // The window should have let go long ago.
+            let Some(oldest) = self.oldest(key.track) else { break };
+            self.forget(oldest.track, oldest.msn.saturating_add(1));
+            // It is below no floor if it is numbered last.
+            self.remove(&oldest);
+            obsolete = true;
+        }
+        obsolete
+    }
+
+    /// What makes room for a body of `track`: the oldest of its own, and the oldest of all for a record, of which there is one.
+    fn oldest(&self, track: TrackId) -> Option<Key> {
+        if track == TrackId::RECORD {
+            return self
+                .held
+                .keys()
+                .filter(|key| key.track != TrackId::RECORD)
+                .min_by_key(|key| key.position())
+                .copied();
+        }
+        self.held.range(Key::start_of(track, 0)..=Key::last_of(track)).next().map(|(key, _)| *key)
+    }
+
+    /// The usual case: the next part of a track moves the digest's newest part, and no more.
+    fn extend_digest(&mut self, key: &Key) {
+        let last = self
+            .newest(key.track)
+            .and_then(|newest| self.held.get(&newest).map(|held| (newest, held.header.flags.last)));
+        let digest = self.digest.as_mut().and_then(|tracks| tracks.iter_mut().find(|digest| digest.track == key.track));
+        match (last, digest) {
+            (Some((newest, last)), Some(digest))
+                if newest.epoch == key.epoch
+                    && key.track != TrackId::RECORD
+                    && key.position() == next(newest.position(), last) =>
+            {
+                digest.newest = Some((key.epoch, key.position()));
+            }
+            _ => self.digest = None,
+        }
+    }
+
+    fn learn_start(&mut self, epoch: Epoch, msn: Msn) -> bool {
+        match self.starts.binary_search_by_key(&epoch, |(of, _)| *of) {
+            Ok(at) if self.starts[at].1 <= msn => return false,
+            Ok(at) => self.starts[at].1 = msn,
+            Err(at) => self.starts.insert(at, (epoch, msn)),
+        }
+        if self.starts.len() > EPOCHS_MAX {
+            self.starts.remove(0);
+        }
+        let dead: Vec<Key> =
+            self.held.keys().filter(|key| key.track != TrackId::RECORD && !self.wants(key)).copied().collect();
+        for key in &dead {
+            self.remove(key);
+        }
+        self.starts.len() > 1
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(held) = self.held.remove(key) {
+            self.bytes -= held.body.len() as u64;
+            self.digest = None;
+        }
+    }
+
+    /// Drops everything of `track` below `before`, for good.
+    pub(super) fn forget(&mut self, track: TrackId, before: Msn) {
+        if track == TrackId::RECORD || track.0 >= TrackId::COUNT_MAX {
+            return;
+        }
+        match self.floors.binary_search_by_key(&track, |(of, _)| *of) {
+            Ok(at) if self.floors[at].1 >= before => return,
+            Ok(at) => self.floors[at].1 = before,
+            Err(at) => self.floors.insert(at, (track, before)),
+        }
+        let whole = |digest: &TrackDigest| digest.track == track && digest.holes.is_empty();
+        let digest = self.digest.take_if(|digests| digests.iter().any(whole));
+        let dead: Vec<Key> =
+            self.held.range(Key::start_of(track, 0)..Key::start_of(track, before)).map(|(key, _)| *key).collect();
+        for key in &dead {
+            self.remove(key);
+        }
+        // A track without holes that begins at its floor looks the same afterwards.
+        let first = self.held.range(Key::start_of(track, before)..).next().map(|(key, _)| *key);
+        self.digest =
+            digest.filter(|_| first.is_some_and(|first| (first.track, first.position()) == (track, (before, 0))));
+    }
+
+    /// A neighbour is gone: its slot may be given to another.
+    pub(super) fn clear_peer(&mut self, slot: Slot) {
+        for held in self.held.values_mut() {
+            held.known.remove(slot);
+            held.sent.remove(slot);
+        }
+    }
+
+    /// What is held, and the holes in it.
+    pub(super) fn digest(&mut self) -> &[TrackDigest] {
+        if self.digest.is_none() {
+            self.digest = Some(self.make_digest());
+        }
+        self.digest.as_deref().unwrap_or_default()
+    }
+
+    fn make_digest(&self) -> Vec<TrackDigest> {
+        let mut tracks: Vec<TrackDigest> = Vec::new();
+        // The position that should come next, and whether anything of the track was seen.
+        let mut expected: Position = (0, 0);
+        for (key, held) in &self.held {
+            let position = key.position();
+            if tracks.last().is_none_or(|last| last.track != key.track) {
+                tracks.push(TrackDigest { track: key.track, newest: None, holes: Vec::new() });
+                expected = (self.floor(key.track).unwrap_or(0), 0);
+            }
+            let Some(track) = tracks.last_mut() else { continue };
+            track.newest = Some((key.epoch, position));
+            if key.track == TrackId::RECORD {
+                continue;
+            }
+            if position > expected {
+                if track.holes.len() < DIGEST_HOLES_MAX {
+                    track.holes.push((expected, position));
+                } else if let Some(last) = track.holes.last_mut() {
+                    last.1 = position;
+                }
+            }
+            expected = next(position, held.header.flags.last);
+        }
+        for (track, floor) in &self.floors {
+            if !tracks.iter().any(|digest| digest.track == *track) {
+                let holes = vec![((*floor, 0), (Msn::MAX, u16::MAX))];
+                tracks.push(TrackDigest { track: *track, newest: None, holes });
+            }
+        }
+        tracks
+    }
+}
+
+/// What comes after a part.
+fn next((msn, part): Position, last: bool) -> Position {
+    if last { (msn.saturating_add(1), 0) } else { (msn, part.saturating_add(1)) }
+}

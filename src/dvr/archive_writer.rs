@@ -1,0 +1,407 @@
+//! What all archives of a node share: the queue to the disk, the budget of bytes, and what a former run has left.
+//!
+//! Nothing here waits for the disk but the keeper's own thread. While that can't write, segments queue in memory; what
+//! doesn't fit there any more is lost, and its stream's archive is cut ([`Archive::cut`]). A full disk is a smaller
+//! budget: it shrinks until a segment fits again, and grows back while all goes well. Live viewers are served from
+//! their windows all the while.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::disk::{Disk, Found};
+use super::settings::Settings;
+use crate::clock;
+use crate::observe::Metrics;
+use damson_core::dvr::{Archive, Stock};
+use damson_core::dvr::{Entry, Key};
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{LifeId, Msn, Period, Record, StreamName, TrackId};
+use damson_core::window::Segment;
+
+/// Bytes of segments that wait to be written: 10 streams of 3 Mb/s for 17 s, 1 for 3 minutes.
+const QUEUE_BYTES_MAX: u64 = if cfg!(test) { 1 << 20 } else { 64 << 20 };
+/// Files that wait to be removed. More are left, and found again when the node starts.
+const CHORES_MAX: usize = 100_000;
+/// How long a disk that refuses is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+/// A disk that fails is a warning no more often.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
+/// After so many segments a disk that was full has room again: a full one takes 16 in the place of those let go of.
+const SMOOTHLY: u32 = 64;
+/// Most segments that are read at a time.
+const READS_MAX: usize = 8;
+
+/// Keeps the archives of a node.
+#[derive(Debug)]
+pub struct Keeper {
+    settings: Settings,
+    disk: Option<Disk>,
+    state: Mutex<State>,
+    work: Condvar,
+    reads: Semaphore,
+    /// There is a [`Task`].
+    has_tasks: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    saves: VecDeque<Save>,
+    /// Bytes of `saves`.
+    queued: u64,
+    saved: u64,
+    chores: VecDeque<Chore>,
+    lost: VecDeque<Key>,
+    stocks: BTreeMap<StreamName, Stock>,
+    /// Archives whose streams haven't shown up yet.
+    found: BTreeMap<StreamName, Found>,
+    /// Bytes of all archives, as far as the disk has room for them.
+    budget: u64,
+    /// Segments written since the disk was full.
+    smoothly: u32,
+    warned: Option<Time>,
+    /// A warning was given, and nobody has told yet that all is well again.
+    is_warning: bool,
+    closing: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Save {
+    number: u64,
+    key: Key,
+    segment: Arc<Segment>,
+    period: Option<Period>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Chore {
+    Remove(Key),
+    RemoveLife(StreamName, LifeId),
+    Init(StreamName, LifeId, TrackId, u16, Bytes),
+    Cut(StreamName, LifeId, Msn),
+}
+
+/// What a stream's archive has to do for the sake of all.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// This segment is lost.
+    Cut(Key),
+    /// List one row less.
+    Delist(StreamName),
+    /// Let go of the oldest row.
+    Drop(StreamName),
+}
+
+impl Keeper {
+    /// Reads what a former run has left in `disk`, which takes a while (7,400 segments: 64 ms, run), and starts to keep.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn start(settings: Settings, disk: Option<Disk>, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
+        let found = disk.as_ref().map(Disk::recover).transpose()?.unwrap_or_default();
+        let stocks = found.iter().map(|(name, found)| (name.clone(), stock_of(found))).collect();
+        let state = State { budget: settings.bytes_max(), found, stocks, ..State::default() };
+        let keeper = Arc::new(Keeper {
+            settings,
+            disk,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            reads: Semaphore::new(READS_MAX),
+            has_tasks: AtomicBool::new(true),
+            metrics,
+        });
+        if keeper.disk.is_some() {
+            let writer = Arc::clone(&keeper);
+            std::thread::Builder::new().name("dvr".to_owned()).spawn(move || writer.run())?;
+        }
+        Ok(keeper)
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Writes what is queued, and ends.
+    pub fn close(&self) {
+        self.lock().closing = true;
+        self.work.notify_all();
+    }
+
+    /// The archive of a life that is new here: what a former run has left of it, or an empty one. Another life's is
+    /// removed.
+    pub(crate) fn open(&self, record: &Record) -> Archive {
+        let mut archive = Archive::new(record, self.settings.depth);
+        let found = self.lock().found.remove(&record.stream);
+        let Some(found) = found else { return archive };
+        if found.life != record.life {
+            self.remove_life(&record.stream, found.life);
+            return archive;
+        }
+        let count = found.entries.len();
+        restore(&mut archive, found);
+        tracing::info!(stream = %record.stream, segments = count, "DVR: goes on with what is on disk");
+        archive
+    }
+
+    /// Queues a segment for the disk.
+    pub(crate) fn save(&self, key: Key, segment: Arc<Segment>, period: Option<Period>) {
+        if self.disk.is_none() {
+            return;
+        }
+        let mut state = self.lock();
+        let (number, bytes) = (state.saved, segment.length());
+        state.saved += 1;
+        state.queued += bytes;
+        state.saves.push_back(Save { number, key, segment, period, bytes });
+        while state.queued > QUEUE_BYTES_MAX {
+            let Some(save) = state.saves.pop_front() else { break };
+            state.queued -= save.bytes;
+            state.lost.push_back(save.key);
+            self.metrics.dvr.lost.inc();
+            self.has_tasks.store(true, Ordering::Release);
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    pub(crate) fn save_init(&self, stream: &StreamName, life: LifeId, init: (TrackId, u16, Bytes)) {
+        self.chore(Chore::Init(stream.clone(), life, init.0, init.1, init.2));
+    }
+
+    pub(crate) fn save_cut(&self, stream: &StreamName, life: LifeId, msn: Msn) {
+        self.chore(Chore::Cut(stream.clone(), life, msn));
+    }
+
+    pub(crate) fn remove(&self, key: Key) {
+        self.chore(Chore::Remove(key));
+    }
+
+    pub(crate) fn remove_life(&self, stream: &StreamName, life: LifeId) {
+        self.chore(Chore::RemoveLife(stream.clone(), life));
+        let mut state = self.lock();
+        state.stocks.remove(stream);
+        // What waits to be written would make the folder anew.
+        let mut left = 0;
+        state.saves.retain(|save| {
+            let stays = (&save.key.stream, save.key.life) != (stream, life);
+            left += if stays { save.bytes } else { 0 };
+            stays
+        });
+        state.queued = left;
+    }
+
+    fn chore(&self, chore: Chore) {
+        if self.disk.is_none() {
+            return;
+        }
+        let mut state = self.lock();
+        if state.chores.len() < CHORES_MAX {
+            state.chores.push_back(chore);
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// What a stream's archive has now.
+    pub(crate) fn stock(&self, stream: &StreamName, stock: Stock) {
+        let mut state = self.lock();
+        state.stocks.insert(stream.clone(), stock);
+        self.metrics.dvr.kept.set(state.kept());
+        if state.victim().is_some() || !state.found.is_empty() {
+            self.has_tasks.store(true, Ordering::Release);
+        }
+    }
+
+    /// The next thing to do. Once it is done, [`stock`](Self::stock) has to be told.
+    pub(crate) fn task(&self) -> Option<Task> {
+        if !self.has_tasks.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut state = self.lock();
+        if let Some(key) = state.lost.pop_front() {
+            return Some(Task::Cut(key));
+        }
+        // Streams that never came back: nobody was shown them by this run.
+        let old = UnixTime::from_micros(0) + clock::wall().since(UnixTime::default() + self.settings.depth * 2);
+        let gone = |(_, found): &(&StreamName, &Found)| {
+            found.entries.iter().map(|(_, e)| e.program_date_time).max().is_none_or(|newest| newest < old)
+        };
+        let gone = state.found.iter().find(gone).map(|(name, _)| name.clone());
+        let victim = gone.clone().map(Task::Drop).or_else(|| state.victim());
+        let Some(Task::Delist(name) | Task::Drop(name)) = &victim else {
+            self.has_tasks.store(false, Ordering::Release);
+            return None;
+        };
+        let Some(found) = state.found.remove(name) else { return victim };
+        // Of what is unclaimed, all goes at once.
+        let name = name.clone();
+        drop(state);
+        self.remove_life(&name, found.life);
+        self.task()
+    }
+
+    /// A segment that isn't in memory any more, or isn't counted there.
+    ///
+    /// # Errors
+    /// It can't be read, or is damaged.
+    pub(crate) async fn load(self: &Arc<Self>, key: Key) -> io::Result<Arc<Segment>> {
+        if let Some(save) = self.lock().saves.iter().find(|save| save.key == key) {
+            return Ok(Arc::clone(&save.segment));
+        }
+        // Never closed.
+        let _permit = self.reads.acquire().await.map_err(io::Error::other)?;
+        let keeper = Arc::clone(self);
+        let read = move || match &keeper.disk {
+            Some(disk) => disk.load(&key).map(Arc::new).inspect_err(|error| {
+                keeper.metrics.dvr.failures.inc();
+                // Counted; and said no louder, since anybody may ask again and again.
+                tracing::debug!(stream = %key.stream, msn = key.msn, %error, "DVR: a segment can't be read");
+            }),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        self.metrics.dvr.reads.inc();
+        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    }
+
+    /// The thread that writes.
+    fn run(&self) {
+        let Some(disk) = &self.disk else { return };
+        let mut state = self.lock();
+        loop {
+            if let Some(chore) = state.chores.pop_front() {
+                drop(state);
+                self.do_chore(disk, chore);
+                state = self.lock();
+            } else if let Some(save) = state.saves.front().cloned() {
+                drop(state);
+                let saved = disk.save(&save.key, &save.segment, save.period);
+                state = self.lock();
+                match saved {
+                    Ok(()) => self.saved(&mut state, &save),
+                    Err(_) if state.closing => return,
+                    Err(error) => {
+                        self.failed(&mut state, &save, &error);
+                        // Until room is made, or for a while.
+                        state = self.work.wait_timeout(state, RETRY).unwrap_or_else(PoisonError::into_inner).0;
+                    }
+                }
+            } else if state.closing {
+                return;
+            } else {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn saved(&self, state: &mut State, save: &Save) {
+        // It may have been given up, or its life, while it was written.
+        if state.saves.front().is_some_and(|front| front.number == save.number) {
+            state.saves.pop_front();
+            state.queued -= save.bytes;
+        }
+        if std::mem::take(&mut state.is_warning) {
+            tracing::info!("DVR: the disk takes segments again");
+        }
+        // By a fraction of what comes while the disk is about full; by more than what comes once it isn't any more.
+        state.smoothly = state.smoothly.saturating_add(1);
+        let more = if state.smoothly > SMOOTHLY { save.bytes * 2 } else { save.bytes / 4 };
+        state.budget = (state.budget + more).min(self.settings.bytes_max());
+    }
+
+    fn failed(&self, state: &mut State, save: &Save, error: &io::Error) {
+        self.metrics.dvr.failures.inc();
+        state.smoothly = 0;
+        let now = clock::now();
+        if state.warned.is_none_or(|at| now.since(at) >= WARN_INTERVAL) {
+            (state.warned, state.is_warning) = (Some(now), true);
+            tracing::warn!(stream = %save.key.stream, msn = save.key.msn, %error, "DVR: the disk doesn't take a segment");
+        }
+        let is_full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero
+        );
+        // No more before what is to go already is gone.
+        if is_full && state.kept() <= state.budget && state.chores.is_empty() {
+            state.budget = state.budget.min(state.kept()).saturating_sub(save.bytes * 4);
+            self.has_tasks.store(true, Ordering::Release);
+        }
+    }
+
+    fn do_chore(&self, disk: &Disk, chore: Chore) {
+        let done = match &chore {
+            Chore::Remove(key) => disk.remove(key),
+            Chore::RemoveLife(stream, life) => disk.remove_life(stream, *life),
+            Chore::Init(stream, life, track, number, bytes) => disk.save_init(stream, *life, *track, *number, bytes),
+            Chore::Cut(stream, life, msn) => disk.save_cut(stream, *life, *msn),
+        };
+        match done {
+            // Never written, then.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                self.metrics.dvr.failures.inc();
+                tracing::debug!(?chore, %error, "DVR: a file can't be written or removed");
+            }
+            Ok(()) => {}
+        }
+    }
+
+    /// Whether all that is to be written or removed is.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.saves.is_empty() && state.chores.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn kept(&self) -> u64 {
+        self.stocks.values().map(|stock| stock.kept).sum()
+    }
+
+    /// Whose turn it is, if all together have too much.
+    fn victim(&self) -> Option<Task> {
+        let oldest = |of: fn(&Stock) -> Option<UnixTime>| {
+            let dated = self.stocks.iter().filter_map(|(name, stock)| Some((of(stock)?, name)));
+            dated.min().map(|(_, name)| name.clone())
+        };
+        if self.stocks.values().map(|stock| stock.listed).sum::<u64>() > self.budget / 2 {
+            return oldest(|stock| stock.oldest_listed).map(Task::Delist);
+        }
+        if self.kept() > self.budget {
+            return oldest(|stock| stock.oldest_kept).map(Task::Drop);
+        }
+        None
+    }
+}
+
+/// Puts an archive together again, as if its segments came anew: so that what was delisted is delisted, and for as long.
+pub(crate) fn restore(archive: &mut Archive, mut found: Found) {
+    for ((track, number), bytes) in std::mem::take(&mut found.inits) {
+        archive.init_in(track, number, bytes);
+    }
+    for period in found.periods.into_values() {
+        archive.period_in(period);
+    }
+    found.entries.sort_by_key(|(track, entry)| (entry.msn, *track));
+    for (track, entry) in found.entries {
+        archive.entry_in(track, entry);
+    }
+    archive.resume(found.listed_from);
+}
+
+fn stock_of(found: &Found) -> Stock {
+    let oldest_kept = found.entries.iter().map(|(_, e): &(TrackId, Entry)| e.program_date_time).min();
+    Stock { kept: found.bytes(), oldest_kept, ..Stock::default() }
+}

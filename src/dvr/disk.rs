@@ -1,0 +1,304 @@
+//! Archived segments on disk: `DIR/{stream}/{life}/{track}/{msn}.dvr`, one file each, and beside the tracks' folders the
+//! init segments and how far the archive was cut.
+//!
+//! A file is written under another name and then renamed, so that a process that dies leaves whole files alone. Nothing
+//! waits for the medium: after a loss of power the last files may be torn or empty. That shows when they are read
+//! ([`mod@format`]); they are taken away, and listed as gaps.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use damson_core::dvr::Entry;
+use damson_core::dvr::{Key, segment_file as format};
+use damson_core::model::{LifeId, Msn, Period, StreamName, TrackId};
+use damson_core::window::Segment;
+
+/// The files of an archive; paths are relative. A trait, so that tests have one that fills up, tears and dies.
+pub trait Files: fmt::Debug + Send + Sync {
+    /// Makes a file of `chunks`, and its folders: all of it or nothing, unless the machine loses power.
+    fn write(&self, path: &Path, chunks: &[Bytes]) -> io::Result<()>;
+    /// A file's first bytes, at most `max`, and its length.
+    fn read(&self, path: &Path, max: u64) -> io::Result<(Bytes, u64)>;
+    /// Removes a file, or a folder and all in it.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The names in a folder.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+}
+
+/// A folder that is this process's alone.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    /// Locked for as long as it is open: another node would take our streams for old lives.
+    _lock: fs::File,
+}
+
+impl Folder {
+    /// Makes the folder if there is none.
+    ///
+    /// # Errors
+    /// It can't be made, or another node has it.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        let lock = fs::File::create(root.join(".lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Folder { root: root.to_owned(), _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(io::Error::other("another node has this folder")),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Files for Folder {
+    fn write(&self, path: &Path, chunks: &[Bytes]) -> io::Result<()> {
+        let path = self.root.join(path);
+        let unfinished = path.with_extension("part");
+        let mut file = match fs::File::create(&unfinished) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+                fs::File::create(&unfinished)?
+            }
+            created => created?,
+        };
+        let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+        let written = write_all(&mut file, &mut slices).and_then(|()| fs::rename(&unfinished, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        written
+    }
+
+    fn read(&self, path: &Path, max: u64) -> io::Result<(Bytes, u64)> {
+        let file = fs::File::open(self.root.join(path))?;
+        let len = file.metadata()?.len();
+        let mut bytes = Vec::with_capacity(usize::try_from(len.min(max)).unwrap_or(0));
+        file.take(max).read_to_end(&mut bytes)?;
+        Ok((Bytes::from(bytes), len))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let path = self.root.join(path);
+        // Of a link, the link.
+        if fs::symlink_metadata(&path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let names =
+            fs::read_dir(self.root.join(path))?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+}
+
+fn write_all(file: &mut fs::File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => IoSlice::advance_slices(&mut slices, n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// What is found of a stream after a restart.
+#[derive(Debug)]
+pub struct Found {
+    /// Of its newest life.
+    pub life: LifeId,
+    /// Oldest first within each track.
+    pub entries: Vec<(TrackId, Entry)>,
+    /// By track and number.
+    pub inits: BTreeMap<(TrackId, u16), Bytes>,
+    /// By first MSN.
+    pub periods: BTreeMap<Msn, Period>,
+    /// Nothing before is to be listed again.
+    pub listed_from: Msn,
+}
+
+impl Found {
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|(_, e)| e.length).sum()
+    }
+}
+
+/// The longest init segment that is read; a record has none of more than 16 KB.
+const INIT_LEN_MAX: u64 = 64 << 10;
+/// The longest file of a segment that is read: 10 s at 400 Mb/s.
+const FILE_LEN_MAX: u64 = 512 << 20;
+
+/// The archives of a node on disk.
+#[derive(Debug)]
+pub struct Disk {
+    files: Box<dyn Files>,
+}
+
+fn life_path(stream: &StreamName, life: LifeId) -> PathBuf {
+    // A stream's name has no dot and no slash: it can't lead out of the folder.
+    Path::new(stream.as_str()).join(format!("{:016x}", life.0))
+}
+
+fn path(key: &Key) -> PathBuf {
+    life_path(&key.stream, key.life).join(format!("{}/{}.dvr", key.track.0, key.msn))
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl Disk {
+    /// Archives in `files`.
+    pub fn new(files: Box<dyn Files>) -> Self {
+        Disk { files }
+    }
+
+    /// Writes a segment.
+    pub fn save(&self, key: &Key, segment: &Segment, period: Option<Period>) -> io::Result<()> {
+        let head = format::head(segment, period);
+        let bodies = segment.parts().map(|part| part.body.clone()).filter(|body| !body.is_empty());
+        let chunks: Vec<Bytes> = std::iter::once(head).chain(bodies).collect();
+        self.files.write(&path(key), &chunks)
+    }
+
+    /// Reads a segment, and checks every byte of it.
+    pub fn load(&self, key: &Key) -> io::Result<Segment> {
+        let (bytes, _) = self.files.read(&path(key), FILE_LEN_MAX)?;
+        let (track, segment) = format::read(bytes).map_err(invalid)?;
+        let is_it = (track, segment.msn) == (key.track, key.msn);
+        is_it.then_some(segment).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "another segment"))
+    }
+
+    /// Writes an init segment.
+    pub fn save_init(
+        &self,
+        stream: &StreamName,
+        life: LifeId,
+        track: TrackId,
+        n: u16,
+        bytes: &Bytes,
+    ) -> io::Result<()> {
+        let hash = Bytes::copy_from_slice(blake3::hash(bytes).as_bytes());
+        let path = life_path(stream, life).join(format!("init.{}.{n}", track.0));
+        self.files.write(&path, &[hash, bytes.clone()])
+    }
+
+    /// Notes that nothing before `msn` is listed any more.
+    pub fn save_cut(&self, stream: &StreamName, life: LifeId, msn: Msn) -> io::Result<()> {
+        self.files.write(&life_path(stream, life).join("cut"), &[Bytes::from(msn.to_string())])
+    }
+
+    /// Removes a segment.
+    pub fn remove(&self, key: &Key) -> io::Result<()> {
+        self.files.remove(&path(key))
+    }
+
+    /// Removes all of a life.
+    pub fn remove_life(&self, stream: &StreamName, life: LifeId) -> io::Result<()> {
+        self.files.remove(&life_path(stream, life))
+    }
+
+    /// Reads what a former run has left: of each stream its newest life, whose torn files are removed, as are older lives.
+    pub fn recover(&self) -> io::Result<BTreeMap<StreamName, Found>> {
+        let mut found = BTreeMap::new();
+        let streams = match self.files.list(Path::new("")) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+            listed => listed?,
+        };
+        for stream in streams.iter().filter_map(|name| StreamName::parse(name).ok()) {
+            let of_life = |name: &String| {
+                let life = u64::from_str_radix(name, 16).ok().map(LifeId);
+                life.filter(|life| format!("{:016x}", life.0) == *name)
+            };
+            let mut lives: Vec<LifeId> =
+                self.files.list(Path::new(stream.as_str())).unwrap_or_default().iter().filter_map(of_life).collect();
+            lives.sort_unstable();
+            let Some(newest) = lives.pop() else { continue };
+            for old in lives {
+                self.tidy(self.remove_life(&stream, old));
+            }
+            found.insert(stream.clone(), self.recover_life(&stream, newest)?);
+        }
+        Ok(found)
+    }
+
+    fn recover_life(&self, stream: &StreamName, life: LifeId) -> io::Result<Found> {
+        let folder = life_path(stream, life);
+        let (inits, periods, entries) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut found = Found { life, entries, inits, periods, listed_from: 0 };
+        for name in self.files.list(&folder)? {
+            let at = folder.join(&name);
+            if let Some((track, number)) = name.strip_prefix("init.").and_then(|rest| rest.split_once('.')) {
+                let (Ok(track), Ok(number)) = (track.parse().map(TrackId), number.parse()) else { continue };
+                let (bytes, _) = self.files.read(&at, INIT_LEN_MAX)?;
+                let body = bytes.slice(bytes.len().min(32)..);
+                if bytes.get(..32) == Some(blake3::hash(&body).as_bytes().as_slice()) {
+                    found.inits.insert((track, number), body);
+                }
+            } else if name == "cut" {
+                let (bytes, _) = self.files.read(&at, 16)?;
+                found.listed_from = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+            } else if let Ok(track) = name.parse().map(TrackId) {
+                self.recover_track(&Key { stream: stream.clone(), life, track, msn: 0 }, &at, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn recover_track(&self, of: &Key, folder: &Path, found: &mut Found) -> io::Result<()> {
+        let names = self.files.list(folder)?;
+        let mut msns: Vec<Msn> = Vec::with_capacity(names.len());
+        for name in names {
+            match name.strip_suffix(".dvr").and_then(|n| n.parse().ok()) {
+                Some(msn) => msns.push(msn),
+                // Of a process that died while it wrote.
+                None if name.ends_with(".part") => self.tidy(self.files.remove(&folder.join(name))),
+                None => {}
+            }
+        }
+        msns.sort_unstable();
+        for msn in msns {
+            let key = Key { msn, ..of.clone() };
+            match self.entry(&key) {
+                Ok((entry, period)) => {
+                    found.entries.push((key.track, entry));
+                    found.periods.extend(period.map(|p| (p.first_msn, p)));
+                }
+                Err(error) => {
+                    tracing::warn!(stream = %key.stream, msn, %error, "an archived segment is torn, and removed");
+                    self.tidy(self.remove(&key));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a file says of its segment; its bodies are looked at when they are asked for.
+    fn entry(&self, key: &Key) -> io::Result<(Entry, Option<Period>)> {
+        let path = path(key);
+        let (mut begin, len) = self.files.read(&path, format::HEAD_GUESS as u64)?;
+        let head_len = format::head_len(&begin).map_err(invalid)?;
+        if head_len > begin.len() {
+            begin = self.files.read(&path, head_len as u64)?.0;
+        }
+        let head = format::read_head(&begin).map_err(invalid)?;
+        let torn = || io::Error::new(io::ErrorKind::InvalidData, "not the length or the segment that it should be");
+        if head.file_len() != len {
+            return Err(torn());
+        }
+        let period = head.period;
+        let segment = format::described(head).filter(|s| s.msn == key.msn).ok_or_else(torn)?;
+        Ok((Entry::of(&segment), period))
+    }
+
+    fn tidy(&self, removed: io::Result<()>) {
+        if let Err(error) = removed {
+            tracing::warn!(%error, "an archived file can't be removed");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Asks other nodes for what they keep: the driver of [`Fetches`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::clock;
+use crate::observe::Metrics;
+use damson_core::dvr::Listing;
+use damson_core::dvr::fetch_queue::{Answer, Attempt, Fetches, Input, Outcome, Output};
+use damson_core::dvr::query::{LISTING_LEN_MAX, Question, SEGMENT_LEN_MAX};
+use damson_core::dvr::{Key, segment_file as format};
+use damson_core::model::Peer;
+use damson_core::model::{LifeId, Msn, StreamName};
+
+/// Why a node gives no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It hasn't got it.
+    #[error("the node hasn't got it")]
+    NotHere,
+    /// It has too much to do.
+    #[error("the node is busy")]
+    Busy,
+    /// It can't be asked, or its answer is no good.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// An answer to come.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Bytes, Refusal>> + Send + 'a>>;
+
+/// The way to other nodes.
+pub trait Far: Send + Sync {
+    /// Asks a node; its answer has `max` bytes at most, and `progress` is told of each piece of it.
+    fn ask(&self, whom: Peer, question: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> Answering<'_>;
+}
+
+/// Fetches segments from other nodes.
+pub struct Fetcher {
+    far: Box<dyn Far>,
+    fetches: Mutex<Fetches<oneshot::Sender<Outcome>>>,
+    asking: Mutex<BTreeMap<Attempt, AbortHandle>>,
+    sooner: Notify,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetcher")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Fetcher {
+    /// One that asks by `far`. It has to be [driven](Fetcher::drive).
+    pub fn new(far: Box<dyn Far>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (fetches, asking) = (Mutex::default(), Mutex::default());
+        Arc::new(Fetcher { far, fetches, asking, sooner: Notify::new(), metrics })
+    }
+
+    /// Watches the time, for ever.
+    pub async fn drive(self: Arc<Self>) {
+        loop {
+            let next = lock(&self.fetches).poll_timeout();
+            let sooner = self.sooner.notified();
+            match next {
+                None => sooner.await,
+                Some(at) => {
+                    let due = tokio::time::sleep_until(clock::instant(at).into());
+                    tokio::select! { () = due => self.handle(Input::Timeout), () = sooner => {} }
+                }
+            }
+        }
+    }
+
+    /// A segment that these nodes may have.
+    pub(crate) async fn fetch(self: &Arc<Self>, key: Key, keepers: Vec<Peer>) -> Outcome {
+        let (waiter, outcome) = oneshot::channel();
+        self.handle(Input::Want { key, keepers, waiter });
+        outcome.await.unwrap_or(Outcome::Unreachable)
+    }
+
+    /// What a node lists of a life.
+    pub(crate) async fn listing(&self, whom: Peer, stream: StreamName, life: LifeId) -> Result<Listing, Refusal> {
+        let question = Question::Listing { stream, life, from: 0, before: Msn::MAX };
+        let answer = self.far.ask(whom, question.encode(), LISTING_LEN_MAX, Box::new(|| {})).await?;
+        Listing::decode(answer).map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
+    fn handle(self: &Arc<Self>, input: Input<oneshot::Sender<Outcome>>) {
+        let mut outputs = Vec::new();
+        {
+            let mut fetches = lock(&self.fetches);
+            fetches.handle(clock::now(), input);
+            while let Some(output) = fetches.poll_output() {
+                outputs.push(output);
+            }
+        }
+        for output in outputs {
+            match output {
+                Output::Ask { attempt, keeper, key } => self.ask(attempt, keeper, key),
+                Output::Abandon(attempt) => {
+                    if let Some(task) = lock(&self.asking).remove(&attempt) {
+                        task.abort();
+                    }
+                }
+                Output::Done { waiters, outcome } => {
+                    let fetched = matches!(outcome, Outcome::Here(_));
+                    if fetched {
+                        self.metrics.dvr.fetched.inc()
+                    } else {
+                        self.metrics.dvr.unfetched.inc()
+                    };
+                    for waiter in waiters {
+                        // An error says that the request is gone already.
+                        let _ = waiter.send(outcome.clone());
+                    }
+                }
+            }
+        }
+        self.sooner.notify_one();
+    }
+
+    fn ask(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: Key) {
+        let fetcher = Arc::clone(self);
+        // Held until it is among those that can be aborted.
+        let mut asking = lock(&self.asking);
+        let task = tokio::spawn(async move {
+            let answer = fetcher.answer(attempt, keeper, &key).await.unwrap_or_else(|refusal| {
+                tracing::debug!(node = %keeper.id, stream = %key.stream, msn = key.msn, %refusal, "DVR: not fetched");
+                match refusal {
+                    Refusal::NotHere => Answer::NotHere,
+                    Refusal::Busy => Answer::Busy,
+                    Refusal::Failed(_) => Answer::Failed,
+                }
+            });
+            lock(&fetcher.asking).remove(&attempt);
+            fetcher.handle(Input::Answered(attempt, answer));
+        });
+        asking.insert(attempt, task.abort_handle());
+    }
+
+    async fn answer(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: &Key) -> Result<Answer, Refusal> {
+        let fetcher: Weak<Self> = Arc::downgrade(self);
+        let progress = move || {
+            if let Some(fetcher) = fetcher.upgrade() {
+                lock(&fetcher.fetches).handle(clock::now(), Input::Progress(attempt));
+            }
+        };
+        let question = Question::Segment(key.clone()).encode();
+        let bytes = self.far.ask(keeper, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
+        let failed = |error: &dyn fmt::Display| Refusal::Failed(error.to_string());
+        // Megabytes are hashed.
+        let read = tokio::task::spawn_blocking(move || format::read(bytes)).await.map_err(|e| failed(&e))?;
+        let (track, segment) = read.map_err(|e| failed(&e))?;
+        if (track, segment.msn) != (key.track, key.msn) || segment.has_loss() {
+            return Err(Refusal::Failed("another segment, or a torn one".to_owned()));
+        }
+        Ok(Answer::Here(Arc::new(segment)))
+    }
+}

@@ -1,0 +1,4 @@
+//! tests.
+
+mod apart;
+mod keeping;
