@@ -85,14 +85,18 @@ test() { # unit tests, simulations, integration tests, style and licences (tests
     cargo test --locked --workspace --doc
 }
 
-pure() { # the cores alone, for wasm32-unknown-unknown where that target is installed: no clock, socket or thread is there
+pure() { # damson-core stands on nothing that does I/O, and builds for wasm32-unknown-unknown where that target is installed
+    if cargo tree --locked -p damson-core -e normal --prefix none | grep -E '^(tokio|mio|socket2|quinn|rustls|hyper)'; then
+        echo 'damson-core depends on crates that do I/O' >&2
+        return 1
+    fi
     local target=()
     if [[ -d $(rustc --print target-libdir --target wasm32-unknown-unknown) ]]; then
         target=(--target wasm32-unknown-unknown)
     else
         echo 'wasm32-unknown-unknown is not installed (rustup target add wasm32-unknown-unknown): checked for this machine instead'
     fi
-    cargo check --locked -p damson --lib --no-default-features --features sim "${target[@]}"
+    cargo check --locked -p damson-core "${target[@]}"
 }
 
 fuzz() { # the fuzz targets build, take their seeds, and each is clean for 60 s, or for SECONDS

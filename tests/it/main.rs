@@ -10,6 +10,7 @@ mod edge_rubbish;
 mod edge_server;
 mod edge_trace;
 mod golden;
+mod house;
 mod media_ffmpeg;
 mod rtmp_ingest;
 mod scenarios;

@@ -72,41 +72,6 @@ fn sources() -> Vec<Source> {
     paths.iter().filter_map(|path| Source::load(path)).collect()
 }
 
-/// The files that are built without the feature `node`: the pure cores. Found as the compiler finds
-/// them, by following `mod x;` from lib.rs and leaving out what `#[cfg(feature = "node")]` guards.
-fn pure_sources() -> Vec<Source> {
-    fn follow(file: &Path, folder: &Path, out: &mut Vec<Source>) {
-        let source = Source::load(file).unwrap_or_else(|| panic!("{} can be read", file.display()));
-        let mut guarded = false;
-        for line in source.text.lines().map(str::trim) {
-            let name = line.trim_start_matches("pub ").trim_start_matches("pub(crate) ").strip_prefix("mod ");
-            match name.and_then(|rest| rest.strip_suffix(';')) {
-                Some(name) if !guarded => {
-                    let flat = folder.join(format!("{name}.rs"));
-                    let nested = folder.join(name);
-                    let child = if root().join(&flat).exists() { flat } else { nested.join("mod.rs") };
-                    follow(&child, &nested, out);
-                }
-                _ => {}
-            }
-            guarded = line.starts_with("#[cfg(") && line.contains("feature = \"node\"") && !line.contains("not(")
-                || guarded && line.starts_with("#[");
-        }
-        out.push(source);
-    }
-    let mut out = Vec::new();
-    follow(Path::new("src/lib.rs"), Path::new("src"), &mut out);
-    assert!(out.len() > 10, "the pure modules are found");
-    out
-}
-
-/// Whether `line` holds `word` as a whole word (a path such as `std::thread` may be one).
-fn mentions(line: &str, word: &str) -> bool {
-    let joined = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    line.match_indices(word)
-        .any(|(at, _)| !joined(line[..at].chars().next_back()) && !joined(line[at + word.len()..].chars().next()))
-}
-
 /// Faults found so far, printed together.
 #[derive(Default)]
 struct Faults(String);
@@ -120,41 +85,6 @@ impl Faults {
     fn check(self) {
         assert!(self.0.is_empty(), "\n{}", self.0);
     }
-}
-
-/// DESIGN invariant 4: cores do no I/O and read no clock; and what iterates in random order, or differs
-/// from run to run, would break the replay of a seed.
-#[test]
-fn pure_modules_touch_no_clock_socket_or_chance() {
-    const NEVER: &[&str] = &[
-        "Instant",
-        "SystemTime",
-        "TcpStream",
-        "TcpListener",
-        "UdpSocket",
-        "std::thread",
-        "std::fs",
-        "tokio",
-        "quinn",
-        "hyper",
-        "rustls",
-        "thread_rng",
-        "rand::rng",
-        "getrandom",
-    ];
-    // Tests may take a seed from the environment: a failing run prints the command that repeats it.
-    const NEVER_BUT_IN_TESTS: &[&str] = &["HashMap", "HashSet", "RandomState", "std::env"];
-    let mut faults = Faults::default();
-    for source in pure_sources() {
-        let tests = source.tests_start();
-        for (n, line) in source.code() {
-            let words = NEVER.iter().chain(NEVER_BUT_IN_TESTS.iter().filter(|_| n < tests));
-            for word in words.filter(|word| mentions(line, word)) {
-                faults.add(&source, n, format_args!("`{word}` in a pure module"));
-            }
-        }
-    }
-    faults.check();
 }
 
 /// A file is read in one sitting; its tests move to `tests.rs` beside it first.
