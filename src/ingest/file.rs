@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::desk::{Desk, Eviction, Gone, PublishRequest, Refused};
 use crate::clock;
-use damson_core::demux::bmff::{Fault, Handler, Header, Movie, Track};
+use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
 use damson_core::demux::file_loop::{Looped, Reel, Sample};
 use damson_core::demux::flv;
 use damson_core::model::StreamName;
@@ -35,7 +35,7 @@ pub enum FileFault {
     Io(#[from] std::io::Error),
     /// It isn't a plain .mp4 file.
     #[error("not an .mp4 file that can be read: {0}")]
-    Mp4(#[from] Fault),
+    Mp4(#[from] BmffError),
     /// It has no `moov`.
     #[error("not an .mp4 file that can be read: it has no moov")]
     NoMovie,
@@ -137,7 +137,7 @@ fn samples_of(mut file: impl Read + Seek, len: u64) -> Result<Vec<Reel>, FileFau
     }
     let mut reels = Vec::new();
     for (handler, input) in [(Handler::Video, flv::VIDEO), (Handler::Audio, flv::AUDIO)] {
-        let usable = |track: &&Track| track.handler == handler && matches!(track.config, Ok(Some(_)));
+        let usable = |track: &&MovieTrack| track.handler == handler && matches!(track.config, Ok(Some(_)));
         let mut tracks = movie.tracks.iter().filter(usable).filter(|track| track.samples().next().is_some());
         if let Some(track) = tracks.next() {
             reels.extend(reel(&mut file, len, track, input)?);
@@ -154,10 +154,10 @@ fn movie(file: &mut (impl Read + Seek), len: u64) -> Result<Movie, FileFault> {
         let there = usize::try_from(len - at).unwrap_or(Header::LEN_MAX).min(Header::LEN_MAX);
         file.seek(SeekFrom::Start(at))?;
         file.read_exact(&mut bytes[..there])?;
-        let header = Header::read(&bytes[..there], at)?.ok_or(Fault::Cut { at: len })?;
+        let header = Header::read(&bytes[..there], at)?.ok_or(BmffError::Cut { at: len })?;
         let content = at + header.len;
         let end = header.content.map_or(Some(len), |size| content.checked_add(size)).filter(|&end| end <= len);
-        let Some(end) = end else { return Err(Fault::Cut { at: len }.into()) };
+        let Some(end) = end else { return Err(BmffError::Cut { at: len }.into()) };
         if header.kind.0 == *b"moov" {
             file.seek(SeekFrom::Start(content))?;
             let mut moov = Vec::new();
@@ -170,13 +170,18 @@ fn movie(file: &mut (impl Read + Seek), len: u64) -> Result<Movie, FileFault> {
 }
 
 /// A track's samples, and its headers.
-fn reel(file: &mut (impl Read + Seek), len: u64, track: &Track, input: InputTrack) -> Result<Option<Reel>, FileFault> {
+fn reel(
+    file: &mut (impl Read + Seek),
+    len: u64,
+    track: &MovieTrack,
+    input: InputTrack,
+) -> Result<Option<Reel>, FileFault> {
     let Ok(Some(config)) = &track.config else { return Ok(None) };
     let mut start = None;
     let mut samples = Vec::new();
     for place in track.samples().filter(|place| place.len > 0) {
         if place.offset.saturating_add(place.len.into()) > len {
-            return Err(Fault::Cut { at: len }.into());
+            return Err(BmffError::Cut { at: len }.into());
         }
         let mut data = vec![0; place.len as usize];
         file.seek(SeekFrom::Start(place.offset))?;

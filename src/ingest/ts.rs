@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::desk::{Claim, Gone};
 use crate::clock;
 use crate::observe;
-use damson_core::demux::ts::{CLOCK, Demuxer, End, Event, Output, Stats};
+use damson_core::demux::ts::{CLOCK, Counters, Demuxer, End, Output, TsDiagnostic};
 use damson_core::model::time::Time;
 use damson_core::model::{AccessUnit, Announced, CodecConfig, InputTrack, Message};
 
@@ -25,9 +25,9 @@ pub(super) struct Feed {
     attached: bool,
     counters: observe::Ingest,
     /// Counted so far.
-    counted: Stats,
+    counted: Counters,
     /// Logged so far, and when.
-    logged: (Stats, Time),
+    logged: (Counters, Time),
 }
 
 /// What is for the claim.
@@ -42,7 +42,7 @@ pub(super) enum Media {
     /// Timed metadata.
     Message(Message),
     /// Nothing of the program can be played.
-    Nothing(Event),
+    Nothing(TsDiagnostic),
 }
 
 impl Feed {
@@ -56,8 +56,8 @@ impl Feed {
             languages: BTreeMap::new(),
             attached: false,
             counters,
-            counted: Stats::default(),
-            logged: (Stats::default(), clock::now()),
+            counted: Counters::default(),
+            logged: (Counters::default(), clock::now()),
         }
     }
 
@@ -100,14 +100,14 @@ impl Feed {
                 }
                 Output::Unit(unit) => return Some(Media::Unit(unit)),
                 Output::Message(message) => return Some(Media::Message(message)),
-                Output::Event(event @ Event::Nothing { .. }) => {
+                Output::Diagnostic(event @ TsDiagnostic::Nothing { .. }) => {
                     tracing::warn!(from = self.name, "MPEG-TS: {event}");
                     return Some(Media::Nothing(event));
                 }
-                Output::Event(event @ Event::Programs { played: Some(_), .. }) => {
+                Output::Diagnostic(event @ TsDiagnostic::Programs { played: Some(_), .. }) => {
                     tracing::info!(from = self.name, "MPEG-TS: {event}");
                 }
-                Output::Event(event) => tracing::warn!(from = self.name, "MPEG-TS: {event}"),
+                Output::Diagnostic(event) => tracing::warn!(from = self.name, "MPEG-TS: {event}"),
             }
         }
     }
@@ -123,7 +123,7 @@ impl Feed {
         (self.announced, self.attached) = (None, false);
         self.configs.clear();
         self.languages.clear();
-        (self.counted, self.logged) = (Stats::default(), (Stats::default(), clock::now()));
+        (self.counted, self.logged) = (Counters::default(), (Counters::default(), clock::now()));
     }
 
     /// Hands on what [`next`](Self::next) gave.
@@ -156,7 +156,7 @@ impl Feed {
         let (now, before) = (self.demuxer.stats(), self.counted);
         let c = &self.counters;
         c.ts_packets.inc_by(now.packets - before.packets);
-        if (Stats { packets: 0, ..now }) != (Stats { packets: 0, ..before }) {
+        if (Counters { packets: 0, ..now }) != (Counters { packets: 0, ..before }) {
             c.ts_lost.inc_by(now.lost - before.lost);
             c.ts_continuity_errors.inc_by(now.continuity_errors - before.continuity_errors);
             c.ts_resyncs.inc_by(now.resyncs - before.resyncs);

@@ -13,7 +13,7 @@ use super::error::HeaderError;
 const HEADER: &str = "OpusHead";
 const MAGIC: &[u8; 8] = b"OpusHead";
 /// RFC 7845, 5.1.1.2: channel mapping family 1 has at most so many channels.
-const CHANNELS_MAX: u8 = 8;
+pub(crate) const CHANNELS_MAX: u8 = 8;
 /// RFC 6716, 3.4, R5: a packet lasts 120 ms at most.
 const SAMPLES_MAX: u32 = 5_760;
 /// What encoders make unless told otherwise: 20 ms.

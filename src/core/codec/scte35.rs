@@ -5,7 +5,7 @@ use std::time::Duration;
 use h264_reader::rbsp::{BitRead, BitReader, BitReaderError};
 
 use super::error::HeaderError;
-use crate::demux::ts;
+use crate::model::crc32::crc32;
 use crate::model::time::Timescale;
 
 const SECTION: &str = "splice_info_section";
@@ -58,7 +58,7 @@ impl Splice {
         if section.len() != usize::from(len) + 3 {
             return Err(invalid("section_length", len.into()));
         }
-        match ts::crc(section) {
+        match crc32(section) {
             0 => Ok(splice),
             rest => Err(invalid("the checksum's remainder", rest.into())),
         }
@@ -161,7 +161,7 @@ pub(crate) mod tests {
         out.extend([0, 0xff, 0xf0 | u8::try_from(content.len() >> 8).expect("short"), content.len() as u8, command]);
         out.extend(content);
         out.extend([0, 0]); // descriptor_loop_length
-        out.extend(ts::crc(&out).to_be_bytes());
+        out.extend(crc32(&out).to_be_bytes());
         out
     }
 
@@ -220,7 +220,7 @@ pub(crate) mod tests {
         let mut stuffed = whole[..whole.len() - 4].to_vec();
         stuffed.extend([0xff; 7]);
         stuffed[2] += 7;
-        stuffed.extend(ts::crc(&stuffed).to_be_bytes());
+        stuffed.extend(crc32(&stuffed).to_be_bytes());
         assert_eq!(Splice::checked(&stuffed), Splice::parse(&whole));
     }
 }

@@ -12,6 +12,7 @@
 //! - [`cache`]: what has left the window and must stay fetchable, bounded in bytes.
 
 pub mod access_unit;
+pub(crate) mod crc32;
 pub mod id;
 pub mod latency;
 pub mod limits;

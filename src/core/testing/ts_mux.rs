@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::demux::ts::crc;
 use crate::demux::ts::sync::PACKET_LEN;
+use crate::model::crc32::crc32;
 
 /// Writes transport packets.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ fn section(table_id: u8, extension: u16, version: u8, content: &[u8]) -> Vec<u8>
     out.extend(extension.to_be_bytes());
     out.extend([0xc1 | version << 1, 0, 0]);
     out.extend(content);
-    out.extend(crc(&out).to_be_bytes());
+    out.extend(crc32(&out).to_be_bytes());
     out
 }
 

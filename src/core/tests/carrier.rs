@@ -179,7 +179,7 @@ impl Ts {
                 ts::Output::Config { track, config } => Some(Input::Config { track, config }),
                 ts::Output::Unit(unit) => Some(Input::Unit(unit)),
                 ts::Output::Message(message) => Some(Input::Message(message)),
-                ts::Output::Program { .. } | ts::Output::Event(_) => None,
+                ts::Output::Program { .. } | ts::Output::Diagnostic(_) => None,
             })
             .collect()
     }

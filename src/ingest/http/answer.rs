@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode};
 
 use super::session::Over;
 use crate::ingest::desk::{Eviction, Refused};
-use damson_core::demux::bmff::Fault;
+use damson_core::demux::bmff::BmffError;
 use damson_core::demux::cmaf_ingest::body;
 
 /// An answer: a status, and why.

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::ingest::desk::{Claim, Desk, Eviction, Gone, PublishRequest};
 use crate::observe;
 use damson_core::demux::bmff;
-use damson_core::demux::bmff::Reader;
+use damson_core::demux::bmff::BmffReader;
 use damson_core::demux::cmaf_ingest::body::{Body, Refused, needs_init};
 use damson_core::demux::cmaf_ingest::jitter_buffer::{Item, LaneId};
 use damson_core::demux::cmaf_ingest::path::Object;
@@ -142,7 +142,7 @@ impl Session {
     }
 
     /// A reader that knows the init segment that a media segment of this name belongs to, and what their track is called.
-    async fn known(&self, object: &Object) -> Option<(Reader, String)> {
+    async fn known(&self, object: &Object) -> Option<(BmffReader, String)> {
         let known = async {
             loop {
                 let mut came = std::pin::pin!(self.init.notified());

@@ -30,7 +30,7 @@ use crate::observe;
 use damson_core::demux::srt::guard::{Guarded, guard};
 use damson_core::demux::srt::stream_id as streamid;
 use damson_core::demux::srt::stream_id::StreamIdError;
-use damson_core::demux::ts::{End, Event};
+use damson_core::demux::ts::{End, TsDiagnostic};
 use damson_core::model::time::Time;
 
 /// What is negotiated with callers.

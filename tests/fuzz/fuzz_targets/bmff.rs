@@ -3,12 +3,12 @@
 #![no_main]
 
 use damson_core::model::MESSAGE_LEN_MAX;
-use damson_core::demux::bmff::{CLOCK, Limits, Output, Reader};
+use damson_core::demux::bmff::{CLOCK, Limits, Output, BmffReader};
 use libfuzzer_sys::fuzz_target;
 
 fn read(size: usize, files: &[u8]) -> Vec<Output> {
     let limits = Limits { moov: 1 << 16, moof: 1 << 16, mdat: 1 << 16 };
-    let (mut reader, mut out) = (Reader::new(limits), Vec::new());
+    let (mut reader, mut out) = (BmffReader::new(limits), Vec::new());
     // A file may end anywhere; the next one goes on with its init segment.
     for file in files.split_inclusive(|&byte| byte == 0xfe) {
         for piece in file.chunks(size) {

@@ -91,7 +91,7 @@ fn spliced(ts: &[u8]) -> (Vec<u8>, u64) {
 
 /// What an edge says in a track, each with its time, and the times of its pictures.
 fn said(edge: &Node, stream: &str, seen: &Seen) -> (Vec<(Bytes, u64)>, Vec<u64>) {
-    let mut reader = bmff::Reader::new(bmff::Limits::default());
+    let mut reader = bmff::BmffReader::new(bmff::Limits::default());
     let (mut messages, mut pictures) = (Vec::new(), Vec::new());
     let mut list = seen.list.clone();
     list.segments.retain(|msn| !list.gaps.contains(msn));

@@ -1,31 +1,7 @@
 //! Boxes (ISO 14496-12, 4.2): names, headers, and a cursor over a box that is in memory.
 
-use std::fmt;
-
-use super::fault::Fault;
-
-/// A box type, a brand, a handler, or a sample entry's name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FourCc(pub [u8; 4]);
-
-impl FourCc {
-    /// Whether it is one that people write: printable, or QuickTime's 0xa9.
-    pub(super) fn is_plausible(self) -> bool {
-        self.0.iter().all(|byte| matches!(byte, b' '..=b'~' | 0xa9))
-    }
-}
-
-impl fmt::Display for FourCc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{}", byte.escape_ascii()))
-    }
-}
-
-impl fmt::Debug for FourCc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{self}'")
-    }
-}
+use super::error::BmffError;
+use super::four_cc::FourCc;
 
 /// What stands before a box's content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +22,7 @@ impl Header {
     ///
     /// # Errors
     /// `at`, where the box begins, if its size is less than its header.
-    pub fn read(bytes: &[u8], at: u64) -> Result<Option<Header>, Fault> {
+    pub fn read(bytes: &[u8], at: u64) -> Result<Option<Header>, BmffError> {
         let Some(&[a, b, c, d, kind @ ..]) = bytes.first_chunk::<8>() else { return Ok(None) };
         let kind = FourCc(kind);
         let (size, len) = match u32::from_be_bytes([a, b, c, d]) {
@@ -59,7 +35,8 @@ impl Header {
             },
             size => (u64::from(size), 8),
         };
-        let content = size.checked_sub(len).ok_or(Fault::Invalid { at, kind, what: "a size below its header's" })?;
+        let content =
+            size.checked_sub(len).ok_or(BmffError::Invalid { at, kind, what: "a size below its header's" })?;
         Ok(Some(Header { kind, len, content: Some(content) }))
     }
 }
@@ -82,65 +59,66 @@ impl<'a> Cursor<'a> {
         self.rest
     }
 
-    pub(super) fn invalid(&self, what: &'static str) -> Fault {
-        Fault::Invalid { at: self.at, kind: self.kind, what }
+    pub(super) fn invalid(&self, what: &'static str) -> BmffError {
+        BmffError::Invalid { at: self.at, kind: self.kind, what }
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Fault::Truncated { at: self.at, kind: self.kind })?;
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], BmffError> {
+        let (taken, rest) =
+            self.rest.split_at_checked(len).ok_or(BmffError::Truncated { at: self.at, kind: self.kind })?;
         (self.rest, self.at) = (rest, self.at + len as u64);
         Ok(taken)
     }
 
     /// The next so many bytes, as a cursor.
-    pub(super) fn part(&mut self, len: usize) -> Result<Cursor<'a>, Fault> {
+    pub(super) fn part(&mut self, len: usize) -> Result<Cursor<'a>, BmffError> {
         let at = self.at;
         Ok(Cursor::new(self.kind, at, self.take(len)?))
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], BmffError> {
         let taken = self.take(N)?;
         Ok(*taken.first_chunk::<N>().expect("N bytes were taken"))
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, Fault> {
+    pub(super) fn u8(&mut self) -> Result<u8, BmffError> {
         Ok(self.array::<1>()?[0])
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, Fault> {
+    pub(super) fn u16(&mut self) -> Result<u16, BmffError> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Fault> {
+    pub(super) fn u32(&mut self) -> Result<u32, BmffError> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, Fault> {
+    pub(super) fn u64(&mut self) -> Result<u64, BmffError> {
         self.array().map(u64::from_be_bytes)
     }
 
     /// 32 bits, or 64 in a box of version 1.
-    pub(super) fn wide(&mut self, version: u8) -> Result<u64, Fault> {
+    pub(super) fn wide(&mut self, version: u8) -> Result<u64, BmffError> {
         if version == 0 { self.u32().map(u64::from) } else { self.u64() }
     }
 
-    pub(super) fn fourcc(&mut self) -> Result<FourCc, Fault> {
+    pub(super) fn fourcc(&mut self) -> Result<FourCc, BmffError> {
         self.array().map(FourCc)
     }
 
     /// A FullBox's version and flags.
-    pub(super) fn full(&mut self) -> Result<(u8, u32), Fault> {
+    pub(super) fn full(&mut self) -> Result<(u8, u32), BmffError> {
         let [version, flags @ ..] = self.array::<4>()?;
         let [a, b, c] = flags;
         Ok((version, u32::from_be_bytes([0, a, b, c])))
     }
 
     /// The next box in this one. A few zeros at the end are no box: QuickTime ends lists so.
-    pub(super) fn child(&mut self) -> Result<Option<Cursor<'a>>, Fault> {
+    pub(super) fn child(&mut self) -> Result<Option<Cursor<'a>>, BmffError> {
         if self.rest.len() < 8 && self.rest.iter().all(|&byte| byte == 0) {
             return Ok(None);
         }
-        let truncated = Fault::Truncated { at: self.at, kind: self.kind };
+        let truncated = BmffError::Truncated { at: self.at, kind: self.kind };
         let header = Header::read(self.rest, self.at)?.ok_or_else(|| truncated.clone())?;
         let len = match header.content {
             Some(len) => usize::try_from(len).map_err(|_| truncated)?,
@@ -152,7 +130,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The first box of this type in this one.
-    pub(super) fn find(mut self, kind: &[u8; 4]) -> Result<Option<Cursor<'a>>, Fault> {
+    pub(super) fn find(mut self, kind: &[u8; 4]) -> Result<Option<Cursor<'a>>, BmffError> {
         while let Some(child) = self.child()? {
             if child.kind.0 == *kind {
                 return Ok(Some(child));
@@ -162,7 +140,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The same where there has to be one.
-    pub(super) fn need(self, kind: &[u8; 4]) -> Result<Cursor<'a>, Fault> {
-        self.find(kind)?.ok_or(Fault::Missing { at: self.at, kind: FourCc(*kind), parent: self.kind })
+    pub(super) fn need(self, kind: &[u8; 4]) -> Result<Cursor<'a>, BmffError> {
+        self.find(kind)?.ok_or(BmffError::Missing { at: self.at, kind: FourCc(*kind), parent: self.kind })
     }
 }

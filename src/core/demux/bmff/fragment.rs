@@ -1,31 +1,16 @@
 //! `moof` (ISO 14496-12, 8.8.4): the samples of a fragment.
 
-use super::SAMPLES_MAX;
-use super::boxes::{Cursor, FourCc};
-use super::fault::Fault;
-use super::movie::{Movie, Track};
-use super::table::Place;
+use super::boxes::Cursor;
+use super::defaults::Defaults;
+use super::error::BmffError;
+use super::four_cc::FourCc;
+use super::movie::Movie;
+use super::output::SAMPLES_MAX;
+use super::place::Place;
+use super::track::MovieTrack;
 
 /// sample_is_non_sync_sample (8.8.3.1).
 const NON_SYNC: u32 = 1 << 16;
-
-/// `trex` (8.8.3): what a fragment doesn't say of its samples.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Defaults {
-    duration: u32,
-    size: u32,
-    flags: u32,
-}
-
-impl Defaults {
-    /// Of which track, and its defaults.
-    pub(super) fn read(mut trex: Cursor<'_>) -> Result<(u32, Defaults), Fault> {
-        trex.full()?;
-        let id = trex.u32()?;
-        trex.u32()?;
-        Ok((id, Defaults { duration: trex.u32()?, size: trex.u32()?, flags: trex.u32()? }))
-    }
-}
 
 /// A fragment's samples, by track, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -38,7 +23,7 @@ pub(super) struct Fragment {
 
 /// Reads a `moof`'s content. The box begins at `start`, its content at `at`; `ends` is where the tracks' fragments
 /// before ended, edits apart.
-pub(super) fn read(content: &[u8], start: u64, at: u64, movie: &Movie, ends: &[i64]) -> Result<Fragment, Fault> {
+pub(super) fn read(content: &[u8], start: u64, at: u64, movie: &Movie, ends: &[i64]) -> Result<Fragment, BmffError> {
     let mut moof = Cursor::new(FourCc(*b"moof"), at, content);
     let mut out = Fragment::default();
     // "the first track fragment's base-data-offset is the position of the first byte of the moof; for the others the end
@@ -61,13 +46,13 @@ fn traf(
     movie: &Movie,
     ends: &[i64],
     out: &mut Fragment,
-) -> Result<u64, Fault> {
+) -> Result<u64, BmffError> {
     let mut header = traf.need(b"tfhd")?;
     let (_, flags) = header.full()?;
     let id = header.u32()?;
     let known = movie.tracks.iter().position(|track| track.id == id);
-    let index = known.ok_or(Fault::UnknownTrack { id })?;
-    let track: &Track = &movie.tracks[index];
+    let index = known.ok_or(BmffError::UnknownTrack { id })?;
+    let track: &MovieTrack = &movie.tracks[index];
     let mut base = if flags & 0x02_0000 != 0 { start } else { before };
     if flags & 1 != 0 {
         base = header.u64()?;
@@ -111,7 +96,7 @@ fn trun(
     (index, shift): (usize, i64),
     time: &mut i64,
     out: &mut Fragment,
-) -> Result<u64, Fault> {
+) -> Result<u64, BmffError> {
     let (_, flags) = trun.full()?;
     let count = trun.u32()?;
     let mut at = follows;
@@ -121,7 +106,7 @@ fn trun(
     }
     let first = if flags & 4 != 0 { Some(trun.u32()?) } else { None };
     if out.samples.len().saturating_add(usize::try_from(count).unwrap_or(usize::MAX)) > SAMPLES_MAX {
-        return Err(Fault::Samples);
+        return Err(BmffError::Samples);
     }
     for n in 0..count {
         let duration = if flags & 0x100 != 0 { trun.u32()? } else { defaults.duration };

@@ -4,15 +4,17 @@
 //! An `emsg` comes out behind the first sample of the fragment that it stands before, so that whoever keeps things in order has
 //! seen what time it is there. What of them nobody carries, or can read, is passed over: the media beside it are whole.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use mp4_atom::{Atom, Emib, Emsg, EmsgTimestamp};
 
-use super::boxes::{Cursor, FourCc};
-use super::movie::{Handler, Track};
-use super::table::Place;
-use super::{CLOCK, Output, Reader};
+use super::boxes::Cursor;
+use super::movie::Movie;
+use super::output::{CLOCK, Output};
+use super::place::Place;
+use super::track::{Handler, MovieTrack};
 use crate::codec::{id3, scte35};
 use crate::model::Scheme;
 use crate::model::time::Timescale;
@@ -47,20 +49,15 @@ pub(super) struct EventInstance {
     data: Bytes,
 }
 
-/// Those of a fragment that is still to come.
+/// The event messages that wait: for their fragment, then for the first of its samples.
 #[derive(Debug, Default)]
-pub(super) struct Early {
-    /// Of all boxes as they came.
-    len: usize,
-    events: Vec<EventInstance>,
-}
-
-/// Those of a fragment whose samples are still to come.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    /// Behind whose first sample they come out.
+pub(super) struct EventMessages {
+    /// Of all boxes that wait for their fragment, as they came, in bytes.
+    early_len: usize,
+    early: Vec<EventInstance>,
+    /// The track with whose first sample `told` comes out.
     index: usize,
-    messages: Vec<Output>,
+    told: Vec<Output>,
 }
 
 impl EventInstance {
@@ -121,47 +118,37 @@ impl EventInstance {
     }
 }
 
-impl Track {
-    /// Whether its samples are event messages: by MPEG-B part 18, or as was done before, when a sample entry for any metadata was taken.
-    pub fn is_events(&self) -> bool {
-        self.handler == Handler::Other(FourCc(*b"meta")) && matches!(&self.entry.0, b"evte" | b"urim")
-    }
-
-    /// When a sample is decoded, and when it is presented, on [`CLOCK`].
-    fn times(&self, place: &Place) -> (i64, i64) {
-        let ticks = |ticks: i64| rescale(ticks, self.timescale, CLOCK.scale);
-        (ticks(place.dts), ticks(place.dts.saturating_add(place.composition_offset.into())))
-    }
-}
-
-impl Reader {
-    /// An `emsg`: it waits for its fragment.
-    pub(super) fn emsg(&mut self, content: &[u8]) {
-        match EventInstance::emsg(content) {
-            Ok(event) if self.early.len + content.len() <= EVENTS_LEN_MAX => {
-                self.early.len += content.len();
-                self.early.events.push(event);
-            }
-            Ok(_) => self.ignored(format!("more than {EVENTS_LEN_MAX} bytes of event messages before a fragment")),
-            Err(why) => self.ignored(why),
+impl EventMessages {
+    /// Takes an `emsg`, which waits for its fragment.
+    ///
+    /// # Errors
+    /// Why the message is not carried.
+    pub(super) fn emsg(&mut self, content: &[u8]) -> Result<(), String> {
+        let event = EventInstance::emsg(content)?;
+        if self.early_len + content.len() > EVENTS_LEN_MAX {
+            return Err(format!("more than {EVENTS_LEN_MAX} bytes of event messages before a fragment"));
         }
+        self.early_len += content.len();
+        self.early.push(event);
+        Ok(())
     }
 
-    pub(super) fn ignored(&mut self, why: String) {
-        self.out.push_back(Output::Ignored { why });
-    }
-
-    /// The fragment of the messages that were read is there: they go with its pictures, or with what comes first in it.
-    pub(super) fn time_events(&mut self, ends: &[(usize, i64)]) {
-        let Some(movie) = self.movie.clone() else { return };
-        if self.early.events.is_empty() {
-            return;
+    /// Gives the messages that wait to the fragment that has come: to its pictures, or to what comes first in it. Returns
+    /// those that go out at once, since the fragment has no sample.
+    pub(super) fn fragment(
+        &mut self,
+        movie: &Movie,
+        samples: &VecDeque<(usize, Place)>,
+        ends: &[(usize, i64)],
+    ) -> Vec<Output> {
+        if self.early.is_empty() {
+            return Vec::new();
         }
         let video = |index: usize| movie.tracks[index].handler == Handler::Video;
-        let of_pictures = self.fragment.iter().find(|(index, _)| video(*index));
-        let index = of_pictures.or_else(|| self.fragment.front()).map(|(index, _)| *index);
+        let of_pictures = samples.iter().find(|(index, _)| video(*index));
+        let index = of_pictures.or_else(|| samples.front()).map(|(index, _)| *index);
         let times =
-            self.fragment.iter().filter(|(of, _)| Some(*of) == index).map(|(of, place)| movie.tracks[*of].times(place));
+            samples.iter().filter(|(of, _)| Some(*of) == index).map(|(of, place)| movie.tracks[*of].times(place));
         // One without a sample says when it is, too.
         let empty = ends.first().map(|(of, end)| {
             let track = &movie.tracks[*of];
@@ -170,59 +157,78 @@ impl Reader {
         });
         let first = times.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)));
         let found = index.zip(first).or_else(|| empty.map(|(of, at)| (of, (at, at))));
-        let Some((index, (at, earliest))) = found else { return };
+        let Some((index, (at, earliest))) = found else { return Vec::new() };
         let track = movie.tracks[index].id;
-        let events = std::mem::take(&mut self.early).events.into_iter();
+        self.early_len = 0;
+        let events = std::mem::take(&mut self.early).into_iter();
         let messages =
             events.map(|event| Output::Message { track, at: CLOCK.wrapped(at), message: event.message(earliest) });
-        self.told = Told { index, messages: messages.collect() };
-        if self.fragment.is_empty() {
-            self.tell_all();
-        }
+        (self.index, self.told) = (index, messages.collect());
+        if samples.is_empty() { self.take_told() } else { Vec::new() }
     }
 
-    /// A sample of a track has come out.
-    pub(super) fn tell(&mut self, index: usize) {
-        if self.told.index == index {
-            self.tell_all();
-        }
+    /// Returns the messages that come out with a sample of this track.
+    pub(super) fn told_with(&mut self, index: usize) -> Vec<Output> {
+        if self.index == index { self.take_told() } else { Vec::new() }
     }
 
-    pub(super) fn tell_all(&mut self) {
-        self.out.extend(self.told.messages.drain(..));
+    /// Returns the messages of the newest fragment that have not come out.
+    pub(super) fn take_told(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.told)
     }
 
-    /// A sample of an event message track: "one or more EventMessageInstanceBoxes, or one EventMessageEmptyBox" (23001-18, 6); before
-    /// that was written, `emsg` boxes, of which version 0 counts from the sample's presentation time (Live Media Ingest, 6.6).
-    pub(super) fn event_sample(&mut self, index: usize, place: &Place, data: &[u8]) {
-        let Some(movie) = self.movie.clone() else { return };
-        let track = &movie.tracks[index];
-        let (at, presented) = track.times(place);
-        let mut boxes = Cursor::new(track.entry, place.offset, data);
-        let mut len = 0;
-        loop {
-            let child = match boxes.child() {
-                Ok(Some(child)) => child,
-                Ok(None) => return,
-                Err(why) => return self.ignored(format!("a sample of event messages that can't be read: {why}")),
-            };
-            len += HEADER_LEN + child.rest().len();
-            if len > EVENTS_LEN_MAX {
-                return self.ignored(format!("more than {EVENTS_LEN_MAX} bytes of event messages in a sample"));
-            }
-            let event = match &child.kind.0 {
-                b"emib" => EventInstance::emib(child.rest(), track.timescale),
-                b"emsg" => EventInstance::emsg(child.rest()),
-                b"emeb" | b"embe" => continue,
-                _ => Err(format!("'{}' in a sample of event messages", child.kind)),
-            };
-            match event {
-                Ok(event) => {
-                    let message = event.message(presented);
-                    self.out.push_back(Output::Message { track: track.id, at: CLOCK.wrapped(at), message });
+    /// Ends the file: what waits for a fragment is dropped, the rest is returned.
+    pub(super) fn finish(&mut self) -> Vec<Output> {
+        std::mem::take(self).told
+    }
+}
+
+/// Reads a sample of an event message track: "one or more EventMessageInstanceBoxes, or one EventMessageEmptyBox" (23001-18, 6); before
+/// that was written, `emsg` boxes, of which version 0 counts from the sample's presentation time (Live Media Ingest, 6.6).
+pub(super) fn event_sample(track: &MovieTrack, place: &Place, data: &[u8], out: &mut VecDeque<Output>) {
+    let (at, presented) = track.times(place);
+    let mut boxes = Cursor::new(track.entry, place.offset, data);
+    let mut len = 0;
+    loop {
+        let event = match next_event(&mut boxes, track.timescale, &mut len) {
+            Ok(Some(event)) => event,
+            Ok(None) => return,
+            Err(Broken { why, goes_on }) => {
+                out.push_back(Output::Ignored { why });
+                if goes_on {
+                    continue;
                 }
-                Err(why) => self.ignored(why),
+                return;
             }
+        };
+        let message = event.message(presented);
+        out.push_back(Output::Message { track: track.id, at: CLOCK.wrapped(at), message });
+    }
+}
+
+/// Why an event message of a sample is not carried, and whether others may follow it.
+struct Broken {
+    why: String,
+    goes_on: bool,
+}
+
+/// The next event message of a sample, of which `len` bytes have been read.
+fn next_event(boxes: &mut Cursor<'_>, scale: Timescale, len: &mut usize) -> Result<Option<EventInstance>, Broken> {
+    let stop = |why: String| Broken { why, goes_on: false };
+    loop {
+        let child =
+            boxes.child().map_err(|why| stop(format!("a sample of event messages that can't be read: {why}")))?;
+        let Some(child) = child else { return Ok(None) };
+        *len += HEADER_LEN + child.rest().len();
+        if *len > EVENTS_LEN_MAX {
+            return Err(stop(format!("more than {EVENTS_LEN_MAX} bytes of event messages in a sample")));
         }
+        let event = match &child.kind.0 {
+            b"emib" => EventInstance::emib(child.rest(), scale),
+            b"emsg" => EventInstance::emsg(child.rest()),
+            b"emeb" | b"embe" => continue,
+            _ => Err(format!("'{}' in a sample of event messages", child.kind)),
+        };
+        return event.map(Some).map_err(|why| Broken { why, goes_on: true });
     }
 }

@@ -2,60 +2,23 @@
 
 use bytes::Bytes;
 
-use super::boxes::{Cursor, FourCc};
-use super::entry;
-use super::entry::Entry;
-use super::fault::{Fault, Unusable};
-use super::fragment::Defaults;
-use super::table::Table;
-use super::{CLOCK, TRACKS_MAX, Unit};
+use super::boxes::Cursor;
+use super::defaults::Defaults;
+use super::error::{BmffError, Unusable};
+use super::four_cc::FourCc;
+use super::output::TRACKS_MAX;
+use super::sample_entry::{self, Entry};
+use super::sample_table::SampleTable;
+use super::track::{Handler, MovieTrack};
 use crate::model::time::Timescale;
-use crate::model::{AccessUnit, CodecConfig, InputTrack};
-use crate::packager::timeline::rescale;
 
 /// What an init segment, or the head of a plain file, says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Movie {
     /// The tracks, as they stand.
-    pub tracks: Vec<Track>,
+    pub tracks: Vec<MovieTrack>,
     /// Whether fragments may follow (`mvex`).
     pub fragmented: bool,
-}
-
-/// What a track has in it (8.4.3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Handler {
-    /// `vide`.
-    Video,
-    /// `soun`.
-    Audio,
-    /// Text, metadata, hints.
-    Other(FourCc),
-}
-
-/// One track.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Track {
-    /// track_ID.
-    pub id: u32,
-    /// What it has in it.
-    pub handler: Handler,
-    /// Ticks a second of its times.
-    pub timescale: Timescale,
-    /// ISO 639-2, or BCP 47 where `elng` gives it; `None` where it is undetermined.
-    pub language: Option<String>,
-    /// What is added to its media times for them to be the presentation's, in ticks: a first edit (8.6.6).
-    pub shift: i64,
-    /// The sample entry's name.
-    pub entry: FourCc,
-    /// The codec's headers. `Ok(None)`: they come with the samples.
-    pub config: Result<Option<CodecConfig>, Unusable>,
-    /// How its samples are looked through.
-    pub(super) inband: super::inband::Inband,
-    /// The samples of a plain file.
-    pub(super) table: Table,
-    /// What fragments don't say.
-    pub(super) defaults: Defaults,
 }
 
 impl Movie {
@@ -63,7 +26,7 @@ impl Movie {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn read(content: &Bytes, at: u64) -> Result<Movie, Fault> {
+    pub fn read(content: &Bytes, at: u64) -> Result<Movie, BmffError> {
         let moov = Cursor::new(FourCc(*b"moov"), at, content);
         let mut header = moov.need(b"mvhd")?;
         let (version, _) = header.full()?;
@@ -74,8 +37,8 @@ impl Movie {
         let mut defaults = Vec::new();
         while let Some(child) = boxes.child()? {
             match &child.kind.0 {
-                b"trak" if tracks.len() == TRACKS_MAX => return Err(Fault::Tracks),
-                b"trak" => tracks.push(Track::read(child, content, scale)?),
+                b"trak" if tracks.len() == TRACKS_MAX => return Err(BmffError::Tracks),
+                b"trak" => tracks.push(MovieTrack::read(child, content, scale)?),
                 b"mvex" => {
                     fragmented = true;
                     let mut boxes = child;
@@ -97,7 +60,7 @@ impl Movie {
     }
 
     /// The track of this ID.
-    pub fn track(&self, id: u32) -> Option<&Track> {
+    pub fn track(&self, id: u32) -> Option<&MovieTrack> {
         self.tracks.iter().find(|track| track.id == id)
     }
 
@@ -105,89 +68,4 @@ impl Movie {
     pub fn has_samples(&self) -> bool {
         self.tracks.iter().any(|track| !track.table.is_empty())
     }
-}
-
-impl Track {
-    fn read(trak: Cursor<'_>, moov: &Bytes, movie_scale: u64) -> Result<Track, Fault> {
-        let mut header = trak.need(b"tkhd")?;
-        let (version, _) = header.full()?;
-        header.take(if version == 0 { 8 } else { 16 })?;
-        let id = header.u32()?;
-        let mdia = trak.need(b"mdia")?;
-        let mut header = mdia.need(b"mdhd")?;
-        let (version, _) = header.full()?;
-        header.take(if version == 0 { 8 } else { 16 })?;
-        let timescale = Timescale::new(header.u32()?).ok_or_else(|| header.invalid("a timescale of 0"))?;
-        header.wide(version)?;
-        let language = match mdia.find(b"elng")? {
-            Some(elng) => extended(elng)?,
-            None => language(header.u16()?),
-        };
-        let mut handler = mdia.need(b"hdlr")?;
-        handler.take(8)?;
-        let handler = match handler.fourcc()? {
-            FourCc([b'v', b'i', b'd', b'e']) => Handler::Video,
-            FourCc([b's', b'o', b'u', b'n']) => Handler::Audio,
-            other => Handler::Other(other),
-        };
-        let stbl = mdia.need(b"minf")?.need(b"stbl")?;
-        let Entry { name, config, inband } = entry::read(stbl.need(b"stsd")?)?;
-        let shift = match trak.find(b"edts")?.map(|edts| edts.find(b"elst")).transpose()?.flatten() {
-            Some(elst) => shift(elst, timescale, movie_scale)?,
-            None => 0,
-        };
-        let table = Table::read(stbl, moov)?;
-        let defaults = Defaults::default();
-        Ok(Track { id, handler, timescale, language, shift, entry: name, config, inband, table, defaults })
-    }
-
-    /// A unit of this track as one of `input`, on [`CLOCK`].
-    pub fn access_unit(&self, input: InputTrack, unit: Unit) -> AccessUnit {
-        let ticks = |ticks: i64| rescale(ticks, self.timescale, CLOCK.scale);
-        let dts = ticks(unit.dts);
-        let pts = ticks(unit.dts.saturating_add(unit.composition_offset.into()));
-        AccessUnit {
-            track: input,
-            dts: CLOCK.wrapped(dts),
-            composition_offset: i32::try_from(pts.saturating_sub(dts)).unwrap_or(0),
-            keyframe: unit.keyframe,
-            data: unit.data,
-        }
-    }
-}
-
-/// "Each character is packed as the difference between its ASCII value and 0x60" (8.4.2.3).
-fn language(packed: u16) -> Option<String> {
-    let letter = |shift: u16| char::from(((packed >> shift & 0x1f) as u8).wrapping_add(0x60));
-    let text: String = [10, 5, 0].into_iter().map(letter).collect();
-    text.bytes().all(|byte| byte.is_ascii_lowercase()).then_some(text).filter(|text| text != "und")
-}
-
-/// A BCP 47 tag, zero-terminated (8.4.6).
-fn extended(mut elng: Cursor<'_>) -> Result<Option<String>, Fault> {
-    elng.full()?;
-    let tag = elng.rest().split(|&byte| byte == 0).next().unwrap_or_default();
-    let is_tag =
-        |tag: &&[u8]| (2..=35).contains(&tag.len()) && tag.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
-    let tag = Some(tag).filter(is_tag).and_then(|tag| std::str::from_utf8(tag).ok());
-    Ok(tag.filter(|tag| *tag != "und").map(str::to_owned))
-}
-
-/// What a list of edits adds to media times: empty edits at its beginning delay them, and the first other one says with
-/// which the presentation begins. Further edits are for players of files.
-fn shift(mut elst: Cursor<'_>, scale: Timescale, movie_scale: u64) -> Result<i64, Fault> {
-    let (version, _) = elst.full()?;
-    let count = elst.u32()?;
-    let mut delay = 0i64;
-    for _ in 0..count {
-        let duration = elst.wide(version)?;
-        let starts = if version == 0 { i64::from(elst.u32()?.cast_signed()) } else { elst.u64()?.cast_signed() };
-        elst.u32()?;
-        if starts != -1 {
-            return Ok(delay.saturating_sub(starts));
-        }
-        let ticks = u128::from(duration) * u128::from(scale.hz()) / u128::from(movie_scale);
-        delay = delay.saturating_add(i64::try_from(ticks).unwrap_or(i64::MAX));
-    }
-    Ok(delay)
 }

@@ -1,6 +1,8 @@
 use std::fmt::Write as _;
 
-use bytes::{BufMut, BytesMut};
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
@@ -8,7 +10,8 @@ use crate::cmaf::cmaf;
 use crate::codec::codec::Codec;
 use crate::codec::hevc;
 use crate::codec::opus::Opus;
-use crate::model::InputTrack;
+use crate::model::time::{Timescale, UnixTime};
+use crate::model::{CodecConfig, InputTrack, Message};
 
 mod messages;
 
@@ -64,13 +67,13 @@ fn segment(time: u64, last: bool) -> Vec<u8> {
     .concat()
 }
 
-fn drain(reader: &mut Reader) -> Vec<Output> {
+fn drain(reader: &mut BmffReader) -> Vec<Output> {
     std::iter::from_fn(|| reader.poll_output()).collect()
 }
 
 /// All outputs of a file given in pieces of these lengths, and how it ends.
-fn read(pieces: impl IntoIterator<Item = usize>, file: &[u8]) -> (Vec<Output>, Result<(), Fault>) {
-    let mut reader = Reader::new(Limits::default());
+fn read(pieces: impl IntoIterator<Item = usize>, file: &[u8]) -> (Vec<Output>, Result<(), BmffError>) {
+    let mut reader = BmffReader::new(Limits::default());
     let (mut out, mut rest, mut end) = (Vec::new(), file, Ok(()));
     for len in pieces.into_iter().chain([file.len()]) {
         let (piece, tail) = rest.split_at(len.min(rest.len()));
@@ -162,9 +165,9 @@ fn headers_of_every_codec_come_out_as_they_went_in() {
 
 #[test]
 fn segments_come_one_by_one_after_their_init() {
-    let mut reader = Reader::new(Limits::default());
+    let mut reader = BmffReader::new(Limits::default());
     let segment = segment(90_000, false);
-    assert_eq!(reader.push(&segment).map_err(|fault| matches!(fault, Fault::NoInit { .. })), Err(true));
+    assert_eq!(reader.push(&segment).map_err(|fault| matches!(fault, BmffError::NoInit { .. })), Err(true));
     assert!(reader.finish().is_ok() && matches!(drain(&mut reader)[..], [Output::Ignored { .. }]));
     let init = cmaf::init(&avc(), Timescale::MPEG);
     reader.push(&init).expect("whole");
@@ -180,7 +183,7 @@ fn segments_come_one_by_one_after_their_init() {
     // The second request is cut in the middle of its second picture.
     reader.push(&segment[..segment.len() - 8 - 106 - 50]).expect("nothing wrong so far");
     let cut = reader.finish();
-    assert!(matches!(cut, Err(Fault::Cut { .. })), "{cut:?}");
+    assert!(matches!(cut, Err(BmffError::Cut { .. })), "{cut:?}");
     let expect = SEGMENT_TEXT.lines().take(3).map(|line| format!("{line}\n")).collect::<String>();
     assert_eq!(text(&drain(&mut reader)), format!("{expect}missing 2\n"));
     reader.push(&segment).expect("whole");
@@ -372,5 +375,5 @@ fn a_sample_per_bit_of_nothing_is_bounded() {
     let tfhd = boxed(b"tfhd", &[0, 0, 0, 0, 0, 0, 0, 1]);
     let traf = boxed(b"traf", &[tfhd, boxed(b"trun", &trun)].concat());
     let file = [&cmaf::init(&avc(), Timescale::MPEG)[..], &boxed(b"moof", &traf)].concat();
-    assert_eq!(read([], &file).1, Err(Fault::Samples));
+    assert_eq!(read([], &file).1, Err(BmffError::Samples));
 }

@@ -9,7 +9,7 @@ use super::jitter_buffer::LaneId;
 use super::path::Object;
 use super::tracks::{Came, Kind, Tracks};
 use crate::demux::bmff;
-use crate::demux::bmff::{Fault, Handler, Movie, Reader};
+use crate::demux::bmff::{BmffError, BmffReader, Handler, Movie};
 use crate::demux::ts;
 use crate::demux::ts::{Demuxer, End};
 use crate::model::Scheme;
@@ -42,7 +42,7 @@ const SYNC: u8 = 0x47;
 pub enum Refused {
     /// As it is, or since its init segment hasn't come.
     #[error("{0}")]
-    Bmff(#[from] Fault),
+    Bmff(#[from] BmffError),
     #[error("neither MPEG-TS nor MP4 begins there")]
     Unknown,
     #[error("{0}")]
@@ -72,7 +72,7 @@ pub struct Body {
 }
 
 enum Content {
-    Bmff(Box<Reader>),
+    Bmff(Box<BmffReader>),
     Ts(Box<Demuxer>),
     /// Others go on with it.
     Kept,
@@ -84,7 +84,7 @@ impl Body {
     pub fn new(
         object: Option<Object>,
         first: &[u8],
-        known: Option<(Reader, String)>,
+        known: Option<(BmffReader, String)>,
         limits: bmff::Limits,
         tracks: &mut Tracks,
     ) -> Self {
@@ -99,7 +99,7 @@ impl Body {
             // An init segment is said again even if it is the same.
             (object, None) => {
                 let name = object.as_ref().map_or(String::new(), |object| object.track(false));
-                (Content::Bmff(Box::new(Reader::new(limits))), name)
+                (Content::Bmff(Box::new(BmffReader::new(limits))), name)
             }
         };
         let (lanes, out) = (Vec::new(), VecDeque::new());
@@ -308,8 +308,10 @@ impl Body {
                     self.out.push_back(Came::Unit(lane, ts::CLOCK, unit));
                 }
             }
-            ts::Output::Event(event @ ts::Event::Nothing { .. }) => return Err(Refused::NoTrack(event.to_string())),
-            ts::Output::Event(event) => self.out.push_back(Came::Note(format!("MPEG-TS: {event}"))),
+            ts::Output::Diagnostic(event @ ts::TsDiagnostic::Nothing { .. }) => {
+                return Err(Refused::NoTrack(event.to_string()));
+            }
+            ts::Output::Diagnostic(event) => self.out.push_back(Came::Note(format!("MPEG-TS: {event}"))),
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::jitter_buffer::{Item, LaneId, Playout, Pushed};
 use super::path::Object;
 use crate::demux::bmff;
-use crate::demux::bmff::Reader;
+use crate::demux::bmff::BmffReader;
 use crate::demux::ts::Demuxer;
 use crate::model::Rendition;
 use crate::model::time::Time;
@@ -33,7 +33,7 @@ pub struct Kind {
 }
 
 #[derive(Debug)]
-struct Track {
+struct MovieTrack {
     key: Key,
     kind: Kind,
     lane: LaneId,
@@ -101,12 +101,12 @@ impl Taken {
 #[derive(Debug)]
 pub struct Tracks {
     playout: Playout,
-    tracks: Vec<Track>,
+    tracks: Vec<MovieTrack>,
     tracks_max: usize,
     /// What the claims are renditions of the stream as, the push itself first.
     claims: Vec<Option<Rendition>>,
     /// Readers that know an init segment, by its object.
-    inits: BTreeMap<Object, Reader>,
+    inits: BTreeMap<Object, BmffReader>,
     /// Of transport streams, between two of their segments.
     demuxers: BTreeMap<String, Box<Demuxer>>,
     /// What is to be told.
@@ -150,7 +150,7 @@ impl Tracks {
             )
         });
         let (damaged, ended, told_apart) = (false, false, false);
-        self.tracks.push(Track { key, kind, lane, place, damaged, step: 0, ended, config: None, told_apart });
+        self.tracks.push(MovieTrack { key, kind, lane, place, damaged, step: 0, ended, config: None, told_apart });
         Ok((place.map(|_| lane), nowhere))
     }
 
@@ -280,7 +280,7 @@ impl Tracks {
     /// else more tracks may come.
     pub fn beginning(&self, claim: usize, whole: bool) -> (Announced, Vec<Input>) {
         let plain = self.claims.get(claim).is_some_and(Option::is_none);
-        let config = |track: &Track| {
+        let config = |track: &MovieTrack| {
             let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
             Some(headers(input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
         };
@@ -288,7 +288,7 @@ impl Tracks {
     }
 
     /// An object was, or began with, an init segment.
-    pub fn keep_init(&mut self, object: &Object, reader: &Reader) {
+    pub fn keep_init(&mut self, object: &Object, reader: &BmffReader) {
         if self.inits.len() < OBJECTS_MAX || self.inits.contains_key(object) {
             self.inits.insert(object.clone(), reader.again());
         }
@@ -307,7 +307,7 @@ impl Tracks {
 
     /// A reader that knows the init segment that an object belongs to, and what their track is called. `only`: the one
     /// init segment of its folder, whatever its name, since no other comes.
-    pub fn init_for(&self, object: &Object, only: bool) -> Option<(Reader, String)> {
+    pub fn init_for(&self, object: &Object, only: bool) -> Option<(BmffReader, String)> {
         let by = |name: String| self.inits.iter().find(|(init, _)| init.track(false) == name);
         let near = || {
             let mut beside = self.inits.iter().filter(|(init, _)| init.folder == object.folder);
@@ -332,7 +332,7 @@ impl Tracks {
         if self.rendition(0).is_some() {
             return None;
         }
-        let beside = |track: &&Track| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
+        let beside = |track: &&MovieTrack| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
         let name = match (&kind.language, kind.video) {
             // Sound of the same file that nothing else tells apart.
             (None, false) if self.tracks.iter().any(|track| beside(&track)) => {

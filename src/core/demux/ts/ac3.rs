@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::Output;
 use super::framing::Framing;
+use super::output::Output;
 use super::pes::Payload;
 use crate::codec::ac3::{Frame, HEADER_LEN, Headers, SYNC};
 use crate::model::{AccessUnit, InputTrack};
@@ -19,7 +19,7 @@ const BLOCK: u64 = 256;
 
 /// One track's decoder state.
 #[derive(Debug)]
-pub(super) struct Ac3 {
+pub(super) struct Ac3Frames {
     track: InputTrack,
     headers: Headers,
     framing: Framing,
@@ -29,10 +29,10 @@ pub(super) struct Ac3 {
     blocks: u32,
 }
 
-impl Ac3 {
+impl Ac3Frames {
     pub(super) fn new(track: InputTrack) -> Self {
         let (headers, framing, unit) = (Headers::default(), Framing::default(), BytesMut::new());
-        Ac3 { track, headers, framing, unit, begins: 0, blocks: 0 }
+        Ac3Frames { track, headers, framing, unit, begins: 0, blocks: 0 }
     }
 
     /// Something is missing: what had begun is lost. Says whether anything had.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Output;
 use super::framing::Framing;
+use super::output::Output;
 use super::pes::Payload;
 use crate::codec::aac::SAMPLE_RATES;
 use crate::model::{AccessUnit, CodecConfig, InputTrack};

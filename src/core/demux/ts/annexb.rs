@@ -10,9 +10,9 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::events::Stats;
+use super::diagnostic::Counters;
+use super::output::{MODULUS, Output};
 use super::pes::Payload;
-use super::{MODULUS, Output};
 use crate::codec::avc::exp_golomb;
 use crate::codec::{avc, hevc};
 use crate::model::{AccessUnit, CodecConfig, InputTrack};
@@ -176,7 +176,7 @@ impl ByteStream {
     pub(super) fn picture(
         &mut self,
         pes: Payload,
-        stats: &mut Stats,
+        stats: &mut Counters,
         out: &mut VecDeque<Output>,
     ) -> Result<(), &'static str> {
         let nals = nal_units(&pes.data, &self.syntax);
@@ -216,7 +216,7 @@ impl ByteStream {
         nals: &[NalUnit],
         pts: u64,
         dts: u64,
-        stats: &mut Stats,
+        stats: &mut Counters,
         out: &mut VecDeque<Output>,
     ) {
         let access = self.syntax.access(data, nals);

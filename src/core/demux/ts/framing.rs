@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::MODULUS;
+use super::output::MODULUS;
 use super::pes::Payload;
 
 /// What one track carries from one PES packet to the next.

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::events::Stats;
+use super::diagnostic::Counters;
+use super::output::{Output, VIDEO};
 use super::packet::{Continuity, Found, Packet};
 use super::pes;
 use super::pes::Pes;
 use super::psi::StreamKind;
-use super::{Output, Table, VIDEO};
+use super::table::PsiTable;
 use crate::codec::{id3, scte35};
 use crate::model::Scheme;
 use crate::model::{MESSAGE_LEN_MAX, Message};
@@ -18,7 +19,7 @@ use crate::model::{MESSAGE_LEN_MAX, Message};
 #[derive(Debug)]
 pub(super) enum Metadata {
     Id3 { continuity: Continuity, pes: pes::Assembler },
-    Splices(Table),
+    Splices(PsiTable),
 }
 
 impl Metadata {
@@ -27,7 +28,7 @@ impl Metadata {
             StreamKind::Id3 => {
                 Some(Metadata::Id3 { continuity: Continuity::default(), pes: pes::Assembler::default() })
             }
-            StreamKind::Splices => Some(Metadata::Splices(Table::default())),
+            StreamKind::Splices => Some(Metadata::Splices(PsiTable::default())),
             _ => None,
         }
     }
@@ -36,7 +37,7 @@ impl Metadata {
     pub(super) fn forget(&mut self) {
         match self {
             Metadata::Id3 { pes, .. } => drop(pes.cut()),
-            Metadata::Splices(table) => table.sections.forget(),
+            Metadata::Splices(table) => table.forget(),
         }
     }
 
@@ -44,7 +45,7 @@ impl Metadata {
     pub(super) fn packet(
         &mut self,
         packet: &Packet<'_>,
-        stats: &mut Stats,
+        stats: &mut Counters,
         out: &mut VecDeque<Output>,
     ) -> Result<(), &'static str> {
         if packet.scrambled {

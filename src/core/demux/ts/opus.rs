@@ -9,13 +9,12 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
+use super::output::{MODULUS, Output};
 use super::pes::Payload;
-use super::{MODULUS, Output};
 use crate::codec::opus::{Opus, samples};
 use crate::model::{AccessUnit, CodecConfig, InputTrack};
 
 /// The most that channel_config_code says in one number: 7.1.
-pub(super) const CHANNELS_MAX: u8 = 8;
 /// Streams, those of them that are stereo, and channels by channel_config_code, from 3 on (RFC 7845, 5.1.1.2).
 const MAPPINGS: [(u8, u8, &[u8]); 6] = [
     (2, 1, &[0, 2, 1]),

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::output::{End, MODULUS};
 use super::packet::Packet;
-use super::{End, MODULUS};
 
 /// The longest PES packet, in bytes: as the longest message over RTMP, far more than a picture at 100 Mb/s.
 pub const PES_LEN_MAX: usize = 8 << 20;

@@ -1,7 +1,9 @@
 //! Program-specific information (2.4.4): sections, the PAT, and PMTs.
 
-use super::events::Stats;
-use super::{PROGRAMS_MAX, STREAMS_MAX};
+use super::diagnostic::Counters;
+use super::output::{PROGRAMS_MAX, STREAMS_MAX};
+use crate::codec::opus::CHANNELS_MAX;
+use crate::model::crc32::crc32;
 
 /// A section, in bytes: those of the PAT and of PMTs have 1,024 at most (2.4.4.4, 2.4.4.9), private ones (2.4.4.11) this.
 const SECTION_LEN_MAX: usize = 4_096;
@@ -25,7 +27,7 @@ impl Sections {
     }
 
     /// Takes a packet's payload; whole sections whose checksum is right.
-    pub(super) fn push(&mut self, start: bool, payload: &[u8], stats: &mut Stats) -> Vec<Vec<u8>> {
+    pub(super) fn push(&mut self, start: bool, payload: &[u8], stats: &mut Counters) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         if !start {
             self.add(payload, stats, &mut out);
@@ -44,7 +46,7 @@ impl Sections {
         out
     }
 
-    fn add(&mut self, bytes: &[u8], stats: &mut Stats, out: &mut Vec<Vec<u8>>) {
+    fn add(&mut self, bytes: &[u8], stats: &mut Counters, out: &mut Vec<Vec<u8>>) {
         if !self.begun {
             return;
         }
@@ -60,16 +62,9 @@ impl Sections {
             }
             let rest = self.buffer.split_off(len);
             let section = std::mem::replace(&mut self.buffer, rest);
-            if crc(&section) == 0 { out.push(section) } else { stats.bad_sections += 1 }
+            if crc32(&section) == 0 { out.push(section) } else { stats.bad_sections += 1 }
         }
     }
-}
-
-/// CRC_32 (annex A), which is 0 over a section with its own checksum.
-pub(crate) fn crc(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| crc << 1 ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 })
-    })
 }
 
 /// What stands between header and checksum of a section in force, and its table_id_extension.
@@ -192,7 +187,7 @@ fn opus(bytes: &[u8]) -> StreamKind {
         _ => None,
     });
     match code {
-        Some(channels @ 1..=super::opus::CHANNELS_MAX) => StreamKind::Opus(channels),
+        Some(channels @ 1..=CHANNELS_MAX) => StreamKind::Opus(channels),
         _ => StreamKind::Other("Opus of an unusual layout; set the encoder to mono, stereo, or 5.1"),
     }
 }

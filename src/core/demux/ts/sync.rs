@@ -1,9 +1,9 @@
 //! The raster of packets in a stream of bytes (2.4.3.2): where it lies, and where it lies anew after rubbish.
 
-use super::events::Stats;
+use super::diagnostic::Counters;
 
 /// A transport packet, in bytes.
-pub(super) const PACKET_LEN: usize = 188;
+pub(crate) const PACKET_LEN: usize = 188;
 /// What lies between two sync bytes: plain; behind a time stamp of 4 bytes (M2TS); before 16 bytes of Reed-Solomon code.
 const STRIDES: [usize; 3] = [PACKET_LEN, 192, 204];
 const SYNC_BYTE: u8 = 0x47;
@@ -28,7 +28,7 @@ impl Sync {
     }
 
     /// A datagram comes: one of whole packets begins anew.
-    pub(super) fn datagram(&mut self, bytes: &[u8], stats: &mut Stats) {
+    pub(super) fn datagram(&mut self, bytes: &[u8], stats: &mut Counters) {
         let (packets, rest) = bytes.as_chunks::<PACKET_LEN>();
         if rest.is_empty() && !packets.is_empty() && packets.iter().all(|packet| packet[0] == SYNC_BYTE) {
             let left = self.buffer.len() - self.at;
@@ -40,7 +40,7 @@ impl Sync {
     }
 
     /// The next packet.
-    pub(super) fn next(&mut self, stats: &mut Stats) -> Option<[u8; PACKET_LEN]> {
+    pub(super) fn next(&mut self, stats: &mut Counters) -> Option<[u8; PACKET_LEN]> {
         loop {
             let skip = self.between.min(self.buffer.len() - self.at);
             self.at += skip;

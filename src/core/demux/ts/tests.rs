@@ -6,8 +6,10 @@ mod metadata;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::output::MODULUS;
 use super::*;
 use crate::codec::avc::Avc;
+use crate::model::{AccessUnit, Announced, CodecConfig, InputTrack, Message};
 use crate::packager::tests::AVCC_720P30;
 use crate::testing::ts_mux::{Mux, Stamp, adts};
 
@@ -119,11 +121,11 @@ fn by_track(units: &[AccessUnit]) -> [Vec<&AccessUnit>; 2] {
     [VIDEO, AUDIO].map(|track| units.iter().filter(|unit| unit.track == track).collect())
 }
 
-fn demuxed(datagrams: impl IntoIterator<Item = Vec<u8>>) -> (Vec<Output>, Stats) {
+fn demuxed(datagrams: impl IntoIterator<Item = Vec<u8>>) -> (Vec<Output>, Counters) {
     demuxed_to(End::Said, datagrams)
 }
 
-fn demuxed_to(end: End, datagrams: impl IntoIterator<Item = Vec<u8>>) -> (Vec<Output>, Stats) {
+fn demuxed_to(end: End, datagrams: impl IntoIterator<Item = Vec<u8>>) -> (Vec<Output>, Counters) {
     let mut demuxer = Demuxer::new(None);
     let mut out = Vec::new();
     for datagram in datagrams {
@@ -158,7 +160,7 @@ fn every_unit_comes_out_as_it_went_in() {
     assert_eq!(parsed.high, Some([1, 8, 8]));
     assert_eq!(*asc, CodecConfig::Aac(Bytes::from_static(&[0x11, 0x90])));
     assert_eq!(by_track(&units(out)), by_track(&film.units));
-    assert_eq!(stats, Stats { packets: film.mux.packets.len() as u64, ..Stats::default() });
+    assert_eq!(stats, Counters { packets: film.mux.packets.len() as u64, ..Counters::default() });
 }
 
 #[test]
@@ -281,7 +283,7 @@ fn a_changed_pmt_keeps_the_tracks_that_stay() {
     film.mux.pes(0x103, 0xc1, stamp, &adts(&[5; 9]));
     let (out, _) = demuxed([film.mux.bytes()]);
     let refused: Vec<_> =
-        out.iter().filter_map(|o| if let Output::Event(event) = o { Some(event) } else { None }).collect();
+        out.iter().filter_map(|o| if let Output::Diagnostic(event) = o { Some(event) } else { None }).collect();
     let said = "PID 512 (stream_type 0x03) isn't taken: MPEG audio (MP1, MP2, MP3); set the encoder to \
                 AAC, Opus, AC-3 or E-AC-3";
     assert_eq!(refused.iter().map(ToString::to_string).collect::<Vec<_>>(), [said]);
@@ -306,7 +308,7 @@ fn one_program_of_several() {
         demuxer.datagram(&mux.bytes());
         let out = drain(&mut demuxer);
         let events =
-            out.iter().filter_map(|o| if let Output::Event(event) = o { Some(event.to_string()) } else { None });
+            out.iter().filter_map(|o| if let Output::Diagnostic(event) = o { Some(event.to_string()) } else { None });
         assert_eq!(events.collect::<Vec<_>>(), said);
         assert_eq!(units(out).iter().map(|unit| unit.data[0]).collect::<Vec<_>>(), data, "{wanted:?}");
     };

@@ -17,8 +17,8 @@ use crate::model::{
     AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Msn, PartHeader, Record, Resume, TrackId,
 };
 use crate::model::{Epoch, NodeId, Rendition, StreamName};
+use crate::packager::{Packager, Settings};
 pub(crate) use invariants::{check_invariants, samples};
-use packager::{Packager, Settings};
 
 /// x264's avcC: High@3.1, 1280x720, 30 fps.
 pub(crate) const AVCC_720P30: &[u8] = &[

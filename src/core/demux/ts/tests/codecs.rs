@@ -73,7 +73,12 @@ fn rubbish_between_frames_costs_what_it_hits() {
     mux.pes(A, 0xbd, stamp(0), &[&frames[0][..], &[0x0b, 9, 9], &frames[1]].concat());
     mux.pes(A, 0xbd, stamp(5_760), &frames[2]);
     let (out, _) = demuxed([mux.bytes()]);
-    assert!(out.contains(&Output::Event(Event::Broken { pid: A, what: "no AC-3 frame where one should begin" })));
+    assert!(
+        out.contains(&Output::Diagnostic(TsDiagnostic::Broken {
+            pid: A,
+            what: "no AC-3 frame where one should begin"
+        }))
+    );
     assert_eq!(units(out).into_iter().map(|unit| unit.data).collect::<Vec<_>>(), frames);
 }
 
@@ -96,7 +101,7 @@ fn opus_packets_behind_their_headers() {
 fn what_is_left_out_is_named() {
     let check = |stream_type: u8, descriptors: &[u8], what: &str| {
         let (out, _) = demuxed([one(stream_type, descriptors).bytes()]);
-        let said = |o: &Output| matches!(o, Output::Event(Event::Refused { what: found, .. }) if found.contains(what));
+        let said = |o: &Output| matches!(o, Output::Diagnostic(TsDiagnostic::Refused { what: found, .. }) if found.contains(what));
         assert!(out.iter().any(said), "{out:?}");
     };
     check(0x03, &[], "MP3");

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::codec::scte35::tests::{insert, section};
+use crate::model::MESSAGE_LEN_MAX;
 use crate::model::Scheme;
-use crate::model::{MESSAGE_LEN_MAX, Message};
 
 const I: u16 = 0x103;
 const S: u16 = 0x104;
@@ -39,7 +39,7 @@ fn tags_and_splices_come_out_with_their_times() {
     film.mux.section(S, &section(0, 0, &[]));
     film.mux.pes(I, 0xbd, Some(Stamp { pts: 27_000, dts: None, bounded: true }), &tag(3));
     let (outputs, stats) = demuxed([film.mux.bytes()]);
-    assert!(!outputs.iter().any(|output| matches!(output, Output::Event(_))), "{outputs:?}");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Diagnostic(_))), "{outputs:?}");
     assert_eq!(
         messages(outputs),
         [
@@ -68,12 +68,12 @@ fn what_is_damaged_is_dropped_and_what_is_no_tag_is_told_once() {
     damaged[20] ^= 1;
     film.mux.section(S, &damaged);
     let mut cut = vec![0xfc, 0x30, 7, 0, 0, 0];
-    cut.extend(crate::demux::ts::psi::crc(&cut).to_be_bytes());
+    cut.extend(crate::model::crc32::crc32(&cut).to_be_bytes());
     film.mux.section(S, &cut);
     let (outputs, stats) = demuxed([film.mux.bytes()]);
     let told: Vec<String> = outputs
         .iter()
-        .filter_map(|output| if let Output::Event(event) = output { Some(event.to_string()) } else { None })
+        .filter_map(|output| if let Output::Diagnostic(event) = output { Some(event.to_string()) } else { None })
         .collect();
     assert_eq!(told, ["PID 259: no ID3 tag, or a very long one", "PID 260: a splice_info_section that can't be read"]);
     assert_eq!(messages(outputs), [(Scheme::Id3, Some(9), None, long.into())]);
@@ -86,6 +86,6 @@ fn a_program_of_metadata_alone_cant_be_played() {
     film.mux.pat(&[(1, PMT)]);
     film.mux.pmt_described(PMT, 1, 0, &[(0x15, I, ID3), (0x86, S, &[]), (0x15, 0x105, &[])]);
     let (outputs, _) = demuxed([film.mux.bytes()]);
-    let refused = |output: &Output| matches!(output, Output::Event(Event::Refused { pid: 0x105, .. }));
-    assert!(outputs.iter().any(refused) && outputs.contains(&Output::Event(Event::Nothing { number: 1 })));
+    let refused = |output: &Output| matches!(output, Output::Diagnostic(TsDiagnostic::Refused { pid: 0x105, .. }));
+    assert!(outputs.iter().any(refused) && outputs.contains(&Output::Diagnostic(TsDiagnostic::Nothing { number: 1 })));
 }

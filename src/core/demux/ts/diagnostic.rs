@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What an operator wants to know of a transport stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
+pub enum TsDiagnostic {
     /// The PAT lists several programs, or not the one that was asked for.
     Programs {
         /// Those that it lists.
@@ -35,29 +35,29 @@ pub enum Event {
     },
 }
 
-impl fmt::Display for Event {
+impl fmt::Display for TsDiagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Programs { numbers, played: Some(played) } => {
+            TsDiagnostic::Programs { numbers, played: Some(played) } => {
                 write!(f, "programs {numbers:?}: {played} is played (program=N chooses another)")
             }
-            Event::Programs { numbers, played: None } => {
+            TsDiagnostic::Programs { numbers, played: None } => {
                 write!(f, "programs {numbers:?}: the one that is asked for isn't among them")
             }
-            Event::Refused { pid, stream_type, what } => {
+            TsDiagnostic::Refused { pid, stream_type, what } => {
                 write!(f, "PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")
             }
-            Event::Nothing { number } => {
+            TsDiagnostic::Nothing { number } => {
                 write!(f, "program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")
             }
-            Event::Broken { pid, what } => write!(f, "PID {pid}: {what}"),
+            TsDiagnostic::Broken { pid, what } => write!(f, "PID {pid}: {what}"),
         }
     }
 }
 
 /// What has come and what hasn't. All only go up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
+pub struct Counters {
     /// Transport packets.
     pub packets: u64,
     /// Gaps in the continuity counters.

@@ -3,28 +3,12 @@
 use bytes::Bytes;
 
 use super::boxes::Cursor;
-use super::fault::Fault;
-
-/// A sample's place and times.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// Where in the file it begins.
-    pub offset: u64,
-    /// In bytes.
-    pub len: u32,
-    /// In ticks of the track, an edit list included.
-    pub dts: i64,
-    /// In ticks of the track.
-    pub duration: u32,
-    /// In ticks of the track.
-    pub composition_offset: i32,
-    /// A random access point.
-    pub keyframe: bool,
-}
+use super::error::BmffError;
+use super::place::Place;
 
 /// The tables, as they stand.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Table {
+pub(super) struct SampleTable {
     /// count:32 delta:32.
     durations: Bytes,
     /// count:32 offset:32.
@@ -42,11 +26,11 @@ pub(super) struct Table {
     sync: Option<Bytes>,
 }
 
-impl Table {
+impl SampleTable {
     /// Keeps the tables of an `stbl` that lies in `moov`.
-    pub(super) fn read(stbl: Cursor<'_>, moov: &Bytes) -> Result<Table, Fault> {
+    pub(super) fn read(stbl: Cursor<'_>, moov: &Bytes) -> Result<SampleTable, BmffError> {
         // A table's rows: what follows its count, as far as there is any.
-        let rows = |kind: &[u8; 4], row: usize| -> Result<Option<Bytes>, Fault> {
+        let rows = |kind: &[u8; 4], row: usize| -> Result<Option<Bytes>, BmffError> {
             let Some(mut table) = stbl.find(kind)? else { return Ok(None) };
             table.full()?;
             let len = usize::try_from(table.u32()?).unwrap_or(usize::MAX).saturating_mul(row);
@@ -62,7 +46,7 @@ impl Table {
             }
         }
         let wide = stbl.find(b"co64")?.is_some();
-        Ok(Table {
+        Ok(SampleTable {
             durations: rows(b"stts", 8)?.unwrap_or_default(),
             offsets: rows(b"ctts", 8)?.unwrap_or_default(),
             chunks: rows(b"stsc", 12)?.unwrap_or_default(),
@@ -83,7 +67,7 @@ impl Table {
 /// A track's samples, in decoding order.
 #[derive(Clone, Debug)]
 pub struct Samples {
-    table: Table,
+    table: SampleTable,
     /// The next one.
     index: u32,
     dts: i64,
@@ -128,13 +112,13 @@ fn pair(table: &Bytes, row: usize) -> Option<[u32; 2]> {
     Some([word(table, row * 2)?, word(table, row * 2 + 1)?])
 }
 
-impl super::movie::Track {
-    /// The samples of a plain file.
-    pub fn samples(&self) -> Samples {
+impl Samples {
+    /// The samples of these tables; the first is decoded at `shift`, in ticks.
+    pub(super) fn new(table: &SampleTable, shift: i64) -> Samples {
         Samples {
-            table: self.table.clone(),
+            table: table.clone(),
             index: 0,
-            dts: self.shift,
+            dts: shift,
             at: 0,
             left: 0,
             chunk: 0,
@@ -144,9 +128,7 @@ impl super::movie::Track {
             sync_row: 0,
         }
     }
-}
 
-impl Samples {
     /// How many are still to come, as the tables count them.
     pub(super) fn left(&self) -> usize {
         usize::try_from(self.table.count - self.index).unwrap_or(usize::MAX)

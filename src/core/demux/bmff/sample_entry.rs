@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::boxes::{Cursor, FourCc};
-use super::fault::{Fault, Unusable};
+use super::boxes::Cursor;
+use super::error::{BmffError, Unusable};
+use super::four_cc::FourCc;
 use super::inband::Inband;
 use crate::codec::opus::Opus;
 use crate::model::CodecConfig;
@@ -26,7 +27,7 @@ pub(super) struct Entry {
 }
 
 /// Reads the first entry of an `stsd`.
-pub(super) fn read(mut stsd: Cursor<'_>) -> Result<Entry, Fault> {
+pub(super) fn read(mut stsd: Cursor<'_>) -> Result<Entry, BmffError> {
     stsd.full()?;
     stsd.u32()?;
     let entry = stsd.child()?.ok_or_else(|| stsd.invalid("no sample entry"))?;
@@ -62,17 +63,17 @@ fn headers(
     boxes: Cursor<'_>,
     kind: &[u8; 4],
     config: fn(Bytes) -> CodecConfig,
-) -> Result<Result<Option<CodecConfig>, Unusable>, Fault> {
+) -> Result<Result<Option<CodecConfig>, Unusable>, BmffError> {
     let content = boxes.need(kind)?;
     Ok(Ok(Some(config(Bytes::copy_from_slice(content.rest())))))
 }
 
-fn visual(mut entry: Cursor<'_>) -> Result<Cursor<'_>, Fault> {
+fn visual(mut entry: Cursor<'_>) -> Result<Cursor<'_>, BmffError> {
     entry.take(VISUAL_LEN)?;
     Ok(entry)
 }
 
-fn audio(mut entry: Cursor<'_>) -> Result<Cursor<'_>, Fault> {
+fn audio(mut entry: Cursor<'_>) -> Result<Cursor<'_>, BmffError> {
     let fixed = entry.take(AUDIO_LEN)?;
     // QuickTime's version; zero in an ISO file.
     let more = AUDIO_MORE.get(usize::from(fixed[9])).ok_or_else(|| entry.invalid("an unknown version"))?;
@@ -81,7 +82,7 @@ fn audio(mut entry: Cursor<'_>) -> Result<Cursor<'_>, Fault> {
 }
 
 /// `mp4a` (14496-14, 5.6): the descriptors say which codec it is.
-fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, Unusable>, Fault> {
+fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, Unusable>, BmffError> {
     let mut esds = match boxes.find(b"esds")? {
         Some(esds) => esds,
         // QuickTime wraps it up.
@@ -117,7 +118,7 @@ fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, Unusable
 }
 
 /// A descriptor of this tag (14496-1, 8.3.3): its length has 7 bits a byte.
-fn descriptor<'a>(cursor: &mut Cursor<'a>, tag: u8) -> Result<Cursor<'a>, Fault> {
+fn descriptor<'a>(cursor: &mut Cursor<'a>, tag: u8) -> Result<Cursor<'a>, BmffError> {
     if cursor.u8()? != tag {
         return Err(cursor.invalid("another descriptor than should be here"));
     }

@@ -1,11 +1,11 @@
 //! What can be wrong with a file, in words for who sent it.
 
-use super::boxes::FourCc;
-use super::{SAMPLES_MAX, TRACKS_MAX};
+use super::four_cc::FourCc;
+use super::output::{SAMPLES_MAX, TRACKS_MAX};
 
 /// Why a file, or a segment, can't be read on. Who made it is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum BmffError {
     /// No ISO BMFF file.
     #[error("byte {at}: no ISO BMFF box (ftyp, styp, moov, moof, ...) begins there")]
     NoBox {

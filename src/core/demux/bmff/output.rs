@@ -1,0 +1,92 @@
+//! What the reader puts out, and the clock and bounds of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::movie::Movie;
+use crate::model::time::{Timescale, UnixTime};
+use crate::model::{CodecConfig, InputClock, Message};
+
+/// 90 kHz, modulo 2^62: no time of a file wraps, but an edit may put its first ones before 0.
+pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 62 };
+
+/// Tracks of a file. A push has as many at most.
+pub const TRACKS_MAX: usize = 16;
+
+/// Samples of a fragment: a minute of 16 tracks at 60 a second.
+pub const SAMPLES_MAX: usize = 1 << 16;
+
+/// One sample, in ticks of its track.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unit {
+    /// track_ID.
+    pub track: u32,
+    /// Decode time, edits included.
+    pub dts: i64,
+    /// How long it lasts; 0 where the file doesn't say.
+    pub duration: u32,
+    /// Presentation minus decode time.
+    pub composition_offset: i32,
+    /// A random access point.
+    pub keyframe: bool,
+    /// As [`AccessUnit::data`](crate::model::AccessUnit::data).
+    pub data: Bytes,
+}
+
+/// The encoder's wallclock at a moment of a track (`prft`, 14496-12, 8.16.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reference {
+    /// track_ID.
+    pub track: u32,
+    /// A media time, in ticks of the track.
+    pub media_time: u64,
+    /// When that was.
+    pub wall: UnixTime,
+}
+
+/// What a [`BmffReader`](super::reader::BmffReader) puts out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// The file's tracks; again if it has others from here on. The same ones once more are not said.
+    Movie(Arc<Movie>),
+    /// A track's headers: before its first sample, and when they are others.
+    Config {
+        /// track_ID.
+        track: u32,
+        /// The headers.
+        config: CodecConfig,
+    },
+    /// A sample of a track whose headers were said.
+    Unit(Unit),
+    /// The encoder's clock, of a track of the file.
+    Reference(Reference),
+    /// Timed metadata. What stands before a fragment comes behind the first of its samples.
+    Message {
+        /// track_ID: with whose samples it came, which are none of [`Output::Unit`] if it is an event message track.
+        track: u32,
+        /// A decode time of that track where it stands, on [`CLOCK`].
+        at: u64,
+        /// The message, on [`CLOCK`], of no track in particular.
+        message: Message,
+    },
+    /// An event message that isn't carried, and nothing else is missing.
+    Ignored {
+        /// What it is.
+        why: String,
+    },
+    /// The segment that begins here is the last (brand `lmsg`).
+    Last,
+    /// A sample that can't be used.
+    Dropped {
+        /// track_ID.
+        track: u32,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Samples that a fragment announced didn't come.
+    Missing {
+        /// How many.
+        samples: usize,
+    },
+}

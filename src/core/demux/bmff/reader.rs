@@ -1,0 +1,462 @@
+//! The reader of a file: boxes to samples, one state a place in the file.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::boxes::{Cursor, Header};
+use super::error::BmffError;
+use super::four_cc::FourCc;
+use super::fragment;
+use super::inband::{Inband, Looked};
+use super::message::{EMSG_LEN_MAX, EventMessages, event_sample};
+use super::movie::Movie;
+use super::output::{Output, Reference, Unit};
+use super::place::Place;
+use super::sample_table::Samples;
+use super::track::Handler;
+use crate::model::time::UnixTime;
+use crate::packager::UNIT_LEN_MAX;
+
+/// The longest `ftyp`, `styp` and `prft`, in bytes.
+const SMALL_LEN_MAX: u64 = 4 << 10;
+/// The longest box of a type that isn't known, in bytes: beyond, it's rubbish that looks like one.
+const UNKNOWN_LEN_MAX: u64 = 16 << 20;
+/// With what a file, or a segment, may begin.
+const FIRST: [&[u8; 4]; 17] = [
+    b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"prft", b"emsg", b"sidx", b"ssix",
+    b"uuid", b"pdin", b"meta", b"mfra", b"pnot",
+];
+
+/// Whether these first bytes may be a file's, or a segment's. Twelve are enough to tell.
+pub fn begins(first: &[u8]) -> bool {
+    first.get(4..8).is_some_and(|kind| FIRST.iter().any(|first| kind == *first))
+}
+
+/// How much a file may have in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The longest `moov`, in bytes. A plain film's has about 10 a frame.
+    pub moov: usize,
+    /// The longest `moof`, in bytes: 16 a frame.
+    pub moof: usize,
+    /// The longest `mdat` of a fragment, in bytes. It is passed through, and not kept.
+    pub mdat: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // Ten hours of a plain film; SAMPLES_MAX; 10 s at 50 Mb/s.
+        Limits { moov: 32 << 20, moof: 2 << 20, mdat: 64 << 20 }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// Collects a box's header.
+    Header,
+    /// Collects a box's content: its type, where it began, its length.
+    Content(FourCc, u64, usize),
+    /// Passes over a box, to its end.
+    Skip(u64),
+    /// In an `mdat`, to its end: passes over what is between samples.
+    Data(u64),
+    /// The same, and collects a sample.
+    Sample(u64, usize, Place),
+}
+
+/// How far a track's table has been read.
+#[derive(Debug)]
+struct Head {
+    next: Option<Place>,
+    rest: Samples,
+}
+
+/// Reads ISO BMFF files and segments as their bytes come.
+#[derive(Debug)]
+pub struct BmffReader {
+    limits: Limits,
+    movie: Option<Arc<Movie>>,
+    /// As it came.
+    moov: Bytes,
+    /// By track.
+    inband: Vec<Inband>,
+    configured: Vec<bool>,
+    ends: Vec<i64>,
+    /// Samples of the file's own tables, by track.
+    tables: Vec<Head>,
+    /// The fragment's samples that haven't come yet, by index of the track.
+    fragment: VecDeque<(usize, Place)>,
+    events: EventMessages,
+    /// A `moof` has come, and no `mdat` behind it.
+    announced: bool,
+    /// Bytes of the file so far.
+    at: u64,
+    state: State,
+    buffer: BytesMut,
+    out: VecDeque<Output>,
+    failed: Option<BmffError>,
+}
+
+impl BmffReader {
+    /// A reader of a file.
+    pub fn new(limits: Limits) -> Self {
+        BmffReader {
+            limits,
+            movie: None,
+            moov: Bytes::new(),
+            inband: Vec::new(),
+            configured: Vec::new(),
+            ends: Vec::new(),
+            tables: Vec::new(),
+            fragment: VecDeque::new(),
+            events: EventMessages::default(),
+            announced: false,
+            at: 0,
+            state: State::Header,
+            buffer: BytesMut::new(),
+            out: VecDeque::new(),
+            failed: None,
+        }
+    }
+
+    /// A reader of another file, or segment, of the same init segment.
+    pub fn again(&self) -> BmffReader {
+        BmffReader {
+            movie: self.movie.clone(),
+            moov: self.moov.clone(),
+            inband: self.inband.clone(),
+            configured: self.configured.clone(),
+            ends: self.ends.clone(),
+            ..BmffReader::new(self.limits)
+        }
+    }
+
+    /// The newest init segment.
+    pub fn movie(&self) -> Option<&Arc<Movie>> {
+        self.movie.as_ref()
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the file; nothing more of it is taken.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), BmffError> {
+        if let Some(fault) = &self.failed {
+            return Err(fault.clone());
+        }
+        while !bytes.is_empty() {
+            if let Err(fault) = self.step(&mut bytes) {
+                self.failed = Some(fault.clone());
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// The file, or the segment, ends here. The next one may go on with the same init segment.
+    ///
+    /// # Errors
+    /// It was cut short.
+    pub fn finish(&mut self) -> Result<(), BmffError> {
+        let left = self.left();
+        let whole = match self.state {
+            State::Header => self.buffer.is_empty(),
+            State::Skip(end) | State::Data(end) => end == u64::MAX,
+            State::Content(..) | State::Sample(..) => false,
+        };
+        let cut = BmffError::Cut { at: self.at };
+        let failed = self.failed.is_some();
+        if left > 0 && !failed {
+            self.out.push_back(Output::Missing { samples: left });
+        }
+        (self.at, self.state, self.failed, self.announced) = (0, State::Header, None, false);
+        self.out.extend(self.events.finish());
+        self.buffer.clear();
+        self.fragment.clear();
+        self.tables.clear();
+        if failed || (whole && left == 0) { Ok(()) } else { Err(cut) }
+    }
+
+    /// What came of it.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// Samples that are still to come.
+    fn left(&self) -> usize {
+        let current = usize::from(matches!(self.state, State::Sample(..)));
+        let left = |head: &Head| usize::from(head.next.is_some()) + head.rest.left();
+        current + self.fragment.len() + self.tables.iter().map(left).sum::<usize>()
+    }
+
+    /// Takes as much as one state wants.
+    fn step(&mut self, bytes: &mut &[u8]) -> Result<(), BmffError> {
+        match self.state {
+            State::Header => {
+                let want = if self.buffer.len() < 8 { 8 } else { Header::LEN_MAX };
+                self.collect(bytes, want);
+                let start = self.at - self.buffer.len() as u64;
+                if let Some(header) = Header::read(&self.buffer, start)? {
+                    self.buffer.clear();
+                    self.open(header, start)?;
+                }
+            }
+            State::Content(kind, start, len) => {
+                self.collect(bytes, len);
+                if self.buffer.len() == len {
+                    self.complete(kind, start)?;
+                }
+            }
+            State::Skip(end) => {
+                self.pass(bytes, end);
+                if self.at == end {
+                    self.state = State::Header;
+                }
+            }
+            State::Data(end) => match self.upcoming(end)? {
+                Some((index, place)) if place.offset == self.at => {
+                    self.take_upcoming();
+                    let wanted = self.movie.as_ref().is_some_and(|movie| movie.tracks[index].config.is_ok());
+                    if wanted && place.len as usize <= UNIT_LEN_MAX {
+                        self.state = State::Sample(end, index, place);
+                    } else if wanted {
+                        self.dropped(index, "longer than a part may be");
+                    }
+                }
+                Some((_, place)) => self.pass(bytes, place.offset),
+                None => {
+                    self.pass(bytes, end);
+                    if self.at == end {
+                        self.state = State::Header;
+                    }
+                }
+            },
+            State::Sample(end, index, place) => {
+                let len = place.len as usize;
+                self.collect(bytes, len);
+                if self.buffer.len() == len {
+                    let data = self.buffer.split().freeze();
+                    self.sample(index, place, data);
+                    self.out.extend(self.events.told_with(index));
+                    self.state = if self.at == end { State::Header } else { State::Data(end) };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves bytes into the buffer, up to a length of it.
+    fn collect(&mut self, bytes: &mut &[u8], len: usize) {
+        let (taken, rest) = bytes.split_at(bytes.len().min(len - self.buffer.len()));
+        self.buffer.extend_from_slice(taken);
+        self.at += taken.len() as u64;
+        *bytes = rest;
+    }
+
+    /// Passes over bytes, up to a place in the file.
+    fn pass(&mut self, bytes: &mut &[u8], end: u64) {
+        let len = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(bytes.len());
+        self.at += len as u64;
+        *bytes = &bytes[len..];
+    }
+
+    /// A box begins.
+    fn open(&mut self, header: Header, start: u64) -> Result<(), BmffError> {
+        let Header { kind, content, .. } = header;
+        let known = FIRST.iter().any(|first| kind.0 == **first);
+        if !known && (start == 0 || !kind.is_plausible() || content.is_none_or(|len| len > UNKNOWN_LEN_MAX)) {
+            return Err(BmffError::NoBox { at: start });
+        }
+        let end = content.map_or(u64::MAX, |len| self.at.saturating_add(len));
+        let limit = match &kind.0 {
+            b"moov" => self.limits.moov as u64,
+            b"moof" => self.limits.moof as u64,
+            b"ftyp" | b"styp" | b"prft" => SMALL_LEN_MAX,
+            b"mdat" => return self.open_data(start, end),
+            b"emsg" if content.is_some_and(|len| len <= EMSG_LEN_MAX) => EMSG_LEN_MAX,
+            _ => {
+                if kind.0 == *b"emsg" {
+                    let why = format!("an emsg of more than {EMSG_LEN_MAX} bytes");
+                    self.out.push_back(Output::Ignored { why });
+                }
+                self.state = if self.at == end { State::Header } else { State::Skip(end) };
+                return Ok(());
+            }
+        };
+        let len = content.unwrap_or(u64::MAX);
+        if len > limit {
+            return Err(BmffError::TooLong { at: start, kind, len, limit });
+        }
+        match usize::try_from(len) {
+            Ok(0) => self.complete(kind, start),
+            Ok(len) => {
+                self.state = State::Content(kind, start, len);
+                Ok(())
+            }
+            Err(_) => Err(BmffError::TooLong { at: start, kind, len, limit }),
+        }
+    }
+
+    fn open_data(&mut self, start: u64, end: u64) -> Result<(), BmffError> {
+        let Some(movie) = &self.movie else { return Err(BmffError::NoInit { at: start }) };
+        if self.tables.is_empty() && movie.has_samples() && !movie.fragmented {
+            return Err(BmffError::NoInit { at: start });
+        }
+        if !std::mem::take(&mut self.announced) && self.fragment.is_empty() && !movie.has_samples() && end > self.at {
+            return Err(BmffError::DataBeforeMoof { at: start });
+        }
+        let len = end - self.at;
+        if movie.fragmented && len > self.limits.mdat {
+            return Err(BmffError::TooLong { at: start, kind: FourCc(*b"mdat"), len, limit: self.limits.mdat });
+        }
+        self.state = if self.at == end { State::Header } else { State::Data(end) };
+        Ok(())
+    }
+
+    /// A whole box is in the buffer.
+    fn complete(&mut self, kind: FourCc, start: u64) -> Result<(), BmffError> {
+        let content = self.buffer.split().freeze();
+        let at = self.at - content.len() as u64;
+        self.state = State::Header;
+        match &kind.0 {
+            b"ftyp" | b"styp" => {
+                if content.as_chunks::<4>().0.iter().enumerate().any(|(n, brand)| n != 1 && brand == b"lmsg") {
+                    self.out.push_back(Output::Last);
+                }
+            }
+            b"moov" => self.movie_box(content, at)?,
+            b"emsg" => {
+                if let Err(why) = self.events.emsg(&content) {
+                    self.out.push_back(Output::Ignored { why });
+                }
+            }
+            b"prft" => {
+                let reference = reference(Cursor::new(kind, at, &content))?;
+                if self.movie.as_ref().is_some_and(|movie| movie.track(reference.track).is_some()) {
+                    self.out.push_back(Output::Reference(reference));
+                }
+            }
+            _ => self.fragment_box(&content, start, at)?,
+        }
+        Ok(())
+    }
+
+    fn movie_box(&mut self, content: Bytes, at: u64) -> Result<(), BmffError> {
+        if self.movie.is_none() || content != self.moov {
+            let movie = Movie::read(&content, at)?;
+            self.inband = movie.tracks.iter().map(|track| track.inband.clone()).collect();
+            self.ends = vec![0; movie.tracks.len()];
+            self.configured = movie.tracks.iter().map(|track| matches!(track.config, Ok(Some(_)))).collect();
+            self.moov = content;
+            let movie = Arc::new(movie);
+            self.out.push_back(Output::Movie(movie.clone()));
+            for track in &movie.tracks {
+                if let Ok(Some(config)) = &track.config {
+                    self.out.push_back(Output::Config { track: track.id, config: config.clone() });
+                }
+            }
+            self.movie = Some(movie);
+            self.fragment.clear();
+        }
+        let tracks = self.movie.iter().flat_map(|movie| &movie.tracks);
+        let heads = tracks.map(|track| {
+            let mut rest = track.samples();
+            Head { next: rest.next(), rest }
+        });
+        self.tables = heads.collect();
+        Ok(())
+    }
+
+    fn fragment_box(&mut self, content: &[u8], start: u64, at: u64) -> Result<(), BmffError> {
+        let movie = self.movie.clone().ok_or(BmffError::NoInit { at: start })?;
+        if !self.fragment.is_empty() {
+            self.out.push_back(Output::Missing { samples: self.fragment.len() });
+        }
+        let fragment = fragment::read(content, start, at, &movie, &self.ends)?;
+        let ends = fragment.ends;
+        for &(index, end) in &ends {
+            self.ends[index] = end;
+        }
+        self.out.extend(self.events.take_told());
+        self.fragment = fragment.samples.into();
+        self.out.extend(self.events.fragment(&movie, &self.fragment, &ends));
+        self.announced = true;
+        Ok(())
+    }
+
+    /// The next sample, if it lies in the `mdat` that ends at `end`.
+    fn upcoming(&mut self, end: u64) -> Result<Option<(usize, Place)>, BmffError> {
+        loop {
+            let Some((index, place)) = self.peek() else { return Ok(None) };
+            if place.len == 0 {
+                self.take_upcoming();
+                continue;
+            }
+            if place.offset >= end {
+                return Ok(None);
+            }
+            if place.offset < self.at || place.offset.saturating_add(place.len.into()) > end {
+                return Err(BmffError::Misplaced { at: self.at, offset: place.offset });
+            }
+            return Ok(Some((index, place)));
+        }
+    }
+
+    fn peek(&self) -> Option<(usize, Place)> {
+        if let Some(first) = self.fragment.front() {
+            return Some(*first);
+        }
+        let heads = self.tables.iter().enumerate();
+        heads.filter_map(|(index, head)| Some((index, head.next?))).min_by_key(|(_, place)| place.offset)
+    }
+
+    fn take_upcoming(&mut self) {
+        if self.fragment.pop_front().is_none()
+            && let Some((index, _)) = self.peek()
+        {
+            let head = &mut self.tables[index];
+            head.next = head.rest.next();
+        }
+    }
+
+    fn dropped(&mut self, index: usize, why: &'static str) {
+        let track = self.movie.as_ref().map_or(0, |movie| movie.tracks[index].id);
+        self.out.push_back(Output::Dropped { track, why });
+    }
+
+    fn sample(&mut self, index: usize, place: Place, data: Bytes) {
+        let Some(track) = self.movie.as_ref().map(|movie| &movie.tracks[index]) else { return };
+        let (id, video) = (track.id, track.handler == Handler::Video);
+        if track.is_events() {
+            return event_sample(track, &place, &data, &mut self.out);
+        }
+        let Looked { config, data } = match self.inband[index].look(data) {
+            Ok(looked) => looked,
+            Err(why) => return self.dropped(index, why),
+        };
+        if let Some(config) = config {
+            self.configured[index] = true;
+            self.out.push_back(Output::Config { track: id, config });
+        }
+        if !self.configured[index] {
+            return self.dropped(index, "no headers have come");
+        }
+        if data.is_empty() {
+            return self.dropped(index, "nothing but headers is in it");
+        }
+        let Place { dts, duration, composition_offset, keyframe, .. } = place;
+        let keyframe = keyframe || !video;
+        self.out.push_back(Output::Unit(Unit { track: id, dts, duration, composition_offset, keyframe, data }));
+    }
+}
+
+/// `prft`'s content.
+fn reference(mut prft: Cursor<'_>) -> Result<Reference, BmffError> {
+    let (version, _) = prft.full()?;
+    let track = prft.u32()?;
+    let ntp = prft.u64()?;
+    let media_time = prft.wide(version)?;
+    Ok(Reference { track, media_time, wall: UnixTime::from_ntp(ntp) })
+}

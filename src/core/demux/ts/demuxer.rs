@@ -1,0 +1,381 @@
+//! The demuxer: which program is played, and the way of its packets.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::diagnostic::{Counters, TsDiagnostic};
+use super::metadata::Metadata;
+use super::output::{AUDIO, AUDIO_TRACKS_MAX, End, Output, VIDEO};
+use super::packet::{Continuity, Found, Packet};
+use super::pes::{self, Pes};
+use super::psi::{self, Pmt, StreamKind};
+use super::sound::Sound;
+use super::sync::{self, Sync};
+use super::table::PsiTable;
+use super::{annexb, language};
+use crate::model::{Announced, InputTrack};
+
+/// The PAT's own PID (table 2-3).
+const PID_PAT: u16 = 0;
+
+/// An elementary stream that is played.
+#[derive(Debug)]
+struct Stream {
+    track: InputTrack,
+    kind: StreamKind,
+    continuity: Continuity,
+    pes: pes::Assembler,
+    decoder: Decoder,
+}
+
+#[derive(Debug)]
+enum Decoder {
+    Video(annexb::ByteStream),
+    Sound(Sound),
+}
+
+/// A program's newest PMT.
+#[derive(Debug)]
+struct Map {
+    pmt: Pmt,
+    /// It came more than once: all of them have, by now.
+    again: bool,
+}
+
+/// Demultiplexes one program of a transport stream.
+#[derive(Debug)]
+pub struct Demuxer {
+    wanted: Option<u16>,
+    sync: Sync,
+    /// The newest datagram.
+    last: Vec<u8>,
+    pat: PsiTable,
+    /// Number and PID of the PMT, in the PAT's order.
+    programs: Vec<(u16, u16)>,
+    /// By PID.
+    tables: BTreeMap<u16, PsiTable>,
+    /// By program_number.
+    maps: BTreeMap<u16, Map>,
+    played: Option<u16>,
+    /// By PID.
+    streams: BTreeMap<u16, Stream>,
+    /// The same of the program's timed metadata.
+    metadata: BTreeMap<u16, Metadata>,
+    /// What was said of a PID already.
+    said: BTreeSet<(u16, &'static str)>,
+    stats: Counters,
+    out: VecDeque<Output>,
+}
+
+impl Demuxer {
+    /// A demuxer of the program of this number, or of the first that can be used.
+    pub fn new(program: Option<u16>) -> Self {
+        Demuxer {
+            wanted: program,
+            sync: Sync::default(),
+            last: Vec::new(),
+            pat: PsiTable::default(),
+            programs: Vec::new(),
+            tables: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            played: None,
+            streams: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            said: BTreeSet::new(),
+            stats: Counters::default(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Takes a datagram. One of whole packets lies on a raster of its own, whatever is left of the one before; one that
+    /// the network has doubled is taken once.
+    pub fn datagram(&mut self, bytes: &[u8]) {
+        if self.last == bytes {
+            self.stats.duplicates += (bytes.len() / sync::PACKET_LEN) as u64;
+            return;
+        }
+        self.last.clear();
+        self.last.extend_from_slice(bytes);
+        self.sync.datagram(bytes, &mut self.stats);
+        self.push(bytes);
+    }
+
+    /// Takes bytes of a stream, however they were read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.sync.push(bytes);
+        while let Some(bytes) = self.sync.next(&mut self.stats) {
+            self.stats.packets += 1;
+            match Packet::parse(&bytes) {
+                Some(packet) if packet.error => self.stats.transport_errors += 1,
+                Some(packet) => self.packet(&packet),
+                None => {}
+            }
+        }
+    }
+
+    /// Packets were lost before what comes next; what was under way is damaged.
+    pub fn lost(&mut self) {
+        for pid in self.streams.keys().copied().collect::<Vec<_>>() {
+            self.damage(pid);
+        }
+        for table in self.tables.values_mut().chain([&mut self.pat]) {
+            table.forget();
+        }
+        self.metadata.values_mut().for_each(Metadata::forget);
+    }
+
+    /// The stream ends, or pauses. Of a picture under way only the next PES packet would tell where it ends.
+    pub fn finish(&mut self, end: End) {
+        for pid in self.streams.keys().copied().collect::<Vec<_>>() {
+            let Some(stream) = self.streams.get_mut(&pid) else { continue };
+            if let Some(pes) = stream.pes.end(end) {
+                self.decode(pid, pes);
+            }
+        }
+    }
+
+    /// The next output, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// What has come so far.
+    pub fn stats(&self) -> Counters {
+        self.stats
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) {
+        if packet.pid == PID_PAT {
+            for section in self.pat.sections(packet, &mut self.stats) {
+                self.list(psi::programs(&section));
+            }
+        } else if self.streams.contains_key(&packet.pid) {
+            self.elementary(packet);
+        } else if let Some(metadata) = self.metadata.get_mut(&packet.pid) {
+            if let Err(what) = metadata.packet(packet, &mut self.stats, &mut self.out)
+                && self.says(packet.pid, what)
+            {
+                self.out.push_back(Output::Diagnostic(TsDiagnostic::Broken { pid: packet.pid, what }));
+            }
+        } else if let Some(table) = self.tables.get_mut(&packet.pid) {
+            for section in table.sections(packet, &mut self.stats) {
+                if let Some((number, pmt)) = Pmt::parse(&section) {
+                    self.map(packet.pid, number, pmt);
+                }
+            }
+        }
+    }
+
+    /// The PAT says which programs there are.
+    fn list(&mut self, programs: Option<Vec<(u16, u16)>>) {
+        let Some(programs) = programs.filter(|programs| *programs != self.programs) else { return };
+        self.programs = programs;
+        let listed = |number: u16| self.programs.iter().any(|(listed, _)| *listed == number);
+        self.maps.retain(|&number, _| listed(number));
+        let gone = self.played.is_some_and(|played| !listed(played));
+        let pids: BTreeSet<u16> = self.programs.iter().map(|(_, pid)| *pid).collect();
+        self.tables.retain(|pid, _| pids.contains(pid));
+        for pid in pids {
+            self.tables.entry(pid).or_default();
+        }
+        if gone {
+            self.played = None;
+            self.streams.clear();
+            self.metadata.clear();
+        }
+        let numbers: Vec<u16> = self.programs.iter().map(|(number, _)| *number).collect();
+        if self.wanted.is_some_and(|wanted| !numbers.contains(&wanted)) {
+            self.out.push_back(Output::Diagnostic(TsDiagnostic::Programs { numbers, played: None }));
+        }
+    }
+
+    /// A PMT says what a program is made of.
+    fn map(&mut self, pid: u16, number: u16, pmt: Pmt) {
+        if !self.programs.contains(&(number, pid)) {
+            return;
+        }
+        let changed = self.maps.get(&number).is_none_or(|map| map.pmt != pmt);
+        self.maps.insert(number, Map { pmt, again: !changed });
+        if self.played == Some(number) {
+            if changed {
+                self.play(number);
+            }
+        } else if self.played.is_none()
+            && let Some(number) = self.choose()
+        {
+            if self.programs.len() > 1 {
+                let numbers = self.programs.iter().map(|(number, _)| *number).collect();
+                self.out.push_back(Output::Diagnostic(TsDiagnostic::Programs { numbers, played: Some(number) }));
+            }
+            self.played = Some(number);
+            self.play(number);
+        }
+    }
+
+    /// The program to play: the one that is asked for, or the first that can be.
+    fn choose(&mut self) -> Option<u16> {
+        if let Some(wanted) = self.wanted {
+            return self.maps.contains_key(&wanted).then_some(wanted);
+        }
+        for &(number, _) in &self.programs {
+            match self.maps.get(&number) {
+                Some(map) if map.pmt.is_playable() => return Some(number),
+                Some(_) => {}
+                // Those behind it have come twice: it has none.
+                None if self.maps.values().any(|map| map.again) => {}
+                None => return None,
+            }
+        }
+        // None can be: one of them is named.
+        self.programs.first().map(|(number, _)| *number).filter(|number| self.maps.contains_key(number))
+    }
+
+    /// Takes the tracks of a program's PMT; those that were there go on.
+    fn play(&mut self, number: u16) {
+        let Some(map) = self.maps.get(&number) else { return };
+        let mut before = std::mem::take(&mut self.streams);
+        let keeps = |pid: u16, kind: StreamKind, before: &BTreeMap<u16, Stream>| {
+            before.get(&pid).is_some_and(|stream| stream.kind == kind)
+        };
+        let (mut refused, mut languages) = (Vec::new(), Vec::new());
+        for stream in &map.pmt.streams {
+            if keeps(stream.pid, stream.kind, &before) {
+                self.streams.extend(before.remove_entry(&stream.pid));
+            }
+        }
+        let mut known = std::mem::take(&mut self.metadata);
+        let mut video = self.streams.values().any(|stream| stream.track == VIDEO);
+        for stream in &map.pmt.streams {
+            if let Some(metadata) = Metadata::of(stream.kind) {
+                let metadata = known.remove(&stream.pid).unwrap_or(metadata);
+                self.metadata.insert(stream.pid, metadata);
+                continue;
+            }
+            if self.streams.contains_key(&stream.pid) {
+                continue;
+            }
+            let taken = |track: u8| self.streams.values().any(|stream| stream.track.0 == track);
+            let free = (AUDIO.0..).take(AUDIO_TRACKS_MAX).find(|&track| !taken(track)).map(InputTrack);
+            let sound = free.and_then(|track| Some((track, Decoder::Sound(Sound::of(stream.kind, track)?))));
+            let (track, decoder) = match (stream.kind, sound) {
+                (StreamKind::Avc, _) if !video => (VIDEO, Decoder::Video(annexb::ByteStream::h264(VIDEO))),
+                (StreamKind::Hevc, _) if !video => (VIDEO, Decoder::Video(annexb::ByteStream::h265(VIDEO))),
+                (_, Some(sound)) => sound,
+                (kind, None) => {
+                    refused.push((stream.pid, stream.stream_type, kind.refused()));
+                    continue;
+                }
+            };
+            video |= stream.kind.is_video();
+            if let Some(language) = stream.language.and_then(language::tag).filter(|_| track != VIDEO) {
+                languages.push(Output::Language { track, language });
+            }
+            let (kind, continuity, pes) = (stream.kind, Continuity::default(), pes::Assembler::default());
+            self.streams.insert(stream.pid, Stream { track, kind, continuity, pes, decoder });
+        }
+        let audio = self.streams.values().any(|stream| stream.track != VIDEO);
+        let announced = Announced { video: Some(video), audio: Some(audio) };
+        for (pid, stream_type, what) in refused {
+            if self.says(pid, what) {
+                self.out.push_back(Output::Diagnostic(TsDiagnostic::Refused { pid, stream_type, what }));
+            }
+        }
+        if video || audio {
+            self.out.push_back(Output::Program { number, announced });
+            self.out.extend(languages);
+        } else {
+            self.out.push_back(Output::Diagnostic(TsDiagnostic::Nothing { number }));
+        }
+    }
+
+    fn elementary(&mut self, packet: &Packet<'_>) {
+        let pid = packet.pid;
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        match stream.continuity.check(packet) {
+            Found::Next => {}
+            Found::Duplicate => {
+                self.stats.duplicates += 1;
+                return;
+            }
+            Found::Gap { lost, announced } => {
+                if !announced {
+                    self.stats.continuity_errors += 1;
+                    self.stats.lost += u64::from(lost);
+                }
+                self.damage(pid);
+            }
+        }
+        if packet.scrambled {
+            self.stats.scrambled += 1;
+            return self.damage(pid);
+        }
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        if packet.start
+            && let Some(pes) = stream.pes.begin()
+        {
+            self.decode(pid, pes);
+        }
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        if let Some(pes) = stream.pes.add(packet) {
+            self.decode(pid, pes);
+        }
+    }
+
+    /// What is under way of a PID is damaged.
+    fn damage(&mut self, pid: u16) {
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        let pes = stream.pes.cut();
+        match &mut stream.decoder {
+            Decoder::Video(video) => {
+                self.stats.damaged += u64::from(pes.is_some());
+                video.damaged();
+            }
+            // The frames before the gap are whole.
+            Decoder::Sound(_) => {
+                if let Some(pes) = pes {
+                    self.decode(pid, pes);
+                }
+                if let Some(Stream { decoder: Decoder::Sound(sound), .. }) = self.streams.get_mut(&pid) {
+                    self.stats.damaged += u64::from(sound.damaged());
+                }
+            }
+        }
+    }
+
+    fn decode(&mut self, pid: u16, pes: Pes) {
+        let Some(stream) = self.streams.get_mut(&pid) else { return };
+        let read = match &mut stream.decoder {
+            Decoder::Video(video) if pes.cut => {
+                self.stats.damaged += 1;
+                video.damaged();
+                Ok(())
+            }
+            Decoder::Video(video) => pes.read().and_then(|pes| video.picture(pes, &mut self.stats, &mut self.out)),
+            Decoder::Sound(sound) => {
+                let read = pes.read();
+                let at = read.as_ref().ok().and_then(|read| read.times);
+                let read = read.and_then(|read| sound.frames(read, &mut self.out));
+                if pes.cut {
+                    self.stats.damaged += u64::from(sound.damaged());
+                }
+                // A picture that stands meanwhile has come.
+                let stood = |(&pid, other): (&u16, &mut Stream)| Some((pid, other.pes.stood(at?.1)?));
+                if let Some((pid, pes)) = self.streams.iter_mut().find_map(stood) {
+                    self.decode(pid, pes);
+                }
+                read
+            }
+        };
+        let Err(what) = read else { return };
+        if what == pes::SCRAMBLED {
+            self.stats.scrambled += 1;
+        }
+        if self.says(pid, what) {
+            self.out.push_back(Output::Diagnostic(TsDiagnostic::Broken { pid, what }));
+        }
+    }
+
+    /// Whether this is to be said of a PID: once.
+    fn says(&mut self, pid: u16, what: &'static str) -> bool {
+        self.said.insert((pid, what))
+    }
+}
