@@ -9,7 +9,7 @@ use crate::model::Peer;
 pub enum Topology {
     /// HyParView's: anybody, chosen by the protocol.
     Gossip,
-    /// Only the peers named (here or by a later [`Input::Join`](super::Input::Join)), and those that
+    /// Only the peers named (here or by a later [`Input::Join`](super::io::Input::Join)), and those that
     /// name us: no FORWARDJOIN and no SHUFFLE; links are kept by dialling again.
     Static {
         /// The peers named.
@@ -73,7 +73,7 @@ pub struct Config {
     pub seek_first: Duration,
     /// See `seek_first`. Guess.
     pub seek_max: Duration,
-    /// Most requests under way at once, hedges included: the passive view, the book and the bootstrap addresses. With
+    /// Most requests under way at once, hedges included: the passive view, the contact cache and the bootstrap addresses. With
     /// 20, dials into nothing held up the bootstrap until they had timed out (95 % killed: 10 s rather than 1 s).
     pub pending_max: usize,
     /// A peer that refused for want of a slot is asked again after this, doubling up to `busy_max`; at once where
@@ -85,7 +85,7 @@ pub struct Config {
     /// Departure: a passive peer survives this many failed dials in a row; it is the last to be asked and the first to
     /// be replaced meanwhile, and no shuffle spreads it. 0: the paper's rule, the first failure
     /// purges (which drains the passive view for good in a netsplit). A node that
-    /// refuses or leaves is gone sooner, see [`super::DownCause`].
+    /// refuses or leaves is gone sooner, see [`super::io::DownCause`].
     pub fails_max: u8,
     /// A failed peer is asked again after this, doubling up to `fail_max`. Guess: a restart takes about as long.
     pub fail_first: Duration,

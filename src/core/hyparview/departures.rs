@@ -2,15 +2,15 @@
 
 use rand::RngExt;
 
-use super::Output;
 use super::hyparview::{Ask, HyParView, Measure, micros};
+use super::io::Output;
 use super::message::{Message, NODES_MAX, Priority};
 use super::views::Passive;
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
 
-/// How many nodes of the book are looked for at a time, once there is no need of them here.
+/// How many contacts are looked for at a time, once there is no need of them here.
 const PROBES: usize = 8;
 
 impl HyParView {
@@ -28,11 +28,11 @@ impl HyParView {
         }
         // After a mass failure: who is known here may itself know nobody that lives. It asks when it hears of us.
         for _ in 0..PROBES {
-            if !self.book.is_under_way() {
+            if !self.contacts.is_under_way() {
                 break;
             }
-            let HyParView { active, passive, book, .. } = self;
-            if let Some(peer) = book.next(|id| !active.contains(id) && !passive.contains(id)) {
+            let HyParView { active, passive, contacts, .. } = self;
+            if let Some(peer) = contacts.next(|id| !active.contains(id) && !passive.contains(id)) {
                 self.send(peer, Message::Ping { stamp: 0 });
             }
         }

@@ -7,35 +7,33 @@ use std::time::Duration;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-use super::book::Book;
 use super::config::{Config, Topology};
+use super::contact_cache::ContactCache;
+use super::deadlines::Deadlines;
+use super::io::{Counters, DownCause, Input, Output};
 use super::message::Message;
-use super::timer::{Timer, Timers};
 use super::views::{Active, Passive, View};
-use super::{DownCause, Input, Output};
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
 
-/// What an overlay has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Counters {
-    /// Requests sent to become a neighbour: JOIN and NEIGHBOR, audits left out.
-    pub requests: u64,
-    /// Requests of ours that were refused.
-    pub refusals: u64,
-    /// Requests of ours that failed or weren't answered.
-    pub failures: u64,
-    /// Neighbours won.
-    pub ups: u64,
-    /// Neighbours lost with their links.
-    pub losses: u64,
-    /// Neighbours dropped by us to make room, and by them.
-    pub drops: u64,
-    /// Links that an audit found one-sided.
-    pub one_sided: u64,
-    /// SHUFFLEs sent.
-    pub shuffles: u64,
+/// What a deadline is for. Those that are due together are handled in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Ask the bootstrap addresses again.
+    Bootstrap,
+    /// A request is due for its hedge or has gone without an answer, or a passive peer may be asked again.
+    Refill,
+    /// Look for a node with a free slot.
+    Seek,
+    /// Send a SHUFFLE.
+    Shuffle,
+    /// Exchange a link.
+    Rotate,
+    /// Ask a neighbour whether it is one.
+    Audit,
+    /// Look for a nearer neighbour.
+    Optimise,
 }
 
 /// Why a peer was asked to be a neighbour.
@@ -80,11 +78,11 @@ pub struct HyParView {
     pub(super) me: Peer,
     pub(super) config: Config,
     pub(super) rng: Xoshiro256PlusPlus,
-    timers: Timers,
+    deadlines: Deadlines<Timer>,
     pub(super) outputs: VecDeque<Output>,
     pub(super) active: View<Active>,
     pub(super) passive: View<Passive>,
-    pub(super) book: Book,
+    pub(super) contacts: ContactCache,
     pub(super) pending: Vec<Pending>,
     /// What our last SHUFFLE carried.
     pub(super) shuffled: Vec<NodeId>,
@@ -114,11 +112,11 @@ impl HyParView {
         let mut overlay = HyParView {
             me,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
-            timers: Timers::default(),
+            deadlines: Deadlines::new(),
             outputs: VecDeque::new(),
             active: View::new(),
             passive: View::new(),
-            book: Book::default(),
+            contacts: ContactCache::default(),
             pending: Vec::new(),
             shuffled: Vec::new(),
             named: Vec::new(),
@@ -136,9 +134,9 @@ impl HyParView {
             config,
         };
         match overlay.config.topology.clone() {
-            Topology::Gossip => overlay.timers.set(Timer::Bootstrap, Some(Time::ZERO)),
+            Topology::Gossip => overlay.deadlines.set(Timer::Bootstrap, Time::ZERO),
             Topology::Static { peers } => {
-                overlay.timers.set(Timer::Refill, Some(Time::ZERO));
+                overlay.deadlines.set(Timer::Refill, Time::ZERO);
                 for peer in peers {
                     overlay.name(peer);
                 }
@@ -159,7 +157,7 @@ impl HyParView {
 
     /// Everybody it knows an address of: both views, and who was met besides.
     pub fn known(&self) -> impl Iterator<Item = Peer> {
-        self.active().chain(self.passive()).chain(self.book.iter())
+        self.active().chain(self.passive()).chain(self.contacts.iter())
     }
 
     /// Whether `id` is a neighbour.
@@ -214,7 +212,7 @@ impl HyParView {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next()
+        self.deadlines.next()
     }
 
     // --- leaving and failing ---
@@ -238,7 +236,7 @@ impl HyParView {
         self.counters.failures += u64::from(asked);
         self.misfires += usize::from(asked);
         if cause == DownCause::Left {
-            self.book.remove(id);
+            self.contacts.remove(id);
         }
         if self.measure.is_some_and(|m| m.peer.id == id) {
             self.measure = None;
@@ -252,13 +250,13 @@ impl HyParView {
             self.calm_until = now;
             self.outputs.push_back(Output::NeighborDown(id));
             self.forget_busy();
-            self.book.open();
+            self.contacts.open();
             self.add_passive(Passive::new(lost.peer), &mut Vec::new());
             // Departure: who has lost a neighbour shuffles like a young node, since its passive view may be as stale.
             if self.config.shuffle_first < self.config.shuffle_interval && !self.active.is_empty() {
                 self.shuffle_every = self.config.shuffle_first;
                 let at = now + self.around(self.shuffle_every);
-                self.timers.hasten(Timer::Shuffle, at);
+                self.deadlines.hasten(Timer::Shuffle, at);
             }
         }
         self.suspect(now, id, cause);
@@ -286,7 +284,7 @@ impl HyParView {
         member.retry_at = now + doubled(self.config.fail_first, member.fails, self.config.fail_max);
         if self.config.rotate_interval.is_some() {
             let at = now + self.around(self.config.rotate_suspect);
-            self.timers.hasten(Timer::Rotate, at);
+            self.deadlines.hasten(Timer::Rotate, at);
         }
     }
 
@@ -298,7 +296,7 @@ impl HyParView {
         }
         self.pending.clear();
         self.measure = None;
-        self.timers = Timers::default();
+        self.deadlines = Deadlines::new();
         self.left = true;
     }
 
@@ -343,11 +341,11 @@ impl HyParView {
     }
 
     fn on_timeout(&mut self, now: Time) {
-        while let Some(timer) = self.timers.expire(now) {
+        while let Some(timer) = self.deadlines.pop_due(now) {
             match timer {
                 Timer::Bootstrap => {
                     self.outputs.push_back(Output::Bootstrap);
-                    self.book.open();
+                    self.contacts.open();
                     self.bootstrap_every = (self.bootstrap_every * 2).min(self.config.bootstrap_max);
                 }
                 Timer::Refill => self.expire_pending(now),
@@ -386,21 +384,24 @@ impl HyParView {
             self.bootstrap_every = self.config.bootstrap_first;
             // The first question is always asked: a node that starts can't know what it is missing.
             if self.counters.requests > 0 {
-                self.timers.set(Timer::Bootstrap, None);
+                self.deadlines.cancel(Timer::Bootstrap);
             }
-        } else if !self.timers.is_set(Timer::Bootstrap) {
+        } else if !self.deadlines.is_set(Timer::Bootstrap) {
             let at = now + self.around(self.bootstrap_every);
-            self.timers.set(Timer::Bootstrap, Some(at));
+            self.deadlines.set(Timer::Bootstrap, at);
         }
         let room = self.has_room();
         let pending = self.pending.iter().map(|p| if room && now < p.hedge_at { p.hedge_at } else { p.deadline }).min();
         let idle = |m: &&Passive| !self.is_pending(m.peer.id);
         let retry_at = self.passive.iter().filter(idle).map(|m| m.retry_at.max(self.calm_until));
         let retry = retry_at.filter(|at| *at > now).min().filter(|_| room);
-        self.timers.set(Timer::Refill, pending.into_iter().chain(retry).min());
+        match pending.into_iter().chain(retry).min() {
+            Some(at) => self.deadlines.set(Timer::Refill, at),
+            None => self.deadlines.cancel(Timer::Refill),
+        }
         if self.active.is_empty() {
             for timer in [Timer::Seek, Timer::Shuffle, Timer::Rotate, Timer::Audit, Timer::Optimise] {
-                self.timers.set(timer, None);
+                self.deadlines.cancel(timer);
             }
             return;
         }
@@ -408,7 +409,7 @@ impl HyParView {
         let rotate = if suspects { Some(self.config.rotate_suspect) } else { self.config.rotate_interval };
         let gossip = !self.is_static();
         if !room {
-            self.timers.set(Timer::Seek, None);
+            self.deadlines.cancel(Timer::Seek);
         } else if gossip && self.config.seek_ttl > 0 {
             self.arm(now, Timer::Seek, Some(self.seek_every));
         }
@@ -420,10 +421,10 @@ impl HyParView {
 
     fn arm(&mut self, now: Time, timer: Timer, interval: Option<Duration>) {
         if let Some(interval) = interval
-            && !self.timers.is_set(timer)
+            && !self.deadlines.is_set(timer)
         {
             let at = now + self.around(interval);
-            self.timers.set(timer, Some(at));
+            self.deadlines.set(timer, at);
         }
     }
 
@@ -503,7 +504,7 @@ impl HyParView {
                 None => self.passive.pick(&mut self.rng, |_| true).map(|m| m.peer.id),
             };
             if let Some(gone) = gone.and_then(|gone| self.passive.remove(gone)) {
-                self.book.note(&mut self.rng, gone.peer, self.config.book_max);
+                self.contacts.note(&mut self.rng, gone.peer, self.config.book_max);
             }
         }
         if self.passive.len() < self.config.passive_max {
@@ -546,7 +547,7 @@ impl HyParView {
     pub fn check_invariants(&self) {
         assert!(self.active.len() <= self.config.active_max, "active view above its bound");
         assert!(self.passive.len() <= self.config.passive_max, "passive view above its bound");
-        assert!(self.book.len() <= self.config.book_max, "contact book above its bound");
+        assert!(self.contacts.len() <= self.config.book_max, "contact cache above its bound");
         assert!(self.pending.len() <= self.config.pending_max, "pending requests above their bound");
         assert!(!self.active.contains(self.me.id) && !self.passive.contains(self.me.id), "a view contains its node");
         for member in self.active.iter() {

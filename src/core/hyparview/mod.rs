@@ -9,7 +9,7 @@
 //!   departures from the paper, each marked where it happens.
 //! - [`Config`]: every figure with its origin, and the switches back to the paper's rules.
 //! - [`Message`]: what nodes say, and its codec.
-//! - `departures`: the longer ones. `views`: the two views. `book`: who was met besides. `timer`: the named deadlines.
+//! - `departures`: the longer ones. `views`: the two views. `contact_cache`: who was met besides. `deadlines`: the named deadlines.
 //!
 //! The contract: after every [`HyParView::handle`], drain [`HyParView::poll_output`] until `None`;
 //! then wait for the next input or [`HyParView::poll_timeout`], whose passing is told by
@@ -21,94 +21,22 @@
 //! where it has no room any more, answers Disconnect; and nobody drops a live neighbour without
 //! a Disconnect. Where messages are lost, the audit mends what that leaves ([`Config::audit_interval`]).
 
-mod book;
 mod config;
+mod contact_cache;
+mod deadlines;
 mod departures;
 mod hyparview;
+mod io;
 mod join;
 mod message;
 mod neighbor;
 mod shuffle;
-mod timer;
 mod views;
 
 #[cfg(test)]
 mod tests;
 
-use crate::model::Peer;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use bytes::{BufMut, BytesMut};
-
 pub use config::{Config, STATIC_ACTIVE_MAX, Topology};
-pub use hyparview::{Counters, HyParView};
+pub use hyparview::HyParView;
+pub use io::{Counters, DownCause, Input, Output};
 pub use message::{Message, NODES_MAX, Priority};
-
-use crate::model::NodeId;
-use crate::model::wire::{Fault, Reader, WireError};
-
-/// What can happen to an overlay.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// `poll_timeout` has passed.
-    Timeout,
-    /// Join through this node (its address; its identity is learnt from the link). In a static
-    /// topology: this is one of the peers named.
-    Join(Peer),
-    /// A control message.
-    Message {
-        /// Who sent it.
-        from: Peer,
-        /// What it says.
-        message: Message,
-    },
-    /// The link to this node broke, or a dial to it failed.
-    PeerDown {
-        /// Who.
-        peer: NodeId,
-        /// Why.
-        cause: DownCause,
-    },
-    /// The smoothed round trip of the link to this node, in microseconds.
-    Rtt {
-        /// Who.
-        peer: NodeId,
-        /// In microseconds.
-        rtt_us: u32,
-    },
-    /// This node leaves: its neighbours are told, and nothing more is asked or accepted.
-    Leave,
-}
-
-/// Why a peer is down. Only some causes purge it from the passive view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DownCause {
-    /// Nothing listens there, or its identity is another's.
-    Refused,
-    /// No answer to the dial.
-    TimedOut,
-    /// The link was lost.
-    Lost,
-    /// The node said it leaves.
-    Left,
-}
-
-/// What an overlay wants done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Send a message; the driver dials the peer first where there is no link, unless the message is
-    /// one that only matters over a link ([`Message::wants_dial`]).
-    Send {
-        /// To whom.
-        to: Peer,
-        /// What.
-        message: Message,
-    },
-    /// The active view has a new member.
-    NeighborUp(Peer),
-    /// The active view has lost a member.
-    NeighborDown(NodeId),
-    /// Ask the bootstrap addresses, or some of them: give [`Input::Join`] for whoever answers there.
-    /// Repeated with backoff for as long as there are too few neighbours.
-    Bootstrap,
-}

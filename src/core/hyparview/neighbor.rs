@@ -139,14 +139,15 @@ impl HyParView {
     }
 
     /// "node p selects at random a node q from its passive view"; one that didn't fail rather than a suspect. Departure:
-    /// before the suspects, those in the book.
+    /// before the suspects, those in the contact cache.
     pub(super) fn candidate(&mut self, now: Time) -> Option<Peer> {
-        let HyParView { active, passive, book, pending, config, rng, .. } = self;
+        let HyParView { active, passive, contacts, pending, config, rng, .. } = self;
         let idle = |id| !pending.iter().any(|p| p.peer.id == id);
         let ready = |m: &Passive| m.retry_at <= now && idle(m.peer.id);
         let fresh = passive.pick(rng, |m| m.fails == 0 && ready(m)).map(|m| m.peer);
         let few = active.len() < config.active_min || self.misfires >= config.passive_max / 2;
-        let met = || if few { book.next(|id| !active.contains(id) && !passive.contains(id) && idle(id)) } else { None };
+        let met =
+            || if few { contacts.next(|id| !active.contains(id) && !passive.contains(id) && idle(id)) } else { None };
         fresh.or_else(met).or_else(|| passive.pick(rng, ready).map(|m| m.peer))
     }
 

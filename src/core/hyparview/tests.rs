@@ -2,6 +2,7 @@
 //! links that break) is played by `Net`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,9 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::model::NodeId;
 use crate::model::time::Time;
+use crate::model::wire::Reader;
 
 const LATENCY: Duration = Duration::from_millis(20);
 const NOTICE: Duration = Duration::from_secs(1);

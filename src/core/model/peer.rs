@@ -1,4 +1,4 @@
-//! A node by id and address.
+//! A node and its address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,7 +1,7 @@
-//! The contact book: nodes met over time, beyond the two views. Not in the paper.
+//! The contact cache: nodes met over time, beyond the two views. Not in the paper.
 //!
 //! With 35 addresses in its views, a node has no live one with probability 0.9^35 = 2.5 % when 90 % of all nodes
-//! die at once. The book keeps what the passive view lets go of: addresses are cheap to keep, and nobody
+//! die at once. The cache keeps what the passive view lets go of: addresses are cheap to keep, and nobody
 //! is asked while the views do.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,7 +14,7 @@ use crate::model::Peer;
 
 /// A bounded set of nodes, asked in turn.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Book {
+pub(super) struct ContactCache {
     /// Apart from the others, since 16 bytes do for each.
     v4: Vec<(NodeId, Ipv4Addr, u16)>,
     v6: Vec<Peer>,
@@ -23,7 +23,7 @@ pub(super) struct Book {
     left: usize,
 }
 
-impl Book {
+impl ContactCache {
     pub(super) fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
     }
@@ -34,7 +34,7 @@ impl Book {
         v4.chain(self.v6.iter().copied())
     }
 
-    /// Notes a node; in a full book it takes the place of any other.
+    /// Notes a node; in a full cache it takes the place of any other.
     pub(super) fn note(&mut self, rng: &mut Xoshiro256PlusPlus, peer: Peer, max: usize) {
         self.remove(peer.id);
         if self.len() >= max {
@@ -88,29 +88,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_book_is_bounded_and_asked_once_a_pass() {
+    fn the_cache_is_bounded_and_asked_once_a_pass() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-        let mut book = Book::default();
+        let mut cache = ContactCache::default();
         let peer = |n: u64| {
             let ip: std::net::IpAddr =
                 if n.is_multiple_of(2) { [10, 0, 0, 1].into() } else { [0u16, 0, 0, 0, 0, 0, 0, 1].into() };
             Peer { id: NodeId(n), addr: SocketAddr::new(ip, 1_000 + n as u16) }
         };
-        book.note(&mut rng, peer(0), 0);
-        assert_eq!(book.len(), 0, "none are kept");
+        cache.note(&mut rng, peer(0), 0);
+        assert_eq!(cache.len(), 0, "none are kept");
         for n in 0..20 {
-            book.note(&mut rng, peer(n), 8);
+            cache.note(&mut rng, peer(n), 8);
         }
-        book.note(&mut rng, peer(19), 8);
-        assert_eq!(book.len(), 8);
-        assert!(book.iter().all(|known| known == peer(known.id.0)));
-        assert_eq!(book.next(|_| true), None, "no pass has begun");
-        book.open();
+        cache.note(&mut rng, peer(19), 8);
+        assert_eq!(cache.len(), 8);
+        assert!(cache.iter().all(|known| known == peer(known.id.0)));
+        assert_eq!(cache.next(|_| true), None, "no pass has begun");
+        cache.open();
         let mut asked: Vec<NodeId> =
-            std::iter::from_fn(|| book.next(|id| id != NodeId(19))).map(|peer| peer.id).collect();
+            std::iter::from_fn(|| cache.next(|id| id != NodeId(19))).map(|peer| peer.id).collect();
         asked.sort_unstable();
         asked.dedup();
         assert_eq!(asked.len(), 7, "each once, but the one that isn't wanted");
-        assert!(!book.is_under_way());
+        assert!(!cache.is_under_way());
     }
 }
