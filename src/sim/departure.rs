@@ -138,7 +138,7 @@ impl Departure {
             Departure::YoungShuffle => overlay.shuffle_first = overlay.shuffle_interval,
             Departure::ParallelRefill => {
                 (overlay.refill_width, overlay.refill_hedge) = (hyparview.refill_width, hyparview.refill_hedge);
-                (overlay.refill_width_max, overlay.book_max) = (hyparview.refill_width_max, hyparview.book_max);
+                (overlay.refill_width_max, overlay.contacts_max) = (hyparview.refill_width_max, hyparview.contacts_max);
             }
             Departure::CalmRefill => overlay.refill_calm = Duration::ZERO,
             Departure::Seek => overlay.seek_ttl = hyparview.seek_ttl,

@@ -40,7 +40,7 @@ pub struct Config {
     /// after a mass failure each address more is a chance more. 0: the paper's rule, they are forgotten. 64: with
     /// 90 % of 10,000 nodes dead, 99 addresses leave none alive with probability 0.003 %, where 35 leave 2.5 %; 16 bytes
     /// each.
-    pub book_max: usize,
+    pub contacts_max: usize,
     /// Time between two SHUFFLEs. Paper: a cycle, with no time given; 60 s as iroh-gossip takes it.
     pub shuffle_interval: Duration,
     /// Departure: the first SHUFFLE of a young node comes after this, then the time doubles up to
@@ -146,7 +146,7 @@ impl Default for Config {
             shuffle_ttl: 6,
             shuffle_active: 3,
             shuffle_passive: 4,
-            book_max: 64,
+            contacts_max: 64,
             shuffle_interval: Duration::from_secs(60),
             shuffle_first: Duration::from_secs(1),
             answer_timeout: Duration::from_secs(5),
@@ -188,7 +188,7 @@ impl Config {
             shuffle_first: ours.shuffle_interval,
             refill_width: 1,
             refill_width_max: 1,
-            book_max: 0,
+            contacts_max: 0,
             refill_hedge: None,
             refill_calm: Duration::ZERO,
             seek_ttl: 0,
@@ -215,7 +215,7 @@ impl Config {
             answer_timeout: Duration::from_secs(2),
             refill_width: STATIC_ACTIVE_MAX,
             refill_width_max: STATIC_ACTIVE_MAX,
-            book_max: 0,
+            contacts_max: 0,
             active_min: 0,
             rotate_interval: None,
             admit_interval: None,

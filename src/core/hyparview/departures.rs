@@ -1,162 +1,313 @@
-//! What isn't in the paper: rotating, auditing and optimising links, referring and admitting in a storm, static peers.
+//! What isn't in the paper: the calm after a drop, walks to free slots, the pace of a storm, referrals, nearness.
+
+use std::time::Duration;
 
 use rand::RngExt;
+use rand::rngs::Xoshiro256PlusPlus;
 
-use super::hyparview::{Ask, HyParView, Measure, micros};
-use super::io::Output;
-use super::message::{Message, NODES_MAX, Priority};
-use super::views::Passive;
+use super::config::Config;
+use super::message::{Message, NODES_MAX};
+use super::view::{Active, Passive, View};
+use super::views::Views;
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
 
-/// How many contacts are looked for at a time, once there is no need of them here.
-const PROBES: usize = 8;
+/// Holds back the refill of a node that was dropped, and has enough other neighbours.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Calm {
+    until: Time,
+    /// Refusals since a neighbour was lost.
+    refusals: u32,
+}
 
-impl HyParView {
-    /// Exchanges a link for one to a passive peer: one that failed, and may be back, or any.
-    pub(super) fn rotate(&mut self, now: Time) {
-        let room = self.has_room();
-        if !room && self.has_spare() {
-            let pending = &self.pending;
-            let free = |m: &Passive| m.retry_at <= now && !pending.iter().any(|p| p.peer.id == m.peer.id);
-            let suspect = self.passive.pick(&mut self.rng, |m| m.fails > 0 && free(m)).map(|m| m.peer);
-            let peer = suspect.or_else(|| self.passive.pick(&mut self.rng, free).map(|m| m.peer));
-            if let Some(peer) = peer {
-                self.ask(now, peer, Ask::Rotate);
-            }
-        }
-        // After a mass failure: who is known here may itself know nobody that lives. It asks when it hears of us.
-        for _ in 0..PROBES {
-            if !self.contacts.is_under_way() {
-                break;
-            }
-            let HyParView { active, passive, contacts, .. } = self;
-            if let Some(peer) = contacts.next(|id| !active.contains(id) && !passive.contains(id)) {
-                self.send(peer, Message::Ping { stamp: 0 });
-            }
-        }
-        // Two islands that never knew of each other can only learn of it where both began. A small one
-        // is full of nodes with room.
-        if self.config.active_min > 0 && (room || self.rng.random_range(0..2) == 0) {
-            self.outputs.push_back(Output::Bootstrap);
-        }
+impl Calm {
+    /// Returns the time before which no slot is filled.
+    pub(super) fn until(&self) -> Time {
+        self.until
     }
 
-    /// Sends a walk that ends at another node with a free slot.
-    pub(super) fn seek(&mut self) {
-        let Some(next) = self.active.pick(&mut self.rng, |_| true).map(|m| m.peer) else { return };
-        self.send(next, Message::Seek { peer: self.me, ttl: self.config.seek_ttl });
+    /// Notes that a neighbour let go of us.
+    pub(super) fn dropped(&mut self, now: Time, config: &Config) {
+        self.until = now + config.refill_calm;
     }
 
-    pub(super) fn on_seek(&mut self, now: Time, from: Peer, peer: Peer, ttl: u8) {
-        if !self.active.contains(from.id) {
-            return self.disown(from);
-        }
-        if peer.id == self.me.id || self.is_static() {
-            return;
-        }
-        let peer = if peer.id == from.id { from } else { peer };
-        if self.has_room() && !self.active.contains(peer.id) && !self.is_pending(peer.id) {
-            return self.ask(now, peer, Ask::Fill);
-        }
-        let Some(ttl) = ttl.min(self.config.seek_ttl).checked_sub(1) else { return };
-        let next = self.active.pick(&mut self.rng, |m| m.peer.id != from.id && m.peer.id != peer.id);
-        if let Some(next) = next.map(|m| m.peer) {
-            self.send(next, Message::Seek { peer, ttl });
-        }
+    /// Notes that a request of ours was refused.
+    pub(super) fn refused(&mut self, now: Time, config: &Config) {
+        self.refusals += 1;
+        self.until = now + (config.refill_calm / 4).saturating_mul(self.refusals).min(config.busy_max);
     }
 
-    /// Asks the neighbour that hasn't been asked for longest, a new one first, whether we are its neighbour, too.
-    pub(super) fn audit(&mut self, now: Time) {
-        let Some(id) = self.active.iter().min_by_key(|m| m.audited).map(|m| m.peer.id) else { return };
-        if let Some(member) = self.active.get_mut(id) {
-            member.audited = now;
-            let peer = member.peer;
-            self.send(peer, Message::Neighbor { priority: Priority::Low });
+    /// Ends it: a neighbour is lost with its link.
+    pub(super) fn end(&mut self, now: Time) {
+        self.until = now;
+    }
+
+    /// Forgets the refusals: there may be free slots again.
+    pub(super) fn forget(&mut self) {
+        self.refusals = 0;
+    }
+}
+
+/// Times the walks that look for a node with a free slot.
+#[derive(Debug, Clone)]
+pub(super) struct Seeks {
+    every: Duration,
+}
+
+impl Seeks {
+    pub(super) fn new(config: &Config) -> Self {
+        Seeks { every: config.seek_first }
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        self.every
+    }
+
+    /// Notes that one was due: the time to the next one doubles.
+    pub(super) fn sent(&mut self, config: &Config) {
+        self.every = (self.every * 2).min(config.seek_max);
+    }
+}
+
+/// Paces the admissions that cost a neighbour its place.
+#[derive(Debug, Clone)]
+pub(super) struct Admissions {
+    tokens: usize,
+    /// When the last one was added.
+    since: Time,
+}
+
+impl Admissions {
+    pub(super) fn new(config: &Config) -> Self {
+        Admissions { tokens: config.active_max, since: Time::ZERO }
+    }
+
+    /// Takes a token, if there is one.
+    pub(super) fn admit(&mut self, now: Time, config: &Config) -> bool {
+        let Some(interval) = config.admit_interval else { return true };
+        let fresh = now.since(self.since).as_micros() / interval.as_micros().max(1);
+        let tokens = self.tokens.saturating_add(usize::try_from(fresh).unwrap_or(usize::MAX)).min(config.active_max);
+        if fresh > 0 {
+            self.since = now;
         }
-    }
-
-    pub(super) fn optimise(&mut self, now: Time) {
-        if self.has_room() || self.measure.is_some_and(|m| now.since(m.sent) < self.config.answer_timeout) {
-            return;
-        }
-        let peer = self.passive.pick(&mut self.rng, |m| m.fails == 0 && m.retry_at <= now).map(|m| m.peer);
-        if let Some(peer) = peer {
-            self.ping(now, peer, false);
-        }
-    }
-
-    fn ping(&mut self, now: Time, peer: Peer, warm: bool) {
-        let stamp = self.rng.random();
-        self.measure = Some(Measure { peer, stamp, sent: now, warm });
-        self.send(peer, Message::Ping { stamp });
-    }
-
-    pub(super) fn on_pong(&mut self, now: Time, from: Peer, stamp: u64) {
-        let Some(measure) = self.measure.filter(|m| m.peer.id == from.id && m.stamp == stamp) else { return };
-        if !measure.warm {
-            return self.ping(now, from, true);
-        }
-        let rtt_us = micros(now.since(measure.sent));
-        let known = self.active.contains(from.id) || self.is_pending(from.id);
-        if !known && !self.has_room() && self.farther_than(rtt_us).is_some() {
-            self.ask(now, from, Ask::Near);
-        }
-        self.measure = None;
-    }
-
-    /// The farthest neighbour that may be given up for a nearer one: of the near ones, or of all while
-    /// more than `random_links` of them are left to chance. Not one that the broadcast tree runs over: the tree
-    /// moves to nearer links by itself, and then this one is free to go.
-    pub(super) fn farthest(&self) -> Option<NodeId> {
-        let near_only = self.active.iter().filter(|m| !m.near).count() <= self.config.random_links;
-        let candidates = self.active.iter().filter(|m| m.rtt_us > 0 && !m.carries && (m.near || !near_only));
-        candidates.max_by_key(|m| m.rtt_us).map(|m| m.peer.id)
-    }
-
-    pub(super) fn farther_than(&self, rtt_us: u32) -> Option<NodeId> {
-        let far = self.active.get(self.farthest()?)?;
-        let bar = u64::from(far.rtt_us) * u64::from(self.config.nearer_percent) / 100;
-        (u64::from(rtt_us) < bar).then_some(far.peer.id)
-    }
-
-    /// A few nodes to refer somebody to.
-    pub(super) fn others(&mut self, except: NodeId) -> Vec<Peer> {
-        let mut others = Vec::new();
-        let k = self.config.refer_max.min(NODES_MAX);
-        self.passive.sample(&mut self.rng, k, |m| m.fails == 0 && m.peer.id != except, &mut others);
-        let more = k.saturating_sub(others.len()).max(k / 2);
-        self.active.sample(&mut self.rng, more, |m| m.peer.id != except, &mut others);
-        others.truncate(NODES_MAX);
-        others
-    }
-
-    /// Takes a token for an admission that costs a neighbour its place.
-    pub(super) fn admit(&mut self, now: Time) -> bool {
-        let Some(interval) = self.config.admit_interval else { return true };
-        let (tokens, since) = self.admissions;
-        let fresh = now.since(since).as_micros() / interval.as_micros().max(1);
-        let tokens = tokens.saturating_add(usize::try_from(fresh).unwrap_or(usize::MAX)).min(self.config.active_max);
-        let since = if fresh > 0 { now } else { since };
-        self.admissions = (tokens.saturating_sub(1), since);
+        self.tokens = tokens.saturating_sub(1);
         tokens > 0
     }
+}
 
-    /// Names a peer of a static topology, or tells that it can be reached again.
-    pub(super) fn name(&mut self, peer: Peer) {
-        if peer.id == self.me.id {
-            return;
+/// Returns a few nodes to refer the sender of a JOIN to.
+pub(super) fn referrals(rng: &mut Xoshiro256PlusPlus, views: &Views, config: &Config, except: NodeId) -> Vec<Peer> {
+    let mut others = Vec::new();
+    if config.admit_interval.is_none() {
+        return others;
+    }
+    let k = config.refer_max.min(NODES_MAX);
+    views.passive().sample(rng, k, |m| m.fails == 0 && m.peer.id != except, &mut others);
+    let more = k.saturating_sub(others.len()).max(k / 2);
+    views.active().sample(rng, more, |m| m.peer.id != except, &mut others);
+    others.truncate(NODES_MAX);
+    others
+}
+
+/// Returns a passive peer to exchange a link for, of those that are `idle`: one that failed, and may be back, or any.
+pub(super) fn exchange(
+    rng: &mut Xoshiro256PlusPlus,
+    now: Time,
+    passive: &View<Passive>,
+    idle: impl Fn(NodeId) -> bool,
+) -> Option<Peer> {
+    let free = |m: &Passive| m.retry_at <= now && idle(m.peer.id);
+    let suspect = passive.pick(rng, |m| m.fails > 0 && free(m)).map(|m| m.peer);
+    suspect.or_else(|| passive.pick(rng, free).map(|m| m.peer))
+}
+
+/// A candidate whose round trip is being measured.
+#[derive(Debug, Clone, Copy)]
+struct Measurement {
+    peer: NodeId,
+    stamp: u64,
+    sent: Time,
+    /// The first ping may include a dial; the second one counts.
+    warm: bool,
+}
+
+/// Measures passive peers, one at a time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Nearness {
+    measurement: Option<Measurement>,
+}
+
+/// What a PONG tells.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Pong {
+    /// Nothing: nobody asked for it.
+    Stray,
+    /// The link is up; this ping counts.
+    Again(Message),
+    /// The round trip, in microseconds.
+    Rtt(u32),
+}
+
+impl Nearness {
+    /// Returns whether the round trip to this node is being measured.
+    pub(super) fn is_measuring(&self, id: NodeId) -> bool {
+        self.measurement.is_some_and(|m| m.peer == id)
+    }
+
+    /// Returns whom a full node measures now, and the ping to send.
+    pub(super) fn begin(
+        &mut self,
+        rng: &mut Xoshiro256PlusPlus,
+        now: Time,
+        views: &Views,
+        config: &Config,
+    ) -> Option<(Peer, Message)> {
+        if views.has_room() || self.measurement.is_some_and(|m| now.since(m.sent) < config.answer_timeout) {
+            return None;
         }
-        if self.named.contains(&peer.id) {
-            if let Some(member) = self.passive.get_mut(peer.id) {
-                *member = Passive::new(peer);
-            }
-        } else if self.named.len() < self.config.passive_max {
-            self.named.push(peer.id);
-            if !self.active.contains(peer.id) {
-                self.passive.push(Passive::new(peer));
+        let peer = views.passive().pick(rng, |m| m.fails == 0 && m.retry_at <= now)?.peer;
+        Some((peer, self.ping(rng, now, peer.id, false)))
+    }
+
+    fn ping(&mut self, rng: &mut Xoshiro256PlusPlus, now: Time, peer: NodeId, warm: bool) -> Message {
+        let stamp = rng.random();
+        self.measurement = Some(Measurement { peer, stamp, sent: now, warm });
+        Message::Ping { stamp }
+    }
+
+    /// Takes a PONG.
+    pub(super) fn on_pong(&mut self, rng: &mut Xoshiro256PlusPlus, now: Time, from: NodeId, stamp: u64) -> Pong {
+        match self.measurement.filter(|m| m.peer == from && m.stamp == stamp) {
+            None => Pong::Stray,
+            Some(measurement) if !measurement.warm => Pong::Again(self.ping(rng, now, from, true)),
+            Some(measurement) => {
+                self.measurement = None;
+                Pong::Rtt(u32::try_from(now.since(measurement.sent).as_micros()).unwrap_or(u32::MAX))
             }
         }
+    }
+
+    /// Forgets the measurement of this node.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        self.measurement = self.measurement.filter(|m| m.peer != id);
+    }
+}
+
+/// Returns the farthest neighbour that may be given up for a nearer one: of the near ones, or of all while
+/// more than `random_links` of them are left to chance. Not one that the broadcast tree runs over: the tree
+/// moves to nearer links by itself, and then this one is free to go.
+pub(super) fn farthest<'a>(active: &'a View<Active>, config: &Config) -> Option<&'a Active> {
+    let near_only = active.iter().filter(|m| !m.near).count() <= config.random_links;
+    let candidates = active.iter().filter(|m| m.rtt_us > 0 && !m.carries && (m.near || !near_only));
+    candidates.max_by_key(|m| m.rtt_us)
+}
+
+/// Returns the farthest neighbour if a node at this round trip is clearly nearer.
+pub(super) fn farther_than(active: &View<Active>, rtt_us: u32, config: &Config) -> Option<Peer> {
+    let far = farthest(active, config)?;
+    let bar = u64::from(far.rtt_us) * u64::from(config.nearer_percent) / 100;
+    (u64::from(rtt_us) < bar).then_some(far.peer)
+}
+
+/// Returns whether a full node is better off with a neighbour at this round trip.
+pub(super) fn is_nearer(views: &Views, rtt_us: u32, config: &Config) -> bool {
+    !views.has_room() && farther_than(views.active(), rtt_us, config).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn peer(n: u64) -> Peer {
+        Peer { id: NodeId(n), addr: ([127, 0, 0, 1], 1 + n as u16).into() }
+    }
+
+    fn rng() -> Xoshiro256PlusPlus {
+        Xoshiro256PlusPlus::seed_from_u64(1)
+    }
+
+    fn views(active: std::ops::Range<u64>, passive: std::ops::Range<u64>) -> Views {
+        let mut views = Views::new(NodeId(0), &Config::default());
+        active.for_each(|n| views.add_active(Time::ZERO, peer(n), false));
+        passive.for_each(|n| views.add_passive(&mut rng(), peer(n), &mut Vec::new()));
+        views
+    }
+
+    #[test]
+    fn each_refusal_lengthens_the_calm_until_a_neighbour_is_lost() {
+        let (config, now, mut calm) = (Config::default(), Time::from_millis(5_000), Calm::default());
+        calm.dropped(now, &config);
+        assert_eq!(calm.until(), now + Duration::from_secs(1));
+        calm.refused(now, &config);
+        calm.refused(now, &config);
+        assert_eq!(calm.until(), now + Duration::from_millis(500));
+        (0..1_000).for_each(|_| calm.refused(now, &config));
+        assert_eq!(calm.until(), now + config.busy_max);
+        calm.forget();
+        calm.refused(now, &config);
+        assert_eq!(calm.until(), now + Duration::from_millis(250));
+        calm.end(now);
+        assert_eq!(calm.until(), now);
+    }
+
+    #[test]
+    fn admissions_are_a_burst_then_one_each_interval() {
+        let config = Config::default();
+        let mut admissions = Admissions::new(&config);
+        let mut admitted = |now: u64| (0..100).filter(|_| admissions.admit(Time::from_millis(now), &config)).count();
+        assert_eq!(admitted(0), 5);
+        assert_eq!(admitted(999), 0);
+        assert_eq!(admitted(2_100), 2);
+        assert_eq!(admitted(1_000_000), 5, "no more than a burst is saved up");
+        let paper = Config::paper();
+        assert!((0..100).all(|_| admissions.admit(Time::ZERO, &paper)), "the paper admits everybody");
+    }
+
+    #[test]
+    fn referrals_name_some_of_both_views_and_never_the_one_referred() {
+        let (views, config) = (views(1..4, 4..30), Config::default());
+        for _ in 0..50 {
+            let others = referrals(&mut rng(), &views, &config, NodeId(7));
+            assert_eq!(others.len(), 9);
+            assert!(others.iter().any(|other| other.id.0 < 4) && others.iter().all(|other| other.id.0 != 7));
+        }
+    }
+
+    #[test]
+    fn the_second_pong_measures() {
+        let (rng, config, mut nearness) = (&mut rng(), Config::default(), Nearness::default());
+        let (views, at) = (views(1..6, 6..7), Time::from_millis);
+        let (to, cold) = nearness.begin(rng, at(1), &views, &config).expect("somebody to measure");
+        let Message::Ping { stamp: cold } = cold else { panic!("{cold:?}") };
+        assert!(nearness.is_measuring(to.id));
+        assert_eq!(nearness.begin(rng, at(2), &views, &config), None, "one at a time");
+        assert_eq!(nearness.on_pong(rng, at(90), NodeId(9), cold), Pong::Stray);
+        let Pong::Again(Message::Ping { stamp: warm }) = nearness.on_pong(rng, at(90), to.id, cold) else {
+            panic!("the first one includes a dial")
+        };
+        assert_eq!(nearness.on_pong(rng, at(95), to.id, cold), Pong::Stray);
+        assert_eq!(nearness.on_pong(rng, at(100), to.id, warm), Pong::Rtt(10_000));
+        assert!(!nearness.is_measuring(to.id));
+        nearness.begin(rng, at(200), &views, &config);
+        nearness.forget(NodeId(9));
+        assert!(nearness.is_measuring(to.id));
+        nearness.forget(to.id);
+        assert!(!nearness.is_measuring(to.id));
+    }
+
+    #[test]
+    fn the_farthest_goes_unless_the_tree_or_chance_needs_it() {
+        let (mut views, config) = (views(1..6, 0..0), Config::default());
+        assert!(farthest(views.active(), &config).is_none(), "none is measured");
+        (1..6).for_each(|n| views.set_rtt(NodeId(n), n as u32 * 1_000));
+        let far = |views: &Views, rtt_us| farther_than(views.active(), rtt_us, &config).map(|peer| peer.id.0);
+        assert_eq!((far(&views, 3_749), far(&views, 3_750)), (Some(5), None), "75 % of 5 ms");
+        views.set_carries(NodeId(5), true);
+        assert_eq!(far(&views, 2_999), Some(4));
+        let chance = Config { random_links: 5, ..config };
+        assert!(farthest(views.active(), &chance).is_none());
     }
 }

@@ -1,95 +1,98 @@
 //! Joining: JOIN and FORWARDJOIN (paper, 4.2).
 
-use super::hyparview::{Ask, HyParView};
-use super::message::{Message, Priority};
-use super::views::Passive;
-use crate::model::Peer;
-use crate::model::time::Time;
+use std::time::Duration;
 
-impl HyParView {
-    pub(super) fn on_contact(&mut self, now: Time, contact: Peer) {
-        if self.left || contact.id == self.me.id {
-            return;
-        }
-        if self.is_static() {
-            return self.name(contact);
-        }
-        self.anchored |= self.active.contains(contact.id);
-        if self.active.contains(contact.id) || self.is_pending(contact.id) {
-            return;
-        }
-        if self.has_room() {
-            // "upon init do Send(JOIN, contactNode, myself)"
-            self.ask(now, contact, Ask::Join);
-        } else {
-            // Departure: an island that is content with itself exchanges a link for one to the contact.
-            self.ask(now, contact, Ask::Rotate);
-        }
+use super::config::Config;
+
+/// Owns whether a contact is needed, and when the bootstrap addresses are asked for one again.
+#[derive(Debug, Clone)]
+pub(super) struct Bootstrap {
+    every: Duration,
+    /// A contact has answered our JOIN, or is our neighbour.
+    anchored: bool,
+}
+
+impl Bootstrap {
+    pub(super) fn new(config: &Config) -> Self {
+        Bootstrap { every: config.bootstrap_first, anchored: false }
     }
 
-    pub(super) fn on_join(&mut self, now: Time, from: Peer) {
-        if self.is_static() {
-            return self.on_neighbor(now, from, Priority::Low);
+    /// Returns the time until the addresses are asked, if they are to be.
+    ///
+    /// Departure: until a contact has answered, this may be an island that began with a lost JOIN.
+    pub(super) fn due(&mut self, neighbors: usize, config: &Config) -> Option<Duration> {
+        if neighbors >= config.active_min && (self.anchored || config.active_min == 0) {
+            self.every = config.bootstrap_first;
+            return None;
         }
-        // Departure: in a storm not every JOIN evicts a neighbour (which may be as new as the next one).
-        let admitted = self.active.contains(from.id) || self.has_room() || self.admit(now);
-        let others = if self.config.admit_interval.is_some() { self.others(from.id) } else { Vec::new() };
-        if !admitted {
-            if let Some(n) = self.active.pick(&mut self.rng, |m| m.peer.id != from.id).map(|m| m.peer) {
-                self.send(n, Message::ForwardJoin { peer: from, ttl: self.config.arwl });
-            }
-            self.send(from, Message::NeighborReply { accepted: false, others });
-            self.add_passive(Passive::new(from), &mut Vec::new());
-            return;
-        }
-        // "if isfull(activeView) then trigger dropRandomElementFromActiveView; addNodeActiveView(newNode)"
-        if !self.active.contains(from.id) {
-            if !self.has_room() {
-                self.drop_random(now, |_| true);
-            }
-            self.add_active(now, from, false);
-        }
-        self.send(from, Message::NeighborReply { accepted: true, others });
-        // "foreach n in activeView and n != newNode do Send(FORWARDJOIN, n, newNode, ARWL, myself)"
-        let ttl = self.config.arwl;
-        for n in self.active().filter(|n| n.id != from.id).collect::<Vec<_>>() {
-            self.send(n, Message::ForwardJoin { peer: from, ttl });
-        }
+        Some(self.every)
     }
 
-    pub(super) fn on_forward_join(&mut self, now: Time, from: Peer, peer: Peer, ttl: u8) {
-        if !self.active.contains(from.id) {
-            return self.disown(from);
-        }
-        if peer.id == self.me.id || self.is_static() {
-            return;
-        }
+    /// Notes that they were asked: the time to the next question doubles.
+    pub(super) fn asked(&mut self, config: &Config) {
+        self.every = (self.every * 2).min(config.bootstrap_max);
+    }
+
+    /// Notes that a contact has answered.
+    pub(super) fn anchor(&mut self) {
+        self.anchored = true;
+    }
+}
+
+/// What becomes of a FORWARDJOIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// It ends: the new node is to be a neighbour.
+    Place,
+    /// It goes on with this TTL; where `remember`, the new node is to be in the passive view.
+    Forward { ttl: u8, remember: bool },
+}
+
+impl Walk {
+    pub(super) fn of(ttl: u8, neighbors: usize, config: &Config) -> Self {
         // "if timeToLive == 0 || #activeView == 1 then addNodeActiveView(newNode)"
-        let ttl = ttl.min(self.config.arwl);
-        if ttl == 0 || self.active.len() == 1 {
-            return self.place(now, peer);
-        }
-        // "if timeToLive == PRWL then addNodePassiveView(newNode)"
-        if ttl == self.config.prwl {
-            self.add_passive(Passive::new(peer), &mut Vec::new());
-        }
-        // "n <- n in activeView and n != sender". Departure: nor the new node itself, which would end its own walk.
-        let next = self.active.pick(&mut self.rng, |m| m.peer.id != from.id && m.peer.id != peer.id);
-        match next.map(|m| m.peer) {
-            Some(n) => self.send(n, Message::ForwardJoin { peer, ttl: ttl - 1 }),
-            None => self.place(now, peer),
+        match ttl.min(config.arwl).checked_sub(1) {
+            Some(next) if neighbors != 1 => {
+                // "if timeToLive == PRWL then addNodePassiveView(newNode)"
+                Walk::Forward { ttl: next, remember: next + 1 == config.prwl }
+            }
+            _ => Walk::Place,
         }
     }
+}
 
-    /// "addNodeActiveView(newNode)" at the end of its walk. The new node is asked, and added when it accepts.
-    pub(super) fn place(&mut self, now: Time, peer: Peer) {
-        if self.active.contains(peer.id) || self.is_pending(peer.id) {
-            return;
-        }
-        let full = self.pending.len() >= self.config.pending_max;
-        if full || !(self.has_room() || self.admit(now)) {
-            return self.add_passive(Passive::new(peer), &mut Vec::new());
-        }
-        self.ask(now, peer, Ask::Place);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bootstrap_addresses_are_asked_until_a_contact_answers_and_neighbours_are_enough() {
+        let config = Config::default();
+        let mut bootstrap = Bootstrap::new(&config);
+        assert_eq!(bootstrap.due(5, &config), Some(config.bootstrap_first), "it may be an island");
+        (0..2).for_each(|_| bootstrap.asked(&config));
+        assert_eq!(bootstrap.due(0, &config), Some(config.bootstrap_first * 4));
+        (0..20).for_each(|_| bootstrap.asked(&config));
+        assert_eq!(bootstrap.due(0, &config), Some(config.bootstrap_max));
+        bootstrap.anchor();
+        assert_eq!(bootstrap.due(2, &config), Some(config.bootstrap_max));
+        assert_eq!(bootstrap.due(3, &config), None);
+        assert_eq!(bootstrap.due(2, &config), Some(config.bootstrap_first), "it starts anew");
+        assert_eq!(
+            Bootstrap::new(&Config::paper()).due(0, &Config::paper()),
+            None,
+            "the paper asks at the start alone"
+        );
+    }
+
+    #[test]
+    fn a_new_node_is_remembered_halfway_and_placed_at_the_end() {
+        let config = Config::default();
+        let walk = |ttl| Walk::of(ttl, 5, &config);
+        assert_eq!(walk(u8::MAX), Walk::Forward { ttl: 5, remember: false }, "nobody makes it walk longer");
+        assert_eq!(walk(3), Walk::Forward { ttl: 2, remember: true });
+        assert_eq!(walk(1), Walk::Forward { ttl: 0, remember: false });
+        assert_eq!(walk(0), Walk::Place);
+        assert_eq!(Walk::of(6, 1, &config), Walk::Place, "there is no other way than back");
     }
 }

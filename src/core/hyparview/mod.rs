@@ -5,11 +5,12 @@
 //! neighbours that Plumtree sends to, each over an open link. The *passive view* is a larger list of
 //! nodes that can take a failed neighbour's place, and shuffles keep it fresh.
 //!
-//! - [`HyParView`]: the algorithm, a file for each of its parts (`join`, `neighbor`, `shuffle`), and its
-//!   departures from the paper, each marked where it happens.
+//! - [`HyParView`]: takes inputs, asks the parts below, and alone sends.
+//! - `views`: who is in which view, and the contact cache behind them. `view`: one such list.
+//! - `join`, `neighbor`, `shuffle`: the paper's three procedures, with the requests under way.
+//! - `departures`: what isn't in the paper; each departure is marked where it happens.
 //! - [`Config`]: every figure with its origin, and the switches back to the paper's rules.
-//! - [`Message`]: what nodes say, and its codec.
-//! - `departures`: the longer ones. `views`: the two views. `contact_cache`: who was met besides. `deadlines`: the named deadlines.
+//! - [`Message`]: what nodes say, and its codec. `deadlines`: the named deadlines.
 //!
 //! The contract: after every [`HyParView::handle`], drain [`HyParView::poll_output`] until `None`;
 //! then wait for the next input or [`HyParView::poll_timeout`], whose passing is told by
@@ -31,6 +32,8 @@ mod join;
 mod message;
 mod neighbor;
 mod shuffle;
+mod timer;
+mod view;
 mod views;
 
 #[cfg(test)]

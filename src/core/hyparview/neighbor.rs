@@ -1,175 +1,331 @@
-//! Becoming neighbours: NEIGHBOR and its answer, and the filling of free slots (paper, 4.3).
+//! Becoming neighbours: NEIGHBOR and its answer, and the requests under way (paper, 4.3).
 
-use super::hyparview::{Ask, HyParView, Pending, micros};
+use rand::rngs::Xoshiro256PlusPlus;
+
+use super::config::Config;
+use super::departures;
+use super::departures::Admissions;
 use super::message::{Message, NODES_MAX, Priority};
-use super::views::Passive;
+use super::view::{Active, View};
+use super::views::Views;
+use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
 
-impl HyParView {
-    pub(super) fn on_neighbor(&mut self, now: Time, from: Peer, priority: Priority) {
-        let mut others = Vec::new();
-        let accepted = if self.active.contains(from.id) {
-            true // An audit, or two requests that crossed.
-        } else if self.has_room() {
-            self.add_active(now, from, false);
-            true
-        } else {
-            match priority {
-                _ if self.is_static() => false,
-                // "A node that receives a high priority NEIGHBOR request will always accept the request,
-                // even if it has to drop a random member from its active view"
-                // Departure: not one that has hardly come. The asker is sent on to our neighbours instead, so that
-                // a thousand of them don't push each other out of the same few slots.
-                Priority::High => {
-                    let guard = self.config.admit_interval.is_some();
-                    let settled = self.config.young_link;
-                    let dropped = self.drop_random(now, |m| !guard || m.since + settled <= now).is_some();
-                    if dropped {
-                        self.add_active(now, from, false);
-                    } else {
-                        self.active.sample(&mut self.rng, NODES_MAX, |m| m.peer.id != from.id, &mut others);
-                    }
-                    dropped
-                }
-                // "If a node receives a low priority NEIGHBOR request, it will only accept the request if
-                // it has a free slot in its active view"
-                Priority::Low => false,
-                Priority::Rotate => {
-                    let spare = self.has_spare() && self.admit(now);
-                    let dropped = if spare { self.drop_random(now, |m| !m.carries) } else { None };
-                    if dropped.is_some() {
-                        self.add_active(now, from, false);
-                    }
-                    others.extend(dropped);
-                    dropped.is_some()
-                }
-                Priority::Near { rtt_us } => {
-                    let dropped = self.farther_than(rtt_us).and_then(|far| self.drop_active(now, far));
-                    if dropped.is_some() {
-                        self.add_active(now, from, true);
-                    }
-                    others.extend(dropped);
-                    dropped.is_some()
-                }
-            }
-        };
-        self.send(from, Message::NeighborReply { accepted, others });
-    }
+/// Why a peer is asked to be a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// It is our contact.
+    Join,
+    /// A slot is free.
+    Fill,
+    /// It is new, and its walk ended here.
+    Place,
+    /// To exchange a link.
+    Rotate,
+    /// To exchange our farthest link, since the peer's round trip is this.
+    Near { rtt_us: u32 },
+}
 
-    pub(super) fn on_neighbor_reply(&mut self, now: Time, from: Peer, accepted: bool, others: Vec<Peer>) {
-        let ask = self.take_pending(from.id);
-        if ask.is_some() {
-            self.misfires = 0;
-        }
-        self.anchored |= ask == Some(Ask::Join) || (accepted && ask == Some(Ask::Rotate));
-        let displaced = others.first().copied();
-        if ask.is_some() {
-            for other in others {
-                self.add_passive(Passive::new(other), &mut Vec::new());
-            }
-        }
-        if !accepted {
-            self.counters.refusals += u64::from(ask.is_some());
-            if self.active.contains(from.id) {
-                // Our audit found a one-sided link, or two requests crossed and one was refused. Either
-                // way the DISCONNECT keeps the views symmetric.
-                self.counters.one_sided += u64::from(ask.is_none());
-                self.drop_active(now, from.id);
-            } else if ask.is_some() {
-                // "the initiator will select another node from its passive view and repeat the whole procedure"
-                self.add_passive(Passive::new(from), &mut Vec::new());
-                self.busy(now, from.id);
-                if ask == Some(Ask::Fill) && self.active.len() >= self.config.active_min.max(1) {
-                    self.misses += 1;
-                    let calm = (self.config.refill_calm / 4).saturating_mul(self.misses).min(self.config.busy_max);
-                    self.calm_until = now + calm;
-                }
-            }
-            return;
-        }
-        if self.active.contains(from.id) {
-            return;
-        }
-        if !self.has_room() {
-            let gone = match ask {
-                Some(Ask::Rotate) => self.pick_spare(|m| !m.carries),
-                Some(Ask::Place) => self.pick_spare(|_| true),
-                Some(Ask::Near) => self.farthest().and_then(|far| self.active.get(far)).map(|m| m.peer),
-                Some(Ask::Join | Ask::Fill) | None => None,
-            };
-            if let Some(gone) = gone {
-                // Both ends of an exchange drop somebody: the two are brought together, as X-BOT's four
-                // nodes are, so that the exchange leaves no slot free.
-                if let Some(peer) =
-                    displaced.filter(|d| d.id != gone.id && matches!(ask, Some(Ask::Rotate | Ask::Near)))
-                {
-                    self.send(gone, Message::ForwardJoin { peer, ttl: 0 });
-                }
-                self.drop_active(now, gone.id);
-            }
-        }
-        if self.has_room() && !self.left {
-            self.add_active(now, from, ask == Some(Ask::Near));
-        } else {
-            self.send(from, Message::Disconnect);
-            self.add_passive(Passive::new(from), &mut Vec::new());
-        }
-    }
-
-    /// Asks passive peers as long as slots are free.
-    pub(super) fn refill(&mut self, now: Time) {
-        if self.left || !self.has_room() || now < self.calm_until {
-            return;
-        }
-        // Departure: several at once (the paper: one after the other), but not many more than there are slots.
-        let room = self.config.active_max - self.active.len();
-        let width = self.config.refill_width.min(room + 1);
-        loop {
-            let fresh = self.pending.iter().filter(|p| p.ask == Ask::Fill && now < p.hedge_at).count();
-            // Departure: more where most are dead.
-            let hedged = self.pending.iter().filter(|p| now >= p.hedge_at).count();
-            let width = (width + (self.misfires + hedged) / 2).min(width.max(self.config.refill_width_max));
-            if fresh >= width || self.pending.len() >= self.config.pending_max {
-                return;
-            }
-            let Some(peer) = self.candidate(now) else { return };
-            self.ask(now, peer, Ask::Fill);
-        }
-    }
-
-    /// "node p selects at random a node q from its passive view"; one that didn't fail rather than a suspect. Departure:
-    /// before the suspects, those in the contact cache.
-    pub(super) fn candidate(&mut self, now: Time) -> Option<Peer> {
-        let HyParView { active, passive, contacts, pending, config, rng, .. } = self;
-        let idle = |id| !pending.iter().any(|p| p.peer.id == id);
-        let ready = |m: &Passive| m.retry_at <= now && idle(m.peer.id);
-        let fresh = passive.pick(rng, |m| m.fails == 0 && ready(m)).map(|m| m.peer);
-        let few = active.len() < config.active_min || self.misfires >= config.passive_max / 2;
-        let met =
-            || if few { contacts.next(|id| !active.contains(id) && !passive.contains(id) && idle(id)) } else { None };
-        fresh.or_else(met).or_else(|| passive.pick(rng, ready).map(|m| m.peer))
-    }
-
-    pub(super) fn ask(&mut self, now: Time, peer: Peer, ask: Ask) {
-        if self.pending.len() >= self.config.pending_max {
-            return;
-        }
-        let deadline = now + self.config.answer_timeout;
-        let hedge_at = self.config.refill_hedge.map_or(deadline, |hedge| now + hedge);
-        self.pending.push(Pending { peer, ask, hedge_at, deadline });
-        self.counters.requests += 1;
-        let message = match ask {
-            Ask::Join => Message::Join,
+impl Ask {
+    /// Returns the request; `alone` says that there is no neighbour.
+    pub(super) fn message(self, alone: bool) -> Message {
+        let priority = match self {
+            Ask::Join => return Message::Join,
             // "a priority level ... high if the node has no elements in its active view, low otherwise"
-            Ask::Fill if self.active.is_empty() => Message::Neighbor { priority: Priority::High },
-            Ask::Fill | Ask::Place => Message::Neighbor { priority: Priority::Low },
-            Ask::Rotate => Message::Neighbor { priority: Priority::Rotate },
-            Ask::Near => {
-                let rtt_us = self.measure.take().map_or(u32::MAX, |m| micros(now.since(m.sent)));
-                Message::Neighbor { priority: Priority::Near { rtt_us } }
-            }
+            Ask::Fill if alone => Priority::High,
+            Ask::Fill | Ask::Place => Priority::Low,
+            Ask::Rotate => Priority::Rotate,
+            Ask::Near { rtt_us } => Priority::Near { rtt_us },
         };
-        self.send(peer, message);
+        Message::Neighbor { priority }
+    }
+
+    /// Returns whether both ends give up a link for the one asked for.
+    pub(super) fn is_exchange(self) -> bool {
+        matches!(self, Ask::Rotate | Ask::Near { .. })
+    }
+}
+
+/// A request under way.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    peer: NodeId,
+    ask: Ask,
+    /// From here on it holds up no other request.
+    hedge_at: Time,
+    /// From here on the peer has timed out.
+    deadline: Time,
+}
+
+/// Owns the requests under way, one a peer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Requests {
+    pending: Vec<Pending>,
+    /// Requests that failed since one was answered.
+    failures: usize,
+}
+
+impl Requests {
+    pub(super) fn contains(&self, id: NodeId) -> bool {
+        self.pending.iter().any(|p| p.peer == id)
+    }
+
+    pub(super) fn is_full(&self, config: &Config) -> bool {
+        self.pending.len() >= config.pending_max
+    }
+
+    /// Begins a request; returns whether there was room for it.
+    pub(super) fn begin(&mut self, now: Time, peer: NodeId, ask: Ask, config: &Config) -> bool {
+        if self.is_full(config) {
+            return false;
+        }
+        let deadline = now + config.answer_timeout;
+        let hedge_at = config.refill_hedge.map_or(deadline, |hedge| now + hedge);
+        self.pending.push(Pending { peer, ask, hedge_at, deadline });
+        true
+    }
+
+    /// Takes a request away that needs no answer any more.
+    pub(super) fn take(&mut self, id: NodeId) -> Option<Ask> {
+        let at = self.pending.iter().position(|p| p.peer == id)?;
+        Some(self.pending.swap_remove(at).ask)
+    }
+
+    /// Takes the request that this peer has answered.
+    pub(super) fn answered(&mut self, id: NodeId) -> Option<Ask> {
+        let ask = self.take(id)?;
+        self.failures = 0;
+        Some(ask)
+    }
+
+    /// Takes the request to a peer that can't be reached; returns whether there was one.
+    pub(super) fn failed(&mut self, id: NodeId) -> bool {
+        let asked = self.take(id).is_some();
+        self.failures += usize::from(asked);
+        asked
+    }
+
+    /// Takes a request that went unanswered for too long.
+    pub(super) fn expire(&mut self, now: Time) -> Option<NodeId> {
+        let late = self.pending.iter().find(|p| p.deadline <= now)?.peer;
+        self.failed(late);
+        Some(late)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Returns whether so many failed in a row that most passive peers may be dead.
+    pub(super) fn mostly_fail(&self, config: &Config) -> bool {
+        self.failures >= config.passive_max / 2
+    }
+
+    /// Returns whether one more passive peer may be asked for one of `room` free slots.
+    ///
+    /// Departure: several at once (the paper: one after the other), but not many more than there are slots; more
+    /// where most are dead.
+    pub(super) fn may_fill(&self, now: Time, room: usize, config: &Config) -> bool {
+        let fresh = self.pending.iter().filter(|p| p.ask == Ask::Fill && now < p.hedge_at).count();
+        let hedged = self.pending.iter().filter(|p| now >= p.hedge_at).count();
+        let width = config.refill_width.min(room + 1);
+        let width = (width + (self.failures + hedged) / 2).min(width.max(config.refill_width_max));
+        fresh < width && !self.is_full(config)
+    }
+
+    /// Returns the next time at which one expires or, as long as there is `room`, holds up no other one any more.
+    pub(super) fn next(&self, now: Time, room: bool) -> Option<Time> {
+        self.pending.iter().map(|p| if room && now < p.hedge_at { p.hedge_at } else { p.deadline }).min()
+    }
+
+    /// Panics where a promise of the requests is broken.
+    pub(super) fn check_invariants(&self, active: &View<Active>, config: &Config) {
+        assert!(self.pending.len() <= config.pending_max, "pending requests above their bound");
+        for Pending { peer, .. } in &self.pending {
+            assert!(!active.contains(*peer), "{peer} is a neighbour and asked to be one");
+        }
+    }
+}
+
+/// What is answered to a NEIGHBOR request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) accepted: bool,
+    /// The neighbour that makes way.
+    pub(super) displaced: Option<Peer>,
+    /// Others to ask.
+    pub(super) others: Vec<Peer>,
+}
+
+/// Decides about a NEIGHBOR request.
+pub(super) fn answer(
+    rng: &mut Xoshiro256PlusPlus,
+    now: Time,
+    from: NodeId,
+    priority: Priority,
+    views: &Views,
+    admissions: &mut Admissions,
+    config: &Config,
+) -> Answer {
+    // From a neighbour it is an audit, or two requests crossed.
+    if views.is_neighbor(from) || views.has_room() {
+        return Answer { accepted: true, displaced: None, others: Vec::new() };
+    }
+    let active = views.active();
+    let displaced = match priority {
+        _ if views.is_static() => None,
+        // "A node that receives a high priority NEIGHBOR request will always accept the request,
+        // even if it has to drop a random member from its active view"
+        // Departure: not one that has hardly come.
+        Priority::High => {
+            let guard = config.admit_interval.is_some();
+            active.pick_spare(rng, |m| !guard || m.since + config.young_link <= now)
+        }
+        // "If a node receives a low priority NEIGHBOR request, it will only accept the request if
+        // it has a free slot in its active view"
+        Priority::Low => None,
+        Priority::Rotate => {
+            let spare = active.has_spare() && admissions.admit(now, config);
+            if spare { active.pick_spare(rng, |m| !m.carries) } else { None }
+        }
+        Priority::Near { rtt_us } => departures::farther_than(active, rtt_us, config),
+    };
+    let mut others = Vec::new();
+    if priority != Priority::High {
+        others.extend(displaced);
+    } else if displaced.is_none() && !views.is_static() {
+        // Departure: the asker is sent on to our neighbours, so that a thousand of them don't push each other
+        // out of the same few slots.
+        active.sample(rng, NODES_MAX, |m| m.peer.id != from, &mut others);
+    }
+    Answer { accepted: displaced.is_some(), displaced, others }
+}
+
+/// Returns the neighbour that makes way in a full active view for a peer that has accepted our request.
+pub(super) fn given_up(
+    rng: &mut Xoshiro256PlusPlus,
+    ask: Option<Ask>,
+    active: &View<Active>,
+    config: &Config,
+) -> Option<Peer> {
+    match ask? {
+        Ask::Rotate => active.pick_spare(rng, |m| !m.carries),
+        Ask::Place => active.pick_spare(rng, |_| true),
+        Ask::Near { .. } => departures::farthest(active, config).map(|m| m.peer),
+        Ask::Join | Ask::Fill => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn peer(n: u64) -> Peer {
+        Peer { id: NodeId(n), addr: ([127, 0, 0, 1], 1).into() }
+    }
+
+    /// Five neighbours, one each second, the later the farther.
+    fn views(config: &Config, carries: impl Fn(u64) -> bool) -> Views {
+        let mut views = Views::new(NodeId(0), config);
+        for n in 1..6 {
+            views.add_active(Time::from_millis(n * 1_000), peer(n), false);
+            views.set_rtt(NodeId(n), 1_000 * n as u32);
+            views.set_carries(NodeId(n), carries(n));
+        }
+        views
+    }
+
+    #[test]
+    fn requests_widen_as_they_fail_and_are_bounded() {
+        let (config, now) = (Config::default(), Time::from_millis(1));
+        let mut requests = Requests::default();
+        let fill = |requests: &mut Requests, now| {
+            let before = requests.pending.len();
+            while requests.may_fill(now, 5, &config) {
+                let id = NodeId(requests.pending.len() as u64 + 1);
+                assert!(requests.begin(now, id, Ask::Fill, &config));
+            }
+            requests.pending.len() - before
+        };
+        assert_eq!(fill(&mut requests, now), 3);
+        let hedged = requests.next(now, true).expect("three are under way");
+        assert_eq!(hedged, now + Duration::from_millis(150));
+        assert_eq!(fill(&mut requests, hedged), 4, "three more, and one for every two that hang");
+        assert_eq!(requests.next(hedged, false), Some(now + config.answer_timeout));
+        let late = now + config.answer_timeout;
+        assert_eq!(std::iter::from_fn(|| requests.expire(late)).count(), 3);
+        assert!(requests.failed(NodeId(4)) && !requests.failed(NodeId(4)));
+        assert_eq!(requests.failures, 4);
+        assert_eq!(requests.answered(NodeId(5)), Some(Ask::Fill));
+        assert_eq!(requests.failures, 0);
+        for n in 100..1_000 {
+            requests.begin(now, NodeId(n), Ask::Place, &config);
+        }
+        assert!(requests.is_full(&config) && !requests.may_fill(now, 5, &config));
+        requests.check_invariants(&View::new(), &config);
+        let spoilt = Config { pending_max: 0, ..config };
+        assert!(std::panic::catch_unwind(|| requests.check_invariants(&View::new(), &spoilt)).is_err());
+    }
+
+    #[test]
+    fn the_paper_asks_one_after_the_other() {
+        let (config, now, mut requests) = (Config::paper(), Time::from_millis(1), Requests::default());
+        assert!(requests.may_fill(now, 5, &config));
+        requests.begin(now, NodeId(1), Ask::Fill, &config);
+        assert!(!requests.may_fill(now, 5, &config));
+        assert_eq!(requests.next(now, true), Some(now + config.answer_timeout), "nothing is hedged");
+    }
+
+    #[test]
+    fn whoever_is_alone_asks_with_high_priority() {
+        assert_eq!(Ask::Fill.message(true), Message::Neighbor { priority: Priority::High });
+        assert_eq!(Ask::Fill.message(false), Message::Neighbor { priority: Priority::Low });
+        assert_eq!(Ask::Place.message(true), Message::Neighbor { priority: Priority::Low });
+    }
+
+    #[test]
+    fn a_full_view_makes_way_by_priority() {
+        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let mut admissions = Admissions::new(&config);
+        let mut answered = |now, views: &Views, priority| {
+            answer(rng, Time::from_millis(now), NodeId(9), priority, views, &mut admissions, &config)
+        };
+        let (none, all) = (views(&config, |_| false), views(&config, |_| true));
+        for _ in 0..20 {
+            let displaced = answered(3_500, &none, Priority::High).displaced.expect("it always accepts");
+            assert!(displaced.id.0 <= 2, "none that has hardly come");
+        }
+        let refused = answered(1_500, &none, Priority::High);
+        assert_eq!((refused.accepted, refused.others.len()), (false, 5), "it is sent on to all of them");
+        let refused = Answer { accepted: false, displaced: None, others: Vec::new() };
+        assert_eq!(answered(9_000, &none, Priority::Low), refused);
+        assert_eq!(answered(9_000, &all, Priority::Rotate), refused, "the tree runs over all links");
+        let instead = |n| Answer { accepted: true, displaced: Some(peer(n)), others: vec![peer(n)] };
+        assert_eq!(answered(9_000, &views(&config, |n| n != 4), Priority::Rotate), instead(4));
+        assert_eq!(answered(9_000, &none, Priority::Near { rtt_us: 100 }), instead(5), "the farthest");
+    }
+
+    #[test]
+    fn a_neighbour_that_asks_again_is_one() {
+        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let (views, mut admissions) = (views(&config, |_| false), Admissions::new(&config));
+        let audit = answer(rng, Time::ZERO, NodeId(3), Priority::Low, &views, &mut admissions, &config);
+        assert_eq!(audit, Answer { accepted: true, displaced: None, others: Vec::new() });
+    }
+
+    #[test]
+    fn only_an_exchange_or_a_placed_node_costs_a_neighbour() {
+        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let views = views(&config, |n| n != 4);
+        let mut gone = |ask| given_up(rng, ask, views.active(), &config).map(|peer| peer.id.0);
+        assert_eq!(gone(Some(Ask::Rotate)), Some(4));
+        assert_eq!(gone(Some(Ask::Place)), Some(4));
+        assert_eq!(gone(Some(Ask::Near { rtt_us: 1 })), Some(4), "the farthest that the tree doesn't need");
+        assert_eq!((gone(Some(Ask::Fill)), gone(Some(Ask::Join)), gone(None)), (None, None, None));
     }
 }

@@ -395,30 +395,6 @@ fn the_same_seed_gives_the_same_overlay() {
     assert_ne!(edges(9), edges(10));
 }
 
-#[test]
-fn broken_views_are_found() {
-    let check = |what: &str, spoil: &dyn Fn(&mut HyParView)| {
-        let mut overlay = HyParView::new(peer(0), Config::default(), 1);
-        let from = peer(1);
-        overlay.handle(Time::from_millis(1), Input::Message { from, message: Message::Join });
-        overlay.check_invariants();
-        spoil(&mut overlay);
-        let panic = std::panic::catch_unwind(|| overlay.check_invariants()).expect_err("found");
-        let told = panic.downcast_ref::<String>().cloned();
-        let told = told.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
-        assert!(told.contains(what), "{told}");
-    };
-    use super::views::Passive;
-    check("contains its node", &|overlay| overlay.passive.push(Passive::new(peer(0))));
-    check("in both views", &|overlay| overlay.passive.push(Passive::new(peer(1))));
-    check("passive view above", &|overlay| (50..90).for_each(|n| overlay.passive.push(Passive::new(peer(n)))));
-    check("active view above", &|overlay| overlay.config.active_max = 0);
-    check("pending requests above", &|overlay| {
-        overlay.ask(Time::from_millis(1), peer(2), super::hyparview::Ask::Fill);
-        overlay.config.pending_max = 0;
-    });
-}
-
 // --- rubbish, strangers, reordering ---
 
 fn any_peer() -> impl Strategy<Value = Peer> {

@@ -1,143 +1,425 @@
-//! The two partial views. Small enough to be searched from end to end.
+//! The two partial views, and the contact cache behind them.
 
-use rand::RngExt;
+use std::time::Duration;
+
 use rand::rngs::Xoshiro256PlusPlus;
 
+use super::config::{Config, Topology};
+use super::contact_cache::ContactCache;
+use super::io::DownCause;
+use super::view::{Active, Passive, View};
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
 
-/// A member of the active view.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Active {
-    pub(super) peer: Peer,
-    /// When it became one.
-    pub(super) since: Time,
-    /// Smoothed round trip in microseconds; 0 while unknown.
-    pub(super) rtt_us: u32,
-    /// Chosen for its short way, not by chance.
-    pub(super) near: bool,
-    /// When it was last asked whether we are its neighbour.
-    pub(super) audited: Time,
-    /// The broadcast tree runs over this link.
-    pub(super) carries: bool,
-}
-
-/// A member of the passive view.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Passive {
-    pub(super) peer: Peer,
-    /// Failed dials and lost links in a row. Above 0 it is a suspect.
-    pub(super) fails: u8,
-    /// Refusals for want of a slot in a row.
-    pub(super) busy: u8,
-    /// Not asked before this.
-    pub(super) retry_at: Time,
-}
-
-impl Passive {
-    pub(super) fn new(peer: Peer) -> Self {
-        Passive { peer, fails: 0, busy: 0, retry_at: Time::ZERO }
-    }
-}
-
-/// What both views are: a short list of nodes.
-pub(super) trait Member {
-    fn peer(&self) -> Peer;
-}
-
-impl Member for Active {
-    fn peer(&self) -> Peer {
-        self.peer
-    }
-}
-
-impl Member for Passive {
-    fn peer(&self) -> Peer {
-        self.peer
-    }
-}
-
-/// A view: no node twice. The order means nothing, but is the same for the same inputs.
+/// Owns who is a neighbour, who can become one, and who was met besides. No node is in both views, and none is
+/// this node.
 #[derive(Debug, Clone)]
-pub(super) struct View<M> {
-    members: Vec<M>,
+pub(super) struct Views {
+    me: NodeId,
+    active_max: usize,
+    passive_max: usize,
+    contacts_max: usize,
+    active: View<Active>,
+    passive: View<Passive>,
+    contacts: ContactCache,
+    /// The peers of a static topology.
+    named: Option<Vec<NodeId>>,
 }
 
-impl<M: Member> View<M> {
-    pub(super) fn new() -> Self {
-        View { members: Vec::new() }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &M> {
-        self.members.iter()
-    }
-
-    pub(super) fn contains(&self, id: NodeId) -> bool {
-        self.get(id).is_some()
-    }
-
-    pub(super) fn get(&self, id: NodeId) -> Option<&M> {
-        self.members.iter().find(|m| m.peer().id == id)
-    }
-
-    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut M> {
-        self.members.iter_mut().find(|m| m.peer().id == id)
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut M> {
-        self.members.iter_mut()
-    }
-
-    /// Adds a member that isn't one yet.
-    pub(super) fn push(&mut self, member: M) {
-        debug_assert!(!self.contains(member.peer().id), "no node twice");
-        self.members.push(member);
-    }
-
-    pub(super) fn remove(&mut self, id: NodeId) -> Option<M> {
-        let at = self.members.iter().position(|m| m.peer().id == id)?;
-        Some(self.members.swap_remove(at))
-    }
-
-    /// A member at random among those that `want` takes.
-    pub(super) fn pick(&self, rng: &mut Xoshiro256PlusPlus, want: impl Fn(&M) -> bool) -> Option<&M> {
-        let n = self.members.iter().filter(|m| want(m)).count();
-        if n == 0 {
-            return None;
+impl Views {
+    pub(super) fn new(me: NodeId, config: &Config) -> Self {
+        let mut views = Views {
+            me,
+            active_max: config.active_max,
+            passive_max: config.passive_max,
+            contacts_max: config.contacts_max,
+            active: View::new(),
+            passive: View::new(),
+            contacts: ContactCache::default(),
+            named: None,
+        };
+        if let Topology::Static { peers } = &config.topology {
+            views.named = Some(Vec::new());
+            peers.iter().for_each(|peer| views.name(*peer));
         }
-        let at = rng.random_range(0..n);
-        self.members.iter().filter(|m| want(m)).nth(at)
+        views
     }
 
-    /// Up to `k` different members at random among those that `want` takes, appended to `out`.
-    pub(super) fn sample(
-        &self,
+    pub(super) fn active(&self) -> &View<Active> {
+        &self.active
+    }
+
+    pub(super) fn passive(&self) -> &View<Passive> {
+        &self.passive
+    }
+
+    /// Returns everybody whose address is known.
+    pub(super) fn known(&self) -> impl Iterator<Item = Peer> {
+        let views = self.active.iter().map(|m| m.peer).chain(self.passive.iter().map(|m| m.peer));
+        views.chain(self.contacts.iter())
+    }
+
+    pub(super) fn is_neighbor(&self, id: NodeId) -> bool {
+        self.active.contains(id)
+    }
+
+    /// Returns how many slots of the active view are free.
+    pub(super) fn room(&self) -> usize {
+        self.active_max.saturating_sub(self.active.len())
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.room() > 0
+    }
+
+    /// Returns whether there are neighbours enough to wait for a better time to fill a slot.
+    pub(super) fn has_enough(&self, config: &Config) -> bool {
+        self.active.len() >= config.active_min.max(1)
+    }
+
+    pub(super) fn is_static(&self) -> bool {
+        self.named.is_some()
+    }
+
+    fn is_named(&self, id: NodeId) -> bool {
+        self.named.as_ref().is_some_and(|named| named.contains(&id))
+    }
+
+    /// Notes that a node spoke: it is alive, and its link knows its address best. Returns whether it is in a view.
+    pub(super) fn heard(&mut self, from: Peer) -> bool {
+        if let Some(member) = self.active.get_mut(from.id) {
+            member.peer = from;
+        } else if let Some(member) = self.passive.get_mut(from.id) {
+            (member.peer, member.fails) = (from, 0);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn set_rtt(&mut self, id: NodeId, rtt_us: u32) {
+        if let Some(member) = self.active.get_mut(id) {
+            member.rtt_us = rtt_us;
+        }
+    }
+
+    pub(super) fn set_carries(&mut self, id: NodeId, carries: bool) {
+        if let Some(member) = self.active.get_mut(id) {
+            member.carries = carries;
+        }
+    }
+
+    /// Returns the neighbour that hasn't been audited for longest, a new one first, and notes that it is now.
+    pub(super) fn audit(&mut self, now: Time) -> Option<Peer> {
+        let member = self.active.iter_mut().min_by_key(|m| m.audited)?;
+        member.audited = now;
+        Some(member.peer)
+    }
+
+    /// "addNodeActiveView(node)", where there is room.
+    pub(super) fn add_active(&mut self, now: Time, peer: Peer, near: bool) {
+        debug_assert!(self.has_room() && peer.id != self.me, "the caller makes room");
+        self.passive.remove(peer.id);
+        self.active.push(Active { peer, since: now, rtt_us: 0, near, audited: Time::ZERO, carries: false });
+    }
+
+    pub(super) fn remove_active(&mut self, id: NodeId) -> Option<Peer> {
+        self.active.remove(id).map(|m| m.peer)
+    }
+
+    /// "activeView <- activeView \ {n}; addNodePassiveView(n)". A node that has just let go of us, or we of it, has no
+    /// slot for us.
+    pub(super) fn demote(
+        &mut self,
         rng: &mut Xoshiro256PlusPlus,
-        k: usize,
-        want: impl Fn(&M) -> bool,
-        out: &mut Vec<Peer>,
-    ) {
-        // Selection sampling (Knuth 3.4.2, algorithm S): one pass, no copy.
-        let mut left = self.members.iter().filter(|m| want(m)).count();
-        let mut k = k.min(left);
-        for member in self.members.iter().filter(|m| want(m)) {
-            if k == 0 {
-                break;
-            }
-            if rng.random_range(0..left) < k {
-                out.push(member.peer());
-                k -= 1;
-            }
-            left -= 1;
+        now: Time,
+        id: NodeId,
+        config: &Config,
+    ) -> Option<Peer> {
+        let peer = self.remove_active(id)?;
+        self.add_passive(rng, peer, &mut Vec::new());
+        self.set_busy(now, id, config);
+        Some(peer)
+    }
+
+    /// "addNodePassiveView(node)". In a full view one of `sent` goes first ("will first remove the
+    /// identifiers that it has sent to the peer"); departure: a suspect goes before them.
+    pub(super) fn add_passive(&mut self, rng: &mut Xoshiro256PlusPlus, peer: Peer, sent: &mut Vec<NodeId>) {
+        let known = peer.id == self.me || self.active.contains(peer.id) || self.passive.contains(peer.id);
+        if known || !peer.can_be_dialled() || (self.is_static() && !self.is_named(peer.id)) {
+            return;
         }
+        if self.passive.len() >= self.passive_max {
+            let worst = self.passive.iter().filter(|m| m.fails > 0).max_by_key(|m| m.fails).map(|m| m.peer.id);
+            let sent = std::iter::from_fn(|| sent.pop()).find(|id| self.passive.contains(*id));
+            let gone = worst.or(sent).or_else(|| self.passive.pick(rng, |_| true).map(|m| m.peer.id));
+            if let Some(gone) = gone.and_then(|gone| self.passive.remove(gone)) {
+                self.contacts.note(rng, gone.peer, self.contacts_max);
+            }
+        }
+        if self.passive.len() < self.passive_max {
+            self.passive.push(Passive::new(peer));
+        }
+    }
+
+    /// "integrates the elements it received into its passive view"
+    pub(super) fn integrate(&mut self, rng: &mut Xoshiro256PlusPlus, nodes: Vec<Peer>, sent: &mut Vec<NodeId>) {
+        for node in nodes {
+            self.add_passive(rng, node, sent);
+        }
+    }
+
+    /// Notes that a passive peer has no slot for us; it is asked again later.
+    pub(super) fn set_busy(&mut self, now: Time, id: NodeId, config: &Config) {
+        let Some(member) = self.passive.get_mut(id) else { return };
+        member.busy = member.busy.saturating_add(1);
+        member.retry_at = now + doubled(config.busy_first, member.busy, config.busy_max);
+    }
+
+    /// Lets all be asked again that had no slot for us.
+    pub(super) fn forget_busy(&mut self) {
+        for member in self.passive.iter_mut().filter(|m| m.fails == 0) {
+            (member.busy, member.retry_at) = (0, Time::ZERO);
+        }
+    }
+
+    /// "If the connection fails to establish, node q is considered failed and removed from p's passive view"
+    ///
+    /// Departure: not on the first failure, lest a netsplit drain the passive view for good. Returns whether it is a
+    /// suspect now.
+    pub(super) fn suspect(&mut self, now: Time, id: NodeId, cause: DownCause, config: &Config) -> bool {
+        let named = self.is_named(id);
+        let Some(member) = self.passive.get_mut(id) else { return false };
+        let weight = match cause {
+            DownCause::Left if !named => u8::MAX,
+            // Somebody answered that nobody is there: three of these are enough.
+            DownCause::Refused => (config.fails_max / 3).max(1),
+            DownCause::TimedOut | DownCause::Lost | DownCause::Left => 1,
+        };
+        member.fails = member.fails.saturating_add(weight);
+        if named {
+            member.fails = member.fails.min(8);
+        } else if member.fails > config.fails_max {
+            self.passive.remove(id);
+            return false;
+        }
+        member.retry_at = now + doubled(config.fail_first, member.fails, config.fail_max);
+        true
+    }
+
+    /// Names a peer of a static topology, or tells that it can be reached again.
+    pub(super) fn name(&mut self, peer: Peer) {
+        if peer.id == self.me {
+            return;
+        }
+        if self.is_named(peer.id) {
+            if let Some(member) = self.passive.get_mut(peer.id) {
+                *member = Passive::new(peer);
+            }
+        } else if let Some(named) = self.named.as_mut().filter(|named| named.len() < self.passive_max) {
+            named.push(peer.id);
+            if !self.active.contains(peer.id) {
+                self.passive.push(Passive::new(peer));
+            }
+        }
+    }
+
+    /// "node p selects at random a node q from its passive view", among those that are `idle` and due; one that didn't
+    /// fail rather than a suspect. Departure: before the suspects, those in the contact cache, where `few` others
+    /// are left.
+    pub(super) fn candidate(
+        &mut self,
+        rng: &mut Xoshiro256PlusPlus,
+        now: Time,
+        few: bool,
+        idle: impl Fn(NodeId) -> bool,
+    ) -> Option<Peer> {
+        let Views { active, passive, contacts, .. } = self;
+        let ready = |m: &Passive| m.retry_at <= now && idle(m.peer.id);
+        let fresh = passive.pick(rng, |m| m.fails == 0 && ready(m)).map(|m| m.peer);
+        let stranger = |id| !active.contains(id) && !passive.contains(id) && idle(id);
+        let met = || if few { contacts.next(stranger) } else { None };
+        fresh.or_else(met).or_else(|| passive.pick(rng, ready).map(|m| m.peer))
+    }
+
+    /// Returns when the first passive peer that is `idle` may be asked after `now`, none before `calm_until`.
+    pub(super) fn next_retry(&self, now: Time, calm_until: Time, idle: impl Fn(NodeId) -> bool) -> Option<Time> {
+        let idle = self.passive.iter().filter(|m| idle(m.peer.id));
+        idle.map(|m| m.retry_at.max(calm_until)).filter(|at| *at > now).min()
+    }
+
+    /// Lets each node of the contact cache be asked once more.
+    pub(super) fn open_contacts(&mut self) {
+        self.contacts.open();
+    }
+
+    pub(super) fn forget_contact(&mut self, id: NodeId) {
+        self.contacts.remove(id);
+    }
+
+    /// Returns the next node of the contact cache, as long as a pass has begun and not ended: most of whom was known
+    /// besides are dead then.
+    pub(super) fn next_contact(&mut self) -> Option<Peer> {
+        let Views { active, passive, contacts, .. } = self;
+        let stranger = |id| !active.contains(id) && !passive.contains(id);
+        if contacts.is_under_way() { contacts.next(stranger) } else { None }
+    }
+
+    /// Panics where a promise of the views is broken.
+    pub(super) fn check_invariants(&self) {
+        assert!(self.active.len() <= self.active_max, "active view above its bound");
+        assert!(self.passive.len() <= self.passive_max, "passive view above its bound");
+        assert!(self.contacts.len() <= self.contacts_max, "contact cache above its bound");
+        assert!(!self.active.contains(self.me) && !self.passive.contains(self.me), "a view contains its node");
+        for member in self.active.iter() {
+            assert!(!self.passive.contains(member.peer.id), "{} is in both views", member.peer.id);
+        }
+    }
+}
+
+/// `first`, doubled with each of `times` after the first, at most `max`.
+fn doubled(first: Duration, times: u8, max: Duration) -> Duration {
+    (first * (1 << times.clamp(1, 16).saturating_sub(1))).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const NOW: Time = Time::from_millis(1);
+
+    fn peer(n: u64) -> Peer {
+        Peer { id: NodeId(n), addr: ([127, 0, 0, 1], 1 + n as u16).into() }
+    }
+
+    fn rng() -> Xoshiro256PlusPlus {
+        Xoshiro256PlusPlus::seed_from_u64(1)
+    }
+
+    fn views(config: &Config, passive: std::ops::Range<u64>) -> Views {
+        let mut views = Views::new(NodeId(0), config);
+        passive.for_each(|n| views.add_passive(&mut rng(), peer(n), &mut Vec::new()));
+        views.check_invariants();
+        views
+    }
+
+    fn ids<'a>(view: impl Iterator<Item = &'a Passive>) -> Vec<u64> {
+        let mut ids: Vec<u64> = view.map(|m| m.peer.id.0).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[test]
+    fn a_full_passive_view_lets_go_of_suspects_then_of_those_sent() {
+        let config = Config { passive_max: 3, ..Config::default() };
+        let mut views = views(&config, 1..4);
+        assert!(views.suspect(NOW, NodeId(2), DownCause::TimedOut, &config));
+        let sent = &mut vec![NodeId(3), NodeId(9)];
+        views.add_passive(&mut rng(), peer(4), sent);
+        assert_eq!(ids(views.passive().iter()), [1, 3, 4], "the suspect went");
+        views.add_passive(&mut rng(), peer(5), &mut vec![NodeId(3), NodeId(9)]);
+        assert_eq!(ids(views.passive().iter()), [1, 4, 5], "the one of those sent that is there went");
+        assert_eq!(views.known().count(), 5, "both are in the contact cache");
+        views.add_passive(&mut rng(), peer(0), &mut Vec::new());
+        views.add_passive(&mut rng(), Peer { addr: ([0, 0, 0, 0], 1).into(), ..peer(6) }, &mut Vec::new());
+        assert_eq!(ids(views.passive().iter()), [1, 4, 5], "neither itself nor who can't be dialled");
+    }
+
+    #[test]
+    fn a_peer_that_fails_waits_longer_each_time_and_goes_in_the_end() {
+        let config = Config::default();
+        let mut views = views(&config, 1..2);
+        let mut waits = Vec::new();
+        while views.suspect(NOW, NodeId(1), DownCause::TimedOut, &config) {
+            waits.extend(views.passive().get(NodeId(1)).map(|m| m.retry_at.since(NOW)));
+        }
+        assert_eq!(waits.len(), usize::from(config.fails_max));
+        assert_eq!((waits[0], waits[1], waits[7]), (config.fail_first, config.fail_first * 2, config.fail_max));
+        assert!(views.passive().is_empty());
+        let mut paper = self::views(&Config::paper(), 1..2);
+        assert!(!paper.suspect(NOW, NodeId(1), DownCause::TimedOut, &Config::paper()), "the first failure purges");
+    }
+
+    #[test]
+    fn who_speaks_is_no_suspect() {
+        let config = Config::default();
+        let mut views = views(&config, 1..2);
+        views.suspect(NOW, NodeId(1), DownCause::Lost, &config);
+        let moved = Peer { addr: ([10, 0, 0, 1], 7).into(), ..peer(1) };
+        assert!(views.heard(moved) && !views.heard(peer(2)));
+        let member = views.passive().get(NodeId(1)).expect("it stays");
+        assert_eq!((member.peer, member.fails), (moved, 0));
+    }
+
+    #[test]
+    fn a_dropped_neighbour_isnt_asked_at_once() {
+        let config = Config::default();
+        let mut views = views(&config, 1..2);
+        views.add_active(NOW, peer(1), false);
+        assert!(views.passive().is_empty() && views.is_neighbor(NodeId(1)));
+        assert_eq!(views.demote(&mut rng(), NOW, NodeId(1), &config), Some(peer(1)));
+        views.check_invariants();
+        assert_eq!(views.candidate(&mut rng(), NOW, false, |_| true), None);
+        let retry = NOW + config.busy_first;
+        assert_eq!(views.next_retry(NOW, Time::ZERO, |_| true), Some(retry));
+        assert_eq!(views.next_retry(NOW, Time::ZERO, |id| id != NodeId(1)), None, "it is being asked");
+        assert_eq!(views.candidate(&mut rng(), retry, false, |_| true), Some(peer(1)));
+        views.forget_busy();
+        assert_eq!(views.candidate(&mut rng(), NOW, false, |_| true), Some(peer(1)));
+    }
+
+    #[test]
+    fn candidates_are_the_healthy_then_the_met_then_the_suspects() {
+        let config = Config { passive_max: 1, fail_first: Duration::ZERO, ..Config::default() };
+        let mut views = views(&config, 1..2);
+        views.add_passive(&mut rng(), peer(2), &mut vec![NodeId(1)]);
+        views.open_contacts();
+        assert_eq!(views.candidate(&mut rng(), NOW, true, |_| true), Some(peer(2)));
+        views.suspect(NOW, NodeId(2), DownCause::TimedOut, &config);
+        assert_eq!(views.candidate(&mut rng(), NOW, false, |_| true), Some(peer(2)), "others are left");
+        assert_eq!(views.candidate(&mut rng(), NOW, true, |_| true), Some(peer(1)));
+        assert_eq!(views.candidate(&mut rng(), NOW, true, |_| true), Some(peer(2)), "the pass is over");
+    }
+
+    #[test]
+    fn audits_go_round() {
+        let mut views = views(&Config::default(), 0..0);
+        (1..4).for_each(|n| views.add_active(NOW, peer(n), false));
+        let round: Vec<_> = (2..8).filter_map(|at| views.audit(Time::from_millis(at))).map(|peer| peer.id.0).collect();
+        assert_eq!(round, [1, 2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_static_topology_keeps_to_the_peers_named() {
+        let config = Config::fixed(vec![peer(1), peer(0)]);
+        let mut views = views(&config, 2..4);
+        views.name(peer(5));
+        assert_eq!(ids(views.passive().iter()), [1, 5], "neither itself nor whom nobody named");
+        for _ in 0..100 {
+            assert!(views.suspect(NOW, NodeId(1), DownCause::Left, &config), "it is dialled for ever");
+        }
+        views.name(peer(1));
+        assert_eq!(views.passive().get(NodeId(1)).map(|m| m.fails), Some(0), "it is back");
+    }
+
+    #[test]
+    fn broken_views_are_found() {
+        let check = |what: &str, spoil: &dyn Fn(&mut Views)| {
+            let mut views = views(&Config::default(), 2..8);
+            views.add_active(NOW, peer(1), false);
+            views.check_invariants();
+            spoil(&mut views);
+            let panic = std::panic::catch_unwind(|| views.check_invariants()).expect_err("found");
+            let told = panic.downcast_ref::<String>().cloned();
+            let told = told.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+            assert!(told.contains(what), "{told}");
+        };
+        check("contains its node", &|views| views.passive.push(Passive::new(peer(0))));
+        check("in both views", &|views| views.passive.push(Passive::new(peer(1))));
+        check("passive view above", &|views| (50..90).for_each(|n| views.passive.push(Passive::new(peer(n)))));
+        check("active view above", &|views| views.active_max = 0);
     }
 }
