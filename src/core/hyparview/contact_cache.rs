@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use rand::RngExt;
-use rand::rngs::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use crate::model::NodeId;
 use crate::model::Peer;
@@ -35,7 +35,7 @@ impl ContactCache {
     }
 
     /// Notes a node; in a full cache it takes the place of any other.
-    pub(super) fn note(&mut self, rng: &mut Xoshiro256PlusPlus, peer: Peer, max: usize) {
+    pub(super) fn note(&mut self, rng: &mut Rng, peer: Peer, max: usize) {
         self.remove(peer.id);
         if self.len() >= max {
             let Some(gone) = max.checked_sub(1).and_then(|_| self.iter().nth(rng.random_range(0..self.len()))) else {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_bounded_and_asked_once_a_pass() {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut rng = Rng::seed_from_u64(1);
         let mut cache = ContactCache::default();
         let peer = |n: u64| {
             let ip: std::net::IpAddr =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
-use rand::rngs::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::config::Config;
 use super::message::{Message, NODES_MAX};
@@ -12,6 +12,9 @@ use super::views::Views;
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
+
+/// How many contacts are looked for at a time, once there is no need of them here.
+pub(super) const PROBES: usize = 8;
 
 /// Holds back the refill of a node that was dropped, and has enough other neighbours.
 #[derive(Debug, Clone, Default)]
@@ -97,7 +100,7 @@ impl Admissions {
 }
 
 /// Returns a few nodes to refer the sender of a JOIN to.
-pub(super) fn referrals(rng: &mut Xoshiro256PlusPlus, views: &Views, config: &Config, except: NodeId) -> Vec<Peer> {
+pub(super) fn referrals(rng: &mut Rng, views: &Views, config: &Config, except: NodeId) -> Vec<Peer> {
     let mut others = Vec::new();
     if config.admit_interval.is_none() {
         return others;
@@ -112,7 +115,7 @@ pub(super) fn referrals(rng: &mut Xoshiro256PlusPlus, views: &Views, config: &Co
 
 /// Returns a passive peer to exchange a link for, of those that are `idle`: one that failed, and may be back, or any.
 pub(super) fn exchange(
-    rng: &mut Xoshiro256PlusPlus,
+    rng: &mut Rng,
     now: Time,
     passive: &View<Passive>,
     idle: impl Fn(NodeId) -> bool,
@@ -158,7 +161,7 @@ impl Nearness {
     /// Returns whom a full node measures now, and the ping to send.
     pub(super) fn begin(
         &mut self,
-        rng: &mut Xoshiro256PlusPlus,
+        rng: &mut Rng,
         now: Time,
         views: &Views,
         config: &Config,
@@ -170,14 +173,14 @@ impl Nearness {
         Some((peer, self.ping(rng, now, peer.id, false)))
     }
 
-    fn ping(&mut self, rng: &mut Xoshiro256PlusPlus, now: Time, peer: NodeId, warm: bool) -> Message {
+    fn ping(&mut self, rng: &mut Rng, now: Time, peer: NodeId, warm: bool) -> Message {
         let stamp = rng.random();
         self.measurement = Some(Measurement { peer, stamp, sent: now, warm });
         Message::Ping { stamp }
     }
 
     /// Takes a PONG.
-    pub(super) fn on_pong(&mut self, rng: &mut Xoshiro256PlusPlus, now: Time, from: NodeId, stamp: u64) -> Pong {
+    pub(super) fn on_pong(&mut self, rng: &mut Rng, now: Time, from: NodeId, stamp: u64) -> Pong {
         match self.measurement.filter(|m| m.peer == from && m.stamp == stamp) {
             None => Pong::Stray,
             Some(measurement) if !measurement.warm => Pong::Again(self.ping(rng, now, from, true)),
@@ -225,8 +228,8 @@ mod tests {
         Peer { id: NodeId(n), addr: ([127, 0, 0, 1], 1 + n as u16).into() }
     }
 
-    fn rng() -> Xoshiro256PlusPlus {
-        Xoshiro256PlusPlus::seed_from_u64(1)
+    fn rng() -> Rng {
+        Rng::seed_from_u64(1)
     }
 
     fn views(active: std::ops::Range<u64>, passive: std::ops::Range<u64>) -> Views {

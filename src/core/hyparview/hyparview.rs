@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use rand::rngs::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::config::Config;
@@ -16,23 +16,19 @@ use super::message::{Message, Priority};
 use super::neighbor;
 use super::neighbor::{Answer, Ask, Requests};
 use super::shuffle;
-use super::shuffle::{Sample, Shuffles};
-use super::timer;
+use super::shuffle::Shuffles;
 use super::timer::Timer;
 use super::views::Views;
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
 
-/// How many contacts are looked for at a time, once there is no need of them here.
-const PROBES: usize = 8;
-
 /// One node's part in the overlay of one swarm.
 #[derive(Debug, Clone)]
 pub struct HyParView {
     me: Peer,
     config: Config,
-    rng: Xoshiro256PlusPlus,
+    rng: Rng,
     views: Views,
     requests: Requests,
     bootstrap: Bootstrap,
@@ -55,7 +51,7 @@ impl HyParView {
         deadlines.set(if views.is_static() { Timer::Refill } else { Timer::Bootstrap }, Time::ZERO);
         HyParView {
             me,
-            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            rng: Rng::seed_from_u64(seed),
             views,
             requests: Requests::default(),
             bootstrap: Bootstrap::new(&config),
@@ -97,8 +93,7 @@ impl HyParView {
         self.views.is_neighbor(id) || self.requests.contains(id) || self.nearness.is_measuring(id)
     }
 
-    /// Says whether the broadcast tree runs over the link to a neighbour: such a link is the last to be
-    /// exchanged for another.
+    /// Notes whether the broadcast tree runs over the link to a neighbour; such a link is exchanged last.
     pub fn set_carries(&mut self, id: NodeId, carries: bool) {
         self.views.set_carries(id, carries && self.config.spare_tree_links);
     }
@@ -154,13 +149,12 @@ impl HyParView {
         if self.views.is_neighbor(contact.id) {
             return self.bootstrap.anchor();
         }
-        if self.requests.contains(contact.id) {
-            return;
-        }
         // "upon init do Send(JOIN, contactNode, myself)"
         // Departure: an island that is content with itself exchanges a link for one to the contact.
         let ask = if self.views.has_room() { Ask::Join } else { Ask::Rotate };
-        self.ask(now, contact, ask);
+        if !self.requests.contains(contact.id) {
+            self.ask(now, contact, ask);
+        }
     }
 
     fn on_message(&mut self, now: Time, from: Peer, message: Message) {
@@ -224,15 +218,13 @@ impl HyParView {
         // Departure: who has lost a neighbour shuffles like a young node, since its passive view may be as stale.
         if self.config.shuffle_first < self.config.shuffle_interval && !self.views.active().is_empty() {
             self.shuffles.hurry(&self.config);
-            let at = now + timer::around(&mut self.rng, self.shuffles.interval());
-            self.deadlines.hasten(Timer::Shuffle, at);
+            self.deadlines.hasten_about(&mut self.rng, now, Timer::Shuffle, self.shuffles.interval());
         }
     }
 
     fn suspect(&mut self, now: Time, id: NodeId, cause: DownCause) {
         if self.views.suspect(now, id, cause, &self.config) && self.config.rotate_interval.is_some() {
-            let at = now + timer::around(&mut self.rng, self.config.rotate_suspect);
-            self.deadlines.hasten(Timer::Rotate, at);
+            self.deadlines.hasten_about(&mut self.rng, now, Timer::Rotate, self.config.rotate_suspect);
         }
     }
 
@@ -379,8 +371,8 @@ impl HyParView {
 
     fn on_neighbor(&mut self, now: Time, from: Peer, priority: Priority) {
         let HyParView { rng, views, admissions, config, .. } = self;
-        let Answer { accepted, displaced, others } =
-            neighbor::answer(rng, now, from.id, priority, views, admissions, config);
+        let answer = neighbor::answer(rng, now, from.id, priority, views, admissions, config);
+        let Answer { accepted, displaced, others } = answer;
         if let Some(displaced) = displaced {
             self.drop_active(now, displaced.id);
         }
@@ -489,14 +481,16 @@ impl HyParView {
 
     fn on_shuffle(&mut self, from: Peer, origin: Peer, ttl: u8, nodes: Vec<Peer>) {
         if self.takes_walk(from, origin) {
-            let answer =
-                shuffle::take(&mut self.rng, &mut self.views, &self.config, from, Sample { origin, ttl, nodes });
+            let HyParView { rng, views, config, .. } = self;
+            let answer = shuffle::take(rng, views, config, from, origin, ttl, nodes);
             self.send_any(answer);
         }
     }
 
     fn on_shuffle_reply(&mut self, nodes: Vec<Peer>) {
-        if let Some(mut sent) = self.shuffles.take_sent() {
+        if !self.views.is_static()
+            && let Some(mut sent) = self.shuffles.take_sent()
+        {
             self.views.integrate(&mut self.rng, nodes, &mut sent);
         }
     }
@@ -513,10 +507,8 @@ impl HyParView {
             }
         }
         // After a mass failure: who is known here may itself know nobody that lives. It asks when it hears of us.
-        let contacts = std::iter::from_fn(|| self.views.next_contact()).take(PROBES).collect::<Vec<_>>();
-        for contact in contacts {
-            self.send(contact, Message::Ping { stamp: 0 });
-        }
+        let contacts = std::iter::from_fn(|| self.views.next_contact()).take(departures::PROBES);
+        self.outputs.extend(contacts.map(|to| Output::Send { to, message: Message::Ping { stamp: 0 } }));
         // Two islands that never knew of each other can only learn of it where both began. A small one
         // is full of nodes with room.
         if self.config.active_min > 0 && (room || self.rng.random_range(0..2) == 0) {
@@ -527,9 +519,8 @@ impl HyParView {
     /// Sends a walk that ends at another node with a free slot.
     fn seek(&mut self) {
         self.seeks.sent(&self.config);
-        if let Some(next) = self.views.active().pick_except(&mut self.rng, &[]) {
-            self.send(next, Message::Seek { peer: self.me, ttl: self.config.seek_ttl });
-        }
+        let next = self.views.active().pick_except(&mut self.rng, &[]);
+        self.send_any(next.map(|next| (next, Message::Seek { peer: self.me, ttl: self.config.seek_ttl })));
     }
 
     fn on_seek(&mut self, now: Time, from: Peer, peer: Peer, ttl: u8) {
@@ -548,9 +539,8 @@ impl HyParView {
 
     /// Asks the neighbour whose turn it is whether we are its neighbour, too.
     fn audit(&mut self, now: Time) {
-        if let Some(peer) = self.views.audit(now) {
-            self.send(peer, Message::Neighbor { priority: Priority::Low });
-        }
+        let audited = self.views.audit(now);
+        self.send_any(audited.map(|peer| (peer, Message::Neighbor { priority: Priority::Low })));
     }
 
     /// Measures a passive peer: is it nearer than a neighbour?

@@ -1,6 +1,6 @@
 //! Becoming neighbours: NEIGHBOR and its answer, and the requests under way (paper, 4.3).
 
-use rand::rngs::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::config::Config;
 use super::departures;
@@ -160,7 +160,7 @@ pub(super) struct Answer {
 
 /// Decides about a NEIGHBOR request.
 pub(super) fn answer(
-    rng: &mut Xoshiro256PlusPlus,
+    rng: &mut Rng,
     now: Time,
     from: NodeId,
     priority: Priority,
@@ -203,12 +203,7 @@ pub(super) fn answer(
 }
 
 /// Returns the neighbour that makes way in a full active view for a peer that has accepted our request.
-pub(super) fn given_up(
-    rng: &mut Xoshiro256PlusPlus,
-    ask: Option<Ask>,
-    active: &View<Active>,
-    config: &Config,
-) -> Option<Peer> {
+pub(super) fn given_up(rng: &mut Rng, ask: Option<Ask>, active: &View<Active>, config: &Config) -> Option<Peer> {
     match ask? {
         Ask::Rotate => active.pick_spare(rng, |m| !m.carries),
         Ask::Place => active.pick_spare(rng, |_| true),
@@ -290,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_full_view_makes_way_by_priority() {
-        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let (config, rng) = (Config::default(), &mut Rng::seed_from_u64(1));
         let mut admissions = Admissions::new(&config);
         let mut answered = |now, views: &Views, priority| {
             answer(rng, Time::from_millis(now), NodeId(9), priority, views, &mut admissions, &config)
@@ -312,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_neighbour_that_asks_again_is_one() {
-        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let (config, rng) = (Config::default(), &mut Rng::seed_from_u64(1));
         let (views, mut admissions) = (views(&config, |_| false), Admissions::new(&config));
         let audit = answer(rng, Time::ZERO, NodeId(3), Priority::Low, &views, &mut admissions, &config);
         assert_eq!(audit, Answer { accepted: true, displaced: None, others: Vec::new() });
@@ -320,7 +315,7 @@ mod tests {
 
     #[test]
     fn only_an_exchange_or_a_placed_node_costs_a_neighbour() {
-        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let (config, rng) = (Config::default(), &mut Rng::seed_from_u64(1));
         let views = views(&config, |n| n != 4);
         let mut gone = |ask| given_up(rng, ask, views.active(), &config).map(|peer| peer.id.0);
         assert_eq!(gone(Some(Ask::Rotate)), Some(4));

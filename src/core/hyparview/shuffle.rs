@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::rngs::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::config::Config;
 use super::message::{Message, NODES_MAX};
@@ -33,13 +33,7 @@ impl Shuffles {
     }
 
     /// Returns a SHUFFLE and whom it goes to first.
-    pub(super) fn begin(
-        &mut self,
-        rng: &mut Xoshiro256PlusPlus,
-        me: Peer,
-        views: &Views,
-        config: &Config,
-    ) -> Option<(Peer, Message)> {
+    pub(super) fn begin(&mut self, rng: &mut Rng, me: Peer, views: &Views, config: &Config) -> Option<(Peer, Message)> {
         self.every = (self.every * 2).min(config.shuffle_interval);
         let target = views.active().pick_except(rng, &[])?;
         // "the identifier of the node itself, ka nodes from its active view, kp nodes from its passive view"
@@ -58,23 +52,16 @@ impl Shuffles {
     }
 }
 
-/// What a SHUFFLE says.
-#[derive(Debug)]
-pub(super) struct Sample {
-    pub(super) origin: Peer,
-    pub(super) ttl: u8,
-    pub(super) nodes: Vec<Peer>,
-}
-
 /// Takes a SHUFFLE that a neighbour sent; returns what to send: the same, to another neighbour, or its answer.
 pub(super) fn take(
-    rng: &mut Xoshiro256PlusPlus,
+    rng: &mut Rng,
     views: &mut Views,
     config: &Config,
     from: Peer,
-    sample: Sample,
+    origin: Peer,
+    ttl: u8,
+    nodes: Vec<Peer>,
 ) -> Option<(Peer, Message)> {
-    let Sample { origin, ttl, nodes } = sample;
     // A node may not know the address that others see it at; its neighbour does.
     let origin = if origin.id == from.id { from } else { origin };
     // "first decreases its TTL. If the TTL is greater than zero and the number of nodes in q's active view is
@@ -111,7 +98,7 @@ mod tests {
 
     /// Neighbours 1 to 5, passive peers 11 to 30, of which 11 failed.
     fn views(config: &Config) -> Views {
-        let (mut views, rng) = (Views::new(NodeId(0), config), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let (mut views, rng) = (Views::new(NodeId(0), config), &mut Rng::seed_from_u64(1));
         (1..6).for_each(|n| views.add_active(Time::ZERO, peer(n), false));
         (11..31).for_each(|n| views.add_passive(rng, peer(n), &mut Vec::new()));
         views.suspect(Time::ZERO, NodeId(11), DownCause::Lost, config);
@@ -120,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_shuffle_carries_some_of_both_views_but_neither_its_target_nor_suspects() {
-        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let (config, rng) = (Config::default(), &mut Rng::seed_from_u64(1));
         let (views, mut shuffles) = (views(&config), Shuffles::new(&config));
         assert_eq!(shuffles.take_sent(), None);
         for _ in 0..50 {
@@ -140,11 +127,11 @@ mod tests {
 
     #[test]
     fn a_shuffle_walks_until_its_ttl_ends_and_is_answered_there() {
-        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let (config, rng) = (Config::default(), &mut Rng::seed_from_u64(1));
         let mut views = views(&config);
         let mut take = |from: Peer, ttl| {
-            let sample = Sample { origin: peer(40), ttl, nodes: vec![peer(41), peer(12)] };
-            take(rng, &mut views, &config, from, sample).expect("it goes on or is answered")
+            let nodes = vec![peer(41), peer(12)];
+            take(rng, &mut views, &config, from, peer(40), ttl, nodes).expect("it goes on or is answered")
         };
         let (next, message) = take(peer(1), u8::MAX);
         assert!(next.id != NodeId(1) && next.id.0 < 6);
@@ -158,10 +145,10 @@ mod tests {
 
     #[test]
     fn the_origins_own_address_is_what_its_neighbour_sees() {
-        let (config, rng) = (Config::default(), &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let (config, rng) = (Config::default(), &mut Rng::seed_from_u64(1));
         let mut views = views(&config);
         let origin = Peer { addr: ([0, 0, 0, 0], 1).into(), ..peer(2) };
-        let answer = take(rng, &mut views, &config, peer(2), Sample { origin, ttl: 0, nodes: vec![peer(41)] });
+        let answer = take(rng, &mut views, &config, peer(2), origin, 0, vec![peer(41)]);
         assert_eq!(answer.map(|(to, _)| to), Some(peer(2)));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
-use rand::rngs::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::deadlines::Deadlines;
 use crate::model::time::Time;
@@ -28,8 +28,13 @@ pub(super) enum Timer {
 }
 
 impl Deadlines<Timer> {
+    /// Arms a timer about this interval ahead, unless it is armed for an earlier time.
+    pub(super) fn hasten_about(&mut self, rng: &mut Rng, now: Time, timer: Timer, interval: Duration) {
+        self.hasten(timer, now + around(rng, interval));
+    }
+
     /// Arms a timer that isn't armed, about this interval ahead.
-    pub(super) fn arm(&mut self, rng: &mut Xoshiro256PlusPlus, now: Time, timer: Timer, interval: Option<Duration>) {
+    pub(super) fn arm(&mut self, rng: &mut Rng, now: Time, timer: Timer, interval: Option<Duration>) {
         if let Some(interval) = interval
             && !self.is_set(timer)
         {
@@ -39,7 +44,7 @@ impl Deadlines<Timer> {
 }
 
 /// Returns the interval, give or take a quarter, lest the nodes act in step.
-pub(super) fn around(rng: &mut Xoshiro256PlusPlus, interval: Duration) -> Duration {
+fn around(rng: &mut Rng, interval: Duration) -> Duration {
     interval * rng.random_range(75..=125) / 100
 }
 
@@ -51,7 +56,7 @@ mod tests {
 
     #[test]
     fn timers_are_armed_once_and_not_in_step() {
-        let (rng, interval) = (&mut Xoshiro256PlusPlus::seed_from_u64(1), Duration::from_secs(100));
+        let (rng, interval) = (&mut Rng::seed_from_u64(1), Duration::from_secs(100));
         let mut at = Vec::new();
         for _ in 0..50 {
             let mut deadlines = Deadlines::new();

@@ -1,7 +1,7 @@
 //! One partial view: a list of nodes short enough to be searched from end to end.
 
 use rand::RngExt;
-use rand::rngs::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use crate::model::NodeId;
 use crate::model::Peer;
@@ -109,7 +109,7 @@ impl<M: Member> View<M> {
     }
 
     /// A member at random among those that `want` takes.
-    pub(super) fn pick(&self, rng: &mut Xoshiro256PlusPlus, want: impl Fn(&M) -> bool) -> Option<&M> {
+    pub(super) fn pick(&self, rng: &mut Rng, want: impl Fn(&M) -> bool) -> Option<&M> {
         let n = self.members.iter().filter(|m| want(m)).count();
         if n == 0 {
             return None;
@@ -119,18 +119,12 @@ impl<M: Member> View<M> {
     }
 
     /// A node at random, but none of these.
-    pub(super) fn pick_except(&self, rng: &mut Xoshiro256PlusPlus, except: &[NodeId]) -> Option<Peer> {
+    pub(super) fn pick_except(&self, rng: &mut Rng, except: &[NodeId]) -> Option<Peer> {
         self.pick(rng, |m| !except.contains(&m.peer().id)).map(Member::peer)
     }
 
     /// Up to `k` different members at random among those that `want` takes, appended to `out`.
-    pub(super) fn sample(
-        &self,
-        rng: &mut Xoshiro256PlusPlus,
-        k: usize,
-        want: impl Fn(&M) -> bool,
-        out: &mut Vec<Peer>,
-    ) {
+    pub(super) fn sample(&self, rng: &mut Rng, k: usize, want: impl Fn(&M) -> bool, out: &mut Vec<Peer>) {
         // Selection sampling (Knuth 3.4.2, algorithm S): one pass, no copy.
         let mut left = self.members.iter().filter(|m| want(m)).count();
         let mut k = k.min(left);
@@ -155,7 +149,7 @@ impl View<Active> {
 
     /// A neighbour at random among those that `want` takes. Departure: one whose link carries nobody's parts, if
     /// there is one.
-    pub(super) fn pick_spare(&self, rng: &mut Xoshiro256PlusPlus, want: impl Fn(&Active) -> bool) -> Option<Peer> {
+    pub(super) fn pick_spare(&self, rng: &mut Rng, want: impl Fn(&Active) -> bool) -> Option<Peer> {
         let spare = self.pick(rng, |m| !m.carries && want(m));
         let picked = if spare.is_some() { spare } else { self.pick(rng, want) };
         picked.map(|m| m.peer)
@@ -180,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_pick_is_any_of_those_wanted_and_no_other() {
-        let (rng, view) = (&mut Xoshiro256PlusPlus::seed_from_u64(1), view(8));
+        let (rng, view) = (&mut Rng::seed_from_u64(1), view(8));
         let picked: BTreeSet<u64> =
             (0..200).filter_map(|_| view.pick_except(rng, &[NodeId(0), NodeId(7)])).map(|peer| peer.id.0).collect();
         assert_eq!(picked, (1..7).collect());
@@ -189,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_sample_has_no_node_twice_and_all_nodes_alike() {
-        let (rng, view) = (&mut Xoshiro256PlusPlus::seed_from_u64(1), view(10));
+        let (rng, view) = (&mut Rng::seed_from_u64(1), view(10));
         let mut times = [0; 10];
         for _ in 0..1_000 {
             let mut sample = Vec::new();
@@ -206,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_link_that_carries_parts_is_the_last_to_be_picked() {
-        let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
+        let rng = &mut Rng::seed_from_u64(1);
         let mut view = View::new();
         for id in 0..4 {
             let peer = Peer { id: NodeId(id), addr: ([127, 0, 0, 1], 1).into() };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::rngs::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::config::{Config, Topology};
 use super::contact_cache::ContactCache;
@@ -130,13 +130,7 @@ impl Views {
 
     /// "activeView <- activeView \ {n}; addNodePassiveView(n)". A node that has just let go of us, or we of it, has no
     /// slot for us.
-    pub(super) fn demote(
-        &mut self,
-        rng: &mut Xoshiro256PlusPlus,
-        now: Time,
-        id: NodeId,
-        config: &Config,
-    ) -> Option<Peer> {
+    pub(super) fn demote(&mut self, rng: &mut Rng, now: Time, id: NodeId, config: &Config) -> Option<Peer> {
         let peer = self.remove_active(id)?;
         self.add_passive(rng, peer, &mut Vec::new());
         self.set_busy(now, id, config);
@@ -145,7 +139,7 @@ impl Views {
 
     /// "addNodePassiveView(node)". In a full view one of `sent` goes first ("will first remove the
     /// identifiers that it has sent to the peer"); departure: a suspect goes before them.
-    pub(super) fn add_passive(&mut self, rng: &mut Xoshiro256PlusPlus, peer: Peer, sent: &mut Vec<NodeId>) {
+    pub(super) fn add_passive(&mut self, rng: &mut Rng, peer: Peer, sent: &mut Vec<NodeId>) {
         let known = peer.id == self.me || self.active.contains(peer.id) || self.passive.contains(peer.id);
         if known || !peer.can_be_dialled() || (self.is_static() && !self.is_named(peer.id)) {
             return;
@@ -164,7 +158,7 @@ impl Views {
     }
 
     /// "integrates the elements it received into its passive view"
-    pub(super) fn integrate(&mut self, rng: &mut Xoshiro256PlusPlus, nodes: Vec<Peer>, sent: &mut Vec<NodeId>) {
+    pub(super) fn integrate(&mut self, rng: &mut Rng, nodes: Vec<Peer>, sent: &mut Vec<NodeId>) {
         for node in nodes {
             self.add_passive(rng, node, sent);
         }
@@ -230,7 +224,7 @@ impl Views {
     /// are left.
     pub(super) fn candidate(
         &mut self,
-        rng: &mut Xoshiro256PlusPlus,
+        rng: &mut Rng,
         now: Time,
         few: bool,
         idle: impl Fn(NodeId) -> bool,
@@ -295,8 +289,8 @@ mod tests {
         Peer { id: NodeId(n), addr: ([127, 0, 0, 1], 1 + n as u16).into() }
     }
 
-    fn rng() -> Xoshiro256PlusPlus {
-        Xoshiro256PlusPlus::seed_from_u64(1)
+    fn rng() -> Rng {
+        Rng::seed_from_u64(1)
     }
 
     fn views(config: &Config, passive: std::ops::Range<u64>) -> Views {
