@@ -9,6 +9,7 @@
 //! What this node's own ingest publishes takes the same way as what comes from afar: through the hub
 //! into the store.
 
+use damson_core::packager;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -36,7 +37,6 @@ use damson_core::manifest::dash::Timing;
 use damson_core::model::Resume;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
-use damson_core::packager as media;
 use damson_core::swarm;
 use damson_core::swarm::Entry;
 
@@ -90,7 +90,7 @@ pub struct NodeConfig {
     /// What one player may take.
     pub limits: Limits,
     /// How streams are cut.
-    pub media: media::Settings,
+    pub media: packager::Settings,
     /// Who may take a stream over.
     pub takeover: Takeover,
     /// What a push may send for long, in bits per second.
@@ -161,12 +161,12 @@ impl NodeConfig {
             http,
             https,
             limits,
-            media: media::Settings {
+            media: packager::Settings {
                 segment: settings.segment()?,
                 part: settings.part()?,
                 latency: settings.latency()?,
                 linger: settings.linger()?,
-                ..media::Settings::default()
+                ..packager::Settings::default()
             },
             takeover: settings.takeover.unwrap_or_default(),
             bit_rate_max: settings.bit_rate_max()?,

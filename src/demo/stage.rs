@@ -1,5 +1,6 @@
 //! The demo's nodes, which can be stopped and started again one by one.
 
+use damson_core::packager;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Dash, Takeover, Topology};
 use crate::edge::{Control, EdgeAddress, Limits, Tls};
 use crate::ingest::file::FileLoop;
-use crate::mesh::Identity;
-use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
 use damson_core::manifest::Fault;
 use damson_core::model::StreamName;
-use damson_core::packager as media;
+
+use crate::mesh::Identity;
+use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
 
 /// Orders that may wait: more than anybody clicks while a node starts.
 const ORDERS_MAX: usize = 16;
@@ -126,7 +127,7 @@ impl Stage {
             http: Some(http),
             https: https.zip(place.https.as_ref().map(|(_, tls)| Arc::clone(tls))),
             limits: Limits::default(),
-            media: media::Settings::default(),
+            media: packager::Settings::default(),
             takeover: Takeover::default(),
             bit_rate_max: crate::ingest::desk::Settings::BIT_RATE_MAX,
             pushes_max: crate::ingest::desk::Settings::PUSHES_MAX,

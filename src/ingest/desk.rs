@@ -9,6 +9,7 @@
 //! when another takes the rendition over, when its keyframes aren't the others', or when the node drains. A connection
 //! that hangs can't hold a name: taking over doesn't wait for it.
 
+use damson_core::packager;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -24,7 +25,6 @@ use self::publication::{Control, Publication, Tenure};
 use damson_core::model::time::Time;
 use damson_core::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Message, Resume};
 use damson_core::model::{Epoch, NodeId, PartHeader, Record, Rendition, StreamName};
-use damson_core::packager as media;
 use damson_core::packager::{Input, Notice, Output, Packager, Refusal};
 
 mod meter;
@@ -247,7 +247,7 @@ impl Desk {
     /// A desk that publishes to `publisher` what packagers with these settings make.
     pub fn new(
         settings: Settings,
-        media: media::Settings,
+        media: packager::Settings,
         authorizer: impl Authorizer,
         publisher: Arc<dyn Publisher>,
     ) -> Self {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::avc::CONFIG_LEN_MAX;
+use crate::model::limits::CONFIG_LEN_MAX;
 
 /// samplingFrequencyIndex (14496-3, table 1.18).
 pub(crate) const SAMPLE_RATES: [u32; 13] =

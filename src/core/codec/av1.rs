@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use h264_reader::rbsp::{BitRead, BitReader, BitReaderError};
 use mp4_atom::{Atom as _, Av1c};
 
-use super::avc::CONFIG_LEN_MAX;
 use super::error::{HeaderError, rate_milli, size};
+use crate::model::limits::CONFIG_LEN_MAX;
 
 const HEADER: &str = "av1C";
 

@@ -4,17 +4,11 @@ use bytes::Bytes;
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal};
 
-use crate::model::Record;
-use crate::packager::packager::TRACKS_MAX;
+use crate::model::limits::CONFIG_LEN_MAX;
 
 mod sets;
 
 pub(crate) use sets::{ParameterSets, exp_golomb};
-
-/// The longest codec header accepted, in bytes: an SPS is below 100, and the init segments of all tracks
-/// must fit the record.
-pub const CONFIG_LEN_MAX: usize = 1 << 10;
-const _: () = assert!((CONFIG_LEN_MAX + 1_024) * TRACKS_MAX * Record::INITS_MAX < Record::LEN_MAX);
 
 /// nal_unit_type of a sequence parameter set (H.264 table 7-1).
 const NAL_SPS: u8 = 7;

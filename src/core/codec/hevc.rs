@@ -10,8 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mp4_atom::{Atom as _, Hvcc};
 
 use self::sps::Sps;
-use super::avc::CONFIG_LEN_MAX;
 use super::error::{HeaderError, size};
+use crate::model::limits::CONFIG_LEN_MAX;
 pub(crate) use sets::ParameterSets;
 
 pub(crate) const HEADER: &str = "hvcC";

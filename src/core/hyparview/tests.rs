@@ -11,9 +11,9 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::model::NodeId;
 use crate::model::time::Time;
 use crate::model::wire::Reader;
+use crate::model::{NodeId, Peer};
 
 const LATENCY: Duration = Duration::from_millis(20);
 const NOTICE: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ pub struct Message {
     pub pts: Option<u64>,
     /// How long it lasts, where that is told.
     pub duration: Option<Duration>,
-    /// What it says, at most [`MESSAGE_LEN_MAX`] bytes.
+    /// What it says, at most [`MESSAGE_LEN_MAX`](super::limits::MESSAGE_LEN_MAX) bytes.
     pub data: Bytes,
 }
 

@@ -1,11 +1,34 @@
-//! Limits that several modules share, and what relates them.
+//! Limits that several parts share, and what relates them.
 
 use std::time::Duration;
 
+use super::part_header::BODY_LEN_MAX;
 use super::record::Record;
+
+/// Most tracks of a presentation, those included whose push is gone: 16 renditions, and sound in 8 languages.
+pub const TRACKS_MAX: usize = 24;
+/// The longest codec headers accepted, in bytes: an SPS is below 100, and the init segments of all tracks must fit the record.
+pub const CONFIG_LEN_MAX: usize = 1 << 10;
+const _: () = assert!((CONFIG_LEN_MAX + 1_024) * TRACKS_MAX * Record::INITS_MAX < Record::LEN_MAX);
 
 /// The longest message: an ID3 tag with a small picture.
 pub const MESSAGE_LEN_MAX: usize = 64 << 10;
+/// Messages that wait for a part: more, and the oldest are lost.
+pub const MESSAGES_WAITING_MAX: usize = 64;
+/// What a part carries of them at most, in bytes; the rest waits for the next one.
+pub const PART_MESSAGES_LEN_MAX: usize = 2 * MESSAGE_LEN_MAX;
+
+/// Most access units in a part: a flood of equal timestamps is cut into parts by count.
+pub const PART_UNITS_MAX: usize = 4_096;
+/// What the boxes of a part take at most beside its samples and messages: the packager asserts that they do.
+pub const PART_BOXES_LEN_MAX: usize = 160 + PART_UNITS_MAX * 16 + MESSAGES_WAITING_MAX * 96;
+/// The longest access unit: the largest body less its boxes and messages.
+pub const UNIT_LEN_MAX: usize = BODY_LEN_MAX as usize - PART_BOXES_LEN_MAX - PART_MESSAGES_LEN_MAX;
+
+/// How far the pictures of another push may lag behind the leader's before they are given up up to a segment's start, and
+/// how far its timestamps may lie from theirs. Nobody waits for them but who watches them: longer than a lost packet or a
+/// busy machine holds a connection up.
+pub const PATIENCE_PUSH: Duration = Duration::from_secs(3);
 
 /// How long a blocking reload, or a request for a hinted part, is held: min(3xTD, 8 s) (rfc8216bis 6.2.5.2
 /// asks for an answer within 3xTD).

@@ -14,6 +14,7 @@
 pub mod access_unit;
 pub(crate) mod crc32;
 pub mod id;
+pub mod input_clock;
 pub mod latency;
 pub mod limits;
 pub mod part_header;
@@ -25,7 +26,7 @@ pub mod time;
 pub mod wire;
 
 pub use access_unit::{AccessUnit, Announced, CodecConfig, Feed, InputTrack, Message};
-pub use limits::{HOLD_MAX, MESSAGE_LEN_MAX, hold};
+pub use limits::{HOLD_MAX, MESSAGE_LEN_MAX, UNIT_LEN_MAX, hold};
 pub use peer::Peer;
 pub use resume::Resume;
 pub use time::{Clocks, InputClock};

@@ -7,25 +7,25 @@
 //! behind gets gap parts in step, and so does one that nobody feeds.
 //!
 //! Renditions are cut where a keyframe of theirs is *shown* with the leader's, since their encoders may reorder by
-//! different numbers of frames. One that has none there is given up: see [`Segmenter::poll_lost`].
+//! different numbers of frames. One that has none there is given up: see [`Cutter::poll_lost`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::date_time::Anchor;
 use super::diagnostic::Notice;
-use super::timeline::REORDER_MAX;
-use super::track::{Lane, Segment, Sink, UNIT_LEN_MAX, Unit};
-use crate::model::InputTrack;
-use crate::model::{Msn, Record};
+use super::unit::{REORDER_MAX, SegmentStart, TrackUnit, micros};
+use crate::model::UNIT_LEN_MAX;
+use crate::model::limits::PATIENCE_PUSH;
+use crate::model::time::{Timescale, UnixTime};
+use crate::model::{Feed, InputTrack};
+use crate::model::{Msn, Record, Track, TrackId};
 
 /// How far a track may lag behind before it is taken for stalled. A guess: encoders interleave within
 /// a few hundred ms.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A track that lags for good gets this much, and loses what comes later still.
 const PATIENCE_MAX: Duration = Duration::from_secs(4);
-/// How far the pictures of another push may lag behind the leader's before they are given up up to a segment's start.
-/// Nobody waits for them but who watches them: longer than a lost packet or a busy machine holds a connection up.
-pub(crate) const PATIENCE_PUSH: Duration = Duration::from_secs(3);
 /// What a push sends last, its tracks end at as many times. So far apart, each ends where it does; further, the
 /// shorter one gets a gap. Players leave out a segment with a gap, so milliseconds of it cost seconds. Our own
 /// guess: a few frames of sound and of pictures.
@@ -38,42 +38,175 @@ const SEGMENT_MIN: Duration = Duration::from_secs(1);
 /// Most units that wait for the leader.
 const WAITING_MAX: usize = 1_024;
 
+/// Decides where segments end, and which unit belongs to which. What is to be done with the units comes back as [`Step`]s.
 #[derive(Debug)]
-pub(crate) struct Segmenter {
-    pub lanes: Vec<Lane>,
-    pub sink: Sink,
-    /// The segments that some lane is still in, oldest first; the last one is under way.
-    segments: VecDeque<Segment>,
+pub(super) struct Cutter {
+    queues: Vec<Queue>,
+    /// The segments that some track is still in, oldest first; the last one is under way.
+    segments: VecDeque<SegmentStart>,
     /// The MSN after the newest segment.
-    pub next_msn: Msn,
+    next_msn: Msn,
     /// What is aimed at.
     length: Duration,
     /// TARGETDURATION + 0.5 s: no segment lasts longer (Apple's authoring rules).
     longest: Duration,
     patience: Duration,
     /// Segments from this on are kept for a track that is about to begin.
-    pub keep: Option<Msn>,
+    keep: Option<Msn>,
     /// The next segment begins with a discontinuity.
-    pub breaks: bool,
-    /// A cut that nobody has been told of.
-    cut: bool,
+    breaks: bool,
+    /// See [`Flags::irregular`](crate::model::Flags::irregular).
+    irregular: bool,
+    anchor: Anchor,
     lost: VecDeque<Lost>,
+    /// What has been decided since steps were taken out.
+    steps: Vec<Step>,
 }
 
-/// A rendition that is out of step with the one that leads.
+/// One track's units whose segment isn't decided yet.
+#[derive(Debug)]
+struct Queue {
+    id: TrackId,
+    video: bool,
+    scale: Timescale,
+    /// What a unit lasts, in ticks: exact for audio, the usual for video.
+    frame: u64,
+    /// Which input track feeds it.
+    input: Option<InputTrack>,
+    /// A push may join it at this segment's start, which isn't numbered as a gap until then.
+    reserved: Option<Msn>,
+    /// The segment it is in; 0 before its first one.
+    msn: Msn,
+    waiting: VecDeque<TrackUnit>,
+    /// The newest unit that came, whether placed or waiting.
+    newest: Duration,
+    /// The longest from when a unit is decoded to when it is shown.
+    reorder: Duration,
+    /// When the newest keyframe that was placed is shown.
+    keyframe: Duration,
+}
+
+/// What is to be done with a track's units, in this order.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Step {
+    /// The unit belongs to this segment.
+    Place {
+        track: usize,
+        unit: TrackUnit,
+        segment: SegmentStart,
+        irregular: bool,
+    },
+    /// The segment ends at `at`; `next` is the decode time of the unit that begins the next one, where it is known.
+    Close {
+        track: usize,
+        at: Duration,
+        next: Option<u64>,
+        segment: SegmentStart,
+        irregular: bool,
+    },
+    /// A segment begins. It is the last step, so that this is told before anything of the segment is.
+    Began(SegmentStart),
+    Tell(Notice),
+}
+
+/// A rendition that is out of step with the one that leads, and isn't fed any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Lost {
-    /// Its keyframes lie this far behind (microseconds; before: negative) those of the leader.
-    Misaligned { lane: usize, micros: i64 },
-    /// It lags too far, and may go on at a later segment's start.
-    Stalled { lane: usize },
+pub(super) struct Lost {
+    pub track: usize,
+    pub feed: Feed,
+    /// How far behind those of the leader its keyframes lie (microseconds; before: negative); `None`: it lags too far, and
+    /// may go on at a later segment's start.
+    pub misaligned: Option<i64>,
 }
 
-impl Segmenter {
-    pub(crate) fn new(record: &Record, lanes: Vec<Lane>, sink: Sink, next_msn: Msn) -> Self {
-        Segmenter {
-            lanes,
-            sink,
+/// Where a track's units end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TrackEnd {
+    /// Decoded; and shown, too.
+    pub decoded: Duration,
+    pub shown: Duration,
+    /// Its last unit isn't numbered yet.
+    pub ragged: bool,
+}
+
+impl Queue {
+    fn is_fed(&self) -> bool {
+        self.input.is_some()
+    }
+
+    fn media(&self, ticks: u64) -> Duration {
+        self.scale.duration(ticks)
+    }
+
+    fn frame(&self) -> Duration {
+        self.media(self.frame)
+    }
+
+    /// Returns when a unit is shown, an absurd composition offset apart.
+    fn shown(&self, unit: &TrackUnit) -> Duration {
+        self.media(unit.shown()).min(self.media(unit.dts) + REORDER_MAX)
+    }
+
+    /// Returns whether a unit belongs behind the start of `next`. `longest` says whether the segment that the track is in
+    /// has to end without a keyframe, `begun` where that begins.
+    fn crosses(&self, unit: &TrackUnit, next: &SegmentStart, begun: Duration, longest: Duration) -> bool {
+        let (at, half) = (self.media(unit.dts), (self.frame() / 2).min(EARLY_MAX));
+        if !self.video || !next.keyed {
+            return at + half >= next.start;
+        }
+        // Each is cut at its own keyframe, or where it is as late as the leader may be.
+        let late = at.saturating_sub(begun) + self.frame() >= longest;
+        unit.keyframe && self.shown(unit) + half >= next.shown || late
+    }
+
+    /// No cut of the segment under way comes before this, where the track leads.
+    fn earliest_cut(&self, current: &SegmentStart, length: Duration) -> Duration {
+        let half = self.frame() / 2;
+        match self.video {
+            true if current.forced => (current.start + SEGMENT_MIN).min(current.start + length.saturating_sub(half)),
+            // A keyframe behind which pictures come that are shown before it is decoded earlier than others are.
+            true => {
+                let shown = (current.shown + length).saturating_sub(half + self.reorder);
+                (current.start + length.saturating_sub(half)).min(shown)
+            }
+            false => current.ideal + length.saturating_sub(half),
+        }
+    }
+
+    /// Returns where a segment begins with the leader's unit, if one does; and whether that is forced, and a keyframe.
+    fn cut(
+        &self,
+        unit: &TrackUnit,
+        current: &SegmentStart,
+        length: Duration,
+        longest: Duration,
+    ) -> Option<(Duration, bool, bool)> {
+        let (at, frame) = (self.media(unit.dts), self.frame());
+        // "the segment is cut one frame before TD + 0.5 s all the same" (DESIGN, media rules).
+        let limit = longest.saturating_sub(frame).max(frame);
+        let age = at.saturating_sub(current.start);
+        // From keyframe to keyframe as they are shown, a GOP is a whole number of frames: an open one is decoded in less
+        // after a closed one.
+        let full = match self.video && !current.forced {
+            true => self.shown(unit) + frame / 2 >= current.shown + length,
+            false => at >= self.earliest_cut(current, length),
+        };
+        let due = full && age > Duration::ZERO;
+        match () {
+            // A hole: no unit is there to cut at. The caller comes again for the next one.
+            () if age > limit + frame => Some((current.start + limit, self.video, false)),
+            () if due && (unit.keyframe || !self.video) => Some((at, false, self.video)),
+            () if age >= limit => Some((at, self.video, false)),
+            () => None,
+        }
+    }
+}
+
+impl Cutter {
+    /// Goes on with segment `next_msn` of a record.
+    pub(super) fn new(record: &Record, next_msn: Msn, irregular: bool) -> Self {
+        Cutter {
+            queues: Vec::new(),
             segments: VecDeque::new(),
             next_msn,
             length: record.segment_duration,
@@ -81,331 +214,389 @@ impl Segmenter {
             patience: PATIENCE,
             keep: None,
             breaks: false,
-            cut: false,
+            irregular,
+            anchor: Anchor::new(record.availability_start),
             lost: VecDeque::new(),
+            steps: Vec::new(),
         }
     }
 
-    /// Begins a period with its first segment, whose first picture is shown at `shown`; every lane has been restarted
-    /// at `next_msn`.
-    pub(crate) fn begin(&mut self, start: Duration, shown: Duration, discontinuity: u32, forced: bool) {
+    /// Appends a track, whose units last `frame` ticks.
+    pub(super) fn append(&mut self, track: &Track, frame: u64, input: Option<InputTrack>) {
+        self.queues.push(Queue {
+            id: track.id,
+            video: track.is_video(),
+            scale: track.timescale,
+            frame,
+            input,
+            reserved: None,
+            msn: 0,
+            waiting: VecDeque::new(),
+            newest: Duration::ZERO,
+            reorder: Duration::ZERO,
+            keyframe: Duration::ZERO,
+        });
+    }
+
+    /// Takes note of what a track's units last, in ticks.
+    pub(super) fn set_frame(&mut self, track: usize, frame: u64) {
+        self.queues[track].frame = frame;
+    }
+
+    pub(super) fn next_msn(&self) -> Msn {
+        self.next_msn
+    }
+
+    /// Returns the segment that a track is in; 0 before its first one.
+    pub(super) fn msn(&self, track: usize) -> Msn {
+        self.queues[track].msn
+    }
+
+    pub(super) fn input(&self, track: usize) -> Option<InputTrack> {
+        self.queues[track].input
+    }
+
+    /// Feeds a track from an input track, or from none.
+    pub(super) fn feed(&mut self, track: usize, input: Option<InputTrack>) {
+        self.queues[track].input = input;
+    }
+
+    /// Stops to feed the tracks of those inputs that match. Returns whether there were any.
+    pub(super) fn release(&mut self, matches: impl Fn(InputTrack) -> bool) -> bool {
+        let mut any = false;
+        for queue in self.queues.iter_mut().filter(|queue| queue.input.is_some_and(&matches)) {
+            (queue.input, any) = (None, true);
+        }
+        any
+    }
+
+    pub(super) fn track_of(&self, input: InputTrack) -> Option<usize> {
+        self.queues.iter().position(|queue| queue.input == Some(input))
+    }
+
+    /// Returns the media time of a wallclock reading.
+    pub(super) fn media_at(&self, wall: UnixTime) -> Duration {
+        self.anchor.media(wall)
+    }
+
+    /// Begins a period with its first segment, whose first picture is shown at `shown`.
+    pub(super) fn begin(&mut self, start: Duration, shown: Duration, discontinuity: u32, forced: bool) {
+        self.anchor.restart();
+        let msn = self.next_msn;
+        for queue in &mut self.queues {
+            debug_assert!(queue.waiting.is_empty());
+            (queue.msn, queue.newest, queue.reorder) = (msn, start, Duration::ZERO);
+        }
+        self.begin_segment(start, shown, discontinuity, forced);
+    }
+
+    fn begin_segment(&mut self, start: Duration, shown: Duration, discontinuity: u32, forced: bool) {
         debug_assert!(self.segments.is_empty());
-        self.sink.irregular |= forced;
-        let (msn, shift, keyed) = (self.next_msn, self.sink.anchor.shift(), !forced);
-        self.segments.push_back(Segment { msn, start, ideal: start, discontinuity, shown, keyed, forced, shift });
+        self.irregular |= forced;
+        let (msn, shift, keyed) = (self.next_msn, self.anchor.shift(), !forced);
+        self.segments.push_back(SegmentStart { msn, start, ideal: start, discontinuity, shown, keyed, forced, shift });
         self.next_msn += 1;
         self.breaks = false;
     }
 
-    /// A unit of lane `i` has come. To be followed by [`go_on`](Segmenter::go_on).
-    pub(crate) fn place(&mut self, i: usize, unit: Unit) {
-        let media = self.lanes[i].media(unit.dts);
-        let shown = self.lanes[i].media(unit.shown()).min(media + REORDER_MAX);
-        self.sink.anchor.observe(unit.arrived, shown);
-        let lane = &mut self.lanes[i];
-        lane.newest = lane.newest.max(media);
-        lane.reorder = lane.reorder.max(shown.saturating_sub(media));
-        self.lanes[i].waiting.push_back(unit);
+    /// Makes the next segment begin with a discontinuity.
+    pub(super) fn break_next(&mut self) {
+        self.breaks = true;
     }
 
-    /// Goes on up to the next cut, which it returns: nothing of the segment that begins there is put out before the
-    /// next call. `None`: that was all.
-    pub(crate) fn go_on(&mut self) -> Option<Segment> {
-        self.drain(false);
-        if std::mem::take(&mut self.cut) {
-            return self.segments.back().copied();
+    /// Keeps segments from `keep` on, and the places of tracks that pushes are about to join with a segment.
+    pub(super) fn reserve(&mut self, keep: Option<Msn>, places: &[(usize, Msn)]) {
+        self.keep = keep;
+        for (i, queue) in self.queues.iter_mut().enumerate() {
+            queue.reserved = places.iter().find(|(place, _)| *place == i).map(|(_, target)| *target);
         }
-        self.advance_stalled();
-        self.forget();
-        None
     }
 
-    /// As [`go_on`](Segmenter::go_on), but all that has come is placed: before a [`flush`](Segmenter::flush).
-    pub(crate) fn go_on_to_the_end(&mut self) -> Option<Segment> {
-        self.drain(true);
-        std::mem::take(&mut self.cut).then(|| self.segments.back().copied()).flatten()
+    /// Keeps segments from this on.
+    pub(super) fn keep_from(&mut self, msn: Msn) {
+        self.keep = Some(msn);
     }
 
-    /// The next rendition that is out of step. The caller sees to it that its lane isn't fed any more.
-    pub(crate) fn poll_lost(&mut self) -> Option<Lost> {
-        self.lost.pop_front()
+    /// Takes a unit of a track. To be followed by [`advance`](Cutter::advance).
+    pub(super) fn place(&mut self, track: usize, unit: TrackUnit) {
+        let queue = &mut self.queues[track];
+        let (media, shown) = (queue.media(unit.dts), queue.shown(&unit));
+        queue.newest = queue.newest.max(media);
+        queue.reorder = queue.reorder.max(shown.saturating_sub(media));
+        self.anchor.observe(unit.arrived, shown);
+        queue.waiting.push_back(unit);
     }
 
-    /// Everything that has come becomes parts, and the segment under way ends. Returns where its tracks
-    /// end as they are shown: the next period begins there at the earliest.
-    pub(crate) fn flush(&mut self) -> Option<Duration> {
-        let current = *self.segments.back()?;
-        let decoded = self.lanes.iter().map(Lane::decode_end).max()?.max(current.start);
-        let shown = self.lanes.iter().map(Lane::content_end).max()?.max(decoded);
-        let tail = self.tail();
-        for i in 0..self.lanes.len() {
-            while let Some(segment) = self.segment(self.lanes[i].msn) {
-                let end = self.lanes[i].ragged_end().filter(|end| *end + tail >= decoded).unwrap_or(decoded);
-                let at = self.segment(segment.msn + 1).map_or(end, |next| next.start);
-                self.lanes[i].close(at, None, &segment, &mut self.sink);
-            }
-        }
-        self.sink.anchor.segment_ended(decoded.saturating_sub(current.start));
-        self.segments.clear();
-        let numbered = self.lanes.iter().map(|lane| lane.media(lane.end)).max()?;
-        Some(shown.max(numbered))
+    /// A unit that was placed came too late.
+    pub(super) fn late(&mut self) {
+        self.patience = (self.patience * 2).min(PATIENCE_MAX);
     }
 
-    /// A whole segment in which nothing came, from `start`, after a [`flush`](Segmenter::flush).
-    pub(crate) fn gap(&mut self, start: Duration, discontinuity: u32) -> Duration {
-        self.begin(start, start, discontinuity, false);
-        // Each track goes on from its own end, which is earlier than `start` by what was reordered.
-        let ended = self.lanes.iter().map(|lane| lane.media(lane.end)).min().unwrap_or(start);
-        let end = (start + self.length).min(ended + self.longest);
-        if let Some(segment) = self.segments.pop_back() {
-            for lane in &mut self.lanes {
-                lane.close(end, None, &segment, &mut self.sink);
-            }
-        }
-        end
-    }
-
-    pub(crate) fn segment(&self, msn: Msn) -> Option<Segment> {
-        let oldest = self.segments.front()?.msn;
-        self.segments.get(usize::try_from(msn.checked_sub(oldest)?).ok()?).copied()
-    }
-
-    /// How far the period has come: the newest unit of any track.
-    pub(crate) fn newest(&self) -> Duration {
-        self.lanes.iter().map(|lane| lane.newest).max().unwrap_or_default()
-    }
-
-    /// The lane that decides where to cut.
-    pub(crate) fn leader(&self) -> usize {
-        let newest = self.newest();
-        let alive = |lane: &Lane| lane.is_fed() && lane.newest + self.patience.max(lane.frame_duration() * 2) >= newest;
-        let video = self.lanes.iter().position(|lane| lane.track.is_video() && alive(lane));
-        let fed = || self.lanes.iter().position(Lane::is_fed);
-        video.or_else(|| self.lanes.iter().position(alive)).or_else(fed).unwrap_or(0)
-    }
-
-    /// How far apart tracks may end. Gap segments go on where each track has ended, and may for it not last longer
-    /// than TARGETDURATION.
-    fn tail(&self) -> Duration {
-        TAIL_MAX.min(self.longest.saturating_sub(self.length) / 2)
-    }
-
-    /// Places every unit whose segment is known; `all`: the rest, too, as far as cuts are known.
-    fn drain(&mut self, all: bool) {
+    /// Places units up to the next cut, with which the steps end then. Called until they don't; `all`: all that has come is
+    /// placed, before a [`flush`](Cutter::flush).
+    pub(super) fn advance(&mut self, all: bool) -> Vec<Step> {
         let leader = self.leader();
         loop {
             let mut moved = false;
             // The leader first: the others follow its cuts.
-            for i in std::iter::once(leader).chain(0..self.lanes.len()) {
-                while self.lanes[i].waiting.front().is_some_and(|unit| all || self.decided(i, leader, unit)) {
-                    let Some(unit) = self.lanes[i].waiting.pop_front() else { break };
+            for i in std::iter::once(leader).chain(0..self.queues.len()) {
+                while self.queues[i].waiting.front().is_some_and(|unit| all || self.decided(i, leader, unit)) {
+                    let Some(unit) = self.queues[i].waiting.pop_front() else { break };
                     // At the end of all, what is far ahead of the leader has to be cut without it.
-                    let ahead = self.lanes[i].newest > self.lanes[leader].newest + self.tail();
-                    if i == leader || all && ahead {
-                        self.decide(i, &unit);
-                        if self.cut {
-                            // It is told first.
-                            self.lanes[i].waiting.push_front(unit);
-                            return;
-                        }
+                    let ahead = self.queues[i].newest > self.queues[leader].newest + self.tail();
+                    if (i == leader || all && ahead) && self.decide(i, &unit) {
+                        // It is told first.
+                        self.queues[i].waiting.push_front(unit);
+                        return std::mem::take(&mut self.steps);
                     }
                     self.place_one(i, unit);
                     moved = true;
                 }
             }
             if !moved || all {
-                break;
+                return std::mem::take(&mut self.steps);
             }
         }
     }
 
-    /// Whether it is known which segment the oldest waiting unit of lane `i` belongs to.
-    fn decided(&self, i: usize, leader: usize, unit: &Unit) -> bool {
-        let lane = &self.lanes[i];
+    /// Tracks that have stayed behind get their gap parts.
+    pub(super) fn stalled(&mut self) -> Vec<Step> {
+        let newest = self.newest();
+        for i in 0..self.queues.len() {
+            while let Some(next) = self.segment(self.queues[i].msn + 1) {
+                let queue = &self.queues[i];
+                if !queue.waiting.is_empty() {
+                    break;
+                }
+                // Its newest unit is in the old segment, or it would have crossed.
+                let other = queue.is_fed() && self.is_of_another_push(i);
+                let patience = if other { PATIENCE_PUSH.max(self.patience) } else { self.patience };
+                let lags = next.start + patience <= newest && queue.newest + patience <= newest;
+                let reserved = queue.reserved.is_some_and(|msn| queue.msn >= msn);
+                if if queue.is_fed() { !lags } else { reserved } {
+                    break;
+                }
+                if other {
+                    self.give_up(i, None);
+                }
+                if !self.close(i, next.start, None) {
+                    break;
+                }
+            }
+        }
+        self.forget();
+        std::mem::take(&mut self.steps)
+    }
+
+    /// Returns the next rendition that is out of step.
+    pub(super) fn poll_lost(&mut self) -> Option<Lost> {
+        self.lost.pop_front()
+    }
+
+    /// Ends the segment under way: everything that has come becomes parts. `ends` are the tracks' ends. Returns where they end
+    /// as they are shown, too: the next period begins there at the earliest.
+    pub(super) fn flush(&mut self, ends: &[TrackEnd]) -> Option<(Vec<Step>, Duration)> {
+        let current = *self.segments.back()?;
+        let decoded = ends.iter().map(|end| end.decoded).max()?.max(current.start);
+        let shown = ends.iter().map(|end| end.shown).max()?.max(decoded);
+        let tail = self.tail();
+        for (i, end) in ends.iter().enumerate() {
+            let mut ragged = end.ragged;
+            while let Some(segment) = self.segment(self.queues[i].msn) {
+                let own = Some(end.decoded).filter(|end| std::mem::take(&mut ragged) && *end + tail >= decoded);
+                let at = self.segment(segment.msn + 1).map_or(own.unwrap_or(decoded), |next| next.start);
+                self.close(i, at, None);
+            }
+        }
+        self.anchor.segment_ended(decoded.saturating_sub(current.start));
+        self.segments.clear();
+        Some((std::mem::take(&mut self.steps), shown))
+    }
+
+    /// Numbers a whole segment in which nothing came, from `start`, after a [`flush`](Cutter::flush). Each track goes on from
+    /// its own end, the earliest of which is `ended`: earlier than `start` by what was reordered. Returns the segment's end,
+    /// too.
+    pub(super) fn gap(&mut self, start: Duration, ended: Duration, discontinuity: u32) -> (Vec<Step>, Duration) {
+        self.begin_segment(start, start, discontinuity, false);
+        let end = (start + self.length).min(ended + self.longest);
+        for i in 0..self.queues.len() {
+            self.queues[i].msn = self.next_msn - 1;
+            self.close(i, end, None);
+        }
+        self.segments.clear();
+        (std::mem::take(&mut self.steps), end)
+    }
+
+    /// Returns a segment that some track is still in, or that is kept.
+    pub(super) fn segment(&self, msn: Msn) -> Option<SegmentStart> {
+        let oldest = self.segments.front()?.msn;
+        self.segments.get(usize::try_from(msn.checked_sub(oldest)?).ok()?).copied()
+    }
+
+    /// Returns how far the period has come: the newest unit of any track.
+    pub(super) fn newest(&self) -> Duration {
+        self.queues.iter().map(|queue| queue.newest).max().unwrap_or_default()
+    }
+
+    /// Returns the newest unit of one track.
+    pub(super) fn newest_of(&self, track: usize) -> Duration {
+        self.queues[track].newest
+    }
+
+    /// Returns how far the track that leads has come, and what one of its frames lasts. Others may be ahead of it.
+    pub(super) fn lead(&self) -> (Duration, Duration) {
+        let leader = self.queues.get(self.leader());
+        leader.map_or((Duration::ZERO, Duration::ZERO), |queue| (queue.newest, queue.frame()))
+    }
+
+    /// Returns where the newest unit of a track ends that waits.
+    pub(super) fn waiting_end(&self, track: usize) -> Option<Duration> {
+        let queue = &self.queues[track];
+        queue.waiting.back().map(|unit| queue.media(unit.dts + queue.frame))
+    }
+
+    /// Returns the track that decides where to cut.
+    fn leader(&self) -> usize {
+        let newest = self.newest();
+        let alive = |queue: &Queue| queue.is_fed() && queue.newest + self.patience.max(queue.frame() * 2) >= newest;
+        let video = self.queues.iter().position(|queue| queue.video && alive(queue));
+        let fed = || self.queues.iter().position(Queue::is_fed);
+        video.or_else(|| self.queues.iter().position(alive)).or_else(fed).unwrap_or(0)
+    }
+
+    /// Returns how far apart tracks may end. Gap segments go on where each track has ended, and may for it not last longer
+    /// than TARGETDURATION.
+    fn tail(&self) -> Duration {
+        TAIL_MAX.min(self.longest.saturating_sub(self.length) / 2)
+    }
+
+    /// Returns whether it is known which segment the oldest waiting unit of a track belongs to.
+    fn decided(&self, i: usize, leader: usize, unit: &TrackUnit) -> bool {
+        let queue = &self.queues[i];
         // What counts of a rendition's keyframe is when it is shown.
-        let at = if lane.track.is_video() && unit.keyframe { self.shown(i, unit) } else { lane.media(unit.dts) };
-        let reach = at + lane.frame_duration() / 2;
-        let before = |next: Segment| !self.crosses(i, unit, &next);
+        let at = if queue.video && unit.keyframe { queue.shown(unit) } else { queue.media(unit.dts) };
+        let reach = at + queue.frame() / 2;
+        let earliest_cut = || {
+            let current = self.segments.back();
+            current.map_or(Duration::ZERO, |current| self.queues[leader].earliest_cut(current, self.length))
+        };
         i == leader
-            || lane.waiting.len() > WAITING_MAX
-            || lane.waiting.iter().map(|unit| unit.data.len()).sum::<usize>() > UNIT_LEN_MAX
-            || self.segment(lane.msn + 1).is_some_and(before)
-            || reach < self.earliest_cut(leader)
-            || reach <= self.lanes[leader].newest
+            || queue.waiting.len() > WAITING_MAX
+            || queue.waiting.iter().map(|unit| unit.data.len()).sum::<usize>() > UNIT_LEN_MAX
+            || self.segment(queue.msn + 1).is_some_and(|next| !self.crosses(i, unit, &next))
+            || reach < earliest_cut()
+            || reach <= self.queues[leader].newest
     }
 
-    /// No cut of the segment under way comes before this.
-    fn earliest_cut(&self, leader: usize) -> Duration {
-        let Some(current) = self.segments.back() else { return Duration::ZERO };
-        let half = self.lanes[leader].frame_duration() / 2;
-        match self.lanes[leader].track.is_video() {
-            true if current.forced => {
-                (current.start + SEGMENT_MIN).min(current.start + self.length.saturating_sub(half))
-            }
-            // A keyframe behind which pictures come that are shown before it is decoded earlier than others are.
-            true => {
-                let shown = (current.shown + self.length).saturating_sub(half + self.lanes[leader].reorder);
-                (current.start + self.length.saturating_sub(half)).min(shown)
-            }
-            false => current.ideal + self.length.saturating_sub(half),
-        }
-    }
-
-    /// The leader's unit: cuts before it if a segment should begin there.
-    fn decide(&mut self, leader: usize, unit: &Unit) {
-        let lane = &self.lanes[leader];
-        let (at, frame, video) = (lane.media(unit.dts), lane.frame_duration(), lane.track.is_video());
-        let track = lane.track.id;
-        // "the segment is cut one frame before TD + 0.5 s all the same" (DESIGN, media rules).
-        let limit = self.longest.saturating_sub(frame).max(frame);
-        let Some(&current) = self.segments.back() else { return };
-        let age = at.saturating_sub(current.start);
-        // From keyframe to keyframe as they are shown, a GOP is a whole number of frames: an open one is decoded in less
-        // after a closed one.
-        let shown = self.shown(leader, unit);
-        let full = match video && !current.forced {
-            true => shown + frame / 2 >= current.shown + self.length,
-            false => at >= self.earliest_cut(leader),
-        };
-        let due = full && age > Duration::ZERO;
-        let (start, forced, keyed) = match () {
-            // A hole: no unit is there to cut at. The caller comes again for the next one.
-            () if age > limit + frame => (current.start + limit, video, false),
-            () if due && (unit.keyframe || !video) => (at, false, video),
-            () if age >= limit => (at, video, false),
-            () => return,
-        };
+    /// Cuts before the leader's unit if a segment should begin there. Returns whether it did.
+    fn decide(&mut self, leader: usize, unit: &TrackUnit) -> bool {
+        let queue = &self.queues[leader];
+        let Some(&current) = self.segments.back() else { return false };
+        let Some((start, forced, keyed)) = queue.cut(unit, &current, self.length, self.longest) else { return false };
+        let (track, video, frame, shown) = (queue.id, queue.video, queue.frame(), queue.shown(unit));
         if forced {
-            self.sink.irregular = true;
-            self.sink.notice(Notice::ForcedCut { track, msn: current.msn, after: start - current.start });
+            self.irregular = true;
+            let notice = Notice::ForcedCut { track, msn: current.msn, after: start - current.start };
+            self.steps.push(Step::Tell(notice));
         }
         // Audio alone is cut on a grid, so that half units don't add up.
         let ideal = current.ideal + self.length;
         let ideal = if video || ideal.abs_diff(start) > frame { start } else { ideal };
-        let step = self.sink.anchor.segment_ended(start - current.start);
+        let step = self.anchor.segment_ended(start - current.start);
         if step != 0 {
-            self.sink.notice(Notice::DateTimeStep { micros: step });
+            self.steps.push(Step::Tell(Notice::DateTimeStep { micros: step }));
         }
-        let (msn, shift) = (self.next_msn, self.sink.anchor.shift());
+        let (msn, shift) = (self.next_msn, self.anchor.shift());
         let shown = if keyed { shown } else { start };
         let discontinuity = current.discontinuity + u32::from(std::mem::take(&mut self.breaks));
         self.next_msn += 1;
-        self.segments.push_back(Segment { msn, start, ideal, discontinuity, shown, keyed, forced, shift });
-        self.cut = true;
+        let segment = SegmentStart { msn, start, ideal, discontinuity, shown, keyed, forced, shift };
+        self.segments.push_back(segment);
+        self.steps.push(Step::Began(segment));
+        true
     }
 
-    /// When a unit of lane `i` is shown, an absurd composition offset apart.
-    fn shown(&self, i: usize, unit: &Unit) -> Duration {
-        let lane = &self.lanes[i];
-        lane.media(unit.shown()).min(lane.media(unit.dts) + REORDER_MAX)
+    /// Returns whether a unit of a track belongs behind the start of `next`.
+    fn crosses(&self, i: usize, unit: &TrackUnit, next: &SegmentStart) -> bool {
+        let queue = &self.queues[i];
+        let begun = self.segment(queue.msn).map_or(next.start, |segment| segment.start);
+        queue.crosses(unit, next, begun, self.longest)
     }
 
-    /// Whether a unit of lane `i` belongs behind the start of `next`.
-    fn crosses(&self, i: usize, unit: &Unit, next: &Segment) -> bool {
-        let lane = &self.lanes[i];
-        let (at, half) = (lane.media(unit.dts), (lane.frame_duration() / 2).min(EARLY_MAX));
-        if !lane.track.is_video() || !next.keyed {
-            return at + half >= next.start;
-        }
-        // Each is cut at its own keyframe, or where it is as late as the leader may be.
-        unit.keyframe && self.shown(i, unit) + half >= next.shown || self.is_late(i, at, next)
-    }
-
-    /// Whether the segment that lane `i` is in has to end without a keyframe.
-    fn is_late(&self, i: usize, at: Duration, next: &Segment) -> bool {
-        let begun = self.segment(self.lanes[i].msn).map_or(next.start, |segment| segment.start);
-        at.saturating_sub(begun) + self.lanes[i].frame_duration() >= self.longest
-    }
-
-    /// How far the keyframes of lane `i`, of another push than the leader's, lie from where `next` begins: its unit is
+    /// Returns how far the keyframes of a track, of another push than the leader's, lie from where `next` begins: its unit is
     /// shown behind that, and no keyframe was.
-    fn misaligned(&self, i: usize, unit: &Unit, next: &Segment) -> Option<i64> {
-        let lane = &self.lanes[i];
-        let passed = self.shown(i, unit) > next.shown + lane.frame_duration();
-        let counts = next.keyed && lane.is_fed() && self.is_of_another_push(i);
-        (counts && passed && !unit.keyframe).then(|| {
-            let micros = |at: Duration| i64::try_from(at.as_micros()).unwrap_or(i64::MAX);
-            micros(lane.keyframe).saturating_sub(micros(next.shown))
-        })
+    fn misaligned(&self, i: usize, unit: &TrackUnit, next: &SegmentStart) -> Option<i64> {
+        let queue = &self.queues[i];
+        let passed = queue.shown(unit) > next.shown + queue.frame();
+        let counts = next.keyed && queue.is_fed() && self.is_of_another_push(i);
+        (counts && passed && !unit.keyframe).then(|| micros(queue.keyframe).saturating_sub(micros(next.shown)))
     }
 
-    fn place_one(&mut self, i: usize, unit: Unit) {
-        if !self.lanes[i].is_fed() && self.lanes[i].clock.is_none() {
-            return;
-        }
-        while let Some(next) = self.segment(self.lanes[i].msn + 1) {
-            if let Some(micros) = self.misaligned(i, &unit, &next) {
-                self.lost.push_back(Lost::Misaligned { lane: i, micros });
-                return self.abandon(i);
+    fn place_one(&mut self, track: usize, unit: TrackUnit) {
+        while let Some(next) = self.segment(self.queues[track].msn + 1) {
+            if let Some(micros) = self.misaligned(track, &unit, &next) {
+                return self.give_up(track, Some(micros));
             }
-            if !self.crosses(i, &unit, &next) {
+            if !self.crosses(track, &unit, &next) || !self.close(track, next.start, Some(unit.dts)) {
                 break;
             }
-            let Some(segment) = self.segment(self.lanes[i].msn) else { break };
-            self.lanes[i].close(next.start, Some(unit.dts), &segment, &mut self.sink);
         }
-        let Some(segment) = self.segment(self.lanes[i].msn) else { return };
+        let Some(segment) = self.segment(self.queues[track].msn) else { return };
+        let queue = &mut self.queues[track];
         if unit.keyframe {
-            self.lanes[i].keyframe = self.shown(i, &unit);
+            queue.keyframe = queue.shown(&unit);
         }
-        if !self.lanes[i].push(unit, &segment, &mut self.sink) {
-            self.patience = (self.patience * 2).min(PATIENCE_MAX);
+        self.steps.push(Step::Place { track, unit, segment, irregular: self.irregular });
+    }
+
+    /// Ends the segment that a track is in. Returns whether it is in one.
+    fn close(&mut self, track: usize, at: Duration, next: Option<u64>) -> bool {
+        let Some(segment) = self.segment(self.queues[track].msn) else { return false };
+        self.queues[track].msn = segment.msn.saturating_add(1);
+        self.steps.push(Step::Close { track, at, next, segment, irregular: self.irregular });
+        true
+    }
+
+    /// Places nothing more of a track until it is fed anew.
+    fn give_up(&mut self, track: usize, misaligned: Option<i64>) {
+        let queue = &mut self.queues[track];
+        queue.waiting.clear();
+        if let Some(input) = queue.input.take() {
+            self.lost.push_back(Lost { track, feed: input.feed(), misaligned });
         }
     }
 
-    /// Nothing more of lane `i` is placed until it is fed anew.
-    fn abandon(&mut self, i: usize) {
-        let lane = &mut self.lanes[i];
-        lane.waiting.clear();
-        (lane.input, lane.clock) = (None, None);
-    }
-
-    /// Ends the segments of lane `i` before `msn`: a track that nobody fed until there.
-    pub(crate) fn catch_up(&mut self, i: usize, msn: Msn) {
-        while let (Some(segment), Some(next)) = (self.segment(self.lanes[i].msn), self.segment(self.lanes[i].msn + 1)) {
-            if next.msn > msn {
+    /// Feeds a track from `input`, from `segment` on, and ends those before it, in which nobody fed it. Returns whether the track
+    /// is new, too.
+    pub(super) fn join(&mut self, track: usize, input: InputTrack, segment: &SegmentStart) -> (bool, Vec<Step>) {
+        let fresh = self.queues[track].msn == 0;
+        if fresh {
+            self.queues[track].msn = segment.msn;
+        }
+        while let Some(next) = self.segment(self.queues[track].msn + 1).filter(|next| next.msn <= segment.msn) {
+            if !self.close(track, next.start, None) {
                 break;
             }
-            self.lanes[i].close(next.start, None, &segment, &mut self.sink);
         }
+        let queue = &mut self.queues[track];
+        queue.waiting.clear();
+        (queue.input, queue.newest) = (Some(input), queue.newest.max(segment.start));
+        (fresh, std::mem::take(&mut self.steps))
     }
 
-    /// Lanes that have stayed behind get their gap parts.
-    fn advance_stalled(&mut self) {
-        let newest = self.newest();
-        for i in 0..self.lanes.len() {
-            while let Some(next) = self.segment(self.lanes[i].msn + 1) {
-                if !self.lanes[i].waiting.is_empty() {
-                    break;
-                }
-                // Its newest unit is in the old segment, or it would have crossed.
-                let other = self.lanes[i].is_fed() && self.is_of_another_push(i);
-                let patience = if other { PATIENCE_PUSH.max(self.patience) } else { self.patience };
-                let lags = next.start + patience <= newest && self.lanes[i].newest + patience <= newest;
-                let reserved = self.lanes[i].reserved.is_some_and(|msn| self.lanes[i].msn >= msn);
-                if if self.lanes[i].is_fed() { !lags } else { reserved } {
-                    break;
-                }
-                if other {
-                    self.lost.push_back(Lost::Stalled { lane: i });
-                    self.abandon(i);
-                }
-                let Some(segment) = self.segment(self.lanes[i].msn) else { break };
-                self.lanes[i].close(next.start, None, &segment, &mut self.sink);
-            }
-        }
-    }
-
-    /// Whether lane `i` shows pictures of another push than the one that leads: it goes on with a keyframe only.
+    /// Returns whether a track shows pictures of another push than the one that leads: it goes on with a keyframe only.
     fn is_of_another_push(&self, i: usize) -> bool {
-        let feed = |i: usize| self.lanes[i].input.map(InputTrack::feed);
-        self.lanes[i].track.is_video() && feed(i) != feed(self.leader())
+        let feed = |i: usize| self.queues[i].input.map(InputTrack::feed);
+        self.queues[i].video && feed(i) != feed(self.leader())
     }
 
     fn forget(&mut self) {
-        let oldest = self.lanes.iter().map(|lane| lane.msn).chain(self.keep).min().unwrap_or(0);
+        let oldest = self.queues.iter().map(|queue| queue.msn).chain(self.keep).min().unwrap_or(0);
         while self.segments.len() > 1 && self.segments.front().is_some_and(|segment| segment.msn < oldest) {
             self.segments.pop_front();
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

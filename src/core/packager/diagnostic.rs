@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use self::Unusable as Why;
-use super::io::Output;
 use super::plan::Plan;
 use crate::codec::codec::CodecError;
 use crate::model::{Feed, InputTrack};
@@ -14,7 +12,7 @@ use crate::model::{Msn, TrackId};
 /// Something that an operator may want to know. Most are the publisher's doing; none stops the stream.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Notice {
-    /// A life begins, and this is frozen for it.
+    /// A presentation begins, and this is frozen for it.
     LifeBegan {
         /// Its first segment.
         first_msn: Msn,
@@ -28,7 +26,7 @@ pub enum Notice {
         /// Its discontinuity sequence number.
         discontinuity: u32,
     },
-    /// The life has ended.
+    /// The presentation has ended.
     LifeEnded {
         /// Its last segment.
         last_msn: Msn,
@@ -100,7 +98,7 @@ pub enum Notice {
         /// What is wrong with them.
         error: CodecError,
     },
-    /// The life has no place for this track.
+    /// The presentation has no place for this track.
     TrackIgnored {
         /// The input's track.
         track: InputTrack,
@@ -112,9 +110,9 @@ pub enum Notice {
         /// How many.
         units: usize,
         /// Why.
-        why: Why,
+        why: Unusable,
     },
-    /// A push has become part of a life that others had begun, or is again.
+    /// A push has become part of a presentation that others had begun, or is again.
     Joined {
         /// Its first track.
         track: TrackId,
@@ -140,7 +138,7 @@ pub enum Notice {
     },
 }
 
-/// Why a push can't be a part of the life that others make.
+/// Why a push can't be a part of the presentation that others make.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Refusal {
     /// Its keyframes aren't where the leading rendition's are.
@@ -153,7 +151,7 @@ pub enum Refusal {
         /// How far ahead of the others', in microseconds; negative: behind.
         micros: i64,
     },
-    /// Its timestamps have other units, or the life has all tracks that it may have.
+    /// Its timestamps have other units, or the presentation has all tracks that it may have.
     NoPlace,
 }
 
@@ -188,37 +186,37 @@ pub enum Unusable {
     NoConfig,
     /// It is empty.
     Empty,
-    /// It is longer than [`UNIT_LEN_MAX`](super::track::UNIT_LEN_MAX).
+    /// It is longer than [`UNIT_LEN_MAX`](crate::model::UNIT_LEN_MAX).
     TooLong,
     /// It came before the publisher's first keyframe.
     NoKeyframe,
     /// Its headers had changed before it could be published.
     ConfigGone,
-    /// Its timestamp had jumped from the other pushes' before its own push was a part of the life.
+    /// Its timestamp had jumped from the other pushes' before its own push was a part of the presentation.
     Jumped,
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Why::NoConfig => "before its track's headers",
-            Why::Empty => "empty",
-            Why::TooLong => "longer than a part may be",
-            Why::NoKeyframe => "before the first keyframe",
-            Why::ConfigGone => "of headers that have changed",
-            Why::Jumped => "of timestamps that jumped while the push waited for its place",
+            Unusable::NoConfig => "before its track's headers",
+            Unusable::Empty => "empty",
+            Unusable::TooLong => "longer than a part may be",
+            Unusable::NoKeyframe => "before the first keyframe",
+            Unusable::ConfigGone => "of headers that have changed",
+            Unusable::Jumped => "of timestamps that jumped while the push waited for its place",
         })
     }
 }
 
 impl Notice {
-    /// What is said of dropped units: once a track. `tracks` has that of each unit.
-    pub(crate) fn dropped(tracks: impl Iterator<Item = InputTrack>, why: Why) -> impl Iterator<Item = Output> {
+    /// Returns what is said of dropped units: once a track. `tracks` has that of each unit.
+    pub(super) fn dropped(tracks: impl Iterator<Item = InputTrack>, why: Unusable) -> impl Iterator<Item = Notice> {
         let mut dropped = BTreeMap::<InputTrack, usize>::new();
         for track in tracks {
             *dropped.entry(track).or_default() += 1;
         }
-        dropped.into_iter().map(move |(track, units)| Output::Notice(Notice::Unusable { track, units, why }))
+        dropped.into_iter().map(move |(track, units)| Notice::Unusable { track, units, why })
     }
 
     /// A short name for a counter's label.

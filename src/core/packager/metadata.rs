@@ -1,37 +1,32 @@
 //! Timed metadata on its way into parts.
 //!
-//! A message goes into the next part of every track that may carry it: of all pictures, so that it is there whichever rendition is
-//! played, or of all sound where there are none. That may be before its time, seconds ahead where splices are announced; event message
-//! boxes of version 1 say when they are meant.
+//! A message goes into the next part of every track that may carry it: of all pictures, so that it is there whichever
+//! rendition is played, or of all sound where there are none. That may be before its time, seconds ahead where splices are
+//! announced; event message boxes of version 1 say when they are meant.
 
-use crate::cmaf::Event;
-use crate::model::MESSAGE_LEN_MAX;
-use crate::model::Message;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::diagnostic::{Notice, Unusable};
-use super::packager::Packager;
-use super::presentation::Life;
-use super::timeline::unwrap;
-use super::track::Lane;
+use super::diagnostic::Unusable;
 use crate::codec::scte35;
-use crate::model::InputTrack;
+use crate::model::MESSAGE_LEN_MAX;
+use crate::model::Message;
 use crate::model::Scheme;
+use crate::model::input_clock::unwrap;
+use crate::model::limits::MESSAGES_WAITING_MAX;
+use crate::model::{Feed, InputClock};
 
-/// Messages that wait for a part: more, and the oldest are lost.
-pub(crate) const WAITING_MAX: usize = 64;
-/// What a part carries of them at most, in bytes; the rest waits for the next one.
-pub(crate) const PART_MESSAGES_LEN_MAX: usize = 2 * MESSAGE_LEN_MAX;
 /// Messages that are remembered, so that what is said again isn't carried again.
 const REMEMBERED_MAX: usize = 32;
+/// Breaks that are remembered until the way back is told.
+const BREAKS_MAX: usize = 8;
 
-/// The same, its time unwrapped.
-#[derive(Clone, Debug)]
-pub(crate) struct Waiting {
-    pub track: InputTrack,
+/// A message with its time unwrapped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Waiting {
+    pub feed: Feed,
     pub scheme: Scheme,
     pub pts: i64,
     pub duration: Option<Duration>,
@@ -47,27 +42,54 @@ impl Waiting {
         hasher.finalize()
     }
 
-    /// An id for the time that it is meant for: the same wherever it is carried.
-    pub(crate) fn id(&self, media: Duration) -> u32 {
+    /// Returns an id for the time that it is meant for: the same wherever it is carried.
+    pub(super) fn id(&self, media: Duration) -> u32 {
         let [a, b, c, d, ..] = *self.hash(media).as_bytes();
         u32::from_be_bytes([a, b, c, d])
     }
 }
 
-/// Breaks that are remembered until the way back is told.
-const BREAKS_MAX: usize = 8;
-
-/// What was carried lately.
+/// What waits for a part, and what was carried lately.
 #[derive(Debug, Default)]
-pub(crate) struct Carried {
+pub(super) struct Metadata {
+    waiting: VecDeque<Waiting>,
     known: VecDeque<blake3::Hash>,
     /// Breaks that have begun: splice_event_id, and what was carried.
     breaks: VecDeque<(u32, Waiting, Duration)>,
 }
 
-impl Carried {
-    /// Whether a message has been carried: splices are announced several times. From now on it has.
-    pub(crate) fn is_known(&mut self, waiting: &Waiting, media: Duration) -> bool {
+impl Metadata {
+    /// Takes a message, which waits for the presentation that knows its time. `newest` is the newest timestamp of its push.
+    pub(super) fn add(&mut self, message: Message, clock: InputClock, newest: Option<i64>) -> Result<(), Unusable> {
+        let Message { track, scheme, pts, duration, data } = message;
+        if data.is_empty() {
+            return Err(Unusable::Empty);
+        }
+        if data.len() > MESSAGE_LEN_MAX {
+            return Err(Unusable::TooLong);
+        }
+        // Nothing has come that could tell when now is.
+        let Some(pts) = pts.map(|pts| unwrap(pts, clock, newest)).or(newest) else { return Ok(()) };
+        if self.waiting.len() == MESSAGES_WAITING_MAX {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(Waiting { feed: track.feed(), scheme, pts, duration, data });
+        Ok(())
+    }
+
+    /// Returns all that waits and hasn't been carried, with its media time, which `media_of` gives.
+    pub(super) fn take(&mut self, media_of: impl Fn(&Waiting) -> Option<Duration>) -> Vec<(Waiting, Duration)> {
+        let mut out = Vec::new();
+        for message in std::mem::take(&mut self.waiting) {
+            let Some(media) = media_of(&message).filter(|&media| !self.is_known(&message, media)) else { continue };
+            out.extend(self.ended(&message, media));
+            out.push((message, media));
+        }
+        out
+    }
+
+    /// Returns whether a message has been carried: splices are announced several times. From now on it has.
+    fn is_known(&mut self, waiting: &Waiting, media: Duration) -> bool {
         let hash = waiting.hash(media);
         if self.known.contains(&hash) {
             return true;
@@ -79,9 +101,9 @@ impl Carried {
         false
     }
 
-    /// The break that a splice ends, if it is one that does: it is carried again beside it, since the two are one date range in
-    /// HLS (rfc8216bis 4.4.5.1.1), and an edge may have nothing older.
-    pub(crate) fn ended(&mut self, waiting: &Waiting, media: Duration) -> Option<(Waiting, Duration)> {
+    /// Returns the break that a splice ends, if it is one that does: it is carried again beside it, since the two are one date
+    /// range in HLS (rfc8216bis 4.4.5.1.1), and an edge may have nothing older.
+    fn ended(&mut self, waiting: &Waiting, media: Duration) -> Option<(Waiting, Duration)> {
         let splice = scte35::Splice::parse(&waiting.data).ok().filter(|_| waiting.scheme == Scheme::Scte35)?;
         let event = splice.event?;
         let begun = self.breaks.iter().position(|(begun, ..)| *begun == event);
@@ -100,64 +122,70 @@ impl Carried {
     }
 }
 
-impl Packager {
-    /// It waits for the life, which knows its time.
-    pub(crate) fn message(&mut self, message: Message) {
-        let Message { track, scheme, pts, duration, data } = message;
-        let Some(push) = self.pushes.get(&track.feed()) else { return };
-        if data.is_empty() || data.len() > MESSAGE_LEN_MAX {
-            let why = if data.is_empty() { Unusable::Empty } else { Unusable::TooLong };
-            return self.notice(Notice::Unusable { track, units: 1, why });
-        }
-        let of_push = self.sources.iter().filter(|(source, _)| source.feed() == track.feed());
-        let newest = of_push.filter_map(|(_, source)| source.last).max();
-        // Nothing has come that could tell when now is.
-        let Some(pts) = pts.map(|pts| unwrap(pts, push.publisher.clock, newest)).or(newest) else { return };
-        if self.messages.len() == WAITING_MAX {
-            self.messages.pop_front();
-        }
-        self.messages.push_back(Waiting { track, scheme, pts, duration, data });
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::scte35::tests::insert;
+    use crate::model::InputTrack;
+    use crate::model::time::Timescale;
 
-impl Life {
-    /// Timed metadata goes into the next part of each track that carries it: of all pictures, or of all sound where there are none.
-    pub(crate) fn announce(&mut self, messages: &mut VecDeque<Waiting>) {
-        let mut new = false;
-        for message in messages.drain(..) {
-            let of_push = |lane: &&Lane| lane.input.is_some_and(|input| input.feed() == message.track.feed());
-            let told = self.segmenter.lanes.iter().filter(of_push);
-            let Some(media) = told.filter_map(|lane| Some(lane.media(lane.clock.as_ref()?.ticks(message.pts)))).next()
-            else {
-                continue;
-            };
-            if self.carried.is_known(&message, media) {
-                continue;
-            }
-            new |= !self.record.messages.contains(message.scheme);
-            self.record.messages = self.record.messages.with(message.scheme);
-            let ended = self.carried.ended(&message, media);
-            for (message, media) in ended.into_iter().chain([(message, media)]) {
-                self.carry(&message, media);
-            }
-        }
-        if new {
-            self.publish();
-        }
+    const CLOCK: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
+
+    fn message(scheme: Scheme, pts: Option<u64>, data: impl Into<Bytes>) -> Message {
+        Message { track: InputTrack(0), scheme, pts, duration: None, data: data.into() }
     }
 
-    fn carry(&mut self, message: &Waiting, media: Duration) {
-        let video = self.segmenter.lanes.first().is_some_and(|lane| lane.track.is_video());
-        // Of one that nobody feeds the next part may come in an hour.
-        for lane in self.segmenter.lanes.iter_mut().filter(|lane| lane.track.is_video() == video && lane.is_fed()) {
-            let scale = lane.scale();
-            lane.announce(Event {
-                scheme: message.scheme,
-                id: message.id(media),
-                time: scale.ticks(media),
-                duration: message.duration.map(|duration| u32::try_from(scale.ticks(duration)).unwrap_or(u32::MAX)),
-                data: message.data.clone(),
-            });
+    /// Takes all that waits, in ms.
+    fn take(metadata: &mut Metadata) -> Vec<u64> {
+        let taken = metadata.take(|waiting| u64::try_from(waiting.pts).ok().map(Duration::from_millis));
+        taken.into_iter().map(|(_, media)| media.as_millis() as u64).collect()
+    }
+
+    #[test]
+    fn messages_wait_for_their_time() {
+        let mut metadata = Metadata::default();
+        assert_eq!(metadata.add(message(Scheme::Id3, None, "now"), CLOCK, None), Ok(()));
+        assert_eq!(take(&mut metadata), [0; 0], "nobody knows when now is");
+        assert_eq!(metadata.add(message(Scheme::Id3, None, "now"), CLOCK, Some(40)), Ok(()));
+        assert_eq!(metadata.add(message(Scheme::Id3, Some(9), "wrapped"), CLOCK, Some((1 << 32) - 40)), Ok(()));
+        assert_eq!(metadata.take(|_| None), [], "what has no media time is lost");
+        assert_eq!(take(&mut metadata), [0; 0]);
+        assert_eq!(metadata.add(message(Scheme::Id3, Some(9), "wrapped"), CLOCK, Some((1 << 32) - 40)), Ok(()));
+        assert_eq!(take(&mut metadata), [(1 << 32) + 9]);
+    }
+
+    #[test]
+    fn what_is_said_again_is_carried_once() {
+        let mut metadata = Metadata::default();
+        for _ in 0..3 {
+            metadata.add(message(Scheme::Scte35, Some(900), "splice"), CLOCK, Some(0)).expect("short");
         }
+        assert_eq!(take(&mut metadata), [900]);
+        metadata.add(message(Scheme::Scte35, Some(900), "splice"), CLOCK, Some(0)).expect("short");
+        assert_eq!(take(&mut metadata), [0; 0]);
+        metadata.add(message(Scheme::Scte35, Some(901), "splice"), CLOCK, Some(0)).expect("short");
+        assert_eq!(take(&mut metadata), [901], "at another time it is another one");
+    }
+
+    #[test]
+    fn the_way_back_brings_its_break() {
+        let mut metadata = Metadata::default();
+        let (out, back) = (insert(7, 8 * 90_000, Some(90_000)), insert(7, 9 * 90_000, None));
+        metadata.add(message(Scheme::Scte35, Some(8_000), out), CLOCK, Some(0)).expect("short");
+        assert_eq!(take(&mut metadata), [8_000]);
+        metadata.add(message(Scheme::Scte35, Some(9_000), back), CLOCK, Some(0)).expect("short");
+        assert_eq!(take(&mut metadata), [8_000, 9_000]);
+    }
+
+    #[test]
+    fn a_flood_leaves_the_newest() {
+        let mut metadata = Metadata::default();
+        for n in 0..200u64 {
+            metadata.add(message(Scheme::Id3, Some(n), "ID3"), CLOCK, Some(0)).expect("short");
+        }
+        assert_eq!(take(&mut metadata), (200 - MESSAGES_WAITING_MAX as u64..200).collect::<Vec<_>>());
+        assert_eq!(metadata.add(message(Scheme::Id3, None, Bytes::new()), CLOCK, None), Err(Unusable::Empty));
+        let long = vec![1; MESSAGE_LEN_MAX + 1];
+        assert_eq!(metadata.add(message(Scheme::Id3, None, long), CLOCK, None), Err(Unusable::TooLong));
     }
 }

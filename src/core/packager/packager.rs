@@ -1,123 +1,30 @@
-//! Lives, epochs, periods and silence: what becomes of a stream whose publisher comes and goes.
-//!
-//! ```text
-//!          Attached                 tracks there, GOPs measured
-//!   Away -----------> Gathering ------------------------------> Live
-//!    ^                 |   ^                                     | |
-//!    |    Detached     |   |  silence, jump, headers changed     | |
-//!    +-----------------+   +-------------------------------------+ |
-//!    +-------------------------------------------------------------+
-//!          Detached: all that came is published first
-//! ```
-//!
-//! While a life isn't `Live` and nothing is gathered, gap segments are numbered in real time, and the
-//! linger ends the life. Of several pushes, what becomes of one while others are there is in
-//! `join`; the life is away only when all are.
+//! What becomes of a stream whose publishers come and go.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::align::{Aligned, align};
 use super::diagnostic::{Notice, Refusal, Unusable};
 use super::io::{Input, Output};
-use super::metadata::Waiting;
-use super::preroll::{Gathered, Raw, TRACKS_APART_MAX};
-use super::presentation::Life;
-use super::publishers as feeds;
-use super::publishers::{Beginning, Push, Pushes, Sources, in_order};
-use super::renditions::Joining;
-use super::start_numbers::Floor;
-use super::timeline::{BACKWARD_MAX, unwrap};
-use super::track::UNIT_LEN_MAX;
+use super::metadata::Metadata;
+use super::opening;
+use super::preroll::Preroll;
+use super::presentation::Presentation;
+use super::publishers::{Configured, Publisher, Publishers};
+use super::renditions::{Join, Renditions};
+use super::settings::Settings;
+use super::silence::{Due, Silence};
+use super::start_numbers::StartNumbers;
+use super::track::Timing;
+use super::unit::{InputUnit, SegmentStart};
 use crate::codec::codec::Codec;
-use crate::model::id::is_language;
+use crate::model::Message;
 use crate::model::time::Time;
-use crate::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Resume};
-use crate::model::{Epoch, Rendition, StreamName};
+use crate::model::{AccessUnit, Clocks, CodecConfig, Feed, InputTrack, Resume};
+use crate::model::{Msn, StreamName};
 
-/// Most input tracks of all pushes of a stream.
-pub const INPUTS_MAX: usize = 48;
-/// Most tracks of a life, those included whose push is gone: 16 renditions, and sound in 8 languages.
-pub const TRACKS_MAX: usize = 24;
-/// The longest language tag, in bytes (RFC 5646, 4.4.1).
-const LANGUAGE_LEN_MAX: usize = 35;
-/// A timestamp may run ahead of the last one by this much whatever the wallclock says.
-const FORWARD_MAX: Duration = Duration::from_secs(1);
-/// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
-pub(crate) const HOLE_MAX: Duration = Duration::from_secs(10);
 /// Periods are no shorter: a publisher that jumps at every frame must not flood the swarm with records.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
-
-/// What can be set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Settings {
-    /// What segments aim at, where GOPs are measured: 2-10 s.
-    pub segment_aim: Duration,
-    /// The length of segments, without measuring: 2-10 s.
-    pub segment: Option<Duration>,
-    /// What parts reach: 0.1-1 s.
-    pub part: Duration,
-    /// [`Record::latency`](crate::model::Record::latency); less than three parts is three parts.
-    pub latency: Duration,
-    /// How long a life outlasts its publisher.
-    pub linger: Duration,
-    /// How long to wait for a kind of track of which nothing is said.
-    pub track_wait: Duration,
-    /// How long to wait for one that is announced.
-    pub announced_wait: Duration,
-    /// How long GOPs are measured before the first publication.
-    pub measure: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        // DESIGN's media rules; the waits are guesses, below the measure that goes on meanwhile.
-        Settings {
-            segment_aim: Duration::from_secs(2),
-            segment: None,
-            part: Duration::from_millis(200),
-            latency: Duration::ZERO,
-            linger: Duration::from_secs(30),
-            track_wait: Duration::from_secs(1),
-            announced_wait: Duration::from_secs(3),
-            measure: Duration::from_secs(4),
-        }
-    }
-}
-
-impl Settings {
-    /// The same with every value inside its range.
-    pub fn clamped(mut self) -> Self {
-        let (shortest, longest) = (Duration::from_secs(2), Duration::from_secs(10));
-        self.segment_aim = self.segment_aim.clamp(shortest, longest);
-        self.segment = self.segment.map(|segment| segment.clamp(shortest, longest));
-        self.part = self.part.clamp(Duration::from_millis(100), Duration::from_secs(1));
-        self.latency = self.latency.min(crate::model::Record::LATENCY_MAX);
-        self.linger = self.linger.min(Duration::from_secs(3_600));
-        self.measure = self.measure.min(Duration::from_secs(10));
-        self
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Publisher {
-    pub epoch: Epoch,
-    pub clock: InputClock,
-    pub announced: Announced,
-}
-
-/// A track of a push.
-#[derive(Debug)]
-pub(crate) struct Source {
-    pub codec: Codec,
-    /// Its place in the life; none before the life begins, or if the life has none.
-    pub lane: Option<usize>,
-    /// Where the input has told it.
-    pub language: Option<String>,
-    /// The timestamp of its newest unit, unwrapped.
-    pub last: Option<i64>,
-    /// Its newest units, where it is sound that another push feeds.
-    pub spare: VecDeque<Raw>,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -130,359 +37,298 @@ enum Phase {
 #[derive(Debug)]
 pub struct Packager {
     stream: StreamName,
-    pub(crate) settings: Settings,
+    settings: Settings,
     phase: Phase,
-    pub(crate) pushes: Pushes,
-    /// Attachments so far.
-    attached: u64,
-    pub(crate) sources: Sources,
-    /// Of tracks whose headers may be still to come.
-    languages: BTreeMap<InputTrack, String>,
-    pub(crate) gathered: Gathered,
-    /// Timed metadata that no life has taken yet.
-    pub(crate) messages: VecDeque<Waiting>,
-    pub(crate) life: Option<Life>,
-    /// Where the next life begins.
-    floor: Floor,
-    /// When the last unit came, or a publisher that resumes a life.
-    heard: Time,
-    /// Gap segments numbered since.
-    gaps: u32,
+    publishers: Publishers,
+    preroll: Preroll,
+    renditions: Renditions,
+    metadata: Metadata,
+    silence: Silence,
+    presentation: Option<Presentation>,
+    /// Where the next presentation begins.
+    start: StartNumbers,
     period_began: Option<Time>,
-    pub(crate) now: Time,
-    pub(crate) out: VecDeque<Output>,
+    now: Time,
+    outputs: VecDeque<Output>,
 }
 
 impl Packager {
-    /// A stream that nobody publishes yet; `resume` says where the swarm holds it to be.
+    /// Makes the packager of a stream that nobody publishes yet; `resume` says where the swarm holds it to be.
     pub fn new(stream: StreamName, settings: Settings, resume: Option<Resume>) -> Self {
-        let (mut life, mut floor) = (None, Floor::default());
+        let (mut presentation, mut start) = (None, StartNumbers::default());
         if let Some(resume) = resume {
             match resume.record.ended {
                 Some(ended) => {
-                    floor = Floor::after(&resume.record, resume.newest_msn.max(ended), resume.discontinuity);
+                    let last_msn = resume.newest_msn.max(ended);
+                    start = StartNumbers::after(&resume.record, last_msn, resume.discontinuity);
                 }
-                None => life = Some(Life::resume(resume)),
+                None => presentation = Some(Presentation::resume(resume)),
             }
         }
         Packager {
             stream,
             settings: settings.clamped(),
             phase: Phase::Away,
-            pushes: Pushes::new(),
-            attached: 0,
-            sources: Sources::new(),
-            languages: BTreeMap::new(),
-            gathered: Gathered::default(),
-            messages: VecDeque::new(),
-            life,
-            floor,
-            heard: Time::ZERO,
-            gaps: 0,
+            publishers: Publishers::default(),
+            preroll: Preroll::default(),
+            renditions: Renditions::default(),
+            metadata: Metadata::default(),
+            silence: Silence::default(),
+            presentation,
+            start,
             period_began: None,
             now: Time::ZERO,
-            out: VecDeque::new(),
+            outputs: VecDeque::new(),
         }
     }
 
     /// Takes an input; drain [`poll_output`](Packager::poll_output) afterwards.
     pub fn handle(&mut self, clocks: Clocks, input: Input) {
         self.now = self.now.max(clocks.now);
-        if let Some(life) = &mut self.life {
-            life.segmenter.sink.wall = clocks.wall;
+        if let Some(presentation) = &mut self.presentation {
+            presentation.set_wall(clocks.wall);
         }
         self.run_timers(clocks);
         match input {
             Input::Timeout => {}
             Input::Attached { feed, rendition, epoch, clock, announced } => {
                 self.detach(clocks, feed);
-                self.attach(feed, rendition, Publisher { epoch, clock, announced });
+                self.attach(feed, Publisher { rendition, epoch, clock, announced });
             }
-            Input::Language { track, language } => {
-                if language.len() <= LANGUAGE_LEN_MAX && is_language(&language) {
-                    self.languages.insert(track, language);
-                }
-            }
+            Input::Language { track, language } => self.publishers.language(track, language),
             Input::Config { track, config } => self.configure(track, &config),
             Input::Unit(unit) => self.unit(clocks, unit),
             Input::Message(message) => self.message(message),
             Input::Detached(feed) => self.detach(clocks, feed),
             Input::End => {
                 self.detach_all(clocks);
-                self.end_life();
+                self.end();
             }
         }
         // What was just published may have been silent for long.
         self.run_timers(clocks);
-        if let Some(life) = &mut self.life {
-            if self.phase == Phase::Live {
-                life.announce(&mut self.messages);
-            }
-            life.publish_rates();
+        if self.phase == Phase::Live {
+            self.carry();
         }
-        self.collect();
+        if let Some(presentation) = &mut self.presentation {
+            self.outputs.extend(presentation.publish_rates());
+        }
     }
 
-    /// The next thing to be done, oldest first.
+    /// Returns the next thing to be done, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.outputs.pop_front()
     }
 
-    /// When to call with [`Input::Timeout`] if nothing else comes before.
+    /// Returns when to call with [`Input::Timeout`] if nothing else comes before.
     pub fn poll_timeout(&self) -> Option<Time> {
-        match (self.phase, &self.life) {
-            (Phase::Live, Some(life)) => Some(self.heard + life.record.target()),
-            (Phase::Gathering, _) if self.gathered.since().is_some() => {
-                let spaced = self.period_began.map(|began| began + PERIOD_MIN).filter(|&at| at > self.now);
-                self.gathered.next_check(&self.settings, self.now).into_iter().chain(spaced).min()
-            }
-            (_, Some(life)) if self.may_number() => Some(self.next_gap(life).min(self.heard + self.settings.linger)),
-            _ => None,
+        if self.is_gathering() {
+            let spaced = self.period_began.map(|began| began + PERIOD_MIN).filter(|&at| at > self.now);
+            return self.preroll.next_check(&self.settings, self.now).into_iter().chain(spaced).min();
+        }
+        self.due().map(|(at, _)| at)
+    }
+
+    /// Returns whether something is gathered, which has its own checks.
+    fn is_gathering(&self) -> bool {
+        self.phase == Phase::Gathering && self.preroll.since().is_some()
+    }
+
+    fn due(&self) -> Option<(Time, Due)> {
+        let (target, segment) = self.presentation.as_ref()?.durations();
+        match self.phase {
+            Phase::Live => self.silence.live(target),
+            _ => self.silence.away(target, segment, self.settings.linger),
         }
     }
 
-    /// Whether this node has published the life at all, or a publisher has come to resume it.
-    fn may_number(&self) -> bool {
-        self.heard > Time::ZERO
+    fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
     }
 
-    fn next_gap(&self, life: &Life) -> Time {
-        self.heard + life.record.target() + life.record.segment_duration * self.gaps
-    }
-
-    pub(crate) fn notice(&mut self, notice: Notice) {
-        self.collect();
-        self.out.push_back(Output::Notice(notice));
-    }
-
-    /// Moves what the life has put out behind what is here already.
-    pub(crate) fn collect(&mut self) {
-        if let Some(life) = &mut self.life {
-            self.out.append(&mut life.segmenter.sink.out);
-        }
+    fn unusable(&mut self, track: InputTrack, units: usize, why: Unusable) {
+        self.notice(Notice::Unusable { track, units, why });
     }
 
     fn run_timers(&mut self, clocks: Clocks) {
         loop {
-            let due = self.poll_timeout_due(clocks.now);
-            let Some(life) = self.life.as_mut().filter(|_| due) else {
+            let due = self.due().filter(|&(at, _)| at <= clocks.now && !self.is_gathering());
+            let Some((presentation, (_, due))) = self.presentation.as_mut().zip(due) else {
                 // What was gathered may be published now, and its publisher have been silent since.
                 if self.try_begin(clocks) {
                     continue;
                 }
                 break;
             };
-            if self.phase == Phase::Live {
-                // "Publisher gone: after 1xTD of silence the ingest numbers GAP segments" (DESIGN, media rules).
-                self.notice(Notice::Silence);
-                self.anew(false);
-                continue;
-            }
-            let (linger, gap) = (self.heard + self.settings.linger, self.heard + life.record.target());
-            let gap = gap + life.record.segment_duration * self.gaps;
-            if linger <= gap {
-                self.end_life();
-                break;
-            }
-            let msn = life.gap();
-            self.gaps += 1;
-            self.notice(Notice::GapSegment { msn });
-        }
-    }
-
-    /// Whether a timer of the life has passed; gathering has its own checks.
-    fn poll_timeout_due(&self, now: Time) -> bool {
-        let gathering = self.phase == Phase::Gathering && self.gathered.since().is_some();
-        !gathering && self.poll_timeout().is_some_and(|at| at <= now)
-    }
-
-    fn attach(&mut self, feed: Feed, rendition: Option<Rendition>, publisher: Publisher) {
-        let other = self.pushes.values().any(|push| push.publisher.clock != publisher.clock);
-        if other || feed.0 >= Feed::COUNT_MAX {
-            return self.refuse(feed, Refusal::NoPlace);
-        }
-        if self.pushes.is_empty() {
-            self.sources.clear();
-            self.gathered = Gathered::new(true);
-            self.phase = Phase::Gathering;
-            if let Some(life) = &mut self.life {
-                life.attach(publisher.epoch);
-                if self.heard == Time::ZERO {
-                    self.heard = self.now;
+            match due {
+                Due::Silent => {
+                    self.notice(Notice::Silence);
+                    self.anew(false);
                 }
+                Due::Gap => {
+                    self.outputs.extend(presentation.gap());
+                    self.silence.numbered();
+                }
+                Due::Ended => return self.end(),
             }
         }
-        self.attached += 1;
-        let joining = self.joins();
-        self.pushes.insert(feed, Push { order: self.attached, rendition, publisher, joining });
     }
 
-    /// For a push that comes now: whether it has to join others.
-    fn joins(&self) -> Option<Joining> {
-        let life = self.life.as_ref().filter(|_| self.phase == Phase::Live)?;
-        Some(Joining::new(life.segmenter.next_msn))
+    fn attach(&mut self, feed: Feed, publisher: Publisher) {
+        let (first, epoch) = (self.publishers.is_empty(), publisher.epoch);
+        if let Err(why) = self.publishers.attach(feed, publisher) {
+            return self.refuse(feed, why);
+        }
+        if first {
+            self.preroll = Preroll::new(true);
+            self.phase = Phase::Gathering;
+        }
+        let Some(presentation) = &mut self.presentation else { return };
+        if first {
+            presentation.attach(epoch);
+            self.silence.attached(self.now);
+        } else if self.phase == Phase::Live {
+            self.renditions.join(feed, presentation.next_msn());
+        }
     }
 
     fn configure(&mut self, track: InputTrack, config: &CodecConfig) {
-        let Some(push) = self.pushes.get(&track.feed()) else { return };
-        let (rendition, waits) = (push.rendition.clone(), push.joining.is_some());
-        let codec = match Codec::parse(config) {
-            Ok(codec) => codec,
-            Err(error) => return self.notice(Notice::BadConfig { track, error }),
-        };
-        // A language has no pictures: a life of them alone would have no track.
-        if codec.is_video() && self.pushes.get(&track.feed()).is_some_and(Push::is_language) {
-            return self.notice(Notice::TrackIgnored { track });
-        }
-        let full = self.sources.len() >= INPUTS_MAX;
-        match self.sources.get_mut(&track) {
-            // "Compare parameter sets byte by byte before calling them changed" (DESIGN; SRS #4695).
-            Some(source) if source.codec == codec => {}
-            Some(source) if source.codec.is_video() != codec.is_video() => self.notice(Notice::TrackIgnored { track }),
-            Some(source) => {
-                let video = codec.is_video();
-                source.codec = codec;
-                let published = source.lane.is_some() && self.phase == Phase::Live && !waits;
+        let waits = self.renditions.is_joining(track.feed());
+        match self.publishers.configure(track, config) {
+            Configured::Unchanged => {}
+            Configured::Bad(error) => self.notice(Notice::BadConfig { track, error }),
+            Configured::Ignored => self.notice(Notice::TrackIgnored { track }),
+            Configured::New if waits => {}
+            Configured::New => self.claim(track),
+            Configured::Changed => {
+                let published = self.phase == Phase::Live && !waits && self.track_of(track).is_some();
                 self.notice(Notice::ConfigChanged { track });
                 if published && !self.step_out(track.feed()) {
-                    self.interrupt(video);
+                    self.interrupt(self.publishers.is_video(track));
                 }
-                let units = self.gathered.forget(track);
+                let units = self.preroll.forget_track(track);
                 if units > 0 {
-                    self.notice(Notice::Unusable { track, units, why: Unusable::ConfigGone });
-                }
-            }
-            None if full => self.notice(Notice::TrackIgnored { track }),
-            None => {
-                let claims = !waits && self.life.is_some();
-                let life = self.life.as_mut().filter(|_| claims);
-                let lane = life.and_then(|life| life.claim(track, &codec, rendition.as_ref()));
-                let language = self.languages.get(&track).cloned();
-                self.sources.insert(track, Source { codec, lane, language, last: None, spare: VecDeque::new() });
-                if claims && lane.is_none() && rendition.is_none() {
-                    self.notice(Notice::TrackIgnored { track });
+                    self.unusable(track, units, Unusable::ConfigGone);
                 }
             }
         }
     }
 
+    fn claim(&mut self, track: InputTrack) {
+        let (presentation, source) = (self.presentation.as_mut(), self.publishers.source(track));
+        let Some((presentation, source)) = presentation.zip(source) else { return };
+        let rendition = self.publishers.rendition(track.feed());
+        if presentation.claim(track, &source.codec, rendition).is_none() && rendition.is_none() {
+            self.notice(Notice::TrackIgnored { track });
+        }
+    }
+
+    fn track_of(&self, input: InputTrack) -> Option<usize> {
+        self.presentation.as_ref()?.track_of(input)
+    }
+
+    fn message(&mut self, message: Message) {
+        let track = message.track;
+        let Some(publisher) = self.publishers.get(track.feed()) else { return };
+        let newest = self.publishers.newest(track.feed());
+        if let Err(why) = self.metadata.add(message, publisher.clock, newest) {
+            self.unusable(track, 1, why);
+        }
+    }
+
+    /// Puts timed metadata that waits into the next parts.
+    fn carry(&mut self) {
+        let Some(presentation) = &mut self.presentation else { return };
+        let messages = self.metadata.take(|message| presentation.media_of(message));
+        self.outputs.extend(presentation.carry(messages));
+    }
+
     fn unit(&mut self, clocks: Clocks, unit: AccessUnit) {
-        let track = unit.track;
-        let Some(push) = self.pushes.get(&track.feed()) else { return };
-        let (clock, waits, plain) = (push.publisher.clock, push.joining.is_some(), push.rendition.is_none());
-        let newest = self.sources.values().filter_map(|source| source.last).max();
-        let Some(source) = self.sources.get_mut(&track) else {
-            return self.notice(Notice::Unusable { track, units: 1, why: Unusable::NoConfig });
+        let (input, feed) = (unit.track, unit.track.feed());
+        if self.publishers.get(feed).is_none() {
+            return;
+        }
+        let unit = match self.publishers.unit(clocks, unit) {
+            Ok(unit) => unit,
+            Err(why) => return self.unusable(input, 1, why),
         };
-        if unit.data.is_empty() || unit.data.len() > UNIT_LEN_MAX {
-            let why = if unit.data.is_empty() { Unusable::Empty } else { Unusable::TooLong };
-            return self.notice(Notice::Unusable { track, units: 1, why });
+        if self.renditions.is_joining(feed) {
+            return self.wait_for_place(clocks, unit);
         }
-        let (data, keyframe) = source.codec.sample(unit.data, unit.keyframe);
-        if data.is_empty() {
-            return self.notice(Notice::Unusable { track, units: 1, why: Unusable::Empty });
-        }
-        let dts = unwrap(unit.dts, clock, source.last.or(newest));
-        source.last = Some(dts);
-        let (lane, video) = (source.lane, source.codec.is_video());
-        let raw = Raw {
-            track,
-            dts,
-            shifted: 0,
-            composition_offset: unit.composition_offset,
-            keyframe: keyframe || !video,
-            data,
-            arrived: clocks.wall,
-            now: clocks.now,
-        };
-        if waits {
-            return self.wait_for_place(clocks, raw);
-        }
-        self.heard = clocks.now.max(Time::from_micros(1));
-        self.gaps = 0;
-        if self.life.is_some() && lane.is_none() && plain {
+        self.silence.heard(clocks.now);
+        let track = self.track_of(input);
+        if self.presentation.is_some() && track.is_none() && self.publishers.rendition(feed).is_none() {
             return; // TrackIgnored has been said
         }
-        match (self.phase, lane) {
-            (Phase::Live, Some(lane)) => self.live_unit(lane, raw),
-            (Phase::Live, None) if !video => self.spare_unit(raw),
+        match (self.phase, track) {
+            (Phase::Live, Some(track)) => self.live_unit(track, unit),
+            (Phase::Live, None) if !self.publishers.is_video(input) => self.spare_unit(unit),
             (Phase::Live, None) => {}
-            _ => self.gathered.push(raw),
+            _ => self.preroll.push(unit),
         }
         self.try_begin(clocks);
     }
 
-    /// A unit in the middle of a period.
-    fn live_unit(&mut self, lane: usize, raw: Raw) {
-        let Some(life) = &mut self.life else { return };
-        let Some(clock) = life.segmenter.lanes[lane].clock.as_ref() else {
-            // A track of the life that this publisher hadn't sent before.
-            self.interrupt(false);
-            return self.gathered.push(raw);
-        };
-        let media = life.segmenter.lanes[lane].media(clock.ticks(raw.dts));
-        let jumps = match clock.begun() {
-            // The track's first unit of the period: it lies beside the others', or has a clock of its own.
-            false => media.abs_diff(life.segmenter.newest()) > TRACKS_APART_MAX,
-            true => {
-                let ahead = clock.ahead(raw.dts);
-                let early = media > life.segmenter.sink.anchor.media(raw.arrived) + FORWARD_MAX;
-                clock.behind(raw.dts) > BACKWARD_MAX || (ahead > FORWARD_MAX && early) || ahead > HOLE_MAX
+    /// Takes a unit in the middle of a period.
+    fn live_unit(&mut self, track: usize, unit: InputUnit) {
+        let Some(presentation) = &mut self.presentation else { return };
+        match presentation.timing(track, &unit) {
+            Timing::InStep => {
+                self.outputs.extend(presentation.feed(track, unit));
+                self.in_step();
             }
-        };
-        let (behind, ahead) = (clock.behind(raw.dts), clock.ahead(raw.dts));
-        if !jumps {
-            life.feed(lane, raw);
-            return self.in_step();
-        }
-        self.notice(Notice::Jump { track: raw.track, behind, ahead });
-        if self.step_out(raw.track.feed()) {
-            self.queue(raw);
-        } else {
-            self.interrupt(false);
-            self.gathered.push(raw);
+            Timing::Jump { behind, ahead } => {
+                self.notice(Notice::Jump { track: unit.track, behind, ahead });
+                if self.step_out(unit.track.feed()) {
+                    self.wait(unit);
+                } else {
+                    self.interrupt(false);
+                    self.preroll.push(unit);
+                }
+            }
+            // A track that this publisher hadn't sent before.
+            Timing::Unknown => {
+                self.interrupt(false);
+                self.preroll.push(unit);
+            }
         }
     }
 
-    /// What came is published, and the next unit begins a new period.
-    pub(crate) fn interrupt(&mut self, need_keyframe: bool) {
-        if let Some(life) = self.life.as_mut().filter(|_| self.phase == Phase::Live) {
-            life.flush();
+    /// Publishes what came; the next unit begins a new period.
+    fn interrupt(&mut self, need_keyframe: bool) {
+        if let Some(presentation) = self.presentation.as_mut().filter(|_| self.phase == Phase::Live) {
+            self.outputs.extend(presentation.flush());
             self.phase = Phase::Gathering;
-            self.gathered = Gathered::new(need_keyframe);
+            self.preroll = Preroll::new(need_keyframe);
         }
     }
 
     /// The same, and all that wait for a place begin together.
-    pub(crate) fn anew(&mut self, need_keyframe: bool) {
+    fn anew(&mut self, need_keyframe: bool) {
         self.interrupt(need_keyframe);
-        let waiting: Vec<Feed> = in_order(&self.pushes);
-        for feed in waiting {
-            let Some(push) = self.pushes.get_mut(&feed) else { continue };
-            let Some(joining) = push.joining.take() else { continue };
-            for raw in joining.into_units() {
-                self.gathered.push(raw);
-            }
+        for unit in self.renditions.drain(self.publishers.in_order()) {
+            self.preroll.push(unit);
         }
     }
 
-    /// Begins the life or the next period if enough has been gathered; says whether it did.
+    /// Begins the presentation or the next period if enough has been gathered; says whether it did.
     fn try_begin(&mut self, clocks: Clocks) -> bool {
-        if self.phase != Phase::Gathering || self.gathered.since().is_none() {
+        if !self.is_gathering() {
             return false;
         }
-        let Some(lead) = feeds::lead(&self.pushes, &self.sources, &self.gathered) else { return false };
-        let Some(push) = self.pushes.get(&lead) else { return false };
-        let (publisher, rendition) = (&push.publisher, push.rendition.as_ref());
-        let of = (lead, rendition.is_some());
-        let ready = match &self.life {
-            None => self.gathered.life_ready(of, &self.sources, publisher, &self.settings, clocks.now),
-            Some(life) => {
+        let lead = self.publishers.lead(|track| self.preroll.has(track));
+        let Some((lead, publisher)) = lead.and_then(|lead| Some((lead, self.publishers.get(lead)?))) else {
+            return false;
+        };
+        let (publishers, settings) = (&self.publishers, &self.settings);
+        let ready = match &self.presentation {
+            None => self.preroll.presentation_ready(lead, publishers, settings, clocks.now),
+            Some(presentation) => {
                 let spaced = self.period_began.is_none_or(|began| clocks.now >= began + PERIOD_MIN);
-                let expected = life.expected(&publisher.announced, rendition);
-                let spaced = spaced || self.gathered.full();
-                let (sources, settings) = (&self.sources, &self.settings);
-                spaced && self.gathered.period_ready(of, sources, expected, publisher, settings, clocks.now)
+                let is_fed = |track| presentation.track_of(track).is_some();
+                let expected = presentation.expected(publisher);
+                (spaced || self.preroll.is_full())
+                    && self.preroll.period_ready(lead, publishers, is_fed, expected, settings, clocks.now)
             }
         };
         if ready {
@@ -492,64 +338,61 @@ impl Packager {
     }
 
     fn begin(&mut self, clocks: Clocks, lead: Feed) {
-        self.collect();
-        let fresh = self.life.is_none();
-        let gathered = std::mem::take(&mut self.gathered);
-        let begins = feeds::align(gathered, lead, &self.pushes, &self.sources, &mut self.out);
-        let Some((Beginning { units, others }, push)) = begins.zip(self.pushes.get(&lead)) else {
-            self.gathered = Gathered::new(true);
+        let (aligned, dropped) = align(std::mem::take(&mut self.preroll), lead, &self.publishers);
+        self.outputs.extend(dropped.into_iter().map(Output::Notice));
+        let Some(aligned) = aligned else {
+            self.preroll = Preroll::new(true);
             return;
         };
-        let publisher = push.publisher;
+        let fresh = self.presentation.is_none();
         if fresh {
-            // "the first MSN of a life is the Unix time in whole seconds" (DESIGN, invariant 2).
-            let now = u32::try_from(clocks.wall.as_secs()).unwrap_or(u32::MAX);
-            self.floor.msn = self.floor.msn.max(now);
-            let leads = (lead, &self.pushes);
-            let life = Life::begin(&self.stream, &self.settings, leads, &mut self.sources, &units, self.floor);
-            self.life = Some(life);
+            self.begin_presentation(clocks, lead, &aligned);
         }
-        if let Some(life) = &mut self.life {
-            life.segmenter.sink.wall = clocks.wall;
-            // Those that begin with the lead have their places; the others give theirs back until they join.
-            for (&track, source) in &mut self.sources {
-                let comes = units.raw.iter().any(|raw| raw.track == track);
-                let rendition = self.pushes.get(&track.feed()).and_then(|push| push.rendition.as_ref());
-                let first = rendition.is_some() || track.feed() != lead;
-                if !fresh && comes && source.lane.is_none() && (first || !life.is_fed(false)) {
-                    source.lane = life.claim_or_append(track, &source.codec, rendition);
-                } else if !comes && track.feed() != lead {
-                    life.give_back(track);
-                    source.lane = None;
-                }
-            }
-            let target = life.segmenter.next_msn;
-            for (&feed, push) in &mut self.pushes {
-                let comes = units.raw.iter().any(|raw| raw.track.feed() == feed);
-                push.joining = (feed != lead && !comes).then(|| Joining::new(target));
-            }
-            life.segmenter.keep = Some(target);
-            life.begin_period(&publisher, &self.sources, units, &mut self.messages, fresh);
-            self.phase = Phase::Live;
-            self.period_began = Some(clocks.now);
-            self.gaps = 0;
+        let Some((presentation, publisher)) = self.presentation.as_mut().zip(self.publishers.get(lead)) else { return };
+        presentation.set_wall(clocks.wall);
+        let Aligned { units, base, others } = aligned;
+        presentation.settle(lead, &self.publishers, &units, fresh);
+        let comes = |feed: Feed| feed == lead || units.iter().any(|unit| unit.track.feed() == feed);
+        let target = presentation.next_msn();
+        self.renditions.begin_period(target, self.publishers.in_order().into_iter().filter(|&feed| !comes(feed)));
+        presentation.keep_from(target);
+        let clock = publisher.clock;
+        self.outputs.extend(presentation.begin_period(clock, &self.publishers, &units, base, fresh));
+        self.carry();
+        for mut unit in units {
+            let track = self.track_of(unit.track);
+            let Some((presentation, track)) = self.presentation.as_mut().zip(track) else { continue };
+            unit.dts = unit.dts.saturating_add(unit.shifted);
+            self.outputs.extend(presentation.feed(track, unit));
         }
-        self.collect();
-        for raw in others.into_values().flatten() {
-            if self.pushes.get(&raw.track.feed()).is_some_and(|push| push.joining.is_some()) {
-                self.wait_for_place(clocks, raw);
+        self.phase = Phase::Live;
+        self.period_began = Some(clocks.now);
+        self.silence.begun();
+        for unit in others.into_values().flatten() {
+            if self.renditions.is_joining(unit.track.feed()) {
+                self.wait_for_place(clocks, unit);
             }
         }
-        self.keep_for_joining();
+        self.reserve();
         self.in_step();
     }
 
+    fn begin_presentation(&mut self, clocks: Clocks, lead: Feed, aligned: &Aligned) {
+        // "the first MSN of a life is the Unix time in whole seconds" (DESIGN, invariant 2).
+        let now = u32::try_from(clocks.wall.as_secs()).unwrap_or(u32::MAX);
+        self.start.msn = self.start.msn.max(now);
+        let opening = opening::open(&self.stream, &self.settings, lead, &self.publishers, aligned, self.start);
+        let Some(opening) = opening else { return };
+        let (presentation, out) = Presentation::begin(opening, self.start.discontinuity);
+        self.outputs.extend(out);
+        self.presentation = Some(presentation);
+    }
+
     fn detach(&mut self, clocks: Clocks, feed: Feed) {
-        if !self.pushes.contains_key(&feed) {
+        if self.publishers.get(feed).is_none() {
             return;
         }
-        self.languages.retain(|track, _| track.feed() != feed);
-        if self.pushes.len() > 1 {
+        if self.publishers.has_others(feed) {
             self.leave(feed);
         } else {
             self.detach_all(clocks);
@@ -557,27 +400,201 @@ impl Packager {
     }
 
     fn detach_all(&mut self, clocks: Clocks) {
-        let gathers = self.phase == Phase::Gathering && self.gathered.since().is_some();
-        let lead = feeds::lead(&self.pushes, &self.sources, &self.gathered).filter(|_| gathers);
+        let lead = self.publishers.lead(|track| self.preroll.has(track)).filter(|_| self.is_gathering());
         if let Some(lead) = lead {
             self.begin(clocks, lead);
         }
         self.interrupt(false);
-        self.pushes.clear();
         self.phase = Phase::Away;
-        self.sources.clear();
-        self.gathered = Gathered::default();
+        self.publishers.clear();
+        self.renditions.clear();
+        self.preroll = Preroll::default();
     }
 
-    fn end_life(&mut self) {
-        self.collect();
-        let Some(mut life) = self.life.take() else { return };
-        self.floor = life.end();
-        self.out.append(&mut life.segmenter.sink.out);
-        self.gathered = Gathered::new(true);
-        self.messages.clear();
-        for source in self.sources.values_mut() {
-            source.lane = None;
+    fn end(&mut self) {
+        let Some(presentation) = self.presentation.take() else { return };
+        let (out, start) = presentation.end();
+        self.outputs.extend(out);
+        self.start = start;
+        self.preroll = Preroll::new(true);
+        self.metadata = Metadata::default();
+    }
+
+    /// Takes a unit of a push that waits for a place.
+    fn wait_for_place(&mut self, clocks: Clocks, unit: InputUnit) {
+        let (feed, dts, now) = (unit.track.feed(), unit.dts, unit.now);
+        self.wait(unit);
+        self.join(feed);
+        // What was gathered says nothing of how far the others are.
+        let Some(presentation) = self.presentation.as_ref().filter(|_| now == clocks.now) else { return };
+        if let Some(why) = self.renditions.apart(feed, clocks.now, dts, &presentation.view()) {
+            self.refuse(feed, why);
+        }
+    }
+
+    /// Keeps a unit for later.
+    fn wait(&mut self, unit: InputUnit) {
+        let Some(presentation) = &self.presentation else { return };
+        let guide = self.publishers.guide(unit.track.feed()).map(|(track, _)| track);
+        self.renditions.wait(unit, guide, |msn| presentation.segment(msn), &presentation.view());
+    }
+
+    /// Lets a push join if the start of a segment is there, and its units for it.
+    fn join(&mut self, feed: Feed) {
+        let Some(presentation) = self.presentation.as_mut().filter(|_| self.renditions.is_joining(feed)) else {
+            return;
+        };
+        let Some(guide) = self.publishers.guide(feed) else { return };
+        let view = presentation.view();
+        if guide.1 && !view.fed_video || !view.fed {
+            // Sound cuts where it likes: pictures that come to it begin anew, with a discontinuity.
+            return self.anew(true);
+        }
+        let Some(source) = self.publishers.source(guide.0) else { return };
+        let place = presentation.place_of(&source.codec, self.publishers.rendition(feed));
+        let at = place.map(|track| presentation.msn(track));
+        match self.renditions.look(feed, guide, at, |msn| presentation.segment(msn), &view) {
+            Join::Wait => {}
+            Join::NotCut => {
+                // "EXT-X-DISCONTINUITY SHOULD be present if there is a change in encoding parameters" (rfc8216bis
+                // 4.4.4.3); and then on every rendition, whose discontinuity sequence numbers have to match (6.2.4).
+                if place.is_some_and(|track| presentation.has_other_codec(track, &source.codec)) {
+                    presentation.break_next();
+                }
+            }
+            Join::Misaligned(why) => self.refuse(feed, why),
+            Join::Begin { segment, from, shifted } => self.take_place(feed, guide.0, &segment, from, shifted),
+        }
+        self.reserve();
+    }
+
+    fn take_place(&mut self, feed: Feed, guide: InputTrack, segment: &SegmentStart, from: usize, shifted: i64) {
+        let Some(presentation) = &mut self.presentation else { return };
+        let (mut units, jumped) = self.renditions.take(feed, from, &presentation.view());
+        let dropped = Notice::dropped(jumped.iter().map(|unit| unit.track), Unusable::Jumped);
+        self.outputs.extend(dropped.map(Output::Notice));
+        for unit in units.iter_mut().filter(|unit| unit.track == guide) {
+            unit.shifted = shifted;
+        }
+        let mut placed = true;
+        for (track, source) in self.publishers.sources_of(feed) {
+            // Sound that all share is fed by whoever has it; the first who has any brings the track.
+            let shared = track != guide && !source.codec.is_video();
+            if shared && presentation.shared_sound().is_some() {
+                continue;
+            }
+            let Some(first) = units.iter().find(|unit| unit.track == track) else { continue };
+            match presentation.claim_or_append(track, &source.codec, self.publishers.rendition(feed)) {
+                Some(place) => self.outputs.extend(presentation.join(place, source, first, segment)),
+                None if track == guide => {
+                    placed = false;
+                    break;
+                }
+                None => {}
+            }
+        }
+        if !placed {
+            return self.refuse(feed, Refusal::NoPlace);
+        }
+        for unit in units {
+            match (self.track_of(unit.track), &mut self.presentation) {
+                (Some(track), Some(presentation)) => self.outputs.extend(presentation.put(track, unit)),
+                _ => self.spare_unit(unit),
+            }
+        }
+        self.cut();
+        self.in_step();
+    }
+
+    fn cut(&mut self) {
+        if let Some(presentation) = &mut self.presentation {
+            self.outputs.extend(presentation.cut(false));
+        }
+    }
+
+    /// Keeps segments from where somebody may still join.
+    fn reserve(&mut self) {
+        let Some(presentation) = &mut self.presentation else { return };
+        let keep = self.renditions.targets().map(|(_, target)| target).min();
+        let place = |(feed, target): (Feed, Msn)| {
+            let source = self.publishers.source(self.publishers.guide(feed)?.0)?;
+            Some((presentation.place_of(&source.codec, self.publishers.rendition(feed))?, target))
+        };
+        let places: Vec<(usize, Msn)> = self.renditions.targets().filter_map(place).collect();
+        presentation.reserve(keep, &places);
+    }
+
+    /// Puts those out of the period that aren't in step with the lead any more.
+    fn in_step(&mut self) {
+        while let Some(lost) = self.presentation.as_mut().and_then(Presentation::poll_lost) {
+            if self.publishers.get(lost.feed).is_none() || self.renditions.is_joining(lost.feed) {
+                continue;
+            }
+            match lost.misaligned {
+                Some(micros) => self.refuse(lost.feed, Refusal::Misaligned { micros }),
+                None => drop(self.step_out(lost.feed)),
+            }
+        }
+    }
+
+    /// Makes a push of several join anew. Returns whether it is one of several that are live.
+    fn step_out(&mut self, feed: Feed) -> bool {
+        let Some(presentation) = self.presentation.as_mut().filter(|own| own.is_fed_beside(feed)) else { return false };
+        presentation.release(feed);
+        self.renditions.join(feed, presentation.next_msn());
+        self.outputs.extend(presentation.cut(false));
+        self.notice(Notice::Left { feed });
+        self.take_sound();
+        true
+    }
+
+    /// Lets one of several pushes go.
+    fn leave(&mut self, feed: Feed) {
+        let was = self.presentation.as_mut().is_some_and(|presentation| presentation.release(feed));
+        self.publishers.detach(feed);
+        self.renditions.forget(feed);
+        self.preroll.forget_push(feed);
+        self.cut();
+        self.reserve();
+        if was {
+            self.notice(Notice::Left { feed });
+            self.take_sound();
+        }
+        if !self.presentation.as_ref().is_some_and(Presentation::is_fed) {
+            // Nobody is live any more: those who waited begin anew.
+            self.anew(true);
+        }
+        self.in_step();
+    }
+
+    /// Tells a push that it can't be a part of the presentation, and lets it go.
+    fn refuse(&mut self, feed: Feed, why: Refusal) {
+        self.notice(Notice::Refused { feed, why });
+        self.outputs.push_back(Output::Refused { feed, why });
+        if self.publishers.get(feed).is_some() {
+            self.leave(feed);
+        }
+    }
+
+    /// Takes a unit of sound that another push feeds at present.
+    fn spare_unit(&mut self, unit: InputUnit) {
+        let view = self.presentation.as_ref().map(Presentation::view);
+        if view.is_some_and(|view| self.renditions.spare(unit, &view)) {
+            self.take_sound();
+        }
+    }
+
+    /// Feeds the shared sound from another push where its own doesn't any more.
+    fn take_sound(&mut self) {
+        let Some(presentation) = &mut self.presentation else { return };
+        let Some((track, before)) = presentation.silent_sound() else { return };
+        let same = |codec: &Codec| before.is_none_or(|before| before == codec);
+        let fits = |input| self.publishers.source(input).is_some_and(|source| same(&source.codec));
+        let Some(units) = self.renditions.next_sound(fits) else { return };
+        let source = units.front().and_then(|unit| self.publishers.source(unit.track));
+        match source.and_then(|source| presentation.take_sound(track, source, &units)) {
+            Some(out) => self.outputs.extend(out),
+            None => self.renditions.put_back(units),
         }
     }
 }

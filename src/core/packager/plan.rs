@@ -1,10 +1,12 @@
-//! What a life freezes, found from its first seconds: segment length, TARGETDURATION, PART-TARGET.
+//! What a presentation freezes, found from its first seconds: segment length, TARGETDURATION, PART-TARGET.
 
 use std::time::Duration;
 
-use super::preroll::Raw;
-use super::timeline::{REORDER_MAX, span};
+use super::settings::Settings;
+use super::unit::{InputUnit, REORDER_MAX};
+use crate::codec::codec::Codec;
 use crate::model::InputClock;
+use crate::model::input_clock::span;
 
 /// Segments where GOPs are irregular or unfinished when the measure ends (DESIGN, media rules).
 const SEGMENT_IRREGULAR: Duration = Duration::from_secs(6);
@@ -20,10 +22,15 @@ const PART_MAX: Duration = Duration::from_secs(1);
 const FRAME_RATES: [u32; 13] =
     [23_976, 24_000, 25_000, 29_970, 30_000, 48_000, 50_000, 59_940, 60_000, 10_000, 15_000, 100_000, 120_000];
 
-/// What a life freezes.
+/// What a frame is taken to last where nothing says so: 25 fps.
+pub(super) const FRAME_RATE_UNKNOWN: u32 = 25_000;
+/// A frame is never planned to last longer than a second, so that segments can be cut within TARGETDURATION.
+pub(super) const FRAME_RATE_MIN: u32 = 1_000;
+
+/// What a presentation freezes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// What the segmenter aims at.
+    /// What the cutter aims at.
     pub segment: Duration,
     /// EXT-X-TARGETDURATION, in seconds.
     pub target_duration: u32,
@@ -35,7 +42,7 @@ pub struct Plan {
 
 impl Plan {
     /// For segments of `segment` and parts that reach `part`.
-    pub(crate) fn new(segment: Duration, part: Duration, parts: Parts) -> Plan {
+    pub(super) fn new(segment: Duration, part: Duration, parts: Parts) -> Plan {
         let rounded = (segment + CUT_SLACK + Duration::from_millis(500)).as_secs();
         let target_duration = u32::try_from(rounded).unwrap_or(u32::MAX).max(1);
         let frame = parts.frame;
@@ -49,11 +56,28 @@ impl Plan {
     }
 }
 
+/// Chooses what a presentation freezes, from what each track's units last, pictures or not, and from the GOPs of the first
+/// one. Returns whether GOPs are irregular, too.
+pub(super) fn measure(
+    settings: &Settings,
+    clock: InputClock,
+    lasts: &[(bool, Duration)],
+    gops: Option<&Gops>,
+) -> (Plan, bool) {
+    let frame = lasts.first().map_or(frame_duration(FRAME_RATE_UNKNOWN), |&(_, frame)| frame);
+    let audio = lasts.iter().skip(1).filter(|(video, _)| !video).map(|&(_, unit)| unit).collect();
+    let measured = gops.map_or(settings.segment_aim, |gops| gops.segment(settings.segment_aim, frame));
+    // A set length is published before its GOPs are known, and is believed until a cut has to be forced.
+    let irregular = settings.segment.is_none() && gops.is_some_and(|gops| !gops.regular(frame));
+    let parts = Parts::new(frame, clock.scale.duration(1), audio);
+    (Plan::new(settings.segment.unwrap_or(measured), settings.part, parts), irregular)
+}
+
 /// How long parts get that are cut by a count of the leader's frames, and those of the audio tracks beside it, which
 /// are cut at the same times, each to its nearest unit: part n of every track covers the same time, and none ends a
 /// segment with a stump, which players take for loaded (hls.js looks for no hole below 0.2 s).
 #[derive(Clone, Debug)]
-pub(crate) struct Parts {
+pub(super) struct Parts {
     frame: Duration,
     /// Both ends of a part may be off by a tick of the input clock.
     slack: Duration,
@@ -63,13 +87,13 @@ pub(crate) struct Parts {
 impl Parts {
     /// For frames (or audio units, without video) of `frame`, `tick`s of the input clock and the units of the other
     /// audio tracks.
-    pub(crate) fn new(frame: Duration, tick: Duration, audio: Vec<Duration>) -> Parts {
+    pub(super) fn new(frame: Duration, tick: Duration, audio: Vec<Duration>) -> Parts {
         Parts { frame: frame.max(Duration::from_millis(1)), slack: tick * 2, audio }
     }
 
-    /// What parts are meant to last where PART-TARGET is `target`, for a node that takes a life over. At more than
+    /// What parts are meant to last where PART-TARGET is `target`, for a node that takes a presentation over. At more than
     /// 100 fps several counts of frames have the same; it is the lowest of them.
-    pub(crate) fn meant(&self, target: Duration) -> Duration {
+    pub(super) fn meant(&self, target: Duration) -> Duration {
         let (mut frames, mut reached) = (1, self.target(1));
         for (n, next) in (2..).map(|n| (n, self.target(n))).take_while(|&(_, next)| next <= target) {
             if next > reached {
@@ -80,7 +104,7 @@ impl Parts {
     }
 
     /// The longest that a part is which is meant to last `meant`.
-    pub(crate) fn longest(&self, meant: Duration) -> Duration {
+    pub(super) fn longest(&self, meant: Duration) -> Duration {
         meant + self.slack
     }
 
@@ -112,7 +136,7 @@ fn ceil_to_millis(duration: Duration) -> Duration {
 
 /// The frame rate in frames a thousand seconds, from decode times in ticks of the input clock; `hint`
 /// is what the codec's headers say, and is believed only where the measure agrees.
-pub(crate) fn frame_rate_milli(stamps: &[i64], clock: InputClock, hint: Option<u32>) -> Option<u32> {
+pub(super) fn frame_rate_milli(stamps: &[i64], clock: InputClock, hint: Option<u32>) -> Option<u32> {
     let (Some(&first), Some(&last)) = (stamps.first(), stamps.last()) else { return hint };
     let frames = u32::try_from(stamps.len() - 1).unwrap_or(u32::MAX);
     let total = span(first, last, clock);
@@ -141,7 +165,7 @@ fn nearest_rate(total: Duration, frames: u32, error: Duration, hint: Option<u32>
 }
 
 /// How long a frame lasts at this rate; NTSC's rates are n x 1000/1001.
-pub(crate) fn frame_duration(rate_milli: u32) -> Duration {
+pub(super) fn frame_duration(rate_milli: u32) -> Duration {
     let exact = match rate_milli {
         23_976 => 1_001.0 / 24_000.0,
         29_970 => 1_001.0 / 30_000.0,
@@ -151,9 +175,15 @@ pub(crate) fn frame_duration(rate_milli: u32) -> Duration {
     Duration::from_secs_f64(exact.min(3_600.0))
 }
 
+/// Returns what a unit lasts: this one, or any, of an audio codec; else a frame.
+pub(super) fn unit_duration(codec: &Codec, unit: Option<&[u8]>, rate_milli: u32) -> Duration {
+    let seconds = |samples: u32| f64::from(samples) / f64::from(codec.sample_rate().max(1));
+    codec.samples(unit).map_or_else(|| frame_duration(rate_milli), |samples| Duration::from_secs_f64(seconds(samples)))
+}
+
 /// GOPs as they are measured before the first publication.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gops {
+pub(super) struct Gops {
     /// Those that are complete, oldest first.
     pub complete: Vec<Duration>,
     /// How long the last one has gone on.
@@ -163,36 +193,36 @@ pub(crate) struct Gops {
 impl Gops {
     /// From a video track's units, its first a keyframe. What counts is when keyframes are shown: of an open GOP the
     /// keyframe is decoded before the last pictures of the one before it.
-    pub(crate) fn measure<'a>(units: impl Iterator<Item = &'a Raw>, clock: InputClock) -> Gops {
+    pub(super) fn measure<'a>(units: impl Iterator<Item = &'a InputUnit>, clock: InputClock) -> Gops {
         let mut gops = Gops::default();
         let mut start = None;
         let latest = i64::try_from(clock.scale.ticks(REORDER_MAX)).unwrap_or(i64::MAX);
-        for raw in units {
-            let shown = raw.shown().min(raw.dts.saturating_add(latest));
-            let (dts_then, shown_then) = *start.get_or_insert((raw.dts, shown));
-            if raw.keyframe && (raw.dts, shown) != (dts_then, shown_then) {
+        for unit in units {
+            let shown = unit.shown().min(unit.dts.saturating_add(latest));
+            let (dts_then, shown_then) = *start.get_or_insert((unit.dts, shown));
+            if unit.keyframe && (unit.dts, shown) != (dts_then, shown_then) {
                 gops.complete.push(span(shown_then, shown, clock));
             }
-            if raw.keyframe {
-                start = Some((raw.dts, shown));
+            if unit.keyframe {
+                start = Some((unit.dts, shown));
             }
-            gops.open = if raw.keyframe { Duration::ZERO } else { span(dts_then, raw.dts, clock) };
+            gops.open = if unit.keyframe { Duration::ZERO } else { span(dts_then, unit.dts, clock) };
         }
         gops
     }
 
     /// How long the measure has gone on.
-    pub(crate) fn span(&self) -> Duration {
+    pub(super) fn span(&self) -> Duration {
         self.complete.iter().sum::<Duration>() + self.open
     }
 
     /// Whether two equal GOPs in a row say all that there is to know.
-    pub(crate) fn settled(&self, frame: Duration) -> bool {
+    pub(super) fn settled(&self, frame: Duration) -> bool {
         matches!(self.complete[..], [.., a, b] if a.abs_diff(b) <= frame / 2)
     }
 
     /// Whether all that were seen have one length, to a frame.
-    pub(crate) fn regular(&self, frame: Duration) -> bool {
+    pub(super) fn regular(&self, frame: Duration) -> bool {
         let (Some(&longest), Some(&shortest)) = (self.complete.iter().max(), self.complete.iter().min()) else {
             return false;
         };
@@ -201,7 +231,7 @@ impl Gops {
 
     /// "the whole number of GOPs nearest to the setting, at least the longest GOP seen, or 6 s where
     /// they are irregular or unfinished".
-    pub(crate) fn segment(&self, aim: Duration, frame: Duration) -> Duration {
+    pub(super) fn segment(&self, aim: Duration, frame: Duration) -> Duration {
         let Some(&longest) = self.complete.iter().max().filter(|_| self.regular(frame)) else {
             return SEGMENT_IRREGULAR;
         };
@@ -234,7 +264,7 @@ mod tests {
             assert_eq!(plan.part_target, Duration::from_millis(expect), "{rate}");
             assert_eq!(plan.target_duration, 2);
             assert_eq!(plan.part, frame_duration(rate) * frames, "{rate}");
-            // A node that takes the life over finds the same count from PART-TARGET.
+            // A node that takes the presentation over finds the same count from PART-TARGET.
             if rate < 100_000 {
                 assert_eq!(parts.meant(plan.part_target), plan.part, "{rate}");
             }

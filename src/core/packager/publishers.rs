@@ -1,151 +1,365 @@
-//! The pushes of a stream: who leads, and who begins a period together with it.
+//! Who publishes: the pushes that are attached, and what is known of their tracks.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use super::diagnostic::{Notice, Unusable};
-use super::io::Output;
-use super::packager::{Publisher, Source};
-use super::plan::{frame_duration, frame_rate_milli};
-use super::preroll::{AUDIO_LEAD_MAX, Aligned, Gathered, Raw, TRACKS_APART_MAX};
-use super::renditions as join;
-use super::renditions::Joining;
-use crate::model::Rendition;
-use crate::model::{Feed, InputTrack};
+use super::diagnostic::{Refusal, Unusable};
+use super::unit::InputUnit;
+use crate::codec::codec::{Codec, CodecError};
+use crate::model::UNIT_LEN_MAX;
+use crate::model::id::is_language;
+use crate::model::input_clock::unwrap;
+use crate::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack};
+use crate::model::{Epoch, Rendition};
+
+/// Most input tracks of all pushes of a stream.
+const INPUTS_MAX: usize = 48;
+/// The longest language tag, in bytes (RFC 5646, 4.4.1).
+const LANGUAGE_LEN_MAX: usize = 35;
 
 /// A push that is attached.
-#[derive(Debug)]
-pub(crate) struct Push {
-    /// Goes up with each attachment.
-    pub order: u64,
+#[derive(Clone, Debug)]
+pub(super) struct Publisher {
     pub rendition: Option<Rendition>,
-    pub publisher: Publisher,
-    /// It isn't a part of the period under way, and waits for a segment's start.
-    pub joining: Option<Joining>,
+    pub epoch: Epoch,
+    pub clock: InputClock,
+    pub announced: Announced,
 }
 
-pub(crate) type Pushes = BTreeMap<Feed, Push>;
-pub(crate) type Sources = BTreeMap<InputTrack, Source>;
-
-impl Push {
-    /// Whether it is sound in one language, and nothing else.
-    pub(crate) fn is_language(&self) -> bool {
+impl Publisher {
+    /// Returns whether it is sound in one language, and nothing else.
+    pub(super) fn is_language(&self) -> bool {
         self.rendition.as_ref().is_some_and(|rendition| rendition.language().is_some())
     }
 }
 
-/// The attached pushes, first come first.
-pub(crate) fn in_order(pushes: &Pushes) -> Vec<Feed> {
-    let mut feeds: Vec<(u64, Feed)> = pushes.iter().map(|(&feed, push)| (push.order, feed)).collect();
-    feeds.sort_unstable();
-    feeds.into_iter().map(|(_, feed)| feed).collect()
+/// A track of a push.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub codec: Codec,
+    /// Where the input has told it.
+    pub language: Option<String>,
+    /// The timestamp of its newest unit, unwrapped.
+    last: Option<i64>,
 }
 
-/// The push that is measured, and whose keyframes begin the period: the first of which pictures have come, else the
-/// first of which anything has.
-pub(crate) fn lead(pushes: &Pushes, sources: &Sources, gathered: &Gathered) -> Option<Feed> {
-    let came = |feed: Feed, video: bool| {
-        let language = pushes.get(&feed).is_some_and(Push::is_language);
-        let mut tracks = sources.iter().filter(|(track, _)| track.feed() == feed);
-        tracks.any(|(&track, source)| (!video || source.codec.is_video() && !language) && gathered.has(track))
-    };
-    let feeds = in_order(pushes);
-    let first = |video| feeds.iter().copied().find(|&feed| came(feed, video));
-    first(true).or_else(|| first(false))
+/// What a track's headers change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Configured {
+    Unchanged,
+    New,
+    Changed,
+    /// The track can't be taken.
+    Ignored,
+    Bad(CodecError),
 }
 
-/// The track of a push by which it is put in step: its pictures, or its sound if it has none.
-pub(crate) fn guide(sources: &Sources, feed: Feed, language: bool) -> Option<(InputTrack, bool)> {
-    let of_feed = || sources.iter().filter(move |(track, _)| track.feed() == feed);
-    let video = of_feed().find(|(_, source)| source.codec.is_video() && !language);
-    video
-        .map(|(&track, _)| (track, true))
-        .or_else(|| of_feed().find(|(_, source)| !source.codec.is_video()).map(|(&track, _)| (track, false)))
+#[derive(Debug, Default)]
+pub(super) struct Publishers {
+    /// Each with its place in the order of attachments.
+    publishers: BTreeMap<Feed, (u64, Publisher)>,
+    sources: BTreeMap<InputTrack, Source>,
+    /// Of tracks whose headers may be still to come.
+    languages: BTreeMap<InputTrack, String>,
+    /// Attachments so far.
+    attached: u64,
 }
 
-/// What was gathered, split.
-pub(crate) struct Beginning {
-    /// Of all that begin together.
-    pub units: Aligned,
-    /// Of the pushes that join later.
-    pub others: BTreeMap<Feed, Vec<Raw>>,
-}
-
-/// Puts the other pushes' units to the lead's: those that show a keyframe with its first one, and sound beside that.
-pub(crate) fn align(
-    mut gathered: Gathered,
-    lead: Feed,
-    pushes: &Pushes,
-    sources: &Sources,
-    out: &mut VecDeque<Output>,
-) -> Option<Beginning> {
-    let clock = pushes.get(&lead)?.publisher.clock;
-    let others = gathered.split_off(lead);
-    let mut units = gathered.into_units(clock, sources, out);
-    units.raw.retain(|raw| sources.contains_key(&raw.track));
-    let mut waiting: BTreeMap<Feed, Vec<Raw>> = BTreeMap::new();
-    for raw in others {
-        waiting.entry(raw.track.feed()).or_default().push(raw);
+impl Publishers {
+    /// Attaches a push; one whose timestamps have other units than the others' is refused.
+    pub(super) fn attach(&mut self, feed: Feed, publisher: Publisher) -> Result<(), Refusal> {
+        let other = self.publishers.values().any(|(_, other)| other.clock != publisher.clock);
+        if other || feed.0 >= Feed::COUNT_MAX {
+            return Err(Refusal::NoPlace);
+        }
+        self.attached += 1;
+        self.publishers.insert(feed, (self.attached, publisher));
+        Ok(())
     }
-    let guided = guide(sources, lead, pushes[&lead].is_language()).map(|(track, _)| track);
-    let first = units.raw.iter().find(|raw| Some(raw.track) == guided).or(units.raw.first())?.clone();
-    let stamps: Vec<i64> = units.raw.iter().filter(|raw| raw.track == first.track).map(|raw| raw.dts).collect();
-    let said = sources.get(&first.track).and_then(|source| source.codec.frame_rate_milli());
-    let frame = frame_rate_milli(&stamps, clock, said).map_or(Duration::ZERO, frame_duration);
-    let ticks = |duration: Duration| i64::try_from(clock.scale.ticks(duration)).unwrap_or(i64::MAX);
-    let (near, apart) = (ticks(tolerance(frame)), ticks(TRACKS_APART_MAX));
-    let shared = |feed: Feed| !pushes.get(&feed).is_some_and(Push::is_language);
-    let sounds = |feed: Feed, raw: &[Raw]| {
-        let audio = |raw: &&Raw| sources.get(&raw.track).is_some_and(|source| !source.codec.is_video());
-        shared(feed) && raw.iter().any(|raw| audio(&raw))
-    };
-    let mut sound = sounds(lead, &units.raw);
-    let mut jumped = Vec::new();
-    // The lead's jumps have been taken out; another push's are left out.
-    let newest = units.raw.iter().map(|raw| raw.dts).max().unwrap_or(first.dts);
-    let latest = newest.saturating_add(ticks(join::APART_MAX));
-    for feed in in_order(pushes) {
-        let Some(came) = waiting.get(&feed) else { continue };
-        let Some((track, video)) = guide(sources, feed, !shared(feed)) else { continue };
-        let mine = || came.iter().filter(|raw| raw.track == track);
-        let off = |raw: &Raw| raw.shown().saturating_sub(first.shown());
-        let begins = match video {
-            true => mine().find(|raw| raw.keyframe && off(raw).abs() <= near),
-            false => mine().find(|raw| off(raw).abs() <= apart && off(raw) >= -near),
+
+    /// Forgets a push and its tracks.
+    pub(super) fn detach(&mut self, feed: Feed) {
+        self.publishers.remove(&feed);
+        self.sources.retain(|track, _| track.feed() != feed);
+        self.languages.retain(|track, _| track.feed() != feed);
+    }
+
+    /// Forgets all pushes.
+    pub(super) fn clear(&mut self) {
+        self.publishers.clear();
+        self.sources.clear();
+        self.languages.clear();
+    }
+
+    /// Takes note of a track's language; what is no language tag is ignored.
+    pub(super) fn language(&mut self, track: InputTrack, language: String) {
+        if language.len() <= LANGUAGE_LEN_MAX && is_language(&language) {
+            self.languages.insert(track, language);
+        }
+    }
+
+    /// Takes a track's headers.
+    pub(super) fn configure(&mut self, track: InputTrack, config: &CodecConfig) -> Configured {
+        let Some(publisher) = self.get(track.feed()) else { return Configured::Unchanged };
+        let codec = match Codec::parse(config) {
+            Ok(codec) => codec,
+            Err(error) => return Configured::Bad(error),
         };
-        let Some(begins) = begins.cloned() else { continue };
-        // The same frame is shown at the same time, whatever its muxer began with.
-        let shifted = if video { off(&begins) } else { 0 };
-        let takes_sound = !sound && sounds(feed, came);
-        let earliest = first.dts.saturating_sub(ticks(AUDIO_LEAD_MAX));
-        let mut begun = false;
-        for raw in waiting.remove(&feed).unwrap_or_default() {
-            let is_guide = raw.track == track;
-            begun |= is_guide && raw.dts == begins.dts;
-            let audio = sources.get(&raw.track).is_some_and(|source| !source.codec.is_video());
-            let taken = match is_guide && video {
-                true => begun,
-                false => audio && raw.dts >= earliest && (!shared(feed) || takes_sound),
-            };
-            let dts = raw.dts.saturating_sub(shifted);
-            if taken && dts <= latest {
-                units.raw.push(Raw { dts, shifted, ..raw });
-            } else if taken {
-                jumped.push(raw.track);
+        // A language has no pictures: a presentation of them alone would have no track.
+        if codec.is_video() && publisher.is_language() {
+            return Configured::Ignored;
+        }
+        let full = self.sources.len() >= INPUTS_MAX;
+        match self.sources.get_mut(&track) {
+            // "Compare parameter sets byte by byte before calling them changed" (DESIGN; SRS #4695).
+            Some(source) if source.codec == codec => Configured::Unchanged,
+            Some(source) if source.codec.is_video() != codec.is_video() => Configured::Ignored,
+            Some(source) => {
+                source.codec = codec;
+                Configured::Changed
+            }
+            None if full => Configured::Ignored,
+            None => {
+                let language = self.languages.get(&track).cloned();
+                self.sources.insert(track, Source { codec, language, last: None });
+                Configured::New
             }
         }
-        sound |= takes_sound;
     }
-    out.extend(Notice::dropped(jumped.into_iter(), Unusable::Jumped));
-    // In the order in which they came: none lags because it is fed behind the others.
-    units.raw.sort_by_key(|raw| raw.now);
-    units.base = units.raw.iter().map(Raw::earliest).min().unwrap_or(units.base);
-    Some(Beginning { units, others: waiting })
+
+    /// Checks an access unit, lets its codec have a look at it, and unwraps its timestamp.
+    pub(super) fn unit(&mut self, clocks: Clocks, unit: AccessUnit) -> Result<InputUnit, Unusable> {
+        let track = unit.track;
+        let newest = self.sources.values().filter_map(|source| source.last).max();
+        let publisher = self.publishers.get(&track.feed());
+        let Some(((_, publisher), source)) = publisher.zip(self.sources.get_mut(&track)) else {
+            return Err(Unusable::NoConfig);
+        };
+        if unit.data.is_empty() {
+            return Err(Unusable::Empty);
+        }
+        if unit.data.len() > UNIT_LEN_MAX {
+            return Err(Unusable::TooLong);
+        }
+        let (data, keyframe) = source.codec.sample(unit.data, unit.keyframe);
+        if data.is_empty() {
+            return Err(Unusable::Empty);
+        }
+        let dts = unwrap(unit.dts, publisher.clock, source.last.or(newest));
+        source.last = Some(dts);
+        Ok(InputUnit {
+            track,
+            dts,
+            shifted: 0,
+            composition_offset: unit.composition_offset,
+            keyframe: keyframe || !source.codec.is_video(),
+            data,
+            arrived: clocks.wall,
+            now: clocks.now,
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.publishers.is_empty()
+    }
+
+    pub(super) fn get(&self, feed: Feed) -> Option<&Publisher> {
+        self.publishers.get(&feed).map(|(_, publisher)| publisher)
+    }
+
+    /// Returns whether others are attached beside a push.
+    pub(super) fn has_others(&self, feed: Feed) -> bool {
+        self.publishers.keys().any(|&other| other != feed)
+    }
+
+    pub(super) fn source(&self, track: InputTrack) -> Option<&Source> {
+        self.sources.get(&track)
+    }
+
+    /// Returns the tracks of all pushes, by their numbers.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (InputTrack, &Source)> {
+        self.sources.iter().map(|(&track, source)| (track, source))
+    }
+
+    /// Returns the tracks of one push.
+    pub(super) fn sources_of(&self, feed: Feed) -> impl Iterator<Item = (InputTrack, &Source)> {
+        self.sources().filter(move |(track, _)| track.feed() == feed)
+    }
+
+    /// Returns what the push of a track is a rendition of the stream as.
+    pub(super) fn rendition(&self, feed: Feed) -> Option<&Rendition> {
+        self.get(feed)?.rendition.as_ref()
+    }
+
+    pub(super) fn is_video(&self, track: InputTrack) -> bool {
+        self.source(track).is_some_and(|source| source.codec.is_video())
+    }
+
+    /// Returns the newest timestamp of a push, unwrapped.
+    pub(super) fn newest(&self, feed: Feed) -> Option<i64> {
+        self.sources_of(feed).filter_map(|(_, source)| source.last).max()
+    }
+
+    /// Returns the attached pushes, first come first.
+    pub(super) fn in_order(&self) -> Vec<Feed> {
+        let mut feeds: Vec<(u64, Feed)> = self.publishers.iter().map(|(&feed, &(order, _))| (order, feed)).collect();
+        feeds.sort_unstable();
+        feeds.into_iter().map(|(_, feed)| feed).collect()
+    }
+
+    /// Returns the push that is measured, and whose keyframes begin the period: the first of which pictures have come,
+    /// else the first of which anything has.
+    pub(super) fn lead(&self, came: impl Fn(InputTrack) -> bool) -> Option<Feed> {
+        let feeds = self.in_order();
+        let first = |video: bool| {
+            feeds.iter().copied().find(|&feed| {
+                let language = self.get(feed).is_some_and(Publisher::is_language);
+                let fits = |source: &Source| !video || source.codec.is_video() && !language;
+                self.sources_of(feed).any(|(track, source)| fits(source) && came(track))
+            })
+        };
+        first(true).or_else(|| first(false))
+    }
+
+    /// Returns the track of a push by which it is put in step, and whether that has pictures: sound counts where a push
+    /// has no pictures.
+    pub(super) fn guide(&self, feed: Feed) -> Option<(InputTrack, bool)> {
+        let language = self.get(feed).is_some_and(Publisher::is_language);
+        let first = |video: bool| self.sources_of(feed).find(|(_, source)| source.codec.is_video() == video);
+        let video = if language { None } else { first(true) };
+        video.map(|(track, _)| (track, true)).or_else(|| first(false).map(|(track, _)| (track, false)))
+    }
 }
 
-/// How far a rendition's keyframe may be shown from the leader's: less than a frame, more than what muxers shift a
-/// push by for the samples that an AAC encoder begins before 0 (21 ms at 48 kHz and 30 fps), and more than the
-/// rounding of RTMP's milliseconds.
-pub(crate) fn tolerance(frame: Duration) -> Duration {
-    (frame * 3 / 4).max(Duration::from_millis(2))
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::Bytes;
+
+    use super::super::tests::{AVCC_720P30, OTHER_AVCC};
+    use super::*;
+    use crate::model::NodeId;
+    use crate::model::time::{Time, Timescale, UnixTime};
+
+    /// Pushes that are attached in this order, with one clock of milliseconds.
+    pub(crate) fn attached(pushes: &[(Feed, Option<&str>)]) -> Publishers {
+        let mut publishers = Publishers::default();
+        for &(feed, rendition) in pushes {
+            publishers.attach(feed, publisher(rendition)).expect("one clock");
+        }
+        publishers
+    }
+
+    /// A unit that came when its decode time says.
+    pub(crate) fn track_unit(track: InputTrack, dts: i64, keyframe: bool) -> InputUnit {
+        let now = Time::from_millis(dts.unsigned_abs());
+        InputUnit {
+            track,
+            dts,
+            shifted: 0,
+            composition_offset: 0,
+            keyframe,
+            data: Bytes::from(dts.to_string()),
+            arrived: UnixTime::from_micros(1_000_000_000 + now.as_micros()),
+            now,
+        }
+    }
+
+    const VIDEO: InputTrack = InputTrack(0);
+    const AUDIO: InputTrack = InputTrack(1);
+    const CLOCKS: Clocks = Clocks { now: Time::ZERO, wall: UnixTime::from_micros(7) };
+
+    fn publisher(rendition: Option<&str>) -> Publisher {
+        let rendition = rendition.map(|name| Rendition::parse(name).expect(name));
+        let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
+        let epoch = Epoch { counter: 1, node: NodeId(1) };
+        Publisher { rendition, epoch, clock, announced: Announced::default() }
+    }
+
+    fn avc(record: &'static [u8]) -> CodecConfig {
+        CodecConfig::Avc(Bytes::from_static(record))
+    }
+
+    fn aac() -> CodecConfig {
+        CodecConfig::Aac(Bytes::from_static(&[0x11, 0x90]))
+    }
+
+    fn unit(track: InputTrack, dts: u64, len: usize) -> AccessUnit {
+        AccessUnit { track, dts, composition_offset: 0, keyframe: false, data: vec![1; len].into() }
+    }
+
+    #[test]
+    fn headers_are_new_once_and_changed_only_by_other_bytes() {
+        let mut publishers = Publishers::default();
+        assert_eq!(publishers.configure(VIDEO, &avc(AVCC_720P30)), Configured::Unchanged, "nobody's");
+        publishers.attach(Feed(0), publisher(None)).expect("the first");
+        assert_eq!(publishers.configure(VIDEO, &avc(AVCC_720P30)), Configured::New);
+        assert_eq!(publishers.configure(VIDEO, &avc(AVCC_720P30)), Configured::Unchanged);
+        assert_eq!(publishers.configure(VIDEO, &avc(OTHER_AVCC)), Configured::Changed);
+        assert_eq!(publishers.configure(VIDEO, &aac()), Configured::Ignored, "pictures become no sound");
+        assert!(matches!(publishers.configure(VIDEO, &avc(&[1, 2])), Configured::Bad(_)));
+        publishers.attach(Feed(1), publisher(Some("audio_de"))).expect("the same clock");
+        let pictures = InputTrack::of(Feed(1), VIDEO);
+        assert_eq!(publishers.configure(pictures, &avc(AVCC_720P30)), Configured::Ignored, "of a language");
+    }
+
+    #[test]
+    fn a_push_with_another_clock_is_refused() {
+        let mut publishers = Publishers::default();
+        publishers.attach(Feed(0), publisher(Some("720p"))).expect("the first");
+        let mut other = publisher(Some("360p"));
+        other.clock.wrap_bits = 33;
+        assert_eq!(publishers.attach(Feed(1), other), Err(Refusal::NoPlace));
+        assert_eq!(publishers.attach(Feed(Feed::COUNT_MAX), publisher(None)), Err(Refusal::NoPlace));
+        assert!(!publishers.has_others(Feed(0)));
+    }
+
+    #[test]
+    fn units_are_checked_and_their_timestamps_unwrapped() {
+        let mut publishers = Publishers::default();
+        publishers.attach(Feed(0), publisher(None)).expect("the first");
+        let check = |publishers: &mut Publishers, unit: AccessUnit| publishers.unit(CLOCKS, unit).map(|unit| unit.dts);
+        assert_eq!(check(&mut publishers, unit(AUDIO, 0, 4)), Err(Unusable::NoConfig));
+        publishers.configure(AUDIO, &aac());
+        assert_eq!(check(&mut publishers, unit(AUDIO, 0, 0)), Err(Unusable::Empty));
+        assert_eq!(check(&mut publishers, unit(AUDIO, 0, UNIT_LEN_MAX + 1)), Err(Unusable::TooLong));
+        assert_eq!(check(&mut publishers, unit(AUDIO, (1 << 32) - 5, 4)), Ok((1 << 32) - 5));
+        assert_eq!(check(&mut publishers, unit(AUDIO, 16, 4)), Ok((1 << 32) + 16), "across the wrap");
+        // A track that comes later counts from the others' timestamps.
+        publishers.configure(VIDEO, &avc(AVCC_720P30));
+        assert_eq!(check(&mut publishers, unit(VIDEO, 10, 4)), Ok((1 << 32) + 10));
+        assert_eq!(publishers.newest(Feed(0)), Some((1 << 32) + 16));
+    }
+
+    #[test]
+    fn the_first_with_pictures_leads() {
+        let mut publishers = Publishers::default();
+        let track = |feed, track| InputTrack::of(Feed(feed), track);
+        for (feed, name) in [(2, "audio_de"), (1, "720p"), (0, "360p")] {
+            publishers.attach(Feed(feed), publisher(Some(name))).expect(name);
+            publishers.configure(track(feed, AUDIO), &aac());
+            publishers.configure(track(feed, VIDEO), &avc(AVCC_720P30));
+        }
+        assert_eq!(publishers.in_order(), [Feed(2), Feed(1), Feed(0)]);
+        assert_eq!(publishers.lead(|_| true), Some(Feed(1)));
+        assert_eq!(publishers.lead(|came| came == track(2, AUDIO)), Some(Feed(2)), "sound alone");
+        assert_eq!(publishers.lead(|_| false), None);
+        assert_eq!(publishers.guide(Feed(1)), Some((track(1, VIDEO), true)));
+        assert_eq!(publishers.guide(Feed(2)), Some((track(2, AUDIO), false)));
+        publishers.detach(Feed(1));
+        assert_eq!((publishers.lead(|_| true), publishers.guide(Feed(1))), (Some(Feed(0)), None));
+    }
+
+    #[test]
+    fn a_language_is_forgotten_with_its_push() {
+        let mut publishers = Publishers::default();
+        let told = |publishers: &Publishers| publishers.source(AUDIO).and_then(|source| source.language.clone());
+        publishers.attach(Feed(0), publisher(None)).expect("the first");
+        publishers.language(AUDIO, "de".to_owned());
+        publishers.language(VIDEO, "no language tag".to_owned());
+        publishers.configure(AUDIO, &aac());
+        assert_eq!(told(&publishers).as_deref(), Some("de"));
+        publishers.detach(Feed(0));
+        publishers.attach(Feed(0), publisher(None)).expect("the next");
+        publishers.configure(AUDIO, &aac());
+        assert_eq!(told(&publishers), None);
+    }
 }

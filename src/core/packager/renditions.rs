@@ -1,46 +1,84 @@
-//! A push that joins a life under way: what it has sent waits for the start of a segment that all tracks share.
+//! Pushes beside those that are live: what they have sent waits for the start of a segment that all tracks share, or is
+//! sound that another push feeds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::cutter::PATIENCE_PUSH;
-use super::diagnostic::{Notice, Refusal, Unusable};
-use super::io::Output;
-use super::packager::{Packager, Source};
-use super::preroll::Raw;
-use super::presentation::Life;
-use super::publishers as feeds;
-use super::publishers::Push;
-use super::timeline::rescale;
-use super::track::Segment;
+use super::align::tolerance;
+use super::diagnostic::Refusal;
+use super::unit::{InputUnit, PeriodStart, SegmentStart, micros};
 use crate::model::Msn;
-use crate::model::time::{Time, Timescale};
-use crate::model::{Clocks, Feed, InputTrack};
+use crate::model::limits::PATIENCE_PUSH;
+use crate::model::time::Time;
+use crate::model::{Feed, InputTrack};
 
 /// What waits at most, in bytes and units: it is forgotten then, and a later segment's start waited for.
 const QUEUE_LEN_MAX: usize = 32 << 20;
 const QUEUE_UNITS_MAX: usize = 4_096;
 /// Timestamps further from the others' are another clock's. A line may be that slow, and no slower, since a push that
 /// lags more is given up anyway.
-pub(crate) const APART_MAX: Duration = PATIENCE_PUSH;
+const APART_MAX: Duration = PATIENCE_PUSH;
 /// For so long at least, since one encoder's renditions jump one after the other.
 const APART_FOR: Duration = Duration::from_secs(2);
 /// Sound may begin that much behind a segment's start, in microseconds: a hole of a few units.
 const HOLE_MAX: i64 = 100_000;
-
 /// A push that is further behind than so many segments waits for the next one.
 const SEGMENTS_LATE_MAX: u32 = 3;
 /// What is kept of sound that another push feeds: about 4 s.
 const SPARE_UNITS_MAX: usize = 192;
-/// Sound that lags so far behind the pictures is taken from another push. Below the segmenter's patience.
-const SOUND_SILENT_MAX: Duration = Duration::from_millis(700);
 
-/// See the module.
+/// What a push that joins has to know of the presentation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    pub period: PeriodStart,
+    /// How far the track that leads has come.
+    pub newest: Duration,
+    /// What one of its frames lasts.
+    pub frame: Duration,
+    pub next_msn: Msn,
+    /// Any track is fed; pictures are.
+    pub fed: bool,
+    pub fed_video: bool,
+}
+
+impl View {
+    /// Returns when a unit is shown, in microseconds of media time.
+    fn shown(&self, unit: &InputUnit) -> i64 {
+        self.period.micros(unit.shown())
+    }
+
+    /// Returns how far a push of the presentation's clock can have come, in microseconds of media time.
+    fn latest(&self) -> i64 {
+        micros(self.newest + APART_MAX)
+    }
+}
+
+/// What becomes of a push that joins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Join {
+    /// It has not come as far as the segment that it waits for.
+    Wait,
+    /// The segment is not cut yet.
+    NotCut,
+    /// It shows no keyframe where the segment begins.
+    Misaligned(Refusal),
+    /// The unit at this place in the queue begins the segment, with its clock this far off, in ticks of the input.
+    Begin { segment: SegmentStart, from: usize, shifted: i64 },
+}
+
+/// The pushes that wait, and the sound that nobody hears.
+#[derive(Debug, Default)]
+pub(super) struct Renditions {
+    joining: BTreeMap<Feed, Joining>,
+    spare: BTreeMap<InputTrack, VecDeque<InputUnit>>,
+}
+
+/// A push that waits for a segment's start.
 #[derive(Debug)]
-pub(crate) struct Joining {
+struct Joining {
     /// The first segment that it may begin with.
-    pub target: Msn,
-    queue: VecDeque<Raw>,
+    target: Msn,
+    queue: VecDeque<InputUnit>,
     len: usize,
     since: Option<Time>,
     /// The newest of what is forgotten, and the newest keyframe of it, as shown, in microseconds of media time.
@@ -48,368 +86,318 @@ pub(crate) struct Joining {
     keyframe: Option<i64>,
 }
 
-/// What is found at a segment's start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Found {
-    /// Not come as far.
-    Wait,
-    /// It began later.
-    Later,
-    /// The unit at this place in the queue begins the segment, with its clock this far off, in ticks of the input.
-    Here(usize, i64),
-    /// It shows no keyframe there.
-    Misaligned(Refusal),
-}
-
-/// A segment's start: in microseconds of media time, and how far from it a keyframe may be shown.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Boundary {
-    pub start: i64,
-    pub shown: i64,
-    pub tolerance: i64,
-    /// What is shown after this is another clock's.
-    pub latest: i64,
-}
-
-impl Joining {
-    pub(crate) fn new(target: Msn) -> Self {
-        Joining { target, queue: VecDeque::new(), len: 0, since: None, forgotten: None, keyframe: None }
+impl Renditions {
+    /// Lets a push wait for the start of a segment, `target` or a later one.
+    pub(super) fn join(&mut self, feed: Feed, target: Msn) {
+        self.spare.retain(|track, _| track.feed() != feed);
+        self.joining.insert(feed, Joining::new(target));
     }
 
-    /// Appends a unit. What is shown before `floor`, the newest of the life, can't begin a segment that isn't cut
-    /// yet, and is forgotten, unless the target has begun. What is shown after `latest` is kept, since the others may
-    /// jump as far in a moment, but nothing waits behind it.
-    pub(crate) fn push(
+    /// Forgets a push.
+    pub(super) fn forget(&mut self, feed: Feed) {
+        self.spare.retain(|track, _| track.feed() != feed);
+        self.joining.remove(&feed);
+    }
+
+    /// A new period begins: whoever waited doesn't any more, and those that don't begin with it do.
+    pub(super) fn begin_period(&mut self, target: Msn, waiting: impl Iterator<Item = Feed>) {
+        self.joining = waiting.map(|feed| (feed, Joining::new(target))).collect();
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Renditions::default();
+    }
+
+    pub(super) fn is_joining(&self, feed: Feed) -> bool {
+        self.joining.contains_key(&feed)
+    }
+
+    /// Returns the segments that pushes wait for.
+    pub(super) fn targets(&self) -> impl Iterator<Item = (Feed, Msn)> {
+        self.joining.iter().map(|(&feed, joining)| (feed, joining.target))
+    }
+
+    /// Returns what waits of all pushes in `order`, none of which waits any more.
+    pub(super) fn drain(&mut self, order: Vec<Feed>) -> Vec<InputUnit> {
+        order.into_iter().filter_map(|feed| self.joining.remove(&feed)).flat_map(|joining| joining.queue).collect()
+    }
+
+    /// Keeps a unit of a push that waits. `guide` is the track by which the push is put in step, `segment` gives the
+    /// segments that are cut.
+    pub(super) fn wait(
         &mut self,
-        raw: Raw,
+        unit: InputUnit,
         guide: Option<InputTrack>,
-        floor: Option<i64>,
-        latest: i64,
-        place: impl Fn(i64) -> i64,
+        segment: impl Fn(Msn) -> Option<SegmentStart>,
+        view: &View,
     ) {
-        self.since.get_or_insert(raw.now);
-        self.len += raw.data.len();
-        self.queue.push_back(raw);
-        let full = self.len > QUEUE_LEN_MAX || self.queue.len() > QUEUE_UNITS_MAX;
-        let (floor, latest) = if full { (Some(i64::MAX), i64::MAX) } else { (floor, latest) };
-        let Some(floor) = floor else { return };
-        while let Some(i) = self.queue.iter().position(|raw| place(raw.shown()) <= latest) {
-            let shown = place(self.queue[i].shown());
-            if shown >= floor {
-                break;
-            }
-            let Some(raw) = self.queue.remove(i) else { break };
-            if Some(raw.track) == guide {
-                self.forgotten = self.forgotten.max(Some(shown));
-                self.keyframe = Some(shown).filter(|_| raw.keyframe).or(self.keyframe);
-            }
-            self.len -= raw.data.len();
-        }
+        let Some(joining) = self.joining.get_mut(&unit.track.feed()) else { return };
+        let newest = micros(view.newest.saturating_sub(view.frame));
+        let earliest = segment(joining.target).is_none().then_some(newest);
+        joining.push(unit, guide, earliest, view);
     }
 
-    /// Whether its timestamps are another clock's than those of a life that has come to `newest`.
-    pub(crate) fn apart(&self, now: Time, at: i64, newest: i64) -> Option<Refusal> {
-        let micros = at.saturating_sub(newest);
-        let long = self.since.is_some_and(|since| now.since(since) >= APART_FOR);
+    /// Returns whether the timestamps of a push, now at `dts`, are another clock's than the presentation's.
+    pub(super) fn apart(&self, feed: Feed, now: Time, dts: i64, view: &View) -> Option<Refusal> {
+        let micros = view.period.micros(dts).saturating_sub(micros(view.newest));
+        let since = self.joining.get(&feed)?.since;
+        let long = since.is_some_and(|since| now.since(since) >= APART_FOR);
         (long && Duration::from_micros(micros.unsigned_abs()) > APART_MAX).then_some(Refusal::Apart { micros })
     }
 
-    /// Looks for the unit that begins a segment. `place` gives the media time of a timestamp.
-    pub(crate) fn look(
-        &self,
+    /// Looks for a segment that a push can begin with; `place` is the one that its track is in, if it had one before.
+    pub(super) fn look(
+        &mut self,
+        feed: Feed,
         guide: (InputTrack, bool),
-        at: Boundary,
-        ticks_of: impl Fn(i64) -> i64,
-        place: impl Fn(i64) -> i64,
-    ) -> Found {
-        let (track, video) = guide;
-        let mine = self.queue.iter().enumerate().filter(|(_, raw)| raw.track == track);
-        let mut before = self.forgotten.is_some_and(|shown| shown < at.shown);
-        let mut nearest = self.keyframe.map(|shown| shown.saturating_sub(at.shown));
-        let mut passed = None;
-        for (i, raw) in mine {
-            let shown = place(raw.shown());
-            if shown > at.latest {
-                continue;
-            }
-            if !video {
-                match shown.saturating_sub(at.start) {
-                    off if off < -at.tolerance => before = true,
-                    off if off <= HOLE_MAX || before => return Found::Here(i, 0),
-                    _ => return Found::Later,
-                }
-                continue;
-            }
-            let off = shown.saturating_sub(at.shown);
-            if raw.keyframe {
-                if off.abs() <= at.tolerance {
-                    return Found::Here(i, ticks_of(off));
-                }
-                nearest = nearest.into_iter().chain([off]).min_by_key(|off| off.abs());
-            }
-            before |= off < -at.tolerance;
-            passed = passed.max(Some(off).filter(|&off| off > at.tolerance));
-        }
-        match (passed, before, nearest) {
-            (None, ..) => Found::Wait,
-            // A nearer keyframe may come, and its distance is what the publisher can make something of.
-            (Some(passed), true, Some(micros)) if passed < micros.abs() => Found::Wait,
-            (Some(_), true, Some(micros)) => Found::Misaligned(Refusal::Misaligned { micros }),
-            _ => Found::Later,
-        }
-    }
-
-    /// All that waits.
-    pub(crate) fn into_units(self) -> VecDeque<Raw> {
-        self.queue
-    }
-
-    /// What waits from the unit at `from` on; and, apart from it, what is shown after `latest`: up to there all tracks
-    /// would be filled with gaps.
-    fn into_units_from(self, from: usize, latest: i64, place: impl Fn(i64) -> i64) -> (Vec<Raw>, Vec<Raw>) {
-        self.queue.into_iter().skip(from).partition(|raw| place(raw.shown()) <= latest)
-    }
-}
-
-/// What a push does while others are live: it joins them, leaves, loses step, feeds what another doesn't any more.
-impl Packager {
-    /// A unit of a push that waits for a place.
-    pub(crate) fn wait_for_place(&mut self, clocks: Clocks, raw: Raw) {
-        let (feed, at, now) = (raw.track.feed(), raw.dts, raw.now);
-        self.queue(raw);
-        self.join(feed);
-        // What was gathered says nothing of how far the others are.
-        let Some(life) = self.life.as_ref().filter(|_| now == clocks.now) else { return };
-        let newest = micros(life.newest());
-        let push = self.pushes.get(&feed).and_then(|push| push.joining.as_ref());
-        if let Some(why) = push.and_then(|joining| joining.apart(clocks.now, life.micros(at), newest)) {
-            self.refuse(feed, why);
-        }
-    }
-
-    /// Keeps a unit for later.
-    pub(crate) fn queue(&mut self, raw: Raw) {
-        let Some(life) = &self.life else { return };
-        let feed = raw.track.feed();
-        let Some(push) = self.pushes.get_mut(&feed) else { return };
-        let guide = feeds::guide(&self.sources, feed, push.is_language()).map(|(track, _)| track);
-        let Some(joining) = &mut push.joining else { return };
-        let decided = life.segmenter.segment(joining.target).is_some();
-        let newest = micros(life.newest().saturating_sub(life.frame()));
-        joining.push(raw, guide, (!decided).then_some(newest), latest(life), |ticks| life.micros(ticks));
-    }
-
-    /// Lets a push join if the start of a segment is there, and its units for it.
-    fn join(&mut self, feed: Feed) {
-        let (Some(life), Some(push)) = (&mut self.life, self.pushes.get_mut(&feed)) else { return };
-        let (language, rendition) = (push.is_language(), push.rendition.clone());
-        let Some(joining) = &mut push.joining else { return };
-        let Some(guide) = feeds::guide(&self.sources, feed, language) else { return };
-        if guide.1 && !life.is_fed(true) || !life.is_fed(false) {
-            // Sound cuts where it likes: pictures that come to it begin anew, with a discontinuity.
-            return self.anew(true);
-        }
-        let Some(source) = self.sources.get(&guide.0) else { return };
-        let place = life.place_of(&source.codec, rendition.as_ref());
-        let changed =
-            place.and_then(|lane| life.segmenter.lanes[lane].codec.as_ref()).is_some_and(|c| *c != source.codec);
-        let found = loop {
-            let place = place.map(|lane| life.segmenter.lanes[lane].msn);
+        place: Option<Msn>,
+        segment: impl Fn(Msn) -> Option<SegmentStart>,
+        view: &View,
+    ) -> Join {
+        let Some(joining) = self.joining.get_mut(&feed) else { return Join::Wait };
+        loop {
             joining.target = joining.target.max(place.unwrap_or(0));
-            if joining.target + SEGMENTS_LATE_MAX < life.segmenter.next_msn {
-                joining.target = life.segmenter.next_msn;
+            if joining.target + SEGMENTS_LATE_MAX < view.next_msn {
+                joining.target = view.next_msn;
             }
-            let Some(segment) = life.segmenter.segment(joining.target) else {
-                // "EXT-X-DISCONTINUITY SHOULD be present if there is a change in encoding parameters" (rfc8216bis
-                // 4.4.4.3); and then on every rendition, whose discontinuity sequence numbers have to match (6.2.4).
-                life.segmenter.breaks |= changed;
-                return self.keep_for_joining();
-            };
-            let tolerance = micros(feeds::tolerance(life.frame()));
-            let (start, shown) = (micros(segment.start), micros(segment.shown));
-            let at = Boundary { start, shown, tolerance, latest: latest(life) };
-            let scale = life.clock.scale;
-            let ticks = |off: i64| rescale(off, Timescale::new(1_000_000).unwrap_or(scale), scale);
-            match joining.look(guide, at, ticks, |ticks| life.micros(ticks)) {
-                Found::Wait => return self.keep_for_joining(),
-                Found::Later => joining.target = segment.msn + 1,
-                Found::Misaligned(why) => break Err(why),
-                Found::Here(from, shifted) => break Ok((segment, from, shifted)),
-            }
-        };
-        match found {
-            Err(why) => self.refuse(feed, why),
-            Ok((segment, from, shifted)) => self.take_place(feed, guide.0, segment, from, shifted),
-        }
-        self.keep_for_joining();
-    }
-
-    fn take_place(&mut self, feed: Feed, guide: InputTrack, segment: Segment, from: usize, shifted: i64) {
-        self.collect();
-        let (Some(life), Some(push)) = (&mut self.life, self.pushes.get_mut(&feed)) else { return };
-        let rendition = push.rendition.clone();
-        let Some(joining) = push.joining.take() else { return };
-        let (mut units, jumped) = joining.into_units_from(from, latest(life), |ticks| life.micros(ticks));
-        self.out.extend(Notice::dropped(jumped.iter().map(|raw| raw.track), Unusable::Jumped));
-        for raw in units.iter_mut().filter(|raw| raw.track == guide) {
-            raw.shifted = shifted;
-        }
-        let tracks: Vec<InputTrack> = self.sources.keys().copied().filter(|track| track.feed() == feed).collect();
-        for track in tracks {
-            let Some(source) = self.sources.get_mut(&track) else { continue };
-            source.lane = None;
-            let first = units.iter().find(|raw| raw.track == track).cloned();
-            // Sound that all share is fed by whoever has it; the first who has any brings the track.
-            let shared = track != guide && !source.codec.is_video();
-            if shared && life.shared_sound().is_some() {
-                continue;
-            }
-            let Some(first) = first else { continue };
-            source.lane = life.claim_or_append(track, &source.codec, rendition.as_ref());
-            match source.lane {
-                Some(lane) => life.join(lane, source, &first, segment),
-                None if track == guide => return self.refuse(feed, Refusal::NoPlace),
-                None => {}
-            }
-        }
-        for raw in units {
-            match self.sources.get(&raw.track).and_then(|source| source.lane) {
-                Some(lane) => self.life.as_mut().into_iter().for_each(|life| life.put(lane, raw.clone())),
-                None => self.spare_unit(raw),
-            }
-        }
-        if let Some(life) = &mut self.life {
-            life.go_on();
-        }
-        self.in_step();
-    }
-
-    /// Segments are kept from where somebody may still join.
-    pub(crate) fn keep_for_joining(&mut self) {
-        let targets = self.pushes.values().filter_map(|push| push.joining.as_ref().map(|joining| joining.target));
-        let keep = targets.min();
-        let Some(life) = &mut self.life else { return };
-        life.segmenter.keep = keep;
-        let place = |(&feed, push): (&Feed, &Push)| {
-            let target = push.joining.as_ref()?.target;
-            let (track, _) = feeds::guide(&self.sources, feed, push.is_language())?;
-            Some((life.place_of(&self.sources.get(&track)?.codec, push.rendition.as_ref())?, target))
-        };
-        let places: Vec<(usize, Msn)> = self.pushes.iter().filter_map(place).collect();
-        for (i, lane) in life.segmenter.lanes.iter_mut().enumerate() {
-            lane.reserved = places.iter().find(|(place, _)| *place == i).map(|(_, target)| *target);
-        }
-    }
-
-    /// Puts out of the period who isn't in step with the lead any more.
-    pub(crate) fn in_step(&mut self) {
-        while let Some((lane, misaligned)) = self.life.as_mut().and_then(|life| life.poll_lost()) {
-            let of_lane = |(_, source): &(&InputTrack, &Source)| source.lane == Some(lane);
-            let Some(feed) = self.sources.iter().find(of_lane).map(|(track, _)| track.feed()) else { continue };
-            match misaligned {
-                Some(micros) => self.refuse(feed, Refusal::Misaligned { micros }),
-                None => drop(self.step_out(feed)),
+            let Some(segment) = segment(joining.target) else { return Join::NotCut };
+            match joining.look(guide, segment, view) {
+                Some(join) => return join,
+                None => joining.target = segment.msn + 1,
             }
         }
     }
 
-    /// A push of several has to join anew. Says whether it is one of several that are live.
-    pub(crate) fn step_out(&mut self, feed: Feed) -> bool {
-        let Some(life) = &mut self.life else { return false };
-        let others = self.sources.iter().any(|(track, source)| track.feed() != feed && source.lane.is_some());
-        if !others {
+    /// Returns what waits of a push from the unit at `from` on; and, apart from it, what is shown after the latest: up to
+    /// there all tracks would be filled with gaps. The push doesn't wait any more.
+    pub(super) fn take(&mut self, feed: Feed, from: usize, view: &View) -> (Vec<InputUnit>, Vec<InputUnit>) {
+        let queue = self.joining.remove(&feed).map(|joining| joining.queue).unwrap_or_default();
+        queue.into_iter().skip(from).partition(|unit| view.shown(unit) <= view.latest())
+    }
+
+    /// Keeps a unit of sound that another push feeds. Returns whether it did.
+    pub(super) fn spare(&mut self, unit: InputUnit, view: &View) -> bool {
+        if view.period.micros(unit.dts) > view.latest() {
             return false;
         }
-        life.release(feed);
-        for (_, source) in self.sources.iter_mut().filter(|(track, _)| track.feed() == feed) {
-            (source.lane, source.spare) = (None, VecDeque::new());
+        let units = self.spare.entry(unit.track).or_default();
+        if units.len() == SPARE_UNITS_MAX {
+            units.pop_front();
         }
-        let target = life.segmenter.next_msn;
-        if let Some(push) = self.pushes.get_mut(&feed) {
-            push.joining = Some(Joining::new(target));
-        }
-        life.go_on();
-        self.notice(Notice::Left { feed });
-        self.adopt();
+        units.push_back(unit);
         true
     }
 
-    /// One of several pushes is gone.
-    pub(crate) fn leave(&mut self, feed: Feed) {
-        let was = self.life.as_mut().is_some_and(|life| life.release(feed));
-        self.pushes.remove(&feed);
-        self.sources.retain(|track, _| track.feed() != feed);
-        self.gathered.forget_push(feed);
-        if let Some(life) = &mut self.life {
-            life.go_on();
-        }
-        self.keep_for_joining();
-        if was {
-            self.notice(Notice::Left { feed });
-            self.adopt();
-        }
-        if !self.sources.values().any(|source| source.lane.is_some()) {
-            // Nobody is live any more: those who waited begin anew.
-            self.anew(true);
-        }
-        self.in_step();
+    /// Takes the newest sound out that nobody hears and that `fits`.
+    pub(super) fn next_sound(&mut self, fits: impl Fn(InputTrack) -> bool) -> Option<VecDeque<InputUnit>> {
+        let spares = self.spare.iter().filter(|&(&track, _)| fits(track));
+        let newest = |units: &VecDeque<InputUnit>| units.back().map(|unit| unit.dts);
+        let track = spares.max_by_key(|(_, units)| newest(units)).map(|(&track, _)| track)?;
+        self.spare.remove(&track)
     }
 
-    /// A push can't be a part of the life: it is told, and gone.
-    pub(crate) fn refuse(&mut self, feed: Feed, why: Refusal) {
-        self.notice(Notice::Refused { feed, why });
-        self.out.push_back(Output::Refused { feed, why });
-        if self.pushes.contains_key(&feed) {
-            self.leave(feed);
+    /// Gives sound back that couldn't be used.
+    pub(super) fn put_back(&mut self, units: VecDeque<InputUnit>) {
+        if let Some(track) = units.front().map(|unit| unit.track) {
+            self.spare.insert(track, units);
         }
     }
+}
 
-    /// Sound that another push feeds at present.
-    pub(crate) fn spare_unit(&mut self, raw: Raw) {
-        let (Some(source), Some(life)) = (self.sources.get_mut(&raw.track), &self.life) else { return };
-        if life.micros(raw.dts) > latest(life) {
-            return;
-        }
-        if source.spare.len() == SPARE_UNITS_MAX {
-            source.spare.pop_front();
-        }
-        source.spare.push_back(raw);
-        self.adopt();
+impl Joining {
+    fn new(target: Msn) -> Self {
+        Joining { target, queue: VecDeque::new(), len: 0, since: None, forgotten: None, keyframe: None }
     }
 
-    /// Feeds the shared sound from another push where its own doesn't any more.
-    fn adopt(&mut self) {
-        let Some(life) = &mut self.life else { return };
-        let Some(lane) = life.shared_sound() else { return };
-        let own = &life.segmenter.lanes[lane];
-        if own.is_fed() && own.newest + SOUND_SILENT_MAX >= life.segmenter.newest() {
-            return;
-        }
-        let codec = own.codec.clone();
-        let fits = |source: &Source| codec.as_ref().is_none_or(|codec| *codec == source.codec);
-        let newest = |source: &Source| source.spare.back().map(|raw| raw.dts);
-        let spares = self.sources.iter().filter(|(_, source)| !source.spare.is_empty() && fits(source));
-        let Some(track) = spares.max_by_key(|(_, source)| newest(source)).map(|(&track, _)| track) else { return };
-        let Some(source) = self.sources.get_mut(&track) else { return };
-        let units = std::mem::take(&mut source.spare);
-        if !life.adopt(lane, source, &units) {
-            source.spare = units;
-            return;
-        }
-        source.lane = Some(lane);
-        for (_, other) in self.sources.iter_mut().filter(|(other, _)| **other != track) {
-            if other.lane == Some(lane) {
-                other.lane = None;
+    /// Appends a unit. What is shown before `earliest`, the newest of the presentation, can't begin a segment that isn't cut
+    /// yet, and is forgotten, unless the target has begun. What is shown after the latest is kept, since the others may
+    /// jump as far in a moment, but nothing waits behind it.
+    fn push(&mut self, unit: InputUnit, guide: Option<InputTrack>, earliest: Option<i64>, view: &View) {
+        self.since.get_or_insert(unit.now);
+        self.len += unit.data.len();
+        self.queue.push_back(unit);
+        let full = self.len > QUEUE_LEN_MAX || self.queue.len() > QUEUE_UNITS_MAX;
+        let (earliest, latest) = if full { (Some(i64::MAX), i64::MAX) } else { (earliest, view.latest()) };
+        let Some(earliest) = earliest else { return };
+        while let Some(i) = self.queue.iter().position(|unit| view.shown(unit) <= latest) {
+            let shown = view.shown(&self.queue[i]);
+            if shown >= earliest {
+                break;
             }
+            let Some(unit) = self.queue.remove(i) else { break };
+            if Some(unit.track) == guide {
+                self.forgotten = self.forgotten.max(Some(shown));
+                self.keyframe = Some(shown).filter(|_| unit.keyframe).or(self.keyframe);
+            }
+            self.len -= unit.data.len();
+        }
+    }
+
+    /// Looks for the unit that begins a segment; `None`: the push began later.
+    fn look(&self, (track, video): (InputTrack, bool), segment: SegmentStart, view: &View) -> Option<Join> {
+        let tolerance = micros(tolerance(view.frame));
+        let mut mine = self.queue.iter().enumerate().filter(|(_, unit)| unit.track == track);
+        let mut before = self.forgotten.is_some_and(|shown| shown < micros(segment.shown));
+        if !video {
+            for (i, unit) in mine {
+                let shown = view.shown(unit);
+                if shown > view.latest() {
+                    continue;
+                }
+                match shown.saturating_sub(micros(segment.start)) {
+                    off if off < -tolerance => before = true,
+                    off if off <= HOLE_MAX || before => return Some(Join::Begin { segment, from: i, shifted: 0 }),
+                    _ => return None,
+                }
+            }
+            return Some(Join::Wait);
+        }
+        let mut nearest = self.keyframe.map(|shown| shown.saturating_sub(micros(segment.shown)));
+        let mut passed = None;
+        for (i, unit) in mine.by_ref().filter(|(_, unit)| view.shown(unit) <= view.latest()) {
+            let off = view.shown(unit).saturating_sub(micros(segment.shown));
+            if unit.keyframe {
+                if off.abs() <= tolerance {
+                    return Some(Join::Begin { segment, from: i, shifted: view.period.ticks(off) });
+                }
+                nearest = nearest.into_iter().chain([off]).min_by_key(|off| off.abs());
+            }
+            before |= off < -tolerance;
+            passed = passed.max(Some(off).filter(|&off| off > tolerance));
+        }
+        match (passed, before, nearest) {
+            (None, ..) => Some(Join::Wait),
+            // A nearer keyframe may come, and its distance is what the publisher can make something of.
+            (Some(passed), true, Some(micros)) if passed < micros.abs() => Some(Join::Wait),
+            (Some(_), true, Some(micros)) => Some(Join::Misaligned(Refusal::Misaligned { micros })),
+            _ => None,
         }
     }
 }
 
-/// How far a push of the life's clock can have come, in microseconds of media time.
-fn latest(life: &Life) -> i64 {
-    micros(life.newest() + APART_MAX)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::InputClock;
+    use crate::model::time::Timescale;
+    use crate::packager::publishers::tests::track_unit;
 
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    const LOW: Feed = Feed(1);
+    const VIDEO: InputTrack = InputTrack::of(LOW, InputTrack(0));
+    const AUDIO: InputTrack = InputTrack::of(LOW, InputTrack(1));
+    const TARGET: Msn = 7;
+
+    /// A presentation at 25 fps that has come to `newest_ms`.
+    fn view(newest_ms: u64) -> View {
+        let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
+        View {
+            period: PeriodStart { clock, base: 0, start: Duration::ZERO },
+            newest: Duration::from_millis(newest_ms),
+            frame: Duration::from_millis(40),
+            next_msn: TARGET + 1,
+            fed: true,
+            fed_video: true,
+        }
+    }
+
+    fn cut(start_ms: u64) -> impl Fn(Msn) -> Option<SegmentStart> {
+        move |msn| {
+            let start = Duration::from_millis(start_ms);
+            let segment = SegmentStart {
+                msn,
+                start,
+                ideal: start,
+                discontinuity: 0,
+                shown: start,
+                keyed: true,
+                forced: false,
+                shift: 0,
+            };
+            (msn == TARGET).then_some(segment)
+        }
+    }
+
+    /// What is found at a segment's start at 2 s, of units with these times and keyframes.
+    fn look(track: InputTrack, units: &[(i64, bool)], newest_ms: u64) -> Join {
+        let mut renditions = Renditions::default();
+        renditions.join(LOW, TARGET);
+        for &(dts, keyframe) in units {
+            renditions.wait(track_unit(track, dts, keyframe), Some(track), cut(2_000), &view(newest_ms));
+        }
+        renditions.look(LOW, (track, track == VIDEO), None, cut(2_000), &view(newest_ms))
+    }
+
+    #[test]
+    fn a_push_begins_with_the_keyframe_of_the_segment() {
+        let begins = |join: Join| match join {
+            Join::Begin { segment, from, shifted } => Some((segment.msn, from, shifted)),
+            _ => None,
+        };
+        assert_eq!(begins(look(VIDEO, &[(1_960, false), (2_000, true)], 2_100)), Some((TARGET, 1, 0)));
+        assert_eq!(begins(look(VIDEO, &[(1_960, false), (2_010, true)], 2_100)), Some((TARGET, 1, 10)));
+        assert_eq!(look(VIDEO, &[(1_900, true), (1_960, false)], 2_100), Join::Wait);
+        let early = look(VIDEO, &[(1_800, true), (1_960, false), (2_000, false), (2_240, false)], 2_300);
+        assert_eq!(early, Join::Misaligned(Refusal::Misaligned { micros: -200_000 }));
+        // It came too late for this segment, and the next one isn't cut.
+        assert_eq!(look(VIDEO, &[(2_040, false)], 2_100), Join::NotCut);
+    }
+
+    #[test]
+    fn sound_begins_with_a_segment_or_the_next_one() {
+        assert!(matches!(look(AUDIO, &[(1_950, true), (1_999, true)], 2_100), Join::Begin { from: 1, .. }));
+        assert!(matches!(look(AUDIO, &[(1_950, true), (2_900, true)], 3_000), Join::Begin { from: 1, .. }));
+        assert_eq!(look(AUDIO, &[(2_400, true)], 2_500), Join::NotCut);
+        assert_eq!(look(AUDIO, &[(9_000, true)], 2_100), Join::Wait, "a jump");
+    }
+
+    #[test]
+    fn a_push_that_is_far_behind_waits_for_the_newest_segment() {
+        let mut renditions = Renditions::default();
+        renditions.join(LOW, TARGET - 5);
+        let guide = (VIDEO, true);
+        assert_eq!(renditions.look(LOW, guide, None, |_| None, &view(0)), Join::NotCut);
+        assert_eq!(renditions.targets().collect::<Vec<_>>(), [(LOW, TARGET + 1)]);
+        assert_eq!(renditions.look(LOW, guide, Some(TARGET + 3), |_| None, &view(0)), Join::NotCut);
+        assert_eq!(renditions.targets().collect::<Vec<_>>(), [(LOW, TARGET + 3)], "its track is numbered up to there");
+    }
+
+    #[test]
+    fn another_clock_is_told_after_a_while() {
+        let mut renditions = Renditions::default();
+        renditions.join(LOW, TARGET);
+        renditions.wait(track_unit(VIDEO, 10_000, true), Some(VIDEO), |_| None, &view(1_000));
+        let apart = |ms: u64| renditions.apart(LOW, Time::from_millis(ms), 10_000, &view(1_000));
+        assert_eq!(apart(11_000), None, "the others may jump as far in a moment");
+        assert_eq!(apart(12_000), Some(Refusal::Apart { micros: 9_000_000 }));
+    }
+
+    #[test]
+    fn what_is_taken_leaves_jumps_out() {
+        let mut renditions = Renditions::default();
+        renditions.join(LOW, TARGET);
+        for dts in [1_960, 2_000, 90_000, 2_040] {
+            renditions.wait(track_unit(VIDEO, dts, true), Some(VIDEO), cut(2_000), &view(2_000));
+        }
+        let (units, jumped) = renditions.take(LOW, 1, &view(2_100));
+        let stamps = |units: &[InputUnit]| units.iter().map(|unit| unit.dts).collect::<Vec<_>>();
+        assert_eq!((stamps(&units), stamps(&jumped)), (vec![2_000, 2_040], vec![90_000]));
+        assert!(!renditions.is_joining(LOW));
+    }
+
+    #[test]
+    fn the_newest_sound_is_taken_first_and_may_be_given_back() {
+        let mut renditions = Renditions::default();
+        let other = InputTrack::of(Feed(2), InputTrack(1));
+        for n in 0..200 {
+            assert!(renditions.spare(track_unit(AUDIO, n, true), &view(0)));
+        }
+        assert!(renditions.spare(track_unit(other, 20, true), &view(0)));
+        assert!(!renditions.spare(track_unit(other, 20_000, true), &view(0)), "a jump");
+        let units = renditions.next_sound(|_| true).expect("sound");
+        assert_eq!((units.len(), units[0].track, units[0].dts), (SPARE_UNITS_MAX, AUDIO, 8));
+        renditions.put_back(units);
+        assert_eq!(renditions.next_sound(|track| track != AUDIO).expect("sound")[0].track, other);
+        renditions.forget(LOW);
+        assert!(renditions.next_sound(|_| true).is_none());
+    }
 }

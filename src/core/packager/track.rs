@@ -1,27 +1,35 @@
 //! One track's units on their way into parts. The cutting rules of a part are here; where a segment
-//! ends, [`segmenter`](super::cutter) says.
+//! ends, [`cutter`](super::cutter) says.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::cutter::TrackEnd;
+use super::date_time::wallclock;
 use super::diagnostic::Notice;
 use super::io::Output;
-use super::metadata::{PART_MESSAGES_LEN_MAX, WAITING_MAX};
-use super::plan::PART_SHARE_MIN;
-use super::timeline::{Anchor, REORDER_MAX, TrackClock};
+use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, PART_SHARE_MIN, frame_duration, unit_duration};
+use super::preroll::TRACKS_APART_MAX;
+use super::publishers::Source;
+use super::timeline::{BACKWARD_MAX, Placed, TrackClock};
+use super::unit::{InputUnit, PeriodStart, REORDER_MAX, SegmentStart, Stamp, TrackUnit};
 use crate::cmaf::Event;
 use crate::cmaf::cmaf;
 use crate::cmaf::cmaf::{Reference, Sample};
 use crate::codec::codec::Codec;
-use crate::model::InputTrack;
-use crate::model::part_header::BODY_LEN_MAX;
+use crate::codec::{ac3, opus};
+use crate::model::UNIT_LEN_MAX;
+use crate::model::input_clock::rescale;
+use crate::model::limits::{MESSAGES_WAITING_MAX, PART_BOXES_LEN_MAX, PART_MESSAGES_LEN_MAX, PART_UNITS_MAX};
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Epoch, Flags, Init, Msn, PartHeader, PartId, Record, Track};
+use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, TrackKind};
 
-/// Most access units in a part: a flood of equal timestamps is cut into parts by count.
-const UNITS_MAX: usize = 4_096;
+/// A timestamp may run ahead of the last one by this much whatever the wallclock says.
+const FORWARD_MAX: Duration = Duration::from_secs(1);
+/// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
+pub(super) const HOLE_MAX: Duration = Duration::from_secs(10);
 /// PROGRAM-DATE-TIME goes forward by this from segment to segment at least: what its text can say.
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
 /// Where a track stops, and others go on for longer than this, a gap is listed.
@@ -29,75 +37,20 @@ const HOLE_MIN: Duration = Duration::from_millis(100);
 /// A segment ends that much later than its frames' count says, where the input clock has milliseconds: without it, its
 /// last unit would sometimes be a part of its own.
 const GRID_SLACK: Duration = Duration::from_millis(2);
-/// The longest access unit: the largest body less its boxes.
-pub const UNIT_LEN_MAX: usize =
-    BODY_LEN_MAX as usize - cmaf::overhead(UNITS_MAX) - PART_MESSAGES_LEN_MAX - WAITING_MAX * cmaf::EVENT_OVERHEAD;
+const _: () =
+    assert!(PART_BOXES_LEN_MAX == cmaf::overhead(PART_UNITS_MAX) + MESSAGES_WAITING_MAX * cmaf::EVENT_OVERHEAD);
 
-/// An access unit on its track's timeline.
-#[derive(Clone, Debug)]
-pub(crate) struct Unit {
-    /// Decode time in ticks of the track.
-    pub dts: u64,
-    /// In ticks of the track.
-    pub composition_offset: i32,
-    pub keyframe: bool,
-    pub data: Bytes,
-    /// When its last byte was there.
-    pub arrived: UnixTime,
-}
-
-impl Unit {
-    /// Presentation time in ticks of the track.
-    pub(crate) fn shown(&self) -> u64 {
-        self.dts.saturating_add_signed(self.composition_offset.into())
-    }
-}
-
-/// A segment as all tracks share it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Segment {
-    pub msn: Msn,
-    /// Where it begins.
-    pub start: Duration,
-    /// Where it would begin if audio units were infinitely short (audio alone), else `start`.
-    pub ideal: Duration,
-    pub discontinuity: u32,
-    /// When its first picture is shown, on the track that led.
-    pub shown: Duration,
-    /// Begins with a keyframe of the track that led: the other pictures begin with theirs.
-    pub keyed: bool,
-    /// Cut without a keyframe.
-    pub forced: bool,
-    /// PROGRAM-DATE-TIME's shift, in microseconds.
-    pub shift: i64,
-}
-
-/// Where parts go, and what they share.
+/// Makes parts of one track's units.
 #[derive(Debug)]
-pub(crate) struct Sink {
-    pub out: VecDeque<Output>,
-    pub epoch: Epoch,
-    pub anchor: Anchor,
-    pub wall: UnixTime,
-    /// See [`Flags::irregular`].
-    pub irregular: bool,
-}
-
-/// One track of the life.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub track: Track,
+pub(super) struct TrackMuxer {
+    track: Track,
     /// The headers of the units that come; `None` when resumed and not seen here yet.
-    pub codec: Option<Codec>,
+    codec: Option<Codec>,
     /// The init segment's number in use.
-    pub init: u16,
-    /// Which input track feeds it.
-    pub input: Option<InputTrack>,
-    pub clock: Option<TrackClock>,
-    /// A push may join it at this segment's start, which isn't numbered as a gap until then.
-    pub reserved: Option<Msn>,
+    init: u16,
+    clock: Option<TrackClock>,
     /// What a unit lasts, in ticks: exact for audio, the usual for video.
-    pub frame: u64,
+    frame: u64,
     /// No part is longer.
     part_longest: u64,
     /// PART-TARGET.
@@ -105,28 +58,19 @@ pub(crate) struct Lane {
     /// Parts end at multiples of this after their segment's start, where another track leads.
     grid: Option<Duration>,
     target_duration: Duration,
-    /// The segment it is in.
-    pub msn: Msn,
+    availability_start: UnixTime,
     part: u16,
     /// The segment it is in doesn't begin with a keyframe.
     forced: bool,
     /// Goes up with each chunk.
     sequence: u32,
     /// Where what is numbered ends: the parts, and `pending` not counted.
-    pub end: u64,
+    end: u64,
     /// The units of the part under way. Empty only at a segment's start, before the first unit.
-    pending: Vec<Unit>,
+    pending: Vec<TrackUnit>,
     pending_len: usize,
     /// What the next part is to carry.
     events: VecDeque<Event>,
-    /// Units whose segment isn't decided yet.
-    pub waiting: VecDeque<Unit>,
-    /// The newest unit that came, whether placed or waiting.
-    pub newest: Duration,
-    /// The longest from when a unit is decoded to when it is shown.
-    pub reorder: Duration,
-    /// When the newest keyframe that was placed is shown.
-    pub keyframe: Duration,
     segment_start: u64,
     segment_len: u64,
     /// Bytes and ticks of all measured segments.
@@ -137,21 +81,34 @@ pub(crate) struct Lane {
     reordered: u64,
 }
 
-impl Lane {
-    pub(crate) fn new(track: Track, codec: Option<Codec>, frame: u64, record: &Record) -> Self {
+/// Whether a unit goes on with its track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Timing {
+    InStep,
+    /// Its timestamp lies too far behind or ahead of the last one.
+    Jump {
+        behind: Duration,
+        ahead: Duration,
+    },
+    /// The track isn't timed in this period.
+    Unknown,
+}
+
+impl TrackMuxer {
+    /// A track of `record` whose units last `frame` ticks.
+    pub(super) fn new(track: Track, frame: u64, record: &Record) -> Self {
         let init = track.inits.last().map_or(0, |init| init.number);
-        Lane {
-            codec,
+        let part_target = floor_ticks(track.timescale, record.part_target).max(1);
+        TrackMuxer {
+            codec: None,
             init,
-            input: None,
             clock: None,
-            reserved: None,
             frame: frame.max(1),
-            part_longest: floor_ticks(track.timescale, record.part_target).max(1),
-            part_target: floor_ticks(track.timescale, record.part_target).max(1),
+            part_longest: part_target,
+            part_target,
             grid: None,
             target_duration: record.target(),
-            msn: 0,
+            availability_start: record.availability_start,
             part: 0,
             forced: false,
             sequence: 0,
@@ -159,10 +116,6 @@ impl Lane {
             pending: Vec::new(),
             pending_len: 0,
             events: VecDeque::new(),
-            waiting: VecDeque::new(),
-            newest: Duration::ZERO,
-            reorder: Duration::ZERO,
-            keyframe: Duration::ZERO,
             segment_start: 0,
             segment_len: 0,
             total: (0, 0),
@@ -172,57 +125,154 @@ impl Lane {
         }
     }
 
-    /// Whether a publisher feeds it at present.
-    pub(crate) fn is_fed(&self) -> bool {
-        self.input.is_some()
+    /// A track with these headers, its frame rate and bit rate; `unit` is one of its units, if any has come.
+    pub(super) fn with_codec(
+        id: TrackId,
+        (name, language): (String, Option<String>),
+        codec: &Codec,
+        (rate_milli, bandwidth): (u32, u32),
+        unit: Option<&[u8]>,
+        record: &Record,
+    ) -> Self {
+        let track = Track {
+            id,
+            name,
+            timescale: codec.timescale(),
+            codec: codec.name(),
+            language,
+            bandwidth,
+            average_bandwidth: bandwidth,
+            kind: codec.kind(rate_milli),
+            inits: Vec::new(),
+        };
+        let frame = track.timescale.ticks(unit_duration(codec, unit, rate_milli));
+        let mut muxer = TrackMuxer::new(track, frame, record);
+        muxer.configure(codec.clone(), rate_milli);
+        muxer
     }
 
-    pub(crate) fn scale(&self) -> Timescale {
-        self.track.timescale
+    /// Goes on with a track that another packager has numbered up to `end`.
+    pub(super) fn resume(track: Track, end: u64, record: &Record) -> Self {
+        let rate = frame_rate(&track);
+        let frame = match track.kind {
+            TrackKind::Video(_) => track.timescale.ticks(frame_duration(rate)),
+            TrackKind::Audio(_) => track.timescale.ticks(track.timescale.duration(usual_samples(&track.codec))),
+        };
+        TrackMuxer { end, ..TrackMuxer::new(track, frame, record) }
     }
 
-    pub(crate) fn frame_duration(&self) -> Duration {
-        self.scale().duration(self.frame)
+    pub(super) fn track(&self) -> &Track {
+        &self.track
     }
 
-    /// A unit's decode time as all tracks understand it.
-    pub(crate) fn media(&self, ticks: u64) -> Duration {
+    pub(super) fn is_video(&self) -> bool {
+        self.track.is_video()
+    }
+
+    pub(super) fn codec(&self) -> Option<&Codec> {
+        self.codec.as_ref()
+    }
+
+    /// Returns what a unit lasts, in ticks.
+    pub(super) fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    pub(super) fn frame_duration(&self) -> Duration {
+        self.media(self.frame)
+    }
+
+    /// Returns what a frame of the track is said to last, or a unit where it has no frames.
+    pub(super) fn nominal_frame(&self) -> Duration {
+        if self.is_video() { frame_duration(frame_rate(&self.track)) } else { self.frame_duration() }
+    }
+
+    /// Returns a unit's decode time as all tracks understand it.
+    pub(super) fn media(&self, ticks: u64) -> Duration {
         self.scale().duration(ticks)
     }
 
-    /// Where its last unit ends on the decoder's clock.
-    pub(crate) fn decode_end(&self) -> Duration {
-        self.media(self.pending.last().map_or(self.end, |u| u.dts + self.frame))
+    /// Returns where what is numbered ends.
+    pub(super) fn numbered(&self) -> Duration {
+        self.media(self.end)
     }
 
-    /// Where its last unit ends if that isn't numbered yet.
-    pub(crate) fn ragged_end(&self) -> Option<Duration> {
-        (!self.pending.is_empty()).then(|| self.decode_end())
+    fn scale(&self) -> Timescale {
+        self.track.timescale
     }
 
-    /// Where its last unit ends, decoded and shown.
-    pub(crate) fn content_end(&self) -> Duration {
+    /// Returns where its units end.
+    pub(super) fn ends(&self) -> TrackEnd {
+        let decoded = self.media(self.pending.last().map_or(self.end, |unit| unit.dts + self.frame));
         // What an absurd composition offset says is no reason to leave hours out.
-        let latest = |u: &Unit| u.shown().min(u.dts + self.scale().ticks(REORDER_MAX)) + self.frame;
-        self.media(self.pending.iter().map(latest).max().unwrap_or(self.end)).max(self.decode_end())
+        let latest = |unit: &TrackUnit| unit.shown().min(unit.dts + self.scale().ticks(REORDER_MAX)) + self.frame;
+        let shown = self.media(self.pending.iter().map(latest).max().unwrap_or(self.end)).max(decoded);
+        TrackEnd { decoded, shown, ragged: !self.pending.is_empty() }
     }
 
-    /// How parts are cut from now on: by the count of units that fit `longest`, or on the grid of the track that leads.
-    pub(crate) fn cut_parts(&mut self, longest: Duration, grid: Option<Duration>) {
+    /// Cuts parts from now on by the count of units that fit `longest`, or on the grid of the track that leads.
+    pub(super) fn cut_parts(&mut self, longest: Duration, grid: Option<Duration>) {
         self.part_longest = floor_ticks(self.scale(), longest).max(1);
         self.grid = grid;
     }
 
-    /// Begins `segment` of a new period: whatever went before is numbered.
-    pub(crate) fn restart(&mut self, msn: Msn, start: Duration, end: u64) {
-        debug_assert!(self.pending.is_empty() && self.waiting.is_empty());
-        (self.msn, self.part, self.newest, self.end) = (msn, 0, start, end);
+    /// Forgets the input's clock: nothing is timed before the next period.
+    pub(super) fn stop(&mut self) {
+        self.clock = None;
+    }
+
+    /// Takes the clock of a source for a period that begins at `period`; and its codec, if that has changed. `first` is the
+    /// first unit.
+    pub(super) fn follow(&mut self, period: &PeriodStart, source: &Source, first: Option<&InputUnit>) {
+        if self.codec.as_ref() != Some(&source.codec) {
+            let rate = source.codec.frame_rate_milli().unwrap_or_else(|| frame_rate(&self.track)).max(FRAME_RATE_MIN);
+            let lasts = unit_duration(&source.codec, first.map(|unit| &unit.data[..]), rate);
+            self.frame = self.scale().ticks(lasts);
+            self.configure(source.codec.clone(), rate);
+        }
+        let base = period.base.saturating_add(first.map_or(0, |unit| unit.shifted));
+        let clock = TrackClock::new(period.clock, self.scale(), base, period.start);
+        self.clock = Some(match source.codec.sample_rate() {
+            0 => clock,
+            rate => clock.counting(rate),
+        });
+    }
+
+    /// Returns the media time of a reading of the input clock for a track that isn't timed, or not by this push.
+    pub(super) fn untimed(&self, period: &PeriodStart, dts: i64) -> Duration {
+        self.media(TrackClock::new(period.clock, self.scale(), period.base, period.start).ticks(dts))
+    }
+
+    /// Returns the decode time that a reading of the input clock stands for, if the track is timed.
+    pub(super) fn ticks(&self, dts: i64) -> Option<u64> {
+        Some(self.clock.as_ref()?.ticks(dts))
+    }
+
+    /// Returns whether a unit at `dts` goes on with the track. `newest` is how far the period has come, `due` the media time of
+    /// the wallclock at which the unit came.
+    pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> Timing {
+        let Some(clock) = &self.clock else { return Timing::Unknown };
+        let (media, behind, ahead) = (self.media(clock.ticks(dts)), clock.behind(dts), clock.ahead(dts));
+        let jumps = match clock.begun() {
+            // The track's first unit of the period: it lies beside the others', or has a clock of its own.
+            false => media.abs_diff(newest) > TRACKS_APART_MAX,
+            true => {
+                let early = media > due + FORWARD_MAX;
+                behind > BACKWARD_MAX || (ahead > FORWARD_MAX && early) || ahead > HOLE_MAX
+            }
+        };
+        if jumps { Timing::Jump { behind, ahead } } else { Timing::InStep }
+    }
+
+    /// Begins a segment of a new period: whatever went before is numbered.
+    pub(super) fn restart(&mut self, end: u64) {
+        debug_assert!(self.pending.is_empty());
+        (self.part, self.end) = (0, end);
         (self.segment_start, self.segment_len) = (end, 0);
-        self.reorder = Duration::ZERO;
     }
 
     /// Takes `codec`, with a new init segment unless one of those kept is the same.
-    pub(crate) fn configure(&mut self, codec: Codec, frame_rate_milli: u32) {
+    fn configure(&mut self, codec: Codec, frame_rate_milli: u32) {
         let bytes = cmaf::init(&codec, self.scale());
         self.track.codec = codec.name();
         self.track.kind = codec.kind(frame_rate_milli);
@@ -238,14 +288,29 @@ impl Lane {
         });
     }
 
-    /// Appends a unit to the segment under way. Says whether it did: it doesn't where the unit's time is
-    /// numbered as a gap already.
-    pub(crate) fn push(&mut self, mut unit: Unit, segment: &Segment, sink: &mut Sink) -> bool {
+    /// Places a unit on the track's timeline; `None` where the track isn't timed.
+    pub(super) fn time(&mut self, unit: InputUnit, period: &PeriodStart) -> Option<(TrackUnit, Option<Notice>)> {
+        let (scale, track) = (self.scale(), unit.track);
+        let clock = self.clock.as_mut()?;
+        let samples = self.codec.as_ref().and_then(|codec| codec.samples(Some(&unit.data)));
+        let (dts, placed) = clock.place(unit.dts, samples.unwrap_or(0));
+        let notice = match placed {
+            Placed::Exact => None,
+            Placed::Nudged(by) => Some(Notice::Nudged { track, by: scale.duration(by) }),
+            Placed::Reanchored(by) => Some(Notice::Reanchored { track, by: scale.duration(by.unsigned_abs()) }),
+        };
+        let offset = rescale(unit.composition_offset.into(), period.clock.scale, scale);
+        let composition_offset = i32::try_from(offset).unwrap_or(0);
+        let InputUnit { keyframe, data, arrived, .. } = unit;
+        Some((TrackUnit { dts, composition_offset, keyframe, data, arrived }, notice))
+    }
+
+    /// Appends a unit to the segment under way. It doesn't, and says so, where the unit's time is numbered as a gap already.
+    pub(super) fn push(&mut self, mut unit: TrackUnit, stamp: &Stamp) -> Result<Vec<Output>, Notice> {
         if self.pending.is_empty() && unit.dts < self.end {
             // The part of its time that is numbered already is a gap's, or a neighbour's rounding.
             if self.end - unit.dts > self.frame * 2 {
-                sink.notice(Notice::Late { track: self.track.id, behind: self.media(self.end - unit.dts) });
-                return false;
+                return Err(Notice::Late { track: self.track.id, behind: self.media(self.end - unit.dts) });
             }
             unit.dts = self.end;
         }
@@ -253,48 +318,50 @@ impl Lane {
             // Only behind a unit that was moved to the end of a gap.
             unit.dts = unit.dts.max(last.dts + 1);
         }
-        self.settle(unit.dts, unit.data.len(), segment, sink);
+        let mut out = Vec::new();
+        self.settle(unit.dts, unit.data.len(), stamp, &mut out);
         self.pending_len += unit.data.len();
         self.pending.push(unit);
-        true
+        Ok(out)
     }
 
     /// The next unit begins at `next`: that gives the last pending one its length. "Close a part before
     /// the access unit that would cross PART-TARGET, on DTS" (DESIGN, media rules).
-    fn settle(&mut self, next: u64, len: usize, segment: &Segment, sink: &mut Sink) {
+    fn settle(&mut self, next: u64, len: usize, stamp: &Stamp, out: &mut Vec<Output>) {
         let Some((first, last)) = self.bounds() else {
             if next.saturating_sub(self.end) > self.frame {
-                self.fill(next, false, false, segment, sink);
+                self.fill(next, false, false, stamp, out);
             }
             return;
         };
         if next - first > self.part_longest && self.pending.len() > 1 {
             // The last unit lasted longer than was to be expected: it is the one that crosses.
-            self.emit(self.pending.len() - 1, last, last, false, segment, sink);
+            self.emit(self.pending.len() - 1, last, last, false, stamp, out);
         }
         let Some((first, _)) = self.bounds() else { return };
         if next - first > self.part_longest {
             // A single unit that lasts longer than PART-TARGET: its part has that length, and the rest of its
             // time is listed as gaps. Its sample lasts as long as it does, so that players see no hole.
-            self.emit(1, next, first + self.part_longest, false, segment, sink);
-            self.fill(next, false, true, segment, sink);
+            self.emit(1, next, first + self.part_longest, false, stamp, out);
+            self.fill(next, false, true, stamp, out);
         } else if next - first + self.frame > self.part_longest
-            || self.on_grid(first, next, segment)
+            || self.on_grid(first, next, &stamp.segment)
             || self.pending_len + len > UNIT_LEN_MAX
-            || self.pending.len() >= UNITS_MAX
+            || self.pending.len() >= PART_UNITS_MAX
         {
             let full = next - first;
             if (full as f64) < PART_SHARE_MIN * self.part_target as f64 {
-                sink.notice(Notice::ShortPart { track: self.track.id, msn: self.msn, duration: self.media(full) });
+                let (track, msn) = (self.track.id, stamp.segment.msn);
+                out.push(Output::Notice(Notice::ShortPart { track, msn, duration: self.media(full) }));
             }
-            self.emit(self.pending.len(), next, next, false, segment, sink);
+            self.emit(self.pending.len(), next, next, false, stamp, out);
         }
     }
 
-    /// Whether a part that begins at `first` ends before the unit at `next`, since that is the nearest to the end of
+    /// Returns whether a part that begins at `first` ends before the unit at `next`, since that is the nearest to the end of
     /// the leader's part. Where the track began or had a hole between two of those, the part would become too short:
     /// it is cut by count then, and the track is in step again from the next segment on.
-    fn on_grid(&self, first: u64, next: u64, segment: &Segment) -> bool {
+    fn on_grid(&self, first: u64, next: u64, segment: &SegmentStart) -> bool {
         let Some(grid) = self.grid else { return false };
         let ended = |at: u64| {
             let nearest = self.media(at + self.frame / 2);
@@ -310,19 +377,22 @@ impl Lane {
 
     /// Ends the segment under way at `at`; `next` is the decode time of the unit that begins the next
     /// one, where it is known.
-    pub(crate) fn close(&mut self, at: Duration, next: Option<u64>, segment: &Segment, sink: &mut Sink) {
+    pub(super) fn close(&mut self, at: Duration, next: Option<u64>, stamp: &Stamp) -> Vec<Output> {
+        let mut out = Vec::new();
         let at = self.scale().ticks(at);
-        let Some((_, last)) = self.bounds() else {
+        let Some((first, last)) = self.bounds() else {
             // Nothing came: gaps alone. They end where the next unit begins if that differs by rounding only.
             let to = next.filter(|&next| next > self.end && next.abs_diff(at) <= self.frame).unwrap_or(at);
-            return self.closed(to.max(self.end + 1), false, segment, sink);
+            self.closed(to.max(self.end + 1), false, stamp, &mut out);
+            return out;
         };
         let content = last + self.frame;
         if next.is_none() && at > content + self.frame.min(self.scale().ticks(HOLE_MIN)) {
             // The track has stopped before the segment does: what it holds, then a gap.
             let listed = self.listed(content);
-            self.emit(self.pending.len(), content, listed, false, segment, sink);
-            return self.closed(at, false, segment, sink);
+            self.emit(self.pending.len(), content, listed, false, stamp, &mut out);
+            self.closed(at, false, stamp, &mut out);
+            return out;
         }
         let to = match next {
             Some(next) if next <= at.max(content) + self.frame && self.fits(next) => next,
@@ -330,44 +400,44 @@ impl Lane {
             None => content,
         };
         let to = to.max(last + 1);
-        if to - self.bounds().map_or(to, |(first, _)| first) > self.part_longest && self.pending.len() > 1 {
-            self.emit(self.pending.len() - 1, last, last, false, segment, sink);
+        if to - first > self.part_longest && self.pending.len() > 1 {
+            self.emit(self.pending.len() - 1, last, last, false, stamp, &mut out);
         }
         let listed = self.listed(to);
-        self.emit(self.pending.len(), to, listed, listed == to, segment, sink);
-        self.closed(to, true, segment, sink);
+        self.emit(self.pending.len(), to, listed, listed == to, stamp, &mut out);
+        self.closed(to, true, stamp, &mut out);
+        out
     }
 
-    /// Whether a segment that ends at `to` is no longer than TARGETDURATION says, rounded.
+    /// Returns whether a segment that ends at `to` is no longer than TARGETDURATION says, rounded.
     fn fits(&self, to: u64) -> bool {
         let longest = self.target_duration + Duration::from_millis(500);
         to <= self.segment_start + self.scale().ticks(longest)
     }
 
-    /// Where a part that holds all pending units may end at most, before `to`.
+    /// Returns where a part that holds all pending units may end at most, before `to`.
     fn listed(&self, to: u64) -> u64 {
         self.bounds().map_or(to, |(first, _)| to.min(first + self.part_longest))
     }
 
     /// The segment under way ends at `to`: what isn't numbered of it is a gap, in which the last sample is `held` or not.
-    fn closed(&mut self, to: u64, held: bool, segment: &Segment, sink: &mut Sink) {
-        self.fill(to, true, held, segment, sink);
+    fn closed(&mut self, to: u64, held: bool, stamp: &Stamp, out: &mut Vec<Output>) {
+        self.fill(to, true, held, stamp, out);
         self.measure();
         (self.part, self.segment_start) = (0, self.end);
-        self.msn = self.msn.saturating_add(1);
     }
 
     /// The first `count` pending units become a part that is listed up to `listed`; its last sample lasts
     /// until `end`.
-    fn emit(&mut self, count: usize, end: u64, listed: u64, last: bool, segment: &Segment, sink: &mut Sink) {
+    fn emit(&mut self, count: usize, end: u64, listed: u64, last: bool, stamp: &Stamp, out: &mut Vec<Output>) {
         let rest = self.pending.split_off(count);
         let units = std::mem::replace(&mut self.pending, rest);
-        self.pending_len = self.pending.iter().map(|u| u.data.len()).sum();
+        self.pending_len = self.pending.iter().map(|unit| unit.data.len()).sum();
         let (Some(head), Some(tail)) = (units.first(), units.last()) else { return };
         let (start, ingested, keyframe) = (head.dts, tail.arrived, head.keyframe);
-        let shown = units.iter().map(Unit::shown).min().unwrap_or(start);
-        let wall = self.date(shown, segment, sink);
-        let ends = units.iter().skip(1).map(|u| u.dts).chain([end]).collect::<Vec<_>>();
+        let shown = units.iter().map(TrackUnit::shown).min().unwrap_or(start);
+        let wall = self.date(shown, &stamp.segment);
+        let ends = units.iter().skip(1).map(|unit| unit.dts).chain([end]).collect::<Vec<_>>();
         let samples: Vec<Sample> = units
             .into_iter()
             .zip(ends)
@@ -384,20 +454,20 @@ impl Lane {
         self.sequence = self.sequence.wrapping_add(1);
         self.segment_len += body.len() as u64;
         self.end = listed;
-        let duration = listed.saturating_sub(start);
         let independent = keyframe || !self.track.is_video();
         if self.part == 0 {
             self.reordered = shown.saturating_sub(start).min(self.scale().ticks(REORDER_MAX));
             // Another track may have led, and cut where this one has no keyframe.
-            self.forced = !independent || (segment.forced && !self.track.is_video());
+            self.forced = !independent || (stamp.segment.forced && !self.track.is_video());
         }
-        let flags = Flags { independent, last, forced: self.forced, irregular: sink.irregular, ..Flags::default() };
-        self.send(body, start, duration, wall, ingested, flags, segment, sink);
+        let flags = Flags { independent, last, forced: self.forced, irregular: stamp.irregular, ..Flags::default() };
+        let header = self.header((start, listed), (wall, ingested), flags, &body, stamp);
+        out.push(Output::Part { header, body });
     }
 
-    /// Timed metadata, which the next part carries.
-    pub(crate) fn announce(&mut self, event: Event) {
-        if self.events.len() == WAITING_MAX {
+    /// Takes timed metadata, which the next part carries.
+    pub(super) fn announce(&mut self, event: Event) {
+        if self.events.len() == MESSAGES_WAITING_MAX {
             self.events.pop_front();
         }
         self.events.push_back(event);
@@ -416,26 +486,28 @@ impl Lane {
 
     /// Gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
     /// (rfc8216bis 4.4.4.9). The last sample lasts through them if they are `held`.
-    fn fill(&mut self, to: u64, last: bool, held: bool, segment: &Segment, sink: &mut Sink) {
+    fn fill(&mut self, to: u64, last: bool, held: bool, stamp: &Stamp, out: &mut Vec<Output>) {
         if self.part == 0 {
-            self.forced = segment.forced;
+            self.forced = stamp.segment.forced;
         }
         while self.end < to {
             let left = to - self.end;
             let duration = left.min(self.part_longest);
-            let (last, forced, irregular) = (last && duration == left, self.forced, sink.irregular);
+            let (last, forced, irregular) = (last && duration == left, self.forced, stamp.irregular);
             let flags = Flags { independent: false, gap: true, last, forced, irregular, held };
             let start = self.end;
             self.end += duration;
             // As the frames around it: dates go on where the segment before ends.
-            let wall = self.date(start + self.reordered, segment, sink);
-            self.send(Bytes::new(), start, duration, wall, sink.wall, flags, segment, sink);
+            let wall = self.date(start + self.reordered, &stamp.segment);
+            let body = Bytes::new();
+            let header = self.header((start, self.end), (wall, stamp.wall), flags, &body, stamp);
+            out.push(Output::Part { header, body });
         }
     }
 
-    /// The wallclock of the next part, whose first sample is shown at `ticks`.
-    fn date(&mut self, ticks: u64, segment: &Segment, sink: &Sink) -> UnixTime {
-        let date = sink.anchor.wall(self.media(ticks), segment.shift);
+    /// Returns the wallclock of the next part, whose first sample is shown at `ticks`.
+    fn date(&mut self, ticks: u64, segment: &SegmentStart) -> UnixTime {
+        let date = wallclock(self.availability_start, self.media(ticks), segment.shift);
         if self.part > 0 {
             return date;
         }
@@ -444,36 +516,33 @@ impl Lane {
         self.date_time
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a header's fields, each of which its two callers find otherwise")]
-    fn send(
+    /// The header of the next part, from `start` to `end`.
+    fn header(
         &mut self,
-        body: Bytes,
-        start: u64,
-        duration: u64,
-        program_date_time: UnixTime,
-        ingested: UnixTime,
+        (start, end): (u64, u64),
+        (program_date_time, ingested): (UnixTime, UnixTime),
         flags: Flags,
-        segment: &Segment,
-        sink: &mut Sink,
-    ) {
-        let header = PartHeader {
-            id: PartId { epoch: sink.epoch, track: self.track.id, msn: self.msn, part: self.part },
+        body: &Bytes,
+        stamp: &Stamp,
+    ) -> PartHeader {
+        let id = PartId { epoch: stamp.epoch, track: self.track.id, msn: stamp.segment.msn, part: self.part };
+        // BACKWARD_MAX and PART_UNITS_MAX leave a segment far fewer parts than that.
+        self.part = self.part.saturating_add(1);
+        PartHeader {
+            id,
             decode_time: start,
-            duration: u32::try_from(duration).unwrap_or(u32::MAX),
+            duration: u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX),
             program_date_time,
             ingested,
             init: self.init,
-            discontinuity: segment.discontinuity,
+            discontinuity: stamp.segment.discontinuity,
             flags,
             length: u32::try_from(body.len()).unwrap_or(u32::MAX),
-            hash: *blake3::hash(&body).as_bytes(),
-        };
-        // BACKWARD_MAX and UNITS_MAX leave a segment far fewer parts than that.
-        self.part = self.part.saturating_add(1);
-        sink.out.push_back(Output::Part { header, body });
+            hash: *blake3::hash(body).as_bytes(),
+        }
     }
 
-    /// The bit rate of the segment that ended.
+    /// Measures the bit rate of the segment that ended.
     fn measure(&mut self) {
         let (len, ticks) = (std::mem::take(&mut self.segment_len), self.end.saturating_sub(self.segment_start));
         // rfc8216bis 4.4.6.2: peaks are over 0.5 to 1.5 x TARGETDURATION; a reconnect's stump says nothing.
@@ -491,13 +560,27 @@ impl Lane {
     }
 }
 
-/// `duration` in ticks, rounded down: what must stay below a limit.
+/// Returns `duration` in ticks, rounded down: what must stay below a limit.
 fn floor_ticks(scale: Timescale, duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos() * u128::from(scale.hz()) / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
-impl Sink {
-    pub(crate) fn notice(&mut self, notice: Notice) {
-        self.out.push_back(Output::Notice(notice));
+/// Returns the frame rate of a track, in frames a thousand seconds.
+pub(super) fn frame_rate(track: &Track) -> u32 {
+    match track.kind {
+        TrackKind::Video(video) if video.frame_rate_milli > 0 => video.frame_rate_milli,
+        _ => FRAME_RATE_UNKNOWN,
     }
 }
+
+/// Returns the samples of a unit, of a codec whose headers weren't seen.
+fn usual_samples(name: &str) -> u64 {
+    match name {
+        "opus" => opus::SAMPLES_USUAL.into(),
+        "ac-3" | "ec-3" => ac3::SAMPLES.into(),
+        _ => 1_024,
+    }
+}
+
+#[cfg(test)]
+mod tests;

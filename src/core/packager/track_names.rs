@@ -1,50 +1,51 @@
 //! What a push's tracks are called in the record.
 
-use super::packager::TRACKS_MAX;
-use super::preroll::Aligned;
-use super::publishers::{Pushes, Sources, in_order};
+use super::publishers::Publishers;
+use super::unit::InputUnit;
 use crate::codec::codec::Codec;
-use crate::model::Feed;
-use crate::model::InputTrack;
 use crate::model::Rendition;
+use crate::model::limits::TRACKS_MAX;
+use crate::model::{Feed, InputTrack};
 
-/// The tracks of a life that begins, pictures first, since the record's order is the playlists'; and their names and
-/// languages.
-pub(crate) fn names(
-    lead: Feed,
-    pushes: &Pushes,
-    sources: &Sources,
-    units: &Aligned,
-) -> Vec<(InputTrack, String, Option<String>)> {
-    let order = in_order(pushes);
-    let mut tracks: Vec<InputTrack> =
-        sources.keys().copied().filter(|&track| units.raw.iter().any(|raw| raw.track == track)).collect();
+/// A track of a presentation that begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Named {
+    pub input: InputTrack,
+    pub name: String,
+    pub language: Option<String>,
+}
+
+/// Names the tracks of a presentation that begins, pictures first, since the record's order is the playlists'.
+pub(super) fn names(lead: Feed, publishers: &Publishers, units: &[InputUnit]) -> Vec<Named> {
+    let order = publishers.in_order();
+    let mut tracks: Vec<InputTrack> = publishers.sources().map(|(track, _)| track).collect();
+    tracks.retain(|&track| units.iter().any(|unit| unit.track == track));
     let place = |track: InputTrack| order.iter().position(|&feed| feed == track.feed());
-    tracks.sort_by_key(|&track| (!sources[&track].codec.is_video(), track.feed() != lead, place(track), track));
-    let mut out: Vec<(InputTrack, String, Option<String>)> = Vec::new();
-    for track in tracks {
-        let rendition = pushes.get(&track.feed()).and_then(|push| push.rendition.as_ref());
-        let Some((kind, language)) = name_for(&sources[&track].codec, rendition) else { continue };
+    tracks.sort_by_key(|&track| (!publishers.is_video(track), track.feed() != lead, place(track), track));
+    let mut out: Vec<Named> = Vec::new();
+    for input in tracks {
+        let Some(source) = publishers.source(input) else { continue };
+        let rendition = publishers.rendition(input.feed());
+        let Some((kind, language)) = name_for(&source.codec, rendition) else { continue };
         // Two sounds of one language, one of which may describe the pictures: NAME would be the same of both.
-        let told =
-            sources[&track].language.clone().filter(|_| rendition.is_none() && !sources[&track].codec.is_video());
-        let told = told.filter(|told| !out.iter().any(|(.., language)| language.as_ref() == Some(told)));
+        let told = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
+        let told = told.filter(|told| !out.iter().any(|track| track.language.as_ref() == Some(told)));
         let language = language.or(told);
-        let taken = |name: &String| out.iter().any(|(_, taken, _)| taken == name);
+        let taken = |name: &String| out.iter().any(|track| track.name == *name);
         let mut numbered = (1..).map(|n| format!("{kind}{n}"));
         let name = match taken(&kind) {
             true if rendition.is_none() => numbered.find(|name| !taken(name)).unwrap_or_default(),
             _ => kind,
         };
         if !taken(&name) && out.len() < TRACKS_MAX {
-            out.push((track, name, language));
+            out.push(Named { input, name, language });
         }
     }
     out
 }
 
-/// What a track of a push is called, the first of its kind, and its language. A language has no pictures.
-pub(crate) fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(String, Option<String>)> {
+/// Returns what a track of a push is called, the first of its kind, and its language. A language has no pictures.
+pub(super) fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(String, Option<String>)> {
     let language = rendition.and_then(Rendition::language);
     match (rendition, codec.is_video()) {
         (Some(_), true) if language.is_some() => None,
@@ -55,16 +56,70 @@ pub(crate) fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(
     }
 }
 
-/// Whether a track of this name is one that a push without a rendition makes.
-pub(crate) fn is_plain(name: &str) -> bool {
+/// Returns whether a track of this name is one that a push without a rendition makes.
+pub(super) fn is_plain(name: &str) -> bool {
     let mut kinds = ["video", "audio"].into_iter().filter_map(|kind| name.strip_prefix(kind));
     kinds.any(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Whether a push's track may feed the track of this name.
-pub(crate) fn is_for(name: &str, codec: &Codec, rendition: Option<&Rendition>) -> bool {
+/// Returns whether a push's track may feed the track of this name.
+pub(super) fn is_for(name: &str, codec: &Codec, rendition: Option<&Rendition>) -> bool {
     match rendition {
         None => is_plain(name),
         Some(_) => name_for(codec, rendition).is_some_and(|(own, _)| own == name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{asc, avcc};
+    use super::*;
+    use crate::packager::publishers::tests::{attached, track_unit};
+
+    const VIDEO: InputTrack = InputTrack(0);
+    const AUDIO: InputTrack = InputTrack(1);
+
+    /// The names of all tracks, each of which has had a unit.
+    fn named(lead: Feed, pushes: &[(Feed, Option<&str>)], tracks: &[InputTrack]) -> Vec<(String, Option<String>)> {
+        let mut publishers = attached(pushes);
+        publishers.language(InputTrack(3), "de".to_owned());
+        for &track in tracks {
+            publishers.configure(track, &if track.0 & 1 == 0 { avcc() } else { asc() });
+        }
+        let units: Vec<InputUnit> = tracks.iter().map(|&track| track_unit(track, 0, true)).collect();
+        names(lead, &publishers, &units).into_iter().map(|track| (track.name, track.language)).collect()
+    }
+
+    fn plain(names: &[&str]) -> Vec<(String, Option<String>)> {
+        names.iter().map(|&name| (name.to_owned(), None)).collect()
+    }
+
+    #[test]
+    fn tracks_of_one_push_are_numbered_and_pictures_come_first() {
+        let tracks = [AUDIO, VIDEO, InputTrack(5), InputTrack(2)];
+        assert_eq!(named(Feed(0), &[(Feed(0), None)], &tracks), plain(&["video", "video1", "audio", "audio1"]));
+        let told = named(Feed(0), &[(Feed(0), None)], &[AUDIO, InputTrack(3)]);
+        assert_eq!(told[1], ("audio1".to_owned(), Some("de".to_owned())));
+    }
+
+    #[test]
+    fn renditions_are_named_by_their_push_and_share_their_sound() {
+        let pushes = [(Feed(1), Some("360p")), (Feed(0), Some("720p")), (Feed(2), Some("audio_de"))];
+        let tracks = [0, 1, 2].map(|feed| [VIDEO, AUDIO].map(|track| InputTrack::of(Feed(feed), track))).concat();
+        let named = named(Feed(0), &pushes, &tracks);
+        let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["720p", "360p", "audio", "audio_de"]);
+        assert_eq!(named[3].1.as_deref(), Some("de"));
+    }
+
+    #[test]
+    fn a_push_feeds_the_tracks_of_its_name() {
+        let rendition = Rendition::parse("720p").expect("a name");
+        let mut publishers = attached(&[(Feed(0), None)]);
+        publishers.configure(VIDEO, &avcc());
+        let codec = &publishers.source(VIDEO).expect("configured").codec;
+        assert!(is_for("video1", codec, None) && !is_for("720p", codec, None));
+        assert!(is_for("720p", codec, Some(&rendition)) && !is_for("video", codec, Some(&rendition)));
+        assert!(is_plain("audio12") && !is_plain("audio_de"));
     }
 }

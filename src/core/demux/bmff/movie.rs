@@ -4,13 +4,10 @@ use bytes::Bytes;
 
 use super::boxes::Cursor;
 use super::defaults::Defaults;
-use super::error::{BmffError, Unusable};
+use super::error::BmffError;
 use super::four_cc::FourCc;
 use super::output::TRACKS_MAX;
-use super::sample_entry::{self, Entry};
-use super::sample_table::SampleTable;
-use super::track::{Handler, MovieTrack};
-use crate::model::time::Timescale;
+use super::track::MovieTrack;
 
 /// What an init segment, or the head of a plain file, says.
 #[derive(Clone, PartialEq, Eq, Debug)]

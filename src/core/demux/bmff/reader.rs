@@ -16,8 +16,8 @@ use super::output::{Output, Reference, Unit};
 use super::place::Place;
 use super::sample_table::Samples;
 use super::track::Handler;
+use crate::model::UNIT_LEN_MAX;
 use crate::model::time::UnixTime;
-use crate::packager::UNIT_LEN_MAX;
 
 /// The longest `ftyp`, `styp` and `prft`, in bytes.
 const SMALL_LEN_MAX: u64 = 4 << 10;

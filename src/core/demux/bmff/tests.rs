@@ -1,7 +1,5 @@
 use std::fmt::Write as _;
 
-use std::sync::Arc;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 

@@ -11,9 +11,9 @@ use super::output::{CLOCK, Unit};
 use super::place::Place;
 use super::sample_entry::{self, Entry};
 use super::sample_table::{SampleTable, Samples};
+use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 use crate::model::{AccessUnit, CodecConfig, InputTrack};
-use crate::packager::timeline::rescale;
 
 /// What a track has in it (8.4.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,10 +14,10 @@ use crate::demux::bmff;
 use crate::demux::bmff::BmffReader;
 use crate::demux::ts::Demuxer;
 use crate::model::Rendition;
+use crate::model::input_clock::unwrap;
 use crate::model::time::Time;
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message};
 use crate::packager::Input;
-use crate::packager::timeline::unwrap;
 
 /// Objects whose headers are kept: as many as there may be tracks, each by two names.
 const OBJECTS_MAX: usize = 64;

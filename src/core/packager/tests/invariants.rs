@@ -41,7 +41,7 @@ pub(crate) fn samples(record: &Record, header: &PartHeader, body: &Bytes) -> Vec
 }
 
 #[derive(Default)]
-struct Lane {
+struct Checked {
     last: Option<PartHeader>,
     /// Ticks and parts of the segment under way.
     ticks: u64,
@@ -53,7 +53,7 @@ struct Lane {
 /// Asserts what DESIGN promises of records and parts. Says how many parts were below 85 %.
 pub(crate) fn check_invariants(outputs: &[Output]) -> u32 {
     let mut record: Option<Record> = None;
-    let mut lanes = BTreeMap::<TrackId, Lane>::new();
+    let mut tracks = BTreeMap::<TrackId, Checked>::new();
     let (mut discontinuities, mut short) = (BTreeMap::<Msn, u32>::new(), 0);
     for output in outputs {
         match output {
@@ -62,7 +62,7 @@ pub(crate) fn check_invariants(outputs: &[Output]) -> u32 {
                 if let Some(old) = &record {
                     check_records(old, new);
                     if old.life != new.life {
-                        lanes.clear();
+                        tracks.clear();
                     }
                 }
                 assert!(Record::decode(new.encode()).as_ref() == Ok(new), "a record doesn't survive the wire");
@@ -79,14 +79,14 @@ pub(crate) fn check_invariants(outputs: &[Output]) -> u32 {
                 assert_eq!(said, header.discontinuity, "tracks differ in discontinuity at {}", header.id.msn);
                 let period = record.periods.iter().rev().find(|p| p.first_msn <= header.id.msn).expect("a period");
                 assert_eq!(period.discontinuity, header.discontinuity, "{header:?} {:?}", record.periods);
-                short += check_part(lanes.entry(header.id.track).or_default(), record, header);
+                short += check_part(tracks.entry(header.id.track).or_default(), record, header);
             }
         }
     }
     assert!(discontinuities.values().is_sorted(), "discontinuity goes back");
-    for (id, lane) in &lanes {
-        let last = lane.last.expect("it had a part");
-        let others = lanes.values().filter_map(|lane| lane.last).map(|last| last.id.msn);
+    for (id, checked) in &tracks {
+        let last = checked.last.expect("it had a part");
+        let others = tracks.values().filter_map(|checked| checked.last).map(|last| last.id.msn);
         assert!(others.max().is_none_or(|most| most <= last.id.msn + 5), "{id:?} stays behind");
     }
     short
@@ -111,18 +111,18 @@ fn check_records(old: &Record, new: &Record) {
     }
 }
 
-fn check_part(lane: &mut Lane, record: &Record, header: &PartHeader) -> u32 {
+fn check_part(checked: &mut Checked, record: &Record, header: &PartHeader) -> u32 {
     let track = record.track(header.id.track).expect("checked before");
     let scale = track.timescale;
     let (id, ticks) = (header.id, u64::from(header.duration));
     assert!(ticks > 0, "{header:?}");
-    let begins = match lane.last {
+    let begins = match checked.last {
         None => (record.first_msn_of(id.track).max(id.msn), 0),
         Some(last) if last.flags.last => (last.id.msn + 1, 0),
         Some(last) => (last.id.msn, last.id.part + 1),
     };
     assert_eq!((id.msn, id.part), begins, "parts are numbered in a row");
-    if let Some(last) = lane.last {
+    if let Some(last) = checked.last {
         assert!(header.decode_time >= last.decode_time + u64::from(last.duration), "{header:?} overlaps {last:?}");
         if last.discontinuity == header.discontinuity && !last.flags.last {
             assert_eq!(header.decode_time, last.decode_time + u64::from(last.duration), "a hole inside a segment");
@@ -132,30 +132,30 @@ fn check_part(lane: &mut Lane, record: &Record, header: &PartHeader) -> u32 {
     assert!(scale.duration(ticks) <= most, "a part of {:?}: {header:?}", scale.duration(ticks));
     // rfc8216bis 4.4.3.7: at least 85 %, "exempt: INDEPENDENT, GAP, the part before a GAP, a segment's last".
     let mut short = 0;
-    if let Some(last) = lane.last {
+    if let Some(last) = checked.last {
         let exempt = last.flags.last || last.flags.gap || header.flags.gap;
         let share = scale.duration(last.duration.into()).as_secs_f64() / record.part_target.as_secs_f64();
         short = u32::from(!exempt && share < PART_SHARE_MIN);
-        lane.short += short;
+        checked.short += short;
     }
     if id.part == 0 {
-        (lane.ticks, lane.began) = (0, header.decode_time);
+        (checked.ticks, checked.began) = (0, header.decode_time);
         let forced = Flags { forced: true, ..header.flags } == header.flags;
         let resumes = header.flags.gap || forced || header.flags.independent;
         assert!(resumes, "a segment begins without a keyframe: {header:?}");
-        if let Some((msn, before)) = lane.date_time {
+        if let Some((msn, before)) = checked.date_time {
             assert!(header.program_date_time > before, "PROGRAM-DATE-TIME goes back from {msn} to {}", id.msn);
         }
-        lane.date_time = Some((id.msn, header.program_date_time));
+        checked.date_time = Some((id.msn, header.program_date_time));
     }
-    lane.ticks += ticks;
+    checked.ticks += ticks;
     if header.flags.last {
         let longest = record.target() + Duration::from_millis(500);
         // Two units, since tracks' cuts differ by rounding to their own; and what sample counting may be off by.
         let slack = Duration::from_millis(120);
-        let lasts = scale.duration(lane.ticks);
-        assert!(lasts <= longest + slack, "a segment of {lasts:?} from {:?}: {header:?}", lane.began);
+        let lasts = scale.duration(checked.ticks);
+        assert!(lasts <= longest + slack, "a segment of {lasts:?} from {:?}: {header:?}", checked.began);
     }
-    lane.last = Some(*header);
+    checked.last = Some(*header);
     short
 }

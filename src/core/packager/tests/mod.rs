@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::diagnostic::{Notice, Refusal, Unusable};
 use super::io::{Input, Output};
+use super::packager::Packager;
+use super::plan::PART_SHARE_MIN;
+use super::settings::Settings;
 use crate::model::time::{Time, Timescale, UnixTime};
-use crate::model::{
-    AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Msn, PartHeader, Record, Resume, TrackId,
-};
-use crate::model::{Epoch, NodeId, Rendition, StreamName};
-use crate::packager::{Packager, Settings};
+use crate::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Resume};
+use crate::model::{Epoch, Msn, NodeId, PartHeader, Record, Rendition, StreamName, TrackId};
+use crate::model::{MESSAGE_LEN_MAX, UNIT_LEN_MAX};
 pub(crate) use invariants::{check_invariants, samples};
 
 /// x264's avcC: High@3.1, 1280x720, 30 fps.
@@ -57,18 +59,18 @@ fn epoch(counter: u32) -> Epoch {
     Epoch { counter, node: NodeId(1) }
 }
 
-fn avcc() -> CodecConfig {
+pub(crate) fn avcc() -> CodecConfig {
     CodecConfig::Avc(Bytes::from_static(AVCC_720P30))
 }
 
 /// The same picture, another PPS.
-fn other_avcc() -> CodecConfig {
+pub(crate) fn other_avcc() -> CodecConfig {
     let mut record = AVCC_720P30.to_vec();
     record[38] ^= 0x10;
     CodecConfig::Avc(record.into())
 }
 
-fn asc() -> CodecConfig {
+pub(crate) fn asc() -> CodecConfig {
     CodecConfig::Aac(Bytes::from_static(ASC_48K))
 }
 

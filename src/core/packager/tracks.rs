@@ -1,0 +1,110 @@
+//! What the tracks of a presentation are together, in the order of its record.
+
+use std::time::Duration;
+
+use super::metadata::Waiting;
+use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, Parts};
+use super::track::{TrackMuxer, frame_rate};
+use super::track_names::{is_for, is_plain, name_for};
+use crate::cmaf::Event;
+use crate::codec::codec::Codec;
+use crate::model::Announced;
+use crate::model::limits::TRACKS_MAX;
+use crate::model::{Record, Rendition, Track, TrackId};
+
+/// BANDWIDTH is published anew when it has grown by more than a tenth.
+const RATE_STEP: u64 = 10;
+
+/// Returns the tracks as the record has them.
+pub(super) fn list(tracks: &[TrackMuxer]) -> Vec<Track> {
+    tracks.iter().map(|muxer| muxer.track().clone()).collect()
+}
+
+/// Returns the places that a push's track may feed.
+pub(super) fn places<'a>(
+    tracks: &'a [TrackMuxer],
+    codec: &'a Codec,
+    rendition: Option<&'a Rendition>,
+) -> impl Iterator<Item = usize> + 'a {
+    let fits = move |track: &Track| track.is_video() == codec.is_video() && is_for(&track.name, codec, rendition);
+    tracks.iter().enumerate().filter(move |(_, muxer)| fits(muxer.track())).map(|(track, _)| track)
+}
+
+/// Returns the track to append for a push that comes to a presentation which others have begun, unless it has one.
+pub(super) fn further(
+    tracks: &[TrackMuxer],
+    codec: &Codec,
+    rendition: Option<&Rendition>,
+    record: &Record,
+) -> Option<TrackMuxer> {
+    let known = |track: &Track| match rendition {
+        Some(_) => is_for(&track.name, codec, rendition),
+        // A push without a rendition settles its tracks when it first comes.
+        None => is_plain(&track.name),
+    };
+    let name = name_for(codec, rendition)?;
+    let taken = tracks.iter().map(TrackMuxer::track).any(|track| known(track) || track.name == name.0);
+    let id = u8::try_from(tracks.len()).ok().filter(|&id| usize::from(id) < TRACKS_MAX && !taken)?;
+    let first = tracks.first().map(|muxer| frame_rate(muxer.track()));
+    let rate = codec.frame_rate_milli().or(first).unwrap_or(FRAME_RATE_UNKNOWN).max(FRAME_RATE_MIN);
+    Some(TrackMuxer::with_codec(TrackId(id), name, codec, (rate, 0), None, record))
+}
+
+/// Returns how many of its tracks a push will send, by what it announces.
+pub(super) fn expected(tracks: &[TrackMuxer], announced: Announced, rendition: Option<&Rendition>) -> usize {
+    let comes = |track: &&Track| match track.is_video() {
+        true => announced.video != Some(false),
+        false => announced.audio != Some(false),
+    };
+    let own = |track: &&Track| match rendition {
+        None => is_plain(&track.name),
+        Some(name) => track.name == name.as_str(),
+    };
+    tracks.iter().map(TrackMuxer::track).filter(own).filter(comes).count()
+}
+
+/// Cuts the first track's parts by whole frames, and the audio beside it at the same times. `part` is what parts are meant
+/// to last, or is found from PART-TARGET. Returns it.
+pub(super) fn cut_parts(
+    tracks: &mut [TrackMuxer],
+    tick: Duration,
+    target: Duration,
+    part: Option<Duration>,
+) -> Option<Duration> {
+    let (leader, others) = tracks.split_first()?;
+    let audio = others.iter().filter(|muxer| !muxer.is_video()).map(TrackMuxer::frame_duration);
+    let parts = Parts::new(leader.nominal_frame(), tick, audio.collect());
+    let meant = part.unwrap_or_else(|| parts.meant(target));
+    for (i, muxer) in tracks.iter_mut().enumerate() {
+        match i == 0 || muxer.is_video() {
+            true => muxer.cut_parts(parts.longest(meant).min(target), None),
+            false => muxer.cut_parts(target, Some(meant)),
+        }
+    }
+    Some(meant)
+}
+
+/// Puts a message into the next part of each track that carries it and is fed: of all pictures, or of all sound where there
+/// are none.
+pub(super) fn carry(tracks: &mut [TrackMuxer], message: &Waiting, media: Duration, is_fed: impl Fn(usize) -> bool) {
+    let video = tracks.first().is_some_and(TrackMuxer::is_video);
+    for (_, muxer) in tracks.iter_mut().enumerate().filter(|(track, muxer)| muxer.is_video() == video && is_fed(*track))
+    {
+        let scale = muxer.track().timescale;
+        muxer.announce(Event {
+            scheme: message.scheme,
+            id: message.id(media),
+            time: scale.ticks(media),
+            duration: message.duration.map(|lasts| u32::try_from(scale.ticks(lasts)).unwrap_or(u32::MAX)),
+            data: message.data.clone(),
+        });
+    }
+}
+
+/// Returns whether a peak bit rate has grown notably over what was said.
+pub(super) fn have_grown(tracks: &[TrackMuxer], said: &[Track]) -> bool {
+    said.iter().zip(tracks).any(|(said, muxer)| {
+        let (said, found) = (u64::from(said.bandwidth), u64::from(muxer.track().bandwidth));
+        found > said + said / RATE_STEP
+    })
+}

@@ -1,0 +1,173 @@
+//! Values that the parts of a packager hand to each other: access units, and what segments and periods begin with.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::input_clock::rescale;
+use crate::model::time::{Time, Timescale, UnixTime};
+use crate::model::{Epoch, Msn};
+use crate::model::{InputClock, InputTrack};
+
+/// A picture is shown at most this much after it is decoded, as far as PROGRAM-DATE-TIME goes by it: H.264 reorders
+/// 16 frames at most, which at 24 fps are 0.67 s.
+pub(super) const REORDER_MAX: Duration = Duration::from_secs(1);
+
+/// An access unit as it came.
+#[derive(Clone, Debug)]
+pub(super) struct InputUnit {
+    pub track: InputTrack,
+    /// Unwrapped, in ticks of the input clock.
+    pub dts: i64,
+    /// What was taken off `dts` to put its track beside the others.
+    pub shifted: i64,
+    pub composition_offset: i32,
+    pub keyframe: bool,
+    pub data: Bytes,
+    pub arrived: UnixTime,
+    pub now: Time,
+}
+
+impl InputUnit {
+    /// Returns when it is shown, in ticks of the input clock.
+    pub(super) fn shown(&self) -> i64 {
+        self.dts.saturating_add(self.composition_offset.into())
+    }
+
+    /// Returns the wallclock of `base`, if what the unit shows was taken when it came: that is the latest that it can have
+    /// been.
+    pub(super) fn origin(&self, base: i64, scale: Timescale) -> UnixTime {
+        let reorder_max = i64::try_from(scale.ticks(REORDER_MAX)).unwrap_or(i64::MAX);
+        let shown = self.dts.saturating_add(i64::from(self.composition_offset).min(reorder_max));
+        let after = scale.duration(u64::try_from(shown.saturating_sub(base)).unwrap_or(0));
+        let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        UnixTime::from_micros(self.arrived.as_micros().saturating_sub(micros))
+    }
+
+    /// Returns when it is decoded or shown, whichever comes first.
+    pub(super) fn earliest(&self) -> i64 {
+        self.dts.saturating_add(self.composition_offset.min(0).into())
+    }
+}
+
+/// An access unit on its track's timeline.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct TrackUnit {
+    /// Decode time in ticks of the track.
+    pub dts: u64,
+    /// In ticks of the track.
+    pub composition_offset: i32,
+    pub keyframe: bool,
+    pub data: Bytes,
+    /// When its last byte was there.
+    pub arrived: UnixTime,
+}
+
+impl TrackUnit {
+    /// Returns the presentation time in ticks of the track.
+    pub(super) fn shown(&self) -> u64 {
+        self.dts.saturating_add_signed(self.composition_offset.into())
+    }
+}
+
+/// The start of a segment as all tracks share it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SegmentStart {
+    pub msn: Msn,
+    /// Where it begins.
+    pub start: Duration,
+    /// Where it would begin if audio units were infinitely short (audio alone), else `start`.
+    pub ideal: Duration,
+    pub discontinuity: u32,
+    /// When its first picture is shown, on the track that led.
+    pub shown: Duration,
+    /// Begins with a keyframe of the track that led: the other pictures begin with theirs.
+    pub keyed: bool,
+    /// Cut without a keyframe.
+    pub forced: bool,
+    /// PROGRAM-DATE-TIME's shift, in microseconds.
+    pub shift: i64,
+}
+
+/// The reading of the input clock with which a period begins, and when that is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PeriodStart {
+    pub clock: InputClock,
+    pub base: i64,
+    pub start: Duration,
+}
+
+impl PeriodStart {
+    /// Returns the media time of a reading of the input clock, in microseconds.
+    pub(super) fn micros(&self, ticks: i64) -> i64 {
+        let scale = Timescale::new(1_000_000).unwrap_or(Timescale::MILLIS);
+        rescale(ticks.saturating_sub(self.base), self.clock.scale, scale).saturating_add(micros(self.start))
+    }
+
+    /// Returns how many ticks of the input clock so many microseconds are.
+    pub(super) fn ticks(&self, micros: i64) -> i64 {
+        let scale = self.clock.scale;
+        rescale(micros, Timescale::new(1_000_000).unwrap_or(scale), scale)
+    }
+}
+
+/// What the parts that come of one step share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stamp {
+    pub segment: SegmentStart,
+    pub epoch: Epoch,
+    pub wall: UnixTime,
+    /// See [`Flags::irregular`](crate::model::Flags::irregular).
+    pub irregular: bool,
+}
+
+/// Returns a duration in microseconds.
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTMP: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
+
+    fn unit(dts: i64, composition_offset: i32) -> InputUnit {
+        let (arrived, now) = (UnixTime::from_micros(10_000_000), Time::ZERO);
+        InputUnit {
+            track: InputTrack(0),
+            dts,
+            shifted: 0,
+            composition_offset,
+            keyframe: true,
+            data: Bytes::new(),
+            arrived,
+            now,
+        }
+    }
+
+    #[test]
+    fn the_origin_is_as_far_back_as_the_unit_is_shown() {
+        let check = |dts, offset, expect_ms: u64| {
+            assert_eq!(unit(dts, offset).origin(1_000, Timescale::MILLIS).as_millis(), expect_ms, "{dts} {offset}");
+        };
+        check(1_000, 0, 10_000);
+        check(3_000, 0, 8_000);
+        check(3_000, 40, 7_960);
+        // An absurd composition offset counts as a second.
+        check(3_000, 60_000, 7_000);
+        check(0, 0, 10_000);
+    }
+
+    #[test]
+    fn a_negative_offset_is_the_earliest() {
+        assert_eq!((unit(100, -30).earliest(), unit(100, 30).earliest(), unit(100, 30).shown()), (70, 100, 130));
+    }
+
+    #[test]
+    fn periods_place_readings_of_the_input_clock() {
+        let period = PeriodStart { clock: RTMP, base: 500, start: Duration::from_secs(2) };
+        assert_eq!((period.micros(500), period.micros(520), period.micros(400)), (2_000_000, 2_020_000, 1_900_000));
+        assert_eq!(period.ticks(-33_000), -33);
+    }
+}
