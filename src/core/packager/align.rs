@@ -50,10 +50,10 @@ pub(super) fn align(preroll: Preroll, lead: Feed, publishers: &Publishers) -> (O
     let mut sound = start.has_sound(lead, &units);
     let mut jumped = Vec::new();
     for feed in publishers.in_order() {
-        let Some(begins) = waiting.get(&feed).and_then(|came| start.begins(feed, came)) else { continue };
+        let Some((begins, video)) = waiting.get(&feed).and_then(|came| start.begins(feed, came)) else { continue };
         let came = waiting.remove(&feed).unwrap_or_default();
         let takes_sound = !sound && start.has_sound(feed, &came);
-        let taken = start.take(&begins, came, takes_sound);
+        let taken = start.take((&begins, video), came, takes_sound);
         jumped.extend(taken.iter().filter(|unit| unit.dts > start.latest).map(|unit| unit.track));
         units.extend(taken.into_iter().filter(|unit| unit.dts <= start.latest));
         sound |= takes_sound;
@@ -77,14 +77,6 @@ struct Start<'a> {
     earliest: i64,
     /// The lead's jumps have been taken out; another push's are left out.
     latest: i64,
-}
-
-/// The unit that another push begins with.
-struct Begins {
-    unit: InputUnit,
-    video: bool,
-    /// The same frame is shown at the same time, whatever its muxer began with: how much later it is.
-    shifted: i64,
 }
 
 impl<'a> Start<'a> {
@@ -119,26 +111,30 @@ impl<'a> Start<'a> {
         self.publishers.source(track).is_some_and(|source| !source.codec.is_video())
     }
 
-    /// Returns the unit with which another push begins together with the lead, if it has one.
-    fn begins(&self, feed: Feed, came: &[InputUnit]) -> Option<Begins> {
+    /// Returns the unit with which another push begins together with the lead, if it has one, and whether that is a picture.
+    fn begins(&self, feed: Feed, came: &[InputUnit]) -> Option<(InputUnit, bool)> {
         let (track, video) = self.publishers.guide(feed)?;
-        let off = |unit: &InputUnit| unit.shown().saturating_sub(self.first.shown());
         let mut mine = came.iter().filter(|unit| unit.track == track);
         let unit = match video {
-            true => mine.find(|unit| unit.keyframe && off(unit).abs() <= self.near),
-            false => mine.find(|unit| off(unit).abs() <= self.apart && off(unit) >= -self.near),
-        }?;
-        let shifted = if video { off(unit) } else { 0 };
-        Some(Begins { unit: unit.clone(), video, shifted })
+            true => mine.find(|unit| unit.keyframe && self.off(unit).abs() <= self.near),
+            false => mine.find(|unit| self.off(unit).abs() <= self.apart && self.off(unit) >= -self.near),
+        };
+        unit.map(|unit| (unit.clone(), video))
     }
 
-    /// Returns what a push begins with, shifted.
-    fn take(&self, begins: &Begins, came: Vec<InputUnit>, takes_sound: bool) -> Vec<InputUnit> {
+    /// Returns how much later a unit is shown than the lead's first one.
+    fn off(&self, unit: &InputUnit) -> i64 {
+        unit.shown().saturating_sub(self.first.shown())
+    }
+
+    /// Returns what a push begins with, shifted: the same frame is shown at the same time, whatever its muxer began with.
+    fn take(&self, (begins, video): (&InputUnit, bool), came: Vec<InputUnit>, takes_sound: bool) -> Vec<InputUnit> {
+        let shifted = if video { self.off(begins) } else { 0 };
         let mut begun = false;
         let mut taken = |unit: &InputUnit| {
-            let is_guide = unit.track == begins.unit.track;
-            begun |= is_guide && unit.dts == begins.unit.dts;
-            match is_guide && begins.video {
+            let is_guide = unit.track == begins.track;
+            begun |= is_guide && unit.dts == begins.dts;
+            match is_guide && video {
                 true => begun,
                 false => {
                     let used = !self.shares(unit.track.feed()) || takes_sound;
@@ -146,10 +142,7 @@ impl<'a> Start<'a> {
                 }
             }
         };
-        let shift = |unit: InputUnit| {
-            let dts = unit.dts.saturating_sub(begins.shifted);
-            InputUnit { dts, shifted: begins.shifted, ..unit }
-        };
+        let shift = |unit: InputUnit| InputUnit { dts: unit.dts.saturating_sub(shifted), shifted, ..unit };
         came.into_iter().filter(|unit| taken(unit)).map(shift).collect()
     }
 }

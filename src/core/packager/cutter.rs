@@ -279,10 +279,11 @@ impl Cutter {
         self.anchor.media(wall)
     }
 
-    /// Begins a period with its first segment, whose first picture is shown at `shown`.
+    /// Begins a period with its first segment, whose first picture is shown at `shown`. It is kept for tracks that join.
     pub(super) fn begin(&mut self, start: Duration, shown: Duration, discontinuity: u32, forced: bool) {
         self.anchor.restart();
         let msn = self.next_msn;
+        self.keep = Some(msn);
         for queue in &mut self.queues {
             debug_assert!(queue.waiting.is_empty());
             (queue.msn, queue.newest, queue.reorder) = (msn, start, Duration::ZERO);
@@ -310,11 +311,6 @@ impl Cutter {
         for (i, queue) in self.queues.iter_mut().enumerate() {
             queue.reserved = places.iter().find(|(place, _)| *place == i).map(|(_, target)| *target);
         }
-    }
-
-    /// Keeps segments from this on.
-    pub(super) fn keep_from(&mut self, msn: Msn) {
-        self.keep = Some(msn);
     }
 
     /// Takes a unit of a track. To be followed by [`advance`](Cutter::advance).

@@ -175,7 +175,7 @@ impl Packager {
     }
 
     fn attach(&mut self, feed: Feed, publisher: Publisher) {
-        let (first, epoch) = (self.publishers.is_empty(), publisher.epoch);
+        let (first, epoch) = (self.publishers.count() == 0, publisher.epoch);
         if let Err(why) = self.publishers.attach(feed, publisher) {
             return self.refuse(feed, why);
         }
@@ -355,7 +355,6 @@ impl Packager {
         let comes = |feed: Feed| feed == lead || units.iter().any(|unit| unit.track.feed() == feed);
         let target = presentation.next_msn();
         self.renditions.begin_period(target, self.publishers.in_order().into_iter().filter(|&feed| !comes(feed)));
-        presentation.keep_from(target);
         let clock = publisher.clock;
         self.outputs.extend(presentation.begin_period(clock, &self.publishers, &units, base, fresh));
         self.carry();
@@ -392,7 +391,7 @@ impl Packager {
         if self.publishers.get(feed).is_none() {
             return;
         }
-        if self.publishers.has_others(feed) {
+        if self.publishers.count() > 1 {
             self.leave(feed);
         } else {
             self.detach_all(clocks);
@@ -406,8 +405,8 @@ impl Packager {
         }
         self.interrupt(false);
         self.phase = Phase::Away;
-        self.publishers.clear();
-        self.renditions.clear();
+        self.publishers = Publishers::default();
+        self.renditions = Renditions::default();
         self.preroll = Preroll::default();
     }
 

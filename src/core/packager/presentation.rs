@@ -450,11 +450,6 @@ impl Presentation {
         self.cutter.reserve(keep, places);
     }
 
-    /// Keeps segments from this on.
-    pub(super) fn keep_from(&mut self, msn: Msn) {
-        self.cutter.keep_from(msn);
-    }
-
     /// Begins a track, or goes on with it, at a segment that others have begun: `first` is its first unit.
     pub(super) fn join(
         &mut self,

@@ -83,13 +83,6 @@ impl Publishers {
         self.languages.retain(|track, _| track.feed() != feed);
     }
 
-    /// Forgets all pushes.
-    pub(super) fn clear(&mut self) {
-        self.publishers.clear();
-        self.sources.clear();
-        self.languages.clear();
-    }
-
     /// Takes note of a track's language; what is no language tag is ignored.
     pub(super) fn language(&mut self, track: InputTrack, language: String) {
         if language.len() <= LANGUAGE_LEN_MAX && is_language(&language) {
@@ -158,17 +151,13 @@ impl Publishers {
         })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.publishers.is_empty()
-    }
-
     pub(super) fn get(&self, feed: Feed) -> Option<&Publisher> {
         self.publishers.get(&feed).map(|(_, publisher)| publisher)
     }
 
-    /// Returns whether others are attached beside a push.
-    pub(super) fn has_others(&self, feed: Feed) -> bool {
-        self.publishers.keys().any(|&other| other != feed)
+    /// Returns how many pushes are attached.
+    pub(super) fn count(&self) -> usize {
+        self.publishers.len()
     }
 
     pub(super) fn source(&self, track: InputTrack) -> Option<&Source> {
@@ -309,7 +298,7 @@ pub(super) mod tests {
         other.clock.wrap_bits = 33;
         assert_eq!(publishers.attach(Feed(1), other), Err(Refusal::NoPlace));
         assert_eq!(publishers.attach(Feed(Feed::COUNT_MAX), publisher(None)), Err(Refusal::NoPlace));
-        assert!(!publishers.has_others(Feed(0)));
+        assert_eq!(publishers.count(), 1);
     }
 
     #[test]

@@ -104,10 +104,6 @@ impl Renditions {
         self.joining = waiting.map(|feed| (feed, Joining::new(target))).collect();
     }
 
-    pub(super) fn clear(&mut self) {
-        *self = Renditions::default();
-    }
-
     pub(super) fn is_joining(&self, feed: Feed) -> bool {
         self.joining.contains_key(&feed)
     }

@@ -108,3 +108,71 @@ pub(super) fn have_grown(tracks: &[TrackMuxer], said: &[Track]) -> bool {
         found > said + said / RATE_STEP
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{asc, avcc};
+    use super::*;
+    use crate::model::CodecConfig;
+    use crate::packager::cutter::tests::record;
+
+    fn codec(config: &CodecConfig) -> Codec {
+        Codec::parse(config).expect("headers")
+    }
+
+    /// Tracks of these names: those of sound begin with `audio`.
+    fn tracks(names: &[&str]) -> Vec<TrackMuxer> {
+        let muxer = |(id, name): (u8, &&str)| {
+            let codec = codec(&if name.starts_with("audio") { asc() } else { avcc() });
+            let name = ((*name).to_owned(), None);
+            TrackMuxer::with_codec(TrackId(id), name, &codec, (30_000, 8_000), None, &record())
+        };
+        (0..).zip(names).map(muxer).collect()
+    }
+
+    #[test]
+    fn a_push_sends_the_tracks_of_its_name_that_it_announces() {
+        let tracks = tracks(&["video", "720p", "audio"]);
+        let rendition = Rendition::parse("720p").expect("a name");
+        let said = |video, audio| Announced { video, audio };
+        assert_eq!(expected(&tracks, said(None, None), None), 2);
+        assert_eq!(expected(&tracks, said(None, Some(false)), None), 1);
+        assert_eq!(expected(&tracks, said(None, None), Some(&rendition)), 1);
+        assert_eq!(expected(&tracks, said(Some(false), None), Some(&rendition)), 0);
+        assert_eq!(places(&tracks, &codec(&avcc()), Some(&rendition)).collect::<Vec<_>>(), [1]);
+        assert_eq!(places(&tracks, &codec(&asc()), Some(&rendition)).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_track_is_appended_once_and_only_while_there_is_room() {
+        let rendition = Rendition::parse("360p").expect("a name");
+        let (pictures, sound) = (codec(&avcc()), codec(&asc()));
+        let begun = tracks(&["720p", "audio"]);
+        let further = |tracks: &[TrackMuxer], codec| {
+            further(tracks, codec, Some(&rendition), &record()).map(|muxer| muxer.track().clone())
+        };
+        let appended = further(&begun, &pictures).expect("a place");
+        assert_eq!((appended.id, &appended.name[..], appended.bandwidth), (TrackId(2), "360p", 0));
+        assert!(further(&begun, &sound).is_none(), "sound is there");
+        assert!(further(&tracks(&["720p"; TRACKS_MAX]), &pictures).is_none(), "as many as there may be");
+    }
+
+    #[test]
+    fn parts_are_whole_frames_of_the_first_track() {
+        let tick = Duration::from_millis(1);
+        let target = Duration::from_millis(214);
+        let part = cut_parts(&mut tracks(&["video", "audio"]), tick, target, None);
+        assert_eq!(part, Some(Duration::from_secs_f64(1.0 / 30.0) * 6), "found from PART-TARGET");
+        let set = Some(Duration::from_millis(100));
+        assert_eq!(cut_parts(&mut tracks(&["video", "audio"]), tick, target, set), set);
+        assert_eq!(cut_parts(&mut [], tick, target, None), None);
+    }
+
+    #[test]
+    fn a_bit_rate_that_hardly_grows_is_not_told() {
+        let tracks = tracks(&["video"]);
+        let said = |bandwidth| [Track { bandwidth, ..tracks[0].track().clone() }];
+        assert!(have_grown(&tracks, &said(7_000)));
+        assert!(!have_grown(&tracks, &said(7_500)));
+    }
+}

@@ -100,7 +100,11 @@ fn a_segment_begins_with_the_leaders_keyframe() {
     let mut cutter = cutter(&[HIGH]);
     assert_eq!(play(&mut cutter, 0, 0, 1_960), ["place 0 10 1960"]);
     assert_eq!(play(&mut cutter, 0, 2_000, 2_000), ["began 11 2000", "close 0 10 2000 Some(2000)", "place 0 11 2000"]);
-    assert_eq!((cutter.next_msn(), cutter.msn(0), cutter.segment(10)), (12, 11, None));
+    assert_eq!((cutter.next_msn(), cutter.msn(0)), (12, 11));
+    assert!(cutter.segment(10).is_some(), "kept for a push that joins");
+    cutter.reserve(None, &[]);
+    cutter.stalled();
+    assert_eq!(cutter.segment(10), None);
 }
 
 #[test]
