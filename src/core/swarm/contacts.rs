@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::config::Config;
+use super::io::Output;
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
@@ -50,7 +51,7 @@ impl Contacts {
         }
     }
 
-    /// The contacts whose identity is known.
+    /// Returns the contacts whose identity is known.
     pub(super) fn known(&self) -> Vec<Peer> {
         self.contacts.iter().filter_map(|contact| contact.peer).collect()
     }
@@ -68,21 +69,23 @@ impl Contacts {
         there
     }
 
-    /// The addresses to dial now.
-    pub(super) fn due(&mut self, now: Time) -> Vec<SocketAddr> {
-        let due = self.contacts.iter_mut().filter(|contact| contact.wanted && contact.at <= now);
-        due.map(|contact| {
-            contact.at = now + self.patience;
-            contact.addr
+    /// Returns what is to be dialled now.
+    pub(super) fn due(&mut self, now: Time) -> impl Iterator<Item = Output> {
+        let patience = self.patience;
+        let due = self.contacts.iter_mut().filter(move |contact| contact.wanted && contact.at <= now);
+        due.map(move |contact| {
+            contact.at = now + patience;
+            Output::Dial { addr: contact.addr, peer: None }
         })
-        .collect()
     }
 
-    pub(super) fn next(&self) -> Option<Time> {
+    /// Returns when the next one is dialled.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.contacts.iter().filter(|contact| contact.wanted).map(|contact| contact.at).min()
     }
 
-    /// A link is up. Whether it leads to a contact that was asked for.
+    /// Notes that a link is up; returns whether it leads to a contact that was asked for, or that is to be a
+    /// neighbour.
     pub(super) fn found(&mut self, peer: Peer, dialled: Option<SocketAddr>) -> bool {
         let mut wanted = false;
         for contact in &mut self.contacts {
@@ -93,10 +96,10 @@ impl Contacts {
                 contact.delay = self.first;
             }
         }
-        wanted
+        wanted || self.insistent && self.contacts.iter().any(|contact| contact.peer == Some(peer))
     }
 
-    /// A dial to `addr` has failed: whoever was there isn't any more, as far as we know.
+    /// Notes that a dial to `addr` has failed: whoever was there isn't any more, as far as we know.
     pub(super) fn failed(&mut self, now: Time, addr: SocketAddr) {
         for contact in self.contacts.iter_mut().filter(|contact| contact.addr == addr) {
             contact.peer = None;
@@ -104,5 +107,71 @@ impl Contacts {
             contact.at = now + contact.delay;
             contact.delay = (contact.delay * 2).min(self.max);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Time = Time::from_millis(100_000);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn addr(n: u64) -> SocketAddr {
+        ([127, 0, 0, 1], 4_900 + n as u16).into()
+    }
+
+    fn peer(n: u64) -> Peer {
+        Peer { id: NodeId(n), addr: addr(n) }
+    }
+
+    fn dials(contacts: &mut Contacts, now: Time) -> Vec<SocketAddr> {
+        let addr = |output| match output {
+            Output::Dial { addr, peer: None } => addr,
+            other => panic!("{other:?}"),
+        };
+        contacts.due(now).map(addr).collect()
+    }
+
+    #[test]
+    fn contacts_are_dialled_each_time_they_are_asked_and_have_no_link() {
+        let mut contacts = Contacts::new(addr(9), &Config::gossip(vec![addr(1), addr(9), addr(2)]));
+        assert_eq!(contacts.poll_timeout(), None);
+        assert_eq!(contacts.ask(T, |_| true), [], "nobody is known");
+        assert_eq!(contacts.poll_timeout(), Some(T));
+        assert_eq!(dials(&mut contacts, T), [addr(1), addr(2)], "but not this node itself");
+        assert_eq!(dials(&mut contacts, T + SECOND), [], "they are under way");
+        // One answers with another address than the one dialled.
+        assert!(contacts.found(peer(5), Some(addr(1))));
+        contacts.failed(T, addr(2));
+        assert_eq!(contacts.known(), [peer(5)]);
+        assert_eq!(contacts.poll_timeout(), None, "who failed is asked again first");
+        assert_eq!(contacts.ask(T, |id| id == NodeId(5)), [peer(5)]);
+        assert_eq!(dials(&mut contacts, T), [addr(2)]);
+        assert!(!contacts.found(peer(5), None), "it was found before");
+    }
+
+    #[test]
+    fn static_contacts_are_dialled_until_they_are_there() {
+        let mut contacts = Contacts::new(addr(9), &Config::fixed(vec![addr(1)]));
+        for after in [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000] {
+            assert_eq!(dials(&mut contacts, T), [addr(1)]);
+            contacts.failed(T, addr(1));
+            let at = T + Duration::from_millis(after);
+            assert_eq!(contacts.poll_timeout(), Some(at));
+            contacts.contacts[0].at = T;
+        }
+        assert!(contacts.found(peer(1), None));
+        assert!(contacts.found(peer(1), None), "whenever its link is up it is to be a neighbour");
+        assert!(!contacts.found(peer(2), None));
+        assert_eq!(dials(&mut contacts, T + 60 * SECOND), []);
+    }
+
+    #[test]
+    fn a_dial_without_an_answer_is_repeated() {
+        let mut contacts = Contacts::new(addr(9), &Config::fixed(vec![addr(1)]));
+        assert_eq!(dials(&mut contacts, T), [addr(1)]);
+        assert_eq!(dials(&mut contacts, T + 29 * SECOND), []);
+        assert_eq!(dials(&mut contacts, T + 30 * SECOND), [addr(1)]);
     }
 }

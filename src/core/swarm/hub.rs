@@ -1,25 +1,30 @@
-//! Who gets what.
+//! Who gets what. What an owner returns is sent here, and only here.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::announcement::Announcement;
+use super::archive_notice::{ArchiveNotice, Keeper, Kept};
+use super::archives::ArchiveDirectory;
+use super::claims::{Claims, record_part};
 use super::config::Config;
 use super::contacts::Contacts;
 use super::directory::Directory;
-use super::frame::{Body, Frame};
-use super::keepers::Keepers;
-use super::links::{Links, Route};
-use super::member::{Member, Stream, SwarmView};
-use super::{Entry, Input, Output};
+use super::entry::Entry;
+use super::frame::{FrameBody, SwarmFrame};
+use super::io::{Input, Output};
+use super::links::Links;
+use super::member::{Action, SwarmView};
+use super::members::Members;
 use crate::hyparview as overlay;
 use crate::hyparview::DownCause;
 use crate::model::Peer;
 use crate::model::Resume;
 use crate::model::time::Time;
 use crate::model::wire::WireError;
-use crate::model::{NodeId, Record, StreamName, SwarmId};
+use crate::model::{NodeId, Record, StreamName, SwarmId, Trace};
 use crate::plumtree as broadcast;
 
 /// What a hub has counted; see also [`SwarmView`].
@@ -39,66 +44,40 @@ pub struct Counters {
     pub full_announcements: u64,
 }
 
-/// A stream that this node's ingest claims.
-#[derive(Debug)]
-pub(super) struct Owned {
-    pub(super) entry: Entry,
-    /// Set at the stream's end: until when its entry is refreshed.
-    pub(super) until: Option<Time>,
-}
-
-/// How often links are looked at for idleness: a share of `link_linger` that doesn't matter.
-const SWEEPS: u32 = 4;
-
 /// All swarms of one node.
 #[derive(Debug)]
 pub struct Hub {
-    pub(super) me: Peer,
-    pub(super) config: Config,
-    pub(super) seed: u64,
-    pub(super) links: Links,
-    pub(super) contacts: Contacts,
-    pub(super) directory: Directory,
-    pub(super) keepers: Keepers,
-    pub(super) owned: BTreeMap<StreamName, Owned>,
-    pub(super) members: BTreeMap<SwarmId, Member>,
-    /// The deadlines of all members.
-    pub(super) due: BTreeSet<(Time, SwarmId)>,
-    pub(super) refresh_at: Option<Time>,
-    sweep_at: Option<Time>,
-    /// When the upload is shared anew, with the first part after it.
-    pub(super) share_at: Option<Time>,
-    pub(super) outputs: VecDeque<Output>,
-    pub(super) counters: Counters,
+    me: Peer,
+    is_static: bool,
+    links: Links,
+    contacts: Contacts,
+    directory: Directory,
+    archives: ArchiveDirectory,
+    claims: Claims,
+    members: Members,
+    outputs: VecDeque<Output>,
+    counters: Counters,
     last_fault: Option<(NodeId, WireError)>,
-    pub(super) left: bool,
+    left: bool,
 }
 
 impl Hub {
-    /// A node that is in the directory's swarm alone, and knows nobody yet. Its first deadline is at once.
+    /// Makes a node that is in the directory's swarm alone, and knows nobody yet. Its first deadline is at once.
     pub fn new(me: Peer, config: Config, seed: u64) -> Self {
-        let mut hub = Hub {
+        Hub {
             me,
-            seed,
-            links: Links::default(),
+            is_static: config.is_static(),
+            links: Links::new(config.link_linger, config.dial_patience),
             contacts: Contacts::new(me.addr, &config),
             directory: Directory::new(config.dead_after, config.entries_max),
-            keepers: Keepers::new(config.dead_after, config.entries_max),
-            owned: BTreeMap::new(),
-            members: BTreeMap::new(),
-            due: BTreeSet::new(),
-            refresh_at: None,
-            sweep_at: None,
-            share_at: None,
+            archives: ArchiveDirectory::new(me.id, config.dead_after, config.entries_max),
+            claims: Claims::new(me, config.refresh_interval, config.ended_linger),
+            members: Members::new(me, config, seed),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             last_fault: None,
             left: false,
-            config,
-        };
-        let overlay = hub.overlay_of(SwarmId::DIRECTORY);
-        hub.add_member(Member { id: SwarmId::DIRECTORY, overlay, stream: None, due: None });
-        hub
+        }
     }
 
     /// Takes what has happened.
@@ -125,7 +104,7 @@ impl Hub {
             Input::BodyStopped { to, swarm, id } => {
                 self.feed_tree(now, swarm, broadcast::Input::BodyStopped { to, id });
             }
-            Input::Claim { record } => self.on_claim(now, record),
+            Input::Claim { record } => self.on_claim(now, &record),
             Input::Publish { stream, header, body, trace } => {
                 self.feed_tree(now, SwarmId::of(&stream), broadcast::Input::Publish { header, body, trace });
             }
@@ -135,20 +114,19 @@ impl Hub {
         self.expire(now);
     }
 
-    /// The next thing to do; drain until `None`.
+    /// Returns the next thing to do; drain until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When [`Input::Timeout`] is due.
+    /// Returns when [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.left {
             return None;
         }
-        let members = self.due.first().map(|(at, _)| *at);
-        let rest = [self.refresh_at, self.sweep_at, self.contacts.next()];
-        let rest = rest.into_iter().chain([self.directory.next_expiry(), self.keepers.next_expiry()]);
-        rest.flatten().chain(members).min()
+        let Hub { links, contacts, directory, archives, claims, members, .. } = self;
+        let all = [links.poll_timeout(), contacts.poll_timeout(), directory.poll_timeout(), archives.poll_timeout()];
+        all.into_iter().chain([claims.poll_timeout(), members.poll_timeout()]).flatten().min()
     }
 
     // --- what can be seen ---
@@ -160,7 +138,7 @@ impl Hub {
 
     /// Its swarms, the directory first.
     pub fn swarms(&self) -> impl Iterator<Item = SwarmView> {
-        self.members.values().map(Member::view)
+        self.members.views()
     }
 
     /// The entries of the directory, by name.
@@ -175,12 +153,12 @@ impl Hub {
 
     /// The newest record of a stream.
     pub fn record(&self, stream: &StreamName) -> Option<&Record> {
-        self.stream(stream)?.record.as_ref()
+        self.members.record(stream)
     }
 
     /// Where a publisher of `stream` goes on, if the swarm holds a life of it.
     pub fn resume(&self, stream: &StreamName) -> Option<Resume> {
-        self.stream(stream)?.resume()
+        self.members.resume(stream)
     }
 
     /// The peers with a link.
@@ -190,8 +168,8 @@ impl Hub {
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        let Directory { corrupt, full, .. } = self.directory;
-        Counters { bad_announcements: corrupt, full_announcements: full, ..self.counters }
+        let (bad_announcements, full_announcements) = self.directory.refused();
+        Counters { bad_announcements, full_announcements, ..self.counters }
     }
 
     /// Whose frame couldn't be read last, and why.
@@ -201,22 +179,12 @@ impl Hub {
 
     /// What a swarm's broadcast remembers; `None` for the directory and unknown swarms.
     pub fn sizes(&self, swarm: SwarmId) -> Option<broadcast::Sizes> {
-        self.members.get(&swarm)?.stream.as_ref().map(|stream| stream.tree.sizes())
+        self.members.sizes(swarm)
     }
 
     /// Panics where a promise of the views is broken.
     pub fn check_invariants(&self) {
-        for member in self.members.values() {
-            member.overlay.check_invariants();
-            let Some(stream) = &member.stream else { continue };
-            for peer in member.overlay.active() {
-                assert!(stream.tree.neighbours().any(|(id, _)| id == peer.id), "a neighbour Plumtree doesn't know");
-            }
-        }
-    }
-
-    pub(super) fn stream(&self, stream: &StreamName) -> Option<&Stream> {
-        self.members.get(&SwarmId::of(stream))?.stream.as_ref()
+        self.members.check_invariants();
     }
 
     // --- links ---
@@ -225,28 +193,17 @@ impl Hub {
         if peer.id == self.me.id {
             return;
         }
-        for frame in self.links.set_up(peer) {
-            self.outputs.push_back(Output::Control { to: peer.id, frame });
-        }
+        self.outputs.extend(self.links.set_up(now, peer));
         // Somebody else was expected there.
         for id in dialled.map(|addr| self.links.take_dialling(addr, None)).unwrap_or_default() {
             self.peer_down(now, id, DownCause::Refused);
         }
-        self.arm_sweep(now);
-        let wanted = self.contacts.found(peer, dialled);
-        if wanted || (self.config.is_static() && self.contacts.known().contains(&peer)) {
-            self.join_through(now, peer);
-        }
-    }
-
-    /// A contact is there: the directory's overlay joins through it; in a static topology all do.
-    fn join_through(&mut self, now: Time, peer: Peer) {
-        let ids: Vec<_> = match self.config.is_static() {
-            true => self.members.keys().copied().collect(),
-            false => vec![SwarmId::DIRECTORY],
-        };
-        for id in ids {
-            self.feed_overlay(now, id, overlay::Input::Join(peer));
+        if self.contacts.found(peer, dialled) {
+            // In a static topology all overlays join through a contact, else the directory's.
+            let ids = if self.is_static { self.members.ids() } else { vec![SwarmId::DIRECTORY] };
+            for id in ids {
+                self.feed_overlay(now, id, overlay::Input::Join(peer));
+            }
         }
     }
 
@@ -262,35 +219,26 @@ impl Hub {
         }
     }
 
-    pub(super) fn peer_down(&mut self, now: Time, peer: NodeId, cause: DownCause) {
-        for id in self.members.keys().copied().collect::<Vec<_>>() {
+    fn peer_down(&mut self, now: Time, peer: NodeId, cause: DownCause) {
+        for id in self.members.ids() {
             self.feed_overlay(now, id, overlay::Input::PeerDown { peer, cause });
         }
     }
 
     fn on_estimate(&mut self, now: Time, peer: NodeId, rtt_us: u32, rate: u64) {
-        for id in self.members.keys().copied().collect::<Vec<_>>() {
+        for id in self.members.ids() {
             self.feed_overlay(now, id, overlay::Input::Rtt { peer, rtt_us });
             self.feed_tree(now, id, broadcast::Input::LinkEstimate { peer, rtt_us, rate });
         }
     }
 
-    fn arm_sweep(&mut self, now: Time) {
-        if self.sweep_at.is_none() && !self.links.is_empty() {
-            self.sweep_at = Some(now + self.config.link_linger / SWEEPS);
-        }
-    }
-
     fn sweep(&mut self, now: Time) {
-        for id in self.links.take_overdue(now, self.config.dial_patience) {
+        for id in self.links.take_overdue(now) {
             self.peer_down(now, id, DownCause::TimedOut);
         }
-        let Hub { links, members, config, .. } = self;
-        let needed = |id: NodeId| members.values().any(|member| member.overlay.needs_link(id));
-        for peer in links.take_idle(now, config.link_linger, needed) {
-            self.outputs.push_back(Output::Close { peer });
-        }
-        self.arm_sweep(now);
+        let Hub { links, members, .. } = self;
+        let idle = links.take_idle(now, |id| members.needs_link(id));
+        self.outputs.extend(idle.into_iter().map(|peer| Output::Close { peer }));
     }
 
     // --- frames ---
@@ -300,7 +248,7 @@ impl Hub {
             self.counters.stray_frames += 1;
             return;
         };
-        let Frame { swarm, body } = match Frame::decode(frame) {
+        let SwarmFrame { swarm, body } = match SwarmFrame::decode(frame) {
             Ok(Some(frame)) => frame,
             Ok(None) => return, // A newer node's.
             Err(fault) => {
@@ -310,25 +258,24 @@ impl Hub {
             }
         };
         match body {
-            Body::Directory(announcements) => self.on_announcements(now, peer, &announcements),
-            Body::Keepers(notices) => self.on_notices(now, peer, notices),
-            Body::Leave if swarm == SwarmId::DIRECTORY => self.peer_down(now, from, DownCause::Left),
-            Body::Leave => {
+            FrameBody::Directory(announcements) => self.on_announcements(now, announcements, Some(peer)),
+            FrameBody::Archives(notices) => self.on_notices(now, peer, notices),
+            FrameBody::Leave if swarm == SwarmId::DIRECTORY => self.peer_down(now, from, DownCause::Left),
+            FrameBody::Leave => {
                 self.feed_overlay(now, swarm, overlay::Input::PeerDown { peer: from, cause: DownCause::Left });
             }
-            Body::Overlay(message) => {
+            FrameBody::Overlay(message) => {
                 let asks = matches!(message, overlay::Message::Join | overlay::Message::Neighbor { .. });
-                let known = self.feed_overlay(now, swarm, overlay::Input::Message { from: peer, message });
-                if !known {
+                if !self.feed_overlay(now, swarm, overlay::Input::Message { from: peer, message }) {
                     self.counters.unknown_swarms += 1;
                     // Its announcement may be on its way to us. Who asks tries elsewhere, and again later.
                     if asks {
-                        let frame = Frame { swarm, body: Body::Leave }.encode();
+                        let frame = SwarmFrame { swarm, body: FrameBody::Leave }.encode();
                         self.outputs.push_back(Output::Control { to: from, frame });
                     }
                 }
             }
-            Body::Broadcast(message) => {
+            FrameBody::Broadcast(message) => {
                 if !self.feed_tree(now, swarm, broadcast::Input::Message { from, message }) {
                     self.counters.unknown_swarms += 1;
                 }
@@ -336,15 +283,152 @@ impl Hub {
         }
     }
 
-    pub(super) fn send(&mut self, now: Time, to: Peer, frame: &Frame, wants_dial: bool) {
-        let frame = frame.encode();
-        match self.links.route(now, to, &frame, wants_dial) {
-            Route::Send => self.outputs.push_back(Output::Control { to: to.id, frame }),
-            Route::Dial => {
-                self.outputs.push_back(Output::Dial { addr: to.addr, peer: Some(to.id) });
-                self.arm_sweep(now);
+    fn send(&mut self, now: Time, to: Peer, frames: impl IntoIterator<Item = Bytes>) {
+        for frame in frames {
+            self.outputs.extend(self.links.route(now, to, frame, false));
+        }
+    }
+
+    /// Sends to all neighbours of the directory but `except`.
+    fn tell(&mut self, now: Time, frames: &[Bytes], except: Option<NodeId>) {
+        if frames.is_empty() {
+            return;
+        }
+        for peer in self.members.neighbours().filter(|peer| Some(peer.id) != except).collect::<Vec<_>>() {
+            self.send(now, peer, frames.iter().cloned());
+        }
+    }
+
+    // --- the directory ---
+
+    /// Takes announcements of `teller`, or of this node.
+    fn on_announcements(&mut self, now: Time, announcements: Vec<Announcement<Entry>>, teller: Option<Peer>) {
+        let news = self.directory.merge(now, announcements);
+        // Passed on before anything is sent in the streams' swarms: who hears us there has heard of them.
+        let frames = SwarmFrame::tell(&news.told, FrameBody::Directory);
+        self.tell(now, &frames, teller.map(|peer| peer.id));
+        for entry in news.moved {
+            self.claims.yield_to(&entry);
+            let (stream, ingest) = (entry.stream.clone(), entry.ingest);
+            self.outputs.push_back(Output::Announced { entry });
+            // Until interest lands, a node is in the swarm of every stream.
+            if !self.left {
+                self.join(now, &stream, teller.into_iter().chain([ingest]));
             }
-            Route::Wait | Route::Drop => {}
+        }
+    }
+
+    fn on_claim(&mut self, now: Time, record: &Record) {
+        if self.left {
+            return;
+        }
+        if let Some(announcement) = self.claims.claim(now, record) {
+            self.on_announcements(now, vec![announcement], None);
+            self.join(now, &record.stream, []);
+        }
+        let (header, body) = record_part(record);
+        let input = broadcast::Input::Publish { header, body, trace: Trace::default() };
+        self.feed_tree(now, SwarmId::of(&record.stream), input);
+    }
+
+    // --- archives ---
+
+    /// Tells everybody what this node keeps. To be said again before the notices die.
+    fn on_keep(&mut self, now: Time, kept: Vec<Kept>, stamp: u64) {
+        if self.left {
+            return;
+        }
+        // A node that listens everywhere doesn't know its own address; its neighbours put theirs of it in.
+        let notice = |kept| ArchiveNotice::new(Keeper { node: self.me, kept, stamp });
+        let notices: Vec<_> = kept.into_iter().map(notice).collect();
+        self.tell(now, &SwarmFrame::tell(&notices, FrameBody::Archives), None);
+    }
+
+    fn on_notices(&mut self, now: Time, from: Peer, notices: Vec<ArchiveNotice>) {
+        let news = self.archives.merge(now, from, notices);
+        self.tell(now, &SwarmFrame::tell(&news, FrameBody::Archives), Some(from.id));
+        let streams: BTreeSet<_> = news.into_iter().map(|notice| notice.what.kept.stream).collect();
+        self.show_keepers(streams);
+    }
+
+    fn show_keepers(&mut self, streams: impl IntoIterator<Item = StreamName>) {
+        for stream in streams {
+            let keepers = self.archives.of(&stream);
+            self.outputs.push_back(Output::Kept { stream, keepers });
+        }
+    }
+
+    // --- swarms ---
+
+    /// Joins a stream's swarm, or learns of more members of it.
+    fn join(&mut self, now: Time, stream: &StreamName, contacts: impl IntoIterator<Item = Peer>) {
+        if self.members.join(stream, contacts) && self.is_static {
+            for peer in self.contacts.known() {
+                self.feed_overlay(now, SwarmId::of(stream), overlay::Input::Join(peer));
+            }
+        }
+    }
+
+    /// Does what a swarm wants with an overlay that has too few neighbours, or looks for islands.
+    fn bootstrap(&mut self, now: Time, id: SwarmId) {
+        if self.is_static {
+            return;
+        }
+        let Hub { contacts, links, members, .. } = self;
+        let contacts = match id {
+            SwarmId::DIRECTORY => contacts.ask(now, |id| links.peer(id).is_some()),
+            _ => members.choose_contacts(id),
+        };
+        for peer in contacts {
+            self.feed_overlay(now, id, overlay::Input::Join(peer));
+        }
+    }
+
+    fn on_leave(&mut self, now: Time) {
+        for id in self.members.ids() {
+            self.feed_overlay(now, id, overlay::Input::Leave);
+        }
+        let frame = SwarmFrame { swarm: SwarmId::DIRECTORY, body: FrameBody::Leave }.encode();
+        self.outputs.extend(self.links.up().map(|peer| Output::Control { to: peer.id, frame: frame.clone() }));
+        self.claims.clear();
+        self.left = true;
+    }
+
+    /// Returns whether there is such a swarm.
+    fn feed_overlay(&mut self, now: Time, id: SwarmId, input: overlay::Input) -> bool {
+        let known = self.members.handle_overlay(now, id, input);
+        self.pump(now, id);
+        known
+    }
+
+    /// Returns whether there is such a stream.
+    fn feed_tree(&mut self, now: Time, id: SwarmId, input: broadcast::Input) -> bool {
+        let known = self.members.handle_tree(now, id, input);
+        self.pump(now, id);
+        known
+    }
+
+    /// Does what a swarm wants, until it wants nothing more.
+    fn pump(&mut self, now: Time, swarm: SwarmId) {
+        while let Some(action) = self.members.poll(now, swarm) {
+            match action {
+                Action::Send { to, body, dial } => {
+                    let frame = SwarmFrame { swarm, body }.encode();
+                    self.outputs.extend(self.links.route(now, to, frame, dial));
+                }
+                Action::SendLinked { to, body } if self.links.peer(to).is_some() => {
+                    let frame = SwarmFrame { swarm, body }.encode();
+                    self.outputs.push_back(Output::Control { to, frame });
+                }
+                Action::SendLinked { .. } => {}
+                Action::Output(output) => self.outputs.push_back(output),
+                Action::Welcome(peer) => {
+                    self.send(now, peer, SwarmFrame::tell(&self.directory.announce_all(now), FrameBody::Directory));
+                    self.send(now, peer, SwarmFrame::tell(&self.archives.announce_all(now), FrameBody::Archives));
+                }
+                Action::Bootstrap => self.bootstrap(now, swarm),
+                Action::BadRecord => self.counters.bad_records += 1,
+            }
         }
     }
 
@@ -354,73 +438,25 @@ impl Hub {
         if self.left {
             return;
         }
-        if self.refresh_at.is_some_and(|at| at <= now) {
-            self.refresh_all(now);
-        }
-        if self.sweep_at.take_if(|at| *at <= now).is_some() {
+        let refreshed = self.claims.refresh(now);
+        self.on_announcements(now, refreshed, None);
+        if self.links.poll_timeout().is_some_and(|at| at <= now) {
             self.sweep(now);
         }
-        if self.directory.next_expiry().is_some_and(|at| at <= now) {
-            for stream in self.directory.expire(now) {
-                self.on_expired(now, stream);
+        for stream in self.directory.expire(now) {
+            self.members.let_go(now, &stream);
+            self.outputs.push_back(Output::Expired { stream });
+        }
+        let changed = self.archives.expire(now);
+        self.show_keepers(changed);
+        for id in self.members.due(now) {
+            let leaves = self.members.expire(now, id);
+            self.pump(now, id);
+            if leaves {
+                self.members.remove(id);
             }
-        }
-        if self.keepers.next_expiry().is_some_and(|at| at <= now) {
-            let changed = self.keepers.expire(now);
-            self.show_keepers(changed);
-        }
-        let due: Vec<_> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
-        for id in due {
-            self.expire_member(now, id);
         }
         // Last, since an overlay may just have asked for them.
-        for addr in self.contacts.due(now) {
-            self.outputs.push_back(Output::Dial { addr, peer: None });
-        }
-    }
-
-    fn on_expired(&mut self, now: Time, stream: StreamName) {
-        let id = SwarmId::of(&stream);
-        if let Some(gone) = self.members.get_mut(&id).and_then(|member| member.stream.as_mut()) {
-            gone.leave_at = Some(now + self.config.swarm_linger);
-            self.reschedule(id);
-        }
-        self.outputs.push_back(Output::Expired { stream });
-    }
-
-    fn expire_member(&mut self, now: Time, id: SwarmId) {
-        let Some(member) = self.members.get_mut(&id) else { return };
-        let past = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        if past(member.stream.as_ref().and_then(|stream| stream.leave_at)) {
-            return self.part_from(now, id);
-        }
-        if past(member.overlay.poll_timeout()) {
-            member.overlay.handle(now, overlay::Input::Timeout);
-        }
-        if let Some(stream) = member.stream.as_mut().filter(|stream| past(stream.tree.poll_timeout())) {
-            stream.tree.handle(now, broadcast::Input::Timeout);
-        }
-        self.pump(now, id);
-    }
-
-    /// Leaves a stream's swarm and forgets it.
-    fn part_from(&mut self, now: Time, id: SwarmId) {
-        self.feed_overlay(now, id, overlay::Input::Leave);
-        if let Some(member) = self.members.remove(&id)
-            && let Some(at) = member.due
-        {
-            self.due.remove(&(at, id));
-        }
-    }
-
-    pub(super) fn reschedule(&mut self, id: SwarmId) {
-        let Some(member) = self.members.get_mut(&id) else { return };
-        let due = member.next_timeout();
-        if due != member.due {
-            if let Some(at) = std::mem::replace(&mut member.due, due) {
-                self.due.remove(&(at, id));
-            }
-            self.due.extend(due.map(|at| (at, id)));
-        }
+        self.outputs.extend(self.contacts.due(now));
     }
 }

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::io::Output;
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
 
 /// Most frames that wait for one dial. An overlay asks one thing at a time of a peer without a link.
 const WAITING_MAX: usize = 64;
+
+/// How often links are looked at: a share of `linger` that doesn't matter.
+const SWEEPS: u32 = 4;
 
 /// Where a link stands.
 #[derive(Debug)]
@@ -26,72 +30,71 @@ struct Link {
     state: State,
 }
 
-/// What to do with a frame.
-#[derive(Debug, PartialEq)]
-pub(super) enum Route {
-    /// There is a link.
-    Send,
-    /// It waits for a dial under way.
-    Wait,
-    /// It waits for a dial that is to begin.
-    Dial,
-    /// It isn't worth a dial.
-    Drop,
+impl Link {
+    fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
 }
 
 /// All links, by peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Links {
     links: BTreeMap<NodeId, Link>,
+    /// When links are looked at next.
+    sweep_at: Option<Time>,
+    linger: Duration,
+    patience: Duration,
 }
 
 impl Links {
-    pub(super) fn is_up(&self, id: NodeId) -> bool {
-        self.links.get(&id).is_some_and(|link| matches!(link.state, State::Up { .. }))
+    /// Makes none. One that nobody needs is kept for `linger`; a dial's answer is lost after `patience`.
+    pub(super) fn new(linger: Duration, patience: Duration) -> Self {
+        Links { links: BTreeMap::new(), sweep_at: None, linger, patience }
     }
 
-    /// The peer at the other end, where a link is up.
+    /// Returns the peer at the other end, where a link is up.
     pub(super) fn peer(&self, id: NodeId) -> Option<Peer> {
-        self.links.get(&id).filter(|link| matches!(link.state, State::Up { .. })).map(|link| link.peer)
+        self.links.get(&id).filter(|link| link.is_up()).map(|link| link.peer)
     }
 
+    /// Returns all peers with a link that is up.
     pub(super) fn up(&self) -> impl Iterator<Item = Peer> {
-        self.links.values().filter(|link| matches!(link.state, State::Up { .. })).map(|link| link.peer)
+        self.links.values().filter(|link| link.is_up()).map(|link| link.peer)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.links.is_empty()
-    }
-
-    /// Finds the way of a frame to `to`, and keeps it where it has to wait.
-    pub(super) fn route(&mut self, now: Time, to: Peer, frame: &Bytes, wants_dial: bool) -> Route {
+    /// Returns what a frame to `to` takes: that it is sent, or a dial. It is kept where it has to wait, and dropped
+    /// where there is no link and it isn't worth a dial.
+    pub(super) fn route(&mut self, now: Time, to: Peer, frame: Bytes, wants_dial: bool) -> Option<Output> {
         match self.links.get_mut(&to.id).map(|link| &mut link.state) {
-            Some(State::Up { .. }) => Route::Send,
+            Some(State::Up { .. }) => Some(Output::Control { to: to.id, frame }),
             Some(State::Dialling { waiting, .. }) => {
                 if waiting.len() >= WAITING_MAX {
                     waiting.pop_front();
                 }
-                waiting.push_back(frame.clone());
-                Route::Wait
+                waiting.push_back(frame);
+                None
             }
             None if wants_dial => {
-                let state = State::Dialling { since: now, waiting: VecDeque::from([frame.clone()]) };
+                let state = State::Dialling { since: now, waiting: VecDeque::from([frame]) };
                 self.links.insert(to.id, Link { peer: to, state });
-                Route::Dial
+                self.arm_sweep(now);
+                Some(Output::Dial { addr: to.addr, peer: Some(to.id) })
             }
-            None => Route::Drop,
+            None => None,
         }
     }
 
-    /// A link is up; returns what waited for it. Told again of one that is up: nothing.
-    pub(super) fn set_up(&mut self, peer: Peer) -> VecDeque<Bytes> {
+    /// Notes that a link is up; returns what waited for it. Told again of one that is up: nothing.
+    pub(super) fn set_up(&mut self, now: Time, peer: Peer) -> impl Iterator<Item = Output> + use<> {
         let fresh = Link { peer, state: State::Up { idle_since: None } };
         let link = self.links.entry(peer.id).or_insert(fresh);
         link.peer = peer;
-        match std::mem::replace(&mut link.state, State::Up { idle_since: None }) {
+        let waiting = match std::mem::replace(&mut link.state, State::Up { idle_since: None }) {
             State::Dialling { waiting, .. } => waiting,
             State::Up { .. } => VecDeque::new(),
-        }
+        };
+        self.arm_sweep(now);
+        waiting.into_iter().map(move |frame| Output::Control { to: peer.id, frame })
     }
 
     pub(super) fn remove(&mut self, id: NodeId) {
@@ -100,41 +103,124 @@ impl Links {
 
     /// Takes what was being dialled at `addr`, or is `peer` and being dialled.
     pub(super) fn take_dialling(&mut self, addr: SocketAddr, peer: Option<NodeId>) -> Vec<NodeId> {
-        let failed = |link: &Link| {
-            matches!(link.state, State::Dialling { .. }) && (link.peer.addr == addr || Some(link.peer.id) == peer)
-        };
-        let ids: Vec<_> = self.links.values().filter(|link| failed(link)).map(|link| link.peer.id).collect();
-        for id in &ids {
-            self.links.remove(id);
-        }
-        ids
+        self.take(|link| !link.is_up() && (link.peer.addr == addr || Some(link.peer.id) == peer))
     }
 
     /// Takes what has been dialled for so long that the answer must have been lost.
-    pub(super) fn take_overdue(&mut self, now: Time, patience: Duration) -> Vec<NodeId> {
-        let overdue = |link: &Link| matches!(link.state, State::Dialling { since, .. } if since + patience <= now);
-        let ids: Vec<_> = self.links.values().filter(|link| overdue(link)).map(|link| link.peer.id).collect();
-        for id in &ids {
-            self.links.remove(id);
-        }
-        ids
+    pub(super) fn take_overdue(&mut self, now: Time) -> Vec<NodeId> {
+        self.sweep_at = None;
+        let patience = self.patience;
+        self.take(|link| matches!(link.state, State::Dialling { since, .. } if since + patience <= now))
     }
 
-    /// Takes the links that nobody has needed for `linger`.
-    pub(super) fn take_idle(&mut self, now: Time, linger: Duration, needed: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
-        let mut ids = Vec::new();
-        for (id, link) in &mut self.links {
-            if let State::Up { idle_since } = &mut link.state {
-                if needed(*id) {
-                    *idle_since = None;
-                } else if *idle_since.get_or_insert(now) + linger <= now {
-                    ids.push(*id);
-                }
+    /// Takes the links that nobody has needed for a while.
+    pub(super) fn take_idle(&mut self, now: Time, needed: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+        let linger = self.linger;
+        let idle = self.take(|link| match &mut link.state {
+            State::Up { idle_since } if needed(link.peer.id) => {
+                *idle_since = None;
+                false
             }
+            State::Up { idle_since } => *idle_since.get_or_insert(now) + linger <= now,
+            State::Dialling { .. } => false,
+        });
+        self.arm_sweep(now);
+        idle
+    }
+
+    fn take(&mut self, mut which: impl FnMut(&mut Link) -> bool) -> Vec<NodeId> {
+        self.links.extract_if(.., |_, link| which(link)).map(|(id, _)| id).collect()
+    }
+
+    fn arm_sweep(&mut self, now: Time) {
+        if self.sweep_at.is_none() && !self.links.is_empty() {
+            self.sweep_at = Some(now + self.linger / SWEEPS);
         }
-        for id in &ids {
-            self.links.remove(id);
+    }
+
+    /// Returns when [`Links::take_overdue`], then [`Links::take_idle`] are due.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.sweep_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Time = Time::from_millis(100_000);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn links() -> Links {
+        Links::new(10 * SECOND, 30 * SECOND)
+    }
+
+    fn peer(n: u64) -> Peer {
+        Peer { id: NodeId(n), addr: ([127, 0, 0, 1], 4_900 + n as u16).into() }
+    }
+
+    fn frame(n: u8) -> Bytes {
+        Bytes::copy_from_slice(&[n])
+    }
+
+    /// Routes frame `n` to node 1.
+    fn route(links: &mut Links, n: u8, wants_dial: bool) -> Option<Output> {
+        links.route(T, peer(1), frame(n), wants_dial)
+    }
+
+    #[test]
+    fn frames_wait_for_the_dial_that_the_first_of_them_is_worth() {
+        let mut links = links();
+        assert_eq!(route(&mut links, 0, false), None, "it isn't worth a dial");
+        assert_eq!(route(&mut links, 1, true), Some(Output::Dial { addr: peer(1).addr, peer: Some(NodeId(1)) }));
+        assert_eq!(route(&mut links, 2, false), None);
+        assert_eq!((links.peer(NodeId(1)), links.up().count()), (None, 0));
+        let control = |n| Output::Control { to: NodeId(1), frame: frame(n) };
+        assert_eq!(links.set_up(T, peer(1)).collect::<Vec<_>>(), [control(1), control(2)]);
+        assert_eq!(links.set_up(T, peer(1)).count(), 0);
+        assert_eq!(route(&mut links, 3, false), Some(control(3)));
+        assert_eq!(links.peer(NodeId(1)), Some(peer(1)));
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_waiting_frames_is_dropped() {
+        let mut links = links();
+        (0..=64).for_each(|n| drop(route(&mut links, n, true)));
+        let waited: Vec<_> = links.set_up(T, peer(1)).collect();
+        assert_eq!(waited.len(), WAITING_MAX);
+        assert_eq!(waited[0], Output::Control { to: NodeId(1), frame: frame(1) });
+    }
+
+    #[test]
+    fn a_failed_dial_is_found_by_its_address_or_its_peer() {
+        let mut links = links();
+        for n in 1..=3 {
+            links.route(T, peer(n), frame(0), true);
         }
-        ids
+        links.set_up(T, peer(1)).for_each(drop);
+        assert_eq!(links.take_dialling(peer(1).addr, None), [], "a link that is up stays");
+        assert_eq!(links.take_dialling(peer(2).addr, Some(NodeId(3))), [NodeId(2), NodeId(3)]);
+        assert_eq!(links.take_overdue(T + 60 * SECOND), []);
+    }
+
+    #[test]
+    fn lost_dials_and_idle_links_are_swept() {
+        let mut links = links();
+        assert_eq!(links.poll_timeout(), None);
+        links.route(T, peer(1), frame(0), true);
+        links.set_up(T, peer(2)).for_each(drop);
+        links.set_up(T, peer(3)).for_each(drop);
+        assert_eq!(links.poll_timeout(), Some(T + 10 * SECOND / SWEEPS));
+        assert_eq!(links.take_overdue(T + 29 * SECOND), []);
+        let sweep =
+            |links: &mut Links, after: u32, needed: u64| links.take_idle(T + after * SECOND, |id| id == NodeId(needed));
+        assert_eq!(sweep(&mut links, 20, 3), []);
+        assert_eq!(sweep(&mut links, 25, 2), [], "one is needed again, the other not any more");
+        assert_eq!(sweep(&mut links, 34, 0), []);
+        assert_eq!(sweep(&mut links, 35, 0), [NodeId(3)]);
+        assert_eq!(links.take_overdue(T + 30 * SECOND), [NodeId(1)]);
+        links.remove(NodeId(2));
+        assert_eq!(sweep(&mut links, 60, 0), []);
+        assert_eq!(links.poll_timeout(), None, "there is nothing to look at");
     }
 }

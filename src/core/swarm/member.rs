@@ -2,13 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
+use super::config::Config;
+use super::frame::FrameBody;
+use super::io::Output;
 use crate::hyparview as overlay;
 use crate::hyparview::HyParView;
 use crate::model::Peer;
 use crate::model::Resume;
 use crate::model::time::Time;
-use crate::model::{Msn, NodeId, PartHeader, Record, StreamName, SwarmId, TrackId};
-use crate::plumtree::{Plumtree, Stats};
+use crate::model::{Msn, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, TrackId};
+use crate::plumtree as broadcast;
+use crate::plumtree::{Plumtree, Sizes, Stats};
+
+/// Most nodes remembered as members of a stream's swarm, beside the overlay's own views.
+const CONTACTS_MAX: usize = 16;
+
+/// How many members of a stream's swarm an overlay joins through at a time.
+const JOINS: usize = 2;
+
+/// What a swarm wants of its hub.
+#[derive(Debug, PartialEq)]
+pub(super) enum Action {
+    /// Send this, and dial the peer where there is no link and `dial` is set.
+    Send { to: Peer, body: FrameBody, dial: bool },
+    /// Send this if there is a link.
+    SendLinked { to: NodeId, body: FrameBody },
+    /// Hand this out.
+    Output(Output),
+    /// Tell a new neighbour of the directory all that is known.
+    Welcome(Peer),
+    /// Join through other members.
+    Bootstrap,
+    /// Count a record that isn't the stream's, or can't be read.
+    BadRecord,
+}
 
 /// What has been seen of a track.
 #[derive(Debug, Clone, Copy)]
@@ -23,34 +52,59 @@ struct Seen {
 
 /// A stream's share of a [`Member`].
 #[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) name: StreamName,
-    pub(super) tree: Plumtree,
+struct Stream {
+    name: StreamName,
+    tree: Plumtree,
     /// The newest one.
-    pub(super) record: Option<Record>,
+    record: Option<Record>,
     tracks: BTreeMap<TrackId, Seen>,
     discontinuity: u32,
     /// Nodes known to be in the swarm: who told us of it, and the ingest.
-    pub(super) contacts: Vec<Peer>,
+    contacts: Vec<Peer>,
     /// Set once the directory's entry is gone: when the swarm is left.
-    pub(super) leave_at: Option<Time>,
+    leave_at: Option<Time>,
 }
 
 impl Stream {
-    pub(super) fn new(name: StreamName, tree: Plumtree) -> Self {
-        Stream {
-            name,
-            tree,
-            record: None,
-            tracks: BTreeMap::new(),
-            discontinuity: 0,
-            contacts: Vec::new(),
-            leave_at: None,
+    fn on_output(&mut self, now: Time, swarm: SwarmId, output: broadcast::Output, config: &Config) -> Option<Action> {
+        let output = match output {
+            broadcast::Output::Send { to, message } => {
+                return Some(Action::SendLinked { to, body: FrameBody::Broadcast(message) });
+            }
+            broadcast::Output::BodyHead { to, header, trace, offset, received } => {
+                let hold_back = self.record.as_ref().map(Record::hold_back);
+                let expires = now + config.fresh.max(hold_back.unwrap_or_default());
+                Output::BodyHead { to, swarm, header, trace, offset, received, expires }
+            }
+            broadcast::Output::BodyPiece { to, id, bytes } => Output::BodyPiece { to, swarm, id, bytes },
+            broadcast::Output::BodyAbort { to, id } => Output::BodyAbort { to, swarm, id },
+            broadcast::Output::BodyRefuse { from, id } => Output::BodyRefuse { from, swarm, id },
+            broadcast::Output::Deliver { header, body, .. } if header.id.track == TrackId::RECORD => {
+                return self.on_record(header.id, body);
+            }
+            broadcast::Output::Deliver { header, body, trace, received } => {
+                if let Some(before) = self.on_part(&header, config.held_segments) {
+                    self.tree.handle(now, broadcast::Input::Forget { track: header.id.track, before });
+                }
+                Output::Deliver { stream: self.name.clone(), header, body, trace, received }
+            }
+        };
+        Some(Action::Output(output))
+    }
+
+    fn on_record(&mut self, id: PartId, body: Bytes) -> Option<Action> {
+        let record = Record::decode(body).ok();
+        let own = |record: &Record| record.stream == self.name && (record.epoch, record.revision) == (id.epoch, id.msn);
+        let Some(record) = record.filter(own) else { return Some(Action::BadRecord) };
+        if self.record.as_ref().is_some_and(|old| !record.supersedes(old)) {
+            return None;
         }
+        self.record = Some(record.clone());
+        Some(Action::Output(Output::Record { record: Box::new(record) }))
     }
 
     /// Notes a delivered part; returns the oldest segment of its track that is still held, if that has moved.
-    pub(super) fn on_part(&mut self, header: &PartHeader, held_default: u32) -> Option<Msn> {
+    fn on_part(&mut self, header: &PartHeader, held_default: u32) -> Option<Msn> {
         let id = header.id;
         self.discontinuity = self.discontinuity.max(header.discontinuity);
         let held = self.record.as_ref().map_or(held_default, Record::held_segments);
@@ -66,8 +120,8 @@ impl Stream {
         moved.then_some(from)
     }
 
-    /// Where a publisher goes on, if the record is known.
-    pub(super) fn resume(&self) -> Option<Resume> {
+    /// Returns where a publisher goes on, if the record is known.
+    fn resume(&self) -> Option<Resume> {
         let record = self.record.clone()?;
         let newest = self.tracks.values().map(|seen| seen.newest.0).max();
         let noted = record.periods.last().map_or(0, |period| period.discontinuity);
@@ -80,23 +134,188 @@ impl Stream {
     }
 }
 
-/// One swarm.
+/// One swarm. Whatever is done to it, [`Member::poll`] follows until it returns `None`.
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) id: SwarmId,
-    pub(super) overlay: HyParView,
+    id: SwarmId,
+    overlay: HyParView,
     /// `None`: the directory.
-    pub(super) stream: Option<Stream>,
-    /// The deadline by which the hub knows it.
-    pub(super) due: Option<Time>,
+    stream: Option<Stream>,
 }
 
 impl Member {
-    pub(super) fn next_timeout(&self) -> Option<Time> {
+    /// Makes the directory's swarm.
+    pub(super) fn directory(overlay: HyParView) -> Self {
+        Member { id: SwarmId::DIRECTORY, overlay, stream: None }
+    }
+
+    /// Makes a stream's swarm.
+    pub(super) fn new(name: StreamName, overlay: HyParView, tree: Plumtree) -> Self {
+        let id = SwarmId::of(&name);
+        let (record, tracks, discontinuity, contacts, leave_at) = Default::default();
+        let stream = Some(Stream { name, tree, record, tracks, discontinuity, contacts, leave_at });
+        Member { id, overlay, stream }
+    }
+
+    // --- what happens to it ---
+
+    pub(super) fn handle_overlay(&mut self, now: Time, input: overlay::Input) {
+        self.overlay.handle(now, input);
+    }
+
+    /// Returns whether it has a stream.
+    pub(super) fn handle_tree(&mut self, now: Time, input: broadcast::Input) -> bool {
+        let Some(stream) = &mut self.stream else { return false };
+        stream.tree.handle(now, input);
+        true
+    }
+
+    /// Does what is due; returns whether this node leaves the swarm.
+    pub(super) fn expire(&mut self, now: Time) -> bool {
+        let past = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        if past(self.stream.as_ref().and_then(|stream| stream.leave_at)) {
+            self.overlay.handle(now, overlay::Input::Leave);
+            return true;
+        }
+        if past(self.overlay.poll_timeout()) {
+            self.overlay.handle(now, overlay::Input::Timeout);
+        }
+        if let Some(stream) = self.stream.as_mut().filter(|stream| past(stream.tree.poll_timeout())) {
+            stream.tree.handle(now, broadcast::Input::Timeout);
+        }
+        false
+    }
+
+    /// Stays in the swarm of `name`, which `contacts` are likely to be in.
+    pub(super) fn stay(&mut self, name: &StreamName, contacts: Vec<Peer>) {
+        // Ids of 64 bits don't collide; if two do, the second stream isn't carried.
+        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.name == *name) {
+            stream.leave_at = None;
+            stream.contacts = contacts;
+        }
+    }
+
+    /// Leaves the swarm at `at`, unless the stream comes back.
+    pub(super) fn leave_at(&mut self, at: Time) {
+        if let Some(stream) = &mut self.stream {
+            stream.leave_at = Some(at);
+        }
+    }
+
+    /// Chooses who is likely to be in the swarm: who told us of it, these neighbours in the directory, the
+    /// ingest. Two of them, others each time, since all nodes join at about the same moment.
+    pub(super) fn choose_contacts(&mut self, me: NodeId, near: Vec<Peer>) -> Vec<Peer> {
+        let Member { overlay, stream: Some(stream), .. } = self else { return Vec::new() };
+        let contacts = &mut stream.contacts;
+        for peer in near {
+            if !contacts.iter().any(|known| known.id == peer.id) {
+                contacts.push(peer);
+            }
+        }
+        contacts.retain(|peer| peer.id != me);
+        let strangers = contacts.iter().filter(|peer| !overlay.is_neighbor(peer.id));
+        let taken: Vec<_> = strangers.take(JOINS).copied().collect();
+        contacts.retain(|peer| !taken.iter().any(|t| t.id == peer.id));
+        contacts.extend(&taken);
+        // Old neighbours in the directory are forgotten; the ingest comes back with the next announcement.
+        contacts.truncate(CONTACTS_MAX);
+        taken
+    }
+
+    /// Gives its stream `share` of the node's upload.
+    pub(super) fn set_upload(&mut self, share: impl Fn(u64) -> u64, now: Time) {
+        if let Some(stream) = &mut self.stream {
+            let share = share(stream.tree.inflow(now));
+            stream.tree.configure(|config| config.upload = Some(share));
+        }
+    }
+
+    /// Returns the next thing to do.
+    pub(super) fn poll(&mut self, now: Time, config: &Config) -> Option<Action> {
+        loop {
+            let action = if let Some(output) = self.overlay.poll_output() {
+                self.on_overlay_output(now, output)
+            } else if let Some(stream) = &mut self.stream
+                && let Some(output) = stream.tree.poll_output()
+            {
+                stream.on_output(now, self.id, output, config)
+            } else {
+                self.tell_overlay();
+                return None;
+            };
+            if action.is_some() {
+                return action;
+            }
+        }
+    }
+
+    fn on_overlay_output(&mut self, now: Time, output: overlay::Output) -> Option<Action> {
+        let input = match output {
+            overlay::Output::Send { to, message } => {
+                let dial = message.wants_dial();
+                return Some(Action::Send { to, body: FrameBody::Overlay(message), dial });
+            }
+            overlay::Output::NeighborUp(peer) if self.stream.is_none() => return Some(Action::Welcome(peer)),
+            overlay::Output::NeighborUp(peer) => broadcast::Input::NeighborUp(peer.id),
+            overlay::Output::NeighborDown(peer) => broadcast::Input::NeighborDown(peer),
+            overlay::Output::Bootstrap => return Some(Action::Bootstrap),
+        };
+        self.handle_tree(now, input);
+        None
+    }
+
+    /// Tells the overlay which links the tree uses.
+    fn tell_overlay(&mut self) {
+        if let Some(stream) = &mut self.stream
+            && stream.tree.tree_changed()
+        {
+            for (id, eager) in stream.tree.neighbours() {
+                self.overlay.set_carries(id, eager);
+            }
+        }
+    }
+
+    // --- what can be seen ---
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
         let stream = self.stream.as_ref();
         let tree = stream.and_then(|s| s.tree.poll_timeout());
         let leave = stream.and_then(|s| s.leave_at);
         self.overlay.poll_timeout().into_iter().chain(tree).chain(leave).min()
+    }
+
+    /// Returns the neighbours in the overlay.
+    pub(super) fn active(&self) -> impl Iterator<Item = Peer> {
+        self.overlay.active()
+    }
+
+    pub(super) fn needs_link(&self, id: NodeId) -> bool {
+        self.overlay.needs_link(id)
+    }
+
+    /// Returns the bytes/s that come in of its stream.
+    pub(super) fn inflow(&self, now: Time) -> u64 {
+        self.stream.as_ref().map_or(0, |stream| stream.tree.inflow(now))
+    }
+
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.stream.as_ref()?.record.as_ref()
+    }
+
+    pub(super) fn resume(&self) -> Option<Resume> {
+        self.stream.as_ref()?.resume()
+    }
+
+    pub(super) fn sizes(&self) -> Option<Sizes> {
+        Some(self.stream.as_ref()?.tree.sizes())
+    }
+
+    pub(super) fn check_invariants(&self) {
+        self.overlay.check_invariants();
+        let Some(stream) = &self.stream else { return };
+        for peer in self.overlay.active() {
+            assert!(stream.tree.neighbours().any(|(id, _)| id == peer.id), "a neighbour Plumtree doesn't know");
+        }
     }
 
     pub(super) fn view(&self) -> SwarmView {

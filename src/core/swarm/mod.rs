@@ -7,278 +7,41 @@
 //!              `----- cam2: HyParView + Plumtree
 //! ```
 //!
-//! - [`Hub`]: who gets what, and when. `announce`, `swarms`: its sides of the directory and of the swarms.
-//! - [`Frame`]: what goes on a link's control stream.
-//! - [`Directory`]: the map of streams, and which entry wins.
-//! - [`Keepers`]: who keeps what has left the streams' windows.
-//! - `member`: one swarm. `links`: the links that all swarms share.
+//! - [`Hub`]: passes what happens to the owners below, and alone sends what they return.
+//! - `members`: the swarms that this node is in; `member`: one of them.
+//! - `directory`: the map of streams, and which entry wins. `claims`: the entries that this node refreshes.
+//! - `archives`: who keeps what has left the streams' windows.
+//! - `links`: the links that all swarms share. `contacts`: the addresses to join at.
+//! - [`SwarmFrame`]: what goes on a link's control stream: messages of both protocols, each [`Announcement`] of an
+//!   [`Entry`], and each [`ArchiveNotice`].
 //!
 //! The contract: after every [`Hub::handle`], drain [`Hub::poll_output`] until `None`; then wait for the next
 //! input or [`Hub::poll_timeout`]. Each [`Output::Dial`] is answered by [`Input::LinkUp`] or [`Input::DialFailed`].
 //! Bodies are for links that are up; frames to others are never handed out.
 
-mod announce;
+mod announcement;
+mod archive_notice;
+mod archives;
+mod claims;
 mod config;
 mod contacts;
 mod directory;
+mod entry;
 mod frame;
 mod hub;
-mod keepers;
+mod io;
 mod links;
 mod member;
-mod swarms;
-mod upload;
+mod members;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
-
-use bytes::Bytes;
-
+pub use announcement::{Announceable, Announcement};
+pub use archive_notice::{ArchiveNotice, Keeper, Kept};
 pub use config::Config;
-pub use directory::{ANNOUNCEMENTS_MAX, Announcement, Change, Directory, checksum};
-pub use frame::{Body, Frame};
+pub use entry::Entry;
+pub use frame::{ANNOUNCEMENTS_MAX, FrameBody, SwarmFrame};
 pub use hub::{Counters, Hub};
-pub use keepers::{KEEPERS_MAX, Keeper, Keepers, Kept, NOTICES_MAX, Notice};
+pub use io::{Input, Output};
 pub use member::SwarmView;
-
-use crate::hyparview::DownCause;
-use crate::model::Peer;
-use crate::model::time::Time;
-use crate::model::{Epoch, LifeId, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace};
-
-/// A stream in the directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name.
-    pub stream: StreamName,
-    /// Which life of it.
-    pub life: LifeId,
-    /// Its publisher's tenure; the newest wins.
-    pub epoch: Epoch,
-    /// Goes up with each refresh, every 5 s.
-    pub refresh: u32,
-    /// The ingest, and where it can be dialled.
-    pub ingest: Peer,
-}
-
-/// What can happen to a [`Hub`].
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// `poll_timeout` has passed.
-    Timeout,
-    /// A link is up, whoever dialled.
-    LinkUp {
-        /// The peer, with the address that it listens at.
-        peer: Peer,
-        /// The address of the [`Output::Dial`] that this answers, if one does: a contact may have been
-        /// dialled at another address than the one it gives.
-        dialled: Option<SocketAddr>,
-    },
-    /// The link to a peer is gone.
-    LinkDown {
-        /// Who.
-        peer: NodeId,
-        /// Why.
-        cause: DownCause,
-    },
-    /// A dial came to nothing.
-    DialFailed {
-        /// Where to.
-        addr: SocketAddr,
-        /// Whom we expected there, if anybody.
-        peer: Option<NodeId>,
-        /// Why.
-        cause: DownCause,
-    },
-    /// What the link to a peer is like.
-    LinkEstimate {
-        /// Who.
-        peer: NodeId,
-        /// Smoothed round trip in microseconds.
-        rtt_us: u32,
-        /// Measured rate of bodies from it, in bytes/s; 0 while unknown.
-        rate: u64,
-    },
-    /// A frame of the link's control stream.
-    Control {
-        /// From whom.
-        from: NodeId,
-        /// The frame, as [`Frame::encode`] made it.
-        frame: Bytes,
-    },
-    /// As [`crate::plumtree::Input::BodyHead`].
-    BodyHead {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way so far, this link included.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
-    },
-    /// As [`crate::plumtree::Input::BodyPiece`].
-    BodyPiece {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// As [`crate::plumtree::Input::BodyTorn`].
-    BodyTorn {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// As [`crate::plumtree::Input::BodyStopped`].
-    BodyStopped {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// This node's ingest claims a stream: its directory entry is announced and refreshed, and its
-    /// swarm is joined.
-    Claim {
-        /// The first record of the epoch, or the next revision.
-        record: Record,
-    },
-    /// This node's ingest made a part.
-    Publish {
-        /// Of which stream.
-        stream: StreamName,
-        /// Its header.
-        header: PartHeader,
-        /// Its body.
-        body: Bytes,
-        /// How it was made: a way without a hop.
-        trace: Trace,
-    },
-    /// This node keeps these for others to fetch; to be said every few seconds, since notices die.
-    Keep {
-        /// What of which streams.
-        kept: Vec<Kept>,
-        /// Higher than all before, over restarts too: the wallclock in microseconds.
-        stamp: u64,
-    },
-    /// This node leaves: tell the neighbours.
-    Leave,
-}
-
-/// What a [`Hub`] wants done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Make a link. Answered by `LinkUp` or `DialFailed`.
-    Dial {
-        /// Where to.
-        addr: SocketAddr,
-        /// Whom to find there, if known.
-        peer: Option<NodeId>,
-    },
-    /// No swarm needs this link any more.
-    Close {
-        /// To whom.
-        peer: NodeId,
-    },
-    /// Send a frame on the link's control stream.
-    Control {
-        /// To whom.
-        to: NodeId,
-        /// The encoded frame, without the link's own length prefix.
-        frame: Bytes,
-    },
-    /// As [`crate::plumtree::Output::BodyHead`].
-    BodyHead {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way up to this node.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
-        /// When this node had its first byte.
-        received: Time,
-        /// After this it is worth nothing: a link drops it from its queue.
-        expires: Time,
-    },
-    /// As [`crate::plumtree::Output::BodyPiece`].
-    BodyPiece {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// As [`crate::plumtree::Output::BodyAbort`].
-    BodyAbort {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// As [`crate::plumtree::Output::BodyRefuse`].
-    BodyRefuse {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// The record of a stream is new or newer.
-    Record {
-        /// It names its stream.
-        record: Box<Record>,
-    },
-    /// A part is here, whole and checked.
-    Deliver {
-        /// Of which stream.
-        stream: StreamName,
-        /// Its header.
-        header: PartHeader,
-        /// Its body.
-        body: Bytes,
-        /// Its way to this node; empty at the ingest.
-        trace: Trace,
-        /// First byte in.
-        received: Time,
-    },
-    /// The directory has a new stream, or a stream's entry moved to another life or epoch.
-    Announced {
-        /// The entry.
-        entry: Entry,
-    },
-    /// Other nodes keep, or don't keep any more, what has left the window of a stream. Said at each of their refreshes.
-    Kept {
-        /// Of which stream.
-        stream: StreamName,
-        /// All of them.
-        keepers: Vec<Keeper>,
-    },
-    /// The directory's entry of a stream is gone: dead for 15 s.
-    Expired {
-        /// Which.
-        stream: StreamName,
-    },
-}

@@ -1,15 +1,22 @@
 //! A small network of hubs in virtual time: links with a latency, and nodes that die.
 
-mod keepers;
+mod archives;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Flags, Init, Period, Track, TrackId, TrackKind, VideoInfo};
+use crate::hyparview::DownCause;
+use crate::model::Peer;
+use crate::model::time::{Time, Timescale, UnixTime};
+use crate::model::{
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, SwarmId, Trace, Track, TrackId,
+    TrackKind, VideoInfo,
+};
 
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -155,7 +162,7 @@ impl Net {
                 }
             }
             Output::Control { to, frame } => {
-                assert!(Frame::decode(frame.clone()).expect("our own frame").is_some());
+                assert!(SwarmFrame::decode(frame.clone()).expect("our own frame").is_some());
                 self.later(LATENCY, to, Input::Control { from, frame });
             }
             Output::BodyHead { to, swarm, header, trace, offset, expires, .. } => {
@@ -528,18 +535,18 @@ fn a_corrupt_announcement_goes_no_further() {
         refresh: 1,
         ingest: peer(9),
     };
-    let send = |net: &mut Net, entry: &Entry, checksum: u64| {
-        let announcement = Announcement { entry: entry.clone(), checksum, age_ms: 0 };
-        let frame = Frame { swarm: SwarmId::DIRECTORY, body: Body::Directory(vec![announcement]) }.encode();
+    let send = |net: &mut Net, announcement: Announcement<Entry>| {
+        let body = FrameBody::Directory(vec![announcement]);
+        let frame = SwarmFrame { swarm: SwarmId::DIRECTORY, body }.encode();
         net.handle(NodeId(2), Input::Control { from: NodeId(1), frame });
         net.run(Duration::from_millis(10));
         net.hubs[&NodeId(3)].directory().count()
     };
-    assert_eq!(send(&mut net, &entry, checksum(&entry) ^ 1), 0);
-    let forged = Entry { ingest: peer(8), ..entry.clone() };
-    assert_eq!(send(&mut net, &forged, checksum(&forged)), 0);
+    let good = Announcement::new(entry.clone());
+    assert_eq!(send(&mut net, Announcement { checksum: good.checksum ^ 1, ..good.clone() }), 0);
+    assert_eq!(send(&mut net, Announcement::new(Entry { ingest: peer(8), ..entry })), 0);
     assert_eq!(net.hubs[&NodeId(2)].counters().bad_announcements, 2);
-    assert_eq!(send(&mut net, &entry, checksum(&entry)), 1);
+    assert_eq!(send(&mut net, good), 1);
 }
 
 #[test]
@@ -550,16 +557,16 @@ fn frames_of_unknown_kinds_and_swarms_change_nothing() {
     };
     control(&mut net, &[0, 0, 0, 0, 0, 0, 0, 0, 77, 1, 2, 3]);
     control(&mut net, &[0, 0, 0]);
-    let frame = |body| Frame { swarm: SwarmId(5), body }.encode();
-    control(&mut net, &frame(Body::Overlay(crate::hyparview::Message::Join)));
-    control(&mut net, &frame(Body::Broadcast(crate::plumtree::Message::Prune)));
+    let frame = |body| SwarmFrame { swarm: SwarmId(5), body }.encode();
+    control(&mut net, &frame(FrameBody::Overlay(crate::hyparview::Message::Join)));
+    control(&mut net, &frame(FrameBody::Broadcast(crate::plumtree::Message::Prune)));
     let (header, _) = part(&record("cam1", 1, 0), 0);
     net.handle(
         NodeId(2),
         Input::BodyHead { from: NodeId(1), swarm: SwarmId(5), header, trace: Trace::default(), offset: 0 },
     );
     let hub = net.hubs.get_mut(&NodeId(2)).expect("it lives");
-    hub.handle(net.now, Input::Control { from: NodeId(99), frame: frame(Body::Leave) });
+    hub.handle(net.now, Input::Control { from: NodeId(99), frame: frame(FrameBody::Leave) });
     let counters = hub.counters();
     assert_eq!((counters.bad_frames, counters.unknown_swarms, counters.stray_frames), (1, 2, 1));
     assert_eq!(net.hubs[&NodeId(2)].swarms().count(), 1);

@@ -70,8 +70,8 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(overlay::Message::decode(&mut Reader::new(out.freeze())), Ok(Some(message)));
         }
         7 => {
-            let Ok(Some(frame)) = swarm::Frame::decode(bytes) else { return };
-            assert_eq!(swarm::Frame::decode(frame.encode()), Ok(Some(frame)));
+            let Ok(Some(frame)) = swarm::SwarmFrame::decode(bytes) else { return };
+            assert_eq!(swarm::SwarmFrame::decode(frame.encode()), Ok(Some(frame)));
         }
         _ => {
             let mut clock = ClockOffset::default();

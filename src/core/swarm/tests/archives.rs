@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::Input;
 use super::{Net, addr, name, peer};
 use crate::model::{LifeId, NodeId};
+use crate::swarm::archive_notice::Kept;
 use crate::swarm::config::Config;
-use crate::swarm::keepers::Kept;
+use crate::swarm::io::Input;
 
 /// Notices go where the directory goes, to those who come late too; and they die with their keeper.
 #[test]
