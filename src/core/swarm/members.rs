@@ -212,9 +212,13 @@ impl Members {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::frame::FrameBody;
     use super::*;
     use crate::hyparview::{Message, Priority};
+    use crate::model::time::UnixTime;
+    use crate::model::{Epoch, Flags, PartHeader, PartId, Trace, TrackId};
 
     const T: Time = Time::from_millis(100_000);
     const SECOND: Duration = Duration::from_secs(1);
@@ -302,14 +306,12 @@ mod tests {
 
     #[test]
     fn the_upload_is_shared_once_a_part_is_delivered() {
-        use crate::model::time::UnixTime;
-        use crate::model::{Epoch, Flags, PartHeader, PartId, Trace, TrackId};
         let mut config = Config::gossip(Vec::new());
         config.broadcast.upload = Some(1_000);
         let mut members = Members::new(peer(1), config, 7);
         members.join(&name("a"), []);
         let id = SwarmId::of(&name("a"));
-        let body = bytes::Bytes::from_static(b"part");
+        let body = Bytes::from_static(b"part");
         let header = PartHeader {
             id: PartId { epoch: Epoch { counter: 1, node: NodeId(1) }, track: TrackId(0), msn: 0, part: 0 },
             decode_time: 0,
