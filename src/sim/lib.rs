@@ -43,5 +43,5 @@ pub use departure::Departure;
 pub use latency::{Latency, Place};
 pub use member::{Frame, Member};
 pub use net::{DeadDials, Net, Settings, Traffic};
-pub use node::{Glance, In, Node, Out};
+pub use node::{Glance, Node};
 pub use scenario::{Outcome, Scenario, ScenarioError};

@@ -4,16 +4,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use crate::node::{Glance, In, Node, Out};
+use crate::node::{Glance, Node, stream_name};
 use damson_core::hyparview as overlay;
 use damson_core::hyparview::HyParView;
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
-use damson_core::model::{NodeId, PartHeader, SwarmId, Trace, TrackId};
+use damson_core::model::{NodeId, SwarmId, TrackId};
 use damson_core::plumtree as broadcast;
 use damson_core::plumtree::Plumtree;
+use damson_core::swarm::{Input, Output};
 
 /// The one swarm.
 const SWARM: SwarmId = SwarmId(1);
@@ -53,7 +54,7 @@ pub struct Member {
     sweep_at: Option<Time>,
     /// How many segments of a track are held; `u32::MAX`: all.
     held: u32,
-    outputs: VecDeque<Out<Frame>>,
+    outputs: VecDeque<Output<Frame>>,
 }
 
 impl Member {
@@ -110,10 +111,10 @@ impl Member {
     fn send(&mut self, to: Peer, frame: Frame, dial: bool) {
         match self.link(to.id) {
             Some(Link { waiting: Some(waiting), .. }) => waiting.push(frame),
-            Some(_) => self.outputs.push_back(Out::Frame { to: to.id, frame }),
+            Some(_) => self.outputs.push_back(Output::Control { to: to.id, frame }),
             None if dial => {
                 self.links.push(Link { peer: to, waiting: Some(vec![frame]), idle_since: None });
-                self.outputs.push_back(Out::Dial { addr: to.addr, peer: Some(to.id) });
+                self.outputs.push_back(Output::Dial { addr: to.addr, peer: Some(to.id) });
             }
             None => {}
         }
@@ -164,26 +165,27 @@ impl Member {
         match output {
             broadcast::Output::Send { to, message } => {
                 if self.link(to).is_some_and(|link| link.waiting.is_none()) {
-                    self.outputs.push_back(Out::Frame { to, frame: Frame::Broadcast(message) });
+                    self.outputs.push_back(Output::Control { to, frame: Frame::Broadcast(message) });
                 }
             }
-            broadcast::Output::BodyHead { to, header, trace, offset, .. } => {
-                let head = Box::new((header, trace));
-                self.outputs.push_back(Out::Head { to, swarm, head, offset, expires: now + FRESH });
+            broadcast::Output::BodyHead { to, header, trace, offset, received } => {
+                let expires = now + FRESH;
+                self.outputs.push_back(Output::BodyHead { to, swarm, header, trace, offset, received, expires });
             }
             broadcast::Output::BodyPiece { to, id, bytes } => {
-                self.outputs.push_back(Out::Piece { to, swarm, id, bytes });
+                self.outputs.push_back(Output::BodyPiece { to, swarm, id, bytes });
             }
-            broadcast::Output::BodyAbort { to, id } => self.outputs.push_back(Out::Abort { to, swarm, id }),
-            broadcast::Output::BodyRefuse { from, id } => self.outputs.push_back(Out::Refuse { from, swarm, id }),
-            broadcast::Output::Deliver { header, body, trace, .. } => {
+            broadcast::Output::BodyAbort { to, id } => self.outputs.push_back(Output::BodyAbort { to, swarm, id }),
+            broadcast::Output::BodyRefuse { from, id } => {
+                self.outputs.push_back(Output::BodyRefuse { from, swarm, id })
+            }
+            broadcast::Output::Deliver { header, body, trace, received } => {
                 let id = header.id;
                 if self.held < u32::MAX && id.track != TrackId::RECORD {
                     let before = id.msn.saturating_sub(self.held - 1);
                     self.tree.handle(now, broadcast::Input::Forget { track: id.track, before });
                 }
-                let hops = u8::try_from(trace.hops.len()).unwrap_or(u8::MAX);
-                self.outputs.push_back(Out::Deliver { swarm, header: Box::new(header), body, hops });
+                self.outputs.push_back(Output::Deliver { stream: stream_name(), header, body, trace, received });
             }
         }
     }
@@ -203,7 +205,7 @@ impl Member {
             }
             let keep = *link.idle_since.get_or_insert(now) + LINK_LINGER > now;
             if !keep {
-                outputs.push_back(Out::Close { peer: link.peer.id });
+                outputs.push_back(Output::Close { peer: link.peer.id });
             }
             keep
         });
@@ -213,10 +215,10 @@ impl Member {
 impl Node for Member {
     type Frame = Frame;
 
-    fn handle(&mut self, now: Time, input: In<Frame>) {
+    fn handle(&mut self, now: Time, input: Input<Frame>) {
         let mut overlay = true;
         match input {
-            In::Timeout => {
+            Input::Timeout => {
                 overlay = self.overlay.poll_timeout().is_some_and(|at| at <= now);
                 if overlay {
                     self.overlay.handle(now, overlay::Input::Timeout);
@@ -229,16 +231,16 @@ impl Node for Member {
                     overlay = true;
                 }
             }
-            In::LinkUp { peer, .. } => match self.link(peer.id) {
+            Input::LinkUp { peer, .. } => match self.link(peer.id) {
                 Some(link) => {
                     for frame in link.waiting.take().unwrap_or_default() {
-                        self.outputs.push_back(Out::Frame { to: peer.id, frame });
+                        self.outputs.push_back(Output::Control { to: peer.id, frame });
                     }
                 }
                 None => self.links.push(Link { peer, waiting: None, idle_since: None }),
             },
-            In::LinkDown { peer, cause } => self.peer_down(now, peer, cause),
-            In::DialFailed { addr, peer, cause } => {
+            Input::LinkDown { peer, cause } => self.peer_down(now, peer, cause),
+            Input::DialFailed { addr, peer, cause } => {
                 // Not a link that has come up meanwhile, dialled by the other end.
                 let of = |link: &Link| link.peer.addr == addr || Some(link.peer.id) == peer;
                 let dialled = |link: &&Link| link.waiting.is_some() && of(link);
@@ -246,11 +248,11 @@ impl Node for Member {
                     self.peer_down(now, peer, cause);
                 }
             }
-            In::Estimate { peer, rtt_us, rate } => {
+            Input::LinkEstimate { peer, rtt_us, rate } => {
                 self.overlay.handle(now, overlay::Input::Rtt { peer, rtt_us });
                 self.tree.handle(now, broadcast::Input::LinkEstimate { peer, rtt_us, rate });
             }
-            In::Frame { from, frame } => match frame {
+            Input::Control { from, frame } => match frame {
                 Frame::Overlay(message) => {
                     if let Some(from) = self.link(from).map(|link| link.peer) {
                         self.overlay.handle(now, overlay::Input::Message { from, message });
@@ -261,23 +263,27 @@ impl Node for Member {
                     self.tree.handle(now, broadcast::Input::Message { from, message });
                 }
             },
-            In::Head { from, head, offset, .. } => {
+            Input::BodyHead { from, header, trace, offset, .. } => {
                 overlay = false;
-                let (header, trace) = *head;
                 self.tree.handle(now, broadcast::Input::BodyHead { from, header, trace, offset });
             }
-            In::Piece { from, id, bytes, .. } => {
+            Input::BodyPiece { from, id, bytes, .. } => {
                 overlay = false;
                 self.tree.handle(now, broadcast::Input::BodyPiece { from, id, bytes });
             }
-            In::Torn { from, id, .. } => self.tree.handle(now, broadcast::Input::BodyTorn { from, id }),
-            In::Stopped { to, id, .. } => self.tree.handle(now, broadcast::Input::BodyStopped { to, id }),
-            In::Leave => self.overlay.handle(now, overlay::Input::Leave),
+            Input::BodyTorn { from, id, .. } => self.tree.handle(now, broadcast::Input::BodyTorn { from, id }),
+            Input::BodyStopped { to, id, .. } => self.tree.handle(now, broadcast::Input::BodyStopped { to, id }),
+            Input::Publish { header, body, trace, .. } => {
+                overlay = false;
+                self.tree.handle(now, broadcast::Input::Publish { header, body, trace });
+            }
+            Input::Claim { .. } | Input::Keep { .. } => overlay = false,
+            Input::Leave => self.overlay.handle(now, overlay::Input::Leave),
         }
         self.pump(now, overlay);
     }
 
-    fn poll_output(&mut self) -> Option<Out<Frame>> {
+    fn poll_output(&mut self) -> Option<Output<Frame>> {
         let next = self.outputs.pop_front();
         if next.is_none() {
             self.outputs = VecDeque::new();
@@ -287,11 +293,6 @@ impl Node for Member {
 
     fn poll_timeout(&self) -> Option<Time> {
         [self.overlay.poll_timeout(), self.tree.poll_timeout(), self.sweep_at].into_iter().flatten().min()
-    }
-
-    fn publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
-        self.tree.handle(now, broadcast::Input::Publish { header, body, trace: Trace::default() });
-        self.pump(now, false);
     }
 
     fn glance(&self) -> Glance {

@@ -13,13 +13,14 @@ use bytes::Bytes;
 
 use crate::check::Ledger;
 use crate::latency::mix;
-use crate::node::{In, Node, Out, index, index_at, peer};
+use crate::node::{Node, index, index_at, peer, stream_name};
 use crate::queue::{Next, Queue};
 use crate::uplink::{Transfer, Uplink};
 use damson_core::hyparview::DownCause;
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, PartId, SwarmId, Trace};
+use damson_core::swarm::{Input, Output};
 
 pub use settings::{DeadDials, Settings, Traffic};
 
@@ -193,7 +194,7 @@ impl<N: Node> Net<N> {
             uplink: Uplink::default(),
         });
         self.sides.push(0);
-        self.input(at, In::Timeout);
+        self.input(at, Input::Timeout);
         at
     }
 
@@ -205,7 +206,7 @@ impl<N: Node> Net<N> {
         slot.born += 1;
         slot.timer = u64::MAX;
         slot.node = Some(node);
-        self.input(at, In::Timeout);
+        self.input(at, Input::Timeout);
     }
 
     /// SIGKILL: its links are noticed down after [`Settings::notice`].
@@ -225,7 +226,7 @@ impl<N: Node> Net<N> {
 
     /// A node leaves in order, and is then gone.
     pub fn leave(&mut self, at: u32) {
-        self.input(at, In::Leave);
+        self.input(at, Input::Leave);
         self.kill(at);
     }
 
@@ -256,7 +257,7 @@ impl<N: Node> Net<N> {
         self.ledger.publish(at, self.now, header, body.clone());
         let now = self.clock(at);
         if let Some(node) = self.slots[at as usize].node.as_mut() {
-            node.publish(now, header, body);
+            node.handle(now, Input::Publish { stream: stream_name(), header, body, trace: Trace::default() });
         }
         self.drain(at);
         self.ledger.messages().len() - 1
@@ -326,7 +327,7 @@ impl<N: Node> Net<N> {
         match event {
             Event::Frame { from, to, link, frame } => {
                 if self.is_up(to, from, link) {
-                    self.input(to, In::Frame { from: peer(from).id, frame });
+                    self.input(to, Input::Control { from: peer(from).id, frame });
                 }
             }
             Event::Body { from, to, link, swarm, head, id, bytes } => {
@@ -338,22 +339,22 @@ impl<N: Node> Net<N> {
                 let Some(node) = self.slots[to as usize].node.as_mut() else { return };
                 if let Some(start) = head {
                     let Start { header, trace, offset } = *start;
-                    node.handle(now, In::Head { from, swarm, head: Box::new((header, trace)), offset });
+                    node.handle(now, Input::BodyHead { from, swarm, header, trace, offset });
                 }
                 if !bytes.is_empty() {
-                    node.handle(now, In::Piece { from, swarm, id, bytes });
+                    node.handle(now, Input::BodyPiece { from, swarm, id, bytes });
                 }
                 self.drain(to);
             }
             Event::Torn { from, to, link, swarm, id } => {
                 if self.is_up(to, from, link) {
-                    self.input(to, In::Torn { from: peer(from).id, swarm, id });
+                    self.input(to, Input::BodyTorn { from: peer(from).id, swarm, id });
                 }
             }
             Event::Refused { from, to, link, swarm, id } => {
                 // Only a body that is still under way is stopped.
                 if self.is_up(to, from, link) && self.slots[to as usize].uplink.remove(from, &id).is_some() {
-                    self.input(to, In::Stopped { to: peer(from).id, swarm, id });
+                    self.input(to, Input::BodyStopped { to: peer(from).id, swarm, id });
                 }
             }
             Event::Dialled { from, born, addr, expected, failed } => {
@@ -370,7 +371,7 @@ impl<N: Node> Net<N> {
                         let other = Event::Down { at: peer, peer: at, link, only_if_cut: false };
                         self.queue.add(self.now + notice, other);
                     }
-                    self.input(at, In::LinkDown { peer: crate::node::peer(peer).id, cause: DownCause::Lost });
+                    self.input(at, Input::LinkDown { peer: crate::node::peer(peer).id, cause: DownCause::Lost });
                 }
             }
             Event::Estimate { at, peer, link } => {
@@ -378,7 +379,7 @@ impl<N: Node> Net<N> {
                     let rtt_us = u32::try_from(2 * self.delay(at, peer)).unwrap_or(u32::MAX);
                     let upload = self.slots[peer as usize].upload.unwrap_or(0);
                     let rate = self.slots[at as usize].download.map_or(upload, |down| down.min(upload));
-                    self.input(at, In::Estimate { peer: crate::node::peer(peer).id, rtt_us, rate });
+                    self.input(at, Input::LinkEstimate { peer: crate::node::peer(peer).id, rtt_us, rate });
                 }
             }
             Event::Upload(at) => {
@@ -411,12 +412,12 @@ impl<N: Node> Net<N> {
                 slot.timer = due;
                 self.queue.add_timer(due, at);
             }
-            Some(_) => self.input(at, In::Timeout),
+            Some(_) => self.input(at, Input::Timeout),
             None => {}
         }
     }
 
-    fn input(&mut self, at: u32, input: In<N::Frame>) {
+    fn input(&mut self, at: u32, input: Input<N::Frame>) {
         let now = self.clock(at);
         let Some(node) = self.slots[at as usize].node.as_mut() else { return };
         node.handle(now, input);
@@ -444,9 +445,9 @@ impl<N: Node> Net<N> {
         self.upload(at);
     }
 
-    fn output(&mut self, from: u32, output: Out<N::Frame>) {
+    fn output(&mut self, from: u32, output: Output<N::Frame>) {
         match output {
-            Out::Frame { to, frame } => {
+            Output::Control { to, frame } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
                 self.traffic.frames += 1;
                 if self.settings.count_frame_bytes {
@@ -459,10 +460,10 @@ impl<N: Node> Net<N> {
                 let at = self.now + self.delay(from, to);
                 self.queue.add(at, Event::Frame { from, to, link, frame });
             }
-            Out::Head { to, swarm, head, offset, expires } => {
+            Output::BodyHead { to, swarm, header, trace, offset, expires, .. } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
-                let id = head.0.id;
-                let left = head.0.length - offset.min(head.0.length);
+                let id = header.id;
+                let left = header.length - offset.min(header.length);
                 self.traffic.heads += 1;
                 if let Some(message) = self.ledger.get_mut(&id) {
                     message.heads += 1;
@@ -475,7 +476,7 @@ impl<N: Node> Net<N> {
                     link,
                     swarm,
                     id,
-                    head: Some(head),
+                    head: Some(Box::new((header, trace))),
                     offset,
                     pieces: Default::default(),
                     left,
@@ -486,14 +487,14 @@ impl<N: Node> Net<N> {
                 uplink.remove(to, &id);
                 uplink.transfers.push_back(transfer);
             }
-            Out::Piece { to, id, bytes, .. } => {
+            Output::BodyPiece { to, id, bytes, .. } => {
                 if let Some(to) = index(to)
                     && let Some(transfer) = self.slots[from as usize].uplink.find(to, &id)
                 {
                     transfer.pieces.push_back(bytes);
                 }
             }
-            Out::Abort { to, swarm, id } => {
+            Output::BodyAbort { to, swarm, id } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
                 if let Some(transfer) = self.slots[from as usize].uplink.remove(to, &id)
                     && transfer.head.is_none()
@@ -502,20 +503,22 @@ impl<N: Node> Net<N> {
                     self.queue.add(at, Event::Torn { from, to, link, swarm, id });
                 }
             }
-            Out::Refuse { from: to, swarm, id } => {
+            Output::BodyRefuse { from: to, swarm, id } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
                 if !self.is_blocked(from, to) {
                     let at = self.now + self.delay(from, to);
                     self.queue.add(at, Event::Refused { from, to, link, swarm, id });
                 }
             }
-            Out::Deliver { header, body, hops, .. } => {
+            Output::Deliver { header, body, trace, .. } => {
+                let hops = u8::try_from(trace.hops.len()).unwrap_or(u8::MAX);
                 if let Err(fault) = self.ledger.deliver(from, self.now, &header, &body, hops) {
                     self.fail(&fault);
                 }
             }
-            Out::Dial { addr, peer } => self.dial(from, addr, peer),
-            Out::Close { peer } => {
+            Output::Record { .. } | Output::Announced { .. } | Output::Kept { .. } | Output::Expired { .. } => {}
+            Output::Dial { addr, peer } => self.dial(from, addr, peer),
+            Output::Close { peer } => {
                 let Some((to, link)) = self.link_to(from, peer) else { return };
                 self.end(from, to);
                 let at = self.now + self.delay(from, to);

@@ -7,15 +7,16 @@ use bytes::{Bytes, BytesMut};
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::wire::Reader;
-use damson_core::model::{NodeId, PartHeader, PartId, SwarmId};
-use damson_sim::node::{Glance, In, Node, Out};
+use damson_core::model::{NodeId, PartHeader, PartId};
+use damson_core::swarm::{Input, Output};
+use damson_sim::node::{Glance, Node};
 use iroh_gossip::proto::state::MessageKind;
 use iroh_gossip::proto::topic::{Command, Event};
 use iroh_gossip::proto::{Config, DeliveryScope, InEvent, Message, OutEvent, PeerData, Scope, State, Timer, TopicId};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::links::{Links, id, index};
+use super::links::{Links, deliver, id, index};
 
 /// A node of iroh-gossip.
 pub(crate) struct Iroh {
@@ -29,7 +30,7 @@ pub(crate) struct Iroh {
     timer_count: u64,
     delivered: BTreeSet<PartId>,
     payloads: u64,
-    outputs: VecDeque<Out<Message<u32>>>,
+    outputs: VecDeque<Output<Message<u32>>>,
 }
 
 impl Iroh {
@@ -75,7 +76,7 @@ impl Iroh {
                 }
                 OutEvent::DisconnectPeer(peer) => {
                     self.links.down(peer);
-                    self.outputs.push_back(Out::Close { peer: id(peer) });
+                    self.outputs.push_back(Output::Close { peer: id(peer) });
                 }
                 OutEvent::PeerData(..) => {}
             }
@@ -102,17 +103,26 @@ impl Iroh {
     fn deliver(&mut self, header: PartHeader, body: Bytes, hops: u8) {
         // What is older than its memory of ids it takes for new.
         if self.delivered.insert(header.id) {
-            self.outputs.push_back(Out::Deliver { swarm: SwarmId(1), header: Box::new(header), body, hops });
+            self.outputs.push_back(deliver(header, body, hops));
         }
+    }
+
+    fn publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
+        let mut content = BytesMut::with_capacity(PartHeader::WIRE_LEN + body.len());
+        header.encode(&mut content);
+        content.extend_from_slice(&body);
+        let topic = Self::topic(header.id.epoch.node.0 % self.topics);
+        self.deliver(header, body, 0);
+        self.give(now, InEvent::Command(topic, Command::Broadcast(content.freeze(), Scope::Swarm)));
     }
 }
 
 impl Node for Iroh {
     type Frame = Message<u32>;
 
-    fn handle(&mut self, now: Time, input: In<Message<u32>>) {
+    fn handle(&mut self, now: Time, input: Input<Message<u32>>) {
         match input {
-            In::Timeout => {
+            Input::Timeout => {
                 if let Some(contacts) = self.contacts.take() {
                     for topic in 0..self.topics {
                         self.give(now, InEvent::Command(Self::topic(topic), Command::Join(contacts.clone())));
@@ -125,42 +135,36 @@ impl Node for Iroh {
                     self.give(now, InEvent::TimerExpired(timer));
                 }
             }
-            In::LinkUp { peer, .. } => self.outputs.extend(self.links.up(index(peer.id))),
-            In::LinkDown { peer, .. } | In::DialFailed { peer: Some(peer), .. } => {
+            Input::LinkUp { peer, .. } => self.outputs.extend(self.links.up(index(peer.id))),
+            Input::LinkDown { peer, .. } | Input::DialFailed { peer: Some(peer), .. } => {
                 self.links.down(index(peer));
                 self.give(now, InEvent::PeerDisconnected(index(peer)));
             }
-            In::Frame { from, frame } => self.give(now, InEvent::RecvMessage(index(from), frame)),
-            In::Leave => {
+            Input::Control { from, frame } => self.give(now, InEvent::RecvMessage(index(from), frame)),
+            Input::Publish { header, body, .. } => self.publish(now, header, body),
+            Input::Leave => {
                 for topic in 0..self.topics {
                     self.give(now, InEvent::Command(Self::topic(topic), Command::Quit));
                 }
             }
             // A message is sent whole, as a frame, payload or not; nobody measures.
-            In::DialFailed { peer: None, .. }
-            | In::Estimate { .. }
-            | In::Head { .. }
-            | In::Piece { .. }
-            | In::Torn { .. }
-            | In::Stopped { .. } => {}
+            Input::DialFailed { peer: None, .. }
+            | Input::LinkEstimate { .. }
+            | Input::BodyHead { .. }
+            | Input::BodyPiece { .. }
+            | Input::BodyTorn { .. }
+            | Input::BodyStopped { .. }
+            | Input::Claim { .. }
+            | Input::Keep { .. } => {}
         }
     }
 
-    fn poll_output(&mut self) -> Option<Out<Message<u32>>> {
+    fn poll_output(&mut self) -> Option<Output<Message<u32>>> {
         self.outputs.pop_front()
     }
 
     fn poll_timeout(&self) -> Option<Time> {
         self.timers.first_key_value().map(|(at, _)| at.0)
-    }
-
-    fn publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
-        let mut content = BytesMut::with_capacity(PartHeader::WIRE_LEN + body.len());
-        header.encode(&mut content);
-        content.extend_from_slice(&body);
-        let topic = Self::topic(header.id.epoch.node.0 % self.topics);
-        self.deliver(header, body, 0);
-        self.give(now, InEvent::Command(topic, Command::Broadcast(content.freeze(), Scope::Swarm)));
     }
 
     fn glance(&self) -> Glance {

@@ -9,14 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
-use damson_core::model::{PartHeader, PartId, SwarmId};
-use damson_sim::node::{Glance, In, Node, Out};
+use damson_core::model::{PartHeader, PartId};
+use damson_core::swarm::{Input, Output};
+use damson_sim::node::{Glance, Node};
 use hyparview::message::ProtocolMessage as OverlayMessage;
 use plumtree::message::{Message, ProtocolMessage as TreeMessage};
 use rand_for_hyparview::rngs::SmallRng;
 use rand_for_hyparview::{Rng, SeedableRng};
 
-use super::links::{Links, id, index};
+use super::links::{Links, deliver, id, index};
 
 /// plumcast's.
 const SYNC: Duration = Duration::from_secs(60);
@@ -58,7 +59,7 @@ pub(crate) struct Sile {
     kept: VecDeque<(Time, PartId)>,
     delivered: BTreeSet<PartId>,
     payloads: u64,
-    outputs: VecDeque<Out<Frame>>,
+    outputs: VecDeque<Output<Frame>>,
 }
 
 impl Sile {
@@ -147,7 +148,7 @@ impl Sile {
                     }
                     hyparview::Action::Disconnect { node } => {
                         self.links.down(node);
-                        self.outputs.push_back(Out::Close { peer: id(node) });
+                        self.outputs.push_back(Output::Close { peer: id(node) });
                     }
                     hyparview::Action::Notify { event: hyparview::Event::NeighborUp { node } } => {
                         self.tree.handle_neighbor_up(&node);
@@ -182,7 +183,7 @@ impl Sile {
         // What it has forgotten it takes for new.
         if self.delivered.insert(message.id) {
             let (header, body) = (*message.payload).clone();
-            self.outputs.push_back(Out::Deliver { swarm: SwarmId(1), header: Box::new(header), body, hops });
+            self.outputs.push_back(deliver(header, body, hops));
         }
     }
 }
@@ -200,19 +201,19 @@ fn about_what(message: &TreeMessage<System>) -> Option<PartId> {
 impl Node for Sile {
     type Frame = Frame;
 
-    fn handle(&mut self, now: Time, input: In<Frame>) {
+    fn handle(&mut self, now: Time, input: Input<Frame>) {
         let mut hops = 0;
         match input {
-            In::Timeout => match self.contacts.take() {
+            Input::Timeout => match self.contacts.take() {
                 Some(contacts) => self.start(now, contacts),
                 None => self.on_time(now),
             },
-            In::LinkUp { peer, .. } => self.outputs.extend(self.links.up(index(peer.id))),
-            In::LinkDown { peer, .. } | In::DialFailed { peer: Some(peer), .. } => {
+            Input::LinkUp { peer, .. } => self.outputs.extend(self.links.up(index(peer.id))),
+            Input::LinkDown { peer, .. } | Input::DialFailed { peer: Some(peer), .. } => {
                 self.links.down(index(peer));
                 self.overlay.disconnect(&index(peer), false);
             }
-            In::Frame { frame, .. } => match &*frame.0 {
+            Input::Control { frame, .. } => match &*frame.0 {
                 Either::Overlay(message) => self.overlay.handle_protocol_message(message.clone()),
                 Either::Tree(message) => {
                     if let TreeMessage::Gossip(gossip) = message {
@@ -221,7 +222,10 @@ impl Node for Sile {
                     self.tree.handle_protocol_message(message.clone());
                 }
             },
-            In::Leave => {
+            Input::Publish { header, body, .. } => {
+                self.tree.broadcast_message(Message::new(header.id, Arc::new((header, body))));
+            }
+            Input::Leave => {
                 for peer in self.overlay.active_view().to_vec() {
                     let message = hyparview::message::DisconnectMessage { sender: self.me, alive: false };
                     let frame = Frame(Arc::new(Either::Overlay(OverlayMessage::Disconnect(message))));
@@ -229,17 +233,19 @@ impl Node for Sile {
                 }
             }
             // A message is sent whole, as a frame, payload or not; nobody measures.
-            In::DialFailed { peer: None, .. }
-            | In::Estimate { .. }
-            | In::Head { .. }
-            | In::Piece { .. }
-            | In::Torn { .. }
-            | In::Stopped { .. } => {}
+            Input::DialFailed { peer: None, .. }
+            | Input::LinkEstimate { .. }
+            | Input::BodyHead { .. }
+            | Input::BodyPiece { .. }
+            | Input::BodyTorn { .. }
+            | Input::BodyStopped { .. }
+            | Input::Claim { .. }
+            | Input::Keep { .. } => {}
         }
         self.pump(now, hops);
     }
 
-    fn poll_output(&mut self) -> Option<Out<Frame>> {
+    fn poll_output(&mut self) -> Option<Output<Frame>> {
         self.outputs.pop_front()
     }
 
@@ -247,11 +253,6 @@ impl Node for Sile {
         let graft = self.tree.next_expiry_time().map(|at| self.born + at.as_duration());
         let forget = self.kept.front().map(|(until, _)| *until);
         [graft, forget, Some(self.sync_at.min(self.fill_at).min(self.shuffle_at))].into_iter().flatten().min()
-    }
-
-    fn publish(&mut self, now: Time, header: PartHeader, body: Bytes) {
-        self.tree.broadcast_message(Message::new(header.id, Arc::new((header, body))));
-        self.pump(now, 0);
     }
 
     fn glance(&self) -> Glance {

@@ -11,9 +11,9 @@ use crate::model::Peer;
 use crate::model::time::Time;
 use crate::model::{NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace};
 
-/// What can happen to a [`Hub`](super::hub::Hub).
+/// What can happen to a [`Hub`](super::hub::Hub). Its control frames are bytes; a simulator may pass others on.
 #[derive(Debug, Clone)]
-pub enum Input {
+pub enum Input<F = Bytes> {
     /// `poll_timeout` has passed.
     Timeout,
     /// A link is up, whoever dialled.
@@ -54,7 +54,7 @@ pub enum Input {
         /// From whom.
         from: NodeId,
         /// The frame, as [`SwarmFrame::encode`](super::frame::SwarmFrame::encode) made it.
-        frame: Bytes,
+        frame: F,
     },
     /// As [`crate::plumtree::Input::BodyHead`].
     BodyHead {
@@ -128,7 +128,7 @@ pub enum Input {
 
 /// What a [`Hub`](super::hub::Hub) wants done.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Output {
+pub enum Output<F = Bytes> {
     /// Make a link. Answered by `LinkUp` or `DialFailed`.
     Dial {
         /// Where to.
@@ -146,7 +146,7 @@ pub enum Output {
         /// To whom.
         to: NodeId,
         /// The encoded frame, without the link's own length prefix.
-        frame: Bytes,
+        frame: F,
     },
     /// As [`crate::plumtree::Output::BodyHead`].
     BodyHead {

@@ -21,7 +21,7 @@ impl<N: Node> Net<N> {
             let (to, link, swarm, id) = (transfer.to, transfer.link, transfer.swarm, transfer.id);
             if transfer.head.is_some() && transfer.expires < now {
                 slot.uplink.transfers.pop_back();
-                self.input(from, In::Stopped { to: peer(to).id, swarm, id });
+                self.input(from, Input::BodyStopped { to: peer(to).id, swarm, id });
                 continue;
             }
             let bytes = match (rate, slowest) {
@@ -65,7 +65,7 @@ impl<N: Node> Net<N> {
             }
             if torn {
                 self.queue.add(at, Event::Torn { from, to, link, swarm, id });
-                self.input(from, In::Stopped { to: peer(to).id, swarm, id });
+                self.input(from, Input::BodyStopped { to: peer(to).id, swarm, id });
             } else {
                 self.queue.add(at, Event::Body { from, to, link, swarm, head, id, bytes });
             }

@@ -97,32 +97,31 @@ mod tests {
 
     use super::super::settings::Settings;
     use super::*;
-    use crate::node::{Glance, In, Out};
+    use crate::node::{Glance, stream_name};
     use crate::scenario::part;
     use damson_core::model::time::Time;
-    use damson_core::model::{Epoch, NodeId, PartHeader};
+    use damson_core::model::{Epoch, Hop, NodeId, NodeName, Trace};
     use damson_core::plumtree::Sizes;
+    use damson_core::swarm::{Input, Output};
 
     /// A node that shows what it is told to, and does no more.
     struct Puppet {
         glance: Glance,
-        outputs: VecDeque<Out<()>>,
+        outputs: VecDeque<Output<()>>,
     }
 
     impl Node for Puppet {
         type Frame = ();
 
-        fn handle(&mut self, _now: Time, _input: In<()>) {}
+        fn handle(&mut self, _now: Time, _input: Input<()>) {}
 
-        fn poll_output(&mut self) -> Option<Out<()>> {
+        fn poll_output(&mut self) -> Option<Output<()>> {
             self.outputs.pop_front()
         }
 
         fn poll_timeout(&self) -> Option<Time> {
             None
         }
-
-        fn publish(&mut self, _now: Time, _header: PartHeader, _body: Bytes) {}
 
         fn glance(&self) -> Glance {
             self.glance.clone()
@@ -176,9 +175,10 @@ mod tests {
 
     fn deliver(net: &mut Net<Puppet>, at: u32, n: u32, body: Option<&'static [u8]>) {
         let (header, whole) = part(Epoch { counter: 1, node: NodeId(1) }, 0, n, 100);
-        let (header, body) = (Box::new(header), body.map_or(whole, Bytes::from_static));
-        let swarm = damson_core::model::SwarmId(1);
-        net.with_node(at, |puppet, _| puppet.outputs.push_back(Out::Deliver { swarm, header, body, hops: 1 }));
+        let body = body.map_or(whole, Bytes::from_static);
+        let trace = Trace { hops: vec![Hop::by(NodeId(1), NodeName::default())], ..Trace::default() };
+        let output = Output::Deliver { stream: stream_name(), header, body, trace, received: Time::ZERO };
+        net.with_node(at, |puppet, _| puppet.outputs.push_back(output));
     }
 
     fn published() -> Net<Puppet> {

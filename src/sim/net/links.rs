@@ -66,7 +66,7 @@ impl<N: Node> Net<N> {
         });
         let (Some(to), None) = (to, failed) else {
             let cause = failed.unwrap_or(DownCause::Refused);
-            self.input(from, In::DialFailed { addr, peer: expected, cause });
+            self.input(from, Input::DialFailed { addr, peer: expected, cause });
             return;
         };
         if self.end_of(from, to) == 0 {
@@ -85,7 +85,7 @@ impl<N: Node> Net<N> {
             }
             self.queue.add(self.now + 2 * delay, Event::Estimate { at: from, peer: to, link: number });
         }
-        self.input(from, In::LinkUp { peer: peer(to), dialled: Some(addr) });
+        self.input(from, Input::LinkUp { peer: peer(to), dialled: Some(addr) });
     }
 
     pub(super) fn on_accepted(&mut self, from: u32, to: u32, link: u32) {
@@ -100,9 +100,9 @@ impl<N: Node> Net<N> {
         }
         let old = self.begin(to, from, link);
         if old != 0 && old != link {
-            self.input(to, In::LinkDown { peer: peer(from).id, cause: DownCause::Lost });
+            self.input(to, Input::LinkDown { peer: peer(from).id, cause: DownCause::Lost });
         }
-        self.input(to, In::LinkUp { peer: peer(from), dialled: None });
+        self.input(to, Input::LinkUp { peer: peer(from), dialled: None });
         let delay = self.delay(from, to);
         self.queue.add(self.now + 2 * delay, Event::Estimate { at: to, peer: from, link });
     }
