@@ -12,11 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Dash, Takeover, Topology};
 use crate::edge::{Control, EdgeAddress, Limits, Tls};
 use crate::ingest::file::FileLoop;
-use damson_core::manifest::Fault;
-use damson_core::model::StreamName;
-
 use crate::mesh::Identity;
 use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
+use damson_core::manifest::HttpError;
+use damson_core::model::StreamName;
 
 /// Orders that may wait: more than anybody clicks while a node starts.
 const ORDERS_MAX: usize = 16;
@@ -64,11 +63,11 @@ impl Control for Switch {
         self.names.iter().cloned().zip(running).collect()
     }
 
-    fn set(&self, name: &str, run: bool) -> Result<(), Fault> {
+    fn set(&self, name: &str, run: bool) -> Result<(), HttpError> {
         let node = self.names.iter().position(|known| known == name);
-        let node = node.ok_or_else(|| Fault::new(404, "request: the demo has no such node"))?;
+        let node = node.ok_or_else(|| HttpError::new(404, "request: the demo has no such node"))?;
         let order = self.orders.try_send(Order { node, run });
-        order.map_err(|_| Fault::new(503, "edge: the demo is busy with earlier orders"))
+        order.map_err(|_| HttpError::new(503, "edge: the demo is busy with earlier orders"))
     }
 }
 

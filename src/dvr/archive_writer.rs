@@ -1,7 +1,7 @@
 //! What all archives of a node share: the queue to the disk, the budget of bytes, and what a former run has left.
 //!
 //! Nothing here waits for the disk but the keeper's own thread. While that can't write, segments queue in memory; what
-//! doesn't fit there any more is lost, and its stream's archive is cut ([`Archive::cut`]). A full disk is a smaller
+//! doesn't fit there any more is lost, and its stream's archive is cut ([`ArchiveIndex::cut`]). A full disk is a smaller
 //! budget: it shrinks until a segment fits again, and grows back while all goes well. Live viewers are served from
 //! their windows all the while.
 
@@ -18,8 +18,9 @@ use super::disk::{Disk, Found};
 use super::settings::Settings;
 use crate::clock;
 use crate::observe::Metrics;
-use damson_core::dvr::{Archive, Stock};
-use damson_core::dvr::{Entry, Key};
+use damson_core::dvr::SegmentEntry;
+use damson_core::dvr::SegmentKey;
+use damson_core::dvr::{ArchiveIndex, Stock};
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::{LifeId, Msn, Period, Record, StreamName, TrackId};
 use damson_core::window::Segment;
@@ -57,7 +58,7 @@ struct State {
     queued: u64,
     saved: u64,
     chores: VecDeque<Chore>,
-    lost: VecDeque<Key>,
+    lost: VecDeque<SegmentKey>,
     stocks: BTreeMap<StreamName, Stock>,
     /// Archives whose streams haven't shown up yet.
     found: BTreeMap<StreamName, Found>,
@@ -74,7 +75,7 @@ struct State {
 #[derive(Debug, Clone)]
 struct Save {
     number: u64,
-    key: Key,
+    key: SegmentKey,
     segment: Arc<Segment>,
     period: Option<Period>,
     bytes: u64,
@@ -82,7 +83,7 @@ struct Save {
 
 #[derive(Debug)]
 enum Chore {
-    Remove(Key),
+    Remove(SegmentKey),
     RemoveLife(StreamName, LifeId),
     Init(StreamName, LifeId, TrackId, u16, Bytes),
     Cut(StreamName, LifeId, Msn),
@@ -92,7 +93,7 @@ enum Chore {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// This segment is lost.
-    Cut(Key),
+    Cut(SegmentKey),
     /// List one row less.
     Delist(StreamName),
     /// Let go of the oldest row.
@@ -137,8 +138,8 @@ impl Keeper {
 
     /// The archive of a life that is new here: what a former run has left of it, or an empty one. Another life's is
     /// removed.
-    pub(crate) fn open(&self, record: &Record) -> Archive {
-        let mut archive = Archive::new(record, self.settings.depth);
+    pub(crate) fn open(&self, record: &Record) -> ArchiveIndex {
+        let mut archive = ArchiveIndex::new(record, self.settings.depth);
         let found = self.lock().found.remove(&record.stream);
         let Some(found) = found else { return archive };
         if found.life != record.life {
@@ -152,7 +153,7 @@ impl Keeper {
     }
 
     /// Queues a segment for the disk.
-    pub(crate) fn save(&self, key: Key, segment: Arc<Segment>, period: Option<Period>) {
+    pub(crate) fn save(&self, key: SegmentKey, segment: Arc<Segment>, period: Option<Period>) {
         if self.disk.is_none() {
             return;
         }
@@ -180,7 +181,7 @@ impl Keeper {
         self.chore(Chore::Cut(stream.clone(), life, msn));
     }
 
-    pub(crate) fn remove(&self, key: Key) {
+    pub(crate) fn remove(&self, key: SegmentKey) {
         self.chore(Chore::Remove(key));
     }
 
@@ -252,7 +253,7 @@ impl Keeper {
     ///
     /// # Errors
     /// It can't be read, or is damaged.
-    pub(crate) async fn load(self: &Arc<Self>, key: Key) -> io::Result<Arc<Segment>> {
+    pub(crate) async fn load(self: &Arc<Self>, key: SegmentKey) -> io::Result<Arc<Segment>> {
         if let Some(save) = self.lock().saves.iter().find(|save| save.key == key) {
             return Ok(Arc::clone(&save.segment));
         }
@@ -387,7 +388,7 @@ impl State {
 }
 
 /// Puts an archive together again, as if its segments came anew: so that what was delisted is delisted, and for as long.
-pub(crate) fn restore(archive: &mut Archive, mut found: Found) {
+pub(crate) fn restore(archive: &mut ArchiveIndex, mut found: Found) {
     for ((track, number), bytes) in std::mem::take(&mut found.inits) {
         archive.init_in(track, number, bytes);
     }
@@ -402,6 +403,6 @@ pub(crate) fn restore(archive: &mut Archive, mut found: Found) {
 }
 
 fn stock_of(found: &Found) -> Stock {
-    let oldest_kept = found.entries.iter().map(|(_, e): &(TrackId, Entry)| e.program_date_time).min();
+    let oldest_kept = found.entries.iter().map(|(_, e): &(TrackId, SegmentEntry)| e.program_date_time).min();
     Stock { kept: found.bytes(), oldest_kept, ..Stock::default() }
 }

@@ -3,7 +3,7 @@
 //!
 //! A file is written under another name and then renamed, so that a process that dies leaves whole files alone. Nothing
 //! waits for the medium: after a loss of power the last files may be torn or empty. That shows when they are read
-//! ([`mod@format`]); they are taken away, and listed as gaps.
+//! ([`segment_file`]); they are taken away, and listed as gaps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use damson_core::dvr::Entry;
-use damson_core::dvr::{Key, segment_file as format};
+use damson_core::dvr::SegmentEntry;
+use damson_core::dvr::SegmentKey;
+use damson_core::dvr::segment_file;
 use damson_core::model::{LifeId, Msn, Period, StreamName, TrackId};
 use damson_core::window::Segment;
 
@@ -112,7 +113,7 @@ pub struct Found {
     /// Of its newest life.
     pub life: LifeId,
     /// Oldest first within each track.
-    pub entries: Vec<(TrackId, Entry)>,
+    pub entries: Vec<(TrackId, SegmentEntry)>,
     /// By track and number.
     pub inits: BTreeMap<(TrackId, u16), Bytes>,
     /// By first MSN.
@@ -144,7 +145,7 @@ fn life_path(stream: &StreamName, life: LifeId) -> PathBuf {
     Path::new(stream.as_str()).join(format!("{:016x}", life.0))
 }
 
-fn path(key: &Key) -> PathBuf {
+fn path(key: &SegmentKey) -> PathBuf {
     life_path(&key.stream, key.life).join(format!("{}/{}.dvr", key.track.0, key.msn))
 }
 
@@ -159,17 +160,17 @@ impl Disk {
     }
 
     /// Writes a segment.
-    pub fn save(&self, key: &Key, segment: &Segment, period: Option<Period>) -> io::Result<()> {
-        let head = format::head(segment, period);
+    pub fn save(&self, key: &SegmentKey, segment: &Segment, period: Option<Period>) -> io::Result<()> {
+        let head = segment_file::head(segment, period);
         let bodies = segment.parts().map(|part| part.body.clone()).filter(|body| !body.is_empty());
         let chunks: Vec<Bytes> = std::iter::once(head).chain(bodies).collect();
         self.files.write(&path(key), &chunks)
     }
 
     /// Reads a segment, and checks every byte of it.
-    pub fn load(&self, key: &Key) -> io::Result<Segment> {
+    pub fn load(&self, key: &SegmentKey) -> io::Result<Segment> {
         let (bytes, _) = self.files.read(&path(key), FILE_LEN_MAX)?;
-        let (track, segment) = format::read(bytes).map_err(invalid)?;
+        let (track, segment) = segment_file::read(bytes).map_err(invalid)?;
         let is_it = (track, segment.msn) == (key.track, key.msn);
         is_it.then_some(segment).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "another segment"))
     }
@@ -194,7 +195,7 @@ impl Disk {
     }
 
     /// Removes a segment.
-    pub fn remove(&self, key: &Key) -> io::Result<()> {
+    pub fn remove(&self, key: &SegmentKey) -> io::Result<()> {
         self.files.remove(&path(key))
     }
 
@@ -244,13 +245,13 @@ impl Disk {
                 let (bytes, _) = self.files.read(&at, 16)?;
                 found.listed_from = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
             } else if let Ok(track) = name.parse().map(TrackId) {
-                self.recover_track(&Key { stream: stream.clone(), life, track, msn: 0 }, &at, &mut found)?;
+                self.recover_track(&SegmentKey { stream: stream.clone(), life, track, msn: 0 }, &at, &mut found)?;
             }
         }
         Ok(found)
     }
 
-    fn recover_track(&self, of: &Key, folder: &Path, found: &mut Found) -> io::Result<()> {
+    fn recover_track(&self, of: &SegmentKey, folder: &Path, found: &mut Found) -> io::Result<()> {
         let names = self.files.list(folder)?;
         let mut msns: Vec<Msn> = Vec::with_capacity(names.len());
         for name in names {
@@ -263,7 +264,7 @@ impl Disk {
         }
         msns.sort_unstable();
         for msn in msns {
-            let key = Key { msn, ..of.clone() };
+            let key = SegmentKey { msn, ..of.clone() };
             match self.entry(&key) {
                 Ok((entry, period)) => {
                     found.entries.push((key.track, entry));
@@ -279,21 +280,21 @@ impl Disk {
     }
 
     /// What a file says of its segment; its bodies are looked at when they are asked for.
-    fn entry(&self, key: &Key) -> io::Result<(Entry, Option<Period>)> {
+    fn entry(&self, key: &SegmentKey) -> io::Result<(SegmentEntry, Option<Period>)> {
         let path = path(key);
-        let (mut begin, len) = self.files.read(&path, format::HEAD_GUESS as u64)?;
-        let head_len = format::head_len(&begin).map_err(invalid)?;
+        let (mut begin, len) = self.files.read(&path, segment_file::HEAD_GUESS as u64)?;
+        let head_len = segment_file::head_len(&begin).map_err(invalid)?;
         if head_len > begin.len() {
             begin = self.files.read(&path, head_len as u64)?.0;
         }
-        let head = format::read_head(&begin).map_err(invalid)?;
+        let head = segment_file::read_head(&begin).map_err(invalid)?;
         let torn = || io::Error::new(io::ErrorKind::InvalidData, "not the length or the segment that it should be");
         if head.file_len() != len {
             return Err(torn());
         }
         let period = head.period;
-        let segment = format::described(head).filter(|s| s.msn == key.msn).ok_or_else(torn)?;
-        Ok((Entry::of(&segment), period))
+        let segment = segment_file::described(head).filter(|s| s.msn == key.msn).ok_or_else(torn)?;
+        Ok((SegmentEntry::of(&segment), period))
     }
 
     fn tidy(&self, removed: io::Result<()>) {

@@ -13,9 +13,10 @@ use tokio::task::AbortHandle;
 use crate::clock;
 use crate::observe::Metrics;
 use damson_core::dvr::Listing;
-use damson_core::dvr::fetch_queue::{Answer, Attempt, Fetches, Input, Outcome, Output};
-use damson_core::dvr::query::{LISTING_LEN_MAX, Question, SEGMENT_LEN_MAX};
-use damson_core::dvr::{Key, segment_file as format};
+use damson_core::dvr::SegmentKey;
+use damson_core::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
+use damson_core::dvr::query::{LISTING_LEN_MAX, Query, SEGMENT_LEN_MAX};
+use damson_core::dvr::segment_file;
 use damson_core::model::Peer;
 use damson_core::model::{LifeId, Msn, StreamName};
 
@@ -45,7 +46,7 @@ pub trait Far: Send + Sync {
 /// Fetches segments from other nodes.
 pub struct Fetcher {
     far: Box<dyn Far>,
-    fetches: Mutex<Fetches<oneshot::Sender<Outcome>>>,
+    fetches: Mutex<FetchQueue<oneshot::Sender<Outcome>>>,
     asking: Mutex<BTreeMap<Attempt, AbortHandle>>,
     sooner: Notify,
     metrics: Arc<Metrics>,
@@ -84,7 +85,7 @@ impl Fetcher {
     }
 
     /// A segment that these nodes may have.
-    pub(crate) async fn fetch(self: &Arc<Self>, key: Key, keepers: Vec<Peer>) -> Outcome {
+    pub(crate) async fn fetch(self: &Arc<Self>, key: SegmentKey, keepers: Vec<Peer>) -> Outcome {
         let (waiter, outcome) = oneshot::channel();
         self.handle(Input::Want { key, keepers, waiter });
         outcome.await.unwrap_or(Outcome::Unreachable)
@@ -92,7 +93,7 @@ impl Fetcher {
 
     /// What a node lists of a life.
     pub(crate) async fn listing(&self, whom: Peer, stream: StreamName, life: LifeId) -> Result<Listing, Refusal> {
-        let question = Question::Listing { stream, life, from: 0, before: Msn::MAX };
+        let question = Query::Listing { stream, life, from: 0, before: Msn::MAX };
         let answer = self.far.ask(whom, question.encode(), LISTING_LEN_MAX, Box::new(|| {})).await?;
         Listing::decode(answer).map_err(|error| Refusal::Failed(error.to_string()))
     }
@@ -131,7 +132,7 @@ impl Fetcher {
         self.sooner.notify_one();
     }
 
-    fn ask(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: Key) {
+    fn ask(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: SegmentKey) {
         let fetcher = Arc::clone(self);
         // Held until it is among those that can be aborted.
         let mut asking = lock(&self.asking);
@@ -139,9 +140,9 @@ impl Fetcher {
             let answer = fetcher.answer(attempt, keeper, &key).await.unwrap_or_else(|refusal| {
                 tracing::debug!(node = %keeper.id, stream = %key.stream, msn = key.msn, %refusal, "DVR: not fetched");
                 match refusal {
-                    Refusal::NotHere => Answer::NotHere,
-                    Refusal::Busy => Answer::Busy,
-                    Refusal::Failed(_) => Answer::Failed,
+                    Refusal::NotHere => Response::NotHere,
+                    Refusal::Busy => Response::Busy,
+                    Refusal::Failed(_) => Response::Failed,
                 }
             });
             lock(&fetcher.asking).remove(&attempt);
@@ -150,22 +151,22 @@ impl Fetcher {
         asking.insert(attempt, task.abort_handle());
     }
 
-    async fn answer(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: &Key) -> Result<Answer, Refusal> {
+    async fn answer(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: &SegmentKey) -> Result<Response, Refusal> {
         let fetcher: Weak<Self> = Arc::downgrade(self);
         let progress = move || {
             if let Some(fetcher) = fetcher.upgrade() {
                 lock(&fetcher.fetches).handle(clock::now(), Input::Progress(attempt));
             }
         };
-        let question = Question::Segment(key.clone()).encode();
+        let question = Query::Segment(key.clone()).encode();
         let bytes = self.far.ask(keeper, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
         let failed = |error: &dyn fmt::Display| Refusal::Failed(error.to_string());
         // Megabytes are hashed.
-        let read = tokio::task::spawn_blocking(move || format::read(bytes)).await.map_err(|e| failed(&e))?;
+        let read = tokio::task::spawn_blocking(move || segment_file::read(bytes)).await.map_err(|e| failed(&e))?;
         let (track, segment) = read.map_err(|e| failed(&e))?;
         if (track, segment.msn) != (key.track, key.msn) || segment.has_loss() {
             return Err(Refusal::Failed("another segment, or a torn one".to_owned()));
         }
-        Ok(Answer::Here(Arc::new(segment)))
+        Ok(Response::Here(Arc::new(segment)))
     }
 }

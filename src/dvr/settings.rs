@@ -1,4 +1,4 @@
-//! What is kept for seeking back, and where.
+//! How much of a stream's past is kept.
 
 use std::path::PathBuf;
 use std::time::Duration;

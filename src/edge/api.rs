@@ -7,9 +7,8 @@ use serde::Serialize;
 use super::server::Edge;
 use super::store::Stream;
 use crate::observe::classic;
-use damson_core::manifest::Fault;
-use damson_core::manifest::dash::is_ended;
-use damson_core::manifest::hls::bandwidth;
+use damson_core::manifest::HttpError;
+use damson_core::manifest::facts::{bandwidth, has_ended};
 use damson_core::manifest::route::Route;
 use damson_core::model::{Msn, NodeId, TrackKind};
 use damson_core::window::TrackWindow;
@@ -35,7 +34,7 @@ pub trait Control: Send + Sync {
     ///
     /// # Errors
     /// There is no such node, or too much to do already.
-    fn set(&self, name: &str, run: bool) -> Result<(), Fault>;
+    fn set(&self, name: &str, run: bool) -> Result<(), HttpError>;
 }
 
 /// A node without a mesh: for tests and bench.
@@ -98,7 +97,7 @@ struct TrackJson {
 }
 
 /// The body of an `/api/v1` route.
-pub(crate) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, Fault> {
+pub(crate) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, HttpError> {
     let encoded = match *route {
         Route::Streams => {
             let streams = edge.store().streams().iter().map(|s| stream_json(edge, s)).collect();
@@ -109,27 +108,27 @@ pub(crate) fn json(edge: &Edge, route: &Route<'_>) -> Result<String, Fault> {
         Route::Swarm => serde_json::to_string(&edge.host().swarm()),
         Route::Demo => {
             let control = edge.config().control.as_ref();
-            let control = control.ok_or_else(|| Fault::new(404, "request: this is no demo"))?;
+            let control = control.ok_or_else(|| HttpError::new(404, "request: this is no demo"))?;
             let nodes = control.nodes().into_iter();
             let nodes: Vec<_> =
                 nodes.map(|(name, running)| serde_json::json!({ "name": name, "running": running })).collect();
             serde_json::to_string(&serde_json::json!({ "nodes": nodes }))
         }
         Route::Edges => serde_json::to_string(&serde_json::json!({ "edges": edge.config().edges })),
-        _ => return Err(Fault::new(404, "request: no such path")),
+        _ => return Err(HttpError::new(404, "request: no such path")),
     };
-    encoded.map_err(|e| Fault::new(500, format!("edge: {e}")))
+    encoded.map_err(|e| HttpError::new(500, format!("edge: {e}")))
 }
 
-fn found(edge: &Edge, name: &str) -> Result<std::sync::Arc<Stream>, Fault> {
-    edge.store().get(name).ok_or_else(|| Fault::new(404, format!("request: no stream is named {name}")))
+fn found(edge: &Edge, name: &str) -> Result<std::sync::Arc<Stream>, HttpError> {
+    edge.store().get(name).ok_or_else(|| HttpError::new(404, format!("request: no stream is named {name}")))
 }
 
 fn stream_json(edge: &Edge, stream: &Stream) -> StreamJson {
     let state = stream.lock();
     let window = state.window();
     let record = window.record();
-    let ended = record.is_some_and(|r| is_ended(window, r));
+    let ended = record.is_some_and(|r| has_ended(window, r));
     let ingest = record.map(|r| r.epoch.node).or(state.entry().map(|e| e.epoch.node));
     let tracks = record.map_or(&[][..], |r| &r.tracks).iter().map(|track| {
         let held = window.track(track.id);

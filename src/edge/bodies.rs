@@ -16,9 +16,10 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::store::{Hold, State, Stream};
 use damson_core::cmaf::cmaf;
+use damson_core::model::limits::hold;
 use damson_core::model::{LifeId, Msn, TrackId};
 use damson_core::window::Part;
-use damson_core::window::held_requests::{Place, Wake};
+use damson_core::window::held_requests::{WaitFor, Wake};
 
 /// Bytes in the order of sending, each chunk shared with the window or a rendered document. A body goes to
 /// hyper as one of these, and out in as few writev calls as the socket has room for.
@@ -261,7 +262,7 @@ impl Follow {
     /// Takes what is listed, or a place among the waiters.
     fn take(&mut self, state: &mut State) -> Result<(), Torn> {
         let record = state.window().record().filter(|r| r.life == self.life).ok_or(Torn::Gone)?;
-        let hold = damson_core::model::hold(record);
+        let hold = hold(record);
         let track = state.window().track(self.track).ok_or(Torn::Gone)?;
         let segment = track.segment_under_way(self.msn).ok_or(Torn::Gone)?;
         for part in segment.parts().skip(usize::from(self.taken)) {
@@ -275,7 +276,7 @@ impl Follow {
         if segment.is_complete() {
             self.done = true;
         } else if self.ready.is_empty() {
-            let place = Place::Part(self.track, self.msn, self.taken);
+            let place = WaitFor::Part(self.track, self.msn, self.taken);
             self.hold = Some(state.wait(&self.stream, place, hold).map_err(|_| Torn::TimedOut)?);
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::mem;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -9,7 +10,10 @@ use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, Heade
 
 use super::headers;
 use super::headers::{Lifetime, Urgency};
-use damson_core::manifest::route::Skip;
+use damson_core::manifest::directives::Skip;
+use damson_core::manifest::hls;
+use damson_core::manifest::hls_history::HlsHistory;
+use damson_core::manifest::listed::Listed;
 use damson_core::model::TrackId;
 use damson_core::model::time::UnixTime;
 
@@ -126,6 +130,7 @@ pub(crate) struct Documents {
     version: u64,
     published: UnixTime,
     rendered: BTreeMap<Which, Arc<Document>>,
+    history: HlsHistory,
 }
 
 impl Documents {
@@ -136,6 +141,15 @@ impl Documents {
             self.published = published;
             self.rendered.clear();
         }
+    }
+
+    /// A media playlist, or an update of it; `None` before the track's first part is listed.
+    pub(crate) fn media(&mut self, listed: Listed<'_>, id: TrackId, skip: Skip, target: u32) -> Option<Arc<Document>> {
+        let mut history = mem::take(&mut self.history);
+        let render = || hls::update(listed, &mut history, id, skip);
+        let document = self.get(Which::Media(id, skip), hls::CONTENT_TYPE, target, render);
+        self.history = history;
+        document
     }
 
     /// A document, rendered if it isn't yet; `None` if there is nothing to render yet.

@@ -32,10 +32,10 @@ use super::api;
 use super::connection::{Common, Ended};
 use super::server::Edge;
 use super::store::Stream;
-use damson_core::manifest::Fault;
+use damson_core::manifest::HttpError;
 use damson_core::manifest::route;
 use damson_core::manifest::route::Route;
-use damson_core::model::{Account, TrackId};
+use damson_core::model::{LatencyBreakdown, TrackId};
 
 /// A client may be so many parts behind: three seconds of four tracks.
 pub(crate) const BEHIND_MAX: usize = 64;
@@ -55,13 +55,13 @@ const QUEUE_MAX: usize = 256 << 10;
 /// A part that was listed.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    account: Arc<Account>,
+    account: Arc<LatencyBreakdown>,
     /// Its message: rendered by the first who sends it, shared by all.
     text: OnceLock<Utf8Bytes>,
 }
 
 impl Listed {
-    pub(crate) fn new(account: Arc<Account>) -> Self {
+    pub(crate) fn new(account: Arc<LatencyBreakdown>) -> Self {
         Listed { account, text: OnceLock::new() }
     }
 }
@@ -128,20 +128,20 @@ struct Opened<'a> {
     place: tokio::sync::SemaphorePermit<'a>,
 }
 
-fn open<'a>(edge: &'a Edge, request: &Request<()>) -> Result<Opened<'a>, Fault> {
+fn open<'a>(edge: &'a Edge, request: &Request<()>) -> Result<Opened<'a>, HttpError> {
     let path = route::normalize(request.uri().path())?;
     let Route::TraceLive { stream: name, track } = Route::parse(&path, request.uri().query())? else {
-        return Err(Fault::new(400, "request: only /api/v1/streams/{stream}/trace/live is a WebSocket"));
+        return Err(HttpError::new(400, "request: only /api/v1/streams/{stream}/trace/live is a WebSocket"));
     };
     if request.headers().get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
-        return Err(Fault::new(426, "request: a WebSocket of version 13 is spoken here"));
+        return Err(HttpError::new(426, "request: a WebSocket of version 13 is spoken here"));
     }
     let key = request.headers().get(SEC_WEBSOCKET_KEY).map_or(&b""[..], HeaderValue::as_bytes);
     let stream = edge.store().get(name);
-    let stream = stream.ok_or_else(|| Fault::new(404, format!("request: no stream is named {name}")))?;
+    let stream = stream.ok_or_else(|| HttpError::new(404, format!("request: no stream is named {name}")))?;
     let track = track.map(|track| api::trace::track_id(&stream, track)).transpose()?;
     let place = edge.feeds().try_acquire();
-    let place = place.map_err(|_| Fault::new(503, "edge: too many live traces are open already"))?;
+    let place = place.map_err(|_| HttpError::new(503, "edge: too many live traces are open already"))?;
     Ok(Opened { stream, track, accept: derive_accept_key(key), place })
 }
 

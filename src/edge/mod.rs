@@ -6,8 +6,9 @@
 //!  player --GET--> server --> route --> respond --> hls | dash | bodies | api
 //! ```
 //!
-//! - [`route`], [`hls`], [`dash`] and [`waiters`] are pure: a path to a typed request, a window to a
-//!   document, a publication to the waiters that it wakes.
+//! - [`route`], [`hls`], [`dash`] and [`held_requests`] are pure: a path to a typed request, a window to a
+//!   document, a publication to the waiters that it wakes. [`facts`] are what both kinds of documents say,
+//!   [`hls_history`] keeps the lines of what has left the window.
 //! - `store` holds the streams of the node; `respond` answers for one request, and waits where DESIGN's
 //!   edge rules let it; `reply` heeds the request's conditions and range; `bodies` chains the parts' `Bytes` without a
 //!   copy, and `sealed` has the kernel send whole segments without one; `documents` and `headers` keep what is
@@ -42,6 +43,7 @@ mod timing;
 pub mod tls;
 
 pub use api::{Control, Host};
+
 pub use limits::Limits;
 pub use server::{Config, Edge, EdgeAddress, Listeners, serve};
 pub use store::Store;
@@ -49,10 +51,3 @@ pub use tls::{Tls, TlsError};
 
 #[cfg(test)]
 mod tests;
-
-use std::time::Duration;
-
-use damson_core::model::Record;
-
-/// How long a request for a stream that the directory knows, and this edge doesn't hold yet, waits for it.
-pub const APPEAR_MAX: Duration = Duration::from_secs(5);

@@ -20,14 +20,15 @@ use super::timing::Timed;
 use crate::clock;
 use crate::observe::metrics::Kind;
 use damson_core::cmaf::cmaf;
+use damson_core::manifest::directives::Directives;
 use damson_core::manifest::route;
-use damson_core::manifest::route::{Directives, Route};
-use damson_core::manifest::{Fault, dash, hls};
+use damson_core::manifest::route::Route;
+use damson_core::manifest::{HttpError, dash, facts, hls};
 use damson_core::model::Init;
-use damson_core::model::hold;
+use damson_core::model::limits::hold;
 use damson_core::model::{Msn, Record, Track};
-use damson_core::window::held_requests::Place;
-use damson_core::window::track::Lookup;
+use damson_core::window::Lookup;
+use damson_core::window::held_requests::WaitFor;
 use damson_core::window::{Part, Segment, TrackWindow, Window};
 
 /// TARGETDURATION where no stream says one, for the lifetime of faults, in seconds.
@@ -62,7 +63,7 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
             );
         }
         _ => {
-            let fault = Fault::new(405, "request: only GET, HEAD and OPTIONS are answered");
+            let fault = HttpError::new(405, "request: only GET, HEAD and OPTIONS are answered");
             let mut response = faulted(&fault, Lifetime::Never, 0, false);
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
             return (Kind::Other, response.into());
@@ -95,15 +96,15 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
 }
 
 /// Has a node of the demo stopped or started.
-fn order<B>(edge: &Edge, request: &Request<B>) -> Result<Response<Body>, Fault> {
+fn order<B>(edge: &Edge, request: &Request<B>) -> Result<Response<Body>, HttpError> {
     let path = route::normalize(request.uri().path())?;
     let Route::DemoNode { node, run } = Route::parse(&path, request.uri().query())? else {
-        return Err(Fault::new(405, "request: nothing to POST is there"));
+        return Err(HttpError::new(405, "request: nothing to POST is there"));
     };
     if !request.headers().contains_key(headers::X_DAMSON_DEMO) {
-        return Err(Fault::new(403, format!("request: without the header {}", headers::X_DAMSON_DEMO)));
+        return Err(HttpError::new(403, format!("request: without the header {}", headers::X_DAMSON_DEMO)));
     }
-    let control = edge.config().control.as_ref().ok_or_else(|| Fault::new(404, "request: this is no demo"))?;
+    let control = edge.config().control.as_ref().ok_or_else(|| HttpError::new(404, "request: this is no demo"))?;
     control.set(node, run)?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::ACCEPTED;
@@ -146,12 +147,12 @@ fn log_cmcd<B>(request: &Request<B>) {
     }
 }
 
-async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &HeaderMap) -> Result<Reply, Fault> {
+async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &HeaderMap) -> Result<Reply, HttpError> {
     let asked = Asked { at: clock::now(), visitor };
     let stream = match route.stream() {
-        Some(name) => {
-            Some(edge.store().get(name).ok_or_else(|| Fault::new(404, format!("request: no stream is named {name}")))?)
-        }
+        Some(name) => Some(
+            edge.store().get(name).ok_or_else(|| HttpError::new(404, format!("request: no stream is named {name}")))?,
+        ),
         None => None,
     };
     if let Some(stream) = &stream {
@@ -177,7 +178,7 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &He
     Ok(match route {
         Route::Page(path) => {
             let page = damson_player::asset(path);
-            let page = page.ok_or_else(|| Fault::new(404, "request: the player page has no such file"))?;
+            let page = page.ok_or_else(|| HttpError::new(404, "request: the player page has no such file"))?;
             let (plain, gzip) = (Bytes::from_static(page.bytes), Bytes::from_static(page.gzip));
             let etag = HeaderValue::from_static(page.etag);
             let document = Document::compressed(plain, gzip, etag, page.content_type, PAGE_TARGET);
@@ -185,10 +186,10 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &He
         }
         Route::Healthz => text("ok\n"),
         Route::Readyz if edge.host().is_ready() => text("ready\n"),
-        Route::Readyz => return Err(Fault::new(503, "edge: the mesh isn't joined yet")),
+        Route::Readyz => return Err(HttpError::new(503, "edge: the mesh isn't joined yet")),
         Route::Time => Reply::new(clock::wall().iso8601(), "text/plain; charset=utf-8", Lifetime::Never, 0),
         Route::TraceLive { .. } => {
-            return Err(Fault::new(426, "request: this is a WebSocket: ask by HTTP/1.1, with Upgrade: websocket"));
+            return Err(HttpError::new(426, "request: this is a WebSocket: ask by HTTP/1.1, with Upgrade: websocket"));
         }
         Route::Metrics => {
             let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
@@ -199,15 +200,15 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &He
     })
 }
 
-fn no_track(name: &str) -> Fault {
-    Fault::new(404, format!("request: the stream has no track named {name}"))
+fn no_track(name: &str) -> HttpError {
+    HttpError::new(404, format!("request: the stream has no track named {name}"))
 }
 
 /// A track, and what is held of it.
 type Found<'a> = (&'a Record, &'a Track, &'a TrackWindow);
 
 /// A track by name; `None` while the record isn't known.
-fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, Fault> {
+fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, HttpError> {
     let Some(record) = window.record() else { return Ok(None) };
     let track = record.track_named(name).ok_or_else(|| no_track(name))?;
     let held = window.track(track.id).ok_or_else(|| no_track(name))?;
@@ -220,18 +221,18 @@ async fn document(
     asked: Asked<'_>,
     which: Which,
     timing: dash::Timing,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, HttpError> {
     let kind = if which == Which::Multivariant { Kind::Multivariant } else { Kind::Mpd };
     stream
         .resolve(asked, |state| {
             let started = state.window().is_started() && !state.is_catching_up();
             let Some(target) = state.window().record().map(|r| r.target_duration).filter(|_| started) else {
-                return Ok(Step::appear(Place::Started));
+                return Ok(Step::appear(WaitFor::Started));
             };
             let timed = Timed::new(edge, stream, kind, asked.at, state.published());
             let (listed, documents) = state.rendered();
             let window = listed.window;
-            let ended = window.record().is_some_and(|record| dash::is_ended(window, record));
+            let ended = window.record().is_some_and(|record| facts::has_ended(window, record));
             let document = match which {
                 Which::Update if ended => {
                     documents.get(which, dash::CONTENT_TYPE, target, || dash::update(listed, timing))
@@ -245,7 +246,7 @@ async fn document(
             };
             Ok(match document {
                 Some(document) => Step::Answer(Reply::document(document, false).timed(timed)),
-                None => Step::appear(Place::Started),
+                None => Step::appear(WaitFor::Started),
             })
         })
         .await
@@ -257,60 +258,57 @@ async fn media(
     asked: Asked<'_>,
     name: &str,
     directives: Directives,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, HttpError> {
     stream
         .resolve(asked, |state| {
             let Some((record, track, held)) = find(state.window(), name)? else {
-                return Ok(Step::appear(Place::Record));
+                return Ok(Step::appear(WaitFor::Record));
             };
             let (id, target) = (track.id, record.target_duration);
             if state.is_catching_up() {
-                return Ok(Step::appear(Place::Started));
+                return Ok(Step::appear(WaitFor::Started));
             }
             if !held.is_started() {
-                return Ok(Step::appear(Place::Part(id, 0, 0)));
+                return Ok(Step::appear(WaitFor::Part(id, 0, 0)));
             }
             // hls.js (1.7) takes a playlist of parts alone for an empty one, and begins anew: the first one has a segment.
             if let Some((first, _)) = held.next().filter(|_| !held.has_segment() && record.ended.is_none()) {
-                return Ok(Step::appear(Place::Segment(id, first)));
+                return Ok(Step::appear(WaitFor::Segment(id, first)));
             }
             if let Some(place) = blocked(record, held, directives)? {
                 return Ok(Step::Wait(place, hold(record)));
             }
             let timed = Timed::new(edge, stream, Kind::Playlist, asked.at, state.published());
             let (listed, documents) = state.rendered();
-            let skip = directives.skip;
-            let document =
-                documents.get(Which::Media(id, skip), hls::CONTENT_TYPE, target, || hls::update(listed, id, skip));
-            Ok(match document {
+            Ok(match documents.media(listed, id, directives.skip, target) {
                 Some(document) => Step::Answer(Reply::document(document, directives.msn.is_some()).timed(timed)),
-                None => Step::appear(Place::Part(id, 0, 0)),
+                None => Step::appear(WaitFor::Part(id, 0, 0)),
             })
         })
         .await
 }
 
 /// Where a blocking reload has to wait; `None` if today's playlist will do (rfc8216bis 6.2.5.2).
-fn blocked(record: &Record, track: &TrackWindow, directives: Directives) -> Result<Option<Place>, Fault> {
+fn blocked(record: &Record, track: &TrackWindow, directives: Directives) -> Result<Option<WaitFor>, HttpError> {
     // "Delivery Directives ... MUST be ignored [once] the Playlist contains an EXT-X-ENDLIST tag".
     let (Some(msn), Some((next, next_part))) = (directives.msn, track.next()) else { return Ok(None) };
-    if hls::is_ended(record, track) {
+    if facts::is_ended(record, track) {
         return Ok(None);
     }
     // "greater than the Media Sequence Number of the last Media Segment in the current Playlist plus two"
     if msn > next.saturating_add(1) {
-        return Err(Fault::new(400, format!("request: _HLS_msn={msn} is more than two past the newest segment")));
+        return Err(HttpError::new(400, format!("request: _HLS_msn={msn} is more than two past the newest segment")));
     }
     let Some(part) = directives.part else {
-        return Ok((msn >= next).then_some(Place::Segment(track.id(), msn)));
+        return Ok((msn >= next).then_some(WaitFor::Segment(track.id(), msn)));
     };
     // "exceeds the last Partial Segment in the current Playlist by the Advance Part Limit"
     let limit = advance_part_limit(record);
     let newest = if msn == next { u32::from(next_part) } else { 0 };
     if msn >= next && part >= newest.saturating_add(limit) {
-        return Err(Fault::new(400, format!("request: _HLS_part={part} is {limit} or more past the newest part")));
+        return Err(HttpError::new(400, format!("request: _HLS_part={part} is {limit} or more past the newest part")));
     }
-    let place = |msn, part: u32| Place::Part(track.id(), msn, u16::try_from(part).unwrap_or(u16::MAX));
+    let place = |msn, part: u32| WaitFor::Part(track.id(), msn, u16::try_from(part).unwrap_or(u16::MAX));
     if msn >= next {
         return Ok((msn > next || part >= u32::from(next_part)).then(|| place(msn, part)));
     }
@@ -326,16 +324,24 @@ fn advance_part_limit(record: &Record) -> u32 {
     3_000_u32.div_ceil(millis)
 }
 
-async fn init(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str, number: u16) -> Result<Reply, Fault> {
+async fn init(
+    edge: &Edge,
+    stream: &Arc<Stream>,
+    asked: Asked<'_>,
+    name: &str,
+    number: u16,
+) -> Result<Reply, HttpError> {
     stream
         .resolve(asked, |state| {
             let published = state.published_at();
             let timed = Timed::new(edge, stream, Kind::Init, asked.at, state.published());
-            let Some((record, track, _)) = find(state.window(), name)? else { return Ok(Step::appear(Place::Record)) };
+            let Some((record, track, _)) = find(state.window(), name)? else {
+                return Ok(Step::appear(WaitFor::Record));
+            };
             let found = |i: &&Init| i.number == number;
             let bytes = track.inits.iter().find(found).map(|init| &init.bytes);
             let bytes = bytes.or_else(|| state.archive()?.init(track.id, number));
-            let bytes = bytes.ok_or_else(|| Fault::new(404, "request: no such init segment"))?;
+            let bytes = bytes.ok_or_else(|| HttpError::new(404, "request: no such init segment"))?;
             let content_type = content_type(track);
             let reply = Reply::new(bytes.clone(), content_type, Lifetime::Media, record.target_duration);
             let reply = reply.tagged(headers::etag(blake3::hash(bytes).as_bytes()));
@@ -348,17 +354,17 @@ fn content_type(track: &Track) -> &'static str {
     if track.is_video() { "video/mp4" } else { "audio/mp4" }
 }
 
-fn gone() -> Fault {
-    Fault::new(404, "request: it has left the window, or is too far ahead")
+fn gone() -> HttpError {
+    HttpError::new(404, "request: it has left the window, or is too far ahead")
 }
 
-fn gap() -> Fault {
-    Fault::new(404, "stream: this part of it was lost; the playlist lists it as a gap")
+fn gap() -> HttpError {
+    HttpError::new(404, "stream: this part of it was lost; the playlist lists it as a gap")
 }
 
 /// What was to be expected after `last`, and doesn't come, since the segment or the life has ended there: nothing. Shaka
 /// (5.2) and dash.js (5.2) ask ahead, and would take a 404 for a fault: they stop then, or begin anew.
-fn never(record: &Record, track: &Track, last: Option<&Segment>) -> Result<Reply, Fault> {
+fn never(record: &Record, track: &Track, last: Option<&Segment>) -> Result<Reply, HttpError> {
     let last = last.ok_or_else(gone)?;
     let end = last.decode_time().saturating_add(last.duration());
     Ok(Reply::new(cmaf::silence(end), content_type(track), Lifetime::Never, record.target_duration))
@@ -371,11 +377,11 @@ async fn one_part(
     name: &str,
     msn: Msn,
     number: u16,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, HttpError> {
     stream
         .resolve(asked, |state| {
             let (window, heads) = state.headed();
-            let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(Place::Record)) };
+            let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(WaitFor::Record)) };
             match held.part(msn, number) {
                 Lookup::Ready(part) => Ok(Step::Answer(whole_part(edge, stream, heads, (record, track), part, asked))),
                 Lookup::Gap => Err(gap()),
@@ -393,13 +399,13 @@ async fn one_part(
                     never(record, track, held.listed().next_back()).map(Step::Answer)
                 }
                 Lookup::Expected => match held.next() {
-                    None => Ok(Step::appear(Place::Part(track.id, msn, number))),
+                    None => Ok(Step::appear(WaitFor::Part(track.id, msn, number))),
                     // The hinted part, and the one after it, whichever segment that is in.
                     Some((next, part))
                         if (msn == next && number <= part.saturating_add(1))
                             || (msn == next.saturating_add(1) && number == 0) =>
                     {
-                        Ok(Step::Wait(Place::Part(track.id, msn, number), hold(record)))
+                        Ok(Step::Wait(WaitFor::Part(track.id, msn, number), hold(record)))
                     }
                     Some(_) => Err(gone()),
                 },
@@ -408,12 +414,18 @@ async fn one_part(
         .await
 }
 
-async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str, msn: Msn) -> Result<Reply, Fault> {
+async fn segment(
+    edge: &Edge,
+    stream: &Arc<Stream>,
+    asked: Asked<'_>,
+    name: &str,
+    msn: Msn,
+) -> Result<Reply, HttpError> {
     let mut past = None;
     let here = stream
         .resolve(asked, |state| {
             let (window, heads) = state.headed();
-            let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(Place::Record)) };
+            let Some((record, track, held)) = find(window, name)? else { return Ok(Step::appear(WaitFor::Record)) };
             match held.segment(msn) {
                 Lookup::Ready(segment) => whole(edge, stream, heads, (record, track), segment, asked).map(Step::Answer),
                 Lookup::Gap => Err(gap()),
@@ -433,8 +445,8 @@ async fn segment(edge: &Edge, stream: &Arc<Stream>, asked: Asked<'_>, name: &str
                         let first = segment.first().ok_or_else(gone)?;
                         Ok(Step::Answer(following(edge, stream, (record, track), first, asked)))
                     }
-                    None if held.is_started() => Ok(Step::Wait(Place::Part(track.id, msn, 0), hold(record))),
-                    None => Ok(Step::appear(Place::Part(track.id, msn, 0))),
+                    None if held.is_started() => Ok(Step::Wait(WaitFor::Part(track.id, msn, 0), hold(record))),
+                    None => Ok(Step::appear(WaitFor::Part(track.id, msn, 0))),
                 },
             }
         })
@@ -475,7 +487,7 @@ fn whole(
     of: Recorded<'_>,
     segment: &Segment,
     asked: Asked<'_>,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, HttpError> {
     let last = segment.parts().last().ok_or_else(gone)?;
     let head = heads.get((of.1.id, segment.msn, None), source(of, last), || {
         let mut hasher = blake3::Hasher::new();
@@ -521,7 +533,7 @@ fn head(
     way.head(content_type(track), etag, &|node| edge.node_name(node))
 }
 
-fn faulted(fault: &Fault, lifetime: Lifetime, target: u32, head: bool) -> Response<Body> {
+fn faulted(fault: &HttpError, lifetime: Lifetime, target: u32, head: bool) -> Response<Body> {
     let reply = Reply::new(format!("{}\n", fault.text), "text/plain; charset=utf-8", lifetime, target);
     let mut response = reply.finish(&HeaderMap::new(), Version::HTTP_11, head).response;
     *response.status_mut() = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -17,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, oneshot};
 
-use super::APPEAR_MAX;
 use super::byte_cache::ByteCache;
 use super::documents::Documents;
 use super::feed::Listed as FedPart;
@@ -29,17 +28,18 @@ use crate::clock;
 use crate::dvr::{Fetcher, Keeper};
 use crate::edge::api::trace::Sums;
 use crate::observe::{Exporter, Metrics};
-use damson_core::dvr::{Archive, Key};
-use damson_core::manifest::Fault;
-use damson_core::manifest::Listed;
+use damson_core::dvr::{ArchiveIndex, SegmentKey};
+use damson_core::manifest::HttpError;
 use damson_core::manifest::date_ranges::RemovedRanges;
-use damson_core::model::latency::Accounts;
+use damson_core::manifest::listed::Listed;
+use damson_core::model::latency::RecentLatencies;
+use damson_core::model::limits::APPEAR_MAX;
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::{Epoch, LifeId, Msn, PartHeader, Record, StreamName, Trace, TrackId};
 use damson_core::swarm::Entry;
-use damson_core::window::held_requests as waiters;
-use damson_core::window::held_requests::{Place, Token, Waiters, Wake};
-use damson_core::window::window::{Input, Output};
+use damson_core::window::held_requests;
+use damson_core::window::held_requests::{HeldRequests, Token, WaitFor, Wake};
+use damson_core::window::{Input, Output};
 use damson_core::window::{Segment, Window};
 
 /// Most streams held; what the mesh tells of more is dropped, and logged.
@@ -71,8 +71,8 @@ struct Shared {
     sooner: Notify,
     waiting: AtomicUsize,
     closing: AtomicBool,
-    delisted: Mutex<ByteCache<Key, Arc<Segment>>>,
-    fetched: Mutex<ByteCache<Key, Arc<Segment>>>,
+    delisted: Mutex<ByteCache<SegmentKey, Arc<Segment>>>,
+    fetched: Mutex<ByteCache<SegmentKey, Arc<Segment>>>,
     fetcher: OnceLock<Arc<Fetcher>>,
     keeper: Option<Arc<Keeper>>,
     exporter: OnceLock<Exporter>,
@@ -105,7 +105,7 @@ pub struct Stream {
 pub(crate) struct State {
     window: Window,
     /// Where there is a keeper, here or elsewhere, of the life that the window is of.
-    archive: Option<Archive>,
+    archive: Option<ArchiveIndex>,
     others: past::Others,
     /// Of the archives of former lives, so that a version is never met twice.
     archives_before: u64,
@@ -117,13 +117,13 @@ pub(crate) struct State {
     published_at: UnixTime,
     published: Time,
     heads: Heads,
-    accounts: Accounts,
+    accounts: RecentLatencies,
     /// Parts as they are listed, for live traces.
     feed: broadcast::Sender<Arc<FedPart>>,
     entry: Option<Entry>,
     /// The directory has forgotten it: the rest is served until then.
     gone_at: Option<Time>,
-    waiters: Waiters<oneshot::Sender<Wake>>,
+    waiters: HeldRequests<oneshot::Sender<Wake>>,
 }
 
 impl Store {
@@ -190,10 +190,10 @@ impl Store {
         let mut state = stream.lock();
         state.entry = None;
         let rest = state.window.record().map_or(Duration::ZERO, |r| r.playlist_duration());
-        let depth = state.archive.as_ref().map(Archive::depth);
+        let depth = state.archive.as_ref().map(ArchiveIndex::depth);
         let rest = rest.max(depth.unwrap_or_default());
         state.gone_at = Some(clock::now() + rest);
-        state.waiters.handle(clock::now(), waiters::Input::Reset);
+        state.waiters.handle(clock::now(), held_requests::Input::Reset);
         drop(state);
         if rest.is_zero() {
             self.remove(name);
@@ -232,7 +232,7 @@ impl Store {
             keeper.close();
         }
         for stream in self.streams() {
-            stream.lock().waiters.handle(clock::now(), waiters::Input::Close);
+            stream.lock().waiters.handle(clock::now(), held_requests::Input::Close);
         }
     }
 
@@ -267,7 +267,7 @@ impl Store {
                 self.remove(&name);
                 continue;
             }
-            stream.lock().waiters.handle(now, waiters::Input::Timeout);
+            stream.lock().waiters.handle(now, held_requests::Input::Timeout);
             stream.window_input(Input::Timeout);
             self.tend();
         }
@@ -277,7 +277,7 @@ impl Store {
         let gone = self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         if let Some(stream) = gone {
             let mut state = stream.lock();
-            state.waiters.handle(clock::now(), waiters::Input::Reset);
+            state.waiters.handle(clock::now(), held_requests::Input::Reset);
             if let (Some(archive), Some(keeper)) = (state.archive.take(), &self.shared.keeper) {
                 keeper.remove_life(name, archive.life());
             }
@@ -303,11 +303,11 @@ impl Shared {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn delisted(&self) -> MutexGuard<'_, ByteCache<Key, Arc<Segment>>> {
+    fn delisted(&self) -> MutexGuard<'_, ByteCache<SegmentKey, Arc<Segment>>> {
         self.delisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fetched(&self) -> MutexGuard<'_, ByteCache<Key, Arc<Segment>>> {
+    fn fetched(&self) -> MutexGuard<'_, ByteCache<SegmentKey, Arc<Segment>>> {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -343,11 +343,11 @@ impl Stream {
             published_at: UnixTime::default(),
             published: Time::ZERO,
             heads: Heads::default(),
-            accounts: Accounts::default(),
+            accounts: RecentLatencies::default(),
             feed: broadcast::Sender::new(super::feed::BEHIND_MAX),
             entry: None,
             gone_at: None,
-            waiters: Waiters::default(),
+            waiters: HeldRequests::default(),
         };
         Stream {
             name,
@@ -366,7 +366,7 @@ impl Stream {
 
     /// A whole segment that has left the window, if it is in memory.
     pub(crate) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
-        let key = Key { stream: self.name.clone(), life, track, msn };
+        let key = SegmentKey { stream: self.name.clone(), life, track, msn };
         let kept = self.shared.delisted().get(&key).cloned();
         kept.or_else(|| self.shared.fetched().get(&key).cloned())
     }
@@ -394,18 +394,19 @@ impl Stream {
     pub(crate) async fn resolve<T>(
         self: &Arc<Self>,
         asked: Asked<'_>,
-        mut ask: impl FnMut(&mut State) -> Result<Step<T>, Fault>,
-    ) -> Result<T, Fault> {
+        mut ask: impl FnMut(&mut State) -> Result<Step<T>, HttpError>,
+    ) -> Result<T, HttpError> {
         loop {
             let hold = {
                 let mut state = self.lock();
                 match ask(&mut state)? {
                     Step::Answer(answer) => return Ok(answer),
                     Step::Wait(..) if state.gone_at.is_some() => {
-                        return Err(Fault::new(404, "stream: it has ended"));
+                        return Err(HttpError::new(404, "stream: it has ended"));
                     }
                     Step::Wait(place, longest) => {
-                        let too_many = || Fault::new(503, "edge: too many requests of this address are held already");
+                        let too_many =
+                            || HttpError::new(503, "edge: too many requests of this address are held already");
                         let held = asked.visitor.hold().ok_or_else(too_many)?;
                         (state.wait_until(self, place, asked.at + longest)?, held)
                     }
@@ -415,9 +416,9 @@ impl Stream {
             match hold.await {
                 Wake::Look => {}
                 Wake::TimedOut => {
-                    return Err(Fault::new(503, "stream: what is asked for hasn't come in time; ask again"));
+                    return Err(HttpError::new(503, "stream: what is asked for hasn't come in time; ask again"));
                 }
-                Wake::Closing => return Err(Fault::new(503, "edge: going down; ask another")),
+                Wake::Closing => return Err(HttpError::new(503, "edge: going down; ask another")),
             }
         }
     }
@@ -436,12 +437,12 @@ pub(crate) enum Step<T> {
     /// What it asked for.
     Answer(T),
     /// Not there yet: wait at this place, so long in all.
-    Wait(Place, Duration),
+    Wait(WaitFor, Duration),
 }
 
 impl<T> Step<T> {
     /// Wait for the stream itself.
-    pub(crate) fn appear(place: Place) -> Self {
+    pub(crate) fn appear(place: WaitFor) -> Self {
         Step::Wait(place, APPEAR_MAX)
     }
 }
@@ -459,7 +460,7 @@ impl State {
 
     /// What is listed, and the documents rendered from it.
     pub(crate) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
-        let archived = self.archive.as_ref().map_or(0, Archive::version);
+        let archived = self.archive.as_ref().map_or(0, ArchiveIndex::version);
         self.documents.refresh(self.window.version() + self.archives_before + archived, self.published_at);
         (Listed::new(&self.window, self.archive.as_ref()).after(&self.removed), &mut self.documents)
     }
@@ -470,16 +471,16 @@ impl State {
     }
 
     /// A place among the waiters, for `longest` from now.
-    pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: Place, longest: Duration) -> Result<Hold, Fault> {
+    pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: WaitFor, longest: Duration) -> Result<Hold, HttpError> {
         self.wait_until(stream, place, clock::now() + longest)
     }
 
-    fn wait_until(&mut self, stream: &Arc<Stream>, place: Place, deadline: Time) -> Result<Hold, Fault> {
+    fn wait_until(&mut self, stream: &Arc<Stream>, place: WaitFor, deadline: Time) -> Result<Hold, HttpError> {
         let shared = &stream.shared;
         if shared.closing.load(Ordering::SeqCst) {
-            return Err(Fault::new(503, "edge: going down; ask another"));
+            return Err(HttpError::new(503, "edge: going down; ask another"));
         }
-        let full = || Fault::new(503, "edge: too many requests are held already");
+        let full = || HttpError::new(503, "edge: too many requests are held already");
         if shared.waiting.load(Ordering::Relaxed) >= WAITERS_MAX {
             return Err(full());
         }
@@ -496,11 +497,11 @@ impl State {
             match output {
                 Output::RecordChanged => {
                     changed = true;
-                    self.waiters.handle(now, waiters::Input::Record);
+                    self.waiters.handle(now, held_requests::Input::Record);
                 }
                 Output::Restarted => {
                     self.accounts.clear();
-                    self.waiters.handle(now, waiters::Input::Reset);
+                    self.waiters.handle(now, held_requests::Input::Reset);
                 }
                 Output::Listed { track, msn, part, gap } => {
                     listed = true;
@@ -509,24 +510,24 @@ impl State {
                     } else {
                         self.account(name, (track, msn, part), shared);
                     }
-                    self.waiters.handle(now, waiters::Input::Listed(track, msn, part));
+                    self.waiters.handle(now, held_requests::Input::Listed(track, msn, part));
                 }
             }
         }
         if listed || changed {
             (self.published_at, self.published) = (clock::wall(), now);
             if self.window.is_started() {
-                self.waiters.handle(now, waiters::Input::Started);
+                self.waiters.handle(now, held_requests::Input::Started);
             }
             for track in self.window.tracks() {
                 if let Some(whole) = track.next().and_then(|(msn, _)| msn.checked_sub(1)) {
-                    self.waiters.handle(now, waiters::Input::Completed(track.id(), whole));
+                    self.waiters.handle(now, held_requests::Input::Completed(track.id(), whole));
                 }
             }
         }
         // At the end nothing more comes that would wake who waits for it.
         if (listed || changed) && self.window.record().is_some_and(|r| r.ended.is_some()) {
-            self.waiters.handle(now, waiters::Input::Reset);
+            self.waiters.handle(now, held_requests::Input::Reset);
         }
     }
 }
@@ -593,7 +594,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.stream.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         if !self.woken {
-            self.stream.lock().waiters.handle(Time::ZERO, waiters::Input::Cancel(self.token));
+            self.stream.lock().waiters.handle(Time::ZERO, held_requests::Input::Cancel(self.token));
         }
     }
 }

@@ -10,13 +10,14 @@ use quick_m3u8::{HlsLine, Reader};
 
 use damson_core::manifest::dash;
 use damson_core::manifest::dash::Timing;
+use damson_core::manifest::directives::Skip;
 use damson_core::manifest::hls;
-use damson_core::manifest::route::Skip;
+use damson_core::manifest::hls_history::HlsHistory;
 use damson_core::model::time::Time;
 use damson_core::model::{Flags, Init, Msn, Period, TrackId, TrackKind};
 use damson_core::testing::synthetic;
 use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
-use damson_core::window::window::Input;
+use damson_core::window::Input;
 
 #[test]
 fn several_renditions_and_languages_are_all_listed() {
@@ -235,14 +236,15 @@ fn pieces(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
     (head, segments)
 }
 
+fn delta(feed: &Feed) -> Option<String> {
+    hls::update(&feed.window, &mut HlsHistory::default(), VIDEO, Skip::Segments)
+}
+
 /// rfc8216bis 6.2.5.1: what is left out is exactly what the client has.
 #[test]
 fn a_delta_update_is_the_playlist_without_its_old_segments() {
     let feed = live();
-    let (full, delta) = (
-        hls::media(&feed.window, VIDEO).expect("listed"),
-        hls::update(&feed.window, VIDEO, Skip::Segments).expect("listed"),
-    );
+    let (full, delta) = (hls::media(&feed.window, VIDEO).expect("listed"), delta(&feed).expect("listed"));
     let ((head, segments), (delta_head, delta_segments)) = (pieces(&full), pieces(&delta));
     assert!(
         head.iter().any(|l| l.starts_with("#EXT-X-SERVER-CONTROL:") && l.contains(",CAN-SKIP-UNTIL=12.000,")),
@@ -259,15 +261,14 @@ fn a_delta_update_is_the_playlist_without_its_old_segments() {
 
 #[test]
 fn a_delta_update_is_whole_where_nothing_may_be_skipped() {
-    let check =
-        |feed: &Feed| assert_eq!(hls::update(&feed.window, VIDEO, Skip::Segments), hls::media(&feed.window, VIDEO));
+    let check = |feed: &Feed| assert_eq!(delta(feed), hls::media(&feed.window, VIDEO));
     check(&ended());
     check(&synthetic::only(VIDEO));
     // No discontinuity is skipped: it is all that a player knows of the one before.
     let mut feed = returned();
     for segments in 22..30 {
         feed.run(segments, segments + 1, 0);
-        let delta = hls::update(&feed.window, VIDEO, Skip::Segments).expect("listed");
+        let delta = delta(&feed).expect("listed");
         let numbers = |tag: &str| delta.lines().find_map(|l| l.strip_prefix(tag)?.parse::<u32>().ok()).unwrap_or(0);
         let first = numbers("#EXT-X-MEDIA-SEQUENCE:") + numbers("#EXT-X-SKIP:SKIPPED-SEGMENTS=");
         assert!(first <= FIRST_MSN + 21 || numbers("#EXT-X-DISCONTINUITY-SEQUENCE:") == 1, "{delta}");

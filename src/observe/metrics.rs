@@ -12,8 +12,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ingest::Ingest;
-use damson_core::model::latency::Step;
-use damson_core::model::{Account, PartHeader, Stage};
+use damson_core::model::latency::StageTime;
+use damson_core::model::{LatencyBreakdown, PartHeader, Stage};
 
 /// What a request asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -193,7 +193,7 @@ impl Stages {
         stages
     }
 
-    fn observe(&self, step: Step) {
+    fn observe(&self, step: StageTime) {
         let seconds = step.micros.max(0) as f64 / 1e6;
         let labels = HopLabels { hop: u32::try_from(step.hop).unwrap_or(u32::MAX) };
         if step.micros < 0 && step.stage == Stage::Transit {
@@ -307,7 +307,7 @@ impl Metrics {
     }
 
     /// A part was listed.
-    pub fn part_listed(&self, account: &Account) {
+    pub fn part_listed(&self, account: &LatencyBreakdown) {
         account.steps().for_each(|step| self.stages.observe(step));
         self.stages.age.observe(account.age_us().max(0) as f64 / 1e6);
     }

@@ -30,7 +30,7 @@ use super::client::{Client, Url};
 use super::metrics::Metrics;
 use crate::clock;
 use damson_core::model::time::UnixTime;
-use damson_core::model::{Account, NodeId, Stage, StreamName};
+use damson_core::model::{LatencyBreakdown, NodeId, Stage, StreamName};
 
 /// Parts that may wait for the collector.
 pub const QUEUE: usize = 256;
@@ -48,7 +48,7 @@ const LAST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 struct Sampled {
     stream: StreamName,
-    account: Arc<Account>,
+    account: Arc<LatencyBreakdown>,
     /// When it was listed, on this edge's wallclock.
     listed: UnixTime,
 }
@@ -76,7 +76,7 @@ pub fn start(client: Client, url: &Url, edge: (NodeId, String), metrics: Arc<Met
 
 impl Exporter {
     /// A part is listed. Never waits.
-    pub fn listed(&self, stream: &StreamName, account: &Arc<Account>, metrics: &Metrics) {
+    pub fn listed(&self, stream: &StreamName, account: &Arc<LatencyBreakdown>, metrics: &Metrics) {
         if account.id.part > 0 {
             return;
         }

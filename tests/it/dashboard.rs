@@ -6,7 +6,7 @@ use std::time::Duration;
 use damson::observe::Metrics;
 use damson::observe::metrics::Kind;
 use damson_core::model::time::Time;
-use damson_core::model::{Account, Hop, NodeId, NodeName, Stage, Trace};
+use damson_core::model::{Hop, LatencyBreakdown, NodeId, NodeName, Stage, Trace};
 use damson_core::testing::synthetic;
 
 /// The names of metrics in a text.
@@ -26,7 +26,7 @@ fn the_dashboard_asks_for_metrics_that_are_there() {
     let hop = Hop::by(NodeId(1), NodeName::of("ingest"));
     let record = synthetic::record("cam1");
     let (header, ..) = synthetic::part(&record, synthetic::VIDEO, synthetic::FIRST_MSN, 0, 1);
-    metrics.part_listed(&Account {
+    metrics.part_listed(&LatencyBreakdown {
         id: header.id,
         length: 1,
         duration: 1,

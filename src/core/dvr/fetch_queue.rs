@@ -2,13 +2,13 @@
 //!
 //! A segment that many want is fetched once. A keeper that hasn't got it, is busy, fails, or is silent for too long is
 //! followed by the next one; who failed lately is asked last. All is bounded: segments fetched at once and waiting,
-//! those who wait for them, and the time. After each call, drain [`Fetches::poll_output`].
+//! those who wait for them, and the time. After each call, drain [`FetchQueue::poll_output`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::key::Key;
+use super::key::SegmentKey;
 use crate::model::NodeId;
 use crate::model::Peer;
 use crate::model::time::Time;
@@ -38,7 +38,7 @@ pub struct Attempt(pub u64);
 
 /// What a keeper has answered.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum Response {
     /// The segment, checked.
     Here(Arc<Segment>),
     /// It hasn't got it.
@@ -68,7 +68,7 @@ pub enum Input<W> {
     /// Somebody wants a segment that these may have.
     Want {
         /// Which.
-        key: Key,
+        key: SegmentKey,
         /// Who keeps it, so far as is known.
         keepers: Vec<Peer>,
         /// To be told of the outcome.
@@ -77,8 +77,8 @@ pub enum Input<W> {
     /// More of an answer has come.
     Progress(Attempt),
     /// An answer is whole, or won't come.
-    Answered(Attempt, Answer),
-    /// [`Fetches::poll_timeout`] has passed.
+    Answered(Attempt, Response),
+    /// [`FetchQueue::poll_timeout`] has passed.
     Timeout,
 }
 
@@ -92,7 +92,7 @@ pub enum Output<W> {
         /// Whom.
         keeper: Peer,
         /// For what.
-        key: Key,
+        key: SegmentKey,
     },
     /// The answer isn't of interest any more.
     Abandon(Attempt),
@@ -112,13 +112,13 @@ struct Fetch<W> {
     waiters: Vec<W>,
     /// When it fails, whatever comes.
     deadline: Time,
-    asked: Option<Asked>,
+    asked: Option<PendingQuery>,
     /// Somebody may have it.
     is_uncertain: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct PendingQuery {
     attempt: Attempt,
     keeper: NodeId,
     deadline: Time,
@@ -126,22 +126,22 @@ struct Asked {
 
 /// All fetches of a node.
 #[derive(Debug)]
-pub struct Fetches<W> {
-    fetches: BTreeMap<Key, Fetch<W>>,
-    attempts: BTreeMap<Attempt, Key>,
-    queue: VecDeque<Key>,
+pub struct FetchQueue<W> {
+    fetches: BTreeMap<SegmentKey, Fetch<W>>,
+    attempts: BTreeMap<Attempt, SegmentKey>,
+    queue: VecDeque<SegmentKey>,
     waiters: usize,
     next: u64,
     /// Until when.
     shunned: BTreeMap<NodeId, Time>,
     /// Until when.
-    nobody: BTreeMap<Key, Time>,
+    nobody: BTreeMap<SegmentKey, Time>,
     outputs: VecDeque<Output<W>>,
 }
 
-impl<W> Default for Fetches<W> {
+impl<W> Default for FetchQueue<W> {
     fn default() -> Self {
-        Fetches {
+        FetchQueue {
             fetches: BTreeMap::new(),
             attempts: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -154,7 +154,7 @@ impl<W> Default for Fetches<W> {
     }
 }
 
-impl<W> Fetches<W> {
+impl<W> FetchQueue<W> {
     /// Takes what has happened.
     pub fn handle(&mut self, now: Time, input: Input<W>) {
         match input {
@@ -183,7 +183,7 @@ impl<W> Fetches<W> {
         self.fetches.values().map(of).min()
     }
 
-    fn want(&mut self, now: Time, key: Key, mut keepers: Vec<Peer>, waiter: W) {
+    fn want(&mut self, now: Time, key: SegmentKey, mut keepers: Vec<Peer>, waiter: W) {
         let refused = if self.nobody.get(&key).is_some_and(|until| now < *until) {
             Some(Outcome::Nobody)
         } else if keepers.is_empty() && !self.fetches.contains_key(&key) {
@@ -211,16 +211,16 @@ impl<W> Fetches<W> {
         self.queue.push_back(key);
     }
 
-    fn answered(&mut self, now: Time, attempt: Attempt, answer: Answer) {
+    fn answered(&mut self, now: Time, attempt: Attempt, answer: Response) {
         // It may have been given up.
         let Some(key) = self.attempts.remove(&attempt) else { return };
         let Some(fetch) = self.fetches.get_mut(&key) else { return };
         let asked = fetch.asked.take();
         match answer {
-            Answer::Here(segment) => return self.done(&key, Outcome::Here(segment)),
-            Answer::NotHere => {}
-            Answer::Busy => fetch.is_uncertain = true,
-            Answer::Failed => {
+            Response::Here(segment) => return self.done(&key, Outcome::Here(segment)),
+            Response::NotHere => {}
+            Response::Busy => fetch.is_uncertain = true,
+            Response::Failed => {
                 fetch.is_uncertain = true;
                 self.shunned.extend(asked.map(|asked| (asked.keeper, now + SHUNNED)));
             }
@@ -229,14 +229,15 @@ impl<W> Fetches<W> {
     }
 
     fn timeout(&mut self, now: Time) {
-        let late: Vec<Key> =
+        let late: Vec<SegmentKey> =
             self.fetches.iter().filter(|(_, f)| f.deadline <= now).map(|(key, _)| key.clone()).collect();
         for key in late {
             self.abandon(&key);
             self.done(&key, Outcome::Unreachable);
         }
         let silent = |f: &Fetch<W>| f.asked.is_some_and(|asked| asked.deadline <= now);
-        let silent: Vec<Key> = self.fetches.iter().filter(|(_, f)| silent(f)).map(|(key, _)| key.clone()).collect();
+        let silent: Vec<SegmentKey> =
+            self.fetches.iter().filter(|(_, f)| silent(f)).map(|(key, _)| key.clone()).collect();
         for key in silent {
             if let Some(asked) = self.abandon(&key) {
                 self.shunned.insert(asked.keeper, now + SHUNNED);
@@ -248,7 +249,7 @@ impl<W> Fetches<W> {
         }
     }
 
-    fn abandon(&mut self, key: &Key) -> Option<Asked> {
+    fn abandon(&mut self, key: &SegmentKey) -> Option<PendingQuery> {
         let asked = self.fetches.get_mut(key)?.asked.take()?;
         self.attempts.remove(&asked.attempt);
         self.outputs.push_back(Output::Abandon(asked.attempt));
@@ -263,7 +264,7 @@ impl<W> Fetches<W> {
         }
     }
 
-    fn ask_next(&mut self, now: Time, key: &Key) {
+    fn ask_next(&mut self, now: Time, key: &SegmentKey) {
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         let Some(keeper) = fetch.keepers.pop() else {
             let is_uncertain = fetch.is_uncertain;
@@ -277,12 +278,12 @@ impl<W> Fetches<W> {
         };
         let attempt = Attempt(self.next);
         self.next += 1;
-        fetch.asked = Some(Asked { attempt, keeper: keeper.id, deadline: now + SILENCE_MAX });
+        fetch.asked = Some(PendingQuery { attempt, keeper: keeper.id, deadline: now + SILENCE_MAX });
         self.attempts.insert(attempt, key.clone());
         self.outputs.push_back(Output::Ask { attempt, keeper, key: key.clone() });
     }
 
-    fn done(&mut self, key: &Key, outcome: Outcome) {
+    fn done(&mut self, key: &SegmentKey, outcome: Outcome) {
         let Some(fetch) = self.fetches.remove(key) else { return };
         self.queue.retain(|waiting| waiting != key);
         self.waiters = self.waiters.saturating_sub(fetch.waiters.len());

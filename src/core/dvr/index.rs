@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::track_index::{Entry, Shelf};
+use super::entry::SegmentEntry;
+use super::track_index::TrackIndex;
 use crate::model::time::UnixTime;
 use crate::model::{LifeId, Msn, Period, Record, Track, TrackId};
 use crate::window::{Segment, Window};
@@ -20,13 +21,13 @@ const INITS_IDLE_MAX: usize = Record::INITS_MAX * 2;
 
 /// The archive of one life.
 #[derive(Debug)]
-pub struct Archive {
+pub struct ArchiveIndex {
     life: LifeId,
     depth: Duration,
     segment_duration: Duration,
     segment_longest: Duration,
     /// By track id.
-    shelves: Vec<Shelf>,
+    tracks: Vec<TrackIndex>,
     rows: BTreeMap<Msn, Row>,
     /// Rows from here on are listed, here or by the window.
     listed_from: Msn,
@@ -45,6 +46,8 @@ pub struct Archive {
     periods: BTreeMap<Msn, Period>,
     removed: Vec<(TrackId, Msn)>,
     version: u64,
+    /// How many listings of other nodes it was joined with.
+    joins: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,17 +90,16 @@ pub struct Stock {
     pub oldest_kept: Option<UnixTime>,
 }
 
-impl Archive {
+impl ArchiveIndex {
     /// An empty one of the life of `record`, that lists `depth`: no less than the window does. It has to be told the
     /// [`record`](Self::record) all the same.
     pub fn new(record: &Record, depth: Duration) -> Self {
-        let shelves = record.tracks.iter().map(|track| Shelf::new(track.timescale)).collect();
-        Archive {
+        ArchiveIndex {
             life: record.life,
             depth: depth.max(record.playlist_duration()),
             segment_duration: record.segment_duration,
             segment_longest: record.target() + Duration::from_millis(499),
-            shelves,
+            tracks: record.tracks.iter().map(|track| TrackIndex::new(track.timescale)).collect(),
             rows: BTreeMap::new(),
             listed_from: 0,
             total: Duration::ZERO,
@@ -110,12 +112,13 @@ impl Archive {
             periods: BTreeMap::new(),
             removed: Vec::new(),
             version: 0,
+            joins: 0,
         }
     }
 
     /// The same at a node that keeps nothing itself: a list of what others keep.
     pub fn afar(record: &Record, depth: Duration) -> Self {
-        Archive { keeps: false, ..Archive::new(record, depth) }
+        ArchiveIndex { keeps: false, ..ArchiveIndex::new(record, depth) }
     }
 
     /// Whether the node keeps what it takes.
@@ -126,6 +129,11 @@ impl Archive {
     /// How much it lists.
     pub fn depth(&self) -> Duration {
         self.depth
+    }
+
+    /// How many listings of other nodes it was joined with. Between two joins, a segment that is listed stays as it is.
+    pub fn joins(&self) -> u32 {
+        self.joins
     }
 
     /// Which life it is of.
@@ -139,13 +147,13 @@ impl Archive {
     }
 
     /// A track, by its id.
-    pub fn shelf(&self, track: TrackId) -> Option<&Shelf> {
-        self.shelves.get(usize::from(track.0))
+    pub fn track(&self, track: TrackId) -> Option<&TrackIndex> {
+        self.tracks.get(usize::from(track.0))
     }
 
     /// A segment that is kept.
-    pub fn entry(&self, track: TrackId, msn: Msn) -> Option<&Entry> {
-        self.shelf(track)?.entry(msn)
+    pub fn entry(&self, track: TrackId, msn: Msn) -> Option<&SegmentEntry> {
+        self.track(track)?.entry(msn)
     }
 
     /// An init segment that some segment needs, or did.
@@ -182,8 +190,8 @@ impl Archive {
         }
         let mut new = Vec::new();
         for Track { id, timescale, inits, .. } in &record.tracks {
-            if usize::from(id.0) == self.shelves.len() {
-                self.shelves.push(Shelf::new(*timescale));
+            if usize::from(id.0) == self.tracks.len() {
+                self.tracks.push(TrackIndex::new(*timescale));
             }
             for init in inits {
                 if self.init_in(*id, init.number, init.bytes.clone()) {
@@ -211,13 +219,13 @@ impl Archive {
             return false;
         }
         self.live_from.get_or_insert(segment.msn);
-        self.entry_in(track, Entry { here: self.keeps, ..Entry::of(segment) })
+        self.entry_in(track, SegmentEntry { here: self.keeps, ..SegmentEntry::of(segment) })
     }
 
     /// The same, by its entry.
-    pub fn entry_in(&mut self, track: TrackId, entry: Entry) -> bool {
-        let Some(shelf) = self.shelf(track) else { return false };
-        if shelf.newest().is_some_and(|newest| entry.msn <= newest.msn) {
+    pub fn entry_in(&mut self, track: TrackId, entry: SegmentEntry) -> bool {
+        let Some(index) = self.track(track) else { return false };
+        if index.newest().is_some_and(|newest| entry.msn <= newest.msn) {
             return false;
         }
         self.fill(track, &entry);
@@ -230,15 +238,15 @@ impl Archive {
     pub fn advance(&mut self, window: &Window) {
         for track in window.tracks() {
             let Some(first) = track.listed().next() else { continue };
-            let entry = Entry::of(first);
-            let Some(newest) = self.shelf(track.id()).and_then(Shelf::newest) else { continue };
+            let entry = SegmentEntry::of(first);
+            let Some(newest) = self.track(track.id()).and_then(TrackIndex::newest) else { continue };
             if newest.msn.saturating_add(1) < entry.msn {
                 self.fill(track.id(), &entry);
                 self.settle();
             }
-            let shelf = self.shelves.get_mut(usize::from(track.id().0));
-            let printed = shelf.is_some_and(|shelf| shelf.print_until(self.listed_from, first.msn));
-            self.version += u64::from(printed);
+            let index = self.tracks.get_mut(usize::from(track.id().0));
+            let has_grown = index.is_some_and(|index| index.list_until(self.listed_from, first.msn));
+            self.version += u64::from(has_grown);
         }
     }
 
@@ -258,12 +266,12 @@ impl Archive {
             self.listed.sub(&row);
         }
         self.kept.sub(&row);
-        for (id, shelf) in (0..).map(TrackId).zip(&mut self.shelves) {
-            if shelf.entry(msn).is_some() {
+        for (id, track) in (0..).map(TrackId).zip(&mut self.tracks) {
+            if track.entry(msn).is_some() {
                 self.removed.push((id, msn));
             }
-            shelf.delist(msn + 1);
-            shelf.forget(msn + 1);
+            track.delist(msn + 1);
+            track.forget(msn + 1);
         }
         self.raise(msn + 1);
         let oldest = self.rows.first_key_value().map_or(Msn::MAX, |(msn, _)| *msn);
@@ -294,8 +302,8 @@ impl Archive {
         std::mem::take(&mut self.removed)
     }
 
-    pub fn shelves(&self) -> impl Iterator<Item = &Shelf> {
-        self.shelves.iter()
+    pub fn tracks(&self) -> impl Iterator<Item = (TrackId, &TrackIndex)> {
+        (0..).map(TrackId).zip(&self.tracks)
     }
 
     pub fn inits(&self) -> impl Iterator<Item = (&(TrackId, u16), &Bytes)> {
@@ -305,6 +313,27 @@ impl Archive {
     /// The oldest segment that is known.
     pub fn oldest(&self) -> Option<Msn> {
         self.rows.first_key_value().map(|(msn, _)| *msn)
+    }
+
+    /// The oldest segment that is kept here.
+    pub fn oldest_here(&self) -> Option<Msn> {
+        self.tracks.iter().filter_map(|track| track.entries().find(|entry| entry.here).map(|entry| entry.msn)).min()
+    }
+
+    /// Whether a node that lists segments from `listed_from` on has something that this one lacks.
+    pub fn lacks(&self, listed_from: Msn) -> bool {
+        let wanted = listed_from.max(self.cut_to);
+        let Some(first) = self.oldest() else { return self.live_from.is_none_or(|live| wanted < live) };
+        let torn = |track: &TrackIndex| {
+            let past = track.entries().take_while(|entry| self.live_from.is_none_or(|live| entry.msn < live));
+            past.into_iter().any(|entry| entry.lost && entry.msn >= wanted)
+        };
+        wanted < first || self.tracks.iter().any(torn)
+    }
+
+    /// Lists nothing any more that neither this node keeps nor those that list from `listed_from` on.
+    pub fn follow(&mut self, listed_from: Msn) {
+        self.raise_to(self.oldest_here().map_or(listed_from, |here| here.min(listed_from)));
     }
 
     pub fn live_from(&self) -> Option<Msn> {
@@ -317,13 +346,13 @@ impl Archive {
 
     /// The longest that a segment of the track may be, in ticks.
     pub fn longest(&self, track: TrackId) -> u64 {
-        self.shelf(track).map_or(0, |shelf| shelf.timescale().ticks(self.segment_longest)).max(1)
+        self.track(track).map_or(0, |index| index.timescale().ticks(self.segment_longest)).max(1)
     }
 
     /// The same without a segment, to be filled anew.
-    pub fn emptied(&mut self) -> Archive {
-        Archive {
-            shelves: self.shelves.iter().map(|shelf| Shelf::new(shelf.timescale())).collect(),
+    pub fn emptied(&mut self) -> ArchiveIndex {
+        ArchiveIndex {
+            tracks: self.tracks.iter().map(|track| TrackIndex::new(track.timescale())).collect(),
             rows: BTreeMap::new(),
             listed_from: 0,
             total: Duration::ZERO,
@@ -333,6 +362,7 @@ impl Archive {
             periods: std::mem::take(&mut self.periods),
             removed: std::mem::take(&mut self.removed),
             version: self.version + 1,
+            joins: self.joins + 1,
             ..*self
         }
     }
@@ -349,16 +379,14 @@ impl Archive {
         if from > self.listed_from {
             self.listed_from = from;
             self.version += 1;
-            for shelf in &mut self.shelves {
-                shelf.delist(from);
-            }
+            self.tracks.iter_mut().for_each(|track| track.delist(from));
         }
     }
 
-    fn push(&mut self, track: TrackId, entry: Entry) {
-        let Some(shelf) = self.shelves.get_mut(usize::from(track.0)) else { return };
-        let span = shelf.timescale().duration(entry.duration);
-        shelf.push(entry);
+    fn push(&mut self, track: TrackId, entry: SegmentEntry) {
+        let Some(index) = self.tracks.get_mut(usize::from(track.0)) else { return };
+        let span = index.timescale().duration(entry.duration);
+        index.push(entry);
         let began = entry.program_date_time;
         let row = self.rows.entry(entry.msn).or_insert(Row { began, ..Row::default() });
         let bytes = if entry.here { entry.length } else { 0 };
@@ -392,14 +420,14 @@ impl Archive {
     /// Puts gaps in place of what is missing before `next`: the node was away, and nobody had it any more when it came
     /// back. MSNs are in a row, and what lies before would be lost to the viewers otherwise. Other edges may list the
     /// segments themselves (DESIGN invariant 1: but for gaps, they say the same).
-    fn fill(&mut self, track: TrackId, next: &Entry) {
-        let Some(shelf) = self.shelf(track) else { return };
-        let (Some(mut last), scale) = (shelf.newest().copied(), shelf.timescale()) else { return };
+    fn fill(&mut self, track: TrackId, next: &SegmentEntry) {
+        let Some(index) = self.track(track) else { return };
+        let (Some(mut last), scale) = (index.newest().copied(), index.timescale()) else { return };
         let missing = next.msn.saturating_sub(last.msn).saturating_sub(1);
         if missing > HOLE_MAX {
             while self.drop_oldest() {}
-            if let Some(shelf) = self.shelves.get_mut(usize::from(track.0)) {
-                *shelf = Shelf::new(scale);
+            if let Some(index) = self.tracks.get_mut(usize::from(track.0)) {
+                *index = TrackIndex::new(scale);
             }
             return;
         }
@@ -418,7 +446,7 @@ impl Archive {
                 scale.ticks(self.segment_duration)
             };
             let passed = scale.duration(decode_time.saturating_sub(last.decode_time));
-            let gap = Entry {
+            let gap = SegmentEntry {
                 msn,
                 decode_time,
                 duration: duration.clamp(1, longest.max(1)),
@@ -438,14 +466,106 @@ impl Archive {
 
     /// Bounds what a publisher that changes its codec for ever makes us keep.
     fn forget_inits(&mut self, record: &Record) {
-        if self.inits.len() <= INITS_IDLE_MAX * self.shelves.len() {
+        if self.inits.len() <= INITS_IDLE_MAX * self.tracks.len() {
             return;
         }
-        let shelves = &self.shelves;
+        let tracks = &self.tracks;
         self.inits.retain(|(track, number), _| {
             let declared = record.track(*track).is_some_and(|t| t.inits.iter().any(|i| i.number == *number));
-            let shelf = shelves.get(usize::from(track.0));
-            declared || shelf.is_some_and(|shelf| shelf.entries().any(|e| e.init == *number))
+            let index = tracks.get(usize::from(track.0));
+            declared || index.is_some_and(|index| index.entries().any(|e| e.init == *number))
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dvr::entry::tests::entry;
+    use crate::model::time::Timescale;
+    use crate::testing::synthetic;
+    use crate::testing::synthetic::{AUDIO, VIDEO};
+
+    /// An archive of a minute, whose ticks are milliseconds, with both tracks' segments.
+    fn archive(segments: std::ops::Range<Msn>) -> ArchiveIndex {
+        let mut record = synthetic::record("cam1");
+        record.tracks.iter_mut().for_each(|track| track.timescale = Timescale::MILLIS);
+        let mut archive = ArchiveIndex::new(&record, Duration::from_secs(60));
+        for (msn, track) in segments.flat_map(|msn| [(msn, VIDEO), (msn, AUDIO)]) {
+            assert!(archive.entry_in(track, entry(msn)));
+        }
+        archive
+    }
+
+    #[test]
+    fn all_tracks_go_in_step_and_oldest_first() {
+        let mut archive = archive(10..20);
+        let stock = |listed, kept, oldest_listed: Msn, oldest_kept: Msn| Stock {
+            listed,
+            kept,
+            oldest_listed: Some(entry(oldest_listed).program_date_time),
+            oldest_kept: Some(entry(oldest_kept).program_date_time),
+        };
+        assert_eq!(archive.stock(), stock(2_000, 2_000, 10, 10));
+        assert!(archive.delist_oldest());
+        assert_eq!((archive.listed_from(), archive.stock()), (11, stock(1_800, 2_000, 11, 10)));
+        assert!(archive.drop_oldest() && archive.drop_oldest());
+        assert_eq!((archive.listed_from(), archive.stock()), (12, stock(1_600, 1_600, 12, 12)));
+        assert_eq!(archive.take_removed(), [(VIDEO, 10), (AUDIO, 10), (VIDEO, 11), (AUDIO, 11)]);
+        assert_eq!((archive.oldest(), archive.entry(AUDIO, 11)), (Some(12), None));
+        while archive.drop_oldest() {}
+        assert_eq!(archive.stock(), Stock::default());
+        assert!(!archive.delist_oldest());
+    }
+
+    #[test]
+    fn the_depth_bounds_what_is_listed_and_as_much_again_what_is_kept() {
+        let archive = archive(10..200);
+        // Of 62 s, which listed it, and of its own 2 s.
+        assert_eq!((archive.listed_from(), archive.oldest()), (200 - 30, Some(200 - 30 - 32)));
+    }
+
+    #[test]
+    fn a_hole_becomes_gaps_that_share_the_way() {
+        let mut archive = archive(10..12);
+        let next = SegmentEntry { decode_time: 24_000 + 4_500, ..entry(15) };
+        assert!(archive.entry_in(VIDEO, next));
+        assert!(!archive.entry_in(VIDEO, entry(13)), "it is too late");
+        let gaps: Vec<_> = (12..15).filter_map(|msn| archive.entry(VIDEO, msn)).collect();
+        assert!(gaps.iter().all(|gap| gap.gap && gap.lost && !gap.here && gap.length == 0));
+        assert_eq!(
+            gaps.iter().map(|gap| (gap.decode_time, gap.duration)).collect::<Vec<_>>(),
+            [(24_000, 1_500), (25_500, 1_500), (27_000, 1_500)]
+        );
+        // After so long a time nobody watches on.
+        assert!(archive.entry_in(VIDEO, entry(15 + HOLE_MAX + 2)));
+        assert_eq!(archive.oldest(), Some(15 + HOLE_MAX + 2));
+    }
+
+    #[test]
+    fn what_is_cut_off_stays_so() {
+        let mut archive = archive(10..20);
+        archive.cut(13);
+        archive.resume(12);
+        assert_eq!(archive.listed_from(), 14);
+        assert!(!archive.lacks(10) && archive.oldest_here() == Some(10));
+        archive.follow(17);
+        assert_eq!(archive.listed_from(), 14, "of what is kept here, all is listed");
+        let version = archive.version();
+        archive.cut(17);
+        assert_eq!((archive.listed_from(), archive.version()), (18, version + 4));
+        assert_eq!(archive.entry(VIDEO, 10), Some(&entry(10)), "it is still fetchable");
+    }
+
+    #[test]
+    fn a_period_stays_as_long_as_a_segment_of_it() {
+        let mut archive = archive(10..20);
+        for (msn, n) in [(10, 0), (14, 1), (17, 2)] {
+            archive.period_in(Period::new(msn, n, Duration::ZERO));
+        }
+        let of = |archive: &ArchiveIndex, msn| archive.period(msn).map(|period| period.discontinuity);
+        assert_eq!([13, 14, 19].map(|msn| of(&archive, msn)), [Some(0), Some(1), Some(2)]);
+        assert!((10..16).all(|_| archive.drop_oldest()));
+        assert_eq!(archive.periods().map(|period| period.first_msn).collect::<Vec<_>>(), [14, 17]);
     }
 }

@@ -1,10 +1,10 @@
-//! The name of a segment that has left the window.
+//! The name of a segment.
 
 use crate::model::{LifeId, Msn, StreamName, TrackId};
 
 /// A segment of a stream's life.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
+pub struct SegmentKey {
     /// The stream.
     pub stream: StreamName,
     /// Its life.

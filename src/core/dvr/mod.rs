@@ -1,5 +1,6 @@
 //! The index of what has left the window: which segments can be sought back to, where they are listed, and how they are stored.
 
+pub mod entry;
 pub mod fetch_queue;
 pub mod index;
 pub mod key;
@@ -10,7 +11,8 @@ pub mod segment_file;
 mod tests;
 pub mod track_index;
 
-pub use index::{Archive, Stock};
-pub use key::Key;
+pub use entry::SegmentEntry;
+pub use index::{ArchiveIndex, Stock};
+pub use key::SegmentKey;
 pub use query::Listing;
-pub use track_index::{Entry, Shelf};
+pub use track_index::TrackIndex;

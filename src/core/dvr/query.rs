@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::key::Key;
-use super::track_index::Entry;
+use super::entry::SegmentEntry;
+use super::key::SegmentKey;
 use crate::model::time::UnixTime;
 use crate::model::wire;
 use crate::model::wire::{Fault, Reader, WireError};
@@ -33,9 +33,9 @@ const GAP: u8 = 1;
 
 /// What one node asks another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
+pub enum Query {
     /// A segment.
-    Segment(Key),
+    Segment(SegmentKey),
     /// What is listed, or kept, of a life.
     Listing {
         /// The stream.
@@ -49,7 +49,7 @@ pub enum Question {
     },
 }
 
-impl Question {
+impl Query {
     const SEGMENT: u8 = 1;
     const LISTING: u8 = 2;
 
@@ -62,12 +62,12 @@ impl Question {
             out.put_u64(life.0);
         };
         match self {
-            Question::Segment(key) => {
+            Query::Segment(key) => {
                 put(Self::SEGMENT, &key.stream, key.life);
                 out.put_u8(key.track.0);
                 out.put_u32(key.msn);
             }
-            Question::Listing { stream, life, from, before } => {
+            Query::Listing { stream, life, from, before } => {
                 put(Self::LISTING, stream, *life);
                 out.put_u32(*from);
                 out.put_u32(*before);
@@ -88,9 +88,9 @@ impl Question {
         let life = LifeId(r.u64("life")?);
         Ok(Some(match kind {
             Self::SEGMENT => {
-                Question::Segment(Key { stream, life, track: TrackId(r.u8("track")?), msn: r.u32("segment")? })
+                Query::Segment(SegmentKey { stream, life, track: TrackId(r.u8("track")?), msn: r.u32("segment")? })
             }
-            _ => Question::Listing { stream, life, from: r.u32("from")?, before: r.u32("before")? },
+            _ => Query::Listing { stream, life, from: r.u32("from")?, before: r.u32("before")? },
         }))
     }
 }
@@ -105,7 +105,7 @@ pub struct Listing {
     /// By track and number.
     pub inits: Vec<(TrackId, u16, Bytes)>,
     /// Oldest first within each track.
-    pub entries: Vec<(TrackId, Entry)>,
+    pub entries: Vec<(TrackId, SegmentEntry)>,
 }
 
 impl Listing {
@@ -184,7 +184,7 @@ impl Listing {
         let mut entries = Vec::with_capacity(n);
         for _ in 0..n {
             let track = TrackId(r.u8("track")?);
-            let entry = Entry {
+            let entry = SegmentEntry {
                 msn: r.u32("segment")?,
                 decode_time: r.u64("decode time")?,
                 duration: r.u64("duration")?,

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::model::time::Time;
 use crate::model::wire;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{PartHeader, Period, Trace, TrackId, TrackSet};
+use crate::model::{PartHeader, Period, TrackId, TrackSet};
 use crate::window::{Part, Segment};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"DVR1");
@@ -115,12 +114,7 @@ pub fn read_head(bytes: &Bytes) -> Result<Head, WireError> {
 
 /// The segment that a head describes, without its bodies.
 pub fn described(head: Head) -> Option<Segment> {
-    Segment::whole(head.headers.into_iter().map(|header| part(header, Bytes::new())).collect())
-}
-
-/// Nobody knows any more when it came, and how: these clocks are of a process that may be gone.
-fn part(header: PartHeader, body: Bytes) -> Part {
-    Part { header, body, trace: Trace::default(), received: Time::ZERO, delivered: Time::ZERO, listed: Time::ZERO }
+    Segment::whole(head.headers.into_iter().map(|header| Part::untraced(header, Bytes::new())).collect())
 }
 
 /// Reads a whole file.
@@ -137,7 +131,7 @@ pub fn read(bytes: Bytes) -> Result<(TrackId, Segment), WireError> {
         if header.length > 0 && !header.matches(&body) {
             return Err(r.fault("body", Fault::Invalid));
         }
-        parts.push(part(header, body));
+        parts.push(Part::untraced(header, body));
     }
     r.finish("bodies")?;
     let track = parts.first().map(|p| p.header.id.track);

@@ -11,10 +11,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::hls;
-use super::hls::{bandwidth, format};
+use super::directives::FOLLOW;
+use super::facts::{bandwidth, format, has_ended, independent, started};
 use super::listed::Listed;
-use crate::dvr::Entry;
+use crate::dvr::SegmentEntry;
 use crate::model::time::{MediaTime, Timescale};
 use crate::model::{Msn, Period, Record, Track, TrackKind, TrackSet, VideoInfo};
 use crate::window::{TrackWindow, Window};
@@ -40,9 +40,6 @@ const UPDATE_PERIOD: Duration = Duration::from_secs(1);
 /// B-frames in a row, and more with more. What a part's header says is decode times.
 const SHOWN_LATER: Duration = Duration::from_millis(250);
 
-/// What refreshed MPDs are asked for by: relative to the MPD, as all that it names.
-pub const FOLLOW: &str = "follow";
-
 /// The MPD; `None` before every track is listed, those apart that come late.
 pub fn manifest<'a>(of: impl Into<Listed<'a>>, timing: Timing) -> Option<String> {
     render(of.into(), timing, false)
@@ -53,18 +50,13 @@ pub fn update<'a>(of: impl Into<Listed<'a>>, timing: Timing) -> Option<String> {
     render(of.into(), timing, true)
 }
 
-/// Whether the life has ended, and all of it is listed here.
-pub fn is_ended(window: &Window, record: &Record) -> bool {
-    started(window).all(|t| hls::is_ended(record, t))
-}
-
 fn render(of: Listed<'_>, timing: Timing, follows: bool) -> Option<String> {
     let window = of.window;
     let record = window.record()?;
     if !window.is_started() {
         return None;
     }
-    let ended = is_ended(window, record);
+    let ended = has_ended(window, record);
     let anew = ended && !follows && !is_whole(of, record);
     let timing = if anew { Timing::Timeline } else { timing };
     let mut periods = listed_periods(of, record);
@@ -112,11 +104,6 @@ fn is_whole(of: Listed<'_>, record: &Record) -> bool {
     started(of.window).all(|t| of.entries(t).next().map(|s| s.msn) == first(t))
 }
 
-/// The tracks of which something was ever listed here.
-fn started(window: &Window) -> impl Iterator<Item = &TrackWindow> {
-    window.tracks().iter().filter(|t| t.is_started())
-}
-
 /// Period@id: by the discontinuity that it begins with; one that continues has its first segment's number, too.
 fn period_id(period: &Period) -> String {
     match period.continues {
@@ -131,7 +118,7 @@ fn listed_in<'w>(
     known: &[Period],
     track: &'w TrackWindow,
     period: &Period,
-) -> impl Iterator<Item = Entry> + use<'w> {
+) -> impl Iterator<Item = SegmentEntry> + use<'w> {
     let until = known.iter().map(|p| p.first_msn).filter(|&msn| msn > period.first_msn).min();
     let (first, until) = (period.first_msn, until.unwrap_or(Msn::MAX));
     // What is older than the periods that are remembered has another discontinuity sequence number.
@@ -155,7 +142,10 @@ fn listed_periods(of: Listed<'_>, record: &Record) -> Vec<Period> {
 
 /// The segments of a period that each track still has when the life has ended, one at least: without the gaps that the
 /// period begins or ends with. Those in between stay, since segments are numbered in a row.
-fn with_media<'w>(of: Listed<'w>, period: &Period) -> impl Iterator<Item = (&'w TrackWindow, Vec<Entry>)> + use<'w> {
+fn with_media<'w>(
+    of: Listed<'w>,
+    period: &Period,
+) -> impl Iterator<Item = (&'w TrackWindow, Vec<SegmentEntry>)> + use<'w> {
     let (period, known) = (*period, of.window.record().map_or(Vec::new(), |record| of.periods(record)));
     let segments = move |track: &'w TrackWindow| {
         let listed = listed_in(of, &known, track, &period);
@@ -169,7 +159,7 @@ fn with_media<'w>(of: Listed<'w>, period: &Period) -> impl Iterator<Item = (&'w 
 
 /// Where a period's first medium begins, of every track that has some.
 fn start_of(of: Listed<'_>, period: &Period) -> Duration {
-    let start = |(t, s): (&TrackWindow, Vec<Entry>)| Some(t.timescale().duration(s.first()?.decode_time));
+    let start = |(t, s): (&TrackWindow, Vec<SegmentEntry>)| Some(t.timescale().duration(s.first()?.decode_time));
     with_media(of, period).filter_map(start).max().unwrap_or_default()
 }
 
@@ -177,7 +167,7 @@ fn start_of(of: Listed<'_>, period: &Period) -> Duration {
 /// Players go by it: where pictures are shown behind it, dash.js (5.2, as run) mostly goes back by 0.5 s and stands there, paused.
 /// Media that ends before is no harm.
 fn end_of(of: Listed<'_>, record: &Record, period: &Period, timing: Timing) -> Duration {
-    let end = |(t, s): (&TrackWindow, Vec<Entry>)| {
+    let end = |(t, s): (&TrackWindow, Vec<SegmentEntry>)| {
         let last = s.last()?;
         let decoded = t.timescale().duration(last.end());
         let numbered =
@@ -229,10 +219,10 @@ fn update_period(record: &Record, timing: Timing) -> Duration {
 /// MPD@maxSegmentDuration. Where GOPs are regular it is the longest there is; should one have to be cut late all the same, then
 /// the MPD says so from there on. It is part of the latency: Shaka (5.2, as run) takes an edge to have nothing newer than now less this.
 fn longest_segment(of: Listed<'_>, record: &Record) -> Duration {
-    if !hls::independent(of.window) {
+    if !independent(of.window) {
         return record.target() + Duration::from_millis(500);
     }
-    let listed = |t| of.entries(t).map(|s: Entry| TrackWindow::timescale(t).duration(s.duration)).max();
+    let listed = |t| of.entries(t).map(|s: SegmentEntry| TrackWindow::timescale(t).duration(s.duration)).max();
     let longest = started(of.window).filter_map(listed).fold(record.segment_duration, Duration::max);
     Duration::from_millis(u64::try_from(longest.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX))
 }
@@ -450,7 +440,7 @@ impl View<'_> {
     }
 
     /// The segments of a track that the period names.
-    fn segments(&self, track: &Track) -> Vec<Entry> {
+    fn segments(&self, track: &Track) -> Vec<SegmentEntry> {
         if self.ended {
             let mut tracks = with_media(self.of, self.period);
             return tracks.find(|(t, _)| t.id() == track.id).map_or(Vec::new(), |(_, segments)| segments);
@@ -461,7 +451,7 @@ impl View<'_> {
     }
 
     /// Runs of equal segments; the one under way at its expected length.
-    fn timeline(&self, out: &mut String, segments: impl Iterator<Item = Entry>, scale: Timescale) {
+    fn timeline(&self, out: &mut String, segments: impl Iterator<Item = SegmentEntry>, scale: Timescale) {
         let expected = scale.ticks(self.record.segment_duration);
         let mut run: Option<(u64, u64, u64)> = None;
         let flush = |out: &mut String, run: (u64, u64, u64)| {

@@ -196,8 +196,9 @@ mod tests {
 
     use bytes::Bytes;
 
+    use super::super::directives::Skip;
+    use super::super::hls_history::HlsHistory;
     use super::super::listed::Listed;
-    use super::super::route::Skip;
     use super::super::{dash, hls};
     use super::*;
     use crate::cmaf::Event;
@@ -205,7 +206,7 @@ mod tests {
     use crate::codec::scte35::tests::insert;
     use crate::model::time::Time;
     use crate::testing::synthetic::{AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, record};
-    use crate::window::window::Input;
+    use crate::window::Input;
 
     /// Splices by the part that carries them, and the second that they are meant for.
     type Splices<'a> = &'a [(u32, u16, u64, &'a [u8])];
@@ -260,7 +261,7 @@ mod tests {
     }
 
     fn update(feed: &Feed, gone: &RemovedRanges, skip: Skip) -> String {
-        hls::update(Listed::from(&feed.window).after(gone), VIDEO, skip).expect("an update")
+        hls::update(Listed::from(&feed.window).after(gone), &mut HlsHistory::default(), VIDEO, skip).expect("an update")
     }
 
     #[test]

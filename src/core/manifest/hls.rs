@@ -1,18 +1,22 @@
 //! Multivariant and media playlists (rfc8216bis-22). Pure: from the record and from what is listed.
 //!
-//! One media playlist serves plain HLS and LL-HLS. A line that has been printed once is printed the
-//! same as long as it is listed: durations come from ticks, never from sums of rounded numbers.
+//! One media playlist serves plain HLS and LL-HLS.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::date_ranges::DateRanges;
+use super::directives::Skip;
+use super::facts::{bandwidth, format, independent, is_ended};
+use super::hls_history::{HlsHistory, Lines};
+use super::hls_lines;
+use super::hls_lines::{Before, millis, seconds};
 use super::listed::Listed;
-use super::route::Skip;
-use crate::dvr::{Entry, Shelf};
-use crate::model::hold;
-use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Msn, Record, Track, TrackId, TrackKind};
+use crate::dvr::SegmentEntry;
+use crate::dvr::TrackIndex;
+use crate::model::limits::hold;
+use crate::model::time::Timescale;
+use crate::model::{Record, Track, TrackId, TrackKind};
 use crate::window::{Part, Segment, TrackWindow, Window};
 
 /// `Content-Type` of playlists (rfc8216bis 4).
@@ -26,14 +30,8 @@ const SKIPS_DATERANGES_VERSION: u8 = 10;
 /// a variant's CODECS names every codec of its group, and a player that lacks one of them doesn't take the variant.
 const AUDIO_GROUP: &str = "audio";
 
-/// More EXT-X-DISCONTINUITY tags than this are never printed between two segments.
-const DISCONTINUITIES_MAX: u32 = 16;
-
 /// Only the newest segments, the one under way included, show their parts.
 const PART_SEGMENTS_MAX: usize = 3;
-
-/// What a rendition's bandwidth is taken to be before anything is measured, in bits/s.
-const BANDWIDTH_GUESS: u64 = 1_000_000;
 
 /// The multivariant playlist.
 pub fn multivariant(window: &Window) -> Option<String> {
@@ -69,11 +67,6 @@ pub fn multivariant(window: &Window) -> Option<String> {
     Some(out)
 }
 
-/// What a codec is: the first element of its codecs string.
-pub fn format(track: &Track) -> &str {
-    track.codec.split('.').next().unwrap_or_default()
-}
-
 /// Audio tracks by codec, the first one's first.
 fn groups<'a>(audio: &[&'a Track]) -> Vec<(String, Vec<&'a Track>)> {
     let mut groups: Vec<(String, Vec<&Track>)> = Vec::new();
@@ -85,14 +78,6 @@ fn groups<'a>(audio: &[&'a Track]) -> Vec<(String, Vec<&'a Track>)> {
         }
     }
     groups
-}
-
-/// Whether every segment starts with a keyframe: "all media samples in a Media Segment can be decoded without information
-/// from other segments" (rfc8216bis 4.4.2.1). A player reads the multivariant playlist once, so that a life says it as
-/// long as its GOPs are regular, and never again once a cut was forced.
-pub fn independent(window: &Window) -> bool {
-    let mut parts = window.tracks().iter().flat_map(TrackWindow::listed).flat_map(Segment::parts);
-    !parts.any(|part| part.header.flags.irregular)
 }
 
 fn media_tag(out: &mut String, group: &str, track: &Track, default: bool) {
@@ -154,19 +139,6 @@ fn video_range(transfer: u8) -> Option<&'static str> {
     }
 }
 
-/// Peak and mean bit rate of a track: the record's, so that all edges say the same; before it has one,
-/// what is measured here.
-pub fn bandwidth(window: &Window, track: &Track) -> (u64, u64) {
-    if track.bandwidth > 0 {
-        let average = if track.average_bandwidth > 0 { track.average_bandwidth } else { track.bandwidth };
-        return (u64::from(track.bandwidth), u64::from(average));
-    }
-    match window.track(track.id).map_or((0, 0), TrackWindow::bit_rates) {
-        (0, _) | (_, 0) => (BANDWIDTH_GUESS, BANDWIDTH_GUESS),
-        (average, peak) => (peak, average),
-    }
-}
-
 /// Whether CAN-BLOCK-RELOAD is declared: the next update is never further off than a request is held.
 /// All tracks are made of parts, so it never is, but for parts of many seconds.
 fn can_block_reload(record: &Record) -> bool {
@@ -180,14 +152,31 @@ fn skip_boundary(record: &Record) -> Duration {
 
 /// The media playlist of a track; `None` before its first part is listed.
 pub fn media<'a>(of: impl Into<Listed<'a>>, id: TrackId) -> Option<String> {
-    update(of, id, Skip::Nothing)
+    update(of, &mut HlsHistory::default(), id, Skip::Nothing)
 }
 
 /// Its delta update (rfc8216bis 6.2.5.1): without the segments that are further from its end than CAN-SKIP-UNTIL, and the date ranges
 /// that have been there for longer. The whole playlist where there are no such segments, and after the end, when delivery directives
 /// count no more.
-pub fn update<'a>(of: impl Into<Listed<'a>>, id: TrackId, skip: Skip) -> Option<String> {
-    render(of.into(), id, skip)
+pub fn update<'a>(of: impl Into<Listed<'a>>, history: &mut HlsHistory, id: TrackId, skip: Skip) -> Option<String> {
+    let of = of.into();
+    let record = of.window.record()?;
+    let track = of.window.track(id).filter(|t| t.is_started())?;
+    let past = of.past(id);
+    let lines = history.follow(id, past);
+    let skipped = if skip == Skip::Nothing { 0 } else { skipped(of, record, track) };
+    let playlist = Playlist { of, record, track, first: of.entries(track).next()?, ended: is_ended(record, track) };
+
+    let mut out = String::with_capacity((8 << 10) + lines.map_or(0, Lines::len));
+    playlist.head(&mut out, skipped, skip == Skip::DateRanges && skipped > 0);
+    let last = playlist.segments(&mut out, lines.zip(past.map(|past| past.index)), skipped);
+    if playlist.ended {
+        out.push_str("#EXT-X-ENDLIST\n");
+    } else {
+        playlist.hints(&mut out, last);
+        rendition_reports(&mut out, of.window, record, id);
+    }
+    Some(out)
 }
 
 /// How many segments a delta update skips. "The Skip Boundary" is counted from the end of the last segment. No discontinuity
@@ -207,150 +196,101 @@ fn skipped(of: Listed<'_>, record: &Record, track: &TrackWindow) -> usize {
     old.take_while(|s| (s.discontinuity, s.init) == (first.discontinuity, first.init)).count()
 }
 
-fn render(of: Listed<'_>, id: TrackId, skip: Skip) -> Option<String> {
-    let window = of.window;
-    let record = window.record()?;
-    let track = window.track(id).filter(|t| t.is_started())?;
-    let past = of.shelf(id);
-    let first = match past.and_then(|shelf| shelf.listed().next()) {
-        Some(entry) => *entry,
-        None => Entry::of(track.listed().next()?),
-    };
-    let ended = is_ended(record, track);
+/// A media playlist.
+struct Playlist<'a> {
+    of: Listed<'a>,
+    record: &'a Record,
+    track: &'a TrackWindow,
+    /// The first segment listed.
+    first: SegmentEntry,
+    ended: bool,
+}
 
-    let skipped = if skip == Skip::Nothing { 0 } else { skipped(of, record, track) };
-    let skips_dateranges = skip == Skip::DateRanges && skipped > 0;
-    let version = if skips_dateranges { SKIPS_DATERANGES_VERSION } else { VERSION };
-
-    let mut out = String::with_capacity((8 << 10) + past.map_or(0, Shelf::text_len));
-    let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", record.target_duration);
-    out.push_str("#EXT-X-SERVER-CONTROL:");
-    if can_block_reload(record) {
-        out.push_str("CAN-BLOCK-RELOAD=YES,");
-    }
-    out.push_str("CAN-SKIP-UNTIL=");
-    millis(&mut out, skip_boundary(record));
-    // Said of every stream: a splice may come at any time, and this line never changes.
-    out.push_str(",CAN-SKIP-DATERANGES=YES,PART-HOLD-BACK=");
-    millis(&mut out, record.latency);
-    out.push_str(",HOLD-BACK=");
-    millis(&mut out, record.hold_back());
-    out.push_str("\n#EXT-X-PART-INF:PART-TARGET=");
-    millis(&mut out, record.part_target);
-    let _ = writeln!(out, "\n#EXT-X-MEDIA-SEQUENCE:{}", first.msn);
-    // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
-    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.discontinuity);
-
-    let dateranges = DateRanges::of(record, track);
-    // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) doesn't read behind it.
-    if skipped > 0 {
-        let _ = write!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
-        if skips_dateranges {
-            // "REQUIRED if the Client requested an update that skips EXT-X-DATERANGE tags. The quoted-string MAY be empty."
-            let removed = dateranges.removed(of.removed, skip_boundary(record));
-            let _ = write!(out, ",RECENTLY-REMOVED-DATERANGES=\"{removed}\"");
+impl Playlist<'_> {
+    /// What stands before the segments, of which the first `skipped` are left out, perhaps with their date ranges.
+    fn head(&self, out: &mut String, skipped: usize, skips_dateranges: bool) {
+        let record = self.record;
+        let version = if skips_dateranges { SKIPS_DATERANGES_VERSION } else { VERSION };
+        let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", record.target_duration);
+        out.push_str("#EXT-X-SERVER-CONTROL:");
+        if can_block_reload(record) {
+            out.push_str("CAN-BLOCK-RELOAD=YES,");
         }
-        out.push('\n');
-    }
+        out.push_str("CAN-SKIP-UNTIL=");
+        millis(out, skip_boundary(record));
+        // Said of every stream: a splice may come at any time, and this line never changes.
+        out.push_str(",CAN-SKIP-DATERANGES=YES,PART-HOLD-BACK=");
+        millis(out, record.latency);
+        out.push_str(",HOLD-BACK=");
+        millis(out, record.hold_back());
+        out.push_str("\n#EXT-X-PART-INF:PART-TARGET=");
+        millis(out, record.part_target);
+        let _ = writeln!(out, "\n#EXT-X-MEDIA-SEQUENCE:{}", self.first.msn);
+        // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
+        let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.first.discontinuity);
 
-    match skips_dateranges {
-        true => dateranges.write_recent(&mut out, skip_boundary(record)),
-        false => dateranges.write(&mut out),
-    }
-
-    // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
-    // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.
-    let scale = track.timescale();
-    let mut from_end: u64 = track.listed().map(Segment::duration).sum();
-    let tail = scale.ticks(record.hold_back());
-    // The hint of a segment's first part stands for that segment.
-    let hinted = usize::from(!ended && track.next().is_some_and(|(_, part)| part == 0));
-    let plain_segments = (track.listed().count() + hinted).saturating_sub(PART_SEGMENTS_MAX);
-    let last_parts = ended.then(|| LastParts::of(window, record, track));
-    let printed = past.and_then(|shelf| shelf.print(&mut out, skipped));
-    let mut before = printed.unwrap_or(Before::new(first.discontinuity));
-    let skipped = skipped.saturating_sub(past.map_or(0, |shelf| shelf.listed().len()));
-    for (i, segment) in track.listed().enumerate() {
-        let from_start = from_end;
-        from_end = from_end.saturating_sub(segment.duration());
-        if i < skipped {
-            continue;
+        let dateranges = DateRanges::of(record, self.track);
+        // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) doesn't read behind it.
+        if skipped > 0 {
+            let _ = write!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
+            if skips_dateranges {
+                // "REQUIRED if the Client requested an update that skips EXT-X-DATERANGE tags. The quoted-string MAY be empty."
+                let removed = dateranges.removed(self.of.removed, skip_boundary(record));
+                let _ = write!(out, ",RECENTLY-REMOVED-DATERANGES=\"{removed}\"");
+            }
+            out.push('\n');
         }
-        before.begin(&mut out, segment.discontinuity(), segment.init(), segment.program_date_time());
-        match &last_parts {
-            Some(last) => parts(&mut out, segment, scale, |part| last.shows(part)),
-            None if from_start <= tail && i >= plain_segments => parts(&mut out, segment, scale, |_| true),
-            None => {}
-        }
-        if segment.is_complete() {
-            finish(&mut out, segment.msn, segment.duration(), segment.has_gap(), scale);
+        match skips_dateranges {
+            true => dateranges.write_recent(out, skip_boundary(record)),
+            false => dateranges.write(out),
         }
     }
-    if ended {
-        out.push_str("#EXT-X-ENDLIST\n");
-        return Some(out);
+
+    /// The segments but the first `skipped`, and their parts. Returns what a segment after them depends on.
+    fn segments(&self, out: &mut String, past: Option<(&Lines, &TrackIndex)>, skipped: usize) -> Before {
+        let (record, track) = (self.record, self.track);
+        // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
+        // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.
+        let scale = track.timescale();
+        let mut from_end: u64 = track.listed().map(Segment::duration).sum();
+        let tail = scale.ticks(record.hold_back());
+        // The hint of a segment's first part stands for that segment.
+        let hinted = usize::from(!self.ended && track.next().is_some_and(|(_, part)| part == 0));
+        let plain_segments = (track.listed().count() + hinted).saturating_sub(PART_SEGMENTS_MAX);
+        let last_parts = self.ended.then(|| LastParts::of(self.of.window, record, track));
+        let printed = past.and_then(|(lines, index)| lines.write(out, index, skipped));
+        let mut before = printed.unwrap_or(Before::first(&self.first));
+        let skipped = skipped.saturating_sub(past.map_or(0, |(_, index)| index.listed().len()));
+        for (i, segment) in track.listed().enumerate() {
+            let from_start = from_end;
+            from_end = from_end.saturating_sub(segment.duration());
+            if i < skipped {
+                continue;
+            }
+            let entry = SegmentEntry::of(segment);
+            before.begin(out, &entry);
+            match &last_parts {
+                Some(last) => parts(out, segment, scale, |part| last.shows(part)),
+                None if from_start <= tail && i >= plain_segments => parts(out, segment, scale, |_| true),
+                None => {}
+            }
+            if entry.whole {
+                hls_lines::finish(out, &entry, scale);
+            }
+        }
+        before
     }
-    if let Some((msn, part)) = track.next() {
+
+    /// The part to come after the `last` segment.
+    fn hints(&self, out: &mut String, last: Before) {
+        let Some((msn, part)) = self.track.next() else { return };
         // The next segment begins a period, and its headers are there already (rfc8216bis 4.4.5.3).
-        let coming = record
-            .track(id)
-            .and_then(|t| t.inits.last())
-            .map(|i| i.number)
-            .filter(|n| before.init.is_some_and(|i| *n > i));
-        if let Some(number) = coming.filter(|_| part == 0) {
+        let newest = self.record.track(self.track.id()).and_then(|t| t.inits.last()).map(|i| i.number);
+        if let Some(number) = newest.filter(|n| part == 0 && last.init.is_some_and(|i| *n > i)) {
             let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI=\"init.{number}.mp4\"");
         }
         let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{msn}.{part}.m4s\"");
     }
-    rendition_reports(&mut out, window, record, id);
-    Some(out)
-}
-
-/// What the lines of a segment depend on: what was printed before it.
-#[derive(Debug, Clone, Copy)]
-pub struct Before {
-    init: Option<u16>,
-    discontinuity: u32,
-}
-
-impl Before {
-    /// Before the first segment, whose own EXT-X-DISCONTINUITY has left with its predecessor.
-    pub fn new(discontinuity: u32) -> Self {
-        Before { init: None, discontinuity }
-    }
-
-    /// After a segment.
-    pub fn after(discontinuity: u32, init: u16) -> Self {
-        Before { init: Some(init), discontinuity }
-    }
-
-    /// The lines before a segment's parts.
-    pub fn begin(&mut self, out: &mut String, discontinuity: u32, init: u16, date: UnixTime) {
-        let jumps = discontinuity.saturating_sub(self.discontinuity);
-        for _ in 0..jumps.min(DISCONTINUITIES_MAX) {
-            out.push_str("#EXT-X-DISCONTINUITY\n");
-        }
-        if self.init != Some(init) {
-            let _ = writeln!(out, "#EXT-X-MAP:URI=\"init.{init}.mp4\"");
-        }
-        *self = Before::after(discontinuity, init);
-        let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{date}");
-    }
-}
-
-/// The lines of a whole segment after its parts.
-pub fn finish(out: &mut String, msn: Msn, duration: u64, gap: bool, scale: Timescale) {
-    if gap {
-        out.push_str("#EXT-X-GAP\n");
-    }
-    out.push_str("#EXTINF:");
-    seconds(out, duration, scale);
-    let _ = writeln!(out, ",\n{msn}.m4s");
-}
-
-/// Whether all of the life's segments are listed.
-pub fn is_ended(record: &Record, track: &TrackWindow) -> bool {
-    record.ended.is_some_and(|last| track.next().is_some_and(|(msn, _)| msn > last))
 }
 
 /// The parts that an ended playlist shows. Nobody asks for parts any more then; but hls.js (1.7) has a stream end where the
@@ -407,16 +347,4 @@ fn rendition_reports(out: &mut String, window: &Window, record: &Record, id: Tra
             );
         }
     }
-}
-
-/// Seconds with the six digits that every implementation reads, rounded to the nearest.
-fn seconds(out: &mut String, ticks: u64, scale: Timescale) {
-    let hz = u128::from(scale.hz());
-    let micros = (u128::from(ticks) * 1_000_000 + hz / 2) / hz;
-    let _ = write!(out, "{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-}
-
-/// Seconds with three digits.
-fn millis(out: &mut String, duration: Duration) {
-    let _ = write!(out, "{}.{:03}", duration.as_secs(), duration.subsec_millis());
 }

@@ -1,9 +1,10 @@
 //! What is listed of a stream: the window, and what an archive holds from before it. Pure.
 
 use super::date_ranges::RemovedRanges;
-use crate::dvr::Archive;
-use crate::dvr::{Entry, Shelf};
-use crate::model::{Period, Record, TrackId};
+use crate::dvr::ArchiveIndex;
+use crate::dvr::SegmentEntry;
+use crate::dvr::TrackIndex;
+use crate::model::{LifeId, Period, Record, TrackId};
 use crate::window::{TrackWindow, Window};
 
 /// What documents are made of.
@@ -11,9 +12,20 @@ use crate::window::{TrackWindow, Window};
 pub struct Listed<'a> {
     /// The newest segments.
     pub window: &'a Window,
-    archive: Option<&'a Archive>,
+    archive: Option<&'a ArchiveIndex>,
     /// The date ranges of what has left the window.
     pub removed: Option<&'a RemovedRanges>,
+}
+
+/// What is listed of a track before its window. Of the same life and as many joins, a segment stays as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Past<'a> {
+    /// The life.
+    pub life: LifeId,
+    /// How many listings of other nodes were joined.
+    pub joins: u32,
+    /// The segments, of which some are listed.
+    pub index: &'a TrackIndex,
 }
 
 impl<'a> From<&'a Window> for Listed<'a> {
@@ -24,8 +36,8 @@ impl<'a> From<&'a Window> for Listed<'a> {
 
 impl<'a> Listed<'a> {
     /// Both; an archive of another life than the window's counts for nothing.
-    pub fn new(window: &'a Window, archive: Option<&'a Archive>) -> Self {
-        let of_this_life = |a: &&Archive| window.record().is_some_and(|record| record.life == a.life());
+    pub fn new(window: &'a Window, archive: Option<&'a ArchiveIndex>) -> Self {
+        let of_this_life = |a: &&ArchiveIndex| window.record().is_some_and(|record| record.life == a.life());
         Listed { window, archive: archive.filter(of_this_life), removed: None }
     }
 
@@ -40,15 +52,17 @@ impl<'a> Listed<'a> {
     }
 
     /// What a track's window follows on, where that is listed.
-    pub fn shelf(&self, track: TrackId) -> Option<&'a Shelf> {
+    pub fn past(&self, track: TrackId) -> Option<Past<'a>> {
         let first = self.window.track(track)?.listed().next()?.msn;
-        self.archive?.shelf(track).filter(|shelf| shelf.leads_to(first))
+        let archive = self.archive?;
+        let index = archive.track(track).filter(|index| index.leads_to(first))?;
+        Some(Past { life: archive.life(), joins: archive.joins(), index })
     }
 
     /// All segments listed of a track, oldest first; the last may be under way.
-    pub fn entries(&self, track: &'a TrackWindow) -> impl DoubleEndedIterator<Item = Entry> + Clone + use<'a> {
-        let past = self.shelf(track.id()).into_iter().flat_map(Shelf::listed);
-        past.copied().chain(track.listed().map(Entry::of))
+    pub fn entries(&self, track: &'a TrackWindow) -> impl DoubleEndedIterator<Item = SegmentEntry> + Clone + use<'a> {
+        let past = self.past(track.id()).into_iter().flat_map(|past| past.index.listed());
+        past.copied().chain(track.listed().map(SegmentEntry::of))
     }
 
     /// The periods of all that is listed, and perhaps older ones.

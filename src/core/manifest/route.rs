@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::dash::FOLLOW;
-use super::http_error::Fault;
+use super::directives::{Directives, FOLLOW, Skip};
+use super::http_error::HttpError;
 use crate::model::{Msn, StreamName};
 
 /// The longest path and query that is looked at, in bytes. CMCD in a query makes them long.
@@ -113,41 +113,18 @@ pub enum Route<'a> {
     Time,
 }
 
-/// Delivery directives of a media playlist request (rfc8216bis 6.2.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Directives {
-    /// `_HLS_msn`.
-    pub msn: Option<Msn>,
-    /// `_HLS_part`.
-    pub part: Option<u32>,
-    /// `_HLS_skip`.
-    pub skip: Skip,
-}
-
-/// What a playlist may leave out, since who asks has it (rfc8216bis 6.3.7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Skip {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// `YES`: old segments.
-    Segments,
-    /// `v2`: old date ranges, too.
-    DateRanges,
-}
-
 /// Undoes percent-encoding, so that equal paths read equal (RFC 3986 6.2.2.2).
 ///
 /// # Errors
 /// A path that is too long, isn't UTF-8, or hides a `/` or a control character.
-pub fn normalize(path: &str) -> Result<Cow<'_, str>, Fault> {
+pub fn normalize(path: &str) -> Result<Cow<'_, str>, HttpError> {
     if path.len() > TARGET_LEN_MAX {
-        return Err(Fault::new(414, format!("request: the path is longer than {TARGET_LEN_MAX} bytes")));
+        return Err(HttpError::new(414, format!("request: the path is longer than {TARGET_LEN_MAX} bytes")));
     }
     if !path.contains('%') {
         return Ok(Cow::Borrowed(path));
     }
-    let fault = |at: usize, what: &str| Fault::new(400, format!("request: byte {at} of the path: {what}"));
+    let fault = |at: usize, what: &str| HttpError::new(400, format!("request: byte {at} of the path: {what}"));
     let bytes = path.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -169,7 +146,7 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, Fault> {
         out.push(decoded);
         at += 3;
     }
-    String::from_utf8(out).map(Cow::Owned).map_err(|_| Fault::new(400, "request: the path is not UTF-8"))
+    String::from_utf8(out).map(Cow::Owned).map_err(|_| HttpError::new(400, "request: the path is not UTF-8"))
 }
 
 impl<'a> Route<'a> {
@@ -177,14 +154,14 @@ impl<'a> Route<'a> {
     ///
     /// # Errors
     /// 400 for what can't be a request of ours, 404 for what isn't there, 414 for what is too long.
-    pub fn parse(path: &'a str, query: Option<&'a str>) -> Result<Self, Fault> {
+    pub fn parse(path: &'a str, query: Option<&'a str>) -> Result<Self, HttpError> {
         let query = query.unwrap_or("");
         if query.len() > TARGET_LEN_MAX {
-            return Err(Fault::new(414, format!("request: the query is longer than {TARGET_LEN_MAX} bytes")));
+            return Err(HttpError::new(414, format!("request: the query is longer than {TARGET_LEN_MAX} bytes")));
         }
         let whole = path;
         let Some(path) = whole.strip_prefix('/') else {
-            return Err(Fault::new(400, "request: the path doesn't start with '/'"));
+            return Err(HttpError::new(400, "request: the path doesn't start with '/'"));
         };
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
         match first {
@@ -196,7 +173,9 @@ impl<'a> Route<'a> {
             "readyz" if path == first => Ok(Route::Readyz),
             "time" if path == first => Ok(Route::Time),
             "favicon.ico" | "robots.txt" => Err(unknown()),
-            _ if rest.is_empty() => Err(Fault::new(404, "request: no such page; a stream is at /{stream}/index.m3u8")),
+            _ if rest.is_empty() => {
+                Err(HttpError::new(404, "request: no such page; a stream is at /{stream}/index.m3u8"))
+            }
             _ => media(name(first, "stream")?, rest, query),
         }
     }
@@ -218,23 +197,23 @@ impl<'a> Route<'a> {
     }
 }
 
-fn unknown() -> Fault {
-    Fault::new(404, "request: no such path")
+fn unknown() -> HttpError {
+    HttpError::new(404, "request: no such path")
 }
 
-fn name<'a>(text: &'a str, what: &str) -> Result<&'a str, Fault> {
+fn name<'a>(text: &'a str, what: &str) -> Result<&'a str, HttpError> {
     match StreamName::check(text) {
         Ok(()) => Ok(text),
-        Err(e) => Err(Fault::new(404, format!("request: no such {what}: {e}"))),
+        Err(e) => Err(HttpError::new(404, format!("request: no such {what}: {e}"))),
     }
 }
 
-fn media<'a>(stream: &'a str, rest: &'a str, query: &'a str) -> Result<Route<'a>, Fault> {
+fn media<'a>(stream: &'a str, rest: &'a str, query: &'a str) -> Result<Route<'a>, HttpError> {
     let Some((track, file)) = rest.split_once('/') else {
         return match rest {
             "index.m3u8" => Ok(Route::Multivariant { stream }),
             "manifest.mpd" => Ok(Route::Mpd { stream, follows: query.split('&').any(|word| word == FOLLOW) }),
-            _ => Err(Fault::new(404, "request: a stream has index.m3u8, manifest.mpd and a folder for each track")),
+            _ => Err(HttpError::new(404, "request: a stream has index.m3u8, manifest.mpd and a folder for each track")),
         };
     };
     let track = name(track, "track")?;
@@ -251,11 +230,11 @@ fn media<'a>(stream: &'a str, rest: &'a str, query: &'a str) -> Result<Route<'a>
         _ => None,
     };
     route.ok_or_else(|| {
-        Fault::new(404, "request: a track has playlist.m3u8, init.{n}.mp4, {msn}.m4s and {msn}.{part}.m4s")
+        HttpError::new(404, "request: a track has playlist.m3u8, init.{n}.mp4, {msn}.m4s and {msn}.{part}.m4s")
     })
 }
 
-fn api<'a>(rest: &'a str, query: &'a str) -> Result<Route<'a>, Fault> {
+fn api<'a>(rest: &'a str, query: &'a str) -> Result<Route<'a>, HttpError> {
     let mut at = rest.split('/');
     match (at.next(), at.next(), at.next(), at.next(), at.next()) {
         (Some("v1"), Some("streams"), Some(stream), Some("trace"), Some("live")) if at.next().is_none() => {
@@ -285,14 +264,14 @@ fn api<'a>(rest: &'a str, query: &'a str) -> Result<Route<'a>, Fault> {
 }
 
 /// rfc8216bis 6.2.5: directives; others that start with `_HLS_` are reserved, and ignored here.
-fn directives(query: &str) -> Result<Directives, Fault> {
+fn directives(query: &str) -> Result<Directives, HttpError> {
     if !query.contains("_HLS_") {
         return Ok(Directives::default());
     }
     let (msn, part) = (integer(query, "_HLS_msn")?, integer(query, "_HLS_part")?);
     // "_HLS_part ... the client MUST also specify the _HLS_msn"
     if part.is_some() && msn.is_none() {
-        return Err(Fault::new(400, "request: _HLS_part without _HLS_msn"));
+        return Err(HttpError::new(400, "request: _HLS_part without _HLS_msn"));
     }
     let skip = match value(query, "_HLS_skip")? {
         Some("YES") => Skip::Segments,
@@ -303,18 +282,18 @@ fn directives(query: &str) -> Result<Directives, Fault> {
 }
 
 /// The value of the only parameter `key`.
-fn value<'a>(query: &'a str, key: &str) -> Result<Option<&'a str>, Fault> {
+fn value<'a>(query: &'a str, key: &str) -> Result<Option<&'a str>, HttpError> {
     let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
     let first = values.next();
     if values.next().is_some() {
-        return Err(Fault::new(400, format!("request: {key} is given twice")));
+        return Err(HttpError::new(400, format!("request: {key} is given twice")));
     }
     Ok(first)
 }
 
-fn integer<T: std::str::FromStr>(query: &str, key: &str) -> Result<Option<T>, Fault> {
+fn integer<T: std::str::FromStr>(query: &str, key: &str) -> Result<Option<T>, HttpError> {
     let Some(text) = value(query, key)? else { return Ok(None) };
-    let fault = || Fault::new(400, format!("request: {key} is not a number, or too large a one"));
+    let fault = || HttpError::new(400, format!("request: {key} is not a number, or too large a one"));
     number(text).map(Some).ok_or_else(fault)
 }
 

@@ -1,4 +1,4 @@
-//! The account of a part: where its time went, stage by stage, from the encoder's packet to the viewer's screen.
+//! The latency of a part, stage by stage, from the encoder's packet to the viewer's screen.
 //!
 //! ```text
 //!  last access unit in --packaging--> made --dwell--> handed to the link --queue--> first byte out
@@ -27,9 +27,9 @@
 //! | `buffer` | in its SourceBuffer | on screen | the page's |
 //!
 //! `packaging` is measured in `mesh::driver`, as a part is published; `dwell` and `queue` in `mesh::body`, as a body's head
-//! goes out, and `transit` there as it comes in; `tail` and `listing` in [`crate::window::window`]; a request's stages in
+//! goes out, and `transit` there as it comes in; `tail` and `listing` in [`crate::window`]; a request's stages in
 //! `edge::timing`; the page's in `player-demo/page/journey.js`. The page knows of its own request: its `arrive` takes in what the
-//! edge calls `answer` and `send`, so that either the edge's or the page's go on where the account ends.
+//! edge calls `answer` and `send`, so that either the edge's or the page's go on where the breakdown ends.
 //!
 //! The stages of a request are measured of playlists, MPDs, init segments and segments, too, where `listed` is when the newest
 //! part was that they tell of or hold. Beside them, of any request: `held`, from asked for to listed, where it was asked for
@@ -52,7 +52,6 @@ use std::time::Duration;
 use super::id::{NodeId, NodeName, PartId};
 use super::part_header::Trace;
 use super::time::{Time, UnixTime};
-use crate::window::Part;
 
 /// A stage that a node measures, in the order in which a part passes them. The module says what each is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,10 +101,10 @@ impl Stage {
 
 /// One stage of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct StageTime {
     /// Which.
     pub stage: Stage,
-    /// The place on the way of the node whose it is: 0 is the ingest's.
+    /// The node's place in the trace: 0 is the ingest's.
     pub hop: usize,
     /// In microseconds.
     pub micros: i64,
@@ -115,7 +114,7 @@ pub struct Step {
 
 /// Where the time of one part went until this edge listed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
+pub struct LatencyBreakdown {
     /// Which part.
     pub id: PartId,
     /// Its length in bytes.
@@ -124,7 +123,7 @@ pub struct Account {
     pub duration: u32,
     /// Last access unit in, on the ingest's wallclock.
     pub ingested: UnixTime,
-    /// Its way here.
+    /// Its trace.
     pub trace: Trace,
     /// See [`Stage::Tail`].
     pub tail: Duration,
@@ -134,32 +133,16 @@ pub struct Account {
     pub listed: Time,
 }
 
-impl Account {
-    /// Of a part that is listed; `None` of a gap, which has passed no way, of what an archive kept, and of what has come
-    /// through a node that keeps no accounts.
-    pub fn of(part: &Part) -> Option<Account> {
-        let header = &part.header;
-        (part.listed > Time::ZERO && !part.is_gap() && part.trace.is_begun()).then(|| Account {
-            id: header.id,
-            length: header.length,
-            duration: header.duration,
-            ingested: header.ingested,
-            trace: part.trace.clone(),
-            tail: part.delivered.since(part.received),
-            listing: part.listed.since(part.delivered),
-            listed: part.listed,
-        })
-    }
-
+impl LatencyBreakdown {
     /// Its stages, in order.
-    pub fn steps(&self) -> impl Iterator<Item = Step> {
-        let exact = |stage, hop, micros| Step { stage, hop, micros, uncertainty: Some(Duration::ZERO) };
+    pub fn steps(&self) -> impl Iterator<Item = StageTime> {
+        let exact = |stage, hop, micros| StageTime { stage, hop, micros, uncertainty: Some(Duration::ZERO) };
         let whole = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
         let last = self.trace.hops.len();
         let packaging = self.trace.packaging_us.map(|us| exact(Stage::Packaging, 0, us));
         let hops = self.trace.hops.iter().enumerate().flat_map(move |(hop, step)| {
             let (micros, uncertainty) = (step.transit_us, step.uncertainty);
-            let transit = Step { stage: Stage::Transit, hop, micros, uncertainty };
+            let transit = StageTime { stage: Stage::Transit, hop, micros, uncertainty };
             [exact(Stage::Dwell, hop, whole(step.dwell)), exact(Stage::Queue, hop, whole(step.queue)), transit]
         });
         let here = [exact(Stage::Tail, last, whole(self.tail)), exact(Stage::Listing, last, whole(self.listing))];
@@ -181,19 +164,19 @@ impl Account {
         self.steps().try_fold(Duration::ZERO, |sum, step| Some(sum.saturating_add(step.uncertainty?)))
     }
 
-    /// The node at this place on the way; `None` for the edge, which is behind the last.
+    /// The node at this place in the trace; `None` for the edge, which is behind the last.
     pub fn node(&self, hop: usize) -> Option<(NodeId, NodeName)> {
         self.trace.hops.get(hop).map(|hop| (hop.node, hop.name))
     }
 }
 
-/// The accounts of a stream's newest parts, of all its tracks: those of the last [minute](Accounts::SPAN).
+/// The breakdowns of a stream's newest parts, of all its tracks: those of the last [minute](RecentLatencies::SPAN).
 #[derive(Debug, Default)]
-pub struct Accounts {
-    newest: VecDeque<Arc<Account>>,
+pub struct RecentLatencies {
+    newest: VecDeque<Arc<LatencyBreakdown>>,
 }
 
-impl Accounts {
+impl RecentLatencies {
     /// How far back they reach.
     pub const SPAN: Duration = Duration::from_secs(60);
 
@@ -201,9 +184,9 @@ impl Accounts {
     pub const MAX: usize = 2_048;
 
     /// Keeps one more.
-    pub fn push(&mut self, account: Arc<Account>) {
-        let since = account.listed;
-        self.newest.push_back(account);
+    pub fn push(&mut self, breakdown: Arc<LatencyBreakdown>) {
+        let since = breakdown.listed;
+        self.newest.push_back(breakdown);
         while self.newest.len() > Self::MAX
             || self.newest.front().is_some_and(|oldest| since.since(oldest.listed) > Self::SPAN)
         {
@@ -212,8 +195,8 @@ impl Accounts {
     }
 
     /// Those listed within `span` before `now`, oldest first.
-    pub fn within(&self, now: Time, span: Duration) -> impl DoubleEndedIterator<Item = &Arc<Account>> {
-        self.newest.iter().filter(move |account| now.since(account.listed) <= span)
+    pub fn within(&self, now: Time, span: Duration) -> impl DoubleEndedIterator<Item = &Arc<LatencyBreakdown>> {
+        self.newest.iter().filter(move |breakdown| now.since(breakdown.listed) <= span)
     }
 
     /// Forgets all of them: a new life.
@@ -254,10 +237,10 @@ impl Spread {
 
 /// What one stage of one hop took of late.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
+pub struct StageSummary {
     /// Which stage.
     pub stage: Stage,
-    /// The place on the way of the node whose it is: 0 is the ingest's.
+    /// The node's place in the trace: 0 is the ingest's.
     pub hop: usize,
     /// That node; `None` for this edge.
     pub node: Option<(NodeId, NodeName)>,
@@ -269,27 +252,27 @@ pub struct Summary {
     pub uncertainty: Option<Duration>,
 }
 
-/// What all of some accounts come to.
+/// A summary of several parts' latency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
-    /// By place on the way, then by stage. Where the tree has changed meanwhile, a place has several nodes.
-    pub stages: Vec<Summary>,
+    /// By place in the trace, then by stage. Where the tree has changed meanwhile, a place has several nodes.
+    pub stages: Vec<StageSummary>,
     /// Of the ages.
     pub age: Option<Spread>,
 }
 
 impl Overview {
     /// Counts together.
-    pub fn of<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Overview {
+    pub fn of<'a>(breakdowns: impl IntoIterator<Item = &'a LatencyBreakdown>) -> Overview {
         type Key = (usize, Stage, Option<NodeId>, Option<NodeId>);
         type Values = (Vec<i64>, Option<Duration>, [Option<NodeName>; 2]);
         let mut by_key: BTreeMap<Key, Values> = BTreeMap::new();
         let mut ages = Vec::new();
-        for account in accounts {
-            ages.push(account.age_us());
-            for step in account.steps() {
-                let node = account.node(step.hop);
-                let to = if step.stage == Stage::Transit { account.node(step.hop + 1) } else { None };
+        for breakdown in breakdowns {
+            ages.push(breakdown.age_us());
+            for step in breakdown.steps() {
+                let node = breakdown.node(step.hop);
+                let to = if step.stage == Stage::Transit { breakdown.node(step.hop + 1) } else { None };
                 let key = (step.hop, step.stage, node.map(|n| n.0), to.map(|n| n.0));
                 let names = [node.map(|n| n.1), to.map(|n| n.1)];
                 let values = by_key.entry(key).or_insert_with(|| (Vec::new(), Some(Duration::ZERO), names));
@@ -299,7 +282,7 @@ impl Overview {
         }
         let stages = by_key.into_iter().filter_map(|((hop, stage, node, to), (values, uncertainty, names))| {
             let spread = Spread::of(values)?;
-            Some(Summary { stage, hop, node: node.zip(names[0]), to: to.zip(names[1]), spread, uncertainty })
+            Some(StageSummary { stage, hop, node: node.zip(names[0]), to: to.zip(names[1]), spread, uncertainty })
         });
         Overview { stages: stages.collect(), age: Spread::of(ages) }
     }
@@ -311,7 +294,7 @@ mod tests {
     use super::super::part_header::Hop;
     use super::*;
 
-    fn account(n: u64, transit_us: i64) -> Arc<Account> {
+    fn breakdown(n: u64, transit_us: i64) -> Arc<LatencyBreakdown> {
         let hop = |node: u64, name: &str, transit_us| Hop {
             dwell: Duration::from_micros(100 + n),
             queue: Duration::from_micros(10),
@@ -319,7 +302,7 @@ mod tests {
             uncertainty: Some(Duration::from_micros(50)),
             ..Hop::by(NodeId(node), NodeName::of(name))
         };
-        Arc::new(Account {
+        Arc::new(LatencyBreakdown {
             id: PartId { epoch: Epoch { counter: 1, node: NodeId(1) }, track: TrackId(1), msn: 1, part: 0 },
             length: 10,
             duration: 10,
@@ -333,8 +316,8 @@ mod tests {
 
     #[test]
     fn stages_add_up_even_below_zero() {
-        let account = account(0, -30);
-        let steps: Vec<_> = account.steps().map(|step| (step.stage.name(), step.hop, step.micros)).collect();
+        let breakdown = breakdown(0, -30);
+        let steps: Vec<_> = breakdown.steps().map(|step| (step.stage.name(), step.hop, step.micros)).collect();
         assert_eq!(
             steps,
             [
@@ -349,19 +332,19 @@ mod tests {
                 ("listing", 2, 5),
             ]
         );
-        assert_eq!(account.age_us(), 33_665);
-        assert_eq!(account.relay_us(), 665);
-        assert_eq!(account.uncertainty(), Some(Duration::from_micros(100)));
+        assert_eq!(breakdown.age_us(), 33_665);
+        assert_eq!(breakdown.relay_us(), 665);
+        assert_eq!(breakdown.uncertainty(), Some(Duration::from_micros(100)));
     }
 
     #[test]
     fn a_minute_is_kept_and_no_more() {
-        let mut accounts = Accounts::default();
+        let mut breakdowns = RecentLatencies::default();
         for n in 0..100 {
-            accounts.push(account(n, 0));
+            breakdowns.push(breakdown(n, 0));
         }
         let now = Time::from_millis(99_000);
-        let within = |seconds| accounts.within(now, Duration::from_secs(seconds)).count();
+        let within = |seconds| breakdowns.within(now, Duration::from_secs(seconds)).count();
         assert_eq!((within(0), within(1), within(10), within(1_000)), (1, 2, 11, 61));
     }
 
@@ -379,8 +362,8 @@ mod tests {
 
     #[test]
     fn an_overview_names_each_hop() {
-        let accounts: Vec<_> = (0..10).map(|n| account(n, n as i64)).collect();
-        let overview = Overview::of(accounts.iter().map(Arc::as_ref));
+        let breakdowns: Vec<_> = (0..10).map(|n| breakdown(n, n as i64)).collect();
+        let overview = Overview::of(breakdowns.iter().map(Arc::as_ref));
         assert_eq!(overview.stages.len(), 9);
         let transit = overview.stages.iter().find(|s| s.stage == Stage::Transit).expect("a transit");
         assert_eq!((transit.node.map(|n| n.0), transit.to.map(|n| n.0)), (Some(NodeId(1)), Some(NodeId(2))));

@@ -29,12 +29,22 @@ pub const UNIT_LEN_MAX: usize = BODY_LEN_MAX as usize - PART_BOXES_LEN_MAX - PAR
 /// how far its timestamps may lie from theirs. Nobody waits for them but who watches them: longer than a lost packet or a
 /// busy machine holds a connection up.
 pub const PATIENCE_PUSH: Duration = Duration::from_secs(3);
+/// How long a node that joins a running stream gathers the window before it lists what it has. Our
+/// own guess: a neighbour on another continent sends 30 s of 3 Mb/s over a 100 Mb/s link in 1 s.
+pub const JOIN_SETTLE: Duration = Duration::from_millis(1_500);
 
-/// How long a blocking reload, or a request for a hinted part, is held: min(3xTD, 8 s) (rfc8216bis 6.2.5.2
+/// How long a request for a stream that the directory knows, and this edge doesn't hold yet, waits for it.
+pub const APPEAR_MAX: Duration = Duration::from_secs(5);
+
+/// No request is held longer: hls.js gives a playlist request up after 10 s.
+pub const HOLD_MAX: Duration = Duration::from_secs(8);
+
+// A stream that has just come is listed before those who wait for it are sent away; and no wait outlasts the longest.
+const _: () =
+    assert!(JOIN_SETTLE.as_millis() < APPEAR_MAX.as_millis() && APPEAR_MAX.as_millis() < HOLD_MAX.as_millis());
+
+/// Returns how long a blocking reload, or a request for a hinted part, is held: min(3xTD, 8 s) (rfc8216bis 6.2.5.2
 /// asks for an answer within 3xTD).
 pub fn hold(record: &Record) -> Duration {
     record.hold_back().min(HOLD_MAX)
 }
-
-/// No request is held longer: hls.js gives a playlist request up after 10 s.
-pub const HOLD_MAX: Duration = Duration::from_secs(8);

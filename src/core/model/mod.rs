@@ -6,8 +6,9 @@
 //! - [`id`]: the names of things, as types.
 //! - [`header`]: what travels in front of a part's body, and the trace it gathers on its way.
 //! - [`record`]: the record of a life, which every member of a swarm holds.
-//! - [`message`]: the kinds of timed metadata.
-//! - [`account`]: where the time of a part went, stage by stage.
+//! - [`scheme`]: the kinds of timed metadata.
+//! - [`latency`]: where the time of a part went, stage by stage.
+//! - [`limits`]: times that several parts of the node agree on.
 //! - [`window`]: the newest segments of one stream, in order, with their gaps.
 //! - [`cache`]: what has left the window and must stay fetchable, bounded in bytes.
 
@@ -26,13 +27,13 @@ pub mod time;
 pub mod wire;
 
 pub use access_unit::{AccessUnit, Announced, CodecConfig, Feed, InputTrack, Message};
-pub use limits::{HOLD_MAX, MESSAGE_LEN_MAX, UNIT_LEN_MAX, hold};
+pub use limits::{MESSAGE_LEN_MAX, UNIT_LEN_MAX};
 pub use peer::Peer;
 pub use resume::Resume;
 pub use time::{Clocks, InputClock};
 
 pub use id::{Epoch, LifeId, Msn, NodeId, NodeName, PartId, Rendition, StreamName, SwarmId, TrackId};
-pub use latency::{Account, Stage};
+pub use latency::{LatencyBreakdown, Stage};
 pub use part_header::{Flags, Hop, PartHeader, Trace};
 pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, TrackSet, VideoInfo};
 pub use scheme::{Scheme, Schemes};

@@ -159,7 +159,7 @@ impl Trace {
     /// A longer way isn't recorded further.
     pub const HOPS_MAX: usize = 32;
 
-    /// Whether anybody tells of this way: what has passed a node that keeps no accounts has none from there on.
+    /// Whether the trace has begun: a part that has passed a node that measures nothing has none from there on.
     pub fn is_begun(&self) -> bool {
         self.packaging_us.is_some() || !self.hops.is_empty()
     }
@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// As a peer from before the account has it: it reads the list, and sends on the list.
+    /// As a peer from before the trace has it: it reads the list, and sends on the list.
     #[test]
     fn older_peers_read_and_write_the_list_alone() {
         let trace = Trace { packaging_us: Some(5), hops: vec![hop(-40, Some(90)), hop(1_000, Some(1))] };

@@ -6,20 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
-use super::track::{Part, Segment};
+use super::segment::{Part, Segment};
 use crate::model::Record;
 use crate::model::time::{MediaTime, Timescale};
-use crate::model::{Flags, PartHeader, Trace};
+use crate::model::{Flags, PartHeader};
 use crate::model::{Msn, PartId, TrackId};
-
-/// The hash of a part that was made up here: no body has it but by a 1 in 2^256 accident.
-pub(crate) const NO_HASH: [u8; 32] = [0; 32];
 
 /// Puts gaps in place of what is missing of segment `next.0` from part `next.1` on. `false` if nothing
 /// is missing: the segment ended early, and the next begins after a discontinuity.
-pub(crate) fn fill(
+pub(super) fn fill(
     segments: &mut BTreeMap<Msn, Segment>,
     next: (Msn, u16),
     record: &Record,
@@ -29,8 +24,8 @@ pub(crate) fn fill(
     let (msn, number) = next;
     let Some(later) = first_after(segments, next) else { return false };
     let before = segments.range(..=msn).rev().find_map(|(m, s)| {
-        let part = if *m == msn { s.parts.range(..number).next_back() } else { s.parts.last_key_value() };
-        part.map(|(_, p)| p.header)
+        let part = if *m == msn { s.last_before(number) } else { s.newest().map(|(_, part)| part) };
+        part.map(|part| part.header)
     });
     let segment_ticks = scale.ticks(record.segment_duration);
     let part_ticks = scale.ticks(record.part_target).max(1);
@@ -45,8 +40,7 @@ pub(crate) fn fill(
         return true;
     }
     // The rest of this segment is lost, and perhaps whole segments after it.
-    let listed: u64 =
-        segments.get(&msn).map_or(0, |s| s.parts.range(..number).map(|(_, p)| u64::from(p.header.duration)).sum());
+    let listed = segments.get(&msn).map_or(0, Segment::duration);
     let jump = before.is_some_and(|b| b.discontinuity != later.discontinuity);
     if jump && number > 0 {
         return false;
@@ -80,7 +74,7 @@ fn end_of(header: PartHeader) -> u64 {
 fn first_after(segments: &BTreeMap<Msn, Segment>, next: (Msn, u16)) -> Option<PartHeader> {
     segments.range(next.0..).find_map(|(m, s)| {
         let from = if *m == next.0 { next.1 } else { 0 };
-        s.parts.range(from..).next().map(|(_, p)| p.header)
+        s.first_from(from).map(|part| part.header)
     })
 }
 
@@ -102,10 +96,7 @@ impl Gaps {
         scale: Timescale,
         track: TrackId,
     ) {
-        let Some(segment) = segments.get_mut(&msn) else {
-            segments.insert(msn, Segment::empty(msn));
-            return self.insert(segments, (msn, number), model, record, scale, track);
-        };
+        let segment = segments.entry(msn).or_insert_with(|| Segment::empty(msn));
         for i in 0..self.count {
             let Some(part) = u16::try_from(i).ok().and_then(|i| number.checked_add(i)) else { return };
             let from = self.stretch * i / self.count;
@@ -117,20 +108,97 @@ impl Gaps {
                 decode_time,
                 duration: u32::try_from(to - from).unwrap_or(u32::MAX),
                 program_date_time: model.program_date_time + moved,
-                flags: Flags { gap: true, last: self.ends_segment && i + 1 == self.count, ..Flags::default() },
-                length: 0,
-                hash: NO_HASH,
+                flags: Flags { last: self.ends_segment && i + 1 == self.count, ..Flags::default() },
                 ..model
             };
-            let (received, delivered, listed) = Default::default();
-            segment.parts.entry(part).or_insert(Part {
-                header,
-                body: Bytes::new(),
-                trace: Trace::default(),
-                received,
-                delivered,
-                listed,
-            });
+            segment.insert(part, Part::lost(header));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::tests::record;
+    use super::*;
+    use crate::model::time::{Time, UnixTime};
+
+    const MSN: Msn = 7;
+
+    fn part(msn: Msn, part: u16, decode_time: u64, discontinuity: u32) -> Part {
+        let header = PartHeader {
+            id: PartId { epoch: record(0).epoch, track: TrackId(0), msn, part },
+            decode_time,
+            duration: 200,
+            program_date_time: UnixTime::from_micros(decode_time * 1_000),
+            ingested: UnixTime::default(),
+            init: 3,
+            discontinuity,
+            flags: Flags { independent: true, ..Flags::default() },
+            length: 4,
+            hash: [1; 32],
+        };
+        Part::untraced(header, Bytes::from_static(b"body"))
+    }
+
+    /// Fills from `next` on, with the first `next.1` parts of that segment listed. Returns each gap's part, start, duration and
+    /// whether it is the last, if anything is missing.
+    fn filled(parts: Vec<Part>, next: (Msn, u16)) -> Option<Vec<(u16, u64, u32, bool)>> {
+        let mut segments = BTreeMap::new();
+        for part in parts {
+            let id = part.header.id;
+            segments.entry(id.msn).or_insert_with(|| Segment::empty(id.msn)).insert(id.part, part);
+        }
+        for _ in 0..next.1 {
+            segments.get_mut(&next.0).and_then(|s| s.list(Time::ZERO)).expect("here");
+        }
+        let is_missing = fill(&mut segments, next, &record(0), Timescale::MILLIS, TrackId(0));
+        let gaps = segments.get(&next.0).into_iter().flat_map(Segment::held).filter(|part| part.is_lost());
+        let gaps: Vec<_> = gaps.map(|part| &part.header).collect();
+        assert!(gaps.iter().all(|h| h.length == 0 && h.init == 3 && !h.flags.independent));
+        assert!(gaps.iter().all(|h| h.program_date_time == UnixTime::from_micros(h.decode_time * 1_000)));
+        let gaps = gaps.iter().map(|h| (h.id.part, h.decode_time, h.duration, h.flags.last)).collect();
+        is_missing.then_some(gaps)
+    }
+
+    #[test]
+    fn parts_amid_a_segment_share_what_is_between() {
+        let parts = vec![part(MSN, 0, 0, 0), part(MSN, 3, 590, 0)];
+        assert_eq!(filled(parts, (MSN, 1)), Some(vec![(1, 200, 195, false), (2, 395, 195, false)]));
+        // PART-TARGET holds, however far off the next part is.
+        let parts = vec![part(MSN, 0, 0, 0), part(MSN, 2, 5_000, 0)];
+        assert_eq!(filled(parts, (MSN, 1)), Some(vec![(1, 200, 200, false)]));
+    }
+
+    #[test]
+    fn a_segments_lost_end_reaches_to_the_next_segment() {
+        let parts = vec![part(MSN, 0, 0, 0), part(MSN + 1, 0, 600, 0)];
+        assert_eq!(filled(parts, (MSN, 1)), Some(vec![(1, 200, 200, false), (2, 400, 200, true)]));
+        // The first part of the next one is lost, too.
+        let parts = vec![part(MSN, 0, 0, 0), part(MSN + 1, 1, 600, 0)];
+        assert_eq!(filled(parts, (MSN, 1)), Some(vec![(1, 200, 200, true)]));
+    }
+
+    #[test]
+    fn segments_in_a_row_that_are_lost_share_what_is_between() {
+        let parts = vec![part(MSN - 1, 0, 0, 0), part(MSN + 2, 0, 1_000, 0)];
+        let first = filled(parts, (MSN, 0)).expect("missing");
+        assert_eq!(first, [(0, 200, 200, false), (1, 400, 200, true)]);
+        // TARGETDURATION holds, however far off the next segment is.
+        let parts = vec![part(MSN - 1, 0, 0, 0), part(MSN + 1, 0, 60_000, 0)];
+        let ticks: u32 = filled(parts, (MSN, 0)).expect("missing").iter().map(|gap| gap.2).sum();
+        assert_eq!(ticks, 2_499);
+    }
+
+    #[test]
+    fn before_a_discontinuity_a_segment_just_ends() {
+        let jump = vec![part(MSN, 0, 0, 0), part(MSN + 1, 0, 9_000, 1)];
+        assert_eq!(filled(jump, (MSN, 1)), None);
+        assert_eq!(filled(vec![part(MSN, 0, 0, 0)], (MSN, 1)), None, "nothing later is here");
+        // Of a whole segment before it nobody knows how long it was.
+        let jump = vec![part(MSN - 1, 0, 0, 0), part(MSN + 1, 0, 9_000, 1)];
+        let ticks: u32 = filled(jump, (MSN, 0)).expect("missing").iter().map(|gap| gap.2).sum();
+        assert_eq!(ticks, 2_000);
     }
 }

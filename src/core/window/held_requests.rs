@@ -1,7 +1,7 @@
 //! Requests that are held until something is published. Pure: one [`Waiters`] a stream.
 //!
-//! The contract: after every [`Waiters::handle`], drain [`Waiters::poll_output`]; then wait for the
-//! next input or [`Waiters::poll_timeout`], whose passing is told by [`Input::Timeout`]. A publication
+//! The contract: after every [`HeldRequests::handle`], drain [`HeldRequests::poll_output`]; then wait for the
+//! next input or [`HeldRequests::poll_timeout`], whose passing is told by [`Input::Timeout`]. A publication
 //! wakes exactly the waiters that it satisfies.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,7 +15,7 @@ pub const STREAM_WAITERS_MAX: usize = 20_000;
 
 /// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum WaitFor {
     /// The stream's record.
     Record,
     /// The first listing of every track.
@@ -44,7 +44,7 @@ pub enum Wake {
 /// What can happen.
 #[derive(Debug)]
 pub enum Input {
-    /// [`Waiters::poll_timeout`] has passed.
+    /// [`HeldRequests::poll_timeout`] has passed.
     Timeout,
     /// A waiter's client has gone.
     Cancel(Token),
@@ -62,19 +62,19 @@ pub enum Input {
     Close,
 }
 
-/// Waiters, each with a handle of the driver's.
+/// The held requests of a stream, each with a handle of the driver's.
 #[derive(Debug)]
-pub struct Waiters<T> {
+pub struct HeldRequests<T> {
     next: u64,
-    places: BTreeMap<(Place, Token), T>,
-    tokens: BTreeMap<Token, (Place, Time)>,
+    places: BTreeMap<(WaitFor, Token), T>,
+    tokens: BTreeMap<Token, (WaitFor, Time)>,
     deadlines: BTreeSet<(Time, Token)>,
     outputs: VecDeque<(T, Wake)>,
 }
 
-impl<T> Default for Waiters<T> {
+impl<T> Default for HeldRequests<T> {
     fn default() -> Self {
-        Waiters {
+        HeldRequests {
             next: 0,
             places: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -84,10 +84,10 @@ impl<T> Default for Waiters<T> {
     }
 }
 
-impl<T> Waiters<T> {
+impl<T> HeldRequests<T> {
     /// Adds a waiter that is woken by `deadline` at the latest; `None` if there are
     /// [`STREAM_WAITERS_MAX`] already.
-    pub fn wait(&mut self, place: Place, deadline: Time, handle: T) -> Option<Token> {
+    pub fn wait(&mut self, place: WaitFor, deadline: Time, handle: T) -> Option<Token> {
         if self.tokens.len() >= STREAM_WAITERS_MAX {
             return None;
         }
@@ -112,15 +112,19 @@ impl<T> Waiters<T> {
             Input::Cancel(token) => {
                 self.remove(token);
             }
-            Input::Record => self.wake_range((Place::Record, FIRST), (Place::Record, LAST), Wake::Look),
-            Input::Started => self.wake_range((Place::Record, FIRST), (Place::Started, LAST), Wake::Look),
+            Input::Record => self.wake_range((WaitFor::Record, FIRST), (WaitFor::Record, LAST), Wake::Look),
+            Input::Started => self.wake_range((WaitFor::Record, FIRST), (WaitFor::Started, LAST), Wake::Look),
             // The first part of a segment also satisfies who asked past the end of the one before:
             // "the Server MUST treat [it] as a request for Part Index 0 of the following" (6.2.5.2).
             Input::Listed(track, msn, part) => {
-                self.wake_range((Place::Part(track, 0, 0), FIRST), (Place::Part(track, msn, part), LAST), Wake::Look);
+                self.wake_range(
+                    (WaitFor::Part(track, 0, 0), FIRST),
+                    (WaitFor::Part(track, msn, part), LAST),
+                    Wake::Look,
+                );
             }
             Input::Completed(track, msn) => {
-                self.wake_range((Place::Segment(track, 0), FIRST), (Place::Segment(track, msn), LAST), Wake::Look);
+                self.wake_range((WaitFor::Segment(track, 0), FIRST), (WaitFor::Segment(track, msn), LAST), Wake::Look);
             }
             Input::Reset => self.wake_all(Wake::Look),
             Input::Close => self.wake_all(Wake::Closing),
@@ -147,7 +151,7 @@ impl<T> Waiters<T> {
         self.tokens.is_empty()
     }
 
-    fn wake_range(&mut self, from: (Place, Token), to: (Place, Token), wake: Wake) {
+    fn wake_range(&mut self, from: (WaitFor, Token), to: (WaitFor, Token), wake: Wake) {
         // Most publications satisfy either nobody or everybody who waits on the track.
         while let Some((_, token)) = self.places.range(from..=to).next().map(|(key, _)| *key) {
             self.wake(token, wake);
@@ -180,8 +184,8 @@ mod tests {
     const V: TrackId = TrackId(0);
     const A: TrackId = TrackId(1);
 
-    fn check(waits: &[(Place, u64)], now_ms: u64, inputs: Vec<Input>, expect: &[(usize, Wake)]) {
-        let mut waiters = Waiters::default();
+    fn check(waits: &[(WaitFor, u64)], now_ms: u64, inputs: Vec<Input>, expect: &[(usize, Wake)]) {
+        let mut waiters = HeldRequests::default();
         for (i, (place, deadline_ms)) in waits.iter().enumerate() {
             waiters.wait(*place, Time::from_millis(*deadline_ms), i).expect("room");
         }
@@ -197,11 +201,11 @@ mod tests {
     #[test]
     fn a_publication_wakes_exactly_whom_it_satisfies() {
         let waits = [
-            (Place::Part(V, 7, 3), 900),
-            (Place::Part(V, 7, 4), 900),
-            (Place::Part(A, 7, 3), 900),
-            (Place::Segment(V, 7), 900),
-            (Place::Started, 900),
+            (WaitFor::Part(V, 7, 3), 900),
+            (WaitFor::Part(V, 7, 4), 900),
+            (WaitFor::Part(A, 7, 3), 900),
+            (WaitFor::Segment(V, 7), 900),
+            (WaitFor::Started, 900),
         ];
         check(&waits, 0, vec![Input::Listed(V, 7, 3)], &[(0, Wake::Look)]);
         check(&waits, 0, vec![Input::Listed(V, 7, 4)], &[(0, Wake::Look), (1, Wake::Look)]);
@@ -212,14 +216,14 @@ mod tests {
 
     #[test]
     fn a_part_past_the_segments_end_means_the_next_segments_first() {
-        let waits = [(Place::Part(V, 7, 10), 900)];
+        let waits = [(WaitFor::Part(V, 7, 10), 900)];
         check(&waits, 0, vec![Input::Listed(V, 7, 9), Input::Completed(V, 7)], &[]);
         check(&waits, 0, vec![Input::Listed(V, 8, 0)], &[(0, Wake::Look)]);
     }
 
     #[test]
     fn nobody_waits_for_ever() {
-        let waits = [(Place::Part(V, 7, 3), 900), (Place::Record, 100)];
+        let waits = [(WaitFor::Part(V, 7, 3), 900), (WaitFor::Record, 100)];
         check(&waits, 99, vec![Input::Timeout], &[]);
         check(&waits, 100, vec![Input::Timeout], &[(1, Wake::TimedOut)]);
         check(&waits, 900, vec![Input::Timeout], &[(1, Wake::TimedOut), (0, Wake::TimedOut)]);
@@ -229,14 +233,14 @@ mod tests {
 
     #[test]
     fn who_goes_away_is_forgotten_and_the_number_is_bounded() {
-        let mut waiters = Waiters::default();
-        let token = waiters.wait(Place::Record, Time::ZERO, ()).expect("room");
+        let mut waiters = HeldRequests::default();
+        let token = waiters.wait(WaitFor::Record, Time::ZERO, ()).expect("room");
         waiters.handle(Time::ZERO, Input::Cancel(token));
         waiters.handle(Time::ZERO, Input::Cancel(token));
         assert!(waiters.is_empty() && waiters.poll_output().is_none());
         for _ in 0..STREAM_WAITERS_MAX {
-            assert!(waiters.wait(Place::Record, Time::ZERO, ()).is_some());
+            assert!(waiters.wait(WaitFor::Record, Time::ZERO, ()).is_some());
         }
-        assert!(waiters.wait(Place::Record, Time::ZERO, ()).is_none());
+        assert!(waiters.wait(WaitFor::Record, Time::ZERO, ()).is_none());
     }
 }

@@ -1,9 +1,15 @@
-//! What a node holds of a stream: the newest segments of each track, their gaps, and the requests that wait for more.
+//! The newest segments of one stream: [`Window`] lists them track by track ([`TrackWindow`]), out of [`Segment`]s of
+//! [`Part`]s, and puts gaps in the place of parts that didn't come in time.
 
-pub mod gap;
+mod gap;
 pub mod held_requests;
-pub mod track;
-pub mod window;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod track;
+#[expect(clippy::module_inception, reason = "a folder's state machine is in the file of the folder's name")]
+mod window;
 
-pub use track::{Part, Segment, TrackWindow};
-pub use window::Window;
+pub use segment::{Part, Segment};
+pub use track::{Lookup, TrackWindow};
+pub use window::{Input, Output, Window};

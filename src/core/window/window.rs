@@ -10,26 +10,17 @@
 //! The contract: after every [`Window::handle`], drain [`Window::poll_output`]; then wait for the next
 //! input or [`Window::poll_timeout`], whose passing is told by [`Input::Timeout`].
 
-#[cfg(test)]
-mod tests;
-
-use super::track::Part;
-use super::track::Segment;
-use super::track::TrackWindow;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::segment::{Part, Segment};
+use super::track::TrackWindow;
 use crate::model::Record;
 use crate::model::time::Time;
 use crate::model::{Msn, StreamName, TrackId};
 use crate::model::{PartHeader, Trace};
-
-/// How long a node that joins a running stream gathers the window before it lists what it has. Our
-/// own guess: a neighbour on another continent sends 30 s of 3 Mb/s over a 100 Mb/s link in 1 s.
-pub const JOIN_SETTLE: Duration = Duration::from_millis(1_500);
 
 /// Parts that came before the stream's record: more are dropped, and repaired later.
 const EARLY_PARTS_MAX: usize = 1_024;
@@ -47,7 +38,7 @@ pub enum Input {
         header: PartHeader,
         /// Its body.
         body: Bytes,
-        /// Its way to this node.
+        /// Its trace to this node.
         trace: Trace,
         /// First byte in.
         received: Time,

@@ -15,7 +15,7 @@ use crate::edge::Store;
 use crate::mesh::Answer;
 use crate::observe::Metrics;
 use damson_core::dvr::tests::Playlist;
-use damson_core::manifest::{Fault, hls};
+use damson_core::manifest::{HttpError, hls};
 use damson_core::model::Peer;
 use damson_core::model::{Msn, NodeId, Record, TrackId};
 use damson_core::swarm;
@@ -111,7 +111,7 @@ impl Cluster {
         }
     }
 
-    async fn bytes(&self, store: &Store, track: TrackId, msn: Msn) -> Result<Bytes, Fault> {
+    async fn bytes(&self, store: &Store, track: TrackId, msn: Msn) -> Result<Bytes, HttpError> {
         let stream = store.get("cam1").expect("held");
         let segment = match stream.delisted(self.record.life, track, msn) {
             Some(segment) => segment,
@@ -138,7 +138,7 @@ async fn same(a: &Store, b: &Store) {
     }
 }
 
-fn status<T>(answer: Result<T, Fault>) -> u16 {
+fn status<T>(answer: Result<T, HttpError>) -> u16 {
     answer.err().map_or(200, |fault| fault.status)
 }
 

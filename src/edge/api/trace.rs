@@ -39,10 +39,10 @@ use super::found;
 use crate::clock;
 use crate::edge::server::Edge;
 use crate::edge::store::{State, Stream};
-use damson_core::manifest::Fault;
-use damson_core::model::latency::{Overview, Spread, Step, Summary};
+use damson_core::manifest::HttpError;
+use damson_core::model::latency::{Overview, Spread, StageSummary, StageTime};
 use damson_core::model::time::Time;
-use damson_core::model::{Account, Msn, NodeId, NodeName, Stage, TrackId};
+use damson_core::model::{LatencyBreakdown, Msn, NodeId, NodeName, Stage, TrackId};
 use damson_core::window::{Part, TrackWindow};
 
 /// How many of the newest parts are listed.
@@ -200,13 +200,13 @@ pub(super) fn json(
     track: Option<&str>,
     msn: Option<Msn>,
     part: Option<u16>,
-) -> Result<String, Fault> {
+) -> Result<String, HttpError> {
     let stream = found(edge, name)?;
     let (account, wanted) = {
         let state = stream.lock();
         let (id, window) = traced_track(&state, track)?;
-        let account = Account::of(traced_part(window, msn, part)?);
-        let account = account.ok_or_else(|| Fault::new(404, "request: that part is a gap: it has come no way"))?;
+        let account = traced_part(window, msn, part)?.latency();
+        let account = account.ok_or_else(|| HttpError::new(404, "request: that part is a gap: it has come no way"))?;
         (account, track.map(|_| id))
     };
     let newest = traced(edge, &stream, &account);
@@ -214,19 +214,19 @@ pub(super) fn json(
         serde_json::to_string(&newest)
     } else {
         let now = clock::now();
-        let last: Vec<Arc<Account>> = {
+        let last: Vec<Arc<LatencyBreakdown>> = {
             let state = stream.lock();
-            let of_track = |account: &&Arc<Account>| account.id.track == wanted.unwrap_or(account.id.track);
+            let of_track = |account: &&Arc<LatencyBreakdown>| account.id.track == wanted.unwrap_or(account.id.track);
             state.accounts().within(now, Duration::MAX).rev().filter(of_track).take(PARTS).cloned().collect()
         };
         let parts = last.iter().rev().map(|account| traced(edge, &stream, account)).collect();
         serde_json::to_string(&Newest { newest, parts, windows: &windows(edge, &stream, wanted) })
     };
-    encoded.map_err(|e| Fault::new(500, format!("edge: {e}")))
+    encoded.map_err(|e| HttpError::new(500, format!("edge: {e}")))
 }
 
 /// The live feed's message of a part.
-pub(crate) fn part_message(edge: &Edge, stream: &Stream, account: &Account) -> String {
+pub(crate) fn part_message(edge: &Edge, stream: &Stream, account: &LatencyBreakdown) -> String {
     let message = PartMessage { r#type: "part", part: traced(edge, stream, account) };
     serde_json::to_string(&message).unwrap_or_default()
 }
@@ -239,22 +239,22 @@ pub(crate) fn overview_message(edge: &Edge, stream: &Stream, track: Option<Track
 }
 
 /// A track by name.
-pub(crate) fn track_id(stream: &Stream, name: &str) -> Result<TrackId, Fault> {
+pub(crate) fn track_id(stream: &Stream, name: &str) -> Result<TrackId, HttpError> {
     traced_track(&stream.lock(), Some(name)).map(|found| found.0)
 }
 
-fn traced_track<'a>(state: &'a State, name: Option<&str>) -> Result<(TrackId, &'a TrackWindow), Fault> {
-    let record = state.window().record().ok_or_else(|| Fault::new(404, "stream: nothing of it is here yet"))?;
+fn traced_track<'a>(state: &'a State, name: Option<&str>) -> Result<(TrackId, &'a TrackWindow), HttpError> {
+    let record = state.window().record().ok_or_else(|| HttpError::new(404, "stream: nothing of it is here yet"))?;
     let track = match name {
         Some(name) => record.track_named(name),
         None => record.tracks.first(),
     };
-    let track = track.ok_or_else(|| Fault::new(404, "request: the stream has no such track"))?;
+    let track = track.ok_or_else(|| HttpError::new(404, "request: the stream has no such track"))?;
     let held = state.window().track(track.id);
-    held.map(|held| (track.id, held)).ok_or_else(|| Fault::new(404, "stream: nothing of it is here yet"))
+    held.map(|held| (track.id, held)).ok_or_else(|| HttpError::new(404, "stream: nothing of it is here yet"))
 }
 
-fn traced_part(track: &TrackWindow, msn: Option<Msn>, part: Option<u16>) -> Result<&Part, Fault> {
+fn traced_part(track: &TrackWindow, msn: Option<Msn>, part: Option<u16>) -> Result<&Part, HttpError> {
     let segment = match msn {
         Some(msn) => track.segment_under_way(msn),
         None => track.listed().next_back(),
@@ -263,7 +263,7 @@ fn traced_part(track: &TrackWindow, msn: Option<Msn>, part: Option<u16>) -> Resu
         Some(part) => s.parts().nth(usize::from(part)),
         None => s.parts().last(),
     });
-    found.ok_or_else(|| Fault::new(404, "request: no such part is listed"))
+    found.ok_or_else(|| HttpError::new(404, "request: no such part is listed"))
 }
 
 fn whole(duration: Duration) -> u64 {
@@ -279,7 +279,7 @@ fn node(edge: &Edge, node: Option<(NodeId, NodeName)>) -> Node {
     }
 }
 
-fn traced(edge: &Edge, stream: &Stream, account: &Account) -> Traced {
+fn traced(edge: &Edge, stream: &Stream, account: &LatencyBreakdown) -> Traced {
     let (track, duration) = {
         let state = stream.lock();
         let record = state.window().record();
@@ -292,7 +292,7 @@ fn traced(edge: &Edge, stream: &Stream, account: &Account) -> Traced {
         let (dwell_us, queue_us) = (whole(hop.dwell), whole(hop.queue));
         Hop { node, name, dwell_us, queue_us, transit_us: hop.transit_us, uncertainty_us: hop.uncertainty.map(whole) }
     });
-    let stages = account.steps().map(|Step { stage, hop, micros, uncertainty }| StageOfPart {
+    let stages = account.steps().map(|StageTime { stage, hop, micros, uncertainty }| StageOfPart {
         stage: stage.name(),
         hop,
         at: node(edge, account.node(hop)),
@@ -339,9 +339,9 @@ fn windows(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> Arc<[Windows
 }
 
 fn sum_up(edge: &Edge, stream: &Stream, track: Option<TrackId>, now: Time) -> Vec<Windows> {
-    let all: Vec<Arc<Account>> = {
+    let all: Vec<Arc<LatencyBreakdown>> = {
         let state = stream.lock();
-        let of_track = |account: &&Arc<Account>| account.id.track == track.unwrap_or(account.id.track);
+        let of_track = |account: &&Arc<LatencyBreakdown>| account.id.track == track.unwrap_or(account.id.track);
         state.accounts().within(now, Duration::MAX).filter(of_track).cloned().collect()
     };
     let of = |seconds: u64| {
@@ -360,8 +360,8 @@ fn sum_up(edge: &Edge, stream: &Stream, track: Option<TrackId>, now: Time) -> Ve
     WINDOWS.map(of).into()
 }
 
-fn of_many(edge: &Edge, summary: Summary) -> StageOfMany {
-    let Summary { stage, hop, node: at, to, spread, uncertainty } = summary;
+fn of_many(edge: &Edge, summary: StageSummary) -> StageOfMany {
+    let StageSummary { stage, hop, node: at, to, spread, uncertainty } = summary;
     StageOfMany {
         stage: stage.name(),
         hop,

@@ -10,10 +10,10 @@ use crate::edge::api::trace::Sums;
 use crate::edge::feed::Listed as FedPart;
 use crate::edge::timing::Pace;
 use crate::observe::metrics::Kind;
-use damson_core::model::latency::{Accounts, Spread};
+use damson_core::model::latency::{RecentLatencies, Spread};
 use damson_core::model::time::{Time, UnixTime};
-use damson_core::model::{Account, Msn, Stage, StreamName, TrackId};
-use damson_core::window::track::Lookup;
+use damson_core::model::{Msn, Stage, StreamName, TrackId};
+use damson_core::window::Lookup;
 
 impl Stream {
     /// What its accounts came to. Held while they are summed up, so that it is done once.
@@ -58,7 +58,7 @@ impl State {
     }
 
     /// The accounts of its newest parts.
-    pub(crate) fn accounts(&self) -> &Accounts {
+    pub(crate) fn accounts(&self) -> &RecentLatencies {
         &self.accounts
     }
 
@@ -71,7 +71,7 @@ impl State {
     pub(super) fn account(&mut self, name: &StreamName, (track, msn, part): (TrackId, Msn, u16), shared: &Shared) {
         let held = self.window.track(track).map(|track| track.part(msn, part));
         let Some(Lookup::Ready(part)) = held else { return };
-        let Some(account) = Account::of(part).map(Arc::new) else { return };
+        let Some(account) = part.latency().map(Arc::new) else { return };
         shared.metrics.part_listed(&account);
         if let Some(exporter) = shared.exporter.get() {
             exporter.listed(name, &account, &shared.metrics);

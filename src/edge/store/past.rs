@@ -10,17 +10,17 @@ use crate::clock;
 use crate::dvr::{Fetcher, Keeper};
 use crate::mesh::Answer;
 use damson_core::dvr::fetch_queue::Outcome;
-use damson_core::dvr::query::Question;
-use damson_core::dvr::{Archive, Key, Shelf, Stock, segment_file as format};
-use damson_core::manifest::Fault;
+use damson_core::dvr::query::Query;
+use damson_core::dvr::{ArchiveIndex, SegmentKey, Stock, TrackIndex, merge, segment_file};
+use damson_core::manifest::HttpError;
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::{LifeId, Msn, NodeId, Record, StreamName, TrackId};
 use damson_core::swarm;
 use damson_core::swarm::Kept;
+use damson_core::window::Lookup;
 use damson_core::window::Segment;
-use damson_core::window::held_requests as waiters;
-use damson_core::window::track::Lookup;
+use damson_core::window::held_requests;
 
 /// How long documents wait for what was before this node's window, when it has just come.
 const LISTING_WAIT: Duration = Duration::from_secs(2);
@@ -57,7 +57,7 @@ impl Others {
     }
 
     /// Who is to be asked next for a listing that an archive lacks, if anybody.
-    fn to_ask(&self, now: Time, life: LifeId, archive: &Archive) -> Option<Peer> {
+    fn to_ask(&self, now: Time, life: LifeId, archive: &ArchiveIndex) -> Option<Peer> {
         if self.is_asking {
             return None;
         }
@@ -111,19 +111,21 @@ impl Store {
 
     /// What another node asks.
     pub async fn asked(&self, question: bytes::Bytes) -> Answer {
-        let Ok(Some(question)) = Question::decode(question) else { return Answer::NotHere };
+        let Ok(Some(question)) = Query::decode(question) else { return Answer::NotHere };
         match question {
-            Question::Listing { stream, life, from, before } => {
+            Query::Listing { stream, life, from, before } => {
                 let Some(stream) = self.get(stream.as_str()) else { return Answer::NotHere };
                 let state = stream.lock();
                 let archive = state.archive.as_ref().filter(|a| a.keeps() && a.life() == life);
-                archive.map_or(Answer::NotHere, |archive| Answer::Here(vec![archive.listing(from, before).encode()]))
+                archive.map_or(Answer::NotHere, |archive| {
+                    Answer::Here(vec![merge::listing(archive, from, before).encode()])
+                })
             }
-            Question::Segment(key) => {
+            Query::Segment(key) => {
                 let Some(stream) = self.get(key.stream.as_str()) else { return Answer::NotHere };
                 stream.given(key).await.map_or(Answer::NotHere, |segment| {
                     let bodies = segment.parts().map(|part| part.body.clone()).filter(|body| !body.is_empty());
-                    Answer::Here(std::iter::once(format::head(&segment, None)).chain(bodies).collect())
+                    Answer::Here(std::iter::once(segment_file::head(&segment, None)).chain(bodies).collect())
                 })
             }
         }
@@ -168,11 +170,11 @@ impl Shared {
                 state.removed.take(&record, track, segment);
             }
         }
-        let key = |track, msn| Key { stream: name.clone(), life: record.life, track, msn };
+        let key = |track, msn| SegmentKey { stream: name.clone(), life: record.life, track, msn };
         state.open_archive(&record, self.keeper.as_ref());
         if let State { archive: Some(archive), window, .. } = state {
             let mut grown = false;
-            let mut take = |archive: &mut Archive, track, segment: &Segment| {
+            let mut take = |archive: &mut ArchiveIndex, track, segment: &Segment| {
                 if archive.take(track, segment) {
                     grown = true;
                     if let Some(keeper) = &self.keeper {
@@ -183,7 +185,7 @@ impl Shared {
             };
             evicted.iter().for_each(|(track, segment)| take(archive, *track, segment));
             for track in window.tracks() {
-                let newest = archive.shelf(track.id()).and_then(Shelf::newest).map(|newest| newest.msn);
+                let newest = archive.track(track.id()).and_then(TrackIndex::newest).map(|newest| newest.msn);
                 track.whole_after(newest).for_each(|segment| take(archive, track.id(), segment));
             }
             archive.advance(window);
@@ -198,11 +200,11 @@ impl Shared {
     }
 
     /// Removes what an archive has let go of, and tells the keeper what it has.
-    fn settle(&self, name: &StreamName, archive: &mut Archive) {
+    fn settle(&self, name: &StreamName, archive: &mut ArchiveIndex) {
         let removed = archive.take_removed();
         let Some(keeper) = &self.keeper else { return };
         for (track, msn) in removed {
-            let key = Key { stream: name.clone(), life: archive.life(), track, msn };
+            let key = SegmentKey { stream: name.clone(), life: archive.life(), track, msn };
             self.delisted().remove(&key);
             keeper.remove(key);
         }
@@ -212,16 +214,16 @@ impl Shared {
 
 impl Stream {
     /// A segment of the past that isn't in memory: from the disk, or from another node.
-    pub(crate) async fn archived(&self, life: LifeId, track: TrackId, msn: Msn) -> Result<Arc<Segment>, Fault> {
-        let gone = || Fault::new(404, "request: it has left the window, or is too far ahead");
-        let key = Key { stream: self.name.clone(), life, track, msn };
+    pub(crate) async fn archived(&self, life: LifeId, track: TrackId, msn: Msn) -> Result<Arc<Segment>, HttpError> {
+        let gone = || HttpError::new(404, "request: it has left the window, or is too far ahead");
+        let key = SegmentKey { stream: self.name.clone(), life, track, msn };
         let (is_listed, is_here, keepers) = {
             let state = self.lock();
             let archive = state.archive.as_ref().filter(|archive| archive.life() == life).ok_or_else(gone)?;
             let entry = archive.entry(track, msn);
             // What is unknown here is only asked for where it is older than all that is known.
             let may_be = entry.map_or(archive.oldest().is_none_or(|oldest| msn < oldest), |entry| !entry.lost);
-            if !may_be || archive.shelf(track).is_none() {
+            if !may_be || archive.track(track).is_none() {
                 return Err(gone());
             }
             let is_listed = entry.is_some() && msn >= archive.listed_from();
@@ -236,7 +238,7 @@ impl Stream {
             self.shared.delisted().put(key, Arc::clone(&segment), bytes);
             return Ok(segment);
         }
-        let unreachable = || Fault::new(503, "stream: no node that keeps this part of the past answers; ask again");
+        let unreachable = || HttpError::new(503, "stream: no node that keeps this part of the past answers; ask again");
         let fetcher = self.shared.fetcher.get().filter(|_| !keepers.is_empty());
         let Some(fetcher) = fetcher else {
             // Listed, and its keepers may be back soon; else it is past what anybody keeps.
@@ -250,12 +252,12 @@ impl Stream {
             }
             Outcome::Nobody => Err(gone()),
             Outcome::Unreachable => Err(unreachable()),
-            Outcome::Full => Err(Fault::new(503, "edge: too much of the past is asked for at once; ask again")),
+            Outcome::Full => Err(HttpError::new(503, "edge: too much of the past is asked for at once; ask again")),
         }
     }
 
     /// A segment for another node: only what is here.
-    async fn given(&self, key: Key) -> Option<Arc<Segment>> {
+    async fn given(&self, key: SegmentKey) -> Option<Arc<Segment>> {
         {
             let state = self.lock();
             state.window.record().filter(|record| record.life == key.life)?;
@@ -304,7 +306,7 @@ impl Stream {
                         let (from, count) = (listing.listed_from, listing.entries.len());
                         let next =
                             state.window.tracks().iter().filter_map(|track| track.next()).map(|(msn, _)| msn).max();
-                        archive.join(listing, next.unwrap_or(Msn::MAX));
+                        merge::join(archive, listing, next.unwrap_or(Msn::MAX));
                         archive.advance(&state.window);
                         stream.shared.settle(&stream.name, archive);
                         tracing::info!(stream = %stream.name, keeper = %keeper.id, from, count, "DVR: lists what another node keeps");
@@ -327,7 +329,7 @@ impl Stream {
 
 impl State {
     /// What is kept of the life before its window.
-    pub(crate) fn archive(&self) -> Option<&Archive> {
+    pub(crate) fn archive(&self) -> Option<&ArchiveIndex> {
         self.archive.as_ref()
     }
 
@@ -338,7 +340,7 @@ impl State {
 
     fn others_heard(&mut self, now: Time) {
         if std::mem::take(&mut self.others.is_awaited) {
-            self.waiters.handle(now, waiters::Input::Reset);
+            self.waiters.handle(now, held_requests::Input::Reset);
         }
     }
 
@@ -357,7 +359,7 @@ impl State {
             let depth = self.others.of(record.life).map(|others| others.kept.depth).max();
             let archive = match (keeper, depth) {
                 (Some(keeper), _) => keeper.open(record),
-                (None, Some(depth)) => Archive::afar(record, depth),
+                (None, Some(depth)) => ArchiveIndex::afar(record, depth),
                 (None, None) => return self.forget_life(record, keeper),
             };
             self.forget_life(record, keeper);

@@ -6,7 +6,7 @@ use super::*;
 use damson_core::model::time::Time;
 use damson_core::model::{Epoch, Hop, NodeName, PartId, Trace, TrackId};
 
-fn account(msn: u32, part: u16) -> Arc<Account> {
+fn account(msn: u32, part: u16) -> Arc<LatencyBreakdown> {
     let hop = |node: u64, name: &str, transit_us| Hop {
         dwell: Duration::from_micros(100),
         queue: Duration::from_micros(10),
@@ -14,7 +14,7 @@ fn account(msn: u32, part: u16) -> Arc<Account> {
         uncertainty: Some(Duration::from_micros(50)),
         ..Hop::by(NodeId(node), NodeName::of(name))
     };
-    Arc::new(Account {
+    Arc::new(LatencyBreakdown {
         id: PartId { epoch: Epoch { counter: 1, node: NodeId(1) }, track: TrackId(1), msn, part },
         length: 10,
         duration: 10,

@@ -1,40 +1,43 @@
 //! The index of a life, by what a viewer reads of it; and files, whole and not.
 
-mod fetching;
-mod joining;
+mod fetch_queue;
+mod merge;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::index::Archive;
-use super::segment_file as format;
-use super::track_index::Entry;
-use crate::manifest::Listed;
+use super::entry::SegmentEntry;
+use super::index::ArchiveIndex;
+use super::segment_file;
 use crate::manifest::dash;
 use crate::manifest::dash::Timing;
+use crate::manifest::directives::Skip;
 use crate::manifest::hls;
-use crate::manifest::route::Skip;
+use crate::manifest::hls_history::HlsHistory;
+use crate::manifest::listed::Listed;
 use crate::model::Init;
 use crate::model::time::Time;
 use crate::model::{Msn, Period, Record, TrackId};
 use crate::testing::synthetic;
 use crate::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
-use crate::window::window::Input;
+use crate::window::Input;
 use crate::window::{Segment, Window};
 
 /// A window, and an archive that is fed by it as the store does.
 struct Rig {
     window: Window,
     record: Record,
-    archive: Archive,
+    archive: ArchiveIndex,
+    history: RefCell<HlsHistory>,
     next: Msn,
     init: u16,
     now: Time,
     /// All that was ever archived, by track and MSN.
-    all: BTreeMap<(TrackId, Msn), Entry>,
+    all: BTreeMap<(TrackId, Msn), SegmentEntry>,
     removed: Vec<(TrackId, Msn)>,
 }
 
@@ -43,7 +46,8 @@ impl Rig {
         let record = synthetic::record("cam1");
         let mut rig = Rig {
             window: Window::new(record.stream.clone()),
-            archive: Archive::new(&record, depth),
+            archive: ArchiveIndex::new(&record, depth),
+            history: RefCell::default(),
             record,
             next: FIRST_MSN,
             init: 0,
@@ -68,7 +72,7 @@ impl Rig {
         self.take(evicted.iter().map(|(track, segment)| (*track, segment)));
         let window = std::mem::replace(&mut self.window, Window::new(self.record.stream.clone()));
         for track in window.tracks() {
-            let newest = self.archive.shelf(track.id()).and_then(|s| s.newest()).map(|e| e.msn);
+            let newest = self.archive.track(track.id()).and_then(|s| s.newest()).map(|e| e.msn);
             self.take(track.whole_after(newest).map(|segment| (track.id(), segment)));
         }
         self.archive.advance(&window);
@@ -79,7 +83,7 @@ impl Rig {
     fn take<'s>(&mut self, segments: impl Iterator<Item = (TrackId, &'s Segment)>) {
         for (track, segment) in segments {
             if self.archive.take(track, segment) {
-                self.all.insert((track, segment.msn), Entry::of(segment));
+                self.all.insert((track, segment.msn), SegmentEntry::of(segment));
             }
         }
     }
@@ -130,8 +134,16 @@ impl Rig {
         Listed::new(&self.window, Some(&self.archive))
     }
 
+    /// The same with lines that were printed before as with lines that are printed anew.
+    fn text(&self, track: TrackId) -> String {
+        let mut history = self.history.borrow_mut();
+        let text = hls::update(self.listed(), &mut history, track, Skip::Nothing).expect("listed");
+        assert_eq!(hls::media(self.listed(), track), Some(text.clone()));
+        text
+    }
+
     fn playlist(&self, track: TrackId) -> Playlist {
-        Playlist::parse(&hls::media(self.listed(), track).expect("listed"))
+        Playlist::parse(&self.text(track))
     }
 }
 
@@ -205,7 +217,7 @@ fn a_playlist_reaches_back_as_far_as_the_dvr() {
     let mpd = dash::manifest(rig.listed(), Timing::Number).expect("listed");
     assert!(mpd.contains("timeShiftBufferDepth=\"PT60S\""), "{mpd}");
     // All that was listed is fetchable for as long again.
-    let kept = rig.archive.shelf(VIDEO).expect("a shelf").entries().count();
+    let kept = rig.archive.track(VIDEO).expect("a track").entries().count();
     assert!((60..=62).contains(&kept), "{kept}");
     let gone = rig.removed.iter().filter(|(track, _)| *track == VIDEO).count();
     assert_eq!(gone + kept, 125);
@@ -293,13 +305,13 @@ proptest! {
                 prop_assert_eq!(line.gap, entry.gap);
             }
             // A delta is the playlist without what it skips.
-            let delta = Playlist::parse(&hls::update(rig.listed(), VIDEO, Skip::Segments).expect("listed"));
+            let delta = Playlist::parse(&hls::update(rig.listed(), &mut HlsHistory::default(), VIDEO, Skip::Segments).expect("listed"));
             let mut rest = list.clone();
             rest.lines = list.lines.range(list.first + delta.skipped..).map(|(m, l)| (*m, l.clone())).collect();
             rest.skipped = delta.skipped;
             prop_assert_eq!(delta, rest);
             // The sums are those of the rows.
-            let all: u64 = [VIDEO, AUDIO].iter().flat_map(|t| rig.archive.shelf(*t)).flat_map(|s| s.entries())
+            let all: u64 = [VIDEO, AUDIO].iter().flat_map(|t| rig.archive.track(*t)).flat_map(|s| s.entries())
                 .map(|e| e.length).sum();
             prop_assert_eq!(rig.archive.stock().kept, all);
             before = list;
@@ -322,10 +334,10 @@ proptest! {
         }
         rig.run(1);
         let before = rig.playlist(VIDEO);
-        let kept = |t: TrackId| rig.archive.shelf(t).into_iter().flat_map(move |s| s.entries().map(move |e| (t, *e)));
+        let kept = |t: TrackId| rig.archive.track(t).into_iter().flat_map(move |s| s.entries().map(move |e| (t, *e)));
         let whole: Vec<_> = kept(VIDEO).chain(kept(AUDIO)).collect();
         // The newest of each track is whole, so that the past is led up to.
-        let lasts = [rig.archive.shelf(VIDEO), rig.archive.shelf(AUDIO)].map(|s| s.and_then(|s| s.newest()).map(|e| e.msn));
+        let lasts = [rig.archive.track(VIDEO), rig.archive.track(AUDIO)].map(|s| s.and_then(|s| s.newest()).map(|e| e.msn));
         let entries: Vec<_> = whole.iter().enumerate()
             .filter(|(i, (t, e))| !torn.contains(i) || Some(e.msn) == lasts[usize::from(t.0)])
             .map(|(_, kept)| *kept).collect();
@@ -334,7 +346,7 @@ proptest! {
 
         let mut again = Rig::new(Duration::from_secs(60));
         again.record = rig.record.clone();
-        again.archive = Archive::new(&rig.record, Duration::from_secs(60));
+        again.archive = ArchiveIndex::new(&rig.record, Duration::from_secs(60));
         again.window = Window::new(rig.record.stream.clone());
         periods.into_iter().for_each(|p| again.archive.period_in(p));
         let mut sorted = entries;
@@ -372,22 +384,22 @@ proptest! {
         let track = rig.window.track(VIDEO).expect("a track");
         let segment = track.whole_after(None).next().expect("whole");
         let period = rig.archive.period(segment.msn);
-        let mut file = format::head(segment, period).to_vec();
+        let mut file = segment_file::head(segment, period).to_vec();
         let head_len = file.len();
         segment.parts().for_each(|part| file.extend_from_slice(&part.body));
         let whole = Bytes::from(file.clone());
 
-        let head = format::read_head(&whole).expect("its own");
+        let head = segment_file::read_head(&whole).expect("its own");
         prop_assert_eq!((head.period, head.file_len()), (period, whole.len() as u64));
-        let (id, read) = format::read(whole.clone()).expect("its own");
-        prop_assert_eq!((id, Entry::of(&read)), (VIDEO, Entry::of(segment)));
+        let (id, read) = segment_file::read(whole.clone()).expect("its own");
+        prop_assert_eq!((id, SegmentEntry::of(&read)), (VIDEO, SegmentEntry::of(segment)));
         prop_assert!(read.parts().map(|p| &p.body).eq(segment.parts().map(|p| &p.body)));
 
         let cut = cut % whole.len();
-        prop_assert!(format::read(whole.slice(..cut)).is_err());
-        prop_assert!(cut >= head_len || format::read_head(&whole.slice(..cut)).is_err());
+        prop_assert!(segment_file::read(whole.slice(..cut)).is_err());
+        prop_assert!(cut >= head_len || segment_file::read_head(&whole.slice(..cut)).is_err());
         let at = at % file.len();
         file[at] ^= bits;
-        prop_assert!(format::read(Bytes::from(file)).is_err());
+        prop_assert!(segment_file::read(Bytes::from(file)).is_err());
     }
 }

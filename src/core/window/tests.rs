@@ -4,8 +4,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::track::Lookup;
-use super::{Input, JOIN_SETTLE, Output, Window};
+use super::track::Lookup;
+use super::window::{Input, Output, Window};
+use crate::model::limits::JOIN_SETTLE;
 use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{AudioInfo, Init, Period, Record, Track, TrackKind};
 use crate::model::{Epoch, LifeId, Msn, NodeId, PartId, StreamName, TrackId};
@@ -15,7 +16,7 @@ const FIRST: Msn = 1_000;
 const PARTS: u16 = 10;
 const PART_TICKS: u32 = 200;
 
-fn record(revision: u32) -> Record {
+pub(super) fn record(revision: u32) -> Record {
     Record {
         stream: StreamName::parse("cam1").expect("a name"),
         life: LifeId(1),
@@ -108,7 +109,7 @@ impl Fixture {
         self.told.drain(..).filter_map(text).collect()
     }
 
-    fn track(&self) -> &super::super::track::TrackWindow {
+    fn track(&self) -> &super::track::TrackWindow {
         self.window.track(TrackId(0)).expect("one track")
     }
 }

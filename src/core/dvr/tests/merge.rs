@@ -5,12 +5,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Rig;
-use crate::dvr::index::Archive;
+use crate::dvr::entry::SegmentEntry;
+use crate::dvr::index::ArchiveIndex;
+use crate::dvr::merge::{join, listing};
 use crate::dvr::query::Listing;
-use crate::dvr::track_index::Entry;
 use crate::manifest::dash;
 use crate::manifest::dash::Timing;
-use crate::manifest::hls;
 use crate::model::time::UnixTime;
 use crate::model::{Msn, Period, TrackId};
 use crate::testing::synthetic::{AUDIO, FIRST_MSN, VIDEO};
@@ -22,7 +22,7 @@ const DEPTH: Duration = Duration::from_secs(120);
 fn late(keeper: &Rig, back: u32) -> Rig {
     let mut rig = Rig::new(DEPTH);
     rig.record = keeper.record.clone();
-    rig.archive = Archive::afar(&rig.record, DEPTH);
+    rig.archive = ArchiveIndex::afar(&rig.record, DEPTH);
     rig.window = Window::new(rig.record.stream.clone());
     rig.update(|_| {});
     (rig.next, rig.init) = (keeper.next - back, keeper.init);
@@ -31,7 +31,7 @@ fn late(keeper: &Rig, back: u32) -> Rig {
 }
 
 fn text(rig: &Rig) -> String {
-    hls::media(rig.listed(), VIDEO).expect("listed")
+    rig.text(VIDEO)
 }
 
 fn both(a: &mut Rig, b: &mut Rig, segments: u32) {
@@ -49,7 +49,7 @@ fn who_comes_late_lists_the_same_from_then_on() {
     let mut edge = late(&keeper, 18);
     let alone = edge.playlist(VIDEO);
     assert!(alone.first > FIRST_MSN + 30 && edge.archive.lacks(keeper.playlist(VIDEO).first));
-    edge.archive.join(keeper.archive.listing(0, Msn::MAX), Msn::MAX);
+    join(&mut edge.archive, listing(&keeper.archive, 0, Msn::MAX), Msn::MAX);
     edge.archive.advance(&edge.window);
     assert_eq!(text(&edge), text(&keeper), "to the byte");
     assert!(!edge.archive.lacks(keeper.playlist(VIDEO).first));
@@ -78,9 +78,9 @@ fn a_listing_may_come_before_the_window() {
     let mut keeper = Rig::new(DEPTH);
     keeper.run(50);
     let mut edge = Rig::new(DEPTH);
-    edge.archive = Archive::afar(&edge.record, DEPTH);
+    edge.archive = ArchiveIndex::afar(&edge.record, DEPTH);
     assert!(edge.archive.lacks(keeper.playlist(VIDEO).first));
-    edge.archive.join(keeper.archive.listing(0, Msn::MAX), Msn::MAX);
+    join(&mut edge.archive, listing(&keeper.archive, 0, Msn::MAX), Msn::MAX);
     keeper.run(1);
     edge.next = keeper.next - 18;
     edge.run(18);
@@ -92,18 +92,18 @@ fn a_listing_may_come_before_the_window() {
 fn holes_of_a_restart_are_filled() {
     let mut keeper = Rig::new(DEPTH);
     keeper.run(12);
-    let old = keeper.archive.listing(0, Msn::MAX);
+    let old = listing(&keeper.archive, 0, Msn::MAX);
     keeper.run(40);
     let mut back = Rig::new(DEPTH);
     for (track, entry) in old.entries {
-        back.archive.entry_in(track, Entry { here: true, ..entry });
+        back.archive.entry_in(track, SegmentEntry { here: true, ..entry });
     }
     back.next = keeper.next - 18;
     back.run(18);
     let gaps = |rig: &Rig| rig.playlist(VIDEO).lines.values().filter(|line| line.gap).count();
     assert_eq!(gaps(&back), 52 - 18 - 12);
     let kept = back.archive.stock().kept;
-    back.archive.join(keeper.archive.listing(0, Msn::MAX), Msn::MAX);
+    join(&mut back.archive, listing(&keeper.archive, 0, Msn::MAX), Msn::MAX);
     back.archive.advance(&back.window);
     assert_eq!((gaps(&back), text(&back) == text(&keeper)), (0, true));
     assert_eq!(back.archive.stock().kept, kept, "what others keep isn't counted");
@@ -125,7 +125,7 @@ fn what_was_cut_stays_cut_and_what_was_lost_stays_lost() {
     edge.segment(Some(3));
     both(&mut keeper, &mut edge, 25);
     edge.archive.cut(FIRST_MSN + 9);
-    edge.archive.join(keeper.archive.listing(0, Msn::MAX), Msn::MAX);
+    join(&mut edge.archive, listing(&keeper.archive, 0, Msn::MAX), Msn::MAX);
     edge.archive.advance(&edge.window);
     let list = edge.playlist(VIDEO);
     assert_eq!(list.first, FIRST_MSN + 10);
@@ -134,13 +134,13 @@ fn what_was_cut_stays_cut_and_what_was_lost_stays_lost() {
     assert_eq!(list.lines.values().filter(|line| line.gap).count(), 1);
 }
 
-fn entry() -> impl Strategy<Value = (TrackId, Entry)> {
+fn entry() -> impl Strategy<Value = (TrackId, SegmentEntry)> {
     let msn = prop_oneof![FIRST_MSN..FIRST_MSN + 60, any::<u32>(), Just(Msn::MAX), Just(0)];
     (0_u8..3, msn, any::<[u64; 4]>(), 0_u32..4, any::<u16>(), any::<bool>()).prop_map(
         |(track, msn, [decode_time, duration, date, length], discontinuity, init, gap)| {
             let program_date_time = UnixTime::from_micros(date % (1 << 52));
             let (lost, whole, here) = (false, true, false);
-            let entry = Entry {
+            let entry = SegmentEntry {
                 msn,
                 decode_time: decode_time % (1 << 50),
                 duration,
@@ -170,12 +170,12 @@ proptest! {
         early in any::<bool>(),
     ) {
         let mut rig = Rig::new(DEPTH);
-        rig.archive = Archive::afar(&rig.record, DEPTH);
+        rig.archive = ArchiveIndex::afar(&rig.record, DEPTH);
         rig.next = FIRST_MSN + 40;
         rig.run(if early { 0 } else { 20 });
         let periods = vec![Period::new(period.0, period.1, Duration::from_micros(period.2.into()))];
         let inits = vec![(TrackId(9), 7, bytes::Bytes::from_static(b"moov"))];
-        rig.archive.join(Listing { listed_from, periods, inits, entries }, rig.next);
+        join(&mut rig.archive, Listing { listed_from, periods, inits, entries }, rig.next);
         rig.archive.advance(&rig.window);
         rig.run(20);
         let list = rig.playlist(VIDEO);

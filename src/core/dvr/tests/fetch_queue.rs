@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::dvr::fetch_queue::{Answer, Attempt, Fetches, Input, Outcome, Output};
-use crate::dvr::key::Key;
-use crate::dvr::query::{Listing, Question};
-use crate::dvr::track_index::Entry;
+use crate::dvr::entry::SegmentEntry;
+use crate::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
+use crate::dvr::key::SegmentKey;
+use crate::dvr::query::{Listing, Query};
 use crate::model::Peer;
 use crate::model::time::{Time, UnixTime};
 use crate::model::{LifeId, Msn, NodeId, Period, StreamName, TrackId};
@@ -18,8 +18,8 @@ use crate::testing::synthetic;
 use crate::testing::synthetic::{FIRST_MSN, PARTS, VIDEO};
 use crate::window::{Part, Segment};
 
-fn key(msn: Msn) -> Key {
-    Key { stream: StreamName::parse("cam1").expect("a name"), life: LifeId(1), track: VIDEO, msn }
+fn key(msn: Msn) -> SegmentKey {
+    SegmentKey { stream: StreamName::parse("cam1").expect("a name"), life: LifeId(1), track: VIDEO, msn }
 }
 
 fn keepers(n: u64) -> Vec<Peer> {
@@ -29,15 +29,15 @@ fn keepers(n: u64) -> Vec<Peer> {
 fn segment() -> Arc<Segment> {
     let record = synthetic::record("cam1");
     let parts = (0..PARTS).map(|n| {
-        let (header, body, trace) = synthetic::part(&record, VIDEO, FIRST_MSN, n, 10);
-        Part { header, body, trace, received: Time::ZERO, delivered: Time::ZERO, listed: Time::ZERO }
+        let (header, body, _) = synthetic::part(&record, VIDEO, FIRST_MSN, n, 10);
+        Part::untraced(header, body)
     });
     Arc::new(Segment::whole(parts.collect()).expect("whole"))
 }
 
 #[derive(Default)]
 struct Rig {
-    fetches: Fetches<u32>,
+    fetches: FetchQueue<u32>,
     now: Time,
     asked: Vec<(Attempt, u64, Msn)>,
     abandoned: Vec<Attempt>,
@@ -71,7 +71,7 @@ impl Rig {
         self.handle(Input::Want { key: key(msn), keepers: keepers(from), waiter });
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: Response) {
         let (attempt, ..) = *self.asked.last().expect("somebody was asked");
         self.handle(Input::Answered(attempt, answer));
     }
@@ -91,23 +91,23 @@ fn what_many_want_is_fetched_once() {
     let mut rig = Rig::default();
     (0..100).for_each(|viewer| rig.want(viewer, 7, 3));
     assert_eq!(rig.asked.len(), 1);
-    rig.answer(Answer::Here(segment()));
+    rig.answer(Response::Here(segment()));
     assert!(rig.outcomes.len() == 100 && rig.outcomes.values().all(|outcome| *outcome == "here"));
     assert_eq!(rig.fetches.poll_timeout(), None, "nothing is left");
     // An answer of one that was given up long ago.
-    rig.answer(Answer::NotHere);
+    rig.answer(Response::NotHere);
     assert_eq!(rig.asked.len(), 1);
 }
 
 #[test]
 fn the_next_keeper_is_asked() {
-    for first in [Answer::NotHere, Answer::Busy, Answer::Failed] {
+    for first in [Response::NotHere, Response::Busy, Response::Failed] {
         let mut rig = Rig::default();
         rig.want(1, 7, 3);
         rig.answer(first);
         assert_eq!(rig.asked.len(), 2);
         assert_ne!(rig.asked[0].1, rig.asked[1].1);
-        rig.answer(Answer::Here(segment()));
+        rig.answer(Response::Here(segment()));
         assert_eq!(rig.outcomes[&1], "here");
     }
 }
@@ -121,17 +121,17 @@ fn a_silent_keeper_is_given_up_and_asked_last_for_a_while() {
     rig.handle(Input::Progress(attempt));
     assert_eq!(rig.wait(), Duration::from_secs(2), "while bytes come, it isn't silent");
     assert_eq!(rig.abandoned, [attempt]);
-    rig.answer(Answer::Here(segment()));
+    rig.answer(Response::Here(segment()));
     assert_eq!(rig.outcomes[&1], "here");
     for (waiter, msn) in (0..20).zip(100..) {
         rig.want(1_000 + waiter, msn, 2);
         assert_ne!(rig.asked.last().expect("asked").1, silent, "{msn}");
-        rig.answer(Answer::Here(segment()));
+        rig.answer(Response::Here(segment()));
     }
     rig.now += Duration::from_secs(10);
     for (waiter, msn) in (0..20).zip(100..) {
         rig.want(2_000 + waiter, msn, 2);
-        rig.answer(Answer::Here(segment()));
+        rig.answer(Response::Here(segment()));
     }
     let again = rig.asked.iter().rev().take(20).filter(|(_, id, _)| *id == silent).count();
     assert!((4..=16).contains(&again), "about half of them: {again}");
@@ -156,19 +156,19 @@ fn nobody_waits_for_ever() {
 fn that_nobody_has_it_is_remembered_for_a_while() {
     let mut rig = Rig::default();
     rig.want(1, 7, 1);
-    rig.answer(Answer::NotHere);
+    rig.answer(Response::NotHere);
     rig.want(2, 7, 1);
     assert_eq!((rig.outcomes[&1], rig.outcomes[&2], rig.asked.len()), ("nobody", "nobody", 1));
     rig.now += Duration::from_secs(5);
     rig.want(3, 7, 1);
     assert_eq!(rig.asked.len(), 2);
     // Who is busy, or can't be reached, may have it.
-    for (waiter, msn, answer) in [(4, 8, Answer::Busy), (5, 9, Answer::Failed)] {
+    for (waiter, msn, answer) in [(4, 8, Response::Busy), (5, 9, Response::Failed)] {
         rig.want(waiter, msn, 1);
         rig.answer(answer);
         assert_eq!(rig.outcomes[&waiter], "unreachable");
         rig.want(waiter + 10, msn, 1);
-        rig.answer(Answer::Here(segment()));
+        rig.answer(Response::Here(segment()));
         assert_eq!(rig.outcomes[&(waiter + 10)], "here");
     }
 }
@@ -186,7 +186,7 @@ fn all_is_bounded() {
     // Each has its turn.
     for n in 0.. {
         let Some((attempt, ..)) = rig.asked.get(n).copied() else { break };
-        rig.handle(Input::Answered(attempt, Answer::Here(segment())));
+        rig.handle(Input::Answered(attempt, Response::Here(segment())));
     }
     assert_eq!(rig.asked.len(), 16 + 256);
     let here = rig.outcomes.values().filter(|outcome| **outcome == "here").count();
@@ -195,21 +195,21 @@ fn all_is_bounded() {
 
 #[test]
 fn questions_survive_the_wire() {
-    let Key { stream, life, .. } = key(7);
-    for question in [Question::Segment(key(7)), Question::Listing { stream, life, from: 1, before: 9 }] {
+    let SegmentKey { stream, life, .. } = key(7);
+    for question in [Query::Segment(key(7)), Query::Listing { stream, life, from: 1, before: 9 }] {
         let wire = question.encode();
-        assert_eq!(Question::decode(wire.clone()), Ok(Some(question)));
+        assert_eq!(Query::decode(wire.clone()), Ok(Some(question)));
         for cut in 0..wire.len() {
-            assert!(Question::decode(wire.slice(..cut)).is_err(), "cut at {cut}");
+            assert!(Query::decode(wire.slice(..cut)).is_err(), "cut at {cut}");
         }
     }
-    assert_eq!(Question::decode(Bytes::from_static(&[9, 1])), Ok(None), "of a newer node");
+    assert_eq!(Query::decode(Bytes::from_static(&[9, 1])), Ok(None), "of a newer node");
 }
 
 proptest! {
     #[test]
     fn listings_are_read_or_refused(n in 0_u32..50, at in 0_usize..10_000, bits in 1_u8..) {
-        let entry = |msn| Entry {
+        let entry = |msn| SegmentEntry {
             msn,
             decode_time: 180_000 * u64::from(msn),
             duration: 180_000,

@@ -1,0 +1,78 @@
+//! What documents say of a segment, without its parts.
+
+use crate::model::Msn;
+use crate::model::time::UnixTime;
+use crate::window::Segment;
+
+/// What documents say of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentEntry {
+    /// Its media sequence number.
+    pub msn: Msn,
+    /// Media time of its start, in ticks.
+    pub decode_time: u64,
+    /// Its length, in ticks.
+    pub duration: u64,
+    /// Its EXT-X-PROGRAM-DATE-TIME.
+    pub program_date_time: UnixTime,
+    /// Its discontinuity sequence number.
+    pub discontinuity: u32,
+    /// The number of its init segment.
+    pub init: u16,
+    /// Some of it isn't there: EXT-X-GAP.
+    pub gap: bool,
+    /// Some of it is lost: 404.
+    pub lost: bool,
+    /// It isn't under way any more; so in all archives.
+    pub whole: bool,
+    /// Its length, in bytes.
+    pub length: u64,
+    /// This node keeps it; else others may.
+    pub here: bool,
+}
+
+impl SegmentEntry {
+    /// Of a segment, as far as it is listed.
+    pub fn of(segment: &Segment) -> Self {
+        SegmentEntry {
+            msn: segment.msn,
+            decode_time: segment.decode_time(),
+            duration: segment.duration(),
+            program_date_time: segment.program_date_time(),
+            discontinuity: segment.discontinuity(),
+            init: segment.init(),
+            gap: segment.has_gap(),
+            lost: segment.has_loss(),
+            whole: segment.is_complete(),
+            length: segment.length(),
+            here: true,
+        }
+    }
+
+    /// Media time of its end, in ticks.
+    pub fn end(&self) -> u64 {
+        self.decode_time.saturating_add(self.duration)
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A segment of 2 s in milliseconds, of 100 bytes; media time 0 is that of number 0.
+    pub fn entry(msn: Msn) -> SegmentEntry {
+        SegmentEntry {
+            msn,
+            decode_time: u64::from(msn) * 2_000,
+            duration: 2_000,
+            program_date_time: UnixTime::from_micros(u64::from(msn) * 2_000_000),
+            discontinuity: 0,
+            init: 0,
+            gap: false,
+            lost: false,
+            whole: true,
+            length: 100,
+            here: true,
+        }
+    }
+}

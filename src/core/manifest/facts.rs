@@ -1,0 +1,48 @@
+//! What playlists and MPDs say alike of a stream.
+
+use crate::model::{Record, Track};
+use crate::window::{Segment, TrackWindow, Window};
+
+/// What a rendition's bandwidth is taken to be before anything is measured, in bits/s.
+const BANDWIDTH_GUESS: u64 = 1_000_000;
+
+/// Returns the peak and mean bit rate of a track: the record's, so that all edges say the same; before it has one, what is
+/// measured here.
+pub fn bandwidth(window: &Window, track: &Track) -> (u64, u64) {
+    if track.bandwidth > 0 {
+        let average = if track.average_bandwidth > 0 { track.average_bandwidth } else { track.bandwidth };
+        return (u64::from(track.bandwidth), u64::from(average));
+    }
+    match window.track(track.id).map_or((0, 0), TrackWindow::bit_rates) {
+        (0, _) | (_, 0) => (BANDWIDTH_GUESS, BANDWIDTH_GUESS),
+        (average, peak) => (peak, average),
+    }
+}
+
+/// Returns a track's codec without its profile: the first element of its codecs string.
+pub fn format(track: &Track) -> &str {
+    track.codec.split('.').next().unwrap_or_default()
+}
+
+/// Tells whether every segment starts with a keyframe: "all media samples in a Media Segment can be decoded without
+/// information from other segments" (rfc8216bis 4.4.2.1). A player reads the multivariant playlist once, so that a life says
+/// it as long as its GOPs are regular, and never again once a cut was forced.
+pub fn independent(window: &Window) -> bool {
+    let mut parts = window.tracks().iter().flat_map(TrackWindow::listed).flat_map(Segment::parts);
+    !parts.any(|part| part.header.flags.irregular)
+}
+
+/// Returns the tracks of which something was ever listed here.
+pub fn started(window: &Window) -> impl Iterator<Item = &TrackWindow> {
+    window.tracks().iter().filter(|t| t.is_started())
+}
+
+/// Tells whether all of the life's segments are listed of a track.
+pub fn is_ended(record: &Record, track: &TrackWindow) -> bool {
+    record.ended.is_some_and(|last| track.next().is_some_and(|(msn, _)| msn > last))
+}
+
+/// Tells whether the life has ended, and all of it is listed here.
+pub fn has_ended(window: &Window, record: &Record) -> bool {
+    started(window).all(|t| is_ended(record, t))
+}

@@ -1,0 +1,167 @@
+//! HLS's lines of what has left the window, printed once: an archive of two hours has 3,600 segments, and a playlist of it
+//! is asked for at each part. The index of the archive says which segments are listed; the lines follow it whenever a
+//! playlist is rendered.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::hls_lines;
+use super::hls_lines::Before;
+use super::listed::Past;
+use crate::dvr::SegmentEntry;
+use crate::dvr::TrackIndex;
+use crate::model::{LifeId, Msn, TrackId};
+
+/// The printed lines of a stream's tracks.
+#[derive(Debug, Default)]
+pub struct HlsHistory {
+    tracks: BTreeMap<TrackId, Lines>,
+}
+
+impl HlsHistory {
+    /// Brings the lines of a track up to what is listed of its past; without a past there are none.
+    pub fn follow(&mut self, track: TrackId, past: Option<Past<'_>>) -> Option<&Lines> {
+        let Some(past) = past else {
+            self.tracks.remove(&track);
+            return None;
+        };
+        let lines = self.tracks.entry(track).or_default();
+        lines.follow(past);
+        Some(lines)
+    }
+}
+
+/// The lines of one track.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// What they were printed of. Lines of another life count for nothing, nor do those from before a join, which puts
+    /// segments in the place of gaps.
+    of: Option<(LifeId, u32)>,
+    /// The first segment that they are of.
+    from: Msn,
+    /// How long each segment's lines are, in bytes.
+    lengths: VecDeque<usize>,
+    text: String,
+}
+
+impl Lines {
+    fn follow(&mut self, Past { life, joins, index }: Past<'_>) {
+        let start = index.range().start;
+        if self.of != Some((life, joins)) || start < self.from {
+            *self = Lines { of: Some((life, joins)), from: start, ..Lines::default() };
+        }
+        let gone = self.lengths.len().min((start - self.from) as usize);
+        let gone: usize = self.lengths.drain(..gone).sum();
+        self.text.drain(..gone);
+        self.from = start;
+        for entry in index.listed().skip(self.lengths.len()) {
+            let previous = entry.msn.checked_sub(1).and_then(|msn| index.entry(msn));
+            let len = self.text.len();
+            write(&mut self.text, index, entry, previous.map_or(Before::first(entry), Before::after));
+            self.lengths.push_back(self.text.len() - len);
+        }
+    }
+
+    /// Bytes of all lines.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Writes the lines of all segments of `index`, which they have followed, but the first `skipped`. Returns what a segment
+    /// after them depends on.
+    pub fn write(&self, out: &mut String, index: &TrackIndex, skipped: usize) -> Option<Before> {
+        let entry = index.listed().nth(skipped)?;
+        let (first, last) = (index.listed().next()?, index.listed().next_back()?);
+        // The first of the playlist has lost its EXT-X-DISCONTINUITY; and whichever is printed first needs an EXT-X-MAP.
+        write(out, index, entry, Before::first(first));
+        let at: usize = self.lengths.iter().take(skipped + 1).sum();
+        out.push_str(self.text.get(at..).unwrap_or(""));
+        Some(Before::after(last))
+    }
+}
+
+fn write(out: &mut String, index: &TrackIndex, entry: &SegmentEntry, mut before: Before) {
+    before.begin(out, entry);
+    hls_lines::finish(out, entry, index.timescale());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dvr::entry::tests::entry;
+    use crate::dvr::track_index::tests::index;
+
+    const TRACK: TrackId = TrackId(0);
+
+    fn past(life: u64, joins: u32, index: &TrackIndex) -> Option<Past<'_>> {
+        Some(Past { life: LifeId(life), joins, index })
+    }
+
+    /// The lines of all but the first `skipped`.
+    fn lines(history: &mut HlsHistory, past: Option<Past<'_>>, skipped: usize) -> String {
+        let mut out = String::new();
+        if let (Some(lines), Some(past)) = (history.follow(TRACK, past), past) {
+            assert_eq!(lines.lengths.len(), past.index.listed().len());
+            lines.write(&mut out, past.index, skipped);
+        }
+        out
+    }
+
+    /// Segments of which 12 and 15 begin a period, 15 with other headers.
+    fn entries() -> impl Iterator<Item = SegmentEntry> {
+        (10..20).map(|msn| SegmentEntry {
+            discontinuity: u32::from(msn >= 12) + u32::from(msn >= 15),
+            init: u16::from(msn >= 15),
+            ..entry(msn)
+        })
+    }
+
+    #[test]
+    fn the_first_line_names_the_headers_and_a_later_one_what_has_changed() {
+        let index = index(entries(), 12..16);
+        let text = lines(&mut HlsHistory::default(), past(1, 0, &index), 0);
+        let tags: Vec<_> = text.lines().filter(|line| !line.contains("DATE-TIME")).collect();
+        let whole = "#EXTINF:2.000000,";
+        assert_eq!(
+            tags,
+            [
+                "#EXT-X-MAP:URI=\"init.0.mp4\"",
+                whole,
+                "12.m4s",
+                whole,
+                "13.m4s",
+                whole,
+                "14.m4s",
+                "#EXT-X-DISCONTINUITY",
+                "#EXT-X-MAP:URI=\"init.1.mp4\"",
+                whole,
+                "15.m4s",
+            ]
+        );
+    }
+
+    #[test]
+    fn lines_that_were_printed_before_are_those_that_are_printed_anew() {
+        let mut history = HlsHistory::default();
+        for (from, to) in [(10, 11), (10, 14), (11, 14), (12, 18), (15, 18), (18, 20), (10, 20)] {
+            let index = index(entries(), from..to);
+            for skipped in 0..index.listed().len() {
+                let anew = lines(&mut HlsHistory::default(), past(1, 0, &index), skipped);
+                assert_eq!(lines(&mut history, past(1, 0, &index), skipped), anew, "{from}..{to}, {skipped}");
+                assert_eq!(anew.lines().filter(|line| line.ends_with(".m4s")).count(), (to - from) as usize - skipped);
+            }
+        }
+    }
+
+    #[test]
+    fn a_join_or_another_life_is_printed_anew() {
+        let torn = index(entries().map(|e| SegmentEntry { gap: e.msn == 13, ..e }), 10..18);
+        let whole = index(entries(), 10..18);
+        let mut history = HlsHistory::default();
+        assert!(lines(&mut history, past(1, 0, &torn), 0).contains("#EXT-X-GAP"));
+        assert!(lines(&mut history, past(1, 0, &whole), 0).contains("#EXT-X-GAP"), "what is printed stays");
+        assert!(!lines(&mut history, past(1, 1, &whole), 0).contains("#EXT-X-GAP"));
+        assert!(lines(&mut history, past(2, 1, &torn), 0).contains("#EXT-X-GAP"));
+        assert_eq!(lines(&mut history, None, 0), "");
+        assert!(history.tracks.is_empty());
+    }
+}
