@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::body::{Job, Key, Outgoing, Serial};
-use super::dial::{Desk, DialFault, Failed};
+use super::connector::{Desk, DialFault, Failed};
 use super::link::{Event, Greeted, Link, LinkFault, count};
-use super::node::{Core, Sink};
+use super::mesh::{Core, Sink};
 use super::snapshot::{LinkView, Snapshot};
 use crate::clock;
 use crate::mesh::link::code;

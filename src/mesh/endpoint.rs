@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::congestion::LossTolerant;
 use super::identity::Identity;
-use super::node::MeshError;
+use super::mesh::MeshError;
 use super::tls;
 use damson_core::model::part_header::BODY_LEN_MAX;
 

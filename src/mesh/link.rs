@@ -135,7 +135,7 @@ pub(crate) enum Event {
     /// A peer that dialled says hello.
     Greeted(Box<Greeted>),
     /// A dial is over without a link of its own.
-    DialEnded(Box<super::dial::Failed>),
+    DialEnded(Box<super::connector::Failed>),
     /// A link has ended.
     Lost { no: LinkNo, peer: NodeId, fault: LinkFault },
     /// A frame of the swarms.

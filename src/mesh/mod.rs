@@ -6,7 +6,7 @@
 //! behind a body (see [`frame`]).
 //!
 //! ```text
-//!  node.rs --claim, publish--> [driver: the Hub] --record, part--> Sink
+//!  node --claim, publish--> [driver: the Hub] --record, part--> Sink
 //!                                 |        ^
 //!                      outputs    v        |   events (bounded)
 //!                  +-------- link -------- link --------+
@@ -27,28 +27,28 @@
 //! - **Clocks**: neighbours exchange timestamps, and keep an offset for each link, so that a hop's
 //!   transit is measured without a common clock (see [`clock_offset`]).
 //!
-//! - **Questions** (see `ask`) go from any node to any other, over connections of their own: what is fetched of the past
+//! - **Questions** (see `query`) go from any node to any other, over connections of their own: what is fetched of the past
 //!   never stands before what is live.
 //!
 //! [`frame`] and [`clock_offset`] are pure, and build without feature `node`.
 
 mod congestion;
 
-mod ask;
 mod body;
-mod dial;
+mod connector;
 mod driver;
 mod endpoint;
 pub mod identity;
 mod link;
-mod node;
+mod mesh;
+mod query;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tls;
 
-pub use ask::{Answer, AskFault, Asked};
 pub use identity::{Ca, Identity, IdentityError};
-pub use node::{Mesh, MeshConfig, MeshError, Sink};
+pub use mesh::{Mesh, MeshConfig, MeshError, Sink};
+pub use query::{Answer, AskFault, Asked};
 pub use snapshot::{LinkView, Snapshot, SwarmView};
 pub use tls::TlsError;

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use crate::mesh::identity::Identity;
-use crate::mesh::node::{Core, Mesh, MeshConfig, Sink};
+use crate::mesh::mesh::{Core, Mesh, MeshConfig, Sink};
 use crate::mesh::snapshot::SwarmView;
 use damson_core::model::Resume;
 use damson_core::model::time::{Time, UnixTime};

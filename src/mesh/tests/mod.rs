@@ -1,8 +1,8 @@
 //! Real QUIC on loopback. Every wait is for an event; what takes 20 s has hung.
 
-mod ask;
 mod fake;
 mod hub;
+mod query;
 mod strangers;
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use self::fake::{Habits, Node, header, stream, within};
 use super::identity::{Ca, Identity};
-use super::node::MeshError;
+use super::mesh::MeshError;
 use damson_core::hyparview::DownCause;
 use damson_core::model::SwarmId;
 use damson_core::swarm::{Input, Output};

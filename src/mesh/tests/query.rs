@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::fake::within;
 use super::{body, issue, loopback};
-use crate::mesh::ask::{Answer, AskFault, Asked};
 use crate::mesh::identity::Ca;
-use crate::mesh::node::{Mesh, MeshConfig, Sink};
+use crate::mesh::mesh::{Mesh, MeshConfig, Sink};
+use crate::mesh::query::{Answer, AskFault, Asked};
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};

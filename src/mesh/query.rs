@@ -24,9 +24,9 @@ use quinn::{ClientConfig, Connection, Endpoint, VarInt};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use super::dial;
+use super::connector;
 use super::identity::SERVER_NAME;
-use super::node::Sink;
+use super::mesh::Sink;
 use super::tls::ALPN_ASK;
 use crate::mesh::link::code;
 use damson_core::model::NodeId;
@@ -137,7 +137,7 @@ impl Asker {
         }
         let dial = self.endpoint.connect_with(self.config.clone(), whom.addr, SERVER_NAME).map_err(unreachable)?;
         let conn = dial.await.map_err(unreachable)?;
-        let (id, _) = dial::subject(&conn).map_err(AskFault::Wrong)?;
+        let (id, _) = connector::subject(&conn).map_err(AskFault::Wrong)?;
         if id != whom.id {
             conn.close(code::IDENTITY, b"another node was expected here");
             return Err(AskFault::Wrong(format!("{id} is there, another node")));

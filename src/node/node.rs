@@ -21,8 +21,12 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::dvr;
+use super::error::NodeError;
+use super::inputs::Inputs;
 use crate::clock;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tracing};
+use crate::edge;
 use crate::edge::{Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls};
 use crate::ingest;
 use crate::ingest::desk::{BoxFuture, Desk, Publisher};
@@ -32,20 +36,12 @@ use crate::ingest::keys::Keys;
 use crate::mesh::{Asked, Identity, Mesh, MeshConfig, Sink, Snapshot};
 use crate::observe::client::{Client, Trust, Url};
 use crate::observe::{Metrics, otlp};
-use crate::{dvr, edge};
 use damson_core::manifest::dash::Timing;
 use damson_core::model::Resume;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, NodeName, PartHeader, Record, StreamName, Trace};
 use damson_core::swarm;
 use damson_core::swarm::Entry;
-
-mod error;
-mod inputs;
-mod past;
-
-pub use error::NodeError;
-pub use inputs::Inputs;
 
 /// How old `/api/v1/swarm` may be.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -100,7 +96,7 @@ pub struct NodeConfig {
     /// How the MPD addresses segments.
     pub dash: Dash,
     /// What is kept for seeking back.
-    pub dvr: Option<dvr::Settings>,
+    pub dvr: Option<crate::dvr::Settings>,
     /// Where traces of parts are sent.
     pub otlp: Option<Url>,
     /// Whether parts carry their account through this node, and viewers are told of it.
@@ -234,7 +230,7 @@ impl Node {
     pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Arc::new(Metrics::default());
-        let keeper = config.dvr.map(|dvr| past::keeper(dvr, &metrics)).transpose()?;
+        let keeper = config.dvr.map(|dvr| dvr::keeper(dvr, &metrics)).transpose()?;
         let store = Store::with_keeper(Arc::clone(&metrics), keeper);
         if let Some(url) = &config.otlp {
             let me = (config.identity.id(), config.name.clone());
@@ -258,7 +254,7 @@ impl Node {
         let (identity, bind, advertise) = (config.identity, config.mesh, config.advertise);
         let mesh = MeshConfig { identity, bind, advertise, hub, seed, traced: config.traced };
         let mesh = Arc::new(Mesh::start(mesh, Arc::new(sink))?);
-        past::start(&mesh, &store, &metrics, (&tasks, &stop));
+        dvr::start(&mesh, &store, &metrics, (&tasks, &stop));
 
         let settings = ingest::desk::Settings {
             node: mesh.node_id(),

@@ -7,11 +7,11 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::ask::{Answer, AskFault, Asked, Asker};
-use super::dial::Desk;
+use super::connector::Desk;
 use super::driver::{Command, Driver};
 use super::endpoint;
 use super::identity::Identity;
+use super::query::{Answer, AskFault, Asked, Asker};
 use super::snapshot::{Snapshot, SwarmView};
 use super::tls::TlsError;
 use damson_core::model::Peer;

@@ -11,12 +11,12 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
-use super::ask;
-use super::ask::Answers;
 use super::identity;
 use super::identity::SERVER_NAME;
 use super::link::{Event, Events, Greeted, LinkFault, read_hello, write_hello};
-use super::node::Sink;
+use super::mesh::Sink;
+use super::query;
+use super::query::Answers;
 use crate::clock;
 use crate::mesh::link::code;
 use damson_core::hyparview::DownCause;
@@ -188,7 +188,7 @@ impl Desk {
         let no = self.number();
         let conn = incoming.accept()?.await?;
         let (peer, name) = subject(&conn).map_err(DialFault::Certificate)?;
-        if ask::is_for(&conn) {
+        if query::is_for(&conn) {
             self.answers.serve(conn);
             return Ok(None);
         }
