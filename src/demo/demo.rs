@@ -17,7 +17,7 @@ use crate::config::Listen;
 use crate::edge::{EdgeAddress, Tls};
 use crate::ingest::file::FileLoop;
 use crate::mesh::Ca;
-use crate::node::{NodeError, listen};
+use crate::node::NodeError;
 
 /// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.
 const FILM: &[u8] = include_bytes!("../../fixtures/media/plum-720p30.mp4");

@@ -13,7 +13,7 @@ use crate::config::{Dash, Takeover, Topology};
 use crate::edge::{Control, EdgeAddress, Limits, Tls};
 use crate::ingest::file::FileLoop;
 use crate::mesh::Identity;
-use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
+use crate::node::{Inputs, Node, NodeConfig, NodeError};
 use damson_core::manifest::HttpError;
 use damson_core::model::StreamName;
 

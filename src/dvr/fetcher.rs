@@ -1,16 +1,17 @@
-//! Asks other nodes for what they keep: the driver of [`Fetches`].
+//! Asks other nodes for what they keep: the driver of [`FetchQueue`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::clock;
+use crate::mesh::QueryError;
 use crate::observe::Metrics;
 use damson_core::dvr::Listing;
 use damson_core::dvr::SegmentKey;
@@ -20,32 +21,18 @@ use damson_core::dvr::segment_file;
 use damson_core::model::Peer;
 use damson_core::model::{LifeId, Msn, StreamName};
 
-/// Why a node gives no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It hasn't got it.
-    #[error("the node hasn't got it")]
-    NotHere,
-    /// It has too much to do.
-    #[error("the node is busy")]
-    Busy,
-    /// It can't be asked, or its answer is no good.
-    #[error("{0}")]
-    Failed(String),
-}
-
 /// An answer to come.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Bytes, Refusal>> + Send + 'a>>;
+pub type QueryFuture<'a> = Pin<Box<dyn Future<Output = Result<Bytes, QueryError>> + Send + 'a>>;
 
 /// The way to other nodes.
-pub trait Far: Send + Sync {
+pub trait QueryNode: Send + Sync {
     /// Asks a node; its answer has `max` bytes at most, and `progress` is told of each piece of it.
-    fn ask(&self, whom: Peer, question: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> Answering<'_>;
+    fn query(&self, whom: Peer, query: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> QueryFuture<'_>;
 }
 
-/// Fetches segments from other nodes.
+/// FetchQueue segments from other nodes.
 pub struct Fetcher {
-    far: Box<dyn Far>,
+    nodes: Box<dyn QueryNode>,
     fetches: Mutex<FetchQueue<oneshot::Sender<Outcome>>>,
     asking: Mutex<BTreeMap<Attempt, AbortHandle>>,
     sooner: Notify,
@@ -63,10 +50,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Fetcher {
-    /// One that asks by `far`. It has to be [driven](Fetcher::drive).
-    pub fn new(far: Box<dyn Far>, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// Returns a fetcher that asks by `nodes`. It has to be [driven](Fetcher::drive).
+    pub fn new(nodes: Box<dyn QueryNode>, metrics: Arc<Metrics>) -> Arc<Self> {
         let (fetches, asking) = (Mutex::default(), Mutex::default());
-        Arc::new(Fetcher { far, fetches, asking, sooner: Notify::new(), metrics })
+        Arc::new(Fetcher { nodes, fetches, asking, sooner: Notify::new(), metrics })
     }
 
     /// Watches the time, for ever.
@@ -84,18 +71,18 @@ impl Fetcher {
         }
     }
 
-    /// A segment that these nodes may have.
+    /// FetchQueue a segment that these nodes may have.
     pub(crate) async fn fetch(self: &Arc<Self>, key: SegmentKey, keepers: Vec<Peer>) -> Outcome {
         let (waiter, outcome) = oneshot::channel();
         self.handle(Input::Want { key, keepers, waiter });
         outcome.await.unwrap_or(Outcome::Unreachable)
     }
 
-    /// What a node lists of a life.
-    pub(crate) async fn listing(&self, whom: Peer, stream: StreamName, life: LifeId) -> Result<Listing, Refusal> {
+    /// Asks a node what it lists of a life.
+    pub(crate) async fn listing(&self, whom: Peer, stream: StreamName, life: LifeId) -> Result<Listing, QueryError> {
         let question = Query::Listing { stream, life, from: 0, before: Msn::MAX };
-        let answer = self.far.ask(whom, question.encode(), LISTING_LEN_MAX, Box::new(|| {})).await?;
-        Listing::decode(answer).map_err(|error| Refusal::Failed(error.to_string()))
+        let answer = self.nodes.query(whom, question.encode(), LISTING_LEN_MAX, Box::new(|| {})).await?;
+        Listing::decode(answer).map_err(|error| QueryError::Wrong(error.to_string()))
     }
 
     fn handle(self: &Arc<Self>, input: Input<oneshot::Sender<Outcome>>) {
@@ -116,12 +103,9 @@ impl Fetcher {
                     }
                 }
                 Output::Done { waiters, outcome } => {
+                    let counters = &self.metrics.dvr;
                     let fetched = matches!(outcome, Outcome::Here(_));
-                    if fetched {
-                        self.metrics.dvr.fetched.inc()
-                    } else {
-                        self.metrics.dvr.unfetched.inc()
-                    };
+                    (if fetched { &counters.fetched } else { &counters.unfetched }).inc();
                     for waiter in waiters {
                         // An error says that the request is gone already.
                         let _ = waiter.send(outcome.clone());
@@ -140,9 +124,9 @@ impl Fetcher {
             let answer = fetcher.answer(attempt, keeper, &key).await.unwrap_or_else(|refusal| {
                 tracing::debug!(node = %keeper.id, stream = %key.stream, msn = key.msn, %refusal, "DVR: not fetched");
                 match refusal {
-                    Refusal::NotHere => Response::NotHere,
-                    Refusal::Busy => Response::Busy,
-                    Refusal::Failed(_) => Response::Failed,
+                    QueryError::NotHere => Response::NotHere,
+                    QueryError::Busy => Response::Busy,
+                    QueryError::Unreachable(_) | QueryError::Wrong(_) => Response::Failed,
                 }
             });
             lock(&fetcher.asking).remove(&attempt);
@@ -151,21 +135,22 @@ impl Fetcher {
         asking.insert(attempt, task.abort_handle());
     }
 
-    async fn answer(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: &SegmentKey) -> Result<Response, Refusal> {
-        let fetcher: Weak<Self> = Arc::downgrade(self);
-        let progress = move || {
-            if let Some(fetcher) = fetcher.upgrade() {
-                lock(&fetcher.fetches).handle(clock::now(), Input::Progress(attempt));
-            }
-        };
+    async fn answer(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        keeper: Peer,
+        key: &SegmentKey,
+    ) -> Result<Response, QueryError> {
+        let fetcher = Arc::clone(self);
+        let progress = move || lock(&fetcher.fetches).handle(clock::now(), Input::Progress(attempt));
         let question = Query::Segment(key.clone()).encode();
-        let bytes = self.far.ask(keeper, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
-        let failed = |error: &dyn fmt::Display| Refusal::Failed(error.to_string());
+        let bytes = self.nodes.query(keeper, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
+        let failed = |error: &dyn fmt::Display| QueryError::Wrong(error.to_string());
         // Megabytes are hashed.
         let read = tokio::task::spawn_blocking(move || segment_file::read(bytes)).await.map_err(|e| failed(&e))?;
         let (track, segment) = read.map_err(|e| failed(&e))?;
         if (track, segment.msn) != (key.track, key.msn) || segment.has_loss() {
-            return Err(Refusal::Failed("another segment, or a torn one".to_owned()));
+            return Err(QueryError::Wrong("another segment, or a torn one".to_owned()));
         }
         Ok(Response::Here(Arc::new(segment)))
     }

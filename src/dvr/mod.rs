@@ -23,13 +23,12 @@
 
 pub mod archive_writer;
 pub mod disk;
-pub mod settings;
-pub mod tests;
-
 mod fetcher;
+mod settings;
 
-pub use fetcher::{Answering, Far, Fetcher, Refusal};
+#[cfg(test)]
+mod tests;
 
 pub use archive_writer::Keeper;
-
+pub use fetcher::{Fetcher, QueryFuture, QueryNode};
 pub use settings::Settings;

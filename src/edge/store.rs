@@ -73,9 +73,9 @@ struct Shared {
     closing: AtomicBool,
     delisted: Mutex<ByteCache<SegmentKey, Arc<Segment>>>,
     fetched: Mutex<ByteCache<SegmentKey, Arc<Segment>>>,
-    fetcher: OnceLock<Arc<Fetcher>>,
+    fetcher: Option<Arc<Fetcher>>,
     keeper: Option<Arc<Keeper>>,
-    exporter: OnceLock<Exporter>,
+    exporter: Option<Exporter>,
     metrics: Arc<Metrics>,
 }
 
@@ -129,11 +129,16 @@ pub(crate) struct State {
 impl Store {
     /// An empty store, that keeps no more than the windows.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Store::with_keeper(metrics, None)
+        Store::with(metrics, None, None, None)
     }
 
-    /// A store, and what keeps archives for it.
-    pub fn with_keeper(metrics: Arc<Metrics>, keeper: Option<Arc<Keeper>>) -> Arc<Self> {
+    /// A store, what keeps archives for it, what fetches from other nodes, and what is told of the accounts of parts.
+    pub fn with(
+        metrics: Arc<Metrics>,
+        keeper: Option<Arc<Keeper>>,
+        fetcher: Option<Arc<Fetcher>>,
+        exporter: Option<Exporter>,
+    ) -> Arc<Self> {
         let memory = keeper.as_ref().map_or(DELISTED_BYTES_MAX, |keeper| {
             let settings = keeper.settings();
             // Without a disk, the archives themselves are bounded by it: this never lets go of what they keep.
@@ -146,9 +151,9 @@ impl Store {
             closing: AtomicBool::new(false),
             delisted: Mutex::new(ByteCache::new(memory)),
             fetched: Mutex::new(ByteCache::new(FETCHED_BYTES_MAX)),
-            fetcher: OnceLock::new(),
+            fetcher,
             keeper,
-            exporter: OnceLock::new(),
+            exporter,
             metrics,
         };
         Arc::new(Store { streams: RwLock::default(), seals: Seals::default(), shared: Arc::new(shared) })
@@ -169,11 +174,6 @@ impl Store {
         self.shared.metrics.part_delivered(&header);
         stream.window_input(Input::Part { header, body, trace, received });
         self.tend();
-    }
-
-    /// Whom to tell of the accounts of parts, from now on. Only the first one counts.
-    pub fn export_to(&self, exporter: Exporter) {
-        let _ = self.shared.exporter.set(exporter);
     }
 
     /// The directory has a stream, or a newer entry of it.

@@ -1,25 +1,25 @@
 //! From a handshake to a hello: connections before they are links, dialled and accepted.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::{Connection, ConnectionError, Endpoint, Incoming};
-use rustls::pki_types::CertificateDer;
+use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream, WriteError};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
+use super::code;
+use super::control::{read_hello, write_hello};
+use super::event::{Events, FailedDial, Greeted, MeshEvent};
+use super::fault::{DialFault, LinkFault};
 use super::identity;
 use super::identity::SERVER_NAME;
-use super::link::{Event, Events, Greeted, LinkFault, read_hello, write_hello};
-use super::mesh::Sink;
 use super::query;
-use super::query::Answers;
+use super::query::QueryServer;
 use crate::clock;
-use crate::mesh::link::code;
-use damson_core::hyparview::DownCause;
 use damson_core::link::frame::{FrameDecoder, Hello};
 use damson_core::link::pairing::LinkNo;
 use damson_core::model::NodeId;
@@ -28,7 +28,7 @@ use damson_core::model::time::Time;
 
 /// From a dial's first packet to the peer's hello. Three tries of the first packet fit in, at 0, 0.15 and
 /// 0.45 s (RFC 9002's doubling of the first round trip's guess, `endpoint::INITIAL_RTT`).
-pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_millis(1_500);
+const DIAL_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The most handshakes at once that strangers can make this node compute.
 const HANDSHAKES_MAX: usize = 64;
@@ -36,60 +36,44 @@ const HANDSHAKES_MAX: usize = 64;
 /// From so many on, an address must first show that it is its own (RFC 9000 8.1.2, Retry).
 const HANDSHAKES_UNVALIDATED: usize = 16;
 
-/// What all connections need.
+/// How long the endpoint may take to send its last packets.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Makes connections, and takes those of others.
 #[derive(Clone)]
-pub(crate) struct Desk {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) events: Events,
-    pub(crate) refusals: Arc<Refusals>,
+pub(crate) struct Connector {
+    endpoint: Endpoint,
+    events: Events,
+    refusals: Arc<Refusals>,
     connections: Arc<AtomicU64>,
-    answers: Answers,
+    queries: QueryServer,
 }
 
-/// A dial that made no link of its own.
-pub(crate) struct Failed {
-    pub(crate) no: LinkNo,
-    pub(crate) addr: SocketAddr,
-    /// Whom we expected, or found.
-    pub(crate) expected: Option<NodeId>,
-    pub(crate) found: Option<NodeId>,
-    pub(crate) fault: DialFault,
-}
-
-/// Why a dial made no link.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DialFault {
-    #[error("can't be dialled: {0}")]
-    Address(#[from] quinn::ConnectError),
-    #[error("no answer in {DIAL_TIMEOUT:?}")]
-    TimedOut,
-    #[error("{0}")]
-    Connection(#[from] ConnectionError),
-    #[error("its certificate: {0}")]
-    Certificate(String),
-    #[error("is {0}, another node than the one expected")]
-    Another(NodeId),
-    #[error("{0}")]
-    Hello(LinkFault),
-    /// No failure: the peer has, or is getting, another link with us.
-    #[error("another link with it is there or on its way")]
-    Duplicate,
-}
-
-impl DialFault {
-    pub(crate) fn cause(&self) -> DownCause {
-        match self {
-            DialFault::TimedOut | DialFault::Connection(ConnectionError::TimedOut) => DownCause::TimedOut,
-            DialFault::Duplicate | DialFault::Hello(_) => DownCause::Lost,
-            _ => DownCause::Refused,
-        }
+impl Connector {
+    pub(crate) fn new(endpoint: Endpoint, events: Events, queries: QueryServer) -> Self {
+        Connector { endpoint, events, refusals: Arc::default(), connections: Arc::default(), queries }
     }
-}
 
-impl Desk {
-    pub(crate) fn new(endpoint: Endpoint, events: Events, sink: Arc<dyn Sink>) -> Self {
-        let answers = Answers::new(sink);
-        Desk { endpoint, events, refusals: Arc::default(), connections: Arc::default(), answers }
+    /// Returns the way by which links tell the driver.
+    pub(crate) fn events(&self) -> Events {
+        self.events.clone()
+    }
+
+    /// Returns how many connections came to nothing for a fault of the peer's.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refusals.total.load(Relaxed)
+    }
+
+    /// Closes all that is open, and waits until the peers are told, or don't listen.
+    pub(crate) async fn close(self) {
+        self.endpoint.close(code::LEAVING, b"");
+        // The farewells are on the wire, or nobody listens.
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await;
+    }
+
+    /// Closes all that is open, without a farewell.
+    pub(crate) fn drop_all(&self) {
+        self.endpoint.close(code::LEAVING, b"dropped");
     }
 
     fn number(&self) -> LinkNo {
@@ -98,28 +82,28 @@ impl Desk {
 
     /// Dials `addr` after `wait`; the driver hears of it.
     pub(crate) fn dial(&self, addr: SocketAddr, expected: Option<NodeId>, wait: Duration) -> LinkNo {
-        let desk = self.clone();
+        let connector = self.clone();
         let no = self.number();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
             let mut found = None;
-            let dial = desk.try_dial(no, addr, expected, &mut found);
+            let dial = connector.try_dial(no, addr, expected, &mut found);
             let fault = match tokio::time::timeout(DIAL_TIMEOUT, dial).await {
-                Ok(Ok(greeted)) => return desk.tell(Event::Answered(Box::new(greeted))).await,
+                Ok(Ok(greeted)) => return connector.tell(MeshEvent::Answered(Box::new(greeted))).await,
                 Ok(Err(fault)) => fault,
-                Err(_) => DialFault::TimedOut,
+                Err(_) => DialFault::TimedOut(DIAL_TIMEOUT),
             };
-            let failed = |fault| Event::DialEnded(Box::new(Failed { no, addr, expected, found, fault }));
+            let failed = |fault| MeshEvent::DialEnded(Box::new(FailedDial { no, addr, expected, found, fault }));
             if matches!(fault, DialFault::Duplicate) {
                 // The peer's own dial is on its way; if it fails after all, the driver must hear of it.
-                desk.tell(failed(DialFault::Duplicate)).await;
+                connector.tell(failed(DialFault::Duplicate)).await;
                 tokio::time::sleep(DIAL_TIMEOUT).await;
-                return desk.tell(failed(DialFault::TimedOut)).await;
+                return connector.tell(failed(DialFault::TimedOut(DIAL_TIMEOUT))).await;
             }
             if let DialFault::Connection(e) = &fault {
-                desk.refusals.note(addr, e, "dialled");
+                connector.refusals.note(addr, e, "dialled");
             }
-            desk.tell(failed(fault)).await;
+            connector.tell(failed(fault)).await;
         });
         no
     }
@@ -133,26 +117,19 @@ impl Desk {
     ) -> Result<Greeted, DialFault> {
         // Whenever this future ends without a link, the last handle's drop closes the connection.
         let conn = self.endpoint.connect(addr, SERVER_NAME)?.await?;
-        let (peer, name) = subject(&conn).map_err(DialFault::Certificate)?;
+        let (peer, name) = identity::of_peer(&conn).map_err(DialFault::Certificate)?;
         *found = Some(peer);
         if expected.is_some_and(|expected| expected != peer) {
             conn.close(code::IDENTITY, b"another node was expected here");
             return Err(DialFault::Another(peer));
         }
         let (hello, say) = oneshot::channel();
-        self.tell(Event::Dialled { no, peer, hello }).await;
+        self.tell(MeshEvent::Dialled { no, peer, hello }).await;
         let Ok(Some(hello)) = say.await else { return Err(DialFault::Duplicate) };
-        let (mut send, mut recv) = conn.open_bi().await.map_err(answer)?;
-        write_hello(&mut send, hello).await.map_err(|e| DialFault::Hello(LinkFault::from(lost(e))))?;
-        let mut decoder = FrameDecoder::default();
-        let hello = match read_hello(&mut recv, &mut decoder).await {
-            Ok(hello) => hello,
-            Err(LinkFault::Connection(e)) => return Err(answer(e)),
-            Err(fault) => return Err(DialFault::Hello(fault)),
-        };
-        let peer = check_hello(&conn, peer, &hello).map_err(DialFault::Certificate)?;
-        let dialled = Some(addr);
-        Ok(Greeted { no, conn, peer, name, hello, control: (send, recv), decoder, dialled })
+        let (mut send, recv) = conn.open_bi().await.map_err(refusal)?;
+        write_hello(&mut send, hello).await.map_err(|e| DialFault::Hello(lost(e).into()))?;
+        let greeted = hear(no, conn, (peer, name), (send, recv), Some(addr)).await;
+        greeted.map_err(|fault| if let DialFault::Connection(e) = fault { refusal(e) } else { fault })
     }
 
     /// Takes connections until the endpoint closes.
@@ -168,68 +145,71 @@ impl Desk {
                 incoming.refuse();
                 continue;
             };
-            let desk = self.clone();
+            let connector = self.clone();
             tokio::spawn(async move {
                 let _permit = permit;
                 let addr = incoming.remote_address();
-                match tokio::time::timeout(DIAL_TIMEOUT, desk.greet(incoming)).await {
-                    Ok(Ok(Some(greeted))) => desk.tell(Event::Greeted(Box::new(greeted))).await,
+                match tokio::time::timeout(DIAL_TIMEOUT, connector.greet(incoming)).await {
+                    Ok(Ok(Some(greeted))) => connector.tell(MeshEvent::Greeted(Box::new(greeted))).await,
                     Ok(Ok(None)) => {}
-                    Ok(Err(DialFault::Connection(e))) => desk.refusals.note(addr, &e, "dialled us"),
-                    Ok(Err(fault)) => desk.refusals.note(addr, &fault, "dialled us"),
+                    Ok(Err(fault)) => connector.refusals.note(addr, &fault, "dialled us"),
                     Err(_) => debug!(%addr, "a connection said no hello in time"),
                 }
             });
         }
     }
 
-    /// `None` where the peer has come to ask, not for a link.
+    /// Takes a connection; returns `None` where the peer has come to ask, not for a link.
     async fn greet(&self, incoming: Incoming) -> Result<Option<Greeted>, DialFault> {
         let no = self.number();
         let conn = incoming.accept()?.await?;
-        let (peer, name) = subject(&conn).map_err(DialFault::Certificate)?;
+        let subject = identity::of_peer(&conn).map_err(DialFault::Certificate)?;
         if query::is_for(&conn) {
-            self.answers.serve(conn);
+            self.queries.serve(conn);
             return Ok(None);
         }
-        let (send, mut recv) = conn.accept_bi().await?;
-        let mut decoder = FrameDecoder::default();
-        let hello = match read_hello(&mut recv, &mut decoder).await {
-            Ok(hello) => hello,
-            Err(LinkFault::Connection(e)) => return Err(e.into()),
-            Err(fault) => return Err(DialFault::Hello(fault)),
-        };
-        let peer = check_hello(&conn, peer, &hello).map_err(DialFault::Certificate)?;
-        Ok(Some(Greeted { no, conn, peer, name, hello, control: (send, recv), decoder, dialled: None }))
+        let control = conn.accept_bi().await?;
+        hear(no, conn, subject, control, None).await.map(Some)
     }
 
-    async fn tell(&self, event: Event) {
+    async fn tell(&self, event: MeshEvent) {
         // The driver is gone only when the node is.
         let _ = self.events.send((clock::now(), event)).await;
     }
 }
 
-fn answer(e: ConnectionError) -> DialFault {
+/// Waits for the peer's hello.
+async fn hear(
+    no: LinkNo,
+    conn: Connection,
+    (peer, name): (NodeId, String),
+    mut control: (SendStream, RecvStream),
+    dialled: Option<SocketAddr>,
+) -> Result<Greeted, DialFault> {
+    let mut decoder = FrameDecoder::default();
+    let hello = read_hello(&mut control.1, &mut decoder).await.map_err(|fault| match fault {
+        LinkFault::Connection(e) => e.into(),
+        fault => DialFault::Hello(fault),
+    })?;
+    let peer = check_hello(&conn, peer, &hello).map_err(DialFault::Certificate)?;
+    Ok(Greeted { no, conn, peer, name, hello, control, decoder, dialled })
+}
+
+fn refusal(e: ConnectionError) -> DialFault {
     match e {
         ConnectionError::ApplicationClosed(close) if close.error_code == code::DUPLICATE => DialFault::Duplicate,
         e => e.into(),
     }
 }
 
-fn lost(e: quinn::WriteError) -> ConnectionError {
+fn lost(e: WriteError) -> ConnectionError {
     match e {
-        quinn::WriteError::ConnectionLost(e) => e,
+        WriteError::ConnectionLost(e) => e,
         _ => ConnectionError::LocallyClosed,
     }
 }
 
-pub(crate) fn subject(conn: &Connection) -> Result<(NodeId, String), String> {
-    let identity = conn.peer_identity().ok_or("shows none")?;
-    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| "is of an unknown kind")?;
-    identity::subject(chain.first().ok_or("shows none")?)
-}
-
-/// Where the peer listens, if its hello and its certificate agree.
+/// Returns where the peer listens, if its hello and its certificate agree.
 fn check_hello(conn: &Connection, peer: NodeId, hello: &Hello) -> Result<Peer, String> {
     if hello.node != peer {
         conn.close(code::IDENTITY, b"the hello's node isn't the certificate's");
@@ -242,10 +222,10 @@ fn check_hello(conn: &Connection, peer: NodeId, hello: &Hello) -> Result<Peer, S
     Ok(Peer { id: peer, addr })
 }
 
-/// Who was refused, each address named once an interval.
+/// The addresses that were refused, each named once an interval.
 #[derive(Default)]
-pub(crate) struct Refusals {
-    pub(crate) total: AtomicU64,
+struct Refusals {
+    total: AtomicU64,
     told: Mutex<BTreeMap<IpAddr, (Time, u64)>>,
 }
 
@@ -254,7 +234,7 @@ impl Refusals {
     const ADDRESSES_MAX: usize = 256;
 
     /// Counts a refusal, and logs it unless one of the same address was logged in the last interval.
-    pub(crate) fn note(&self, addr: SocketAddr, why: &dyn std::fmt::Display, what: &str) {
+    fn note(&self, addr: SocketAddr, why: &dyn Display, what: &str) {
         self.total.fetch_add(1, Relaxed);
         let now = clock::now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,9 +14,28 @@ use tracing::warn;
 
 use super::congestion::LossTolerant;
 use super::identity::Identity;
-use super::mesh::MeshError;
 use super::tls;
+use super::tls::TlsError;
 use damson_core::model::part_header::BODY_LEN_MAX;
+
+/// Why a node can't take its place in the mesh.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// Another program, or another node, has the port.
+    #[error("{0} is taken: another program listens there (UDP)")]
+    AddrInUse(SocketAddr),
+    /// The address can't be listened at.
+    #[error("can't listen at {addr} (UDP): {source}")]
+    Bind {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The identity can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
 
 /// A link is lost after this long without a packet; the peers' healing (graft timers) doesn't wait for it, only the
 /// overlay's refill does. The first packet that goes out unanswered starts it anew (RFC 9000, 10.1), so that a dead peer
@@ -53,9 +72,9 @@ const SEND_WINDOW: u64 = 8 << 20;
 /// repetition of a lost dial comes after three of these.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
-/// How this node connects to ask.
-pub(crate) fn asking(identity: &Identity) -> Result<ClientConfig, MeshError> {
-    let mut client = ClientConfig::new(tls::asking(identity)?);
+/// Returns how this node connects to ask.
+pub(crate) fn for_queries(identity: &Identity) -> Result<ClientConfig, MeshError> {
+    let mut client = ClientConfig::new(tls::for_queries(identity)?);
     let mut transport = transport();
     // Not in use, it ends by itself.
     transport.keep_alive_interval(None).max_concurrent_bidi_streams(VarInt::from_u32(0));

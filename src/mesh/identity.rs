@@ -13,10 +13,12 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use quinn::Connection;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData,
 };
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -70,9 +72,22 @@ pub enum IdentityError {
     Generate(#[from] rcgen::Error),
 }
 
+/// A certificate, and the text of its file.
+#[derive(Clone)]
+struct Cert {
+    der: CertificateDer<'static>,
+    pem: String,
+}
+
+impl From<Certificate> for Cert {
+    fn from(cert: Certificate) -> Self {
+        Cert { der: cert.der().clone(), pem: cert.pem() }
+    }
+}
+
 /// A cluster's certificate authority.
 pub struct Ca {
-    cert: CertificateDer<'static>,
+    cert: Cert,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -84,7 +99,7 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, "damson cluster CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let cert = params.self_signed(&key)?.der().clone();
+        let cert = params.self_signed(&key)?.into();
         Ok(Ca { cert, issuer: Issuer::new(params, key) })
     }
 
@@ -92,9 +107,9 @@ impl Ca {
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
         let (cert, path) = read_cert(dir, CA_CERT)?;
         let (key, _) = read_key(dir, CA_KEY)?;
-        check_pair(&cert, &key, &path, CA_KEY)?;
-        let issuer =
-            Issuer::from_ca_cert_der(&cert, key).map_err(|e| IdentityError::Unusable { path, why: e.to_string() })?;
+        check_pair(&cert.der, &key, &path, CA_KEY)?;
+        let issuer = Issuer::from_ca_cert_der(&cert.der, key)
+            .map_err(|e| IdentityError::Unusable { path, why: e.to_string() })?;
         Ok(Ca { cert, issuer })
     }
 
@@ -105,7 +120,7 @@ impl Ca {
     pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
         refuse_existing(dir, &[CA_CERT, CA_KEY])?;
         write_new(dir, CA_KEY, &self.issuer.key().serialize_pem(), Access::Owner)?;
-        write_new(dir, CA_CERT, &cert_pem(&self.cert), Access::Everybody)
+        write_new(dir, CA_CERT, &self.cert.pem, Access::Everybody)
     }
 
     /// A new key, and a certificate for it by this CA.
@@ -121,19 +136,18 @@ impl Ca {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         // Every link's ends are equals: whoever dials is the TLS client.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let cert = params.signed_by(&key, &self.issuer)?.der().clone();
+        let cert = params.signed_by(&key, &self.issuer)?.into();
         let id = NodeId::of_public_key(&key.subject_public_key_info());
-        Ok(Identity { ca: self.cert.clone(), cert, key: key.serialize_der(), name: name.to_owned(), id })
+        Ok(Identity { ca: self.cert.clone(), cert, key: Arc::new(key), name: name.to_owned(), id })
     }
 }
 
 /// A node's key, its certificate, and the CA that it trusts.
 #[derive(Clone)]
 pub struct Identity {
-    ca: CertificateDer<'static>,
-    cert: CertificateDer<'static>,
-    /// PKCS #8, DER.
-    key: Vec<u8>,
+    ca: Cert,
+    cert: Cert,
+    key: Arc<KeyPair>,
     name: String,
     id: NodeId,
 }
@@ -144,9 +158,9 @@ impl Identity {
         let (ca, _) = read_cert(dir, CA_CERT)?;
         let (cert, path) = read_cert(dir, NODE_CERT)?;
         let (key, _) = read_key(dir, NODE_KEY)?;
-        check_pair(&cert, &key, &path, NODE_KEY)?;
-        let (id, name) = subject(&cert).map_err(|why| IdentityError::Unusable { path, why })?;
-        Ok(Identity { ca, cert, key: key.serialize_der(), name, id })
+        check_pair(&cert.der, &key, &path, NODE_KEY)?;
+        let (id, name) = subject(&cert.der).map_err(|why| IdentityError::Unusable { path, why })?;
+        Ok(Identity { ca, cert, key: Arc::new(key), name, id })
     }
 
     /// Writes `dir/ca.pem`, `dir/node.pem` and `dir/node.key` (readable by its owner alone), and the
@@ -155,13 +169,12 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Exists`] if the node's files or another CA's certificate are there.
     pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
-        let ca_is_there = read_cert(dir, CA_CERT).is_ok_and(|(ca, _)| ca == self.ca);
+        let ca_is_there = read_cert(dir, CA_CERT).is_ok_and(|(ca, _)| ca.der == self.ca.der);
         let made: &[&str] = if ca_is_there { &[NODE_CERT, NODE_KEY] } else { &[CA_CERT, NODE_CERT, NODE_KEY] };
         refuse_existing(dir, made)?;
-        let key_pem = pem_text("PRIVATE KEY", &self.key);
-        write_new(dir, NODE_KEY, &key_pem, Access::Owner)?;
-        write_new(dir, NODE_CERT, &cert_pem(&self.cert), Access::Everybody)?;
-        if ca_is_there { Ok(()) } else { write_new(dir, CA_CERT, &cert_pem(&self.ca), Access::Everybody) }
+        write_new(dir, NODE_KEY, &self.key.serialize_pem(), Access::Owner)?;
+        write_new(dir, NODE_CERT, &self.cert.pem, Access::Everybody)?;
+        if ca_is_there { Ok(()) } else { write_new(dir, CA_CERT, &self.ca.pem, Access::Everybody) }
     }
 
     /// What peers know the node by.
@@ -181,15 +194,15 @@ impl Identity {
     }
 
     pub(crate) fn ca(&self) -> &CertificateDer<'static> {
-        &self.ca
+        &self.ca.der
     }
 
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.cert.clone()]
+        vec![self.cert.der.clone()]
     }
 
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
-        PrivatePkcs8KeyDer::from(self.key.clone()).into()
+        PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
     }
 }
 
@@ -199,18 +212,25 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Whose certificate this is: the hash of its key, and its common name.
-pub(crate) fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
+/// Returns the node at the other end of a connection, and its name.
+pub(crate) fn of_peer(conn: &Connection) -> Result<(NodeId, String), String> {
+    let identity = conn.peer_identity().ok_or("shows none")?;
+    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| "is of an unknown kind")?;
+    subject(chain.first().ok_or("shows none")?)
+}
+
+/// Returns whose certificate this is: the hash of its key, and its common name.
+fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
     let (_, cert) = X509Certificate::from_der(cert).map_err(|e| format!("not a certificate: {e}"))?;
     let name = cert.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok());
     let name = name.ok_or("the certificate has no common name")?;
     Ok((NodeId::of_public_key(cert.public_key().raw), name.to_owned()))
 }
 
-fn read_cert(dir: &Path, file: &str) -> Result<(CertificateDer<'static>, PathBuf), IdentityError> {
+fn read_cert(dir: &Path, file: &str) -> Result<(Cert, PathBuf), IdentityError> {
     let (text, path) = read(dir, file)?;
     match CertificateDer::from_pem_slice(&text) {
-        Ok(cert) => Ok((cert, path)),
+        Ok(der) => Ok((Cert { der, pem: String::from_utf8_lossy(&text).into_owned() }, path)),
         Err(source) => Err(IdentityError::Pem { path, source }),
     }
 }
@@ -280,29 +300,6 @@ fn write_new(dir: &Path, file: &str, text: &str, access: Access) -> Result<(), I
     }
 }
 
-fn cert_pem(cert: &CertificateDer<'_>) -> String {
-    pem_text("CERTIFICATE", cert)
-}
-
-/// RFC 7468: base64 in lines of 64 characters.
-fn pem_text(label: &str, der: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = format!("-----BEGIN {label}-----\n");
-    // 48 bytes make a line of 64.
-    for line in der.chunks(48) {
-        for group in line.chunks(3) {
-            let bits = group.iter().fold(0u32, |bits, &b| bits << 8 | u32::from(b)) << (8 * (3 - group.len()));
-            for i in 0..4 {
-                let six = bits >> (18 - 6 * i) & 63;
-                out.push(if i <= group.len() { char::from(ALPHABET[six as usize]) } else { '=' });
-            }
-        }
-        out.push('\n');
-    }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,13 +310,13 @@ mod tests {
         let ca = Ca::generate().expect("a CA");
         ca.save(dir.path()).expect("saved");
         let again = Ca::load(dir.path()).expect("loaded");
-        assert_eq!(again.cert, ca.cert);
+        assert_eq!(again.cert.der, ca.cert.der);
         let node = again.issue("edge-1").expect("an identity");
         let folder = dir.path().join("edge-1");
         node.save(&folder).expect("saved");
         let read = Identity::load(&folder).expect("loaded");
         assert_eq!((read.id(), read.name()), (node.id(), "edge-1"));
-        assert_eq!((&read.ca, &read.cert, &read.key), (&ca.cert, &node.cert, &node.key));
+        assert_eq!((&read.ca.der, &read.cert.der, read.key()), (&ca.cert.der, &node.cert.der, node.key()));
     }
 
     #[cfg(unix)]

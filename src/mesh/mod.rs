@@ -6,7 +6,7 @@
 //! behind a body (see [`frame`]).
 //!
 //! ```text
-//!  node --claim, publish--> [driver: the Hub] --record, part--> Sink
+//!  Mesh --claim, publish--> [driver: the Hub] --record, part--> Sink
 //!                                 |        ^
 //!                      outputs    v        |   events (bounded)
 //!                  +-------- link -------- link --------+
@@ -26,29 +26,43 @@
 //! - **Congestion control** is Cubic, told of losses only where a link is full: chance isn't (see `congestion`).
 //! - **Clocks**: neighbours exchange timestamps, and keep an offset for each link, so that a hop's
 //!   transit is measured without a common clock (see [`clock_offset`]).
-//!
-//! - **Questions** (see `query`) go from any node to any other, over connections of their own: what is fetched of the past
+//! - **Queries** (see `query`) go from any node to any other, over connections of their own: what is fetched of the past
 //!   never stands before what is live.
 //!
-//! [`frame`] and [`clock_offset`] are pure, and build without feature `node`.
+//! The files, from the socket up: `endpoint` with `tls`, [`identity`] and `congestion`; `connector` dials and accepts, `control` says
+//! hello; a `link` has its `link_state`, its control stream, a `body_sender` and a `body_receiver`; `links` knows them all; `driver`
+//! joins them with the core and the `sink`; `mesh` is the node's handle. [`frame`], [`clock_offset`], `pairing`, `backoff` and
+//! [`answer`] are pure.
 
+pub mod answer;
 mod congestion;
 
-mod body;
+mod body_receiver;
+mod body_sender;
+mod code;
 mod connector;
+mod control;
 mod driver;
 mod endpoint;
+mod event;
+mod fault;
 pub mod identity;
 mod link;
+mod link_state;
+mod links;
 mod mesh;
 mod query;
+mod sink;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+pub use answer::{Answer, QueryError};
+pub use driver::Driver;
+pub use endpoint::MeshError;
 pub use identity::{Ca, Identity, IdentityError};
-pub use mesh::{Mesh, MeshConfig, MeshError, Sink};
-pub use query::{Answer, AskFault, Asked};
-pub use snapshot::{LinkView, Snapshot, SwarmView};
+pub use mesh::{Mesh, MeshConfig};
+pub use sink::{AnswerFuture, Sink};
+pub use snapshot::{LinkView, Snapshot};
 pub use tls::TlsError;

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::link::{Shared, TRANSIT_UNKNOWN};
-use damson_core::hyparview as overlay;
-use damson_core::model::NodeId;
+use super::link_state::{LinkState, TRANSIT_UNKNOWN};
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
-use damson_core::{plumtree as broadcast, swarm};
+use damson_core::model::{NodeId, StreamName};
+use damson_core::swarm::SwarmView;
 
 /// A node's links and swarms at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,45 +25,26 @@ pub struct Snapshot {
     /// By peer.
     pub links: Vec<LinkView>,
     /// By swarm.
+    #[serde(serialize_with = "swarms")]
     pub swarms: Vec<SwarmView>,
 }
 
-/// One swarm that the node is in.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SwarmView {
-    /// The stream's name; `None` for the directory.
-    pub stream: Option<String>,
-    /// HyParView's active view, as node ids.
-    pub active: Vec<String>,
-    /// HyParView's passive view, as node ids.
-    pub passive: Vec<String>,
-    /// Plumtree's eager peers: the branches of the tree here.
-    pub eager: Vec<String>,
-    /// Plumtree's lazy peers.
-    pub lazy: Vec<String>,
-    /// The neighbour that feeds this node, as far as it is known.
-    pub parent: Option<String>,
-    /// What HyParView has counted.
-    pub overlay: overlay::Counters,
-    /// What Plumtree has counted; `None` for the directory.
-    pub broadcast: Option<broadcast::Stats>,
-}
-
-impl From<swarm::SwarmView> for SwarmView {
-    fn from(view: swarm::SwarmView) -> Self {
-        let peers = |peers: &[Peer]| peers.iter().map(|peer| peer.id.to_string()).collect();
-        let ids = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect();
-        SwarmView {
-            stream: view.stream.map(|stream| stream.to_string()),
-            active: peers(&view.active),
-            passive: peers(&view.passive),
-            eager: ids(&view.eager),
-            lazy: ids(&view.lazy),
-            parent: view.parent.map(|parent| parent.to_string()),
-            overlay: view.overlay,
-            broadcast: view.broadcast,
-        }
-    }
+/// Writes node ids as the API has them, and streams by name.
+fn swarms<S: Serializer>(swarms: &[SwarmView], serializer: S) -> Result<S::Ok, S::Error> {
+    let peers = |peers: &[Peer]| peers.iter().map(|peer| peer.id.to_string()).collect::<Vec<_>>();
+    let ids = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect::<Vec<_>>();
+    serializer.collect_seq(swarms.iter().map(|swarm| {
+        serde_json::json!({
+            "stream": swarm.stream.as_ref().map(StreamName::as_str),
+            "active": peers(&swarm.active),
+            "passive": peers(&swarm.passive),
+            "eager": ids(&swarm.eager),
+            "lazy": ids(&swarm.lazy),
+            "parent": swarm.parent.map(|parent| parent.to_string()),
+            "overlay": swarm.overlay,
+            "broadcast": swarm.broadcast,
+        })
+    }))
 }
 
 /// One link.
@@ -129,28 +109,28 @@ pub struct LinkView {
 }
 
 impl LinkView {
-    pub(crate) fn of(shared: &Shared, now: Time) -> Self {
+    pub(crate) fn of(state: &LinkState, now: Time) -> Self {
         let get = |counter: &AtomicU64| counter.load(Relaxed);
-        let counters = &shared.counters;
-        let stats = shared.conn.stats();
+        let counters = &state.counters;
+        let stats = state.conn.stats();
         let (rtt, offset, drift_ppm) = {
-            let clock = shared.clock();
+            let clock = state.clock();
             (clock.rtt(), clock.at(now), clock.drift_ppm())
         };
         LinkView {
-            peer: shared.peer.id.to_string(),
-            name: shared.name.clone(),
-            addr: shared.conn.remote_address(),
-            listen: shared.peer.addr,
-            age_ms: u64::try_from(now.since(shared.since).as_millis()).unwrap_or(u64::MAX),
+            peer: state.peer.id.to_string(),
+            name: state.name.clone(),
+            addr: state.conn.remote_address(),
+            listen: state.peer.addr,
+            age_ms: u64::try_from(now.since(state.since).as_millis()).unwrap_or(u64::MAX),
             rtt_us: u64::try_from(rtt.unwrap_or(stats.path.rtt).as_micros()).unwrap_or(u64::MAX),
             offset_us: offset.map(|offset| offset.micros),
             uncertainty_us: offset.and_then(|offset| u64::try_from(offset.uncertainty.as_micros()).ok()),
             drift_ppm: drift_ppm.map(|ppm| (ppm * 10.0).round() / 10.0),
-            transit_us: Some(shared.newest_transit.load(Relaxed)).filter(|us| *us != TRANSIT_UNKNOWN),
-            rate: get(&shared.rate),
-            body_queue: shared.body_queue.load(Relaxed),
-            control_queue: shared.control_queue.load(Relaxed),
+            transit_us: Some(state.newest_transit.load(Relaxed)).filter(|us| *us != TRANSIT_UNKNOWN),
+            rate: get(&state.rate),
+            body_queue: state.body_queue.load(Relaxed),
+            control_queue: state.control_queue.load(Relaxed),
             bodies_sent: get(&counters.bodies_sent),
             bodies_received: get(&counters.bodies_received),
             bodies_stopped: get(&counters.bodies_stopped),
@@ -166,5 +146,36 @@ impl LinkView {
             packets_lost: stats.path.lost_packets,
             mtu: stats.path.current_mtu,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damson_core::model::SwarmId;
+
+    #[test]
+    fn a_swarm_is_shown_by_names_and_ids() {
+        let peer = |id| Peer { id: NodeId(id), addr: ([127, 0, 0, 1], 1).into() };
+        let swarm = SwarmView {
+            id: SwarmId::DIRECTORY,
+            stream: StreamName::parse("cam1").ok(),
+            active: vec![peer(1), peer(2)],
+            passive: Vec::new(),
+            eager: vec![NodeId(1)],
+            lazy: vec![NodeId(2)],
+            parent: Some(NodeId(0xabc)),
+            overlay: Default::default(),
+            broadcast: None,
+        };
+        let (node, name, addr) = ("7".to_owned(), "a".to_owned(), ([127, 0, 0, 1], 2).into());
+        let shown = Snapshot { node, name, addr, refused: 0, links: Vec::new(), swarms: vec![swarm] };
+        let json = serde_json::to_value(shown).expect("plain data");
+        let swarm = &json["swarms"][0];
+        assert_eq!(swarm["stream"], "cam1");
+        assert_eq!(swarm["active"], serde_json::json!(["0000000000000001", "0000000000000002"]));
+        assert_eq!((&swarm["eager"][0], &swarm["lazy"][0]), (&swarm["active"][0], &swarm["active"][1]));
+        assert_eq!(swarm["parent"], "0000000000000abc");
+        assert!(swarm["broadcast"].is_null() && swarm["overlay"].is_object() && swarm["id"].is_null());
     }
 }

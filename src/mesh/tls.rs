@@ -3,6 +3,7 @@
 //! Peers are told apart by key, not by host name: a node's address says nothing about who it is. So
 //! every certificate has the one SAN, and rustls' own verifiers do all the checking.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -19,8 +20,8 @@ use crate::clock;
 /// Application protocol of the links (RFC 7301).
 pub(crate) const ALPN: &[u8] = b"damson/1";
 
-/// That of connections on which questions are asked (see `ask`). A node that is older than they are refuses them.
-pub(crate) const ALPN_ASK: &[u8] = b"damson-ask/1";
+/// That of connections for queries (see `query`). A node that is older than they are refuses them.
+pub(crate) const ALPN_QUERY: &[u8] = b"damson-ask/1";
 
 /// Why an identity can't be used for TLS.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +37,19 @@ pub enum TlsError {
     Key(String),
 }
 
+fn ca(error: impl Display) -> TlsError {
+    TlsError::Ca(error.to_string())
+}
+
+fn key(error: impl Display) -> TlsError {
+    TlsError::Key(error.to_string())
+}
+
 /// Both sides' configurations for `identity`.
 pub(crate) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
     let provider = Arc::new(provider());
     let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider);
-    check_own(&*servers.build().map_err(|e| TlsError::Ca(e.to_string()))?, &identity.chain())?;
+    check_own(&*servers.build().map_err(ca)?, &identity.chain())?;
     configs_unchecked(identity)
 }
 
@@ -49,33 +58,30 @@ pub(crate) fn configs_unchecked(
     identity: &Identity,
 ) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
     let provider = Arc::new(provider());
-    let ca = |e: &dyn std::fmt::Display| TlsError::Ca(e.to_string());
-    let key = |e: &dyn std::fmt::Display| TlsError::Key(e.to_string());
-
     let roots = roots(identity)?;
     let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
-    let servers = servers.build().map_err(|e| ca(&e))?;
+    let servers = servers.build().map_err(ca)?;
     let clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
-    let clients = clients.build().map_err(|e| ca(&e))?;
+    let clients = clients.build().map_err(ca)?;
 
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|e| key(&e))?
+        .map_err(key)?
         .with_client_cert_verifier(clients)
         .with_single_cert(identity.chain(), identity.key())
-        .map_err(|e| key(&e))?;
-    server.alpn_protocols = vec![ALPN.to_vec(), ALPN_ASK.to_vec()];
+        .map_err(key)?;
+    server.alpn_protocols = vec![ALPN.to_vec(), ALPN_QUERY.to_vec()];
     // A link lives long and is proven anew each time: nothing is resumed.
     server.send_tls13_tickets = 0;
 
-    let server = QuicServerConfig::try_from(server).map_err(|e| key(&e))?;
+    let server = QuicServerConfig::try_from(server).map_err(key)?;
     Ok((Arc::new(server), client(identity, servers, ALPN)?))
 }
 
 /// The configuration for connections that ask.
-pub(crate) fn asking(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
+pub(crate) fn for_queries(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
     let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, Arc::new(provider()));
-    client(identity, servers.build().map_err(|e| TlsError::Ca(e.to_string()))?, ALPN_ASK)
+    client(identity, servers.build().map_err(ca)?, ALPN_QUERY)
 }
 
 fn client(
@@ -83,21 +89,20 @@ fn client(
     servers: Arc<WebPkiServerVerifier>,
     alpn: &[u8],
 ) -> Result<Arc<QuicClientConfig>, TlsError> {
-    let key = |e: &dyn std::fmt::Display| TlsError::Key(e.to_string());
     let mut client = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|e| key(&e))?
+        .map_err(key)?
         .with_webpki_verifier(servers)
         .with_client_auth_cert(identity.chain(), identity.key())
-        .map_err(|e| key(&e))?;
+        .map_err(key)?;
     client.alpn_protocols = vec![alpn.to_vec()];
     client.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(QuicClientConfig::try_from(client).map_err(|e| key(&e))?))
+    Ok(Arc::new(QuicClientConfig::try_from(client).map_err(key)?))
 }
 
 fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
-    roots.add(identity.ca().clone()).map_err(|e| TlsError::Ca(e.to_string()))?;
+    roots.add(identity.ca().clone()).map_err(ca)?;
     Ok(Arc::new(roots))
 }
 
@@ -112,7 +117,7 @@ fn provider() -> CryptoProvider {
 
 /// A certificate of another CA, or one out of date, is better told at the start than by every peer.
 fn check_own(verifier: &dyn ServerCertVerifier, chain: &[CertificateDer<'static>]) -> Result<(), TlsError> {
-    let name = ServerName::try_from(SERVER_NAME).map_err(|e| TlsError::Ca(e.to_string()))?;
+    let name = ServerName::try_from(SERVER_NAME).map_err(ca)?;
     let Some((own, rest)) = chain.split_first() else { return Ok(()) };
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_micros(clock::wall().as_micros()));
     verifier.verify_server_cert(own, rest, &name, &[], now).map(|_| ()).map_err(TlsError::Own)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::error::NodeError;
-use super::node::listen;
+use super::listen::listen;
 use crate::config::{Listen, Settings};
 use crate::edge::Tls;
 use crate::ingest;

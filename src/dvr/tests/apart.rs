@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use crate::clock;
 use crate::dvr::archive_writer::Keeper;
-use crate::dvr::fetcher::{Answering, Far, Fetcher, Refusal};
+use crate::dvr::fetcher::{Fetcher, QueryFuture, QueryNode};
 use crate::dvr::settings::Settings;
 use crate::edge::Store;
-use crate::mesh::Answer;
+use crate::mesh::{Answer, QueryError};
 use crate::observe::Metrics;
 use damson_core::dvr::tests::Playlist;
 use damson_core::manifest::{HttpError, hls};
@@ -30,14 +30,14 @@ struct Nodes {
 
 struct Way(Arc<Nodes>);
 
-impl Far for Way {
-    fn ask(&self, whom: Peer, question: Bytes, max: usize, mut progress: Box<dyn FnMut() + Send>) -> Answering<'_> {
+impl QueryNode for Way {
+    fn query(&self, whom: Peer, query: Bytes, max: usize, mut progress: Box<dyn FnMut() + Send>) -> QueryFuture<'_> {
         self.0.asked.fetch_add(1, Ordering::Relaxed);
         let store = self.0.stores.lock().expect("no panic").get(&whom.id).cloned();
         Box::pin(async move {
-            let answer = store.ok_or(Refusal::Failed("dead".to_owned()))?.asked(question).await;
+            let answer = store.ok_or(QueryError::Unreachable("dead".to_owned()))?.asked(query).await;
             progress();
-            let Answer::Here(chunks) = answer else { return Err(Refusal::NotHere) };
+            let Answer::Here(chunks) = answer else { return Err(QueryError::NotHere) };
             let answer = chunks.concat();
             assert!(answer.len() <= max);
             Ok(answer.into())
@@ -61,9 +61,8 @@ impl Cluster {
         let metrics = Arc::new(Metrics::default());
         let settings = |memory| Settings { depth: Duration::from_secs(600), memory, disk: None };
         let keeper = memory.map(|m| Keeper::start(settings(m), None, Arc::clone(&metrics)).expect("no disk"));
-        let store = Store::with_keeper(Arc::clone(&metrics), keeper);
-        let fetcher = Fetcher::new(Box::new(Way(Arc::clone(&self.nodes))), metrics);
-        store.fetch_by(Arc::clone(&fetcher));
+        let fetcher = Fetcher::new(Box::new(Way(Arc::clone(&self.nodes))), Arc::clone(&metrics));
+        let store = Store::with(metrics, keeper, Some(Arc::clone(&fetcher)), None);
         tokio::spawn(fetcher.drive());
         self.nodes.stores.lock().expect("no panic").insert(NodeId(id), Arc::clone(&store));
         store

@@ -117,7 +117,7 @@ impl Rig {
         let metrics = Arc::new(Metrics::default());
         let on_disk = settings.disk.as_ref().map(|_| Disk::new(Box::new(disk.clone())));
         let keeper = Keeper::start(settings, on_disk, Arc::clone(&metrics)).expect("readable");
-        let store = Store::with_keeper(Arc::clone(&metrics), Some(Arc::clone(&keeper)));
+        let store = Store::with(Arc::clone(&metrics), Some(Arc::clone(&keeper)), None, None);
         let record = synthetic::record("cam1");
         let rig = Rig { disk, keeper, store, metrics, record, len, next: FIRST_MSN };
         rig.store.record(rig.record.clone());

@@ -73,7 +73,7 @@ impl State {
         let Some(Lookup::Ready(part)) = held else { return };
         let Some(account) = part.latency().map(Arc::new) else { return };
         shared.metrics.part_listed(&account);
-        if let Some(exporter) = shared.exporter.get() {
+        if let Some(exporter) = &shared.exporter {
             exporter.listed(name, &account, &shared.metrics);
         }
         // An error says that nobody listens.

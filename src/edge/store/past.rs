@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Shared, State, Store, Stream};
 use crate::clock;
-use crate::dvr::{Fetcher, Keeper};
+use crate::dvr::Keeper;
 use crate::mesh::Answer;
 use damson_core::dvr::fetch_queue::Outcome;
 use damson_core::dvr::query::Query;
@@ -71,11 +71,6 @@ impl Others {
 }
 
 impl Store {
-    /// How segments are fetched from other nodes; until it is said, they aren't.
-    pub fn fetch_by(&self, fetcher: Arc<Fetcher>) {
-        let _ = self.shared.fetcher.set(fetcher);
-    }
-
     /// Who keeps what of a stream's past, beside this node.
     pub fn kept(&self, name: &StreamName, keepers: Vec<swarm::Keeper>) {
         // The directory tells of a stream first; of one that is gone nothing is wanted.
@@ -239,7 +234,7 @@ impl Stream {
             return Ok(segment);
         }
         let unreachable = || HttpError::new(503, "stream: no node that keeps this part of the past answers; ask again");
-        let fetcher = self.shared.fetcher.get().filter(|_| !keepers.is_empty());
+        let fetcher = self.shared.fetcher.as_ref().filter(|_| !keepers.is_empty());
         let Some(fetcher) = fetcher else {
             // Listed, and its keepers may be back soon; else it is past what anybody keeps.
             return Err(if is_listed && !is_here { unreachable() } else { gone() });
@@ -277,7 +272,7 @@ impl Stream {
 
     /// Asks a keeper for what was before this node's window, if anything is missing.
     pub(super) fn catch_up(self: &Arc<Self>) {
-        let Some(fetcher) = self.shared.fetcher.get().cloned() else { return };
+        let Some(fetcher) = self.shared.fetcher.clone() else { return };
         let mut guard = self.lock();
         let State { archive: Some(archive), others, .. } = &mut *guard else { return };
         let (now, life) = (clock::now(), archive.life());

@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
+use crate::mesh::driver::Core;
 use crate::mesh::identity::Identity;
-use crate::mesh::mesh::{Core, Mesh, MeshConfig, Sink};
-use crate::mesh::snapshot::SwarmView;
+use crate::mesh::mesh::{Mesh, MeshConfig};
+use crate::mesh::sink::Sink;
+use damson_core::model::Peer;
 use damson_core::model::Resume;
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::wire::WireError;
@@ -19,7 +21,7 @@ use damson_core::model::{
     Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace, TrackId,
 };
 use damson_core::swarm;
-use damson_core::swarm::{Entry, Input, Output};
+use damson_core::swarm::{Entry, Input, Output, SwarmView};
 
 /// What a node's core has heard, in order.
 pub(super) type Heard = mpsc::UnboundedReceiver<Input>;
@@ -67,18 +69,21 @@ impl Node {
         let script = Arc::new(Mutex::new(VecDeque::new()));
         let hub = swarm::Config::default();
         let config = MeshConfig { identity, bind, advertise: None, hub, seed: 7, traced: habits.traced };
-        let mesh = Mesh::start_with(config, Arc::new(Parts(parts_in)), |me| Flood {
-            me: me.id,
-            habits,
-            started: false,
-            heard: heard_in,
-            script: script.clone(),
-            outputs: VecDeque::new(),
-            links: BTreeMap::new(),
-            bodies: BTreeMap::new(),
-            done: BTreeSet::new(),
-        })
-        .expect("a free port");
+        let core = |me: Peer| -> Box<dyn Core> {
+            Box::new(Flood {
+                me: me.id,
+                habits,
+                started: false,
+                heard: heard_in,
+                script: script.clone(),
+                outputs: VecDeque::new(),
+                links: BTreeMap::new(),
+                bodies: BTreeMap::new(),
+                done: BTreeSet::new(),
+            })
+        };
+        let (mesh, driver) = Mesh::open_with(config, core).expect("a free port");
+        driver.start(Arc::new(Parts(parts_in)));
         Node { mesh, heard, parts, script }
     }
 

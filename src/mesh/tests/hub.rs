@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use super::fake::{header, stream, within};
 use super::{body, issue, loopback};
 use crate::mesh::identity::Ca;
-use crate::mesh::mesh::{Mesh, MeshConfig, Sink};
+use crate::mesh::mesh::{Mesh, MeshConfig};
+use crate::mesh::sink::Sink;
 use damson_core::model::time::{Time, Timescale, UnixTime};
 use damson_core::model::{
     AudioInfo, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId, TrackKind,

@@ -11,8 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::fake::{Habits, Node, header, stream, within};
+use super::endpoint;
+use super::endpoint::MeshError;
 use super::identity::{Ca, Identity};
-use super::mesh::MeshError;
 use damson_core::hyparview::DownCause;
 use damson_core::model::SwarmId;
 use damson_core::swarm::{Input, Output};
@@ -239,7 +240,7 @@ fn a_killed_node_is_missed_and_found_again() {
 async fn a_taken_port_is_told() {
     let ca = Ca::generate().expect("a CA");
     let a = Node::start(issue(&ca, "a"), loopback(), Habits::default());
-    let taken = super::endpoint::open(&issue(&ca, "b"), a.mesh.local_addr()).map(|_| ());
+    let taken = endpoint::open(&issue(&ca, "b"), a.mesh.local_addr()).map(|_| ());
     assert!(matches!(taken, Err(MeshError::AddrInUse(addr)) if addr == a.mesh.local_addr()), "{taken:?}");
 }
 

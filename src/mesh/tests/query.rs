@@ -1,4 +1,4 @@
-//! Questions between nodes, with a link and without.
+//! Queries between nodes, with a link and without.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::fake::within;
 use super::{body, issue, loopback};
+use crate::mesh::answer::{Answer, QueryError};
 use crate::mesh::identity::Ca;
-use crate::mesh::mesh::{Mesh, MeshConfig, Sink};
-use crate::mesh::query::{Answer, AskFault, Asked};
+use crate::mesh::mesh::{Mesh, MeshConfig};
+use crate::mesh::sink::{AnswerFuture, Sink};
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};
@@ -24,9 +25,9 @@ impl Sink for Counts {
     fn part(&self, _: &StreamName, _: PartHeader, _: Bytes, _: Trace, _: Time) {}
     fn announced(&self, _: Entry) {}
     fn expired(&self, _: &StreamName) {}
-    fn asked(&self, question: Bytes) -> Asked<'_> {
+    fn answer(&self, query: Bytes) -> AnswerFuture<'_> {
         Box::pin(async move {
-            let n: Option<usize> = std::str::from_utf8(&question).ok().and_then(|n| n.parse().ok());
+            let n: Option<usize> = std::str::from_utf8(&query).ok().and_then(|n| n.parse().ok());
             n.map_or(Answer::NotHere, |n| Answer::Here(vec![body(n / 2), body(n - n / 2)]))
         })
     }
@@ -52,15 +53,18 @@ async fn any_node_can_be_asked() {
         let progress = || {
             pieces.fetch_add(1, Ordering::Relaxed);
         };
-        let answer = within(a.ask(at(&b), n.to_string().into(), 2_000_000, progress)).await.expect("an answer");
+        let answer = within(a.query(at(&b), n.to_string().into(), 2_000_000, progress)).await.expect("an answer");
         assert!(answer == [body(n / 2), body(n - n / 2)].concat(), "{n}");
         assert!(pieces.into_inner() > n / 100_000);
     }
-    let ask = async |whom, question: &'static str| within(a.ask(whom, question.into(), 1_000, || {})).await;
-    assert!(matches!(ask(at(&b), "what?").await, Err(AskFault::NotHere)));
-    assert!(matches!(ask(at(&b), "1001").await, Err(AskFault::Wrong(_))), "longer than it may be");
+    let ask = async |whom, query: &'static str| within(a.query(whom, query.into(), 1_000, || {})).await;
+    assert!(matches!(ask(at(&b), "what?").await, Err(QueryError::NotHere)));
+    assert!(matches!(ask(at(&b), "1001").await, Err(QueryError::Wrong(_))), "longer than it may be");
     let long = Bytes::from(vec![b'1'; 2_000]);
-    assert!(matches!(within(a.ask(at(&b), long, 10, || {})).await, Err(AskFault::Wrong(_) | AskFault::Unreachable(_))));
+    assert!(matches!(
+        within(a.query(at(&b), long, 10, || {})).await,
+        Err(QueryError::Wrong(_) | QueryError::Unreachable(_))
+    ));
     assert!(ask(at(&b), "10").await.is_ok(), "it goes on");
     // Whoever is asked doesn't take it for a link.
     assert_eq!(within(b.snapshot()).await.expect("alive").links.len(), 0);
@@ -71,13 +75,16 @@ async fn who_is_not_there_is_told() {
     let ca = Ca::generate().expect("a CA");
     let (a, b) = (node(&ca, "a"), node(&ca, "b"));
     let other = Peer { id: NodeId(7), ..at(&b) };
-    assert!(matches!(within(a.ask(other, "1".into(), 10, || {})).await, Err(AskFault::Wrong(_))), "another node");
+    assert!(matches!(within(a.query(other, "1".into(), 10, || {})).await, Err(QueryError::Wrong(_))), "another node");
     let strangers = Ca::generate().expect("another CA");
     let stranger = node(&strangers, "a");
-    assert!(matches!(within(stranger.ask(at(&b), "1".into(), 10, || {})).await, Err(AskFault::Unreachable(_))));
+    assert!(matches!(within(stranger.query(at(&b), "1".into(), 10, || {})).await, Err(QueryError::Unreachable(_))));
     let before = at(&b);
-    assert!(within(a.ask(before, "1".into(), 10, || {})).await.is_ok());
+    assert!(within(a.query(before, "1".into(), 10, || {})).await.is_ok());
     b.shutdown().await;
-    assert!(matches!(within(a.ask(before, "1".into(), 10, || {})).await, Err(AskFault::Unreachable(_))));
-    assert!(matches!(within(b.ask(at(&a), "1".into(), 10, || {})).await, Err(AskFault::Unreachable(_))), "shut down");
+    assert!(matches!(within(a.query(before, "1".into(), 10, || {})).await, Err(QueryError::Unreachable(_))));
+    assert!(
+        matches!(within(b.query(at(&a), "1".into(), 10, || {})).await, Err(QueryError::Unreachable(_))),
+        "shut down"
+    );
 }

@@ -8,9 +8,9 @@ use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, Sen
 
 use super::fake::{Habits, Node, within};
 use super::{body, issue, joining, loopback, pair};
-use crate::mesh::identity::Ca;
-use crate::mesh::identity::{Identity, SERVER_NAME};
-use crate::mesh::link::{code, read_chunk, read_hello, write_hello};
+use crate::mesh::code;
+use crate::mesh::control::{read_chunk, read_hello, write_hello};
+use crate::mesh::identity::{Ca, Identity, SERVER_NAME};
 use crate::mesh::tls;
 use damson_core::link::frame::{Frame, FrameDecoder, Hello, VERSION};
 use damson_core::model::NodeId;

@@ -1,0 +1,84 @@
+//! What a node answers when another one asks it, and how that is written; pure.
+//!
+//! An answer is one byte, and behind a 0 all that was asked for. What a query says is nothing to the mesh.
+
+use bytes::Bytes;
+
+const HERE: u8 = 0;
+const NOT_HERE: u8 = 1;
+const BUSY: u8 = 2;
+
+/// What a node answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// These bytes, in order.
+    Here(Vec<Bytes>),
+    /// It has no answer.
+    NotHere,
+    /// It has too much to do.
+    Busy,
+}
+
+/// Why a query has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// The node has none.
+    #[error("the node hasn't got it")]
+    NotHere,
+    /// The node has too much to do.
+    #[error("the node is busy")]
+    Busy,
+    /// It can't be reached, or the answer broke off.
+    #[error("the node can't be asked: {0}")]
+    Unreachable(String),
+    /// Another node is at its address, or what it says can't be read.
+    #[error("the node's answer: {0}")]
+    Wrong(String),
+}
+
+impl Answer {
+    /// Returns the answer as it is sent, in chunks.
+    pub fn encode(self) -> Vec<Bytes> {
+        match self {
+            Answer::Here(chunks) => std::iter::once(Bytes::from_static(&[HERE])).chain(chunks).collect(),
+            Answer::NotHere => vec![Bytes::from_static(&[NOT_HERE])],
+            Answer::Busy => vec![Bytes::from_static(&[BUSY])],
+        }
+    }
+
+    /// Returns what a whole answer holds.
+    ///
+    /// # Errors
+    /// The node has no answer, is busy, or has sent something else.
+    pub fn decode(answer: &Bytes) -> Result<Bytes, QueryError> {
+        match answer.first() {
+            Some(&HERE) => Ok(answer.slice(1..)),
+            Some(&NOT_HERE) => Err(QueryError::NotHere),
+            Some(&BUSY) => Err(QueryError::Busy),
+            other => Err(QueryError::Wrong(format!("begins with {other:?}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_survive_the_wire() {
+        let check = |answer: Answer, read| assert_eq!(Answer::decode(&answer.encode().concat().into()), read);
+        let chunks = [&b"mo"[..], b"", b"of"].map(Bytes::from_static);
+        check(Answer::Here(chunks.into()), Ok(Bytes::from_static(b"moof")));
+        check(Answer::Here(Vec::new()), Ok(Bytes::new()));
+        check(Answer::NotHere, Err(QueryError::NotHere));
+        check(Answer::Busy, Err(QueryError::Busy));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told() {
+        for (bytes, why) in [(&b""[..], "begins with None"), (b"\x03", "begins with Some(3)")] {
+            let wrong = Answer::decode(&Bytes::copy_from_slice(bytes));
+            assert_eq!(wrong, Err(QueryError::Wrong(why.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Bodies that a peer sends: a unidirectional stream and a task each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{ReadError, RecvStream};
+use tokio::sync::oneshot;
+
+use super::code;
+use super::event::{BodyKey, BodySerial, LinkEvent};
+use super::fault::LinkFault;
+use super::link_state::{LinkState, count};
+use crate::clock;
+use damson_core::link::frame::{BodyHead, Progress};
+use damson_core::model::time::Time;
+use damson_core::plumtree::PIECE_LEN_MAX;
+
+/// A stream must show its head within this.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// At most this many of QUIC's chunks (a packet's worth each) make a piece.
+const CHUNKS: usize = 64;
+
+/// The bodies that come from one peer, and may still be refused.
+#[derive(Default)]
+pub(crate) struct IncomingBodies(BTreeMap<BodyKey, Incoming>);
+
+struct Incoming {
+    serial: BodySerial,
+    /// Stops the stream. Kept while bytes come.
+    stop: oneshot::Sender<()>,
+}
+
+impl IncomingBodies {
+    /// Takes a body that begins. Returns whether an earlier one of the same key is stopped for it.
+    pub(crate) fn begin(&mut self, key: BodyKey, serial: BodySerial, stop: oneshot::Sender<()>) -> bool {
+        let old = self.0.insert(key, Incoming { serial, stop });
+        // Sent anew, and its reset not yet seen.
+        old.map(|old| old.stop.send(())).is_some()
+    }
+
+    /// Tells whether a body's bytes are still wanted.
+    pub(crate) fn wants(&self, key: BodyKey, serial: BodySerial) -> bool {
+        self.0.get(&key).is_some_and(|incoming| incoming.serial == serial)
+    }
+
+    /// Forgets a body that has ended. Returns whether it was still wanted.
+    pub(crate) fn ended(&mut self, key: BodyKey, serial: BodySerial) -> bool {
+        self.wants(key, serial) && self.0.remove(&key).is_some()
+    }
+
+    /// Stops a body's stream.
+    pub(crate) fn refuse(&mut self, key: BodyKey) {
+        if let Some(incoming) = self.0.remove(&key) {
+            let _ = incoming.stop.send(());
+        }
+    }
+}
+
+/// Takes the bodies that a peer sends, until the link ends.
+pub(crate) async fn accept(state: Arc<LinkState>) {
+    let mut next = 0;
+    loop {
+        // QUIC holds the peer to STREAMS_MAX at once.
+        match state.conn.accept_uni().await {
+            Ok(stream) => {
+                tokio::spawn(read(Arc::clone(&state), stream, BodySerial(next)));
+                next += 1;
+            }
+            Err(e) => return state.fail(e.into()).await,
+        }
+    }
+}
+
+async fn read(state: Arc<LinkState>, mut stream: RecvStream, serial: BodySerial) {
+    let first = match tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)).await {
+        Ok(Ok(Some(first))) => first,
+        // Reset before its head, or of a later version's kind: nobody has heard of it.
+        Ok(Ok(None)) => return,
+        Ok(Err(fault)) => return state.fail(fault).await,
+        Err(_) => return state.fail(LinkFault::HeadLate(HEAD_TIMEOUT)).await,
+    };
+    let key = (first.head.swarm, first.head.header.id);
+    match read_body(&state, &mut stream, serial, first).await {
+        Ok(Some(Torn)) => {
+            count(&state.counters.bodies_torn, 1);
+            state.tell(clock::now(), LinkEvent::BodyTorn { serial, key }).await;
+        }
+        Ok(None) => {}
+        Err(fault) => state.fail(fault).await,
+    }
+}
+
+struct First {
+    head: Box<BodyHead>,
+    /// Length of the head.
+    at: usize,
+    received: Time,
+    /// The body's first bytes, if they came with the head.
+    bytes: Bytes,
+}
+
+async fn read_head(stream: &mut RecvStream) -> Result<Option<First>, LinkFault> {
+    let mut seen = Bytes::new();
+    let mut received = None;
+    loop {
+        match BodyHead::decode(&seen)? {
+            Progress::More => {}
+            Progress::Unknown => {
+                let _ = stream.stop(code::STREAM_UNKNOWN);
+                return Ok(None);
+            }
+            Progress::Head(head, at) => {
+                let received = received.unwrap_or_else(clock::now);
+                return Ok(Some(First { head, at, received, bytes: seen.slice(at..) }));
+            }
+        }
+        let bytes = match stream.read_chunk(PIECE_LEN_MAX, true).await {
+            Ok(Some(chunk)) => chunk.bytes,
+            Ok(None) => return Err(LinkFault::Short { at: seen.len(), missing: 0 }),
+            Err(ReadError::ConnectionLost(e)) => return Err(e.into()),
+            Err(_) => return Ok(None),
+        };
+        received.get_or_insert_with(clock::now);
+        seen = if seen.is_empty() { bytes } else { [seen, bytes].concat().into() };
+    }
+}
+
+struct Torn;
+
+async fn read_body(
+    state: &LinkState,
+    stream: &mut RecvStream,
+    serial: BodySerial,
+    first: First,
+) -> Result<Option<Torn>, LinkFault> {
+    let First { mut head, mut at, received, mut bytes } = first;
+    let key = (head.swarm, head.header.id);
+    let length = head.body_len();
+    let mut left = length;
+    if let Some(hop) = head.trace.hops.last_mut()
+        && hop.node == state.peer.id
+    {
+        let transit = state.transit(head.sent, received);
+        state.newest_transit.store(transit.micros, Relaxed);
+        (hop.transit_us, hop.uncertainty) = (transit.micros, Some(transit.uncertainty));
+    }
+    let (stop, mut stopped) = oneshot::channel();
+    state.tell(received, LinkEvent::BodyHead { serial, head, stop }).await;
+    let mut chunks = vec![Bytes::new(); CHUNKS];
+    loop {
+        if bytes.len() > left {
+            return Err(LinkFault::Long { at: at + left });
+        }
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE_LEN_MAX));
+            left -= piece.len();
+            at += piece.len();
+            count(&state.counters.body_bytes_received, piece.len());
+            let event = LinkEvent::BodyPiece { serial, key, bytes: piece, last: left == 0 };
+            state.tell(clock::now(), event).await;
+        }
+        if left == 0 {
+            break;
+        }
+        let read = tokio::select! {
+            biased;
+            _ = &mut stopped => {
+                count(&state.counters.bodies_refused, 1);
+                let _ = stream.stop(code::BODY_REFUSED);
+                return Ok(None);
+            }
+            read = stream.read_chunks(&mut chunks) => read,
+        };
+        bytes = match read {
+            Ok(Some(n)) => join(&mut chunks[..n]),
+            Ok(None) => return Err(LinkFault::Short { at, missing: left }),
+            Err(ReadError::ConnectionLost(e)) => return Err(e.into()),
+            Err(_) => return Ok(Some(Torn)),
+        };
+    }
+    measure(state, length, received);
+    count(&state.counters.bodies_received, 1);
+    // The end of the stream is read too: what is left unread is stopped, and the peer would take it for a refusal.
+    match stream.read_chunk(1, true).await {
+        Ok(Some(_)) => Err(LinkFault::Long { at }),
+        Ok(None) | Err(_) => Ok(None),
+    }
+}
+
+/// One piece of several packets' worth: one copy is far cheaper than a trip through the hub for each.
+fn join(chunks: &mut [Bytes]) -> Bytes {
+    if let [one] = chunks {
+        return std::mem::take(one);
+    }
+    let mut out = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    for chunk in chunks {
+        out.extend_from_slice(&std::mem::take(chunk));
+    }
+    out.freeze()
+}
+
+/// The link's rate, from a body that came in whole: a moving average, weighted 1/4 as a guess.
+fn measure(state: &LinkState, len: usize, received: Time) {
+    // A body of a few packets comes in one burst, and says nothing.
+    const LEN_MIN: usize = 32 << 10;
+    let micros = clock::now().since(received).as_micros().max(1);
+    if len < LEN_MIN {
+        return;
+    }
+    let rate = u64::try_from(len as u128 * 1_000_000 / micros).unwrap_or(u64::MAX);
+    let old = state.rate.load(Relaxed);
+    state.rate.store(if old == 0 { rate } else { old - old / 4 + rate / 4 }, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damson_core::model::{Epoch, NodeId, PartId, SwarmId, TrackId};
+
+    fn key() -> BodyKey {
+        let epoch = Epoch { counter: 1, node: NodeId(1) };
+        (SwarmId::DIRECTORY, PartId { epoch, track: TrackId(0), msn: 1, part: 0 })
+    }
+
+    #[test]
+    fn a_body_sent_anew_stops_the_one_before() {
+        let mut bodies = IncomingBodies::default();
+        let ((first, mut first_stopped), (second, mut second_stopped)) = (oneshot::channel(), oneshot::channel());
+        assert!(!bodies.begin(key(), BodySerial(1), first));
+        assert!(bodies.begin(key(), BodySerial(2), second));
+        assert_eq!(first_stopped.try_recv(), Ok(()));
+        assert!(!bodies.wants(key(), BodySerial(1)) && !bodies.ended(key(), BodySerial(1)), "its end is no news");
+        assert!(bodies.wants(key(), BodySerial(2)) && second_stopped.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_refused_body_is_stopped_and_forgotten() {
+        let mut bodies = IncomingBodies::default();
+        let (stop, mut stopped) = oneshot::channel();
+        bodies.begin(key(), BodySerial(1), stop);
+        bodies.refuse(key());
+        assert_eq!(stopped.try_recv(), Ok(()));
+        assert!(!bodies.ended(key(), BodySerial(1)));
+    }
+
+    #[test]
+    fn packets_are_joined_to_pieces() {
+        let mut chunks = [&b"mo"[..], b"of"].map(Bytes::from_static);
+        assert_eq!(join(&mut chunks), "moof");
+        let one = Bytes::from_static(b"mdat");
+        assert_eq!(join(&mut [one.clone()]).as_ptr(), one.as_ptr(), "one alone isn't copied");
+    }
+}

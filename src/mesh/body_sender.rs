@@ -1,0 +1,299 @@
+//! Bodies on their way to a peer: a unidirectional stream and a task each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::code;
+use super::event::{BodyKey, BodySerial, LinkEvent};
+use super::link_state::{LinkState, count};
+use crate::clock;
+use damson_core::link::frame::BodyHead;
+use damson_core::model::time::Time;
+use damson_core::model::{Hop, PartHeader, SwarmId, Trace};
+
+/// The most bytes of bodies that wait for one peer: a second of a fast link, or two of the largest bodies.
+/// Bodies are shared among the queues that they wait in.
+const BODY_QUEUE_LEN: usize = 32 << 20;
+
+/// At most this many queued pieces are written at once.
+const PIECES: usize = 64;
+
+/// A body to send.
+pub(crate) struct BodyJob {
+    pub(crate) serial: BodySerial,
+    pub(crate) swarm: SwarmId,
+    pub(crate) header: PartHeader,
+    pub(crate) trace: Trace,
+    pub(crate) offset: u32,
+    pub(crate) received: Time,
+    /// This node's hop, without its times.
+    pub(crate) hop: Hop,
+    /// When the hub handed it over.
+    pub(crate) handed: Time,
+    pub(crate) expires: Time,
+}
+
+impl BodyJob {
+    pub(crate) fn key(&self) -> BodyKey {
+        (self.swarm, self.header.id)
+    }
+
+    /// Returns the head, as its first byte leaves: this node's hop is complete but for the transit.
+    fn head(self) -> Bytes {
+        let sent = clock::now();
+        let BodyJob { swarm, header, mut trace, offset, received, hop, handed, .. } = self;
+        if trace.is_begun() && trace.hops.len() < Trace::HOPS_MAX {
+            let (dwell, queue) = (handed.since(received), sent.since(handed));
+            trace.hops.push(Hop { dwell, queue, ..hop });
+        }
+        BodyHead { swarm, header, offset, sent, trace }.encode()
+    }
+}
+
+/// The bodies that are on their way to one peer.
+#[derive(Default)]
+pub(crate) struct OutgoingBodies(BTreeMap<BodyKey, Outgoing>);
+
+/// A body on its way out. Dropped, it still ends well if it has its last piece.
+struct Outgoing {
+    serial: BodySerial,
+    expires: Time,
+    pieces: mpsc::UnboundedSender<Bytes>,
+    abort: oneshot::Sender<()>,
+    /// Bytes that QUIC hasn't taken.
+    queued: Arc<AtomicUsize>,
+}
+
+impl OutgoingBodies {
+    /// Starts to send a body. Its task is one of `senders`.
+    pub(crate) fn start(&mut self, state: &Arc<LinkState>, senders: &TaskTracker, job: BodyJob) {
+        let (pieces, queue) = mpsc::unbounded_channel();
+        let (abort, aborted) = oneshot::channel();
+        let (key, queued) = (job.key(), Arc::new(AtomicUsize::new(0)));
+        let outgoing =
+            Outgoing { serial: job.serial, expires: job.expires, pieces, abort, queued: Arc::clone(&queued) };
+        senders.spawn(run(Arc::clone(state), job, queue, queued, aborted));
+        self.0.insert(key, outgoing);
+    }
+
+    /// Queues a body's next piece. `total` counts the bytes of all bodies that wait for the peer. Returns the bodies that were
+    /// dropped to make room.
+    pub(crate) fn push(&mut self, total: &AtomicUsize, key: BodyKey, bytes: Bytes) -> Vec<BodyKey> {
+        let full = total.load(Relaxed) + bytes.len() > BODY_QUEUE_LEN;
+        let dropped = if full { self.make_room(bytes.len()) } else { Vec::new() };
+        if let Some(outgoing) = self.0.get(&key) {
+            let len = bytes.len();
+            outgoing.queued.fetch_add(len, Relaxed);
+            total.fetch_add(len, Relaxed);
+            if outgoing.pieces.send(bytes).is_err() {
+                // The task has ended, and tells why.
+                outgoing.queued.fetch_sub(len, Relaxed);
+                total.fetch_sub(len, Relaxed);
+            }
+        }
+        dropped
+    }
+
+    fn make_room(&mut self, len: usize) -> Vec<BodyKey> {
+        let queued_of = |outgoing: &Outgoing| outgoing.queued.load(Relaxed);
+        // Dropped bodies' tasks give back what they hold in a moment: only what is still wanted counts.
+        let mut queued: usize = self.0.values().map(queued_of).sum();
+        let mut dropped = Vec::new();
+        while queued + len > BODY_QUEUE_LEN {
+            // The body that is soonest worth nothing goes first.
+            let waiting = self.0.iter().filter(|(_, outgoing)| queued_of(outgoing) > 0);
+            let Some((&victim, _)) = waiting.min_by_key(|(_, outgoing)| outgoing.expires) else { break };
+            let Some(outgoing) = self.0.remove(&victim) else { break };
+            queued = queued.saturating_sub(queued_of(&outgoing));
+            let _ = outgoing.abort.send(());
+            dropped.push(victim);
+        }
+        dropped
+    }
+
+    /// Resets a body's stream, whatever waits.
+    pub(crate) fn abort(&mut self, key: BodyKey) {
+        if let Some(outgoing) = self.0.remove(&key) {
+            let _ = outgoing.abort.send(());
+        }
+    }
+
+    /// Forgets a body whose task has ended. Returns whether it was still known.
+    pub(crate) fn ended(&mut self, key: BodyKey, serial: BodySerial) -> bool {
+        self.0.get(&key).is_some_and(|outgoing| outgoing.serial == serial) && self.0.remove(&key).is_some()
+    }
+}
+
+enum End {
+    Sent,
+    Stopped,
+    Aborted,
+    Lost,
+}
+
+async fn run(
+    state: Arc<LinkState>,
+    job: BodyJob,
+    mut queue: mpsc::UnboundedReceiver<Bytes>,
+    queued: Arc<AtomicUsize>,
+    aborted: oneshot::Receiver<()>,
+) {
+    let (key, serial) = (job.key(), job.serial);
+    let deadline = tokio::time::Instant::from_std(clock::instant(job.expires));
+    let mut in_hand = 0;
+    let end = tokio::select! {
+        biased;
+        Ok(()) = aborted => Ok(End::Aborted),
+        end = tokio::time::timeout_at(deadline, send(&state, job, &mut queue, &queued, &mut in_hand)) => end,
+    };
+    took(&state, &queued, in_hand);
+    queue.close();
+    while let Ok(bytes) = queue.try_recv() {
+        took(&state, &queued, bytes.len());
+    }
+    let counters = &state.counters;
+    let (counter, stopped) = match end {
+        Ok(End::Sent) => (&counters.bodies_sent, false),
+        Ok(End::Stopped) => (&counters.bodies_stopped, true),
+        Err(_expired) => (&counters.bodies_dropped, true),
+        // The driver's own doing, or the hub hears that the link is down.
+        Ok(End::Aborted | End::Lost) => return,
+    };
+    count(counter, 1);
+    state.tell(clock::now(), LinkEvent::BodySent { serial, key, stopped }).await;
+}
+
+/// Resets its stream where it isn't told that the peer has all of it.
+struct BodyStream(quinn::SendStream);
+
+impl Drop for BodyStream {
+    fn drop(&mut self) {
+        // Of a stream that the peer has all of, nothing is left to reset.
+        let _ = self.0.reset(code::BODY_ABORTED);
+    }
+}
+
+async fn send(
+    state: &LinkState,
+    job: BodyJob,
+    queue: &mut mpsc::UnboundedReceiver<Bytes>,
+    queued: &AtomicUsize,
+    in_hand: &mut usize,
+) -> End {
+    let Ok(stream) = state.conn.open_uni().await else { return End::Lost };
+    let mut stream = BodyStream(stream);
+    let stopped = stream.0.stopped();
+    tokio::pin!(stopped);
+    let mut left = (job.header.length - job.offset) as usize;
+    let mut job = Some(job);
+    let mut batch = Vec::with_capacity(8);
+    while left > 0 || job.is_some() {
+        if left > 0 {
+            let n = tokio::select! {
+                biased;
+                n = queue.recv_many(&mut batch, PIECES) => n,
+                _ = &mut stopped => return End::Stopped,
+            };
+            if n == 0 {
+                return End::Aborted;
+            }
+        }
+        let len: usize = batch.iter().map(Bytes::len).sum();
+        *in_hand = len;
+        if len > left {
+            // The hub's own bug; the peer must not pay for it.
+            debug_assert!(false, "a body's pieces are longer than the body");
+            return End::Aborted;
+        }
+        left -= len;
+        if let Some(job) = job.take() {
+            batch.insert(0, job.head());
+        }
+        let written = stream.0.write_all_chunks(&mut batch).await;
+        took(state, queued, len);
+        *in_hand = 0;
+        batch.clear();
+        match written {
+            Ok(()) => count(&state.counters.body_bytes_sent, len),
+            Err(quinn::WriteError::Stopped(_)) => return End::Stopped,
+            Err(_) => return End::Lost,
+        }
+    }
+    let _ = stream.0.finish();
+    // Until the peer has it, it can still refuse it, and it can still expire.
+    match stopped.await {
+        Ok(None) => End::Sent,
+        Ok(Some(_)) => End::Stopped,
+        Err(_) => End::Lost,
+    }
+}
+
+fn took(state: &LinkState, queued: &AtomicUsize, len: usize) {
+    queued.fetch_sub(len, Relaxed);
+    state.body_queue.fetch_sub(len, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damson_core::model::{Epoch, NodeId, PartId, TrackId};
+
+    const MIB: usize = 1 << 20;
+
+    fn key(part: u16) -> BodyKey {
+        let epoch = Epoch { counter: 1, node: NodeId(1) };
+        (SwarmId::DIRECTORY, PartId { epoch, track: TrackId(0), msn: 1, part })
+    }
+
+    /// A body whose task takes nothing.
+    struct Waiting {
+        pieces: mpsc::UnboundedReceiver<Bytes>,
+        aborted: oneshot::Receiver<()>,
+    }
+
+    fn begin(bodies: &mut OutgoingBodies, part: u16, expires_ms: u64) -> Waiting {
+        let ((pieces, queue), (abort, aborted)) = (mpsc::unbounded_channel(), oneshot::channel());
+        let (serial, expires) = (BodySerial(u64::from(part)), Time::from_millis(expires_ms));
+        bodies.0.insert(key(part), Outgoing { serial, expires, pieces, abort, queued: Arc::default() });
+        Waiting { pieces: queue, aborted }
+    }
+
+    #[test]
+    fn the_body_that_expires_first_makes_room() {
+        let (mut bodies, total) = (OutgoingBodies::default(), AtomicUsize::new(0));
+        let mut late = begin(&mut bodies, 1, 900);
+        let mut soon = begin(&mut bodies, 2, 300);
+        let mut empty = begin(&mut bodies, 3, 100);
+        let piece = Bytes::from(vec![0; BODY_QUEUE_LEN / 2]);
+        assert_eq!(bodies.push(&total, key(1), piece.clone()), []);
+        assert_eq!(bodies.push(&total, key(2), piece.clone()), []);
+        assert_eq!(bodies.push(&total, key(1), Bytes::from(vec![0; MIB])), [key(2)], "what has nothing queued stays");
+        assert_eq!(soon.aborted.try_recv(), Ok(()));
+        assert!(late.aborted.try_recv().is_err() && empty.aborted.try_recv().is_err());
+        assert!(late.pieces.try_recv().is_ok_and(|first| first.len() == piece.len()));
+        assert!(late.pieces.try_recv().is_ok_and(|second| second.len() == MIB));
+        assert_eq!(total.load(Relaxed), BODY_QUEUE_LEN + MIB, "the dropped body's task gives back its half");
+    }
+
+    #[test]
+    fn a_body_that_was_begun_anew_has_not_ended() {
+        let mut bodies = OutgoingBodies::default();
+        let _task = begin(&mut bodies, 7, 100);
+        assert!(!bodies.ended(key(7), BodySerial(6)));
+        assert!(bodies.ended(key(7), BodySerial(7)));
+        assert!(!bodies.ended(key(7), BodySerial(7)));
+    }
+
+    #[test]
+    fn what_its_task_does_not_take_is_not_counted() {
+        let (mut bodies, total) = (OutgoingBodies::default(), AtomicUsize::new(0));
+        drop(begin(&mut bodies, 1, 100));
+        bodies.push(&total, key(1), Bytes::from_static(b"piece"));
+        assert_eq!(total.load(Relaxed), 0);
+    }
+}

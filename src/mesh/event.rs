@@ -1,0 +1,80 @@
+//! What the tasks of connections and links tell the driver.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::{mpsc, oneshot};
+
+use super::fault::{DialFault, LinkFault};
+use damson_core::link::frame::{BodyHead, FrameDecoder, Hello};
+use damson_core::link::pairing::LinkNo;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartId, SwarmId};
+
+/// Which body of which swarm.
+pub(crate) type BodyKey = (SwarmId, PartId);
+
+/// Tells a body from an earlier one of the same key on the same link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BodySerial(pub(crate) u64);
+
+/// The way to the driver: what has happened, and when.
+pub(crate) type Events = mpsc::Sender<(Time, MeshEvent)>;
+
+/// What happens to connections.
+pub(crate) enum MeshEvent {
+    /// A dial has found this peer; shall we say hello? `None`: a link is there, or under way.
+    Dialled { no: LinkNo, peer: NodeId, hello: oneshot::Sender<Option<Hello>> },
+    /// The peer has answered our hello.
+    Answered(Box<Greeted>),
+    /// A peer that dialled says hello.
+    Greeted(Box<Greeted>),
+    /// A dial is over without a link of its own.
+    DialEnded(Box<FailedDial>),
+    /// Something happened on a link.
+    Link { no: LinkNo, peer: NodeId, event: LinkEvent },
+}
+
+/// What happens on a link.
+pub(crate) enum LinkEvent {
+    /// The link has ended.
+    Lost(LinkFault),
+    /// A frame of the swarms.
+    Control(Bytes),
+    /// A body begins.
+    BodyHead { serial: BodySerial, head: Box<BodyHead>, stop: oneshot::Sender<()> },
+    /// The next bytes of it.
+    BodyPiece { serial: BodySerial, key: BodyKey, bytes: Bytes, last: bool },
+    /// It ends early.
+    BodyTorn { serial: BodySerial, key: BodyKey },
+    /// A body of ours is at the peer, or (`stopped`) won't get there.
+    BodySent { serial: BodySerial, key: BodyKey, stopped: bool },
+    /// About each second.
+    Estimate { rtt_us: u32, rate: u64 },
+}
+
+/// A connection whose peer is known and has said hello.
+pub(crate) struct Greeted {
+    pub(crate) no: LinkNo,
+    pub(crate) conn: Connection,
+    pub(crate) peer: Peer,
+    pub(crate) name: String,
+    pub(crate) hello: Hello,
+    pub(crate) control: (SendStream, RecvStream),
+    /// Holds what came behind the hello.
+    pub(crate) decoder: FrameDecoder,
+    /// The address that we dialled, where we did.
+    pub(crate) dialled: Option<SocketAddr>,
+}
+
+/// A dial that made no link of its own.
+pub(crate) struct FailedDial {
+    pub(crate) no: LinkNo,
+    pub(crate) addr: SocketAddr,
+    /// Whom we expected, or found.
+    pub(crate) expected: Option<NodeId>,
+    pub(crate) found: Option<NodeId>,
+    pub(crate) fault: DialFault,
+}

@@ -1,0 +1,95 @@
+//! Why a link ends, and why a dial makes none.
+
+use std::time::Duration;
+
+use quinn::{ConnectError, ConnectionError, VarInt};
+
+use super::code;
+use damson_core::hyparview::DownCause;
+use damson_core::link::frame::FrameError;
+use damson_core::model::NodeId;
+use damson_core::model::wire::WireError;
+
+/// What a peer did wrong, or its connection's end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkFault {
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("frame of a swarm: {0}")]
+    Control(WireError),
+    #[error("head of a body: {0}")]
+    Head(#[from] WireError),
+    #[error("a body's stream ends at byte {at}, {missing} bytes before the body does")]
+    Short { at: usize, missing: usize },
+    #[error("a body's stream goes on at byte {at}, after the body's end")]
+    Long { at: usize },
+    #[error("a body's head didn't come in {0:?}")]
+    HeadLate(Duration),
+    #[error("a second hello")]
+    Hello,
+    #[error("doesn't read its control stream: {0} bytes wait")]
+    Wedged(usize),
+    #[error("{0}")]
+    Connection(#[from] ConnectionError),
+    #[error("closed its control stream")]
+    ControlEnded,
+}
+
+impl LinkFault {
+    /// Returns the code to close the connection with; `None` where it is closed already.
+    pub(crate) fn code(&self) -> Option<VarInt> {
+        match self {
+            LinkFault::Connection(_) => None,
+            LinkFault::Wedged(_) => Some(code::WEDGED),
+            LinkFault::ControlEnded => Some(code::UNNEEDED),
+            _ => Some(code::PROTOCOL),
+        }
+    }
+
+    /// Returns what the hub is told.
+    pub(crate) fn cause(&self) -> DownCause {
+        match self {
+            LinkFault::Connection(ConnectionError::ApplicationClosed(close)) if close.error_code == code::LEAVING => {
+                DownCause::Left
+            }
+            LinkFault::Connection(ConnectionError::TimedOut) => DownCause::TimedOut,
+            _ => DownCause::Lost,
+        }
+    }
+
+    /// Tells whether the peer broke the protocol, rather than went away.
+    pub(crate) fn is_rubbish(&self) -> bool {
+        self.code() == Some(code::PROTOCOL)
+    }
+}
+
+/// Why a dial made no link.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialFault {
+    #[error("can't be dialled: {0}")]
+    Address(#[from] ConnectError),
+    #[error("no answer in {0:?}")]
+    TimedOut(Duration),
+    #[error("{0}")]
+    Connection(#[from] ConnectionError),
+    #[error("its certificate: {0}")]
+    Certificate(String),
+    #[error("is {0}, another node than the one expected")]
+    Another(NodeId),
+    #[error("{0}")]
+    Hello(LinkFault),
+    /// No failure: the peer has, or is getting, another link with us.
+    #[error("another link with it is there or on its way")]
+    Duplicate,
+}
+
+impl DialFault {
+    /// Returns what the hub is told.
+    pub(crate) fn cause(&self) -> DownCause {
+        match self {
+            DialFault::TimedOut(_) | DialFault::Connection(ConnectionError::TimedOut) => DownCause::TimedOut,
+            DialFault::Duplicate | DialFault::Hello(_) => DownCause::Lost,
+            _ => DownCause::Refused,
+        }
+    }
+}

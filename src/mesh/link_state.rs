@@ -1,0 +1,116 @@
+//! What the driver and all tasks of a link see.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quinn::Connection;
+
+use super::event::{Events, LinkEvent, MeshEvent};
+use super::fault::LinkFault;
+use crate::clock;
+use damson_core::link::clock_offset::{ClockOffset, Transit};
+use damson_core::link::pairing::LinkNo;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+
+/// Counts since the link came up.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) bodies_sent: AtomicU64,
+    pub(crate) bodies_received: AtomicU64,
+    pub(crate) bodies_stopped: AtomicU64,
+    pub(crate) bodies_dropped: AtomicU64,
+    pub(crate) bodies_refused: AtomicU64,
+    pub(crate) bodies_torn: AtomicU64,
+    pub(crate) body_bytes_sent: AtomicU64,
+    pub(crate) body_bytes_received: AtomicU64,
+    pub(crate) control_sent: AtomicU64,
+    pub(crate) control_received: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(crate) fn count(counter: &AtomicU64, n: usize) {
+    counter.fetch_add(n as u64, Relaxed);
+}
+
+/// The state of one link.
+pub(crate) struct LinkState {
+    pub(crate) no: LinkNo,
+    pub(crate) peer: Peer,
+    pub(crate) name: String,
+    pub(crate) conn: Connection,
+    events: Events,
+    pub(crate) since: Time,
+    /// Bytes of bodies that QUIC hasn't taken.
+    pub(crate) body_queue: AtomicUsize,
+    /// Bytes of control frames that QUIC hasn't taken.
+    pub(crate) control_queue: AtomicUsize,
+    /// Measured rate of bodies from the peer, in bytes/s.
+    pub(crate) rate: AtomicU64,
+    pub(crate) counters: Counters,
+    /// The newest body's transit from the peer, in microseconds.
+    pub(crate) newest_transit: AtomicI64,
+    clock: Mutex<ClockOffset>,
+}
+
+/// Stands for the transit before the first body.
+pub(crate) const TRANSIT_UNKNOWN: i64 = i64::MIN;
+
+impl LinkState {
+    /// Returns the state of a link that comes up now.
+    pub(crate) fn new(no: LinkNo, conn: Connection, peer: Peer, name: String, events: Events) -> Arc<Self> {
+        Arc::new(LinkState {
+            no,
+            peer,
+            name,
+            conn,
+            events,
+            since: clock::now(),
+            body_queue: AtomicUsize::new(0),
+            control_queue: AtomicUsize::new(0),
+            rate: AtomicU64::new(0),
+            counters: Counters::default(),
+            newest_transit: AtomicI64::new(TRANSIT_UNKNOWN),
+            clock: Mutex::default(),
+        })
+    }
+
+    /// Returns the peer's clock.
+    pub(crate) fn clock(&self) -> MutexGuard<'_, ClockOffset> {
+        // A panic elsewhere leaves the samples whole: they are plain numbers.
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how long something from the peer was under way.
+    pub(crate) fn transit(&self, sent: Time, received: Time) -> Transit {
+        let measured = self.clock().transit(sent, received);
+        // Before the first pong, half a round trip is the best guess.
+        measured.unwrap_or_else(|| {
+            let half = self.conn.rtt() / 2;
+            Transit { micros: i64::try_from(half.as_micros()).unwrap_or(i64::MAX), uncertainty: half }
+        })
+    }
+
+    /// Tells the driver; waits while it is busy.
+    pub(crate) async fn tell(&self, at: Time, event: LinkEvent) {
+        // The driver is gone only when the node is.
+        let _ = self.events.send((at, MeshEvent::Link { no: self.no, peer: self.peer.id, event })).await;
+    }
+
+    /// Tells the driver how far the peer is, and how fast.
+    pub(crate) async fn tell_estimate(&self, at: Time) {
+        let rtt = self.clock().rtt().unwrap_or_else(|| self.conn.rtt());
+        let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        self.tell(at, LinkEvent::Estimate { rtt_us, rate: self.rate.load(Relaxed) }).await;
+    }
+
+    /// Ends the link for a fault of the peer's, or since it has ended.
+    pub(crate) async fn fail(&self, fault: LinkFault) {
+        let close = fault.code().map(|code| (code, fault.to_string()));
+        // Told first: the other tasks then only hear that the connection was closed from here.
+        self.tell(clock::now(), LinkEvent::Lost(fault)).await;
+        if let Some((code, why)) = close {
+            self.conn.close(code, why.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What joins the layers: each sees the next one by a trait of its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::mesh_view::MeshView;
+use crate::dvr;
+use crate::edge::Store;
+use crate::ingest::desk::{BoxFuture, Desk, Publisher};
+use crate::mesh::{AnswerFuture, Mesh, Sink};
+use damson_core::model::Peer;
+use damson_core::model::Resume;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};
+use damson_core::swarm::{Entry, Keeper};
+
+/// What comes out of the mesh goes into the store; the ingest hears of other ingests.
+pub(super) struct IntoStore {
+    pub(super) store: Arc<Store>,
+    pub(super) desk: Desk,
+    pub(super) view: Arc<MeshView>,
+    pub(super) me: NodeId,
+}
+
+impl Sink for IntoStore {
+    fn record(&self, record: Record) {
+        if record.epoch.node != self.me {
+            self.desk.superseded(&record.stream, record.epoch);
+        }
+        self.store.record(record);
+    }
+
+    fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time) {
+        self.view.learn(&trace);
+        self.store.part(stream, header, body, trace, received);
+    }
+
+    fn announced(&self, entry: Entry) {
+        self.store.announced(entry);
+    }
+
+    fn expired(&self, stream: &StreamName) {
+        self.store.expired(stream);
+    }
+
+    fn kept(&self, stream: &StreamName, keepers: Vec<Keeper>) {
+        self.store.kept(stream, keepers);
+    }
+
+    fn answer(&self, query: Bytes) -> AnswerFuture<'_> {
+        Box::pin(self.store.asked(query))
+    }
+}
+
+/// What the ingest publishes goes into the mesh.
+pub(super) struct IntoMesh(pub(super) Mesh);
+
+impl Publisher for IntoMesh {
+    fn record(&self, record: Record) {
+        self.0.claim(record);
+    }
+
+    fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes) {
+        self.0.publish(stream, header, body);
+    }
+
+    fn resume(&self, stream: &StreamName) -> BoxFuture<'_, Option<Resume>> {
+        let stream = stream.clone();
+        Box::pin(async move { self.0.resume(&stream).await })
+    }
+
+    fn ended(&self, stream: &StreamName) {
+        tracing::info!(%stream, "no longer published here");
+    }
+}
+
+/// What other nodes are asked for goes through the mesh.
+pub(super) struct ByMesh(pub(super) Mesh);
+
+impl dvr::QueryNode for ByMesh {
+    fn query(&self, whom: Peer, query: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> dvr::QueryFuture<'_> {
+        Box::pin(self.0.query(whom, query, max, progress))
+    }
+}
