@@ -189,7 +189,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => block_on(async {
             let stop = Stop::listen()?;
             let DemoArgs { edges, http, https, rtmp, film, link_delay, loss } = args;
-            let demo = Demo::start(demo::Options { edges, http, https, rtmp, film, link_delay, loss }).await?;
+            let demo = Demo::start(demo::DemoOptions { edges, http, https, rtmp, film, link_delay, loss }).await?;
             println!("{demo}");
             stop.requested().await;
             tracing::info!("draining");

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::links::{DelayRange, Loss, Relay, Shape};
-use super::nodes::{Place, Stage, Switch};
+use super::nodes::{DemoNodes, NodePlan, Switch};
 use crate::config::Listen;
 use crate::edge::{EdgeAddress, Tls};
 use crate::ingest::file::FileLoop;
@@ -22,7 +22,7 @@ use crate::node::NodeError;
 /// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.
 const FILM: &[u8] = include_bytes!("../../fixtures/media/plum-720p30.mp4");
 
-/// Where a demo serves HTTPS if nothing is said.
+/// The port of a demo's HTTPS if nothing is said.
 pub const HTTPS_PORT: u16 = 8443;
 
 /// How much longer the way around a node is than the way through it.
@@ -32,21 +32,21 @@ const AROUND_MIN: Duration = Duration::from_millis(30);
 /// The same delays and losses each time.
 const SEED: u64 = 0xDA;
 
-/// What can be chosen of a demo.
+/// The settings of a demo.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// How many edges, one hop after the other.
+pub struct DemoOptions {
+    /// The number of edges, one hop after the other.
     pub edges: u16,
-    /// Where the last edge serves; the ingest and the other edges take the ports after it.
+    /// The address of the last edge; the ingest and the other edges take the ports after it.
     pub http: SocketAddr,
-    /// Where the last edge serves HTTPS, with a certificate of its own making; port [`HTTPS_PORT`] beside `http` if
+    /// The address of the last edge's HTTPS, with a certificate of its own making; port [`HTTPS_PORT`] beside `http` if
     /// nothing is said.
     pub https: Option<Listen>,
-    /// Where encoders push.
+    /// The address to which encoders push.
     pub rtmp: SocketAddr,
     /// The film to loop, if not our own.
     pub film: Option<PathBuf>,
-    /// What the links' delays lie between, each way.
+    /// The range of the links' delays, each way.
     pub link_delay: Option<DelayRange>,
     /// The share of packets that links lose.
     pub loss: Option<Loss>,
@@ -58,12 +58,12 @@ pub struct Demo {
     https: Option<SocketAddr>,
     rtmp: SocketAddr,
     stop: CancellationToken,
-    stage: tokio::task::JoinHandle<()>,
+    nodes: tokio::task::JoinHandle<()>,
 }
 
 impl Demo {
     /// Starts the nodes, one after the other, and the film.
-    pub async fn start(options: Options) -> Result<Self, NodeError> {
+    pub async fn start(options: DemoOptions) -> Result<Self, NodeError> {
         let film = match &options.film {
             Some(path) => FileLoop::open(path).await?,
             None => FileLoop::read("fixtures/media/plum-720p30.mp4", FILM)?,
@@ -82,20 +82,20 @@ impl Demo {
         let ca = Ca::generate()?;
         let stop = CancellationToken::new();
         let (switch, orders) = Switch::new(edges.iter().map(|edge| edge.name.clone()).collect());
-        let mut stage = Stage::new(edges.clone(), film, Arc::new(switch));
+        let mut nodes = DemoNodes::new(edges.clone(), film, Arc::new(switch));
         let mut delays =
             Delays { rng: Xoshiro256PlusPlus::seed_from_u64(SEED), options: &options, before: Duration::ZERO };
         let last = listeners.len() - 1;
         for (i, (name, http)) in listeners.into_iter().enumerate() {
             let mut join = Vec::new();
             let (near, around) = delays.next();
-            if let Some(target) = stage.mesh_before(1) {
+            if let Some(target) = nodes.mesh_before(1) {
                 join.push(via(target, near, i)?);
             }
-            if let Some(target) = stage.mesh_before(2) {
+            if let Some(target) = nodes.mesh_before(2) {
                 join.push(via(target, Some(around), i + 0x100)?);
             }
-            let place = Place {
+            let plan = NodePlan {
                 identity: ca.issue(&name)?,
                 name,
                 mesh: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0),
@@ -109,13 +109,13 @@ impl Demo {
                     .map(|((_, tls), addr)| (addr, Arc::clone(tls))),
             };
             let secure = https.take_if(|_| i == last).map(|(listener, _)| listener);
-            stage.add(place, rtmp.take(), http, secure)?;
+            nodes.add(plan, rtmp.take(), http, secure)?;
         }
-        let stage = tokio::spawn(stage.run(orders, stop.clone()));
-        Ok(Demo { edges, https: https_addr, rtmp: rtmp_addr, stop, stage })
+        let nodes = tokio::spawn(nodes.run(orders, stop.clone()));
+        Ok(Demo { edges, https: https_addr, rtmp: rtmp_addr, stop, nodes })
     }
 
-    /// Where each node serves, by name, the ingest first.
+    /// Returns each node's name and address, the ingest first.
     pub fn edges(&self) -> &[EdgeAddress] {
         &self.edges
     }
@@ -123,7 +123,7 @@ impl Demo {
     /// Drains and stops all nodes, the ingest first, so that the edges get its last parts.
     pub async fn shutdown(self) {
         self.stop.cancel();
-        if let Err(error) = self.stage.await {
+        if let Err(error) = self.nodes.await {
             tracing::error!(%error, "the demo's nodes were not drained");
         }
     }
@@ -132,13 +132,13 @@ impl Demo {
 /// Draws what the links of each node do.
 struct Delays<'a> {
     rng: Xoshiro256PlusPlus,
-    options: &'a Options,
-    /// Of the link before.
+    options: &'a DemoOptions,
+    /// The delay of the link before.
     before: Duration,
 }
 
 impl Delays<'_> {
-    /// Of the link to the node before, `None` if it does nothing; and of that around it.
+    /// Returns the shape of the link to the node before, `None` if it does nothing; and of the link around it.
     fn next(&mut self) -> (Option<Shape>, Shape) {
         let loss = self.options.loss.map_or(0.0, |loss| loss.0);
         let delay = self.options.link_delay.map_or(Duration::ZERO, |range| {
@@ -152,7 +152,7 @@ impl Delays<'_> {
     }
 }
 
-/// The address through which a node is dialled: its own, or that of a relay.
+/// Returns the address through which a node is dialled: its own, or that of a relay.
 fn via(target: SocketAddr, shape: Option<Shape>, seed: usize) -> Result<SocketAddr, NodeError> {
     let Some(shape) = shape else { return Ok(target) };
     let relay = Relay::open(target, shape, seed as u64).map_err(NodeError::Runtime)?;
@@ -162,8 +162,8 @@ fn via(target: SocketAddr, shape: Option<Shape>, seed: usize) -> Result<SocketAd
     Ok(addr)
 }
 
-/// The last edge's HTTPS.
-async fn https(options: &Options) -> Result<Option<(TcpListener, Arc<Tls>)>, NodeError> {
+/// Binds the last edge's HTTPS.
+async fn https(options: &DemoOptions) -> Result<Option<(TcpListener, Arc<Tls>)>, NodeError> {
     let beside = |port| SocketAddr::new(options.http.ip(), port);
     let addr = match (options.https, options.http.port()) {
         (Some(https), _) => https.addr(),
@@ -184,9 +184,9 @@ async fn https(options: &Options) -> Result<Option<(TcpListener, Arc<Tls>)>, Nod
     Ok(Some((listener, Arc::new(Tls::self_signed(names)?))))
 }
 
-/// The nodes' names in the order of the line, and where each serves: the last edge at the address
+/// Returns the nodes' names in the order of the line, and where each serves: the last edge at the address
 /// asked for, the others at the ports after it.
-fn http_addrs(options: &Options) -> Vec<(String, SocketAddr)> {
+fn http_addrs(options: &DemoOptions) -> Vec<(String, SocketAddr)> {
     let port = |offset: u16| match options.http.port() {
         0 => 0,
         port => port.saturating_add(offset),
@@ -199,8 +199,8 @@ fn http_addrs(options: &Options) -> Vec<(String, SocketAddr)> {
     (0..=options.edges).map(node).collect()
 }
 
-/// The port of another node than the last edge wasn't named by anybody: says where it comes from.
-fn beside(error: NodeError, options: &Options, node: &str) -> NodeError {
+/// Says where the port of another node than the last edge comes from: the user didn't name it.
+fn beside(error: NodeError, options: &DemoOptions, node: &str) -> NodeError {
     match error {
         NodeError::Listen { addr, source, .. } if addr != options.http => {
             NodeError::Beside { node: node.to_owned(), addr, source, ports: options.edges + 1 }

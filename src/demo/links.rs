@@ -28,12 +28,12 @@ const DATAGRAM_MAX: usize = 65_535;
 /// The longest that is relayed: Ethernet's 1,500 bytes less the headers of IPv4 and UDP. Loopback takes more, and a loss would then cost
 /// a quarter of what it does on a real path.
 const PACKET_MAX: usize = 1_472;
-/// Of each socket, in bytes, so that a burst is lost by chance alone.
+/// The buffer of each socket, in bytes, so that a burst is lost by chance alone.
 const BUFFER: usize = 4 << 20;
 /// Packets taken at once from a socket that has many.
 const BURST: usize = 64;
 
-/// `20ms..80ms`, or `50ms`: what the links' delays lie between, each way.
+/// The range of the links' delays, each way: `20ms..80ms`, or `50ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DelayRange {
     /// The shortest.
@@ -57,7 +57,7 @@ impl FromStr for DelayRange {
     }
 }
 
-/// `1%`, or `0.01`: the share of packets that is lost.
+/// The share of packets that is lost: `1%`, or `0.01`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Loss(pub f64);
 
@@ -73,10 +73,10 @@ impl FromStr for Loss {
     }
 }
 
-/// What one link does to packets, each way.
+/// A link's delay and loss, each way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    /// How long each is under way.
+    /// The time for which each packet is under way.
     pub(super) delay: Duration,
     /// The share that is lost.
     pub(super) loss: f64,
@@ -86,7 +86,7 @@ pub(super) struct Shape {
 struct Way {
     shape: Shape,
     rng: Xoshiro256PlusPlus,
-    /// When each is due.
+    /// The packets, each with the time at which it is due.
     packets: VecDeque<(Instant, Box<[u8]>)>,
 }
 
@@ -137,7 +137,7 @@ impl Relay {
         Ok(Relay { near, far, there: Way::new(shape, seed), back: Way::new(shape, !seed) })
     }
 
-    /// What is dialled instead of the target.
+    /// Returns the address to dial instead of the target's.
     ///
     /// # Errors
     /// The system doesn't tell.

@@ -13,5 +13,5 @@ mod demo;
 mod links;
 mod nodes;
 
-pub use demo::{Demo, HTTPS_PORT, Options};
+pub use demo::{Demo, DemoOptions, HTTPS_PORT};
 pub use links::{DelayRange, Loss};

@@ -20,14 +20,14 @@ use damson_core::model::StreamName;
 /// Orders that may wait: more than anybody clicks while a node starts.
 const ORDERS_MAX: usize = 16;
 
-/// What it takes to start a node, again and again the same.
-pub(super) struct Place {
+/// The settings of one node, to start it again and again the same.
+pub(super) struct NodePlan {
     pub(super) name: String,
     pub(super) identity: Identity,
     /// Port 0 before the first start.
     pub(super) mesh: SocketAddr,
     pub(super) join: Vec<SocketAddr>,
-    /// Where encoders push, at the ingest.
+    /// The address to which encoders push, at the ingest.
     pub(super) rtmp: Option<SocketAddr>,
     pub(super) http: SocketAddr,
     pub(super) https: Option<(SocketAddr, Arc<Tls>)>,
@@ -39,14 +39,14 @@ struct Order {
     run: bool,
 }
 
-/// The page's hand on the nodes.
+/// Stops and starts nodes for the page.
 pub(super) struct Switch {
     names: Vec<String>,
     running: Vec<AtomicBool>,
     orders: mpsc::Sender<Order>,
 }
 
-/// What is asked of a [`Stage`].
+/// The orders for [`DemoNodes`].
 pub(super) struct Orders(mpsc::Receiver<Order>);
 
 impl Switch {
@@ -72,59 +72,59 @@ impl Control for Switch {
 }
 
 /// All nodes.
-pub(super) struct Stage {
+pub(super) struct DemoNodes {
     edges: Vec<EdgeAddress>,
     film: FileLoop,
     switch: Arc<Switch>,
     /// The ingest first.
-    nodes: Vec<(Place, Option<Node>)>,
+    nodes: Vec<(NodePlan, Option<Node>)>,
 }
 
-impl Stage {
+impl DemoNodes {
     pub(super) fn new(edges: Vec<EdgeAddress>, film: FileLoop, switch: Arc<Switch>) -> Self {
-        Stage { edges, film, switch, nodes: Vec::new() }
+        DemoNodes { edges, film, switch, nodes: Vec::new() }
     }
 
-    /// Where the node so many places before the next one is reached.
+    /// Returns the address of the node so many places before the next one.
     pub(super) fn mesh_before(&self, places: usize) -> Option<SocketAddr> {
-        let (place, _) = self.nodes.get(self.nodes.len().checked_sub(places)?)?;
-        Some(place.mesh)
+        let (plan, _) = self.nodes.get(self.nodes.len().checked_sub(places)?)?;
+        Some(plan.mesh)
     }
 
     /// Starts the next node.
     pub(super) fn add(
         &mut self,
-        mut place: Place,
+        mut plan: NodePlan,
         rtmp: Option<TcpListener>,
         http: TcpListener,
         https: Option<TcpListener>,
     ) -> Result<(), NodeError> {
-        let node = self.start(&place, rtmp, http, https)?;
-        place.mesh = node.mesh();
-        self.nodes.push((place, Some(node)));
+        let node = self.start(&plan, rtmp, http, https)?;
+        plan.mesh = node.mesh();
+        self.nodes.push((plan, Some(node)));
         Ok(())
     }
 
     fn start(
         &self,
-        place: &Place,
+        plan: &NodePlan,
         rtmp: Option<TcpListener>,
         http: TcpListener,
         https: Option<TcpListener>,
     ) -> Result<Node, NodeError> {
-        let is_ingest = place.rtmp.is_some();
+        let is_ingest = plan.rtmp.is_some();
         let node = Node::start(NodeConfig {
-            identity: place.identity.clone(),
-            name: place.name.clone(),
-            mesh: place.mesh,
+            identity: plan.identity.clone(),
+            name: plan.name.clone(),
+            mesh: plan.mesh,
             advertise: None,
-            join: place.join.clone(),
+            join: plan.join.clone(),
             topology: Topology::Static,
             upload: None,
             rtmp,
             inputs: Inputs::default(),
             http: Some(http),
-            https: https.zip(place.https.as_ref().map(|(_, tls)| Arc::clone(tls))),
+            https: https.zip(plan.https.as_ref().map(|(_, tls)| Arc::clone(tls))),
             limits: Limits::default(),
             media: packager::Settings::default(),
             takeover: Takeover::default(),
@@ -144,16 +144,16 @@ impl Stage {
     }
 
     /// Binds its sockets and starts it.
-    async fn start_again(&self, place: &Place) -> Result<Node, NodeError> {
-        let rtmp = match place.rtmp {
+    async fn start_again(&self, plan: &NodePlan) -> Result<Node, NodeError> {
+        let rtmp = match plan.rtmp {
             Some(addr) => Some(listen(addr, "rtmp").await?),
             None => None,
         };
-        let https = match &place.https {
+        let https = match &plan.https {
             Some((addr, _)) => Some(listen(*addr, "https").await?),
             None => None,
         };
-        self.start(place, rtmp, listen(place.http, "http").await?, https)
+        self.start(plan, rtmp, listen(plan.http, "http").await?, https)
     }
 
     /// Does what is ordered until it is to stop; then drains all nodes, in their order.
@@ -169,22 +169,22 @@ impl Stage {
     }
 
     async fn obey(&mut self, Order { node: at, run }: Order) {
-        let Some((place, node)) = self.nodes.get_mut(at) else { return };
+        let Some((plan, node)) = self.nodes.get_mut(at) else { return };
         match (run, node.take()) {
             (false, Some(running)) => {
                 self.switch.running[at].store(false, Ordering::Relaxed);
-                tracing::info!(node = place.name, "stops, as the page has asked");
+                tracing::info!(node = plan.name, "stops, as the page has asked");
                 running.shutdown().await;
             }
             (true, None) => {
-                let (place, _) = &self.nodes[at];
-                match self.start_again(place).await {
+                let (plan, _) = &self.nodes[at];
+                match self.start_again(plan).await {
                     Ok(node) => {
-                        tracing::info!(node = place.name, "runs again, as the page has asked");
+                        tracing::info!(node = plan.name, "runs again, as the page has asked");
                         self.nodes[at].1 = Some(node);
                         self.switch.running[at].store(true, Ordering::Relaxed);
                     }
-                    Err(error) => tracing::error!(node = place.name, "can't be started again: {error}"),
+                    Err(error) => tracing::error!(node = plan.name, "can't be started again: {error}"),
                 }
             }
             (_, as_it_was) => *node = as_it_was,

@@ -8,7 +8,7 @@ const HERE: u8 = 0;
 const NOT_HERE: u8 = 1;
 const BUSY: u8 = 2;
 
-/// What a node answers.
+/// A node's answer to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// These bytes, in order.
@@ -19,7 +19,7 @@ pub enum Answer {
     Busy,
 }
 
-/// Why a query has no answer.
+/// The reason why a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     /// The node has none.

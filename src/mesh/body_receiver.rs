@@ -42,14 +42,13 @@ impl IncomingBodies {
         old.map(|old| old.stop.send(())).is_some()
     }
 
-    /// Tells whether a body's bytes are still wanted.
-    pub(crate) fn wants(&self, key: BodyKey, serial: BodySerial) -> bool {
-        self.0.get(&key).is_some_and(|incoming| incoming.serial == serial)
-    }
-
-    /// Forgets a body that has ended. Returns whether it was still wanted.
-    pub(crate) fn ended(&mut self, key: BodyKey, serial: BodySerial) -> bool {
-        self.wants(key, serial) && self.0.remove(&key).is_some()
+    /// Takes more of a body, or its end, after which it is forgotten. Returns whether the body is wanted.
+    pub(crate) fn goes_on(&mut self, key: BodyKey, serial: BodySerial, ends: bool) -> bool {
+        let wanted = self.0.get(&key).is_some_and(|incoming| incoming.serial == serial);
+        if wanted && ends {
+            self.0.remove(&key);
+        }
+        wanted
     }
 
     /// Stops a body's stream.
@@ -233,8 +232,9 @@ mod tests {
         assert!(!bodies.begin(key(), BodySerial(1), first));
         assert!(bodies.begin(key(), BodySerial(2), second));
         assert_eq!(first_stopped.try_recv(), Ok(()));
-        assert!(!bodies.wants(key(), BodySerial(1)) && !bodies.ended(key(), BodySerial(1)), "its end is no news");
-        assert!(bodies.wants(key(), BodySerial(2)) && second_stopped.try_recv().is_err());
+        assert!(!bodies.goes_on(key(), BodySerial(1), true), "its end is no news");
+        assert!(bodies.goes_on(key(), BodySerial(2), false) && second_stopped.try_recv().is_err());
+        assert!(bodies.goes_on(key(), BodySerial(2), true) && !bodies.goes_on(key(), BodySerial(2), true));
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         bodies.begin(key(), BodySerial(1), stop);
         bodies.refuse(key());
         assert_eq!(stopped.try_recv(), Ok(()));
-        assert!(!bodies.ended(key(), BodySerial(1)));
+        assert!(!bodies.goes_on(key(), BodySerial(1), false));
     }
 
     #[test]

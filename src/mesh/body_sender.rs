@@ -33,7 +33,7 @@ pub(crate) struct BodyJob {
     pub(crate) received: Time,
     /// This node's hop, without its times.
     pub(crate) hop: Hop,
-    /// When the hub handed it over.
+    /// The time at which the hub handed it over.
     pub(crate) handed: Time,
     pub(crate) expires: Time,
 }

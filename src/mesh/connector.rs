@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream, WriteError};
+use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
@@ -127,7 +127,7 @@ impl Connector {
         self.tell(MeshEvent::Dialled { no, peer, hello }).await;
         let Ok(Some(hello)) = say.await else { return Err(DialFault::Duplicate) };
         let (mut send, recv) = conn.open_bi().await.map_err(refusal)?;
-        write_hello(&mut send, hello).await.map_err(|e| DialFault::Hello(lost(e).into()))?;
+        write_hello(&mut send, hello).await.map_err(DialFault::Hello)?;
         let greeted = hear(no, conn, (peer, name), (send, recv), Some(addr)).await;
         greeted.map_err(|fault| if let DialFault::Connection(e) = fault { refusal(e) } else { fault })
     }
@@ -199,13 +199,6 @@ fn refusal(e: ConnectionError) -> DialFault {
     match e {
         ConnectionError::ApplicationClosed(close) if close.error_code == code::DUPLICATE => DialFault::Duplicate,
         e => e.into(),
-    }
-}
-
-fn lost(e: WriteError) -> ConnectionError {
-    match e {
-        WriteError::ConnectionLost(e) => e,
-        _ => ConnectionError::LocallyClosed,
     }
 }
 

@@ -172,10 +172,13 @@ pub(crate) async fn read_chunk(recv: &mut RecvStream) -> Result<Option<Bytes>, L
 }
 
 /// Writes our hello.
-pub(crate) async fn write_hello(send: &mut SendStream, hello: Hello) -> Result<(), WriteError> {
+pub(crate) async fn write_hello(send: &mut SendStream, hello: Hello) -> Result<(), LinkFault> {
     let mut bytes = BytesMut::new();
     Frame::Hello(hello).encode(&mut bytes);
-    send.write_chunk(bytes.freeze()).await
+    send.write_chunk(bytes.freeze()).await.map_err(|e| match e {
+        WriteError::ConnectionLost(e) => e.into(),
+        _ => LinkFault::ControlEnded,
+    })
 }
 
 /// Reads the peer's hello.

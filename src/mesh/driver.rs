@@ -33,26 +33,26 @@ use damson_core::swarm::{Hub, Input, Kept, Output, SwarmView};
 /// Each holds at most one piece: 16 MiB in all.
 const EVENTS: usize = 256;
 
-/// How many events are handled before outputs' queues are looked at again.
+/// The most events that are handled before the commands are looked at again.
 const BATCH: usize = 64;
 
-/// How many timeouts in a row the core may ask for, each already past: a core that asks for more has a
+/// The most timeouts in a row that the core may ask for, each already past: a core that asks for more has a
 /// bug, and mustn't hang the node.
 const TIMEOUTS_MAX: usize = 64;
 
-/// What the driver drives: [`Hub`], or something simpler in a test.
+/// The core that the driver drives: [`Hub`], or something simpler in a test.
 pub(crate) trait Core: Send + 'static {
-    /// Something happened.
+    /// Takes what has happened.
     fn handle(&mut self, now: Time, input: Input);
-    /// What is to be done, until `None`.
+    /// Returns the next thing to do, until `None`.
     fn poll_output(&mut self) -> Option<Output>;
-    /// When to call `handle` with [`Input::Timeout`], at the latest.
+    /// Returns when to call `handle` with [`Input::Timeout`], at the latest.
     fn poll_timeout(&self) -> Option<Time>;
-    /// How many control frames couldn't be read, and what was wrong with the last one.
+    /// Returns how many control frames couldn't be read, and what was wrong with the last one.
     fn bad_frames(&self) -> (u64, Option<&WireError>);
-    /// Where a publisher of `stream` goes on.
+    /// Returns where a publisher of `stream` goes on.
     fn resume(&self, stream: &StreamName) -> Option<Resume>;
-    /// What can be seen of the swarms.
+    /// Returns what can be seen of the swarms.
     fn views(&self) -> Vec<SwarmView>;
 }
 
@@ -82,7 +82,7 @@ impl Core for Hub {
     }
 }
 
-/// What the node asks for.
+/// A command of the node's.
 pub(crate) enum Command {
     Claim(Record),
     Publish(StreamName, PartHeader, Bytes),
@@ -121,7 +121,8 @@ impl Driver {
             sink,
             hop: Hop::by(me.id, NodeName::of(&name)),
             name,
-            links: Links::new(me, connector, seed),
+            links: Links::new(me, connector.clone(), seed),
+            connector,
             queries: Arc::new(queries),
             now: clock::now(),
             follow_ups: VecDeque::new(),
@@ -140,13 +141,14 @@ struct EventLoop {
     /// This node's, without its times.
     hop: Hop,
     links: Links,
+    connector: Connector,
     queries: Arc<QueryClient>,
     /// The newest event's time: the core's clock never goes back.
     now: Time,
     /// What follows from outputs, for the core to hear after they are drained.
     follow_ups: VecDeque<Input>,
     next_body: u64,
-    /// Parts carry their account through this node.
+    /// Parts carry the breakdown of their latency through this node.
     traced: bool,
 }
 
@@ -179,7 +181,7 @@ impl EventLoop {
                     }
                     Some(command) => self.command(command),
                     // The handle was dropped: no farewell.
-                    None => return self.links.drop_all(),
+                    None => return self.connector.drop_all(),
                 },
                 _ = events.recv_many(&mut batch, BATCH) => {
                     for (at, event) in batch.drain(..) {
@@ -282,7 +284,7 @@ impl EventLoop {
                 wanted.then_some(Input::BodyPiece { from: peer, swarm, id, bytes })
             }
             LinkEvent::BodyTorn { serial, key: (swarm, id) } => {
-                link.body_ends((swarm, id), serial).then_some(Input::BodyTorn { from: peer, swarm, id })
+                link.body_goes_on((swarm, id), serial, true).then_some(Input::BodyTorn { from: peer, swarm, id })
             }
             LinkEvent::BodySent { serial, key: (swarm, id), stopped } => {
                 let known = link.body_sent((swarm, id), serial);
@@ -342,6 +344,6 @@ impl EventLoop {
         // Nobody reads events any more: nobody may wait for them either.
         events.close();
         while closing.join_next().await.is_some() {}
-        self.links.leave().await;
+        self.connector.close().await;
     }
 }

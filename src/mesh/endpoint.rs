@@ -18,7 +18,7 @@ use super::tls;
 use super::tls::TlsError;
 use damson_core::model::part_header::BODY_LEN_MAX;
 
-/// Why a node can't take its place in the mesh.
+/// The reason why a node can't take its place in the mesh.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
     /// Another program, or another node, has the port.
@@ -27,9 +27,9 @@ pub enum MeshError {
     /// The address can't be listened at.
     #[error("can't listen at {addr} (UDP): {source}")]
     Bind {
-        /// Which.
+        /// The address.
         addr: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The identity can't be used.
@@ -127,7 +127,7 @@ fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// What isn't set here is quinn's default. Tried on loopback, on a busy machine: fewer acknowledgements or a first window of
+/// Returns the transport's settings. All that isn't set here is quinn's default. Tried on loopback, on a busy machine: fewer acknowledgements or a first window of
 /// 200 KB change less than the noise.
 pub(crate) fn transport() -> TransportConfig {
     let mut config = TransportConfig::default();

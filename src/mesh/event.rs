@@ -13,7 +13,7 @@ use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartId, SwarmId};
 
-/// Which body of which swarm.
+/// A body, by its swarm and its part.
 pub(crate) type BodyKey = (SwarmId, PartId);
 
 /// Tells a body from an earlier one of the same key on the same link.
@@ -23,7 +23,7 @@ pub(crate) struct BodySerial(pub(crate) u64);
 /// The way to the driver: what has happened, and when.
 pub(crate) type Events = mpsc::Sender<(Time, MeshEvent)>;
 
-/// What happens to connections.
+/// An event of a connection.
 pub(crate) enum MeshEvent {
     /// A dial has found this peer; shall we say hello? `None`: a link is there, or under way.
     Dialled { no: LinkNo, peer: NodeId, hello: oneshot::Sender<Option<Hello>> },
@@ -37,7 +37,7 @@ pub(crate) enum MeshEvent {
     Link { no: LinkNo, peer: NodeId, event: LinkEvent },
 }
 
-/// What happens on a link.
+/// An event of a link.
 pub(crate) enum LinkEvent {
     /// The link has ended.
     Lost(LinkFault),
@@ -73,7 +73,7 @@ pub(crate) struct Greeted {
 pub(crate) struct FailedDial {
     pub(crate) no: LinkNo,
     pub(crate) addr: SocketAddr,
-    /// Whom we expected, or found.
+    /// The node that we expected, or found.
     pub(crate) expected: Option<NodeId>,
     pub(crate) found: Option<NodeId>,
     pub(crate) fault: DialFault,

@@ -10,7 +10,7 @@ use damson_core::link::frame::FrameError;
 use damson_core::model::NodeId;
 use damson_core::model::wire::WireError;
 
-/// What a peer did wrong, or its connection's end.
+/// A peer's fault that ends its link, or the end of its connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkFault {
     #[error("{0}")]
@@ -63,7 +63,7 @@ impl LinkFault {
     }
 }
 
-/// Why a dial made no link.
+/// The reason why a dial made no link.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialFault {
     #[error("can't be dialled: {0}")]

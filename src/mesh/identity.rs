@@ -12,6 +12,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,15 +35,20 @@ const CA_KEY: &str = "ca.key";
 const NODE_CERT: &str = "node.pem";
 const NODE_KEY: &str = "node.key";
 
-/// Why a CA or an identity can't be made, read or written.
+/// The mode of a file that its owner alone may read.
+const OWNER: u32 = 0o600;
+/// The mode of a file that everybody may read.
+const EVERYBODY: u32 = 0o644;
+
+/// The reason why a CA or an identity can't be made, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file can't be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A file is there already; neither a CA nor a key is ever overwritten.
@@ -51,17 +57,17 @@ pub enum IdentityError {
     /// A file isn't PEM, or has no section of the kind wanted.
     #[error("{}: {source}", path.display())]
     Pem {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: pem::Error,
     },
     /// A certificate or key can't be used.
     #[error("{}: {why}", path.display())]
     Unusable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         why: String,
     },
     /// A name that no certificate should carry.
@@ -92,7 +98,7 @@ pub struct Ca {
 }
 
 impl Ca {
-    /// A new CA with a new P-256 key.
+    /// Makes a CA with a new P-256 key.
     pub fn generate() -> Result<Self, IdentityError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
@@ -119,11 +125,11 @@ impl Ca {
     /// [`IdentityError::Exists`] if either file is there: a CA that is overwritten locks its nodes out.
     pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
         refuse_existing(dir, &[CA_CERT, CA_KEY])?;
-        write_new(dir, CA_KEY, &self.issuer.key().serialize_pem(), Access::Owner)?;
-        write_new(dir, CA_CERT, &self.cert.pem, Access::Everybody)
+        write_new(dir, CA_KEY, &self.issuer.key().serialize_pem(), OWNER)?;
+        write_new(dir, CA_CERT, &self.cert.pem, EVERYBODY)
     }
 
-    /// A new key, and a certificate for it by this CA.
+    /// Makes a key, and a certificate for it by this CA.
     pub fn issue(&self, name: &str) -> Result<Identity, IdentityError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
@@ -172,22 +178,22 @@ impl Identity {
         let ca_is_there = read_cert(dir, CA_CERT).is_ok_and(|(ca, _)| ca.der == self.ca.der);
         let made: &[&str] = if ca_is_there { &[NODE_CERT, NODE_KEY] } else { &[CA_CERT, NODE_CERT, NODE_KEY] };
         refuse_existing(dir, made)?;
-        write_new(dir, NODE_KEY, &self.key.serialize_pem(), Access::Owner)?;
-        write_new(dir, NODE_CERT, &self.cert.pem, Access::Everybody)?;
-        if ca_is_there { Ok(()) } else { write_new(dir, CA_CERT, &self.ca.pem, Access::Everybody) }
+        write_new(dir, NODE_KEY, &self.key.serialize_pem(), OWNER)?;
+        write_new(dir, NODE_CERT, &self.cert.pem, EVERYBODY)?;
+        if ca_is_there { Ok(()) } else { write_new(dir, CA_CERT, &self.ca.pem, EVERYBODY) }
     }
 
-    /// What peers know the node by.
+    /// Returns the id by which peers know the node.
     pub fn id(&self) -> NodeId {
         self.id
     }
 
-    /// What people call it.
+    /// Returns the name by which people call it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Itself, but with the trust of another.
+    /// Returns this identity with the trust of another.
     #[cfg(test)]
     pub(crate) fn trusting(&self, other: &Identity) -> Identity {
         Identity { ca: other.ca.clone(), ..self.clone() }
@@ -271,27 +277,10 @@ fn refuse_existing(dir: &Path, files: &[&str]) -> Result<(), IdentityError> {
     }
 }
 
-enum Access {
-    Owner,
-    Everybody,
-}
-
-fn write_new(dir: &Path, file: &str, text: &str, access: Access) -> Result<(), IdentityError> {
+fn write_new(dir: &Path, file: &str, text: &str, mode: u32) -> Result<(), IdentityError> {
     let path = dir.join(file);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(match access {
-            Access::Owner => 0o600,
-            Access::Everybody => 0o644,
-        });
-    }
-    #[cfg(not(unix))]
-    let _ = access;
     let written = fs::create_dir_all(dir)
-        .and_then(|()| options.open(&path))
+        .and_then(|()| fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path))
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     match written {
         Ok(()) => Ok(()),
@@ -319,7 +308,6 @@ mod tests {
         assert_eq!((&read.ca.der, &read.cert.der, read.key()), (&ca.cert.der, &node.cert.der, node.key()));
     }
 
-    #[cfg(unix)]
     #[test]
     fn keys_are_for_their_owner_alone() {
         use std::os::unix::fs::PermissionsExt;

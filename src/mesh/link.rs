@@ -141,19 +141,14 @@ impl Link {
     ) -> bool {
         let replaces = self.incoming.begin(key, serial, stop);
         if len == 0 {
-            self.incoming.ended(key, serial);
+            self.incoming.goes_on(key, serial, true);
         }
         replaces
     }
 
-    /// More of a body is here. Returns whether it is still wanted.
-    pub(crate) fn body_goes_on(&mut self, key: BodyKey, serial: BodySerial, last: bool) -> bool {
-        if last { self.incoming.ended(key, serial) } else { self.incoming.wants(key, serial) }
-    }
-
-    /// A body ends, whole or not. Returns whether it was still wanted.
-    pub(crate) fn body_ends(&mut self, key: BodyKey, serial: BodySerial) -> bool {
-        self.incoming.ended(key, serial)
+    /// More of a body is here, or it ends. Returns whether it is wanted.
+    pub(crate) fn body_goes_on(&mut self, key: BodyKey, serial: BodySerial, ends: bool) -> bool {
+        self.incoming.goes_on(key, serial, ends)
     }
 
     /// Refuses the rest of a body.

@@ -223,16 +223,6 @@ impl Links {
         std::mem::take(&mut self.links).into_values().map(|link| link.close(code::LEAVING)).collect()
     }
 
-    /// Closes what is still open, and waits until the peers are told, or don't listen.
-    pub(crate) async fn leave(self) {
-        self.connector.close().await;
-    }
-
-    /// Closes what is open, without a farewell.
-    pub(crate) fn drop_all(&self) {
-        self.connector.drop_all();
-    }
-
     // What the hub sends.
 
     /// Queues a control frame.

@@ -19,21 +19,21 @@ use damson_core::model::Resume;
 use damson_core::model::{NodeId, PartHeader, Record, StreamName};
 use damson_core::swarm::{Config, Hub, Kept};
 
-/// What a [`Mesh`] starts with.
+/// The settings of a [`Mesh`].
 #[derive(Debug, Clone)]
 pub struct MeshConfig {
-    /// Who the node is, and whom it trusts.
+    /// The node's key and certificate, and the CA that it trusts.
     pub identity: Identity,
-    /// Where to listen (UDP); port 0 takes any.
+    /// The address to listen at (UDP); port 0 takes any.
     pub bind: SocketAddr,
-    /// Where peers can dial the node, if not where it listens. An unspecified address, as `bind` may have
+    /// The address that peers can dial, if not the one where the node listens. An unspecified address, as `bind` may have
     /// it, makes them take the one that its packets come from.
     pub advertise: Option<SocketAddr>,
-    /// Of the swarms: the topology, and the addresses to join at.
+    /// The swarms' settings: the topology, and the addresses to join at.
     pub hub: Config,
-    /// Of all that is random.
+    /// The seed of all that is random.
     pub seed: u64,
-    /// Whether parts carry their account through this node.
+    /// Parts carry the breakdown of their latency through this node.
     pub traced: bool,
 }
 

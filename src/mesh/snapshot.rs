@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub node: String,
     /// Its name.
     pub name: String,
-    /// Where it can be dialled.
+    /// The address at which it can be dialled.
     pub addr: SocketAddr,
     /// Connections that came to no link for a fault of the peer's: another CA, rubbish for a hello.
     pub refused: u64,
@@ -54,22 +54,22 @@ pub struct LinkView {
     pub peer: String,
     /// Its name, as its certificate has it.
     pub name: String,
-    /// Where its packets come from.
+    /// The address that its packets come from.
     pub addr: SocketAddr,
-    /// Where it can be dialled.
+    /// The address at which it can be dialled.
     pub listen: SocketAddr,
-    /// For how long the link is up, in milliseconds.
+    /// The link's age in milliseconds.
     pub age_ms: u64,
     /// Round trip in microseconds: the shortest of the newest pings, QUIC's own before the first.
     pub rtt_us: u64,
     /// The peer's clock minus ours in microseconds, once known.
     pub offset_us: Option<i64>,
-    /// How far off `offset_us` may be, either way, in microseconds: half the shortest round trip, and what the drift
-    /// since may amount to. What a path is longer one way than the other can't be seen, and is within this.
+    /// The uncertainty of `offset_us`, either way, in microseconds: half the shortest round trip, and what the drift
+    /// since may amount to. A path that is longer one way than the other can't be seen, and is within this.
     pub uncertainty_us: Option<u64>,
-    /// How much faster the peer's clock goes than ours, in parts per million.
+    /// The peer's clock's drift from ours, in parts per million; above zero where it goes faster.
     pub drift_ppm: Option<f64>,
-    /// How long the newest body from the peer was under way, first byte to first byte, in microseconds; below zero,
+    /// The newest body's transit from the peer, first byte to first byte, in microseconds; below zero,
     /// perhaps, within `uncertainty_us`.
     pub transit_us: Option<i64>,
     /// Measured rate of bodies from the peer, in bytes/s; 0 while unknown.

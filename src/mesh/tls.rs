@@ -23,7 +23,7 @@ pub(crate) const ALPN: &[u8] = b"damson/1";
 /// That of connections for queries (see `query`). A node that is older than they are refuses them.
 pub(crate) const ALPN_QUERY: &[u8] = b"damson-ask/1";
 
-/// Why an identity can't be used for TLS.
+/// The reason why an identity can't be used for TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The CA's certificate is no trust anchor.
@@ -45,7 +45,7 @@ fn key(error: impl Display) -> TlsError {
     TlsError::Key(error.to_string())
 }
 
-/// Both sides' configurations for `identity`.
+/// Returns both sides' configurations for `identity`.
 pub(crate) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
     let provider = Arc::new(provider());
     let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider);
@@ -53,7 +53,7 @@ pub(crate) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc
     configs_unchecked(identity)
 }
 
-/// The same, of an identity that the peers may refuse.
+/// Returns the same for an identity that the peers may refuse.
 pub(crate) fn configs_unchecked(
     identity: &Identity,
 ) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
@@ -78,7 +78,7 @@ pub(crate) fn configs_unchecked(
     Ok((Arc::new(server), client(identity, servers, ALPN)?))
 }
 
-/// The configuration for connections that ask.
+/// Returns the configuration for connections that ask.
 pub(crate) fn for_queries(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
     let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, Arc::new(provider()));
     client(identity, servers.build().map_err(ca)?, ALPN_QUERY)
@@ -106,7 +106,7 @@ fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, TlsError> {
     Ok(Arc::new(roots))
 }
 
-/// ring, with AES-128-GCM first: as safe for this as AES-256 (RFC 8446's mandatory suite), and a third cheaper.
+/// Returns ring, with AES-128-GCM first: as safe for this as AES-256 (RFC 8446's mandatory suite), and a third cheaper.
 fn provider() -> CryptoProvider {
     use ring::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
     CryptoProvider {
@@ -115,7 +115,7 @@ fn provider() -> CryptoProvider {
     }
 }
 
-/// A certificate of another CA, or one out of date, is better told at the start than by every peer.
+/// Checks the node's own certificate: one of another CA, or out of date, is better told at the start than by every peer.
 fn check_own(verifier: &dyn ServerCertVerifier, chain: &[CertificateDer<'static>]) -> Result<(), TlsError> {
     let name = ServerName::try_from(SERVER_NAME).map_err(ca)?;
     let Some((own, rest)) = chain.split_first() else { return Ok(()) };

@@ -15,7 +15,7 @@ use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};
 use damson_core::swarm::{Entry, Keeper};
 
-/// What comes out of the mesh goes into the store; the ingest hears of other ingests.
+/// Hands what comes out of the mesh to the store, and tells the ingest of other ingests.
 pub(super) struct IntoStore {
     pub(super) store: Arc<Store>,
     pub(super) desk: Desk,
@@ -53,7 +53,7 @@ impl Sink for IntoStore {
     }
 }
 
-/// What the ingest publishes goes into the mesh.
+/// Hands what the ingest publishes to the mesh.
 pub(super) struct IntoMesh(pub(super) Mesh);
 
 impl Publisher for IntoMesh {
@@ -75,7 +75,7 @@ impl Publisher for IntoMesh {
     }
 }
 
-/// What other nodes are asked for goes through the mesh.
+/// Asks other nodes through the mesh.
 pub(super) struct ByMesh(pub(super) Mesh);
 
 impl dvr::QueryNode for ByMesh {

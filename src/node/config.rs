@@ -1,4 +1,4 @@
-//! What a node is told at its start.
+//! The settings of a node, and the sockets that they name.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,54 +18,54 @@ use damson_core::manifest::dash::Timing;
 use damson_core::packager as media;
 use damson_core::swarm;
 
-/// Where a node listens for RTMP if nothing is said.
+/// The default of `--rtmp`.
 const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
-/// Where a node serves HTTP if nothing is said.
+/// The default of `--http`.
 const HTTP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
-/// Where a node's mesh endpoint listens if nothing is said.
+/// The default of `--mesh`.
 const MESH_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4900);
 
-/// All that a node is told at its start. Its TCP sockets are bound already.
+/// The settings of a node. Its TCP sockets are bound already.
 pub struct NodeConfig {
     /// Its key and certificate.
     pub identity: Identity,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Where its mesh endpoint listens.
+    /// The mesh endpoint's address (UDP).
     pub mesh: SocketAddr,
-    /// What others dial, where it isn't `mesh`.
+    /// The address that others dial, where it isn't `mesh`.
     pub advertise: Option<SocketAddr>,
     /// Nodes to join through, or the neighbours in a static topology.
     pub join: Vec<SocketAddr>,
-    /// How neighbours are found.
+    /// The way in which neighbours are found.
     pub topology: Topology,
-    /// What may be sent to other nodes, in bytes/s; `None`: no cap.
+    /// The most that may be sent to other nodes, in bytes/s; `None`: no cap.
     pub upload: Option<u64>,
-    /// Where encoders push RTMP.
+    /// The listener of RTMP.
     pub rtmp: Option<TcpListener>,
-    /// What else comes in.
+    /// All other inputs.
     pub inputs: Inputs,
-    /// Where players fetch.
+    /// The listener of HTTP.
     pub http: Option<TcpListener>,
-    /// Where they fetch by HTTPS, and with which certificate.
+    /// The listener of HTTPS, and its certificate.
     pub https: Option<(TcpListener, Arc<Tls>)>,
-    /// What one player may take.
+    /// The limits of one player.
     pub limits: Limits,
-    /// How streams are cut.
+    /// The settings by which streams are cut.
     pub media: media::Settings,
-    /// Who may take a stream over.
+    /// The rule of who may take a stream over.
     pub takeover: Takeover,
-    /// What a push may send for long, in bits per second.
+    /// The most that a push may send for long, in bits per second.
     pub bit_rate_max: u64,
-    /// Pushes at a time.
+    /// The most pushes at a time.
     pub pushes_max: usize,
-    /// How the MPD addresses segments.
+    /// The way in which the MPD addresses segments.
     pub dash: Dash,
-    /// What is kept for seeking back.
+    /// The settings of the DVR.
     pub dvr: Option<dvr::Settings>,
-    /// Where traces of parts are sent.
+    /// The collector to which traces of parts are sent.
     pub otlp: Option<Url>,
-    /// Whether parts carry their account through this node, and viewers are told of it.
+    /// Parts carry the breakdown of their latency through this node, and viewers are told of it.
     pub traced: bool,
     /// The edges that the player page offers, by name and URL; this one alone if empty.
     pub edges: Vec<EdgeAddress>,

@@ -1,4 +1,4 @@
-//! What the node keeps for seeking back.
+//! The archives of the node.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::observe::Metrics;
 /// How often a node tells what it keeps: three times until it is taken for dead, as the directory's entries.
 const KEPT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Opens what is kept for seeking back.
+/// Opens the archives, and reads what a former run has left.
 pub(super) fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<Arc<dvr::Keeper>, NodeError> {
     let failed = |dir: &Path| {
         let dir = dir.to_owned();

@@ -1,4 +1,4 @@
-//! Why a node can't start, as its user is told: by the setting at fault.
+//! The reasons why a node can't start, as its user is told: by the setting at fault.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::observe::client::ClientError;
 use damson_core::model::StreamName;
 use damson_core::model::id::NameError;
 
-/// Why a node can't start.
+/// The reason why a node can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// A setting is wrong.
@@ -29,9 +29,9 @@ pub enum NodeError {
     Listen {
         /// The flag that sets it.
         flag: &'static str,
-        /// Where it was to listen.
+        /// The address.
         addr: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A port of the demo's beside the one that `--http` names can't be had.
@@ -40,13 +40,13 @@ pub enum NodeError {
          with --http, or fewer with --edges"
     )]
     Beside {
-        /// Whose it was to be.
+        /// The node's name.
         node: String,
-        /// Where it was to listen.
+        /// The address.
         addr: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
-        /// How many ports the demo takes.
+        /// The number of ports that the demo takes.
         ports: u16,
     },
     /// HTTPS can't be served.
@@ -65,15 +65,15 @@ pub enum NodeError {
         stream: StreamName,
         /// The address or group.
         addr: SocketAddr,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
-    /// What a former run has kept can't be read.
+    /// The archives of a former run can't be read.
     #[error("--dvr-dir {}: {source}", dir.display())]
     Dvr {
         /// The folder.
         dir: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Traces can't be sent.

@@ -1,4 +1,4 @@
-//! What comes in besides plain RTMP.
+//! Inputs besides plain RTMP.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use crate::ingest::keys::KeyEntry;
 use crate::observe::client::{Client, Trust};
 use damson_core::model::StreamName;
 
-/// What comes in besides plain RTMP. Its sockets are bound, its files read.
+/// The inputs besides plain RTMP. Their sockets are bound, their files read.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    /// What RTMP and RTMPS may take.
+    /// The limits of RTMP and RTMPS.
     pub rtmp: ingest::rtmp::server::Limits,
-    /// Where encoders push RTMPS, and with which certificate.
+    /// The listener of RTMPS, and its certificate.
     pub rtmps: Option<(TcpListener, Arc<Tls>)>,
-    /// Where encoders push SRT.
+    /// The socket of SRT.
     pub srt: Option<(UdpSocket, ingest::srt::server::Settings)>,
     /// Sockets of MPEG-TS over UDP.
     pub udp: Vec<ingest::udp::server::Receiver>,
     /// Looped files.
     pub loops: Vec<(StreamName, FileLoop)>,
-    /// Where encoders push over HTTP.
+    /// The listeners of HTTP ingest.
     pub http: Option<(ingest::http::server::Listeners, ingest::http::server::Settings)>,
     /// Publish keys.
     pub keys: Vec<KeyEntry>,
-    /// Who is asked besides.
+    /// The server that is asked besides.
     pub hook: Option<Hook>,
 }
 

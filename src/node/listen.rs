@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::error::NodeError;
 
-/// How many connections may wait to be accepted: what Linux allows at most unless it is told otherwise. After an outage
+/// The most connections that wait to be accepted: as many as Linux allows unless it is told otherwise. After an outage
 /// all players come at once.
 const BACKLOG: u32 = 4_096;
 
@@ -15,7 +15,6 @@ pub async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener,
     let bind = || {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // As `TcpListener::bind` does.
-        #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
         socket.listen(BACKLOG)

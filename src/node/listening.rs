@@ -1,4 +1,4 @@
-//! Where a node listens, as its user is told.
+//! The addresses of a node, as its user is told.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::config::NodeConfig;
 
-/// Where a node is reached, beside its mesh endpoint.
+/// The addresses of a node, beside its mesh endpoint's.
 pub(super) struct Listening {
     pub(super) rtmp: Option<SocketAddr>,
     pub(super) rtmps: Option<SocketAddr>,

@@ -11,17 +11,17 @@ use crate::edge::Host;
 use crate::mesh::{Mesh, Snapshot};
 use damson_core::model::{NodeId, NodeName, Trace};
 
-/// How old `/api/v1/swarm` may be.
+/// The greatest age of `/api/v1/swarm`.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
 /// Most nodes whose names are kept.
 const NAMES_MAX: usize = 10_000;
 
-/// What this node knows of the mesh.
+/// This node's knowledge of the mesh.
 #[derive(Default)]
 pub(super) struct MeshView {
     /// Made anew each second.
     snapshot: watch::Sender<Option<Snapshot>>,
-    /// What nodes are called, as the traces of parts tell.
+    /// The names of nodes, as the traces of parts tell.
     names: Mutex<BTreeMap<NodeId, NodeName>>,
 }
 
