@@ -58,16 +58,10 @@ impl Fetcher {
 
     /// Watches the time, for ever.
     pub async fn drive(self: Arc<Self>) {
+        let mut alarm = clock::Alarm::default();
         loop {
             let next = lock(&self.fetches).poll_timeout();
-            let sooner = self.sooner.notified();
-            match next {
-                None => sooner.await,
-                Some(at) => {
-                    let due = tokio::time::sleep_until(clock::instant(at).into());
-                    tokio::select! { () = due => self.handle(Input::Timeout), () = sooner => {} }
-                }
-            }
+            tokio::select! { () = alarm.until(next) => self.handle(Input::Timeout), () = self.sooner.notified() => {} }
         }
     }
 

@@ -70,8 +70,7 @@ pub(crate) async fn write(
     let _ = send.set_priority(1);
     let mut batch = Vec::new();
     let mut pings = 0;
-    let ping = tokio::time::sleep(Duration::ZERO);
-    tokio::pin!(ping);
+    let (mut alarm, mut next_ping) = (clock::Alarm::default(), (whose == Pings::Ours).then(clock::now));
     loop {
         tokio::select! {
             n = frames.recv_many(&mut batch, 64) => {
@@ -79,10 +78,9 @@ pub(crate) async fn write(
                     break;
                 }
             }
-            () = &mut ping, if whose == Pings::Ours => {
+            () = alarm.until(next_ping) => {
                 pings += 1;
-                let next = if pings < PINGS_FIRST { PING_FIRST } else { PING };
-                ping.as_mut().reset(tokio::time::Instant::from_std(clock::instant(clock::now() + next)));
+                next_ping = Some(clock::now() + if pings < PINGS_FIRST { PING_FIRST } else { PING });
                 state.tell_estimate(clock::now()).await;
                 let mut bytes = BytesMut::new();
                 Frame::Ping { sent: clock::now() }.encode(&mut bytes);

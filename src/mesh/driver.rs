@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::Endpoint;
@@ -159,18 +158,9 @@ impl EventLoop {
         mut events: mpsc::Receiver<(Time, MeshEvent)>,
     ) {
         let mut batch = Vec::with_capacity(BATCH);
-        let timer = tokio::time::sleep(Duration::ZERO);
-        tokio::pin!(timer);
-        let mut armed = None;
+        let mut alarm = clock::Alarm::default();
         loop {
             self.timeouts();
-            let due = self.core.poll_timeout();
-            if due != armed {
-                armed = due;
-                if let Some(due) = due {
-                    timer.as_mut().reset(tokio::time::Instant::from_std(clock::instant(due)));
-                }
-            }
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
@@ -188,7 +178,7 @@ impl EventLoop {
                         self.event(at, event);
                     }
                 }
-                () = &mut timer, if armed.is_some() => armed = None,
+                () = alarm.until(self.core.poll_timeout()) => {}
             }
         }
     }

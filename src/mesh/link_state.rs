@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quinn::Connection;
+use serde::Serialize;
 
 use super::event::{Events, LinkEvent, MeshEvent};
 use super::fault::LinkFault;
@@ -13,15 +14,22 @@ use damson_core::link::pairing::LinkNo;
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
 
-/// Counts since the link came up.
-#[derive(Debug, Default)]
+/// Counts since the link came up, by the names that the API has for them.
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Counters {
+    /// Bodies that the peer has whole.
     pub(crate) bodies_sent: AtomicU64,
+    /// Bodies received whole.
     pub(crate) bodies_received: AtomicU64,
+    /// Bodies that the peer has refused.
     pub(crate) bodies_stopped: AtomicU64,
+    /// Bodies that this node has dropped, since the peer is slow: the queue was full, or they expired.
     pub(crate) bodies_dropped: AtomicU64,
+    /// Bodies that this node has refused.
     pub(crate) bodies_refused: AtomicU64,
+    /// Bodies that the peer gave up.
     pub(crate) bodies_torn: AtomicU64,
+    /// Bytes of bodies given to QUIC.
     pub(crate) body_bytes_sent: AtomicU64,
     pub(crate) body_bytes_received: AtomicU64,
     pub(crate) control_sent: AtomicU64,

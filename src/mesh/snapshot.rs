@@ -1,9 +1,10 @@
 //! What can be seen of a mesh: `/api/v1/swarm` and the metrics.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::link_state::{LinkState, TRANSIT_UNKNOWN};
 use damson_core::model::Peer;
@@ -34,7 +35,7 @@ fn swarms<S: Serializer>(swarms: &[SwarmView], serializer: S) -> Result<S::Ok, S
     let peers = |peers: &[Peer]| peers.iter().map(|peer| peer.id.to_string()).collect::<Vec<_>>();
     let ids = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect::<Vec<_>>();
     serializer.collect_seq(swarms.iter().map(|swarm| {
-        serde_json::json!({
+        json!({
             "stream": swarm.stream.as_ref().map(StreamName::as_str),
             "active": peers(&swarm.active),
             "passive": peers(&swarm.passive),
@@ -78,26 +79,9 @@ pub struct LinkView {
     pub body_queue: usize,
     /// Bytes of control frames that wait to be sent.
     pub control_queue: usize,
-    /// Bodies that the peer has whole.
-    pub bodies_sent: u64,
-    /// Bodies received whole.
-    pub bodies_received: u64,
-    /// Bodies that the peer has refused.
-    pub bodies_stopped: u64,
-    /// Bodies that this node has dropped, since the peer is slow: the queue was full, or they expired.
-    pub bodies_dropped: u64,
-    /// Bodies that this node has refused.
-    pub bodies_refused: u64,
-    /// Bodies that the peer gave up.
-    pub bodies_torn: u64,
-    /// Bytes of bodies given to QUIC.
-    pub body_bytes_sent: u64,
-    /// Bytes of bodies received.
-    pub body_bytes_received: u64,
-    /// Control frames sent.
-    pub control_sent: u64,
-    /// Control frames received.
-    pub control_received: u64,
+    /// The counts since the link came up, each by its name.
+    #[serde(flatten)]
+    pub counters: Value,
     /// UDP bytes sent.
     pub udp_bytes_sent: u64,
     /// UDP bytes received.
@@ -110,8 +94,6 @@ pub struct LinkView {
 
 impl LinkView {
     pub(crate) fn of(state: &LinkState, now: Time) -> Self {
-        let get = |counter: &AtomicU64| counter.load(Relaxed);
-        let counters = &state.counters;
         let stats = state.conn.stats();
         let (rtt, offset, drift_ppm) = {
             let clock = state.clock();
@@ -128,19 +110,11 @@ impl LinkView {
             uncertainty_us: offset.and_then(|offset| u64::try_from(offset.uncertainty.as_micros()).ok()),
             drift_ppm: drift_ppm.map(|ppm| (ppm * 10.0).round() / 10.0),
             transit_us: Some(state.newest_transit.load(Relaxed)).filter(|us| *us != TRANSIT_UNKNOWN),
-            rate: get(&state.rate),
+            rate: state.rate.load(Relaxed),
             body_queue: state.body_queue.load(Relaxed),
             control_queue: state.control_queue.load(Relaxed),
-            bodies_sent: get(&counters.bodies_sent),
-            bodies_received: get(&counters.bodies_received),
-            bodies_stopped: get(&counters.bodies_stopped),
-            bodies_dropped: get(&counters.bodies_dropped),
-            bodies_refused: get(&counters.bodies_refused),
-            bodies_torn: get(&counters.bodies_torn),
-            body_bytes_sent: get(&counters.body_bytes_sent),
-            body_bytes_received: get(&counters.body_bytes_received),
-            control_sent: get(&counters.control_sent),
-            control_received: get(&counters.control_received),
+            // Plain numbers: this can't fail.
+            counters: serde_json::to_value(&state.counters).unwrap_or_default(),
             udp_bytes_sent: stats.udp_tx.bytes,
             udp_bytes_received: stats.udp_rx.bytes,
             packets_lost: stats.path.lost_packets,
@@ -173,7 +147,7 @@ mod tests {
         let json = serde_json::to_value(shown).expect("plain data");
         let swarm = &json["swarms"][0];
         assert_eq!(swarm["stream"], "cam1");
-        assert_eq!(swarm["active"], serde_json::json!(["0000000000000001", "0000000000000002"]));
+        assert_eq!(swarm["active"], json!(["0000000000000001", "0000000000000002"]));
         assert_eq!((&swarm["eager"][0], &swarm["lazy"][0]), (&swarm["active"][0], &swarm["active"][1]));
         assert_eq!(swarm["parent"], "0000000000000abc");
         assert!(swarm["broadcast"].is_null() && swarm["overlay"].is_object() && swarm["id"].is_null());
