@@ -24,6 +24,7 @@ pub mod mesh;
 
 pub mod edge;
 
+pub mod net;
 pub mod observe;
 
 pub mod config;

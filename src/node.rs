@@ -16,19 +16,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tracing};
-use crate::edge::{Edge, EdgeAddress, Host, Limits, Listeners, Store, Tls};
+use crate::edge::{Edge, EdgeAddress, Host, Limits, Store};
 use crate::ingest;
 use crate::ingest::desk::{BoxFuture, Desk, Publisher};
 use crate::ingest::file::FileLoop;
 use crate::ingest::hook::Gate;
 use crate::ingest::keys::Keys;
 use crate::mesh::{Asked, Identity, Mesh, MeshConfig, Sink, Snapshot};
+use crate::net::{Listeners, Tls, listener};
 use crate::observe::client::{Client, Trust, Url};
 use crate::observe::{Metrics, otlp};
 use crate::{dvr, edge};
@@ -51,10 +52,6 @@ pub use inputs::Inputs;
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
 /// Most nodes whose names are kept.
 const NAMES_MAX: usize = 10_000;
-
-/// How many connections may wait to be accepted: what Linux allows at most unless it is told otherwise. After an outage
-/// all players come at once.
-const BACKLOG: u32 = 4_096;
 
 /// Where a node listens for RTMP if nothing is said.
 const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
@@ -199,15 +196,7 @@ fn tls(settings: &Settings) -> Result<Option<Tls>, NodeError> {
 
 /// Binds a TCP listener; an error names the flag that chooses another address.
 pub async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, NodeError> {
-    let bind = || {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // As `TcpListener::bind` does.
-        #[cfg(unix)]
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        socket.listen(BACKLOG)
-    };
-    bind().map_err(|source| NodeError::Listen { flag, addr, source })
+    listener::bind(addr).map_err(|source| NodeError::Listen { flag, addr, source })
 }
 
 /// A running node.
@@ -277,17 +266,12 @@ impl Node {
         let addr = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
         let (rtmp, http) = (addr(&config.rtmp), addr(&config.http));
         if let Some(listener) = config.rtmp {
-            tasks.spawn(ingest::rtmp::server::serve(listener, None, desk.clone(), inputs.rtmp, stop.clone()));
+            tasks.spawn(ingest::rtmp::server::serve(listener, desk.clone(), inputs.rtmp, stop.clone()));
         }
         let rtmps = inputs.rtmps.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
-        if let Some((listener, tls)) = inputs.rtmps {
-            let (limits, acceptor) = (inputs.rtmp, Some(tls.acceptor()));
-            tasks.spawn(ingest::rtmp::server::serve(listener, acceptor, desk.clone(), limits, stop.clone()));
-            // Where HTTPS is served, its server looks at the files.
-            if config.https.is_none() {
-                let stopped = stop.clone();
-                tasks.spawn(async move { stopped.run_until_cancelled(tls.watch()).await });
-            }
+        if inputs.rtmps.is_some() {
+            let listeners = Listeners { plain: None, tls: inputs.rtmps };
+            tasks.spawn(ingest::rtmp::server::serve(listeners, desk.clone(), inputs.rtmp, stop.clone()));
         }
         let srt = inputs.srt.as_ref().and_then(|(socket, _)| socket.local_addr().ok());
         if let Some((socket, settings)) = inputs.srt {
@@ -296,10 +280,9 @@ impl Node {
         }
         let mut pushes = Vec::new();
         if let Some((listeners, settings)) = inputs.http {
-            let https = listeners.https.as_ref().map(|(listener, _)| ("https", listener));
-            for (scheme, listener) in
-                listeners.http.as_ref().map(|listener| ("http", listener)).into_iter().chain(https)
-            {
+            let http = listeners.plain.as_ref().map(|listener| ("http", listener));
+            let https = listeners.tls.as_ref().map(|(listener, _)| ("https", listener));
+            for (scheme, listener) in http.into_iter().chain(https) {
                 pushes.extend(listener.local_addr().map(|addr| format!("{scheme}://{addr}{}/STREAM", settings.prefix)));
             }
             let (desk, counters) = (desk.clone(), counters.clone());
@@ -309,13 +292,8 @@ impl Node {
             tasks.spawn(ingest::udp::server::serve(inputs.udp, desk.clone(), counters, stop.clone()));
         }
         let https = config.https.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
-        let (stopped, listeners) = (stop.clone(), Listeners { http: config.http, https: config.https });
         // Without a listener, too: the server tells the store the time.
-        tasks.spawn(async move {
-            if let Err(error) = edge::serve(listeners, edge, stopped).await {
-                tracing::error!(%error, "the edge has stopped");
-            }
-        });
+        tasks.spawn(edge::serve(Listeners { plain: config.http, tls: config.https }, edge, stop.clone()));
         let node = Node { name: config.name, mesh, desk, rtmp, rtmps, srt, pushes, http, https, stop, tasks };
         for (stream, film) in inputs.loops {
             node.play(stream, film);

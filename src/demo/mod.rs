@@ -28,9 +28,10 @@ pub use links::{DelayRange, Loss};
 use self::links::{Relay, Shape};
 use self::stage::{Place, Stage, Switch};
 use crate::config::Listen;
-use crate::edge::{EdgeAddress, Tls};
+use crate::edge::EdgeAddress;
 use crate::ingest::file::FileLoop;
 use crate::mesh::Ca;
+use crate::net::Tls;
 use crate::node::{NodeError, listen};
 
 /// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.

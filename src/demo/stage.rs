@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Dash, Takeover, Topology};
-use crate::edge::{Control, EdgeAddress, Limits, Tls};
+use crate::edge::{Control, EdgeAddress, Limits};
 use crate::ingest::file::FileLoop;
 use crate::mesh::Identity;
+use crate::net::Tls;
 use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
 use damson_core::manifest::Fault;
 use damson_core::model::StreamName;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
-use crate::edge::TlsError;
 use crate::ingest;
 use crate::mesh::{IdentityError, MeshError};
+use crate::net::TlsError;
 use crate::observe::client::ClientError;
 use damson_core::model::StreamName;
 use damson_core::model::id::NameError;

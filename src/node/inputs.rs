@@ -7,11 +7,11 @@ use tokio::net::{TcpListener, UdpSocket};
 use super::error::NodeError;
 use super::listen;
 use crate::config::{Listen, Settings};
-use crate::edge::Tls;
 use crate::ingest;
 use crate::ingest::file::FileLoop;
 use crate::ingest::hook::Hook;
 use crate::ingest::keys::KeyEntry;
+use crate::net::{Listeners, Tls};
 use crate::observe::client::{Client, Trust};
 use damson_core::model::StreamName;
 
@@ -29,7 +29,7 @@ pub struct Inputs {
     /// Looped files.
     pub loops: Vec<(StreamName, FileLoop)>,
     /// Where encoders push over HTTP.
-    pub http: Option<(ingest::http::server::Listeners, ingest::http::server::Settings)>,
+    pub http: Option<(Listeners, ingest::http::server::Settings)>,
     /// Publish keys.
     pub keys: Vec<KeyEntry>,
     /// Who is asked besides.
@@ -79,7 +79,7 @@ impl Inputs {
 async fn http(
     settings: &Settings,
     tls: Option<&Arc<Tls>>,
-) -> Result<Option<(ingest::http::server::Listeners, ingest::http::server::Settings)>, NodeError> {
+) -> Result<Option<(Listeners, ingest::http::server::Settings)>, NodeError> {
     let bounds = settings.http_ingest()?;
     let http = match settings.http_ingest.and_then(Listen::addr) {
         Some(addr) => Some(listen(addr, "http-ingest").await?),
@@ -90,5 +90,5 @@ async fn http(
         None => None,
     };
     let any = http.is_some() || https.is_some();
-    Ok(any.then_some((ingest::http::server::Listeners { http, https }, bounds)))
+    Ok(any.then_some((Listeners { plain: http, tls: https }, bounds)))
 }

@@ -74,7 +74,7 @@ impl Ingest {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(server::serve(listener, None, desk.clone(), limits, shutdown.clone()));
+        let server = tokio::spawn(server::serve(listener, desk.clone(), limits, shutdown.clone()));
         Ingest { at: (Ipv4Addr::LOCALHOST, port).into(), inputs, desk, shutdown, server }
     }
 

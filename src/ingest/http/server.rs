@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,16 +27,20 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{Answer, Whole};
 use super::session::{Bounds, INIT_WAIT, Open, Session};
-use crate::edge::Tls;
 use crate::ingest::desk::{Claim, Denied, Desk, PublishRequest, Refused};
+use crate::net::Listeners;
+use crate::net::accept::{Accepted, Connections, Overflow};
+use crate::net::drain;
+use crate::net::drain::Ended;
+use crate::net::preface::Prefaced;
+use crate::net::tls::is_h2;
 use crate::observe;
 use damson_core::demux::bmff;
 use damson_core::demux::cmaf_ingest::body;
@@ -89,17 +93,6 @@ const STREAMS_MAX: u32 = 64;
 /// How long, and how much more of a refused request is read, for its sender to read the answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_LEN: usize = 4 << 20;
-/// How HTTP/2 begins without TLS (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0";
-
-/// Where encoders push.
-#[derive(Debug)]
-pub struct Listeners {
-    /// HTTP.
-    pub http: Option<TcpListener>,
-    /// HTTPS.
-    pub https: Option<(TcpListener, Arc<Tls>)>,
-}
 
 struct Context {
     desk: Desk,
@@ -121,98 +114,40 @@ pub async fn serve(
     counters: observe::Ingest,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(settings.connections_max));
+    let mut connections = Connections::new(listeners, settings.connections_max, Overflow::Refuse("HTTP"));
     let (sessions, tasks, stop) = (Mutex::default(), TaskTracker::new(), shutdown.clone());
-    let context = Arc::new(Context {
-        desk,
-        settings,
-        counters,
-        sessions,
-        began: Notify::new(),
-        tasks: tasks.clone(),
-        shutdown: stop,
+    let began = Notify::new();
+    let context = Arc::new(Context { desk, settings, counters, sessions, began, tasks, shutdown: stop });
+    let accept = connections.accept(|accepted| {
+        let context = Arc::clone(&context);
+        Some(async move {
+            let remote = accepted.remote;
+            if let Err(error) = connection(accepted, context).await {
+                tracing::debug!(%remote, %error, "HTTP: a connection ended");
+            }
+        })
     });
-    let Listeners { http, https } = listeners;
-    let watched = https.as_ref().map(|(_, tls)| Arc::clone(tls));
-    let watch = async {
-        match watched {
-            Some(tls) => tls.watch().await,
-            None => std::future::pending().await,
-        }
-    };
-    let accept = async {
-        loop {
-            let (accepted, tls) = tokio::select! {
-                accepted = accepted(http.as_ref()) => (accepted, None),
-                accepted = accepted(https.as_ref().map(|(listener, _)| listener)) => {
-                    (accepted, https.as_ref().map(|(_, tls)| Arc::clone(tls)))
-                }
-            };
-            let (stream, remote) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, mostly: connections that end will give some back.
-                    tracing::warn!(%error, "HTTP: a connection couldn't be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = permits.clone().try_acquire_owned() else {
-                let max = context.settings.connections_max;
-                tracing::warn!(%remote, max, "HTTP: refused, too many connections");
-                continue;
-            };
-            let served = connection(stream, tls, remote, Arc::clone(&context));
-            tasks.spawn(async move {
-                if let Err(error) = served.await {
-                    tracing::debug!(%remote, %error, "HTTP: a connection ended");
-                }
-                drop(permit);
-            });
-        }
-    };
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {}
         () = accept => {}
-        () = watch => {}
     }
-    tasks.close();
-    tasks.wait().await;
+    connections.drain(Duration::MAX).await;
+    context.tasks.close();
+    context.tasks.wait().await;
 }
 
-async fn accepted(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
-type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, remote: SocketAddr, context: Arc<Context>) -> Ended {
-    stream.set_nodelay(true)?;
+async fn connection(accepted: Accepted, context: Arc<Context>) -> Ended {
+    let Accepted { stream, remote, tls } = accepted;
     let within = context.settings.header;
     let Some(tls) = tls else {
-        let is_h2 = timeout(within, begins_as_h2(&stream)).await??;
+        let mut stream = Prefaced::new(stream);
+        let is_h2 = timeout(within, stream.begins_as_h2()).await??;
         return converse(TokioIo::new(stream), is_h2, remote, context).await;
     };
     let stream = timeout(within, tls.acceptor().accept(stream)).await??;
-    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let is_h2 = is_h2(&stream);
     converse(TokioIo::new(stream), is_h2, remote, context).await
-}
-
-async fn begins_as_h2(stream: &TcpStream) -> std::io::Result<bool> {
-    let mut first = [0; PREFACE.len()];
-    loop {
-        stream.readable().await?;
-        let len = stream.peek(&mut first).await?;
-        // As much of it tells it from every method; the rest may be under way.
-        if len == 0 || len >= 3 || first[..len] != PREFACE[..len] {
-            return Ok(len >= 3 && first[..3] == PREFACE[..3]);
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 async fn converse(
@@ -221,7 +156,11 @@ async fn converse(
     remote: SocketAddr,
     context: Arc<Context>,
 ) -> Ended {
-    let stop = context.shutdown.clone();
+    let shutdown = context.shutdown.clone();
+    let stop = async {
+        shutdown.cancelled().await;
+        Ok(())
+    };
     let header = context.settings.header;
     let service = service_fn(move |request| {
         let context = Arc::clone(&context);
@@ -233,21 +172,11 @@ async fn converse(
             .max_concurrent_streams(STREAMS_MAX)
             .keep_alive_interval(Duration::from_secs(20))
             .serve_connection(io, service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => return Ok(ended?),
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        return Ok(timeout(FAREWELL, connection).await??);
+        return drain::serve(pin!(connection), stop, FAREWELL).await;
     }
     let connection =
         http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(header).serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return Ok(ended?),
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    Ok(timeout(FAREWELL, connection).await??)
+    drain::serve(pin!(connection), stop, FAREWELL).await
 }
 
 async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Incoming>) -> Response<Whole> {
@@ -407,7 +336,7 @@ async fn take(
     let mut bytes = Some(first);
     while let Some(data) = bytes {
         let pushed = body.push(&data);
-        if let Err(refused) = drain(session, &mut body).await.and(pushed.map_err(Answer::from)) {
+        if let Err(refused) = taken(session, &mut body).await.and(pushed.map_err(Answer::from)) {
             // What came before is whole.
             let _ = finish(session, &mut body, false).await;
             return Err(refused);
@@ -428,7 +357,7 @@ async fn take(
 }
 
 /// Has all taken that has come of a body.
-async fn drain(session: &Session, body: &mut Body) -> Result<(), Answer> {
+async fn taken(session: &Session, body: &mut Body) -> Result<(), Answer> {
     while let Some(came) = session.poll(body)? {
         session.take(came).await?;
     }
@@ -437,7 +366,7 @@ async fn drain(session: &Session, body: &mut Body) -> Result<(), Answer> {
 
 async fn finish(session: &Session, body: &mut Body, whole: bool) -> Result<(), Answer> {
     let finished = body.finish(whole);
-    drain(session, body).await?;
+    taken(session, body).await?;
     Ok(finished?)
 }
 
@@ -498,7 +427,7 @@ impl Pusher {
     async fn session_begun(&self, context: &Context) -> Result<(), Answer> {
         let begun = async {
             loop {
-                let mut began = std::pin::pin!(context.began.notified());
+                let mut began = pin!(context.began.notified());
                 began.as_mut().enable();
                 if context.session(&self.request.stream).is_some() {
                     return;

@@ -1,20 +1,17 @@
 //! The sockets of RTMP, over TLS or not: one task a connection, which reads, runs the session, and feeds its claim.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::ingest::desk::{Claim, Desk, Eviction, Gone, PublishRequest, Refused};
+use crate::net::Listeners;
+use crate::net::accept::{Accepted, Connections, Overflow};
 use damson_core::demux::flv;
 use damson_core::demux::flv::Media;
 use damson_core::demux::rtmp::{Output, PublishName, RtmpError, RtmpSession, session};
@@ -98,63 +95,37 @@ impl Over {
     }
 }
 
-/// Accepts encoders until `shutdown`, by RTMPS if there is `tls`, and returns once all connections are closed. What they have fed
-/// by then is published; to end their streams too, [`Desk::drain`] comes first.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    desk: Desk,
-    limits: Limits,
-    shutdown: CancellationToken,
-) {
-    let permits = Arc::new(Semaphore::new(limits.connections_max));
-    let tasks = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (socket, remote) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, mostly: connections that end will give some back.
-                tracing::warn!(%error, "RTMP: a connection couldn't be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            tracing::warn!(%remote, max = limits.connections_max, "RTMP: refused, too many connections");
-            continue;
-        };
-        let (desk, shutdown, tls) = (desk.clone(), shutdown.clone(), tls.clone());
-        tasks.spawn(async move {
-            let _permit = permit;
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%remote, %error, "RTMP: gone at once");
-                return;
-            }
-            let Some(tls) = tls else {
-                return Connection::new(socket, remote, "rtmp", desk, limits).serve(&shutdown).await;
-            };
-            let shaken = tokio::select! {
-                shaken = timeout(limits.setup, tls.accept(socket)) => shaken,
-                () = shutdown.cancelled() => return,
-            };
-            let over = match shaken {
-                // What it keeps for a record of 16 KiB and its keys is twice that: not in every task.
-                Ok(Ok(socket)) => {
-                    return Connection::new(Box::new(socket), remote, "rtmps", desk, limits).serve(&shutdown).await;
-                }
-                Ok(Err(error)) => Over::Tls(error),
-                Err(_) => Over::Setup(limits.setup),
-            };
-            tracing::warn!(%remote, reason = %over, "RTMPS: closed");
-        });
+/// Accepts encoders until `shutdown`, and returns once all connections are closed. What they have fed by then is published; to end
+/// their streams too, [`Desk::drain`] comes first.
+pub async fn serve(listeners: impl Into<Listeners>, desk: Desk, limits: Limits, shutdown: CancellationToken) {
+    let mut connections = Connections::new(listeners, limits.connections_max, Overflow::Refuse("RTMP"));
+    let accept = connections.accept(|accepted| Some(connection(accepted, desk.clone(), limits, shutdown.clone())));
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {}
+        () = accept => {}
     }
-    tasks.close();
-    tasks.wait().await;
+    connections.drain(Duration::MAX).await;
+}
+
+async fn connection(accepted: Accepted, desk: Desk, limits: Limits, shutdown: CancellationToken) {
+    let Accepted { stream, remote, tls } = accepted;
+    let Some(tls) = tls else {
+        return Connection::new(stream, remote, "rtmp", desk, limits).serve(&shutdown).await;
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(limits.setup, tls.acceptor().accept(stream)) => shaken,
+        () = shutdown.cancelled() => return,
+    };
+    let over = match shaken {
+        // What it keeps for a record of 16 KiB and its keys is twice that: not in every task.
+        Ok(Ok(stream)) => {
+            return Connection::new(Box::new(stream), remote, "rtmps", desk, limits).serve(&shutdown).await;
+        }
+        Ok(Err(error)) => Over::Tls(error),
+        Err(_) => Over::Setup(limits.setup),
+    };
+    tracing::warn!(%remote, reason = %over, "RTMPS: closed");
 }
 
 struct Connection<S> {

@@ -12,12 +12,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// How often the files are looked at. Whoever renews a certificate does so days ahead.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// HTTP/2 and HTTP/1.1 (RFC 9113 3.2, RFC 7301).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Tells whether a client has chosen HTTP/2. One that names no protocol means HTTP/1.1.
+pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(ALPN[0])
+}
 
 /// Why a certificate can't be used.
 #[derive(Debug, thiserror::Error)]
