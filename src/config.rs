@@ -17,7 +17,7 @@ pub use amount::{Size, Span};
 pub use ingest::{Looped, Secret};
 
 use crate::dvr;
-use crate::ingest::desk;
+use crate::ingest::Settings as Publishing;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
 use crate::observe::client::Url;
@@ -463,7 +463,7 @@ impl Settings {
 
     /// What a push may send for long, in bits/s: [`Settings::bit_rate_max`].
     pub fn bit_rate_max(&self) -> Result<u64, ConfigError> {
-        let Some(mbps) = self.bit_rate_max else { return Ok(desk::Settings::BIT_RATE_MAX) };
+        let Some(mbps) = self.bit_rate_max else { return Ok(Publishing::BIT_RATE_MAX) };
         within("bit-rate-max", mbps, 0.1, 1_000.0, "0.1 to 1000 Mb/s").map(|mbps| (mbps * 1e6) as u64)
     }
 

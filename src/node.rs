@@ -1,9 +1,9 @@
 //! A node: ingest, mesh and edge, joined.
 //!
 //! ```text
-//!   RTMP, SRT, UDP, film --> Desk --Publisher--> Mesh (Hub) --Sink--> Store --> HTTP
-//!                                       ||  QUIC
-//!                                    other nodes
+//!   RTMP, SRT, UDP, film --> PublishRegistry --PartSink--> Mesh (Hub) --Sink--> Store --> HTTP
+//!                                                 ||  QUIC
+//!                                              other nodes
 //! ```
 //!
 //! What this node's own ingest publishes takes the same way as what comes from afar: through the hub
@@ -24,10 +24,10 @@ use crate::clock;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tracing};
 use crate::edge::{Edge, EdgeAddress, Host, Limits, Store};
 use crate::ingest;
-use crate::ingest::desk::{BoxFuture, Desk, Publisher};
-use crate::ingest::file::FileLoop;
-use crate::ingest::hook::Gate;
+use crate::ingest::file_loop::FileLoop;
+use crate::ingest::hook::KeysThenHook;
 use crate::ingest::keys::Keys;
+use crate::ingest::{BoxFuture, PartSink, PublishRegistry};
 use crate::mesh::{Asked, Identity, Mesh, MeshConfig, Sink, Snapshot};
 use crate::net::{Listeners, Tls, listener};
 use crate::observe::client::{Client, Trust, Url};
@@ -203,7 +203,7 @@ pub async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener,
 pub struct Node {
     name: String,
     mesh: Arc<Mesh>,
-    desk: Desk,
+    registry: PublishRegistry,
     rtmp: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
     srt: Option<SocketAddr>,
@@ -216,7 +216,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts the mesh, the desk and the servers.
+    /// Starts the mesh, the registry and the servers.
     ///
     /// # Errors
     /// The mesh's port is taken, or the identity or what is kept for seeking back can't be used.
@@ -231,10 +231,10 @@ impl Node {
             store.export_to(exporter);
             tasks.spawn(sender.run(stop.clone()));
         }
-        let desk_cell = Arc::new(OnceLock::new());
+        let registry_cell = Arc::new(OnceLock::new());
         let view = Arc::new(MeshView::default());
-        let (desk, me) = (Arc::clone(&desk_cell), config.identity.id());
-        let sink = IntoStore { store: Arc::clone(&store), desk, view: Arc::clone(&view), me };
+        let (registry, me) = (Arc::clone(&registry_cell), config.identity.id());
+        let sink = IntoStore { store: Arc::clone(&store), registry, view: Arc::clone(&view), me };
         let mut edge_config = edge::Config::new(config.identity.id(), config.name.clone());
         edge_config.timing = config.dash.into();
         edge_config.edges = config.edges;
@@ -249,34 +249,35 @@ impl Node {
         let mesh = Arc::new(Mesh::start(mesh, Arc::new(sink))?);
         past::start(&mesh, &store, &metrics, (&tasks, &stop));
 
-        let settings = ingest::desk::Settings {
+        let settings = ingest::Settings {
             node: mesh.node_id(),
             takeover: config.takeover.into(),
             bit_rate_max: config.bit_rate_max,
             pushes_max: config.pushes_max,
         };
         let (counters, inputs) = (metrics.ingest.clone(), config.inputs);
-        let gate = Gate { keys: Keys::new(inputs.keys, counters.clone()), hook: inputs.hook };
-        let desk = Desk::new(settings, config.media, gate, Arc::new(IntoMesh(Arc::clone(&mesh))));
-        // The sink was made first; it tells the desk when another ingest goes on with a stream of ours.
-        let _ = desk_cell.set(desk.clone());
+        let authorizer = KeysThenHook { keys: Keys::new(inputs.keys, counters.clone()), hook: inputs.hook };
+        let parts = Arc::new(IntoMesh(Arc::clone(&mesh)));
+        let registry = PublishRegistry::new(settings, config.media, authorizer, parts);
+        // The sink was made first; it tells the registry when another ingest goes on with a stream of ours.
+        let _ = registry_cell.set(registry.clone());
 
         tasks.spawn(watch(Arc::clone(&mesh), Arc::clone(&view), stop.clone()));
         let edge = Edge::new(edge_config, Arc::clone(&store), view, metrics);
         let addr = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
         let (rtmp, http) = (addr(&config.rtmp), addr(&config.http));
         if let Some(listener) = config.rtmp {
-            tasks.spawn(ingest::rtmp::server::serve(listener, desk.clone(), inputs.rtmp, stop.clone()));
+            tasks.spawn(ingest::rtmp::server::serve(listener, registry.clone(), inputs.rtmp, stop.clone()));
         }
         let rtmps = inputs.rtmps.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
         if inputs.rtmps.is_some() {
             let listeners = Listeners { plain: None, tls: inputs.rtmps };
-            tasks.spawn(ingest::rtmp::server::serve(listeners, desk.clone(), inputs.rtmp, stop.clone()));
+            tasks.spawn(ingest::rtmp::server::serve(listeners, registry.clone(), inputs.rtmp, stop.clone()));
         }
         let srt = inputs.srt.as_ref().and_then(|(socket, _)| socket.local_addr().ok());
         if let Some((socket, settings)) = inputs.srt {
-            let (desk, counters) = (desk.clone(), counters.clone());
-            tasks.spawn(ingest::srt::server::serve(socket, desk, settings, counters, stop.clone()));
+            let (registry, counters) = (registry.clone(), counters.clone());
+            tasks.spawn(ingest::srt::server::serve(socket, registry, settings, counters, stop.clone()));
         }
         let mut pushes = Vec::new();
         if let Some((listeners, settings)) = inputs.http {
@@ -285,16 +286,16 @@ impl Node {
             for (scheme, listener) in http.into_iter().chain(https) {
                 pushes.extend(listener.local_addr().map(|addr| format!("{scheme}://{addr}{}/STREAM", settings.prefix)));
             }
-            let (desk, counters) = (desk.clone(), counters.clone());
-            tasks.spawn(ingest::http::server::serve(listeners, desk, settings, counters, stop.clone()));
+            let (registry, counters) = (registry.clone(), counters.clone());
+            tasks.spawn(ingest::http::server::serve(listeners, registry, settings, counters, stop.clone()));
         }
         if !inputs.udp.is_empty() {
-            tasks.spawn(ingest::udp::server::serve(inputs.udp, desk.clone(), counters, stop.clone()));
+            tasks.spawn(ingest::udp::server::serve(inputs.udp, registry.clone(), counters, stop.clone()));
         }
         let https = config.https.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
         // Without a listener, too: the server tells the store the time.
         tasks.spawn(edge::serve(Listeners { plain: config.http, tls: config.https }, edge, stop.clone()));
-        let node = Node { name: config.name, mesh, desk, rtmp, rtmps, srt, pushes, http, https, stop, tasks };
+        let node = Node { name: config.name, mesh, registry, rtmp, rtmps, srt, pushes, http, https, stop, tasks };
         for (stream, film) in inputs.loops {
             node.play(stream, film);
         }
@@ -328,9 +329,9 @@ impl Node {
 
     /// Publishes a looped film as `stream`.
     pub fn play(&self, stream: StreamName, film: FileLoop) {
-        let (desk, stop) = (self.desk.clone(), self.stop.clone());
+        let (registry, stop) = (self.registry.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            match film.run(&desk, stream.clone(), stop).await {
+            match film.run(&registry, stream.clone(), stop).await {
                 Ok(None) => {}
                 Ok(Some(eviction)) => tracing::info!(%stream, "the film has stopped: {eviction}"),
                 Err(refused) => tracing::error!(%stream, "the film can't be published: {refused}"),
@@ -340,7 +341,7 @@ impl Node {
 
     /// Stops taking pushes, publishes what is left, answers who waits, and leaves the cluster.
     pub async fn shutdown(self) {
-        self.desk.drain().await;
+        self.registry.drain().await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -351,7 +352,7 @@ impl Node {
 /// What comes out of the mesh goes into the store.
 struct IntoStore {
     store: Arc<Store>,
-    desk: Arc<OnceLock<Desk>>,
+    registry: Arc<OnceLock<PublishRegistry>>,
     view: Arc<MeshView>,
     me: NodeId,
 }
@@ -359,9 +360,9 @@ struct IntoStore {
 impl Sink for IntoStore {
     fn record(&self, record: Record) {
         if record.epoch.node != self.me
-            && let Some(desk) = self.desk.get()
+            && let Some(registry) = self.registry.get()
         {
-            desk.superseded(&record.stream, record.epoch);
+            registry.superseded(&record.stream, record.epoch);
         }
         self.store.record(record);
     }
@@ -388,10 +389,10 @@ impl Sink for IntoStore {
     }
 }
 
-/// What the desk publishes goes into the mesh.
+/// What is published here goes into the mesh.
 struct IntoMesh(Arc<Mesh>);
 
-impl Publisher for IntoMesh {
+impl PartSink for IntoMesh {
     fn record(&self, record: Record) {
         self.0.claim(record);
     }
@@ -483,11 +484,11 @@ fn hub_config(topology: Topology, join: Vec<SocketAddr>, upload: Option<u64>) ->
     config
 }
 
-impl From<Takeover> for ingest::desk::Takeover {
+impl From<Takeover> for ingest::Takeover {
     fn from(takeover: Takeover) -> Self {
         match takeover {
-            Takeover::SameAddress => ingest::desk::Takeover::SameAddress,
-            Takeover::Any => ingest::desk::Takeover::Any,
+            Takeover::SameAddress => ingest::Takeover::SameAddress,
+            Takeover::Any => ingest::Takeover::Any,
         }
     }
 }

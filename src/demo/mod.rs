@@ -29,7 +29,7 @@ use self::links::{Relay, Shape};
 use self::stage::{Place, Stage, Switch};
 use crate::config::Listen;
 use crate::edge::EdgeAddress;
-use crate::ingest::file::FileLoop;
+use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Ca;
 use crate::net::Tls;
 use crate::node::{NodeError, listen};

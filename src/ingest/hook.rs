@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::desk::{Authorizer, BoxFuture, Denied, PublishRequest};
 use super::keys::Keys;
+use super::publish_request::{Authorizer, BoxFuture, Denied, PublishRequest};
 use crate::observe::client::{Client, Url};
 
 /// What of an answer is told, in characters.
@@ -33,9 +33,9 @@ pub struct Hook {
     pub timeout: Duration,
 }
 
-/// What is asked.
+/// The body of the request.
 #[derive(Serialize)]
-struct Question<'a> {
+struct HookRequest<'a> {
     stream: &'a str,
     rendition: Option<&'a str>,
     app: &'a str,
@@ -48,7 +48,7 @@ struct Question<'a> {
 impl Hook {
     async fn ask(&self, request: &PublishRequest) -> Result<(), Denied> {
         let query = request.query.as_deref();
-        let question = Question {
+        let asked = HookRequest {
             stream: request.stream.as_str(),
             rendition: request.rendition.as_ref().map(|rendition| rendition.as_str()),
             app: &request.app,
@@ -57,7 +57,7 @@ impl Hook {
             key: query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("key=")),
             query,
         };
-        let json = serde_json::to_vec(&question).unwrap_or_default();
+        let json = serde_json::to_vec(&asked).unwrap_or_default();
         match timeout(self.timeout, self.client.post_json(&self.url, json.into())).await {
             Ok(Ok(answer)) if (200..300).contains(&answer.status) => Ok(()),
             Ok(Ok(answer)) => Err(Denied(said(answer.status, &answer.body))),
@@ -83,16 +83,16 @@ fn said(status: u16, body: &[u8]) -> String {
     if line.is_empty() { format!("on_publish says {status}") } else { line.to_owned() }
 }
 
-/// The keys, and the hook behind them.
+/// Lets through what both the keys and the hook let through.
 #[derive(Debug)]
-pub struct Gate {
+pub struct KeysThenHook {
     /// Asked first.
     pub keys: Keys,
     /// Asked then.
     pub hook: Option<Hook>,
 }
 
-impl Authorizer for Gate {
+impl Authorizer for KeysThenHook {
     fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
         Box::pin(async move {
             self.keys.authorize(request.clone()).await?;

@@ -54,10 +54,10 @@ pub enum NodeError {
     Tls(#[from] TlsError),
     /// The film can't be played.
     #[error("--film: {0}")]
-    Film(#[from] ingest::file::FileError),
+    Film(#[from] ingest::file_loop::FileError),
     /// A file to loop can't be.
     #[error("--loop: {0}")]
-    Loop(ingest::file::FileError),
+    Loop(ingest::file_loop::FileError),
     /// A source's socket can't be had.
     #[error("--udp: {addr} for {stream}: {error}")]
     Udp {

@@ -8,7 +8,7 @@ use super::error::NodeError;
 use super::listen;
 use crate::config::{Listen, Settings};
 use crate::ingest;
-use crate::ingest::file::FileLoop;
+use crate::ingest::file_loop::FileLoop;
 use crate::ingest::hook::Hook;
 use crate::ingest::keys::KeyEntry;
 use crate::net::{Listeners, Tls};

@@ -9,8 +9,7 @@ use http_body::{Frame, SizeHint};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
-use super::session::Over;
-use crate::ingest::desk::{Eviction, Refused};
+use crate::ingest::publish_request::{Eviction, Refused};
 use damson_core::demux::bmff::Fault;
 use damson_core::demux::cmaf_ingest::body;
 
@@ -38,8 +37,8 @@ impl From<Refused> for Answer {
     }
 }
 
-impl From<Over> for Answer {
-    fn from(over: Over) -> Self {
+impl From<Eviction> for Answer {
+    fn from(over: Eviction) -> Self {
         match over {
             Eviction::Draining => Answer::new(StatusCode::SERVICE_UNAVAILABLE, over),
             _ => Answer::new(StatusCode::CONFLICT, over),

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -33,8 +33,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{Answer, Whole};
-use super::session::{Bounds, INIT_WAIT, Open, Session};
-use crate::ingest::desk::{Claim, Denied, Desk, PublishRequest, Refused};
+use super::push::{Bounds, HttpPush, INIT_WAIT, OpenRequest};
+use crate::ingest::publish_request::{Denied, PublishRequest, Refused};
+use crate::ingest::publish_session::PublishSession;
+use crate::ingest::registry::PublishRegistry;
 use crate::net::Listeners;
 use crate::net::accept::{Accepted, Connections, Overflow};
 use crate::net::drain;
@@ -56,7 +58,7 @@ pub struct Settings {
     pub prefix: String,
     /// How long a push that comes in several requests outlasts the last of them.
     pub grace: Duration,
-    /// How long a stream outlives its publisher: a push that pauses longer claims it anew.
+    /// How long a stream outlives its publisher: a push that pauses longer begins anew.
     pub linger: Duration,
     /// Within a request, nothing may come for so long.
     pub idle: Duration,
@@ -95,11 +97,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_LEN: usize = 4 << 20;
 
 struct Context {
-    desk: Desk,
+    registry: PublishRegistry,
     settings: Settings,
     counters: observe::Ingest,
     /// Pushes that come in several requests.
-    sessions: Mutex<BTreeMap<StreamName, Arc<Session>>>,
+    pushes: Mutex<BTreeMap<StreamName, Arc<HttpPush>>>,
     /// One more of them has begun.
     began: Notify,
     tasks: TaskTracker,
@@ -109,15 +111,15 @@ struct Context {
 /// Accepts encoders until `shutdown`, and returns once all connections are closed.
 pub async fn serve(
     listeners: Listeners,
-    desk: Desk,
+    registry: PublishRegistry,
     settings: Settings,
     counters: observe::Ingest,
     shutdown: CancellationToken,
 ) {
     let mut connections = Connections::new(listeners, settings.connections_max, Overflow::Refuse("HTTP"));
-    let (sessions, tasks, stop) = (Mutex::default(), TaskTracker::new(), shutdown.clone());
+    let (pushes, tasks, stop) = (Mutex::default(), TaskTracker::new(), shutdown.clone());
     let began = Notify::new();
-    let context = Arc::new(Context { desk, settings, counters, sessions, began, tasks, shutdown: stop });
+    let context = Arc::new(Context { registry, settings, counters, pushes, began, tasks, shutdown: stop });
     let accept = connections.accept(|accepted| {
         let context = Arc::clone(&context);
         Some(async move {
@@ -300,7 +302,7 @@ async fn answer(
             }
             let first = beginning(first, body, &context.settings).await?;
             if body::needs_init(&first) {
-                pusher.session_begun(context).await?;
+                pusher.push_begun(context).await?;
             }
             let open = pusher.join(context).await?;
             take(context, &open.0, Some(&object), first, body).await
@@ -326,47 +328,47 @@ async fn beginning(first: Bytes, body: &mut Incoming, settings: &Settings) -> Re
 /// Takes a request's media.
 async fn take(
     context: &Context,
-    session: &Session,
+    push: &HttpPush,
     object: Option<&Object>,
     first: Bytes,
     incoming: &mut Incoming,
 ) -> Result<Answer, Answer> {
     let limits = bmff::Limits { mdat: context.settings.segment_max, ..bmff::Limits::default() };
-    let mut body = session.body(object, &first, limits).await;
+    let mut body = push.body(object, &first, limits).await;
     let mut bytes = Some(first);
     while let Some(data) = bytes {
         let pushed = body.push(&data);
-        if let Err(refused) = taken(session, &mut body).await.and(pushed.map_err(Answer::from)) {
+        if let Err(refused) = taken(push, &mut body).await.and(pushed.map_err(Answer::from)) {
             // What came before is whole.
-            let _ = finish(session, &mut body, false).await;
+            let _ = finish(push, &mut body, false).await;
             return Err(refused);
         }
         bytes = match self::data(incoming, &context.settings).await {
             Ok(data) => data,
             Err(answer) => {
-                let _ = finish(session, &mut body, false).await;
+                let _ = finish(push, &mut body, false).await;
                 return Err(answer);
             }
         };
-        if let Some(over) = session.over() {
+        if let Some(over) = push.over() {
             return Err(over.into());
         }
     }
-    finish(session, &mut body, true).await?;
+    finish(push, &mut body, true).await?;
     Ok(Answer::ok())
 }
 
 /// Has all taken that has come of a body.
-async fn taken(session: &Session, body: &mut Body) -> Result<(), Answer> {
-    while let Some(came) = session.poll(body)? {
-        session.take(came).await?;
+async fn taken(push: &HttpPush, body: &mut Body) -> Result<(), Answer> {
+    while let Some(came) = push.poll(body)? {
+        push.take(came).await?;
     }
     Ok(())
 }
 
-async fn finish(session: &Session, body: &mut Body, whole: bool) -> Result<(), Answer> {
+async fn finish(push: &HttpPush, body: &mut Body, whole: bool) -> Result<(), Answer> {
     let finished = body.finish(whole);
-    taken(session, body).await?;
+    taken(push, body).await?;
     Ok(finished?)
 }
 
@@ -406,30 +408,30 @@ impl Pusher {
 
     /// Whether it may push: known from a request before, or asked for anew.
     async fn allowed(&self, context: &Context) -> Result<(), Answer> {
-        let known = context.session(&self.request.stream).is_some_and(|session| session.knows(&self.sender));
+        let known = context.push(&self.request.stream).is_some_and(|push| push.knows(&self.sender));
         if known {
             return Ok(());
         }
-        context.desk.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))
+        context.registry.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))
     }
 
     /// A push that is all in this request.
-    async fn begin(&self, context: &Arc<Context>) -> Result<Open, Answer> {
-        context.desk.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))?;
-        let (session, claim) = self.session(context, true)?;
-        let open = session.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
-        context.tasks.spawn(session.run(claim, |_| {}));
+    async fn begin(&self, context: &Arc<Context>) -> Result<OpenRequest, Answer> {
+        context.registry.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))?;
+        let (push, session) = self.push(context, true)?;
+        let open = push.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
+        context.tasks.spawn(push.run(session, |_| {}));
         Ok(open)
     }
 
     /// Waits for a push to begin: a media segment without its init segment begins none, and takes none over. That may
     /// be on its way by another connection.
-    async fn session_begun(&self, context: &Context) -> Result<(), Answer> {
+    async fn push_begun(&self, context: &Context) -> Result<(), Answer> {
         let begun = async {
             loop {
                 let mut began = pin!(context.began.notified());
                 began.as_mut().enable();
-                if context.session(&self.request.stream).is_some() {
+                if context.push(&self.request.stream).is_some() {
                     return;
                 }
                 began.await;
@@ -440,12 +442,12 @@ impl Pusher {
     }
 
     /// One of the requests of a push, the first of them or another.
-    async fn join(&self, context: &Arc<Context>) -> Result<Open, Answer> {
+    async fn join(&self, context: &Arc<Context>) -> Result<OpenRequest, Answer> {
         self.allowed(context).await?;
-        let mut sessions = context.sessions();
-        let there = sessions.get(&self.request.stream).and_then(Session::open);
+        let mut pushes = context.pushes();
+        let there = pushes.get(&self.request.stream).and_then(HttpPush::open);
         if let Some(open) = there {
-            if !context.desk.may_take_over(open.0.remote(), self.request.remote) {
+            if !context.registry.may_take_over(open.0.remote(), self.request.remote) {
                 return Err(Refused::Busy(self.request.stream.clone()).into());
             }
             if let Some(over) = open.0.over() {
@@ -454,39 +456,38 @@ impl Pusher {
             open.0.learn(self.sender);
             return Ok(open);
         }
-        let (session, claim) = self.session(context, false)?;
-        session.learn(self.sender);
-        let open = session.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
-        sessions.insert(self.request.stream.clone(), Arc::clone(&session));
-        drop(sessions);
+        let (push, session) = self.push(context, false)?;
+        push.learn(self.sender);
+        let open = push.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
+        pushes.insert(self.request.stream.clone(), Arc::clone(&push));
+        drop(pushes);
         context.began.notify_waiters();
-        let registry = Arc::clone(context);
-        let forget = move |session: &Arc<Session>| {
-            let mut sessions = registry.sessions();
-            let stream = &session.request.stream;
-            if sessions.get(stream).is_some_and(|there| Arc::ptr_eq(there, session)) {
-                sessions.remove(stream);
+        let held = Arc::clone(context);
+        let forget = move |push: &Arc<HttpPush>| {
+            let (mut pushes, stream) = (held.pushes(), push.stream());
+            if pushes.get(stream).is_some_and(|there| Arc::ptr_eq(there, push)) {
+                pushes.remove(stream);
             }
         };
-        context.tasks.spawn(session.run(claim, forget));
+        context.tasks.spawn(push.run(session, forget));
         Ok(open)
     }
 
-    fn session(&self, context: &Context, whole: bool) -> Result<(Arc<Session>, Claim), Answer> {
-        let claim = context.desk.claim_authorized(self.request.clone())?;
+    fn push(&self, context: &Context, whole: bool) -> Result<(Arc<HttpPush>, PublishSession), Answer> {
+        let session = context.registry.publish_authorized(self.request.clone())?;
         let Settings { grace, linger, tracks_max, .. } = context.settings;
         let bounds = Bounds { grace, linger, tracks_max };
-        let session = Session::new(self.request.clone(), context.desk.clone(), whole, bounds, context.counters.clone());
-        Ok((session, claim))
+        let (registry, counters) = (context.registry.clone(), context.counters.clone());
+        Ok((HttpPush::new(self.request.clone(), registry, whole, bounds, counters), session))
     }
 }
 
 impl Context {
-    fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<StreamName, Arc<Session>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pushes(&self) -> MutexGuard<'_, BTreeMap<StreamName, Arc<HttpPush>>> {
+        self.pushes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn session(&self, stream: &StreamName) -> Option<Arc<Session>> {
-        self.sessions().get(stream).cloned()
+    fn push(&self, stream: &StreamName) -> Option<Arc<HttpPush>> {
+        self.pushes().get(stream).cloned()
     }
 }

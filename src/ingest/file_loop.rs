@@ -1,0 +1,259 @@
+//! An .mp4 file looped in real time, published like any encoder's push.
+
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::publish_request::{Eviction, PublishRequest, Refused};
+use super::publish_session::Gone;
+use super::registry::PublishRegistry;
+use crate::clock;
+use damson_core::demux::bmff::{Fault, Handler, Header, Movie, Track};
+use damson_core::demux::file_loop as film;
+use damson_core::demux::file_loop::{Looped, Reel, Sample};
+use damson_core::demux::flv;
+use damson_core::model::StreamName;
+use damson_core::model::{Announced, InputTrack};
+use damson_core::packager::Input;
+
+/// The longest file, in bytes: it is held in memory.
+pub const FILE_LEN_MAX: u64 = 1 << 30;
+
+/// Why a file can't be looped.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {fault}", path.display())]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub fault: FileFault,
+}
+
+/// What can be wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// It can't be opened or read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It isn't a plain .mp4 file.
+    #[error("not an .mp4 file that can be read: {0}")]
+    Mp4(#[from] Fault),
+    /// It has no `moov`.
+    #[error("not an .mp4 file that can be read: it has no moov")]
+    NoMovie,
+    /// Longer than [`FILE_LEN_MAX`].
+    #[error("{0} bytes; at most 1 GiB can be looped")]
+    TooLong(u64),
+    /// Fragments carry times that the reader doesn't keep.
+    #[error("a fragmented file: make it plain with `ffmpeg -i IN -c copy -movflags +faststart OUT.mp4`")]
+    Fragmented,
+    /// Neither H.264 nor AAC.
+    #[error("no H.264 and no AAC track with frames in it")]
+    NoTrack,
+}
+
+/// A file that was read, ready to be looped.
+#[derive(Debug, Clone)]
+pub struct FileLoop {
+    film: Looped,
+    announced: Announced,
+}
+
+impl FileLoop {
+    /// Reads the first H.264 and the first AAC track of a plain .mp4 file into memory.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<FileLoop, FileError> {
+        let path = path.into();
+        let read = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || read(&path))
+        };
+        let reels = read.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+        Ok(FileLoop::of(reels.map_err(|fault| FileError { path, fault })?))
+    }
+
+    /// The same of a file in memory, which `name` calls.
+    pub fn read(name: impl Into<PathBuf>, bytes: &[u8]) -> Result<FileLoop, FileError> {
+        let reels = samples_of(Cursor::new(bytes), bytes.len() as u64);
+        Ok(FileLoop::of(reels.map_err(|fault| FileError { path: name.into(), fault })?))
+    }
+
+    fn of(reels: Vec<Reel>) -> FileLoop {
+        let has = |track| Some(reels.iter().any(|reel| reel.track == track));
+        let announced = Announced { video: has(flv::VIDEO), audio: has(flv::AUDIO) };
+        FileLoop { film: Looped::new(reels), announced }
+    }
+
+    /// Publishes it as `stream` until `shutdown` (`None`), or until its session is ended.
+    pub async fn run(
+        mut self,
+        registry: &PublishRegistry,
+        stream: StreamName,
+        shutdown: CancellationToken,
+    ) -> Result<Option<Eviction>, Refused> {
+        let request = PublishRequest {
+            stream,
+            rendition: None,
+            app: "live".to_owned(),
+            query: None,
+            remote: None,
+            protocol: "file",
+        };
+        let mut session = registry.publish(request).await?;
+        let started = clock::now();
+        let fed: Result<(), Gone> = async {
+            session.attach(film::CLOCK, self.announced).await?;
+            for (track, config) in self.film.configs() {
+                session.input(Input::Config { track, config }).await?;
+            }
+            while let Some(due) = self.film.next() {
+                let at = clock::instant(started + due.after).into();
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep_until(at) => session.input(Input::Unit(due.unit)).await?,
+                }
+            }
+            Ok(())
+        }
+        .await;
+        match fed {
+            Ok(()) => Ok(None),
+            Err(Gone) => Ok(Some(session.evicted().await)),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Reel>, FileFault> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    if len > FILE_LEN_MAX {
+        return Err(FileFault::TooLong(len));
+    }
+    samples_of(BufReader::new(file), len)
+}
+
+fn samples_of(mut file: impl Read + Seek, len: u64) -> Result<Vec<Reel>, FileFault> {
+    let movie = movie(&mut file, len)?;
+    if !movie.has_samples() && movie.fragmented {
+        return Err(FileFault::Fragmented);
+    }
+    let mut reels = Vec::new();
+    for (handler, input) in [(Handler::Video, flv::VIDEO), (Handler::Audio, flv::AUDIO)] {
+        let usable = |track: &&Track| track.handler == handler && matches!(track.config, Ok(Some(_)));
+        let mut tracks = movie.tracks.iter().filter(usable).filter(|track| track.samples().next().is_some());
+        if let Some(track) = tracks.next() {
+            reels.extend(reel(&mut file, len, track, input)?);
+        }
+    }
+    if reels.is_empty() { Err(FileFault::NoTrack) } else { Ok(reels) }
+}
+
+/// The file's `moov`, wherever it stands.
+fn movie(file: &mut (impl Read + Seek), len: u64) -> Result<Movie, FileFault> {
+    let mut at = 0;
+    while at < len {
+        let mut bytes = [0; Header::LEN_MAX];
+        let there = usize::try_from(len - at).unwrap_or(Header::LEN_MAX).min(Header::LEN_MAX);
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut bytes[..there])?;
+        let header = Header::read(&bytes[..there], at)?.ok_or(Fault::Cut { at: len })?;
+        let content = at + header.len;
+        let end = header.content.map_or(Some(len), |size| content.checked_add(size)).filter(|&end| end <= len);
+        let Some(end) = end else { return Err(Fault::Cut { at: len }.into()) };
+        if header.kind.0 == *b"moov" {
+            file.seek(SeekFrom::Start(content))?;
+            let mut moov = Vec::new();
+            file.take(end - content).read_to_end(&mut moov)?;
+            return Ok(Movie::read(&moov.into(), content)?);
+        }
+        at = end;
+    }
+    Err(FileFault::NoMovie)
+}
+
+/// A track's samples, and its headers.
+fn reel(file: &mut (impl Read + Seek), len: u64, track: &Track, input: InputTrack) -> Result<Option<Reel>, FileFault> {
+    let Ok(Some(config)) = &track.config else { return Ok(None) };
+    let mut start = None;
+    let mut samples = Vec::new();
+    for place in track.samples().filter(|place| place.len > 0) {
+        if place.offset.saturating_add(place.len.into()) > len {
+            return Err(Fault::Cut { at: len }.into());
+        }
+        let mut data = vec![0; place.len as usize];
+        file.seek(SeekFrom::Start(place.offset))?;
+        file.read_exact(&mut data)?;
+        start.get_or_insert(place.dts);
+        samples.push(Sample {
+            duration: place.duration.max(1),
+            composition_offset: place.composition_offset,
+            keyframe: place.keyframe,
+            data: data.into(),
+        });
+    }
+    let (config, scale) = (config.clone(), track.timescale);
+    Ok(start.map(|start| Reel { track: input, config, scale, start, samples }))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use damson_core::model::CodecConfig;
+
+    fn fixture() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/media/plum-720p30.mp4")
+    }
+
+    #[tokio::test]
+    async fn the_demo_film_loops_without_a_jump() {
+        let mut film = FileLoop::open(fixture()).await.expect("a plain file").film;
+        let configs: Vec<_> = film.configs().collect();
+        assert!(matches!(&configs[0], (flv::VIDEO, CodecConfig::Avc(avcc)) if avcc[..2] == [1, 100]), "{configs:?}");
+        // As it stands in the file: AAC-LC, 48 kHz, stereo, and SBR ruled out.
+        let config = Bytes::from_static(&[0x11, 0x90, 0x56, 0xe5, 0]);
+        assert_eq!(configs[1], (flv::AUDIO, CodecConfig::Aac(config)));
+        // Three passes: 480 frames and 750 frames of sound in 16 s each.
+        let mut last = [None, None];
+        let mut frames = 0;
+        for _ in 0..3 * (480 + 750) {
+            let unit = film.next().expect("endless").unit;
+            let (video, step) = if unit.track == flv::VIDEO { (true, 3_000) } else { (false, 1_920) };
+            if video {
+                assert_eq!(unit.keyframe, frames % 60 == 0, "frame {frames}");
+                frames += 1;
+            }
+            let before = last[usize::from(video)].replace(unit.dts);
+            assert!(before.is_none_or(|before| unit.dts == before + step), "{before:?} then {}", unit.dts);
+        }
+        // Frames are decoded a little ahead of the sound beside them.
+        assert!((1_440..1_450).contains(&frames), "{frames}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_looped_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = async |name: &str, content: &[u8], expect: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).expect("written");
+            let error = FileLoop::open(&path).await.expect_err("not a film").to_string();
+            assert_eq!(error, format!("{}: {expect}", path.display()));
+        };
+        check("text", b"not a film at all", "not an .mp4 file that can be read: it ends too early, at byte 17").await;
+        let mut film = std::fs::read(fixture()).expect("the fixture");
+        // Sample entries under other names are of codecs that aren't known.
+        for (name, other) in [(b"avc1", b"xvc1"), (b"mp4a", b"xp4a")] {
+            for at in 0..film.len() - 4 {
+                if &film[at..at + 4] == name {
+                    film[at..at + 4].copy_from_slice(other);
+                }
+            }
+        }
+        check("codecs", &film, "no H.264 and no AAC track with frames in it").await;
+        let missing = FileLoop::open(folder.path().join("missing")).await.expect_err("nothing there");
+        assert!(matches!(missing.fault, FileFault::Io(_)), "{missing}");
+    }
+}
