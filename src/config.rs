@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
+use url::Url;
 
 mod amount;
 mod ingest;
@@ -20,7 +21,7 @@ use crate::dvr;
 use crate::ingest::Settings as Publishing;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
-use crate::observe::client::Url;
+use crate::net::http_client::{deserialize_url, parse_url};
 
 /// What can be set of a node. `None` means the default that the flag's help gives.
 #[derive(Args, Deserialize, Clone, Debug, Default)]
@@ -146,7 +147,8 @@ pub struct Settings {
 
     /// Who decides who may push: asked by a POST of JSON at each attempt, 2xx lets it in; beside the keys, if there are
     /// any [default: nobody]
-    #[arg(long, env = "DAMSON_ON_PUBLISH", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "DAMSON_ON_PUBLISH", value_name = "URL", hide_env_values = true, value_parser = parse_url)]
+    #[serde(deserialize_with = "deserialize_url")]
     pub on_publish: Option<Url>,
 
     /// How long that may take, in seconds, 0.1-10; then it is a no [default: 5]
@@ -210,7 +212,8 @@ pub struct Settings {
     pub dash: Option<Dash>,
 
     /// Where traces of parts go: an OpenTelemetry collector's OTLP/HTTP, `http://localhost:4318` [default: nowhere]
-    #[arg(long, env = "DAMSON_OTLP", value_name = "URL")]
+    #[arg(long, env = "DAMSON_OTLP", value_name = "URL", value_parser = parse_url)]
+    #[serde(deserialize_with = "deserialize_url")]
     pub otlp: Option<Url>,
 
     /// The account of each part: traces, histograms of its stages, and the headers CMSD and Server-Timing, which tell viewers

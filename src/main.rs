@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use url::Url;
 
 use damson::config::{Listen, Settings};
 use damson::demo;
 use damson::demo::Demo;
 use damson::ingest::keys::KeyEntry;
 use damson::mesh::Ca;
+use damson::net::http_client::{Trust, parse_url};
 use damson::node::{Node, NodeConfig, NodeError};
 use damson::observe;
-use damson::observe::client::{Trust, Url};
 use damson::trace;
 use damson_core::model::StreamName;
 
@@ -93,6 +94,7 @@ struct NodeArgs {
 #[derive(clap::Args)]
 struct TraceArgs {
     /// An edge, or a stream at an edge: `http://127.0.0.1:8080/demo`; its only stream without a path
+    #[arg(value_parser = parse_url)]
     url: Url,
     /// The track [default: all]
     #[arg(long, value_name = "NAME")]

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use crate::clock;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tracing};
@@ -29,8 +30,8 @@ use crate::ingest::hook::KeysThenHook;
 use crate::ingest::keys::Keys;
 use crate::ingest::{BoxFuture, PartSink, PublishRegistry};
 use crate::mesh::{Asked, Identity, Mesh, MeshConfig, Sink, Snapshot};
+use crate::net::http_client::{HttpClient, Trust};
 use crate::net::{Listeners, Tls, listener};
-use crate::observe::client::{Client, Trust, Url};
 use crate::observe::{Metrics, otlp};
 use crate::{dvr, edge};
 use damson_core::manifest::dash::Timing;
@@ -225,9 +226,9 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let keeper = config.dvr.map(|dvr| past::keeper(dvr, &metrics)).transpose()?;
         let store = Store::with_keeper(Arc::clone(&metrics), keeper);
-        if let Some(url) = &config.otlp {
+        if let Some(url) = config.otlp {
             let me = (config.identity.id(), config.name.clone());
-            let (exporter, sender) = otlp::start(Client::new(Trust::System)?, url, me, Arc::clone(&metrics));
+            let (exporter, sender) = otlp::start(HttpClient::new(Trust::System)?, url, me, Arc::clone(&metrics));
             store.export_to(exporter);
             tasks.spawn(sender.run(stop.clone()));
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use srt_protocol::options::Passphrase;
+use url::Url;
 
 use super::amount::Size;
 use super::{ConfigError, Settings, seconds};
@@ -14,7 +15,6 @@ use crate::ingest;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
 use crate::ingest::{http, rtmp, srt};
-use crate::observe::client::Url;
 use damson_core::demux::flv;
 use damson_core::model::StreamName;
 

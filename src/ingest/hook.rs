@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
+use url::Url;
 
 use super::keys::Keys;
 use super::publish_request::{Authorizer, BoxFuture, Denied, PublishRequest};
-use crate::observe::client::{Client, Url};
+use crate::net::http_client::HttpClient;
 
 /// What of an answer is told, in characters.
 const WORD_LEN_MAX: usize = 200;
@@ -26,7 +27,7 @@ const WORD_LEN_MAX: usize = 200;
 #[derive(Clone, Debug)]
 pub struct Hook {
     /// How.
-    pub client: Client,
+    pub client: HttpClient,
     /// Where.
     pub url: Url,
     /// How long an answer may take.
@@ -59,8 +60,8 @@ impl Hook {
         };
         let json = serde_json::to_vec(&asked).unwrap_or_default();
         match timeout(self.timeout, self.client.post_json(&self.url, json.into())).await {
-            Ok(Ok(answer)) if (200..300).contains(&answer.status) => Ok(()),
-            Ok(Ok(answer)) => Err(Denied(said(answer.status, &answer.body))),
+            Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
+            Ok(Ok(answer)) => Err(Denied(said(answer.status().as_u16(), answer.body()))),
             Ok(Err(error)) => {
                 // Its address is the operator's, and none of the encoder's.
                 tracing::error!(url = %self.url, %error, "on_publish: no answer, so nobody may push");

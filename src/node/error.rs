@@ -8,7 +8,7 @@ use crate::config::ConfigError;
 use crate::ingest;
 use crate::mesh::{IdentityError, MeshError};
 use crate::net::TlsError;
-use crate::observe::client::ClientError;
+use crate::net::http_client::HttpClientError;
 use damson_core::model::StreamName;
 use damson_core::model::id::NameError;
 
@@ -78,7 +78,7 @@ pub enum NodeError {
     },
     /// Traces can't be sent.
     #[error("--otlp: {0}")]
-    Otlp(#[from] ClientError),
+    Otlp(#[from] HttpClientError),
     /// A name that can't be a stream's.
     #[error(transparent)]
     Name(NameError),

@@ -11,8 +11,8 @@ use crate::ingest;
 use crate::ingest::file_loop::FileLoop;
 use crate::ingest::hook::Hook;
 use crate::ingest::keys::KeyEntry;
+use crate::net::http_client::{HttpClient, Trust};
 use crate::net::{Listeners, Tls};
-use crate::observe::client::{Client, Trust};
 use damson_core::model::StreamName;
 
 /// What comes in besides plain RTMP. Its sockets are bound, its files read.
@@ -59,7 +59,7 @@ impl Inputs {
             loops.push((looped.stream.clone(), film));
         }
         let hook = match settings.on_publish()? {
-            Some((url, timeout)) => Some(Hook { client: Client::new(Trust::System)?, url, timeout }),
+            Some((url, timeout)) => Some(Hook { client: HttpClient::new(Trust::System)?, url, timeout }),
             None => None,
         };
         let http = http(settings, tls).await?;
