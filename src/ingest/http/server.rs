@@ -15,12 +15,13 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING};
 use hyper::server::conn::{http1, http2};
@@ -32,7 +33,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{Answer, Whole};
+use super::answer::Answer;
 use super::push::{Bounds, HttpPush, INIT_WAIT, OpenRequest};
 use crate::ingest::publish_request::{Denied, PublishRequest, Refused};
 use crate::ingest::publish_session::PublishSession;
@@ -181,7 +182,7 @@ async fn converse(
     drain::serve(pin!(connection), stop, FAREWELL).await
 }
 
-async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Incoming>) -> Response<Whole> {
+async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let tasks = context.tasks.clone();
     // A task of its own: ffmpeg closes its connection without waiting for an answer, and what it has sent counts.
     let answered = tasks.spawn(async move {
@@ -205,16 +206,12 @@ async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Inc
 async fn farewell(mut body: Incoming) {
     let read = async {
         let mut left = FAREWELL_LEN;
-        while let Some(Ok(frame)) = next(&mut body).await {
+        while let Some(Ok(frame)) = body.frame().await {
             let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
             left = rest;
         }
     };
     let _ = timeout(FAREWELL, read).await;
-}
-
-async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-    std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
 /// The next data of a body; `None` at its end.
@@ -224,7 +221,7 @@ async fn data(body: &mut Incoming, settings: &Settings) -> Result<Option<Bytes>,
             let why = format!("nothing has come for {} s", settings.idle.as_secs_f64());
             Answer::new(StatusCode::REQUEST_TIMEOUT, why)
         };
-        match timeout(settings.idle, next(body)).await.map_err(|_| idle())? {
+        match timeout(settings.idle, body.frame()).await.map_err(|_| idle())? {
             None => return Ok(None),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.has_remaining() => return Ok(Some(data)),
