@@ -27,7 +27,7 @@ pub mod edge;
 pub mod net;
 pub mod observe;
 
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod node;
-pub mod trace;

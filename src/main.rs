@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
+use damson::cli::trace;
 use damson::config::{Listen, Settings};
 use damson::demo;
 use damson::demo::Demo;
@@ -19,7 +20,6 @@ use damson::mesh::Ca;
 use damson::net::http_client::{Trust, parse_url};
 use damson::node::{Node, NodeConfig, NodeError};
 use damson::observe;
-use damson::trace;
 use damson_core::model::StreamName;
 
 type Failure = Box<dyn std::error::Error>;
