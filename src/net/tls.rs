@@ -88,6 +88,8 @@ pub struct Tls {
     files: Option<Files>,
     /// The hash of what the files held when they were last looked at, good or not.
     seen: Mutex<blake3::Hash>,
+    /// Held by the one server that looks at the files.
+    watched: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Tls {
@@ -127,7 +129,8 @@ impl Tls {
             .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
         config.ticketer = ring::Ticketer::new()?;
-        Ok(Tls { config: Arc::new(config), shown, files, seen: Mutex::new(seen) })
+        let (seen, watched) = (Mutex::new(seen), tokio::sync::Mutex::default());
+        Ok(Tls { config: Arc::new(config), shown, files, seen, watched })
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
@@ -151,8 +154,9 @@ impl Tls {
         Ok(true)
     }
 
-    /// Looks at the files for ever.
+    /// Looks at the files for ever, once another server of the node does so no more.
     pub(crate) async fn watch(self: Arc<Self>) {
+        let _watched = self.watched.lock().await;
         let mut each = tokio::time::interval(LOOK_INTERVAL);
         let mut warned = String::new();
         loop {
