@@ -63,3 +63,70 @@ where
     connection.as_mut().graceful_shutdown();
     Ok(tokio::time::timeout(within, connection).await??)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::pin;
+
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_are_told() {
+        let drain = Drain::default();
+        assert!(!drain.is_closing());
+        let close = async {
+            tokio::task::yield_now().await;
+            drain.close();
+        };
+        tokio::join!(drain.closing(), drain.closing(), close);
+        drain.closing().await;
+        assert!(drain.is_closing());
+    }
+
+    /// Serves one request that is under way when `stop` comes; what the client reads, and how the connection ends.
+    async fn stopped(stop: Ended) -> (String, Ended) {
+        let (mut client, server) = tokio::io::duplex(1_024);
+        let (asked, go) = (Notify::new(), Notify::new());
+        let service = service_fn(|_: Request<Incoming>| async {
+            asked.notify_one();
+            go.notified().await;
+            Ok::<_, Infallible>(Response::new("late".to_owned()))
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(server), service);
+        let stop = async {
+            asked.notified().await;
+            go.notify_one();
+            stop
+        };
+        let served = async {
+            let connection = connection;
+            serve(pin!(connection), stop, Duration::from_secs(5)).await
+        };
+        let talk = async {
+            client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("there is room");
+            let mut read = String::new();
+            client.read_to_string(&mut read).await.expect("text");
+            read
+        };
+        let (ended, read) = tokio::join!(served, talk);
+        (read, ended)
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_answered() {
+        let (read, ended) = stopped(Ok(())).await;
+        assert!(read.contains("connection: close") && read.ends_with("late"), "{read}");
+        assert!(ended.is_ok());
+        let (read, ended) = stopped(Err("abused".into())).await;
+        assert!(read.is_empty() && ended.is_err(), "unless something is wrong: {read}");
+    }
+}
