@@ -276,15 +276,7 @@ async fn answer(
     match target.kind {
         Kind::Manifest => {
             pusher.allowed(context).await?;
-            let mut len = first.len();
-            while let Some(more) = data(body, &context.settings).await? {
-                len += more.len();
-                if len > MANIFEST_LEN_MAX {
-                    let why = format!("a playlist of more than {MANIFEST_LEN_MAX} bytes");
-                    return Err(Answer::new(StatusCode::PAYLOAD_TOO_LARGE, why));
-                }
-            }
-            Ok(Answer::ok())
+            read_manifest(first.len(), body, &context.settings).await
         }
         Kind::Whole(_) => {
             // Rubbish takes no stream over.
@@ -305,6 +297,18 @@ async fn answer(
             take(context, &open.0, Some(&object), first, body).await
         }
     }
+}
+
+/// Reads the rest of a playlist or MPD, of which nothing is used.
+async fn read_manifest(mut len: usize, body: &mut Incoming, settings: &Settings) -> Result<Answer, Answer> {
+    while let Some(more) = data(body, settings).await? {
+        len += more.len();
+        if len > MANIFEST_LEN_MAX {
+            let why = format!("a playlist of more than {MANIFEST_LEN_MAX} bytes");
+            return Err(Answer::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
+    }
+    Ok(Answer::ok())
 }
 
 /// A body's first bytes, by which its container is known.
