@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::active::{Active, Place, PushInput};
-use super::publish_request::{Eviction, PublishRequest};
+use super::publish_request::Eviction;
+use damson_core::model::StreamName;
 use damson_core::model::{Announced, InputClock};
-use damson_core::model::{Rendition, StreamName};
 use damson_core::packager::Input;
 
 /// The right to feed a stream, or a rendition of it. Dropping it detaches the publisher; the stream lingers.
@@ -17,7 +17,6 @@ use damson_core::packager::Input;
 pub struct PublishSession {
     active: Arc<Active>,
     stream: StreamName,
-    rendition: Option<Rendition>,
     session: u64,
     inputs: mpsc::Sender<PushInput>,
     evicted: Option<oneshot::Receiver<Eviction>>,
@@ -29,20 +28,14 @@ pub struct PublishSession {
 pub struct Gone;
 
 impl PublishSession {
-    pub(super) fn new(active: Arc<Active>, request: PublishRequest, place: Place) -> Self {
-        let PublishRequest { stream, rendition, .. } = request;
+    pub(super) fn new(active: Arc<Active>, stream: StreamName, place: Place) -> Self {
         let Place { session, inputs, evicted } = place;
-        PublishSession { active, stream, rendition, session, inputs, evicted: Some(evicted) }
+        PublishSession { active, stream, session, inputs, evicted: Some(evicted) }
     }
 
     /// The stream.
     pub fn stream(&self) -> &StreamName {
         &self.stream
-    }
-
-    /// What it is a rendition of the stream as.
-    pub fn rendition(&self) -> Option<&Rendition> {
-        self.rendition.as_ref()
     }
 
     /// Sends the publisher's first word: its clock, and what it announces. Waits while the queue is full.
@@ -73,12 +66,6 @@ impl PublishSession {
 
     async fn feed(&self, input: PushInput) -> Result<(), Gone> {
         self.inputs.send(input).await.map_err(|_| Gone)
-    }
-}
-
-impl std::fmt::Debug for PublishSession {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PublishSession({}, {:?})", self.stream, self.rendition)
     }
 }
 

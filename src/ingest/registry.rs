@@ -5,7 +5,6 @@
 //!                                                                                          packager --> PartSink
 //! ```
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -84,10 +83,10 @@ impl PublishRegistry {
             let stream = request.stream.clone();
             self.tasks.spawn(Publication::new(stream, control, active, sink, packaging, self.settings).run());
         })?;
-        let PublishRequest { stream, rendition, remote, protocol, .. } = &request;
+        let PublishRequest { stream, rendition, remote, protocol, .. } = request;
         let (rendition, remote) = (rendition.as_ref().map(display), remote.as_ref().map(display));
         tracing::info!(%stream, rendition, remote, protocol, "publishes");
-        Ok(PublishSession::new(Arc::clone(&self.active), request, place))
+        Ok(PublishSession::new(Arc::clone(&self.active), stream, place))
     }
 
     /// Another ingest has published `stream` with `epoch`: if that is higher than ours, ours is over, without
@@ -120,12 +119,6 @@ impl PublishRegistry {
     /// Tells whether a push from `other` may do what one from `holder` does.
     pub fn may_take_over(&self, holder: Option<SocketAddr>, other: Option<SocketAddr>) -> bool {
         self.active.may_take_over(holder, other)
-    }
-}
-
-impl fmt::Debug for PublishRegistry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublishRegistry").field("settings", &self.settings).field("streams", &self.streams()).finish()
     }
 }
 
