@@ -62,7 +62,7 @@ impl AsyncRead for Outlet {
 impl AsyncWrite for Outlet {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        let written = Pin::new(this.stream.get_mut()).poll_write(cx, buf);
         this.stall.watch(cx, written)
     }
 
@@ -83,7 +83,7 @@ impl AsyncWrite for Outlet {
                 &slices[..copied]
             }
         };
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let written = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, slices);
         this.stall.watch(cx, written)
     }
 
@@ -92,11 +92,11 @@ impl AsyncWrite for Outlet {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(self.stream.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(self.stream.get_mut()).poll_shutdown(cx)
     }
 }
 

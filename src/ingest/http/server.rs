@@ -144,9 +144,10 @@ async fn connection(accepted: Accepted, context: Arc<Context>) -> Ended {
     let Accepted { stream, remote, tls } = accepted;
     let within = context.settings.header;
     let Some(tls) = tls else {
-        let mut stream = Prefaced::new(stream);
-        let is_h2 = timeout(within, stream.begins_as_h2()).await??;
-        return converse(TokioIo::new(stream), is_h2, remote, context).await;
+        let (read, write) = stream.into_split();
+        let mut read = Prefaced::new(read);
+        let is_h2 = timeout(within, read.begins_as_h2()).await??;
+        return converse(TokioIo::new(tokio::io::join(read, write)), is_h2, remote, context).await;
     };
     let stream = timeout(within, tls.acceptor().accept(stream)).await??;
     let is_h2 = is_h2(&stream);
