@@ -137,14 +137,26 @@ enum Pki {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli.command) {
+    match command().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("damson: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the command line, and the file that it may name.
+fn command() -> Result<Command, Failure> {
+    let mut cli = Cli::parse();
+    if let Command::Node(args) = &mut cli.command
+        && let Some(file) = &args.config
+    {
+        args.settings = Settings::from_file(file)?;
+        // Flags and the environment count more than the file.
+        cli.update_from(std::env::args_os());
+    }
+    Ok(cli.command)
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -200,11 +212,7 @@ fn run(command: Command) -> Result<(), Failure> {
         }),
         Command::Node(args) => block_on(async {
             let stop = Stop::listen()?;
-            let settings = match &args.config {
-                Some(file) => args.settings.or(Settings::from_file(file)?),
-                None => args.settings,
-            };
-            let node = Node::start(NodeConfig::from_settings(&settings).await?)?;
+            let node = Node::start(NodeConfig::from_settings(&args.settings).await?)?;
             println!("{node}");
             stop.requested().await;
             tracing::info!("draining");
