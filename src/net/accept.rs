@@ -129,6 +129,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::sync::Notify;
 
     use super::*;
 
@@ -177,13 +178,19 @@ mod tests {
     async fn what_is_left_is_broken_off() {
         let (listener, addr) = listen().await;
         let mut connections = Connections::new(listener, 1, Overflow::Wait);
+        let began = Notify::new();
+        let accept = connections.accept(|accepted| {
+            began.notify_one();
+            Some(echo(accepted))
+        });
+        let connect = async {
+            let client = TcpStream::connect(addr).await.expect("accepted");
+            began.notified().await;
+            client
+        };
         let mut client = tokio::select! {
-            () = connections.accept(|accepted| Some(echo(accepted))) => unreachable!("it accepts for ever"),
-            client = async {
-                let client = TcpStream::connect(addr).await.expect("accepted");
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                client
-            } => client,
+            () = accept => unreachable!("it accepts for ever"),
+            client = connect => client,
         };
         connections.drain(Duration::from_secs(1)).await;
         assert!(client.read_u8().await.is_err(), "closed");
