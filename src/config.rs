@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
+use url::Url;
 
 mod amount;
 mod ingest;
@@ -17,10 +18,10 @@ pub use amount::{Size, Span};
 pub use ingest::{Looped, Secret};
 
 use crate::dvr;
-use crate::ingest::desk;
+use crate::ingest::Settings as Publishing;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
-use crate::observe::client::Url;
+use crate::net::http_client::{deserialize_url, parse_url};
 
 /// What can be set of a node. `None` means the default that the flag's help gives.
 #[derive(Args, Deserialize, Clone, Debug, Default)]
@@ -146,7 +147,8 @@ pub struct Settings {
 
     /// Who decides who may push: asked by a POST of JSON at each attempt, 2xx lets it in; beside the keys, if there are
     /// any [default: nobody]
-    #[arg(long, env = "DAMSON_ON_PUBLISH", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "DAMSON_ON_PUBLISH", value_name = "URL", hide_env_values = true, value_parser = parse_url)]
+    #[serde(deserialize_with = "deserialize_url")]
     pub on_publish: Option<Url>,
 
     /// How long that may take, in seconds, 0.1-10; then it is a no [default: 5]
@@ -210,7 +212,8 @@ pub struct Settings {
     pub dash: Option<Dash>,
 
     /// Where traces of parts go: an OpenTelemetry collector's OTLP/HTTP, `http://localhost:4318` [default: nowhere]
-    #[arg(long, env = "DAMSON_OTLP", value_name = "URL")]
+    #[arg(long, env = "DAMSON_OTLP", value_name = "URL", value_parser = parse_url)]
+    #[serde(deserialize_with = "deserialize_url")]
     pub otlp: Option<Url>,
 
     /// The account of each part: traces, histograms of its stages, and the headers CMSD and Server-Timing, which tell viewers
@@ -368,62 +371,6 @@ impl Settings {
         toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
     }
 
-    /// These settings, and `file`'s where these say nothing.
-    pub fn or(self, file: Settings) -> Settings {
-        Settings {
-            name: self.name.or(file.name),
-            identity: self.identity.or(file.identity),
-            mesh: self.mesh.or(file.mesh),
-            advertise: self.advertise.or(file.advertise),
-            join: if self.join.is_empty() { file.join } else { self.join },
-            topology: self.topology.or(file.topology),
-            upload: self.upload.or(file.upload),
-            rtmp: self.rtmp.or(file.rtmp),
-            rtmps: self.rtmps.or(file.rtmps),
-            srt: self.srt.or(file.srt),
-            srt_passphrase: self.srt_passphrase.or(file.srt_passphrase),
-            srt_latency: self.srt_latency.or(file.srt_latency),
-            rtmp_message: self.rtmp_message.or(file.rtmp_message),
-            rtmp_header: self.rtmp_header.or(file.rtmp_header),
-            rtmp_idle: self.rtmp_idle.or(file.rtmp_idle),
-            rtmp_tracks: self.rtmp_tracks.or(file.rtmp_tracks),
-            pushers: self.pushers.or(file.pushers),
-            udp: if self.udp.is_empty() { file.udp } else { self.udp },
-            http_ingest: self.http_ingest.or(file.http_ingest),
-            https_ingest: self.https_ingest.or(file.https_ingest),
-            http_ingest_path: self.http_ingest_path.or(file.http_ingest_path),
-            http_ingest_grace: self.http_ingest_grace.or(file.http_ingest_grace),
-            http_ingest_idle: self.http_ingest_idle.or(file.http_ingest_idle),
-            http_ingest_header: self.http_ingest_header.or(file.http_ingest_header),
-            http_ingest_segment: self.http_ingest_segment.or(file.http_ingest_segment),
-            http_ingest_tracks: self.http_ingest_tracks.or(file.http_ingest_tracks),
-            looped: if self.looped.is_empty() { file.looped } else { self.looped },
-            publish_key: if self.publish_key.is_empty() { file.publish_key } else { self.publish_key },
-            on_publish: self.on_publish.or(file.on_publish),
-            on_publish_timeout: self.on_publish_timeout.or(file.on_publish_timeout),
-            http: self.http.or(file.http),
-            https: self.https.or(file.https),
-            tls_cert: self.tls_cert.or(file.tls_cert),
-            tls_key: self.tls_key.or(file.tls_key),
-            connections: self.connections.or(file.connections),
-            address_connections: self.address_connections.or(file.address_connections),
-            address_held: self.address_held.or(file.address_held),
-            segment: self.segment.or(file.segment),
-            part: self.part.or(file.part),
-            latency: self.latency.or(file.latency),
-            linger: self.linger.or(file.linger),
-            takeover: self.takeover.or(file.takeover),
-            bit_rate_max: self.bit_rate_max.or(file.bit_rate_max),
-            dash: self.dash.or(file.dash),
-            otlp: self.otlp.or(file.otlp),
-            tracing: self.tracing.or(file.tracing),
-            dvr: self.dvr.or(file.dvr),
-            dvr_memory: self.dvr_memory.or(file.dvr_memory),
-            dvr_dir: self.dvr_dir.or(file.dvr_dir),
-            dvr_disk: self.dvr_disk.or(file.dvr_disk),
-        }
-    }
-
     /// The segment length, if set.
     pub fn segment(&self) -> Result<Option<Duration>, ConfigError> {
         self.segment.map(|s| seconds("segment", s, 2.0, 10.0, "2 to 10 seconds")).transpose()
@@ -463,7 +410,7 @@ impl Settings {
 
     /// What a push may send for long, in bits/s: [`Settings::bit_rate_max`].
     pub fn bit_rate_max(&self) -> Result<u64, ConfigError> {
-        let Some(mbps) = self.bit_rate_max else { return Ok(desk::Settings::BIT_RATE_MAX) };
+        let Some(mbps) = self.bit_rate_max else { return Ok(Publishing::BIT_RATE_MAX) };
         within("bit-rate-max", mbps, 0.1, 1_000.0, "0.1 to 1000 Mb/s").map(|mbps| (mbps * 1e6) as u64)
     }
 
@@ -485,16 +432,26 @@ fn within(name: &'static str, value: f64, min: f64, max: f64, range: &'static st
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        settings: Settings,
+    }
 
     #[test]
     fn a_flag_beats_the_file() {
-        let file: Settings = toml::from_str("segment = 4.0\nrtmp = \"off\"\njoin = [\"127.0.0.1:1\"]").expect("valid");
-        let flags = Settings { segment: Some(2.0), ..Settings::default() };
-        let settings = flags.or(file);
+        let text = "segment = 4.0\nrtmp = \"off\"\njoin = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\npart = 0.5";
+        let mut node = Flags { settings: toml::from_str(text).expect("valid") };
+        node.update_from(["node", "--segment", "2", "--join", "127.0.0.1:3"]);
+        let settings = node.settings;
         assert_eq!(settings.segment().expect("in range"), Some(Duration::from_secs(2)));
         assert_eq!(settings.rtmp, Some(Listen::Off));
-        assert_eq!(settings.join.len(), 1);
+        assert_eq!(settings.part, Some(0.5));
+        assert_eq!(settings.join, ["127.0.0.1:3".parse().expect("an address")], "a list as a whole");
     }
 
     #[test]

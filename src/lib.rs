@@ -24,9 +24,10 @@ pub mod mesh;
 
 pub mod edge;
 
+pub mod net;
 pub mod observe;
 
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod node;
-pub mod trace;

@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use url::Url;
 
+use damson::cli::trace;
 use damson::config::{Listen, Settings};
 use damson::demo;
 use damson::demo::Demo;
 use damson::ingest::keys::KeyEntry;
 use damson::mesh::Ca;
+use damson::net::http_client::{Trust, parse_url};
 use damson::node::{Node, NodeConfig, NodeError};
 use damson::observe;
-use damson::observe::client::{Trust, Url};
-use damson::trace;
 use damson_core::model::StreamName;
 
 type Failure = Box<dyn std::error::Error>;
@@ -93,6 +94,7 @@ struct NodeArgs {
 #[derive(clap::Args)]
 struct TraceArgs {
     /// An edge, or a stream at an edge: `http://127.0.0.1:8080/demo`; its only stream without a path
+    #[arg(value_parser = parse_url)]
     url: Url,
     /// The track [default: all]
     #[arg(long, value_name = "NAME")]
@@ -135,14 +137,26 @@ enum Pki {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli.command) {
+    match command().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("damson: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the command line, and the file that it may name.
+fn command() -> Result<Command, Failure> {
+    let mut cli = Cli::parse();
+    if let Command::Node(args) = &mut cli.command
+        && let Some(file) = &args.config
+    {
+        args.settings = Settings::from_file(file)?;
+        // Flags and the environment count more than the file.
+        cli.update_from(std::env::args_os());
+    }
+    Ok(cli.command)
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -198,11 +212,7 @@ fn run(command: Command) -> Result<(), Failure> {
         }),
         Command::Node(args) => block_on(async {
             let stop = Stop::listen()?;
-            let settings = match &args.config {
-                Some(file) => args.settings.or(Settings::from_file(file)?),
-                None => args.settings,
-            };
-            let node = Node::start(NodeConfig::from_settings(&settings).await?)?;
+            let node = Node::start(NodeConfig::from_settings(&args.settings).await?)?;
             println!("{node}");
             stop.requested().await;
             tracing::info!("draining");

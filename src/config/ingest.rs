@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use srt_protocol::options::Passphrase;
+use url::Url;
 
 use super::amount::Size;
 use super::{ConfigError, Settings, seconds};
-use crate::ingest::desk;
+use crate::ingest;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
 use crate::ingest::{http, rtmp, srt};
-use crate::observe::client::Url;
 use damson_core::demux::flv;
 use damson_core::model::StreamName;
 
@@ -104,7 +104,7 @@ impl Settings {
 
     /// Pushes at a time: [`Settings::pushers`].
     pub fn pushers(&self) -> Result<usize, ConfigError> {
-        let pushers = self.pushers.unwrap_or(desk::Settings::PUSHES_MAX);
+        let pushers = self.pushers.unwrap_or(ingest::Settings::PUSHES_MAX);
         if !(1..=65_536).contains(&pushers) {
             let why = format!("it is {pushers}; it must be 1 to 65536");
             return Err(ConfigError::Value { name: "pushers", why });

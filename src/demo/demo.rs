@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::links::{DelayRange, Loss, Relay, Shape};
 use super::nodes::{DemoNodes, NodePlan, Switch};
 use crate::config::Listen;
-use crate::edge::{EdgeAddress, Tls};
-use crate::ingest::file::FileLoop;
+use crate::edge::EdgeAddress;
+use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Ca;
 use crate::node::NodeError;
 

@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Dash, Takeover, Topology};
-use crate::edge::{Control, EdgeAddress, Limits, Tls};
-use crate::ingest::file::FileLoop;
+use crate::edge::{Control, EdgeAddress, Limits};
+use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Identity;
+use crate::net::Tls;
 use crate::node::{Inputs, Node, NodeConfig, NodeError};
 use damson_core::manifest::HttpError;
 use damson_core::model::StreamName;
@@ -128,8 +129,8 @@ impl DemoNodes {
             limits: Limits::default(),
             media: packager::Settings::default(),
             takeover: Takeover::default(),
-            bit_rate_max: crate::ingest::desk::Settings::BIT_RATE_MAX,
-            pushes_max: crate::ingest::desk::Settings::PUSHES_MAX,
+            bit_rate_max: crate::ingest::Settings::BIT_RATE_MAX,
+            pushes_max: crate::ingest::Settings::PUSHES_MAX,
             dash: Dash::default(),
             dvr: None,
             otlp: None,

@@ -29,9 +29,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::api;
-use super::connection::{Common, Ended};
 use super::server::Edge;
 use super::store::Stream;
+use crate::net::drain::{Drain, Ended};
 use damson_core::manifest::HttpError;
 use damson_core::manifest::route;
 use damson_core::manifest::route::Route;
@@ -78,9 +78,9 @@ pub(crate) async fn serve(
     mut io: impl AsyncRead + AsyncWrite + Unpin,
     ahead: Vec<u8>,
     request: &Request<()>,
-    common: &Common,
+    edge: &Edge,
+    drain: &Drain,
 ) -> Ended {
-    let edge = &common.edge;
     let opened = open(edge, request);
     let status = opened.as_ref().map_or_else(|fault| fault.status, |_| 101);
     edge.metrics().request(crate::observe::metrics::Kind::Api, status, 0);
@@ -112,7 +112,7 @@ pub(crate) async fn serve(
         .write_buffer_size(0)
         .max_write_buffer_size(QUEUE_MAX);
     let mut socket = WebSocketStream::from_partially_read(io, ahead, Role::Server, Some(config)).await;
-    let why = feed(&mut socket, edge, &stream, track, common).await;
+    let why = feed(&mut socket, edge, &stream, track, drain).await;
     if let Some((code, reason)) = why {
         let last = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
         tokio::time::timeout(SEND_MAX, socket.send(last)).await??;
@@ -151,9 +151,9 @@ async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
     edge: &Edge,
     stream: &Arc<Stream>,
     track: Option<TrackId>,
-    common: &Common,
+    drain: &Drain,
 ) -> Option<(CloseCode, &'static str)> {
-    let mut closing = std::pin::pin!(common.closing());
+    let mut closing = std::pin::pin!(drain.closing());
     let mut listed = stream.lock().follow();
     let mut each = tokio::time::interval(OVERVIEW);
     each.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -24,15 +24,16 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::bodies::{Body, Chunks};
-use super::connection::{Common, Ended};
 use super::feed;
 use super::headers;
 use super::limits::{HEAD_LEN_MAX, Limits, Visitor};
 use super::reply::Answer;
 use super::respond::respond;
 use super::sealed::Slot;
+use super::server::Edge;
 use super::timing::Timed;
 use crate::clock;
+use crate::net::drain::{Drain, Ended};
 
 /// Most header fields of a request.
 const FIELDS_MAX: usize = 100;
@@ -51,10 +52,11 @@ pub(crate) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
     slot: Slot,
     visitor: &Visitor,
-    common: &Common,
+    edge: &Edge,
+    drain: &Drain,
 ) -> Ended {
-    let mut closing = std::pin::pin!(common.closing());
-    let limits = &common.edge.config().limits;
+    let mut closing = std::pin::pin!(drain.closing());
+    let limits = &edge.config().limits;
     let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::default() };
     loop {
         let asked = tokio::select! {
@@ -73,15 +75,15 @@ pub(crate) async fn serve(
         };
         if feed::is_asked(&request) {
             // Boxed: a connection that waits for a part pays nothing for it.
-            return Box::pin(feed::serve(reader.io, reader.ahead, &request, common)).await;
+            return Box::pin(feed::serve(reader.io, reader.ahead, &request, edge, drain)).await;
         }
         let is_head = request.method() == Method::HEAD;
         let found = tokio::select! {
             biased;
-            found = respond(&common.edge, visitor, request) => found,
+            found = respond(edge, visitor, request) => found,
             gone = reader.gone() => return gone,
         };
-        keep.may &= !common.is_closing();
+        keep.may &= !drain.is_closing();
         answer(&mut reader, &slot, found, keep, is_head).await?;
         if !keep.may {
             return Ok(reader.io.shutdown().await?);

@@ -14,7 +14,7 @@
 //!   copy, and `sealed` has the kernel send whole segments without one; `documents` and `headers` keep what is
 //!   rendered.
 //! - [`dvr`] keeps what has left the window, for seeking back.
-//! - `server` accepts connections within [`limits`]; `connection` serves one, over `outlet` and perhaps [`tls`], by
+//! - `server` accepts connections within [`limits`]; `connection` serves one, over `outlet` and perhaps TLS, by
 //!   HTTP/1.1 (`h1`) or by hyper's HTTP/2, whose `streams` it watches.
 //! - [`api`] tells what is known, of the way of each part above all; `feed` tells it live, by WebSocket; `timing` measures
 //!   what requests for parts take.
@@ -40,14 +40,12 @@ pub mod server;
 pub mod store;
 mod streams;
 mod timing;
-pub mod tls;
 
 pub use api::{Control, Host};
 
 pub use limits::Limits;
-pub use server::{Config, Edge, EdgeAddress, Listeners, serve};
+pub use server::{Config, Edge, EdgeAddress, serve};
 pub use store::Store;
-pub use tls::{Tls, TlsError};
 
 #[cfg(test)]
 mod tests;

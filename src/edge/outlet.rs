@@ -7,59 +7,44 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::sealed::{Sealed, Slot};
 use crate::clock;
 use crate::edge::sealed::sys;
+use crate::net::preface::Prefaced;
 use damson_core::model::time::Time;
-
-/// What a client that knows the server to speak HTTP/2 says first (RFC 9113 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Room for a usual request's head.
-const FIRST_LEN: usize = 1 << 10;
 
 /// A player's connection.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    stream: TcpStream,
+    stream: Prefaced<TcpStream>,
     slot: Slot,
-    /// What was read before anybody asked.
-    first: Vec<u8>,
     stall: Stall,
 }
 
 impl Outlet {
     /// Over `stream`, which may take no byte for `longest`.
     pub(crate) fn new(stream: TcpStream, slot: Slot, longest: Duration) -> Self {
-        Outlet { stream, slot, first: Vec::new(), stall: Stall { longest, since: None, timer: None } }
+        let stall = Stall { longest, since: None, timer: None };
+        Outlet { stream: Prefaced::new(stream), slot, stall }
     }
 
     /// Whether the client begins as one of HTTP/2 does. What was read for that is read again.
     pub(crate) async fn begins_as_h2(&mut self) -> io::Result<bool> {
-        self.first.reserve(FIRST_LEN);
-        loop {
-            let n = self.first.len().min(PREFACE.len());
-            if self.first[..n] != PREFACE[..n] {
-                return Ok(false);
-            }
-            // One that goes away within it has said nothing of either.
-            if n == PREFACE.len() || self.stream.read_buf(&mut self.first).await? == 0 {
-                return Ok(n == PREFACE.len());
-            }
-        }
+        self.stream.begins_as_h2().await
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, sealed: &Sealed, at: u64, len: usize) -> Poll<io::Result<usize>> {
+        let stream = self.stream.get_ref();
         let sent = loop {
-            if self.stream.poll_write_ready(cx)?.is_pending() {
+            if stream.poll_write_ready(cx)?.is_pending() {
                 break Poll::Pending;
             }
-            let send = || sys::send(&self.stream, sealed.file(), at, len);
-            match self.stream.try_io(Interest::WRITABLE, send) {
+            let send = || sys::send(stream, sealed.file(), at, len);
+            match stream.try_io(Interest::WRITABLE, send) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 sent => break Poll::Ready(sent),
             }
@@ -70,23 +55,14 @@ impl Outlet {
 
 impl AsyncRead for Outlet {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        let n = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first[..n]);
-        self.first.drain(..n);
-        if self.first.is_empty() {
-            self.first = Vec::new();
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Outlet {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        let written = Pin::new(this.stream.get_mut()).poll_write(cx, buf);
         this.stall.watch(cx, written)
     }
 
@@ -107,7 +83,7 @@ impl AsyncWrite for Outlet {
                 &slices[..copied]
             }
         };
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let written = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, slices);
         this.stall.watch(cx, written)
     }
 
@@ -116,11 +92,11 @@ impl AsyncWrite for Outlet {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(self.stream.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(self.stream.get_mut()).poll_shutdown(cx)
     }
 }
 

@@ -1,31 +1,25 @@
 //! The HTTP server: accepts connections and drains them.
 
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Control, Host};
 use super::connection;
-use super::connection::Common;
 use super::ebb::{CALM, Ebb};
-use super::limits::{Addresses, FEEDS_MAX, Limits};
+use super::limits::{Addresses, FEEDS_MAX, Limits, Visitor};
 use super::store::Store;
-use super::tls::Tls;
 use crate::clock;
+use crate::net::Listeners;
+use crate::net::accept::{Connections, Overflow};
+use crate::net::drain::Drain;
 use crate::observe::Metrics;
 use damson_core::manifest::dash::Timing;
 use damson_core::model::NodeId;
-
-/// How long no connection is accepted after the system had no room for one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// An edge of the cluster, as the player page lists it.
 #[derive(Debug, Clone, Serialize)]
@@ -118,6 +112,11 @@ impl Edge {
         self.addresses.connections()
     }
 
+    /// Gives one more connection of `ip` its place, if there is one.
+    pub(crate) fn admit(&self, ip: IpAddr) -> Option<Visitor> {
+        self.addresses.admit(ip, &self.config.limits)
+    }
+
     pub(crate) fn host(&self) -> &dyn Host {
         &*self.host
     }
@@ -149,108 +148,31 @@ fn plain(name: &str) -> String {
     name.chars().map(|c| if fits(c) { c } else { '_' }).collect()
 }
 
-/// Where an edge serves.
-#[derive(Debug, Default)]
-pub struct Listeners {
-    /// HTTP/1.1, and HTTP/2 of clients that begin with it (RFC 9113 3.3).
-    pub http: Option<TcpListener>,
-    /// The same over TLS, where ALPN chooses.
-    pub https: Option<(TcpListener, Arc<Tls>)>,
-}
-
-impl From<TcpListener> for Listeners {
-    fn from(listener: TcpListener) -> Self {
-        Listeners { http: Some(listener), https: None }
-    }
-}
-
-impl Listeners {
-    /// The next connection of either; never where there is none.
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<Arc<Tls>>)> {
-        let http = async {
-            match &self.http {
-                Some(listener) => listener.accept().await,
-                None => std::future::pending().await,
-            }
-        };
-        let https = async {
-            match &self.https {
-                Some((listener, tls)) => listener.accept().await.map(|(stream, from)| (stream, from, Arc::clone(tls))),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            accepted = http => accepted.map(|(stream, from)| (stream, from, None)),
-            accepted = https => accepted.map(|(stream, from, tls)| (stream, from, Some(tls))),
-        }
-    }
-
-    /// Looks after the certificate.
-    async fn watch(&self) {
-        match &self.https {
-            Some((_, tls)) => Arc::clone(tls).watch().await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
 /// Serves until `shutdown`; then answers who is held with 503, and gives the rest [`Limits::drain`].
 ///
 /// It also tells the store the time: one server a store.
-///
-/// # Errors
-/// None but the listeners' own, where they can't be used at all.
-pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: CancellationToken) -> io::Result<()> {
-    let listeners = listeners.into();
-    let room = Arc::new(Semaphore::new(edge.config.limits.connections));
-    let common = Arc::new(Common::new(Arc::clone(&edge)));
-    let mut connections = JoinSet::new();
-    let accept = async {
-        loop {
-            // The semaphore is never closed.
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listeners.accept() => accepted,
-                Some(_) = connections.join_next() => continue,
-            };
-            let (stream, from, tls) = match accepted {
-                Ok(accepted) => accepted,
-                Err(e) if is_of_one_connection(&e) => continue,
-                Err(e) => {
-                    // Out of descriptors, mostly: others have to go first.
-                    tracing::warn!(error = %e, "can't accept connections");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(visitor) = edge.addresses.admit(from.ip(), &edge.config.limits) else {
-                tracing::debug!(remote = %from, "HTTP: refused, its address has too many connections");
-                continue;
-            };
-            let served = connection::run(stream, tls, visitor, Arc::clone(&common));
-            connections.spawn(async move {
-                served.await;
-                drop(permit);
-            });
-        }
-    };
+pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: CancellationToken) {
+    let limits = &edge.config().limits;
+    let drain = Arc::new(Drain::default());
+    let mut connections = Connections::new(listeners, limits.connections, Overflow::Wait);
+    let accept = connections.accept(|accepted| {
+        let Some(visitor) = edge.admit(accepted.remote.ip()) else {
+            tracing::debug!(remote = %accepted.remote, "HTTP: refused, its address has too many connections");
+            return None;
+        };
+        Some(connection::run(accepted, visitor, Arc::clone(&edge), Arc::clone(&drain)))
+    });
     tokio::select! {
         () = accept => {}
-        () = edge.store.drive() => {}
+        () = edge.store().drive() => {}
         () = give_back(&edge) => {}
-        () = listeners.watch() => {}
         () = shutdown.cancelled() => {}
     }
-    drop(listeners);
+    connections.close();
     // First, so that who waits is told that its connection closes.
-    common.close();
-    edge.store.close();
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(edge.config.limits.drain, drained).await.is_err() {
-        tracing::info!(left = connections.len(), "connections broken off");
-        connections.shutdown().await;
-    }
-    Ok(())
+    drain.close();
+    edge.store().close();
+    connections.drain(limits.drain).await;
 }
 
 /// Gives memory back when a crowd has gone.
@@ -266,9 +188,4 @@ async fn give_back(edge: &Edge) {
             tracing::debug!(took_ms, "a crowd has gone, and its memory is given back");
         }
     }
-}
-
-fn is_of_one_connection(e: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(e.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

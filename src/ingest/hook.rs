@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
+use url::Url;
 
-use super::desk::{Authorizer, BoxFuture, Denied, PublishRequest};
 use super::keys::Keys;
-use crate::observe::client::{Client, Url};
+use super::publish_request::{Authorizer, BoxFuture, Denied, PublishRequest};
+use crate::net::http_client::HttpClient;
 
 /// What of an answer is told, in characters.
 const WORD_LEN_MAX: usize = 200;
@@ -26,16 +27,16 @@ const WORD_LEN_MAX: usize = 200;
 #[derive(Clone, Debug)]
 pub struct Hook {
     /// How.
-    pub client: Client,
+    pub client: HttpClient,
     /// Where.
     pub url: Url,
     /// How long an answer may take.
     pub timeout: Duration,
 }
 
-/// What is asked.
+/// The body of the request.
 #[derive(Serialize)]
-struct Question<'a> {
+struct HookRequest<'a> {
     stream: &'a str,
     rendition: Option<&'a str>,
     app: &'a str,
@@ -48,7 +49,7 @@ struct Question<'a> {
 impl Hook {
     async fn ask(&self, request: &PublishRequest) -> Result<(), Denied> {
         let query = request.query.as_deref();
-        let question = Question {
+        let asked = HookRequest {
             stream: request.stream.as_str(),
             rendition: request.rendition.as_ref().map(|rendition| rendition.as_str()),
             app: &request.app,
@@ -57,10 +58,10 @@ impl Hook {
             key: query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("key=")),
             query,
         };
-        let json = serde_json::to_vec(&question).unwrap_or_default();
+        let json = serde_json::to_vec(&asked).unwrap_or_default();
         match timeout(self.timeout, self.client.post_json(&self.url, json.into())).await {
-            Ok(Ok(answer)) if (200..300).contains(&answer.status) => Ok(()),
-            Ok(Ok(answer)) => Err(Denied(said(answer.status, &answer.body))),
+            Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
+            Ok(Ok(answer)) => Err(Denied(said(answer.status().as_u16(), answer.body()))),
             Ok(Err(error)) => {
                 // Its address is the operator's, and none of the encoder's.
                 tracing::error!(url = %self.url, %error, "on_publish: no answer, so nobody may push");
@@ -83,16 +84,16 @@ fn said(status: u16, body: &[u8]) -> String {
     if line.is_empty() { format!("on_publish says {status}") } else { line.to_owned() }
 }
 
-/// The keys, and the hook behind them.
+/// Lets through what both the keys and the hook let through.
 #[derive(Debug)]
-pub struct Gate {
+pub struct KeysThenHook {
     /// Asked first.
     pub keys: Keys,
     /// Asked then.
     pub hook: Option<Hook>,
 }
 
-impl Authorizer for Gate {
+impl Authorizer for KeysThenHook {
     fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
         Box::pin(async move {
             self.keys.authorize(request.clone()).await?;

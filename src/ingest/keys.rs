@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
-use super::desk::{Authorizer, BoxFuture, Denied, PublishRequest};
+use super::publish_request::{Authorizer, BoxFuture, Denied, PublishRequest};
 use crate::clock;
 use crate::observe;
 use damson_core::model::StreamName;
@@ -161,9 +161,7 @@ impl Keys {
         *until = (*until + WAIT).min(now + WAIT_MAX);
         *until
     }
-}
 
-impl Keys {
     /// Counts a refusal, and holds the answer up: who guesses, guesses slowly.
     pub(super) async fn refused(&self, request: &PublishRequest, denied: &Denied) {
         let Some(remote) = request.remote else { return };

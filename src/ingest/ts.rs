@@ -1,20 +1,21 @@
-//! A transport stream on its way from an encoder's socket into its claim: what UDP and SRT have in common.
+//! A transport stream on its way from an encoder's socket into its session: what UDP and SRT have in common.
 
 use std::collections::BTreeMap;
 
-use super::desk::{Claim, Gone};
+use super::publish_session::{Gone, PublishSession};
 use crate::clock;
 use crate::observe;
 use damson_core::demux::ts::{CLOCK, Counters, Demuxer, End, Output, TsDiagnostic};
 use damson_core::model::time::Time;
-use damson_core::model::{AccessUnit, Announced, CodecConfig, InputTrack, Message};
+use damson_core::model::{Announced, CodecConfig, InputTrack};
+use damson_core::packager::Input;
 
 /// How often losses are logged at most, in seconds.
 const REPORT_SECS: u64 = 10;
 
-/// A demuxer, and what is kept of its headers for a claim that comes later.
+/// A demuxer, and what is kept of its headers for a session that comes later.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(super) struct TsInput {
     /// What it is called in the log.
     name: String,
     program: Option<u16>,
@@ -30,24 +31,9 @@ pub(super) struct Feed {
     logged: (Counters, Time),
 }
 
-/// What is for the claim.
-#[derive(Debug)]
-pub(super) enum Media {
-    /// A track's language; kept here, too.
-    Language(InputTrack, String),
-    /// A track's headers; kept here, too.
-    Config(InputTrack, CodecConfig),
-    /// A frame.
-    Unit(AccessUnit),
-    /// Timed metadata.
-    Message(Message),
-    /// Nothing of the program can be played.
-    Nothing(TsDiagnostic),
-}
-
-impl Feed {
+impl TsInput {
     pub(super) fn new(name: String, program: Option<u16>, counters: observe::Ingest) -> Self {
-        Feed {
+        TsInput {
             name,
             program,
             demuxer: Demuxer::new(program),
@@ -85,24 +71,24 @@ impl Feed {
         self.log(clock::now());
     }
 
-    /// What came of it.
-    pub(super) fn next(&mut self) -> Option<Media> {
+    /// Returns what came of it, for the session; an error where nothing of the program can be played.
+    pub(super) fn next(&mut self) -> Option<Result<Input, TsDiagnostic>> {
         loop {
             match self.demuxer.poll_output()? {
                 Output::Program { announced, .. } => self.announced = Some(announced),
                 Output::Language { track, language } => {
                     self.languages.insert(track, language.clone());
-                    return Some(Media::Language(track, language));
+                    return Some(Ok(Input::Language { track, language }));
                 }
                 Output::Config { track, config } => {
                     self.configs.insert(track, config.clone());
-                    return Some(Media::Config(track, config));
+                    return Some(Ok(Input::Config { track, config }));
                 }
-                Output::Unit(unit) => return Some(Media::Unit(unit)),
-                Output::Message(message) => return Some(Media::Message(message)),
+                Output::Unit(unit) => return Some(Ok(Input::Unit(unit))),
+                Output::Message(message) => return Some(Ok(Input::Message(message))),
                 Output::Diagnostic(event @ TsDiagnostic::Nothing { .. }) => {
                     tracing::warn!(from = self.name, "MPEG-TS: {event}");
-                    return Some(Media::Nothing(event));
+                    return Some(Err(event));
                 }
                 Output::Diagnostic(event @ TsDiagnostic::Programs { played: Some(_), .. }) => {
                     tracing::info!(from = self.name, "MPEG-TS: {event}");
@@ -112,7 +98,7 @@ impl Feed {
         }
     }
 
-    /// The next claim begins with all headers.
+    /// Has the next session begin with all headers.
     pub(super) fn detached(&mut self) {
         self.attached = false;
     }
@@ -126,30 +112,22 @@ impl Feed {
         (self.counted, self.logged) = (Counters::default(), (Counters::default(), clock::now()));
     }
 
-    /// Hands on what [`next`](Self::next) gave.
-    pub(super) async fn feed(&mut self, claim: &Claim, media: Media) -> Result<(), Gone> {
+    /// Hands on what [`next`](Self::next) gave; all headers first, to a new session.
+    pub(super) async fn feed(&mut self, session: &PublishSession, input: Input) -> Result<(), Gone> {
         if !self.attached {
-            claim.attach(CLOCK, self.announced.unwrap_or_default()).await?;
+            session.attach(CLOCK, self.announced.unwrap_or_default()).await?;
             for (&track, language) in &self.languages {
-                claim.language(track, language.clone()).await?;
+                session.input(Input::Language { track, language: language.clone() }).await?;
             }
             for (&track, config) in &self.configs {
-                claim.config(track, config.clone()).await?;
+                session.input(Input::Config { track, config: config.clone() }).await?;
             }
             self.attached = true;
-            return match media {
-                Media::Unit(unit) => claim.unit(unit).await,
-                Media::Message(message) => claim.message(message).await,
-                Media::Language(..) | Media::Config(..) | Media::Nothing(_) => Ok(()),
-            };
+            if !matches!(input, Input::Unit(_) | Input::Message(_)) {
+                return Ok(());
+            }
         }
-        match media {
-            Media::Unit(unit) => claim.unit(unit).await,
-            Media::Message(message) => claim.message(message).await,
-            Media::Language(track, language) => claim.language(track, language).await,
-            Media::Config(track, config) => claim.config(track, config).await,
-            Media::Nothing(_) => Ok(()),
-        }
+        session.input(input).await
     }
 
     fn count(&mut self) {

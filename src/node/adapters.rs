@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::mesh_view::MeshView;
 use crate::dvr;
 use crate::edge::Store;
-use crate::ingest::desk::{BoxFuture, Desk, Publisher};
+use crate::ingest::{BoxFuture, PartSink, PublishRegistry};
 use crate::mesh::{AnswerFuture, Mesh, Sink};
 use damson_core::model::Peer;
 use damson_core::model::Resume;
@@ -18,7 +18,7 @@ use damson_core::swarm::{Entry, Keeper};
 /// Hands what comes out of the mesh to the store, and tells the ingest of other ingests.
 pub(super) struct IntoStore {
     pub(super) store: Arc<Store>,
-    pub(super) desk: Desk,
+    pub(super) registry: PublishRegistry,
     pub(super) view: Arc<MeshView>,
     pub(super) me: NodeId,
 }
@@ -26,7 +26,7 @@ pub(super) struct IntoStore {
 impl Sink for IntoStore {
     fn record(&self, record: Record) {
         if record.epoch.node != self.me {
-            self.desk.superseded(&record.stream, record.epoch);
+            self.registry.superseded(&record.stream, record.epoch);
         }
         self.store.record(record);
     }
@@ -56,7 +56,7 @@ impl Sink for IntoStore {
 /// Hands what the ingest publishes to the mesh.
 pub(super) struct IntoMesh(pub(super) Mesh);
 
-impl Publisher for IntoMesh {
+impl PartSink for IntoMesh {
     fn record(&self, record: Record) {
         self.0.claim(record);
     }

@@ -9,14 +9,15 @@ use super::error::NodeError;
 use super::inputs::Inputs;
 use super::listen::listen;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tracing};
-use crate::edge::{Control, EdgeAddress, Limits, Tls};
+use crate::edge::{Control, EdgeAddress, Limits};
 use crate::ingest;
 use crate::mesh::Identity;
-use crate::observe::client::Url;
+use crate::net::Tls;
 use crate::{dvr, edge};
 use damson_core::manifest::dash::Timing;
 use damson_core::packager as media;
 use damson_core::swarm;
+use url::Url;
 
 /// The default of `--rtmp`.
 const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
@@ -181,11 +182,11 @@ pub(super) fn hub_config(topology: Topology, join: Vec<SocketAddr>, upload: Opti
     config
 }
 
-impl From<Takeover> for ingest::desk::Takeover {
+impl From<Takeover> for ingest::Takeover {
     fn from(takeover: Takeover) -> Self {
         match takeover {
-            Takeover::SameAddress => ingest::desk::Takeover::SameAddress,
-            Takeover::Any => ingest::desk::Takeover::Any,
+            Takeover::SameAddress => ingest::Takeover::SameAddress,
+            Takeover::Any => ingest::Takeover::Any,
         }
     }
 }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
-use crate::edge::TlsError;
 use crate::ingest;
 use crate::mesh::{IdentityError, MeshError};
-use crate::observe::client::ClientError;
+use crate::net::TlsError;
+use crate::net::http_client::HttpClientError;
 use damson_core::model::StreamName;
 use damson_core::model::id::NameError;
 
@@ -54,10 +54,10 @@ pub enum NodeError {
     Tls(#[from] TlsError),
     /// The film can't be played.
     #[error("--film: {0}")]
-    Film(#[from] ingest::file::FileError),
+    Film(#[from] ingest::file_loop::FileError),
     /// A file to loop can't be.
     #[error("--loop: {0}")]
-    Loop(ingest::file::FileError),
+    Loop(ingest::file_loop::FileError),
     /// A source's socket can't be had.
     #[error("--udp: {addr} for {stream}: {error}")]
     Udp {
@@ -78,7 +78,7 @@ pub enum NodeError {
     },
     /// Traces can't be sent.
     #[error("--otlp: {0}")]
-    Otlp(#[from] ClientError),
+    Otlp(#[from] HttpClientError),
     /// A name that can't be a stream's.
     #[error(transparent)]
     Name(NameError),

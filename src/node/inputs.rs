@@ -7,12 +7,12 @@ use tokio::net::{TcpListener, UdpSocket};
 use super::error::NodeError;
 use super::listen::listen;
 use crate::config::{Listen, Settings};
-use crate::edge::Tls;
 use crate::ingest;
-use crate::ingest::file::FileLoop;
+use crate::ingest::file_loop::FileLoop;
 use crate::ingest::hook::Hook;
 use crate::ingest::keys::KeyEntry;
-use crate::observe::client::{Client, Trust};
+use crate::net::http_client::{HttpClient, Trust};
+use crate::net::{Listeners, Tls};
 use damson_core::model::StreamName;
 
 /// The inputs besides plain RTMP. Their sockets are bound, their files read.
@@ -28,8 +28,8 @@ pub struct Inputs {
     pub udp: Vec<ingest::udp::server::Receiver>,
     /// Looped files.
     pub loops: Vec<(StreamName, FileLoop)>,
-    /// The listeners of HTTP ingest.
-    pub http: Option<(ingest::http::server::Listeners, ingest::http::server::Settings)>,
+    /// Where encoders push over HTTP.
+    pub http: Option<(Listeners, ingest::http::server::Settings)>,
     /// Publish keys.
     pub keys: Vec<KeyEntry>,
     /// The server that is asked besides.
@@ -59,7 +59,7 @@ impl Inputs {
             loops.push((looped.stream.clone(), film));
         }
         let hook = match settings.on_publish()? {
-            Some((url, timeout)) => Some(Hook { client: Client::new(Trust::System)?, url, timeout }),
+            Some((url, timeout)) => Some(Hook { client: HttpClient::new(Trust::System)?, url, timeout }),
             None => None,
         };
         let http = http(settings, tls).await?;
@@ -79,7 +79,7 @@ impl Inputs {
 async fn http(
     settings: &Settings,
     tls: Option<&Arc<Tls>>,
-) -> Result<Option<(ingest::http::server::Listeners, ingest::http::server::Settings)>, NodeError> {
+) -> Result<Option<(Listeners, ingest::http::server::Settings)>, NodeError> {
     let bounds = settings.http_ingest()?;
     let http = match settings.http_ingest.and_then(Listen::addr) {
         Some(addr) => Some(listen(addr, "http-ingest").await?),
@@ -90,5 +90,5 @@ async fn http(
         None => None,
     };
     let any = http.is_some() || https.is_some();
-    Ok(any.then_some((ingest::http::server::Listeners { http, https }, bounds)))
+    Ok(any.then_some((Listeners { plain: http, tls: https }, bounds)))
 }

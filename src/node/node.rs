@@ -19,15 +19,14 @@ use super::mesh_view::MeshView;
 use crate::clock;
 use crate::dvr::Fetcher;
 use crate::edge;
-use crate::edge::{Edge, Listeners, Store};
-use crate::ingest::desk;
-use crate::ingest::desk::Desk;
-use crate::ingest::file::FileLoop;
-use crate::ingest::hook::Gate;
+use crate::edge::{Edge, Store};
+use crate::ingest::file_loop::FileLoop;
+use crate::ingest::hook::KeysThenHook;
 use crate::ingest::keys::Keys;
-use crate::ingest::{http, rtmp, srt, udp};
+use crate::ingest::{self, PublishRegistry, http, rtmp, srt, udp};
 use crate::mesh::{Mesh, MeshConfig};
-use crate::observe::client::{Client, Trust};
+use crate::net::Listeners;
+use crate::net::http_client::{HttpClient, Trust};
 use crate::observe::{Ingest, Metrics, otlp};
 use damson_core::model::StreamName;
 
@@ -35,7 +34,7 @@ use damson_core::model::StreamName;
 pub struct Node {
     name: String,
     mesh: Mesh,
-    desk: Desk,
+    registry: PublishRegistry,
     listening: Listening,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -51,8 +50,8 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let keeper = config.dvr.take().map(|dvr| dvr::keeper(dvr, &metrics)).transpose()?;
         let exporter = config.otlp.take().map(|url| {
-            let client = Client::new(Trust::System)?;
-            Ok::<_, NodeError>(otlp::start(client, &url, (me, config.name.clone()), Arc::clone(&metrics)))
+            let client = HttpClient::new(Trust::System)?;
+            Ok::<_, NodeError>(otlp::start(client, url, (me, config.name.clone()), Arc::clone(&metrics)))
         });
         let (exporter, sender) = exporter.transpose()?.unzip();
 
@@ -67,7 +66,7 @@ impl Node {
         })?;
         let fetcher = Fetcher::new(Box::new(ByMesh(mesh.clone())), Arc::clone(&metrics));
         let store = Store::with(Arc::clone(&metrics), keeper, Some(Arc::clone(&fetcher)), exporter);
-        let settings = desk::Settings {
+        let settings = ingest::Settings {
             node: me,
             takeover: config.takeover.into(),
             bit_rate_max: config.bit_rate_max,
@@ -75,46 +74,46 @@ impl Node {
         };
         let counters = metrics.ingest.clone();
         let keys = Keys::new(std::mem::take(&mut config.inputs.keys), counters.clone());
-        let gate = Gate { keys, hook: config.inputs.hook.take() };
-        let desk = Desk::new(settings, config.media, gate, Arc::new(IntoMesh(mesh.clone())));
+        let authorizer = KeysThenHook { keys, hook: config.inputs.hook.take() };
+        let registry = PublishRegistry::new(settings, config.media, authorizer, Arc::new(IntoMesh(mesh.clone())));
         let view = Arc::new(MeshView::default());
-        driver.start(Arc::new(IntoStore { store: store.clone(), desk: desk.clone(), view: view.clone(), me }));
+        driver.start(Arc::new(IntoStore { store: store.clone(), registry: registry.clone(), view: view.clone(), me }));
 
         let edge = Edge::new(edge_config, Arc::clone(&store), view.clone(), metrics);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let node = Node { name: config.name, mesh: mesh.clone(), desk, listening, stop, tasks };
+        let node = Node { name: config.name, mesh: mesh.clone(), registry, listening, stop, tasks };
         node.until_stopped(fetcher.drive());
         node.until_stopped(dvr::tell_kept(mesh.clone(), store));
         node.until_stopped(view.watch(mesh));
         if let Some(sender) = sender {
             node.tasks.spawn(sender.run(node.stop.clone()));
         }
-        node.serve_encoders(config.inputs, config.rtmp, config.https.is_some(), &counters);
-        node.serve_players(Listeners { http: config.http, https: config.https }, edge);
+        node.serve_encoders(config.inputs, config.rtmp, &counters);
+        node.serve_players(Listeners { plain: config.http, tls: config.https }, edge);
         Ok(node)
     }
 
-    fn serve_encoders(&self, inputs: Inputs, plain: Option<TcpListener>, watches_tls: bool, counters: &Ingest) {
-        let (desk, stop) = (&self.desk, &self.stop);
-        if let Some(listener) = plain {
-            self.tasks.spawn(rtmp::server::serve(listener, None, desk.clone(), inputs.rtmp, stop.clone()));
-        }
-        if let Some((listener, tls)) = inputs.rtmps {
-            let (limits, acceptor) = (inputs.rtmp, Some(tls.acceptor()));
-            self.tasks.spawn(rtmp::server::serve(listener, acceptor, desk.clone(), limits, stop.clone()));
-            // Where HTTPS is served, its server looks at the files.
-            if !watches_tls {
-                self.until_stopped(async move { tls.watch().await });
+    fn serve_encoders(&self, inputs: Inputs, plain: Option<TcpListener>, counters: &Ingest) {
+        let (registry, stop) = (&self.registry, &self.stop);
+        for listeners in [Listeners { plain, tls: None }, Listeners { plain: None, tls: inputs.rtmps }] {
+            if !listeners.is_empty() {
+                self.tasks.spawn(rtmp::server::serve(listeners, registry.clone(), inputs.rtmp, stop.clone()));
             }
         }
         if let Some((socket, settings)) = inputs.srt {
-            self.tasks.spawn(srt::server::serve(socket, desk.clone(), settings, counters.clone(), stop.clone()));
+            self.tasks.spawn(srt::server::serve(socket, registry.clone(), settings, counters.clone(), stop.clone()));
         }
         if let Some((listeners, settings)) = inputs.http {
-            self.tasks.spawn(http::server::serve(listeners, desk.clone(), settings, counters.clone(), stop.clone()));
+            self.tasks.spawn(http::server::serve(
+                listeners,
+                registry.clone(),
+                settings,
+                counters.clone(),
+                stop.clone(),
+            ));
         }
         if !inputs.udp.is_empty() {
-            self.tasks.spawn(udp::server::serve(inputs.udp, desk.clone(), counters.clone(), stop.clone()));
+            self.tasks.spawn(udp::server::serve(inputs.udp, registry.clone(), counters.clone(), stop.clone()));
         }
         for (stream, film) in inputs.loops {
             self.play(stream, film);
@@ -122,13 +121,8 @@ impl Node {
     }
 
     fn serve_players(&self, listeners: Listeners, edge: Arc<Edge>) {
-        let stop = self.stop.clone();
         // Without a listener, too: the server tells the store the time.
-        self.tasks.spawn(async move {
-            if let Err(error) = edge::serve(listeners, edge, stop).await {
-                tracing::error!(%error, "the edge has stopped");
-            }
-        });
+        self.tasks.spawn(edge::serve(listeners, edge, self.stop.clone()));
     }
 
     fn until_stopped(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -162,9 +156,9 @@ impl Node {
 
     /// Publishes a looped film as `stream`.
     pub fn play(&self, stream: StreamName, film: FileLoop) {
-        let (desk, stop) = (self.desk.clone(), self.stop.clone());
+        let (registry, stop) = (self.registry.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            match film.run(&desk, stream.clone(), stop).await {
+            match film.run(&registry, stream.clone(), stop).await {
                 Ok(None) => {}
                 Ok(Some(eviction)) => tracing::info!(%stream, "the film has stopped: {eviction}"),
                 Err(refused) => tracing::error!(%stream, "the film can't be published: {refused}"),
@@ -174,7 +168,7 @@ impl Node {
 
     /// Stops taking pushes, publishes what is left, answers the requests that wait, and leaves the cluster.
     pub async fn shutdown(self) {
-        self.desk.drain().await;
+        self.registry.drain().await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

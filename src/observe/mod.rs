@@ -1,7 +1,6 @@
 //! Hop traces, metrics, tracing set-up.
 
 pub mod classic;
-pub mod client;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;

@@ -25,10 +25,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
-use super::client::{Client, Url};
 use super::metrics::Metrics;
 use crate::clock;
+use crate::net::http_client::HttpClient;
 use damson_core::model::time::UnixTime;
 use damson_core::model::{LatencyBreakdown, NodeId, Stage, StreamName};
 
@@ -61,15 +62,17 @@ pub struct Exporter(mpsc::Sender<Sampled>);
 #[derive(Debug)]
 pub struct Sender {
     queue: mpsc::Receiver<Sampled>,
-    client: Client,
+    client: HttpClient,
     url: Url,
     edge: (NodeId, String),
     metrics: Arc<Metrics>,
 }
 
 /// An exporter to a collector's URL, and what is to be run for it. Without a path, OTLP's own is taken.
-pub fn start(client: Client, url: &Url, edge: (NodeId, String), metrics: Arc<Metrics>) -> (Exporter, Sender) {
-    let url = if url.path() == "/" { url.at("/v1/traces") } else { url.clone() };
+pub fn start(client: HttpClient, mut url: Url, edge: (NodeId, String), metrics: Arc<Metrics>) -> (Exporter, Sender) {
+    if url.path() == "/" {
+        url.set_path("/v1/traces");
+    }
     let (into, queue) = mpsc::channel(QUEUE);
     (Exporter(into), Sender { queue, client, url, edge, metrics })
 }
@@ -129,8 +132,8 @@ impl Sender {
                 }
             };
             let fault = match sent {
-                Ok(answer) if (200..300).contains(&answer.status) => None,
-                Ok(answer) => Some(format!("status {}", answer.status)),
+                Ok(answer) if answer.status().is_success() => None,
+                Ok(answer) => Some(format!("status {}", answer.status().as_u16())),
                 Err(error) => Some(error.to_string()),
             };
             (if fault.is_none() { &otlp.exported } else { &otlp.failed }).inc_by(count);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use damson::clock;
-use damson::edge::{Limits, Tls};
+use damson::edge::Limits;
+use damson::net::Tls;
 use damson_core::testing::synthetic;
 use damson_core::testing::synthetic::{FIRST_MSN, PARTS, VIDEO};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use damson::clock;
-use damson::edge::{Config, Edge, Limits, Listeners, Store, Tls, api, serve};
+use damson::edge::{Config, Edge, Limits, Store, api, serve};
+use damson::net::{Listeners, Tls};
 use damson::observe::Metrics;
 use damson_core::model::{Msn, NodeId, Record, TrackId};
 use damson_core::testing::synthetic;
@@ -22,7 +23,7 @@ pub(crate) struct Server {
     pub(crate) edge: Arc<Edge>,
     pub(crate) tls: Arc<Tls>,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) task: tokio::task::JoinHandle<std::io::Result<()>>,
+    pub(crate) task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
@@ -46,7 +47,7 @@ impl Server {
         let store = Store::new(Arc::clone(&metrics));
         let edge = Edge::new(config, store, Arc::new(api::Standalone), metrics);
         let shutdown = CancellationToken::new();
-        let listeners = Listeners { http: Some(http), https: Some((secure, Arc::clone(&tls))) };
+        let listeners = Listeners { plain: Some(http), tls: Some((secure, Arc::clone(&tls))) };
         let task = tokio::spawn(serve(listeners, Arc::clone(&edge), shutdown.clone()));
         Server { port, https, edge, tls, shutdown, task }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use damson::ingest::desk::{AllowAll, BoxFuture, Desk, NewPackaging, Packaging, Publisher, Settings, Takeover};
 use damson::ingest::rtmp::server;
 use damson::ingest::rtmp::server::Limits;
+use damson::ingest::{AllowAll, BoxFuture, NewPackaging, Packaging, PartSink, PublishRegistry, Settings, Takeover};
 use damson_core::demux::amf0;
 use damson_core::demux::amf0::Value;
 use damson_core::demux::rtmp::chunk::{Message, put_message};
@@ -43,7 +43,7 @@ impl Packaging for Recorder {
 
 struct Nowhere;
 
-impl Publisher for Nowhere {
+impl PartSink for Nowhere {
     fn record(&self, _: Record) {}
     fn part(&self, _: &StreamName, _: PartHeader, _: Bytes) {}
     fn resume(&self, _: &StreamName) -> BoxFuture<'_, Option<Resume>> {
@@ -55,7 +55,7 @@ impl Publisher for Nowhere {
 struct Ingest {
     at: SocketAddr,
     inputs: mpsc::UnboundedReceiver<Input>,
-    desk: Desk,
+    registry: PublishRegistry,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
 }
@@ -63,19 +63,19 @@ struct Ingest {
 impl Ingest {
     async fn start(limits: Limits) -> Ingest {
         let (sender, inputs) = mpsc::unbounded_channel();
-        let packaging: NewPackaging = Box::new(move |_, _| Box::new(Recorder(sender.clone())));
+        let packaging: NewPackaging = Arc::new(move |_, _| Box::new(Recorder(sender.clone())));
         let settings = Settings {
             node: NodeId(1),
             takeover: Takeover::SameAddress,
             bit_rate_max: Settings::BIT_RATE_MAX,
             pushes_max: 64,
         };
-        let desk = Desk::with_packaging(settings, AllowAll, Arc::new(Nowhere), packaging);
+        let registry = PublishRegistry::with_packaging(settings, AllowAll, Arc::new(Nowhere), packaging);
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(server::serve(listener, None, desk.clone(), limits, shutdown.clone()));
-        Ingest { at: (Ipv4Addr::LOCALHOST, port).into(), inputs, desk, shutdown, server }
+        let server = tokio::spawn(server::serve(listener, registry.clone(), limits, shutdown.clone()));
+        Ingest { at: (Ipv4Addr::LOCALHOST, port).into(), inputs, registry, shutdown, server }
     }
 
     async fn next(&mut self) -> Input {
@@ -92,7 +92,7 @@ impl Ingest {
     }
 
     async fn stop(self) {
-        self.desk.drain().await;
+        self.registry.drain().await;
         self.shutdown.cancel();
         self.server.await.expect("the server ends");
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use damson::clock;
-use damson::edge::{Config, Edge, Listeners, Store, api, serve as serve_edge};
+use damson::edge::{Config, Edge, Store, api, serve as serve_edge};
 use damson::observe::Metrics;
 use damson_core::model::{Hop, NodeId, NodeName, Trace};
 use damson_core::testing::synthetic;
@@ -62,7 +62,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     }
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     tokio::select! {
-        served = serve_edge(Listeners { http: Some(listener), https: None }, edge, Default::default()) => Ok(served?),
+        () = serve_edge(listener, edge, Default::default()) => Ok(()),
         ended = ended => Ok(ended?.map(drop)?),
     }
 }

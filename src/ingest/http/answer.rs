@@ -1,16 +1,11 @@
 //! What a request is answered: a status, and why, in a line.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
-use super::session::Over;
-use crate::ingest::desk::{Eviction, Refused};
+use crate::ingest::publish_request::{Eviction, Refused};
 use damson_core::demux::bmff::BmffError;
 use damson_core::demux::cmaf_ingest::body;
 
@@ -38,8 +33,8 @@ impl From<Refused> for Answer {
     }
 }
 
-impl From<Over> for Answer {
-    fn from(over: Over) -> Self {
+impl From<Eviction> for Answer {
+    fn from(over: Eviction) -> Self {
         match over {
             Eviction::Draining => Answer::new(StatusCode::SERVICE_UNAVAILABLE, over),
             _ => Answer::new(StatusCode::CONFLICT, over),
@@ -51,10 +46,11 @@ impl From<body::Refused> for Answer {
     fn from(refused: body::Refused) -> Self {
         let status = match &refused {
             // "due to missing or incorrect initialization fragment" (DASH-IF Live Media Ingest 1.2, 5.3, 5c).
-            body::Refused::Bmff(Fault::NoInit { .. } | Fault::UnknownTrack { .. }) => StatusCode::PRECONDITION_FAILED,
-            body::Refused::Bmff(Fault::TooLong { .. } | Fault::Tracks | Fault::Samples) | body::Refused::Tracks(_) => {
-                StatusCode::PAYLOAD_TOO_LARGE
+            body::Refused::Bmff(BmffError::NoInit { .. } | BmffError::UnknownTrack { .. }) => {
+                StatusCode::PRECONDITION_FAILED
             }
+            body::Refused::Bmff(BmffError::TooLong { .. } | BmffError::Tracks | BmffError::Samples)
+            | body::Refused::Tracks(_) => StatusCode::PAYLOAD_TOO_LARGE,
             body::Refused::Bmff(_) => StatusCode::BAD_REQUEST,
             body::Refused::Unknown | body::Refused::NoTrack(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         };
@@ -62,9 +58,9 @@ impl From<body::Refused> for Answer {
     }
 }
 
-impl From<Answer> for Response<Whole> {
+impl From<Answer> for Response<Full<Bytes>> {
     fn from(Answer(status, why): Answer) -> Self {
-        let mut response = Response::new(Whole(Some(Bytes::from(why + "\n"))));
+        let mut response = Response::new(Full::from(why + "\n"));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -78,28 +74,8 @@ impl From<Answer> for Response<Whole> {
         }
         if status == StatusCode::NO_CONTENT {
             headers.remove(CONTENT_TYPE);
-            *response.body_mut() = Whole(None);
+            *response.body_mut() = Full::default();
         }
         response
-    }
-}
-
-/// An answer's body.
-pub(crate) struct Whole(Option<Bytes>);
-
-impl http_body::Body for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
 }

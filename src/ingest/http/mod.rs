@@ -2,18 +2,18 @@
 //! what DASH and HLS muxers PUT (interface 2).
 //!
 //! ```text
-//!  request --path--> session (one a stream) <-- other requests
+//!  request --path--> push (one a stream) <-- other requests
 //!          --body--> bmff | ts --units--> lane --\
-//!                                         lane ---> playout --by time--> claims --> publication
+//!                                         lane ---> playout --by time--> sessions --> publication
 //! ```
 //!
 //! - `path`: which stream, and which of its objects (pure).
 //! - `playout`: bursts and tracks to one sequence in the order and at the pace of its timestamps (pure).
 //! - `body`: a request's bytes to units (pure).
 //! - `tracks`: a push's tracks, where each has its place, and what its requests leave for one another (pure).
-//! - `session`: who waits for them, and the push's claims.
+//! - `push`: who waits for them, and the push's sessions.
 //! - [`server`]: sockets and HTTP; `answer`: who is told what.
 
 mod answer;
+mod push;
 pub mod server;
-mod session;

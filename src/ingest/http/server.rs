@@ -15,28 +15,35 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{Answer, Whole};
-use super::session::{Bounds, INIT_WAIT, Open, Session};
-use crate::edge::Tls;
-use crate::ingest::desk::{Claim, Denied, Desk, PublishRequest, Refused};
+use super::answer::Answer;
+use super::push::{Bounds, HttpPush, INIT_WAIT, OpenRequest};
+use crate::ingest::publish_request::{Denied, PublishRequest, Refused};
+use crate::ingest::publish_session::PublishSession;
+use crate::ingest::registry::PublishRegistry;
+use crate::net::Listeners;
+use crate::net::accept::{Accepted, Connections, Overflow};
+use crate::net::drain;
+use crate::net::drain::Ended;
+use crate::net::preface::Prefaced;
+use crate::net::tls::is_h2;
 use crate::observe;
 use damson_core::demux::bmff;
 use damson_core::demux::cmaf_ingest::body;
@@ -52,7 +59,7 @@ pub struct Settings {
     pub prefix: String,
     /// How long a push that comes in several requests outlasts the last of them.
     pub grace: Duration,
-    /// How long a stream outlives its publisher: a push that pauses longer claims it anew.
+    /// How long a stream outlives its publisher: a push that pauses longer begins anew.
     pub linger: Duration,
     /// Within a request, nothing may come for so long.
     pub idle: Duration,
@@ -89,24 +96,13 @@ const STREAMS_MAX: u32 = 64;
 /// How long, and how much more of a refused request is read, for its sender to read the answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_LEN: usize = 4 << 20;
-/// How HTTP/2 begins without TLS (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0";
-
-/// Where encoders push.
-#[derive(Debug)]
-pub struct Listeners {
-    /// HTTP.
-    pub http: Option<TcpListener>,
-    /// HTTPS.
-    pub https: Option<(TcpListener, Arc<Tls>)>,
-}
 
 struct Context {
-    desk: Desk,
+    registry: PublishRegistry,
     settings: Settings,
     counters: observe::Ingest,
     /// Pushes that come in several requests.
-    sessions: Mutex<BTreeMap<StreamName, Arc<Session>>>,
+    pushes: Mutex<BTreeMap<StreamName, Arc<HttpPush>>>,
     /// One more of them has begun.
     began: Notify,
     tasks: TaskTracker,
@@ -116,103 +112,46 @@ struct Context {
 /// Accepts encoders until `shutdown`, and returns once all connections are closed.
 pub async fn serve(
     listeners: Listeners,
-    desk: Desk,
+    registry: PublishRegistry,
     settings: Settings,
     counters: observe::Ingest,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(settings.connections_max));
-    let (sessions, tasks, stop) = (Mutex::default(), TaskTracker::new(), shutdown.clone());
-    let context = Arc::new(Context {
-        desk,
-        settings,
-        counters,
-        sessions,
-        began: Notify::new(),
-        tasks: tasks.clone(),
-        shutdown: stop,
+    let mut connections = Connections::new(listeners, settings.connections_max, Overflow::Refuse("HTTP"));
+    let (pushes, tasks, stop) = (Mutex::default(), TaskTracker::new(), shutdown.clone());
+    let began = Notify::new();
+    let context = Arc::new(Context { registry, settings, counters, pushes, began, tasks, shutdown: stop });
+    let accept = connections.accept(|accepted| {
+        let context = Arc::clone(&context);
+        Some(async move {
+            let remote = accepted.remote;
+            if let Err(error) = connection(accepted, context).await {
+                tracing::debug!(%remote, %error, "HTTP: a connection ended");
+            }
+        })
     });
-    let Listeners { http, https } = listeners;
-    let watched = https.as_ref().map(|(_, tls)| Arc::clone(tls));
-    let watch = async {
-        match watched {
-            Some(tls) => tls.watch().await,
-            None => std::future::pending().await,
-        }
-    };
-    let accept = async {
-        loop {
-            let (accepted, tls) = tokio::select! {
-                accepted = accepted(http.as_ref()) => (accepted, None),
-                accepted = accepted(https.as_ref().map(|(listener, _)| listener)) => {
-                    (accepted, https.as_ref().map(|(_, tls)| Arc::clone(tls)))
-                }
-            };
-            let (stream, remote) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, mostly: connections that end will give some back.
-                    tracing::warn!(%error, "HTTP: a connection couldn't be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = permits.clone().try_acquire_owned() else {
-                let max = context.settings.connections_max;
-                tracing::warn!(%remote, max, "HTTP: refused, too many connections");
-                continue;
-            };
-            let served = connection(stream, tls, remote, Arc::clone(&context));
-            tasks.spawn(async move {
-                if let Err(error) = served.await {
-                    tracing::debug!(%remote, %error, "HTTP: a connection ended");
-                }
-                drop(permit);
-            });
-        }
-    };
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {}
         () = accept => {}
-        () = watch => {}
     }
-    tasks.close();
-    tasks.wait().await;
+    connections.drain(Duration::MAX).await;
+    context.tasks.close();
+    context.tasks.wait().await;
 }
 
-async fn accepted(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
-type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, remote: SocketAddr, context: Arc<Context>) -> Ended {
-    stream.set_nodelay(true)?;
+async fn connection(accepted: Accepted, context: Arc<Context>) -> Ended {
+    let Accepted { stream, remote, tls } = accepted;
     let within = context.settings.header;
     let Some(tls) = tls else {
-        let is_h2 = timeout(within, begins_as_h2(&stream)).await??;
-        return converse(TokioIo::new(stream), is_h2, remote, context).await;
+        let (read, write) = stream.into_split();
+        let mut read = Prefaced::new(read);
+        let is_h2 = timeout(within, read.begins_as_h2()).await??;
+        return converse(TokioIo::new(tokio::io::join(read, write)), is_h2, remote, context).await;
     };
     let stream = timeout(within, tls.acceptor().accept(stream)).await??;
-    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let is_h2 = is_h2(&stream);
     converse(TokioIo::new(stream), is_h2, remote, context).await
-}
-
-async fn begins_as_h2(stream: &TcpStream) -> std::io::Result<bool> {
-    let mut first = [0; PREFACE.len()];
-    loop {
-        stream.readable().await?;
-        let len = stream.peek(&mut first).await?;
-        // As much of it tells it from every method; the rest may be under way.
-        if len == 0 || len >= 3 || first[..len] != PREFACE[..len] {
-            return Ok(len >= 3 && first[..3] == PREFACE[..3]);
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 async fn converse(
@@ -221,7 +160,11 @@ async fn converse(
     remote: SocketAddr,
     context: Arc<Context>,
 ) -> Ended {
-    let stop = context.shutdown.clone();
+    let shutdown = context.shutdown.clone();
+    let stop = async {
+        shutdown.cancelled().await;
+        Ok(())
+    };
     let header = context.settings.header;
     let service = service_fn(move |request| {
         let context = Arc::clone(&context);
@@ -233,24 +176,14 @@ async fn converse(
             .max_concurrent_streams(STREAMS_MAX)
             .keep_alive_interval(Duration::from_secs(20))
             .serve_connection(io, service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => return Ok(ended?),
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        return Ok(timeout(FAREWELL, connection).await??);
+        return drain::serve(pin!(connection), stop, FAREWELL).await;
     }
     let connection =
         http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(header).serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return Ok(ended?),
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    Ok(timeout(FAREWELL, connection).await??)
+    drain::serve(pin!(connection), stop, FAREWELL).await
 }
 
-async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Incoming>) -> Response<Whole> {
+async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let tasks = context.tasks.clone();
     // A task of its own: ffmpeg closes its connection without waiting for an answer, and what it has sent counts.
     let answered = tasks.spawn(async move {
@@ -274,16 +207,12 @@ async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Inc
 async fn farewell(mut body: Incoming) {
     let read = async {
         let mut left = FAREWELL_LEN;
-        while let Some(Ok(frame)) = next(&mut body).await {
+        while let Some(Ok(frame)) = body.frame().await {
             let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
             left = rest;
         }
     };
     let _ = timeout(FAREWELL, read).await;
-}
-
-async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-    std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
 /// The next data of a body; `None` at its end.
@@ -293,7 +222,7 @@ async fn data(body: &mut Incoming, settings: &Settings) -> Result<Option<Bytes>,
             let why = format!("nothing has come for {} s", settings.idle.as_secs_f64());
             Answer::new(StatusCode::REQUEST_TIMEOUT, why)
         };
-        match timeout(settings.idle, next(body)).await.map_err(|_| idle())? {
+        match timeout(settings.idle, body.frame()).await.map_err(|_| idle())? {
             None => return Ok(None),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.has_remaining() => return Ok(Some(data)),
@@ -348,15 +277,7 @@ async fn answer(
     match target.kind {
         Kind::Manifest => {
             pusher.allowed(context).await?;
-            let mut len = first.len();
-            while let Some(more) = data(body, &context.settings).await? {
-                len += more.len();
-                if len > MANIFEST_LEN_MAX {
-                    let why = format!("a playlist of more than {MANIFEST_LEN_MAX} bytes");
-                    return Err(Answer::new(StatusCode::PAYLOAD_TOO_LARGE, why));
-                }
-            }
-            Ok(Answer::ok())
+            read_manifest(first.len(), body, &context.settings).await
         }
         Kind::Whole(_) => {
             // Rubbish takes no stream over.
@@ -371,12 +292,24 @@ async fn answer(
             }
             let first = beginning(first, body, &context.settings).await?;
             if body::needs_init(&first) {
-                pusher.session_begun(context).await?;
+                pusher.push_begun(context).await?;
             }
             let open = pusher.join(context).await?;
             take(context, &open.0, Some(&object), first, body).await
         }
     }
+}
+
+/// Reads the rest of a playlist or MPD, of which nothing is used.
+async fn read_manifest(mut len: usize, body: &mut Incoming, settings: &Settings) -> Result<Answer, Answer> {
+    while let Some(more) = data(body, settings).await? {
+        len += more.len();
+        if len > MANIFEST_LEN_MAX {
+            let why = format!("a playlist of more than {MANIFEST_LEN_MAX} bytes");
+            return Err(Answer::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
+    }
+    Ok(Answer::ok())
 }
 
 /// A body's first bytes, by which its container is known.
@@ -397,47 +330,47 @@ async fn beginning(first: Bytes, body: &mut Incoming, settings: &Settings) -> Re
 /// Takes a request's media.
 async fn take(
     context: &Context,
-    session: &Session,
+    push: &HttpPush,
     object: Option<&Object>,
     first: Bytes,
     incoming: &mut Incoming,
 ) -> Result<Answer, Answer> {
     let limits = bmff::Limits { mdat: context.settings.segment_max, ..bmff::Limits::default() };
-    let mut body = session.body(object, &first, limits).await;
+    let mut body = push.body(object, &first, limits).await;
     let mut bytes = Some(first);
     while let Some(data) = bytes {
         let pushed = body.push(&data);
-        if let Err(refused) = drain(session, &mut body).await.and(pushed.map_err(Answer::from)) {
+        if let Err(refused) = taken(push, &mut body).await.and(pushed.map_err(Answer::from)) {
             // What came before is whole.
-            let _ = finish(session, &mut body, false).await;
+            let _ = finish(push, &mut body, false).await;
             return Err(refused);
         }
         bytes = match self::data(incoming, &context.settings).await {
             Ok(data) => data,
             Err(answer) => {
-                let _ = finish(session, &mut body, false).await;
+                let _ = finish(push, &mut body, false).await;
                 return Err(answer);
             }
         };
-        if let Some(over) = session.over() {
+        if let Some(over) = push.over() {
             return Err(over.into());
         }
     }
-    finish(session, &mut body, true).await?;
+    finish(push, &mut body, true).await?;
     Ok(Answer::ok())
 }
 
 /// Has all taken that has come of a body.
-async fn drain(session: &Session, body: &mut Body) -> Result<(), Answer> {
-    while let Some(came) = session.poll(body)? {
-        session.take(came).await?;
+async fn taken(push: &HttpPush, body: &mut Body) -> Result<(), Answer> {
+    while let Some(came) = push.poll(body)? {
+        push.take(came).await?;
     }
     Ok(())
 }
 
-async fn finish(session: &Session, body: &mut Body, whole: bool) -> Result<(), Answer> {
+async fn finish(push: &HttpPush, body: &mut Body, whole: bool) -> Result<(), Answer> {
     let finished = body.finish(whole);
-    drain(session, body).await?;
+    taken(push, body).await?;
     Ok(finished?)
 }
 
@@ -477,30 +410,30 @@ impl Pusher {
 
     /// Whether it may push: known from a request before, or asked for anew.
     async fn allowed(&self, context: &Context) -> Result<(), Answer> {
-        let known = context.session(&self.request.stream).is_some_and(|session| session.knows(&self.sender));
+        let known = context.push(&self.request.stream).is_some_and(|push| push.knows(&self.sender));
         if known {
             return Ok(());
         }
-        context.desk.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))
+        context.registry.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))
     }
 
     /// A push that is all in this request.
-    async fn begin(&self, context: &Arc<Context>) -> Result<Open, Answer> {
-        context.desk.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))?;
-        let (session, claim) = self.session(context, true)?;
-        let open = session.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
-        context.tasks.spawn(session.run(claim, |_| {}));
+    async fn begin(&self, context: &Arc<Context>) -> Result<OpenRequest, Answer> {
+        context.registry.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))?;
+        let (push, session) = self.push(context, true)?;
+        let open = push.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
+        context.tasks.spawn(push.run(session, |_| {}));
         Ok(open)
     }
 
     /// Waits for a push to begin: a media segment without its init segment begins none, and takes none over. That may
     /// be on its way by another connection.
-    async fn session_begun(&self, context: &Context) -> Result<(), Answer> {
+    async fn push_begun(&self, context: &Context) -> Result<(), Answer> {
         let begun = async {
             loop {
-                let mut began = std::pin::pin!(context.began.notified());
+                let mut began = pin!(context.began.notified());
                 began.as_mut().enable();
-                if context.session(&self.request.stream).is_some() {
+                if context.push(&self.request.stream).is_some() {
                     return;
                 }
                 began.await;
@@ -511,12 +444,12 @@ impl Pusher {
     }
 
     /// One of the requests of a push, the first of them or another.
-    async fn join(&self, context: &Arc<Context>) -> Result<Open, Answer> {
+    async fn join(&self, context: &Arc<Context>) -> Result<OpenRequest, Answer> {
         self.allowed(context).await?;
-        let mut sessions = context.sessions();
-        let there = sessions.get(&self.request.stream).and_then(Session::open);
+        let mut pushes = context.pushes();
+        let there = pushes.get(&self.request.stream).and_then(HttpPush::open);
         if let Some(open) = there {
-            if !context.desk.may_take_over(open.0.remote(), self.request.remote) {
+            if !context.registry.may_take_over(open.0.remote(), self.request.remote) {
                 return Err(Refused::Busy(self.request.stream.clone()).into());
             }
             if let Some(over) = open.0.over() {
@@ -525,39 +458,38 @@ impl Pusher {
             open.0.learn(self.sender);
             return Ok(open);
         }
-        let (session, claim) = self.session(context, false)?;
-        session.learn(self.sender);
-        let open = session.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
-        sessions.insert(self.request.stream.clone(), Arc::clone(&session));
-        drop(sessions);
+        let (push, session) = self.push(context, false)?;
+        push.learn(self.sender);
+        let open = push.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
+        pushes.insert(self.request.stream.clone(), Arc::clone(&push));
+        drop(pushes);
         context.began.notify_waiters();
-        let registry = Arc::clone(context);
-        let forget = move |session: &Arc<Session>| {
-            let mut sessions = registry.sessions();
-            let stream = &session.request.stream;
-            if sessions.get(stream).is_some_and(|there| Arc::ptr_eq(there, session)) {
-                sessions.remove(stream);
+        let held = Arc::clone(context);
+        let forget = move |push: &Arc<HttpPush>| {
+            let (mut pushes, stream) = (held.pushes(), push.stream());
+            if pushes.get(stream).is_some_and(|there| Arc::ptr_eq(there, push)) {
+                pushes.remove(stream);
             }
         };
-        context.tasks.spawn(session.run(claim, forget));
+        context.tasks.spawn(push.run(session, forget));
         Ok(open)
     }
 
-    fn session(&self, context: &Context, whole: bool) -> Result<(Arc<Session>, Claim), Answer> {
-        let claim = context.desk.claim_authorized(self.request.clone())?;
+    fn push(&self, context: &Context, whole: bool) -> Result<(Arc<HttpPush>, PublishSession), Answer> {
+        let session = context.registry.publish_authorized(self.request.clone())?;
         let Settings { grace, linger, tracks_max, .. } = context.settings;
         let bounds = Bounds { grace, linger, tracks_max };
-        let session = Session::new(self.request.clone(), context.desk.clone(), whole, bounds, context.counters.clone());
-        Ok((session, claim))
+        let (registry, counters) = (context.registry.clone(), context.counters.clone());
+        Ok((HttpPush::new(self.request.clone(), registry, whole, bounds, counters), session))
     }
 }
 
 impl Context {
-    fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<StreamName, Arc<Session>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pushes(&self) -> MutexGuard<'_, BTreeMap<StreamName, Arc<HttpPush>>> {
+        self.pushes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn session(&self, stream: &StreamName) -> Option<Arc<Session>> {
-        self.sessions().get(stream).cloned()
+    fn push(&self, stream: &StreamName) -> Option<Arc<HttpPush>> {
+        self.pushes().get(stream).cloned()
     }
 }

@@ -1,24 +1,24 @@
-//! The sockets of RTMP, over TLS or not: one task a connection, which reads, runs the session, and feeds its claim.
+//! The sockets of RTMP, over TLS or not: one task a connection, which reads, runs the RTMP session, and feeds its publish session.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::ingest::desk::{Claim, Desk, Eviction, Gone, PublishRequest, Refused};
+use crate::ingest::publish_request::{Eviction, PublishRequest, Refused};
+use crate::ingest::publish_session::{Gone, PublishSession};
+use crate::ingest::registry::PublishRegistry;
+use crate::net::Listeners;
+use crate::net::accept::{Accepted, Connections, Overflow};
 use damson_core::demux::flv;
 use damson_core::demux::flv::Media;
 use damson_core::demux::rtmp::{Output, PublishName, RtmpError, RtmpSession, session};
 use damson_core::model::time::Time;
+use damson_core::packager::Input;
 
 /// What connections may cost, and how long they may be silent.
 #[derive(Debug, Clone, Copy)]
@@ -98,74 +98,53 @@ impl Over {
     }
 }
 
-/// Accepts encoders until `shutdown`, by RTMPS if there is `tls`, and returns once all connections are closed. What they have fed
-/// by then is published; to end their streams too, [`Desk::drain`] comes first.
+/// Accepts encoders until `shutdown`, and returns once all connections are closed. What they have fed by then is published; to end
+/// their streams too, [`PublishRegistry::drain`] comes first.
 pub async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    desk: Desk,
+    listeners: impl Into<Listeners>,
+    registry: PublishRegistry,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(limits.connections_max));
-    let tasks = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (socket, remote) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, mostly: connections that end will give some back.
-                tracing::warn!(%error, "RTMP: a connection couldn't be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            tracing::warn!(%remote, max = limits.connections_max, "RTMP: refused, too many connections");
-            continue;
-        };
-        let (desk, shutdown, tls) = (desk.clone(), shutdown.clone(), tls.clone());
-        tasks.spawn(async move {
-            let _permit = permit;
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%remote, %error, "RTMP: gone at once");
-                return;
-            }
-            let Some(tls) = tls else {
-                return Connection::new(socket, remote, "rtmp", desk, limits).serve(&shutdown).await;
-            };
-            let shaken = tokio::select! {
-                shaken = timeout(limits.setup, tls.accept(socket)) => shaken,
-                () = shutdown.cancelled() => return,
-            };
-            let over = match shaken {
-                // What it keeps for a record of 16 KiB and its keys is twice that: not in every task.
-                Ok(Ok(socket)) => {
-                    return Connection::new(Box::new(socket), remote, "rtmps", desk, limits).serve(&shutdown).await;
-                }
-                Ok(Err(error)) => Over::Tls(error),
-                Err(_) => Over::Setup(limits.setup),
-            };
-            tracing::warn!(%remote, reason = %over, "RTMPS: closed");
-        });
+    let mut connections = Connections::new(listeners, limits.connections_max, Overflow::Refuse("RTMP"));
+    let accept = connections.accept(|accepted| Some(connection(accepted, registry.clone(), limits, shutdown.clone())));
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {}
+        () = accept => {}
     }
-    tasks.close();
-    tasks.wait().await;
+    connections.drain(Duration::MAX).await;
+}
+
+async fn connection(accepted: Accepted, registry: PublishRegistry, limits: Limits, shutdown: CancellationToken) {
+    let Accepted { stream, remote, tls } = accepted;
+    let Some(tls) = tls else {
+        return Connection::new(stream, remote, "rtmp", registry, limits).serve(&shutdown).await;
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(limits.setup, tls.acceptor().accept(stream)) => shaken,
+        () = shutdown.cancelled() => return,
+    };
+    let over = match shaken {
+        // What it keeps for a record of 16 KiB and its keys is twice that: not in every task.
+        Ok(Ok(stream)) => {
+            return Connection::new(Box::new(stream), remote, "rtmps", registry, limits).serve(&shutdown).await;
+        }
+        Ok(Err(error)) => Over::Tls(error),
+        Err(_) => Over::Setup(limits.setup),
+    };
+    tracing::warn!(%remote, reason = %over, "RTMPS: closed");
 }
 
 struct Connection<S> {
     socket: S,
     remote: SocketAddr,
-    /// What the desk is told that it is.
+    /// As publish requests name it.
     protocol: &'static str,
-    desk: Desk,
+    registry: PublishRegistry,
     limits: Limits,
     session: RtmpSession,
-    claim: Option<Claim>,
+    publish: Option<PublishSession>,
     /// The encoder takes no more replies.
     deaf: bool,
     /// By when a publish has to be accepted.
@@ -174,11 +153,12 @@ struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(socket: S, remote: SocketAddr, protocol: &'static str, desk: Desk, limits: Limits) -> Self {
+    fn new(socket: S, remote: SocketAddr, protocol: &'static str, registry: PublishRegistry, limits: Limits) -> Self {
         let session = RtmpSession::new(limits.session);
         let setup_until = clock::now() + limits.setup;
         let alarm = clock::Alarm::default();
-        Connection { socket, remote, protocol, desk, limits, session, claim: None, deaf: false, setup_until, alarm }
+        let (publish, deaf) = (None, false);
+        Connection { socket, remote, protocol, registry, limits, session, publish, deaf, setup_until, alarm }
     }
 
     /// From its first byte to its last, or to `shutdown`.
@@ -206,18 +186,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Waits for bytes, for the end of the tenure, or for too long.
+    /// Waits for bytes, for the end of the publish session, or for too long.
     async fn read(&mut self, buffer: &mut BytesMut) -> Result<(), Over> {
         loop {
             let owes = self.session.owes_acknowledgement();
-            let (due, late) = match &self.claim {
+            let (due, late) = match &self.publish {
                 _ if owes => (clock::now() + QUIET, None),
                 Some(_) => (clock::now() + self.limits.idle, Some(Over::Idle(self.limits.idle))),
                 None => (self.setup_until, Some(Over::Setup(self.limits.setup))),
             };
             let evicted = async {
-                match &mut self.claim {
-                    Some(claim) => claim.evicted().await,
+                match &mut self.publish {
+                    Some(publish) => publish.evicted().await,
                     None => std::future::pending().await,
                 }
             };
@@ -243,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match read {
             Ok(1..) => Ok(()),
             // What an encoder leaves unread when it goes makes a reset of its end.
-            Err(error) if (self.claim.is_some() || !self.session.is_between_messages()) && !is_end(&error) => {
+            Err(error) if (self.publish.is_some() || !self.session.is_between_messages()) && !is_end(&error) => {
                 Err(error.into())
             }
             _ if self.session.is_between_messages() => Err(Over::Closed),
@@ -259,9 +239,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Output::Send(bytes) => replies.extend_from_slice(&bytes),
                 Output::PublishRequested(name) => {
                     self.write(&mut replies).await?;
-                    match self.publish(name).await {
-                        Ok(claim) => {
-                            self.claim = Some(claim);
+                    match self.begin(name).await {
+                        Ok(publish) => {
+                            self.publish = Some(publish);
                             result = result.and(self.session.accept_publish());
                         }
                         Err(over) => {
@@ -271,23 +251,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 Output::Metadata(announced) => {
-                    let fed = self.claim()?.attach(flv::CLOCK, announced).await;
+                    let fed = self.published()?.attach(flv::CLOCK, announced).await;
                     self.fed(fed).await?;
                 }
-                Output::Media(Media::Config { track, config }) => {
-                    let fed = self.claim()?.config(track, config).await;
-                    self.fed(fed).await?;
-                }
-                Output::Media(Media::Unit(unit)) => {
-                    let fed = self.claim()?.unit(unit).await;
-                    self.fed(fed).await?;
-                }
-                Output::Text(message) => {
-                    let fed = self.claim()?.message(message).await;
-                    self.fed(fed).await?;
-                }
+                Output::Media(Media::Config { track, config }) => self.feed(Input::Config { track, config }).await?,
+                Output::Media(Media::Unit(unit)) => self.feed(Input::Unit(unit)).await?,
+                Output::Text(message) => self.feed(Input::Message(message)).await?,
                 Output::Unpublished => {
-                    self.claim = None;
+                    self.publish = None;
                     self.setup_until = clock::now() + self.limits.setup;
                 }
             }
@@ -296,22 +267,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(result?)
     }
 
-    async fn publish(&self, name: PublishName) -> Result<Claim, Over> {
+    async fn begin(&self, name: PublishName) -> Result<PublishSession, Over> {
         let PublishName { app, stream, rendition, query } = name;
         let request =
             PublishRequest { stream, rendition, app, query, remote: Some(self.remote), protocol: self.protocol };
         let limit = self.limits.setup;
-        Ok(timeout(limit, self.desk.claim(request)).await.map_err(|_| Over::Setup(limit))??)
+        Ok(timeout(limit, self.registry.publish(request)).await.map_err(|_| Over::Setup(limit))??)
     }
 
-    fn claim(&self) -> Result<&Claim, Over> {
+    fn published(&self) -> Result<&PublishSession, Over> {
         // The session sends media between an accepted publish and its end only.
-        self.claim.as_ref().ok_or(Over::Closed)
+        self.publish.as_ref().ok_or(Over::Closed)
+    }
+
+    async fn feed(&mut self, input: Input) -> Result<(), Over> {
+        let fed = self.published()?.input(input).await;
+        self.fed(fed).await
     }
 
     async fn fed(&mut self, fed: Result<(), Gone>) -> Result<(), Over> {
-        match (fed, &mut self.claim) {
-            (Err(Gone), Some(claim)) => Err(Over::Evicted(claim.evicted().await)),
+        match (fed, &mut self.publish) {
+            (Err(Gone), Some(publish)) => Err(Over::Evicted(publish.evicted().await)),
             _ => Ok(()),
         }
     }
@@ -329,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Gives the stream back, logs, and tells the encoder.
     async fn close(mut self, over: &Over) {
-        let stream = self.claim.take().map(|claim| claim.stream().to_string());
+        let stream = self.publish.take().map(|publish| publish.stream().to_string());
         let (remote, at) = (self.remote, self.session.received());
         if over.is_fault() {
             tracing::warn!(%remote, stream, byte = at, reason = %over, "RTMP: closed");

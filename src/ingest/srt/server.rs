@@ -24,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::ingest::desk::{Claim, Desk, Eviction, PublishRequest, Refused};
-use crate::ingest::ts::{Feed, Media};
+use crate::ingest::publish_request::{Eviction, PublishRequest, Refused};
+use crate::ingest::publish_session::PublishSession;
+use crate::ingest::registry::PublishRegistry;
+use crate::ingest::ts::TsInput;
 use crate::observe;
 use damson_core::demux::srt::guard::{Guarded, guard};
 use damson_core::demux::srt::stream_id as streamid;
@@ -90,7 +92,7 @@ enum Over {
     #[error("refused: it encrypts with another passphrase")]
     Passphrase,
     #[error("refused: {0}")]
-    Nothing(Event),
+    Nothing(TsDiagnostic),
     #[error("evicted: {0}")]
     Evicted(Eviction),
     #[error("the server stops")]
@@ -121,7 +123,7 @@ impl Over {
 #[derive(Clone)]
 struct Context {
     socket: Arc<UdpSocket>,
-    desk: Desk,
+    registry: PublishRegistry,
     settings: Settings,
     init: ConnInitSettings,
     counters: observe::Ingest,
@@ -131,7 +133,7 @@ struct Context {
 /// Takes callers until `shutdown`, and returns once all connections are closed.
 pub async fn serve(
     socket: UdpSocket,
-    desk: Desk,
+    registry: PublishRegistry,
     settings: Settings,
     counters: observe::Ingest,
     shutdown: CancellationToken,
@@ -143,7 +145,7 @@ pub async fn serve(
     options.session.peer_idle_timeout = IDLE;
     let context = Context {
         socket: Arc::new(socket),
-        desk,
+        registry,
         settings,
         init: ConnInitSettings::from(options),
         counters,
@@ -223,15 +225,15 @@ impl Caller {
 
     async fn serve(&mut self, stream: &mut Option<String>) -> Over {
         let shaken = timeout(HANDSHAKE, self.shake_hands(stream)).await.unwrap_or(Err(Over::Handshake));
-        let (connection, claim) = match shaken {
+        let (connection, session) = match shaken {
             Ok(shaken) => shaken,
             Err(over) => return over,
         };
         let name = format!("srt://{}", self.remote);
         let mut publishing = Publishing {
             connection,
-            claim,
-            feed: Feed::new(name, None, self.context.counters.clone()),
+            session,
+            input: TsInput::new(name, None, self.context.counters.clone()),
             dropped: 0,
             said_goodbye: false,
         };
@@ -245,7 +247,7 @@ impl Caller {
     }
 
     /// From the induction to an accepted publish.
-    async fn shake_hands(&mut self, stream: &mut Option<String>) -> Result<(DuplexConnection, Claim), Over> {
+    async fn shake_hands(&mut self, stream: &mut Option<String>) -> Result<(DuplexConnection, PublishSession), Over> {
         let mut listen = Listen::new(self.context.init.copy_randomize(), true);
         let mut granted = None;
         let mut material = None;
@@ -264,8 +266,8 @@ impl Caller {
             let mut refused = None;
             if let ConnectionResult::RequestAccess(request) = result {
                 let response = match self.authorize(&request, material.as_ref(), stream).await {
-                    Ok((key, claim)) => {
-                        granted = Some(claim);
+                    Ok((key, session)) => {
+                        granted = Some(session);
                         AccessControlResponse::Accepted(key)
                     }
                     Err(over) => {
@@ -282,8 +284,8 @@ impl Caller {
                     if let Some((packet, _)) = reply {
                         self.send(&packet).await;
                     }
-                    let Some(claim) = granted.take() else { return Err(Over::Closed) };
-                    return Ok((DuplexConnection::new(connection), claim));
+                    let Some(session) = granted.take() else { return Err(Over::Closed) };
+                    return Ok((DuplexConnection::new(connection), session));
                 }
                 ConnectionResult::Reject(reply, _) => {
                     if let Some((packet, _)) = reply {
@@ -303,13 +305,13 @@ impl Caller {
         request: &AccessControlRequest,
         material: Option<&KeyingMaterialMessage>,
         stream: &mut Option<String>,
-    ) -> Result<(Option<KeySettings>, Claim), Over> {
+    ) -> Result<(Option<KeySettings>, PublishSession), Over> {
         let key = match (&self.context.settings.passphrase, material) {
             (Some(_), None) => return Err(Over::Secret("it doesn't encrypt, and a passphrase is set here")),
             (None, Some(_)) => return Err(Over::Secret("it encrypts, and no passphrase is set here")),
             (Some(passphrase), Some(material)) => {
                 let key = KeySettings { key_size: request.key_size, passphrase: passphrase.clone() };
-                // Before the claim, which would evict who is there.
+                // Before the push begins, which would evict who is there.
                 if StreamEncryptionKeys::unwrap_from(&key, material).is_err() {
                     return Err(Over::Passphrase);
                 }
@@ -327,7 +329,7 @@ impl Caller {
             remote: Some(self.remote),
             protocol: "srt",
         };
-        Ok((key, self.context.desk.claim(request).await?))
+        Ok((key, self.context.registry.publish(request).await?))
     }
 
     /// From an accepted publish to its end.
@@ -336,7 +338,7 @@ impl Caller {
             let now = clock::now();
             if !publishing.connection.is_open() {
                 let end = if publishing.said_goodbye { End::Said } else { End::Silent };
-                publishing.feed.finish(end);
+                publishing.input.finish(end);
                 if let Err(over) = publishing.drain().await {
                     return over;
                 }
@@ -351,7 +353,7 @@ impl Caller {
             let timer = publishing.connection.check_timers(clock::instant(now));
             tokio::select! {
                 biased;
-                eviction = publishing.claim.evicted() => return Over::Evicted(eviction),
+                eviction = publishing.session.evicted() => return Over::Evicted(eviction),
                 guarded = self.datagrams.recv() => match guarded {
                     Some(guarded) => publishing.take(self.parse(&guarded), self.remote),
                     None => return Over::Shutdown,
@@ -378,8 +380,8 @@ impl Caller {
 /// A caller that publishes.
 struct Publishing {
     connection: DuplexConnection,
-    claim: Claim,
-    feed: Feed,
+    session: PublishSession,
+    input: TsInput,
     /// Packets that came too late or never, so far.
     dropped: u64,
     said_goodbye: bool,
@@ -412,7 +414,7 @@ impl Publishing {
                     if dropped == self.dropped {
                         return Ok(());
                     }
-                    self.feed.lost_datagrams(dropped - self.dropped);
+                    self.input.lost_datagrams(dropped - self.dropped);
                     self.dropped = dropped;
                 }
             }
@@ -420,17 +422,14 @@ impl Publishing {
     }
 
     async fn message(&mut self, data: &Bytes) -> Result<(), Over> {
-        self.feed.datagram(data);
+        self.input.datagram(data);
         self.drain().await
     }
 
     async fn drain(&mut self) -> Result<(), Over> {
-        while let Some(media) = self.feed.next() {
-            if let Media::Nothing(event) = media {
-                return Err(Over::Nothing(event));
-            }
-            if self.feed.feed(&self.claim, media).await.is_err() {
-                return Err(Over::Evicted(self.claim.evicted().await));
+        while let Some(next) = self.input.next() {
+            if self.input.feed(&self.session, next.map_err(Over::Nothing)?).await.is_err() {
+                return Err(Over::Evicted(self.session.evicted().await));
             }
         }
         Ok(())

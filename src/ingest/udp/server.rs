@@ -1,7 +1,7 @@
-//! The sockets of MPEG-TS over UDP: one task a socket, which receives, and one a source, which feeds its claim.
+//! The sockets of MPEG-TS over UDP: one task a socket, which receives, and one a source, which feeds its session.
 //!
 //! Nobody connects and nobody says goodbye: a source is a publisher while its datagrams come, and has gone after
-//! [`SILENCE`]. Several nodes may take the same group. The newest one's claim wins, as ever; the others stand by, and one
+//! [`SILENCE`]. Several nodes may take the same group. The newest one's push wins, as ever; the others stand by, and one
 //! of them goes on when that ingest does no more.
 
 use std::io;
@@ -18,12 +18,15 @@ use tokio_util::task::TaskTracker;
 
 use super::source::Source;
 use crate::clock;
-use crate::ingest::desk::{Claim, Desk, Eviction, PublishRequest};
-use crate::ingest::ts::{Feed, Media};
+use crate::ingest::publish_request::{Eviction, PublishRequest};
+use crate::ingest::publish_session::PublishSession;
+use crate::ingest::registry::PublishRegistry;
+use crate::ingest::ts::TsInput;
 use crate::observe;
 use damson_core::demux::rtp::Rtp;
 use damson_core::demux::ts::End;
 use damson_core::model::time::Time;
+use damson_core::packager::Input;
 
 /// Without a datagram for so long, a publisher has gone: longer than any multiplexer's pause.
 pub const SILENCE: Duration = Duration::from_secs(3);
@@ -123,7 +126,12 @@ fn index(name: &str) -> io::Result<u32> {
 }
 
 /// Receives until `shutdown`, and returns once all sockets are closed, and with them all groups left.
-pub async fn serve(receivers: Vec<Receiver>, desk: Desk, counters: observe::Ingest, shutdown: CancellationToken) {
+pub async fn serve(
+    receivers: Vec<Receiver>,
+    registry: PublishRegistry,
+    counters: observe::Ingest,
+    shutdown: CancellationToken,
+) {
     let tasks = TaskTracker::new();
     for Receiver { socket, sources } in receivers {
         let addr = socket.local_addr().map_or_else(|error| error.to_string(), |addr| addr.to_string());
@@ -134,21 +142,21 @@ pub async fn serve(receivers: Vec<Receiver>, desk: Desk, counters: observe::Inge
             senders.push(sender);
             let name = format!("udp://{addr}");
             tracing::info!(stream = %source.stream, from = name, "waits for MPEG-TS");
-            let feed = Feed::new(name, source.program, counters.clone());
-            let input = Input {
-                desk: desk.clone(),
+            let input = TsInput::new(name, source.program, counters.clone());
+            let reception = Reception {
+                registry: registry.clone(),
                 source,
-                feed,
+                input,
                 rtp: Rtp::default(),
                 rtp_lost: counters.rtp_lost.clone(),
-                claim: None,
-                claim_from: Time::ZERO,
+                session: None,
+                try_from: Time::ZERO,
                 elsewhere: None,
                 said: String::new(),
                 datagrams: receiver,
                 paused: false,
             };
-            tasks.spawn(input.run());
+            tasks.spawn(reception.run());
         }
         let stop = shutdown.clone();
         tasks.spawn(async move {
@@ -206,19 +214,19 @@ async fn receive(socket: &UdpSocket, only: Option<IpAddr>, senders: &[mpsc::Send
     }
 }
 
-/// One source: its datagrams, and its claim while they come.
-struct Input {
-    desk: Desk,
+/// One source: its datagrams, and its session while they come.
+struct Reception {
+    registry: PublishRegistry,
     source: Source,
-    feed: Feed,
+    input: TsInput,
     rtp: Rtp,
     rtp_lost: prometheus_client::metrics::counter::Counter,
-    claim: Option<Claim>,
-    /// When a claim may be tried.
-    claim_from: Time,
+    session: Option<PublishSession>,
+    /// When a push may be tried.
+    try_from: Time,
     /// How far another ingest was with the stream when it was last looked at.
     elsewhere: Option<(u64, u64)>,
-    /// Why there was no claim, when it was last said.
+    /// Why there was no session, when it was last said.
     said: String,
     datagrams: mpsc::Receiver<Bytes>,
     /// Nothing has come for [`PAUSE`].
@@ -233,7 +241,7 @@ enum Heard {
     End,
 }
 
-impl Input {
+impl Reception {
     async fn run(mut self) {
         loop {
             match self.hear().await {
@@ -242,21 +250,21 @@ impl Input {
                     let Some(unwrapped) = self.rtp.unwrap(&datagram) else { continue };
                     if unwrapped.lost > 0 {
                         self.rtp_lost.inc_by(u64::from(unwrapped.lost));
-                        self.feed.lost();
+                        self.input.lost();
                     }
-                    self.feed.datagram(unwrapped.payload);
+                    self.input.datagram(unwrapped.payload);
                     self.drain().await;
                 }
                 Heard::Pause => {
                     self.paused = true;
-                    self.feed.finish(End::Silent);
+                    self.input.finish(End::Silent);
                     self.drain().await;
                 }
                 Heard::Silence => {
-                    if self.claim.take().is_some() {
+                    if self.session.take().is_some() {
                         tracing::info!(stream = %self.source.stream, "UDP: no datagram for {SILENCE:?}");
                     }
-                    self.feed.restart();
+                    self.input.restart();
                     self.rtp = Rtp::default();
                 }
                 Heard::Evicted(Eviction::Draining) => {
@@ -266,7 +274,7 @@ impl Input {
                 Heard::Evicted(eviction) => {
                     tracing::info!(stream = %self.source.stream, "UDP: stands by: {eviction}");
                     self.detach();
-                    self.claim_from = clock::now() + AGAIN;
+                    self.try_from = clock::now() + AGAIN;
                     self.elsewhere = None;
                 }
                 Heard::End => return,
@@ -276,8 +284,8 @@ impl Input {
 
     async fn hear(&mut self) -> Heard {
         let evicted = async {
-            match &mut self.claim {
-                Some(claim) => claim.evicted().await,
+            match &mut self.session {
+                Some(session) => session.evicted().await,
                 None => std::future::pending().await,
             }
         };
@@ -295,31 +303,32 @@ impl Input {
     }
 
     async fn drain(&mut self) {
-        while let Some(media) = self.feed.next() {
-            if matches!(media, Media::Unit(_)) && self.claim.is_none() {
+        while let Some(next) = self.input.next() {
+            let Ok(input) = next else { continue };
+            if matches!(input, Input::Unit(_)) && self.session.is_none() {
                 self.publish().await;
             }
-            if let Some(claim) = &self.claim {
+            if let Some(session) = &self.session {
                 // Once it is over, the reason is heard next.
-                let _ = self.feed.feed(claim, media).await;
+                let _ = self.input.feed(session, input).await;
             }
         }
     }
 
     fn detach(&mut self) {
-        self.claim = None;
-        self.feed.detached();
+        self.session = None;
+        self.input.detached();
     }
 
-    /// Claims the stream, unless another ingest goes on with it.
+    /// Begins to publish the stream, unless another ingest goes on with it.
     async fn publish(&mut self) {
         let now = clock::now();
-        if now < self.claim_from {
+        if now < self.try_from {
             return;
         }
-        self.claim_from = now + AGAIN;
+        self.try_from = now + AGAIN;
         let stream = &self.source.stream;
-        let elsewhere = self.desk.elsewhere(stream).await;
+        let elsewhere = self.registry.elsewhere(stream).await;
         if elsewhere.is_some() && elsewhere != self.elsewhere {
             self.elsewhere = elsewhere;
             return self.say("another ingest publishes it".to_owned());
@@ -334,9 +343,9 @@ impl Input {
             remote: None,
             protocol: "udp",
         };
-        match self.desk.claim(request).await {
-            Ok(claim) => {
-                self.claim = Some(claim);
+        match self.registry.publish(request).await {
+            Ok(session) => {
+                self.session = Some(session);
                 self.said.clear();
             }
             Err(refused) => self.say(refused.to_string()),

@@ -1,8 +1,8 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::client::Trust;
 use super::*;
+use crate::net::http_client::{Trust, parse_url};
 use damson_core::model::time::Time;
 use damson_core::model::{Epoch, Hop, NodeName, PartId, Trace, TrackId};
 
@@ -52,9 +52,9 @@ async fn read(stream: &mut TcpStream, into: &mut Vec<u8>) {
 }
 
 fn exporter(addr: std::net::SocketAddr, metrics: &Arc<Metrics>) -> (Exporter, Sender) {
-    let client = Client::new(Trust::System).expect("ciphers");
-    let url = format!("http://{addr}").parse().expect("a URL");
-    start(client, &url, (NodeId(3), "edge".to_owned()), Arc::clone(metrics))
+    let client = HttpClient::new(Trust::System).expect("ciphers");
+    let url = parse_url(&addr.to_string()).expect("a URL");
+    start(client, url, (NodeId(3), "edge".to_owned()), Arc::clone(metrics))
 }
 
 #[tokio::test]

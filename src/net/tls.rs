@@ -12,12 +12,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// How often the files are looked at. Whoever renews a certificate does so days ahead.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// HTTP/2 and HTTP/1.1 (RFC 9113 3.2, RFC 7301).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Tells whether a client has chosen HTTP/2. One that names no protocol means HTTP/1.1.
+pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(ALPN[0])
+}
 
 /// Why a certificate can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +88,8 @@ pub struct Tls {
     files: Option<Files>,
     /// The hash of what the files held when they were last looked at, good or not.
     seen: Mutex<blake3::Hash>,
+    /// Held by the one server that looks at the files.
+    watched: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Tls {
@@ -121,7 +129,8 @@ impl Tls {
             .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
         config.ticketer = ring::Ticketer::new()?;
-        Ok(Tls { config: Arc::new(config), shown, files, seen: Mutex::new(seen) })
+        let (seen, watched) = (Mutex::new(seen), tokio::sync::Mutex::default());
+        Ok(Tls { config: Arc::new(config), shown, files, seen, watched })
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
@@ -145,8 +154,9 @@ impl Tls {
         Ok(true)
     }
 
-    /// Looks at the files for ever.
+    /// Looks at the files for ever, once another server of the node does so no more.
     pub(crate) async fn watch(self: Arc<Self>) {
+        let _watched = self.watched.lock().await;
         let mut each = tokio::time::interval(LOOK_INTERVAL);
         let mut warned = String::new();
         loop {

@@ -7,8 +7,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Deserialize;
+use url::Url;
 
-use crate::observe::client::{Client, ClientError, Trust, Url};
+use crate::net::http_client::{HttpClient, HttpClientError, Trust};
 
 /// How often the edge is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ pub enum TraceError {
         /// At which URL.
         url: Url,
         /// Why not.
-        source: ClientError,
+        source: HttpClientError,
     },
     /// The edge has no answer.
     #[error("{url}: {status}: {text}")]
@@ -123,13 +124,13 @@ struct Spread {
 /// The first question isn't answered, or nobody takes what is shown. Later ones may go unanswered.
 pub async fn run(options: &Options, clear: bool, out: &mut impl Write) -> Result<(), TraceError> {
     let asked = |source| TraceError::Asked { url: options.url.clone(), source };
-    let client = Client::new(options.trust).map_err(asked)?;
+    let client = HttpClient::new(options.trust).map_err(asked)?;
     let stream = match named(options.url.path()) {
         Some(stream) => stream.to_owned(),
         None => only(&client, &options.url).await?,
     };
-    let track = options.track.as_ref().map(|track| format!("?track={track}")).unwrap_or_default();
-    let url = options.url.at(format!("/api/v1/streams/{stream}/trace{track}"));
+    let mut url = at(&options.url, &format!("/api/v1/streams/{stream}/trace"));
+    url.set_query(options.track.as_ref().map(|track| format!("track={track}")).as_deref());
     let mut each = tokio::time::interval(INTERVAL);
     let mut shown = 0;
     while options.count.is_none_or(|count| shown < count) {
@@ -160,7 +161,6 @@ pub async fn run(options: &Options, clear: bool, out: &mut impl Write) -> Result
 
 /// The stream that a path names: of a playlist, of the API, or alone.
 fn named(path: &str) -> Option<&str> {
-    let path = path.split('?').next().unwrap_or("");
     let mut at = path.split('/').filter(|name| !name.is_empty());
     match at.next()? {
         "api" => at.nth(2),
@@ -168,11 +168,19 @@ fn named(path: &str) -> Option<&str> {
     }
 }
 
+/// The same edge at another path.
+fn at(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    url.set_path(path);
+    url.set_query(None);
+    url
+}
+
 /// The edge's only stream.
-async fn only(client: &Client, url: &Url) -> Result<String, TraceError> {
-    let at = url.at("/api/v1/streams");
-    let text = ask(client, &at).await?;
-    let streams: Streams = serde_json::from_str(&text).map_err(|source| TraceError::Rubbish { url: at, source })?;
+async fn only(client: &HttpClient, url: &Url) -> Result<String, TraceError> {
+    let list = at(url, "/api/v1/streams");
+    let text = ask(client, &list).await?;
+    let streams: Streams = serde_json::from_str(&text).map_err(|source| TraceError::Rubbish { url: list, source })?;
     let mut names: Vec<String> = streams.streams.into_iter().map(|stream| stream.name).collect();
     let which = |what| TraceError::Which { url: url.clone(), what };
     match names.len() {
@@ -182,10 +190,10 @@ async fn only(client: &Client, url: &Url) -> Result<String, TraceError> {
     }
 }
 
-async fn ask(client: &Client, url: &Url) -> Result<String, TraceError> {
+async fn ask(client: &HttpClient, url: &Url) -> Result<String, TraceError> {
     let answer = client.get(url).await.map_err(|source| TraceError::Asked { url: url.clone(), source })?;
-    let text = String::from_utf8_lossy(&answer.body).trim_end().to_owned();
-    match answer.status {
+    let text = String::from_utf8_lossy(answer.body()).trim_end().to_owned();
+    match answer.status().as_u16() {
         200 => Ok(text),
         status => Err(TraceError::Refused { url: url.clone(), status, text }),
     }

@@ -1,7 +1,21 @@
-use super::*;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::super::publication::{NewPackaging, Packaging};
+use super::super::publish_request::{
+    AllowAll, Authorizer, BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused,
+};
+use super::super::publish_session::{Gone, PublishSession};
+use super::super::settings::{Settings, Takeover};
+use super::PublishRegistry;
 use damson_core::demux::flv;
-use damson_core::model::time::UnixTime;
-use damson_core::model::{LifeId, Period};
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{AccessUnit, Announced, Clocks, Feed, Resume};
+use damson_core::model::{Epoch, LifeId, NodeId, PartHeader, Period, Record, Rendition, StreamName};
+use damson_core::packager as media;
+use damson_core::packager::{Input, Output, Refusal};
 
 /// What happened, in words, in the order in which it did.
 type Log = mpsc::UnboundedSender<String>;
@@ -77,7 +91,7 @@ fn record(stream: &StreamName, counter: u32, ended: Option<u32>) -> Record {
 /// Holds a life of every stream of this epoch, or none.
 struct Swarm(Log, Option<u32>);
 
-impl Publisher for Swarm {
+impl PartSink for Swarm {
     fn record(&self, record: Record) {
         let _ = self.0.send(format!("record, ended {:?}", record.ended));
     }
@@ -104,37 +118,32 @@ impl Authorizer for NotFor {
 }
 
 struct Scene {
-    desk: Desk,
+    registry: PublishRegistry,
     words: mpsc::UnboundedReceiver<String>,
 }
 
 impl Scene {
     fn new(takeover: Takeover) -> Self {
-        let (log, words) = mpsc::unbounded_channel();
-        let swarm = Arc::new(Swarm(log.clone(), Some(KNOWN)));
-        let packaging: NewPackaging = Box::new(move |stream, resume| {
-            let _ = log.send(format!("packager from {:?}", resume.map(|resume| resume.record.epoch.counter)));
-            Box::new(Recorder { stream: stream.clone(), log: log.clone(), outputs: vec![] })
-        });
-        let settings =
-            Settings { node: NodeId(1), takeover, bit_rate_max: 1_000_000, pushes_max: Settings::PUSHES_MAX };
-        Scene { desk: Desk::with_packaging(settings, NotFor("old"), swarm, packaging), words }
+        Scene::of_pushes(takeover, Settings::PUSHES_MAX)
     }
 
     /// The same, with room for so many pushes.
     fn of_pushes(takeover: Takeover, pushes_max: usize) -> Self {
-        let mut scene = Scene::new(takeover);
-        if let Some(inner) = Arc::get_mut(&mut scene.desk.0) {
-            inner.settings.pushes_max = pushes_max;
-        }
-        scene
+        let (log, words) = mpsc::unbounded_channel();
+        let swarm = Arc::new(Swarm(log.clone(), Some(KNOWN)));
+        let packaging: NewPackaging = Arc::new(move |stream, resume| {
+            let _ = log.send(format!("packager from {:?}", resume.map(|resume| resume.record.epoch.counter)));
+            Box::new(Recorder { stream: stream.clone(), log: log.clone(), outputs: vec![] })
+        });
+        let settings = Settings { node: NodeId(1), takeover, bit_rate_max: 1_000_000, pushes_max };
+        Scene { registry: PublishRegistry::with_packaging(settings, NotFor("old"), swarm, packaging), words }
     }
 
-    async fn claim(&self, remote: &str, query: &str) -> Result<Claim, Refused> {
-        self.claim_as(None, remote, query).await
+    async fn publish(&self, remote: &str, query: &str) -> Result<PublishSession, Refused> {
+        self.publish_as(None, remote, query).await
     }
 
-    async fn claim_as(&self, rendition: Option<&str>, remote: &str, query: &str) -> Result<Claim, Refused> {
+    async fn publish_as(&self, rendition: Option<&str>, remote: &str, query: &str) -> Result<PublishSession, Refused> {
         let request = PublishRequest {
             stream: StreamName::parse("cam1").expect("a name"),
             rendition: rendition.map(|name| Rendition::parse(name).expect("a name")),
@@ -143,17 +152,17 @@ impl Scene {
             remote: Some(remote.parse().expect("an address")),
             protocol: "test",
         };
-        self.desk.claim(request).await
+        self.registry.publish(request).await
     }
 
-    async fn publisher(&self, remote: &str) -> Claim {
+    async fn publisher(&self, remote: &str) -> PublishSession {
         self.publisher_as(None, remote).await
     }
 
-    async fn publisher_as(&self, rendition: Option<&str>, remote: &str) -> Claim {
-        let claim = self.claim_as(rendition, remote, "").await.expect("free, or to be taken over");
-        claim.attach(flv::CLOCK, Announced::default()).await.expect("just claimed");
-        claim
+    async fn publisher_as(&self, rendition: Option<&str>, remote: &str) -> PublishSession {
+        let session = self.publish_as(rendition, remote, "").await.expect("free, or to be taken over");
+        session.attach(flv::CLOCK, Announced::default()).await.expect("just begun");
+        session
     }
 
     /// Waits for the next words, and compares them.
@@ -164,40 +173,44 @@ impl Scene {
     }
 }
 
-fn unit(dts: u64) -> AccessUnit {
-    AccessUnit { track: flv::VIDEO, dts, composition_offset: 0, keyframe: true, data: Bytes::from_static(b"x") }
+fn unit(dts: u64) -> Input {
+    of(dts, Bytes::from_static(b"x"))
+}
+
+fn of(dts: u64, data: Bytes) -> Input {
+    Input::Unit(AccessUnit { track: flv::VIDEO, dts, composition_offset: 0, keyframe: true, data })
 }
 
 #[tokio::test]
 async fn a_publisher_comes_goes_and_returns() {
     let mut scene = Scene::new(Takeover::SameAddress);
     let first = scene.publisher("10.0.0.1:1000").await;
-    first.unit(unit(1)).await.expect("attached");
+    first.input(unit(1)).await.expect("attached");
     drop(first);
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
     // The packager lingers, and the next publisher goes on with it.
     let second = scene.publisher("10.0.0.9:1000").await;
-    second.unit(unit(2)).await.expect("attached");
+    second.input(unit(2)).await.expect("attached");
     scene.hears(&["attached 4000000002", "unit 2"]).await;
-    scene.desk.drain().await;
+    scene.registry.drain().await;
     scene.hears(&["detached", "end", "record, ended Some(7)", "cam1 is over"]).await;
-    assert!(scene.desk.streams().is_empty());
-    assert_eq!(scene.claim("10.0.0.1:1000", "").await.err(), Some(Refused::Draining));
+    assert!(scene.registry.streams().is_empty());
+    assert_eq!(scene.publish("10.0.0.1:1000", "").await.err(), Some(Refused::Draining));
 }
 
 #[tokio::test]
 async fn the_same_address_takes_over() {
     let mut scene = Scene::new(Takeover::SameAddress);
     let mut dead = scene.publisher("10.0.0.1:1000").await;
-    dead.unit(unit(1)).await.expect("attached");
+    dead.input(unit(1)).await.expect("attached");
     let alive = scene.publisher("[::ffff:10.0.0.1]:2000").await;
     assert_eq!(dead.evicted().await, Eviction::TakenOver);
     // All that the old connection had brought comes before the new one's.
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
     scene.hears(&["attached 4000000002"]).await;
-    assert_eq!(dead.unit(unit(2)).await, Err(Gone));
+    assert_eq!(dead.input(unit(2)).await, Err(Gone));
     drop(dead);
-    alive.unit(unit(3)).await.expect("the old one's end doesn't touch it");
+    alive.input(unit(3)).await.expect("the old one's end doesn't touch it");
     scene.hears(&["unit 3"]).await;
 }
 
@@ -205,46 +218,46 @@ async fn the_same_address_takes_over() {
 async fn another_address_is_refused_unless_any_may_take_over() {
     let scene = Scene::new(Takeover::SameAddress);
     let mut holder = scene.publisher("10.0.0.1:1000").await;
-    let refused = scene.claim("10.0.0.2:1000", "").await.err();
+    let refused = scene.publish("10.0.0.2:1000", "").await.err();
     assert_eq!(refused, Some(Refused::Busy(holder.stream().clone())));
-    holder.unit(unit(1)).await.expect("it goes on");
+    holder.input(unit(1)).await.expect("it goes on");
     drop(holder);
-    scene.claim("10.0.0.2:1000", "").await.expect("free again");
+    scene.publish("10.0.0.2:1000", "").await.expect("free again");
 
     let scene = Scene::new(Takeover::Any);
     holder = scene.publisher("10.0.0.1:1000").await;
-    scene.claim("10.0.0.2:1000", "").await.expect("any may");
+    scene.publish("10.0.0.2:1000", "").await.expect("any may");
     assert_eq!(holder.evicted().await, Eviction::TakenOver);
 }
 
 #[tokio::test]
 async fn every_publish_is_authorised() {
     let scene = Scene::new(Takeover::Any);
-    let refused = scene.claim("10.0.0.1:1000", "old").await.err().map(|refused| refused.to_string());
+    let refused = scene.publish("10.0.0.1:1000", "old").await.err().map(|refused| refused.to_string());
     assert_eq!(refused.as_deref(), Some("not allowed: that key is old"));
-    assert!(scene.desk.streams().is_empty());
+    assert!(scene.registry.streams().is_empty());
 }
 
 #[tokio::test]
-async fn a_higher_epoch_elsewhere_ends_the_tenure_without_an_endlist() {
+async fn a_higher_epoch_elsewhere_ends_the_session_without_an_endlist() {
     let mut scene = Scene::new(Takeover::SameAddress);
-    let mut claim = scene.publisher("10.0.0.1:1000").await;
+    let mut session = scene.publisher("10.0.0.1:1000").await;
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001"]).await;
-    let stream = claim.stream().clone();
-    scene.desk.superseded(&stream, Epoch { counter: KNOWN, node: NodeId(9) });
-    claim.unit(unit(1)).await.expect("a lower epoch is nothing");
+    let stream = session.stream().clone();
+    scene.registry.superseded(&stream, Epoch { counter: KNOWN, node: NodeId(9) });
+    session.input(unit(1)).await.expect("a lower epoch is nothing");
     scene.hears(&["unit 1"]).await;
-    scene.desk.superseded(&stream, Epoch { counter: KNOWN + 1, node: NodeId(9) });
-    assert_eq!(claim.evicted().await, Eviction::Superseded);
+    scene.registry.superseded(&stream, Epoch { counter: KNOWN + 1, node: NodeId(9) });
+    assert_eq!(session.evicted().await, Eviction::Superseded);
     scene.hears(&["cam1 is over"]).await;
 }
 
 #[tokio::test]
-async fn a_claim_that_never_attaches_leaves_nothing() {
+async fn a_session_that_never_attaches_leaves_nothing() {
     let mut scene = Scene::new(Takeover::SameAddress);
-    drop(scene.claim("10.0.0.1:1000", "").await.expect("free"));
+    drop(scene.publish("10.0.0.1:1000", "").await.expect("free"));
     scene.hears(&["cam1 is over"]).await;
-    assert!(scene.desk.streams().is_empty());
+    assert!(scene.registry.streams().is_empty());
 }
 
 #[tokio::test]
@@ -256,36 +269,36 @@ async fn a_publisher_without_media_leaves_nothing() {
         bit_rate_max: Settings::BIT_RATE_MAX,
         pushes_max: Settings::PUSHES_MAX,
     };
-    let desk = Desk::new(settings, media::Settings::default(), AllowAll, Arc::new(Swarm(log, None)));
-    let scene = Scene { desk, words: mpsc::unbounded_channel().1 };
+    let registry = PublishRegistry::new(settings, media::Settings::default(), AllowAll, Arc::new(Swarm(log, None)));
+    let scene = Scene { registry, words: mpsc::unbounded_channel().1 };
     drop(scene.publisher("10.0.0.1:1000").await);
     assert_eq!(words.recv().await.as_deref(), Some("cam1 is over"));
 }
 
 #[tokio::test]
-async fn renditions_are_one_publication_with_a_tenure_each() {
+async fn renditions_are_one_publication_with_a_session_each() {
     let mut scene = Scene::new(Takeover::SameAddress);
     let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
-    high.unit(unit(1)).await.expect("attached");
+    high.input(unit(1)).await.expect("attached");
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001 as 720p at 0", "unit 1"]).await;
     // The second one is of the same epoch: this ingest numbers already.
     let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
-    low.unit(unit(2)).await.expect("attached");
+    low.input(unit(2)).await.expect("attached");
     scene.hears(&["attached 4000000001 as 360p at 1", "unit 2"]).await;
     // The same rendition again takes it over, and no other.
     let again = scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
     assert_eq!(low.evicted().await, Eviction::TakenOver);
     scene.hears(&["detached 1", "attached 4000000001 as 360p at 1"]).await;
-    high.unit(unit(3)).await.expect("it goes on");
+    high.input(unit(3)).await.expect("it goes on");
     scene.hears(&["unit 3"]).await;
     // Another address neither takes over nor adds a rendition.
-    let refused = scene.claim_as(Some("180p"), "10.0.0.2:1000", "").await.err();
+    let refused = scene.publish_as(Some("180p"), "10.0.0.2:1000", "").await.err();
     assert_eq!(refused, Some(Refused::Busy(high.stream().clone())));
     drop(again);
     scene.hears(&["detached 1"]).await;
     drop(high);
     scene.hears(&["detached"]).await;
-    // All are gone: who comes now begins a tenure of its own.
+    // All are gone: who comes now begins an epoch of its own.
     let _back = scene.publisher_as(Some("360p"), "10.0.0.2:1000").await;
     scene.hears(&["attached 4000000002 as 360p at 0"]).await;
 }
@@ -295,7 +308,7 @@ async fn a_rendition_that_does_not_fit_is_told_why_and_its_name_is_free() {
     let mut scene = Scene::new(Takeover::SameAddress);
     let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
-    low.unit(unit(REFUSED)).await.expect("attached");
+    low.input(unit(REFUSED)).await.expect("attached");
     let Eviction::Refused(why) = low.evicted().await else { panic!("not refused") };
     assert!(why.to_string().contains("80.0 ms after"), "{why}");
     scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
@@ -304,7 +317,7 @@ async fn a_rendition_that_does_not_fit_is_told_why_and_its_name_is_free() {
         words.push(scene.words.recv().await.expect("words"));
     }
     assert!(words.iter().filter(|word| word.contains("as 360p at 1")).count() == 2, "{words:?}");
-    high.unit(unit(3)).await.expect("it goes on");
+    high.input(unit(3)).await.expect("it goes on");
     scene.hears(&["unit 3"]).await;
 }
 
@@ -314,13 +327,12 @@ async fn a_push_of_too_many_bits_is_told_the_limit_and_others_go_on() {
     let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
     // Ten seconds of what it may send, at once, and one byte.
-    let large = AccessUnit { data: Bytes::from(vec![0; 1_250_000]), ..unit(1) };
-    high.unit(large.clone()).await.expect("a burst is allowed");
-    low.unit(AccessUnit { data: Bytes::from(vec![0; 1_500_000]), ..large }).await.expect("attached");
+    high.input(of(1, Bytes::from(vec![0; 1_250_000]))).await.expect("a burst is allowed");
+    low.input(of(1, Bytes::from(vec![0; 1_500_000]))).await.expect("attached");
     let eviction = low.evicted().await;
     assert_eq!(eviction, Eviction::BitRate(1_000_000));
     assert!(eviction.to_string().contains("more than 1 Mb/s"), "{eviction}");
-    high.unit(unit(2)).await.expect("it goes on");
+    high.input(unit(2)).await.expect("it goes on");
     scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
 }
 
@@ -329,10 +341,10 @@ async fn where_all_pushes_are_taken_an_encoder_still_comes_again() {
     let scene = Scene::of_pushes(Takeover::SameAddress, 2);
     let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let _low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
-    assert_eq!(scene.claim_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
+    assert_eq!(scene.publish_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
     // Its old connection is dead, and nobody has missed it yet.
     let again = scene.publisher_as(Some("720p"), "10.0.0.1:1003").await;
-    assert_eq!(scene.claim_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
+    assert_eq!(scene.publish_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
     drop((high, again));
     scene.publisher_as(Some("180p"), "10.0.0.1:1002").await;
 }
@@ -340,12 +352,12 @@ async fn where_all_pushes_are_taken_an_encoder_still_comes_again() {
 #[tokio::test]
 async fn renditions_are_bounded() {
     let scene = Scene::new(Takeover::SameAddress);
-    let mut claims = Vec::new();
+    let mut sessions = Vec::new();
     for n in 0..Feed::COUNT_MAX {
-        claims.push(scene.publisher_as(Some(&format!("r{n}")), "10.0.0.1:1000").await);
+        sessions.push(scene.publisher_as(Some(&format!("r{n}")), "10.0.0.1:1000").await);
     }
-    let refused = scene.claim_as(Some("more"), "10.0.0.1:1000", "").await.err();
-    assert_eq!(refused, Some(Refused::Renditions(claims[0].stream().clone())));
-    drop(claims.pop());
-    scene.claim_as(Some("more"), "10.0.0.1:1000", "").await.expect("one is free");
+    let refused = scene.publish_as(Some("more"), "10.0.0.1:1000", "").await.err();
+    assert_eq!(refused, Some(Refused::Renditions(sessions[0].stream().clone())));
+    drop(sessions.pop());
+    scene.publish_as(Some("more"), "10.0.0.1:1000", "").await.expect("one is free");
 }

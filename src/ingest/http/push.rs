@@ -1,6 +1,6 @@
-//! What the requests of one stream have in common: its [tracks](Tracks), whoever waits for them, and its claims.
+//! What the requests of one push have in common: its [tracks](Tracks), whoever waits for them, and its sessions.
 //!
-//! A session lives while one of its requests is open, and some time after the last: encoders that send a segment a
+//! A push lives while one of its requests is open, and some time after the last: encoders that send a segment a
 //! request pause between them. One that was evicted stays for as long, so that the segments that still come don't take
 //! back what another has taken over.
 
@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock;
-use crate::ingest::desk::{Claim, Desk, Eviction, Gone, PublishRequest};
+use crate::ingest::publish_request::{Eviction, PublishRequest};
+use crate::ingest::publish_session::{Gone, PublishSession};
+use crate::ingest::registry::PublishRegistry;
 use crate::observe;
 use damson_core::demux::bmff;
 use damson_core::demux::bmff::BmffReader;
@@ -19,18 +21,17 @@ use damson_core::demux::cmaf_ingest::body::{Body, Refused, needs_init};
 use damson_core::demux::cmaf_ingest::jitter_buffer::{Item, LaneId};
 use damson_core::demux::cmaf_ingest::path::Object;
 use damson_core::demux::cmaf_ingest::tracks::{Came, Taken, Tracks};
+use damson_core::model::StreamName;
 use damson_core::model::time::Time;
 
-/// Senders whose key is known to be right, of a session.
+/// Senders whose key is known to be right, of a push.
 const SENDERS_MAX: usize = 8;
 /// How long a media segment waits for its init segment, which may have been sent just before it.
 pub(crate) const INIT_WAIT: Duration = Duration::from_secs(1);
-/// For so long nothing may come before the claims are given back: the packager has numbered gaps by then.
+/// For so long nothing may come before the sessions are given back: the packager has numbered gaps by then.
 const IDLE_MAX: Duration = Duration::from_secs(5);
-/// Why a session takes nothing more.
-pub(crate) type Over = Eviction;
 
-/// What of the settings is a session's.
+/// What of the settings is a push's.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub grace: Duration,
@@ -39,11 +40,11 @@ pub(crate) struct Bounds {
 }
 
 /// See the module.
-pub(crate) struct Session {
-    pub(crate) request: PublishRequest,
-    desk: Desk,
+pub(crate) struct HttpPush {
+    request: PublishRequest,
+    registry: PublishRegistry,
     /// One request is all of it.
-    pub(crate) whole: bool,
+    whole: bool,
     grace: Duration,
     idle: Duration,
     state: Mutex<State>,
@@ -62,14 +63,14 @@ struct State {
     senders: Vec<(IpAddr, blake3::Hash)>,
     open: usize,
     heard: Time,
-    over: Option<Over>,
+    over: Option<Eviction>,
     closed: bool,
 }
 
-/// A request of a session.
-pub(crate) struct Open(pub(crate) Arc<Session>);
+/// A request of a push.
+pub(crate) struct OpenRequest(pub(crate) Arc<HttpPush>);
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.open -= 1;
@@ -79,10 +80,10 @@ impl Drop for Open {
     }
 }
 
-impl Session {
+impl HttpPush {
     pub(crate) fn new(
         request: PublishRequest,
-        desk: Desk,
+        registry: PublishRegistry,
         whole: bool,
         bounds: Bounds,
         counters: observe::Ingest,
@@ -95,21 +96,21 @@ impl Session {
         let idle = linger.min(IDLE_MAX);
         let (wake, room, init) = (Notify::new(), Notify::new(), Notify::new());
         let state = state.into();
-        Arc::new(Session { request, desk, whole, grace, idle, state, wake, room, init, counters })
+        Arc::new(HttpPush { request, registry, whole, grace, idle, state, wake, room, init, counters })
     }
 
-    /// A request more; `None` if the session has come to its end meanwhile.
-    pub(crate) fn open(self: &Arc<Self>) -> Option<Open> {
+    /// Opens one more request; `None` if the push has come to its end meanwhile.
+    pub(crate) fn open(self: &Arc<Self>) -> Option<OpenRequest> {
         let mut state = self.state();
         if state.closed {
             return None;
         }
         state.open += 1;
         state.heard = clock::now();
-        Some(Open(Arc::clone(self)))
+        Some(OpenRequest(Arc::clone(self)))
     }
 
-    pub(crate) fn over(&self) -> Option<Over> {
+    pub(crate) fn over(&self) -> Option<Eviction> {
         self.state().over
     }
 
@@ -126,6 +127,10 @@ impl Session {
             }
             state.senders.push(sender);
         }
+    }
+
+    pub(crate) fn stream(&self) -> &StreamName {
+        &self.request.stream
     }
 
     pub(crate) fn remote(&self) -> Option<SocketAddr> {
@@ -163,7 +168,7 @@ impl Session {
     }
 
     /// Takes it, and waits while there is no room for it.
-    pub(crate) async fn take(&self, mut came: Came) -> Result<(), Over> {
+    pub(crate) async fn take(&self, mut came: Came) -> Result<(), Eviction> {
         self.tell(&came);
         let mut room = std::pin::pin!(self.room.notified());
         loop {
@@ -217,17 +222,17 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Feeds the claims until the session is over, and has it forgotten then.
-    pub(crate) async fn run(self: Arc<Self>, first: Claim, forget: impl Fn(&Arc<Session>)) {
-        let mut claims: Vec<Feeding> = vec![Feeding::Claimed(first)];
+    /// Feeds the sessions until the push is over, and has it forgotten then.
+    pub(crate) async fn run(self: Arc<Self>, first: PublishSession, forget: impl Fn(&Arc<HttpPush>)) {
+        let mut sessions: Vec<Feeding> = vec![Feeding::Begun(first)];
         let (mut fed, mut alarm) = (clock::now(), clock::Alarm::default());
         loop {
             let (batch, due) = self.due();
             self.room.notify_waiters();
             if !batch.is_empty() {
                 for (lane, item) in batch {
-                    if let Err(over) = self.hand_on(&mut claims, lane, item).await {
-                        claims.clear();
+                    if let Err(over) = self.hand_on(&mut sessions, lane, item).await {
+                        sessions.clear();
                         self.set_over(over);
                         break;
                     }
@@ -236,24 +241,24 @@ impl Session {
                 continue;
             }
             let Ends::At(mut at) = self.ends(due) else { break };
-            if claims.iter().any(Feeding::is_claimed) {
+            if sessions.iter().any(Feeding::is_begun) {
                 let idle = fed + self.idle;
                 if idle <= clock::now() {
-                    claims.clear();
+                    sessions.clear();
                     continue;
                 }
                 at = Some(at.unwrap_or(idle).min(idle));
             }
             let evicted = async {
-                match claims.first_mut() {
-                    Some(Feeding::Claimed(claim) | Feeding::Attached(claim)) => claim.evicted().await,
+                match sessions.first_mut() {
+                    Some(Feeding::Begun(session) | Feeding::Attached(session)) => session.evicted().await,
                     _ => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 eviction = evicted => {
-                    claims.clear();
+                    sessions.clear();
                     self.set_over(eviction);
                 }
                 () = self.wake.notified() => {}
@@ -265,7 +270,7 @@ impl Session {
         tracing::info!(%stream, "HTTP: the push has ended");
     }
 
-    fn set_over(&self, over: Over) {
+    fn set_over(&self, over: Eviction) {
         tracing::info!(stream = %self.request.stream, "HTTP: {over}");
         self.state().over.get_or_insert(over);
         self.room.notify_waiters();
@@ -304,12 +309,12 @@ impl Session {
         Ends::Now
     }
 
-    /// Hands an item to its claim.
-    async fn hand_on(&self, claims: &mut Vec<Feeding>, lane: LaneId, item: Item) -> Result<(), Over> {
+    /// Hands an item to its session.
+    async fn hand_on(&self, sessions: &mut Vec<Feeding>, lane: LaneId, item: Item) -> Result<(), Eviction> {
         let is_message = matches!(item, Item::Message(..));
         let Some((index, inputs)) = self.state().tracks.inputs(lane, item) else { return Ok(()) };
-        claims.resize_with(claims.len().max(index + 1), Feeding::default);
-        let feeding = &mut claims[index];
+        sessions.resize_with(sessions.len().max(index + 1), Feeding::default);
+        let feeding = &mut sessions[index];
         if is_message && !matches!(feeding, Feeding::Attached(_)) {
             // The units that it came with are over, or haven't begun, and it begins nothing.
             self.counters.http_units_dropped.inc();
@@ -317,8 +322,8 @@ impl Session {
         }
         if matches!(feeding, Feeding::Idle) {
             let rendition = self.state().tracks.rendition(index).cloned();
-            *feeding = match self.desk.claim_authorized(PublishRequest { rendition, ..self.request.clone() }) {
-                Ok(claim) => Feeding::Claimed(claim),
+            *feeding = match self.registry.publish_authorized(PublishRequest { rendition, ..self.request.clone() }) {
+                Ok(session) => Feeding::Begun(session),
                 Err(refused) => {
                     tracing::warn!(stream = %self.request.stream, "HTTP: refused: {refused}");
                     Feeding::Refused
@@ -328,29 +333,29 @@ impl Session {
                 return Err(Eviction::TakenOver);
             }
         }
-        let begins = matches!(feeding, Feeding::Claimed(_));
+        let begins = matches!(feeding, Feeding::Begun(_));
         *feeding = match std::mem::take(feeding) {
-            Feeding::Claimed(claim) => Feeding::Attached(claim),
+            Feeding::Begun(session) => Feeding::Attached(session),
             other => other,
         };
-        let Feeding::Attached(claim) = feeding else { return Ok(()) };
+        let Feeding::Attached(session) = feeding else { return Ok(()) };
         let fed = async {
             if begins {
                 let (announced, headers) = self.state().tracks.beginning(index, self.whole);
-                claim.attach(bmff::CLOCK, announced).await?;
+                session.attach(bmff::CLOCK, announced).await?;
                 for input in headers {
-                    claim.input(input).await?;
+                    session.input(input).await?;
                 }
             }
             for input in inputs {
-                claim.input(input).await?;
+                session.input(input).await?;
             }
             Ok::<_, Gone>(())
         };
         if fed.await.is_ok() {
             return Ok(());
         }
-        let eviction = claim.evicted().await;
+        let eviction = session.evicted().await;
         if index == 0 {
             return Err(eviction);
         }
@@ -366,21 +371,21 @@ enum Ends {
     At(Option<Time>),
 }
 
-/// A claim on its way.
+/// A session on its way.
 #[derive(Default)]
 enum Feeding {
     /// There is none, for nothing is fed.
     #[default]
     Idle,
     /// There is one, and it knows nothing yet.
-    Claimed(Claim),
-    Attached(Claim),
+    Begun(PublishSession),
+    Attached(PublishSession),
     /// There won't be one.
     Refused,
 }
 
 impl Feeding {
-    fn is_claimed(&self) -> bool {
-        matches!(self, Feeding::Claimed(_) | Feeding::Attached(_))
+    fn is_begun(&self) -> bool {
+        matches!(self, Feeding::Begun(_) | Feeding::Attached(_))
     }
 }

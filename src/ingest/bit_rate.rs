@@ -9,15 +9,15 @@ pub(super) const BURST: Duration = Duration::from_secs(10);
 
 /// A bucket that leaks at the limit, and overflows at [`BURST`] of it.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(super) struct BitRate {
     /// What is in it, in bytes.
     level: u64,
     /// When that was so.
     at: Time,
 }
 
-impl Meter {
-    /// So many bytes have come. Says whether that is too much for `limit`, in bits per second.
+impl BitRate {
+    /// Counts bytes that have come. Tells whether they are too many for `limit`, in bits per second.
     pub(super) fn overflows(&mut self, limit: u64, now: Time, bytes: usize) -> bool {
         let of = |span: Duration| u64::try_from(u128::from(limit) * span.as_micros() / 8_000_000).unwrap_or(u64::MAX);
         self.level = self.level.saturating_sub(of(now.since(self.at))).saturating_add(bytes as u64);
@@ -34,8 +34,8 @@ mod tests {
     fn what_is_sent_for_long_above_the_limit_overflows() {
         // After how many seconds of so many bytes each 100 ms, at a limit of 1 Mb/s.
         let overflows = |bytes: usize| {
-            let mut meter = Meter::default();
-            (0..3_000_u64).find(|n| meter.overflows(1_000_000, Time::from_millis(n * 100), bytes)).map(|n| n / 10)
+            let mut rate = BitRate::default();
+            (0..3_000_u64).find(|n| rate.overflows(1_000_000, Time::from_millis(n * 100), bytes)).map(|n| n / 10)
         };
         assert_eq!(overflows(12_500), None, "at the limit");
         assert_eq!(overflows(25_000), Some(9), "twice as much");
@@ -44,9 +44,9 @@ mod tests {
 
     #[test]
     fn a_burst_is_none_of_it() {
-        let mut meter = Meter::default();
-        assert!(!meter.overflows(1_000_000, Time::from_millis(1), 1_000_000));
-        assert!(!meter.overflows(1_000_000, Time::from_millis(8_001), 1_000_000), "it has run off");
-        assert!(meter.overflows(1_000_000, Time::from_millis(8_001), 300_000));
+        let mut rate = BitRate::default();
+        assert!(!rate.overflows(1_000_000, Time::from_millis(1), 1_000_000));
+        assert!(!rate.overflows(1_000_000, Time::from_millis(8_001), 1_000_000), "it has run off");
+        assert!(rate.overflows(1_000_000, Time::from_millis(8_001), 300_000));
     }
 }

@@ -1,4 +1,4 @@
-//! An .mp4 file looped in real time, published through the desk like any encoder's push.
+//! An .mp4 file looped in real time, published like any encoder's push.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::desk::{Desk, Eviction, Gone, PublishRequest, Refused};
+use super::publish_request::{Eviction, PublishRequest, Refused};
+use super::publish_session::Gone;
+use super::registry::PublishRegistry;
 use crate::clock;
 use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
+use damson_core::demux::file_loop as film;
 use damson_core::demux::file_loop::{Looped, Reel, Sample};
 use damson_core::demux::flv;
 use damson_core::model::StreamName;
 use damson_core::model::{Announced, InputTrack};
+use damson_core::packager::Input;
 
 /// The longest file, in bytes: it is held in memory.
 pub const FILE_LEN_MAX: u64 = 1 << 30;
@@ -81,10 +85,10 @@ impl FileLoop {
         FileLoop { film: Looped::new(reels), announced }
     }
 
-    /// Publishes it as `stream` until `shutdown` (`None`), or until the desk ends its tenure.
+    /// Publishes it as `stream` until `shutdown` (`None`), or until its session is ended.
     pub async fn run(
         mut self,
-        desk: &Desk,
+        registry: &PublishRegistry,
         stream: StreamName,
         shutdown: CancellationToken,
     ) -> Result<Option<Eviction>, Refused> {
@@ -96,19 +100,19 @@ impl FileLoop {
             remote: None,
             protocol: "file",
         };
-        let mut claim = desk.claim(request).await?;
+        let mut session = registry.publish(request).await?;
         let started = clock::now();
         let fed: Result<(), Gone> = async {
-            claim.attach(film::CLOCK, self.announced).await?;
+            session.attach(film::CLOCK, self.announced).await?;
             for (track, config) in self.film.configs() {
-                claim.config(track, config).await?;
+                session.input(Input::Config { track, config }).await?;
             }
             while let Some(due) = self.film.next() {
                 let at = clock::instant(started + due.after).into();
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => break,
-                    () = tokio::time::sleep_until(at) => claim.unit(due.unit).await?,
+                    () = tokio::time::sleep_until(at) => session.input(Input::Unit(due.unit)).await?,
                 }
             }
             Ok(())
@@ -116,7 +120,7 @@ impl FileLoop {
         .await;
         match fed {
             Ok(()) => Ok(None),
-            Err(Gone) => Ok(Some(claim.evicted().await)),
+            Err(Gone) => Ok(Some(session.evicted().await)),
         }
     }
 }
@@ -202,11 +206,8 @@ fn reel(
 mod tests {
     use bytes::Bytes;
 
-    use super::{FileFault, FileLoop, read};
-    use damson_core::demux::file_loop::Sample;
-    use damson_core::demux::flv;
+    use super::*;
     use damson_core::model::CodecConfig;
-    use std::path::{Path, PathBuf};
 
     fn fixture() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/media/plum-720p30.mp4")

@@ -1,51 +1,73 @@
-//! One stream's publication: the task that runs its packager, from its first claim to its ENDLIST.
+//! One stream's publication: the task that runs its packager, from its first push to its ENDLIST.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::sync::mpsc;
 
-use super::meter::Meter;
-use super::{Desk, Eviction, Fed, Packaging};
+use super::active::{Active, Control, PushInput, Pushed};
+use super::bit_rate::BitRate;
+use super::publish_request::{Eviction, PartSink};
+use super::settings::Settings;
 use crate::clock;
-use damson_core::model::{AccessUnit, Clocks, Feed, InputTrack, Message};
-use damson_core::model::{Epoch, Rendition, StreamName};
-use damson_core::packager::{Input, Notice, Output};
+use damson_core::model::time::Time;
+use damson_core::model::{AccessUnit, Clocks, Feed, InputTrack, Message, Resume};
+use damson_core::model::{Epoch, StreamName};
+use damson_core::packager::{Input, Notice, Output, Packager};
 
-/// What the desk tells a publication. Sent under the board's lock, so that none is lost at its end.
-pub(super) enum Control {
-    /// A new tenure begins, and the one before in its place is over.
-    Tenure(Feed, Tenure),
-    /// Another ingest has claimed this epoch.
-    Superseded(Epoch),
-    /// The node drains.
-    End,
+/// What cuts a stream's access units into parts: the packager, and in tests a recorder.
+pub trait Packaging: Send {
+    /// As the packager's.
+    fn handle(&mut self, clocks: Clocks, input: Input);
+    /// As the packager's.
+    fn poll_output(&mut self) -> Option<Output>;
+    /// As the packager's.
+    fn poll_timeout(&self) -> Option<Time>;
 }
 
-/// A claim, as its publication sees it. Its inputs end when the claim is dropped.
-pub(super) struct Tenure {
-    rendition: Option<Rendition>,
-    number: u64,
-    inputs: mpsc::Receiver<Fed>,
+impl Packaging for Packager {
+    fn handle(&mut self, clocks: Clocks, input: Input) {
+        Packager::handle(self, clocks, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        Packager::poll_output(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        Packager::poll_timeout(self)
+    }
+}
+
+/// Makes a stream's packager, to go on where the swarm is.
+pub type NewPackaging = Arc<dyn Fn(&StreamName, Option<Resume>) -> Box<dyn Packaging> + Send + Sync>;
+
+/// A push that feeds the stream.
+struct Push {
+    from: Pushed,
     attached: bool,
-    meter: Meter,
+    bit_rate: BitRate,
 }
 
-impl Tenure {
-    pub(super) fn new(rendition: Option<Rendition>, number: u64, inputs: mpsc::Receiver<Fed>) -> Self {
-        Tenure { rendition, number, inputs, attached: false, meter: Meter::default() }
+impl Push {
+    fn new(from: Pushed) -> Self {
+        Push { from, attached: false, bit_rate: BitRate::default() }
     }
 }
 
 pub(super) struct Publication {
-    desk: Desk,
     stream: StreamName,
     control: mpsc::UnboundedReceiver<Control>,
+    active: Arc<Active>,
+    sink: Arc<dyn PartSink>,
+    packaging: NewPackaging,
+    settings: Settings,
     /// There is one from the first attachment to the end of the life.
     packager: Option<Box<dyn Packaging>>,
     /// One a rendition.
-    tenures: BTreeMap<Feed, Tenure>,
+    pushes: BTreeMap<Feed, Push>,
     /// Who is asked first for the next frame.
     turn: Feed,
     /// The newest epoch that was claimed here.
@@ -56,18 +78,28 @@ pub(super) struct Publication {
 enum Event {
     Control(Option<Control>),
     Timeout,
-    /// `None`: the claim was dropped.
-    Fed(Feed, Option<Fed>),
+    /// `None`: the session was dropped.
+    Fed(Feed, Option<PushInput>),
 }
 
 impl Publication {
-    pub(super) fn new(desk: Desk, stream: StreamName, control: mpsc::UnboundedReceiver<Control>) -> Self {
+    pub(super) fn new(
+        stream: StreamName,
+        control: mpsc::UnboundedReceiver<Control>,
+        active: Arc<Active>,
+        sink: Arc<dyn PartSink>,
+        packaging: NewPackaging,
+        settings: Settings,
+    ) -> Self {
         Publication {
-            desk,
             stream,
             control,
+            active,
+            sink,
+            packaging,
+            settings,
             packager: None,
-            tenures: BTreeMap::new(),
+            pushes: BTreeMap::new(),
             turn: Feed(0),
             epoch: None,
             alarm: clock::Alarm::default(),
@@ -77,19 +109,19 @@ impl Publication {
     pub(super) async fn run(mut self) {
         loop {
             match self.event().await {
-                Event::Control(Some(Control::Tenure(feed, tenure))) => {
+                Event::Control(Some(Control::Begin(feed, pushed))) => {
                     self.detach(feed).await;
-                    self.tenures.insert(feed, tenure);
+                    self.pushes.insert(feed, Push::new(pushed));
                 }
                 Event::Control(Some(Control::Superseded(epoch))) => self.superseded(epoch),
                 Event::Control(Some(Control::End)) => {
-                    for feed in self.tenures.keys().copied().collect::<Vec<_>>() {
+                    for feed in self.pushes.keys().copied().collect::<Vec<_>>() {
                         self.detach(feed).await;
                     }
                     self.input(Input::End);
                     self.packager = None;
                 }
-                // The board holds the other end for as long as this task is on it.
+                // The other end is held for as long as the stream is active.
                 Event::Control(None) => break,
                 Event::Timeout => self.input(Input::Timeout),
                 Event::Fed(feed, Some(fed)) => self.fed(feed, fed).await,
@@ -97,13 +129,13 @@ impl Publication {
             }
             // A packager that waits for nothing has no life to end: its publisher never sent what could begin one.
             let waits = self.packager.as_ref().is_some_and(|packager| packager.poll_timeout().is_some());
-            let idle = !waits && self.tenures.is_empty();
-            if idle && self.desk.forget(&self.stream, &self.control) {
+            let idle = !waits && self.pushes.is_empty();
+            if idle && self.active.forget(&self.stream, &self.control) {
                 break;
             }
         }
         tracing::info!(stream = %self.stream, "the publication is over");
-        self.desk.0.publisher.ended(&self.stream);
+        self.sink.ended(&self.stream);
     }
 
     async fn event(&mut self) -> Event {
@@ -113,58 +145,56 @@ impl Publication {
             biased;
             control = self.control.recv() => Event::Control(control),
             () = self.alarm.until(timeout) => Event::Timeout,
-            (feed, fed) = next(&mut self.tenures, &mut self.turn) => Event::Fed(feed, fed),
+            (feed, fed) = next(&mut self.pushes, &mut self.turn) => Event::Fed(feed, fed),
         }
     }
 
-    /// Ends a tenure, after what it has already been fed.
+    /// Ends a push, after what it has already fed.
     async fn detach(&mut self, feed: Feed) {
-        let Some(tenure) = self.tenures.get_mut(&feed) else {
+        let Some(Push { from, .. }) = self.pushes.get_mut(&feed) else {
             return;
         };
-        tenure.inputs.close();
-        let mut left = Vec::new();
-        while let Ok(fed) = tenure.inputs.try_recv() {
-            left.push(fed);
-        }
+        from.inputs.close();
+        let left: Vec<_> = std::iter::from_fn(|| from.inputs.try_recv().ok()).collect();
         for fed in left {
             self.fed(feed, fed).await;
         }
-        if self.tenures.remove(&feed).is_some_and(|tenure| tenure.attached) {
+        if self.pushes.remove(&feed).is_some_and(|push| push.attached) {
             self.input(Input::Detached(feed));
         }
     }
 
-    async fn fed(&mut self, feed: Feed, fed: Fed) {
+    async fn fed(&mut self, feed: Feed, fed: PushInput) {
         // It was refused, and has more on its way.
-        let Some(tenure) = self.tenures.get_mut(&feed) else { return };
-        let (attached, rendition, number) = (tenure.attached, tenure.rendition.clone(), tenure.number);
-        let limit = self.desk.0.settings.bit_rate_max;
+        let Some(push) = self.pushes.get_mut(&feed) else { return };
+        let limit = self.settings.bit_rate_max;
         match fed {
-            Fed::Input(Input::Unit(unit))
-                if attached && tenure.meter.overflows(limit, clock::now(), unit.data.len()) =>
+            PushInput::Media(Input::Unit(unit))
+                if push.attached && push.bit_rate.overflows(limit, clock::now(), unit.data.len()) =>
             {
                 tracing::warn!(stream = %self.stream, limit, "a push sends more than it may");
-                self.tenures.remove(&feed);
+                let session = push.from.session;
+                self.pushes.remove(&feed);
                 self.input(Input::Detached(feed));
-                self.desk.evict_tenure(&self.stream, number, Eviction::BitRate(limit));
+                self.active.evict(&self.stream, session, Eviction::BitRate(limit));
             }
-            Fed::Attach(clock, announced) if !attached => {
-                let epoch = self.tenure_epoch().await;
-                if let Some(tenure) = self.tenures.get_mut(&feed) {
-                    tenure.attached = true;
+            PushInput::Attach(clock, announced) if !push.attached => {
+                let rendition = push.from.rendition.clone();
+                let epoch = self.push_epoch().await;
+                if let Some(push) = self.pushes.get_mut(&feed) {
+                    push.attached = true;
                 }
                 self.input(Input::Attached { feed, rendition, epoch, clock, announced });
             }
-            Fed::Input(input) if attached => self.input(of_feed(feed, input)),
+            PushInput::Media(input) if push.attached => self.input(of_feed(feed, input)),
             // A second attachment, or frames before the first: our own drivers don't.
-            Fed::Attach(..) | Fed::Input(_) => tracing::error!(stream = %self.stream, "fed out of turn"),
+            PushInput::Attach(..) | PushInput::Media(_) => tracing::error!(stream = %self.stream, "fed out of turn"),
         }
     }
 
     /// The epoch of a push that comes: that of the others who are there, for whom this ingest numbers already.
-    async fn tenure_epoch(&mut self) -> Epoch {
-        let others = self.packager.is_some() && self.tenures.values().any(|tenure| tenure.attached);
+    async fn push_epoch(&mut self) -> Epoch {
+        let others = self.packager.is_some() && self.pushes.values().any(|push| push.attached);
         match self.epoch.filter(|_| others) {
             Some(epoch) => epoch,
             None => self.claim_epoch().await,
@@ -173,16 +203,16 @@ impl Publication {
 
     /// A higher epoch than any known, and a packager that goes on from the newest.
     async fn claim_epoch(&mut self) -> Epoch {
-        let resume = self.desk.0.publisher.resume(&self.stream).await;
+        let resume = self.sink.resume(&self.stream).await;
         let known = resume.as_ref().map(|resume| resume.record.epoch);
         // Our own newest record comes back from the swarm; another ingest's replaces what we were about.
         if self.packager.is_none() || known > self.epoch {
-            self.packager = Some((self.desk.0.packaging)(&self.stream, resume));
+            self.packager = Some((self.packaging)(&self.stream, resume));
         }
         let newest = known.max(self.epoch).map_or(0, |epoch| epoch.counter);
         // Below 2^32 until the year 2106.
         let seconds = u32::try_from(clock::wall().as_secs()).unwrap_or(u32::MAX);
-        let epoch = Epoch { counter: newest.saturating_add(1).max(seconds), node: self.desk.0.settings.node };
+        let epoch = Epoch { counter: newest.saturating_add(1).max(seconds), node: self.settings.node };
         self.epoch = Some(epoch);
         epoch
     }
@@ -191,8 +221,8 @@ impl Publication {
         if Some(epoch) > self.epoch && self.packager.is_some() {
             tracing::warn!(stream = %self.stream, ?epoch, "another ingest has claimed the stream");
             self.packager = None;
-            self.tenures.clear();
-            self.desk.evict(&self.stream, Eviction::Superseded);
+            self.pushes.clear();
+            self.active.evict_all(&self.stream, Eviction::Superseded);
         }
     }
 
@@ -201,33 +231,32 @@ impl Publication {
         let Some(packager) = &mut self.packager else {
             return;
         };
-        let publisher = &self.desk.0.publisher;
         packager.handle(Clocks { now: clock::now(), wall: clock::wall() }, input);
         let (mut ended, mut refused) = (false, Vec::new());
         while let Some(output) = packager.poll_output() {
             match output {
                 Output::Record(record) => {
                     ended |= record.ended.is_some();
-                    publisher.record(record);
+                    self.sink.record(record);
                 }
-                Output::Part { header, body } => publisher.part(&self.stream, header, body),
+                Output::Part { header, body } => self.sink.part(&self.stream, header, body),
                 Output::Refused { feed, why } => refused.push((feed, why)),
                 Output::Notice(notice) => {
                     log(&self.stream, &notice);
-                    publisher.notice(&self.stream, &notice);
+                    self.sink.notice(&self.stream, &notice);
                 }
             }
         }
         for (feed, why) in refused {
-            if let Some(tenure) = self.tenures.remove(&feed) {
-                self.desk.evict_tenure(&self.stream, tenure.number, Eviction::Refused(why));
+            if let Some(push) = self.pushes.remove(&feed) {
+                self.active.evict(&self.stream, push.from.session, Eviction::Refused(why));
             }
         }
         // A push after the ENDLIST is a new life: a new packager, resumed from this one's record.
         if ended {
             self.packager = None;
-            for tenure in self.tenures.values_mut() {
-                tenure.attached = false;
+            for push in self.pushes.values_mut() {
+                push.attached = false;
             }
         }
     }
@@ -249,10 +278,10 @@ fn log(stream: &StreamName, notice: &Notice) {
 }
 
 /// The next frame of anyone, in turns.
-async fn next(tenures: &mut BTreeMap<Feed, Tenure>, turn: &mut Feed) -> (Feed, Option<Fed>) {
+async fn next(pushes: &mut BTreeMap<Feed, Push>, turn: &mut Feed) -> (Feed, Option<PushInput>) {
     std::future::poll_fn(|cx| {
         let mut ask = |feeds: (Bound<Feed>, Bound<Feed>)| {
-            tenures.range_mut(feeds).find_map(|(&feed, tenure)| match tenure.inputs.poll_recv(cx) {
+            pushes.range_mut(feeds).find_map(|(&feed, push)| match push.from.inputs.poll_recv(cx) {
                 Poll::Ready(fed) => Some((feed, fed)),
                 Poll::Pending => None,
             })

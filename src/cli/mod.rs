@@ -1,0 +1,3 @@
+//! What the `damson` command does besides running nodes.
+
+pub mod trace;
