@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::diagnostic::{Notice, Unusable};
 use super::plan::{frame_duration, frame_rate_milli};
-use super::preroll::{Preroll, TRACKS_APART_MAX};
+use super::preroll::Preroll;
 use super::publishers::{Publisher, Publishers};
-use super::timeline::BACKWARD_MAX;
+use super::timeline::{BACKWARD_MAX, TRACKS_APART_MAX};
 use super::unit::InputUnit;
 use crate::model::input_clock::span;
 use crate::model::limits::PATIENCE_PUSH;

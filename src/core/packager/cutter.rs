@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use super::date_time::Anchor;
 use super::diagnostic::Notice;
+use super::step::{Lost, Step, TrackEnd};
 use super::unit::{REORDER_MAX, SegmentStart, TrackUnit, micros};
+use crate::model::InputTrack;
 use crate::model::UNIT_LEN_MAX;
 use crate::model::limits::PATIENCE_PUSH;
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Feed, InputTrack};
 use crate::model::{Msn, Record, Track, TrackId};
 
 /// How far a track may lag behind before it is taken for stalled. A guess: encoders interleave within
@@ -84,49 +85,6 @@ struct Queue {
     reorder: Duration,
     /// When the newest keyframe that was placed is shown.
     keyframe: Duration,
-}
-
-/// What is to be done with a track's units, in this order.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Step {
-    /// The unit belongs to this segment.
-    Place {
-        track: usize,
-        unit: TrackUnit,
-        segment: SegmentStart,
-        irregular: bool,
-    },
-    /// The segment ends at `at`; `next` is the decode time of the unit that begins the next one, where it is known.
-    Close {
-        track: usize,
-        at: Duration,
-        next: Option<u64>,
-        segment: SegmentStart,
-        irregular: bool,
-    },
-    /// A segment begins. It is the last step, so that this is told before anything of the segment is.
-    Began(SegmentStart),
-    Tell(Notice),
-}
-
-/// A rendition that is out of step with the one that leads, and isn't fed any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Lost {
-    pub track: usize,
-    pub feed: Feed,
-    /// How far behind those of the leader its keyframes lie (microseconds; before: negative); `None`: it lags too far, and
-    /// may go on at a later segment's start.
-    pub misaligned: Option<i64>,
-}
-
-/// Where a track's units end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TrackEnd {
-    /// Decoded; and shown, too.
-    pub decoded: Duration,
-    pub shown: Duration,
-    /// Its last unit isn't numbered yet.
-    pub ragged: bool,
 }
 
 impl Queue {

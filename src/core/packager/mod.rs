@@ -65,6 +65,7 @@ mod renditions;
 mod settings;
 mod silence;
 mod start_numbers;
+mod step;
 pub(crate) mod timeline;
 mod track;
 mod track_names;

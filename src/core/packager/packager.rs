@@ -15,7 +15,7 @@ use super::renditions::{Join, Renditions};
 use super::settings::Settings;
 use super::silence::{Due, Silence};
 use super::start_numbers::StartNumbers;
-use super::track::Timing;
+use super::timeline::Timing;
 use super::unit::{InputUnit, SegmentStart};
 use crate::codec::codec::Codec;
 use crate::model::Message;
@@ -462,38 +462,24 @@ impl Packager {
                 }
             }
             Join::Misaligned(why) => self.refuse(feed, why),
-            Join::Begin { segment, from, shifted } => self.take_place(feed, guide.0, &segment, from, shifted),
+            Join::Begin { segment, from, shifted } => self.take_place(guide.0, &segment, from, shifted),
         }
         self.reserve();
     }
 
-    fn take_place(&mut self, feed: Feed, guide: InputTrack, segment: &SegmentStart, from: usize, shifted: i64) {
+    /// Lets a push take its places with a segment, with which its unit at `from` begins.
+    fn take_place(&mut self, guide: InputTrack, segment: &SegmentStart, from: usize, shifted: i64) {
         let Some(presentation) = &mut self.presentation else { return };
-        let (mut units, jumped) = self.renditions.take(feed, from, &presentation.view());
+        let (mut units, jumped) = self.renditions.take(guide.feed(), from, &presentation.view());
         let dropped = Notice::dropped(jumped.iter().map(|unit| unit.track), Unusable::Jumped);
         self.outputs.extend(dropped.map(Output::Notice));
         for unit in units.iter_mut().filter(|unit| unit.track == guide) {
             unit.shifted = shifted;
         }
-        let mut placed = true;
-        for (track, source) in self.publishers.sources_of(feed) {
-            // Sound that all share is fed by whoever has it; the first who has any brings the track.
-            let shared = track != guide && !source.codec.is_video();
-            if shared && presentation.shared_sound().is_some() {
-                continue;
-            }
-            let Some(first) = units.iter().find(|unit| unit.track == track) else { continue };
-            match presentation.claim_or_append(track, &source.codec, self.publishers.rendition(feed)) {
-                Some(place) => self.outputs.extend(presentation.join(place, source, first, segment)),
-                None if track == guide => {
-                    placed = false;
-                    break;
-                }
-                None => {}
-            }
-        }
+        let (placed, out) = presentation.join_push(&self.publishers, guide, &units, segment);
+        self.outputs.extend(out);
         if !placed {
-            return self.refuse(feed, Refusal::NoPlace);
+            return self.refuse(guide.feed(), Refusal::NoPlace);
         }
         for unit in units {
             match (self.track_of(unit.track), &mut self.presentation) {

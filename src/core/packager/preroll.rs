@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::plan::{Gops, frame_duration, frame_rate_milli};
 use super::publishers::Publishers;
 use super::settings::Settings;
+use super::timeline::TRACKS_APART_MAX;
 use super::unit::InputUnit;
 use crate::model::input_clock::span;
 use crate::model::time::Time;
@@ -16,9 +17,6 @@ const PREROLL_LEN_MAX: usize = 64 << 20;
 const PREROLL_UNITS_MAX: usize = 4_096;
 /// Frames that a rate is measured on where nothing else is to be measured: 0.4 s at 30 fps.
 const FRAMES_MEASURED: usize = 12;
-/// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are put
-/// side by side by their arrival.
-pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
 
 /// The units gathered so far, as they came.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::cutter::{Cutter, Lost, Step, TrackEnd};
+use super::cutter::Cutter;
 use super::diagnostic::{Notice, Unusable};
 use super::io::Output;
 use super::metadata::Waiting;
@@ -12,7 +12,9 @@ use super::periods::{Periods, Sent};
 use super::publishers::{Publisher, Publishers, Source};
 use super::renditions::View;
 use super::start_numbers::StartNumbers;
-use super::track::{HOLE_MAX, Timing, TrackMuxer};
+use super::step::{Lost, Step, TrackEnd};
+use super::timeline::{HOLE_MAX, Timing};
+use super::track::TrackMuxer;
 use super::tracks::{carry, cut_parts, expected, further, have_grown, list, places};
 use super::unit::{InputUnit, PeriodStart, SegmentStart, Stamp};
 use crate::codec::codec::Codec;
@@ -170,12 +172,7 @@ impl Presentation {
     }
 
     /// The same, or of a track that is appended, of a push that comes to a presentation which others have begun.
-    pub(super) fn claim_or_append(
-        &mut self,
-        input: InputTrack,
-        codec: &Codec,
-        rendition: Option<&Rendition>,
-    ) -> Option<usize> {
+    fn claim_or_append(&mut self, input: InputTrack, codec: &Codec, rendition: Option<&Rendition>) -> Option<usize> {
         self.claim(input, codec, rendition).or_else(|| {
             self.append(further(&self.tracks, codec, rendition, &self.record)?, Some(input));
             self.track_of(input)
@@ -451,13 +448,7 @@ impl Presentation {
     }
 
     /// Begins a track, or goes on with it, at a segment that others have begun: `first` is its first unit.
-    pub(super) fn join(
-        &mut self,
-        track: usize,
-        source: &Source,
-        first: &InputUnit,
-        segment: &SegmentStart,
-    ) -> Vec<Output> {
+    fn join(&mut self, track: usize, source: &Source, first: &InputUnit, segment: &SegmentStart) -> Vec<Output> {
         let mut out = Vec::new();
         let (fresh, steps) = self.cutter.join(track, first.track, segment);
         // With the headers it had, before others are its own that no record has yet.
@@ -477,13 +468,39 @@ impl Presentation {
         out
     }
 
+    /// Gives a push its places from `segment` on, with which the first of its `units` begin. `guide` is the track by which it is
+    /// put in step. Returns whether that has a place, too.
+    pub(super) fn join_push(
+        &mut self,
+        publishers: &Publishers,
+        guide: InputTrack,
+        units: &[InputUnit],
+        segment: &SegmentStart,
+    ) -> (bool, Vec<Output>) {
+        let (feed, mut out) = (guide.feed(), Vec::new());
+        for (input, source) in publishers.sources_of(feed) {
+            // Sound that all share is fed by whoever has it; the first who has any brings the track.
+            let shared = input != guide && !source.codec.is_video();
+            if shared && self.shared_sound().is_some() {
+                continue;
+            }
+            let Some(first) = units.iter().find(|unit| unit.track == input) else { continue };
+            match self.claim_or_append(input, &source.codec, publishers.rendition(feed)) {
+                Some(track) => out.append(&mut self.join(track, source, first, segment)),
+                None if input == guide => return (false, out),
+                None => {}
+            }
+        }
+        (true, out)
+    }
+
     /// Lets go of a push: what came of it is published, and its tracks number gaps. Returns whether it had any.
     pub(super) fn release(&mut self, feed: Feed) -> bool {
         self.cutter.release(|input| input.feed() == feed)
     }
 
     /// Returns the place of the sound that all renditions share.
-    pub(super) fn shared_sound(&self) -> Option<usize> {
+    fn shared_sound(&self) -> Option<usize> {
         self.tracks.iter().position(|muxer| muxer.track().name == "audio")
     }
 

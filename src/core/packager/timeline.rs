@@ -14,6 +14,13 @@ use crate::model::time::Timescale;
 /// Timestamps that go back by no more than this are encoders' slips and are nudged forward; by more, a
 /// jump. A guess: several frames, and below what lip sync would show.
 pub(super) const BACKWARD_MAX: Duration = Duration::from_millis(200);
+/// A timestamp may run ahead of the last one by this much whatever the wallclock says.
+const FORWARD_MAX: Duration = Duration::from_secs(1);
+/// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
+pub(super) const HOLE_MAX: Duration = Duration::from_secs(10);
+/// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are put
+/// side by side by their arrival.
+pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
 /// Sample counting follows its timestamps within this. RTMP's milliseconds round by 0.5 ms and encoders
 /// add a few; 45 ms is what ITU-R BT.1359 calls detectable.
 pub(super) const AUDIO_DRIFT_MAX: Duration = Duration::from_millis(45);
@@ -26,6 +33,19 @@ pub(super) enum Placed {
     Nudged(u64),
     /// The sample count had drifted from the timestamps by this many ticks, and starts again from them.
     Reanchored(i64),
+}
+
+/// Whether a unit goes on with its track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Timing {
+    InStep,
+    /// Its timestamp lies too far behind or ahead of the last one.
+    Jump {
+        behind: Duration,
+        ahead: Duration,
+    },
+    /// The track isn't timed in this period.
+    Unknown,
 }
 
 /// Turns one track's input timestamps into decode times, for a period.
@@ -67,19 +87,23 @@ impl TrackClock {
         u64::try_from(rescale(dts, self.input.scale, self.scale).saturating_add(self.offset)).unwrap_or(0)
     }
 
-    /// Returns whether a unit has been placed.
-    pub(super) fn begun(&self) -> bool {
-        self.last.is_some()
-    }
-
-    /// Returns how far a unit at `dts` would lie behind the last one.
-    pub(super) fn behind(&self, dts: i64) -> Duration {
-        self.last.map_or(Duration::ZERO, |last| self.scale.duration(last.saturating_sub(self.ticks(dts))))
-    }
-
-    /// Returns how far a unit at `dts` would lie ahead of the last one.
-    pub(super) fn ahead(&self, dts: i64) -> Duration {
-        self.last.map_or(Duration::ZERO, |last| self.scale.duration(self.ticks(dts).saturating_sub(last)))
+    /// Returns whether a unit at `dts` goes on with the track. `newest` is how far the period has come, `due` the media time of
+    /// the wallclock at which the unit came.
+    pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> Timing {
+        let ticks = self.ticks(dts);
+        let (media, apart) =
+            (self.scale.duration(ticks), |from: u64, to: u64| self.scale.duration(to.saturating_sub(from)));
+        // The track's first unit of the period lies beside the others', or has a clock of its own.
+        let last = self.last.unwrap_or(ticks);
+        let (behind, ahead) = (apart(ticks, last), apart(last, ticks));
+        let jumps = match self.last {
+            None => media.abs_diff(newest) > TRACKS_APART_MAX,
+            Some(_) => {
+                let early = media > due + FORWARD_MAX;
+                behind > BACKWARD_MAX || (ahead > FORWARD_MAX && early) || ahead > HOLE_MAX
+            }
+        };
+        if jumps { Timing::Jump { behind, ahead } } else { Timing::InStep }
     }
 
     /// Places the next unit, of so many samples if they are counted: always after the last one.

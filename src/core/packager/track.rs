@@ -1,19 +1,18 @@
 //! One track's units on their way into parts. The cutting rules of a part are here; where a segment
-//! ends, [`cutter`](super::cutter) says.
+//! ends, the cutter says.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::cutter::TrackEnd;
 use super::date_time::wallclock;
 use super::diagnostic::Notice;
 use super::io::Output;
 use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, PART_SHARE_MIN, frame_duration, unit_duration};
-use super::preroll::TRACKS_APART_MAX;
 use super::publishers::Source;
-use super::timeline::{BACKWARD_MAX, Placed, TrackClock};
+use super::step::TrackEnd;
+use super::timeline::{Placed, Timing, TrackClock};
 use super::unit::{InputUnit, PeriodStart, REORDER_MAX, SegmentStart, Stamp, TrackUnit};
 use crate::cmaf::Event;
 use crate::cmaf::cmaf;
@@ -26,10 +25,6 @@ use crate::model::limits::{MESSAGES_WAITING_MAX, PART_BOXES_LEN_MAX, PART_MESSAG
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, TrackKind};
 
-/// A timestamp may run ahead of the last one by this much whatever the wallclock says.
-const FORWARD_MAX: Duration = Duration::from_secs(1);
-/// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
-pub(super) const HOLE_MAX: Duration = Duration::from_secs(10);
 /// PROGRAM-DATE-TIME goes forward by this from segment to segment at least: what its text can say.
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
 /// Where a track stops, and others go on for longer than this, a gap is listed.
@@ -79,19 +74,6 @@ pub(super) struct TrackMuxer {
     date_time: UnixTime,
     /// By how much the newest segment that holds anything is shown after it is decoded.
     reordered: u64,
-}
-
-/// Whether a unit goes on with its track.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Timing {
-    InStep,
-    /// Its timestamp lies too far behind or ahead of the last one.
-    Jump {
-        behind: Duration,
-        ahead: Duration,
-    },
-    /// The track isn't timed in this period.
-    Unknown,
 }
 
 impl TrackMuxer {
@@ -248,20 +230,9 @@ impl TrackMuxer {
         Some(self.clock.as_ref()?.ticks(dts))
     }
 
-    /// Returns whether a unit at `dts` goes on with the track. `newest` is how far the period has come, `due` the media time of
-    /// the wallclock at which the unit came.
+    /// Returns whether a unit at `dts` goes on with the track; see [`TrackClock::timing`].
     pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> Timing {
-        let Some(clock) = &self.clock else { return Timing::Unknown };
-        let (media, behind, ahead) = (self.media(clock.ticks(dts)), clock.behind(dts), clock.ahead(dts));
-        let jumps = match clock.begun() {
-            // The track's first unit of the period: it lies beside the others', or has a clock of its own.
-            false => media.abs_diff(newest) > TRACKS_APART_MAX,
-            true => {
-                let early = media > due + FORWARD_MAX;
-                behind > BACKWARD_MAX || (ahead > FORWARD_MAX && early) || ahead > HOLE_MAX
-            }
-        };
-        if jumps { Timing::Jump { behind, ahead } } else { Timing::InStep }
+        self.clock.as_ref().map_or(Timing::Unknown, |clock| clock.timing(dts, newest, due))
     }
 
     /// Begins a segment of a new period: whatever went before is numbered.

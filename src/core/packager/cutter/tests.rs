@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::model::Feed;
 use crate::model::{AudioInfo, Epoch, LifeId, NodeId, Schemes, StreamName, TrackKind, VideoInfo};
 
 const HIGH: InputTrack = InputTrack::of(Feed(0), InputTrack(0));
