@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::Output;
-use super::assembly::{ASSEMBLIES_MAX, ASSEMBLY_BYTES_MAX, Added, Assembly, Source};
+use super::deadlines::Timer;
+use super::io::Output;
+use super::key::Key;
 use super::message::Announce;
-use super::peers::{PeerSet, Slot};
-use super::state::{Plumtree, announce_of, hops_of};
-use super::store::Key;
-use super::timers::Timer;
+use super::neighbours::{PeerSet, Slot};
+use super::plumtree::{Plumtree, announce_of, hops_of};
+use super::transfers::{ASSEMBLIES_MAX, ASSEMBLY_BYTES_MAX, Added, Assembly, Source};
 use crate::model::part_header::BODY_LEN_MAX;
 use crate::model::time::Time;
 use crate::model::{NodeId, PartHeader, PartId, Trace};

@@ -1,4 +1,4 @@
-//! The settings of a [`Plumtree`](super::state::Plumtree). Each departure from the paper has its switch, and
+//! The settings of a [`Plumtree`](super::plumtree::Plumtree). Each departure from the paper has its switch, and
 //! each default says where it comes from.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub enum Optimise {
     },
 }
 
-/// The settings of a [`Plumtree`](super::state::Plumtree).
+/// The settings of a [`Plumtree`](super::plumtree::Plumtree).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Departure: new links start lazy, and what is missing is grafted at once. Off: the paper's

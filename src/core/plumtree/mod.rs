@@ -4,174 +4,32 @@
 //! wait for the next input or [`Plumtree::poll_timeout`], whose passing is told by
 //! [`Input::Timeout`].
 
-mod assembly;
 mod body;
 mod config;
-mod digest;
+mod counters;
+mod deadlines;
+mod digests;
+mod io;
+mod key;
 mod message;
-mod missing;
-mod peers;
-mod state;
-mod stats;
+mod neighbours;
+mod plumtree;
+mod pulls;
 mod store;
-mod timers;
+mod transfers;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
-
-use crate::model::time::Time;
-use crate::model::{Msn, NodeId, PartHeader, PartId, Trace, TrackId};
-
-pub use assembly::{ASSEMBLIES_MAX, ASSEMBLY_BYTES_MAX};
 pub use config::{Config, Optimise};
+pub use counters::Stats;
+pub use io::{Input, Output, PIECE_LEN_MAX};
 pub use message::{
     Announce, DIGEST_HOLES_MAX, DIGEST_TRACKS_MAX, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, Position, TrackDigest,
 };
-pub use missing::MISSING_MAX;
-pub use peers::NEIGHBOURS_MAX;
-pub use state::{ANNOUNCE_MAX, Plumtree, Sizes};
-pub use stats::Stats;
+pub use neighbours::NEIGHBOURS_MAX;
+pub use plumtree::{ANNOUNCE_MAX, Plumtree, Sizes};
+pub use pulls::MISSING_MAX;
 pub use store::HELD_MAX;
-
-/// Bodies travel in pieces of at most this many bytes.
-pub const PIECE_LEN_MAX: usize = 64 << 10;
-
-/// What can happen to a [`Plumtree`].
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// [`Plumtree::poll_timeout`] has passed.
-    Timeout,
-    /// The overlay has a new neighbour.
-    NeighborUp(NodeId),
-    /// The overlay has lost or dropped one. Its transfers both ways are torn.
-    NeighborDown(NodeId),
-    /// This node's ingest made a part (or the record, under [`TrackId::RECORD`]).
-    Publish {
-        /// Its header.
-        header: PartHeader,
-        /// Its body, of `header.length` bytes.
-        body: Bytes,
-        /// How it was made: a way without a hop.
-        trace: Trace,
-    },
-    /// A control message.
-    Message {
-        /// Who sent it; anybody may.
-        from: NodeId,
-        /// What it says.
-        message: Message,
-    },
-    /// A peer begins to send a body. Pieces follow, in order, as [`Input::BodyPiece`].
-    BodyHead {
-        /// Who sends it.
-        from: NodeId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way, the link it has just passed included.
-        trace: Trace,
-        /// Where in the body the pieces start: not 0 where a torn transfer is resumed.
-        offset: u32,
-    },
-    /// The next bytes of a body. The last piece is known by the header's length.
-    BodyPiece {
-        /// Who sends it.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
-        /// At most [`PIECE_LEN_MAX`] bytes.
-        bytes: Bytes,
-    },
-    /// The sender gave up, or expired it, before the last piece.
-    BodyTorn {
-        /// Who sent it.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// A peer refuses the body we send it (QUIC STOP_SENDING), or our own link queue dropped it.
-    BodyStopped {
-        /// To whom it went.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// What the link to a neighbour is like, for the graft timers; told now and then.
-    LinkEstimate {
-        /// The neighbour.
-        peer: NodeId,
-        /// Smoothed round trip in microseconds.
-        rtt_us: u32,
-        /// Measured rate of bodies from it, in bytes/s; 0 while unknown.
-        rate: u64,
-    },
-    /// The window has let go of everything of `track` below `before`: neither held, served nor wanted.
-    Forget {
-        /// Which track.
-        track: TrackId,
-        /// The oldest segment still held.
-        before: Msn,
-    },
-}
-
-/// What a [`Plumtree`] wants done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Send a control message, ahead of all bodies.
-    Send {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        message: Message,
-    },
-    /// Open a stream for a body and send its head; the driver adds this node's own hop to the trace
-    /// when the first byte leaves.
-    BodyHead {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        header: PartHeader,
-        /// Its way up to this node.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
-        /// When this node had its first byte (at the ingest: when it was published); dwell counts from here.
-        received: Time,
-    },
-    /// The next bytes of a body whose head was sent to `to`.
-    BodyPiece {
-        /// To whom.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
-        /// At most [`PIECE_LEN_MAX`] bytes.
-        bytes: Bytes,
-    },
-    /// Reset the body under way to `to`: it can't be finished.
-    BodyAbort {
-        /// To whom.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// Stop the body under way from `from` (QUIC STOP_SENDING): a duplicate, a stranger's or a stale one.
-    BodyRefuse {
-        /// From whom.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// A whole body whose hash was checked; each id once.
-    Deliver {
-        /// Its header.
-        header: PartHeader,
-        /// Its body.
-        body: Bytes,
-        /// Its way to this node; empty at the ingest.
-        trace: Trace,
-        /// First byte in.
-        received: Time,
-    },
-}
+pub use transfers::{ASSEMBLIES_MAX, ASSEMBLY_BYTES_MAX};

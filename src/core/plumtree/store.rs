@@ -4,63 +4,19 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
+use super::key::{Key, newest_in};
 use super::message::{DIGEST_HOLES_MAX, Position, TrackDigest};
-use super::peers::{PeerSet, Slot};
-use super::state::hops_of;
+use super::neighbours::{PeerSet, Slot};
+use super::plumtree::hops_of;
 use crate::model::time::Time;
 use crate::model::wire::Reader;
-use crate::model::{Epoch, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
+use crate::model::{Epoch, Msn, PartHeader, Trace, TrackId};
 
 /// Most bodies held. A window of 38 s with 8 tracks of 5 parts/s has 1,520.
 pub const HELD_MAX: usize = 16_384;
 
 /// Most epochs whose first segment is remembered: of a life's publishers, those within the window.
 const EPOCHS_MAX: usize = 16;
-
-/// A [`PartId`], ordered by its place in the stream: bodies of one track stand together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) track: TrackId,
-    pub(super) msn: Msn,
-    pub(super) part: u16,
-    pub(super) epoch: Epoch,
-}
-
-impl Key {
-    pub(super) fn id(self) -> PartId {
-        PartId { epoch: self.epoch, track: self.track, msn: self.msn, part: self.part }
-    }
-
-    pub(super) fn position(self) -> Position {
-        (self.msn, self.part)
-    }
-
-    /// What is fetched first: the record, then the newest segments, each from its first part.
-    pub(super) fn urgency(self) -> impl Ord {
-        (self.track != TrackId::RECORD, std::cmp::Reverse((self.epoch, self.msn)), self.part, self.track)
-    }
-
-    /// The keys of a track from the start of a segment on.
-    pub(super) fn start_of(track: TrackId, msn: Msn) -> Key {
-        Key { track, msn, part: 0, epoch: Epoch { counter: 0, node: NodeId(0) } }
-    }
-
-    fn last_of(track: TrackId) -> Key {
-        let epoch = Epoch { counter: u32::MAX, node: NodeId(u64::MAX) };
-        Key { track, msn: Msn::MAX, part: u16::MAX, epoch }
-    }
-}
-
-impl From<PartId> for Key {
-    fn from(id: PartId) -> Key {
-        Key { track: id.track, msn: id.msn, part: id.part, epoch: id.epoch }
-    }
-}
-
-/// The last key of `track` in `map`.
-pub(super) fn newest_in<V>(map: &BTreeMap<Key, V>, track: TrackId) -> Option<Key> {
-    map.range(Key::start_of(track, 0)..=Key::last_of(track)).next_back().map(|(key, _)| *key)
-}
 
 /// A held body.
 #[derive(Debug, Clone)]

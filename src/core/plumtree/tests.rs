@@ -7,8 +7,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::time::UnixTime;
-use crate::model::{Epoch, Flags, Hop, NodeName};
+use crate::model::time::{Time, UnixTime};
+use crate::model::{Epoch, Flags, Hop, Msn, NodeId, NodeName, PartHeader, PartId, Trace, TrackId};
 
 mod exhaustive;
 mod net;

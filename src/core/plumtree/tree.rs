@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::config::Optimise;
+use super::io::{Output, PIECE_LEN_MAX};
+use super::key::Key;
 use super::message::{Announce, Message};
-use super::missing::{Missing, slow_tail};
-use super::peers::{PeerSet, Slot};
-use super::state::{Plumtree, hops_of};
-use super::store::Key;
-use super::{Output, PIECE_LEN_MAX};
+use super::neighbours::{PeerSet, Slot};
+use super::plumtree::{Plumtree, hops_of};
+use super::pulls::{Missing, slow_tail};
 use crate::model::time::Time;
 use crate::model::{NodeId, PartId};
 

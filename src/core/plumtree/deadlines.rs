@@ -1,4 +1,4 @@
-//! The named deadlines of a [`Plumtree`](super::state::Plumtree). Arming and cancelling are assignments.
+//! The named deadlines of a [`Plumtree`](super::plumtree::Plumtree). Arming and cancelling are assignments.
 
 use crate::model::time::Time;
 

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use super::Output;
-use super::message::{Announce, IHAVE_IDS_MAX, TrackDigest};
-use super::message::{HOPS_UNKNOWN, Message};
-use super::peers::Slot;
-use super::state::{Plumtree, announce_of};
-use super::timers::Timer;
+use super::deadlines::Timer;
+use super::io::Output;
+use super::message::{Announce, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, TrackDigest};
+use super::neighbours::Slot;
+use super::plumtree::{Plumtree, announce_of};
 use crate::model::time::Time;
 
 /// A body younger than this may well be on its way to the neighbour: it isn't announced anew.

@@ -6,17 +6,17 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::assembly::Assembly;
 use super::config::Config;
-use super::message::Message;
-use super::message::{Announce, IHAVE_IDS_MAX};
-use super::missing::{Lag, Missing};
-use super::peers::{PeerSet, Peers, Slot};
-use super::stats::Stats;
-use super::store::{Held, Key, Store};
-use super::timers::{Timer, Timers};
+use super::counters::Stats;
+use super::deadlines::{Timer, Timers};
+use super::io::{Input, Output};
+use super::key::Key;
+use super::message::{Announce, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message};
+use super::neighbours::{PeerSet, Peers, Slot};
+use super::pulls::{Lag, Missing};
+use super::store::{Held, Store};
+use super::transfers::Assembly;
 use super::tree::{Candidate, Inflow};
-use super::{Input, Output};
 use crate::model::time::Time;
 use crate::model::{Msn, NodeId, PartHeader, Trace, TrackId};
 
@@ -210,12 +210,7 @@ impl Plumtree {
             // Nothing of an offer says when a body was had first: it is no candidate for optimisation.
             let offer: Vec<Announce> = offer
                 .into_iter()
-                .map(|(key, length, _)| Announce {
-                    id: key.id(),
-                    length,
-                    hops: super::message::HOPS_UNKNOWN,
-                    age_us: 0,
-                })
+                .map(|(key, length, _)| Announce { id: key.id(), length, hops: HOPS_UNKNOWN, age_us: 0 })
                 .collect();
             self.send_ihaves(slot, &offer);
             for (_, held) in self.store.iter_mut() {
@@ -423,7 +418,7 @@ pub(super) fn announce_of(now: Time, key: &Key, header: &PartHeader, hops: u8, r
     }
 }
 
-/// How many links a copy has passed, below [`HOPS_UNKNOWN`](super::message::HOPS_UNKNOWN).
+/// How many links a copy has passed, below [`HOPS_UNKNOWN`].
 pub(super) fn hops_of(trace: &Trace) -> u8 {
     u8::try_from(trace.hops.len()).unwrap_or(u8::MAX).min(u8::MAX - 1)
 }

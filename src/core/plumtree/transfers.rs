@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::PIECE_LEN_MAX;
-use super::peers::{PeerSet, Slot};
+use super::io::PIECE_LEN_MAX;
+use super::neighbours::{PeerSet, Slot};
 use crate::model::time::Time;
 use crate::model::{PartHeader, Trace};
 

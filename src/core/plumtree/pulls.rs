@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use super::Output;
-use super::message::Message;
-use super::message::{Announce, HOPS_UNKNOWN};
-use super::peers::{PeerSet, Slot};
-use super::state::Plumtree;
-use super::store::{Key, newest_in};
-use super::timers::Timer;
+use super::deadlines::Timer;
+use super::io::Output;
+use super::key::{Key, newest_in};
+use super::message::{Announce, HOPS_UNKNOWN, Message};
+use super::neighbours::{PeerSet, Slot};
+use super::plumtree::Plumtree;
 use crate::model::time::Time;
 use crate::model::{NodeId, PartId, TrackId};
 

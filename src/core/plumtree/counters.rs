@@ -1,4 +1,4 @@
-//! What a [`Plumtree`](super::state::Plumtree) counts.
+//! What a [`Plumtree`](super::plumtree::Plumtree) counts.
 
 /// Counters since the start; they only go up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
