@@ -301,7 +301,7 @@ impl Node for Member {
             eager: self.tree.neighbours().filter(|(_, eager)| *eager).map(|(id, _)| id).collect(),
             passive: self.overlay.passive().count(),
             sizes: Some(self.tree.sizes()),
-            stats: Some(*self.tree.stats()),
+            stats: Some(*self.tree.counters()),
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, StreamName, SwarmId};
-use damson_core::plumtree::{Sizes, Stats};
+use damson_core::plumtree::{Counters, Sizes};
 use damson_core::swarm::{Hub, Input, Output};
 
 /// The port that every simulated node listens at.
@@ -47,7 +47,7 @@ pub struct Glance {
     /// What the broadcast remembers.
     pub sizes: Option<Sizes>,
     /// What it has done.
-    pub stats: Option<Stats>,
+    pub stats: Option<Counters>,
 }
 
 /// A core that the network can drive, as it drives a [`Hub`].

@@ -1,8 +1,8 @@
-//! What a [`Plumtree`](super::plumtree::Plumtree) counts.
+//! What a [`Plumtree`](super::plumtree::Plumtree) counts, and how much it remembers.
 
 /// Counters since the start; they only go up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Stats {
+pub struct Counters {
     /// Bodies published here.
     pub published: u64,
     /// Bodies delivered, published ones included.
@@ -59,7 +59,7 @@ pub struct Stats {
     pub bounds_hit: u64,
 }
 
-impl Stats {
+impl Counters {
     /// Control messages sent.
     pub fn control_sent(&self) -> u64 {
         self.ihaves_sent
@@ -69,4 +69,19 @@ impl Stats {
             + self.receivings_sent
             + self.digests_sent
     }
+}
+
+/// How much a [`Plumtree`](super::plumtree::Plumtree) remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bodies held.
+    pub held: usize,
+    /// Their bytes.
+    pub held_bytes: u64,
+    /// Bodies coming in.
+    pub transfers: usize,
+    /// Bodies announced that haven't come.
+    pub missing: usize,
+    /// Bodies whose announcement waits.
+    pub announcements: usize,
 }

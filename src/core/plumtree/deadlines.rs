@@ -1,52 +1,58 @@
-//! The named deadlines of a [`Plumtree`](super::plumtree::Plumtree). Arming and cancelling are assignments.
+//! A table of named deadlines. Arming and cancelling are assignments.
+
+use std::marker::PhantomData;
 
 use crate::model::time::Time;
 
-/// What can be due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Timer {
-    /// Batched announcements leave.
-    Announce = 0,
-    /// A missing body is grafted, or a GRAFT is given up.
-    Graft = 1,
-    /// A body under way is looked at: does it move?
-    Stall = 2,
-    /// The neighbours get a digest.
-    Digest = 3,
+/// One deadline for each of the `N` variants of `T`, which count up from 0.
+#[derive(Debug, Clone)]
+pub(super) struct Deadlines<T, const N: usize>([Option<Time>; N], PhantomData<T>);
+
+impl<T, const N: usize> Default for Deadlines<T, N> {
+    fn default() -> Self {
+        Deadlines([None; N], PhantomData)
+    }
 }
 
-impl Timer {
-    pub(super) const ALL: [Timer; 4] = [Timer::Announce, Timer::Graft, Timer::Stall, Timer::Digest];
-}
+impl<T: Into<usize>, const N: usize> Deadlines<T, N> {
+    /// Sets the deadline, or takes it away.
+    pub(super) fn set(&mut self, timer: T, at: Option<Time>) {
+        self.0[timer.into()] = at;
+    }
 
-/// One deadline a [`Timer`].
-#[derive(Debug, Clone, Default)]
-pub(super) struct Timers([Option<Time>; 4]);
-
-impl Timers {
     /// Sets the deadline, unless an earlier one stands.
-    pub(super) fn arm(&mut self, timer: Timer, at: Time) {
-        let slot = &mut self.0[timer as usize];
-        *slot = Some(slot.map_or(at, |old| old.min(at)));
+    pub(super) fn hasten(&mut self, timer: T, at: Time) {
+        let deadline = &mut self.0[timer.into()];
+        *deadline = Some(deadline.map_or(at, |old| old.min(at)));
     }
 
-    /// Takes the deadline away.
-    pub(super) fn cancel(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+    /// Takes the deadline away if it has passed, and returns whether it had.
+    pub(super) fn expired(&mut self, timer: T, now: Time) -> bool {
+        self.0[timer.into()].take_if(|at| *at <= now).is_some()
     }
 
-    /// Takes the deadline away if it has passed.
-    pub(super) fn expired(&mut self, timer: Timer, now: Time) -> bool {
-        let slot = &mut self.0[timer as usize];
-        let due = slot.is_some_and(|at| at <= now);
-        if due {
-            *slot = None;
-        }
-        due
-    }
-
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub(super) fn next(&self) -> Option<Time> {
         self.0.iter().flatten().min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_hastened_never_put_off_and_expires_once() {
+        let mut deadlines = Deadlines::<usize, 2>::default();
+        assert_eq!(deadlines.next(), None);
+        deadlines.hasten(0, Time::from_millis(20));
+        deadlines.hasten(0, Time::from_millis(30));
+        deadlines.hasten(1, Time::from_millis(25));
+        assert_eq!(deadlines.next(), Some(Time::from_millis(20)));
+        assert!(!deadlines.expired(0, Time::from_millis(19)));
+        assert!(deadlines.expired(0, Time::from_millis(20)));
+        assert!(!deadlines.expired(0, Time::from_millis(20)));
+        deadlines.set(1, None);
+        assert_eq!(deadlines.next(), None);
     }
 }

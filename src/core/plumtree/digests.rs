@@ -1,100 +1,134 @@
-//! The window digest: each second, and after a drop, a node compares what it holds with some neighbours,
-//! so that no lost IHAVE loses a part. Not in the paper.
+//! When the window digest goes round, and to whom: each second, and after a drop, a node compares what it holds
+//! with some neighbours, so that no lost IHAVE loses a part. Not in the paper.
 
 use std::time::Duration;
 
-use super::deadlines::Timer;
-use super::io::Output;
-use super::message::{Announce, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, TrackDigest};
-use super::neighbours::Slot;
-use super::plumtree::{Plumtree, announce_of};
-use crate::model::time::Time;
+use rand::RngExt;
+use rand::rngs::SmallRng;
 
-/// A body younger than this may well be on its way to the neighbour: it isn't announced anew.
-const GRACE: Duration = Duration::from_millis(500);
+use super::neighbours::{PeerSet, Slot};
+use crate::model::time::Time;
 
 /// After this many rounds without news digests are at their rarest: each 8 intervals.
 const IDLE_ROUNDS_MAX: u8 = 3;
 
-impl Plumtree {
-    /// The next round is due an interval from now, unless it is due already. The first one is spread
-    /// over the interval, so that nodes that start together don't talk together.
-    pub(super) fn arm_digest(&mut self, now: Time) {
-        let Some(interval) = self.config.digest_interval else { return };
-        if self.digest_armed && self.idle_rounds > 0 {
-            return;
-        }
-        let at = if self.digest_armed {
-            now + interval
-        } else {
-            let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
-            now + Duration::from_micros(self.random(micros / 2..micros + 1))
-        };
-        self.digest_armed = true;
-        self.timers.arm(Timer::Digest, at);
+/// The rounds of digests.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Digests {
+    /// Whether digests go round at all.
+    armed: bool,
+    /// Whose turn it is to get one.
+    turn: u8,
+    /// How many rounds ago anything changed.
+    idle_rounds: u8,
+    /// Neighbours whose digest was ours when it came, since our last one.
+    agree: PeerSet,
+}
+
+impl Digests {
+    /// Something has changed: digests go round at their usual pace again.
+    pub(super) fn news(&mut self) {
+        self.idle_rounds = 0;
     }
 
-    /// Ours goes to a few neighbours: any of them that holds what we lack can fill it in.
-    pub(super) fn on_digest_timer(&mut self, now: Time) {
-        let Some(interval) = self.config.digest_interval else { return };
-        let all = self.peers.all();
+    /// Returns when the next round is due: an interval from now, and `None` where it is due by itself. The first
+    /// one is spread over the interval, so that nodes that start together don't talk together.
+    pub(super) fn arm(&mut self, now: Time, interval: Duration, rng: &mut SmallRng) -> Option<Time> {
+        if self.armed {
+            return (self.idle_rounds == 0).then_some(now + interval);
+        }
+        self.armed = true;
+        let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
+        Some(now + Duration::from_micros(rng.random_range(micros / 2..micros + 1)))
+    }
+
+    /// Begins a round. Returns who gets a digest: any of them that holds what we lack can fill it in. `None`: there
+    /// is nobody, and no round follows.
+    pub(super) fn round(&mut self, all: PeerSet, parent: Option<Slot>, fanout: usize) -> Option<Vec<Slot>> {
         if all.is_empty() {
-            self.digest_armed = false;
-            return;
+            self.armed = false;
+            return None;
         }
         // Whoever has shown that it has the same needn't be asked, and counts as one who was.
-        let mut left = self.config.digest_fanout;
-        let mut others = Vec::new();
-        for slot in all.iter() {
-            let agrees = self.peers.get_mut(slot).is_some_and(|peer| std::mem::take(&mut peer.agrees));
-            if agrees {
-                left = left.saturating_sub(1);
-            } else {
-                others.push(slot);
-            }
-        }
+        let agree = std::mem::take(&mut self.agree);
+        let mut others: Vec<Slot> = all.minus(agree).iter().collect();
         // The parent, and the others in turn.
-        let turn = usize::from(self.digest_turn) % others.len().max(1);
+        let turn = usize::from(self.turn) % others.len().max(1);
         others.rotate_left(turn);
-        others.sort_by_key(|slot| Some(*slot) != self.parent);
-        self.digest_turn = self.digest_turn.wrapping_add(1);
-        if left > 0 && !others.is_empty() {
-            let tracks = self.store.digest().to_vec();
-            for slot in others.into_iter().take(left) {
-                let Some(to) = self.peers.get(slot).map(|peer| peer.id) else { continue };
-                self.stats.digests_sent += 1;
-                self.outputs.push_back(Output::Send { to, message: Message::Digest(tracks.clone()) });
-            }
-        }
-        self.timers.arm(Timer::Digest, now + interval * (1 << self.idle_rounds.min(IDLE_ROUNDS_MAX)));
-        self.idle_rounds = self.idle_rounds.saturating_add(1);
+        others.sort_by_key(|slot| Some(*slot) != parent);
+        others.truncate(fanout.saturating_sub(agree.len()));
+        self.turn = self.turn.wrapping_add(1);
+        Some(others)
     }
 
-    /// What the neighbour lacks and is here is announced to it.
-    pub(super) fn on_digest(&mut self, now: Time, slot: Slot, tracks: &[TrackDigest]) {
-        if self.store.digest() == tracks {
-            if let Some(peer) = self.peers.get_mut(slot) {
-                peer.agrees = true;
-            }
-            return;
-        }
-        let mut lacking: Vec<Announce> = Vec::new();
-        let mut keys = Vec::new();
-        for (key, held) in self.store.iter() {
-            let digest = tracks.iter().find(|digest| digest.track == key.track);
-            if now.since(held.received) >= GRACE && digest.is_none_or(|digest| digest.wants(&key.id())) {
-                keys.push(*key);
-            }
-        }
-        keys.sort_by_key(|key| key.urgency());
-        for key in keys.into_iter().take(IHAVE_IDS_MAX) {
-            if let Some(held) = self.store.get_mut(&key) {
-                held.known.insert(slot);
-                // When it was had first says nothing here about who is the better parent.
-                let announce = announce_of(now, &key, &held.header, held.hops, held.received);
-                lacking.push(Announce { hops: HOPS_UNKNOWN, age_us: 0, ..announce });
-            }
-        }
-        self.send_ihaves(slot, &lacking);
+    /// Ends a round; returns when the next one is due.
+    pub(super) fn next(&mut self, now: Time, interval: Duration) -> Time {
+        let next = now + interval * (1 << self.idle_rounds.min(IDLE_ROUNDS_MAX));
+        self.idle_rounds = self.idle_rounds.saturating_add(1);
+        next
+    }
+
+    /// A neighbour has what we have.
+    pub(super) fn agrees(&mut self, slot: Slot) {
+        self.agree.insert(slot);
+    }
+
+    /// A neighbour is gone.
+    pub(super) fn without(&mut self, slot: Slot) {
+        self.agree.remove(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    fn set(slots: impl IntoIterator<Item = Slot>) -> PeerSet {
+        slots.into_iter().fold(PeerSet::default(), |set, slot| set.union(PeerSet::one(slot)))
+    }
+
+    #[test]
+    fn the_parent_is_asked_and_the_others_in_turn() {
+        let mut digests = Digests::default();
+        let mut round = || digests.round(set(0..4), Some(2), 2);
+        assert_eq!(round(), Some(vec![2, 0]));
+        assert_eq!(round(), Some(vec![2, 1]));
+        assert_eq!(round(), Some(vec![2, 3]));
+        assert_eq!(round(), Some(vec![2, 3]));
+        assert_eq!(round(), Some(vec![2, 0]));
+    }
+
+    #[test]
+    fn who_agrees_counts_as_asked_until_the_next_round() {
+        let mut digests = Digests::default();
+        digests.agrees(2);
+        digests.agrees(3);
+        digests.without(3);
+        assert_eq!(digests.round(set(0..4), Some(2), 2), Some(vec![0]));
+        assert_eq!(digests.round(set(0..4), Some(2), 2).map(|to| to.len()), Some(2));
+        digests.agrees(0);
+        digests.agrees(1);
+        assert_eq!(digests.round(set(0..4), Some(2), 2), Some(vec![]));
+    }
+
+    #[test]
+    fn idle_digests_grow_rarer_and_news_makes_them_frequent() {
+        let (mut digests, mut rng) = (Digests::default(), SmallRng::seed_from_u64(1));
+        let now = Time::from_millis(5_000);
+        let first = digests.arm(now, INTERVAL, &mut rng).expect("the first");
+        assert!((now + INTERVAL / 2..=now + INTERVAL).contains(&first));
+        assert_eq!(digests.arm(now, INTERVAL, &mut rng), Some(now + INTERVAL));
+        let waits: Vec<u64> = (0..5).map(|_| digests.next(now, INTERVAL).since(now).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 8]);
+        assert_eq!(digests.arm(now, INTERVAL, &mut rng), None);
+        digests.news();
+        assert_eq!(digests.arm(now, INTERVAL, &mut rng), Some(now + INTERVAL));
+        // With nobody there the rounds end, and a new neighbour starts them anew.
+        assert_eq!(digests.round(PeerSet::default(), None, 2), None);
+        assert!(digests.arm(now, INTERVAL, &mut rng).is_some_and(|at| at <= now + INTERVAL));
     }
 }

@@ -145,3 +145,27 @@ pub enum Output {
         received: Time,
     },
 }
+
+/// What goes out of one body to one neighbour.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) header: PartHeader,
+    /// Its way up to this node.
+    pub(super) trace: Trace,
+    /// When this node had its first byte.
+    pub(super) received: Time,
+    /// What is here of it, from the offset asked for.
+    pub(super) pieces: Vec<Bytes>,
+    /// The neighbour has lost the transfer, and asks anew.
+    pub(super) again: bool,
+}
+
+/// What comes of a GRAFT for a body.
+#[derive(Debug)]
+pub(super) enum Serve {
+    /// This much is here now; what follows is passed on as it comes in.
+    Send(Sending),
+    /// It is sent once it is here.
+    Wait,
+    NotHere,
+}

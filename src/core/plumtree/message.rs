@@ -6,9 +6,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::model::part_header::BODY_LEN_MAX;
+use crate::model::time::Time;
 use crate::model::wire;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{Epoch, Msn, NodeId, PartId, TrackId};
+use crate::model::{Epoch, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
 
 /// Most announcements in one IHAVE: 14 KB, a few packets.
 pub const IHAVE_IDS_MAX: usize = 512;
@@ -41,6 +42,19 @@ pub struct Announce {
 }
 
 impl Announce {
+    /// Returns what a node says of a body that has passed `hops` links to it, and whose first byte it has had since
+    /// `received`.
+    pub(super) fn of(now: Time, header: &PartHeader, hops: u8, received: Time) -> Self {
+        let age_us = u32::try_from(now.since(received).as_micros()).unwrap_or(u32::MAX);
+        Announce { id: header.id, length: header.length, hops, age_us }
+    }
+
+    /// Returns what a node says of a body where nothing tells since when it has it: the announcement says nothing
+    /// about who is the better parent.
+    pub(super) fn bare(id: PartId, length: u32) -> Self {
+        Announce { id, length, hops: HOPS_UNKNOWN, age_us: 0 }
+    }
+
     const WIRE_LEN: usize = PartId::WIRE_LEN + 4 + 1 + 4;
 
     fn encode(&self, out: &mut BytesMut) {
@@ -58,6 +72,11 @@ impl Announce {
         }
         Ok(Announce { id, length, hops: r.u8("announced hops")?, age_us: r.u32("announced age")? })
     }
+}
+
+/// Returns how many links a copy has passed, below [`HOPS_UNKNOWN`].
+pub(super) fn hops_of(trace: &Trace) -> u8 {
+    u8::try_from(trace.hops.len()).unwrap_or(u8::MAX).min(HOPS_UNKNOWN - 1)
 }
 
 /// What the sender of a digest has of one track.

@@ -4,13 +4,14 @@
 //! wait for the next input or [`Plumtree::poll_timeout`], whose passing is told by
 //! [`Input::Timeout`].
 
-mod body;
+mod bodies;
 mod config;
 mod counters;
 mod deadlines;
 mod digests;
 mod io;
 mod key;
+mod lazy_queue;
 mod message;
 mod neighbours;
 mod plumtree;
@@ -23,13 +24,14 @@ mod tree;
 mod tests;
 
 pub use config::{Config, Optimise};
-pub use counters::Stats;
+pub use counters::{Counters, Sizes};
 pub use io::{Input, Output, PIECE_LEN_MAX};
+pub use lazy_queue::ANNOUNCE_MAX;
 pub use message::{
     Announce, DIGEST_HOLES_MAX, DIGEST_TRACKS_MAX, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, Position, TrackDigest,
 };
 pub use neighbours::NEIGHBOURS_MAX;
-pub use plumtree::{ANNOUNCE_MAX, Plumtree, Sizes};
+pub use plumtree::Plumtree;
 pub use pulls::MISSING_MAX;
 pub use store::HELD_MAX;
-pub use transfers::{ASSEMBLIES_MAX, ASSEMBLY_BYTES_MAX};
+pub use transfers::{TRANSFER_BYTES_MAX, TRANSFERS_MAX};

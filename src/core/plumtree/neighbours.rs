@@ -1,10 +1,19 @@
-//! The neighbours: the paper's eagerPushPeers and lazyPushPeers, as one table with a flag.
+//! The neighbours, as a table and as sets, and what was measured of the links to them.
+
+use std::time::Duration;
 
 use crate::model::NodeId;
 use crate::model::time::Time;
 
 /// Most neighbours. More are treated as strangers: an active view has 5 to 10.
 pub const NEIGHBOURS_MAX: usize = 64;
+
+/// A body that takes longer than this from its first byte to its last comes over a slow link: half a part's time.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// The slowest rate a timer reckons with, in bytes/s: a slower link's timers fire early, at the cost
+/// of a duplicate that is refused at its header.
+const RATE_MIN: u64 = 32 << 10;
 
 /// A neighbour's place in the table: below [`NEIGHBOURS_MAX`].
 pub(super) type Slot = u8;
@@ -57,37 +66,25 @@ impl PeerSet {
     }
 }
 
-/// What is known of one neighbour.
+/// What is known of the link to a neighbour.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
-    pub(super) id: NodeId,
-    /// In the paper's eagerPushPeers; otherwise in its lazyPushPeers.
-    pub(super) eager: bool,
-    /// Its digest was ours when it came, since our last one.
-    pub(super) agrees: bool,
-    /// Bodies asked of it and not begun.
-    pub(super) pulls: u16,
-    /// Their length.
-    pub(super) pull_bytes: u64,
+struct Neighbour {
+    id: NodeId,
     /// Smoothed round trip in microseconds; 0 while unknown.
-    pub(super) rtt_us: u32,
+    rtt_us: u32,
     /// Measured rate of bodies from it, in bytes/s; 0 while unknown.
-    pub(super) rate: u64,
+    rate: u64,
     /// When a byte of a body last came from it.
-    pub(super) bytes_at: Time,
-    /// When it was last sent a PRUNE.
-    pub(super) pruned_at: Option<Time>,
-    /// It answered a GRAFT with a PRUNE: until then it is asked last.
-    pub(super) full_until: Time,
+    bytes_at: Time,
 }
 
-/// The neighbours by slot. A slot is used again after its neighbour is gone.
+/// The neighbours by slot, and what was measured of their links. A slot is used again after its neighbour is gone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Peers(Vec<Option<Peer>>);
+pub(super) struct Neighbours(Vec<Option<Neighbour>>);
 
-impl Peers {
+impl Neighbours {
     /// Adds a neighbour; `None` if it is one already, or the table is full.
-    pub(super) fn add(&mut self, id: NodeId, eager: bool) -> Option<Slot> {
+    pub(super) fn add(&mut self, id: NodeId) -> Option<Slot> {
         if self.slot(id).is_some() {
             return None;
         }
@@ -99,59 +96,91 @@ impl Peers {
             }
             None => return None,
         };
-        self.0[at] = Some(Peer {
-            id,
-            eager,
-            agrees: false,
-            pulls: 0,
-            pull_bytes: 0,
-            rtt_us: 0,
-            rate: 0,
-            bytes_at: Time::ZERO,
-            pruned_at: None,
-            full_until: Time::ZERO,
-        });
+        self.0[at] = Some(Neighbour { id, rtt_us: 0, rate: 0, bytes_at: Time::ZERO });
         u8::try_from(at).ok()
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
-        if let Some(peer) = self.0.get_mut(usize::from(slot)) {
-            *peer = None;
+        if let Some(neighbour) = self.0.get_mut(usize::from(slot)) {
+            *neighbour = None;
         }
     }
 
+    /// Returns a neighbour's slot.
     pub(super) fn slot(&self, id: NodeId) -> Option<Slot> {
-        let at = self.0.iter().position(|peer| peer.as_ref().is_some_and(|peer| peer.id == id))?;
-        u8::try_from(at).ok()
+        self.iter().find(|(_, of)| *of == id).map(|(slot, _)| slot)
     }
 
-    pub(super) fn get(&self, slot: Slot) -> Option<&Peer> {
+    pub(super) fn id(&self, slot: Slot) -> Option<NodeId> {
+        self.get(slot).map(|neighbour| neighbour.id)
+    }
+
+    /// Returns the neighbours in order of their slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, NodeId)> {
+        (0..).zip(&self.0).filter_map(|(slot, neighbour)| Some((slot, neighbour.as_ref()?.id)))
+    }
+
+    pub(super) fn all(&self) -> PeerSet {
+        self.iter().fold(PeerSet::default(), |all, (slot, _)| all.union(PeerSet::one(slot)))
+    }
+
+    /// Takes the link's own estimate.
+    pub(super) fn estimate(&mut self, id: NodeId, rtt_us: u32, rate: u64) {
+        if let Some(neighbour) = self.slot(id).and_then(|slot| self.get_mut(slot)) {
+            (neighbour.rtt_us, neighbour.rate) = (rtt_us, rate);
+        }
+    }
+
+    /// A body's bytes have come from it.
+    pub(super) fn moved(&mut self, now: Time, slot: Slot) {
+        if let Some(neighbour) = self.get_mut(slot) {
+            neighbour.bytes_at = now;
+        }
+    }
+
+    /// Returns when bytes of a body last came from it.
+    pub(super) fn bytes_at(&self, slot: Slot) -> Time {
+        self.get(slot).map_or(Time::ZERO, |neighbour| neighbour.bytes_at)
+    }
+
+    /// Measures the rate by a body's time from its first byte to its last.
+    pub(super) fn measure(&mut self, slot: Slot, length: u32, took: Duration) {
+        let Ok(took @ 1..) = u64::try_from(took.as_micros()) else { return };
+        let rate = u64::from(length) * 1_000_000 / took;
+        if let Some(neighbour) = self.get_mut(slot) {
+            // The mean of the time a byte takes, not of the rate: one slow body counts for what it costs.
+            let old = u128::from(neighbour.rate);
+            let mean = 4 * old * u128::from(rate) / (3 * u128::from(rate) + old).max(1);
+            neighbour.rate = if old == 0 { rate } else { u64::try_from(mean).unwrap_or(u64::MAX) };
+        }
+    }
+
+    /// Returns the smoothed round trip in microseconds; 0 while unknown.
+    pub(super) fn rtt_us(&self, slot: Slot) -> u32 {
+        self.get(slot).map_or(0, |neighbour| neighbour.rtt_us)
+    }
+
+    /// Returns how long `length` bytes take from a neighbour; nothing while the rate is unknown.
+    pub(super) fn transfer_time(&self, slot: Slot, length: u64) -> Duration {
+        match self.get(slot).map_or(0, |neighbour| neighbour.rate) {
+            0 => Duration::ZERO,
+            rate => Duration::from_micros(length.saturating_mul(1_000_000) / rate.max(RATE_MIN)),
+        }
+    }
+
+    /// Returns how long a body's tail takes from a neighbour, where that is long. What is quick isn't counted: on a
+    /// busy link it changes with each body.
+    pub(super) fn slow_tail(&self, slot: Slot, length: u32) -> Duration {
+        let tail = self.transfer_time(slot, u64::from(length));
+        if tail > SLOW { tail } else { Duration::ZERO }
+    }
+
+    fn get(&self, slot: Slot) -> Option<&Neighbour> {
         self.0.get(usize::from(slot))?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Peer> {
+    fn get_mut(&mut self, slot: Slot) -> Option<&mut Neighbour> {
         self.0.get_mut(usize::from(slot))?.as_mut()
-    }
-
-    /// Everybody.
-    pub(super) fn all(&self) -> PeerSet {
-        self.set(|_| true)
-    }
-
-    /// The paper's eagerPushPeers.
-    pub(super) fn eager(&self) -> PeerSet {
-        self.set(|peer| peer.eager)
-    }
-
-    /// Those for whom `test` holds.
-    pub(super) fn set(&self, test: impl Fn(&Peer) -> bool) -> PeerSet {
-        let mut set = PeerSet::default();
-        for (slot, peer) in (0u8..).zip(&self.0) {
-            if peer.as_ref().is_some_and(&test) {
-                set.insert(slot);
-            }
-        }
-        set
     }
 }
 
@@ -172,14 +201,34 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_reuses_slots() {
-        let mut peers = Peers::default();
+        let mut neighbours = Neighbours::default();
         for n in 0..NEIGHBOURS_MAX as u64 {
-            assert!(peers.add(NodeId(n), false).is_some());
+            assert!(neighbours.add(NodeId(n)).is_some());
         }
-        assert_eq!(peers.add(NodeId(1_000), false), None);
-        assert_eq!(peers.add(NodeId(5), false), None);
-        peers.remove(7);
-        assert_eq!(peers.add(NodeId(1_000), true), Some(7));
-        assert_eq!(peers.eager(), PeerSet::one(7));
+        assert_eq!(neighbours.add(NodeId(1_000)), None);
+        assert_eq!(neighbours.add(NodeId(5)), None);
+        neighbours.remove(7);
+        assert_eq!(neighbours.all().len(), NEIGHBOURS_MAX - 1);
+        assert_eq!(neighbours.add(NodeId(1_000)), Some(7));
+        assert_eq!((neighbours.slot(NodeId(1_000)), neighbours.id(7)), (Some(7), Some(NodeId(1_000))));
+        assert_eq!(neighbours.rtt_us(7), 0, "nothing is known of the one before");
+    }
+
+    #[test]
+    fn a_slow_body_counts_for_what_it_costs_and_a_quick_tail_for_nothing() {
+        let mut neighbours = Neighbours::default();
+        let slot = neighbours.add(NodeId(1)).expect("room");
+        assert_eq!(neighbours.slow_tail(slot, u32::MAX), Duration::ZERO, "nothing was measured");
+        neighbours.measure(slot, 100_000, Duration::from_millis(100));
+        assert_eq!(neighbours.transfer_time(slot, 50_000), Duration::from_millis(50));
+        assert_eq!(neighbours.slow_tail(slot, 50_000), Duration::ZERO);
+        // Four times the time for one body in four makes each byte take 7/4 of the time.
+        neighbours.measure(slot, 100_000, Duration::from_millis(400));
+        let whole = neighbours.slow_tail(slot, 100_000);
+        assert!((174..=176).contains(&whole.as_millis()), "{whole:?}");
+        neighbours.measure(slot, 100_000, Duration::ZERO);
+        assert_eq!(neighbours.slow_tail(slot, 100_000), whole, "no time, no rate");
+        neighbours.estimate(NodeId(1), 40_000, 1);
+        assert_eq!(neighbours.transfer_time(slot, RATE_MIN), Duration::from_secs(1), "no timer reckons with less");
     }
 }

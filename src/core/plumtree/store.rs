@@ -1,13 +1,14 @@
 //! The bodies that this node holds: what it delivered and has not been told to forget.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::io::{PIECE_LEN_MAX, Sending, Serve};
 use super::key::{Key, newest_in};
-use super::message::{DIGEST_HOLES_MAX, Position, TrackDigest};
+use super::message::{Announce, DIGEST_HOLES_MAX, Position, TrackDigest, hops_of};
 use super::neighbours::{PeerSet, Slot};
-use super::plumtree::hops_of;
 use crate::model::time::Time;
 use crate::model::wire::Reader;
 use crate::model::{Epoch, Msn, PartHeader, Trace, TrackId};
@@ -18,31 +19,101 @@ pub const HELD_MAX: usize = 16_384;
 /// Most epochs whose first segment is remembered: of a life's publishers, those within the window.
 const EPOCHS_MAX: usize = 16;
 
+/// A body younger than this may well be on its way to the neighbour: a digest doesn't have it announced anew.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// A held body.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
-    pub(super) header: PartHeader,
-    pub(super) body: Bytes,
+pub(super) struct HeldBody {
+    header: PartHeader,
+    body: Bytes,
     /// Its way up to this node, as on the wire: a third of the memory.
     way: Box<[u8]>,
-    pub(super) hops: u8,
-    pub(super) received: Time,
+    hops: u8,
+    received: Time,
     /// Neighbours that have it, or know that it is here.
-    pub(super) known: PeerSet,
+    known: PeerSet,
     /// Neighbours that were sent it.
-    pub(super) sent: PeerSet,
+    sent: PeerSet,
 }
 
-impl Held {
-    pub(super) fn new(header: PartHeader, body: Bytes, trace: &Trace, received: Time, known: PeerSet) -> Self {
+impl HeldBody {
+    /// A body that `known` have or know of, and that `sent` were sent as it came in.
+    pub(super) fn new(
+        header: PartHeader,
+        body: Bytes,
+        trace: &Trace,
+        received: Time,
+        known: PeerSet,
+        sent: PeerSet,
+    ) -> Self {
         let mut way = BytesMut::new();
         trace.encode(&mut way);
-        let hops = hops_of(trace);
-        Held { header, body, way: way[..].into(), hops, received, known, sent: PeerSet::default() }
+        HeldBody { header, body, way: way[..].into(), hops: hops_of(trace), received, known, sent }
     }
 
-    pub(super) fn trace(&self) -> Trace {
+    pub(super) fn header(&self) -> &PartHeader {
+        &self.header
+    }
+
+    pub(super) fn hops(&self) -> u8 {
+        self.hops
+    }
+
+    fn trace(&self) -> Trace {
         Trace::decode(&mut Reader::new(Bytes::copy_from_slice(&self.way))).unwrap_or_default()
+    }
+
+    /// Returns what this node says of it.
+    pub(super) fn announce(&self, now: Time) -> Announce {
+        Announce::of(now, &self.header, self.hops, self.received)
+    }
+
+    /// Whether all of them know that it is here.
+    pub(super) fn is_known_to(&self, all: PeerSet) -> bool {
+        all.minus(self.known).is_empty()
+    }
+
+    /// A neighbour has it, or is told that it is here. Returns whether that is news.
+    pub(super) fn tell(&mut self, slot: Slot) -> bool {
+        let news = !self.known.contains(slot);
+        self.known.insert(slot);
+        news
+    }
+
+    /// All are told; returns those to whom it is news.
+    pub(super) fn tell_all(&mut self, all: PeerSet) -> PeerSet {
+        let news = all.minus(self.known);
+        self.known = self.known.union(all);
+        news
+    }
+
+    /// A neighbour needs no more of it; returns whether it was sent it.
+    pub(super) fn stop(&mut self, slot: Slot) -> bool {
+        let sent = self.sent.contains(slot);
+        self.sent.remove(slot);
+        sent
+    }
+
+    /// A neighbour is gone, or what it was sent has not arrived.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.known.remove(slot);
+        self.sent.remove(slot);
+    }
+
+    /// Returns what a neighbour, or a stranger, gets from `offset` on.
+    pub(super) fn serve(&mut self, slot: Option<Slot>, offset: u32) -> Serve {
+        if offset > 0 && offset >= self.header.length {
+            return Serve::NotHere;
+        }
+        if let Some(slot) = slot {
+            self.known.insert(slot);
+            self.sent.insert(slot);
+        }
+        let length = self.body.len();
+        let piece = |at: usize| self.body.slice(at..length.min(at + PIECE_LEN_MAX));
+        let pieces = (offset as usize..length).step_by(PIECE_LEN_MAX).map(piece).collect();
+        Serve::Send(Sending { header: self.header, trace: self.trace(), received: self.received, pieces, again: false })
     }
 }
 
@@ -50,7 +121,7 @@ impl Held {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Store {
     /// Boxed, so that looking for a key doesn't go past whole headers.
-    held: BTreeMap<Key, Box<Held>>,
+    held: BTreeMap<Key, Box<HeldBody>>,
     bytes: u64,
     /// The oldest segment wanted, a track; by track, and few.
     floors: Vec<(TrackId, Msn)>,
@@ -61,19 +132,15 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn get(&self, key: &Key) -> Option<&Held> {
+    pub(super) fn get(&self, key: &Key) -> Option<&HeldBody> {
         self.held.get(key).map(Box::as_ref)
     }
 
-    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Held> {
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut HeldBody> {
         self.held.get_mut(key).map(Box::as_mut)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Held)> {
-        self.held.iter().map(|(key, held)| (key, held.as_ref()))
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut Held)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut HeldBody)> {
         self.held.iter_mut().map(|(key, held)| (key, held.as_mut()))
     }
 
@@ -110,7 +177,7 @@ impl Store {
     }
 
     /// Keeps a body. What it makes obsolete is dropped; returns whether that may concern more than the store.
-    pub(super) fn insert(&mut self, key: Key, held: Held, bytes_max: u64) -> bool {
+    pub(super) fn insert(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> bool {
         self.extend_digest(&key);
         let mut obsolete = false;
         if key.track == TrackId::RECORD {
@@ -213,11 +280,19 @@ impl Store {
     }
 
     /// A neighbour is gone: its slot may be given to another.
-    pub(super) fn clear_peer(&mut self, slot: Slot) {
-        for held in self.held.values_mut() {
-            held.known.remove(slot);
-            held.sent.remove(slot);
-        }
+    pub(super) fn without(&mut self, slot: Slot) {
+        self.held.values_mut().for_each(|held| held.forget(slot));
+    }
+
+    /// Returns the held bodies that the sender of a digest lacks, the most urgent first.
+    pub(super) fn lacking(&self, now: Time, tracks: &[TrackDigest]) -> Vec<Key> {
+        let lacks = |(key, held): &(&Key, &Box<HeldBody>)| {
+            let digest = tracks.iter().find(|digest| digest.track == key.track);
+            now.since(held.received) >= GRACE && digest.is_none_or(|digest| digest.wants(&key.id()))
+        };
+        let mut keys: Vec<Key> = self.held.iter().filter(lacks).map(|(key, _)| *key).collect();
+        keys.sort_by_key(|key| key.urgency());
+        keys
     }
 
     /// What is held, and the holes in it.

@@ -535,7 +535,7 @@ proptest! {
             };
             net.input(0, input);
             let sizes = net.nodes[&NodeId(0)].sizes();
-            prop_assert!(sizes.missing <= MISSING_MAX && sizes.assemblies <= ASSEMBLIES_MAX);
+            prop_assert!(sizes.missing <= MISSING_MAX && sizes.transfers <= TRANSFERS_MAX);
             prop_assert!(sizes.held <= HELD_MAX && sizes.announcements <= ANNOUNCE_MAX);
             prop_assert!(sizes.held_bytes <= config.held_bytes_max);
             prop_assert!(net.nodes[&NodeId(0)].neighbours().count() <= NEIGHBOURS_MAX);
@@ -545,7 +545,7 @@ proptest! {
         }
         net.run(60_000);
         let sizes = net.nodes[&NodeId(0)].sizes();
-        prop_assert_eq!((sizes.missing, sizes.assemblies), (0, 0));
+        prop_assert_eq!((sizes.missing, sizes.transfers), (0, 0));
         prop_assert_eq!(net.nodes[&NodeId(0)].poll_timeout(), None);
     }
 

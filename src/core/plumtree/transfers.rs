@@ -1,41 +1,53 @@
-//! A body that is coming in: its pieces, where they come from, and to whom they go on.
+//! The bodies that are coming in: their pieces, where they come from, and to whom they go on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::io::PIECE_LEN_MAX;
-use super::neighbours::{PeerSet, Slot};
+use super::io::{PIECE_LEN_MAX, Sending, Serve};
+use super::key::{Key, newest_in};
+use super::message::{Announce, hops_of};
+use super::neighbours::{Neighbours, PeerSet, Slot};
 use crate::model::time::Time;
-use crate::model::{PartHeader, Trace};
+use crate::model::{PartHeader, Trace, TrackId};
 
 /// Most bodies coming in at a time.
-pub const ASSEMBLIES_MAX: usize = 256;
+pub const TRANSFERS_MAX: usize = 256;
 
 /// Most bytes of bodies coming in, by their headers' lengths; a single body may have more.
-pub const ASSEMBLY_BYTES_MAX: u64 = 64 << 20;
+pub const TRANSFER_BYTES_MAX: u64 = 64 << 20;
+
+/// A torn body is kept for this many stalls, for somebody to go on with it.
+const ORPHAN_STALLS: u32 = 12;
+
+/// While its peer sends other bodies, a body may stand still for this many stalls.
+const SHARED_STALLS: u32 = 4;
 
 /// Pieces beyond this many more than needed are joined: a peer that sends single bytes gains nothing.
 const PIECES_SLACK: usize = 64;
 
-/// A transfer to this node.
+/// Who sends a body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source {
-    pub(super) slot: Slot,
+struct Source {
+    slot: Slot,
     /// Where its next byte belongs.
-    pub(super) at: u32,
+    at: u32,
     /// When its last byte came.
-    pub(super) moved: Time,
+    moved: Time,
 }
 
 /// A body that is coming in.
 #[derive(Debug, Clone)]
-pub(super) struct Assembly {
+pub(super) struct Transfer {
     pub(super) header: PartHeader,
     pub(super) trace: Trace,
+    /// When its first byte came.
     pub(super) received: Time,
-    /// Who sends it; `None` after it was torn.
-    pub(super) source: Option<Source>,
-    pub(super) pieces: Vec<Bytes>,
-    pub(super) got: u32,
+    /// `None` after it was torn.
+    source: Option<Source>,
+    pieces: Vec<Bytes>,
+    got: u32,
     /// To whom it goes on, piece by piece.
     pub(super) to: PeerSet,
     /// Who gets it once it is whole: where cut-through is off.
@@ -46,22 +58,90 @@ pub(super) struct Assembly {
     pub(super) told: PeerSet,
 }
 
-/// What a piece meant.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Added {
-    /// These bytes are new, and more are to come.
-    More(Bytes),
-    /// These bytes are new, and the last.
-    Last(Bytes),
-    /// They were here already.
-    Known,
-    /// More than the header promised, or more than a piece may have.
-    Absurd,
+/// A body that is coming in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Coming {
+    /// Who sends it.
+    pub(super) slot: Slot,
+    /// When its first byte came.
+    pub(super) received: Time,
+    /// How many links it passed.
+    pub(super) hops: u8,
 }
 
-impl Assembly {
-    pub(super) fn new(header: PartHeader, trace: Trace, slot: Slot, now: Time) -> Self {
-        Assembly {
+/// What a head means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// A body begins.
+    Begin,
+    /// A torn one goes on.
+    Resume,
+    /// It is here, or comes from somebody else: with the same hash or header, or another.
+    Duplicate { same: bool },
+    /// No window has room for it.
+    Stale,
+    /// It can't be what it says, or says other than what is known.
+    Wrong { conflict: bool },
+    /// Too much is under way.
+    Full,
+}
+
+/// What a piece means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// It is of no transfer: its body was refused, and the refusal is under way.
+    Ignored,
+    /// Its bytes were here already.
+    Known,
+    /// These bytes are new, and go on to these neighbours.
+    New { bytes: Bytes, to: PeerSet, last: bool },
+    /// More than the header promised, or more than a piece may have.
+    Wrong,
+}
+
+/// How a transfer that has ended early goes on.
+#[derive(Debug)]
+pub(super) struct Torn {
+    pub(super) length: u32,
+    /// Who else has the body.
+    pub(super) holders: PeerSet,
+    /// What came of it, where it isn't kept.
+    pub(super) dropped: Option<Transfer>,
+}
+
+/// What a neighbour that is gone had to do with a transfer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) key: Key,
+    /// It was sent the body.
+    pub(super) sending: bool,
+    /// The body came from it.
+    pub(super) receiving: bool,
+}
+
+/// The transfers that don't move.
+#[derive(Debug)]
+pub(super) struct Stalled {
+    /// Others have these bodies: from whom they don't come.
+    pub(super) stuck: Vec<(Key, Slot)>,
+    /// Nobody went on with these.
+    pub(super) orphans: Vec<Key>,
+    /// When to look again.
+    pub(super) next: Time,
+}
+
+impl Transfer {
+    /// A body that begins. `then` is who gets it once it is whole.
+    pub(super) fn new(
+        now: Time,
+        slot: Slot,
+        header: PartHeader,
+        trace: Trace,
+        mut holders: PeerSet,
+        then: PeerSet,
+    ) -> Self {
+        holders.insert(slot);
+        Transfer {
             header,
             trace,
             received: now,
@@ -69,30 +149,106 @@ impl Assembly {
             pieces: Vec::new(),
             got: 0,
             to: PeerSet::default(),
-            then: PeerSet::default(),
-            holders: PeerSet::default(),
+            then,
+            holders,
             told: PeerSet::default(),
         }
     }
 
+    /// Returns who sends it.
+    pub(super) fn source(&self) -> Option<Slot> {
+        self.source.map(|source| source.slot)
+    }
+
+    pub(super) fn got(&self) -> u32 {
+        self.got
+    }
+
+    pub(super) fn hops(&self) -> u8 {
+        hops_of(&self.trace)
+    }
+
+    /// Returns what this node says of it.
+    pub(super) fn announce(&self, now: Time) -> Announce {
+        Announce::of(now, &self.header, self.hops(), self.received)
+    }
+
+    /// All are told but those who neither wait for it nor need it; returns those to whom it is news.
+    pub(super) fn tell_all(&mut self, all: PeerSet) -> PeerSet {
+        let news = all.minus(self.to).minus(self.holders).minus(self.told);
+        self.told = self.told.union(news);
+        news
+    }
+
+    /// A neighbour needs no more of it; returns whether it was sent it.
+    pub(super) fn stop(&mut self, slot: Slot) -> bool {
+        let sent = self.to.contains(slot);
+        self.to.remove(slot);
+        sent
+    }
+
+    fn head(&mut self, slot: Slot, header: &PartHeader, offset: u32) -> Head {
+        let same = self.header == *header;
+        match self.source {
+            Some(source) if source.slot != slot || !same => {
+                self.holders.insert(slot);
+                Head::Duplicate { same }
+            }
+            _ if !same || offset > self.got => Head::Wrong { conflict: !same },
+            _ => Head::Resume,
+        }
+    }
+
+    /// A neighbour goes on with it at `offset`.
+    pub(super) fn resume(&mut self, now: Time, slot: Slot, offset: u32, holders: PeerSet) {
+        self.holders = self.holders.union(holders);
+        self.holders.insert(slot);
+        self.source = Some(Source { slot, at: offset, moved: now });
+    }
+
+    /// Departure: a late eager peer joins in out of the pieces.
+    pub(super) fn serve(&mut self, slot: Slot, offset: u32, cut_through: bool) -> Serve {
+        if self.source() == Some(slot) || offset > self.got {
+            return Serve::NotHere;
+        }
+        if !cut_through {
+            self.then.insert(slot);
+            return Serve::Wait;
+        }
+        self.told.insert(slot);
+        let again = self.to.contains(slot);
+        self.to.insert(slot);
+        let (mut skip, mut pieces) = (offset as usize, Vec::new());
+        for piece in &self.pieces {
+            if skip >= piece.len() {
+                skip -= piece.len();
+            } else {
+                pieces.push(piece.slice(skip..));
+                skip = 0;
+            }
+        }
+        let (header, trace, received) = (self.header, self.trace.clone(), self.received);
+        Serve::Send(Sending { header, trace, received, pieces, again })
+    }
+
     /// Takes the next bytes of its source; the caller has checked that they are.
-    pub(super) fn add(&mut self, now: Time, bytes: Bytes) -> Added {
-        let Some(source) = &mut self.source else { return Added::Known };
+    fn add(&mut self, now: Time, bytes: Bytes) -> Piece {
+        let Some(source) = &mut self.source else { return Piece::Ignored };
         let length = match u32::try_from(bytes.len()) {
             Ok(length) if bytes.len() <= PIECE_LEN_MAX && length <= self.header.length - source.at => length,
-            _ => return Added::Absurd,
+            _ => return Piece::Wrong,
         };
         let known = (self.got - source.at).min(length);
         source.at += length;
         source.moved = now;
         if known == length {
-            return Added::Known;
+            return Piece::Known;
         }
         let new = bytes.slice(known as usize..);
         self.got += length - known;
         self.pieces.push(new.clone());
         self.thin();
-        if self.got == self.header.length { Added::Last(new) } else { Added::More(new) }
+        Piece::New { bytes: new, to: self.to, last: self.got == self.header.length }
     }
 
     /// Joins the last pieces while there are too many, the smaller ones first, so that a byte is copied
@@ -111,8 +267,8 @@ impl Assembly {
         }
     }
 
-    /// What has come in, in one piece.
-    pub(super) fn join(&self) -> Bytes {
+    /// Returns what has come in, in one piece.
+    pub(super) fn whole(&self) -> Bytes {
         match self.pieces.as_slice() {
             [one] => one.clone(),
             pieces => {
@@ -123,5 +279,122 @@ impl Assembly {
                 whole.freeze()
             }
         }
+    }
+}
+
+/// The bodies that are coming in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Transfers(BTreeMap<Key, Transfer>);
+
+impl Transfers {
+    pub(super) fn get(&self, key: &Key) -> Option<&Transfer> {
+        self.0.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Transfer> {
+        self.0.get_mut(key)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut Transfer)> {
+        self.0.iter_mut()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn newest(&self, track: TrackId) -> Option<Key> {
+        newest_in(&self.0, track)
+    }
+
+    /// Returns what a head that announces a body of the window means.
+    pub(super) fn head(&mut self, key: &Key, slot: Slot, header: &PartHeader, offset: u32) -> Head {
+        if let Some(transfer) = self.0.get_mut(key) {
+            return transfer.head(slot, header, offset);
+        }
+        let under_way: u64 = self.0.values().map(|transfer| u64::from(transfer.header.length)).sum();
+        let over = under_way > 0 && under_way + u64::from(header.length) > TRANSFER_BYTES_MAX;
+        match offset {
+            _ if over || self.0.len() >= TRANSFERS_MAX => Head::Full,
+            0 => Head::Begin,
+            _ => Head::Wrong { conflict: false },
+        }
+    }
+
+    pub(super) fn begin(&mut self, key: Key, transfer: Transfer) {
+        self.0.insert(key, transfer);
+    }
+
+    /// Takes the next bytes of a body.
+    pub(super) fn piece(&mut self, now: Time, slot: Slot, key: &Key, bytes: Bytes) -> Piece {
+        match self.0.get_mut(key).filter(|transfer| transfer.source() == Some(slot)) {
+            Some(transfer) => transfer.add(now, bytes),
+            None => Piece::Ignored,
+        }
+    }
+
+    /// Takes a transfer out: its body is whole, or nobody wants it any more.
+    pub(super) fn take(&mut self, key: &Key) -> Option<Transfer> {
+        self.0.remove(key)
+    }
+
+    /// Takes out what isn't wanted.
+    pub(super) fn take_unwanted(&mut self, wants: impl Fn(&Key) -> bool) -> Vec<Transfer> {
+        self.0.extract_if(.., |key, _| !wants(key)).map(|(_, transfer)| transfer).collect()
+    }
+
+    /// The transfer from a neighbour has ended early; `keep`: somebody else may go on with it.
+    pub(super) fn tear(&mut self, key: &Key, slot: Slot, keep: bool) -> Option<Torn> {
+        let transfer = self.0.get_mut(key)?;
+        transfer.source = None;
+        transfer.holders.remove(slot);
+        let (length, holders) = (transfer.header.length, transfer.holders);
+        let dropped = if keep { None } else { self.0.remove(key) };
+        Some(Torn { length, holders, dropped })
+    }
+
+    /// A neighbour is gone. Returns the transfers from and to it.
+    pub(super) fn without(&mut self, slot: Slot) -> Vec<Ended> {
+        let ended = self.0.iter_mut().map(|(key, transfer)| {
+            let sending = transfer.stop(slot);
+            for set in [&mut transfer.then, &mut transfer.told, &mut transfer.holders] {
+                set.remove(slot);
+            }
+            Ended { key: *key, sending, receiving: transfer.source() == Some(slot) }
+        });
+        ended.filter(|ended| ended.sending || ended.receiving).collect()
+    }
+
+    /// Returns the transfers that stand still. A torn one is an orphan once nobody `is_missing` it any more.
+    pub(super) fn stalled(
+        &self,
+        now: Time,
+        stall: Duration,
+        neighbours: &Neighbours,
+        is_missing: impl Fn(&Key) -> bool,
+    ) -> Stalled {
+        let mut stalled = Stalled { stuck: Vec::new(), orphans: Vec::new(), next: Time::MAX };
+        for (key, transfer) in &self.0 {
+            let due = match transfer.source {
+                Some(source) => {
+                    let peer_moved = neighbours.bytes_at(source.slot);
+                    let due = (peer_moved + stall).min(source.moved + stall * SHARED_STALLS);
+                    due.max(source.moved + stall)
+                }
+                None => transfer.received + stall * ORPHAN_STALLS,
+            };
+            stalled.next = stalled.next.min(if due <= now { now + stall } else { due });
+            if due > now {
+                continue;
+            }
+            match transfer.source() {
+                Some(slot) if !transfer.holders.minus(PeerSet::one(slot)).is_empty() => {
+                    stalled.stuck.push((*key, slot));
+                }
+                None if !is_missing(key) => stalled.orphans.push(*key),
+                _ => {}
+            }
+        }
+        stalled
     }
 }

@@ -1,16 +1,15 @@
-//! The tree: which links are eager, and which would be better.
+//! The tree: which links are eager, who feeds this node, and which links would be better.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::config::Optimise;
-use super::io::{Output, PIECE_LEN_MAX};
+use super::config::{Config, Optimise};
 use super::key::Key;
-use super::message::{Announce, Message};
-use super::neighbours::{PeerSet, Slot};
-use super::plumtree::{Plumtree, hops_of};
-use super::pulls::{Missing, slow_tail};
+use super::message::Announce;
+use super::neighbours::{Neighbours, PeerSet, Slot};
+use super::pulls::{Links, Missing};
+use super::transfers::Coming;
 use crate::model::time::Time;
-use crate::model::{NodeId, PartId};
 
 /// How long a neighbour that refused a GRAFT for want of upload is asked last.
 const FULL_FOR: Duration = Duration::from_secs(10);
@@ -26,14 +25,41 @@ const EXPECTING: Duration = Duration::from_millis(1_200);
 
 /// A lazy neighbour that was earlier than the parent, and how often in a row.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate {
+struct Candidate {
     slot: Slot,
     count: u8,
 }
 
+/// How late eager copies come after the first announcement: mean and deviation as RFC 6298 reckons
+/// the round trip.
+#[derive(Debug, Clone, Default)]
+struct Lag {
+    mean_us: u64,
+    deviation_us: u64,
+    samples: u32,
+}
+
+impl Lag {
+    fn add(&mut self, lag: Duration) {
+        let us = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX).min(10_000_000);
+        if self.samples == 0 {
+            (self.mean_us, self.deviation_us) = (us, us / 2);
+        } else {
+            self.deviation_us = (3 * self.deviation_us + self.mean_us.abs_diff(us)) / 4;
+            self.mean_us = (7 * self.mean_us + us) / 8;
+        }
+        self.samples = self.samples.saturating_add(1);
+    }
+
+    /// Returns the mean + 4 deviations, once there are enough samples to believe it.
+    fn bound(&self) -> Option<Duration> {
+        (self.samples >= 4).then(|| Duration::from_micros(self.mean_us + 4 * self.deviation_us))
+    }
+}
+
 /// How many bytes/s this stream has, for the upload budget.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Inflow {
+struct Inflow {
     since: Option<Time>,
     bytes: u64,
     rate: u64,
@@ -42,12 +68,12 @@ pub(super) struct Inflow {
 impl Inflow {
     const WINDOW: Duration = Duration::from_secs(2);
 
-    /// In bytes/s: 0 before it was measured, and once nothing has come for some windows.
+    /// Returns bytes/s: 0 before it was measured, and once nothing has come for some windows.
     fn rate(&self, now: Time) -> u64 {
         if self.since.is_some_and(|since| now.since(since) < 4 * Self::WINDOW) { self.rate } else { 0 }
     }
 
-    pub(super) fn add(&mut self, now: Time, bytes: u64) {
+    fn add(&mut self, now: Time, bytes: u64) {
         let since = *self.since.get_or_insert(now);
         self.bytes += bytes;
         let elapsed = now.since(since);
@@ -60,184 +86,249 @@ impl Inflow {
     }
 }
 
-impl Plumtree {
-    /// How many bytes/s this stream has now; 0 while it isn't known.
-    pub fn inflow(&self, now: Time) -> u64 {
+/// A neighbour that is to be the parent, and the former one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Exchange {
+    pub(super) graft: Slot,
+    /// `None`: the former parent's link stays as it is.
+    pub(super) prune: Option<Slot>,
+}
+
+/// The tree, as this node sees it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tree {
+    /// The paper's eagerPushPeers; all other neighbours are in its lazyPushPeers.
+    eager: PeerSet,
+    /// The neighbour that feeds us: whose copy of a body came first, over an eager link.
+    parent: Option<Slot>,
+    /// Neighbours that were asked to feed us, and have neither sent a body nor refused since.
+    grafted: PeerSet,
+    candidate: Option<Candidate>,
+    /// The neighbour that announced the newest part first: it takes the place of a parent that is lost.
+    runner_up: Option<(Key, Slot)>,
+    /// It was asked to, and has until then to show that it does.
+    expecting_until: Time,
+    /// When a neighbour was last sent a PRUNE.
+    pruned_at: BTreeMap<Slot, Time>,
+    /// Neighbours that answered a GRAFT with a PRUNE: until then they are asked last.
+    full_until: BTreeMap<Slot, Time>,
+    lag: Lag,
+    inflow: Inflow,
+    /// The eager links that [`Tree::changed`] saw last.
+    told: Option<PeerSet>,
+}
+
+impl Tree {
+    pub(super) fn add(&mut self, slot: Slot, eager: bool) {
+        if eager {
+            self.eager.insert(slot);
+        }
+    }
+
+    /// A neighbour is gone: nothing points there any more. Returns whether it was the parent.
+    pub(super) fn without(&mut self, slot: Slot) -> bool {
+        let parent = self.is_parent(slot);
+        self.make_lazy(slot);
+        self.pruned_at.remove(&slot);
+        self.full_until.remove(&slot);
+        self.candidate.take_if(|candidate| candidate.slot == slot);
+        self.runner_up.take_if(|(_, runner_up)| *runner_up == slot);
+        self.expecting_until = Time::ZERO;
+        self.told = None;
+        parent
+    }
+
+    pub(super) fn eager(&self) -> PeerSet {
+        self.eager
+    }
+
+    pub(super) fn parent(&self) -> Option<Slot> {
+        self.parent
+    }
+
+    pub(super) fn is_parent(&self, slot: Slot) -> bool {
+        self.parent == Some(slot)
+    }
+
+    /// Returns the neighbours that are fed from here.
+    pub(super) fn children(&self) -> PeerSet {
+        self.parent.map_or(self.eager, |parent| self.eager.minus(PeerSet::one(parent)))
+    }
+
+    /// Whether a neighbour has refused to feed us lately.
+    pub(super) fn is_full(&self, now: Time, slot: Slot) -> bool {
+        self.full_until.get(&slot).is_some_and(|until| *until > now)
+    }
+
+    /// Returns which links are what, where a holder is chosen.
+    pub(super) fn links(&self, now: Time) -> Links {
+        let full = self.full_until.keys().filter(|slot| self.is_full(now, **slot));
+        Links { eager: self.eager, full: full.fold(PeerSet::default(), |full, slot| full.union(PeerSet::one(*slot))) }
+    }
+
+    /// Whether other links than when this was last asked are eager.
+    pub(super) fn changed(&mut self) -> bool {
+        self.told.replace(self.eager) != Some(self.eager)
+    }
+
+    /// Returns how many bytes/s this stream has; 0 while it isn't known.
+    pub(super) fn inflow(&self, now: Time) -> u64 {
         self.inflow.rate(now)
     }
 
-    /// Paper: "upon event Receive(PRUNE, sender): eagerPushPeers - {sender}; lazyPushPeers + {sender}".
-    pub(super) fn on_prune(&mut self, now: Time, slot: Slot) {
+    /// A whole body is here.
+    pub(super) fn add_inflow(&mut self, now: Time, bytes: u64) {
+        self.inflow.add(now, bytes);
+    }
+
+    fn make_lazy(&mut self, slot: Slot) {
+        self.eager.remove(slot);
         self.grafted.remove(slot);
-        if let Some(peer) = self.peers.get_mut(slot) {
-            peer.eager = false;
-            if self.config.upload.is_some() {
-                peer.full_until = now + FULL_FOR;
-            }
+        self.parent.take_if(|parent| *parent == slot);
+    }
+
+    /// A neighbour is asked to feed us.
+    pub(super) fn graft(&mut self, slot: Slot) {
+        self.eager.insert(slot);
+        self.grafted.insert(slot);
+    }
+
+    /// A body begins. Paper: "eagerPushPeers + {sender}; lazyPushPeers - {sender}". Departure: not where it was
+    /// `pulled`, since a hole in the window is filled beside the tree.
+    pub(super) fn began(&mut self, slot: Slot, pulled: bool) {
+        self.grafted.remove(slot);
+        if !pulled {
+            self.eager.insert(slot);
         }
-        if self.parent == Some(slot) {
-            self.parent = None;
+        self.went_on(slot);
+    }
+
+    /// A neighbour sends a body, or goes on with it.
+    pub(super) fn went_on(&mut self, slot: Slot) {
+        if self.eager.contains(slot) {
+            self.parent = Some(slot);
         }
     }
 
-    /// Paper: "upon event Receive(GRAFT, mID, sender): eagerPushPeers + {sender}; lazyPushPeers -
-    /// {sender}; if mID in receivedMsgs: send GOSSIP". Departures: a body that is coming in, or asked
-    /// for, is passed on as it comes; what isn't here is answered; children are capped.
-    pub(super) fn on_graft(&mut self, now: Time, slot: Slot, id: Option<PartId>, offset: u32, join: bool) {
-        if join {
-            if self.is_full(now, slot) {
-                if let Some(peer) = self.peers.get_mut(slot) {
-                    (peer.pruned_at, peer.eager) = (Some(now), false);
-                }
-                self.send_prune(slot);
-            } else if let Some(peer) = self.peers.get_mut(slot) {
-                peer.eager = true;
-            }
+    /// Returns who gets a body that `source` sends: not its holders, whose link is then no tree link unless they
+    /// feed us, or are about to; those who asked for it, too.
+    pub(super) fn targets(&mut self, source: Slot, holders: PeerSet, waiters: PeerSet) -> PeerSet {
+        let to = self.eager.minus(holders).union(waiters).minus(PeerSet::one(source));
+        let mut stay = self.grafted.union(to);
+        stay.insert(source);
+        if let Some(parent) = self.parent {
+            stay.insert(parent);
         }
-        let Some(id) = id else { return };
-        let key = Key::from(id);
-        let Some(to) = self.peers.get(slot).map(|peer| peer.id) else { return };
-        if self.store.get(&key).is_some() {
-            self.serve(to, Some(slot), &key, offset);
-        } else if let Some(assembly) = self.assemblies.get_mut(&key) {
-            if assembly.source.is_some_and(|source| source.slot == slot) || offset > assembly.got {
-                self.send_not_here(slot, id);
-            } else if !self.config.cut_through {
-                assembly.then.insert(slot);
-            } else {
-                self.join_assembly(to, slot, key, offset);
-            }
-        } else if let Some(missing) = self.missing.get_mut(&key)
-            && missing.pull.is_some_and(|(asked, _)| asked != slot)
-            && self.config.promise
-        {
-            missing.waiters.insert(slot);
+        self.eager = self.eager.minus(self.eager.minus(stay));
+        to
+    }
+
+    /// A child has got a body from somebody else: it has a parent, and it isn't this node.
+    pub(super) fn fed_elsewhere(&mut self, slot: Slot) {
+        if !self.is_parent(slot) && !self.grafted.contains(slot) {
+            self.eager.remove(slot);
+        }
+    }
+
+    /// Whether an eager copy may be expected of a body newer than all others. Departure: not while nobody feeds this
+    /// node, nor of what the parent itself announces (which then doesn't send it).
+    pub(super) fn expects(&self, now: Time, announcer: Slot) -> bool {
+        !self.is_parent(announcer) && (self.parent.is_some() || now < self.expecting_until)
+    }
+
+    /// Returns the paper's timeout_1, or ours: the measured lag of the tree + length / rate.
+    pub(super) fn timeout_1(&self, length: u32, neighbours: &Neighbours, config: &Config) -> Duration {
+        if !config.size_aware_timers {
+            return config.graft_timeout_1;
+        }
+        let Some(parent) = self.parent else { return config.graft_margin_min };
+        let margin = match self.lag.bound() {
+            Some(bound) => bound.min(config.graft_margin_max).max(config.graft_margin_min),
+            None => config.graft_timeout_1,
+        };
+        margin + neighbours.transfer_time(parent, u64::from(length))
+    }
+
+    /// A neighbour wants to be fed: returns whether it is. Departure: children are capped.
+    pub(super) fn grafted_by(&mut self, now: Time, slot: Slot, upload: Option<u64>) -> bool {
+        let full = self.has_no_room(now, slot, upload);
+        if full {
+            self.pruned_at.insert(slot, now);
+            self.eager.remove(slot);
         } else {
-            self.send_not_here(slot, id);
+            self.eager.insert(slot);
         }
-    }
-
-    /// Sends a held body, from `offset` on.
-    pub(super) fn serve(&mut self, to: NodeId, slot: Option<Slot>, key: &Key, offset: u32) {
-        let Some(held) = self.store.get_mut(key) else { return };
-        if offset > 0 && offset >= held.header.length {
-            if let Some(slot) = slot {
-                self.send_not_here(slot, key.id());
-            }
-            return;
-        }
-        if let Some(slot) = slot {
-            held.known.insert(slot);
-            held.sent.insert(slot);
-        }
-        let (header, trace, received) = (held.header, held.trace(), held.received);
-        let body = held.body.slice(offset as usize..);
-        self.stats.heads_sent += 1;
-        self.outputs.push_back(Output::BodyHead { to, header, trace, offset, received });
-        for at in (0..body.len()).step_by(PIECE_LEN_MAX) {
-            self.send_piece(to, key.id(), body.slice(at..body.len().min(at + PIECE_LEN_MAX)));
-        }
-    }
-
-    /// Departure: a late eager peer joins in out of the assembly's pieces.
-    fn join_assembly(&mut self, to: NodeId, slot: Slot, key: Key, offset: u32) {
-        let Some(assembly) = self.assemblies.get_mut(&key) else { return };
-        assembly.told.insert(slot);
-        let again = assembly.to.contains(slot);
-        assembly.to.insert(slot);
-        let (header, trace, received) = (assembly.header, assembly.trace.clone(), assembly.received);
-        let pieces = assembly.pieces.clone();
-        if again {
-            // It has lost the transfer, and asks anew.
-            self.outputs.push_back(Output::BodyAbort { to, id: key.id() });
-        }
-        self.stats.heads_sent += 1;
-        self.outputs.push_back(Output::BodyHead { to, header, trace, offset, received });
-        let mut skip = offset as usize;
-        for piece in pieces {
-            if skip >= piece.len() {
-                skip -= piece.len();
-                continue;
-            }
-            self.send_piece(to, key.id(), piece.slice(skip..));
-            skip = 0;
-        }
-    }
-
-    pub(super) fn send_piece(&mut self, to: NodeId, id: PartId, bytes: bytes::Bytes) {
-        self.stats.bytes_sent += bytes.len() as u64;
-        self.outputs.push_back(Output::BodyPiece { to, id, bytes });
+        !full
     }
 
     /// Departure: eager children are capped to what the upload budget feeds in half of the time, so that a slow
     /// node is a leaf. Who asks again has found nobody better: then to what the budget feeds at all.
-    fn is_full(&self, now: Time, asking: Slot) -> bool {
-        let refused = self.peers.get(asking).and_then(|peer| peer.pruned_at).map(|at| now.since(at));
+    fn has_no_room(&self, now: Time, asking: Slot, upload: Option<u64>) -> bool {
+        let refused = self.pruned_at.get(&asking).map(|at| now.since(*at));
         let again = refused.is_some_and(|since| since >= INSISTS_AFTER && since < FULL_FOR);
-        let Some(budget) = self.children_max() else { return false };
+        let Some(budget) = self.children_max(upload) else { return false };
         let most = if again { budget.max(1) } else { budget / 2 };
         self.children().minus(PeerSet::one(asking)).len() >= most
     }
 
-    /// How many children the upload budget feeds, once this stream's rate is known.
-    fn children_max(&self) -> Option<usize> {
-        let children = self.config.upload?.checked_div(self.inflow.rate)?;
+    /// Returns how many children the upload budget feeds, once this stream's rate is known.
+    fn children_max(&self, upload: Option<u64>) -> Option<usize> {
+        let children = upload?.checked_div(self.inflow.rate)?;
         Some(usize::try_from(children).unwrap_or(usize::MAX))
     }
 
-    fn children(&self) -> PeerSet {
-        let mut children = self.peers.eager();
-        if let Some(parent) = self.parent {
-            children.remove(parent);
-        }
-        children
-    }
-
-    /// Departure: a child too many, one that hasn't been told so lately, is sent elsewhere.
-    pub(super) fn shed(&mut self, now: Time) {
-        let Some(budget) = self.children_max() else { return };
+    /// Departure: returns a child too many, one that hasn't been told so lately. It is sent elsewhere.
+    pub(super) fn shed(&mut self, now: Time, upload: Option<u64>) -> Option<Slot> {
+        let budget = self.children_max(upload)?;
         let children = self.children();
         if children.len() <= budget / 2 {
-            return;
+            return None;
         }
-        let told = |slot: &Slot| {
-            self.peers.get(*slot).and_then(|peer| peer.pruned_at).is_some_and(|at| now.since(at) < SHED_EVERY)
-        };
-        let Some(slot) = children.iter().find(|slot| !told(slot)) else { return };
-        if let Some(peer) = self.peers.get_mut(slot) {
-            (peer.pruned_at, peer.eager) = (Some(now), false);
-        }
-        self.send_prune(slot);
+        let slot = children.iter().find(|slot| !self.was_pruned(now, *slot, SHED_EVERY))?;
+        self.pruned_at.insert(slot, now);
+        self.eager.remove(slot);
+        Some(slot)
     }
 
-    /// Paper: "if mID in receivedMsgs: eagerPushPeers - {sender}; lazyPushPeers + {sender}; send
-    /// PRUNE". Departures: not twice within `prune_interval`, and `eager_min` links stay.
-    pub(super) fn prune(&mut self, now: Time, slot: Slot) {
-        let others = self.peers.eager().minus(PeerSet::one(slot)).len();
-        let Some(peer) = self.peers.get_mut(slot) else { return };
-        if others < self.config.eager_min || peer.pruned_at.is_some_and(|at| now.since(at) < self.config.prune_interval)
-        {
-            return;
-        }
-        peer.pruned_at = Some(now);
-        peer.eager = false;
-        self.grafted.remove(slot);
-        if self.parent == Some(slot) {
-            self.parent = None;
-        }
-        self.send_prune(slot);
+    fn was_pruned(&self, now: Time, slot: Slot, lately: Duration) -> bool {
+        self.pruned_at.get(&slot).is_some_and(|at| now.since(*at) < lately)
     }
 
-    fn send_prune(&mut self, slot: Slot) {
-        let Some(to) = self.peers.get(slot).map(|peer| peer.id) else { return };
-        self.stats.prunes_sent += 1;
-        self.outputs.push_back(Output::Send { to, message: Message::Prune });
+    /// A neighbour has sent a PRUNE; `full`: it may be for want of upload.
+    pub(super) fn pruned_by(&mut self, now: Time, slot: Slot, full: bool) {
+        self.make_lazy(slot);
+        if full {
+            self.full_until.insert(slot, now + FULL_FOR);
+        }
+    }
+
+    /// A second copy has come: returns whether its sender gets a PRUNE. Departures: not twice within
+    /// `prune_interval`, and `eager_min` links stay.
+    pub(super) fn prune(&mut self, now: Time, slot: Slot, config: &Config) -> bool {
+        let others = self.eager.minus(PeerSet::one(slot)).len();
+        if others < config.eager_min || self.was_pruned(now, slot, config.prune_interval) {
+            return false;
+        }
+        self.pruned_at.insert(slot, now);
+        self.make_lazy(slot);
+        true
     }
 
     /// Paper, "Optimization": on the first copy of a message, a lazy neighbour that announced it over
-    /// a shorter way takes the sender's place. Departure: on measured time.
-    pub(super) fn optimise(&mut self, now: Time, slot: Slot, hops: u8, missing: &Missing) {
-        let better = match self.config.optimise {
+    /// a shorter way takes the sender's place. Departure: on measured time. `hops` is the copy's, over `slot`.
+    pub(super) fn came(
+        &mut self,
+        now: Time,
+        slot: Slot,
+        hops: u8,
+        missing: &Missing,
+        neighbours: &Neighbours,
+        config: &Config,
+    ) -> Option<Exchange> {
+        if let Some((_, first)) = missing.first {
+            self.lag.add(now.since(first));
+        }
+        let better = match config.optimise {
             Optimise::Off => None,
             // Paper: "if exists (id, node, r) in missing with id = mID, r < round and round - r >=
             // threshold". Our `hops` counts the last link, too.
@@ -246,113 +337,76 @@ impl Plumtree {
                 .filter(|(_, r)| hops.saturating_sub(1).saturating_sub(*r) >= threshold)
                 .map(|(node, _)| node),
             Optimise::Time { margin, samples } => {
-                let tail = |slot: Slot| slow_tail(missing.length, self.peers.get(slot).map_or(0, |peer| peer.rate));
+                let tail = |slot: Slot| neighbours.slow_tail(slot, missing.length);
                 let whole = now + tail(slot);
                 let earlier = missing.first.filter(|(node, at)| whole.since(*at + tail(*node)) >= margin);
-                let earlier = earlier.map(|(node, _)| node);
-                self.candidate = earlier.map(|node| match self.candidate {
-                    Some(candidate) if candidate.slot == node => {
-                        Candidate { slot: node, count: candidate.count.saturating_add(1) }
-                    }
-                    _ => Candidate { slot: node, count: 1 },
+                self.candidate = earlier.map(|(slot, _)| {
+                    let before = self.candidate.filter(|candidate| candidate.slot == slot);
+                    Candidate { slot, count: before.map_or(0, |candidate| candidate.count).saturating_add(1) }
                 });
                 self.candidate.filter(|candidate| candidate.count >= samples).map(|candidate| candidate.slot)
             }
         };
-        if let Some(better) = better.filter(|better| *better != slot) {
-            self.exchange_parent(now, slot, better);
-        }
+        self.exchange(now, slot, better.filter(|better| *better != slot)?, config)
     }
 
     /// Departure: a body comes slowly, and another neighbour has it as well. One that is likely to have brought it
     /// whole by then becomes the parent, before this one makes all bodies late. Not one below us in the tree: its
     /// copy has passed more links than ours, and begun later.
-    pub(super) fn leave_slow_parent(&mut self, now: Time, key: &Key, slot: Slot, other: Slot, announce: &Announce) {
-        let Optimise::Time { margin, .. } = self.config.optimise else { return };
-        let Some(assembly) = self.assemblies.get(key).filter(|_| self.parent == Some(slot)) else { return };
-        let (received, hops) = (assembly.received, hops_of(&assembly.trace));
-        let link = Duration::from_micros(self.peers.get(other).map_or(0, |peer| u64::from(peer.rtt_us)) / 2);
-        let began = now - Duration::from_micros(u64::from(announce.age_us)) - link;
-        if announce.hops > hops && began >= received {
-            return;
+    pub(super) fn too_slow(
+        &mut self,
+        now: Time,
+        coming: Coming,
+        other: Slot,
+        announce: &Announce,
+        neighbours: &Neighbours,
+        config: &Config,
+    ) -> Option<Exchange> {
+        let Optimise::Time { margin, .. } = config.optimise else { return None };
+        let Coming { slot, received, hops } = coming;
+        if !self.is_parent(slot) {
+            return None;
         }
-        let tail = |slot: Slot| slow_tail(announce.length, self.peers.get(slot).map_or(0, |peer| peer.rate));
+        let link = Duration::from_micros(u64::from(neighbours.rtt_us(other)) / 2);
         let age = Duration::from_micros(u64::from(announce.age_us));
+        if announce.hops > hops && now - age - link >= received {
+            return None;
+        }
+        let tail = |slot: Slot| neighbours.slow_tail(slot, announce.length);
         let (here, there) = (tail(slot), tail(other));
-        if !here.is_zero() && now - age + there + margin <= received + here {
-            self.exchange_parent(now, slot, other);
+        if here.is_zero() || now - age + there + margin > received + here {
+            return None;
         }
+        self.exchange(now, slot, other, config)
     }
 
-    fn exchange_parent(&mut self, now: Time, slot: Slot, better: Slot) {
-        let Some(peer) = self.peers.get_mut(better) else { return };
-        if peer.full_until > now {
-            return;
+    /// Paper: "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
+    fn exchange(&mut self, now: Time, slot: Slot, better: Slot, config: &Config) -> Option<Exchange> {
+        if self.is_full(now, better) {
+            return None;
         }
-        // Paper: "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
-        peer.eager = true;
-        let to = peer.id;
-        self.grafted.insert(better);
-        self.send_graft(to, None, 0, true);
-        self.prune(now, slot);
+        self.graft(better);
+        let prune = self.prune(now, slot, config).then_some(slot);
         self.candidate = None;
-        self.stats.optimisations += 1;
         self.parent = Some(better);
-    }
-
-    /// A neighbour is gone or its slot is reused: nothing points there any more.
-    pub(super) fn tree_without(&mut self, slot: Slot) {
-        self.grafted.remove(slot);
-        if self.parent == Some(slot) {
-            self.parent = None;
-        }
-        if self.candidate.is_some_and(|candidate| candidate.slot == slot) {
-            self.candidate = None;
-        }
-        if self.runner_up.is_some_and(|(_, runner_up)| runner_up == slot) {
-            self.runner_up = None;
-        }
+        Some(Exchange { graft: better, prune })
     }
 
     /// Remembers who announced the newest part first. Not a node below us in the tree: its copy has
-    /// passed more links than ours.
-    pub(super) fn note_runner_up(&mut self, key: Key, slot: Slot, hops: u8) {
-        let ours = match (self.store.get(&key), self.assemblies.get(&key)) {
-            (Some(held), _) => held.hops,
-            (None, Some(assembly)) => hops_of(&assembly.trace),
-            (None, None) => u8::MAX,
-        };
+    /// passed more links than `ours`.
+    pub(super) fn announced(&mut self, key: Key, slot: Slot, hops: u8, ours: u8) {
         let newer = self.runner_up.is_none_or(|(old, _)| key.position() > old.position());
-        if newer && hops <= ours && self.parent != Some(slot) {
+        if newer && hops <= ours && !self.is_parent(slot) {
             self.runner_up = Some((key, slot));
         }
     }
 
     /// Departure: when the parent is lost, its runner-up is grafted at once, and the next part comes
-    /// without anybody's asking.
-    pub(super) fn replace_parent(&mut self, now: Time) {
-        if !self.config.replace_parent {
-            return;
-        }
-        let Some((_, slot)) = self.runner_up else { return };
-        let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.full_until <= now) else { return };
-        peer.eager = true;
-        let to = peer.id;
-        self.grafted.insert(slot);
-        self.send_graft(to, None, 0, true);
+    /// without anybody's asking. Returns it.
+    pub(super) fn replace_parent(&mut self, now: Time) -> Option<Slot> {
+        let slot = self.runner_up.map(|(_, slot)| slot).filter(|slot| !self.is_full(now, *slot))?;
+        self.graft(slot);
         self.expecting_until = now + EXPECTING;
-    }
-
-    pub(super) fn send_not_here(&mut self, slot: Slot, id: PartId) {
-        if let Some(to) = self.peers.get(slot).map(|peer| peer.id) {
-            self.send_not_here_to(to, id);
-        }
-    }
-
-    pub(super) fn send_not_here_to(&mut self, to: NodeId, id: PartId) {
-        if self.config.not_here {
-            self.stats.not_here_sent += 1;
-            self.outputs.push_back(Output::Send { to, message: Message::NotHere { id } });
-        }
+        Some(slot)
     }
 }

@@ -14,7 +14,7 @@ use crate::model::Resume;
 use crate::model::time::Time;
 use crate::model::{Msn, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, TrackId};
 use crate::plumtree as broadcast;
-use crate::plumtree::{Plumtree, Sizes, Stats};
+use crate::plumtree::{Counters, Plumtree, Sizes};
 
 /// Most nodes remembered as members of a stream's swarm, beside the overlay's own views.
 const CONTACTS_MAX: usize = 16;
@@ -336,7 +336,7 @@ impl Member {
             lazy: neighbours(false),
             parent: tree.and_then(Plumtree::parent),
             overlay: self.overlay.counters(),
-            broadcast: tree.map(|tree| *tree.stats()),
+            broadcast: tree.map(|tree| *tree.counters()),
         }
     }
 }
@@ -361,5 +361,5 @@ pub struct SwarmView {
     /// What the overlay has done.
     pub overlay: overlay::Counters,
     /// What the broadcast has done; `None` for the directory.
-    pub broadcast: Option<Stats>,
+    pub broadcast: Option<Counters>,
 }

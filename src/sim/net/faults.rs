@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::Net;
 use crate::check::Message;
 use crate::node::Node;
-use damson_core::plumtree::{ANNOUNCE_MAX, ASSEMBLIES_MAX, HELD_MAX, MISSING_MAX, NEIGHBOURS_MAX};
+use damson_core::plumtree::{ANNOUNCE_MAX, HELD_MAX, MISSING_MAX, NEIGHBOURS_MAX, TRANSFERS_MAX};
 
 /// Faults of one kind that are told; beyond that they are counted.
 const TOLD: usize = 3;
@@ -28,7 +28,7 @@ impl<N: Node> Net<N> {
             let sizes = glance.sizes?;
             let broken = sizes.held > HELD_MAX
                 || sizes.missing > MISSING_MAX
-                || sizes.assemblies > ASSEMBLIES_MAX
+                || sizes.transfers > TRANSFERS_MAX
                 || sizes.announcements > ANNOUNCE_MAX
                 || glance.active.len() > NEIGHBOURS_MAX;
             broken.then(|| format!("node {at} is out of bounds: {sizes:?}, {} neighbours", glance.active.len()))
@@ -69,7 +69,7 @@ impl<N: Node> Net<N> {
         }
         let waiting = alive.iter().filter_map(|at| {
             let sizes = self.node(*at)?.glance().sizes?;
-            let waits = sizes.missing + sizes.assemblies > 0;
+            let waits = sizes.missing + sizes.transfers > 0;
             waits.then(|| format!("node {at} still waits for something: {sizes:?}"))
         });
         let mut faults = told(lacking);
@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    const SIZES: Sizes = Sizes { held: 0, held_bytes: 0, assemblies: 0, missing: 0, announcements: 0 };
+    const SIZES: Sizes = Sizes { held: 0, held_bytes: 0, transfers: 0, missing: 0, announcements: 0 };
 
     /// Nodes with these neighbours.
     fn puppets(neighbours: &[&[u32]]) -> Net<Puppet> {
@@ -164,7 +164,7 @@ mod tests {
         let broken = [
             Sizes { held: HELD_MAX + 1, ..SIZES },
             Sizes { missing: MISSING_MAX + 1, ..SIZES },
-            Sizes { assemblies: ASSEMBLIES_MAX + 1, ..SIZES },
+            Sizes { transfers: TRANSFERS_MAX + 1, ..SIZES },
             Sizes { announcements: ANNOUNCE_MAX + 1, ..SIZES },
         ];
         for sizes in broken {

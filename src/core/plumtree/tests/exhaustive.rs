@@ -281,7 +281,7 @@ impl State {
         while let Some(output) = tree.poll_output() {
             outputs.push(output);
         }
-        tree.stats = Stats::default();
+        tree.counters = Counters::default();
         core.hash = digest(&tree);
         for output in outputs {
             self.output(node, output);
@@ -348,7 +348,7 @@ impl State {
     fn check_nobody_waits(&self) {
         for node in 0..3 {
             let Some(tree) = self.tree(node) else { continue };
-            assert_eq!((tree.sizes().missing, tree.sizes().assemblies), (0, 0), "node {node} waits");
+            assert_eq!((tree.sizes().missing, tree.sizes().transfers), (0, 0), "node {node} waits");
         }
     }
 

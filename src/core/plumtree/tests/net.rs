@@ -188,8 +188,8 @@ impl Net {
         }
     }
 
-    pub(super) fn stats(&self, node: u64) -> Stats {
-        *self.nodes[&NodeId(node)].stats()
+    pub(super) fn stats(&self, node: u64) -> Counters {
+        *self.nodes[&NodeId(node)].counters()
     }
 
     pub(super) fn count(&self, test: impl Fn(&Message) -> bool) -> usize {
