@@ -4,16 +4,17 @@ use bytes::Bytes;
 
 use super::config::Config;
 use super::counters::Sizes;
+use super::deadlines::Deadlines;
 use super::io::Serve;
 use super::key::Key;
 use super::message::{Announce, IHAVE_IDS_MAX, TrackDigest};
 use super::neighbours::{Neighbours, PeerSet, Slot};
-use super::pulls::{Choice, Dropped, Links, Missing, Offer, Pulls};
+use super::pulls::{Ask, Choice, Links, Missing, Offer, Pulls};
 use super::store::{HeldBody, Store};
-use super::transfers::{Coming, Ended, Head, Piece, Stalled, Torn, Transfer, Transfers};
+use super::transfers::{Coming, Head, Piece, Transfer, Transfers};
 use crate::model::part_header::BODY_LEN_MAX;
 use crate::model::time::Time;
-use crate::model::{Msn, PartHeader, Trace, TrackId};
+use crate::model::{Msn, PartHeader, PartId, Trace, TrackId};
 
 /// Where a body is that a neighbour has.
 #[derive(Debug)]
@@ -24,6 +25,42 @@ pub(super) enum Place {
     Away(PeerSet),
 }
 
+/// What is to be done about a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Its transfer from a neighbour is refused.
+    Refuse { from: Slot, id: PartId },
+    /// Its transfers to these neighbours are aborted.
+    Abort { to: PeerSet, id: PartId },
+    /// These neighbours are told that it isn't here.
+    NotHere { to: PeerSet, id: PartId },
+    /// The same, and it is counted as lost.
+    Lost { to: PeerSet, id: PartId },
+    /// A transfer that has ended early is counted.
+    Torn,
+    /// A missing body is forgotten for want of room.
+    Full,
+    /// It was published here though others have it.
+    Conflict,
+    /// Nobody is known to have it: the digests will tell.
+    Compare,
+}
+
+/// What can be due.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Timer {
+    /// A missing body is grafted, or a GRAFT is given up.
+    Graft,
+    /// A body under way is looked at: does it move?
+    Stall,
+}
+
+impl From<Timer> for usize {
+    fn from(timer: Timer) -> usize {
+        timer as usize
+    }
+}
+
 /// The bodies of one stream.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bodies {
@@ -32,9 +69,20 @@ pub(super) struct Bodies {
     transfers: Transfers,
     /// The paper's missing set.
     pulls: Pulls,
+    deadlines: Deadlines<Timer, 2>,
 }
 
 impl Bodies {
+    /// Returns the next deadline.
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.deadlines.next()
+    }
+
+    /// Whether a deadline has passed. Answers once.
+    pub(super) fn is_due(&mut self, timer: Timer, now: Time) -> bool {
+        self.deadlines.expired(timer, now)
+    }
+
     /// Whether a body is one that this node may still want.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.store.wants(key)
@@ -42,18 +90,6 @@ impl Bodies {
 
     pub(super) fn is_held(&self, key: &Key) -> bool {
         self.store.get(key).is_some()
-    }
-
-    pub(super) fn is_coming(&self, key: &Key) -> bool {
-        self.transfers.get(key).is_some()
-    }
-
-    pub(super) fn none_comes(&self) -> bool {
-        self.transfers.len() == 0
-    }
-
-    pub(super) fn none_is_missing(&self) -> bool {
-        self.pulls.len() == 0
     }
 
     /// Returns how much is remembered, announcements left out.
@@ -156,24 +192,53 @@ impl Bodies {
         }
     }
 
-    /// A body that isn't here is announced: returns whether it is due now, or `None` if it wasn't missing.
-    pub(super) fn announced(&mut self, now: Time, key: &Key, offer: &Offer, neighbours: &Neighbours) -> Option<bool> {
-        self.pulls.announced(now, key, offer, neighbours)
+    /// A body that isn't here is announced; returns whether it is missing already.
+    pub(super) fn announced(&mut self, now: Time, key: &Key, offer: &Offer, neighbours: &Neighbours) -> bool {
+        let due = self.pulls.announced(now, key, offer, neighbours);
+        if due == Some(true) {
+            self.deadlines.hasten(Timer::Graft, now);
+        }
+        due.is_some()
     }
 
-    /// Remembers a missing body; returns what is given up for it.
-    pub(super) fn miss(&mut self, key: Key, missing: Missing) -> Option<(Key, Missing)> {
-        self.pulls.insert(key, missing)
+    /// Remembers a missing body.
+    pub(super) fn miss(&mut self, key: Key, missing: Missing) -> Vec<Action> {
+        self.deadlines.hasten(Timer::Graft, missing.due);
+        match self.pulls.insert(key, missing) {
+            Some((key, lost)) => vec![Action::Full, self.lost(&key, &lost)],
+            None => Vec::new(),
+        }
     }
 
-    /// A body begins, goes on or is published: it is missing no longer.
+    /// A body that was under way is missing again.
+    fn miss_again(&mut self, now: Time, key: Key, length: u32, holders: PeerSet, failed: Slot) -> Vec<Action> {
+        if holders.is_empty() {
+            return vec![Action::Compare];
+        }
+        self.miss(key, Missing::again(now, length, holders, failed))
+    }
+
+    fn lost(&self, key: &Key, missing: &Missing) -> Action {
+        let (to, id) = (missing.waiters, key.id());
+        if self.transfers.get(key).is_some() { Action::NotHere { to, id } } else { Action::Lost { to, id } }
+    }
+
+    /// A body begins or goes on: it is missing no longer.
     pub(super) fn found(&mut self, key: &Key) -> Option<Missing> {
-        self.pulls.found(key)
+        let missing = self.pulls.found(key)?;
+        if self.pulls.len() == 0 {
+            self.deadlines.set(Timer::Graft, None);
+        }
+        Some(missing)
     }
 
-    /// Gives up late pulls; returns what is to be asked for, and when to look again.
-    pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> (Vec<Key>, Time) {
-        self.pulls.due(now, neighbours, config)
+    /// Gives up late pulls; returns what is to be asked for.
+    pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Key> {
+        let (due, next) = self.pulls.due(now, neighbours, config);
+        if let Some(next) = next {
+            self.deadlines.hasten(Timer::Graft, next);
+        }
+        due
     }
 
     /// Whether a pull has ended, so that another may begin. Answers once.
@@ -181,7 +246,7 @@ impl Bodies {
         self.pulls.take_freed()
     }
 
-    /// Returns who is asked for a missing body.
+    /// Returns who is asked for a missing body, if anybody is now.
     pub(super) fn choose(
         &mut self,
         now: Time,
@@ -189,23 +254,33 @@ impl Bodies {
         links: Links,
         neighbours: &Neighbours,
         config: &Config,
-    ) -> Choice {
+    ) -> Option<Ask> {
         let newest = self.newest(key.track).max(self.pulls.newest(key.track));
         let newest = newest.is_none_or(|newest| newest <= *key);
-        self.pulls.choose(now, key, newest, links, neighbours, config)
+        let (ask, look) = match self.pulls.choose(now, key, newest, links, neighbours, config) {
+            Choice::Ask(ask) => (Some(ask), ask.due),
+            Choice::At(at) => (None, at),
+            Choice::Busy => return None,
+        };
+        self.deadlines.hasten(Timer::Graft, look);
+        ask
     }
 
     /// A neighbour hasn't got a body that it was, or might have been, asked for.
-    pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Dropped {
-        self.pulls.drop_holder(now, key, slot)
+    pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Action> {
+        let dropped = self.pulls.drop_holder(now, key, slot);
+        if dropped.retry {
+            self.deadlines.hasten(Timer::Graft, now);
+        }
+        dropped.lost.map(|missing| self.lost(key, &missing))
     }
 
     /// A neighbour says that it hasn't got a body.
-    pub(super) fn not_held_by(&mut self, now: Time, key: &Key, slot: Slot) -> Dropped {
+    pub(super) fn not_held_by(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Action> {
         if let Some(transfer) = self.transfers.get_mut(key) {
             transfer.holders.remove(slot);
         }
-        self.pulls.drop_holder(now, key, slot)
+        self.drop_holder(now, key, slot)
     }
 
     /// Returns what a head means that a neighbour has sent.
@@ -226,16 +301,19 @@ impl Bodies {
     }
 
     /// A body begins; `pulled`: its sender was asked for it.
-    pub(super) fn begin(&mut self, key: Key, transfer: Transfer, pulled: bool) {
+    pub(super) fn begin(&mut self, now: Time, key: Key, transfer: Transfer, pulled: bool, config: &Config) {
         self.pulls.began(pulled);
         self.transfers.begin(key, transfer);
+        self.deadlines.hasten(Timer::Stall, now + config.stall);
     }
 
     /// A torn body goes on.
-    pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32, holders: PeerSet) {
+    pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32, config: &Config) {
+        let holders = self.found(key).map(|missing| missing.holders).unwrap_or_default();
         if let Some(transfer) = self.transfers.get_mut(key) {
             transfer.resume(now, slot, offset, holders);
         }
+        self.deadlines.hasten(Timer::Stall, now + config.stall);
     }
 
     /// A body that comes in goes on to these neighbours.
@@ -250,25 +328,52 @@ impl Bodies {
         self.transfers.piece(now, slot, key, bytes)
     }
 
-    /// Takes a body out that comes in: it is whole, or nobody wants it any more.
-    pub(super) fn take(&mut self, key: &Key) -> Option<Transfer> {
-        self.transfers.take(key)
+    /// Takes out a transfer that is complete.
+    pub(super) fn complete(&mut self, key: &Key) -> Option<Transfer> {
+        let transfer = self.transfers.take(key)?;
+        if self.transfers.len() == 0 {
+            self.deadlines.set(Timer::Stall, None);
+        }
+        Some(transfer)
     }
 
-    /// Keeps a whole body. Returns whether other bodies may be unwanted now.
-    pub(super) fn keep(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> bool {
-        self.store.insert(key, held, bytes_max)
+    /// A complete body isn't what its header says. Those who got its pieces find out themselves; who of its senders
+    /// is to blame can't be told apart, the last is asked last.
+    pub(super) fn spoiled(&mut self, now: Time, transfer: &Transfer) -> Vec<Action> {
+        let (key, failed) = (Key::from(transfer.header.id), transfer.source().unwrap_or_default());
+        let mut actions = abort_children(transfer);
+        let holders = transfer.holders.minus(PeerSet::one(failed));
+        actions.extend(self.miss_again(now, key, transfer.header.length, holders, failed));
+        actions
+    }
+
+    /// A body is published here that others may have as well.
+    pub(super) fn supersede(&mut self, key: &Key) -> Vec<Action> {
+        let mut actions = self.transfers.take(key).as_ref().map(drop_transfer).unwrap_or_default();
+        if let Some(missing) = self.found(key) {
+            actions.extend([Action::Conflict, Action::NotHere { to: missing.waiters, id: key.id() }]);
+        }
+        actions
+    }
+
+    /// Keeps a whole body, and drops what it makes obsolete.
+    pub(super) fn keep(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> Vec<Action> {
+        if self.store.insert(key, held, bytes_max) { self.drop_unwanted() } else { Vec::new() }
     }
 
     /// The window has let go of everything of `track` below `before`.
-    pub(super) fn forget(&mut self, track: TrackId, before: Msn) {
+    pub(super) fn forget(&mut self, track: TrackId, before: Msn) -> Vec<Action> {
         self.store.forget(track, before);
+        self.drop_unwanted()
     }
 
-    /// Takes out what the store doesn't want any more.
-    pub(super) fn take_unwanted(&mut self) -> (Vec<Transfer>, Vec<(Key, Missing)>) {
+    /// The store wants less than before: what is under way is dropped accordingly.
+    fn drop_unwanted(&mut self) -> Vec<Action> {
         let wants = |key: &Key| self.store.wants(key);
-        (self.transfers.take_unwanted(wants), self.pulls.take_unwanted(wants))
+        let transfers = self.transfers.take_unwanted(wants);
+        let missing = self.pulls.take_unwanted(wants);
+        let transfers = transfers.iter().flat_map(drop_transfer);
+        transfers.chain(missing.iter().map(|(key, missing)| self.lost(key, missing))).collect()
     }
 
     /// Returns what a neighbour, or a stranger, gets of a body from `offset` on.
@@ -302,29 +407,77 @@ impl Bodies {
         self.store.get_mut(key).map(|held| held.forget(slot)).is_some()
     }
 
-    /// Whether a body comes from this neighbour.
-    pub(super) fn comes_from(&self, key: &Key, slot: Slot) -> bool {
-        self.transfers.get(key).is_some_and(|transfer| transfer.source() == Some(slot))
+    /// A sender has given a body up, before its head or after.
+    pub(super) fn torn(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Action> {
+        if self.transfers.get(&key).is_some_and(|transfer| transfer.source() == Some(slot)) {
+            return self.tear(now, key, slot, config);
+        }
+        self.drop_holder(now, &key, slot).into_iter().collect()
     }
 
-    /// A transfer has ended early; `keep`: somebody else may go on with it.
-    pub(super) fn tear(&mut self, key: &Key, slot: Slot, keep: bool) -> Option<Torn> {
-        self.transfers.tear(key, slot, keep)
+    /// A transfer has ended early. Departure: it goes on at its offset, elsewhere.
+    pub(super) fn tear(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Action> {
+        let Some(transfer) = self.transfers.tear(&key, slot) else { return Vec::new() };
+        let (length, holders) = (transfer.header.length, transfer.holders);
+        let mut actions = vec![Action::Torn];
+        if !config.resume {
+            actions.extend(self.transfers.take(&key).iter().flat_map(abort_children));
+        }
+        actions.extend(self.miss_again(now, key, length, holders, slot));
+        self.deadlines.hasten(Timer::Stall, now + config.stall);
+        actions
     }
 
-    /// Returns the transfers that stand still.
-    pub(super) fn stalled(&self, now: Time, neighbours: &Neighbours, config: &Config) -> Stalled {
-        self.transfers.stalled(now, config.stall, neighbours, |key| self.pulls.contains(key))
+    /// Bodies that stand still are asked for elsewhere; torn ones that nobody goes on with are dropped.
+    pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Action> {
+        let stalled = self.transfers.stalled(now, config.stall, neighbours, |key| self.pulls.contains(key));
+        let mut actions = Vec::new();
+        for (key, slot) in stalled.stuck {
+            actions.push(Action::Refuse { from: slot, id: key.id() });
+            actions.extend(self.tear(now, key, slot, config));
+        }
+        for key in stalled.orphans {
+            actions.extend(self.transfers.take(&key).iter().flat_map(drop_transfer));
+        }
+        if self.transfers.len() > 0 {
+            self.deadlines.hasten(Timer::Stall, stalled.next);
+        }
+        actions
     }
 
-    /// A neighbour is gone. Returns the transfers from and to it.
-    pub(super) fn transfers_without(&mut self, slot: Slot) -> Vec<Ended> {
+    /// A neighbour is gone, and its transfers both ways with it; `parent`: it was the one that fed us, and nothing is
+    /// waited for any more.
+    pub(super) fn without(&mut self, now: Time, slot: Slot, parent: bool, config: &Config) -> Vec<Action> {
+        let mut actions = Vec::new();
         self.store.without(slot);
-        self.transfers.without(slot)
+        for ended in self.transfers.without(slot) {
+            let id = ended.key.id();
+            // The link may outlive the neighbourhood: other swarms use it.
+            if ended.sending {
+                actions.push(Action::Abort { to: PeerSet::one(slot), id });
+            }
+            if ended.receiving {
+                actions.push(Action::Refuse { from: slot, id });
+                actions.extend(self.tear(now, ended.key, slot, config));
+            }
+        }
+        for (key, missing) in self.pulls.without(now, slot, parent && config.lazy_start) {
+            actions.push(self.lost(&key, &missing));
+        }
+        self.deadlines.hasten(Timer::Graft, now);
+        actions
     }
+}
 
-    /// A neighbour is gone. Returns what nobody else has; `parent`: nothing is waited for any more.
-    pub(super) fn pulls_without(&mut self, now: Time, slot: Slot, parent: bool) -> Vec<(Key, Missing)> {
-        self.pulls.without(now, slot, parent)
-    }
+/// Nobody wants a body any more that was coming in.
+fn drop_transfer(transfer: &Transfer) -> Vec<Action> {
+    let id = transfer.header.id;
+    let refuse = transfer.source().map(|from| Action::Refuse { from, id });
+    refuse.into_iter().chain(abort_children(transfer)).collect()
+}
+
+/// A body that was coming in can't be finished.
+fn abort_children(transfer: &Transfer) -> Vec<Action> {
+    let id = transfer.header.id;
+    vec![Action::Abort { to: transfer.to, id }, Action::NotHere { to: transfer.then, id }]
 }

@@ -1,5 +1,8 @@
 //! What a [`Plumtree`](super::plumtree::Plumtree) counts, and how much it remembers.
 
+use super::io::{Input, Output};
+use super::message::Message;
+
 /// Counters since the start; they only go up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
@@ -60,6 +63,38 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts what comes in, from whomever.
+    pub(super) fn received(&mut self, input: &Input) {
+        match input {
+            Input::BodyHead { .. } => self.heads_received += 1,
+            Input::BodyPiece { bytes, .. } => self.bytes_received += bytes.len() as u64,
+            Input::BodyStopped { .. } => self.stopped += 1,
+            Input::Message { message: Message::Graft { .. }, .. } => self.grafts_received += 1,
+            _ => {}
+        }
+    }
+
+    /// Counts what goes out.
+    pub(super) fn sent(&mut self, output: &Output) {
+        match output {
+            Output::BodyHead { .. } => self.heads_sent += 1,
+            Output::BodyPiece { bytes, .. } => self.bytes_sent += bytes.len() as u64,
+            Output::Deliver { .. } => self.delivered += 1,
+            Output::BodyAbort { .. } | Output::BodyRefuse { .. } => {}
+            Output::Send { message, .. } => match message {
+                Message::Ihave(announces) => {
+                    self.ihaves_sent += 1;
+                    self.announces_sent += announces.len() as u64;
+                }
+                Message::Graft { .. } => self.grafts_sent += 1,
+                Message::Prune => self.prunes_sent += 1,
+                Message::NotHere { .. } => self.not_here_sent += 1,
+                Message::Receiving(_) => self.receivings_sent += 1,
+                Message::Digest(_) => self.digests_sent += 1,
+            },
+        }
+    }
+
     /// Control messages sent.
     pub fn control_sent(&self) -> u64 {
         self.ihaves_sent

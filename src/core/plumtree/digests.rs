@@ -23,6 +23,7 @@ pub(super) struct Digests {
     idle_rounds: u8,
     /// Neighbours whose digest was ours when it came, since our last one.
     agree: PeerSet,
+    due: Option<Time>,
 }
 
 impl Digests {
@@ -31,23 +32,45 @@ impl Digests {
         self.idle_rounds = 0;
     }
 
-    /// Returns when the next round is due: an interval from now, and `None` where it is due by itself. The first
-    /// one is spread over the interval, so that nodes that start together don't talk together.
-    pub(super) fn arm(&mut self, now: Time, interval: Duration, rng: &mut SmallRng) -> Option<Time> {
-        if self.armed {
-            return (self.idle_rounds == 0).then_some(now + interval);
+    /// The next round is due an interval from now, unless it is due by itself. The first one is spread over the
+    /// interval, so that nodes that start together don't talk together.
+    pub(super) fn arm(&mut self, now: Time, interval: Duration, rng: &mut SmallRng) {
+        if !self.armed {
+            self.armed = true;
+            let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
+            self.hasten(now + Duration::from_micros(rng.random_range(micros / 2..micros + 1)));
+        } else if self.idle_rounds == 0 {
+            self.hasten(now + interval);
         }
-        self.armed = true;
-        let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
-        Some(now + Duration::from_micros(rng.random_range(micros / 2..micros + 1)))
     }
 
-    /// Begins a round. Returns who gets a digest: any of them that holds what we lack can fill it in. `None`: there
-    /// is nobody, and no round follows.
-    pub(super) fn round(&mut self, all: PeerSet, parent: Option<Slot>, fanout: usize) -> Option<Vec<Slot>> {
+    /// A round is due at this time at the latest.
+    pub(super) fn hasten(&mut self, at: Time) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// Whether a round is due. Answers once.
+    pub(super) fn is_due(&mut self, now: Time) -> bool {
+        self.due.take_if(|due| *due <= now).is_some()
+    }
+
+    /// Begins a round, and returns who gets a digest: any of them that holds what we lack can fill it in. With no
+    /// neighbours no round follows.
+    pub(super) fn round(
+        &mut self,
+        now: Time,
+        interval: Duration,
+        all: PeerSet,
+        parent: Option<Slot>,
+        fanout: usize,
+    ) -> Vec<Slot> {
         if all.is_empty() {
             self.armed = false;
-            return None;
+            return Vec::new();
         }
         // Whoever has shown that it has the same needn't be asked, and counts as one who was.
         let agree = std::mem::take(&mut self.agree);
@@ -58,14 +81,9 @@ impl Digests {
         others.sort_by_key(|slot| Some(*slot) != parent);
         others.truncate(fanout.saturating_sub(agree.len()));
         self.turn = self.turn.wrapping_add(1);
-        Some(others)
-    }
-
-    /// Ends a round; returns when the next one is due.
-    pub(super) fn next(&mut self, now: Time, interval: Duration) -> Time {
-        let next = now + interval * (1 << self.idle_rounds.min(IDLE_ROUNDS_MAX));
+        self.hasten(now + interval * (1 << self.idle_rounds.min(IDLE_ROUNDS_MAX)));
         self.idle_rounds = self.idle_rounds.saturating_add(1);
-        next
+        others
     }
 
     /// A neighbour has what we have.
@@ -91,15 +109,17 @@ mod tests {
         slots.into_iter().fold(PeerSet::default(), |set, slot| set.union(PeerSet::one(slot)))
     }
 
+    const NOW: Time = Time::from_millis(5_000);
+
+    fn round(digests: &mut Digests) -> Vec<Slot> {
+        digests.round(NOW, INTERVAL, set(0..4), Some(2), 2)
+    }
+
     #[test]
     fn the_parent_is_asked_and_the_others_in_turn() {
         let mut digests = Digests::default();
-        let mut round = || digests.round(set(0..4), Some(2), 2);
-        assert_eq!(round(), Some(vec![2, 0]));
-        assert_eq!(round(), Some(vec![2, 1]));
-        assert_eq!(round(), Some(vec![2, 3]));
-        assert_eq!(round(), Some(vec![2, 3]));
-        assert_eq!(round(), Some(vec![2, 0]));
+        let rounds: Vec<Vec<Slot>> = (0..5).map(|_| round(&mut digests)).collect();
+        assert_eq!(rounds, [[2, 0], [2, 1], [2, 3], [2, 3], [2, 0]]);
     }
 
     #[test]
@@ -108,27 +128,35 @@ mod tests {
         digests.agrees(2);
         digests.agrees(3);
         digests.without(3);
-        assert_eq!(digests.round(set(0..4), Some(2), 2), Some(vec![0]));
-        assert_eq!(digests.round(set(0..4), Some(2), 2).map(|to| to.len()), Some(2));
+        assert_eq!(round(&mut digests), [0]);
+        assert_eq!(round(&mut digests).len(), 2);
         digests.agrees(0);
         digests.agrees(1);
-        assert_eq!(digests.round(set(0..4), Some(2), 2), Some(vec![]));
+        assert!(round(&mut digests).is_empty());
     }
 
     #[test]
     fn idle_digests_grow_rarer_and_news_makes_them_frequent() {
         let (mut digests, mut rng) = (Digests::default(), SmallRng::seed_from_u64(1));
-        let now = Time::from_millis(5_000);
-        let first = digests.arm(now, INTERVAL, &mut rng).expect("the first");
-        assert!((now + INTERVAL / 2..=now + INTERVAL).contains(&first));
-        assert_eq!(digests.arm(now, INTERVAL, &mut rng), Some(now + INTERVAL));
-        let waits: Vec<u64> = (0..5).map(|_| digests.next(now, INTERVAL).since(now).as_secs()).collect();
+        digests.arm(NOW, INTERVAL, &mut rng);
+        let first = digests.next_due().expect("the first");
+        assert!((NOW + INTERVAL / 2..=NOW + INTERVAL).contains(&first));
+        let mut wait = |digests: &mut Digests| {
+            assert!(digests.is_due(NOW + INTERVAL * 8) && !digests.is_due(Time::MAX));
+            round(digests);
+            digests.arm(NOW, INTERVAL, &mut rng);
+            digests.next_due().map(|due| due.since(NOW).as_secs())
+        };
+        let waits: Vec<_> = (0..5).filter_map(|_| wait(&mut digests)).collect();
         assert_eq!(waits, [1, 2, 4, 8, 8]);
-        assert_eq!(digests.arm(now, INTERVAL, &mut rng), None);
         digests.news();
-        assert_eq!(digests.arm(now, INTERVAL, &mut rng), Some(now + INTERVAL));
+        digests.arm(NOW, INTERVAL, &mut rng);
+        assert_eq!(digests.next_due(), Some(NOW + INTERVAL));
         // With nobody there the rounds end, and a new neighbour starts them anew.
-        assert_eq!(digests.round(PeerSet::default(), None, 2), None);
-        assert!(digests.arm(now, INTERVAL, &mut rng).is_some_and(|at| at <= now + INTERVAL));
+        assert!(digests.is_due(NOW + INTERVAL));
+        assert!(digests.round(NOW, INTERVAL, PeerSet::default(), None, 2).is_empty());
+        assert_eq!(digests.next_due(), None);
+        digests.arm(NOW, INTERVAL, &mut rng);
+        assert!(digests.next_due().is_some());
     }
 }

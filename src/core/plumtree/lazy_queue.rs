@@ -3,28 +3,38 @@
 use std::collections::VecDeque;
 
 use super::key::Key;
+use crate::model::time::Time;
 
 /// Most bodies whose announcement waits; the oldest are left to the digests.
 pub const ANNOUNCE_MAX: usize = 1_024;
 
 /// The bodies whose announcement waits, oldest first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LazyQueue(VecDeque<Key>);
+pub(super) struct LazyQueue {
+    keys: VecDeque<Key>,
+    due: Option<Time>,
+}
 
 impl LazyQueue {
-    /// Appends a body. Returns whether the queue was full and the oldest one went.
-    pub(super) fn push(&mut self, key: Key) -> bool {
-        self.0.push_back(key);
-        self.0.len() > ANNOUNCE_MAX && self.0.pop_front().is_some()
+    /// Appends a body, to be announced by `due`. Returns whether the queue was full and the oldest one went.
+    pub(super) fn push(&mut self, key: Key, due: Time) -> bool {
+        self.due = Some(self.due.map_or(due, |old| old.min(due)));
+        self.keys.push_back(key);
+        self.keys.len() > ANNOUNCE_MAX && self.keys.pop_front().is_some()
     }
 
-    /// Takes everything out.
-    pub(super) fn take(&mut self) -> VecDeque<Key> {
-        std::mem::take(&mut self.0)
+    /// Takes everything out, once it is due.
+    pub(super) fn take_due(&mut self, now: Time) -> VecDeque<Key> {
+        let due = self.due.take_if(|due| *due <= now).is_some();
+        if due { std::mem::take(&mut self.keys) } else { VecDeque::new() }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.due
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 }
 
@@ -34,12 +44,15 @@ mod tests {
     use crate::model::{Msn, TrackId};
 
     #[test]
-    fn a_full_queue_lets_go_of_the_oldest() {
+    fn a_full_queue_lets_go_of_the_oldest_and_goes_when_the_first_is_due() {
         let mut queue = LazyQueue::default();
-        let full: Vec<bool> = (0..ANNOUNCE_MAX + 2).map(|n| queue.push(Key::start_of(TrackId(0), n as Msn))).collect();
-        assert_eq!(full.iter().filter(|full| **full).count(), 2);
-        assert_eq!(queue.len(), ANNOUNCE_MAX);
-        assert_eq!(queue.take().front().map(|key| key.msn), Some(2));
-        assert_eq!(queue.len(), 0);
+        let at = Time::from_millis;
+        let mut push = |n: usize, due| queue.push(Key::start_of(TrackId(0), n as Msn), at(due));
+        assert!(!push(0, 20) && !push(1, 10));
+        let full = (2..ANNOUNCE_MAX + 2).filter(|n| push(*n, 30)).count();
+        assert_eq!((full, queue.len()), (2, ANNOUNCE_MAX));
+        assert!(queue.take_due(at(9)).is_empty());
+        assert_eq!(queue.take_due(at(10)).front().map(|key| key.msn), Some(2));
+        assert_eq!((queue.len(), queue.next_due()), (0, None));
     }
 }

@@ -7,48 +7,27 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::bodies::{Bodies, Place};
+use super::bodies::{Action, Bodies, Place, Timer};
 use super::config::Config;
 use super::counters::{Counters, Sizes};
-use super::deadlines::Deadlines;
 use super::digests::Digests;
 use super::io::{Input, Output, Sending, Serve};
 use super::key::Key;
 use super::lazy_queue::LazyQueue;
 use super::message::{Announce, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, TrackDigest, hops_of};
 use super::neighbours::{Neighbours, PeerSet, Slot};
-use super::pulls::{Choice, Dropped, Missing, Offer};
+use super::pulls::{Missing, Offer};
 use super::store::HeldBody;
 use super::transfers::{Head, Piece, Transfer};
 use super::tree::{Exchange, Tree};
 use crate::model::time::Time;
-use crate::model::{Msn, NodeId, PartHeader, PartId, Trace, TrackId};
+use crate::model::{NodeId, PartHeader, PartId, Trace};
 
 /// Neighbours lost within this time are lost to one event, and who is left is asked as announcements come.
 const SEPARATE: Duration = Duration::from_secs(3);
 
-/// What can be due.
-#[derive(Debug, Clone, Copy)]
-enum Timer {
-    /// Batched announcements leave.
-    Announce,
-    /// A missing body is grafted, or a GRAFT is given up.
-    Graft,
-    /// A body under way is looked at: does it move?
-    Stall,
-    /// The neighbours get a digest.
-    Digest,
-}
-
-impl Timer {
-    const ALL: [Timer; 4] = [Timer::Announce, Timer::Graft, Timer::Stall, Timer::Digest];
-}
-
-impl From<Timer> for usize {
-    fn from(timer: Timer) -> usize {
-        timer as usize
-    }
-}
+/// Paper: "GRAFT, node, null": the link is wanted, and no body.
+const LINK: Message = Message::Graft { id: None, offset: 0, join: true };
 
 /// One node's Plumtree in one swarm.
 #[derive(Debug, Clone)]
@@ -61,7 +40,6 @@ pub struct Plumtree {
     tree: Tree,
     lazy: LazyQueue,
     digests: Digests,
-    deadlines: Deadlines<Timer, { Timer::ALL.len() }>,
     outputs: VecDeque<Output>,
     pub(super) counters: Counters,
     /// When a neighbour was last lost.
@@ -80,7 +58,6 @@ impl Plumtree {
             tree: Tree::default(),
             lazy: LazyQueue::default(),
             digests: Digests::default(),
-            deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             last_down: None,
@@ -89,6 +66,7 @@ impl Plumtree {
 
     /// Takes one input at `now`, which never goes back.
     pub fn handle(&mut self, now: Time, input: Input) {
+        self.counters.received(&input);
         match input {
             Input::Timeout => {}
             Input::NeighborUp(peer) => self.on_neighbor_up(now, peer),
@@ -100,17 +78,21 @@ impl Plumtree {
             Input::BodyTorn { from, id } => self.on_torn(now, from, id),
             Input::BodyStopped { to, id } => self.on_stopped(now, to, id),
             Input::LinkEstimate { peer, rtt_us, rate } => self.neighbours.estimate(peer, rtt_us, rate),
-            Input::Forget { track, before } => self.on_forget(track, before),
-        }
-        for timer in Timer::ALL {
-            if self.deadlines.expired(timer, now) {
-                match timer {
-                    Timer::Announce => self.flush_announcements(now),
-                    Timer::Graft => self.on_graft_timer(now),
-                    Timer::Stall => self.on_stall_timer(now),
-                    Timer::Digest => self.on_digest_timer(now),
-                }
+            Input::Forget { track, before } => {
+                let actions = self.bodies.forget(track, before);
+                self.act(actions);
             }
+        }
+        self.flush_announcements(now);
+        if self.bodies.is_due(Timer::Graft, now) {
+            self.on_graft_timer(now);
+        }
+        if self.bodies.is_due(Timer::Stall, now) {
+            let actions = self.bodies.on_stall_timer(now, &self.neighbours, &self.config);
+            self.act(actions);
+        }
+        if self.digests.is_due(now) {
+            self.on_digest_timer(now);
         }
         if self.bodies.take_freed() {
             self.on_graft_timer(now);
@@ -129,7 +111,7 @@ impl Plumtree {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next()
+        [self.lazy.next_due(), self.bodies.next_due(), self.digests.next_due()].into_iter().flatten().min()
     }
 
     /// What was counted.
@@ -190,20 +172,8 @@ impl Plumtree {
     fn on_neighbor_down(&mut self, now: Time, id: NodeId) {
         let Some(slot) = self.neighbours.slot(id) else { return };
         let parent = self.tree.without(slot);
-        for ended in self.bodies.transfers_without(slot) {
-            // The link may outlive the neighbourhood: other swarms use it.
-            if ended.sending {
-                self.outputs.push_back(Output::BodyAbort { to: id, id: ended.key.id() });
-            }
-            if ended.receiving {
-                self.refuse(id, ended.key.id());
-                self.tear(now, ended.key, slot);
-            }
-        }
-        for (key, missing) in self.bodies.pulls_without(now, slot, parent && self.config.lazy_start) {
-            self.lose(&key, &missing);
-        }
-        self.deadlines.hasten(Timer::Graft, now);
+        let actions = self.bodies.without(now, slot, parent, &self.config);
+        self.act(actions);
         self.digests.without(slot);
         self.neighbours.remove(slot);
         let alone = self.last_down.is_none_or(|last| now.since(last) > SEPARATE);
@@ -214,14 +184,11 @@ impl Plumtree {
             && self.config.replace_parent
             && let Some(slot) = self.tree.replace_parent(now)
         {
-            self.send_graft(slot, None, 0, true);
+            self.send(slot, LINK);
         }
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message) {
-        if matches!(message, Message::Graft { .. }) {
-            self.counters.grafts_received += 1;
-        }
         let Some(slot) = self.neighbours.slot(from) else {
             // A node that is no neighbour (or is one on its side only, for the moment) enters no set. Its
             // GRAFT is answered, since it may be waiting.
@@ -244,8 +211,8 @@ impl Plumtree {
                 // Departure: the next holder is asked at once.
                 self.counters.not_here_received += 1;
                 let key = Key::from(id);
-                let dropped = self.bodies.not_held_by(now, &key, slot);
-                self.on_dropped(now, &key, dropped);
+                let action = self.bodies.not_held_by(now, &key, slot);
+                self.act(action);
             }
             Message::Receiving(announce) => self.on_receiving(now, from, slot, &announce),
             Message::Digest(tracks) => self.on_digest(now, slot, &tracks),
@@ -263,13 +230,8 @@ impl Plumtree {
             return;
         }
         self.counters.published += 1;
-        if let Some(transfer) = self.bodies.take(&key) {
-            self.drop_transfer(&transfer);
-        }
-        if let Some(missing) = self.found(&key) {
-            self.counters.conflicts += 1;
-            self.send_not_here(missing.waiters, key.id());
-        }
+        let actions = self.bodies.supersede(&key);
+        self.act(actions);
         let nobody = PeerSet::default();
         let held = HeldBody::new(header, body.clone(), &trace, now, nobody, nobody);
         self.keep(now, held, self.tree.eager(), Output::Deliver { header, body, trace, received: now });
@@ -280,7 +242,7 @@ impl Plumtree {
     /// for, is passed on as it comes; what isn't here is answered; children are capped.
     fn on_graft(&mut self, now: Time, from: NodeId, slot: Slot, id: Option<PartId>, offset: u32, join: bool) {
         if join && !self.tree.grafted_by(now, slot, self.config.upload) {
-            self.send_prune(slot);
+            self.send(slot, Message::Prune);
         }
         if let Some(id) = id {
             self.serve(from, Some(slot), id, offset);
@@ -291,14 +253,15 @@ impl Plumtree {
         match self.bodies.serve(&Key::from(id), slot, offset, &self.config) {
             Serve::Send(sending) => self.send_body(to, sending, offset),
             Serve::Wait => {}
-            Serve::NotHere => self.send_not_here_to(to, id),
+            Serve::NotHere if self.config.not_here => self.push(Output::Send { to, message: Message::NotHere { id } }),
+            Serve::NotHere => {}
         }
     }
 
     /// A neighbour gets this body from somebody else: it needn't come from here.
     fn on_receiving(&mut self, now: Time, from: NodeId, slot: Slot, announce: &Announce) {
         if self.bodies.stop(&Key::from(announce.id), slot) {
-            self.outputs.push_back(Output::BodyAbort { to: from, id: announce.id });
+            self.push(Output::BodyAbort { to: from, id: announce.id });
             self.tree.fed_elsewhere(slot);
         }
         self.on_announce(now, slot, announce);
@@ -335,109 +298,49 @@ impl Plumtree {
             poor: slow || self.tree.is_full(now, slot),
             unsent: self.tree.is_parent(slot) && self.config.lazy_start,
         };
-        match self.bodies.announced(now, &key, &offer, &self.neighbours) {
-            Some(true) => self.deadlines.hasten(Timer::Graft, now),
-            Some(false) => {}
-            None => {
-                let awaited = !self.config.lazy_start || (self.tree.expects(now, slot) && self.bodies.is_newer(&key));
-                let due = match (awaited, offer.poor) {
-                    (true, _) => now + self.tree.timeout_1(offer.length, &self.neighbours, &self.config),
-                    // Somebody better may be about to announce it.
-                    (false, true) => now + self.config.graft_margin_min,
-                    (false, false) => now,
-                };
-                self.miss(key, Missing::new(&offer, holders, due, awaited), due);
-            }
+        if self.bodies.announced(now, &key, &offer, &self.neighbours) {
+            return;
         }
-    }
-
-    /// Remembers a missing body.
-    fn miss(&mut self, key: Key, missing: Missing, due: Time) {
-        self.deadlines.hasten(Timer::Graft, due);
-        if let Some((key, lost)) = self.bodies.miss(key, missing) {
-            self.counters.bounds_hit += 1;
-            self.lose(&key, &lost);
-        }
-    }
-
-    /// A body that was under way is missing again.
-    fn miss_again(&mut self, now: Time, key: Key, length: u32, holders: PeerSet, failed: Slot) {
-        if holders.is_empty() {
-            // Somebody has it: the digests will tell.
-            self.deadlines.hasten(Timer::Digest, now);
-        } else {
-            self.miss(key, Missing::again(now, length, holders, failed), now);
-        }
-    }
-
-    /// A missing body is given up; those who waited for it here are told.
-    fn lose(&mut self, key: &Key, missing: &Missing) {
-        self.counters.lost += u64::from(!self.bodies.is_coming(key));
-        self.send_not_here(missing.waiters, key.id());
-    }
-
-    /// A body is missing no longer.
-    fn found(&mut self, key: &Key) -> Option<Missing> {
-        let missing = self.bodies.found(key)?;
-        if self.bodies.none_is_missing() {
-            self.deadlines.set(Timer::Graft, None);
-        }
-        Some(missing)
-    }
-
-    fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) {
-        let dropped = self.bodies.drop_holder(now, key, slot);
-        self.on_dropped(now, key, dropped);
-    }
-
-    fn on_dropped(&mut self, now: Time, key: &Key, dropped: Dropped) {
-        if dropped.retry {
-            self.deadlines.hasten(Timer::Graft, now);
-        }
-        if let Some(missing) = dropped.lost {
-            self.lose(key, &missing);
-        }
+        let awaited = !self.config.lazy_start || (self.tree.expects(now, slot) && self.bodies.is_newer(&key));
+        let due = match (awaited, offer.poor) {
+            (true, _) => now + self.tree.timeout_1(offer.length, &self.neighbours, &self.config),
+            // Somebody better may be about to announce it.
+            (false, true) => now + self.config.graft_margin_min,
+            (false, false) => now,
+        };
+        let actions = self.bodies.miss(key, Missing::new(&offer, holders, due, awaited));
+        self.act(actions);
     }
 
     /// Paper: "upon event Timer(mID): send GRAFT to the first announcer in missing, setup
     /// Timer(mID, timeout_2)". Due pulls are begun, late ones given up.
     fn on_graft_timer(&mut self, now: Time) {
-        let (due, mut next) = self.bodies.due(now, &self.neighbours, &self.config);
-        for key in due {
-            next = next.min(self.pull(now, &key));
-        }
-        if next < Time::MAX {
-            self.deadlines.hasten(Timer::Graft, next);
+        for key in self.bodies.due(now, &self.neighbours, &self.config) {
+            self.pull(now, &key);
         }
     }
 
-    /// Asks the best holder; returns when to look again.
-    fn pull(&mut self, now: Time, key: &Key) -> Time {
+    /// Asks the best holder.
+    fn pull(&mut self, now: Time, key: &Key) {
         let links = self.tree.links(now);
-        let ask = match self.bodies.choose(now, key, links, &self.neighbours, &self.config) {
-            Choice::Ask(ask) => ask,
-            Choice::At(at) => return at,
-            Choice::Busy => return Time::MAX,
-        };
+        let Some(ask) = self.bodies.choose(now, key, links, &self.neighbours, &self.config) else { return };
         let join = ask.live || !self.config.lazy_start;
         let offset = if self.config.resume { self.bodies.got(key) } else { 0 };
         if join {
             self.tree.graft(ask.slot);
         }
-        self.send_graft(ask.slot, Some(key.id()), offset, join);
+        self.send(ask.slot, Message::Graft { id: Some(key.id()), offset, join });
         if ask.live && ask.first && self.config.promise && self.tree.parent().is_none() {
             // Departure: while nobody feeds us, others learn at once that we are about to have it, and may
             // ask in turn: the grafts go up as the announcements come down, and the body then comes at one
             // link delay a hop.
-            let announce = Announce::bare(key.id(), ask.length);
-            self.send_receiving(self.neighbours.all().minus(ask.holders), announce);
+            let message = Message::Receiving(Announce::bare(key.id(), ask.length));
+            self.send_all(self.neighbours.all().minus(ask.holders), &message);
         }
-        ask.due
     }
 
     /// Paper: "upon event Receive(GOSSIP, m, mID, round, sender)", as far as the header says.
     fn on_head(&mut self, now: Time, from: NodeId, header: PartHeader, trace: Trace, offset: u32) {
-        self.counters.heads_received += 1;
         let id = header.id;
         let key = Key::from(id);
         let Some(slot) = self.neighbours.slot(from) else {
@@ -447,7 +350,12 @@ impl Plumtree {
         };
         match self.bodies.head(slot, &header, &trace, offset) {
             Head::Begin => self.begin(now, slot, key, header, trace),
-            Head::Resume => self.resume(now, slot, key, offset),
+            Head::Resume => {
+                self.counters.resumed += 1;
+                self.bodies.resume(now, &key, slot, offset, &self.config);
+                self.neighbours.moved(now, slot);
+                self.tree.went_on(slot);
+            }
             Head::Duplicate { same } => self.refuse_duplicate(now, slot, from, id, same),
             Head::Stale => {
                 self.counters.stale += 1;
@@ -457,7 +365,8 @@ impl Plumtree {
                 self.counters.conflicts += u64::from(head == Head::Wrong { conflict: true });
                 self.counters.overloads += u64::from(head == Head::Full);
                 self.refuse(from, id);
-                self.drop_holder(now, &key, slot);
+                let action = self.bodies.drop_holder(now, &key, slot);
+                self.act(action);
             }
         }
     }
@@ -472,7 +381,7 @@ impl Plumtree {
             self.refuse(from, id);
         }
         if !self.tree.is_parent(slot) && self.tree.prune(now, slot, &self.config) {
-            self.send_prune(slot);
+            self.send(slot, Message::Prune);
         }
     }
 
@@ -480,7 +389,7 @@ impl Plumtree {
     /// Timer(mID); EagerPush; LazyPush; eagerPushPeers + {sender}; lazyPushPeers - {sender};
     /// Optimization".
     fn begin(&mut self, now: Time, slot: Slot, key: Key, header: PartHeader, trace: Trace) {
-        let missing = self.found(&key);
+        let missing = self.bodies.found(&key);
         let pulled = missing.as_ref().is_some_and(|missing| missing.is_asked_of(slot));
         self.tree.began(slot, pulled);
         self.neighbours.moved(now, slot);
@@ -492,14 +401,13 @@ impl Plumtree {
         let then = if self.config.cut_through { PeerSet::default() } else { waiters };
         let transfer = Transfer::new(now, slot, header, trace.clone(), holders, then);
         let holders = transfer.holders;
-        self.bodies.begin(key, transfer, pulled);
-        self.deadlines.hasten(Timer::Stall, now + self.config.stall);
+        self.bodies.begin(now, key, transfer, pulled, &self.config);
         if self.config.cut_through {
             // Paper: "procedure EagerPush: for all p in eagerPushPeers, p != sender: Send(GOSSIP)". Departures:
             // nothing to those who said that they have it or get it; those who asked get it, too.
             let to = self.tree.targets(slot, holders, waiters);
             self.bodies.forward(&key, to);
-            self.send_heads(to, header, trace, now);
+            self.push_all(to, |to| Output::BodyHead { to, header, trace: trace.clone(), offset: 0, received: now });
             if header.length > self.config.receiving_above {
                 self.tell_receiving(now, &key);
             }
@@ -512,24 +420,14 @@ impl Plumtree {
     /// Moves the tree: the paper's "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
     fn exchange(&mut self, exchange: Option<Exchange>) {
         let Some(Exchange { graft, prune }) = exchange else { return };
-        self.send_graft(graft, None, 0, true);
+        self.send(graft, LINK);
         if let Some(slot) = prune {
-            self.send_prune(slot);
+            self.send(slot, Message::Prune);
         }
         self.counters.optimisations += 1;
     }
 
-    fn resume(&mut self, now: Time, slot: Slot, key: Key, offset: u32) {
-        let holders = self.found(&key).map(|missing| missing.holders).unwrap_or_default();
-        self.bodies.resume(now, &key, slot, offset, holders);
-        self.counters.resumed += 1;
-        self.neighbours.moved(now, slot);
-        self.tree.went_on(slot);
-        self.deadlines.hasten(Timer::Stall, now + self.config.stall);
-    }
-
     fn on_piece(&mut self, now: Time, from: NodeId, id: PartId, bytes: Bytes) {
-        self.counters.bytes_received += bytes.len() as u64;
         let Some(slot) = self.neighbours.slot(from) else { return };
         let key = Key::from(id);
         let piece = self.bodies.piece(now, slot, &key, bytes);
@@ -540,13 +438,11 @@ impl Plumtree {
             Piece::Ignored | Piece::Known => {}
             Piece::Wrong => {
                 self.refuse(from, id);
-                self.tear(now, key, slot);
+                let actions = self.bodies.tear(now, key, slot, &self.config);
+                self.act(actions);
             }
             Piece::New { bytes, to, last } => {
-                for to in to.iter().filter_map(|slot| self.neighbours.id(slot)) {
-                    self.counters.bytes_sent += bytes.len() as u64;
-                    self.outputs.push_back(Output::BodyPiece { to, id, bytes: bytes.clone() });
-                }
+                self.push_all(to, |to| Output::BodyPiece { to, id, bytes: bytes.clone() });
                 if last {
                     self.complete(now, key);
                 }
@@ -556,31 +452,25 @@ impl Plumtree {
 
     /// The last byte is here.
     fn complete(&mut self, now: Time, key: Key) {
-        let Some(transfer) = self.bodies.take(&key) else { return };
-        if self.bodies.none_comes() {
-            self.deadlines.set(Timer::Stall, None);
-        }
+        let Some(transfer) = self.bodies.complete(&key) else { return };
         let body = transfer.whole();
-        let (header, received, sent) = (transfer.header, transfer.received, transfer.to);
-        let mut holders = transfer.holders;
-        let source = transfer.source().unwrap_or_default();
-        if !header.matches(&body) {
-            // Departure: the hash is checked before the body is used. Those who got its pieces find
-            // out themselves; who of its senders is to blame can't be told apart, the last is asked last.
+        if !transfer.header.matches(&body) {
+            // Departure: the hash is checked before the body is used.
             self.counters.hash_mismatches += 1;
-            self.abort_children(&transfer);
-            holders.remove(source);
-            self.miss_again(now, key, header.length, holders, source);
+            let actions = self.bodies.spoiled(now, &transfer);
+            self.act(actions);
             return;
         }
-        self.neighbours.measure(source, header.length, now.since(received));
+        if let Some(source) = transfer.source() {
+            self.neighbours.measure(source, transfer.header.length, now.since(transfer.received));
+        }
         let to = if self.config.cut_through {
             PeerSet::default()
         } else {
-            self.tree.eager().minus(holders).union(transfer.then)
+            self.tree.eager().minus(transfer.holders).union(transfer.then)
         };
-        let known = holders.union(transfer.told).union(sent).minus(to);
-        let trace = transfer.trace;
+        let known = transfer.holders.union(transfer.told).union(transfer.to).minus(to);
+        let Transfer { header, trace, received, to: sent, .. } = transfer;
         let held = HeldBody::new(header, body.clone(), &trace, received, known, sent);
         self.keep(now, held, to, Output::Deliver { header, body, trace, received });
     }
@@ -589,15 +479,13 @@ impl Plumtree {
     fn keep(&mut self, now: Time, held: HeldBody, to: PeerSet, deliver: Output) {
         let (header, published) = (*held.header(), held.hops() == 0);
         let key = Key::from(header.id);
-        self.counters.delivered += 1;
         self.tree.add_inflow(now, u64::from(header.length));
         if let Some(slot) = self.tree.shed(now, self.config.upload) {
-            self.send_prune(slot);
+            self.send(slot, Message::Prune);
         }
         self.digests.news();
-        if self.bodies.keep(key, held, self.config.held_bytes_max) {
-            self.drop_unwanted();
-        }
+        let actions = self.bodies.keep(key, held, self.config.held_bytes_max);
+        self.act(actions);
         for slot in to.iter() {
             if let Some(id) = self.neighbours.id(slot)
                 && let Serve::Send(sending) = self.bodies.serve(&key, Some(slot), 0, &self.config)
@@ -610,13 +498,13 @@ impl Plumtree {
         }
         self.announce(now, key);
         self.arm_digest(now);
-        self.outputs.push_back(deliver);
+        self.push(deliver);
     }
 
     /// Departure: RECEIVING to all who neither get this body from here nor have it.
     fn tell_receiving(&mut self, now: Time, key: &Key) {
         if let Some((announce, to)) = self.bodies.tell_all(now, key, self.neighbours.all()) {
-            self.send_receiving(to, announce);
+            self.send_all(to, &Message::Receiving(announce));
         }
     }
 
@@ -625,16 +513,18 @@ impl Plumtree {
         if !self.bodies.is_news(&key, self.neighbours.all()) {
             return;
         }
-        self.counters.bounds_hit += u64::from(self.lazy.push(key));
         // Where nobody is fed from here the announcement is what spreads the body.
         let delay = if self.tree.children().is_empty() { Duration::ZERO } else { self.config.ihave_delay };
-        self.deadlines.hasten(Timer::Announce, now + delay);
+        self.counters.bounds_hit += u64::from(self.lazy.push(key, now + delay));
     }
 
     /// Paper: "dispatch: the IHAVE messages of the lazy queues are sent, aggregated by the policy".
     /// Departure: nothing to those who have told that they have it.
     fn flush_announcements(&mut self, now: Time) {
-        let queue = self.lazy.take();
+        let queue = self.lazy.take_due(now);
+        if queue.is_empty() {
+            return;
+        }
         for slot in self.neighbours.all().iter() {
             let announces: Vec<Announce> = queue.iter().filter_map(|key| self.bodies.tell(now, key, slot)).collect();
             self.send_ihaves(slot, &announces);
@@ -643,46 +533,13 @@ impl Plumtree {
 
     fn on_torn(&mut self, now: Time, from: NodeId, id: PartId) {
         let Some(slot) = self.neighbours.slot(from) else { return };
-        let key = Key::from(id);
-        if self.bodies.comes_from(&key, slot) {
-            self.tear(now, key, slot);
-        } else {
-            // Asked for, and expired before it began.
-            self.drop_holder(now, &key, slot);
-        }
-    }
-
-    /// The transfer from `slot` has ended early. Departure: it goes on at its offset, elsewhere.
-    fn tear(&mut self, now: Time, key: Key, slot: Slot) {
-        self.counters.torn += 1;
-        let Some(torn) = self.bodies.tear(&key, slot, self.config.resume) else { return };
-        if let Some(transfer) = torn.dropped {
-            self.abort_children(&transfer);
-        }
-        self.miss_again(now, key, torn.length, torn.holders, slot);
-        self.deadlines.hasten(Timer::Stall, now + self.config.stall);
-    }
-
-    /// Nobody wants a body any more that was coming in.
-    fn drop_transfer(&mut self, transfer: &Transfer) {
-        if let Some(from) = transfer.source().and_then(|slot| self.neighbours.id(slot)) {
-            self.refuse(from, transfer.header.id);
-        }
-        self.abort_children(transfer);
-    }
-
-    fn abort_children(&mut self, transfer: &Transfer) {
-        let id = transfer.header.id;
-        for to in transfer.to.iter().filter_map(|slot| self.neighbours.id(slot)) {
-            self.outputs.push_back(Output::BodyAbort { to, id });
-        }
-        self.send_not_here(transfer.then, id);
+        let actions = self.bodies.torn(now, Key::from(id), slot, &self.config);
+        self.act(actions);
     }
 
     /// A peer has refused a body of ours, or the link's queue has dropped it. If it was dropped, the
     /// peer has yet to learn of it.
     fn on_stopped(&mut self, now: Time, to: NodeId, id: PartId) {
-        self.counters.stopped += 1;
         let Some(slot) = self.neighbours.slot(to) else { return };
         let key = Key::from(id);
         if self.bodies.stopped(&key, slot) {
@@ -690,60 +547,22 @@ impl Plumtree {
         }
     }
 
-    fn on_forget(&mut self, track: TrackId, before: Msn) {
-        self.bodies.forget(track, before);
-        self.drop_unwanted();
-    }
-
-    /// The store wants less than before: what is under way is dropped accordingly.
-    fn drop_unwanted(&mut self) {
-        let (transfers, missing) = self.bodies.take_unwanted();
-        for transfer in &transfers {
-            self.drop_transfer(transfer);
-        }
-        for (key, missing) in &missing {
-            self.lose(key, missing);
-        }
-    }
-
-    /// Bodies that stand still are asked for elsewhere; torn ones that nobody goes on with are dropped.
-    fn on_stall_timer(&mut self, now: Time) {
-        let stalled = self.bodies.stalled(now, &self.neighbours, &self.config);
-        for (key, slot) in stalled.stuck {
-            if let Some(from) = self.neighbours.id(slot) {
-                self.refuse(from, key.id());
-            }
-            self.tear(now, key, slot);
-        }
-        for key in stalled.orphans {
-            if let Some(transfer) = self.bodies.take(&key) {
-                self.drop_transfer(&transfer);
-            }
-        }
-        if !self.bodies.none_comes() {
-            self.deadlines.hasten(Timer::Stall, stalled.next);
-        }
-    }
-
     fn arm_digest(&mut self, now: Time) {
         let Some(interval) = self.config.digest_interval else { return };
-        if let Some(at) = self.digests.arm(now, interval, &mut self.rng) {
-            self.deadlines.hasten(Timer::Digest, at);
-        }
+        self.digests.arm(now, interval, &mut self.rng);
     }
 
     fn on_digest_timer(&mut self, now: Time) {
         let Some(interval) = self.config.digest_interval else { return };
         let (all, parent) = (self.neighbours.all(), self.tree.parent());
-        let Some(to) = self.digests.round(all, parent, self.config.digest_fanout) else { return };
-        if !to.is_empty() {
-            let tracks = self.bodies.digest();
-            for slot in to {
-                self.counters.digests_sent += 1;
-                self.send(slot, Message::Digest(tracks.clone()));
-            }
+        let to = self.digests.round(now, interval, all, parent, self.config.digest_fanout);
+        if to.is_empty() {
+            return;
         }
-        self.deadlines.hasten(Timer::Digest, self.digests.next(now, interval));
+        let message = Message::Digest(self.bodies.digest());
+        for slot in to {
+            self.send(slot, message.clone());
+        }
     }
 
     /// What the neighbour lacks and is here is announced to it.
@@ -754,74 +573,76 @@ impl Plumtree {
         }
     }
 
-    fn send(&mut self, slot: Slot, message: Message) {
-        if let Some(to) = self.neighbours.id(slot) {
-            self.outputs.push_back(Output::Send { to, message });
+    /// Does what the owner of the bodies wants done.
+    fn act(&mut self, actions: impl IntoIterator<Item = Action>) {
+        for action in actions {
+            match action {
+                Action::Refuse { from, id } => {
+                    self.push_all(PeerSet::one(from), |from| Output::BodyRefuse { from, id })
+                }
+                Action::Abort { to, id } => self.push_all(to, |to| Output::BodyAbort { to, id }),
+                Action::NotHere { to, id } => self.send_not_here(to, id),
+                Action::Lost { to, id } => {
+                    self.counters.lost += 1;
+                    self.send_not_here(to, id);
+                }
+                Action::Torn => self.counters.torn += 1,
+                Action::Full => self.counters.bounds_hit += 1,
+                Action::Conflict => self.counters.conflicts += 1,
+                Action::Compare => self.digests.hasten(Time::ZERO),
+            }
+        }
+    }
+
+    /// Departure: what isn't here is said to be so.
+    fn send_not_here(&mut self, to: PeerSet, id: PartId) {
+        if self.config.not_here {
+            self.send_all(to, &Message::NotHere { id });
         }
     }
 
     fn send_ihaves(&mut self, slot: Slot, announces: &[Announce]) {
         for batch in announces.chunks(IHAVE_IDS_MAX) {
-            self.counters.ihaves_sent += 1;
-            self.counters.announces_sent += batch.len() as u64;
             self.send(slot, Message::Ihave(batch.to_vec()));
         }
     }
 
-    fn send_receiving(&mut self, to: PeerSet, announce: Announce) {
-        for slot in to.iter() {
-            self.counters.receivings_sent += 1;
-            self.send(slot, Message::Receiving(announce));
+    fn send(&mut self, slot: Slot, message: Message) {
+        if let Some(to) = self.neighbours.id(slot) {
+            self.push(Output::Send { to, message });
         }
     }
 
-    fn send_graft(&mut self, slot: Slot, id: Option<PartId>, offset: u32, join: bool) {
-        self.counters.grafts_sent += 1;
-        self.send(slot, Message::Graft { id, offset, join });
-    }
-
-    fn send_prune(&mut self, slot: Slot) {
-        self.counters.prunes_sent += 1;
-        self.send(slot, Message::Prune);
-    }
-
-    fn send_not_here(&mut self, to: PeerSet, id: PartId) {
-        for slot in to.iter() {
-            if let Some(to) = self.neighbours.id(slot) {
-                self.send_not_here_to(to, id);
-            }
-        }
-    }
-
-    fn send_not_here_to(&mut self, to: NodeId, id: PartId) {
-        if self.config.not_here {
-            self.counters.not_here_sent += 1;
-            self.outputs.push_back(Output::Send { to, message: Message::NotHere { id } });
-        }
-    }
-
-    fn refuse(&mut self, from: NodeId, id: PartId) {
-        self.outputs.push_back(Output::BodyRefuse { from, id });
-    }
-
-    fn send_heads(&mut self, to: PeerSet, header: PartHeader, trace: Trace, received: Time) {
-        for to in to.iter().filter_map(|slot| self.neighbours.id(slot)) {
-            self.counters.heads_sent += 1;
-            self.outputs.push_back(Output::BodyHead { to, header, trace: trace.clone(), offset: 0, received });
-        }
+    fn send_all(&mut self, to: PeerSet, message: &Message) {
+        self.push_all(to, |to| Output::Send { to, message: message.clone() });
     }
 
     fn send_body(&mut self, to: NodeId, sending: Sending, offset: u32) {
         let Sending { header, trace, received, pieces, again } = sending;
         let id = header.id;
         if again {
-            self.outputs.push_back(Output::BodyAbort { to, id });
+            self.push(Output::BodyAbort { to, id });
         }
-        self.counters.heads_sent += 1;
-        self.outputs.push_back(Output::BodyHead { to, header, trace, offset, received });
+        self.push(Output::BodyHead { to, header, trace, offset, received });
         for bytes in pieces {
-            self.counters.bytes_sent += bytes.len() as u64;
-            self.outputs.push_back(Output::BodyPiece { to, id, bytes });
+            self.push(Output::BodyPiece { to, id, bytes });
         }
+    }
+
+    fn refuse(&mut self, from: NodeId, id: PartId) {
+        self.push(Output::BodyRefuse { from, id });
+    }
+
+    fn push_all(&mut self, to: PeerSet, output: impl Fn(NodeId) -> Output) {
+        for to in to.iter() {
+            if let Some(to) = self.neighbours.id(to) {
+                self.push(output(to));
+            }
+        }
+    }
+
+    fn push(&mut self, output: Output) {
+        self.counters.sent(&output);
+        self.outputs.push_back(output);
     }
 }

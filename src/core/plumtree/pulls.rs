@@ -53,7 +53,7 @@ pub(super) struct Missing {
     /// Who announced it over the fewest links (the paper's `r`).
     pub(super) nearest: Option<(Slot, u8)>,
     /// When it is grafted; while a pull is under way, when that is given up.
-    due: Time,
+    pub(super) due: Time,
     /// Who was asked, and when.
     pull: Option<(Slot, Time)>,
     /// An eager copy was expected. If none comes, the tree doesn't reach this node.
@@ -147,7 +147,7 @@ pub(super) enum Choice {
 }
 
 /// A pull that begins.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
     pub(super) slot: Slot,
     /// It is the part that an eager link would bring.
@@ -299,8 +299,8 @@ impl Pulls {
 
     /// Paper: "upon event Timer(mID): ... setup Timer(mID, timeout_2)". Gives up late pulls; returns what is to be
     /// asked for, the most urgent first, and when to look again.
-    pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> (Vec<Key>, Time) {
-        let (mut due, mut late, mut next) = (Vec::new(), Vec::new(), Time::MAX);
+    pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> (Vec<Key>, Option<Time>) {
+        let (mut due, mut late, mut next) = (Vec::new(), Vec::new(), None);
         for (key, missing) in &mut self.missing {
             if let Some((slot, asked)) = missing.pull.filter(|_| missing.due <= now) {
                 // Departure: the timer is held while bytes flow.
@@ -314,7 +314,7 @@ impl Pulls {
                 }
             }
             if missing.due > now {
-                next = next.min(missing.due);
+                next = Some(next.map_or(missing.due, |next: Time| next.min(missing.due)));
             } else if missing.pull.is_none() {
                 due.push(*key);
             }

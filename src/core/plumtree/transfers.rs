@@ -99,16 +99,6 @@ pub(super) enum Piece {
     Wrong,
 }
 
-/// How a transfer that has ended early goes on.
-#[derive(Debug)]
-pub(super) struct Torn {
-    pub(super) length: u32,
-    /// Who else has the body.
-    pub(super) holders: PeerSet,
-    /// What came of it, where it isn't kept.
-    pub(super) dropped: Option<Transfer>,
-}
-
 /// What a neighbour that is gone had to do with a transfer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended {
@@ -343,14 +333,12 @@ impl Transfers {
         self.0.extract_if(.., |key, _| !wants(key)).map(|(_, transfer)| transfer).collect()
     }
 
-    /// The transfer from a neighbour has ended early; `keep`: somebody else may go on with it.
-    pub(super) fn tear(&mut self, key: &Key, slot: Slot, keep: bool) -> Option<Torn> {
+    /// The transfer from a neighbour has ended early.
+    pub(super) fn tear(&mut self, key: &Key, slot: Slot) -> Option<&Transfer> {
         let transfer = self.0.get_mut(key)?;
         transfer.source = None;
         transfer.holders.remove(slot);
-        let (length, holders) = (transfer.header.length, transfer.holders);
-        let dropped = if keep { None } else { self.0.remove(key) };
-        Some(Torn { length, holders, dropped })
+        Some(transfer)
     }
 
     /// A neighbour is gone. Returns the transfers from and to it.
