@@ -4,12 +4,11 @@ use bytes::Bytes;
 
 use super::config::Config;
 use super::counters::Sizes;
-use super::deadlines::Deadlines;
 use super::io::Serve;
 use super::key::Key;
 use super::message::{Announce, IHAVE_IDS_MAX, TrackDigest};
 use super::neighbours::{Neighbours, PeerSet, Slot};
-use super::pulls::{Ask, Choice, Links, Missing, Offer, Pulls};
+use super::pulls::{Ask, Links, Missing, Offer, Pulls};
 use super::store::{HeldBody, Store};
 use super::transfers::{Coming, Head, Piece, Transfer, Transfers};
 use crate::model::part_header::BODY_LEN_MAX;
@@ -46,21 +45,6 @@ pub(super) enum Action {
     Compare,
 }
 
-/// What can be due.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Timer {
-    /// A missing body is grafted, or a GRAFT is given up.
-    Graft,
-    /// A body under way is looked at: does it move?
-    Stall,
-}
-
-impl From<Timer> for usize {
-    fn from(timer: Timer) -> usize {
-        timer as usize
-    }
-}
-
 /// The bodies of one stream.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bodies {
@@ -69,18 +53,16 @@ pub(super) struct Bodies {
     transfers: Transfers,
     /// The paper's missing set.
     pulls: Pulls,
-    deadlines: Deadlines<Timer, 2>,
 }
 
 impl Bodies {
-    /// Returns the next deadline.
     pub(super) fn next_due(&self) -> Option<Time> {
-        self.deadlines.next()
+        self.pulls.next_due().into_iter().chain(self.transfers.next_due()).min()
     }
 
-    /// Whether a deadline has passed. Answers once.
-    pub(super) fn is_due(&mut self, timer: Timer, now: Time) -> bool {
-        self.deadlines.expired(timer, now)
+    /// Whether a body is to be asked for, or a pull given up. Answers once.
+    pub(super) fn is_pull_due(&mut self, now: Time) -> bool {
+        self.pulls.is_due(now)
     }
 
     /// Whether a body is one that this node may still want.
@@ -106,7 +88,7 @@ impl Bodies {
     /// Returns how many links a body passed; the most there can be if it isn't here.
     pub(super) fn hops(&self, key: &Key) -> u8 {
         let coming = || self.transfers.get(key).map(Transfer::hops);
-        self.store.get(key).map(HeldBody::hops).or_else(coming).unwrap_or(u8::MAX)
+        self.store.get(key).map(|held| held.hops).or_else(coming).unwrap_or(u8::MAX)
     }
 
     /// Returns how much of a body has come in.
@@ -128,8 +110,8 @@ impl Bodies {
     pub(super) fn offer(&mut self, slot: Slot) -> Vec<Announce> {
         let mut offer: Vec<(Key, u32)> = Vec::new();
         for (key, held) in self.store.iter_mut() {
-            held.tell(slot);
-            offer.push((*key, held.header().length));
+            held.known.insert(slot);
+            offer.push((*key, held.header.length));
         }
         for (key, transfer) in self.transfers.iter_mut() {
             transfer.told.insert(slot);
@@ -141,13 +123,13 @@ impl Bodies {
 
     /// Whether some of these neighbours don't know of a held body.
     pub(super) fn is_news(&self, key: &Key, all: PeerSet) -> bool {
-        self.store.get(key).is_some_and(|held| !held.is_known_to(all))
+        self.store.get(key).is_some_and(|held| !all.minus(held.known).is_empty())
     }
 
     /// Returns what a neighbour is told of a held body, if it doesn't know.
     pub(super) fn tell(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Announce> {
         let held = self.store.get_mut(key)?;
-        held.tell(slot).then(|| held.announce(now))
+        held.known.insert(slot).then(|| held.announce(now))
     }
 
     /// Returns what is told of a body that begins or has come, and those who neither get it from here nor have it.
@@ -156,7 +138,9 @@ impl Bodies {
             return Some((transfer.announce(now), transfer.tell_all(all)));
         }
         let held = self.store.get_mut(key)?;
-        Some((held.announce(now), held.tell_all(all)))
+        let news = all.minus(held.known);
+        held.known = held.known.union(all);
+        Some((held.announce(now), news))
     }
 
     pub(super) fn digest(&mut self) -> Vec<TrackDigest> {
@@ -172,8 +156,8 @@ impl Bodies {
         let mut announces = Vec::new();
         for key in lacking {
             let Some(held) = self.store.get_mut(&key) else { continue };
-            held.tell(slot);
-            announces.push(Announce::bare(key.id(), held.header().length));
+            held.known.insert(slot);
+            announces.push(Announce::bare(key.id(), held.header.length));
         }
         Some(announces)
     }
@@ -181,7 +165,7 @@ impl Bodies {
     /// A neighbour has said that it has a body; returns where it is here.
     pub(super) fn held_by(&mut self, key: &Key, slot: Slot) -> Place {
         if let Some(held) = self.store.get_mut(key) {
-            held.tell(slot);
+            held.known.insert(slot);
             return Place::Held;
         }
         let Some(transfer) = self.transfers.get_mut(key) else { return Place::Away(PeerSet::default()) };
@@ -194,16 +178,11 @@ impl Bodies {
 
     /// A body that isn't here is announced; returns whether it is missing already.
     pub(super) fn announced(&mut self, now: Time, key: &Key, offer: &Offer, neighbours: &Neighbours) -> bool {
-        let due = self.pulls.announced(now, key, offer, neighbours);
-        if due == Some(true) {
-            self.deadlines.hasten(Timer::Graft, now);
-        }
-        due.is_some()
+        self.pulls.announced(now, key, offer, neighbours)
     }
 
     /// Remembers a missing body.
     pub(super) fn miss(&mut self, key: Key, missing: Missing) -> Vec<Action> {
-        self.deadlines.hasten(Timer::Graft, missing.due);
         match self.pulls.insert(key, missing) {
             Some((key, lost)) => vec![Action::Full, self.lost(&key, &lost)],
             None => Vec::new(),
@@ -225,20 +204,12 @@ impl Bodies {
 
     /// A body begins or goes on: it is missing no longer.
     pub(super) fn found(&mut self, key: &Key) -> Option<Missing> {
-        let missing = self.pulls.found(key)?;
-        if self.pulls.len() == 0 {
-            self.deadlines.set(Timer::Graft, None);
-        }
-        Some(missing)
+        self.pulls.found(key)
     }
 
     /// Gives up late pulls; returns what is to be asked for.
     pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Key> {
-        let (due, next) = self.pulls.due(now, neighbours, config);
-        if let Some(next) = next {
-            self.deadlines.hasten(Timer::Graft, next);
-        }
-        due
+        self.pulls.due(now, neighbours, config)
     }
 
     /// Whether a pull has ended, so that another may begin. Answers once.
@@ -247,32 +218,15 @@ impl Bodies {
     }
 
     /// Returns who is asked for a missing body, if anybody is now.
-    pub(super) fn choose(
-        &mut self,
-        now: Time,
-        key: &Key,
-        links: Links,
-        neighbours: &Neighbours,
-        config: &Config,
-    ) -> Option<Ask> {
+    pub(super) fn choose(&mut self, now: Time, key: &Key, links: Links, config: &Config) -> Option<Ask> {
         let newest = self.newest(key.track).max(self.pulls.newest(key.track));
-        let newest = newest.is_none_or(|newest| newest <= *key);
-        let (ask, look) = match self.pulls.choose(now, key, newest, links, neighbours, config) {
-            Choice::Ask(ask) => (Some(ask), ask.due),
-            Choice::At(at) => (None, at),
-            Choice::Busy => return None,
-        };
-        self.deadlines.hasten(Timer::Graft, look);
-        ask
+        self.pulls.choose(now, key, newest.is_none_or(|newest| newest <= *key), links, config)
     }
 
     /// A neighbour hasn't got a body that it was, or might have been, asked for.
     pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Action> {
-        let dropped = self.pulls.drop_holder(now, key, slot);
-        if dropped.retry {
-            self.deadlines.hasten(Timer::Graft, now);
-        }
-        dropped.lost.map(|missing| self.lost(key, &missing))
+        let lost = self.pulls.drop_holder(now, key, slot)?;
+        Some(self.lost(key, &lost))
     }
 
     /// A neighbour says that it hasn't got a body.
@@ -294,26 +248,24 @@ impl Bodies {
             return Head::Stale;
         }
         if let Some(held) = self.store.get_mut(&key) {
-            held.tell(slot);
-            return Head::Duplicate { same: held.header().hash == header.hash };
+            held.known.insert(slot);
+            return Head::Duplicate { same: held.header.hash == header.hash };
         }
         self.transfers.head(&key, slot, header, offset)
     }
 
     /// A body begins; `pulled`: its sender was asked for it.
-    pub(super) fn begin(&mut self, now: Time, key: Key, transfer: Transfer, pulled: bool, config: &Config) {
+    pub(super) fn begin(&mut self, key: Key, transfer: Transfer, pulled: bool, config: &Config) {
         self.pulls.began(pulled);
+        self.transfers.watch(transfer.received + config.stall);
         self.transfers.begin(key, transfer);
-        self.deadlines.hasten(Timer::Stall, now + config.stall);
     }
 
     /// A torn body goes on.
     pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32, config: &Config) {
         let holders = self.found(key).map(|missing| missing.holders).unwrap_or_default();
-        if let Some(transfer) = self.transfers.get_mut(key) {
-            transfer.resume(now, slot, offset, holders);
-        }
-        self.deadlines.hasten(Timer::Stall, now + config.stall);
+        self.transfers.resume(now, key, slot, offset, holders);
+        self.transfers.watch(now + config.stall);
     }
 
     /// A body that comes in goes on to these neighbours.
@@ -330,11 +282,7 @@ impl Bodies {
 
     /// Takes out a transfer that is complete.
     pub(super) fn complete(&mut self, key: &Key) -> Option<Transfer> {
-        let transfer = self.transfers.take(key)?;
-        if self.transfers.len() == 0 {
-            self.deadlines.set(Timer::Stall, None);
-        }
-        Some(transfer)
+        self.transfers.complete(key)
     }
 
     /// A complete body isn't what its header says. Those who got its pieces find out themselves; who of its senders
@@ -392,19 +340,22 @@ impl Bodies {
     /// A neighbour gets a body from somebody else; returns whether it is being sent it from here.
     pub(super) fn stop(&mut self, key: &Key, slot: Slot) -> bool {
         match self.transfers.get_mut(key) {
-            Some(transfer) => transfer.stop(slot),
-            None => self.store.get_mut(key).is_some_and(|held| held.stop(slot)),
+            Some(transfer) => transfer.to.remove(slot),
+            None => self.store.get_mut(key).is_some_and(|held| held.sent.remove(slot)),
         }
     }
 
     /// A neighbour has refused a body, or the link has dropped it; returns whether it is to be announced anew.
     pub(super) fn stopped(&mut self, key: &Key, slot: Slot) -> bool {
         if let Some(transfer) = self.transfers.get_mut(key) {
-            transfer.stop(slot);
+            transfer.to.remove(slot);
             transfer.told.remove(slot);
             return false;
         }
-        self.store.get_mut(key).map(|held| held.forget(slot)).is_some()
+        let Some(held) = self.store.get_mut(key) else { return false };
+        held.sent.remove(slot);
+        held.known.remove(slot);
+        true
     }
 
     /// A sender has given a body up, before its head or after.
@@ -424,7 +375,7 @@ impl Bodies {
             actions.extend(self.transfers.take(&key).iter().flat_map(abort_children));
         }
         actions.extend(self.miss_again(now, key, length, holders, slot));
-        self.deadlines.hasten(Timer::Stall, now + config.stall);
+        self.transfers.watch(now + config.stall);
         actions
     }
 
@@ -439,8 +390,8 @@ impl Bodies {
         for key in stalled.orphans {
             actions.extend(self.transfers.take(&key).iter().flat_map(drop_transfer));
         }
-        if self.transfers.len() > 0 {
-            self.deadlines.hasten(Timer::Stall, stalled.next);
+        if let Some(next) = stalled.next.filter(|_| self.transfers.len() > 0) {
+            self.transfers.watch(next);
         }
         actions
     }
@@ -464,7 +415,6 @@ impl Bodies {
         for (key, missing) in self.pulls.without(now, slot, parent && config.lazy_start) {
             actions.push(self.lost(&key, &missing));
         }
-        self.deadlines.hasten(Timer::Graft, now);
         actions
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use super::deadline::Deadline;
 use super::neighbours::{PeerSet, Slot};
 use crate::model::time::Time;
 
@@ -23,7 +24,7 @@ pub(super) struct Digests {
     idle_rounds: u8,
     /// Neighbours whose digest was ours when it came, since our last one.
     agree: PeerSet,
-    due: Option<Time>,
+    due: Deadline,
 }
 
 impl Digests {
@@ -46,16 +47,16 @@ impl Digests {
 
     /// A round is due at this time at the latest.
     pub(super) fn hasten(&mut self, at: Time) {
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        self.due.hasten(at);
     }
 
     pub(super) fn next_due(&self) -> Option<Time> {
-        self.due
+        self.due.at()
     }
 
     /// Whether a round is due. Answers once.
     pub(super) fn is_due(&mut self, now: Time) -> bool {
-        self.due.take_if(|due| *due <= now).is_some()
+        self.due.expired(now)
     }
 
     /// Begins a round, and returns who gets a digest: any of them that holds what we lack can fill it in. With no

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::deadline::Deadline;
 use super::key::Key;
 use crate::model::time::Time;
 
@@ -12,25 +13,24 @@ pub const ANNOUNCE_MAX: usize = 1_024;
 #[derive(Debug, Clone, Default)]
 pub(super) struct LazyQueue {
     keys: VecDeque<Key>,
-    due: Option<Time>,
+    due: Deadline,
 }
 
 impl LazyQueue {
     /// Appends a body, to be announced by `due`. Returns whether the queue was full and the oldest one went.
     pub(super) fn push(&mut self, key: Key, due: Time) -> bool {
-        self.due = Some(self.due.map_or(due, |old| old.min(due)));
+        self.due.hasten(due);
         self.keys.push_back(key);
         self.keys.len() > ANNOUNCE_MAX && self.keys.pop_front().is_some()
     }
 
     /// Takes everything out, once it is due.
     pub(super) fn take_due(&mut self, now: Time) -> VecDeque<Key> {
-        let due = self.due.take_if(|due| *due <= now).is_some();
-        if due { std::mem::take(&mut self.keys) } else { VecDeque::new() }
+        if self.due.expired(now) { std::mem::take(&mut self.keys) } else { VecDeque::new() }
     }
 
     pub(super) fn next_due(&self) -> Option<Time> {
-        self.due
+        self.due.at()
     }
 
     pub(super) fn len(&self) -> usize {

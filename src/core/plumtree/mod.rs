@@ -7,7 +7,7 @@
 mod bodies;
 mod config;
 mod counters;
-mod deadlines;
+mod deadline;
 mod digests;
 mod io;
 mod key;

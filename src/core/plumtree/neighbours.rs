@@ -27,12 +27,18 @@ impl PeerSet {
         PeerSet(1 << slot)
     }
 
-    pub(super) fn insert(&mut self, slot: Slot) {
+    /// Adds a neighbour; returns whether it is new.
+    pub(super) fn insert(&mut self, slot: Slot) -> bool {
+        let new = !self.contains(slot);
         self.0 |= 1 << slot;
+        new
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) {
+    /// Takes a neighbour out; returns whether it was in.
+    pub(super) fn remove(&mut self, slot: Slot) -> bool {
+        let old = self.contains(slot);
         self.0 &= !(1 << slot);
+        old
     }
 
     pub(super) fn contains(self, slot: Slot) -> bool {

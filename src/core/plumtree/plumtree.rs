@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::bodies::{Action, Bodies, Place, Timer};
+use super::bodies::{Action, Bodies, Place};
 use super::config::Config;
 use super::counters::{Counters, Sizes};
 use super::digests::Digests;
@@ -18,7 +18,7 @@ use super::message::{Announce, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, TrackDigest
 use super::neighbours::{Neighbours, PeerSet, Slot};
 use super::pulls::{Missing, Offer};
 use super::store::HeldBody;
-use super::transfers::{Head, Piece, Transfer};
+use super::transfers::{Coming, Head, Piece, Transfer};
 use super::tree::{Exchange, Tree};
 use crate::model::time::Time;
 use crate::model::{NodeId, PartHeader, PartId, Trace};
@@ -84,13 +84,11 @@ impl Plumtree {
             }
         }
         self.flush_announcements(now);
-        if self.bodies.is_due(Timer::Graft, now) {
+        if self.bodies.is_pull_due(now) {
             self.on_graft_timer(now);
         }
-        if self.bodies.is_due(Timer::Stall, now) {
-            let actions = self.bodies.on_stall_timer(now, &self.neighbours, &self.config);
-            self.act(actions);
-        }
+        let actions = self.bodies.on_stall_timer(now, &self.neighbours, &self.config);
+        self.act(actions);
         if self.digests.is_due(now) {
             self.on_digest_timer(now);
         }
@@ -159,7 +157,9 @@ impl Plumtree {
             self.counters.bounds_hit += u64::from(self.neighbours.slot(id).is_none());
             return;
         };
-        self.tree.add(slot, !self.config.lazy_start);
+        if !self.config.lazy_start {
+            self.tree.add(slot);
+        }
         if self.config.offer_window {
             let offer = self.bodies.offer(slot);
             self.send_ihaves(slot, &offer);
@@ -274,29 +274,24 @@ impl Plumtree {
         if !self.bodies.wants(&key) {
             return;
         }
-        let known = announce.hops != HOPS_UNKNOWN;
-        if known {
-            self.tree.announced(key, slot, announce.hops, self.bodies.hops(&key));
-        }
-        let holders = match self.bodies.held_by(&key, slot) {
-            Place::Held => return,
-            Place::Coming(coming) => {
-                if known {
-                    let (neighbours, config) = (&self.neighbours, &self.config);
-                    let exchange = self.tree.too_slow(now, coming, slot, announce, neighbours, config);
-                    self.exchange(exchange);
-                }
-                return;
-            }
-            Place::Away(holders) => holders,
-        };
         let slow = !self.neighbours.slow_tail(slot, announce.length).is_zero();
+        let age = Duration::from_micros(u64::from(announce.age_us));
         let offer = Offer {
             slot,
             length: announce.length,
-            had: known.then(|| (now - Duration::from_micros(u64::from(announce.age_us)), announce.hops)),
+            had: (announce.hops != HOPS_UNKNOWN).then(|| (now - age, announce.hops)),
             poor: slow || self.tree.is_full(now, slot),
             unsent: self.tree.is_parent(slot) && self.config.lazy_start,
+        };
+        self.tree.announced(key, &offer, self.bodies.hops(&key));
+        let holders = match self.bodies.held_by(&key, slot) {
+            Place::Held => return,
+            Place::Coming(coming) => {
+                let exchange = self.tree.too_slow(now, coming, &offer, &self.neighbours, &self.config);
+                self.exchange(exchange);
+                return;
+            }
+            Place::Away(holders) => holders,
         };
         if self.bodies.announced(now, &key, &offer, &self.neighbours) {
             return;
@@ -322,8 +317,8 @@ impl Plumtree {
 
     /// Asks the best holder.
     fn pull(&mut self, now: Time, key: &Key) {
-        let links = self.tree.links(now);
-        let Some(ask) = self.bodies.choose(now, key, links, &self.neighbours, &self.config) else { return };
+        let links = self.tree.links(now, &self.neighbours);
+        let Some(ask) = self.bodies.choose(now, key, links, &self.config) else { return };
         let join = ask.live || !self.config.lazy_start;
         let offset = if self.config.resume { self.bodies.got(key) } else { 0 };
         if join {
@@ -394,14 +389,15 @@ impl Plumtree {
         self.tree.began(slot, pulled);
         self.neighbours.moved(now, slot);
         if let Some(missing) = missing.as_ref().filter(|_| !pulled) {
-            let exchange = self.tree.came(now, slot, hops_of(&trace), missing, &self.neighbours, &self.config);
+            let coming = Coming { slot, received: now, hops: hops_of(&trace) };
+            let exchange = self.tree.came(coming, missing, &self.neighbours, &self.config);
             self.exchange(exchange);
         }
         let (holders, waiters) = missing.map(|missing| (missing.holders, missing.waiters)).unwrap_or_default();
         let then = if self.config.cut_through { PeerSet::default() } else { waiters };
         let transfer = Transfer::new(now, slot, header, trace.clone(), holders, then);
         let holders = transfer.holders;
-        self.bodies.begin(now, key, transfer, pulled, &self.config);
+        self.bodies.begin(key, transfer, pulled, &self.config);
         if self.config.cut_through {
             // Paper: "procedure EagerPush: for all p in eagerPushPeers, p != sender: Send(GOSSIP)". Departures:
             // nothing to those who said that they have it or get it; those who asked get it, too.
@@ -477,7 +473,7 @@ impl Plumtree {
 
     /// EagerPush of a whole body to `to`, LazyPush, Deliver.
     fn keep(&mut self, now: Time, held: HeldBody, to: PeerSet, deliver: Output) {
-        let (header, published) = (*held.header(), held.hops() == 0);
+        let (header, published) = (held.header, held.hops == 0);
         let key = Key::from(header.id);
         self.tree.add_inflow(now, u64::from(header.length));
         if let Some(slot) = self.tree.shed(now, self.config.upload) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::config::Config;
+use super::deadline::Deadline;
 use super::key::{Key, newest_in};
 use super::neighbours::{Neighbours, PeerSet, Slot};
 use crate::model::TrackId;
@@ -53,7 +54,7 @@ pub(super) struct Missing {
     /// Who announced it over the fewest links (the paper's `r`).
     pub(super) nearest: Option<(Slot, u8)>,
     /// When it is grafted; while a pull is under way, when that is given up.
-    pub(super) due: Time,
+    due: Time,
     /// Who was asked, and when.
     pull: Option<(Slot, Time)>,
     /// An eager copy was expected. If none comes, the tree doesn't reach this node.
@@ -128,22 +129,13 @@ struct UnderWay {
 
 /// Which links are what, where a holder is chosen.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Links {
+pub(super) struct Links<'a> {
     /// The paper's eagerPushPeers.
     pub(super) eager: PeerSet,
     /// Neighbours that refused to feed us lately.
     pub(super) full: PeerSet,
-}
-
-/// Who is asked for a missing body.
-#[derive(Debug)]
-pub(super) enum Choice {
-    /// This neighbour.
-    Ask(Ask),
-    /// All were asked in vain: once more, after a breath.
-    At(Time),
-    /// All are busy: the next body that begins frees one.
-    Busy,
+    /// What was measured of them.
+    pub(super) neighbours: &'a Neighbours,
 }
 
 /// A pull that begins.
@@ -156,17 +148,6 @@ pub(super) struct Ask {
     pub(super) first: bool,
     pub(super) length: u32,
     pub(super) holders: PeerSet,
-    /// When it is given up.
-    pub(super) due: Time,
-}
-
-/// What is left of a missing body that a neighbour hasn't.
-#[derive(Debug, Default)]
-pub(super) struct Dropped {
-    /// It had been asked of it, and is due.
-    pub(super) retry: bool,
-    /// Nobody else has it.
-    pub(super) lost: Option<Missing>,
 }
 
 /// The missing bodies, and what is asked of whom.
@@ -181,6 +162,8 @@ pub(super) struct Pulls {
     backoff_until: Time,
     /// A pull has ended: another may begin.
     freed: bool,
+    /// When a missing body is grafted, or a GRAFT given up.
+    due: Deadline,
 }
 
 impl Pulls {
@@ -196,13 +179,27 @@ impl Pulls {
         newest_in(&self.missing, track)
     }
 
-    /// A body is announced again; returns whether it is due now, or `None` if it isn't missing.
-    pub(super) fn announced(&mut self, now: Time, key: &Key, offer: &Offer, neighbours: &Neighbours) -> Option<bool> {
-        Some(self.missing.get_mut(key)?.announced(now, offer, neighbours))
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.due.at()
+    }
+
+    /// Whether a body is to be asked for, or a pull given up. Answers once.
+    pub(super) fn is_due(&mut self, now: Time) -> bool {
+        self.due.expired(now)
+    }
+
+    /// A body that isn't here is announced; returns whether it is missing already.
+    pub(super) fn announced(&mut self, now: Time, key: &Key, offer: &Offer, neighbours: &Neighbours) -> bool {
+        let Some(missing) = self.missing.get_mut(key) else { return false };
+        if missing.announced(now, offer, neighbours) {
+            self.due.hasten(now);
+        }
+        true
     }
 
     /// Remembers a missing body; returns what is given up for it.
     pub(super) fn insert(&mut self, key: Key, missing: Missing) -> Option<(Key, Missing)> {
+        self.due.hasten(missing.due);
         self.missing.insert(key, missing);
         if self.missing.len() <= MISSING_MAX {
             return None;
@@ -244,6 +241,9 @@ impl Pulls {
     pub(super) fn found(&mut self, key: &Key) -> Option<Missing> {
         let missing = self.give_up(key)?;
         self.freed |= missing.pull.is_some();
+        if self.missing.is_empty() {
+            self.due.cancel();
+        }
         Some(missing)
     }
 
@@ -264,20 +264,20 @@ impl Pulls {
         missing.map(|missing| missing.waiters.insert(slot)).is_some()
     }
 
-    /// A neighbour hasn't got it.
-    pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Dropped {
-        let Some(missing) = self.missing.get_mut(key) else { return Dropped::default() };
+    /// A neighbour hasn't got a body. Returns what is given up since nobody else has it.
+    pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Missing> {
+        let missing = self.missing.get_mut(key)?;
         missing.holders.remove(slot);
         missing.tried.remove(slot);
         missing.first.take_if(|(first, _)| *first == slot);
         missing.nearest.take_if(|(nearest, _)| *nearest == slot);
-        let retry = missing.pull.take_if(|(asked, _)| *asked == slot).is_some();
         let (length, nobody) = (missing.length, missing.holders.is_empty());
-        if retry {
+        if missing.pull.take_if(|(asked, _)| *asked == slot).is_some() {
             missing.due = now;
+            self.due.hasten(now);
             self.release_pull(slot, length);
         }
-        Dropped { retry, lost: if nobody { self.give_up(key) } else { None } }
+        if nobody { self.give_up(key) } else { None }
     }
 
     /// A neighbour is gone; `parent`: it was the one that fed us, and nothing is waited for any more. Returns what
@@ -286,7 +286,7 @@ impl Pulls {
         let keys: Vec<Key> = self.missing.keys().copied().collect();
         let mut lost = Vec::new();
         for key in keys {
-            lost.extend(self.drop_holder(now, &key, slot).lost.map(|missing| (key, missing)));
+            lost.extend(self.drop_holder(now, &key, slot).map(|missing| (key, missing)));
             if let Some(missing) = self.missing.get_mut(&key) {
                 missing.waiters.remove(slot);
                 if parent && missing.pull.is_none() {
@@ -294,13 +294,14 @@ impl Pulls {
                 }
             }
         }
+        self.due.hasten(now);
         lost
     }
 
     /// Paper: "upon event Timer(mID): ... setup Timer(mID, timeout_2)". Gives up late pulls; returns what is to be
-    /// asked for, the most urgent first, and when to look again.
-    pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> (Vec<Key>, Option<Time>) {
-        let (mut due, mut late, mut next) = (Vec::new(), Vec::new(), None);
+    /// asked for, the most urgent first.
+    pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Key> {
+        let (mut due, mut late) = (Vec::new(), Vec::new());
         for (key, missing) in &mut self.missing {
             if let Some((slot, asked)) = missing.pull.filter(|_| missing.due <= now) {
                 // Departure: the timer is held while bytes flow.
@@ -314,7 +315,7 @@ impl Pulls {
                 }
             }
             if missing.due > now {
-                next = Some(next.map_or(missing.due, |next: Time| next.min(missing.due)));
+                self.due.hasten(missing.due);
             } else if missing.pull.is_none() {
                 due.push(*key);
             }
@@ -326,7 +327,7 @@ impl Pulls {
             self.release_pull(slot, length);
         }
         due.sort_by_key(|key| key.urgency());
-        (due, next)
+        due
     }
 
     /// Departure: pulls go unanswered. Perhaps it is this node's own link that is full, and to ask somebody else for
@@ -340,29 +341,24 @@ impl Pulls {
 
     /// Paper: "send GRAFT to the first announcer in missing". Departure: to the best. `newest`: nothing newer of the
     /// track is known.
-    pub(super) fn choose(
-        &mut self,
-        now: Time,
-        key: &Key,
-        newest: bool,
-        links: Links,
-        neighbours: &Neighbours,
-        config: &Config,
-    ) -> Choice {
+    pub(super) fn choose(&mut self, now: Time, key: &Key, newest: bool, links: Links, config: &Config) -> Option<Ask> {
+        let neighbours = links.neighbours;
         let under_way: usize = self.under_way.values().map(|pulls| usize::from(pulls.bodies)).sum();
         if self.backoff > 0 && under_way >= PULLS_IN_NEED {
-            return Choice::Busy;
+            return None;
         }
-        let Some(missing) = self.missing.get_mut(key) else { return Choice::Busy };
+        let missing = self.missing.get_mut(key)?;
         let live = newest || missing.awaited;
         let mut untried = missing.holders.minus(missing.tried);
         let first = missing.tried.is_empty();
         if untried.is_empty() {
+            // All were asked in vain: once more, after a breath.
             missing.tried = PeerSet::default();
             untried = missing.holders;
             if missing.holders.len() > 1 || config.size_aware_timers {
                 missing.due = now + config.graft_timeout_2;
-                return Choice::At(missing.due);
+                self.due.hasten(missing.due);
+                return None;
             }
         }
         let length = missing.length;
@@ -372,14 +368,14 @@ impl Pulls {
             usize::from(bodies) < config.pulls_per_peer_max
                 && (bodies == 0 || bytes + u64::from(length) <= config.pull_bytes_per_peer_max)
         };
-        let best = untried.iter().filter(has_room).min_by_key(|slot| {
+        // Where all are busy the next body that begins frees one.
+        let slot = untried.iter().filter(has_room).min_by_key(|slot| {
             // What is live joins the tree: one parent for all tracks. What is not is spread.
             let apart = live && !links.eager.contains(*slot);
             let slow = !neighbours.slow_tail(*slot, length).is_zero();
             let poor = slow || (live && links.full.contains(*slot));
             (poor, apart, pulls(*slot).0, neighbours.rtt_us(*slot), *slot)
-        });
-        let Some(slot) = best else { return Choice::Busy };
+        })?;
         let under_way = self.under_way.entry(slot).or_default();
         under_way.bodies += 1;
         under_way.bytes += u64::from(length);
@@ -392,6 +388,7 @@ impl Pulls {
         };
         missing.pull = Some((slot, now));
         missing.due = now + patience;
-        Choice::Ask(Ask { slot, live, first, length, holders: missing.holders, due: missing.due })
+        self.due.hasten(missing.due);
+        Some(Ask { slot, live, first, length, holders: missing.holders })
     }
 }

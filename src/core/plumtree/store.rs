@@ -25,16 +25,17 @@ const GRACE: Duration = Duration::from_millis(500);
 /// A held body.
 #[derive(Debug, Clone)]
 pub(super) struct HeldBody {
-    header: PartHeader,
+    pub(super) header: PartHeader,
     body: Bytes,
     /// Its way up to this node, as on the wire: a third of the memory.
     way: Box<[u8]>,
-    hops: u8,
+    /// How many links it passed.
+    pub(super) hops: u8,
     received: Time,
     /// Neighbours that have it, or know that it is here.
-    known: PeerSet,
+    pub(super) known: PeerSet,
     /// Neighbours that were sent it.
-    sent: PeerSet,
+    pub(super) sent: PeerSet,
 }
 
 impl HeldBody {
@@ -52,14 +53,6 @@ impl HeldBody {
         HeldBody { header, body, way: way[..].into(), hops: hops_of(trace), received, known, sent }
     }
 
-    pub(super) fn header(&self) -> &PartHeader {
-        &self.header
-    }
-
-    pub(super) fn hops(&self) -> u8 {
-        self.hops
-    }
-
     fn trace(&self) -> Trace {
         Trace::decode(&mut Reader::new(Bytes::copy_from_slice(&self.way))).unwrap_or_default()
     }
@@ -67,38 +60,6 @@ impl HeldBody {
     /// Returns what this node says of it.
     pub(super) fn announce(&self, now: Time) -> Announce {
         Announce::of(now, &self.header, self.hops, self.received)
-    }
-
-    /// Whether all of them know that it is here.
-    pub(super) fn is_known_to(&self, all: PeerSet) -> bool {
-        all.minus(self.known).is_empty()
-    }
-
-    /// A neighbour has it, or is told that it is here. Returns whether that is news.
-    pub(super) fn tell(&mut self, slot: Slot) -> bool {
-        let news = !self.known.contains(slot);
-        self.known.insert(slot);
-        news
-    }
-
-    /// All are told; returns those to whom it is news.
-    pub(super) fn tell_all(&mut self, all: PeerSet) -> PeerSet {
-        let news = all.minus(self.known);
-        self.known = self.known.union(all);
-        news
-    }
-
-    /// A neighbour needs no more of it; returns whether it was sent it.
-    pub(super) fn stop(&mut self, slot: Slot) -> bool {
-        let sent = self.sent.contains(slot);
-        self.sent.remove(slot);
-        sent
-    }
-
-    /// A neighbour is gone, or what it was sent has not arrived.
-    pub(super) fn forget(&mut self, slot: Slot) {
-        self.known.remove(slot);
-        self.sent.remove(slot);
     }
 
     /// Returns what a neighbour, or a stranger, gets from `offset` on.
@@ -281,7 +242,10 @@ impl Store {
 
     /// A neighbour is gone: its slot may be given to another.
     pub(super) fn without(&mut self, slot: Slot) {
-        self.held.values_mut().for_each(|held| held.forget(slot));
+        for held in self.held.values_mut() {
+            held.known.remove(slot);
+            held.sent.remove(slot);
+        }
     }
 
     /// Returns the held bodies that the sender of a digest lacks, the most urgent first.

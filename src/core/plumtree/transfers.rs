@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::deadline::Deadline;
 use super::io::{PIECE_LEN_MAX, Sending, Serve};
 use super::key::{Key, newest_in};
 use super::message::{Announce, hops_of};
@@ -110,14 +111,14 @@ pub(super) struct Ended {
 }
 
 /// The transfers that don't move.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Stalled {
     /// Others have these bodies: from whom they don't come.
     pub(super) stuck: Vec<(Key, Slot)>,
     /// Nobody went on with these.
     pub(super) orphans: Vec<Key>,
     /// When to look again.
-    pub(super) next: Time,
+    pub(super) next: Option<Time>,
 }
 
 impl Transfer {
@@ -170,13 +171,6 @@ impl Transfer {
         news
     }
 
-    /// A neighbour needs no more of it; returns whether it was sent it.
-    pub(super) fn stop(&mut self, slot: Slot) -> bool {
-        let sent = self.to.contains(slot);
-        self.to.remove(slot);
-        sent
-    }
-
     fn head(&mut self, slot: Slot, header: &PartHeader, offset: u32) -> Head {
         let same = self.header == *header;
         match self.source {
@@ -187,13 +181,6 @@ impl Transfer {
             _ if !same || offset > self.got => Head::Wrong { conflict: !same },
             _ => Head::Resume,
         }
-    }
-
-    /// A neighbour goes on with it at `offset`.
-    pub(super) fn resume(&mut self, now: Time, slot: Slot, offset: u32, holders: PeerSet) {
-        self.holders = self.holders.union(holders);
-        self.holders.insert(slot);
-        self.source = Some(Source { slot, at: offset, moved: now });
     }
 
     /// Departure: a late eager peer joins in out of the pieces.
@@ -274,68 +261,98 @@ impl Transfer {
 
 /// The bodies that are coming in.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Transfers(BTreeMap<Key, Transfer>);
+pub(super) struct Transfers {
+    coming: BTreeMap<Key, Transfer>,
+    /// When they are looked at: do they move?
+    due: Deadline,
+}
 
 impl Transfers {
     pub(super) fn get(&self, key: &Key) -> Option<&Transfer> {
-        self.0.get(key)
+        self.coming.get(key)
     }
 
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Transfer> {
-        self.0.get_mut(key)
+        self.coming.get_mut(key)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut Transfer)> {
-        self.0.iter_mut()
+        self.coming.iter_mut()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.coming.len()
     }
 
     pub(super) fn newest(&self, track: TrackId) -> Option<Key> {
-        newest_in(&self.0, track)
+        newest_in(&self.coming, track)
     }
 
     /// Returns what a head that announces a body of the window means.
     pub(super) fn head(&mut self, key: &Key, slot: Slot, header: &PartHeader, offset: u32) -> Head {
-        if let Some(transfer) = self.0.get_mut(key) {
+        if let Some(transfer) = self.coming.get_mut(key) {
             return transfer.head(slot, header, offset);
         }
-        let under_way: u64 = self.0.values().map(|transfer| u64::from(transfer.header.length)).sum();
+        let under_way: u64 = self.coming.values().map(|transfer| u64::from(transfer.header.length)).sum();
         let over = under_way > 0 && under_way + u64::from(header.length) > TRANSFER_BYTES_MAX;
         match offset {
-            _ if over || self.0.len() >= TRANSFERS_MAX => Head::Full,
+            _ if over || self.coming.len() >= TRANSFERS_MAX => Head::Full,
             0 => Head::Begin,
             _ => Head::Wrong { conflict: false },
         }
     }
 
     pub(super) fn begin(&mut self, key: Key, transfer: Transfer) {
-        self.0.insert(key, transfer);
+        self.coming.insert(key, transfer);
+    }
+
+    /// A neighbour goes on with a torn body at `offset`; `holders` have it, too.
+    pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32, holders: PeerSet) {
+        let Some(transfer) = self.coming.get_mut(key) else { return };
+        transfer.holders = transfer.holders.union(holders);
+        transfer.holders.insert(slot);
+        transfer.source = Some(Source { slot, at: offset, moved: now });
+    }
+
+    /// The transfers are looked at by then.
+    pub(super) fn watch(&mut self, at: Time) {
+        self.due.hasten(at);
+    }
+
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.due.at()
     }
 
     /// Takes the next bytes of a body.
     pub(super) fn piece(&mut self, now: Time, slot: Slot, key: &Key, bytes: Bytes) -> Piece {
-        match self.0.get_mut(key).filter(|transfer| transfer.source() == Some(slot)) {
+        match self.coming.get_mut(key).filter(|transfer| transfer.source() == Some(slot)) {
             Some(transfer) => transfer.add(now, bytes),
             None => Piece::Ignored,
         }
     }
 
-    /// Takes a transfer out: its body is whole, or nobody wants it any more.
+    /// Takes out a transfer that is complete.
+    pub(super) fn complete(&mut self, key: &Key) -> Option<Transfer> {
+        let transfer = self.take(key)?;
+        if self.coming.is_empty() {
+            self.due.cancel();
+        }
+        Some(transfer)
+    }
+
+    /// Takes out a transfer that nobody wants any more.
     pub(super) fn take(&mut self, key: &Key) -> Option<Transfer> {
-        self.0.remove(key)
+        self.coming.remove(key)
     }
 
     /// Takes out what isn't wanted.
     pub(super) fn take_unwanted(&mut self, wants: impl Fn(&Key) -> bool) -> Vec<Transfer> {
-        self.0.extract_if(.., |key, _| !wants(key)).map(|(_, transfer)| transfer).collect()
+        self.coming.extract_if(.., |key, _| !wants(key)).map(|(_, transfer)| transfer).collect()
     }
 
     /// The transfer from a neighbour has ended early.
     pub(super) fn tear(&mut self, key: &Key, slot: Slot) -> Option<&Transfer> {
-        let transfer = self.0.get_mut(key)?;
+        let transfer = self.coming.get_mut(key)?;
         transfer.source = None;
         transfer.holders.remove(slot);
         Some(transfer)
@@ -343,8 +360,8 @@ impl Transfers {
 
     /// A neighbour is gone. Returns the transfers from and to it.
     pub(super) fn without(&mut self, slot: Slot) -> Vec<Ended> {
-        let ended = self.0.iter_mut().map(|(key, transfer)| {
-            let sending = transfer.stop(slot);
+        let ended = self.coming.iter_mut().map(|(key, transfer)| {
+            let sending = transfer.to.remove(slot);
             for set in [&mut transfer.then, &mut transfer.told, &mut transfer.holders] {
                 set.remove(slot);
             }
@@ -353,29 +370,31 @@ impl Transfers {
         ended.filter(|ended| ended.sending || ended.receiving).collect()
     }
 
-    /// Returns the transfers that stand still. A torn one is an orphan once nobody `is_missing` it any more.
+    /// Returns the transfers that stand still, when that is due. A torn one is an orphan once nobody `is_missing` it
+    /// any more.
     pub(super) fn stalled(
-        &self,
+        &mut self,
         now: Time,
         stall: Duration,
         neighbours: &Neighbours,
         is_missing: impl Fn(&Key) -> bool,
     ) -> Stalled {
-        let mut stalled = Stalled { stuck: Vec::new(), orphans: Vec::new(), next: Time::MAX };
-        for (key, transfer) in &self.0 {
+        let mut stalled = Stalled::default();
+        if !self.due.expired(now) {
+            return stalled;
+        }
+        for (key, transfer) in &self.coming {
             let due = match transfer.source {
                 Some(source) => {
-                    let peer_moved = neighbours.bytes_at(source.slot);
-                    let due = (peer_moved + stall).min(source.moved + stall * SHARED_STALLS);
+                    let due = (neighbours.bytes_at(source.slot) + stall).min(source.moved + stall * SHARED_STALLS);
                     due.max(source.moved + stall)
                 }
                 None => transfer.received + stall * ORPHAN_STALLS,
             };
-            stalled.next = stalled.next.min(if due <= now { now + stall } else { due });
-            if due > now {
-                continue;
-            }
+            let next = if due <= now { now + stall } else { due };
+            stalled.next = Some(stalled.next.map_or(next, |old| old.min(next)));
             match transfer.source() {
+                _ if due > now => {}
                 Some(slot) if !transfer.holders.minus(PeerSet::one(slot)).is_empty() => {
                     stalled.stuck.push((*key, slot));
                 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::config::{Config, Optimise};
 use super::key::Key;
-use super::message::Announce;
 use super::neighbours::{Neighbours, PeerSet, Slot};
-use super::pulls::{Links, Missing};
+use super::pulls::{Links, Missing, Offer};
 use super::transfers::Coming;
 use crate::model::time::Time;
 
@@ -119,10 +118,9 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn add(&mut self, slot: Slot, eager: bool) {
-        if eager {
-            self.eager.insert(slot);
-        }
+    /// A new neighbour's link starts eager, as in the paper.
+    pub(super) fn add(&mut self, slot: Slot) {
+        self.eager.insert(slot);
     }
 
     /// A neighbour is gone: nothing points there any more. Returns whether it was the parent.
@@ -161,9 +159,12 @@ impl Tree {
     }
 
     /// Returns which links are what, where a holder is chosen.
-    pub(super) fn links(&self, now: Time) -> Links {
-        let full = self.full_until.keys().filter(|slot| self.is_full(now, **slot));
-        Links { eager: self.eager, full: full.fold(PeerSet::default(), |full, slot| full.union(PeerSet::one(*slot))) }
+    pub(super) fn links<'a>(&self, now: Time, neighbours: &'a Neighbours) -> Links<'a> {
+        let mut full = PeerSet::default();
+        for slot in self.full_until.keys().filter(|slot| self.is_full(now, **slot)) {
+            full.insert(*slot);
+        }
+        Links { eager: self.eager, full, neighbours }
     }
 
     /// Whether other links than when this was last asked are eager.
@@ -315,16 +316,15 @@ impl Tree {
     }
 
     /// Paper, "Optimization": on the first copy of a message, a lazy neighbour that announced it over
-    /// a shorter way takes the sender's place. Departure: on measured time. `hops` is the copy's, over `slot`.
+    /// a shorter way takes the sender's place. Departure: on measured time.
     pub(super) fn came(
         &mut self,
-        now: Time,
-        slot: Slot,
-        hops: u8,
+        coming: Coming,
         missing: &Missing,
         neighbours: &Neighbours,
         config: &Config,
     ) -> Option<Exchange> {
+        let Coming { slot, received: now, hops } = coming;
         if let Some((_, first)) = missing.first {
             self.lag.add(now.since(first));
         }
@@ -357,27 +357,23 @@ impl Tree {
         &mut self,
         now: Time,
         coming: Coming,
-        other: Slot,
-        announce: &Announce,
+        offer: &Offer,
         neighbours: &Neighbours,
         config: &Config,
     ) -> Option<Exchange> {
         let Optimise::Time { margin, .. } = config.optimise else { return None };
         let Coming { slot, received, hops } = coming;
-        if !self.is_parent(slot) {
+        let (had, hops_there) = offer.had.filter(|_| self.is_parent(slot))?;
+        let link = Duration::from_micros(u64::from(neighbours.rtt_us(offer.slot)) / 2);
+        if hops_there > hops && had - link >= received {
             return None;
         }
-        let link = Duration::from_micros(u64::from(neighbours.rtt_us(other)) / 2);
-        let age = Duration::from_micros(u64::from(announce.age_us));
-        if announce.hops > hops && now - age - link >= received {
+        let tail = |slot: Slot| neighbours.slow_tail(slot, offer.length);
+        let (here, there) = (tail(slot), tail(offer.slot));
+        if here.is_zero() || had + there + margin > received + here {
             return None;
         }
-        let tail = |slot: Slot| neighbours.slow_tail(slot, announce.length);
-        let (here, there) = (tail(slot), tail(other));
-        if here.is_zero() || now - age + there + margin > received + here {
-            return None;
-        }
-        self.exchange(now, slot, other, config)
+        self.exchange(now, slot, offer.slot, config)
     }
 
     /// Paper: "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
@@ -394,7 +390,8 @@ impl Tree {
 
     /// Remembers who announced the newest part first. Not a node below us in the tree: its copy has
     /// passed more links than `ours`.
-    pub(super) fn announced(&mut self, key: Key, slot: Slot, hops: u8, ours: u8) {
+    pub(super) fn announced(&mut self, key: Key, offer: &Offer, ours: u8) {
+        let Offer { slot, had: Some((_, hops)), .. } = *offer else { return };
         let newer = self.runner_up.is_none_or(|(old, _)| key.position() > old.position());
         if newer && hops <= ours && !self.is_parent(slot) {
             self.runner_up = Some((key, slot));
