@@ -31,10 +31,8 @@ pub(super) enum Action {
     Refuse { from: Slot, id: PartId },
     /// Its transfers to these neighbours are aborted.
     Abort { to: PeerSet, id: PartId },
-    /// These neighbours are told that it isn't here.
-    NotHere { to: PeerSet, id: PartId },
-    /// The same, and it is counted as lost.
-    Lost { to: PeerSet, id: PartId },
+    /// Departure: these neighbours are told that it isn't here; `lost`: nor is it going to be.
+    NotHere { to: PeerSet, id: PartId, lost: bool },
     /// A transfer that has ended early is counted.
     Torn,
     /// A missing body is forgotten for want of room.
@@ -198,8 +196,7 @@ impl Bodies {
     }
 
     fn lost(&self, key: &Key, missing: &Missing) -> Action {
-        let (to, id) = (missing.waiters, key.id());
-        if self.transfers.get(key).is_some() { Action::NotHere { to, id } } else { Action::Lost { to, id } }
+        Action::NotHere { to: missing.waiters, id: key.id(), lost: self.transfers.get(key).is_none() }
     }
 
     /// A body begins or goes on: it is missing no longer.
@@ -299,7 +296,7 @@ impl Bodies {
     pub(super) fn supersede(&mut self, key: &Key) -> Vec<Action> {
         let mut actions = self.transfers.take(key).as_ref().map(drop_transfer).unwrap_or_default();
         if let Some(missing) = self.found(key) {
-            actions.extend([Action::Conflict, Action::NotHere { to: missing.waiters, id: key.id() }]);
+            actions.extend([Action::Conflict, Action::NotHere { to: missing.waiters, id: key.id(), lost: false }]);
         }
         actions
     }
@@ -381,7 +378,8 @@ impl Bodies {
 
     /// Bodies that stand still are asked for elsewhere; torn ones that nobody goes on with are dropped.
     pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Action> {
-        let stalled = self.transfers.stalled(now, config.stall, neighbours, |key| self.pulls.contains(key));
+        let mut stalled = self.transfers.stalled(now, config.stall, neighbours);
+        stalled.orphans.retain(|key| !self.pulls.contains(key));
         let mut actions = Vec::new();
         for (key, slot) in stalled.stuck {
             actions.push(Action::Refuse { from: slot, id: key.id() });
@@ -429,5 +427,5 @@ fn drop_transfer(transfer: &Transfer) -> Vec<Action> {
 /// A body that was coming in can't be finished.
 fn abort_children(transfer: &Transfer) -> Vec<Action> {
     let id = transfer.header.id;
-    vec![Action::Abort { to: transfer.to, id }, Action::NotHere { to: transfer.then, id }]
+    vec![Action::Abort { to: transfer.to, id }, Action::NotHere { to: transfer.then, id, lost: false }]
 }

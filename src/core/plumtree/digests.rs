@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
+use super::config::Config;
 use super::deadline::Deadline;
 use super::neighbours::{PeerSet, Slot};
 use crate::model::time::Time;
@@ -14,8 +15,9 @@ use crate::model::time::Time;
 const IDLE_ROUNDS_MAX: u8 = 3;
 
 /// The rounds of digests.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Digests {
+    rng: SmallRng,
     /// Whether digests go round at all.
     armed: bool,
     /// Whose turn it is to get one.
@@ -28,6 +30,17 @@ pub(super) struct Digests {
 }
 
 impl Digests {
+    pub(super) fn new(seed: u64) -> Self {
+        Digests {
+            rng: SmallRng::seed_from_u64(seed),
+            armed: false,
+            turn: 0,
+            idle_rounds: 0,
+            agree: PeerSet::default(),
+            due: Deadline::default(),
+        }
+    }
+
     /// Something has changed: digests go round at their usual pace again.
     pub(super) fn news(&mut self) {
         self.idle_rounds = 0;
@@ -35,11 +48,13 @@ impl Digests {
 
     /// The next round is due an interval from now, unless it is due by itself. The first one is spread over the
     /// interval, so that nodes that start together don't talk together.
-    pub(super) fn arm(&mut self, now: Time, interval: Duration, rng: &mut SmallRng) {
+    pub(super) fn arm(&mut self, now: Time, interval: Option<Duration>) {
+        let Some(interval) = interval else { return };
         if !self.armed {
             self.armed = true;
             let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
-            self.hasten(now + Duration::from_micros(rng.random_range(micros / 2..micros + 1)));
+            let first = self.rng.random_range(micros / 2..micros + 1);
+            self.hasten(now + Duration::from_micros(first));
         } else if self.idle_rounds == 0 {
             self.hasten(now + interval);
         }
@@ -61,14 +76,8 @@ impl Digests {
 
     /// Begins a round, and returns who gets a digest: any of them that holds what we lack can fill it in. With no
     /// neighbours no round follows.
-    pub(super) fn round(
-        &mut self,
-        now: Time,
-        interval: Duration,
-        all: PeerSet,
-        parent: Option<Slot>,
-        fanout: usize,
-    ) -> Vec<Slot> {
+    pub(super) fn round(&mut self, now: Time, all: PeerSet, parent: Option<Slot>, config: &Config) -> Vec<Slot> {
+        let Some(interval) = config.digest_interval else { return Vec::new() };
         if all.is_empty() {
             self.armed = false;
             return Vec::new();
@@ -80,7 +89,7 @@ impl Digests {
         let turn = usize::from(self.turn) % others.len().max(1);
         others.rotate_left(turn);
         others.sort_by_key(|slot| Some(*slot) != parent);
-        others.truncate(fanout.saturating_sub(agree.len()));
+        others.truncate(config.digest_fanout.saturating_sub(agree.len()));
         self.turn = self.turn.wrapping_add(1);
         self.hasten(now + interval * (1 << self.idle_rounds.min(IDLE_ROUNDS_MAX)));
         self.idle_rounds = self.idle_rounds.saturating_add(1);
@@ -100,32 +109,29 @@ impl Digests {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(1);
+    const NOW: Time = Time::from_millis(5_000);
 
     fn set(slots: impl IntoIterator<Item = Slot>) -> PeerSet {
         slots.into_iter().fold(PeerSet::default(), |set, slot| set.union(PeerSet::one(slot)))
     }
 
-    const NOW: Time = Time::from_millis(5_000);
-
     fn round(digests: &mut Digests) -> Vec<Slot> {
-        digests.round(NOW, INTERVAL, set(0..4), Some(2), 2)
+        digests.round(NOW, set(0..4), Some(2), &Config::default())
     }
 
     #[test]
     fn the_parent_is_asked_and_the_others_in_turn() {
-        let mut digests = Digests::default();
+        let mut digests = Digests::new(1);
         let rounds: Vec<Vec<Slot>> = (0..5).map(|_| round(&mut digests)).collect();
         assert_eq!(rounds, [[2, 0], [2, 1], [2, 3], [2, 3], [2, 0]]);
     }
 
     #[test]
     fn who_agrees_counts_as_asked_until_the_next_round() {
-        let mut digests = Digests::default();
+        let mut digests = Digests::new(1);
         digests.agrees(2);
         digests.agrees(3);
         digests.without(3);
@@ -138,26 +144,26 @@ mod tests {
 
     #[test]
     fn idle_digests_grow_rarer_and_news_makes_them_frequent() {
-        let (mut digests, mut rng) = (Digests::default(), SmallRng::seed_from_u64(1));
-        digests.arm(NOW, INTERVAL, &mut rng);
+        let mut digests = Digests::new(1);
+        digests.arm(NOW, Some(INTERVAL));
         let first = digests.next_due().expect("the first");
         assert!((NOW + INTERVAL / 2..=NOW + INTERVAL).contains(&first));
-        let mut wait = |digests: &mut Digests| {
+        let wait = |digests: &mut Digests| {
             assert!(digests.is_due(NOW + INTERVAL * 8) && !digests.is_due(Time::MAX));
             round(digests);
-            digests.arm(NOW, INTERVAL, &mut rng);
+            digests.arm(NOW, Some(INTERVAL));
             digests.next_due().map(|due| due.since(NOW).as_secs())
         };
         let waits: Vec<_> = (0..5).filter_map(|_| wait(&mut digests)).collect();
         assert_eq!(waits, [1, 2, 4, 8, 8]);
         digests.news();
-        digests.arm(NOW, INTERVAL, &mut rng);
+        digests.arm(NOW, Some(INTERVAL));
         assert_eq!(digests.next_due(), Some(NOW + INTERVAL));
         // With nobody there the rounds end, and a new neighbour starts them anew.
         assert!(digests.is_due(NOW + INTERVAL));
-        assert!(digests.round(NOW, INTERVAL, PeerSet::default(), None, 2).is_empty());
+        assert!(digests.round(NOW, PeerSet::default(), None, &Config::default()).is_empty());
         assert_eq!(digests.next_due(), None);
-        digests.arm(NOW, INTERVAL, &mut rng);
+        digests.arm(NOW, Some(INTERVAL));
         assert!(digests.next_due().is_some());
     }
 }

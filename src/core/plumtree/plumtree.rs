@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
 
 use super::bodies::{Action, Bodies, Place};
 use super::config::Config;
@@ -14,7 +12,7 @@ use super::digests::Digests;
 use super::io::{Input, Output, Sending, Serve};
 use super::key::Key;
 use super::lazy_queue::LazyQueue;
-use super::message::{Announce, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, TrackDigest, hops_of};
+use super::message::{Announce, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, hops_of};
 use super::neighbours::{Neighbours, PeerSet, Slot};
 use super::pulls::{Missing, Offer};
 use super::store::HeldBody;
@@ -22,9 +20,6 @@ use super::transfers::{Coming, Head, Piece, Transfer};
 use super::tree::{Exchange, Tree};
 use crate::model::time::Time;
 use crate::model::{NodeId, PartHeader, PartId, Trace};
-
-/// Neighbours lost within this time are lost to one event, and who is left is asked as announcements come.
-const SEPARATE: Duration = Duration::from_secs(3);
 
 /// Paper: "GRAFT, node, null": the link is wanted, and no body.
 const LINK: Message = Message::Graft { id: None, offset: 0, join: true };
@@ -34,7 +29,6 @@ const LINK: Message = Message::Graft { id: None, offset: 0, join: true };
 pub struct Plumtree {
     me: NodeId,
     config: Config,
-    rng: SmallRng,
     neighbours: Neighbours,
     bodies: Bodies,
     tree: Tree,
@@ -42,8 +36,6 @@ pub struct Plumtree {
     digests: Digests,
     outputs: VecDeque<Output>,
     pub(super) counters: Counters,
-    /// When a neighbour was last lost.
-    last_down: Option<Time>,
 }
 
 impl Plumtree {
@@ -52,15 +44,13 @@ impl Plumtree {
         Plumtree {
             me,
             config,
-            rng: SmallRng::seed_from_u64(seed),
             neighbours: Neighbours::default(),
             bodies: Bodies::default(),
             tree: Tree::default(),
             lazy: LazyQueue::default(),
-            digests: Digests::default(),
+            digests: Digests::new(seed),
             outputs: VecDeque::new(),
             counters: Counters::default(),
-            last_down: None,
         }
     }
 
@@ -75,7 +65,11 @@ impl Plumtree {
             Input::Message { from, message } => self.on_message(now, from, message),
             Input::BodyHead { from, header, trace, offset } => self.on_head(now, from, header, trace, offset),
             Input::BodyPiece { from, id, bytes } => self.on_piece(now, from, id, bytes),
-            Input::BodyTorn { from, id } => self.on_torn(now, from, id),
+            Input::BodyTorn { from, id } => {
+                let slot = self.neighbours.slot(from);
+                let actions = slot.map(|slot| self.bodies.torn(now, Key::from(id), slot, &self.config));
+                self.act(actions.into_iter().flatten());
+            }
             Input::BodyStopped { to, id } => self.on_stopped(now, to, id),
             Input::LinkEstimate { peer, rtt_us, rate } => self.neighbours.estimate(peer, rtt_us, rate),
             Input::Forget { track, before } => {
@@ -147,8 +141,7 @@ impl Plumtree {
         Sizes { announcements: self.lazy.len(), ..self.bodies.sizes() }
     }
 
-    /// Paper: "upon event NeighborUp(node): eagerPushPeers + {node}". Departures: the link starts lazy,
-    /// and all that is held is announced.
+    /// Paper: "upon event NeighborUp(node): eagerPushPeers + {node}". Departures: starts lazy, and all is announced.
     fn on_neighbor_up(&mut self, now: Time, id: NodeId) {
         if id == self.me {
             return;
@@ -164,7 +157,7 @@ impl Plumtree {
             let offer = self.bodies.offer(slot);
             self.send_ihaves(slot, &offer);
         }
-        self.arm_digest(now);
+        self.digests.arm(now, self.config.digest_interval);
     }
 
     /// Paper: "upon event NeighborDown(node): eagerPushPeers - {node}; lazyPushPeers - {node}; for all
@@ -176,14 +169,7 @@ impl Plumtree {
         self.act(actions);
         self.digests.without(slot);
         self.neighbours.remove(slot);
-        let alone = self.last_down.is_none_or(|last| now.since(last) > SEPARATE);
-        self.last_down = Some(now);
-        // Departure: the runner-up takes the parent's place.
-        if parent
-            && alone
-            && self.config.replace_parent
-            && let Some(slot) = self.tree.replace_parent(now)
-        {
+        if let Some(slot) = self.tree.successor(now, parent && self.config.replace_parent) {
             self.send(slot, LINK);
         }
     }
@@ -204,7 +190,14 @@ impl Plumtree {
                     self.on_announce(now, slot, announce);
                 }
             }
-            Message::Graft { id, offset, join } => self.on_graft(now, from, slot, id, offset, join),
+            Message::Graft { id, offset, join } => {
+                if join && !self.tree.grafted_by(now, slot, self.config.upload) {
+                    self.send(slot, Message::Prune);
+                }
+                if let Some(id) = id {
+                    self.serve(from, Some(slot), id, offset);
+                }
+            }
             // Paper: "upon event Receive(PRUNE, sender): eagerPushPeers - {sender}; lazyPushPeers + {sender}".
             Message::Prune => self.tree.pruned_by(now, slot, self.config.upload.is_some()),
             Message::NotHere { id } => {
@@ -214,8 +207,19 @@ impl Plumtree {
                 let action = self.bodies.not_held_by(now, &key, slot);
                 self.act(action);
             }
-            Message::Receiving(announce) => self.on_receiving(now, from, slot, &announce),
-            Message::Digest(tracks) => self.on_digest(now, slot, &tracks),
+            Message::Receiving(announce) => {
+                // It gets this body from somebody else: it needn't come from here.
+                if self.bodies.stop(&Key::from(announce.id), slot) {
+                    self.push(Output::BodyAbort { to: from, id: announce.id });
+                    self.tree.fed_elsewhere(slot);
+                }
+                self.on_announce(now, slot, &announce);
+            }
+            Message::Digest(tracks) => match self.bodies.lacking(now, slot, &tracks) {
+                // What the neighbour lacks and is here is announced to it.
+                Some(lacking) => self.send_ihaves(slot, &lacking),
+                None => self.digests.agrees(slot),
+            },
         }
     }
 
@@ -232,39 +236,18 @@ impl Plumtree {
         self.counters.published += 1;
         let actions = self.bodies.supersede(&key);
         self.act(actions);
-        let nobody = PeerSet::default();
-        let held = HeldBody::new(header, body.clone(), &trace, now, nobody, nobody);
+        let held = HeldBody::new(header, body.clone(), &trace, now);
         self.keep(now, held, self.tree.eager(), Output::Deliver { header, body, trace, received: now });
     }
 
-    /// Paper: "upon event Receive(GRAFT, mID, sender): eagerPushPeers + {sender}; lazyPushPeers -
-    /// {sender}; if mID in receivedMsgs: send GOSSIP". Departures: a body that is coming in, or asked
-    /// for, is passed on as it comes; what isn't here is answered; children are capped.
-    fn on_graft(&mut self, now: Time, from: NodeId, slot: Slot, id: Option<PartId>, offset: u32, join: bool) {
-        if join && !self.tree.grafted_by(now, slot, self.config.upload) {
-            self.send(slot, Message::Prune);
-        }
-        if let Some(id) = id {
-            self.serve(from, Some(slot), id, offset);
-        }
-    }
-
+    /// Paper: "upon event Receive(GRAFT, mID, sender): ... if mID in receivedMsgs: send GOSSIP". Departures: a body
+    /// that is coming in, or asked for, is passed on as it comes; what isn't here is answered.
     fn serve(&mut self, to: NodeId, slot: Option<Slot>, id: PartId, offset: u32) {
         match self.bodies.serve(&Key::from(id), slot, offset, &self.config) {
             Serve::Send(sending) => self.send_body(to, sending, offset),
-            Serve::Wait => {}
             Serve::NotHere if self.config.not_here => self.push(Output::Send { to, message: Message::NotHere { id } }),
-            Serve::NotHere => {}
+            Serve::Wait | Serve::NotHere => {}
         }
-    }
-
-    /// A neighbour gets this body from somebody else: it needn't come from here.
-    fn on_receiving(&mut self, now: Time, from: NodeId, slot: Slot, announce: &Announce) {
-        if self.bodies.stop(&Key::from(announce.id), slot) {
-            self.push(Output::BodyAbort { to: from, id: announce.id });
-            self.tree.fed_elsewhere(slot);
-        }
-        self.on_announce(now, slot, announce);
     }
 
     /// Paper: "upon event Receive(IHAVE, mID, round, sender): if mID not in receivedMsgs: if no timer
@@ -326,9 +309,8 @@ impl Plumtree {
         }
         self.send(ask.slot, Message::Graft { id: Some(key.id()), offset, join });
         if ask.live && ask.first && self.config.promise && self.tree.parent().is_none() {
-            // Departure: while nobody feeds us, others learn at once that we are about to have it, and may
-            // ask in turn: the grafts go up as the announcements come down, and the body then comes at one
-            // link delay a hop.
+            // Departure: while nobody feeds us, others learn at once that we are about to have it, and may ask in
+            // turn: the grafts go up as the announcements come down, and the body comes at one link delay a hop.
             let message = Message::Receiving(Announce::bare(key.id(), ask.length));
             self.send_all(self.neighbours.all().minus(ask.holders), &message);
         }
@@ -380,9 +362,8 @@ impl Plumtree {
         }
     }
 
-    /// Paper: "if mID not in receivedMsgs: ... if exists (id, node, r) in missing with id = mID: cancel
-    /// Timer(mID); EagerPush; LazyPush; eagerPushPeers + {sender}; lazyPushPeers - {sender};
-    /// Optimization".
+    /// Paper: "if mID not in receivedMsgs: ... if exists (id, node, r) in missing with id = mID: cancel Timer(mID);
+    /// EagerPush; LazyPush; eagerPushPeers + {sender}; lazyPushPeers - {sender}; Optimization".
     fn begin(&mut self, now: Time, slot: Slot, key: Key, header: PartHeader, trace: Trace) {
         let missing = self.bodies.found(&key);
         let pulled = missing.as_ref().is_some_and(|missing| missing.is_asked_of(slot));
@@ -467,7 +448,8 @@ impl Plumtree {
         };
         let known = transfer.holders.union(transfer.told).union(transfer.to).minus(to);
         let Transfer { header, trace, received, to: sent, .. } = transfer;
-        let held = HeldBody::new(header, body.clone(), &trace, received, known, sent);
+        let mut held = HeldBody::new(header, body.clone(), &trace, received);
+        (held.known, held.sent) = (known, sent);
         self.keep(now, held, to, Output::Deliver { header, body, trace, received });
     }
 
@@ -493,7 +475,7 @@ impl Plumtree {
             self.tell_receiving(now, &key);
         }
         self.announce(now, key);
-        self.arm_digest(now);
+        self.digests.arm(now, self.config.digest_interval);
         self.push(deliver);
     }
 
@@ -527,14 +509,7 @@ impl Plumtree {
         }
     }
 
-    fn on_torn(&mut self, now: Time, from: NodeId, id: PartId) {
-        let Some(slot) = self.neighbours.slot(from) else { return };
-        let actions = self.bodies.torn(now, Key::from(id), slot, &self.config);
-        self.act(actions);
-    }
-
-    /// A peer has refused a body of ours, or the link's queue has dropped it. If it was dropped, the
-    /// peer has yet to learn of it.
+    /// A peer has refused a body of ours, or the link's queue has dropped it: then the peer has yet to learn of it.
     fn on_stopped(&mut self, now: Time, to: NodeId, id: PartId) {
         let Some(slot) = self.neighbours.slot(to) else { return };
         let key = Key::from(id);
@@ -543,29 +518,14 @@ impl Plumtree {
         }
     }
 
-    fn arm_digest(&mut self, now: Time) {
-        let Some(interval) = self.config.digest_interval else { return };
-        self.digests.arm(now, interval, &mut self.rng);
-    }
-
     fn on_digest_timer(&mut self, now: Time) {
-        let Some(interval) = self.config.digest_interval else { return };
-        let (all, parent) = (self.neighbours.all(), self.tree.parent());
-        let to = self.digests.round(now, interval, all, parent, self.config.digest_fanout);
+        let to = self.digests.round(now, self.neighbours.all(), self.tree.parent(), &self.config);
         if to.is_empty() {
             return;
         }
         let message = Message::Digest(self.bodies.digest());
         for slot in to {
             self.send(slot, message.clone());
-        }
-    }
-
-    /// What the neighbour lacks and is here is announced to it.
-    fn on_digest(&mut self, now: Time, slot: Slot, tracks: &[TrackDigest]) {
-        match self.bodies.lacking(now, slot, tracks) {
-            Some(lacking) => self.send_ihaves(slot, &lacking),
-            None => self.digests.agrees(slot),
         }
     }
 
@@ -577,23 +537,17 @@ impl Plumtree {
                     self.push_all(PeerSet::one(from), |from| Output::BodyRefuse { from, id })
                 }
                 Action::Abort { to, id } => self.push_all(to, |to| Output::BodyAbort { to, id }),
-                Action::NotHere { to, id } => self.send_not_here(to, id),
-                Action::Lost { to, id } => {
-                    self.counters.lost += 1;
-                    self.send_not_here(to, id);
+                Action::NotHere { to, id, lost } => {
+                    self.counters.lost += u64::from(lost);
+                    if self.config.not_here {
+                        self.send_all(to, &Message::NotHere { id });
+                    }
                 }
                 Action::Torn => self.counters.torn += 1,
                 Action::Full => self.counters.bounds_hit += 1,
                 Action::Conflict => self.counters.conflicts += 1,
                 Action::Compare => self.digests.hasten(Time::ZERO),
             }
-        }
-    }
-
-    /// Departure: what isn't here is said to be so.
-    fn send_not_here(&mut self, to: PeerSet, id: PartId) {
-        if self.config.not_here {
-            self.send_all(to, &Message::NotHere { id });
         }
     }
 

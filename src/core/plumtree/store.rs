@@ -39,18 +39,11 @@ pub(super) struct HeldBody {
 }
 
 impl HeldBody {
-    /// A body that `known` have or know of, and that `sent` were sent as it came in.
-    pub(super) fn new(
-        header: PartHeader,
-        body: Bytes,
-        trace: &Trace,
-        received: Time,
-        known: PeerSet,
-        sent: PeerSet,
-    ) -> Self {
+    pub(super) fn new(header: PartHeader, body: Bytes, trace: &Trace, received: Time) -> Self {
         let mut way = BytesMut::new();
         trace.encode(&mut way);
-        HeldBody { header, body, way: way[..].into(), hops: hops_of(trace), received, known, sent }
+        let (way, hops, nobody) = (way[..].into(), hops_of(trace), PeerSet::default());
+        HeldBody { header, body, way, hops, received, known: nobody, sent: nobody }
     }
 
     fn trace(&self) -> Trace {

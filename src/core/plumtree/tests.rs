@@ -12,6 +12,7 @@ use crate::model::{Epoch, Flags, Hop, Msn, NodeId, NodeName, PartHeader, PartId,
 
 mod exhaustive;
 mod net;
+mod owners;
 mod slow;
 
 use self::net::*;

@@ -115,7 +115,7 @@ pub(super) struct Ended {
 pub(super) struct Stalled {
     /// Others have these bodies: from whom they don't come.
     pub(super) stuck: Vec<(Key, Slot)>,
-    /// Nobody went on with these.
+    /// Nobody goes on with these.
     pub(super) orphans: Vec<Key>,
     /// When to look again.
     pub(super) next: Option<Time>,
@@ -370,15 +370,8 @@ impl Transfers {
         ended.filter(|ended| ended.sending || ended.receiving).collect()
     }
 
-    /// Returns the transfers that stand still, when that is due. A torn one is an orphan once nobody `is_missing` it
-    /// any more.
-    pub(super) fn stalled(
-        &mut self,
-        now: Time,
-        stall: Duration,
-        neighbours: &Neighbours,
-        is_missing: impl Fn(&Key) -> bool,
-    ) -> Stalled {
+    /// Returns the transfers that stand still, when that is due.
+    pub(super) fn stalled(&mut self, now: Time, stall: Duration, neighbours: &Neighbours) -> Stalled {
         let mut stalled = Stalled::default();
         if !self.due.expired(now) {
             return stalled;
@@ -398,7 +391,7 @@ impl Transfers {
                 Some(slot) if !transfer.holders.minus(PeerSet::one(slot)).is_empty() => {
                     stalled.stuck.push((*key, slot));
                 }
-                None if !is_missing(key) => stalled.orphans.push(*key),
+                None => stalled.orphans.push(*key),
                 _ => {}
             }
         }

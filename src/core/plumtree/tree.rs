@@ -19,6 +19,9 @@ const INSISTS_AFTER: Duration = Duration::from_millis(500);
 /// A child is told this often at most that there are too many.
 const SHED_EVERY: Duration = Duration::from_secs(20);
 
+/// Neighbours lost within this time are lost to one event, and who is left is asked as announcements come.
+const SEPARATE: Duration = Duration::from_secs(3);
+
 /// How long a runner-up has to become the parent: a part comes at least each second.
 const EXPECTING: Duration = Duration::from_millis(1_200);
 
@@ -107,6 +110,8 @@ pub(super) struct Tree {
     runner_up: Option<(Key, Slot)>,
     /// It was asked to, and has until then to show that it does.
     expecting_until: Time,
+    /// When a neighbour was last lost.
+    last_down: Option<Time>,
     /// When a neighbour was last sent a PRUNE.
     pruned_at: BTreeMap<Slot, Time>,
     /// Neighbours that answered a GRAFT with a PRUNE: until then they are asked last.
@@ -398,12 +403,14 @@ impl Tree {
         }
     }
 
-    /// Departure: when the parent is lost, its runner-up is grafted at once, and the next part comes
-    /// without anybody's asking. Returns it.
-    pub(super) fn replace_parent(&mut self, now: Time) -> Option<Slot> {
-        let slot = self.runner_up.map(|(_, slot)| slot).filter(|slot| !self.is_full(now, *slot))?;
-        self.graft(slot);
+    /// A neighbour was lost. Departure: if it was the `parent`, and no others were lost just before, the runner-up is
+    /// grafted at once, and the next part comes without anybody's asking. Returns it.
+    pub(super) fn successor(&mut self, now: Time, parent: bool) -> Option<Slot> {
+        let alone = self.last_down.replace(now).is_none_or(|last| now.since(last) > SEPARATE);
+        let runner_up =
+            self.runner_up.map(|(_, slot)| slot).filter(|slot| parent && alone && !self.is_full(now, *slot))?;
+        self.graft(runner_up);
         self.expecting_until = now + EXPECTING;
-        Some(slot)
+        Some(runner_up)
     }
 }
