@@ -39,7 +39,7 @@ pub(super) struct Offer {
 }
 
 /// A missing body.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Missing {
     pub(super) length: u32,
     /// Who announced it.
@@ -67,29 +67,17 @@ impl Missing {
         Missing {
             length: offer.length,
             holders: holders.union(PeerSet::one(offer.slot)),
-            tried: PeerSet::default(),
-            waiters: PeerSet::default(),
             first: offer.had.map(|(at, _)| (offer.slot, at)),
             nearest: offer.had.map(|(_, hops)| (offer.slot, hops)),
             due,
-            pull: None,
             awaited,
+            ..Missing::default()
         }
     }
 
     /// A body that was under way: it is asked for at once, elsewhere first.
     pub(super) fn again(now: Time, length: u32, holders: PeerSet, failed: Slot) -> Self {
-        Missing {
-            length,
-            holders,
-            tried: PeerSet::one(failed),
-            waiters: PeerSet::default(),
-            first: None,
-            nearest: None,
-            due: now,
-            pull: None,
-            awaited: false,
-        }
+        Missing { length, holders, tried: PeerSet::one(failed), due: now, ..Missing::default() }
     }
 
     /// Whether it was asked of this neighbour.

@@ -243,11 +243,11 @@ impl Store {
 
     /// Returns the held bodies that the sender of a digest lacks, the most urgent first.
     pub(super) fn lacking(&self, now: Time, tracks: &[TrackDigest]) -> Vec<Key> {
-        let lacks = |(key, held): &(&Key, &Box<HeldBody>)| {
+        let lacks = |key: &Key, held: &HeldBody| {
             let digest = tracks.iter().find(|digest| digest.track == key.track);
             now.since(held.received) >= GRACE && digest.is_none_or(|digest| digest.wants(&key.id()))
         };
-        let mut keys: Vec<Key> = self.held.iter().filter(lacks).map(|(key, _)| *key).collect();
+        let mut keys: Vec<Key> = self.held.iter().filter(|(key, held)| lacks(key, held)).map(|(key, _)| *key).collect();
         keys.sort_by_key(|key| key.urgency());
         keys
     }
