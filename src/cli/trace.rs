@@ -1,6 +1,6 @@
 //! `damson trace URL`: asks an edge where the time of a stream's parts goes, and shows it as a table.
 //!
-//! The edge does the sums ([`crate::edge::api::trace`]); here they are laid out.
+//! The edge does the sums ([`crate::edge::api::latency`]); here they are laid out.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

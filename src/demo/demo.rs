@@ -17,7 +17,8 @@ use crate::config::Listen;
 use crate::edge::EdgeAddress;
 use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Ca;
-use crate::node::NodeError;
+use crate::net::Tls;
+use crate::node::{NodeError, listen};
 
 /// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.
 const FILM: &[u8] = include_bytes!("../../fixtures/media/plum-720p30.mp4");

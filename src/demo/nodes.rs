@@ -14,7 +14,7 @@ use crate::edge::{Control, EdgeAddress, Limits};
 use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Identity;
 use crate::net::Tls;
-use crate::node::{Inputs, Node, NodeConfig, NodeError};
+use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
 use damson_core::manifest::HttpError;
 use damson_core::model::StreamName;
 

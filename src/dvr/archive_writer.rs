@@ -1,20 +1,21 @@
 //! What all archives of a node share: the queue to the disk, the budget of bytes, and what a former run has left.
 //!
-//! Nothing here waits for the disk but the keeper's own thread. While that can't write, segments queue in memory; what
+//! Nothing here waits for the disk but the writer's own thread. While that can't write, segments queue in memory; what
 //! doesn't fit there any more is lost, and its stream's archive is cut ([`ArchiveIndex::cut`]). A full disk is a smaller
 //! budget: it shrinks until a segment fits again, and grows back while all goes well. Live viewers are served from
 //! their windows all the while.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Semaphore;
 
-use super::disk::{Disk, Found};
+use super::disk::{Disk, FoundArchive};
 use super::settings::Settings;
 use crate::clock;
 use crate::observe::Metrics;
@@ -40,10 +41,10 @@ const READS_MAX: usize = 8;
 
 /// Keeps the archives of a node.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct ArchiveWriter {
     settings: Settings,
     disk: Option<Disk>,
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
     work: Condvar,
     reads: Semaphore,
     /// There is a [`Task`].
@@ -52,7 +53,7 @@ pub struct Keeper {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     saves: VecDeque<Save>,
     /// Bytes of `saves`.
     queued: u64,
@@ -61,7 +62,7 @@ struct State {
     lost: VecDeque<SegmentKey>,
     stocks: BTreeMap<StreamName, Stock>,
     /// Archives whose streams haven't shown up yet.
-    found: BTreeMap<StreamName, Found>,
+    found: BTreeMap<StreamName, FoundArchive>,
     /// Bytes of all archives, as far as the disk has room for them.
     budget: u64,
     /// Segments written since the disk was full.
@@ -100,7 +101,17 @@ pub(crate) enum Task {
     Drop(StreamName),
 }
 
-impl Keeper {
+impl Task {
+    /// Returns the stream whose archive has to do it.
+    pub(crate) fn stream(&self) -> &StreamName {
+        match self {
+            Task::Cut(key) => &key.stream,
+            Task::Delist(name) | Task::Drop(name) => name,
+        }
+    }
+}
+
+impl ArchiveWriter {
     /// Reads what a former run has left in `disk`, which takes a while (7,400 segments: 64 ms, run), and starts to keep.
     ///
     /// # Errors
@@ -108,8 +119,8 @@ impl Keeper {
     pub fn start(settings: Settings, disk: Option<Disk>, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let found = disk.as_ref().map(Disk::recover).transpose()?.unwrap_or_default();
         let stocks = found.iter().map(|(name, found)| (name.clone(), stock_of(found))).collect();
-        let state = State { budget: settings.bytes_max(), found, stocks, ..State::default() };
-        let keeper = Arc::new(Keeper {
+        let state = WriterState { budget: settings.bytes_max(), found, stocks, ..WriterState::default() };
+        let writer = Arc::new(ArchiveWriter {
             settings,
             disk,
             state: Mutex::new(state),
@@ -118,29 +129,29 @@ impl Keeper {
             has_tasks: AtomicBool::new(true),
             metrics,
         });
-        if keeper.disk.is_some() {
-            let writer = Arc::clone(&keeper);
+        if writer.disk.is_some() {
+            let writer = Arc::clone(&writer);
             std::thread::Builder::new().name("dvr".to_owned()).spawn(move || writer.run())?;
         }
-        Ok(keeper)
+        Ok(writer)
     }
 
-    /// Its settings.
+    /// Returns its settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Writes what is queued, and ends.
     pub fn close(&self) {
-        self.lock().closing = true;
+        self.state.lock().closing = true;
         self.work.notify_all();
     }
 
-    /// The archive of a life that is new here: what a former run has left of it, or an empty one. Another life's is
+    /// Opens the archive of a life that is new here: what a former run has left of it, or an empty one. Another life's is
     /// removed.
     pub(crate) fn open(&self, record: &Record) -> ArchiveIndex {
         let mut archive = ArchiveIndex::new(record, self.settings.depth);
-        let found = self.lock().found.remove(&record.stream);
+        let found = self.state.lock().found.remove(&record.stream);
         let Some(found) = found else { return archive };
         if found.life != record.life {
             self.remove_life(&record.stream, found.life);
@@ -157,7 +168,7 @@ impl Keeper {
         if self.disk.is_none() {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let (number, bytes) = (state.saved, segment.length());
         state.saved += 1;
         state.queued += bytes;
@@ -187,7 +198,7 @@ impl Keeper {
 
     pub(crate) fn remove_life(&self, stream: &StreamName, life: LifeId) {
         self.chore(Chore::RemoveLife(stream.clone(), life));
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.stocks.remove(stream);
         // What waits to be written would make the folder anew.
         let mut left = 0;
@@ -203,7 +214,7 @@ impl Keeper {
         if self.disk.is_none() {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.chores.len() < CHORES_MAX {
             state.chores.push_back(chore);
         }
@@ -211,9 +222,9 @@ impl Keeper {
         self.work.notify_one();
     }
 
-    /// What a stream's archive has now.
+    /// Takes in what a stream's archive has now.
     pub(crate) fn stock(&self, stream: &StreamName, stock: Stock) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.stocks.insert(stream.clone(), stock);
         self.metrics.dvr.kept.set(state.kept());
         if state.victim().is_some() || !state.found.is_empty() {
@@ -221,18 +232,18 @@ impl Keeper {
         }
     }
 
-    /// The next thing to do. Once it is done, [`stock`](Self::stock) has to be told.
+    /// Returns the next thing to do. Once it is done, [`stock`](Self::stock) has to be told.
     pub(crate) fn task(&self) -> Option<Task> {
         if !self.has_tasks.load(Ordering::Acquire) {
             return None;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(key) = state.lost.pop_front() {
             return Some(Task::Cut(key));
         }
         // Streams that never came back: nobody was shown them by this run.
         let old = UnixTime::from_micros(0) + clock::wall().since(UnixTime::default() + self.settings.depth * 2);
-        let gone = |(_, found): &(&StreamName, &Found)| {
+        let gone = |(_, found): &(&StreamName, &FoundArchive)| {
             found.entries.iter().map(|(_, e)| e.program_date_time).max().is_none_or(|newest| newest < old)
         };
         let gone = state.found.iter().find(gone).map(|(name, _)| name.clone());
@@ -249,20 +260,20 @@ impl Keeper {
         self.task()
     }
 
-    /// A segment that isn't in memory any more, or isn't counted there.
+    /// Reads a segment that isn't in memory any more, or isn't counted there.
     ///
     /// # Errors
     /// It can't be read, or is damaged.
     pub(crate) async fn load(self: &Arc<Self>, key: SegmentKey) -> io::Result<Arc<Segment>> {
-        if let Some(save) = self.lock().saves.iter().find(|save| save.key == key) {
+        if let Some(save) = self.state.lock().saves.iter().find(|save| save.key == key) {
             return Ok(Arc::clone(&save.segment));
         }
         // Never closed.
         let _permit = self.reads.acquire().await.map_err(io::Error::other)?;
-        let keeper = Arc::clone(self);
-        let read = move || match &keeper.disk {
+        let writer = Arc::clone(self);
+        let read = move || match &writer.disk {
             Some(disk) => disk.load(&key).map(Arc::new).inspect_err(|error| {
-                keeper.metrics.dvr.failures.inc();
+                writer.metrics.dvr.failures.inc();
                 // Counted; and said no louder, since anybody may ask again and again.
                 tracing::debug!(stream = %key.stream, msn = key.msn, %error, "DVR: a segment can't be read");
             }),
@@ -272,37 +283,37 @@ impl Keeper {
         tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
     }
 
-    /// The thread that writes.
+    /// Runs the thread that writes.
     fn run(&self) {
         let Some(disk) = &self.disk else { return };
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if let Some(chore) = state.chores.pop_front() {
                 drop(state);
                 self.do_chore(disk, chore);
-                state = self.lock();
+                state = self.state.lock();
             } else if let Some(save) = state.saves.front().cloned() {
                 drop(state);
                 let saved = disk.save(&save.key, &save.segment, save.period);
-                state = self.lock();
+                state = self.state.lock();
                 match saved {
                     Ok(()) => self.saved(&mut state, &save),
                     Err(_) if state.closing => return,
                     Err(error) => {
                         self.failed(&mut state, &save, &error);
                         // Until room is made, or for a while.
-                        state = self.work.wait_timeout(state, RETRY).unwrap_or_else(PoisonError::into_inner).0;
+                        self.work.wait_for(&mut state, RETRY);
                     }
                 }
             } else if state.closing {
                 return;
             } else {
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.work.wait(&mut state);
             }
         }
     }
 
-    fn saved(&self, state: &mut State, save: &Save) {
+    fn saved(&self, state: &mut WriterState, save: &Save) {
         // It may have been given up, or its life, while it was written.
         if state.saves.front().is_some_and(|front| front.number == save.number) {
             state.saves.pop_front();
@@ -317,7 +328,7 @@ impl Keeper {
         state.budget = (state.budget + more).min(self.settings.bytes_max());
     }
 
-    fn failed(&self, state: &mut State, save: &Save, error: &io::Error) {
+    fn failed(&self, state: &mut WriterState, save: &Save, error: &io::Error) {
         self.metrics.dvr.failures.inc();
         state.smoothly = 0;
         let now = clock::now();
@@ -357,21 +368,17 @@ impl Keeper {
     /// Whether all that is to be written or removed is.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         state.saves.is_empty() && state.chores.is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl WriterState {
     fn kept(&self) -> u64 {
         self.stocks.values().map(|stock| stock.kept).sum()
     }
 
-    /// Whose turn it is, if all together have too much.
+    /// Returns whose turn it is, if all together have too much.
     fn victim(&self) -> Option<Task> {
         let oldest = |of: fn(&Stock) -> Option<UnixTime>| {
             let dated = self.stocks.iter().filter_map(|(name, stock)| Some((of(stock)?, name)));
@@ -388,7 +395,7 @@ impl State {
 }
 
 /// Puts an archive together again, as if its segments came anew: so that what was delisted is delisted, and for as long.
-pub(crate) fn restore(archive: &mut ArchiveIndex, mut found: Found) {
+pub(crate) fn restore(archive: &mut ArchiveIndex, mut found: FoundArchive) {
     for ((track, number), bytes) in std::mem::take(&mut found.inits) {
         archive.init_in(track, number, bytes);
     }
@@ -402,7 +409,7 @@ pub(crate) fn restore(archive: &mut ArchiveIndex, mut found: Found) {
     archive.resume(found.listed_from);
 }
 
-fn stock_of(found: &Found) -> Stock {
+fn stock_of(found: &FoundArchive) -> Stock {
     let oldest_kept = found.entries.iter().map(|(_, e): &(TrackId, SegmentEntry)| e.program_date_time).min();
     Stock { kept: found.bytes(), oldest_kept, ..Stock::default() }
 }

@@ -20,14 +20,14 @@ use damson_core::model::{LifeId, Msn, Period, StreamName, TrackId};
 use damson_core::window::Segment;
 
 /// The files of an archive; paths are relative. A trait, so that tests have one that fills up, tears and dies.
-pub trait Files: fmt::Debug + Send + Sync {
+pub trait ArchiveFiles: fmt::Debug + Send + Sync {
     /// Makes a file of `chunks`, and its folders: all of it or nothing, unless the machine loses power.
     fn write(&self, path: &Path, chunks: &[Bytes]) -> io::Result<()>;
-    /// A file's first bytes, at most `max`, and its length.
+    /// Reads a file's first bytes, at most `max`, and its length.
     fn read(&self, path: &Path, max: u64) -> io::Result<(Bytes, u64)>;
     /// Removes a file, or a folder and all in it.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// The names in a folder.
+    /// Lists the names in a folder.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 }
 
@@ -55,7 +55,7 @@ impl Folder {
     }
 }
 
-impl Files for Folder {
+impl ArchiveFiles for Folder {
     fn write(&self, path: &Path, chunks: &[Bytes]) -> io::Result<()> {
         let path = self.root.join(path);
         let unfinished = path.with_extension("part");
@@ -109,7 +109,7 @@ fn write_all(file: &mut fs::File, mut slices: &mut [IoSlice<'_>]) -> io::Result<
 
 /// What is found of a stream after a restart.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundArchive {
     /// Of its newest life.
     pub life: LifeId,
     /// Oldest first within each track.
@@ -122,8 +122,8 @@ pub struct Found {
     pub listed_from: Msn,
 }
 
-impl Found {
-    /// Bytes of all segments.
+impl FoundArchive {
+    /// Returns bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.entries.iter().map(|(_, e)| e.length).sum()
     }
@@ -137,7 +137,7 @@ const FILE_LEN_MAX: u64 = 512 << 20;
 /// The archives of a node on disk.
 #[derive(Debug)]
 pub struct Disk {
-    files: Box<dyn Files>,
+    files: Box<dyn ArchiveFiles>,
 }
 
 fn life_path(stream: &StreamName, life: LifeId) -> PathBuf {
@@ -154,8 +154,8 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 impl Disk {
-    /// Archives in `files`.
-    pub fn new(files: Box<dyn Files>) -> Self {
+    /// Keeps archives in `files`.
+    pub fn new(files: Box<dyn ArchiveFiles>) -> Self {
         Disk { files }
     }
 
@@ -205,7 +205,7 @@ impl Disk {
     }
 
     /// Reads what a former run has left: of each stream its newest life, whose torn files are removed, as are older lives.
-    pub fn recover(&self) -> io::Result<BTreeMap<StreamName, Found>> {
+    pub fn recover(&self) -> io::Result<BTreeMap<StreamName, FoundArchive>> {
         let mut found = BTreeMap::new();
         let streams = match self.files.list(Path::new("")) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
@@ -228,10 +228,10 @@ impl Disk {
         Ok(found)
     }
 
-    fn recover_life(&self, stream: &StreamName, life: LifeId) -> io::Result<Found> {
+    fn recover_life(&self, stream: &StreamName, life: LifeId) -> io::Result<FoundArchive> {
         let folder = life_path(stream, life);
         let (inits, periods, entries) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let mut found = Found { life, entries, inits, periods, listed_from: 0 };
+        let mut found = FoundArchive { life, entries, inits, periods, listed_from: 0 };
         for name in self.files.list(&folder)? {
             let at = folder.join(&name);
             if let Some((track, number)) = name.strip_prefix("init.").and_then(|rest| rest.split_once('.')) {
@@ -251,7 +251,7 @@ impl Disk {
         Ok(found)
     }
 
-    fn recover_track(&self, of: &SegmentKey, folder: &Path, found: &mut Found) -> io::Result<()> {
+    fn recover_track(&self, of: &SegmentKey, folder: &Path, found: &mut FoundArchive) -> io::Result<()> {
         let names = self.files.list(folder)?;
         let mut msns: Vec<Msn> = Vec::with_capacity(names.len());
         for name in names {
@@ -279,7 +279,7 @@ impl Disk {
         Ok(())
     }
 
-    /// What a file says of its segment; its bodies are looked at when they are asked for.
+    /// Reads what a file says of its segment; its bodies are looked at when they are asked for.
     fn entry(&self, key: &SegmentKey) -> io::Result<(SegmentEntry, Option<Period>)> {
         let path = path(key);
         let (mut begin, len) = self.files.read(&path, segment_file::HEAD_GUESS as u64)?;

@@ -4,7 +4,7 @@
 //!  window --whole segments--> ArchiveIndex (of the life: pure, behind the stream's lock) --> hls, dash: what is listed
 //!                               |  segments, in turn                       ^ cuts, by the budget and after losses
 //!                               v                                          |
-//!                             Keeper: queue --> its own thread --> Disk: one file a segment
+//!                      ArchiveWriter: queue --> its own thread --> Disk: one file a segment
 //!  a request for an old one --> memory (what has left the window, by bytes) --> Disk --> another node, that keeps it
 //! ```
 //!
@@ -14,7 +14,7 @@
 //! - [`listed`] joins both for the documents.
 //! - [`merge`] gives a node without an archive, or with holes in its own, what others list; [`fetch_queue`] decides which
 //!   of them is asked for a segment that isn't here, [`query`] is what they are asked, and `fetcher` asks.
-//! - [`segment_file`] is a file, and `disk` a folder of them; `keeper` queues, counts and bounds.
+//! - [`segment_file`] is a file, and `disk` a folder of them; `archive_writer` queues, counts and bounds.
 //!
 //! What is listed is bounded by time (`--dvr`) and by half of the bytes; the other half, and as much time again, holds what
 //! was listed: rfc8216bis 6.2.2 wants a removed segment fetchable for its own duration and that of the longest
@@ -29,6 +29,6 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use archive_writer::Keeper;
+pub use archive_writer::ArchiveWriter;
 pub use fetcher::{Fetcher, QueryFuture, QueryNode};
 pub use settings::Settings;

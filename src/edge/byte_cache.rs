@@ -10,21 +10,21 @@ use lru::LruCache;
 
 /// An LRU cache of values with a size in bytes.
 #[derive(Debug)]
-pub struct ByteCache<K: Hash + Eq, V> {
+pub(crate) struct ByteCache<K: Hash + Eq, V> {
     entries: LruCache<K, (V, u64)>,
     bytes: u64,
     bytes_max: u64,
 }
 
 impl<K: Hash + Eq, V> ByteCache<K, V> {
-    /// An empty cache of at most `bytes_max` bytes.
-    pub fn new(bytes_max: u64) -> Self {
+    /// Makes an empty cache of at most `bytes_max` bytes.
+    pub(crate) fn new(bytes_max: u64) -> Self {
         ByteCache { entries: LruCache::unbounded(), bytes: 0, bytes_max }
     }
 
     /// Puts a value of `bytes` bytes in, and drops the least recently used until all fit. A value
     /// larger than the whole cache isn't kept.
-    pub fn put(&mut self, key: K, value: V, bytes: u64) {
+    pub(crate) fn put(&mut self, key: K, value: V, bytes: u64) {
         if let Some((_, old)) = self.entries.put(key, (value, bytes)) {
             self.bytes -= old;
         }
@@ -35,20 +35,20 @@ impl<K: Hash + Eq, V> ByteCache<K, V> {
         }
     }
 
-    /// The value of `key`, which becomes the most recently used.
-    pub fn get(&mut self, key: &K) -> Option<&V> {
+    /// Returns the value of `key`, which becomes the most recently used.
+    pub(crate) fn get(&mut self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(value, _)| value)
     }
 
     /// Lets go of `key`.
-    pub fn remove(&mut self, key: &K) {
+    pub(crate) fn remove(&mut self, key: &K) {
         if let Some((_, bytes)) = self.entries.pop(key) {
             self.bytes -= bytes;
         }
     }
 
-    /// Bytes of all values held.
-    pub fn bytes(&self) -> u64 {
+    /// Returns bytes of all values held.
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 }

@@ -10,14 +10,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::h1;
+use super::context::Edge;
 use super::limits::{HEAD_LEN_MAX, STREAM_RESETS_MAX, STREAMS_MAX, Visitor};
-use super::outlet::Outlet;
+use super::request_times::Timed;
 use super::respond::respond;
-use super::sealed::Slot;
-use super::server::Edge;
-use super::streams::{Fault, Streams};
-use super::timing::Timed;
+use super::sendfile::FileSlot;
+use crate::edge::http::h1;
+use crate::edge::http::h2_streams::{ConnectionFault, H2Streams};
+use crate::edge::http::player_socket::PlayerSocket;
 use crate::net::accept::Accepted;
 use crate::net::drain;
 use crate::net::drain::{Drain, Ended};
@@ -33,8 +33,8 @@ pub(crate) async fn run(accepted: Accepted, visitor: Visitor, edge: Arc<Edge>, d
 
 async fn converse(accepted: Accepted, visitor: Arc<Visitor>, edge: &Arc<Edge>, drain: &Drain) -> Ended {
     let limits = &edge.config().limits;
-    let slot = Slot::default();
-    let mut outlet = Outlet::new(accepted.stream, slot.clone(), limits.stall);
+    let slot = FileSlot::default();
+    let mut outlet = PlayerSocket::new(accepted.stream, slot.clone(), limits.stall);
     let Some(tls) = accepted.tls else {
         let begins_as_h2 = async {
             tokio::select! {
@@ -57,7 +57,7 @@ async fn converse(accepted: Accepted, visitor: Arc<Visitor>, edge: &Arc<Edge>, d
             h2(TokioIo::new(stream), visitor, edge, drain).await
         } else {
             // What is encrypted can't be sent from a file: its slot stays empty.
-            h1::serve(stream, Slot::default(), &visitor, edge, drain).await
+            h1::serve(stream, FileSlot::default(), &visitor, edge, drain).await
         }
     };
     Box::pin(secured).await
@@ -65,7 +65,7 @@ async fn converse(accepted: Accepted, visitor: Arc<Visitor>, edge: &Arc<Edge>, d
 
 async fn h2(io: impl Read + Write + Unpin + 'static, visitor: Arc<Visitor>, edge: &Arc<Edge>, drain: &Drain) -> Ended {
     let limits = &edge.config().limits;
-    let streams = Streams::new();
+    let streams = H2Streams::new();
     let service = service_fn(|request| {
         let (edge, visitor, streams) = (Arc::clone(edge), Arc::clone(&visitor), Arc::clone(&streams));
         let asked = streams.ask();
@@ -90,7 +90,7 @@ async fn h2(io: impl Read + Write + Unpin + 'static, visitor: Arc<Visitor>, edge
         tokio::select! {
             biased;
             () = drain.closing() => Ok(()),
-            fault = streams.watch(limits) => if fault == Fault::Idle { Ok(()) } else { Err(fault.into()) },
+            fault = streams.watch(limits) => if fault == ConnectionFault::Idle { Ok(()) } else { Err(fault.into()) },
         }
     };
     drain::serve(pin!(connection), stop, limits.drain).await

@@ -28,7 +28,7 @@ const CMSD_DYNAMIC: HeaderName = HeaderName::from_static("cmsd-dynamic");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 
-/// CORS, on every response, errors included: without it hls.js and Shaka fail for good.
+/// Sets CORS, on every response, errors included: without it hls.js and Shaka fail for good.
 pub(crate) fn cors(headers: &mut HeaderMap) {
     use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS};
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -41,7 +41,7 @@ pub(crate) fn cors(headers: &mut HeaderMap) {
     headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 }
 
-/// The answer to a preflight.
+/// Sets the answer to a preflight.
 pub(crate) fn preflight(headers: &mut HeaderMap) {
     use hyper::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW};
     headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
@@ -71,7 +71,7 @@ pub(crate) enum Lifetime {
 }
 
 impl Lifetime {
-    /// `Cache-Control`; `target` is TARGETDURATION in seconds.
+    /// Returns `Cache-Control`; `target` is TARGETDURATION in seconds.
     pub(crate) fn value(self, target: u32) -> HeaderValue {
         let seconds = match self {
             Lifetime::Never => return HeaderValue::from_static("no-store"),
@@ -120,7 +120,7 @@ fn number(prefix: &str, n: impl std::fmt::Display) -> HeaderValue {
     text(&format!("{prefix}{n}"))
 }
 
-/// A header value of printable ASCII; what isn't becomes `?`.
+/// Makes a header value of printable ASCII; what isn't becomes `?`.
 pub(crate) fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or_else(|_| {
         let clean: String = value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
@@ -128,12 +128,12 @@ pub(crate) fn text(value: &str) -> HeaderValue {
     })
 }
 
-/// When this edge published it, in microseconds since the epoch: how late an answer is can be measured from outside.
+/// Says when this edge published it, in microseconds since the epoch: how late an answer is can be measured from outside.
 pub(crate) fn published(headers: &mut HeaderMap, at: UnixTime) {
     headers.insert(X_PUBLISHED_AT, HeaderValue::from(at.as_micros()));
 }
 
-/// A strong ETag from a hash's first half.
+/// Makes a strong ETag of a hash's first half.
 pub(crate) fn etag(hash: &[u8; 32]) -> HeaderValue {
     let mut out = [b'"'; 34];
     for (pair, byte) in out[1..33].chunks_exact_mut(2).zip(hash) {
@@ -144,7 +144,7 @@ pub(crate) fn etag(hash: &[u8; 32]) -> HeaderValue {
     HeaderValue::from_bytes(&out).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// Header fields as HTTP/1 writes them (RFC 9112 5).
+/// Writes header fields as HTTP/1 has them (RFC 9112 5).
 pub(crate) fn written(headers: &HeaderMap) -> Bytes {
     let mut out = Vec::with_capacity(WRITTEN_LEN);
     for (name, value) in headers {
@@ -160,7 +160,7 @@ pub(crate) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     }
 }
 
-/// What all responses have, and these two.
+/// Returns what all responses have, and these two.
 pub(crate) fn common(content_type: &'static str, lifetime: HeaderValue) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     cors(&mut headers);
@@ -170,7 +170,7 @@ pub(crate) fn common(content_type: &'static str, lifetime: HeaderValue) -> Heade
 }
 
 /// The way of a part to this edge, as CTA-5006 and Server-Timing have it, and when the edge had it.
-pub(crate) struct Way<'a> {
+pub(crate) struct HeadInput<'a> {
     pub(crate) part: &'a Part,
     pub(crate) record: &'a Record,
     pub(crate) track: &'a Track,
@@ -185,25 +185,25 @@ pub(crate) struct Way<'a> {
 /// The headers of a part or segment. They are rendered once for all who ask (invariant 8): but for how long
 /// each waited, they are the same.
 #[derive(Debug)]
-pub(crate) struct Head {
+pub(crate) struct MediaHead {
     /// All but what tells of the way and of the wait.
     headers: HeaderMap,
     pub(crate) etag: Option<HeaderValue>,
-    told: Option<Told>,
+    told: Option<HopFields>,
     /// As HTTP/1 writes them with a whole body, for who waited, who adds his wait, and for who didn't.
     written: OnceLock<(Bytes, Bytes)>,
 }
 
 /// What is told of the way.
 #[derive(Debug)]
-struct Told {
+struct HopFields {
     /// CMSD-Static before and after the value of `ht`.
     around_held: (String, String),
     /// Server-Timing up to the value of `held`.
     timing: String,
 }
 
-impl Told {
+impl HopFields {
     fn cmsd_static(&self, held: Duration) -> String {
         let (before, after) = &self.around_held;
         format!("{before}{}{after}", held.as_millis())
@@ -214,8 +214,8 @@ impl Told {
     }
 }
 
-impl Head {
-    /// The headers for a request that was held for so long.
+impl MediaHead {
+    /// Returns the headers for a request that was held for so long.
     pub(crate) fn headers(&self, held: Duration) -> HeaderMap {
         let mut headers = self.headers.clone();
         if let Some(told) = &self.told {
@@ -225,7 +225,7 @@ impl Head {
         headers
     }
 
-    /// The same as HTTP/1 writes it, with a whole body of `length` bytes, which is always the same.
+    /// Returns the same as HTTP/1 writes it, with a whole body of `length` bytes, which is always the same.
     pub(crate) fn fields(&self, held: Duration, length: u64) -> Bytes {
         let (common, unheld) = self.written.get_or_init(|| {
             let mut headers = self.headers.clone();
@@ -265,14 +265,14 @@ impl fmt::Display for Millis {
     }
 }
 
-impl Way<'_> {
+impl HeadInput<'_> {
     /// Renders all that a response says of what ends with (or is) this part.
     pub(crate) fn head(
         &self,
         content_type: &'static str,
         etag: Option<HeaderValue>,
         name: &dyn Fn(NodeId) -> String,
-    ) -> Head {
+    ) -> MediaHead {
         let mut headers = common(content_type, Lifetime::Media.value(self.record.target_duration));
         if let Some(etag) = &etag {
             headers.insert(ETAG, etag.clone());
@@ -283,11 +283,11 @@ impl Way<'_> {
         }
         self.urgency.set(&mut headers);
         let told = self.traced.then(|| self.told(&mut headers, name));
-        Head { headers, etag, told, written: OnceLock::new() }
+        MediaHead { headers, etag, told, written: OnceLock::new() }
     }
 
-    /// What is told of the way; CMSD-Dynamic is a header at once.
-    fn told(&self, headers: &mut HeaderMap, name: &dyn Fn(NodeId) -> String) -> Told {
+    /// Renders what is told of the hops; CMSD-Dynamic is a header at once.
+    fn told(&self, headers: &mut HeaderMap, name: &dyn Fn(NodeId) -> String) -> HopFields {
         let header = &self.part.header;
         // Traces carry names, too: of nodes that nobody here has met, only they know it.
         let named = |node: NodeId| match self.part.trace.hops.iter().find(|hop| hop.node == node) {
@@ -330,7 +330,7 @@ impl Way<'_> {
         let _ = write!(dynamic, "\"{}\";damson-tail={tail};damson-listing={listing}", self.edge);
         let _ = write!(timing, "tail;dur={tail};desc=\"{}\", listing;dur={listing}, held;dur=", self.edge);
         headers.insert(CMSD_DYNAMIC, text(&dynamic));
-        Told { around_held, timing }
+        HopFields { around_held, timing }
     }
 }
 
@@ -338,24 +338,29 @@ impl Way<'_> {
 const HEADS_MAX: usize = 256;
 
 /// A part, or a segment.
-type Named = (TrackId, Msn, Option<u16>);
+type HeadKey = (TrackId, Msn, Option<u16>);
 
 /// The heads of a stream's parts and segments, those of late asked for.
 #[derive(Debug)]
-pub(crate) struct Heads(LruCache<Named, (Source, Arc<Head>)>);
+pub(crate) struct MediaHeads(LruCache<HeadKey, (HeadSource, Arc<MediaHead>)>);
 
 /// Of what a head was rendered: the hash of its part (a segment's last), and whether the life had ended.
-pub(crate) type Source = ([u8; 32], bool);
+pub(crate) type HeadSource = ([u8; 32], bool);
 
-impl Default for Heads {
+impl Default for MediaHeads {
     fn default() -> Self {
-        Heads(LruCache::unbounded())
+        MediaHeads(LruCache::unbounded())
     }
 }
 
-impl Heads {
-    /// The head of a part, or of a segment where `part` is `None`; rendered if it isn't yet.
-    pub(crate) fn get(&mut self, key: Named, source: Source, render: impl FnOnce() -> Head) -> Arc<Head> {
+impl MediaHeads {
+    /// Returns the head of a part, or of a segment where `part` is `None`; rendered if it isn't yet.
+    pub(crate) fn get(
+        &mut self,
+        key: HeadKey,
+        source: HeadSource,
+        render: impl FnOnce() -> MediaHead,
+    ) -> Arc<MediaHead> {
         if let Some((_, head)) = self.0.get(&key).filter(|(of, _)| *of == source) {
             return Arc::clone(head);
         }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](damson_core::manifest::route::TARGET_LEN_MAX) fits. Of an HTTP/2
 /// request, as RFC 9113 6.5.2 counts it.
@@ -68,11 +70,11 @@ impl Default for Limits {
 
 /// Who is connected, by address.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses(Mutex<BTreeMap<IpAddr, Arc<Counts>>>);
+pub(crate) struct Addresses(Mutex<BTreeMap<IpAddr, Arc<AddressCounts>>>);
 
 /// What one address has.
 #[derive(Debug, Default)]
-struct Counts {
+struct AddressCounts {
     /// Changed under the lock of all.
     connections: AtomicUsize,
     held: AtomicUsize,
@@ -83,19 +85,19 @@ struct Counts {
 pub(crate) struct Visitor {
     addresses: Arc<Addresses>,
     address: IpAddr,
-    counts: Arc<Counts>,
+    counts: Arc<AddressCounts>,
     held_max: usize,
 }
 
 /// One request's place among those held of its address; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Held(Arc<Counts>);
+pub(crate) struct HeldRequest(Arc<AddressCounts>);
 
 impl Addresses {
-    /// A place for one more connection of `ip`, if there is one.
+    /// Gives one more connection of `ip` its place, if there is one.
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Visitor> {
         let address = network(ip);
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         let counts = all.entry(address).or_default();
         if counts.connections.load(Ordering::Relaxed) >= limits.connections_of_address {
             return None;
@@ -105,41 +107,37 @@ impl Addresses {
         Some(Visitor { addresses: Arc::clone(self), address, counts, held_max: limits.held_of_address })
     }
 
-    /// How many connections there are.
+    /// Returns how many connections there are.
     pub(crate) fn connections(&self) -> usize {
-        self.lock().values().map(|counts| counts.connections.load(Ordering::Relaxed)).sum()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Arc<Counts>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().values().map(|counts| counts.connections.load(Ordering::Relaxed)).sum()
     }
 }
 
 impl Visitor {
-    /// A place for one more held request, if there is one.
-    pub(crate) fn hold(&self) -> Option<Held> {
+    /// Gives one more held request its place, if there is one.
+    pub(crate) fn hold(&self) -> Option<HeldRequest> {
         let more = |held: usize| (held < self.held_max).then_some(held + 1);
         self.counts.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Held(Arc::clone(&self.counts)))
+        Some(HeldRequest(Arc::clone(&self.counts)))
     }
 }
 
 impl Drop for Visitor {
     fn drop(&mut self) {
-        let mut all = self.addresses.lock();
+        let mut all = self.addresses.0.lock();
         if self.counts.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
             all.remove(&self.address);
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldRequest {
     fn drop(&mut self) {
         self.0.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Whom an address belongs to: who has one address of IPv6 has its /64.
+/// Returns the network that an address belongs to: whoever has one address of IPv6 has its /64.
 fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & (u128::MAX << 64)).into()),
@@ -164,7 +162,7 @@ mod tests {
         drop(held);
         assert!(first.as_ref().and_then(Visitor::hold).is_some());
         drop((first, second));
-        assert!(addresses.lock().is_empty(), "who has gone is forgotten");
+        assert!(addresses.0.lock().is_empty(), "who has gone is forgotten");
         let of_a_network = (admit("2001:db8::1"), admit("2001:db8::2:0:0:1"));
         assert!(of_a_network.0.is_some() && of_a_network.1.is_some());
         assert!(admit("2001:db8::3").is_none() && admit("2001:db8:0:1::1").is_some());

@@ -7,147 +7,139 @@ use bytes::{Buf as _, Bytes};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 
-use super::bodies::Body;
+use super::body::ResponseBody;
 use super::documents::{Coding, Document};
 use super::headers;
-use super::headers::{Head, Lifetime, Urgency};
-use super::sealed::{SEALED_LEN_MIN, Sealed, Seals};
-use super::timing::Timed;
+use super::headers::{Lifetime, MediaHead, Urgency};
+use super::request_times::Timed;
+use super::sendfile::{FILE_LEN_MIN, MemoryFile, MemoryFiles};
 use damson_core::model::time::UnixTime;
 
 /// An answer, for the connection to send.
-pub(crate) struct Answer {
-    pub(crate) response: Response<Body>,
+pub(crate) struct ReadyResponse {
+    pub(crate) response: Response<ResponseBody>,
     /// The file that the body lies in.
-    pub(crate) sealed: Option<Arc<Sealed>>,
+    pub(crate) file: Option<Arc<MemoryFile>>,
     /// The header fields as HTTP/1 writes them, in place of the response's own.
     pub(crate) fields: Option<Bytes>,
     /// With its body, where it is timed.
     pub(crate) timed: Option<Timed>,
 }
 
-impl From<Response<Body>> for Answer {
-    fn from(response: Response<Body>) -> Self {
-        Answer { response, sealed: None, fields: None, timed: None }
+impl From<Response<ResponseBody>> for ReadyResponse {
+    fn from(response: Response<ResponseBody>) -> Self {
+        ReadyResponse { response, file: None, fields: None, timed: None }
     }
 }
 
 /// An answer, before it is known what part of it in which encoding is asked for.
 pub(crate) struct Reply {
-    body: Body,
-    headers: HeaderMap,
+    body: ResponseBody,
+    headers: ReplyHeaders,
     /// A strong one, to compare with.
     etag: Option<HeaderValue>,
     /// A document changes while it is read in pieces; media doesn't.
     ranges: bool,
-    /// A document, and whether its URL says which; its headers stand for ours.
-    document: Option<(Arc<Document>, bool)>,
-    /// Rendered headers that stand for ours, and how long the request was held.
-    media: Option<(Arc<Head>, Duration)>,
-    sealed: Option<Arc<Sealed>>,
+    file: Option<Arc<MemoryFile>>,
     timed: Option<Timed>,
 }
 
+/// What a reply's header fields are, before it is known which part of it is asked for.
+enum ReplyHeaders {
+    Own(HeaderMap),
+    /// A document's, and whether its URL says which.
+    Document(Arc<Document>, bool),
+    /// Those of a part or segment, and how long the request was held.
+    Media(Arc<MediaHead>, Duration),
+}
+
 impl Reply {
-    /// `target` is TARGETDURATION in seconds.
-    pub(crate) fn new(body: impl Into<Body>, content_type: &'static str, lifetime: Lifetime, target: u32) -> Self {
-        let headers = headers::common(content_type, lifetime.value(target));
-        Reply {
-            body: body.into(),
-            headers,
-            etag: None,
-            ranges: lifetime == Lifetime::Media,
-            document: None,
-            media: None,
-            sealed: None,
-            timed: None,
-        }
+    /// Makes a reply with headers of its own; `target` is TARGETDURATION in seconds.
+    pub(crate) fn new(
+        body: impl Into<ResponseBody>,
+        content_type: &'static str,
+        lifetime: Lifetime,
+        target: u32,
+    ) -> Self {
+        let headers = ReplyHeaders::Own(headers::common(content_type, lifetime.value(target)));
+        let ranges = lifetime == Lifetime::Media;
+        Reply { body: body.into(), headers, etag: None, ranges, file: None, timed: None }
     }
 
-    /// What doesn't change any more, with its rendered headers, for a request that was held for so long.
-    pub(crate) fn media(body: Body, head: Arc<Head>, held: Duration) -> Self {
-        let (headers, etag) = (HeaderMap::new(), head.etag.clone());
-        Reply {
-            body,
-            headers,
-            etag,
-            ranges: true,
-            document: None,
-            media: Some((head, held)),
-            sealed: None,
-            timed: None,
-        }
+    /// Makes a reply of what doesn't change any more, with its rendered headers, for a request that was held for so long.
+    pub(crate) fn media(body: ResponseBody, head: Arc<MediaHead>, held: Duration) -> Self {
+        let etag = head.etag.clone();
+        Reply { body, headers: ReplyHeaders::Media(head, held), etag, ranges: true, file: None, timed: None }
     }
 
-    /// A rendered document; `blocking` if its URL says which.
+    /// Makes a reply of a rendered document; `blocking` if its URL says which.
     pub(crate) fn document(document: Arc<Document>, blocking: bool) -> Self {
         let etag = Some(document.etag.clone());
-        let document = Some((document, blocking));
-        let (body, headers) = (Body::empty(), HeaderMap::new());
-        Reply { body, headers, etag, ranges: false, document, media: None, sealed: None, timed: None }
+        let headers = ReplyHeaders::Document(document, blocking);
+        Reply { body: ResponseBody::empty(), headers, etag, ranges: false, file: None, timed: None }
     }
 
-    /// With a strong ETag.
-    pub(crate) fn tagged(mut self, etag: HeaderValue) -> Self {
-        self.headers.insert(header::ETAG, etag.clone());
+    /// Adds a strong ETag, how soon it is wanted, and since when it is there; to headers of its own.
+    pub(crate) fn tagged(mut self, etag: HeaderValue, urgency: Urgency, published: UnixTime) -> Self {
+        if let ReplyHeaders::Own(headers) = &mut self.headers {
+            headers.insert(header::ETAG, etag.clone());
+            urgency.set(headers);
+            headers::published(headers, published);
+        }
         self.etag = Some(etag);
         self
     }
 
-    /// How soon it is wanted, and since when it is there.
-    pub(crate) fn of(mut self, urgency: Urgency, published: UnixTime) -> Self {
-        urgency.set(&mut self.headers);
-        headers::published(&mut self.headers, published);
-        self
-    }
-
-    /// A request that is timed.
+    /// Has the request timed.
     pub(crate) fn timed(mut self, timed: Option<Timed>) -> Self {
         self.timed = timed;
         self
     }
 
-    /// Large, and asked for before: from a file, then.
-    pub(crate) fn sealed(mut self, seals: &Seals) -> Self {
-        if let (Body::Chain(chunks), Some(etag)) = (&self.body, &self.etag)
-            && chunks.remaining() >= SEALED_LEN_MIN
+    /// Sends it from a file, where it is large and was asked for before.
+    pub(crate) fn from_file(mut self, files: &MemoryFiles) -> Self {
+        if let (ResponseBody::Chain(chunks), Some(etag)) = (&self.body, &self.etag)
+            && chunks.remaining() >= FILE_LEN_MIN
         {
-            self.sealed = seals.get(etag, chunks.iter().cloned());
+            self.file = files.get(etag, chunks.iter().cloned());
         }
         self
     }
 
-    /// The response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
+    /// Makes the response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
     /// asked for.
-    pub(crate) fn finish(self, asked: &HeaderMap, version: Version, head: bool) -> Answer {
-        let Reply { mut body, mut headers, etag, ranges, document, media, sealed, timed } = self;
+    pub(crate) fn finish(self, asked: &HeaderMap, version: Version, head: bool) -> ReadyResponse {
+        let Reply { mut body, headers, etag, ranges, file, timed } = self;
         let timed = timed.filter(|_| !head);
         let is_known = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));
-        if let Some((document, blocking)) = document {
-            let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
-            if !is_known && version != Version::HTTP_2 {
-                // Written once for all who ask.
-                let fields = Some(document.fields(coding, blocking));
-                let body = if head { Body::empty() } else { document.body(coding).into() };
-                return Answer { response: Response::new(body), sealed, fields, timed };
+        // Written once for all who ask.
+        let is_plain = !is_known && version != Version::HTTP_2;
+        let (fields, mut headers) = match headers {
+            ReplyHeaders::Own(headers) => (None, headers),
+            ReplyHeaders::Document(document, blocking) => {
+                let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
+                body = document.body(coding).into();
+                match is_plain {
+                    true => (Some(document.fields(coding, blocking)), HeaderMap::new()),
+                    false => (None, document.headers(coding, blocking)),
+                }
             }
-            headers = document.headers(coding, blocking);
-            body = document.body(coding).into();
-        }
-        if let Some((media, held)) = media {
-            let is_plain = !is_known && version != Version::HTTP_2 && !asked.contains_key(header::RANGE);
-            if let Some(length) = body.length().filter(|_| is_plain) {
-                let fields = Some(media.fields(held, length));
-                let body = if head { Body::empty() } else { body };
-                return Answer { response: Response::new(body), sealed, fields, timed };
+            ReplyHeaders::Media(media, held) => {
+                match body.length().filter(|_| is_plain && !asked.contains_key(header::RANGE)) {
+                    Some(length) => (Some(media.fields(held, length)), HeaderMap::new()),
+                    None => (None, media.headers(held)),
+                }
             }
-            headers = media.headers(held);
+        };
+        if fields.is_some() {
+            let response = Response::new(if head { ResponseBody::empty() } else { body });
+            return ReadyResponse { response, file, fields, timed };
         }
         if is_known {
             for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
                 headers.remove(name);
             }
-            return response(StatusCode::NOT_MODIFIED, headers, Body::empty()).into();
+            return response(StatusCode::NOT_MODIFIED, headers, ResponseBody::empty()).into();
         }
         let mut status = StatusCode::OK;
         if let Some(length) = body.length() {
@@ -156,26 +148,26 @@ impl Reply {
                 let if_range = asked.get(header::IF_RANGE).is_none_or(|v| Some(v) == etag.as_ref());
                 match asked.get(header::RANGE).filter(|_| if_range).and_then(|v| range(v.to_str().ok()?, length)) {
                     None => {}
-                    Some(Range::Part(from, to)) => {
+                    Some(ByteRange::Part(from, to)) => {
                         status = StatusCode::PARTIAL_CONTENT;
                         headers.insert(header::CONTENT_RANGE, headers::text(&format!("bytes {from}-{to}/{length}")));
                         body = body.slice(from..to + 1);
                     }
-                    Some(Range::Unsatisfiable) => {
+                    Some(ByteRange::Unsatisfiable) => {
                         status = StatusCode::RANGE_NOT_SATISFIABLE;
                         headers.insert(header::CONTENT_RANGE, headers::text(&format!("bytes */{length}")));
-                        body = Body::empty();
+                        body = ResponseBody::empty();
                     }
                 }
             }
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length().unwrap_or(0)));
         }
-        let response = response(status, headers, if head { Body::empty() } else { body });
-        Answer { response, sealed, fields: None, timed }
+        let response = response(status, headers, if head { ResponseBody::empty() } else { body });
+        ReadyResponse { response, file, fields: None, timed }
     }
 }
 
-fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+fn response(status: StatusCode, headers: HeaderMap, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -197,14 +189,14 @@ fn matches_etag(asked: Option<&HeaderValue>, etag: &HeaderValue) -> bool {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Range {
+enum ByteRange {
     /// First and last byte.
     Part(u64, u64),
     Unsatisfiable,
 }
 
-/// One range of RFC 9110 14.1.2; `None` for what is to be ignored: several ranges, other units, nonsense.
-fn range(text: &str, length: u64) -> Option<Range> {
+/// Reads one range of RFC 9110 14.1.2; `None` for what is to be ignored: several ranges, other units, nonsense.
+fn range(text: &str, length: u64) -> Option<ByteRange> {
     let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -222,7 +214,7 @@ fn range(text: &str, length: u64) -> Option<Range> {
             (first, length.checked_sub(1).map(|end| end.min(last)))
         }
     };
-    Some(to.filter(|to| from <= *to).map_or(Range::Unsatisfiable, |to| Range::Part(from, to)))
+    Some(to.filter(|to| from <= *to).map_or(ByteRange::Unsatisfiable, |to| ByteRange::Part(from, to)))
 }
 
 #[cfg(test)]
@@ -231,19 +223,19 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_rfc_9110_says() {
-        let check = |text: &str, expect: Option<Range>| assert_eq!(range(text, 10), expect, "{text}");
-        check("bytes=0-3", Some(Range::Part(0, 3)));
-        check("bytes=4-", Some(Range::Part(4, 9)));
-        check("bytes=-3", Some(Range::Part(7, 9)));
-        check("bytes=-30", Some(Range::Part(0, 9)));
-        check("bytes=0-99999999999999999999999", Some(Range::Part(0, 9)));
-        check("bytes=10-", Some(Range::Unsatisfiable));
-        check("bytes=-0", Some(Range::Unsatisfiable));
+        let check = |text: &str, expect: Option<ByteRange>| assert_eq!(range(text, 10), expect, "{text}");
+        check("bytes=0-3", Some(ByteRange::Part(0, 3)));
+        check("bytes=4-", Some(ByteRange::Part(4, 9)));
+        check("bytes=-3", Some(ByteRange::Part(7, 9)));
+        check("bytes=-30", Some(ByteRange::Part(0, 9)));
+        check("bytes=0-99999999999999999999999", Some(ByteRange::Part(0, 9)));
+        check("bytes=10-", Some(ByteRange::Unsatisfiable));
+        check("bytes=-0", Some(ByteRange::Unsatisfiable));
         check("bytes=5-4", None);
         check("bytes=0-1,3-4", None);
         check("bytes=a-b", None);
         check("lines=0-3", None);
-        assert_eq!(range("bytes=0-", 0), Some(Range::Unsatisfiable));
+        assert_eq!(range("bytes=0-", 0), Some(ByteRange::Unsatisfiable));
     }
 
     #[test]

@@ -6,19 +6,22 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::api;
-use super::bodies;
-use super::bodies::{Body, Follow};
+use super::body::ResponseBody;
+use super::chunks;
+use super::context::Edge;
 use super::documents::{Document, Which};
+use super::follow::Follow;
 use super::headers;
-use super::headers::{Head, Heads, Lifetime, Source, Urgency, Way};
+use super::headers::{HeadInput, HeadSource, Lifetime, MediaHead, MediaHeads, Urgency};
 use super::limits::Visitor;
-use super::reply::{Answer, Reply};
-use super::server::Edge;
-use super::store::{Asked, Step, Stream};
-use super::timing::Timed;
+use super::reply::{ReadyResponse, Reply};
+use super::request_times::Timed;
 use crate::clock;
-use crate::observe::metrics::Kind;
+use crate::edge::api::{json, metrics};
+use crate::edge::streams::Stream;
+use crate::edge::streams::archives::gone;
+use crate::edge::streams::stream::{Requester, Step};
+use crate::observe::metrics::RequestKind;
 use damson_core::cmaf::cmaf;
 use damson_core::manifest::directives::Directives;
 use damson_core::manifest::route;
@@ -26,6 +29,7 @@ use damson_core::manifest::route::Route;
 use damson_core::manifest::{HttpError, dash, facts, hls};
 use damson_core::model::Init;
 use damson_core::model::limits::hold;
+use damson_core::model::time::Time;
 use damson_core::model::{Msn, Record, Track};
 use damson_core::window::Lookup;
 use damson_core::window::held_requests::WaitFor;
@@ -38,27 +42,27 @@ const TARGET_UNKNOWN: u32 = 1;
 const PAGE_TARGET: u32 = 120;
 
 /// Answers a request; every fault becomes a response.
-pub(crate) async fn respond<B>(edge: &Edge, visitor: &Visitor, request: Request<B>) -> Answer {
+pub(crate) async fn respond<B>(edge: &Edge, visitor: &Visitor, request: Request<B>) -> ReadyResponse {
     let (kind, answer) = answer(edge, visitor, &request).await;
     let length = answer.response.body().length().unwrap_or(0);
     edge.metrics().request(kind, answer.response.status().as_u16(), length);
     answer
 }
 
-async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kind, Answer) {
+async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (RequestKind, ReadyResponse) {
     let head = match *request.method() {
         Method::GET => false,
         Method::HEAD => true,
         Method::OPTIONS => {
-            let mut response = Response::new(Body::empty());
+            let mut response = Response::new(ResponseBody::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             headers::cors(response.headers_mut());
             headers::preflight(response.headers_mut());
-            return (Kind::Other, response.into());
+            return (RequestKind::Other, response.into());
         }
         Method::POST if edge.config().control.is_some() => {
             return (
-                Kind::Api,
+                RequestKind::Api,
                 order(edge, request).unwrap_or_else(|fault| faulted(&fault, Lifetime::Never, 0, false)).into(),
             );
         }
@@ -66,17 +70,17 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
             let fault = HttpError::new(405, "request: only GET, HEAD and OPTIONS are answered");
             let mut response = faulted(&fault, Lifetime::Never, 0, false);
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-            return (Kind::Other, response.into());
+            return (RequestKind::Other, response.into());
         }
     };
     log_cmcd(request);
     let path = match route::normalize(request.uri().path()) {
         Ok(path) => path,
-        Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head).into()),
+        Err(fault) => return (RequestKind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head).into()),
     };
     let route = match Route::parse(&path, request.uri().query()) {
         Ok(route) => route,
-        Err(fault) => return (Kind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head).into()),
+        Err(fault) => return (RequestKind::Other, faulted(&fault, Lifetime::Fault, TARGET_UNKNOWN, head).into()),
     };
     let kind = kind(&route);
     match dispatch(edge, visitor, route, request.headers()).await {
@@ -96,7 +100,7 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Kin
 }
 
 /// Has a node of the demo stopped or started.
-fn order<B>(edge: &Edge, request: &Request<B>) -> Result<Response<Body>, HttpError> {
+fn order<B>(edge: &Edge, request: &Request<B>) -> Result<Response<ResponseBody>, HttpError> {
     let path = route::normalize(request.uri().path())?;
     let Route::DemoNode { node, run } = Route::parse(&path, request.uri().query())? else {
         return Err(HttpError::new(405, "request: nothing to POST is there"));
@@ -106,19 +110,19 @@ fn order<B>(edge: &Edge, request: &Request<B>) -> Result<Response<Body>, HttpErr
     }
     let control = edge.config().control.as_ref().ok_or_else(|| HttpError::new(404, "request: this is no demo"))?;
     control.set(node, run)?;
-    let mut response = Response::new(Body::empty());
+    let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
 }
 
-fn kind(route: &Route<'_>) -> Kind {
+fn kind(route: &Route<'_>) -> RequestKind {
     match route {
-        Route::Multivariant { .. } => Kind::Multivariant,
-        Route::Media { .. } => Kind::Playlist,
-        Route::Mpd { .. } => Kind::Mpd,
-        Route::Init { .. } => Kind::Init,
-        Route::Segment { .. } => Kind::Segment,
-        Route::Part { .. } => Kind::Part,
+        Route::Multivariant { .. } => RequestKind::Multivariant,
+        Route::Media { .. } => RequestKind::Playlist,
+        Route::Mpd { .. } => RequestKind::Mpd,
+        Route::Init { .. } => RequestKind::Init,
+        Route::Segment { .. } => RequestKind::Segment,
+        Route::Part { .. } => RequestKind::Part,
         Route::Streams
         | Route::Stream { .. }
         | Route::Trace { .. }
@@ -126,12 +130,12 @@ fn kind(route: &Route<'_>) -> Kind {
         | Route::Swarm
         | Route::Edges
         | Route::Demo
-        | Route::DemoNode { .. } => Kind::Api,
-        _ => Kind::Other,
+        | Route::DemoNode { .. } => RequestKind::Api,
+        _ => RequestKind::Other,
     }
 }
 
-/// CTA-5004: logged, and no part of any key.
+/// Logs CTA-5004, which is no part of any key.
 fn log_cmcd<B>(request: &Request<B>) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
@@ -148,11 +152,9 @@ fn log_cmcd<B>(request: &Request<B>) {
 }
 
 async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &HeaderMap) -> Result<Reply, HttpError> {
-    let asked = Asked { at: clock::now(), visitor };
+    let asked = Requester { at: clock::now(), visitor };
     let stream = match route.stream() {
-        Some(name) => Some(
-            edge.store().get(name).ok_or_else(|| HttpError::new(404, format!("request: no stream is named {name}")))?,
-        ),
+        Some(name) => Some(edge.store().find(name)?),
         None => None,
     };
     if let Some(stream) = &stream {
@@ -168,7 +170,7 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &He
             Route::Init { track, number, .. } => return init(edge, stream, asked, track, number).await,
             Route::Segment { track, msn, .. } => {
                 let reply = segment(edge, stream, asked, track, msn).await?;
-                return Ok(reply.sealed(edge.store().seals()));
+                return Ok(reply.from_file(edge.store().memory_files()));
             }
             Route::Part { track, msn, part, .. } => return one_part(edge, stream, asked, track, msn, part).await,
             _ => {}
@@ -193,10 +195,10 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &He
         }
         Route::Metrics => {
             let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-            let (text, content_type) = api::metrics(edge, accepted);
+            let (text, content_type) = metrics::metrics(edge, accepted);
             Reply::new(text, content_type, Lifetime::Never, 0)
         }
-        other => Reply::new(api::json(edge, &other)?, "application/json", Lifetime::Never, 0),
+        other => Reply::new(json::json(edge, &other)?, "application/json", Lifetime::Never, 0),
     })
 }
 
@@ -205,10 +207,10 @@ fn no_track(name: &str) -> HttpError {
 }
 
 /// A track, and what is held of it.
-type Found<'a> = (&'a Record, &'a Track, &'a TrackWindow);
+type HeldTrack<'a> = (&'a Record, &'a Track, &'a TrackWindow);
 
-/// A track by name; `None` while the record isn't known.
-fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, HttpError> {
+/// Returns a track by name; `None` while the record isn't known.
+fn find<'a>(window: &'a Window, name: &str) -> Result<Option<HeldTrack<'a>>, HttpError> {
     let Some(record) = window.record() else { return Ok(None) };
     let track = record.track_named(name).ok_or_else(|| no_track(name))?;
     let held = window.track(track.id).ok_or_else(|| no_track(name))?;
@@ -218,18 +220,18 @@ fn find<'a>(window: &'a Window, name: &str) -> Result<Option<Found<'a>>, HttpErr
 async fn document(
     edge: &Edge,
     stream: &Arc<Stream>,
-    asked: Asked<'_>,
+    asked: Requester<'_>,
     which: Which,
     timing: dash::Timing,
 ) -> Result<Reply, HttpError> {
-    let kind = if which == Which::Multivariant { Kind::Multivariant } else { Kind::Mpd };
+    let kind = if which == Which::Multivariant { RequestKind::Multivariant } else { RequestKind::Mpd };
     stream
         .resolve(asked, |state| {
             let started = state.window().is_started() && !state.is_catching_up();
             let Some(target) = state.window().record().map(|r| r.target_duration).filter(|_| started) else {
                 return Ok(Step::appear(WaitFor::Started));
             };
-            let timed = Timed::new(edge, stream, kind, asked.at, state.published());
+            let timed = timed(edge, stream, kind, asked, state.published().1);
             let (listed, documents) = state.rendered();
             let window = listed.window;
             let ended = window.record().is_some_and(|record| facts::has_ended(window, record));
@@ -255,7 +257,7 @@ async fn document(
 async fn media(
     edge: &Edge,
     stream: &Arc<Stream>,
-    asked: Asked<'_>,
+    asked: Requester<'_>,
     name: &str,
     directives: Directives,
 ) -> Result<Reply, HttpError> {
@@ -278,7 +280,7 @@ async fn media(
             if let Some(place) = blocked(record, held, directives)? {
                 return Ok(Step::Wait(place, hold(record)));
             }
-            let timed = Timed::new(edge, stream, Kind::Playlist, asked.at, state.published());
+            let timed = timed(edge, stream, RequestKind::Playlist, asked, state.published().1);
             let (listed, documents) = state.rendered();
             Ok(match documents.media(listed, id, directives.skip, target) {
                 Some(document) => Step::Answer(Reply::document(document, directives.msn.is_some()).timed(timed)),
@@ -288,7 +290,7 @@ async fn media(
         .await
 }
 
-/// Where a blocking reload has to wait; `None` if today's playlist will do (rfc8216bis 6.2.5.2).
+/// Returns where a blocking reload has to wait; `None` if today's playlist will do (rfc8216bis 6.2.5.2).
 fn blocked(record: &Record, track: &TrackWindow, directives: Directives) -> Result<Option<WaitFor>, HttpError> {
     // "Delivery Directives ... MUST be ignored [once] the Playlist contains an EXT-X-ENDLIST tag".
     let (Some(msn), Some((next, next_part))) = (directives.msn, track.next()) else { return Ok(None) };
@@ -327,35 +329,31 @@ fn advance_part_limit(record: &Record) -> u32 {
 async fn init(
     edge: &Edge,
     stream: &Arc<Stream>,
-    asked: Asked<'_>,
+    asked: Requester<'_>,
     name: &str,
     number: u16,
 ) -> Result<Reply, HttpError> {
     stream
         .resolve(asked, |state| {
-            let published = state.published_at();
-            let timed = Timed::new(edge, stream, Kind::Init, asked.at, state.published());
+            let (published_at, published) = state.published();
+            let timed = timed(edge, stream, RequestKind::Init, asked, published);
             let Some((record, track, _)) = find(state.window(), name)? else {
                 return Ok(Step::appear(WaitFor::Record));
             };
             let found = |i: &&Init| i.number == number;
             let bytes = track.inits.iter().find(found).map(|init| &init.bytes);
-            let bytes = bytes.or_else(|| state.archive()?.init(track.id, number));
+            let bytes = bytes.or_else(|| state.past().archive()?.init(track.id, number));
             let bytes = bytes.ok_or_else(|| HttpError::new(404, "request: no such init segment"))?;
             let content_type = content_type(track);
             let reply = Reply::new(bytes.clone(), content_type, Lifetime::Media, record.target_duration);
-            let reply = reply.tagged(headers::etag(blake3::hash(bytes).as_bytes()));
-            Ok(Step::Answer(reply.of(Urgency::Init, published).timed(timed)))
+            let etag = headers::etag(blake3::hash(bytes).as_bytes());
+            Ok(Step::Answer(reply.tagged(etag, Urgency::Init, published_at).timed(timed)))
         })
         .await
 }
 
 fn content_type(track: &Track) -> &'static str {
     if track.is_video() { "video/mp4" } else { "audio/mp4" }
-}
-
-fn gone() -> HttpError {
-    HttpError::new(404, "request: it has left the window, or is too far ahead")
 }
 
 fn gap() -> HttpError {
@@ -373,7 +371,7 @@ fn never(record: &Record, track: &Track, last: Option<&Segment>) -> Result<Reply
 async fn one_part(
     edge: &Edge,
     stream: &Arc<Stream>,
-    asked: Asked<'_>,
+    asked: Requester<'_>,
     name: &str,
     msn: Msn,
     number: u16,
@@ -417,7 +415,7 @@ async fn one_part(
 async fn segment(
     edge: &Edge,
     stream: &Arc<Stream>,
-    asked: Asked<'_>,
+    asked: Requester<'_>,
     name: &str,
     msn: Msn,
 ) -> Result<Reply, HttpError> {
@@ -459,34 +457,39 @@ async fn segment(
     whole(edge, stream, heads, (record, track), &segment, asked)
 }
 
+/// Times a request for what was listed then, where requests are timed and it is its turn.
+fn timed(edge: &Edge, stream: &Stream, kind: RequestKind, asked: Requester<'_>, listed: Time) -> Option<Timed> {
+    if edge.config().traced { stream.times().begin(kind, asked.at, listed) } else { None }
+}
+
 /// A track, and the record that it is in.
-type Recorded<'a> = (&'a Record, &'a Track);
+type RecordedTrack<'a> = (&'a Record, &'a Track);
 
 fn whole_part(
     edge: &Edge,
     stream: &Arc<Stream>,
-    heads: &mut Heads,
-    of: Recorded<'_>,
+    heads: &mut MediaHeads,
+    of: RecordedTrack<'_>,
     part: &Part,
-    asked: Asked<'_>,
+    asked: Requester<'_>,
 ) -> Reply {
     let id = part.header.id;
-    let body = bodies::of(part);
+    let body = chunks::of_part(part);
     let head = heads.get((of.1.id, id.msn, Some(id.part)), source(of, part), || {
         let etag = headers::etag(&hash(part));
         head(edge, of, part, u64::from(part.header.duration), (Some(etag), Urgency::Part))
     });
-    let timed = Timed::new(edge, stream, Kind::Part, asked.at, part.listed);
+    let timed = timed(edge, stream, RequestKind::Part, asked, part.listed);
     Reply::media(body.into(), head, part.listed.since(asked.at)).timed(timed)
 }
 
 fn whole(
     edge: &Edge,
     stream: &Arc<Stream>,
-    heads: &mut Heads,
-    of: Recorded<'_>,
+    heads: &mut MediaHeads,
+    of: RecordedTrack<'_>,
     segment: &Segment,
-    asked: Asked<'_>,
+    asked: Requester<'_>,
 ) -> Result<Reply, HttpError> {
     let last = segment.parts().last().ok_or_else(gone)?;
     let head = heads.get((of.1.id, segment.msn, None), source(of, last), || {
@@ -497,43 +500,43 @@ fn whole(
         let urgency = if of.1.is_video() { Urgency::Pictures } else { Urgency::Sound };
         head(edge, of, last, segment.duration(), (Some(headers::etag(hasher.finalize().as_bytes())), urgency))
     });
-    let body = Body::chain(bodies::of_segment(segment.parts()));
-    let timed = Timed::new(edge, stream, Kind::Segment, asked.at, last.listed);
+    let body = ResponseBody::chain(chunks::of_segment(segment.parts()));
+    let timed = timed(edge, stream, RequestKind::Segment, asked, last.listed);
     Ok(Reply::media(body, head, last.listed.since(asked.at)).timed(timed))
 }
 
-/// Of what is sent for a part. All silences have the same hash in their headers, and each another decode time.
+/// Returns the hash of what is sent for a part. All silences have the same hash in their headers, and each another decode time.
 fn hash(part: &Part) -> [u8; 32] {
-    if part.is_gap() { *blake3::hash(&bodies::of(part)).as_bytes() } else { part.header.hash }
+    if part.is_gap() { *blake3::hash(&chunks::of_part(part)).as_bytes() } else { part.header.hash }
 }
 
-fn following(edge: &Edge, stream: &Arc<Stream>, of: Recorded<'_>, first: &Part, asked: Asked<'_>) -> Reply {
+fn following(edge: &Edge, stream: &Arc<Stream>, of: RecordedTrack<'_>, first: &Part, asked: Requester<'_>) -> Reply {
     let (record, track) = of;
-    let sent = edge.metrics().sent(Kind::Segment);
+    let sent = edge.metrics().sent(RequestKind::Segment);
     let follow = Follow::new(Arc::clone(stream), record.life, track.id, first.header.id.msn, sent);
     let ticks = track.timescale.ticks(record.segment_duration);
     let head = head(edge, of, first, ticks, (None, Urgency::Growing));
-    let timed = Timed::new(edge, stream, Kind::Segment, asked.at, first.listed).map(Timed::growing);
-    Reply::media(Body::Follow(follow), Arc::new(head), first.listed.since(asked.at)).timed(timed)
+    let timed = timed(edge, stream, RequestKind::Segment, asked, first.listed).map(Timed::growing);
+    Reply::media(ResponseBody::Follow(follow), Arc::new(head), first.listed.since(asked.at)).timed(timed)
 }
 
-fn source((record, _): Recorded<'_>, part: &Part) -> Source {
+fn source((record, _): RecordedTrack<'_>, part: &Part) -> HeadSource {
     (part.header.hash, record.ended.is_some())
 }
 
 fn head(
     edge: &Edge,
-    (record, track): Recorded<'_>,
+    (record, track): RecordedTrack<'_>,
     part: &Part,
     ticks: u64,
     (etag, urgency): (Option<HeaderValue>, Urgency),
-) -> Head {
+) -> MediaHead {
     let (duration, traced) = (track.timescale.duration(ticks), edge.config().traced);
-    let way = Way { part, record, track, edge: edge.name(), duration, urgency, traced };
+    let way = HeadInput { part, record, track, edge: edge.name(), duration, urgency, traced };
     way.head(content_type(track), etag, &|node| edge.node_name(node))
 }
 
-fn faulted(fault: &HttpError, lifetime: Lifetime, target: u32, head: bool) -> Response<Body> {
+fn faulted(fault: &HttpError, lifetime: Lifetime, target: u32, head: bool) -> Response<ResponseBody> {
     let reply = Reply::new(format!("{}\n", fault.text), "text/plain; charset=utf-8", lifetime, target);
     let mut response = reply.finish(&HeaderMap::new(), Version::HTTP_11, head).response;
     *response.status_mut() = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

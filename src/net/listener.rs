@@ -41,6 +41,11 @@ impl From<TcpListener> for Listeners {
 }
 
 impl Listeners {
+    /// Whether there is nothing to accept from.
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_none() && self.tls.is_none()
+    }
+
     /// Accepts the next connection of either; waits for ever where there is none.
     pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<Arc<Tls>>)> {
         let plain = async {

@@ -9,10 +9,12 @@ use crate::dvr;
 use crate::edge::Store;
 use crate::ingest::{BoxFuture, PartSink, PublishRegistry};
 use crate::mesh::{AnswerFuture, Mesh, Sink};
+use crate::observe::Ingest;
 use damson_core::model::Peer;
 use damson_core::model::Resume;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};
+use damson_core::packager::Notice;
 use damson_core::swarm::{Entry, Keeper};
 
 /// Hands what comes out of the mesh to the store, and tells the ingest of other ingests.
@@ -53,21 +55,28 @@ impl Sink for IntoStore {
     }
 }
 
-/// Hands what the ingest publishes to the mesh.
-pub(super) struct IntoMesh(pub(super) Mesh);
+/// Hands what the ingest publishes to the mesh, and counts what the packager reports.
+pub(super) struct IntoMesh {
+    pub(super) mesh: Mesh,
+    pub(super) counters: Ingest,
+}
 
 impl PartSink for IntoMesh {
     fn record(&self, record: Record) {
-        self.0.claim(record);
+        self.mesh.claim(record);
     }
 
     fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes) {
-        self.0.publish(stream, header, body);
+        self.mesh.publish(stream, header, body);
     }
 
     fn resume(&self, stream: &StreamName) -> BoxFuture<'_, Option<Resume>> {
         let stream = stream.clone();
-        Box::pin(async move { self.0.resume(&stream).await })
+        Box::pin(async move { self.mesh.resume(&stream).await })
+    }
+
+    fn notice(&self, _stream: &StreamName, notice: &Notice) {
+        self.counters.diagnostic(notice.kind());
     }
 
     fn ended(&self, stream: &StreamName) {

@@ -14,7 +14,7 @@ use crate::observe::Metrics;
 const KEPT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Opens the archives, and reads what a former run has left.
-pub(super) fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<Arc<dvr::Keeper>, NodeError> {
+pub(super) fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<Arc<dvr::ArchiveWriter>, NodeError> {
     let failed = |dir: &Path| {
         let dir = dir.to_owned();
         move |source| NodeError::Dvr { dir, source }
@@ -24,7 +24,7 @@ pub(super) fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<
         Some(_) => Some(dvr::disk::Disk::new(Box::new(dvr::disk::Folder::open(&dir).map_err(failed(&dir))?))),
         None => None,
     };
-    dvr::Keeper::start(settings, disk, Arc::clone(metrics)).map_err(failed(&dir))
+    dvr::ArchiveWriter::start(settings, disk, Arc::clone(metrics)).map_err(failed(&dir))
 }
 
 /// Tells the other nodes what this one keeps, for ever.

@@ -25,8 +25,8 @@ impl Listening {
         let inputs = &config.inputs;
         let mut pushes = Vec::new();
         if let Some((listeners, settings)) = &inputs.http {
-            let http = listeners.http.as_ref().map(|listener| ("http", listener));
-            let https = listeners.https.as_ref().map(|(listener, _)| ("https", listener));
+            let http = listeners.plain.as_ref().map(|listener| ("http", listener));
+            let https = listeners.tls.as_ref().map(|(listener, _)| ("https", listener));
             for (scheme, listener) in http.into_iter().chain(https) {
                 pushes.extend(addr(listener).map(|addr| (scheme, addr, format!("{}/STREAM", settings.prefix))));
             }

@@ -75,7 +75,12 @@ impl Node {
         let counters = metrics.ingest.clone();
         let keys = Keys::new(std::mem::take(&mut config.inputs.keys), counters.clone());
         let authorizer = KeysThenHook { keys, hook: config.inputs.hook.take() };
-        let registry = PublishRegistry::new(settings, config.media, authorizer, Arc::new(IntoMesh(mesh.clone())));
+        let registry = PublishRegistry::new(
+            settings,
+            config.media,
+            authorizer,
+            Arc::new(IntoMesh { mesh: mesh.clone(), counters: counters.clone() }),
+        );
         let view = Arc::new(MeshView::default());
         driver.start(Arc::new(IntoStore { store: store.clone(), registry: registry.clone(), view: view.clone(), me }));
 

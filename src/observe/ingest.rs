@@ -1,7 +1,14 @@
 //! What comes in, and what of it doesn't.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DiagnosticLabels {
+    kind: &'static str,
+}
 
 /// Counters of all inputs of a node.
 #[derive(Debug, Clone, Default)]
@@ -32,9 +39,16 @@ pub struct Ingest {
     pub http_references: Counter,
     /// Pushes refused for a wrong or a missing key.
     pub keys_refused: Counter,
+    /// Of the packager, by kind: how many kinds there are is fixed, and how many streams isn't.
+    diagnostics: Family<DiagnosticLabels, Counter>,
 }
 
 impl Ingest {
+    /// Counts what the packager has said of a push: [`Notice::kind`](damson_core::packager::Notice::kind).
+    pub fn diagnostic(&self, kind: &'static str) {
+        self.diagnostics.get_or_create(&DiagnosticLabels { kind }).inc();
+    }
+
     /// Adds them to what `/metrics` shows.
     pub(super) fn register(&self, r: &mut Registry) {
         let mut add = |name: &str, help: &str, counter: &Counter| r.register(name, help, counter.clone());
@@ -59,5 +73,31 @@ impl Ingest {
         );
         add("ingest_http_references", "Encoders' clocks (prft) that came", &self.http_references);
         add("ingest_keys_refused", "Pushes refused for a wrong or missing key", &self.keys_refused);
+        r.register("packager_diagnostics", "What the packager has said of pushes, by kind", self.diagnostics.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::metrics::Metrics;
+    use damson_core::model::TrackId;
+    use damson_core::packager::Notice;
+
+    #[test]
+    fn diagnostics_are_counted_by_kind() {
+        let metrics = Metrics::default();
+        let late = Notice::Late { track: TrackId(0), behind: Duration::ZERO };
+        for notice in [&late, &Notice::Silence, &late] {
+            metrics.ingest.diagnostic(notice.kind());
+        }
+        let text = metrics.encode(0, 0, 0, 0);
+        for line in [
+            "damson_packager_diagnostics_total{kind=\"late\"} 2",
+            "damson_packager_diagnostics_total{kind=\"silence\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
     }
 }

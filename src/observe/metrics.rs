@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::ingest::Ingest;
 use damson_core::model::latency::StageTime;
@@ -17,7 +17,7 @@ use damson_core::model::{LatencyBreakdown, PartHeader, Stage};
 
 /// What a request asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum RequestKind {
     /// A multivariant playlist.
     Multivariant,
     /// A media playlist.
@@ -36,27 +36,35 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl RequestKind {
     /// All of them, each at the place that its number says.
-    pub const ALL: [Kind; 8] =
-        [Kind::Multivariant, Kind::Playlist, Kind::Mpd, Kind::Init, Kind::Segment, Kind::Part, Kind::Api, Kind::Other];
+    pub const ALL: [RequestKind; 8] = [
+        RequestKind::Multivariant,
+        RequestKind::Playlist,
+        RequestKind::Mpd,
+        RequestKind::Init,
+        RequestKind::Segment,
+        RequestKind::Part,
+        RequestKind::Api,
+        RequestKind::Other,
+    ];
 
     /// As labels have it.
     fn name(self) -> &'static str {
         match self {
-            Kind::Multivariant => "multivariant",
-            Kind::Playlist => "playlist",
-            Kind::Mpd => "mpd",
-            Kind::Init => "init",
-            Kind::Segment => "segment",
-            Kind::Part => "part",
-            Kind::Api => "api",
-            Kind::Other => "other",
+            RequestKind::Multivariant => "multivariant",
+            RequestKind::Playlist => "playlist",
+            RequestKind::Mpd => "mpd",
+            RequestKind::Init => "init",
+            RequestKind::Segment => "segment",
+            RequestKind::Part => "part",
+            RequestKind::Api => "api",
+            RequestKind::Other => "other",
         }
     }
 }
 
-impl EncodeLabelValue for Kind {
+impl EncodeLabelValue for RequestKind {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.name().encode(encoder)
     }
@@ -64,13 +72,13 @@ impl EncodeLabelValue for Kind {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    kind: Kind,
+    kind: RequestKind,
     status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
-    kind: Kind,
+    kind: RequestKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,7 +88,7 @@ struct HopLabels {
 }
 
 /// What is kept for seeking back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dvr {
     /// Bytes of the segments that are kept.
     pub kept: Gauge<u64, AtomicU64>,
@@ -117,6 +125,19 @@ pub struct Metrics {
     otlp: Otlp,
 }
 
+/// Registers a metric.
+fn add<M: Metric + Clone + Default>(r: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    r.register(name, help, metric.clone());
+    metric
+}
+
+/// Registers a metric that has a unit.
+fn add_in<M: Metric + Clone>(unit: Unit, r: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    r.register_with_unit(name, help, unit, metric.clone());
+    metric
+}
+
 /// 100 us to 13 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
@@ -126,15 +147,11 @@ fn seconds() -> Histogram {
 #[derive(Debug)]
 struct Requests {
     family: Family<KindLabels, Histogram>,
-    found: [OnceLock<Histogram>; Kind::ALL.len()],
+    found: [OnceLock<Histogram>; RequestKind::ALL.len()],
 }
 
 impl Requests {
-    fn new() -> Self {
-        Requests { family: Family::new_with_constructor(seconds), found: Default::default() }
-    }
-
-    fn of(&self, kind: Kind) -> &Histogram {
+    fn of(&self, kind: RequestKind) -> &Histogram {
         self.found[kind as usize].get_or_init(|| self.family.get_or_create_owned(&KindLabels { kind }))
     }
 }
@@ -156,41 +173,28 @@ struct Stages {
 
 impl Stages {
     fn register(r: &mut Registry) -> Stages {
-        let stages = Stages {
-            packaging: seconds(),
-            dwell: Family::new_with_constructor(seconds),
-            queue: Family::new_with_constructor(seconds),
-            transit: Family::new_with_constructor(seconds),
-            below_zero: Family::default(),
-            tail: seconds(),
-            listing: seconds(),
-            age: seconds(),
-            requests: std::array::from_fn(|_| Requests::new()),
-        };
-        let mut hops = |name: &str, help: &str, family: &Family<HopLabels, Histogram>| {
-            r.register_with_unit(name, help, Unit::Seconds, family.clone());
-        };
-        hops("hop_dwell", "First byte in at a node to handed to the link", &stages.dwell);
-        hops("hop_queue", "Handed to the link to first byte out", &stages.queue);
-        hops("hop_transit", "First byte out to first byte in at the next node", &stages.transit);
-        r.register("hop_transit_below_zero", "Transits measured as below zero", stages.below_zero.clone());
-        let mut one = |name: &str, help: &str, histogram: &Histogram| {
-            r.register_with_unit(name, help, Unit::Seconds, histogram.clone());
-        };
-        one("packaging", "Last access unit of a part in at the ingest to the part made", &stages.packaging);
-        one("receive_tail", "First to last byte of a part at this node", &stages.tail);
-        one("listing", "All of a part at this node to listed by it", &stages.listing);
-        one("part_age", "Last access unit of a part in at the ingest to listed here", &stages.age);
-        for (stage, requests) in Stage::OF_REQUESTS.iter().zip(&stages.requests) {
+        let new = || Family::new_with_constructor(seconds as fn() -> Histogram);
+        let mut hops = |name, help| add_in(Unit::Seconds, r, name, help, new());
+        let dwell = hops("hop_dwell", "First byte in at a node to handed to the link");
+        let queue = hops("hop_queue", "Handed to the link to first byte out");
+        let transit = hops("hop_transit", "First byte out to first byte in at the next node");
+        let below_zero = add(r, "hop_transit_below_zero", "Transits measured as below zero");
+        let mut one = |name, help| add_in(Unit::Seconds, r, name, help, seconds());
+        let packaging = one("packaging", "Last access unit of a part in at the ingest to the part made");
+        let tail = one("receive_tail", "First to last byte of a part at this node");
+        let listing = one("listing", "All of a part at this node to listed by it");
+        let age = one("part_age", "Last access unit of a part in at the ingest to listed here");
+        let requests = Stage::OF_REQUESTS.map(|stage| {
             let (name, help) = match stage {
                 Stage::Held => ("request_held", "Request to what it asks for listed, where it came before"),
                 Stage::Idle => ("request_idle", "Part or segment listed to the request for it, where that came after"),
                 Stage::Answer => ("request_answer", "Listed, or asked for if that is later, to answered"),
                 _ => ("request_send", "Answer to its last byte in the system's hands"),
             };
-            r.register_with_unit(name, help, Unit::Seconds, requests.family.clone());
-        }
-        stages
+            let family = Family::new_with_constructor(seconds as fn() -> Histogram);
+            Requests { family: add_in(Unit::Seconds, r, name, help, family), found: Default::default() }
+        });
+        Stages { packaging, dwell, queue, transit, below_zero, tail, listing, age, requests }
     }
 
     fn observe(&self, step: StageTime) {
@@ -210,7 +214,7 @@ impl Stages {
         }
     }
 
-    fn observe_request(&self, kind: Kind, stage: Stage, took: Duration) {
+    fn observe_request(&self, kind: RequestKind, stage: Stage, took: Duration) {
         if let Some((_, requests)) = Stage::OF_REQUESTS.iter().zip(&self.requests).find(|(of, _)| **of == stage) {
             requests.of(kind).observe(took.as_secs_f64());
         }
@@ -218,7 +222,7 @@ impl Stages {
 }
 
 /// What became of the traces that were to be exported.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Otlp {
     /// Parts whose traces the collector took.
     pub exported: Counter,
@@ -230,11 +234,11 @@ pub struct Otlp {
 
 impl Otlp {
     fn register(r: &mut Registry) -> Otlp {
-        let otlp = Otlp::default();
-        r.register("otlp_exported", "Parts whose traces the collector took", otlp.exported.clone());
-        r.register("otlp_dropped", "Parts whose traces were dropped: the collector is slow", otlp.dropped.clone());
-        r.register("otlp_failed", "Parts whose traces the collector didn't take", otlp.failed.clone());
-        otlp
+        Otlp {
+            exported: add(r, "otlp_exported", "Parts whose traces the collector took"),
+            dropped: add(r, "otlp_dropped", "Parts whose traces were dropped: the collector is slow"),
+            failed: add(r, "otlp_failed", "Parts whose traces the collector didn't take"),
+        }
     }
 }
 
@@ -247,48 +251,37 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers the node's metrics beside what `registry` has already.
     pub fn new(mut registry: Registry) -> Self {
-        let m = Metrics {
-            ingest: Ingest::default(),
-            dvr: Dvr::default(),
-            requests: Family::default(),
-            bytes: Family::default(),
-            parts: Counter::default(),
-            part_bytes: Counter::default(),
-            gaps: Counter::default(),
-            late: Gauge::default(),
-            streams: Gauge::default(),
-            waiting: Gauge::default(),
-            held: Gauge::default(),
-            stages: Stages::register(&mut registry),
-            otlp: Otlp::register(&mut registry),
-            registry: Registry::default(),
-        };
         let r = &mut registry;
-        m.ingest.register(r);
-        r.register("http_requests", "Requests answered", m.requests.clone());
-        r.register_with_unit("http_response", "Bytes of bodies", Unit::Bytes, m.bytes.clone());
-        r.register("parts", "Parts delivered to this node", m.parts.clone());
-        r.register_with_unit("parts_received", "Bytes of those parts", Unit::Bytes, m.part_bytes.clone());
-        r.register("gaps", "Parts listed as gaps since they didn't come in time", m.gaps.clone());
-        r.register(
-            "parts_late",
-            "Parts of the present lives that came after they had been listed as gaps",
-            m.late.clone(),
-        );
-        r.register("streams", "Streams held", m.streams.clone());
-        r.register("http_requests_held", "Requests held until something is published", m.waiting.clone());
-        r.register_with_unit("window", "Bytes of bodies held", Unit::Bytes, m.held.clone());
-        r.register_with_unit("dvr", "Bytes of the segments kept for seeking back", Unit::Bytes, m.dvr.kept.clone());
-        r.register("dvr_lost", "Segments given up before they were on disk", m.dvr.lost.clone());
-        r.register("dvr_reads", "Segments read from disk", m.dvr.reads.clone());
-        r.register("dvr_failures", "Failed reads and writes of the DVR", m.dvr.failures.clone());
-        r.register("dvr_fetched", "Segments fetched from other nodes", m.dvr.fetched.clone());
-        r.register("dvr_unfetched", "Segments that no other node could give", m.dvr.unfetched.clone());
-        Metrics { registry, ..m }
+        let (stages, otlp) = (Stages::register(r), Otlp::register(r));
+        let ingest = Ingest::default();
+        ingest.register(r);
+        Metrics {
+            ingest,
+            requests: add(r, "http_requests", "Requests answered"),
+            bytes: add_in(Unit::Bytes, r, "http_response", "Bytes of bodies", Default::default()),
+            parts: add(r, "parts", "Parts delivered to this node"),
+            part_bytes: add_in(Unit::Bytes, r, "parts_received", "Bytes of those parts", Default::default()),
+            gaps: add(r, "gaps", "Parts listed as gaps since they didn't come in time"),
+            late: add(r, "parts_late", "Parts of the present lives that came after they had been listed as gaps"),
+            streams: add(r, "streams", "Streams held"),
+            waiting: add(r, "http_requests_held", "Requests held until something is published"),
+            held: add_in(Unit::Bytes, r, "window", "Bytes of bodies held", Default::default()),
+            dvr: Dvr {
+                kept: add_in(Unit::Bytes, r, "dvr", "Bytes of the segments kept for seeking back", Default::default()),
+                lost: add(r, "dvr_lost", "Segments given up before they were on disk"),
+                reads: add(r, "dvr_reads", "Segments read from disk"),
+                failures: add(r, "dvr_failures", "Failed reads and writes of the DVR"),
+                fetched: add(r, "dvr_fetched", "Segments fetched from other nodes"),
+                unfetched: add(r, "dvr_unfetched", "Segments that no other node could give"),
+            },
+            stages,
+            otlp,
+            registry,
+        }
     }
 
     /// A request was answered, with a body of `length` bytes: 0 where that isn't known, and is left to [`sent`](Self::sent).
-    pub fn request(&self, kind: Kind, status: u16, length: u64) {
+    pub fn request(&self, kind: RequestKind, status: u16, length: u64) {
         self.requests.get_or_create(&RequestLabels { kind, status }).inc();
         if length > 0 {
             self.bytes.get_or_create(&KindLabels { kind }).inc_by(length);
@@ -296,7 +289,7 @@ impl Metrics {
     }
 
     /// Counts the bytes of bodies whose length isn't known when their responses start.
-    pub fn sent(&self, kind: Kind) -> Counter {
+    pub fn sent(&self, kind: RequestKind) -> Counter {
         self.bytes.get_or_create_owned(&KindLabels { kind })
     }
 
@@ -313,7 +306,7 @@ impl Metrics {
     }
 
     /// A stage of a request.
-    pub fn request_stage(&self, kind: Kind, stage: Stage, took: Duration) {
+    pub fn request_stage(&self, kind: RequestKind, stage: Stage, took: Duration) {
         self.stages.observe_request(kind, stage, took);
     }
 

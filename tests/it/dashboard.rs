@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use damson::observe::Metrics;
-use damson::observe::metrics::Kind;
+use damson::observe::metrics::RequestKind;
 use damson_core::model::time::Time;
 use damson_core::model::{Hop, LatencyBreakdown, NodeId, NodeName, Stage, Trace};
 use damson_core::testing::synthetic;
@@ -21,8 +21,9 @@ fn the_dashboard_asks_for_metrics_that_are_there() {
         serde_json::from_str(include_str!("../../fixtures/grafana.json")).expect("the dashboard is JSON");
     let metrics = Metrics::default();
     // A family without a member isn't exposed.
-    metrics.request(Kind::Part, 200, 1);
-    Stage::OF_REQUESTS.iter().for_each(|stage| metrics.request_stage(Kind::Part, *stage, Duration::ZERO));
+    metrics.request(RequestKind::Part, 200, 1);
+    metrics.ingest.diagnostic("late");
+    Stage::OF_REQUESTS.iter().for_each(|stage| metrics.request_stage(RequestKind::Part, *stage, Duration::ZERO));
     let hop = Hop::by(NodeId(1), NodeName::of("ingest"));
     let record = synthetic::record("cam1");
     let (header, ..) = synthetic::part(&record, synthetic::VIDEO, synthetic::FIRST_MSN, 0, 1);

@@ -268,13 +268,13 @@ async fn a_sealed_segment_is_the_same_bytes() {
     let path = format!("/cam1/video/{FIRST_MSN}.m4s");
     let mut client = server.connect().await;
     let first = client.ask("GET", &path, &[]).await;
-    assert!(server.edge.store().sealed_bytes() < LARGE as u64, "one viewer isn't worth a copy");
+    assert!(server.edge.store().memory_file_bytes() < LARGE as u64, "one viewer isn't worth a copy");
     for turn in 0..3 {
         let again = client.ask("GET", &path, &[]).await;
         assert_eq!((again.status, again.header("etag")), (200, first.header("etag")));
         assert!(again.body == whole, "turn {turn}");
         if cfg!(target_os = "linux") {
-            assert!(server.edge.store().sealed_bytes() >= whole.len() as u64, "it lies in a file");
+            assert!(server.edge.store().memory_file_bytes() >= whole.len() as u64, "it lies in a file");
         }
     }
     assert!(first.body == whole);

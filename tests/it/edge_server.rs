@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use damson::clock;
-use damson::edge::{Config, Edge, Limits, Store, api, serve};
+use damson::edge::{Config, Edge, Limits, Standalone, Store, serve};
 use damson::net::{Listeners, Tls};
 use damson::observe::Metrics;
 use damson_core::model::{Msn, NodeId, Record, TrackId};
@@ -45,7 +45,7 @@ impl Server {
         let ((http, port), (secure, https), tls) = (listen().await, listen().await, Arc::new(tls));
         let metrics = Arc::new(Metrics::default());
         let store = Store::new(Arc::clone(&metrics));
-        let edge = Edge::new(config, store, Arc::new(api::Standalone), metrics);
+        let edge = Edge::new(config, store, Arc::new(Standalone), metrics);
         let shutdown = CancellationToken::new();
         let listeners = Listeners { plain: Some(http), tls: Some((secure, Arc::clone(&tls))) };
         let task = tokio::spawn(serve(listeners, Arc::clone(&edge), shutdown.clone()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use damson::clock;
-use damson::edge::{Config, Edge, Store, api, serve as serve_edge};
+use damson::edge::{Config, Edge, Standalone, Store, serve as serve_edge};
 use damson::observe::Metrics;
 use damson_core::model::{Hop, NodeId, NodeName, Trace};
 use damson_core::testing::synthetic;
@@ -41,7 +41,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let store = Store::new(Arc::clone(&metrics));
     let mut config = Config::new(NodeId(4), "edge3");
     config.traced = !options.off;
-    let edge = Edge::new(config, store, Arc::new(api::Standalone), metrics);
+    let edge = Edge::new(config, store, Arc::new(Standalone), metrics);
     let record = synthetic::record("bench");
     edge.store().record(record.clone());
     let hop = |node, name: &str| Hop {

@@ -28,7 +28,7 @@
 //!
 //! `packaging` is measured in `mesh::driver`, as a part is published; `dwell` and `queue` in `mesh::body`, as a body's head
 //! goes out, and `transit` there as it comes in; `tail` and `listing` in [`crate::window`]; a request's stages in
-//! `edge::timing`; the page's in `player-demo/page/journey.js`. The page knows of its own request: its `arrive` takes in what the
+//! `edge::request_times`; the page's in `player-demo/page/journey.js`. The page knows of its own request: its `arrive` takes in what the
 //! edge calls `answer` and `send`, so that either the edge's or the page's go on where the breakdown ends.
 //!
 //! The stages of a request are measured of playlists, MPDs, init segments and segments, too, where `listed` is when the newest
@@ -206,18 +206,18 @@ impl RecentLatencies {
 }
 
 /// What a list of values comes to, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Spread {
     /// How many.
     pub count: u64,
     /// The median.
-    pub p50: i64,
+    pub p50_us: i64,
     /// Nine of ten are at most this.
-    pub p90: i64,
+    pub p90_us: i64,
     /// 99 of 100 are at most this.
-    pub p99: i64,
+    pub p99_us: i64,
     /// The largest.
-    pub max: i64,
+    pub max_us: i64,
 }
 
 impl Spread {
@@ -227,10 +227,10 @@ impl Spread {
         let rank = |percent: usize| values.get((values.len() * percent).div_ceil(100).max(1) - 1).copied();
         Some(Spread {
             count: values.len() as u64,
-            p50: rank(50)?,
-            p90: rank(90)?,
-            p99: rank(99)?,
-            max: *values.last()?,
+            p50_us: rank(50)?,
+            p90_us: rank(90)?,
+            p99_us: rank(99)?,
+            max_us: *values.last()?,
         })
     }
 }
@@ -352,7 +352,7 @@ mod tests {
     fn ranks_are_exact() {
         let check = |values: std::ops::RangeInclusive<i64>, expect: [i64; 4]| {
             let spread = Spread::of(values.rev().collect()).expect("values");
-            assert_eq!([spread.p50, spread.p90, spread.p99, spread.max], expect);
+            assert_eq!([spread.p50_us, spread.p90_us, spread.p99_us, spread.max_us], expect);
         };
         check(1..=100, [50, 90, 99, 100]);
         check(-3..=-3, [-3, -3, -3, -3]);
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(overview.stages.len(), 9);
         let transit = overview.stages.iter().find(|s| s.stage == Stage::Transit).expect("a transit");
         assert_eq!((transit.node.map(|n| n.0), transit.to.map(|n| n.0)), (Some(NodeId(1)), Some(NodeId(2))));
-        assert_eq!((transit.spread.count, transit.spread.p50, transit.spread.max), (10, 4, 9));
+        assert_eq!((transit.spread.count, transit.spread.p50_us, transit.spread.max_us), (10, 4, 9));
         let tail = overview.stages.iter().find(|s| s.stage == Stage::Tail).expect("a tail");
         assert_eq!((tail.node, tail.hop), (None, 2));
         assert_eq!(overview.age.map(|age| age.count), Some(10));

@@ -10,7 +10,6 @@
 //! - [`latency`]: where the time of a part went, stage by stage.
 //! - [`limits`]: times that several parts of the node agree on.
 //! - [`window`]: the newest segments of one stream, in order, with their gaps.
-//! - [`cache`]: what has left the window and must stay fetchable, bounded in bytes.
 
 pub mod access_unit;
 pub(crate) mod crc32;

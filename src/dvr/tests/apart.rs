@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock;
-use crate::dvr::archive_writer::Keeper;
+use crate::dvr::archive_writer::ArchiveWriter;
 use crate::dvr::fetcher::{Fetcher, QueryFuture, QueryNode};
 use crate::dvr::settings::Settings;
 use crate::edge::Store;
@@ -60,7 +60,7 @@ impl Cluster {
     fn node(&self, id: u64, memory: Option<u64>) -> Arc<Store> {
         let metrics = Arc::new(Metrics::default());
         let settings = |memory| Settings { depth: Duration::from_secs(600), memory, disk: None };
-        let keeper = memory.map(|m| Keeper::start(settings(m), None, Arc::clone(&metrics)).expect("no disk"));
+        let keeper = memory.map(|m| ArchiveWriter::start(settings(m), None, Arc::clone(&metrics)).expect("no disk"));
         let fetcher = Fetcher::new(Box::new(Way(Arc::clone(&self.nodes))), Arc::clone(&metrics));
         let store = Store::with(metrics, keeper, Some(Arc::clone(&fetcher)), None);
         tokio::spawn(fetcher.drive());

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock;
-use crate::dvr::archive_writer::Keeper;
-use crate::dvr::disk::{Disk, Files, Folder};
+use crate::dvr::archive_writer::ArchiveWriter;
+use crate::dvr::disk::{ArchiveFiles, Disk, Folder};
 use crate::dvr::settings::Settings;
 use crate::edge::Store;
 use crate::observe::Metrics;
@@ -58,7 +58,7 @@ impl Fake {
     }
 }
 
-impl Files for Fake {
+impl ArchiveFiles for Fake {
     fn write(&self, path: &Path, chunks: &[Bytes]) -> io::Result<()> {
         self.with(|c| {
             let bytes = chunks.concat();
@@ -96,7 +96,7 @@ impl Files for Fake {
 
 struct Rig {
     disk: Fake,
-    keeper: Arc<Keeper>,
+    keeper: Arc<ArchiveWriter>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     record: Record,
@@ -116,7 +116,7 @@ impl Rig {
     fn new(settings: Settings, disk: Fake, len: usize) -> Rig {
         let metrics = Arc::new(Metrics::default());
         let on_disk = settings.disk.as_ref().map(|_| Disk::new(Box::new(disk.clone())));
-        let keeper = Keeper::start(settings, on_disk, Arc::clone(&metrics)).expect("readable");
+        let keeper = ArchiveWriter::start(settings, on_disk, Arc::clone(&metrics)).expect("readable");
         let store = Store::with(Arc::clone(&metrics), Some(Arc::clone(&keeper)), None, None);
         let record = synthetic::record("cam1");
         let rig = Rig { disk, keeper, store, metrics, record, len, next: FIRST_MSN };

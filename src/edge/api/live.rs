@@ -5,21 +5,22 @@
 //!
 //! Each message is one JSON object, whose `type` says what it is:
 //!
-//! - `{"type":"part", ...}` as soon as a part is listed: what [`Traced`](crate::edge::api::trace::Traced) has;
+//! - `{"type":"part", ...}` as soon as a part is listed: what [`Traced`](super::latency::Traced) has;
 //! - `{"type":"overview","stream":...,"windows":[...]}` at once, and then each second: what
-//!   [`Windows`](crate::edge::api::trace::Windows) has.
+//!   [`Windows`](super::latency::Windows) has.
 //!
-//! What the client says is read and thrown away. A client that is [too far behind](BEHIND_MAX) is told so (close code
-//! 1013) and dropped; one that takes nothing is dropped as every connection is ([`Limits::stall`](super::limits::Limits)). A
+//! What the client says is read and thrown away. A client that is [too far behind](crate::edge::streams::latency::BEHIND_MAX) is told so (close code
+//! 1013) and dropped; one that takes nothing is dropped as every connection is ([`Limits::stall`](crate::edge::limits::Limits)). A
 //! node that goes down says 1001, a stream that is gone 1000.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::SemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::WebSocketStream;
@@ -28,17 +29,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::api;
-use super::server::Edge;
-use super::store::Stream;
+use super::latency;
+use crate::edge::context::Edge;
+use crate::edge::streams::Stream;
 use crate::net::drain::{Drain, Ended};
+use crate::observe::metrics::RequestKind;
 use damson_core::manifest::HttpError;
 use damson_core::manifest::route;
 use damson_core::manifest::route::Route;
-use damson_core::model::{LatencyBreakdown, TrackId};
-
-/// A client may be so many parts behind: three seconds of four tracks.
-pub(crate) const BEHIND_MAX: usize = 64;
+use damson_core::model::TrackId;
 
 /// How often an overview is sent.
 const OVERVIEW: Duration = Duration::from_secs(1);
@@ -51,20 +50,6 @@ const SAID_MAX: usize = 4 << 10;
 
 /// What may wait for a client to take it, in bytes.
 const QUEUE_MAX: usize = 256 << 10;
-
-/// A part that was listed.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    account: Arc<LatencyBreakdown>,
-    /// Its message: rendered by the first who sends it, shared by all.
-    text: OnceLock<Utf8Bytes>,
-}
-
-impl Listed {
-    pub(crate) fn new(account: Arc<LatencyBreakdown>) -> Self {
-        Listed { account, text: OnceLock::new() }
-    }
-}
 
 /// Whether a request is the opening handshake of a WebSocket (RFC 6455 4.1).
 pub(crate) fn is_asked(request: &Request<()>) -> bool {
@@ -83,7 +68,7 @@ pub(crate) async fn serve(
 ) -> Ended {
     let opened = open(edge, request);
     let status = opened.as_ref().map_or_else(|fault| fault.status, |_| 101);
-    edge.metrics().request(crate::observe::metrics::Kind::Api, status, 0);
+    edge.metrics().request(RequestKind::Api, status, 0);
     let Opened { stream, track, accept, place: _place } = match opened {
         Ok(opened) => opened,
         Err(fault) => {
@@ -125,7 +110,7 @@ struct Opened<'a> {
     stream: Arc<Stream>,
     track: Option<TrackId>,
     accept: String,
-    place: tokio::sync::SemaphorePermit<'a>,
+    place: SemaphorePermit<'a>,
 }
 
 fn open<'a>(edge: &'a Edge, request: &Request<()>) -> Result<Opened<'a>, HttpError> {
@@ -137,11 +122,9 @@ fn open<'a>(edge: &'a Edge, request: &Request<()>) -> Result<Opened<'a>, HttpErr
         return Err(HttpError::new(426, "request: a WebSocket of version 13 is spoken here"));
     }
     let key = request.headers().get(SEC_WEBSOCKET_KEY).map_or(&b""[..], HeaderValue::as_bytes);
-    let stream = edge.store().get(name);
-    let stream = stream.ok_or_else(|| HttpError::new(404, format!("request: no stream is named {name}")))?;
-    let track = track.map(|track| api::trace::track_id(&stream, track)).transpose()?;
-    let place = edge.feeds().try_acquire();
-    let place = place.map_err(|_| HttpError::new(503, "edge: too many live traces are open already"))?;
+    let stream = edge.store().find(name)?;
+    let track = track.map(|track| latency::track_id(&stream, track)).transpose()?;
+    let place = edge.admit_live().ok_or_else(|| HttpError::new(503, "edge: too many live traces are open already"))?;
     Ok(Opened { stream, track, accept: derive_accept_key(key), place })
 }
 
@@ -154,7 +137,7 @@ async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
     drain: &Drain,
 ) -> Option<(CloseCode, &'static str)> {
     let mut closing = std::pin::pin!(drain.closing());
-    let mut listed = stream.lock().follow();
+    let mut listed = stream.lock().listed().follow();
     let mut each = tokio::time::interval(OVERVIEW);
     each.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -172,12 +155,12 @@ async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
                 Some(Ok(_)) => continue,
             },
             part = listed.recv() => match part {
-                Ok(part) if track.is_some_and(|track| part.account.id.track != track) => continue,
-                Ok(part) => part.text.get_or_init(|| api::trace::part_message(edge, stream, &part.account).into()).clone(),
+                Ok(part) if track.is_some_and(|track| part.account().id.track != track) => continue,
+                Ok(part) => part.text(|account| latency::part_message(edge, stream, account)),
                 Err(RecvError::Lagged(_)) => return Some((CloseCode::Again, "too slow")),
                 Err(RecvError::Closed) => return Some((CloseCode::Normal, "the stream is gone")),
             },
-            _ = each.tick() => api::trace::overview_message(edge, stream, track).into(),
+            _ = each.tick() => latency::overview_message(edge, stream, track).into(),
         };
         let sent = tokio::select! {
             biased;

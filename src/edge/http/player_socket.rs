@@ -11,25 +11,24 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::sealed::{Sealed, Slot};
 use crate::clock;
-use crate::edge::sealed::sys;
+use crate::edge::sendfile::{FileSlot, MemoryFile, sys};
 use crate::net::preface::Prefaced;
 use damson_core::model::time::Time;
 
 /// A player's connection.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct PlayerSocket {
     stream: Prefaced<TcpStream>,
-    slot: Slot,
+    slot: FileSlot,
     stall: Stall,
 }
 
-impl Outlet {
-    /// Over `stream`, which may take no byte for `longest`.
-    pub(crate) fn new(stream: TcpStream, slot: Slot, longest: Duration) -> Self {
+impl PlayerSocket {
+    /// Makes one of `stream`, which may take no byte for `longest`.
+    pub(crate) fn new(stream: TcpStream, slot: FileSlot, longest: Duration) -> Self {
         let stall = Stall { longest, since: None, timer: None };
-        Outlet { stream: Prefaced::new(stream), slot, stall }
+        PlayerSocket { stream: Prefaced::new(stream), slot, stall }
     }
 
     /// Whether the client begins as one of HTTP/2 does. What was read for that is read again.
@@ -37,13 +36,13 @@ impl Outlet {
         self.stream.begins_as_h2().await
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, sealed: &Sealed, at: u64, len: usize) -> Poll<io::Result<usize>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, file: &MemoryFile, at: u64, len: usize) -> Poll<io::Result<usize>> {
         let stream = self.stream.get_ref();
         let sent = loop {
             if stream.poll_write_ready(cx)?.is_pending() {
                 break Poll::Pending;
             }
-            let send = || sys::send(stream, sealed.file(), at, len);
+            let send = || sys::send(stream, file.file(), at, len);
             match stream.try_io(Interest::WRITABLE, send) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 sent => break Poll::Ready(sent),
@@ -53,13 +52,13 @@ impl Outlet {
     }
 }
 
-impl AsyncRead for Outlet {
+impl AsyncRead for PlayerSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Outlet {
+impl AsyncWrite for PlayerSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(this.stream.get_mut()).poll_write(cx, buf);
@@ -74,12 +73,12 @@ impl AsyncWrite for Outlet {
         let this = &mut *self;
         let slices = match this.slot.get() {
             None => slices,
-            Some(sealed) => {
-                if let Some((at, len)) = sealed.run(slices) {
-                    return this.poll_send(cx, &sealed, at, len);
+            Some(file) => {
+                if let Some((at, len)) = file.run(slices) {
+                    return this.poll_send(cx, &file, at, len);
                 }
                 // The head goes first, and alone.
-                let copied = slices.iter().take_while(|slice| sealed.find(slice).is_none()).count();
+                let copied = slices.iter().take_while(|slice| file.find(slice).is_none()).count();
                 &slices[..copied]
             }
         };

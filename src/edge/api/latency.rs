@@ -29,30 +29,22 @@
 //! }
 //! ```
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::found;
 use crate::clock;
-use crate::edge::server::Edge;
-use crate::edge::store::{State, Stream};
+use crate::edge::context::Edge;
+use crate::edge::streams::Stream;
+use crate::edge::streams::stream::StreamState;
+use crate::edge::streams::summary::WindowSummary;
 use damson_core::manifest::HttpError;
-use damson_core::model::latency::{Overview, Spread, StageSummary, StageTime};
-use damson_core::model::time::Time;
+use damson_core::model::latency::{Spread, StageTime};
 use damson_core::model::{LatencyBreakdown, Msn, NodeId, NodeName, Stage, TrackId};
 use damson_core::window::{Part, TrackWindow};
 
 /// How many of the newest parts are listed.
 pub const PARTS: usize = 20;
-
-/// How old the windows may be: a stream of seven tracks takes some milliseconds to sum up.
-const SUMS: Duration = Duration::from_millis(500);
-
-/// The windows that are summed up, in seconds.
-const WINDOWS: [u64; 3] = [1, 10, 60];
 
 /// One part's way, and where its time went.
 #[derive(Debug, Serialize)]
@@ -76,13 +68,13 @@ pub struct Traced {
     /// As the ingest measured it; `null` where a node on the way is too old to say.
     packaging_us: Option<i64>,
     /// One entry a link passed.
-    hops: Vec<Hop>,
+    hops: Vec<HopJson>,
     /// First byte in here to last byte in.
     receive_tail_us: u64,
     /// Last byte in here to listed.
     listing_us: u64,
     /// This edge.
-    edge: Node,
+    edge: NodeJson,
     /// Of dwell, queue, transit, tail and listing: what the relay has added.
     total_us: i64,
     /// With packaging: the age of the part as it was listed here.
@@ -90,13 +82,19 @@ pub struct Traced {
     /// How far off these sums may be, either way; `null` where a node on the way is too old to say.
     uncertainty_us: Option<u64>,
     /// The same as a list, in order: their sum is `age_us`.
-    stages: Vec<StageOfPart>,
+    stages: Vec<StageJson<Micros>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Hop {
+struct NodeJson {
     node: String,
     name: String,
+}
+
+#[derive(Debug, Serialize)]
+struct HopJson {
+    #[serde(flatten)]
+    at: NodeJson,
     dwell_us: u64,
     queue_us: u64,
     /// Below zero, perhaps, within the uncertainty.
@@ -104,24 +102,26 @@ struct Hop {
     uncertainty_us: Option<u64>,
 }
 
+/// What one stage took, of one part or of many.
 #[derive(Debug, Serialize)]
-struct Node {
-    node: String,
-    name: String,
-}
-
-#[derive(Debug, Serialize)]
-struct StageOfPart {
+struct StageJson<T> {
     stage: &'static str,
     /// The place on the way of the node whose it is: 0 is the ingest's, the last this edge's.
     hop: usize,
     #[serde(flatten)]
-    at: Node,
+    at: NodeJson,
     /// Where a transit leads.
     #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<Node>,
-    us: i64,
+    to: Option<NodeJson>,
+    #[serde(flatten)]
+    took: T,
+    /// Of many, the largest.
     uncertainty_us: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Micros {
+    us: i64,
 }
 
 /// What the last 1, 10 and 60 s come to.
@@ -132,51 +132,28 @@ pub struct Windows {
     /// How many parts were listed in it.
     parts: u64,
     /// Of their ages.
-    age: Option<SpreadJson>,
+    age: Option<Spread>,
     /// By place on the way, then by stage; exact. Where the tree has changed meanwhile, a place has several nodes.
-    stages: Vec<StageOfMany>,
+    stages: Vec<StageJson<Spread>>,
     /// What requests for parts took, of all tracks; to an eighth, `max_us` exactly. Up to one second (of 60: ten)
     /// more is counted. Of more than 16 requests a second one in 32 is timed, so `count` isn't how many there were.
     requests: Vec<StageOfRequests>,
 }
 
 #[derive(Debug, Serialize)]
-struct SpreadJson {
-    count: u64,
-    p50_us: i64,
-    p90_us: i64,
-    p99_us: i64,
-    max_us: i64,
-}
-
-#[derive(Debug, Serialize)]
-struct StageOfMany {
-    stage: &'static str,
-    hop: usize,
-    #[serde(flatten)]
-    at: Node,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<Node>,
-    #[serde(flatten)]
-    spread: SpreadJson,
-    /// The largest of them.
-    uncertainty_us: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
 struct StageOfRequests {
     stage: &'static str,
     #[serde(flatten)]
-    spread: SpreadJson,
+    spread: Spread,
 }
 
 /// The newest part, the last ones, and what they come to.
 #[derive(Serialize)]
-struct Newest<'a> {
+struct Newest {
     #[serde(flatten)]
     newest: Traced,
     parts: Vec<Traced>,
-    windows: &'a [Windows],
+    windows: Vec<Windows>,
 }
 
 #[derive(Serialize)]
@@ -190,18 +167,18 @@ struct PartMessage {
 struct OverviewMessage<'a> {
     r#type: &'static str,
     stream: &'a str,
-    windows: &'a [Windows],
+    windows: Vec<Windows>,
 }
 
-/// The body of the route.
-pub(super) fn json(
+/// Returns the body of the route.
+pub(crate) fn json(
     edge: &Edge,
     name: &str,
     track: Option<&str>,
     msn: Option<Msn>,
     part: Option<u16>,
 ) -> Result<String, HttpError> {
-    let stream = found(edge, name)?;
+    let stream = edge.store().find(name)?;
     let (account, wanted) = {
         let state = stream.lock();
         let (id, window) = traced_track(&state, track)?;
@@ -213,37 +190,32 @@ pub(super) fn json(
     let encoded = if msn.is_some() || part.is_some() {
         serde_json::to_string(&newest)
     } else {
-        let now = clock::now();
-        let last: Vec<Arc<LatencyBreakdown>> = {
-            let state = stream.lock();
-            let of_track = |account: &&Arc<LatencyBreakdown>| account.id.track == wanted.unwrap_or(account.id.track);
-            state.accounts().within(now, Duration::MAX).rev().filter(of_track).take(PARTS).cloned().collect()
-        };
+        let last: Vec<_> = stream.lock().listed().of(clock::now(), wanted).rev().take(PARTS).cloned().collect();
         let parts = last.iter().rev().map(|account| traced(edge, &stream, account)).collect();
-        serde_json::to_string(&Newest { newest, parts, windows: &windows(edge, &stream, wanted) })
+        serde_json::to_string(&Newest { newest, parts, windows: windows(edge, &stream, wanted) })
     };
     encoded.map_err(|e| HttpError::new(500, format!("edge: {e}")))
 }
 
-/// The live feed's message of a part.
+/// Returns the live message of a part.
 pub(crate) fn part_message(edge: &Edge, stream: &Stream, account: &LatencyBreakdown) -> String {
     let message = PartMessage { r#type: "part", part: traced(edge, stream, account) };
     serde_json::to_string(&message).unwrap_or_default()
 }
 
-/// The live feed's message of what the last parts come to.
+/// Returns the live message of what the last parts come to.
 pub(crate) fn overview_message(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> String {
     let windows = windows(edge, stream, track);
-    let message = OverviewMessage { r#type: "overview", stream: stream.name().as_str(), windows: &windows };
+    let message = OverviewMessage { r#type: "overview", stream: stream.name().as_str(), windows };
     serde_json::to_string(&message).unwrap_or_default()
 }
 
-/// A track by name.
+/// Returns a track by name.
 pub(crate) fn track_id(stream: &Stream, name: &str) -> Result<TrackId, HttpError> {
     traced_track(&stream.lock(), Some(name)).map(|found| found.0)
 }
 
-fn traced_track<'a>(state: &'a State, name: Option<&str>) -> Result<(TrackId, &'a TrackWindow), HttpError> {
+fn traced_track<'a>(state: &'a StreamState, name: Option<&str>) -> Result<(TrackId, &'a TrackWindow), HttpError> {
     let record = state.window().record().ok_or_else(|| HttpError::new(404, "stream: nothing of it is here yet"))?;
     let track = match name {
         Some(name) => record.track_named(name),
@@ -270,13 +242,25 @@ fn whole(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The node of a place on the way; this edge behind the last.
-fn node(edge: &Edge, node: Option<(NodeId, NodeName)>) -> Node {
-    match node {
-        Some((id, name)) if name.as_str().is_empty() => Node { node: id.to_string(), name: edge.node_name(id) },
-        Some((id, name)) => Node { node: id.to_string(), name: name.as_str().to_owned() },
-        None => Node { node: edge.config().node.to_string(), name: edge.name().to_owned() },
-    }
+/// Returns the node of a place on the way; this edge behind the last.
+fn node(edge: &Edge, node: Option<(NodeId, NodeName)>) -> NodeJson {
+    let (id, name) = match node {
+        Some((id, name)) if name.as_str().is_empty() => (id, edge.node_name(id)),
+        Some((id, name)) => (id, name.as_str().to_owned()),
+        None => (edge.config().node, edge.name().to_owned()),
+    };
+    NodeJson { node: id.to_string(), name }
+}
+
+fn stage<T>(
+    edge: &Edge,
+    (stage, hop): (Stage, usize),
+    (at, to): (Option<(NodeId, NodeName)>, Option<(NodeId, NodeName)>),
+    took: T,
+    uncertainty: Option<Duration>,
+) -> StageJson<T> {
+    let to = (stage == Stage::Transit).then(|| node(edge, to));
+    StageJson { stage: stage.name(), hop, at: node(edge, at), to, took, uncertainty_us: uncertainty.map(whole) }
 }
 
 fn traced(edge: &Edge, stream: &Stream, account: &LatencyBreakdown) -> Traced {
@@ -287,18 +271,16 @@ fn traced(edge: &Edge, stream: &Stream, account: &LatencyBreakdown) -> Traced {
         let duration = track.map(|track| track.timescale.duration(account.duration.into()));
         (track.map(|track| track.name.clone()).unwrap_or_default(), duration.unwrap_or_default())
     };
-    let hops = account.trace.hops.iter().enumerate().map(|(i, hop)| {
-        let Node { node, name } = node(edge, account.node(i));
-        let (dwell_us, queue_us) = (whole(hop.dwell), whole(hop.queue));
-        Hop { node, name, dwell_us, queue_us, transit_us: hop.transit_us, uncertainty_us: hop.uncertainty.map(whole) }
+    let hops = account.trace.hops.iter().enumerate().map(|(i, hop)| HopJson {
+        at: node(edge, account.node(i)),
+        dwell_us: whole(hop.dwell),
+        queue_us: whole(hop.queue),
+        transit_us: hop.transit_us,
+        uncertainty_us: hop.uncertainty.map(whole),
     });
-    let stages = account.steps().map(|StageTime { stage, hop, micros, uncertainty }| StageOfPart {
-        stage: stage.name(),
-        hop,
-        at: node(edge, account.node(hop)),
-        to: (stage == Stage::Transit).then(|| node(edge, account.node(hop + 1))),
-        us: micros,
-        uncertainty_us: uncertainty.map(whole),
+    let stages = account.steps().map(|step: StageTime| {
+        let nodes = (account.node(step.hop), account.node(step.hop + 1));
+        stage(edge, (step.stage, step.hop), nodes, Micros { us: step.micros }, step.uncertainty)
     });
     Traced {
         stream: stream.name().to_string(),
@@ -321,66 +303,18 @@ fn traced(edge: &Edge, stream: &Stream, account: &LatencyBreakdown) -> Traced {
     }
 }
 
-/// What was summed up of a stream's tracks, and when.
-pub(crate) type Sums = BTreeMap<Option<TrackId>, (Time, Arc<[Windows]>)>;
-
-/// What the last parts come to: summed up anew after [`SUMS`], however many ask.
-fn windows(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> Arc<[Windows]> {
-    let now = clock::now();
-    let mut sums = stream.sums();
-    match sums.get(&track) {
-        Some((at, windows)) if now.since(*at) < SUMS => Arc::clone(windows),
-        _ => {
-            let windows: Arc<[Windows]> = sum_up(edge, stream, track, now).into();
-            sums.insert(track, (now, Arc::clone(&windows)));
-            windows
-        }
-    }
-}
-
-fn sum_up(edge: &Edge, stream: &Stream, track: Option<TrackId>, now: Time) -> Vec<Windows> {
-    let all: Vec<Arc<LatencyBreakdown>> = {
-        let state = stream.lock();
-        let of_track = |account: &&Arc<LatencyBreakdown>| account.id.track == track.unwrap_or(account.id.track);
-        state.accounts().within(now, Duration::MAX).filter(of_track).cloned().collect()
+/// Returns what the last parts of a track, or of all, come to.
+fn windows(edge: &Edge, stream: &Stream, track: Option<TrackId>) -> Vec<Windows> {
+    let of = |WindowSummary { seconds, parts, requests }: &WindowSummary| Windows {
+        seconds: *seconds,
+        parts: parts.age.map_or(0, |age| age.count),
+        age: parts.age,
+        stages: parts
+            .stages
+            .iter()
+            .map(|s| stage(edge, (s.stage, s.hop), (s.node, s.to), s.spread, s.uncertainty))
+            .collect(),
+        requests: requests.iter().map(|&(stage, spread)| StageOfRequests { stage: stage.name(), spread }).collect(),
     };
-    let of = |seconds: u64| {
-        let span = Duration::from_secs(seconds);
-        let within = all.iter().filter(|account| now.since(account.listed) <= span);
-        let overview = Overview::of(within.map(Arc::as_ref));
-        let requests = stream.requests_within(now, seconds).into_iter();
-        Windows {
-            seconds,
-            parts: overview.age.map_or(0, |age| age.count),
-            age: overview.age.map(SpreadJson::from),
-            stages: overview.stages.into_iter().map(|summary| of_many(edge, summary)).collect(),
-            requests: requests.map(|(stage, spread)| StageOfRequests::new(stage, spread)).collect(),
-        }
-    };
-    WINDOWS.map(of).into()
-}
-
-fn of_many(edge: &Edge, summary: StageSummary) -> StageOfMany {
-    let StageSummary { stage, hop, node: at, to, spread, uncertainty } = summary;
-    StageOfMany {
-        stage: stage.name(),
-        hop,
-        at: node(edge, at),
-        to: (stage == Stage::Transit).then(|| node(edge, to)),
-        spread: spread.into(),
-        uncertainty_us: uncertainty.map(whole),
-    }
-}
-
-impl StageOfRequests {
-    fn new(stage: Stage, spread: Spread) -> Self {
-        StageOfRequests { stage: stage.name(), spread: spread.into() }
-    }
-}
-
-impl From<Spread> for SpreadJson {
-    fn from(spread: Spread) -> Self {
-        let Spread { count, p50, p90, p99, max } = spread;
-        SpreadJson { count, p50_us: p50, p90_us: p90, p99_us: p99, max_us: max }
-    }
+    stream.summary(track).iter().map(of).collect()
 }

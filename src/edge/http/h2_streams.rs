@@ -1,34 +1,37 @@
 //! What an HTTP/2 connection has under way: who watches over it ends one that stalls, idles, or asks and takes back.
 //!
 //! hyper tells nothing of streams. But it drops what a stream has: a request's future with the request, its data when they
-//! are sent or the stream is reset. So each of them has a [`Ticket`].
+//! are sent or the stream is reset. So each of them has a [`WatchedChunks`].
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::bodies::{Body, Chunks, Torn};
-use super::limits::{Limits, TAKEN_BACK_MAX};
-use super::timing::Timed;
 use crate::clock;
+use crate::edge::body::ResponseBody;
+use crate::edge::chunks::Chunks;
+use crate::edge::follow::FollowError;
+use crate::edge::limits::{Limits, TAKEN_BACK_MAX};
+use crate::edge::request_times::Timed;
 use damson_core::model::time::Time;
 
 /// What is under way on one connection.
 #[derive(Debug)]
-pub(crate) struct Streams {
-    ledger: Mutex<Ledger>,
+pub(crate) struct H2Streams {
+    counts: Mutex<StreamCounts>,
     /// More was taken back than may be.
     abused: Notify,
 }
 
 #[derive(Debug)]
-struct Ledger {
+struct StreamCounts {
     next: u64,
     /// When data that wait for the client moved last.
     data: BTreeMap<u64, Time>,
@@ -41,7 +44,7 @@ struct Ledger {
     last: Time,
 }
 
-impl Ledger {
+impl StreamCounts {
     fn is_abused(&self) -> bool {
         self.taken_back > TAKEN_BACK_MAX + self.answered
     }
@@ -49,7 +52,7 @@ impl Ledger {
 
 /// Why a connection is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum ConnectionFault {
     /// Of [`Limits::stall`].
     #[error("the client takes nothing of a stream")]
     Stalled,
@@ -61,28 +64,28 @@ pub(crate) enum Fault {
     Idle,
 }
 
-impl Streams {
+impl H2Streams {
     pub(crate) fn new() -> Arc<Self> {
-        let ledger =
-            Ledger { next: 0, data: BTreeMap::new(), asked: 0, answered: 0, taken_back: 0, last: clock::now() };
-        Arc::new(Streams { ledger: Mutex::new(ledger), abused: Notify::new() })
+        let counts =
+            StreamCounts { next: 0, data: BTreeMap::new(), asked: 0, answered: 0, taken_back: 0, last: clock::now() };
+        Arc::new(H2Streams { counts: Mutex::new(counts), abused: Notify::new() })
     }
 
-    /// A request has come.
-    pub(crate) fn ask(self: &Arc<Self>) -> Asked {
-        let mut ledger = self.lock();
-        ledger.asked += 1;
-        ledger.last = clock::now();
-        Asked { streams: Arc::clone(self), answered: false }
+    /// Notes that a request has come.
+    pub(crate) fn ask(self: &Arc<Self>) -> PendingRequest {
+        let mut counts = self.counts.lock();
+        counts.asked += 1;
+        counts.last = clock::now();
+        PendingRequest { streams: Arc::clone(self), answered: false }
     }
 
-    /// A body whose data are watched over.
-    pub(crate) fn body(self: &Arc<Self>, body: Body, timed: Option<Timed>) -> Watched {
-        Watched { body, streams: Arc::clone(self), timed }
+    /// Makes a body whose data are watched over.
+    pub(crate) fn body(self: &Arc<Self>, body: ResponseBody, timed: Option<Timed>) -> WatchedBody {
+        WatchedBody { body, streams: Arc::clone(self), timed }
     }
 
     /// Waits until something is wrong.
-    pub(crate) async fn watch(&self, limits: &Limits) -> Fault {
+    pub(crate) async fn watch(&self, limits: &Limits) -> ConnectionFault {
         let pause = limits.stall.min(limits.idle) / 4;
         loop {
             if let Err(fault) = self.check(clock::now(), limits) {
@@ -95,46 +98,42 @@ impl Streams {
         }
     }
 
-    /// What is wrong by `now`.
-    fn check(&self, now: Time, limits: &Limits) -> Result<(), Fault> {
-        let ledger = self.lock();
-        if ledger.is_abused() {
-            return Err(Fault::TakenBack);
+    /// Says what is wrong by `now`.
+    fn check(&self, now: Time, limits: &Limits) -> Result<(), ConnectionFault> {
+        let counts = self.counts.lock();
+        if counts.is_abused() {
+            return Err(ConnectionFault::TakenBack);
         }
-        if ledger.data.values().any(|moved| now.since(*moved) >= limits.stall) {
-            return Err(Fault::Stalled);
+        if counts.data.values().any(|moved| now.since(*moved) >= limits.stall) {
+            return Err(ConnectionFault::Stalled);
         }
-        let is_idle = ledger.asked == 0 && ledger.data.is_empty();
-        if is_idle && now.since(ledger.last) >= limits.idle {
-            return Err(Fault::Idle);
+        let is_idle = counts.asked == 0 && counts.data.is_empty();
+        if is_idle && now.since(counts.last) >= limits.idle {
+            return Err(ConnectionFault::Idle);
         }
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A request under way.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    streams: Arc<Streams>,
+pub(crate) struct PendingRequest {
+    streams: Arc<H2Streams>,
     answered: bool,
 }
 
-impl Asked {
+impl PendingRequest {
     pub(crate) fn answered(mut self) {
         self.answered = true;
     }
 }
 
-impl Drop for Asked {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
-        let mut ledger = self.streams.lock();
-        ledger.asked -= 1;
-        *(if self.answered { &mut ledger.answered } else { &mut ledger.taken_back }) += 1;
-        if ledger.is_abused() {
+        let mut counts = self.streams.counts.lock();
+        counts.asked -= 1;
+        *(if self.answered { &mut counts.answered } else { &mut counts.taken_back }) += 1;
+        if counts.is_abused() {
             self.streams.abused.notify_one();
         }
     }
@@ -142,24 +141,27 @@ impl Drop for Asked {
 
 /// A response's body, whose data are watched over.
 #[derive(Debug)]
-pub(crate) struct Watched {
-    body: Body,
-    streams: Arc<Streams>,
+pub(crate) struct WatchedBody {
+    body: ResponseBody,
+    streams: Arc<H2Streams>,
     timed: Option<Timed>,
 }
 
-impl http_body::Body for Watched {
-    type Data = Ticket;
-    type Error = Torn;
+impl http_body::Body for WatchedBody {
+    type Data = WatchedChunks;
+    type Error = FollowError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Ticket>, Torn>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<WatchedChunks>, FollowError>>> {
         let this = &mut *self;
         http_body::Body::poll_frame(Pin::new(&mut this.body), cx).map(|next| {
             next.map(|frame| {
                 frame.map(|frame| {
                     // A part is one frame.
                     let timed = this.timed.take();
-                    frame.map_data(|chunks| Ticket::new(chunks, Arc::clone(&this.streams), timed))
+                    frame.map_data(|chunks| WatchedChunks::new(chunks, Arc::clone(&this.streams), timed))
                 })
             })
         })
@@ -176,27 +178,27 @@ impl http_body::Body for Watched {
 
 /// Data that wait for the client.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct WatchedChunks {
     chunks: Chunks,
-    streams: Arc<Streams>,
+    streams: Arc<H2Streams>,
     number: u64,
     timed: Option<Timed>,
 }
 
-impl Ticket {
-    fn new(chunks: Chunks, streams: Arc<Streams>, timed: Option<Timed>) -> Self {
+impl WatchedChunks {
+    fn new(chunks: Chunks, streams: Arc<H2Streams>, timed: Option<Timed>) -> Self {
         let number = {
-            let mut ledger = streams.lock();
-            let number = ledger.next;
-            ledger.next += 1;
-            ledger.data.insert(number, clock::now());
+            let mut counts = streams.counts.lock();
+            let number = counts.next;
+            counts.next += 1;
+            counts.data.insert(number, clock::now());
             number
         };
-        Ticket { chunks, streams, number, timed }
+        WatchedChunks { chunks, streams, number, timed }
     }
 }
 
-impl Buf for Ticket {
+impl Buf for WatchedChunks {
     fn remaining(&self) -> usize {
         self.chunks.remaining()
     }
@@ -211,18 +213,18 @@ impl Buf for Ticket {
 
     fn advance(&mut self, n: usize) {
         self.chunks.advance(n);
-        self.streams.lock().data.insert(self.number, clock::now());
+        self.streams.counts.lock().data.insert(self.number, clock::now());
     }
 }
 
-impl Drop for Ticket {
+impl Drop for WatchedChunks {
     fn drop(&mut self) {
         if let Some(timed) = self.timed.take().filter(|_| !self.chunks.has_remaining()) {
             timed.sent();
         }
-        let mut ledger = self.streams.lock();
-        ledger.data.remove(&self.number);
-        ledger.last = clock::now();
+        let mut counts = self.streams.counts.lock();
+        counts.data.remove(&self.number);
+        counts.last = clock::now();
     }
 }
 
@@ -236,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_counts_against_what_is_answered() {
-        let (streams, limits) = (Streams::new(), Limits::default());
+        let (streams, limits) = (H2Streams::new(), Limits::default());
         let now = clock::now();
         for _ in 0..TAKEN_BACK_MAX {
             drop(streams.ask());
@@ -246,18 +248,18 @@ mod tests {
         drop(streams.ask());
         assert!(streams.check(now, &limits).is_ok());
         drop(streams.ask());
-        assert_eq!(streams.check(now, &limits), Err(Fault::TakenBack));
+        assert_eq!(streams.check(now, &limits), Err(ConnectionFault::TakenBack));
     }
 
     #[test]
     fn data_that_stay_are_a_stall_and_none_at_all_are_idle() {
-        let (streams, limits) = (Streams::new(), Limits { stall: SECOND, idle: 2 * SECOND, ..Limits::default() });
+        let (streams, limits) = (H2Streams::new(), Limits { stall: SECOND, idle: 2 * SECOND, ..Limits::default() });
         let ticket = |len: usize| {
-            Ticket::new([bytes::Bytes::from(vec![0; len])].into_iter().collect(), Arc::clone(&streams), None)
+            WatchedChunks::new([bytes::Bytes::from(vec![0; len])].into_iter().collect(), Arc::clone(&streams), None)
         };
         let mut moves = ticket(10);
         let later = clock::now() + SECOND;
-        assert_eq!(streams.check(later, &limits), Err(Fault::Stalled));
+        assert_eq!(streams.check(later, &limits), Err(ConnectionFault::Stalled));
         drop(moves);
         assert!(streams.check(later, &limits).is_ok());
         moves = ticket(10);
@@ -268,6 +270,6 @@ mod tests {
         let held = streams.ask();
         assert!(streams.check(clock::now() + 10 * SECOND, &limits).is_ok(), "a held request isn't idle");
         held.answered();
-        assert_eq!(streams.check(clock::now() + 2 * SECOND, &limits), Err(Fault::Idle));
+        assert_eq!(streams.check(clock::now() + 2 * SECOND, &limits), Err(ConnectionFault::Idle));
     }
 }

@@ -23,16 +23,17 @@ use hyper::{Method, Request, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::bodies::{Body, Chunks};
-use super::feed;
-use super::headers;
-use super::limits::{HEAD_LEN_MAX, Limits, Visitor};
-use super::reply::Answer;
-use super::respond::respond;
-use super::sealed::Slot;
-use super::server::Edge;
-use super::timing::Timed;
 use crate::clock;
+use crate::edge::api::live;
+use crate::edge::body::ResponseBody;
+use crate::edge::chunks::Chunks;
+use crate::edge::context::Edge;
+use crate::edge::headers;
+use crate::edge::limits::{HEAD_LEN_MAX, Limits, Visitor};
+use crate::edge::reply::ReadyResponse;
+use crate::edge::request_times::Timed;
+use crate::edge::respond::respond;
+use crate::edge::sendfile::FileSlot;
 use crate::net::drain::{Drain, Ended};
 
 /// Most header fields of a request.
@@ -50,14 +51,14 @@ const SLICES_MAX: usize = 32;
 /// Serves requests, one after the other, until one side has had enough.
 pub(crate) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
-    slot: Slot,
+    slot: FileSlot,
     visitor: &Visitor,
     edge: &Edge,
     drain: &Drain,
 ) -> Ended {
     let mut closing = std::pin::pin!(drain.closing());
     let limits = &edge.config().limits;
-    let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::default() };
+    let mut reader = RequestReader { io, ahead: Vec::new(), deadline: Deadline::default() };
     loop {
         let asked = tokio::select! {
             biased;
@@ -73,9 +74,9 @@ pub(crate) async fn serve(
                 return Ok(reader.io.shutdown().await?);
             }
         };
-        if feed::is_asked(&request) {
+        if live::is_asked(&request) {
             // Boxed: a connection that waits for a part pays nothing for it.
-            return Box::pin(feed::serve(reader.io, reader.ahead, &request, edge, drain)).await;
+            return Box::pin(live::serve(reader.io, reader.ahead, &request, edge, drain)).await;
         }
         let is_head = request.method() == Method::HEAD;
         let found = tokio::select! {
@@ -104,7 +105,7 @@ type Field = (HeaderName, &'static str);
 const CLOSE: Field = (header::CONNECTION, "close");
 
 /// The side that requests come from.
-struct Reader<I> {
+struct RequestReader<I> {
     io: I,
     /// What was read of the next request.
     ahead: Vec<u8>,
@@ -112,11 +113,11 @@ struct Reader<I> {
 }
 
 /// A request and what becomes of its connection, or why it isn't one.
-type Asked = Result<(Request<()>, Keep), StatusCode>;
+type ParsedRequest = Result<(Request<()>, Keep), StatusCode>;
 
-impl<I: AsyncRead + Unpin> Reader<I> {
-    /// The next request; `None` when the client is through, or too slow.
-    async fn request(&mut self, limits: &Limits) -> io::Result<Option<Asked>> {
+impl<I: AsyncRead + Unpin> RequestReader<I> {
+    /// Returns the next request; `None` when the client is through, or too slow.
+    async fn request(&mut self, limits: &Limits) -> io::Result<Option<ParsedRequest>> {
         let longest = |begun: bool| if begun { limits.head } else { limits.quiet };
         self.deadline.due = Some(clock::timers() + longest(!self.ahead.is_empty()));
         let mut looked_at = 0;
@@ -197,7 +198,7 @@ impl Deadline {
     }
 }
 
-/// The request at the start of `bytes` and its length, if all of its head is there. Of its header fields those that are
+/// Reads the request at the start of `bytes`, and its length, if all of its head is there. Of its header fields those that are
 /// looked at.
 fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
@@ -211,64 +212,65 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
     };
     let bad = StatusCode::BAD_REQUEST;
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let mut keep = Keep { version, may: version == Version::HTTP_11 };
-    let mut has_body = false;
-    let mut hosts = 0;
     let mut request = Request::new(());
     *request.method_mut() = parsed.method.and_then(|m| Method::from_bytes(m.as_bytes()).ok()).ok_or(bad)?;
     *request.version_mut() = version;
     *request.uri_mut() = parsed.path.and_then(|path| Uri::try_from(path).ok()).ok_or(bad)?;
+    let mut framing = Framing { may_keep: version == Version::HTTP_11, has_body: false, hosts: 0 };
     for field in parsed.headers.iter() {
-        let Ok(name) = HeaderName::from_bytes(field.name.as_bytes()) else { return Err(bad) };
-        match name {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad)?;
+        if framing.take(&name, field.value, request.uri().path()).ok_or(bad)? {
+            request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
+        }
+    }
+    // "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host header
+    // field and to any request message that contains more than one Host header field line" (RFC 9112 3.2).
+    if framing.hosts > 1 || (framing.hosts == 0 && version == Version::HTTP_11) {
+        return Err(bad);
+    }
+    // Whatever the body is, and wherever it ends (RFC 9112 6.3): nothing after it is looked at.
+    Ok(Some((length, request, Keep { version, may: framing.may_keep && !framing.has_body })))
+}
+
+/// What a request's header fields say of its connection.
+struct Framing {
+    may_keep: bool,
+    has_body: bool,
+    hosts: usize,
+}
+
+impl Framing {
+    /// Takes a field in; whether it is one of those that are looked at later. `None` where it isn't allowed so.
+    fn take(&mut self, name: &HeaderName, value: &[u8], path: &str) -> Option<bool> {
+        match *name {
             header::CONNECTION => {
-                let value = String::from_utf8_lossy(field.value).to_ascii_lowercase();
+                let value = String::from_utf8_lossy(value).to_ascii_lowercase();
                 for option in value.split(',').map(str::trim) {
                     match option {
-                        "close" => keep.may = false,
-                        "keep-alive" => keep.may = true,
+                        "close" => self.may_keep = false,
+                        "keep-alive" => self.may_keep = true,
                         _ => {}
                     }
                 }
             }
             header::HOST => {
                 // Empty where the target has no authority (RFC 9112 3.2).
-                let is_one = field.value.is_empty() || Authority::try_from(field.value).is_ok_and(|a| !is_user(&a));
-                if !is_one {
-                    return Err(bad);
-                }
-                hosts += 1;
+                let is_one = value.is_empty() || Authority::try_from(value).is_ok_and(|a| !is_user(&a));
+                is_one.then_some(())?;
+                self.hosts += 1;
             }
-            header::TRANSFER_ENCODING => has_body = true,
-            header::CONTENT_LENGTH => has_body |= field.value != b"0",
-            header::ACCEPT_ENCODING | header::IF_NONE_MATCH | header::IF_RANGE | header::RANGE => {
-                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
-            }
-            header::UPGRADE | header::SEC_WEBSOCKET_KEY | header::SEC_WEBSOCKET_VERSION => {
-                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
-            }
+            header::TRANSFER_ENCODING => self.has_body = true,
+            header::CONTENT_LENGTH => self.has_body |= value != b"0",
+            header::ACCEPT_ENCODING | header::IF_NONE_MATCH | header::IF_RANGE | header::RANGE => return Some(true),
+            header::UPGRADE | header::SEC_WEBSOCKET_KEY | header::SEC_WEBSOCKET_VERSION => return Some(true),
             // Which format of `/metrics` is wanted; nothing else has two.
-            header::ACCEPT if request.uri().path() == "/metrics" => {
-                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
-            }
-            _ if name == headers::X_DAMSON_DEMO => {
-                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
-            }
+            header::ACCEPT => return Some(path == "/metrics"),
             // CTA-5004, which is logged at most.
-            _ if name.as_str().starts_with("cmcd-") && tracing::enabled!(tracing::Level::DEBUG) => {
-                request.headers_mut().append(name, HeaderValue::from_bytes(field.value).map_err(|_| bad)?);
-            }
-            _ => {}
+            _ if name.as_str().starts_with("cmcd-") => return Some(tracing::enabled!(tracing::Level::DEBUG)),
+            _ => return Some(*name == headers::X_DAMSON_DEMO),
         }
+        Some(false)
     }
-    // "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host header
-    // field and to any request message that contains more than one Host header field line" (RFC 9112 3.2).
-    if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
-        return Err(bad);
-    }
-    // Whatever the body is, and wherever it ends (RFC 9112 6.3): nothing after it is looked at.
-    keep.may &= !has_body;
-    Ok(Some((length, request, keep)))
 }
 
 /// Whether it names a user, which a Host may not (RFC 9110 7.2).
@@ -276,7 +278,7 @@ fn is_user(authority: &Authority) -> bool {
     authority.as_str().contains('@')
 }
 
-/// A response's head, with `fields` as they are written.
+/// Writes a response's head, with `fields` as they are written.
 fn head(fields: &[u8], status: StatusCode, version: Version, own: &[Field]) -> Vec<u8> {
     // With room for the rest: to grow costs more than all that is written here.
     let mut out = Vec::with_capacity(fields.len() + REST_LEN);
@@ -293,7 +295,7 @@ fn head(fields: &[u8], status: StatusCode, version: Version, own: &[Field]) -> V
     out
 }
 
-/// Now, as RFC 9110 6.6.1 wants it; written once a second by each thread.
+/// Gives the time as RFC 9110 6.6.1 wants it; written once a second by each thread.
 fn date(with: impl FnOnce(&str)) {
     thread_local! {
         static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
@@ -310,15 +312,15 @@ fn date(with: impl FnOnce(&str)) {
 
 /// Sends an answer.
 async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
-    reader: &mut Reader<I>,
-    slot: &Slot,
-    answer: Answer,
+    reader: &mut RequestReader<I>,
+    slot: &FileSlot,
+    answer: ReadyResponse,
     keep: Keep,
     is_head: bool,
 ) -> Ended {
-    let Answer { response, sealed, fields, mut timed } = answer;
+    let ReadyResponse { response, file, fields, mut timed } = answer;
     timed.iter_mut().for_each(Timed::answered);
-    slot.set(sealed);
+    slot.set(file);
     let status = response.status();
     let has_none = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let connection = match (keep.version, keep.may) {
@@ -342,8 +344,8 @@ async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
     drop((parts, fields));
     match body {
         _ if has_none => send(&mut reader.io, [head].into_iter().collect()).await?,
-        Body::Chain(chunks) => send(&mut reader.io, chunks.after(head)).await?,
-        Body::Follow(_) => follow(reader, head, body, keep).await?,
+        ResponseBody::Chain(chunks) => send(&mut reader.io, chunks.after(head)).await?,
+        ResponseBody::Follow(_) => follow(reader, head, body, keep).await?,
     }
     reader.io.flush().await?;
     if let Some(timed) = timed {
@@ -353,7 +355,7 @@ async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Sends a body piece by piece (RFC 9112 7.1); to a client of HTTP/1.0 until the connection's end.
-async fn follow<I>(reader: &mut Reader<I>, head: Bytes, mut body: Body, keep: Keep) -> Ended
+async fn follow<I>(reader: &mut RequestReader<I>, head: Bytes, mut body: ResponseBody, keep: Keep) -> Ended
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
@@ -460,7 +462,7 @@ mod tests {
     /// When a client that sends `bytes`, and then one more each `pause`, is given up.
     async fn given_up(bytes: &[u8], pause: Duration) -> Duration {
         let (mut client, io) = tokio::io::duplex(1 << 10);
-        let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::default() };
+        let mut reader = RequestReader { io, ahead: Vec::new(), deadline: Deadline::default() };
         let began = clock::timers();
         let trickle = async {
             client.write_all(bytes).await.expect("it is read");
@@ -492,7 +494,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_lives_as_long_as_it_asks() {
         let (mut client, io) = tokio::io::duplex(1 << 10);
-        let mut reader = Reader { io, ahead: Vec::new(), deadline: Deadline::default() };
+        let mut reader = RequestReader { io, ahead: Vec::new(), deadline: Deadline::default() };
         let limits = Limits::default();
         for _ in 0..100 {
             let ask = async {

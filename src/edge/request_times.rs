@@ -7,23 +7,24 @@
 //! To time a request costs 0.5 us of the 5 us that a small part's answer takes. So of a stream's requests of each kind
 //! the first [`FIRST`] of each second are timed, and of the others one in [`EACH`]: see [`Pace`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::server::Edge;
-use super::store::Stream;
+use parking_lot::Mutex;
+
 use crate::clock;
-use crate::observe::metrics::Kind;
+use crate::observe::Metrics;
+use crate::observe::metrics::RequestKind;
 use damson_core::model::Stage;
 use damson_core::model::latency::Spread;
 use damson_core::model::time::Time;
 
-/// A request, answered.
+/// A request that is timed, answered.
 #[derive(Debug)]
 pub(crate) struct Timed {
-    stream: Arc<Stream>,
-    kind: Kind,
+    times: Arc<RequestTimes>,
+    kind: RequestKind,
     /// What is sent as it comes: how long that takes says nothing of this edge.
     grows: bool,
     asked: Time,
@@ -32,36 +33,65 @@ pub(crate) struct Timed {
 }
 
 impl Timed {
-    /// Of what was listed then; `None` where nobody knows when, where it isn't its turn, and where requests aren't timed.
-    pub(crate) fn new(edge: &Edge, stream: &Arc<Stream>, kind: Kind, asked: Time, listed: Time) -> Option<Self> {
-        let wanted = edge.config().traced && listed > Time::ZERO && stream.pace().is_due(kind, asked);
-        let answered = asked.max(listed);
-        wanted.then(|| Timed { stream: Arc::clone(stream), kind, grows: false, asked, listed, answered })
-    }
-
-    /// Of what is sent as it comes.
+    /// Marks what is sent as it comes.
     pub(crate) fn growing(self) -> Self {
         Timed { grows: true, ..self }
     }
 
-    /// The answer is handed to the connection.
+    /// Notes that the answer is handed to the connection.
     pub(crate) fn answered(&mut self) {
         self.answered = clock::now();
     }
 
-    /// Its last byte is in the system's hands.
+    /// Takes in that its last byte is in the system's hands.
     pub(crate) fn sent(self) {
         let now = clock::now();
-        let Timed { stream, kind, grows, asked, listed, answered } = self;
+        let Timed { times, kind, grows, asked, listed, answered } = self;
         // A document is as old as its newest part, and an init segment as the stream: that is no wait of anybody's.
-        let may_idle = matches!(kind, Kind::Part | Kind::Segment);
+        let may_idle = matches!(kind, RequestKind::Part | RequestKind::Segment);
         let first = match asked < listed {
             true => Some((Stage::Held, listed.since(asked))),
             false => may_idle.then(|| (Stage::Idle, asked.since(listed))),
         };
         let answer = (Stage::Answer, answered.since(asked.max(listed)));
         let send = (!grows).then(|| (Stage::Send, now.since(answered)));
-        stream.timed(now, kind, [first, Some(answer), send]);
+        times.record(now, kind, [first, Some(answer), send].into_iter().flatten());
+    }
+}
+
+/// What the requests for a stream take.
+#[derive(Debug)]
+pub(crate) struct RequestTimes {
+    pace: Pace,
+    /// Of a stream that somebody watches: what the requests for its parts took.
+    recent: OnceLock<Mutex<RecentRequests>>,
+    metrics: Arc<Metrics>,
+}
+
+impl RequestTimes {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(RequestTimes { pace: Pace::default(), recent: OnceLock::new(), metrics })
+    }
+
+    /// Times a request for what was listed then; `None` where nobody knows when, or where it isn't its turn.
+    pub(crate) fn begin(self: &Arc<Self>, kind: RequestKind, asked: Time, listed: Time) -> Option<Timed> {
+        let is_wanted = listed > Time::ZERO && self.pace.is_due(kind, asked);
+        let answered = asked.max(listed);
+        is_wanted.then(|| Timed { times: Arc::clone(self), kind, grows: false, asked, listed, answered })
+    }
+
+    /// Takes in what a request took: those stages that it had.
+    fn record(&self, now: Time, kind: RequestKind, stages: impl Iterator<Item = (Stage, Duration)> + Clone) {
+        stages.clone().for_each(|(stage, took)| self.metrics.request_stage(kind, stage, took));
+        if kind == RequestKind::Part {
+            let mut recent = self.recent.get_or_init(Mutex::default).lock();
+            stages.for_each(|(stage, took)| recent.record(now, stage, took));
+        }
+    }
+
+    /// Returns what the requests for parts took in the last 1, 10 or 60 s.
+    pub(crate) fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
+        self.recent.get().map(|recent| recent.lock().within(now, seconds)).unwrap_or_default()
     }
 }
 
@@ -71,16 +101,16 @@ const FIRST: u64 = 16;
 /// Of the others, one in so many.
 const EACH: u64 = 32;
 
-/// Chooses the requests that are timed, by [`Kind`]: above, how many of this second's there were; below, in [`Pace::BITS`],
+/// Chooses the requests that are timed, by [`RequestKind`]: above, how many of this second's there were; below, in [`Pace::BITS`],
 /// which second it is. Two threads that begin one at once may both be the first.
 #[derive(Debug, Default)]
-pub(crate) struct Pace([AtomicU64; Kind::ALL.len()]);
+struct Pace([AtomicU64; RequestKind::ALL.len()]);
 
 impl Pace {
     /// 2^24 seconds are half a year.
     const BITS: u32 = 24;
 
-    fn is_due(&self, kind: Kind, now: Time) -> bool {
+    fn is_due(&self, kind: RequestKind, now: Time) -> bool {
         let kind = &self.0[kind as usize];
         // About a second: 2^20 us.
         let second = (now.as_micros() >> 20) & ((1 << Self::BITS) - 1);
@@ -128,7 +158,7 @@ impl Sketch {
         self.max = self.max.max(i64::try_from(micros).unwrap_or(i64::MAX));
     }
 
-    /// The largest value that counts where `at` is.
+    /// Returns the largest value that counts where `at` is.
     fn upper(at: usize) -> i64 {
         let eight = 1 << Self::CUT;
         let power = (at / eight).saturating_sub(1);
@@ -154,7 +184,7 @@ impl Sketch {
             });
             at.map(|at| Self::upper(at).min(self.max))
         };
-        Some(Spread { count, p50: rank(50)?, p90: rank(90)?, p99: rank(99)?, max: self.max })
+        Some(Spread { count, p50_us: rank(50)?, p90_us: rank(90)?, p99_us: rank(99)?, max_us: self.max })
     }
 }
 
@@ -186,7 +216,7 @@ impl Rolling {
         sketch.add(micros);
     }
 
-    /// Of the newest so many spans, of which the last is under way.
+    /// Returns what the newest so many spans come to, of which the last is under way.
     fn within(&self, now: Time, spans: u64) -> Option<Spread> {
         let number = self.number(now);
         let mut all = Sketch::new();
@@ -213,16 +243,16 @@ impl Recent {
 
 /// What the requests for a stream's parts took of late.
 #[derive(Debug)]
-pub(crate) struct Requests([Recent; Stage::OF_REQUESTS.len()]);
+struct RecentRequests([Recent; Stage::OF_REQUESTS.len()]);
 
-impl Default for Requests {
+impl Default for RecentRequests {
     fn default() -> Self {
-        Requests(std::array::from_fn(|_| Recent::new()))
+        RecentRequests(std::array::from_fn(|_| Recent::new()))
     }
 }
 
-impl Requests {
-    pub(crate) fn record(&mut self, now: Time, stage: Stage, took: Duration) {
+impl RecentRequests {
+    fn record(&mut self, now: Time, stage: Stage, took: Duration) {
         let of = Stage::OF_REQUESTS.iter().zip(&mut self.0).find(|(of, _)| **of == stage);
         if let Some((_, recent)) = of {
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -231,8 +261,8 @@ impl Requests {
         }
     }
 
-    /// Of the last 1, 10 or 60 s and the second, or ten of them, under way; those stages that there were.
-    pub(crate) fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
+    /// Returns what the last 1, 10 or 60 s come to, with the second, or ten of them, under way; those stages that there were.
+    fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
         let of = Stage::OF_REQUESTS.iter().zip(&self.0).filter_map(|(&stage, recent)| {
             let spread = match seconds {
                 0..=10 => recent.seconds.within(now, seconds + 1),
@@ -255,13 +285,13 @@ mod tests {
             sketch.add(value);
             sketch.add(value);
             sketch.max = i64::MAX;
-            let told = sketch.spread().expect("two values").p50;
+            let told = sketch.spread().expect("two values").p50_us;
             let value = value as i64;
             assert!(told >= value && told <= value + value / 8, "{told} for {value}");
         }
         let mut sketch = Sketch::new();
         sketch.add(u64::MAX);
-        assert_eq!(sketch.spread().map(|s| (s.count, s.max)), Some((1, i64::MAX)));
+        assert_eq!(sketch.spread().map(|s| (s.count, s.max_us)), Some((1, i64::MAX)));
         assert_eq!(Sketch::new().spread(), None);
     }
 
@@ -269,21 +299,22 @@ mod tests {
     fn of_many_requests_some_are_timed() {
         let pace = Pace::default();
         let timed = |second: u64, of: u64| {
-            let due = |n: &u64| pace.is_due(Kind::Part, Time::from_micros((second << 20) + n));
+            let due = |n: &u64| pace.is_due(RequestKind::Part, Time::from_micros((second << 20) + n));
             (0..of).filter(due).count()
         };
         assert_eq!(timed(1, 10), 10);
         assert_eq!(timed(2, 16), 16);
         assert_eq!(timed(3, 16 + 1_600), 16 + 50);
         assert_eq!(timed(4, 1), 1);
-        let playlists = (0..40).filter(|n| pace.is_due(Kind::Playlist, Time::from_micros((4 << 20) + n))).count();
+        let playlists =
+            (0..40).filter(|n| pace.is_due(RequestKind::Playlist, Time::from_micros((4 << 20) + n))).count();
         assert_eq!(playlists, 17, "each kind has its own");
         assert_eq!(timed(5 + (1 << Pace::BITS), 40), 17, "after half a year");
     }
 
     #[test]
     fn what_is_old_is_forgotten() {
-        let mut requests = Requests::default();
+        let mut requests = RecentRequests::default();
         let at = |seconds: u64| Time::from_millis(seconds * 1_000 + 500);
         requests.record(at(100), Stage::Send, Duration::from_micros(5));
         requests.record(at(105), Stage::Send, Duration::from_micros(7));

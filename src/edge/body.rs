@@ -1,0 +1,84 @@
+//! A response's body: bytes that are known when the response starts, or a segment that isn't whole yet.
+
+use std::mem;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use http_body::{Frame, SizeHint};
+
+use super::chunks::Chunks;
+use super::follow::{Follow, FollowError};
+
+/// A response's body.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// What is known when the response starts.
+    Chain(Chunks),
+    /// A segment that isn't whole yet.
+    Follow(Follow),
+}
+
+impl ResponseBody {
+    pub(crate) fn empty() -> Self {
+        Self::Chain(Chunks::default())
+    }
+
+    pub(crate) fn chain(chunks: impl IntoIterator<Item = Bytes>) -> Self {
+        Self::Chain(chunks.into_iter().collect())
+    }
+
+    /// Returns the bytes `range` of a chain; shared, not copied.
+    pub(crate) fn slice(self, range: Range<u64>) -> Self {
+        match self {
+            Self::Chain(chunks) => Self::Chain(chunks.slice(range)),
+            Self::Follow(_) => self,
+        }
+    }
+
+    /// Returns its length where it is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Chain(chunks) => Some(chunks.remaining() as u64),
+            Self::Follow(_) => None,
+        }
+    }
+}
+
+impl From<Bytes> for ResponseBody {
+    fn from(bytes: Bytes) -> Self {
+        ResponseBody::chain([bytes])
+    }
+}
+
+impl From<String> for ResponseBody {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Chunks;
+    type Error = FollowError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunks>, FollowError>>> {
+        match self.get_mut() {
+            Self::Chain(chunks) => Poll::Ready(chunks.has_remaining().then(|| Ok(Frame::data(mem::take(chunks))))),
+            Self::Follow(follow) => {
+                follow.poll(cx).map(|next| next.map(|part| part.map(|part| Frame::data(Chunks::from_iter([part])))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Chain(chunks) => !chunks.has_remaining(),
+            Self::Follow(follow) => follow.is_over(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

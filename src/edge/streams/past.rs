@@ -1,0 +1,353 @@
+//! A stream's past: what this node keeps of it, and what other nodes do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::archives::{Archives, Whereabouts};
+use crate::clock;
+use crate::dvr::ArchiveWriter;
+use crate::dvr::archive_writer::Task;
+use damson_core::dvr::{ArchiveIndex, Listing, SegmentKey, TrackIndex, merge};
+use damson_core::manifest::date_ranges::RemovedRanges;
+use damson_core::manifest::listed::Listed;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
+use damson_core::model::{Epoch, LifeId, Msn, NodeId, Record, StreamName, TrackId};
+use damson_core::swarm;
+use damson_core::swarm::Kept;
+use damson_core::window::{Segment, Window};
+
+/// A keeper that was asked, and left something missing, is asked again after this.
+const LISTING_RETRY: Duration = Duration::from_secs(30);
+/// How often at most.
+const LISTINGS_MAX: u8 = 3;
+/// How long what other nodes kept stays listed when the last of them is gone: it may be back soon.
+const KEEPERS_GONE: Duration = Duration::from_secs(60);
+
+/// What other nodes keep of a stream.
+#[derive(Debug, Default)]
+struct Others {
+    keepers: Vec<swarm::Keeper>,
+    /// When the last of them was gone.
+    gone_at: Option<Time>,
+    /// Who was asked for a listing, when, and how often.
+    asked: BTreeMap<NodeId, (Time, u8)>,
+    is_asking: bool,
+    /// Documents wait for the first listing.
+    is_awaited: bool,
+}
+
+impl Others {
+    fn of(&self, life: LifeId) -> impl Iterator<Item = &swarm::Keeper> {
+        self.keepers.iter().filter(move |keeper| keeper.kept.life == life)
+    }
+
+    /// Takes in who keeps what by now.
+    fn set(&mut self, now: Time, keepers: Vec<swarm::Keeper>) {
+        self.asked.retain(|id, _| keepers.iter().any(|keeper| keeper.node.id == *id));
+        self.gone_at = if keepers.is_empty() { self.gone_at.or(Some(now)) } else { None };
+        self.keepers = keepers;
+    }
+
+    /// Returns since when the oldest of them lists.
+    fn listed_from(&self, life: LifeId) -> Option<Msn> {
+        self.of(life).map(|keeper| keeper.kept.listed_from).min()
+    }
+
+    /// Chooses who is asked for a listing that an archive lacks, if anybody, and notes that he is.
+    fn ask(&mut self, now: Time, life: LifeId, archive: &ArchiveIndex) -> Option<Peer> {
+        if self.is_asking {
+            return None;
+        }
+        let may = |id: NodeId| {
+            let asked = self.asked.get(&id);
+            asked.is_none_or(|(at, times)| *times < LISTINGS_MAX && now.since(*at) >= LISTING_RETRY)
+        };
+        let first = self.of(life).filter(|k| may(k.node.id)).min_by_key(|k| (k.kept.listed_from, k.node.id))?;
+        let keeper = archive.lacks(first.kept.listed_from).then_some(first.node)?;
+        (self.is_asking, self.is_awaited) = (true, self.asked.is_empty());
+        let (at, times) = self.asked.entry(keeper.id).or_insert((now, 0));
+        (*at, *times) = (now, *times + 1);
+        Some(keeper)
+    }
+}
+
+/// What is kept of a stream from before its window.
+#[derive(Debug)]
+pub(crate) struct Past {
+    name: StreamName,
+    /// Where there is a keeper, here or elsewhere, of the life that the window is of.
+    archive: Option<ArchiveIndex>,
+    others: Others,
+    /// Of the archives of former lives, so that a version is never met twice.
+    versions_before: u64,
+    /// Which revision of the record the archive has seen.
+    knows: Option<(Epoch, u32)>,
+    removed: RemovedRanges,
+}
+
+impl Past {
+    pub(crate) fn new(name: StreamName) -> Self {
+        let (others, removed) = (Others::default(), RemovedRanges::default());
+        Past { name, archive: None, others, versions_before: 0, knows: None, removed }
+    }
+
+    /// Returns what is kept of the life before its window.
+    pub(crate) fn archive(&self) -> Option<&ArchiveIndex> {
+        self.archive.as_ref()
+    }
+
+    /// Returns a number that changes with all that is listed of it.
+    pub(crate) fn version(&self) -> u64 {
+        self.versions_before + self.archive.as_ref().map_or(0, ArchiveIndex::version)
+    }
+
+    /// Returns all that is listed: this, and then the window.
+    pub(crate) fn listed<'a>(&'a self, window: &'a Window) -> Listed<'a> {
+        Listed::new(window, self.archive.as_ref()).after(&self.removed)
+    }
+
+    /// Whether documents would lack, for a moment, what every other edge lists.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.others.is_awaited
+    }
+
+    /// Lets documents wait no longer; whether they have waited.
+    pub(crate) fn stop_waiting(&mut self) -> bool {
+        std::mem::take(&mut self.others.is_awaited)
+    }
+
+    /// Returns what this node keeps, for others to know.
+    pub(crate) fn kept_here(&self) -> Option<Kept> {
+        let archive = self.archive.as_ref().filter(|archive| archive.keeps())?;
+        let from = archive.oldest_here()?;
+        let listed_from = archive.listed_from().max(from);
+        Some(Kept { stream: self.name.clone(), life: archive.life(), from, listed_from, depth: archive.depth() })
+    }
+
+    /// Takes in who keeps what, beside this node.
+    pub(crate) fn kept_elsewhere(&mut self, keepers: Vec<swarm::Keeper>, window: &mut Window, archives: &Archives) {
+        self.others.set(clock::now(), keepers);
+        self.keep(window, archives);
+        if let Some(archive) = &mut self.archive
+            && let Some(from) = self.others.listed_from(archive.life())
+        {
+            archive.follow(from);
+        }
+    }
+
+    /// Keeps what is whole in the archive, and in memory what has left the window.
+    pub(crate) fn keep(&mut self, window: &mut Window, archives: &Archives) {
+        let Some(record) = window.record().cloned() else { return };
+        let evicted: Vec<_> = window.take_evicted().into_iter().filter(|(_, s)| s.is_complete()).collect();
+        for (track, segment) in &evicted {
+            if let Some(track) = window.track(*track) {
+                self.removed.take(&record, track, segment);
+            }
+        }
+        self.open_archive(&record, archives.writer());
+        self.fill(window, &evicted, archives);
+        for (track, segment) in evicted.into_iter().filter(|(_, s)| !s.has_loss()) {
+            let key = SegmentKey { stream: self.name.clone(), life: record.life, track, msn: segment.msn };
+            archives.delist(key, Arc::new(segment));
+        }
+    }
+
+    /// Puts into the archive what has left the window, and what is whole there.
+    fn fill(&mut self, window: &Window, evicted: &[(TrackId, Segment)], archives: &Archives) {
+        let Past { archive: Some(archive), name, .. } = self else { return };
+        let mut has_grown = false;
+        let mut take = |archive: &mut ArchiveIndex, track, segment: &Segment| {
+            if archive.take(track, segment) {
+                has_grown = true;
+                if let Some(writer) = archives.writer() {
+                    let key = SegmentKey { stream: name.clone(), life: archive.life(), track, msn: segment.msn };
+                    writer.save(key, Arc::new(segment.clone()), archive.period(segment.msn));
+                }
+            }
+        };
+        evicted.iter().for_each(|(track, segment)| take(archive, *track, segment));
+        for track in window.tracks() {
+            let newest = archive.track(track.id()).and_then(TrackIndex::newest).map(|newest| newest.msn);
+            track.whole_after(newest).for_each(|segment| take(archive, track.id(), segment));
+        }
+        archive.advance(window);
+        if has_grown {
+            archives.settle(name, archive);
+        }
+    }
+
+    /// Says where a segment may be that isn't in memory; `None` where nobody has it.
+    pub(crate) fn whereabouts(&self, key: &SegmentKey) -> Option<Whereabouts> {
+        let archive = self.archive.as_ref().filter(|archive| archive.life() == key.life)?;
+        let entry = archive.entry(key.track, key.msn);
+        // What is unknown here is only asked for where it is older than all that is known.
+        let may_be = entry.map_or(archive.oldest().is_none_or(|oldest| key.msn < oldest), |entry| !entry.lost);
+        if !may_be || archive.track(key.track).is_none() {
+            return None;
+        }
+        let keepers = self.others.of(key.life).filter(|keeper| keeper.kept.from <= key.msn);
+        Some(Whereabouts {
+            is_listed: entry.is_some() && key.msn >= archive.listed_from(),
+            is_here: entry.is_some_and(|entry| entry.here),
+            keepers: keepers.map(|keeper| keeper.node).collect(),
+        })
+    }
+
+    /// Whether this node's archive has a segment whole.
+    pub(crate) fn is_here(&self, key: &SegmentKey) -> bool {
+        let archive = self.archive.as_ref().filter(|archive| archive.life() == key.life);
+        archive.and_then(|archive| archive.entry(key.track, key.msn)).is_some_and(|entry| entry.here && !entry.lost)
+    }
+
+    /// Chooses whom to ask for what was before this node's window, and of which life, if anything is missing.
+    pub(crate) fn ask(&mut self, now: Time) -> Option<(Peer, LifeId)> {
+        let archive = self.archive.as_ref()?;
+        let keeper = self.others.ask(now, archive.life(), archive)?;
+        Some((keeper, archive.life()))
+    }
+
+    /// Takes in what a keeper lists of a life, or that it lists nothing; returns from where on and how much it lists, if
+    /// that is still of use.
+    pub(crate) fn join(
+        &mut self,
+        life: LifeId,
+        listing: Option<Listing>,
+        window: &Window,
+        archives: &Archives,
+    ) -> Option<(Msn, usize)> {
+        self.others.is_asking = false;
+        let archive = self.archive.as_mut().filter(|archive| archive.life() == life)?;
+        let listing = listing?;
+        let told = (listing.listed_from, listing.entries.len());
+        let next = window.tracks().iter().filter_map(|track| track.next()).map(|(msn, _)| msn).max();
+        merge::join(archive, listing, next.unwrap_or(Msn::MAX));
+        archive.advance(window);
+        archives.settle(&self.name, archive);
+        Some(told)
+    }
+
+    /// Does what the writer asks for the sake of all streams.
+    pub(crate) fn tend(&mut self, task: &Task, archives: &Archives) {
+        let (Some(archive), Some(writer)) = (&mut self.archive, archives.writer()) else { return };
+        match task {
+            Task::Cut(key) if key.life == archive.life() => archive.cut(key.msn),
+            Task::Cut(_) => {}
+            Task::Delist(_) => drop(archive.delist_oldest()),
+            Task::Drop(_) => drop(archive.drop_oldest()),
+        }
+        if matches!(task, Task::Cut(_) | Task::Delist(_)) {
+            writer.save_cut(&self.name, archive.life(), archive.listed_from());
+        }
+        archives.settle(&self.name, archive);
+    }
+
+    /// Lets go of the archive: the stream is gone.
+    pub(crate) fn remove(&mut self, archives: &Archives) {
+        if let (Some(archive), Some(writer)) = (self.archive.take(), archives.writer()) {
+            writer.remove_life(&self.name, archive.life());
+        }
+    }
+
+    /// Sees to it that there is an archive of this life, and that it knows the record; or that there is none, where nobody
+    /// keeps anything.
+    fn open_archive(&mut self, record: &Record, writer: Option<&Arc<ArchiveWriter>>) {
+        let is_over = self.others.gone_at.is_some_and(|at| clock::now().since(at) >= KEEPERS_GONE);
+        if is_over {
+            self.others.gone_at = None;
+            match &mut self.archive {
+                Some(archive) if archive.keeps() => archive.follow(Msn::MAX),
+                other => self.versions_before += other.take().map_or(0, |old| old.version() + 1),
+            }
+        }
+        if self.archive.as_ref().is_none_or(|archive| archive.life() != record.life) {
+            let depth = self.others.of(record.life).map(|others| others.kept.depth).max();
+            let archive = match (writer, depth) {
+                (Some(writer), _) => writer.open(record),
+                (None, Some(depth)) => ArchiveIndex::afar(record, depth),
+                (None, None) => return self.forget_life(record, writer),
+            };
+            self.forget_life(record, writer);
+            self.archive = Some(archive);
+            self.knows = None;
+        }
+        let revision = (record.epoch, record.revision);
+        if self.knows.replace(revision) == Some(revision) {
+            return;
+        }
+        let Some(archive) = &mut self.archive else { return };
+        for init in archive.record(record) {
+            if let Some(writer) = writer {
+                writer.save_init(&record.stream, record.life, init);
+            }
+        }
+    }
+
+    /// Lets go of a former life's archive.
+    fn forget_life(&mut self, record: &Record, writer: Option<&Arc<ArchiveWriter>>) {
+        let Some(old) = self.archive.take() else { return };
+        self.versions_before += old.version() + 1;
+        self.others.asked.clear();
+        if let Some(writer) = writer {
+            writer.remove_life(&record.stream, old.life());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damson_core::testing::synthetic;
+    use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, Feed, VIDEO};
+    use damson_core::window::JOIN_SETTLE;
+
+    /// A keeper of all of a stream's life.
+    fn keeper(node: u64, record: &Record, from: Msn) -> swarm::Keeper {
+        let kept = Kept {
+            stream: record.stream.clone(),
+            life: record.life,
+            from,
+            listed_from: from,
+            depth: Duration::from_secs(3_600),
+        };
+        let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 4900));
+        swarm::Keeper { node: Peer { id: NodeId(node), addr }, kept, stamp: 1 }
+    }
+
+    #[test]
+    fn who_lists_most_is_asked_first_and_none_again_at_once() {
+        let mut feed = Feed::new(synthetic::record("cam1"));
+        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None));
+        feed.run(10, 12, 0).pass(JOIN_SETTLE);
+        let (record, now) = (feed.record.clone(), Time::from_millis(1_000));
+        past.keep(&mut feed.window, &archives);
+        assert!(past.archive().is_none() && past.ask(now).is_none(), "nobody keeps anything");
+        let keepers = vec![keeper(3, &record, FIRST_MSN + 5), keeper(2, &record, FIRST_MSN)];
+        past.kept_elsewhere(keepers, &mut feed.window, &archives);
+        let ask = |past: &mut Past, now| past.ask(now).map(|(node, _)| node.id.0);
+        assert_eq!([ask(&mut past, now), ask(&mut past, now)], [Some(2), None], "one at a time");
+        assert!(past.is_awaited() && past.stop_waiting() && !past.stop_waiting());
+        assert_eq!(past.join(record.life, None, &feed.window, &archives), None);
+        assert_eq!([ask(&mut past, now), ask(&mut past, now)], [Some(3), None]);
+        assert!(!past.is_awaited(), "documents wait for the first answer alone");
+        past.join(record.life, None, &feed.window, &archives);
+        assert_eq!([ask(&mut past, now), ask(&mut past, now + LISTING_RETRY)], [None, Some(2)]);
+    }
+
+    #[test]
+    fn what_is_older_than_all_that_is_known_is_looked_for_elsewhere() {
+        let mut feed = Feed::new(synthetic::record("cam1"));
+        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None));
+        feed.run(10, 12, 0).pass(JOIN_SETTLE);
+        let record = feed.record.clone();
+        let keepers = vec![keeper(2, &record, FIRST_MSN)];
+        past.kept_elsewhere(keepers, &mut feed.window, &archives);
+        let of = |life, track, msn| SegmentKey { stream: record.stream.clone(), life, track, msn };
+        let found = past.whereabouts(&of(record.life, VIDEO, FIRST_MSN + 3)).expect("with the keeper");
+        assert_eq!((found.is_here, found.is_listed, found.keepers.len()), (false, false, 1));
+        assert!(past.whereabouts(&of(record.life, AUDIO, FIRST_MSN + 30)).is_none(), "it is yet to come");
+        assert!(past.whereabouts(&of(record.life, TrackId(9), FIRST_MSN)).is_none(), "no such track");
+        assert!(past.whereabouts(&of(LifeId(record.life.0 + 1), VIDEO, FIRST_MSN)).is_none(), "another life");
+    }
+}

@@ -1,0 +1,209 @@
+//! All streams that the node holds, fed by the mesh, asked by requests.
+//!
+//! Requests never create streams: only the mesh does, so that asking for what isn't there costs no memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::shared::StreamsShared;
+use super::stream::Stream;
+use crate::clock;
+use crate::dvr::ArchiveWriter;
+use crate::dvr::Fetcher;
+use crate::edge::sendfile::MemoryFiles;
+use crate::mesh::Answer;
+use crate::observe::{Exporter, Metrics};
+use damson_core::dvr::query::Query;
+use damson_core::dvr::{Stock, merge, segment_file};
+use damson_core::manifest::HttpError;
+use damson_core::model::time::Time;
+use damson_core::model::{PartHeader, Record, StreamName, Trace};
+use damson_core::swarm;
+use damson_core::swarm::{Entry, Kept};
+use damson_core::window::Input;
+
+/// Most streams held; what the mesh tells of more is dropped, and logged.
+const STREAMS_MAX: usize = 16_384;
+
+/// The streams of the node.
+#[derive(Debug)]
+pub struct Store {
+    streams: RwLock<BTreeMap<StreamName, Arc<Stream>>>,
+    memory_files: MemoryFiles,
+    shared: Arc<StreamsShared>,
+}
+
+impl Store {
+    /// Makes an empty store, that keeps no more than the windows.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Store::with(metrics, None, None, None)
+    }
+
+    /// Makes a store with what keeps archives for it, fetches from other nodes, and is told where the time of parts went.
+    pub fn with(
+        metrics: Arc<Metrics>,
+        writer: Option<Arc<ArchiveWriter>>,
+        fetcher: Option<Arc<Fetcher>>,
+        exporter: Option<Exporter>,
+    ) -> Arc<Self> {
+        let shared = Arc::new(StreamsShared::new(metrics, writer, fetcher, exporter));
+        Arc::new(Store { streams: RwLock::default(), memory_files: MemoryFiles::default(), shared })
+    }
+
+    /// Takes in the record of a stream, new or newer.
+    pub fn record(&self, record: Record) {
+        if let Some(stream) = self.stream_for(&record.stream) {
+            stream.take_in(Input::Record(record));
+            stream.catch_up();
+            self.tend();
+        }
+    }
+
+    /// Takes in a part that was delivered: whole, checked, for the first time.
+    pub fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time) {
+        let Some(stream) = self.stream_for(stream) else { return };
+        self.shared.metrics().part_delivered(&header);
+        stream.take_in(Input::Part { header, body, trace, received });
+        self.tend();
+    }
+
+    /// The directory has a stream, or a newer entry of it.
+    pub fn announced(&self, entry: Entry) {
+        if let Some(stream) = self.stream_for(&entry.stream) {
+            stream.announce(entry);
+        }
+    }
+
+    /// The directory has forgotten a stream. What is held of it is served for a while.
+    pub fn expired(&self, name: &StreamName) {
+        if self.get(name.as_str()).is_some_and(|stream| stream.expire()) {
+            self.remove(name);
+        }
+    }
+
+    /// Takes in who keeps what of a stream's past, beside this node.
+    pub fn kept(&self, name: &StreamName, keepers: Vec<swarm::Keeper>) {
+        // The directory tells of a stream first; of one that is gone nothing is wanted.
+        if let Some(stream) = self.get(name.as_str()) {
+            stream.kept_elsewhere(keepers);
+        }
+    }
+
+    /// Returns what this node keeps, for others to know.
+    pub fn kept_here(&self) -> Vec<Kept> {
+        self.streams().iter().filter_map(|stream| stream.kept_here()).collect()
+    }
+
+    /// Answers what another node asks.
+    pub async fn asked(&self, question: Bytes) -> Answer {
+        let Ok(Some(question)) = Query::decode(question) else { return Answer::NotHere };
+        match question {
+            Query::Listing { stream, life, from, before } => {
+                let Some(stream) = self.get(stream.as_str()) else { return Answer::NotHere };
+                let state = stream.lock();
+                let archive = state.past().archive().filter(|a| a.keeps() && a.life() == life);
+                archive.map_or(Answer::NotHere, |archive| {
+                    Answer::Here(vec![merge::listing(archive, from, before).encode()])
+                })
+            }
+            Query::Segment(key) => {
+                let Some(stream) = self.get(key.stream.as_str()) else { return Answer::NotHere };
+                stream.given(key).await.map_or(Answer::NotHere, |segment| {
+                    let bodies = segment.parts().map(|part| part.body.clone()).filter(|body| !body.is_empty());
+                    Answer::Here(std::iter::once(segment_file::head(&segment, None)).chain(bodies).collect())
+                })
+            }
+        }
+    }
+
+    /// Returns a stream by name.
+    pub fn get(&self, name: &str) -> Option<Arc<Stream>> {
+        self.streams.read().get(name).cloned()
+    }
+
+    /// Returns a stream by name, for who asks for it.
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Stream>, HttpError> {
+        self.get(name).ok_or_else(|| HttpError::new(404, format!("request: no stream is named {name}")))
+    }
+
+    /// Returns all streams, by name.
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        self.streams.read().values().cloned().collect()
+    }
+
+    /// Returns the segments that lie in files.
+    pub(crate) fn memory_files(&self) -> &MemoryFiles {
+        &self.memory_files
+    }
+
+    /// Returns bytes of segments that lie in files, to be sent from there.
+    pub fn memory_file_bytes(&self) -> u64 {
+        self.memory_files.bytes()
+    }
+
+    /// Returns how many requests are held.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting()
+    }
+
+    /// Answers all who wait, and lets nobody wait any more.
+    pub fn close(&self) {
+        self.shared.close();
+        self.streams().iter().for_each(|stream| stream.close());
+    }
+
+    /// Tells the streams the time, for ever: run it beside the server.
+    pub async fn drive(&self) {
+        loop {
+            self.shared.timers().due().await;
+            self.timeout();
+        }
+    }
+
+    fn timeout(&self) {
+        let now = clock::now();
+        while let Some(name) = self.shared.timers().pop(now) {
+            let Some(stream) = self.get(name.as_str()) else { continue };
+            if stream.is_gone(now) {
+                self.remove(&name);
+                continue;
+            }
+            stream.tick(now);
+            self.tend();
+        }
+    }
+
+    fn remove(&self, name: &StreamName) {
+        let gone = self.streams.write().remove(name);
+        if let Some(stream) = gone {
+            stream.remove();
+        }
+    }
+
+    fn stream_for(&self, name: &StreamName) -> Option<Arc<Stream>> {
+        if let Some(stream) = self.get(name.as_str()) {
+            return Some(stream);
+        }
+        let mut streams = self.streams.write();
+        if streams.len() >= STREAMS_MAX {
+            tracing::warn!(stream = %name, "{STREAMS_MAX} streams are held already; this one is not");
+            return None;
+        }
+        let new = || Arc::new(Stream::new(name.clone(), Arc::clone(&self.shared)));
+        Some(Arc::clone(streams.entry(name.clone()).or_insert_with(new)))
+    }
+
+    /// Does what the archives' writer asks of the streams.
+    pub(crate) fn tend(&self) {
+        let Some(writer) = self.shared.archives().writer() else { return };
+        while let Some(task) = writer.task() {
+            match self.get(task.stream().as_str()) {
+                Some(stream) => stream.tend(&task),
+                None => writer.stock(task.stream(), Stock::default()),
+            }
+        }
+    }
+}

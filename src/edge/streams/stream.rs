@@ -1,0 +1,518 @@
+//! One stream: its window, its past, what is rendered of them, and the requests that wait for more.
+//!
+//! One lock a stream, held for a lookup, an insertion or a rendering, never over an await.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+use super::archives::gone;
+use super::latency::ListedParts;
+use super::past::Past;
+use super::shared::{StreamsShared, too_many};
+use super::summary::{Summaries, WindowSummary};
+use crate::clock;
+use crate::dvr::archive_writer::Task;
+use crate::edge::documents::Documents;
+use crate::edge::headers::MediaHeads;
+use crate::edge::limits::Visitor;
+use crate::edge::request_times::RequestTimes;
+use damson_core::dvr::SegmentKey;
+use damson_core::manifest::HttpError;
+use damson_core::manifest::listed::Listed;
+use damson_core::model::limits::APPEAR_MAX;
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{LifeId, Msn, StreamName, TrackId};
+use damson_core::swarm;
+use damson_core::swarm::{Entry, Kept};
+use damson_core::window::Lookup;
+use damson_core::window::held_requests;
+use damson_core::window::held_requests::{HeldRequests, Token, WaitFor, Wake};
+use damson_core::window::{Input, Output};
+use damson_core::window::{Segment, Window};
+
+/// How long documents wait for what was before this node's window, when it has just come.
+const LISTING_WAIT: Duration = Duration::from_secs(2);
+/// How long a keeper may take to list what it has.
+const LISTING_MAX: Duration = Duration::from_secs(8);
+
+/// One stream.
+#[derive(Debug)]
+pub struct Stream {
+    name: StreamName,
+    shared: Arc<StreamsShared>,
+    state: Mutex<StreamState>,
+    times: Arc<RequestTimes>,
+    summaries: Summaries,
+}
+
+/// What is held of a stream, behind its lock.
+#[derive(Debug)]
+pub(crate) struct StreamState {
+    window: Window,
+    past: Past,
+    documents: Documents,
+    heads: MediaHeads,
+    /// When the newest listing or record was taken in.
+    published_at: UnixTime,
+    published: Time,
+    listed: ListedParts,
+    entry: Option<Entry>,
+    /// The directory has forgotten it: the rest is served until then.
+    gone_at: Option<Time>,
+    waiters: HeldRequests<oneshot::Sender<Wake>>,
+}
+
+impl Stream {
+    pub(crate) fn new(name: StreamName, shared: Arc<StreamsShared>) -> Self {
+        let state = StreamState {
+            window: Window::new(name.clone()),
+            past: Past::new(name.clone()),
+            documents: Documents::default(),
+            heads: MediaHeads::default(),
+            published_at: UnixTime::default(),
+            published: Time::ZERO,
+            listed: ListedParts::default(),
+            entry: None,
+            gone_at: None,
+            waiters: HeldRequests::default(),
+        };
+        let times = RequestTimes::new(Arc::clone(shared.metrics()));
+        Stream { name, shared, state: Mutex::new(state), times, summaries: Summaries::default() }
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// Returns what the requests for it take.
+    pub(crate) fn times(&self) -> &Arc<RequestTimes> {
+        &self.times
+    }
+
+    /// Returns the state, until the guard is dropped, which wakes whom the changes satisfy.
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        Guard { stream: self, state: self.state.lock() }
+    }
+
+    /// Tells the window something.
+    pub(crate) fn take_in(&self, input: Input) {
+        let now = clock::now();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if !matches!(input, Input::Timeout) {
+            state.gone_at = None;
+        }
+        state.window.handle(now, input);
+        state.past.keep(&mut state.window, self.shared.archives());
+        state.publish(now, &self.name, &self.shared);
+    }
+
+    /// Tells it that its timer is due.
+    pub(crate) fn tick(&self, now: Time) {
+        self.lock().waiters.handle(now, held_requests::Input::Timeout);
+        self.take_in(Input::Timeout);
+    }
+
+    /// The directory has it, or a newer entry of it.
+    pub(crate) fn announce(&self, entry: Entry) {
+        self.lock().entry = Some(entry);
+    }
+
+    /// The directory has forgotten it. What is held of it is served for one more playlist, so that its viewers see the
+    /// end; an archive for as long as it reaches back. Whether it is over at once.
+    pub(crate) fn expire(&self) -> bool {
+        let mut state = self.lock();
+        state.entry = None;
+        let rest = state.window.record().map_or(Duration::ZERO, |r| r.playlist_duration());
+        let rest = rest.max(state.past.archive().map_or(Duration::ZERO, |archive| archive.depth()));
+        state.gone_at = Some(clock::now() + rest);
+        state.waiters.handle(clock::now(), held_requests::Input::Reset);
+        rest.is_zero()
+    }
+
+    /// Whether its rest was served for long enough.
+    pub(crate) fn is_gone(&self, now: Time) -> bool {
+        self.lock().gone_at.is_some_and(|at| at <= now)
+    }
+
+    /// Lets go of all who wait, and of the archive.
+    pub(crate) fn remove(&self) {
+        let mut state = self.lock();
+        state.waiters.handle(clock::now(), held_requests::Input::Reset);
+        state.past.remove(self.shared.archives());
+    }
+
+    /// Answers all who wait: the node goes down.
+    pub(crate) fn close(&self) {
+        self.lock().waiters.handle(clock::now(), held_requests::Input::Close);
+    }
+
+    /// Asks until there is an answer, a fault, or no more time: what `ask` says to wait for is waited
+    /// for, at most until its hold since it was asked is over.
+    pub(crate) async fn resolve<T>(
+        self: &Arc<Self>,
+        requester: Requester<'_>,
+        mut ask: impl FnMut(&mut StreamState) -> Result<Step<T>, HttpError>,
+    ) -> Result<T, HttpError> {
+        loop {
+            let (hold, _held) = {
+                let mut state = self.lock();
+                match ask(&mut state)? {
+                    Step::Answer(answer) => return Ok(answer),
+                    Step::Wait(..) if state.gone_at.is_some() => {
+                        return Err(HttpError::new(404, "stream: it has ended"));
+                    }
+                    Step::Wait(place, longest) => {
+                        let too_many =
+                            || HttpError::new(503, "edge: too many requests of this address are held already");
+                        let held = requester.visitor.hold().ok_or_else(too_many)?;
+                        (state.wait_until(self, place, requester.at + longest)?, held)
+                    }
+                }
+            };
+            match hold.await {
+                Wake::Look => {}
+                Wake::TimedOut => {
+                    return Err(HttpError::new(503, "stream: what is asked for hasn't come in time; ask again"));
+                }
+                Wake::Closing => return Err(HttpError::new(503, "edge: going down; ask another")),
+            }
+        }
+    }
+
+    /// Returns what the last seconds of a track, or of all, come to.
+    pub(crate) fn summary(&self, track: Option<TrackId>) -> Arc<[WindowSummary]> {
+        let now = clock::now();
+        self.summaries.get(now, track, || {
+            let accounts: Vec<_> = self.lock().listed.of(now, track).cloned().collect();
+            WindowSummary::all(now, &accounts, &self.times)
+        })
+    }
+
+    /// Returns a whole segment that has left the window, if it is in memory.
+    pub(crate) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
+        self.shared.archives().in_memory(&self.key(life, track, msn))
+    }
+
+    /// Reads a segment of the past that isn't in memory: from the disk, or from another node.
+    pub(crate) async fn archived(&self, life: LifeId, track: TrackId, msn: Msn) -> Result<Arc<Segment>, HttpError> {
+        let key = self.key(life, track, msn);
+        let whereabouts = self.lock().past.whereabouts(&key).ok_or_else(gone)?;
+        self.shared.archives().read(key, whereabouts).await
+    }
+
+    /// Reads a segment for another node: only what is here.
+    pub(crate) async fn given(&self, key: SegmentKey) -> Option<Arc<Segment>> {
+        {
+            let state = self.lock();
+            state.window.record().filter(|record| record.life == key.life)?;
+            if let Some(Lookup::Ready(segment)) = state.window.track(key.track).map(|track| track.segment(key.msn)) {
+                return Some(Arc::new(segment.clone()));
+            }
+            if let Some(segment) = self.shared.archives().in_memory(&key) {
+                return Some(segment);
+            }
+            state.past.is_here(&key).then_some(())?;
+        }
+        self.shared.archives().load(key).await
+    }
+
+    /// Returns what this node keeps, for others to know.
+    pub(crate) fn kept_here(&self) -> Option<Kept> {
+        self.lock().past.kept_here()
+    }
+
+    /// Takes in who keeps what of it, beside this node.
+    pub(crate) fn kept_elsewhere(self: &Arc<Self>, keepers: Vec<swarm::Keeper>) {
+        {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            state.past.kept_elsewhere(keepers, &mut state.window, self.shared.archives());
+        }
+        self.catch_up();
+    }
+
+    /// Does what the archives' writer asks.
+    pub(crate) fn tend(&self, task: &Task) {
+        self.lock().past.tend(task, self.shared.archives());
+    }
+
+    /// Asks a keeper for what was before this node's window, if anything is missing.
+    pub(crate) fn catch_up(self: &Arc<Self>) {
+        let Some(fetcher) = self.shared.archives().fetcher() else { return };
+        let Some((keeper, life)) = self.lock().past.ask(clock::now()) else { return };
+        let stream = Arc::clone(self);
+        tokio::spawn(async move {
+            let listing = fetcher.listing(keeper, stream.name.clone(), life);
+            tokio::pin!(listing);
+            let mut answer = tokio::time::timeout(LISTING_WAIT, &mut listing).await;
+            if answer.is_err() {
+                // They are shown the window alone, and more when it comes.
+                stream.lock().stop_waiting();
+                answer = tokio::time::timeout(LISTING_MAX, listing).await;
+            }
+            match &answer {
+                Ok(Ok(_)) => {}
+                Ok(Err(refusal)) => {
+                    tracing::warn!(stream = %stream.name, keeper = %keeper.id, %refusal, "DVR: the keeper doesn't list what it has");
+                }
+                Err(_) => {
+                    tracing::warn!(stream = %stream.name, keeper = %keeper.id, "DVR: the keeper doesn't answer");
+                }
+            }
+            {
+                let mut guard = stream.lock();
+                let state = &mut *guard;
+                let listing = answer.ok().and_then(Result::ok);
+                let told = state.past.join(life, listing, &state.window, stream.shared.archives());
+                if let Some((from, count)) = told {
+                    tracing::info!(stream = %stream.name, keeper = %keeper.id, from, count, "DVR: lists what another node keeps");
+                }
+                state.stop_waiting();
+            }
+            // Of the next, if that one hadn't all of it.
+            stream.catch_up();
+        });
+    }
+
+    fn key(&self, life: LifeId, track: TrackId, msn: Msn) -> SegmentKey {
+        SegmentKey { stream: self.name.clone(), life, track, msn }
+    }
+}
+
+/// Who asks, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Requester<'a> {
+    pub(crate) at: Time,
+    pub(crate) visitor: &'a Visitor,
+}
+
+/// What a request finds.
+#[derive(Debug)]
+pub(crate) enum Step<T> {
+    /// What it asked for.
+    Answer(T),
+    /// Not there yet: wait at this place, so long in all.
+    Wait(WaitFor, Duration),
+}
+
+impl<T> Step<T> {
+    /// Waits for the stream itself.
+    pub(crate) fn appear(place: WaitFor) -> Self {
+        Step::Wait(place, APPEAR_MAX)
+    }
+}
+
+impl StreamState {
+    /// Returns what is held.
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Returns the directory's entry.
+    pub(crate) fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
+    /// Returns what is kept from before the window.
+    pub(crate) fn past(&self) -> &Past {
+        &self.past
+    }
+
+    /// Whether documents would lack, for a moment, what every other edge lists.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.past.is_awaited()
+    }
+
+    /// Returns its newest parts, and where their time went.
+    pub(crate) fn listed(&self) -> &ListedParts {
+        &self.listed
+    }
+
+    /// Returns when the newest listing or record was taken in: on the wallclock, and on our own.
+    pub(crate) fn published(&self) -> (UnixTime, Time) {
+        (self.published_at, self.published)
+    }
+
+    /// Returns what is listed, and the documents rendered from it.
+    pub(crate) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
+        self.documents.refresh(self.window.version() + self.past.version(), self.published_at);
+        (self.past.listed(&self.window), &mut self.documents)
+    }
+
+    /// Returns the window, and the heads rendered of what is in it.
+    pub(crate) fn headed(&mut self) -> (&Window, &mut MediaHeads) {
+        (&self.window, &mut self.heads)
+    }
+
+    /// Takes a place among the waiters, for `longest` from now.
+    pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: WaitFor, longest: Duration) -> Result<Hold, HttpError> {
+        self.wait_until(stream, place, clock::now() + longest)
+    }
+
+    fn wait_until(&mut self, stream: &Arc<Stream>, place: WaitFor, deadline: Time) -> Result<Hold, HttpError> {
+        stream.shared.may_hold()?;
+        let (sender, receiver) = oneshot::channel();
+        let token = self.waiters.wait(place, deadline, sender).ok_or_else(too_many)?;
+        stream.shared.held();
+        Ok(Hold { stream: Arc::clone(stream), token, receiver, woken: false })
+    }
+
+    /// Shows those who wait for what other nodes keep what there is.
+    fn stop_waiting(&mut self) {
+        if self.past.stop_waiting() {
+            self.waiters.handle(clock::now(), held_requests::Input::Reset);
+        }
+    }
+
+    /// Tells the waiters what the window has told.
+    fn publish(&mut self, now: Time, name: &StreamName, shared: &StreamsShared) {
+        let (mut listed, mut changed) = (false, false);
+        while let Some(output) = self.window.poll_output() {
+            match output {
+                Output::RecordChanged => {
+                    changed = true;
+                    self.waiters.handle(now, held_requests::Input::Record);
+                }
+                Output::Restarted => {
+                    self.listed.clear();
+                    self.waiters.handle(now, held_requests::Input::Reset);
+                }
+                Output::Listed { track, msn, part, gap } => {
+                    listed = true;
+                    if gap {
+                        shared.metrics().gap_listed();
+                    } else if let Some(Lookup::Ready(part)) =
+                        self.window.track(track).map(|track| track.part(msn, part))
+                        && let Some(account) = self.listed.push(part)
+                    {
+                        shared.part_listed(name, &account);
+                    }
+                    self.waiters.handle(now, held_requests::Input::Listed(track, msn, part));
+                }
+            }
+        }
+        if !listed && !changed {
+            return;
+        }
+        (self.published_at, self.published) = (clock::wall(), now);
+        if self.window.is_started() {
+            self.waiters.handle(now, held_requests::Input::Started);
+        }
+        for track in self.window.tracks() {
+            if let Some(whole) = track.next().and_then(|(msn, _)| msn.checked_sub(1)) {
+                self.waiters.handle(now, held_requests::Input::Completed(track.id(), whole));
+            }
+        }
+        // At the end nothing more comes that would wake who waits for it.
+        if self.window.record().is_some_and(|r| r.ended.is_some()) {
+            self.waiters.handle(now, held_requests::Input::Reset);
+        }
+    }
+}
+
+/// The lock on a stream's state. Dropping it wakes who is to be woken, and arms the stream's timer.
+pub(crate) struct Guard<'a> {
+    stream: &'a Stream,
+    state: MutexGuard<'a, StreamState>,
+}
+
+impl std::ops::Deref for Guard<'_> {
+    type Target = StreamState;
+    fn deref(&self) -> &StreamState {
+        &self.state
+    }
+}
+
+impl std::ops::DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut StreamState {
+        &mut self.state
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        while let Some((sender, wake)) = self.state.waiters.poll_output() {
+            // An error says that the request is gone already.
+            let _ = sender.send(wake);
+        }
+        let deadlines = [self.state.window.poll_timeout(), self.state.waiters.poll_timeout(), self.state.gone_at];
+        if let Some(at) = deadlines.into_iter().flatten().min() {
+            self.stream.shared.timers().arm(&self.stream.name, at);
+        }
+    }
+}
+
+/// A place among the waiters; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    stream: Arc<Stream>,
+    token: Token,
+    receiver: oneshot::Receiver<Wake>,
+    woken: bool,
+}
+
+impl Future for Hold {
+    type Output = Wake;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Wake> {
+        Pin::new(&mut self.receiver).poll(cx).map(|wake| {
+            self.woken = true;
+            // The sender is dropped unsent only together with its stream.
+            wake.unwrap_or(Wake::Look)
+        })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.stream.shared.released();
+        if !self.woken {
+            self.stream.lock().waiters.handle(Time::ZERO, held_requests::Input::Cancel(self.token));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::limits::{Addresses, Limits};
+    use crate::observe::Metrics;
+    use damson_core::testing::synthetic;
+    use damson_core::testing::synthetic::{FIRST_MSN, VIDEO};
+
+    #[tokio::test]
+    async fn a_request_is_held_until_it_can_be_answered_or_the_node_goes_down() {
+        let record = synthetic::record("cam1");
+        let shared = Arc::new(StreamsShared::new(Arc::new(Metrics::default()), None));
+        let stream = Arc::new(Stream::new(record.stream.clone(), Arc::clone(&shared)));
+        stream.take_in(Input::Record(record.clone()));
+        let limits = Limits { held_of_address: 1, ..Limits::default() };
+        let visitor = Arc::new(Addresses::default()).admit([192, 0, 2, 1].into(), &limits).expect("room");
+        let requester = Requester { at: clock::now(), visitor: &visitor };
+        let ask = |state: &mut StreamState| match state.window().track(VIDEO).map(|track| track.part(FIRST_MSN, 0)) {
+            Some(Lookup::Ready(part)) => Ok(Step::Answer(part.body.len())),
+            _ => Ok(Step::appear(WaitFor::Part(VIDEO, FIRST_MSN, 0))),
+        };
+        let publish = async {
+            assert_eq!(shared.waiting(), 1);
+            let (header, body, trace) = synthetic::part(&record, VIDEO, FIRST_MSN, 0, 100);
+            stream.take_in(Input::Part { header, body, trace, received: clock::now() });
+        };
+        let (first, second, ()) = tokio::join!(stream.resolve(requester, ask), stream.resolve(requester, ask), publish);
+        assert_eq!((first, second.map_err(|fault| fault.status)), (Ok(100), Err(503)), "the address has one place");
+        assert_eq!(shared.waiting(), 0);
+        let never = |_: &mut StreamState| Ok(Step::<()>::appear(WaitFor::Segment(VIDEO, FIRST_MSN)));
+        let (held, ()) = tokio::join!(stream.resolve(requester, never), async { stream.close() });
+        assert_eq!(held, Err(HttpError::new(503, "edge: going down; ask another")));
+        assert!(stream.expire() == record.playlist_duration().is_zero() && !stream.is_gone(clock::now()));
+        let ended = stream.resolve(requester, never).await;
+        assert_eq!(ended, Err(HttpError::new(404, "stream: it has ended")), "nobody waits for what is forgotten");
+    }
+}
