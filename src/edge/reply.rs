@@ -97,7 +97,7 @@ impl Reply {
     }
 
     /// Sends it from a file, where it is large and was asked for before.
-    pub(crate) fn from_file(mut self, files: &MemoryFiles) -> Self {
+    pub(crate) fn by_file(mut self, files: &MemoryFiles) -> Self {
         if let (ResponseBody::Chain(chunks), Some(etag)) = (&self.body, &self.etag)
             && chunks.remaining() >= FILE_LEN_MIN
         {

@@ -170,7 +170,7 @@ async fn dispatch(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &He
             Route::Init { track, number, .. } => return init(edge, stream, asked, track, number).await,
             Route::Segment { track, msn, .. } => {
                 let reply = segment(edge, stream, asked, track, msn).await?;
-                return Ok(reply.from_file(edge.store().memory_files()));
+                return Ok(reply.by_file(edge.store().memory_files()));
             }
             Route::Part { track, msn, part, .. } => return one_part(edge, stream, asked, track, msn, part).await,
             _ => {}

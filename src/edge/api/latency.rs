@@ -242,8 +242,10 @@ fn whole(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Returns the node of a place on the way; this edge behind the last.
-fn node(edge: &Edge, node: Option<(NodeId, NodeName)>) -> NodeJson {
+/// The node of a place on the way; this edge behind the last.
+type PlaceOfHop = Option<(NodeId, NodeName)>;
+
+fn node(edge: &Edge, node: PlaceOfHop) -> NodeJson {
     let (id, name) = match node {
         Some((id, name)) if name.as_str().is_empty() => (id, edge.node_name(id)),
         Some((id, name)) => (id, name.as_str().to_owned()),
@@ -255,7 +257,7 @@ fn node(edge: &Edge, node: Option<(NodeId, NodeName)>) -> NodeJson {
 fn stage<T>(
     edge: &Edge,
     (stage, hop): (Stage, usize),
-    (at, to): (Option<(NodeId, NodeName)>, Option<(NodeId, NodeName)>),
+    (at, to): (PlaceOfHop, PlaceOfHop),
     took: T,
     uncertainty: Option<Duration>,
 ) -> StageJson<T> {

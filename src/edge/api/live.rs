@@ -9,9 +9,10 @@
 //! - `{"type":"overview","stream":...,"windows":[...]}` at once, and then each second: what
 //!   [`Windows`](super::latency::Windows) has.
 //!
-//! What the client says is read and thrown away. A client that is [too far behind](crate::edge::streams::latency::BEHIND_MAX) is told so (close code
-//! 1013) and dropped; one that takes nothing is dropped as every connection is ([`Limits::stall`](crate::edge::limits::Limits)). A
-//! node that goes down says 1001, a stream that is gone 1000.
+//! What the client says is read and thrown away. A client that is too far behind, by
+//! [`BEHIND_MAX`](crate::edge::streams::latency::BEHIND_MAX) parts, is told so (close code 1013) and dropped; one that takes
+//! nothing is dropped as every connection is ([`Limits::stall`](crate::edge::limits::Limits)). A node that goes down says 1001, a
+//! stream that is gone 1000.
 
 use std::sync::Arc;
 use std::time::Duration;

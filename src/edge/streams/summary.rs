@@ -39,9 +39,12 @@ impl WindowSummary {
     }
 }
 
-/// What was summed up of a stream's tracks, and when.
+/// What was summed up, and when.
+type Summed = (Time, Arc<[WindowSummary]>);
+
+/// What was summed up of a stream's tracks, or of all.
 #[derive(Debug, Default)]
-pub(crate) struct Summaries(Mutex<BTreeMap<Option<TrackId>, (Time, Arc<[WindowSummary]>)>>);
+pub(crate) struct Summaries(Mutex<BTreeMap<Option<TrackId>, Summed>>);
 
 impl Summaries {
     /// Returns what a track, or all, come to: summed up anew after [`FRESH`], however many ask. It is locked meanwhile, so
