@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use damson_sim::departure::Departure;
-use damson_sim::scenario::Scenario;
+use damson_sim::Departure;
+use damson_sim::Scenario;
 
 use crate::Result;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use damson_sim::departure::Departure;
-use damson_sim::scenario::Scenario;
+use damson_sim::Departure;
+use damson_sim::Scenario;
 
 use crate::tidy::root;
 

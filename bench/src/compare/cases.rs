@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use damson_sim::net::{DeadDials, Net};
+use damson_sim::{DeadDials, Net};
 
 use super::contender::{Contender, Links, Pace, payloads, publish, settings, settled, spread};
 use super::iroh::Iroh;

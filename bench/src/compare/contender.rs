@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use damson_core::model::Peer;
 use damson_core::plumtree::Optimise;
-use damson_sim::latency::Latency;
-use damson_sim::member::Member;
-use damson_sim::net::{Net, Settings};
-use damson_sim::node::Node;
+use damson_sim::Latency;
+use damson_sim::Member;
+use damson_sim::Node;
+use damson_sim::{Net, Settings};
 
 use super::iroh::Iroh;
 use super::sile::Sile;

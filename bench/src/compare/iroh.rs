@@ -9,7 +9,7 @@ use damson_core::model::time::Time;
 use damson_core::model::wire::Reader;
 use damson_core::model::{NodeId, PartHeader, PartId};
 use damson_core::swarm::{Input, Output};
-use damson_sim::node::{Glance, Node};
+use damson_sim::{Glance, Node};
 use iroh_gossip::proto::state::MessageKind;
 use iroh_gossip::proto::topic::{Command, Event};
 use iroh_gossip::proto::{Config, DeliveryScope, InEvent, Message, OutEvent, PeerData, Scope, State, Timer, TopicId};

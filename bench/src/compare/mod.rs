@@ -1,7 +1,7 @@
 //! damson's cores beside those of others, as nodes of the same simulated network: the same seeds, link delays, joins,
 //! failures and messages.
 //!
-//! - `damson`: [`damson_sim::member::Member`], the node's own overlay and broadcast with the settings it ships with.
+//! - `damson`: [`damson_sim::Member`], the node's own overlay and broadcast with the settings it ships with.
 //! - `iroh-gossip`: its protocol state machine, with the settings it ships with.
 //! - `plumtree + hyparview`: the two crates, with views as large as the others'.
 //!
@@ -18,7 +18,7 @@ mod sile;
 mod tests;
 
 use clap::Args;
-use damson_sim::member::Member;
+use damson_sim::Member;
 
 use self::cases::Figures;
 use self::iroh::Iroh;

@@ -11,7 +11,7 @@ use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::{PartHeader, PartId};
 use damson_core::swarm::{Input, Output};
-use damson_sim::node::{Glance, Node};
+use damson_sim::{Glance, Node};
 use hyparview::message::ProtocolMessage as OverlayMessage;
 use plumtree::message::{Message, ProtocolMessage as TreeMessage};
 use rand_for_hyparview::rngs::SmallRng;

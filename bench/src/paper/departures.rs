@@ -3,8 +3,8 @@
 //!
 //! Each row is a scenario in which the rule matters; its text stands here, in the format of `fixtures/scenario/`.
 
-use damson_sim::departure::Departure;
-use damson_sim::scenario::Scenario;
+use damson_sim::Departure;
+use damson_sim::Scenario;
 
 use super::{Case, Figure, Goal, figure};
 
@@ -320,7 +320,7 @@ fn run(n: u32, seed: u64) -> Vec<Figure> {
             for (of, what) in setup.figures {
                 let names: Vec<&str> = departures.iter().map(|departure| departure.name()).collect();
                 let row = format!("{}, {network}: {of}: {what}", names.join(" + "));
-                let value = |outcome: &damson_sim::scenario::Outcome| outcome.figure(of, what).unwrap_or(f64::NAN);
+                let value = |outcome: &damson_sim::Outcome| outcome.figure(of, what).unwrap_or(f64::NAN);
                 rows.push(figure(format!("{row}: ours"), Goal::None, value(&ours)));
                 rows.push(figure(format!("{row}: the paper's"), Goal::None, value(&papers)));
             }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use damson_core::model::Peer;
-use damson_sim::member::Member;
-use damson_sim::net::{DeadDials, Net};
+use damson_sim::Member;
+use damson_sim::{DeadDials, Net};
 
 use super::world::{SECOND, SMALL, World, deliveries, millis, publish};
 use super::{Case, Figure, Goal, figure};

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use damson_core::model::time::UnixTime;
 use damson_core::model::{Epoch, Flags, NodeId, PartHeader, PartId, TrackId};
 use damson_core::{hyparview as overlay, plumtree as broadcast};
-use damson_sim::check::Delivery;
-use damson_sim::latency::Latency;
-use damson_sim::member::Member;
-use damson_sim::net::{Net, Settings};
+use damson_sim::Delivery;
+use damson_sim::Latency;
+use damson_sim::Member;
+use damson_sim::{Net, Settings};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// The small message of the papers' simulations.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use damson_core::plumtree::Optimise;
 use damson_core::{hyparview as overlay, plumtree as broadcast};
-use damson_sim::latency::Latency;
-use damson_sim::member::Member;
-use damson_sim::net::Net;
-use damson_sim::node::Glance;
+use damson_sim::Glance;
+use damson_sim::Latency;
+use damson_sim::Member;
+use damson_sim::Net;
 
 use super::plot::Line;
 use crate::paper::world::{SECOND, SMALL, World, mean, part};
@@ -258,8 +258,7 @@ fn aftermath(mut net: Net<Member>, percent: u32) -> Aftermath {
     net.run(10 * SECOND);
     let deliveries: Vec<_> =
         (0..AFTER as usize).map(|n| net.ledger().delivery(first_in_ledger + n, living.iter().copied())).collect();
-    let in_time =
-        |delivery: &damson_sim::check::Delivery| delivery.reached == delivery.of && delivery.last <= 2 * SECOND;
+    let in_time = |delivery: &damson_sim::Delivery| delivery.reached == delivery.of && delivery.last <= 2 * SECOND;
     let late = deliveries.iter().rposition(|delivery| !in_time(delivery));
     let recovered = late.map_or(0, |late| late + 1);
     let settled = &deliveries[20..];

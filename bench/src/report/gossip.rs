@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use damson_sim::latency::Latency;
+use damson_sim::Latency;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 

@@ -14,11 +14,11 @@ use crate::dvr::settings::Settings;
 use crate::edge::Store;
 use crate::mesh::{Answer, QueryError};
 use crate::observe::Metrics;
-use damson_core::dvr::tests::Playlist;
 use damson_core::manifest::{HttpError, hls};
 use damson_core::model::Peer;
 use damson_core::model::{Msn, NodeId, Record, TrackId};
 use damson_core::swarm;
+use damson_core::testing::playlist::ReadPlaylist;
 use damson_core::testing::synthetic;
 use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 
@@ -239,5 +239,5 @@ async fn another_keeper_answers_or_nobody_does() {
     cluster.tell();
     assert_eq!(status(cluster.bytes(&edge, VIDEO, FIRST_MSN + 8).await), 503, "it may be back");
     assert_eq!(status(cluster.bytes(&edge, VIDEO, FIRST_MSN).await), 200, "it was fetched");
-    assert!(Playlist::parse(&text(&edge)).first == FIRST_MSN);
+    assert!(ReadPlaylist::parse(&text(&edge)).first == FIRST_MSN);
 }

@@ -14,9 +14,9 @@ use crate::dvr::disk::{ArchiveFiles, Disk, Folder};
 use crate::dvr::settings::Settings;
 use crate::edge::Store;
 use crate::observe::Metrics;
-use damson_core::dvr::tests::Playlist;
 use damson_core::manifest::hls;
 use damson_core::model::{LifeId, Msn, Record, TrackId};
+use damson_core::testing::playlist::ReadPlaylist;
 use damson_core::testing::synthetic;
 use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 
@@ -149,11 +149,11 @@ impl Rig {
         self.store.tend();
     }
 
-    fn playlist(&self) -> Playlist {
+    fn playlist(&self) -> ReadPlaylist {
         let stream = self.store.get("cam1").expect("held");
         let mut state = stream.lock();
         let (listed, _) = state.rendered();
-        Playlist::parse(&hls::media(listed, VIDEO).expect("listed"))
+        ReadPlaylist::parse(&hls::media(listed, VIDEO).expect("listed"))
     }
 
     /// A segment's bytes, from where a request would find it.
@@ -172,7 +172,7 @@ impl Rig {
     }
 
     /// All that is listed is there, as it was made.
-    fn check(&self) -> Playlist {
+    fn check(&self) -> ReadPlaylist {
         let list = self.playlist();
         for (msn, _) in list.lines.iter().filter(|(_, line)| !line.gap) {
             let made = (0..PARTS).flat_map(|n| synthetic::part(&self.record, VIDEO, *msn, n, self.len).1.to_vec());

@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_for_the_past_is_told_whether_to_ask_again() {
-        let archives = Archives::new(None);
+        let archives = Archives::new(None, None);
         let (key, segment) = segment();
         let statuses = [(true, false, 503), (true, true, 404), (false, false, 404)];
         for (is_listed, is_here, status) in statuses {

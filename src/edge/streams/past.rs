@@ -298,9 +298,9 @@ impl Past {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use damson_core::model::limits::JOIN_SETTLE;
     use damson_core::testing::synthetic;
     use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, Feed, VIDEO};
-    use damson_core::window::JOIN_SETTLE;
 
     /// A keeper of all of a stream's life.
     fn keeper(node: u64, record: &Record, from: Msn) -> swarm::Keeper {
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn who_lists_most_is_asked_first_and_none_again_at_once() {
         let mut feed = Feed::new(synthetic::record("cam1"));
-        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None));
+        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None, None));
         feed.run(10, 12, 0).pass(JOIN_SETTLE);
         let (record, now) = (feed.record.clone(), Time::from_millis(1_000));
         past.keep(&mut feed.window, &archives);
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn what_is_older_than_all_that_is_known_is_looked_for_elsewhere() {
         let mut feed = Feed::new(synthetic::record("cam1"));
-        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None));
+        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None, None));
         feed.run(10, 12, 0).pass(JOIN_SETTLE);
         let record = feed.record.clone();
         let keepers = vec![keeper(2, &record, FIRST_MSN)];

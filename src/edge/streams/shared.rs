@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn so_many_are_held_and_none_once_the_node_goes_down() {
-        let shared = StreamsShared::new(Arc::new(Metrics::default()), None);
+        let shared = StreamsShared::new(Arc::new(Metrics::default()), None, None, None);
         (0..WAITERS_MAX).for_each(|_| shared.held());
         assert_eq!(shared.may_hold(), Err(too_many()));
         shared.released();

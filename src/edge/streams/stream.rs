@@ -490,7 +490,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_held_until_it_can_be_answered_or_the_node_goes_down() {
         let record = synthetic::record("cam1");
-        let shared = Arc::new(StreamsShared::new(Arc::new(Metrics::default()), None));
+        let shared = Arc::new(StreamsShared::new(Arc::new(Metrics::default()), None, None, None));
         let stream = Arc::new(Stream::new(record.stream.clone(), Arc::clone(&shared)));
         stream.take_in(Input::Record(record.clone()));
         let limits = Limits { held_of_address: 1, ..Limits::default() };

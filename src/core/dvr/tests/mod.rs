@@ -22,6 +22,7 @@ use crate::manifest::listed::Listed;
 use crate::model::Init;
 use crate::model::time::Time;
 use crate::model::{Msn, Period, Record, TrackId};
+use crate::testing::playlist::ReadPlaylist;
 use crate::testing::synthetic;
 use crate::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 use crate::window::Input;
@@ -142,65 +143,8 @@ impl Rig {
         text
     }
 
-    fn playlist(&self, track: TrackId) -> Playlist {
-        Playlist::parse(&self.text(track))
-    }
-}
-
-/// What a viewer reads of each segment.
-#[derive(Debug, Clone, PartialEq)]
-struct Line {
-    discontinuity: u32,
-    map: String,
-    date: String,
-    gap: bool,
-    duration: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Playlist {
-    first: Msn,
-    discontinuity: u32,
-    lines: BTreeMap<Msn, Line>,
-    skipped: u32,
-}
-
-impl Playlist {
-    fn parse(text: &str) -> Playlist {
-        let mut list = Playlist::default();
-        let (mut map, mut date, mut duration, mut gap, mut discontinuity) =
-            <(String, String, String, bool, u32)>::default();
-        let mut next = 0;
-        for line in text.lines() {
-            let (tag, value) = line.split_once(':').unwrap_or((line, ""));
-            match tag {
-                "#EXT-X-MEDIA-SEQUENCE" => (list.first, next) = (value.parse().unwrap(), value.parse().unwrap()),
-                "#EXT-X-DISCONTINUITY-SEQUENCE" => {
-                    (list.discontinuity, discontinuity) = (value.parse().unwrap(), value.parse().unwrap());
-                }
-                "#EXT-X-SKIP" => {
-                    list.skipped = value.split('=').nth(1).unwrap().parse().unwrap();
-                    next += list.skipped;
-                }
-                "#EXT-X-DISCONTINUITY" => discontinuity += 1,
-                "#EXT-X-MAP" => map = value.to_owned(),
-                "#EXT-X-PROGRAM-DATE-TIME" => date = value.to_owned(),
-                "#EXT-X-GAP" => gap = true,
-                "#EXTINF" => duration = value.to_owned(),
-                _ if !line.starts_with('#') => {
-                    assert_eq!(line, format!("{next}.m4s"), "in a row: {text}");
-                    let (map, date, duration) = (map.clone(), date.clone(), duration.clone());
-                    list.lines.insert(next, Line { discontinuity, map, date, gap, duration });
-                    (gap, next) = (false, next + 1);
-                }
-                _ => {}
-            }
-        }
-        list
-    }
-
-    fn last(&self) -> Msn {
-        self.lines.keys().next_back().copied().unwrap_or(0)
+    fn playlist(&self, track: TrackId) -> ReadPlaylist {
+        ReadPlaylist::parse(&self.text(track))
     }
 }
 
@@ -212,7 +156,7 @@ fn a_playlist_reaches_back_as_far_as_the_dvr() {
     rig.run(100);
     let list = rig.playlist(VIDEO);
     assert_eq!((list.lines.len(), list.last()), (30, FIRST_MSN + 124), "60 s");
-    let live = Playlist::parse(&hls::media(&rig.window, VIDEO).expect("listed"));
+    let live = ReadPlaylist::parse(&hls::media(&rig.window, VIDEO).expect("listed"));
     assert_eq!(live.lines.len(), 15, "30 s");
     let mpd = dash::manifest(rig.listed(), Timing::Number).expect("listed");
     assert!(mpd.contains("timeShiftBufferDepth=\"PT60S\""), "{mpd}");
@@ -305,7 +249,7 @@ proptest! {
                 prop_assert_eq!(line.gap, entry.gap);
             }
             // A delta is the playlist without what it skips.
-            let delta = Playlist::parse(&hls::update(rig.listed(), &mut HlsHistory::default(), VIDEO, Skip::Segments).expect("listed"));
+            let delta = ReadPlaylist::parse(&hls::update(rig.listed(), &mut HlsHistory::default(), VIDEO, Skip::Segments).expect("listed"));
             let mut rest = list.clone();
             rest.lines = list.lines.range(list.first + delta.skipped..).map(|(m, l)| (*m, l.clone())).collect();
             rest.skipped = delta.skipped;
