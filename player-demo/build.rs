@@ -9,13 +9,12 @@
 //!
 //! `DAMSON_PLAYER=cdn` chooses 3. `CARGO_NET_OFFLINE=true` keeps npm to its cache.
 
-use std::env;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use flate2::{Compression, Crc, write::GzEncoder};
 

@@ -8,19 +8,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use url::Url;
-
 use damson::cli::trace;
 use damson::config::{Listen, Settings};
-use damson::demo;
 use damson::demo::Demo;
 use damson::ingest::keys::KeyEntry;
 use damson::mesh::Ca;
 use damson::net::http_client::{Trust, parse_url};
 use damson::node::{Node, NodeConfig, NodeError};
-use damson::observe;
+use damson::{demo, observe};
 use damson_core::model::StreamName;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use url::Url;
 
 type Failure = Box<dyn std::error::Error>;
 

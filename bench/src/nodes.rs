@@ -8,8 +8,10 @@ use bytes::Bytes;
 use damson::clock;
 use damson::mesh::{Ca, Mesh, MeshConfig, Sink};
 use damson_core::model::time::{Time, Timescale};
-use damson_core::model::{Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName};
-use damson_core::model::{Trace, Track, TrackId, TrackKind, VideoInfo};
+use damson_core::model::{
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId,
+    TrackKind, VideoInfo,
+};
 use damson_core::swarm::{Config, Entry};
 use tokio::sync::mpsc;
 

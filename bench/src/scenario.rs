@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use damson_sim::Departure;
-use damson_sim::Scenario;
+use damson_sim::{Departure, Scenario};
 
 use crate::Result;
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use damson_core::demux::flv;
+use damson_core::model::StreamName;
 use serde::{Deserialize, Deserializer};
 use srt_protocol::options::Passphrase;
 use url::Url;
@@ -15,8 +17,6 @@ use crate::ingest;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
 use crate::ingest::{http, rtmp, srt};
-use damson_core::demux::flv;
-use damson_core::model::StreamName;
 
 /// What mustn't be shown.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! The demo's nodes, which can be stopped and started again one by one.
 
-use damson_core::packager;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use damson_core::manifest::HttpError;
+use damson_core::model::StreamName;
+use damson_core::packager;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +17,6 @@ use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Identity;
 use crate::net::Tls;
 use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
-use damson_core::manifest::HttpError;
-use damson_core::model::StreamName;
 
 /// Orders that may wait: more than anybody clicks while a node starts.
 const ORDERS_MAX: usize = 16;

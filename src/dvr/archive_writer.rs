@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::dvr::{ArchiveIndex, SegmentEntry, SegmentKey, Stock};
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{LifeId, Msn, Period, Record, StreamName, TrackId};
+use damson_core::window::Segment;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Semaphore;
 
@@ -19,12 +23,6 @@ use super::disk::{Disk, FoundArchive};
 use super::settings::Settings;
 use crate::clock;
 use crate::observe::Metrics;
-use damson_core::dvr::SegmentEntry;
-use damson_core::dvr::SegmentKey;
-use damson_core::dvr::{ArchiveIndex, Stock};
-use damson_core::model::time::{Time, UnixTime};
-use damson_core::model::{LifeId, Msn, Period, Record, StreamName, TrackId};
-use damson_core::window::Segment;
 
 /// Bytes of segments that wait to be written: 10 streams of 3 Mb/s for 17 s, 1 for 3 minutes.
 const QUEUE_BYTES_MAX: u64 = if cfg!(test) { 1 << 20 } else { 64 << 20 };

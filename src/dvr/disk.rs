@@ -6,16 +6,12 @@
 //! ([`segment_file`]); they are taken away, and listed as gaps.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use bytes::Bytes;
-
-use damson_core::dvr::SegmentEntry;
-use damson_core::dvr::SegmentKey;
-use damson_core::dvr::segment_file;
+use damson_core::dvr::{SegmentEntry, SegmentKey, segment_file};
 use damson_core::model::{LifeId, Msn, Period, StreamName, TrackId};
 use damson_core::window::Segment;
 

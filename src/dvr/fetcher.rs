@@ -7,19 +7,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use damson_core::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
+use damson_core::dvr::query::{LISTING_LEN_MAX, Query, SEGMENT_LEN_MAX};
+use damson_core::dvr::{Listing, SegmentKey, segment_file};
+use damson_core::model::{LifeId, Msn, Peer, StreamName};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::clock;
 use crate::mesh::QueryError;
 use crate::observe::Metrics;
-use damson_core::dvr::Listing;
-use damson_core::dvr::SegmentKey;
-use damson_core::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
-use damson_core::dvr::query::{LISTING_LEN_MAX, Query, SEGMENT_LEN_MAX};
-use damson_core::dvr::segment_file;
-use damson_core::model::Peer;
-use damson_core::model::{LifeId, Msn, StreamName};
 
 /// An answer to come.
 pub type QueryFuture<'a> = Pin<Box<dyn Future<Output = Result<Bytes, QueryError>> + Send + 'a>>;

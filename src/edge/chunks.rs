@@ -5,7 +5,6 @@ use std::io::IoSlice;
 use std::ops::Range;
 
 use bytes::{Buf, Bytes};
-
 use damson_core::cmaf::cmaf;
 use damson_core::window::Part;
 

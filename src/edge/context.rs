@@ -4,15 +4,15 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use damson_core::manifest::HttpError;
+use damson_core::manifest::dash::Timing;
+use damson_core::model::NodeId;
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::limits::{Addresses, FEEDS_MAX, Limits, Visitor};
 use crate::edge::streams::Store;
 use crate::observe::Metrics;
-use damson_core::manifest::HttpError;
-use damson_core::manifest::dash::Timing;
-use damson_core::model::NodeId;
 
 /// What the edge asks the node that it is part of.
 pub trait Host: Send + Sync {

@@ -6,16 +6,16 @@ use std::mem;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, VARY};
-
-use super::headers;
-use super::headers::{Lifetime, Urgency};
 use damson_core::manifest::directives::Skip;
 use damson_core::manifest::hls;
 use damson_core::manifest::hls_history::HlsHistory;
 use damson_core::manifest::listed::Listed;
 use damson_core::model::TrackId;
 use damson_core::model::time::UnixTime;
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, VARY};
+
+use super::headers;
+use super::headers::{Lifetime, Urgency};
 
 /// A document, and what its responses' headers say.
 #[derive(Debug)]

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use damson_core::model::limits::hold;
+use damson_core::model::{LifeId, Msn, TrackId};
+use damson_core::window::held_requests::{WaitFor, Wake};
 use prometheus_client::metrics::counter::Counter;
 
 use super::chunks;
 use crate::edge::streams::Stream;
 use crate::edge::streams::stream::{Hold, StreamState};
-use damson_core::model::limits::hold;
-use damson_core::model::{LifeId, Msn, TrackId};
-use damson_core::window::held_requests::{WaitFor, Wake};
 
 /// Why a response under way is broken off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,15 +5,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{Msn, NodeId, Record, Track, TrackId};
+use damson_core::window::Part;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
 };
 use lru::LruCache;
 
 use crate::clock;
-use damson_core::model::time::{Time, UnixTime};
-use damson_core::model::{Msn, NodeId, Record, Track, TrackId};
-use damson_core::window::Part;
 
 /// What an order to a demo comes with. Other sites' pages can't send it: their browsers ask first whether they may, and
 /// OPTIONS doesn't list it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use damson_core::model::time::UnixTime;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 
@@ -13,7 +14,6 @@ use super::headers;
 use super::headers::{Lifetime, MediaHead, Urgency};
 use super::request_times::Timed;
 use super::sendfile::{FILE_LEN_MIN, MemoryFile, MemoryFiles};
-use damson_core::model::time::UnixTime;
 
 /// An answer, for the connection to send.
 pub(crate) struct ReadyResponse {

@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use damson_core::model::Stage;
+use damson_core::model::latency::Spread;
+use damson_core::model::time::Time;
 use parking_lot::Mutex;
 
 use crate::clock;
 use crate::observe::Metrics;
 use crate::observe::metrics::RequestKind;
-use damson_core::model::Stage;
-use damson_core::model::latency::Spread;
-use damson_core::model::time::Time;
 
 /// A request that is timed, answered.
 #[derive(Debug)]

@@ -3,37 +3,33 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use damson_core::cmaf::cmaf;
+use damson_core::manifest::directives::Directives;
+use damson_core::manifest::route::Route;
+use damson_core::manifest::{HttpError, dash, facts, hls, route};
+use damson_core::model::limits::hold;
+use damson_core::model::time::Time;
+use damson_core::model::{Init, Msn, Record, Track};
+use damson_core::window::held_requests::WaitFor;
+use damson_core::window::{Lookup, Part, Segment, TrackWindow, Window};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::body::ResponseBody;
-use super::chunks;
 use super::context::Edge;
 use super::documents::{Document, Which};
 use super::follow::Follow;
-use super::headers;
 use super::headers::{HeadInput, HeadSource, Lifetime, MediaHead, MediaHeads, Urgency};
 use super::limits::Visitor;
 use super::reply::{ReadyResponse, Reply};
 use super::request_times::Timed;
+use super::{chunks, headers};
 use crate::clock;
 use crate::edge::api::{json, metrics};
 use crate::edge::streams::Stream;
 use crate::edge::streams::archives::gone;
 use crate::edge::streams::stream::{Requester, Step};
 use crate::observe::metrics::RequestKind;
-use damson_core::cmaf::cmaf;
-use damson_core::manifest::directives::Directives;
-use damson_core::manifest::route;
-use damson_core::manifest::route::Route;
-use damson_core::manifest::{HttpError, dash, facts, hls};
-use damson_core::model::Init;
-use damson_core::model::limits::hold;
-use damson_core::model::time::Time;
-use damson_core::model::{Msn, Record, Track};
-use damson_core::window::Lookup;
-use damson_core::window::held_requests::WaitFor;
-use damson_core::window::{Part, Segment, TrackWindow, Window};
 
 /// TARGETDURATION where no stream says one, for the lifetime of faults, in seconds.
 const TARGET_UNKNOWN: u32 = 1;

@@ -4,20 +4,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proptest::prelude::*;
-use quick_m3u8::config::ParsingOptions;
-use quick_m3u8::{HlsLine, Reader};
-
-use damson_core::manifest::dash;
 use damson_core::manifest::dash::Timing;
 use damson_core::manifest::directives::Skip;
-use damson_core::manifest::hls;
 use damson_core::manifest::hls_history::HlsHistory;
+use damson_core::manifest::{dash, hls};
 use damson_core::model::time::Time;
 use damson_core::model::{Flags, Init, Msn, Period, TrackId, TrackKind};
 use damson_core::testing::synthetic;
 use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, ended, live, lost_part, returned};
 use damson_core::window::Input;
+use proptest::prelude::*;
+use quick_m3u8::config::ParsingOptions;
+use quick_m3u8::{HlsLine, Reader};
 
 #[test]
 fn several_renditions_and_languages_are_all_listed() {

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use damson_core::model::{Announced, Epoch, Feed, InputClock, Rendition, StreamName};
+use damson_core::packager::Input;
 use tokio::sync::{mpsc, oneshot};
 use tracing::field::display;
 
 use super::publish_request::{Eviction, PublishRequest, Refused};
 use super::settings::{Settings, Takeover};
-use damson_core::model::{Announced, Feed, InputClock};
-use damson_core::model::{Epoch, Rendition, StreamName};
-use damson_core::packager::Input;
 
 /// Streams at one node at a time, those included that wait for their publishers' return.
 pub const STREAMS_MAX: usize = 4_096;

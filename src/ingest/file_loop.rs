@@ -4,19 +4,17 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
+use damson_core::demux::file_loop::{Looped, Reel, Sample};
+use damson_core::demux::{file_loop as film, flv};
+use damson_core::model::{Announced, InputTrack, StreamName};
+use damson_core::packager::Input;
 use tokio_util::sync::CancellationToken;
 
 use super::publish_request::{Eviction, PublishRequest, Refused};
 use super::publish_session::Gone;
 use super::registry::PublishRegistry;
 use crate::clock;
-use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
-use damson_core::demux::file_loop as film;
-use damson_core::demux::file_loop::{Looped, Reel, Sample};
-use damson_core::demux::flv;
-use damson_core::model::StreamName;
-use damson_core::model::{Announced, InputTrack};
-use damson_core::packager::Input;
 
 /// The longest file, in bytes: it is held in memory.
 pub const FILE_LEN_MAX: u64 = 1 << 30;

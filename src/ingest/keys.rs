@@ -12,13 +12,12 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use damson_core::model::StreamName;
+use damson_core::model::time::Time;
 use tokio::time::sleep_until;
 
 use super::publish_request::{Authorizer, BoxFuture, Denied, PublishRequest};
-use crate::clock;
-use crate::observe;
-use damson_core::model::StreamName;
-use damson_core::model::time::Time;
+use crate::{clock, observe};
 
 /// What makes these hashes none of another purpose (BLAKE3, derive_key mode).
 const CONTEXT: &str = "damson 2026 publish key";

@@ -5,6 +5,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::task::Poll;
 
+use damson_core::model::time::Time;
+use damson_core::model::{AccessUnit, Clocks, Epoch, Feed, InputTrack, Message, Resume, StreamName};
+use damson_core::packager::{Input, Notice, Output, Packager};
 use tokio::sync::mpsc;
 
 use super::active::{Active, Control, PushInput, Pushed};
@@ -12,10 +15,6 @@ use super::bit_rate::BitRate;
 use super::publish_request::{Eviction, PartSink};
 use super::settings::Settings;
 use crate::clock;
-use damson_core::model::time::Time;
-use damson_core::model::{AccessUnit, Clocks, Feed, InputTrack, Message, Resume};
-use damson_core::model::{Epoch, StreamName};
-use damson_core::packager::{Input, Notice, Output, Packager};
 
 /// What cuts a stream's access units into parts: the packager, and in tests a recorder.
 pub trait Packaging: Send {

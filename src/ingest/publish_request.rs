@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use bytes::Bytes;
-
-use damson_core::model::{Feed, Resume};
-use damson_core::model::{PartHeader, Record, Rendition, StreamName};
+use damson_core::model::{Feed, PartHeader, Record, Rendition, Resume, StreamName};
 use damson_core::packager::{Notice, Refusal};
 
 /// A future that can be kept.

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use damson_core::model::{Announced, InputClock, StreamName};
+use damson_core::packager::Input;
 use tokio::sync::{mpsc, oneshot};
 
 use super::active::{Active, Place, PushInput};
 use super::publish_request::Eviction;
-use damson_core::model::StreamName;
-use damson_core::model::{Announced, InputClock};
-use damson_core::packager::Input;
 
 /// The right to feed a stream, or a rendition of it. Dropping it detaches the publisher; the stream lingers.
 ///

@@ -8,6 +8,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use damson_core::model::{Epoch, StreamName};
+use damson_core::packager as media;
+use damson_core::packager::Packager;
 use tokio_util::task::TaskTracker;
 use tracing::field::display;
 
@@ -16,9 +19,6 @@ use super::publication::{NewPackaging, Publication};
 use super::publish_request::{Authorizer, Denied, PartSink, PublishRequest, Refused};
 use super::publish_session::PublishSession;
 use super::settings::Settings;
-use damson_core::model::{Epoch, StreamName};
-use damson_core::packager as media;
-use damson_core::packager::Packager;
 
 /// The streams that are published at this node.
 #[derive(Clone)]

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::publish_session::{Gone, PublishSession};
-use crate::clock;
-use crate::observe;
 use damson_core::demux::ts::{CLOCK, Counters, Demuxer, End, Output, TsDiagnostic};
 use damson_core::model::time::Time;
 use damson_core::model::{Announced, CodecConfig, InputTrack};
 use damson_core::packager::Input;
+
+use super::publish_session::{Gone, PublishSession};
+use crate::{clock, observe};
 
 /// How often losses are logged at most, in seconds.
 const REPORT_SECS: u64 = 10;

@@ -6,6 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use damson_core::link::frame::{BodyHead, Progress};
+use damson_core::model::time::Time;
+use damson_core::plumtree::PIECE_LEN_MAX;
 use quinn::{ReadError, RecvStream};
 use tokio::sync::oneshot;
 
@@ -14,9 +17,6 @@ use super::event::{BodyKey, BodySerial, LinkEvent};
 use super::fault::LinkFault;
 use super::link_state::{LinkState, count};
 use crate::clock;
-use damson_core::link::frame::{BodyHead, Progress};
-use damson_core::model::time::Time;
-use damson_core::plumtree::PIECE_LEN_MAX;
 
 /// A stream must show its head within this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

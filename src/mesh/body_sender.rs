@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
+use damson_core::link::frame::BodyHead;
+use damson_core::model::time::Time;
+use damson_core::model::{Hop, PartHeader, SwarmId, Trace};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -12,9 +15,6 @@ use super::code;
 use super::event::{BodyKey, BodySerial, LinkEvent};
 use super::link_state::{LinkState, count};
 use crate::clock;
-use damson_core::link::frame::BodyHead;
-use damson_core::model::time::Time;
-use damson_core::model::{Hop, PartHeader, SwarmId, Trace};
 
 /// The most bytes of bodies that wait for one peer: a second of a fast link, or two of the largest bodies.
 /// Bodies are shared among the queues that they wait in.

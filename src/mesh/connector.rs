@@ -7,24 +7,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use damson_core::link::frame::{FrameDecoder, Hello};
+use damson_core::link::pairing::LinkNo;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, Peer};
 use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
-use super::code;
 use super::control::{read_hello, write_hello};
 use super::event::{Events, FailedDial, Greeted, MeshEvent};
 use super::fault::{DialFault, LinkFault};
-use super::identity;
 use super::identity::SERVER_NAME;
-use super::query;
 use super::query::QueryServer;
+use super::{code, identity, query};
 use crate::clock;
-use damson_core::link::frame::{FrameDecoder, Hello};
-use damson_core::link::pairing::LinkNo;
-use damson_core::model::NodeId;
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
 
 /// From a dial's first packet to the peer's hello. Three tries of the first packet fit in, at 0, 0.15 and
 /// 0.45 s (RFC 9002's doubling of the first round trip's guess, `endpoint::INITIAL_RTT`).

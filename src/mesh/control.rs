@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use damson_core::link::clock_offset::Sample;
+use damson_core::link::frame::{FRAME_PREFIX_LEN, Frame, FrameDecoder, Hello};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::sync::mpsc;
 
@@ -16,8 +18,6 @@ use super::event::LinkEvent;
 use super::fault::LinkFault;
 use super::link_state::{LinkState, count};
 use crate::clock;
-use damson_core::link::clock_offset::Sample;
-use damson_core::link::frame::{FRAME_PREFIX_LEN, Frame, FrameDecoder, Hello};
 
 /// The most bytes of control frames that wait for a peer. A peer that doesn't take that much is wedged: its
 /// link is closed, since no GRAFT or PRUNE is ever dropped.

@@ -5,6 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use damson_core::hyparview::DownCause;
+use damson_core::link::frame::BodyHead;
+use damson_core::link::pairing::LinkNo;
+use damson_core::model::time::Time;
+use damson_core::model::wire::WireError;
+use damson_core::model::{Hop, NodeId, NodeName, PartHeader, Peer, Record, Resume, StreamName, Trace};
+use damson_core::swarm::{Hub, Input, Kept, Output, SwarmView};
 use quinn::Endpoint;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
@@ -18,15 +25,6 @@ use super::query::{QueryClient, QueryServer};
 use super::sink::Sink;
 use super::snapshot::Snapshot;
 use crate::clock;
-use damson_core::hyparview::DownCause;
-use damson_core::link::frame::BodyHead;
-use damson_core::link::pairing::LinkNo;
-use damson_core::model::Peer;
-use damson_core::model::Resume;
-use damson_core::model::time::Time;
-use damson_core::model::wire::WireError;
-use damson_core::model::{Hop, NodeId, NodeName, PartHeader, Record, StreamName, Trace};
-use damson_core::swarm::{Hub, Input, Kept, Output, SwarmView};
 
 /// The most events of links that wait for the driver; their readers, and so their peers, wait then.
 /// Each holds at most one piece: 16 MiB in all.

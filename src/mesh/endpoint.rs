@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use damson_core::model::part_header::BODY_LEN_MAX;
 use quinn::{
     ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime,
     TransportConfig, VarInt,
@@ -16,7 +17,6 @@ use super::congestion::LossTolerant;
 use super::identity::Identity;
 use super::tls;
 use super::tls::TlsError;
-use damson_core::model::part_header::BODY_LEN_MAX;
 
 /// The reason why a node can't take its place in the mesh.
 #[derive(Debug, thiserror::Error)]

@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use damson_core::link::frame::{BodyHead, FrameDecoder, Hello};
+use damson_core::link::pairing::LinkNo;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartId, Peer, SwarmId};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fault::{DialFault, LinkFault};
-use damson_core::link::frame::{BodyHead, FrameDecoder, Hello};
-use damson_core::link::pairing::LinkNo;
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
-use damson_core::model::{NodeId, PartId, SwarmId};
 
 /// A body, by its swarm and its part.
 pub(crate) type BodyKey = (SwarmId, PartId);

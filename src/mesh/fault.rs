@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use quinn::{ConnectError, ConnectionError, VarInt};
-
-use super::code;
 use damson_core::hyparview::DownCause;
 use damson_core::link::frame::FrameError;
 use damson_core::model::NodeId;
 use damson_core::model::wire::WireError;
+use quinn::{ConnectError, ConnectionError, VarInt};
+
+use super::code;
 
 /// A peer's fault that ends its link, or the end of its connection.
 #[derive(Debug, thiserror::Error)]

@@ -9,13 +9,13 @@
 //! damson pki issue DIR NAME    ca.pem  node.pem  node.key
 //! ```
 
-use std::fmt;
-use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, fs};
 
+use damson_core::model::NodeId;
 use quinn::Connection;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -24,8 +24,6 @@ use rcgen::{
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-use damson_core::model::NodeId;
 
 /// The name in every node's certificate that the TLS handshake checks.
 pub(crate) const SERVER_NAME: &str = "damson";

@@ -16,23 +16,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::link::frame::{Frame, Hello};
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
 use quinn::VarInt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::body_receiver;
 use super::body_receiver::IncomingBodies;
 use super::body_sender::{BodyJob, OutgoingBodies};
-use super::control;
 use super::control::Pings;
 use super::event::{BodyKey, BodySerial, Events, Greeted};
 use super::fault::LinkFault;
 use super::link_state::{LinkState, count};
 use super::snapshot::LinkView;
-use damson_core::link::frame::{Frame, Hello};
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
+use super::{body_receiver, control};
 
 /// How long a link that is closed may still send what it has.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(1);

@@ -3,16 +3,16 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use damson_core::link::clock_offset::{ClockOffset, Transit};
+use damson_core::link::pairing::LinkNo;
+use damson_core::model::Peer;
+use damson_core::model::time::Time;
 use quinn::Connection;
 use serde::Serialize;
 
 use super::event::{Events, LinkEvent, MeshEvent};
 use super::fault::LinkFault;
 use crate::clock;
-use damson_core::link::clock_offset::{ClockOffset, Transit};
-use damson_core::link::pairing::LinkNo;
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
 
 /// Counts since the link came up, by the names that the API has for them.
 #[derive(Debug, Default, Serialize)]

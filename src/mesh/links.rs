@@ -7,6 +7,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::hyparview::DownCause;
+use damson_core::link::backoff::Backoff;
+use damson_core::link::frame::{Hello, VERSION};
+use damson_core::link::pairing::{LinkNo, Pairing, Verdict};
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, Peer};
+use damson_core::swarm::{Input, SwarmView};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -18,14 +25,6 @@ use super::fault::{DialFault, LinkFault};
 use super::link::Link;
 use super::snapshot::Snapshot;
 use crate::clock;
-use damson_core::hyparview::DownCause;
-use damson_core::link::backoff::Backoff;
-use damson_core::link::frame::{Hello, VERSION};
-use damson_core::link::pairing::{LinkNo, Pairing, Verdict};
-use damson_core::model::NodeId;
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
-use damson_core::swarm::{Input, SwarmView};
 
 /// The most links: a node's swarms have some 5 neighbours each, and share links.
 const LINKS_MAX: usize = 1_024;

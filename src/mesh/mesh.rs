@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use damson_core::model::{NodeId, PartHeader, Peer, Record, Resume, StreamName};
+use damson_core::swarm::{Config, Hub, Kept};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer::QueryError;
@@ -14,10 +16,6 @@ use super::identity::Identity;
 use super::query::QueryClient;
 use super::sink::Sink;
 use super::snapshot::Snapshot;
-use damson_core::model::Peer;
-use damson_core::model::Resume;
-use damson_core::model::{NodeId, PartHeader, Record, StreamName};
-use damson_core::swarm::{Config, Hub, Kept};
 
 /// The settings of a [`Mesh`].
 #[derive(Debug, Clone)]

@@ -17,19 +17,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use damson_core::model::{NodeId, Peer};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, VarInt};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
 use super::answer::{Answer, QueryError};
-use super::code;
-use super::identity;
 use super::identity::SERVER_NAME;
 use super::sink::Sink;
 use super::tls::ALPN_QUERY;
-use damson_core::model::NodeId;
-use damson_core::model::Peer;
+use super::{code, identity};
 
 /// The longest query, in bytes: a stream's name and a few numbers.
 const QUERY_LEN_MAX: usize = 1 << 10;

@@ -4,11 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-
-use super::answer::Answer;
 use damson_core::model::time::Time;
 use damson_core::model::{PartHeader, Record, StreamName, Trace};
 use damson_core::swarm::{Entry, Keeper};
+
+use super::answer::Answer;
 
 /// An answer to come.
 pub type AnswerFuture<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, Peer, StreamName};
+use damson_core::swarm::SwarmView;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::link_state::{LinkState, TRANSIT_UNKNOWN};
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
-use damson_core::model::{NodeId, StreamName};
-use damson_core::swarm::SwarmView;
 
 /// A node's links and swarms at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]

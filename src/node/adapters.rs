@@ -3,6 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartHeader, Peer, Record, Resume, StreamName, Trace};
+use damson_core::packager::Notice;
+use damson_core::swarm::{Entry, Keeper};
 
 use super::mesh_view::MeshView;
 use crate::dvr;
@@ -10,12 +14,6 @@ use crate::edge::Store;
 use crate::ingest::{BoxFuture, PartSink, PublishRegistry};
 use crate::mesh::{AnswerFuture, Mesh, Sink};
 use crate::observe::Ingest;
-use damson_core::model::Peer;
-use damson_core::model::Resume;
-use damson_core::model::time::Time;
-use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};
-use damson_core::packager::Notice;
-use damson_core::swarm::{Entry, Keeper};
 
 /// Hands what comes out of the mesh to the store, and tells the ingest of other ingests.
 pub(super) struct IntoStore {

@@ -3,21 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use damson_core::manifest::dash::Timing;
+use damson_core::{packager as media, swarm};
 use tokio::net::TcpListener;
+use url::Url;
 
 use super::error::NodeError;
 use super::inputs::Inputs;
 use super::listen::listen;
 use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tracing};
 use crate::edge::{Control, EdgeAddress, Limits};
-use crate::ingest;
 use crate::mesh::Identity;
 use crate::net::Tls;
-use crate::{dvr, edge};
-use damson_core::manifest::dash::Timing;
-use damson_core::packager as media;
-use damson_core::swarm;
-use url::Url;
+use crate::{dvr, edge, ingest};
 
 /// The default of `--rtmp`.
 const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);

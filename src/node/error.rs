@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use damson_core::model::StreamName;
+use damson_core::model::id::NameError;
+
 use crate::config::ConfigError;
 use crate::ingest;
 use crate::mesh::{IdentityError, MeshError};
 use crate::net::TlsError;
 use crate::net::http_client::HttpClientError;
-use damson_core::model::StreamName;
-use damson_core::model::id::NameError;
 
 /// The reason why a node can't start.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use damson_core::model::StreamName;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::error::NodeError;
@@ -13,7 +14,6 @@ use crate::ingest::hook::Hook;
 use crate::ingest::keys::KeyEntry;
 use crate::net::http_client::{HttpClient, Trust};
 use crate::net::{Listeners, Tls};
-use damson_core::model::StreamName;
 
 /// The inputs besides plain RTMP. Their sockets are bound, their files read.
 #[derive(Debug, Default)]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use damson_core::model::{NodeId, NodeName, Trace};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::edge::Host;
 use crate::mesh::{Mesh, Snapshot};
-use damson_core::model::{NodeId, NodeName, Trace};
 
 /// The greatest age of `/api/v1/swarm`.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use damson_core::model::StreamName;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,9 +17,7 @@ use super::error::NodeError;
 use super::inputs::Inputs;
 use super::listening::Listening;
 use super::mesh_view::MeshView;
-use crate::clock;
 use crate::dvr::Fetcher;
-use crate::edge;
 use crate::edge::{Edge, Store};
 use crate::ingest::file_loop::FileLoop;
 use crate::ingest::hook::KeysThenHook;
@@ -28,7 +27,7 @@ use crate::mesh::{Mesh, MeshConfig};
 use crate::net::Listeners;
 use crate::net::http_client::{HttpClient, Trust};
 use crate::observe::{Ingest, Metrics, otlp};
-use damson_core::model::StreamName;
+use crate::{clock, edge};
 
 /// A running node.
 pub struct Node {

@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::model::time::UnixTime;
+use damson_core::model::{LatencyBreakdown, NodeId, Stage, StreamName};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +32,6 @@ use url::Url;
 use super::metrics::Metrics;
 use crate::clock;
 use crate::net::http_client::HttpClient;
-use damson_core::model::time::UnixTime;
-use damson_core::model::{LatencyBreakdown, NodeId, Stage, StreamName};
 
 /// Parts that may wait for the collector.
 pub const QUEUE: usize = 256;

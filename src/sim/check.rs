@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-
 use damson_core::model::{PartHeader, PartId};
 
 /// A published part, and how it fared.

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use damson_core::plumtree::Optimise;
 use damson_core::{hyparview as overlay, plumtree as broadcast};
+use serde::Deserialize;
 
 /// A rule of ours that isn't the papers'. What each is for stands where its settings do, in
 /// [`overlay::Config`] and [`broadcast::Config`].

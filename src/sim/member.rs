@@ -5,16 +5,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
-
-use crate::node::{Glance, Node, stream_name};
-use damson_core::hyparview as overlay;
 use damson_core::hyparview::HyParView;
-use damson_core::model::Peer;
 use damson_core::model::time::Time;
-use damson_core::model::{NodeId, SwarmId, TrackId};
-use damson_core::plumtree as broadcast;
+use damson_core::model::{NodeId, Peer, SwarmId, TrackId};
 use damson_core::plumtree::Plumtree;
 use damson_core::swarm::{Input, Output};
+use damson_core::{hyparview as overlay, plumtree as broadcast};
+
+use crate::node::{Glance, Node, stream_name};
 
 /// The one swarm.
 const SWARM: SwarmId = SwarmId(1);

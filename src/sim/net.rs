@@ -10,17 +10,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::hyparview::DownCause;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartHeader, PartId, Peer, SwarmId, Trace};
+use damson_core::swarm::{Input, Output};
 
 use crate::check::Ledger;
 use crate::latency::mix;
 use crate::node::{Node, index, index_at, peer, stream_name};
 use crate::queue::{Next, Queue};
 use crate::uplink::{Transfer, Uplink};
-use damson_core::hyparview::DownCause;
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
-use damson_core::model::{NodeId, PartHeader, PartId, SwarmId, Trace};
-use damson_core::swarm::{Input, Output};
 
 pub use settings::{DeadDials, Settings, Traffic};
 

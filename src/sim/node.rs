@@ -3,10 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
-
-use damson_core::model::Peer;
 use damson_core::model::time::Time;
-use damson_core::model::{NodeId, StreamName, SwarmId};
+use damson_core::model::{NodeId, Peer, StreamName, SwarmId};
 use damson_core::plumtree::{Counters, Sizes};
 use damson_core::swarm::{Hub, Input, Output};
 

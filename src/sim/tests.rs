@@ -1,13 +1,12 @@
 //! Scenarios of some hundred nodes, a few seconds in total.
 
-use damson_core::model;
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::model::{Epoch, NodeId, PartHeader, Record, StreamName};
+use damson_core::{hyparview as overlay, model, plumtree as broadcast, swarm};
 
 use crate::*;
-use damson_core::model::{Epoch, NodeId, PartHeader, Record, StreamName};
-use damson_core::{hyparview as overlay, plumtree as broadcast, swarm};
 
 mod hard;
 

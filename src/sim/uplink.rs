@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-
 use damson_core::model::{PartHeader, PartId, SwarmId, Trace};
 
 /// What a body may send before it is another's turn, in bytes: a few packets.

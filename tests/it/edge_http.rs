@@ -5,8 +5,7 @@ mod ends;
 use std::time::Duration;
 
 use damson::clock;
-use damson_core::model::Peer;
-use damson_core::model::{NodeId, StreamName};
+use damson_core::model::{NodeId, Peer, StreamName};
 use damson_core::swarm::Entry;
 use damson_core::testing::synthetic;
 use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};

@@ -3,9 +3,8 @@
 //!
 //! `DAMSON_BLESS=1 cargo nextest run golden` writes them anew.
 
-use damson_core::manifest::dash;
 use damson_core::manifest::dash::Timing;
-use damson_core::manifest::hls;
+use damson_core::manifest::{dash, hls};
 use damson_core::model::TrackId;
 use damson_core::testing::synthetic::{
     AUDIO, Feed, VIDEO, ended, ladder, late_rendition, live, lost_part, only, returned,

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use damson_core::demux::flv;
 use damson_core::demux::flv::Media;
 use damson_core::model::time::{Time, Timescale, UnixTime};
-use damson_core::model::{Announced, Clocks, Feed, InputClock};
-use damson_core::model::{Epoch, NodeId, Record, StreamName, TrackId};
+use damson_core::model::{Announced, Clocks, Epoch, Feed, InputClock, NodeId, Record, StreamName, TrackId};
 use damson_core::packager::{Input, Output, Packager, Settings};
 
 /// Runs a tool; what it says on stdout. It must succeed and say nothing on stderr.

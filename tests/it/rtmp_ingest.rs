@@ -13,8 +13,9 @@ use damson_core::demux::amf0;
 use damson_core::demux::amf0::Value;
 use damson_core::demux::rtmp::chunk::{Message, put_message};
 use damson_core::model::time::Time;
-use damson_core::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputTrack, Resume};
-use damson_core::model::{NodeId, PartHeader, Record, StreamName};
+use damson_core::model::{
+    AccessUnit, Announced, Clocks, CodecConfig, Feed, InputTrack, NodeId, PartHeader, Record, Resume, StreamName,
+};
 use damson_core::packager::{Input, Output};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};

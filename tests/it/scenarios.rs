@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use damson_sim::Departure;
-use damson_sim::Scenario;
+use damson_sim::{Departure, Scenario};
 
 use crate::tidy::root;
 

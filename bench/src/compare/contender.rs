@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use damson_core::model::Peer;
 use damson_core::plumtree::Optimise;
-use damson_sim::Latency;
-use damson_sim::Member;
-use damson_sim::Node;
-use damson_sim::{Net, Settings};
+use damson_sim::{Latency, Member, Net, Node, Settings};
 
 use super::iroh::Iroh;
 use super::sile::Sile;

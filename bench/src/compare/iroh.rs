@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::wire::Reader;
-use damson_core::model::{NodeId, PartHeader, PartId};
+use damson_core::model::{NodeId, PartHeader, PartId, Peer};
 use damson_core::swarm::{Input, Output};
 use damson_sim::{Glance, Node};
 use iroh_gossip::proto::state::MessageKind;

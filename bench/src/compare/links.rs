@@ -4,8 +4,7 @@ use bytes::Bytes;
 use damson_core::model::time::Time;
 use damson_core::model::{Hop, NodeId, NodeName, PartHeader, StreamName, Trace};
 use damson_core::swarm::Output;
-use damson_sim::Net;
-use damson_sim::Node;
+use damson_sim::{Net, Node};
 
 /// The links of a node, open and under way.
 pub(crate) struct Links<F> {

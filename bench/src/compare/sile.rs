@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::model::Peer;
 use damson_core::model::time::Time;
-use damson_core::model::{PartHeader, PartId};
+use damson_core::model::{PartHeader, PartId, Peer};
 use damson_core::swarm::{Input, Output};
 use damson_sim::{Glance, Node};
 use hyparview::message::ProtocolMessage as OverlayMessage;

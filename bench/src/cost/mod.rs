@@ -15,9 +15,8 @@ use std::time::Duration;
 use crate::cluster::{self, Cluster};
 use crate::http::Client;
 use crate::nodes::{Nodes, Shape, body};
-use crate::process;
 use crate::table::{Readings, Table};
-use crate::{Result, film};
+use crate::{Result, film, process};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

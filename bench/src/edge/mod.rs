@@ -21,16 +21,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use load::{Tool, Transport};
+use nginx::Nginx;
 use tempfile::TempDir;
+use varnish::Varnish;
 
 use crate::cluster::{self, Cluster};
 use crate::http::Client;
 use crate::process::{self, Process};
 use crate::table::{Readings, Table};
 use crate::{Result, film};
-use load::{Tool, Transport};
-use nginx::Nginx;
-use varnish::Varnish;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -7,8 +7,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::http::Client;
-use crate::process::Process;
-use crate::process::free_port;
+use crate::process::{Process, free_port};
 
 /// One Varnish; its child ends with it.
 pub(super) struct Varnish {

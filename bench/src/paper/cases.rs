@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use damson_core::plumtree::Optimise;
-use damson_sim::Latency;
-use damson_sim::Settings;
+use damson_sim::{Latency, Settings};
 
 use super::world::{SECOND, SMALL, World, deliveries, eccentricity, mean, millis, publish, reached};
 use super::{Case, Figure, Goal, figure};

@@ -3,8 +3,7 @@
 //!
 //! Each row is a scenario in which the rule matters; its text stands here, in the format of `fixtures/scenario/`.
 
-use damson_sim::Departure;
-use damson_sim::Scenario;
+use damson_sim::{Departure, Scenario};
 
 use super::{Case, Figure, Goal, figure};
 

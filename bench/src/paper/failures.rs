@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use damson_core::model::Peer;
-use damson_sim::Member;
-use damson_sim::{DeadDials, Net};
+use damson_sim::{DeadDials, Member, Net};
 
 use super::world::{SECOND, SMALL, World, deliveries, millis, publish};
 use super::{Case, Figure, Goal, figure};

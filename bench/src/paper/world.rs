@@ -1,6 +1,5 @@
 //! What the cases have in common: swarms that have settled, parts, and the shortest ways.
 
-use damson_core::model;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -8,11 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use damson_core::model::time::UnixTime;
 use damson_core::model::{Epoch, Flags, NodeId, PartHeader, PartId, TrackId};
-use damson_core::{hyparview as overlay, plumtree as broadcast};
-use damson_sim::Delivery;
-use damson_sim::Latency;
-use damson_sim::Member;
-use damson_sim::{Net, Settings};
+use damson_core::{hyparview as overlay, model, plumtree as broadcast};
+use damson_sim::{Delivery, Latency, Member, Net, Settings};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// The small message of the papers' simulations.

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use damson_core::plumtree::Optimise;
 use damson_core::{hyparview as overlay, plumtree as broadcast};
-use damson_sim::Glance;
-use damson_sim::Latency;
-use damson_sim::Member;
-use damson_sim::Net;
+use damson_sim::{Glance, Latency, Member, Net};
 
 use super::plot::Line;
 use crate::paper::world::{SECOND, SMALL, World, mean, part};

@@ -3,17 +3,15 @@
 use bytes::Bytes;
 
 use super::aac::{Aac, AacError};
-use super::ac3;
 use super::ac3::{Ac3, Eac3};
 use super::av1::Av1;
 use super::avc::{Avc, AvcError};
 use super::error::HeaderError;
 use super::hevc::Hevc;
-use super::opus;
 use super::opus::Opus;
-use crate::model::CodecConfig;
+use super::{ac3, opus};
 use crate::model::time::Timescale;
-use crate::model::{AudioInfo, TrackKind, VideoInfo};
+use crate::model::{AudioInfo, CodecConfig, TrackKind, VideoInfo};
 
 /// Headers that were understood.
 #[derive(Clone, PartialEq, Eq, Debug)]

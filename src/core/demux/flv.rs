@@ -21,9 +21,8 @@ use bytes::Bytes;
 use super::amf0::Value;
 use crate::codec::error::HeaderError;
 use crate::codec::{ac3, id3};
-use crate::model::Scheme;
 use crate::model::time::Timescale;
-use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message};
+use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message, Scheme};
 pub use enhanced::capabilities;
 
 /// Milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::key::SegmentKey;
-use crate::model::NodeId;
-use crate::model::Peer;
 use crate::model::time::Time;
+use crate::model::{NodeId, Peer};
 use crate::window::Segment;
 
 /// Most segments fetched at once: each may take [`SEGMENT_LEN_MAX`](super::query::SEGMENT_LEN_MAX) of memory.

@@ -15,9 +15,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::entry::SegmentEntry;
 use super::key::SegmentKey;
 use crate::model::time::UnixTime;
-use crate::model::wire;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{LifeId, Msn, Period, StreamName, TrackId, TrackSet};
+use crate::model::{LifeId, Msn, Period, StreamName, TrackId, TrackSet, wire};
 
 /// The longest listing, in bytes: 380,000 segments.
 pub const LISTING_LEN_MAX: usize = 16 << 20;

@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::model::wire;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{PartHeader, Period, TrackId, TrackSet};
+use crate::model::{PartHeader, Period, TrackId, TrackSet, wire};
 use crate::window::{Part, Segment};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"DVR1");

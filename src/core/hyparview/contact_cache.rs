@@ -9,8 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 
-use crate::model::NodeId;
-use crate::model::Peer;
+use crate::model::{NodeId, Peer};
 
 /// A bounded set of nodes, asked in turn.
 #[derive(Debug, Clone, Default)]

@@ -9,9 +9,8 @@ use super::config::Config;
 use super::message::{Message, NODES_MAX};
 use super::view::{Active, Passive, View};
 use super::views::Views;
-use crate::model::NodeId;
-use crate::model::Peer;
 use crate::model::time::Time;
+use crate::model::{NodeId, Peer};
 
 /// How many contacts are looked for at a time, once there is no need of them here.
 pub(super) const PROBES: usize = 8;

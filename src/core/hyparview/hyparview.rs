@@ -8,20 +8,17 @@ use rand::{RngExt, SeedableRng};
 
 use super::config::Config;
 use super::deadlines::Deadlines;
-use super::departures;
 use super::departures::{Admissions, Calm, Nearness, Pong, Seeks};
 use super::io::{Counters, DownCause, Input, Output};
 use super::join::{Bootstrap, Walk};
 use super::message::{Message, Priority};
-use super::neighbor;
 use super::neighbor::{Answer, Ask, Requests};
-use super::shuffle;
 use super::shuffle::Shuffles;
 use super::timer::Timer;
 use super::views::Views;
-use crate::model::NodeId;
-use crate::model::Peer;
+use super::{departures, neighbor, shuffle};
 use crate::model::time::Time;
+use crate::model::{NodeId, Peer};
 
 /// One node's part in the overlay of one swarm.
 #[derive(Debug, Clone)]

@@ -1,8 +1,7 @@
 //! What an overlay takes in, what it wants done, and what it counts.
 
 use super::message::Message;
-use crate::model::NodeId;
-use crate::model::Peer;
+use crate::model::{NodeId, Peer};
 
 /// What can happen to an overlay.
 #[derive(Debug, Clone)]

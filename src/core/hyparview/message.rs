@@ -2,9 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::model::Peer;
-use crate::model::wire;
 use crate::model::wire::{Fault, Reader, WireError};
+use crate::model::{Peer, wire};
 
 /// The longest list of nodes in a message. A shuffle carries 1 + ka + kp = 8 of them.
 pub const NODES_MAX: usize = 32;

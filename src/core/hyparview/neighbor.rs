@@ -8,9 +8,8 @@ use super::departures::Admissions;
 use super::message::{Message, NODES_MAX, Priority};
 use super::view::{Active, View};
 use super::views::Views;
-use crate::model::NodeId;
-use crate::model::Peer;
 use crate::model::time::Time;
+use crate::model::{NodeId, Peer};
 
 /// Why a peer is asked to be a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

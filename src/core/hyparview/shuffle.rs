@@ -7,8 +7,7 @@ use rand::rngs::Xoshiro256PlusPlus as Rng;
 use super::config::Config;
 use super::message::{Message, NODES_MAX};
 use super::views::Views;
-use crate::model::NodeId;
-use crate::model::Peer;
+use crate::model::{NodeId, Peer};
 
 /// Owns when the next SHUFFLE is sent, and what the last one carried.
 #[derive(Debug, Clone)]

@@ -3,9 +3,8 @@
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 
-use crate::model::NodeId;
-use crate::model::Peer;
 use crate::model::time::Time;
+use crate::model::{NodeId, Peer};
 
 /// A member of the active view.
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,8 @@ use super::config::{Config, Topology};
 use super::contact_cache::ContactCache;
 use super::io::DownCause;
 use super::view::{Active, Passive, View};
-use crate::model::NodeId;
-use crate::model::Peer;
 use crate::model::time::Time;
+use crate::model::{NodeId, Peer};
 
 /// Owns who is a neighbour, who can become one, and who was met besides. No node is in both views, and none is
 /// this node.

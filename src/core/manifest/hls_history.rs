@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::hls_lines;
 use super::hls_lines::Before;
 use super::listed::Past;
-use crate::dvr::SegmentEntry;
-use crate::dvr::TrackIndex;
+use crate::dvr::{SegmentEntry, TrackIndex};
 use crate::model::{LifeId, Msn, TrackId};
 
 /// The printed lines of a stream's tracks.

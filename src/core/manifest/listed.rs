@@ -1,9 +1,7 @@
 //! What is listed of a stream: the window, and what an archive holds from before it. Pure.
 
 use super::date_ranges::RemovedRanges;
-use crate::dvr::ArchiveIndex;
-use crate::dvr::SegmentEntry;
-use crate::dvr::TrackIndex;
+use crate::dvr::{ArchiveIndex, SegmentEntry, TrackIndex};
 use crate::model::{LifeId, Period, Record, TrackId};
 use crate::window::{TrackWindow, Window};
 

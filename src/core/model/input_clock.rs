@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::time::InputClock;
-use super::time::Timescale;
+use super::time::{InputClock, Timescale};
 
 /// Returns the value congruent to `raw` modulo 2^`clock.wrap_bits` that lies nearest to `near`.
 pub(crate) fn unwrap(raw: u64, clock: InputClock, near: Option<i64>) -> i64 {

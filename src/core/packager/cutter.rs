@@ -16,11 +16,9 @@ use super::date_time::Anchor;
 use super::diagnostic::Notice;
 use super::step::{Lost, Step, TrackEnd};
 use super::unit::{REORDER_MAX, SegmentStart, TrackUnit, micros};
-use crate::model::InputTrack;
-use crate::model::UNIT_LEN_MAX;
 use crate::model::limits::PATIENCE_PUSH;
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Msn, Record, Track, TrackId};
+use crate::model::{InputTrack, Msn, Record, Track, TrackId, UNIT_LEN_MAX};
 
 /// How far a track may lag behind before it is taken for stalled. A guess: encoders interleave within
 /// a few hundred ms.

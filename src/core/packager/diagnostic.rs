@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::codec::codec::CodecError;
-use crate::model::{Feed, InputTrack};
-use crate::model::{Msn, TrackId};
+use crate::model::{Feed, InputTrack, Msn, TrackId};
 
 /// Something that an operator may want to know. Most are the publisher's doing; none stops the stream.
 #[derive(Clone, PartialEq, Debug)]

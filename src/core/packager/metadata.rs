@@ -11,12 +11,9 @@ use bytes::Bytes;
 
 use super::diagnostic::Unusable;
 use crate::codec::scte35;
-use crate::model::MESSAGE_LEN_MAX;
-use crate::model::Message;
-use crate::model::Scheme;
 use crate::model::input_clock::unwrap;
 use crate::model::limits::MESSAGES_WAITING_MAX;
-use crate::model::{Feed, InputClock};
+use crate::model::{Feed, InputClock, MESSAGE_LEN_MAX, Message, Scheme};
 
 /// Messages that are remembered, so that what is said again isn't carried again.
 const REMEMBERED_MAX: usize = 32;

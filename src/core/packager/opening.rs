@@ -12,8 +12,7 @@ use super::track_names::{Named, names};
 use super::unit::InputUnit;
 use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Feed, InputClock, InputTrack};
-use crate::model::{LifeId, Record, Schemes, StreamName, TrackId};
+use crate::model::{Feed, InputClock, InputTrack, LifeId, Record, Schemes, StreamName, TrackId};
 
 /// The least time from which a bit rate is told before the first segment is complete.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(1);

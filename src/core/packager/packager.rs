@@ -18,10 +18,8 @@ use super::start_numbers::StartNumbers;
 use super::timeline::Timing;
 use super::unit::{InputUnit, SegmentStart};
 use crate::codec::codec::Codec;
-use crate::model::Message;
 use crate::model::time::Time;
-use crate::model::{AccessUnit, Clocks, CodecConfig, Feed, InputTrack, Resume};
-use crate::model::{Msn, StreamName};
+use crate::model::{AccessUnit, Clocks, CodecConfig, Feed, InputTrack, Message, Msn, Resume, StreamName};
 
 /// Periods are no shorter: a publisher that jumps at every frame must not flood the swarm with records.
 const PERIOD_MIN: Duration = Duration::from_secs(1);

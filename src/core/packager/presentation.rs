@@ -19,8 +19,7 @@ use super::tracks::{carry, cut_parts, expected, further, have_grown, list, place
 use super::unit::{InputUnit, PeriodStart, SegmentStart, Stamp};
 use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Epoch, Msn, Record, Rendition};
-use crate::model::{Feed, InputClock, InputTrack, Resume};
+use crate::model::{Epoch, Feed, InputClock, InputTrack, Msn, Record, Rendition, Resume};
 
 /// Sound that lags so far behind the pictures is taken from another push. Below the cutter's patience.
 const SOUND_SILENT_MAX: Duration = Duration::from_millis(700);

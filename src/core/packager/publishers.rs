@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::diagnostic::{Refusal, Unusable};
 use super::unit::InputUnit;
 use crate::codec::codec::{Codec, CodecError};
-use crate::model::UNIT_LEN_MAX;
 use crate::model::id::is_language;
 use crate::model::input_clock::unwrap;
-use crate::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack};
-use crate::model::{Epoch, Rendition};
+use crate::model::{
+    AccessUnit, Announced, Clocks, CodecConfig, Epoch, Feed, InputClock, InputTrack, Rendition, UNIT_LEN_MAX,
+};
 
 /// Most input tracks of all pushes of a stream.
 const INPUTS_MAX: usize = 48;

@@ -7,10 +7,9 @@ use std::time::Duration;
 use super::align::tolerance;
 use super::diagnostic::Refusal;
 use super::unit::{InputUnit, PeriodStart, SegmentStart, micros};
-use crate::model::Msn;
 use crate::model::limits::PATIENCE_PUSH;
 use crate::model::time::Time;
-use crate::model::{Feed, InputTrack};
+use crate::model::{Feed, InputTrack, Msn};
 
 /// What waits at most, in bytes and units: it is forgotten then, and a later segment's start waited for.
 const QUEUE_LEN_MAX: usize = 32 << 20;

@@ -4,11 +4,10 @@
 //! begins at the wallclock's distance from it, and never before the end of what was numbered. A
 //! segment's `tfdt` therefore says where it belongs in DASH without a presentationTimeOffset of its own.
 
-use crate::model::input_clock::rescale;
 use std::time::Duration;
 
 use crate::model::InputClock;
-
+use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 
 /// Timestamps that go back by no more than this are encoders' slips and are nudged forward; by more, a

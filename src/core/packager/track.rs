@@ -14,16 +14,14 @@ use super::publishers::Source;
 use super::step::TrackEnd;
 use super::timeline::{Placed, Timing, TrackClock};
 use super::unit::{InputUnit, PeriodStart, REORDER_MAX, SegmentStart, Stamp, TrackUnit};
-use crate::cmaf::Event;
-use crate::cmaf::cmaf;
 use crate::cmaf::cmaf::{Reference, Sample};
+use crate::cmaf::{Event, cmaf};
 use crate::codec::codec::Codec;
 use crate::codec::{ac3, opus};
-use crate::model::UNIT_LEN_MAX;
 use crate::model::input_clock::rescale;
 use crate::model::limits::{MESSAGES_WAITING_MAX, PART_BOXES_LEN_MAX, PART_MESSAGES_LEN_MAX, PART_UNITS_MAX};
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, TrackKind};
+use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, TrackKind, UNIT_LEN_MAX};
 
 /// PROGRAM-DATE-TIME goes forward by this from segment to segment at least: what its text can say.
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);

@@ -3,9 +3,8 @@
 use super::publishers::Publishers;
 use super::unit::InputUnit;
 use crate::codec::codec::Codec;
-use crate::model::Rendition;
 use crate::model::limits::TRACKS_MAX;
-use crate::model::{Feed, InputTrack};
+use crate::model::{Feed, InputTrack, Rendition};
 
 /// A track of a presentation that begins.
 #[derive(Clone, PartialEq, Eq, Debug)]

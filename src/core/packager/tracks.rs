@@ -8,9 +8,8 @@ use super::track::{TrackMuxer, frame_rate};
 use super::track_names::{is_for, is_plain, name_for};
 use crate::cmaf::Event;
 use crate::codec::codec::Codec;
-use crate::model::Announced;
 use crate::model::limits::TRACKS_MAX;
-use crate::model::{Record, Rendition, Track, TrackId};
+use crate::model::{Announced, Record, Rendition, Track, TrackId};
 
 /// BANDWIDTH is published anew when it has grown by more than a tenth.
 const RATE_STEP: u64 = 10;

@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use crate::model::input_clock::rescale;
 use crate::model::time::{Time, Timescale, UnixTime};
-use crate::model::{Epoch, Msn};
-use crate::model::{InputClock, InputTrack};
+use crate::model::{Epoch, InputClock, InputTrack, Msn};
 
 /// A picture is shown at most this much after it is decoded, as far as PROGRAM-DATE-TIME goes by it: H.264 reorders
 /// 16 frames at most, which at 24 fps are 0.67 s.

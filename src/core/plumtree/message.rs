@@ -7,9 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::model::part_header::BODY_LEN_MAX;
 use crate::model::time::Time;
-use crate::model::wire;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{Epoch, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
+use crate::model::{Epoch, Msn, NodeId, PartHeader, PartId, Trace, TrackId, wire};
 
 /// Most announcements in one IHAVE: 14 KB, a few packets.
 pub const IHAVE_IDS_MAX: usize = 512;

@@ -5,10 +5,8 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 
 use super::announcement::{Announceable, Announcement, decode_stream};
-use crate::model::Peer;
-use crate::model::wire;
 use crate::model::wire::{Reader, WireError};
-use crate::model::{LifeId, Msn, StreamName};
+use crate::model::{LifeId, Msn, Peer, StreamName, wire};
 
 /// What a node keeps of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use super::announcement::Held;
 use super::archive_notice::{ArchiveNotice, Keeper};
-use crate::model::Peer;
 use crate::model::time::Time;
-use crate::model::{NodeId, StreamName};
+use crate::model::{NodeId, Peer, StreamName};
 
 /// Most keepers of a stream that are known, and told of. A guess: enough that some are up.
 const KEEPERS_MAX: usize = 8;

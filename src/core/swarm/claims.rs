@@ -7,9 +7,8 @@ use bytes::Bytes;
 
 use super::announcement::Announcement;
 use super::entry::Entry;
-use crate::model::Peer;
 use crate::model::time::Time;
-use crate::model::{Flags, PartHeader, PartId, Record, StreamName, TrackId};
+use crate::model::{Flags, PartHeader, PartId, Peer, Record, StreamName, TrackId};
 
 #[derive(Debug)]
 struct Claim {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::io::Output;
-use crate::model::NodeId;
-use crate::model::Peer;
 use crate::model::time::Time;
+use crate::model::{NodeId, Peer};
 
 #[derive(Debug)]
 struct Contact {

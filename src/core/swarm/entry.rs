@@ -3,10 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use super::announcement::{Announceable, decode_stream};
-use crate::model::Peer;
-use crate::model::wire;
 use crate::model::wire::{Reader, WireError};
-use crate::model::{Epoch, LifeId, NodeId, StreamName};
+use crate::model::{Epoch, LifeId, NodeId, Peer, StreamName, wire};
 
 /// A stream in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

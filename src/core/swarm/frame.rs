@@ -13,9 +13,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::announcement::{Announceable, Announcement};
 use super::archive_notice::ArchiveNotice;
 use super::entry::Entry;
-use crate::model::SwarmId;
-use crate::model::wire;
 use crate::model::wire::{Reader, WireError};
+use crate::model::{SwarmId, wire};
 use crate::{hyparview as overlay, plumtree as broadcast};
 
 /// Most announcements or notices in one frame: 170 bytes each at most, so some 20 KB.

@@ -18,14 +18,11 @@ use super::io::{Input, Output};
 use super::links::Links;
 use super::member::{Action, SwarmView};
 use super::members::Members;
-use crate::hyparview as overlay;
 use crate::hyparview::DownCause;
-use crate::model::Peer;
-use crate::model::Resume;
 use crate::model::time::Time;
 use crate::model::wire::WireError;
-use crate::model::{NodeId, Record, StreamName, SwarmId, Trace};
-use crate::plumtree as broadcast;
+use crate::model::{NodeId, Peer, Record, Resume, StreamName, SwarmId, Trace};
+use crate::{hyparview as overlay, plumtree as broadcast};
 
 /// What a hub has counted; see also [`SwarmView`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,9 +7,8 @@ use bytes::Bytes;
 use super::archive_notice::{Keeper, Kept};
 use super::entry::Entry;
 use crate::hyparview::DownCause;
-use crate::model::Peer;
 use crate::model::time::Time;
-use crate::model::{NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace};
+use crate::model::{NodeId, PartHeader, PartId, Peer, Record, StreamName, SwarmId, Trace};
 
 /// What can happen to a [`Hub`](super::hub::Hub). Its control frames are bytes; a simulator may pass others on.
 #[derive(Debug, Clone)]

@@ -7,9 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::io::Output;
-use crate::model::NodeId;
-use crate::model::Peer;
 use crate::model::time::Time;
+use crate::model::{NodeId, Peer};
 
 /// Most frames that wait for one dial. An overlay asks one thing at a time of a peer without a link.
 const WAITING_MAX: usize = 64;

@@ -7,14 +7,11 @@ use bytes::Bytes;
 use super::config::Config;
 use super::frame::FrameBody;
 use super::io::Output;
-use crate::hyparview as overlay;
 use crate::hyparview::HyParView;
-use crate::model::Peer;
-use crate::model::Resume;
 use crate::model::time::Time;
-use crate::model::{Msn, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, TrackId};
-use crate::plumtree as broadcast;
+use crate::model::{Msn, NodeId, PartHeader, PartId, Peer, Record, Resume, StreamName, SwarmId, TrackId};
 use crate::plumtree::{Counters, Plumtree, Sizes};
+use crate::{hyparview as overlay, plumtree as broadcast};
 
 /// Most nodes remembered as members of a stream's swarm, beside the overlay's own views.
 const CONTACTS_MAX: usize = 16;

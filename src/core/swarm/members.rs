@@ -6,14 +6,11 @@ use std::time::Duration;
 use super::config::Config;
 use super::io::Output;
 use super::member::{Action, Member, SwarmView};
-use crate::hyparview as overlay;
 use crate::hyparview::HyParView;
-use crate::model::Peer;
-use crate::model::Resume;
 use crate::model::time::Time;
-use crate::model::{NodeId, Record, StreamName, SwarmId};
-use crate::plumtree as broadcast;
+use crate::model::{NodeId, Peer, Record, Resume, StreamName, SwarmId};
 use crate::plumtree::{Plumtree, Sizes};
+use crate::{hyparview as overlay, plumtree as broadcast};
 
 /// How often the shares of the upload are reckoned anew: as often as a stream's rate is measured.
 const SHARE_EVERY: Duration = Duration::from_secs(2);

@@ -11,11 +11,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hyparview::DownCause;
-use crate::model::Peer;
 use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{
-    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, SwarmId, Trace, Track, TrackId,
-    TrackKind, VideoInfo,
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, StreamName, SwarmId, Trace, Track,
+    TrackId, TrackKind, VideoInfo,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);

@@ -9,8 +9,7 @@ use crate::model::{
     AudioInfo, Epoch, Flags, Init, LifeId, Msn, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track,
     TrackId, TrackKind, VideoInfo,
 };
-use crate::window::Input;
-use crate::window::Window;
+use crate::window::{Input, Window};
 
 /// MSN of a programme's first segment.
 pub const FIRST_MSN: Msn = 1_795_359_753;

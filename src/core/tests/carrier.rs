@@ -3,9 +3,8 @@
 use bytes::Bytes;
 
 use super::{Frame, payload};
-use crate::demux::flv;
-use crate::demux::ts;
 use crate::demux::ts::{Demuxer, End};
+use crate::demux::{flv, ts};
 use crate::model::time::Time;
 use crate::model::{Announced, InputClock};
 use crate::packager::Input;

@@ -11,8 +11,7 @@ use bytes::Bytes;
 
 use self::carrier::Carrier;
 use crate::model::time::{Time, UnixTime};
-use crate::model::{Clocks, Feed};
-use crate::model::{Epoch, NodeId, PartHeader, Record, StreamName};
+use crate::model::{Clocks, Epoch, Feed, NodeId, PartHeader, Record, StreamName};
 use crate::packager::tests::{check_invariants, samples};
 use crate::packager::{Input, Output, Packager, Settings};
 

@@ -7,10 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::segment::{Part, Segment};
-use crate::model::Record;
 use crate::model::time::{MediaTime, Timescale};
-use crate::model::{Flags, PartHeader};
-use crate::model::{Msn, PartId, TrackId};
+use crate::model::{Flags, Msn, PartHeader, PartId, Record, TrackId};
 
 /// Puts gaps in place of what is missing of segment `next.0` from part `next.1` on. `false` if nothing
 /// is missing: the segment ended early, and the next begins after a discontinuity.

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::model::LatencyBreakdown;
-use crate::model::Msn;
 use crate::model::time::{Time, UnixTime};
-use crate::model::{PartHeader, Trace};
+use crate::model::{LatencyBreakdown, Msn, PartHeader, Trace};
 
 /// The hash of a part that was made up here: no body has it but by a 1 in 2^256 accident.
 const NO_HASH: [u8; 32] = [0; 32];

@@ -8,9 +8,10 @@ use super::track::Lookup;
 use super::window::{Input, Output, Window};
 use crate::model::limits::JOIN_SETTLE;
 use crate::model::time::{Time, Timescale, UnixTime};
-use crate::model::{AudioInfo, Init, Period, Record, Track, TrackKind};
-use crate::model::{Epoch, LifeId, Msn, NodeId, PartId, StreamName, TrackId};
-use crate::model::{Flags, PartHeader, Trace};
+use crate::model::{
+    AudioInfo, Epoch, Flags, Init, LifeId, Msn, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track,
+    TrackId, TrackKind,
+};
 
 const FIRST: Msn = 1_000;
 const PARTS: u16 = 10;

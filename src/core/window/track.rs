@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::gap;
 use super::segment::{Part, Segment};
-use crate::model::Record;
 use crate::model::limits::JOIN_SETTLE;
 use crate::model::time::{Time, Timescale};
-use crate::model::{Msn, TrackId};
+use crate::model::{Msn, Record, TrackId};
 
 /// What is known of a part or segment that somebody asks for.
 #[derive(Debug)]

@@ -17,10 +17,8 @@ use bytes::Bytes;
 
 use super::segment::{Part, Segment};
 use super::track::TrackWindow;
-use crate::model::Record;
 use crate::model::time::Time;
-use crate::model::{Msn, StreamName, TrackId};
-use crate::model::{PartHeader, Trace};
+use crate::model::{Msn, PartHeader, Record, StreamName, Trace, TrackId};
 
 /// Parts that came before the stream's record: more are dropped, and repaired later.
 const EARLY_PARTS_MAX: usize = 1_024;

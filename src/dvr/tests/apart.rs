@@ -6,6 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::manifest::{HttpError, hls};
+use damson_core::model::{Msn, NodeId, Peer, Record, TrackId};
+use damson_core::swarm;
+use damson_core::testing::playlist::ReadPlaylist;
+use damson_core::testing::synthetic;
+use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 
 use crate::clock;
 use crate::dvr::archive_writer::ArchiveWriter;
@@ -14,13 +20,6 @@ use crate::dvr::settings::Settings;
 use crate::edge::Store;
 use crate::mesh::{Answer, QueryError};
 use crate::observe::Metrics;
-use damson_core::manifest::{HttpError, hls};
-use damson_core::model::Peer;
-use damson_core::model::{Msn, NodeId, Record, TrackId};
-use damson_core::swarm;
-use damson_core::testing::playlist::ReadPlaylist;
-use damson_core::testing::synthetic;
-use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 
 #[derive(Default)]
 struct Nodes {

@@ -7,6 +7,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::manifest::hls;
+use damson_core::model::{LifeId, Msn, Record, TrackId};
+use damson_core::testing::playlist::ReadPlaylist;
+use damson_core::testing::synthetic;
+use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 
 use crate::clock;
 use crate::dvr::archive_writer::ArchiveWriter;
@@ -14,11 +19,6 @@ use crate::dvr::disk::{ArchiveFiles, Disk, Folder};
 use crate::dvr::settings::Settings;
 use crate::edge::Store;
 use crate::observe::Metrics;
-use damson_core::manifest::hls;
-use damson_core::model::{LifeId, Msn, Record, TrackId};
-use damson_core::testing::playlist::ReadPlaylist;
-use damson_core::testing::synthetic;
-use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 
 /// A disk in memory.
 #[derive(Debug, Clone, Default)]

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use damson_core::manifest::HttpError;
+use damson_core::manifest::facts::{bandwidth, has_ended};
+use damson_core::manifest::route::Route;
+use damson_core::model::{AudioInfo, Msn, TrackKind, VideoInfo};
+use damson_core::window::TrackWindow;
 use serde::Serialize;
 
 use super::latency;
 use crate::edge::context::Edge;
 use crate::edge::streams::Stream;
-use damson_core::manifest::HttpError;
-use damson_core::manifest::facts::bandwidth;
-use damson_core::manifest::facts::has_ended;
-use damson_core::manifest::route::Route;
-use damson_core::model::{AudioInfo, Msn, TrackKind, VideoInfo};
-use damson_core::window::TrackWindow;
 
 #[derive(Serialize)]
 struct StreamJson {

@@ -31,6 +31,10 @@
 
 use std::time::Duration;
 
+use damson_core::manifest::HttpError;
+use damson_core::model::latency::{Spread, StageTime};
+use damson_core::model::{LatencyBreakdown, Msn, NodeId, NodeName, Stage, TrackId};
+use damson_core::window::{Part, TrackWindow};
 use serde::Serialize;
 
 use crate::clock;
@@ -38,10 +42,6 @@ use crate::edge::context::Edge;
 use crate::edge::streams::Stream;
 use crate::edge::streams::stream::StreamState;
 use crate::edge::streams::summary::WindowSummary;
-use damson_core::manifest::HttpError;
-use damson_core::model::latency::{Spread, StageTime};
-use damson_core::model::{LatencyBreakdown, Msn, NodeId, NodeName, Stage, TrackId};
-use damson_core::window::{Part, TrackWindow};
 
 /// How many of the newest parts are listed.
 pub const PARTS: usize = 20;

@@ -17,6 +17,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use damson_core::manifest::route::Route;
+use damson_core::manifest::{HttpError, route};
+use damson_core::model::TrackId;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Method, Request};
@@ -35,10 +38,6 @@ use crate::edge::context::Edge;
 use crate::edge::streams::Stream;
 use crate::net::drain::{Drain, Ended};
 use crate::observe::metrics::RequestKind;
-use damson_core::manifest::HttpError;
-use damson_core::manifest::route;
-use damson_core::manifest::route::Route;
-use damson_core::model::TrackId;
 
 /// How often an overview is sent.
 const OVERVIEW: Duration = Duration::from_secs(1);

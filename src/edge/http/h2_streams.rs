@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
+use damson_core::model::time::Time;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -20,7 +21,6 @@ use crate::edge::chunks::Chunks;
 use crate::edge::follow::FollowError;
 use crate::edge::limits::{Limits, TAKEN_BACK_MAX};
 use crate::edge::request_times::Timed;
-use damson_core::model::time::Time;
 
 /// What is under way on one connection.
 #[derive(Debug)]

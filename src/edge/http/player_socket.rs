@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use damson_core::model::time::Time;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -14,7 +15,6 @@ use tokio::time::Sleep;
 use crate::clock;
 use crate::edge::sendfile::{FileSlot, MemoryFile, sys};
 use crate::net::preface::Prefaced;
-use damson_core::model::time::Time;
 
 /// A player's connection.
 #[derive(Debug)]

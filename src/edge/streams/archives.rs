@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use crate::dvr::ArchiveWriter;
-use crate::dvr::Fetcher;
-use crate::edge::byte_cache::ByteCache;
 use damson_core::dvr::fetch_queue::Outcome;
 use damson_core::dvr::{ArchiveIndex, SegmentKey};
 use damson_core::manifest::HttpError;
-use damson_core::model::Peer;
-use damson_core::model::StreamName;
+use damson_core::model::{Peer, StreamName};
 use damson_core::window::Segment;
+use parking_lot::Mutex;
+
+use crate::dvr::{ArchiveWriter, Fetcher};
+use crate::edge::byte_cache::ByteCache;
 
 /// Bytes of segments that are kept after they have left their windows, least recently asked for first
 /// out. rfc8216bis 6.2.2 wants each fetchable for as long as the playlist is; this holds 10 streams of

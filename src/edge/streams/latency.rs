@@ -3,13 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-
 use damson_core::model::latency::RecentLatencies;
 use damson_core::model::time::Time;
 use damson_core::model::{LatencyBreakdown, TrackId};
 use damson_core::window::Part;
+use tokio::sync::broadcast;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// A client may be so many parts behind: three seconds of four tracks.
 pub(crate) const BEHIND_MAX: usize = 64;

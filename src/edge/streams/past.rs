@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use damson_core::dvr::{ArchiveIndex, Listing, SegmentKey, TrackIndex, merge};
+use damson_core::manifest::date_ranges::RemovedRanges;
+use damson_core::manifest::listed::Listed;
+use damson_core::model::time::Time;
+use damson_core::model::{Epoch, LifeId, Msn, NodeId, Peer, Record, StreamName, TrackId};
+use damson_core::swarm;
+use damson_core::swarm::Kept;
+use damson_core::window::{Segment, Window};
+
 use super::archives::{Archives, Whereabouts};
 use crate::clock;
 use crate::dvr::ArchiveWriter;
 use crate::dvr::archive_writer::Task;
-use damson_core::dvr::{ArchiveIndex, Listing, SegmentKey, TrackIndex, merge};
-use damson_core::manifest::date_ranges::RemovedRanges;
-use damson_core::manifest::listed::Listed;
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
-use damson_core::model::{Epoch, LifeId, Msn, NodeId, Record, StreamName, TrackId};
-use damson_core::swarm;
-use damson_core::swarm::Kept;
-use damson_core::window::{Segment, Window};
 
 /// A keeper that was asked, and left something missing, is asked again after this.
 const LISTING_RETRY: Duration = Duration::from_secs(30);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use damson_core::manifest::HttpError;
+use damson_core::model::{LatencyBreakdown, StreamName};
+
 use super::archives::Archives;
 use super::timers::StreamTimers;
 use crate::dvr::{ArchiveWriter, Fetcher};
 use crate::observe::{Exporter, Metrics};
-use damson_core::manifest::HttpError;
-use damson_core::model::{LatencyBreakdown, StreamName};
 
 /// Most requests held in all; the next one is answered 503.
 const WAITERS_MAX: usize = 100_000;

@@ -6,16 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
-
-use super::shared::StreamsShared;
-use super::stream::Stream;
-use crate::clock;
-use crate::dvr::ArchiveWriter;
-use crate::dvr::Fetcher;
-use crate::edge::sendfile::MemoryFiles;
-use crate::mesh::Answer;
-use crate::observe::{Exporter, Metrics};
 use damson_core::dvr::query::Query;
 use damson_core::dvr::{Stock, merge, segment_file};
 use damson_core::manifest::HttpError;
@@ -24,6 +14,15 @@ use damson_core::model::{PartHeader, Record, StreamName, Trace};
 use damson_core::swarm;
 use damson_core::swarm::{Entry, Kept};
 use damson_core::window::Input;
+use parking_lot::RwLock;
+
+use super::shared::StreamsShared;
+use super::stream::Stream;
+use crate::clock;
+use crate::dvr::{ArchiveWriter, Fetcher};
+use crate::edge::sendfile::MemoryFiles;
+use crate::mesh::Answer;
+use crate::observe::{Exporter, Metrics};
 
 /// Most streams held; what the mesh tells of more is dropped, and logged.
 const STREAMS_MAX: usize = 16_384;

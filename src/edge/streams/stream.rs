@@ -8,6 +8,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use damson_core::dvr::SegmentKey;
+use damson_core::manifest::HttpError;
+use damson_core::manifest::listed::Listed;
+use damson_core::model::limits::APPEAR_MAX;
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{LifeId, Msn, StreamName, TrackId};
+use damson_core::swarm;
+use damson_core::swarm::{Entry, Kept};
+use damson_core::window::held_requests::{HeldRequests, Token, WaitFor, Wake};
+use damson_core::window::{Input, Lookup, Output, Segment, Window, held_requests};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
@@ -22,19 +32,6 @@ use crate::edge::documents::Documents;
 use crate::edge::headers::MediaHeads;
 use crate::edge::limits::Visitor;
 use crate::edge::request_times::RequestTimes;
-use damson_core::dvr::SegmentKey;
-use damson_core::manifest::HttpError;
-use damson_core::manifest::listed::Listed;
-use damson_core::model::limits::APPEAR_MAX;
-use damson_core::model::time::{Time, UnixTime};
-use damson_core::model::{LifeId, Msn, StreamName, TrackId};
-use damson_core::swarm;
-use damson_core::swarm::{Entry, Kept};
-use damson_core::window::Lookup;
-use damson_core::window::held_requests;
-use damson_core::window::held_requests::{HeldRequests, Token, WaitFor, Wake};
-use damson_core::window::{Input, Output};
-use damson_core::window::{Segment, Window};
 
 /// How long documents wait for what was before this node's window, when it has just come.
 const LISTING_WAIT: Duration = Duration::from_secs(2);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use crate::edge::request_times::RequestTimes;
 use damson_core::model::latency::{Overview, Spread};
 use damson_core::model::time::Time;
 use damson_core::model::{LatencyBreakdown, Stage, TrackId};
+use parking_lot::Mutex;
+
+use crate::edge::request_times::RequestTimes;
 
 /// How old a summary may be: a stream of seven tracks takes some milliseconds to sum up.
 const FRESH: Duration = Duration::from_millis(500);

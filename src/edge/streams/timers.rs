@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use damson_core::model::StreamName;
+use damson_core::model::time::Time;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::clock;
-use damson_core::model::StreamName;
-use damson_core::model::time::Time;
 
 /// The next deadline of each stream. It may be sooner than what the stream waits for by now, never later.
 #[derive(Debug, Default)]

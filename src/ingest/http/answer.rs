@@ -1,13 +1,13 @@
 //! What a request is answered: a status, and why, in a line.
 
 use bytes::Bytes;
+use damson_core::demux::bmff::BmffError;
+use damson_core::demux::cmaf_ingest::body;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use crate::ingest::publish_request::{Eviction, Refused};
-use damson_core::demux::bmff::BmffError;
-use damson_core::demux::cmaf_ingest::body;
 
 /// An answer: a status, and why.
 pub(crate) struct Answer(pub(crate) StatusCode, pub(crate) String);

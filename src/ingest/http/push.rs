@@ -8,13 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
-use crate::clock;
-use crate::ingest::publish_request::{Eviction, PublishRequest};
-use crate::ingest::publish_session::{Gone, PublishSession};
-use crate::ingest::registry::PublishRegistry;
-use crate::observe;
 use damson_core::demux::bmff;
 use damson_core::demux::bmff::BmffReader;
 use damson_core::demux::cmaf_ingest::body::{Body, Refused, needs_init};
@@ -23,6 +16,12 @@ use damson_core::demux::cmaf_ingest::path::Object;
 use damson_core::demux::cmaf_ingest::tracks::{Came, Taken, Tracks};
 use damson_core::model::StreamName;
 use damson_core::model::time::Time;
+use tokio::sync::Notify;
+
+use crate::ingest::publish_request::{Eviction, PublishRequest};
+use crate::ingest::publish_session::{Gone, PublishSession};
+use crate::ingest::registry::PublishRegistry;
+use crate::{clock, observe};
 
 /// Senders whose key is known to be right, of a push.
 const SENDERS_MAX: usize = 8;

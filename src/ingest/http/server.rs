@@ -20,6 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use damson_core::demux::bmff;
+use damson_core::demux::cmaf_ingest::body::Body;
+use damson_core::demux::cmaf_ingest::path::{Kind, Object, PathError};
+use damson_core::demux::cmaf_ingest::{body, path};
+use damson_core::model::{Rendition, StreamName};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -38,19 +43,12 @@ use super::push::{Bounds, HttpPush, INIT_WAIT, OpenRequest};
 use crate::ingest::publish_request::{Denied, PublishRequest, Refused};
 use crate::ingest::publish_session::PublishSession;
 use crate::ingest::registry::PublishRegistry;
-use crate::net::Listeners;
 use crate::net::accept::{Accepted, Connections, Overflow};
-use crate::net::drain;
 use crate::net::drain::Ended;
 use crate::net::preface::Prefaced;
 use crate::net::tls::is_h2;
+use crate::net::{Listeners, drain};
 use crate::observe;
-use damson_core::demux::bmff;
-use damson_core::demux::cmaf_ingest::body;
-use damson_core::demux::cmaf_ingest::body::Body;
-use damson_core::demux::cmaf_ingest::path;
-use damson_core::demux::cmaf_ingest::path::{Kind, Object, PathError};
-use damson_core::model::{Rendition, StreamName};
 
 /// What can be set.
 #[derive(Clone, Debug)]

@@ -1,6 +1,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use damson_core::demux::flv;
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::{
+    AccessUnit, Announced, Clocks, Epoch, Feed, LifeId, NodeId, PartHeader, Period, Record, Rendition, Resume,
+    StreamName,
+};
+use damson_core::packager as media;
+use damson_core::packager::{Input, Output, Refusal};
 use tokio::sync::mpsc;
 
 use super::super::publication::{NewPackaging, Packaging};
@@ -10,12 +18,6 @@ use super::super::publish_request::{
 use super::super::publish_session::{Gone, PublishSession};
 use super::super::settings::{Settings, Takeover};
 use super::PublishRegistry;
-use damson_core::demux::flv;
-use damson_core::model::time::{Time, UnixTime};
-use damson_core::model::{AccessUnit, Announced, Clocks, Feed, Resume};
-use damson_core::model::{Epoch, LifeId, NodeId, PartHeader, Period, Record, Rendition, StreamName};
-use damson_core::packager as media;
-use damson_core::packager::{Input, Output, Refusal};
 
 /// What happened, in words, in the order in which it did.
 type Log = mpsc::UnboundedSender<String>;

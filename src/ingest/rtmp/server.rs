@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use damson_core::demux::flv;
+use damson_core::demux::flv::Media;
+use damson_core::demux::rtmp::{Output, PublishName, RtmpError, RtmpSession, session};
+use damson_core::model::time::Time;
+use damson_core::packager::Input;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -14,11 +19,6 @@ use crate::ingest::publish_session::{Gone, PublishSession};
 use crate::ingest::registry::PublishRegistry;
 use crate::net::Listeners;
 use crate::net::accept::{Accepted, Connections, Overflow};
-use damson_core::demux::flv;
-use damson_core::demux::flv::Media;
-use damson_core::demux::rtmp::{Output, PublishName, RtmpError, RtmpSession, session};
-use damson_core::model::time::Time;
-use damson_core::packager::Input;
 
 /// What connections may cost, and how long they may be silent.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use damson_core::demux::srt::guard::{Guarded, guard};
+use damson_core::demux::srt::stream_id as streamid;
+use damson_core::demux::srt::stream_id::StreamIdError;
+use damson_core::demux::ts::{End, TsDiagnostic};
+use damson_core::model::time::Time;
 use socket2::{Domain, Protocol, Socket, Type};
 use srt_protocol::connection::DuplexConnection;
 use srt_protocol::options::{ByteCount, Passphrase, SocketOptions};
@@ -23,17 +28,11 @@ use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock;
 use crate::ingest::publish_request::{Eviction, PublishRequest, Refused};
 use crate::ingest::publish_session::PublishSession;
 use crate::ingest::registry::PublishRegistry;
 use crate::ingest::ts::TsInput;
-use crate::observe;
-use damson_core::demux::srt::guard::{Guarded, guard};
-use damson_core::demux::srt::stream_id as streamid;
-use damson_core::demux::srt::stream_id::StreamIdError;
-use damson_core::demux::ts::{End, TsDiagnostic};
-use damson_core::model::time::Time;
+use crate::{clock, observe};
 
 /// What is negotiated with callers.
 #[derive(Clone)]

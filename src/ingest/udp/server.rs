@@ -9,6 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::demux::rtp::Rtp;
+use damson_core::demux::ts::End;
+use damson_core::model::time::Time;
+use damson_core::packager::Input;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -17,16 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::source::Source;
-use crate::clock;
 use crate::ingest::publish_request::{Eviction, PublishRequest};
 use crate::ingest::publish_session::PublishSession;
 use crate::ingest::registry::PublishRegistry;
 use crate::ingest::ts::TsInput;
-use crate::observe;
-use damson_core::demux::rtp::Rtp;
-use damson_core::demux::ts::End;
-use damson_core::model::time::Time;
-use damson_core::packager::Input;
+use crate::{clock, observe};
 
 /// Without a datagram for so long, a publisher has gone: longer than any multiplexer's pause.
 pub const SILENCE: Duration = Duration::from_secs(3);

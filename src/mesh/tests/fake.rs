@@ -7,21 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use damson_core::model::time::{Time, UnixTime};
+use damson_core::model::wire::WireError;
+use damson_core::model::{
+    Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Peer, Record, Resume, StreamName, SwarmId, Trace, TrackId,
+};
+use damson_core::swarm;
+use damson_core::swarm::{Entry, Input, Output, SwarmView};
 use tokio::sync::mpsc;
 
 use crate::mesh::driver::Core;
 use crate::mesh::identity::Identity;
 use crate::mesh::mesh::{Mesh, MeshConfig};
 use crate::mesh::sink::Sink;
-use damson_core::model::Peer;
-use damson_core::model::Resume;
-use damson_core::model::time::{Time, UnixTime};
-use damson_core::model::wire::WireError;
-use damson_core::model::{
-    Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Record, StreamName, SwarmId, Trace, TrackId,
-};
-use damson_core::swarm;
-use damson_core::swarm::{Entry, Input, Output, SwarmView};
 
 /// What a node's core has heard, in order.
 pub(super) type Heard = mpsc::UnboundedReceiver<Input>;

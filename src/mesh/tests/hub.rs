@@ -6,6 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::model::time::{Time, Timescale, UnixTime};
+use damson_core::model::{
+    AudioInfo, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId, TrackKind,
+};
+use damson_core::swarm;
+use damson_core::swarm::Entry;
 use tokio::sync::mpsc;
 
 use super::fake::{header, stream, within};
@@ -13,12 +19,6 @@ use super::{body, issue, loopback};
 use crate::mesh::identity::Ca;
 use crate::mesh::mesh::{Mesh, MeshConfig};
 use crate::mesh::sink::Sink;
-use damson_core::model::time::{Time, Timescale, UnixTime};
-use damson_core::model::{
-    AudioInfo, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId, TrackKind,
-};
-use damson_core::swarm;
-use damson_core::swarm::Entry;
 
 enum Told {
     Record,

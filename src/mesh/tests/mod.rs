@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::hyparview::DownCause;
+use damson_core::model::SwarmId;
+use damson_core::swarm::{Input, Output};
 
 use self::fake::{Habits, Node, header, stream, within};
 use super::endpoint;
 use super::endpoint::MeshError;
 use super::identity::{Ca, Identity};
-use damson_core::hyparview::DownCause;
-use damson_core::model::SwarmId;
-use damson_core::swarm::{Input, Output};
 
 fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().expect("an address")

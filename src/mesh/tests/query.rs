@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use damson_core::model::time::Time;
+use damson_core::model::{NodeId, PartHeader, Peer, Record, StreamName, Trace};
+use damson_core::swarm;
+use damson_core::swarm::Entry;
 
 use super::fake::within;
 use super::{body, issue, loopback};
@@ -11,11 +15,6 @@ use crate::mesh::answer::{Answer, QueryError};
 use crate::mesh::identity::Ca;
 use crate::mesh::mesh::{Mesh, MeshConfig};
 use crate::mesh::sink::{AnswerFuture, Sink};
-use damson_core::model::Peer;
-use damson_core::model::time::Time;
-use damson_core::model::{NodeId, PartHeader, Record, StreamName, Trace};
-use damson_core::swarm;
-use damson_core::swarm::Entry;
 
 /// Answers how many bytes it is asked for, if it isn't too many.
 struct Counts;

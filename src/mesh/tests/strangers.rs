@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
-
-use super::fake::{Habits, Node, within};
-use super::{body, issue, joining, loopback, pair};
-use crate::mesh::code;
-use crate::mesh::control::{read_chunk, read_hello, write_hello};
-use crate::mesh::identity::{Ca, Identity, SERVER_NAME};
-use crate::mesh::tls;
 use damson_core::link::frame::{Frame, FrameDecoder, Hello, VERSION};
 use damson_core::model::NodeId;
 use damson_core::model::time::Time;
 use damson_core::swarm::Input;
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
+
+use super::fake::{Habits, Node, within};
+use super::{body, issue, joining, loopback, pair};
+use crate::mesh::control::{read_chunk, read_hello, write_hello};
+use crate::mesh::identity::{Ca, Identity, SERVER_NAME};
+use crate::mesh::{code, tls};
 
 /// A peer up to its hello. Reads nothing by itself.
 struct Stranger {

@@ -1,10 +1,10 @@
+use damson_core::model::time::Time;
+use damson_core::model::{Epoch, Hop, NodeName, PartId, Trace, TrackId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::net::http_client::{Trust, parse_url};
-use damson_core::model::time::Time;
-use damson_core::model::{Epoch, Hop, NodeName, PartId, Trace, TrackId};
 
 fn account(msn: u32, part: u16) -> Arc<LatencyBreakdown> {
     let hop = |node: u64, name: &str, transit_us| Hop {

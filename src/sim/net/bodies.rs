@@ -1,8 +1,9 @@
 //! Bodies: how they share a node's upload, and wait for a slow receiver.
 
+use damson_core::model::{Hop, NodeName};
+
 use super::*;
 use crate::uplink::QUEUE_US;
-use damson_core::model::{Hop, NodeName};
 
 impl<N: Node> Net<N> {
     /// Sends what may be sent now.

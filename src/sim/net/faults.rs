@@ -10,10 +10,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use damson_core::plumtree::{ANNOUNCE_MAX, HELD_MAX, MISSING_MAX, NEIGHBOURS_MAX, TRANSFERS_MAX};
+
 use super::Net;
 use crate::check::Message;
 use crate::node::Node;
-use damson_core::plumtree::{ANNOUNCE_MAX, HELD_MAX, MISSING_MAX, NEIGHBOURS_MAX, TRANSFERS_MAX};
 
 /// Faults of one kind that are told; beyond that they are counted.
 const TOLD: usize = 3;

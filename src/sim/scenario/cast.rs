@@ -1,20 +1,18 @@
 //! Who plays: the nodes that a scenario asks for, and the parts that they publish.
 
 use bytes::Bytes;
+use damson_core::model::time::{Time, Timescale, UnixTime};
+use damson_core::model::{
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, StreamName, Trace, Track, TrackId,
+    TrackKind, VideoInfo,
+};
+use damson_core::swarm::Hub;
+use damson_core::{hyparview as overlay, plumtree as broadcast, swarm};
 
 use super::Scenario;
 use crate::member::Member;
 use crate::net::Net;
 use crate::node::{Node, stream_name};
-use damson_core::model::Peer;
-use damson_core::model::time::{Time, Timescale, UnixTime};
-use damson_core::model::{
-    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId,
-    TrackKind, VideoInfo,
-};
-use damson_core::swarm;
-use damson_core::swarm::Hub;
-use damson_core::{hyparview as overlay, plumtree as broadcast};
 
 /// Parts of a segment.
 pub(crate) const PARTS: u32 = 5;

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use damson_core::model::TrackId;
 use toml::Spanned;
 
 use super::{Choice, Core, Event, Scenario};
-use damson_core::model::TrackId;
 
 /// Where a scenario is wrong, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use damson_core::model::Peer;
+use damson_core::swarm::Hub;
+
 use super::cast::{Cast, PARTS, configs, epoch};
 use super::outcome::{Bound, Outcome};
 use super::{Among, Away, Choice, Core, Cut, Dead, Delays, Event, Publish, Scenario, View, Way};
@@ -10,8 +13,6 @@ use crate::check::{Delivery, Message};
 use crate::latency::Latency;
 use crate::member::Member;
 use crate::net::{DeadDials, Net, Settings};
-use damson_core::model::Peer;
-use damson_core::swarm::Hub;
 
 /// How often bounds are looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -2,8 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use damson_core::demux::amf0;
-use damson_core::demux::flv;
+use damson_core::demux::{amf0, flv};
 use damson_core::demux::flv::{Media, Tags};
 use libfuzzer_sys::fuzz_target;
 

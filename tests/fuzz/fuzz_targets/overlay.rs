@@ -5,9 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::model::NodeId;
+use damson_core::model::{NodeId, Peer};
 use damson_core::hyparview::{Config, DownCause, HyParView, Input, Message};
-use damson_core::model::Peer;
 use damson_core::model::time::Time;
 use damson_core::model::wire::Reader;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

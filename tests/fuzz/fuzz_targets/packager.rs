@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::model::{Epoch, NodeId, PartHeader, Record, Rendition, Scheme, StreamName, TrackId};
-use damson_core::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Message};
+use damson_core::model::{Epoch, NodeId, PartHeader, Record, Rendition, Scheme, StreamName, TrackId, AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Message};
 use damson_core::packager::{Input, Output, Packager, Settings};
 use damson_core::model::time::{Time, Timescale, UnixTime};
 use libfuzzer_sys::fuzz_target;

@@ -6,8 +6,7 @@ use damson_core::plumtree::Message;
 use damson_core::model::{PartHeader, Record, Trace};
 use damson_core::link::clock_offset::{ClockOffset, Sample};
 use damson_core::link::frame::{BodyHead, Frame, FrameDecoder, Progress};
-use damson_core::hyparview as overlay;
-use damson_core::swarm;
+use damson_core::{hyparview as overlay, swarm};
 use damson_core::model::wire::Reader;
 use libfuzzer_sys::fuzz_target;
 

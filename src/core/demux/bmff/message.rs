@@ -16,10 +16,9 @@ use super::output::{CLOCK, Output};
 use super::place::Place;
 use super::track::{Handler, MovieTrack};
 use crate::codec::{id3, scte35};
-use crate::model::Scheme;
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
-use crate::model::{InputTrack, MESSAGE_LEN_MAX, Message};
+use crate::model::{InputTrack, MESSAGE_LEN_MAX, Message, Scheme};
 
 /// The longest `emsg`'s content, in bytes: a message, and 1 KiB for its fields and what its scheme is called.
 pub(super) const EMSG_LEN_MAX: u64 = (MESSAGE_LEN_MAX + (1 << 10)) as u64;

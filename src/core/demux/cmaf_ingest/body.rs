@@ -8,12 +8,10 @@ use std::collections::VecDeque;
 use super::jitter_buffer::LaneId;
 use super::path::Object;
 use super::tracks::{Came, Kind, Tracks};
-use crate::demux::bmff;
 use crate::demux::bmff::{BmffError, BmffReader, Handler, Movie};
-use crate::demux::ts;
 use crate::demux::ts::{Demuxer, End};
-use crate::model::Scheme;
-use crate::model::{InputTrack, Message};
+use crate::demux::{bmff, ts};
+use crate::model::{InputTrack, Message, Scheme};
 
 /// By so many bytes every container is known: a box's header, and two transport packets.
 const BOX_LEN: usize = 12;

@@ -13,10 +13,9 @@ use super::path::Object;
 use crate::demux::bmff;
 use crate::demux::bmff::BmffReader;
 use crate::demux::ts::Demuxer;
-use crate::model::Rendition;
 use crate::model::input_clock::unwrap;
 use crate::model::time::Time;
-use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message};
+use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message, Rendition};
 use crate::packager::Input;
 
 /// Objects whose headers are kept: as many as there may be tracks, each by two names.

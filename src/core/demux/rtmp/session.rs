@@ -14,17 +14,14 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::chunk;
 use super::chunk::{ChunkError, Dechunker, Message};
-use super::handshake;
 use super::handshake::{Handshake, HandshakeError};
-use super::message;
 use super::message::{Body, Command, MessageError};
+use super::{chunk, handshake, message};
 use crate::demux::amf0::Value;
 use crate::demux::flv;
 use crate::demux::flv::{FlvError, Kind, Media, Tags};
-use crate::model::Announced;
-use crate::model::{Rendition, StreamName};
+use crate::model::{Announced, Rendition, StreamName};
 
 /// The only application.
 pub const APP: &str = "live";

@@ -12,8 +12,7 @@ use super::pes::Pes;
 use super::psi::StreamKind;
 use super::table::PsiTable;
 use crate::codec::{id3, scte35};
-use crate::model::Scheme;
-use crate::model::{MESSAGE_LEN_MAX, Message};
+use crate::model::{MESSAGE_LEN_MAX, Message, Scheme};
 
 /// What one PID has of it.
 #[derive(Debug)]

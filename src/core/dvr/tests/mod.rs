@@ -13,20 +13,17 @@ use proptest::prelude::*;
 use super::entry::SegmentEntry;
 use super::index::ArchiveIndex;
 use super::segment_file;
-use crate::manifest::dash;
 use crate::manifest::dash::Timing;
 use crate::manifest::directives::Skip;
-use crate::manifest::hls;
 use crate::manifest::hls_history::HlsHistory;
 use crate::manifest::listed::Listed;
-use crate::model::Init;
+use crate::manifest::{dash, hls};
 use crate::model::time::Time;
-use crate::model::{Msn, Period, Record, TrackId};
+use crate::model::{Init, Msn, Period, Record, TrackId};
 use crate::testing::playlist::ReadPlaylist;
 use crate::testing::synthetic;
 use crate::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
-use crate::window::Input;
-use crate::window::{Segment, Window};
+use crate::window::{Input, Segment, Window};
 
 /// A window, and an archive that is fed by it as the store does.
 struct Rig {

@@ -1,8 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::Feed;
-use crate::model::{AudioInfo, Epoch, LifeId, NodeId, Schemes, StreamName, TrackKind, VideoInfo};
+use crate::model::{AudioInfo, Epoch, Feed, LifeId, NodeId, Schemes, StreamName, TrackKind, VideoInfo};
 
 const HIGH: InputTrack = InputTrack::of(Feed(0), InputTrack(0));
 const SOUND: InputTrack = InputTrack::of(Feed(0), InputTrack(1));

@@ -3,8 +3,7 @@
 use super::*;
 use crate::cmaf::{Event, cmaf};
 use crate::codec::scte35::tests::insert;
-use crate::model::Message;
-use crate::model::Scheme;
+use crate::model::{Message, Scheme};
 
 const TS: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33 };
 

@@ -17,9 +17,10 @@ use super::packager::Packager;
 use super::plan::PART_SHARE_MIN;
 use super::settings::Settings;
 use crate::model::time::{Time, Timescale, UnixTime};
-use crate::model::{AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Resume};
-use crate::model::{Epoch, Msn, NodeId, PartHeader, Record, Rendition, StreamName, TrackId};
-use crate::model::{MESSAGE_LEN_MAX, UNIT_LEN_MAX};
+use crate::model::{
+    AccessUnit, Announced, Clocks, CodecConfig, Epoch, Feed, InputClock, InputTrack, MESSAGE_LEN_MAX, Msn, NodeId,
+    PartHeader, Record, Rendition, Resume, StreamName, TrackId, UNIT_LEN_MAX,
+};
 pub(crate) use invariants::{check_invariants, samples};
 
 /// x264's avcC: High@3.1, 1280x720, 30 fps.

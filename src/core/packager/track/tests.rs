@@ -1,7 +1,6 @@
 use super::super::tests::{asc, avcc};
 use super::*;
-use crate::model::Scheme;
-use crate::model::{CodecConfig, Feed, InputTrack};
+use crate::model::{CodecConfig, Feed, InputTrack, Scheme};
 use crate::packager::cutter::tests::record;
 use crate::packager::publishers::tests::{attached, track_unit};
 

@@ -1,8 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::InputTrack;
-use crate::model::Scheme;
+use crate::model::{InputTrack, Scheme};
 
 fn unit(ms: i64) -> Item {
     let data = Bytes::from_static(&[0; 100]);

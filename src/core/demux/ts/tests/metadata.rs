@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::codec::scte35::tests::{insert, section};
-use crate::model::MESSAGE_LEN_MAX;
-use crate::model::Scheme;
+use crate::model::{MESSAGE_LEN_MAX, Scheme};
 
 const I: u16 = 0x103;
 const S: u16 = 0x104;
