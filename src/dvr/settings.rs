@@ -1,4 +1,4 @@
-//! How much of a stream's past is kept.
+//! How much a node keeps of what has left its streams' windows.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -97,7 +97,7 @@ impl Follow {
         Poll::Ready(Some(Err(torn)))
     }
 
-    /// Takes what is listed, or a place among the waiters.
+    /// Takes what is listed, or a place among the held requests.
     fn take(&mut self, state: &mut StreamState) -> Result<(), FollowError> {
         let record = state.window().record().filter(|r| r.life == self.life).ok_or(FollowError::Gone)?;
         let longest = hold(record);

@@ -96,7 +96,7 @@ impl Mesh {
         self.command(Command::Publish(stream.clone(), header, body));
     }
 
-    /// This node keeps these streams' past for others; to be said every few seconds, since it is forgotten else.
+    /// This node archives these streams for others, too; to be said every few seconds, since it is forgotten else.
     pub fn keep(&self, kept: Vec<Kept>) {
         self.command(Command::Keep(kept));
     }

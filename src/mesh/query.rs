@@ -8,7 +8,7 @@
 //!       <----  0 | the answer, end   or   1: not here   or   2: busy
 //! ```
 //!
-//! A link isn't used for this even where there is one: an answer is megabytes of a past that nobody waits for as
+//! A link isn't used for this even where there is one: an answer is megabytes of an archive, which nobody waits for as
 //! urgently as for what is live, and congestion control sees two connections. A connection that isn't used ends
 //! after [`IDLE_TIMEOUT`](super::endpoint). What a query says is nothing to the mesh.
 

@@ -8,7 +8,7 @@ use damson_core::{hyparview as overlay, plumtree as broadcast};
 use serde::Deserialize;
 
 /// A rule of ours that isn't the papers'. What each is for stands where its settings do, in
-/// [`overlay::Config`] and [`broadcast::Config`].
+/// HyParView's [`Config`](overlay::Config) and Plumtree's [`Config`](broadcast::Config).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Departure {

@@ -1,7 +1,7 @@
-//! What nodes ask each other of the past, and the answers. Pure.
+//! What nodes ask each other of archived segments, and the answers. Pure.
 //!
 //! ```text
-//!  question: kind u8 | stream | life u64 | 1: track u8, msn u32     a segment: its answer is a file of it (`format`)
+//!  question: kind u8 | stream | life u64 | 1: track u8, msn u32     a segment: its answer is a file of it (`segment_file`)
 //!                                        | 2: from u32, before u32  what is listed of these
 //!  listing:  listed from u32 | periods | inits | entries | BLAKE3 of all before
 //! ```

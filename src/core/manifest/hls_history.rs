@@ -17,7 +17,7 @@ pub struct HlsHistory {
 }
 
 impl HlsHistory {
-    /// Brings the lines of a track up to what is listed of its past; without a past there are none.
+    /// Brings the lines of a track up to what its archive lists; without an archive there are none.
     pub fn follow(&mut self, track: TrackId, past: Option<Past<'_>>) -> Option<&Lines> {
         let Some(past) = past else {
             self.tracks.remove(&track);

@@ -26,8 +26,8 @@
 //! | `append` | last byte at the player | in its SourceBuffer | the page's |
 //! | `buffer` | in its SourceBuffer | on screen | the page's |
 //!
-//! `packaging` is measured in `mesh::driver`, as a part is published; `dwell` and `queue` in `mesh::body`, as a body's head
-//! goes out, and `transit` there as it comes in; `tail` and `listing` in [`crate::window`]; a request's stages in
+//! `packaging` is measured in `mesh::driver`, as a part is published; `dwell` and `queue` in `mesh::body_sender`, as a body's head
+//! goes out; `transit` in `mesh::body_receiver`, as it comes in; `tail` and `listing` in [`crate::window`]; a request's stages in
 //! `edge::request_times`; the page's in `player-demo/page/journey.js`. The page knows of its own request: its `arrive` takes in what the
 //! edge calls `answer` and `send`, so that either the edge's or the page's go on where the breakdown ends.
 //!
@@ -42,7 +42,7 @@
 //! A transit is measured over two clocks. It is what it is: below zero, where the offset is off by more than the trip
 //! took, and not clamped, since a clamped one would make the sum wrong. `uncertainty_us` says how far it may be off:
 //! half the shortest round trip, and what the clocks may have drifted since. A way that is longer than the way back can't
-//! be seen: half the difference is counted on the wrong side, within that uncertainty (see `mesh::clock_offset`). What
+//! be seen: half the difference is counted on the wrong side, within that uncertainty (see [`crate::link::clock_offset`]). What
 //! one hop has too much of it, the hops behind it don't miss: along a line the errors add up.
 
 use std::collections::{BTreeMap, VecDeque};

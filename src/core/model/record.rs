@@ -35,7 +35,7 @@ pub struct Record {
     /// How far behind the live edge low-latency players are asked to stay: PART-HOLD-BACK, at least 3 x PART-TARGET ("SHOULD
     /// be at least three times the Part Target Duration", rfc8216bis 4.4.3.8; Apple's guide says must), and the MPD's `Latency@target`.
     pub latency: Duration,
-    /// What the segmenter aims at; the MPD's `@duration`.
+    /// What the packager aims at; the MPD's `@duration`.
     pub segment_duration: Duration,
     /// Which kinds of timed metadata have come so far.
     pub messages: Schemes,

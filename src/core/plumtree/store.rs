@@ -110,7 +110,7 @@ impl Store {
         newest_in(&self.held, track)
     }
 
-    /// Whether a body is one that this node may still want: at or above the floor, and not of a
+    /// Whether a body is one that this node may still want: not of a segment let go of, and not of a
     /// publisher whose segments another has taken over. Departure: "the highest epoch wins".
     ///
     /// What a former publisher numbered *before* the takeover stays in the window and is welcome.
@@ -148,7 +148,7 @@ impl Store {
             // The window should have let go long ago.
             let Some(oldest) = self.oldest(key.track) else { break };
             self.forget(oldest.track, oldest.msn.saturating_add(1));
-            // It is below no floor if it is numbered last.
+            // A segment of the last number isn't let go of by that.
             self.remove(&oldest);
             obsolete = true;
         }
@@ -227,7 +227,7 @@ impl Store {
         for key in &dead {
             self.remove(key);
         }
-        // A track without holes that begins at its floor looks the same afterwards.
+        // A track without holes that begins at its oldest wanted segment looks the same afterwards.
         let first = self.held.range(Key::start_of(track, before)..).next().map(|(key, _)| *key);
         self.digest =
             digest.filter(|_| first.is_some_and(|first| (first.track, first.position()) == (track, (before, 0))));

@@ -1,8 +1,8 @@
 //! What goes on a link's control stream: the messages of all swarms, side by side.
 //!
 //! ```text
-//!  swarm: u64 | kind: u8 | 1 overlay message
-//!                        | 2 broadcast message
+//!  swarm: u64 | kind: u8 | 1 HyParView's message
+//!                        | 2 Plumtree's message
 //!                        | 3 directory announcements
 //!                        | 4 (nothing): the sender isn't in this swarm, or leaves it
 //!                        | 5 notices of keepers

@@ -1,8 +1,8 @@
-//! Requests that are held until something is published. Pure: one [`Waiters`] a stream.
+//! Requests that are held until something is published. Pure: one [`HeldRequests`] a stream.
 //!
 //! The contract: after every [`HeldRequests::handle`], drain [`HeldRequests::poll_output`]; then wait for the
 //! next input or [`HeldRequests::poll_timeout`], whose passing is told by [`Input::Timeout`]. A publication
-//! wakes exactly the waiters that it satisfies.
+//! wakes exactly the requests that it satisfies.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

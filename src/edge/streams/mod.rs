@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  mesh --record, part, announced--> store --> stream: window, rendered documents, requests that wait
-//!                                                |  past: what has left the window --> archives: memory, disk, other nodes
+//!                                                |  past: its DVR, which has left the window --> archives: memory, disk, other nodes
 //!                                                |  latency: where its parts' time went --> summary
 //! ```
 //!

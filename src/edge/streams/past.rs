@@ -1,4 +1,4 @@
-//! A stream's past: what this node keeps of it, and what other nodes do.
+//! The DVR of a stream: what this node and others keep of what has left its window.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -83,7 +83,7 @@ impl Store {
         }
     }
 
-    /// Takes in who keeps what of a stream's past, beside this node.
+    /// Takes in which other nodes keep what of a stream's DVR.
     pub fn kept(&self, name: &StreamName, keepers: Vec<swarm::Keeper>) {
         // The directory tells of a stream first; of one that is gone nothing is wanted.
         if let Some(stream) = self.get(name.as_str()) {

@@ -1,4 +1,4 @@
-//! One stream: its window, its past, what is rendered of them, and the requests that wait for more.
+//! One stream: its window, its DVR, what is rendered of them, and the requests that wait for more.
 //!
 //! One lock a stream, held for a lookup, an insertion or a rendering, never over an await.
 
@@ -198,7 +198,7 @@ impl Stream {
         self.shared.archives().in_memory(&self.key(life, track, msn))
     }
 
-    /// Reads a segment of the past that isn't in memory: from the disk, or from another node.
+    /// Reads an archived segment that isn't in memory: from the disk, or from another node.
     pub(crate) async fn archived(&self, life: LifeId, track: TrackId, msn: Msn) -> Result<Arc<Segment>, HttpError> {
         let key = self.key(life, track, msn);
         let whereabouts = self.lock().past.whereabouts(&key).ok_or_else(gone)?;
@@ -349,7 +349,7 @@ impl StreamState {
         (&self.window, &mut self.heads)
     }
 
-    /// Takes a place among the waiters, for `longest` from now.
+    /// Takes a place among the held requests, for `longest` from now.
     pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: WaitFor, longest: Duration) -> Result<Hold, HttpError> {
         self.wait_until(stream, place, clock::now() + longest)
     }
@@ -369,7 +369,7 @@ impl StreamState {
         }
     }
 
-    /// Tells the waiters what the window has told.
+    /// Tells the held requests what the window has told.
     fn publish(&mut self, now: Time, name: &StreamName, shared: &StreamsShared) {
         let (mut listed, mut changed) = (false, false);
         while let Some(output) = self.window.poll_output() {
@@ -447,7 +447,7 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// A place among the waiters; given up when dropped.
+/// A place among the held requests; given up when dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     stream: Arc<Stream>,

@@ -54,7 +54,7 @@ impl Default for Settings {
             dial_timeout: Duration::from_secs(5),
             skew: Duration::ZERO,
             count_frame_bytes: false,
-            repeat: "DAMSON_SIM_SEED={seed} cargo nextest run --lib --features sim -E 'test(sim::)'".into(),
+            repeat: "DAMSON_SIM_SEED={seed} cargo nextest run -p damson-sim".into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A request's bytes to units: which container it is, and its tracks' lanes (pure).
+//! A request's bytes to units: which container it is, and its tracks' queues (pure).
 //!
 //! The caller's contract: after each [`Body::push`] and [`Body::finish`], failed or not, it drains [`Body::poll`] until
 //! `None`, and has each outcome [taken](Tracks::take) before it asks for the next.
@@ -56,14 +56,14 @@ pub struct Body {
     content: Content,
     /// What its track is called, as its objects' names go.
     name: String,
-    /// Lanes by track_ID, or by the demuxer's track.
+    /// The queues of tracks, by track_ID or by the demuxer's track.
     lanes: Vec<(u32, Option<LaneId>)>,
     last: bool,
     /// The decode time of the newest unit of a transport stream's pictures, or of its sound if there are none.
     at: Option<u64>,
     /// An init segment has come, and nobody knows of it.
     begins: bool,
-    /// What is said of each lane once all of it has come.
+    /// What is said of each queue once all of it has come.
     finally: Option<fn(LaneId) -> Came>,
     finished: bool,
     out: VecDeque<Came>,
@@ -165,7 +165,7 @@ impl Body {
         }
     }
 
-    /// All that has come so far is in its lanes.
+    /// All that has come so far is in its queues.
     fn drained(&mut self, tracks: &mut Tracks) -> Option<Came> {
         match (&self.content, &self.object) {
             // What is in others' requests may follow its headers.
@@ -234,7 +234,7 @@ impl Body {
         Ok(())
     }
 
-    /// The lane of a track, which its init segment may have opened in another request.
+    /// The queue of a track, which its init segment may have opened in another request.
     fn lane(&mut self, id: u32, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
         if self.lanes.is_empty()
             && let Some(movie) = movie

@@ -2,15 +2,15 @@
 //! their timestamps (pure).
 //!
 //! ```text
-//!  lane (one a track)   |=====|     |== <- a request brings a segment at once
-//!  lane                  |===|          another one somewhat later
+//!  queue (one a track)  |=====|     |== <- a request brings a segment at once
+//!  queue                 |===|          another one somewhat later
 //!                          ^ origin: this decode time is due now
 //! ```
 //!
 //! A unit is handed on when it is due. The first one sets what is due, once each track has come; one that comes late
 //! moves it, so that what was late once is waited for from then on: latency is as much as the requests' own pauses, and
 //! no more. What nobody needs any more of that is given back slowly. A sender that is faster than time, a file, fills its
-//! lane, and is held up by it.
+//! queue, and is held up by it.
 //!
 //! What has come already is told by its decode time, and dropped: redundant encoders send the same ("A receiving entity
 //! can ignore fragments that it has already received", DASH-IF Live Media Ingest 1.2, 6.8). A time that is further off
@@ -29,9 +29,9 @@ use std::time::Duration;
 use crate::model::time::{Time, Timescale};
 use crate::model::{AccessUnit, CodecConfig, MESSAGE_LEN_MAX, Message};
 
-/// Of all lanes' times.
+/// The scale of all tracks' times.
 pub const SCALE: Timescale = Timescale::MPEG;
-/// What a lane holds at most, from its oldest to its newest unit: a long segment, and the start of the next.
+/// What a track's queue holds at most, from its oldest to its newest unit: a long segment, and the start of the next.
 const AHEAD_MAX: Duration = Duration::from_secs(15);
 /// And what all of them hold, in bytes of memory: that, at 25 Mb/s.
 const HELD_MAX: usize = 48 << 20;
@@ -39,12 +39,12 @@ const HELD_MAX: usize = 48 << 20;
 const START_MAX: Duration = Duration::from_secs(3);
 /// By how much the others wait for a track that comes late. Behind that, the packager goes on without it.
 const LATE_MAX: Duration = Duration::from_secs(3);
-/// Lanes that lie further apart than what one holds run on clocks of their own, and are put side by side. Once others are played, one
+/// Tracks that lie further apart than what a queue holds run on clocks of their own, and are put side by side. Once others are played, one
 /// that begins may be behind by so much: what its encoder had to keep until it got through. A guess.
 const BEHIND_MAX: Duration = Duration::from_secs(60);
 /// A step forward beyond this is a jump, not a hole.
 const FORWARD_MAX: Duration = Duration::from_secs(10);
-/// What lies behind a lane's newest unit by no more than this, or than one and a half of its bursts, has come already: an
+/// What lies behind a track's newest unit by no more than this, or than one and a half of its bursts, has come already: an
 /// encoder sends again what was cut off.
 const RESENT_MAX: Duration = Duration::from_secs(2);
 /// The same of what lies behind where that unit's encoder must be by now by no more than this, or than three bursts:
@@ -60,7 +60,7 @@ const RETURN_KEEPS: Duration = Duration::from_millis(150);
 const RETURN_STEP: Duration = Duration::from_millis(250);
 /// Messages that are remembered, so that what is sent again isn't taken again: a tag a frame, of a long segment.
 const KNOWN_MAX: usize = 1_024;
-/// Messages among the units of a lane, in bytes of memory; what is beyond is lost. A tag of 1 KiB a frame, at 60 frames a second.
+/// Messages among the units of a track, in bytes of memory; what is beyond is lost. A tag of 1 KiB a frame, at 60 frames a second.
 const LANE_MESSAGES_LEN_MAX: usize = 1 << 20;
 /// The same of those that wait for units of their time, of which the oldest are lost. A guess.
 const ASIDE_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
@@ -71,7 +71,7 @@ const ASIDE_MAX: Duration = AHEAD_MAX.saturating_add(FORWARD_MAX);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LaneId(pub usize);
 
-/// What goes through a lane.
+/// What goes through a track's queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Item {
     /// Headers of what follows.
@@ -91,7 +91,7 @@ pub enum Pushed {
     Repeated,
     /// It was taken, and lies elsewhere than the one before.
     Jumped,
-    /// It was taken, and lies so far off the other lanes that its lane is put beside them by its arrival.
+    /// It was taken, and lies so far off the other tracks that its track is put beside them by its arrival.
     Apart,
 }
 
@@ -135,9 +135,9 @@ pub struct Playout {
     /// When which decode time is due, in the stretch that is played.
     origin: Option<(Time, i64)>,
     stretch: u64,
-    /// With whose units messages go that have no lane.
+    /// The track with whose units messages go that are of none.
     leader: Option<LaneId>,
-    /// By how much units have come too early at least since then; `None` if one was late, or a lane full.
+    /// By how much units have come too early at least since then; `None` if one was late, or a queue full.
     early: Option<Duration>,
     early_since: Time,
     /// Messages that wait for units of their time.
@@ -151,7 +151,7 @@ pub struct Playout {
 /// A message without its place.
 #[derive(Debug)]
 struct Aside {
-    /// Where it belongs; `None`: with the [leader](Playout::lead), or with the first lane that is near if that one doesn't come.
+    /// Where it belongs; `None`: with the [leader](Playout::lead), or with the first track that is near if that one doesn't come.
     lane: Option<LaneId>,
     /// The decode time that it came with.
     at: i64,
@@ -241,7 +241,7 @@ impl Playout {
         LaneId(self.lanes.len() - 1)
     }
 
-    /// With this one's units messages go that have no lane.
+    /// With this track's units messages go that are of none.
     pub fn lead(&mut self, lane: LaneId) {
         self.leader = Some(lane);
     }
@@ -251,17 +251,17 @@ impl Playout {
         self.lanes[lane.0].closed = true;
     }
 
-    /// A lane's newest decode time, or if it has none, anyone's.
+    /// A track's newest decode time, or if it has none, anyone's.
     pub fn newest(&self, lane: Option<LaneId>) -> Option<i64> {
         lane.and_then(|lane| self.last(lane)).or_else(|| self.lanes.iter().filter_map(Lane::last).max())
     }
 
-    /// A lane's own newest decode time.
+    /// A track's own newest decode time.
     pub fn last(&self, lane: LaneId) -> Option<i64> {
         self.lanes[lane.0].last()
     }
 
-    /// Whether a lane can take more at the moment.
+    /// Whether a track's queue can take more at the moment.
     pub fn has_room(&mut self, lane: LaneId) -> bool {
         let mut units = self.lanes[lane.0].units();
         let (first, last) = (units.next(), units.next_back());
@@ -351,13 +351,13 @@ impl Playout {
         }
     }
 
-    /// The other lanes of a stretch that has begun.
+    /// The other tracks of a stretch that has begun.
     fn others(&self, id: LaneId, stretch: u64) -> impl Iterator<Item = &Lane> {
         let lanes = self.lanes.iter().enumerate().filter(move |(n, lane)| *n != id.0 && lane.stretch == stretch);
         lanes.map(|(_, lane)| lane).filter(|lane| lane.last.is_some())
     }
 
-    /// By how much a lane's clock is ahead of the others', where that is known: nothing, where its units lie near theirs; what puts
+    /// By how much a track's clock is ahead of the others', where that is known: nothing, where its units lie near theirs; what puts
     /// them side by side by their arrival, where they are so far off that one would wait for ever, or never be waited for.
     fn beside(&self, id: LaneId, now: Time, stretch: u64, raw: i64) -> Option<i64> {
         if let Some(other) = self.others(id, stretch).find(|other| other.is_near(raw)) {
@@ -371,12 +371,12 @@ impl Playout {
         (span(0, off) > AHEAD_MAX || span(off, 0) > behind_max).then_some(off)
     }
 
-    /// By how much a lane's clock is ahead of the others'.
+    /// By how much a track's clock is ahead of the others'.
     pub fn shift(&self, lane: LaneId) -> Duration {
         apart(self.lanes[lane.0].shift, 0)
     }
 
-    /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its lane, or if it has
+    /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its track, or if it has
     /// none, with the leader's.
     pub fn message(&mut self, lane: Option<LaneId>, now: Time, at: i64, pts: i64, message: Message) -> Pushed {
         // Renditions that say the same go to the packager each, since one of them may have no place there yet.
@@ -436,7 +436,7 @@ impl Playout {
         (0..self.lanes.len()).map(LaneId).find(is_near).filter(|_| free)
     }
 
-    /// Puts a message among the units of a lane.
+    /// Puts a message among the units of a track.
     fn join(&mut self, id: LaneId, Aside { at, came, mut item, .. }: Aside) {
         let (lane, len) = (&mut self.lanes[id.0], len(&item));
         if lane.messages_len + len > LANE_MESSAGES_LEN_MAX {

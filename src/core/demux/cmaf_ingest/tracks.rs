@@ -2,8 +2,8 @@
 //! (pure).
 //!
 //! ```text
-//!  body --Came--> Tracks::take --> lane --> Tracks::pop --> Tracks::inputs --> claim
-//!                  room? damaged?          when it is due
+//!  body --Came--> Tracks::take --> queue --> Tracks::pop --> Tracks::inputs --> session
+//!                  room? damaged?           when it is due
 //! ```
 
 use std::collections::BTreeMap;
@@ -53,16 +53,16 @@ struct MovieTrack {
 /// What comes of a request's body.
 #[derive(Debug)]
 pub enum Came {
-    /// Headers of what follows in a lane.
+    /// Headers of what follows in a track.
     Config(LaneId, CodecConfig),
     /// A unit, on its input's clock.
     Unit(LaneId, InputClock, AccessUnit),
-    /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a lane it goes beside
+    /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a track it goes beside
     /// the push's own pictures, or what there is if they don't come.
     Message(Option<LaneId>, InputClock, Option<u64>, Message),
-    /// Something of a lane's track is missing before what comes next.
+    /// Something of a track is missing before what comes next.
     Damaged(LaneId),
-    /// A lane's last segment has come.
+    /// A track's last segment has come.
     Ended(LaneId),
     /// An init segment was kept: others' media segments may go on.
     Init,
@@ -122,7 +122,7 @@ impl Tracks {
         Tracks { playout, tracks, tracks_max, claims, inits, demuxers, notes, told_lost: false }
     }
 
-    /// The lane of a track; `None` if there is no place for it, and why, the first time.
+    /// The queue of a track; `None` if there is no place for it, and why, the first time.
     ///
     /// # Errors
     /// More tracks than there may be.
@@ -153,7 +153,7 @@ impl Tracks {
         Ok((place.map(|_| lane), nowhere))
     }
 
-    /// A lane's language, before its headers.
+    /// A track's language, before its headers.
     pub fn language(&mut self, lane: LaneId, language: String) {
         if let Some(track) = self.tracks.get_mut(lane.0) {
             track.kind.language = Some(language);
@@ -163,7 +163,7 @@ impl Tracks {
     /// Takes what has come of a body.
     ///
     /// # Errors
-    /// It, where its lane has no room at the moment.
+    /// It, where its queue has no room at the moment.
     pub fn take(&mut self, now: Time, came: Came) -> Result<Taken, Came> {
         match came {
             Came::Config(lane, _) | Came::Unit(lane, ..) if !self.playout.has_room(lane) => Err(came),

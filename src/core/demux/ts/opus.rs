@@ -36,7 +36,7 @@ pub(super) struct Packets {
 }
 
 impl Packets {
-    /// Of 1 to [`CHANNELS_MAX`] channels.
+    /// Of 1 to [`CHANNELS_MAX`](crate::codec::opus::CHANNELS_MAX) channels.
     pub(super) fn new(track: InputTrack, channels: u8) -> Self {
         Packets { track, channels, configured: false, next: None }
     }

@@ -277,7 +277,7 @@ proptest! {
         let before = rig.playlist(VIDEO);
         let kept = |t: TrackId| rig.archive.track(t).into_iter().flat_map(move |s| s.entries().map(move |e| (t, *e)));
         let whole: Vec<_> = kept(VIDEO).chain(kept(AUDIO)).collect();
-        // The newest of each track is whole, so that the past is led up to.
+        // The newest of each track is whole, so that the archive is led up to.
         let lasts = [rig.archive.track(VIDEO), rig.archive.track(AUDIO)].map(|s| s.and_then(|s| s.newest()).map(|e| e.msn));
         let entries: Vec<_> = whole.iter().enumerate()
             .filter(|(i, (t, e))| !torn.contains(i) || Some(e.msn) == lasts[usize::from(t.0)])

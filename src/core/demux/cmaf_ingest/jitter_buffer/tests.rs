@@ -14,7 +14,7 @@ fn at(ms: u64) -> Time {
 
 struct Player {
     playout: Playout,
-    /// Lane, decode time and when it was handed on, in milliseconds.
+    /// Track, decode time and when it was handed on, in milliseconds.
     played: Vec<(usize, i64, u64)>,
     now: Time,
 }
@@ -191,7 +191,7 @@ fn after_an_outage_what_comes_is_played_from_then_on() {
     assert!(player.played.windows(2).all(|pair| pair[0].2 <= pair[1].2));
 }
 
-/// How far the second lane lags behind the first one at worst, by when they were played; its times begin at `first`.
+/// How far the second track lags behind the first one at worst, by when they were played; its times begin at `first`.
 fn lag(player: &Player, first: i64) -> i64 {
     let of = |lane: usize| player.played.iter().filter(move |played| played.0 == lane);
     let (a, b): (Vec<_>, Vec<_>) = (of(0).collect(), of(1).collect());
@@ -230,7 +230,7 @@ fn lanes_hours_apart_are_played_side_by_side() {
         player.segment(ms as u64, 0, ms..ms + 2_000);
         player.segment(ms as u64 + 300, 1, 7_200_000 + ms..7_202_000 + ms);
     }
-    // Messages go by their lane's clock.
+    // Messages go by their track's clock.
     player.playout.message(Some(LaneId(1)), at(58_300), 7_259_000 * 90, 7_259_500 * 90, message("own"));
     let handed = handed_on(&mut player.playout, 90_000);
     assert!(handed.iter().any(|(lane, what, _)| *lane == 1 && what == "own@59800"), "{handed:?}");
@@ -299,14 +299,14 @@ fn one_lane_that_was_held_up_holds_up_no_other() {
     }
     player.until(70_000);
     let late = player.played.iter().filter(|(lane, ..)| *lane == 0).map(|(_, time, played)| *played as i64 - time);
-    // As a lane is waited for.
+    // As a track is waited for.
     assert_eq!((late.max(), player.played.len()), (Some(3_000), 1_200));
 }
 
 #[test]
 fn what_is_late_by_more_than_was_silent_is_waited_for_all_the_same() {
     let mut player = Player::new(2);
-    // The second lane breaks off later than the first one, and both go on later by the same.
+    // The second track breaks off later than the first one, and both go on later by the same.
     let late = |lane: usize, ms: i64| if ms > [8_200, 10_000][lane] { 4_200 } else { 0 };
     for now in (0..40_000).step_by(100) {
         for lane in 0..2 {
@@ -323,7 +323,7 @@ fn message(text: &'static str) -> Message {
     Message { track: InputTrack(0), scheme: Scheme::Id3, pts: None, duration: None, data }
 }
 
-/// Messages and units as they are handed on: lane, text or time, and when, in milliseconds.
+/// Messages and units as they are handed on: track, text or time, and when, in milliseconds.
 fn handed_on(playout: &mut Playout, until: u64) -> Vec<(usize, String, u64)> {
     let (mut out, mut now) = (Vec::new(), at(0));
     while let Some(due) = playout.due(now).filter(|&due| due <= at(until)) {
