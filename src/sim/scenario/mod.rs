@@ -23,7 +23,7 @@
 //!
 //! - [`Scenario`] and what it consists of are here; `parse` reads a file, and says where it is wrong.
 //! - `run` plays it; `cast` makes the nodes that it asks for; [`Outcome`] is what came of it.
-//! - Whatever a file expects, `checkers` look at every run: while it goes on each queue and set is within its
+//! - Whatever a file expects, the checks of `net::faults` look at every run: while it goes on each queue and set is within its
 //!   bound and each part delivered once and whole; and once all faults are over, the overlay heals within
 //!   [`End::whole_s`], views are mutual, and no part of the window is missing anywhere.
 

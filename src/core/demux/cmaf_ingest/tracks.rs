@@ -36,7 +36,7 @@ struct MovieTrack {
     key: Key,
     kind: Kind,
     lane: LaneId,
-    /// Which claim feeds it, and as what; `None` where there is no place for it.
+    /// Which session of the push it feeds, and as what; `None` where there is no place for it.
     place: Option<(usize, InputTrack)>,
     /// Something is missing before what comes next.
     damaged: bool,
@@ -44,7 +44,7 @@ struct MovieTrack {
     step: i64,
     /// Its last segment has come.
     ended: bool,
-    /// Its newest headers, for a claim that comes later.
+    /// Its newest headers, for a session that begins later.
     config: Option<CodecConfig>,
     /// It is known that it has a clock of its own.
     told_apart: bool,
@@ -102,7 +102,7 @@ pub struct Tracks {
     playout: Playout,
     tracks: Vec<MovieTrack>,
     tracks_max: usize,
-    /// What the claims are renditions of the stream as, the push itself first.
+    /// What each session is a rendition of the stream as, the push itself first.
     claims: Vec<Option<Rendition>>,
     /// Readers that know an init segment, by its object.
     inits: BTreeMap<Object, BmffReader>,
@@ -251,7 +251,7 @@ impl Tracks {
         !self.tracks.is_empty() && self.tracks.iter().all(|track| track.ended || track.place.is_none())
     }
 
-    /// Which claim is fed an item, and with what.
+    /// Returns which session is fed an item, and with what.
     pub fn inputs(&mut self, lane: LaneId, item: Item) -> Option<(usize, Vec<Input>)> {
         let held = self.tracks.get_mut(lane.0)?;
         let (claim, track) = held.place?;
@@ -270,13 +270,13 @@ impl Tracks {
         Some((claim, inputs))
     }
 
-    /// What a claim is a rendition of the stream as.
+    /// Returns what a session is a rendition of the stream as.
     pub fn rendition(&self, claim: usize) -> Option<&Rendition> {
         self.claims.get(claim)?.as_ref()
     }
 
-    /// With what a claim begins: what is known of its tracks, and their headers so far. `whole`: the push is one request,
-    /// else more tracks may come.
+    /// Returns what a session begins with: what is known of its tracks, and their headers so far. `whole`: the push is one
+    /// request, else more tracks may come.
     pub fn beginning(&self, claim: usize, whole: bool) -> (Announced, Vec<Input>) {
         let plain = self.claims.get(claim).is_some_and(Option::is_none);
         let config = |track: &MovieTrack| {
@@ -361,7 +361,7 @@ impl Tracks {
         !self.claims.contains(&Some(name.clone()))
     }
 
-    /// What is known of a claim's tracks. Of segments more may come.
+    /// Returns what is known of a session's tracks. Of segments more may come.
     fn announced(&self, claim: usize, whole: bool) -> Announced {
         let of = |video: bool| {
             let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == claim));
