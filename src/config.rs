@@ -18,9 +18,9 @@ pub use amount::{Size, Span};
 pub use ingest::{Looped, Secret};
 
 use crate::dvr;
-use crate::ingest::Settings as Publishing;
 use crate::ingest::keys::KeyEntry;
 use crate::ingest::udp::source::Source;
+use crate::ingest::{Settings as Publishing, Takeover};
 use crate::net::http_client::{deserialize_url, parse_url};
 
 /// What can be set of a node. `None` means the default that the flag's help gives.
@@ -247,17 +247,6 @@ pub enum Topology {
     Gossip,
     /// Only the peers named by `--join`, and those that name us.
     Static,
-}
-
-/// Who may take over a stream that has a publisher.
-#[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Takeover {
-    /// A push from the same IP address.
-    #[default]
-    SameAddress,
-    /// Any push.
-    Any,
 }
 
 /// Whether parts carry their account.

@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Dash, Takeover, Topology};
+use crate::config::{Dash, Topology};
 use crate::edge::{Control, EdgeAddress, Limits};
+use crate::ingest::Takeover;
 use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Identity;
 use crate::net::Tls;

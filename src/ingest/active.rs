@@ -21,7 +21,7 @@ pub const STREAMS_MAX: usize = 4_096;
 const QUEUE_LEN: usize = 64;
 
 /// What a publication is told. Sent under the lock, so that none is lost at its end.
-pub(super) enum Control {
+pub(super) enum PublicationCommand {
     /// A push begins, and the one before in its place is over.
     Begin(Feed, Pushed),
     /// Another ingest has claimed this epoch.
@@ -67,7 +67,7 @@ struct State {
 }
 
 struct Stream {
-    control: mpsc::UnboundedSender<Control>,
+    control: mpsc::UnboundedSender<PublicationCommand>,
     /// The newest session of each rendition.
     holders: BTreeMap<Option<Rendition>, Holder>,
 }
@@ -104,7 +104,7 @@ impl Active {
     pub(super) fn begin(
         &self,
         request: &PublishRequest,
-        start: impl FnOnce(mpsc::UnboundedReceiver<Control>),
+        start: impl FnOnce(mpsc::UnboundedReceiver<PublicationCommand>),
     ) -> Result<Place, Refused> {
         let PublishRequest { stream, rendition, remote, .. } = request;
         let mut state = self.lock();
@@ -123,7 +123,7 @@ impl Active {
         }
         // The task outlives its entry here, on which we hold the lock.
         let pushed = Pushed { rendition: rendition.clone(), session, inputs: receiver };
-        let _ = held.control.send(Control::Begin(feed, pushed));
+        let _ = held.control.send(PublicationCommand::Begin(feed, pushed));
         Ok(Place { session, inputs, evicted })
     }
 
@@ -191,7 +191,7 @@ impl Active {
     }
 
     /// Forgets a stream whose publication has nothing left to do; false if it has been told something meanwhile.
-    pub(super) fn forget(&self, stream: &StreamName, control: &mpsc::UnboundedReceiver<Control>) -> bool {
+    pub(super) fn forget(&self, stream: &StreamName, control: &mpsc::UnboundedReceiver<PublicationCommand>) -> bool {
         let mut state = self.lock();
         let idle = control.is_empty();
         if idle {
@@ -202,7 +202,7 @@ impl Active {
 
     pub(super) fn superseded(&self, stream: &StreamName, epoch: Epoch) {
         if let Some(held) = self.lock().streams.get(stream) {
-            let _ = held.control.send(Control::Superseded(epoch));
+            let _ = held.control.send(PublicationCommand::Superseded(epoch));
         }
     }
 
@@ -216,7 +216,7 @@ impl Active {
         state.draining = true;
         for held in state.streams.values_mut() {
             held.evict_all(Eviction::Draining);
-            let _ = held.control.send(Control::End);
+            let _ = held.control.send(PublicationCommand::End);
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
         active.evict(&stream, second.session, Eviction::Superseded);
         assert_eq!(second.evicted.blocking_recv(), Ok(Eviction::Superseded));
         let places = std::iter::from_fn(|| control.as_mut()?.try_recv().ok());
-        assert!(places.into_iter().all(|told| matches!(told, Control::Begin(Feed(0), _))));
+        assert!(places.into_iter().all(|told| matches!(told, PublicationCommand::Begin(Feed(0), _))));
     }
 
     #[test]
@@ -283,6 +283,9 @@ mod tests {
         assert_eq!(place.evicted.blocking_recv(), Ok(Eviction::Draining));
         assert_eq!(active.begin(&request("b"), |_| ()).err(), Some(Refused::Draining));
         let mut told = std::iter::from_fn(|| control.as_mut()?.try_recv().ok());
-        assert!(matches!((told.next(), told.next()), (Some(Control::Begin(..)), Some(Control::End))));
+        assert!(matches!(
+            (told.next(), told.next()),
+            (Some(PublicationCommand::Begin(..)), Some(PublicationCommand::End))
+        ));
     }
 }

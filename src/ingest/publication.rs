@@ -10,7 +10,7 @@ use damson_core::model::{AccessUnit, Clocks, Epoch, Feed, InputTrack, Message, R
 use damson_core::packager::{Input, Notice, Output, Packager};
 use tokio::sync::mpsc;
 
-use super::active::{Active, Control, PushInput, Pushed};
+use super::active::{Active, PublicationCommand, PushInput, Pushed};
 use super::bit_rate::BitRate;
 use super::publish_request::{Eviction, PartSink};
 use super::settings::Settings;
@@ -58,7 +58,7 @@ impl Push {
 
 pub(super) struct Publication {
     stream: StreamName,
-    control: mpsc::UnboundedReceiver<Control>,
+    control: mpsc::UnboundedReceiver<PublicationCommand>,
     active: Arc<Active>,
     sink: Arc<dyn PartSink>,
     packaging: NewPackaging,
@@ -75,7 +75,7 @@ pub(super) struct Publication {
 }
 
 enum Event {
-    Control(Option<Control>),
+    Control(Option<PublicationCommand>),
     Timeout,
     /// `None`: the session was dropped.
     Fed(Feed, Option<PushInput>),
@@ -84,7 +84,7 @@ enum Event {
 impl Publication {
     pub(super) fn new(
         stream: StreamName,
-        control: mpsc::UnboundedReceiver<Control>,
+        control: mpsc::UnboundedReceiver<PublicationCommand>,
         active: Arc<Active>,
         sink: Arc<dyn PartSink>,
         packaging: NewPackaging,
@@ -108,12 +108,12 @@ impl Publication {
     pub(super) async fn run(mut self) {
         loop {
             match self.event().await {
-                Event::Control(Some(Control::Begin(feed, pushed))) => {
+                Event::Control(Some(PublicationCommand::Begin(feed, pushed))) => {
                     self.detach(feed).await;
                     self.pushes.insert(feed, Push::new(pushed));
                 }
-                Event::Control(Some(Control::Superseded(epoch))) => self.superseded(epoch),
-                Event::Control(Some(Control::End)) => {
+                Event::Control(Some(PublicationCommand::Superseded(epoch))) => self.superseded(epoch),
+                Event::Control(Some(PublicationCommand::End)) => {
                     for feed in self.pushes.keys().copied().collect::<Vec<_>>() {
                         self.detach(feed).await;
                     }

@@ -1,14 +1,17 @@
 //! What can be set of publishing.
 
 use damson_core::model::NodeId;
+use serde::Deserialize;
 
-/// Who may take a stream over from a publisher that is still there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Who may take over a stream that has a publisher.
+#[derive(clap::ValueEnum, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "kebab-case")]
 pub enum Takeover {
-    /// The same IP address alone: an encoder that returns before its old connection is known to be dead.
+    // An encoder that returns before its old connection is known to be dead.
+    /// A push from the same IP address.
     #[default]
     SameAddress,
-    /// Whoever is authorised.
+    /// Any push.
     Any,
 }
 

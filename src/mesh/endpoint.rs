@@ -16,7 +16,7 @@ use tracing::warn;
 use super::congestion::LossTolerant;
 use super::identity::Identity;
 use super::tls;
-use super::tls::TlsError;
+use super::tls::MeshTlsError;
 
 /// The reason why a node can't take its place in the mesh.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum MeshError {
     },
     /// The identity can't be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] MeshTlsError),
 }
 
 /// A link is lost after this long without a packet; the peers' healing (graft timers) doesn't wait for it, only the

@@ -65,4 +65,4 @@ pub use identity::{Ca, Identity, IdentityError};
 pub use mesh::{Mesh, MeshConfig};
 pub use sink::{AnswerFuture, Sink};
 pub use snapshot::{LinkView, Snapshot};
-pub use tls::TlsError;
+pub use tls::MeshTlsError;

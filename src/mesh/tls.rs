@@ -25,7 +25,7 @@ pub(crate) const ALPN_QUERY: &[u8] = b"damson-ask/1";
 
 /// The reason why an identity can't be used for TLS.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum MeshTlsError {
     /// The CA's certificate is no trust anchor.
     #[error("the cluster's CA certificate can't be used: {0}")]
     Ca(String),
@@ -37,16 +37,16 @@ pub enum TlsError {
     Key(String),
 }
 
-fn ca(error: impl Display) -> TlsError {
-    TlsError::Ca(error.to_string())
+fn ca(error: impl Display) -> MeshTlsError {
+    MeshTlsError::Ca(error.to_string())
 }
 
-fn key(error: impl Display) -> TlsError {
-    TlsError::Key(error.to_string())
+fn key(error: impl Display) -> MeshTlsError {
+    MeshTlsError::Key(error.to_string())
 }
 
 /// Returns both sides' configurations for `identity`.
-pub(crate) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
+pub(crate) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), MeshTlsError> {
     let provider = Arc::new(provider());
     let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider);
     check_own(&*servers.build().map_err(ca)?, &identity.chain())?;
@@ -56,7 +56,7 @@ pub(crate) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc
 /// Returns the same for an identity that the peers may refuse.
 pub(crate) fn configs_unchecked(
     identity: &Identity,
-) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), TlsError> {
+) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), MeshTlsError> {
     let provider = Arc::new(provider());
     let roots = roots(identity)?;
     let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
@@ -79,7 +79,7 @@ pub(crate) fn configs_unchecked(
 }
 
 /// Returns the configuration for connections that ask.
-pub(crate) fn for_queries(identity: &Identity) -> Result<Arc<QuicClientConfig>, TlsError> {
+pub(crate) fn for_queries(identity: &Identity) -> Result<Arc<QuicClientConfig>, MeshTlsError> {
     let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, Arc::new(provider()));
     client(identity, servers.build().map_err(ca)?, ALPN_QUERY)
 }
@@ -88,7 +88,7 @@ fn client(
     identity: &Identity,
     servers: Arc<WebPkiServerVerifier>,
     alpn: &[u8],
-) -> Result<Arc<QuicClientConfig>, TlsError> {
+) -> Result<Arc<QuicClientConfig>, MeshTlsError> {
     let mut client = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(key)?
@@ -100,7 +100,7 @@ fn client(
     Ok(Arc::new(QuicClientConfig::try_from(client).map_err(key)?))
 }
 
-fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, TlsError> {
+fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, MeshTlsError> {
     let mut roots = RootCertStore::empty();
     roots.add(identity.ca().clone()).map_err(ca)?;
     Ok(Arc::new(roots))
@@ -116,9 +116,9 @@ fn provider() -> CryptoProvider {
 }
 
 /// Checks the node's own certificate: one of another CA, or out of date, is better told at the start than by every peer.
-fn check_own(verifier: &dyn ServerCertVerifier, chain: &[CertificateDer<'static>]) -> Result<(), TlsError> {
+fn check_own(verifier: &dyn ServerCertVerifier, chain: &[CertificateDer<'static>]) -> Result<(), MeshTlsError> {
     let name = ServerName::try_from(SERVER_NAME).map_err(ca)?;
     let Some((own, rest)) = chain.split_first() else { return Ok(()) };
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_micros(clock::wall().as_micros()));
-    verifier.verify_server_cert(own, rest, &name, &[], now).map(|_| ()).map_err(TlsError::Own)
+    verifier.verify_server_cert(own, rest, &name, &[], now).map(|_| ()).map_err(MeshTlsError::Own)
 }

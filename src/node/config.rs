@@ -11,11 +11,12 @@ use url::Url;
 use super::error::NodeError;
 use super::inputs::Inputs;
 use super::listen::listen;
-use crate::config::{ConfigError, Dash, Listen, Settings, Takeover, Topology, Tracing};
+use crate::config::{ConfigError, Dash, Listen, Settings, Topology, Tracing};
 use crate::edge::{Control, EdgeAddress, Limits};
+use crate::ingest::Takeover;
 use crate::mesh::Identity;
 use crate::net::Tls;
-use crate::{dvr, edge, ingest};
+use crate::{dvr, edge};
 
 /// The default of `--rtmp`.
 const RTMP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
@@ -178,15 +179,6 @@ pub(super) fn hub_config(topology: Topology, join: Vec<SocketAddr>, upload: Opti
     };
     config.broadcast.upload = upload;
     config
-}
-
-impl From<Takeover> for ingest::Takeover {
-    fn from(takeover: Takeover) -> Self {
-        match takeover {
-            Takeover::SameAddress => ingest::Takeover::SameAddress,
-            Takeover::Any => ingest::Takeover::Any,
-        }
-    }
 }
 
 impl From<Dash> for Timing {

@@ -67,7 +67,7 @@ impl Node {
         let store = Store::with(Arc::clone(&metrics), keeper, Some(Arc::clone(&fetcher)), exporter);
         let settings = ingest::Settings {
             node: me,
-            takeover: config.takeover.into(),
+            takeover: config.takeover,
             bit_rate_max: config.bit_rate_max,
             pushes_max: config.pushes_max,
         };
