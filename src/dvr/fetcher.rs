@@ -10,12 +10,12 @@ use bytes::Bytes;
 use damson_core::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
 use damson_core::dvr::query::{LISTING_LEN_MAX, Query, SEGMENT_LEN_MAX};
 use damson_core::dvr::{Listing, SegmentKey, segment_file};
+use damson_core::link::query::QueryError;
 use damson_core::model::{LifeId, Msn, Peer, StreamName};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::clock;
-use crate::mesh::QueryError;
 use crate::observe::Metrics;
 
 /// An answer to come.

@@ -16,7 +16,7 @@ use crate::observe::Metrics;
 
 /// What the edge asks the node that it is part of.
 pub trait Host: Send + Sync {
-    /// Returns the body of `/api/v1/swarm`: the mesh as this node sees it. A [`Snapshot`](crate::mesh::Snapshot), and
+    /// Returns the body of `/api/v1/swarm`: the mesh as this node sees it. A `mesh::Snapshot`, and
     /// `nodes`: `{"node", "name"}` of all that this node has met. Each node knows its own links and, in `swarms`, its own
     /// branches of each stream's tree (`eager`, `lazy`, `parent`): who wants the whole tree asks each of `/api/v1/edges`,
     /// and puts together what they say. As old as a second. `null` before the mesh is joined.

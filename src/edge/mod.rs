@@ -1,20 +1,22 @@
-//! HTTP: playlists, MPD, parts and segments, from what the node holds.
+//! HTTP to players: playlists, MPD, parts and segments, from what the node holds.
 //!
 //! ```text
-//!  mesh --record, part, announced--> streams: window, rendered documents, waiters (one lock a stream)
-//!                                      |  a publication wakes the waiters that it satisfies
-//!  player --GET--> server --> route --> respond --> hls | dash | body | api
+//!  mesh --record, part, announced--> streams: window, rendered documents, held requests (one lock a stream)
+//!                                      |  a publication wakes the requests that it satisfies
+//!  player --GET--> server --> http --> respond --> documents | body | api
 //! ```
 //!
-//! - [`route`], [`hls`], [`dash`] and [`waiters`] are pure: a path to a typed request, a window to a
-//!   document, a publication to the waiters that it wakes.
-//! - [`streams`] holds what the node has, and [`dvr`] what has left the windows, for seeking back.
+//! - [`server`] accepts connections within [`limits`] and hands them the `context`; `http` has the protocols that they speak.
 //! - `respond` answers for one request, and waits where DESIGN's edge rules let it; `reply` heeds the request's conditions
-//!   and range. A `body` is `chunks`, chained without a copy, or `follow`s a segment under way. `sendfile` has the kernel
-//!   send whole segments without a copy; `documents` and `headers` keep what is rendered.
-//! - `server` accepts connections within [`limits`] and hands them the `context`; `connection` serves one, over perhaps
-//!   TLS, by a protocol of `http`.
+//!   and range, and `headers` are kept rendered. A path becomes a route, and a window a document, in
+//!   [`damson_core::manifest`].
+//! - A `body` is `chunks`, chained without a copy, or `follow`s a segment under way. `sendfile` has the kernel send whole
+//!   segments without a copy.
+//! - [`streams`] holds what the node has, `byte_cache` bounds what of it has left the windows, and [`dvr`](crate::dvr) keeps
+//!   it for seeking back. `ebb` gives memory back when a crowd has gone.
 //! - [`api`] tells what is known, of the way of each part above all; `request_times` measures what requests take.
+//!
+//! The edge knows nothing of the mesh: it is fed, and a [`Host`] tells what its API shows of other nodes.
 //!
 //! A document is rendered once a publication (invariant 8), and depends on the record and on what is
 //! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
@@ -23,7 +25,6 @@ pub mod api;
 mod body;
 mod byte_cache;
 mod chunks;
-mod connection;
 mod context;
 mod documents;
 mod ebb;

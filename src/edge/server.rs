@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::connection;
 use super::context::Edge;
 use super::ebb::{CALM, Ebb};
+use super::http::connection;
 use crate::clock;
 use crate::net::Listeners;
 use crate::net::accept::{Connections, Overflow};

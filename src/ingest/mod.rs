@@ -1,19 +1,20 @@
-//! Encoders' sockets to access units.
+//! Encoders' sockets to parts: who may push, and what becomes of what is pushed.
 //!
-//! - [`amf0`], [`flv`]: FLV tag bodies to codec headers and access units (pure).
-//! - [`rtmp`]: handshake, chunks, messages and session as a state machine (pure), and its server.
-//! - [`udp`]: MPEG-TS in datagrams, unicast and multicast, plain or in RTP.
-//! - [`srt`]: MPEG-TS over SRT.
-//! - `ts`: what these two have in common.
-//! - [`http`]: whole streams, CMAF tracks and segments by PUT and POST.
-//! - `file_loop`: an .mp4 file looped in real time.
-//! - `keys`: publish keys. `hook`: somebody else is asked.
-//! - `registry`: who may publish what: the one async `authorize` point, one push a rendition, takeovers.
-//!   `active`: the pushes of this moment. `publish_session`: one of them, for its connection.
-//!   `publication`: the task of a stream, which runs the packager.
+//! ```text
+//!  rtmp, srt, udp, http, file_loop --PublishRequest--> registry --authorize--> keys, hook
+//!         |                                               |
+//!         |  bytes --damson_core::demux--> inputs         v
+//!         +--> PublishSession ==queue, by way of active==> publication: the packager --record, parts--> PartSink
+//! ```
 //!
-//! An encoder's way in: its connection parses bytes to [`media::Input`](damson_core::packager::Input)s, asks the registry for a
-//! session, and hands the inputs to it; they come out in the stream's publication.
+//! - [`rtmp`], [`srt`], [`udp`] and [`http`] are servers, one folder a protocol; [`file_loop`] plays a file instead. `ts` is
+//!   what SRT and UDP have in common. All parsing is [`damson_core::demux`]'s.
+//! - `registry` is where each of them asks for a session: who may publish what, one push a rendition, takeovers. [`keys`] and
+//!   [`hook`] decide.
+//! - `active` knows the pushes of this moment, and joins the two ends of a push: its `publish_session`, which the connection
+//!   feeds and `bit_rate` measures, and the `publication` of its stream, a task that runs the packager.
+//! - `publish_request` is what a publisher asks for; it has the traits that whoever decides, and whoever takes the parts,
+//!   implements. So the ingest knows nothing of the mesh or the edge.
 
 mod active;
 mod bit_rate;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use damson_core::link::query::QueryError;
 use damson_core::model::{NodeId, PartHeader, Peer, Record, Resume, StreamName};
 use damson_core::swarm::{Config, Hub, Kept};
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::QueryError;
 use super::driver::{Command, Core, Driver};
 use super::endpoint;
 use super::endpoint::MeshError;

@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use damson_core::link::query::{QueryAnswer, QueryError};
 use damson_core::model::{NodeId, Peer};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, VarInt};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use super::answer::{Answer, QueryError};
 use super::identity::SERVER_NAME;
 use super::sink::Sink;
 use super::tls::ALPN_QUERY;
@@ -81,7 +81,7 @@ impl QueryClient {
             }
             answer.extend_from_slice(&chunk.bytes);
         }
-        Answer::decode(&answer.freeze())
+        QueryAnswer::decode(&answer.freeze())
     }
 
     async fn connection(&self, whom: Peer) -> Result<Connection, QueryError> {
@@ -156,7 +156,7 @@ impl QueryServer {
         let permit = self.answers.try_acquire();
         let answer = match permit {
             Ok(_) => self.sink.answer(query.into()).await,
-            Err(_) => Answer::Busy,
+            Err(_) => QueryAnswer::Busy,
         };
         if send.write_all_chunks(&mut answer.encode()).await.is_ok() {
             let _ = send.finish();

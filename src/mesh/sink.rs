@@ -4,14 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use damson_core::link::query::QueryAnswer;
 use damson_core::model::time::Time;
 use damson_core::model::{PartHeader, Record, StreamName, Trace};
 use damson_core::swarm::{Entry, Keeper};
 
-use super::answer::Answer;
-
 /// An answer to come.
-pub type AnswerFuture<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+pub type AnswerFuture<'a> = Pin<Box<dyn Future<Output = QueryAnswer> + Send + 'a>>;
 
 /// Takes what comes out of the mesh. The driver's task calls it, so each call must be quick, and mustn't
 /// wait for anything.
@@ -28,6 +27,6 @@ pub trait Sink: Send + Sync + 'static {
     fn kept(&self, _stream: &StreamName, _keepers: Vec<Keeper>) {}
     /// Another node asks. May wait; the answer is a list of chunks, so that bodies needn't be copied.
     fn answer(&self, _query: Bytes) -> AnswerFuture<'_> {
-        Box::pin(async { Answer::NotHere })
+        Box::pin(async { QueryAnswer::NotHere })
     }
 }

@@ -1,4 +1,7 @@
-//! Hop traces, metrics, tracing set-up.
+//! What is known of a node from outside: metrics, the log, and traces.
+//!
+//! - [`metrics`] counts for `/metrics`, [`ingest`] what the ingest does; [`prometheus_text`] is for who asks for no OpenMetrics.
+//! - [`logging`] sets the log up, and [`otlp`] exports the hops of parts as spans.
 
 pub mod ingest;
 pub mod logging;

@@ -4,3 +4,4 @@ pub mod backoff;
 pub mod clock_offset;
 pub mod frame;
 pub mod pairing;
+pub mod query;

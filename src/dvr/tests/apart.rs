@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use damson_core::link::query::{QueryAnswer, QueryError};
 use damson_core::manifest::{HttpError, hls};
 use damson_core::model::{Msn, NodeId, Peer, Record, TrackId};
 use damson_core::swarm;
@@ -18,7 +19,6 @@ use crate::dvr::archive_writer::ArchiveWriter;
 use crate::dvr::fetcher::{Fetcher, QueryFuture, QueryNode};
 use crate::dvr::settings::Settings;
 use crate::edge::Store;
-use crate::mesh::{Answer, QueryError};
 use crate::observe::Metrics;
 
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl QueryNode for Way {
         Box::pin(async move {
             let answer = store.ok_or(QueryError::Unreachable("dead".to_owned()))?.asked(query).await;
             progress();
-            let Answer::Here(chunks) = answer else { return Err(QueryError::NotHere) };
+            let QueryAnswer::Here(chunks) = answer else { return Err(QueryError::NotHere) };
             let answer = chunks.concat();
             assert!(answer.len() <= max);
             Ok(answer.into())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use damson_core::dvr::query::Query;
 use damson_core::dvr::{Stock, merge, segment_file};
+use damson_core::link::query::QueryAnswer;
 use damson_core::manifest::HttpError;
 use damson_core::model::time::Time;
 use damson_core::model::{PartHeader, Record, StreamName, Trace};
@@ -21,7 +22,6 @@ use super::stream::Stream;
 use crate::clock;
 use crate::dvr::{ArchiveWriter, Fetcher};
 use crate::edge::sendfile::MemoryFiles;
-use crate::mesh::Answer;
 use crate::observe::{Exporter, Metrics};
 
 /// Most streams held; what the mesh tells of more is dropped, and logged.
@@ -97,22 +97,22 @@ impl Store {
     }
 
     /// Answers what another node asks.
-    pub async fn asked(&self, question: Bytes) -> Answer {
-        let Ok(Some(question)) = Query::decode(question) else { return Answer::NotHere };
+    pub async fn asked(&self, question: Bytes) -> QueryAnswer {
+        let Ok(Some(question)) = Query::decode(question) else { return QueryAnswer::NotHere };
         match question {
             Query::Listing { stream, life, from, before } => {
-                let Some(stream) = self.get(stream.as_str()) else { return Answer::NotHere };
+                let Some(stream) = self.get(stream.as_str()) else { return QueryAnswer::NotHere };
                 let state = stream.lock();
                 let archive = state.past().archive().filter(|a| a.keeps() && a.life() == life);
-                archive.map_or(Answer::NotHere, |archive| {
-                    Answer::Here(vec![merge::listing(archive, from, before).encode()])
+                archive.map_or(QueryAnswer::NotHere, |archive| {
+                    QueryAnswer::Here(vec![merge::listing(archive, from, before).encode()])
                 })
             }
             Query::Segment(key) => {
-                let Some(stream) = self.get(key.stream.as_str()) else { return Answer::NotHere };
-                stream.given(key).await.map_or(Answer::NotHere, |segment| {
+                let Some(stream) = self.get(key.stream.as_str()) else { return QueryAnswer::NotHere };
+                stream.given(key).await.map_or(QueryAnswer::NotHere, |segment| {
                     let bodies = segment.parts().map(|part| part.body.clone()).filter(|body| !body.is_empty());
-                    Answer::Here(std::iter::once(segment_file::head(&segment, None)).chain(bodies).collect())
+                    QueryAnswer::Here(std::iter::once(segment_file::head(&segment, None)).chain(bodies).collect())
                 })
             }
         }

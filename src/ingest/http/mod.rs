@@ -3,16 +3,13 @@
 //!
 //! ```text
 //!  request --path--> push (one a stream) <-- other requests
-//!          --body--> bmff | ts --units--> lane --\
-//!                                         lane ---> playout --by time--> sessions --> publication
+//!          --body--> bmff | ts --units--> jitter buffer --by time--> sessions --> publication
 //! ```
 //!
-//! - `path`: which stream, and which of its objects (pure).
-//! - `playout`: bursts and tracks to one sequence in the order and at the pace of its timestamps (pure).
-//! - `body`: a request's bytes to units (pure).
-//! - `tracks`: a push's tracks, where each has its place, and what its requests leave for one another (pure).
-//! - `push`: who waits for them, and the push's sessions.
-//! - [`server`]: sockets and HTTP; `answer`: who is told what.
+//! - [`server`] has the sockets and the requests; `answer` is who is told what.
+//! - `push` has what the requests of a push share: its tracks, who waits for them, and its sessions.
+//! - What a path names, what a body holds, and in which order its units come out, is in
+//!   [`damson_core::demux::cmaf_ingest`].
 
 mod answer;
 mod push;

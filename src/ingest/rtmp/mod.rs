@@ -1,9 +1,9 @@
 //! RTMP ("Adobe's Real Time Messaging Protocol" 1.0, 2012): what encoders push with.
 //!
 //! ```text
-//!  socket --bytes--> handshake --> chunk --messages--> message --> session --media, replies--> server --> registry
+//!  socket --bytes--> server --> damson_core::demux::rtmp: session --media, replies--> server --> registry
 //! ```
 //!
-//! All but `server` is a plain state machine that takes bytes, cut anywhere.
+//! [`server`] has the sockets, and one task a connection; all that is said on it is the core's.
 
 pub mod server;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use damson_core::link::query::{QueryAnswer, QueryError};
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, Peer, Record, StreamName, Trace};
 use damson_core::swarm;
@@ -11,7 +12,6 @@ use damson_core::swarm::Entry;
 
 use super::fake::within;
 use super::{body, issue, loopback};
-use crate::mesh::answer::{Answer, QueryError};
 use crate::mesh::identity::Ca;
 use crate::mesh::mesh::{Mesh, MeshConfig};
 use crate::mesh::sink::{AnswerFuture, Sink};
@@ -27,7 +27,7 @@ impl Sink for Counts {
     fn answer(&self, query: Bytes) -> AnswerFuture<'_> {
         Box::pin(async move {
             let n: Option<usize> = std::str::from_utf8(&query).ok().and_then(|n| n.parse().ok());
-            n.map_or(Answer::NotHere, |n| Answer::Here(vec![body(n / 2), body(n - n / 2)]))
+            n.map_or(QueryAnswer::NotHere, |n| QueryAnswer::Here(vec![body(n / 2), body(n - n / 2)]))
         })
     }
 }

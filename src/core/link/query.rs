@@ -10,7 +10,7 @@ const BUSY: u8 = 2;
 
 /// A node's answer to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum QueryAnswer {
     /// These bytes, in order.
     Here(Vec<Bytes>),
     /// It has no answer.
@@ -36,13 +36,13 @@ pub enum QueryError {
     Wrong(String),
 }
 
-impl Answer {
+impl QueryAnswer {
     /// Returns the answer as it is sent, in chunks.
     pub fn encode(self) -> Vec<Bytes> {
         match self {
-            Answer::Here(chunks) => std::iter::once(Bytes::from_static(&[HERE])).chain(chunks).collect(),
-            Answer::NotHere => vec![Bytes::from_static(&[NOT_HERE])],
-            Answer::Busy => vec![Bytes::from_static(&[BUSY])],
+            QueryAnswer::Here(chunks) => std::iter::once(Bytes::from_static(&[HERE])).chain(chunks).collect(),
+            QueryAnswer::NotHere => vec![Bytes::from_static(&[NOT_HERE])],
+            QueryAnswer::Busy => vec![Bytes::from_static(&[BUSY])],
         }
     }
 
@@ -66,18 +66,18 @@ mod tests {
 
     #[test]
     fn answers_survive_the_wire() {
-        let check = |answer: Answer, read| assert_eq!(Answer::decode(&answer.encode().concat().into()), read);
+        let check = |answer: QueryAnswer, read| assert_eq!(QueryAnswer::decode(&answer.encode().concat().into()), read);
         let chunks = [&b"mo"[..], b"", b"of"].map(Bytes::from_static);
-        check(Answer::Here(chunks.into()), Ok(Bytes::from_static(b"moof")));
-        check(Answer::Here(Vec::new()), Ok(Bytes::new()));
-        check(Answer::NotHere, Err(QueryError::NotHere));
-        check(Answer::Busy, Err(QueryError::Busy));
+        check(QueryAnswer::Here(chunks.into()), Ok(Bytes::from_static(b"moof")));
+        check(QueryAnswer::Here(Vec::new()), Ok(Bytes::new()));
+        check(QueryAnswer::NotHere, Err(QueryError::NotHere));
+        check(QueryAnswer::Busy, Err(QueryError::Busy));
     }
 
     #[test]
     fn what_is_no_answer_is_told() {
         for (bytes, why) in [(&b""[..], "begins with None"), (b"\x03", "begins with Some(3)")] {
-            let wrong = Answer::decode(&Bytes::copy_from_slice(bytes));
+            let wrong = QueryAnswer::decode(&Bytes::copy_from_slice(bytes));
             assert_eq!(wrong, Err(QueryError::Wrong(why.to_owned())));
         }
     }
