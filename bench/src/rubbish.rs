@@ -81,6 +81,32 @@ enum Storm {
     Unknown,
 }
 
+const HEADINGS: [&str; 9] = [
+    "what comes",
+    "memory before, MiB",
+    "at its highest",
+    "once closed",
+    "after by before",
+    "answered",
+    "took, s",
+    "parts seen, missed",
+    "from part to part, ms, p50 / longest",
+];
+
+fn row(table: &mut Table, name: String, memory: [f64; 3], answered: String, took: f64, seen: Seen) {
+    table.row([
+        name,
+        format!("{:.1}", memory[0]),
+        format!("{:.1}", memory[1]),
+        format!("{:.1}", memory[2]),
+        format!("{:.2}", memory[2] / memory[0]),
+        answered,
+        format!("{took:.0}"),
+        format!("{}, {}", seen.parts, seen.missed),
+        format!("{:.0} / {:.0}", seen.waits.median(), seen.waits.quantile(1.0)),
+    ]);
+}
+
 /// Measures, and prints the table.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let damson = match &options.program {
@@ -99,30 +125,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(options.fill)).await;
     let take = || std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
 
-    let mut table = Table::new(&[
-        "what comes",
-        "memory before, MiB",
-        "at its highest",
-        "once closed",
-        "after by before",
-        "answered",
-        "took, s",
-        "parts seen, missed",
-        "from part to part, ms, p50 / longest",
-    ]);
-    let row = |table: &mut Table, name: String, memory: [f64; 3], answered: String, took: f64, seen: Seen| {
-        table.row([
-            name,
-            format!("{:.1}", memory[0]),
-            format!("{:.1}", memory[1]),
-            format!("{:.1}", memory[2]),
-            format!("{:.2}", memory[2] / memory[0]),
-            answered,
-            format!("{took:.0}"),
-            format!("{}, {}", seen.parts, seen.missed),
-            format!("{:.0} / {:.0}", seen.waits.median(), seen.waits.quantile(1.0)),
-        ]);
-    };
+    let mut table = Table::new(&HEADINGS);
     take();
     let first = calm(edge).await?;
     tokio::time::sleep(CALM * 2).await;

@@ -1,9 +1,9 @@
 //! A node: ingest, mesh and edge, joined.
 //!
 //! ```text
-//!   RTMP, SRT, UDP, film --> ingest --Publisher--> mesh (hub) --Sink--> store --> HTTP
-//!                                           ||  QUIC
-//!                                        other nodes
+//!   RTMP, SRT, UDP, HTTP, a file --> ingest --PartSink--> mesh (hub) --Sink--> store --> HTTP
+//!                                                            ||  QUIC
+//!                                                         other nodes
 //! ```
 //!
 //! What this node's own ingest publishes takes the same way as what comes from afar: through the hub

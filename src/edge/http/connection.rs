@@ -34,23 +34,23 @@ pub(crate) async fn run(accepted: Accepted, visitor: Visitor, edge: Arc<Edge>, d
 async fn converse(accepted: Accepted, visitor: Arc<Visitor>, edge: &Arc<Edge>, drain: &Drain) -> Ended {
     let limits = &edge.config().limits;
     let slot = FileSlot::default();
-    let mut outlet = PlayerSocket::new(accepted.stream, slot.clone(), limits.stall);
+    let mut socket = PlayerSocket::new(accepted.stream, slot.clone(), limits.stall);
     let Some(tls) = accepted.tls else {
         let begins_as_h2 = async {
             tokio::select! {
-                is_h2 = tokio::time::timeout(limits.handshake, outlet.begins_as_h2()) => Ok::<_, io::Error>(Some(is_h2??)),
+                is_h2 = tokio::time::timeout(limits.handshake, socket.begins_as_h2()) => Ok::<_, io::Error>(Some(is_h2??)),
                 () = drain.closing() => Ok(None),
             }
         };
         return match Box::pin(begins_as_h2).await? {
             None => Ok(()),
-            Some(true) => Box::pin(h2(TokioIo::new(outlet), visitor, edge, drain)).await,
-            Some(false) => h1::serve(outlet, slot, &visitor, edge, drain).await,
+            Some(true) => Box::pin(h2(TokioIo::new(socket), visitor, edge, drain)).await,
+            Some(false) => h1::serve(socket, slot, &visitor, edge, drain).await,
         };
     };
     let secured = async {
         let stream = tokio::select! {
-            stream = tokio::time::timeout(limits.handshake, tls.acceptor().accept(outlet)) => stream??,
+            stream = tokio::time::timeout(limits.handshake, tls.acceptor().accept(socket)) => stream??,
             () = drain.closing() => return Ok(()),
         };
         if is_h2(&stream) {

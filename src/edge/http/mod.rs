@@ -1,6 +1,7 @@
-//! The protocols that a player's connection speaks.
+//! A player's connection, and the protocols that it speaks.
 //!
-//! - [`player_socket`] is the connection itself: it sends whole segments from files, and ends where the player takes nothing.
+//! - [`connection`] serves one from its first byte to its last, over perhaps TLS, by the protocol that its player speaks.
+//! - [`player_socket`] is its socket: it sends whole segments from files, and ends where the player takes nothing.
 //! - [`h1`] speaks HTTP/1.1; [`h2_streams`] watches over what hyper's HTTP/2 has under way.
 
 pub(crate) mod connection;

@@ -161,27 +161,60 @@ const LATE: Duration = Duration::from_millis(450);
 /// A minute.
 const PARTS: usize = 300;
 
+/// Both ends of a connection, the first of which dials the other.
+fn ends(began: Instant, controller: &Factory, seed: u64) -> [End; 2] {
+    let ca = Ca::generate().expect("a key");
+    let addrs = [4_900, 4_901].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    [0, 1].map(|n| {
+        let identity = ca.issue("end").expect("a certificate");
+        let (server, client) = tls::configs(&identity).expect("its own CA's");
+        let mut server = ServerConfig::with_crypto(server);
+        server.transport_config(transport(Arc::clone(controller)));
+        let mut config = EndpointConfig::default();
+        config.rng_seed(Some([seed as u8; 32]));
+        let mut endpoint = Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None);
+        let mut client = ClientConfig::new(client);
+        client.transport_config(transport(Arc::clone(controller)));
+        let peer = addrs[1 - n];
+        let connection = (n == 0).then(|| endpoint.connect(began, client, peer, "damson").expect("the two can talk"));
+        End { endpoint, connection, peer }
+    })
+}
+
+/// Sends what is unsent, as far as the connection takes it.
+fn send(connection: &mut Connection, unsent: &mut VecDeque<(StreamId, usize)>) {
+    while let Some((id, left)) = unsent.front_mut() {
+        let mut stream = connection.send_stream(*id);
+        *left -= stream.write(&vec![7; *left]).unwrap_or(0);
+        if *left > 0 {
+            break;
+        }
+        stream.finish().expect("it is open");
+        unsent.pop_front();
+    }
+}
+
+/// Reads what has come of a stream, and tells whether that was the last of it.
+fn is_whole(connection: &mut Connection, id: StreamId) -> bool {
+    let mut stream = connection.recv_stream(id);
+    let Ok(mut chunks) = stream.read(true) else { return false };
+    let whole = loop {
+        match chunks.next(usize::MAX) {
+            Ok(Some(_)) => {}
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    let _ = chunks.finalize();
+    whole
+}
+
 /// A stream of so many bits per second for a minute, in parts of 200 ms: the first of ten has three times the bytes of the others.
 fn stream(link: Link, bits: u64, controller: Factory, seed: u64) -> Seen {
     const PART: Duration = Duration::from_millis(200);
     #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
     let began = Instant::now();
-    let ca = Ca::generate().expect("a key");
-    let addrs = [4_900, 4_901].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let mut ends = [0, 1].map(|n| {
-        let identity = ca.issue("end").expect("a certificate");
-        let (server, client) = tls::configs(&identity).expect("its own CA's");
-        let mut server = ServerConfig::with_crypto(server);
-        server.transport_config(transport(Arc::clone(&controller)));
-        let mut config = EndpointConfig::default();
-        config.rng_seed(Some([seed as u8; 32]));
-        let mut endpoint = Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None);
-        let mut client = ClientConfig::new(client);
-        client.transport_config(transport(Arc::clone(&controller)));
-        let peer = addrs[1 - n];
-        let connection = (n == 0).then(|| endpoint.connect(began, client, peer, "damson").expect("the two can talk"));
-        End { endpoint, connection, peer }
-    });
+    let mut ends = ends(began, &controller, seed);
     let mut ways = [1, 2].map(|n| Way::new(link, began, seed * 2 + n));
 
     let mut now = began;
@@ -214,16 +247,7 @@ fn stream(link: Link, bits: u64, controller: Factory, seed: u64) -> Seen {
                 None => took.push(Duration::from_secs(999)),
             }
         }
-        while let Some((id, left)) = unsent.front_mut() {
-            let mut stream = near.connection().send_stream(*id);
-            let written = stream.write(&vec![7; *left]).unwrap_or(0);
-            *left -= written;
-            if *left > 0 {
-                break;
-            }
-            stream.finish().expect("it is open");
-            unsent.pop_front();
-        }
+        send(near.connection(), &mut unsent);
         near.drive(now, &mut ways[0]);
         if let Some((_, connection)) = &mut far.connection {
             while let Some(event) = connection.poll() {
@@ -231,16 +255,7 @@ fn stream(link: Link, bits: u64, controller: Factory, seed: u64) -> Seen {
                 while connection.streams().accept(Dir::Uni).is_some() {}
             }
             made.retain(|id, at| {
-                let mut stream = connection.recv_stream(*id);
-                let Ok(mut chunks) = stream.read(true) else { return true };
-                let whole = loop {
-                    match chunks.next(usize::MAX) {
-                        Ok(Some(_)) => {}
-                        Ok(None) => break true,
-                        Err(_) => break false,
-                    }
-                };
-                let _ = chunks.finalize();
+                let whole = is_whole(connection, *id);
                 if whole {
                     took.push(now.duration_since(*at));
                 }
@@ -263,8 +278,7 @@ fn stream(link: Link, bits: u64, controller: Factory, seed: u64) -> Seen {
     }
     let late = took.iter().filter(|took| **took > LATE).count();
     took.sort_unstable();
-    let p99 = took[PARTS * 99 / 100].as_millis();
-    Seen { late, p99, dropped: ways[0].dropped }
+    Seen { late, p99: took[PARTS * 99 / 100].as_millis(), dropped: ways[0].dropped }
 }
 
 type Factory = Arc<dyn ControllerFactory + Send + Sync>;
