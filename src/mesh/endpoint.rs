@@ -127,8 +127,8 @@ fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Returns the transport's settings. All that isn't set here is quinn's default. Tried on loopback, on a busy machine: fewer acknowledgements or a first window of
-/// 200 KB change less than the noise.
+/// Returns the transport's settings. All that isn't set here is quinn's default. Tried on loopback, on a busy machine: fewer
+/// acknowledgements or a first window of 200 KB change less than the noise.
 pub(crate) fn transport() -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();
