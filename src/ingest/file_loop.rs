@@ -105,7 +105,7 @@ impl FileLoop {
             for (track, config) in self.film.configs() {
                 session.input(Input::Config { track, config }).await?;
             }
-            while let Some(due) = self.film.next() {
+            while let Some(due) = self.film.next_unit() {
                 let at = clock::instant(started + due.after).into();
                 tokio::select! {
                     biased;
@@ -223,7 +223,7 @@ mod tests {
         let mut last = [None, None];
         let mut frames = 0;
         for _ in 0..3 * (480 + 750) {
-            let unit = film.next().expect("endless").unit;
+            let unit = film.next_unit().expect("endless").unit;
             let (video, step) = if unit.track == flv::VIDEO { (true, 3_000) } else { (false, 1_920) };
             if video {
                 assert_eq!(unit.keyframe, frames % 60 == 0, "frame {frames}");

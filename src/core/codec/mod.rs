@@ -1,11 +1,12 @@
 //! The headers of codecs: what describes a track, and whether a unit is a random access point.
 //!
-//! A parser takes bytes from outside: it returns a [`HeaderError`] or what it read, and never panics.
+//! A parser takes bytes from outside: it returns a [`HeaderError`](error::HeaderError) or what it read, and never panics.
 
 pub mod aac;
 pub mod ac3;
 pub mod av1;
 pub mod avc;
+#[expect(clippy::module_inception, reason = "all codecs as one type, beside them")]
 pub mod codec;
 pub mod error;
 pub mod hevc;

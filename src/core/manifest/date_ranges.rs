@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cmaf::cmaf;
+use crate::cmaf;
 use crate::codec::scte35::{Kind, Splice};
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{LifeId, Record, Scheme, TrackId};
@@ -201,8 +201,7 @@ mod tests {
     use super::super::listed::Listed;
     use super::super::{dash, hls};
     use super::*;
-    use crate::cmaf::Event;
-    use crate::cmaf::cmaf::Reference;
+    use crate::cmaf::{self, EventMessage, ProducerReferenceTime};
     use crate::codec::scte35::tests::insert;
     use crate::model::time::Time;
     use crate::testing::synthetic::{AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, record};
@@ -224,10 +223,10 @@ mod tests {
             feed.part(AUDIO, FIRST_MSN + segment, part);
             let (mut header, _, trace) =
                 crate::testing::synthetic::part(&feed.record, VIDEO, FIRST_MSN + segment, part, 9);
-            let events: Vec<Event> = splices
+            let events: Vec<EventMessage> = splices
                 .iter()
                 .filter(|splice| (splice.0, splice.1) == (segment, part))
-                .map(|&(_, _, second, data)| Event {
+                .map(|&(_, _, second, data)| EventMessage {
                     scheme: Scheme::Scte35,
                     id: u32::from_be_bytes(data[data.len() - 4..].try_into().expect("a checksum")),
                     time: second * 90_000,
@@ -235,7 +234,7 @@ mod tests {
                     data: Bytes::copy_from_slice(data),
                 })
                 .collect();
-            let reference = Reference { media_time: header.decode_time, wall: header.program_date_time };
+            let reference = ProducerReferenceTime { media_time: header.decode_time, wall: header.program_date_time };
             let body = cmaf::chunk(0, header.decode_time, reference, (Timescale::MPEG, &events), &[]);
             (header.length, header.hash) = (body.len() as u32, blake3::hash(&body).into());
             feed.window.handle(Time::ZERO, Input::Part { header, body, trace, received: Time::ZERO });

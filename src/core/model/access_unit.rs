@@ -59,7 +59,7 @@ pub enum CodecConfig {
     Aac(Bytes),
     /// Identification header, `OpusHead` (RFC 7845, 5.1).
     Opus(Bytes),
-    /// The content of a `dac3` (ETSI TS 102 366, F.4): what [`ac3::Headers`] makes.
+    /// The content of a `dac3` (ETSI TS 102 366, F.4): what [`ac3::Headers`](crate::codec::ac3::Headers) makes.
     Ac3(Bytes),
     /// The content of a `dec3` (F.6): the same.
     Eac3(Bytes),

@@ -7,7 +7,7 @@ use crate::model::{
     AccessUnit, Announced, CodecConfig, Epoch, Feed, InputClock, InputTrack, Message, PartHeader, Record, Rendition,
 };
 
-/// What a [`Packager`] wants done.
+/// What a [`Packager`](super::packager::Packager) wants done.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// The record is new or changed. Always before the first part that needs it.
@@ -30,10 +30,10 @@ pub enum Output {
     Notice(Notice),
 }
 
-/// What can happen to a [`Packager`].
+/// What can happen to a [`Packager`](super::packager::Packager).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
-    /// [`Packager::poll_timeout`] has passed.
+    /// [`Packager::poll_timeout`](super::packager::Packager::poll_timeout) has passed.
     Timeout,
     /// A publisher is there, the first or the next; `epoch` is its tenure.
     Attached {

@@ -14,8 +14,7 @@ use super::publishers::Source;
 use super::step::TrackEnd;
 use super::timeline::{Placed, Timing, TrackClock};
 use super::unit::{InputUnit, PeriodStart, REORDER_MAX, SegmentStart, Stamp, TrackUnit};
-use crate::cmaf::cmaf::{Reference, Sample};
-use crate::cmaf::{Event, cmaf};
+use crate::cmaf::{self, EventMessage, ProducerReferenceTime, Sample};
 use crate::codec::codec::Codec;
 use crate::codec::{ac3, opus};
 use crate::model::input_clock::rescale;
@@ -63,7 +62,7 @@ pub(super) struct TrackMuxer {
     pending: Vec<TrackUnit>,
     pending_len: usize,
     /// What the next part is to carry.
-    events: VecDeque<Event>,
+    events: VecDeque<EventMessage>,
     segment_start: u64,
     segment_len: u64,
     /// Bytes and ticks of all measured segments.
@@ -418,7 +417,7 @@ impl TrackMuxer {
             })
             .collect();
         let events = self.events();
-        let reference = Reference { media_time: shown, wall };
+        let reference = ProducerReferenceTime { media_time: shown, wall };
         let body = cmaf::chunk(self.sequence, start, reference, (self.scale(), &events), &samples);
         self.sequence = self.sequence.wrapping_add(1);
         self.segment_len += body.len() as u64;
@@ -435,7 +434,7 @@ impl TrackMuxer {
     }
 
     /// Takes timed metadata, which the next part carries.
-    pub(super) fn announce(&mut self, event: Event) {
+    pub(super) fn announce(&mut self, event: EventMessage) {
         if self.events.len() == MESSAGES_WAITING_MAX {
             self.events.pop_front();
         }
@@ -443,9 +442,9 @@ impl TrackMuxer {
     }
 
     /// As many events as a part may carry.
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<EventMessage> {
         let mut len = 0;
-        let fits = |event: &&Event| {
+        let fits = |event: &&EventMessage| {
             len += event.data.len();
             len <= PART_MESSAGES_LEN_MAX
         };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::carrier::{Carrier, TsMuxer, record};
 use super::{Frame, HZ, mux, payload, pictures, sounds};
-use crate::cmaf::cmaf;
+use crate::cmaf;
 use crate::codec::codec::Codec;
 use crate::codec::scte35::tests::insert;
 use crate::demux::bmff::tests::boxed;

@@ -1,4 +1,4 @@
-//! Requests that are held until something is published. Pure: one [`Waiters`] a stream.
+//! Requests that are held until something is published. Pure: one [`HeldRequests`] a stream.
 //!
 //! The contract: after every [`HeldRequests::handle`], drain [`HeldRequests::poll_output`]; then wait for the
 //! next input or [`HeldRequests::poll_timeout`], whose passing is told by [`Input::Timeout`]. A publication

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::codec::Codec;
 use super::*;
-use crate::cmaf::cmaf;
+use crate::cmaf;
 use crate::codec::hevc::tests::bytes;
 
 /// ffmpeg 9.0's frames, their first bytes: AC-3 in mono at 48 kHz, and 5.1 at 44.1 kHz.

@@ -41,10 +41,13 @@ pub enum Refused {
     /// As it is, or since its init segment hasn't come.
     #[error("{0}")]
     Bmff(#[from] BmffError),
+    /// The first bytes are those of no format that is taken.
     #[error("neither MPEG-TS nor MP4 begins there")]
     Unknown,
+    /// The container says why none of its tracks can be used.
     #[error("{0}")]
     NoTrack(String),
+    /// The push has no place for another track.
     #[error("more than {0} tracks")]
     Tracks(usize),
 }

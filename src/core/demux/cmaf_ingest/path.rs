@@ -16,10 +16,13 @@ use crate::model::{Rendition, StreamName};
 /// What is pushed to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
+    /// The stream that the path names.
     pub stream: StreamName,
+    /// What of that stream the request brings.
     pub kind: Kind,
 }
 
+/// What of a stream a request brings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// One request is the whole push.
@@ -45,6 +48,7 @@ pub enum PathError {
     /// Not below the prefix.
     #[error("nothing is here: push to {0}/STREAM")]
     Elsewhere(String),
+    /// The stream's name breaks the rules of names.
     #[error("{0}")]
     Stream(String),
 }

@@ -27,7 +27,9 @@ pub type Key = (String, u32);
 /// What a track is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kind {
+    /// Whether it shows pictures; else it is sound.
     pub video: bool,
+    /// The language of its sound, where the container says one.
     pub language: Option<String>,
 }
 
@@ -298,6 +300,7 @@ impl Tracks {
         self.demuxers.remove(track).unwrap_or_else(|| Box::new(Demuxer::new(None)))
     }
 
+    /// Keeps the demuxer of a transport stream for the stream's next segment.
     pub fn keep_demuxer(&mut self, track: String, demuxer: Box<Demuxer>) {
         if self.demuxers.len() < OBJECTS_MAX {
             self.demuxers.insert(track, demuxer);

@@ -139,7 +139,7 @@ fn timestamps_that_jump_are_told() {
 #[test]
 fn events_go_into_the_next_part() {
     let (mut muxer, stamp) = (muxer(&asc()), stamp(10, 0, false));
-    let event = |id: u32| Event {
+    let event = |id: u32| EventMessage {
         scheme: Scheme::Id3,
         id,
         time: 5,
