@@ -5,7 +5,7 @@ use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
-use damson_core::demux::file_loop::{Looped, Reel, Sample};
+use damson_core::demux::file_loop::{FilmSample, Looped, Reel};
 use damson_core::demux::{file_loop as film, flv};
 use damson_core::model::{Announced, InputTrack, StreamName};
 use damson_core::packager::Input;
@@ -189,7 +189,7 @@ fn reel(
         file.seek(SeekFrom::Start(place.offset))?;
         file.read_exact(&mut data)?;
         start.get_or_insert(place.dts);
-        samples.push(Sample {
+        samples.push(FilmSample {
             duration: place.duration.max(1),
             composition_offset: place.composition_offset,
             keyframe: place.keyframe,

@@ -17,7 +17,7 @@ pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33
 
 /// One coded frame of a file.
 #[derive(Debug, Clone)]
-pub struct Sample {
+pub struct FilmSample {
     /// In ticks of its track, never zero.
     pub duration: u32,
     /// In ticks of its track.
@@ -40,12 +40,12 @@ pub struct Reel {
     /// Decode time of the first sample on the film's timeline, in ticks; negative where frames are reordered.
     pub start: i64,
     /// Never empty.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<FilmSample>,
 }
 
 /// A unit, and when it is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub struct DueUnit {
     /// Since the film began.
     pub after: Duration,
     /// The unit, on [`CLOCK`].
@@ -86,7 +86,7 @@ impl Looped {
     }
 
     /// The next unit. `None` if there is no track at all.
-    pub fn next_unit(&mut self) -> Option<Due> {
+    pub fn next_unit(&mut self) -> Option<DueUnit> {
         let (length, scale, shift) = (self.length, self.reels.first()?.reel.scale, self.shift);
         let head = self.reels.iter_mut().min_by_key(|head| head.time(shift))?;
         let dts = head.time(shift);
@@ -101,7 +101,7 @@ impl Looped {
             data: sample.data.clone(),
         };
         head.advance(length, scale);
-        Some(Due { after: CLOCK.scale.duration(dts.unsigned_abs()), unit })
+        Some(DueUnit { after: CLOCK.scale.duration(dts.unsigned_abs()), unit })
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn reel(track: u8, hz: u32, start: i64, durations: &[u32]) -> Reel {
-        let sample = |(n, duration): (usize, &u32)| Sample {
+        let sample = |(n, duration): (usize, &u32)| FilmSample {
             duration: *duration,
             composition_offset: if track == 0 { 2 } else { 0 },
             keyframe: n == 0,
@@ -244,7 +244,7 @@ mod tests {
     }
 
     impl Looped {
-        fn by_ref_nth(&mut self, n: usize) -> Due {
+        fn by_ref_nth(&mut self, n: usize) -> DueUnit {
             std::iter::from_fn(|| self.next_unit()).nth(n).expect("endless")
         }
     }

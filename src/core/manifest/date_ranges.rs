@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::cmaf;
-use crate::codec::scte35::{Kind, Splice};
+use crate::codec::scte35::{Splice, SpliceKind};
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{LifeId, Record, Scheme, TrackId};
 use crate::window::{Part, Segment, TrackWindow};
@@ -60,9 +60,9 @@ impl Tag {
             let _ = write!(out, ",PLANNED-DURATION={}.{:03}", duration.as_secs(), duration.subsec_millis());
         }
         out.push_str(match self.splice.kind {
-            Kind::Out => ",SCTE35-OUT=0x",
-            Kind::In => ",SCTE35-IN=0x",
-            Kind::Command | Kind::Null => ",SCTE35-CMD=0x",
+            SpliceKind::Out => ",SCTE35-OUT=0x",
+            SpliceKind::In => ",SCTE35-IN=0x",
+            SpliceKind::Command | SpliceKind::Null => ",SCTE35-CMD=0x",
         });
         for byte in &self.section {
             let _ = write!(out, "{byte:02X}");
@@ -82,10 +82,10 @@ fn tags<'a>(segments: impl Iterator<Item = &'a Segment>, scale: Timescale) -> Ve
             }
             let Ok(splice) = Splice::parse(&event.data) else { continue };
             said.push(event.id);
-            let begun = breaks.iter().rfind(|begun| splice.kind == Kind::In && begun.event == splice.event);
+            let begun = breaks.iter().rfind(|begun| splice.kind == SpliceKind::In && begun.event == splice.event);
             let (id, start) = begun.map_or((RangeId(event.id), at), |begun| (begun.id, begun.start));
             let end = begun.map(|_| at);
-            if splice.kind == Kind::Out {
+            if splice.kind == SpliceKind::Out {
                 breaks.push(Break { event: splice.event, id, start });
             }
             tags.push(Tag { id, start, end, splice, section: event.data, listed: end_of(part) });

@@ -78,27 +78,27 @@ impl CodecConfig {
 }
 
 /// A publisher's track, by the order in which it is seen: FLV video 0, FLV audio 1; multitrack inputs go on from 2.
-/// The upper four bits are its [`Feed`].
+/// The upper four bits are its [`PushId`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InputTrack(pub u8);
 
 impl InputTrack {
     /// The track of this number, below 16, of a push.
-    pub const fn of(feed: Feed, track: InputTrack) -> InputTrack {
+    pub const fn of(feed: PushId, track: InputTrack) -> InputTrack {
         InputTrack(feed.0 << 4 | track.0 & 15)
     }
 
     /// Whose it is.
-    pub const fn feed(self) -> Feed {
-        Feed(self.0 >> 4)
+    pub const fn feed(self) -> PushId {
+        PushId(self.0 >> 4)
     }
 }
 
-/// One of the pushes that make a stream at a time, below [`Feed::COUNT_MAX`]: a rendition's connection.
+/// One of the pushes that make a stream at a time, below [`PushId::COUNT_MAX`]: a rendition's connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Feed(pub u8);
+pub struct PushId(pub u8);
 
-impl Feed {
+impl PushId {
     /// Pushes of a stream at a time.
     pub const COUNT_MAX: u8 = 16;
 }

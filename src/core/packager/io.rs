@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::diagnostic::{Notice, Refusal};
 use crate::model::{
-    AccessUnit, Announced, CodecConfig, Epoch, Feed, InputClock, InputTrack, Message, PartHeader, Record, Rendition,
+    AccessUnit, Announced, CodecConfig, Epoch, InputClock, InputTrack, Message, PartHeader, PushId, Record, Rendition,
 };
 
 /// What a [`Packager`](super::packager::Packager) wants done.
@@ -22,7 +22,7 @@ pub enum Output {
     /// A push can't be a part of this life: it is detached, and to be told why.
     Refused {
         /// Which.
-        feed: Feed,
+        feed: PushId,
         /// Why.
         why: Refusal,
     },
@@ -38,7 +38,7 @@ pub enum Input {
     /// A publisher is there, the first or the next; `epoch` is its tenure.
     Attached {
         /// Its place. Whoever has it is [detached](Input::Detached) first.
-        feed: Feed,
+        feed: PushId,
         /// What it is a rendition of the stream as; `None` for the stream as such.
         rendition: Option<Rendition>,
         /// Higher than any before; if another push is there, that one's.
@@ -68,7 +68,7 @@ pub enum Input {
     /// Timed metadata.
     Message(Message),
     /// The publisher is gone: it closed, its connection broke, or another takes over.
-    Detached(Feed),
+    Detached(PushId),
     /// The stream ends for good: the node drains.
     End,
 }

@@ -14,7 +14,7 @@
 //!
 //! # Renditions
 //!
-//! Several pushes ([`Feed`](crate::model::Feed)s) make one presentation: a ladder of pictures, and sound in several
+//! Several pushes ([`PushId`](crate::model::PushId)s) make one presentation: a ladder of pictures, and sound in several
 //! languages. They share one timeline, that of their timestamps. The first push with pictures leads: it is measured, and its
 //! keyframes cut. Every other one has to show a keyframe of its own at the same time, else it is
 //! [`Refused`](self::io::Output::Refused). One that comes later, or returns, joins at the start of a segment; one that

@@ -12,7 +12,7 @@ use super::io::Output;
 use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, PART_SHARE_MIN, frame_duration, unit_duration};
 use super::publishers::Source;
 use super::step::TrackEnd;
-use super::timeline::{Placed, Timing, TrackClock};
+use super::timeline::{Placed, TrackClock, UnitTiming};
 use super::unit::{InputUnit, PeriodStart, REORDER_MAX, SegmentStart, Stamp, TrackUnit};
 use crate::cmaf::{self, EventMessage, ProducerReferenceTime, Sample};
 use crate::codec::codec::Codec;
@@ -228,8 +228,8 @@ impl TrackMuxer {
     }
 
     /// Returns whether a unit at `dts` goes on with the track; see [`TrackClock::timing`].
-    pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> Timing {
-        self.clock.as_ref().map_or(Timing::Unknown, |clock| clock.timing(dts, newest, due))
+    pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> UnitTiming {
+        self.clock.as_ref().map_or(UnitTiming::Unknown, |clock| clock.timing(dts, newest, due))
     }
 
     /// Begins a segment of a new period: whatever went before is numbered.

@@ -15,7 +15,7 @@ const E_SURROUND: &str = "0b77037f3f87c00020f8200002004000";
 /// A whole frame that begins so.
 fn frame(hex: &str) -> Vec<u8> {
     let start = bytes(hex);
-    let len = Frame::parse(&start).expect(hex).len;
+    let len = SyncFrame::parse(&start).expect(hex).len;
     start.iter().copied().chain(std::iter::repeat(0)).take(len).collect()
 }
 

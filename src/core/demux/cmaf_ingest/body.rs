@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::jitter_buffer::LaneId;
 use super::path::Object;
-use super::tracks::{Came, Kind, Tracks};
+use super::tracks::{Came, TrackTraits, Tracks};
 use crate::demux::bmff::{BmffError, BmffReader, Handler, Movie};
 use crate::demux::ts::{Demuxer, End};
 use crate::demux::{bmff, ts};
@@ -253,7 +253,7 @@ impl Body {
             let video = track.handler == Handler::Video;
             match &track.config {
                 Ok(_) if video || track.handler == Handler::Audio => {
-                    let kind = Kind { video, language: track.language.clone() };
+                    let kind = TrackTraits { video, language: track.language.clone() };
                     lanes.push((track.id, self.open(track.id, &kind, tracks)?));
                 }
                 // Its messages go beside the pictures.
@@ -274,7 +274,7 @@ impl Body {
         Ok(lanes)
     }
 
-    fn open(&mut self, id: u32, kind: &Kind, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
+    fn open(&mut self, id: u32, kind: &TrackTraits, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
         let (lane, nowhere) = tracks.lane(&(self.name.clone(), id), kind).map_err(Refused::Tracks)?;
         self.out.extend(nowhere.map(Came::Note));
         Ok(lane)
@@ -337,7 +337,7 @@ impl Body {
         if let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == id) {
             return Ok(*lane);
         }
-        let kind = Kind { video: track == ts::VIDEO, language: None };
+        let kind = TrackTraits { video: track == ts::VIDEO, language: None };
         let lane = self.open(id, &kind, tracks)?;
         self.lanes.push((id, lane));
         Ok(lane)

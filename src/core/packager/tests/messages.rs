@@ -106,7 +106,7 @@ fn sound_alone_carries_them_and_so_does_each_rendition() {
     );
 
     let mut bench = Bench::new(settings());
-    for (feed, name) in [(Feed(0), "high"), (Feed(1), "low")] {
+    for (feed, name) in [(PushId(0), "high"), (PushId(1), "low")] {
         bench.attach_as(feed, Some(name), 1);
         bench.send(Input::Config { track: InputTrack::of(feed, VIDEO), config: avcc() });
     }
@@ -115,7 +115,7 @@ fn sound_alone_carries_them_and_so_does_each_rendition() {
         if unit.dts == 6_000 {
             bench.send(message(Scheme::Id3, Some(6_000), "ID3"));
         }
-        for feed in [Feed(0), Feed(1)] {
+        for feed in [PushId(0), PushId(1)] {
             bench.send(Input::Unit(AccessUnit { track: InputTrack::of(feed, VIDEO), ..unit.clone() }));
         }
     }
