@@ -1,5 +1,13 @@
 //! Plumtree ("Epidemic Broadcast Trees", SRDS 2007; corrected in TR-07-14), one instance a swarm.
 //!
+//! Bodies go along the tree's eager links as they come; the other neighbours are told of them, and are asked for one that is missing.
+//!
+//! - [`Plumtree`]: takes inputs, asks the owners below, and alone sends.
+//! - `tree`: which links are eager, and which would be better. `neighbours`: what was measured of them.
+//! - `bodies`: all that is known of bodies: the `store` holds them, `transfers` bring them in, `pulls` are missing.
+//! - `lazy_queue`: what neighbours are to be told of. `digests`: what is compared with them.
+//! - [`Config`]: every figure, and the switches back to the paper's rules. [`Message`]: what nodes say, and its codec.
+//!
 //! The contract: after every [`Plumtree::handle`], drain [`Plumtree::poll_output`] until `None`; then
 //! wait for the next input or [`Plumtree::poll_timeout`], whose passing is told by
 //! [`Input::Timeout`].
