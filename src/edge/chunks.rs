@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::ops::Range;
 
 use bytes::{Buf, Bytes};
-use damson_core::cmaf::cmaf;
+use damson_core::cmaf;
 use damson_core::window::Part;
 
 /// Bytes in the order of sending, each chunk shared with the window or a rendered document. A body goes to

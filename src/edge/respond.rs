@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use damson_core::cmaf::cmaf;
+use damson_core::cmaf;
 use damson_core::manifest::directives::Directives;
 use damson_core::manifest::route::Route;
 use damson_core::manifest::{HttpError, dash, facts, hls, route};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use damson_core::model::{Announced, Epoch, Feed, InputClock, Rendition, StreamName};
+use damson_core::model::{Announced, Epoch, InputClock, PushId, Rendition, StreamName};
 use damson_core::packager::Input;
 use tokio::sync::{mpsc, oneshot};
 use tracing::field::display;
@@ -23,7 +23,7 @@ const QUEUE_LEN: usize = 64;
 /// What a publication is told. Sent under the lock, so that none is lost at its end.
 pub(super) enum PublicationCommand {
     /// A push begins, and the one before in its place is over.
-    Begin(Feed, Pushed),
+    Begin(PushId, Pushed),
     /// Another ingest has claimed this epoch.
     Superseded(Epoch),
     /// The node drains.
@@ -74,16 +74,16 @@ struct Stream {
 
 struct Holder {
     session: u64,
-    feed: Feed,
+    feed: PushId,
     remote: Option<SocketAddr>,
     evict: oneshot::Sender<Eviction>,
 }
 
 impl Stream {
     /// Returns a place for one more push.
-    fn free_feed(&self) -> Option<Feed> {
-        let taken = |feed: Feed| self.holders.values().any(|holder| holder.feed == feed);
-        (0..Feed::COUNT_MAX).map(Feed).find(|&feed| !taken(feed))
+    fn free_feed(&self) -> Option<PushId> {
+        let taken = |feed: PushId| self.holders.values().any(|holder| holder.feed == feed);
+        (0..PushId::COUNT_MAX).map(PushId).find(|&feed| !taken(feed))
     }
 
     fn evict_all(&mut self, eviction: Eviction) {
@@ -128,7 +128,7 @@ impl Active {
     }
 
     /// Returns the place that a push would have, or why it has none.
-    fn feed_of(&self, state: &State, request: &PublishRequest) -> Result<Feed, Refused> {
+    fn feed_of(&self, state: &State, request: &PublishRequest) -> Result<PushId, Refused> {
         if state.draining {
             return Err(Refused::Draining);
         }
@@ -158,7 +158,7 @@ impl Active {
             tracing::warn!(%stream, rendition = name, ?remote, max = pushes, "refused: too many pushes");
             return Err(Refused::Full);
         }
-        held.map_or(Some(Feed(0)), Stream::free_feed).ok_or_else(|| Refused::Renditions(stream.clone()))
+        held.map_or(Some(PushId(0)), Stream::free_feed).ok_or_else(|| Refused::Renditions(stream.clone()))
     }
 
     /// Tells whether a push from `other` may do what one from `holder` does.
@@ -259,7 +259,7 @@ mod tests {
         active.evict(&stream, second.session, Eviction::Superseded);
         assert_eq!(second.evicted.blocking_recv(), Ok(Eviction::Superseded));
         let places = std::iter::from_fn(|| control.as_mut()?.try_recv().ok());
-        assert!(places.into_iter().all(|told| matches!(told, PublicationCommand::Begin(Feed(0), _))));
+        assert!(places.into_iter().all(|told| matches!(told, PublicationCommand::Begin(PushId(0), _))));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
-use damson_core::demux::file_loop::{Looped, Reel, Sample};
+use damson_core::demux::file_loop::{FilmSample, Looped, Reel};
 use damson_core::demux::{file_loop as film, flv};
 use damson_core::model::{Announced, InputTrack, StreamName};
 use damson_core::packager::Input;
@@ -105,7 +105,7 @@ impl FileLoop {
             for (track, config) in self.film.configs() {
                 session.input(Input::Config { track, config }).await?;
             }
-            while let Some(due) = self.film.next() {
+            while let Some(due) = self.film.next_unit() {
                 let at = clock::instant(started + due.after).into();
                 tokio::select! {
                     biased;
@@ -189,7 +189,7 @@ fn reel(
         file.seek(SeekFrom::Start(place.offset))?;
         file.read_exact(&mut data)?;
         start.get_or_insert(place.dts);
-        samples.push(Sample {
+        samples.push(FilmSample {
             duration: place.duration.max(1),
             composition_offset: place.composition_offset,
             keyframe: place.keyframe,
@@ -223,7 +223,7 @@ mod tests {
         let mut last = [None, None];
         let mut frames = 0;
         for _ in 0..3 * (480 + 750) {
-            let unit = film.next().expect("endless").unit;
+            let unit = film.next_unit().expect("endless").unit;
             let (video, step) = if unit.track == flv::VIDEO { (true, 3_000) } else { (false, 1_920) };
             if video {
                 assert_eq!(unit.keyframe, frames % 60 == 0, "frame {frames}");

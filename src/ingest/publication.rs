@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use damson_core::model::time::Time;
-use damson_core::model::{AccessUnit, Clocks, Epoch, Feed, InputTrack, Message, Resume, StreamName};
+use damson_core::model::{AccessUnit, Clocks, Epoch, InputTrack, Message, PushId, Resume, StreamName};
 use damson_core::packager::{Input, Notice, Output, Packager};
 use tokio::sync::mpsc;
 
@@ -66,9 +66,9 @@ pub(super) struct Publication {
     /// There is one from the first attachment to the end of the life.
     packager: Option<Box<dyn Packaging>>,
     /// One a rendition.
-    pushes: BTreeMap<Feed, Push>,
+    pushes: BTreeMap<PushId, Push>,
     /// Who is asked first for the next frame.
-    turn: Feed,
+    turn: PushId,
     /// The newest epoch that was claimed here.
     epoch: Option<Epoch>,
     alarm: clock::Alarm,
@@ -78,7 +78,7 @@ enum Event {
     Control(Option<PublicationCommand>),
     Timeout,
     /// `None`: the session was dropped.
-    Fed(Feed, Option<PushInput>),
+    Fed(PushId, Option<PushInput>),
 }
 
 impl Publication {
@@ -99,7 +99,7 @@ impl Publication {
             settings,
             packager: None,
             pushes: BTreeMap::new(),
-            turn: Feed(0),
+            turn: PushId(0),
             epoch: None,
             alarm: clock::Alarm::default(),
         }
@@ -149,7 +149,7 @@ impl Publication {
     }
 
     /// Ends a push, after what it has already fed.
-    async fn detach(&mut self, feed: Feed) {
+    async fn detach(&mut self, feed: PushId) {
         let Some(Push { from, .. }) = self.pushes.get_mut(&feed) else {
             return;
         };
@@ -163,7 +163,7 @@ impl Publication {
         }
     }
 
-    async fn fed(&mut self, feed: Feed, fed: PushInput) {
+    async fn fed(&mut self, feed: PushId, fed: PushInput) {
         // It was refused, and has more on its way.
         let Some(push) = self.pushes.get_mut(&feed) else { return };
         let limit = self.settings.bit_rate_max;
@@ -277,9 +277,9 @@ fn log(stream: &StreamName, notice: &Notice) {
 }
 
 /// The next frame of anyone, in turns.
-async fn next(pushes: &mut BTreeMap<Feed, Push>, turn: &mut Feed) -> (Feed, Option<PushInput>) {
+async fn next(pushes: &mut BTreeMap<PushId, Push>, turn: &mut PushId) -> (PushId, Option<PushInput>) {
     std::future::poll_fn(|cx| {
-        let mut ask = |feeds: (Bound<Feed>, Bound<Feed>)| {
+        let mut ask = |feeds: (Bound<PushId>, Bound<PushId>)| {
             pushes.range_mut(feeds).find_map(|(&feed, push)| match push.from.inputs.poll_recv(cx) {
                 Poll::Ready(fed) => Some((feed, fed)),
                 Poll::Pending => None,
@@ -288,14 +288,14 @@ async fn next(pushes: &mut BTreeMap<Feed, Push>, turn: &mut Feed) -> (Feed, Opti
         let from = ask((Bound::Included(*turn), Bound::Unbounded));
         let fed = from.or_else(|| ask((Bound::Unbounded, Bound::Excluded(*turn))));
         let Some((feed, fed)) = fed else { return Poll::Pending };
-        *turn = Feed(feed.0 + 1);
+        *turn = PushId(feed.0 + 1);
         Poll::Ready((feed, fed))
     })
     .await
 }
 
 /// A push's tracks, told apart from the other pushes'.
-fn of_feed(feed: Feed, input: Input) -> Input {
+fn of_feed(feed: PushId, input: Input) -> Input {
     let own = |track| InputTrack::of(feed, track);
     match input {
         Input::Unit(unit) => Input::Unit(AccessUnit { track: own(unit.track), ..unit }),

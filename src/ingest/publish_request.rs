@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use damson_core::model::{Feed, PartHeader, Record, Rendition, Resume, StreamName};
+use damson_core::model::{PartHeader, PushId, Record, Rendition, Resume, StreamName};
 use damson_core::packager::{Notice, Refusal};
 
 /// A future that can be kept.
@@ -59,8 +59,8 @@ pub enum Refused {
     /// Somebody else publishes it.
     #[error("stream {0} is busy: another address pushes it (takeover = \"any\" would let this one take over)")]
     Busy(StreamName),
-    /// [`Feed::COUNT_MAX`] renditions already.
-    #[error("stream {0} has its {max} renditions", max = Feed::COUNT_MAX)]
+    /// [`PushId::COUNT_MAX`] renditions already.
+    #[error("stream {0} has its {max} renditions", max = PushId::COUNT_MAX)]
     Renditions(StreamName),
     /// [`pushes_max`](super::settings::Settings::pushes_max) pushes, or [`STREAMS_MAX`](super::active::STREAMS_MAX) streams already.
     #[error("this ingest has all the pushes that it takes (--pushers)")]

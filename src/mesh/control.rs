@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use damson_core::link::clock_offset::Sample;
+use damson_core::link::clock_offset::PingSample;
 use damson_core::link::frame::{FRAME_PREFIX_LEN, Frame, FrameDecoder, Hello};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::sync::mpsc;
@@ -141,7 +141,7 @@ async fn read_frames(
                     }
                 }
                 Frame::Pong { echo: t1, received: t2, sent: t3 } => {
-                    state.clock().record(Sample { t1, t2, t3, t4: received });
+                    state.clock().record(PingSample { t1, t2, t3, t4: received });
                 }
                 Frame::Hello(_) => return Err(LinkFault::Hello),
             }

@@ -17,7 +17,7 @@ use damson_core::swarm::{Input, Output};
 
 use crate::check::Ledger;
 use crate::latency::mix;
-use crate::node::{Node, index, index_at, peer, stream_name};
+use crate::node::{Node, index, peer, stream_name};
 use crate::queue::{Next, Queue};
 use crate::uplink::{Transfer, Uplink};
 
@@ -84,6 +84,24 @@ enum Event<F> {
     Upload(u32),
     /// A slow receiver's queue has room again.
     Wake(u32),
+}
+
+impl<F> Event<F> {
+    /// What the trace's hash takes in of it: its kind, and the nodes.
+    fn key(&self) -> (u64, u32, u32) {
+        match *self {
+            Event::Frame { from, to, .. } => (2, from, to),
+            Event::Body { from, to, .. } => (3, from, to),
+            Event::Torn { from, to, .. } => (4, from, to),
+            Event::Refused { from, to, .. } => (5, from, to),
+            Event::Dialled { from, .. } => (6, from, 0),
+            Event::Accepted { from, to, .. } => (7, from, to),
+            Event::Down { at, peer, .. } => (8, at, peer),
+            Event::Estimate { at, peer, .. } => (9, at, peer),
+            Event::Upload(at) => (10, at, 0),
+            Event::Wake(at) => (11, at, 0),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -310,18 +328,7 @@ impl<N: Node> Net<N> {
     // --- events ---
 
     fn happen(&mut self, event: Event<N::Frame>) {
-        let (kind, a, b) = match &event {
-            Event::Frame { from, to, .. } => (2, *from, *to),
-            Event::Body { from, to, .. } => (3, *from, *to),
-            Event::Torn { from, to, .. } => (4, *from, *to),
-            Event::Refused { from, to, .. } => (5, *from, *to),
-            Event::Dialled { from, .. } => (6, *from, 0),
-            Event::Accepted { from, to, .. } => (7, *from, *to),
-            Event::Down { at, peer, .. } => (8, *at, *peer),
-            Event::Estimate { at, peer, .. } => (9, *at, *peer),
-            Event::Upload(at) => (10, *at, 0),
-            Event::Wake(at) => (11, *at, 0),
-        };
+        let (kind, a, b) = event.key();
         self.note(kind, a, b);
         match event {
             Event::Frame { from, to, link, frame } => {
@@ -360,27 +367,8 @@ impl<N: Node> Net<N> {
                 self.on_dialled(from, born, addr, expected, failed)
             }
             Event::Accepted { from, to, link } => self.on_accepted(from, to, link),
-            Event::Down { at, peer, link, only_if_cut } => {
-                let cut = self.is_blocked(at, peer) || self.is_blocked(peer, at);
-                if self.is_up(at, peer, link) && (cut || !only_if_cut) {
-                    self.end(at, peer);
-                    // The other end's frames are answered no more, though the cut may be over by then.
-                    if only_if_cut {
-                        let notice = self.notice();
-                        let other = Event::Down { at: peer, peer: at, link, only_if_cut: false };
-                        self.queue.add(self.now + notice, other);
-                    }
-                    self.input(at, Input::LinkDown { peer: crate::node::peer(peer).id, cause: DownCause::Lost });
-                }
-            }
-            Event::Estimate { at, peer, link } => {
-                if self.is_up(at, peer, link) {
-                    let rtt_us = u32::try_from(2 * self.delay(at, peer)).unwrap_or(u32::MAX);
-                    let upload = self.slots[peer as usize].upload.unwrap_or(0);
-                    let rate = self.slots[at as usize].download.map_or(upload, |down| down.min(upload));
-                    self.input(at, Input::LinkEstimate { peer: crate::node::peer(peer).id, rtt_us, rate });
-                }
-            }
+            Event::Down { at, peer, link, only_if_cut } => self.on_down(at, peer, link, only_if_cut),
+            Event::Estimate { at, peer, link } => self.on_estimate(at, peer, link),
             Event::Upload(at) => {
                 self.slots[at as usize].uplink.busy = false;
                 self.upload(at);
@@ -446,19 +434,7 @@ impl<N: Node> Net<N> {
 
     fn output(&mut self, from: u32, output: Output<N::Frame>) {
         match output {
-            Output::Control { to, frame } => {
-                let Some((to, link)) = self.link_to(from, to) else { return };
-                self.traffic.frames += 1;
-                if self.settings.count_frame_bytes {
-                    self.traffic.frame_bytes += N::frame_len(&frame) as u64;
-                }
-                if self.is_blocked(from, to) || self.chance(self.settings.loss_permille) {
-                    self.traffic.lost += 1;
-                    return;
-                }
-                let at = self.now + self.delay(from, to);
-                self.queue.add(at, Event::Frame { from, to, link, frame });
-            }
+            Output::Control { to, frame } => self.send_frame(from, to, frame),
             Output::BodyHead { to, swarm, header, trace, offset, expires, .. } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
                 let id = header.id;
@@ -467,8 +443,7 @@ impl<N: Node> Net<N> {
                 if let Some(message) = self.ledger.get_mut(&id) {
                     message.heads += 1;
                 }
-                let torn = self.chance(self.settings.torn_permille);
-                let tear_at = torn.then(|| u32::try_from(self.random() % u64::from(left.max(1))).unwrap_or(0));
+                let tear_at = self.tear_at(left);
                 let skew = self.slots[from as usize].skew;
                 let transfer = Transfer {
                     to,
@@ -525,9 +500,4 @@ impl<N: Node> Net<N> {
             }
         }
     }
-}
-
-/// The key of a pair's link.
-fn pair(a: u32, b: u32) -> u64 {
-    u64::from(a.min(b)) << 32 | u64::from(a.max(b))
 }

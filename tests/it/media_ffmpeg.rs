@@ -10,7 +10,7 @@ use bytes::Bytes;
 use damson_core::demux::flv;
 use damson_core::demux::flv::Media;
 use damson_core::model::time::{Time, Timescale, UnixTime};
-use damson_core::model::{Announced, Clocks, Epoch, Feed, InputClock, NodeId, Record, StreamName, TrackId};
+use damson_core::model::{Announced, Clocks, Epoch, InputClock, NodeId, PushId, Record, StreamName, TrackId};
 use damson_core::packager::{Input, Output, Packager, Settings};
 
 /// Runs a tool; what it says on stdout. It must succeed and say nothing on stderr.
@@ -50,7 +50,7 @@ fn package(flv: &Bytes) -> (Record, Vec<Vec<u8>>) {
     };
     let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
     let epoch = Epoch { counter: 1, node: NodeId(1) };
-    send(0, Input::Attached { feed: Feed(0), rendition: None, epoch, clock, announced: Announced::default() });
+    send(0, Input::Attached { feed: PushId(0), rendition: None, epoch, clock, announced: Announced::default() });
     let (mut last, mut reader) = (0, flv::Tags::default());
     for (kind, timestamp, body) in tags(flv) {
         let mut media = Vec::new();

@@ -14,7 +14,7 @@ use damson_core::demux::amf0::Value;
 use damson_core::demux::rtmp::chunk::{Message, put_message};
 use damson_core::model::time::Time;
 use damson_core::model::{
-    AccessUnit, Announced, Clocks, CodecConfig, Feed, InputTrack, NodeId, PartHeader, Record, Resume, StreamName,
+    AccessUnit, Announced, Clocks, CodecConfig, InputTrack, NodeId, PartHeader, PushId, Record, Resume, StreamName,
 };
 use damson_core::packager::{Input, Output};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -86,7 +86,7 @@ impl Ingest {
     /// Everything up to and with the end of a tenure.
     async fn tenure(&mut self) -> Vec<Input> {
         let mut out = Vec::new();
-        while out.last() != Some(&Input::Detached(Feed(0))) {
+        while out.last() != Some(&Input::Detached(PushId(0))) {
             out.push(self.next().await);
         }
         out
@@ -231,7 +231,7 @@ async fn the_same_address_takes_over_and_another_is_refused() {
     let mut second = Encoder::connect(&ingest, [127, 0, 0, 1]).await;
     second.publish("live", "cam1").await;
     second.hears("NetStream.Publish.Start").await;
-    assert_eq!(ingest.next().await, Input::Detached(Feed(0)));
+    assert_eq!(ingest.next().await, Input::Detached(PushId(0)));
     first.hears("another connection has taken the stream over").await;
     first.is_closed().await;
     second.audio().await;
@@ -240,7 +240,7 @@ async fn the_same_address_takes_over_and_another_is_refused() {
 
     // Now that nobody holds it, the other address may have it.
     drop(second);
-    assert_eq!(ingest.next().await, Input::Detached(Feed(0)));
+    assert_eq!(ingest.next().await, Input::Detached(PushId(0)));
     let mut other = Encoder::connect(&ingest, [127, 0, 0, 2]).await;
     other.publish("live", "cam1").await;
     other.hears("NetStream.Publish.Start").await;
@@ -286,7 +286,7 @@ async fn a_silent_encoder_is_taken_for_dead() {
     encoder.audio().await;
     assert!(matches!(ingest.next().await, Input::Attached { .. }));
     assert!(matches!(ingest.next().await, Input::Unit(_)));
-    assert_eq!(ingest.next().await, Input::Detached(Feed(0)));
+    assert_eq!(ingest.next().await, Input::Detached(PushId(0)));
     encoder.hears("nothing came for 50ms").await;
     ingest.stop().await;
 }

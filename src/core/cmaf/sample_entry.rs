@@ -10,7 +10,7 @@ use crate::codec::avc::Avc;
 use crate::codec::codec::Codec;
 
 /// The sample entry of a codec.
-pub(crate) fn entry(codec: &Codec) -> SampleEntry {
+pub(super) fn sample_entry(codec: &Codec) -> SampleEntry {
     let (width, height) = codec.size();
     let visual = Visual { data_reference_index: 1, width, height, ..Visual::default() };
     let sound = |channels: u8, sample_rate: u32| Audio {

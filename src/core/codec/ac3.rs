@@ -95,7 +95,7 @@ impl Eac3 {
 
 /// A frame's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Frame {
+pub(crate) struct SyncFrame {
     /// Of all of it, in bytes.
     pub len: usize,
     pub enhanced: bool,
@@ -115,9 +115,9 @@ pub(crate) struct Frame {
     chanmap: Option<u16>,
 }
 
-impl Frame {
+impl SyncFrame {
     /// Reads a frame's header, which `data` begins with.
-    pub(crate) fn parse(data: &[u8]) -> Result<Frame, HeaderError> {
+    pub(crate) fn parse(data: &[u8]) -> Result<SyncFrame, HeaderError> {
         let Some(&[s0, s1, .., id, _, _]) = data.first_chunk::<HEADER_LEN>() else {
             return Err(HeaderError::Missing { header: AC3, what: "whole header" });
         };
@@ -126,14 +126,14 @@ impl Frame {
         }
         // bsid stands at the same place in both (4.4.2.1, E.1.3.1.6).
         match id >> 3 {
-            0..=10 => Frame::plain(data).map_err(HeaderError::bits(AC3))?,
-            11..=16 => Frame::enhanced(data).map_err(HeaderError::bits(AC3))?,
+            0..=10 => SyncFrame::plain(data).map_err(HeaderError::bits(AC3))?,
+            11..=16 => SyncFrame::enhanced(data).map_err(HeaderError::bits(AC3))?,
             bsid => Err(invalid(AC3, "bsid", bsid)),
         }
     }
 
     /// 4.3.1, 4.3.2.
-    fn plain(data: &[u8]) -> Result<Result<Frame, HeaderError>, BitReaderError> {
+    fn plain(data: &[u8]) -> Result<Result<SyncFrame, HeaderError>, BitReaderError> {
         let r = &mut BitReader::new(data);
         r.skip(32, "syncword, crc1")?;
         let fscod: u8 = r.read_var(2, "fscod")?;
@@ -153,7 +153,7 @@ impl Frame {
             32_000 => kilobits * 3,
             _ => kilobits * 320 / 147 + usize::from(size & 1),
         };
-        Ok(Ok(Frame {
+        Ok(Ok(SyncFrame {
             len: words * 2,
             enhanced: false,
             dependent: false,
@@ -171,7 +171,7 @@ impl Frame {
     }
 
     /// E.1.2.2.
-    fn enhanced(data: &[u8]) -> Result<Result<Frame, HeaderError>, BitReaderError> {
+    fn enhanced(data: &[u8]) -> Result<Result<SyncFrame, HeaderError>, BitReaderError> {
         let r = &mut BitReader::new(data);
         r.skip(16, "syncword")?;
         let kind: u8 = r.read_var(2, "strmtyp")?;
@@ -202,7 +202,7 @@ impl Frame {
         if kind == 3 {
             return Ok(Err(invalid(AC3, "strmtyp", kind)));
         }
-        Ok(Ok(Frame {
+        Ok(Ok(SyncFrame {
             len: (usize::from(words) + 1) * 2,
             enhanced: true,
             dependent: kind == 1,
@@ -228,11 +228,11 @@ pub fn samples(unit: &[u8]) -> Option<u32> {
 }
 
 /// The headers of a unit's frames.
-fn frames(unit: &[u8]) -> impl Iterator<Item = Result<Frame, HeaderError>> {
+fn frames(unit: &[u8]) -> impl Iterator<Item = Result<SyncFrame, HeaderError>> {
     let mut rest = unit;
     std::iter::from_fn(move || {
         (!rest.is_empty()).then(|| {
-            let frame = Frame::parse(rest);
+            let frame = SyncFrame::parse(rest);
             rest = frame.as_ref().ok().and_then(|frame| rest.get(frame.len..)).unwrap_or(&[]);
             frame
         })
@@ -243,7 +243,7 @@ fn frames(unit: &[u8]) -> impl Iterator<Item = Result<Frame, HeaderError>> {
 #[derive(Debug, Default)]
 pub struct Headers {
     known: Option<CodecConfig>,
-    of: Vec<Frame>,
+    of: Vec<SyncFrame>,
 }
 
 impl Headers {
@@ -254,14 +254,14 @@ impl Headers {
 
     /// Takes an access unit; its configuration if that isn't the one before it. A bit rate that varies is no other one.
     pub fn of(&mut self, unit: &[u8]) -> Result<Option<CodecConfig>, HeaderError> {
-        let frames = frames(unit).take(FRAMES_MAX + 1).collect::<Result<Vec<Frame>, _>>()?;
+        let frames = frames(unit).take(FRAMES_MAX + 1).collect::<Result<Vec<SyncFrame>, _>>()?;
         if frames.len() > FRAMES_MAX {
             return Err(invalid(AC3, "frames of an access unit", frames.len() as u64));
         }
         let Some(first) = frames.first() else {
             return Err(HeaderError::Missing { header: AC3, what: "syncword" });
         };
-        let rate = |frame: &Frame| Frame { len: 0, blocks: 0, bit_rate_code: 0, ..*frame };
+        let rate = |frame: &SyncFrame| SyncFrame { len: 0, blocks: 0, bit_rate_code: 0, ..*frame };
         if self.known.is_some() && self.of.iter().map(rate).eq(frames.iter().map(rate)) {
             return Ok(None);
         }
@@ -272,15 +272,15 @@ impl Headers {
     }
 }
 
-fn plain(frame: &Frame) -> Result<CodecConfig, HeaderError> {
-    let &Frame { fscod, bsid, bsmod, acmod, lfeon, bit_rate_code, .. } = frame;
+fn plain(frame: &SyncFrame) -> Result<CodecConfig, HeaderError> {
+    let &SyncFrame { fscod, bsid, bsmod, acmod, lfeon, bit_rate_code, .. } = frame;
     let mut out = Vec::new();
     let dac3 = Ac3SpecificBox { fscod, bsid, bsmod, acmod, lfeon, bit_rate_code };
     dac3.encode_body(&mut out).map_err(HeaderError::atom(DAC3))?;
     Ok(CodecConfig::Ac3(out.into()))
 }
 
-fn enhanced(frames: &[Frame]) -> Result<CodecConfig, HeaderError> {
+fn enhanced(frames: &[SyncFrame]) -> Result<CodecConfig, HeaderError> {
     let mut substreams: Vec<Ec3IndependentSubstream> = Vec::new();
     let (mut bytes, mut blocks, mut rate) = (0, 0, RATES[0]);
     for frame in frames {

@@ -1,14 +1,12 @@
 //! H.264's own headers: AVCDecoderConfigurationRecord (ISO 14496-15, 5.3.3.1) and the SPS in it.
 
+pub(crate) mod sets;
+
 use bytes::Bytes;
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal};
 
 use crate::model::limits::CONFIG_LEN_MAX;
-
-mod sets;
-
-pub(crate) use sets::{ParameterSets, exp_golomb};
 
 /// nal_unit_type of a sequence parameter set (H.264 table 7-1).
 const NAL_SPS: u8 = 7;

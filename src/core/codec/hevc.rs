@@ -1,7 +1,7 @@
 //! HEVC's own headers: HEVCDecoderConfigurationRecord (ISO 14496-15, 8.3.2.1) and the SPS in it; and what becomes of its
 //! access units in an `hvc1` track.
 
-mod sets;
+pub(crate) mod sets;
 mod sps;
 
 use std::fmt::Write as _;
@@ -12,7 +12,6 @@ use mp4_atom::{Atom as _, Hvcc};
 use self::sps::Sps;
 use super::error::{HeaderError, size};
 use crate::model::limits::CONFIG_LEN_MAX;
-pub(crate) use sets::ParameterSets;
 
 pub(crate) const HEADER: &str = "hvcC";
 /// The longest record that is read, in bytes: x265's has its settings in an SEI of 2.3 KiB.

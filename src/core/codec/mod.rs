@@ -1,11 +1,13 @@
 //! The headers of codecs: what describes a track, and whether a unit is a random access point.
 //!
-//! A parser takes bytes from outside: it returns a [`HeaderError`] or what it read, and never panics.
+//! [`codec`] has all codecs of pictures and sound as one type, made of what each one's file reads; [`id3`] and [`scte35`] are the timed
+//! metadata. A parser takes bytes from outside: it returns an error or what it read, and never panics.
 
 pub mod aac;
 pub mod ac3;
 pub mod av1;
 pub mod avc;
+#[expect(clippy::module_inception, reason = "all codecs as one type, beside them")]
 pub mod codec;
 pub mod error;
 pub mod hevc;

@@ -19,7 +19,7 @@ const TIME_SIGNAL: u8 = 6;
 
 /// Which way a splice goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum SpliceKind {
     /// Out of the network, to a break: splice_insert with out_of_network_indicator.
     Out,
     /// Back into it.
@@ -34,7 +34,7 @@ pub enum Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Splice {
     /// Which way it goes.
-    pub kind: Kind,
+    pub kind: SpliceKind,
     /// splice_event_id, of a splice_insert.
     pub event: Option<u32>,
     /// splice_time, adjusted, in ticks of 90 kHz modulo 2^33; `None`: at once.
@@ -79,7 +79,7 @@ impl Splice {
     }
 
     fn read(r: &mut impl BitRead) -> Result<Splice, BitReaderError> {
-        let splice = Splice { kind: Kind::Command, event: None, pts: None, duration: None };
+        let splice = Splice { kind: SpliceKind::Command, event: None, pts: None, duration: None };
         r.skip(8 + 16 + 8, "table_id, section_length, protocol_version")?;
         let encrypted = r.read_bit("encrypted_packet")?;
         r.skip(6, "encryption_algorithm")?;
@@ -91,7 +91,7 @@ impl Splice {
         let adjusted = |pts: Option<u64>| pts.map(|pts| (pts + adjustment) % (1 << 33));
         let command: u8 = r.read_var(8, "splice_command_type")?;
         match command {
-            NULL => Ok(Splice { kind: Kind::Null, ..splice }),
+            NULL => Ok(Splice { kind: SpliceKind::Null, ..splice }),
             TIME_SIGNAL => Ok(Splice { pts: adjusted(time(r)?), ..splice }),
             INSERT => {
                 let Splice { kind, event, pts, duration } = insert(r)?;
@@ -108,9 +108,9 @@ fn insert(r: &mut impl BitRead) -> Result<Splice, BitReaderError> {
     let cancelled = r.read_bit("splice_event_cancel_indicator")?;
     r.skip(7, "reserved")?;
     if cancelled {
-        return Ok(Splice { kind: Kind::Command, event, pts: None, duration: None });
+        return Ok(Splice { kind: SpliceKind::Command, event, pts: None, duration: None });
     }
-    let kind = if r.read_bit("out_of_network_indicator")? { Kind::Out } else { Kind::In };
+    let kind = if r.read_bit("out_of_network_indicator")? { SpliceKind::Out } else { SpliceKind::In };
     let program = r.read_bit("program_splice_flag")?;
     let lasts = r.read_bit("duration_flag")?;
     let immediate = r.read_bit("splice_immediate_flag")?;
@@ -186,15 +186,15 @@ pub(crate) mod tests {
             let duration = Option::map(seconds, Duration::from_secs);
             assert_eq!(Splice::parse(&section), Ok(Splice { kind, event, pts, duration }));
         };
-        check(insert(7, 1_000, Some(30 * 90_000)), Kind::Out, Some(7), Some(1_000), Some(30));
-        check(insert(7, 1_000, None), Kind::In, Some(7), Some(1_000), None);
+        check(insert(7, 1_000, Some(30 * 90_000)), SpliceKind::Out, Some(7), Some(1_000), Some(30));
+        check(insert(7, 1_000, None), SpliceKind::In, Some(7), Some(1_000), None);
         // pts_adjustment is added modulo 2^33.
-        check(section((1 << 33) - 1, TIME_SIGNAL, &splice_time(11)), Kind::Command, None, Some(10), None);
-        check(section(0, TIME_SIGNAL, &[0x7f]), Kind::Command, None, None, None);
-        check(section(0, NULL, &[]), Kind::Null, None, None, None);
-        check(section(0, INSERT, &[0, 0, 0, 9, 0xff]), Kind::Command, Some(9), None, None);
+        check(section((1 << 33) - 1, TIME_SIGNAL, &splice_time(11)), SpliceKind::Command, None, Some(10), None);
+        check(section(0, TIME_SIGNAL, &[0x7f]), SpliceKind::Command, None, None, None);
+        check(section(0, NULL, &[]), SpliceKind::Null, None, None, None);
+        check(section(0, INSERT, &[0, 0, 0, 9, 0xff]), SpliceKind::Command, Some(9), None, None);
         // Immediate, of two components.
-        check(section(0, INSERT, &[0, 0, 0, 9, 0x7f, 0x9f, 2, 1, 2, 0, 1, 0, 0]), Kind::Out, Some(9), None, None);
+        check(section(0, INSERT, &[0, 0, 0, 9, 0x7f, 0x9f, 2, 1, 2, 0, 1, 0, 0]), SpliceKind::Out, Some(9), None, None);
     }
 
     #[test]

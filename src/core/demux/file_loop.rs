@@ -17,32 +17,38 @@ pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33
 
 /// One coded frame of a file.
 #[derive(Debug, Clone)]
-pub struct Sample {
+pub struct FilmSample {
     /// In ticks of its track, never zero.
     pub duration: u32,
     /// In ticks of its track.
     pub composition_offset: i32,
+    /// Whether a decoder can begin here.
     pub keyframe: bool,
+    /// The access unit's bytes.
     pub data: Bytes,
 }
 
 /// One track of a file.
 #[derive(Debug, Clone)]
 pub struct Reel {
+    /// What the film's push calls the track.
     pub track: InputTrack,
+    /// Its codec's headers.
     pub config: CodecConfig,
+    /// The scale of its samples' times.
     pub scale: Timescale,
     /// Decode time of the first sample on the film's timeline, in ticks; negative where frames are reordered.
     pub start: i64,
     /// Never empty.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<FilmSample>,
 }
 
 /// A unit, and when it is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub struct DueUnit {
     /// Since the film began.
     pub after: Duration,
+    /// The unit, on [`CLOCK`].
     pub unit: AccessUnit,
 }
 
@@ -80,7 +86,7 @@ impl Looped {
     }
 
     /// The next unit. `None` if there is no track at all.
-    pub fn next(&mut self) -> Option<Due> {
+    pub fn next_unit(&mut self) -> Option<DueUnit> {
         let (length, scale, shift) = (self.length, self.reels.first()?.reel.scale, self.shift);
         let head = self.reels.iter_mut().min_by_key(|head| head.time(shift))?;
         let dts = head.time(shift);
@@ -95,7 +101,7 @@ impl Looped {
             data: sample.data.clone(),
         };
         head.advance(length, scale);
-        Some(Due { after: CLOCK.scale.duration(dts.unsigned_abs()), unit })
+        Some(DueUnit { after: CLOCK.scale.duration(dts.unsigned_abs()), unit })
     }
 }
 
@@ -137,7 +143,7 @@ mod tests {
     use super::*;
 
     fn reel(track: u8, hz: u32, start: i64, durations: &[u32]) -> Reel {
-        let sample = |(n, duration): (usize, &u32)| Sample {
+        let sample = |(n, duration): (usize, &u32)| FilmSample {
             duration: *duration,
             composition_offset: if track == 0 { 2 } else { 0 },
             keyframe: n == 0,
@@ -156,7 +162,7 @@ mod tests {
     fn check(reels: Vec<Reel>, expect: &[(u8, u8, u64)]) {
         let mut film = Looped::new(reels);
         let next = |_: &_| {
-            let due = film.next().expect("it has tracks");
+            let due = film.next_unit().expect("it has tracks");
             assert_eq!(CLOCK.scale.duration(due.unit.dts), due.after);
             (due.unit.track.0, due.unit.data[0], u64::try_from(due.after.as_millis()).expect("short"))
         };
@@ -190,7 +196,7 @@ mod tests {
     fn a_longer_track_is_cut_and_a_shorter_one_held() {
         let check = |durations: &[u32], expect: &[(u8, u128)]| {
             let mut film = Looped::new(vec![reel(0, 1_000, 0, &[100, 100]), reel(1, 1_000, 0, durations)]);
-            let followers = std::iter::from_fn(|| film.next()).filter(|due| due.unit.track.0 == 1);
+            let followers = std::iter::from_fn(|| film.next_unit()).filter(|due| due.unit.track.0 == 1);
             let got = followers.map(|due| (due.unit.data[0], due.after.as_millis())).take(expect.len());
             assert_eq!(got.collect::<Vec<_>>(), expect);
         };
@@ -206,7 +212,7 @@ mod tests {
         let pass = 1_001_000;
         let mut after = 0;
         while after < 8 * 3_600 * 1_000_000 {
-            let due = film.next().expect("endless");
+            let due = film.next_unit().expect("endless");
             after = due.after.as_micros();
             if (due.unit.track.0, due.unit.data[0]) == (1, 0) {
                 // Its first frame lies beside a pass's first picture: within half a frame of 21.3 ms.
@@ -220,9 +226,9 @@ mod tests {
     fn reordered_frames_start_early_and_nothing_is_negative() {
         // The edit list of a film with B-frames: presentation starts at 0, decoding 2 ticks of 10 ms before.
         let mut film = Looped::new(vec![reel(0, 100, -2, &[4, 4]), reel(1, 1_000, 0, &[80])]);
-        let first = film.next().expect("video");
+        let first = film.next_unit().expect("video");
         assert_eq!((first.after, first.unit.composition_offset), (Duration::ZERO, 1_800));
-        let second = film.next().expect("audio");
+        let second = film.next_unit().expect("audio");
         assert_eq!((second.unit.track.0, second.after), (1, Duration::from_millis(20)));
     }
 
@@ -238,8 +244,8 @@ mod tests {
     }
 
     impl Looped {
-        fn by_ref_nth(&mut self, n: usize) -> Due {
-            std::iter::from_fn(|| self.next()).nth(n).expect("endless")
+        fn by_ref_nth(&mut self, n: usize) -> DueUnit {
+            std::iter::from_fn(|| self.next_unit()).nth(n).expect("endless")
         }
     }
 }

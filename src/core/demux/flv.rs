@@ -59,7 +59,7 @@ pub enum FlvError {
     #[error("byte {at} of the {kind} tag: it ends inside {what}")]
     Truncated {
         /// Audio or video.
-        kind: Kind,
+        kind: TagKind,
         /// Offset in the tag's body, in bytes.
         at: usize,
         /// The field that was being read.
@@ -69,7 +69,7 @@ pub enum FlvError {
     #[error("byte {at} of the {kind} tag: {value} is no {what}")]
     Invalid {
         /// Audio or video.
-        kind: Kind,
+        kind: TagKind,
         /// Offset in the tag's body, in bytes.
         at: usize,
         /// The value.
@@ -81,7 +81,7 @@ pub enum FlvError {
     #[error("{codec} {kind} isn't supported over RTMP: set the encoder to {}", kind.advice())]
     Codec {
         /// Audio or video.
-        kind: Kind,
+        kind: TagKind,
         /// Its name, or its fourcc.
         codec: String,
     },
@@ -97,7 +97,7 @@ pub enum FlvError {
     #[error("byte {at} of the {kind} tag: track {track} is one more than the {max} that a push may have")]
     Tracks {
         /// Audio or video.
-        kind: Kind,
+        kind: TagKind,
         /// Offset in the tag's body, in bytes.
         at: usize,
         /// Its TrackId.
@@ -135,27 +135,27 @@ impl Codec {
 
 /// The two kinds of tags that carry media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TagKind {
     /// Tag type 8.
     Audio,
     /// Tag type 9.
     Video,
 }
 
-impl Kind {
+impl TagKind {
     fn advice(self) -> &'static str {
         match self {
-            Kind::Audio => "AAC, Opus, AC-3 or E-AC-3",
-            Kind::Video => "H.264, H.265 or AV1",
+            TagKind::Audio => "AAC, Opus, AC-3 or E-AC-3",
+            TagKind::Video => "H.264, H.265 or AV1",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for TagKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Audio => "audio",
-            Kind::Video => "video",
+            TagKind::Audio => "audio",
+            TagKind::Video => "video",
         })
     }
 }
@@ -168,7 +168,7 @@ pub const TRACKS_MAX: u8 = 16;
 pub struct Tags {
     tracks_max: u8,
     /// Kind and TrackId of what came beside the first track of each kind, in the order of [`InputTrack`] from 2 on.
-    further: Vec<(Kind, u8)>,
+    further: Vec<(TagKind, u8)>,
     /// What is known of AC-3, whose headers are in its frames alone.
     ac3: BTreeMap<InputTrack, ac3::Headers>,
 }
@@ -191,7 +191,7 @@ impl Tags {
         let Some(&first) = body.first() else {
             return Ok(()); // some encoders send one in place of silence
         };
-        let mut r = Reader::new(body, Kind::Video);
+        let mut r = Reader::new(body, TagKind::Video);
         let unit = AccessUnit {
             track: VIDEO,
             dts: u64::from(timestamp),
@@ -227,7 +227,7 @@ impl Tags {
         let Some(&first) = body.first() else {
             return Ok(());
         };
-        let mut r = Reader::new(body, Kind::Audio);
+        let mut r = Reader::new(body, TagKind::Audio);
         let dts = u64::from(timestamp);
         let unit = AccessUnit { track: AUDIO, dts, composition_offset: 0, keyframe: true, data: Bytes::new() };
         match first >> 4 {
@@ -337,12 +337,12 @@ struct Reader<'a> {
     at: usize,
     /// Of this track's share of the body.
     end: usize,
-    kind: Kind,
+    kind: TagKind,
 }
 
 impl<'a> Reader<'a> {
     /// Behind the first byte.
-    fn new(body: &'a Bytes, kind: Kind) -> Self {
+    fn new(body: &'a Bytes, kind: TagKind) -> Self {
         Reader { body, at: 1, end: body.len(), kind }
     }
 

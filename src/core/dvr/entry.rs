@@ -56,11 +56,11 @@ impl SegmentEntry {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A segment of 2 s in milliseconds, of 100 bytes; media time 0 is that of number 0.
-    pub fn entry(msn: Msn) -> SegmentEntry {
+    pub(crate) fn entry(msn: Msn) -> SegmentEntry {
         SegmentEntry {
             msn,
             decode_time: u64::from(msn) * 2_000,

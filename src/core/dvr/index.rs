@@ -302,10 +302,12 @@ impl ArchiveIndex {
         std::mem::take(&mut self.removed)
     }
 
+    /// The tracks, in the order of their numbers.
     pub fn tracks(&self) -> impl Iterator<Item = (TrackId, &TrackIndex)> {
         (0..).map(TrackId).zip(&self.tracks)
     }
 
+    /// The init segments that are kept, by track and number.
     pub fn inits(&self) -> impl Iterator<Item = (&(TrackId, u16), &Bytes)> {
         self.inits.iter()
     }
@@ -336,10 +338,12 @@ impl ArchiveIndex {
         self.raise_to(self.oldest_here().map_or(listed_from, |here| here.min(listed_from)));
     }
 
+    /// The first segment that this run took from its window, if it took any.
     pub fn live_from(&self) -> Option<Msn> {
         self.live_from
     }
 
+    /// The number below which nothing is ever listed again.
     pub fn cut_to(&self) -> Msn {
         self.cut_to
     }

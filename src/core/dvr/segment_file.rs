@@ -28,7 +28,7 @@ pub const HEAD_GUESS: usize = 4 << 10;
 
 /// What a file's head says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct SegmentHead {
     /// The period of the segment, where it is known.
     pub period: Option<Period>,
     /// Its parts.
@@ -37,7 +37,7 @@ pub struct Head {
     pub len: usize,
 }
 
-impl Head {
+impl SegmentHead {
     /// Bytes of the whole file.
     pub fn file_len(&self) -> u64 {
         self.len as u64 + self.headers.iter().map(|h| u64::from(h.length)).sum::<u64>()
@@ -88,7 +88,7 @@ pub fn head_len(begin: &Bytes) -> Result<usize, WireError> {
 ///
 /// # Errors
 /// It is torn, or damaged.
-pub fn read_head(bytes: &Bytes) -> Result<Head, WireError> {
+pub fn read_head(bytes: &Bytes) -> Result<SegmentHead, WireError> {
     let len = head_len(bytes)?;
     let r = &mut Reader::new(bytes.clone());
     let hashed = r.bytes(len - HASH_LEN, "head")?;
@@ -108,11 +108,11 @@ pub fn read_head(bytes: &Bytes) -> Result<Head, WireError> {
     let n = r.count(usize::from(u16::MAX), PartHeader::WIRE_LEN, "parts")?;
     let headers = (0..n).map(|_| PartHeader::decode(r)).collect::<Result<_, _>>()?;
     r.finish("description")?;
-    Ok(Head { period: is_known.then_some(period), headers, len })
+    Ok(SegmentHead { period: is_known.then_some(period), headers, len })
 }
 
 /// The segment that a head describes, without its bodies.
-pub fn described(head: Head) -> Option<Segment> {
+pub fn described(head: SegmentHead) -> Option<Segment> {
     Segment::whole(head.headers.into_iter().map(|header| Part::untraced(header, Bytes::new())).collect())
 }
 

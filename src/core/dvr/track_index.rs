@@ -20,6 +20,7 @@ pub struct TrackIndex {
 }
 
 impl TrackIndex {
+    /// Makes the index of a track that has no segment yet.
     pub fn new(scale: Timescale) -> Self {
         TrackIndex { scale, entries: VecDeque::new(), newest: None, listed: 0..0 }
     }
@@ -96,12 +97,12 @@ impl TrackIndex {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::dvr::entry::tests::entry;
 
     /// A track that has these segments, and lists those in `range`.
-    pub fn index(entries: impl IntoIterator<Item = SegmentEntry>, range: Range<Msn>) -> TrackIndex {
+    pub(crate) fn index(entries: impl IntoIterator<Item = SegmentEntry>, range: Range<Msn>) -> TrackIndex {
         let mut index = TrackIndex::new(Timescale::MILLIS);
         entries.into_iter().for_each(|entry| index.push(entry));
         index.list_until(range.start, range.end);

@@ -41,17 +41,17 @@ impl Passive {
 }
 
 /// What both views are: a short list of nodes.
-pub(super) trait Member {
+pub(super) trait ViewMember {
     fn peer(&self) -> Peer;
 }
 
-impl Member for Active {
+impl ViewMember for Active {
     fn peer(&self) -> Peer {
         self.peer
     }
 }
 
-impl Member for Passive {
+impl ViewMember for Passive {
     fn peer(&self) -> Peer {
         self.peer
     }
@@ -63,7 +63,7 @@ pub(super) struct View<M> {
     members: Vec<M>,
 }
 
-impl<M: Member> View<M> {
+impl<M: ViewMember> View<M> {
     pub(super) fn new() -> Self {
         View { members: Vec::new() }
     }
@@ -119,7 +119,7 @@ impl<M: Member> View<M> {
 
     /// A node at random, but none of these.
     pub(super) fn pick_except(&self, rng: &mut Rng, except: &[NodeId]) -> Option<Peer> {
-        self.pick(rng, |m| !except.contains(&m.peer().id)).map(Member::peer)
+        self.pick(rng, |m| !except.contains(&m.peer().id)).map(ViewMember::peer)
     }
 
     /// Up to `k` different members at random among those that `want` takes, appended to `out`.

@@ -30,6 +30,7 @@ struct Failed {
 }
 
 impl Backoff {
+    /// Makes an empty table; `seed` is that of the jitter.
     pub fn new(seed: u64) -> Self {
         Backoff { rng: SmallRng::seed_from_u64(seed), failed: BTreeMap::new() }
     }

@@ -28,7 +28,7 @@ mod tests;
 
 /// One ping and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sample {
+pub struct PingSample {
     /// Ping sent, on our clock.
     pub t1: Time,
     /// Ping received, on the peer's clock.
@@ -132,7 +132,7 @@ impl ClockOffset {
     const STEP: Duration = Duration::from_millis(5);
 
     /// Takes a sample. One whose times can't be (a peer may send anything) is ignored.
-    pub fn record(&mut self, sample: Sample) {
+    pub fn record(&mut self, sample: PingSample) {
         let Some(trip) = Trip::of(sample) else { return };
         // Wherever in the trip the time went, the true offset is within half of it.
         if let Some(offset) = self.at(trip.at) {
@@ -198,7 +198,7 @@ impl ClockOffset {
 }
 
 impl Trip {
-    fn of(sample: Sample) -> Option<Trip> {
+    fn of(sample: PingSample) -> Option<Trip> {
         let signed = |t: Time| i64::try_from(t.as_micros()).ok();
         let (t1, t2, t3, t4) = (signed(sample.t1)?, signed(sample.t2)?, signed(sample.t3)?, signed(sample.t4)?);
         // All four lie in 0..2^63, so that no difference overflows.

@@ -31,6 +31,7 @@ pub const HEAD_LEN_MAX: usize = 4 << 10;
 /// The kind of a unidirectional stream that carries a body.
 pub const STREAM_BODY: u8 = 1;
 
+/// The bytes before a frame's payload: its kind and its length.
 pub const FRAME_PREFIX_LEN: usize = 1 + 4;
 const HEAD_PREFIX_LEN: usize = 1 + 2;
 

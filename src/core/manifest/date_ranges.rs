@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cmaf::cmaf;
-use crate::codec::scte35::{Kind, Splice};
+use crate::cmaf;
+use crate::codec::scte35::{Splice, SpliceKind};
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{LifeId, Record, Scheme, TrackId};
 use crate::window::{Part, Segment, TrackWindow};
@@ -60,9 +60,9 @@ impl Tag {
             let _ = write!(out, ",PLANNED-DURATION={}.{:03}", duration.as_secs(), duration.subsec_millis());
         }
         out.push_str(match self.splice.kind {
-            Kind::Out => ",SCTE35-OUT=0x",
-            Kind::In => ",SCTE35-IN=0x",
-            Kind::Command | Kind::Null => ",SCTE35-CMD=0x",
+            SpliceKind::Out => ",SCTE35-OUT=0x",
+            SpliceKind::In => ",SCTE35-IN=0x",
+            SpliceKind::Command | SpliceKind::Null => ",SCTE35-CMD=0x",
         });
         for byte in &self.section {
             let _ = write!(out, "{byte:02X}");
@@ -82,10 +82,10 @@ fn tags<'a>(segments: impl Iterator<Item = &'a Segment>, scale: Timescale) -> Ve
             }
             let Ok(splice) = Splice::parse(&event.data) else { continue };
             said.push(event.id);
-            let begun = breaks.iter().rfind(|begun| splice.kind == Kind::In && begun.event == splice.event);
+            let begun = breaks.iter().rfind(|begun| splice.kind == SpliceKind::In && begun.event == splice.event);
             let (id, start) = begun.map_or((RangeId(event.id), at), |begun| (begun.id, begun.start));
             let end = begun.map(|_| at);
-            if splice.kind == Kind::Out {
+            if splice.kind == SpliceKind::Out {
                 breaks.push(Break { event: splice.event, id, start });
             }
             tags.push(Tag { id, start, end, splice, section: event.data, listed: end_of(part) });
@@ -201,8 +201,7 @@ mod tests {
     use super::super::listed::Listed;
     use super::super::{dash, hls};
     use super::*;
-    use crate::cmaf::Event;
-    use crate::cmaf::cmaf::Reference;
+    use crate::cmaf::{self, EventMessage, ProducerReferenceTime};
     use crate::codec::scte35::tests::insert;
     use crate::model::time::Time;
     use crate::testing::synthetic::{AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, record};
@@ -224,10 +223,10 @@ mod tests {
             feed.part(AUDIO, FIRST_MSN + segment, part);
             let (mut header, _, trace) =
                 crate::testing::synthetic::part(&feed.record, VIDEO, FIRST_MSN + segment, part, 9);
-            let events: Vec<Event> = splices
+            let events: Vec<EventMessage> = splices
                 .iter()
                 .filter(|splice| (splice.0, splice.1) == (segment, part))
-                .map(|&(_, _, second, data)| Event {
+                .map(|&(_, _, second, data)| EventMessage {
                     scheme: Scheme::Scte35,
                     id: u32::from_be_bytes(data[data.len() - 4..].try_into().expect("a checksum")),
                     time: second * 90_000,
@@ -235,7 +234,7 @@ mod tests {
                     data: Bytes::copy_from_slice(data),
                 })
                 .collect();
-            let reference = Reference { media_time: header.decode_time, wall: header.program_date_time };
+            let reference = ProducerReferenceTime { media_time: header.decode_time, wall: header.program_date_time };
             let body = cmaf::chunk(0, header.decode_time, reference, (Timescale::MPEG, &events), &[]);
             (header.length, header.hash) = (body.len() as u32, blake3::hash(&body).into());
             feed.window.handle(Time::ZERO, Input::Part { header, body, trace, received: Time::ZERO });

@@ -61,7 +61,7 @@ impl Lines {
     }
 
     /// Bytes of all lines.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.text.len()
     }
 

@@ -59,7 +59,7 @@ pub enum CodecConfig {
     Aac(Bytes),
     /// Identification header, `OpusHead` (RFC 7845, 5.1).
     Opus(Bytes),
-    /// The content of a `dac3` (ETSI TS 102 366, F.4): what [`ac3::Headers`] makes.
+    /// The content of a `dac3` (ETSI TS 102 366, F.4): what [`ac3::Headers`](crate::codec::ac3::Headers) makes.
     Ac3(Bytes),
     /// The content of a `dec3` (F.6): the same.
     Eac3(Bytes),
@@ -78,27 +78,27 @@ impl CodecConfig {
 }
 
 /// A publisher's track, by the order in which it is seen: FLV video 0, FLV audio 1; multitrack inputs go on from 2.
-/// The upper four bits are its [`Feed`].
+/// The upper four bits are its [`PushId`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InputTrack(pub u8);
 
 impl InputTrack {
     /// The track of this number, below 16, of a push.
-    pub const fn of(feed: Feed, track: InputTrack) -> InputTrack {
+    pub const fn of(feed: PushId, track: InputTrack) -> InputTrack {
         InputTrack(feed.0 << 4 | track.0 & 15)
     }
 
     /// Whose it is.
-    pub const fn feed(self) -> Feed {
-        Feed(self.0 >> 4)
+    pub const fn feed(self) -> PushId {
+        PushId(self.0 >> 4)
     }
 }
 
-/// One of the pushes that make a stream at a time, below [`Feed::COUNT_MAX`]: a rendition's connection.
+/// One of the pushes that make a stream at a time, below [`PushId::COUNT_MAX`]: a rendition's connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Feed(pub u8);
+pub struct PushId(pub u8);
 
-impl Feed {
+impl PushId {
     /// Pushes of a stream at a time.
     pub const COUNT_MAX: u8 = 16;
 }

@@ -1,15 +1,15 @@
-//! What a node holds of its streams: ids, part headers, the record of a life, the window.
+//! What both sides of any border name: ids, times, headers and records, as values. It imports no other module.
 //!
-//! Everything here was *numbered once*, at the ingest (DESIGN invariant 1): this module stores and
-//! orders, and never renames, re-times or rewrites.
+//! Everything here is *numbered once*, at the ingest (DESIGN invariant 1): nothing renames, re-times or rewrites it later.
 //!
+//! - [`access_unit`]: what an encoder sends, as every demuxer hands it on. [`input_clock`]: the clock of its timestamps.
 //! - [`id`]: the names of things, as types.
-//! - [`header`]: what travels in front of a part's body, and the trace it gathers on its way.
-//! - [`record`]: the record of a life, which every member of a swarm holds.
-//! - [`scheme`]: the kinds of timed metadata.
+//! - [`part_header`]: what travels in front of a part's body, and the trace it gathers on its way.
+//! - [`record`]: the record of a life, which every member of a swarm holds. [`resume`]: what a new life takes over.
 //! - [`latency`]: where the time of a part went, stage by stage.
-//! - [`limits`]: times that several parts of the node agree on.
-//! - [`window`]: the newest segments of one stream, in order, with their gaps.
+//! - [`limits`]: times and sizes that several modules agree on.
+//! - [`peer`]: a node and its address. [`scheme`]: the kinds of timed metadata.
+//! - [`time`]: moments, wallclocks and timescales. [`wire`]: the reader and writer of what nodes send.
 
 pub mod access_unit;
 pub(crate) mod crc32;
@@ -25,14 +25,13 @@ pub mod scheme;
 pub mod time;
 pub mod wire;
 
-pub use access_unit::{AccessUnit, Announced, CodecConfig, Feed, InputTrack, Message};
-pub use limits::{MESSAGE_LEN_MAX, UNIT_LEN_MAX};
-pub use peer::Peer;
-pub use resume::Resume;
-pub use time::{Clocks, InputClock};
-
+pub use access_unit::{AccessUnit, Announced, CodecConfig, InputTrack, Message, PushId};
 pub use id::{Epoch, LifeId, Msn, NodeId, NodeName, PartId, Rendition, StreamName, SwarmId, TrackId};
 pub use latency::{LatencyBreakdown, Stage};
+pub use limits::{MESSAGE_LEN_MAX, UNIT_LEN_MAX};
 pub use part_header::{Flags, Hop, PartHeader, Trace};
+pub use peer::Peer;
 pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, TrackSet, VideoInfo};
+pub use resume::Resume;
 pub use scheme::{Scheme, Schemes};
+pub use time::{Clocks, InputClock};

@@ -11,7 +11,7 @@ use super::timeline::{BACKWARD_MAX, TRACKS_APART_MAX};
 use super::unit::InputUnit;
 use crate::model::input_clock::span;
 use crate::model::limits::PATIENCE_PUSH;
-use crate::model::{Feed, InputClock, InputTrack};
+use crate::model::{InputClock, InputTrack, PushId};
 
 /// Tracks that have one clock by their standard and begin further apart than this: their muxer is broken. A hole of that
 /// length is a jump, too.
@@ -27,12 +27,12 @@ pub(super) struct Aligned {
     /// The earliest time at which one of them is decoded or shown: presentation times are never negative.
     pub base: i64,
     /// Of the pushes that join later.
-    pub others: BTreeMap<Feed, Vec<InputUnit>>,
+    pub others: BTreeMap<PushId, Vec<InputUnit>>,
 }
 
 /// Puts the other pushes' units to the lead's: those that show a keyframe with its first one, and sound beside that. Returns
 /// what was dropped on the way, too.
-pub(super) fn align(preroll: Preroll, lead: Feed, publishers: &Publishers) -> (Option<Aligned>, Vec<Notice>) {
+pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> (Option<Aligned>, Vec<Notice>) {
     let Some(clock) = publishers.get(lead).map(|publisher| publisher.clock) else { return (None, Vec::new()) };
     let (units, need_keyframe) = preroll.into_units();
     let (mut units, others): (Vec<InputUnit>, _) = units.into_iter().partition(|unit| unit.track.feed() == lead);
@@ -43,7 +43,7 @@ pub(super) fn align(preroll: Preroll, lead: Feed, publishers: &Publishers) -> (O
     one_clock(&mut units, lead, clock, publishers);
     units.retain(|unit| publishers.source(unit.track).is_some());
     let Some(start) = Start::of(&units, lead, clock, publishers) else { return (None, dropped) };
-    let mut waiting: BTreeMap<Feed, Vec<InputUnit>> = BTreeMap::new();
+    let mut waiting: BTreeMap<PushId, Vec<InputUnit>> = BTreeMap::new();
     for unit in others {
         waiting.entry(unit.track.feed()).or_default().push(unit);
     }
@@ -80,7 +80,7 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn of(units: &[InputUnit], lead: Feed, clock: InputClock, publishers: &'a Publishers) -> Option<Start<'a>> {
+    fn of(units: &[InputUnit], lead: PushId, clock: InputClock, publishers: &'a Publishers) -> Option<Start<'a>> {
         let guide = publishers.guide(lead).map(|(track, _)| track);
         let first = units.iter().find(|unit| Some(unit.track) == guide).or(units.first())?.clone();
         let stamps: Vec<i64> = units.iter().filter(|unit| unit.track == first.track).map(|unit| unit.dts).collect();
@@ -99,11 +99,11 @@ impl<'a> Start<'a> {
     }
 
     /// Returns whether a push has brought sound that all share.
-    fn has_sound(&self, feed: Feed, units: &[InputUnit]) -> bool {
+    fn has_sound(&self, feed: PushId, units: &[InputUnit]) -> bool {
         self.shares(feed) && units.iter().any(|unit| self.is_audio(unit.track))
     }
 
-    fn shares(&self, feed: Feed) -> bool {
+    fn shares(&self, feed: PushId) -> bool {
         !self.publishers.get(feed).is_some_and(Publisher::is_language)
     }
 
@@ -112,7 +112,7 @@ impl<'a> Start<'a> {
     }
 
     /// Returns the unit with which another push begins together with the lead, if it has one, and whether that is a picture.
-    fn begins(&self, feed: Feed, came: &[InputUnit]) -> Option<(InputUnit, bool)> {
+    fn begins(&self, feed: PushId, came: &[InputUnit]) -> Option<(InputUnit, bool)> {
         let (track, video) = self.publishers.guide(feed)?;
         let mut mine = came.iter().filter(|unit| unit.track == track);
         let unit = match video {
@@ -179,7 +179,7 @@ fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &
 }
 
 /// Takes jumps out, and puts a push's tracks on one clock: that of its first video track, else its first track's.
-fn one_clock(units: &mut [InputUnit], feed: Feed, clock: InputClock, publishers: &Publishers) {
+fn one_clock(units: &mut [InputUnit], feed: PushId, clock: InputClock, publishers: &Publishers) {
     let tracks: Vec<InputTrack> = publishers.sources_of(feed).map(|(track, _)| track).collect();
     for &track in &tracks {
         straighten(units, track, clock);
@@ -240,8 +240,8 @@ mod tests {
     use super::*;
     use crate::packager::publishers::tests::{attached, track_unit};
 
-    const HIGH: Feed = Feed(0);
-    const LOW: Feed = Feed(1);
+    const HIGH: PushId = PushId(0);
+    const LOW: PushId = PushId(1);
     const VIDEO: InputTrack = InputTrack(0);
     const AUDIO: InputTrack = InputTrack(1);
 
@@ -254,7 +254,7 @@ mod tests {
         publishers
     }
 
-    fn gathered(units: &[(Feed, InputTrack, i64, bool)]) -> Preroll {
+    fn gathered(units: &[(PushId, InputTrack, i64, bool)]) -> Preroll {
         let mut preroll = Preroll::new(true);
         for &(feed, track, dts, keyframe) in units {
             preroll.push(track_unit(InputTrack::of(feed, track), dts, keyframe));
@@ -262,7 +262,7 @@ mod tests {
         preroll
     }
 
-    fn stamps(units: &[InputUnit], feed: Feed, track: InputTrack) -> Vec<i64> {
+    fn stamps(units: &[InputUnit], feed: PushId, track: InputTrack) -> Vec<i64> {
         let of_track = units.iter().filter(|unit| unit.track == InputTrack::of(feed, track));
         of_track.map(|unit| unit.dts).collect()
     }

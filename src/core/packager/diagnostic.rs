@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use crate::codec::codec::CodecError;
-use crate::model::{Feed, InputTrack, Msn, TrackId};
+use crate::model::{InputTrack, Msn, PushId, TrackId};
 
 /// Something that an operator may want to know. Most are the publisher's doing; none stops the stream.
 #[derive(Clone, PartialEq, Debug)]
@@ -121,12 +121,12 @@ pub enum Notice {
     /// A push of several is gone, or out of step: its tracks number gaps until it returns.
     Left {
         /// Which.
-        feed: Feed,
+        feed: PushId,
     },
     /// A push was refused.
     Refused {
         /// Which.
-        feed: Feed,
+        feed: PushId,
         /// Why.
         why: Refusal,
     },

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::diagnostic::{Notice, Refusal};
 use crate::model::{
-    AccessUnit, Announced, CodecConfig, Epoch, Feed, InputClock, InputTrack, Message, PartHeader, Record, Rendition,
+    AccessUnit, Announced, CodecConfig, Epoch, InputClock, InputTrack, Message, PartHeader, PushId, Record, Rendition,
 };
 
-/// What a [`Packager`] wants done.
+/// What a [`Packager`](super::packager::Packager) wants done.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// The record is new or changed. Always before the first part that needs it.
@@ -22,7 +22,7 @@ pub enum Output {
     /// A push can't be a part of this life: it is detached, and to be told why.
     Refused {
         /// Which.
-        feed: Feed,
+        feed: PushId,
         /// Why.
         why: Refusal,
     },
@@ -30,15 +30,15 @@ pub enum Output {
     Notice(Notice),
 }
 
-/// What can happen to a [`Packager`].
+/// What can happen to a [`Packager`](super::packager::Packager).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
-    /// [`Packager::poll_timeout`] has passed.
+    /// [`Packager::poll_timeout`](super::packager::Packager::poll_timeout) has passed.
     Timeout,
     /// A publisher is there, the first or the next; `epoch` is its tenure.
     Attached {
         /// Its place. Whoever has it is [detached](Input::Detached) first.
-        feed: Feed,
+        feed: PushId,
         /// What it is a rendition of the stream as; `None` for the stream as such.
         rendition: Option<Rendition>,
         /// Higher than any before; if another push is there, that one's.
@@ -68,7 +68,7 @@ pub enum Input {
     /// Timed metadata.
     Message(Message),
     /// The publisher is gone: it closed, its connection broke, or another takes over.
-    Detached(Feed),
+    Detached(PushId),
     /// The stream ends for good: the node drains.
     End,
 }

@@ -13,7 +13,7 @@ use super::diagnostic::Unusable;
 use crate::codec::scte35;
 use crate::model::input_clock::unwrap;
 use crate::model::limits::MESSAGES_WAITING_MAX;
-use crate::model::{Feed, InputClock, MESSAGE_LEN_MAX, Message, Scheme};
+use crate::model::{InputClock, MESSAGE_LEN_MAX, Message, PushId, Scheme};
 
 /// Messages that are remembered, so that what is said again isn't carried again.
 const REMEMBERED_MAX: usize = 32;
@@ -23,7 +23,7 @@ const BREAKS_MAX: usize = 8;
 /// A message with its time unwrapped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Waiting {
-    pub feed: Feed,
+    pub feed: PushId,
     pub scheme: Scheme,
     pub pts: i64,
     pub duration: Option<Duration>,
@@ -106,15 +106,15 @@ impl Metadata {
         let begun = self.breaks.iter().position(|(begun, ..)| *begun == event);
         let begun = begun.and_then(|begun| self.breaks.remove(begun));
         match splice.kind {
-            scte35::Kind::In => begun.map(|(_, waiting, media)| (waiting, media)),
-            scte35::Kind::Out => {
+            scte35::SpliceKind::In => begun.map(|(_, waiting, media)| (waiting, media)),
+            scte35::SpliceKind::Out => {
                 if self.breaks.len() == BREAKS_MAX {
                     self.breaks.pop_front();
                 }
                 self.breaks.push_back((event, waiting.clone(), media));
                 None
             }
-            scte35::Kind::Command | scte35::Kind::Null => None,
+            scte35::SpliceKind::Command | scte35::SpliceKind::Null => None,
         }
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! # Renditions
 //!
-//! Several pushes ([`Feed`](crate::model::Feed)s) make one presentation: a ladder of pictures, and sound in several
+//! Several pushes ([`PushId`](crate::model::PushId)s) make one presentation: a ladder of pictures, and sound in several
 //! languages. They share one timeline, that of their timestamps. The first push with pictures leads: it is measured, and its
 //! keyframes cut. Every other one has to show a keyframe of its own at the same time, else it is
 //! [`Refused`](self::io::Output::Refused). One that comes later, or returns, joins at the start of a segment; one that
@@ -42,7 +42,8 @@
 //!
 //! - `packager`: who publishes, and what of it is live; calls all others.
 //! - `publishers`: the pushes, their codecs and timestamps. `preroll`, `align`: what is gathered, and begins together.
-//! - `renditions`: pushes that wait for a segment, sound that waits to be heard. `metadata`, `silence`: their names.
+//! - `renditions`: pushes that wait for a segment, sound that waits to be heard.
+//! - `metadata`: messages that wait for parts to carry them. `silence`: what is due while nothing comes.
 //! - `presentation`: the record, with `periods`, `tracks` and the `cutter`; `opening` settles what it freezes.
 //! - `cutter`: where segments end. `track`: a [`Plan`]'s parts, and their bytes.
 //! - `timeline`, `date_time`: wrapped input timestamps to media time, media time to the wallclock.
@@ -75,9 +76,8 @@ mod unit;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use io::{Input, Output};
-
 pub use diagnostic::{Notice, Refusal, Unusable};
+pub use io::{Input, Output};
 pub use packager::Packager;
 pub use plan::{PART_SHARE_MIN, Plan};
 pub use settings::Settings;

@@ -12,7 +12,7 @@ use super::track_names::{Named, names};
 use super::unit::InputUnit;
 use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Feed, InputClock, InputTrack, LifeId, Record, Schemes, StreamName, TrackId};
+use crate::model::{InputClock, InputTrack, LifeId, PushId, Record, Schemes, StreamName, TrackId};
 
 /// The least time from which a bit rate is told before the first segment is complete.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ impl<'a> Seen<'a> {
 pub(super) fn open(
     stream: &StreamName,
     settings: &Settings,
-    lead: Feed,
+    lead: PushId,
     publishers: &Publishers,
     aligned: &Aligned,
     start: StartNumbers,
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::packager::publishers::tests::{attached, track_unit};
 
-    const LEAD: Feed = Feed(0);
+    const LEAD: PushId = PushId(0);
     const VIDEO: InputTrack = InputTrack(0);
     const AUDIO: InputTrack = InputTrack(1);
 

@@ -15,11 +15,11 @@ use super::renditions::{Join, Renditions};
 use super::settings::Settings;
 use super::silence::{Due, Silence};
 use super::start_numbers::StartNumbers;
-use super::timeline::Timing;
+use super::timeline::UnitTiming;
 use super::unit::{InputUnit, SegmentStart};
 use crate::codec::codec::Codec;
 use crate::model::time::Time;
-use crate::model::{AccessUnit, Clocks, CodecConfig, Feed, InputTrack, Message, Msn, Resume, StreamName};
+use crate::model::{AccessUnit, Clocks, CodecConfig, InputTrack, Message, Msn, PushId, Resume, StreamName};
 
 /// Periods are no shorter: a publisher that jumps at every frame must not flood the swarm with records.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
@@ -172,7 +172,7 @@ impl Packager {
         }
     }
 
-    fn attach(&mut self, feed: Feed, publisher: Publisher) {
+    fn attach(&mut self, feed: PushId, publisher: Publisher) {
         let (first, epoch) = (self.publishers.count() == 0, publisher.epoch);
         if let Err(why) = self.publishers.attach(feed, publisher) {
             return self.refuse(feed, why);
@@ -271,11 +271,11 @@ impl Packager {
     fn live_unit(&mut self, track: usize, unit: InputUnit) {
         let Some(presentation) = &mut self.presentation else { return };
         match presentation.timing(track, &unit) {
-            Timing::InStep => {
+            UnitTiming::InStep => {
                 self.outputs.extend(presentation.feed(track, unit));
                 self.in_step();
             }
-            Timing::Jump { behind, ahead } => {
+            UnitTiming::Jump { behind, ahead } => {
                 self.notice(Notice::Jump { track: unit.track, behind, ahead });
                 if self.step_out(unit.track.feed()) {
                     self.wait(unit);
@@ -285,7 +285,7 @@ impl Packager {
                 }
             }
             // A track that this publisher hadn't sent before.
-            Timing::Unknown => {
+            UnitTiming::Unknown => {
                 self.interrupt(false);
                 self.preroll.push(unit);
             }
@@ -335,7 +335,7 @@ impl Packager {
         ready
     }
 
-    fn begin(&mut self, clocks: Clocks, lead: Feed) {
+    fn begin(&mut self, clocks: Clocks, lead: PushId) {
         let (aligned, dropped) = align(std::mem::take(&mut self.preroll), lead, &self.publishers);
         self.outputs.extend(dropped.into_iter().map(Output::Notice));
         let Some(aligned) = aligned else {
@@ -350,7 +350,7 @@ impl Packager {
         presentation.set_wall(clocks.wall);
         let Aligned { units, base, others } = aligned;
         presentation.settle(lead, &self.publishers, &units, fresh);
-        let comes = |feed: Feed| feed == lead || units.iter().any(|unit| unit.track.feed() == feed);
+        let comes = |feed: PushId| feed == lead || units.iter().any(|unit| unit.track.feed() == feed);
         let target = presentation.next_msn();
         self.renditions.begin_period(target, self.publishers.in_order().into_iter().filter(|&feed| !comes(feed)));
         let clock = publisher.clock;
@@ -374,7 +374,7 @@ impl Packager {
         self.in_step();
     }
 
-    fn begin_presentation(&mut self, clocks: Clocks, lead: Feed, aligned: &Aligned) {
+    fn begin_presentation(&mut self, clocks: Clocks, lead: PushId, aligned: &Aligned) {
         // "the first MSN of a life is the Unix time in whole seconds" (DESIGN, invariant 2).
         let now = u32::try_from(clocks.wall.as_secs()).unwrap_or(u32::MAX);
         self.start.msn = self.start.msn.max(now);
@@ -385,7 +385,7 @@ impl Packager {
         self.presentation = Some(presentation);
     }
 
-    fn detach(&mut self, clocks: Clocks, feed: Feed) {
+    fn detach(&mut self, clocks: Clocks, feed: PushId) {
         if self.publishers.get(feed).is_none() {
             return;
         }
@@ -437,7 +437,7 @@ impl Packager {
     }
 
     /// Lets a push join if the start of a segment is there, and its units for it.
-    fn join(&mut self, feed: Feed) {
+    fn join(&mut self, feed: PushId) {
         let Some(presentation) = self.presentation.as_mut().filter(|_| self.renditions.is_joining(feed)) else {
             return;
         };
@@ -499,7 +499,7 @@ impl Packager {
     fn reserve(&mut self) {
         let Some(presentation) = &mut self.presentation else { return };
         let keep = self.renditions.targets().map(|(_, target)| target).min();
-        let place = |(feed, target): (Feed, Msn)| {
+        let place = |(feed, target): (PushId, Msn)| {
             let source = self.publishers.source(self.publishers.guide(feed)?.0)?;
             Some((presentation.place_of(&source.codec, self.publishers.rendition(feed))?, target))
         };
@@ -521,7 +521,7 @@ impl Packager {
     }
 
     /// Makes a push of several join anew. Returns whether it is one of several that are live.
-    fn step_out(&mut self, feed: Feed) -> bool {
+    fn step_out(&mut self, feed: PushId) -> bool {
         let Some(presentation) = self.presentation.as_mut().filter(|own| own.is_fed_beside(feed)) else { return false };
         presentation.release(feed);
         self.renditions.join(feed, presentation.next_msn());
@@ -532,7 +532,7 @@ impl Packager {
     }
 
     /// Lets one of several pushes go.
-    fn leave(&mut self, feed: Feed) {
+    fn leave(&mut self, feed: PushId) {
         let was = self.presentation.as_mut().is_some_and(|presentation| presentation.release(feed));
         self.publishers.detach(feed);
         self.renditions.forget(feed);
@@ -551,7 +551,7 @@ impl Packager {
     }
 
     /// Tells a push that it can't be a part of the presentation, and lets it go.
-    fn refuse(&mut self, feed: Feed, why: Refusal) {
+    fn refuse(&mut self, feed: PushId, why: Refusal) {
         self.notice(Notice::Refused { feed, why });
         self.outputs.push_back(Output::Refused { feed, why });
         if self.publishers.get(feed).is_some() {

@@ -9,7 +9,7 @@ use super::timeline::TRACKS_APART_MAX;
 use super::unit::InputUnit;
 use crate::model::input_clock::span;
 use crate::model::time::Time;
-use crate::model::{Feed, InputClock, InputTrack};
+use crate::model::{InputClock, InputTrack, PushId};
 
 /// What is gathered before it is published all the same, in bytes: 4 s at 128 Mb/s.
 const PREROLL_LEN_MAX: usize = 64 << 20;
@@ -42,7 +42,7 @@ impl Preroll {
     }
 
     /// Drops a push's units.
-    pub(super) fn forget_push(&mut self, feed: Feed) {
+    pub(super) fn forget_push(&mut self, feed: PushId) {
         self.retain(|unit| unit.track.feed() != feed);
     }
 
@@ -91,7 +91,7 @@ impl Preroll {
     /// Returns whether there is enough to begin a presentation: all its tracks, and its GOPs.
     pub(super) fn presentation_ready(
         &self,
-        lead: Feed,
+        lead: PushId,
         publishers: &Publishers,
         settings: &Settings,
         now: Time,
@@ -129,7 +129,7 @@ impl Preroll {
     /// Returns whether the pictures of the push that leads say all that there is to know of their frames and GOPs.
     fn is_measured(
         &self,
-        lead: Feed,
+        lead: PushId,
         publishers: &Publishers,
         clock: InputClock,
         settings: &Settings,
@@ -155,7 +155,7 @@ impl Preroll {
     /// which the newest lie together, and a keyframe where one is needed. `is_fed` tells the tracks that have a place.
     pub(super) fn period_ready(
         &self,
-        lead: Feed,
+        lead: PushId,
         publishers: &Publishers,
         is_fed: impl Fn(InputTrack) -> bool,
         expected: usize,
@@ -197,7 +197,7 @@ mod tests {
     use crate::model::{CodecConfig, InputTrack};
     use crate::packager::publishers::tests::{attached, track_unit};
 
-    const LEAD: Feed = Feed(0);
+    const LEAD: PushId = PushId(0);
     const VIDEO: InputTrack = InputTrack(0);
     const AUDIO: InputTrack = InputTrack(1);
 

@@ -10,16 +10,16 @@ use super::metadata::Waiting;
 use super::opening::Opening;
 use super::periods::{Periods, Sent};
 use super::publishers::{Publisher, Publishers, Source};
-use super::renditions::View;
+use super::renditions::PresentationView;
 use super::start_numbers::StartNumbers;
 use super::step::{Lost, Step, TrackEnd};
-use super::timeline::{HOLE_MAX, Timing};
+use super::timeline::{HOLE_MAX, UnitTiming};
 use super::track::TrackMuxer;
 use super::tracks::{carry, cut_parts, expected, further, have_grown, list, places};
 use super::unit::{InputUnit, PeriodStart, SegmentStart, Stamp};
 use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{Epoch, Feed, InputClock, InputTrack, Msn, Record, Rendition, Resume};
+use crate::model::{Epoch, InputClock, InputTrack, Msn, PushId, Record, Rendition, Resume};
 
 /// Sound that lags so far behind the pictures is taken from another push. Below the cutter's patience.
 const SOUND_SILENT_MAX: Duration = Duration::from_millis(700);
@@ -128,11 +128,11 @@ impl Presentation {
     }
 
     /// Returns what those have to know that join.
-    pub(super) fn view(&self) -> View {
+    pub(super) fn view(&self) -> PresentationView {
         let (newest, frame) = self.cutter.lead();
         let (period, next_msn) = (self.period, self.next_msn());
         let fed_video = self.fed().any(|muxer| muxer.is_video());
-        View { period, newest, frame, next_msn, fed: self.is_fed(), fed_video }
+        PresentationView { period, newest, frame, next_msn, fed: self.is_fed(), fed_video }
     }
 
     /// Returns whether any track is fed.
@@ -141,7 +141,7 @@ impl Presentation {
     }
 
     /// Returns whether a track is fed by another push.
-    pub(super) fn is_fed_beside(&self, feed: Feed) -> bool {
+    pub(super) fn is_fed_beside(&self, feed: PushId) -> bool {
         (0..self.tracks.len()).any(|i| self.cutter.input(i).is_some_and(|input| input.feed() != feed))
     }
 
@@ -179,7 +179,7 @@ impl Presentation {
     }
 
     /// Gives those their places that begin with the push that leads; the others give theirs back until they join.
-    pub(super) fn settle(&mut self, lead: Feed, publishers: &Publishers, units: &[InputUnit], fresh: bool) {
+    pub(super) fn settle(&mut self, lead: PushId, publishers: &Publishers, units: &[InputUnit], fresh: bool) {
         for (track, source) in publishers.sources() {
             let comes = units.iter().any(|unit| unit.track == track);
             let rendition = publishers.rendition(track.feed());
@@ -340,7 +340,7 @@ impl Presentation {
     }
 
     /// Returns whether a unit of the period under way goes on with its track.
-    pub(super) fn timing(&self, track: usize, unit: &InputUnit) -> Timing {
+    pub(super) fn timing(&self, track: usize, unit: &InputUnit) -> UnitTiming {
         let (newest, due) = (self.cutter.newest(), self.cutter.media_at(unit.arrived));
         self.tracks[track].timing(unit.dts, newest, due)
     }
@@ -494,7 +494,7 @@ impl Presentation {
     }
 
     /// Lets go of a push: what came of it is published, and its tracks number gaps. Returns whether it had any.
-    pub(super) fn release(&mut self, feed: Feed) -> bool {
+    pub(super) fn release(&mut self, feed: PushId) -> bool {
         self.cutter.release(|input| input.feed() == feed)
     }
 

@@ -8,7 +8,7 @@ use crate::codec::codec::{Codec, CodecError};
 use crate::model::id::is_language;
 use crate::model::input_clock::unwrap;
 use crate::model::{
-    AccessUnit, Announced, Clocks, CodecConfig, Epoch, Feed, InputClock, InputTrack, Rendition, UNIT_LEN_MAX,
+    AccessUnit, Announced, Clocks, CodecConfig, Epoch, InputClock, InputTrack, PushId, Rendition, UNIT_LEN_MAX,
 };
 
 /// Most input tracks of all pushes of a stream.
@@ -56,7 +56,7 @@ pub(super) enum Configured {
 #[derive(Debug, Default)]
 pub(super) struct Publishers {
     /// Each with its place in the order of attachments.
-    publishers: BTreeMap<Feed, (u64, Publisher)>,
+    publishers: BTreeMap<PushId, (u64, Publisher)>,
     sources: BTreeMap<InputTrack, Source>,
     /// Of tracks whose headers may be still to come.
     languages: BTreeMap<InputTrack, String>,
@@ -66,9 +66,9 @@ pub(super) struct Publishers {
 
 impl Publishers {
     /// Attaches a push; one whose timestamps have other units than the others' is refused.
-    pub(super) fn attach(&mut self, feed: Feed, publisher: Publisher) -> Result<(), Refusal> {
+    pub(super) fn attach(&mut self, feed: PushId, publisher: Publisher) -> Result<(), Refusal> {
         let other = self.publishers.values().any(|(_, other)| other.clock != publisher.clock);
-        if other || feed.0 >= Feed::COUNT_MAX {
+        if other || feed.0 >= PushId::COUNT_MAX {
             return Err(Refusal::NoPlace);
         }
         self.attached += 1;
@@ -77,7 +77,7 @@ impl Publishers {
     }
 
     /// Forgets a push and its tracks.
-    pub(super) fn detach(&mut self, feed: Feed) {
+    pub(super) fn detach(&mut self, feed: PushId) {
         self.publishers.remove(&feed);
         self.sources.retain(|track, _| track.feed() != feed);
         self.languages.retain(|track, _| track.feed() != feed);
@@ -151,7 +151,7 @@ impl Publishers {
         })
     }
 
-    pub(super) fn get(&self, feed: Feed) -> Option<&Publisher> {
+    pub(super) fn get(&self, feed: PushId) -> Option<&Publisher> {
         self.publishers.get(&feed).map(|(_, publisher)| publisher)
     }
 
@@ -170,12 +170,12 @@ impl Publishers {
     }
 
     /// Returns the tracks of one push.
-    pub(super) fn sources_of(&self, feed: Feed) -> impl Iterator<Item = (InputTrack, &Source)> {
+    pub(super) fn sources_of(&self, feed: PushId) -> impl Iterator<Item = (InputTrack, &Source)> {
         self.sources().filter(move |(track, _)| track.feed() == feed)
     }
 
     /// Returns what the push of a track is a rendition of the stream as.
-    pub(super) fn rendition(&self, feed: Feed) -> Option<&Rendition> {
+    pub(super) fn rendition(&self, feed: PushId) -> Option<&Rendition> {
         self.get(feed)?.rendition.as_ref()
     }
 
@@ -184,20 +184,20 @@ impl Publishers {
     }
 
     /// Returns the newest timestamp of a push, unwrapped.
-    pub(super) fn newest(&self, feed: Feed) -> Option<i64> {
+    pub(super) fn newest(&self, feed: PushId) -> Option<i64> {
         self.sources_of(feed).filter_map(|(_, source)| source.last).max()
     }
 
     /// Returns the attached pushes, first come first.
-    pub(super) fn in_order(&self) -> Vec<Feed> {
-        let mut feeds: Vec<(u64, Feed)> = self.publishers.iter().map(|(&feed, &(order, _))| (order, feed)).collect();
+    pub(super) fn in_order(&self) -> Vec<PushId> {
+        let mut feeds: Vec<(u64, PushId)> = self.publishers.iter().map(|(&feed, &(order, _))| (order, feed)).collect();
         feeds.sort_unstable();
         feeds.into_iter().map(|(_, feed)| feed).collect()
     }
 
     /// Returns the push that is measured, and whose keyframes begin the period: the first of which pictures have come,
     /// else the first of which anything has.
-    pub(super) fn lead(&self, came: impl Fn(InputTrack) -> bool) -> Option<Feed> {
+    pub(super) fn lead(&self, came: impl Fn(InputTrack) -> bool) -> Option<PushId> {
         let feeds = self.in_order();
         let first = |video: bool| {
             feeds.iter().copied().find(|&feed| {
@@ -211,7 +211,7 @@ impl Publishers {
 
     /// Returns the track of a push by which it is put in step, and whether that has pictures: sound counts where a push
     /// has no pictures.
-    pub(super) fn guide(&self, feed: Feed) -> Option<(InputTrack, bool)> {
+    pub(super) fn guide(&self, feed: PushId) -> Option<(InputTrack, bool)> {
         let language = self.get(feed).is_some_and(Publisher::is_language);
         let first = |video: bool| self.sources_of(feed).find(|(_, source)| source.codec.is_video() == video);
         let video = if language { None } else { first(true) };
@@ -229,7 +229,7 @@ pub(super) mod tests {
     use crate::model::time::{Time, Timescale, UnixTime};
 
     /// Pushes that are attached in this order, with one clock of milliseconds.
-    pub(crate) fn attached(pushes: &[(Feed, Option<&str>)]) -> Publishers {
+    pub(crate) fn attached(pushes: &[(PushId, Option<&str>)]) -> Publishers {
         let mut publishers = Publishers::default();
         for &(feed, rendition) in pushes {
             publishers.attach(feed, publisher(rendition)).expect("one clock");
@@ -279,32 +279,32 @@ pub(super) mod tests {
     fn headers_are_new_once_and_changed_only_by_other_bytes() {
         let mut publishers = Publishers::default();
         assert_eq!(publishers.configure(VIDEO, &avc(AVCC_720P30)), Configured::Unchanged, "nobody's");
-        publishers.attach(Feed(0), publisher(None)).expect("the first");
+        publishers.attach(PushId(0), publisher(None)).expect("the first");
         assert_eq!(publishers.configure(VIDEO, &avc(AVCC_720P30)), Configured::New);
         assert_eq!(publishers.configure(VIDEO, &avc(AVCC_720P30)), Configured::Unchanged);
         assert_eq!(publishers.configure(VIDEO, &avc(OTHER_AVCC)), Configured::Changed);
         assert_eq!(publishers.configure(VIDEO, &aac()), Configured::Ignored, "pictures become no sound");
         assert!(matches!(publishers.configure(VIDEO, &avc(&[1, 2])), Configured::Bad(_)));
-        publishers.attach(Feed(1), publisher(Some("audio_de"))).expect("the same clock");
-        let pictures = InputTrack::of(Feed(1), VIDEO);
+        publishers.attach(PushId(1), publisher(Some("audio_de"))).expect("the same clock");
+        let pictures = InputTrack::of(PushId(1), VIDEO);
         assert_eq!(publishers.configure(pictures, &avc(AVCC_720P30)), Configured::Ignored, "of a language");
     }
 
     #[test]
     fn a_push_with_another_clock_is_refused() {
         let mut publishers = Publishers::default();
-        publishers.attach(Feed(0), publisher(Some("720p"))).expect("the first");
+        publishers.attach(PushId(0), publisher(Some("720p"))).expect("the first");
         let mut other = publisher(Some("360p"));
         other.clock.wrap_bits = 33;
-        assert_eq!(publishers.attach(Feed(1), other), Err(Refusal::NoPlace));
-        assert_eq!(publishers.attach(Feed(Feed::COUNT_MAX), publisher(None)), Err(Refusal::NoPlace));
+        assert_eq!(publishers.attach(PushId(1), other), Err(Refusal::NoPlace));
+        assert_eq!(publishers.attach(PushId(PushId::COUNT_MAX), publisher(None)), Err(Refusal::NoPlace));
         assert_eq!(publishers.count(), 1);
     }
 
     #[test]
     fn units_are_checked_and_their_timestamps_unwrapped() {
         let mut publishers = Publishers::default();
-        publishers.attach(Feed(0), publisher(None)).expect("the first");
+        publishers.attach(PushId(0), publisher(None)).expect("the first");
         let check = |publishers: &mut Publishers, unit: AccessUnit| publishers.unit(CLOCKS, unit).map(|unit| unit.dts);
         assert_eq!(check(&mut publishers, unit(AUDIO, 0, 4)), Err(Unusable::NoConfig));
         publishers.configure(AUDIO, &aac());
@@ -315,39 +315,39 @@ pub(super) mod tests {
         // A track that comes later counts from the others' timestamps.
         publishers.configure(VIDEO, &avc(AVCC_720P30));
         assert_eq!(check(&mut publishers, unit(VIDEO, 10, 4)), Ok((1 << 32) + 10));
-        assert_eq!(publishers.newest(Feed(0)), Some((1 << 32) + 16));
+        assert_eq!(publishers.newest(PushId(0)), Some((1 << 32) + 16));
     }
 
     #[test]
     fn the_first_with_pictures_leads() {
         let mut publishers = Publishers::default();
-        let track = |feed, track| InputTrack::of(Feed(feed), track);
+        let track = |feed, track| InputTrack::of(PushId(feed), track);
         for (feed, name) in [(2, "audio_de"), (1, "720p"), (0, "360p")] {
-            publishers.attach(Feed(feed), publisher(Some(name))).expect(name);
+            publishers.attach(PushId(feed), publisher(Some(name))).expect(name);
             publishers.configure(track(feed, AUDIO), &aac());
             publishers.configure(track(feed, VIDEO), &avc(AVCC_720P30));
         }
-        assert_eq!(publishers.in_order(), [Feed(2), Feed(1), Feed(0)]);
-        assert_eq!(publishers.lead(|_| true), Some(Feed(1)));
-        assert_eq!(publishers.lead(|came| came == track(2, AUDIO)), Some(Feed(2)), "sound alone");
+        assert_eq!(publishers.in_order(), [PushId(2), PushId(1), PushId(0)]);
+        assert_eq!(publishers.lead(|_| true), Some(PushId(1)));
+        assert_eq!(publishers.lead(|came| came == track(2, AUDIO)), Some(PushId(2)), "sound alone");
         assert_eq!(publishers.lead(|_| false), None);
-        assert_eq!(publishers.guide(Feed(1)), Some((track(1, VIDEO), true)));
-        assert_eq!(publishers.guide(Feed(2)), Some((track(2, AUDIO), false)));
-        publishers.detach(Feed(1));
-        assert_eq!((publishers.lead(|_| true), publishers.guide(Feed(1))), (Some(Feed(0)), None));
+        assert_eq!(publishers.guide(PushId(1)), Some((track(1, VIDEO), true)));
+        assert_eq!(publishers.guide(PushId(2)), Some((track(2, AUDIO), false)));
+        publishers.detach(PushId(1));
+        assert_eq!((publishers.lead(|_| true), publishers.guide(PushId(1))), (Some(PushId(0)), None));
     }
 
     #[test]
     fn a_language_is_forgotten_with_its_push() {
         let mut publishers = Publishers::default();
         let told = |publishers: &Publishers| publishers.source(AUDIO).and_then(|source| source.language.clone());
-        publishers.attach(Feed(0), publisher(None)).expect("the first");
+        publishers.attach(PushId(0), publisher(None)).expect("the first");
         publishers.language(AUDIO, "de".to_owned());
         publishers.language(VIDEO, "no language tag".to_owned());
         publishers.configure(AUDIO, &aac());
         assert_eq!(told(&publishers).as_deref(), Some("de"));
-        publishers.detach(Feed(0));
-        publishers.attach(Feed(0), publisher(None)).expect("the next");
+        publishers.detach(PushId(0));
+        publishers.attach(PushId(0), publisher(None)).expect("the next");
         publishers.configure(AUDIO, &aac());
         assert_eq!(told(&publishers), None);
     }

@@ -9,7 +9,7 @@ use super::diagnostic::Refusal;
 use super::unit::{InputUnit, PeriodStart, SegmentStart, micros};
 use crate::model::limits::PATIENCE_PUSH;
 use crate::model::time::Time;
-use crate::model::{Feed, InputTrack, Msn};
+use crate::model::{InputTrack, Msn, PushId};
 
 /// What waits at most, in bytes and units: it is forgotten then, and a later segment's start waited for.
 const QUEUE_LEN_MAX: usize = 32 << 20;
@@ -28,7 +28,7 @@ const SPARE_UNITS_MAX: usize = 192;
 
 /// What a push that joins has to know of the presentation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct View {
+pub(super) struct PresentationView {
     pub period: PeriodStart,
     /// How far the track that leads has come.
     pub newest: Duration,
@@ -40,7 +40,7 @@ pub(super) struct View {
     pub fed_video: bool,
 }
 
-impl View {
+impl PresentationView {
     /// Returns when a unit is shown, in microseconds of media time.
     fn shown(&self, unit: &InputUnit) -> i64 {
         self.period.micros(unit.shown())
@@ -68,7 +68,7 @@ pub(super) enum Join {
 /// The pushes that wait, and the sound that nobody hears.
 #[derive(Debug, Default)]
 pub(super) struct Renditions {
-    joining: BTreeMap<Feed, Joining>,
+    joining: BTreeMap<PushId, Joining>,
     spare: BTreeMap<InputTrack, VecDeque<InputUnit>>,
 }
 
@@ -87,33 +87,33 @@ struct Joining {
 
 impl Renditions {
     /// Lets a push wait for the start of a segment, `target` or a later one.
-    pub(super) fn join(&mut self, feed: Feed, target: Msn) {
+    pub(super) fn join(&mut self, feed: PushId, target: Msn) {
         self.spare.retain(|track, _| track.feed() != feed);
         self.joining.insert(feed, Joining::new(target));
     }
 
     /// Forgets a push.
-    pub(super) fn forget(&mut self, feed: Feed) {
+    pub(super) fn forget(&mut self, feed: PushId) {
         self.spare.retain(|track, _| track.feed() != feed);
         self.joining.remove(&feed);
     }
 
     /// A new period begins: whoever waited doesn't any more, and those that don't begin with it do.
-    pub(super) fn begin_period(&mut self, target: Msn, waiting: impl Iterator<Item = Feed>) {
+    pub(super) fn begin_period(&mut self, target: Msn, waiting: impl Iterator<Item = PushId>) {
         self.joining = waiting.map(|feed| (feed, Joining::new(target))).collect();
     }
 
-    pub(super) fn is_joining(&self, feed: Feed) -> bool {
+    pub(super) fn is_joining(&self, feed: PushId) -> bool {
         self.joining.contains_key(&feed)
     }
 
     /// Returns the segments that pushes wait for.
-    pub(super) fn targets(&self) -> impl Iterator<Item = (Feed, Msn)> {
+    pub(super) fn targets(&self) -> impl Iterator<Item = (PushId, Msn)> {
         self.joining.iter().map(|(&feed, joining)| (feed, joining.target))
     }
 
     /// Returns what waits of all pushes in `order`, none of which waits any more.
-    pub(super) fn drain(&mut self, order: Vec<Feed>) -> Vec<InputUnit> {
+    pub(super) fn drain(&mut self, order: Vec<PushId>) -> Vec<InputUnit> {
         order.into_iter().filter_map(|feed| self.joining.remove(&feed)).flat_map(|joining| joining.queue).collect()
     }
 
@@ -124,7 +124,7 @@ impl Renditions {
         unit: InputUnit,
         guide: Option<InputTrack>,
         segment: impl Fn(Msn) -> Option<SegmentStart>,
-        view: &View,
+        view: &PresentationView,
     ) {
         let Some(joining) = self.joining.get_mut(&unit.track.feed()) else { return };
         let newest = micros(view.newest.saturating_sub(view.frame));
@@ -133,7 +133,7 @@ impl Renditions {
     }
 
     /// Returns whether the timestamps of a push, now at `dts`, are another clock's than the presentation's.
-    pub(super) fn apart(&self, feed: Feed, now: Time, dts: i64, view: &View) -> Option<Refusal> {
+    pub(super) fn apart(&self, feed: PushId, now: Time, dts: i64, view: &PresentationView) -> Option<Refusal> {
         let micros = view.period.micros(dts).saturating_sub(micros(view.newest));
         let since = self.joining.get(&feed)?.since;
         let long = since.is_some_and(|since| now.since(since) >= APART_FOR);
@@ -143,11 +143,11 @@ impl Renditions {
     /// Looks for a segment that a push can begin with; `place` is the one that its track is in, if it had one before.
     pub(super) fn look(
         &mut self,
-        feed: Feed,
+        feed: PushId,
         guide: (InputTrack, bool),
         place: Option<Msn>,
         segment: impl Fn(Msn) -> Option<SegmentStart>,
-        view: &View,
+        view: &PresentationView,
     ) -> Join {
         let Some(joining) = self.joining.get_mut(&feed) else { return Join::Wait };
         loop {
@@ -165,13 +165,18 @@ impl Renditions {
 
     /// Returns what waits of a push from the unit at `from` on; and, apart from it, what is shown after the latest: up to
     /// there all tracks would be filled with gaps. The push doesn't wait any more.
-    pub(super) fn take(&mut self, feed: Feed, from: usize, view: &View) -> (Vec<InputUnit>, Vec<InputUnit>) {
+    pub(super) fn take(
+        &mut self,
+        feed: PushId,
+        from: usize,
+        view: &PresentationView,
+    ) -> (Vec<InputUnit>, Vec<InputUnit>) {
         let queue = self.joining.remove(&feed).map(|joining| joining.queue).unwrap_or_default();
         queue.into_iter().skip(from).partition(|unit| view.shown(unit) <= view.latest())
     }
 
     /// Keeps a unit of sound that another push feeds. Returns whether it did.
-    pub(super) fn spare(&mut self, unit: InputUnit, view: &View) -> bool {
+    pub(super) fn spare(&mut self, unit: InputUnit, view: &PresentationView) -> bool {
         if view.period.micros(unit.dts) > view.latest() {
             return false;
         }
@@ -207,7 +212,7 @@ impl Joining {
     /// Appends a unit. What is shown before `earliest`, the newest of the presentation, can't begin a segment that isn't cut
     /// yet, and is forgotten, unless the target has begun. What is shown after the latest is kept, since the others may
     /// jump as far in a moment, but nothing waits behind it.
-    fn push(&mut self, unit: InputUnit, guide: Option<InputTrack>, earliest: Option<i64>, view: &View) {
+    fn push(&mut self, unit: InputUnit, guide: Option<InputTrack>, earliest: Option<i64>, view: &PresentationView) {
         self.since.get_or_insert(unit.now);
         self.len += unit.data.len();
         self.queue.push_back(unit);
@@ -229,7 +234,7 @@ impl Joining {
     }
 
     /// Looks for the unit that begins a segment; `None`: the push began later.
-    fn look(&self, (track, video): (InputTrack, bool), segment: SegmentStart, view: &View) -> Option<Join> {
+    fn look(&self, (track, video): (InputTrack, bool), segment: SegmentStart, view: &PresentationView) -> Option<Join> {
         let tolerance = micros(tolerance(view.frame));
         let mut mine = self.queue.iter().enumerate().filter(|(_, unit)| unit.track == track);
         let mut before = self.forgotten.is_some_and(|shown| shown < micros(segment.shown));
@@ -277,15 +282,15 @@ mod tests {
     use crate::model::time::Timescale;
     use crate::packager::publishers::tests::track_unit;
 
-    const LOW: Feed = Feed(1);
+    const LOW: PushId = PushId(1);
     const VIDEO: InputTrack = InputTrack::of(LOW, InputTrack(0));
     const AUDIO: InputTrack = InputTrack::of(LOW, InputTrack(1));
     const TARGET: Msn = 7;
 
     /// A presentation at 25 fps that has come to `newest_ms`.
-    fn view(newest_ms: u64) -> View {
+    fn view(newest_ms: u64) -> PresentationView {
         let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
-        View {
+        PresentationView {
             period: PeriodStart { clock, base: 0, start: Duration::ZERO },
             newest: Duration::from_millis(newest_ms),
             frame: Duration::from_millis(40),
@@ -382,7 +387,7 @@ mod tests {
     #[test]
     fn the_newest_sound_is_taken_first_and_may_be_given_back() {
         let mut renditions = Renditions::default();
-        let other = InputTrack::of(Feed(2), InputTrack(1));
+        let other = InputTrack::of(PushId(2), InputTrack(1));
         for n in 0..200 {
             assert!(renditions.spare(track_unit(AUDIO, n, true), &view(0)));
         }

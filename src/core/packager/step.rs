@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::diagnostic::Notice;
 use super::unit::{SegmentStart, TrackUnit};
-use crate::model::Feed;
+use crate::model::PushId;
 
 /// What is to be done with a track's units, in this order.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,7 +33,7 @@ pub(super) enum Step {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lost {
     pub track: usize,
-    pub feed: Feed,
+    pub feed: PushId,
     /// How far behind those of the leader its keyframes lie (microseconds; before: negative); `None`: it lags too far, and
     /// may go on at a later segment's start.
     pub misaligned: Option<i64>,

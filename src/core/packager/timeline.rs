@@ -36,7 +36,7 @@ pub(super) enum Placed {
 
 /// Whether a unit goes on with its track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Timing {
+pub(super) enum UnitTiming {
     InStep,
     /// Its timestamp lies too far behind or ahead of the last one.
     Jump {
@@ -88,7 +88,7 @@ impl TrackClock {
 
     /// Returns whether a unit at `dts` goes on with the track. `newest` is how far the period has come, `due` the media time of
     /// the wallclock at which the unit came.
-    pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> Timing {
+    pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> UnitTiming {
         let ticks = self.ticks(dts);
         let (media, apart) =
             (self.scale.duration(ticks), |from: u64, to: u64| self.scale.duration(to.saturating_sub(from)));
@@ -102,7 +102,7 @@ impl TrackClock {
                 behind > BACKWARD_MAX || (ahead > FORWARD_MAX && early) || ahead > HOLE_MAX
             }
         };
-        if jumps { Timing::Jump { behind, ahead } } else { Timing::InStep }
+        if jumps { UnitTiming::Jump { behind, ahead } } else { UnitTiming::InStep }
     }
 
     /// Places the next unit, of so many samples if they are counted: always after the last one.

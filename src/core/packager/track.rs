@@ -12,10 +12,9 @@ use super::io::Output;
 use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, PART_SHARE_MIN, frame_duration, unit_duration};
 use super::publishers::Source;
 use super::step::TrackEnd;
-use super::timeline::{Placed, Timing, TrackClock};
+use super::timeline::{Placed, TrackClock, UnitTiming};
 use super::unit::{InputUnit, PeriodStart, REORDER_MAX, SegmentStart, Stamp, TrackUnit};
-use crate::cmaf::cmaf::{Reference, Sample};
-use crate::cmaf::{Event, cmaf};
+use crate::cmaf::{self, EventMessage, ProducerReferenceTime, Sample};
 use crate::codec::codec::Codec;
 use crate::codec::{ac3, opus};
 use crate::model::input_clock::rescale;
@@ -63,7 +62,7 @@ pub(super) struct TrackMuxer {
     pending: Vec<TrackUnit>,
     pending_len: usize,
     /// What the next part is to carry.
-    events: VecDeque<Event>,
+    events: VecDeque<EventMessage>,
     segment_start: u64,
     segment_len: u64,
     /// Bytes and ticks of all measured segments.
@@ -229,8 +228,8 @@ impl TrackMuxer {
     }
 
     /// Returns whether a unit at `dts` goes on with the track; see [`TrackClock::timing`].
-    pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> Timing {
-        self.clock.as_ref().map_or(Timing::Unknown, |clock| clock.timing(dts, newest, due))
+    pub(super) fn timing(&self, dts: i64, newest: Duration, due: Duration) -> UnitTiming {
+        self.clock.as_ref().map_or(UnitTiming::Unknown, |clock| clock.timing(dts, newest, due))
     }
 
     /// Begins a segment of a new period: whatever went before is numbered.
@@ -418,7 +417,7 @@ impl TrackMuxer {
             })
             .collect();
         let events = self.events();
-        let reference = Reference { media_time: shown, wall };
+        let reference = ProducerReferenceTime { media_time: shown, wall };
         let body = cmaf::chunk(self.sequence, start, reference, (self.scale(), &events), &samples);
         self.sequence = self.sequence.wrapping_add(1);
         self.segment_len += body.len() as u64;
@@ -435,7 +434,7 @@ impl TrackMuxer {
     }
 
     /// Takes timed metadata, which the next part carries.
-    pub(super) fn announce(&mut self, event: Event) {
+    pub(super) fn announce(&mut self, event: EventMessage) {
         if self.events.len() == MESSAGES_WAITING_MAX {
             self.events.pop_front();
         }
@@ -443,9 +442,9 @@ impl TrackMuxer {
     }
 
     /// As many events as a part may carry.
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<EventMessage> {
         let mut len = 0;
-        let fits = |event: &&Event| {
+        let fits = |event: &&EventMessage| {
             len += event.data.len();
             len <= PART_MESSAGES_LEN_MAX
         };

@@ -4,7 +4,7 @@ use super::publishers::Publishers;
 use super::unit::InputUnit;
 use crate::codec::codec::Codec;
 use crate::model::limits::TRACKS_MAX;
-use crate::model::{Feed, InputTrack, Rendition};
+use crate::model::{InputTrack, PushId, Rendition};
 
 /// A track of a presentation that begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Named {
 }
 
 /// Names the tracks of a presentation that begins, pictures first, since the record's order is the playlists'.
-pub(super) fn names(lead: Feed, publishers: &Publishers, units: &[InputUnit]) -> Vec<Named> {
+pub(super) fn names(lead: PushId, publishers: &Publishers, units: &[InputUnit]) -> Vec<Named> {
     let order = publishers.in_order();
     let mut tracks: Vec<InputTrack> = publishers.sources().map(|(track, _)| track).collect();
     tracks.retain(|&track| units.iter().any(|unit| unit.track == track));
@@ -79,7 +79,7 @@ mod tests {
     const AUDIO: InputTrack = InputTrack(1);
 
     /// The names of all tracks, each of which has had a unit.
-    fn named(lead: Feed, pushes: &[(Feed, Option<&str>)], tracks: &[InputTrack]) -> Vec<(String, Option<String>)> {
+    fn named(lead: PushId, pushes: &[(PushId, Option<&str>)], tracks: &[InputTrack]) -> Vec<(String, Option<String>)> {
         let mut publishers = attached(pushes);
         publishers.language(InputTrack(3), "de".to_owned());
         for &track in tracks {
@@ -96,16 +96,16 @@ mod tests {
     #[test]
     fn tracks_of_one_push_are_numbered_and_pictures_come_first() {
         let tracks = [AUDIO, VIDEO, InputTrack(5), InputTrack(2)];
-        assert_eq!(named(Feed(0), &[(Feed(0), None)], &tracks), plain(&["video", "video1", "audio", "audio1"]));
-        let told = named(Feed(0), &[(Feed(0), None)], &[AUDIO, InputTrack(3)]);
+        assert_eq!(named(PushId(0), &[(PushId(0), None)], &tracks), plain(&["video", "video1", "audio", "audio1"]));
+        let told = named(PushId(0), &[(PushId(0), None)], &[AUDIO, InputTrack(3)]);
         assert_eq!(told[1], ("audio1".to_owned(), Some("de".to_owned())));
     }
 
     #[test]
     fn renditions_are_named_by_their_push_and_share_their_sound() {
-        let pushes = [(Feed(1), Some("360p")), (Feed(0), Some("720p")), (Feed(2), Some("audio_de"))];
-        let tracks = [0, 1, 2].map(|feed| [VIDEO, AUDIO].map(|track| InputTrack::of(Feed(feed), track))).concat();
-        let named = named(Feed(0), &pushes, &tracks);
+        let pushes = [(PushId(1), Some("360p")), (PushId(0), Some("720p")), (PushId(2), Some("audio_de"))];
+        let tracks = [0, 1, 2].map(|feed| [VIDEO, AUDIO].map(|track| InputTrack::of(PushId(feed), track))).concat();
+        let named = named(PushId(0), &pushes, &tracks);
         let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["720p", "360p", "audio", "audio_de"]);
         assert_eq!(named[3].1.as_deref(), Some("de"));
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_push_feeds_the_tracks_of_its_name() {
         let rendition = Rendition::parse("720p").expect("a name");
-        let mut publishers = attached(&[(Feed(0), None)]);
+        let mut publishers = attached(&[(PushId(0), None)]);
         publishers.configure(VIDEO, &avcc());
         let codec = &publishers.source(VIDEO).expect("configured").codec;
         assert!(is_for("video1", codec, None) && !is_for("720p", codec, None));

@@ -6,7 +6,7 @@ use super::metadata::Waiting;
 use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, Parts};
 use super::track::{TrackMuxer, frame_rate};
 use super::track_names::{is_for, is_plain, name_for};
-use crate::cmaf::Event;
+use crate::cmaf::EventMessage;
 use crate::codec::codec::Codec;
 use crate::model::limits::TRACKS_MAX;
 use crate::model::{Announced, Record, Rendition, Track, TrackId};
@@ -90,7 +90,7 @@ pub(super) fn carry(tracks: &mut [TrackMuxer], message: &Waiting, media: Duratio
     for (_, muxer) in tracks.iter_mut().enumerate().filter(|(track, muxer)| muxer.is_video() == video && is_fed(*track))
     {
         let scale = muxer.track().timescale;
-        muxer.announce(Event {
+        muxer.announce(EventMessage {
             scheme: message.scheme,
             id: message.id(media),
             time: scale.ticks(media),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bodies::{Action, Bodies, Place};
+use super::bodies::{Bodies, BodyAction, Place};
 use super::config::Config;
 use super::counters::{Counters, Sizes};
 use super::digests::Digests;
@@ -530,23 +530,23 @@ impl Plumtree {
     }
 
     /// Does what the owner of the bodies wants done.
-    fn act(&mut self, actions: impl IntoIterator<Item = Action>) {
+    fn act(&mut self, actions: impl IntoIterator<Item = BodyAction>) {
         for action in actions {
             match action {
-                Action::Refuse { from, id } => {
+                BodyAction::Refuse { from, id } => {
                     self.push_all(PeerSet::one(from), |from| Output::BodyRefuse { from, id })
                 }
-                Action::Abort { to, id } => self.push_all(to, |to| Output::BodyAbort { to, id }),
-                Action::NotHere { to, id, lost } => {
+                BodyAction::Abort { to, id } => self.push_all(to, |to| Output::BodyAbort { to, id }),
+                BodyAction::NotHere { to, id, lost } => {
                     self.counters.lost += u64::from(lost);
                     if self.config.not_here {
                         self.send_all(to, &Message::NotHere { id });
                     }
                 }
-                Action::Torn => self.counters.torn += 1,
-                Action::Full => self.counters.bounds_hit += 1,
-                Action::Conflict => self.counters.conflicts += 1,
-                Action::Compare => self.digests.hasten(Time::ZERO),
+                BodyAction::Torn => self.counters.torn += 1,
+                BodyAction::Full => self.counters.bounds_hit += 1,
+                BodyAction::Conflict => self.counters.conflicts += 1,
+                BodyAction::Compare => self.digests.hasten(Time::ZERO),
             }
         }
     }

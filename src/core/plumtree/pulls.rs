@@ -117,7 +117,7 @@ struct UnderWay {
 
 /// Which links are what, where a holder is chosen.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Links<'a> {
+pub(super) struct HolderLinks<'a> {
     /// The paper's eagerPushPeers.
     pub(super) eager: PeerSet,
     /// Neighbours that refused to feed us lately.
@@ -128,7 +128,7 @@ pub(super) struct Links<'a> {
 
 /// A pull that begins.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ask {
+pub(super) struct Pull {
     pub(super) slot: Slot,
     /// It is the part that an eager link would bring.
     pub(super) live: bool,
@@ -329,7 +329,14 @@ impl Pulls {
 
     /// Paper: "send GRAFT to the first announcer in missing". Departure: to the best. `newest`: nothing newer of the
     /// track is known.
-    pub(super) fn choose(&mut self, now: Time, key: &Key, newest: bool, links: Links, config: &Config) -> Option<Ask> {
+    pub(super) fn choose(
+        &mut self,
+        now: Time,
+        key: &Key,
+        newest: bool,
+        links: HolderLinks,
+        config: &Config,
+    ) -> Option<Pull> {
         let neighbours = links.neighbours;
         let under_way: usize = self.under_way.values().map(|pulls| usize::from(pulls.bodies)).sum();
         if self.backoff > 0 && under_way >= PULLS_IN_NEED {
@@ -377,6 +384,6 @@ impl Pulls {
         missing.pull = Some((slot, now));
         missing.due = now + patience;
         self.due.hasten(missing.due);
-        Some(Ask { slot, live, first, length, holders: missing.holders })
+        Some(Pull { slot, live, first, length, holders: missing.holders })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::config::{Config, Optimise};
 use super::key::Key;
 use super::neighbours::{Neighbours, PeerSet, Slot};
-use super::pulls::{Links, Missing, Offer};
+use super::pulls::{HolderLinks, Missing, Offer};
 use super::transfers::Coming;
 use crate::model::time::Time;
 
@@ -164,12 +164,12 @@ impl Tree {
     }
 
     /// Returns which links are what, where a holder is chosen.
-    pub(super) fn links<'a>(&self, now: Time, neighbours: &'a Neighbours) -> Links<'a> {
+    pub(super) fn links<'a>(&self, now: Time, neighbours: &'a Neighbours) -> HolderLinks<'a> {
         let mut full = PeerSet::default();
         for slot in self.full_until.keys().filter(|slot| self.is_full(now, **slot)) {
             full.insert(*slot);
         }
-        Links { eager: self.eager, full, neighbours }
+        HolderLinks { eager: self.eager, full, neighbours }
     }
 
     /// Whether other links than when this was last asked are eager.

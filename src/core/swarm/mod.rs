@@ -1,5 +1,5 @@
 //! All swarms of one node: for each one HyParView and one Plumtree, the directory, and the record of
-//! each stream. The node's driver (`mesh` of damson) and the simulator (damson-sim) see only this.
+//! each stream. The node's driver and the simulator see only this.
 //!
 //! ```text
 //!             Hub --- directory swarm: HyParView + announcements

@@ -1,4 +1,7 @@
 //! Test support that the tests of all crates share; nothing in production uses it.
+//!
+//! - [`synthetic`]: a made-up programme, and windows fed with it. [`playlist`]: a media playlist as a viewer reads it.
+//! - `ts_mux`: a small multiplexer of MPEG-TS.
 
 pub mod playlist;
 pub mod synthetic;

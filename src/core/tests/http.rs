@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::carrier::{Carrier, TsMuxer, record};
 use super::{Frame, HZ, mux, payload, pictures, sounds};
-use crate::cmaf::cmaf;
+use crate::cmaf;
 use crate::codec::codec::Codec;
 use crate::codec::scte35::tests::insert;
 use crate::demux::bmff::tests::boxed;
 use crate::demux::cmaf_ingest::body::{Body, needs_init};
 use crate::demux::cmaf_ingest::path;
-use crate::demux::cmaf_ingest::path::{Kind, Object};
+use crate::demux::cmaf_ingest::path::{Object, TargetKind};
 use crate::demux::cmaf_ingest::tracks::{Came, Taken, Tracks};
 use crate::demux::{bmff, ts};
 use crate::model::time::{Time, Timescale};
@@ -71,7 +71,7 @@ impl<M: Muxer> Http<M> {
     fn send(&mut self, now: Time, pieces: Vec<Piece>) {
         for Piece { connection, name, bytes, ends } in pieces {
             let path = format!("/ingest/cam1/{name}");
-            let Ok(Kind::Object(object)) = path::parse("/ingest", &path).map(|target| target.kind) else {
+            let Ok(TargetKind::Object(object)) = path::parse("/ingest", &path).map(|target| target.kind) else {
                 panic!("{path} is an object's");
             };
             let open = self.requests.iter().rposition(|request| request.object == object && !request.ended);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use self::carrier::Carrier;
 use crate::model::time::{Time, UnixTime};
-use crate::model::{Clocks, Epoch, Feed, NodeId, PartHeader, Record, StreamName};
+use crate::model::{Clocks, Epoch, NodeId, PartHeader, PushId, Record, StreamName};
 use crate::packager::tests::{check_invariants, samples};
 use crate::packager::{Input, Output, Packager, Settings};
 
@@ -144,7 +144,7 @@ impl Node {
         if !inputs.is_empty() && !std::mem::replace(&mut self.attached, true) {
             let epoch = Epoch { counter: 1, node: NodeId(1) };
             let (clock, announced) = carrier.attached();
-            self.input(Input::Attached { feed: Feed(0), rendition: None, epoch, clock, announced });
+            self.input(Input::Attached { feed: PushId(0), rendition: None, epoch, clock, announced });
         }
         inputs.into_iter().for_each(|input| self.input(input));
     }

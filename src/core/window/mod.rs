@@ -4,11 +4,12 @@
 mod gap;
 pub mod held_requests;
 mod segment;
-#[cfg(test)]
-mod tests;
 mod track;
 #[expect(clippy::module_inception, reason = "a folder's state machine is in the file of the folder's name")]
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use segment::{Part, Segment};
 pub use track::{Lookup, TrackWindow};

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use damson_core::demux::bmff;
 use damson_core::demux::cmaf_ingest::body::Body;
-use damson_core::demux::cmaf_ingest::path::{Kind, Object, PathError};
+use damson_core::demux::cmaf_ingest::path::{Object, PathError, TargetKind};
 use damson_core::demux::cmaf_ingest::{body, path};
 use damson_core::model::{Rendition, StreamName};
 use http_body::Body as _;
@@ -254,8 +254,8 @@ async fn answer(
         _ => return Err(Answer::new(StatusCode::METHOD_NOT_ALLOWED, "push with PUT or POST; players fetch elsewhere")),
     }
     let rendition = match &target.kind {
-        Kind::Whole(rendition) => rendition.clone(),
-        Kind::Object(_) | Kind::Manifest => None,
+        TargetKind::Whole(rendition) => rendition.clone(),
+        TargetKind::Object(_) | TargetKind::Manifest => None,
     };
     let pusher = Pusher::new(target.stream, rendition, remote, parts);
     if parts.method == Method::DELETE {
@@ -273,17 +273,17 @@ async fn answer(
         return Ok(Answer::ok());
     };
     match target.kind {
-        Kind::Manifest => {
+        TargetKind::Manifest => {
             pusher.allowed(context).await?;
             read_manifest(first.len(), body, &context.settings).await
         }
-        Kind::Whole(_) => {
+        TargetKind::Whole(_) => {
             // Rubbish takes no stream over.
             let first = beginning(first, body, &context.settings).await?;
             let open = pusher.begin(context).await?;
             take(context, &open.0, None, first, body).await
         }
-        Kind::Object(object) => {
+        TargetKind::Object(object) => {
             // Subtitles and keys are none of what is taken, and no reason for a muxer to give up.
             if matches!(object.extension(), "vtt" | "key" | "xml") {
                 return Err(Answer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "pictures and sound are taken alone"));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use damson_core::demux::flv;
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::{
-    AccessUnit, Announced, Clocks, Epoch, Feed, LifeId, NodeId, PartHeader, Period, Record, Rendition, Resume,
+    AccessUnit, Announced, Clocks, Epoch, LifeId, NodeId, PartHeader, Period, PushId, Record, Rendition, Resume,
     StreamName,
 };
 use damson_core::packager as media;
@@ -49,7 +49,7 @@ impl Packaging for Recorder {
             }
             Input::Unit(unit) => format!("unit {}", unit.dts),
             Input::Message(message) => format!("message {}", message.track.0),
-            Input::Detached(Feed(0)) => "detached".to_owned(),
+            Input::Detached(PushId(0)) => "detached".to_owned(),
             Input::Detached(feed) => format!("detached {}", feed.0),
             Input::End => {
                 self.outputs.push(Output::Record(record(&self.stream, 1, Some(7))));
@@ -355,7 +355,7 @@ async fn where_all_pushes_are_taken_an_encoder_still_comes_again() {
 async fn renditions_are_bounded() {
     let scene = Scene::new(Takeover::SameAddress);
     let mut sessions = Vec::new();
-    for n in 0..Feed::COUNT_MAX {
+    for n in 0..PushId::COUNT_MAX {
         sessions.push(scene.publisher_as(Some(&format!("r{n}")), "10.0.0.1:1000").await);
     }
     let refused = scene.publish_as(Some("more"), "10.0.0.1:1000", "").await.err();

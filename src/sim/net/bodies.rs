@@ -1,8 +1,10 @@
 //! Bodies: how they share a node's upload, and wait for a slow receiver.
 
-use damson_core::model::{Hop, NodeName};
+use damson_core::model::{Hop, NodeName, Trace};
+use damson_core::swarm::Input;
 
-use super::*;
+use super::{Event, Net, Start};
+use crate::node::{Node, peer};
 use crate::uplink::QUEUE_US;
 
 impl<N: Node> Net<N> {
@@ -71,6 +73,12 @@ impl<N: Node> Net<N> {
                 self.queue.add(at, Event::Body { from, to, link, swarm, head, id, bytes });
             }
         }
+    }
+
+    /// How much is left of a body of `left` bytes when it is torn, if the dice say that it is.
+    pub(super) fn tear_at(&mut self, left: u32) -> Option<u32> {
+        let torn = self.chance(self.settings.torn_permille);
+        torn.then(|| u32::try_from(self.random() % u64::from(left.max(1))).unwrap_or(0))
     }
 
     /// The first transfer that has something to send, and whose receiver's queue isn't full. Where there are only

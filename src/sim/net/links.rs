@@ -1,6 +1,15 @@
 //! Links: cut, dialled, accepted, ended; and what of a network lies between two nodes.
 
-use super::*;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use damson_core::hyparview::DownCause;
+use damson_core::model::NodeId;
+use damson_core::swarm::Input;
+
+use super::settings::DeadDials;
+use super::{End, Event, Net};
+use crate::node::{Node, index, index_at, peer};
 
 impl<N: Node> Net<N> {
     /// Assigns nodes to sides.
@@ -26,7 +35,7 @@ impl<N: Node> Net<N> {
         self.blocked.clear();
     }
 
-    pub(super) fn dial(&mut self, from: u32, addr: std::net::SocketAddr, expected: Option<NodeId>) {
+    pub(super) fn dial(&mut self, from: u32, addr: SocketAddr, expected: Option<NodeId>) {
         self.traffic.dials += 1;
         let born = self.slots[from as usize].born;
         let to = index_at(addr).filter(|to| *to < self.len() && *to != from);
@@ -49,7 +58,7 @@ impl<N: Node> Net<N> {
         &mut self,
         from: u32,
         born: u32,
-        addr: std::net::SocketAddr,
+        addr: SocketAddr,
         expected: Option<NodeId>,
         failed: Option<DownCause>,
     ) {
@@ -105,6 +114,46 @@ impl<N: Node> Net<N> {
         self.input(to, Input::LinkUp { peer: peer(from), dialled: None });
         let delay = self.delay(from, to);
         self.queue.add(self.now + 2 * delay, Event::Estimate { at: to, peer: from, link });
+    }
+
+    /// One end notices that its link is down; `only_if_cut`: unless the network between the two has healed.
+    pub(super) fn on_down(&mut self, at: u32, peer: u32, link: u32, only_if_cut: bool) {
+        let cut = self.is_blocked(at, peer) || self.is_blocked(peer, at);
+        if !self.is_up(at, peer, link) || (only_if_cut && !cut) {
+            return;
+        }
+        self.end(at, peer);
+        // The other end's frames are answered no more, though the cut may be over by then.
+        if only_if_cut {
+            let notice = self.notice();
+            self.queue.add(self.now + notice, Event::Down { at: peer, peer: at, link, only_if_cut: false });
+        }
+        self.input(at, Input::LinkDown { peer: crate::node::peer(peer).id, cause: DownCause::Lost });
+    }
+
+    /// One end has measured its link.
+    pub(super) fn on_estimate(&mut self, at: u32, peer: u32, link: u32) {
+        if self.is_up(at, peer, link) {
+            let rtt_us = u32::try_from(2 * self.delay(at, peer)).unwrap_or(u32::MAX);
+            let upload = self.slots[peer as usize].upload.unwrap_or(0);
+            let rate = self.slots[at as usize].download.map_or(upload, |down| down.min(upload));
+            self.input(at, Input::LinkEstimate { peer: crate::node::peer(peer).id, rtt_us, rate });
+        }
+    }
+
+    /// A control frame goes out, and may be lost.
+    pub(super) fn send_frame(&mut self, from: u32, to: NodeId, frame: N::Frame) {
+        let Some((to, link)) = self.link_to(from, to) else { return };
+        self.traffic.frames += 1;
+        if self.settings.count_frame_bytes {
+            self.traffic.frame_bytes += N::frame_len(&frame) as u64;
+        }
+        if self.is_blocked(from, to) || self.chance(self.settings.loss_permille) {
+            self.traffic.lost += 1;
+            return;
+        }
+        let at = self.now + self.delay(from, to);
+        self.queue.add(at, Event::Frame { from, to, link, frame });
     }
 
     /// One end believes the link up; returns the number of the one in which it believed before, or 0.
@@ -167,4 +216,9 @@ impl<N: Node> Net<N> {
     pub(super) fn chance(&mut self, permille: u32) -> bool {
         permille > 0 && self.random() % 1_000 < u64::from(permille)
     }
+}
+
+/// The key of a pair's link.
+fn pair(a: u32, b: u32) -> u64 {
+    u64::from(a.min(b)) << 32 | u64::from(a.max(b))
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use damson_core::codec::codec::Codec;
 use damson_core::model::CodecConfig;
-use damson_core::cmaf::cmaf;
+use damson_core::cmaf;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::model::{Epoch, NodeId, PartHeader, Record, Rendition, Scheme, StreamName, TrackId, AccessUnit, Announced, Clocks, CodecConfig, Feed, InputClock, InputTrack, Message};
+use damson_core::model::{Epoch, NodeId, PartHeader, Record, Rendition, Scheme, StreamName, TrackId, AccessUnit, Announced, Clocks, CodecConfig, PushId, InputClock, InputTrack, Message};
 use damson_core::packager::{Input, Output, Packager, Settings};
 use damson_core::model::time::{Time, Timescale, UnixTime};
 use libfuzzer_sys::fuzz_target;
@@ -69,7 +69,7 @@ fuzz_target!(|data: &[u8]| {
     for op in data.chunks_exact(4) {
         let [kind, a, b, c] = [op[0], op[1], op[2], op[3]];
         // Two bits for the track, two for the push.
-        let feed = Feed(kind >> 6);
+        let feed = PushId(kind >> 6);
         let track = InputTrack::of(feed, InputTrack(kind >> 4 & 3));
         let input = match kind & 15 {
             0 => {

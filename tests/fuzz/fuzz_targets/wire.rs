@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use damson_core::plumtree::Message;
 use damson_core::model::{PartHeader, Record, Trace};
-use damson_core::link::clock_offset::{ClockOffset, Sample};
+use damson_core::link::clock_offset::{ClockOffset, PingSample};
 use damson_core::link::frame::{BodyHead, Frame, FrameDecoder, Progress};
 use damson_core::{hyparview as overlay, swarm};
 use damson_core::model::wire::Reader;
@@ -76,7 +76,7 @@ fuzz_target!(|data: &[u8]| {
             let mut clock = ClockOffset::default();
             let mut time = || r.u64("time").map(damson_core::model::time::Time::from_micros);
             while let (Ok(t1), Ok(t2), Ok(t3), Ok(t4)) = (time(), time(), time(), time()) {
-                clock.record(Sample { t1, t2, t3, t4 });
+                clock.record(PingSample { t1, t2, t3, t4 });
                 let _ = clock.transit(t1, t4);
             }
         }

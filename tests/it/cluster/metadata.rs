@@ -1,7 +1,7 @@
 //! Timed metadata by HTTP ingest: what transport streams and CMAF tracks say is said by an edge, once, and of the same pictures.
 
 use bytes::Bytes;
-use damson_core::cmaf::cmaf;
+use damson_core::cmaf;
 use damson_core::demux::bmff;
 use damson_core::model::time::{Timescale, UnixTime};
 use mp4_atom::{Emib, Emsg, EmsgTimestamp, Encode};
@@ -142,7 +142,7 @@ fn events_segment(second: u32, message: Option<&[u8]>) -> Vec<u8> {
     };
     let data = message.map_or(boxed(b"emeb", b""), emib).into();
     let sample = cmaf::Sample { duration: 1_000, composition_offset: 0, sync: true, data };
-    let reference = cmaf::Reference { media_time: 0, wall: UnixTime::default() };
+    let reference = cmaf::ProducerReferenceTime { media_time: 0, wall: UnixTime::default() };
     cmaf::chunk(second, u64::from(second) * 1_000, reference, (Timescale::MILLIS, &[]), &[sample]).to_vec()
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::codec::Codec;
 use super::*;
-use crate::cmaf::cmaf;
+use crate::cmaf;
 use crate::codec::hevc::tests::bytes;
 
 /// ffmpeg 9.0's frames, their first bytes: AC-3 in mono at 48 kHz, and 5.1 at 44.1 kHz.
@@ -15,7 +15,7 @@ const E_SURROUND: &str = "0b77037f3f87c00020f8200002004000";
 /// A whole frame that begins so.
 fn frame(hex: &str) -> Vec<u8> {
     let start = bytes(hex);
-    let len = Frame::parse(&start).expect(hex).len;
+    let len = SyncFrame::parse(&start).expect(hex).len;
     start.iter().copied().chain(std::iter::repeat(0)).take(len).collect()
 }
 

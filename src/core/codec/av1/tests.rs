@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::codec::Codec;
 use super::*;
-use crate::cmaf::cmaf;
+use crate::cmaf;
 use crate::codec::hevc::tests::bytes;
 
 /// SVT-AV1's record by way of ffmpeg 9.0: 320x180 at 30 fps.

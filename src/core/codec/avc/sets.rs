@@ -12,12 +12,12 @@ const PPS_MAX: usize = 255;
 
 /// The sets in force, by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct ParameterSets {
+pub(crate) struct AvcSets {
     sps: BTreeMap<u32, Bytes>,
     pps: BTreeMap<u32, Bytes>,
 }
 
-impl ParameterSets {
+impl AvcSets {
     /// Takes the sets that stand before a picture, header bytes included. An SPS begins them all anew.
     pub(crate) fn take(
         &mut self,

@@ -6,20 +6,20 @@ use bytes::Bytes;
 
 use super::Hevc;
 use super::sps::Sps;
-use crate::codec::avc::exp_golomb;
+use crate::codec::avc::sets::exp_golomb;
 
 /// Sets of one kind (H.265, 7.4.3: 16 VPS, 16 SPS, 64 PPS).
 const PPS_MAX: u32 = 64;
 
 /// The sets in force, by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct ParameterSets {
+pub(crate) struct HevcSets {
     vps: BTreeMap<u32, Bytes>,
     sps: BTreeMap<u32, Bytes>,
     pps: BTreeMap<u32, Bytes>,
 }
 
-impl ParameterSets {
+impl HevcSets {
     /// Takes the sets that stand before a picture, header bytes included. An SPS begins them all anew.
     pub(crate) fn take(
         &mut self,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::codec::Codec;
 use super::*;
-use crate::cmaf::cmaf;
+use crate::cmaf;
 
 /// x265's records by way of ffmpeg 9.0, without their SEI: Main, 320x180, 30 fps.
 pub(crate) const MAIN: &str = "0101600000009000000000003cf000fcfdf8f800000f03200001001840010c01ffff01600000030090000003000003003c9\

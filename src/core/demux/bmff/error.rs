@@ -1,7 +1,7 @@
 //! What can be wrong with a file, in words for who sent it.
 
 use super::four_cc::FourCc;
-use super::output::{SAMPLES_MAX, TRACKS_MAX};
+use super::limits::{SAMPLES_MAX, TRACKS_MAX};
 
 /// Why a file, or a segment, can't be read on. Who made it is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +94,7 @@ pub enum BmffError {
 
 /// Why a track isn't taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum UnusableTrack {
     /// A sample entry that isn't known.
     #[error("'{0}' isn't taken: H.264, H.265, AV1, AAC, Opus, AC-3 and E-AC-3 are")]
     Codec(FourCc),

@@ -4,9 +4,9 @@ use super::boxes::Cursor;
 use super::defaults::Defaults;
 use super::error::BmffError;
 use super::four_cc::FourCc;
+use super::limits::SAMPLES_MAX;
 use super::movie::Movie;
-use super::output::SAMPLES_MAX;
-use super::place::Place;
+use super::place::SamplePlace;
 use super::track::MovieTrack;
 
 /// sample_is_non_sync_sample (8.8.3.1).
@@ -16,7 +16,7 @@ const NON_SYNC: u32 = 1 << 16;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Fragment {
     /// Index of the track, and the sample.
-    pub samples: Vec<(usize, Place)>,
+    pub samples: Vec<(usize, SamplePlace)>,
     /// Where each track's last sample ends, for one that says no time in its next fragment.
     pub ends: Vec<(usize, i64)>,
 }
@@ -117,7 +117,7 @@ fn trun(
         let flags = first.filter(|_| n == 0).or(own).unwrap_or(defaults.flags);
         let keyframe = flags & NON_SYNC == 0;
         let dts = time.saturating_add(shift);
-        out.samples.push((index, Place { offset: at, len, dts, duration, composition_offset, keyframe }));
+        out.samples.push((index, SamplePlace { offset: at, len, dts, duration, composition_offset, keyframe }));
         *time = time.saturating_add(duration.into());
         at = at.checked_add(len.into()).ok_or_else(|| trun.invalid("samples beyond 2^64"))?;
     }

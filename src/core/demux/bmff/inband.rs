@@ -2,7 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::codec::avc::{Avc, AvcError, ParameterSets};
+use crate::codec::avc::sets::AvcSets;
+use crate::codec::avc::{Avc, AvcError};
 use crate::model::CodecConfig;
 
 /// nal_unit_type (H.264, table 7-1).
@@ -21,7 +22,7 @@ pub(super) enum Inband {
         /// Bytes of a NAL unit's length: 1, 2 or 4.
         length_size: u8,
         /// Those in force.
-        sets: ParameterSets,
+        sets: AvcSets,
     },
 }
 
@@ -38,7 +39,7 @@ impl Inband {
     /// From an `avcC`'s content; the headers, with lengths of 4 bytes, if it has parameter sets.
     pub(super) fn avc(record: Bytes) -> (Inband, Option<Bytes>) {
         let length_size = record.get(4).map_or(4, |byte| (byte & 3) + 1);
-        let mut sets = ParameterSets::default();
+        let mut sets = AvcSets::default();
         let config = match Avc::parse(&record) {
             Ok(avc) => {
                 // More than there may be are in no avcC.

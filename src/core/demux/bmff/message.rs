@@ -12,9 +12,10 @@ use mp4_atom::{Atom, Emib, Emsg, EmsgTimestamp};
 
 use super::boxes::Cursor;
 use super::movie::Movie;
-use super::output::{CLOCK, Output};
-use super::place::Place;
+use super::output::Output;
+use super::place::SamplePlace;
 use super::track::{Handler, MovieTrack};
+use super::unit::CLOCK;
 use crate::codec::{id3, scte35};
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
@@ -95,7 +96,7 @@ impl EventInstance {
             Scheme::Id3 if data.starts_with(id3::MAGIC) => duration,
             Scheme::Id3 => return Err("an event message of ID3 without an ID3 tag".to_owned()),
             Scheme::Scte35 => match scte35::Splice::checked(&data) {
-                Ok(splice) if splice.kind == scte35::Kind::Null => return Err("a splice_null".to_owned()),
+                Ok(splice) if splice.kind == scte35::SpliceKind::Null => return Err("a splice_null".to_owned()),
                 // The box is made by a packager, of which some say 0; the splice by who sells the break.
                 Ok(splice) => splice.duration.or(duration),
                 Err(why) => return Err(why.to_string()),
@@ -137,7 +138,7 @@ impl EventMessages {
     pub(super) fn fragment(
         &mut self,
         movie: &Movie,
-        samples: &VecDeque<(usize, Place)>,
+        samples: &VecDeque<(usize, SamplePlace)>,
         ends: &[(usize, i64)],
     ) -> Vec<Output> {
         if self.early.is_empty() {
@@ -184,7 +185,7 @@ impl EventMessages {
 
 /// Reads a sample of an event message track: "one or more EventMessageInstanceBoxes, or one EventMessageEmptyBox" (23001-18, 6); before
 /// that was written, `emsg` boxes, of which version 0 counts from the sample's presentation time (Live Media Ingest, 6.6).
-pub(super) fn event_sample(track: &MovieTrack, place: &Place, data: &[u8], out: &mut VecDeque<Output>) {
+pub(super) fn event_sample(track: &MovieTrack, place: &SamplePlace, data: &[u8], out: &mut VecDeque<Output>) {
     let (at, presented) = track.times(place);
     let mut boxes = Cursor::new(track.entry, place.offset, data);
     let mut len = 0;

@@ -23,6 +23,7 @@ mod error;
 mod four_cc;
 mod fragment;
 mod inband;
+mod limits;
 mod message;
 mod movie;
 mod output;
@@ -31,16 +32,19 @@ mod reader;
 mod sample_entry;
 mod sample_table;
 mod track;
+mod unit;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use boxes::Header;
-pub use error::{BmffError, Unusable};
+pub use error::{BmffError, UnusableTrack};
 pub use four_cc::FourCc;
+pub use limits::{SAMPLES_MAX, TRACKS_MAX};
 pub use movie::Movie;
-pub use output::{CLOCK, Output, Reference, SAMPLES_MAX, TRACKS_MAX, Unit};
-pub use place::Place;
+pub use output::{Output, Reference};
+pub use place::SamplePlace;
 pub use reader::{BmffReader, Limits, begins};
 pub use sample_table::Samples;
 pub use track::{Handler, MovieTrack};
+pub use unit::{CLOCK, Unit};

@@ -6,7 +6,7 @@ use super::boxes::Cursor;
 use super::defaults::Defaults;
 use super::error::BmffError;
 use super::four_cc::FourCc;
-use super::output::TRACKS_MAX;
+use super::limits::TRACKS_MAX;
 use super::track::MovieTrack;
 
 /// What an init segment, or the head of a plain file, says.

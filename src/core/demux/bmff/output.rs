@@ -1,38 +1,11 @@
-//! What the reader puts out, and the clock and bounds of it.
+//! What the reader puts out.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::movie::Movie;
-use crate::model::time::{Timescale, UnixTime};
-use crate::model::{CodecConfig, InputClock, Message};
-
-/// 90 kHz, modulo 2^62: no time of a file wraps, but an edit may put its first ones before 0.
-pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 62 };
-
-/// Tracks of a file. A push has as many at most.
-pub const TRACKS_MAX: usize = 16;
-
-/// Samples of a fragment: a minute of 16 tracks at 60 a second.
-pub const SAMPLES_MAX: usize = 1 << 16;
-
-/// One sample, in ticks of its track.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unit {
-    /// track_ID.
-    pub track: u32,
-    /// Decode time, edits included.
-    pub dts: i64,
-    /// How long it lasts; 0 where the file doesn't say.
-    pub duration: u32,
-    /// Presentation minus decode time.
-    pub composition_offset: i32,
-    /// A random access point.
-    pub keyframe: bool,
-    /// As [`AccessUnit::data`](crate::model::AccessUnit::data).
-    pub data: Bytes,
-}
+use super::unit::Unit;
+use crate::model::time::UnixTime;
+use crate::model::{CodecConfig, Message};
 
 /// The encoder's wallclock at a moment of a track (`prft`, 14496-12, 8.16.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,9 +38,9 @@ pub enum Output {
     Message {
         /// track_ID: with whose samples it came, which are none of [`Output::Unit`] if it is an event message track.
         track: u32,
-        /// A decode time of that track where it stands, on [`CLOCK`].
+        /// A decode time of that track where it stands, on [`CLOCK`](super::unit::CLOCK).
         at: u64,
-        /// The message, on [`CLOCK`], of no track in particular.
+        /// The message, on [`CLOCK`](super::unit::CLOCK), of no track in particular.
         message: Message,
     },
     /// An event message that isn't carried, and nothing else is missing.

@@ -2,7 +2,7 @@
 
 /// A sample's place and times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct SamplePlace {
     /// Where in the file it begins.
     pub offset: u64,
     /// In bytes.

@@ -12,10 +12,11 @@ use super::fragment;
 use super::inband::{Inband, Looked};
 use super::message::{EMSG_LEN_MAX, EventMessages, event_sample};
 use super::movie::Movie;
-use super::output::{Output, Reference, Unit};
-use super::place::Place;
+use super::output::{Output, Reference};
+use super::place::SamplePlace;
 use super::sample_table::Samples;
 use super::track::Handler;
+use super::unit::Unit;
 use crate::model::UNIT_LEN_MAX;
 use crate::model::time::UnixTime;
 
@@ -63,13 +64,13 @@ enum State {
     /// In an `mdat`, to its end: passes over what is between samples.
     Data(u64),
     /// The same, and collects a sample.
-    Sample(u64, usize, Place),
+    Sample(u64, usize, SamplePlace),
 }
 
 /// How far a track's table has been read.
 #[derive(Debug)]
 struct Head {
-    next: Option<Place>,
+    next: Option<SamplePlace>,
     rest: Samples,
 }
 
@@ -87,7 +88,7 @@ pub struct BmffReader {
     /// Samples of the file's own tables, by track.
     tables: Vec<Head>,
     /// The fragment's samples that haven't come yet, by index of the track.
-    fragment: VecDeque<(usize, Place)>,
+    fragment: VecDeque<(usize, SamplePlace)>,
     events: EventMessages,
     /// A `moof` has come, and no `mdat` behind it.
     announced: bool,
@@ -387,7 +388,7 @@ impl BmffReader {
     }
 
     /// The next sample, if it lies in the `mdat` that ends at `end`.
-    fn upcoming(&mut self, end: u64) -> Result<Option<(usize, Place)>, BmffError> {
+    fn upcoming(&mut self, end: u64) -> Result<Option<(usize, SamplePlace)>, BmffError> {
         loop {
             let Some((index, place)) = self.peek() else { return Ok(None) };
             if place.len == 0 {
@@ -404,7 +405,7 @@ impl BmffReader {
         }
     }
 
-    fn peek(&self) -> Option<(usize, Place)> {
+    fn peek(&self) -> Option<(usize, SamplePlace)> {
         if let Some(first) = self.fragment.front() {
             return Some(*first);
         }
@@ -426,7 +427,7 @@ impl BmffReader {
         self.out.push_back(Output::Dropped { track, why });
     }
 
-    fn sample(&mut self, index: usize, place: Place, data: Bytes) {
+    fn sample(&mut self, index: usize, place: SamplePlace, data: Bytes) {
         let Some(track) = self.movie.as_ref().map(|movie| &movie.tracks[index]) else { return };
         let (id, video) = (track.id, track.handler == Handler::Video);
         if track.is_events() {
@@ -446,7 +447,7 @@ impl BmffReader {
         if data.is_empty() {
             return self.dropped(index, "nothing but headers is in it");
         }
-        let Place { dts, duration, composition_offset, keyframe, .. } = place;
+        let SamplePlace { dts, duration, composition_offset, keyframe, .. } = place;
         let keyframe = keyframe || !video;
         self.out.push_back(Output::Unit(Unit { track: id, dts, duration, composition_offset, keyframe, data }));
     }

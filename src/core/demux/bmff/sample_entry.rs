@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::boxes::Cursor;
-use super::error::{BmffError, Unusable};
+use super::error::{BmffError, UnusableTrack};
 use super::four_cc::FourCc;
 use super::inband::Inband;
 use crate::codec::opus::Opus;
@@ -17,27 +17,27 @@ const AUDIO_MORE: [usize; 3] = [0, 16, 36];
 
 /// What a sample entry says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Entry {
+pub(super) struct SampleEntry {
     /// Its name.
     pub name: FourCc,
     /// The headers; none yet where they come with the samples.
-    pub config: Result<Option<CodecConfig>, Unusable>,
+    pub config: Result<Option<CodecConfig>, UnusableTrack>,
     /// How samples are to be looked through for headers.
     pub inband: Inband,
 }
 
 /// Reads the first entry of an `stsd`.
-pub(super) fn read(mut stsd: Cursor<'_>) -> Result<Entry, BmffError> {
+pub(super) fn read(mut stsd: Cursor<'_>) -> Result<SampleEntry, BmffError> {
     stsd.full()?;
     stsd.u32()?;
     let entry = stsd.child()?.ok_or_else(|| stsd.invalid("no sample entry"))?;
     let name = entry.kind;
-    let plain = |config| Entry { name, config, inband: Inband::None };
+    let plain = |config| SampleEntry { name, config, inband: Inband::None };
     Ok(match &name.0 {
         b"avc1" | b"avc3" => {
             let record = visual(entry)?.need(b"avcC")?;
             let (inband, record) = Inband::avc(Bytes::copy_from_slice(record.rest()));
-            Entry { name, config: Ok(record.map(CodecConfig::Avc)), inband }
+            SampleEntry { name, config: Ok(record.map(CodecConfig::Avc)), inband }
         }
         // Parameter sets that stand in an `hev1`'s samples alone aren't looked for: few such files are made.
         b"hvc1" | b"hev1" => plain(headers(visual(entry)?, b"hvcC", CodecConfig::Hevc)?),
@@ -52,9 +52,9 @@ pub(super) fn read(mut stsd: Cursor<'_>) -> Result<Entry, BmffError> {
         b"ec-3" => plain(headers(audio(entry)?, b"dec3", CodecConfig::Eac3)?),
         // What is in the samples is all there is to know.
         b"evte" | b"urim" => plain(Ok(None)),
-        b".mp3" => plain(Err(Unusable::Mp3)),
-        b"encv" | b"enca" => plain(Err(Unusable::Encrypted)),
-        _ => plain(Err(Unusable::Codec(name))),
+        b".mp3" => plain(Err(UnusableTrack::Mp3)),
+        b"encv" | b"enca" => plain(Err(UnusableTrack::Encrypted)),
+        _ => plain(Err(UnusableTrack::Codec(name))),
     })
 }
 
@@ -63,7 +63,7 @@ fn headers(
     boxes: Cursor<'_>,
     kind: &[u8; 4],
     config: fn(Bytes) -> CodecConfig,
-) -> Result<Result<Option<CodecConfig>, Unusable>, BmffError> {
+) -> Result<Result<Option<CodecConfig>, UnusableTrack>, BmffError> {
     let content = boxes.need(kind)?;
     Ok(Ok(Some(config(Bytes::copy_from_slice(content.rest())))))
 }
@@ -82,7 +82,7 @@ fn audio(mut entry: Cursor<'_>) -> Result<Cursor<'_>, BmffError> {
 }
 
 /// `mp4a` (14496-14, 5.6): the descriptors say which codec it is.
-fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, Unusable>, BmffError> {
+fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, UnusableTrack>, BmffError> {
     let mut esds = match boxes.find(b"esds")? {
         Some(esds) => esds,
         // QuickTime wraps it up.
@@ -112,8 +112,8 @@ fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, Unusable
             let specific = descriptor(&mut decoder, 5)?;
             Ok(Some(CodecConfig::Aac(Bytes::copy_from_slice(specific.rest()))))
         }
-        0x69 | 0x6b => Err(Unusable::Mp3),
-        other => Err(Unusable::ObjectType(other)),
+        0x69 | 0x6b => Err(UnusableTrack::Mp3),
+        other => Err(UnusableTrack::ObjectType(other)),
     })
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::boxes::Cursor;
 use super::error::BmffError;
-use super::place::Place;
+use super::place::SamplePlace;
 
 /// The tables, as they stand.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -152,9 +152,9 @@ impl Samples {
 }
 
 impl Iterator for Samples {
-    type Item = Place;
+    type Item = SamplePlace;
 
-    fn next(&mut self) -> Option<Place> {
+    fn next(&mut self) -> Option<SamplePlace> {
         if self.index >= self.table.count {
             return None;
         }
@@ -173,7 +173,7 @@ impl Iterator for Samples {
                 word(sync, self.sync_row) == Some(self.index + 1)
             }
         };
-        let place = Place {
+        let place = SamplePlace {
             offset: self.at,
             len,
             dts: self.dts,

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use crate::cmaf::cmaf;
+use crate::cmaf;
 use crate::codec::codec::Codec;
 use crate::codec::hevc;
 use crate::codec::opus::Opus;
@@ -41,7 +41,7 @@ fn sample(n: u32, kind: u8) -> cmaf::Sample {
 /// A chunk of three pictures.
 fn chunk(time: u64) -> Bytes {
     let wall = UnixTime::from_micros(1_700_000_000_000_000 + time);
-    let reference = cmaf::Reference { media_time: time, wall };
+    let reference = cmaf::ProducerReferenceTime { media_time: time, wall };
     cmaf::chunk(7, time, reference, (Timescale::MPEG, &[]), &[sample(0, 5), sample(1, 1), sample(2, 1)])
 }
 
@@ -257,7 +257,7 @@ fn parameter_sets_among_the_pictures_are_taken_out() {
     let init = replace_avcc(&init, record);
     let with_sets = cmaf::Sample { data: [nal(9, 2), sets, nal(5, 50)].concat().into(), ..sample(0, 5) };
     let plain = sample(1, 1);
-    let reference = cmaf::Reference { media_time: 0, wall: UnixTime::from_micros(0) };
+    let reference = cmaf::ProducerReferenceTime { media_time: 0, wall: UnixTime::from_micros(0) };
     let early = cmaf::chunk(0, 0, reference, (Timescale::MPEG, &[]), std::slice::from_ref(&plain));
     let file = [
         &init[..],

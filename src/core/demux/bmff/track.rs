@@ -4,13 +4,13 @@ use bytes::Bytes;
 
 use super::boxes::Cursor;
 use super::defaults::Defaults;
-use super::error::{BmffError, Unusable};
+use super::error::{BmffError, UnusableTrack};
 use super::four_cc::FourCc;
 use super::inband::Inband;
-use super::output::{CLOCK, Unit};
-use super::place::Place;
-use super::sample_entry::{self, Entry};
+use super::place::SamplePlace;
+use super::sample_entry::{self, SampleEntry};
 use super::sample_table::{SampleTable, Samples};
+use super::unit::{CLOCK, Unit};
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 use crate::model::{AccessUnit, CodecConfig, InputTrack};
@@ -42,7 +42,7 @@ pub struct MovieTrack {
     /// The sample entry's name.
     pub entry: FourCc,
     /// The codec's headers. `Ok(None)`: they come with the samples.
-    pub config: Result<Option<CodecConfig>, Unusable>,
+    pub config: Result<Option<CodecConfig>, UnusableTrack>,
     /// How its samples are looked through.
     pub(super) inband: Inband,
     /// The samples of a plain file.
@@ -75,7 +75,7 @@ impl MovieTrack {
             other => Handler::Other(other),
         };
         let stbl = mdia.need(b"minf")?.need(b"stbl")?;
-        let Entry { name, config, inband } = sample_entry::read(stbl.need(b"stsd")?)?;
+        let SampleEntry { name, config, inband } = sample_entry::read(stbl.need(b"stsd")?)?;
         let shift = match trak.find(b"edts")?.map(|edts| edts.find(b"elst")).transpose()?.flatten() {
             Some(elst) => shift(elst, timescale, movie_scale)?,
             None => 0,
@@ -110,7 +110,7 @@ impl MovieTrack {
     }
 
     /// When a sample is decoded, and when it is presented, on [`CLOCK`].
-    pub(super) fn times(&self, place: &Place) -> (i64, i64) {
+    pub(super) fn times(&self, place: &SamplePlace) -> (i64, i64) {
         let ticks = |ticks: i64| rescale(ticks, self.timescale, CLOCK.scale);
         (ticks(place.dts), ticks(place.dts.saturating_add(place.composition_offset.into())))
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::jitter_buffer::LaneId;
 use super::path::Object;
-use super::tracks::{Came, Kind, Tracks};
+use super::tracks::{Came, TrackTraits, Tracks};
 use crate::demux::bmff::{BmffError, BmffReader, Handler, Movie};
 use crate::demux::ts::{Demuxer, End};
 use crate::demux::{bmff, ts};
@@ -41,10 +41,13 @@ pub enum Refused {
     /// As it is, or since its init segment hasn't come.
     #[error("{0}")]
     Bmff(#[from] BmffError),
+    /// The first bytes are those of no format that is taken.
     #[error("neither MPEG-TS nor MP4 begins there")]
     Unknown,
+    /// The container says why none of its tracks can be used.
     #[error("{0}")]
     NoTrack(String),
+    /// The push has no place for another track.
     #[error("more than {0} tracks")]
     Tracks(usize),
 }
@@ -250,7 +253,7 @@ impl Body {
             let video = track.handler == Handler::Video;
             match &track.config {
                 Ok(_) if video || track.handler == Handler::Audio => {
-                    let kind = Kind { video, language: track.language.clone() };
+                    let kind = TrackTraits { video, language: track.language.clone() };
                     lanes.push((track.id, self.open(track.id, &kind, tracks)?));
                 }
                 // Its messages go beside the pictures.
@@ -271,7 +274,7 @@ impl Body {
         Ok(lanes)
     }
 
-    fn open(&mut self, id: u32, kind: &Kind, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
+    fn open(&mut self, id: u32, kind: &TrackTraits, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
         let (lane, nowhere) = tracks.lane(&(self.name.clone(), id), kind).map_err(Refused::Tracks)?;
         self.out.extend(nowhere.map(Came::Note));
         Ok(lane)
@@ -334,7 +337,7 @@ impl Body {
         if let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == id) {
             return Ok(*lane);
         }
-        let kind = Kind { video: track == ts::VIDEO, language: None };
+        let kind = TrackTraits { video: track == ts::VIDEO, language: None };
         let lane = self.open(id, &kind, tracks)?;
         self.lanes.push((id, lane));
         Ok(lane)

@@ -1,9 +1,12 @@
-//! HTTP ingest without HTTP: requests' paths and bodies to one sequence of units. Pure.
+//! Streams that come as HTTP requests (DASH-IF Live Media Ingest 1.2, HLS and MPEG-TS by PUT): many bodies, one sequence of units
+//! (pure).
 //!
-//! - [`path`]: which stream a request is about, and which of its objects.
-//! - [`body`]: a request's bytes to units.
-//! - [`tracks`]: the tracks of a push, and what its requests leave for one another.
-//! - [`jitter_buffer`]: bursts and tracks to one sequence, in the order and at the pace of its timestamps.
+//! ```text
+//!  path      which stream, and which object of it
+//!   `--> body      one request's bytes, through bmff or ts
+//!         `--> tracks      all tracks of the push, and what its requests leave for one another
+//!               `--> jitter_buffer      the order and the pace of their timestamps
+//! ```
 
 pub mod body;
 pub mod jitter_buffer;

@@ -15,13 +15,16 @@ use crate::model::{Rendition, StreamName};
 
 /// What is pushed to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Target {
+pub struct RequestTarget {
+    /// The stream that the path names.
     pub stream: StreamName,
-    pub kind: Kind,
+    /// What of that stream the request brings.
+    pub kind: TargetKind,
 }
 
+/// What of a stream a request brings.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum TargetKind {
     /// One request is the whole push.
     Whole(Option<Rendition>),
     /// A piece of one.
@@ -45,6 +48,7 @@ pub enum PathError {
     /// Not below the prefix.
     #[error("nothing is here: push to {0}/STREAM")]
     Elsewhere(String),
+    /// The stream's name breaks the rules of names.
     #[error("{0}")]
     Stream(String),
 }
@@ -53,7 +57,7 @@ pub enum PathError {
 const WORDS: [&str; 10] = ["init", "header", "chunk", "seg", "segment", "media", "data", "frag", "part", "cmaf"];
 
 /// Reads a path, without its query.
-pub fn parse(prefix: &str, path: &str) -> Result<Target, PathError> {
+pub fn parse(prefix: &str, path: &str) -> Result<RequestTarget, PathError> {
     let path = unescaped(path);
     let elsewhere = || PathError::Elsewhere(prefix.to_owned());
     let rest = path.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')).ok_or_else(elsewhere)?;
@@ -64,26 +68,26 @@ pub fn parse(prefix: &str, path: &str) -> Result<Target, PathError> {
     }
     let stream = StreamName::parse(stream).map_err(|error| PathError::Stream(error.to_string()))?;
     if rest.is_empty() {
-        return Ok(Target { stream, kind: Kind::Whole(None) });
+        return Ok(RequestTarget { stream, kind: TargetKind::Whole(None) });
     }
     let lower = rest.to_ascii_lowercase();
     if [".m3u8", ".mpd", ".m3u", ".ism", ".isml"].iter().any(|end| lower.ends_with(end)) {
-        return Ok(Target { stream, kind: Kind::Manifest });
+        return Ok(RequestTarget { stream, kind: TargetKind::Manifest });
     }
     // "the Streams(stream_name) keyword shall be used to signal the name of the cmaf track" (6.2, clause 9).
     if let Some((folder, name)) =
         rest.split_once("Streams(").and_then(|(folder, rest)| Some((folder, rest.split_once(')')?.0)))
     {
         let object = Object { folder: folder.to_owned(), name: name.to_owned() };
-        return Ok(Target { stream, kind: Kind::Object(object) });
+        return Ok(RequestTarget { stream, kind: TargetKind::Object(object) });
     }
     if !rest.contains(['/', '.', '(']) {
         let rendition = Rendition::parse(rest).map_err(|error| PathError::Stream(error.to_string()))?;
-        return Ok(Target { stream, kind: Kind::Whole(Some(rendition)) });
+        return Ok(RequestTarget { stream, kind: TargetKind::Whole(Some(rendition)) });
     }
     let (folder, name) = rest.rfind('/').map_or(("", rest), |at| rest.split_at(at + 1));
     let object = Object { folder: folder.to_owned(), name: name.to_owned() };
-    Ok(Target { stream, kind: Kind::Object(object) })
+    Ok(RequestTarget { stream, kind: TargetKind::Object(object) })
 }
 
 impl Object {
@@ -137,9 +141,9 @@ mod tests {
             let target = parse("/ingest", path).expect(path);
             assert_eq!(target.stream.as_str(), "cam1");
             let kind = match target.kind {
-                Kind::Whole(rendition) => format!("whole {rendition:?}"),
-                Kind::Object(object) => format!("{}|{}", object.folder, object.name),
-                Kind::Manifest => "manifest".to_owned(),
+                TargetKind::Whole(rendition) => format!("whole {rendition:?}"),
+                TargetKind::Object(object) => format!("{}|{}", object.folder, object.name),
+                TargetKind::Manifest => "manifest".to_owned(),
             };
             assert_eq!(kind, expect, "{path}");
         };

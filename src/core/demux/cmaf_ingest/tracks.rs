@@ -22,19 +22,21 @@ use crate::packager::Input;
 const OBJECTS_MAX: usize = 64;
 
 /// A track by who sends it: the name of its objects, and its number in them.
-pub type Key = (String, u32);
+pub type TrackKey = (String, u32);
 
 /// What a track is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Kind {
+pub struct TrackTraits {
+    /// Whether it shows pictures; else it is sound.
     pub video: bool,
+    /// The language of its sound, where the container says one.
     pub language: Option<String>,
 }
 
 #[derive(Debug)]
 struct MovieTrack {
-    key: Key,
-    kind: Kind,
+    key: TrackKey,
+    kind: TrackTraits,
     lane: LaneId,
     /// Which session of the push it feeds, and as what; `None` where there is no place for it.
     place: Option<(usize, InputTrack)>,
@@ -126,7 +128,7 @@ impl Tracks {
     ///
     /// # Errors
     /// More tracks than there may be.
-    pub fn lane(&mut self, key: &Key, kind: &Kind) -> Result<(Option<LaneId>, Option<String>), usize> {
+    pub fn lane(&mut self, key: &TrackKey, kind: &TrackTraits) -> Result<(Option<LaneId>, Option<String>), usize> {
         if let Some(track) = self.tracks.iter().find(|track| track.key == *key && track.kind.video == kind.video) {
             return Ok((track.place.map(|_| track.lane), None));
         }
@@ -298,6 +300,7 @@ impl Tracks {
         self.demuxers.remove(track).unwrap_or_else(|| Box::new(Demuxer::new(None)))
     }
 
+    /// Keeps the demuxer of a transport stream for the stream's next segment.
     pub fn keep_demuxer(&mut self, track: String, demuxer: Box<Demuxer>) {
         if self.demuxers.len() < OBJECTS_MAX {
             self.demuxers.insert(track, demuxer);
@@ -320,7 +323,7 @@ impl Tracks {
     }
 
     /// A place for a track: the first pictures and the first sound are the push itself, others its renditions.
-    fn place(&mut self, key: &Key, kind: &Kind) -> Option<(usize, InputTrack)> {
+    fn place(&mut self, key: &TrackKey, kind: &TrackTraits) -> Option<(usize, InputTrack)> {
         let of_first = |video: bool| {
             let mut tracks = self.tracks.iter().filter(move |track| track.kind.video == video);
             tracks.any(|track| track.place.is_some_and(|(claim, _)| claim == 0))

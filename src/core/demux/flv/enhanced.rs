@@ -7,7 +7,9 @@
 //! Multitrack layout:4 packet type:4 | [fourcc:32] | ([fourcc:32] track:8 [size:24] the same)...
 //! ```
 
-use super::{AUDIO, CODED_FRAMES, CODED_FRAMES_X, Codec, FlvError, Kind, Media, Reader, SEQUENCE_START, Tags, VIDEO};
+use super::{
+    AUDIO, CODED_FRAMES, CODED_FRAMES_X, Codec, FlvError, Media, Reader, SEQUENCE_START, TagKind, Tags, VIDEO,
+};
 use crate::demux::amf0::Value;
 use crate::model::{AccessUnit, InputTrack};
 
@@ -53,7 +55,7 @@ impl Tags {
         unit: AccessUnit,
         out: &mut Vec<Media>,
     ) -> Result<(), FlvError> {
-        let (video, mut packet) = (r.kind == Kind::Video, first & 0xf);
+        let (video, mut packet) = (r.kind == TagKind::Video, first & 0xf);
         while packet == MOD_EX {
             packet = r.mod_ex()?;
         }
@@ -100,7 +102,7 @@ impl Tags {
 
     fn track(&mut self, r: &Reader<'_>, id: u8) -> Result<InputTrack, FlvError> {
         if id == 0 {
-            return Ok(if r.kind == Kind::Video { VIDEO } else { AUDIO });
+            return Ok(if r.kind == TagKind::Video { VIDEO } else { AUDIO });
         }
         let known = self.further.iter().position(|further| *further == (r.kind, id));
         let place = known.unwrap_or(self.further.len());
@@ -128,12 +130,12 @@ impl Reader<'_> {
     fn codec(&mut self) -> Result<Codec, FlvError> {
         let fourcc = self.array("FourCC")?;
         Ok(match (self.kind, &fourcc) {
-            (Kind::Video, b"avc1") => Codec::Avc,
-            (Kind::Video, b"hvc1") => Codec::Hevc,
-            (Kind::Video, b"av01") => Codec::Av1,
-            (Kind::Audio, b"mp4a") => Codec::Aac,
-            (Kind::Audio, b"Opus") => Codec::Opus,
-            (Kind::Audio, b"ac-3" | b"ec-3") => Codec::Ac3,
+            (TagKind::Video, b"avc1") => Codec::Avc,
+            (TagKind::Video, b"hvc1") => Codec::Hevc,
+            (TagKind::Video, b"av01") => Codec::Av1,
+            (TagKind::Audio, b"mp4a") => Codec::Aac,
+            (TagKind::Audio, b"Opus") => Codec::Opus,
+            (TagKind::Audio, b"ac-3" | b"ec-3") => Codec::Ac3,
             _ => return Err(self.unsupported(fourcc_name(fourcc))),
         })
     }

@@ -7,24 +7,24 @@ fn unit(track: InputTrack, composition_offset: i32, keyframe: bool, data: &'stat
     Media::Unit(AccessUnit { track, dts: u64::from(u32::MAX), composition_offset, keyframe, data })
 }
 
-fn check(kind: Kind, bodies: &[&'static [u8]], expect: Result<Vec<Media>, &str>) {
+fn check(kind: TagKind, bodies: &[&'static [u8]], expect: Result<Vec<Media>, &str>) {
     let (mut tags, mut out, mut result) = (Tags::default(), Vec::new(), Ok(()));
     for body in bodies {
         let body = Bytes::from_static(body);
         result = match kind {
-            Kind::Video => tags.video(&body, u32::MAX, &mut out),
-            Kind::Audio => tags.audio(&body, u32::MAX, &mut out),
+            TagKind::Video => tags.video(&body, u32::MAX, &mut out),
+            TagKind::Audio => tags.audio(&body, u32::MAX, &mut out),
         };
     }
     assert_eq!(result.map(|()| out).map_err(|e| e.to_string()), expect.map_err(str::to_owned), "{bodies:02x?}");
 }
 
 fn check_video(body: &'static [u8], expect: Result<Vec<Media>, &str>) {
-    check(Kind::Video, &[body], expect);
+    check(TagKind::Video, &[body], expect);
 }
 
 fn check_audio(body: &'static [u8], expect: Result<Vec<Media>, &str>) {
-    check(Kind::Audio, &[body], expect);
+    check(TagKind::Audio, &[body], expect);
 }
 
 fn config(of: fn(Bytes) -> CodecConfig, track: u8, data: &'static [u8]) -> Media {
@@ -94,7 +94,7 @@ fn several_tracks_in_a_tag() {
     );
     // The same TrackId is the same track; one of sound is another.
     check(
-        Kind::Audio,
+        TagKind::Audio,
         &[b"\x95\x00mp4a\x01\x12", b"\x95\x01mp4a\x01x", b"\x95\x01mp4a\x02y", b"\x95\x01mp4a\x00z"],
         Ok(vec![
             config(CodecConfig::Aac, 2, &[0x12]),
@@ -159,7 +159,7 @@ fn ac_3_has_its_headers_in_its_frames() {
     const TAG: &[u8] = b"\x91ac-3\x0b\x77\x48\x0d\x0c\x40\x2f\x84";
     let frame = || unit(AUDIO, 0, true, FRAME);
     let expect = vec![config(CodecConfig::Ac3, 1, &[0x10, 0x08, 0xc0]), frame(), frame()];
-    check(Kind::Audio, &[b"\x90ac-3", TAG, TAG, b"\x91ac-3\x0b\x78"], Ok(expect));
+    check(TagKind::Audio, &[b"\x90ac-3", TAG, TAG, b"\x91ac-3\x0b\x78"], Ok(expect));
     check_audio(b"\x91ec-3\x0b\x78", Err("byte 5 of the audio tag: the AC-3 frame has no whole header"));
 }
 

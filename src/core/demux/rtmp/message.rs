@@ -11,7 +11,7 @@ pub const COMMAND_LEN_MAX: usize = 64 << 10;
 
 /// A message, by its type.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Body {
+pub enum MessageBody {
     /// 1: the peer's chunk size.
     SetChunkSize(u32),
     /// 2: forget the unfinished message of this chunk stream.
@@ -67,30 +67,30 @@ pub enum MessageError {
     Nameless,
 }
 
-impl Body {
+impl MessageBody {
     /// Reads a message by its type.
-    pub fn parse(message: Message) -> Result<Body, MessageError> {
+    pub fn parse(message: Message) -> Result<MessageBody, MessageError> {
         let Message { kind, payload, .. } = &message;
         Ok(match kind {
-            1 => Body::SetChunkSize(word(&message, 0)?),
-            2 => Body::Abort(word(&message, 0)?),
+            1 => MessageBody::SetChunkSize(word(&message, 0)?),
+            2 => MessageBody::Abort(word(&message, 0)?),
             // 7.1.7: event type:16, then event data.
             4 => match payload.get(..2) {
-                Some([0, 6]) => Body::PingRequest(word(&message, 2)?),
-                Some(_) => Body::Ignored,
+                Some([0, 6]) => MessageBody::PingRequest(word(&message, 2)?),
+                Some(_) => MessageBody::Ignored,
                 None => return Err(truncated(&message)),
             },
-            5 => Body::WindowSize(word(&message, 0)?),
-            8 => Body::Audio(message.payload),
-            9 => Body::Video(message.payload),
+            5 => MessageBody::WindowSize(word(&message, 0)?),
+            8 => MessageBody::Audio(message.payload),
+            9 => MessageBody::Video(message.payload),
             // Metadata is a hint: what can't be read is no reason to refuse a push.
             15 if payload.first() == Some(&0) => data(&payload[1..]),
             18 => data(payload),
             // 7.1.1: type 17 is "AMF3", and in fact a zero and then AMF0.
-            17 if payload.first() == Some(&0) => Body::Command(command(&payload[1..])?),
-            20 => Body::Command(command(payload)?),
-            22 => Body::Aggregate(aggregate(&message)?),
-            _ => Body::Ignored,
+            17 if payload.first() == Some(&0) => MessageBody::Command(command(&payload[1..])?),
+            20 => MessageBody::Command(command(payload)?),
+            22 => MessageBody::Aggregate(aggregate(&message)?),
+            _ => MessageBody::Ignored,
         })
     }
 }
@@ -106,9 +106,9 @@ fn word(message: &Message, at: usize) -> Result<u32, MessageError> {
     }
 }
 
-fn data(payload: &[u8]) -> Body {
+fn data(payload: &[u8]) -> MessageBody {
     let short = payload.len() <= COMMAND_LEN_MAX;
-    short.then(|| amf0::decode_all(payload).ok()).flatten().map_or(Body::Ignored, Body::Data)
+    short.then(|| amf0::decode_all(payload).ok()).flatten().map_or(MessageBody::Ignored, MessageBody::Data)
 }
 
 fn command(payload: &[u8]) -> Result<Command, MessageError> {
@@ -187,27 +187,28 @@ mod tests {
         Message { kind, stream: 1, timestamp: u32::MAX, payload: Bytes::from_static(payload) }
     }
 
-    fn check(kind: u8, payload: &'static [u8], expect: Result<Body, &str>) {
-        let got = Body::parse(message(kind, payload)).map_err(|e| e.to_string());
+    fn check(kind: u8, payload: &'static [u8], expect: Result<MessageBody, &str>) {
+        let got = MessageBody::parse(message(kind, payload)).map_err(|e| e.to_string());
         assert_eq!(got, expect.map_err(str::to_owned));
     }
 
     #[test]
     fn messages_by_type() {
-        let command = |name: &str| Body::Command(Command { name: name.to_owned(), transaction: 0.0, args: vec![] });
-        check(1, &[0, 0, 16, 0], Ok(Body::SetChunkSize(4_096)));
+        let command =
+            |name: &str| MessageBody::Command(Command { name: name.to_owned(), transaction: 0.0, args: vec![] });
+        check(1, &[0, 0, 16, 0], Ok(MessageBody::SetChunkSize(4_096)));
         check(1, &[0, 0, 16], Err("a message of type 1 ends after 3 bytes"));
-        check(4, &[0, 6, 0, 0, 0, 9], Ok(Body::PingRequest(9)));
-        check(4, &[0, 3, 0, 0, 0, 1, 0, 0, 0, 9], Ok(Body::Ignored));
+        check(4, &[0, 6, 0, 0, 0, 9], Ok(MessageBody::PingRequest(9)));
+        check(4, &[0, 3, 0, 0, 0, 1, 0, 0, 0, 9], Ok(MessageBody::Ignored));
         check(4, &[0], Err("a message of type 4 ends after 1 bytes"));
         check(20, b"\x02\x00\x01a\x00\0\0\0\0\0\0\0\0", Ok(command("a")));
         check(17, b"\0\x02\x00\x01a\x00\0\0\0\0\0\0\0\0", Ok(command("a")));
         check(20, b"\x02\x00\x01a", Err("a command without a name or a transaction id"));
         check(20, b"\x42", Err("a command that can't be read: byte 0 of the AMF0 values: not a marker of AMF0"));
         check(20, &[5; COMMAND_LEN_MAX + 1], Err("a command of 65537 bytes; the limit is 65536"));
-        check(18, b"\x02\x00\x01a", Ok(Body::Data(vec!["a".into()])));
-        check(18, b"\x42", Ok(Body::Ignored));
-        check(99, b"", Ok(Body::Ignored));
+        check(18, b"\x02\x00\x01a", Ok(MessageBody::Data(vec!["a".into()])));
+        check(18, b"\x42", Ok(MessageBody::Ignored));
+        check(99, b"", Ok(MessageBody::Ignored));
     }
 
     #[test]
@@ -215,7 +216,7 @@ mod tests {
         let tags = b"\x08\0\0\x01\0\0\x05\0\0\0\0A\0\0\0\x0c\x09\0\0\x02\0\0\x0f\0\0\0\0VV\0\0\0\x0d";
         let part =
             |kind, timestamp, payload| Message { kind, stream: 1, timestamp, payload: Bytes::from_static(payload) };
-        check(22, tags, Ok(Body::Aggregate(vec![part(8, u32::MAX, b"A"), part(9, 9, b"VV")])));
+        check(22, tags, Ok(MessageBody::Aggregate(vec![part(8, u32::MAX, b"A"), part(9, 9, b"VV")])));
         check(22, &tags[..27], Err("a message of type 22 ends after 27 bytes"));
         check(22, &tags[..20], Err("a message of type 22 ends after 20 bytes"));
     }

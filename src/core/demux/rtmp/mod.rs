@@ -1,8 +1,11 @@
-//! RTMP ("Adobe's Real Time Messaging Protocol" 1.0, 2012) as a state machine that takes bytes, cut anywhere. Pure.
+//! RTMP (Adobe, "Real Time Messaging Protocol" 1.0), as far as an encoder needs it to publish (pure).
 //!
 //! ```text
-//!  bytes --> handshake --> chunk --messages--> message --> session --access units, replies--> the caller
+//!  bytes --> handshake --> chunk --> message --> session --> flv: headers, access units
+//!            C0 C1 C2      pieces    by type     connect, publish; replies go back the same way
 //! ```
+//!
+//! [`RtmpSession`] is one connection. It asks its caller whether a publication is allowed, and plays nothing to anybody.
 
 pub mod chunk;
 pub mod handshake;

@@ -16,11 +16,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::chunk::{ChunkError, Dechunker, Message};
 use super::handshake::{Handshake, HandshakeError};
-use super::message::{Body, Command, MessageError};
+use super::message::{Command, MessageBody, MessageError};
 use super::{chunk, handshake, message};
 use crate::demux::amf0::Value;
 use crate::demux::flv;
-use crate::demux::flv::{FlvError, Kind, Media, Tags};
+use crate::demux::flv::{FlvError, Media, TagKind, Tags};
 use crate::model::{Announced, Rendition, StreamName};
 
 /// The only application.
@@ -264,21 +264,21 @@ impl RtmpSession {
     fn message(&mut self, message: Message) -> Result<(), RtmpError> {
         let (timestamp, stream) = (message.timestamp, message.stream);
         let at = self.dechunker.chunk_at();
-        match Body::parse(message).map_err(|error| RtmpError::Message { at, error })? {
-            Body::SetChunkSize(size) => self.dechunker.set_chunk_size(size)?,
-            Body::Abort(csid) => self.dechunker.abort(csid),
-            Body::Ignored => {}
-            Body::PingRequest(stamp) => self.send(2, &message::user_control(7, stamp)),
-            Body::WindowSize(window) => self.window = window.max(1),
-            Body::Audio(body) => self.media(Kind::Audio, &body, timestamp)?,
-            Body::Video(body) => self.media(Kind::Video, &body, timestamp)?,
-            Body::Data(values) => self.data(&values, timestamp),
-            Body::Command(command) => self.command(stream, &command)?,
-            Body::Aggregate(parts) => {
+        match MessageBody::parse(message).map_err(|error| RtmpError::Message { at, error })? {
+            MessageBody::SetChunkSize(size) => self.dechunker.set_chunk_size(size)?,
+            MessageBody::Abort(csid) => self.dechunker.abort(csid),
+            MessageBody::Ignored => {}
+            MessageBody::PingRequest(stamp) => self.send(2, &message::user_control(7, stamp)),
+            MessageBody::WindowSize(window) => self.window = window.max(1),
+            MessageBody::Audio(body) => self.media(TagKind::Audio, &body, timestamp)?,
+            MessageBody::Video(body) => self.media(TagKind::Video, &body, timestamp)?,
+            MessageBody::Data(values) => self.data(&values, timestamp),
+            MessageBody::Command(command) => self.command(stream, &command)?,
+            MessageBody::Aggregate(parts) => {
                 for part in parts {
                     match part.kind {
-                        8 => self.media(Kind::Audio, &part.payload, part.timestamp)?,
-                        9 => self.media(Kind::Video, &part.payload, part.timestamp)?,
+                        8 => self.media(TagKind::Audio, &part.payload, part.timestamp)?,
+                        9 => self.media(TagKind::Video, &part.payload, part.timestamp)?,
                         _ => {} // metadata came before, or is repeated
                     }
                 }
@@ -287,7 +287,7 @@ impl RtmpSession {
         Ok(())
     }
 
-    fn media(&mut self, kind: Kind, body: &Bytes, timestamp: u32) -> Result<(), RtmpError> {
+    fn media(&mut self, kind: TagKind, body: &Bytes, timestamp: u32) -> Result<(), RtmpError> {
         let State::Publishing { stream, announced, .. } = &mut self.state else {
             // Encoders have frames on the way when they end their publish.
             return match self.state {
@@ -297,8 +297,8 @@ impl RtmpSession {
         };
         let (stream, mut media) = (*stream, Vec::new());
         let read = match kind {
-            Kind::Audio => self.tags.audio(body, timestamp, &mut media),
-            Kind::Video => self.tags.video(body, timestamp, &mut media),
+            TagKind::Audio => self.tags.audio(body, timestamp, &mut media),
+            TagKind::Video => self.tags.video(body, timestamp, &mut media),
         };
         if !media.is_empty() && !std::mem::replace(announced, true) {
             self.outputs.push_back(Output::Metadata(Announced::default()));

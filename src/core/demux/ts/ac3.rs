@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::framing::Framing;
 use super::output::Output;
 use super::pes::Payload;
-use crate::codec::ac3::{Frame, HEADER_LEN, Headers, SYNC};
+use crate::codec::ac3::{HEADER_LEN, Headers, SYNC, SyncFrame};
 use crate::model::{AccessUnit, InputTrack};
 
 /// Audio blocks of an access unit, and samples of each.
@@ -51,7 +51,7 @@ impl Ac3Frames {
     pub(super) fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         let (mut open, mut fault) = (self.framing.open(pes), None);
         while open.bytes().len() >= HEADER_LEN {
-            let Ok(frame) = Frame::parse(open.bytes()) else {
+            let Ok(frame) = SyncFrame::parse(open.bytes()) else {
                 // Up to what may be the next frame.
                 fault = Some("no AC-3 frame where one should begin");
                 self.forget();
@@ -80,7 +80,7 @@ impl Ac3Frames {
         fault.map_or(Ok(()), Err)
     }
 
-    fn frame(&mut self, frame: &Frame, bytes: &Bytes) {
+    fn frame(&mut self, frame: &SyncFrame, bytes: &Bytes) {
         let Some(time) = self.framing.time(frame.rate) else { return };
         if self.unit.is_empty() {
             if frame.dependent || frame.substream != 0 {

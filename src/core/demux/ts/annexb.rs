@@ -13,8 +13,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::diagnostic::Counters;
 use super::output::{MODULUS, Output};
 use super::pes::Payload;
-use crate::codec::avc::exp_golomb;
-use crate::codec::{avc, hevc};
+use crate::codec::avc::sets::{AvcSets, exp_golomb};
+use crate::codec::hevc;
+use crate::codec::hevc::sets::HevcSets;
 use crate::model::{AccessUnit, CodecConfig, InputTrack};
 
 /// nal_unit_type of H.264 (table 7-1).
@@ -49,8 +50,8 @@ const WAIT_MAX: u32 = 3_600;
 /// Which of the two, and its parameter sets in force.
 #[derive(Debug)]
 enum Syntax {
-    H264(avc::ParameterSets),
-    H265(hevc::ParameterSets),
+    H264(AvcSets),
+    H265(HevcSets),
 }
 
 /// One track's decoder state.
@@ -155,11 +156,11 @@ impl Syntax {
 
 impl ByteStream {
     pub(super) fn h264(track: InputTrack) -> Self {
-        ByteStream::new(track, Syntax::H264(avc::ParameterSets::default()))
+        ByteStream::new(track, Syntax::H264(AvcSets::default()))
     }
 
     pub(super) fn h265(track: InputTrack) -> Self {
-        ByteStream::new(track, Syntax::H265(hevc::ParameterSets::default()))
+        ByteStream::new(track, Syntax::H265(HevcSets::default()))
     }
 
     fn new(track: InputTrack, syntax: Syntax) -> Self {

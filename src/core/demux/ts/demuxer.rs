@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::diagnostic::{Counters, TsDiagnostic};
-use super::metadata::Metadata;
+use super::metadata::MetadataStream;
 use super::output::{AUDIO, AUDIO_TRACKS_MAX, End, Output, VIDEO};
 use super::packet::{Continuity, Found, Packet};
 use super::pes::{self, Pes};
@@ -59,7 +59,7 @@ pub struct Demuxer {
     /// By PID.
     streams: BTreeMap<u16, Stream>,
     /// The same of the program's timed metadata.
-    metadata: BTreeMap<u16, Metadata>,
+    metadata: BTreeMap<u16, MetadataStream>,
     /// What was said of a PID already.
     said: BTreeSet<(u16, &'static str)>,
     stats: Counters,
@@ -120,7 +120,7 @@ impl Demuxer {
         for table in self.tables.values_mut().chain([&mut self.pat]) {
             table.forget();
         }
-        self.metadata.values_mut().for_each(Metadata::forget);
+        self.metadata.values_mut().for_each(MetadataStream::forget);
     }
 
     /// The stream ends, or pauses. Of a picture under way only the next PES packet would tell where it ends.
@@ -245,7 +245,7 @@ impl Demuxer {
         let mut known = std::mem::take(&mut self.metadata);
         let mut video = self.streams.values().any(|stream| stream.track == VIDEO);
         for stream in &map.pmt.streams {
-            if let Some(metadata) = Metadata::of(stream.kind) {
+            if let Some(metadata) = MetadataStream::of(stream.kind) {
                 let metadata = known.remove(&stream.pid).unwrap_or(metadata);
                 self.metadata.insert(stream.pid, metadata);
                 continue;

@@ -16,18 +16,18 @@ use crate::model::{MESSAGE_LEN_MAX, Message, Scheme};
 
 /// What one PID has of it.
 #[derive(Debug)]
-pub(super) enum Metadata {
+pub(super) enum MetadataStream {
     Id3 { continuity: Continuity, pes: pes::Assembler },
     Splices(PsiTable),
 }
 
-impl Metadata {
-    pub(super) fn of(kind: StreamKind) -> Option<Metadata> {
+impl MetadataStream {
+    pub(super) fn of(kind: StreamKind) -> Option<MetadataStream> {
         match kind {
             StreamKind::Id3 => {
-                Some(Metadata::Id3 { continuity: Continuity::default(), pes: pes::Assembler::default() })
+                Some(MetadataStream::Id3 { continuity: Continuity::default(), pes: pes::Assembler::default() })
             }
-            StreamKind::Splices => Some(Metadata::Splices(PsiTable::default())),
+            StreamKind::Splices => Some(MetadataStream::Splices(PsiTable::default())),
             _ => None,
         }
     }
@@ -35,8 +35,8 @@ impl Metadata {
     /// What is under way is damaged.
     pub(super) fn forget(&mut self) {
         match self {
-            Metadata::Id3 { pes, .. } => drop(pes.cut()),
-            Metadata::Splices(table) => table.forget(),
+            MetadataStream::Id3 { pes, .. } => drop(pes.cut()),
+            MetadataStream::Splices(table) => table.forget(),
         }
     }
 
@@ -53,11 +53,11 @@ impl Metadata {
             return Ok(());
         }
         match self {
-            Metadata::Splices(table) => {
+            MetadataStream::Splices(table) => {
                 let sections = table.sections(packet, stats);
                 sections.into_iter().try_for_each(|section| splice(section.into(), out))
             }
-            Metadata::Id3 { continuity, pes } => {
+            MetadataStream::Id3 { continuity, pes } => {
                 match continuity.check(packet) {
                     Found::Next => {}
                     Found::Duplicate => {
@@ -94,7 +94,7 @@ fn splice(section: Bytes, out: &mut VecDeque<Output>) -> Result<(), &'static str
     let Ok(splice) = scte35::Splice::parse(&section) else {
         return Err("a splice_info_section that can't be read");
     };
-    if splice.kind != scte35::Kind::Null {
+    if splice.kind != scte35::SpliceKind::Null {
         let (scheme, pts, duration) = (Scheme::Scte35, splice.pts, splice.duration);
         out.push_back(Output::Message(Message { track: VIDEO, scheme, pts, duration, data: section }));
     }

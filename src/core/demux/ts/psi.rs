@@ -194,7 +194,7 @@ fn opus(bytes: &[u8]) -> StreamKind {
 
 /// One elementary stream of a PMT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Listed {
+pub(super) struct PmtStream {
     pub(super) pid: u16,
     pub(super) stream_type: u8,
     pub(super) kind: StreamKind,
@@ -205,7 +205,7 @@ pub(super) struct Listed {
 /// What we read of a PMT (2.4.4.8).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Pmt {
-    pub(super) streams: Vec<Listed>,
+    pub(super) streams: Vec<PmtStream>,
 }
 
 impl Pmt {
@@ -225,7 +225,7 @@ impl Pmt {
             let language = descriptors(described).find(|(tag, _)| *tag == 0x0a).and_then(|(_, content)| {
                 content.first_chunk::<3>().copied() // of several, the first
             });
-            streams.push(Listed { pid, stream_type: rest[0], kind, language });
+            streams.push(PmtStream { pid, stream_type: rest[0], kind, language });
             rest = &rest[end..];
         }
         Some((number, Pmt { streams }))

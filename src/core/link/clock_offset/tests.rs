@@ -1,11 +1,11 @@
 use super::*;
 
-fn sample(t1: u64, t2: u64, t3: u64, t4: u64) -> Sample {
+fn sample(t1: u64, t2: u64, t3: u64, t4: u64) -> PingSample {
     let at = Time::from_micros;
-    Sample { t1: at(t1), t2: at(t2), t3: at(t3), t4: at(t4) }
+    PingSample { t1: at(t1), t2: at(t2), t3: at(t3), t4: at(t4) }
 }
 
-fn check(samples: &[Sample], offset_us: Option<i64>, rtt_us: Option<u64>) {
+fn check(samples: &[PingSample], offset_us: Option<i64>, rtt_us: Option<u64>) {
     let mut clock = ClockOffset::default();
     samples.iter().for_each(|s| clock.record(*s));
     let near = clock.offset_us().zip(offset_us).is_none_or(|(got, expect)| got.abs_diff(expect) < 20);
@@ -30,7 +30,7 @@ fn a_clock_that_was_set_is_believed_at_once() {
         let t = n * 1_750_000;
         sample(t, t + offset + 50, t + offset + 50, t + 100)
     };
-    let mut samples: Vec<Sample> = (0..10).map(|n| later(n, 1_000)).collect();
+    let mut samples: Vec<PingSample> = (0..10).map(|n| later(n, 1_000)).collect();
     samples.push(later(10, 900_000));
     check(&samples, Some(900_000), Some(100));
 }
@@ -119,7 +119,7 @@ impl Path {
             let last = self.arrives(answer, chance);
             let (t1, t4, end) = if dialler == 1 { (at, back, other) } else { (pong, last, dialler) };
             let (t2, t3) = if dialler == 1 { (there, pong) } else { (back, answer) };
-            samples.push((t4, Sample { t1: read(1, t1), t2: read(end, t2), t3: read(end, t3), t4: read(1, t4) }));
+            samples.push((t4, PingSample { t1: read(1, t1), t2: read(end, t2), t3: read(end, t3), t4: read(1, t4) }));
             at += if n < 3 { 100 * MS } else { 1_750 * MS };
             if at > until {
                 break;

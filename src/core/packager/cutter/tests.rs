@@ -1,11 +1,11 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{AudioInfo, Epoch, Feed, LifeId, NodeId, Schemes, StreamName, TrackKind, VideoInfo};
+use crate::model::{AudioInfo, Epoch, LifeId, NodeId, PushId, Schemes, StreamName, TrackKind, VideoInfo};
 
-const HIGH: InputTrack = InputTrack::of(Feed(0), InputTrack(0));
-const SOUND: InputTrack = InputTrack::of(Feed(0), InputTrack(1));
-const LOW: InputTrack = InputTrack::of(Feed(1), InputTrack(0));
+const HIGH: InputTrack = InputTrack::of(PushId(0), InputTrack(0));
+const SOUND: InputTrack = InputTrack::of(PushId(0), InputTrack(1));
+const LOW: InputTrack = InputTrack::of(PushId(1), InputTrack(0));
 
 /// Segments of 2 s from MSN 10 on.
 pub(crate) fn record() -> Record {
@@ -151,7 +151,7 @@ fn a_rendition_without_a_keyframe_there_is_given_up() {
         step(&mut cutter, 0, unit(dts, dts.is_multiple_of(2_000)));
         step(&mut cutter, 1, unit(dts, dts == 0 || dts == 1_800));
     }
-    assert_eq!(cutter.poll_lost(), Some(Lost { track: 1, feed: Feed(1), misaligned: Some(-200_000) }));
+    assert_eq!(cutter.poll_lost(), Some(Lost { track: 1, feed: PushId(1), misaligned: Some(-200_000) }));
     assert_eq!((cutter.input(1), cutter.track_of(LOW), cutter.poll_lost()), (None, None, None));
     let segment = cutter.segment(11).expect("under way");
     let (fresh, steps) = cutter.join(1, LOW, &segment);

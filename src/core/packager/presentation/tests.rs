@@ -8,8 +8,8 @@ use super::*;
 use crate::model::{StreamName, TrackId};
 use crate::packager::publishers::tests::{attached, track_unit};
 
-const HIGH: Feed = Feed(0);
-const LOW: Feed = Feed(1);
+const HIGH: PushId = PushId(0);
+const LOW: PushId = PushId(1);
 const VIDEO: InputTrack = InputTrack::of(HIGH, InputTrack(0));
 const AUDIO: InputTrack = InputTrack::of(HIGH, InputTrack(1));
 const LOW_VIDEO: InputTrack = InputTrack::of(LOW, InputTrack(0));
@@ -44,7 +44,7 @@ fn live(publishers: &Publishers, to: i64) -> (Presentation, Vec<Output>) {
     let later = units(4_100, to);
     for unit in aligned.units.into_iter().chain(later) {
         let track = presentation.track_of(unit.track).expect("it has its place");
-        assert_eq!(presentation.timing(track, &unit), Timing::InStep);
+        assert_eq!(presentation.timing(track, &unit), UnitTiming::InStep);
         out.extend(presentation.feed(track, unit));
     }
     (presentation, out)

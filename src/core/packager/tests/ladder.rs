@@ -6,15 +6,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const HIGH: Feed = Feed(0);
-const LOW: Feed = Feed(1);
-const THIRD: Feed = Feed(2);
+const HIGH: PushId = PushId(0);
+const LOW: PushId = PushId(1);
+const THIRD: PushId = PushId(2);
 
 /// When units are sent, in ms, and what.
 type Script = Vec<(u64, Input)>;
 
 /// A rendition of the programme: its units as its own push sends them, told apart by `mark`.
-fn rendition(feed: Feed, mark: &str, units: Vec<AccessUnit>) -> Vec<AccessUnit> {
+fn rendition(feed: PushId, mark: &str, units: Vec<AccessUnit>) -> Vec<AccessUnit> {
     let data = |unit: &AccessUnit| Bytes::from([mark.as_bytes(), b" ", &unit.data].concat());
     units.into_iter().map(|u| AccessUnit { track: InputTrack::of(feed, u.track), data: data(&u), ..u }).collect()
 }
@@ -29,7 +29,7 @@ fn script(units: Vec<AccessUnit>, late: u64) -> Script {
 }
 
 impl Bench {
-    fn rendition(&mut self, feed: Feed, name: &str, counter: u32, sound: bool) {
+    fn rendition(&mut self, feed: PushId, name: &str, counter: u32, sound: bool) {
         self.attach_as(feed, Some(name), counter);
         if !name.starts_with("audio_") {
             let config = if feed == HIGH { avcc() } else { other_avcc() };
@@ -50,7 +50,7 @@ impl Bench {
         }
     }
 
-    fn refusals(&self) -> Vec<(Feed, Refusal)> {
+    fn refusals(&self) -> Vec<(PushId, Refusal)> {
         let refused = |output: &Output| match output {
             Output::Refused { feed, why } => Some((*feed, *why)),
             _ => None,
@@ -91,7 +91,7 @@ fn ladder(seconds: u64, late: u64) -> (Bench, Vec<AccessUnit>, Vec<AccessUnit>) 
     (bench, high, low)
 }
 
-fn of_feed(feed: Feed, track: InputTrack) -> InputTrack {
+fn of_feed(feed: PushId, track: InputTrack) -> InputTrack {
     InputTrack::of(feed, track)
 }
 
@@ -259,12 +259,12 @@ fn one_that_comes_late_is_appended_at_a_segments_start() {
 }
 
 /// The leader or the other goes at 7.5 s and is back at 12.5 s.
-fn gone_and_back(who: Feed, changed: bool) -> (Bench, Vec<AccessUnit>, Vec<AccessUnit>) {
+fn gone_and_back(who: PushId, changed: bool) -> (Bench, Vec<AccessUnit>, Vec<AccessUnit>) {
     gone_and_back_late(who, changed, 0)
 }
 
 /// The same; what comes after the return comes so late.
-fn gone_and_back_late(who: Feed, changed: bool, late: u64) -> (Bench, Vec<AccessUnit>, Vec<AccessUnit>) {
+fn gone_and_back_late(who: PushId, changed: bool, late: u64) -> (Bench, Vec<AccessUnit>, Vec<AccessUnit>) {
     let mut bench = Bench::new(settings());
     bench.rendition(HIGH, "720p", 1, true);
     bench.rendition(LOW, "360p", 1, true);
@@ -364,7 +364,7 @@ fn one_that_lags_for_a_moment_loses_nothing() {
         let high = rendition(HIGH, "h", frames(480, 30.0, 60, true));
         let low = rendition(LOW, "l", frames(480, 30.0, 60, true));
         // What is sent from 7 to 9.5 s comes at once, then.
-        let held = |feed: Feed, units: &[AccessUnit]| -> Script {
+        let held = |feed: PushId, units: &[AccessUnit]| -> Script {
             let late = |at: u64| if feed == who && (7_000..9_500).contains(&at) { 9_500 } else { at };
             units.iter().map(|unit| (late(unit.dts), Input::Unit(unit.clone()))).collect()
         };
@@ -547,7 +547,7 @@ proptest! {
         bench.rendition(HIGH, "720p", 1, true);
         bench.run(10_000, vec![script(rendition(HIGH, "h", frames(45, 30.0, 60, false)), 0)]);
         for (kind, feed, after, off, keyframe) in ops {
-            let feed = Feed(feed);
+            let feed = PushId(feed);
             match kind {
                 0 => bench.rendition(feed, names[usize::from(feed.0)], 1, true),
                 1 if after < 10 => bench.send(Input::Detached(feed)),

@@ -338,11 +338,11 @@ fn the_next_life_is_of_no_older_epoch() {
 fn a_period_of_sound_at_44100_hz_begins_behind_the_pictures() {
     let mut bench = Bench::new(settings());
     bench.attach(1);
-    bench.attach_as(Feed(1), Some("audio_de"), 1);
+    bench.attach_as(PushId(1), Some("audio_de"), 1);
     // SVT-AV1's, which says no frame rate: its picture lasts 40 ms.
     let av1c = b"\x81\x00\x0c\x00\x0a\x0b\x02\x00\x00\x05\x21\xe7\xf6\x60\x17\xc0\x02";
     bench.send(Input::Config { track: VIDEO, config: CodecConfig::Av1(Bytes::from_static(av1c)) });
-    let (track, data) = (InputTrack::of(Feed(1), AUDIO), Bytes::from_static(b"sound"));
+    let (track, data) = (InputTrack::of(PushId(1), AUDIO), Bytes::from_static(b"sound"));
     let unit = |track, dts, composition_offset| AccessUnit {
         track,
         dts,

@@ -1,7 +1,7 @@
 //! Timed metadata goes into parts, once, with its time.
 
 use super::*;
-use crate::cmaf::{Event, cmaf};
+use crate::cmaf::{self, EventMessage};
 use crate::codec::scte35::tests::insert;
 use crate::model::{Message, Scheme};
 
@@ -12,14 +12,14 @@ fn message(scheme: Scheme, pts: Option<u64>, data: impl Into<Bytes>) -> Input {
 }
 
 /// What a track's parts carry: the part's start and the event, times in ms.
-fn carried(bench: &Bench, track: u8) -> Vec<(u64, Event, UnixTime)> {
+fn carried(bench: &Bench, track: u8) -> Vec<(u64, EventMessage, UnixTime)> {
     let scale = bench.record().tracks[usize::from(track)].timescale;
     let ms = |ticks: u64| scale.duration(ticks).as_millis() as u64;
     let of = |(header, body): (&PartHeader, &Bytes)| {
         let start = ms(header.decode_time);
         cmaf::events(body, scale)
             .into_iter()
-            .map(move |(event, wall)| (start, Event { time: ms(event.time), ..event }, wall))
+            .map(move |(event, wall)| (start, EventMessage { time: ms(event.time), ..event }, wall))
             .collect::<Vec<_>>()
     };
     bench.parts(track).into_iter().flat_map(of).collect()
@@ -106,7 +106,7 @@ fn sound_alone_carries_them_and_so_does_each_rendition() {
     );
 
     let mut bench = Bench::new(settings());
-    for (feed, name) in [(Feed(0), "high"), (Feed(1), "low")] {
+    for (feed, name) in [(PushId(0), "high"), (PushId(1), "low")] {
         bench.attach_as(feed, Some(name), 1);
         bench.send(Input::Config { track: InputTrack::of(feed, VIDEO), config: avcc() });
     }
@@ -115,7 +115,7 @@ fn sound_alone_carries_them_and_so_does_each_rendition() {
         if unit.dts == 6_000 {
             bench.send(message(Scheme::Id3, Some(6_000), "ID3"));
         }
-        for feed in [Feed(0), Feed(1)] {
+        for feed in [PushId(0), PushId(1)] {
             bench.send(Input::Unit(AccessUnit { track: InputTrack::of(feed, VIDEO), ..unit.clone() }));
         }
     }

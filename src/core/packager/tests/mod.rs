@@ -18,8 +18,8 @@ use super::plan::PART_SHARE_MIN;
 use super::settings::Settings;
 use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{
-    AccessUnit, Announced, Clocks, CodecConfig, Epoch, Feed, InputClock, InputTrack, MESSAGE_LEN_MAX, Msn, NodeId,
-    PartHeader, Record, Rendition, Resume, StreamName, TrackId, UNIT_LEN_MAX,
+    AccessUnit, Announced, Clocks, CodecConfig, Epoch, InputClock, InputTrack, MESSAGE_LEN_MAX, Msn, NodeId,
+    PartHeader, PushId, Record, Rendition, Resume, StreamName, TrackId, UNIT_LEN_MAX,
 };
 pub(crate) use invariants::{check_invariants, samples};
 
@@ -39,7 +39,7 @@ pub(crate) const OTHER_AVCC: &[u8] = &[
 const ASC_48K: &[u8] = &[0x11, 0x90];
 
 const RTMP: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
-const FEED: Feed = Feed(0);
+const FEED: PushId = PushId(0);
 const VIDEO: InputTrack = InputTrack(0);
 const AUDIO: InputTrack = InputTrack(1);
 /// The wallclock at `now` 0.
@@ -117,7 +117,7 @@ impl Bench {
         self.attach_as(FEED, None, counter);
     }
 
-    fn attach_as(&mut self, feed: Feed, rendition: Option<&str>, counter: u32) {
+    fn attach_as(&mut self, feed: PushId, rendition: Option<&str>, counter: u32) {
         let rendition = rendition.map(|name| Rendition::parse(name).expect(name));
         let announced = Announced::default();
         self.send(Input::Attached { feed, rendition, epoch: epoch(counter), clock: RTMP, announced });

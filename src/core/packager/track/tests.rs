@@ -1,6 +1,6 @@
 use super::super::tests::{asc, avcc};
 use super::*;
-use crate::model::{CodecConfig, Feed, InputTrack, Scheme};
+use crate::model::{CodecConfig, InputTrack, PushId, Scheme};
 use crate::packager::cutter::tests::record;
 use crate::packager::publishers::tests::{attached, track_unit};
 
@@ -111,35 +111,35 @@ fn bit_rates_are_measured_over_whole_segments() {
 
 #[test]
 fn timestamps_that_jump_are_told() {
-    let mut publishers = attached(&[(Feed(0), None)]);
+    let mut publishers = attached(&[(PushId(0), None)]);
     let input = InputTrack(0);
     publishers.configure(input, &avcc());
     let source = publishers.source(input).expect("configured");
-    let clock = publishers.get(Feed(0)).expect("attached").clock;
+    let clock = publishers.get(PushId(0)).expect("attached").clock;
     let period = PeriodStart { clock, base: 100, start: Duration::from_secs(1) };
     let mut muxer = muxer(&avcc());
     let at = |muxer: &TrackMuxer, dts: i64, due_ms: u64| {
         muxer.timing(dts, Duration::from_secs(1), Duration::from_millis(due_ms))
     };
-    assert_eq!(at(&muxer, 100, 1_000), Timing::Unknown);
+    assert_eq!(at(&muxer, 100, 1_000), UnitTiming::Unknown);
     muxer.follow(&period, source, None);
-    assert_eq!(at(&muxer, 100, 1_000), Timing::InStep);
-    assert!(matches!(at(&muxer, 5_000, 9_000), Timing::Jump { .. }), "the others are elsewhere");
+    assert_eq!(at(&muxer, 100, 1_000), UnitTiming::InStep);
+    assert!(matches!(at(&muxer, 5_000, 9_000), UnitTiming::Jump { .. }), "the others are elsewhere");
     let unit = track_unit(input, 100, true);
     let (unit, notice) = muxer.time(unit, &period).expect("timed");
     assert_eq!((unit.dts, notice), (90_000, None));
-    assert_eq!(at(&muxer, 140, 1_040), Timing::InStep);
-    assert_eq!(at(&muxer, 2_000, 2_900), Timing::InStep, "frames were lost on the way");
+    assert_eq!(at(&muxer, 140, 1_040), UnitTiming::InStep);
+    assert_eq!(at(&muxer, 2_000, 2_900), UnitTiming::InStep, "frames were lost on the way");
     let ahead = Duration::from_millis(1_900);
-    assert_eq!(at(&muxer, 2_000, 1_100), Timing::Jump { behind: Duration::ZERO, ahead });
+    assert_eq!(at(&muxer, 2_000, 1_100), UnitTiming::Jump { behind: Duration::ZERO, ahead });
     muxer.stop();
-    assert_eq!(at(&muxer, 140, 1_040), Timing::Unknown);
+    assert_eq!(at(&muxer, 140, 1_040), UnitTiming::Unknown);
 }
 
 #[test]
 fn events_go_into_the_next_part() {
     let (mut muxer, stamp) = (muxer(&asc()), stamp(10, 0, false));
-    let event = |id: u32| Event {
+    let event = |id: u32| EventMessage {
         scheme: Scheme::Id3,
         id,
         time: 5,

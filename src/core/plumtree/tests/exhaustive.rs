@@ -7,6 +7,8 @@
 //!
 //! States are told apart by what the cores remember, their counters left out, and each is left by every way once.
 
+#![expect(clippy::disallowed_types, reason = "nothing walks the set of states that were seen")]
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Write as _;

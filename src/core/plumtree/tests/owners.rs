@@ -1,11 +1,11 @@
 //! The parts by themselves: what each decides, and what it returns.
 
 use super::*;
-use crate::plumtree::bodies::{Action, Bodies, Place};
+use crate::plumtree::bodies::{Bodies, BodyAction, Place};
 use crate::plumtree::io::{Sending, Serve};
 use crate::plumtree::key::Key;
 use crate::plumtree::neighbours::{Neighbours, PeerSet, Slot};
-use crate::plumtree::pulls::{Links, Missing, Offer, Pulls};
+use crate::plumtree::pulls::{HolderLinks, Missing, Offer, Pulls};
 use crate::plumtree::store::{HeldBody, Store};
 use crate::plumtree::transfers::{Coming, Head, Piece, Transfer, Transfers};
 use crate::plumtree::tree::{Exchange, Tree};
@@ -163,14 +163,14 @@ mod pulls {
         assert!(pulls.insert(key(n), missing).is_none());
     }
 
-    fn choose(pulls: &mut Pulls, now: Time, n: u16, links: Links) -> Option<(Slot, bool)> {
+    fn choose(pulls: &mut Pulls, now: Time, n: u16, links: HolderLinks) -> Option<(Slot, bool)> {
         pulls.choose(now, &key(n), false, links, &Config::default()).map(|ask| (ask.slot, ask.first))
     }
 
     #[test]
     fn the_least_busy_holder_is_asked_and_each_in_turn() {
         let (mut pulls, neighbours, config) = (Pulls::default(), neighbours(), Config::default());
-        let links = Links { eager: NOBODY(), full: NOBODY(), neighbours: &neighbours };
+        let links = HolderLinks { eager: NOBODY(), full: NOBODY(), neighbours: &neighbours };
         miss(&mut pulls, 0, &[1, 2]);
         miss(&mut pulls, 1, &[1, 2]);
         assert!(pulls.is_due(NOW) && !pulls.is_due(NOW));
@@ -195,7 +195,7 @@ mod pulls {
     fn a_pull_is_held_while_bytes_flow() {
         let (mut pulls, mut neighbours, config) = (Pulls::default(), neighbours(), Config::default());
         miss(&mut pulls, 0, &[1, 2]);
-        let links = Links { eager: NOBODY(), full: NOBODY(), neighbours: &neighbours };
+        let links = HolderLinks { eager: NOBODY(), full: NOBODY(), neighbours: &neighbours };
         assert_eq!(choose(&mut pulls, NOW, 0, links), Some((1, true)));
         let late = NOW + config.graft_timeout_2;
         neighbours.moved(late, 1);
@@ -209,7 +209,7 @@ mod pulls {
         for (newest, asked) in [(true, 3), (false, 1)] {
             let mut pulls = Pulls::default();
             miss(&mut pulls, 0, &[1, 2, 3]);
-            let links = Links { eager: set(&[2, 3]), full: set(&[2]), neighbours: &neighbours };
+            let links = HolderLinks { eager: set(&[2, 3]), full: set(&[2]), neighbours: &neighbours };
             let ask = pulls.choose(NOW, &key(0), newest, links, &Config::default()).expect("a holder");
             assert_eq!((ask.slot, ask.live), (asked, newest));
         }
@@ -220,7 +220,7 @@ mod pulls {
         let (mut pulls, neighbours) = (Pulls::default(), neighbours());
         miss(&mut pulls, 0, &[1]);
         assert!(!pulls.wait(&key(0), 2), "nobody was asked yet");
-        let links = Links { eager: NOBODY(), full: NOBODY(), neighbours: &neighbours };
+        let links = HolderLinks { eager: NOBODY(), full: NOBODY(), neighbours: &neighbours };
         choose(&mut pulls, NOW, 0, links);
         assert!(pulls.wait(&key(0), 2) && !pulls.wait(&key(0), 1));
         assert!(!pulls.wait(&key(1), 2), "nothing is missing there");
@@ -345,8 +345,8 @@ mod tree {
 mod bodies {
     use super::*;
 
-    fn lost(to: &[Slot], n: u16, lost: bool) -> Action {
-        Action::NotHere { to: set(to), id: part(0, n), lost }
+    fn lost(to: &[Slot], n: u16, lost: bool) -> BodyAction {
+        BodyAction::NotHere { to: set(to), id: part(0, n), lost }
     }
 
     #[test]
@@ -356,8 +356,8 @@ mod bodies {
             bodies.begin(key(n), transfer(1, n, 100), false, &config);
         }
         assert!(matches!(bodies.held_by(&key(0), 2), Place::Coming(Coming { slot: 1, hops: 1, .. })));
-        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [Action::Torn]);
-        assert_eq!(bodies.torn(NOW, key(1), 1, &config), [Action::Torn, Action::Compare]);
+        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [BodyAction::Torn]);
+        assert_eq!(bodies.torn(NOW, key(1), 1, &config), [BodyAction::Torn, BodyAction::Compare]);
         assert_eq!((bodies.sizes().transfers, bodies.sizes().missing), (2, 1));
         // The one who could go on with it hasn't got it after all; it isn't lost while a part of it is here.
         assert_eq!(bodies.not_held_by(NOW, &key(0), 2), Some(lost(&[], 0, false)));
@@ -368,8 +368,11 @@ mod bodies {
         let (mut bodies, config) = (Bodies::default(), Config { resume: false, ..Config::default() });
         bodies.begin(key(0), transfer(1, 0, 100), false, &config);
         bodies.forward(&key(0), set(&[2, 3]));
-        let abort = Action::Abort { to: set(&[2, 3]), id: part(0, 0) };
-        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [Action::Torn, abort, lost(&[], 0, false), Action::Compare]);
+        let abort = BodyAction::Abort { to: set(&[2, 3]), id: part(0, 0) };
+        assert_eq!(
+            bodies.torn(NOW, key(0), 1, &config),
+            [BodyAction::Torn, abort, lost(&[], 0, false), BodyAction::Compare]
+        );
         assert_eq!(bodies.sizes().transfers, 0);
     }
 
@@ -381,9 +384,9 @@ mod bodies {
         }
         bodies.forward(&key(1), set(&[1]));
         bodies.miss(key(2), Missing::new(&offer(1, 1), NOBODY(), NOW, false));
-        let refuse = Action::Refuse { from: 1, id: part(0, 0) };
-        let abort = Action::Abort { to: set(&[1]), id: part(0, 1) };
-        let expected = [refuse, Action::Torn, Action::Compare, abort, lost(&[], 2, true)];
+        let refuse = BodyAction::Refuse { from: 1, id: part(0, 0) };
+        let abort = BodyAction::Abort { to: set(&[1]), id: part(0, 1) };
+        let expected = [refuse, BodyAction::Torn, BodyAction::Compare, abort, lost(&[], 2, true)];
         assert_eq!(bodies.without(NOW, 1, true, &config), expected);
         assert_eq!(bodies.sizes().missing, 0);
     }
@@ -396,8 +399,8 @@ mod bodies {
         assert!(bodies.wants(&key(0)));
         let id = part(0, 0);
         let expected = [
-            Action::Refuse { from: 1, id },
-            Action::Abort { to: NOBODY(), id },
+            BodyAction::Refuse { from: 1, id },
+            BodyAction::Abort { to: NOBODY(), id },
             lost(&[], 0, false),
             lost(&[], 1, true),
         ];
@@ -409,10 +412,11 @@ mod bodies {
     fn a_publisher_supersedes_what_comes_in_and_what_is_missing() {
         let (mut bodies, config) = (Bodies::default(), Config::default());
         bodies.miss(key(0), Missing::new(&offer(1, 1), NOBODY(), NOW, false));
-        assert_eq!(bodies.supersede(&key(0)), [Action::Conflict, lost(&[], 0, false)]);
+        assert_eq!(bodies.supersede(&key(0)), [BodyAction::Conflict, lost(&[], 0, false)]);
         bodies.begin(key(1), transfer(1, 1, 100), false, &config);
         let id = part(0, 1);
-        let expected = [Action::Refuse { from: 1, id }, Action::Abort { to: NOBODY(), id }, lost(&[], 1, false)];
+        let expected =
+            [BodyAction::Refuse { from: 1, id }, BodyAction::Abort { to: NOBODY(), id }, lost(&[], 1, false)];
         assert_eq!(bodies.supersede(&key(1)), expected);
         assert!(bodies.supersede(&key(1)).is_empty());
         // A transfer's deadline goes with the last one that is complete; a dropped one's is looked at once.

@@ -156,7 +156,7 @@ fn events(entry: &[u8; 4], samples: &[Vec<u8>]) -> String {
     let sample =
         |data: &Vec<u8>| cmaf::Sample { duration: 2_000, composition_offset: 0, sync: true, data: data.clone().into() };
     let samples: Vec<_> = samples.iter().map(sample).collect();
-    let reference = cmaf::Reference { media_time: 0, wall: UnixTime::default() };
+    let reference = cmaf::ProducerReferenceTime { media_time: 0, wall: UnixTime::default() };
     let chunk = cmaf::chunk(1, 4_000, reference, (Timescale::MILLIS, &[]), &samples);
     let (out, end) = read([], &[events_init(entry), chunk.to_vec()].concat());
     assert_eq!(end, Ok(()));

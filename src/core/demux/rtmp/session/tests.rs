@@ -60,13 +60,13 @@ fn run(bytes: &[u8], piece: usize) -> Vec<String> {
                 Output::Send(bytes) if bytes.len() == 1 + 2 * handshake::BLOCK_LEN => out.push("S0 S1 S2".to_owned()),
                 Output::Send(bytes) => {
                     let reply = replies.next(&mut &bytes[..]).expect("well-formed").expect("whole");
-                    out.push(match Body::parse(reply.clone()) {
-                        Ok(Body::Command(command)) => {
+                    out.push(match MessageBody::parse(reply.clone()) {
+                        Ok(MessageBody::Command(command)) => {
                             let code = command.args.iter().find_map(|arg| arg.property("code")).and_then(Value::as_str);
                             format!("{} {} {}", command.name, command.transaction, code.unwrap_or("-"))
                         }
                         Ok(body) => {
-                            if let Body::SetChunkSize(size) = body {
+                            if let MessageBody::SetChunkSize(size) = body {
                                 replies.set_chunk_size(size).expect("allowed");
                             }
                             format!("type {} {:02x?}", reply.kind, &reply.payload[..])
@@ -170,9 +170,9 @@ fn who_speaks_enhanced_rtmp_is_told_what_is_taken() {
         let (mut replies, mut last) = (Dechunker::new(1 << 20, 0), None);
         for bytes in sent {
             let reply = replies.next(&mut &bytes[..]).expect("well-formed").expect("whole");
-            match Body::parse(reply) {
-                Ok(Body::SetChunkSize(size)) => replies.set_chunk_size(size).expect("allowed"),
-                Ok(Body::Command(command)) => last = command.args.into_iter().nth(1),
+            match MessageBody::parse(reply) {
+                Ok(MessageBody::SetChunkSize(size)) => replies.set_chunk_size(size).expect("allowed"),
+                Ok(MessageBody::Command(command)) => last = command.args.into_iter().nth(1),
                 _ => {}
             }
         }

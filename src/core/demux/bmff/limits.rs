@@ -1,0 +1,7 @@
+//! How much of a file is taken.
+
+/// Tracks of a file. A push has as many at most.
+pub const TRACKS_MAX: usize = 16;
+
+/// Samples of a fragment: a minute of 16 tracks at 60 a second.
+pub const SAMPLES_MAX: usize = 1 << 16;
