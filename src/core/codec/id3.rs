@@ -26,7 +26,8 @@ pub fn texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bytes {
     tag.into()
 }
 
-/// 28 bits in four bytes whose upper bit is 0 (6.2). What is longer is cut by the caller: [`MESSAGE_LEN_MAX`](crate::model::MESSAGE_LEN_MAX).
+/// 28 bits in four bytes whose upper bit is 0 (6.2). The caller cuts what is longer than
+/// [`MESSAGE_LEN_MAX`](crate::model::MESSAGE_LEN_MAX).
 fn synchsafe(len: usize) -> u32 {
     let len = u32::try_from(len).unwrap_or(u32::MAX);
     (len & 0x7f) | (len & 0x3f80) << 1 | (len & 0x1f_c000) << 2 | (len & 0xfe0_0000) << 3

@@ -2,9 +2,9 @@
 #![no_main]
 
 use bytes::Bytes;
+use damson_core::cmaf;
 use damson_core::codec::codec::Codec;
 use damson_core::model::CodecConfig;
-use damson_core::cmaf;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,8 +2,8 @@
 //! whatever the pieces, the same.
 #![no_main]
 
+use damson_core::demux::bmff::{BmffReader, CLOCK, Limits, Output};
 use damson_core::model::MESSAGE_LEN_MAX;
-use damson_core::demux::bmff::{CLOCK, Limits, Output, BmffReader};
 use libfuzzer_sys::fuzz_target;
 
 fn read(size: usize, files: &[u8]) -> Vec<Output> {

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::plumtree::{Config, HELD_MAX, Input, MISSING_MAX, Message, NEIGHBOURS_MAX, Output, PIECE_LEN_MAX, Plumtree};
-use damson_core::model::{Epoch, Flags, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::wire::Reader;
+use damson_core::model::{Epoch, Flags, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
+use damson_core::plumtree::{
+    Config, HELD_MAX, Input, MISSING_MAX, Message, NEIGHBOURS_MAX, Output, PIECE_LEN_MAX, Plumtree,
+};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 

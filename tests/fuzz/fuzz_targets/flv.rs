@@ -2,8 +2,8 @@
 #![no_main]
 
 use bytes::Bytes;
-use damson_core::demux::{amf0, flv};
 use damson_core::demux::flv::{Media, Tags};
+use damson_core::demux::{amf0, flv};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -17,7 +17,8 @@ fuzz_target!(|data: &[u8]| {
                 let len = usize::from(rest[0]).min(rest.len() - 1);
                 let tag = rest.slice(1..1 + len);
                 rest = rest.slice(1 + len..);
-                let read = if which == 0 { tags.video(&tag, 0xffff_fff0, &mut out) } else { tags.audio(&tag, 7, &mut out) };
+                let read =
+                    if which == 0 { tags.video(&tag, 0xffff_fff0, &mut out) } else { tags.audio(&tag, 7, &mut out) };
                 if read.is_err() {
                     return;
                 }

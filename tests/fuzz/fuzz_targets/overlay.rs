@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::model::{NodeId, Peer};
 use damson_core::hyparview::{Config, DownCause, HyParView, Input, Message};
 use damson_core::model::time::Time;
 use damson_core::model::wire::Reader;
+use damson_core::model::{NodeId, Peer};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::model::{Epoch, NodeId, PartHeader, Record, Rendition, Scheme, StreamName, TrackId, AccessUnit, Announced, Clocks, CodecConfig, PushId, InputClock, InputTrack, Message};
-use damson_core::packager::{Input, Output, Packager, Settings};
 use damson_core::model::time::{Time, Timescale, UnixTime};
+use damson_core::model::{
+    AccessUnit, Announced, Clocks, CodecConfig, Epoch, InputClock, InputTrack, Message, NodeId, PartHeader, PushId,
+    Record, Rendition, Scheme, StreamName, TrackId,
+};
+use damson_core::packager::{Input, Output, Packager, Settings};
 use libfuzzer_sys::fuzz_target;
 
 /// x264's, 1280x720.
@@ -19,9 +22,8 @@ const AVCC: [u8; 45] = [
 ];
 
 /// SVT-AV1's, 320x180.
-const AV1C: [u8; 17] = [
-    0x81, 0x00, 0x0c, 0x00, 0x0a, 0x0b, 0x02, 0x00, 0x00, 0x05, 0x21, 0xe7, 0xf6, 0x60, 0x17, 0xc0, 0x02,
-];
+const AV1C: [u8; 17] =
+    [0x81, 0x00, 0x0c, 0x00, 0x0a, 0x0b, 0x02, 0x00, 0x00, 0x05, 0x21, 0xe7, 0xf6, 0x60, 0x17, 0xc0, 0x02];
 
 #[derive(Default)]
 struct Checked {
@@ -82,7 +84,13 @@ fuzz_target!(|data: &[u8]| {
                     InputClock { scale: Timescale::MILLIS, wrap_bits: [32, 33, 24, 0][usize::from(a & 3)] },
                 );
                 let said = |bits: u8| [None, Some(true), Some(false), None][usize::from(bits & 3)];
-                Input::Attached { feed, rendition, epoch, clock, announced: Announced { video: said(b), audio: said(c) } }
+                Input::Attached {
+                    feed,
+                    rendition,
+                    epoch,
+                    clock,
+                    announced: Announced { video: said(b), audio: said(c) },
+                }
             }
             1 => {
                 let mut avcc = AVCC;

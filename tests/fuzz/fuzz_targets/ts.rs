@@ -2,8 +2,8 @@
 //! NAL units fill their unit exactly.
 #![no_main]
 
-use damson_core::model::CodecConfig;
 use damson_core::demux::ts::{CLOCK, Demuxer, End, Output, VIDEO};
+use damson_core::model::CodecConfig;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -15,7 +15,9 @@ fuzz_target!(|data: &[u8]| {
     let mut drain = |demuxer: &mut Demuxer| {
         while let Some(output) = demuxer.poll_output() {
             match output {
-                Output::Config { track, config: CodecConfig::Avc(_) | CodecConfig::Hevc(_) } => configured |= track == VIDEO,
+                Output::Config { track, config: CodecConfig::Avc(_) | CodecConfig::Hevc(_) } => {
+                    configured |= track == VIDEO
+                }
                 Output::Unit(unit) => {
                     assert!(unit.dts >> CLOCK.wrap_bits == 0 && !unit.data.is_empty());
                     out += unit.data.len();
@@ -35,7 +37,11 @@ fuzz_target!(|data: &[u8]| {
         }
     };
     for (n, bytes) in rest.chunks(size).enumerate() {
-        if plain { demuxer.push(bytes) } else { demuxer.datagram(bytes) }
+        if plain {
+            demuxer.push(bytes)
+        } else {
+            demuxer.datagram(bytes)
+        }
         if lossy && n % 5 == 4 {
             demuxer.lost();
         }

@@ -2,12 +2,12 @@
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
-use damson_core::plumtree::Message;
-use damson_core::model::{PartHeader, Record, Trace};
 use damson_core::link::clock_offset::{ClockOffset, PingSample};
 use damson_core::link::frame::{BodyHead, Frame, FrameDecoder, Progress};
-use damson_core::{hyparview as overlay, swarm};
 use damson_core::model::wire::Reader;
+use damson_core::model::{PartHeader, Record, Trace};
+use damson_core::plumtree::Message;
+use damson_core::{hyparview as overlay, swarm};
 use libfuzzer_sys::fuzz_target;
 
 /// The frames of a control stream that comes in steps of this many bytes, up to the first bad one.
