@@ -16,8 +16,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 use url::Url;
 
-use super::keys::Keys;
-use super::publish_request::{Authorizer, BoxFuture, Denied, PublishRequest};
+use super::publish_request::{Denied, PublishRequest};
 use crate::net::http_client::HttpClient;
 
 /// What of an answer is told, in characters.
@@ -47,7 +46,7 @@ struct HookRequest<'a> {
 }
 
 impl Hook {
-    async fn ask(&self, request: &PublishRequest) -> Result<(), Denied> {
+    pub(super) async fn ask(&self, request: &PublishRequest) -> Result<(), Denied> {
         let query = request.query.as_deref();
         let asked = HookRequest {
             stream: request.stream.as_str(),
@@ -82,29 +81,6 @@ fn said(status: u16, body: &[u8]) -> String {
         text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORD_LEN_MAX).collect();
     let line = line.trim();
     if line.is_empty() { format!("on_publish says {status}") } else { line.to_owned() }
-}
-
-/// Lets through what both the keys and the hook let through.
-#[derive(Debug)]
-pub struct KeysThenHook {
-    /// Asked first.
-    pub keys: Keys,
-    /// Asked then.
-    pub hook: Option<Hook>,
-}
-
-impl Authorizer for KeysThenHook {
-    fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
-        Box::pin(async move {
-            self.keys.authorize(request.clone()).await?;
-            let Some(hook) = self.hook.as_ref().filter(|_| request.protocol != "file") else { return Ok(()) };
-            let asked = hook.ask(&request).await;
-            if let Err(denied) = &asked {
-                self.keys.refused(&request, denied).await;
-            }
-            asked
-        })
-    }
 }
 
 #[cfg(test)]

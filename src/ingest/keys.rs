@@ -16,7 +16,7 @@ use damson_core::model::StreamName;
 use damson_core::model::time::Time;
 use tokio::time::sleep_until;
 
-use super::publish_request::{Authorizer, BoxFuture, Denied, PublishRequest};
+use super::publish_request::{Denied, PublishRequest};
 use crate::{clock, observe};
 
 /// What makes these hashes none of another purpose (BLAKE3, derive_key mode).
@@ -169,17 +169,17 @@ impl Keys {
         self.refused.keys_refused.inc();
         sleep_until(clock::instant(self.answer_at(clock::now(), remote.ip().to_canonical())).into()).await;
     }
-}
 
-impl Authorizer for Keys {
-    fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
-        Box::pin(async move {
-            let checked = self.check(&request);
-            if let Err(denied) = &checked {
-                self.refused(&request, denied).await;
-            }
-            checked
-        })
+    /// Checks the key of a push; one that is refused waits before it is told.
+    ///
+    /// # Errors
+    /// The push has no key, or not the stream's.
+    pub(super) async fn authorize(&self, request: &PublishRequest) -> Result<(), Denied> {
+        let checked = self.check(request);
+        if let Err(denied) = &checked {
+            self.refused(request, denied).await;
+        }
+        checked
     }
 }
 

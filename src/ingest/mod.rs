@@ -17,6 +17,7 @@
 //!   implements. So the ingest knows nothing of the mesh or the edge.
 
 mod active;
+mod authorizer;
 mod bit_rate;
 pub mod file_loop;
 pub mod hook;
@@ -33,8 +34,9 @@ mod ts;
 pub mod udp;
 
 pub use active::STREAMS_MAX;
+pub use authorizer::{AllowAll, Authorizer, KeysThenHook};
 pub use publication::{NewPackaging, Packaging};
-pub use publish_request::{AllowAll, Authorizer, BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused};
+pub use publish_request::{BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused};
 pub use publish_session::{Gone, PublishSession};
 pub use registry::PublishRegistry;
 pub use settings::{Settings, Takeover};

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use damson_core::model::time::Time;
 use damson_core::model::{AccessUnit, Clocks, Epoch, InputTrack, Message, PushId, Resume, StreamName};
-use damson_core::packager::{Input, Notice, Output, Packager};
+use damson_core::packager::{Diagnostic, Input, Output, Packager};
 use tokio::sync::mpsc;
 
 use super::active::{Active, PublicationCommand, PushInput, Pushed};
@@ -240,9 +240,9 @@ impl Publication {
                 }
                 Output::Part { header, body } => self.sink.part(&self.stream, header, body),
                 Output::Refused { feed, why } => refused.push((feed, why)),
-                Output::Notice(notice) => {
-                    log(&self.stream, &notice);
-                    self.sink.notice(&self.stream, &notice);
+                Output::Diagnostic(diagnostic) => {
+                    log(&self.stream, &diagnostic);
+                    self.sink.diagnostic(&self.stream, &diagnostic);
                 }
             }
         }
@@ -262,17 +262,20 @@ impl Publication {
 }
 
 /// What can come with every frame is for those who look for it.
-fn log(stream: &StreamName, notice: &Notice) {
-    match notice {
-        Notice::ShortPart { .. }
-        | Notice::Nudged { .. }
-        | Notice::Late { .. }
-        | Notice::GapSegment { .. }
-        | Notice::DateTimeStep { .. } => tracing::debug!(%stream, "{notice}"),
-        Notice::LifeBegan { .. } | Notice::PeriodBegan { .. } | Notice::LifeEnded { .. } | Notice::Joined { .. } => {
-            tracing::info!(%stream, "{notice}");
+fn log(stream: &StreamName, diagnostic: &Diagnostic) {
+    match diagnostic {
+        Diagnostic::ShortPart { .. }
+        | Diagnostic::Nudged { .. }
+        | Diagnostic::Late { .. }
+        | Diagnostic::GapSegment { .. }
+        | Diagnostic::DateTimeStep { .. } => tracing::debug!(%stream, "{diagnostic}"),
+        Diagnostic::LifeBegan { .. }
+        | Diagnostic::PeriodBegan { .. }
+        | Diagnostic::LifeEnded { .. }
+        | Diagnostic::Joined { .. } => {
+            tracing::info!(%stream, "{diagnostic}");
         }
-        _ => tracing::warn!(%stream, "{notice}"),
+        _ => tracing::warn!(%stream, "{diagnostic}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a publisher asks for, who decides it, and where what it publishes goes.
+//! What a publisher asks for, why it may be refused, and where what it publishes goes.
 
 use std::fmt;
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use damson_core::model::{PartHeader, PushId, Record, Rendition, Resume, StreamName};
-use damson_core::packager::{Notice, Refusal};
+use damson_core::packager::{Diagnostic, Refusal};
 
 /// A future that can be kept.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -27,22 +27,6 @@ pub struct PublishRequest {
     pub remote: Option<SocketAddr>,
     /// `rtmp`, `file`.
     pub protocol: &'static str,
-}
-
-/// The one point that every publish passes.
-pub trait Authorizer: Send + Sync + 'static {
-    /// Lets a publish through, or says why not.
-    fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>>;
-}
-
-/// Lets everybody publish.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AllowAll;
-
-impl Authorizer for AllowAll {
-    fn authorize(&self, _: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
-        Box::pin(async { Ok(()) })
-    }
 }
 
 /// Why a publish isn't allowed, as the encoder is told.
@@ -112,7 +96,7 @@ pub trait PartSink: Send + Sync + 'static {
     /// Returns what the swarm holds of the stream, asked before each publisher's first frame.
     fn resume(&self, stream: &StreamName) -> BoxFuture<'_, Option<Resume>>;
     /// Counts what the packager has to say; it is logged here.
-    fn notice(&self, _stream: &StreamName, _notice: &Notice) {}
+    fn diagnostic(&self, _stream: &StreamName, _diagnostic: &Diagnostic) {}
     /// The stream's publication is over: its life has ended, or another ingest goes on with it.
     fn ended(&self, stream: &StreamName);
 }

@@ -15,8 +15,9 @@ use tokio_util::task::TaskTracker;
 use tracing::field::display;
 
 use super::active::Active;
+use super::authorizer::Authorizer;
 use super::publication::{NewPackaging, Publication};
-use super::publish_request::{Authorizer, Denied, PartSink, PublishRequest, Refused};
+use super::publish_request::{Denied, PartSink, PublishRequest, Refused};
 use super::publish_session::PublishSession;
 use super::settings::Settings;
 

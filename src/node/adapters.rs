@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, Peer, Record, Resume, StreamName, Trace};
-use damson_core::packager::Notice;
+use damson_core::packager::Diagnostic;
 use damson_core::swarm::{Entry, Keeper};
 
 use super::mesh_view::MeshView;
@@ -73,8 +73,8 @@ impl PartSink for IntoMesh {
         Box::pin(async move { self.mesh.resume(&stream).await })
     }
 
-    fn notice(&self, _stream: &StreamName, notice: &Notice) {
-        self.counters.diagnostic(notice.kind());
+    fn diagnostic(&self, _stream: &StreamName, diagnostic: &Diagnostic) {
+        self.counters.diagnostic(diagnostic.kind());
     }
 
     fn ended(&self, stream: &StreamName) {

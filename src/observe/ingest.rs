@@ -44,7 +44,7 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Counts what the packager has said of a push: [`Notice::kind`](damson_core::packager::Notice::kind).
+    /// Counts what the packager has said of a push: [`Diagnostic::kind`](damson_core::packager::Diagnostic::kind).
     pub fn diagnostic(&self, kind: &'static str) {
         self.diagnostics.get_or_create(&DiagnosticLabels { kind }).inc();
     }
@@ -83,13 +83,13 @@ mod tests {
 
     use super::super::metrics::Metrics;
     use damson_core::model::TrackId;
-    use damson_core::packager::Notice;
+    use damson_core::packager::Diagnostic;
 
     #[test]
     fn diagnostics_are_counted_by_kind() {
         let metrics = Metrics::default();
-        let late = Notice::Late { track: TrackId(0), behind: Duration::ZERO };
-        for notice in [&late, &Notice::Silence, &late] {
+        let late = Diagnostic::Late { track: TrackId(0), behind: Duration::ZERO };
+        for notice in [&late, &Diagnostic::Silence, &late] {
             metrics.ingest.diagnostic(notice.kind());
         }
         let text = metrics.encode(0, 0, 0, 0);

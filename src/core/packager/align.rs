@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::diagnostic::{Notice, Unusable};
+use super::diagnostic::{Diagnostic, Unusable};
 use super::plan::{frame_duration, frame_rate_milli};
 use super::preroll::Preroll;
 use super::publishers::{Publisher, Publishers};
@@ -32,7 +32,7 @@ pub(super) struct Aligned {
 
 /// Puts the other pushes' units to the lead's: those that show a keyframe with its first one, and sound beside that. Returns
 /// what was dropped on the way, too.
-pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> (Option<Aligned>, Vec<Notice>) {
+pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> (Option<Aligned>, Vec<Diagnostic>) {
     let Some(clock) = publishers.get(lead).map(|publisher| publisher.clock) else { return (None, Vec::new()) };
     let (units, need_keyframe) = preroll.into_units();
     let (mut units, others): (Vec<InputUnit>, _) = units.into_iter().partition(|unit| unit.track.feed() == lead);
@@ -58,7 +58,7 @@ pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> 
         units.extend(taken.into_iter().filter(|unit| unit.dts <= start.latest));
         sound |= takes_sound;
     }
-    dropped.extend(Notice::dropped(jumped.into_iter(), Unusable::Jumped));
+    dropped.extend(Diagnostic::dropped(jumped.into_iter(), Unusable::Jumped));
     // In the order in which they came: none lags because it is fed behind the others.
     units.sort_by_key(|unit| unit.now);
     let base = units.iter().map(InputUnit::earliest).min().unwrap_or_default();
@@ -148,7 +148,7 @@ impl<'a> Start<'a> {
 }
 
 /// Drops pictures before the first keyframe, and sound that is far before it.
-fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &Publishers) -> Vec<Notice> {
+fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &Publishers) -> Vec<Diagnostic> {
     let mut keep = vec![true; units.len()];
     let mut first = None;
     for (track, _) in publishers.sources().filter(|(_, source)| source.codec.is_video()) {
@@ -172,7 +172,7 @@ fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &
         }
     }
     let dropped = units.iter().zip(&keep).filter(|(_, keep)| !**keep).map(|(unit, _)| unit.track);
-    let dropped = Notice::dropped(dropped, Unusable::NoKeyframe).collect();
+    let dropped = Diagnostic::dropped(dropped, Unusable::NoKeyframe).collect();
     let mut keep = keep.into_iter();
     units.retain(|_| keep.next().unwrap_or(true));
     dropped
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(stamps(&aligned.units, HIGH, VIDEO), [800, 840]);
         assert_eq!(stamps(&aligned.units, HIGH, AUDIO), [400, 810]);
         assert_eq!(aligned.base, 400);
-        let said = |track, units| Notice::Unusable { track, units, why: Unusable::NoKeyframe };
+        let said = |track, units| Diagnostic::Unusable { track, units, why: Unusable::NoKeyframe };
         assert_eq!(dropped, [said(VIDEO, 1), said(AUDIO, 1)]);
     }
 

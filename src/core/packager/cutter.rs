@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::date_time::Anchor;
-use super::diagnostic::Notice;
+use super::diagnostic::Diagnostic;
 use super::step::{Lost, Step, TrackEnd};
 use super::unit::{REORDER_MAX, SegmentStart, TrackUnit, micros};
 use crate::model::limits::PATIENCE_PUSH;
@@ -448,7 +448,7 @@ impl Cutter {
         let (track, video, frame, shown) = (queue.id, queue.video, queue.frame(), queue.shown(unit));
         if forced {
             self.irregular = true;
-            let notice = Notice::ForcedCut { track, msn: current.msn, after: start - current.start };
+            let notice = Diagnostic::ForcedCut { track, msn: current.msn, after: start - current.start };
             self.steps.push(Step::Tell(notice));
         }
         // Audio alone is cut on a grid, so that half units don't add up.
@@ -456,7 +456,7 @@ impl Cutter {
         let ideal = if video || ideal.abs_diff(start) > frame { start } else { ideal };
         let step = self.anchor.segment_ended(start - current.start);
         if step != 0 {
-            self.steps.push(Step::Tell(Notice::DateTimeStep { micros: step }));
+            self.steps.push(Step::Tell(Diagnostic::DateTimeStep { micros: step }));
         }
         let (msn, shift) = (self.next_msn, self.anchor.shift());
         let shown = if keyed { shown } else { start };

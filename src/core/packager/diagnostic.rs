@@ -10,7 +10,7 @@ use crate::model::{InputTrack, Msn, PushId, TrackId};
 
 /// Something that an operator may want to know. Most are the publisher's doing; none stops the stream.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Notice {
+pub enum Diagnostic {
     /// A presentation begins, and this is frozen for it.
     LifeBegan {
         /// Its first segment.
@@ -208,86 +208,86 @@ impl fmt::Display for Unusable {
     }
 }
 
-impl Notice {
+impl Diagnostic {
     /// Returns what is said of dropped units: once a track. `tracks` has that of each unit.
-    pub(super) fn dropped(tracks: impl Iterator<Item = InputTrack>, why: Unusable) -> impl Iterator<Item = Notice> {
+    pub(super) fn dropped(tracks: impl Iterator<Item = InputTrack>, why: Unusable) -> impl Iterator<Item = Diagnostic> {
         let mut dropped = BTreeMap::<InputTrack, usize>::new();
         for track in tracks {
             *dropped.entry(track).or_default() += 1;
         }
-        dropped.into_iter().map(move |(track, units)| Notice::Unusable { track, units, why })
+        dropped.into_iter().map(move |(track, units)| Diagnostic::Unusable { track, units, why })
     }
 
     /// A short name for a counter's label.
     pub fn kind(&self) -> &'static str {
         match self {
-            Notice::LifeBegan { .. } => "life_began",
-            Notice::PeriodBegan { .. } => "period_began",
-            Notice::LifeEnded { .. } => "life_ended",
-            Notice::ForcedCut { .. } => "forced_cut",
-            Notice::ShortPart { .. } => "short_part",
-            Notice::Jump { .. } => "jump",
-            Notice::Nudged { .. } => "nudged",
-            Notice::Reanchored { .. } => "reanchored",
-            Notice::Late { .. } => "late",
-            Notice::Silence => "silence",
-            Notice::GapSegment { .. } => "gap_segment",
-            Notice::ConfigChanged { .. } => "config_changed",
-            Notice::BadConfig { .. } => "bad_config",
-            Notice::TrackIgnored { .. } => "track_ignored",
-            Notice::Unusable { .. } => "unusable_unit",
-            Notice::Joined { .. } => "rendition_joined",
-            Notice::Left { .. } => "rendition_left",
-            Notice::Refused { .. } => "rendition_refused",
-            Notice::DateTimeStep { .. } => "date_time_step",
+            Diagnostic::LifeBegan { .. } => "life_began",
+            Diagnostic::PeriodBegan { .. } => "period_began",
+            Diagnostic::LifeEnded { .. } => "life_ended",
+            Diagnostic::ForcedCut { .. } => "forced_cut",
+            Diagnostic::ShortPart { .. } => "short_part",
+            Diagnostic::Jump { .. } => "jump",
+            Diagnostic::Nudged { .. } => "nudged",
+            Diagnostic::Reanchored { .. } => "reanchored",
+            Diagnostic::Late { .. } => "late",
+            Diagnostic::Silence => "silence",
+            Diagnostic::GapSegment { .. } => "gap_segment",
+            Diagnostic::ConfigChanged { .. } => "config_changed",
+            Diagnostic::BadConfig { .. } => "bad_config",
+            Diagnostic::TrackIgnored { .. } => "track_ignored",
+            Diagnostic::Unusable { .. } => "unusable_unit",
+            Diagnostic::Joined { .. } => "rendition_joined",
+            Diagnostic::Left { .. } => "rendition_left",
+            Diagnostic::Refused { .. } => "rendition_refused",
+            Diagnostic::DateTimeStep { .. } => "date_time_step",
         }
     }
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Notice::LifeBegan { first_msn, plan } => write!(
+            Diagnostic::LifeBegan { first_msn, plan } => write!(
                 f,
                 "life begins at segment {first_msn}: segments of {:?}, TARGETDURATION {}, PART-TARGET {:?}",
                 plan.segment, plan.target_duration, plan.part_target
             ),
-            Notice::PeriodBegan { first_msn, discontinuity } => {
+            Diagnostic::PeriodBegan { first_msn, discontinuity } => {
                 write!(f, "discontinuity {discontinuity} at segment {first_msn}")
             }
-            Notice::LifeEnded { last_msn } => write!(f, "life ended with segment {last_msn}"),
-            Notice::ForcedCut { track, msn, after } => {
+            Diagnostic::LifeEnded { last_msn } => write!(f, "life ended with segment {last_msn}"),
+            Diagnostic::ForcedCut { track, msn, after } => {
                 write!(f, "no keyframe: segment {msn} of track {} cut after {after:?}", track.0)
             }
-            Notice::ShortPart { track, msn, duration } => {
+            Diagnostic::ShortPart { track, msn, duration } => {
                 write!(f, "a part of segment {msn} of track {} is only {duration:?} long", track.0)
             }
-            Notice::Jump { track, behind, ahead } => {
+            Diagnostic::Jump { track, behind, ahead } => {
                 write!(f, "timestamps of input track {} jump by {ahead:?} ahead, {behind:?} back", track.0)
             }
-            Notice::Nudged { track, by } => {
+            Diagnostic::Nudged { track, by } => {
                 write!(f, "a timestamp of input track {} didn't go forward: moved by {by:?}", track.0)
             }
-            Notice::Reanchored { track, by } => {
+            Diagnostic::Reanchored { track, by } => {
                 write!(f, "samples and timestamps of input track {} differ by {by:?}: counted anew", track.0)
             }
-            Notice::Late { track, behind } => write!(f, "a unit of track {} is lost: {behind:?} late", track.0),
-            Notice::Silence => f.write_str("nothing comes from the publisher"),
-            Notice::GapSegment { msn } => write!(f, "segment {msn} is a gap"),
-            Notice::ConfigChanged { track } => write!(f, "headers of input track {} changed", track.0),
-            Notice::BadConfig { track, error } => {
+            Diagnostic::Late { track, behind } => write!(f, "a unit of track {} is lost: {behind:?} late", track.0),
+            Diagnostic::Silence => f.write_str("nothing comes from the publisher"),
+            Diagnostic::GapSegment { msn } => write!(f, "segment {msn} is a gap"),
+            Diagnostic::ConfigChanged { track } => write!(f, "headers of input track {} changed", track.0),
+            Diagnostic::BadConfig { track, error } => {
                 write!(f, "headers of input track {} can't be used: {error}", track.0)
             }
-            Notice::TrackIgnored { track } => {
+            Diagnostic::TrackIgnored { track } => {
                 write!(f, "input track {} came after the tracks were settled: ignored", track.0)
             }
-            Notice::Unusable { track, units, why } => {
+            Diagnostic::Unusable { track, units, why } => {
                 write!(f, "{units} units of input track {} dropped: {why}", track.0)
             }
-            Notice::Joined { track, first_msn } => write!(f, "track {} goes on with segment {first_msn}", track.0),
-            Notice::Left { feed } => write!(f, "push {} is gone or out of step: gaps until it returns", feed.0),
-            Notice::Refused { feed, why } => write!(f, "push {} is refused: {why}", feed.0),
-            Notice::DateTimeStep { micros } => write!(f, "PROGRAM-DATE-TIME moves by {micros} us"),
+            Diagnostic::Joined { track, first_msn } => write!(f, "track {} goes on with segment {first_msn}", track.0),
+            Diagnostic::Left { feed } => write!(f, "push {} is gone or out of step: gaps until it returns", feed.0),
+            Diagnostic::Refused { feed, why } => write!(f, "push {} is refused: {why}", feed.0),
+            Diagnostic::DateTimeStep { micros } => write!(f, "PROGRAM-DATE-TIME moves by {micros} us"),
         }
     }
 }

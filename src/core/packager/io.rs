@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::diagnostic::{Notice, Refusal};
+use super::diagnostic::{Diagnostic, Refusal};
 use crate::model::{
     AccessUnit, Announced, CodecConfig, Epoch, InputClock, InputTrack, Message, PartHeader, PushId, Record, Rendition,
 };
@@ -27,7 +27,7 @@ pub enum Output {
         why: Refusal,
     },
     /// Something to log and count.
-    Notice(Notice),
+    Diagnostic(Diagnostic),
 }
 
 /// What can happen to a [`Packager`](super::packager::Packager).

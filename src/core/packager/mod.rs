@@ -9,7 +9,7 @@
 //! A publisher's first units are *gathered* until all tracks are there and the GOPs are measured; what
 //! was gathered is published then, and nothing of it is lost. Afterwards a part leaves with the unit that
 //! would have crossed its end. The order of a presentation's tracks is frozen when it is first published: a track that
-//! a push brings later is ignored, with a [`Notice`], until the next one; that of a push which comes later is
+//! a push brings later is ignored, with a [`Diagnostic`], until the next one; that of a push which comes later is
 //! appended.
 //!
 //! # Renditions
@@ -76,7 +76,7 @@ mod unit;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use diagnostic::{Notice, Refusal, Unusable};
+pub use diagnostic::{Diagnostic, Refusal, Unusable};
 pub use io::{Input, Output};
 pub use packager::Packager;
 pub use plan::{PART_SHARE_MIN, Plan};

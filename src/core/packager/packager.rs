@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::align::{Aligned, align};
-use super::diagnostic::{Notice, Refusal, Unusable};
+use super::diagnostic::{Diagnostic, Refusal, Unusable};
 use super::io::{Input, Output};
 use super::metadata::Metadata;
 use super::opening;
@@ -140,12 +140,12 @@ impl Packager {
         }
     }
 
-    fn notice(&mut self, notice: Notice) {
-        self.outputs.push_back(Output::Notice(notice));
+    fn diagnose(&mut self, diagnostic: Diagnostic) {
+        self.outputs.push_back(Output::Diagnostic(diagnostic));
     }
 
     fn unusable(&mut self, track: InputTrack, units: usize, why: Unusable) {
-        self.notice(Notice::Unusable { track, units, why });
+        self.diagnose(Diagnostic::Unusable { track, units, why });
     }
 
     fn run_timers(&mut self, clocks: Clocks) {
@@ -160,7 +160,7 @@ impl Packager {
             };
             match due {
                 Due::Silent => {
-                    self.notice(Notice::Silence);
+                    self.diagnose(Diagnostic::Silence);
                     self.anew(false);
                 }
                 Due::Gap => {
@@ -194,13 +194,13 @@ impl Packager {
         let waits = self.renditions.is_joining(track.feed());
         match self.publishers.configure(track, config) {
             Configured::Unchanged => {}
-            Configured::Bad(error) => self.notice(Notice::BadConfig { track, error }),
-            Configured::Ignored => self.notice(Notice::TrackIgnored { track }),
+            Configured::Bad(error) => self.diagnose(Diagnostic::BadConfig { track, error }),
+            Configured::Ignored => self.diagnose(Diagnostic::TrackIgnored { track }),
             Configured::New if waits => {}
             Configured::New => self.claim(track),
             Configured::Changed => {
                 let published = self.phase == Phase::Live && !waits && self.track_of(track).is_some();
-                self.notice(Notice::ConfigChanged { track });
+                self.diagnose(Diagnostic::ConfigChanged { track });
                 if published && !self.step_out(track.feed()) {
                     self.interrupt(self.publishers.is_video(track));
                 }
@@ -217,7 +217,7 @@ impl Packager {
         let Some((presentation, source)) = presentation.zip(source) else { return };
         let rendition = self.publishers.rendition(track.feed());
         if presentation.claim(track, &source.codec, rendition).is_none() && rendition.is_none() {
-            self.notice(Notice::TrackIgnored { track });
+            self.diagnose(Diagnostic::TrackIgnored { track });
         }
     }
 
@@ -276,7 +276,7 @@ impl Packager {
                 self.in_step();
             }
             UnitTiming::Jump { behind, ahead } => {
-                self.notice(Notice::Jump { track: unit.track, behind, ahead });
+                self.diagnose(Diagnostic::Jump { track: unit.track, behind, ahead });
                 if self.step_out(unit.track.feed()) {
                     self.wait(unit);
                 } else {
@@ -337,7 +337,7 @@ impl Packager {
 
     fn begin(&mut self, clocks: Clocks, lead: PushId) {
         let (aligned, dropped) = align(std::mem::take(&mut self.preroll), lead, &self.publishers);
-        self.outputs.extend(dropped.into_iter().map(Output::Notice));
+        self.outputs.extend(dropped.into_iter().map(Output::Diagnostic));
         let Some(aligned) = aligned else {
             self.preroll = Preroll::new(true);
             return;
@@ -469,8 +469,8 @@ impl Packager {
     fn take_place(&mut self, guide: InputTrack, segment: &SegmentStart, from: usize, shifted: i64) {
         let Some(presentation) = &mut self.presentation else { return };
         let (mut units, jumped) = self.renditions.take(guide.feed(), from, &presentation.view());
-        let dropped = Notice::dropped(jumped.iter().map(|unit| unit.track), Unusable::Jumped);
-        self.outputs.extend(dropped.map(Output::Notice));
+        let dropped = Diagnostic::dropped(jumped.iter().map(|unit| unit.track), Unusable::Jumped);
+        self.outputs.extend(dropped.map(Output::Diagnostic));
         for unit in units.iter_mut().filter(|unit| unit.track == guide) {
             unit.shifted = shifted;
         }
@@ -526,7 +526,7 @@ impl Packager {
         presentation.release(feed);
         self.renditions.join(feed, presentation.next_msn());
         self.outputs.extend(presentation.cut(false));
-        self.notice(Notice::Left { feed });
+        self.diagnose(Diagnostic::Left { feed });
         self.take_sound();
         true
     }
@@ -540,7 +540,7 @@ impl Packager {
         self.cut();
         self.reserve();
         if was {
-            self.notice(Notice::Left { feed });
+            self.diagnose(Diagnostic::Left { feed });
             self.take_sound();
         }
         if !self.presentation.as_ref().is_some_and(Presentation::is_fed) {
@@ -552,7 +552,7 @@ impl Packager {
 
     /// Tells a push that it can't be a part of the presentation, and lets it go.
     fn refuse(&mut self, feed: PushId, why: Refusal) {
-        self.notice(Notice::Refused { feed, why });
+        self.diagnose(Diagnostic::Refused { feed, why });
         self.outputs.push_back(Output::Refused { feed, why });
         if self.publishers.get(feed).is_some() {
             self.leave(feed);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::cutter::Cutter;
-use super::diagnostic::{Notice, Unusable};
+use super::diagnostic::{Diagnostic, Unusable};
 use super::io::Output;
 use super::metadata::Waiting;
 use super::opening::Opening;
@@ -66,9 +66,9 @@ impl Presentation {
             begun.append(muxer, Some(input));
         }
         begun.record.tracks = list(&begun.tracks);
-        let ignored = ignored.into_iter().map(|track| Notice::TrackIgnored { track });
-        let notices = std::iter::once(Notice::LifeBegan { first_msn, plan }).chain(ignored);
-        (begun, notices.map(Output::Notice).collect())
+        let ignored = ignored.into_iter().map(|track| Diagnostic::TrackIgnored { track });
+        let notices = std::iter::once(Diagnostic::LifeBegan { first_msn, plan }).chain(ignored);
+        (begun, notices.map(Output::Diagnostic).collect())
     }
 
     fn new(record: Record, cutter: Cutter, discontinuity: u32, part: Option<Duration>) -> Self {
@@ -242,7 +242,7 @@ impl Presentation {
         self.publish(&mut out);
         let discontinuity = self.periods.discontinuity();
         if !fresh {
-            out.push(Output::Notice(Notice::PeriodBegan { first_msn: msn, discontinuity }));
+            out.push(Output::Diagnostic(Diagnostic::PeriodBegan { first_msn: msn, discontinuity }));
         }
         self.cutter.begin(first, shown, discontinuity, forced);
         out
@@ -283,7 +283,7 @@ impl Presentation {
         let (steps, end) = self.cutter.gap(self.end, ended, self.periods.discontinuity());
         self.run(steps, &mut out);
         self.end = end;
-        out.push(Output::Notice(Notice::GapSegment { msn }));
+        out.push(Output::Diagnostic(Diagnostic::GapSegment { msn }));
         out
     }
 
@@ -293,7 +293,7 @@ impl Presentation {
         let last_msn = self.next_msn().saturating_sub(1);
         self.record.ended = Some(last_msn);
         self.publish(&mut out);
-        out.push(Output::Notice(Notice::LifeEnded { last_msn }));
+        out.push(Output::Diagnostic(Diagnostic::LifeEnded { last_msn }));
         (out, StartNumbers::after(&self.record, last_msn, self.periods.discontinuity()))
     }
 
@@ -358,11 +358,15 @@ impl Presentation {
         let muxer = &mut self.tracks[track];
         if muxer.ticks(unit.dts).is_some_and(|ticks| muxer.media(ticks) > newest + HOLE_MAX) {
             // All tracks would be filled with gaps up to there.
-            return vec![Output::Notice(Notice::Unusable { track: unit.track, units: 1, why: Unusable::Jumped })];
+            return vec![Output::Diagnostic(Diagnostic::Unusable {
+                track: unit.track,
+                units: 1,
+                why: Unusable::Jumped,
+            })];
         }
         let Some((unit, notice)) = muxer.time(unit, &self.period) else { return Vec::new() };
         self.cutter.place(track, unit);
-        notice.into_iter().map(Output::Notice).collect()
+        notice.into_iter().map(Output::Diagnostic).collect()
     }
 
     /// Cuts and publishes what may be; `all`: all that has come, before the segment under way ends.
@@ -392,7 +396,7 @@ impl Presentation {
                         Ok(parts) => out.extend(parts),
                         Err(late) => {
                             self.cutter.late();
-                            out.push(Output::Notice(late));
+                            out.push(Output::Diagnostic(late));
                         }
                     }
                 }
@@ -400,7 +404,7 @@ impl Presentation {
                     out.extend(self.tracks[track].close(at, next, &Stamp { segment, epoch, wall, irregular }));
                 }
                 Step::Began(segment) => self.begun(&segment, out),
-                Step::Tell(notice) => out.push(Output::Notice(notice)),
+                Step::Tell(notice) => out.push(Output::Diagnostic(notice)),
             }
         }
     }
@@ -414,7 +418,7 @@ impl Presentation {
         self.publish(out);
         if segment.discontinuity != before {
             let (first_msn, discontinuity) = (segment.msn, segment.discontinuity);
-            out.push(Output::Notice(Notice::PeriodBegan { first_msn, discontinuity }));
+            out.push(Output::Diagnostic(Diagnostic::PeriodBegan { first_msn, discontinuity }));
         }
     }
 
@@ -463,7 +467,7 @@ impl Presentation {
         self.cut_parts();
         self.periods.include(id, segment, self.cutter.next_msn());
         self.publish(&mut out);
-        out.push(Output::Notice(Notice::Joined { track: id, first_msn: segment.msn }));
+        out.push(Output::Diagnostic(Diagnostic::Joined { track: id, first_msn: segment.msn }));
         out
     }
 

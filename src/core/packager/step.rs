@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::diagnostic::Notice;
+use super::diagnostic::Diagnostic;
 use super::unit::{SegmentStart, TrackUnit};
 use crate::model::PushId;
 
@@ -26,7 +26,7 @@ pub(super) enum Step {
     },
     /// A segment begins. It is the last step, so that this is told before anything of the segment is.
     Began(SegmentStart),
-    Tell(Notice),
+    Tell(Diagnostic),
 }
 
 /// A rendition that is out of step with the one that leads, and isn't fed any more.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::date_time::wallclock;
-use super::diagnostic::Notice;
+use super::diagnostic::Diagnostic;
 use super::io::Output;
 use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, PART_SHARE_MIN, frame_duration, unit_duration};
 use super::publishers::Source;
@@ -257,15 +257,15 @@ impl TrackMuxer {
     }
 
     /// Places a unit on the track's timeline; `None` where the track isn't timed.
-    pub(super) fn time(&mut self, unit: InputUnit, period: &PeriodStart) -> Option<(TrackUnit, Option<Notice>)> {
+    pub(super) fn time(&mut self, unit: InputUnit, period: &PeriodStart) -> Option<(TrackUnit, Option<Diagnostic>)> {
         let (scale, track) = (self.scale(), unit.track);
         let clock = self.clock.as_mut()?;
         let samples = self.codec.as_ref().and_then(|codec| codec.samples(Some(&unit.data)));
         let (dts, placed) = clock.place(unit.dts, samples.unwrap_or(0));
         let notice = match placed {
             Placed::Exact => None,
-            Placed::Nudged(by) => Some(Notice::Nudged { track, by: scale.duration(by) }),
-            Placed::Reanchored(by) => Some(Notice::Reanchored { track, by: scale.duration(by.unsigned_abs()) }),
+            Placed::Nudged(by) => Some(Diagnostic::Nudged { track, by: scale.duration(by) }),
+            Placed::Reanchored(by) => Some(Diagnostic::Reanchored { track, by: scale.duration(by.unsigned_abs()) }),
         };
         let offset = rescale(unit.composition_offset.into(), period.clock.scale, scale);
         let composition_offset = i32::try_from(offset).unwrap_or(0);
@@ -274,11 +274,11 @@ impl TrackMuxer {
     }
 
     /// Appends a unit to the segment under way. It doesn't, and says so, where the unit's time is numbered as a gap already.
-    pub(super) fn push(&mut self, mut unit: TrackUnit, stamp: &Stamp) -> Result<Vec<Output>, Notice> {
+    pub(super) fn push(&mut self, mut unit: TrackUnit, stamp: &Stamp) -> Result<Vec<Output>, Diagnostic> {
         if self.pending.is_empty() && unit.dts < self.end {
             // The part of its time that is numbered already is a gap's, or a neighbour's rounding.
             if self.end - unit.dts > self.frame * 2 {
-                return Err(Notice::Late { track: self.track.id, behind: self.media(self.end - unit.dts) });
+                return Err(Diagnostic::Late { track: self.track.id, behind: self.media(self.end - unit.dts) });
             }
             unit.dts = self.end;
         }
@@ -320,7 +320,7 @@ impl TrackMuxer {
             let full = next - first;
             if (full as f64) < PART_SHARE_MIN * self.part_target as f64 {
                 let (track, msn) = (self.track.id, stamp.segment.msn);
-                out.push(Output::Notice(Notice::ShortPart { track, msn, duration: self.media(full) }));
+                out.push(Output::Diagnostic(Diagnostic::ShortPart { track, msn, duration: self.media(full) }));
             }
             self.emit(self.pending.len(), next, next, false, stamp, out);
         }

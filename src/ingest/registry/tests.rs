@@ -11,10 +11,9 @@ use damson_core::packager as media;
 use damson_core::packager::{Input, Output, Refusal};
 use tokio::sync::mpsc;
 
+use super::super::authorizer::{AllowAll, Authorizer};
 use super::super::publication::{NewPackaging, Packaging};
-use super::super::publish_request::{
-    AllowAll, Authorizer, BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused,
-};
+use super::super::publish_request::{BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused};
 use super::super::publish_session::{Gone, PublishSession};
 use super::super::settings::{Settings, Takeover};
 use super::PublishRegistry;

@@ -34,7 +34,7 @@ struct Checked {
 impl Checked {
     fn output(&mut self, output: Output) {
         match output {
-            Output::Notice(_) | Output::Refused { .. } => {}
+            Output::Diagnostic(_) | Output::Refused { .. } => {}
             Output::Record(new) => {
                 assert!(Record::decode(new.encode()).as_ref() == Ok(&new));
                 assert!(self.record.as_ref().is_none_or(|old| new.supersedes(old)));

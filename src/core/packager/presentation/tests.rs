@@ -74,7 +74,7 @@ fn record(outputs: &[Output]) -> &Record {
 fn a_record_comes_before_its_parts_and_the_last_one_ends_it() {
     let publishers = publishers();
     let (presentation, out) = live(&publishers, 5_000);
-    assert!(matches!(out[..2], [Output::Notice(Notice::LifeBegan { first_msn: 10, .. }), Output::Record(_)]));
+    assert!(matches!(out[..2], [Output::Diagnostic(Diagnostic::LifeBegan { first_msn: 10, .. }), Output::Record(_)]));
     let names: Vec<&str> = record(&out).tracks.iter().map(|track| track.name.as_str()).collect();
     assert_eq!(names, ["720p", "audio"]);
     assert_eq!(msns(&out, 0), [(10, false), (11, false), (12, false)]);
@@ -91,7 +91,7 @@ fn while_nobody_publishes_gaps_are_numbered_on() {
     presentation.release(HIGH);
     assert!(!presentation.is_fed());
     let out = presentation.gap();
-    assert!(matches!(out.last(), Some(Output::Notice(Notice::GapSegment { msn: 13 }))));
+    assert!(matches!(out.last(), Some(Output::Diagnostic(Diagnostic::GapSegment { msn: 13 }))));
     assert_eq!((msns(&out, 0), msns(&out, 1)), (vec![(13, true)], vec![(13, true)]));
 }
 
@@ -138,7 +138,7 @@ fn a_track_joins_with_a_segment_that_others_have_begun() {
     let track = presentation.claim_or_append(LOW_VIDEO, &source.codec, publishers.rendition(LOW)).expect("a place");
     let first = track_unit(LOW_VIDEO, 6_000, true);
     let mut out = presentation.join(track, source, &first, &segment);
-    assert!(matches!(out.last(), Some(Output::Notice(Notice::Joined { track: TrackId(2), first_msn: 13 }))));
+    assert!(matches!(out.last(), Some(Output::Diagnostic(Diagnostic::Joined { track: TrackId(2), first_msn: 13 }))));
     let sent: Vec<_> = record(&out).periods.iter().map(|p| (p.first_msn, p.tracks.contains(TrackId(2)))).collect();
     assert_eq!(sent, [(10, false), (13, true)]);
     for dts in (6_000..6_500).step_by(40) {

@@ -57,7 +57,7 @@ pub(crate) fn check_invariants(outputs: &[Output]) -> u32 {
     let (mut discontinuities, mut short) = (BTreeMap::<Msn, u32>::new(), 0);
     for output in outputs {
         match output {
-            Output::Notice(_) | Output::Refused { .. } => {}
+            Output::Diagnostic(_) | Output::Refused { .. } => {}
             Output::Record(new) => {
                 if let Some(old) = &record {
                     check_records(old, new);

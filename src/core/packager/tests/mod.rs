@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::diagnostic::{Notice, Refusal, Unusable};
+use super::diagnostic::{Diagnostic, Refusal, Unusable};
 use super::io::{Input, Output};
 use super::packager::Packager;
 use super::plan::PART_SHARE_MIN;
@@ -156,7 +156,7 @@ impl Bench {
     }
 
     fn notices(&self, kind: &str) -> usize {
-        self.outputs.iter().filter(|o| matches!(o, Output::Notice(n) if n.kind() == kind)).count()
+        self.outputs.iter().filter(|o| matches!(o, Output::Diagnostic(n) if n.kind() == kind)).count()
     }
 
     /// Of each segment of a track: MSN, length in ms, parts, all gap.

@@ -70,7 +70,7 @@ fn a_hole_is_listed_as_gaps_no_longer_than_a_part() {
     assert!(parts.windows(2).all(|pair| pair[0].decode_time + u64::from(pair[0].duration) == pair[1].decode_time));
     assert!(parts[5].flags.last && parts[5].ingested == stamp.wall);
     let late = muxer.push(frame(10), &stamp).expect_err("its time is numbered");
-    assert_eq!(late, Notice::Late { track: TrackId(0), behind: Duration::from_millis(600) });
+    assert_eq!(late, Diagnostic::Late { track: TrackId(0), behind: Duration::from_millis(600) });
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn a_language_that_jumps_before_all_begins_takes_nobody_with_it() {
 /// How many units were dropped since they had jumped.
 fn jumped(bench: &Bench) -> usize {
     let units = |output: &Output| match output {
-        Output::Notice(Notice::Unusable { units, why: Unusable::Jumped, .. }) => *units,
+        Output::Diagnostic(Diagnostic::Unusable { units, why: Unusable::Jumped, .. }) => *units,
         _ => 0,
     };
     bench.outputs.iter().map(units).sum()
