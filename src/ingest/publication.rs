@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use damson_core::model::time::Time;
-use damson_core::model::{AccessUnit, Clocks, Epoch, InputTrack, Message, PushId, Resume, StreamName};
+use damson_core::model::{AccessUnit, Clocks, Epoch, InputTrack, PushId, Resume, StreamName, TimedMessage};
 use damson_core::packager::{Diagnostic, Input, Output, Packager};
 use tokio::sync::mpsc;
 
@@ -304,7 +304,7 @@ fn of_feed(feed: PushId, input: Input) -> Input {
         Input::Unit(unit) => Input::Unit(AccessUnit { track: own(unit.track), ..unit }),
         Input::Language { track, language } => Input::Language { track: own(track), language },
         Input::Config { track, config } => Input::Config { track: own(track), config },
-        Input::Message(message) => Input::Message(Message { track: own(message.track), ..message }),
+        Input::Message(message) => Input::Message(TimedMessage { track: own(message.track), ..message }),
         other => other,
     }
 }

@@ -22,7 +22,7 @@ use super::amf0::Value;
 use crate::codec::error::HeaderError;
 use crate::codec::{ac3, id3};
 use crate::model::time::Timescale;
-use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message, Scheme};
+use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Scheme, TimedMessage};
 pub use enhanced::capabilities;
 
 /// Milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
@@ -302,7 +302,7 @@ pub fn announced(metadata: &Value) -> Announced {
 }
 
 /// What onTextData says, as an ID3 tag with a text for each property. `None` if it says nothing.
-pub fn text(said: &Value, timestamp: u32) -> Option<Message> {
+pub fn text(said: &Value, timestamp: u32) -> Option<TimedMessage> {
     let value = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -315,7 +315,7 @@ pub fn text(said: &Value, timestamp: u32) -> Option<Message> {
         }
         said => value(said).map(|text| ("text", text)).into_iter().collect(),
     };
-    (!texts.is_empty()).then(|| Message {
+    (!texts.is_empty()).then(|| TimedMessage {
         track: VIDEO,
         scheme: Scheme::Id3,
         pts: Some(timestamp.into()),

@@ -8,7 +8,7 @@ use super::scheme::Scheme;
 
 /// What a publisher says of a moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Message {
+pub struct TimedMessage {
     /// Any track of its push.
     pub track: InputTrack,
     /// What it is.

@@ -25,7 +25,7 @@ pub mod scheme;
 pub mod time;
 pub mod wire;
 
-pub use access_unit::{AccessUnit, Announced, CodecConfig, InputTrack, Message, PushId};
+pub use access_unit::{AccessUnit, Announced, CodecConfig, InputTrack, PushId, TimedMessage};
 pub use id::{Epoch, LifeId, Msn, NodeId, NodeName, PartId, Rendition, StreamName, SwarmId, TrackId};
 pub use latency::{LatencyBreakdown, Stage};
 pub use limits::{MESSAGE_LEN_MAX, UNIT_LEN_MAX};

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::diagnostic::{Diagnostic, Refusal};
 use crate::model::{
-    AccessUnit, Announced, CodecConfig, Epoch, InputClock, InputTrack, Message, PartHeader, PushId, Record, Rendition,
+    AccessUnit, Announced, CodecConfig, Epoch, InputClock, InputTrack, PartHeader, PushId, Record, Rendition,
+    TimedMessage,
 };
 
 /// What a [`Packager`](super::packager::Packager) wants done.
@@ -66,7 +67,7 @@ pub enum Input {
     /// A coded frame.
     Unit(AccessUnit),
     /// Timed metadata.
-    Message(Message),
+    Message(TimedMessage),
     /// The publisher is gone: it closed, its connection broke, or another takes over.
     Detached(PushId),
     /// The stream ends for good: the node drains.

@@ -13,7 +13,7 @@ use super::diagnostic::Unusable;
 use crate::codec::scte35;
 use crate::model::input_clock::unwrap;
 use crate::model::limits::MESSAGES_WAITING_MAX;
-use crate::model::{InputClock, MESSAGE_LEN_MAX, Message, PushId, Scheme};
+use crate::model::{InputClock, MESSAGE_LEN_MAX, PushId, Scheme, TimedMessage};
 
 /// Messages that are remembered, so that what is said again isn't carried again.
 const REMEMBERED_MAX: usize = 32;
@@ -57,8 +57,13 @@ pub(super) struct Metadata {
 
 impl Metadata {
     /// Takes a message, which waits for the presentation that knows its time. `newest` is the newest timestamp of its push.
-    pub(super) fn add(&mut self, message: Message, clock: InputClock, newest: Option<i64>) -> Result<(), Unusable> {
-        let Message { track, scheme, pts, duration, data } = message;
+    pub(super) fn add(
+        &mut self,
+        message: TimedMessage,
+        clock: InputClock,
+        newest: Option<i64>,
+    ) -> Result<(), Unusable> {
+        let TimedMessage { track, scheme, pts, duration, data } = message;
         if data.is_empty() {
             return Err(Unusable::Empty);
         }
@@ -128,8 +133,8 @@ mod tests {
 
     const CLOCK: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
 
-    fn message(scheme: Scheme, pts: Option<u64>, data: impl Into<Bytes>) -> Message {
-        Message { track: InputTrack(0), scheme, pts, duration: None, data: data.into() }
+    fn message(scheme: Scheme, pts: Option<u64>, data: impl Into<Bytes>) -> TimedMessage {
+        TimedMessage { track: InputTrack(0), scheme, pts, duration: None, data: data.into() }
     }
 
     /// Takes all that waits, in ms.

@@ -19,7 +19,7 @@ use super::timeline::UnitTiming;
 use super::unit::{InputUnit, SegmentStart};
 use crate::codec::codec::Codec;
 use crate::model::time::Time;
-use crate::model::{AccessUnit, Clocks, CodecConfig, InputTrack, Message, Msn, PushId, Resume, StreamName};
+use crate::model::{AccessUnit, Clocks, CodecConfig, InputTrack, Msn, PushId, Resume, StreamName, TimedMessage};
 
 /// Periods are no shorter: a publisher that jumps at every frame must not flood the swarm with records.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
@@ -225,7 +225,7 @@ impl Packager {
         self.presentation.as_ref()?.track_of(input)
     }
 
-    fn message(&mut self, message: Message) {
+    fn message(&mut self, message: TimedMessage) {
         let track = message.track;
         let Some(publisher) = self.publishers.get(track.feed()) else { return };
         let newest = self.publishers.newest(track.feed());

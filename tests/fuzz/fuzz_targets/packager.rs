@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use damson_core::model::time::{Time, Timescale, UnixTime};
 use damson_core::model::{
-    AccessUnit, Announced, Clocks, CodecConfig, Epoch, InputClock, InputTrack, Message, NodeId, PartHeader, PushId,
+    AccessUnit, Announced, Clocks, CodecConfig, Epoch, InputClock, InputTrack, TimedMessage, NodeId, PartHeader, PushId,
     Record, Rendition, Scheme, StreamName, TrackId,
 };
 use damson_core::packager::{Input, Output, Packager, Settings};
@@ -110,7 +110,7 @@ fuzz_target!(|data: &[u8]| {
             }
             3 => Input::Detached(feed),
             4 if a == 0 => Input::End,
-            6 if a > 200 => Input::Message(Message {
+            6 if a > 200 => Input::Message(TimedMessage {
                 track,
                 scheme: if b & 1 == 0 { Scheme::Id3 } else { Scheme::Scte35 },
                 pts: (b > 8).then_some(now.wrapping_add(u64::from(b) << (c & 31))),

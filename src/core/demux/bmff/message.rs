@@ -19,7 +19,7 @@ use super::unit::CLOCK;
 use crate::codec::{id3, scte35};
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
-use crate::model::{InputTrack, MESSAGE_LEN_MAX, Message, Scheme};
+use crate::model::{InputTrack, MESSAGE_LEN_MAX, Scheme, TimedMessage};
 
 /// The longest `emsg`'s content, in bytes: a message, and 1 KiB for its fields and what its scheme is called.
 pub(super) const EMSG_LEN_MAX: u64 = (MESSAGE_LEN_MAX + (1 << 10)) as u64;
@@ -107,14 +107,14 @@ impl EventInstance {
 
     /// The message, where what it came with is first presented at `earliest`. "The splice time shall equal the presentation time of the
     /// [...] event message, as the SCTE-35 timing [...] has no meaning in CMAF" (Live Media Ingest, 6.7).
-    fn message(self, earliest: i64) -> Message {
+    fn message(self, earliest: i64) -> TimedMessage {
         let ticks = |ticks: i64| rescale(ticks, self.scale, CLOCK.scale);
         let pts = match self.when {
             When::After(delta) => earliest.saturating_add(ticks(delta)),
             When::At(time) => ticks(time),
         };
         let (scheme, duration, data) = (self.scheme, self.duration, self.data);
-        Message { track: InputTrack(0), scheme, pts: Some(CLOCK.wrapped(pts)), duration, data }
+        TimedMessage { track: InputTrack(0), scheme, pts: Some(CLOCK.wrapped(pts)), duration, data }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::movie::Movie;
 use super::unit::Unit;
 use crate::model::time::UnixTime;
-use crate::model::{CodecConfig, Message};
+use crate::model::{CodecConfig, TimedMessage};
 
 /// The encoder's wallclock at a moment of a track (`prft`, 14496-12, 8.16.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +41,7 @@ pub enum Output {
         /// A decode time of that track where it stands, on [`CLOCK`](super::unit::CLOCK).
         at: u64,
         /// The message, on [`CLOCK`](super::unit::CLOCK), of no track in particular.
-        message: Message,
+        message: TimedMessage,
     },
     /// An event message that isn't carried, and nothing else is missing.
     Ignored {

@@ -9,7 +9,7 @@ use crate::codec::codec::Codec;
 use crate::codec::hevc;
 use crate::codec::opus::Opus;
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{CodecConfig, InputTrack, Message};
+use crate::model::{CodecConfig, InputTrack, TimedMessage};
 
 mod messages;
 
@@ -111,7 +111,7 @@ fn text(outputs: &[Output]) -> String {
             Output::Reference(Reference { track, media_time, wall }) => {
                 format!("reference {track} {media_time} {wall}")
             }
-            Output::Message { track, at, message: Message { scheme, pts, duration, data, .. } } => {
+            Output::Message { track, at, message: TimedMessage { scheme, pts, duration, data, .. } } => {
                 let (pts, data) = (pts.expect("a time"), data.escape_ascii());
                 format!("message {track} at {at}: {scheme:?} {pts} {duration:?} {data}")
             }

@@ -11,7 +11,7 @@ use super::tracks::{Came, TrackTraits, Tracks};
 use crate::demux::bmff::{BmffError, BmffReader, Handler, Movie};
 use crate::demux::ts::{Demuxer, End};
 use crate::demux::{bmff, ts};
-use crate::model::{InputTrack, Message, Scheme};
+use crate::model::{InputTrack, Scheme, TimedMessage};
 
 /// By so many bytes every container is known: a box's header, and two transport packets.
 const BOX_LEN: usize = 12;
@@ -318,7 +318,7 @@ impl Body {
     }
 
     /// An ID3 tag is where it is meant; a splice is announced, and goes with what it stands beside.
-    fn ts_message(&mut self, message: Message) {
+    fn ts_message(&mut self, message: TimedMessage) {
         let at = match message.scheme {
             Scheme::Id3 => message.pts.or(self.at),
             Scheme::Scte35 => self.at,

@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::time::{Time, Timescale};
-use crate::model::{AccessUnit, CodecConfig, MESSAGE_LEN_MAX, Message};
+use crate::model::{AccessUnit, CodecConfig, MESSAGE_LEN_MAX, TimedMessage};
 
 /// The scale of all tracks' times.
 pub const SCALE: Timescale = Timescale::MPEG;
@@ -79,7 +79,7 @@ pub enum Item {
     /// A frame at its decode time, in ticks of [`SCALE`], unwrapped.
     Unit(i64, AccessUnit),
     /// Timed metadata at its presentation time, likewise.
-    Message(i64, Message),
+    Message(i64, TimedMessage),
 }
 
 /// What became of an item.
@@ -378,7 +378,7 @@ impl Playout {
 
     /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its track, or if it has
     /// none, with the leader's.
-    pub fn message(&mut self, lane: Option<LaneId>, now: Time, at: i64, pts: i64, message: Message) -> Pushed {
+    pub fn message(&mut self, lane: Option<LaneId>, now: Time, at: i64, pts: i64, message: TimedMessage) -> Pushed {
         // Renditions that say the same go to the packager each, since one of them may have no place there yet.
         let whose = lane.map_or(usize::MAX, |LaneId(n)| n);
         let mut hasher = blake3::Hasher::new();

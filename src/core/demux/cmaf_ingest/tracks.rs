@@ -15,7 +15,7 @@ use crate::demux::bmff::BmffReader;
 use crate::demux::ts::Demuxer;
 use crate::model::input_clock::unwrap;
 use crate::model::time::Time;
-use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message, Rendition};
+use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Rendition, TimedMessage};
 use crate::packager::Input;
 
 /// Objects whose headers are kept: as many as there may be tracks, each by two names.
@@ -61,7 +61,7 @@ pub enum Came {
     Unit(LaneId, InputClock, AccessUnit),
     /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a track it goes beside
     /// the push's own pictures, or what there is if they don't come.
-    Message(Option<LaneId>, InputClock, Option<u64>, Message),
+    Message(Option<LaneId>, InputClock, Option<u64>, TimedMessage),
     /// Something of a track is missing before what comes next.
     Damaged(LaneId),
     /// A track's last segment has come.
@@ -266,7 +266,7 @@ impl Tracks {
             }
             Item::Unit(dts, unit) => vec![Input::Unit(AccessUnit { track, dts: bmff::CLOCK.wrapped(dts), ..unit })],
             Item::Message(pts, message) => {
-                vec![Input::Message(Message { track, pts: Some(bmff::CLOCK.wrapped(pts)), ..message })]
+                vec![Input::Message(TimedMessage { track, pts: Some(bmff::CLOCK.wrapped(pts)), ..message })]
             }
         };
         Some((claim, inputs))

@@ -75,7 +75,7 @@ pub enum Output {
     /// A sequence header or a frame.
     Media(Media),
     /// Timed metadata: what onTextData says.
-    Text(crate::model::Message),
+    Text(crate::model::TimedMessage),
     /// The encoder has ended its publish, and may begin another.
     Unpublished,
 }

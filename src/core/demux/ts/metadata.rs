@@ -12,7 +12,7 @@ use super::pes::Pes;
 use super::psi::StreamKind;
 use super::table::PsiTable;
 use crate::codec::{id3, scte35};
-use crate::model::{MESSAGE_LEN_MAX, Message, Scheme};
+use crate::model::{MESSAGE_LEN_MAX, Scheme, TimedMessage};
 
 /// What one PID has of it.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ fn tag(pes: &Pes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         return Err("no ID3 tag, or a very long one");
     }
     let pts = times.map(|(pts, _)| pts);
-    out.push_back(Output::Message(Message { track: VIDEO, scheme: Scheme::Id3, pts, duration: None, data }));
+    out.push_back(Output::Message(TimedMessage { track: VIDEO, scheme: Scheme::Id3, pts, duration: None, data }));
     Ok(())
 }
 
@@ -96,7 +96,7 @@ fn splice(section: Bytes, out: &mut VecDeque<Output>) -> Result<(), &'static str
     };
     if splice.kind != scte35::SpliceKind::Null {
         let (scheme, pts, duration) = (Scheme::Scte35, splice.pts, splice.duration);
-        out.push_back(Output::Message(Message { track: VIDEO, scheme, pts, duration, data: section }));
+        out.push_back(Output::Message(TimedMessage { track: VIDEO, scheme, pts, duration, data: section }));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::diagnostic::TsDiagnostic;
 use crate::model::time::Timescale;
-use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Message};
+use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, TimedMessage};
 
 /// 90 kHz, modulo 2^33 (2.4.3.7).
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33 };
@@ -53,7 +53,7 @@ pub enum Output {
     /// A whole access unit, on [`CLOCK`].
     Unit(AccessUnit),
     /// Timed metadata, on [`CLOCK`].
-    Message(Message),
+    Message(TimedMessage),
     /// Something for the log.
     Diagnostic(TsDiagnostic),
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::output::MODULUS;
 use super::*;
 use crate::codec::avc::Avc;
-use crate::model::{AccessUnit, Announced, CodecConfig, InputTrack, Message};
+use crate::model::{AccessUnit, Announced, CodecConfig, InputTrack, TimedMessage};
 use crate::packager::tests::AVCC_720P30;
 use crate::testing::ts_mux::{Mux, Stamp, adts};
 

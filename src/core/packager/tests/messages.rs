@@ -3,12 +3,12 @@
 use super::*;
 use crate::cmaf::{self, EventMessage};
 use crate::codec::scte35::tests::insert;
-use crate::model::{Message, Scheme};
+use crate::model::{Scheme, TimedMessage};
 
 const TS: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33 };
 
 fn message(scheme: Scheme, pts: Option<u64>, data: impl Into<Bytes>) -> Input {
-    Input::Message(Message { track: VIDEO, scheme, pts, duration: None, data: data.into() })
+    Input::Message(TimedMessage { track: VIDEO, scheme, pts, duration: None, data: data.into() })
 }
 
 /// What a track's parts carry: the part's start and the event, times in ms.
@@ -89,7 +89,7 @@ fn sound_alone_carries_them_and_so_does_each_rendition() {
     bench.send(Input::Config { track: AUDIO, config: asc() });
     let units = sounds(400);
     bench.play(&units[..300], 0);
-    bench.send(Input::Message(Message {
+    bench.send(Input::Message(TimedMessage {
         track: AUDIO,
         scheme: Scheme::Id3,
         pts: Some(6_500),

@@ -318,9 +318,9 @@ fn what_is_late_by_more_than_was_silent_is_waited_for_all_the_same() {
     assert!(player.playout.lanes.iter().all(|lane| lane.late.is_zero()), "{:?}", player.playout.lanes);
 }
 
-fn message(text: &'static str) -> Message {
+fn message(text: &'static str) -> TimedMessage {
     let data = Bytes::from_static(text.as_bytes());
-    Message { track: InputTrack(0), scheme: Scheme::Id3, pts: None, duration: None, data }
+    TimedMessage { track: InputTrack(0), scheme: Scheme::Id3, pts: None, duration: None, data }
 }
 
 /// Messages and units as they are handed on: track, text or time, and when, in milliseconds.
@@ -447,7 +447,7 @@ fn messages_are_bounded_in_bytes_and_what_is_lost_is_counted() {
     player.segment(0, 0, 0..6_000);
     let long = Bytes::from(vec![0; 1_000]);
     for time in 0..360 {
-        let message = Message { data: long.clone(), ..message("") };
+        let message = TimedMessage { data: long.clone(), ..message("") };
         assert_eq!(player.playout.message(lane, at(0), time * 1_500, time, message), Pushed::Taken);
     }
     assert_eq!(player.playout.lost(), 0);
@@ -458,7 +458,7 @@ fn messages_are_bounded_in_bytes_and_what_is_lost_is_counted() {
     player.segment(0, 0, 0..1_000);
     let (held, each) = (player.playout.held, size_of::<Queued>() + 1_000);
     for time in 0..2_000 {
-        let message = Message { data: long.clone(), ..message("") };
+        let message = TimedMessage { data: long.clone(), ..message("") };
         player.playout.message(lane, at(0), time, time, message.clone());
         player.playout.message(None, at(0), i64::MAX - time, time, message);
     }
