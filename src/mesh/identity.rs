@@ -234,9 +234,20 @@ fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
 fn read_cert(dir: &Path, file: &str) -> Result<(Cert, PathBuf), IdentityError> {
     let (text, path) = read(dir, file)?;
     match CertificateDer::from_pem_slice(&text) {
-        Ok(der) => Ok((Cert { der, pem: String::from_utf8_lossy(&text).into_owned() }, path)),
+        Ok(der) => Ok((Cert { der, pem: certificate_block(&text) }, path)),
         Err(source) => Err(IdentityError::Pem { path, source }),
     }
+}
+
+/// Returns the PEM text of the first certificate of a file, and nothing beside it: a file may hold its key, too, and what is
+/// returned is written for everybody to read.
+fn certificate_block(text: &[u8]) -> String {
+    const END: &str = "-----END CERTIFICATE-----";
+    let text = String::from_utf8_lossy(text);
+    let from = text.find("-----BEGIN CERTIFICATE-----").unwrap_or(text.len());
+    let block = &text[from..];
+    let to = block.find(END).map_or(0, |at| at + END.len());
+    format!("{}\n", &block[..to])
 }
 
 fn read_key(dir: &Path, file: &str) -> Result<(KeyPair, PathBuf), IdentityError> {
@@ -347,6 +358,20 @@ mod tests {
         check("node.pem: its key isn't the one in node.key");
         fs::write(dir.path().join(NODE_CERT), "rubbish").expect("written");
         check("node.pem: ");
+    }
+
+    #[test]
+    fn a_key_beside_the_cas_certificate_stays_there() {
+        let (dir, node) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let made = Ca::generate().expect("a CA");
+        let both = format!("{}# the cluster's\n{}", made.issuer.key().serialize_pem(), made.cert.pem);
+        fs::write(dir.path().join(CA_CERT), both).expect("written");
+        fs::write(dir.path().join(CA_KEY), made.issuer.key().serialize_pem()).expect("written");
+        let ca = Ca::load(dir.path()).expect("loaded");
+        ca.issue("a").and_then(|identity| identity.save(node.path())).expect("saved");
+        let copied = fs::read_to_string(node.path().join(CA_CERT)).expect("written");
+        assert!(copied.starts_with("-----BEGIN CERTIFICATE-----") && !copied.contains("PRIVATE"), "{copied}");
+        assert_eq!(Identity::load(node.path()).expect("loaded").ca.der, made.cert.der);
     }
 
     #[test]

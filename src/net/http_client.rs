@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::header::{CONNECTION, CONTENT_TYPE, USER_AGENT};
 use hyper::{Method, Request, Response};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -99,7 +99,7 @@ impl HttpClient {
         let provider = Arc::new(ring::default_provider());
         let builder =
             ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-        let config = match trust {
+        let mut config = match trust {
             Trust::System => {
                 let mut roots = RootCertStore::empty();
                 // What can't be read isn't believed; a server that needed it is refused, by name.
@@ -114,8 +114,9 @@ impl HttpClient {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp);
+        // Servers that route by ALPN are told; the connector's own builder would leave it empty.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let connector = HttpsConnector::from((tcp, config));
         Ok(HttpClient(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)))
     }
 

@@ -163,7 +163,13 @@ impl Tls {
             each.tick().await;
             let tls = Arc::clone(&self);
             // Reading files blocks.
-            let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else { return };
+            let reloaded = match tokio::task::spawn_blocking(move || tls.reload()).await {
+                Ok(reloaded) => reloaded,
+                Err(error) => {
+                    tracing::error!(%error, "TLS: looking at the certificate's files failed; the old one stays");
+                    continue;
+                }
+            };
             match reloaded {
                 Ok(true) => {
                     tracing::info!("TLS: a new certificate is shown from now on");

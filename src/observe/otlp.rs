@@ -70,7 +70,7 @@ pub struct Sender {
 
 /// An exporter to a collector's URL, and what is to be run for it. Without a path, OTLP's own is taken.
 pub fn start(client: HttpClient, mut url: Url, edge: (NodeId, String), metrics: Arc<Metrics>) -> (Exporter, Sender) {
-    if url.path() == "/" {
+    if url.path() == "/" && url.query().is_none() {
         url.set_path("/v1/traces");
     }
     let (into, queue) = mpsc::channel(QUEUE);

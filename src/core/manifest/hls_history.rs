@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::hls_lines;
 use super::hls_lines::Before;
-use super::listed::Past;
+use super::listed::{Edition, Past};
 use crate::dvr::{SegmentEntry, TrackIndex};
-use crate::model::{LifeId, Msn, TrackId};
+use crate::model::{Msn, TrackId};
 
 /// The printed lines of a stream's tracks.
 #[derive(Debug, Default)]
@@ -32,9 +32,8 @@ impl HlsHistory {
 /// The lines of one track.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// What they were printed of. Lines of another life count for nothing, nor do those from before a join, which puts
-    /// segments in the place of gaps.
-    of: Option<(LifeId, u32)>,
+    /// What they were printed of. Lines of another edition count for nothing: it may list segments in the place of gaps.
+    of: Option<Edition>,
     /// The first segment that they are of.
     from: Msn,
     /// How long each segment's lines are, in bytes.
@@ -43,10 +42,10 @@ pub struct Lines {
 }
 
 impl Lines {
-    fn follow(&mut self, Past { life, joins, index }: Past<'_>) {
+    fn follow(&mut self, Past { edition, index }: Past<'_>) {
         let start = index.range().start;
-        if self.of != Some((life, joins)) || start < self.from {
-            *self = Lines { of: Some((life, joins)), from: start, ..Lines::default() };
+        if self.of != Some(edition) || start < self.from {
+            *self = Lines { of: Some(edition), from: start, ..Lines::default() };
         }
         let gone = self.lengths.len().min((start - self.from) as usize);
         let gone: usize = self.lengths.drain(..gone).sum();
@@ -88,11 +87,12 @@ mod tests {
     use super::*;
     use crate::dvr::entry::tests::entry;
     use crate::dvr::track_index::tests::index;
+    use crate::model::LifeId;
 
     const TRACK: TrackId = TrackId(0);
 
     fn past(life: u64, joins: u32, index: &TrackIndex) -> Option<Past<'_>> {
-        Some(Past { life: LifeId(life), joins, index })
+        Some(Past { edition: Edition { life: LifeId(life), archives_before: 0, joins }, index })
     }
 
     /// The lines of all but the first `skipped`.
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_join_or_another_life_is_printed_anew() {
+    fn a_join_another_archive_and_another_life_are_printed_anew() {
         let torn = index(entries().map(|e| SegmentEntry { gap: e.msn == 13, ..e }), 10..18);
         let whole = index(entries(), 10..18);
         let mut history = HlsHistory::default();
@@ -160,6 +160,10 @@ mod tests {
         assert!(lines(&mut history, past(1, 0, &whole), 0).contains("#EXT-X-GAP"), "what is printed stays");
         assert!(!lines(&mut history, past(1, 1, &whole), 0).contains("#EXT-X-GAP"));
         assert!(lines(&mut history, past(2, 1, &torn), 0).contains("#EXT-X-GAP"));
+        // The archive is given up, and another one is joined as often.
+        let edition = Edition { life: LifeId(2), archives_before: 1, joins: 1 };
+        let again = Some(Past { edition, index: &whole });
+        assert!(!lines(&mut history, again, 0).contains("#EXT-X-GAP"));
         assert_eq!(lines(&mut history, None, 0), "");
         assert!(history.tracks.is_empty());
     }

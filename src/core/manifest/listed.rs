@@ -11,24 +11,34 @@ pub struct Listed<'a> {
     /// The newest segments.
     pub window: &'a Window,
     archive: Option<&'a ArchiveIndex>,
+    archives_before: u64,
     /// The date ranges of what has left the window.
     pub removed: Option<&'a RemovedRanges>,
 }
 
-/// What is listed of a track before its window. Of the same life and as many joins, a segment stays as it is.
+/// What is listed of a track before its window. In one edition a segment that is listed stays as it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Past<'a> {
-    /// The life.
-    pub life: LifeId,
-    /// How many listings of other nodes were joined.
-    pub joins: u32,
+    /// The edition.
+    pub edition: Edition,
     /// The segments, of which some are listed.
     pub index: &'a TrackIndex,
 }
 
+/// What tells apart two states of an archive in which the same segment may be listed as a gap, and whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edition {
+    /// The life.
+    pub life: LifeId,
+    /// A number that is higher for each archive that this node opens of the life.
+    pub archives_before: u64,
+    /// How many listings of other nodes were joined to this archive.
+    pub joins: u32,
+}
+
 impl<'a> From<&'a Window> for Listed<'a> {
     fn from(window: &'a Window) -> Self {
-        Listed { window, archive: None, removed: None }
+        Listed { window, archive: None, archives_before: 0, removed: None }
     }
 }
 
@@ -36,12 +46,17 @@ impl<'a> Listed<'a> {
     /// Both; an archive of another life than the window's counts for nothing.
     pub fn new(window: &'a Window, archive: Option<&'a ArchiveIndex>) -> Self {
         let of_this_life = |a: &&ArchiveIndex| window.record().is_some_and(|record| record.life == a.life());
-        Listed { window, archive: archive.filter(of_this_life), removed: None }
+        Listed { window, archive: archive.filter(of_this_life), archives_before: 0, removed: None }
     }
 
     /// With the date ranges of what has left the window.
     pub fn after(self, removed: &'a RemovedRanges) -> Self {
         Listed { removed: Some(removed), ..self }
+    }
+
+    /// With a number that is higher for each archive that this node opens of the stream.
+    pub fn archive_after(self, archives_before: u64) -> Self {
+        Listed { archives_before, ..self }
     }
 
     /// Whether more is listed than the window.
@@ -54,7 +69,8 @@ impl<'a> Listed<'a> {
         let first = self.window.track(track)?.listed().next()?.msn;
         let archive = self.archive?;
         let index = archive.track(track).filter(|index| index.leads_to(first))?;
-        Some(Past { life: archive.life(), joins: archive.joins(), index })
+        let (life, joins) = (archive.life(), archive.joins());
+        Some(Past { edition: Edition { life, archives_before: self.archives_before, joins }, index })
     }
 
     /// All segments listed of a track, oldest first; the last may be under way.

@@ -105,7 +105,7 @@ impl Past {
 
     /// Returns all that is listed: this, and then the window.
     pub(crate) fn listed<'a>(&'a self, window: &'a Window) -> Listed<'a> {
-        Listed::new(window, self.archive.as_ref()).after(&self.removed)
+        Listed::new(window, self.archive.as_ref()).archive_after(self.versions_before).after(&self.removed)
     }
 
     /// Whether documents would lack, for a moment, what every other edge lists.
