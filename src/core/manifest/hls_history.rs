@@ -17,12 +17,14 @@ pub struct HlsHistory {
 }
 
 impl HlsHistory {
-    /// Brings the lines of a track up to what its archive lists; without an archive there are none.
+    /// Brings the lines of a track up to what its archive lists; without an archive there are none. Those of another
+    /// life's tracks are dropped.
     pub fn follow(&mut self, track: TrackId, past: Option<Past<'_>>) -> Option<&Lines> {
         let Some(past) = past else {
             self.tracks.remove(&track);
             return None;
         };
+        self.tracks.retain(|_, lines| lines.of.is_none_or(|of| of.life == past.edition.life));
         let lines = self.tracks.entry(track).or_default();
         lines.follow(past);
         Some(lines)
@@ -164,6 +166,13 @@ mod tests {
         let edition = Edition { life: LifeId(2), archives_before: 1, joins: 1 };
         let again = Some(Past { edition, index: &whole });
         assert!(!lines(&mut history, again, 0).contains("#EXT-X-GAP"));
+        history.follow(TrackId(1), past(3, 1, &whole));
+        assert_eq!(history.tracks.len(), 1, "the track of another life");
+        assert_eq!(
+            lines(&mut history, past(3, 1, &whole), 0),
+            lines(&mut HlsHistory::default(), past(3, 1, &whole), 0)
+        );
+        history.follow(TrackId(1), None);
         assert_eq!(lines(&mut history, None, 0), "");
         assert!(history.tracks.is_empty());
     }

@@ -218,8 +218,8 @@ impl Pulls {
 
     fn release_pull(&mut self, slot: Slot, length: u32) {
         let Some(under_way) = self.under_way.get_mut(&slot) else { return };
-        under_way.bodies -= 1;
-        under_way.bytes -= u64::from(length);
+        under_way.bodies = under_way.bodies.saturating_sub(1);
+        under_way.bytes = under_way.bytes.saturating_sub(length.into());
         if under_way.bodies == 0 {
             self.under_way.remove(&slot);
         }

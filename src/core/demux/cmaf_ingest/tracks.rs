@@ -34,7 +34,7 @@ pub struct TrackTraits {
 }
 
 #[derive(Debug)]
-struct MovieTrack {
+struct PushTrack {
     key: TrackKey,
     kind: TrackTraits,
     lane: LaneId,
@@ -102,7 +102,7 @@ impl Taken {
 #[derive(Debug)]
 pub struct Tracks {
     playout: Playout,
-    tracks: Vec<MovieTrack>,
+    tracks: Vec<PushTrack>,
     tracks_max: usize,
     /// What each session is a rendition of the stream as, the push itself first.
     claims: Vec<Option<Rendition>>,
@@ -151,7 +151,7 @@ impl Tracks {
             )
         });
         let (damaged, ended, told_apart) = (false, false, false);
-        self.tracks.push(MovieTrack { key, kind, lane, place, damaged, step: 0, ended, config: None, told_apart });
+        self.tracks.push(PushTrack { key, kind, lane, place, damaged, step: 0, ended, config: None, told_apart });
         Ok((place.map(|_| lane), nowhere))
     }
 
@@ -281,7 +281,7 @@ impl Tracks {
     /// request, else more tracks may come.
     pub fn beginning(&self, claim: usize, whole: bool) -> (Announced, Vec<Input>) {
         let plain = self.claims.get(claim).is_some_and(Option::is_none);
-        let config = |track: &MovieTrack| {
+        let config = |track: &PushTrack| {
             let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
             Some(headers(input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
         };
@@ -334,7 +334,7 @@ impl Tracks {
         if self.rendition(0).is_some() {
             return None;
         }
-        let beside = |track: &&MovieTrack| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
+        let beside = |track: &&PushTrack| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
         let name = match (&kind.language, kind.video) {
             // Sound of the same file that nothing else tells apart.
             (None, false) if self.tracks.iter().any(|track| beside(&track)) => {
