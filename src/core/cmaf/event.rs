@@ -12,7 +12,7 @@ pub(crate) const EVENT_OVERHEAD: usize = 96;
 /// A message on a track's timeline: an event message box (23009-1, 5.10.3.3) of version 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventMessage {
-    /// What it is.
+    /// The scheme of its data.
     pub scheme: Scheme,
     /// The same of the same message in all tracks.
     pub id: u32,
@@ -20,7 +20,7 @@ pub struct EventMessage {
     pub time: u64,
     /// In ticks of the track, if known.
     pub duration: Option<u32>,
-    /// What it says.
+    /// The message itself: an ID3 tag, or a splice_info_section.
     pub data: Bytes,
 }
 

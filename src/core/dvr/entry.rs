@@ -4,7 +4,7 @@ use crate::model::Msn;
 use crate::model::time::UnixTime;
 use crate::window::Segment;
 
-/// What documents say of a segment.
+/// A segment as playlists and MPDs list it: its number, times, headers and gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentEntry {
     /// Its media sequence number.

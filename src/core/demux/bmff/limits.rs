@@ -1,4 +1,4 @@
-//! How much of a file is taken.
+//! The bounds of what the reader takes of a file, in tracks and samples.
 
 /// Tracks of a file. A push has as many at most.
 pub const TRACKS_MAX: usize = 16;

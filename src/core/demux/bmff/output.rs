@@ -1,4 +1,4 @@
-//! What the reader puts out.
+//! The reader's outputs: tracks, headers, samples, metadata, and what is missing.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub enum Output {
     },
     /// An event message that isn't carried, and nothing else is missing.
     Ignored {
-        /// What it is.
+        /// The reason, for the log.
         why: String,
     },
     /// The segment that begins here is the last (brand `lmsg`).
@@ -54,12 +54,12 @@ pub enum Output {
     Dropped {
         /// track_ID.
         track: u32,
-        /// What is wrong with it.
+        /// The reason, for the log.
         why: &'static str,
     },
     /// Samples that a fragment announced didn't come.
     Missing {
-        /// How many.
+        /// Their number.
         samples: usize,
     },
 }

@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::model::{Rendition, StreamName};
 
-/// What is pushed to.
+/// The stream, and the rendition of it, that a request pushes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestTarget {
     /// The stream that the path names.
@@ -22,7 +22,7 @@ pub struct RequestTarget {
     pub kind: TargetKind,
 }
 
-/// What of a stream a request brings.
+/// The part of a stream that a request brings: all of it, one object of it, or a manifest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TargetKind {
     /// One request is the whole push.
@@ -105,7 +105,7 @@ impl Object {
         format!("{}{}", self.folder, words.join("-"))
     }
 
-    /// What its name says of its content.
+    /// Returns the extension of its file name, without the dot; empty where there is none.
     pub fn extension(&self) -> &str {
         self.name.rsplit_once('.').map_or("", |(_, extension)| extension)
     }

@@ -58,7 +58,7 @@ pub enum Output {
     Diagnostic(TsDiagnostic),
 }
 
-/// How a stream ends.
+/// The way in which a stream ends, or pauses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// The sender has said so, and all that it sent has come.
