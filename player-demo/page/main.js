@@ -2,33 +2,34 @@
 //
 // The URL preselects: ?edge=NAME or URL, &stream=, &player=hls|hls-plain|shaka-hls|shaka-dash|dash|native,
 // &autoplay=0, &muted=0, &theme=light|dark, &timecode (the picture carries its time: fixtures/timecode.sh), &debug (hls.js
-// tells what it does on the console). `window.damson` is for tests and for the console.
+// logs to the console). `window.damson` is for tests and for the console.
 import { isVideo, undecodable } from "./decoding.js";
 import { Clock, HttpError, baseUrl, demoNodes, edges, order, streams, swarm, trace } from "./edge.js";
-import { Feed } from "./feed.js";
-import { Journey } from "./journey.js";
+import { element } from "./dom.js";
+import { LiveTrace } from "./live-trace.js";
+import { MediaTiming } from "./media-timing.js";
 import { Meter } from "./meter.js";
+import { PartFinder } from "./part-finder.js";
 import { PLAYERS, defaultPlayer } from "./players.js";
-import { PartFinder } from "./position.js";
 import { EMBEDDED } from "./sources.js";
-import { StackView, layersOf } from "./stack.js";
+import { StackChart, layersOf } from "./stack-chart.js";
+import { Tiles } from "./tiles.js";
 import { Timecode } from "./timecode.js";
 import { TreeView, treeOf } from "./tree.js";
-import { WayView, element } from "./way.js";
+import { Waterfall } from "./waterfall.js";
 
 const POLL_STREAMS_MS = 3000;
-/** While there is nothing to watch, somebody waits for it. */
+/** While there is nothing to watch, the viewer waits. */
 const POLL_STREAMS_WAITING_MS = 500;
 const POLL_TRACE_MS = 1000;
 const POLL_TREE_MS = 1000;
 const STACK_MS = 500;
-/** A quarter of a minute. */
-const ACCOUNTS_KEPT = 30;
+/** A quarter of a minute, at one each STACK_MS. */
+const TIMED_KEPT = 30;
 const DRAW_MS = 250;
 const SYNC_CLOCK_MS = 30_000;
 const RETRY_MS = [1000, 2000, 4000, 8000];
 const EVENTS_MAX = 300;
-const CHART_SAMPLES = 240;
 const OTHER = "other";
 
 const $ = (id) => document.getElementById(id);
@@ -36,22 +37,24 @@ const asked = new URLSearchParams(location.search);
 const video = $("video");
 const events = [];
 const meter = new Meter(video, note);
-const way = new WayView(document);
-const journey = new Journey();
-journey.watch(video);
-const stack = new StackView($("stack"), $("stack-key"));
-const feed = new Feed(() => {});
-const tree = new TreeView($("tree"), (name, run) => order(name, run).then(lookAtTree).catch((error) => note(`${name}: ${inWords(error)}`)));
+const tiles = new Tiles($);
+const waterfall = new Waterfall(document);
+const timing = new MediaTiming();
+timing.watch(video);
+const stack = new StackChart($);
+const liveTrace = new LiveTrace();
+const tree = new TreeView($("tree"), orderNode);
 
-/** What is chosen, and the session that plays it. */
+/** The choice, and the session that plays it. */
 const now = {
-  edge: location.origin /* null: what was given is no address */, stream: null, player: PLAYERS[asked.get("player")] ? asked.get("player") : defaultPlayer(),
+  edge: location.origin /* null: the text given is not an address */, stream: null, player: PLAYERS[asked.get("player")] ? asked.get("player") : defaultPlayer(),
   known: [], state: "idle", error: null, session: null, attempt: 0, failures: 0, retry: null,
-  watched: null, // the life that was played while it was live
-  tree: null, listed: [], accounts: [], clock: null, finder: null, part: null, trace: null, here: [], onScreen: false, chart: [],
+  edgeDown: false,
+  watched: null, // the presentation (`life` in the API) that was played while it was live
+  tree: null, running: null, listed: [], timed: [], clock: null, finder: null, part: null, trace: null, here: [], onScreen: false,
 };
 
-/** Reads the picture, if it is said to carry its time. */
+/** Reads the time from the picture, where the URL says that it carries one. */
 const timecode = asked.has("timecode") ? new Timecode(video, () => now.clock?.now() ?? Date.now()) : null;
 
 function note(words) {
@@ -63,7 +66,7 @@ function note(words) {
   $("log-count").textContent = events.length;
 }
 
-/** Words over the picture; nothing takes them away but the next call. */
+/** Shows a message over the picture until the next call. */
 function say(title, { more = "", code = "", busy = false } = {}) {
   const box = $("message");
   box.hidden = !title;
@@ -95,7 +98,7 @@ async function fillEdges() {
       now.edge = baseUrl(wanted);
     } catch (error) {
       now.edge = null;
-      say("No such edge", { more: error.message });
+      say("Not an address", { more: error.message });
     }
   }
   $("edge").value = found ? found.url : OTHER;
@@ -123,7 +126,7 @@ function setEdge(url) {
   refreshStreams();
 }
 
-/** Asks for the streams, and starts the chosen one when it is there. */
+/** Requests the list of streams, and starts the chosen one when it is live. */
 async function refreshStreams() {
   const edge = now.edge;
   if (edge === null) return;
@@ -133,7 +136,7 @@ async function refreshStreams() {
   } catch (error) {
     if (edge !== now.edge) return;
     now.edgeDown = true;
-    if (!now.session) say("This edge doesn’t answer", { more: `${edge}: ${inWords(error)}. Trying again.`, busy: true });
+    if (!now.session) say("This edge does not answer", { more: `${edge}: ${inWords(error)}. Trying again.`, busy: true });
     return;
   }
   if (edge !== now.edge) return;
@@ -146,7 +149,7 @@ async function refreshStreams() {
   if (shown.join() !== names.join()) {
     $("stream").replaceChildren(...names.map((n) => element("option", { value: n }, n)));
   }
-  if (names.length === 0) $("stream").replaceChildren(element("option", { value: "" }, "none is live"));
+  if (names.length === 0) $("stream").replaceChildren(element("option", { value: "" }, "no stream is live"));
   const before = now.stream;
   now.stream = list.find((s) => s.name === wanted) ?? (wanted ? null : list.find((s) => s.live !== false) ?? list[0]) ?? null;
   if (now.stream) $("stream").value = now.stream.name;
@@ -154,9 +157,9 @@ async function refreshStreams() {
   showFacts();
   const over = now.watched !== null && now.watched === before?.life
     && (!now.stream || (now.stream.life === now.watched && now.stream.live === false));
-  if (!now.stream && before) now.stream = before; // what was being watched stays chosen
+  if (!now.stream && before) now.stream = before; // the stream that was watched stays chosen
   if (over) {
-    // A player that stands, or has failed, at the end has nothing to wait for; others come to it by themselves.
+    // A player that has stalled or failed at the end waits for nothing; the others report the end by themselves.
     if (now.state === "error" || (now.session && meter.read().stalling)) finish();
     if (now.state !== "idle") return;
   }
@@ -166,14 +169,14 @@ async function refreshStreams() {
   }
   const stands = now.state === "ended" || (now.session && meter.read().stalling);
   const revived = stands && before && now.stream.live !== false && now.stream.life !== before.life;
-  if (revived) note("the stream is back, as a new life");
+  if (revived) note("the stream is back, as a new presentation");
   if (revived || (!now.session && !now.retry && now.state !== "loading" && now.state !== "ended")) start();
 }
 
 function sayNoStream(wanted) {
   const host = new URL(now.edge).hostname;
   say(wanted ? `No stream “${wanted}” here yet` : "No stream is live here yet", {
-    more: "It starts by itself once somebody pushes one to the ingest:",
+    more: "This page starts it as soon as it is published, for example with:",
     code: `ffmpeg -re -i video.mp4 -c copy -f flv rtmp://${host}:1935/live/${wanted ?? "cam1"}`,
   });
 }
@@ -186,12 +189,13 @@ function stop() {
   now.retry = null;
   const session = now.session;
   now.session = null;
-  Object.assign(now, { state: "idle", error: null, finder: null, part: null, trace: null, here: [], chart: [], accounts: [] });
-  feed.stop();
-  journey.clear();
-  way.clear();
+  Object.assign(now, { state: "idle", error: null, finder: null, part: null, trace: null, here: [], timed: [] });
+  liveTrace.stop();
+  timing.clear();
+  tiles.clear();
+  waterfall.clear();
   stack.clear();
-  way.say("Waiting for the first part…");
+  waterfall.say("Waiting for the first part…");
   return Promise.resolve(session?.stop()).catch(() => {});
 }
 
@@ -214,7 +218,7 @@ async function start() {
   };
   note(`start: ${stream.name} at ${edge} with ${PLAYERS[player].label}`);
   syncClock();
-  feed.follow(edge, stream.name, videoTrack());
+  liveTrace.follow(edge, stream.name, videoTrack());
   now.finder = new PartFinder(`${edge}/${stream.name}/${videoTrack()}/playlist.m3u8`);
   try {
     const autoplay = asked.get("autoplay") !== "0";
@@ -224,30 +228,30 @@ async function start() {
     if (autoplay && !session.plays) await video.play();
   } catch (error) {
     if (attempt !== now.attempt || error.name === "AbortError") return;
-    if (error.name === "NotAllowedError") return say("Press play", { more: "The browser doesn’t let a page start sound by itself." });
+    if (error.name === "NotAllowedError") return say("Press play", { more: "This browser does not let a page start sound by itself." });
     fail(error.message);
   }
 }
 
-/** The stream is over. The last picture stays, where the player has left one. */
+/** Shows that the stream has ended. The last picture stays, where the player keeps one. */
 function finish() {
   if (now.state === "ended") return;
   clearTimeout(now.retry);
   Object.assign(now, { state: "ended", error: null, retry: null });
   note("the stream has ended");
-  say("The stream has ended", { more: "If it is pushed again, it starts here by itself." });
+  say("The stream has ended", { more: "This page starts it again when it is published again." });
 }
 
-/** Nothing is played that the browser can't decode: a picture that stays black says nothing. It is asked again with the streams. */
+/** Says which codec the browser cannot decode, rather than show a black picture. The next list of streams asks again. */
 function refuse(missing) {
-  const words = `it doesn’t decode ${missing}`;
+  const words = `this browser does not decode ${missing}`;
   if (now.refused !== words) note(words);
   Object.assign(now, { state: "error", error: words, refused: words });
-  const more = `It doesn’t decode ${missing}. Another browser may, as Safari does H.265; VLC and ffplay play all:`;
-  say("This browser can’t play the stream", { more, code: now.edge + (now.stream.hls ?? `/${now.stream.name}/index.m3u8`) });
+  const more = `It does not decode ${missing}. Another browser may (Safari decodes H.265); VLC and ffplay play everything:`;
+  say("This browser cannot play the stream", { more, code: now.edge + (now.stream.hls ?? `/${now.stream.name}/index.m3u8`) });
 }
 
-/** The session has failed; the next one follows by itself, later each time, unless the stream is over. */
+/** Ends a failed session and starts the next one, after a longer wait each time, unless the stream has ended. */
 function fail(words) {
   note(words);
   stop();
@@ -266,7 +270,7 @@ function fail(words) {
 }
 
 video.addEventListener("playing", () => {
-  if (now.state !== "playing") note("plays");
+  if (now.state !== "playing") note("playing");
   now.state = "playing";
   now.failures = 0;
   if (now.stream?.live !== false) now.watched = now.stream?.life ?? null;
@@ -276,9 +280,9 @@ video.addEventListener("ended", finish);
 video.addEventListener("resize", showFacts);
 
 function inWords(error) {
-  if (error instanceof HttpError) return `it answers ${error.status}`;
+  if (error instanceof HttpError) return `HTTP ${error.status}`;
   if (error.name === "TimeoutError") return "no answer in time";
-  if (error instanceof TypeError) return "no connection (or it doesn’t allow other sites: CORS)";
+  if (error instanceof TypeError) return "no connection, or the edge does not allow this site (CORS)";
   return error.message;
 }
 
@@ -289,7 +293,7 @@ async function syncClock() {
     await clock.sync();
     if (clock.edge === now.edge) now.clock = clock;
   } catch (error) {
-    if (!now.clock) note(`the edge’s clock can’t be read: ${inWords(error)}; this machine’s is taken`);
+    if (!now.clock) note(`cannot read the edge’s clock: ${inWords(error)}; using this machine’s clock`);
   }
 }
 
@@ -298,153 +302,128 @@ async function syncClock() {
 const videoTrack = () => (now.stream?.tracks ?? []).find(isVideo)?.name
   ?? now.stream?.tracks?.[0]?.name ?? "video";
 
-/** The age of the picture in seconds: the edge's clock against the picture's PROGRAM-DATE-TIME. */
+/** Whether the picture is live: not of a stream that has ended, nor of an edge that is gone. */
+const isLive = () => now.state !== "ended" && !now.edgeDown;
+
+/** The age of the picture in seconds: the edge's clock minus the picture's PROGRAM-DATE-TIME; null while nothing live plays. */
 function pictureAge() {
-  const date = now.session?.date() ?? null;
+  const date = isLive() ? now.session?.date() ?? null : null;
   return date === null || !meter.read().started ? null : ((now.clock?.now() ?? Date.now()) - date) / 1000;
 }
 
 const middle = (values) => [...values].sort((a, b) => a - b)[values.length >> 1] ?? null;
 
 function stats() {
-  const latency = pictureAge();
   return {
-    ...meter.read(), state: now.state, error: now.error, edge: now.edge, stream: now.stream?.name ?? null, player: now.player,
-    latency, playerLatency: now.session?.latency() ?? null, clockError: now.clock?.error ?? null,
-    part: now.part, trace: now.trace, here: now.here, tree: now.tree,
-    journey: now.accounts.at(-1) ?? null, accounted: middle(now.accounts.map((a) => a.shown_us / 1e6)), glass: timecode?.stats() ?? null, embedded: EMBEDDED,
+    ...meter.read(), state: now.state, error: now.error, edge: now.edge, edgeDown: now.edgeDown, stream: now.stream?.name ?? null, player: now.player,
+    latency: pictureAge(), playerLatency: isLive() ? now.session?.latency() ?? null : null, clockError: now.clock?.error ?? null,
+    part: now.part, trace: now.trace, here: now.here, tree: now.tree, timed: now.timed.at(-1) ?? null,
+    stagesSum: middle(now.timed.map(({ shown_us }) => shown_us / 1e6)), hasTimecode: timecode !== null, glass: timecode?.stats() ?? null, embedded: EMBEDDED,
   };
 }
 
 function draw() {
   const s = stats();
-  const figure = (value, unit) => [value, element("span", { class: "unit" }, unit)];
-  const shown = s.latency ?? s.playerLatency;
-  $("latency-kind").textContent = s.latency !== null ? "ingest to screen" : shown !== null ? "behind the live edge" : "";
-  $("latency").replaceChildren(...(shown === null || !s.started ? ["–"] : figure(shown.toFixed(2), "s")));
-  $("latency-note").textContent = s.started ? latencyInWords(s, shown) : "";
-  $("buffer").replaceChildren(...(s.started ? figure(s.buffer.toFixed(2), "s") : ["–"]));
-  $("rate").replaceChildren(...(s.started ? figure(s.rate.toFixed(2), "×") : ["–"]));
-  $("dropped").replaceChildren(...(s.started ? figure(s.dropped, `of ${s.frames}`) : ["–"]));
-  $("stalls").replaceChildren(...(s.started ? figure(s.stalls, s.stalls > 0 ? `${(s.stalledMs / 1000).toFixed(1)} s` : "") : ["–"]));
-  $("stalls").classList.toggle("bad", s.stalling);
+  tiles.draw(s, PLAYERS[now.player].label.split(" · ")[0]);
   if (s.stalling && now.state !== "ended") say("Waiting for media", { busy: true });
   else if (now.state === "playing") say("");
-  now.chart.push(s.started ? shown : null);
-  if (now.chart.length > CHART_SAMPLES) now.chart.shift();
-  drawChart();
-  if (s.latency !== null && now.trace && now.onScreen) {
-    const { ingested_unix_us: whole, age_us: relay } = now.trace;
-    const date = now.part?.start;
-    // From this picture's date until the part around it was whole; its last pictures are dated later than their arrival
-    // where frames are reordered.
-    if (whole && date) way.shares({ filling: Math.max(0, whole - date * 1000), relay, latency: s.latency * 1e6 });
-  }
+  if (s.latency !== null && now.trace && now.onScreen) drawShares(s.latency);
 }
 
-function latencyInWords(s, shown) {
-  const seconds = (value) => `${value?.toFixed(2) ?? "–"} s`;
-  const words = [];
-  if (shown === null) words.push("This player doesn’t tell how old its picture is.");
-  else if (s.latency === null) words.push("As this player sees it; it doesn’t tell the picture’s date.");
-  else {
-    words.push(`From the edge’s clock (to within ${Math.max(1, Math.ceil(s.clockError ?? 0))} ms) and the picture’s date.`);
-    if (s.playerLatency !== null) words.push(`The player says ${seconds(s.playerLatency)}.`);
-  }
-  if (timecode && s.glass) {
-    words.push(`Glass to glass, read from the picture: ${seconds(s.glass.p50)}; the account and the player’s wait make ${seconds(s.accounted)}.`);
-  } else if (timecode) words.push("The picture carries no time that can be read.");
-  return words.join(" ");
+/** The part's filling counts from the date of the picture; where frames are reordered, its last pictures have later dates than their arrival. */
+function drawShares(latency) {
+  const { ingested_unix_us: whole, age_us, stages } = now.trace;
+  const date = now.part?.start;
+  if (!whole || !date) return;
+  const packaging = stages?.find(({ stage }) => stage === "packaging")?.us ?? 0;
+  waterfall.shares({ filling: Math.max(0, whole - date * 1000), packaging, relay: age_us - packaging, latency: latency * 1e6 });
 }
 
-function drawChart() {
-  const known = now.chart.filter((v) => v !== null);
-  if (known.length < 2) return $("chart").replaceChildren();
-  const low = Math.min(...known);
-  const high = Math.max(...known, low + 0.2);
-  const start = CHART_SAMPLES - now.chart.length;
-  let line = "";
-  now.chart.forEach((v, i) => {
-    if (v === null) return;
-    line += `${line === "" || now.chart[i - 1] === null ? "M" : "L"}${start + i} ${(44 - (40 * (v - low)) / (high - low)).toFixed(1)}`;
-  });
-  const path = (d, kind) => {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    made.setAttribute("d", d);
-    if (kind) made.setAttribute("class", kind);
-    return made;
-  };
-  const first = start + now.chart.findIndex((v) => v !== null);
-  $("chart").replaceChildren(path(`${line}L239 48L${first} 48Z`, "under"), path(line));
-  $("chart-range").textContent = `${low.toFixed(2)} to ${high.toFixed(2)} s`;
-}
-
-/** Finds the part on screen and asks for its trace; one question under way at a time. */
+/** Finds the part on screen and requests its trace; one request at a time. */
 async function look() {
   const { attempt, edge, stream, session, finder } = now;
   if (!session || !meter.read().started || document.hidden) return;
   const seen = onScreen();
   const part = seen && (await finder.find(seen.date).catch(() => null));
-  // The WebSocket has told of it, unless this page came later.
-  let found = part && (feed.of(part) ?? (await trace(edge, stream.name, videoTrack(), part)));
+  // The WebSocket has sent it, unless this page was opened later.
+  let found = part && (liveTrace.of(part) ?? (await trace(edge, stream.name, videoTrack(), part)));
   const isSeen = Boolean(found);
-  found ??= feed.of(null) ?? (await trace(edge, stream.name, videoTrack(), null));
+  found ??= liveTrace.of(null) ?? (await trace(edge, stream.name, videoTrack(), null));
   if (attempt !== now.attempt) return;
   Object.assign(now, { part: part && { ...part, start: seen.date }, trace: found, onScreen: isSeen });
-  if (!found) return way.say("The edge has no trace of this part.");
-  now.here = (isSeen && passing(seen, part)?.here) || [];
-  way.show(found, isSeen, now.here);
+  if (!found) return waterfall.say("The edge has no trace of this part.");
+  now.here = (isSeen && timeOf(seen, part)?.here) || [];
+  waterfall.show(found, isSeen, now.here);
   if (!isSeen) {
     $("share").hidden = true;
-    if (part) way.say("The edge no longer has the trace of the part on screen; this is its newest one.");
+    if (part) waterfall.say("The edge no longer has the trace of the part on screen; this is the newest part.");
   }
 }
 
-/** What is on screen now: its wallclock `date` and its `position` in the media, and `at`, which is now; null where the player doesn't tell. */
+/** The picture on screen: its wallclock `date`, its `position` in the media, and `at`, which is now; null where the player does not report it. */
 function onScreen() {
   const date = now.session?.date() ?? null;
   return date === null ? null : { date, position: video.currentTime, at: performance.now() };
 }
 
 /**
- * The part on screen with all its stages: `{ account, here, since_us, filling_us, shown_us }`. `here` are the page's own stages, from the
- * edge's listing until the part's last frame is seen; with the account they make `shown_us`, the time from the last frame's coming in at
- * the ingest to its being seen. No clock but this edge's is read. `since_us` is the time since the listing, and `filling_us` from the
- * picture now on screen to the part's last frame, by the ingest's clock.
+ * The part on screen with all its stages: `{ trace, here, since_us, filling_us, shown_us }`. `here` are the page's own stages, from the
+ * edge's listing until the part's last frame is on screen; with the trace's they add up to `shown_us`, the time since the last frame
+ * reached the ingest node. Only this edge's clock is read. `since_us` is the time since the listing, and `filling_us` the time from the
+ * picture now on screen to the part's last frame, by the ingest node's clock. Null while the page cannot measure.
  */
-function passing({ date, position, at }, part) {
-  const account = part?.exact ? feed.of(part) : null;
-  if (!account || !now.clock || video.paused || meter.read().stalling) return null;
-  const listed = account.available_unix_us / 1000 - now.clock.now() + performance.now();
+function timeOf({ date, position, at }, part) {
+  const found = part?.exact ? liveTrace.of(part) : null;
+  if (!found || !now.clock || video.paused || meter.read().stalling) return null;
+  const listed = found.available_unix_us / 1000 - now.clock.now() + performance.now();
   const media = (when) => position + (when - date) / 1000;
-  const parts = Array.from({ length: part.part + 1 }, (_, i) => feed.of({ msn: part.msn, part: i })?.bytes ?? null);
+  const sizes = Array.from({ length: part.part + 1 }, (_, i) => liveTrace.of({ msn: part.msn, part: i })?.bytes ?? null);
   const file = `${now.edge}/${now.stream.name}/${videoTrack()}/${part.msn}`;
-  const here = journey.stages({
+  const here = timing.stages({
     listed, position, now: at, rate: video.playbackRate, middle: media((part.from + part.end) / 2), end: media(part.end),
-    urls: { part: `${file}.${part.part}.m4s`, segment: `${file}.m4s` }, upTo: parts.includes(null) ? null : parts.reduce((a, b) => a + b, 0),
+    urls: { part: `${file}.${part.part}.m4s`, segment: `${file}.m4s` }, upTo: sizes.includes(null) ? null : sizes.reduce((a, b) => a + b, 0),
   });
   return {
-    account, here, since_us: 1000 * (at - listed), filling_us: account.ingested_unix_us - 1000 * date,
-    shown_us: here.reduce((sum, { us }) => sum + us, account.age_us),
+    trace: found, here, since_us: 1000 * (at - listed), filling_us: found.ingested_unix_us - 1000 * date,
+    shown_us: here.reduce((sum, { us }) => sum + us, found.age_us),
   };
 }
 
-/** What each stage has of the latency now. */
+/** Adds the picture's age, stage by stage, to the chart. */
 function stackNow() {
   const latency = pictureAge();
   if (latency === null || !now.trace || !now.onScreen || document.hidden) return;
   const seen = onScreen();
-  const passed = seen && now.finder ? passing(seen, now.finder.lookup(seen.date)) : null;
-  if (!passed) return;
-  now.accounts = [...now.accounts, passed].slice(-ACCOUNTS_KEPT);
-  stack.push(layersOf(passed.account, passed.filling_us, passed.here, passed.since_us));
+  const timed = seen && now.finder ? timeOf(seen, now.finder.lookup(seen.date)) : null;
+  if (!timed) return;
+  now.timed = [...now.timed, timed].slice(-TIMED_KEPT);
+  stack.push(layersOf(timed.trace, timed.filling_us, timed.here, timed.since_us));
 }
 
-/** The tree as this edge sees it; in a demo as each node does. */
+/** Stops or starts a node of the demo. */
+async function orderNode(name, run) {
+  note(`${run ? "starting" : "stopping"} node ${name}`);
+  try {
+    await order(name, run);
+    await lookAtTree();
+  } catch (error) {
+    note(`node ${name}: ${inWords(error)}`);
+  }
+}
+
+/** Notes each node of the demo that stopped or started, from whichever page that was ordered. */
+function noteNodes(demo) {
+  const before = now.running;
+  now.running = new Map(demo.map(({ name, running }) => [name, running]));
+  for (const { name, running } of demo) if (before?.has(name) && before.get(name) !== running) note(`node ${name} ${running ? "started" : "stopped"}`);
+}
+
+/** Draws the tree as this edge sees it; in a demo as each running node sees it. */
 async function lookAtTree() {
   const { edge, stream, attempt } = now;
   if (edge === null || !stream || document.hidden) return;
   const demo = edge === location.origin || now.listed.some((e) => e.url === edge) ? await demoNodes() : [];
+  noteNodes(demo);
   const running = new Set(demo.filter((n) => n.running).map((n) => n.name));
   const asked = demo.length > 0 ? now.listed.filter((e) => running.has(e.name)).map((e) => e.url) : [edge];
   const views = (await Promise.all(asked.map(swarm))).filter(Boolean);
@@ -474,7 +453,7 @@ function showFacts() {
   ] : []));
 }
 
-/** Keeps the choice in the address bar, to be shared or reloaded. */
+/** Keeps the choice in the address bar, so that the link can be shared and reloaded. */
 function remember() {
   const url = new URL(location.href);
   url.searchParams.set("stream", now.stream.name);
@@ -488,7 +467,7 @@ function setTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
 }
 
-/** Runs `task` for ever, `every()` ms after its last end. */
+/** Runs `task` again and again, `every()` ms after each end. */
 function loop(task, every) {
   const run = () => Promise.resolve().then(task).catch((error) => note(inWords(error))).finally(() => setTimeout(run, every()));
   run();

@@ -39,7 +39,7 @@ await scope(async (use) => {
       const s = await stats(page);
       buffers.push(s.buffer);
       relays.push(s.trace?.age_us / 1000);
-      accounts.push(s.accounted ?? NaN);
+      accounts.push(s.stagesSum ?? NaN);
     }
     const glass = await page.evaluate((seconds) => window.damson.timecode.stats(seconds), seconds);
     const { stalls } = await stats(page);

@@ -1,6 +1,6 @@
 // The page's waterfall, chart and tree hold what the API says; a node of the demo is stopped by the page's button, and the tree heals.
 import assert from "node:assert/strict";
-import { mkdtemp } from "node:fs/promises";
+import { mkdtemp, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -9,6 +9,7 @@ import { ask, startDemo } from "./lib/damson.mjs";
 import { unlessStarved } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 
+const AXE = new URL("node_modules/axe-core/axe.min.js", import.meta.url);
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true };
 
 test("the page shows the latency of every hop", { timeout: 600_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
@@ -29,27 +30,56 @@ test("the page shows the latency of every hop", { timeout: 600_000 }, (t) => unl
     await chart(page);
     await drawnTree(page, edges, ["ingest edge1", "edge1 edge2", "edge2 edge3"]);
     await shoot(page, "playing.png");
+    await accessible(page);
+    for (const width of [2560, 1280]) {
+      await page.setViewportSize({ width, height: 900 });
+      await fits(page, width);
+    }
 
-    await page.click('[aria-label="Stop edge1"]');
+    await page.click('button[data-node="edge1"]');
     await healed(page, "edge1");
     const { trace } = await page.evaluate(() => window.damson.stats());
     assert.ok(trace.hops.every((hop) => hop.name !== "edge1"), "the parts go around it");
     await shoot(page, "healed.png");
-    await page.click('[aria-label="Start edge1"]');
+    await gone(page, "edge1");
+    await page.focus('button[data-node="edge1"]');
+    await page.keyboard.press("Enter"); // starts it
     await page.waitForFunction(() => !document.querySelector('[data-node="edge1"]')?.classList.contains("down"), null, { timeout: 30_000 });
-    assert.equal((await events(page)).filter((w) => / start: /.test(w)).length, 1, "the player has not been started anew");
+    const noted = (await events(page)).map((w) => w.replace(/^\S+ /, ""));
+    assert.equal(noted.filter((w) => /^start: /.test(w)).length, 1, "the player has not been started anew");
+    assert.ok(noted.includes("node edge1 stopped") && noted.includes("node edge1 started"), `both are events: ${noted}`);
 
     const phone = await openPage(browser, url, { player: "hls", theme: "dark" }, PHONE);
     await untilPlaying(phone, { timeout: 30_000, steady: 3 });
     await phone.waitForFunction(() => document.querySelectorAll("#stack path").length >= 7 && document.querySelector("#tree svg"), null, { timeout: 30_000 });
-    const wide = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.ok(wide <= 0, `the page is ${wide} px wider than the phone`);
+    await fits(phone, 390);
+    const tree = await phone.evaluate(() => [document.querySelector("#tree svg").clientWidth, document.querySelector("#tree").clientWidth]);
+    assert.ok(tree[0] <= tree[1], `the tree is cut: ${tree}`);
+    await accessible(phone);
     await shoot(phone, "phone.png");
   } catch (error) {
     error.message += `\n${await report(page)}`;
     throw error;
   }
 })));
+
+/** No serious fault by axe-core's rules (WCAG 2 A and AA among them). */
+async function accessible(page) {
+  await page.evaluate(await readFile(AXE, "utf8"));
+  const faults = await page.evaluate(async () => (await window.axe.run()).violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
+    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`));
+  assert.deepEqual(faults, []);
+}
+
+async function fits(page, width) {
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= width, `the page is ${wide} px wide in a window of ${width} px`);
+}
+
+/** A stopped node leaves the chart's legend. */
+async function gone(page, name) {
+  await page.waitForFunction((name) => !document.querySelector("#stack-key").textContent.includes(name), name, { timeout: 30_000 });
+}
 
 /** Its rows are the stages of the part it names, as the edge tells them. */
 async function waterfall(page, edge) {
@@ -82,7 +112,7 @@ async function waterfall(page, edge) {
 /** Its newest layers are those of the part on screen, and add up to the picture's age. */
 async function chart(page) {
   const layers = await page.evaluate(() => [...document.querySelectorAll("#stack path")].map((p) => p.dataset.layer));
-  const expected = ["fill", "0 packaging", "0 dwell", "0 transit", "2 transit", "tail", "page idle", "page arrive", "page append", "page buffer"];
+  const expected = ["filling", "0 packaging", "0 dwell", "0 transit", "2 transit", "tail", "page idle", "page arrive", "page append", "page buffer"];
   for (const layer of expected) assert.ok(layers.includes(layer), `${layer} of ${layers}`);
   // A player that is still about to find its place is nearer to the edge than it was when the newest part was asked for.
   await page.waitForFunction(() => {

@@ -1,9 +1,11 @@
 // The page by itself: what it reads out of playlists and traces, and what it says when all isn't well.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Journey } from "../../player-demo/page/journey.js";
-import { PartFinder, parsePlaylist } from "../../player-demo/page/position.js";
-import { micros, rows } from "../../player-demo/page/way.js";
+import { micros, ticks } from "../../player-demo/page/dom.js";
+import { MediaTiming } from "../../player-demo/page/media-timing.js";
+import { PartFinder, parsePlaylist } from "../../player-demo/page/part-finder.js";
+import { layersOf } from "../../player-demo/page/stack-chart.js";
+import { rows } from "../../player-demo/page/stages.js";
 import { launch, openPage } from "./lib/browser.mjs";
 import { fakeEdge } from "./lib/fake-edge.mjs";
 import { unlessStarved } from "./lib/machine.mjs";
@@ -42,48 +44,63 @@ test("the part on screen is found by its date", () => {
   check("01:01.000", null); // not there yet
 });
 
-test("a trace's rows add up, and stand one after the other", () => {
+test("a trace's stages follow one another and add up", () => {
   const stage = (stage, hop, name, us, to) => ({ stage, hop, name, us, ...(to && { to: { name: to } }) });
-  const list = rows({ stages: [
+  const trace = { hops: [{ uncertainty_us: 40 }, { uncertainty_us: 50 }], stages: [
     stage("packaging", 0, "in", 33), stage("dwell", 0, "in", 300), stage("queue", 0, "in", 7), stage("transit", 0, "in", 400, "e1"),
     stage("dwell", 1, "e1", 50), stage("queue", 1, "e1", 3), stage("transit", 1, "e1", -20, "e2"), stage("tail", 2, "e2", 90), stage("listing", 2, "e2", 1),
-  ] }, [{ stage: "arrive", us: 11 }, { stage: "buffer", us: 900 }]);
-  assert.deepEqual(list.map((r) => [r.where, r.kind, r.from, r.us]), [
-    ["in", "packaging", 0, 33], ["in", "dwell", 33, 307], ["in → e1", "transit", 340, 400], ["e1", "dwell", 740, 53],
+  ] };
+  const here = [{ stage: "arrive", us: 11 }, { stage: "buffer", us: 900 }];
+  assert.deepEqual(rows(trace, here).map((r) => [r.where, r.stage, r.from, r.us, r.uncertainty_us]), [
+    ["in", "packaging", 0, 33, null], ["in", "dwell", 33, 307, null], ["in → e1", "transit", 340, 400, 40], ["e1", "dwell", 740, 53, null],
     // Below zero, within its uncertainty: the next stage begins before it, and the sum is right.
-    ["e1 → e2", "transit", 793, -20], ["e2", "tail", 773, 91],
-    ["this page", "arrive", 864, 11], ["this page", "wait", 875, 900],
+    ["e1 → e2", "transit", 793, -20, 50], ["e2", "tail", 773, 91, null],
+    ["this page", "arrive", 864, 11, null], ["this page", "buffer", 875, 900, null],
   ]);
-  assert.deepEqual(rows({ edge: { name: "in" } }), [], "an edge that tells no stages");
-  assert.deepEqual([12, 1234, 45_600, 123_456, 2e6, NaN].map(micros), ["12 µs", "1.23 ms", "45.6 ms", "123 ms", "2.00 s", "–"]);
+  const colours = rows(trace).map((r) => r.colour);
+  assert.equal(new Set(colours).size, colours.length, `hops can be told apart: ${colours}`);
+  assert.deepEqual(rows({ edge: { name: "in" } }), [], "an edge that has no stages");
+  // The chart has the same stages; what is left of the time since the listing is the last one's.
+  const layers = layersOf(trace, 5000, here, 700);
+  assert.deepEqual(layers.map(({ label, us }) => [label, us]), [
+    ["filling", 5000], ["in: packaging", 33], ["in: dwell", 307], ["in → e1: transit", 400], ["e1: dwell", 53], ["e1 → e2: transit", -20],
+    ["e2: tail", 91], ["player: arrive", 11], ["player: buffer", 689],
+  ]);
 });
 
-test("what the page adds to a part's way adds up", () => {
-  const journey = new Journey();
+test("figures and axes are round", () => {
+  assert.deepEqual([12, 1234, 45_600, 123_456, 2e6, NaN].map(micros), ["12 µs", "1.23 ms", "45.6 ms", "123 ms", "2.00 s", "–"]);
+  assert.deepEqual(ticks(111_000), [0, 50_000, 100_000, 150_000]);
+  assert.deepEqual(ticks(1_190_000, 4), [0, 500_000, 1_000_000, 1_500_000]);
+  assert.deepEqual(ticks(0), [0]);
+});
+
+test("the page's own stages of a part add up", () => {
+  const timing = new MediaTiming();
   const urls = { part: "http://edge/cam1/video/7.1.m4s", segment: "http://edge/cam1/video/7.m4s" };
   // A part of 10.2 to 10.4 s of the media, listed at 1000; the frame of 10.25 s was seen at 1900.
-  const stages = (upTo = null) => journey.stages({ listed: 1000, urls, upTo, middle: 10.3, end: 10.4, position: 10.26, rate: 1, now: 1920 })
+  const stages = (upTo = null) => timing.stages({ listed: 1000, urls, upTo, middle: 10.3, end: 10.4, position: 10.26, rate: 1, now: 1920 })
     .map(({ stage, us }) => [stage, Math.round(us)]);
   assert.deepEqual(stages(), [["player", 1_060_000]], "nothing was seen of it");
-  journey.frame = { media: 10.25, at: 1900 };
+  timing.frame = { media: 10.25, at: 1900 };
   assert.deepEqual(stages(), [["player", 1_050_000]]);
 
-  for (const [ended, end] of [[800, 10.2], [1030, 10.4], [1230, 10.6]]) journey.appended({ called: ended - 10, ended, ranges: [[4, end]] });
+  for (const [ended, end] of [[800, 10.2], [1030, 10.4], [1230, 10.6]]) timing.appended({ called: ended - 10, ended, ranges: [[4, end]] });
   assert.deepEqual(stages(), [["arrive", 20_000], ["append", 10_000], ["buffer", 1_020_000]], "the browser tells of no request");
 
   // The segment was asked for before the part was there, and is read as it grows.
-  Object.assign(journey.file(urls.segment), { asked: 790, pieces: [{ at: 795, total: 500 }, { at: 1012, total: 900 }, { at: 1018, total: 1000 }] });
+  Object.assign(timing.file(urls.segment), { asked: 790, pieces: [{ at: 795, total: 500 }, { at: 1012, total: 900 }, { at: 1018, total: 1000 }] });
   assert.deepEqual(stages(1000), [["idle", 0], ["arrive", 18_000], ["append", 12_000], ["buffer", 1_020_000]]);
   // Asked for by its own name, late.
-  Object.assign(journey.file(urls.part), { asked: 1004, done: 1011 });
+  Object.assign(timing.file(urls.part), { asked: 1004, done: 1011 });
   assert.deepEqual(stages(1000), [["idle", 4_000], ["arrive", 7_000], ["append", 19_000], ["buffer", 1_020_000]]);
   assert.equal(stages().reduce((sum, [, us]) => sum + us, 0), 1_050_000);
 
   // What came anew after it had been given up, and what only the oldest append that is remembered may have brought.
-  journey.appended({ called: 1300, ended: 1310, ranges: [[4, 10.2]] });
-  journey.appended({ called: 1400, ended: 1410, ranges: [[4, 10.6]] });
+  timing.appended({ called: 1300, ended: 1310, ranges: [[4, 10.2]] });
+  timing.appended({ called: 1400, ended: 1410, ranges: [[4, 10.6]] });
   assert.deepEqual(stages().at(-1), ["buffer", 640_000]);
-  journey.appends = journey.appends.slice(-1);
+  timing.appends = timing.appends.slice(-1);
   assert.deepEqual(stages(), [["player", 1_050_000]]);
 });
 
@@ -101,10 +118,10 @@ test("the page says what is wrong, in words", { timeout: 300_000 }, (t) => unles
   await message(empty).getByText("could not be loaded").waitFor();
 
   const down = await openPage(browser, edge.url, { edge: "http://127.0.0.1:1" });
-  await message(down).getByText("This edge doesn’t answer").waitFor();
+  await message(down).getByText("This edge does not answer").waitFor();
 
   const nonsense = await openPage(browser, edge.url, { edge: "no address" });
-  await message(nonsense).getByText("No such edge").waitFor();
+  await message(nonsense).getByText("Not an address").waitFor();
 })));
 
 test("what the browser can't decode is named", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
@@ -115,8 +132,8 @@ test("what the browser can't decode is named", { timeout: 300_000 }, (t) => unle
   const edge = use(await fakeEdge({ streams: cam("hvc1.1.6.L93.B0", ["ac-3"]) }));
   const page = await openPage(browser, edge.url);
   const message = page.locator("#message");
-  await message.getByText("This browser can’t play the stream").waitFor();
-  await message.getByText("It doesn’t decode H.265 (HEVC) and AC-3.").waitFor();
+  await message.getByText("This browser cannot play the stream").waitFor();
+  await message.getByText("It does not decode H.265 (HEVC) and AC-3.").waitFor();
   assert.ok(!edge.asked.some((path) => path.includes("hls.min.js")), "no player is started");
   // With a sound beside it that is decoded, that is enough; and the page comes to it by itself.
   edge.streams = cam("av01.0.00M.08", ["ec-3", "opus"]);

@@ -18,7 +18,7 @@ export async function fakeEdge({ embedded = true, streams = [], edges = [] } = {
     if (path === "/player/build.js") return answer(TYPES.js, `export const EMBEDDED = ${embedded};`);
     if (path === "/api/v1/streams") return answer("application/json", JSON.stringify({ streams: fake.streams }));
     if (path === "/api/v1/edges") return answer("application/json", JSON.stringify({ edges }));
-    const name = path === "/" ? "index.html" : /^\/player\/([\w.]+)$/.exec(path)?.[1];
+    const name = path === "/" ? "index.html" : /^\/player\/([\w.-]+)$/.exec(path)?.[1];
     const file = name && (await readFile(join(PAGE, name)).catch(() => null));
     return file ? answer(TYPES[name.split(".").at(-1)], file) : response.writeHead(404).end("not here");
   });

@@ -1,22 +1,20 @@
-// The accounts of a stream's parts as they come: a WebSocket, and what it has said kept for a while.
+// The traces of a track's parts, as the edge sends them over a WebSocket; the newest ones are kept.
 
 const KEPT = 600;
 const AGAIN_MS = [500, 1000, 2000, 5000];
 
-export class Feed {
-  /** @param {() => void} heard is called at each part */
-  constructor(heard) {
-    this.heard = heard;
+export class LiveTrace {
+  constructor() {
     this.socket = null;
     this.clear();
   }
 
   clear() {
-    this.accounts = new Map();
+    this.traces = new Map();
     this.newest = null;
   }
 
-  /** Listens to a track of a stream from now on, and goes on after a break. */
+  /** Follows one track of a stream, and reconnects when the socket closes. */
   follow(edge, stream, track) {
     this.stop();
     this.clear();
@@ -28,8 +26,8 @@ export class Feed {
       socket.addEventListener("message", ({ data }) => {
         if (socket !== this.socket) return;
         failures = 0;
-        const said = JSON.parse(data);
-        if (said.type === "part") this.keep(said);
+        const message = JSON.parse(data);
+        if (message.type === "part") this.keep(message);
       });
       socket.addEventListener("close", () => {
         if (socket !== this.socket) return;
@@ -40,16 +38,15 @@ export class Feed {
     open();
   }
 
-  keep(account) {
-    this.accounts.set(`${account.msn}.${account.part}`, account);
-    if (this.accounts.size > KEPT) this.accounts.delete(this.accounts.keys().next().value);
-    this.newest = account;
-    this.heard();
+  keep(trace) {
+    this.traces.set(`${trace.msn}.${trace.part}`, trace);
+    if (this.traces.size > KEPT) this.traces.delete(this.traces.keys().next().value);
+    this.newest = trace;
   }
 
-  /** The account of a part, or of the newest one; null where none was heard. */
+  /** The trace of a part, or of the newest one; null where the edge sent none. */
   of(part) {
-    return part ? this.accounts.get(`${part.msn}.${part.part}`) ?? null : this.newest;
+    return part ? this.traces.get(`${part.msn}.${part.part}`) ?? null : this.newest;
   }
 
   stop() {

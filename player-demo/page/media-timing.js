@@ -1,23 +1,23 @@
-// What a part passes in this page: asked for, at the player, in its SourceBuffer, on screen; seen from outside of any player.
+// The times of a part in this page, whatever the player: requested, arrived, appended, on screen.
 //
-// The browser tells when a request was made and when its last byte came (Resource Timing); of an answer that is read while it
-// grows, as LL-DASH players do, this reads a copy and notes when which byte was there. When media is in a SourceBuffer, and
-// up to where, `updateend` tells; when a frame is seen, `requestVideoFrameCallback`. All times are `performance.now()`'s.
+// Resource Timing gives the time of a request and of its last byte. LL-DASH players read an answer while it grows: for these,
+// this module reads a copy of the answer and notes when each byte arrived. `updateend` gives the time of an append and the
+// buffered ranges; `requestVideoFrameCallback` gives the time at which a frame is displayed. All times are `performance.now()`.
 
-/** Half a minute of parts and segments of a few tracks. */
+/** Enough for half a minute of parts and segments of a few tracks. */
 const FILES_KEPT = 600;
 const APPENDS_KEPT = 300;
 
-/** What of a list of ranges `[start, end]` holds the moment. */
+/** Whether one of the ranges `[start, end]` contains the time. */
 const holds = (ranges, time) => ranges.some(([start, end]) => time >= start && time < end);
 
-export class Journey {
+export class MediaTiming {
   constructor() {
     this.clear();
   }
 
   clear() {
-    /** By URL: { asked, done, pieces: [{ at, total }] }, `done` null where the browser hasn't told. */
+    /** By URL: { asked, done, pieces: [{ at, total }] }, `done` null until the browser reports it. */
     this.files = new Map();
     /** { called, ended, ranges }, newest last. */
     this.appends = [];
@@ -25,7 +25,7 @@ export class Journey {
     this.frame = null;
   }
 
-  /** Looks at all that the page's players do from now on; before any of them is loaded. */
+  /** Observes the page's players from now on. Call it before a player is loaded. */
   watch(video) {
     this.watchRequests();
     this.watchBuffers();
@@ -49,7 +49,7 @@ export class Journey {
       if (!isMedia(url)) return native(input, init);
       const asked = performance.now();
       const answer = await native(input, init);
-      // A copy: the player's own answer stays as the browser made it. One that it gives up ends here, too.
+      // The player's own answer stays as the browser made it; an answer that the player aborts ends the copy, too.
       if (answer.body) this.read(answer.clone().body, Object.assign(this.file(url), { asked, pieces: [] })).catch(() => {});
       return answer;
     };
@@ -91,7 +91,7 @@ export class Journey {
       try {
         ranges = Array.from(buffer.buffered, (_, i) => i).map((i) => [buffer.buffered.start(i), buffer.buffered.end(i)]);
       } catch {
-        return; // it has left its source
+        return; // the buffer was removed from its MediaSource
       }
       this.appended({ called, ended: performance.now(), ranges });
     }, { once: true });
@@ -112,15 +112,15 @@ export class Journey {
     return file;
   }
 
-  /** The append since which this moment of the media has been there. */
+  /** The append since which this media time has been buffered without a break. */
   appendOf(time) {
     let found = null;
     for (let i = this.appends.length - 1; i >= 0 && holds(this.appends[i].ranges, time); i--) found = this.appends[i];
-    // The oldest that is remembered may not be the one that brought it.
+    // The media may have come with an append that is no longer kept.
     return found === this.appends[0] ? null : found;
   }
 
-  /** When a part was asked for, and its last byte there: by its own URL, or within its segment, of which it ends at byte `upTo`. */
+  /** The time of a part's request and of its last byte: by its own URL, or as the bytes up to `upTo` of its segment. */
   request({ part, segment }, upTo, before) {
     const own = this.files.get(part);
     if (own?.done && own.done <= before) return { asked: own.asked, arrived: own.done };
@@ -132,8 +132,8 @@ export class Journey {
   }
 
   /**
-   * The stages of a part from `listed`, when the edge had it, until its last frame is seen, as `[{ stage, us }]`; they add up to
-   * that time. Where the browser doesn't tell, several are one: `player`, or `arrive` with what was before it.
+   * The stages of a part from `listed`, the time at which the edge listed it, until its last frame is on screen, as `[{ stage, us }]`;
+   * they add up to that time. Where the browser does not report enough, several stages are one: `player`, or `arrive` with the time before it.
    * @param {{ listed: number, urls: { part: string, segment: string }, upTo: number | null, middle: number, end: number,
    *   position: number, rate: number, now: number }} part `middle` and `end` of it and the `position` now, on the media's time
    */
