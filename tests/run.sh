@@ -104,7 +104,8 @@ fuzz() { # the fuzz targets build, take their seeds, and each is clean for 60 s,
 }
 
 browser() { # four processes in a line, and headless Chromium at the far end
-    cargo build --locked -p damson
+    # As step `test` builds it: built for damson alone, a third of the dependencies would have other features and be built again.
+    cargo test --locked --workspace --no-run
     [[ -d tests/browser/node_modules ]] || (cd tests/browser && npm ci --no-audit --no-fund)
     (cd tests/browser && DAMSON_BIN="$target/debug/damson" npm test)
 }
