@@ -104,10 +104,10 @@ fn faults_are_named() {
         record[at] = byte;
         Hevc::parse(&record.into()).expect_err("a fault").to_string()
     };
-    assert_eq!(with(0, 2), "the hvcC: configurationVersion is 2");
-    assert_eq!(with(21, 0x0e), "the hvcC: lengthSizeMinusOne is 2");
-    assert_eq!(with(23, 0x21), "the hvcC: nal_unit_type of a parameter set is 32");
-    assert_eq!(with(22, 1), "the hvcC has no PPS");
+    assert_eq!(with(0, 2), "configurationVersion is 2");
+    assert_eq!(with(21, 0x0e), "lengthSizeMinusOne is 2");
+    assert_eq!(with(23, 0x21), "nal_unit_type of a parameter set is 32");
+    assert_eq!(with(22, 1), "no PPS");
     for cut in 0..bytes(MAIN).len() {
         assert!(Hevc::parse(&bytes(MAIN).slice(..cut)).is_err(), "cut at {cut}");
     }
