@@ -84,12 +84,12 @@ pub struct InputTrack(pub u8);
 
 impl InputTrack {
     /// The track of this number, below 16, of a push.
-    pub const fn of(feed: PushId, track: InputTrack) -> InputTrack {
-        InputTrack(feed.0 << 4 | track.0 & 15)
+    pub const fn of(push: PushId, track: InputTrack) -> InputTrack {
+        InputTrack(push.0 << 4 | track.0 & 15)
     }
 
     /// Whose it is.
-    pub const fn feed(self) -> PushId {
+    pub const fn push(self) -> PushId {
         PushId(self.0 >> 4)
     }
 }

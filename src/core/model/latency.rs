@@ -54,7 +54,8 @@ use super::part_header::Trace;
 use super::time::{Time, UnixTime};
 
 /// A stage that a node measures, in the order in which a part passes them. The module says what each is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Stage {
     /// Last access unit in to made.
     Packaging,
@@ -84,18 +85,7 @@ impl Stage {
 
     /// What it is called, everywhere.
     pub fn name(self) -> &'static str {
-        match self {
-            Stage::Packaging => "packaging",
-            Stage::Dwell => "dwell",
-            Stage::Queue => "queue",
-            Stage::Transit => "transit",
-            Stage::Tail => "tail",
-            Stage::Listing => "listing",
-            Stage::Idle => "idle",
-            Stage::Answer => "answer",
-            Stage::Send => "send",
-            Stage::Held => "held",
-        }
+        self.into()
     }
 }
 

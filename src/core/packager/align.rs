@@ -35,7 +35,7 @@ pub(super) struct Aligned {
 pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> (Option<Aligned>, Vec<Diagnostic>) {
     let Some(clock) = publishers.get(lead).map(|publisher| publisher.clock) else { return (None, Vec::new()) };
     let (units, need_keyframe) = preroll.into_units();
-    let (mut units, others): (Vec<InputUnit>, _) = units.into_iter().partition(|unit| unit.track.feed() == lead);
+    let (mut units, others): (Vec<InputUnit>, _) = units.into_iter().partition(|unit| unit.track.push() == lead);
     let mut dropped = match need_keyframe {
         true => drop_undecodable(&mut units, clock, publishers),
         false => Vec::new(),
@@ -45,14 +45,14 @@ pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> 
     let Some(start) = Start::of(&units, lead, clock, publishers) else { return (None, dropped) };
     let mut waiting: BTreeMap<PushId, Vec<InputUnit>> = BTreeMap::new();
     for unit in others {
-        waiting.entry(unit.track.feed()).or_default().push(unit);
+        waiting.entry(unit.track.push()).or_default().push(unit);
     }
     let mut sound = start.has_sound(lead, &units);
     let mut jumped = Vec::new();
-    for feed in publishers.in_order() {
-        let Some((begins, video)) = waiting.get(&feed).and_then(|came| start.begins(feed, came)) else { continue };
-        let came = waiting.remove(&feed).unwrap_or_default();
-        let takes_sound = !sound && start.has_sound(feed, &came);
+    for push in publishers.in_order() {
+        let Some((begins, video)) = waiting.get(&push).and_then(|came| start.begins(push, came)) else { continue };
+        let came = waiting.remove(&push).unwrap_or_default();
+        let takes_sound = !sound && start.has_sound(push, &came);
         let taken = start.take((&begins, video), came, takes_sound);
         jumped.extend(taken.iter().filter(|unit| unit.dts > start.latest).map(|unit| unit.track));
         units.extend(taken.into_iter().filter(|unit| unit.dts <= start.latest));
@@ -99,12 +99,12 @@ impl<'a> Start<'a> {
     }
 
     /// Returns whether a push has brought sound that all share.
-    fn has_sound(&self, feed: PushId, units: &[InputUnit]) -> bool {
-        self.shares(feed) && units.iter().any(|unit| self.is_audio(unit.track))
+    fn has_sound(&self, push: PushId, units: &[InputUnit]) -> bool {
+        self.shares(push) && units.iter().any(|unit| self.is_audio(unit.track))
     }
 
-    fn shares(&self, feed: PushId) -> bool {
-        !self.publishers.get(feed).is_some_and(Publisher::is_language)
+    fn shares(&self, push: PushId) -> bool {
+        !self.publishers.get(push).is_some_and(Publisher::is_language)
     }
 
     fn is_audio(&self, track: InputTrack) -> bool {
@@ -112,8 +112,8 @@ impl<'a> Start<'a> {
     }
 
     /// Returns the unit with which another push begins together with the lead, if it has one, and whether that is a picture.
-    fn begins(&self, feed: PushId, came: &[InputUnit]) -> Option<(InputUnit, bool)> {
-        let (track, video) = self.publishers.guide(feed)?;
+    fn begins(&self, push: PushId, came: &[InputUnit]) -> Option<(InputUnit, bool)> {
+        let (track, video) = self.publishers.guide(push)?;
         let mut mine = came.iter().filter(|unit| unit.track == track);
         let unit = match video {
             true => mine.find(|unit| unit.keyframe && self.off(unit).abs() <= self.near),
@@ -137,7 +137,7 @@ impl<'a> Start<'a> {
             match is_guide && video {
                 true => begun,
                 false => {
-                    let used = !self.shares(unit.track.feed()) || takes_sound;
+                    let used = !self.shares(unit.track.push()) || takes_sound;
                     self.is_audio(unit.track) && unit.dts >= self.earliest && used
                 }
             }
@@ -179,8 +179,8 @@ fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &
 }
 
 /// Takes jumps out, and puts a push's tracks on one clock: that of its first video track, else its first track's.
-fn one_clock(units: &mut [InputUnit], feed: PushId, clock: InputClock, publishers: &Publishers) {
-    let tracks: Vec<InputTrack> = publishers.sources_of(feed).map(|(track, _)| track).collect();
+fn one_clock(units: &mut [InputUnit], push: PushId, clock: InputClock, publishers: &Publishers) {
+    let tracks: Vec<InputTrack> = publishers.sources_of(push).map(|(track, _)| track).collect();
     for &track in &tracks {
         straighten(units, track, clock);
     }
@@ -247,23 +247,23 @@ mod tests {
 
     fn ladder() -> Publishers {
         let mut publishers = attached(&[(HIGH, Some("720p")), (LOW, Some("360p"))]);
-        for feed in [HIGH, LOW] {
-            publishers.configure(InputTrack::of(feed, VIDEO), &avcc());
-            publishers.configure(InputTrack::of(feed, AUDIO), &asc());
+        for push in [HIGH, LOW] {
+            publishers.configure(InputTrack::of(push, VIDEO), &avcc());
+            publishers.configure(InputTrack::of(push, AUDIO), &asc());
         }
         publishers
     }
 
     fn gathered(units: &[(PushId, InputTrack, i64, bool)]) -> Preroll {
         let mut preroll = Preroll::new(true);
-        for &(feed, track, dts, keyframe) in units {
-            preroll.push(track_unit(InputTrack::of(feed, track), dts, keyframe));
+        for &(push, track, dts, keyframe) in units {
+            preroll.push(track_unit(InputTrack::of(push, track), dts, keyframe));
         }
         preroll
     }
 
-    fn stamps(units: &[InputUnit], feed: PushId, track: InputTrack) -> Vec<i64> {
-        let of_track = units.iter().filter(|unit| unit.track == InputTrack::of(feed, track));
+    fn stamps(units: &[InputUnit], push: PushId, track: InputTrack) -> Vec<i64> {
+        let of_track = units.iter().filter(|unit| unit.track == InputTrack::of(push, track));
         of_track.map(|unit| unit.dts).collect()
     }
 
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_rendition_in_step_begins_with_the_lead_and_takes_its_clock() {
-        let frames = |feed, off: i64| (0..10).map(move |n| (feed, VIDEO, n * 40 + off, n % 5 == 0));
+        let frames = |push, off: i64| (0..10).map(move |n| (push, VIDEO, n * 40 + off, n % 5 == 0));
         let sound = [(HIGH, AUDIO, 10, true), (LOW, AUDIO, 10, true)];
         let units: Vec<_> = frames(HIGH, 0).chain(frames(LOW, 20)).chain(sound).collect();
         let aligned = align(gathered(&units), HIGH, &ladder()).0.expect("units");

@@ -514,7 +514,7 @@ impl Cutter {
         let queue = &mut self.queues[track];
         queue.waiting.clear();
         if let Some(input) = queue.input.take() {
-            self.lost.push_back(Lost { track, feed: input.feed(), misaligned });
+            self.lost.push_back(Lost { track, push: input.push(), misaligned });
         }
     }
 
@@ -538,8 +538,8 @@ impl Cutter {
 
     /// Returns whether a track shows pictures of another push than the one that leads: it goes on with a keyframe only.
     fn is_of_another_push(&self, i: usize) -> bool {
-        let feed = |i: usize| self.queues[i].input.map(InputTrack::feed);
-        self.queues[i].video && feed(i) != feed(self.leader())
+        let push = |i: usize| self.queues[i].input.map(InputTrack::push);
+        self.queues[i].video && push(i) != push(self.leader())
     }
 
     fn forget(&mut self) {

@@ -23,7 +23,7 @@ pub enum Output {
     /// A push can't be a part of this life: it is detached, and to be told why.
     Refused {
         /// Which.
-        feed: PushId,
+        push: PushId,
         /// Why.
         why: Refusal,
     },
@@ -39,7 +39,7 @@ pub enum Input {
     /// A publisher is there, the first or the next; `epoch` is its tenure.
     Attached {
         /// Its place. Whoever has it is [detached](Input::Detached) first.
-        feed: PushId,
+        push: PushId,
         /// What it is a rendition of the stream as; `None` for the stream as such.
         rendition: Option<Rendition>,
         /// Higher than any before; if another push is there, that one's.

@@ -23,7 +23,7 @@ const BREAKS_MAX: usize = 8;
 /// A message with its time unwrapped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Waiting {
-    pub feed: PushId,
+    pub push: PushId,
     pub scheme: Scheme,
     pub pts: i64,
     pub duration: Option<Duration>,
@@ -75,7 +75,7 @@ impl Metadata {
         if self.waiting.len() == MESSAGES_WAITING_MAX {
             self.waiting.pop_front();
         }
-        self.waiting.push_back(Waiting { feed: track.feed(), scheme, pts, duration, data });
+        self.waiting.push_back(Waiting { push: track.push(), scheme, pts, duration, data });
         Ok(())
     }
 

@@ -89,15 +89,15 @@ impl Packager {
         self.run_timers(clocks);
         match input {
             Input::Timeout => {}
-            Input::Attached { feed, rendition, epoch, clock, announced } => {
-                self.detach(clocks, feed);
-                self.attach(feed, Publisher { rendition, epoch, clock, announced });
+            Input::Attached { push, rendition, epoch, clock, announced } => {
+                self.detach(clocks, push);
+                self.attach(push, Publisher { rendition, epoch, clock, announced });
             }
             Input::Language { track, language } => self.publishers.language(track, language),
             Input::Config { track, config } => self.configure(track, &config),
             Input::Unit(unit) => self.unit(clocks, unit),
             Input::Message(message) => self.message(message),
-            Input::Detached(feed) => self.detach(clocks, feed),
+            Input::Detached(push) => self.detach(clocks, push),
             Input::End => {
                 self.detach_all(clocks);
                 self.end();
@@ -172,10 +172,10 @@ impl Packager {
         }
     }
 
-    fn attach(&mut self, feed: PushId, publisher: Publisher) {
+    fn attach(&mut self, push: PushId, publisher: Publisher) {
         let (first, epoch) = (self.publishers.count() == 0, publisher.epoch);
-        if let Err(why) = self.publishers.attach(feed, publisher) {
-            return self.refuse(feed, why);
+        if let Err(why) = self.publishers.attach(push, publisher) {
+            return self.refuse(push, why);
         }
         if first {
             self.preroll = Preroll::new(true);
@@ -186,12 +186,12 @@ impl Packager {
             presentation.attach(epoch);
             self.silence.attached(self.now);
         } else if self.phase == Phase::Live {
-            self.renditions.join(feed, presentation.next_msn());
+            self.renditions.join(push, presentation.next_msn());
         }
     }
 
     fn configure(&mut self, track: InputTrack, config: &CodecConfig) {
-        let waits = self.renditions.is_joining(track.feed());
+        let waits = self.renditions.is_joining(track.push());
         match self.publishers.configure(track, config) {
             Configured::Unchanged => {}
             Configured::Bad(error) => self.diagnose(Diagnostic::BadConfig { track, error }),
@@ -201,7 +201,7 @@ impl Packager {
             Configured::Changed => {
                 let published = self.phase == Phase::Live && !waits && self.track_of(track).is_some();
                 self.diagnose(Diagnostic::ConfigChanged { track });
-                if published && !self.step_out(track.feed()) {
+                if published && !self.step_out(track.push()) {
                     self.interrupt(self.publishers.is_video(track));
                 }
                 let units = self.preroll.forget_track(track);
@@ -215,7 +215,7 @@ impl Packager {
     fn claim(&mut self, track: InputTrack) {
         let (presentation, source) = (self.presentation.as_mut(), self.publishers.source(track));
         let Some((presentation, source)) = presentation.zip(source) else { return };
-        let rendition = self.publishers.rendition(track.feed());
+        let rendition = self.publishers.rendition(track.push());
         if presentation.claim(track, &source.codec, rendition).is_none() && rendition.is_none() {
             self.diagnose(Diagnostic::TrackIgnored { track });
         }
@@ -227,8 +227,8 @@ impl Packager {
 
     fn message(&mut self, message: TimedMessage) {
         let track = message.track;
-        let Some(publisher) = self.publishers.get(track.feed()) else { return };
-        let newest = self.publishers.newest(track.feed());
+        let Some(publisher) = self.publishers.get(track.push()) else { return };
+        let newest = self.publishers.newest(track.push());
         if let Err(why) = self.metadata.add(message, publisher.clock, newest) {
             self.unusable(track, 1, why);
         }
@@ -242,20 +242,20 @@ impl Packager {
     }
 
     fn unit(&mut self, clocks: Clocks, unit: AccessUnit) {
-        let (input, feed) = (unit.track, unit.track.feed());
-        if self.publishers.get(feed).is_none() {
+        let (input, push) = (unit.track, unit.track.push());
+        if self.publishers.get(push).is_none() {
             return;
         }
         let unit = match self.publishers.unit(clocks, unit) {
             Ok(unit) => unit,
             Err(why) => return self.unusable(input, 1, why),
         };
-        if self.renditions.is_joining(feed) {
+        if self.renditions.is_joining(push) {
             return self.wait_for_place(clocks, unit);
         }
         self.silence.heard(clocks.now);
         let track = self.track_of(input);
-        if self.presentation.is_some() && track.is_none() && self.publishers.rendition(feed).is_none() {
+        if self.presentation.is_some() && track.is_none() && self.publishers.rendition(push).is_none() {
             return; // TrackIgnored has been said
         }
         match (self.phase, track) {
@@ -277,7 +277,7 @@ impl Packager {
             }
             UnitTiming::Jump { behind, ahead } => {
                 self.diagnose(Diagnostic::Jump { track: unit.track, behind, ahead });
-                if self.step_out(unit.track.feed()) {
+                if self.step_out(unit.track.push()) {
                     self.wait(unit);
                 } else {
                     self.interrupt(false);
@@ -350,9 +350,9 @@ impl Packager {
         presentation.set_wall(clocks.wall);
         let Aligned { units, base, others } = aligned;
         presentation.settle(lead, &self.publishers, &units, fresh);
-        let comes = |feed: PushId| feed == lead || units.iter().any(|unit| unit.track.feed() == feed);
+        let comes = |push: PushId| push == lead || units.iter().any(|unit| unit.track.push() == push);
         let target = presentation.next_msn();
-        self.renditions.begin_period(target, self.publishers.in_order().into_iter().filter(|&feed| !comes(feed)));
+        self.renditions.begin_period(target, self.publishers.in_order().into_iter().filter(|&push| !comes(push)));
         let clock = publisher.clock;
         self.outputs.extend(presentation.begin_period(clock, &self.publishers, &units, base, fresh));
         self.carry();
@@ -366,7 +366,7 @@ impl Packager {
         self.period_began = Some(clocks.now);
         self.silence.begun();
         for unit in others.into_values().flatten() {
-            if self.renditions.is_joining(unit.track.feed()) {
+            if self.renditions.is_joining(unit.track.push()) {
                 self.wait_for_place(clocks, unit);
             }
         }
@@ -385,12 +385,12 @@ impl Packager {
         self.presentation = Some(presentation);
     }
 
-    fn detach(&mut self, clocks: Clocks, feed: PushId) {
-        if self.publishers.get(feed).is_none() {
+    fn detach(&mut self, clocks: Clocks, push: PushId) {
+        if self.publishers.get(push).is_none() {
             return;
         }
         if self.publishers.count() > 1 {
-            self.leave(feed);
+            self.leave(push);
         } else {
             self.detach_all(clocks);
         }
@@ -419,38 +419,38 @@ impl Packager {
 
     /// Takes a unit of a push that waits for a place.
     fn wait_for_place(&mut self, clocks: Clocks, unit: InputUnit) {
-        let (feed, dts, now) = (unit.track.feed(), unit.dts, unit.now);
+        let (push, dts, now) = (unit.track.push(), unit.dts, unit.now);
         self.wait(unit);
-        self.join(feed);
+        self.join(push);
         // What was gathered says nothing of how far the others are.
         let Some(presentation) = self.presentation.as_ref().filter(|_| now == clocks.now) else { return };
-        if let Some(why) = self.renditions.apart(feed, clocks.now, dts, &presentation.view()) {
-            self.refuse(feed, why);
+        if let Some(why) = self.renditions.apart(push, clocks.now, dts, &presentation.view()) {
+            self.refuse(push, why);
         }
     }
 
     /// Keeps a unit for later.
     fn wait(&mut self, unit: InputUnit) {
         let Some(presentation) = &self.presentation else { return };
-        let guide = self.publishers.guide(unit.track.feed()).map(|(track, _)| track);
+        let guide = self.publishers.guide(unit.track.push()).map(|(track, _)| track);
         self.renditions.wait(unit, guide, |msn| presentation.segment(msn), &presentation.view());
     }
 
     /// Lets a push join if the start of a segment is there, and its units for it.
-    fn join(&mut self, feed: PushId) {
-        let Some(presentation) = self.presentation.as_mut().filter(|_| self.renditions.is_joining(feed)) else {
+    fn join(&mut self, push: PushId) {
+        let Some(presentation) = self.presentation.as_mut().filter(|_| self.renditions.is_joining(push)) else {
             return;
         };
-        let Some(guide) = self.publishers.guide(feed) else { return };
+        let Some(guide) = self.publishers.guide(push) else { return };
         let view = presentation.view();
         if guide.1 && !view.fed_video || !view.fed {
             // Sound cuts where it likes: pictures that come to it begin anew, with a discontinuity.
             return self.anew(true);
         }
         let Some(source) = self.publishers.source(guide.0) else { return };
-        let place = presentation.place_of(&source.codec, self.publishers.rendition(feed));
+        let place = presentation.place_of(&source.codec, self.publishers.rendition(push));
         let at = place.map(|track| presentation.msn(track));
-        match self.renditions.look(feed, guide, at, |msn| presentation.segment(msn), &view) {
+        match self.renditions.look(push, guide, at, |msn| presentation.segment(msn), &view) {
             Join::Wait => {}
             Join::NotCut => {
                 // "EXT-X-DISCONTINUITY SHOULD be present if there is a change in encoding parameters" (rfc8216bis
@@ -459,7 +459,7 @@ impl Packager {
                     presentation.break_next();
                 }
             }
-            Join::Misaligned(why) => self.refuse(feed, why),
+            Join::Misaligned(why) => self.refuse(push, why),
             Join::Begin { segment, from, shifted } => self.take_place(guide.0, &segment, from, shifted),
         }
         self.reserve();
@@ -468,7 +468,7 @@ impl Packager {
     /// Lets a push take its places with a segment, with which its unit at `from` begins.
     fn take_place(&mut self, guide: InputTrack, segment: &SegmentStart, from: usize, shifted: i64) {
         let Some(presentation) = &mut self.presentation else { return };
-        let (mut units, jumped) = self.renditions.take(guide.feed(), from, &presentation.view());
+        let (mut units, jumped) = self.renditions.take(guide.push(), from, &presentation.view());
         let dropped = Diagnostic::dropped(jumped.iter().map(|unit| unit.track), Unusable::Jumped);
         self.outputs.extend(dropped.map(Output::Diagnostic));
         for unit in units.iter_mut().filter(|unit| unit.track == guide) {
@@ -477,7 +477,7 @@ impl Packager {
         let (placed, out) = presentation.join_push(&self.publishers, guide, &units, segment);
         self.outputs.extend(out);
         if !placed {
-            return self.refuse(guide.feed(), Refusal::NoPlace);
+            return self.refuse(guide.push(), Refusal::NoPlace);
         }
         for unit in units {
             match (self.track_of(unit.track), &mut self.presentation) {
@@ -499,9 +499,9 @@ impl Packager {
     fn reserve(&mut self) {
         let Some(presentation) = &mut self.presentation else { return };
         let keep = self.renditions.targets().map(|(_, target)| target).min();
-        let place = |(feed, target): (PushId, Msn)| {
-            let source = self.publishers.source(self.publishers.guide(feed)?.0)?;
-            Some((presentation.place_of(&source.codec, self.publishers.rendition(feed))?, target))
+        let place = |(push, target): (PushId, Msn)| {
+            let source = self.publishers.source(self.publishers.guide(push)?.0)?;
+            Some((presentation.place_of(&source.codec, self.publishers.rendition(push))?, target))
         };
         let places: Vec<(usize, Msn)> = self.renditions.targets().filter_map(place).collect();
         presentation.reserve(keep, &places);
@@ -510,37 +510,37 @@ impl Packager {
     /// Puts those out of the period that aren't in step with the lead any more.
     fn in_step(&mut self) {
         while let Some(lost) = self.presentation.as_mut().and_then(Presentation::poll_lost) {
-            if self.publishers.get(lost.feed).is_none() || self.renditions.is_joining(lost.feed) {
+            if self.publishers.get(lost.push).is_none() || self.renditions.is_joining(lost.push) {
                 continue;
             }
             match lost.misaligned {
-                Some(micros) => self.refuse(lost.feed, Refusal::Misaligned { micros }),
-                None => drop(self.step_out(lost.feed)),
+                Some(micros) => self.refuse(lost.push, Refusal::Misaligned { micros }),
+                None => drop(self.step_out(lost.push)),
             }
         }
     }
 
     /// Makes a push of several join anew. Returns whether it is one of several that are live.
-    fn step_out(&mut self, feed: PushId) -> bool {
-        let Some(presentation) = self.presentation.as_mut().filter(|own| own.is_fed_beside(feed)) else { return false };
-        presentation.release(feed);
-        self.renditions.join(feed, presentation.next_msn());
+    fn step_out(&mut self, push: PushId) -> bool {
+        let Some(presentation) = self.presentation.as_mut().filter(|own| own.is_fed_beside(push)) else { return false };
+        presentation.release(push);
+        self.renditions.join(push, presentation.next_msn());
         self.outputs.extend(presentation.cut(false));
-        self.diagnose(Diagnostic::Left { feed });
+        self.diagnose(Diagnostic::Left { push });
         self.take_sound();
         true
     }
 
     /// Lets one of several pushes go.
-    fn leave(&mut self, feed: PushId) {
-        let was = self.presentation.as_mut().is_some_and(|presentation| presentation.release(feed));
-        self.publishers.detach(feed);
-        self.renditions.forget(feed);
-        self.preroll.forget_push(feed);
+    fn leave(&mut self, push: PushId) {
+        let was = self.presentation.as_mut().is_some_and(|presentation| presentation.release(push));
+        self.publishers.detach(push);
+        self.renditions.forget(push);
+        self.preroll.forget_push(push);
         self.cut();
         self.reserve();
         if was {
-            self.diagnose(Diagnostic::Left { feed });
+            self.diagnose(Diagnostic::Left { push });
             self.take_sound();
         }
         if !self.presentation.as_ref().is_some_and(Presentation::is_fed) {
@@ -551,11 +551,11 @@ impl Packager {
     }
 
     /// Tells a push that it can't be a part of the presentation, and lets it go.
-    fn refuse(&mut self, feed: PushId, why: Refusal) {
-        self.diagnose(Diagnostic::Refused { feed, why });
-        self.outputs.push_back(Output::Refused { feed, why });
-        if self.publishers.get(feed).is_some() {
-            self.leave(feed);
+    fn refuse(&mut self, push: PushId, why: Refusal) {
+        self.diagnose(Diagnostic::Refused { push, why });
+        self.outputs.push_back(Output::Refused { push, why });
+        if self.publishers.get(push).is_some() {
+            self.leave(push);
         }
     }
 

@@ -42,8 +42,8 @@ impl Preroll {
     }
 
     /// Drops a push's units.
-    pub(super) fn forget_push(&mut self, feed: PushId) {
-        self.retain(|unit| unit.track.feed() != feed);
+    pub(super) fn forget_push(&mut self, push: PushId) {
+        self.retain(|unit| unit.track.push() != push);
     }
 
     /// Drops a track's units; returns how many they were.

@@ -67,7 +67,7 @@ impl Presentation {
         }
         begun.record.tracks = list(&begun.tracks);
         let ignored = ignored.into_iter().map(|track| Diagnostic::TrackIgnored { track });
-        let notices = std::iter::once(Diagnostic::LifeBegan { first_msn, plan }).chain(ignored);
+        let notices = std::iter::once(Diagnostic::PresentationBegan { first_msn, plan }).chain(ignored);
         (begun, notices.map(Output::Diagnostic).collect())
     }
 
@@ -141,8 +141,8 @@ impl Presentation {
     }
 
     /// Returns whether a track is fed by another push.
-    pub(super) fn is_fed_beside(&self, feed: PushId) -> bool {
-        (0..self.tracks.len()).any(|i| self.cutter.input(i).is_some_and(|input| input.feed() != feed))
+    pub(super) fn is_fed_beside(&self, push: PushId) -> bool {
+        (0..self.tracks.len()).any(|i| self.cutter.input(i).is_some_and(|input| input.push() != push))
     }
 
     fn is_fed_at(&self, track: usize) -> bool {
@@ -182,11 +182,11 @@ impl Presentation {
     pub(super) fn settle(&mut self, lead: PushId, publishers: &Publishers, units: &[InputUnit], fresh: bool) {
         for (track, source) in publishers.sources() {
             let comes = units.iter().any(|unit| unit.track == track);
-            let rendition = publishers.rendition(track.feed());
-            let first = rendition.is_some() || track.feed() != lead;
+            let rendition = publishers.rendition(track.push());
+            let first = rendition.is_some() || track.push() != lead;
             if !fresh && comes && self.track_of(track).is_none() && (first || !self.is_fed()) {
                 self.claim_or_append(track, &source.codec, rendition);
-            } else if !comes && track.feed() != lead {
+            } else if !comes && track.push() != lead {
                 self.cutter.release(|input| input == track);
             }
         }
@@ -293,7 +293,7 @@ impl Presentation {
         let last_msn = self.next_msn().saturating_sub(1);
         self.record.ended = Some(last_msn);
         self.publish(&mut out);
-        out.push(Output::Diagnostic(Diagnostic::LifeEnded { last_msn }));
+        out.push(Output::Diagnostic(Diagnostic::PresentationEnded { last_msn }));
         (out, StartNumbers::after(&self.record, last_msn, self.periods.discontinuity()))
     }
 
@@ -317,7 +317,7 @@ impl Presentation {
 
     /// Returns the media time of a message; `None`: none of its push's tracks is timed.
     pub(super) fn media_of(&self, message: &Waiting) -> Option<Duration> {
-        let of_push = |i: usize| self.cutter.input(i).is_some_and(|input| input.feed() == message.feed);
+        let of_push = |i: usize| self.cutter.input(i).is_some_and(|input| input.push() == message.push);
         let mut told = self.tracks.iter().enumerate().filter(|(i, _)| of_push(*i));
         told.find_map(|(_, muxer)| muxer.ticks(message.pts).map(|ticks| muxer.media(ticks)))
     }
@@ -480,15 +480,15 @@ impl Presentation {
         units: &[InputUnit],
         segment: &SegmentStart,
     ) -> (bool, Vec<Output>) {
-        let (feed, mut out) = (guide.feed(), Vec::new());
-        for (input, source) in publishers.sources_of(feed) {
+        let (push, mut out) = (guide.push(), Vec::new());
+        for (input, source) in publishers.sources_of(push) {
             // Sound that all share is fed by whoever has it; the first who has any brings the track.
             let shared = input != guide && !source.codec.is_video();
             if shared && self.shared_sound().is_some() {
                 continue;
             }
             let Some(first) = units.iter().find(|unit| unit.track == input) else { continue };
-            match self.claim_or_append(input, &source.codec, publishers.rendition(feed)) {
+            match self.claim_or_append(input, &source.codec, publishers.rendition(push)) {
                 Some(track) => out.append(&mut self.join(track, source, first, segment)),
                 None if input == guide => return (false, out),
                 None => {}
@@ -498,8 +498,8 @@ impl Presentation {
     }
 
     /// Lets go of a push: what came of it is published, and its tracks number gaps. Returns whether it had any.
-    pub(super) fn release(&mut self, feed: PushId) -> bool {
-        self.cutter.release(|input| input.feed() == feed)
+    pub(super) fn release(&mut self, push: PushId) -> bool {
+        self.cutter.release(|input| input.push() == push)
     }
 
     /// Returns the place of the sound that all renditions share.

@@ -66,21 +66,21 @@ pub(super) struct Publishers {
 
 impl Publishers {
     /// Attaches a push; one whose timestamps have other units than the others' is refused.
-    pub(super) fn attach(&mut self, feed: PushId, publisher: Publisher) -> Result<(), Refusal> {
+    pub(super) fn attach(&mut self, push: PushId, publisher: Publisher) -> Result<(), Refusal> {
         let other = self.publishers.values().any(|(_, other)| other.clock != publisher.clock);
-        if other || feed.0 >= PushId::COUNT_MAX {
+        if other || push.0 >= PushId::COUNT_MAX {
             return Err(Refusal::NoPlace);
         }
         self.attached += 1;
-        self.publishers.insert(feed, (self.attached, publisher));
+        self.publishers.insert(push, (self.attached, publisher));
         Ok(())
     }
 
     /// Forgets a push and its tracks.
-    pub(super) fn detach(&mut self, feed: PushId) {
-        self.publishers.remove(&feed);
-        self.sources.retain(|track, _| track.feed() != feed);
-        self.languages.retain(|track, _| track.feed() != feed);
+    pub(super) fn detach(&mut self, push: PushId) {
+        self.publishers.remove(&push);
+        self.sources.retain(|track, _| track.push() != push);
+        self.languages.retain(|track, _| track.push() != push);
     }
 
     /// Takes note of a track's language; what is no language tag is ignored.
@@ -92,7 +92,7 @@ impl Publishers {
 
     /// Takes a track's headers.
     pub(super) fn configure(&mut self, track: InputTrack, config: &CodecConfig) -> Configured {
-        let Some(publisher) = self.get(track.feed()) else { return Configured::Unchanged };
+        let Some(publisher) = self.get(track.push()) else { return Configured::Unchanged };
         let codec = match Codec::parse(config) {
             Ok(codec) => codec,
             Err(error) => return Configured::Bad(error),
@@ -123,7 +123,7 @@ impl Publishers {
     pub(super) fn unit(&mut self, clocks: Clocks, unit: AccessUnit) -> Result<InputUnit, Unusable> {
         let track = unit.track;
         let newest = self.sources.values().filter_map(|source| source.last).max();
-        let publisher = self.publishers.get(&track.feed());
+        let publisher = self.publishers.get(&track.push());
         let Some(((_, publisher), source)) = publisher.zip(self.sources.get_mut(&track)) else {
             return Err(Unusable::NoConfig);
         };
@@ -151,8 +151,8 @@ impl Publishers {
         })
     }
 
-    pub(super) fn get(&self, feed: PushId) -> Option<&Publisher> {
-        self.publishers.get(&feed).map(|(_, publisher)| publisher)
+    pub(super) fn get(&self, push: PushId) -> Option<&Publisher> {
+        self.publishers.get(&push).map(|(_, publisher)| publisher)
     }
 
     /// Returns how many pushes are attached.
@@ -170,13 +170,13 @@ impl Publishers {
     }
 
     /// Returns the tracks of one push.
-    pub(super) fn sources_of(&self, feed: PushId) -> impl Iterator<Item = (InputTrack, &Source)> {
-        self.sources().filter(move |(track, _)| track.feed() == feed)
+    pub(super) fn sources_of(&self, push: PushId) -> impl Iterator<Item = (InputTrack, &Source)> {
+        self.sources().filter(move |(track, _)| track.push() == push)
     }
 
     /// Returns what the push of a track is a rendition of the stream as.
-    pub(super) fn rendition(&self, feed: PushId) -> Option<&Rendition> {
-        self.get(feed)?.rendition.as_ref()
+    pub(super) fn rendition(&self, push: PushId) -> Option<&Rendition> {
+        self.get(push)?.rendition.as_ref()
     }
 
     pub(super) fn is_video(&self, track: InputTrack) -> bool {
@@ -184,26 +184,26 @@ impl Publishers {
     }
 
     /// Returns the newest timestamp of a push, unwrapped.
-    pub(super) fn newest(&self, feed: PushId) -> Option<i64> {
-        self.sources_of(feed).filter_map(|(_, source)| source.last).max()
+    pub(super) fn newest(&self, push: PushId) -> Option<i64> {
+        self.sources_of(push).filter_map(|(_, source)| source.last).max()
     }
 
     /// Returns the attached pushes, first come first.
     pub(super) fn in_order(&self) -> Vec<PushId> {
-        let mut feeds: Vec<(u64, PushId)> = self.publishers.iter().map(|(&feed, &(order, _))| (order, feed)).collect();
-        feeds.sort_unstable();
-        feeds.into_iter().map(|(_, feed)| feed).collect()
+        let mut pushes: Vec<(u64, PushId)> = self.publishers.iter().map(|(&push, &(order, _))| (order, push)).collect();
+        pushes.sort_unstable();
+        pushes.into_iter().map(|(_, push)| push).collect()
     }
 
     /// Returns the push that is measured, and whose keyframes begin the period: the first of which pictures have come,
     /// else the first of which anything has.
     pub(super) fn lead(&self, came: impl Fn(InputTrack) -> bool) -> Option<PushId> {
-        let feeds = self.in_order();
+        let pushes = self.in_order();
         let first = |video: bool| {
-            feeds.iter().copied().find(|&feed| {
-                let language = self.get(feed).is_some_and(Publisher::is_language);
+            pushes.iter().copied().find(|&push| {
+                let language = self.get(push).is_some_and(Publisher::is_language);
                 let fits = |source: &Source| !video || source.codec.is_video() && !language;
-                self.sources_of(feed).any(|(track, source)| fits(source) && came(track))
+                self.sources_of(push).any(|(track, source)| fits(source) && came(track))
             })
         };
         first(true).or_else(|| first(false))
@@ -211,9 +211,9 @@ impl Publishers {
 
     /// Returns the track of a push by which it is put in step, and whether that has pictures: sound counts where a push
     /// has no pictures.
-    pub(super) fn guide(&self, feed: PushId) -> Option<(InputTrack, bool)> {
-        let language = self.get(feed).is_some_and(Publisher::is_language);
-        let first = |video: bool| self.sources_of(feed).find(|(_, source)| source.codec.is_video() == video);
+    pub(super) fn guide(&self, push: PushId) -> Option<(InputTrack, bool)> {
+        let language = self.get(push).is_some_and(Publisher::is_language);
+        let first = |video: bool| self.sources_of(push).find(|(_, source)| source.codec.is_video() == video);
         let video = if language { None } else { first(true) };
         video.map(|(track, _)| (track, true)).or_else(|| first(false).map(|(track, _)| (track, false)))
     }
@@ -231,8 +231,8 @@ pub(super) mod tests {
     /// Pushes that are attached in this order, with one clock of milliseconds.
     pub(crate) fn attached(pushes: &[(PushId, Option<&str>)]) -> Publishers {
         let mut publishers = Publishers::default();
-        for &(feed, rendition) in pushes {
-            publishers.attach(feed, publisher(rendition)).expect("one clock");
+        for &(push, rendition) in pushes {
+            publishers.attach(push, publisher(rendition)).expect("one clock");
         }
         publishers
     }
@@ -321,11 +321,11 @@ pub(super) mod tests {
     #[test]
     fn the_first_with_pictures_leads() {
         let mut publishers = Publishers::default();
-        let track = |feed, track| InputTrack::of(PushId(feed), track);
-        for (feed, name) in [(2, "audio_de"), (1, "720p"), (0, "360p")] {
-            publishers.attach(PushId(feed), publisher(Some(name))).expect(name);
-            publishers.configure(track(feed, AUDIO), &aac());
-            publishers.configure(track(feed, VIDEO), &avc(AVCC_720P30));
+        let track = |push, track| InputTrack::of(PushId(push), track);
+        for (push, name) in [(2, "audio_de"), (1, "720p"), (0, "360p")] {
+            publishers.attach(PushId(push), publisher(Some(name))).expect(name);
+            publishers.configure(track(push, AUDIO), &aac());
+            publishers.configure(track(push, VIDEO), &avc(AVCC_720P30));
         }
         assert_eq!(publishers.in_order(), [PushId(2), PushId(1), PushId(0)]);
         assert_eq!(publishers.lead(|_| true), Some(PushId(1)));

@@ -87,34 +87,34 @@ struct Joining {
 
 impl Renditions {
     /// Lets a push wait for the start of a segment, `target` or a later one.
-    pub(super) fn join(&mut self, feed: PushId, target: Msn) {
-        self.spare.retain(|track, _| track.feed() != feed);
-        self.joining.insert(feed, Joining::new(target));
+    pub(super) fn join(&mut self, push: PushId, target: Msn) {
+        self.spare.retain(|track, _| track.push() != push);
+        self.joining.insert(push, Joining::new(target));
     }
 
     /// Forgets a push.
-    pub(super) fn forget(&mut self, feed: PushId) {
-        self.spare.retain(|track, _| track.feed() != feed);
-        self.joining.remove(&feed);
+    pub(super) fn forget(&mut self, push: PushId) {
+        self.spare.retain(|track, _| track.push() != push);
+        self.joining.remove(&push);
     }
 
     /// A new period begins: whoever waited doesn't any more, and those that don't begin with it do.
     pub(super) fn begin_period(&mut self, target: Msn, waiting: impl Iterator<Item = PushId>) {
-        self.joining = waiting.map(|feed| (feed, Joining::new(target))).collect();
+        self.joining = waiting.map(|push| (push, Joining::new(target))).collect();
     }
 
-    pub(super) fn is_joining(&self, feed: PushId) -> bool {
-        self.joining.contains_key(&feed)
+    pub(super) fn is_joining(&self, push: PushId) -> bool {
+        self.joining.contains_key(&push)
     }
 
     /// Returns the segments that pushes wait for.
     pub(super) fn targets(&self) -> impl Iterator<Item = (PushId, Msn)> {
-        self.joining.iter().map(|(&feed, joining)| (feed, joining.target))
+        self.joining.iter().map(|(&push, joining)| (push, joining.target))
     }
 
     /// Returns what waits of all pushes in `order`, none of which waits any more.
     pub(super) fn drain(&mut self, order: Vec<PushId>) -> Vec<InputUnit> {
-        order.into_iter().filter_map(|feed| self.joining.remove(&feed)).flat_map(|joining| joining.queue).collect()
+        order.into_iter().filter_map(|push| self.joining.remove(&push)).flat_map(|joining| joining.queue).collect()
     }
 
     /// Keeps a unit of a push that waits. `guide` is the track by which the push is put in step, `segment` gives the
@@ -126,16 +126,16 @@ impl Renditions {
         segment: impl Fn(Msn) -> Option<SegmentStart>,
         view: &PresentationView,
     ) {
-        let Some(joining) = self.joining.get_mut(&unit.track.feed()) else { return };
+        let Some(joining) = self.joining.get_mut(&unit.track.push()) else { return };
         let newest = micros(view.newest.saturating_sub(view.frame));
         let earliest = segment(joining.target).is_none().then_some(newest);
         joining.push(unit, guide, earliest, view);
     }
 
     /// Returns whether the timestamps of a push, now at `dts`, are another clock's than the presentation's.
-    pub(super) fn apart(&self, feed: PushId, now: Time, dts: i64, view: &PresentationView) -> Option<Refusal> {
+    pub(super) fn apart(&self, push: PushId, now: Time, dts: i64, view: &PresentationView) -> Option<Refusal> {
         let micros = view.period.micros(dts).saturating_sub(micros(view.newest));
-        let since = self.joining.get(&feed)?.since;
+        let since = self.joining.get(&push)?.since;
         let long = since.is_some_and(|since| now.since(since) >= APART_FOR);
         (long && Duration::from_micros(micros.unsigned_abs()) > APART_MAX).then_some(Refusal::Apart { micros })
     }
@@ -143,13 +143,13 @@ impl Renditions {
     /// Looks for a segment that a push can begin with; `place` is the one that its track is in, if it had one before.
     pub(super) fn look(
         &mut self,
-        feed: PushId,
+        push: PushId,
         guide: (InputTrack, bool),
         place: Option<Msn>,
         segment: impl Fn(Msn) -> Option<SegmentStart>,
         view: &PresentationView,
     ) -> Join {
-        let Some(joining) = self.joining.get_mut(&feed) else { return Join::Wait };
+        let Some(joining) = self.joining.get_mut(&push) else { return Join::Wait };
         loop {
             joining.target = joining.target.max(place.unwrap_or(0));
             if joining.target + SEGMENTS_LATE_MAX < view.next_msn {
@@ -167,11 +167,11 @@ impl Renditions {
     /// there all tracks would be filled with gaps. The push doesn't wait any more.
     pub(super) fn take(
         &mut self,
-        feed: PushId,
+        push: PushId,
         from: usize,
         view: &PresentationView,
     ) -> (Vec<InputUnit>, Vec<InputUnit>) {
-        let queue = self.joining.remove(&feed).map(|joining| joining.queue).unwrap_or_default();
+        let queue = self.joining.remove(&push).map(|joining| joining.queue).unwrap_or_default();
         queue.into_iter().skip(from).partition(|unit| view.shown(unit) <= view.latest())
     }
 

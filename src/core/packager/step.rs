@@ -33,7 +33,7 @@ pub(super) enum Step {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lost {
     pub track: usize,
-    pub feed: PushId,
+    pub push: PushId,
     /// How far behind those of the leader its keyframes lie (microseconds; before: negative); `None`: it lags too far, and
     /// may go on at a later segment's start.
     pub misaligned: Option<i64>,

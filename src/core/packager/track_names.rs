@@ -19,12 +19,12 @@ pub(super) fn names(lead: PushId, publishers: &Publishers, units: &[InputUnit]) 
     let order = publishers.in_order();
     let mut tracks: Vec<InputTrack> = publishers.sources().map(|(track, _)| track).collect();
     tracks.retain(|&track| units.iter().any(|unit| unit.track == track));
-    let place = |track: InputTrack| order.iter().position(|&feed| feed == track.feed());
-    tracks.sort_by_key(|&track| (!publishers.is_video(track), track.feed() != lead, place(track), track));
+    let place = |track: InputTrack| order.iter().position(|&push| push == track.push());
+    tracks.sort_by_key(|&track| (!publishers.is_video(track), track.push() != lead, place(track), track));
     let mut out: Vec<Named> = Vec::new();
     for input in tracks {
         let Some(source) = publishers.source(input) else { continue };
-        let rendition = publishers.rendition(input.feed());
+        let rendition = publishers.rendition(input.push());
         let Some((kind, language)) = name_for(&source.codec, rendition) else { continue };
         // Two sounds of one language, one of which may describe the pictures: NAME would be the same of both.
         let told = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn renditions_are_named_by_their_push_and_share_their_sound() {
         let pushes = [(PushId(1), Some("360p")), (PushId(0), Some("720p")), (PushId(2), Some("audio_de"))];
-        let tracks = [0, 1, 2].map(|feed| [VIDEO, AUDIO].map(|track| InputTrack::of(PushId(feed), track))).concat();
+        let tracks = [0, 1, 2].map(|push| [VIDEO, AUDIO].map(|track| InputTrack::of(PushId(push), track))).concat();
         let named = named(PushId(0), &pushes, &tracks);
         let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["720p", "360p", "audio", "audio_de"]);

@@ -138,7 +138,7 @@ fn a_track_that_stays_behind_gets_gaps_and_is_reserved_for_a_push() {
     assert_eq!(play(&mut cutter, 0, 3_000, 3_000), ["place 0 11 3000", "close 1 10 2000 None"]);
     cutter.release(|input| input == SOUND);
     cutter.reserve(Some(11), &[(1, 11)]);
-    assert_eq!(play(&mut cutter, 0, 3_040, 9_000).len(), 1, "nobody feeds it, but a push may join with segment 11");
+    assert_eq!(play(&mut cutter, 0, 3_040, 9_000).len(), 1, "nobody pushes it, but a push may join with segment 11");
     cutter.reserve(None, &[]);
     assert_eq!(short(cutter.stalled())[0], "close 1 11 4000 None");
 }
@@ -151,7 +151,7 @@ fn a_rendition_without_a_keyframe_there_is_given_up() {
         step(&mut cutter, 0, unit(dts, dts.is_multiple_of(2_000)));
         step(&mut cutter, 1, unit(dts, dts == 0 || dts == 1_800));
     }
-    assert_eq!(cutter.poll_lost(), Some(Lost { track: 1, feed: PushId(1), misaligned: Some(-200_000) }));
+    assert_eq!(cutter.poll_lost(), Some(Lost { track: 1, push: PushId(1), misaligned: Some(-200_000) }));
     assert_eq!((cutter.input(1), cutter.track_of(LOW), cutter.poll_lost()), (None, None, None));
     let segment = cutter.segment(11).expect("under way");
     let (fresh, steps) = cutter.join(1, LOW, &segment);
