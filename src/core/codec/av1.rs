@@ -8,18 +8,14 @@ use mp4_atom::{Atom as _, Av1c};
 use scuffle_av1::seq::SequenceHeaderObu;
 use scuffle_av1::{ObuHeader, ObuType};
 
-use super::error::{HeaderError, check_len, rate_milli, size};
+use super::error::{HeaderError, check_len};
+use super::picture::{Picture, rate_milli};
 use crate::model::limits::CONFIG_LEN_MAX;
 
-/// obu_type (6.2.2).
-const OBU_SEQUENCE_HEADER: u8 = 1;
-const OBU_TEMPORAL_DELIMITER: u8 = 2;
-const OBU_FRAME_HEADER: u8 = 3;
-const OBU_FRAME: u8 = 6;
-const OBU_TILE_LIST: u8 = 8;
-const OBU_PADDING: u8 = 15;
 /// AV1-ISOBMFF 2.4: temporal delimiters, tile lists and padding "SHOULD NOT be present in the sample".
-const LEFT_OUT: [u8; 3] = [OBU_TEMPORAL_DELIMITER, OBU_TILE_LIST, OBU_PADDING];
+const LEFT_OUT: [ObuType; 3] = [ObuType::TemporalDelimiter, ObuType::TileList, ObuType::Padding];
+/// A sequence header with as many zeros in a row is refused, in bytes: scuffle-av1 counts the zeros of uvlc() up to 255.
+const ZEROS_MAX: usize = 30;
 
 /// Holds what is read of an AV1CodecConfigurationRecord.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,12 +28,8 @@ pub struct Av1 {
     sequence: Bytes,
     /// reduced_still_picture_header: frame headers have no type then.
     still: bool,
-    /// In pixels.
-    pub width: u16,
-    /// In pixels.
-    pub height: u16,
-    /// Frames in a thousand seconds, if the header says that they come evenly.
-    pub frame_rate_milli: Option<u32>,
+    /// The pictures. Their frame rate is stated if they come evenly.
+    pub picture: Picture,
     /// The colours.
     pub colour: Colour,
 }
@@ -54,8 +46,8 @@ pub struct Colour {
 /// An open bitstream unit.
 #[derive(Clone, Copy, Debug)]
 struct Obu<'a> {
-    kind: u8,
-    /// Header and size included.
+    header: ObuHeader,
+    /// With header and size.
     whole: &'a [u8],
     payload: &'a [u8],
 }
@@ -74,34 +66,12 @@ fn obus(data: &[u8]) -> impl Iterator<Item = Option<Obu<'_>>> {
 }
 
 fn obu(data: &[u8]) -> Option<Obu<'_>> {
-    let &header = data.first()?;
-    // 5.3.2: forbidden bit, type:4, extension, has_size, reserved.
-    let mut at = if header & 4 == 0 { 1 } else { 2 };
-    if header & 0x80 != 0 {
-        return None;
-    }
-    let len = if header & 2 == 0 {
-        // Without a size, the OBU reaches to the end.
-        data.len().checked_sub(at)?
-    } else {
-        let (len, bytes) = leb128(data.get(at..)?)?;
-        at += bytes;
-        len
-    };
-    let whole = data.get(..at.checked_add(len)?)?;
-    Some(Obu { kind: header >> 3 & 15, whole, payload: &whole[at..] })
-}
-
-/// Reads leb128() (4.10.5): seven bits a byte, the least first. Returns how many bytes it has, too.
-fn leb128(data: &[u8]) -> Option<(usize, usize)> {
-    let mut value = 0u64;
-    for (i, byte) in data.iter().take(8).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * i);
-        if byte & 0x80 == 0 {
-            return usize::try_from(value).ok().map(|value| (value, i + 1));
-        }
-    }
-    None
+    let mut rest = data;
+    let header = ObuHeader::parse(&mut rest).ok()?;
+    // Without a size, the OBU reaches to the end.
+    let len = header.size.map_or(Some(rest.len()), |size| usize::try_from(size).ok())?;
+    let payload = rest.get(..len)?;
+    Some(Obu { header, whole: &data[..data.len() - rest.len() + len], payload })
 }
 
 impl Av1 {
@@ -109,20 +79,18 @@ impl Av1 {
     pub fn parse(record: &Bytes) -> Result<Av1, HeaderError> {
         check_len(record.len(), CONFIG_LEN_MAX)?;
         let av1c = Av1c::decode_body(&mut &record[..])?;
-        let obu = obus(&av1c.config_obus).flatten().find(|obu| obu.kind == OBU_SEQUENCE_HEADER);
+        let obu = obus(&av1c.config_obus).flatten().find(|obu| obu.header.obu_type == ObuType::SequenceHeader);
         let obu = obu.ok_or(HeaderError::Missing("sequence header"))?;
-        let read = read_sequence(obu.payload)?;
-        let (width, height) = size(read.max_frame_width, read.max_frame_height)?;
+        let read = read_sequence(&obu)?;
         let color = read.color_config;
+        let transfer = color.transfer_characteristics;
         Ok(Av1 {
             record: record.clone(),
             sequence: Bytes::copy_from_slice(obu.whole),
             still: read.reduced_still_picture_header,
-            width,
-            height,
-            frame_rate_milli: frame_rate_milli(&read),
+            picture: Picture::new(read.max_frame_width, read.max_frame_height, frame_rate_milli(&read), transfer)?,
             colour: Colour {
-                description: [color.color_primaries, color.transfer_characteristics, color.matrix_coefficients],
+                description: [color.color_primaries, transfer, color.matrix_coefficients],
                 full_range: color.full_color_range,
             },
             av1c,
@@ -160,9 +128,10 @@ impl Av1 {
         let (mut sequence, mut left_out, mut sync) = (false, false, None);
         for obu in obus(data) {
             let obu = obu?;
-            left_out |= LEFT_OUT.contains(&obu.kind);
-            sequence |= obu.kind == OBU_SEQUENCE_HEADER && sync.is_none();
-            if matches!(obu.kind, OBU_FRAME_HEADER | OBU_FRAME) && sync.is_none() {
+            let kind = obu.header.obu_type;
+            left_out |= LEFT_OUT.contains(&kind);
+            sequence |= kind == ObuType::SequenceHeader && sync.is_none();
+            if matches!(kind, ObuType::FrameHeader | ObuType::Frame) && sync.is_none() {
                 sync = Some(self.is_shown_key(obu.payload));
             }
         }
@@ -175,7 +144,7 @@ impl Av1 {
         if add {
             out.extend_from_slice(&self.sequence);
         }
-        for obu in obus(data).flatten().filter(|obu| !LEFT_OUT.contains(&obu.kind)) {
+        for obu in obus(data).flatten().filter(|obu| !LEFT_OUT.contains(&obu.header.obu_type)) {
             out.extend_from_slice(obu.whole);
         }
         Some((out.freeze(), sync))
@@ -187,11 +156,13 @@ impl Av1 {
     }
 }
 
-/// Reads a sequence header's payload (5.5).
-fn read_sequence(payload: &[u8]) -> Result<SequenceHeaderObu, HeaderError> {
-    let header = ObuHeader { obu_type: ObuType::SequenceHeader, size: None, extension_header: None };
-    let unreadable = |error: std::io::Error| HeaderError::Unreadable(format!("sequence header: {error}"));
-    SequenceHeaderObu::parse(header, &mut &payload[..]).map_err(unreadable)
+/// Reads a sequence header (5.5).
+fn read_sequence(obu: &Obu<'_>) -> Result<SequenceHeaderObu, HeaderError> {
+    let unreadable = |why: String| HeaderError::Unreadable(format!("sequence header: {why}"));
+    if obu.payload.windows(ZEROS_MAX + 1).any(|bytes| bytes.iter().all(|&byte| byte == 0)) {
+        return Err(unreadable(format!("more than {ZEROS_MAX} zeros in a row")));
+    }
+    SequenceHeaderObu::parse(obu.header, &mut &obu.payload[..]).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Returns the frame rate, in frames a thousand seconds, if frames come evenly.

@@ -7,7 +7,8 @@ use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal};
 use mp4_atom::{Avcc, AvccExt};
 
-use super::error::{HeaderError, check_len, rate_milli, size};
+use super::error::{HeaderError, check_len};
+use super::picture::{Picture, rate_milli};
 use crate::model::limits::CONFIG_LEN_MAX;
 
 /// nal_unit_type of a sequence parameter set (H.264 table 7-1).
@@ -24,14 +25,8 @@ pub struct Avc {
     pub record: Bytes,
     /// The record as the sample entry has it, with the profile and level of the SPS.
     pub avcc: Avcc,
-    /// In pixels, cropped.
-    pub width: u16,
-    /// In pixels, cropped.
-    pub height: u16,
-    /// Frames in a thousand seconds as VUI states it; a hint, since encoders get it wrong.
-    pub frame_rate_milli: Option<u32>,
-    /// transfer_characteristics of VUI (H.264 table E-4; 16 is PQ, 18 is HLG); 2 if VUI doesn't state it.
-    pub transfer: u8,
+    /// The pictures, by the SPS.
+    pub picture: Picture,
 }
 
 fn truncated(what: &str) -> HeaderError {
@@ -85,7 +80,7 @@ impl Avc {
         let &[_, profile, compatibility, level, ..] = &first[..] else { return Err(truncated("the SPS")) };
         let parsed = read_sps(first)?;
         let pixels = parsed.pixel_dimensions().map_err(|error| HeaderError::Unreadable(format!("SPS: {error:?}")))?;
-        let (width, height) = size(pixels.0.into(), pixels.1.into())?;
+        let (rate, transfer) = (frame_rate_milli(&parsed), transfer(&parsed).unwrap_or(2));
         let avcc = Avcc {
             configuration_version: 1,
             avc_profile_indication: profile,
@@ -96,8 +91,8 @@ impl Avc {
             sequence_parameter_sets: sps,
             picture_parameter_sets: pps,
         };
-        let transfer = transfer(&parsed).unwrap_or(2);
-        Ok(Avc { record: record.clone(), avcc, width, height, frame_rate_milli: frame_rate_milli(&parsed), transfer })
+        let picture = Picture::new(pixels.0.into(), pixels.1.into(), rate, transfer)?;
+        Ok(Avc { record: record.clone(), avcc, picture })
     }
 
     /// Returns the codecs string (RFC 6381): `avc1.` and profile, constraints and level in hexadecimal.
@@ -141,8 +136,8 @@ mod tests {
     fn an_encoders_avcc_is_read() {
         let avc = Avc::parse(&Bytes::from_static(AVCC_720P30)).expect("x264's own");
         assert_eq!(avc.codec(), "avc1.64001f");
-        assert_eq!((avc.width, avc.height), (1280, 720));
-        assert_eq!((avc.frame_rate_milli, avc.transfer), (Some(30_000), 2));
+        assert_eq!((avc.picture.width, avc.picture.height), (1280, 720));
+        assert_eq!((avc.picture.frame_rate_milli, avc.picture.transfer), (Some(30_000), 2));
         assert_eq!(avc.avcc.length_size, 4);
     }
 

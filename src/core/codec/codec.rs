@@ -9,6 +9,7 @@ use super::avc::Avc;
 use super::error::HeaderError;
 use super::hevc::Hevc;
 use super::opus::Opus;
+use super::picture::Picture;
 use super::{ac3, opus};
 use crate::model::time::Timescale;
 use crate::model::{AudioInfo, CodecConfig, TrackKind, VideoInfo};
@@ -57,9 +58,18 @@ impl Codec {
         codec.map_err(|error| CodecError { header, error })
     }
 
+    fn picture(&self) -> Option<&Picture> {
+        match self {
+            Codec::Avc(avc) => Some(&avc.picture),
+            Codec::Hevc(hevc) => Some(&hevc.picture),
+            Codec::Av1(av1) => Some(&av1.picture),
+            _ => None,
+        }
+    }
+
     /// Returns whether this is a video codec.
     pub fn is_video(&self) -> bool {
-        matches!(self, Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_))
+        self.picture().is_some()
     }
 
     /// Returns the codecs string (RFC 6381).
@@ -105,32 +115,12 @@ impl Codec {
 
     /// Returns the frame rate that the headers state, in frames a thousand seconds.
     pub fn frame_rate_milli(&self) -> Option<u32> {
-        match self {
-            Codec::Avc(avc) => avc.frame_rate_milli,
-            Codec::Hevc(hevc) => hevc.frame_rate_milli,
-            Codec::Av1(av1) => av1.frame_rate_milli,
-            _ => None,
-        }
-    }
-
-    /// Returns TransferCharacteristics (ISO 23091-2) of pictures; 2 if the headers don't state them.
-    fn transfer(&self) -> u8 {
-        match self {
-            Codec::Avc(avc) => avc.transfer,
-            Codec::Hevc(hevc) => hevc.transfer,
-            Codec::Av1(av1) => av1.colour.description[1],
-            _ => 2,
-        }
+        self.picture()?.frame_rate_milli
     }
 
     /// Returns the width and height of pictures, in pixels; 0 for sound.
     pub fn size(&self) -> (u16, u16) {
-        match self {
-            Codec::Avc(avc) => (avc.width, avc.height),
-            Codec::Hevc(hevc) => (hevc.width, hevc.height),
-            Codec::Av1(av1) => (av1.width, av1.height),
-            _ => (0, 0),
-        }
+        self.picture().map_or((0, 0), |picture| (picture.width, picture.height))
     }
 
     /// Returns an access unit in the form that its track's samples have, and whether it is a random access point. `keyframe`
@@ -147,11 +137,11 @@ impl Codec {
 
     /// Returns what the record says about the track.
     pub fn kind(&self, frame_rate_milli: u32) -> TrackKind {
-        let (width, height) = self.size();
+        if let Some(&Picture { width, height, transfer, .. }) = self.picture() {
+            return TrackKind::Video(VideoInfo { width, height, frame_rate_milli, transfer });
+        }
         let (sample_rate, channels) = match self {
-            Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_) => {
-                return TrackKind::Video(VideoInfo { width, height, frame_rate_milli, transfer: self.transfer() });
-            }
+            Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_) => (0, 0),
             Codec::Aac(aac) => (aac.sample_rate, aac.channels),
             Codec::Opus(opus) => (opus::RATE, opus.dops.output_channel_count),
             Codec::Ac3(ac3) => (ac3.sample_rate, ac3.channels),

@@ -59,17 +59,3 @@ impl From<mp4_atom::Error> for HeaderError {
 pub(crate) fn check_len(len: usize, max: usize) -> Result<(), HeaderError> {
     if len > max { Err(HeaderError::TooLong { len, max }) } else { Ok(()) }
 }
-
-/// Returns a picture's size if a sample entry can say it.
-pub(crate) fn size(width: u64, height: u64) -> Result<(u16, u16), HeaderError> {
-    match (u16::try_from(width), u16::try_from(height)) {
-        (Ok(w), Ok(h)) if w > 0 && h > 0 => Ok((w, h)),
-        _ => Err(HeaderError::PictureSize { width, height }),
-    }
-}
-
-/// Returns the frames in a thousand seconds, where a frame lasts `units` of `scale` a second.
-pub(crate) fn rate_milli(scale: u32, units: u64) -> Option<u32> {
-    let milli = (u64::from(scale) * 1_000).checked_div(units)?;
-    u32::try_from(milli).ok().filter(|&milli| milli > 0)
-}

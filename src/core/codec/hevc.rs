@@ -10,7 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mp4_atom::{Atom as _, Hvcc};
 
 use self::sps::Sps;
-use super::error::{HeaderError, check_len, size};
+use super::error::{HeaderError, check_len};
+use super::picture::Picture;
 use crate::model::limits::CONFIG_LEN_MAX;
 
 /// The longest record that is read, in bytes: x265's has its settings in an SEI of 2.3 KiB.
@@ -34,14 +35,8 @@ pub struct Hevc {
     pub record: Bytes,
     /// The record's fields.
     pub hvcc: Hvcc,
-    /// In pixels, cropped.
-    pub width: u16,
-    /// In pixels, cropped.
-    pub height: u16,
-    /// Frames in a thousand seconds as VUI states it; a hint, since encoders get it wrong.
-    pub frame_rate_milli: Option<u32>,
-    /// transfer_characteristics of VUI (H.265 table E.4; 16 is PQ, 18 is HLG); 2 if VUI doesn't state it.
-    pub transfer: u8,
+    /// The pictures, by the SPS.
+    pub picture: Picture,
 }
 
 /// Returns nal_unit_type of a NAL unit's first byte.
@@ -83,11 +78,10 @@ impl Hevc {
         };
         first(NAL_VPS, "VPS")?;
         first(NAL_PPS, "PPS")?;
-        let Sps { width, height, frame_rate_milli, transfer, .. } = Sps::parse(first(NAL_SPS, "SPS")?)?;
-        let (width, height) = size(width, height)?;
+        let picture = Sps::parse(first(NAL_SPS, "SPS")?)?.picture;
         let record = encoded(&hvcc)?;
         check_len(record.len(), CONFIG_LEN_MAX)?;
-        Ok(Hevc { record, hvcc, width, height, frame_rate_milli, transfer })
+        Ok(Hevc { record, hvcc, picture })
     }
 
     /// Returns the record of parameter sets that came in band (14496-15, 8.3.2.1), with lengths of 4 bytes.

@@ -2,7 +2,8 @@
 
 use h264_reader::rbsp::{BitRead, BitReader, ByteReader};
 
-use crate::codec::error::{HeaderError, rate_milli};
+use crate::codec::error::HeaderError;
+use crate::codec::picture::{Picture, rate_milli};
 
 /// 7.4.3.2.1: num_short_term_ref_pic_sets, num_long_term_ref_pics_sps.
 const SHORT_TERM_MAX: u32 = 64;
@@ -17,16 +18,12 @@ pub(super) struct Sps {
     pub id: u32,
     /// general_profile_space to general_level_idc, byte by byte (7.3.3).
     pub profile: [u8; 12],
-    /// In pixels, cropped.
-    pub width: u64,
-    pub height: u64,
+    pub picture: Picture,
     pub chroma_format: u8,
     /// Of luma and chroma, less 8.
     pub bit_depths: [u8; 2],
     pub temporal_layers: u8,
     pub temporal_nesting: bool,
-    pub frame_rate_milli: Option<u32>,
-    pub transfer: u8,
 }
 
 type Bits<'a> = BitReader<ByteReader<&'a [u8]>>;
@@ -49,7 +46,7 @@ impl Sps {
         coding(r)?;
         references(r, poc_bits)?;
         let (transfer, frame_rate_milli) = vui(r)?;
-        Ok(Sps { transfer, frame_rate_milli, ..sps })
+        Ok(Sps { picture: Picture { transfer, frame_rate_milli, ..sps.picture }, ..sps })
     }
 
     /// Reads up to the coding blocks. Returns the bits of a picture's order count, too.
@@ -86,14 +83,11 @@ impl Sps {
         let sps = Sps {
             id,
             profile,
-            width,
-            height,
+            picture: Picture::new(width, height, None, 2)?,
             chroma_format: chroma_format as u8,
             bit_depths: bit_depths.map(|depth| depth as u8),
             temporal_layers: sub_layers + 1,
             temporal_nesting,
-            frame_rate_milli: None,
-            transfer: 2,
         };
         Ok((sps, poc_bits))
     }

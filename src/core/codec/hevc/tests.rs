@@ -29,7 +29,8 @@ fn encoders_records_are_read() {
     let check = |record: &str, codec: &str, size, rate, transfer| {
         let hevc = Hevc::parse(&bytes(record)).expect(codec);
         assert_eq!(hevc.codec(), codec);
-        assert_eq!(((hevc.width, hevc.height), hevc.frame_rate_milli, hevc.transfer), (size, rate, transfer));
+        let Picture { width, height, frame_rate_milli, transfer: read } = hevc.picture;
+        assert_eq!(((width, height), frame_rate_milli, read), (size, rate, transfer));
     };
     check(MAIN, "hvc1.1.6.L60.90", (320, 180), Some(30_000), 2);
     check(MAIN_10, "hvc1.2.4.L120.90", (1_920, 1_080), Some(29_970), 16);

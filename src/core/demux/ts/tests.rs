@@ -159,7 +159,7 @@ fn every_unit_comes_out_as_it_went_in() {
     };
     let parsed = Avc::parse(avcc).expect("our own");
     let Avcc { sequence_parameter_sets, picture_parameter_sets, ext, .. } = &parsed.avcc;
-    assert_eq!((parsed.width, parsed.height), (1280, 720));
+    assert_eq!((parsed.picture.width, parsed.picture.height), (1280, 720));
     assert_eq!((&sequence_parameter_sets[0][..], &picture_parameter_sets[0][..]), (sps(), pps()));
     assert_eq!(*ext, Some(AvccExt::default()), "4:2:0 in 8 bits");
     assert_eq!(*asc, CodecConfig::Aac(Bytes::from_static(&[0x11, 0x90])));
