@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use derive_more::{Debug, Display};
 
 use super::wire::{Fault, Reader, WireError};
 
 /// The name of a stream: 1-64 of `A-Za-z0-9_-`, and none of [`RESERVED`](StreamName::RESERVED).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Display, Debug)]
+#[debug("{_0:?}")]
 pub struct StreamName(Arc<str>);
 
 /// Says why a text is no stream name.
@@ -68,7 +70,7 @@ impl StreamName {
 ///
 /// A rendition of pictures names its video track; sound that comes with it is the stream's own, which all renditions
 /// share. `audio_` and a language (BCP 47) is sound alone, in that language: `audio_de`, `audio_pt-BR`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Display, Debug)]
 pub struct Rendition(StreamName);
 
 /// Says why a text names no rendition.
@@ -113,12 +115,6 @@ impl Rendition {
     }
 }
 
-impl fmt::Display for Rendition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Returns whether `tag` has the form of a language tag (RFC 5646, 2.1): a language of 2-8 letters, then subtags of 1-8
 /// letters and digits. Whether the tag is registered is the publisher's business.
 pub(crate) fn is_language(tag: &str) -> bool {
@@ -132,18 +128,6 @@ pub(crate) fn is_language(tag: &str) -> bool {
 impl std::borrow::Borrow<str> for StreamName {
     fn borrow(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Display for StreamName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for StreamName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 
@@ -168,7 +152,9 @@ impl fmt::Debug for SwarmId {
 }
 
 /// Identifies a node: the first eight bytes of BLAKE3 of its public key (its certificate's SubjectPublicKeyInfo).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, Debug)]
+#[display("{_0:016x}")]
+#[debug("{_0:x}")]
 pub struct NodeId(pub u64);
 
 impl NodeId {
@@ -178,20 +164,9 @@ impl NodeId {
     }
 }
 
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}", self.0)
-    }
-}
-
 /// Holds a node's name as traces carry it: its first 23 characters, in ASCII.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[debug("{:?}", self.as_str())]
 pub struct NodeName {
     len: u8,
     bytes: [u8; NodeName::LEN_MAX],
@@ -215,12 +190,6 @@ impl NodeName {
     /// Returns the name; empty if the node has none.
     pub fn as_str(&self) -> &str {
         self.bytes.get(..usize::from(self.len)).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("")
-    }
-}
-
-impl fmt::Debug for NodeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

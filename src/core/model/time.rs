@@ -10,13 +10,16 @@ use std::num::NonZeroU32;
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
+use derive_more::Debug;
+
 /// Returns a duration in microseconds.
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Holds a reading of one node's monotonic clock, in microseconds. Cores receive it and never read it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[debug("{}.{:06}s", _0 / 1_000_000, _0 % 1_000_000)]
 pub struct Time(u64);
 
 impl Time {
@@ -66,17 +69,12 @@ impl Sub<Duration> for Time {
     }
 }
 
-impl fmt::Debug for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}s", self.0 / 1_000_000, self.0 % 1_000_000)
-    }
-}
-
 /// From the start of NTP's first era to the Unix epoch.
 const NTP_EPOCH_SECS: u64 = 2_208_988_800;
 
 /// Holds a wallclock reading: microseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[debug("{self}")]
 pub struct UnixTime(u64);
 
 impl UnixTime {
@@ -150,12 +148,6 @@ impl fmt::Display for UnixTime {
         let (h, m, s) = (rest / 3_600, rest / 60 % 60, rest % 60);
         let millis = self.as_millis() % 1_000;
         write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{millis:03}Z")
-    }
-}
-
-impl fmt::Debug for UnixTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
