@@ -1,5 +1,6 @@
 //! Limits that several parts share, and what relates them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::part_header::BODY_LEN_MAX;
@@ -42,6 +43,14 @@ pub const HOLD_MAX: Duration = Duration::from_secs(8);
 // A stream that has just come is listed before those who wait for it are sent away; and no wait outlasts the longest.
 const _: () =
     assert!(JOIN_SETTLE.as_millis() < APPEAR_MAX.as_millis() && APPEAR_MAX.as_millis() < HOLD_MAX.as_millis());
+
+/// Appends an item to a queue of at most `max`, which loses its oldest one if it is full.
+pub(crate) fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
+    if queue.len() >= max {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}
 
 /// Returns how long a blocking reload, or a request for a hinted part, is held: min(3xTD, 8 s) (rfc8216bis 6.2.5.2
 /// asks for an answer within 3xTD).

@@ -32,9 +32,13 @@ pub(super) struct Aligned {
 
 /// Puts the other pushes' units to the lead's: those that show a keyframe with its first one, and sound beside that. Returns
 /// what was dropped on the way, too.
-pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> (Option<Aligned>, Vec<Diagnostic>) {
+pub(super) fn align(
+    preroll: &mut Preroll,
+    lead: PushId,
+    publishers: &Publishers,
+) -> (Option<Aligned>, Vec<Diagnostic>) {
+    let (units, need_keyframe) = preroll.take();
     let Some(clock) = publishers.get(lead).map(|publisher| publisher.clock) else { return (None, Vec::new()) };
-    let (units, need_keyframe) = preroll.into_units();
     let (mut units, others): (Vec<InputUnit>, _) = units.into_iter().partition(|unit| unit.track.push() == lead);
     let mut dropped = match need_keyframe {
         true => drop_undecodable(&mut units, clock, publishers),
@@ -149,33 +153,31 @@ impl<'a> Start<'a> {
 
 /// Drops pictures before the first keyframe, and sound that is far before it.
 fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &Publishers) -> Vec<Diagnostic> {
-    let mut keep = vec![true; units.len()];
-    let mut first = None;
-    for (track, _) in publishers.sources().filter(|(_, source)| source.codec.is_video()) {
-        let of_track = |unit: &InputUnit| unit.track == track;
-        // Without any keyframe (intra refresh) all is published as it came.
-        let Some(at) = units.iter().position(|unit| of_track(unit) && unit.keyframe) else { continue };
-        for (keep, _) in keep.iter_mut().zip(&*units).take(at).filter(|(_, unit)| of_track(unit)) {
-            *keep = false;
-        }
-        first = first.or(Some(units[at].clone()));
-    }
-    if let Some(first) = first {
-        for (keep, unit) in keep.iter_mut().zip(&*units) {
-            let audio = publishers.source(unit.track).is_some_and(|source| !source.codec.is_video());
-            let off = clock.scale.duration(first.dts.abs_diff(unit.dts));
-            let lead = match off > TRACKS_APART_MAX {
-                true => first.now.since(unit.now),
-                false => span(unit.dts, first.dts, clock),
-            };
-            *keep &= !audio || lead <= AUDIO_LEAD_MAX;
-        }
-    }
-    let dropped = units.iter().zip(&keep).filter(|(_, keep)| !**keep).map(|(unit, _)| unit.track);
-    let dropped = Diagnostic::dropped(dropped, Unusable::NoKeyframe).collect();
-    let mut keep = keep.into_iter();
-    units.retain(|_| keep.next().unwrap_or(true));
-    dropped
+    let keyframe = |track: InputTrack| units.iter().position(|unit| unit.track == track && unit.keyframe);
+    let video = publishers.sources().filter(|(_, source)| source.codec.is_video()).map(|(track, _)| track);
+    // A track without any keyframe (intra refresh) is published as it came.
+    let begins: BTreeMap<InputTrack, usize> = video.filter_map(|track| Some((track, keyframe(track)?))).collect();
+    let Some(first) = begins.values().next().map(|&at| units[at].clone()) else { return Vec::new() };
+    let is_early = |unit: &InputUnit| {
+        let off = clock.scale.duration(first.dts.abs_diff(unit.dts));
+        let lead = match off > TRACKS_APART_MAX {
+            true => first.now.since(unit.now),
+            false => span(unit.dts, first.dts, clock),
+        };
+        lead > AUDIO_LEAD_MAX
+    };
+    let is_audio = |track| publishers.source(track).is_some_and(|source| !source.codec.is_video());
+    let (mut at, mut dropped) = (0, Vec::new());
+    units.retain(|unit| {
+        let undecodable = match begins.get(&unit.track) {
+            Some(&begins) => at < begins,
+            None => is_audio(unit.track) && is_early(unit),
+        };
+        at += 1;
+        dropped.extend(undecodable.then_some(unit.track));
+        !undecodable
+    });
+    Diagnostic::dropped(dropped.into_iter(), Unusable::NoKeyframe).collect()
 }
 
 /// Takes jumps out, and puts a push's tracks on one clock: that of its first video track, else its first track's.
@@ -238,6 +240,7 @@ pub(super) fn tolerance(frame: Duration) -> Duration {
 mod tests {
     use super::super::tests::{asc, avcc};
     use super::*;
+    use crate::packager::preroll::tests::empty;
     use crate::packager::publishers::tests::{attached, track_unit};
 
     const HIGH: PushId = PushId(0);
@@ -255,7 +258,7 @@ mod tests {
     }
 
     fn gathered(units: &[(PushId, InputTrack, i64, bool)]) -> Preroll {
-        let mut preroll = Preroll::new(true);
+        let mut preroll = empty();
         for &(push, track, dts, keyframe) in units {
             preroll.push(track_unit(InputTrack::of(push, track), dts, keyframe));
         }
@@ -271,7 +274,7 @@ mod tests {
     fn pictures_before_the_first_keyframe_are_dropped_with_their_sound() {
         let units = [(HIGH, VIDEO, 0, false), (HIGH, AUDIO, 0, true), (HIGH, AUDIO, 400, true)];
         let keyed = [(HIGH, VIDEO, 800, true), (HIGH, VIDEO, 840, false), (HIGH, AUDIO, 810, true)];
-        let (aligned, dropped) = align(gathered(&[&units[..], &keyed].concat()), HIGH, &ladder());
+        let (aligned, dropped) = align(&mut gathered(&[&units[..], &keyed].concat()), HIGH, &ladder());
         let aligned = aligned.expect("a keyframe");
         assert_eq!(stamps(&aligned.units, HIGH, VIDEO), [800, 840]);
         assert_eq!(stamps(&aligned.units, HIGH, AUDIO), [400, 810]);
@@ -285,13 +288,13 @@ mod tests {
         let frames = |push, off: i64| (0..10).map(move |n| (push, VIDEO, n * 40 + off, n % 5 == 0));
         let sound = [(HIGH, AUDIO, 10, true), (LOW, AUDIO, 10, true)];
         let units: Vec<_> = frames(HIGH, 0).chain(frames(LOW, 20)).chain(sound).collect();
-        let aligned = align(gathered(&units), HIGH, &ladder()).0.expect("units");
+        let aligned = align(&mut gathered(&units), HIGH, &ladder()).0.expect("units");
         assert_eq!(stamps(&aligned.units, LOW, VIDEO), stamps(&aligned.units, HIGH, VIDEO));
         assert_eq!(stamps(&aligned.units, LOW, AUDIO), [0i64; 0], "the lead has brought the sound");
         assert!(aligned.others.is_empty());
         // Half a GOP off it waits.
         let units: Vec<_> = frames(HIGH, 0).chain(frames(LOW, 100)).collect();
-        let aligned = align(gathered(&units), HIGH, &ladder()).0.expect("units");
+        let aligned = align(&mut gathered(&units), HIGH, &ladder()).0.expect("units");
         assert_eq!(aligned.others.keys().collect::<Vec<_>>(), [&LOW]);
         assert_eq!(stamps(&aligned.units, LOW, VIDEO), [0i64; 0]);
     }
@@ -304,9 +307,9 @@ mod tests {
         let mut sound = track_unit(AUDIO, 10, true);
         sound.dts += 50_000;
         units.push(sound);
-        let mut preroll = Preroll::new(true);
+        let mut preroll = empty();
         units.into_iter().for_each(|unit| preroll.push(unit));
-        let aligned = align(preroll, HIGH, &ladder()).0.expect("units");
+        let aligned = align(&mut preroll, HIGH, &ladder()).0.expect("units");
         assert_eq!(stamps(&aligned.units, HIGH, VIDEO), [0, 40, 80]);
         assert_eq!(stamps(&aligned.units, HIGH, AUDIO), [10]);
         let sound = aligned.units.iter().find(|unit| unit.track == AUDIO).expect("sound");
@@ -315,7 +318,7 @@ mod tests {
 
     #[test]
     fn nothing_begins_where_no_headers_are_known() {
-        let (aligned, dropped) = align(gathered(&[(LOW, VIDEO, 0, true)]), HIGH, &ladder());
+        let (aligned, dropped) = align(&mut gathered(&[(LOW, VIDEO, 0, true)]), HIGH, &ladder());
         assert!(aligned.is_none() && dropped.is_empty());
     }
 }

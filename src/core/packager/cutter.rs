@@ -251,9 +251,13 @@ impl Cutter {
         debug_assert!(self.segments.is_empty());
         self.irregular |= forced;
         let (msn, shift, keyed) = (self.next_msn, self.anchor.shift(), !forced);
-        self.segments.push_back(SegmentStart { msn, start, ideal: start, discontinuity, shown, keyed, forced, shift });
-        self.next_msn += 1;
+        self.push_segment(SegmentStart { msn, start, ideal: start, discontinuity, shown, keyed, forced, shift });
+    }
+
+    fn push_segment(&mut self, segment: SegmentStart) {
+        self.next_msn = segment.msn + 1;
         self.breaks = false;
+        self.segments.push_back(segment);
     }
 
     /// Makes the next segment begin with a discontinuity.
@@ -460,10 +464,9 @@ impl Cutter {
         }
         let (msn, shift) = (self.next_msn, self.anchor.shift());
         let shown = if keyed { shown } else { start };
-        let discontinuity = current.discontinuity + u32::from(std::mem::take(&mut self.breaks));
-        self.next_msn += 1;
+        let discontinuity = current.discontinuity + u32::from(self.breaks);
         let segment = SegmentStart { msn, start, ideal, discontinuity, shown, keyed, forced, shift };
-        self.segments.push_back(segment);
+        self.push_segment(segment);
         self.steps.push(Step::Began(segment));
         true
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::model::limits::push_bounded;
 use crate::model::time::UnixTime;
 
 /// PROGRAM-DATE-TIME follows the encoder's clock by at most this a segment (DESIGN, edge rules).
@@ -62,10 +63,7 @@ impl Anchor {
     /// Returns the step in microseconds, mostly 0.
     pub(super) fn segment_ended(&mut self, duration: Duration) -> i64 {
         if let Some(late) = self.smallest.take() {
-            if self.window.len() == ANCHOR_SEGMENTS {
-                self.window.pop_front();
-            }
-            self.window.push_back(late);
+            push_bounded(&mut self.window, late, ANCHOR_SEGMENTS);
         }
         let most = i64::try_from(STEP_MAX.min(duration / 2).as_micros()).unwrap_or(0);
         let Some(&late) = self.window.iter().min().filter(|_| self.window.len() == ANCHOR_SEGMENTS) else { return 0 };

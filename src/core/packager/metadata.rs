@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::diagnostic::Unusable;
 use crate::codec::scte35;
 use crate::model::input_clock::unwrap;
-use crate::model::limits::MESSAGES_WAITING_MAX;
+use crate::model::limits::{MESSAGES_WAITING_MAX, push_bounded};
 use crate::model::{InputClock, MESSAGE_LEN_MAX, PushId, Scheme, TimedMessage};
 
 /// Messages that are remembered, so that what is said again isn't carried again.
@@ -72,10 +72,8 @@ impl Metadata {
         }
         // Nothing has come that could tell when now is.
         let Some(pts) = pts.map(|pts| unwrap(pts, clock, newest)).or(newest) else { return Ok(()) };
-        if self.waiting.len() == MESSAGES_WAITING_MAX {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(Waiting { push: track.push(), scheme, pts, duration, data });
+        let waiting = Waiting { push: track.push(), scheme, pts, duration, data };
+        push_bounded(&mut self.waiting, waiting, MESSAGES_WAITING_MAX);
         Ok(())
     }
 
@@ -96,10 +94,7 @@ impl Metadata {
         if self.known.contains(&hash) {
             return true;
         }
-        if self.known.len() == REMEMBERED_MAX {
-            self.known.pop_front();
-        }
-        self.known.push_back(hash);
+        push_bounded(&mut self.known, hash, REMEMBERED_MAX);
         false
     }
 
@@ -113,10 +108,7 @@ impl Metadata {
         match splice.kind {
             scte35::SpliceKind::In => begun.map(|(_, waiting, media)| (waiting, media)),
             scte35::SpliceKind::Out => {
-                if self.breaks.len() == BREAKS_MAX {
-                    self.breaks.pop_front();
-                }
-                self.breaks.push_back((event, waiting.clone(), media));
+                push_bounded(&mut self.breaks, (event, waiting.clone(), media), BREAKS_MAX);
                 None
             }
             scte35::SpliceKind::Command | scte35::SpliceKind::Null => None,

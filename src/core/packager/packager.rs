@@ -53,6 +53,7 @@ pub struct Packager {
 impl Packager {
     /// Makes the packager of a stream that nobody publishes yet; `resume` says where the swarm holds it to be.
     pub fn new(stream: StreamName, settings: Settings, resume: Option<Resume>) -> Self {
+        let settings = settings.clamped();
         let (mut presentation, mut start) = (None, StartNumbers::default());
         if let Some(resume) = resume {
             match resume.record.ended {
@@ -65,10 +66,10 @@ impl Packager {
         }
         Packager {
             stream,
-            settings: settings.clamped(),
+            settings,
             phase: Phase::Away,
             publishers: Publishers::default(),
-            preroll: Preroll::default(),
+            preroll: Preroll::new(settings),
             renditions: Renditions::default(),
             metadata: Metadata::default(),
             silence: Silence::default(),
@@ -122,7 +123,7 @@ impl Packager {
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_gathering() {
             let spaced = self.period_began.map(|began| began + PERIOD_MIN).filter(|&at| at > self.now);
-            return self.preroll.next_check(&self.settings, self.now).into_iter().chain(spaced).min();
+            return self.preroll.next_check(self.now).into_iter().chain(spaced).min();
         }
         self.due().map(|(at, _)| at)
     }
@@ -178,7 +179,7 @@ impl Packager {
             return self.refuse(push, why);
         }
         if first {
-            self.preroll = Preroll::new(true);
+            self.preroll.restart(true);
             self.phase = Phase::Gathering;
         }
         let Some(presentation) = &mut self.presentation else { return };
@@ -297,7 +298,7 @@ impl Packager {
         if let Some(presentation) = self.presentation.as_mut().filter(|_| self.phase == Phase::Live) {
             self.outputs.extend(presentation.flush());
             self.phase = Phase::Gathering;
-            self.preroll = Preroll::new(need_keyframe);
+            self.preroll.restart(need_keyframe);
         }
     }
 
@@ -318,15 +319,15 @@ impl Packager {
         let Some((lead, publisher)) = lead.and_then(|lead| Some((lead, self.publishers.get(lead)?))) else {
             return false;
         };
-        let (publishers, settings) = (&self.publishers, &self.settings);
+        let publishers = &self.publishers;
         let ready = match &self.presentation {
-            None => self.preroll.presentation_ready(lead, publishers, settings, clocks.now),
+            None => self.preroll.presentation_ready(lead, publishers, clocks.now),
             Some(presentation) => {
                 let spaced = self.period_began.is_none_or(|began| clocks.now >= began + PERIOD_MIN);
                 let is_fed = |track| presentation.track_of(track).is_some();
                 let expected = presentation.expected(publisher);
                 (spaced || self.preroll.is_full())
-                    && self.preroll.period_ready(lead, publishers, is_fed, expected, settings, clocks.now)
+                    && self.preroll.period_ready(lead, publishers, is_fed, expected, clocks.now)
             }
         };
         if ready {
@@ -336,10 +337,10 @@ impl Packager {
     }
 
     fn begin(&mut self, clocks: Clocks, lead: PushId) {
-        let (aligned, dropped) = align(std::mem::take(&mut self.preroll), lead, &self.publishers);
+        let (aligned, dropped) = align(&mut self.preroll, lead, &self.publishers);
         self.outputs.extend(dropped.into_iter().map(Output::Diagnostic));
         let Some(aligned) = aligned else {
-            self.preroll = Preroll::new(true);
+            self.preroll.restart(true);
             return;
         };
         let fresh = self.presentation.is_none();
@@ -405,7 +406,7 @@ impl Packager {
         self.phase = Phase::Away;
         self.publishers = Publishers::default();
         self.renditions = Renditions::default();
-        self.preroll = Preroll::default();
+        self.preroll.restart(false);
     }
 
     fn end(&mut self) {
@@ -413,7 +414,7 @@ impl Packager {
         let (out, start) = presentation.end();
         self.outputs.extend(out);
         self.start = start;
-        self.preroll = Preroll::new(true);
+        self.preroll.restart(true);
         self.metadata = Metadata::default();
     }
 

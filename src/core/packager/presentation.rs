@@ -237,9 +237,9 @@ impl Presentation {
         for (muxer, begin) in self.tracks.iter_mut().zip(&begins) {
             muxer.restart(begin.map_or(muxer.track().timescale.ticks(first), |(ticks, _)| ticks));
         }
-        let (msn, sent, mut out) = (self.next_msn(), self.sent(), Vec::new());
+        let (msn, sent) = (self.next_msn(), self.sent());
         self.periods.begin(msn, start, &sent, fresh);
-        self.publish(&mut out);
+        let mut out = vec![self.publish()];
         let discontinuity = self.periods.discontinuity();
         if !fresh {
             out.push(Output::Diagnostic(Diagnostic::PeriodBegan { first_msn: msn, discontinuity }));
@@ -277,7 +277,7 @@ impl Presentation {
     pub(super) fn gap(&mut self) -> Vec<Output> {
         let (msn, mut out) = (self.next_msn(), Vec::new());
         if self.record.epoch != self.epoch {
-            self.publish(&mut out);
+            out.push(self.publish());
         }
         let ended = self.tracks.iter().map(TrackMuxer::numbered).min().unwrap_or(self.end);
         let (steps, end) = self.cutter.gap(self.end, ended, self.periods.discontinuity());
@@ -292,27 +292,23 @@ impl Presentation {
         let mut out = self.flush();
         let last_msn = self.next_msn().saturating_sub(1);
         self.record.ended = Some(last_msn);
-        self.publish(&mut out);
+        out.push(self.publish());
         out.push(Output::Diagnostic(Diagnostic::PresentationEnded { last_msn }));
         (out, StartNumbers::after(&self.record, last_msn, self.periods.discontinuity()))
     }
 
-    /// Puts out the record's next revision.
-    fn publish(&mut self, out: &mut Vec<Output>) {
+    /// Returns the record's next revision.
+    fn publish(&mut self) -> Output {
         self.record.epoch = self.epoch;
         self.record.revision = self.record.revision.saturating_add(1);
         self.record.tracks = list(&self.tracks);
         self.record.periods = self.periods.list().to_vec();
-        out.push(Output::Record(self.record.clone()));
+        Output::Record(self.record.clone())
     }
 
     /// Publishes the measured bit rates where a peak has grown notably.
-    pub(super) fn publish_rates(&mut self) -> Vec<Output> {
-        let mut out = Vec::new();
-        if have_grown(&self.tracks, &self.record.tracks) {
-            self.publish(&mut out);
-        }
-        out
+    pub(super) fn publish_rates(&mut self) -> Option<Output> {
+        have_grown(&self.tracks, &self.record.tracks).then(|| self.publish())
     }
 
     /// Returns the media time of a message; `None`: none of its push's tracks is timed.
@@ -324,7 +320,7 @@ impl Presentation {
 
     /// Puts timed metadata into the next part of each track that carries it: of all pictures, or of all sound where there are
     /// none.
-    pub(super) fn carry(&mut self, messages: Vec<(Waiting, Duration)>) -> Vec<Output> {
+    pub(super) fn carry(&mut self, messages: Vec<(Waiting, Duration)>) -> Option<Output> {
         let mut new = false;
         for (message, media) in messages {
             new |= !self.record.messages.contains(message.scheme);
@@ -332,11 +328,7 @@ impl Presentation {
             // Of a track that nobody feeds the next part may come in an hour.
             carry(&mut self.tracks, &message, media, |track| self.cutter.input(track).is_some());
         }
-        let mut out = Vec::new();
-        if new {
-            self.publish(&mut out);
-        }
-        out
+        new.then(|| self.publish())
     }
 
     /// Returns whether a unit of the period under way goes on with its track.
@@ -415,7 +407,7 @@ impl Presentation {
         if !self.periods.segment(segment, &sent) {
             return;
         }
-        self.publish(out);
+        out.push(self.publish());
         if segment.discontinuity != before {
             let (first_msn, discontinuity) = (segment.msn, segment.discontinuity);
             out.push(Output::Diagnostic(Diagnostic::PeriodBegan { first_msn, discontinuity }));
@@ -466,7 +458,7 @@ impl Presentation {
         let id = muxer.track().id;
         self.cut_parts();
         self.periods.include(id, segment, self.cutter.next_msn());
-        self.publish(&mut out);
+        out.push(self.publish());
         out.push(Output::Diagnostic(Diagnostic::Joined { track: id, first_msn: segment.msn }));
         out
     }
@@ -532,7 +524,7 @@ impl Presentation {
         self.cutter.set_frame(track, muxer.frame());
         self.cutter.feed(track, Some(first.track));
         if configured {
-            self.publish(&mut out);
+            out.push(self.publish());
         }
         for unit in units.iter().filter(|unit| unit.dts >= first.dts) {
             out.append(&mut self.put(track, unit.clone()));

@@ -55,30 +55,28 @@ pub(super) enum Configured {
 
 #[derive(Debug, Default)]
 pub(super) struct Publishers {
-    /// Each with its place in the order of attachments.
-    publishers: BTreeMap<PushId, (u64, Publisher)>,
+    /// In the order of attachment.
+    publishers: Vec<(PushId, Publisher)>,
     sources: BTreeMap<InputTrack, Source>,
     /// Of tracks whose headers may be still to come.
     languages: BTreeMap<InputTrack, String>,
-    /// Attachments so far.
-    attached: u64,
 }
 
 impl Publishers {
     /// Attaches a push; one whose timestamps have other units than the others' is refused.
     pub(super) fn attach(&mut self, push: PushId, publisher: Publisher) -> Result<(), Refusal> {
-        let other = self.publishers.values().any(|(_, other)| other.clock != publisher.clock);
+        let other = self.publishers.iter().any(|(_, other)| other.clock != publisher.clock);
         if other || push.0 >= PushId::COUNT_MAX {
             return Err(Refusal::NoPlace);
         }
-        self.attached += 1;
-        self.publishers.insert(push, (self.attached, publisher));
+        self.publishers.retain(|(other, _)| *other != push);
+        self.publishers.push((push, publisher));
         Ok(())
     }
 
     /// Forgets a push and its tracks.
     pub(super) fn detach(&mut self, push: PushId) {
-        self.publishers.remove(&push);
+        self.publishers.retain(|(other, _)| *other != push);
         self.sources.retain(|track, _| track.push() != push);
         self.languages.retain(|track, _| track.push() != push);
     }
@@ -123,10 +121,8 @@ impl Publishers {
     pub(super) fn unit(&mut self, clocks: Clocks, unit: AccessUnit) -> Result<InputUnit, Unusable> {
         let track = unit.track;
         let newest = self.sources.values().filter_map(|source| source.last).max();
-        let publisher = self.publishers.get(&track.push());
-        let Some(((_, publisher), source)) = publisher.zip(self.sources.get_mut(&track)) else {
-            return Err(Unusable::NoConfig);
-        };
+        let clock = self.get(track.push()).map(|publisher| publisher.clock);
+        let (clock, source) = clock.zip(self.sources.get_mut(&track)).ok_or(Unusable::NoConfig)?;
         if unit.data.is_empty() {
             return Err(Unusable::Empty);
         }
@@ -137,7 +133,7 @@ impl Publishers {
         if data.is_empty() {
             return Err(Unusable::Empty);
         }
-        let dts = unwrap(unit.dts, publisher.clock, source.last.or(newest));
+        let dts = unwrap(unit.dts, clock, source.last.or(newest));
         source.last = Some(dts);
         Ok(InputUnit {
             track,
@@ -152,7 +148,7 @@ impl Publishers {
     }
 
     pub(super) fn get(&self, push: PushId) -> Option<&Publisher> {
-        self.publishers.get(&push).map(|(_, publisher)| publisher)
+        self.publishers.iter().find(|(other, _)| *other == push).map(|(_, publisher)| publisher)
     }
 
     /// Returns how many pushes are attached.
@@ -190,9 +186,7 @@ impl Publishers {
 
     /// Returns the attached pushes, first come first.
     pub(super) fn in_order(&self) -> Vec<PushId> {
-        let mut pushes: Vec<(u64, PushId)> = self.publishers.iter().map(|(&push, &(order, _))| (order, push)).collect();
-        pushes.sort_unstable();
-        pushes.into_iter().map(|(_, push)| push).collect()
+        self.publishers.iter().map(|(push, _)| *push).collect()
     }
 
     /// Returns the push that is measured, and whose keyframes begin the period: the first of which pictures have come,

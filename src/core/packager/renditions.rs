@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::align::tolerance;
 use super::diagnostic::Refusal;
 use super::unit::{InputUnit, PeriodStart, SegmentStart, micros};
-use crate::model::limits::PATIENCE_PUSH;
+use crate::model::limits::{PATIENCE_PUSH, push_bounded};
 use crate::model::time::Time;
 use crate::model::{InputTrack, Msn, PushId};
 
@@ -180,11 +180,7 @@ impl Renditions {
         if view.period.micros(unit.dts) > view.latest() {
             return false;
         }
-        let units = self.spare.entry(unit.track).or_default();
-        if units.len() == SPARE_UNITS_MAX {
-            units.pop_front();
-        }
-        units.push_back(unit);
+        push_bounded(self.spare.entry(unit.track).or_default(), unit, SPARE_UNITS_MAX);
         true
     }
 

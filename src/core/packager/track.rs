@@ -18,7 +18,9 @@ use crate::cmaf::{self, EventMessage, ProducerReferenceTime, Sample};
 use crate::codec::codec::Codec;
 use crate::codec::{ac3, opus};
 use crate::model::input_clock::rescale;
-use crate::model::limits::{MESSAGES_WAITING_MAX, PART_BOXES_LEN_MAX, PART_MESSAGES_LEN_MAX, PART_UNITS_MAX};
+use crate::model::limits::{
+    MESSAGES_WAITING_MAX, PART_BOXES_LEN_MAX, PART_MESSAGES_LEN_MAX, PART_UNITS_MAX, push_bounded,
+};
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, TrackKind, UNIT_LEN_MAX};
 
@@ -209,17 +211,14 @@ impl TrackMuxer {
             self.frame = self.scale().ticks(lasts);
             self.configure(source.codec.clone(), rate);
         }
-        let base = period.base.saturating_add(first.map_or(0, |unit| unit.shifted));
-        let clock = TrackClock::new(period.clock, self.scale(), base, period.start);
-        self.clock = Some(match source.codec.sample_rate() {
-            0 => clock,
-            rate => clock.counting(rate),
-        });
+        let shifted = first.map_or(0, |unit| unit.shifted);
+        let period = PeriodStart { base: period.base.saturating_add(shifted), ..*period };
+        self.clock = Some(TrackClock::new(&period, self.scale(), source.codec.sample_rate()));
     }
 
     /// Returns the media time of a reading of the input clock for a track that isn't timed, or not by this push.
     pub(super) fn untimed(&self, period: &PeriodStart, dts: i64) -> Duration {
-        self.media(TrackClock::new(period.clock, self.scale(), period.base, period.start).ticks(dts))
+        self.media(TrackClock::new(period, self.scale(), 0).ticks(dts))
     }
 
     /// Returns the decode time that a reading of the input clock stands for, if the track is timed.
@@ -429,16 +428,12 @@ impl TrackMuxer {
             self.forced = !independent || (stamp.segment.forced && !self.track.is_video());
         }
         let flags = Flags { independent, last, forced: self.forced, irregular: stamp.irregular, ..Flags::default() };
-        let header = self.header((start, listed), (wall, ingested), flags, &body, stamp);
-        out.push(Output::Part { header, body });
+        out.push(self.part((start, listed), (wall, ingested), flags, body, stamp));
     }
 
     /// Takes timed metadata, which the next part carries.
     pub(super) fn announce(&mut self, event: EventMessage) {
-        if self.events.len() == MESSAGES_WAITING_MAX {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
+        push_bounded(&mut self.events, event, MESSAGES_WAITING_MAX);
     }
 
     /// As many events as a part may carry.
@@ -467,9 +462,7 @@ impl TrackMuxer {
             self.end += duration;
             // As the frames around it: dates go on where the segment before ends.
             let wall = self.date(start + self.reordered, &stamp.segment);
-            let body = Bytes::new();
-            let header = self.header((start, self.end), (wall, stamp.wall), flags, &body, stamp);
-            out.push(Output::Part { header, body });
+            out.push(self.part((start, self.end), (wall, stamp.wall), flags, Bytes::new(), stamp));
         }
     }
 
@@ -484,19 +477,19 @@ impl TrackMuxer {
         self.date_time
     }
 
-    /// The header of the next part, from `start` to `end`.
-    fn header(
+    /// Numbers the next part, from `start` to `end`.
+    fn part(
         &mut self,
         (start, end): (u64, u64),
         (program_date_time, ingested): (UnixTime, UnixTime),
         flags: Flags,
-        body: &Bytes,
+        body: Bytes,
         stamp: &Stamp,
-    ) -> PartHeader {
+    ) -> Output {
         let id = PartId { epoch: stamp.epoch, track: self.track.id, msn: stamp.segment.msn, part: self.part };
         // BACKWARD_MAX and PART_UNITS_MAX leave a segment far fewer parts than that.
         self.part = self.part.saturating_add(1);
-        PartHeader {
+        let header = PartHeader {
             id,
             decode_time: start,
             duration: u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX),
@@ -506,8 +499,9 @@ impl TrackMuxer {
             discontinuity: stamp.segment.discontinuity,
             flags,
             length: u32::try_from(body.len()).unwrap_or(u32::MAX),
-            hash: *blake3::hash(body).as_bytes(),
-        }
+            hash: *blake3::hash(&body).as_bytes(),
+        };
+        Output::Part { header, body }
     }
 
     /// Measures the bit rate of the segment that ended.
