@@ -238,6 +238,8 @@ impl Cutter {
     /// Begins a period with its first segment, whose first picture is shown at `shown`. It is kept for tracks that join.
     pub(super) fn begin(&mut self, start: Duration, shown: Duration, discontinuity: u32, forced: bool) {
         self.anchor.restart();
+        // A push that was misaligned as the period before was flushed may begin this one aligned.
+        self.lost.clear();
         let msn = self.next_msn;
         self.keep = Some(msn);
         for queue in &mut self.queues {

@@ -6,6 +6,7 @@ use crate::model::{AudioInfo, Epoch, LifeId, NodeId, PushId, Schemes, StreamName
 const HIGH: InputTrack = InputTrack::of(PushId(0), InputTrack(0));
 const SOUND: InputTrack = InputTrack::of(PushId(0), InputTrack(1));
 const LOW: InputTrack = InputTrack::of(PushId(1), InputTrack(0));
+const MID: InputTrack = InputTrack::of(PushId(2), InputTrack(0));
 
 /// Segments of 2 s from MSN 10 on.
 pub(crate) fn record() -> Record {
@@ -207,4 +208,23 @@ fn a_break_is_the_next_segments() {
     play(&mut cutter, 0, 0, 4_000);
     let of = |msn| cutter.segment(msn).map(|segment| segment.discontinuity);
     assert_eq!(of(12), Some(1));
+}
+
+#[test]
+fn a_push_that_was_misaligned_at_a_flush_may_begin_the_next_period() {
+    let mut cutter = cutter(&[HIGH, LOW, MID]);
+    for track in 0..3 {
+        play(&mut cutter, track, 0, 1_960);
+    }
+    // The leader is silent. The others are ahead, and their keyframes differ.
+    for dts in (2_000..=2_480).step_by(40) {
+        cutter.place(1, unit(dts, dts == 2_200));
+        cutter.place(2, unit(dts, dts == 2_320));
+    }
+    while matches!(cutter.advance(true).last(), Some(Step::Began(_))) {}
+    assert_eq!(cutter.lost.len(), 1, "the third push has no keyframe at the second one's");
+    let end = Duration::from_millis(2_520);
+    cutter.flush(&[TrackEnd { decoded: end, shown: end, ragged: false }; 3]);
+    cutter.begin(Duration::from_secs(3), Duration::from_secs(3), 1, false);
+    assert_eq!(cutter.poll_lost(), None);
 }
