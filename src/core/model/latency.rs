@@ -39,10 +39,10 @@
 //! first byte out, and what the rest takes is counted once, as the edge's `tail`. QUIC's own queue, pacing and repeats
 //! are in `transit`.
 //!
-//! A transit is measured over two clocks. It is what it is: below zero, where the offset is off by more than the trip
-//! took, and not clamped, since a clamped one would make the sum wrong. `uncertainty_us` says how far it may be off:
-//! half the shortest round trip, and what the clocks may have drifted since. A way that is longer than the way back can't
-//! be seen: half the difference is counted on the wrong side, within that uncertainty (see [`crate::link::clock_offset`]). What
+//! A transit is measured over two clocks. It is negative if the offset is wrong by more than the trip took, and isn't
+//! clamped, since that would make the sum wrong. `uncertainty_us` says how wrong it may be:
+//! half the shortest round trip, and what the clocks may have drifted since. A direction that is slower than the
+//! other can't be seen: half the difference is counted on the wrong side, within that uncertainty (see [`crate::link::clock_offset`]). What
 //! one hop has too much of it, the hops behind it don't miss: along a line the errors add up.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -80,10 +80,10 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Those of a request.
+    /// The stages of a request.
     pub const OF_REQUESTS: [Stage; 4] = [Stage::Held, Stage::Idle, Stage::Answer, Stage::Send];
 
-    /// What it is called, everywhere.
+    /// Returns the stage's name in JSON, metrics and text.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -92,20 +92,20 @@ impl Stage {
 /// One stage of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StageTime {
-    /// Which.
+    /// The stage.
     pub stage: Stage,
     /// The node's place in the trace: 0 is the ingest's.
     pub hop: usize,
     /// In microseconds.
     pub micros: i64,
-    /// How far off that may be, either way; zero but for a transit, `None` where nobody said.
+    /// How wrong `micros` may be, either way; zero except for a transit; `None` if a node didn't say.
     pub uncertainty: Option<Duration>,
 }
 
-/// Where the time of one part went until this edge listed it.
+/// The latency of one part until this edge listed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatencyBreakdown {
-    /// Which part.
+    /// The part.
     pub id: PartId,
     /// Its length in bytes.
     pub length: u32,
@@ -124,7 +124,7 @@ pub struct LatencyBreakdown {
 }
 
 impl LatencyBreakdown {
-    /// Its stages, in order.
+    /// Returns the stages, in order.
     pub fn steps(&self) -> impl Iterator<Item = StageTime> {
         let exact = |stage, hop, micros| StageTime { stage, hop, micros, uncertainty: Some(Duration::ZERO) };
         let whole = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
@@ -139,22 +139,22 @@ impl LatencyBreakdown {
         packaging.into_iter().chain(hops).chain(here)
     }
 
-    /// The age of the part as this edge listed it, in microseconds: the sum of its stages.
+    /// Returns the part's age as this edge listed it, in microseconds: the sum of the stages.
     pub fn age_us(&self) -> i64 {
         self.steps().fold(0, |sum: i64, step| sum.saturating_add(step.micros))
     }
 
-    /// The same without packaging: what the relay adds.
+    /// Returns the age without packaging: the share of the relay.
     pub fn relay_us(&self) -> i64 {
         self.age_us().saturating_sub(self.trace.packaging_us.unwrap_or(0))
     }
 
-    /// How far off these sums may be, either way; `None` if some node didn't say.
+    /// Returns how wrong these sums may be, either way; `None` if a node didn't say.
     pub fn uncertainty(&self) -> Option<Duration> {
         self.steps().try_fold(Duration::ZERO, |sum, step| Some(sum.saturating_add(step.uncertainty?)))
     }
 
-    /// The node at this place in the trace; `None` for the edge, which is behind the last.
+    /// Returns the node at this place in the trace; `None` for the edge, which comes after the last.
     pub fn node(&self, hop: usize) -> Option<(NodeId, NodeName)> {
         self.trace.hops.get(hop).map(|hop| (hop.node, hop.name))
     }
@@ -173,7 +173,7 @@ impl RecentLatencies {
     /// The most that are kept, of some 300 bytes each: a minute of seven tracks with parts of 0.2 s.
     pub const MAX: usize = 2_048;
 
-    /// Keeps one more.
+    /// Adds a breakdown.
     pub fn push(&mut self, breakdown: Arc<LatencyBreakdown>) {
         let since = breakdown.listed;
         self.newest.push_back(breakdown);
@@ -184,21 +184,21 @@ impl RecentLatencies {
         }
     }
 
-    /// Those listed within `span` before `now`, oldest first.
+    /// Returns the breakdowns of parts listed within `span` before `now`, oldest first.
     pub fn within(&self, now: Time, span: Duration) -> impl DoubleEndedIterator<Item = &Arc<LatencyBreakdown>> {
         self.newest.iter().filter(move |breakdown| now.since(breakdown.listed) <= span)
     }
 
-    /// Forgets all of them: a new life.
+    /// Forgets all breakdowns, for a new presentation.
     pub fn clear(&mut self) {
         self.newest.clear();
     }
 }
 
-/// What a list of values comes to, in microseconds.
+/// The distribution of some values, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Spread {
-    /// How many.
+    /// The number of values.
     pub count: u64,
     /// The median.
     pub p50_us: i64,
@@ -211,7 +211,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Exactly, by nearest rank; `None` of nothing.
+    /// Computes it exactly, by nearest rank; `None` without values.
     pub fn of(mut values: Vec<i64>) -> Option<Spread> {
         values.sort_unstable();
         let rank = |percent: usize| values.get((values.len() * percent).div_ceil(100).max(1) - 1).copied();
@@ -225,7 +225,7 @@ impl Spread {
     }
 }
 
-/// What one stage of one hop took of late.
+/// The recent times of one stage of one hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageSummary {
     /// Which stage.
@@ -234,11 +234,11 @@ pub struct StageSummary {
     pub hop: usize,
     /// That node; `None` for this edge.
     pub node: Option<(NodeId, NodeName)>,
-    /// Of a transit, the node that it leads to; `None` for this edge.
+    /// The node that a transit leads to; `None` for this edge.
     pub to: Option<(NodeId, NodeName)>,
     /// In microseconds.
     pub spread: Spread,
-    /// The largest uncertainty of them; `None` if some node didn't say.
+    /// The largest uncertainty; `None` if a node didn't say.
     pub uncertainty: Option<Duration>,
 }
 
@@ -247,12 +247,12 @@ pub struct StageSummary {
 pub struct Overview {
     /// By place in the trace, then by stage. Where the tree has changed meanwhile, a place has several nodes.
     pub stages: Vec<StageSummary>,
-    /// Of the ages.
+    /// The distribution of ages.
     pub age: Option<Spread>,
 }
 
 impl Overview {
-    /// Counts together.
+    /// Summarizes breakdowns.
     pub fn of<'a>(breakdowns: impl IntoIterator<Item = &'a LatencyBreakdown>) -> Overview {
         type Key = (usize, Stage, Option<NodeId>, Option<NodeId>);
         type Values = (Vec<i64>, Option<Duration>, [Option<NodeName>; 2]);

@@ -1,4 +1,4 @@
-//! What begins together: units that were gathered, without what can't be decoded and what jumps, on one clock.
+//! The units with which a period begins: aligned on one clock, without undecodable ones and without jumps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,19 +19,19 @@ const COMMON_APART_MAX: Duration = Duration::from_secs(10);
 /// Audio that far before the first keyframe is kept, since encoders interleave loosely.
 const AUDIO_LEAD_MAX: Duration = Duration::from_millis(500);
 
-/// What was gathered, split.
+/// Holds the preroll's units, split.
 #[derive(Debug)]
 pub(super) struct Aligned {
-    /// Of all that begin together, as they came, jumps taken out.
+    /// The units of all pushes that begin together, in order of arrival, without jumps.
     pub units: Vec<InputUnit>,
     /// The earliest time at which one of them is decoded or shown: presentation times are never negative.
     pub base: i64,
-    /// Of the pushes that join later.
+    /// The units of the pushes that join later.
     pub others: BTreeMap<PushId, Vec<InputUnit>>,
 }
 
-/// Puts the other pushes' units to the lead's: those that show a keyframe with its first one, and sound beside that. Returns
-/// what was dropped on the way, too.
+/// Adds to the lead's units those of the pushes that show a keyframe with its first one, and sound beside that. Returns
+/// diagnostics of dropped units, too.
 pub(super) fn align(
     preroll: &mut Preroll,
     lead: PushId,
@@ -63,23 +63,23 @@ pub(super) fn align(
         sound |= takes_sound;
     }
     dropped.extend(Diagnostic::dropped(jumped.into_iter(), Unusable::Jumped));
-    // In the order in which they came: none lags because it is fed behind the others.
+    // In order of arrival, so that no track lags because it is fed after the others.
     units.sort_by_key(|unit| unit.now);
     let base = units.iter().map(InputUnit::earliest).min().unwrap_or_default();
     (Some(Aligned { units, base, others: waiting }), dropped)
 }
 
-/// Where the push that leads begins, in ticks of the input clock.
+/// The start of the leading push, in ticks of the input clock.
 struct Start<'a> {
     publishers: &'a Publishers,
     first: InputUnit,
-    /// How far a keyframe may be shown from its first one.
+    /// The longest distance of a keyframe from the lead's first one.
     near: i64,
-    /// How much later sound may begin.
+    /// The longest time that sound may begin later.
     apart: i64,
     /// Sound before this isn't used.
     earliest: i64,
-    /// The lead's jumps have been taken out; another push's are left out.
+    /// Units of other pushes after this are left out: they jumped.
     latest: i64,
 }
 
@@ -102,7 +102,7 @@ impl<'a> Start<'a> {
         })
     }
 
-    /// Returns whether a push has brought sound that all share.
+    /// Returns whether a push has sound that all renditions share.
     fn has_sound(&self, push: PushId, units: &[InputUnit]) -> bool {
         self.shares(push) && units.iter().any(|unit| self.is_audio(unit.track))
     }
@@ -115,7 +115,7 @@ impl<'a> Start<'a> {
         self.publishers.source(track).is_some_and(|source| !source.codec.is_video())
     }
 
-    /// Returns the unit with which another push begins together with the lead, if it has one, and whether that is a picture.
+    /// Returns the unit with which another push begins together with the lead, and whether that is a picture.
     fn begins(&self, push: PushId, came: &[InputUnit]) -> Option<(InputUnit, bool)> {
         let (track, video) = self.publishers.guide(push)?;
         let mut mine = came.iter().filter(|unit| unit.track == track);
@@ -131,7 +131,7 @@ impl<'a> Start<'a> {
         unit.shown().saturating_sub(self.first.shown())
     }
 
-    /// Returns what a push begins with, shifted: the same frame is shown at the same time, whatever its muxer began with.
+    /// Returns the units with which a push begins, shifted so that the same frame is shown at the same time in all pushes.
     fn take(&self, (begins, video): (&InputUnit, bool), came: Vec<InputUnit>, takes_sound: bool) -> Vec<InputUnit> {
         let shifted = if video { self.off(begins) } else { 0 };
         let mut begun = false;
@@ -180,7 +180,7 @@ fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &
     Diagnostic::dropped(dropped.into_iter(), Unusable::NoKeyframe).collect()
 }
 
-/// Takes jumps out, and puts a push's tracks on one clock: that of its first video track, else its first track's.
+/// Removes jumps, and puts a push's tracks on one clock: that of its first video track, else its first track's.
 fn one_clock(units: &mut [InputUnit], push: PushId, clock: InputClock, publishers: &Publishers) {
     let tracks: Vec<InputTrack> = publishers.sources_of(push).map(|(track, _)| track).collect();
     for &track in &tracks {
@@ -195,8 +195,7 @@ fn one_clock(units: &mut [InputUnit], push: PushId, clock: InputClock, publisher
     }
 }
 
-/// Puts a track's units before the last jump among them right before those behind it: nothing is lost, and the clock that
-/// goes on is the newest.
+/// Moves a track's units before its last jump right before those behind it. No unit is lost, and the newest clock goes on.
 fn straighten(units: &mut [InputUnit], track: InputTrack, clock: InputClock) {
     let mut of_track: Vec<&mut InputUnit> = units.iter_mut().filter(|unit| unit.track == track).collect();
     let jump = (1..of_track.len()).rev().find(|&i| {
@@ -215,7 +214,7 @@ fn straighten(units: &mut [InputUnit], track: InputTrack, clock: InputClock) {
     }
 }
 
-/// Puts a track that runs on a clock of its own beside `reference`, by its arrival.
+/// Aligns a track that runs on a clock of its own with `reference`, by its arrival.
 fn put_beside(units: &mut [InputUnit], track: InputTrack, reference: &InputUnit, clock: InputClock, apart: Duration) {
     let Some(first) = units.iter().find(|unit| unit.track == track) else { return };
     let ticks = |duration: Duration| i64::try_from(clock.scale.ticks(duration)).unwrap_or(i64::MAX / 4);

@@ -1,4 +1,4 @@
-//! What becomes of a stream whose publishers come and go.
+//! A stream whose publishers come and go.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Packager {
     metadata: Metadata,
     silence: Silence,
     presentation: Option<Presentation>,
-    /// Where the next presentation begins.
+    /// The numbers with which the next presentation begins.
     start: StartNumbers,
     period_began: Option<Time>,
     now: Time,
@@ -51,7 +51,7 @@ pub struct Packager {
 }
 
 impl Packager {
-    /// Makes the packager of a stream that nobody publishes yet; `resume` says where the swarm holds it to be.
+    /// Makes the packager of a stream without a publisher; `resume` is what the swarm holds of the stream.
     pub fn new(stream: StreamName, settings: Settings, resume: Option<Resume>) -> Self {
         let settings = settings.clamped();
         let (mut presentation, mut start) = (None, StartNumbers::default());
@@ -104,7 +104,7 @@ impl Packager {
                 self.end();
             }
         }
-        // What was just published may have been silent for long.
+        // A period that has just begun may have been silent for long.
         self.run_timers(clocks);
         if self.phase == Phase::Live {
             self.carry();
@@ -114,12 +114,12 @@ impl Packager {
         }
     }
 
-    /// Returns the next thing to be done, oldest first.
+    /// Returns the next output, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Returns when to call with [`Input::Timeout`] if nothing else comes before.
+    /// Returns when [`Input::Timeout`] is due, unless another input comes before.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_gathering() {
             let spaced = self.period_began.map(|began| began + PERIOD_MIN).filter(|&at| at > self.now);
@@ -128,7 +128,7 @@ impl Packager {
         self.due().map(|(at, _)| at)
     }
 
-    /// Returns whether something is gathered, which has its own checks.
+    /// Returns whether units wait in the preroll, which has its own checks.
     fn is_gathering(&self) -> bool {
         self.phase == Phase::Gathering && self.preroll.since().is_some()
     }
@@ -153,7 +153,7 @@ impl Packager {
         loop {
             let due = self.due().filter(|&(at, _)| at <= clocks.now && !self.is_gathering());
             let Some((presentation, (_, due))) = self.presentation.as_mut().zip(due) else {
-                // What was gathered may be published now, and its publisher have been silent since.
+                // The preroll may be published now, and its publisher may have been silent since.
                 if self.try_begin(clocks) {
                     continue;
                 }
@@ -302,7 +302,7 @@ impl Packager {
         }
     }
 
-    /// The same, and all that wait for a place begin together.
+    /// Interrupts, and lets all pushes that wait for a place begin together.
     fn anew(&mut self, need_keyframe: bool) {
         self.interrupt(need_keyframe);
         for unit in self.renditions.drain(self.publishers.in_order()) {
@@ -376,7 +376,7 @@ impl Packager {
     }
 
     fn begin_presentation(&mut self, clocks: Clocks, lead: PushId, aligned: &Aligned) {
-        // "the first MSN of a life is the Unix time in whole seconds" (DESIGN, invariant 2).
+        // The first MSN of a presentation is the Unix time in whole seconds (docs/architecture.md, Invariants).
         let now = u32::try_from(clocks.wall.as_secs()).unwrap_or(u32::MAX);
         self.start.msn = self.start.msn.max(now);
         let opening = opening::open(&self.stream, &self.settings, lead, &self.publishers, aligned, self.start);
@@ -423,7 +423,7 @@ impl Packager {
         let (push, dts, now) = (unit.track.push(), unit.dts, unit.now);
         self.wait(unit);
         self.join(push);
-        // What was gathered says nothing of how far the others are.
+        // Units from the preroll say nothing about how far the others are.
         let Some(presentation) = self.presentation.as_ref().filter(|_| now == clocks.now) else { return };
         if let Some(why) = self.renditions.apart(push, clocks.now, dts, &presentation.view()) {
             self.refuse(push, why);
@@ -496,7 +496,7 @@ impl Packager {
         }
     }
 
-    /// Keeps segments from where somebody may still join.
+    /// Keeps the segments with which a push may still join.
     fn reserve(&mut self) {
         let Some(presentation) = &mut self.presentation else { return };
         let keep = self.renditions.targets().map(|(_, target)| target).min();
@@ -508,7 +508,7 @@ impl Packager {
         presentation.reserve(keep, &places);
     }
 
-    /// Puts those out of the period that aren't in step with the lead any more.
+    /// Detaches pushes that fell out of alignment.
     fn in_step(&mut self) {
         while let Some(lost) = self.presentation.as_mut().and_then(Presentation::poll_lost) {
             if self.publishers.get(lost.push).is_none() || self.renditions.is_joining(lost.push) {
@@ -545,7 +545,7 @@ impl Packager {
             self.take_sound();
         }
         if !self.presentation.as_ref().is_some_and(Presentation::is_fed) {
-            // Nobody is live any more: those who waited begin anew.
+            // No push is live any more: those that waited begin again.
             self.anew(true);
         }
         self.in_step();
@@ -560,7 +560,7 @@ impl Packager {
         }
     }
 
-    /// Takes a unit of sound that another push feeds at present.
+    /// Takes a unit of sound that another push sends at present.
     fn spare_unit(&mut self, unit: InputUnit) {
         let view = self.presentation.as_ref().map(Presentation::view);
         if view.is_some_and(|view| self.renditions.spare(unit, &view)) {

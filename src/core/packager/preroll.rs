@@ -1,4 +1,4 @@
-//! What publishers send before their presentation or period begins.
+//! The units that wait for their presentation or period to begin.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::model::input_clock::span;
 use crate::model::time::Time;
 use crate::model::{InputClock, InputTrack, PushId};
 
-/// What is gathered before it is published all the same, in bytes: 4 s at 128 Mb/s.
+/// Most bytes that wait; then they are published at once: 4 s at 128 Mb/s.
 const PREROLL_LEN_MAX: usize = 64 << 20;
-/// And in units: 5 s of 16 tracks at 50 a second.
+/// Most units that wait: 5 s of 16 tracks at 50 a second.
 const PREROLL_UNITS_MAX: usize = 4_096;
-/// Frames that a rate is measured on where nothing else is to be measured: 0.4 s at 30 fps.
+/// The frames on which a rate is measured if GOPs aren't: 0.4 s at 30 fps.
 const FRAMES_MEASURED: usize = 12;
 
-/// The units gathered so far, as they came.
+/// Holds the waiting units, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Preroll {
     settings: Settings,
@@ -32,7 +32,7 @@ impl Preroll {
         Preroll { settings, ..Preroll::default() }
     }
 
-    /// Forgets all units. `need_keyframe`: those before the first keyframe are worth nothing.
+    /// Forgets all units. `need_keyframe` says that units before the first keyframe are worthless.
     pub(super) fn restart(&mut self, need_keyframe: bool) {
         *self = Preroll { need_keyframe, ..Preroll::new(self.settings) };
     }
@@ -69,19 +69,19 @@ impl Preroll {
         self.units.first().map(|unit| unit.now)
     }
 
-    /// Returns when to look again whether it is enough.
+    /// Returns when to check again whether the units suffice.
     pub(super) fn next_check(&self, now: Time) -> Option<Time> {
         let (since, settings) = (self.since()?, &self.settings);
         let waits = [settings.track_wait, settings.announced_wait, settings.measure, self.longest()];
         waits.into_iter().map(|wait| since + wait).filter(|&at| at > now).min()
     }
 
-    /// Returns whether it is published at once, so that memory stays bounded.
+    /// Returns whether the units are published at once, so that memory stays bounded.
     pub(super) fn is_full(&self) -> bool {
         self.len >= PREROLL_LEN_MAX || self.units.len() >= PREROLL_UNITS_MAX
     }
 
-    /// Returns all units, and whether they are worth nothing before their first keyframe.
+    /// Takes all units, and returns whether those before the first keyframe are worthless.
     pub(super) fn take(&mut self) -> (Vec<InputUnit>, bool) {
         let units = std::mem::take(&mut self.units);
         self.len = 0;
@@ -92,7 +92,7 @@ impl Preroll {
         self.units.iter().filter(move |unit| unit.track == track)
     }
 
-    /// Returns the longest wait of all: nothing goes on after it, whatever has come.
+    /// Returns the longest wait of all, after which the units are published.
     fn longest(&self) -> Duration {
         let settings = &self.settings;
         settings.measure.max(settings.track_wait).max(settings.announced_wait) + Duration::from_secs(1)
@@ -134,7 +134,7 @@ impl Preroll {
         self.is_measured(lead, publishers, publisher.clock, age)
     }
 
-    /// Returns whether the pictures of the push that leads say all that there is to know of their frames and GOPs.
+    /// Returns whether the frames and GOPs of the leading push are measured.
     fn is_measured(&self, lead: PushId, publishers: &Publishers, clock: InputClock, age: Duration) -> bool {
         let settings = &self.settings;
         let mut video = publishers.sources_of(lead).filter(|(track, s)| s.codec.is_video() && self.has(*track));

@@ -1,4 +1,4 @@
-//! One presentation: its record, its tracks, and how they go on from period to period.
+//! One presentation: its record and its tracks, from period to period.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,9 +34,9 @@ pub(super) struct Presentation {
     periods: Periods,
     cutter: Cutter,
     tracks: Vec<TrackMuxer>,
-    /// Where all that is numbered ends, decoded and shown.
+    /// The end of all numbered parts, decoded and shown.
     end: Duration,
-    /// What parts are meant to last; a presentation that was taken over is asked for it when its publisher is there.
+    /// The planned length of parts; unknown for a presentation that was taken over, until its publisher has come.
     part: Option<Duration>,
 }
 
@@ -91,14 +91,14 @@ impl Presentation {
         self.tracks.push(muxer);
     }
 
-    /// Takes a publisher, of whose epoch is what is numbered from now on.
+    /// Takes a publisher, whose epoch numbers the parts from now on.
     pub(super) fn attach(&mut self, epoch: Epoch) {
         self.epoch = self.epoch.max(epoch);
         self.cutter.release(|_| true);
         self.tracks.iter_mut().for_each(TrackMuxer::stop);
     }
 
-    /// Takes note of the wallclock.
+    /// Sets the wallclock.
     pub(super) fn set_wall(&mut self, wall: UnixTime) {
         self.wall = wall;
     }
@@ -127,7 +127,7 @@ impl Presentation {
         self.cutter.track_of(input)
     }
 
-    /// Returns what those have to know that join.
+    /// Returns the facts that joining pushes need.
     pub(super) fn view(&self) -> PresentationView {
         let (newest, frame) = self.cutter.lead();
         let (period, next_msn) = (self.period, self.next_msn());
@@ -170,7 +170,7 @@ impl Presentation {
         Some(free)
     }
 
-    /// The same, or of a track that is appended, of a push that comes to a presentation which others have begun.
+    /// Takes the place of a push's track, or appends a track for a push that comes to a presentation of others.
     fn claim_or_append(&mut self, input: InputTrack, codec: &Codec, rendition: Option<&Rendition>) -> Option<usize> {
         self.claim(input, codec, rendition).or_else(|| {
             self.append(further(&self.tracks, codec, rendition, &self.record)?, Some(input));
@@ -178,7 +178,7 @@ impl Presentation {
         })
     }
 
-    /// Gives those their places that begin with the push that leads; the others give theirs back until they join.
+    /// Gives places to the pushes that begin with the leading one; the others lose theirs until they join.
     pub(super) fn settle(&mut self, lead: PushId, publishers: &Publishers, units: &[InputUnit], fresh: bool) {
         for (track, source) in publishers.sources() {
             let comes = units.iter().any(|unit| unit.track == track);
@@ -314,8 +314,8 @@ impl Presentation {
     /// Returns the media time of a message; `None`: none of its push's tracks is timed.
     pub(super) fn media_of(&self, message: &Waiting) -> Option<Duration> {
         let of_push = |i: usize| self.cutter.input(i).is_some_and(|input| input.push() == message.push);
-        let mut told = self.tracks.iter().enumerate().filter(|(i, _)| of_push(*i));
-        told.find_map(|(_, muxer)| muxer.ticks(message.pts).map(|ticks| muxer.media(ticks)))
+        let mut timed = self.tracks.iter().enumerate().filter(|(i, _)| of_push(*i));
+        timed.find_map(|(_, muxer)| muxer.ticks(message.pts).map(|ticks| muxer.media(ticks)))
     }
 
     /// Puts timed metadata into the next part of each track that carries it: of all pictures, or of all sound where there are
@@ -423,7 +423,7 @@ impl Presentation {
         self.tracks.iter().enumerate().map(of).collect()
     }
 
-    /// Returns the next push that is out of step: its track isn't fed any more.
+    /// Returns the next push that isn't aligned: its track isn't fed any more.
     pub(super) fn poll_lost(&mut self) -> Option<Lost> {
         let lost = self.cutter.poll_lost()?;
         if self.cutter.input(lost.track).is_none() {
@@ -446,7 +446,7 @@ impl Presentation {
     fn join(&mut self, track: usize, source: &Source, first: &InputUnit, segment: &SegmentStart) -> Vec<Output> {
         let mut out = Vec::new();
         let (fresh, steps) = self.cutter.join(track, first.track, segment);
-        // With the headers it had, before others are its own that no record has yet.
+        // With the old headers, before new ones replace them that no record has yet.
         self.run(steps, &mut out);
         let muxer = &mut self.tracks[track];
         muxer.follow(&self.period, source, Some(first));

@@ -1,4 +1,4 @@
-//! Who publishes: the pushes that are attached, and what is known of their tracks.
+//! The pushes that are attached, and their tracks.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Returns whether it is sound in one language, and nothing else.
+    /// Returns whether the push is sound in one language, and nothing else.
     pub(super) fn is_language(&self) -> bool {
         self.rendition.as_ref().is_some_and(|rendition| rendition.language().is_some())
     }
@@ -36,13 +36,13 @@ impl Publisher {
 #[derive(Debug)]
 pub(super) struct Source {
     pub codec: Codec,
-    /// Where the input has told it.
+    /// The language, if the input states it.
     pub language: Option<String>,
     /// The timestamp of its newest unit, unwrapped.
     last: Option<i64>,
 }
 
-/// What a track's headers change.
+/// The effect of a track's headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Configured {
     Unchanged,
@@ -58,7 +58,7 @@ pub(super) struct Publishers {
     /// In the order of attachment.
     publishers: Vec<(PushId, Publisher)>,
     sources: BTreeMap<InputTrack, Source>,
-    /// Of tracks whose headers may be still to come.
+    /// Languages of tracks whose headers may come later.
     languages: BTreeMap<InputTrack, String>,
 }
 
@@ -81,7 +81,7 @@ impl Publishers {
         self.languages.retain(|track, _| track.push() != push);
     }
 
-    /// Takes note of a track's language; what is no language tag is ignored.
+    /// Notes a track's language; anything but a language tag is ignored.
     pub(super) fn language(&mut self, track: InputTrack, language: String) {
         if language.len() <= LANGUAGE_LEN_MAX && is_language(&language) {
             self.languages.insert(track, language);
@@ -101,7 +101,7 @@ impl Publishers {
         }
         let full = self.sources.len() >= INPUTS_MAX;
         match self.sources.get_mut(&track) {
-            // "Compare parameter sets byte by byte before calling them changed" (DESIGN; SRS #4695).
+            // "Compare parameter sets byte by byte before calling them changed" (SRS #4695).
             Some(source) if source.codec == codec => Configured::Unchanged,
             Some(source) if source.codec.is_video() != codec.is_video() => Configured::Ignored,
             Some(source) => {
@@ -117,7 +117,7 @@ impl Publishers {
         }
     }
 
-    /// Checks an access unit, lets its codec have a look at it, and unwraps its timestamp.
+    /// Checks an access unit, brings it into its track's form, and unwraps its timestamp.
     pub(super) fn unit(&mut self, clocks: Clocks, unit: AccessUnit) -> Result<InputUnit, Unusable> {
         let track = unit.track;
         let newest = self.sources.values().filter_map(|source| source.last).max();
@@ -170,7 +170,7 @@ impl Publishers {
         self.sources().filter(move |(track, _)| track.push() == push)
     }
 
-    /// Returns what the push of a track is a rendition of the stream as.
+    /// Returns the rendition that a push carries.
     pub(super) fn rendition(&self, push: PushId) -> Option<&Rendition> {
         self.get(push)?.rendition.as_ref()
     }
@@ -184,13 +184,13 @@ impl Publishers {
         self.sources_of(push).filter_map(|(_, source)| source.last).max()
     }
 
-    /// Returns the attached pushes, first come first.
+    /// Returns the attached pushes, in the order of attachment.
     pub(super) fn in_order(&self) -> Vec<PushId> {
         self.publishers.iter().map(|(push, _)| *push).collect()
     }
 
-    /// Returns the push that is measured, and whose keyframes begin the period: the first of which pictures have come,
-    /// else the first of which anything has.
+    /// Returns the leading push, which is measured and whose keyframes begin the period: the first with pictures, else the
+    /// first with any unit.
     pub(super) fn lead(&self, came: impl Fn(InputTrack) -> bool) -> Option<PushId> {
         let pushes = self.in_order();
         let first = |video: bool| {
@@ -203,8 +203,7 @@ impl Publishers {
         first(true).or_else(|| first(false))
     }
 
-    /// Returns the track of a push by which it is put in step, and whether that has pictures: sound counts where a push
-    /// has no pictures.
+    /// Returns the track by which a push is aligned, and whether that has pictures: sound counts if a push has no pictures.
     pub(super) fn guide(&self, push: PushId) -> Option<(InputTrack, bool)> {
         let language = self.get(push).is_some_and(Publisher::is_language);
         let first = |video: bool| self.sources_of(push).find(|(_, source)| source.codec.is_video() == video);

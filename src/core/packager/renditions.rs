@@ -1,5 +1,4 @@
-//! Pushes beside those that are live: what they have sent waits for the start of a segment that all tracks share, or is
-//! sound that another push feeds.
+//! Units of pushes that aren't live: they wait for the start of a segment, or are sound that another push sends, too.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,31 +10,31 @@ use crate::model::limits::{PATIENCE_PUSH, push_bounded};
 use crate::model::time::Time;
 use crate::model::{InputTrack, Msn, PushId};
 
-/// What waits at most, in bytes and units: it is forgotten then, and a later segment's start waited for.
+/// Most bytes and units that wait. A longer queue is forgotten, and the push waits for a later segment.
 const QUEUE_LEN_MAX: usize = 32 << 20;
 const QUEUE_UNITS_MAX: usize = 4_096;
-/// Timestamps further from the others' are another clock's. A line may be that slow, and no slower, since a push that
-/// lags more is given up anyway.
+/// Timestamps further from the others' come from another clock. A connection may be that slow; a push that lags more is given
+/// up anyway.
 const APART_MAX: Duration = PATIENCE_PUSH;
-/// For so long at least, since one encoder's renditions jump one after the other.
+/// The shortest time that they are apart, since one encoder's renditions jump one after the other.
 const APART_FOR: Duration = Duration::from_secs(2);
 /// Sound may begin that much behind a segment's start, in microseconds: a hole of a few units.
 const HOLE_MAX: i64 = 100_000;
-/// A push that is further behind than so many segments waits for the next one.
+/// A push that is more segments behind than this waits for the next one.
 const SEGMENTS_LATE_MAX: u32 = 3;
-/// What is kept of sound that another push feeds: about 4 s.
+/// Most units kept of sound that another push sends: about 4 s.
 const SPARE_UNITS_MAX: usize = 192;
 
-/// What a push that joins has to know of the presentation.
+/// The facts about a presentation that a joining push needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PresentationView {
     pub period: PeriodStart,
-    /// How far the track that leads has come.
+    /// The newest media time of the leading track.
     pub newest: Duration,
-    /// What one of its frames lasts.
+    /// The length of one of its frames.
     pub frame: Duration,
     pub next_msn: Msn,
-    /// Any track is fed; pictures are.
+    /// Whether any track is fed, and whether any video track is.
     pub fed: bool,
     pub fed_video: bool,
 }
@@ -52,20 +51,20 @@ impl PresentationView {
     }
 }
 
-/// What becomes of a push that joins.
+/// The outcome for a push that joins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Join {
-    /// It has not come as far as the segment that it waits for.
+    /// The push hasn't reached the segment that it waits for.
     Wait,
     /// The segment is not cut yet.
     NotCut,
-    /// It shows no keyframe where the segment begins.
+    /// The push shows no keyframe at the segment's start.
     Misaligned(Refusal),
     /// The unit at this place in the queue begins the segment, with its clock this far off, in ticks of the input.
     Begin { segment: SegmentStart, from: usize, shifted: i64 },
 }
 
-/// The pushes that wait, and the sound that nobody hears.
+/// Holds the pushes that wait, and the sound that isn't published.
 #[derive(Debug, Default)]
 pub(super) struct Renditions {
     joining: BTreeMap<PushId, Joining>,
@@ -80,7 +79,7 @@ struct Joining {
     queue: VecDeque<InputUnit>,
     len: usize,
     since: Option<Time>,
-    /// The newest of what is forgotten, and the newest keyframe of it, as shown, in microseconds of media time.
+    /// When the newest forgotten unit and the newest forgotten keyframe are shown, in microseconds of media time.
     forgotten: Option<i64>,
     keyframe: Option<i64>,
 }
@@ -98,7 +97,7 @@ impl Renditions {
         self.joining.remove(&push);
     }
 
-    /// A new period begins: whoever waited doesn't any more, and those that don't begin with it do.
+    /// Notes that a period begins: from now on exactly the pushes `waiting` wait, for segment `target` or a later one.
     pub(super) fn begin_period(&mut self, target: Msn, waiting: impl Iterator<Item = PushId>) {
         self.joining = waiting.map(|push| (push, Joining::new(target))).collect();
     }
@@ -112,13 +111,13 @@ impl Renditions {
         self.joining.iter().map(|(&push, joining)| (push, joining.target))
     }
 
-    /// Returns what waits of all pushes in `order`, none of which waits any more.
+    /// Takes the units of all pushes in `order`, none of which waits any more.
     pub(super) fn drain(&mut self, order: Vec<PushId>) -> Vec<InputUnit> {
         order.into_iter().filter_map(|push| self.joining.remove(&push)).flat_map(|joining| joining.queue).collect()
     }
 
-    /// Keeps a unit of a push that waits. `guide` is the track by which the push is put in step, `segment` gives the
-    /// segments that are cut.
+    /// Keeps a unit of a push that waits. `guide` is the track by which the push is aligned; `segment` returns the segments
+    /// that are cut.
     pub(super) fn wait(
         &mut self,
         unit: InputUnit,
@@ -184,7 +183,7 @@ impl Renditions {
         true
     }
 
-    /// Takes the newest sound out that nobody hears and that `fits`.
+    /// Takes the newest unpublished sound that `fits`.
     pub(super) fn next_sound(&mut self, fits: impl Fn(InputTrack) -> bool) -> Option<VecDeque<InputUnit>> {
         let spares = self.spare.iter().filter(|&(&track, _)| fits(track));
         let newest = |units: &VecDeque<InputUnit>| units.back().map(|unit| unit.dts);
@@ -192,7 +191,7 @@ impl Renditions {
         self.spare.remove(&track)
     }
 
-    /// Gives sound back that couldn't be used.
+    /// Puts unused sound back.
     pub(super) fn put_back(&mut self, units: VecDeque<InputUnit>) {
         if let Some(track) = units.front().map(|unit| unit.track) {
             self.spare.insert(track, units);

@@ -1,4 +1,4 @@
-//! From an input's timestamps to decode times of a track.
+//! Decode times of a track from an input's timestamps.
 //!
 //! Media time is continuous over a presentation, and 0 is its `availabilityStartTime`: a discontinuity
 //! begins at the wallclock's distance from it, and never before the end of what was numbered. A
@@ -11,15 +11,14 @@ use crate::model::InputClock;
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 
-/// Timestamps that go back by no more than this are encoders' slips and are nudged forward; by more, a
-/// jump. A guess: several frames, and below what lip sync would show.
+/// Timestamps that go back by no more than this are moved forward; more is a jump. A guess: several frames, and too little to
+/// be seen in lip sync.
 pub(super) const BACKWARD_MAX: Duration = Duration::from_millis(200);
 /// A timestamp may run ahead of the last one by this much whatever the wallclock says.
 const FORWARD_MAX: Duration = Duration::from_secs(1);
-/// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
+/// And by this much if as much time has passed on the wallclock: then frames were lost, and no clock jumped.
 pub(super) const HOLE_MAX: Duration = Duration::from_secs(10);
-/// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are put
-/// side by side by their arrival.
+/// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are aligned by their arrival.
 pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
 /// Sample counting follows its timestamps within this. RTMP's milliseconds round by 0.5 ms and encoders
 /// add a few; 45 ms is what ITU-R BT.1359 calls detectable.

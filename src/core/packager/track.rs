@@ -1,5 +1,4 @@
-//! One track's units on their way into parts. The cutting rules of a part are here; where a segment
-//! ends, the cutter says.
+//! One track's units become parts. The rules for cutting parts are here; the cutter decides where segments end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,9 +23,9 @@ use crate::model::limits::{
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, TrackKind, UNIT_LEN_MAX};
 
-/// PROGRAM-DATE-TIME goes forward by this from segment to segment at least: what its text can say.
+/// PROGRAM-DATE-TIME goes forward by at least this from segment to segment: its text has milliseconds.
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
-/// Where a track stops, and others go on for longer than this, a gap is listed.
+/// If a track stops, and others go on for longer than this, a gap is listed.
 const HOLE_MIN: Duration = Duration::from_millis(100);
 /// A segment ends that much later than its frames' count says, where the input clock has milliseconds: without it, its
 /// last unit would sometimes be a part of its own.
@@ -43,7 +42,7 @@ pub(super) struct TrackMuxer {
     /// The init segment's number in use.
     init: u16,
     clock: Option<TrackClock>,
-    /// What a unit lasts, in ticks: exact for audio, the usual for video.
+    /// The length of a unit, in ticks: exact for audio, the usual one for video.
     frame: u64,
     /// No part is longer.
     part_longest: u64,
@@ -63,7 +62,7 @@ pub(super) struct TrackMuxer {
     /// The units of the part under way. Empty only at a segment's start, before the first unit.
     pending: Vec<TrackUnit>,
     pending_len: usize,
-    /// What the next part is to carry.
+    /// Events that the next part carries.
     events: VecDeque<EventMessage>,
     segment_start: u64,
     segment_len: u64,
@@ -71,7 +70,7 @@ pub(super) struct TrackMuxer {
     total: (u64, u64),
     /// The newest segment's PROGRAM-DATE-TIME.
     date_time: UnixTime,
-    /// By how much the newest segment that holds anything is shown after it is decoded.
+    /// The time from decoding to showing, of the newest segment with units.
     reordered: u64,
 }
 
@@ -163,7 +162,7 @@ impl TrackMuxer {
         self.media(self.frame)
     }
 
-    /// Returns what a frame of the track is said to last, or a unit where it has no frames.
+    /// Returns the stated length of a video frame, or the length of an audio unit.
     pub(super) fn nominal_frame(&self) -> Duration {
         if self.is_video() { frame_duration(frame_rate(&self.track)) } else { self.frame_duration() }
     }
@@ -185,7 +184,7 @@ impl TrackMuxer {
     /// Returns where its units end.
     pub(super) fn ends(&self) -> TrackEnd {
         let decoded = self.media(self.pending.last().map_or(self.end, |unit| unit.dts + self.frame));
-        // What an absurd composition offset says is no reason to leave hours out.
+        // An absurd composition offset must not skip hours.
         let latest = |unit: &TrackUnit| unit.shown().min(unit.dts + self.scale().ticks(REORDER_MAX)) + self.frame;
         let shown = self.media(self.pending.iter().map(latest).max().unwrap_or(self.end)).max(decoded);
         TrackEnd { decoded, shown, ragged: !self.pending.is_empty() }
@@ -293,7 +292,7 @@ impl TrackMuxer {
     }
 
     /// The next unit begins at `next`: that gives the last pending one its length. "Close a part before
-    /// the access unit that would cross PART-TARGET, on DTS" (DESIGN, media rules).
+    /// the access unit that would cross PART-TARGET, on DTS" (docs/architecture.md, Media and time).
     fn settle(&mut self, next: u64, len: usize, stamp: &Stamp, out: &mut Vec<Output>) {
         let Some((first, last)) = self.bounds() else {
             if next.saturating_sub(self.end) > self.frame {
@@ -436,7 +435,7 @@ impl TrackMuxer {
         push_bounded(&mut self.events, event, MESSAGES_WAITING_MAX);
     }
 
-    /// As many events as a part may carry.
+    /// Takes as many events as a part may carry.
     fn events(&mut self) -> Vec<EventMessage> {
         let mut len = 0;
         let fits = |event: &&EventMessage| {
@@ -447,7 +446,7 @@ impl TrackMuxer {
         self.events.drain(..count).collect()
     }
 
-    /// Gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
+    /// Adds gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
     /// (rfc8216bis 4.4.4.9). The last sample lasts through them if they are `held`.
     fn fill(&mut self, to: u64, last: bool, held: bool, stamp: &Stamp, out: &mut Vec<Output>) {
         if self.part == 0 {

@@ -1,4 +1,4 @@
-//! What a push's tracks are called in the record.
+//! The names of tracks in the record.
 
 use super::publishers::Publishers;
 use super::unit::InputUnit;
@@ -26,10 +26,10 @@ pub(super) fn names(lead: PushId, publishers: &Publishers, units: &[InputUnit]) 
         let Some(source) = publishers.source(input) else { continue };
         let rendition = publishers.rendition(input.push());
         let Some((kind, language)) = name_for(&source.codec, rendition) else { continue };
-        // Two sounds of one language, one of which may describe the pictures: NAME would be the same of both.
-        let told = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
-        let told = told.filter(|told| !out.iter().any(|track| track.language.as_ref() == Some(told)));
-        let language = language.or(told);
+        // Of two audio tracks in one language, one may describe the pictures. Both would have the same NAME.
+        let stated = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
+        let stated = stated.filter(|stated| !out.iter().any(|track| track.language.as_ref() == Some(stated)));
+        let language = language.or(stated);
         let taken = |name: &String| out.iter().any(|track| track.name == *name);
         let mut numbered = (1..).map(|n| format!("{kind}{n}"));
         let name = match taken(&kind) {
@@ -43,7 +43,7 @@ pub(super) fn names(lead: PushId, publishers: &Publishers, units: &[InputUnit]) 
     out
 }
 
-/// Returns what a track of a push is called, the first of its kind, and its language. A language has no pictures.
+/// Returns the name of a push's first track of a kind, and its language. A push of one language has no pictures.
 pub(super) fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(String, Option<String>)> {
     let language = rendition.and_then(Rendition::language);
     match (rendition, codec.is_video()) {
@@ -55,7 +55,7 @@ pub(super) fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(
     }
 }
 
-/// Returns whether a track of this name is one that a push without a rendition makes.
+/// Returns whether this is the name of a track of a push without a rendition.
 pub(super) fn is_plain(name: &str) -> bool {
     let mut kinds = ["video", "audio"].into_iter().filter_map(|kind| name.strip_prefix(kind));
     kinds.any(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
