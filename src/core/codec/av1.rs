@@ -34,7 +34,7 @@ pub struct Av1 {
     pub colour: Colour,
 }
 
-/// Holds what players are told of color_config (6.4.2).
+/// Holds the parts of color_config (6.4.2) that players need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Colour {
     /// color_primaries, transfer_characteristics (16 is PQ, 18 is HLG) and matrix_coefficients; 2 if the header doesn't state them.

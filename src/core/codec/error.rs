@@ -1,4 +1,4 @@
-//! What can be wrong with a codec's headers.
+//! The errors of a codec's headers.
 
 use h264_reader::rbsp::BitReaderError;
 

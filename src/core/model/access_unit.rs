@@ -1,4 +1,4 @@
-//! What an encoder pushes, whatever the protocol: tracks, codec headers, coded frames.
+//! The data that encoders push, whatever the protocol: tracks, codec headers, coded frames.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each stage begins where the one before ends, so that they add up: from `packaging` to `listing` they make the *age*
-//! of the part at this edge, without any clocks in step. Each is measured at one place:
+//! of the part at this edge, without synchronized clocks. Each is measured at one place:
 //!
 //! | stage | from | to | on whose clock |
 //! |---|---|---|---|
@@ -18,10 +18,10 @@
 //! | `transit` | first byte given to QUIC | first byte in at the next node | the next node's, offset-corrected |
 //! | `tail` | first byte in; at the ingest: made | all of it in, checked and kept | the edge's |
 //! | `listing` | all of it in | listed: all before it are, too | the edge's |
-//! | `idle` | listed | asked for; 0 for who asked before | the edge's |
+//! | `idle` | listed | asked for; 0 if the request came before | the edge's |
 //! | `answer` | listed, or asked for if that is later | the answer is handed to the connection | the edge's |
 //! | `send` | handed to the connection | its last byte is in the system's hands | the edge's |
-//! | `idle` | listed | asked for; 0 for who asked before | the page's, which reads the edge's |
+//! | `idle` | listed | asked for; 0 if the request came before | the page's, which reads the edge's |
 //! | `arrive` | listed, or asked for if that is later | last byte at the player | the page's |
 //! | `append` | last byte at the player | in its SourceBuffer | the page's |
 //! | `buffer` | in its SourceBuffer | on screen | the page's |
@@ -35,7 +35,7 @@
 //! part was that they tell of or hold. Beside them, of any request: `held`, from asked for to listed, where it was asked for
 //! before. It lies within the part's other stages, and is in no sum.
 //!
-//! What is sent on piece by piece (cut-through) is at the next node before it is whole here: so `dwell` ends at the
+//! A body that is forwarded piece by piece (cut-through) reaches the next node before it is complete here: so `dwell` ends at the
 //! first byte out, and what the rest takes is counted once, as the edge's `tail`. QUIC's own queue, pacing and repeats
 //! are in `transit`.
 //!

@@ -1,4 +1,4 @@
-//! What travels in front of a part's body.
+//! The header and the trace of a part, which travel in front of its body.
 //!
 //! The ingest node makes a [`PartHeader`], which is the same at every node. A [`Trace`] belongs to one copy of the part, and
 //! grows by one [`Hop`] a link.

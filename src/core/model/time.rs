@@ -2,7 +2,7 @@
 //!
 //! - [`Time`], *now*: one node's monotonic clock, in microseconds from an arbitrary start. Other nodes get it only as an
 //!   opaque stamp.
-//! - [`UnixTime`], *wallclock*: microseconds since the Unix epoch. What players see.
+//! - [`UnixTime`], *wallclock*: microseconds since the Unix epoch. Players see it.
 //! - *Media time*: ticks of a track's [`Timescale`], or a [`Duration`], since the presentation's `availabilityStartTime`.
 
 use std::fmt;

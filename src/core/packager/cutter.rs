@@ -67,7 +67,7 @@ struct Queue {
     id: TrackId,
     video: bool,
     scale: Timescale,
-    /// What a unit lasts, in ticks: exact for audio, the usual for video.
+    /// The length of a unit, in ticks: exact for audio, the usual one for video.
     frame: u64,
     /// The input track that feeds it.
     input: Option<InputTrack>,
@@ -430,7 +430,7 @@ impl Cutter {
     /// Returns whether it is known which segment the oldest waiting unit of a track belongs to.
     fn decided(&self, i: usize, leader: usize, unit: &TrackUnit) -> bool {
         let queue = &self.queues[i];
-        // What counts of a rendition's keyframe is when it is shown.
+        // For a rendition's keyframe, the time at which it is shown counts.
         let at = if queue.video && unit.keyframe { queue.shown(unit) } else { queue.media(unit.dts) };
         let reach = at + queue.frame() / 2;
         let earliest_cut = || {
@@ -522,7 +522,7 @@ impl Cutter {
         }
     }
 
-    /// Feeds a track from `input`, from `segment` on, and ends those before it, in which nobody fed it. Returns whether the track
+    /// Feeds a track from `input`, from `segment` on, and ends those before it, in which it wasn't fed. Returns whether the track
     /// is new, too.
     pub(super) fn join(&mut self, track: usize, input: InputTrack, segment: &SegmentStart) -> (bool, Vec<Step>) {
         let fresh = self.queues[track].msn == 0;

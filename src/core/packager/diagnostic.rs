@@ -20,7 +20,7 @@ pub enum Diagnostic {
     PresentationBegan {
         /// Its first segment.
         first_msn: Msn,
-        /// What is frozen.
+        /// The plan.
         plan: Plan,
     },
     /// A new period begins: a discontinuity.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Unit --> publishers --> preroll ----> align --> presentation --> cutter -------> track (one each) --> cmaf --> Part
-//!           headers,       gathers and   begins    record,          where           which units make      boxes
+//!           headers,       collects and  begins    record,          where           which units make      boxes
 //!           timestamps     measures      together  periods          segments end    a part
 //! ```
 //!
@@ -32,7 +32,7 @@
 //!          Detached: all units are published first
 //! ```
 //!
-//! While a presentation isn't `Live` and nothing is gathered, gap segments are numbered in real time, and the
+//! While a presentation isn't `Live` and the preroll is empty, gap segments are numbered in real time, and the
 //! linger ends it. The phase is `Away` only when all pushes are gone.
 //!
 //! # Owners

@@ -310,7 +310,7 @@ impl Packager {
         }
     }
 
-    /// Begins the presentation or the next period if enough has been gathered; says whether it did.
+    /// Begins the presentation or the next period if the preroll suffices. Returns whether it did.
     fn try_begin(&mut self, clocks: Clocks) -> bool {
         if !self.is_gathering() {
             return false;

@@ -197,7 +197,7 @@ impl Presentation {
         expected(&self.tracks, publisher.announced, publisher.rendition.as_ref())
     }
 
-    /// Begins the next period with what was gathered. [`carry`](Presentation::carry) and [`feed`](Presentation::feed) publish
+    /// Begins the next period with the preroll's units. [`carry`](Presentation::carry) and [`feed`](Presentation::feed) publish
     /// it.
     pub(super) fn begin_period(
         &mut self,
@@ -325,7 +325,7 @@ impl Presentation {
         for (message, media) in messages {
             new |= !self.record.messages.contains(message.scheme);
             self.record.messages = self.record.messages.with(message.scheme);
-            // Of a track that nobody feeds the next part may come in an hour.
+            // The next part of a track that isn't fed may come in an hour.
             carry(&mut self.tracks, &message, media, |track| self.cutter.input(track).is_some());
         }
         new.then(|| self.publish())
@@ -464,7 +464,7 @@ impl Presentation {
     }
 
     /// Gives a push its places from `segment` on, with which the first of its `units` begin. `guide` is the track by which it is
-    /// put in step. Returns whether that has a place, too.
+    /// aligned. Returns whether that has a place, too.
     pub(super) fn join_push(
         &mut self,
         publishers: &Publishers,
@@ -474,7 +474,7 @@ impl Presentation {
     ) -> (bool, Vec<Output>) {
         let (push, mut out) = (guide.push(), Vec::new());
         for (input, source) in publishers.sources_of(push) {
-            // Sound that all share is fed by whoever has it; the first who has any brings the track.
+            // One push feeds the sound that all share; the first push with sound brings the track.
             let shared = input != guide && !source.codec.is_video();
             if shared && self.shared_sound().is_some() {
                 continue;

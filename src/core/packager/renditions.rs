@@ -204,9 +204,9 @@ impl Joining {
         Joining { target, queue: VecDeque::new(), len: 0, since: None, forgotten: None, keyframe: None }
     }
 
-    /// Appends a unit. What is shown before `earliest`, the newest of the presentation, can't begin a segment that isn't cut
-    /// yet, and is forgotten, unless the target has begun. What is shown after the latest is kept, since the others may
-    /// jump as far in a moment, but nothing waits behind it.
+    /// Appends a unit. Units shown before `earliest`, the newest time of the presentation, can't begin a segment that isn't
+    /// cut yet, and are forgotten, unless the target has begun. Units shown after the latest time are kept, since the others
+    /// may jump as far in a moment, but no unit waits behind them.
     fn push(&mut self, unit: InputUnit, guide: Option<InputTrack>, earliest: Option<i64>, view: &PresentationView) {
         self.since.get_or_insert(unit.now);
         self.len += unit.data.len();

@@ -51,7 +51,7 @@ impl Silence {
         Some((self.heard? + target, Due::Silent))
     }
 
-    /// Returns what is due next while nobody publishes, and when.
+    /// Returns the event that is due next while nothing is published, and when.
     pub(super) fn away(&self, target: Duration, segment: Duration, linger: Duration) -> Option<(Time, Due)> {
         let heard = self.heard?;
         let (gap, end) = (heard + target + segment * self.gaps, heard + linger);

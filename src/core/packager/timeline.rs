@@ -101,7 +101,7 @@ impl TrackClock {
         if jumps { UnitTiming::Jump { behind, ahead } } else { UnitTiming::InStep }
     }
 
-    /// Places the next unit, of so many samples if they are counted: always after the last one.
+    /// Places the next unit, always after the last one. `samples` is its number of samples, if they are counted.
     pub(super) fn place(&mut self, dts: i64, samples: u32) -> (u64, Placed) {
         let (stamped, samples) = (self.ticks(dts), u64::from(samples));
         let (ticks, placed) = match (self.last, &mut self.counting) {

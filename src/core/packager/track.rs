@@ -326,7 +326,7 @@ impl TrackMuxer {
 
     /// Returns whether a part that begins at `first` ends before the unit at `next`, since that is the nearest to the end of
     /// the leader's part. Where the track began or had a hole between two of those, the part would become too short:
-    /// it is cut by count then, and the track is in step again from the next segment on.
+    /// it is cut by count then, and the grid holds again from the next segment on.
     fn on_grid(&self, first: u64, next: u64, segment: &SegmentStart) -> bool {
         let Some(grid) = self.grid else { return false };
         let ended = |at: u64| {

@@ -158,7 +158,7 @@ impl TrackWindow {
     pub(super) fn insert(&mut self, record: &Record, part: Part) -> bool {
         let (msn, number) = (part.header.id.msn, part.header.id.part);
         if self.first.is_some() && (msn, number) < self.next {
-            // What is older than the listed parts can't be listed any more.
+            // A part older than the listed ones can't be listed any more.
             return false;
         }
         let newest = self.segments.last_key_value().map_or(msn, |(m, _)| *m);
