@@ -17,8 +17,8 @@
 //! # The caller's contract
 //!
 //! Each state machine has the shape `handle(now, input)`, `poll_output()`, `poll_timeout()`. After every `handle` the caller
-//! drains `poll_output()` until `None`; then it waits for the next input, or for the time that `poll_timeout()` tells, whose passing it
-//! tells by `Input::Timeout`. Time never goes back. The node and the simulator drive the same code.
+//! drains `poll_output()` until `None`; then it waits for the next input or for `poll_timeout()`, whose passing
+//! `Input::Timeout` tells. Time never goes back. The node and the simulator drive the same code.
 
 pub mod cmaf;
 pub mod codec;

@@ -183,7 +183,7 @@ impl Publication {
                 if let Some(push) = self.pushes.get_mut(&feed) {
                     push.attached = true;
                 }
-                self.input(Input::Attached { feed, rendition, epoch, clock, announced });
+                self.input(Input::Attached { push: feed, rendition, epoch, clock, announced });
             }
             PushInput::Media(input) if push.attached => self.input(of_feed(feed, input)),
             // A second attachment, or frames before the first: our own drivers don't.
@@ -239,7 +239,7 @@ impl Publication {
                     self.sink.record(record);
                 }
                 Output::Part { header, body } => self.sink.part(&self.stream, header, body),
-                Output::Refused { feed, why } => refused.push((feed, why)),
+                Output::Refused { push: feed, why } => refused.push((feed, why)),
                 Output::Diagnostic(diagnostic) => {
                     log(&self.stream, &diagnostic);
                     self.sink.diagnostic(&self.stream, &diagnostic);
@@ -269,9 +269,9 @@ fn log(stream: &StreamName, diagnostic: &Diagnostic) {
         | Diagnostic::Late { .. }
         | Diagnostic::GapSegment { .. }
         | Diagnostic::DateTimeStep { .. } => tracing::debug!(%stream, "{diagnostic}"),
-        Diagnostic::LifeBegan { .. }
+        Diagnostic::PresentationBegan { .. }
         | Diagnostic::PeriodBegan { .. }
-        | Diagnostic::LifeEnded { .. }
+        | Diagnostic::PresentationEnded { .. }
         | Diagnostic::Joined { .. } => {
             tracing::info!(%stream, "{diagnostic}");
         }

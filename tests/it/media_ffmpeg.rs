@@ -50,7 +50,7 @@ fn package(flv: &Bytes) -> (Record, Vec<Vec<u8>>) {
     };
     let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
     let epoch = Epoch { counter: 1, node: NodeId(1) };
-    send(0, Input::Attached { feed: PushId(0), rendition: None, epoch, clock, announced: Announced::default() });
+    send(0, Input::Attached { push: PushId(0), rendition: None, epoch, clock, announced: Announced::default() });
     let (mut last, mut reader) = (0, flv::Tags::default());
     for (kind, timestamp, body) in tags(flv) {
         let mut media = Vec::new();

@@ -1,4 +1,4 @@
-//! Chunks (ISO 23000-19, 7.3.2.3): samples of a track, with what a player has to know of them.
+//! Chunks (ISO 23000-19, 7.3.2.3): samples of a track, with the boxes that describe them.
 
 use bytes::{BufMut, Bytes};
 use mp4_atom::{Encode, Mfhd, Moof, Prft, ReferenceTime, Tfdt, Tfhd, Traf, Trun, TrunEntry, TrunSamples};
@@ -12,7 +12,7 @@ const SYNC: u32 = 2 << 24;
 /// sample_depends_on = 1, sample_is_non_sync_sample = 1.
 const NON_SYNC: u32 = 1 << 24 | 1 << 16;
 
-/// Bytes of a chunk beside its samples: prft, moof with `samples` samples, and mdat's header.
+/// Returns the bytes of a chunk beside its samples: prft, moof with `samples` samples, and mdat's header.
 pub const fn overhead(samples: usize) -> usize {
     160 + samples * 16
 }
@@ -39,8 +39,8 @@ pub struct Sample {
     pub data: Bytes,
 }
 
-/// A chunk without a sample: what a track has for the time from `decode_time` in which its publisher sent nothing.
-/// "Zero or more" runs are in a track fragment (14496-12, 8.8.6). The same wherever it is made.
+/// Returns a chunk without a sample, for the time from `decode_time` in which a track's publisher sent nothing.
+/// "Zero or more" runs are in a track fragment (14496-12, 8.8.6). Every node makes the same one.
 pub fn silence(decode_time: u64) -> Bytes {
     let moof = Moof {
         mfhd: Mfhd { sequence_number: 0 },
@@ -57,7 +57,7 @@ pub fn silence(decode_time: u64) -> Bytes {
     out.into()
 }
 
-/// A chunk: `prft`, an `emsg` for each event, `moof` and `mdat`. `sequence` goes up with each chunk of a track, whose `timescale` is that
+/// Returns a chunk: `prft`, an `emsg` for each event, `moof` and `mdat`. `sequence` goes up with each chunk of a track, whose `timescale` is that
 /// of the events.
 pub fn chunk(
     sequence: u32,

@@ -6,7 +6,7 @@ use mp4_atom::{Atom, Decode, Emsg, EmsgTimestamp, Header, Prft};
 use crate::model::Scheme;
 use crate::model::time::{Timescale, UnixTime};
 
-/// Bytes of an event message beside what it says.
+/// Bytes of an event message beside its data.
 pub(crate) const EVENT_OVERHEAD: usize = 96;
 
 /// A message on a track's timeline: an event message box (23009-1, 5.10.3.3) of version 1.
@@ -14,7 +14,7 @@ pub(crate) const EVENT_OVERHEAD: usize = 96;
 pub struct EventMessage {
     /// The scheme of its data.
     pub scheme: Scheme,
-    /// The same of the same message in all tracks.
+    /// The message's id, which is the same in all tracks.
     pub id: u32,
     /// Presentation time in ticks of the track.
     pub time: u64,
@@ -24,7 +24,7 @@ pub struct EventMessage {
     pub data: Bytes,
 }
 
-/// 23009-1, 5.10.3.3. A duration that nobody knows is 2^32 - 1.
+/// Returns the box (23009-1, 5.10.3.3). An unknown duration is 2^32 - 1.
 pub(super) fn emsg(event: &EventMessage, timescale: Timescale) -> Emsg {
     Emsg {
         timescale: timescale.hz(),
@@ -37,8 +37,8 @@ pub(super) fn emsg(event: &EventMessage, timescale: Timescale) -> Emsg {
     }
 }
 
-/// The events of a chunk of ours, each with the wallclock of its time as PROGRAM-DATE-TIME has it. What can't be read is left out: a body
-/// is what its publisher has made.
+/// Returns the events of a chunk that damson made, each with its wallclock as PROGRAM-DATE-TIME has it. Unreadable events are
+/// left out, because a body may come from any publisher.
 pub fn events(chunk: &[u8], timescale: Timescale) -> Vec<(EventMessage, UnixTime)> {
     let (mut rest, mut events, mut reference) = (chunk, Vec::new(), None);
     while let Ok(header) = Header::decode(&mut rest) {
@@ -67,7 +67,7 @@ fn read_event(emsg: Emsg, timescale: Timescale) -> Option<EventMessage> {
     (emsg.timescale == timescale.hz()).then_some(EventMessage { scheme, id: emsg.id, time, duration, data })
 }
 
-/// The wallclock of a presentation time, by a chunk's `prft`.
+/// Returns the wallclock of a presentation time, by a chunk's `prft`.
 fn date(prft: &Prft, time: u64, timescale: Timescale) -> UnixTime {
     let at = UnixTime::from_ntp(prft.ntp_timestamp);
     match time.checked_sub(prft.media_time) {

@@ -10,10 +10,10 @@ use super::sample_entry::sample_entry;
 use crate::codec::codec::Codec;
 use crate::model::time::Timescale;
 
-/// Of the one track of each file.
+/// The id of the one track of each file.
 pub(super) const TRACK_ID: u32 = 1;
 
-/// An init segment: `ftyp` and `moov`.
+/// Returns an init segment: `ftyp` and `moov`.
 pub fn init(codec: &Codec, timescale: Timescale) -> Bytes {
     // 'cmf2': composition offsets are signed, and there is no edit list (23000-19, 7.2).
     let brands = [*b"iso6", *b"cmf2", *b"cmfc", *b"mp41"].map(FourCC::from);

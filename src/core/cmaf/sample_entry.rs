@@ -1,15 +1,11 @@
-//! Sample entries (ISO 14496-12, 8.5.2): a codec's headers as an init segment has them.
+//! Sample entries (ISO 14496-12, 8.5.2): the headers of codecs as init segments have them.
 
-use bytes::Bytes;
-use mp4_atom::{
-    Ac3, Audio, Av01, Avc1, Avcc, AvccExt, Codec as SampleEntry, Eac3, Esds, Hvc1, Mp4a, Opus, Visual, esds,
-};
+use mp4_atom::{Ac3, Audio, Av01, Avc1, Codec as SampleEntry, Eac3, Esds, Hvc1, Mp4a, Opus, Visual, esds};
 
 use crate::codec::aac::Aac;
-use crate::codec::avc::Avc;
 use crate::codec::codec::Codec;
 
-/// The sample entry of a codec.
+/// Returns the sample entry of a codec.
 pub(super) fn sample_entry(codec: &Codec) -> SampleEntry {
     let (width, height) = codec.size();
     let visual = Visual { data_reference_index: 1, width, height, ..Visual::default() };
@@ -17,11 +13,11 @@ pub(super) fn sample_entry(codec: &Codec) -> SampleEntry {
         data_reference_index: 1,
         channel_count: channels.into(),
         sample_size: 16,
-        // A rate above 65,535 Hz doesn't fit the field; readers take the decoder's (14496-12, 12.2.3.2).
+        // The field has no room for rates above 65,535 Hz; players take the decoder's rate (14496-12, 12.2.3.2).
         sample_rate: u16::try_from(sample_rate).unwrap_or(0).into(),
     };
     match codec {
-        Codec::Avc(avc) => avc1(avc, visual),
+        Codec::Avc(avc) => Avc1 { visual, avcc: avc.avcc.clone(), ..Avc1::default() }.into(),
         Codec::Hevc(hevc) => Hvc1 { visual, hvcc: hevc.hvcc.clone(), ..Hvc1::default() }.into(),
         Codec::Av1(av1) => Av01 { visual, av1c: av1.av1c.clone(), ..Av01::default() }.into(),
         Codec::Aac(aac) => mp4a(aac, sound(aac.channels, aac.sample_rate)),
@@ -32,36 +28,6 @@ pub(super) fn sample_entry(codec: &Codec) -> SampleEntry {
         Codec::Ac3(ac3) => Ac3 { audio: sound(ac3.channels, ac3.sample_rate), dac3: ac3.dac3.clone() }.into(),
         Codec::Eac3(eac3) => Eac3 { audio: sound(eac3.channels, eac3.sample_rate), dec3: eac3.dec3.clone() }.into(),
     }
-}
-
-fn avc1(avc: &Avc, visual: Visual) -> SampleEntry {
-    let sets = |sets: &[Bytes]| sets.iter().map(|set| set.to_vec()).collect::<Vec<_>>();
-    let [_, profile_compatibility, avc_level_indication] = avc.profile;
-    Avc1 {
-        visual,
-        avcc: Avcc {
-            configuration_version: 1,
-            avc_profile_indication: avc.profile[0],
-            profile_compatibility,
-            avc_level_indication,
-            length_size: avc.length_size,
-            sequence_parameter_sets: sets(&avc.sps),
-            picture_parameter_sets: sets(&avc.pps),
-            ext: avc.high.map(|[chroma_format, bit_depth_luma, bit_depth_chroma]| AvccExt {
-                chroma_format,
-                bit_depth_luma,
-                bit_depth_chroma,
-                sequence_parameter_sets_ext: sets(&avc.sps_ext),
-            }),
-        },
-        btrt: None,
-        colr: None,
-        pasp: None,
-        taic: None,
-        fiel: None,
-        spatial: None,
-    }
-    .into()
 }
 
 fn mp4a(aac: &Aac, audio: Audio) -> SampleEntry {

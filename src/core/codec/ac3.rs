@@ -1,29 +1,28 @@
-//! AC-3 and E-AC-3 (ETSI TS 102 366): their frames' own headers, from which the boxes are made that ISO BMFF wants
-//! (annex F), since no transport carries those.
+//! AC-3 and E-AC-3 (ETSI TS 102 366): the headers of frames, and the boxes of ISO BMFF that are made from them (annex
+//! F), since no transport carries those boxes.
 
 use bytes::Bytes;
-use h264_reader::rbsp::{BitRead, BitReader, BitReaderError};
+use h264_reader::rbsp::{BitRead, BitReader};
 use mp4_atom::{Ac3SpecificBox, Atom as _, Ec3IndependentSubstream, Ec3SpecificBox};
 
 use super::error::HeaderError;
 use crate::model::CodecConfig;
 
-const AC3: &str = "AC-3 frame";
-const DAC3: &str = "dac3";
-const DEC3: &str = "dec3";
 /// syncword (4.4.1.1).
 pub(crate) const SYNC: [u8; 2] = [0x0b, 0x77];
 /// Samples of an audio block, and blocks of an AC-3 frame.
 const BLOCK: u32 = 256;
 pub(crate) const SAMPLES: u32 = 6 * BLOCK;
-/// Bytes that are looked at to know what a frame is.
+/// Bytes that are read to know what a frame is.
 pub(crate) const HEADER_LEN: usize = 8;
-/// Frames of an access unit: of each of six blocks one of each of eight substreams, and what goes on with them.
+/// Most frames of an access unit: for each of six blocks one of each of eight substreams and its dependent ones.
 const FRAMES_MAX: usize = 128;
 /// By fscod, in Hz (table 4.1).
 const RATES: [u32; 3] = [48_000, 44_100, 32_000];
 /// By frmsizecod / 2, in kbit/s (table 4.13).
 const KILOBITS: [usize; 19] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640];
+/// Places of chan_loc (table F.6.1) that have two speakers: Lc/Rc, Lrs/Rrs, Lsd/Rsd, Lw/Rw, Lvh/Rvh.
+const PAIRS: u16 = 0b0_0111_0011;
 /// Full-range channels by acmod (table 4.3).
 const CHANNELS: [u8; 8] = [2, 1, 2, 3, 3, 4, 4, 5];
 
@@ -32,7 +31,7 @@ const CHANNELS: [u8; 8] = [2, 1, 2, 3, 3, 4, 4, 5];
 pub struct Ac3 {
     /// The content of a `dac3`: two are the same if these bytes are.
     pub config: Bytes,
-    /// The same, taken apart.
+    /// The fields of `config`.
     pub dac3: Ac3SpecificBox,
     /// In Hz.
     pub sample_rate: u32,
@@ -45,7 +44,7 @@ pub struct Ac3 {
 pub struct Eac3 {
     /// The content of a `dec3`.
     pub config: Bytes,
-    /// The same, taken apart.
+    /// The fields of `config`.
     pub dec3: Ec3SpecificBox,
     /// In Hz.
     pub sample_rate: u32,
@@ -53,20 +52,17 @@ pub struct Eac3 {
     pub channels: u8,
 }
 
-fn invalid(header: &'static str, what: &'static str, value: impl Into<u64>) -> HeaderError {
-    HeaderError::Invalid { header, what, value: value.into() }
+/// Returns the rate of an AC-3 frame: bsid 9 and 10 halve and quarter it, as all decoders have it.
+fn plain_rate(fscod: u8, bsid: u8) -> Option<u32> {
+    Some(RATES.get(usize::from(fscod))? >> bsid.clamp(8, 10).saturating_sub(8))
 }
 
 impl Ac3 {
     /// Reads the content of a `dac3` (F.4).
     pub fn parse(config: &Bytes) -> Result<Ac3, HeaderError> {
-        let Some(bytes) = config.first_chunk::<3>() else {
-            return Err(HeaderError::Missing { header: DAC3, what: "three bytes" });
-        };
-        let dac3 = Ac3SpecificBox::decode_body(&mut &bytes[..]).map_err(HeaderError::atom(DAC3))?;
-        let rate = RATES.get(usize::from(dac3.fscod)).ok_or(invalid(DAC3, "fscod", dac3.fscod))?;
-        // bsid 9 and 10: half and a quarter of the rate, as all decoders have it.
-        let sample_rate = rate >> dac3.bsid.clamp(8, 10).saturating_sub(8);
+        let bytes = config.first_chunk::<3>().ok_or(HeaderError::Missing("three bytes"))?;
+        let dac3 = Ac3SpecificBox::decode_body(&mut &bytes[..])?;
+        let sample_rate = plain_rate(dac3.fscod, dac3.bsid).ok_or(HeaderError::invalid("fscod", dac3.fscod))?;
         let channels = CHANNELS[usize::from(dac3.acmod & 7)] + u8::from(dac3.lfeon);
         Ok(Ac3 { config: config.slice(..3), dac3, sample_rate, channels })
     }
@@ -75,31 +71,27 @@ impl Ac3 {
 impl Eac3 {
     /// Reads the content of a `dec3` (F.6).
     pub fn parse(config: &Bytes) -> Result<Eac3, HeaderError> {
-        let dec3 = Ec3SpecificBox::decode_body(&mut &config[..]).map_err(HeaderError::atom(DEC3))?;
-        let first = dec3.substreams.first().ok_or(HeaderError::Missing { header: DEC3, what: "substream" })?;
-        let sample_rate = match first.fscod {
-            // fscod2 isn't in the box: who halves the rate is heard all the same, since decoders read the frame.
-            3 => 24_000,
-            fscod => RATES[usize::from(fscod & 3)],
-        };
-        let mut channels = CHANNELS[usize::from(first.acmod & 7)] + u8::from(first.lfeon);
-        for bit in 0..9 {
-            let places = if matches!(bit, 0 | 1 | 4 | 5 | 6) { 2 } else { 1 };
-            channels += if first.chan_loc.unwrap_or(0) >> bit & 1 == 1 { places } else { 0 };
-        }
+        let dec3 = Ec3SpecificBox::decode_body(&mut &config[..])?;
+        let first = dec3.substreams.first().ok_or(HeaderError::Missing("substream"))?;
+        // The box has no fscod2, which halves the rate. Decoders read the rate from the frame.
+        let sample_rate = RATES.get(usize::from(first.fscod)).map_or(24_000, |&rate| rate);
+        let chan_loc = first.chan_loc.unwrap_or(0);
+        let pairs = (chan_loc & PAIRS).count_ones();
+        let singles = (chan_loc & 0x1ff & !PAIRS).count_ones();
+        let channels = CHANNELS[usize::from(first.acmod & 7)] + u8::from(first.lfeon) + (2 * pairs + singles) as u8;
         let mut kept = Vec::new();
-        dec3.encode_body(&mut kept).map_err(HeaderError::atom(DEC3))?;
+        dec3.encode_body(&mut kept)?;
         Ok(Eac3 { config: kept.into(), sample_rate, channels, dec3 })
     }
 }
 
-/// A frame's header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Holds a frame's header.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct SyncFrame {
-    /// Of all of it, in bytes.
+    /// The frame's length, in bytes.
     pub len: usize,
     pub enhanced: bool,
-    /// It goes on with the substream before it (E.1.3.1.1: strmtyp).
+    /// The frame goes on with the substream before it (E.1.3.1.1: strmtyp).
     pub dependent: bool,
     pub substream: u8,
     /// Audio blocks.
@@ -111,7 +103,7 @@ pub(crate) struct SyncFrame {
     acmod: u8,
     lfeon: bool,
     bit_rate_code: u8,
-    /// chanmap (E.1.3.1.8), where there is one.
+    /// chanmap (E.1.3.1.8), if there is one.
     chanmap: Option<u16>,
 }
 
@@ -119,21 +111,21 @@ impl SyncFrame {
     /// Reads a frame's header, which `data` begins with.
     pub(crate) fn parse(data: &[u8]) -> Result<SyncFrame, HeaderError> {
         let Some(&[s0, s1, .., id, _, _]) = data.first_chunk::<HEADER_LEN>() else {
-            return Err(HeaderError::Missing { header: AC3, what: "whole header" });
+            return Err(HeaderError::Missing("whole header"));
         };
         if [s0, s1] != SYNC {
-            return Err(HeaderError::Missing { header: AC3, what: "syncword" });
+            return Err(HeaderError::Missing("syncword"));
         }
         // bsid stands at the same place in both (4.4.2.1, E.1.3.1.6).
         match id >> 3 {
-            0..=10 => SyncFrame::plain(data).map_err(HeaderError::bits(AC3))?,
-            11..=16 => SyncFrame::enhanced(data).map_err(HeaderError::bits(AC3))?,
-            bsid => Err(invalid(AC3, "bsid", bsid)),
+            0..=10 => SyncFrame::plain(data),
+            11..=16 => SyncFrame::enhanced(data),
+            bsid => Err(HeaderError::invalid("bsid", bsid)),
         }
     }
 
     /// 4.3.1, 4.3.2.
-    fn plain(data: &[u8]) -> Result<Result<SyncFrame, HeaderError>, BitReaderError> {
+    fn plain(data: &[u8]) -> Result<SyncFrame, HeaderError> {
         let r = &mut BitReader::new(data);
         r.skip(32, "syncword, crc1")?;
         let fscod: u8 = r.read_var(2, "fscod")?;
@@ -144,34 +136,20 @@ impl SyncFrame {
         let mix = if acmod & 1 == 1 && acmod != 1 { 2 } else { 0 };
         r.skip(mix + if acmod & 4 != 0 { 2 } else { 0 } + if acmod == 2 { 2 } else { 0 }, "mix levels")?;
         let lfeon = r.read_bit("lfeon")?;
-        let (Some(&rate), Some(&kilobits)) = (RATES.get(usize::from(fscod)), KILOBITS.get(usize::from(size >> 1)))
-        else {
-            return Ok(Err(invalid(AC3, "fscod and frmsizecod", fscod << 6 | size)));
+        let (Some(rate), Some(&kilobits)) = (plain_rate(fscod, bsid), KILOBITS.get(usize::from(size >> 1))) else {
+            return Err(HeaderError::invalid("fscod and frmsizecod", fscod << 6 | size));
         };
-        let words = match rate {
-            48_000 => kilobits * 2,
-            32_000 => kilobits * 3,
+        let words = match fscod {
+            0 => kilobits * 2,
+            2 => kilobits * 3,
             _ => kilobits * 320 / 147 + usize::from(size & 1),
         };
-        Ok(Ok(SyncFrame {
-            len: words * 2,
-            enhanced: false,
-            dependent: false,
-            substream: 0,
-            blocks: 6,
-            rate: rate >> bsid.clamp(8, 10).saturating_sub(8),
-            fscod,
-            bsid,
-            bsmod,
-            acmod,
-            lfeon,
-            bit_rate_code: size >> 1,
-            chanmap: None,
-        }))
+        let (len, bit_rate_code) = (words * 2, size >> 1);
+        Ok(SyncFrame { len, blocks: 6, rate, fscod, bsid, bsmod, acmod, lfeon, bit_rate_code, ..SyncFrame::default() })
     }
 
     /// E.1.2.2.
-    fn enhanced(data: &[u8]) -> Result<Result<SyncFrame, HeaderError>, BitReaderError> {
+    fn enhanced(data: &[u8]) -> Result<SyncFrame, HeaderError> {
         let r = &mut BitReader::new(data);
         r.skip(16, "syncword")?;
         let kind: u8 = r.read_var(2, "strmtyp")?;
@@ -182,13 +160,14 @@ impl SyncFrame {
         let (rate, blocks) = match (RATES.get(usize::from(fscod)), RATES.get(usize::from(code))) {
             (Some(&rate), _) => (rate, [1, 2, 3, 6][usize::from(code & 3)]),
             (None, Some(rate)) => (rate / 2, 6),
-            (None, None) => return Ok(Err(invalid(AC3, "fscod2", code))),
+            (None, None) => return Err(HeaderError::invalid("fscod2", code)),
         };
         let acmod: u8 = r.read_var(3, "acmod")?;
         let lfeon = r.read_bit("lfeon")?;
         let bsid: u8 = r.read_var(5, "bsid")?;
+        let dependent = kind == 1;
         let mut chanmap = None;
-        if kind == 1 {
+        if dependent {
             for _ in 0..if acmod == 0 { 2 } else { 1 } {
                 r.skip(5, "dialnorm")?;
                 if r.read_bit("compre")? {
@@ -200,34 +179,22 @@ impl SyncFrame {
             }
         }
         if kind == 3 {
-            return Ok(Err(invalid(AC3, "strmtyp", kind)));
+            return Err(HeaderError::invalid("strmtyp", kind));
         }
-        Ok(Ok(SyncFrame {
-            len: (usize::from(words) + 1) * 2,
-            enhanced: true,
-            dependent: kind == 1,
-            substream,
-            blocks,
-            rate,
-            fscod,
-            bsid,
-            bsmod: 0,
-            acmod,
-            lfeon,
-            bit_rate_code: 0,
-            chanmap,
-        }))
+        let (len, enhanced) = ((usize::from(words) + 1) * 2, true);
+        let frame = SyncFrame { len, enhanced, dependent, substream, blocks, rate, ..SyncFrame::default() };
+        Ok(SyncFrame { fscod, bsid, acmod, lfeon, chanmap, ..frame })
     }
 }
 
-/// How many samples an access unit has, by the frames of its first substream; `None` for what is none.
+/// Returns how many samples an access unit has, by the frames of its first substream; `None` if it has none.
 pub fn samples(unit: &[u8]) -> Option<u32> {
     let frames = frames(unit).take(FRAMES_MAX).map_while(Result::ok);
     let frames = frames.filter(|frame| !frame.dependent && frame.substream == 0);
     Some(frames.map(|frame| frame.blocks * BLOCK).sum()).filter(|&samples| samples > 0)
 }
 
-/// The headers of a unit's frames.
+/// Returns the headers of a unit's frames.
 fn frames(unit: &[u8]) -> impl Iterator<Item = Result<SyncFrame, HeaderError>> {
     let mut rest = unit;
     std::iter::from_fn(move || {
@@ -239,7 +206,7 @@ fn frames(unit: &[u8]) -> impl Iterator<Item = Result<SyncFrame, HeaderError>> {
     })
 }
 
-/// A stream's newest configuration, made from its frames.
+/// Makes a stream's configuration from its frames.
 #[derive(Debug, Default)]
 pub struct Headers {
     known: Option<CodecConfig>,
@@ -247,20 +214,18 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Whether there is one.
+    /// Returns whether there is a configuration.
     pub fn is_known(&self) -> bool {
         self.known.is_some()
     }
 
-    /// Takes an access unit; its configuration if that isn't the one before it. A bit rate that varies is no other one.
+    /// Takes an access unit. Returns its configuration if that has changed; a variable bit rate is no change.
     pub fn of(&mut self, unit: &[u8]) -> Result<Option<CodecConfig>, HeaderError> {
         let frames = frames(unit).take(FRAMES_MAX + 1).collect::<Result<Vec<SyncFrame>, _>>()?;
         if frames.len() > FRAMES_MAX {
-            return Err(invalid(AC3, "frames of an access unit", frames.len() as u64));
+            return Err(HeaderError::invalid("frames of an access unit", frames.len() as u64));
         }
-        let Some(first) = frames.first() else {
-            return Err(HeaderError::Missing { header: AC3, what: "syncword" });
-        };
+        let first = frames.first().ok_or(HeaderError::Missing("syncword"))?;
         let rate = |frame: &SyncFrame| SyncFrame { len: 0, blocks: 0, bit_rate_code: 0, ..*frame };
         if self.known.is_some() && self.of.iter().map(rate).eq(frames.iter().map(rate)) {
             return Ok(None);
@@ -276,7 +241,7 @@ fn plain(frame: &SyncFrame) -> Result<CodecConfig, HeaderError> {
     let &SyncFrame { fscod, bsid, bsmod, acmod, lfeon, bit_rate_code, .. } = frame;
     let mut out = Vec::new();
     let dac3 = Ac3SpecificBox { fscod, bsid, bsmod, acmod, lfeon, bit_rate_code };
-    dac3.encode_body(&mut out).map_err(HeaderError::atom(DAC3))?;
+    dac3.encode_body(&mut out)?;
     Ok(CodecConfig::Ac3(out.into()))
 }
 
@@ -286,10 +251,9 @@ fn enhanced(frames: &[SyncFrame]) -> Result<CodecConfig, HeaderError> {
     for frame in frames {
         bytes += frame.len;
         if frame.dependent {
-            let Some(of) = substreams.last_mut() else {
-                return Err(HeaderError::Missing { header: AC3, what: "substream that a dependent one goes on with" });
-            };
-            // Frames of less than six blocks repeat their substreams.
+            let of =
+                substreams.last_mut().ok_or(HeaderError::Missing("substream that a dependent one goes on with"))?;
+            // Frames of less than six blocks repeat the substreams.
             if blocks <= 6 {
                 of.num_dep_sub = (of.num_dep_sub + 1).min(15);
                 of.chan_loc = Some(of.chan_loc.unwrap_or(0) | places(frame.chanmap.unwrap_or(0)));
@@ -315,11 +279,11 @@ fn enhanced(frames: &[SyncFrame]) -> Result<CodecConfig, HeaderError> {
     let bits = bytes as u64 * 8 * u64::from(rate) / u64::from((blocks * BLOCK).max(1));
     let data_rate = u16::try_from(bits / 1_000).unwrap_or(u16::MAX).min(0x1fff);
     let mut out = Vec::new();
-    Ec3SpecificBox { data_rate, substreams }.encode_body(&mut out).map_err(HeaderError::atom(DEC3))?;
+    Ec3SpecificBox { data_rate, substreams }.encode_body(&mut out)?;
     Ok(CodecConfig::Eac3(out.into()))
 }
 
-/// chan_loc (table F.6.1) of a chanmap (table E.1.5), whose first bit is the left speaker's: Lc/Rc, Lrs/Rrs, Cs, Ts,
+/// Returns chan_loc (table F.6.1) of a chanmap (table E.1.5), whose first bit is the left speaker's: Lc/Rc, Lrs/Rrs, Cs, Ts,
 /// Lsd/Rsd, Lw/Rw, Lvh/Rvh, Cvh, LFE2.
 fn places(chanmap: u16) -> u16 {
     let from = [5u16, 6, 7, 8, 9, 10, 11, 12, 14];

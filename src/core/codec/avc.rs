@@ -2,204 +2,129 @@
 
 pub(crate) mod sets;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal};
+use mp4_atom::{Avcc, AvccExt};
 
+use super::error::{HeaderError, check_len};
+use super::picture::{Picture, rate_milli};
 use crate::model::limits::CONFIG_LEN_MAX;
 
 /// nal_unit_type of a sequence parameter set (H.264 table 7-1).
 const NAL_SPS: u8 = 7;
 /// nal_unit_type of a picture parameter set.
 const NAL_PPS: u8 = 8;
+/// nal_unit_type of a sequence parameter set extension.
+const NAL_SPS_EXT: u8 = 13;
 
-/// What is read of an AVCDecoderConfigurationRecord.
+/// Holds what is read of an AVCDecoderConfigurationRecord.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Avc {
     /// The record as it came: two configurations are the same if these bytes are.
     pub record: Bytes,
-    /// profile_idc, the constraint flags, level_idc, as the SPS has them.
-    pub profile: [u8; 3],
-    /// Bytes of a NAL unit's length: 1, 2 or 4.
-    pub length_size: u8,
-    /// Sequence parameter sets, header byte included.
-    pub sps: Vec<Bytes>,
-    /// Picture parameter sets, header byte included.
-    pub pps: Vec<Bytes>,
-    /// chroma_format, bit_depth_luma, bit_depth_chroma where a high profile gives them.
-    pub high: Option<[u8; 3]>,
-    /// SPS extensions, as many as `high` announces.
-    pub sps_ext: Vec<Bytes>,
-    /// In pixels, cropped.
-    pub width: u16,
-    /// In pixels, cropped.
-    pub height: u16,
-    /// Frames in a thousand seconds as VUI states it; a hint, since encoders get it wrong.
-    pub frame_rate_milli: Option<u32>,
-    /// transfer_characteristics of VUI (H.264 table E-4; 16 is PQ, 18 is HLG); 2 where nothing is said.
-    pub transfer: u8,
+    /// The record as the sample entry has it, with the profile and level of the SPS.
+    pub avcc: Avcc,
+    /// The pictures, by the SPS.
+    pub picture: Picture,
 }
 
-/// Why an AVCDecoderConfigurationRecord can't be used. Its publisher is at fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AvcError {
-    /// Ends before byte `at`.
-    #[error("the avcC has {len} bytes, and {what} should go on to byte {at}")]
-    Truncated {
-        /// What was being read.
-        what: &'static str,
-        /// Where it should end.
-        at: usize,
-        /// The header's length.
-        len: usize,
-    },
-    /// Longer than [`CONFIG_LEN_MAX`].
-    #[error("the avcC has {0} bytes, more than {CONFIG_LEN_MAX}")]
-    TooLong(usize),
-    /// configurationVersion isn't 1.
-    #[error("avcC configurationVersion is {0}, not 1")]
-    Version(u8),
-    /// Lengths of 3 bytes aren't allowed (14496-15, 5.3.3.1.2).
-    #[error("avcC says that NAL lengths have 3 bytes")]
-    LengthSize,
-    /// No SPS or no PPS.
-    #[error("the avcC has no {0}")]
-    Missing(&'static str),
-    /// A parameter set of the wrong NAL type.
-    #[error("byte {at} of the avcC: NAL type {found} where a {what} should be")]
-    NalType {
-        /// What it should be.
-        what: &'static str,
-        /// The type found.
-        found: u8,
-        /// Its offset.
-        at: usize,
-    },
-    /// The SPS can't be read.
-    #[error("the avcC's SPS: {0}")]
-    Sps(String),
-    /// Larger than a sample entry can say.
-    #[error("the avcC's SPS: a picture of {0}x{1} pixels")]
-    PictureSize(u32, u32),
+fn truncated(what: &str) -> HeaderError {
+    HeaderError::Unreadable(format!("it ends inside {what}"))
 }
 
-struct Cursor<'a> {
-    buf: &'a Bytes,
-    at: usize,
-}
-
-impl Cursor<'_> {
-    fn take(&mut self, n: usize, what: &'static str) -> Result<Bytes, AvcError> {
-        let end = self.at + n;
-        if end > self.buf.len() {
-            return Err(AvcError::Truncated { what, at: end, len: self.buf.len() });
+/// Reads `count` parameter sets, each behind a 16-bit length. mp4-atom's own reader refuses what many encoders leave out
+/// or append.
+fn sets(rest: &mut &[u8], count: u8, kind: u8) -> Result<Vec<Vec<u8>>, HeaderError> {
+    let mut sets = Vec::new();
+    for _ in 0..count {
+        let len = rest.try_get_u16().map_err(|_| truncated("a parameter set's length"))?;
+        let set = rest.split_off(..usize::from(len)).ok_or_else(|| truncated("a parameter set"))?;
+        let found = set.first().map_or(0, |header| header & 0x1f);
+        // Nothing reads an extension, so its type doesn't matter.
+        if found != kind && kind != NAL_SPS_EXT {
+            return Err(HeaderError::invalid("nal_unit_type of a parameter set", found));
         }
-        let out = self.buf.slice(self.at..end);
-        self.at = end;
-        Ok(out)
+        sets.push(set.to_vec());
     }
+    Ok(sets)
+}
 
-    fn u8(&mut self, what: &'static str) -> Result<u8, AvcError> {
-        Ok(self.take(1, what)?[0])
-    }
-
-    /// `n` parameter sets, each behind a 16-bit length.
-    fn sets(&mut self, n: u8, what: &'static str, nal: Option<u8>) -> Result<Vec<Bytes>, AvcError> {
-        let mut sets = Vec::new();
-        for _ in 0..n {
-            let len = self.take(2, what)?;
-            let at = self.at;
-            let set = self.take(usize::from(u16::from_be_bytes([len[0], len[1]])), what)?;
-            let found = set.first().map_or(0, |header| header & 0x1f);
-            if nal.is_some_and(|nal| nal != found) {
-                return Err(AvcError::NalType { what, found, at });
-            }
-            sets.push(set);
-        }
-        Ok(sets)
-    }
+/// Reads a whole NAL unit.
+fn read_sps(nal: &[u8]) -> Result<SeqParameterSet, HeaderError> {
+    let bits = RefNal::new(nal, &[], true).rbsp_bits();
+    SeqParameterSet::from_bits(bits).map_err(|error| HeaderError::Unreadable(format!("SPS: {error:?}")))
 }
 
 impl Avc {
     /// Reads an AVCDecoderConfigurationRecord and the first SPS in it.
-    pub fn parse(record: &Bytes) -> Result<Avc, AvcError> {
-        if record.len() > CONFIG_LEN_MAX {
-            return Err(AvcError::TooLong(record.len()));
-        }
-        let r = &mut Cursor { buf: record, at: 0 };
-        let version = r.u8("configurationVersion")?;
-        if version != 1 {
-            return Err(AvcError::Version(version));
-        }
-        let profile_idc = r.take(3, "profile and level")?[0];
-        let length_size = (r.u8("lengthSizeMinusOne")? & 3) + 1;
-        if length_size == 3 {
-            return Err(AvcError::LengthSize);
-        }
-        let n = r.u8("numOfSequenceParameterSets")? & 0x1f;
-        let sps = r.sets(n, "SPS", Some(NAL_SPS))?;
-        let n = r.u8("numOfPictureParameterSets")?;
-        let pps = r.sets(n, "PPS", Some(NAL_PPS))?;
-        let first = sps.first().ok_or(AvcError::Missing("SPS"))?;
-        if pps.is_empty() {
-            return Err(AvcError::Missing("PPS"));
-        }
-        // The profiles with chroma information go on; many encoders leave it out all the same.
-        let (mut high, mut sps_ext) = (None, Vec::new());
-        if matches!(profile_idc, 100 | 110 | 122 | 144 | 244) && record.len() >= r.at + 4 {
-            let chroma_format = r.u8("chroma_format")? & 3;
-            let luma = (r.u8("bit_depth_luma_minus8")? & 7) + 8;
-            let chroma = (r.u8("bit_depth_chroma_minus8")? & 7) + 8;
-            high = Some([chroma_format, luma, chroma]);
-            let n = r.u8("numOfSequenceParameterSetExt")?;
-            sps_ext = r.sets(n, "SPS extension", None)?;
-        }
-        if first.len() < 4 {
-            return Err(AvcError::Sps("shorter than its profile and level".to_owned()));
-        }
-        let parsed = SeqParameterSet::from_bits(RefNal::new(first, &[], true).rbsp_bits())
-            .map_err(|e| AvcError::Sps(format!("{e:?}")))?;
-        let (width, height) = parsed.pixel_dimensions().map_err(|e| AvcError::Sps(format!("{e:?}")))?;
-        let (Ok(w), Ok(h)) = (u16::try_from(width), u16::try_from(height)) else {
-            return Err(AvcError::PictureSize(width, height));
+    pub fn parse(record: &Bytes) -> Result<Avc, HeaderError> {
+        check_len(record.len(), CONFIG_LEN_MAX)?;
+        let Some((&[version, profile_idc, _, _, lengths, count], mut rest)) = record.split_first_chunk() else {
+            return Err(truncated("its first six bytes"));
         };
-        if w == 0 || h == 0 {
-            return Err(AvcError::PictureSize(width, height));
+        if version != 1 {
+            return Err(HeaderError::invalid("configurationVersion", version));
         }
-        let profile = [first[1], first[2], first[3]];
-        let frame_rate_milli = frame_rate_milli(&parsed);
-        Ok(Avc {
-            record: record.clone(),
-            profile,
-            length_size,
-            sps,
-            pps,
-            high,
-            sps_ext,
-            width: w,
-            height: h,
-            frame_rate_milli,
-            transfer: transfer(&parsed).unwrap_or(2),
-        })
+        // Lengths of 3 bytes aren't allowed (14496-15, 5.3.3.1.2).
+        if lengths & 3 == 2 {
+            return Err(HeaderError::invalid("lengthSizeMinusOne", 2u8));
+        }
+        let sps = sets(&mut rest, count & 0x1f, NAL_SPS)?;
+        let count = rest.try_get_u8().map_err(|_| truncated("the number of its PPS"))?;
+        let pps = sets(&mut rest, count, NAL_PPS)?;
+        let first = sps.first().ok_or(HeaderError::Missing("SPS"))?;
+        if pps.is_empty() {
+            return Err(HeaderError::Missing("PPS"));
+        }
+        let &[_, profile, compatibility, level, ..] = &first[..] else { return Err(truncated("the SPS")) };
+        let parsed = read_sps(first)?;
+        let pixels = parsed.pixel_dimensions().map_err(|error| HeaderError::Unreadable(format!("SPS: {error:?}")))?;
+        let (rate, transfer) = (frame_rate_milli(&parsed), transfer(&parsed).unwrap_or(2));
+        let avcc = Avcc {
+            configuration_version: 1,
+            avc_profile_indication: profile,
+            profile_compatibility: compatibility,
+            avc_level_indication: level,
+            length_size: (lengths & 3) + 1,
+            ext: extension(profile_idc, rest)?,
+            sequence_parameter_sets: sps,
+            picture_parameter_sets: pps,
+        };
+        let picture = Picture::new(pixels.0.into(), pixels.1.into(), rate, transfer)?;
+        Ok(Avc { record: record.clone(), avcc, picture })
     }
 
-    /// RFC 6381 codecs string: `avc1.` and profile, constraints and level in hexadecimal.
+    /// Returns the codecs string (RFC 6381): `avc1.` and profile, constraints and level in hexadecimal.
     pub fn codec(&self) -> String {
-        let [profile, constraints, level] = self.profile;
-        format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
+        let Avcc { avc_profile_indication, profile_compatibility, avc_level_indication, .. } = self.avcc;
+        format!("avc1.{avc_profile_indication:02x}{profile_compatibility:02x}{avc_level_indication:02x}")
     }
 }
 
-/// H.264 E.2.1: a frame is two ticks of num_units_in_tick / time_scale.
+/// Reads what stands behind the PPS in the profiles with chroma information. Many encoders leave it out all the same.
+fn extension(profile_idc: u8, rest: &[u8]) -> Result<Option<AvccExt>, HeaderError> {
+    let Some((&[chroma_format, luma, chroma, count], mut rest)) = rest.split_first_chunk() else { return Ok(None) };
+    if !matches!(profile_idc, 100 | 110 | 122 | 144 | 244) {
+        return Ok(None);
+    }
+    Ok(Some(AvccExt {
+        chroma_format: chroma_format & 3,
+        bit_depth_luma: (luma & 7) + 8,
+        bit_depth_chroma: (chroma & 7) + 8,
+        sequence_parameter_sets_ext: sets(&mut rest, count, NAL_SPS_EXT)?,
+    }))
+}
+
 fn transfer(sps: &SeqParameterSet) -> Option<u8> {
     let signal = sps.vui_parameters.as_ref()?.video_signal_type.as_ref()?;
     Some(signal.colour_description.as_ref()?.transfer_characteristics)
 }
 
+/// H.264 E.2.1: a frame is two ticks of num_units_in_tick / time_scale.
 fn frame_rate_milli(sps: &SeqParameterSet) -> Option<u32> {
     let timing = sps.vui_parameters.as_ref()?.timing_info.as_ref()?;
-    let milli = (u64::from(timing.time_scale) * 1_000).checked_div(u64::from(timing.num_units_in_tick) * 2)?;
-    u32::try_from(milli).ok().filter(|&milli| milli > 0)
+    rate_milli(timing.time_scale, u64::from(timing.num_units_in_tick) * 2)
 }
 
 #[cfg(test)]
@@ -211,18 +136,16 @@ mod tests {
     fn an_encoders_avcc_is_read() {
         let avc = Avc::parse(&Bytes::from_static(AVCC_720P30)).expect("x264's own");
         assert_eq!(avc.codec(), "avc1.64001f");
-        assert_eq!((avc.width, avc.height), (1280, 720));
-        assert_eq!((avc.frame_rate_milli, avc.transfer), (Some(30_000), 2));
-        assert_eq!(avc.length_size, 4);
+        assert_eq!((avc.picture.width, avc.picture.height), (1280, 720));
+        assert_eq!((avc.picture.frame_rate_milli, avc.picture.transfer), (Some(30_000), 2));
+        assert_eq!(avc.avcc.length_size, 4);
     }
 
     #[test]
-    fn each_truncation_is_an_error_and_says_where() {
+    fn each_truncation_is_an_error() {
         for cut in 0..AVCC_720P30.len() - 4 {
             assert!(Avc::parse(&Bytes::from_static(&AVCC_720P30[..cut])).is_err(), "cut at {cut}");
         }
-        let cut = Avc::parse(&Bytes::from_static(&AVCC_720P30[..8]));
-        assert!(matches!(cut, Err(AvcError::Truncated { what: "SPS", len: 8, .. })), "{cut:?}");
     }
 
     #[test]
@@ -230,11 +153,12 @@ mod tests {
         let with = |at: usize, byte: u8| {
             let mut record = AVCC_720P30.to_vec();
             record[at] = byte;
-            Avc::parse(&Bytes::from(record))
+            Avc::parse(&Bytes::from(record)).expect_err("a fault").to_string()
         };
-        assert_eq!(with(0, 2), Err(AvcError::Version(2)));
-        assert_eq!(with(4, 0xfe), Err(AvcError::LengthSize));
-        assert!(matches!(with(8, 0x68), Err(AvcError::NalType { what: "SPS", found: 8, at: 8 })));
-        assert_eq!(Avc::parse(&Bytes::from(vec![1; CONFIG_LEN_MAX + 1])), Err(AvcError::TooLong(CONFIG_LEN_MAX + 1)));
+        assert_eq!(with(0, 2), "configurationVersion is 2");
+        assert_eq!(with(4, 0xfe), "lengthSizeMinusOne is 2");
+        assert_eq!(with(8, 0x68), "nal_unit_type of a parameter set is 8");
+        let long = Avc::parse(&Bytes::from(vec![1; CONFIG_LEN_MAX + 1]));
+        assert_eq!(long, Err(HeaderError::TooLong { len: CONFIG_LEN_MAX + 1, max: CONFIG_LEN_MAX }));
     }
 }

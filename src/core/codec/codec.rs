@@ -1,19 +1,20 @@
-//! A codec's headers, parsed: what a sample entry, a playlist and the timeline need of them.
+//! All codecs as one type: what a sample entry, a playlist and the timeline need of a codec's headers.
 
 use bytes::Bytes;
 
-use super::aac::{Aac, AacError};
+use super::aac::Aac;
 use super::ac3::{Ac3, Eac3};
 use super::av1::Av1;
-use super::avc::{Avc, AvcError};
+use super::avc::Avc;
 use super::error::HeaderError;
 use super::hevc::Hevc;
 use super::opus::Opus;
+use super::picture::Picture;
 use super::{ac3, opus};
 use crate::model::time::Timescale;
 use crate::model::{AudioInfo, CodecConfig, TrackKind, VideoInfo};
 
-/// Headers that were understood.
+/// The headers of a codec, parsed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Codec {
     /// H.264.
@@ -32,54 +33,60 @@ pub enum Codec {
     Eac3(Eac3),
 }
 
-/// Headers that weren't.
+/// Says which header of a publisher can't be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
-    /// H.264's.
-    #[error(transparent)]
-    Avc(#[from] AvcError),
-    /// AAC's.
-    #[error(transparent)]
-    Aac(#[from] AacError),
-    /// Any other's.
-    #[error(transparent)]
-    Header(#[from] HeaderError),
+#[error("{header}: {error}")]
+pub struct CodecError {
+    /// The header.
+    pub header: &'static str,
+    /// What is wrong with it.
+    pub error: HeaderError,
 }
 
 impl Codec {
-    /// Parses headers of any codec that is carried.
+    /// Parses the headers of any codec that damson carries.
     pub fn parse(config: &CodecConfig) -> Result<Codec, CodecError> {
-        Ok(match config {
-            CodecConfig::Avc(record) => Codec::Avc(Avc::parse(record)?),
-            CodecConfig::Hevc(record) => Codec::Hevc(Box::new(Hevc::parse(record)?)),
-            CodecConfig::Av1(record) => Codec::Av1(Box::new(Av1::parse(record)?)),
-            CodecConfig::Aac(config) => Codec::Aac(Aac::parse(config)?),
-            CodecConfig::Opus(head) => Codec::Opus(Opus::parse(head)?),
-            CodecConfig::Ac3(config) => Codec::Ac3(Ac3::parse(config)?),
-            CodecConfig::Eac3(config) => Codec::Eac3(Eac3::parse(config)?),
-        })
+        let (header, codec) = match config {
+            CodecConfig::Avc(record) => ("avcC", Avc::parse(record).map(Codec::Avc)),
+            CodecConfig::Hevc(record) => ("hvcC", Hevc::parse(record).map(|hevc| Codec::Hevc(Box::new(hevc)))),
+            CodecConfig::Av1(record) => ("av1C", Av1::parse(record).map(|av1| Codec::Av1(Box::new(av1)))),
+            CodecConfig::Aac(config) => ("AudioSpecificConfig", Aac::parse(config).map(Codec::Aac)),
+            CodecConfig::Opus(head) => ("OpusHead", Opus::parse(head).map(Codec::Opus)),
+            CodecConfig::Ac3(config) => ("dac3", Ac3::parse(config).map(Codec::Ac3)),
+            CodecConfig::Eac3(config) => ("dec3", Eac3::parse(config).map(Codec::Eac3)),
+        };
+        codec.map_err(|error| CodecError { header, error })
     }
 
-    /// Whether it is a video codec.
+    fn picture(&self) -> Option<&Picture> {
+        match self {
+            Codec::Avc(avc) => Some(&avc.picture),
+            Codec::Hevc(hevc) => Some(&hevc.picture),
+            Codec::Av1(av1) => Some(&av1.picture),
+            _ => None,
+        }
+    }
+
+    /// Returns whether this is a video codec.
     pub fn is_video(&self) -> bool {
-        matches!(self, Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_))
+        self.picture().is_some()
     }
 
-    /// RFC 6381 codecs string.
+    /// Returns the codecs string (RFC 6381).
     pub fn name(&self) -> String {
         match self {
             Codec::Avc(avc) => avc.codec(),
             Codec::Hevc(hevc) => hevc.codec(),
             Codec::Av1(av1) => av1.codec(),
             Codec::Aac(aac) => aac.codec(),
-            // In small letters browsers take it; the sample entry's own "Opus" not all of them.
+            // All browsers take small letters; not all take "Opus", as the sample entry has it.
             Codec::Opus(_) => "opus".to_owned(),
             Codec::Ac3(_) => "ac-3".to_owned(),
             Codec::Eac3(_) => "ec-3".to_owned(),
         }
     }
 
-    /// Of sound, what [`samples`](Codec::samples) are counted in, a second; else 0.
+    /// Returns the rate at which [`samples`](Codec::samples) are counted, in Hz; 0 for pictures.
     pub fn sample_rate(&self) -> u32 {
         match self {
             Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_) => 0,
@@ -90,12 +97,12 @@ impl Codec {
         }
     }
 
-    /// The timescale of a track that begins with these headers: 90 kHz, or the core's sample rate.
+    /// Returns the timescale of a track with these headers: 90 kHz for pictures, the core's sample rate for sound.
     pub fn timescale(&self) -> Timescale {
         Timescale::new(self.sample_rate()).unwrap_or(Timescale::MPEG)
     }
 
-    /// How many samples a unit of sound has; as many as usual where it isn't there. `None` for pictures.
+    /// Returns how many samples an access unit has, or the usual number without a unit; `None` for pictures.
     pub fn samples(&self, unit: Option<&[u8]>) -> Option<u32> {
         match self {
             Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_) => None,
@@ -106,38 +113,18 @@ impl Codec {
         }
     }
 
-    /// What the headers say of the frame rate, in frames a thousand seconds.
+    /// Returns the frame rate that the headers state, in frames a thousand seconds.
     pub fn frame_rate_milli(&self) -> Option<u32> {
-        match self {
-            Codec::Avc(avc) => avc.frame_rate_milli,
-            Codec::Hevc(hevc) => hevc.frame_rate_milli,
-            Codec::Av1(av1) => av1.frame_rate_milli,
-            _ => None,
-        }
+        self.picture()?.frame_rate_milli
     }
 
-    /// TransferCharacteristics (ISO 23091-2) of pictures; 2 where nothing is said.
-    fn transfer(&self) -> u8 {
-        match self {
-            Codec::Avc(avc) => avc.transfer,
-            Codec::Hevc(hevc) => hevc.transfer,
-            Codec::Av1(av1) => av1.colour.description[1],
-            _ => 2,
-        }
-    }
-
-    /// A picture's width and height, in pixels; 0 for sound.
+    /// Returns the width and height of pictures, in pixels; 0 for sound.
     pub fn size(&self) -> (u16, u16) {
-        match self {
-            Codec::Avc(avc) => (avc.width, avc.height),
-            Codec::Hevc(hevc) => (hevc.width, hevc.height),
-            Codec::Av1(av1) => (av1.width, av1.height),
-            _ => (0, 0),
-        }
+        self.picture().map_or((0, 0), |picture| (picture.width, picture.height))
     }
 
-    /// An access unit as its track's samples are, and whether it is a random access point, which `keyframe` says where
-    /// the unit itself isn't looked at. What isn't understood is left as it is.
+    /// Returns an access unit in the form that its track's samples have, and whether it is a random access point. `keyframe`
+    /// is the input's own opinion, which counts for H.264. A unit that can't be read is returned unchanged.
     pub fn sample(&self, data: Bytes, keyframe: bool) -> (Bytes, bool) {
         let read = match self {
             Codec::Avc(_) => None,
@@ -148,13 +135,13 @@ impl Codec {
         read.unwrap_or((data, keyframe))
     }
 
-    /// What the record says of the track.
+    /// Returns what the record says about the track.
     pub fn kind(&self, frame_rate_milli: u32) -> TrackKind {
-        let (width, height) = self.size();
+        if let Some(&Picture { width, height, transfer, .. }) = self.picture() {
+            return TrackKind::Video(VideoInfo { width, height, frame_rate_milli, transfer });
+        }
         let (sample_rate, channels) = match self {
-            Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_) => {
-                return TrackKind::Video(VideoInfo { width, height, frame_rate_milli, transfer: self.transfer() });
-            }
+            Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_) => (0, 0),
             Codec::Aac(aac) => (aac.sample_rate, aac.channels),
             Codec::Opus(opus) => (opus::RATE, opus.dops.output_channel_count),
             Codec::Ac3(ac3) => (ac3.sample_rate, ac3.channels),

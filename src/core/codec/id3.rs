@@ -1,11 +1,11 @@
-//! ID3v2.4 tags (id3.org, "ID3 tag version 2.4.0"): what RTMP's text becomes.
+//! ID3v2.4 tags (id3.org, "ID3 tag version 2.4.0"), which carry RTMP's text.
 
 use bytes::{BufMut, Bytes};
 
-/// What a tag begins with.
+/// The beginning of a tag.
 pub const MAGIC: &[u8; 3] = b"ID3";
 
-/// A tag with a user defined text (TXXX, 4.2.6) for each name and value, in UTF-8.
+/// Returns a tag with a user defined text (TXXX, 4.2.6) for each name and value, in UTF-8.
 pub fn texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bytes {
     let mut frames = Vec::new();
     for (name, value) in texts {
@@ -26,7 +26,7 @@ pub fn texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bytes {
     tag.into()
 }
 
-/// 28 bits in four bytes whose upper bit is 0 (6.2). The caller cuts what is longer than
+/// Returns 28 bits in four bytes whose upper bit is 0 (6.2). The caller drops messages longer than
 /// [`MESSAGE_LEN_MAX`](crate::model::MESSAGE_LEN_MAX).
 fn synchsafe(len: usize) -> u32 {
     let len = u32::try_from(len).unwrap_or(u32::MAX);

@@ -1,7 +1,7 @@
-//! The headers of codecs: what describes a track, and whether a unit is a random access point.
+//! The headers of codecs: what describes a track, and whether an access unit is a random access point.
 //!
-//! [`codec`] has all codecs of pictures and sound as one type, made of what each one's file reads; [`id3`] and [`scte35`] are the timed
-//! metadata. A parser takes bytes from outside: it returns an error or what it read, and never panics.
+//! [`codec`] has all codecs of pictures and sound as one type; each codec's own file reads its headers. [`id3`] and [`scte35`]
+//! are the timed metadata. A parser takes bytes from outside: it returns what it read, or an error, and never panics.
 
 pub mod aac;
 pub mod ac3;
@@ -13,4 +13,5 @@ pub mod error;
 pub mod hevc;
 pub mod id3;
 pub mod opus;
+pub mod picture;
 pub mod scte35;

@@ -1,49 +1,44 @@
 //! Opus's own headers: the identification header (RFC 7845, 5.1), and what a packet lasts (RFC 6716, 3.1).
 //!
 //! A packet's timestamp is that of what the decoder puts out for it, the pre-skip included: an encoder's first packets have
-//! times before that of the sound with which it began. The track therefore has no edit list: "Encapsulation of Opus in ISO
-//! BMFF" 4.4 has one for files, whose timeline begins with sound; what ffmpeg writes for a live stream comes to the same. Who
-//! joins in the middle has nothing to skip but the decoder's 80 ms of convergence.
+//! times before that of the sound with which it began. So the track has no edit list: "Encapsulation of Opus in ISO
+//! BMFF" 4.4 has one for files, whose timeline begins with sound; ffmpeg's live streams have the same times. A player
+//! that joins in the middle skips nothing but the decoder's 80 ms of convergence.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mp4_atom::{Atom as _, Dops};
 
 use super::error::HeaderError;
 
-const HEADER: &str = "OpusHead";
 const MAGIC: &[u8; 8] = b"OpusHead";
-/// RFC 7845, 5.1.1.2: channel mapping family 1 has at most so many channels.
+/// Most channels of channel mapping family 1 (RFC 7845, 5.1.1.2).
 pub(crate) const CHANNELS_MAX: u8 = 8;
 /// RFC 6716, 3.4, R5: a packet lasts 120 ms at most.
 const SAMPLES_MAX: u32 = 5_760;
-/// What encoders make unless told otherwise: 20 ms.
+/// The default of encoders: 20 ms.
 pub(crate) const SAMPLES_USUAL: u32 = 960;
 /// All Opus is decoded at this rate, in Hz.
 pub(crate) const RATE: u32 = 48_000;
 
-/// What is read of an identification header.
+/// Holds what is read of an identification header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opus {
-    /// The header as it came: two are the same if these bytes are.
+    /// The header as it came: two headers are the same if these bytes are.
     pub head: Bytes,
-    /// As the sample entry has it.
+    /// The header as the sample entry has it.
     pub dops: Dops,
 }
 
 impl Opus {
     /// Reads an identification header.
     pub fn parse(head: &Bytes) -> Result<Opus, HeaderError> {
-        let invalid = |what, value: u8| HeaderError::Invalid { header: HEADER, what, value: value.into() };
         let Some((fixed, table)) = head.split_first_chunk::<19>().filter(|(fixed, _)| fixed.starts_with(MAGIC)) else {
-            return Err(HeaderError::Unreadable {
-                header: HEADER,
-                why: format!("{} bytes, or no magic at their start", head.len()),
-            });
+            return Err(HeaderError::Missing("19 bytes that begin with OpusHead"));
         };
         let &[.., version, channels, skip0, skip1, r0, r1, r2, r3, gain0, gain1, family] = fixed;
         // "Implementations SHOULD treat streams where the upper four bits of the version number match ... as compatible".
         if version >> 4 != 0 {
-            return Err(invalid("version", version));
+            return Err(HeaderError::invalid("version", version));
         }
         // The same fields in another byte order ("Encapsulation of Opus in ISO BMFF", 4.3.2), and the table as it is.
         let mut out = BytesMut::new();
@@ -51,18 +46,18 @@ impl Opus {
         let table_len = if family == 0 { 0 } else { 2 + usize::from(channels) };
         out.put_slice(&table[..table_len.min(table.len())]);
         if channels == 0 || channels > if family == 0 { 2 } else { CHANNELS_MAX } {
-            return Err(invalid("channel count", channels));
+            return Err(HeaderError::invalid("channel count", channels));
         }
         if family > 1 {
-            return Err(invalid("channel mapping family (0 and 1 are taken)", family));
+            return Err(HeaderError::invalid("channel mapping family (0 and 1 are taken)", family));
         }
-        let dops = Dops::decode_body(&mut &out[..]).map_err(HeaderError::atom(HEADER))?;
-        Ok(Opus { head: fixed.iter().chain(&table[..table_len]).copied().collect::<Vec<u8>>().into(), dops })
+        let dops = Dops::decode_body(&mut &out[..])?;
+        Ok(Opus { head: head.slice(..19 + table_len), dops })
     }
 
-    /// The identification header of a `dOps`'s content.
+    /// Returns the identification header of a `dOps`'s content.
     pub fn head_of(dops: &[u8]) -> Result<Bytes, HeaderError> {
-        let dops = Dops::decode_body(&mut &dops[..]).map_err(HeaderError::atom("dOps"))?;
+        let dops = Dops::decode_body(&mut &dops[..])?;
         let mut out = BytesMut::from(&MAGIC[..]);
         out.put_slice(&[1, dops.output_channel_count]);
         out.put_u16_le(dops.pre_skip);
@@ -78,7 +73,7 @@ impl Opus {
         Ok(out.freeze())
     }
 
-    /// An identification header of these channels and that pre-skip (in samples of 48 kHz), for a stream that has none.
+    /// Returns an identification header for a stream that has none. `pre_skip` is in samples of 48 kHz.
     pub fn head(channels: u8, pre_skip: u16, mapping: Option<(u8, u8, &[u8])>) -> Bytes {
         let mut out = BytesMut::from(&MAGIC[..]);
         out.put_slice(&[1, channels]);
@@ -93,7 +88,7 @@ impl Opus {
     }
 }
 
-/// How many samples of 48 kHz a packet has; `None` for what is no packet.
+/// Returns how many samples of 48 kHz a packet has; `None` if it is no packet.
 pub fn samples(packet: &[u8]) -> Option<u32> {
     let (&toc, rest) = packet.split_first()?;
     // Table 2: frame sizes by configuration.
@@ -148,11 +143,11 @@ mod tests {
             head[at] = byte;
             assert_eq!(Opus::parse(&head.into()).expect_err("a fault").to_string(), expect);
         };
-        check(0, b'o', "the OpusHead can't be read: 19 bytes, or no magic at their start");
-        check(8, 0x10, "the OpusHead: version is 16");
-        check(9, 0, "the OpusHead: channel count is 0");
-        check(9, 3, "the OpusHead: channel count is 3");
-        check(18, 255, "the OpusHead: channel mapping family (0 and 1 are taken) is 255");
+        check(0, b'o', "no 19 bytes that begin with OpusHead");
+        check(8, 0x10, "version is 16");
+        check(9, 0, "channel count is 0");
+        check(9, 3, "channel count is 3");
+        check(18, 255, "channel mapping family (0 and 1 are taken) is 255");
     }
 
     #[test]

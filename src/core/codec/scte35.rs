@@ -1,4 +1,4 @@
-//! Splice information (ANSI/SCTE 35 2023): as much of a section as says when it is meant, for how long, and which way it goes.
+//! Splice information (ANSI/SCTE 35 2023): the time, length and direction of a splice.
 
 use std::time::Duration;
 
@@ -8,8 +8,6 @@ use super::error::HeaderError;
 use crate::model::crc32::crc32;
 use crate::model::time::Timescale;
 
-const SECTION: &str = "splice_info_section";
-
 /// table_id of a splice_info_section (9.6).
 pub const TABLE_ID: u8 = 0xfc;
 /// splice_command_type of splice_null, splice_insert and time_signal (table 7).
@@ -17,14 +15,14 @@ const NULL: u8 = 0;
 const INSERT: u8 = 5;
 const TIME_SIGNAL: u8 = 6;
 
-/// Which way a splice goes.
+/// Says which way a splice goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpliceKind {
     /// Out of the network, to a break: splice_insert with out_of_network_indicator.
     Out,
-    /// Back into it.
+    /// Back into the network.
     In,
-    /// Something else: its descriptors say, or a splice is cancelled.
+    /// Something else, which the descriptors say; or a splice is cancelled.
     Command,
     /// A heartbeat.
     Null,
@@ -33,48 +31,44 @@ pub enum SpliceKind {
 /// A splice_info_section.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Splice {
-    /// Which way it goes.
+    /// The direction.
     pub kind: SpliceKind,
     /// splice_event_id, of a splice_insert.
     pub event: Option<u32>,
-    /// splice_time, adjusted, in ticks of 90 kHz modulo 2^33; `None`: at once.
+    /// splice_time, adjusted, in ticks of 90 kHz modulo 2^33; `None` means at once.
     pub pts: Option<u64>,
     /// break_duration.
     pub duration: Option<Duration>,
 }
 
 impl Splice {
-    /// Reads a section that came some other way than in a transport stream, whose packets say where it ends and whose reader has
-    /// looked at its checksum.
+    /// Reads a section that didn't come in a transport stream, and checks its length and checksum, which the reader of
+    /// transport streams has checked otherwise.
     ///
     /// # Errors
-    /// It isn't one, or not the whole of it and nothing else, or damaged.
+    /// It is no section, or is damaged, or has another length than it says.
     pub fn checked(section: &[u8]) -> Result<Splice, HeaderError> {
         let splice = Splice::parse(section)?;
-        let invalid = |what, value| HeaderError::Invalid { header: SECTION, what, value };
-        // "section_length: [...] the number of remaining bytes in the splice_info_section, immediately following": stuffing is among
-        // them.
+        // "section_length: [...] the number of remaining bytes in the splice_info_section, immediately following", with
+        // stuffing.
         let len = u16::from_be_bytes([section[1], section[2]]) & 0xfff;
         if section.len() != usize::from(len) + 3 {
-            return Err(invalid("section_length", len.into()));
+            return Err(HeaderError::invalid("section_length", len));
         }
         match crc32(section) {
             0 => Ok(splice),
-            rest => Err(invalid("the checksum's remainder", rest.into())),
+            rest => Err(HeaderError::invalid("the checksum's remainder", rest)),
         }
     }
 
-    /// Reads a section (9.6). Of an encrypted one the command can't be read: it counts as meant at once.
+    /// Reads a section (9.6). The command of an encrypted section can't be read, and counts as meant at once.
     ///
     /// # Errors
-    /// It isn't one, or ends too early.
+    /// It is no section, or ends too early.
     pub fn parse(section: &[u8]) -> Result<Splice, HeaderError> {
         match section.first() {
-            Some(&TABLE_ID) => Splice::read(&mut BitReader::new(section)).map_err(HeaderError::bits(SECTION)),
-            table => {
-                let value = u64::from(table.copied().unwrap_or(0));
-                Err(HeaderError::Invalid { header: SECTION, what: "table_id", value })
-            }
+            Some(&TABLE_ID) => Ok(Splice::read(&mut BitReader::new(section))?),
+            table => Err(HeaderError::invalid("table_id", table.copied().unwrap_or(0))),
         }
     }
 
@@ -102,7 +96,7 @@ impl Splice {
     }
 }
 
-/// splice_insert (9.7.3), its time as it stands.
+/// Reads splice_insert (9.7.3), and doesn't adjust its time.
 fn insert(r: &mut impl BitRead) -> Result<Splice, BitReaderError> {
     let event = Some(r.read_var(32, "splice_event_id")?);
     let cancelled = r.read_bit("splice_event_cancel_indicator")?;
@@ -123,7 +117,7 @@ fn insert(r: &mut impl BitRead) -> Result<Splice, BitReaderError> {
         for _ in 0..r.read_var::<u8>(8, "component_count")? {
             r.skip(8, "component_tag")?;
             if !immediate {
-                // The first component's counts for all.
+                // The first component's time counts for all.
                 pts = pts.or(time(r)?);
             }
         }
@@ -136,7 +130,7 @@ fn insert(r: &mut impl BitRead) -> Result<Splice, BitReaderError> {
     Ok(Splice { kind, event, pts, duration })
 }
 
-/// splice_time (9.8.1).
+/// Reads splice_time (9.8.1).
 fn time(r: &mut impl BitRead) -> Result<Option<u64>, BitReaderError> {
     if !r.read_bit("time_specified_flag")? {
         r.skip(7, "reserved")?;

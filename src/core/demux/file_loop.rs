@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::time::{MediaTime, Timescale};
+use crate::model::input_clock::rescale;
+use crate::model::time::Timescale;
 use crate::model::{AccessUnit, CodecConfig, InputClock, InputTrack};
 
 /// 90 kHz, modulo 2^33: as MPEG-TS has it.
@@ -134,8 +135,7 @@ fn at(ticks: u64) -> i64 {
 
 /// `value` of `scale` in ticks of [`CLOCK`], to the nearest.
 fn ticks(value: i64, scale: Timescale) -> i64 {
-    let size = MediaTime::new(value.unsigned_abs(), scale).rescale(CLOCK.scale).ticks;
-    at(size) * value.signum()
+    rescale(at(value.unsigned_abs()), scale, CLOCK.scale) * value.signum()
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub enum FlvError {
         codec: String,
     },
     /// The first frame of a codec that has its headers there can't be read.
-    #[error("byte {at} of the audio tag: {error}")]
+    #[error("byte {at} of the audio tag: AC-3 frame: {error}")]
     Header {
         /// Where the frame begins in the tag's body.
         at: usize,

@@ -15,7 +15,8 @@ use super::directives::FOLLOW;
 use super::facts::{bandwidth, format, has_ended, independent, started};
 use super::listed::Listed;
 use crate::dvr::SegmentEntry;
-use crate::model::time::{MediaTime, Timescale};
+use crate::model::input_clock::rescale;
+use crate::model::time::Timescale;
 use crate::model::{Msn, Period, Record, Track, TrackKind, TrackSet, VideoInfo};
 use crate::window::{TrackWindow, Window};
 
@@ -349,14 +350,14 @@ impl View<'_> {
         for scheme in self.record.messages.iter().filter(|_| carries) {
             let _ = writeln!(out, "<InbandEventStream schemeIdUri=\"{}\"/>", scheme.uri());
         }
-        let media_start = MediaTime::new(Timescale::MPEG.ticks(self.period.start), Timescale::MPEG);
+        let media_start = i64::try_from(Timescale::MPEG.ticks(self.period.start)).unwrap_or(i64::MAX);
         let wall = self.record.availability_start + self.period.start;
         let _ = writeln!(
             out,
             "<ProducerReferenceTime id=\"{}\" inband=\"true\" type=\"encoder\" wallClockTime=\"{wall}\" presentationTime=\"{}\">\
              <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-xsdate:2014\" value=\"../time\"/></ProducerReferenceTime>",
             reference_id(self.record, self.period, index),
-            media_start.rescale(first.timescale).ticks,
+            rescale(media_start, Timescale::MPEG, first.timescale),
         );
         // The first language is the one to begin with.
         let first_of_kind = self.record.tracks.iter().find(|t| t.is_video() == first.is_video());

@@ -1,4 +1,4 @@
-//! What an encoder pushes, whatever the protocol: tracks, codec headers, coded frames.
+//! The data that encoders push, whatever the protocol: tracks, codec headers, coded frames.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use bytes::Bytes;
 
 use super::scheme::Scheme;
 
-/// What a publisher says of a moment.
+/// A message for a moment of the stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimedMessage {
     /// Any track of its push.
     pub track: InputTrack,
-    /// What it is.
+    /// The kind of the message.
     pub scheme: Scheme,
     /// The presentation time that it is meant for, in ticks of the input clock, wrapped as the input wraps it; `None`: now.
     pub pts: Option<u64>,
-    /// How long it lasts, where that is told.
+    /// How long it lasts, if the publisher states it.
     pub duration: Option<Duration>,
-    /// What it says, at most [`MESSAGE_LEN_MAX`](super::limits::MESSAGE_LEN_MAX) bytes.
+    /// The message itself, of at most [`MESSAGE_LEN_MAX`](super::limits::MESSAGE_LEN_MAX) bytes.
     pub data: Bytes,
 }
 
-/// Which tracks a publisher has announced.
+/// The tracks that a publisher has announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Announced {
     /// Video will come (`Some(true)`), won't (`Some(false)`), or nothing is said.
     pub video: Option<bool>,
-    /// The same of audio.
+    /// Audio will come, won't, or nothing is said.
     pub audio: Option<bool>,
 }
 
@@ -39,7 +39,7 @@ pub struct AccessUnit {
     pub dts: u64,
     /// Presentation minus decode time, in ticks of the input clock.
     pub composition_offset: i32,
-    /// A random access point, as the input says; of H.265 and AV1 the unit itself is asked.
+    /// A random access point, as the input says; for H.265 and AV1 the unit itself decides.
     pub keyframe: bool,
     /// H.264, H.265: NAL units, each behind a 4-byte (or the record's) length. AV1: a temporal unit's OBUs (5.2). AAC: one
     /// raw_data_block. Opus: a packet. AC-3, E-AC-3: a syncframe, with those of its dependent substreams.
@@ -61,12 +61,12 @@ pub enum CodecConfig {
     Opus(Bytes),
     /// The content of a `dac3` (ETSI TS 102 366, F.4): what [`ac3::Headers`](crate::codec::ac3::Headers) makes.
     Ac3(Bytes),
-    /// The content of a `dec3` (F.6): the same.
+    /// The content of a `dec3` (F.6), which the same type makes.
     Eac3(Bytes),
 }
 
 impl CodecConfig {
-    /// What it consists of.
+    /// Returns the headers' bytes.
     pub fn as_bytes(&self) -> &Bytes {
         match self {
             CodecConfig::Avc(bytes) | CodecConfig::Hevc(bytes) | CodecConfig::Av1(bytes) | CodecConfig::Aac(bytes) => {
@@ -83,13 +83,13 @@ impl CodecConfig {
 pub struct InputTrack(pub u8);
 
 impl InputTrack {
-    /// The track of this number, below 16, of a push.
-    pub const fn of(feed: PushId, track: InputTrack) -> InputTrack {
-        InputTrack(feed.0 << 4 | track.0 & 15)
+    /// Returns the track of this number, below 16, of a push.
+    pub const fn of(push: PushId, track: InputTrack) -> InputTrack {
+        InputTrack(push.0 << 4 | track.0 & 15)
     }
 
-    /// Whose it is.
-    pub const fn feed(self) -> PushId {
+    /// Returns the push of the track.
+    pub const fn push(self) -> PushId {
         PushId(self.0 >> 4)
     }
 }
@@ -99,6 +99,6 @@ impl InputTrack {
 pub struct PushId(pub u8);
 
 impl PushId {
-    /// Pushes of a stream at a time.
+    /// Most pushes of a stream at a time.
     pub const COUNT_MAX: u8 = 16;
 }

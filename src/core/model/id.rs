@@ -1,17 +1,19 @@
-//! The names of things: streams, swarms, nodes, lives, epochs, tracks, segments and parts.
+//! Identifiers as types: streams, swarms, nodes, presentations, epochs, tracks, segments and parts.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use derive_more::{Debug, Display};
 
 use super::wire::{Fault, Reader, WireError};
 
 /// The name of a stream: 1-64 of `A-Za-z0-9_-`, and none of [`RESERVED`](StreamName::RESERVED).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Display, Debug)]
+#[debug("{_0:?}")]
 pub struct StreamName(Arc<str>);
 
-/// Why a text is no stream name.
+/// Says why a text is no stream name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Empty, or longer than 64 bytes.
@@ -20,7 +22,7 @@ pub enum NameError {
     /// A character outside `A-Za-z0-9_-`.
     #[error("a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has {0:?} at byte {1}")]
     Character(char, usize),
-    /// A path of the edge itself.
+    /// It is a path of the edge.
     #[error("{0:?} is a path of the edge itself and can't name a stream")]
     Reserved(String),
 }
@@ -37,7 +39,7 @@ impl StreamName {
         Ok(StreamName(text.into()))
     }
 
-    /// Whether `text` is a name, for those who only look one up.
+    /// Checks that `text` is a name, without an allocation.
     pub fn check(text: &str) -> Result<(), NameError> {
         if text.is_empty() || text.len() > Self::LEN_MAX {
             return Err(NameError::Length(text.chars().count()));
@@ -52,35 +54,41 @@ impl StreamName {
         Ok(())
     }
 
-    /// The name as text.
+    /// Reads a name behind its `u16` length.
+    pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
+        let text = r.text(Self::LEN_MAX, "stream")?;
+        StreamName::parse(&text).map_err(|_| r.fault("stream", Fault::Invalid))
+    }
+
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What of a stream a push carries: `live/{stream}/{rendition}`. Made of the same characters as a stream's name.
+/// Names the rendition of a stream that a push carries: `live/{stream}/{rendition}`. It has the same characters as a stream's name.
 ///
 /// A rendition of pictures names its video track; sound that comes with it is the stream's own, which all renditions
 /// share. `audio_` and a language (BCP 47) is sound alone, in that language: `audio_de`, `audio_pt-BR`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Display, Debug)]
 pub struct Rendition(StreamName);
 
-/// Why a text names no rendition.
+/// Says why a text names no rendition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenditionError {
-    /// As of a stream's.
+    /// It isn't made like a stream's name.
     #[error("rendition: {0}")]
     Name(#[from] NameError),
-    /// The tracks of a push without a rendition.
+    /// The tracks of a push without a rendition have this name.
     #[error("rendition: {0:?} is what the tracks of a push without a rendition are called")]
     Plain(String),
-    /// `audio_` without a language.
+    /// `audio_` stands before something that is no language tag.
     #[error("rendition: {0:?} is no language (BCP 47): audio_de, audio_pt-BR")]
     Language(String),
 }
 
 impl Rendition {
-    /// What the name of one language's sound begins with.
+    /// The beginning of the name of sound in one language.
     pub const LANGUAGE: &'static str = "audio_";
 
     /// Parses a name.
@@ -96,25 +104,19 @@ impl Rendition {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// Its language, where it is sound in one.
+    /// Returns the language of sound in one language.
     pub fn language(&self) -> Option<&str> {
         self.as_str().strip_prefix(Self::LANGUAGE)
     }
 }
 
-impl fmt::Display for Rendition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Whether `tag` has the form of a language tag (RFC 5646, 2.1): a language of 2-8 letters, then subtags of 1-8
-/// letters and digits. Registered or not, it is the publisher's.
+/// Returns whether `tag` has the form of a language tag (RFC 5646, 2.1): a language of 2-8 letters, then subtags of 1-8
+/// letters and digits. Whether the tag is registered is the publisher's business.
 pub(crate) fn is_language(tag: &str) -> bool {
     let mut subtags = tag.split('-');
     let letters = |text: &str| (2..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic());
@@ -122,36 +124,24 @@ pub(crate) fn is_language(tag: &str) -> bool {
     subtags.next().is_some_and(letters) && subtags.all(subtag)
 }
 
-/// So that maps by name can be asked with a path's text. The order is that of the text.
+// Maps by name can be looked up with a path's text, whose order is the same.
 impl std::borrow::Borrow<str> for StreamName {
     fn borrow(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for StreamName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for StreamName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-/// A swarm on the wire: the first eight bytes of BLAKE3 of the stream's name.
+/// Identifies a swarm on the wire: the first eight bytes of BLAKE3 of the stream's name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SwarmId(pub u64);
 
 impl SwarmId {
-    /// The swarm that every node is in.
+    /// The swarm of all nodes.
     pub const DIRECTORY: SwarmId = SwarmId(0);
 
-    /// The swarm of the nodes that carry `stream`.
+    /// Returns the swarm of the nodes that carry `stream`.
     pub fn of(stream: &StreamName) -> Self {
-        SwarmId(first_u64(blake3::hash(stream.as_str().as_bytes()).as_bytes()).max(1))
+        SwarmId(first_u64(stream.as_str().as_bytes()).max(1))
     }
 }
 
@@ -161,31 +151,22 @@ impl fmt::Debug for SwarmId {
     }
 }
 
-/// A node: the first eight bytes of BLAKE3 of its public key (its certificate's SubjectPublicKeyInfo).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Identifies a node: the first eight bytes of BLAKE3 of its public key (its certificate's SubjectPublicKeyInfo).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, Debug)]
+#[display("{_0:016x}")]
+#[debug("{_0:x}")]
 pub struct NodeId(pub u64);
 
 impl NodeId {
-    /// The node that holds the key of this SubjectPublicKeyInfo (DER).
+    /// Returns the node that holds the key of this SubjectPublicKeyInfo (DER).
     pub fn of_public_key(spki_der: &[u8]) -> Self {
-        NodeId(first_u64(blake3::hash(spki_der).as_bytes()))
+        NodeId(first_u64(spki_der))
     }
 }
 
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}", self.0)
-    }
-}
-
-/// What people call a node, as traces carry it: the first 23 characters of its name, in ASCII.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+/// Holds a node's name as traces carry it: its first 23 characters, in ASCII.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[debug("{:?}", self.as_str())]
 pub struct NodeName {
     len: u8,
     bytes: [u8; NodeName::LEN_MAX],
@@ -195,7 +176,7 @@ impl NodeName {
     /// The longest name, in bytes.
     pub const LEN_MAX: usize = 23;
 
-    /// As much of `name` as fits; what isn't graphic ASCII, or would end a quoted string, becomes `_`.
+    /// Returns as much of `name` as fits. Characters that aren't graphic ASCII, or would end a quoted string, become `_`.
     pub fn of(name: &str) -> Self {
         let mut out = NodeName::default();
         for (into, c) in out.bytes.iter_mut().zip(name.chars()) {
@@ -206,48 +187,53 @@ impl NodeName {
         out
     }
 
-    /// The name; empty where a node has none.
+    /// Returns the name; empty if the node has none.
     pub fn as_str(&self) -> &str {
         self.bytes.get(..usize::from(self.len)).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("")
     }
 }
 
-impl fmt::Debug for NodeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
+/// Returns the first eight bytes of BLAKE3 of `bytes`.
+fn first_u64(bytes: &[u8]) -> u64 {
+    blake3::hash(bytes).as_bytes().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
-fn first_u64(hash: &[u8; 32]) -> u64 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash[..8]);
-    u64::from_be_bytes(first)
-}
-
-/// A stream's life: from its first part to its ENDLIST. The Unix time of its start in microseconds,
-/// or one more than the life's before it if that isn't higher.
+/// Identifies a presentation of a stream, from its first part to its ENDLIST: the Unix time of its start in microseconds, or
+/// one more than the id of the presentation before it, if that is higher.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LifeId(pub u64);
 
-/// One publisher's tenure. The higher one wins: first by its counter, then by its node.
+/// Identifies the time in which one node ingests a stream. The higher epoch wins: first by its counter, then by its node.
 ///
-/// The counter is one more than the highest known, and at least the Unix time in seconds, so that an
-/// ingest that has forgotten everything still claims a higher one.
+/// The counter is one more than the highest known, and at least the Unix time in seconds, so that an ingest node that has
+/// lost all state still claims a higher one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Epoch {
-    /// Goes up with each takeover or return.
+    /// The counter; it goes up with each takeover or return.
     pub counter: u32,
-    /// The ingest.
+    /// The ingest node.
     pub node: NodeId,
 }
 
-/// A track of a stream, by its place in the record. [`TrackId::RECORD`] is the record itself.
+impl Epoch {
+    /// Appends the epoch.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u32(self.counter);
+        out.put_u64(self.node.0);
+    }
+
+    /// Reads an epoch.
+    pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
+        Ok(Epoch { counter: r.u32("epoch counter")?, node: NodeId(r.u64("epoch node")?) })
+    }
+}
+
+/// Identifies a track by its place in the record. [`TrackId::RECORD`] is the record itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TrackId(pub u8);
 
 impl TrackId {
-    /// Not a track: the record of the life, which travels as a message of its own whose `msn` is the
-    /// record's revision.
+    /// The record, which is no track. It travels as a message whose `msn` is its revision.
     pub const RECORD: TrackId = TrackId(255);
     /// Track ids are below this.
     pub const COUNT_MAX: u8 = 64;
@@ -257,27 +243,26 @@ impl TrackId {
 /// seconds, and segments last longer than a second.
 pub type Msn = u32;
 
-/// The id of a Plumtree message: one part of one segment of one track, as one epoch numbered it.
+/// Identifies a Plumtree message: one part of one segment of one track, as one epoch numbered it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PartId {
-    /// Whose numbering this is.
+    /// The epoch that numbered the part.
     pub epoch: Epoch,
     /// The track, or the record.
     pub track: TrackId,
     /// The segment.
     pub msn: Msn,
-    /// The part within it, from 0.
+    /// The part of the segment, from 0.
     pub part: u16,
 }
 
 impl PartId {
-    /// Its length on the wire, in bytes.
+    /// An id's length on the wire, in bytes.
     pub const WIRE_LEN: usize = 4 + 8 + 1 + 4 + 2;
 
     /// Appends the id.
     pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u32(self.epoch.counter);
-        out.put_u64(self.epoch.node.0);
+        self.epoch.encode(out);
         out.put_u8(self.track.0);
         out.put_u32(self.msn);
         out.put_u16(self.part);
@@ -285,7 +270,7 @@ impl PartId {
 
     /// Reads an id; a track that is neither below [`TrackId::COUNT_MAX`] nor the record is refused.
     pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
-        let epoch = Epoch { counter: r.u32("epoch counter")?, node: NodeId(r.u64("epoch node")?) };
+        let epoch = Epoch::decode(r)?;
         let track = TrackId(r.u8("track")?);
         if track.0 >= TrackId::COUNT_MAX && track != TrackId::RECORD {
             return Err(r.fault("track", Fault::Invalid));

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each stage begins where the one before ends, so that they add up: from `packaging` to `listing` they make the *age*
-//! of the part at this edge, without any clocks in step. Each is measured at one place:
+//! of the part at this edge, without synchronized clocks. Each is measured at one place:
 //!
 //! | stage | from | to | on whose clock |
 //! |---|---|---|---|
@@ -18,10 +18,10 @@
 //! | `transit` | first byte given to QUIC | first byte in at the next node | the next node's, offset-corrected |
 //! | `tail` | first byte in; at the ingest: made | all of it in, checked and kept | the edge's |
 //! | `listing` | all of it in | listed: all before it are, too | the edge's |
-//! | `idle` | listed | asked for; 0 for who asked before | the edge's |
+//! | `idle` | listed | asked for; 0 if the request came before | the edge's |
 //! | `answer` | listed, or asked for if that is later | the answer is handed to the connection | the edge's |
 //! | `send` | handed to the connection | its last byte is in the system's hands | the edge's |
-//! | `idle` | listed | asked for; 0 for who asked before | the page's, which reads the edge's |
+//! | `idle` | listed | asked for; 0 if the request came before | the page's, which reads the edge's |
 //! | `arrive` | listed, or asked for if that is later | last byte at the player | the page's |
 //! | `append` | last byte at the player | in its SourceBuffer | the page's |
 //! | `buffer` | in its SourceBuffer | on screen | the page's |
@@ -35,14 +35,14 @@
 //! part was that they tell of or hold. Beside them, of any request: `held`, from asked for to listed, where it was asked for
 //! before. It lies within the part's other stages, and is in no sum.
 //!
-//! What is sent on piece by piece (cut-through) is at the next node before it is whole here: so `dwell` ends at the
+//! A body that is forwarded piece by piece (cut-through) reaches the next node before it is complete here: so `dwell` ends at the
 //! first byte out, and what the rest takes is counted once, as the edge's `tail`. QUIC's own queue, pacing and repeats
 //! are in `transit`.
 //!
-//! A transit is measured over two clocks. It is what it is: below zero, where the offset is off by more than the trip
-//! took, and not clamped, since a clamped one would make the sum wrong. `uncertainty_us` says how far it may be off:
-//! half the shortest round trip, and what the clocks may have drifted since. A way that is longer than the way back can't
-//! be seen: half the difference is counted on the wrong side, within that uncertainty (see [`crate::link::clock_offset`]). What
+//! A transit is measured over two clocks. It is negative if the offset is wrong by more than the trip took, and isn't
+//! clamped, since that would make the sum wrong. `uncertainty_us` says how wrong it may be:
+//! half the shortest round trip, and what the clocks may have drifted since. A direction that is slower than the
+//! other can't be seen: half the difference is counted on the wrong side, within that uncertainty (see [`crate::link::clock_offset`]). What
 //! one hop has too much of it, the hops behind it don't miss: along a line the errors add up.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -54,7 +54,8 @@ use super::part_header::Trace;
 use super::time::{Time, UnixTime};
 
 /// A stage that a node measures, in the order in which a part passes them. The module says what each is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Stage {
     /// Last access unit in to made.
     Packaging,
@@ -79,43 +80,32 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Those of a request.
+    /// The stages of a request.
     pub const OF_REQUESTS: [Stage; 4] = [Stage::Held, Stage::Idle, Stage::Answer, Stage::Send];
 
-    /// What it is called, everywhere.
+    /// Returns the stage's name in JSON, metrics and text.
     pub fn name(self) -> &'static str {
-        match self {
-            Stage::Packaging => "packaging",
-            Stage::Dwell => "dwell",
-            Stage::Queue => "queue",
-            Stage::Transit => "transit",
-            Stage::Tail => "tail",
-            Stage::Listing => "listing",
-            Stage::Idle => "idle",
-            Stage::Answer => "answer",
-            Stage::Send => "send",
-            Stage::Held => "held",
-        }
+        self.into()
     }
 }
 
 /// One stage of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StageTime {
-    /// Which.
+    /// The stage.
     pub stage: Stage,
     /// The node's place in the trace: 0 is the ingest's.
     pub hop: usize,
     /// In microseconds.
     pub micros: i64,
-    /// How far off that may be, either way; zero but for a transit, `None` where nobody said.
+    /// How wrong `micros` may be, either way; zero except for a transit; `None` if a node didn't say.
     pub uncertainty: Option<Duration>,
 }
 
-/// Where the time of one part went until this edge listed it.
+/// The latency of one part until this edge listed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatencyBreakdown {
-    /// Which part.
+    /// The part.
     pub id: PartId,
     /// Its length in bytes.
     pub length: u32,
@@ -134,7 +124,7 @@ pub struct LatencyBreakdown {
 }
 
 impl LatencyBreakdown {
-    /// Its stages, in order.
+    /// Returns the stages, in order.
     pub fn steps(&self) -> impl Iterator<Item = StageTime> {
         let exact = |stage, hop, micros| StageTime { stage, hop, micros, uncertainty: Some(Duration::ZERO) };
         let whole = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
@@ -149,22 +139,22 @@ impl LatencyBreakdown {
         packaging.into_iter().chain(hops).chain(here)
     }
 
-    /// The age of the part as this edge listed it, in microseconds: the sum of its stages.
+    /// Returns the part's age as this edge listed it, in microseconds: the sum of the stages.
     pub fn age_us(&self) -> i64 {
         self.steps().fold(0, |sum: i64, step| sum.saturating_add(step.micros))
     }
 
-    /// The same without packaging: what the relay adds.
+    /// Returns the age without packaging: the share of the relay.
     pub fn relay_us(&self) -> i64 {
         self.age_us().saturating_sub(self.trace.packaging_us.unwrap_or(0))
     }
 
-    /// How far off these sums may be, either way; `None` if some node didn't say.
+    /// Returns how wrong these sums may be, either way; `None` if a node didn't say.
     pub fn uncertainty(&self) -> Option<Duration> {
         self.steps().try_fold(Duration::ZERO, |sum, step| Some(sum.saturating_add(step.uncertainty?)))
     }
 
-    /// The node at this place in the trace; `None` for the edge, which is behind the last.
+    /// Returns the node at this place in the trace; `None` for the edge, which comes after the last.
     pub fn node(&self, hop: usize) -> Option<(NodeId, NodeName)> {
         self.trace.hops.get(hop).map(|hop| (hop.node, hop.name))
     }
@@ -183,7 +173,7 @@ impl RecentLatencies {
     /// The most that are kept, of some 300 bytes each: a minute of seven tracks with parts of 0.2 s.
     pub const MAX: usize = 2_048;
 
-    /// Keeps one more.
+    /// Adds a breakdown.
     pub fn push(&mut self, breakdown: Arc<LatencyBreakdown>) {
         let since = breakdown.listed;
         self.newest.push_back(breakdown);
@@ -194,21 +184,21 @@ impl RecentLatencies {
         }
     }
 
-    /// Those listed within `span` before `now`, oldest first.
+    /// Returns the breakdowns of parts listed within `span` before `now`, oldest first.
     pub fn within(&self, now: Time, span: Duration) -> impl DoubleEndedIterator<Item = &Arc<LatencyBreakdown>> {
         self.newest.iter().filter(move |breakdown| now.since(breakdown.listed) <= span)
     }
 
-    /// Forgets all of them: a new life.
+    /// Forgets all breakdowns, for a new presentation.
     pub fn clear(&mut self) {
         self.newest.clear();
     }
 }
 
-/// What a list of values comes to, in microseconds.
+/// The distribution of some values, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Spread {
-    /// How many.
+    /// The number of values.
     pub count: u64,
     /// The median.
     pub p50_us: i64,
@@ -221,7 +211,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Exactly, by nearest rank; `None` of nothing.
+    /// Computes it exactly, by nearest rank; `None` without values.
     pub fn of(mut values: Vec<i64>) -> Option<Spread> {
         values.sort_unstable();
         let rank = |percent: usize| values.get((values.len() * percent).div_ceil(100).max(1) - 1).copied();
@@ -235,7 +225,7 @@ impl Spread {
     }
 }
 
-/// What one stage of one hop took of late.
+/// The recent times of one stage of one hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageSummary {
     /// Which stage.
@@ -244,11 +234,11 @@ pub struct StageSummary {
     pub hop: usize,
     /// That node; `None` for this edge.
     pub node: Option<(NodeId, NodeName)>,
-    /// Of a transit, the node that it leads to; `None` for this edge.
+    /// The node that a transit leads to; `None` for this edge.
     pub to: Option<(NodeId, NodeName)>,
     /// In microseconds.
     pub spread: Spread,
-    /// The largest uncertainty of them; `None` if some node didn't say.
+    /// The largest uncertainty; `None` if a node didn't say.
     pub uncertainty: Option<Duration>,
 }
 
@@ -257,12 +247,12 @@ pub struct StageSummary {
 pub struct Overview {
     /// By place in the trace, then by stage. Where the tree has changed meanwhile, a place has several nodes.
     pub stages: Vec<StageSummary>,
-    /// Of the ages.
+    /// The distribution of ages.
     pub age: Option<Spread>,
 }
 
 impl Overview {
-    /// Counts together.
+    /// Summarizes breakdowns.
     pub fn of<'a>(breakdowns: impl IntoIterator<Item = &'a LatencyBreakdown>) -> Overview {
         type Key = (usize, Stage, Option<NodeId>, Option<NodeId>);
         type Values = (Vec<i64>, Option<Duration>, [Option<NodeName>; 2]);

@@ -1,12 +1,12 @@
-//! What both sides of any border name: ids, times, headers and records, as values. It imports no other module.
+//! The values that all modules name: ids, times, headers and records. It imports no other module.
 //!
-//! Everything here is *numbered once*, at the ingest (DESIGN invariant 1): nothing renames, re-times or rewrites it later.
+//! The ingest node numbers each part once (docs/architecture.md, Invariants): no node renames, re-times or rewrites it later.
 //!
-//! - [`access_unit`]: what an encoder sends, as every demuxer hands it on. [`input_clock`]: the clock of its timestamps.
-//! - [`id`]: the names of things, as types.
-//! - [`part_header`]: what travels in front of a part's body, and the trace it gathers on its way.
-//! - [`record`]: the record of a life, which every member of a swarm holds. [`resume`]: what a new life takes over.
-//! - [`latency`]: where the time of a part went, stage by stage.
+//! - [`access_unit`]: the output of every demuxer. [`input_clock`]: the clock of its timestamps.
+//! - [`id`]: identifiers as types.
+//! - [`part_header`]: what travels in front of a part's body, and the trace of its hops.
+//! - [`record`]: the record of a presentation, which every member of a swarm holds. [`resume`]: what a new ingest node takes over.
+//! - [`latency`]: the latency of a part, stage by stage.
 //! - [`limits`]: times and sizes that several modules agree on.
 //! - [`peer`]: a node and its address. [`scheme`]: the kinds of timed metadata.
 //! - [`time`]: moments, wallclocks and timescales. [`wire`]: the reader and writer of what nodes send.

@@ -1,7 +1,7 @@
-//! What travels in front of a part's body.
+//! The header and the trace of a part, which travel in front of its body.
 //!
-//! A [`PartHeader`] is made at the ingest and is the same at every node. A [`Trace`] belongs to one
-//! copy of the part, and grows by one [`Hop`] a link.
+//! The ingest node makes a [`PartHeader`], which is the same at every node. A [`Trace`] belongs to one copy of the part, and
+//! grows by one [`Hop`] a link.
 
 use std::time::Duration;
 
@@ -9,28 +9,26 @@ use bytes::{BufMut, BytesMut};
 
 use super::id::{NodeId, NodeName, PartId};
 use super::time::UnixTime;
-use super::wire;
-use super::wire::{Fault, Reader, WireError};
+use super::wire::{self, Fault, Reader, WireError};
 
 /// The largest body of a part, in bytes: 1 s at 128 Mb/s.
 pub const BODY_LEN_MAX: u32 = 16 << 20;
 
-/// Facts about a part that change how it is listed.
+/// Holds the facts about a part that change how playlists list it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags {
     /// Starts with a keyframe (INDEPENDENT=YES); always set for audio.
     pub independent: bool,
-    /// Nothing to serve: the body is empty. GAP=YES, unless it is `held`.
+    /// The body is empty. GAP=YES, unless the part is `held`.
     pub gap: bool,
-    /// The last part of its segment.
+    /// The part is the last of its segment.
     pub last: bool,
-    /// The segment was cut without a keyframe, since none came in time.
+    /// The segment was cut without a keyframe, because none came in time.
     pub forced: bool,
-    /// Segments of this life may begin without a keyframe: its GOPs were irregular, or one was forced. Once set, it
-    /// stays for the life.
+    /// Segments of this presentation may begin without a keyframe: its GOPs were irregular, or a cut was forced. Once set, it
+    /// stays for the presentation.
     pub irregular: bool,
-    /// A gap through which the picture before it is shown: its sample lasts for so long, so that nothing is missing. It is
-    /// listed as any part.
+    /// The picture before this gap lasts through it, so that nothing is missing. Playlists list it as any part.
     pub held: bool,
 }
 
@@ -46,26 +44,26 @@ impl Flags {
     }
 }
 
-/// A part, as its ingest described it.
+/// Describes a part, as its ingest node made it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PartHeader {
-    /// Its name.
+    /// The part's id.
     pub id: PartId,
-    /// Decode time of its first access unit (`tfdt`), in ticks of its track since the life's start.
+    /// Decode time of its first access unit (`tfdt`), in ticks of its track since the presentation's start.
     pub decode_time: u64,
-    /// Its length in ticks of its track.
+    /// The part's length, in ticks of its track.
     pub duration: u32,
     /// Wallclock of its first presented access unit: the segment's EXT-X-PROGRAM-DATE-TIME where the
     /// part is the segment's first.
     pub program_date_time: UnixTime,
-    /// When the ingest had the last byte of its last access unit, on the ingest's wallclock.
+    /// When the last byte of its last access unit came, on the ingest node's wallclock.
     pub ingested: UnixTime,
     /// The number of the init segment it needs.
     pub init: u16,
-    /// How many discontinuities lie between the life's start and its segment, a discontinuity before
-    /// the segment itself included (rfc8216bis 4.4.3.3). It changes only between segments.
+    /// The discontinuities between the presentation's start and the segment, with one before the segment itself
+    /// (rfc8216bis 4.4.3.3). It changes only between segments.
     pub discontinuity: u32,
-    /// How it is listed.
+    /// The facts that change how playlists list the part.
     pub flags: Flags,
     /// The body's length in bytes, at most [`BODY_LEN_MAX`].
     pub length: u32,
@@ -74,7 +72,7 @@ pub struct PartHeader {
 }
 
 impl PartHeader {
-    /// Its length on the wire, in bytes.
+    /// A header's length on the wire, in bytes.
     pub const WIRE_LEN: usize = PartId::WIRE_LEN + 8 + 4 + 8 + 8 + 2 + 4 + 1 + 4 + 32;
 
     /// Appends the header.
@@ -111,62 +109,62 @@ impl PartHeader {
         Ok(header)
     }
 
-    /// Whether `body` is the one this header was made for.
+    /// Returns whether this is the header of `body`.
     pub fn matches(&self, body: &[u8]) -> bool {
         body.len() == self.length as usize && blake3::hash(body).as_bytes() == &self.hash
     }
 }
 
-/// One node's and one link's share of a part's way. The stages are defined in [`super::latency`].
+/// Holds the time that a part spent at one node and on the link behind it, in the stages of [`super::latency`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hop {
-    /// The node that sent it.
+    /// The node that sent the part.
     pub node: NodeId,
-    /// What it is called.
+    /// The node's name.
     pub name: NodeName,
-    /// First byte in (at the ingest: the part made) to handed to the link, on that node's clock.
+    /// From the first byte in (at the ingest node: the part made) until the part is handed to the link, on that node's clock.
     pub dwell: Duration,
-    /// Handed to the link to first byte out, on the same.
+    /// From when the part is handed to the link until its first byte is out, on that node's clock.
     pub queue: Duration,
-    /// First byte out to first byte in at the next node, in microseconds, offset-corrected, as the receiver measured
-    /// it. Below zero where the offset is off by more than the trip takes: it is never clamped.
+    /// From the first byte out to the first byte in at the next node, in microseconds, as the receiver measured it with the
+    /// clocks' offset. Negative if the offset is wrong by more than the trip takes: it is never clamped.
     pub transit_us: i64,
-    /// How far off `transit_us` may be, either way; `None` where a peer of an older version didn't say.
+    /// How wrong `transit_us` may be, either way; `None` if a node of an older version didn't say.
     pub uncertainty: Option<Duration>,
 }
 
 impl Hop {
-    /// The most that a transit is believed to be, in microseconds, either way: 71 minutes, as the wire has it.
+    /// The longest transit that is believed, in microseconds, either way: 71 minutes, as the wire has it.
     const TRANSIT_MAX: i64 = u32::MAX as i64;
 
-    /// A hop of which nothing is measured yet.
+    /// Returns a hop without measurements.
     pub fn by(node: NodeId, name: NodeName) -> Self {
         Hop { node, name, dwell: Duration::ZERO, queue: Duration::ZERO, transit_us: 0, uncertainty: None }
     }
 }
 
-/// The way of one copy of a part, ingest first. It isn't part of what is hashed.
+/// Holds the hops of one copy of a part, the ingest node first. The part's hash doesn't cover it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trace {
-    /// From the part's last access unit in to the part made, in microseconds, as the ingest measured it; `None` where
-    /// nobody said.
+    /// From the part's last access unit in until the part is made, in microseconds, as the ingest node measured it; `None` if
+    /// it didn't say.
     pub packaging_us: Option<i64>,
-    /// One entry a link passed.
+    /// One hop for each link that the copy has passed.
     pub hops: Vec<Hop>,
 }
 
 impl Trace {
-    /// A longer way isn't recorded further.
+    /// Most hops; later ones aren't recorded.
     pub const HOPS_MAX: usize = 32;
 
-    /// Whether the trace has begun: a part that has passed a node that measures nothing has none from there on.
+    /// Returns whether the trace has begun. A node that measures nothing ends the trace.
     pub fn is_begun(&self) -> bool {
         self.packaging_us.is_some() || !self.hops.is_empty()
     }
 
-    /// `packaging_us` where it isn't known, on the wire.
+    /// An unknown `packaging_us` on the wire.
     const UNKNOWN: i64 = i64::MIN;
-    /// What is said of a hop behind the list of hops, in bytes.
+    /// A hop's length behind the list of hops, in bytes.
     const MORE_LEN: usize = 4 + 8 + 4;
 
     /// Appends the trace; durations in microseconds, at most 71 minutes each.
@@ -175,7 +173,7 @@ impl Trace {
     /// count u16 | (node u64 | name | dwell and queue u32 | transit u32, at least 0)* | packaging i64 |
     ///     (queue u32 | transit i64 | uncertainty u32, all ones if unknown)*
     /// ```
-    /// Peers from before there was anything behind the list skip it, and send on the list alone.
+    /// Older nodes skip what is behind the list, and send on the list alone.
     pub fn encode(&self, out: &mut BytesMut) {
         let micros = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
         wire::put_count(out, self.hops.len());
@@ -196,21 +194,17 @@ impl Trace {
     /// Reads a trace of at most [`Trace::HOPS_MAX`] hops.
     pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
         let micros = |us: u32| Duration::from_micros(u64::from(us));
-        let n = r.count(Self::HOPS_MAX, 18, "hops")?;
-        let mut hops = Vec::with_capacity(n);
-        for _ in 0..n {
-            let node = NodeId(r.u64("hop node")?);
-            let name = NodeName::of(&r.text(NodeName::LEN_MAX, "hop name")?);
-            let dwell = micros(r.u32("hop dwell")?);
-            let transit_us = i64::from(r.u32("hop transit")?);
-            hops.push(Hop { dwell, transit_us, ..Hop::by(node, name) });
-        }
+        let mut hops = r.list(Self::HOPS_MAX, 18, "hops", |r, _| {
+            let (node, name) = (NodeId(r.u64("hop node")?), r.text(NodeName::LEN_MAX, "hop name")?);
+            let (dwell, transit_us) = (micros(r.u32("hop dwell")?), i64::from(r.u32("hop transit")?));
+            Ok(Hop { dwell, transit_us, ..Hop::by(node, NodeName::of(&name)) })
+        })?;
         if r.remaining() == 0 {
             return Ok(Trace { packaging_us: None, hops });
         }
         let bounded = |us: i64| us.clamp(-Hop::TRANSIT_MAX, Hop::TRANSIT_MAX);
         let packaging = r.i64("packaging")?;
-        if n * Self::MORE_LEN > r.remaining() {
+        if hops.len() * Self::MORE_LEN > r.remaining() {
             return Err(r.fault("hops", Fault::Truncated));
         }
         for hop in &mut hops {

@@ -10,17 +10,17 @@ use super::wire::{Fault, Reader, WireError};
 /// A node that can be dialled.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Peer {
-    /// Its identity, which the handshake proves.
+    /// The node's identity, which the handshake proves.
     pub id: NodeId,
-    /// Where its mesh endpoint listens.
+    /// The address of its mesh endpoint.
     pub addr: SocketAddr,
 }
 
 impl Peer {
-    /// The shortest one on the wire, in bytes (IPv4).
+    /// The shortest peer on the wire, in bytes (IPv4).
     pub const WIRE_LEN_MIN: usize = 8 + 1 + 4 + 2;
 
-    /// Whether its address is one. A node that listens everywhere may name itself by an unspecified one.
+    /// Returns whether the address can be dialled. A node that listens on all addresses may announce an unspecified one.
     pub fn can_be_dialled(&self) -> bool {
         !self.addr.ip().is_unspecified() && self.addr.port() != 0
     }

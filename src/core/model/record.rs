@@ -1,79 +1,71 @@
-//! The record of a life: all that a playlist or MPD says that isn't in the parts' headers.
+//! The record of a presentation: what playlists and MPDs say beyond the parts' headers.
 //!
-//! The ingest writes it; every member of the swarm holds the newest revision; a restarting ingest
-//! reads it and goes on. What it freezes for the life (DESIGN invariant 3): `target_duration`,
-//! `part_target`, `latency`, `availability_start`, the tracks' order, kinds, names and timescales. A track that comes
-//! late is appended, and never taken away.
+//! The ingest node writes it. Every member of the swarm holds the newest revision. An ingest node that restarts reads it and
+//! goes on. The record freezes for the whole presentation (docs/architecture.md, Invariants): `target_duration`,
+//! `part_target`, `latency`, `availability_start`, and the tracks' order, kinds, names and timescales. A track that comes
+//! late is appended, and never removed.
 
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::id::{Epoch, LifeId, Msn, NodeId, StreamName, TrackId};
+use super::id::{Epoch, LifeId, Msn, StreamName, TrackId};
 use super::scheme::Schemes;
 use super::time::{Timescale, UnixTime};
-use super::wire;
-use super::wire::{Fault, Reader, WireError};
+use super::wire::{self, Fault, Reader, WireError, put_micros};
 
-/// The record of a life.
+/// Holds what playlists and MPDs say about a presentation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
     /// The stream.
     pub stream: StreamName,
-    /// Which life of it.
+    /// The presentation of the stream.
     pub life: LifeId,
     /// The publisher that wrote this revision.
     pub epoch: Epoch,
-    /// Goes up with each change within an epoch.
+    /// The revision; it goes up with each change within an epoch.
     pub revision: u32,
-    /// MSN of the life's first segment: the Unix time of its start in seconds, or more.
+    /// MSN of the presentation's first segment: the Unix time of its start in seconds, or more.
     pub first_msn: Msn,
     /// EXT-X-TARGETDURATION, in seconds.
     pub target_duration: u32,
     /// EXT-X-PART-INF PART-TARGET, in whole milliseconds.
     pub part_target: Duration,
-    /// How far behind the live edge low-latency players are asked to stay: PART-HOLD-BACK, at least 3 x PART-TARGET ("SHOULD
+    /// The distance from the live edge that low-latency players keep: PART-HOLD-BACK, at least 3 x PART-TARGET ("SHOULD
     /// be at least three times the Part Target Duration", rfc8216bis 4.4.3.8; Apple's guide says must), and the MPD's `Latency@target`.
     pub latency: Duration,
-    /// What the packager aims at; the MPD's `@duration`.
+    /// The segment length that the packager aims at; the MPD's `@duration`.
     pub segment_duration: Duration,
-    /// Which kinds of timed metadata have come so far.
+    /// The kinds of timed metadata that have come so far.
     pub messages: Schemes,
     /// The MPD's availabilityStartTime: the wallclock of media time 0.
     pub availability_start: UnixTime,
     /// All tracks; a track's id is its index. The order is frozen: new ones come behind.
     pub tracks: Vec<Track>,
-    /// The life's periods, oldest first; never empty. Those that have left every window may be dropped.
+    /// The presentation's periods, oldest first; never empty. Periods that have left every window may be dropped.
     pub periods: Vec<Period>,
-    /// Set at the end: the last MSN of the life. ENDLIST, a static MPD.
+    /// The presentation's last MSN, once it has ended: ENDLIST, a static MPD.
     pub ended: Option<Msn>,
 }
 
 /// A stretch without a discontinuity in which the same tracks are sent: a DASH Period ("Representations are neither
-/// added to a Period nor removed from it", DASH-IF live, 4.4.3.3). One that [continues](Period::continues) the one
-/// before it is none to HLS, where a rendition comes and goes without EXT-X-DISCONTINUITY.
+/// added to a Period nor removed from it", DASH-IF live, 4.4.3.3). A period that [continues](Period::continues)
+/// the one before it is no period to HLS, where a rendition comes and goes without EXT-X-DISCONTINUITY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Period {
     /// MSN of its first segment.
     pub first_msn: Msn,
-    /// Its discontinuity sequence number, counted from the stream's first life.
+    /// Its discontinuity sequence number, counted from the stream's first presentation.
     pub discontinuity: u32,
     /// Period@start, from availabilityStartTime: the media time at which its first segment begins.
     pub start: Duration,
-    /// Whose segments it has; the others number gaps.
+    /// The tracks that have segments; the others number gaps.
     pub tracks: TrackSet,
-    /// Media goes on from the period before without a discontinuity: other tracks are sent, and that is all.
+    /// Media goes on from the period before without a discontinuity: only the tracks differ.
     pub continues: bool,
 }
 
-impl Period {
-    /// One that begins with a discontinuity, of all tracks.
-    pub fn new(first_msn: Msn, discontinuity: u32, start: Duration) -> Self {
-        Period { first_msn, discontinuity, start, tracks: TrackSet::ALL, continues: false }
-    }
-}
-
-/// Some of a record's tracks.
+/// Holds some of a record's tracks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TrackSet(pub u64);
 
@@ -83,12 +75,12 @@ impl TrackSet {
     /// Every track.
     pub const ALL: TrackSet = TrackSet(u64::MAX);
 
-    /// Whether the track is in it.
+    /// Returns whether the set has the track.
     pub fn contains(self, id: TrackId) -> bool {
         1u64.checked_shl(id.0.into()).is_some_and(|bit| self.0 & bit != 0)
     }
 
-    /// The same with the track.
+    /// Returns the set with the track.
     #[must_use]
     pub fn with(self, id: TrackId) -> TrackSet {
         TrackSet(self.0 | 1u64.checked_shl(id.0.into()).unwrap_or(0))
@@ -101,10 +93,10 @@ impl FromIterator<TrackId> for TrackSet {
     }
 }
 
-/// One elementary stream.
+/// Describes one elementary stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Track {
-    /// Its id: its index in [`Record::tracks`].
+    /// The track's index in [`Record::tracks`].
     pub id: TrackId,
     /// Its path segment, unique in the stream: `video`, `audio`, `video1`, `audio_de`.
     pub name: String,
@@ -112,19 +104,19 @@ pub struct Track {
     pub timescale: Timescale,
     /// RFC 6381 codecs string, as read from the codec's own headers.
     pub codec: String,
-    /// BCP 47 language, where known.
+    /// BCP 47 language, if known.
     pub language: Option<String>,
     /// Peak bit rate of any segment so far, in bits/s; 0 before the first one is measured.
     pub bandwidth: u32,
     /// Mean bit rate over the segments so far, in bits/s.
     pub average_bandwidth: u32,
-    /// What kind of track, and what that kind has.
+    /// The kind of the track, with the facts of that kind.
     pub kind: TrackKind,
     /// Its newest init segments, oldest first; never empty.
     pub inits: Vec<Init>,
 }
 
-/// What a track carries.
+/// Says what a track carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrackKind {
     /// Pictures.
@@ -133,7 +125,7 @@ pub enum TrackKind {
     Audio(AudioInfo),
 }
 
-/// What is measured of a video track.
+/// Holds the facts of a video track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VideoInfo {
     /// In pixels, cropped.
@@ -146,7 +138,7 @@ pub struct VideoInfo {
     pub transfer: u8,
 }
 
-/// What is known of an audio track.
+/// Holds the facts of an audio track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AudioInfo {
     /// In Hz.
@@ -155,7 +147,7 @@ pub struct AudioInfo {
     pub channels: u8,
 }
 
-/// An init segment (`ftyp` + `moov`).
+/// Holds an init segment (`ftyp` and `moov`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Init {
     /// Its number: `init.{number}.mp4`.
@@ -167,27 +159,27 @@ pub struct Init {
 impl Record {
     /// The longest encoded record, in bytes.
     pub const LEN_MAX: usize = 1 << 20;
-    /// Most init segments kept of a track.
+    /// Most init segments that are kept of a track.
     pub const INITS_MAX: usize = 16;
-    /// Most periods kept.
+    /// Most periods that are kept.
     pub const PERIODS_MAX: usize = 256;
-    /// The longest latency that can be asked for, but for that of long parts.
+    /// The longest latency that can be set. Three long parts may be longer.
     pub const LATENCY_MAX: Duration = Duration::from_secs(10);
     const INIT_LEN_MAX: usize = 16 << 10;
     /// 2: periods have tracks. 3: the latency can be set. 4: timed metadata, transfer characteristics.
     const VERSION: u8 = 4;
 
-    /// The track with this id.
+    /// Returns the track with this id.
     pub fn track(&self, id: TrackId) -> Option<&Track> {
         self.tracks.get(usize::from(id.0))
     }
 
-    /// The track with this path segment.
+    /// Returns the track with this path segment.
     pub fn track_named(&self, name: &str) -> Option<&Track> {
         self.tracks.iter().find(|t| t.name == name)
     }
 
-    /// The first segment of a track, as far as it is known; that of a track which came late is later than the life's.
+    /// Returns the first segment of a track, which is later than the presentation's if the track came late.
     pub fn first_msn_of(&self, id: TrackId) -> Msn {
         match self.periods.iter().position(|period| period.tracks.contains(id)) {
             Some(late) if late > 0 => self.periods[late].first_msn,
@@ -195,28 +187,28 @@ impl Record {
         }
     }
 
-    /// Whether a track came, or came back, after the oldest period that is remembered.
+    /// Returns whether a track came, or came back, after the oldest period in the record.
     pub fn is_late(&self, id: TrackId) -> bool {
         self.periods.first().is_some_and(|period| !period.tracks.contains(id))
     }
 
-    /// Whether a track is sent at present. A rendition that has stopped is numbered in gaps until it returns.
+    /// Returns whether a track is sent at present. A rendition that has stopped is numbered in gaps until it returns.
     pub fn is_sent(&self, id: TrackId) -> bool {
         self.periods.last().is_none_or(|period| period.tracks.contains(id))
     }
 
-    /// EXT-X-TARGETDURATION.
+    /// Returns EXT-X-TARGETDURATION.
     pub fn target(&self) -> Duration {
         Duration::from_secs(u64::from(self.target_duration))
     }
 
-    /// What a playlist lists: max(30 s, 7 x TARGETDURATION).
+    /// Returns how much a playlist lists: max(30 s, 7 x TARGETDURATION).
     pub fn playlist_duration(&self) -> Duration {
         (self.target() * 7).max(Duration::from_secs(30))
     }
 
-    /// How many segments of a track a node holds, the one under way included: what the playlist lists
-    /// and 4 x TARGETDURATION more, so that a delisted segment stays fetchable (rfc8216bis 6.2.2).
+    /// Returns how many segments of a track a node holds, with the segment under way: what the playlist lists and
+    /// 4 x TARGETDURATION more, so that players can fetch a segment that has left the playlist (rfc8216bis 6.2.2).
     pub fn held_segments(&self) -> u32 {
         let held = self.playlist_duration() + self.target() * 4;
         u32::try_from(held.as_micros().div_ceil(self.segment_duration.as_micros().max(1)))
@@ -224,24 +216,23 @@ impl Record {
             .saturating_add(2)
     }
 
-    /// HOLD-BACK: 3 x TARGETDURATION.
+    /// Returns HOLD-BACK: 3 x TARGETDURATION.
     pub fn hold_back(&self) -> Duration {
         self.target() * 3
     }
 
-    /// Whether this replaces `other`: a higher epoch, or a higher revision of the same.
+    /// Returns whether this record replaces `other`: a higher epoch, or a higher revision of the same.
     pub fn supersedes(&self, other: &Record) -> bool {
         (self.epoch, self.revision) > (other.epoch, other.revision)
     }
 
-    /// The record as a message body.
+    /// Returns the record as a message body.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u8(Self::VERSION);
         wire::put_text(&mut out, self.stream.as_str());
         out.put_u64(self.life.0);
-        out.put_u32(self.epoch.counter);
-        out.put_u64(self.epoch.node.0);
+        self.epoch.encode(&mut out);
         out.put_u32(self.revision);
         out.put_u32(self.first_msn);
         out.put_u32(self.target_duration);
@@ -250,15 +241,11 @@ impl Record {
         put_micros(&mut out, self.segment_duration);
         out.put_u8(self.messages.0);
         out.put_u64(self.availability_start.as_micros());
-        out.put_u8(u8::from(self.ended.is_some()));
+        out.put_u8(self.ended.is_some().into());
         out.put_u32(self.ended.unwrap_or(0));
         wire::put_count(&mut out, self.periods.len());
         for period in &self.periods {
-            out.put_u32(period.first_msn);
-            out.put_u32(period.discontinuity);
-            put_micros(&mut out, period.start);
-            out.put_u64(period.tracks.0);
-            out.put_u8(period.continues.into());
+            period.encode(&mut out);
         }
         wire::put_count(&mut out, self.tracks.len());
         for track in &self.tracks {
@@ -273,70 +260,78 @@ impl Record {
         if r.u8("record version")? != Self::VERSION {
             return Err(r.fault("record version", Fault::Invalid));
         }
-        let stream = r.text(StreamName::LEN_MAX, "stream")?;
-        let stream = StreamName::parse(&stream).map_err(|_| r.fault("stream", Fault::Invalid))?;
-        let life = LifeId(r.u64("life")?);
-        let epoch = Epoch { counter: r.u32("epoch counter")?, node: NodeId(r.u64("epoch node")?) };
-        let revision = r.u32("revision")?;
-        let first_msn = r.u32("first msn")?;
-        let target_duration = r.u32("target duration")?;
-        if !(1..=3_600).contains(&target_duration) {
-            return Err(r.fault("target duration", Fault::Invalid));
+        let record = Record {
+            stream: StreamName::decode(r)?,
+            life: LifeId(r.u64("presentation")?),
+            epoch: Epoch::decode(r)?,
+            revision: r.u32("revision")?,
+            first_msn: r.u32("first msn")?,
+            target_duration: r.u32("target duration")?,
+            part_target: r.micros("part target")?,
+            latency: r.micros("latency")?,
+            segment_duration: r.micros("segment duration")?,
+            messages: Schemes(r.u8("messages")?),
+            availability_start: UnixTime::from_micros(r.u64("availability start")?),
+            ended: Some((r.flag("ended")?, r.u32("last msn")?)).filter(|(ended, _)| *ended).map(|(_, last)| last),
+            periods: r.list(Self::PERIODS_MAX, Period::WIRE_LEN, "periods", |r, _| Period::decode(r))?,
+            tracks: r.list(usize::from(TrackId::COUNT_MAX), 16, "tracks", |r, id| Track::decode(id, r))?,
+        };
+        match record.invalid() {
+            Some(what) => Err(r.fault(what, Fault::Invalid)),
+            None => Ok(record),
         }
-        let part_target = micros(r, "part target")?;
-        let latency = micros(r, "latency")?;
-        let segment_duration = micros(r, "segment duration")?;
-        let longest = Duration::from_secs(u64::from(target_duration) + 1);
-        if part_target.is_zero() || part_target > longest || segment_duration.is_zero() || segment_duration > longest {
-            return Err(r.fault("part target or segment duration", Fault::Invalid));
+    }
+
+    /// Returns a field whose value no node may have sent.
+    fn invalid(&self) -> Option<&'static str> {
+        let longest = self.target() + Duration::from_secs(1);
+        let lasts = |duration: Duration| !duration.is_zero() && duration <= longest;
+        if !(1..=3_600).contains(&self.target_duration) {
+            return Some("target duration");
         }
-        if latency < part_target * 3 || latency > Self::LATENCY_MAX.max(part_target * 3) {
-            return Err(r.fault("latency", Fault::Invalid));
+        if !lasts(self.part_target) || !lasts(self.segment_duration) {
+            return Some("part target or segment duration");
         }
-        let messages = Schemes(r.u8("messages")?);
-        let availability_start = UnixTime::from_micros(r.u64("availability start")?);
-        let ended = (r.u8("ended")? != 0, r.u32("last msn")?);
-        let n = r.count(Self::PERIODS_MAX, 25, "periods")?;
-        let mut periods = Vec::with_capacity(n);
-        for _ in 0..n {
-            periods.push(Period {
-                first_msn: r.u32("period msn")?,
-                discontinuity: r.u32("period discontinuity")?,
-                start: micros(r, "period start")?,
-                tracks: TrackSet(r.u64("period tracks")?),
-                continues: r.u8("period continues")? != 0,
-            });
+        let least = self.part_target * 3;
+        if self.latency < least || self.latency > Self::LATENCY_MAX.max(least) {
+            return Some("latency");
         }
-        if periods.is_empty() {
-            return Err(r.fault("periods", Fault::Invalid));
-        }
-        let n = r.count(usize::from(TrackId::COUNT_MAX), 16, "tracks")?;
-        let mut tracks = Vec::with_capacity(n);
-        for id in 0..n {
-            tracks.push(Track::decode(TrackId(u8::try_from(id).expect("below COUNT_MAX")), r)?);
-        }
-        let ended = ended.0.then_some(ended.1);
-        Ok(Record {
-            stream,
-            life,
-            epoch,
-            revision,
-            first_msn,
-            target_duration,
-            part_target,
-            latency,
-            segment_duration,
-            messages,
-            availability_start,
-            tracks,
-            periods,
-            ended,
+        self.periods.is_empty().then_some("periods")
+    }
+}
+
+impl Period {
+    /// A period's length on the wire, in bytes.
+    pub const WIRE_LEN: usize = 4 + 4 + 8 + 8 + 1;
+
+    /// Returns a period of all tracks that begins with a discontinuity.
+    pub fn new(first_msn: Msn, discontinuity: u32, start: Duration) -> Self {
+        Period { first_msn, discontinuity, start, tracks: TrackSet::ALL, continues: false }
+    }
+
+    /// Appends the period.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u32(self.first_msn);
+        out.put_u32(self.discontinuity);
+        put_micros(out, self.start);
+        out.put_u64(self.tracks.0);
+        out.put_u8(self.continues.into());
+    }
+
+    /// Reads a period.
+    pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
+        Ok(Period {
+            first_msn: r.u32("period msn")?,
+            discontinuity: r.u32("period discontinuity")?,
+            start: r.micros("period start")?,
+            tracks: TrackSet(r.u64("period tracks")?),
+            continues: r.flag("period continues")?,
         })
     }
 }
 
 impl Track {
-    /// Whether it is a video track.
+    /// Returns whether this is a video track.
     pub fn is_video(&self) -> bool {
         matches!(self.kind, TrackKind::Video(_))
     }
@@ -369,55 +364,52 @@ impl Track {
         }
     }
 
-    fn decode(id: TrackId, r: &mut Reader) -> Result<Self, WireError> {
-        let name = r.text(64, "track name")?;
-        StreamName::parse(&name).map_err(|_| r.fault("track name", Fault::Invalid))?;
-        let timescale = Timescale::new(r.u32("timescale")?).ok_or_else(|| r.fault("timescale", Fault::Invalid))?;
-        let codec = r.text(64, "codec")?;
+    fn decode(id: usize, r: &mut Reader) -> Result<Self, WireError> {
+        let track = Track {
+            id: TrackId(u8::try_from(id).expect("below COUNT_MAX")),
+            name: r.text(64, "track name")?,
+            timescale: Timescale::new(r.u32("timescale")?).ok_or_else(|| r.fault("timescale", Fault::Invalid))?,
+            codec: r.text(64, "codec")?,
+            language: Some(r.text(64, "language")?).filter(|language| !language.is_empty()),
+            bandwidth: r.u32("bandwidth")?,
+            average_bandwidth: r.u32("average bandwidth")?,
+            kind: TrackKind::decode(r)?,
+            inits: r.list(Record::INITS_MAX, 6, "init segments", |r, _| Init::decode(r))?,
+        };
         let printable = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'<' && b != b'&');
-        if !printable(&codec) {
-            return Err(r.fault("codec", Fault::Invalid));
-        }
-        let language = r.text(64, "language")?;
-        if !printable(&language) {
-            return Err(r.fault("language", Fault::Invalid));
-        }
-        let bandwidth = r.u32("bandwidth")?;
-        let average_bandwidth = r.u32("average bandwidth")?;
-        let kind = match r.u8("track kind")? {
-            0 => TrackKind::Video(VideoInfo {
+        let valid = StreamName::check(&track.name).is_ok()
+            && printable(&track.codec)
+            && track.language.as_deref().is_none_or(printable)
+            && !track.inits.is_empty();
+        if valid { Ok(track) } else { Err(r.fault("track", Fault::Invalid)) }
+    }
+}
+
+impl TrackKind {
+    fn decode(r: &mut Reader) -> Result<Self, WireError> {
+        match r.u8("track kind")? {
+            0 => Ok(TrackKind::Video(VideoInfo {
                 width: r.u16("width")?,
                 height: r.u16("height")?,
                 frame_rate_milli: r.u32("frame rate")?,
                 transfer: r.u8("transfer")?,
-            }),
-            1 => TrackKind::Audio(AudioInfo { sample_rate: r.u32("sample rate")?, channels: r.u8("channels")? }),
-            _ => return Err(r.fault("track kind", Fault::Invalid)),
-        };
-        let n = r.count(Record::INITS_MAX, 6, "init segments")?;
-        let mut inits = Vec::with_capacity(n);
-        for _ in 0..n {
-            inits.push(Init { number: r.u16("init number")?, bytes: r.blob(Record::INIT_LEN_MAX, "init segment")? });
+            })),
+            1 => Ok(TrackKind::Audio(AudioInfo { sample_rate: r.u32("sample rate")?, channels: r.u8("channels")? })),
+            _ => Err(r.fault("track kind", Fault::Invalid)),
         }
-        if inits.is_empty() {
-            return Err(r.fault("init segments", Fault::Invalid));
-        }
-        let language = (!language.is_empty()).then_some(language);
-        Ok(Track { id, name, timescale, codec, language, bandwidth, average_bandwidth, kind, inits })
     }
 }
 
-fn put_micros(out: &mut BytesMut, duration: Duration) {
-    out.put_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
-}
-
-fn micros(r: &mut Reader, what: &'static str) -> Result<Duration, WireError> {
-    Ok(Duration::from_micros(r.u64(what)?))
+impl Init {
+    fn decode(r: &mut Reader) -> Result<Self, WireError> {
+        Ok(Init { number: r.u16("init number")?, bytes: r.blob(Record::INIT_LEN_MAX, "init segment")? })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NodeId;
 
     #[test]
     fn records_survive_the_wire() {

@@ -1,9 +1,9 @@
-//! Where a publisher goes on.
+//! The point at which a publisher goes on.
 
 use super::id::{Msn, TrackId};
 use super::record::Record;
 
-/// Where a publisher that comes to this node goes on, if the swarm already holds a life of the stream.
+/// The point at which a publisher goes on, if the swarm already holds a presentation of the stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Resume {
     /// The newest record.

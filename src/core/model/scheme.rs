@@ -1,7 +1,7 @@
-//! Timed metadata: what a stream says beside its pictures and sound. It travels in the parts, as event message boxes (DASH, 23009-1,
-//! 5.10.3.3); the [`Record`](super::record::Record) says of which kinds there are any.
+//! Timed metadata: messages beside pictures and sound. They travel in the parts, as event message boxes (DASH, 23009-1,
+//! 5.10.3.3); the [`Record`](super::record::Record) lists the kinds that have come.
 
-/// What a message is written in.
+/// The format of a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Scheme {
     /// An ID3v2 tag (AOM, "Carriage of ID3 Timed Metadata in CMAF").
@@ -11,10 +11,10 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// All there are.
+    /// All schemes.
     pub const ALL: [Scheme; 2] = [Scheme::Id3, Scheme::Scte35];
 
-    /// `scheme_id_uri` of an event message, `schemeIdUri` of an InbandEventStream.
+    /// Returns `scheme_id_uri` of an event message, `schemeIdUri` of an InbandEventStream.
     pub const fn uri(self) -> &'static str {
         match self {
             Scheme::Id3 => "https://aomedia.org/emsg/ID3",
@@ -22,7 +22,7 @@ impl Scheme {
         }
     }
 
-    /// By its `scheme_id_uri`, and ID3 by the one that Apple gave it before AOM did.
+    /// Returns the scheme of a `scheme_id_uri`. ID3 has Apple's older one, too.
     pub fn parse(uri: &str) -> Option<Scheme> {
         match uri {
             "https://developer.apple.com/streaming/emsg-id3" => Some(Scheme::Id3),
@@ -38,23 +38,23 @@ impl Scheme {
     }
 }
 
-/// Some of them.
+/// A set of schemes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Schemes(pub(crate) u8);
 
 impl Schemes {
-    /// These, and `scheme`.
+    /// Returns the set with `scheme`.
     #[must_use]
     pub const fn with(self, scheme: Scheme) -> Schemes {
         Schemes(self.0 | scheme.bit())
     }
 
-    /// Whether `scheme` is among them.
+    /// Returns whether the set has `scheme`.
     pub const fn contains(self, scheme: Scheme) -> bool {
         self.0 & scheme.bit() != 0
     }
 
-    /// Each of them.
+    /// Returns each scheme of the set.
     pub fn iter(self) -> impl Iterator<Item = Scheme> {
         Scheme::ALL.into_iter().filter(move |scheme| self.contains(*scheme))
     }

@@ -1,42 +1,49 @@
 //! Time and its units. Three clocks are kept apart by type:
 //!
-//! - [`Time`], *now*: one node's monotonic clock, in microseconds from an arbitrary start. Never sent
-//!   to another node as anything but an opaque stamp.
-//! - [`UnixTime`], *wallclock*: microseconds since the Unix epoch. What players see.
-//! - [`MediaTime`], *media time*: ticks of a track's [`Timescale`] since its life's
-//!   `availabilityStartTime`.
+//! - [`Time`], *now*: one node's monotonic clock, in microseconds from an arbitrary start. Other nodes get it only as an
+//!   opaque stamp.
+//! - [`UnixTime`], *wallclock*: microseconds since the Unix epoch. Players see it.
+//! - *Media time*: ticks of a track's [`Timescale`], or a [`Duration`], since the presentation's `availabilityStartTime`.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
-/// A reading of one node's monotonic clock, in microseconds. Cores receive it and never read it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+use derive_more::Debug;
+
+/// Returns a duration in microseconds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Holds a reading of one node's monotonic clock, in microseconds. Cores receive it and never read it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[debug("{}.{:06}s", _0 / 1_000_000, _0 % 1_000_000)]
 pub struct Time(u64);
 
 impl Time {
     /// The clock's start.
     pub const ZERO: Time = Time(0);
-    /// Further off than any deadline.
+    /// Later than any deadline.
     pub const MAX: Time = Time(u64::MAX);
 
-    /// From microseconds since the clock's start.
+    /// Makes a reading from microseconds since the clock's start.
     pub const fn from_micros(micros: u64) -> Self {
         Time(micros)
     }
 
-    /// From milliseconds since the clock's start.
+    /// Makes a reading from milliseconds since the clock's start.
     pub const fn from_millis(millis: u64) -> Self {
         Time(millis * 1_000)
     }
 
-    /// Microseconds since the clock's start.
+    /// Returns the microseconds since the clock's start.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not after.
+    /// Returns how long after `earlier` this is; zero if it isn't.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -45,7 +52,7 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Time;
     fn add(self, rhs: Duration) -> Time {
-        Time(self.0.saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
+        Time(self.0.saturating_add(micros(rhs)))
     }
 }
 
@@ -58,67 +65,62 @@ impl AddAssign<Duration> for Time {
 impl Sub<Duration> for Time {
     type Output = Time;
     fn sub(self, rhs: Duration) -> Time {
-        Time(self.0.saturating_sub(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
-    }
-}
-
-impl fmt::Debug for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}s", self.0 / 1_000_000, self.0 % 1_000_000)
+        Time(self.0.saturating_sub(micros(rhs)))
     }
 }
 
 /// From the start of NTP's first era to the Unix epoch.
 const NTP_EPOCH_SECS: u64 = 2_208_988_800;
 
-/// A wallclock reading: microseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// Holds a wallclock reading: microseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[debug("{self}")]
 pub struct UnixTime(u64);
 
 impl UnixTime {
-    /// From microseconds since the Unix epoch.
+    /// Makes a reading from microseconds since the Unix epoch.
     pub const fn from_micros(micros: u64) -> Self {
         UnixTime(micros)
     }
 
-    /// Microseconds since the Unix epoch.
+    /// Returns the microseconds since the Unix epoch.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// Milliseconds since the Unix epoch, rounded down.
+    /// Returns the milliseconds since the Unix epoch, rounded down.
     pub const fn as_millis(self) -> u64 {
         self.0 / 1_000
     }
 
-    /// Seconds since the Unix epoch, rounded down.
+    /// Returns the seconds since the Unix epoch, rounded down.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// How long after `earlier` this is; zero if it is not after.
+    /// Returns how long after `earlier` this is; zero if it isn't.
     pub const fn since(self, earlier: UnixTime) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// From seconds since 1900 and a 32-bit fraction (RFC 5905, 6), of the era that began then or the next.
+    /// Makes a reading from seconds since 1900 and a 32-bit fraction (RFC 5905, 6), of the era that began then or the next.
     pub const fn from_ntp(ntp: u64) -> Self {
         let seconds = match (ntp >> 32).checked_sub(NTP_EPOCH_SECS) {
             Some(seconds) => seconds,
             None => (ntp >> 32) + (1 << 32) - NTP_EPOCH_SECS,
         };
-        // To the nearest: our own was rounded down.
+        // To the nearest: `ntp` rounds down.
         let micros = ((ntp & 0xffff_ffff) * 1_000_000 + (1 << 31)) >> 32;
         UnixTime(seconds * 1_000_000 + micros)
     }
 
-    /// Seconds since 1900 and a 32-bit fraction (RFC 5905, 6), modulo the era of 136 years.
+    /// Returns the seconds since 1900 and a 32-bit fraction (RFC 5905, 6), modulo the era of 136 years.
     pub const fn ntp(self) -> u64 {
         let fraction = ((self.0 % 1_000_000) << 32) / 1_000_000;
         (self.as_secs().wrapping_add(NTP_EPOCH_SECS) << 32) | fraction
     }
 
-    /// `YYYY-MM-DDTHH:MM:SS.mmmZ` (ISO 8601, as EXT-X-PROGRAM-DATE-TIME and xs:dateTime want it).
+    /// Returns `YYYY-MM-DDTHH:MM:SS.mmmZ` (ISO 8601, as EXT-X-PROGRAM-DATE-TIME and xs:dateTime need it).
     pub fn iso8601(self) -> String {
         self.to_string()
     }
@@ -127,14 +129,14 @@ impl UnixTime {
 impl Add<Duration> for UnixTime {
     type Output = UnixTime;
     fn add(self, rhs: Duration) -> UnixTime {
-        UnixTime(self.0.saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
+        UnixTime(self.0.saturating_add(micros(rhs)))
     }
 }
 
 impl Sub<Duration> for UnixTime {
     type Output = UnixTime;
     fn sub(self, rhs: Duration) -> UnixTime {
-        UnixTime(self.0.saturating_sub(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
+        UnixTime(self.0.saturating_sub(micros(rhs)))
     }
 }
 
@@ -149,13 +151,7 @@ impl fmt::Display for UnixTime {
     }
 }
 
-impl fmt::Debug for UnixTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Days since 1970-01-01 to (year, month, day) of the proleptic Gregorian calendar.
+/// Returns year, month and day of the proleptic Gregorian calendar.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
     let (era, doe) = (z / 146_097, z % 146_097);
@@ -167,7 +163,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (yoe + era * 400 + u64::from(month <= 2), month, day)
 }
 
-/// Ticks a second (ISO 14496-12 `timescale`), never zero.
+/// Holds ticks a second (ISO 14496-12 `timescale`), never zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Timescale(NonZeroU32);
 
@@ -177,7 +173,7 @@ impl Timescale {
     /// 90 kHz, the clock of MPEG-TS, and of damson's video tracks.
     pub const MPEG: Timescale = Timescale(NonZeroU32::new(90_000).unwrap());
 
-    /// `hz` ticks a second; `None` for zero.
+    /// Makes a timescale of `hz` ticks a second; `None` for zero.
     pub const fn new(hz: u32) -> Option<Self> {
         match NonZeroU32::new(hz) {
             Some(hz) => Some(Timescale(hz)),
@@ -185,55 +181,28 @@ impl Timescale {
         }
     }
 
-    /// Ticks a second.
+    /// Returns the ticks a second.
     pub const fn hz(self) -> u32 {
         self.0.get()
     }
 
-    /// How long `ticks` last, rounded down to a nanosecond.
+    /// Returns how long `ticks` last, rounded down to a nanosecond.
     pub fn duration(self, ticks: u64) -> Duration {
         let hz = u64::from(self.hz());
         let nanos = (ticks % hz) * 1_000_000_000 / hz;
         Duration::from_secs(ticks / hz) + Duration::from_nanos(nanos)
     }
 
-    /// The nearest whole number of ticks to `duration`.
+    /// Returns the whole number of ticks that is nearest to `duration`.
     pub fn ticks(self, duration: Duration) -> u64 {
         let exact = duration.as_nanos() * u128::from(self.hz()) + 500_000_000;
         u64::try_from(exact / 1_000_000_000).unwrap_or(u64::MAX)
     }
 }
 
-/// A point on a track's timeline: `ticks` of `scale` since the life's `availabilityStartTime`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MediaTime {
-    /// Ticks since the life's start.
-    pub ticks: u64,
-    /// What a tick is.
-    pub scale: Timescale,
-}
-
-impl MediaTime {
-    /// `ticks` of `scale`.
-    pub const fn new(ticks: u64, scale: Timescale) -> Self {
-        MediaTime { ticks, scale }
-    }
-
-    /// The same point in another timescale, to the nearest tick.
-    pub fn rescale(self, scale: Timescale) -> MediaTime {
-        let from = u128::from(self.scale.hz());
-        let ticks = (u128::from(self.ticks) * u128::from(scale.hz()) + from / 2) / from;
-        MediaTime { ticks: u64::try_from(ticks).unwrap_or(u64::MAX), scale }
-    }
-
-    /// The time since the life's start.
-    pub fn as_duration(self) -> Duration {
-        self.scale.duration(self.ticks)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::input_clock::rescale;
     use super::*;
 
     #[test]
@@ -261,22 +230,22 @@ mod tests {
     #[test]
     fn media_time_changes_scale_to_the_nearest_tick() {
         let audio = Timescale::new(44_100).expect("not zero");
-        assert_eq!(MediaTime::new(90_000, Timescale::MPEG).rescale(audio).ticks, 44_100);
-        assert_eq!(MediaTime::new(1_024, audio).rescale(Timescale::MILLIS).ticks, 23);
+        assert_eq!(rescale(90_000, Timescale::MPEG, audio), 44_100);
+        assert_eq!(rescale(1_024, audio, Timescale::MILLIS), 23);
         assert_eq!(audio.ticks(audio.duration(1_024 * 1_000_000)), 1_024 * 1_000_000);
     }
 }
 
-/// Both clocks at one moment: cores take `now` for deadlines and `wall` for what players see.
+/// Holds both clocks at one moment: cores take `now` for deadlines and `wall` for what players see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Clocks {
-    /// Monotonic.
+    /// The monotonic clock.
     pub now: Time,
-    /// Unix time.
+    /// The wallclock.
     pub wall: UnixTime,
 }
 
-/// The clock of an input's timestamps.
+/// Describes the clock of an input's timestamps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InputClock {
     /// Ticks a second.
@@ -286,13 +255,13 @@ pub struct InputClock {
 }
 
 impl InputClock {
-    /// Whether all tracks are stamped from one clock for certain: a program has one system time clock (ISO 13818-1,
-    /// 2.4.2.1), a file one presentation. Of RTMP's tracks some run on clocks of their own.
+    /// Returns whether one clock certainly stamps all tracks: a program has one system time clock (ISO 13818-1, 2.4.2.1), a
+    /// file one timeline. Some of RTMP's tracks run on clocks of their own.
     pub fn is_common(self) -> bool {
         self.wrap_bits >= 33
     }
 
-    /// Ticks, which may be before 0, as its timestamps show them.
+    /// Returns ticks, which may be negative, as timestamps show them.
     pub fn wrapped(self, ticks: i64) -> u64 {
         ticks.cast_unsigned() & (u64::MAX >> (64 - self.wrap_bits.clamp(1, 64)))
     }

@@ -1,4 +1,4 @@
-//! What begins together: units that were gathered, without what can't be decoded and what jumps, on one clock.
+//! The units with which a period begins: aligned on one clock, without undecodable ones and without jumps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,23 +19,27 @@ const COMMON_APART_MAX: Duration = Duration::from_secs(10);
 /// Audio that far before the first keyframe is kept, since encoders interleave loosely.
 const AUDIO_LEAD_MAX: Duration = Duration::from_millis(500);
 
-/// What was gathered, split.
+/// Holds the preroll's units, split.
 #[derive(Debug)]
 pub(super) struct Aligned {
-    /// Of all that begin together, as they came, jumps taken out.
+    /// The units of all pushes that begin together, in order of arrival, without jumps.
     pub units: Vec<InputUnit>,
     /// The earliest time at which one of them is decoded or shown: presentation times are never negative.
     pub base: i64,
-    /// Of the pushes that join later.
+    /// The units of the pushes that join later.
     pub others: BTreeMap<PushId, Vec<InputUnit>>,
 }
 
-/// Puts the other pushes' units to the lead's: those that show a keyframe with its first one, and sound beside that. Returns
-/// what was dropped on the way, too.
-pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> (Option<Aligned>, Vec<Diagnostic>) {
+/// Adds to the lead's units those of the pushes that show a keyframe with its first one, and sound beside that. Returns
+/// diagnostics of dropped units, too.
+pub(super) fn align(
+    preroll: &mut Preroll,
+    lead: PushId,
+    publishers: &Publishers,
+) -> (Option<Aligned>, Vec<Diagnostic>) {
+    let (units, need_keyframe) = preroll.take();
     let Some(clock) = publishers.get(lead).map(|publisher| publisher.clock) else { return (None, Vec::new()) };
-    let (units, need_keyframe) = preroll.into_units();
-    let (mut units, others): (Vec<InputUnit>, _) = units.into_iter().partition(|unit| unit.track.feed() == lead);
+    let (mut units, others): (Vec<InputUnit>, _) = units.into_iter().partition(|unit| unit.track.push() == lead);
     let mut dropped = match need_keyframe {
         true => drop_undecodable(&mut units, clock, publishers),
         false => Vec::new(),
@@ -45,37 +49,37 @@ pub(super) fn align(preroll: Preroll, lead: PushId, publishers: &Publishers) -> 
     let Some(start) = Start::of(&units, lead, clock, publishers) else { return (None, dropped) };
     let mut waiting: BTreeMap<PushId, Vec<InputUnit>> = BTreeMap::new();
     for unit in others {
-        waiting.entry(unit.track.feed()).or_default().push(unit);
+        waiting.entry(unit.track.push()).or_default().push(unit);
     }
     let mut sound = start.has_sound(lead, &units);
     let mut jumped = Vec::new();
-    for feed in publishers.in_order() {
-        let Some((begins, video)) = waiting.get(&feed).and_then(|came| start.begins(feed, came)) else { continue };
-        let came = waiting.remove(&feed).unwrap_or_default();
-        let takes_sound = !sound && start.has_sound(feed, &came);
+    for push in publishers.in_order() {
+        let Some((begins, video)) = waiting.get(&push).and_then(|came| start.begins(push, came)) else { continue };
+        let came = waiting.remove(&push).unwrap_or_default();
+        let takes_sound = !sound && start.has_sound(push, &came);
         let taken = start.take((&begins, video), came, takes_sound);
         jumped.extend(taken.iter().filter(|unit| unit.dts > start.latest).map(|unit| unit.track));
         units.extend(taken.into_iter().filter(|unit| unit.dts <= start.latest));
         sound |= takes_sound;
     }
     dropped.extend(Diagnostic::dropped(jumped.into_iter(), Unusable::Jumped));
-    // In the order in which they came: none lags because it is fed behind the others.
+    // In order of arrival, so that no track lags because it is fed after the others.
     units.sort_by_key(|unit| unit.now);
     let base = units.iter().map(InputUnit::earliest).min().unwrap_or_default();
     (Some(Aligned { units, base, others: waiting }), dropped)
 }
 
-/// Where the push that leads begins, in ticks of the input clock.
+/// The start of the leading push, in ticks of the input clock.
 struct Start<'a> {
     publishers: &'a Publishers,
     first: InputUnit,
-    /// How far a keyframe may be shown from its first one.
+    /// The longest distance of a keyframe from the lead's first one.
     near: i64,
-    /// How much later sound may begin.
+    /// The longest time that sound may begin later.
     apart: i64,
     /// Sound before this isn't used.
     earliest: i64,
-    /// The lead's jumps have been taken out; another push's are left out.
+    /// Units of other pushes after this are left out: they jumped.
     latest: i64,
 }
 
@@ -98,22 +102,22 @@ impl<'a> Start<'a> {
         })
     }
 
-    /// Returns whether a push has brought sound that all share.
-    fn has_sound(&self, feed: PushId, units: &[InputUnit]) -> bool {
-        self.shares(feed) && units.iter().any(|unit| self.is_audio(unit.track))
+    /// Returns whether a push has sound that all renditions share.
+    fn has_sound(&self, push: PushId, units: &[InputUnit]) -> bool {
+        self.shares(push) && units.iter().any(|unit| self.is_audio(unit.track))
     }
 
-    fn shares(&self, feed: PushId) -> bool {
-        !self.publishers.get(feed).is_some_and(Publisher::is_language)
+    fn shares(&self, push: PushId) -> bool {
+        !self.publishers.get(push).is_some_and(Publisher::is_language)
     }
 
     fn is_audio(&self, track: InputTrack) -> bool {
         self.publishers.source(track).is_some_and(|source| !source.codec.is_video())
     }
 
-    /// Returns the unit with which another push begins together with the lead, if it has one, and whether that is a picture.
-    fn begins(&self, feed: PushId, came: &[InputUnit]) -> Option<(InputUnit, bool)> {
-        let (track, video) = self.publishers.guide(feed)?;
+    /// Returns the unit with which another push begins together with the lead, and whether that is a picture.
+    fn begins(&self, push: PushId, came: &[InputUnit]) -> Option<(InputUnit, bool)> {
+        let (track, video) = self.publishers.guide(push)?;
         let mut mine = came.iter().filter(|unit| unit.track == track);
         let unit = match video {
             true => mine.find(|unit| unit.keyframe && self.off(unit).abs() <= self.near),
@@ -127,7 +131,7 @@ impl<'a> Start<'a> {
         unit.shown().saturating_sub(self.first.shown())
     }
 
-    /// Returns what a push begins with, shifted: the same frame is shown at the same time, whatever its muxer began with.
+    /// Returns the units with which a push begins, shifted so that the same frame is shown at the same time in all pushes.
     fn take(&self, (begins, video): (&InputUnit, bool), came: Vec<InputUnit>, takes_sound: bool) -> Vec<InputUnit> {
         let shifted = if video { self.off(begins) } else { 0 };
         let mut begun = false;
@@ -137,7 +141,7 @@ impl<'a> Start<'a> {
             match is_guide && video {
                 true => begun,
                 false => {
-                    let used = !self.shares(unit.track.feed()) || takes_sound;
+                    let used = !self.shares(unit.track.push()) || takes_sound;
                     self.is_audio(unit.track) && unit.dts >= self.earliest && used
                 }
             }
@@ -149,38 +153,36 @@ impl<'a> Start<'a> {
 
 /// Drops pictures before the first keyframe, and sound that is far before it.
 fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &Publishers) -> Vec<Diagnostic> {
-    let mut keep = vec![true; units.len()];
-    let mut first = None;
-    for (track, _) in publishers.sources().filter(|(_, source)| source.codec.is_video()) {
-        let of_track = |unit: &InputUnit| unit.track == track;
-        // Without any keyframe (intra refresh) all is published as it came.
-        let Some(at) = units.iter().position(|unit| of_track(unit) && unit.keyframe) else { continue };
-        for (keep, _) in keep.iter_mut().zip(&*units).take(at).filter(|(_, unit)| of_track(unit)) {
-            *keep = false;
-        }
-        first = first.or(Some(units[at].clone()));
-    }
-    if let Some(first) = first {
-        for (keep, unit) in keep.iter_mut().zip(&*units) {
-            let audio = publishers.source(unit.track).is_some_and(|source| !source.codec.is_video());
-            let off = clock.scale.duration(first.dts.abs_diff(unit.dts));
-            let lead = match off > TRACKS_APART_MAX {
-                true => first.now.since(unit.now),
-                false => span(unit.dts, first.dts, clock),
-            };
-            *keep &= !audio || lead <= AUDIO_LEAD_MAX;
-        }
-    }
-    let dropped = units.iter().zip(&keep).filter(|(_, keep)| !**keep).map(|(unit, _)| unit.track);
-    let dropped = Diagnostic::dropped(dropped, Unusable::NoKeyframe).collect();
-    let mut keep = keep.into_iter();
-    units.retain(|_| keep.next().unwrap_or(true));
-    dropped
+    let keyframe = |track: InputTrack| units.iter().position(|unit| unit.track == track && unit.keyframe);
+    let video = publishers.sources().filter(|(_, source)| source.codec.is_video()).map(|(track, _)| track);
+    // A track without any keyframe (intra refresh) is published as it came.
+    let begins: BTreeMap<InputTrack, usize> = video.filter_map(|track| Some((track, keyframe(track)?))).collect();
+    let Some(first) = begins.values().next().map(|&at| units[at].clone()) else { return Vec::new() };
+    let is_early = |unit: &InputUnit| {
+        let off = clock.scale.duration(first.dts.abs_diff(unit.dts));
+        let lead = match off > TRACKS_APART_MAX {
+            true => first.now.since(unit.now),
+            false => span(unit.dts, first.dts, clock),
+        };
+        lead > AUDIO_LEAD_MAX
+    };
+    let is_audio = |track| publishers.source(track).is_some_and(|source| !source.codec.is_video());
+    let (mut at, mut dropped) = (0, Vec::new());
+    units.retain(|unit| {
+        let undecodable = match begins.get(&unit.track) {
+            Some(&begins) => at < begins,
+            None => is_audio(unit.track) && is_early(unit),
+        };
+        at += 1;
+        dropped.extend(undecodable.then_some(unit.track));
+        !undecodable
+    });
+    Diagnostic::dropped(dropped.into_iter(), Unusable::NoKeyframe).collect()
 }
 
-/// Takes jumps out, and puts a push's tracks on one clock: that of its first video track, else its first track's.
-fn one_clock(units: &mut [InputUnit], feed: PushId, clock: InputClock, publishers: &Publishers) {
-    let tracks: Vec<InputTrack> = publishers.sources_of(feed).map(|(track, _)| track).collect();
+/// Removes jumps, and puts a push's tracks on one clock: that of its first video track, else its first track's.
+fn one_clock(units: &mut [InputUnit], push: PushId, clock: InputClock, publishers: &Publishers) {
+    let tracks: Vec<InputTrack> = publishers.sources_of(push).map(|(track, _)| track).collect();
     for &track in &tracks {
         straighten(units, track, clock);
     }
@@ -193,8 +195,7 @@ fn one_clock(units: &mut [InputUnit], feed: PushId, clock: InputClock, publisher
     }
 }
 
-/// Puts a track's units before the last jump among them right before those behind it: nothing is lost, and the clock that
-/// goes on is the newest.
+/// Moves a track's units before its last jump right before those behind it. No unit is lost, and the newest clock goes on.
 fn straighten(units: &mut [InputUnit], track: InputTrack, clock: InputClock) {
     let mut of_track: Vec<&mut InputUnit> = units.iter_mut().filter(|unit| unit.track == track).collect();
     let jump = (1..of_track.len()).rev().find(|&i| {
@@ -213,7 +214,7 @@ fn straighten(units: &mut [InputUnit], track: InputTrack, clock: InputClock) {
     }
 }
 
-/// Puts a track that runs on a clock of its own beside `reference`, by its arrival.
+/// Aligns a track that runs on a clock of its own with `reference`, by its arrival.
 fn put_beside(units: &mut [InputUnit], track: InputTrack, reference: &InputUnit, clock: InputClock, apart: Duration) {
     let Some(first) = units.iter().find(|unit| unit.track == track) else { return };
     let ticks = |duration: Duration| i64::try_from(clock.scale.ticks(duration)).unwrap_or(i64::MAX / 4);
@@ -238,6 +239,7 @@ pub(super) fn tolerance(frame: Duration) -> Duration {
 mod tests {
     use super::super::tests::{asc, avcc};
     use super::*;
+    use crate::packager::preroll::tests::empty;
     use crate::packager::publishers::tests::{attached, track_unit};
 
     const HIGH: PushId = PushId(0);
@@ -247,23 +249,23 @@ mod tests {
 
     fn ladder() -> Publishers {
         let mut publishers = attached(&[(HIGH, Some("720p")), (LOW, Some("360p"))]);
-        for feed in [HIGH, LOW] {
-            publishers.configure(InputTrack::of(feed, VIDEO), &avcc());
-            publishers.configure(InputTrack::of(feed, AUDIO), &asc());
+        for push in [HIGH, LOW] {
+            publishers.configure(InputTrack::of(push, VIDEO), &avcc());
+            publishers.configure(InputTrack::of(push, AUDIO), &asc());
         }
         publishers
     }
 
     fn gathered(units: &[(PushId, InputTrack, i64, bool)]) -> Preroll {
-        let mut preroll = Preroll::new(true);
-        for &(feed, track, dts, keyframe) in units {
-            preroll.push(track_unit(InputTrack::of(feed, track), dts, keyframe));
+        let mut preroll = empty();
+        for &(push, track, dts, keyframe) in units {
+            preroll.push(track_unit(InputTrack::of(push, track), dts, keyframe));
         }
         preroll
     }
 
-    fn stamps(units: &[InputUnit], feed: PushId, track: InputTrack) -> Vec<i64> {
-        let of_track = units.iter().filter(|unit| unit.track == InputTrack::of(feed, track));
+    fn stamps(units: &[InputUnit], push: PushId, track: InputTrack) -> Vec<i64> {
+        let of_track = units.iter().filter(|unit| unit.track == InputTrack::of(push, track));
         of_track.map(|unit| unit.dts).collect()
     }
 
@@ -271,7 +273,7 @@ mod tests {
     fn pictures_before_the_first_keyframe_are_dropped_with_their_sound() {
         let units = [(HIGH, VIDEO, 0, false), (HIGH, AUDIO, 0, true), (HIGH, AUDIO, 400, true)];
         let keyed = [(HIGH, VIDEO, 800, true), (HIGH, VIDEO, 840, false), (HIGH, AUDIO, 810, true)];
-        let (aligned, dropped) = align(gathered(&[&units[..], &keyed].concat()), HIGH, &ladder());
+        let (aligned, dropped) = align(&mut gathered(&[&units[..], &keyed].concat()), HIGH, &ladder());
         let aligned = aligned.expect("a keyframe");
         assert_eq!(stamps(&aligned.units, HIGH, VIDEO), [800, 840]);
         assert_eq!(stamps(&aligned.units, HIGH, AUDIO), [400, 810]);
@@ -282,16 +284,16 @@ mod tests {
 
     #[test]
     fn a_rendition_in_step_begins_with_the_lead_and_takes_its_clock() {
-        let frames = |feed, off: i64| (0..10).map(move |n| (feed, VIDEO, n * 40 + off, n % 5 == 0));
+        let frames = |push, off: i64| (0..10).map(move |n| (push, VIDEO, n * 40 + off, n % 5 == 0));
         let sound = [(HIGH, AUDIO, 10, true), (LOW, AUDIO, 10, true)];
         let units: Vec<_> = frames(HIGH, 0).chain(frames(LOW, 20)).chain(sound).collect();
-        let aligned = align(gathered(&units), HIGH, &ladder()).0.expect("units");
+        let aligned = align(&mut gathered(&units), HIGH, &ladder()).0.expect("units");
         assert_eq!(stamps(&aligned.units, LOW, VIDEO), stamps(&aligned.units, HIGH, VIDEO));
         assert_eq!(stamps(&aligned.units, LOW, AUDIO), [0i64; 0], "the lead has brought the sound");
         assert!(aligned.others.is_empty());
         // Half a GOP off it waits.
         let units: Vec<_> = frames(HIGH, 0).chain(frames(LOW, 100)).collect();
-        let aligned = align(gathered(&units), HIGH, &ladder()).0.expect("units");
+        let aligned = align(&mut gathered(&units), HIGH, &ladder()).0.expect("units");
         assert_eq!(aligned.others.keys().collect::<Vec<_>>(), [&LOW]);
         assert_eq!(stamps(&aligned.units, LOW, VIDEO), [0i64; 0]);
     }
@@ -304,9 +306,9 @@ mod tests {
         let mut sound = track_unit(AUDIO, 10, true);
         sound.dts += 50_000;
         units.push(sound);
-        let mut preroll = Preroll::new(true);
+        let mut preroll = empty();
         units.into_iter().for_each(|unit| preroll.push(unit));
-        let aligned = align(preroll, HIGH, &ladder()).0.expect("units");
+        let aligned = align(&mut preroll, HIGH, &ladder()).0.expect("units");
         assert_eq!(stamps(&aligned.units, HIGH, VIDEO), [0, 40, 80]);
         assert_eq!(stamps(&aligned.units, HIGH, AUDIO), [10]);
         let sound = aligned.units.iter().find(|unit| unit.track == AUDIO).expect("sound");
@@ -315,7 +317,7 @@ mod tests {
 
     #[test]
     fn nothing_begins_where_no_headers_are_known() {
-        let (aligned, dropped) = align(gathered(&[(LOW, VIDEO, 0, true)]), HIGH, &ladder());
+        let (aligned, dropped) = align(&mut gathered(&[(LOW, VIDEO, 0, true)]), HIGH, &ladder());
         assert!(aligned.is_none() && dropped.is_empty());
     }
 }

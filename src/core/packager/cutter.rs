@@ -1,10 +1,9 @@
-//! Where segments end, for all tracks at once.
+//! The ends of segments, for all tracks at once.
 //!
 //! The leader, the first video track that is alive, else an audio track, decides each cut when its unit
-//! arrives. The others follow: a unit that might lie behind a cut that isn't decided yet waits until the
-//! leader has come as far, which is a frame's time in an interleaved input, and never longer than
-//! `patience`: by then the leader is taken for stalled, and another track leads. A track that stays
-//! behind gets gap parts in step, and so does one that nobody feeds.
+//! arrives. The others follow: a unit that might lie behind an undecided cut waits until the leader has come as far. That
+//! takes a frame's time in an interleaved input, and at most `patience`, after which the leader counts as stalled and
+//! another track leads. A track that stays behind, or isn't fed, gets gap parts.
 //!
 //! Renditions are cut where a keyframe of theirs is *shown* with the leader's, since their encoders may reorder by
 //! different numbers of frames. One that has none there is given up: see [`Cutter::poll_lost`].
@@ -20,24 +19,24 @@ use crate::model::limits::PATIENCE_PUSH;
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{InputTrack, Msn, Record, Track, TrackId, UNIT_LEN_MAX};
 
-/// How far a track may lag behind before it is taken for stalled. A guess: encoders interleave within
+/// A track that lags this far counts as stalled. A guess: encoders interleave within
 /// a few hundred ms.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A track that lags for good gets this much, and loses what comes later still.
+/// The longest patience with a track that keeps lagging; it loses units that come later still.
 const PATIENCE_MAX: Duration = Duration::from_secs(4);
-/// What a push sends last, its tracks end at as many times. So far apart, each ends where it does; further, the
-/// shorter one gets a gap. Players leave out a segment with a gap, so milliseconds of it cost seconds. Our own
-/// guess: a few frames of sound and of pictures.
+/// The tracks of a push that ends have different ends. If they are this close, each track ends at its own; otherwise the
+/// shorter one gets a gap. Players skip a segment with a gap, so milliseconds of it cost seconds. Our own guess: a few
+/// frames of sound and of pictures.
 const TAIL_MAX: Duration = Duration::from_millis(250);
-/// A track's unit may begin a segment that much before the cut, and no more than half a unit: the segment would become
+/// A track's unit may begin a segment this much before the cut, and at most half a unit: otherwise the segment would become
 /// too long.
-const EARLY_MAX: Duration = Duration::from_millis(50);
+const BEFORE_CUT_MAX: Duration = Duration::from_millis(50);
 /// The shortest segment, after a forced cut: MSNs must not run ahead of Unix time.
 const SEGMENT_MIN: Duration = Duration::from_secs(1);
 /// Most units that wait for the leader.
 const WAITING_MAX: usize = 1_024;
 
-/// Decides where segments end, and which unit belongs to which. What is to be done with the units comes back as [`Step`]s.
+/// Decides where segments end, and to which segment each unit belongs. It returns its decisions as [`Step`]s.
 #[derive(Debug)]
 pub(super) struct Cutter {
     queues: Vec<Queue>,
@@ -45,7 +44,7 @@ pub(super) struct Cutter {
     segments: VecDeque<SegmentStart>,
     /// The MSN after the newest segment.
     next_msn: Msn,
-    /// What is aimed at.
+    /// The segment length aimed at.
     length: Duration,
     /// TARGETDURATION + 0.5 s: no segment lasts longer (Apple's authoring rules).
     longest: Duration,
@@ -58,7 +57,7 @@ pub(super) struct Cutter {
     irregular: bool,
     anchor: Anchor,
     lost: VecDeque<Lost>,
-    /// What has been decided since steps were taken out.
+    /// Decisions that weren't returned yet.
     steps: Vec<Step>,
 }
 
@@ -68,9 +67,9 @@ struct Queue {
     id: TrackId,
     video: bool,
     scale: Timescale,
-    /// What a unit lasts, in ticks: exact for audio, the usual for video.
+    /// The length of a unit, in ticks: exact for audio, the usual one for video.
     frame: u64,
-    /// Which input track feeds it.
+    /// The input track that feeds it.
     input: Option<InputTrack>,
     /// A push may join it at this segment's start, which isn't numbered as a gap until then.
     reserved: Option<Msn>,
@@ -106,7 +105,7 @@ impl Queue {
     /// Returns whether a unit belongs behind the start of `next`. `longest` says whether the segment that the track is in
     /// has to end without a keyframe, `begun` where that begins.
     fn crosses(&self, unit: &TrackUnit, next: &SegmentStart, begun: Duration, longest: Duration) -> bool {
-        let (at, half) = (self.media(unit.dts), (self.frame() / 2).min(EARLY_MAX));
+        let (at, half) = (self.media(unit.dts), (self.frame() / 2).min(BEFORE_CUT_MAX));
         if !self.video || !next.keyed {
             return at + half >= next.start;
         }
@@ -138,7 +137,7 @@ impl Queue {
         longest: Duration,
     ) -> Option<(Duration, bool, bool)> {
         let (at, frame) = (self.media(unit.dts), self.frame());
-        // "the segment is cut one frame before TD + 0.5 s all the same" (DESIGN, media rules).
+        // "the segment is cut one frame before TD + 0.5 s all the same" (docs/architecture.md, Media and time).
         let limit = longest.saturating_sub(frame).max(frame);
         let age = at.saturating_sub(current.start);
         // From keyframe to keyframe as they are shown, a GOP is a whole number of frames: an open one is decoded in less
@@ -194,7 +193,7 @@ impl Cutter {
         });
     }
 
-    /// Takes note of what a track's units last, in ticks.
+    /// Sets the length of a track's units, in ticks.
     pub(super) fn set_frame(&mut self, track: usize, frame: u64) {
         self.queues[track].frame = frame;
     }
@@ -217,7 +216,7 @@ impl Cutter {
         self.queues[track].input = input;
     }
 
-    /// Stops to feed the tracks of those inputs that match. Returns whether there were any.
+    /// Stops feeding the tracks of the inputs that match. Returns whether there were any.
     pub(super) fn release(&mut self, matches: impl Fn(InputTrack) -> bool) -> bool {
         let mut any = false;
         for queue in self.queues.iter_mut().filter(|queue| queue.input.is_some_and(&matches)) {
@@ -238,6 +237,8 @@ impl Cutter {
     /// Begins a period with its first segment, whose first picture is shown at `shown`. It is kept for tracks that join.
     pub(super) fn begin(&mut self, start: Duration, shown: Duration, discontinuity: u32, forced: bool) {
         self.anchor.restart();
+        // A push that was misaligned as the period before was flushed may begin this one aligned.
+        self.lost.clear();
         let msn = self.next_msn;
         self.keep = Some(msn);
         for queue in &mut self.queues {
@@ -251,9 +252,13 @@ impl Cutter {
         debug_assert!(self.segments.is_empty());
         self.irregular |= forced;
         let (msn, shift, keyed) = (self.next_msn, self.anchor.shift(), !forced);
-        self.segments.push_back(SegmentStart { msn, start, ideal: start, discontinuity, shown, keyed, forced, shift });
-        self.next_msn += 1;
+        self.push_segment(SegmentStart { msn, start, ideal: start, discontinuity, shown, keyed, forced, shift });
+    }
+
+    fn push_segment(&mut self, segment: SegmentStart) {
+        self.next_msn = segment.msn + 1;
         self.breaks = false;
+        self.segments.push_back(segment);
     }
 
     /// Makes the next segment begin with a discontinuity.
@@ -279,7 +284,7 @@ impl Cutter {
         queue.waiting.push_back(unit);
     }
 
-    /// A unit that was placed came too late.
+    /// Notes that a placed unit came too late.
     pub(super) fn late(&mut self) {
         self.patience = (self.patience * 2).min(PATIENCE_MAX);
     }
@@ -297,7 +302,7 @@ impl Cutter {
                     // At the end of all, what is far ahead of the leader has to be cut without it.
                     let ahead = self.queues[i].newest > self.queues[leader].newest + self.tail();
                     if (i == leader || all && ahead) && self.decide(i, &unit) {
-                        // It is told first.
+                        // The segment's start comes before its units.
                         self.queues[i].waiting.push_front(unit);
                         return std::mem::take(&mut self.steps);
                     }
@@ -311,7 +316,7 @@ impl Cutter {
         }
     }
 
-    /// Tracks that have stayed behind get their gap parts.
+    /// Gives tracks that have stayed behind their gap parts.
     pub(super) fn stalled(&mut self) -> Vec<Step> {
         let newest = self.newest();
         for i in 0..self.queues.len() {
@@ -340,7 +345,7 @@ impl Cutter {
         std::mem::take(&mut self.steps)
     }
 
-    /// Returns the next rendition that is out of step.
+    /// Returns the next rendition that isn't aligned any more.
     pub(super) fn poll_lost(&mut self) -> Option<Lost> {
         self.lost.pop_front()
     }
@@ -425,7 +430,7 @@ impl Cutter {
     /// Returns whether it is known which segment the oldest waiting unit of a track belongs to.
     fn decided(&self, i: usize, leader: usize, unit: &TrackUnit) -> bool {
         let queue = &self.queues[i];
-        // What counts of a rendition's keyframe is when it is shown.
+        // For a rendition's keyframe, the time at which it is shown counts.
         let at = if queue.video && unit.keyframe { queue.shown(unit) } else { queue.media(unit.dts) };
         let reach = at + queue.frame() / 2;
         let earliest_cut = || {
@@ -460,10 +465,9 @@ impl Cutter {
         }
         let (msn, shift) = (self.next_msn, self.anchor.shift());
         let shown = if keyed { shown } else { start };
-        let discontinuity = current.discontinuity + u32::from(std::mem::take(&mut self.breaks));
-        self.next_msn += 1;
+        let discontinuity = current.discontinuity + u32::from(self.breaks);
         let segment = SegmentStart { msn, start, ideal, discontinuity, shown, keyed, forced, shift };
-        self.segments.push_back(segment);
+        self.push_segment(segment);
         self.steps.push(Step::Began(segment));
         true
     }
@@ -509,16 +513,16 @@ impl Cutter {
         true
     }
 
-    /// Places nothing more of a track until it is fed anew.
+    /// Drops a track's units until it is fed again.
     fn give_up(&mut self, track: usize, misaligned: Option<i64>) {
         let queue = &mut self.queues[track];
         queue.waiting.clear();
         if let Some(input) = queue.input.take() {
-            self.lost.push_back(Lost { track, feed: input.feed(), misaligned });
+            self.lost.push_back(Lost { track, push: input.push(), misaligned });
         }
     }
 
-    /// Feeds a track from `input`, from `segment` on, and ends those before it, in which nobody fed it. Returns whether the track
+    /// Feeds a track from `input`, from `segment` on, and ends those before it, in which it wasn't fed. Returns whether the track
     /// is new, too.
     pub(super) fn join(&mut self, track: usize, input: InputTrack, segment: &SegmentStart) -> (bool, Vec<Step>) {
         let fresh = self.queues[track].msn == 0;
@@ -538,8 +542,8 @@ impl Cutter {
 
     /// Returns whether a track shows pictures of another push than the one that leads: it goes on with a keyframe only.
     fn is_of_another_push(&self, i: usize) -> bool {
-        let feed = |i: usize| self.queues[i].input.map(InputTrack::feed);
-        self.queues[i].video && feed(i) != feed(self.leader())
+        let push = |i: usize| self.queues[i].input.map(InputTrack::push);
+        self.queues[i].video && push(i) != push(self.leader())
     }
 
     fn forget(&mut self) {

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::model::limits::push_bounded;
 use crate::model::time::UnixTime;
 
-/// PROGRAM-DATE-TIME follows the encoder's clock by at most this a segment (DESIGN, edge rules).
+/// PROGRAM-DATE-TIME follows the encoder's clock by at most this a segment (docs/architecture.md, Edge).
 const STEP_MAX: Duration = Duration::from_millis(50);
-/// How many segments' smallest delays a step of PROGRAM-DATE-TIME rests on, so that jitter and bursts
-/// don't move it.
+/// A step of PROGRAM-DATE-TIME is decided by the smallest delays of this many segments, so that jitter and bursts don't move
+/// it.
 const ANCHOR_SEGMENTS: usize = 8;
 
 /// Returns the wallclock of a media time: `start` is availabilityStartTime, `shift` is in microseconds.
@@ -17,11 +18,11 @@ pub(super) fn wallclock(start: UnixTime, media: Duration, shift: i64) -> UnixTim
     UnixTime::from_micros(start.as_micros().saturating_add_signed(media.saturating_add(shift)))
 }
 
-/// Tells where media time stands on the wallclock: PROGRAM-DATE-TIME = availabilityStartTime + media time + shift.
+/// Maps media time to the wallclock: PROGRAM-DATE-TIME = availabilityStartTime + media time + shift.
 ///
 /// A picture was taken before it arrived, and its time is its presentation time: the anchor is the earliest that no
-/// picture contradicts. B-frames' references arrive first and tell it; by decode times it would be late by what the
-/// encoder reorders.
+/// picture contradicts. The references of B-frames arrive first and set it; decode times would make it late by the encoder's
+/// reordering.
 #[derive(Clone, Debug)]
 pub(super) struct Anchor {
     start: UnixTime,
@@ -29,7 +30,7 @@ pub(super) struct Anchor {
     shift: i64,
     /// The smallest delay of any unit of the segment under way, in microseconds.
     smallest: Option<i64>,
-    /// The same of the segments before.
+    /// The smallest delays of the segments before, in microseconds.
     window: VecDeque<i64>,
 }
 
@@ -49,7 +50,7 @@ impl Anchor {
         Duration::from_micros(u64::try_from(since.saturating_sub(self.shift)).unwrap_or(0))
     }
 
-    /// Takes note that a unit which is shown at `media` arrived at `wall`.
+    /// Notes that a unit which is shown at `media` arrived at `wall`.
     pub(super) fn observe(&mut self, wall: UnixTime, media: Duration) {
         let micros = |n: u128| i128::try_from(n).unwrap_or(i128::MAX);
         let late = i128::from(wall.as_micros()) - i128::from(self.start.as_micros()) - micros(media.as_micros());
@@ -62,21 +63,18 @@ impl Anchor {
     /// Returns the step in microseconds, mostly 0.
     pub(super) fn segment_ended(&mut self, duration: Duration) -> i64 {
         if let Some(late) = self.smallest.take() {
-            if self.window.len() == ANCHOR_SEGMENTS {
-                self.window.pop_front();
-            }
-            self.window.push_back(late);
+            push_bounded(&mut self.window, late, ANCHOR_SEGMENTS);
         }
         let most = i64::try_from(STEP_MAX.min(duration / 2).as_micros()).unwrap_or(0);
         let Some(&late) = self.window.iter().min().filter(|_| self.window.len() == ANCHOR_SEGMENTS) else { return 0 };
         let off = late - self.shift;
-        // Below a step nothing moves: an encoder in step with the wallclock keeps one anchor for good.
+        // Offsets below a step move nothing, so that an encoder whose clock is right keeps its anchor.
         let step = if off.abs() <= STEP_MAX.as_micros() as i64 { 0 } else { off.clamp(-most, most) };
         self.shift += step;
         step
     }
 
-    /// Begins anew behind a discontinuity: earlier delays say nothing of what follows.
+    /// Starts again after a discontinuity, before which delays say nothing about those after it.
     pub(super) fn restart(&mut self) {
         self.window.clear();
         self.smallest = None;

@@ -8,58 +8,57 @@ use crate::model::{
     TimedMessage,
 };
 
-/// What a [`Packager`](super::packager::Packager) wants done.
+/// An output of a [`Packager`](super::packager::Packager), which its caller carries out.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
-    /// The record is new or changed. Always before the first part that needs it.
+    /// The record is new or changed. It comes before the first part that needs it.
     Record(Record),
     /// A part is complete.
     Part {
-        /// Its header.
+        /// The part's header.
         header: PartHeader,
         /// `prft` `emsg`* `moof` `mdat`: one CMAF chunk. Empty where the header says gap.
         body: Bytes,
     },
-    /// A push can't be a part of this life: it is detached, and to be told why.
+    /// A push can't be a part of this presentation. It is detached; tell its publisher why.
     Refused {
-        /// Which.
-        feed: PushId,
-        /// Why.
+        /// The push.
+        push: PushId,
+        /// The reason.
         why: Refusal,
     },
     /// Something to log and count.
     Diagnostic(Diagnostic),
 }
 
-/// What can happen to a [`Packager`](super::packager::Packager).
+/// An event for a [`Packager`](super::packager::Packager).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
     /// [`Packager::poll_timeout`](super::packager::Packager::poll_timeout) has passed.
     Timeout,
-    /// A publisher is there, the first or the next; `epoch` is its tenure.
+    /// A publisher has come, the first or another one.
     Attached {
-        /// Its place. Whoever has it is [detached](Input::Detached) first.
-        feed: PushId,
-        /// What it is a rendition of the stream as; `None` for the stream as such.
+        /// Its id. A push that has this id is [detached](Input::Detached) first.
+        push: PushId,
+        /// The rendition that it carries; `None` if it carries the whole stream.
         rendition: Option<Rendition>,
-        /// Higher than any before; if another push is there, that one's.
+        /// The epoch of its parts: higher than any before, or that of the pushes that are attached.
         epoch: Epoch,
         /// The clock of its timestamps.
         clock: InputClock,
-        /// What it says of its tracks (RTMP onMetaData): how long to wait for audio or video that is
-        /// announced and hasn't come. `None` if it says nothing.
+        /// The tracks that it announces (RTMP onMetaData), which decide how long the packager waits for them.
         announced: Announced,
     },
-    /// A track's language (BCP 47), where the input tells it: before the track's headers.
+    /// A track's language (BCP 47), if the input has it. It comes before the track's headers.
     Language {
-        /// Whose.
+        /// The input's track.
         track: InputTrack,
         /// The tag.
         language: String,
     },
     /// A track's headers, before its first access unit; again whenever they are repeated or changed.
     Config {
-        /// Whose.
+        /// The input's track.
         track: InputTrack,
         /// The headers.
         config: CodecConfig,
@@ -68,8 +67,8 @@ pub enum Input {
     Unit(AccessUnit),
     /// Timed metadata.
     Message(TimedMessage),
-    /// The publisher is gone: it closed, its connection broke, or another takes over.
+    /// The publisher is gone: it closed, its connection broke, or another publisher takes over.
     Detached(PushId),
-    /// The stream ends for good: the node drains.
+    /// The stream ends for good, because the node drains.
     End,
 }

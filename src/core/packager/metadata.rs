@@ -1,4 +1,4 @@
-//! Timed metadata on its way into parts.
+//! Timed metadata that waits for parts.
 //!
 //! A message goes into the next part of every track that may carry it: of all pictures, so that it is there whichever
 //! rendition is played, or of all sound where there are none. That may be before its time, seconds ahead where splices are
@@ -12,18 +12,18 @@ use bytes::Bytes;
 use super::diagnostic::Unusable;
 use crate::codec::scte35;
 use crate::model::input_clock::unwrap;
-use crate::model::limits::MESSAGES_WAITING_MAX;
+use crate::model::limits::{MESSAGES_WAITING_MAX, push_bounded};
 use crate::model::{InputClock, MESSAGE_LEN_MAX, PushId, Scheme, TimedMessage};
 
-/// Messages that are remembered, so that what is said again isn't carried again.
+/// Messages that are remembered, so that a repeated one isn't carried again.
 const REMEMBERED_MAX: usize = 32;
-/// Breaks that are remembered until the way back is told.
+/// Breaks that are remembered until they end.
 const BREAKS_MAX: usize = 8;
 
 /// A message with its time unwrapped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Waiting {
-    pub feed: PushId,
+    pub push: PushId,
     pub scheme: Scheme,
     pub pts: i64,
     pub duration: Option<Duration>,
@@ -46,7 +46,7 @@ impl Waiting {
     }
 }
 
-/// What waits for a part, and what was carried lately.
+/// Holds the messages that wait for a part, and those carried lately.
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
     waiting: VecDeque<Waiting>,
@@ -70,12 +70,10 @@ impl Metadata {
         if data.len() > MESSAGE_LEN_MAX {
             return Err(Unusable::TooLong);
         }
-        // Nothing has come that could tell when now is.
+        // Without any unit, nothing tells the present time.
         let Some(pts) = pts.map(|pts| unwrap(pts, clock, newest)).or(newest) else { return Ok(()) };
-        if self.waiting.len() == MESSAGES_WAITING_MAX {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(Waiting { feed: track.feed(), scheme, pts, duration, data });
+        let waiting = Waiting { push: track.push(), scheme, pts, duration, data };
+        push_bounded(&mut self.waiting, waiting, MESSAGES_WAITING_MAX);
         Ok(())
     }
 
@@ -96,10 +94,7 @@ impl Metadata {
         if self.known.contains(&hash) {
             return true;
         }
-        if self.known.len() == REMEMBERED_MAX {
-            self.known.pop_front();
-        }
-        self.known.push_back(hash);
+        push_bounded(&mut self.known, hash, REMEMBERED_MAX);
         false
     }
 
@@ -113,10 +108,7 @@ impl Metadata {
         match splice.kind {
             scte35::SpliceKind::In => begun.map(|(_, waiting, media)| (waiting, media)),
             scte35::SpliceKind::Out => {
-                if self.breaks.len() == BREAKS_MAX {
-                    self.breaks.pop_front();
-                }
-                self.breaks.push_back((event, waiting.clone(), media));
+                push_bounded(&mut self.breaks, (event, waiting.clone(), media), BREAKS_MAX);
                 None
             }
             scte35::SpliceKind::Command | scte35::SpliceKind::Null => None,

@@ -2,23 +2,22 @@
 //!
 //! ```text
 //!  Unit --> publishers --> preroll ----> align --> presentation --> cutter -------> track (one each) --> cmaf --> Part
-//!           headers,       gathers and   begins    record,          where           which units make      boxes
+//!           headers,       collects and  begins    record,          where           which units make      boxes
 //!           timestamps     measures      together  periods          segments end    a part
 //! ```
 //!
-//! A publisher's first units are *gathered* until all tracks are there and the GOPs are measured; what
-//! was gathered is published then, and nothing of it is lost. Afterwards a part leaves with the unit that
-//! would have crossed its end. The order of a presentation's tracks is frozen when it is first published: a track that
-//! a push brings later is ignored, with a [`Diagnostic`], until the next one; that of a push which comes later is
-//! appended.
+//! A publisher's first units wait in the preroll until all tracks have come and the GOPs are measured; then they are
+//! published, and none is lost. Afterwards a part is made when a unit comes that would have crossed its end. The order of
+//! a presentation's tracks is frozen when it is first published. A track that a push brings later is ignored, with a
+//! [`Diagnostic`], until the next presentation; the tracks of a push that comes later are appended.
 //!
 //! # Renditions
 //!
 //! Several pushes ([`PushId`](crate::model::PushId)s) make one presentation: a ladder of pictures, and sound in several
 //! languages. They share one timeline, that of their timestamps. The first push with pictures leads: it is measured, and its
 //! keyframes cut. Every other one has to show a keyframe of its own at the same time, else it is
-//! [`Refused`](self::io::Output::Refused). One that comes later, or returns, joins at the start of a segment; one that
-//! is gone numbers gaps, in step with the others. Sound without a language is taken from one push, and from another when
+//! [`Refused`](self::io::Output::Refused). A push that comes later, or returns, joins at the start of a segment; the
+//! tracks of a push that is gone number gaps. Sound without a language is taken from one push, and from another when
 //! that stops.
 //!
 //! # Phases
@@ -30,22 +29,22 @@
 //!    |    Detached     |   |  silence, jump, headers changed     | |
 //!    +-----------------+   +-------------------------------------+ |
 //!    +-------------------------------------------------------------+
-//!          Detached: all that came is published first
+//!          Detached: all units are published first
 //! ```
 //!
-//! While a presentation isn't `Live` and nothing is gathered, gap segments are numbered in real time, and the
-//! linger ends it. It is away only when all pushes are.
+//! While a presentation isn't `Live` and the preroll is empty, gap segments are numbered in real time, and the
+//! linger ends it. The phase is `Away` only when all pushes are gone.
 //!
 //! # Owners
 //!
-//! Each state has one owner. Values go down, decisions and outputs come back, and `packager.rs` alone writes the queue.
+//! Each state has one owner. Callers pass values; owners return decisions and outputs; `packager.rs` alone writes the queue.
 //!
-//! - `packager`: who publishes, and what of it is live; calls all others.
-//! - `publishers`: the pushes, their codecs and timestamps. `preroll`, `align`: what is gathered, and begins together.
-//! - `renditions`: pushes that wait for a segment, sound that waits to be heard.
-//! - `metadata`: messages that wait for parts to carry them. `silence`: what is due while nothing comes.
-//! - `presentation`: the record, with `periods`, `tracks` and the `cutter`; `opening` settles what it freezes.
-//! - `cutter`: where segments end. `track`: a [`Plan`]'s parts, and their bytes.
+//! - `packager`: the phase of the stream; it calls all others.
+//! - `publishers`: the pushes, their codecs and timestamps. `preroll`, `align`: units that wait, and begin together.
+//! - `renditions`: pushes that wait for a segment, and sound that isn't published.
+//! - `metadata`: messages that wait for parts to carry them. `silence`: the events that are due while nothing comes.
+//! - `presentation`: the record, with `periods`, `tracks` and the `cutter`; `opening` decides what it freezes.
+//! - `cutter`: the ends of segments. `track`: a [`Plan`]'s parts, and their bytes.
 //! - `timeline`, `date_time`: wrapped input timestamps to media time, media time to the wallclock.
 
 mod align;

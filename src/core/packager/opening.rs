@@ -1,4 +1,4 @@
-//! What a presentation begins with: its tracks, and what its record freezes.
+//! The tracks and the record with which a presentation begins.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{InputClock, InputTrack, LifeId, PushId, Record, Schemes, StreamName, TrackId};
 
-/// The least time from which a bit rate is told before the first segment is complete.
+/// The shortest time from which a bit rate is computed before the first segment is complete.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
 
 /// A presentation that begins.
@@ -26,11 +26,11 @@ pub(super) struct Opening {
     /// GOPs are irregular.
     pub irregular: bool,
     pub tracks: Vec<(InputTrack, TrackMuxer)>,
-    /// Tracks of the push that leads for which there is no place.
+    /// Tracks of the leading push for which the record has no place.
     pub ignored: Vec<InputTrack>,
 }
 
-/// What has come of a track.
+/// Holds what has come of a track.
 struct Seen<'a> {
     named: Named,
     codec: &'a Codec,
@@ -57,7 +57,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Settles what a presentation freezes, from what was gathered of the push that leads and those that begin with it.
+/// Decides what a presentation freezes, from the units of the leading push and of those that begin with it.
 pub(super) fn open(
     stream: &StreamName,
     settings: &Settings,
@@ -101,7 +101,7 @@ pub(super) fn open(
     Some(Opening { record, plan, irregular, tracks, ignored })
 }
 
-/// Returns the bit rate of what was gathered; 0 where that is too little.
+/// Returns the bit rate of some units; 0 if they are too few.
 fn bit_rate<'a>(units: impl Iterator<Item = &'a InputUnit> + Clone, scale: Timescale) -> u32 {
     let stamps = units.clone().map(|unit| unit.dts);
     let (Some(first), Some(last)) = (stamps.clone().min(), stamps.max()) else { return 0 };

@@ -1,4 +1,4 @@
-//! What becomes of a stream whose publishers come and go.
+//! A stream whose publishers come and go.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Packager {
     metadata: Metadata,
     silence: Silence,
     presentation: Option<Presentation>,
-    /// Where the next presentation begins.
+    /// The numbers with which the next presentation begins.
     start: StartNumbers,
     period_began: Option<Time>,
     now: Time,
@@ -51,8 +51,9 @@ pub struct Packager {
 }
 
 impl Packager {
-    /// Makes the packager of a stream that nobody publishes yet; `resume` says where the swarm holds it to be.
+    /// Makes the packager of a stream without a publisher; `resume` is what the swarm holds of the stream.
     pub fn new(stream: StreamName, settings: Settings, resume: Option<Resume>) -> Self {
+        let settings = settings.clamped();
         let (mut presentation, mut start) = (None, StartNumbers::default());
         if let Some(resume) = resume {
             match resume.record.ended {
@@ -65,10 +66,10 @@ impl Packager {
         }
         Packager {
             stream,
-            settings: settings.clamped(),
+            settings,
             phase: Phase::Away,
             publishers: Publishers::default(),
-            preroll: Preroll::default(),
+            preroll: Preroll::new(settings),
             renditions: Renditions::default(),
             metadata: Metadata::default(),
             silence: Silence::default(),
@@ -89,21 +90,21 @@ impl Packager {
         self.run_timers(clocks);
         match input {
             Input::Timeout => {}
-            Input::Attached { feed, rendition, epoch, clock, announced } => {
-                self.detach(clocks, feed);
-                self.attach(feed, Publisher { rendition, epoch, clock, announced });
+            Input::Attached { push, rendition, epoch, clock, announced } => {
+                self.detach(clocks, push);
+                self.attach(push, Publisher { rendition, epoch, clock, announced });
             }
             Input::Language { track, language } => self.publishers.language(track, language),
             Input::Config { track, config } => self.configure(track, &config),
             Input::Unit(unit) => self.unit(clocks, unit),
             Input::Message(message) => self.message(message),
-            Input::Detached(feed) => self.detach(clocks, feed),
+            Input::Detached(push) => self.detach(clocks, push),
             Input::End => {
                 self.detach_all(clocks);
                 self.end();
             }
         }
-        // What was just published may have been silent for long.
+        // A period that has just begun may have been silent for long.
         self.run_timers(clocks);
         if self.phase == Phase::Live {
             self.carry();
@@ -113,21 +114,21 @@ impl Packager {
         }
     }
 
-    /// Returns the next thing to be done, oldest first.
+    /// Returns the next output, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Returns when to call with [`Input::Timeout`] if nothing else comes before.
+    /// Returns when [`Input::Timeout`] is due, unless another input comes before.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_gathering() {
             let spaced = self.period_began.map(|began| began + PERIOD_MIN).filter(|&at| at > self.now);
-            return self.preroll.next_check(&self.settings, self.now).into_iter().chain(spaced).min();
+            return self.preroll.next_check(self.now).into_iter().chain(spaced).min();
         }
         self.due().map(|(at, _)| at)
     }
 
-    /// Returns whether something is gathered, which has its own checks.
+    /// Returns whether units wait in the preroll, which has its own checks.
     fn is_gathering(&self) -> bool {
         self.phase == Phase::Gathering && self.preroll.since().is_some()
     }
@@ -152,7 +153,7 @@ impl Packager {
         loop {
             let due = self.due().filter(|&(at, _)| at <= clocks.now && !self.is_gathering());
             let Some((presentation, (_, due))) = self.presentation.as_mut().zip(due) else {
-                // What was gathered may be published now, and its publisher have been silent since.
+                // The preroll may be published now, and its publisher may have been silent since.
                 if self.try_begin(clocks) {
                     continue;
                 }
@@ -172,13 +173,13 @@ impl Packager {
         }
     }
 
-    fn attach(&mut self, feed: PushId, publisher: Publisher) {
+    fn attach(&mut self, push: PushId, publisher: Publisher) {
         let (first, epoch) = (self.publishers.count() == 0, publisher.epoch);
-        if let Err(why) = self.publishers.attach(feed, publisher) {
-            return self.refuse(feed, why);
+        if let Err(why) = self.publishers.attach(push, publisher) {
+            return self.refuse(push, why);
         }
         if first {
-            self.preroll = Preroll::new(true);
+            self.preroll.restart(true);
             self.phase = Phase::Gathering;
         }
         let Some(presentation) = &mut self.presentation else { return };
@@ -186,12 +187,12 @@ impl Packager {
             presentation.attach(epoch);
             self.silence.attached(self.now);
         } else if self.phase == Phase::Live {
-            self.renditions.join(feed, presentation.next_msn());
+            self.renditions.join(push, presentation.next_msn());
         }
     }
 
     fn configure(&mut self, track: InputTrack, config: &CodecConfig) {
-        let waits = self.renditions.is_joining(track.feed());
+        let waits = self.renditions.is_joining(track.push());
         match self.publishers.configure(track, config) {
             Configured::Unchanged => {}
             Configured::Bad(error) => self.diagnose(Diagnostic::BadConfig { track, error }),
@@ -201,7 +202,7 @@ impl Packager {
             Configured::Changed => {
                 let published = self.phase == Phase::Live && !waits && self.track_of(track).is_some();
                 self.diagnose(Diagnostic::ConfigChanged { track });
-                if published && !self.step_out(track.feed()) {
+                if published && !self.step_out(track.push()) {
                     self.interrupt(self.publishers.is_video(track));
                 }
                 let units = self.preroll.forget_track(track);
@@ -215,7 +216,7 @@ impl Packager {
     fn claim(&mut self, track: InputTrack) {
         let (presentation, source) = (self.presentation.as_mut(), self.publishers.source(track));
         let Some((presentation, source)) = presentation.zip(source) else { return };
-        let rendition = self.publishers.rendition(track.feed());
+        let rendition = self.publishers.rendition(track.push());
         if presentation.claim(track, &source.codec, rendition).is_none() && rendition.is_none() {
             self.diagnose(Diagnostic::TrackIgnored { track });
         }
@@ -227,8 +228,8 @@ impl Packager {
 
     fn message(&mut self, message: TimedMessage) {
         let track = message.track;
-        let Some(publisher) = self.publishers.get(track.feed()) else { return };
-        let newest = self.publishers.newest(track.feed());
+        let Some(publisher) = self.publishers.get(track.push()) else { return };
+        let newest = self.publishers.newest(track.push());
         if let Err(why) = self.metadata.add(message, publisher.clock, newest) {
             self.unusable(track, 1, why);
         }
@@ -242,20 +243,20 @@ impl Packager {
     }
 
     fn unit(&mut self, clocks: Clocks, unit: AccessUnit) {
-        let (input, feed) = (unit.track, unit.track.feed());
-        if self.publishers.get(feed).is_none() {
+        let (input, push) = (unit.track, unit.track.push());
+        if self.publishers.get(push).is_none() {
             return;
         }
         let unit = match self.publishers.unit(clocks, unit) {
             Ok(unit) => unit,
             Err(why) => return self.unusable(input, 1, why),
         };
-        if self.renditions.is_joining(feed) {
+        if self.renditions.is_joining(push) {
             return self.wait_for_place(clocks, unit);
         }
         self.silence.heard(clocks.now);
         let track = self.track_of(input);
-        if self.presentation.is_some() && track.is_none() && self.publishers.rendition(feed).is_none() {
+        if self.presentation.is_some() && track.is_none() && self.publishers.rendition(push).is_none() {
             return; // TrackIgnored has been said
         }
         match (self.phase, track) {
@@ -277,7 +278,7 @@ impl Packager {
             }
             UnitTiming::Jump { behind, ahead } => {
                 self.diagnose(Diagnostic::Jump { track: unit.track, behind, ahead });
-                if self.step_out(unit.track.feed()) {
+                if self.step_out(unit.track.push()) {
                     self.wait(unit);
                 } else {
                     self.interrupt(false);
@@ -297,11 +298,11 @@ impl Packager {
         if let Some(presentation) = self.presentation.as_mut().filter(|_| self.phase == Phase::Live) {
             self.outputs.extend(presentation.flush());
             self.phase = Phase::Gathering;
-            self.preroll = Preroll::new(need_keyframe);
+            self.preroll.restart(need_keyframe);
         }
     }
 
-    /// The same, and all that wait for a place begin together.
+    /// Interrupts, and lets all pushes that wait for a place begin together.
     fn anew(&mut self, need_keyframe: bool) {
         self.interrupt(need_keyframe);
         for unit in self.renditions.drain(self.publishers.in_order()) {
@@ -309,7 +310,7 @@ impl Packager {
         }
     }
 
-    /// Begins the presentation or the next period if enough has been gathered; says whether it did.
+    /// Begins the presentation or the next period if the preroll suffices. Returns whether it did.
     fn try_begin(&mut self, clocks: Clocks) -> bool {
         if !self.is_gathering() {
             return false;
@@ -318,15 +319,15 @@ impl Packager {
         let Some((lead, publisher)) = lead.and_then(|lead| Some((lead, self.publishers.get(lead)?))) else {
             return false;
         };
-        let (publishers, settings) = (&self.publishers, &self.settings);
+        let publishers = &self.publishers;
         let ready = match &self.presentation {
-            None => self.preroll.presentation_ready(lead, publishers, settings, clocks.now),
+            None => self.preroll.presentation_ready(lead, publishers, clocks.now),
             Some(presentation) => {
                 let spaced = self.period_began.is_none_or(|began| clocks.now >= began + PERIOD_MIN);
                 let is_fed = |track| presentation.track_of(track).is_some();
                 let expected = presentation.expected(publisher);
                 (spaced || self.preroll.is_full())
-                    && self.preroll.period_ready(lead, publishers, is_fed, expected, settings, clocks.now)
+                    && self.preroll.period_ready(lead, publishers, is_fed, expected, clocks.now)
             }
         };
         if ready {
@@ -336,10 +337,10 @@ impl Packager {
     }
 
     fn begin(&mut self, clocks: Clocks, lead: PushId) {
-        let (aligned, dropped) = align(std::mem::take(&mut self.preroll), lead, &self.publishers);
+        let (aligned, dropped) = align(&mut self.preroll, lead, &self.publishers);
         self.outputs.extend(dropped.into_iter().map(Output::Diagnostic));
         let Some(aligned) = aligned else {
-            self.preroll = Preroll::new(true);
+            self.preroll.restart(true);
             return;
         };
         let fresh = self.presentation.is_none();
@@ -350,9 +351,9 @@ impl Packager {
         presentation.set_wall(clocks.wall);
         let Aligned { units, base, others } = aligned;
         presentation.settle(lead, &self.publishers, &units, fresh);
-        let comes = |feed: PushId| feed == lead || units.iter().any(|unit| unit.track.feed() == feed);
+        let comes = |push: PushId| push == lead || units.iter().any(|unit| unit.track.push() == push);
         let target = presentation.next_msn();
-        self.renditions.begin_period(target, self.publishers.in_order().into_iter().filter(|&feed| !comes(feed)));
+        self.renditions.begin_period(target, self.publishers.in_order().into_iter().filter(|&push| !comes(push)));
         let clock = publisher.clock;
         self.outputs.extend(presentation.begin_period(clock, &self.publishers, &units, base, fresh));
         self.carry();
@@ -366,7 +367,7 @@ impl Packager {
         self.period_began = Some(clocks.now);
         self.silence.begun();
         for unit in others.into_values().flatten() {
-            if self.renditions.is_joining(unit.track.feed()) {
+            if self.renditions.is_joining(unit.track.push()) {
                 self.wait_for_place(clocks, unit);
             }
         }
@@ -375,7 +376,7 @@ impl Packager {
     }
 
     fn begin_presentation(&mut self, clocks: Clocks, lead: PushId, aligned: &Aligned) {
-        // "the first MSN of a life is the Unix time in whole seconds" (DESIGN, invariant 2).
+        // The first MSN of a presentation is the Unix time in whole seconds (docs/architecture.md, Invariants).
         let now = u32::try_from(clocks.wall.as_secs()).unwrap_or(u32::MAX);
         self.start.msn = self.start.msn.max(now);
         let opening = opening::open(&self.stream, &self.settings, lead, &self.publishers, aligned, self.start);
@@ -385,12 +386,12 @@ impl Packager {
         self.presentation = Some(presentation);
     }
 
-    fn detach(&mut self, clocks: Clocks, feed: PushId) {
-        if self.publishers.get(feed).is_none() {
+    fn detach(&mut self, clocks: Clocks, push: PushId) {
+        if self.publishers.get(push).is_none() {
             return;
         }
         if self.publishers.count() > 1 {
-            self.leave(feed);
+            self.leave(push);
         } else {
             self.detach_all(clocks);
         }
@@ -405,7 +406,7 @@ impl Packager {
         self.phase = Phase::Away;
         self.publishers = Publishers::default();
         self.renditions = Renditions::default();
-        self.preroll = Preroll::default();
+        self.preroll.restart(false);
     }
 
     fn end(&mut self) {
@@ -413,44 +414,44 @@ impl Packager {
         let (out, start) = presentation.end();
         self.outputs.extend(out);
         self.start = start;
-        self.preroll = Preroll::new(true);
+        self.preroll.restart(true);
         self.metadata = Metadata::default();
     }
 
     /// Takes a unit of a push that waits for a place.
     fn wait_for_place(&mut self, clocks: Clocks, unit: InputUnit) {
-        let (feed, dts, now) = (unit.track.feed(), unit.dts, unit.now);
+        let (push, dts, now) = (unit.track.push(), unit.dts, unit.now);
         self.wait(unit);
-        self.join(feed);
-        // What was gathered says nothing of how far the others are.
+        self.join(push);
+        // Units from the preroll say nothing about how far the others are.
         let Some(presentation) = self.presentation.as_ref().filter(|_| now == clocks.now) else { return };
-        if let Some(why) = self.renditions.apart(feed, clocks.now, dts, &presentation.view()) {
-            self.refuse(feed, why);
+        if let Some(why) = self.renditions.apart(push, clocks.now, dts, &presentation.view()) {
+            self.refuse(push, why);
         }
     }
 
     /// Keeps a unit for later.
     fn wait(&mut self, unit: InputUnit) {
         let Some(presentation) = &self.presentation else { return };
-        let guide = self.publishers.guide(unit.track.feed()).map(|(track, _)| track);
+        let guide = self.publishers.guide(unit.track.push()).map(|(track, _)| track);
         self.renditions.wait(unit, guide, |msn| presentation.segment(msn), &presentation.view());
     }
 
     /// Lets a push join if the start of a segment is there, and its units for it.
-    fn join(&mut self, feed: PushId) {
-        let Some(presentation) = self.presentation.as_mut().filter(|_| self.renditions.is_joining(feed)) else {
+    fn join(&mut self, push: PushId) {
+        let Some(presentation) = self.presentation.as_mut().filter(|_| self.renditions.is_joining(push)) else {
             return;
         };
-        let Some(guide) = self.publishers.guide(feed) else { return };
+        let Some(guide) = self.publishers.guide(push) else { return };
         let view = presentation.view();
         if guide.1 && !view.fed_video || !view.fed {
             // Sound cuts where it likes: pictures that come to it begin anew, with a discontinuity.
             return self.anew(true);
         }
         let Some(source) = self.publishers.source(guide.0) else { return };
-        let place = presentation.place_of(&source.codec, self.publishers.rendition(feed));
+        let place = presentation.place_of(&source.codec, self.publishers.rendition(push));
         let at = place.map(|track| presentation.msn(track));
-        match self.renditions.look(feed, guide, at, |msn| presentation.segment(msn), &view) {
+        match self.renditions.look(push, guide, at, |msn| presentation.segment(msn), &view) {
             Join::Wait => {}
             Join::NotCut => {
                 // "EXT-X-DISCONTINUITY SHOULD be present if there is a change in encoding parameters" (rfc8216bis
@@ -459,7 +460,7 @@ impl Packager {
                     presentation.break_next();
                 }
             }
-            Join::Misaligned(why) => self.refuse(feed, why),
+            Join::Misaligned(why) => self.refuse(push, why),
             Join::Begin { segment, from, shifted } => self.take_place(guide.0, &segment, from, shifted),
         }
         self.reserve();
@@ -468,7 +469,7 @@ impl Packager {
     /// Lets a push take its places with a segment, with which its unit at `from` begins.
     fn take_place(&mut self, guide: InputTrack, segment: &SegmentStart, from: usize, shifted: i64) {
         let Some(presentation) = &mut self.presentation else { return };
-        let (mut units, jumped) = self.renditions.take(guide.feed(), from, &presentation.view());
+        let (mut units, jumped) = self.renditions.take(guide.push(), from, &presentation.view());
         let dropped = Diagnostic::dropped(jumped.iter().map(|unit| unit.track), Unusable::Jumped);
         self.outputs.extend(dropped.map(Output::Diagnostic));
         for unit in units.iter_mut().filter(|unit| unit.track == guide) {
@@ -477,7 +478,7 @@ impl Packager {
         let (placed, out) = presentation.join_push(&self.publishers, guide, &units, segment);
         self.outputs.extend(out);
         if !placed {
-            return self.refuse(guide.feed(), Refusal::NoPlace);
+            return self.refuse(guide.push(), Refusal::NoPlace);
         }
         for unit in units {
             match (self.track_of(unit.track), &mut self.presentation) {
@@ -495,71 +496,71 @@ impl Packager {
         }
     }
 
-    /// Keeps segments from where somebody may still join.
+    /// Keeps the segments with which a push may still join.
     fn reserve(&mut self) {
         let Some(presentation) = &mut self.presentation else { return };
         let keep = self.renditions.targets().map(|(_, target)| target).min();
-        let place = |(feed, target): (PushId, Msn)| {
-            let source = self.publishers.source(self.publishers.guide(feed)?.0)?;
-            Some((presentation.place_of(&source.codec, self.publishers.rendition(feed))?, target))
+        let place = |(push, target): (PushId, Msn)| {
+            let source = self.publishers.source(self.publishers.guide(push)?.0)?;
+            Some((presentation.place_of(&source.codec, self.publishers.rendition(push))?, target))
         };
         let places: Vec<(usize, Msn)> = self.renditions.targets().filter_map(place).collect();
         presentation.reserve(keep, &places);
     }
 
-    /// Puts those out of the period that aren't in step with the lead any more.
+    /// Detaches pushes that fell out of alignment.
     fn in_step(&mut self) {
         while let Some(lost) = self.presentation.as_mut().and_then(Presentation::poll_lost) {
-            if self.publishers.get(lost.feed).is_none() || self.renditions.is_joining(lost.feed) {
+            if self.publishers.get(lost.push).is_none() || self.renditions.is_joining(lost.push) {
                 continue;
             }
             match lost.misaligned {
-                Some(micros) => self.refuse(lost.feed, Refusal::Misaligned { micros }),
-                None => drop(self.step_out(lost.feed)),
+                Some(micros) => self.refuse(lost.push, Refusal::Misaligned { micros }),
+                None => drop(self.step_out(lost.push)),
             }
         }
     }
 
     /// Makes a push of several join anew. Returns whether it is one of several that are live.
-    fn step_out(&mut self, feed: PushId) -> bool {
-        let Some(presentation) = self.presentation.as_mut().filter(|own| own.is_fed_beside(feed)) else { return false };
-        presentation.release(feed);
-        self.renditions.join(feed, presentation.next_msn());
+    fn step_out(&mut self, push: PushId) -> bool {
+        let Some(presentation) = self.presentation.as_mut().filter(|own| own.is_fed_beside(push)) else { return false };
+        presentation.release(push);
+        self.renditions.join(push, presentation.next_msn());
         self.outputs.extend(presentation.cut(false));
-        self.diagnose(Diagnostic::Left { feed });
+        self.diagnose(Diagnostic::Left { push });
         self.take_sound();
         true
     }
 
     /// Lets one of several pushes go.
-    fn leave(&mut self, feed: PushId) {
-        let was = self.presentation.as_mut().is_some_and(|presentation| presentation.release(feed));
-        self.publishers.detach(feed);
-        self.renditions.forget(feed);
-        self.preroll.forget_push(feed);
+    fn leave(&mut self, push: PushId) {
+        let was = self.presentation.as_mut().is_some_and(|presentation| presentation.release(push));
+        self.publishers.detach(push);
+        self.renditions.forget(push);
+        self.preroll.forget_push(push);
         self.cut();
         self.reserve();
         if was {
-            self.diagnose(Diagnostic::Left { feed });
+            self.diagnose(Diagnostic::Left { push });
             self.take_sound();
         }
         if !self.presentation.as_ref().is_some_and(Presentation::is_fed) {
-            // Nobody is live any more: those who waited begin anew.
+            // No push is live any more: those that waited begin again.
             self.anew(true);
         }
         self.in_step();
     }
 
     /// Tells a push that it can't be a part of the presentation, and lets it go.
-    fn refuse(&mut self, feed: PushId, why: Refusal) {
-        self.diagnose(Diagnostic::Refused { feed, why });
-        self.outputs.push_back(Output::Refused { feed, why });
-        if self.publishers.get(feed).is_some() {
-            self.leave(feed);
+    fn refuse(&mut self, push: PushId, why: Refusal) {
+        self.diagnose(Diagnostic::Refused { push, why });
+        self.outputs.push_back(Output::Refused { push, why });
+        if self.publishers.get(push).is_some() {
+            self.leave(push);
         }
     }
 
-    /// Takes a unit of sound that another push feeds at present.
+    /// Takes a unit of sound that another push sends at present.
     fn spare_unit(&mut self, unit: InputUnit) {
         let view = self.presentation.as_ref().map(Presentation::view);
         if view.is_some_and(|view| self.renditions.spare(unit, &view)) {

@@ -1,22 +1,22 @@
-//! The record's periods: a new one with each discontinuity, whenever other tracks are sent, and where segments have drifted.
+//! The record's periods. A new one begins at each discontinuity, when other tracks are sent, and when segments have drifted.
 
 use std::time::Duration;
 
 use super::unit::SegmentStart;
 use crate::model::{Msn, Period, Record, TrackId, TrackSet};
 
-/// The periods of a presentation, and what they go by.
+/// Holds the periods of a presentation.
 #[derive(Debug)]
 pub(super) struct Periods {
     list: Vec<Period>,
     /// The newest segment's discontinuity sequence number.
     discontinuity: u32,
     segment_duration: Duration,
-    /// How many segments of a track a node holds.
+    /// The segments of a track that a node holds.
     held: u32,
 }
 
-/// What of a track decides whether a period has it.
+/// The facts that decide whether a period has a track.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub id: TrackId,
@@ -25,7 +25,7 @@ pub(super) struct Sent {
 }
 
 impl Periods {
-    /// Goes on with those of a record.
+    /// Goes on with the periods of a record.
     pub(super) fn new(record: &Record, discontinuity: u32) -> Self {
         let (segment_duration, held) = (record.segment_duration, record.held_segments());
         Periods { list: record.periods.clone(), discontinuity, segment_duration, held }
@@ -87,7 +87,8 @@ impl Periods {
         }
     }
 
-    /// Returns the tracks that are sent. Where none of a kind is, those that were: players need every kind in every Period.
+    /// Returns the tracks that are sent. If no track of a kind is, the tracks of before stay: players need every kind in every
+    /// Period.
     fn sent(&self, tracks: &[Sent]) -> TrackSet {
         let before = self.list.last().map_or(TrackSet::ALL, |period| period.tracks);
         let any_fed = |video: bool| tracks.iter().any(|track| track.video == video && track.fed);
@@ -96,15 +97,15 @@ impl Periods {
         tracks.iter().filter(is_sent).map(|track| track.id).collect()
     }
 
-    /// Returns whether a segment begins half a segment or more from its nominal place in a period: players that count segments
-    /// would ask for another one than they mean (DASH-IF live, 4.3.4: by half of `@duration` at most).
+    /// Returns whether a segment begins half a segment or more from its nominal place in a period. Players that count segments
+    /// would request a wrong one (DASH-IF live, 4.3.4: half of `@duration` at most).
     fn has_drifted(&self, period: &Period, segment: &SegmentStart) -> bool {
         let nominal = period.start + self.segment_duration * segment.msn.saturating_sub(period.first_msn);
         segment.start.abs_diff(nominal) * 2 >= self.segment_duration
     }
 }
 
-/// Returns the period that begins with a segment while media goes on. On a whole microsecond, as the record says it.
+/// Returns the period that begins with a segment while media goes on, on a whole microsecond as in the record.
 fn period_of(segment: &SegmentStart, tracks: TrackSet, continues: bool) -> Period {
     let start = Duration::from_micros(u64::try_from(segment.start.as_micros()).unwrap_or(u64::MAX));
     Period { tracks, continues, ..Period::new(segment.msn, segment.discontinuity, start) }

@@ -1,4 +1,4 @@
-//! What a presentation freezes, found from its first seconds: segment length, TARGETDURATION, PART-TARGET.
+//! The lengths that a presentation freezes, found from its first seconds: segments, TARGETDURATION, PART-TARGET.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::codec::codec::Codec;
 use crate::model::InputClock;
 use crate::model::input_clock::span;
 
-/// Segments where GOPs are irregular or unfinished when the measure ends (DESIGN, media rules).
+/// Segments where GOPs are irregular or unfinished when the measure ends (docs/architecture.md, Media and time).
 const SEGMENT_IRREGULAR: Duration = Duration::from_secs(6);
-/// Between the aim and where TARGETDURATION would be broken there is at least this: keyframes come late.
+/// The least time between the aim and the end of TARGETDURATION, because keyframes come late.
 const CUT_SLACK: Duration = Duration::from_millis(250);
 /// A part is at least this share of PART-TARGET (rfc8216bis, 4.4.3.7).
 pub const PART_SHARE_MIN: f64 = 0.85;
-/// Units' lengths are rounded to a nanosecond.
+/// The lengths of units are rounded to a nanosecond.
 const GRACE: Duration = Duration::from_micros(1);
 /// The longest part that is chosen, unless a single frame lasts longer.
 const PART_MAX: Duration = Duration::from_secs(1);
@@ -22,26 +22,26 @@ const PART_MAX: Duration = Duration::from_secs(1);
 const FRAME_RATES: [u32; 13] =
     [23_976, 24_000, 25_000, 29_970, 30_000, 48_000, 50_000, 59_940, 60_000, 10_000, 15_000, 100_000, 120_000];
 
-/// What a frame is taken to last where nothing says so: 25 fps.
+/// The frame rate if nothing states it: 25 fps.
 pub(super) const FRAME_RATE_UNKNOWN: u32 = 25_000;
 /// A frame is never planned to last longer than a second, so that segments can be cut within TARGETDURATION.
 pub(super) const FRAME_RATE_MIN: u32 = 1_000;
 
-/// What a presentation freezes.
+/// Holds the lengths that a presentation freezes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// What the cutter aims at.
+    /// The segment length that the cutter aims at.
     pub segment: Duration,
     /// EXT-X-TARGETDURATION, in seconds.
     pub target_duration: u32,
     /// EXT-X-PART-INF PART-TARGET, in whole milliseconds.
     pub part_target: Duration,
-    /// What a part is meant to last: a whole number of the first track's frames.
+    /// The planned length of a part: a whole number of the first track's frames.
     pub part: Duration,
 }
 
 impl Plan {
-    /// For segments of `segment` and parts that reach `part`.
+    /// Makes a plan for segments of `segment` and parts that reach `part`.
     pub(super) fn new(segment: Duration, part: Duration, parts: Parts) -> Plan {
         let rounded = (segment + CUT_SLACK + Duration::from_millis(500)).as_secs();
         let target_duration = u32::try_from(rounded).unwrap_or(u32::MAX).max(1);
@@ -56,8 +56,8 @@ impl Plan {
     }
 }
 
-/// Chooses what a presentation freezes, from what each track's units last, pictures or not, and from the GOPs of the first
-/// one. Returns whether GOPs are irregular, too.
+/// Chooses a plan from the unit lengths of the tracks, each with whether it is video, and from the GOPs of the first one.
+/// Returns whether GOPs are irregular, too.
 pub(super) fn measure(
     settings: &Settings,
     clock: InputClock,
@@ -91,8 +91,8 @@ impl Parts {
         Parts { frame: frame.max(Duration::from_millis(1)), slack: tick * 2, audio }
     }
 
-    /// What parts are meant to last where PART-TARGET is `target`, for a node that takes a presentation over. At more than
-    /// 100 fps several counts of frames have the same; it is the lowest of them.
+    /// Returns the planned length of parts for a PART-TARGET, for a node that takes a presentation over. Above 100 fps several
+    /// counts of frames have the same PART-TARGET; the lowest is taken.
     pub(super) fn meant(&self, target: Duration) -> Duration {
         let (mut frames, mut reached) = (1, self.target(1));
         for (n, next) in (2..).map(|n| (n, self.target(n))).take_while(|&(_, next)| next <= target) {
@@ -103,19 +103,19 @@ impl Parts {
         self.frame * frames
     }
 
-    /// The longest that a part is which is meant to last `meant`.
+    /// Returns the longest part if the planned length is `meant`.
     pub(super) fn longest(&self, meant: Duration) -> Duration {
         meant + self.slack
     }
 
-    /// PART-TARGET: what the longest part may last, up to a millisecond.
+    /// Returns PART-TARGET: the length of the longest part, rounded up to a millisecond.
     fn target(&self, frames: u32) -> Duration {
         let longest = self.longest(self.frame * frames);
         let audio = self.audio.iter().map(|&unit| unit * whole(longest.saturating_sub(GRACE) + unit, unit));
         ceil_to_millis(audio.max().unwrap_or_default().max(longest))
     }
 
-    /// Whether no part is too short beside the longest.
+    /// Returns whether no part is too short compared with the longest.
     fn fits(&self, frames: u32) -> bool {
         let meant = self.frame * frames;
         let audio = self.audio.iter().map(|&unit| unit * whole(meant + GRACE, unit));
@@ -124,7 +124,7 @@ impl Parts {
     }
 }
 
-/// How many whole units go into `duration`.
+/// Returns how many whole units fit `duration`.
 fn whole(duration: Duration, unit: Duration) -> u32 {
     u32::try_from(duration.as_nanos() / unit.as_nanos().max(1)).unwrap_or(u32::MAX)
 }
@@ -134,8 +134,8 @@ fn ceil_to_millis(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
-/// The frame rate in frames a thousand seconds, from decode times in ticks of the input clock; `hint`
-/// is what the codec's headers say, and is believed only where the measure agrees.
+/// Returns the frame rate in frames a thousand seconds, from decode times in ticks of the input clock. `hint` is the rate in
+/// the codec's headers, which counts only if the measure agrees.
 pub(super) fn frame_rate_milli(stamps: &[i64], clock: InputClock, hint: Option<u32>) -> Option<u32> {
     let (Some(&first), Some(&last)) = (stamps.first(), stamps.last()) else { return hint };
     let frames = u32::try_from(stamps.len() - 1).unwrap_or(u32::MAX);
@@ -156,7 +156,7 @@ pub(super) fn frame_rate_milli(stamps: &[i64], clock: InputClock, hint: Option<u
     Some(nearest_rate(total, frames, jitter.max(tick * 2), hint))
 }
 
-/// The rate at which `frames` last `total`: the hint or the nearest usual one if it is that within `error`.
+/// Returns the rate at which `frames` last `total`: the hint, or the nearest usual rate within `error`.
 fn nearest_rate(total: Duration, frames: u32, error: Duration, hint: Option<u32>) -> u32 {
     let off = |rate: u32| (frame_duration(rate) * frames).abs_diff(total);
     let agrees = |rate: &u32| off(*rate) <= error;
@@ -164,7 +164,7 @@ fn nearest_rate(total: Duration, frames: u32, error: Duration, hint: Option<u32>
     known.unwrap_or_else(|| (f64::from(frames) * 1_000.0 / total.as_secs_f64()).round() as u32)
 }
 
-/// How long a frame lasts at this rate; NTSC's rates are n x 1000/1001.
+/// Returns how long a frame lasts at this rate; NTSC's rates are n x 1000/1001.
 pub(super) fn frame_duration(rate_milli: u32) -> Duration {
     let exact = match rate_milli {
         23_976 => 1_001.0 / 24_000.0,
@@ -175,24 +175,24 @@ pub(super) fn frame_duration(rate_milli: u32) -> Duration {
     Duration::from_secs_f64(exact.min(3_600.0))
 }
 
-/// Returns what a unit lasts: this one, or any, of an audio codec; else a frame.
+/// Returns how long a unit lasts: this unit, or any unit of an audio codec; a frame of a video codec.
 pub(super) fn unit_duration(codec: &Codec, unit: Option<&[u8]>, rate_milli: u32) -> Duration {
     let seconds = |samples: u32| f64::from(samples) / f64::from(codec.sample_rate().max(1));
     codec.samples(unit).map_or_else(|| frame_duration(rate_milli), |samples| Duration::from_secs_f64(seconds(samples)))
 }
 
-/// GOPs as they are measured before the first publication.
+/// Holds the GOPs that are measured before the first publication.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gops {
-    /// Those that are complete, oldest first.
+    /// The complete GOPs, oldest first.
     pub complete: Vec<Duration>,
-    /// How long the last one has gone on.
+    /// The length so far of the last GOP.
     pub open: Duration,
 }
 
 impl Gops {
-    /// From a video track's units, its first a keyframe. What counts is when keyframes are shown: of an open GOP the
-    /// keyframe is decoded before the last pictures of the one before it.
+    /// Measures the units of a video track, the first of which is a keyframe. The times at which keyframes are shown count: the
+    /// keyframe of an open GOP is decoded before the last pictures of the GOP before it.
     pub(super) fn measure<'a>(units: impl Iterator<Item = &'a InputUnit>, clock: InputClock) -> Gops {
         let mut gops = Gops::default();
         let mut start = None;
@@ -211,17 +211,17 @@ impl Gops {
         gops
     }
 
-    /// How long the measure has gone on.
+    /// Returns how long the measured time is.
     pub(super) fn span(&self) -> Duration {
         self.complete.iter().sum::<Duration>() + self.open
     }
 
-    /// Whether two equal GOPs in a row say all that there is to know.
+    /// Returns whether two equal GOPs in a row end the measure.
     pub(super) fn settled(&self, frame: Duration) -> bool {
         matches!(self.complete[..], [.., a, b] if a.abs_diff(b) <= frame / 2)
     }
 
-    /// Whether all that were seen have one length, to a frame.
+    /// Returns whether all GOPs have one length, to a frame.
     pub(super) fn regular(&self, frame: Duration) -> bool {
         let (Some(&longest), Some(&shortest)) = (self.complete.iter().max(), self.complete.iter().min()) else {
             return false;

@@ -1,4 +1,4 @@
-//! What publishers send before their presentation or period begins.
+//! The units that wait for their presentation or period to begin.
 
 use std::time::Duration;
 
@@ -11,24 +11,30 @@ use crate::model::input_clock::span;
 use crate::model::time::Time;
 use crate::model::{InputClock, InputTrack, PushId};
 
-/// What is gathered before it is published all the same, in bytes: 4 s at 128 Mb/s.
+/// Most bytes that wait; then they are published at once: 4 s at 128 Mb/s.
 const PREROLL_LEN_MAX: usize = 64 << 20;
-/// And in units: 5 s of 16 tracks at 50 a second.
+/// Most units that wait: 5 s of 16 tracks at 50 a second.
 const PREROLL_UNITS_MAX: usize = 4_096;
-/// Frames that a rate is measured on where nothing else is to be measured: 0.4 s at 30 fps.
+/// The frames on which a rate is measured if GOPs aren't: 0.4 s at 30 fps.
 const FRAMES_MEASURED: usize = 12;
 
-/// The units gathered so far, as they came.
+/// Holds the waiting units, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Preroll {
+    settings: Settings,
     units: Vec<InputUnit>,
     len: usize,
     need_keyframe: bool,
 }
 
 impl Preroll {
-    pub(super) fn new(need_keyframe: bool) -> Self {
-        Preroll { need_keyframe, ..Preroll::default() }
+    pub(super) fn new(settings: Settings) -> Self {
+        Preroll { settings, ..Preroll::default() }
+    }
+
+    /// Forgets all units. `need_keyframe` says that units before the first keyframe are worthless.
+    pub(super) fn restart(&mut self, need_keyframe: bool) {
+        *self = Preroll { need_keyframe, ..Preroll::new(self.settings) };
     }
 
     pub(super) fn push(&mut self, unit: InputUnit) {
@@ -42,8 +48,8 @@ impl Preroll {
     }
 
     /// Drops a push's units.
-    pub(super) fn forget_push(&mut self, feed: PushId) {
-        self.retain(|unit| unit.track.feed() != feed);
+    pub(super) fn forget_push(&mut self, push: PushId) {
+        self.retain(|unit| unit.track.push() != push);
     }
 
     /// Drops a track's units; returns how many they were.
@@ -63,25 +69,33 @@ impl Preroll {
         self.units.first().map(|unit| unit.now)
     }
 
-    /// Returns when to look again whether it is enough.
-    pub(super) fn next_check(&self, settings: &Settings, now: Time) -> Option<Time> {
-        let since = self.since()?;
-        let waits = [settings.track_wait, settings.announced_wait, settings.measure, longest(settings)];
+    /// Returns when to check again whether the units suffice.
+    pub(super) fn next_check(&self, now: Time) -> Option<Time> {
+        let (since, settings) = (self.since()?, &self.settings);
+        let waits = [settings.track_wait, settings.announced_wait, settings.measure, self.longest()];
         waits.into_iter().map(|wait| since + wait).filter(|&at| at > now).min()
     }
 
-    /// Returns whether it is published at once, so that memory stays bounded.
+    /// Returns whether the units are published at once, so that memory stays bounded.
     pub(super) fn is_full(&self) -> bool {
         self.len >= PREROLL_LEN_MAX || self.units.len() >= PREROLL_UNITS_MAX
     }
 
-    /// Returns all units, and whether they are worth nothing before their first keyframe.
-    pub(super) fn into_units(self) -> (Vec<InputUnit>, bool) {
-        (self.units, self.need_keyframe)
+    /// Takes all units, and returns whether those before the first keyframe are worthless.
+    pub(super) fn take(&mut self) -> (Vec<InputUnit>, bool) {
+        let units = std::mem::take(&mut self.units);
+        self.len = 0;
+        (units, std::mem::take(&mut self.need_keyframe))
     }
 
     fn of(&self, track: InputTrack) -> impl Iterator<Item = &InputUnit> {
         self.units.iter().filter(move |unit| unit.track == track)
+    }
+
+    /// Returns the longest wait of all, after which the units are published.
+    fn longest(&self) -> Duration {
+        let settings = &self.settings;
+        settings.measure.max(settings.track_wait).max(settings.announced_wait) + Duration::from_secs(1)
     }
 
     fn age(&self, now: Time) -> Duration {
@@ -89,15 +103,9 @@ impl Preroll {
     }
 
     /// Returns whether there is enough to begin a presentation: all its tracks, and its GOPs.
-    pub(super) fn presentation_ready(
-        &self,
-        lead: PushId,
-        publishers: &Publishers,
-        settings: &Settings,
-        now: Time,
-    ) -> bool {
-        let age = self.age(now);
-        if self.is_full() || age >= longest(settings) {
+    pub(super) fn presentation_ready(&self, lead: PushId, publishers: &Publishers, now: Time) -> bool {
+        let (age, settings) = (self.age(now), &self.settings);
+        if self.is_full() || age >= self.longest() {
             return true;
         }
         let Some(publisher) = publishers.get(lead) else { return false };
@@ -123,18 +131,12 @@ impl Preroll {
         if age < settings.track_wait && publishers.sources_of(lead).any(|(track, _)| !self.has(track)) {
             return false;
         }
-        self.is_measured(lead, publishers, publisher.clock, settings, age)
+        self.is_measured(lead, publishers, publisher.clock, age)
     }
 
-    /// Returns whether the pictures of the push that leads say all that there is to know of their frames and GOPs.
-    fn is_measured(
-        &self,
-        lead: PushId,
-        publishers: &Publishers,
-        clock: InputClock,
-        settings: &Settings,
-        age: Duration,
-    ) -> bool {
+    /// Returns whether the frames and GOPs of the leading push are measured.
+    fn is_measured(&self, lead: PushId, publishers: &Publishers, clock: InputClock, age: Duration) -> bool {
+        let settings = &self.settings;
         let mut video = publishers.sources_of(lead).filter(|(track, s)| s.codec.is_video() && self.has(*track));
         let Some((track, source)) = video.next() else { return true };
         let units = || self.of(track).skip_while(|unit| !unit.keyframe);
@@ -159,10 +161,9 @@ impl Preroll {
         publishers: &Publishers,
         is_fed: impl Fn(InputTrack) -> bool,
         expected: usize,
-        settings: &Settings,
         now: Time,
     ) -> bool {
-        let age = self.age(now);
+        let (age, settings) = (self.age(now), &self.settings);
         if self.is_full() || age >= settings.measure {
             return true;
         }
@@ -185,13 +186,8 @@ impl Preroll {
     }
 }
 
-/// Returns the longest wait of all: nothing goes on after it, whatever has come.
-fn longest(settings: &Settings) -> Duration {
-    settings.measure.max(settings.track_wait).max(settings.announced_wait) + Duration::from_secs(1)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tests::{asc, avcc};
     use super::*;
     use crate::model::{CodecConfig, InputTrack};
@@ -200,6 +196,12 @@ mod tests {
     const LEAD: PushId = PushId(0);
     const VIDEO: InputTrack = InputTrack(0);
     const AUDIO: InputTrack = InputTrack(1);
+
+    pub(in crate::packager) fn empty() -> Preroll {
+        let mut preroll = Preroll::new(Settings::default());
+        preroll.restart(true);
+        preroll
+    }
 
     fn publishers(rendition: Option<&str>, tracks: &[(InputTrack, CodecConfig)]) -> Publishers {
         let mut publishers = attached(&[(LEAD, rendition)]);
@@ -211,7 +213,7 @@ mod tests {
 
     /// Pictures at 25 fps in GOPs of a second, and sound beside each.
     fn preroll(frames: i64, sound: bool) -> Preroll {
-        let mut preroll = Preroll::new(true);
+        let mut preroll = empty();
         for n in 0..frames {
             preroll.push(track_unit(VIDEO, n * 40, n % 25 == 0));
             if sound {
@@ -224,9 +226,8 @@ mod tests {
     #[test]
     fn a_presentation_waits_for_its_tracks_and_gops() {
         let both = publishers(None, &[(VIDEO, avcc()), (AUDIO, asc())]);
-        let settings = Settings::default();
         let check = |preroll: &Preroll, publishers: &Publishers, ms: u64| {
-            preroll.presentation_ready(LEAD, publishers, &settings, Time::from_millis(ms))
+            preroll.presentation_ready(LEAD, publishers, Time::from_millis(ms))
         };
         assert!(!check(&preroll(20, true), &both, 500), "no GOP is complete");
         assert!(check(&preroll(51, true), &both, 500), "two equal GOPs");
@@ -240,14 +241,13 @@ mod tests {
     #[test]
     fn a_period_waits_for_its_tracks_and_a_keyframe() {
         let both = publishers(None, &[(VIDEO, avcc()), (AUDIO, asc())]);
-        let settings = Settings::default();
         let check = |preroll: &Preroll, expected: usize, ms: u64| {
-            preroll.period_ready(LEAD, &both, |_| true, expected, &settings, Time::from_millis(ms))
+            preroll.period_ready(LEAD, &both, |_| true, expected, Time::from_millis(ms))
         };
         assert!(check(&preroll(1, true), 2, 10));
         assert!(!check(&preroll(1, false), 2, 10), "sound is expected");
         assert!(check(&preroll(1, false), 2, 1_000));
-        let mut without = Preroll::new(true);
+        let mut without = empty();
         without.push(track_unit(VIDEO, 0, false));
         assert!(!check(&without, 1, 1_000), "no keyframe");
         let mut apart = preroll(1, false);
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_full() {
-        let mut preroll = Preroll::new(true);
+        let mut preroll = empty();
         for n in 0..PREROLL_UNITS_MAX {
             assert!(!preroll.is_full());
             preroll.push(track_unit(AUDIO, n as i64, true));

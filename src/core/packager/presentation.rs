@@ -1,4 +1,4 @@
-//! One presentation: its record, its tracks, and how they go on from period to period.
+//! One presentation: its record and its tracks, from period to period.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,9 +34,9 @@ pub(super) struct Presentation {
     periods: Periods,
     cutter: Cutter,
     tracks: Vec<TrackMuxer>,
-    /// Where all that is numbered ends, decoded and shown.
+    /// The end of all numbered parts, decoded and shown.
     end: Duration,
-    /// What parts are meant to last; a presentation that was taken over is asked for it when its publisher is there.
+    /// The planned length of parts; unknown for a presentation that was taken over, until its publisher has come.
     part: Option<Duration>,
 }
 
@@ -67,7 +67,7 @@ impl Presentation {
         }
         begun.record.tracks = list(&begun.tracks);
         let ignored = ignored.into_iter().map(|track| Diagnostic::TrackIgnored { track });
-        let notices = std::iter::once(Diagnostic::LifeBegan { first_msn, plan }).chain(ignored);
+        let notices = std::iter::once(Diagnostic::PresentationBegan { first_msn, plan }).chain(ignored);
         (begun, notices.map(Output::Diagnostic).collect())
     }
 
@@ -91,14 +91,14 @@ impl Presentation {
         self.tracks.push(muxer);
     }
 
-    /// Takes a publisher, of whose epoch is what is numbered from now on.
+    /// Takes a publisher, whose epoch numbers the parts from now on.
     pub(super) fn attach(&mut self, epoch: Epoch) {
         self.epoch = self.epoch.max(epoch);
         self.cutter.release(|_| true);
         self.tracks.iter_mut().for_each(TrackMuxer::stop);
     }
 
-    /// Takes note of the wallclock.
+    /// Sets the wallclock.
     pub(super) fn set_wall(&mut self, wall: UnixTime) {
         self.wall = wall;
     }
@@ -127,7 +127,7 @@ impl Presentation {
         self.cutter.track_of(input)
     }
 
-    /// Returns what those have to know that join.
+    /// Returns the facts that joining pushes need.
     pub(super) fn view(&self) -> PresentationView {
         let (newest, frame) = self.cutter.lead();
         let (period, next_msn) = (self.period, self.next_msn());
@@ -141,8 +141,8 @@ impl Presentation {
     }
 
     /// Returns whether a track is fed by another push.
-    pub(super) fn is_fed_beside(&self, feed: PushId) -> bool {
-        (0..self.tracks.len()).any(|i| self.cutter.input(i).is_some_and(|input| input.feed() != feed))
+    pub(super) fn is_fed_beside(&self, push: PushId) -> bool {
+        (0..self.tracks.len()).any(|i| self.cutter.input(i).is_some_and(|input| input.push() != push))
     }
 
     fn is_fed_at(&self, track: usize) -> bool {
@@ -170,7 +170,7 @@ impl Presentation {
         Some(free)
     }
 
-    /// The same, or of a track that is appended, of a push that comes to a presentation which others have begun.
+    /// Takes the place of a push's track, or appends a track for a push that comes to a presentation of others.
     fn claim_or_append(&mut self, input: InputTrack, codec: &Codec, rendition: Option<&Rendition>) -> Option<usize> {
         self.claim(input, codec, rendition).or_else(|| {
             self.append(further(&self.tracks, codec, rendition, &self.record)?, Some(input));
@@ -178,15 +178,15 @@ impl Presentation {
         })
     }
 
-    /// Gives those their places that begin with the push that leads; the others give theirs back until they join.
+    /// Gives places to the pushes that begin with the leading one; the others lose theirs until they join.
     pub(super) fn settle(&mut self, lead: PushId, publishers: &Publishers, units: &[InputUnit], fresh: bool) {
         for (track, source) in publishers.sources() {
             let comes = units.iter().any(|unit| unit.track == track);
-            let rendition = publishers.rendition(track.feed());
-            let first = rendition.is_some() || track.feed() != lead;
+            let rendition = publishers.rendition(track.push());
+            let first = rendition.is_some() || track.push() != lead;
             if !fresh && comes && self.track_of(track).is_none() && (first || !self.is_fed()) {
                 self.claim_or_append(track, &source.codec, rendition);
-            } else if !comes && track.feed() != lead {
+            } else if !comes && track.push() != lead {
                 self.cutter.release(|input| input == track);
             }
         }
@@ -197,7 +197,7 @@ impl Presentation {
         expected(&self.tracks, publisher.announced, publisher.rendition.as_ref())
     }
 
-    /// Begins the next period with what was gathered. [`carry`](Presentation::carry) and [`feed`](Presentation::feed) publish
+    /// Begins the next period with the preroll's units. [`carry`](Presentation::carry) and [`feed`](Presentation::feed) publish
     /// it.
     pub(super) fn begin_period(
         &mut self,
@@ -237,9 +237,9 @@ impl Presentation {
         for (muxer, begin) in self.tracks.iter_mut().zip(&begins) {
             muxer.restart(begin.map_or(muxer.track().timescale.ticks(first), |(ticks, _)| ticks));
         }
-        let (msn, sent, mut out) = (self.next_msn(), self.sent(), Vec::new());
+        let (msn, sent) = (self.next_msn(), self.sent());
         self.periods.begin(msn, start, &sent, fresh);
-        self.publish(&mut out);
+        let mut out = vec![self.publish()];
         let discontinuity = self.periods.discontinuity();
         if !fresh {
             out.push(Output::Diagnostic(Diagnostic::PeriodBegan { first_msn: msn, discontinuity }));
@@ -277,7 +277,7 @@ impl Presentation {
     pub(super) fn gap(&mut self) -> Vec<Output> {
         let (msn, mut out) = (self.next_msn(), Vec::new());
         if self.record.epoch != self.epoch {
-            self.publish(&mut out);
+            out.push(self.publish());
         }
         let ended = self.tracks.iter().map(TrackMuxer::numbered).min().unwrap_or(self.end);
         let (steps, end) = self.cutter.gap(self.end, ended, self.periods.discontinuity());
@@ -292,51 +292,43 @@ impl Presentation {
         let mut out = self.flush();
         let last_msn = self.next_msn().saturating_sub(1);
         self.record.ended = Some(last_msn);
-        self.publish(&mut out);
-        out.push(Output::Diagnostic(Diagnostic::LifeEnded { last_msn }));
+        out.push(self.publish());
+        out.push(Output::Diagnostic(Diagnostic::PresentationEnded { last_msn }));
         (out, StartNumbers::after(&self.record, last_msn, self.periods.discontinuity()))
     }
 
-    /// Puts out the record's next revision.
-    fn publish(&mut self, out: &mut Vec<Output>) {
+    /// Returns the record's next revision.
+    fn publish(&mut self) -> Output {
         self.record.epoch = self.epoch;
         self.record.revision = self.record.revision.saturating_add(1);
         self.record.tracks = list(&self.tracks);
         self.record.periods = self.periods.list().to_vec();
-        out.push(Output::Record(self.record.clone()));
+        Output::Record(self.record.clone())
     }
 
     /// Publishes the measured bit rates where a peak has grown notably.
-    pub(super) fn publish_rates(&mut self) -> Vec<Output> {
-        let mut out = Vec::new();
-        if have_grown(&self.tracks, &self.record.tracks) {
-            self.publish(&mut out);
-        }
-        out
+    pub(super) fn publish_rates(&mut self) -> Option<Output> {
+        have_grown(&self.tracks, &self.record.tracks).then(|| self.publish())
     }
 
     /// Returns the media time of a message; `None`: none of its push's tracks is timed.
     pub(super) fn media_of(&self, message: &Waiting) -> Option<Duration> {
-        let of_push = |i: usize| self.cutter.input(i).is_some_and(|input| input.feed() == message.feed);
-        let mut told = self.tracks.iter().enumerate().filter(|(i, _)| of_push(*i));
-        told.find_map(|(_, muxer)| muxer.ticks(message.pts).map(|ticks| muxer.media(ticks)))
+        let of_push = |i: usize| self.cutter.input(i).is_some_and(|input| input.push() == message.push);
+        let mut timed = self.tracks.iter().enumerate().filter(|(i, _)| of_push(*i));
+        timed.find_map(|(_, muxer)| muxer.ticks(message.pts).map(|ticks| muxer.media(ticks)))
     }
 
     /// Puts timed metadata into the next part of each track that carries it: of all pictures, or of all sound where there are
     /// none.
-    pub(super) fn carry(&mut self, messages: Vec<(Waiting, Duration)>) -> Vec<Output> {
+    pub(super) fn carry(&mut self, messages: Vec<(Waiting, Duration)>) -> Option<Output> {
         let mut new = false;
         for (message, media) in messages {
             new |= !self.record.messages.contains(message.scheme);
             self.record.messages = self.record.messages.with(message.scheme);
-            // Of a track that nobody feeds the next part may come in an hour.
+            // The next part of a track that isn't fed may come in an hour.
             carry(&mut self.tracks, &message, media, |track| self.cutter.input(track).is_some());
         }
-        let mut out = Vec::new();
-        if new {
-            self.publish(&mut out);
-        }
-        out
+        new.then(|| self.publish())
     }
 
     /// Returns whether a unit of the period under way goes on with its track.
@@ -415,7 +407,7 @@ impl Presentation {
         if !self.periods.segment(segment, &sent) {
             return;
         }
-        self.publish(out);
+        out.push(self.publish());
         if segment.discontinuity != before {
             let (first_msn, discontinuity) = (segment.msn, segment.discontinuity);
             out.push(Output::Diagnostic(Diagnostic::PeriodBegan { first_msn, discontinuity }));
@@ -431,7 +423,7 @@ impl Presentation {
         self.tracks.iter().enumerate().map(of).collect()
     }
 
-    /// Returns the next push that is out of step: its track isn't fed any more.
+    /// Returns the next push that isn't aligned: its track isn't fed any more.
     pub(super) fn poll_lost(&mut self) -> Option<Lost> {
         let lost = self.cutter.poll_lost()?;
         if self.cutter.input(lost.track).is_none() {
@@ -454,7 +446,7 @@ impl Presentation {
     fn join(&mut self, track: usize, source: &Source, first: &InputUnit, segment: &SegmentStart) -> Vec<Output> {
         let mut out = Vec::new();
         let (fresh, steps) = self.cutter.join(track, first.track, segment);
-        // With the headers it had, before others are its own that no record has yet.
+        // With the old headers, before new ones replace them that no record has yet.
         self.run(steps, &mut out);
         let muxer = &mut self.tracks[track];
         muxer.follow(&self.period, source, Some(first));
@@ -466,13 +458,13 @@ impl Presentation {
         let id = muxer.track().id;
         self.cut_parts();
         self.periods.include(id, segment, self.cutter.next_msn());
-        self.publish(&mut out);
+        out.push(self.publish());
         out.push(Output::Diagnostic(Diagnostic::Joined { track: id, first_msn: segment.msn }));
         out
     }
 
     /// Gives a push its places from `segment` on, with which the first of its `units` begin. `guide` is the track by which it is
-    /// put in step. Returns whether that has a place, too.
+    /// aligned. Returns whether that has a place, too.
     pub(super) fn join_push(
         &mut self,
         publishers: &Publishers,
@@ -480,15 +472,15 @@ impl Presentation {
         units: &[InputUnit],
         segment: &SegmentStart,
     ) -> (bool, Vec<Output>) {
-        let (feed, mut out) = (guide.feed(), Vec::new());
-        for (input, source) in publishers.sources_of(feed) {
-            // Sound that all share is fed by whoever has it; the first who has any brings the track.
+        let (push, mut out) = (guide.push(), Vec::new());
+        for (input, source) in publishers.sources_of(push) {
+            // One push feeds the sound that all share; the first push with sound brings the track.
             let shared = input != guide && !source.codec.is_video();
             if shared && self.shared_sound().is_some() {
                 continue;
             }
             let Some(first) = units.iter().find(|unit| unit.track == input) else { continue };
-            match self.claim_or_append(input, &source.codec, publishers.rendition(feed)) {
+            match self.claim_or_append(input, &source.codec, publishers.rendition(push)) {
                 Some(track) => out.append(&mut self.join(track, source, first, segment)),
                 None if input == guide => return (false, out),
                 None => {}
@@ -498,8 +490,8 @@ impl Presentation {
     }
 
     /// Lets go of a push: what came of it is published, and its tracks number gaps. Returns whether it had any.
-    pub(super) fn release(&mut self, feed: PushId) -> bool {
-        self.cutter.release(|input| input.feed() == feed)
+    pub(super) fn release(&mut self, push: PushId) -> bool {
+        self.cutter.release(|input| input.push() == push)
     }
 
     /// Returns the place of the sound that all renditions share.
@@ -532,7 +524,7 @@ impl Presentation {
         self.cutter.set_frame(track, muxer.frame());
         self.cutter.feed(track, Some(first.track));
         if configured {
-            self.publish(&mut out);
+            out.push(self.publish());
         }
         for unit in units.iter().filter(|unit| unit.dts >= first.dts) {
             out.append(&mut self.put(track, unit.clone()));

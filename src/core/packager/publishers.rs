@@ -1,4 +1,4 @@
-//! Who publishes: the pushes that are attached, and what is known of their tracks.
+//! The pushes that are attached, and their tracks.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Returns whether it is sound in one language, and nothing else.
+    /// Returns whether the push is sound in one language, and nothing else.
     pub(super) fn is_language(&self) -> bool {
         self.rendition.as_ref().is_some_and(|rendition| rendition.language().is_some())
     }
@@ -36,13 +36,13 @@ impl Publisher {
 #[derive(Debug)]
 pub(super) struct Source {
     pub codec: Codec,
-    /// Where the input has told it.
+    /// The language, if the input states it.
     pub language: Option<String>,
     /// The timestamp of its newest unit, unwrapped.
     last: Option<i64>,
 }
 
-/// What a track's headers change.
+/// The effect of a track's headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Configured {
     Unchanged,
@@ -55,35 +55,33 @@ pub(super) enum Configured {
 
 #[derive(Debug, Default)]
 pub(super) struct Publishers {
-    /// Each with its place in the order of attachments.
-    publishers: BTreeMap<PushId, (u64, Publisher)>,
+    /// In the order of attachment.
+    publishers: Vec<(PushId, Publisher)>,
     sources: BTreeMap<InputTrack, Source>,
-    /// Of tracks whose headers may be still to come.
+    /// Languages of tracks whose headers may come later.
     languages: BTreeMap<InputTrack, String>,
-    /// Attachments so far.
-    attached: u64,
 }
 
 impl Publishers {
     /// Attaches a push; one whose timestamps have other units than the others' is refused.
-    pub(super) fn attach(&mut self, feed: PushId, publisher: Publisher) -> Result<(), Refusal> {
-        let other = self.publishers.values().any(|(_, other)| other.clock != publisher.clock);
-        if other || feed.0 >= PushId::COUNT_MAX {
+    pub(super) fn attach(&mut self, push: PushId, publisher: Publisher) -> Result<(), Refusal> {
+        let other = self.publishers.iter().any(|(_, other)| other.clock != publisher.clock);
+        if other || push.0 >= PushId::COUNT_MAX {
             return Err(Refusal::NoPlace);
         }
-        self.attached += 1;
-        self.publishers.insert(feed, (self.attached, publisher));
+        self.publishers.retain(|(other, _)| *other != push);
+        self.publishers.push((push, publisher));
         Ok(())
     }
 
     /// Forgets a push and its tracks.
-    pub(super) fn detach(&mut self, feed: PushId) {
-        self.publishers.remove(&feed);
-        self.sources.retain(|track, _| track.feed() != feed);
-        self.languages.retain(|track, _| track.feed() != feed);
+    pub(super) fn detach(&mut self, push: PushId) {
+        self.publishers.retain(|(other, _)| *other != push);
+        self.sources.retain(|track, _| track.push() != push);
+        self.languages.retain(|track, _| track.push() != push);
     }
 
-    /// Takes note of a track's language; what is no language tag is ignored.
+    /// Notes a track's language; anything but a language tag is ignored.
     pub(super) fn language(&mut self, track: InputTrack, language: String) {
         if language.len() <= LANGUAGE_LEN_MAX && is_language(&language) {
             self.languages.insert(track, language);
@@ -92,7 +90,7 @@ impl Publishers {
 
     /// Takes a track's headers.
     pub(super) fn configure(&mut self, track: InputTrack, config: &CodecConfig) -> Configured {
-        let Some(publisher) = self.get(track.feed()) else { return Configured::Unchanged };
+        let Some(publisher) = self.get(track.push()) else { return Configured::Unchanged };
         let codec = match Codec::parse(config) {
             Ok(codec) => codec,
             Err(error) => return Configured::Bad(error),
@@ -103,7 +101,7 @@ impl Publishers {
         }
         let full = self.sources.len() >= INPUTS_MAX;
         match self.sources.get_mut(&track) {
-            // "Compare parameter sets byte by byte before calling them changed" (DESIGN; SRS #4695).
+            // "Compare parameter sets byte by byte before calling them changed" (SRS #4695).
             Some(source) if source.codec == codec => Configured::Unchanged,
             Some(source) if source.codec.is_video() != codec.is_video() => Configured::Ignored,
             Some(source) => {
@@ -119,14 +117,12 @@ impl Publishers {
         }
     }
 
-    /// Checks an access unit, lets its codec have a look at it, and unwraps its timestamp.
+    /// Checks an access unit, brings it into its track's form, and unwraps its timestamp.
     pub(super) fn unit(&mut self, clocks: Clocks, unit: AccessUnit) -> Result<InputUnit, Unusable> {
         let track = unit.track;
         let newest = self.sources.values().filter_map(|source| source.last).max();
-        let publisher = self.publishers.get(&track.feed());
-        let Some(((_, publisher), source)) = publisher.zip(self.sources.get_mut(&track)) else {
-            return Err(Unusable::NoConfig);
-        };
+        let clock = self.get(track.push()).map(|publisher| publisher.clock);
+        let (clock, source) = clock.zip(self.sources.get_mut(&track)).ok_or(Unusable::NoConfig)?;
         if unit.data.is_empty() {
             return Err(Unusable::Empty);
         }
@@ -137,7 +133,7 @@ impl Publishers {
         if data.is_empty() {
             return Err(Unusable::Empty);
         }
-        let dts = unwrap(unit.dts, publisher.clock, source.last.or(newest));
+        let dts = unwrap(unit.dts, clock, source.last.or(newest));
         source.last = Some(dts);
         Ok(InputUnit {
             track,
@@ -151,8 +147,8 @@ impl Publishers {
         })
     }
 
-    pub(super) fn get(&self, feed: PushId) -> Option<&Publisher> {
-        self.publishers.get(&feed).map(|(_, publisher)| publisher)
+    pub(super) fn get(&self, push: PushId) -> Option<&Publisher> {
+        self.publishers.iter().find(|(other, _)| *other == push).map(|(_, publisher)| publisher)
     }
 
     /// Returns how many pushes are attached.
@@ -170,13 +166,13 @@ impl Publishers {
     }
 
     /// Returns the tracks of one push.
-    pub(super) fn sources_of(&self, feed: PushId) -> impl Iterator<Item = (InputTrack, &Source)> {
-        self.sources().filter(move |(track, _)| track.feed() == feed)
+    pub(super) fn sources_of(&self, push: PushId) -> impl Iterator<Item = (InputTrack, &Source)> {
+        self.sources().filter(move |(track, _)| track.push() == push)
     }
 
-    /// Returns what the push of a track is a rendition of the stream as.
-    pub(super) fn rendition(&self, feed: PushId) -> Option<&Rendition> {
-        self.get(feed)?.rendition.as_ref()
+    /// Returns the rendition that a push carries.
+    pub(super) fn rendition(&self, push: PushId) -> Option<&Rendition> {
+        self.get(push)?.rendition.as_ref()
     }
 
     pub(super) fn is_video(&self, track: InputTrack) -> bool {
@@ -184,36 +180,33 @@ impl Publishers {
     }
 
     /// Returns the newest timestamp of a push, unwrapped.
-    pub(super) fn newest(&self, feed: PushId) -> Option<i64> {
-        self.sources_of(feed).filter_map(|(_, source)| source.last).max()
+    pub(super) fn newest(&self, push: PushId) -> Option<i64> {
+        self.sources_of(push).filter_map(|(_, source)| source.last).max()
     }
 
-    /// Returns the attached pushes, first come first.
+    /// Returns the attached pushes, in the order of attachment.
     pub(super) fn in_order(&self) -> Vec<PushId> {
-        let mut feeds: Vec<(u64, PushId)> = self.publishers.iter().map(|(&feed, &(order, _))| (order, feed)).collect();
-        feeds.sort_unstable();
-        feeds.into_iter().map(|(_, feed)| feed).collect()
+        self.publishers.iter().map(|(push, _)| *push).collect()
     }
 
-    /// Returns the push that is measured, and whose keyframes begin the period: the first of which pictures have come,
-    /// else the first of which anything has.
+    /// Returns the leading push, which is measured and whose keyframes begin the period: the first with pictures, else the
+    /// first with any unit.
     pub(super) fn lead(&self, came: impl Fn(InputTrack) -> bool) -> Option<PushId> {
-        let feeds = self.in_order();
+        let pushes = self.in_order();
         let first = |video: bool| {
-            feeds.iter().copied().find(|&feed| {
-                let language = self.get(feed).is_some_and(Publisher::is_language);
+            pushes.iter().copied().find(|&push| {
+                let language = self.get(push).is_some_and(Publisher::is_language);
                 let fits = |source: &Source| !video || source.codec.is_video() && !language;
-                self.sources_of(feed).any(|(track, source)| fits(source) && came(track))
+                self.sources_of(push).any(|(track, source)| fits(source) && came(track))
             })
         };
         first(true).or_else(|| first(false))
     }
 
-    /// Returns the track of a push by which it is put in step, and whether that has pictures: sound counts where a push
-    /// has no pictures.
-    pub(super) fn guide(&self, feed: PushId) -> Option<(InputTrack, bool)> {
-        let language = self.get(feed).is_some_and(Publisher::is_language);
-        let first = |video: bool| self.sources_of(feed).find(|(_, source)| source.codec.is_video() == video);
+    /// Returns the track by which a push is aligned, and whether that has pictures: sound counts if a push has no pictures.
+    pub(super) fn guide(&self, push: PushId) -> Option<(InputTrack, bool)> {
+        let language = self.get(push).is_some_and(Publisher::is_language);
+        let first = |video: bool| self.sources_of(push).find(|(_, source)| source.codec.is_video() == video);
         let video = if language { None } else { first(true) };
         video.map(|(track, _)| (track, true)).or_else(|| first(false).map(|(track, _)| (track, false)))
     }
@@ -231,8 +224,8 @@ pub(super) mod tests {
     /// Pushes that are attached in this order, with one clock of milliseconds.
     pub(crate) fn attached(pushes: &[(PushId, Option<&str>)]) -> Publishers {
         let mut publishers = Publishers::default();
-        for &(feed, rendition) in pushes {
-            publishers.attach(feed, publisher(rendition)).expect("one clock");
+        for &(push, rendition) in pushes {
+            publishers.attach(push, publisher(rendition)).expect("one clock");
         }
         publishers
     }
@@ -321,11 +314,11 @@ pub(super) mod tests {
     #[test]
     fn the_first_with_pictures_leads() {
         let mut publishers = Publishers::default();
-        let track = |feed, track| InputTrack::of(PushId(feed), track);
-        for (feed, name) in [(2, "audio_de"), (1, "720p"), (0, "360p")] {
-            publishers.attach(PushId(feed), publisher(Some(name))).expect(name);
-            publishers.configure(track(feed, AUDIO), &aac());
-            publishers.configure(track(feed, VIDEO), &avc(AVCC_720P30));
+        let track = |push, track| InputTrack::of(PushId(push), track);
+        for (push, name) in [(2, "audio_de"), (1, "720p"), (0, "360p")] {
+            publishers.attach(PushId(push), publisher(Some(name))).expect(name);
+            publishers.configure(track(push, AUDIO), &aac());
+            publishers.configure(track(push, VIDEO), &avc(AVCC_720P30));
         }
         assert_eq!(publishers.in_order(), [PushId(2), PushId(1), PushId(0)]);
         assert_eq!(publishers.lead(|_| true), Some(PushId(1)));

@@ -1,5 +1,4 @@
-//! Pushes beside those that are live: what they have sent waits for the start of a segment that all tracks share, or is
-//! sound that another push feeds.
+//! Units of pushes that aren't live: they wait for the start of a segment, or are sound that another push sends, too.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -7,35 +6,35 @@ use std::time::Duration;
 use super::align::tolerance;
 use super::diagnostic::Refusal;
 use super::unit::{InputUnit, PeriodStart, SegmentStart, micros};
-use crate::model::limits::PATIENCE_PUSH;
+use crate::model::limits::{PATIENCE_PUSH, push_bounded};
 use crate::model::time::Time;
 use crate::model::{InputTrack, Msn, PushId};
 
-/// What waits at most, in bytes and units: it is forgotten then, and a later segment's start waited for.
+/// Most bytes and units that wait. A longer queue is forgotten, and the push waits for a later segment.
 const QUEUE_LEN_MAX: usize = 32 << 20;
 const QUEUE_UNITS_MAX: usize = 4_096;
-/// Timestamps further from the others' are another clock's. A line may be that slow, and no slower, since a push that
-/// lags more is given up anyway.
+/// Timestamps further from the others' come from another clock. A connection may be that slow; a push that lags more is given
+/// up anyway.
 const APART_MAX: Duration = PATIENCE_PUSH;
-/// For so long at least, since one encoder's renditions jump one after the other.
+/// The shortest time that they are apart, since one encoder's renditions jump one after the other.
 const APART_FOR: Duration = Duration::from_secs(2);
 /// Sound may begin that much behind a segment's start, in microseconds: a hole of a few units.
 const HOLE_MAX: i64 = 100_000;
-/// A push that is further behind than so many segments waits for the next one.
+/// A push that is more segments behind than this waits for the next one.
 const SEGMENTS_LATE_MAX: u32 = 3;
-/// What is kept of sound that another push feeds: about 4 s.
+/// Most units kept of sound that another push sends: about 4 s.
 const SPARE_UNITS_MAX: usize = 192;
 
-/// What a push that joins has to know of the presentation.
+/// The facts about a presentation that a joining push needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PresentationView {
     pub period: PeriodStart,
-    /// How far the track that leads has come.
+    /// The newest media time of the leading track.
     pub newest: Duration,
-    /// What one of its frames lasts.
+    /// The length of one of its frames.
     pub frame: Duration,
     pub next_msn: Msn,
-    /// Any track is fed; pictures are.
+    /// Whether any track is fed, and whether any video track is.
     pub fed: bool,
     pub fed_video: bool,
 }
@@ -52,20 +51,20 @@ impl PresentationView {
     }
 }
 
-/// What becomes of a push that joins.
+/// The outcome for a push that joins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Join {
-    /// It has not come as far as the segment that it waits for.
+    /// The push hasn't reached the segment that it waits for.
     Wait,
     /// The segment is not cut yet.
     NotCut,
-    /// It shows no keyframe where the segment begins.
+    /// The push shows no keyframe at the segment's start.
     Misaligned(Refusal),
     /// The unit at this place in the queue begins the segment, with its clock this far off, in ticks of the input.
     Begin { segment: SegmentStart, from: usize, shifted: i64 },
 }
 
-/// The pushes that wait, and the sound that nobody hears.
+/// Holds the pushes that wait, and the sound that isn't published.
 #[derive(Debug, Default)]
 pub(super) struct Renditions {
     joining: BTreeMap<PushId, Joining>,
@@ -80,45 +79,45 @@ struct Joining {
     queue: VecDeque<InputUnit>,
     len: usize,
     since: Option<Time>,
-    /// The newest of what is forgotten, and the newest keyframe of it, as shown, in microseconds of media time.
+    /// When the newest forgotten unit and the newest forgotten keyframe are shown, in microseconds of media time.
     forgotten: Option<i64>,
     keyframe: Option<i64>,
 }
 
 impl Renditions {
     /// Lets a push wait for the start of a segment, `target` or a later one.
-    pub(super) fn join(&mut self, feed: PushId, target: Msn) {
-        self.spare.retain(|track, _| track.feed() != feed);
-        self.joining.insert(feed, Joining::new(target));
+    pub(super) fn join(&mut self, push: PushId, target: Msn) {
+        self.spare.retain(|track, _| track.push() != push);
+        self.joining.insert(push, Joining::new(target));
     }
 
     /// Forgets a push.
-    pub(super) fn forget(&mut self, feed: PushId) {
-        self.spare.retain(|track, _| track.feed() != feed);
-        self.joining.remove(&feed);
+    pub(super) fn forget(&mut self, push: PushId) {
+        self.spare.retain(|track, _| track.push() != push);
+        self.joining.remove(&push);
     }
 
-    /// A new period begins: whoever waited doesn't any more, and those that don't begin with it do.
+    /// Notes that a period begins: from now on exactly the pushes `waiting` wait, for segment `target` or a later one.
     pub(super) fn begin_period(&mut self, target: Msn, waiting: impl Iterator<Item = PushId>) {
-        self.joining = waiting.map(|feed| (feed, Joining::new(target))).collect();
+        self.joining = waiting.map(|push| (push, Joining::new(target))).collect();
     }
 
-    pub(super) fn is_joining(&self, feed: PushId) -> bool {
-        self.joining.contains_key(&feed)
+    pub(super) fn is_joining(&self, push: PushId) -> bool {
+        self.joining.contains_key(&push)
     }
 
     /// Returns the segments that pushes wait for.
     pub(super) fn targets(&self) -> impl Iterator<Item = (PushId, Msn)> {
-        self.joining.iter().map(|(&feed, joining)| (feed, joining.target))
+        self.joining.iter().map(|(&push, joining)| (push, joining.target))
     }
 
-    /// Returns what waits of all pushes in `order`, none of which waits any more.
+    /// Takes the units of all pushes in `order`, none of which waits any more.
     pub(super) fn drain(&mut self, order: Vec<PushId>) -> Vec<InputUnit> {
-        order.into_iter().filter_map(|feed| self.joining.remove(&feed)).flat_map(|joining| joining.queue).collect()
+        order.into_iter().filter_map(|push| self.joining.remove(&push)).flat_map(|joining| joining.queue).collect()
     }
 
-    /// Keeps a unit of a push that waits. `guide` is the track by which the push is put in step, `segment` gives the
-    /// segments that are cut.
+    /// Keeps a unit of a push that waits. `guide` is the track by which the push is aligned; `segment` returns the segments
+    /// that are cut.
     pub(super) fn wait(
         &mut self,
         unit: InputUnit,
@@ -126,16 +125,16 @@ impl Renditions {
         segment: impl Fn(Msn) -> Option<SegmentStart>,
         view: &PresentationView,
     ) {
-        let Some(joining) = self.joining.get_mut(&unit.track.feed()) else { return };
+        let Some(joining) = self.joining.get_mut(&unit.track.push()) else { return };
         let newest = micros(view.newest.saturating_sub(view.frame));
         let earliest = segment(joining.target).is_none().then_some(newest);
         joining.push(unit, guide, earliest, view);
     }
 
     /// Returns whether the timestamps of a push, now at `dts`, are another clock's than the presentation's.
-    pub(super) fn apart(&self, feed: PushId, now: Time, dts: i64, view: &PresentationView) -> Option<Refusal> {
+    pub(super) fn apart(&self, push: PushId, now: Time, dts: i64, view: &PresentationView) -> Option<Refusal> {
         let micros = view.period.micros(dts).saturating_sub(micros(view.newest));
-        let since = self.joining.get(&feed)?.since;
+        let since = self.joining.get(&push)?.since;
         let long = since.is_some_and(|since| now.since(since) >= APART_FOR);
         (long && Duration::from_micros(micros.unsigned_abs()) > APART_MAX).then_some(Refusal::Apart { micros })
     }
@@ -143,13 +142,13 @@ impl Renditions {
     /// Looks for a segment that a push can begin with; `place` is the one that its track is in, if it had one before.
     pub(super) fn look(
         &mut self,
-        feed: PushId,
+        push: PushId,
         guide: (InputTrack, bool),
         place: Option<Msn>,
         segment: impl Fn(Msn) -> Option<SegmentStart>,
         view: &PresentationView,
     ) -> Join {
-        let Some(joining) = self.joining.get_mut(&feed) else { return Join::Wait };
+        let Some(joining) = self.joining.get_mut(&push) else { return Join::Wait };
         loop {
             joining.target = joining.target.max(place.unwrap_or(0));
             if joining.target + SEGMENTS_LATE_MAX < view.next_msn {
@@ -167,11 +166,11 @@ impl Renditions {
     /// there all tracks would be filled with gaps. The push doesn't wait any more.
     pub(super) fn take(
         &mut self,
-        feed: PushId,
+        push: PushId,
         from: usize,
         view: &PresentationView,
     ) -> (Vec<InputUnit>, Vec<InputUnit>) {
-        let queue = self.joining.remove(&feed).map(|joining| joining.queue).unwrap_or_default();
+        let queue = self.joining.remove(&push).map(|joining| joining.queue).unwrap_or_default();
         queue.into_iter().skip(from).partition(|unit| view.shown(unit) <= view.latest())
     }
 
@@ -180,15 +179,11 @@ impl Renditions {
         if view.period.micros(unit.dts) > view.latest() {
             return false;
         }
-        let units = self.spare.entry(unit.track).or_default();
-        if units.len() == SPARE_UNITS_MAX {
-            units.pop_front();
-        }
-        units.push_back(unit);
+        push_bounded(self.spare.entry(unit.track).or_default(), unit, SPARE_UNITS_MAX);
         true
     }
 
-    /// Takes the newest sound out that nobody hears and that `fits`.
+    /// Takes the newest unpublished sound that `fits`.
     pub(super) fn next_sound(&mut self, fits: impl Fn(InputTrack) -> bool) -> Option<VecDeque<InputUnit>> {
         let spares = self.spare.iter().filter(|&(&track, _)| fits(track));
         let newest = |units: &VecDeque<InputUnit>| units.back().map(|unit| unit.dts);
@@ -196,7 +191,7 @@ impl Renditions {
         self.spare.remove(&track)
     }
 
-    /// Gives sound back that couldn't be used.
+    /// Puts unused sound back.
     pub(super) fn put_back(&mut self, units: VecDeque<InputUnit>) {
         if let Some(track) = units.front().map(|unit| unit.track) {
             self.spare.insert(track, units);
@@ -209,9 +204,9 @@ impl Joining {
         Joining { target, queue: VecDeque::new(), len: 0, since: None, forgotten: None, keyframe: None }
     }
 
-    /// Appends a unit. What is shown before `earliest`, the newest of the presentation, can't begin a segment that isn't cut
-    /// yet, and is forgotten, unless the target has begun. What is shown after the latest is kept, since the others may
-    /// jump as far in a moment, but nothing waits behind it.
+    /// Appends a unit. Units shown before `earliest`, the newest time of the presentation, can't begin a segment that isn't
+    /// cut yet, and are forgotten, unless the target has begun. Units shown after the latest time are kept, since the others
+    /// may jump as far in a moment, but no unit waits behind them.
     fn push(&mut self, unit: InputUnit, guide: Option<InputTrack>, earliest: Option<i64>, view: &PresentationView) {
         self.since.get_or_insert(unit.now);
         self.len += unit.data.len();

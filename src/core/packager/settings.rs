@@ -1,33 +1,33 @@
-//! What can be set.
+//! The settings of a packager.
 
 use std::time::Duration;
 
 use crate::model::Record;
 
-/// The settings of a packager.
+/// Holds the settings of a packager.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// What segments aim at, where GOPs are measured: 2-10 s.
+    /// The segment length aimed at if GOPs are measured: 2-10 s.
     pub segment_aim: Duration,
-    /// The length of segments, without measuring: 2-10 s.
+    /// The segment length without measuring: 2-10 s.
     pub segment: Option<Duration>,
-    /// What parts reach: 0.1-1 s.
+    /// The length that parts reach: 0.1-1 s.
     pub part: Duration,
     /// [`Record::latency`]; less than three parts is three parts.
     pub latency: Duration,
-    /// How long a presentation outlasts its publisher.
+    /// The time that a presentation outlasts its publisher.
     pub linger: Duration,
-    /// How long to wait for a kind of track of which nothing is said.
+    /// The wait for a kind of track that isn't announced.
     pub track_wait: Duration,
-    /// How long to wait for one that is announced.
+    /// The wait for an announced kind of track.
     pub announced_wait: Duration,
-    /// How long GOPs are measured before the first publication.
+    /// The longest measure of GOPs before the first publication.
     pub measure: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        // DESIGN's media rules; the waits are guesses, below the measure that goes on meanwhile.
+        // docs/architecture.md, Media and time. The waits are guesses, and shorter than the measure.
         Settings {
             segment_aim: Duration::from_secs(2),
             segment: None,

@@ -1,10 +1,10 @@
-//! What is to be done while nothing comes.
+//! The events that are due while the publisher sends nothing.
 
 use std::time::Duration;
 
 use crate::model::time::Time;
 
-/// What is due.
+/// An event that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Due {
     /// The publisher is silent.
@@ -15,7 +15,7 @@ pub(super) enum Due {
     Ended,
 }
 
-/// How long nothing has come.
+/// Measures how long nothing has come.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// When the last unit came, or a publisher that resumes a presentation; `None`: this node has never published it.
@@ -25,33 +25,33 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// A unit has come.
+    /// Notes that a unit has come.
     pub(super) fn heard(&mut self, now: Time) {
         (self.heard, self.gaps) = (Some(now), 0);
     }
 
-    /// A publisher has come.
+    /// Notes that a publisher has come.
     pub(super) fn attached(&mut self, now: Time) {
         self.heard.get_or_insert(now);
     }
 
-    /// A gap segment is numbered.
+    /// Notes that a gap segment is numbered.
     pub(super) fn numbered(&mut self) {
         self.gaps += 1;
     }
 
-    /// A period begins.
+    /// Notes that a period begins.
     pub(super) fn begun(&mut self) {
         self.gaps = 0;
     }
 
     /// Returns when the publisher of a live presentation is taken for silent.
-    /// "Publisher gone: after 1xTD of silence the ingest numbers GAP segments" (DESIGN, media rules).
+    /// "Publisher gone: after 1xTD of silence the ingest numbers GAP segments" (docs/architecture.md, Media and time).
     pub(super) fn live(&self, target: Duration) -> Option<(Time, Due)> {
         Some((self.heard? + target, Due::Silent))
     }
 
-    /// Returns what is due next while nobody publishes, and when.
+    /// Returns the event that is due next while nothing is published, and when.
     pub(super) fn away(&self, target: Duration, segment: Duration, linger: Duration) -> Option<(Time, Due)> {
         let heard = self.heard?;
         let (gap, end) = (heard + target + segment * self.gaps, heard + linger);

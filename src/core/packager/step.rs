@@ -1,4 +1,4 @@
-//! What the cutter decides, and what it has to know for it.
+//! The cutter's decisions, and what it must know about tracks.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::diagnostic::Diagnostic;
 use super::unit::{SegmentStart, TrackUnit};
 use crate::model::PushId;
 
-/// What is to be done with a track's units, in this order.
+/// A decision about a track's units. Steps are carried out in order.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Step {
     /// The unit belongs to this segment.
@@ -24,27 +24,27 @@ pub(super) enum Step {
         segment: SegmentStart,
         irregular: bool,
     },
-    /// A segment begins. It is the last step, so that this is told before anything of the segment is.
+    /// A segment begins. It is the last step of a batch, so that the record changes before the segment's units are placed.
     Began(SegmentStart),
     Tell(Diagnostic),
 }
 
-/// A rendition that is out of step with the one that leads, and isn't fed any more.
+/// A rendition that isn't aligned with the leading one, and isn't fed any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lost {
     pub track: usize,
-    pub feed: PushId,
-    /// How far behind those of the leader its keyframes lie (microseconds; before: negative); `None`: it lags too far, and
-    /// may go on at a later segment's start.
+    pub push: PushId,
+    /// How far its keyframes lie behind the leader's, in microseconds (negative: before); `None`: it lags too far, and may go
+    /// on at a later segment's start.
     pub misaligned: Option<i64>,
 }
 
-/// Where a track's units end.
+/// Says where a track's units end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TrackEnd {
-    /// Decoded; and shown, too.
+    /// When the last unit is decoded, and when the last is shown.
     pub decoded: Duration,
     pub shown: Duration,
-    /// Its last unit isn't numbered yet.
+    /// The last unit isn't in a part yet.
     pub ragged: bool,
 }

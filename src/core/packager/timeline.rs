@@ -1,4 +1,4 @@
-//! From an input's timestamps to decode times of a track.
+//! Decode times of a track from an input's timestamps.
 //!
 //! Media time is continuous over a presentation, and 0 is its `availabilityStartTime`: a discontinuity
 //! begins at the wallclock's distance from it, and never before the end of what was numbered. A
@@ -6,19 +6,19 @@
 
 use std::time::Duration;
 
+use super::unit::PeriodStart;
 use crate::model::InputClock;
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 
-/// Timestamps that go back by no more than this are encoders' slips and are nudged forward; by more, a
-/// jump. A guess: several frames, and below what lip sync would show.
+/// Timestamps that go back by no more than this are moved forward; more is a jump. A guess: several frames, and too little to
+/// be seen in lip sync.
 pub(super) const BACKWARD_MAX: Duration = Duration::from_millis(200);
 /// A timestamp may run ahead of the last one by this much whatever the wallclock says.
 const FORWARD_MAX: Duration = Duration::from_secs(1);
-/// And by this much if as much time has really passed: frames were lost on the way, and no clock jumped.
+/// And by this much if as much time has passed on the wallclock: then frames were lost, and no clock jumped.
 pub(super) const HOLE_MAX: Duration = Duration::from_secs(10);
-/// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are put
-/// side by side by their arrival.
+/// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are aligned by their arrival.
 pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
 /// Sample counting follows its timestamps within this. RTMP's milliseconds round by 0.5 ms and encoders
 /// add a few; 45 ms is what ITU-R BT.1359 calls detectable.
@@ -68,17 +68,13 @@ struct Counting {
 }
 
 impl TrackClock {
-    /// Maps `base`, a reading of the input clock, to `start` after the presentation's start.
-    pub(super) fn new(input: InputClock, scale: Timescale, base: i64, start: Duration) -> Self {
+    /// Maps the period's base to its start. Samples of `rate` are counted instead of taking each timestamp, unless it is 0.
+    pub(super) fn new(period: &PeriodStart, scale: Timescale, rate: u32) -> Self {
+        let PeriodStart { clock: input, base, start } = *period;
         let start = i64::try_from(scale.ticks(start)).unwrap_or(i64::MAX / 2);
         let offset = start.saturating_sub(rescale(base, input.scale, scale));
-        TrackClock { input, scale, offset, counting: None, last: None }
-    }
-
-    /// Counts samples of `rate` instead of taking each timestamp.
-    pub(super) fn counting(mut self, rate: u32) -> Self {
-        self.counting = Some(Counting { rate: rate.max(1), anchor: 0, samples: 0 });
-        self
+        let counting = (rate > 0).then_some(Counting { rate, anchor: 0, samples: 0 });
+        TrackClock { input, scale, offset, counting, last: None }
     }
 
     /// Returns the decode time that a timestamp stands for, counting and order apart.
@@ -105,7 +101,7 @@ impl TrackClock {
         if jumps { UnitTiming::Jump { behind, ahead } } else { UnitTiming::InStep }
     }
 
-    /// Places the next unit, of so many samples if they are counted: always after the last one.
+    /// Places the next unit, always after the last one. `samples` is its number of samples, if they are counted.
     pub(super) fn place(&mut self, dts: i64, samples: u32) -> (u64, Placed) {
         let (stamped, samples) = (self.ticks(dts), u64::from(samples));
         let (ticks, placed) = match (self.last, &mut self.counting) {
@@ -142,9 +138,13 @@ mod tests {
 
     const RTMP: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
 
+    fn period(base: i64, start: Duration) -> PeriodStart {
+        PeriodStart { clock: RTMP, base, start }
+    }
+
     #[test]
     fn video_takes_every_timestamp_as_it_is() {
-        let mut clock = TrackClock::new(RTMP, Timescale::MPEG, 1_000, Duration::from_secs(1));
+        let mut clock = TrackClock::new(&period(1_000, Duration::from_secs(1)), Timescale::MPEG, 0);
         assert_eq!(clock.place(1_000, 0), (90_000, Placed::Exact));
         assert_eq!(clock.place(1_033, 0), (92_970, Placed::Exact));
         assert_eq!(clock.place(1_033, 0), (92_971, Placed::Nudged(1)));
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn audio_counts_samples_over_rounded_timestamps() {
         let scale = Timescale::new(48_000).expect("not zero");
-        let mut clock = TrackClock::new(RTMP, scale, 0, Duration::ZERO).counting(48_000);
+        let mut clock = TrackClock::new(&period(0, Duration::ZERO), scale, 48_000);
         for n in 0..10_000u64 {
             let rounded = i64::try_from(n * 1_024 / 48).expect("small");
             assert_eq!(clock.place(rounded, 1_024), (n * 1_024, Placed::Exact));
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn units_of_several_lengths_are_counted_each_by_its_own() {
         let scale = Timescale::new(48_000).expect("not zero");
-        let mut clock = TrackClock::new(RTMP, scale, 0, Duration::ZERO).counting(48_000);
+        let mut clock = TrackClock::new(&period(0, Duration::ZERO), scale, 48_000);
         let mut at = 0;
         for n in 0..1_000u32 {
             let samples = if n % 3 == 0 { 120 } else { 960 };

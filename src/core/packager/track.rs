@@ -1,5 +1,4 @@
-//! One track's units on their way into parts. The cutting rules of a part are here; where a segment
-//! ends, the cutter says.
+//! One track's units become parts. The rules for cutting parts are here; the cutter decides where segments end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,13 +17,15 @@ use crate::cmaf::{self, EventMessage, ProducerReferenceTime, Sample};
 use crate::codec::codec::Codec;
 use crate::codec::{ac3, opus};
 use crate::model::input_clock::rescale;
-use crate::model::limits::{MESSAGES_WAITING_MAX, PART_BOXES_LEN_MAX, PART_MESSAGES_LEN_MAX, PART_UNITS_MAX};
+use crate::model::limits::{
+    MESSAGES_WAITING_MAX, PART_BOXES_LEN_MAX, PART_MESSAGES_LEN_MAX, PART_UNITS_MAX, push_bounded,
+};
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, TrackKind, UNIT_LEN_MAX};
 
-/// PROGRAM-DATE-TIME goes forward by this from segment to segment at least: what its text can say.
+/// PROGRAM-DATE-TIME goes forward by at least this from segment to segment: its text has milliseconds.
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
-/// Where a track stops, and others go on for longer than this, a gap is listed.
+/// If a track stops, and others go on for longer than this, a gap is listed.
 const HOLE_MIN: Duration = Duration::from_millis(100);
 /// A segment ends that much later than its frames' count says, where the input clock has milliseconds: without it, its
 /// last unit would sometimes be a part of its own.
@@ -41,7 +42,7 @@ pub(super) struct TrackMuxer {
     /// The init segment's number in use.
     init: u16,
     clock: Option<TrackClock>,
-    /// What a unit lasts, in ticks: exact for audio, the usual for video.
+    /// The length of a unit, in ticks: exact for audio, the usual one for video.
     frame: u64,
     /// No part is longer.
     part_longest: u64,
@@ -61,7 +62,7 @@ pub(super) struct TrackMuxer {
     /// The units of the part under way. Empty only at a segment's start, before the first unit.
     pending: Vec<TrackUnit>,
     pending_len: usize,
-    /// What the next part is to carry.
+    /// Events that the next part carries.
     events: VecDeque<EventMessage>,
     segment_start: u64,
     segment_len: u64,
@@ -69,7 +70,7 @@ pub(super) struct TrackMuxer {
     total: (u64, u64),
     /// The newest segment's PROGRAM-DATE-TIME.
     date_time: UnixTime,
-    /// By how much the newest segment that holds anything is shown after it is decoded.
+    /// The time from decoding to showing, of the newest segment with units.
     reordered: u64,
 }
 
@@ -161,7 +162,7 @@ impl TrackMuxer {
         self.media(self.frame)
     }
 
-    /// Returns what a frame of the track is said to last, or a unit where it has no frames.
+    /// Returns the stated length of a video frame, or the length of an audio unit.
     pub(super) fn nominal_frame(&self) -> Duration {
         if self.is_video() { frame_duration(frame_rate(&self.track)) } else { self.frame_duration() }
     }
@@ -183,7 +184,7 @@ impl TrackMuxer {
     /// Returns where its units end.
     pub(super) fn ends(&self) -> TrackEnd {
         let decoded = self.media(self.pending.last().map_or(self.end, |unit| unit.dts + self.frame));
-        // What an absurd composition offset says is no reason to leave hours out.
+        // An absurd composition offset must not skip hours.
         let latest = |unit: &TrackUnit| unit.shown().min(unit.dts + self.scale().ticks(REORDER_MAX)) + self.frame;
         let shown = self.media(self.pending.iter().map(latest).max().unwrap_or(self.end)).max(decoded);
         TrackEnd { decoded, shown, ragged: !self.pending.is_empty() }
@@ -209,17 +210,14 @@ impl TrackMuxer {
             self.frame = self.scale().ticks(lasts);
             self.configure(source.codec.clone(), rate);
         }
-        let base = period.base.saturating_add(first.map_or(0, |unit| unit.shifted));
-        let clock = TrackClock::new(period.clock, self.scale(), base, period.start);
-        self.clock = Some(match source.codec.sample_rate() {
-            0 => clock,
-            rate => clock.counting(rate),
-        });
+        let shifted = first.map_or(0, |unit| unit.shifted);
+        let period = PeriodStart { base: period.base.saturating_add(shifted), ..*period };
+        self.clock = Some(TrackClock::new(&period, self.scale(), source.codec.sample_rate()));
     }
 
     /// Returns the media time of a reading of the input clock for a track that isn't timed, or not by this push.
     pub(super) fn untimed(&self, period: &PeriodStart, dts: i64) -> Duration {
-        self.media(TrackClock::new(period.clock, self.scale(), period.base, period.start).ticks(dts))
+        self.media(TrackClock::new(period, self.scale(), 0).ticks(dts))
     }
 
     /// Returns the decode time that a reading of the input clock stands for, if the track is timed.
@@ -294,7 +292,7 @@ impl TrackMuxer {
     }
 
     /// The next unit begins at `next`: that gives the last pending one its length. "Close a part before
-    /// the access unit that would cross PART-TARGET, on DTS" (DESIGN, media rules).
+    /// the access unit that would cross PART-TARGET, on DTS" (docs/architecture.md, Media and time).
     fn settle(&mut self, next: u64, len: usize, stamp: &Stamp, out: &mut Vec<Output>) {
         let Some((first, last)) = self.bounds() else {
             if next.saturating_sub(self.end) > self.frame {
@@ -328,7 +326,7 @@ impl TrackMuxer {
 
     /// Returns whether a part that begins at `first` ends before the unit at `next`, since that is the nearest to the end of
     /// the leader's part. Where the track began or had a hole between two of those, the part would become too short:
-    /// it is cut by count then, and the track is in step again from the next segment on.
+    /// it is cut by count then, and the grid holds again from the next segment on.
     fn on_grid(&self, first: u64, next: u64, segment: &SegmentStart) -> bool {
         let Some(grid) = self.grid else { return false };
         let ended = |at: u64| {
@@ -429,19 +427,15 @@ impl TrackMuxer {
             self.forced = !independent || (stamp.segment.forced && !self.track.is_video());
         }
         let flags = Flags { independent, last, forced: self.forced, irregular: stamp.irregular, ..Flags::default() };
-        let header = self.header((start, listed), (wall, ingested), flags, &body, stamp);
-        out.push(Output::Part { header, body });
+        out.push(self.part((start, listed), (wall, ingested), flags, body, stamp));
     }
 
     /// Takes timed metadata, which the next part carries.
     pub(super) fn announce(&mut self, event: EventMessage) {
-        if self.events.len() == MESSAGES_WAITING_MAX {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
+        push_bounded(&mut self.events, event, MESSAGES_WAITING_MAX);
     }
 
-    /// As many events as a part may carry.
+    /// Takes as many events as a part may carry.
     fn events(&mut self) -> Vec<EventMessage> {
         let mut len = 0;
         let fits = |event: &&EventMessage| {
@@ -452,7 +446,7 @@ impl TrackMuxer {
         self.events.drain(..count).collect()
     }
 
-    /// Gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
+    /// Adds gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
     /// (rfc8216bis 4.4.4.9). The last sample lasts through them if they are `held`.
     fn fill(&mut self, to: u64, last: bool, held: bool, stamp: &Stamp, out: &mut Vec<Output>) {
         if self.part == 0 {
@@ -467,9 +461,7 @@ impl TrackMuxer {
             self.end += duration;
             // As the frames around it: dates go on where the segment before ends.
             let wall = self.date(start + self.reordered, &stamp.segment);
-            let body = Bytes::new();
-            let header = self.header((start, self.end), (wall, stamp.wall), flags, &body, stamp);
-            out.push(Output::Part { header, body });
+            out.push(self.part((start, self.end), (wall, stamp.wall), flags, Bytes::new(), stamp));
         }
     }
 
@@ -484,19 +476,19 @@ impl TrackMuxer {
         self.date_time
     }
 
-    /// The header of the next part, from `start` to `end`.
-    fn header(
+    /// Numbers the next part, from `start` to `end`.
+    fn part(
         &mut self,
         (start, end): (u64, u64),
         (program_date_time, ingested): (UnixTime, UnixTime),
         flags: Flags,
-        body: &Bytes,
+        body: Bytes,
         stamp: &Stamp,
-    ) -> PartHeader {
+    ) -> Output {
         let id = PartId { epoch: stamp.epoch, track: self.track.id, msn: stamp.segment.msn, part: self.part };
         // BACKWARD_MAX and PART_UNITS_MAX leave a segment far fewer parts than that.
         self.part = self.part.saturating_add(1);
-        PartHeader {
+        let header = PartHeader {
             id,
             decode_time: start,
             duration: u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX),
@@ -506,8 +498,9 @@ impl TrackMuxer {
             discontinuity: stamp.segment.discontinuity,
             flags,
             length: u32::try_from(body.len()).unwrap_or(u32::MAX),
-            hash: *blake3::hash(body).as_bytes(),
-        }
+            hash: *blake3::hash(&body).as_bytes(),
+        };
+        Output::Part { header, body }
     }
 
     /// Measures the bit rate of the segment that ended.

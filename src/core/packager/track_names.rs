@@ -1,4 +1,4 @@
-//! What a push's tracks are called in the record.
+//! The names of tracks in the record.
 
 use super::publishers::Publishers;
 use super::unit::InputUnit;
@@ -19,17 +19,17 @@ pub(super) fn names(lead: PushId, publishers: &Publishers, units: &[InputUnit]) 
     let order = publishers.in_order();
     let mut tracks: Vec<InputTrack> = publishers.sources().map(|(track, _)| track).collect();
     tracks.retain(|&track| units.iter().any(|unit| unit.track == track));
-    let place = |track: InputTrack| order.iter().position(|&feed| feed == track.feed());
-    tracks.sort_by_key(|&track| (!publishers.is_video(track), track.feed() != lead, place(track), track));
+    let place = |track: InputTrack| order.iter().position(|&push| push == track.push());
+    tracks.sort_by_key(|&track| (!publishers.is_video(track), track.push() != lead, place(track), track));
     let mut out: Vec<Named> = Vec::new();
     for input in tracks {
         let Some(source) = publishers.source(input) else { continue };
-        let rendition = publishers.rendition(input.feed());
+        let rendition = publishers.rendition(input.push());
         let Some((kind, language)) = name_for(&source.codec, rendition) else { continue };
-        // Two sounds of one language, one of which may describe the pictures: NAME would be the same of both.
-        let told = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
-        let told = told.filter(|told| !out.iter().any(|track| track.language.as_ref() == Some(told)));
-        let language = language.or(told);
+        // Of two audio tracks in one language, one may describe the pictures. Both would have the same NAME.
+        let stated = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
+        let stated = stated.filter(|stated| !out.iter().any(|track| track.language.as_ref() == Some(stated)));
+        let language = language.or(stated);
         let taken = |name: &String| out.iter().any(|track| track.name == *name);
         let mut numbered = (1..).map(|n| format!("{kind}{n}"));
         let name = match taken(&kind) {
@@ -43,7 +43,7 @@ pub(super) fn names(lead: PushId, publishers: &Publishers, units: &[InputUnit]) 
     out
 }
 
-/// Returns what a track of a push is called, the first of its kind, and its language. A language has no pictures.
+/// Returns the name of a push's first track of a kind, and its language. A push of one language has no pictures.
 pub(super) fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(String, Option<String>)> {
     let language = rendition.and_then(Rendition::language);
     match (rendition, codec.is_video()) {
@@ -55,7 +55,7 @@ pub(super) fn name_for(codec: &Codec, rendition: Option<&Rendition>) -> Option<(
     }
 }
 
-/// Returns whether a track of this name is one that a push without a rendition makes.
+/// Returns whether this is the name of a track of a push without a rendition.
 pub(super) fn is_plain(name: &str) -> bool {
     let mut kinds = ["video", "audio"].into_iter().filter_map(|kind| name.strip_prefix(kind));
     kinds.any(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn renditions_are_named_by_their_push_and_share_their_sound() {
         let pushes = [(PushId(1), Some("360p")), (PushId(0), Some("720p")), (PushId(2), Some("audio_de"))];
-        let tracks = [0, 1, 2].map(|feed| [VIDEO, AUDIO].map(|track| InputTrack::of(PushId(feed), track))).concat();
+        let tracks = [0, 1, 2].map(|push| [VIDEO, AUDIO].map(|track| InputTrack::of(PushId(push), track))).concat();
         let named = named(PushId(0), &pushes, &tracks);
         let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["720p", "360p", "audio", "audio_de"]);

@@ -1,4 +1,4 @@
-//! What the tracks of a presentation are together, in the order of its record.
+//! The tracks of a presentation, in the order of its record.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::codec::codec::Codec;
 use crate::model::limits::TRACKS_MAX;
 use crate::model::{Announced, Record, Rendition, Track, TrackId};
 
-/// BANDWIDTH is published anew when it has grown by more than a tenth.
+/// BANDWIDTH is published again when it has grown by more than a tenth.
 const RATE_STEP: u64 = 10;
 
 /// Returns the tracks as the record has them.
@@ -29,7 +29,7 @@ pub(super) fn places<'a>(
     tracks.iter().enumerate().filter(move |(_, muxer)| fits(muxer.track())).map(|(track, _)| track)
 }
 
-/// Returns the track to append for a push that comes to a presentation which others have begun, unless it has one.
+/// Returns the track to append for a push that comes to a presentation of others, unless the push has a track already.
 pub(super) fn further(
     tracks: &[TrackMuxer],
     codec: &Codec,
@@ -38,7 +38,7 @@ pub(super) fn further(
 ) -> Option<TrackMuxer> {
     let known = |track: &Track| match rendition {
         Some(_) => is_for(&track.name, codec, rendition),
-        // A push without a rendition settles its tracks when it first comes.
+        // The tracks of a push without a rendition are fixed when it first comes.
         None => is_plain(&track.name),
     };
     let name = name_for(codec, rendition)?;
@@ -49,7 +49,7 @@ pub(super) fn further(
     Some(TrackMuxer::with_codec(TrackId(id), name, codec, (rate, 0), None, record))
 }
 
-/// Returns how many of its tracks a push will send, by what it announces.
+/// Returns how many tracks a push will send, by its announcement.
 pub(super) fn expected(tracks: &[TrackMuxer], announced: Announced, rendition: Option<&Rendition>) -> usize {
     let comes = |track: &&Track| match track.is_video() {
         true => announced.video != Some(false),
@@ -62,8 +62,8 @@ pub(super) fn expected(tracks: &[TrackMuxer], announced: Announced, rendition: O
     tracks.iter().map(TrackMuxer::track).filter(own).filter(comes).count()
 }
 
-/// Cuts the first track's parts by whole frames, and the audio beside it at the same times. `part` is what parts are meant
-/// to last, or is found from PART-TARGET. Returns it.
+/// Cuts the first track's parts by whole frames, and the audio beside it at the same times. `part` is the planned length of
+/// parts; without it, the length is found from PART-TARGET. Returns the length.
 pub(super) fn cut_parts(
     tracks: &mut [TrackMuxer],
     tick: Duration,
@@ -83,8 +83,7 @@ pub(super) fn cut_parts(
     Some(meant)
 }
 
-/// Puts a message into the next part of each track that carries it and is fed: of all pictures, or of all sound where there
-/// are none.
+/// Puts a message into the next part of each fed video track, or of each fed audio track if there is no video.
 pub(super) fn carry(tracks: &mut [TrackMuxer], message: &Waiting, media: Duration, is_fed: impl Fn(usize) -> bool) {
     let video = tracks.first().is_some_and(TrackMuxer::is_video);
     for (_, muxer) in tracks.iter_mut().enumerate().filter(|(track, muxer)| muxer.is_video() == video && is_fed(*track))
@@ -100,7 +99,7 @@ pub(super) fn carry(tracks: &mut [TrackMuxer], message: &Waiting, media: Duratio
     }
 }
 
-/// Returns whether a peak bit rate has grown notably over what was said.
+/// Returns whether a peak bit rate has grown notably over the published one.
 pub(super) fn have_grown(tracks: &[TrackMuxer], said: &[Track]) -> bool {
     said.iter().zip(tracks).any(|(said, muxer)| {
         let (said, found) = (u64::from(said.bandwidth), u64::from(muxer.track().bandwidth));

@@ -1,4 +1,4 @@
-//! Values that the parts of a packager hand to each other: access units, and what segments and periods begin with.
+//! Values that the parts of a packager exchange: access units, and the starts of segments and periods.
 
 use std::time::Duration;
 
@@ -8,17 +8,16 @@ use crate::model::input_clock::rescale;
 use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{Epoch, InputClock, InputTrack, Msn};
 
-/// A picture is shown at most this much after it is decoded, as far as PROGRAM-DATE-TIME goes by it: H.264 reorders
-/// 16 frames at most, which at 24 fps are 0.67 s.
+/// The longest reordering that PROGRAM-DATE-TIME believes: H.264 reorders 16 frames at most, which are 0.67 s at 24 fps.
 pub(super) const REORDER_MAX: Duration = Duration::from_secs(1);
 
-/// An access unit as it came.
+/// An access unit as the input sent it.
 #[derive(Clone, Debug)]
 pub(super) struct InputUnit {
     pub track: InputTrack,
     /// Unwrapped, in ticks of the input clock.
     pub dts: i64,
-    /// What was taken off `dts` to put its track beside the others.
+    /// The ticks that were subtracted from `dts` to align its track with the others.
     pub shifted: i64,
     pub composition_offset: i32,
     pub keyframe: bool,
@@ -33,8 +32,8 @@ impl InputUnit {
         self.dts.saturating_add(self.composition_offset.into())
     }
 
-    /// Returns the wallclock of `base`, if what the unit shows was taken when it came: that is the latest that it can have
-    /// been.
+    /// Returns the wallclock of `base` as if the unit's picture had been taken when the unit came, which is the latest
+    /// possible time.
     pub(super) fn origin(&self, base: i64, scale: Timescale) -> UnixTime {
         let reorder_max = i64::try_from(scale.ticks(REORDER_MAX)).unwrap_or(i64::MAX);
         let shown = self.dts.saturating_add(i64::from(self.composition_offset).min(reorder_max));
@@ -58,7 +57,7 @@ pub(super) struct TrackUnit {
     pub composition_offset: i32,
     pub keyframe: bool,
     pub data: Bytes,
-    /// When its last byte was there.
+    /// When its last byte came.
     pub arrived: UnixTime,
 }
 
@@ -69,26 +68,26 @@ impl TrackUnit {
     }
 }
 
-/// The start of a segment as all tracks share it.
+/// The start of a segment, which all tracks share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct SegmentStart {
     pub msn: Msn,
-    /// Where it begins.
+    /// The media time at which it begins.
     pub start: Duration,
-    /// Where it would begin if audio units were infinitely short (audio alone), else `start`.
+    /// The media time at which it would begin if audio units were infinitely short (audio alone), else `start`.
     pub ideal: Duration,
     pub discontinuity: u32,
-    /// When its first picture is shown, on the track that led.
+    /// When its first picture is shown, on the leading track.
     pub shown: Duration,
-    /// Begins with a keyframe of the track that led: the other pictures begin with theirs.
+    /// It begins with a keyframe of the leading track, so that other renditions begin with theirs.
     pub keyed: bool,
-    /// Cut without a keyframe.
+    /// It was cut without a keyframe.
     pub forced: bool,
     /// PROGRAM-DATE-TIME's shift, in microseconds.
     pub shift: i64,
 }
 
-/// The reading of the input clock with which a period begins, and when that is.
+/// The start of a period: the reading `base` of the input clock is the media time `start`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PeriodStart {
     pub clock: InputClock,
@@ -103,14 +102,14 @@ impl PeriodStart {
         rescale(ticks.saturating_sub(self.base), self.clock.scale, scale).saturating_add(micros(self.start))
     }
 
-    /// Returns how many ticks of the input clock so many microseconds are.
+    /// Returns microseconds in ticks of the input clock.
     pub(super) fn ticks(&self, micros: i64) -> i64 {
         let scale = self.clock.scale;
         rescale(micros, Timescale::new(1_000_000).unwrap_or(scale), scale)
     }
 }
 
-/// What the parts that come of one step share.
+/// The facts that the parts of one step share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Stamp {
     pub segment: SegmentStart,

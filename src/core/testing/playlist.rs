@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::Msn;
 
-/// What a viewer reads of each segment.
+/// The facts that a viewer reads of each segment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadSegment {
     /// Its discontinuity sequence number.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::time::{MediaTime, Time, Timescale, UnixTime};
+use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{
     AudioInfo, Epoch, Flags, Init, LifeId, Msn, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track,
     TrackId, TrackKind, VideoInfo,
@@ -67,7 +67,7 @@ pub fn part(record: &Record, track: TrackId, msn: Msn, part: u16, len: usize) ->
     let video = record.track(track).is_none_or(Track::is_video);
     let seed = blake3::hash(format!("{}/{}.{part}", track.0, msn).as_bytes());
     let body: Vec<u8> = seed.as_bytes().iter().copied().cycle().take(len).collect();
-    let start = record.availability_start + MediaTime::new(decode_time, scale).as_duration();
+    let start = record.availability_start + scale.duration(decode_time);
     let period = record.periods.iter().rfind(|p| p.first_msn <= msn);
     let header = PartHeader {
         id: PartId { epoch: record.epoch, track, msn, part },

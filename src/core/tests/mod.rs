@@ -144,7 +144,7 @@ impl Node {
         if !inputs.is_empty() && !std::mem::replace(&mut self.attached, true) {
             let epoch = Epoch { counter: 1, node: NodeId(1) };
             let (clock, announced) = carrier.attached();
-            self.input(Input::Attached { feed: PushId(0), rendition: None, epoch, clock, announced });
+            self.input(Input::Attached { push: PushId(0), rendition: None, epoch, clock, announced });
         }
         inputs.into_iter().for_each(|input| self.input(input));
     }

@@ -1,10 +1,10 @@
-//! Requests that are held until something is published. Pure: one [`HeldRequests`] a stream.
+//! Requests that are held until something is published. Each stream has one [`HeldRequests`].
 //!
-//! The contract: after every [`HeldRequests::handle`], drain [`HeldRequests::poll_output`]; then wait for the
-//! next input or [`HeldRequests::poll_timeout`], whose passing is told by [`Input::Timeout`]. A publication
-//! wakes exactly the requests that it satisfies.
+//! The contract: after every [`HeldRequests::handle`], drain [`HeldRequests::poll_output`]; then wait for the next input or
+//! for [`HeldRequests::poll_timeout`], whose passing [`Input::Timeout`] tells. A publication wakes exactly the requests that
+//! it satisfies.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::time::Time;
 use crate::model::{Msn, TrackId};
@@ -13,7 +13,7 @@ use crate::model::{Msn, TrackId};
 /// one edge's uplink can serve (10 Gb/s at 3 Mb/s is 3,300 viewers).
 pub const STREAM_WAITERS_MAX: usize = 20_000;
 
-/// What a request waits for.
+/// Says what a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WaitFor {
     /// The stream's record.
@@ -26,27 +26,27 @@ pub enum WaitFor {
     Segment(TrackId, Msn),
 }
 
-/// A waiter's name, never used twice.
+/// Names a held request, with a number that is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Token(u64);
+pub struct Token(WaitFor, u64);
 
-/// Why a waiter is woken.
+/// Says why a request is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// What it waits for is there; or the stream's life ended or began anew: look again.
+    /// It may find what it waits for; or the presentation ended or a new one began.
     Look,
     /// It has waited long enough.
     TimedOut,
-    /// The node is going down.
+    /// The node shuts down.
     Closing,
 }
 
-/// What can happen.
+/// An event that may wake requests.
 #[derive(Debug)]
 pub enum Input {
     /// [`HeldRequests::poll_timeout`] has passed.
     Timeout,
-    /// A waiter's client has gone.
+    /// The client of a request has gone.
     Cancel(Token),
     /// The record is known.
     Record,
@@ -54,112 +54,96 @@ pub enum Input {
     Started,
     /// A part is listed.
     Listed(TrackId, Msn, u16),
-    /// A segment is whole.
+    /// A segment is complete.
     Completed(TrackId, Msn),
-    /// A life began or ended, or the stream is gone: everybody looks again.
+    /// A presentation began or ended, or the stream is gone: all requests look again.
     Reset,
-    /// The node is going down.
+    /// The node shuts down.
     Close,
 }
 
-/// The held requests of a stream, each with a handle of the driver's.
+/// Holds the waiting requests of a stream, each with a handle of the driver.
 #[derive(Debug)]
 pub struct HeldRequests<T> {
     next: u64,
-    places: BTreeMap<(WaitFor, Token), T>,
-    tokens: BTreeMap<Token, (WaitFor, Time)>,
-    deadlines: BTreeSet<(Time, Token)>,
+    held: BTreeMap<Token, (Time, T)>,
+    /// By deadline and number, what the request waits for.
+    deadlines: BTreeMap<(Time, u64), WaitFor>,
     outputs: VecDeque<(T, Wake)>,
 }
 
 impl<T> Default for HeldRequests<T> {
     fn default() -> Self {
-        HeldRequests {
-            next: 0,
-            places: BTreeMap::new(),
-            tokens: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-            outputs: VecDeque::new(),
-        }
+        HeldRequests { next: 0, held: BTreeMap::new(), deadlines: BTreeMap::new(), outputs: VecDeque::new() }
     }
 }
 
 impl<T> HeldRequests<T> {
-    /// Adds a waiter that is woken by `deadline` at the latest; `None` if there are
-    /// [`STREAM_WAITERS_MAX`] already.
+    /// Adds a request that is woken by `deadline` at the latest. Returns `None` if [`STREAM_WAITERS_MAX`] are held already.
     pub fn wait(&mut self, place: WaitFor, deadline: Time, handle: T) -> Option<Token> {
-        if self.tokens.len() >= STREAM_WAITERS_MAX {
+        if self.held.len() >= STREAM_WAITERS_MAX {
             return None;
         }
-        let token = Token(self.next);
+        let token = Token(place, self.next);
         self.next += 1;
-        self.places.insert((place, token), handle);
-        self.tokens.insert(token, (place, deadline));
-        self.deadlines.insert((deadline, token));
+        self.held.insert(token, (deadline, handle));
+        self.deadlines.insert((deadline, token.1), place);
         Some(token)
     }
 
-    /// Takes an input in.
+    /// Takes an input.
     pub fn handle(&mut self, now: Time, input: Input) {
-        const FIRST: Token = Token(0);
-        const LAST: Token = Token(u64::MAX);
         match input {
             Input::Timeout => {
-                while let Some((_, token)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
-                    self.wake(token, Wake::TimedOut);
+                while let Some((&(at, number), &place)) = self.deadlines.first_key_value()
+                    && at <= now
+                {
+                    self.wake(Token(place, number), Wake::TimedOut);
                 }
             }
-            Input::Cancel(token) => {
-                self.remove(token);
-            }
-            Input::Record => self.wake_range((WaitFor::Record, FIRST), (WaitFor::Record, LAST), Wake::Look),
-            Input::Started => self.wake_range((WaitFor::Record, FIRST), (WaitFor::Started, LAST), Wake::Look),
-            // The first part of a segment also satisfies who asked past the end of the one before:
-            // "the Server MUST treat [it] as a request for Part Index 0 of the following" (6.2.5.2).
+            Input::Cancel(token) => drop(self.remove(token)),
+            Input::Record => self.wake_range(WaitFor::Record, WaitFor::Record),
+            Input::Started => self.wake_range(WaitFor::Record, WaitFor::Started),
+            // The first part of a segment also satisfies requests past the end of the segment before: "the Server MUST
+            // treat [it] as a request for Part Index 0 of the following" (6.2.5.2).
             Input::Listed(track, msn, part) => {
-                self.wake_range(
-                    (WaitFor::Part(track, 0, 0), FIRST),
-                    (WaitFor::Part(track, msn, part), LAST),
-                    Wake::Look,
-                );
+                self.wake_range(WaitFor::Part(track, 0, 0), WaitFor::Part(track, msn, part));
             }
-            Input::Completed(track, msn) => {
-                self.wake_range((WaitFor::Segment(track, 0), FIRST), (WaitFor::Segment(track, msn), LAST), Wake::Look);
-            }
+            Input::Completed(track, msn) => self.wake_range(WaitFor::Segment(track, 0), WaitFor::Segment(track, msn)),
             Input::Reset => self.wake_all(Wake::Look),
             Input::Close => self.wake_all(Wake::Closing),
         }
     }
 
-    /// The next waiter to wake, and why.
+    /// Returns the next request to wake, and why.
     pub fn poll_output(&mut self) -> Option<(T, Wake)> {
         self.outputs.pop_front()
     }
 
-    /// When [`Input::Timeout`] is due.
+    /// Returns when [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// How many wait.
+    /// Returns how many requests are held.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.held.len()
     }
 
-    /// Whether nobody waits.
+    /// Returns whether no request is held.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.held.is_empty()
     }
 
-    fn wake_range(&mut self, from: (WaitFor, Token), to: (WaitFor, Token), wake: Wake) {
-        // Most publications satisfy either nobody or everybody who waits on the track.
-        while let Some((_, token)) = self.places.range(from..=to).next().map(|(key, _)| *key) {
-            self.wake(token, wake);
+    fn wake_range(&mut self, from: WaitFor, to: WaitFor) {
+        // Most publications satisfy either none or all of the requests for the track.
+        while let Some((&token, _)) = self.held.range(Token(from, 0)..=Token(to, u64::MAX)).next() {
+            self.wake(token, Wake::Look);
         }
     }
 
     fn wake_all(&mut self, wake: Wake) {
-        while let Some((_, token)) = self.places.first_key_value().map(|(key, _)| *key) {
+        while let Some((&token, _)) = self.held.first_key_value() {
             self.wake(token, wake);
         }
     }
@@ -171,9 +155,9 @@ impl<T> HeldRequests<T> {
     }
 
     fn remove(&mut self, token: Token) -> Option<T> {
-        let (place, deadline) = self.tokens.remove(&token)?;
-        self.deadlines.remove(&(deadline, token));
-        self.places.remove(&(place, token))
+        let (deadline, handle) = self.held.remove(&token)?;
+        self.deadlines.remove(&(deadline, token.1));
+        Some(handle)
     }
 }
 

@@ -7,57 +7,57 @@ use bytes::Bytes;
 use crate::model::time::{Time, UnixTime};
 use crate::model::{LatencyBreakdown, Msn, PartHeader, Trace};
 
-/// The hash of a part that was made up here: no body has it but by a 1 in 2^256 accident.
+/// The hash of a part that this node made up. No body has it, but for an accident of 1 in 2^256.
 const NO_HASH: [u8; 32] = [0; 32];
 
-/// A part as this node has it.
+/// Holds a part as this node has it.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// Its header. `flags.gap` is set where there is nothing to serve.
+    /// The part's header. `flags.gap` says that there is nothing to serve.
     pub header: PartHeader,
-    /// Its body; empty for a gap.
+    /// The part's body; empty for a gap.
     pub body: Bytes,
-    /// Its trace to this node.
+    /// The part's trace to this node.
     pub trace: Trace,
-    /// First byte in, on this node's clock.
+    /// When the first byte came, on this node's clock.
     pub received: Time,
-    /// Last byte in, checked and kept.
+    /// When the last byte had come and the body was checked and kept.
     pub delivered: Time,
-    /// The playlist lists it; [`Time::ZERO`] until then, and where nobody knows.
+    /// When the playlist listed the part; [`Time::ZERO`] before, and if that is unknown.
     pub listed: Time,
 }
 
 impl Part {
-    /// A part whose times and trace nobody knows: from an archive, or made up.
+    /// Makes a part whose times and trace are unknown: one from an archive, or a made-up one.
     pub fn untraced(header: PartHeader, body: Bytes) -> Self {
         let (received, delivered, listed) = Default::default();
         Part { header, body, trace: Trace::default(), received, delivered, listed }
     }
 
-    /// A gap in the place of a part that is lost, whatever `header` says of a body.
+    /// Makes a gap in the place of a lost part, whatever `header` says about a body.
     pub(super) fn lost(mut header: PartHeader) -> Self {
         header.flags.gap = true;
         (header.length, header.hash) = (0, NO_HASH);
         Part::untraced(header, Bytes::new())
     }
 
-    /// Whether it is listed as a gap: nothing came from the publisher, or it is lost.
+    /// Returns whether the playlist lists a gap: nothing came from the publisher, or the part is lost.
     pub fn is_gap(&self) -> bool {
         self.header.flags.gap
     }
 
-    /// Whether nothing is missing in its place: the sample before it lasts through it.
+    /// Returns whether the sample before this gap lasts through it, so that nothing is missing.
     pub fn is_held(&self) -> bool {
         self.header.flags.held && !self.is_lost()
     }
 
-    /// Whether it has a body elsewhere, perhaps, and none here. Where nothing came from the publisher, nobody has one.
+    /// Returns whether the part is missing at this node alone. If nothing came from the publisher, no node has a body.
     pub fn is_lost(&self) -> bool {
         self.is_gap() && self.header.hash == NO_HASH
     }
 
-    /// Returns where its time went, once it is listed; `None` of a gap, which has come no way, of what an archive kept, and
-    /// of what has come through a node that measures nothing.
+    /// Returns the part's latency, once it is listed; `None` for gaps, for parts from an archive, and for parts that passed a
+    /// node that measures nothing.
     pub fn latency(&self) -> Option<LatencyBreakdown> {
         let header = &self.header;
         (self.listed > Time::ZERO && !self.is_gap() && self.trace.is_begun()).then(|| LatencyBreakdown {
@@ -73,20 +73,20 @@ impl Part {
     }
 }
 
-/// A segment as this node has it: a whole one, or the one under way.
+/// Holds a segment as this node has it: a complete one, or the one under way.
 #[derive(Debug, Clone)]
 pub struct Segment {
-    /// Its media sequence number.
+    /// The segment's media sequence number.
     pub msn: Msn,
     parts: BTreeMap<u16, Part>,
     /// How many parts, from 0 on, the playlist lists.
     listed: u16,
-    /// All its parts are listed.
+    /// All parts are listed.
     complete: bool,
     sums: Sums,
 }
 
-/// The sums of a segment's listed parts. A part that is listed never changes.
+/// Holds the sums of a segment's listed parts. A listed part never changes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     ticks: u64,
@@ -111,8 +111,7 @@ impl Segment {
         Segment { msn, parts: BTreeMap::new(), listed: 0, complete: false, sums: Sums::default() }
     }
 
-    /// A whole segment of these parts, as an archive has kept it; `None` unless they are one segment's, from the first
-    /// to the last.
+    /// Makes a complete segment of the parts that an archive has kept; `None` unless they are all parts of one segment.
     pub fn whole(parts: Vec<Part>) -> Option<Self> {
         let id = parts.first()?.header.id;
         let listed = u16::try_from(parts.len()).ok()?;
@@ -125,99 +124,99 @@ impl Segment {
         in_order.then_some(Segment { msn: id.msn, parts, listed, complete: true, sums })
     }
 
-    /// The parts that the playlist lists, in order.
+    /// Returns the parts that the playlist lists, in order.
     pub fn parts(&self) -> impl ExactSizeIterator<Item = &Part> + Clone {
         // Listed parts are held without holes: 0..listed are the first `listed` entries.
         self.parts.values().take(usize::from(self.listed))
     }
 
-    /// The first listed part: it tells the segment's start, init segment and discontinuity.
+    /// Returns the first listed part, which tells the segment's start, init segment and discontinuity.
     pub fn first(&self) -> Option<&Part> {
         self.parts.get(&0).filter(|_| self.listed > 0)
     }
 
-    /// Whether all its parts are listed.
+    /// Returns whether all parts are listed.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// Whether some of it isn't there: EXT-X-GAP.
+    /// Returns whether some of the segment is missing: EXT-X-GAP.
     pub fn has_gap(&self) -> bool {
         self.sums.gap
     }
 
-    /// Whether some of it is lost: 404 for the segment as a whole.
+    /// Returns whether some of the segment is lost: the segment as a whole is answered 404.
     pub fn has_loss(&self) -> bool {
         self.sums.loss
     }
 
-    /// Its length so far, in ticks.
+    /// Returns the segment's length so far, in ticks.
     pub fn duration(&self) -> u64 {
         self.sums.ticks
     }
 
-    /// Its length so far, in bytes.
+    /// Returns the segment's length so far, in bytes.
     pub fn length(&self) -> u64 {
         self.sums.bytes
     }
 
-    /// Media time of its start, in ticks.
+    /// Returns the media time of the segment's start, in ticks.
     pub fn decode_time(&self) -> u64 {
         self.first().map_or(0, |p| p.header.decode_time)
     }
 
-    /// Its EXT-X-PROGRAM-DATE-TIME.
+    /// Returns EXT-X-PROGRAM-DATE-TIME.
     pub fn program_date_time(&self) -> UnixTime {
         self.first().map_or_else(UnixTime::default, |p| p.header.program_date_time)
     }
 
-    /// Its discontinuity sequence number.
+    /// Returns the discontinuity sequence number.
     pub fn discontinuity(&self) -> u32 {
         self.first().map_or(0, |p| p.header.discontinuity)
     }
 
-    /// The number of its init segment.
+    /// Returns the number of the init segment.
     pub fn init(&self) -> u16 {
         self.first().map_or(0, |p| p.header.init)
     }
 
-    /// How many parts the playlist lists.
+    /// Returns how many parts the playlist lists.
     pub(super) fn listed(&self) -> u16 {
         self.listed
     }
 
-    /// A part that is here, listed or not.
+    /// Returns a part that is here, listed or not.
     pub(super) fn part(&self, number: u16) -> Option<&Part> {
         self.parts.get(&number)
     }
 
-    /// All parts that are here, listed or not.
+    /// Returns all parts that are here, listed or not.
     pub(super) fn held(&self) -> impl Iterator<Item = &Part> {
         self.parts.values()
     }
 
-    /// The first part that is here from `number` on.
+    /// Returns the first part that is here from `number` on.
     pub(super) fn first_from(&self, number: u16) -> Option<&Part> {
         self.parts.range(number..).next().map(|(_, part)| part)
     }
 
-    /// The last part that is here before `number`.
+    /// Returns the last part that is here before `number`.
     pub(super) fn last_before(&self, number: u16) -> Option<&Part> {
         self.parts.range(..number).next_back().map(|(_, part)| part)
     }
 
-    /// The last part that is here, and its number.
+    /// Returns the last part that is here, and its number.
     pub(super) fn newest(&self) -> Option<(u16, &Part)> {
         self.parts.last_key_value().map(|(number, part)| (*number, part))
     }
 
-    /// The last part that is here, where none is missing before it.
+    /// Returns the last part that is here, unless one is missing before it.
     pub(super) fn newest_in_a_row(&self) -> Option<&Part> {
         let (number, part) = self.newest()?;
         (self.parts.len() == usize::from(number) + 1).then_some(part)
     }
 
-    /// Takes a part in; the first that comes in a place stays.
+    /// Takes a part, unless its place is taken.
     pub(super) fn insert(&mut self, number: u16, part: Part) {
         self.parts.entry(number).or_insert(part);
     }

@@ -10,14 +10,14 @@ use crate::model::limits::JOIN_SETTLE;
 use crate::model::time::{Time, Timescale};
 use crate::model::{Msn, Record, TrackId};
 
-/// What is known of a part or segment that somebody asks for.
+/// The answer to a request for a part or segment.
 #[derive(Debug)]
 pub enum Lookup<T> {
-    /// Here it is.
+    /// It is here.
     Ready(T),
     /// It is lost, and listed as a gap: 404.
     Gap,
-    /// It isn't here yet, and is expected: it may be waited for.
+    /// It isn't here yet, and is expected: the request may wait.
     Expected,
     /// It has left the window, or is too far ahead: 404 at once.
     Unknown,
@@ -30,7 +30,7 @@ pub(super) struct ListedPart {
     pub(super) concealed: bool,
 }
 
-/// One track's segments.
+/// Holds one track's segments.
 #[derive(Debug)]
 pub struct TrackWindow {
     id: TrackId,
@@ -40,9 +40,9 @@ pub struct TrackWindow {
     first: Option<Msn>,
     /// The next part to list.
     next: (Msn, u16),
-    /// When gathering the window ends, from the first part on.
+    /// When the track is listed at the latest, from the first part on.
     settles: Option<Time>,
-    /// While held at a missing part, or gathering the window.
+    /// When the wait for a missing part, or for older segments, ends.
     deadline: Option<Time>,
 }
 
@@ -51,49 +51,49 @@ impl TrackWindow {
         TrackWindow { id, scale, segments: BTreeMap::new(), first: None, next: (0, 0), settles: None, deadline: None }
     }
 
-    /// The track's id.
+    /// Returns the track's id.
     pub fn id(&self) -> TrackId {
         self.id
     }
 
-    /// Units of its decode times and durations.
+    /// Returns the unit of decode times and durations.
     pub fn timescale(&self) -> Timescale {
         self.scale
     }
 
-    /// The segments that the playlist lists, oldest first; the last may be under way.
+    /// Returns the segments that the playlist lists, oldest first; the last may be under way.
     pub fn listed(&self) -> impl DoubleEndedIterator<Item = &Segment> + Clone {
         let first = self.first.unwrap_or(Msn::MAX);
         self.segments.range(first..).map(|(_, s)| s).filter(|s| s.listed() > 0)
     }
 
-    /// The segments that it has listed, and that are still held.
+    /// Returns the held segments that the playlist doesn't list any more.
     pub fn delisted(&self) -> impl Iterator<Item = &Segment> {
         let first = self.first.unwrap_or(0);
         self.segments.range(..first).map(|(_, s)| s)
     }
 
-    /// Whether the playlist lists anything yet.
+    /// Returns whether the playlist lists anything yet.
     pub fn is_started(&self) -> bool {
         self.first.is_some()
     }
 
-    /// Whether the playlist lists a whole segment.
+    /// Returns whether the playlist lists a complete segment.
     pub fn has_segment(&self) -> bool {
         self.listed().any(Segment::is_complete)
     }
 
-    /// The part that the playlist waits for: everything before it is listed. `None` before the first.
+    /// Returns the part that the playlist waits for: everything before it is listed. `None` before the first part.
     pub fn next(&self) -> Option<(Msn, u16)> {
         self.first.map(|_| self.next)
     }
 
-    /// The newest listed segment and part.
+    /// Returns the newest listed segment and part.
     pub fn last(&self) -> Option<(Msn, u16)> {
         self.listed().next_back().map(|s| (s.msn, s.listed() - 1))
     }
 
-    /// A whole segment, listed or recently delisted.
+    /// Returns a complete segment that is listed or was listed lately.
     pub fn segment(&self, msn: Msn) -> Lookup<&Segment> {
         match self.segments.get(&msn) {
             Some(s) if s.is_complete() && s.has_loss() => Lookup::Gap,
@@ -102,36 +102,36 @@ impl TrackWindow {
         }
     }
 
-    /// The whole segments held after `msn`, oldest first; the playlist lists them, or did.
+    /// Returns the complete segments held after `msn`, oldest first; the playlist lists them, or did.
     pub fn whole_after(&self, msn: Option<Msn>) -> impl Iterator<Item = &Segment> {
         let from = msn.map_or(Bound::Unbounded, Bound::Excluded);
         self.segments.range((from, Bound::Unbounded)).map(|(_, s)| s).filter(|s| s.is_complete())
     }
 
-    /// The segment as far as it is listed, for a response that follows it part by part.
+    /// Returns the segment as far as it is listed, for a response that follows it part by part.
     pub fn segment_under_way(&self, msn: Msn) -> Option<&Segment> {
         self.segments.get(&msn).filter(|s| s.listed() > 0)
     }
 
-    /// A part that is here, listed or about to be.
+    /// Returns a part that is here, listed or about to be.
     pub fn part(&self, msn: Msn, part: u16) -> Lookup<&Part> {
         let Some(segment) = self.segments.get(&msn) else { return self.expectation(msn) };
         match segment.part(part) {
             Some(p) if p.is_lost() => Lookup::Gap,
             Some(p) => Lookup::Ready(p),
             None if segment.is_complete() => Lookup::Unknown,
-            // One part ahead of the newest is hinted; a few more may have been skipped over.
+            // The playlist hints at one part ahead of the newest.
             None if part <= segment.listed().saturating_add(1) => self.expectation(msn),
             None => Lookup::Unknown,
         }
     }
 
-    /// Bytes of the bodies held.
+    /// Returns the bytes of the bodies held.
     pub fn held_bytes(&self) -> u64 {
         self.segments.values().flat_map(Segment::held).map(|p| p.body.len() as u64).sum()
     }
 
-    /// The mean and the peak bit rate of the whole segments listed, in bits/s.
+    /// Returns the mean and the peak bit rate of the complete segments listed, in bits/s.
     pub fn bit_rates(&self) -> (u64, u64) {
         let (mut bytes, mut ticks, mut peak) = (0, 0, 0);
         for s in self.listed().filter(|s| s.is_complete() && s.duration() > 0 && !s.has_gap()) {
@@ -154,12 +154,11 @@ impl TrackWindow {
         self.deadline
     }
 
-    /// Takes a part in; `false` if its place was given up as a gap, or has left the window.
+    /// Takes a part. Returns `false` if a gap was listed in its place, or the place has left the window.
     pub(super) fn insert(&mut self, record: &Record, part: Part) -> bool {
         let (msn, number) = (part.header.id.msn, part.header.id.part);
         if self.first.is_some() && (msn, number) < self.next {
-            // Older than what is listed: it can't be listed any more. If it is a segment before the
-            // playlist's first, there is nobody to whom it would be of use.
+            // A part older than the listed ones can't be listed any more.
             return false;
         }
         let newest = self.segments.last_key_value().map_or(msn, |(m, _)| *m);
@@ -170,7 +169,7 @@ impl TrackWindow {
         true
     }
 
-    /// Lists the next part if it is here, or if it has been waited for long enough.
+    /// Lists the next part if it is here, or its gap if the wait has been long enough.
     pub(super) fn list_next(&mut self, record: &Record, now: Time) -> Option<ListedPart> {
         if self.first.is_none() {
             self.try_start(record, now)?;
@@ -198,7 +197,7 @@ impl TrackWindow {
         Some(ListedPart { msn, part: number, concealed })
     }
 
-    /// Whether the next part has been waited for long enough. It is waited for from when a later part is here.
+    /// Returns whether the wait for the next part has been long enough. The wait begins when a later part is here.
     fn is_overdue(&mut self, record: &Record, now: Time) -> bool {
         let later =
             self.segments.range(self.next.0..).any(|(m, s)| s.newest().is_some_and(|(part, _)| (*m, part) > self.next));
@@ -210,8 +209,8 @@ impl TrackWindow {
         now >= deadline
     }
 
-    /// Picks the first segment to list. At the ingest, and at an edge that was there from the life's
-    /// start, that is the track's first. An edge that joins gathers the window first.
+    /// Picks the first segment to list. At the ingest node, and at an edge that was there from the presentation's start, that
+    /// is the track's first. An edge that joins waits for the older segments first.
     fn try_start(&mut self, record: &Record, now: Time) -> Option<()> {
         let held = self.segments.first_key_value().map(|(m, _)| *m)?;
         let start = self.run_to_newest();
@@ -226,17 +225,17 @@ impl TrackWindow {
             return None;
         }
         self.deadline = None;
-        // Past the deadline: what is here without holes, or else from the oldest on, with gaps.
+        // After the deadline: the segments that are here without holes, or else from the oldest on, with gaps.
         let from_first_part = |m: &Msn| self.segments.get(m).is_some_and(|s| s.part(0).is_some());
         let start = start.or_else(|| self.segments.range(held..).map(|(m, _)| *m).find(|m| from_first_part(m)))?;
         self.first = Some(start);
         self.next = (start, 0);
-        // What lies before can never be listed.
+        // Older segments can never be listed.
         self.segments = self.segments.split_off(&start);
         Some(())
     }
 
-    /// The first segment of the longest stretch without a hole that ends at the newest part.
+    /// Returns the first segment of the longest stretch without a hole that ends at the newest part.
     fn run_to_newest(&self) -> Option<Msn> {
         let mut start = None;
         let mut expect = None;
@@ -254,14 +253,14 @@ impl TrackWindow {
         start
     }
 
-    /// How much is held from `start` on.
+    /// Returns how much is held from `start` on.
     fn span(&self, start: Msn) -> Duration {
         let parts = self.segments.range(start..).flat_map(|(_, s)| s.held());
         self.scale.duration(parts.map(|p| u64::from(p.header.duration)).sum())
     }
 
-    /// Delists what is past the playlist's length, and lets go of what is past the window: whole
-    /// segments that were listed go to `evicted`.
+    /// Delists segments beyond the playlist's length, and drops those beyond the window. Segments that were listed go to
+    /// `evicted`.
     pub(super) fn evict(&mut self, record: &Record, evicted: &mut Vec<(TrackId, Segment)>) {
         let Some(mut first) = self.first else {
             let held = record.held_segments();
@@ -280,8 +279,8 @@ impl TrackWindow {
             first += 1;
         }
         self.first = Some(first);
-        let floor = self.next.0.saturating_sub(record.held_segments()).min(first);
-        while let Some(oldest) = self.segments.first_entry().filter(|s| *s.key() < floor) {
+        let oldest_kept = self.next.0.saturating_sub(record.held_segments()).min(first);
+        while let Some(oldest) = self.segments.first_entry().filter(|s| *s.key() < oldest_kept) {
             evicted.push((self.id, oldest.remove()));
         }
     }

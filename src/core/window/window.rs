@@ -1,14 +1,14 @@
 //! The newest segments of one stream, in order, with their gaps.
 //!
-//! Parts arrive in any order. A track's playlist grows only by the next part in order: [`TrackWindow::next`]
-//! is what it waits for. If that part is missing while a later one is here, the playlist is held for
-//! at most PART-HOLD-BACK; then the missing part is listed as a gap, for good (DESIGN invariant 7).
+//! Parts arrive in any order. A track's playlist grows only by the next part in order, [`TrackWindow::next`]. If that part is
+//! missing while a later one is here, the playlist waits for at most PART-HOLD-BACK; then it lists the missing part as a
+//! gap, for good (docs/architecture.md, Invariants).
 //!
-//! What is listed is a pure function of the record and of what has been listed before, so that two
-//! edges that stand at the same part render the same bytes.
+//! The record and the parts listed before determine what is listed next, so that two edges at the same part render the same
+//! bytes.
 //!
-//! The contract: after every [`Window::handle`], drain [`Window::poll_output`]; then wait for the next
-//! input or [`Window::poll_timeout`], whose passing is told by [`Input::Timeout`].
+//! The contract: after every [`Window::handle`], drain [`Window::poll_output`]; then wait for the next input or for
+//! [`Window::poll_timeout`], whose passing [`Input::Timeout`] tells.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,56 +20,57 @@ use super::track::TrackWindow;
 use crate::model::time::Time;
 use crate::model::{Msn, PartHeader, Record, StreamName, Trace, TrackId};
 
-/// Parts that came before the stream's record: more are dropped, and repaired later.
-const EARLY_PARTS_MAX: usize = 1_024;
+/// Most parts that wait for the stream's record. More are dropped, and repaired later.
+const PARTS_WITHOUT_RECORD_MAX: usize = 1_024;
 
-/// What can happen to a [`Window`].
+/// An event for a [`Window`].
 #[derive(Debug, Clone)]
 pub enum Input {
     /// [`Window::poll_timeout`] has passed.
     Timeout,
     /// The stream's record, or a newer revision of it.
     Record(Record),
-    /// A part was delivered: whole, checked, and for the first time.
+    /// A part was delivered: complete, checked, and for the first time.
     Part {
-        /// Its header.
+        /// The part's header.
         header: PartHeader,
-        /// Its body.
+        /// The part's body.
         body: Bytes,
-        /// Its trace to this node.
+        /// The part's trace to this node.
         trace: Trace,
-        /// First byte in.
+        /// When the first byte came.
         received: Time,
     },
 }
 
-/// What a [`Window`] has to tell.
+/// A change of a [`Window`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// The record is new or newer: playlists may look different.
     RecordChanged,
     /// The next part of a track is listed.
     Listed {
-        /// Of which track.
+        /// The track.
         track: TrackId,
-        /// In which segment.
+        /// The segment.
         msn: Msn,
-        /// Which part.
+        /// The part.
         part: u16,
-        /// It was listed as a gap: it didn't come in time.
+        /// The part didn't come in time: it is listed as a gap.
         gap: bool,
     },
-    /// A new life began; everything of the old one is gone.
+    /// A new presentation began; everything of the old one is gone.
     Restarted,
 }
 
-/// What a node holds of one stream.
+/// Holds the newest segments of one stream.
 #[derive(Debug)]
 pub struct Window {
     stream: StreamName,
     record: Option<Arc<Record>>,
     tracks: Vec<TrackWindow>,
-    early: VecDeque<Part>,
+    /// Parts that wait for a record.
+    without_record: VecDeque<Part>,
     evicted: Vec<(TrackId, Segment)>,
     version: u64,
     concealed: u64,
@@ -78,13 +79,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// An empty window.
+    /// Makes an empty window.
     pub fn new(stream: StreamName) -> Self {
         Window {
             stream,
             record: None,
             tracks: Vec::new(),
-            early: VecDeque::new(),
+            without_record: VecDeque::new(),
             evicted: Vec::new(),
             version: 0,
             concealed: 0,
@@ -93,55 +94,55 @@ impl Window {
         }
     }
 
-    /// The stream's name.
+    /// Returns the stream's name.
     pub fn stream(&self) -> &StreamName {
         &self.stream
     }
 
-    /// The newest record, once one is known.
+    /// Returns the newest record, once one is known.
     pub fn record(&self) -> Option<&Arc<Record>> {
         self.record.as_ref()
     }
 
-    /// The tracks, by id; empty before the record is known.
+    /// Returns the tracks, by id; none before the record is known.
     pub fn tracks(&self) -> &[TrackWindow] {
         &self.tracks
     }
 
-    /// One track.
+    /// Returns one track.
     pub fn track(&self, id: TrackId) -> Option<&TrackWindow> {
         self.tracks.get(usize::from(id.0))
     }
 
-    /// Whether all tracks list something; one that came late may be about to.
+    /// Returns whether all tracks list something. A track that came late may not do so yet.
     pub fn is_started(&self) -> bool {
         let Some(record) = &self.record else { return false };
         let mut due = self.tracks.iter().filter(|track| !record.is_late(track.id()));
         self.tracks.iter().any(TrackWindow::is_started) && due.all(TrackWindow::is_started)
     }
 
-    /// Goes up with each publication of any track and each change of the record: what was rendered at
-    /// the same version is still right.
+    /// Returns a number that goes up with each listed part and each change of the record: documents of the same version are
+    /// equal.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// How many parts were listed as gaps since they didn't come in time.
+    /// Returns how many parts were listed as gaps because they didn't come in time.
     pub fn concealed(&self) -> u64 {
         self.concealed
     }
 
-    /// How many parts came after they had been listed as gaps, or from outside the window.
+    /// Returns how many parts came after they had been listed as gaps, or lay outside the window.
     pub fn late(&self) -> u64 {
         self.late
     }
 
-    /// Bytes of all bodies held.
+    /// Returns the bytes of all bodies held.
     pub fn held_bytes(&self) -> u64 {
         self.tracks.iter().map(TrackWindow::held_bytes).sum()
     }
 
-    /// Takes an input in. Outputs follow by [`Window::poll_output`].
+    /// Takes an input; drain [`Window::poll_output`] afterwards.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.evicted.clear();
         match input {
@@ -155,17 +156,17 @@ impl Window {
         self.advance(now);
     }
 
-    /// The next thing to tell.
+    /// Returns the next change, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// The segments that the last input pushed out of the window, for a cache; the next input forgets them.
+    /// Returns the segments that the last input pushed out of the window, for a cache; the next input forgets them.
     pub fn take_evicted(&mut self) -> Vec<(TrackId, Segment)> {
         std::mem::take(&mut self.evicted)
     }
 
-    /// When [`Input::Timeout`] is due: a playlist is held at a missing part, or a join settles.
+    /// Returns when [`Input::Timeout`] is due: when a track's wait ends.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.tracks.iter().filter_map(TrackWindow::deadline).min()
     }
@@ -185,7 +186,7 @@ impl Window {
         self.record = Some(Arc::new(record));
         self.version += 1;
         self.outputs.push_back(Output::RecordChanged);
-        for mut part in std::mem::take(&mut self.early) {
+        for mut part in std::mem::take(&mut self.without_record) {
             part.delivered = now;
             self.part_in(part);
         }
@@ -193,17 +194,17 @@ impl Window {
 
     fn part_in(&mut self, part: Part) {
         let Some(record) = &self.record else {
-            if self.early.len() < EARLY_PARTS_MAX {
-                self.early.push_back(part);
+            if self.without_record.len() < PARTS_WITHOUT_RECORD_MAX {
+                self.without_record.push_back(part);
             }
             return;
         };
         let id = part.header.id;
-        // A higher epoch's parts may overtake its record; a part of another life waits for its record too, and the
-        // first parts of a track that was appended for the revision that does so.
+        // Parts of a higher epoch may overtake its record. So may the first parts of an appended track overtake the revision
+        // that appends it.
         let unknown = usize::from(id.track.0) >= self.tracks.len();
-        if (id.epoch > record.epoch || unknown) && self.early.len() < EARLY_PARTS_MAX {
-            self.early.push_back(part);
+        if (id.epoch > record.epoch || unknown) && self.without_record.len() < PARTS_WITHOUT_RECORD_MAX {
+            self.without_record.push_back(part);
             return;
         }
         let Some(track) = self.tracks.get_mut(usize::from(id.track.0)) else { return };

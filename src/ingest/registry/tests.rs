@@ -35,15 +35,15 @@ impl Packaging for Recorder {
     fn handle(&mut self, _: Clocks, input: Input) {
         let word = match input {
             Input::Timeout => "timeout".to_owned(),
-            Input::Attached { feed, rendition, epoch, .. } => match rendition {
+            Input::Attached { push: feed, rendition, epoch, .. } => match rendition {
                 None => format!("attached {}", epoch.counter),
                 Some(name) => format!("attached {} as {name} at {}", epoch.counter, feed.0),
             },
             Input::Language { track, language } => format!("language {} {language}", track.0),
             Input::Config { track, .. } => format!("config {}", track.0),
             Input::Unit(unit) if unit.dts == REFUSED => {
-                let (feed, why) = (unit.track.feed(), Refusal::Misaligned { micros: 80_000 });
-                self.outputs.push(Output::Refused { feed, why });
+                let (feed, why) = (unit.track.push(), Refusal::Misaligned { micros: 80_000 });
+                self.outputs.push(Output::Refused { push: feed, why });
                 format!("unit of {}", feed.0)
             }
             Input::Unit(unit) => format!("unit {}", unit.dts),

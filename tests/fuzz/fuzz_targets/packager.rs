@@ -71,21 +71,21 @@ fuzz_target!(|data: &[u8]| {
     for op in data.chunks_exact(4) {
         let [kind, a, b, c] = [op[0], op[1], op[2], op[3]];
         // Two bits for the track, two for the push.
-        let feed = PushId(kind >> 6);
-        let track = InputTrack::of(feed, InputTrack(kind >> 4 & 3));
+        let push = PushId(kind >> 6);
+        let track = InputTrack::of(push, InputTrack(kind >> 4 & 3));
         let input = match kind & 15 {
             0 => {
                 // A push beside others is of their tenure.
                 counter += u32::from(a & 4 == 0);
                 let names = [None, Some("high"), Some("low"), Some("audio_de")];
-                let rendition = names[usize::from(feed.0)].and_then(|name| Rendition::parse(name).ok());
+                let rendition = names[usize::from(push.0)].and_then(|name| Rendition::parse(name).ok());
                 let (epoch, clock) = (
                     Epoch { counter, node: NodeId(1) },
                     InputClock { scale: Timescale::MILLIS, wrap_bits: [32, 33, 24, 0][usize::from(a & 3)] },
                 );
                 let said = |bits: u8| [None, Some(true), Some(false), None][usize::from(bits & 3)];
                 Input::Attached {
-                    feed,
+                    push,
                     rendition,
                     epoch,
                     clock,
@@ -108,7 +108,7 @@ fuzz_target!(|data: &[u8]| {
                 };
                 Input::Config { track, config }
             }
-            3 => Input::Detached(feed),
+            3 => Input::Detached(push),
             4 if a == 0 => Input::End,
             6 if a > 200 => Input::Message(TimedMessage {
                 track,

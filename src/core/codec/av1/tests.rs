@@ -23,7 +23,7 @@ fn encoders_records_are_read() {
     let check = |record: &str, codec: &str, size| {
         let av1 = Av1::parse(&bytes(record)).expect(codec);
         assert_eq!(av1.codec(), codec);
-        assert_eq!((av1.width, av1.height), size);
+        assert_eq!((av1.picture.width, av1.picture.height), size);
     };
     check(SVT, "av01.0.00M.08", (320, 180));
     // What ffmpeg's own DASH muxer writes for this stream.
@@ -53,10 +53,13 @@ fn samples_have_no_delimiters_and_begin_with_a_sequence_header() {
 #[test]
 fn faults_are_named() {
     let fault = |record: &[u8]| Av1::parse(&Bytes::copy_from_slice(record)).expect_err("a fault").to_string();
-    assert_eq!(fault(&bytes(SVT)[..4]), "the av1C has no sequence header");
-    assert!(fault(&[0x01, 0, 0, 0]).starts_with("the av1C can't be read: "));
-    assert!(fault(&[&bytes(SVT)[..4], &[0x0a, 2, 2, 0]].concat()).starts_with("the av1C's sequence header can't be"));
-    assert_eq!(fault(&[0x81; CONFIG_LEN_MAX + 1]), "the av1C has 1025 bytes, more than 1024");
+    assert_eq!(fault(&bytes(SVT)[..4]), "no sequence header");
+    assert!(fault(&[0x01, 0, 0, 0]).starts_with("can't be read: "));
+    assert!(fault(&[&bytes(SVT)[..4], &[0x0a, 2, 2, 0]].concat()).starts_with("can't be read: sequence header: "));
+    // Evenly timed, by a uvlc() of 300 zeros.
+    let zeros = [&bytes(SVT)[..4], &[0x0a, 50, 4 | 1, 0, 0, 0, 0, 0, 0, 0, 1], &[0; 41]].concat();
+    assert_eq!(fault(&zeros), "can't be read: sequence header: more than 30 zeros in a row");
+    assert_eq!(fault(&[0x81; CONFIG_LEN_MAX + 1]), "1025 bytes, more than 1024");
 }
 
 proptest! {

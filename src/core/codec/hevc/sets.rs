@@ -1,4 +1,4 @@
-//! Parameter sets that come with the pictures, and the hvcC that they make.
+//! H.265's parameter sets that come with the pictures, and the hvcC that they make.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::Hevc;
 use super::sps::Sps;
-use crate::codec::avc::sets::exp_golomb;
+use crate::codec::avc::sets::{exp_golomb, renew};
 
-/// Sets of one kind (H.265, 7.4.3: 16 VPS, 16 SPS, 64 PPS).
+/// Most PPS (H.265, 7.4.3).
 const PPS_MAX: u32 = 64;
 
-/// The sets in force, by id.
+/// Holds the parameter sets in force, by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct HevcSets {
     vps: BTreeMap<u32, Bytes>,
@@ -20,7 +20,7 @@ pub(crate) struct HevcSets {
 }
 
 impl HevcSets {
-    /// Takes the sets that stand before a picture, header bytes included. An SPS begins them all anew.
+    /// Takes the sets that stand before a picture, header bytes included.
     pub(crate) fn take(
         &mut self,
         vps: impl IntoIterator<Item = Bytes>,
@@ -29,22 +29,14 @@ impl HevcSets {
     ) {
         // 7.3.2.1: vps_video_parameter_set_id:4 behind the header; 7.3.2.3: pps_pic_parameter_set_id.
         let vps = vps.into_iter().filter_map(|set| Some((u32::from(set.get(2)? >> 4), set)));
-        let sps: BTreeMap<u32, Bytes> =
-            sps.into_iter().filter_map(|set| Some((Sps::parse(&set).ok()?.id, set))).collect();
+        let sps = sps.into_iter().filter_map(|set| Some((Sps::parse(&set).ok()?.id, set))).collect();
         let pps = pps.into_iter().filter_map(|set| Some((exp_golomb(set.get(2..)?)?, set)));
-        let pps = pps.filter(|(id, _)| *id < PPS_MAX).collect::<BTreeMap<_, _>>();
+        let pps = pps.filter(|(id, _)| *id < PPS_MAX).collect();
         self.vps.extend(vps);
-        if !sps.is_empty() {
-            self.sps = sps;
-            if !pps.is_empty() {
-                self.pps = pps;
-            }
-        } else {
-            self.pps.extend(pps);
-        }
+        renew((&mut self.sps, &mut self.pps), sps, pps);
     }
 
-    /// An HEVCDecoderConfigurationRecord with lengths of 4 bytes; `None` without a set of each kind.
+    /// Returns an HEVCDecoderConfigurationRecord with lengths of 4 bytes; `None` without a set of each kind.
     pub(crate) fn record(&self) -> Option<Bytes> {
         let [vps, sps, pps] =
             [&self.vps, &self.sps, &self.pps].map(|sets| sets.values().cloned().collect::<Vec<Bytes>>());

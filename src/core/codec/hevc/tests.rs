@@ -29,7 +29,8 @@ fn encoders_records_are_read() {
     let check = |record: &str, codec: &str, size, rate, transfer| {
         let hevc = Hevc::parse(&bytes(record)).expect(codec);
         assert_eq!(hevc.codec(), codec);
-        assert_eq!(((hevc.width, hevc.height), hevc.frame_rate_milli, hevc.transfer), (size, rate, transfer));
+        let Picture { width, height, frame_rate_milli, transfer: read } = hevc.picture;
+        assert_eq!(((width, height), frame_rate_milli, read), (size, rate, transfer));
     };
     check(MAIN, "hvc1.1.6.L60.90", (320, 180), Some(30_000), 2);
     check(MAIN_10, "hvc1.2.4.L120.90", (1_920, 1_080), Some(29_970), 16);
@@ -104,10 +105,10 @@ fn faults_are_named() {
         record[at] = byte;
         Hevc::parse(&record.into()).expect_err("a fault").to_string()
     };
-    assert_eq!(with(0, 2), "the hvcC: configurationVersion is 2");
-    assert_eq!(with(21, 0x0e), "the hvcC: lengthSizeMinusOne is 2");
-    assert_eq!(with(23, 0x21), "the hvcC: nal_unit_type of a parameter set is 32");
-    assert_eq!(with(22, 1), "the hvcC has no PPS");
+    assert_eq!(with(0, 2), "configurationVersion is 2");
+    assert_eq!(with(21, 0x0e), "lengthSizeMinusOne is 2");
+    assert_eq!(with(23, 0x21), "nal_unit_type of a parameter set is 32");
+    assert_eq!(with(22, 1), "no PPS");
     for cut in 0..bytes(MAIN).len() {
         assert!(Hevc::parse(&bytes(MAIN).slice(..cut)).is_err(), "cut at {cut}");
     }

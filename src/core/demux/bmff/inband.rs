@@ -2,8 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::codec::avc::Avc;
 use crate::codec::avc::sets::AvcSets;
-use crate::codec::avc::{Avc, AvcError};
+use crate::codec::error::HeaderError;
 use crate::model::CodecConfig;
 
 /// nal_unit_type (H.264, table 7-1).
@@ -43,12 +44,13 @@ impl Inband {
         let config = match Avc::parse(&record) {
             Ok(avc) => {
                 // More than there may be are in no avcC.
-                let _ = sets.take(avc.sps, avc.pps);
+                let of = |sets: Vec<Vec<u8>>| sets.into_iter().map(Bytes::from);
+                let _ = sets.take(of(avc.avcc.sequence_parameter_sets), of(avc.avcc.picture_parameter_sets));
                 let mut bytes = BytesMut::from(&record[..]);
                 bytes[4] |= 3;
                 Some(bytes.freeze())
             }
-            Err(AvcError::Missing(_)) => None,
+            Err(HeaderError::Missing(_)) => None,
             // The packager says what is wrong with it.
             Err(_) => Some(record),
         };

@@ -99,7 +99,7 @@ impl EventInstance {
                 Ok(splice) if splice.kind == scte35::SpliceKind::Null => return Err("a splice_null".to_owned()),
                 // The box is made by a packager, of which some say 0; the splice by who sells the break.
                 Ok(splice) => splice.duration.or(duration),
-                Err(why) => return Err(why.to_string()),
+                Err(why) => return Err(format!("splice_info_section: {why}")),
             },
         };
         Ok(EventInstance { scheme, scale, when, duration, data: data.into() })

@@ -249,8 +249,14 @@ fn what_is_no_file_is_refused_at_once() {
 #[test]
 fn parameter_sets_among_the_pictures_are_taken_out() {
     let parsed = crate::codec::avc::Avc::parse(&Bytes::from_static(AVCC)).expect("a fixture");
-    let prefixed = |set: &Bytes| [&u32::try_from(set.len()).expect("short").to_be_bytes()[..], set].concat();
-    let sets: Vec<u8> = parsed.sps.iter().chain(&parsed.pps).flat_map(prefixed).collect();
+    let prefixed = |set: &Vec<u8>| [&u32::try_from(set.len()).expect("short").to_be_bytes()[..], set].concat();
+    let sets: Vec<u8> = parsed
+        .avcc
+        .sequence_parameter_sets
+        .iter()
+        .chain(&parsed.avcc.picture_parameter_sets)
+        .flat_map(prefixed)
+        .collect();
     // The same init as avc3 without sets: what an encoder says that repeats them.
     let init = cmaf::init(&avc(), Timescale::MPEG);
     let record = &[1, 100, 0, 31, 0xff, 0xe0, 0][..];

@@ -160,7 +160,7 @@ fn ac_3_has_its_headers_in_its_frames() {
     let frame = || unit(AUDIO, 0, true, FRAME);
     let expect = vec![config(CodecConfig::Ac3, 1, &[0x10, 0x08, 0xc0]), frame(), frame()];
     check(TagKind::Audio, &[b"\x90ac-3", TAG, TAG, b"\x91ac-3\x0b\x78"], Ok(expect));
-    check_audio(b"\x91ec-3\x0b\x78", Err("byte 5 of the audio tag: the AC-3 frame has no whole header"));
+    check_audio(b"\x91ec-3\x0b\x78", Err("byte 5 of the audio tag: AC-3 frame: no whole header"));
 }
 
 #[test]

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::output::MODULUS;
 use super::*;
+use mp4_atom::{Avcc, AvccExt};
+
 use crate::codec::avc::Avc;
 use crate::model::{AccessUnit, Announced, CodecConfig, InputTrack, TimedMessage};
 use crate::packager::tests::AVCC_720P30;
@@ -156,8 +158,10 @@ fn every_unit_comes_out_as_it_went_in() {
         panic!("one config a track: {configs:?}")
     };
     let parsed = Avc::parse(avcc).expect("our own");
-    assert_eq!((parsed.width, parsed.height, &parsed.sps[0][..], &parsed.pps[0][..]), (1280, 720, sps(), pps()));
-    assert_eq!(parsed.high, Some([1, 8, 8]));
+    let Avcc { sequence_parameter_sets, picture_parameter_sets, ext, .. } = &parsed.avcc;
+    assert_eq!((parsed.picture.width, parsed.picture.height), (1280, 720));
+    assert_eq!((&sequence_parameter_sets[0][..], &picture_parameter_sets[0][..]), (sps(), pps()));
+    assert_eq!(*ext, Some(AvccExt::default()), "4:2:0 in 8 bits");
     assert_eq!(*asc, CodecConfig::Aac(Bytes::from_static(&[0x11, 0x90])));
     assert_eq!(by_track(&units(out)), by_track(&film.units));
     assert_eq!(stats, Counters { packets: film.mux.packets.len() as u64, ..Counters::default() });

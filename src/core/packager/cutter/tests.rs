@@ -6,6 +6,7 @@ use crate::model::{AudioInfo, Epoch, LifeId, NodeId, PushId, Schemes, StreamName
 const HIGH: InputTrack = InputTrack::of(PushId(0), InputTrack(0));
 const SOUND: InputTrack = InputTrack::of(PushId(0), InputTrack(1));
 const LOW: InputTrack = InputTrack::of(PushId(1), InputTrack(0));
+const MID: InputTrack = InputTrack::of(PushId(2), InputTrack(0));
 
 /// Segments of 2 s from MSN 10 on.
 pub(crate) fn record() -> Record {
@@ -138,7 +139,7 @@ fn a_track_that_stays_behind_gets_gaps_and_is_reserved_for_a_push() {
     assert_eq!(play(&mut cutter, 0, 3_000, 3_000), ["place 0 11 3000", "close 1 10 2000 None"]);
     cutter.release(|input| input == SOUND);
     cutter.reserve(Some(11), &[(1, 11)]);
-    assert_eq!(play(&mut cutter, 0, 3_040, 9_000).len(), 1, "nobody feeds it, but a push may join with segment 11");
+    assert_eq!(play(&mut cutter, 0, 3_040, 9_000).len(), 1, "nobody pushes it, but a push may join with segment 11");
     cutter.reserve(None, &[]);
     assert_eq!(short(cutter.stalled())[0], "close 1 11 4000 None");
 }
@@ -151,7 +152,7 @@ fn a_rendition_without_a_keyframe_there_is_given_up() {
         step(&mut cutter, 0, unit(dts, dts.is_multiple_of(2_000)));
         step(&mut cutter, 1, unit(dts, dts == 0 || dts == 1_800));
     }
-    assert_eq!(cutter.poll_lost(), Some(Lost { track: 1, feed: PushId(1), misaligned: Some(-200_000) }));
+    assert_eq!(cutter.poll_lost(), Some(Lost { track: 1, push: PushId(1), misaligned: Some(-200_000) }));
     assert_eq!((cutter.input(1), cutter.track_of(LOW), cutter.poll_lost()), (None, None, None));
     let segment = cutter.segment(11).expect("under way");
     let (fresh, steps) = cutter.join(1, LOW, &segment);
@@ -207,4 +208,23 @@ fn a_break_is_the_next_segments() {
     play(&mut cutter, 0, 0, 4_000);
     let of = |msn| cutter.segment(msn).map(|segment| segment.discontinuity);
     assert_eq!(of(12), Some(1));
+}
+
+#[test]
+fn a_push_that_was_misaligned_at_a_flush_may_begin_the_next_period() {
+    let mut cutter = cutter(&[HIGH, LOW, MID]);
+    for track in 0..3 {
+        play(&mut cutter, track, 0, 1_960);
+    }
+    // The leader is silent. The others are ahead, and their keyframes differ.
+    for dts in (2_000..=2_480).step_by(40) {
+        cutter.place(1, unit(dts, dts == 2_200));
+        cutter.place(2, unit(dts, dts == 2_320));
+    }
+    while matches!(cutter.advance(true).last(), Some(Step::Began(_))) {}
+    assert_eq!(cutter.lost.len(), 1, "the third push has no keyframe at the second one's");
+    let end = Duration::from_millis(2_520);
+    cutter.flush(&[TrackEnd { decoded: end, shown: end, ragged: false }; 3]);
+    cutter.begin(Duration::from_secs(3), Duration::from_secs(3), 1, false);
+    assert_eq!(cutter.poll_lost(), None);
 }

@@ -74,7 +74,10 @@ fn record(outputs: &[Output]) -> &Record {
 fn a_record_comes_before_its_parts_and_the_last_one_ends_it() {
     let publishers = publishers();
     let (presentation, out) = live(&publishers, 5_000);
-    assert!(matches!(out[..2], [Output::Diagnostic(Diagnostic::LifeBegan { first_msn: 10, .. }), Output::Record(_)]));
+    assert!(matches!(
+        out[..2],
+        [Output::Diagnostic(Diagnostic::PresentationBegan { first_msn: 10, .. }), Output::Record(_)]
+    ));
     let names: Vec<&str> = record(&out).tracks.iter().map(|track| track.name.as_str()).collect();
     assert_eq!(names, ["720p", "audio"]);
     assert_eq!(msns(&out, 0), [(10, false), (11, false), (12, false)]);

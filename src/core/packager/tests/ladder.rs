@@ -14,9 +14,9 @@ const THIRD: PushId = PushId(2);
 type Script = Vec<(u64, Input)>;
 
 /// A rendition of the programme: its units as its own push sends them, told apart by `mark`.
-fn rendition(feed: PushId, mark: &str, units: Vec<AccessUnit>) -> Vec<AccessUnit> {
+fn rendition(push: PushId, mark: &str, units: Vec<AccessUnit>) -> Vec<AccessUnit> {
     let data = |unit: &AccessUnit| Bytes::from([mark.as_bytes(), b" ", &unit.data].concat());
-    units.into_iter().map(|u| AccessUnit { track: InputTrack::of(feed, u.track), data: data(&u), ..u }).collect()
+    units.into_iter().map(|u| AccessUnit { track: InputTrack::of(push, u.track), data: data(&u), ..u }).collect()
 }
 
 fn shifted(units: Vec<AccessUnit>, by: u64) -> Vec<AccessUnit> {
@@ -29,14 +29,14 @@ fn script(units: Vec<AccessUnit>, late: u64) -> Script {
 }
 
 impl Bench {
-    fn rendition(&mut self, feed: PushId, name: &str, counter: u32, sound: bool) {
-        self.attach_as(feed, Some(name), counter);
+    fn rendition(&mut self, push: PushId, name: &str, counter: u32, sound: bool) {
+        self.attach_as(push, Some(name), counter);
         if !name.starts_with("audio_") {
-            let config = if feed == HIGH { avcc() } else { other_avcc() };
-            self.send(Input::Config { track: InputTrack::of(feed, VIDEO), config });
+            let config = if push == HIGH { avcc() } else { other_avcc() };
+            self.send(Input::Config { track: InputTrack::of(push, VIDEO), config });
         }
         if sound {
-            self.send(Input::Config { track: InputTrack::of(feed, AUDIO), config: asc() });
+            self.send(Input::Config { track: InputTrack::of(push, AUDIO), config: asc() });
         }
     }
 
@@ -52,7 +52,7 @@ impl Bench {
 
     fn refusals(&self) -> Vec<(PushId, Refusal)> {
         let refused = |output: &Output| match output {
-            Output::Refused { feed, why } => Some((*feed, *why)),
+            Output::Refused { push, why } => Some((*push, *why)),
             _ => None,
         };
         self.outputs.iter().filter_map(refused).collect()
@@ -91,8 +91,8 @@ fn ladder(seconds: u64, late: u64) -> (Bench, Vec<AccessUnit>, Vec<AccessUnit>) 
     (bench, high, low)
 }
 
-fn of_feed(feed: PushId, track: InputTrack) -> InputTrack {
-    InputTrack::of(feed, track)
+fn of_feed(push: PushId, track: InputTrack) -> InputTrack {
+    InputTrack::of(push, track)
 }
 
 /// The packager would have begun a life of no track, and then looked for the one that leads.
@@ -218,7 +218,7 @@ fn another_clock_is_refused() {
     let config = Input::Config { track: of_feed(LOW, VIDEO), config: other_avcc() };
     let rendition = Some(Rendition::parse("360p").expect("a name"));
     let announced = Announced::default();
-    let attached = Input::Attached { feed: LOW, rendition, epoch: epoch(1), clock: RTMP, announced };
+    let attached = Input::Attached { push: LOW, rendition, epoch: epoch(1), clock: RTMP, announced };
     late.insert(0, (6_000, config));
     late.insert(0, (6_000, attached));
     bench.run(10_000, vec![script(high, 0), late]);
@@ -276,7 +276,7 @@ fn gone_and_back_late(who: PushId, changed: bool, late: u64) -> (Bench, Vec<Acce
     bench.run(10_000, part(0, 7_500));
     bench.send(Input::Detached(who));
     let others = |from: u64, to: u64| -> Vec<Script> {
-        vec![script(all().filter(|u| u.track.feed() != who && (from..to).contains(&u.dts)).collect(), 0)]
+        vec![script(all().filter(|u| u.track.push() != who && (from..to).contains(&u.dts)).collect(), 0)]
     };
     bench.run(10_000, others(7_500, 12_500));
     let name = if who == HIGH { "720p" } else { "360p" };
@@ -285,7 +285,7 @@ fn gone_and_back_late(who: PushId, changed: bool, late: u64) -> (Bench, Vec<Acce
         let config = if who == HIGH { other_avcc() } else { avcc() };
         bench.send(Input::Config { track: of_feed(who, VIDEO), config });
     }
-    let own = |unit: &AccessUnit| unit.track.feed() == who && (12_500..20_000).contains(&unit.dts);
+    let own = |unit: &AccessUnit| unit.track.push() == who && (12_500..20_000).contains(&unit.dts);
     bench.run(10_000, [others(12_500, 20_000), vec![script(all().filter(own).collect(), late)]].concat());
     bench.send(Input::End);
     check_invariants(&bench.outputs);
@@ -364,8 +364,8 @@ fn one_that_lags_for_a_moment_loses_nothing() {
         let high = rendition(HIGH, "h", frames(480, 30.0, 60, true));
         let low = rendition(LOW, "l", frames(480, 30.0, 60, true));
         // What is sent from 7 to 9.5 s comes at once, then.
-        let held = |feed: PushId, units: &[AccessUnit]| -> Script {
-            let late = |at: u64| if feed == who && (7_000..9_500).contains(&at) { 9_500 } else { at };
+        let held = |push: PushId, units: &[AccessUnit]| -> Script {
+            let late = |at: u64| if push == who && (7_000..9_500).contains(&at) { 9_500 } else { at };
             units.iter().map(|unit| (late(unit.dts), Input::Unit(unit.clone()))).collect()
         };
         bench.run(10_000, vec![held(HIGH, &high), held(LOW, &low)]);
@@ -502,16 +502,16 @@ proptest! {
         gop in prop::sample::select(vec![15u64, 30, 60]),
     ) {
         let mut bench = Bench::new(settings());
-        let feeds = [(HIGH, "720p"), (LOW, "360p"), (THIRD, "180p")];
+        let pushes = [(HIGH, "720p"), (LOW, "360p"), (THIRD, "180p")];
         let mut scripts = Vec::new();
         let mut sent = Vec::new();
-        for (n, (feed, name)) in feeds.into_iter().enumerate() {
-            bench.rendition(feed, name, 1, n == 0);
+        for (n, (push, name)) in pushes.into_iter().enumerate() {
+            bench.rendition(push, name, 1, n == 0);
             let mut units = frames(360, 30.0, gop, true);
             if n == 0 {
                 units = mux(&[units, sounds(562)]);
             }
-            let units = rendition(feed, name, units);
+            let units = rendition(push, name, units);
             let mut at = 0;
             let script: Script = units.iter().enumerate().map(|(i, unit)| {
                 at = at.max(unit.dts + late[n] + jitter[(i * (n + 3)) % jitter.len()]);
@@ -531,8 +531,8 @@ proptest! {
         };
         prop_assert_eq!(parts(0), parts(1));
         prop_assert_eq!(parts(0), parts(2));
-        for (n, (feed, _)) in feeds.into_iter().enumerate() {
-            prop_assert_eq!(bench.units(n as u8), payloads(&sent[n], of_feed(feed, VIDEO)));
+        for (n, (push, _)) in pushes.into_iter().enumerate() {
+            prop_assert_eq!(bench.units(n as u8), payloads(&sent[n], of_feed(push, VIDEO)));
         }
     }
 
@@ -546,11 +546,11 @@ proptest! {
         // A frame rate is measured first: at one of 1 fps, the frame that a cut comes in lasts too long.
         bench.rendition(HIGH, "720p", 1, true);
         bench.run(10_000, vec![script(rendition(HIGH, "h", frames(45, 30.0, 60, false)), 0)]);
-        for (kind, feed, after, off, keyframe) in ops {
-            let feed = PushId(feed);
+        for (kind, push, after, off, keyframe) in ops {
+            let push = PushId(push);
             match kind {
-                0 => bench.rendition(feed, names[usize::from(feed.0)], 1, true),
-                1 if after < 10 => bench.send(Input::Detached(feed)),
+                0 => bench.rendition(push, names[usize::from(push.0)], 1, true),
+                1 if after < 10 => bench.send(Input::Detached(push)),
                 2 if after < 5 => bench.wait(3_000),
                 _ => {
                     bench.wait(after);
@@ -558,7 +558,7 @@ proptest! {
                     let jump = if after == 59 { 5_000 } else { 0 };
                     let dts = (bench.now_ms as i64 - 10_000 + off + jump) as u64;
                     bench.send(Input::Unit(AccessUnit {
-                        track: InputTrack::of(feed, track),
+                        track: InputTrack::of(push, track),
                         dts,
                         composition_offset: off as i32 * 10,
                         keyframe,

@@ -106,17 +106,17 @@ fn sound_alone_carries_them_and_so_does_each_rendition() {
     );
 
     let mut bench = Bench::new(settings());
-    for (feed, name) in [(PushId(0), "high"), (PushId(1), "low")] {
-        bench.attach_as(feed, Some(name), 1);
-        bench.send(Input::Config { track: InputTrack::of(feed, VIDEO), config: avcc() });
+    for (push, name) in [(PushId(0), "high"), (PushId(1), "low")] {
+        bench.attach_as(push, Some(name), 1);
+        bench.send(Input::Config { track: InputTrack::of(push, VIDEO), config: avcc() });
     }
     for unit in frames(300, 30.0, 60, false) {
         bench.wait_until(10_000 + unit.dts);
         if unit.dts == 6_000 {
             bench.send(message(Scheme::Id3, Some(6_000), "ID3"));
         }
-        for feed in [PushId(0), PushId(1)] {
-            bench.send(Input::Unit(AccessUnit { track: InputTrack::of(feed, VIDEO), ..unit.clone() }));
+        for push in [PushId(0), PushId(1)] {
+            bench.send(Input::Unit(AccessUnit { track: InputTrack::of(push, VIDEO), ..unit.clone() }));
         }
     }
     let ids: Vec<Vec<u32>> =
@@ -128,7 +128,7 @@ fn sound_alone_carries_them_and_so_does_each_rendition() {
 fn the_way_back_brings_its_break_along() {
     let mut bench = Bench::new(settings());
     let announced = Announced::default();
-    bench.send(Input::Attached { feed: FEED, rendition: None, epoch: epoch(1), clock: TS, announced });
+    bench.send(Input::Attached { push: FEED, rendition: None, epoch: epoch(1), clock: TS, announced });
     bench.send(Input::Config { track: VIDEO, config: avcc() });
     let (out, back) = (insert(7, 8 * 90_000, Some(20 * 90_000)), insert(7, 20 * 90_000, None));
     for unit in frames(700, 30.0, 60, false) {

@@ -117,10 +117,10 @@ impl Bench {
         self.attach_as(FEED, None, counter);
     }
 
-    fn attach_as(&mut self, feed: PushId, rendition: Option<&str>, counter: u32) {
+    fn attach_as(&mut self, push: PushId, rendition: Option<&str>, counter: u32) {
         let rendition = rendition.map(|name| Rendition::parse(name).expect(name));
         let announced = Announced::default();
-        self.send(Input::Attached { feed, rendition, epoch: epoch(counter), clock: RTMP, announced });
+        self.send(Input::Attached { push, rendition, epoch: epoch(counter), clock: RTMP, announced });
     }
 
     fn attach_av(&mut self, counter: u32) {

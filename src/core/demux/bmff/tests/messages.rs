@@ -92,7 +92,7 @@ fn what_isnt_carried_is_told_and_the_pictures_are_whole() {
         "event messages of \"urn:mpeg:dash:event:2012\" aren't carried",
         "an emsg with a timescale of 0",
         "an event message of ID3 without an ID3 tag",
-        "the splice_info_section: section_length is 32",
+        "splice_info_section: section_length is 32",
         "an event message of more than 65536 bytes",
         "an emsg of more than 66560 bytes",
         "an emsg of a time beyond 2^63",
