@@ -9,9 +9,9 @@ use h264_reader::nal::{Nal, RefNal};
 use crate::model::limits::CONFIG_LEN_MAX;
 
 /// nal_unit_type of a sequence parameter set (H.264 table 7-1).
-const NAL_SPS: u8 = 7;
+pub(crate) const NAL_SPS: u8 = 7;
 /// nal_unit_type of a picture parameter set.
-const NAL_PPS: u8 = 8;
+pub(crate) const NAL_PPS: u8 = 8;
 
 /// What is read of an AVCDecoderConfigurationRecord.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -46,14 +46,6 @@ impl Value {
         }
     }
 
-    /// The number, if it is one.
-    pub fn as_number(&self) -> Option<f64> {
-        match self {
-            Value::Number(number) => Some(*number),
-            _ => None,
-        }
-    }
-
     /// The property `name`, if this is an object that has it.
     pub fn property(&self, name: &str) -> Option<&Value> {
         match self {
@@ -78,18 +70,16 @@ impl Value {
                 out.put_u8(1);
                 out.put_u8(u8::from(*boolean));
             }
-            Value::String(text) => match u16::try_from(text.len()) {
-                Ok(len) => {
+            Value::String(text) => {
+                if let Ok(len) = u16::try_from(text.len()) {
                     out.put_u8(2);
                     out.put_u16(len);
-                    out.put_slice(text.as_bytes());
-                }
-                Err(_) => {
+                } else {
                     out.put_u8(12);
                     out.put_u32(u32::try_from(text.len()).expect("our own strings are far below 4 GiB"));
-                    out.put_slice(text.as_bytes());
                 }
-            },
+                out.put_slice(text.as_bytes());
+            }
             Value::Object(properties) => {
                 out.put_u8(3);
                 for (key, value) in properties {
@@ -136,9 +126,7 @@ pub fn decode_all(message: &[u8]) -> Result<Vec<Value>, AmfError> {
 /// The values as one message body.
 pub fn encode_all(values: &[Value]) -> BytesMut {
     let mut out = BytesMut::new();
-    for value in values {
-        value.encode(&mut out);
-    }
+    values.iter().for_each(|value| value.encode(&mut out));
     out
 }
 
@@ -206,11 +194,7 @@ impl<'a> Decoder<'a> {
             }
             10 => {
                 let count = u32::from_be_bytes(self.array()?);
-                let mut values = Vec::new();
-                for _ in 0..count {
-                    values.push(self.value(depth + 1)?);
-                }
-                Value::Array(values)
+                Value::Array((0..count).map(|_| self.value(depth + 1)).collect::<Result<_, _>>()?)
             }
             11 => {
                 let date = f64::from_be_bytes(self.array()?);

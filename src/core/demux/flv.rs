@@ -14,15 +14,14 @@ mod enhanced;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use bytes::Bytes;
 
 use super::amf0::Value;
-use crate::codec::error::HeaderError;
 use crate::codec::{ac3, id3};
 use crate::model::time::Timescale;
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Scheme, TimedMessage};
+use crate::packager::Input;
 pub use enhanced::capabilities;
 
 /// Milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
@@ -38,72 +37,26 @@ const CODED_FRAMES: u8 = 1;
 /// Coded frames whose composition time is 0 (Enhanced RTMP).
 const CODED_FRAMES_X: u8 = 3;
 
-/// What a tag holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Media {
-    /// A sequence header.
-    Config {
-        /// Whose.
-        track: InputTrack,
-        /// The headers.
-        config: CodecConfig,
-    },
-    /// A coded frame.
-    Unit(AccessUnit),
-}
-
 /// Why a tag can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlvError {
-    /// The tag ends too early.
-    #[error("byte {at} of the {kind} tag: it ends inside {what}")]
-    Truncated {
-        /// Audio or video.
+    /// A byte of the tag is wrong or missing.
+    #[error("byte {at} of the {} tag: {what}", kind.name())]
+    Malformed {
+        /// The tag's kind.
         kind: TagKind,
         /// Offset in the tag's body, in bytes.
         at: usize,
-        /// The field that was being read.
-        what: &'static str,
+        /// What is wrong there.
+        what: String,
     },
-    /// A value that the field can't have.
-    #[error("byte {at} of the {kind} tag: {value} is no {what}")]
-    Invalid {
-        /// Audio or video.
-        kind: TagKind,
-        /// Offset in the tag's body, in bytes.
-        at: usize,
-        /// The value.
-        value: u8,
-        /// The field.
-        what: &'static str,
-    },
-    /// A codec that isn't carried.
-    #[error("{codec} {kind} isn't supported over RTMP: set the encoder to {}", kind.advice())]
+    /// The tag's codec isn't carried.
+    #[error("{codec} {} isn't supported over RTMP: set the encoder to {}", kind.name(), kind.advice())]
     Codec {
-        /// Audio or video.
+        /// The tag's kind.
         kind: TagKind,
-        /// Its name, or its fourcc.
+        /// The codec's name, or its fourcc.
         codec: String,
-    },
-    /// The first frame of a codec that has its headers there can't be read.
-    #[error("byte {at} of the audio tag: {error}")]
-    Header {
-        /// Where the frame begins in the tag's body.
-        at: usize,
-        /// Why.
-        error: HeaderError,
-    },
-    /// More tracks than a push may have.
-    #[error("byte {at} of the {kind} tag: track {track} is one more than the {max} that a push may have")]
-    Tracks {
-        /// Audio or video.
-        kind: TagKind,
-        /// Offset in the tag's body, in bytes.
-        at: usize,
-        /// Its TrackId.
-        track: u8,
-        /// So many it may have.
-        max: u8,
     },
 }
 
@@ -119,20 +72,6 @@ enum Codec {
     Ac3,
 }
 
-impl Codec {
-    /// What its sequence header is called.
-    fn header(self) -> &'static str {
-        match self {
-            Codec::Avc => "AVCDecoderConfigurationRecord",
-            Codec::Hevc => "HEVCDecoderConfigurationRecord",
-            Codec::Av1 => "AV1CodecConfigurationRecord",
-            Codec::Aac => "AudioSpecificConfig",
-            Codec::Opus => "OpusHead",
-            Codec::Ac3 => "AC-3 frame",
-        }
-    }
-}
-
 /// The two kinds of tags that carry media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagKind {
@@ -143,20 +82,18 @@ pub enum TagKind {
 }
 
 impl TagKind {
+    fn name(self) -> &'static str {
+        match self {
+            TagKind::Audio => "audio",
+            TagKind::Video => "video",
+        }
+    }
+
     fn advice(self) -> &'static str {
         match self {
             TagKind::Audio => "AAC, Opus, AC-3 or E-AC-3",
             TagKind::Video => "H.264, H.265 or AV1",
         }
-    }
-}
-
-impl fmt::Display for TagKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TagKind::Audio => "audio",
-            TagKind::Video => "video",
-        })
     }
 }
 
@@ -173,12 +110,6 @@ pub struct Tags {
     ac3: BTreeMap<InputTrack, ac3::Headers>,
 }
 
-impl Default for Tags {
-    fn default() -> Self {
-        Tags::new(TRACKS_MAX)
-    }
-}
-
 impl Tags {
     /// Of a push of so many tracks at most, of which two are there always, [`TRACKS_MAX`] at most.
     pub fn new(tracks_max: u8) -> Self {
@@ -187,7 +118,7 @@ impl Tags {
 
     /// Reads a VIDEODATA body. Nothing is put out for what carries no frame: an empty body, the end of the sequence, a
     /// seek command, metadata.
-    pub fn video(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {
+    pub fn video(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Input>) -> Result<(), FlvError> {
         let Some(&first) = body.first() else {
             return Ok(()); // some encoders send one in place of silence
         };
@@ -223,7 +154,7 @@ impl Tags {
     }
 
     /// Reads an AUDIODATA body. Nothing is put out for what carries no frame.
-    pub fn audio(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {
+    pub fn audio(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Input>) -> Result<(), FlvError> {
         let Some(&first) = body.first() else {
             return Ok(());
         };
@@ -251,7 +182,7 @@ impl Tags {
         codec: Codec,
         packet: u8,
         unit: AccessUnit,
-        out: &mut Vec<Media>,
+        out: &mut Vec<Input>,
     ) -> Result<(), FlvError> {
         let (data, track) = (r.rest(), unit.track);
         if packet == SEQUENCE_START {
@@ -266,21 +197,21 @@ impl Tags {
                 Codec::Ac3 => return Ok(()),
             };
             if r.is_empty() {
-                return Err(r.truncated(codec.header()));
+                return Err(r.truncated("the sequence header"));
             }
-            out.push(Media::Config { track, config });
+            out.push(Input::Config { track, config });
         } else if matches!(packet, CODED_FRAMES | CODED_FRAMES_X) && !data.is_empty() {
             if codec == Codec::Ac3 {
                 let headers = self.ac3.entry(track).or_default();
                 match headers.of(&data) {
-                    Ok(Some(config)) => out.push(Media::Config { track, config }),
+                    Ok(Some(config)) => out.push(Input::Config { track, config }),
                     Ok(None) => {}
                     // One frame that is damaged is no reason to end the push.
                     Err(_) if headers.is_known() => return Ok(()),
-                    Err(error) => return Err(FlvError::Header { at: r.at, error }),
+                    Err(error) => return Err(r.malformed(r.at, error.to_string())),
                 }
             }
-            out.push(Media::Unit(AccessUnit { data, ..unit }));
+            out.push(Input::Unit(AccessUnit { data, ..unit }));
         }
         Ok(())
     }
@@ -346,12 +277,17 @@ impl<'a> Reader<'a> {
         Reader { body, at: 1, end: body.len(), kind }
     }
 
-    fn truncated(&self, what: &'static str) -> FlvError {
-        FlvError::Truncated { kind: self.kind, at: self.end, what }
+    fn malformed(&self, at: usize, what: String) -> FlvError {
+        FlvError::Malformed { kind: self.kind, at, what }
     }
 
+    fn truncated(&self, what: &'static str) -> FlvError {
+        self.malformed(self.end, format!("it ends inside {what}"))
+    }
+
+    /// The value of the last byte read can't be.
     fn invalid(&self, value: u8, what: &'static str) -> FlvError {
-        FlvError::Invalid { kind: self.kind, at: self.at - 1, value, what }
+        self.malformed(self.at - 1, format!("{value} is no {what}"))
     }
 
     fn unsupported(&self, codec: String) -> FlvError {
@@ -373,10 +309,6 @@ impl<'a> Reader<'a> {
     fn i24(&mut self, what: &'static str) -> Result<i32, FlvError> {
         let [a, b, c] = self.array(what)?;
         Ok(i32::from_be_bytes([a, b, c, 0]) >> 8) // the shift keeps the sign
-    }
-
-    fn skip(&mut self, len: usize, what: &'static str) -> Result<(), FlvError> {
-        self.part(len, what).map(drop)
     }
 
     /// The next `len` bytes, to be read apart.

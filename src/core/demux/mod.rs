@@ -18,4 +18,5 @@ pub mod flv;
 pub mod rtmp;
 pub mod rtp;
 pub mod srt;
+pub mod target;
 pub mod ts;

@@ -12,6 +12,7 @@ use crate::demux::bmff::{BmffError, BmffReader, Handler, Movie};
 use crate::demux::ts::{Demuxer, End};
 use crate::demux::{bmff, ts};
 use crate::model::{InputTrack, Scheme, TimedMessage};
+use crate::packager::Input;
 
 /// By so many bytes every container is known: a box's header, and two transport packets.
 const BOX_LEN: usize = 12;
@@ -290,18 +291,18 @@ impl Body {
                     }
                 }
             }
-            ts::Output::Language { track, language } => {
+            ts::Output::Input(Input::Language { track, language }) => {
                 if let Some(lane) = self.ts_lane(track, tracks)? {
                     tracks.language(lane, language);
                 }
             }
-            ts::Output::Config { track, config } => {
+            ts::Output::Input(Input::Config { track, config }) => {
                 if let Some(lane) = self.ts_lane(track, tracks)? {
                     self.out.push_back(Came::Config(lane, config));
                 }
             }
-            ts::Output::Message(message) => self.ts_message(message),
-            ts::Output::Unit(unit) => {
+            ts::Output::Input(Input::Message(message)) => self.ts_message(message),
+            ts::Output::Input(Input::Unit(unit)) => {
                 if let Some(lane) = self.ts_lane(unit.track, tracks)? {
                     if unit.track == ts::VIDEO || !self.has_pictures() {
                         self.at = Some(unit.dts);
@@ -309,6 +310,7 @@ impl Body {
                     self.out.push_back(Came::Unit(lane, ts::CLOCK, unit));
                 }
             }
+            ts::Output::Input(_) => {}
             ts::Output::Diagnostic(event @ ts::TsDiagnostic::Nothing { .. }) => {
                 return Err(Refused::NoTrack(event.to_string()));
             }

@@ -11,6 +11,8 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 use crate::model::{Rendition, StreamName};
 
 /// The stream, and the rendition of it, that a request pushes to.
@@ -58,7 +60,7 @@ const WORDS: [&str; 10] = ["init", "header", "chunk", "seg", "segment", "media",
 
 /// Reads a path, without its query.
 pub fn parse(prefix: &str, path: &str) -> Result<RequestTarget, PathError> {
-    let path = unescaped(path);
+    let path = percent_decode_str(path).decode_utf8_lossy();
     let elsewhere = || PathError::Elsewhere(prefix.to_owned());
     let rest = path.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')).ok_or_else(elsewhere)?;
     let (stream, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -115,20 +117,6 @@ impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.folder, self.name)
     }
-}
-
-/// `%XX` as the byte that it stands for (RFC 3986, 2.1); what isn't one stays.
-fn unescaped(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.first_chunk::<2>().filter(|digits| byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
-        let escaped = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(escaped) => (out.push(escaped), rest = &tail[2..]),
-            None => (out.push(byte), rest = tail),
-        };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

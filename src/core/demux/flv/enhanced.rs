@@ -7,11 +7,10 @@
 //! Multitrack layout:4 packet type:4 | [fourcc:32] | ([fourcc:32] track:8 [size:24] the same)...
 //! ```
 
-use super::{
-    AUDIO, CODED_FRAMES, CODED_FRAMES_X, Codec, FlvError, Media, Reader, SEQUENCE_START, TagKind, Tags, VIDEO,
-};
+use super::{AUDIO, CODED_FRAMES, CODED_FRAMES_X, Codec, FlvError, Reader, SEQUENCE_START, TagKind, Tags, VIDEO};
 use crate::demux::amf0::Value;
 use crate::model::{AccessUnit, InputTrack};
+use crate::packager::Input;
 
 /// VideoPacketType and AudioPacketType beyond those of [`super`].
 const SEQUENCE_END: u8 = 2;
@@ -53,7 +52,7 @@ impl Tags {
         r: &mut Reader<'_>,
         first: u8,
         unit: AccessUnit,
-        out: &mut Vec<Media>,
+        out: &mut Vec<Input>,
     ) -> Result<(), FlvError> {
         let (video, mut packet) = (r.kind == TagKind::Video, first & 0xf);
         while packet == MOD_EX {
@@ -90,7 +89,7 @@ impl Tags {
                 MPEG2_TS_SEQUENCE_START if video => {
                     return Err(own.unsupported("MPEG-2 TS (by its sequence start)".to_owned()));
                 }
-                _ => return Err(FlvError::Invalid { kind: r.kind, at: 0, value: packet, what: "known packet type" }),
+                _ => return Err(r.malformed(0, format!("{packet} is no known packet type"))),
             }
             let unit = AccessUnit { track, composition_offset, ..unit.clone() };
             self.coded(&own, codec, packet, unit, out)?;
@@ -106,8 +105,10 @@ impl Tags {
         }
         let known = self.further.iter().position(|further| *further == (r.kind, id));
         let place = known.unwrap_or(self.further.len());
-        let track = u8::try_from(place + 2).ok().filter(|&track| track < self.tracks_max);
-        let track = track.ok_or(FlvError::Tracks { kind: r.kind, at: r.at - 1, track: id, max: self.tracks_max })?;
+        let max = self.tracks_max;
+        let track = u8::try_from(place + 2).ok().filter(|&track| track < max).ok_or_else(|| {
+            r.malformed(r.at - 1, format!("track {id} is one more than the {max} that a push may have"))
+        })?;
         if known.is_none() {
             self.further.push((r.kind, id));
         }
@@ -123,7 +124,7 @@ impl Reader<'_> {
         if len == 256 {
             len = usize::from(u16::from_be_bytes(self.array("modExDataSize")?)) + 1;
         }
-        self.skip(len, "modExData")?;
+        self.part(len, "modExData")?;
         Ok(self.u8("ModExType")? & 0xf)
     }
 

@@ -25,58 +25,14 @@ pub struct Message {
     pub payload: Bytes,
 }
 
-/// Why a chunk can't be read, and where.
+/// A chunk can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("byte {at}: {fault}")]
+#[error("byte {at}: {what}")]
 pub struct ChunkError {
     /// Offset of the chunk in the connection's bytes.
     pub at: u64,
     /// What is wrong with it.
-    pub fault: ChunkFault,
-}
-
-/// What can be wrong with a chunk.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChunkFault {
-    /// A type 2 or 3 header before any header that says the length.
-    #[error("chunk stream {csid} begins with a type {fmt} header, which leans on an earlier one")]
-    NoPrevious {
-        /// The chunk stream.
-        csid: u32,
-        /// The header's type.
-        fmt: u8,
-    },
-    /// A message begins inside another one of the same chunk stream.
-    #[error("chunk stream {csid} begins a message with {missing} bytes of the last one missing")]
-    Unfinished {
-        /// The chunk stream.
-        csid: u32,
-        /// How many bytes of the message before are missing.
-        missing: usize,
-    },
-    /// A message above the limit.
-    #[error("a message of {len} bytes; the limit is {max}")]
-    MessageTooLong {
-        /// Its length, in bytes.
-        len: usize,
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// Unfinished messages that are too much together.
-    #[error("more than {max} bytes of unfinished messages")]
-    Unbounded {
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// Too many chunk streams.
-    #[error("more than {max} chunk streams")]
-    TooManyStreams {
-        /// The limit.
-        max: usize,
-    },
-    /// A chunk size of 0, or above 2^31 - 1.
-    #[error("a chunk size of {0}; 1 to 2147483647 are allowed")]
-    ChunkSize(u32),
+    pub what: String,
 }
 
 /// Chunk streams of one connection; encoders use three to eight.
@@ -167,7 +123,7 @@ impl Dechunker {
     /// 5.4.1 Set Chunk Size: holds from the next chunk on.
     pub fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
         if size == 0 || size > 0x7fff_ffff {
-            return Err(self.fault(ChunkFault::ChunkSize(size)));
+            return Err(self.fault(format!("a chunk size of {size}; 1 to 2147483647 are allowed")));
         }
         self.chunk_size = size as usize;
         Ok(())
@@ -185,15 +141,10 @@ impl Dechunker {
     /// Takes bytes off the front of `input` up to the end of a message; `None` when it needs more.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Message>, ChunkError> {
         loop {
-            let (csid, left) = match self.chunk {
-                Some(chunk) => chunk,
-                None => match self.header(input)? {
-                    Some(chunk) => chunk,
-                    None => return Ok(None),
-                },
-            };
+            let chunk = if self.chunk.is_some() { self.chunk } else { self.header(input)? };
+            let Some((csid, left)) = chunk else { return Ok(None) };
             if self.unfinished.saturating_add(left.min(input.len())) > self.unfinished_max() {
-                return Err(self.fault(ChunkFault::Unbounded { max: self.unfinished_max() }));
+                return Err(self.fault(format!("more than {} bytes of unfinished messages", self.unfinished_max())));
             }
             let stream = self.streams.get_mut(&csid).expect("its header was read");
             let taken = take(input, left);
@@ -225,8 +176,8 @@ impl Dechunker {
         self.message_len_max.saturating_mul(2)
     }
 
-    fn fault(&self, fault: ChunkFault) -> ChunkError {
-        ChunkError { at: self.chunk_at, fault }
+    fn fault(&self, what: String) -> ChunkError {
+        ChunkError { at: self.chunk_at, what }
     }
 
     /// Reads a chunk header, byte by byte until it is whole; the chunk stream and its payload's length.
@@ -251,9 +202,7 @@ impl Dechunker {
     /// The header, or how many bytes it takes to know more.
     fn parse_header(&self) -> Result<Result<Header, usize>, ChunkError> {
         let have = &self.header[..self.header_len];
-        let Some(&first) = have.first() else {
-            return Ok(Err(1));
-        };
+        let Some(&first) = have.first() else { return Ok(Err(1)) };
         let fmt = first >> 6;
         let basic = match first & 0x3f {
             0 => 2,
@@ -271,12 +220,14 @@ impl Dechunker {
         let known = self.streams.get(&csid);
         // A type 1 header that begins a chunk stream says enough; librtmp sends such pings.
         if known.is_none() && fmt >= 2 {
-            return Err(self.fault(ChunkFault::NoPrevious { csid, fmt }));
+            let what = format!("chunk stream {csid} begins with a type {fmt} header, which needs an earlier one");
+            return Err(self.fault(what));
         }
         let mut head = known.map(|known| known.head).unwrap_or_default();
         if head.open && fmt != 3 {
             let missing = head.len - known.map_or(0, |known| known.payload.len());
-            return Err(self.fault(ChunkFault::Unfinished { csid, missing }));
+            let what = format!("chunk stream {csid} begins a message with {missing} bytes of the last one missing");
+            return Err(self.fault(what));
         }
         let whole = basic + [11, 7, 3, 0][usize::from(fmt)];
         if have.len() < whole {
@@ -322,10 +273,11 @@ impl Dechunker {
     fn begin(&mut self, header: Header) -> Result<(u32, usize), ChunkError> {
         let Header { csid, len, head } = header;
         if head.len > self.message_len_max {
-            return Err(self.fault(ChunkFault::MessageTooLong { len: head.len, max: self.message_len_max }));
+            let what = format!("a message of {} bytes; the limit is {}", head.len, self.message_len_max);
+            return Err(self.fault(what));
         }
         if !self.streams.contains_key(&csid) && self.streams.len() == CHUNK_STREAMS_MAX {
-            return Err(self.fault(ChunkFault::TooManyStreams { max: CHUNK_STREAMS_MAX }));
+            return Err(self.fault(format!("more than {CHUNK_STREAMS_MAX} chunk streams")));
         }
         let stream = self.streams.entry(csid).or_default();
         stream.head = Head { open: true, ..head };

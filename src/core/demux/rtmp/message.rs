@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::chunk::Message;
 use crate::demux::amf0;
-use crate::demux::amf0::{AmfError, Value};
+use crate::demux::amf0::Value;
 
 /// The longest command, in bytes; a `connect` has about 300.
 pub const COMMAND_LEN_MAX: usize = 64 << 10;
@@ -45,27 +45,10 @@ pub struct Command {
     pub args: Vec<Value>,
 }
 
-/// Why a message can't be read.
+/// A message can't be read. The text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MessageError {
-    /// Too few bytes for its type.
-    #[error("a message of type {kind} ends after {len} bytes")]
-    Truncated {
-        /// Its type.
-        kind: u8,
-        /// Its length, in bytes.
-        len: usize,
-    },
-    /// A command longer than [`COMMAND_LEN_MAX`].
-    #[error("a command of {0} bytes; the limit is 65536")]
-    CommandTooLong(usize),
-    /// A command that isn't AMF0.
-    #[error("a command that can't be read: {0}")]
-    Amf(#[from] AmfError),
-    /// A command without a name and a transaction id.
-    #[error("a command without a name or a transaction id")]
-    Nameless,
-}
+#[error("{0}")]
+pub struct MessageError(String);
 
 impl MessageBody {
     /// Reads a message by its type.
@@ -96,7 +79,7 @@ impl MessageBody {
 }
 
 fn truncated(message: &Message) -> MessageError {
-    MessageError::Truncated { kind: message.kind, len: message.payload.len() }
+    MessageError(format!("a message of type {} ends after {} bytes", message.kind, message.payload.len()))
 }
 
 fn word(message: &Message, at: usize) -> Result<u32, MessageError> {
@@ -113,14 +96,15 @@ fn data(payload: &[u8]) -> MessageBody {
 
 fn command(payload: &[u8]) -> Result<Command, MessageError> {
     if payload.len() > COMMAND_LEN_MAX {
-        return Err(MessageError::CommandTooLong(payload.len()));
+        return Err(MessageError(format!("a command of {} bytes; the limit is {COMMAND_LEN_MAX}", payload.len())));
     }
-    let mut values = amf0::decode_all(payload)?.into_iter();
+    let unreadable = |error| MessageError(format!("a command that can't be read: {error}"));
+    let mut values = amf0::decode_all(payload).map_err(unreadable)?.into_iter();
     match (values.next(), values.next()) {
         (Some(Value::String(name)), Some(Value::Number(transaction))) => {
             Ok(Command { name, transaction, args: values.collect() })
         }
-        _ => Err(MessageError::Nameless),
+        _ => Err(MessageError("a command without a name or a transaction id".to_owned())),
     }
 }
 
@@ -132,8 +116,7 @@ fn aggregate(message: &Message) -> Result<Vec<Message>, MessageError> {
     let mut at = 0;
     let mut first = None;
     while at < body.len() {
-        let &[kind, s0, s1, s2, t0, t1, t2, t3, _, _, _] = body.get(at..at + 11).ok_or_else(|| truncated(message))?
-        else {
+        let Some(&[kind, s0, s1, s2, t0, t1, t2, t3, _, _, _]) = body.get(at..at + 11) else {
             return Err(truncated(message));
         };
         let len = u32::from_be_bytes([0, s0, s1, s2]) as usize;
@@ -157,9 +140,7 @@ fn aggregate(message: &Message) -> Result<Vec<Message>, MessageError> {
 /// A message of the connection itself, whose body is 32-bit words.
 pub fn control(kind: u8, words: &[u32], tail: &[u8]) -> Message {
     let mut payload = BytesMut::new();
-    for word in words {
-        payload.put_u32(*word);
-    }
+    words.iter().for_each(|&word| payload.put_u32(word));
     payload.put_slice(tail);
     Message { kind, stream: 0, timestamp: 0, payload: payload.freeze() }
 }

@@ -12,4 +12,4 @@ pub mod handshake;
 pub mod message;
 pub mod session;
 
-pub use session::{Limits, Output, PublishName, RtmpError, RtmpSession};
+pub use session::{Limits, Output, RtmpError, RtmpSession};

@@ -16,12 +16,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::chunk::{ChunkError, Dechunker, Message};
 use super::handshake::{Handshake, HandshakeError};
-use super::message::{Command, MessageBody, MessageError};
+use super::message::{Command, MessageBody};
 use super::{chunk, handshake, message};
 use crate::demux::amf0::Value;
 use crate::demux::flv;
-use crate::demux::flv::{FlvError, Media, TagKind, Tags};
-use crate::model::{Announced, Rendition, StreamName};
+use crate::demux::flv::{TagKind, Tags};
+use crate::demux::target::{PublishTarget, split_query};
+use crate::model::Announced;
+use crate::packager::Input;
 
 /// The only application.
 pub const APP: &str = "live";
@@ -50,32 +52,17 @@ impl Default for Limits {
     }
 }
 
-/// What an encoder wants to publish.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PublishName {
-    /// The application: the first segment of the URL's path.
-    pub app: String,
-    /// The first segment behind it, without the query.
-    pub stream: StreamName,
-    /// The second one: `live/{stream}/{rendition}`.
-    pub rendition: Option<Rendition>,
-    /// What stood behind `?` in the stream key (or else in the application), for the authorisation.
-    pub query: Option<String>,
-}
-
 /// What a session wants done.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Bytes for the encoder.
     Send(Bytes),
     /// Answer with `accept_publish` or `reject_publish`; nothing is read until then.
-    PublishRequested(PublishName),
-    /// Once before the first [`Output::Media`] of a publish: what onMetaData says, or that it says nothing.
+    PublishRequested(PublishTarget),
+    /// Once before the first [`Output::Input`] of a publish: what onMetaData says, or that it says nothing.
     Metadata(Announced),
-    /// A sequence header or a frame.
-    Media(Media),
-    /// Timed metadata: what onTextData says.
-    Text(crate::model::TimedMessage),
+    /// A sequence header, a frame, or timed metadata (what onTextData says).
+    Input(Input),
     /// The encoder has ended its publish, and may begin another.
     Unpublished,
 }
@@ -89,37 +76,15 @@ pub enum RtmpError {
     /// A chunk that can't be read.
     #[error("chunk: {0}")]
     Chunk(#[from] ChunkError),
-    /// A message that can't be read.
-    #[error("message: byte {at}: {error}")]
+    /// A message that can't be read, whose media can't be used, that is out of its turn, or that asks for what is refused.
+    #[error("{part}: byte {at}: {what}")]
     Message {
-        /// Where.
+        /// Which check failed: `message`, `media`, `session` or `refused`.
+        part: &'static str,
+        /// Where the message's last chunk begins.
         at: u64,
-        /// Why.
-        error: MessageError,
-    },
-    /// Media that can't be used.
-    #[error("media: byte {at}: {error}")]
-    Media {
-        /// Where.
-        at: u64,
-        /// Why.
-        error: FlvError,
-    },
-    /// A message out of its turn.
-    #[error("session: byte {at}: {what}")]
-    Sequence {
-        /// Where.
-        at: u64,
-        /// What the encoder did.
-        what: &'static str,
-    },
-    /// What the encoder asked for was refused, and it was told so.
-    #[error("refused: byte {at}: {reason}")]
-    Refused {
-        /// Where.
-        at: u64,
-        /// Why.
-        reason: String,
+        /// What is wrong.
+        what: String,
     },
 }
 
@@ -129,6 +94,7 @@ pub struct RtmpSession {
     handshake: Handshake,
     dechunker: Dechunker,
     state: State,
+    app: App,
     outputs: VecDeque<Output>,
     tags: Tags,
     tracks_max: u8,
@@ -139,17 +105,18 @@ pub struct RtmpSession {
     window: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum State {
     Connecting,
-    Idle { app: App },
-    Asked { app: App, stream: u32 },
-    Publishing { app: App, stream: u32, announced: bool },
+    Idle,
+    Asked { stream: u32 },
+    Publishing { stream: u32, announced: bool },
 }
 
-#[derive(Debug, Clone, Default)]
+/// The application that the encoder has connected to.
+#[derive(Debug, Default)]
 struct App {
-    /// What the encoder took for the application's name behind [`APP`]: all but the last segment of a URL's path.
+    /// What stands behind [`APP`]: all but the last segment of a URL's path, which some encoders take for the application's name.
     rest: Vec<String>,
     query: Option<String>,
 }
@@ -159,8 +126,9 @@ impl RtmpSession {
     pub fn new(limits: Limits) -> Self {
         RtmpSession {
             handshake: Handshake::default(),
-            dechunker: Dechunker::new(limits.message_len_max, 1 + 2 * handshake::BLOCK_LEN as u64),
+            dechunker: Dechunker::new(limits.message_len_max, handshake::LEN as u64),
             state: State::Connecting,
+            app: App::default(),
             outputs: VecDeque::new(),
             tags: Tags::new(limits.tracks_max),
             tracks_max: limits.tracks_max,
@@ -217,35 +185,32 @@ impl RtmpSession {
 
     /// The publish that was asked for may begin; what came meanwhile is read.
     pub fn accept_publish(&mut self) -> Result<(), RtmpError> {
-        let State::Asked { app, stream } = &self.state else {
-            return Ok(());
-        };
-        let (app, stream) = (app.clone(), *stream);
+        let State::Asked { stream } = self.state else { return Ok(()) };
         self.send(2, &message::user_control(0, stream)); // 7.1.7: Stream Begin
         self.status(stream, "status", "NetStream.Publish.Start", "go ahead");
         self.tags = Tags::new(self.tracks_max);
-        self.state = State::Publishing { app, stream, announced: false };
+        self.state = State::Publishing { stream, announced: false };
         let inbox = std::mem::take(&mut self.inbox);
         self.messages(&inbox)
     }
 
     /// The publish that was asked for is refused; the caller closes the connection once the reply is out.
     pub fn reject_publish(&mut self, reason: &str) {
-        if let State::Asked { stream, .. } = self.state {
+        if let State::Asked { stream } = self.state {
             self.status(stream, "error", "NetStream.Publish.BadName", reason);
         }
     }
 
     /// Tells a publishing encoder why its connection will be closed.
     pub fn end(&mut self, reason: &str) {
-        if let State::Publishing { stream, .. } | State::Asked { stream, .. } = self.state {
+        if let State::Publishing { stream, .. } | State::Asked { stream } = self.state {
             self.status(stream, "error", "NetStream.Publish.Denied", reason);
         }
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
         if self.inbox.len() + bytes.len() > INBOX_LEN_MAX {
-            return Err(self.out_of_turn("more than 1 MiB before the publish was answered"));
+            return Err(self.fault("session", "more than 1 MiB before the publish was answered"));
         }
         self.inbox.extend_from_slice(bytes);
         Ok(())
@@ -263,8 +228,7 @@ impl RtmpSession {
 
     fn message(&mut self, message: Message) -> Result<(), RtmpError> {
         let (timestamp, stream) = (message.timestamp, message.stream);
-        let at = self.dechunker.chunk_at();
-        match MessageBody::parse(message).map_err(|error| RtmpError::Message { at, error })? {
+        match MessageBody::parse(message).map_err(|error| self.fault("message", error))? {
             MessageBody::SetChunkSize(size) => self.dechunker.set_chunk_size(size)?,
             MessageBody::Abort(csid) => self.dechunker.abort(csid),
             MessageBody::Ignored => {}
@@ -288,10 +252,10 @@ impl RtmpSession {
     }
 
     fn media(&mut self, kind: TagKind, body: &Bytes, timestamp: u32) -> Result<(), RtmpError> {
-        let State::Publishing { stream, announced, .. } = &mut self.state else {
+        let State::Publishing { stream, announced } = &mut self.state else {
             // Encoders have frames on the way when they end their publish.
             return match self.state {
-                State::Connecting => Err(self.out_of_turn("media before connect")),
+                State::Connecting => Err(self.fault("session", "media before connect")),
                 _ => Ok(()),
             };
         };
@@ -303,34 +267,29 @@ impl RtmpSession {
         if !media.is_empty() && !std::mem::replace(announced, true) {
             self.outputs.push_back(Output::Metadata(Announced::default()));
         }
-        self.outputs.extend(media.into_iter().map(Output::Media));
+        self.outputs.extend(media.into_iter().map(Output::Input));
         read.map_err(|error| {
             self.status(stream, "error", "NetStream.Publish.Rejected", &error.to_string());
-            RtmpError::Media { at: self.dechunker.chunk_at(), error }
+            self.fault("media", error)
         })
     }
 
     /// `@setDataFrame`, `onMetaData`, {...}; some leave the first out. `onTextData`, {text: ...}, of a moment.
     fn data(&mut self, values: &[Value], timestamp: u32) {
-        let State::Publishing { announced, .. } = &mut self.state else {
-            return;
-        };
+        let State::Publishing { announced, .. } = &mut self.state else { return };
         let values = match values {
             [Value::String(name), rest @ ..] if name == "@setDataFrame" => rest,
             values => values,
         };
-        if let [Value::String(name), metadata, ..] = values
-            && name == "onMetaData"
-            && !std::mem::replace(announced, true)
-        {
-            self.outputs.push_back(Output::Metadata(flv::announced(metadata)));
-        }
-        if let [Value::String(name), text, ..] = values
-            && name == "onTextData"
-            && let Some(message) = flv::text(text, timestamp)
-            && *announced
-        {
-            self.outputs.push_back(Output::Text(message));
+        let [Value::String(name), said, ..] = values else { return };
+        match name.as_str() {
+            "onMetaData" if !std::mem::replace(announced, true) => {
+                self.outputs.push_back(Output::Metadata(flv::announced(said)));
+            }
+            "onTextData" if *announced => {
+                self.outputs.extend(flv::text(said, timestamp).map(|message| Output::Input(Input::Message(message))));
+            }
+            _ => {}
         }
     }
 
@@ -338,11 +297,11 @@ impl RtmpSession {
         if let State::Connecting = self.state {
             return match command.name.as_str() {
                 "connect" => self.connect(command),
-                _ => Err(self.out_of_turn("a command before connect")),
+                _ => Err(self.fault("session", "a command before connect")),
             };
         }
         match command.name.as_str() {
-            "connect" => Err(self.out_of_turn("a second connect")),
+            "connect" => Err(self.fault("session", "a second connect")),
             "createStream" => {
                 self.result(command, &[Value::Null, Value::Number(1.0)]);
                 Ok(())
@@ -351,7 +310,7 @@ impl RtmpSession {
             "play" | "play2" => {
                 let reason = "this is an ingest: play the stream over HLS or DASH at an edge's HTTP address";
                 self.status(stream, "error", "NetStream.Play.Failed", reason);
-                Err(self.refused(reason.to_owned()))
+                Err(self.fault("refused", reason))
             }
             "FCUnpublish" | "deleteStream" | "closeStream" => {
                 self.result(command, &[Value::Null, Value::Null]);
@@ -380,9 +339,9 @@ impl RtmpSession {
                 format!("application {app:?}: push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION");
             let info = status_info("error", "NetConnection.Connect.Rejected", &reason);
             self.send(3, &message::call(0, "_error", command.transaction, &[Value::Null, info]));
-            return Err(self.refused(reason));
+            return Err(self.fault("refused", reason));
         }
-        self.state = State::Idle { app: App { rest, query } };
+        (self.state, self.app) = (State::Idle, App { rest, query });
         self.send(2, &message::control(5, &[WINDOW], &[]));
         self.send(2, &message::control(6, &[WINDOW], &[2])); // 5.4.5: dynamic
         self.send(2, &message::control(1, &[CHUNK_SIZE as u32], &[]));
@@ -402,32 +361,28 @@ impl RtmpSession {
 
     /// 7.2.2.6: command object, publishing name, publishing type.
     fn publish(&mut self, stream: u32, command: &Command) -> Result<(), RtmpError> {
-        let State::Idle { app } = &self.state else {
-            return Err(self.out_of_turn("a publish beside another one"));
-        };
-        let app = app.clone();
+        let State::Idle = self.state else { return Err(self.fault("session", "a publish beside another one")) };
         let key = command.args.get(1).and_then(Value::as_str).unwrap_or("");
         let (path, query) = split_query(key);
-        match names(app.rest.iter().map(String::as_str).chain(path.split('/'))) {
-            Ok((name, rendition)) => {
-                let query = query.or_else(|| app.query.clone());
-                self.state = State::Asked { app, stream };
-                let name = PublishName { app: APP.to_owned(), stream: name, rendition, query };
-                self.outputs.push_back(Output::PublishRequested(name));
+        let segments = self.app.rest.iter().map(String::as_str).chain(path.split('/'));
+        match PublishTarget::parse(segments, query.or_else(|| self.app.query.clone())) {
+            Ok(target) => {
+                self.state = State::Asked { stream };
+                self.outputs.push_back(Output::PublishRequested(target));
                 Ok(())
             }
             Err(error) => {
                 let reason =
                     format!("{error} (push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION)");
                 self.status(stream, "error", "NetStream.Publish.BadName", &reason);
-                Err(self.refused(reason))
+                Err(self.fault("refused", reason))
             }
         }
     }
 
     fn unpublish(&mut self) {
-        if let State::Publishing { app, .. } = &self.state {
-            self.state = State::Idle { app: app.clone() };
+        if let State::Publishing { .. } = self.state {
+            self.state = State::Idle;
             self.outputs.push_back(Output::Unpublished);
         }
     }
@@ -453,34 +408,13 @@ impl RtmpSession {
         self.outputs.push_back(Output::Send(out.freeze()));
     }
 
-    fn out_of_turn(&self, what: &'static str) -> RtmpError {
-        RtmpError::Sequence { at: self.dechunker.chunk_at(), what }
-    }
-
-    fn refused(&self, reason: String) -> RtmpError {
-        RtmpError::Refused { at: self.dechunker.chunk_at(), reason }
+    fn fault(&self, part: &'static str, what: impl ToString) -> RtmpError {
+        RtmpError::Message { part, at: self.dechunker.chunk_at(), what: what.to_string() }
     }
 }
 
 fn status_info(level: &str, code: &str, description: &str) -> Value {
     Value::object([("level", level.into()), ("code", code.into()), ("description", description.into())])
-}
-
-/// A stream, and a rendition of it if there is a second segment.
-fn names<'a>(mut path: impl Iterator<Item = &'a str>) -> Result<(StreamName, Option<Rendition>), String> {
-    let stream = StreamName::parse(path.next().unwrap_or("")).map_err(|error| error.to_string())?;
-    let rendition = path.next().map(Rendition::parse).transpose().map_err(|error| error.to_string())?;
-    match path.next() {
-        None => Ok((stream, rendition)),
-        Some(more) => Err(format!("{more:?} is a segment too many")),
-    }
-}
-
-fn split_query(text: &str) -> (&str, Option<String>) {
-    match text.split_once('?') {
-        Some((path, query)) => (path, Some(query.to_owned())),
-        None => (text, None),
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use bytes::{Bytes, BytesMut};
 use super::framing::Framing;
 use super::output::Output;
 use super::pes::Payload;
+use super::sound::SoundDecoder;
 use crate::codec::ac3::{HEADER_LEN, Headers, SYNC, SyncFrame};
-use crate::model::{AccessUnit, InputTrack};
+use crate::model::InputTrack;
 
 /// Audio blocks of an access unit, and samples of each.
 const BLOCKS: u32 = 6;
@@ -35,20 +36,48 @@ impl Ac3Frames {
         Ac3Frames { track, headers, framing, unit, begins: 0, blocks: 0 }
     }
 
-    /// Something is missing: what had begun is lost. Says whether anything had.
-    pub(super) fn damaged(&mut self) -> bool {
-        let had = self.framing.damaged() || !self.unit.is_empty();
-        self.forget();
-        had
-    }
-
     fn forget(&mut self) {
         self.unit.clear();
         self.blocks = 0;
     }
 
-    /// Takes a PES packet's payload.
-    pub(super) fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+    fn frame(&mut self, frame: &SyncFrame, bytes: &Bytes) {
+        let Some(time) = self.framing.time(frame.rate) else { return };
+        if self.unit.is_empty() {
+            if frame.dependent || frame.substream != 0 {
+                return; // what it goes on with is lost
+            }
+            self.begins = time;
+        }
+        if !frame.dependent && frame.substream == 0 {
+            self.framing.count(u64::from(frame.blocks) * BLOCK);
+            self.blocks += frame.blocks;
+        }
+        self.unit.extend_from_slice(bytes);
+    }
+
+    /// The access unit under way is whole.
+    fn flush(&mut self, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (track, data) = (self.track, self.unit.split().freeze());
+        self.blocks = 0;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let config = self.headers.of(&data).map_err(|_| "AC-3 frames that don't belong together")?;
+        out.extend(config.map(|config| Output::config(track, config)));
+        out.push_back(Output::sound(track, self.begins, data));
+        Ok(())
+    }
+}
+
+impl SoundDecoder for Ac3Frames {
+    fn damaged(&mut self) -> bool {
+        let had = self.framing.damaged() || !self.unit.is_empty();
+        self.forget();
+        had
+    }
+
+    fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         let (mut open, mut fault) = (self.framing.open(pes), None);
         while open.bytes().len() >= HEADER_LEN {
             let Ok(frame) = SyncFrame::parse(open.bytes()) else {
@@ -78,34 +107,5 @@ impl Ac3Frames {
         }
         self.framing.close(open);
         fault.map_or(Ok(()), Err)
-    }
-
-    fn frame(&mut self, frame: &SyncFrame, bytes: &Bytes) {
-        let Some(time) = self.framing.time(frame.rate) else { return };
-        if self.unit.is_empty() {
-            if frame.dependent || frame.substream != 0 {
-                return; // what it goes on with is lost
-            }
-            self.begins = time;
-        }
-        if !frame.dependent && frame.substream == 0 {
-            self.framing.count(u64::from(frame.blocks) * BLOCK);
-            self.blocks += frame.blocks;
-        }
-        self.unit.extend_from_slice(bytes);
-    }
-
-    /// The access unit under way is whole.
-    fn flush(&mut self, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
-        let (track, data) = (self.track, self.unit.split().freeze());
-        self.blocks = 0;
-        if data.is_empty() {
-            return Ok(());
-        }
-        let config = self.headers.of(&data).map_err(|_| "AC-3 frames that don't belong together")?;
-        out.extend(config.map(|config| Output::Config { track, config }));
-        let unit = AccessUnit { track, dts: self.begins, composition_offset: 0, keyframe: true, data };
-        out.push_back(Output::Unit(unit));
-        Ok(())
     }
 }

@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::annexb::ByteStream;
 use super::diagnostic::{Counters, TsDiagnostic};
+use super::language;
 use super::metadata::MetadataStream;
 use super::output::{AUDIO, AUDIO_TRACKS_MAX, End, Output, VIDEO};
 use super::packet::{Continuity, Found, Packet};
 use super::pes::{self, Pes};
 use super::psi::{self, Pmt, StreamKind};
-use super::sound::Sound;
+use super::sound;
+use super::sound::SoundDecoder;
 use super::sync::{self, Sync};
 use super::table::PsiTable;
-use super::{annexb, language};
 use crate::model::{Announced, InputTrack};
+use crate::packager::Input;
 
 /// The PAT's own PID (table 2-3).
 const PID_PAT: u16 = 0;
@@ -29,8 +32,8 @@ struct Stream {
 
 #[derive(Debug)]
 enum Decoder {
-    Video(annexb::ByteStream),
-    Sound(Sound),
+    Video(ByteStream),
+    Sound(Box<dyn SoundDecoder>),
 }
 
 /// A program's newest PMT.
@@ -42,7 +45,7 @@ struct Map {
 }
 
 /// Demultiplexes one program of a transport stream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Demuxer {
     wanted: Option<u16>,
     sync: Sync,
@@ -69,21 +72,7 @@ pub struct Demuxer {
 impl Demuxer {
     /// A demuxer of the program of this number, or of the first that can be used.
     pub fn new(program: Option<u16>) -> Self {
-        Demuxer {
-            wanted: program,
-            sync: Sync::default(),
-            last: Vec::new(),
-            pat: PsiTable::default(),
-            programs: Vec::new(),
-            tables: BTreeMap::new(),
-            maps: BTreeMap::new(),
-            played: None,
-            streams: BTreeMap::new(),
-            metadata: BTreeMap::new(),
-            said: BTreeSet::new(),
-            stats: Counters::default(),
-            out: VecDeque::new(),
-        }
+        Demuxer { wanted: program, ..Demuxer::default() }
     }
 
     /// Takes a datagram. One of whole packets lies on a raster of its own, whatever is left of the one before; one that
@@ -232,16 +221,9 @@ impl Demuxer {
     /// Takes the tracks of a program's PMT; those that were there go on.
     fn play(&mut self, number: u16) {
         let Some(map) = self.maps.get(&number) else { return };
-        let mut before = std::mem::take(&mut self.streams);
-        let keeps = |pid: u16, kind: StreamKind, before: &BTreeMap<u16, Stream>| {
-            before.get(&pid).is_some_and(|stream| stream.kind == kind)
-        };
+        let listed = |pid: u16, kind: StreamKind| map.pmt.streams.iter().any(|s| s.pid == pid && s.kind == kind);
+        self.streams.retain(|&pid, stream| listed(pid, stream.kind));
         let (mut refused, mut languages) = (Vec::new(), Vec::new());
-        for stream in &map.pmt.streams {
-            if keeps(stream.pid, stream.kind, &before) {
-                self.streams.extend(before.remove_entry(&stream.pid));
-            }
-        }
         let mut known = std::mem::take(&mut self.metadata);
         let mut video = self.streams.values().any(|stream| stream.track == VIDEO);
         for stream in &map.pmt.streams {
@@ -255,19 +237,16 @@ impl Demuxer {
             }
             let taken = |track: u8| self.streams.values().any(|stream| stream.track.0 == track);
             let free = (AUDIO.0..).take(AUDIO_TRACKS_MAX).find(|&track| !taken(track)).map(InputTrack);
-            let sound = free.and_then(|track| Some((track, Decoder::Sound(Sound::of(stream.kind, track)?))));
-            let (track, decoder) = match (stream.kind, sound) {
-                (StreamKind::Avc, _) if !video => (VIDEO, Decoder::Video(annexb::ByteStream::h264(VIDEO))),
-                (StreamKind::Hevc, _) if !video => (VIDEO, Decoder::Video(annexb::ByteStream::h265(VIDEO))),
-                (_, Some(sound)) => sound,
-                (kind, None) => {
-                    refused.push((stream.pid, stream.stream_type, kind.refused()));
-                    continue;
-                }
+            let pictures = ByteStream::new(stream.kind).filter(|_| !video);
+            let sound = || free.and_then(|track| Some((track, Decoder::Sound(sound::decoder(stream.kind, track)?))));
+            let Some((track, decoder)) = pictures.map(|pictures| (VIDEO, Decoder::Video(pictures))).or_else(sound)
+            else {
+                refused.push((stream.pid, stream.stream_type, stream.kind.refused()));
+                continue;
             };
-            video |= stream.kind.is_video();
+            video |= track == VIDEO;
             if let Some(language) = stream.language.and_then(language::tag).filter(|_| track != VIDEO) {
-                languages.push(Output::Language { track, language });
+                languages.push(Output::Input(Input::Language { track, language }));
             }
             let (kind, continuity, pes) = (stream.kind, Continuity::default(), pes::Assembler::default());
             self.streams.insert(stream.pid, Stream { track, kind, continuity, pes, decoder });
@@ -290,19 +269,10 @@ impl Demuxer {
     fn elementary(&mut self, packet: &Packet<'_>) {
         let pid = packet.pid;
         let Some(stream) = self.streams.get_mut(&pid) else { return };
-        match stream.continuity.check(packet) {
+        match stream.continuity.check(packet, &mut self.stats) {
             Found::Next => {}
-            Found::Duplicate => {
-                self.stats.duplicates += 1;
-                return;
-            }
-            Found::Gap { lost, announced } => {
-                if !announced {
-                    self.stats.continuity_errors += 1;
-                    self.stats.lost += u64::from(lost);
-                }
-                self.damage(pid);
-            }
+            Found::Duplicate => return,
+            Found::Gap => self.damage(pid),
         }
         if packet.scrambled {
             self.stats.scrambled += 1;
@@ -353,7 +323,7 @@ impl Demuxer {
             Decoder::Sound(sound) => {
                 let read = pes.read();
                 let at = read.as_ref().ok().and_then(|read| read.times);
-                let read = read.and_then(|read| sound.frames(read, &mut self.out));
+                let read = read.and_then(|read| sound.frames(&read, &mut self.out));
                 if pes.cut {
                     self.stats.damaged += u64::from(sound.damaged());
                 }

@@ -1,11 +1,10 @@
 //! What an operator is told of a transport stream.
 
-use std::fmt;
-
 /// What an operator wants to know of a transport stream.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TsDiagnostic {
     /// The PAT lists several programs, or not the one that was asked for.
+    #[error("programs {numbers:?}: {}", choice(*played))]
     Programs {
         /// Those that it lists.
         numbers: Vec<u16>,
@@ -13,6 +12,7 @@ pub enum TsDiagnostic {
         played: Option<u16>,
     },
     /// An elementary stream that isn't taken.
+    #[error("PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")]
     Refused {
         /// Its PID.
         pid: u16,
@@ -22,11 +22,13 @@ pub enum TsDiagnostic {
         what: &'static str,
     },
     /// Nothing of the program can be taken.
+    #[error("program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")]
     Nothing {
         /// program_number.
         number: u16,
     },
     /// A PES packet or its payload can't be read.
+    #[error("PID {pid}: {what}")]
     Broken {
         /// Its PID.
         pid: u16,
@@ -35,24 +37,10 @@ pub enum TsDiagnostic {
     },
 }
 
-impl fmt::Display for TsDiagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TsDiagnostic::Programs { numbers, played: Some(played) } => {
-                write!(f, "programs {numbers:?}: {played} is played (program=N chooses another)")
-            }
-            TsDiagnostic::Programs { numbers, played: None } => {
-                write!(f, "programs {numbers:?}: the one that is asked for isn't among them")
-            }
-            TsDiagnostic::Refused { pid, stream_type, what } => {
-                write!(f, "PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")
-            }
-            TsDiagnostic::Nothing { number } => {
-                write!(f, "program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")
-            }
-            TsDiagnostic::Broken { pid, what } => write!(f, "PID {pid}: {what}"),
-        }
-    }
+fn choice(played: Option<u16>) -> String {
+    played.map_or("the one that is asked for isn't among them".to_owned(), |played| {
+        format!("{played} is played (program=N chooses another)")
+    })
 }
 
 /// What has come and what hasn't. All only go up.

@@ -97,3 +97,16 @@ impl Open {
         self.data.advance(len);
     }
 }
+
+/// Reads a number as a sum of bytes that ends with the first one below 255: sizes in Opus control headers and SEI messages.
+pub(super) fn sum_of_255s(rest: &mut &[u8]) -> Option<usize> {
+    let mut sum = 0;
+    loop {
+        let (&byte, tail) = rest.split_first()?;
+        *rest = tail;
+        sum += usize::from(byte);
+        if byte != 255 {
+            return Some(sum);
+        }
+    }
+}

@@ -58,19 +58,10 @@ impl MetadataStream {
                 sections.into_iter().try_for_each(|section| splice(section.into(), out))
             }
             MetadataStream::Id3 { continuity, pes } => {
-                match continuity.check(packet) {
+                match continuity.check(packet, stats) {
                     Found::Next => {}
-                    Found::Duplicate => {
-                        stats.duplicates += 1;
-                        return Ok(());
-                    }
-                    Found::Gap { lost, announced } => {
-                        if !announced {
-                            stats.continuity_errors += 1;
-                            stats.lost += u64::from(lost);
-                        }
-                        drop(pes.cut());
-                    }
+                    Found::Duplicate => return Ok(()),
+                    Found::Gap => drop(pes.cut()),
                 }
                 let before = if packet.start { pes.begin() } else { None };
                 let ended = pes.add(packet);
@@ -86,7 +77,7 @@ fn tag(pes: &Pes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         return Err("no ID3 tag, or a very long one");
     }
     let pts = times.map(|(pts, _)| pts);
-    out.push_back(Output::Message(TimedMessage { track: VIDEO, scheme: Scheme::Id3, pts, duration: None, data }));
+    out.push_back(Output::message(TimedMessage { track: VIDEO, scheme: Scheme::Id3, pts, duration: None, data }));
     Ok(())
 }
 
@@ -96,7 +87,7 @@ fn splice(section: Bytes, out: &mut VecDeque<Output>) -> Result<(), &'static str
     };
     if splice.kind != scte35::SpliceKind::Null {
         let (scheme, pts, duration) = (Scheme::Scte35, splice.pts, splice.duration);
-        out.push_back(Output::Message(TimedMessage { track: VIDEO, scheme, pts, duration, data: section }));
+        out.push_back(Output::message(TimedMessage { track: VIDEO, scheme, pts, duration, data: section }));
     }
     Ok(())
 }

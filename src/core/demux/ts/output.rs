@@ -1,8 +1,11 @@
 //! What the demuxer puts out, and its bounds.
 
+use bytes::Bytes;
+
 use super::diagnostic::TsDiagnostic;
 use crate::model::time::Timescale;
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, TimedMessage};
+use crate::packager::Input;
 
 /// 90 kHz, modulo 2^33 (2.4.3.7).
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33 };
@@ -36,26 +39,26 @@ pub enum Output {
         /// Which kinds of tracks the PMT lists.
         announced: Announced,
     },
-    /// A track's language (BCP 47), before its headers.
-    Language {
-        /// Whose.
-        track: InputTrack,
-        /// The tag.
-        language: String,
-    },
-    /// A track's headers: before its first unit, and when they are others.
-    Config {
-        /// Whose.
-        track: InputTrack,
-        /// The headers.
-        config: CodecConfig,
-    },
-    /// A whole access unit, on [`CLOCK`].
-    Unit(AccessUnit),
-    /// Timed metadata, on [`CLOCK`].
-    Message(TimedMessage),
+    /// A track's language and headers before its first unit, and the headers again when they change; whole access units;
+    /// timed metadata. Times are on [`CLOCK`].
+    Input(Input),
     /// Something for the log.
     Diagnostic(TsDiagnostic),
+}
+
+impl Output {
+    pub(super) fn config(track: InputTrack, config: CodecConfig) -> Output {
+        Output::Input(Input::Config { track, config })
+    }
+
+    pub(super) fn message(message: TimedMessage) -> Output {
+        Output::Input(Input::Message(message))
+    }
+
+    /// An access unit of sound, which is presented when it is decoded.
+    pub(super) fn sound(track: InputTrack, dts: u64, data: Bytes) -> Output {
+        Output::Input(Input::Unit(AccessUnit { track, dts, composition_offset: 0, keyframe: true, data }))
+    }
 }
 
 /// The way in which a stream ends, or pauses.

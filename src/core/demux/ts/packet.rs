@@ -1,5 +1,6 @@
 //! A transport packet (2.4.3.2) and its continuity counter (2.4.3.3).
 
+use super::diagnostic::Counters;
 use super::sync::PACKET_LEN;
 
 /// One packet.
@@ -76,8 +77,8 @@ pub(super) enum Found {
     Next,
     /// It is the one before: "duplicate packets may be sent as two, and only two" (2.4.3.3).
     Duplicate,
-    /// So many are missing between the two, or sixteen more, and so on; `announced` by the discontinuity_indicator.
-    Gap { lost: u8, announced: bool },
+    /// Packets are missing between the two.
+    Gap,
 }
 
 /// A PID's counter.
@@ -89,7 +90,8 @@ pub(super) struct Continuity {
 }
 
 impl Continuity {
-    pub(super) fn check(&mut self, packet: &Packet<'_>) -> Found {
+    /// Compares a packet with the one before, and counts what is missing unless the discontinuity_indicator announced it.
+    pub(super) fn check(&mut self, packet: &Packet<'_>, stats: &mut Counters) -> Found {
         self.jumps |= packet.discontinuity;
         if packet.payload.is_empty() {
             return Found::Next; // it isn't counted
@@ -98,13 +100,19 @@ impl Continuity {
         let last = self.last.replace(packet.counter);
         let expected = last.map_or(packet.counter, |last| (last + 1) & 15);
         if packet.counter != expected && last == Some(packet.counter) && packet.payload == self.payload {
+            stats.duplicates += 1;
             return Found::Duplicate;
         }
         self.payload.clear();
         self.payload.extend_from_slice(packet.payload);
-        match packet.counter.wrapping_sub(expected) & 15 {
-            0 => Found::Next,
-            lost => Found::Gap { lost, announced },
+        let lost = packet.counter.wrapping_sub(expected) & 15;
+        if lost == 0 {
+            return Found::Next;
         }
+        if !announced {
+            stats.continuity_errors += 1;
+            stats.lost += u64::from(lost);
+        }
+        Found::Gap
     }
 }

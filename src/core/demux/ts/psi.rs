@@ -1,71 +1,11 @@
-//! Program-specific information (2.4.4): sections, the PAT, and PMTs.
+//! Program-specific information (2.4.4): the PAT and PMTs.
 
-use super::diagnostic::Counters;
 use super::output::{PROGRAMS_MAX, STREAMS_MAX};
 use crate::codec::opus::CHANNELS_MAX;
-use crate::model::crc32::crc32;
 
-/// A section, in bytes: those of the PAT and of PMTs have 1,024 at most (2.4.4.4, 2.4.4.9), private ones (2.4.4.11) this.
-const SECTION_LEN_MAX: usize = 4_096;
 /// Bytes before a section's content, and of the checksum behind it.
 const HEADER_LEN: usize = 8;
 const CRC_LEN: usize = 4;
-
-/// Sections out of one PID's packets.
-#[derive(Debug, Default)]
-pub(super) struct Sections {
-    /// One that has begun.
-    buffer: Vec<u8>,
-    begun: bool,
-}
-
-impl Sections {
-    /// What is under way is damaged.
-    pub(super) fn forget(&mut self) {
-        self.begun = false;
-        self.buffer.clear();
-    }
-
-    /// Takes a packet's payload; whole sections whose checksum is right.
-    pub(super) fn push(&mut self, start: bool, payload: &[u8], stats: &mut Counters) -> Vec<Vec<u8>> {
-        let mut out = Vec::new();
-        if !start {
-            self.add(payload, stats, &mut out);
-            return out;
-        }
-        // pointer_field: where the first section begins; before it, one ends.
-        let Some((&pointer, rest)) = payload.split_first() else { return out };
-        let Some((end, beginning)) = rest.split_at_checked(usize::from(pointer)) else {
-            self.forget();
-            return out;
-        };
-        self.add(end, stats, &mut out);
-        self.buffer.clear();
-        self.begun = true;
-        self.add(beginning, stats, &mut out);
-        out
-    }
-
-    fn add(&mut self, bytes: &[u8], stats: &mut Counters, out: &mut Vec<Vec<u8>>) {
-        if !self.begun {
-            return;
-        }
-        self.buffer.extend_from_slice(bytes);
-        while let Some(header) = self.buffer.first_chunk::<3>() {
-            let len = 3 + usize::from(u16::from_be_bytes([header[1] & 0xf, header[2]]));
-            // table_id 0xff: stuffing up to the packet's end.
-            if header[0] == 0xff || len > SECTION_LEN_MAX {
-                return self.forget();
-            }
-            if self.buffer.len() < len {
-                return;
-            }
-            let rest = self.buffer.split_off(len);
-            let section = std::mem::replace(&mut self.buffer, rest);
-            if crc32(&section) == 0 { out.push(section) } else { stats.bad_sections += 1 }
-        }
-    }
-}
 
 /// What stands between header and checksum of a section in force, and its table_id_extension.
 fn content(section: &[u8], table_id: u8) -> Option<(u16, &[u8])> {
@@ -110,11 +50,6 @@ pub(super) enum StreamKind {
 }
 
 impl StreamKind {
-    /// Whether it has pictures that are taken.
-    pub(super) fn is_video(self) -> bool {
-        matches!(self, StreamKind::Avc | StreamKind::Hevc)
-    }
-
     /// Why a stream isn't taken.
     pub(super) fn refused(self) -> &'static str {
         match self {
