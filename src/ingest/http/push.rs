@@ -205,9 +205,9 @@ impl HttpPush {
         let stream = &self.request.stream;
         match came {
             Came::Init => self.init.notify_waiters(),
-            Came::Reference(reference) => {
+            Came::Reference(wall) => {
                 self.counters.http_references.inc();
-                let late = clock::wall().since(reference.wall);
+                let late = clock::wall().since(*wall);
                 tracing::trace!(%stream, ?late, "HTTP: behind its encoder's clock");
             }
             Came::Dropped(track, why) => tracing::debug!(%stream, track, "HTTP: a frame isn't taken: {why}"),

@@ -36,14 +36,6 @@ pub enum BmffError {
         /// What it may have.
         limit: u64,
     },
-    /// A box ends too early.
-    #[error("byte {at}: the {kind} ends inside a field")]
-    Truncated {
-        /// Where in the file.
-        at: u64,
-        /// The box.
-        kind: FourCc,
-    },
     /// A box has to be there.
     #[error("byte {at}: the {parent} has no {kind}")]
     Missing {

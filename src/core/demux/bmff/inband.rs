@@ -3,13 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::codec::avc::sets::AvcSets;
-use crate::codec::avc::{Avc, AvcError};
+use crate::codec::avc::{Avc, AvcError, NAL_PPS, NAL_SPS};
 use crate::model::CodecConfig;
 
-/// nal_unit_type (H.264, table 7-1).
-const NAL_SPS: u8 = 7;
-const NAL_PPS: u8 = 8;
-/// What is about the stream and not the picture: parameter sets, delimiters, ends, filler data.
+/// nal_unit_type (H.264, table 7-1) of what is about the stream and not the picture: parameter sets, delimiters, ends, filler data.
 const NAL_LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
 
 /// How a track's samples are looked through.
@@ -26,9 +23,9 @@ pub(super) enum Inband {
     },
 }
 
-/// A sample, looked through.
+/// A sample that has been searched for headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Looked {
+pub(super) struct Searched {
     /// Headers that are in force from it on, if they are others than before.
     pub config: Option<CodecConfig>,
     /// The access unit.
@@ -58,9 +55,9 @@ impl Inband {
     /// Takes what is no picture out of a sample.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(super) fn look(&mut self, data: Bytes) -> Result<Looked, &'static str> {
-        let Inband::Avc { length_size, sets } = self else { return Ok(Looked { config: None, data }) };
+    /// What is wrong with the sample.
+    pub(super) fn search(&mut self, data: Bytes) -> Result<Searched, &'static str> {
+        let Inband::Avc { length_size, sets } = self else { return Ok(Searched { config: None, data }) };
         let nals = nal_units(&data, usize::from(*length_size))?;
         let of = |kind: u8| nals.iter().filter(move |nal| nal[0] & 0x1f == kind).map(|nal| data.slice_ref(nal));
         let before = sets.clone();
@@ -69,14 +66,14 @@ impl Inband {
         let config = sets.record().filter(|_| changed).map(CodecConfig::Avc);
         let is_left_out = |nal: &&[u8]| NAL_LEFT_OUT.contains(&(nal[0] & 0x1f));
         if *length_size == 4 && !nals.iter().any(is_left_out) {
-            return Ok(Looked { config, data });
+            return Ok(Searched { config, data });
         }
         let mut out = BytesMut::with_capacity(data.len() + nals.len() * 4);
         for nal in nals.iter().filter(|nal| !is_left_out(nal)) {
             out.put_u32(u32::try_from(nal.len()).map_err(|_| "a NAL unit of 4 GiB")?);
             out.extend_from_slice(nal);
         }
-        Ok(Looked { config, data: out.freeze() })
+        Ok(Searched { config, data: out.freeze() })
     }
 }
 

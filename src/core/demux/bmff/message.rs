@@ -13,9 +13,8 @@ use mp4_atom::{Atom, Emib, Emsg, EmsgTimestamp};
 use super::boxes::Cursor;
 use super::movie::Movie;
 use super::output::Output;
-use super::place::SamplePlace;
+use super::place::{CLOCK, SamplePlace};
 use super::track::{Handler, MovieTrack};
-use super::unit::CLOCK;
 use crate::codec::{id3, scte35};
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
@@ -52,12 +51,12 @@ pub(super) struct EventInstance {
 /// The event messages that wait: for their fragment, then for the first of its samples.
 #[derive(Debug, Default)]
 pub(super) struct EventMessages {
-    /// Of all boxes that wait for their fragment, as they came, in bytes.
-    early_len: usize,
-    early: Vec<EventInstance>,
-    /// The track with whose first sample `told` comes out.
+    /// The messages that wait for their fragment, and the length of their boxes in bytes.
+    waiting: Vec<EventInstance>,
+    waiting_len: usize,
+    /// The messages of the newest fragment, and the index of the track with whose first sample they come out.
+    ready: Vec<Output>,
     index: usize,
-    told: Vec<Output>,
 }
 
 impl EventInstance {
@@ -125,15 +124,15 @@ impl EventMessages {
     /// Why the message is not carried.
     pub(super) fn emsg(&mut self, content: &[u8]) -> Result<(), String> {
         let event = EventInstance::emsg(content)?;
-        if self.early_len + content.len() > EVENTS_LEN_MAX {
+        if self.waiting_len + content.len() > EVENTS_LEN_MAX {
             return Err(format!("more than {EVENTS_LEN_MAX} bytes of event messages before a fragment"));
         }
-        self.early_len += content.len();
-        self.early.push(event);
+        self.waiting_len += content.len();
+        self.waiting.push(event);
         Ok(())
     }
 
-    /// Gives the messages that wait to the fragment that has come: to its pictures, or to what comes first in it. Returns
+    /// Gives the waiting messages to the fragment that has come: to its pictures, or to the track of its first sample. Returns
     /// those that go out at once, since the fragment has no sample.
     pub(super) fn fragment(
         &mut self,
@@ -141,45 +140,45 @@ impl EventMessages {
         samples: &VecDeque<(usize, SamplePlace)>,
         ends: &[(usize, i64)],
     ) -> Vec<Output> {
-        if self.early.is_empty() {
+        if self.waiting.is_empty() {
             return Vec::new();
         }
-        let video = |index: usize| movie.tracks[index].handler == Handler::Video;
-        let of_pictures = samples.iter().find(|(index, _)| video(*index));
-        let index = of_pictures.or_else(|| samples.front()).map(|(index, _)| *index);
-        let times =
-            samples.iter().filter(|(of, _)| Some(*of) == index).map(|(of, place)| movie.tracks[*of].times(place));
-        // One without a sample says when it is, too.
-        let empty = ends.first().map(|(of, end)| {
-            let track = &movie.tracks[*of];
+        let is_video = |index: usize| movie.tracks[index].handler == Handler::Video;
+        let first = samples.iter().find(|(index, _)| is_video(*index)).or_else(|| samples.front());
+        let (index, at, earliest) = if let Some(&(index, _)) = first {
+            let track = &movie.tracks[index];
+            let times = samples.iter().filter(|(of, _)| *of == index).map(|(_, place)| track.times(place));
+            let (at, earliest) = times.fold((i64::MAX, i64::MAX), |a, b| (a.0.min(b.0), a.1.min(b.1)));
+            (index, at, earliest)
+        } else if let Some(&(index, end)) = ends.first() {
+            // A fragment without samples has a time, too.
+            let track = &movie.tracks[index];
             let at = rescale(end.saturating_add(track.shift), track.timescale, CLOCK.scale);
-            (*of, at)
-        });
-        let first = times.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)));
-        let found = index.zip(first).or_else(|| empty.map(|(of, at)| (of, (at, at))));
-        let Some((index, (at, earliest))) = found else { return Vec::new() };
-        let track = movie.tracks[index].id;
-        self.early_len = 0;
-        let events = std::mem::take(&mut self.early).into_iter();
-        let messages =
-            events.map(|event| Output::Message { track, at: CLOCK.wrapped(at), message: event.message(earliest) });
-        (self.index, self.told) = (index, messages.collect());
-        if samples.is_empty() { self.take_told() } else { Vec::new() }
+            (index, at, at)
+        } else {
+            return Vec::new();
+        };
+        let (track, at) = (movie.tracks[index].id, CLOCK.wrapped(at));
+        self.waiting_len = 0;
+        let events = std::mem::take(&mut self.waiting).into_iter();
+        self.ready = events.map(|event| Output::Message { track, at, message: event.message(earliest) }).collect();
+        self.index = index;
+        if samples.is_empty() { self.take_ready() } else { Vec::new() }
     }
 
     /// Returns the messages that come out with a sample of this track.
-    pub(super) fn told_with(&mut self, index: usize) -> Vec<Output> {
-        if self.index == index { self.take_told() } else { Vec::new() }
+    pub(super) fn ready_with(&mut self, index: usize) -> Vec<Output> {
+        if self.index == index { self.take_ready() } else { Vec::new() }
     }
 
     /// Returns the messages of the newest fragment that have not come out.
-    pub(super) fn take_told(&mut self) -> Vec<Output> {
-        std::mem::take(&mut self.told)
+    pub(super) fn take_ready(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.ready)
     }
 
-    /// Ends the file: what waits for a fragment is dropped, the rest is returned.
+    /// Ends the file: drops the messages that wait for a fragment, and returns the others.
     pub(super) fn finish(&mut self) -> Vec<Output> {
-        std::mem::take(self).told
+        std::mem::take(self).ready
     }
 }
 
@@ -187,48 +186,33 @@ impl EventMessages {
 /// that was written, `emsg` boxes, of which version 0 counts from the sample's presentation time (Live Media Ingest, 6.6).
 pub(super) fn event_sample(track: &MovieTrack, place: &SamplePlace, data: &[u8], out: &mut VecDeque<Output>) {
     let (at, presented) = track.times(place);
-    let mut boxes = Cursor::new(track.entry, place.offset, data);
-    let mut len = 0;
+    let (mut boxes, mut len) = (Cursor::new(track.entry, place.offset, data), 0);
     loop {
-        let event = match next_event(&mut boxes, track.timescale, &mut len) {
-            Ok(Some(event)) => event,
+        let child = match boxes.child() {
+            Ok(Some(child)) => child,
             Ok(None) => return,
-            Err(Broken { why, goes_on }) => {
-                out.push_back(Output::Ignored { why });
-                if goes_on {
-                    continue;
-                }
-                return;
+            Err(why) => {
+                let why = format!("a sample of event messages that can't be read: {why}");
+                return out.push_back(Output::Ignored { why });
             }
         };
-        let message = event.message(presented);
-        out.push_back(Output::Message { track: track.id, at: CLOCK.wrapped(at), message });
-    }
-}
-
-/// Why an event message of a sample is not carried, and whether others may follow it.
-struct Broken {
-    why: String,
-    goes_on: bool,
-}
-
-/// The next event message of a sample, of which `len` bytes have been read.
-fn next_event(boxes: &mut Cursor<'_>, scale: Timescale, len: &mut usize) -> Result<Option<EventInstance>, Broken> {
-    let stop = |why: String| Broken { why, goes_on: false };
-    loop {
-        let child =
-            boxes.child().map_err(|why| stop(format!("a sample of event messages that can't be read: {why}")))?;
-        let Some(child) = child else { return Ok(None) };
-        *len += HEADER_LEN + child.rest().len();
-        if *len > EVENTS_LEN_MAX {
-            return Err(stop(format!("more than {EVENTS_LEN_MAX} bytes of event messages in a sample")));
+        len += HEADER_LEN + child.rest().len();
+        if len > EVENTS_LEN_MAX {
+            let why = format!("more than {EVENTS_LEN_MAX} bytes of event messages in a sample");
+            return out.push_back(Output::Ignored { why });
         }
         let event = match &child.kind.0 {
-            b"emib" => EventInstance::emib(child.rest(), scale),
+            b"emib" => EventInstance::emib(child.rest(), track.timescale),
             b"emsg" => EventInstance::emsg(child.rest()),
             b"emeb" | b"embe" => continue,
             _ => Err(format!("'{}' in a sample of event messages", child.kind)),
         };
-        return event.map(Some).map_err(|why| Broken { why, goes_on: true });
+        out.push_back(match event {
+            Ok(event) => {
+                let message = event.message(presented);
+                Output::Message { track: track.id, at: CLOCK.wrapped(at), message }
+            }
+            Err(why) => Output::Ignored { why },
+        });
     }
 }

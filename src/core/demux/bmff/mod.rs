@@ -12,13 +12,11 @@
 //!
 //! Event messages come out beside the samples, whether they stand before fragments (`emsg`) or in a track of their own (`evte`).
 //!
-//! Samples come as the file has them, which is by track within a fragment and not by time. [`MovieTrack::access_unit`] puts
-//! them on one [`CLOCK`].
+//! Samples come as the file has them, which is by track within a fragment and not by time. Their times are on one [`CLOCK`].
 //!
 //! A new codec goes into `sample_entry`, and into `inband` where its headers may come with the samples.
 
 mod boxes;
-mod defaults;
 mod error;
 mod four_cc;
 mod fragment;
@@ -32,7 +30,6 @@ mod reader;
 mod sample_entry;
 mod sample_table;
 mod track;
-mod unit;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,9 +39,8 @@ pub use error::{BmffError, UnusableTrack};
 pub use four_cc::FourCc;
 pub use limits::{SAMPLES_MAX, TRACKS_MAX};
 pub use movie::Movie;
-pub use output::{Output, Reference};
-pub use place::SamplePlace;
+pub use output::Output;
+pub use place::{CLOCK, SamplePlace};
 pub use reader::{BmffReader, Limits, begins};
 pub use sample_table::Samples;
 pub use track::{Handler, MovieTrack};
-pub use unit::{CLOCK, Unit};

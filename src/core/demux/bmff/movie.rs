@@ -1,9 +1,9 @@
 //! `moov` (ISO 14496-12, 8.2.1): a file's tracks.
 
 use bytes::Bytes;
+use mp4_atom::Trex;
 
 use super::boxes::Cursor;
-use super::defaults::Defaults;
 use super::error::BmffError;
 use super::four_cc::FourCc;
 use super::limits::TRACKS_MAX;
@@ -26,12 +26,10 @@ impl Movie {
     pub fn read(content: &Bytes, at: u64) -> Result<Movie, BmffError> {
         let moov = Cursor::new(FourCc(*b"moov"), at, content);
         let mut header = moov.need(b"mvhd")?;
-        let (version, _) = header.full()?;
-        header.take(if version == 0 { 8 } else { 16 })?;
+        header.dated()?;
         let scale = u64::from(header.u32()?).max(1);
-        let (mut tracks, mut fragmented) = (Vec::new(), false);
-        let mut boxes = moov;
-        let mut defaults = Vec::new();
+        let (mut boxes, mut fragmented) = (moov, false);
+        let (mut tracks, mut defaults): (Vec<MovieTrack>, _) = (Vec::new(), Vec::new());
         while let Some(child) = boxes.child()? {
             match &child.kind.0 {
                 b"trak" if tracks.len() == TRACKS_MAX => return Err(BmffError::Tracks),
@@ -41,16 +39,16 @@ impl Movie {
                     let mut boxes = child;
                     while let Some(child) = boxes.child()? {
                         if child.kind.0 == *b"trex" && defaults.len() < TRACKS_MAX {
-                            defaults.push(Defaults::read(child)?);
+                            defaults.push(child.decode::<Trex>()?);
                         }
                     }
                 }
                 _ => {}
             }
         }
-        for (id, default) in defaults {
-            if let Some(track) = tracks.iter_mut().find(|track| track.id == id) {
-                track.defaults = default;
+        for trex in defaults {
+            if let Some(track) = tracks.iter_mut().find(|track| track.id == trex.track_id) {
+                track.defaults = trex;
             }
         }
         Ok(Movie { tracks, fragmented })

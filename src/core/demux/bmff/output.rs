@@ -3,20 +3,8 @@
 use std::sync::Arc;
 
 use super::movie::Movie;
-use super::unit::Unit;
 use crate::model::time::UnixTime;
-use crate::model::{CodecConfig, TimedMessage};
-
-/// The encoder's wallclock at a moment of a track (`prft`, 14496-12, 8.16.5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Reference {
-    /// track_ID.
-    pub track: u32,
-    /// A media time, in ticks of the track.
-    pub media_time: u64,
-    /// When that was.
-    pub wall: UnixTime,
-}
+use crate::model::{AccessUnit, CodecConfig, TimedMessage};
 
 /// What a [`BmffReader`](super::reader::BmffReader) puts out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,17 +18,22 @@ pub enum Output {
         /// The headers.
         config: CodecConfig,
     },
-    /// A sample of a track whose headers were said.
-    Unit(Unit),
-    /// The encoder's clock, of a track of the file.
-    Reference(Reference),
+    /// A sample of a track whose headers came before.
+    Unit {
+        /// track_ID.
+        track: u32,
+        /// The sample, on [`CLOCK`](super::place::CLOCK), of no track in particular.
+        unit: AccessUnit,
+    },
+    /// The encoder's wallclock when it made a sample of the file (`prft`, 14496-12, 8.16.5).
+    Reference(UnixTime),
     /// Timed metadata. What stands before a fragment comes behind the first of its samples.
     Message {
         /// track_ID: with whose samples it came, which are none of [`Output::Unit`] if it is an event message track.
         track: u32,
-        /// A decode time of that track where it stands, on [`CLOCK`](super::unit::CLOCK).
+        /// A decode time of that track where it stands, on [`CLOCK`](super::place::CLOCK).
         at: u64,
-        /// The message, on [`CLOCK`](super::unit::CLOCK), of no track in particular.
+        /// The message, on [`CLOCK`](super::place::CLOCK), of no track in particular.
         message: TimedMessage,
     },
     /// An event message that isn't carried, and nothing else is missing.

@@ -4,21 +4,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use mp4_atom::Prft;
 
 use super::boxes::{Cursor, Header};
 use super::error::BmffError;
 use super::four_cc::FourCc;
 use super::fragment;
-use super::inband::{Inband, Looked};
+use super::fragment::Fragment;
+use super::inband::{Inband, Searched};
 use super::message::{EMSG_LEN_MAX, EventMessages, event_sample};
 use super::movie::Movie;
-use super::output::{Output, Reference};
-use super::place::SamplePlace;
+use super::output::Output;
+use super::place::{CLOCK, SamplePlace};
 use super::sample_table::Samples;
-use super::track::Handler;
-use super::unit::Unit;
-use crate::model::UNIT_LEN_MAX;
+use super::track::{Handler, MovieTrack};
 use crate::model::time::UnixTime;
+use crate::model::{AccessUnit, InputTrack, UNIT_LEN_MAX};
 
 /// The longest `ftyp`, `styp` and `prft`, in bytes.
 const SMALL_LEN_MAX: u64 = 4 << 10;
@@ -53,9 +54,10 @@ impl Default for Limits {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum State {
     /// Collects a box's header.
+    #[default]
     Header,
     /// Collects a box's content: its type, where it began, its length.
     Content(FourCc, u64, usize),
@@ -67,32 +69,40 @@ enum State {
     Sample(u64, usize, SamplePlace),
 }
 
-/// How far a track's table has been read.
+/// What is known of a track beside its init segment.
+#[derive(Clone, Debug)]
+struct TrackState {
+    inband: Inband,
+    /// The track's headers have come.
+    configured: bool,
+    /// Where its newest fragment ends, in ticks.
+    end: i64,
+}
+
+/// How far a track's tables have been read.
 #[derive(Debug)]
-struct Head {
+struct TableReader {
     next: Option<SamplePlace>,
     rest: Samples,
 }
 
 /// Reads ISO BMFF files and segments as their bytes come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct BmffReader {
     limits: Limits,
     movie: Option<Arc<Movie>>,
-    /// As it came.
+    /// The newest `moov`, as it came.
     moov: Bytes,
-    /// By track.
-    inband: Vec<Inband>,
-    configured: Vec<bool>,
-    ends: Vec<i64>,
-    /// Samples of the file's own tables, by track.
-    tables: Vec<Head>,
+    /// The states of the movie's tracks, in its order.
+    tracks: Vec<TrackState>,
+    /// The samples of the file's own tables, by track.
+    tables: Vec<TableReader>,
     /// The fragment's samples that haven't come yet, by index of the track.
     fragment: VecDeque<(usize, SamplePlace)>,
     events: EventMessages,
     /// A `moof` has come, and no `mdat` behind it.
     announced: bool,
-    /// Bytes of the file so far.
+    /// The number of the file's bytes that have come.
     at: u64,
     state: State,
     buffer: BytesMut,
@@ -101,25 +111,9 @@ pub struct BmffReader {
 }
 
 impl BmffReader {
-    /// A reader of a file.
+    /// Returns a reader of a file.
     pub fn new(limits: Limits) -> Self {
-        BmffReader {
-            limits,
-            movie: None,
-            moov: Bytes::new(),
-            inband: Vec::new(),
-            configured: Vec::new(),
-            ends: Vec::new(),
-            tables: Vec::new(),
-            fragment: VecDeque::new(),
-            events: EventMessages::default(),
-            announced: false,
-            at: 0,
-            state: State::Header,
-            buffer: BytesMut::new(),
-            out: VecDeque::new(),
-            failed: None,
-        }
+        BmffReader { limits, ..BmffReader::default() }
     }
 
     /// A reader of another file, or segment, of the same init segment.
@@ -127,9 +121,7 @@ impl BmffReader {
         BmffReader {
             movie: self.movie.clone(),
             moov: self.moov.clone(),
-            inband: self.inband.clone(),
-            configured: self.configured.clone(),
-            ends: self.ends.clone(),
+            tracks: self.tracks.clone(),
             ..BmffReader::new(self.limits)
         }
     }
@@ -188,7 +180,7 @@ impl BmffReader {
     /// Samples that are still to come.
     fn left(&self) -> usize {
         let current = usize::from(matches!(self.state, State::Sample(..)));
-        let left = |head: &Head| usize::from(head.next.is_some()) + head.rest.left();
+        let left = |table: &TableReader| usize::from(table.next.is_some()) + table.rest.left();
         current + self.fragment.len() + self.tables.iter().map(left).sum::<usize>()
     }
 
@@ -240,7 +232,7 @@ impl BmffReader {
                 if self.buffer.len() == len {
                     let data = self.buffer.split().freeze();
                     self.sample(index, place, data);
-                    self.out.extend(self.events.told_with(index));
+                    self.out.extend(self.events.ready_with(index));
                     self.state = if self.at == end { State::Header } else { State::Data(end) };
                 }
             }
@@ -334,9 +326,9 @@ impl BmffReader {
                 }
             }
             b"prft" => {
-                let reference = reference(Cursor::new(kind, at, &content))?;
-                if self.movie.as_ref().is_some_and(|movie| movie.track(reference.track).is_some()) {
-                    self.out.push_back(Output::Reference(reference));
+                let prft: Prft = Cursor::new(kind, at, &content).decode()?;
+                if self.movie.as_ref().is_some_and(|movie| movie.track(prft.reference_track_id).is_some()) {
+                    self.out.push_back(Output::Reference(UnixTime::from_ntp(prft.ntp_timestamp)));
                 }
             }
             _ => self.fragment_box(&content, start, at)?,
@@ -347,9 +339,11 @@ impl BmffReader {
     fn movie_box(&mut self, content: Bytes, at: u64) -> Result<(), BmffError> {
         if self.movie.is_none() || content != self.moov {
             let movie = Movie::read(&content, at)?;
-            self.inband = movie.tracks.iter().map(|track| track.inband.clone()).collect();
-            self.ends = vec![0; movie.tracks.len()];
-            self.configured = movie.tracks.iter().map(|track| matches!(track.config, Ok(Some(_)))).collect();
+            let state = |track: &MovieTrack| {
+                let configured = matches!(track.config, Ok(Some(_)));
+                TrackState { inband: track.inband.clone(), configured, end: 0 }
+            };
+            self.tracks = movie.tracks.iter().map(state).collect();
             self.moov = content;
             let movie = Arc::new(movie);
             self.out.push_back(Output::Movie(movie.clone()));
@@ -362,11 +356,11 @@ impl BmffReader {
             self.fragment.clear();
         }
         let tracks = self.movie.iter().flat_map(|movie| &movie.tracks);
-        let heads = tracks.map(|track| {
+        let tables = tracks.map(|track| {
             let mut rest = track.samples();
-            Head { next: rest.next(), rest }
+            TableReader { next: rest.next(), rest }
         });
-        self.tables = heads.collect();
+        self.tables = tables.collect();
         Ok(())
     }
 
@@ -375,13 +369,13 @@ impl BmffReader {
         if !self.fragment.is_empty() {
             self.out.push_back(Output::Missing { samples: self.fragment.len() });
         }
-        let fragment = fragment::read(content, start, at, &movie, &self.ends)?;
-        let ends = fragment.ends;
+        let before: Vec<i64> = self.tracks.iter().map(|track| track.end).collect();
+        let Fragment { samples, ends } = fragment::read(content, start, at, &movie, &before)?;
         for &(index, end) in &ends {
-            self.ends[index] = end;
+            self.tracks[index].end = end;
         }
-        self.out.extend(self.events.take_told());
-        self.fragment = fragment.samples.into();
+        self.out.extend(self.events.take_ready());
+        self.fragment = samples.into();
         self.out.extend(self.events.fragment(&movie, &self.fragment, &ends));
         self.announced = true;
         Ok(())
@@ -409,16 +403,16 @@ impl BmffReader {
         if let Some(first) = self.fragment.front() {
             return Some(*first);
         }
-        let heads = self.tables.iter().enumerate();
-        heads.filter_map(|(index, head)| Some((index, head.next?))).min_by_key(|(_, place)| place.offset)
+        let tables = self.tables.iter().enumerate();
+        tables.filter_map(|(index, table)| Some((index, table.next?))).min_by_key(|(_, place)| place.offset)
     }
 
     fn take_upcoming(&mut self) {
         if self.fragment.pop_front().is_none()
             && let Some((index, _)) = self.peek()
         {
-            let head = &mut self.tables[index];
-            head.next = head.rest.next();
+            let table = &mut self.tables[index];
+            table.next = table.rest.next();
         }
     }
 
@@ -428,36 +422,33 @@ impl BmffReader {
     }
 
     fn sample(&mut self, index: usize, place: SamplePlace, data: Bytes) {
-        let Some(track) = self.movie.as_ref().map(|movie| &movie.tracks[index]) else { return };
-        let (id, video) = (track.id, track.handler == Handler::Video);
+        let Some(movie) = self.movie.clone() else { return };
+        let (track, state) = (&movie.tracks[index], &mut self.tracks[index]);
         if track.is_events() {
             return event_sample(track, &place, &data, &mut self.out);
         }
-        let Looked { config, data } = match self.inband[index].look(data) {
-            Ok(looked) => looked,
+        let Searched { config, data } = match state.inband.search(data) {
+            Ok(searched) => searched,
             Err(why) => return self.dropped(index, why),
         };
         if let Some(config) = config {
-            self.configured[index] = true;
-            self.out.push_back(Output::Config { track: id, config });
+            state.configured = true;
+            self.out.push_back(Output::Config { track: track.id, config });
         }
-        if !self.configured[index] {
+        if !state.configured {
             return self.dropped(index, "no headers have come");
         }
         if data.is_empty() {
             return self.dropped(index, "nothing but headers is in it");
         }
-        let SamplePlace { dts, duration, composition_offset, keyframe, .. } = place;
-        let keyframe = keyframe || !video;
-        self.out.push_back(Output::Unit(Unit { track: id, dts, duration, composition_offset, keyframe, data }));
+        let (dts, pts) = track.times(&place);
+        let unit = AccessUnit {
+            track: InputTrack(0),
+            dts: CLOCK.wrapped(dts),
+            composition_offset: i32::try_from(pts.saturating_sub(dts)).unwrap_or(0),
+            keyframe: place.keyframe || track.handler != Handler::Video,
+            data,
+        };
+        self.out.push_back(Output::Unit { track: track.id, unit });
     }
-}
-
-/// `prft`'s content.
-fn reference(mut prft: Cursor<'_>) -> Result<Reference, BmffError> {
-    let (version, _) = prft.full()?;
-    let track = prft.u32()?;
-    let ntp = prft.u64()?;
-    let media_time = prft.wide(version)?;
-    Ok(Reference { track, media_time, wall: UnixTime::from_ntp(ntp) })
 }

@@ -65,7 +65,7 @@ impl SampleTable {
 }
 
 /// A track's samples, in decoding order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Samples {
     table: SampleTable,
     /// The next one.
@@ -115,21 +115,10 @@ fn pair(table: &Bytes, row: usize) -> Option<[u32; 2]> {
 impl Samples {
     /// The samples of these tables; the first is decoded at `shift`, in ticks.
     pub(super) fn new(table: &SampleTable, shift: i64) -> Samples {
-        Samples {
-            table: table.clone(),
-            index: 0,
-            dts: shift,
-            at: 0,
-            left: 0,
-            chunk: 0,
-            durations: Run::default(),
-            offsets: Run::default(),
-            chunk_row: 0,
-            sync_row: 0,
-        }
+        Samples { table: table.clone(), dts: shift, ..Samples::default() }
     }
 
-    /// How many are still to come, as the tables count them.
+    /// Returns the number of samples that are still to come, as the tables count them. They may hold fewer.
     pub(super) fn left(&self) -> usize {
         usize::try_from(self.table.count - self.index).unwrap_or(usize::MAX)
     }

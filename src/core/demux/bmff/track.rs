@@ -1,19 +1,18 @@
 //! `trak` (ISO 14496-12, 8.3.1): one track, and its times on the file's clock.
 
 use bytes::Bytes;
+use mp4_atom::Trex;
 
 use super::boxes::Cursor;
-use super::defaults::Defaults;
 use super::error::{BmffError, UnusableTrack};
 use super::four_cc::FourCc;
 use super::inband::Inband;
-use super::place::SamplePlace;
-use super::sample_entry::{self, SampleEntry};
+use super::place::{CLOCK, SamplePlace};
+use super::sample_entry;
 use super::sample_table::{SampleTable, Samples};
-use super::unit::{CLOCK, Unit};
+use crate::model::CodecConfig;
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
-use crate::model::{AccessUnit, CodecConfig, InputTrack};
 
 /// What a track has in it (8.4.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,19 +47,17 @@ pub struct MovieTrack {
     /// The samples of a plain file.
     pub(super) table: SampleTable,
     /// What fragments don't say.
-    pub(super) defaults: Defaults,
+    pub(super) defaults: Trex,
 }
 
 impl MovieTrack {
     pub(super) fn read(trak: Cursor<'_>, moov: &Bytes, movie_scale: u64) -> Result<MovieTrack, BmffError> {
         let mut header = trak.need(b"tkhd")?;
-        let (version, _) = header.full()?;
-        header.take(if version == 0 { 8 } else { 16 })?;
+        header.dated()?;
         let id = header.u32()?;
         let mdia = trak.need(b"mdia")?;
         let mut header = mdia.need(b"mdhd")?;
-        let (version, _) = header.full()?;
-        header.take(if version == 0 { 8 } else { 16 })?;
+        let version = header.dated()?;
         let timescale = Timescale::new(header.u32()?).ok_or_else(|| header.invalid("a timescale of 0"))?;
         header.wide(version)?;
         let language = match mdia.find(b"elng")? {
@@ -75,28 +72,14 @@ impl MovieTrack {
             other => Handler::Other(other),
         };
         let stbl = mdia.need(b"minf")?.need(b"stbl")?;
-        let SampleEntry { name, config, inband } = sample_entry::read(stbl.need(b"stsd")?)?;
+        let (entry, config, inband) = sample_entry::read(stbl.need(b"stsd")?)?;
         let shift = match trak.find(b"edts")?.map(|edts| edts.find(b"elst")).transpose()?.flatten() {
             Some(elst) => shift(elst, timescale, movie_scale)?,
             None => 0,
         };
         let table = SampleTable::read(stbl, moov)?;
-        let defaults = Defaults::default();
-        Ok(MovieTrack { id, handler, timescale, language, shift, entry: name, config, inband, table, defaults })
-    }
-
-    /// A unit of this track as one of `input`, on [`CLOCK`].
-    pub fn access_unit(&self, input: InputTrack, unit: Unit) -> AccessUnit {
-        let ticks = |ticks: i64| rescale(ticks, self.timescale, CLOCK.scale);
-        let dts = ticks(unit.dts);
-        let pts = ticks(unit.dts.saturating_add(unit.composition_offset.into()));
-        AccessUnit {
-            track: input,
-            dts: CLOCK.wrapped(dts),
-            composition_offset: i32::try_from(pts.saturating_sub(dts)).unwrap_or(0),
-            keyframe: unit.keyframe,
-            data: unit.data,
-        }
+        let defaults = Trex::default();
+        Ok(MovieTrack { id, handler, timescale, language, shift, entry, config, inband, table, defaults })
     }
 
     /// Returns the samples of a plain file.

@@ -208,10 +208,8 @@ impl Body {
                     self.out.push_back(Came::Config(lane, config));
                 }
             }
-            bmff::Output::Unit(unit) => {
-                let lane = self.lane(unit.track, movie, tracks)?;
-                if let (Some(lane), Some(track)) = (lane, movie.and_then(|movie| movie.track(unit.track))) {
-                    let unit = track.access_unit(InputTrack(0), unit);
+            bmff::Output::Unit { track, unit } => {
+                if let Some(lane) = self.lane(track, movie, tracks)? {
                     self.out.push_back(Came::Unit(lane, bmff::CLOCK, unit));
                 }
             }
@@ -220,7 +218,7 @@ impl Body {
                 self.out.push_back(Came::Message(lane, bmff::CLOCK, Some(at), message));
             }
             bmff::Output::Ignored { why } => self.out.push_back(Came::Ignored(why)),
-            bmff::Output::Reference(reference) => self.out.push_back(Came::Reference(reference)),
+            bmff::Output::Reference(wall) => self.out.push_back(Came::Reference(wall)),
             bmff::Output::Last => self.last = true,
             bmff::Output::Dropped { track, why } => {
                 self.out.push_back(Came::Dropped(track, why));

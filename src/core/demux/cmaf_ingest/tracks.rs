@@ -14,7 +14,7 @@ use crate::demux::bmff;
 use crate::demux::bmff::BmffReader;
 use crate::demux::ts::Demuxer;
 use crate::model::input_clock::unwrap;
-use crate::model::time::Time;
+use crate::model::time::{Time, UnixTime};
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Rendition, TimedMessage};
 use crate::packager::Input;
 
@@ -69,7 +69,7 @@ pub enum Came {
     /// An init segment was kept: others' media segments may go on.
     Init,
     /// The encoder's clock.
-    Reference(bmff::Reference),
+    Reference(UnixTime),
     /// A frame of a track_ID isn't taken: why.
     Dropped(u32, &'static str),
     /// A message isn't taken: why.
