@@ -3,11 +3,11 @@
 //! The caller's contract: after each [`Body::push`] and [`Body::finish`], failed or not, it drains [`Body::poll`] until
 //! `None`, and has each outcome [taken](Tracks::take) before it asks for the next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::jitter_buffer::LaneId;
+use super::jitter_buffer::QueueId;
 use super::path::Object;
-use super::tracks::{Came, TrackTraits, Tracks};
+use super::tracks::{BodyOutput, TrackTraits, Tracks};
 use crate::demux::bmff::{BmffError, BmffReader, Handler, Movie};
 use crate::demux::ts::{Demuxer, End};
 use crate::demux::{bmff, ts};
@@ -61,16 +61,16 @@ pub struct Body {
     /// What its track is called, as its objects' names go.
     name: String,
     /// The queues of tracks, by track_ID or by the demuxer's track.
-    lanes: Vec<(u32, Option<LaneId>)>,
+    queues: BTreeMap<u32, Option<QueueId>>,
     last: bool,
     /// The decode time of the newest unit of a transport stream's pictures, or of its sound if there are none.
     at: Option<u64>,
     /// An init segment has come, and nobody knows of it.
     begins: bool,
     /// What is said of each queue once all of it has come.
-    finally: Option<fn(LaneId) -> Came>,
+    finally: Option<fn(QueueId) -> BodyOutput>,
     finished: bool,
-    out: VecDeque<Came>,
+    out: VecDeque<BodyOutput>,
 }
 
 enum Content {
@@ -91,22 +91,16 @@ impl Body {
         tracks: &mut Tracks,
     ) -> Self {
         let is_ts = first.first() == Some(&SYNC);
-        let (content, name) = match (&object, known) {
-            (Some(object), _) if is_ts => {
-                let name = object.track(true);
-                (Content::Ts(tracks.take_demuxer(&name)), name)
-            }
-            (None, _) if is_ts => (Content::Ts(Box::new(Demuxer::new(None))), String::new()),
-            (_, Some((reader, name))) => (Content::Bmff(Box::new(reader)), name),
+        let own = object.as_ref().map_or(String::new(), |object| object.track(is_ts));
+        let (content, name) = match known {
+            _ if is_ts => (Content::Ts(tracks.take_demuxer(&own)), own),
+            Some((reader, name)) => (Content::Bmff(Box::new(reader)), name),
             // An init segment is said again even if it is the same.
-            (object, None) => {
-                let name = object.as_ref().map_or(String::new(), |object| object.track(false));
-                (Content::Bmff(Box::new(BmffReader::new(limits))), name)
-            }
+            None => (Content::Bmff(Box::new(BmffReader::new(limits))), own),
         };
-        let (lanes, out) = (Vec::new(), VecDeque::new());
+        let (queues, out) = (BTreeMap::new(), VecDeque::new());
         let (last, begins, finished) = (false, false, false);
-        Body { object, content, name, lanes, last, at: None, begins, finally: None, finished, out }
+        Body { object, content, name, queues, last, at: None, begins, finally: None, finished, out }
     }
 
     /// Takes the next bytes.
@@ -132,9 +126,9 @@ impl Body {
             Content::Bmff(reader) => {
                 let finished = reader.finish();
                 if finished.is_err() {
-                    self.finally = Some(Came::Damaged);
+                    self.finally = Some(BodyOutput::Damaged);
                 } else if self.last && whole {
-                    self.finally = Some(Came::Ended);
+                    self.finally = Some(BodyOutput::Ended);
                 }
                 finished?;
             }
@@ -149,7 +143,7 @@ impl Body {
     ///
     /// # Errors
     /// Why nothing more of it is taken.
-    pub fn poll(&mut self, tracks: &mut Tracks) -> Result<Option<Came>, Refused> {
+    pub fn poll(&mut self, tracks: &mut Tracks) -> Result<Option<BodyOutput>, Refused> {
         loop {
             if let Some(came) = self.out.pop_front() {
                 return Ok(Some(came));
@@ -170,12 +164,12 @@ impl Body {
     }
 
     /// All that has come so far is in its queues.
-    fn drained(&mut self, tracks: &mut Tracks) -> Option<Came> {
+    fn drained(&mut self, tracks: &mut Tracks) -> Option<BodyOutput> {
         match (&self.content, &self.object) {
             // What is in others' requests may follow its headers.
             (Content::Bmff(reader), Some(object)) if std::mem::take(&mut self.begins) => {
                 tracks.keep_init(object, reader);
-                return Some(Came::Init);
+                return Some(BodyOutput::Init);
             }
             (Content::Ts(_), Some(_)) if self.finished => {
                 if let Content::Ts(demuxer) = std::mem::replace(&mut self.content, Content::Kept) {
@@ -185,13 +179,13 @@ impl Body {
             _ => {}
         }
         if let Some(finally) = self.finally.take() {
-            self.each_lane(finally);
+            self.each_queue(finally);
         }
         self.out.pop_front()
     }
 
-    fn each_lane(&mut self, came: fn(LaneId) -> Came) {
-        self.out.extend(self.lanes.iter().filter_map(|(_, lane)| *lane).map(came));
+    fn each_queue(&mut self, came: fn(QueueId) -> BodyOutput) {
+        self.out.extend(self.queues.values().flatten().copied().map(came));
     }
 
     fn bmff(&mut self, output: bmff::Output, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<(), Refused> {
@@ -201,82 +195,81 @@ impl Body {
                     self.name = object.track(false);
                 }
                 self.begins = true;
-                self.lanes = self.lanes_of(&movie, tracks)?;
+                self.queues = self.queues_of(&movie, tracks)?;
             }
             bmff::Output::Config { track, config } => {
-                if let Some(lane) = self.lane(track, movie, tracks)? {
-                    self.out.push_back(Came::Config(lane, config));
-                }
+                let queue = self.queue(track, movie, tracks)?;
+                self.out.extend(queue.map(|queue| BodyOutput::Config(queue, config)));
             }
             bmff::Output::Unit { track, unit } => {
-                if let Some(lane) = self.lane(track, movie, tracks)? {
-                    self.out.push_back(Came::Unit(lane, bmff::CLOCK, unit));
-                }
+                let queue = self.queue(track, movie, tracks)?;
+                self.out.extend(queue.map(|queue| BodyOutput::Unit(queue, bmff::CLOCK, unit)));
             }
             bmff::Output::Message { track, at, message } => {
-                let lane = self.lane(track, movie, tracks)?;
-                self.out.push_back(Came::Message(lane, bmff::CLOCK, Some(at), message));
+                let queue = self.queue(track, movie, tracks)?;
+                self.out.push_back(BodyOutput::Message(queue, bmff::CLOCK, Some(at), message));
             }
-            bmff::Output::Ignored { why } => self.out.push_back(Came::Ignored(why)),
-            bmff::Output::Reference(wall) => self.out.push_back(Came::Reference(wall)),
+            bmff::Output::Ignored { why } => self.out.push_back(BodyOutput::Ignored(why)),
+            bmff::Output::Reference(wall) => self.out.push_back(BodyOutput::Reference(wall)),
             bmff::Output::Last => self.last = true,
             bmff::Output::Dropped { track, why } => {
-                self.out.push_back(Came::Dropped(track, why));
-                let lane = self.lane(track, movie, tracks)?;
-                self.out.extend(lane.map(Came::Damaged));
+                self.out.push_back(BodyOutput::Dropped(track, why));
+                let queue = self.queue(track, movie, tracks)?;
+                self.out.extend(queue.map(BodyOutput::Damaged));
             }
             bmff::Output::Missing { samples } => {
                 let note = format!(
                     "a fragment was cut, {samples} frames are missing; its pictures go on with the next key picture"
                 );
-                self.out.push_back(Came::Note(note));
-                self.each_lane(Came::Damaged);
+                self.out.push_back(BodyOutput::Note(note));
+                self.each_queue(BodyOutput::Damaged);
             }
         }
         Ok(())
     }
 
     /// The queue of a track, which its init segment may have opened in another request.
-    fn lane(&mut self, id: u32, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
-        if self.lanes.is_empty()
+    fn queue(&mut self, id: u32, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<Option<QueueId>, Refused> {
+        if self.queues.is_empty()
             && let Some(movie) = movie
         {
-            self.lanes = self.lanes_of(movie, tracks)?;
+            self.queues = self.queues_of(movie, tracks)?;
         }
-        Ok(self.lanes.iter().find(|(track, _)| *track == id).and_then(|(_, lane)| *lane))
+        Ok(self.queues.get(&id).copied().flatten())
     }
 
-    fn lanes_of(&mut self, movie: &Movie, tracks: &mut Tracks) -> Result<Vec<(u32, Option<LaneId>)>, Refused> {
-        let (mut lanes, mut refused) = (Vec::new(), Vec::new());
+    fn queues_of(&mut self, movie: &Movie, tracks: &mut Tracks) -> Result<BTreeMap<u32, Option<QueueId>>, Refused> {
+        let (mut queues, mut refused) = (BTreeMap::new(), Vec::new());
         for track in &movie.tracks {
             let video = track.handler == Handler::Video;
-            match &track.config {
+            let queue = match &track.config {
                 Ok(_) if video || track.handler == Handler::Audio => {
                     let kind = TrackTraits { video, language: track.language.clone() };
-                    lanes.push((track.id, self.open(track.id, &kind, tracks)?));
+                    self.open(track.id, &kind, tracks)?
                 }
-                // Its messages go beside the pictures.
-                Ok(_) if track.is_events() => lanes.push((track.id, None)),
-                Ok(_) => {}
-                Err(why) => refused.push(format!("track {}: {why}", track.id)),
-            }
+                // Event messages go beside the pictures.
+                Ok(_) if track.is_events() => None,
+                Ok(_) => continue,
+                Err(why) => {
+                    refused.push(format!("track {}: {why}", track.id));
+                    continue;
+                }
+            };
+            queues.entry(track.id).or_insert(queue);
         }
         let refused = refused.join("; ");
-        if lanes.is_empty() {
-            let why =
-                if refused.is_empty() { "it has no track of pictures, sound or messages".to_owned() } else { refused };
-            return Err(Refused::NoTrack(why));
+        if queues.is_empty() {
+            let none = "it has no track of pictures, sound or messages";
+            return Err(Refused::NoTrack(if refused.is_empty() { none.to_owned() } else { refused }));
         }
         if !refused.is_empty() {
-            self.out.push_back(Came::Note(format!("not all is taken: {refused}")));
+            self.out.push_back(BodyOutput::Note(format!("not all is taken: {refused}")));
         }
-        Ok(lanes)
+        Ok(queues)
     }
 
-    fn open(&mut self, id: u32, kind: &TrackTraits, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
-        let (lane, nowhere) = tracks.lane(&(self.name.clone(), id), kind).map_err(Refused::Tracks)?;
-        self.out.extend(nowhere.map(Came::Note));
-        Ok(lane)
+    fn open(&self, id: u32, kind: &TrackTraits, tracks: &mut Tracks) -> Result<Option<QueueId>, Refused> {
+        tracks.queue(&(self.name.clone(), id), kind).map_err(Refused::Tracks)
     }
 
     fn ts(&mut self, output: ts::Output, tracks: &mut Tracks) -> Result<(), Refused> {
@@ -285,34 +278,33 @@ impl Body {
                 // All of them are waited for.
                 for (track, there) in [(ts::VIDEO, announced.video), (ts::AUDIO, announced.audio)] {
                     if there == Some(true) {
-                        self.ts_lane(track, tracks)?;
+                        self.ts_queue(track, tracks)?;
                     }
                 }
             }
             ts::Output::Input(Input::Language { track, language }) => {
-                if let Some(lane) = self.ts_lane(track, tracks)? {
-                    tracks.language(lane, language);
+                if let Some(queue) = self.ts_queue(track, tracks)? {
+                    tracks.language(queue, language);
                 }
             }
             ts::Output::Input(Input::Config { track, config }) => {
-                if let Some(lane) = self.ts_lane(track, tracks)? {
-                    self.out.push_back(Came::Config(lane, config));
-                }
+                let queue = self.ts_queue(track, tracks)?;
+                self.out.extend(queue.map(|queue| BodyOutput::Config(queue, config)));
             }
             ts::Output::Input(Input::Message(message)) => self.ts_message(message),
             ts::Output::Input(Input::Unit(unit)) => {
-                if let Some(lane) = self.ts_lane(unit.track, tracks)? {
-                    if unit.track == ts::VIDEO || !self.has_pictures() {
+                if let Some(queue) = self.ts_queue(unit.track, tracks)? {
+                    if unit.track == ts::VIDEO || self.ts_opened(ts::VIDEO).is_none() {
                         self.at = Some(unit.dts);
                     }
-                    self.out.push_back(Came::Unit(lane, ts::CLOCK, unit));
+                    self.out.push_back(BodyOutput::Unit(queue, ts::CLOCK, unit));
                 }
             }
             ts::Output::Input(_) => {}
             ts::Output::Diagnostic(event @ ts::TsDiagnostic::Nothing { .. }) => {
                 return Err(Refused::NoTrack(event.to_string()));
             }
-            ts::Output::Diagnostic(event) => self.out.push_back(Came::Note(format!("MPEG-TS: {event}"))),
+            ts::Output::Diagnostic(event) => self.out.push_back(BodyOutput::Note(format!("MPEG-TS: {event}"))),
         }
         Ok(())
     }
@@ -323,23 +315,21 @@ impl Body {
             Scheme::Id3 => message.pts.or(self.at),
             Scheme::Scte35 => self.at,
         };
-        let of = |track: InputTrack| self.lanes.iter().find(|(known, _)| *known == u32::from(track.0));
-        let lane = of(ts::VIDEO).or_else(|| of(ts::AUDIO)).and_then(|(_, lane)| *lane);
-        self.out.push_back(Came::Message(lane, ts::CLOCK, at, message));
+        let queue = self.ts_opened(ts::VIDEO).or_else(|| self.ts_opened(ts::AUDIO));
+        self.out.push_back(BodyOutput::Message(queue, ts::CLOCK, at, message));
     }
 
-    fn has_pictures(&self) -> bool {
-        self.lanes.iter().any(|(track, lane)| *track == u32::from(ts::VIDEO.0) && lane.is_some())
+    fn ts_opened(&self, track: InputTrack) -> Option<QueueId> {
+        self.queues.get(&track.0.into()).copied().flatten()
     }
 
-    fn ts_lane(&mut self, track: InputTrack, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
+    fn ts_queue(&mut self, track: InputTrack, tracks: &mut Tracks) -> Result<Option<QueueId>, Refused> {
         let id = u32::from(track.0);
-        if let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == id) {
-            return Ok(*lane);
+        if let Some(queue) = self.queues.get(&id) {
+            return Ok(*queue);
         }
-        let kind = TrackTraits { video: track == ts::VIDEO, language: None };
-        let lane = self.open(id, &kind, tracks)?;
-        self.lanes.push((id, lane));
-        Ok(lane)
+        let queue = self.open(id, &TrackTraits { video: track == ts::VIDEO, language: None }, tracks)?;
+        self.queues.insert(id, queue);
+        Ok(queue)
     }
 }

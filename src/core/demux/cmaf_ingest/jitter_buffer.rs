@@ -61,15 +61,15 @@ const RETURN_STEP: Duration = Duration::from_millis(250);
 /// Messages that are remembered, so that what is sent again isn't taken again: a tag a frame, of a long segment.
 const KNOWN_MAX: usize = 1_024;
 /// Messages among the units of a track, in bytes of memory; what is beyond is lost. A tag of 1 KiB a frame, at 60 frames a second.
-const LANE_MESSAGES_LEN_MAX: usize = 1 << 20;
+const QUEUE_MESSAGES_LEN_MAX: usize = 1 << 20;
 /// The same of those that wait for units of their time, of which the oldest are lost. A guess.
-const ASIDE_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
+const WAITING_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
 /// How long they wait: then what is ahead has been played, and what is near by then is of another time.
-const ASIDE_MAX: Duration = AHEAD_MAX.saturating_add(FORWARD_MAX);
+const WAITING_MAX: Duration = AHEAD_MAX.saturating_add(FORWARD_MAX);
 
 /// A track's place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct LaneId(pub usize);
+pub struct QueueId(pub usize);
 
 /// What goes through a track's queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,6 +89,8 @@ pub enum Pushed {
     Taken,
     /// It had come already.
     Repeated,
+    /// It is of no use, since something before it is missing.
+    Useless,
     /// It was taken, and lies elsewhere than the one before.
     Jumped,
     /// It was taken, and lies so far off the other tracks that its track is put beside them by its arrival.
@@ -104,8 +106,8 @@ struct Queued {
 }
 
 #[derive(Debug, Default)]
-struct Lane {
-    queue: VecDeque<Queued>,
+struct TrackQueue {
+    items: VecDeque<Queued>,
     /// What messages take of it.
     messages_len: usize,
     /// By how much its clock is ahead of what is played; all times in here are without that.
@@ -129,20 +131,19 @@ struct Lane {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Playout {
-    lanes: Vec<Lane>,
+pub struct JitterBuffer {
+    queues: Vec<TrackQueue>,
     held: usize,
     /// When which decode time is due, in the stretch that is played.
     origin: Option<(Time, i64)>,
     stretch: u64,
     /// The track with whose units messages go that are of none.
-    leader: Option<LaneId>,
+    leader: Option<QueueId>,
     /// By how much units have come too early at least since then; `None` if one was late, or a queue full.
     early: Option<Duration>,
     early_since: Time,
     /// Messages that wait for units of their time.
-    aside: VecDeque<Aside>,
-    aside_len: usize,
+    waiting: Vec<WaitingMessage>,
     known: VecDeque<blake3::Hash>,
     /// Messages that were taken, and go nowhere.
     lost: u64,
@@ -150,18 +151,28 @@ pub struct Playout {
 
 /// A message without its place.
 #[derive(Debug)]
-struct Aside {
-    /// Where it belongs; `None`: with the [leader](Playout::lead), or with the first track that is near if that one doesn't come.
-    lane: Option<LaneId>,
+struct WaitingMessage {
+    /// Where it belongs; `None`: with the [leader](JitterBuffer::lead), or with the first track that is near if that one doesn't come.
+    queue: Option<QueueId>,
     /// The decode time that it came with.
     at: i64,
     came: Time,
     item: Item,
 }
 
-impl Lane {
+impl Queued {
+    /// Returns the decode time of a unit of this stretch.
+    fn dts(&self, stretch: u64) -> Option<i64> {
+        match &self.item {
+            Item::Unit(dts, _) if self.stretch == stretch => Some(*dts),
+            _ => None,
+        }
+    }
+}
+
+impl TrackQueue {
     fn units(&self) -> impl DoubleEndedIterator<Item = (i64, u64, Time)> {
-        self.queue.iter().filter_map(|queued| match &queued.item {
+        self.items.iter().filter_map(|queued| match &queued.item {
             Item::Unit(dts, _) => Some((*dts, queued.stretch, queued.came)),
             Item::Config(_) | Item::Message(..) => None,
         })
@@ -169,7 +180,7 @@ impl Lane {
 
     /// Headers behind its newest unit.
     fn unused(&mut self) -> Option<&mut Item> {
-        let behind = self.queue.iter_mut().rev().map(|queued| &mut queued.item);
+        let behind = self.items.iter_mut().rev().map(|queued| &mut queued.item);
         behind.take_while(|item| !matches!(item, Item::Unit(..))).find(|item| matches!(item, Item::Config(_)))
     }
 
@@ -186,15 +197,11 @@ impl Lane {
     /// Behind which item a message goes: the last unit that is decoded by then, and the messages there. A unit of its stretch is
     /// always before it.
     fn place(&self, at: i64) -> usize {
-        let of_stretch = |queued: &Queued| match &queued.item {
-            Item::Unit(dts, _) if queued.stretch == self.stretch => Some(*dts),
-            _ => None,
-        };
-        let decoded = |queued: &Queued| of_stretch(queued).is_some_and(|dts| dts <= at);
-        let first = || self.queue.iter().position(|queued| of_stretch(queued).is_some());
-        let Some(unit) = self.queue.iter().rposition(decoded).or_else(first) else { return self.queue.len() };
+        let decoded = |queued: &Queued| queued.dts(self.stretch).is_some_and(|dts| dts <= at);
+        let first = || self.items.iter().position(|queued| queued.dts(self.stretch).is_some());
+        let Some(unit) = self.items.iter().rposition(decoded).or_else(first) else { return self.items.len() };
         let is_message = |queued: &&Queued| matches!(queued.item, Item::Message(..));
-        unit + 1 + self.queue.range(unit + 1..).take_while(is_message).count()
+        unit + 1 + self.items.range(unit + 1..).take_while(is_message).count()
     }
 
     /// Whether a unit of that time has come already. If it is behind the newest and hasn't, an encoder has begun anew.
@@ -234,36 +241,36 @@ fn len(item: &Item) -> usize {
     size_of::<Queued>() + data.len()
 }
 
-impl Playout {
+impl JitterBuffer {
     /// A track more. What is played begins once all of them have come.
-    pub fn open(&mut self) -> LaneId {
-        self.lanes.push(Lane::default());
-        LaneId(self.lanes.len() - 1)
+    pub fn open(&mut self) -> QueueId {
+        self.queues.push(TrackQueue::default());
+        QueueId(self.queues.len() - 1)
     }
 
     /// With this track's units messages go that are of none.
-    pub fn lead(&mut self, lane: LaneId) {
-        self.leader = Some(lane);
+    pub fn lead(&mut self, queue: QueueId) {
+        self.leader = Some(queue);
     }
 
     /// Nothing more comes of a track for now; it isn't waited for.
-    pub fn close(&mut self, lane: LaneId) {
-        self.lanes[lane.0].closed = true;
+    pub fn close(&mut self, queue: QueueId) {
+        self.queues[queue.0].closed = true;
     }
 
     /// A track's newest decode time, or if it has none, anyone's.
-    pub fn newest(&self, lane: Option<LaneId>) -> Option<i64> {
-        lane.and_then(|lane| self.last(lane)).or_else(|| self.lanes.iter().filter_map(Lane::last).max())
+    pub fn newest(&self, queue: Option<QueueId>) -> Option<i64> {
+        queue.and_then(|queue| self.last(queue)).or_else(|| self.queues.iter().filter_map(TrackQueue::last).max())
     }
 
     /// A track's own newest decode time.
-    pub fn last(&self, lane: LaneId) -> Option<i64> {
-        self.lanes[lane.0].last()
+    pub fn last(&self, queue: QueueId) -> Option<i64> {
+        self.queues[queue.0].last()
     }
 
     /// Whether a track's queue can take more at the moment.
-    pub fn has_room(&mut self, lane: LaneId) -> bool {
-        let mut units = self.lanes[lane.0].units();
+    pub fn has_room(&mut self, queue: QueueId) -> bool {
+        let mut units = self.queues[queue.0].units();
         let (first, last) = (units.next(), units.next_back());
         let ahead = first.zip(last).is_some_and(|((first, ..), (last, ..))| span(first, last) >= AHEAD_MAX);
         let full = ahead || self.held >= HELD_MAX;
@@ -275,74 +282,71 @@ impl Playout {
     }
 
     /// Takes an item that has come.
-    pub fn push(&mut self, id: LaneId, now: Time, item: Item) -> Pushed {
+    pub fn push(&mut self, id: QueueId, now: Time, item: Item) -> Pushed {
         let mut pushed = Pushed::Taken;
         // From where to where it jumps.
         let mut jump = None;
         let item = match item {
             Item::Unit(raw, unit) => {
-                let lane = &self.lanes[id.0];
-                let (last, dts) = (lane.last(), raw.saturating_sub(lane.shift));
-                if lane.has_had(dts, now) {
+                let queue = &self.queues[id.0];
+                let (last, dts) = (queue.last(), raw.saturating_sub(queue.shift));
+                if queue.has_had(dts, now) {
                     return self.fill(id, now, dts, unit);
                 }
                 pushed = self.arrive(id, now, raw);
                 jump = last.filter(|_| pushed != Pushed::Taken).map(|last| (last, raw));
-                Item::Unit(raw.saturating_sub(self.lanes[id.0].shift), unit)
+                Item::Unit(raw.saturating_sub(self.queues[id.0].shift), unit)
             }
             other => other,
         };
         self.held += len(&item);
-        let lane = &mut self.lanes[id.0];
-        lane.closed = false;
-        let stretch = lane.stretch;
+        let queue = &mut self.queues[id.0];
+        queue.closed = false;
+        let stretch = queue.stretch;
         // Headers that no unit stands behind are of no use once there are others, and nothing plays them.
-        match lane.unused().filter(|_| matches!(item, Item::Config(_))) {
+        match queue.unused().filter(|_| matches!(item, Item::Config(_))) {
             Some(unused) => self.held -= len(&std::mem::replace(unused, item)),
-            None => lane.queue.push_back(Queued { item, stretch, came: now }),
+            None => queue.items.push_back(Queued { item, stretch, came: now }),
         }
         self.settle(now);
         if let Some((from, to)) = jump {
-            // They were meant for what won't come any more.
-            let left = |aside: &Aside| apart(aside.at, from) < apart(aside.at, to);
-            let of_lane = |aside: &Aside| aside.lane.is_none_or(|lane| lane == id);
-            let (over, waiting): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(&mut self.aside).into_iter().partition(|aside| of_lane(aside) && left(aside));
-            self.aside = waiting;
-            self.aside_len -= over.iter().map(|aside| len(&aside.item)).sum::<usize>();
-            self.lost += over.len() as u64;
+            // These were meant for what won't come any more.
+            let over = self.waiting.extract_if(.., |message| {
+                message.queue.is_none_or(|queue| queue == id) && apart(message.at, from) < apart(message.at, to)
+            });
+            self.lost += over.count() as u64;
         }
         pushed
     }
 
     /// A unit that hasn't come already: where it belongs.
-    fn arrive(&mut self, id: LaneId, now: Time, raw: i64) -> Pushed {
-        let newest = self.lanes.iter().map(|lane| lane.stretch).max().unwrap_or(0);
-        let lane = &self.lanes[id.0];
-        let dts = raw.saturating_sub(lane.shift);
+    fn arrive(&mut self, id: QueueId, now: Time, raw: i64) -> Pushed {
+        let newest = self.queues.iter().map(|queue| queue.stretch).max().unwrap_or(0);
+        let queue = &self.queues[id.0];
+        let dts = raw.saturating_sub(queue.shift);
         // The others have jumped to where it is by its own clock.
         let follows =
-            || lane.shift != 0 && lane.stretch < newest && self.others(id, newest).any(|other| other.is_near(raw));
-        let jumps = lane.last.filter(|&last| dts <= last || span(last, dts) > FORWARD_MAX || follows()).is_some();
-        let begins = lane.last.is_none();
+            || queue.shift != 0 && queue.stretch < newest && self.others(id, newest).any(|other| other.is_near(raw));
+        let jumps = queue.last.filter(|&last| dts <= last || span(last, dts) > FORWARD_MAX || follows()).is_some();
+        let begins = queue.last.is_none();
         let (stretch, shift) = match self.beside(id, now, newest, raw) {
             // A track that comes later is where the others are.
             shift if begins => (newest, shift.unwrap_or(0)),
-            _ if !jumps => (lane.stretch, lane.shift),
+            _ if !jumps => (queue.stretch, queue.shift),
             // After the others, if they have jumped already.
-            Some(shift) if newest > lane.stretch => (newest, shift),
+            Some(shift) if newest > queue.stretch => (newest, shift),
             _ => (newest + 1, 0),
         };
         let dts = raw.saturating_sub(shift);
-        let lane = &mut self.lanes[id.0];
-        let apart = shift != 0 && shift != lane.shift;
-        let step = lane.last.filter(|_| !jumps).map_or(0, |last| dts.saturating_sub(last));
-        if step > 0 && (lane.step == 0 || step < lane.step) {
-            lane.step = step;
+        let queue = &mut self.queues[id.0];
+        let apart = shift != 0 && shift != queue.shift;
+        let step = queue.last.filter(|_| !jumps).map_or(0, |last| dts.saturating_sub(last));
+        if step > 0 && (queue.step == 0 || step < queue.step) {
+            queue.step = step;
         }
-        (lane.last, lane.shift, lane.stretch, lane.came) = (Some(dts), shift, stretch, now);
-        lane.begun = lane.begun.filter(|_| !jumps);
-        lane.measure(now, dts);
+        (queue.last, queue.shift, queue.stretch, queue.came) = (Some(dts), shift, stretch, now);
+        queue.begun = queue.begun.filter(|_| !jumps);
+        queue.measure(now, dts);
         self.observe(id, now, dts);
         match (apart, jumps) {
             (true, _) => Pushed::Apart,
@@ -352,14 +356,14 @@ impl Playout {
     }
 
     /// The other tracks of a stretch that has begun.
-    fn others(&self, id: LaneId, stretch: u64) -> impl Iterator<Item = &Lane> {
-        let lanes = self.lanes.iter().enumerate().filter(move |(n, lane)| *n != id.0 && lane.stretch == stretch);
-        lanes.map(|(_, lane)| lane).filter(|lane| lane.last.is_some())
+    fn others(&self, id: QueueId, stretch: u64) -> impl Iterator<Item = &TrackQueue> {
+        let queues = self.queues.iter().enumerate().filter(move |(n, queue)| *n != id.0 && queue.stretch == stretch);
+        queues.map(|(_, queue)| queue).filter(|queue| queue.last.is_some())
     }
 
     /// By how much a track's clock is ahead of the others', where that is known: nothing, where its units lie near theirs; what puts
     /// them side by side by their arrival, where they are so far off that one would wait for ever, or never be waited for.
-    fn beside(&self, id: LaneId, now: Time, stretch: u64, raw: i64) -> Option<i64> {
+    fn beside(&self, id: QueueId, now: Time, stretch: u64, raw: i64) -> Option<i64> {
         if let Some(other) = self.others(id, stretch).find(|other| other.is_near(raw)) {
             return Some(other.shift);
         }
@@ -372,15 +376,15 @@ impl Playout {
     }
 
     /// By how much a track's clock is ahead of the others'.
-    pub fn shift(&self, lane: LaneId) -> Duration {
-        apart(self.lanes[lane.0].shift, 0)
+    pub fn shift(&self, queue: QueueId) -> Duration {
+        apart(self.queues[queue.0].shift, 0)
     }
 
     /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its track, or if it has
     /// none, with the leader's.
-    pub fn message(&mut self, lane: Option<LaneId>, now: Time, at: i64, pts: i64, message: TimedMessage) -> Pushed {
+    pub fn message(&mut self, queue: Option<QueueId>, now: Time, at: i64, pts: i64, message: TimedMessage) -> Pushed {
         // Renditions that say the same go to the packager each, since one of them may have no place there yet.
-        let whose = lane.map_or(usize::MAX, |LaneId(n)| n);
+        let whose = queue.map_or(usize::MAX, |QueueId(n)| n);
         let mut hasher = blake3::Hasher::new();
         hasher.update(&whose.to_be_bytes()).update(message.scheme.uri().as_bytes());
         hasher.update(&pts.to_be_bytes()).update(&message.data);
@@ -392,13 +396,15 @@ impl Playout {
             self.known.pop_front();
         }
         self.known.push_back(hash);
-        let aside = Aside { lane, at, came: now, item: Item::Message(pts, message) };
-        match self.near(now, &aside) {
-            Some(lane) => self.join(lane, aside),
+        let message = WaitingMessage { queue, at, came: now, item: Item::Message(pts, message) };
+        match self.near(now, &message) {
+            Some(queue) => self.join(queue, message),
             None => {
-                self.aside_len += len(&aside.item);
-                self.aside.push_back(aside);
-                self.give_up(|playout| playout.aside_len > ASIDE_LEN_MAX);
+                self.waiting.push(message);
+                while self.waiting_len() > WAITING_LEN_MAX {
+                    self.waiting.remove(0);
+                    self.lost += 1;
+                }
             }
         }
         Pushed::Taken
@@ -411,92 +417,81 @@ impl Playout {
 
     /// Puts messages where units of their time are by now.
     fn settle(&mut self, now: Time) {
-        self.give_up(|playout| playout.aside.front().is_some_and(|oldest| now.since(oldest.came) > ASIDE_MAX));
-        if self.aside.iter().any(|aside| self.near(now, aside).is_some()) {
-            for aside in std::mem::take(&mut self.aside) {
-                match self.near(now, &aside) {
-                    None => self.aside.push_back(aside),
-                    Some(lane) => {
-                        self.aside_len -= len(&aside.item);
-                        self.join(lane, aside);
-                    }
-                }
+        let late = self.waiting.extract_if(.., |message| now.since(message.came) > WAITING_MAX);
+        self.lost += late.count() as u64;
+        for message in std::mem::take(&mut self.waiting) {
+            match self.near(now, &message) {
+                Some(queue) => self.join(queue, message),
+                None => self.waiting.push(message),
             }
         }
     }
 
+    fn waiting_len(&self) -> usize {
+        self.waiting.iter().map(|message| len(&message.item)).sum()
+    }
+
     /// With whose units a message goes, if some of its time came last.
-    fn near(&self, now: Time, aside: &Aside) -> Option<LaneId> {
-        let is_near = |lane: &LaneId| self.lanes[lane.0].is_near(aside.at);
-        if let Some(lane) = aside.lane.or(self.leader).filter(is_near) {
-            return Some(lane);
+    fn near(&self, now: Time, message: &WaitingMessage) -> Option<QueueId> {
+        let is_near = |queue: &QueueId| self.queues[queue.0].is_near(message.at);
+        if let Some(queue) = message.queue.or(self.leader).filter(is_near) {
+            return Some(queue);
         }
-        let comes = self.leader.is_some_and(|leader| !self.lanes[leader.0].closed) && now.since(aside.came) < START_MAX;
-        let free = aside.lane.is_none() && !comes;
-        (0..self.lanes.len()).map(LaneId).find(is_near).filter(|_| free)
+        let comes =
+            self.leader.is_some_and(|leader| !self.queues[leader.0].closed) && now.since(message.came) < START_MAX;
+        let free = message.queue.is_none() && !comes;
+        (0..self.queues.len()).map(QueueId).find(is_near).filter(|_| free)
     }
 
     /// Puts a message among the units of a track.
-    fn join(&mut self, id: LaneId, Aside { at, came, mut item, .. }: Aside) {
-        let (lane, len) = (&mut self.lanes[id.0], len(&item));
-        if lane.messages_len + len > LANE_MESSAGES_LEN_MAX {
+    fn join(&mut self, id: QueueId, WaitingMessage { at, came, mut item, .. }: WaitingMessage) {
+        let (queue, len) = (&mut self.queues[id.0], len(&item));
+        if queue.messages_len + len > QUEUE_MESSAGES_LEN_MAX {
             self.lost += 1;
             return;
         }
         self.held += len;
-        lane.messages_len += len;
+        queue.messages_len += len;
         if let Item::Message(pts, _) = &mut item {
-            *pts = pts.saturating_sub(lane.shift);
+            *pts = pts.saturating_sub(queue.shift);
         }
-        let (place, stretch) = (lane.place(at.saturating_sub(lane.shift)), lane.stretch);
-        lane.queue.insert(place, Queued { item, stretch, came });
-    }
-
-    /// The oldest messages won't find units of their time any more.
-    fn give_up(&mut self, over: impl Fn(&Playout) -> bool) {
-        while over(self)
-            && let Some(oldest) = self.aside.pop_front()
-        {
-            self.aside_len -= len(&oldest.item);
-            self.lost += 1;
-        }
+        let (place, stretch) = (queue.place(at.saturating_sub(queue.shift)), queue.stretch);
+        queue.items.insert(place, Queued { item, stretch, came });
     }
 
     /// A unit behind the newest: it has come already, unless it fills a hole. Requests of two segments that follow one
     /// another closely may be taken in either order.
-    fn fill(&mut self, id: LaneId, now: Time, dts: i64, unit: AccessUnit) -> Pushed {
-        let lane = &mut self.lanes[id.0];
-        let half = (lane.step / 2).max(1);
-        let at = |queued: &Queued| match &queued.item {
-            Item::Unit(dts, _) if queued.stretch == lane.stretch => Some(*dts),
-            _ => None,
-        };
-        let behind = lane.queue.iter().position(|queued| at(queued).is_some_and(|other| other + half > dts));
+    fn fill(&mut self, id: QueueId, now: Time, dts: i64, unit: AccessUnit) -> Pushed {
+        let queue = &mut self.queues[id.0];
+        let half = (queue.step / 2).max(1);
+        let at = |queued: &Queued| queued.dts(queue.stretch);
+        let behind = queue.items.iter().position(|queued| at(queued).is_some_and(|other| other + half > dts));
         let hole = behind.filter(|&n| {
-            let next = at(&lane.queue[n]).is_some_and(|next| dts + half < next);
-            let before = lane.queue.iter().take(n).rev().find_map(at).or(lane.played);
+            let next = at(&queue.items[n]).is_some_and(|next| dts + half < next);
+            let before = queue.items.iter().take(n).rev().find_map(at).or(queue.played);
             next && before.is_none_or(|before| before + half < dts)
         });
         let Some(n) = hole else { return Pushed::Repeated };
         let item = Item::Unit(dts, unit);
         self.held += len(&item);
-        let stretch = lane.stretch;
-        lane.queue.insert(n, Queued { item, stretch, came: now });
+        let stretch = queue.stretch;
+        queue.items.insert(n, Queued { item, stretch, came: now });
         Pushed::Taken
     }
 
     /// A unit has come: late, or how early.
-    fn observe(&mut self, id: LaneId, now: Time, dts: i64) {
-        let lane = &self.lanes[id.0];
-        let Some((at, base)) = self.origin.filter(|_| lane.stretch == self.stretch) else { return };
+    fn observe(&mut self, id: QueueId, now: Time, dts: i64) {
+        let queue = &self.queues[id.0];
+        let Some((at, base)) = self.origin.filter(|_| queue.stretch == self.stretch) else { return };
         let due = at + span(base, dts);
-        self.lanes[id.0].late = now.since(due);
+        self.queues[id.0].late = now.since(due);
         if due < now {
             let late = now.since(due);
             // All of them were held up, and not this one alone.
-            let on_time = |other: &Lane| other.last.is_some() && other.late.max(now.since(other.came)) <= LATE_MAX;
-            let mut others = self.lanes.iter().enumerate().filter(|(n, _)| *n != id.0);
-            let idle = self.lanes.iter().all(|lane| lane.units().next().is_none());
+            let on_time =
+                |other: &TrackQueue| other.last.is_some() && other.late.max(now.since(other.came)) <= LATE_MAX;
+            let mut others = self.queues.iter().enumerate().filter(|(n, _)| *n != id.0);
+            let idle = self.queues.iter().all(|queue| queue.units().next().is_none());
             let alone = idle && !others.any(|(_, other)| on_time(other));
             if alone || late <= LATE_MAX {
                 self.origin = Some((at + late, base));
@@ -515,16 +510,16 @@ impl Playout {
     }
 
     /// The next item that is due.
-    pub fn pop(&mut self, now: Time) -> Option<(LaneId, Item)> {
+    pub fn pop(&mut self, now: Time) -> Option<(QueueId, Item)> {
         let (at, id) = self.next(now)?;
         if at > now {
             return None;
         }
-        let (base, queued) = (self.origin, self.lanes[id.0].queue.pop_front()?);
+        let (base, queued) = (self.origin, self.queues[id.0].items.pop_front()?);
         self.held -= len(&queued.item);
         match queued.item {
-            Item::Unit(dts, _) => self.lanes[id.0].played = Some(dts),
-            Item::Message(..) => self.lanes[id.0].messages_len -= len(&queued.item),
+            Item::Unit(dts, _) => self.queues[id.0].played = Some(dts),
+            Item::Message(..) => self.queues[id.0].messages_len -= len(&queued.item),
             Item::Config(_) => {}
         }
         if let Item::Unit(dts, _) = queued.item
@@ -544,15 +539,15 @@ impl Playout {
     }
 
     /// The item that comes next, and when it is due.
-    fn next(&self, now: Time) -> Option<(Time, LaneId)> {
-        let lanes = || self.lanes.iter().enumerate().map(|(n, lane)| (LaneId(n), lane));
+    fn next(&self, now: Time) -> Option<(Time, QueueId)> {
+        let queues = || self.queues.iter().enumerate().map(|(n, queue)| (QueueId(n), queue));
         // Headers go together with the unit that they stand before: others' units before that don't come behind them.
-        let units = || lanes().filter_map(|(id, lane)| lane.units().next().map(|unit| (id, unit)));
-        let heads = || lanes().filter_map(|(id, lane)| Some((id, lane.queue.front()?)));
+        let units = || queues().filter_map(|(id, queue)| queue.units().next().map(|unit| (id, unit)));
+        let heads = || queues().filter_map(|(id, queue)| Some((id, queue.items.front()?)));
         let Some((at, base)) = self.origin else {
             let first = heads().map(|(_, head)| head.came).min()?;
-            let all = self.lanes.iter().all(|lane| lane.closed || lane.units().next().is_some());
-            let any = self.lanes.iter().any(|lane| lane.units().next().is_some());
+            let all = self.queues.iter().all(|queue| queue.closed || queue.units().next().is_some());
+            let any = self.queues.iter().any(|queue| queue.units().next().is_some());
             let starts = if all && any { now.min(first) } else { first + START_MAX };
             // At the start, before all units.
             let free = heads().find(|(_, head)| !matches!(head.item, Item::Unit(..)));

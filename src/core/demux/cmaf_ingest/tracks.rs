@@ -2,13 +2,13 @@
 //! (pure).
 //!
 //! ```text
-//!  body --Came--> Tracks::take --> queue --> Tracks::pop --> Tracks::inputs --> session
+//!  body --BodyOutput--> Tracks::take --> queue --> Tracks::pop --> Tracks::inputs --> session
 //!                  room? damaged?           when it is due
 //! ```
 
 use std::collections::BTreeMap;
 
-use super::jitter_buffer::{Item, LaneId, Playout, Pushed};
+use super::jitter_buffer::{Item, JitterBuffer, Pushed, QueueId};
 use super::path::Object;
 use crate::demux::bmff;
 use crate::demux::bmff::BmffReader;
@@ -37,7 +37,7 @@ pub struct TrackTraits {
 struct PushTrack {
     key: TrackKey,
     kind: TrackTraits,
-    lane: LaneId,
+    queue: QueueId,
     /// Which session of the push it feeds, and as what; `None` where there is no place for it.
     place: Option<(usize, InputTrack)>,
     /// Something is missing before what comes next.
@@ -49,23 +49,23 @@ struct PushTrack {
     /// Its newest headers, for a session that begins later.
     config: Option<CodecConfig>,
     /// It is known that it has a clock of its own.
-    told_apart: bool,
+    noted_apart: bool,
 }
 
 /// What comes of a request's body.
 #[derive(Debug)]
-pub enum Came {
+pub enum BodyOutput {
     /// Headers of what follows in a track.
-    Config(LaneId, CodecConfig),
+    Config(QueueId, CodecConfig),
     /// A unit, on its input's clock.
-    Unit(LaneId, InputClock, AccessUnit),
+    Unit(QueueId, InputClock, AccessUnit),
     /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a track it goes beside
     /// the push's own pictures, or what there is if they don't come.
-    Message(Option<LaneId>, InputClock, Option<u64>, TimedMessage),
+    Message(Option<QueueId>, InputClock, Option<u64>, TimedMessage),
     /// Something of a track is missing before what comes next.
-    Damaged(LaneId),
+    Damaged(QueueId),
     /// A track's last segment has come.
-    Ended(LaneId),
+    Ended(QueueId),
     /// An init segment was kept: others' media segments may go on.
     Init,
     /// The encoder's clock.
@@ -78,86 +78,63 @@ pub enum Came {
     Note(String),
 }
 
-/// What became of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
-    /// It was taken.
-    Yes,
-    /// It had come already.
-    Repeated,
-    /// It is of no use since something before it is missing.
-    Useless,
-}
-
-impl Taken {
-    fn of(pushed: Pushed) -> Self {
-        match pushed {
-            Pushed::Repeated => Taken::Repeated,
-            Pushed::Taken | Pushed::Jumped | Pushed::Apart => Taken::Yes,
-        }
-    }
-}
-
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tracks {
-    playout: Playout,
+    buffer: JitterBuffer,
     tracks: Vec<PushTrack>,
     tracks_max: usize,
     /// What each session is a rendition of the stream as, the push itself first.
-    claims: Vec<Option<Rendition>>,
+    sessions: Vec<Option<Rendition>>,
     /// Readers that know an init segment, by its object.
     inits: BTreeMap<Object, BmffReader>,
     /// Of transport streams, between two of their segments.
     demuxers: BTreeMap<String, Box<Demuxer>>,
     /// What is to be told.
     notes: Vec<String>,
-    told_lost: bool,
+    noted_loss: bool,
 }
 
 impl Tracks {
     /// A push's, of so many tracks at most; `rendition`: what it is a rendition of the stream as.
     pub fn new(rendition: Option<Rendition>, tracks_max: usize) -> Self {
-        let (playout, tracks) = (Playout::default(), Vec::new());
-        let (inits, demuxers, notes) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let claims = vec![rendition];
-        Tracks { playout, tracks, tracks_max, claims, inits, demuxers, notes, told_lost: false }
+        Tracks { tracks_max, sessions: vec![rendition], ..Tracks::default() }
     }
 
-    /// The queue of a track; `None` if there is no place for it, and why, the first time.
+    /// Returns the queue of a track; `None` if there is no place for it, which is noted the first time.
     ///
     /// # Errors
-    /// More tracks than there may be.
-    pub fn lane(&mut self, key: &TrackKey, kind: &TrackTraits) -> Result<(Option<LaneId>, Option<String>), usize> {
+    /// The most tracks that there may be.
+    pub fn queue(&mut self, key: &TrackKey, kind: &TrackTraits) -> Result<Option<QueueId>, usize> {
         if let Some(track) = self.tracks.iter().find(|track| track.key == *key && track.kind.video == kind.video) {
-            return Ok((track.place.map(|_| track.lane), None));
+            return Ok(track.place.map(|_| track.queue));
         }
         if self.tracks.len() >= self.tracks_max {
             return Err(self.tracks_max);
         }
         let place = self.place(key, kind);
-        let lane = self.playout.open();
+        let queue = self.buffer.open();
         match place {
-            Some((0, _)) if kind.video => self.playout.lead(lane),
+            Some((0, _)) if kind.video => self.buffer.lead(queue),
             Some(_) => {}
-            None => self.playout.close(lane),
+            None => {
+                self.buffer.close(queue);
+                let (name, language) = (&key.0, kind.language.as_deref().unwrap_or("no language"));
+                self.notes.push(format!(
+                    "no place for track {name:?}, {language}: sound beside other sound needs a language, and a rendition \
+                     has one track of a kind"
+                ));
+            }
         }
         let (key, kind) = (key.clone(), kind.clone());
-        let nowhere = place.is_none().then(|| {
-            let (name, language) = (&key.0, kind.language.as_deref().unwrap_or("no language"));
-            format!(
-                "no place for track {name:?}, {language}: sound beside other sound needs a language, and a rendition has \
-                 one of a kind"
-            )
-        });
-        let (damaged, ended, told_apart) = (false, false, false);
-        self.tracks.push(PushTrack { key, kind, lane, place, damaged, step: 0, ended, config: None, told_apart });
-        Ok((place.map(|_| lane), nowhere))
+        let (damaged, ended, noted_apart) = (false, false, false);
+        self.tracks.push(PushTrack { key, kind, queue, place, damaged, step: 0, ended, config: None, noted_apart });
+        Ok(place.map(|_| queue))
     }
 
     /// A track's language, before its headers.
-    pub fn language(&mut self, lane: LaneId, language: String) {
-        if let Some(track) = self.tracks.get_mut(lane.0) {
+    pub fn language(&mut self, queue: QueueId, language: String) {
+        if let Some(track) = self.tracks.get_mut(queue.0) {
             track.kind.language = Some(language);
         }
     }
@@ -166,72 +143,73 @@ impl Tracks {
     ///
     /// # Errors
     /// It, where its queue has no room at the moment.
-    pub fn take(&mut self, now: Time, came: Came) -> Result<Taken, Came> {
+    pub fn take(&mut self, now: Time, came: BodyOutput) -> Result<Pushed, BodyOutput> {
         match came {
-            Came::Config(lane, _) | Came::Unit(lane, ..) if !self.playout.has_room(lane) => Err(came),
-            Came::Config(lane, config) => Ok(self.push(now, lane, Item::Config(config))),
-            Came::Unit(lane, clock, unit) => {
-                let dts = unwrap(unit.dts, clock, self.playout.newest(Some(lane)));
-                let last = self.playout.last(lane);
-                let Some(track) = self.tracks.get_mut(lane.0) else { return Ok(Taken::Useless) };
+            BodyOutput::Config(queue, _) | BodyOutput::Unit(queue, ..) if !self.buffer.has_room(queue) => Err(came),
+            BodyOutput::Config(queue, config) => Ok(self.push(now, queue, Item::Config(config))),
+            BodyOutput::Unit(queue, clock, unit) => {
+                let dts = unwrap(unit.dts, clock, self.buffer.newest(Some(queue)));
+                let last = self.buffer.last(queue);
+                let Some(track) = self.tracks.get_mut(queue.0) else { return Ok(Pushed::Useless) };
                 let step = last.map_or(0, |last| dts.saturating_sub(last));
                 if track.damaged && step > 0 {
                     // What was missing has been sent again, or what comes needs nothing of it.
                     if track.kind.video && !unit.keyframe && step > track.step * 2 {
-                        return Ok(Taken::Useless);
+                        return Ok(Pushed::Useless);
                     }
                     track.damaged = false;
                 }
                 if step > 0 {
                     track.step = step;
                 }
-                Ok(self.push(now, lane, Item::Unit(dts, unit)))
+                Ok(self.push(now, queue, Item::Unit(dts, unit)))
             }
-            Came::Message(lane, clock, at, message) => {
-                let newest = self.playout.newest(lane);
+            BodyOutput::Message(queue, clock, at, message) => {
+                let newest = self.buffer.newest(queue);
                 let at = at.map(|at| unwrap(at, clock, newest)).or(newest);
                 // One of no time, before anything else has come, is meant for nothing.
                 let Some(pts) = message.pts.map(|pts| unwrap(pts, clock, at)).or(at) else {
-                    return Ok(Taken::Useless);
+                    return Ok(Pushed::Useless);
                 };
-                Ok(Taken::of(self.playout.message(lane, now, at.unwrap_or(pts), pts, message)))
+                Ok(self.buffer.message(queue, now, at.unwrap_or(pts), pts, message))
             }
-            Came::Damaged(lane) => {
-                if let Some(track) = self.tracks.get_mut(lane.0) {
+            BodyOutput::Damaged(queue) => {
+                if let Some(track) = self.tracks.get_mut(queue.0) {
                     track.damaged = true;
                 }
-                Ok(Taken::Useless)
+                Ok(Pushed::Useless)
             }
-            Came::Ended(lane) => {
-                self.playout.close(lane);
-                if let Some(track) = self.tracks.get_mut(lane.0) {
+            BodyOutput::Ended(queue) => {
+                self.buffer.close(queue);
+                if let Some(track) = self.tracks.get_mut(queue.0) {
                     track.ended = true;
                 }
-                Ok(Taken::Yes)
+                Ok(Pushed::Taken)
             }
-            Came::Init | Came::Reference(_) | Came::Dropped(..) | Came::Ignored(_) | Came::Note(_) => Ok(Taken::Yes),
+            // The others are for the log.
+            _ => Ok(Pushed::Taken),
         }
     }
 
-    fn push(&mut self, now: Time, lane: LaneId, item: Item) -> Taken {
-        if let Some(track) = self.tracks.get_mut(lane.0) {
+    fn push(&mut self, now: Time, queue: QueueId, item: Item) -> Pushed {
+        if let Some(track) = self.tracks.get_mut(queue.0) {
             track.ended = false;
         }
-        let pushed = self.playout.push(lane, now, item);
-        if let Some(track) = self.tracks.get_mut(lane.0).filter(|_| pushed == Pushed::Apart)
-            && !std::mem::replace(&mut track.told_apart, true)
+        let pushed = self.buffer.push(queue, now, item);
+        if let Some(track) = self.tracks.get_mut(queue.0).filter(|_| pushed == Pushed::Apart)
+            && !std::mem::replace(&mut track.noted_apart, true)
         {
-            let (name, by) = (&track.key, self.playout.shift(lane).as_secs());
+            let (name, by) = (&track.key, self.buffer.shift(queue).as_secs());
             self.notes
                 .push(format!("track {name:?} lies {by} s from the others: it is put beside them by its arrival"));
         }
-        Taken::of(pushed)
+        pushed
     }
 
-    /// What came of what was taken: how many messages are lost of it, and what is to be told.
-    pub fn told(&mut self) -> (u64, Vec<String>) {
-        let lost = self.playout.lost();
-        if lost > 0 && !std::mem::replace(&mut self.told_lost, true) {
+    /// Returns how many messages were lost since the last report, and the notes for the log.
+    pub fn report(&mut self) -> (u64, Vec<String>) {
+        let lost = self.buffer.lost();
+        if lost > 0 && !std::mem::replace(&mut self.noted_loss, true) {
             let why = "timed metadata is lost: there is more of it than fits, or nothing else came near its time";
             self.notes.push(why.to_owned());
         }
@@ -239,13 +217,13 @@ impl Tracks {
     }
 
     /// The next item that is due.
-    pub fn pop(&mut self, now: Time) -> Option<(LaneId, Item)> {
-        self.playout.pop(now)
+    pub fn pop(&mut self, now: Time) -> Option<(QueueId, Item)> {
+        self.buffer.pop(now)
     }
 
     /// When to look again.
     pub fn due(&self, now: Time) -> Option<Time> {
-        self.playout.due(now)
+        self.buffer.due(now)
     }
 
     /// Whether the last segment of each track has come.
@@ -254,14 +232,14 @@ impl Tracks {
     }
 
     /// Returns which session is fed an item, and with what.
-    pub fn inputs(&mut self, lane: LaneId, item: Item) -> Option<(usize, Vec<Input>)> {
-        let held = self.tracks.get_mut(lane.0)?;
-        let (claim, track) = held.place?;
+    pub fn inputs(&mut self, queue: QueueId, item: Item) -> Option<(usize, Vec<Input>)> {
+        let held = self.tracks.get_mut(queue.0)?;
+        let (session, track) = held.place?;
         let inputs = match item {
             Item::Config(config) => {
                 held.config = Some(config.clone());
                 // A rendition says its language by its name.
-                let plain = self.claims.get(claim).is_some_and(Option::is_none);
+                let plain = self.sessions.get(session).is_some_and(Option::is_none);
                 headers(track, held.kind.language.clone().filter(|_| plain), config).collect()
             }
             Item::Unit(dts, unit) => vec![Input::Unit(AccessUnit { track, dts: bmff::CLOCK.wrapped(dts), ..unit })],
@@ -269,23 +247,23 @@ impl Tracks {
                 vec![Input::Message(TimedMessage { track, pts: Some(bmff::CLOCK.wrapped(pts)), ..message })]
             }
         };
-        Some((claim, inputs))
+        Some((session, inputs))
     }
 
     /// Returns what a session is a rendition of the stream as.
-    pub fn rendition(&self, claim: usize) -> Option<&Rendition> {
-        self.claims.get(claim)?.as_ref()
+    pub fn rendition(&self, session: usize) -> Option<&Rendition> {
+        self.sessions.get(session)?.as_ref()
     }
 
     /// Returns what a session begins with: what is known of its tracks, and their headers so far. `whole`: the push is one
     /// request, else more tracks may come.
-    pub fn beginning(&self, claim: usize, whole: bool) -> (Announced, Vec<Input>) {
-        let plain = self.claims.get(claim).is_some_and(Option::is_none);
+    pub fn beginning(&self, session: usize, whole: bool) -> (Announced, Vec<Input>) {
+        let plain = self.sessions.get(session).is_some_and(Option::is_none);
         let config = |track: &PushTrack| {
-            let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
+            let (_, input) = track.place.filter(|(of, _)| *of == session)?;
             Some(headers(input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
         };
-        (self.announced(claim, whole), self.tracks.iter().filter_map(config).flatten().collect())
+        (self.announced(session, whole), self.tracks.iter().filter_map(config).flatten().collect())
     }
 
     /// An object was, or began with, an init segment.
@@ -326,7 +304,7 @@ impl Tracks {
     fn place(&mut self, key: &TrackKey, kind: &TrackTraits) -> Option<(usize, InputTrack)> {
         let of_first = |video: bool| {
             let mut tracks = self.tracks.iter().filter(move |track| track.kind.video == video);
-            tracks.any(|track| track.place.is_some_and(|(claim, _)| claim == 0))
+            tracks.any(|track| track.place.is_some_and(|(session, _)| session == 0))
         };
         if !of_first(kind.video) {
             return Some((0, InputTrack(u8::from(!kind.video))));
@@ -334,7 +312,7 @@ impl Tracks {
         if self.rendition(0).is_some() {
             return None;
         }
-        let beside = |track: &&PushTrack| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
+        let beside = |track: &&PushTrack| track.key.0 == key.0 && track.place.is_some_and(|(session, _)| session == 0);
         let name = match (&kind.language, kind.video) {
             // Sound of the same file that nothing else tells apart.
             (None, false) if self.tracks.iter().any(|track| beside(&track)) => {
@@ -356,20 +334,20 @@ impl Tracks {
             }
             (None, false) => None,
         }?;
-        self.claims.push(Some(name));
-        Some((self.claims.len() - 1, InputTrack(u8::from(!kind.video))))
+        self.sessions.push(Some(name));
+        Some((self.sessions.len() - 1, InputTrack(u8::from(!kind.video))))
     }
 
     fn is_free(&self, name: &Rendition) -> bool {
-        !self.claims.contains(&Some(name.clone()))
+        !self.sessions.contains(&Some(name.clone()))
     }
 
     /// Returns what is known of a session's tracks. Of segments more may come.
-    fn announced(&self, claim: usize, whole: bool) -> Announced {
+    fn announced(&self, session: usize, whole: bool) -> Announced {
         let of = |video: bool| {
-            let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == claim));
+            let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == session));
             let there = tracks.any(|track| track.kind.video == video);
-            if there { Some(true) } else { (whole || claim > 0).then_some(false) }
+            if there { Some(true) } else { (whole || session > 0).then_some(false) }
         };
         Announced { video: of(true), audio: of(false) }
     }
