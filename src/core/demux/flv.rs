@@ -24,14 +24,14 @@ use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, S
 use crate::packager::Input;
 pub use enhanced::capabilities;
 
-/// Milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
+/// The clock of FLV timestamps: milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
 /// The video track without a TrackId, or with 0.
 pub const VIDEO: InputTrack = InputTrack(0);
 /// The audio track without a TrackId, or with 0.
 pub const AUDIO: InputTrack = InputTrack(1);
 
-/// Packet types, the same in FLV and Enhanced RTMP.
+/// Packet types, which are the same in FLV and in Enhanced RTMP.
 const SEQUENCE_START: u8 = 0;
 const CODED_FRAMES: u8 = 1;
 /// Coded frames whose composition time is 0 (Enhanced RTMP).
@@ -68,7 +68,7 @@ enum Codec {
     Av1,
     Aac,
     Opus,
-    /// And E-AC-3.
+    /// AC-3 and E-AC-3.
     Ac3,
 }
 
@@ -97,27 +97,28 @@ impl TagKind {
     }
 }
 
-/// Tracks of a push ([`InputTrack`]).
+/// The most tracks of a push ([`InputTrack`]).
 pub const TRACKS_MAX: u8 = 16;
 
-/// A push's tags, of all its tracks.
+/// Reads the tags of one push.
 #[derive(Debug)]
 pub struct Tags {
     tracks_max: u8,
-    /// Kind and TrackId of what came beside the first track of each kind, in the order of [`InputTrack`] from 2 on.
+    /// The kind and TrackId of each further track of a kind, in the order of [`InputTrack`] from 2 on.
     further: Vec<(TagKind, u8)>,
-    /// What is known of AC-3, whose headers are in its frames alone.
+    /// The headers of AC-3 tracks, which only their frames carry.
     ac3: BTreeMap<InputTrack, ac3::Headers>,
 }
 
 impl Tags {
-    /// Of a push of so many tracks at most, of which two are there always, [`TRACKS_MAX`] at most.
+    /// Returns a reader for a push of at most `tracks_max` tracks. A push always has room for two, and never for more
+    /// than [`TRACKS_MAX`].
     pub fn new(tracks_max: u8) -> Self {
         Tags { tracks_max: tracks_max.min(TRACKS_MAX), further: Vec::new(), ac3: BTreeMap::new() }
     }
 
-    /// Reads a VIDEODATA body. Nothing is put out for what carries no frame: an empty body, the end of the sequence, a
-    /// seek command, metadata.
+    /// Reads a VIDEODATA body. Adds nothing to `out` for a body without a frame: an empty body, the end of the
+    /// sequence, a seek command, metadata.
     pub fn video(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Input>) -> Result<(), FlvError> {
         let Some(&first) = body.first() else {
             return Ok(()); // some encoders send one in place of silence
@@ -139,7 +140,8 @@ impl Tags {
         }
         let codec = match first & 0xf {
             7 => Codec::Avc,
-            // The same with the other codec's record and NAL units: what Chinese CDNs and their encoders agreed on.
+            // The unofficial id of H.265, which Chinese CDNs and their encoders use with H.265's own record and NAL
+            // units.
             12 => Codec::Hevc,
             other => return Err(r.unsupported(video_codec_name(other))),
         };
@@ -153,7 +155,7 @@ impl Tags {
         self.coded(&r, codec, packet, AccessUnit { composition_offset, ..unit }, out)
     }
 
-    /// Reads an AUDIODATA body. Nothing is put out for what carries no frame.
+    /// Reads an AUDIODATA body. Adds nothing to `out` for a body without a frame.
     pub fn audio(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Input>) -> Result<(), FlvError> {
         let Some(&first) = body.first() else {
             return Ok(());
@@ -175,7 +177,7 @@ impl Tags {
         }
     }
 
-    /// What is left to read is a sequence header or a frame.
+    /// Reads the rest of a tag: a sequence header or a frame.
     fn coded(
         &mut self,
         r: &Reader<'_>,
@@ -189,7 +191,7 @@ impl Tags {
             let config = match codec {
                 Codec::Avc => CodecConfig::Avc(data),
                 Codec::Hevc => CodecConfig::Hevc(data),
-                // libaom's has no header until it has made a frame, and ffmpeg sends an empty one before.
+                // libaom has no header until it has made a frame, and ffmpeg sends an empty one before.
                 Codec::Av1 if data.is_empty() => return Ok(()),
                 Codec::Av1 => CodecConfig::Av1(data),
                 Codec::Aac => CodecConfig::Aac(data),
@@ -206,7 +208,7 @@ impl Tags {
                 match headers.of(&data) {
                     Ok(Some(config)) => out.push(Input::Config { track, config }),
                     Ok(None) => {}
-                    // One frame that is damaged is no reason to end the push.
+                    // One damaged frame is no reason to end the push.
                     Err(_) if headers.is_known() => return Ok(()),
                     Err(error) => return Err(r.malformed(r.at, error.to_string())),
                 }
@@ -217,8 +219,8 @@ impl Tags {
     }
 }
 
-/// What onMetaData (E.5) says of the tracks. An encoder that describes one kind and doesn't mention the
-/// other sends that one alone: ffmpeg, OBS and GStreamer list exactly what they send.
+/// Returns which tracks onMetaData (E.5) announces. An encoder that describes one kind of track and doesn't mention the
+/// other sends only that kind: ffmpeg, OBS and GStreamer list exactly what they send.
 pub fn announced(metadata: &Value) -> Announced {
     let says = |keys: [&str; 3], flag: &str| match metadata.property(flag) {
         Some(Value::Boolean(has)) => Some(*has),
@@ -232,7 +234,7 @@ pub fn announced(metadata: &Value) -> Announced {
     }
 }
 
-/// What onTextData says, as an ID3 tag with a text for each property. `None` if it says nothing.
+/// Returns the properties of onTextData as an ID3 tag, with a text for each of them; `None` if there are none.
 pub fn text(said: &Value, timestamp: u32) -> Option<TimedMessage> {
     let value = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -266,13 +268,13 @@ fn is_set(value: &Value) -> bool {
 struct Reader<'a> {
     body: &'a Bytes,
     at: usize,
-    /// Of this track's share of the body.
+    /// The end of this track's share of the body.
     end: usize,
     kind: TagKind,
 }
 
 impl<'a> Reader<'a> {
-    /// Behind the first byte.
+    /// Returns a reader that stands behind the body's first byte.
     fn new(body: &'a Bytes, kind: TagKind) -> Self {
         Reader { body, at: 1, end: body.len(), kind }
     }
@@ -285,7 +287,7 @@ impl<'a> Reader<'a> {
         self.malformed(self.end, format!("it ends inside {what}"))
     }
 
-    /// The value of the last byte read can't be.
+    /// Returns the error for a last byte whose value isn't allowed.
     fn invalid(&self, value: u8, what: &'static str) -> FlvError {
         self.malformed(self.at - 1, format!("{value} is no {what}"))
     }
@@ -311,7 +313,7 @@ impl<'a> Reader<'a> {
         Ok(i32::from_be_bytes([a, b, c, 0]) >> 8) // the shift keeps the sign
     }
 
-    /// The next `len` bytes, to be read apart.
+    /// Takes the next `len` bytes as a reader of their own.
     fn part(&mut self, len: usize, what: &'static str) -> Result<Reader<'a>, FlvError> {
         if self.end - self.at < len {
             return Err(self.truncated(what));

@@ -5,25 +5,25 @@ use mp4_atom::Atom;
 use super::error::BmffError;
 use super::four_cc::FourCc;
 
-/// What stands before a box's content.
+/// The header of a box.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     /// The box's type.
     pub kind: FourCc,
-    /// Its own length, in bytes: 8 or 16.
+    /// The header's length, in bytes: 8 or 16.
     pub len: u64,
-    /// The content's, in bytes; `None` up to the end of the file.
+    /// The content's length, in bytes; `None` if it extends to the end of the file.
     pub content: Option<u64>,
 }
 
 impl Header {
-    /// The longest, in bytes.
+    /// The length of the longest header, in bytes.
     pub const LEN_MAX: usize = 16;
 
-    /// Reads a header from a box's first bytes; `Ok(None)` if these are too few.
+    /// Reads a header from a box's first bytes. Returns `Ok(None)` if these are too few.
     ///
     /// # Errors
-    /// `at`, where the box begins, if its size is less than its header.
+    /// The size of the box, which begins at `at`, is less than its header.
     pub fn read(bytes: &[u8], at: u64) -> Result<Option<Header>, BmffError> {
         let Some(&[a, b, c, d, kind @ ..]) = bytes.first_chunk::<8>() else { return Ok(None) };
         let kind = FourCc(kind);
@@ -46,11 +46,11 @@ impl Header {
 /// What is wrong where a box ends inside a field.
 const CUT: &str = "a field that is cut short";
 
-/// Reads a box's content, and tells where in the file something is wrong.
+/// Reads a box's content. Its errors tell the position in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
     pub kind: FourCc,
-    /// Where in the file `rest` begins.
+    /// The position of `rest` in the file.
     at: u64,
     rest: &'a [u8],
 }

@@ -13,17 +13,17 @@ use super::track::MovieTrack;
 /// sample_is_non_sync_sample (8.8.3.1).
 const NON_SYNC: u32 = 1 << 16;
 
-/// A fragment's samples, by track, in the order of the file.
+/// A fragment's samples, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Fragment {
-    /// Index of the track, and the sample.
+    /// The index of the track, and the sample.
     pub samples: Vec<(usize, SamplePlace)>,
-    /// Where each track's last sample ends, for one that says no time in its next fragment.
+    /// Where each track's last sample ends, in case its next fragment has no time.
     pub ends: Vec<(usize, i64)>,
 }
 
-/// Reads a `moof`'s content. The box begins at `start`, its content at `at`; `ends` is where the tracks' fragments
-/// before ended, edits apart.
+/// Reads a `moof`'s content. The box begins at `start`, its content at `at`. `ends` is where the tracks' fragments
+/// before it ended, without edits.
 pub(super) fn read(content: &[u8], start: u64, at: u64, movie: &Movie, ends: &[i64]) -> Result<Fragment, BmffError> {
     let mut moof = Cursor::new(FourCc(*b"moof"), at, content);
     let mut out = Fragment::default();
@@ -74,7 +74,8 @@ fn traf(
     Ok(at)
 }
 
-/// Reads a run of samples. `mp4_atom` isn't asked: it misreads a run that has flags both of its first sample and of each one.
+/// Reads a run of samples. `mp4_atom` doesn't do it, since it misreads a run that has both flags of its first sample
+/// and flags of each sample.
 fn trun(
     mut trun: Cursor<'_>,
     base: u64,
@@ -99,7 +100,7 @@ fn trun(
         let duration = if flags & 0x100 != 0 { trun.u32()? } else { defaults.default_sample_duration };
         let len = if flags & 0x200 != 0 { trun.u32()? } else { defaults.default_sample_size };
         let own = if flags & 0x400 != 0 { Some(trun.u32()?) } else { None };
-        // Signed in version 1 (8.8.8.2), and written as signed by some in version 0.
+        // Signed in version 1 (8.8.8.2). Some muxers write signed offsets in version 0, too.
         let composition_offset = if flags & 0x800 != 0 { trun.u32()?.cast_signed() } else { 0 };
         let flags = first.filter(|_| n == 0).or(own).unwrap_or(defaults.default_sample_flags);
         let keyframe = flags & NON_SYNC == 0;

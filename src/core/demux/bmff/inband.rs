@@ -1,4 +1,4 @@
-//! Headers that come with the samples: what `avc3` allows (ISO 14496-15, 5.4.2.1), and encoders do in `avc1`.
+//! Headers that come with the samples, as `avc3` allows (ISO 14496-15, 5.4.2.1). Encoders do so in `avc1`, too.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -6,19 +6,20 @@ use crate::codec::avc::sets::AvcSets;
 use crate::codec::avc::{Avc, AvcError, NAL_PPS, NAL_SPS};
 use crate::model::CodecConfig;
 
-/// nal_unit_type (H.264, table 7-1) of what is about the stream and not the picture: parameter sets, delimiters, ends, filler data.
+/// nal_unit_type (H.264, table 7-1) of NAL units that describe the stream and not the picture: parameter sets,
+/// delimiters, ends, filler data.
 const NAL_LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
 
-/// How a track's samples are looked through.
+/// How a track's samples are searched for headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Inband {
-    /// Headers stand in the sample entry alone.
+    /// Only the sample entry has headers.
     None,
     /// H.264.
     Avc {
-        /// Bytes of a NAL unit's length: 1, 2 or 4.
+        /// The bytes of a NAL unit's length: 1, 2 or 4.
         length_size: u8,
-        /// Those in force.
+        /// The parameter sets in force.
         sets: AvcSets,
     },
 }
@@ -26,33 +27,33 @@ pub(super) enum Inband {
 /// A sample that has been searched for headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Searched {
-    /// Headers that are in force from it on, if they are others than before.
+    /// The headers that are in force from this sample on, if they have changed.
     pub config: Option<CodecConfig>,
     /// The access unit.
     pub data: Bytes,
 }
 
 impl Inband {
-    /// From an `avcC`'s content; the headers, with lengths of 4 bytes, if it has parameter sets.
+    /// Reads an `avcC`'s content. Returns the headers, with lengths of 4 bytes, if it has parameter sets.
     pub(super) fn avc(record: Bytes) -> (Inband, Option<Bytes>) {
         let length_size = record.get(4).map_or(4, |byte| (byte & 3) + 1);
         let mut sets = AvcSets::default();
         let config = match Avc::parse(&record) {
             Ok(avc) => {
-                // More than there may be are in no avcC.
+                // An avcC never has more sets than fit.
                 let _ = sets.take(avc.sps, avc.pps);
                 let mut bytes = BytesMut::from(&record[..]);
                 bytes[4] |= 3;
                 Some(bytes.freeze())
             }
             Err(AvcError::Missing(_)) => None,
-            // The packager says what is wrong with it.
+            // The packager reports what is wrong with it.
             Err(_) => Some(record),
         };
         (Inband::Avc { length_size, sets }, config)
     }
 
-    /// Takes what is no picture out of a sample.
+    /// Takes all that isn't part of the picture out of a sample.
     ///
     /// # Errors
     /// What is wrong with the sample.
@@ -77,7 +78,7 @@ impl Inband {
     }
 }
 
-/// A sample's NAL units, none of which is empty.
+/// Returns a sample's NAL units. None is empty.
 fn nal_units(mut rest: &[u8], length_size: usize) -> Result<Vec<&[u8]>, &'static str> {
     let mut out = Vec::new();
     while !rest.is_empty() {

@@ -1,8 +1,8 @@
-//! Event messages: `emsg` boxes before a fragment (ISO 23009-1, 5.10.3.3), and the samples of event message tracks
-//! (ISO 23001-18; DASH-IF Live Media Ingest 1.2, 6.6).
+//! Event messages: `emsg` boxes before a fragment (ISO 23009-1, 5.10.3.3), and the samples of event message tracks (ISO
+//! 23001-18; DASH-IF Live Media Ingest 1.2, 6.6).
 //!
-//! An `emsg` comes out behind the first sample of the fragment that it stands before, so that whoever keeps things in order has
-//! seen what time it is there. What of them nobody carries, or can read, is passed over: the media beside it are whole.
+//! An `emsg` comes out behind the first sample of its fragment, so that the jitter buffer knows the time there.
+//! Messages that can't be read or aren't carried are skipped; the media beside them are whole.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,25 +20,26 @@ use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 use crate::model::{InputTrack, MESSAGE_LEN_MAX, Scheme, TimedMessage};
 
-/// The longest `emsg`'s content, in bytes: a message, and 1 KiB for its fields and what its scheme is called.
+/// The longest content of an `emsg`, in bytes: a message, and 1 KiB for its fields and the name of its scheme.
 pub(super) const EMSG_LEN_MAX: u64 = (MESSAGE_LEN_MAX + (1 << 10)) as u64;
-/// What is taken of the boxes before a fragment, and of a sample's, in bytes: four of the longest, or some thousand short ones.
+/// The longest event messages before a fragment, or in a sample, in bytes: four of the longest, or some thousand short
+/// ones.
 const EVENTS_LEN_MAX: usize = 4 * EMSG_LEN_MAX as usize;
-/// A box's header has no less.
+/// The least length of a box's header.
 const HEADER_LEN: usize = 8;
-/// As much of a scheme's name is told.
+/// The longest part of a scheme's name that is logged, in characters.
 const NAME_LEN_MAX: usize = 100;
 
-/// When it is meant.
+/// The time of an event message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum When {
-    /// So much after the earliest presentation time of what it came with.
+    /// The ticks after the earliest presentation time of its fragment or sample.
     After(i64),
-    /// On the presentation's timeline.
+    /// The ticks on the presentation's timeline.
     At(i64),
 }
 
-/// An event message instance (ISO 23001-18) as it stands: what its time counts from is still to be known.
+/// An event message instance (ISO 23001-18), before the start of its time is known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct EventInstance {
     scheme: Scheme,
@@ -60,7 +61,7 @@ pub(super) struct EventMessages {
 }
 
 impl EventInstance {
-    /// Reads an `emsg`'s content, or why it isn't taken.
+    /// Reads an `emsg`'s content. Returns why it isn't carried as an error.
     fn emsg(mut content: &[u8]) -> Result<EventInstance, String> {
         let emsg = Emsg::decode_body(&mut content).map_err(|why| format!("an emsg that can't be read: {why}"))?;
         let when = match emsg.presentation_time {
@@ -73,7 +74,7 @@ impl EventInstance {
         EventInstance::new(&emsg.scheme_id_uri, scale, when, emsg.event_duration, emsg.message_data)
     }
 
-    /// The same of an `emib`, which counts in ticks of its track.
+    /// Reads an `emib`'s content, which counts in ticks of its track.
     fn emib(mut content: &[u8], scale: Timescale) -> Result<EventInstance, String> {
         let emib = Emib::decode_body(&mut content).map_err(|why| format!("an emib that can't be read: {why}"))?;
         let when = When::After(emib.presentation_time_delta);
@@ -96,7 +97,7 @@ impl EventInstance {
             Scheme::Id3 => return Err("an event message of ID3 without an ID3 tag".to_owned()),
             Scheme::Scte35 => match scte35::Splice::checked(&data) {
                 Ok(splice) if splice.kind == scte35::SpliceKind::Null => return Err("a splice_null".to_owned()),
-                // The box is made by a packager, of which some say 0; the splice by who sells the break.
+                // Some packagers write 0 into the box. The splice is written by the seller of the break.
                 Ok(splice) => splice.duration.or(duration),
                 Err(why) => return Err(why.to_string()),
             },
@@ -104,8 +105,9 @@ impl EventInstance {
         Ok(EventInstance { scheme, scale, when, duration, data: data.into() })
     }
 
-    /// The message, where what it came with is first presented at `earliest`. "The splice time shall equal the presentation time of the
-    /// [...] event message, as the SCTE-35 timing [...] has no meaning in CMAF" (Live Media Ingest, 6.7).
+    /// Returns the message, if its fragment or sample is first presented at `earliest`. "The splice time shall equal
+    /// the presentation time of the [...] event message, as the SCTE-35 timing [...] has no meaning in CMAF" (Live
+    /// Media Ingest, 6.7).
     fn message(self, earliest: i64) -> TimedMessage {
         let ticks = |ticks: i64| rescale(ticks, self.scale, CLOCK.scale);
         let pts = match self.when {
@@ -182,8 +184,9 @@ impl EventMessages {
     }
 }
 
-/// Reads a sample of an event message track: "one or more EventMessageInstanceBoxes, or one EventMessageEmptyBox" (23001-18, 6); before
-/// that was written, `emsg` boxes, of which version 0 counts from the sample's presentation time (Live Media Ingest, 6.6).
+/// Reads a sample of an event message track: "one or more EventMessageInstanceBoxes, or one EventMessageEmptyBox"
+/// (23001-18, 6). Before that was written, samples held `emsg` boxes, of which version 0 counts from the sample's
+/// presentation time (Live Media Ingest, 6.6).
 pub(super) fn event_sample(track: &MovieTrack, place: &SamplePlace, data: &[u8], out: &mut VecDeque<Output>) {
     let (at, presented) = track.times(place);
     let (mut boxes, mut len) = (Cursor::new(track.entry, place.offset, data), 0);

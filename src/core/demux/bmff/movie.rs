@@ -9,10 +9,10 @@ use super::four_cc::FourCc;
 use super::limits::TRACKS_MAX;
 use super::track::MovieTrack;
 
-/// What an init segment, or the head of a plain file, says.
+/// The tracks of an init segment, or of a plain file's head.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Movie {
-    /// The tracks, as they stand.
+    /// The tracks, in the file's order.
     pub tracks: Vec<MovieTrack>,
     /// Whether fragments may follow (`mvex`).
     pub fragmented: bool,
@@ -22,7 +22,7 @@ impl Movie {
     /// Reads a `moov`'s content, which begins at `at` in its file.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first fault in it.
     pub fn read(content: &Bytes, at: u64) -> Result<Movie, BmffError> {
         let moov = Cursor::new(FourCc(*b"moov"), at, content);
         let mut header = moov.need(b"mvhd")?;
@@ -54,12 +54,12 @@ impl Movie {
         Ok(Movie { tracks, fragmented })
     }
 
-    /// The track of this ID.
+    /// Returns the track with this ID.
     pub fn track(&self, id: u32) -> Option<&MovieTrack> {
         self.tracks.iter().find(|track| track.id == id)
     }
 
-    /// Whether its own tables have samples, as a plain file's do.
+    /// Returns whether its own tables have samples, as in a plain file.
     pub fn has_samples(&self) -> bool {
         self.tracks.iter().any(|track| !track.table.is_empty())
     }

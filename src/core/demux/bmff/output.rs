@@ -6,12 +6,12 @@ use super::movie::Movie;
 use crate::model::time::UnixTime;
 use crate::model::{AccessUnit, CodecConfig, TimedMessage};
 
-/// What a [`BmffReader`](super::reader::BmffReader) puts out.
+/// An output of a [`BmffReader`](super::reader::BmffReader).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// The file's tracks; again if it has others from here on. The same ones once more are not said.
+    /// The file's tracks, and again when they change.
     Movie(Arc<Movie>),
-    /// A track's headers: before its first sample, and when they are others.
+    /// A track's headers, before its first sample and when they change.
     Config {
         /// track_ID.
         track: u32,
@@ -27,23 +27,23 @@ pub enum Output {
     },
     /// The encoder's wallclock when it made a sample of the file (`prft`, 14496-12, 8.16.5).
     Reference(UnixTime),
-    /// Timed metadata. What stands before a fragment comes behind the first of its samples.
+    /// Timed metadata. A message before a fragment comes behind the fragment's first sample.
     Message {
-        /// track_ID: with whose samples it came, which are none of [`Output::Unit`] if it is an event message track.
+        /// track_ID of the samples that the message came with. The samples of an event message track are messages only.
         track: u32,
-        /// A decode time of that track where it stands, on [`CLOCK`](super::place::CLOCK).
+        /// The decode time of those samples, on [`CLOCK`](super::place::CLOCK).
         at: u64,
         /// The message, on [`CLOCK`](super::place::CLOCK), of no track in particular.
         message: TimedMessage,
     },
-    /// An event message that isn't carried, and nothing else is missing.
+    /// An event message isn't carried; nothing else is missing.
     Ignored {
         /// The reason, for the log.
         why: String,
     },
     /// The segment that begins here is the last (brand `lmsg`).
     Last,
-    /// A sample that can't be used.
+    /// A sample can't be used.
     Dropped {
         /// track_ID.
         track: u32,

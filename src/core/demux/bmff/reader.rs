@@ -1,4 +1,4 @@
-//! The reader of a file: boxes to samples, one state a place in the file.
+//! The reader of a file: boxes to samples.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,27 +23,27 @@ use crate::model::{AccessUnit, InputTrack, UNIT_LEN_MAX};
 
 /// The longest `ftyp`, `styp` and `prft`, in bytes.
 const SMALL_LEN_MAX: u64 = 4 << 10;
-/// The longest box of a type that isn't known, in bytes: beyond, it's rubbish that looks like one.
+/// The longest box of an unknown type, in bytes. A longer one is no box but other bytes.
 const UNKNOWN_LEN_MAX: u64 = 16 << 20;
-/// With what a file, or a segment, may begin.
+/// The boxes that a file, or a segment, may begin with.
 const FIRST: [&[u8; 4]; 17] = [
     b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"prft", b"emsg", b"sidx", b"ssix",
     b"uuid", b"pdin", b"meta", b"mfra", b"pnot",
 ];
 
-/// Whether these first bytes may be a file's, or a segment's. Twelve are enough to tell.
+/// Returns whether a file, or a segment, may begin with these bytes. Twelve are enough to tell.
 pub fn begins(first: &[u8]) -> bool {
     first.get(4..8).is_some_and(|kind| FIRST.iter().any(|first| kind == *first))
 }
 
-/// How much a file may have in memory.
+/// The limits of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// The longest `moov`, in bytes. A plain film's has about 10 a frame.
+    /// The longest `moov`, in bytes. A plain film has about 10 bytes a frame.
     pub moov: usize,
-    /// The longest `moof`, in bytes: 16 a frame.
+    /// The longest `moof`, in bytes. It has 16 bytes a frame.
     pub moof: usize,
-    /// The longest `mdat` of a fragment, in bytes. It is passed through, and not kept.
+    /// The longest `mdat` of a fragment, in bytes. It isn't kept in memory.
     pub mdat: u64,
 }
 
@@ -59,17 +59,17 @@ enum State {
     /// Collects a box's header.
     #[default]
     Header,
-    /// Collects a box's content: its type, where it began, its length.
+    /// Collects the content of a box: its type, its position, its length.
     Content(FourCc, u64, usize),
-    /// Passes over a box, to its end.
+    /// Skips a box, up to this position.
     Skip(u64),
-    /// In an `mdat`, to its end: passes over what is between samples.
+    /// In an `mdat` that ends at this position: skips the bytes between samples.
     Data(u64),
-    /// The same, and collects a sample.
+    /// In an `mdat` that ends at this position: collects a sample of the track with this index.
     Sample(u64, usize, SamplePlace),
 }
 
-/// What is known of a track beside its init segment.
+/// The state of a track.
 #[derive(Clone, Debug)]
 struct TrackState {
     inband: Inband,
@@ -116,7 +116,7 @@ impl BmffReader {
         BmffReader { limits, ..BmffReader::default() }
     }
 
-    /// A reader of another file, or segment, of the same init segment.
+    /// Returns a reader of another file, or segment, with the same init segment.
     pub fn again(&self) -> BmffReader {
         BmffReader {
             movie: self.movie.clone(),
@@ -126,7 +126,7 @@ impl BmffReader {
         }
     }
 
-    /// The newest init segment.
+    /// Returns the newest init segment.
     pub fn movie(&self) -> Option<&Arc<Movie>> {
         self.movie.as_ref()
     }
@@ -134,7 +134,7 @@ impl BmffReader {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// What is wrong with the file; nothing more of it is taken.
+    /// What is wrong with the file. No more of it is read.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), BmffError> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
@@ -148,10 +148,10 @@ impl BmffReader {
         Ok(())
     }
 
-    /// The file, or the segment, ends here. The next one may go on with the same init segment.
+    /// Ends the file, or the segment. The next one may go on with the same init segment.
     ///
     /// # Errors
-    /// It was cut short.
+    /// The file was cut short.
     pub fn finish(&mut self) -> Result<(), BmffError> {
         let left = self.left();
         let whole = match self.state {
@@ -172,19 +172,19 @@ impl BmffReader {
         if failed || (whole && left == 0) { Ok(()) } else { Err(cut) }
     }
 
-    /// What came of it.
+    /// Returns the next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }
 
-    /// Samples that are still to come.
+    /// Returns the number of samples that are still to come.
     fn left(&self) -> usize {
         let current = usize::from(matches!(self.state, State::Sample(..)));
         let left = |table: &TableReader| usize::from(table.next.is_some()) + table.rest.left();
         current + self.fragment.len() + self.tables.iter().map(left).sum::<usize>()
     }
 
-    /// Takes as much as one state wants.
+    /// Takes the bytes of one state.
     fn step(&mut self, bytes: &mut &[u8]) -> Result<(), BmffError> {
         match self.state {
             State::Header => {
@@ -240,7 +240,7 @@ impl BmffReader {
         Ok(())
     }
 
-    /// Moves bytes into the buffer, up to a length of it.
+    /// Moves bytes into the buffer until it has this length.
     fn collect(&mut self, bytes: &mut &[u8], len: usize) {
         let (taken, rest) = bytes.split_at(bytes.len().min(len - self.buffer.len()));
         self.buffer.extend_from_slice(taken);
@@ -248,14 +248,14 @@ impl BmffReader {
         *bytes = rest;
     }
 
-    /// Passes over bytes, up to a place in the file.
+    /// Skips bytes up to a position in the file.
     fn pass(&mut self, bytes: &mut &[u8], end: u64) {
         let len = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(bytes.len());
         self.at += len as u64;
         *bytes = &bytes[len..];
     }
 
-    /// A box begins.
+    /// Begins a box.
     fn open(&mut self, header: Header, start: u64) -> Result<(), BmffError> {
         let Header { kind, content, .. } = header;
         let known = FIRST.iter().any(|first| kind.0 == **first);
@@ -308,7 +308,7 @@ impl BmffReader {
         Ok(())
     }
 
-    /// A whole box is in the buffer.
+    /// Reads the box that is in the buffer.
     fn complete(&mut self, kind: FourCc, start: u64) -> Result<(), BmffError> {
         let content = self.buffer.split().freeze();
         let at = self.at - content.len() as u64;
@@ -381,7 +381,7 @@ impl BmffReader {
         Ok(())
     }
 
-    /// The next sample, if it lies in the `mdat` that ends at `end`.
+    /// Returns the next sample, if it lies in the `mdat` that ends at `end`.
     fn upcoming(&mut self, end: u64) -> Result<Option<(usize, SamplePlace)>, BmffError> {
         loop {
             let Some((index, place)) = self.peek() else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Sample entries (ISO 14496-12, 8.5.2) to codec headers: the one place that knows which codecs a file may have.
+//! Sample entries (ISO 14496-12, 8.5.2) to codec headers. Only this file knows the codecs of a file.
 
 use bytes::Bytes;
 
@@ -9,16 +9,16 @@ use super::inband::Inband;
 use crate::codec::opus::Opus;
 use crate::model::CodecConfig;
 
-/// Bytes of a VisualSampleEntry before its boxes (12.1.3), and of an AudioSampleEntry (12.2.3).
+/// The length of a VisualSampleEntry before its boxes (12.1.3), and of an AudioSampleEntry (12.2.3), in bytes.
 const VISUAL_LEN: usize = 78;
 const AUDIO_LEN: usize = 28;
-/// The same of QuickTime's sound descriptions of versions 1 and 2, beside that.
+/// The further bytes of QuickTime's sound descriptions, by version.
 const AUDIO_MORE: [usize; 3] = [0, 16, 36];
 
-/// A codec's headers: none yet where they come with the samples.
+/// A codec's headers; none where they come with the samples.
 type Config = Result<Option<CodecConfig>, UnusableTrack>;
 
-/// Reads the first entry of an `stsd`: its name, the headers, and how samples are to be searched for headers.
+/// Reads the first entry of an `stsd`. Returns its name, the headers, and how to search samples for headers.
 pub(super) fn read(mut stsd: Cursor<'_>) -> Result<(FourCc, Config, Inband), BmffError> {
     stsd.full()?;
     stsd.u32()?;
@@ -30,7 +30,7 @@ pub(super) fn read(mut stsd: Cursor<'_>) -> Result<(FourCc, Config, Inband), Bmf
             let (inband, record) = Inband::avc(Bytes::copy_from_slice(record.rest()));
             return Ok((name, Ok(record.map(CodecConfig::Avc)), inband));
         }
-        // Parameter sets that stand in an `hev1`'s samples alone aren't looked for: few such files are made.
+        // Samples of `hev1` aren't searched for parameter sets, since few files have them only there.
         b"hvc1" | b"hev1" => Ok(Some(CodecConfig::Hevc(content(visual(entry)?, b"hvcC")?))),
         b"av01" => Ok(Some(CodecConfig::Av1(content(visual(entry)?, b"av1C")?))),
         b"mp4a" => mpeg4_audio(audio(entry)?)?,
@@ -68,11 +68,11 @@ fn audio(mut entry: Cursor<'_>) -> Result<Cursor<'_>, BmffError> {
     Ok(entry)
 }
 
-/// `mp4a` (14496-14, 5.6): the descriptors say which codec it is.
+/// Reads the boxes of an `mp4a` (14496-14, 5.6), whose descriptors tell the codec.
 fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Config, BmffError> {
     let mut esds = match boxes.find(b"esds")? {
         Some(esds) => esds,
-        // QuickTime wraps it up.
+        // QuickTime wraps it in another box.
         None => boxes.need(b"wave")?.need(b"esds")?,
     };
     esds.full()?;
@@ -104,7 +104,7 @@ fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Config, BmffError> {
     })
 }
 
-/// A descriptor of this tag (14496-1, 8.3.3): its length has 7 bits a byte.
+/// Takes a descriptor with this tag (14496-1, 8.3.3). Its length has 7 bits a byte.
 fn descriptor<'a>(cursor: &mut Cursor<'a>, tag: u8) -> Result<Cursor<'a>, BmffError> {
     if cursor.u8()? != tag {
         return Err(cursor.invalid("another descriptor than should be here"));
@@ -117,6 +117,6 @@ fn descriptor<'a>(cursor: &mut Cursor<'a>, tag: u8) -> Result<Cursor<'a>, BmffEr
             break;
         }
     }
-    // Some muxers state more than there is; what is read of it is checked.
+    // Some muxers state a length beyond the box. Each later read is checked.
     cursor.part(len.min(cursor.rest().len()))
 }

@@ -14,14 +14,14 @@ use crate::model::CodecConfig;
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 
-/// What a track has in it (8.4.3).
+/// The kind of a track (8.4.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Handler {
-    /// `vide`.
+    /// `vide`: pictures.
     Video,
-    /// `soun`.
+    /// `soun`: sound.
     Audio,
-    /// Text, metadata, hints.
+    /// Another kind: text, metadata, hints.
     Other(FourCc),
 }
 
@@ -30,23 +30,23 @@ pub enum Handler {
 pub struct MovieTrack {
     /// track_ID.
     pub id: u32,
-    /// What it has in it.
+    /// The kind of track.
     pub handler: Handler,
-    /// Ticks a second of its times.
+    /// The scale of its times.
     pub timescale: Timescale,
-    /// ISO 639-2, or BCP 47 where `elng` gives it; `None` where it is undetermined.
+    /// The language in ISO 639-2, or in BCP 47 where `elng` gives it; `None` where it is undetermined.
     pub language: Option<String>,
-    /// What is added to its media times for them to be the presentation's, in ticks: a first edit (8.6.6).
+    /// The difference of presentation and media times, in ticks: a first edit (8.6.6).
     pub shift: i64,
     /// The sample entry's name.
     pub entry: FourCc,
-    /// The codec's headers. `Ok(None)`: they come with the samples.
+    /// The codec's headers; `Ok(None)` if they come with the samples.
     pub config: Result<Option<CodecConfig>, UnusableTrack>,
-    /// How its samples are looked through.
+    /// How its samples are searched for headers.
     pub(super) inband: Inband,
     /// The samples of a plain file.
     pub(super) table: SampleTable,
-    /// What fragments don't say.
+    /// The defaults of its fragments.
     pub(super) defaults: Trex,
 }
 
@@ -87,26 +87,27 @@ impl MovieTrack {
         Samples::new(&self.table, self.shift)
     }
 
-    /// Whether its samples are event messages: by MPEG-B part 18, or as was done before, when a sample entry for any metadata was taken.
+    /// Returns whether its samples are event messages: by MPEG-B part 18, or by the older practice of a sample entry
+    /// for any metadata.
     pub fn is_events(&self) -> bool {
         self.handler == Handler::Other(FourCc(*b"meta")) && matches!(&self.entry.0, b"evte" | b"urim")
     }
 
-    /// When a sample is decoded, and when it is presented, on [`CLOCK`].
+    /// Returns a sample's decode and presentation times, on [`CLOCK`].
     pub(super) fn times(&self, place: &SamplePlace) -> (i64, i64) {
         let ticks = |ticks: i64| rescale(ticks, self.timescale, CLOCK.scale);
         (ticks(place.dts), ticks(place.dts.saturating_add(place.composition_offset.into())))
     }
 }
 
-/// "Each character is packed as the difference between its ASCII value and 0x60" (8.4.2.3).
+/// Reads a packed language: "each character is packed as the difference between its ASCII value and 0x60" (8.4.2.3).
 fn language(packed: u16) -> Option<String> {
     let letter = |shift: u16| char::from(((packed >> shift & 0x1f) as u8).wrapping_add(0x60));
     let text: String = [10, 5, 0].into_iter().map(letter).collect();
     text.bytes().all(|byte| byte.is_ascii_lowercase()).then_some(text).filter(|text| text != "und")
 }
 
-/// A BCP 47 tag, zero-terminated (8.4.6).
+/// Reads a BCP 47 tag, which ends with a zero (8.4.6).
 fn extended(mut elng: Cursor<'_>) -> Result<Option<String>, BmffError> {
     elng.full()?;
     let tag = elng.rest().split(|&byte| byte == 0).next().unwrap_or_default();
@@ -116,8 +117,8 @@ fn extended(mut elng: Cursor<'_>) -> Result<Option<String>, BmffError> {
     Ok(tag.filter(|tag| *tag != "und").map(str::to_owned))
 }
 
-/// What a list of edits adds to media times: empty edits at its beginning delay them, and the first other one says with
-/// which the presentation begins. Further edits are for players of files.
+/// Returns the shift that a list of edits adds to media times. Empty edits at its beginning delay them, and the first
+/// other edit tells the media time at which the presentation begins. Further edits are for players of files.
 fn shift(mut elst: Cursor<'_>, scale: Timescale, movie_scale: u64) -> Result<i64, BmffError> {
     let (version, _) = elst.full()?;
     let count = elst.u32()?;

@@ -1,7 +1,7 @@
-//! A request's bytes to units: which container it is, and its tracks' queues (pure).
+//! A request's bytes to units, through the container that they are in (pure).
 //!
 //! The caller's contract: after each [`Body::push`] and [`Body::finish`], failed or not, it drains [`Body::poll`] until
-//! `None`, and has each outcome [taken](Tracks::take) before it asks for the next.
+//! `None`, and gives each output to [`Tracks::take`] before it asks for the next.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,11 +14,12 @@ use crate::demux::{bmff, ts};
 use crate::model::{InputTrack, Scheme, TimedMessage};
 use crate::packager::Input;
 
-/// By so many bytes every container is known: a box's header, and two transport packets.
+/// The bytes by which each container is known: a box's header, and two transport packets.
 const BOX_LEN: usize = 12;
 const PACKETS_LEN: usize = 189;
 
-/// Whether a body that begins so can be taken; `None` if more has to come. `all`: no more comes.
+/// Returns whether a body that begins with these bytes can be read; `None` if more bytes are needed. `all` tells that
+/// no more come.
 pub fn begins(first: &[u8], all: bool) -> Option<bool> {
     match first.first() {
         Some(&SYNC) if first.len() >= PACKETS_LEN => Some(first[PACKETS_LEN - 1] == SYNC),
@@ -28,24 +29,24 @@ pub fn begins(first: &[u8], all: bool) -> Option<bool> {
     }
 }
 
-/// Whether it is a media segment, which says nothing without its init segment.
+/// Returns whether the bytes begin a media segment, which needs its init segment.
 pub fn needs_init(first: &[u8]) -> bool {
     first.first() != Some(&SYNC) && !matches!(first.get(4..8), Some(b"ftyp" | b"moov"))
 }
 
-/// Every transport packet begins so (ISO 13818-1, 2.4.3.3).
+/// The first byte of every transport packet (ISO 13818-1, 2.4.3.3).
 const SYNC: u8 = 0x47;
 
-/// Why a body isn't taken on.
+/// Why no more of a body is read.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// As it is, or since its init segment hasn't come.
+    /// The file has a fault, or its init segment hasn't come.
     #[error("{0}")]
     Bmff(#[from] BmffError),
-    /// The first bytes are those of no format that is taken.
+    /// The first bytes belong to no known format.
     #[error("neither MPEG-TS nor MP4 begins there")]
     Unknown,
-    /// The container says why none of its tracks can be used.
+    /// None of the tracks can be used; the text says why.
     #[error("{0}")]
     NoTrack(String),
     /// The push has no place for another track.
@@ -55,19 +56,19 @@ pub enum Refused {
 
 /// A request's body.
 pub struct Body {
-    /// `None` where the request is the whole push.
+    /// The object that the request brings; `None` where the request is the whole push.
     object: Option<Object>,
     content: Content,
-    /// What its track is called, as its objects' names go.
+    /// The name of its track, which is taken from the object's name.
     name: String,
     /// The queues of tracks, by track_ID or by the demuxer's track.
     queues: BTreeMap<u32, Option<QueueId>>,
     last: bool,
-    /// The decode time of the newest unit of a transport stream's pictures, or of its sound if there are none.
+    /// The decode time of a transport stream's newest picture, or of its sound if there are no pictures.
     at: Option<u64>,
-    /// An init segment has come, and nobody knows of it.
+    /// An init segment has come, and isn't kept yet.
     begins: bool,
-    /// What is said of each queue once all of it has come.
+    /// The output for each queue once the whole body is read.
     finally: Option<fn(QueueId) -> BodyOutput>,
     finished: bool,
     out: VecDeque<BodyOutput>,
@@ -76,13 +77,13 @@ pub struct Body {
 enum Content {
     Bmff(Box<BmffReader>),
     Ts(Box<Demuxer>),
-    /// Others go on with it.
+    /// Later requests go on with the demuxer.
     Kept,
 }
 
 impl Body {
-    /// A body that begins so, as far as [`begins`] wants; `known`: the reader and the track of a media segment's
-    /// [init segment](Tracks::init_for).
+    /// Returns a body that begins with `first`, as [`begins`] has checked it. `known` is the reader and the track's
+    /// name of a media segment's [init segment](Tracks::init_for).
     pub fn new(
         object: Option<Object>,
         first: &[u8],
@@ -95,7 +96,7 @@ impl Body {
         let (content, name) = match known {
             _ if is_ts => (Content::Ts(tracks.take_demuxer(&own)), own),
             Some((reader, name)) => (Content::Bmff(Box::new(reader)), name),
-            // An init segment is said again even if it is the same.
+            // A new reader puts out its tracks again even if they haven't changed.
             None => (Content::Bmff(Box::new(BmffReader::new(limits))), own),
         };
         let (queues, out) = (BTreeMap::new(), VecDeque::new());
@@ -106,7 +107,7 @@ impl Body {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// What is wrong with them; nothing more is taken.
+    /// What is wrong with them. No more is read.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         match &mut self.content {
             Content::Bmff(reader) => reader.push(bytes)?,
@@ -116,10 +117,10 @@ impl Body {
         Ok(())
     }
 
-    /// The body is over; `whole`: as it should be, and not cut off.
+    /// Ends the body. `whole` tells that it isn't cut off.
     ///
     /// # Errors
-    /// It was cut short.
+    /// The file was cut short.
     pub fn finish(&mut self, whole: bool) -> Result<(), Refused> {
         self.finished = true;
         match &mut self.content {
@@ -139,10 +140,10 @@ impl Body {
         Ok(())
     }
 
-    /// What has come of it.
+    /// Returns the next output.
     ///
     /// # Errors
-    /// Why nothing more of it is taken.
+    /// Why no more of the body is read.
     pub fn poll(&mut self, tracks: &mut Tracks) -> Result<Option<BodyOutput>, Refused> {
         loop {
             if let Some(came) = self.out.pop_front() {
@@ -163,10 +164,10 @@ impl Body {
         }
     }
 
-    /// All that has come so far is in its queues.
+    /// Puts out what follows the outputs of all bytes so far.
     fn drained(&mut self, tracks: &mut Tracks) -> Option<BodyOutput> {
         match (&self.content, &self.object) {
-            // What is in others' requests may follow its headers.
+            // Media segments in other requests may need this init segment.
             (Content::Bmff(reader), Some(object)) if std::mem::take(&mut self.begins) => {
                 tracks.keep_init(object, reader);
                 return Some(BodyOutput::Init);
@@ -228,7 +229,7 @@ impl Body {
         Ok(())
     }
 
-    /// The queue of a track, which its init segment may have opened in another request.
+    /// Returns the queue of a track. Its init segment may have opened the queue in another request.
     fn queue(&mut self, id: u32, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<Option<QueueId>, Refused> {
         if self.queues.is_empty()
             && let Some(movie) = movie
@@ -275,7 +276,7 @@ impl Body {
     fn ts(&mut self, output: ts::Output, tracks: &mut Tracks) -> Result<(), Refused> {
         match output {
             ts::Output::Program { announced, .. } => {
-                // All of them are waited for.
+                // Opens their queues, so that playout waits for all of them.
                 for (track, there) in [(ts::VIDEO, announced.video), (ts::AUDIO, announced.audio)] {
                     if there == Some(true) {
                         self.ts_queue(track, tracks)?;
@@ -309,7 +310,8 @@ impl Body {
         Ok(())
     }
 
-    /// An ID3 tag is where it is meant; a splice is announced, and goes with what it stands beside.
+    /// Puts out a message. An ID3 tag belongs to its presentation time. A splice is announced early, and belongs to the
+    /// media around it.
     fn ts_message(&mut self, message: TimedMessage) {
         let at = match message.scheme {
             Scheme::Id3 => message.pts.or(self.at),

@@ -12,16 +12,16 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// A message, put together again.
+/// A message, put together from its chunks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// Message type id.
+    /// The message type id.
     pub kind: u8,
-    /// Message stream id; 0 is the connection itself.
+    /// The message stream id; 0 is the connection itself.
     pub stream: u32,
-    /// In milliseconds, modulo 2^32.
+    /// The timestamp in milliseconds, modulo 2^32.
     pub timestamp: u32,
-    /// Its body.
+    /// The body.
     pub payload: Bytes,
 }
 
@@ -35,32 +35,32 @@ pub struct ChunkError {
     pub what: String,
 }
 
-/// Chunk streams of one connection; encoders use three to eight.
+/// The most chunk streams of a connection. Encoders use three to eight.
 pub const CHUNK_STREAMS_MAX: usize = 64;
-/// 5.4.1: the chunk size of both sides until they say otherwise.
+/// The chunk size of both sides until they say otherwise (5.4.1).
 pub const CHUNK_SIZE_INITIAL: usize = 128;
 const EXTENDED: u32 = 0xff_ffff;
 const HEADER_LEN_MAX: usize = 3 + 11 + 4;
 
-/// Chunks to messages: one side of a connection.
+/// Puts chunks together to messages, for one side of a connection.
 #[derive(Debug)]
 pub struct Dechunker {
     message_len_max: usize,
     chunk_size: usize,
     streams: BTreeMap<u32, ChunkStream>,
-    /// Bytes of all unfinished messages.
+    /// The length of all unfinished messages, in bytes.
     unfinished: usize,
-    /// The present chunk's header, as far as it has come.
+    /// The header of the current chunk, as far as it has come.
     header: [u8; HEADER_LEN_MAX],
     header_len: usize,
-    /// The chunk whose payload is under way: its stream, and how much of it is left.
+    /// The stream of the current chunk, and the length of its payload that is still to come.
     chunk: Option<(u32, usize)>,
-    /// Bytes taken so far.
+    /// The number of bytes taken so far.
     at: u64,
     chunk_at: u64,
 }
 
-/// What a chunk stream remembers: the header before, and what has come of the message under way.
+/// The newest header of a chunk stream, and the payload of its unfinished message.
 #[derive(Debug, Default)]
 struct ChunkStream {
     head: Head,
@@ -71,26 +71,27 @@ struct ChunkStream {
 #[derive(Debug, Clone, Copy, Default)]
 struct Head {
     timestamp: u32,
-    /// The timestamp field as it was sent: a delta, but for type 0.
+    /// The timestamp field as it was sent: a delta, except in a type 0 header.
     field: u32,
     extended: bool,
     len: usize,
     kind: u8,
     stream: u32,
-    /// Its message is under way.
+    /// The message that it begins is unfinished.
     open: bool,
 }
 
 /// A parsed chunk header.
 struct Header {
     csid: u32,
-    /// Its length, without what turned out to be payload.
+    /// The header's length, without bytes that turned out to be payload.
     len: usize,
     head: Head,
 }
 
 impl Dechunker {
-    /// Refuses messages above `message_len_max` bytes; `at` is the connection's byte it begins with.
+    /// Returns a reader that refuses messages above `message_len_max` bytes. `at` is the first byte's position in the
+    /// connection.
     pub fn new(message_len_max: usize, at: u64) -> Self {
         Dechunker {
             message_len_max,
@@ -105,22 +106,22 @@ impl Dechunker {
         }
     }
 
-    /// The connection's byte after the last one taken.
+    /// Returns the position behind the last byte taken.
     pub fn at(&self) -> u64 {
         self.at
     }
 
-    /// Where the chunk under way, or the last one, begins.
+    /// Returns where the current chunk begins, or the last one.
     pub fn chunk_at(&self) -> u64 {
         self.chunk_at
     }
 
-    /// Whether no message and no header is under way.
+    /// Returns whether no message and no header is unfinished.
     pub fn is_between_messages(&self) -> bool {
         self.header_len == 0 && !self.streams.values().any(|stream| stream.head.open)
     }
 
-    /// 5.4.1 Set Chunk Size: holds from the next chunk on.
+    /// Sets the chunk size from the next chunk on (5.4.1).
     pub fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
         if size == 0 || size > 0x7fff_ffff {
             return Err(self.fault(format!("a chunk size of {size}; 1 to 2147483647 are allowed")));
@@ -129,7 +130,7 @@ impl Dechunker {
         Ok(())
     }
 
-    /// 5.4.2 Abort Message: forgets the message under way on a chunk stream.
+    /// Drops the unfinished message of a chunk stream (5.4.2).
     pub fn abort(&mut self, csid: u32) {
         if let Some(stream) = self.streams.get_mut(&csid) {
             self.unfinished -= stream.payload.len();
@@ -138,7 +139,7 @@ impl Dechunker {
         }
     }
 
-    /// Takes bytes off the front of `input` up to the end of a message; `None` when it needs more.
+    /// Takes bytes off the front of `input` up to the end of a message. Returns `None` when it needs more.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Message>, ChunkError> {
         loop {
             let chunk = if self.chunk.is_some() { self.chunk } else { self.header(input)? };
@@ -171,7 +172,7 @@ impl Dechunker {
         }
     }
 
-    /// Two messages of full length may be under way (video and audio), and small ones beside them.
+    /// The most bytes of unfinished messages: two of full length (video and audio), and small ones beside them.
     fn unfinished_max(&self) -> usize {
         self.message_len_max.saturating_mul(2)
     }
@@ -180,7 +181,7 @@ impl Dechunker {
         ChunkError { at: self.chunk_at, what }
     }
 
-    /// Reads a chunk header, byte by byte until it is whole; the chunk stream and its payload's length.
+    /// Reads a chunk header, byte by byte until it is whole. Returns the chunk stream and the payload's length.
     fn header(&mut self, input: &mut &[u8]) -> Result<Option<(u32, usize)>, ChunkError> {
         loop {
             self.chunk_at = self.at - self.header_len as u64;
@@ -199,7 +200,7 @@ impl Dechunker {
         }
     }
 
-    /// The header, or how many bytes it takes to know more.
+    /// Returns the header, or the number of bytes that are needed to read on.
     fn parse_header(&self) -> Result<Result<Header, usize>, ChunkError> {
         let have = &self.header[..self.header_len];
         let Some(&first) = have.first() else { return Ok(Err(1)) };
@@ -282,7 +283,7 @@ impl Dechunker {
         let stream = self.streams.entry(csid).or_default();
         stream.head = Head { open: true, ..head };
         let left = self.chunk_size.min(head.len - stream.payload.len());
-        // What was read for an extended timestamp and isn't one is payload, and perhaps the next header.
+        // If the bytes read for an extended timestamp aren't one, they are payload, and perhaps the next header.
         let payload = left.min(self.header_len - len);
         stream.payload.extend_from_slice(&self.header[len..len + payload]);
         self.unfinished += payload;

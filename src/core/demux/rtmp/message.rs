@@ -1,4 +1,4 @@
-//! Messages (5.4, 7) by their types, and the ones we send.
+//! Messages (5.4, 7) by their types, and the messages that a server sends.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -12,25 +12,25 @@ pub const COMMAND_LEN_MAX: usize = 64 << 10;
 /// A message, by its type.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MessageBody {
-    /// 1: the peer's chunk size.
+    /// Type 1: the peer's chunk size.
     SetChunkSize(u32),
-    /// 2: forget the unfinished message of this chunk stream.
+    /// Type 2: the unfinished message of this chunk stream is to be dropped.
     Abort(u32),
-    /// 3, 6 and what isn't known or of no use to an ingest.
+    /// Types 3, 6 and all others that an ingest has no use for.
     Ignored,
-    /// 4, event 6: to be answered with event 7 and the same timestamp.
+    /// Type 4, event 6: a ping with this timestamp, to be answered with event 7.
     PingRequest(u32),
-    /// 5: send an acknowledgement each time this many bytes have come.
+    /// Type 5: an acknowledgement is due each time this many bytes have come.
     WindowSize(u32),
-    /// 8.
+    /// Type 8: an AUDIODATA body.
     Audio(Bytes),
-    /// 9.
+    /// Type 9: a VIDEODATA body.
     Video(Bytes),
-    /// 15, 18: the name of a handler and its arguments.
+    /// Types 15 and 18: the name of a handler and its arguments.
     Data(Vec<Value>),
-    /// 17, 20.
+    /// Types 17 and 20: a command.
     Command(Command),
-    /// 22: FLV tags.
+    /// Type 22: FLV tags.
     Aggregate(Vec<Message>),
 }
 
@@ -39,7 +39,7 @@ pub enum MessageBody {
 pub struct Command {
     /// The procedure.
     pub name: String,
-    /// Not 0: an answer is expected, with this number.
+    /// The number that an answer repeats; 0 if none is expected.
     pub transaction: f64,
     /// The command object, then the arguments.
     pub args: Vec<Value>,
@@ -66,10 +66,10 @@ impl MessageBody {
             5 => MessageBody::WindowSize(word(&message, 0)?),
             8 => MessageBody::Audio(message.payload),
             9 => MessageBody::Video(message.payload),
-            // Metadata is a hint: what can't be read is no reason to refuse a push.
+            // Metadata is a hint: a push isn't refused for metadata that can't be read.
             15 if payload.first() == Some(&0) => data(&payload[1..]),
             18 => data(payload),
-            // 7.1.1: type 17 is "AMF3", and in fact a zero and then AMF0.
+            // 7.1.1: type 17 is "AMF3", but in fact a zero and then AMF0.
             17 if payload.first() == Some(&0) => MessageBody::Command(command(&payload[1..])?),
             20 => MessageBody::Command(command(payload)?),
             22 => MessageBody::Aggregate(aggregate(&message)?),
@@ -108,8 +108,8 @@ fn command(payload: &[u8]) -> Result<Command, MessageError> {
     }
 }
 
-/// 7.1.6: tags as in an FLV file (type:8 size:24 timestamp:24+8 stream:24, body, back pointer:32). Their
-/// timestamps are moved so that the first one's is the message's.
+/// Splits an aggregate (7.1.6) into tags as in an FLV file (type:8 size:24 timestamp:24+8 stream:24, body, back
+/// pointer:32). Their timestamps are shifted so that the first one equals the message's.
 fn aggregate(message: &Message) -> Result<Vec<Message>, MessageError> {
     let body = &message.payload;
     let mut out = Vec::new();
@@ -137,7 +137,7 @@ fn aggregate(message: &Message) -> Result<Vec<Message>, MessageError> {
     Ok(out)
 }
 
-/// A message of the connection itself, whose body is 32-bit words.
+/// Returns a message of the connection itself, whose body is 32-bit words and `tail`.
 pub fn control(kind: u8, words: &[u32], tail: &[u8]) -> Message {
     let mut payload = BytesMut::new();
     words.iter().for_each(|&word| payload.put_u32(word));
@@ -145,7 +145,7 @@ pub fn control(kind: u8, words: &[u32], tail: &[u8]) -> Message {
     Message { kind, stream: 0, timestamp: 0, payload: payload.freeze() }
 }
 
-/// 7.1.7: a user control event with one word of data.
+/// Returns a user control event (7.1.7) with one word of data.
 pub fn user_control(event: u16, data: u32) -> Message {
     let mut payload = BytesMut::new();
     payload.put_u16(event);
@@ -153,7 +153,7 @@ pub fn user_control(event: u16, data: u32) -> Message {
     Message { kind: 4, stream: 0, timestamp: 0, payload: payload.freeze() }
 }
 
-/// A command to the peer.
+/// Returns a command to the peer.
 pub fn call(stream: u32, name: &str, transaction: f64, args: &[Value]) -> Message {
     let mut payload = amf0::encode_all(&[name.into(), transaction.into()]);
     payload.unsplit(amf0::encode_all(args));

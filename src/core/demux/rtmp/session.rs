@@ -25,41 +25,41 @@ use crate::demux::target::{PublishTarget, split_query};
 use crate::model::Announced;
 use crate::packager::Input;
 
-/// The only application.
+/// The only application that encoders can publish to.
 pub const APP: &str = "live";
 /// Our window acknowledgement size and peer bandwidth, in bytes: what FMS, nginx-rtmp and SRS send.
 const WINDOW: u32 = 2_500_000;
-/// What a client that speaks Enhanced RTMP says in its connect.
+/// The properties by which a client announces Enhanced RTMP in its connect.
 const ENHANCED: [&str; 4] = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
-/// The chunk size of our replies, in bytes: each fits one chunk.
+/// The chunk size of the server's replies, in bytes. Each reply fits one chunk.
 const CHUNK_SIZE: usize = 4_096;
-/// What may come while a publish waits for its answer, in bytes.
+/// The most bytes that may come while a publish waits for its answer.
 const INBOX_LEN_MAX: usize = 1 << 20;
 
-/// What one session may cost.
+/// The limits of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The longest message, in bytes: a coded frame. Twice this may be unfinished at a time.
     pub message_len_max: usize,
-    /// Most tracks of a push.
+    /// The most tracks of a push.
     pub tracks_max: u8,
 }
 
 impl Default for Limits {
-    /// 8 MiB: an intra frame of 4K at 100 Mb/s has about 2 MiB; 16 tracks.
+    /// Returns 16 tracks and 8 MiB. An intra frame of 4K at 100 Mb/s has about 2 MiB.
     fn default() -> Self {
         Limits { message_len_max: 8 << 20, tracks_max: flv::TRACKS_MAX }
     }
 }
 
-/// What a session wants done.
+/// What a session asks its caller to do.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
-    /// Bytes for the encoder.
+    /// Send these bytes to the encoder.
     Send(Bytes),
-    /// Answer with `accept_publish` or `reject_publish`; nothing is read until then.
+    /// Answer with `accept_publish` or `reject_publish`. The session reads nothing until then.
     PublishRequested(PublishTarget),
-    /// Once before the first [`Output::Input`] of a publish: what onMetaData says, or that it says nothing.
+    /// The tracks that onMetaData announces, once before the first [`Output::Input`] of a publish.
     Metadata(Announced),
     /// A sequence header, a frame, or timed metadata (what onTextData says).
     Input(Input),
@@ -67,16 +67,16 @@ pub enum Output {
     Unpublished,
 }
 
-/// Why a session is over. Positions are bytes since the connection began, at the start of a chunk.
+/// Why a session is over. Positions count bytes since the connection began, and stand at the start of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RtmpError {
-    /// No RTMP handshake.
+    /// The handshake failed.
     #[error("handshake: {0}")]
     Handshake(#[from] HandshakeError),
     /// A chunk that can't be read.
     #[error("chunk: {0}")]
     Chunk(#[from] ChunkError),
-    /// A message that can't be read, whose media can't be used, that is out of its turn, or that asks for what is refused.
+    /// A message can't be read, its media can't be used, it comes at the wrong time, or its request is refused.
     #[error("{part}: byte {at}: {what}")]
     Message {
         /// Which check failed: `message`, `media`, `session` or `refused`.
@@ -98,7 +98,7 @@ pub struct RtmpSession {
     outputs: VecDeque<Output>,
     tags: Tags,
     tracks_max: u8,
-    /// What has come since a publish was asked for.
+    /// The bytes that have come since the encoder asked to publish.
     inbox: BytesMut,
     received: u64,
     acknowledged: u64,
@@ -116,13 +116,13 @@ enum State {
 /// The application that the encoder has connected to.
 #[derive(Debug, Default)]
 struct App {
-    /// What stands behind [`APP`]: all but the last segment of a URL's path, which some encoders take for the application's name.
+    /// The path behind [`APP`]. Some encoders take all but the last segment of a URL's path for the application's name.
     rest: Vec<String>,
     query: Option<String>,
 }
 
 impl RtmpSession {
-    /// A session of a connection that has just been accepted.
+    /// Returns the session of a new connection.
     pub fn new(limits: Limits) -> Self {
         RtmpSession {
             handshake: Handshake::default(),
@@ -139,7 +139,7 @@ impl RtmpSession {
         }
     }
 
-    /// Takes bytes of the encoder. While a publish waits for its answer they are kept, up to 1 MiB.
+    /// Takes bytes of the encoder. Keeps up to 1 MiB of them while a publish waits for its answer.
     pub fn handle(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
         self.received += bytes.len() as u64;
         if let State::Asked { .. } = self.state {
@@ -152,14 +152,14 @@ impl RtmpSession {
         self.messages(rest)
     }
 
-    /// Whether a window of bytes (5.4.4) has come since the last acknowledgement.
+    /// Returns whether a window of bytes (5.4.4) has come since the last acknowledgement.
     pub fn owes_acknowledgement(&self) -> bool {
         self.received - self.acknowledged >= u64::from(self.window)
     }
 
-    /// Sends the Acknowledgement (5.4.3) that is due: the number of bytes received so far. To be called when
-    /// the encoder is quiet: one that has sent its last and closed its socket answers a reply with a reset,
-    /// which takes with it what is still on its way; one that waits for an acknowledgement is quiet.
+    /// Sends the Acknowledgement (5.4.3) that is due: the number of bytes received so far. The caller calls this when
+    /// the encoder is quiet. An encoder that waits for an acknowledgement is quiet; one that has sent its last message
+    /// and closed its socket answers a reply with a reset, which discards the bytes that are still on their way.
     pub fn acknowledge(&mut self) {
         if self.owes_acknowledgement() {
             self.acknowledged = self.received;
@@ -168,22 +168,22 @@ impl RtmpSession {
         }
     }
 
-    /// What to do next.
+    /// Returns what to do next.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Bytes received so far, and so the position of an abrupt end.
+    /// Returns the number of bytes received so far, which is the position of an abrupt end.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Whether an end of the connection here tears nothing.
+    /// Returns whether the connection can end here without cutting a message.
     pub fn is_between_messages(&self) -> bool {
         self.handshake.is_untouched() || self.handshake.is_done() && self.dechunker.is_between_messages()
     }
 
-    /// The publish that was asked for may begin; what came meanwhile is read.
+    /// Accepts the publish, and reads the bytes that came meanwhile.
     pub fn accept_publish(&mut self) -> Result<(), RtmpError> {
         let State::Asked { stream } = self.state else { return Ok(()) };
         self.send(2, &message::user_control(0, stream)); // 7.1.7: Stream Begin
@@ -194,7 +194,7 @@ impl RtmpSession {
         self.messages(&inbox)
     }
 
-    /// The publish that was asked for is refused; the caller closes the connection once the reply is out.
+    /// Refuses the publish. The caller closes the connection once the reply is out.
     pub fn reject_publish(&mut self, reason: &str) {
         if let State::Asked { stream } = self.state {
             self.status(stream, "error", "NetStream.Publish.BadName", reason);
@@ -253,7 +253,7 @@ impl RtmpSession {
 
     fn media(&mut self, kind: TagKind, body: &Bytes, timestamp: u32) -> Result<(), RtmpError> {
         let State::Publishing { stream, announced } = &mut self.state else {
-            // Encoders have frames on the way when they end their publish.
+            // Encoders still send frames when they end their publish.
             return match self.state {
                 State::Connecting => Err(self.fault("session", "media before connect")),
                 _ => Ok(()),
@@ -274,7 +274,7 @@ impl RtmpSession {
         })
     }
 
-    /// `@setDataFrame`, `onMetaData`, {...}; some leave the first out. `onTextData`, {text: ...}, of a moment.
+    /// Reads `onMetaData`, {...}, which may stand behind `@setDataFrame`; and `onTextData`, {text: ...}.
     fn data(&mut self, values: &[Value], timestamp: u32) {
         let State::Publishing { announced, .. } = &mut self.state else { return };
         let values = match values {
@@ -317,7 +317,7 @@ impl RtmpSession {
                 self.unpublish();
                 Ok(())
             }
-            // FMLE's own (releaseStream, FCPublish) and whatever else wants an answer gets an empty one.
+            // FMLE's own commands (releaseStream, FCPublish) and any other that wants an answer get an empty one.
             _ => {
                 self.result(command, &[Value::Null, Value::Null]);
                 Ok(())
@@ -325,14 +325,14 @@ impl RtmpSession {
         }
     }
 
-    /// 7.2.1.1.
+    /// Answers `connect` (7.2.1.1).
     fn connect(&mut self, command: &Command) -> Result<(), RtmpError> {
         let asked =
             command.args.first().and_then(|object| object.property("app")).and_then(Value::as_str).unwrap_or("");
         let (app, query) = split_query(asked);
         let mut path = app.trim_matches('/').split('/');
         let first = path.next();
-        // As long as a stream's and a rendition's names, of which one is the key's.
+        // At most a stream's and a rendition's name; one of the two is the stream key.
         let rest: Vec<String> = path.take(2).map(str::to_owned).collect();
         if first != Some(APP) || rest.len() > 1 {
             let reason =
@@ -349,7 +349,7 @@ impl RtmpSession {
         let mut info = status_info("status", "NetConnection.Connect.Success", "connected");
         if let Value::Object(info) = &mut info {
             info.push(("objectEncoding".to_owned(), Value::Number(0.0)));
-            // Who says nothing of it may be older than strict arrays.
+            // A client that announces none of this may be older than strict arrays.
             let object = command.args.first();
             if ENHANCED.iter().any(|key| object.is_some_and(|object| object.property(key).is_some())) {
                 info.extend(flv::capabilities());
@@ -359,7 +359,7 @@ impl RtmpSession {
         Ok(())
     }
 
-    /// 7.2.2.6: command object, publishing name, publishing type.
+    /// Reads `publish` (7.2.2.6): command object, publishing name, publishing type.
     fn publish(&mut self, stream: u32, command: &Command) -> Result<(), RtmpError> {
         let State::Idle = self.state else { return Err(self.fault("session", "a publish beside another one")) };
         let key = command.args.get(1).and_then(Value::as_str).unwrap_or("");
@@ -393,7 +393,7 @@ impl RtmpSession {
         }
     }
 
-    /// 7.2.2: onStatus.
+    /// Sends onStatus (7.2.2).
     fn status(&mut self, stream: u32, level: &str, code: &str, description: &str) {
         let info = status_info(level, code, description);
         self.send(5, &message::call(stream, "onStatus", 0.0, &[Value::Null, info]));
@@ -401,8 +401,8 @@ impl RtmpSession {
 
     fn send(&mut self, csid: u8, message: &Message) {
         let mut out = BytesMut::new();
-        // Until Set Chunk Size is out the peer reads chunks of 128 bytes: what goes out first (three control
-        // messages, or the refusal of a connect) has to be cut so.
+        // The peer reads chunks of 128 bytes until it has Set Chunk Size. So the first replies (three control messages,
+        // or the refusal of a connect) are cut into such chunks.
         let size = if let State::Connecting = self.state { chunk::CHUNK_SIZE_INITIAL } else { CHUNK_SIZE };
         chunk::put_message(&mut out, csid, message, size);
         self.outputs.push_back(Output::Send(out.freeze()));

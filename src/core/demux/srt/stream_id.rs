@@ -6,18 +6,17 @@
 //! publish:cam1   publish:live/cam1/720p:USER:SECRET
 //! ```
 //!
-//! The guidelines make `request` the mode that isn't said. Here a caller can only publish, and so one who says nothing
-//! does.
+//! The guidelines make `request` the default mode. Here a caller can only publish, so the default is `publish`.
 
 use percent_encoding::percent_decode_str;
 
 use crate::demux::target::{PublishTarget, split_query};
 
-/// The application that a path may begin with, as over RTMP.
+/// The application that a path may begin with, as in RTMP.
 const APP: &str = "live/";
-/// What the form with keys begins with.
+/// The prefix of the form with keys.
 const STANDARD: &str = "#!::";
-/// What MediaMTX's form begins with, and what it has for players.
+/// The prefixes of MediaMTX's form, for publishers and for players.
 const COLONS: (&str, &str) = ("publish:", "read:");
 
 /// Why a stream id is refused.
@@ -34,7 +33,7 @@ pub enum StreamIdError {
     Name(String),
 }
 
-/// Reads a stream id. What an URL's escapes stand for is read, too: not every caller takes them out of its URL.
+/// Reads a stream id. Decodes percent escapes, since not every caller takes them out of its URL.
 pub fn parse(text: &str) -> Result<PublishTarget, StreamIdError> {
     let text = &percent_decode_str(text).decode_utf8_lossy()[..];
     let Some(keys) = text.strip_prefix(STANDARD) else {
@@ -43,7 +42,7 @@ pub fn parse(text: &str) -> Result<PublishTarget, StreamIdError> {
         }
         let (path, query) = split_query(text);
         let Some(fields) = path.strip_prefix(COLONS.0) else { return target(path, query) };
-        // A user's name is nothing that anything here goes by.
+        // A user's name isn't used.
         let mut fields = fields.splitn(3, ':');
         let (path, key) = (fields.next().unwrap_or_default(), fields.nth(1));
         return target(path, query.or(key.map(|key| format!("key={key}"))));
@@ -55,7 +54,7 @@ pub fn parse(text: &str) -> Result<PublishTarget, StreamIdError> {
             ("m", "publish") => {}
             ("m", mode) => return Err(StreamIdError::Mode(mode.to_owned())),
             ("key", value) => query = Some(format!("key={value}")),
-            // User, host, session, type: nothing here goes by them.
+            // User, host, session and type aren't used.
             _ => {}
         }
     }

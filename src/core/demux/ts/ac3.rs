@@ -1,7 +1,7 @@
 //! AC-3 and E-AC-3 in PES packets (ETSI TS 101 154, 6.2; ATSC A/52, annexes A and G): frames to access units.
 //!
-//! A PES packet holds whole frames, mostly, and its time stamp is that of the first one which begins in it. An access unit
-//! of E-AC-3 is six blocks of its first substream, with all that goes on with them (TS 102 366, F.1).
+//! A PES packet mostly holds whole frames, and its time stamp is that of the first frame that begins in it. An access
+//! unit of E-AC-3 is six blocks of its first substream, with all frames that depend on them (TS 102 366, F.1).
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use super::sound::SoundDecoder;
 use crate::codec::ac3::{HEADER_LEN, Headers, SYNC, SyncFrame};
 use crate::model::InputTrack;
 
-/// Audio blocks of an access unit, and samples of each.
+/// The audio blocks of an access unit, and the samples of a block.
 const BLOCKS: u32 = 6;
 const BLOCK: u64 = 256;
 
@@ -24,7 +24,7 @@ pub(super) struct Ac3Frames {
     track: InputTrack,
     headers: Headers,
     framing: Framing,
-    /// The access unit under way, when it begins, and how many blocks it has.
+    /// The unfinished access unit, when it begins, and its number of blocks.
     unit: BytesMut,
     begins: u64,
     blocks: u32,
@@ -56,7 +56,7 @@ impl Ac3Frames {
         self.unit.extend_from_slice(bytes);
     }
 
-    /// The access unit under way is whole.
+    /// Puts out the access unit, which is whole.
     fn flush(&mut self, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         let (track, data) = (self.track, self.unit.split().freeze());
         self.blocks = 0;
@@ -81,7 +81,7 @@ impl SoundDecoder for Ac3Frames {
         let (mut open, mut fault) = (self.framing.open(pes), None);
         while open.bytes().len() >= HEADER_LEN {
             let Ok(frame) = SyncFrame::parse(open.bytes()) else {
-                // Up to what may be the next frame.
+                // Skip to the next possible frame.
                 fault = Some("no AC-3 frame where one should begin");
                 self.forget();
                 let bytes = open.bytes();
@@ -101,7 +101,7 @@ impl SoundDecoder for Ac3Frames {
                 fault = self.flush(out).err().or(fault);
             }
         }
-        // What goes on with a frame is in its own PES packet.
+        // Dependent frames are in the PES packet of the frame that they belong to.
         if open.bytes().is_empty() && self.blocks >= BLOCKS {
             fault = self.flush(out).err().or(fault);
         }

@@ -11,9 +11,9 @@ use super::sound::SoundDecoder;
 use crate::codec::aac::SAMPLE_RATES;
 use crate::model::{CodecConfig, InputTrack};
 
-/// A header without its checksum, in bytes.
+/// The length of a header without its checksum, in bytes.
 const HEADER_LEN: usize = 7;
-/// A raw_data_block's samples. ADTS can't say 960.
+/// The samples of a raw_data_block. ADTS can't announce 960.
 const FRAME_SAMPLES: u64 = 1_024;
 
 /// One track's decoder state.
@@ -30,9 +30,9 @@ struct Header {
     /// AudioSpecificConfig.
     config: [u8; 2],
     rate: u32,
-    /// Of header and checksum.
+    /// The length of header and checksum.
     header_len: usize,
-    /// Of all.
+    /// The length of the frame.
     len: usize,
 }
 
@@ -41,7 +41,7 @@ impl Adts {
         Adts { track, config: None, framing: Framing::default() }
     }
 
-    /// Whether a frame like the others may begin here, as far as can be seen.
+    /// Returns whether a frame with the same configuration may begin here, as far as the bytes tell.
     fn may_begin(&self, bytes: &[u8]) -> bool {
         if bytes.len() < HEADER_LEN {
             return is_sync(bytes);
@@ -81,7 +81,7 @@ impl SoundDecoder for Adts {
                     self.frame(&header, frame.slice(header.header_len..), out);
                 }
                 Err(what) => {
-                    // Up to what may be the next frame.
+                    // Skip to the next possible frame.
                     fault = Some(what);
                     let bytes = open.bytes();
                     let next = (1..bytes.len()).find(|&i| self.may_begin(&bytes[i..])).unwrap_or(bytes.len());

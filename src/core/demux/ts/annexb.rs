@@ -1,8 +1,8 @@
-//! H.264 and H.265 as byte streams (annex B of both) to what CMAF holds: parameter sets in an avcC or hvcC, and pictures
-//! as length-prefixed NAL units (ISO 14496-15, 5.3, 8.3).
+//! H.264 and H.265 as byte streams (annex B of both) to what CMAF holds: parameter sets in an avcC or hvcC, and
+//! pictures as length-prefixed NAL units (ISO 14496-15, 5.3, 8.3).
 //!
-//! A PES packet holds one access unit, or several that begin with delimiters: encoders for broadcast pack so. What is
-//! about the stream and not the picture is left out of the units: delimiters, filler data, the ends of sequences, and
+//! A PES packet holds one access unit, or several that begin with delimiters, as broadcast encoders write them. NAL
+//! units that describe the stream and not the picture are left out: delimiters, filler data, the ends of sequences, and
 //! the parameter sets themselves, which `avc1` and `hvc1` have in their sample entries.
 
 use std::collections::VecDeque;
@@ -23,13 +23,13 @@ use crate::model::input_clock::unwrap;
 use crate::model::{AccessUnit, CodecConfig};
 use crate::packager::Input;
 
-/// What a picture lasts where nothing tells: 30 fps.
+/// The duration of a picture where nothing tells it: 30 fps.
 const STEP: u64 = 3_000;
-/// Steps beyond this are no frame's length, but a hole: 1 s.
+/// A longer step between two pictures is a hole, not a frame's duration: 1 s.
 const STEP_MAX: u64 = 90_000;
 
-/// Pictures that are left out at most until one refers to nothing before: 2 minutes at 30 fps. A stream without any such
-/// picture is shown all the same then.
+/// The most pictures that are left out while a random access point is awaited: 2 minutes at 30 fps. A stream without
+/// random access points is shown after that.
 const WAIT_MAX: u32 = 3_600;
 
 /// The codec, and its parameter sets in force.
@@ -80,11 +80,11 @@ enum NalClass {
 /// How decoding can begin at a picture.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Access {
-    /// It can't: the picture refers to others.
+    /// Decoding can't begin here: the picture refers to others.
     None,
-    /// Intra refresh begins: the pictures heal over some frames.
+    /// Intra refresh begins: decoding is right after some pictures.
     Gradual,
-    /// An I picture; all that follows is right, but for leading pictures.
+    /// The picture and all that follow are right, except leading pictures.
     Open,
     /// IDR.
     Closed,
@@ -112,7 +112,7 @@ impl Syntax {
         NalUnit { kind, class, bytes }
     }
 
-    /// Parameter sets are in force from the picture on before which they stand.
+    /// Takes parameter sets, which are in force from the next picture on.
     fn take(&mut self, data: &Bytes, nals: &[NalUnit]) -> Result<(), &'static str> {
         let of = |kind: u8| nals.iter().filter(move |nal| nal.kind == kind).map(|nal| data.slice(nal.bytes.clone()));
         match self {
@@ -160,7 +160,7 @@ impl ByteStream {
         Some(ByteStream { syntax, config: None, waits: Some(0), leading: None, last: None, step: STEP })
     }
 
-    /// Something is missing, as at the start: nothing is shown until a picture refers to nothing before.
+    /// Notes that packets are missing, as at the start: no picture is shown until the next random access point.
     pub(super) fn damaged(&mut self) {
         self.waits = Some(self.waits.unwrap_or(0));
         self.leading = None;
@@ -189,7 +189,7 @@ impl ByteStream {
                 self.step = step.filter(|step| (1..=STEP_MAX).contains(step)).unwrap_or(self.step);
                 (pts, dts)
             }
-            // Without time stamps it follows the one before.
+            // Pictures without time stamps follow the ones before.
             (None, Some((last, count))) => {
                 let dts = (last + self.step * count) % MODULUS;
                 (dts, dts)
@@ -225,7 +225,7 @@ impl ByteStream {
         if self.waits.take().is_some() && access == Access::Open {
             self.leading = Some(pts);
         } else if let Some(first) = self.leading {
-            // 33-bit comparison: shown before it.
+            // Compared in 33 bits: this picture is shown before the random access point.
             if pts.wrapping_sub(first) % MODULUS > MODULUS / 2 {
                 stats.undecodable += 1;
                 return;
@@ -255,7 +255,7 @@ impl ByteStream {
         })));
     }
 
-    /// Says the headers where their bytes are others than before.
+    /// Puts out the headers if they have changed.
     fn configure(&mut self, out: &mut VecDeque<Output>) {
         let Some(config) = self.syntax.config().filter(|config| self.config.as_ref() != Some(config)) else {
             return;
@@ -265,7 +265,7 @@ impl ByteStream {
     }
 }
 
-/// The NAL units of a byte stream (B.1), without start codes and the zeros around them.
+/// Returns the NAL units of a byte stream (B.1), without start codes and the zeros around them.
 fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
     let mut out: Vec<NalUnit> = Vec::new();
     let mut start = None;
@@ -279,7 +279,7 @@ fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
     };
     let mut at = 0;
     while at + 3 <= data.len() {
-        // The third byte tells how far the next start code is off at least.
+        // The third byte tells how far away the next start code is at least.
         match data[at + 2] {
             1 if data[at] == 0 && data[at + 1] == 0 => {
                 close(start, at);
@@ -294,7 +294,7 @@ fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
     out
 }
 
-/// The pictures of a PES packet: a delimiter behind slices begins the next.
+/// Returns the pictures of a PES packet. A delimiter behind slices begins the next picture.
 fn pictures(nals: &[NalUnit]) -> Vec<&[NalUnit]> {
     let (mut out, mut begin, mut sliced) = (Vec::new(), 0, false);
     for (i, nal) in nals.iter().enumerate() {
@@ -310,8 +310,8 @@ fn pictures(nals: &[NalUnit]) -> Vec<&[NalUnit]> {
     out
 }
 
-/// recovery_frame_cnt, or recovery_poc_cnt, of an SEI message behind its header (H.264 D.1.8, H.265 D.2.8): after how many
-/// pictures all is right that began with this one. 0 is the same in ue(v) and se(v).
+/// Returns recovery_frame_cnt, or recovery_poc_cnt, of an SEI message behind its header (H.264 D.1.8, H.265 D.2.8): the
+/// number of pictures after which decoding is right. 0 is the same in ue(v) and se(v).
 fn recovery_point(sei: &[u8]) -> Option<u32> {
     let mut rest = sei;
     loop {

@@ -1,4 +1,4 @@
-//! The demuxer: which program is played, and the way of its packets.
+//! The demuxer: it chooses the program, and hands packets to the decoders of its streams.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,7 +17,7 @@ use super::table::PsiTable;
 use crate::model::{Announced, InputTrack};
 use crate::packager::Input;
 
-/// The PAT's own PID (table 2-3).
+/// The PID of the PAT (table 2-3).
 const PID_PAT: u16 = 0;
 
 /// An elementary stream that is played.
@@ -40,7 +40,7 @@ enum Decoder {
 #[derive(Debug)]
 struct Map {
     pmt: Pmt,
-    /// It came more than once: all of them have, by now.
+    /// The PMT has come twice. By then every program's PMT has come.
     again: bool,
 }
 
@@ -49,10 +49,10 @@ struct Map {
 pub struct Demuxer {
     wanted: Option<u16>,
     sync: Sync,
-    /// The newest datagram.
+    /// The newest datagram, to find doubled ones.
     last: Vec<u8>,
     pat: PsiTable,
-    /// Number and PID of the PMT, in the PAT's order.
+    /// Each program's number and the PID of its PMT, in the PAT's order.
     programs: Vec<(u16, u16)>,
     /// By PID.
     tables: BTreeMap<u16, PsiTable>,
@@ -61,22 +61,22 @@ pub struct Demuxer {
     played: Option<u16>,
     /// By PID.
     streams: BTreeMap<u16, Stream>,
-    /// The same of the program's timed metadata.
+    /// The played program's timed metadata, by PID.
     metadata: BTreeMap<u16, MetadataStream>,
-    /// What was said of a PID already.
+    /// The diagnostics that were put out, by PID.
     said: BTreeSet<(u16, &'static str)>,
     stats: Counters,
     out: VecDeque<Output>,
 }
 
 impl Demuxer {
-    /// A demuxer of the program of this number, or of the first that can be used.
+    /// Returns a demuxer of the program with this number, or of the first playable program.
     pub fn new(program: Option<u16>) -> Self {
         Demuxer { wanted: program, ..Demuxer::default() }
     }
 
-    /// Takes a datagram. One of whole packets lies on a raster of its own, whatever is left of the one before; one that
-    /// the network has doubled is taken once.
+    /// Takes a datagram. If it consists of whole packets, unfinished bytes before it are dropped. A doubled datagram is
+    /// taken once.
     pub fn datagram(&mut self, bytes: &[u8]) {
         if self.last == bytes {
             self.stats.duplicates += (bytes.len() / sync::PACKET_LEN) as u64;
@@ -88,7 +88,7 @@ impl Demuxer {
         self.push(bytes);
     }
 
-    /// Takes bytes of a stream, however they were read.
+    /// Takes bytes of a stream, in pieces of any length.
     pub fn push(&mut self, bytes: &[u8]) {
         self.sync.push(bytes);
         while let Some(bytes) = self.sync.next(&mut self.stats) {
@@ -101,7 +101,7 @@ impl Demuxer {
         }
     }
 
-    /// Packets were lost before what comes next; what was under way is damaged.
+    /// Notes that packets were lost here, which damages all unfinished units.
     pub fn lost(&mut self) {
         for pid in self.streams.keys().copied().collect::<Vec<_>>() {
             self.damage(pid);
@@ -112,7 +112,7 @@ impl Demuxer {
         self.metadata.values_mut().for_each(MetadataStream::forget);
     }
 
-    /// The stream ends, or pauses. Of a picture under way only the next PES packet would tell where it ends.
+    /// Ends the stream, or notes a pause. Only the next PES packet would tell where an unfinished picture ends.
     pub fn finish(&mut self, end: End) {
         for pid in self.streams.keys().copied().collect::<Vec<_>>() {
             let Some(stream) = self.streams.get_mut(&pid) else { continue };
@@ -122,12 +122,12 @@ impl Demuxer {
         }
     }
 
-    /// The next output, oldest first.
+    /// Returns the next output, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }
 
-    /// What has come so far.
+    /// Returns the counters so far.
     pub fn stats(&self) -> Counters {
         self.stats
     }
@@ -154,7 +154,7 @@ impl Demuxer {
         }
     }
 
-    /// The PAT says which programs there are.
+    /// Takes the list of programs from a PAT.
     fn list(&mut self, programs: Option<Vec<(u16, u16)>>) {
         let Some(programs) = programs.filter(|programs| *programs != self.programs) else { return };
         self.programs = programs;
@@ -177,7 +177,7 @@ impl Demuxer {
         }
     }
 
-    /// A PMT says what a program is made of.
+    /// Takes a program's PMT.
     fn map(&mut self, pid: u16, number: u16, pmt: Pmt) {
         if !self.programs.contains(&(number, pid)) {
             return;
@@ -200,7 +200,7 @@ impl Demuxer {
         }
     }
 
-    /// The program to play: the one that is asked for, or the first that can be.
+    /// Returns the program to play: the wanted one, or the first playable one.
     fn choose(&mut self) -> Option<u16> {
         if let Some(wanted) = self.wanted {
             return self.maps.contains_key(&wanted).then_some(wanted);
@@ -209,16 +209,16 @@ impl Demuxer {
             match self.maps.get(&number) {
                 Some(map) if map.pmt.is_playable() => return Some(number),
                 Some(_) => {}
-                // Those behind it have come twice: it has none.
+                // The PMTs of programs behind it have come twice: this program has none.
                 None if self.maps.values().any(|map| map.again) => {}
                 None => return None,
             }
         }
-        // None can be: one of them is named.
+        // No program is playable: report the first.
         self.programs.first().map(|(number, _)| *number).filter(|number| self.maps.contains_key(number))
     }
 
-    /// Takes the tracks of a program's PMT; those that were there go on.
+    /// Opens the tracks of a program's PMT. Tracks that it had before go on.
     fn play(&mut self, number: u16) {
         let Some(map) = self.maps.get(&number) else { return };
         let listed = |pid: u16, kind: StreamKind| map.pmt.streams.iter().any(|s| s.pid == pid && s.kind == kind);
@@ -290,7 +290,7 @@ impl Demuxer {
         }
     }
 
-    /// What is under way of a PID is damaged.
+    /// Notes that packets of a PID are missing, which damages its unfinished unit.
     fn damage(&mut self, pid: u16) {
         let Some(stream) = self.streams.get_mut(&pid) else { return };
         let pes = stream.pes.cut();
@@ -327,7 +327,7 @@ impl Demuxer {
                 if pes.cut {
                     self.stats.damaged += u64::from(sound.damaged());
                 }
-                // A picture that stands meanwhile has come.
+                // An unfinished picture that has stayed as it is meanwhile is whole.
                 let stood = |(&pid, other): (&u16, &mut Stream)| Some((pid, other.pes.stood(at?.1)?));
                 if let Some((pid, pes)) = self.streams.iter_mut().find_map(stood) {
                     self.decode(pid, pes);
@@ -344,7 +344,7 @@ impl Demuxer {
         }
     }
 
-    /// Whether this is to be said of a PID: once.
+    /// Returns whether this diagnostic is new for a PID.
     fn says(&mut self, pid: u16, what: &'static str) -> bool {
         self.said.insert((pid, what))
     }

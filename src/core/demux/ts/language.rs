@@ -1,20 +1,21 @@
-//! Languages: from ISO 639-2, as a PMT has them (ISO_639_language_descriptor, 2.6.18), to BCP 47, as playlists do.
+//! Languages: from ISO 639-2, as in PMTs (ISO_639_language_descriptor, 2.6.18), to BCP 47, as in playlists.
 
-/// "When a language has both an ISO 639-1 two-character code and a three-character code, the two-character one is used"
-/// (RFC 5646, 2.2.1): those of Europe, and the most spoken ones. Where there are two codes of three, both are here.
+/// The codes of two letters for languages of Europe and the most spoken ones. "When a language has both an ISO 639-1
+/// two-character code and a three-character code, the two-character one is used" (RFC 5646, 2.2.1). Where a language
+/// has two codes of three letters, both are here.
 const SHORT: &str = "ara ar, bel be, ben bn, bos bs, bul bg, cat ca, ces cs, chi zh, cym cy, cze cs, dan da, deu de, dut nl, \
     ell el, eng en, est et, eus eu, fas fa, fin fi, fra fr, fre fr, ger de, gle ga, glg gl, gre el, heb he, \
     hin hi, hrv hr, hun hu, ind id, isl is, ita it, jpn ja, kor ko, lav lv, lit lt, ltz lb, mkd mk, nld nl, \
     nob nb, nor no, pol pl, por pt, ron ro, rum ro, rus ru, slk sk, slo sk, slv sl, spa es, sqi sq, srp sr, \
     swe sv, tur tr, ukr uk, urd ur, vie vi, zho zh";
 
-/// What `und` (undetermined), `mul` (several), `mis`, `zxx` and the codes for a programme's own use (`qaa` to `qtz`) say is
-/// no language.
+/// Returns whether the code names no language: `und` (undetermined), `mul` (several), `mis`, `zxx`, and the codes for
+/// private use (`qaa` to `qtz`).
 fn is_none(code: &[u8; 3]) -> bool {
     matches!(code, b"und" | b"mul" | b"mis" | b"zxx") || code[0] == b'q' && code[1] <= b't'
 }
 
-/// The language tag of three letters, in whatever case.
+/// Returns the language tag of three letters in any case.
 pub(super) fn tag(code: [u8; 3]) -> Option<String> {
     let code = code.map(|letter| letter.to_ascii_lowercase());
     if !code.iter().all(u8::is_ascii_lowercase) || is_none(&code) {

@@ -14,7 +14,7 @@ use super::table::PsiTable;
 use crate::codec::{id3, scte35};
 use crate::model::{MESSAGE_LEN_MAX, Scheme, TimedMessage};
 
-/// What one PID has of it.
+/// The timed metadata of one PID.
 #[derive(Debug)]
 pub(super) enum MetadataStream {
     Id3 { continuity: Continuity, pes: pes::Assembler },
@@ -32,7 +32,7 @@ impl MetadataStream {
         }
     }
 
-    /// What is under way is damaged.
+    /// Drops the unfinished message, since packets are missing.
     pub(super) fn forget(&mut self) {
         match self {
             MetadataStream::Id3 { pes, .. } => drop(pes.cut()),
@@ -40,7 +40,7 @@ impl MetadataStream {
         }
     }
 
-    /// Takes a packet, and puts out what it ends.
+    /// Takes a packet, and puts out the messages that it ends.
     pub(super) fn packet(
         &mut self,
         packet: &Packet<'_>,

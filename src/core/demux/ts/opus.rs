@@ -16,7 +16,8 @@ use super::sound::SoundDecoder;
 use crate::codec::opus::{Opus, samples};
 use crate::model::{CodecConfig, InputTrack};
 
-/// Streams, those of them that are stereo, and channels by channel_config_code, from 3 on (RFC 7845, 5.1.1.2).
+/// The number of streams, of stereo streams, and the channel mapping by channel_config_code, from 3 on (RFC 7845,
+/// 5.1.1.2).
 const MAPPINGS: [(u8, u8, &[u8]); 6] = [
     (2, 1, &[0, 2, 1]),
     (2, 2, &[0, 1, 2, 3]),
@@ -32,12 +33,12 @@ pub(super) struct Packets {
     track: InputTrack,
     channels: u8,
     configured: bool,
-    /// When the next packet begins.
+    /// The time of the next packet.
     next: Option<u64>,
 }
 
 impl Packets {
-    /// Of 1 to [`CHANNELS_MAX`](crate::codec::opus::CHANNELS_MAX) channels.
+    /// Returns the decoder of a track of 1 to [`CHANNELS_MAX`](crate::codec::opus::CHANNELS_MAX) channels.
     pub(super) fn new(track: InputTrack, channels: u8) -> Self {
         Packets { track, channels, configured: false, next: None }
     }
@@ -49,7 +50,7 @@ impl SoundDecoder for Packets {
         false
     }
 
-    /// Packets don't go on in the next PES packet.
+    /// Takes a PES packet's payload, which holds whole packets.
     fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         if let Some((pts, _)) = pes.times {
             self.next = Some(pts);
@@ -59,7 +60,7 @@ impl SoundDecoder for Packets {
             let packet = packet(&mut data).ok_or("no Opus packet where one should be, or not all of it")?;
             let samples = samples(&packet).ok_or("an Opus packet of no length")?;
             let Some(dts) = self.next else { return Ok(()) };
-            // 48 kHz in 90 kHz: 15 for 8.
+            // 8 samples at 48 kHz are 15 ticks of 90 kHz.
             self.next = Some((dts + u64::from(samples) * 15 / 8) % MODULUS);
             if !std::mem::replace(&mut self.configured, true) {
                 let mapping = usize::from(self.channels).checked_sub(3).and_then(|i| MAPPINGS.get(i)).copied();

@@ -3,20 +3,20 @@
 use super::output::{PROGRAMS_MAX, STREAMS_MAX};
 use crate::codec::opus::CHANNELS_MAX;
 
-/// Bytes before a section's content, and of the checksum behind it.
+/// The length of a section's header, and of its checksum, in bytes.
 const HEADER_LEN: usize = 8;
 const CRC_LEN: usize = 4;
 
-/// What stands between header and checksum of a section in force, and its table_id_extension.
+/// Returns the table_id_extension and the content of a section in force.
 fn content(section: &[u8], table_id: u8) -> Option<(u16, &[u8])> {
     let content = section.get(HEADER_LEN..section.len().checked_sub(CRC_LEN)?)?;
-    // section_syntax_indicator; current_next_indicator. What is to come will be said again.
+    // section_syntax_indicator; current_next_indicator. A section that isn't in force yet will be repeated.
     let in_force = section[0] == table_id && section[1] & 0x80 != 0 && section[5] & 1 == 1;
     in_force.then(|| (u16::from_be_bytes([section[3], section[4]]), content))
 }
 
-/// The programs of a PAT (2.4.4.3), in its order: number, and PID of the PMT. Only its first section is read, which has
-/// room for 253.
+/// Returns the programs of a PAT (2.4.4.3) in its order: number, and PID of the PMT. Only its first section is read,
+/// which has room for 253.
 pub(super) fn programs(section: &[u8]) -> Option<Vec<(u16, u16)>> {
     let (_, content) = content(section, 0)?;
     if section[6] != 0 {
@@ -28,7 +28,7 @@ pub(super) fn programs(section: &[u8]) -> Option<Vec<(u16, u16)>> {
     Some(entries.filter(|(number, _)| *number != 0).take(PROGRAMS_MAX).collect())
 }
 
-/// What an elementary stream is to us.
+/// The kind of an elementary stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum StreamKind {
     /// H.264, Annex B.
@@ -39,18 +39,18 @@ pub(super) enum StreamKind {
     Aac,
     /// AC-3 or E-AC-3.
     Ac3,
-    /// Opus, of so many channels.
+    /// Opus, with this number of channels.
     Opus(u8),
     /// ID3 tags in PES packets (Apple, "Timed Metadata for HTTP Live Streaming").
     Id3,
     /// Splice information (SCTE 35).
     Splices,
-    /// Something else, and what would be taken instead.
+    /// Something else: what it is, and what to send instead.
     Other(&'static str),
 }
 
 impl StreamKind {
-    /// Why a stream isn't taken.
+    /// Returns why a stream isn't taken.
     pub(super) fn refused(self) -> &'static str {
         match self {
             StreamKind::Avc | StreamKind::Hevc => "a second video track; one is played",
@@ -60,7 +60,7 @@ impl StreamKind {
         }
     }
 
-    /// By stream_type (table 2-34; ATSC A/53-3, SCTE 35) and descriptors.
+    /// Returns the kind by stream_type (table 2-34; ATSC A/53-3, SCTE 35) and descriptors.
     fn of(stream_type: u8, descriptors: &[u8]) -> StreamKind {
         StreamKind::Other(match stream_type {
             0x1b => return StreamKind::Avc,
@@ -81,7 +81,7 @@ impl StreamKind {
     }
 }
 
-/// Descriptors (2.6) and what they hold.
+/// Returns descriptors (2.6): tags and contents.
 fn descriptors(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -92,7 +92,7 @@ fn descriptors(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// Whether a metadata_descriptor (2.6.60) says that the metadata are ID3 tags: metadata_format 0xff, and its identifier.
+/// Returns whether a metadata_descriptor (2.6.60) announces ID3 tags: metadata_format 0xff, and its identifier.
 fn is_id3(bytes: &[u8]) -> bool {
     descriptors(bytes).any(|(tag, content)| {
         let format = if content.starts_with(&[0xff, 0xff]) { content.get(6..) } else { content.get(2..) };
@@ -100,7 +100,7 @@ fn is_id3(bytes: &[u8]) -> bool {
     })
 }
 
-/// Private data by what its descriptors (2.6; EN 300 468, 6.1) say.
+/// Returns the kind of private data by its descriptors (2.6; EN 300 468, 6.1).
 fn private(bytes: &[u8]) -> StreamKind {
     for (tag, content) in descriptors(bytes) {
         return StreamKind::Other(match (tag, content.first_chunk::<4>()) {
@@ -115,7 +115,7 @@ fn private(bytes: &[u8]) -> StreamKind {
     StreamKind::Other("private data, which isn't carried")
 }
 
-/// Opus says in an extension descriptor (0x7f, 0x80) which channels it has.
+/// Returns Opus with its channels, which stand in an extension descriptor (0x7f, 0x80).
 fn opus(bytes: &[u8]) -> StreamKind {
     let code = descriptors(bytes).find_map(|(tag, content)| match (tag, content) {
         (0x7f, [0x80, code, ..]) => Some(*code),
@@ -133,18 +133,18 @@ pub(super) struct PmtStream {
     pub(super) pid: u16,
     pub(super) stream_type: u8,
     pub(super) kind: StreamKind,
-    /// ISO 639-2, where it is told.
+    /// The language in ISO 639-2, where the PMT gives it.
     pub(super) language: Option<[u8; 3]>,
 }
 
-/// What we read of a PMT (2.4.4.8).
+/// The part of a PMT (2.4.4.8) that the demuxer needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Pmt {
     pub(super) streams: Vec<PmtStream>,
 }
 
 impl Pmt {
-    /// The program's number, and its PMT.
+    /// Reads a PMT. Returns the program's number with it.
     pub(super) fn parse(section: &[u8]) -> Option<(u16, Pmt)> {
         let (number, content) = content(section, 2)?;
         let length = |bytes: &[u8], at: usize| {
@@ -166,7 +166,7 @@ impl Pmt {
         Some((number, Pmt { streams }))
     }
 
-    /// Whether anything in it can be played.
+    /// Returns whether any of the streams can be played.
     pub(super) fn is_playable(&self) -> bool {
         let plays = |kind| !matches!(kind, StreamKind::Id3 | StreamKind::Splices | StreamKind::Other(_));
         self.streams.iter().any(|stream| plays(stream.kind))

@@ -1,4 +1,4 @@
-//! Sound that is played: whatever its codec, PES payloads become frames.
+//! Sound that is played: PES payloads to frames, of any codec.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
