@@ -1,27 +1,27 @@
-//! From requests that bring a stream in bursts and by track to one sequence of units in the order and at the pace of
-//! their timestamps (pure).
+//! Units from requests, which bring a stream in bursts and track by track, to one sequence in the order and at the pace
+//! of their timestamps (pure).
 //!
 //! ```text
 //!  queue (one a track)  |=====|     |== <- a request brings a segment at once
-//!  queue                 |===|          another one somewhat later
+//!  queue                 |===|          another request, somewhat later
 //!                          ^ origin: this decode time is due now
 //! ```
 //!
-//! A unit is handed on when it is due. The first one sets what is due, once each track has come; one that comes late
-//! moves it, so that what was late once is waited for from then on: latency is as much as the requests' own pauses, and
-//! no more. What nobody needs any more of that is given back slowly. A sender that is faster than time, a file, fills its
-//! queue, and is held up by it.
+//! A unit is played when it is due. The first unit sets the origin, once each track has come. A late unit moves it, so
+//! that playout waits that long from then on: the latency is as long as the pauses between requests, and no longer. When
+//! all units come early for a while, playout slowly catches up. A sender that is faster than real time, such as a file,
+//! fills its queue and has to wait.
 //!
-//! What has come already is told by its decode time, and dropped: redundant encoders send the same ("A receiving entity
-//! can ignore fragments that it has already received", DASH-IF Live Media Ingest 1.2, 6.8). A time that is further off
-//! than that is a jump: an encoder has begun anew.
+//! A unit that has come already is found by its decode time, and dropped, since redundant encoders send the same ("A
+//! receiving entity can ignore fragments that it has already received", DASH-IF Live Media Ingest 1.2, 6.8). A time that
+//! is further away is a jump: an encoder has restarted. The units between two jumps are a stretch.
 //!
-//! Tracks whose times lie so far apart that one would never be due have clocks of their own, as the packager has it of other inputs:
-//! the one that comes later is put beside the others by its arrival.
+//! Tracks whose times are so far apart that one would never be due have clocks of their own, as in the packager. The one
+//! that comes later is aligned with the others by its arrival.
 //!
-//! Messages have no pace of their own: each goes on right behind the unit that it came with. What has a track of its own,
-//! in requests of its own, comes before or after the units of its time: it waits until some are near, and joins them. Being early
-//! is no harm, and a splice has to be. What finds none is lost, and counted.
+//! Messages have no pace of their own: each goes right behind the unit that it came with. A message in a track and in
+//! requests of its own comes before or after the units of its time. It waits until such units come. It may go early, and
+//! a splice has to. A message that finds no units is lost, and counted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,78 +29,79 @@ use std::time::Duration;
 use crate::model::time::{Time, Timescale};
 use crate::model::{AccessUnit, CodecConfig, MESSAGE_LEN_MAX, TimedMessage};
 
-/// The scale of all tracks' times.
+/// The scale of all times.
 pub const SCALE: Timescale = Timescale::MPEG;
-/// What a track's queue holds at most, from its oldest to its newest unit: a long segment, and the start of the next.
+/// The most that a track's queue holds, from its oldest to its newest unit: a long segment, and the start of the next.
 const AHEAD_MAX: Duration = Duration::from_secs(15);
-/// And what all of them hold, in bytes of memory: that, at 25 Mb/s.
+/// The most that all queues hold, in bytes of memory: as much, at 25 Mb/s.
 const HELD_MAX: usize = 48 << 20;
-/// How long it is waited at the start for tracks that were announced and don't come, and by a message for the leader.
+/// How long playout waits at the start for announced tracks that don't come, and a message for the leader.
 const START_MAX: Duration = Duration::from_secs(3);
-/// By how much the others wait for a track that comes late. Behind that, the packager goes on without it.
+/// How long the other tracks wait for a late one. After that, the packager goes on without it.
 const LATE_MAX: Duration = Duration::from_secs(3);
-/// Tracks that lie further apart than what a queue holds run on clocks of their own, and are put side by side. Once others are played, one
-/// that begins may be behind by so much: what its encoder had to keep until it got through. A guess.
+/// Tracks whose times are further apart than a queue holds have clocks of their own, and are aligned by arrival. Once
+/// other tracks play, one that begins may be behind by this much: its encoder kept it until it could connect. A guess.
 const BEHIND_MAX: Duration = Duration::from_secs(60);
-/// A step forward beyond this is a jump, not a hole.
+/// A longer step forward is a jump, not a hole.
 const FORWARD_MAX: Duration = Duration::from_secs(10);
-/// What lies behind a track's newest unit by no more than this, or than one and a half of its bursts, has come already: an
-/// encoder sends again what was cut off.
+/// A unit has come already if it is behind its track's newest by no more than this, or than one and a half bursts:
+/// encoders send again what was cut off.
 const RESENT_MAX: Duration = Duration::from_secs(2);
-/// The same of what lies behind where that unit's encoder must be by now by no more than this, or than three bursts:
-/// another encoder is as far, give or take a segment. A guess.
+/// A unit has come already, too, if it is behind its encoder's expected time by no more than this, or than three
+/// bursts. A redundant encoder differs by about a segment. A guess.
 const REDUNDANT_MAX: Duration = Duration::from_secs(6);
-/// What comes within so long is one burst, which counts up to this.
+/// Units that come within this time are one burst, and the longest burst that counts.
 const BURST: Duration = Duration::from_secs(1);
 const BURST_MAX: Duration = Duration::from_secs(10);
-/// How often what all units have come too early by is given back, how much of it stays, and how much goes at once: less
-/// than a viewer's buffer.
+/// How often playout catches up if all units come too early, how much earliness stays, and how much one step takes:
+/// less than a viewer's buffer.
 const RETURN_EACH: Duration = Duration::from_secs(10);
 const RETURN_KEEPS: Duration = Duration::from_millis(150);
 const RETURN_STEP: Duration = Duration::from_millis(250);
-/// Messages that are remembered, so that what is sent again isn't taken again: a tag a frame, of a long segment.
+/// The number of messages that are remembered to find repeated ones: a tag a frame, of a long segment.
 const KNOWN_MAX: usize = 1_024;
-/// Messages among the units of a track, in bytes of memory; what is beyond is lost. A tag of 1 KiB a frame, at 60 frames a second.
+/// The most memory of the messages among a track's units, in bytes: a tag of 1 KiB a frame, at 60 frames a second.
+/// Further ones are lost.
 const QUEUE_MESSAGES_LEN_MAX: usize = 1 << 20;
-/// The same of those that wait for units of their time, of which the oldest are lost. A guess.
+/// The most memory of the messages that wait for units of their time, in bytes. The oldest are lost first. A guess.
 const WAITING_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
-/// How long they wait: then what is ahead has been played, and what is near by then is of another time.
+/// How long messages wait. After that, all units ahead have been played, and nearby units are of another time.
 const WAITING_MAX: Duration = AHEAD_MAX.saturating_add(FORWARD_MAX);
 
-/// A track's place.
+/// The number of a track's queue.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct QueueId(pub usize);
 
-/// What goes through a track's queue.
+/// An item of a track's queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Item {
-    /// Headers of what follows.
+    /// Headers of the units that follow.
     Config(CodecConfig),
     /// A frame at its decode time, in ticks of [`SCALE`], unwrapped.
     Unit(i64, AccessUnit),
-    /// Timed metadata at its presentation time, likewise.
+    /// Timed metadata at its presentation time, in ticks of [`SCALE`], unwrapped.
     Message(i64, TimedMessage),
 }
 
-/// What became of an item.
+/// The result of pushing an item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pushed {
-    /// It was taken.
+    /// The item was taken.
     Taken,
-    /// It had come already.
+    /// The item had come already.
     Repeated,
-    /// It is of no use, since something before it is missing.
+    /// The item is useless, since units before it are missing.
     Useless,
-    /// It was taken, and lies elsewhere than the one before.
+    /// The item was taken, and its time has jumped.
     Jumped,
-    /// It was taken, and lies so far off the other tracks that its track is put beside them by its arrival.
+    /// The item was taken, and its time is so far from the other tracks that its track is aligned by arrival.
     Apart,
 }
 
 #[derive(Debug)]
 struct Queued {
     item: Item,
-    /// Goes up with each jump.
+    /// The number of jumps before it.
     stretch: u64,
     came: Time,
 }
@@ -108,53 +109,54 @@ struct Queued {
 #[derive(Debug, Default)]
 struct TrackQueue {
     items: VecDeque<Queued>,
-    /// What messages take of it.
+    /// The memory of its messages, in bytes.
     messages_len: usize,
-    /// By how much its clock is ahead of what is played; all times in here are without that.
+    /// By how much its clock is ahead of playout. The times in this struct are without it.
     shift: i64,
-    /// The newest unit's.
+    /// The newest unit's decode time.
     last: Option<i64>,
-    /// The shortest step between two of them.
+    /// The shortest step between two units.
     step: i64,
     stretch: u64,
-    /// The unit that was handed on last.
+    /// The decode time of the last unit that was played.
     played: Option<i64>,
-    /// When that came.
+    /// When the newest unit came.
     came: Time,
     /// How late the newest unit came.
     late: Duration,
-    /// How the burst that it is of began, and the longest that was.
+    /// When and with which decode time the current burst began, and the longest burst.
     begun: Option<(Time, i64)>,
     burst: Duration,
     closed: bool,
 }
 
-/// See the module.
+/// Puts units of several tracks in order, and plays them at the pace of their timestamps.
 #[derive(Debug, Default)]
 pub struct JitterBuffer {
     queues: Vec<TrackQueue>,
     held: usize,
-    /// When which decode time is due, in the stretch that is played.
+    /// A time, and the decode time that is due then, in the stretch that is played.
     origin: Option<(Time, i64)>,
     stretch: u64,
-    /// The track with whose units messages go that are of none.
+    /// The track that messages without a track go with.
     leader: Option<QueueId>,
-    /// By how much units have come too early at least since then; `None` if one was late, or a queue full.
+    /// The least earliness of all units since `early_since`; `None` if one was late, or a queue was full.
     early: Option<Duration>,
     early_since: Time,
     /// Messages that wait for units of their time.
     waiting: Vec<WaitingMessage>,
     known: VecDeque<blake3::Hash>,
-    /// Messages that were taken, and go nowhere.
+    /// The number of messages that were taken and then lost.
     lost: u64,
 }
 
-/// A message without its place.
+/// A message that waits for units of its time.
 #[derive(Debug)]
 struct WaitingMessage {
-    /// Where it belongs; `None`: with the [leader](JitterBuffer::lead), or with the first track that is near if that one doesn't come.
+    /// Its track; `None` for the [leader](JitterBuffer::lead), or for the first track nearby if the leader doesn't
+    /// come.
     queue: Option<QueueId>,
-    /// The decode time that it came with.
+    /// The decode time of the units that it came with.
     at: i64,
     came: Time,
     item: Item,
@@ -178,24 +180,24 @@ impl TrackQueue {
         })
     }
 
-    /// Headers behind its newest unit.
+    /// Returns headers behind its newest unit.
     fn unused(&mut self) -> Option<&mut Item> {
         let behind = self.items.iter_mut().rev().map(|queued| &mut queued.item);
         behind.take_while(|item| !matches!(item, Item::Unit(..))).find(|item| matches!(item, Item::Config(_)))
     }
 
-    /// The newest unit's decode time, by its own clock.
+    /// Returns the newest unit's decode time, by the track's own clock.
     fn last(&self) -> Option<i64> {
         self.last.map(|last| last.saturating_add(self.shift))
     }
 
-    /// Whether units of about that time, by their own clock, came last.
+    /// Returns whether its newest unit is near a time, by the track's own clock.
     fn is_near(&self, at: i64) -> bool {
         self.last().is_some_and(|last| apart(at, last) <= FORWARD_MAX)
     }
 
-    /// Behind which item a message goes: the last unit that is decoded by then, and the messages there. A unit of its stretch is
-    /// always before it.
+    /// Returns the index for a message: behind the last unit that is decoded by then, and its messages. A unit of its
+    /// stretch is always before it.
     fn place(&self, at: i64) -> usize {
         let decoded = |queued: &Queued| queued.dts(self.stretch).is_some_and(|dts| dts <= at);
         let first = || self.items.iter().position(|queued| queued.dts(self.stretch).is_some());
@@ -204,7 +206,8 @@ impl TrackQueue {
         unit + 1 + self.items.range(unit + 1..).take_while(is_message).count()
     }
 
-    /// Whether a unit of that time has come already. If it is behind the newest and hasn't, an encoder has begun anew.
+    /// Returns whether a unit of that time has come already. A unit behind the newest that hasn't is of an encoder that
+    /// has restarted.
     fn has_had(&self, dts: i64, now: Time) -> bool {
         let Some(behind) = self.last.filter(|&last| dts <= last).map(|last| span(dts, last)) else { return false };
         let resent = RESENT_MAX.max(self.burst * 3 / 2);
@@ -212,7 +215,7 @@ impl TrackQueue {
         behind <= resent || behind + now.since(self.came) <= redundant
     }
 
-    /// How much comes at once.
+    /// Measures how much comes at once.
     fn measure(&mut self, now: Time, dts: i64) {
         match self.begun {
             Some((begun, first)) if now.since(begun) < BURST && first <= dts => {
@@ -231,7 +234,7 @@ fn span(from: i64, to: i64) -> Duration {
     SCALE.duration(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
 }
 
-/// What an item takes of memory.
+/// Returns the memory of an item, in bytes.
 fn len(item: &Item) -> usize {
     let data = match item {
         Item::Config(config) => config.as_bytes(),
@@ -242,49 +245,49 @@ fn len(item: &Item) -> usize {
 }
 
 impl JitterBuffer {
-    /// A track more. What is played begins once all of them have come.
+    /// Opens the queue of one more track. Playout begins once all tracks have come.
     pub fn open(&mut self) -> QueueId {
         self.queues.push(TrackQueue::default());
         QueueId(self.queues.len() - 1)
     }
 
-    /// With this track's units messages go that are of none.
+    /// Sets the track that messages without a track go with.
     pub fn lead(&mut self, queue: QueueId) {
         self.leader = Some(queue);
     }
 
-    /// Nothing more comes of a track for now; it isn't waited for.
+    /// Notes that a track pauses or has ended. Playout doesn't wait for it.
     pub fn close(&mut self, queue: QueueId) {
         self.queues[queue.0].closed = true;
     }
 
-    /// A track's newest decode time, or if it has none, anyone's.
+    /// Returns a track's newest decode time, or the newest of all tracks if it has none.
     pub fn newest(&self, queue: Option<QueueId>) -> Option<i64> {
         queue.and_then(|queue| self.last(queue)).or_else(|| self.queues.iter().filter_map(TrackQueue::last).max())
     }
 
-    /// A track's own newest decode time.
+    /// Returns a track's newest decode time.
     pub fn last(&self, queue: QueueId) -> Option<i64> {
         self.queues[queue.0].last()
     }
 
-    /// Whether a track's queue can take more at the moment.
+    /// Returns whether a track's queue has room.
     pub fn has_room(&mut self, queue: QueueId) -> bool {
         let mut units = self.queues[queue.0].units();
         let (first, last) = (units.next(), units.next_back());
         let ahead = first.zip(last).is_some_and(|((first, ..), (last, ..))| span(first, last) >= AHEAD_MAX);
         let full = ahead || self.held >= HELD_MAX;
         if full {
-            // It is the sender who waits.
+            // The sender waits, so its units aren't early.
             self.early = None;
         }
         !full
     }
 
-    /// Takes an item that has come.
+    /// Takes an item.
     pub fn push(&mut self, id: QueueId, now: Time, item: Item) -> Pushed {
         let mut pushed = Pushed::Taken;
-        // From where to where it jumps.
+        // The decode times before and after a jump.
         let mut jump = None;
         let item = match item {
             Item::Unit(raw, unit) => {
@@ -303,14 +306,14 @@ impl JitterBuffer {
         let queue = &mut self.queues[id.0];
         queue.closed = false;
         let stretch = queue.stretch;
-        // Headers that no unit stands behind are of no use once there are others, and nothing plays them.
+        // Headers without units behind them are useless once newer ones come.
         match queue.unused().filter(|_| matches!(item, Item::Config(_))) {
             Some(unused) => self.held -= len(&std::mem::replace(unused, item)),
             None => queue.items.push_back(Queued { item, stretch, came: now }),
         }
         self.settle(now);
         if let Some((from, to)) = jump {
-            // These were meant for what won't come any more.
+            // These belong to units that won't come any more.
             let over = self.waiting.extract_if(.., |message| {
                 message.queue.is_none_or(|queue| queue == id) && apart(message.at, from) < apart(message.at, to)
             });
@@ -319,21 +322,21 @@ impl JitterBuffer {
         pushed
     }
 
-    /// A unit that hasn't come already: where it belongs.
+    /// Places a new unit: finds its stretch and its track's shift.
     fn arrive(&mut self, id: QueueId, now: Time, raw: i64) -> Pushed {
         let newest = self.queues.iter().map(|queue| queue.stretch).max().unwrap_or(0);
         let queue = &self.queues[id.0];
         let dts = raw.saturating_sub(queue.shift);
-        // The others have jumped to where it is by its own clock.
+        // The other tracks have jumped to its time, by its own clock.
         let follows =
             || queue.shift != 0 && queue.stretch < newest && self.others(id, newest).any(|other| other.is_near(raw));
         let jumps = queue.last.filter(|&last| dts <= last || span(last, dts) > FORWARD_MAX || follows()).is_some();
         let begins = queue.last.is_none();
         let (stretch, shift) = match self.beside(id, now, newest, raw) {
-            // A track that comes later is where the others are.
+            // A track that comes later joins the others' stretch.
             shift if begins => (newest, shift.unwrap_or(0)),
             _ if !jumps => (queue.stretch, queue.shift),
-            // After the others, if they have jumped already.
+            // It follows the others, if they have jumped already.
             Some(shift) if newest > queue.stretch => (newest, shift),
             _ => (newest + 1, 0),
         };
@@ -355,35 +358,36 @@ impl JitterBuffer {
         }
     }
 
-    /// The other tracks of a stretch that has begun.
+    /// Returns the other tracks with units in this stretch.
     fn others(&self, id: QueueId, stretch: u64) -> impl Iterator<Item = &TrackQueue> {
         let queues = self.queues.iter().enumerate().filter(move |(n, queue)| *n != id.0 && queue.stretch == stretch);
         queues.map(|(_, queue)| queue).filter(|queue| queue.last.is_some())
     }
 
-    /// By how much a track's clock is ahead of the others', where that is known: nothing, where its units lie near theirs; what puts
-    /// them side by side by their arrival, where they are so far off that one would wait for ever, or never be waited for.
+    /// Returns by how much a track's clock is ahead of the others', if that is known: nothing if its units are near
+    /// theirs. If it is so far away that one would wait for ever, or never be waited for, its arrival decides.
     fn beside(&self, id: QueueId, now: Time, stretch: u64, raw: i64) -> Option<i64> {
         if let Some(other) = self.others(id, stretch).find(|other| other.is_near(raw)) {
             return Some(other.shift);
         }
         let newest = self.others(id, stretch).max_by_key(|other| other.came)?;
-        // Of a burst, the first unit came when it was time.
+        // The first unit of a burst came on time.
         let (begun, first) = newest.begun?;
         let off = raw.saturating_sub(first.saturating_add(SCALE.ticks(now.since(begun)).cast_signed()));
         let behind_max = if self.origin.is_some() { BEHIND_MAX } else { AHEAD_MAX };
         (span(0, off) > AHEAD_MAX || span(off, 0) > behind_max).then_some(off)
     }
 
-    /// By how much a track's clock is ahead of the others'.
+    /// Returns by how much a track's clock is ahead of the others'.
     pub fn shift(&self, queue: QueueId) -> Duration {
         apart(self.queues[queue.0].shift, 0)
     }
 
-    /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its track, or if it has
-    /// none, with the leader's.
+    /// Takes a message that came with units decoded at `at`, and has the presentation time `pts`. It goes with its
+    /// track's units, or with the leader's if it has no track.
     pub fn message(&mut self, queue: Option<QueueId>, now: Time, at: i64, pts: i64, message: TimedMessage) -> Pushed {
-        // Renditions that say the same go to the packager each, since one of them may have no place there yet.
+        // The same message of two renditions goes to the packager twice, since one of the two may not be live there
+        // yet.
         let whose = queue.map_or(usize::MAX, |QueueId(n)| n);
         let mut hasher = blake3::Hasher::new();
         hasher.update(&whose.to_be_bytes()).update(message.scheme.uri().as_bytes());
@@ -410,12 +414,12 @@ impl JitterBuffer {
         Pushed::Taken
     }
 
-    /// How many messages more were taken and are lost, since there were too many, or no units of their time.
+    /// Returns how many messages were lost since the last call: there were too many, or no units of their time.
     pub fn lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
 
-    /// Puts messages where units of their time are by now.
+    /// Adds waiting messages to the units of their time, if those have come.
     fn settle(&mut self, now: Time) {
         let late = self.waiting.extract_if(.., |message| now.since(message.came) > WAITING_MAX);
         self.lost += late.count() as u64;
@@ -431,7 +435,7 @@ impl JitterBuffer {
         self.waiting.iter().map(|message| len(&message.item)).sum()
     }
 
-    /// With whose units a message goes, if some of its time came last.
+    /// Returns the track of a message, if units of its time came last.
     fn near(&self, now: Time, message: &WaitingMessage) -> Option<QueueId> {
         let is_near = |queue: &QueueId| self.queues[queue.0].is_near(message.at);
         if let Some(queue) = message.queue.or(self.leader).filter(is_near) {
@@ -443,7 +447,7 @@ impl JitterBuffer {
         (0..self.queues.len()).map(QueueId).find(is_near).filter(|_| free)
     }
 
-    /// Puts a message among the units of a track.
+    /// Adds a message to the units of a track.
     fn join(&mut self, id: QueueId, WaitingMessage { at, came, mut item, .. }: WaitingMessage) {
         let (queue, len) = (&mut self.queues[id.0], len(&item));
         if queue.messages_len + len > QUEUE_MESSAGES_LEN_MAX {
@@ -459,8 +463,8 @@ impl JitterBuffer {
         queue.items.insert(place, Queued { item, stretch, came });
     }
 
-    /// A unit behind the newest: it has come already, unless it fills a hole. Requests of two segments that follow one
-    /// another closely may be taken in either order.
+    /// Takes a unit behind the newest, if it fills a hole. Otherwise it has come already. Requests of two consecutive
+    /// segments may be read in either order.
     fn fill(&mut self, id: QueueId, now: Time, dts: i64, unit: AccessUnit) -> Pushed {
         let queue = &mut self.queues[id.0];
         let half = (queue.step / 2).max(1);
@@ -479,7 +483,7 @@ impl JitterBuffer {
         Pushed::Taken
     }
 
-    /// A unit has come: late, or how early.
+    /// Notes how early or late a unit has come, and adapts playout.
     fn observe(&mut self, id: QueueId, now: Time, dts: i64) {
         let queue = &self.queues[id.0];
         let Some((at, base)) = self.origin.filter(|_| queue.stretch == self.stretch) else { return };
@@ -487,7 +491,7 @@ impl JitterBuffer {
         self.queues[id.0].late = now.since(due);
         if due < now {
             let late = now.since(due);
-            // All of them were held up, and not this one alone.
+            // All tracks were held up, not only this one.
             let on_time =
                 |other: &TrackQueue| other.last.is_some() && other.late.max(now.since(other.came)) <= LATE_MAX;
             let mut others = self.queues.iter().enumerate().filter(|(n, _)| *n != id.0);
@@ -509,7 +513,7 @@ impl JitterBuffer {
         }
     }
 
-    /// The next item that is due.
+    /// Returns the next item that is due.
     pub fn pop(&mut self, now: Time) -> Option<(QueueId, Item)> {
         let (at, id) = self.next(now)?;
         if at > now {
@@ -525,7 +529,7 @@ impl JitterBuffer {
         if let Item::Unit(dts, _) = queued.item
             && (base.is_none() || queued.stretch > self.stretch)
         {
-            // What is due begins here.
+            // Playout of a stretch begins here.
             self.origin = Some((now, dts));
             self.stretch = queued.stretch;
             (self.early, self.early_since) = (None, now);
@@ -533,15 +537,15 @@ impl JitterBuffer {
         Some((id, queued.item))
     }
 
-    /// When to look again.
+    /// Returns when to call [`pop`](Self::pop) again.
     pub fn due(&self, now: Time) -> Option<Time> {
         self.next(now).map(|(at, _)| at)
     }
 
-    /// The item that comes next, and when it is due.
+    /// Returns the queue of the next item, and when the item is due.
     fn next(&self, now: Time) -> Option<(Time, QueueId)> {
         let queues = || self.queues.iter().enumerate().map(|(n, queue)| (QueueId(n), queue));
-        // Headers go together with the unit that they stand before: others' units before that don't come behind them.
+        // Headers go with the unit behind them, so that earlier units of other tracks go first.
         let units = || queues().filter_map(|(id, queue)| queue.units().next().map(|unit| (id, unit)));
         let heads = || queues().filter_map(|(id, queue)| Some((id, queue.items.front()?)));
         let Some((at, base)) = self.origin else {
@@ -549,17 +553,17 @@ impl JitterBuffer {
             let all = self.queues.iter().all(|queue| queue.closed || queue.units().next().is_some());
             let any = self.queues.iter().any(|queue| queue.units().next().is_some());
             let starts = if all && any { now.min(first) } else { first + START_MAX };
-            // At the start, before all units.
+            // At the start, headers and messages go before all units.
             let free = heads().find(|(_, head)| !matches!(head.item, Item::Unit(..)));
             let unit = units().min_by_key(|(_, (dts, ..))| *dts);
             let id = free.map(|(id, _)| id).or(unit.map(|(id, _)| id))?;
             return Some((starts, id));
         };
-        // Right behind its unit.
+        // Messages go right behind their unit.
         if let Some((id, _)) = heads().find(|(_, head)| matches!(head.item, Item::Message(..))) {
             return Some((now, id));
         }
-        // The rest of what was before a jump first.
+        // Units from before a jump go first.
         let next = |after: bool| {
             let those = units().filter(|(_, (_, stretch, _))| (*stretch > self.stretch) == after);
             those.min_by_key(|(_, (dts, stretch, _))| (*stretch, *dts))

@@ -29,13 +29,13 @@ pub struct RequestTarget {
 pub enum TargetKind {
     /// One request is the whole push.
     Whole(Option<Rendition>),
-    /// A piece of one.
+    /// One object of a push.
     Object(Object),
-    /// A playlist or an MPD, which says nothing that the media don't.
+    /// A playlist or an MPD, which tells nothing beyond the media.
     Manifest,
 }
 
-/// A track, a segment of one, or of several.
+/// An object of a push: a track, or a segment of one or several.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Object {
     /// The folder, with its `/`.
@@ -44,10 +44,10 @@ pub struct Object {
     pub name: String,
 }
 
-/// Why a path is none. Told to the encoder.
+/// Why a path is refused, in words for the encoder.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PathError {
-    /// Not below the prefix.
+    /// The path isn't below the prefix.
     #[error("nothing is here: push to {0}/STREAM")]
     Elsewhere(String),
     /// The stream's name breaks the rules of names.
@@ -55,7 +55,7 @@ pub enum PathError {
     Stream(String),
 }
 
-/// Words in a name that say what of a track an object is.
+/// Words in an object's name that don't belong to its track's name.
 const WORDS: [&str; 10] = ["init", "header", "chunk", "seg", "segment", "media", "data", "frag", "part", "cmaf"];
 
 /// Reads a path, without its query.
@@ -93,9 +93,9 @@ pub fn parse(prefix: &str, path: &str) -> Result<RequestTarget, PathError> {
 }
 
 impl Object {
-    /// What all objects of its track have in common, as names go: `stream0` of `chunk-stream0-00001.m4s`.
+    /// Returns the part of the name that all objects of its track share: `stream0` of `chunk-stream0-00001.m4s`.
     ///
-    /// `numbered`: a segment, whose number or time ends its name.
+    /// `numbered` tells that the object is a segment, whose number or time ends its name.
     pub fn track(&self, numbered: bool) -> String {
         let stem = self.name.rsplit_once('.').map_or(&*self.name, |(stem, _)| stem);
         let mut words: Vec<&str> =

@@ -1,5 +1,4 @@
-//! A push's tracks: where each has its place, the order in which they are fed, and what its requests leave for one another
-//! (pure).
+//! A push's tracks: their places in its sessions, the order of their units, and what its requests share (pure).
 //!
 //! ```text
 //!  body --BodyOutput--> Tracks::take --> queue --> Tracks::pop --> Tracks::inputs --> session
@@ -18,16 +17,16 @@ use crate::model::time::{Time, UnixTime};
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Rendition, TimedMessage};
 use crate::packager::Input;
 
-/// Objects whose headers are kept: as many as there may be tracks, each by two names.
+/// The most objects whose headers are kept: as many as there may be tracks, each by two names.
 const OBJECTS_MAX: usize = 64;
 
-/// A track by who sends it: the name of its objects, and its number in them.
+/// The name of a track's objects, and its number in them.
 pub type TrackKey = (String, u32);
 
-/// What a track is.
+/// The kind and language of a track.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrackTraits {
-    /// Whether it shows pictures; else it is sound.
+    /// Whether it has pictures; otherwise it has sound.
     pub video: bool,
     /// The language of its sound, where the container says one.
     pub language: Option<String>,
@@ -38,9 +37,9 @@ struct PushTrack {
     key: TrackKey,
     kind: TrackTraits,
     queue: QueueId,
-    /// Which session of the push it feeds, and as what; `None` where there is no place for it.
+    /// The index of its session in the push, and its track there; `None` where there is no place for it.
     place: Option<(usize, InputTrack)>,
-    /// Something is missing before what comes next.
+    /// Units are missing before the next one.
     damaged: bool,
     /// The step between its two newest units.
     step: i64,
@@ -48,55 +47,55 @@ struct PushTrack {
     ended: bool,
     /// Its newest headers, for a session that begins later.
     config: Option<CodecConfig>,
-    /// It is known that it has a clock of its own.
+    /// A note that it has a clock of its own was logged.
     noted_apart: bool,
 }
 
-/// What comes of a request's body.
+/// An output of a request's body.
 #[derive(Debug)]
 pub enum BodyOutput {
-    /// Headers of what follows in a track.
+    /// Headers of the units that follow in a track.
     Config(QueueId, CodecConfig),
     /// A unit, on its input's clock.
     Unit(QueueId, InputClock, AccessUnit),
-    /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a track it goes beside
-    /// the push's own pictures, or what there is if they don't come.
+    /// A message on its input's clock, and the decode time of the units that it came with; `None` for the newest ones.
+    /// A message without a track goes with the push's own pictures, or with any track if they don't come.
     Message(Option<QueueId>, InputClock, Option<u64>, TimedMessage),
-    /// Something of a track is missing before what comes next.
+    /// Units of a track are missing before the next one.
     Damaged(QueueId),
     /// A track's last segment has come.
     Ended(QueueId),
-    /// An init segment was kept: others' media segments may go on.
+    /// An init segment was kept, and media segments that wait for it can be read.
     Init,
-    /// The encoder's clock.
+    /// The encoder's wallclock.
     Reference(UnixTime),
-    /// A frame of a track_ID isn't taken: why.
+    /// A frame of this track_ID was dropped; the text says why.
     Dropped(u32, &'static str),
-    /// A message isn't taken: why.
+    /// A message was dropped; the text says why.
     Ignored(String),
-    /// Something to log.
+    /// A note for the log.
     Note(String),
 }
 
-/// See the module.
+/// The tracks of a push.
 #[derive(Debug, Default)]
 pub struct Tracks {
     buffer: JitterBuffer,
     tracks: Vec<PushTrack>,
     tracks_max: usize,
-    /// What each session is a rendition of the stream as, the push itself first.
+    /// The rendition of each session, the push itself first.
     sessions: Vec<Option<Rendition>>,
-    /// Readers that know an init segment, by its object.
+    /// Readers that have read an init segment, by its object.
     inits: BTreeMap<Object, BmffReader>,
-    /// Of transport streams, between two of their segments.
+    /// The demuxers of transport streams, between two of their segments.
     demuxers: BTreeMap<String, Box<Demuxer>>,
-    /// What is to be told.
+    /// Notes for the log.
     notes: Vec<String>,
     noted_loss: bool,
 }
 
 impl Tracks {
-    /// A push's, of so many tracks at most; `rendition`: what it is a rendition of the stream as.
+    /// Returns the tracks of a push, which may have `tracks_max` of them and is the stream's `rendition`.
     pub fn new(rendition: Option<Rendition>, tracks_max: usize) -> Self {
         Tracks { tracks_max, sessions: vec![rendition], ..Tracks::default() }
     }
@@ -104,7 +103,7 @@ impl Tracks {
     /// Returns the queue of a track; `None` if there is no place for it, which is noted the first time.
     ///
     /// # Errors
-    /// The most tracks that there may be.
+    /// The limit, if the push has that many tracks already.
     pub fn queue(&mut self, key: &TrackKey, kind: &TrackTraits) -> Result<Option<QueueId>, usize> {
         if let Some(track) = self.tracks.iter().find(|track| track.key == *key && track.kind.video == kind.video) {
             return Ok(track.place.map(|_| track.queue));
@@ -132,17 +131,17 @@ impl Tracks {
         Ok(place.map(|_| queue))
     }
 
-    /// A track's language, before its headers.
+    /// Sets a track's language, before its headers come.
     pub fn language(&mut self, queue: QueueId, language: String) {
         if let Some(track) = self.tracks.get_mut(queue.0) {
             track.kind.language = Some(language);
         }
     }
 
-    /// Takes what has come of a body.
+    /// Takes an output of a body.
     ///
     /// # Errors
-    /// It, where its queue has no room at the moment.
+    /// The output, if its queue has no room at the moment.
     pub fn take(&mut self, now: Time, came: BodyOutput) -> Result<Pushed, BodyOutput> {
         match came {
             BodyOutput::Config(queue, _) | BodyOutput::Unit(queue, ..) if !self.buffer.has_room(queue) => Err(came),
@@ -153,7 +152,7 @@ impl Tracks {
                 let Some(track) = self.tracks.get_mut(queue.0) else { return Ok(Pushed::Useless) };
                 let step = last.map_or(0, |last| dts.saturating_sub(last));
                 if track.damaged && step > 0 {
-                    // What was missing has been sent again, or what comes needs nothing of it.
+                    // The missing units have been sent again, or the next unit doesn't need them.
                     if track.kind.video && !unit.keyframe && step > track.step * 2 {
                         return Ok(Pushed::Useless);
                     }
@@ -167,7 +166,7 @@ impl Tracks {
             BodyOutput::Message(queue, clock, at, message) => {
                 let newest = self.buffer.newest(queue);
                 let at = at.map(|at| unwrap(at, clock, newest)).or(newest);
-                // One of no time, before anything else has come, is meant for nothing.
+                // A message without a time, before any unit, belongs nowhere.
                 let Some(pts) = message.pts.map(|pts| unwrap(pts, clock, at)).or(at) else {
                     return Ok(Pushed::Useless);
                 };
@@ -186,7 +185,7 @@ impl Tracks {
                 }
                 Ok(Pushed::Taken)
             }
-            // The others are for the log.
+            // The other outputs are for the log.
             _ => Ok(Pushed::Taken),
         }
     }
@@ -216,29 +215,29 @@ impl Tracks {
         (lost, std::mem::take(&mut self.notes))
     }
 
-    /// The next item that is due.
+    /// Returns the next item that is due.
     pub fn pop(&mut self, now: Time) -> Option<(QueueId, Item)> {
         self.buffer.pop(now)
     }
 
-    /// When to look again.
+    /// Returns when to call [`pop`](Self::pop) again.
     pub fn due(&self, now: Time) -> Option<Time> {
         self.buffer.due(now)
     }
 
-    /// Whether the last segment of each track has come.
+    /// Returns whether the last segment of each track has come.
     pub fn have_ended(&self) -> bool {
         !self.tracks.is_empty() && self.tracks.iter().all(|track| track.ended || track.place.is_none())
     }
 
-    /// Returns which session is fed an item, and with what.
+    /// Returns the session that takes an item, and its inputs.
     pub fn inputs(&mut self, queue: QueueId, item: Item) -> Option<(usize, Vec<Input>)> {
         let held = self.tracks.get_mut(queue.0)?;
         let (session, track) = held.place?;
         let inputs = match item {
             Item::Config(config) => {
                 held.config = Some(config.clone());
-                // A rendition says its language by its name.
+                // A rendition's name tells its language.
                 let plain = self.sessions.get(session).is_some_and(Option::is_none);
                 headers(track, held.kind.language.clone().filter(|_| plain), config).collect()
             }
@@ -250,13 +249,13 @@ impl Tracks {
         Some((session, inputs))
     }
 
-    /// Returns what a session is a rendition of the stream as.
+    /// Returns the rendition of a session.
     pub fn rendition(&self, session: usize) -> Option<&Rendition> {
         self.sessions.get(session)?.as_ref()
     }
 
-    /// Returns what a session begins with: what is known of its tracks, and their headers so far. `whole`: the push is one
-    /// request, else more tracks may come.
+    /// Returns what a session begins with: its announced tracks, and their headers so far. `whole` tells that the push
+    /// is one request; otherwise more tracks may come.
     pub fn beginning(&self, session: usize, whole: bool) -> (Announced, Vec<Input>) {
         let plain = self.sessions.get(session).is_some_and(Option::is_none);
         let config = |track: &PushTrack| {
@@ -266,14 +265,14 @@ impl Tracks {
         (self.announced(session, whole), self.tracks.iter().filter_map(config).flatten().collect())
     }
 
-    /// An object was, or began with, an init segment.
+    /// Keeps a reader that has read an object's init segment.
     pub fn keep_init(&mut self, object: &Object, reader: &BmffReader) {
         if self.inits.len() < OBJECTS_MAX || self.inits.contains_key(object) {
             self.inits.insert(object.clone(), reader.again());
         }
     }
 
-    /// The demuxer of a transport stream that comes in segments.
+    /// Returns the demuxer of a transport stream that comes in segments.
     pub fn take_demuxer(&mut self, track: &str) -> Box<Demuxer> {
         self.demuxers.remove(track).unwrap_or_else(|| Box::new(Demuxer::new(None)))
     }
@@ -285,14 +284,14 @@ impl Tracks {
         }
     }
 
-    /// A reader that knows the init segment that an object belongs to, and what their track is called. `only`: the one
+    /// Returns a reader that has read the init segment of an object, and the name of their track. `only` takes the one
     /// init segment of its folder, whatever its name, since no other comes.
     pub fn init_for(&self, object: &Object, only: bool) -> Option<(BmffReader, String)> {
         let by = |name: String| self.inits.iter().find(|(init, _)| init.track(false) == name);
         let near = || {
             let mut beside = self.inits.iter().filter(|(init, _)| init.folder == object.folder);
             let first = beside.next();
-            // `init.mp4` needn't say more.
+            // `init.mp4` needs no track's name.
             first.filter(|(init, _)| beside.next().is_none() && (only || init.track(false) == init.folder))
         };
         let exact = self.inits.get_key_value(object);
@@ -300,7 +299,8 @@ impl Tracks {
         found.map(|(init, reader)| (reader.again(), init.track(false)))
     }
 
-    /// A place for a track: the first pictures and the first sound are the push itself, others its renditions.
+    /// Returns a place for a track. The first pictures and the first sound are the push itself; other tracks are its
+    /// renditions.
     fn place(&mut self, key: &TrackKey, kind: &TrackTraits) -> Option<(usize, InputTrack)> {
         let of_first = |video: bool| {
             let mut tracks = self.tracks.iter().filter(move |track| track.kind.video == video);
@@ -314,13 +314,13 @@ impl Tracks {
         }
         let beside = |track: &&PushTrack| track.key.0 == key.0 && track.place.is_some_and(|(session, _)| session == 0);
         let name = match (&kind.language, kind.video) {
-            // Sound of the same file that nothing else tells apart.
+            // Sound of the same file without a language.
             (None, false) if self.tracks.iter().any(|track| beside(&track)) => {
                 let taken = |n: u8| self.tracks.iter().any(|track| track.place == Some((0, InputTrack(n))));
                 return (2..16).find(|&n| !taken(n)).map(|n| (0, InputTrack(n)));
             }
             (_, true) => {
-                // Named by its encoder, as far as that is a name.
+                // Named by its encoder, if that makes a valid name.
                 let plain: String = key.0.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
                 let number = key.1;
                 let names = [plain.clone(), format!("{plain}_{number}"), format!("video_{number}")];
@@ -342,7 +342,7 @@ impl Tracks {
         !self.sessions.contains(&Some(name.clone()))
     }
 
-    /// Returns what is known of a session's tracks. Of segments more may come.
+    /// Returns the announced tracks of a session. More tracks may come in segments.
     fn announced(&self, session: usize, whole: bool) -> Announced {
         let of = |video: bool| {
             let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == session));
@@ -353,7 +353,7 @@ impl Tracks {
     }
 }
 
-/// What a track begins with: its language, and its headers.
+/// Returns the first inputs of a track: its language, and its headers.
 fn headers(track: InputTrack, language: Option<String>, config: CodecConfig) -> impl Iterator<Item = Input> {
     let language = language.map(|language| Input::Language { track, language });
     language.into_iter().chain([Input::Config { track, config }])
