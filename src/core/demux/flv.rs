@@ -143,7 +143,7 @@ impl Tags {
             // The unofficial id of H.265, which Chinese CDNs and their encoders use with H.265's own record and NAL
             // units.
             12 => Codec::Hevc,
-            other => return Err(r.unsupported(video_codec_name(other))),
+            other => return Err(r.unsupported(codec_name(TagKind::Video, other))),
         };
         // AVCPacketType: 0 sequence header, 1 NALU, 2 end of sequence: the numbers of Enhanced RTMP's.
         let packet = r.u8("AVCPacketType")?;
@@ -173,7 +173,7 @@ impl Tags {
             }
             // Enhanced RTMP: SoundFormat.ExHeader.
             9 => self.enhanced(&mut r, first, unit, out),
-            codec => Err(r.unsupported(audio_codec_name(codec))),
+            codec => Err(r.unsupported(codec_name(TagKind::Audio, codec))),
         }
     }
 
@@ -332,28 +332,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Table E.4.3.1, CodecID, and the numbers that encoders use without a specification.
-fn video_codec_name(codec: u8) -> String {
-    let name = match codec {
-        2 => "Sorenson H.263",
-        3 | 6 => "Screen",
-        4 | 5 => "On2 VP6",
-        13 => "AV1 (with the unofficial codec id 13)",
-        other => return format!("codec id {other}"),
-    };
-    name.to_owned()
-}
-
-/// Table E.4.2.1, SoundFormat.
-fn audio_codec_name(codec: u8) -> String {
-    let name = match codec {
-        0 | 3 => "PCM",
-        1 => "ADPCM",
-        2 | 14 => "MP3",
-        4..=6 => "Nellymoser",
-        7 | 8 => "G.711",
-        11 => "Speex",
-        other => return format!("sound format {other}"),
+/// Returns the name of a codec by CodecID (table E.4.3.1, and a number without a specification) or SoundFormat (table
+/// E.4.2.1).
+fn codec_name(kind: TagKind, id: u8) -> String {
+    let name = match (kind, id) {
+        (TagKind::Video, 2) => "Sorenson H.263",
+        (TagKind::Video, 3 | 6) => "Screen",
+        (TagKind::Video, 4 | 5) => "On2 VP6",
+        (TagKind::Video, 13) => "AV1 (with the unofficial codec id 13)",
+        (TagKind::Audio, 0 | 3) => "PCM",
+        (TagKind::Audio, 1) => "ADPCM",
+        (TagKind::Audio, 2 | 14) => "MP3",
+        (TagKind::Audio, 4..=6) => "Nellymoser",
+        (TagKind::Audio, 7 | 8) => "G.711",
+        (TagKind::Audio, 11) => "Speex",
+        _ => return format!("codec id {id}"),
     };
     name.to_owned()
 }

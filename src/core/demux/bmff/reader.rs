@@ -279,17 +279,14 @@ impl BmffReader {
             }
         };
         let len = content.unwrap_or(u64::MAX);
-        if len > limit {
+        let Some(whole) = usize::try_from(len).ok().filter(|_| len <= limit) else {
             return Err(BmffError::TooLong { at: start, kind, len, limit });
+        };
+        if whole == 0 {
+            return self.complete(kind, start);
         }
-        match usize::try_from(len) {
-            Ok(0) => self.complete(kind, start),
-            Ok(len) => {
-                self.state = State::Content(kind, start, len);
-                Ok(())
-            }
-            Err(_) => Err(BmffError::TooLong { at: start, kind, len, limit }),
-        }
+        self.state = State::Content(kind, start, whole);
+        Ok(())
     }
 
     fn open_data(&mut self, start: u64, end: u64) -> Result<(), BmffError> {

@@ -106,11 +106,6 @@ impl Dechunker {
         }
     }
 
-    /// Returns the position behind the last byte taken.
-    pub fn at(&self) -> u64 {
-        self.at
-    }
-
     /// Returns where the current chunk begins, or the last one.
     pub fn chunk_at(&self) -> u64 {
         self.chunk_at
@@ -205,18 +200,12 @@ impl Dechunker {
         let have = &self.header[..self.header_len];
         let Some(&first) = have.first() else { return Ok(Err(1)) };
         let fmt = first >> 6;
-        let basic = match first & 0x3f {
-            0 => 2,
-            1 => 3,
-            _ => 1,
-        };
-        if have.len() < basic {
-            return Ok(Err(basic));
-        }
-        let csid = match basic {
-            2 => 64 + u32::from(have[1]),
-            3 => 64 + u32::from(have[1]) + u32::from(have[2]) * 256,
-            _ => u32::from(first & 0x3f),
+        let (basic, csid) = match (first & 0x3f, have) {
+            (0, [_, low, ..]) => (2, 64 + u32::from(*low)),
+            (0, _) => return Ok(Err(2)),
+            (1, [_, low, high, ..]) => (3, 64 + u32::from(*low) + u32::from(*high) * 256),
+            (1, _) => return Ok(Err(3)),
+            (csid, _) => (1, u32::from(csid)),
         };
         let known = self.streams.get(&csid);
         // A type 1 header that begins a chunk stream says enough; librtmp sends such pings.
@@ -255,8 +244,7 @@ impl Dechunker {
             // 5.3.1.3: "This field is present in Type 3 chunks when the most recent Type 0, 1, or 2 chunk for
             // the same chunk stream ID indicated the presence of an extended timestamp field." Some encoders
             // leave it out where a message goes on: there, what isn't the timestamp again is payload.
-            let repeated = !head.open || word == head.field || word == head.timestamp;
-            if repeated {
+            if !head.open || word == head.field || word == head.timestamp {
                 len = whole + 4;
             }
             if !head.open {

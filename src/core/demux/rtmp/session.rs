@@ -239,13 +239,9 @@ impl RtmpSession {
             MessageBody::Data(values) => self.data(&values, timestamp),
             MessageBody::Command(command) => self.command(stream, &command)?,
             MessageBody::Aggregate(parts) => {
-                for part in parts {
-                    match part.kind {
-                        8 => self.media(TagKind::Audio, &part.payload, part.timestamp)?,
-                        9 => self.media(TagKind::Video, &part.payload, part.timestamp)?,
-                        _ => {} // metadata came before, or is repeated
-                    }
-                }
+                // Metadata came before, or is repeated.
+                let media = parts.into_iter().filter(|part| matches!(part.kind, 8 | 9));
+                media.map(|part| self.message(part)).collect::<Result<(), _>>()?;
             }
         }
         Ok(())
@@ -300,29 +296,27 @@ impl RtmpSession {
                 _ => Err(self.fault("session", "a command before connect")),
             };
         }
+        let nothing = [Value::Null, Value::Null];
         match command.name.as_str() {
-            "connect" => Err(self.fault("session", "a second connect")),
-            "createStream" => {
-                self.result(command, &[Value::Null, Value::Number(1.0)]);
-                Ok(())
-            }
-            "publish" => self.publish(stream, command),
+            "connect" => return Err(self.fault("session", "a second connect")),
+            "createStream" => self.result(command, &[Value::Null, Value::Number(1.0)]),
+            "publish" => return self.publish(stream, command),
             "play" | "play2" => {
                 let reason = "this is an ingest: play the stream over HLS or DASH at an edge's HTTP address";
                 self.status(stream, "error", "NetStream.Play.Failed", reason);
-                Err(self.fault("refused", reason))
+                return Err(self.fault("refused", reason));
             }
             "FCUnpublish" | "deleteStream" | "closeStream" => {
-                self.result(command, &[Value::Null, Value::Null]);
-                self.unpublish();
-                Ok(())
+                self.result(command, &nothing);
+                if let State::Publishing { .. } = self.state {
+                    self.state = State::Idle;
+                    self.outputs.push_back(Output::Unpublished);
+                }
             }
             // FMLE's own commands (releaseStream, FCPublish) and any other that wants an answer get an empty one.
-            _ => {
-                self.result(command, &[Value::Null, Value::Null]);
-                Ok(())
-            }
+            _ => self.result(command, &nothing),
         }
+        Ok(())
     }
 
     /// Answers `connect` (7.2.1.1).
@@ -377,13 +371,6 @@ impl RtmpSession {
                 self.status(stream, "error", "NetStream.Publish.BadName", &reason);
                 Err(self.fault("refused", reason))
             }
-        }
-    }
-
-    fn unpublish(&mut self) {
-        if let State::Publishing { .. } = self.state {
-            self.state = State::Idle;
-            self.outputs.push_back(Output::Unpublished);
         }
     }
 

@@ -140,10 +140,8 @@ impl Demuxer {
         } else if self.streams.contains_key(&packet.pid) {
             self.elementary(packet);
         } else if let Some(metadata) = self.metadata.get_mut(&packet.pid) {
-            if let Err(what) = metadata.packet(packet, &mut self.stats, &mut self.out)
-                && self.says(packet.pid, what)
-            {
-                self.out.push_back(Output::Diagnostic(TsDiagnostic::Broken { pid: packet.pid, what }));
+            if let Err(what) = metadata.packet(packet, &mut self.stats, &mut self.out) {
+                self.tell(packet.pid, what, TsDiagnostic::Broken { pid: packet.pid, what });
             }
         } else if let Some(table) = self.tables.get_mut(&packet.pid) {
             for section in table.sections(packet, &mut self.stats) {
@@ -220,13 +218,13 @@ impl Demuxer {
 
     /// Opens the tracks of a program's PMT. Tracks that it had before go on.
     fn play(&mut self, number: u16) {
-        let Some(map) = self.maps.get(&number) else { return };
-        let listed = |pid: u16, kind: StreamKind| map.pmt.streams.iter().any(|s| s.pid == pid && s.kind == kind);
+        let Some(pmt) = self.maps.get(&number).map(|map| map.pmt.clone()) else { return };
+        let listed = |pid: u16, kind: StreamKind| pmt.streams.iter().any(|s| s.pid == pid && s.kind == kind);
         self.streams.retain(|&pid, stream| listed(pid, stream.kind));
-        let (mut refused, mut languages) = (Vec::new(), Vec::new());
+        let mut languages = Vec::new();
         let mut known = std::mem::take(&mut self.metadata);
         let mut video = self.streams.values().any(|stream| stream.track == VIDEO);
-        for stream in &map.pmt.streams {
+        for stream in &pmt.streams {
             if let Some(metadata) = MetadataStream::of(stream.kind) {
                 let metadata = known.remove(&stream.pid).unwrap_or(metadata);
                 self.metadata.insert(stream.pid, metadata);
@@ -241,7 +239,8 @@ impl Demuxer {
             let sound = || free.and_then(|track| Some((track, Decoder::Sound(sound::decoder(stream.kind, track)?))));
             let Some((track, decoder)) = pictures.map(|pictures| (VIDEO, Decoder::Video(pictures))).or_else(sound)
             else {
-                refused.push((stream.pid, stream.stream_type, stream.kind.refused()));
+                let (pid, stream_type, what) = (stream.pid, stream.stream_type, stream.kind.refused());
+                self.tell(pid, what, TsDiagnostic::Refused { pid, stream_type, what });
                 continue;
             };
             video |= track == VIDEO;
@@ -253,11 +252,6 @@ impl Demuxer {
         }
         let audio = self.streams.values().any(|stream| stream.track != VIDEO);
         let announced = Announced { video: Some(video), audio: Some(audio) };
-        for (pid, stream_type, what) in refused {
-            if self.says(pid, what) {
-                self.out.push_back(Output::Diagnostic(TsDiagnostic::Refused { pid, stream_type, what }));
-            }
-        }
         if video || audio {
             self.out.push_back(Output::Program { number, announced });
             self.out.extend(languages);
@@ -339,13 +333,13 @@ impl Demuxer {
         if what == pes::SCRAMBLED {
             self.stats.scrambled += 1;
         }
-        if self.says(pid, what) {
-            self.out.push_back(Output::Diagnostic(TsDiagnostic::Broken { pid, what }));
-        }
+        self.tell(pid, what, TsDiagnostic::Broken { pid, what });
     }
 
-    /// Returns whether this diagnostic is new for a PID.
-    fn says(&mut self, pid: u16, what: &'static str) -> bool {
-        self.said.insert((pid, what))
+    /// Puts out a diagnostic once for a PID.
+    fn tell(&mut self, pid: u16, what: &'static str, diagnostic: TsDiagnostic) {
+        if self.said.insert((pid, what)) {
+            self.out.push_back(Output::Diagnostic(diagnostic));
+        }
     }
 }
