@@ -240,8 +240,8 @@ impl RtmpSession {
             MessageBody::Command(command) => self.command(stream, &command)?,
             MessageBody::Aggregate(parts) => {
                 // Metadata came before, or is repeated.
-                let media = parts.into_iter().filter(|part| matches!(part.kind, 8 | 9));
-                media.map(|part| self.message(part)).collect::<Result<(), _>>()?;
+                let mut media = parts.into_iter().filter(|part| matches!(part.kind, 8 | 9));
+                media.try_for_each(|part| self.message(part))?;
             }
         }
         Ok(())

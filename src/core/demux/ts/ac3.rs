@@ -7,10 +7,9 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::framing::Framing;
+use super::framing::{Framing, SoundDecoder};
 use super::output::Output;
 use super::pes::Payload;
-use super::sound::SoundDecoder;
 use crate::codec::ac3::{HEADER_LEN, Headers, SYNC, SyncFrame};
 use crate::model::InputTrack;
 

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::framing::Framing;
+use super::framing::{Framing, SoundDecoder};
 use super::output::Output;
 use super::pes::Payload;
-use super::sound::SoundDecoder;
 use crate::codec::aac::SAMPLE_RATES;
 use crate::model::{CodecConfig, InputTrack};
 

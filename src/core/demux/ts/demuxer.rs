@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::annexb::ByteStream;
 use super::diagnostic::{Counters, TsDiagnostic};
+use super::framing::SoundDecoder;
 use super::language;
 use super::metadata::MetadataStream;
 use super::output::{AUDIO, AUDIO_TRACKS_MAX, End, Output, VIDEO};
@@ -11,7 +12,6 @@ use super::packet::{Continuity, Found, Packet};
 use super::pes::{self, Pes};
 use super::psi::{self, Pmt, StreamKind};
 use super::sound;
-use super::sound::SoundDecoder;
 use super::sync::{self, Sync};
 use super::table::PsiTable;
 use crate::model::{Announced, InputTrack};

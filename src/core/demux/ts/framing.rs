@@ -2,10 +2,22 @@
 //! that begins in it (2.4.3.7). The times of the others are counted in samples from that stamp, so that rounding errors
 //! don't add up.
 
+use std::collections::VecDeque;
+use std::fmt::Debug;
+
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::output::MODULUS;
+use super::output::{MODULUS, Output};
 use super::pes::Payload;
+
+/// A sound track's decoder state, of any codec.
+pub(super) trait SoundDecoder: Debug + Send {
+    /// Drops the unfinished frame, since packets are missing. Returns whether there was one.
+    fn damaged(&mut self) -> bool;
+
+    /// Takes a PES packet's payload.
+    fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str>;
+}
 
 /// The state that a track carries from one PES packet to the next.
 #[derive(Debug, Default)]

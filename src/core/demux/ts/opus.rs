@@ -9,10 +9,9 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use super::framing::sum_of_255s;
+use super::framing::{SoundDecoder, sum_of_255s};
 use super::output::{MODULUS, Output};
 use super::pes::Payload;
-use super::sound::SoundDecoder;
 use crate::codec::opus::{Opus, samples};
 use crate::model::{CodecConfig, InputTrack};
 
