@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use damson::clock;
-use damson_core::demux::flv::Media;
 use damson_core::demux::rtmp::{Limits, Output, RtmpSession};
 use damson_core::model::time::Time;
+use damson_core::packager::Input;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -198,7 +198,7 @@ async fn pass_on(tap: TcpListener, ingest: SocketAddr, frames: Frames) -> Result
         while let Some(output) = session.poll_output() {
             match output {
                 Output::PublishRequested(_) => session.accept_publish()?,
-                Output::Media(Media::Unit(unit)) => frames.push(&unit.data, at),
+                Output::Input(Input::Unit(unit)) => frames.push(&unit.data, at),
                 _ => {}
             }
         }

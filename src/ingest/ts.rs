@@ -76,16 +76,15 @@ impl TsInput {
         loop {
             match self.demuxer.poll_output()? {
                 Output::Program { announced, .. } => self.announced = Some(announced),
-                Output::Language { track, language } => {
-                    self.languages.insert(track, language.clone());
-                    return Some(Ok(Input::Language { track, language }));
+                Output::Input(input) => {
+                    if let Input::Language { track, language } = &input {
+                        self.languages.insert(*track, language.clone());
+                    }
+                    if let Input::Config { track, config } = &input {
+                        self.configs.insert(*track, config.clone());
+                    }
+                    return Some(Ok(input));
                 }
-                Output::Config { track, config } => {
-                    self.configs.insert(track, config.clone());
-                    return Some(Ok(Input::Config { track, config }));
-                }
-                Output::Unit(unit) => return Some(Ok(Input::Unit(unit))),
-                Output::Message(message) => return Some(Ok(Input::Message(message))),
                 Output::Diagnostic(event @ TsDiagnostic::Nothing { .. }) => {
                     tracing::warn!(from = self.name, "MPEG-TS: {event}");
                     return Some(Err(event));

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use damson_core::demux::flv;
-use damson_core::demux::flv::Media;
 use damson_core::model::time::{Time, Timescale, UnixTime};
 use damson_core::model::{Announced, Clocks, Epoch, InputClock, NodeId, PushId, Record, StreamName, TrackId};
 use damson_core::packager::{Input, Output, Packager, Settings};
@@ -51,7 +50,7 @@ fn package(flv: &Bytes) -> (Record, Vec<Vec<u8>>) {
     let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
     let epoch = Epoch { counter: 1, node: NodeId(1) };
     send(0, Input::Attached { push: PushId(0), rendition: None, epoch, clock, announced: Announced::default() });
-    let (mut last, mut reader) = (0, flv::Tags::default());
+    let (mut last, mut reader) = (0, flv::Tags::new(flv::TRACKS_MAX));
     for (kind, timestamp, body) in tags(flv) {
         let mut media = Vec::new();
         let read = match kind {
@@ -62,10 +61,7 @@ fn package(flv: &Bytes) -> (Record, Vec<Vec<u8>>) {
         read.expect("ffmpeg's FLV is well formed");
         last = timestamp.into();
         for media in media {
-            match media {
-                Media::Config { track, config } => send(last, Input::Config { track, config }),
-                Media::Unit(unit) => send(last, Input::Unit(unit)),
-            }
+            send(last, media);
         }
     }
     send(last, Input::End);

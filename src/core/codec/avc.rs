@@ -12,9 +12,9 @@ use super::picture::{Picture, rate_milli};
 use crate::model::limits::CONFIG_LEN_MAX;
 
 /// nal_unit_type of a sequence parameter set (H.264 table 7-1).
-const NAL_SPS: u8 = 7;
+pub(crate) const NAL_SPS: u8 = 7;
 /// nal_unit_type of a picture parameter set.
-const NAL_PPS: u8 = 8;
+pub(crate) const NAL_PPS: u8 = 8;
 /// nal_unit_type of a sequence parameter set extension.
 const NAL_SPS_EXT: u8 = 13;
 

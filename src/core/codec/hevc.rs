@@ -21,10 +21,6 @@ const RECORD_LEN_MAX: usize = 16 << 10;
 pub(crate) const NAL_VPS: u8 = 32;
 pub(crate) const NAL_SPS: u8 = 33;
 pub(crate) const NAL_PPS: u8 = 34;
-/// Broken links: CRA pictures whose leading ones can't be shown.
-pub(crate) const NAL_BLA: std::ops::RangeInclusive<u8> = 16..=18;
-pub(crate) const NAL_IDR: std::ops::RangeInclusive<u8> = 19..=20;
-pub(crate) const NAL_CRA: u8 = 21;
 /// Random access points: BLA, IDR, CRA, and two that are reserved.
 const NAL_IRAP: std::ops::RangeInclusive<u8> = 16..=23;
 

@@ -1,11 +1,11 @@
 //! AMF0 (Adobe, "Action Message Format", 2007): the values of RTMP commands and of onMetaData.
 //!
-//! Depth, count and length are bounded, and errors say at which byte: commands come before any
-//! authorisation, from anybody.
+//! Depth, count and length are bounded, and errors say at which byte, since anybody can send commands before
+//! authorisation.
 
 use bytes::{BufMut, BytesMut};
 
-/// One AMF0 value. Typed objects, dates and XML are read as what they hold.
+/// One AMF0 value. Typed objects, dates and XML are read as the values that they hold.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
     /// Marker 0, and 11 (a date, in milliseconds).
@@ -22,7 +22,7 @@ pub enum Value {
     Null,
 }
 
-/// Why a value can't be read, and where.
+/// A value can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("byte {at} of the AMF0 values: {what}")]
 pub struct AmfError {
@@ -32,13 +32,13 @@ pub struct AmfError {
     pub what: &'static str,
 }
 
-/// Objects and arrays within one another; encoders nest two or three deep.
+/// The deepest nesting of objects and arrays. Encoders nest two or three deep.
 pub const DEPTH_MAX: usize = 16;
-/// Values in one message; onMetaData has about thirty.
+/// The most values in one message. onMetaData has about thirty.
 pub const VALUES_MAX: usize = 4_096;
 
 impl Value {
-    /// The text, if it is one.
+    /// Returns the text of a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::String(text) => Some(text),
@@ -46,15 +46,7 @@ impl Value {
         }
     }
 
-    /// The number, if it is one.
-    pub fn as_number(&self) -> Option<f64> {
-        match self {
-            Value::Number(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// The property `name`, if this is an object that has it.
+    /// Returns the property `name` of an object.
     pub fn property(&self, name: &str) -> Option<&Value> {
         match self {
             Value::Object(properties) => properties.iter().find(|(key, _)| key == name).map(|(_, value)| value),
@@ -62,7 +54,7 @@ impl Value {
         }
     }
 
-    /// An object of these properties.
+    /// Returns an object with these properties.
     pub fn object<const N: usize>(properties: [(&str, Value); N]) -> Value {
         Value::Object(properties.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
@@ -78,18 +70,16 @@ impl Value {
                 out.put_u8(1);
                 out.put_u8(u8::from(*boolean));
             }
-            Value::String(text) => match u16::try_from(text.len()) {
-                Ok(len) => {
+            Value::String(text) => {
+                if let Ok(len) = u16::try_from(text.len()) {
                     out.put_u8(2);
                     out.put_u16(len);
-                    out.put_slice(text.as_bytes());
-                }
-                Err(_) => {
+                } else {
                     out.put_u8(12);
                     out.put_u32(u32::try_from(text.len()).expect("our own strings are far below 4 GiB"));
-                    out.put_slice(text.as_bytes());
                 }
-            },
+                out.put_slice(text.as_bytes());
+            }
             Value::Object(properties) => {
                 out.put_u8(3);
                 for (key, value) in properties {
@@ -123,7 +113,7 @@ impl From<f64> for Value {
     }
 }
 
-/// All the values of `message`.
+/// Reads all values of `message`.
 pub fn decode_all(message: &[u8]) -> Result<Vec<Value>, AmfError> {
     let mut decoder = Decoder { message, at: 0, values: 0 };
     let mut values = Vec::new();
@@ -133,12 +123,10 @@ pub fn decode_all(message: &[u8]) -> Result<Vec<Value>, AmfError> {
     Ok(values)
 }
 
-/// The values as one message body.
+/// Writes the values as one message body.
 pub fn encode_all(values: &[Value]) -> BytesMut {
     let mut out = BytesMut::new();
-    for value in values {
-        value.encode(&mut out);
-    }
+    values.iter().for_each(|value| value.encode(&mut out));
     out
 }
 
@@ -169,7 +157,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn text(&mut self, len: usize) -> Result<String, AmfError> {
-        // Lossy: metadata in Latin-1 (encoder names) is no reason to refuse a push.
+        // Lossy, since metadata in Latin-1 (encoder names) is no reason to refuse a push.
         Ok(String::from_utf8_lossy(self.take(len)?).into_owned())
     }
 
@@ -206,11 +194,7 @@ impl<'a> Decoder<'a> {
             }
             10 => {
                 let count = u32::from_be_bytes(self.array()?);
-                let mut values = Vec::new();
-                for _ in 0..count {
-                    values.push(self.value(depth + 1)?);
-                }
-                Value::Array(values)
+                Value::Array((0..count).map(|_| self.value(depth + 1)).collect::<Result<_, _>>()?)
             }
             11 => {
                 let date = f64::from_be_bytes(self.array()?);
@@ -229,7 +213,8 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Properties up to the object end marker, or to the end of the message (some encoders leave it out).
+    /// Reads properties up to the object end marker, or to the end of the message where an encoder leaves the marker
+    /// out.
     fn object(&mut self, depth: usize) -> Result<Value, AmfError> {
         let mut properties = Vec::new();
         while self.at < self.message.len() {

@@ -1,9 +1,8 @@
-//! A film that goes round and round: which unit comes next, and when (no clock in here).
+//! An endless loop of a film: which unit comes next, and when it is due (no clock in here).
 //!
-//! The first track leads: its passes follow one another without a gap, and so the film is as long as it is.
-//! Another track goes on in its own steps and begins anew at the frame that is nearest to the leader's
-//! beginning: if it is a little longer or shorter, frames at its end are left out, or its last one is
-//! repeated. No timestamp ever jumps.
+//! The first track leads: its passes follow one another without a gap, and so the film is as long as this track.
+//! Another track keeps its own steps and begins again at the frame that is nearest to the leader's beginning. If it is
+//! a little longer or shorter, its last frames are left out, or its last frame is repeated. No timestamp ever jumps.
 
 use std::time::Duration;
 
@@ -13,15 +12,15 @@ use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 use crate::model::{AccessUnit, CodecConfig, InputClock, InputTrack};
 
-/// 90 kHz, modulo 2^33: as MPEG-TS has it.
+/// The clock of all units: 90 kHz, modulo 2^33, as in MPEG-TS.
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33 };
 
 /// One coded frame of a file.
 #[derive(Debug, Clone)]
 pub struct FilmSample {
-    /// In ticks of its track, never zero.
+    /// The duration in ticks of its track, never zero.
     pub duration: u32,
-    /// In ticks of its track.
+    /// Presentation minus decode time, in ticks of its track.
     pub composition_offset: i32,
     /// Whether a decoder can begin here.
     pub keyframe: bool,
@@ -32,7 +31,7 @@ pub struct FilmSample {
 /// One track of a file.
 #[derive(Debug, Clone)]
 pub struct Reel {
-    /// What the film's push calls the track.
+    /// The track's number in the push.
     pub track: InputTrack,
     /// Its codec's headers.
     pub config: CodecConfig,
@@ -40,14 +39,14 @@ pub struct Reel {
     pub scale: Timescale,
     /// Decode time of the first sample on the film's timeline, in ticks; negative where frames are reordered.
     pub start: i64,
-    /// Never empty.
+    /// The samples; never empty.
     pub samples: Vec<FilmSample>,
 }
 
 /// A unit, and when it is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueUnit {
-    /// Since the film began.
+    /// The time since the film began.
     pub after: Duration,
     /// The unit, on [`CLOCK`].
     pub unit: AccessUnit,
@@ -57,23 +56,23 @@ pub struct DueUnit {
 #[derive(Debug, Clone)]
 pub struct Looped {
     reels: Vec<Head>,
-    /// One pass, in ticks of the leader.
+    /// The length of one pass, in ticks of the leader.
     length: u64,
-    /// What is added to all times so that none is negative, in ticks of [`CLOCK`].
+    /// The shift of all times that makes none negative, in ticks of [`CLOCK`].
     shift: i64,
 }
 
 #[derive(Debug, Clone)]
 struct Head {
     reel: Reel,
-    /// Where the next sample stands, in ticks since the track's first one.
+    /// The next sample's time since the track's first one, in ticks.
     at: u64,
     index: usize,
     pass: u64,
 }
 
 impl Looped {
-    /// From tracks that have samples, the leader first.
+    /// Returns the loop of these tracks, the leader first. Each has samples.
     pub fn new(reels: Vec<Reel>) -> Self {
         let length = reels.first().map_or(0, |reel| reel.samples.iter().map(|sample| u64::from(sample.duration)).sum());
         let shift = reels.iter().map(|reel| -ticks(reel.start, reel.scale)).max().unwrap_or(0);
@@ -81,12 +80,12 @@ impl Looped {
         Looped { reels, length, shift }
     }
 
-    /// The tracks' headers.
+    /// Returns the tracks' headers.
     pub fn configs(&self) -> impl Iterator<Item = (InputTrack, CodecConfig)> + '_ {
         self.reels.iter().map(|head| (head.reel.track, head.reel.config.clone()))
     }
 
-    /// The next unit. `None` if there is no track at all.
+    /// Returns the next unit; `None` if there is no track.
     pub fn next_unit(&mut self) -> Option<DueUnit> {
         let (length, scale, shift) = (self.length, self.reels.first()?.reel.scale, self.shift);
         let head = self.reels.iter_mut().min_by_key(|head| head.time(shift))?;
@@ -107,14 +106,14 @@ impl Looped {
 }
 
 impl Head {
-    /// Decode time of the next sample, in ticks of [`CLOCK`] since the film began.
+    /// Returns the next sample's decode time since the film began, in ticks of [`CLOCK`].
     fn time(&self, shift: i64) -> i64 {
         ticks(self.reel.start + at(self.at), self.reel.scale) + shift
     }
 
     fn advance(&mut self, length: u64, scale: Timescale) {
         self.at += u64::from(self.reel.samples[self.index].duration);
-        // The leader's next beginning, in our ticks.
+        // The beginning of the leader's next pass, in ticks of this track.
         let next = u128::from(self.pass + 1) * u128::from(length);
         let next = next * u128::from(self.reel.scale.hz()) / u128::from(scale.hz());
         let last = self.reel.samples.len() - 1;
@@ -133,7 +132,7 @@ fn at(ticks: u64) -> i64 {
     i64::try_from(ticks).unwrap_or(i64::MAX)
 }
 
-/// `value` of `scale` in ticks of [`CLOCK`], to the nearest.
+/// Converts `value` from `scale` to ticks of [`CLOCK`], to the nearest.
 fn ticks(value: i64, scale: Timescale) -> i64 {
     rescale(at(value.unsigned_abs()), scale, CLOCK.scale) * value.signum()
 }

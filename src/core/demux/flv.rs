@@ -14,96 +14,49 @@ mod enhanced;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use bytes::Bytes;
 
 use super::amf0::Value;
-use crate::codec::error::HeaderError;
 use crate::codec::{ac3, id3};
 use crate::model::time::Timescale;
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Scheme, TimedMessage};
+use crate::packager::Input;
 pub use enhanced::capabilities;
 
-/// Milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
+/// The clock of FLV timestamps: milliseconds, modulo 2^32 (E.4.1: `Timestamp` and `TimestampExtended`).
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
 /// The video track without a TrackId, or with 0.
 pub const VIDEO: InputTrack = InputTrack(0);
 /// The audio track without a TrackId, or with 0.
 pub const AUDIO: InputTrack = InputTrack(1);
 
-/// Packet types, the same in FLV and Enhanced RTMP.
+/// Packet types, which are the same in FLV and in Enhanced RTMP.
 const SEQUENCE_START: u8 = 0;
 const CODED_FRAMES: u8 = 1;
 /// Coded frames whose composition time is 0 (Enhanced RTMP).
 const CODED_FRAMES_X: u8 = 3;
 
-/// What a tag holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Media {
-    /// A sequence header.
-    Config {
-        /// Whose.
-        track: InputTrack,
-        /// The headers.
-        config: CodecConfig,
-    },
-    /// A coded frame.
-    Unit(AccessUnit),
-}
-
 /// Why a tag can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlvError {
-    /// The tag ends too early.
-    #[error("byte {at} of the {kind} tag: it ends inside {what}")]
-    Truncated {
-        /// Audio or video.
+    /// A byte of the tag is wrong or missing.
+    #[error("byte {at} of the {} tag: {what}", kind.name())]
+    Malformed {
+        /// The tag's kind.
         kind: TagKind,
         /// Offset in the tag's body, in bytes.
         at: usize,
-        /// The field that was being read.
-        what: &'static str,
+        /// What is wrong there.
+        what: String,
     },
-    /// A value that the field can't have.
-    #[error("byte {at} of the {kind} tag: {value} is no {what}")]
-    Invalid {
-        /// Audio or video.
-        kind: TagKind,
-        /// Offset in the tag's body, in bytes.
-        at: usize,
-        /// The value.
-        value: u8,
-        /// The field.
-        what: &'static str,
-    },
-    /// A codec that isn't carried.
-    #[error("{codec} {kind} isn't supported over RTMP: set the encoder to {}", kind.advice())]
+    /// The tag's codec isn't carried.
+    #[error("{codec} {} isn't supported over RTMP: set the encoder to {}", kind.name(), kind.advice())]
     Codec {
-        /// Audio or video.
+        /// The tag's kind.
         kind: TagKind,
-        /// Its name, or its fourcc.
+        /// The codec's name, or its fourcc.
         codec: String,
-    },
-    /// The first frame of a codec that has its headers there can't be read.
-    #[error("byte {at} of the audio tag: AC-3 frame: {error}")]
-    Header {
-        /// Where the frame begins in the tag's body.
-        at: usize,
-        /// Why.
-        error: HeaderError,
-    },
-    /// More tracks than a push may have.
-    #[error("byte {at} of the {kind} tag: track {track} is one more than the {max} that a push may have")]
-    Tracks {
-        /// Audio or video.
-        kind: TagKind,
-        /// Offset in the tag's body, in bytes.
-        at: usize,
-        /// Its TrackId.
-        track: u8,
-        /// So many it may have.
-        max: u8,
     },
 }
 
@@ -115,22 +68,8 @@ enum Codec {
     Av1,
     Aac,
     Opus,
-    /// And E-AC-3.
+    /// AC-3 and E-AC-3.
     Ac3,
-}
-
-impl Codec {
-    /// What its sequence header is called.
-    fn header(self) -> &'static str {
-        match self {
-            Codec::Avc => "AVCDecoderConfigurationRecord",
-            Codec::Hevc => "HEVCDecoderConfigurationRecord",
-            Codec::Av1 => "AV1CodecConfigurationRecord",
-            Codec::Aac => "AudioSpecificConfig",
-            Codec::Opus => "OpusHead",
-            Codec::Ac3 => "AC-3 frame",
-        }
-    }
 }
 
 /// The two kinds of tags that carry media.
@@ -143,6 +82,13 @@ pub enum TagKind {
 }
 
 impl TagKind {
+    fn name(self) -> &'static str {
+        match self {
+            TagKind::Audio => "audio",
+            TagKind::Video => "video",
+        }
+    }
+
     fn advice(self) -> &'static str {
         match self {
             TagKind::Audio => "AAC, Opus, AC-3 or E-AC-3",
@@ -151,43 +97,29 @@ impl TagKind {
     }
 }
 
-impl fmt::Display for TagKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TagKind::Audio => "audio",
-            TagKind::Video => "video",
-        })
-    }
-}
-
-/// Tracks of a push ([`InputTrack`]).
+/// The most tracks of a push ([`InputTrack`]).
 pub const TRACKS_MAX: u8 = 16;
 
-/// A push's tags, of all its tracks.
+/// Reads the tags of one push.
 #[derive(Debug)]
 pub struct Tags {
     tracks_max: u8,
-    /// Kind and TrackId of what came beside the first track of each kind, in the order of [`InputTrack`] from 2 on.
+    /// The kind and TrackId of each further track of a kind, in the order of [`InputTrack`] from 2 on.
     further: Vec<(TagKind, u8)>,
-    /// What is known of AC-3, whose headers are in its frames alone.
+    /// The headers of AC-3 tracks, which only their frames carry.
     ac3: BTreeMap<InputTrack, ac3::Headers>,
 }
 
-impl Default for Tags {
-    fn default() -> Self {
-        Tags::new(TRACKS_MAX)
-    }
-}
-
 impl Tags {
-    /// Of a push of so many tracks at most, of which two are there always, [`TRACKS_MAX`] at most.
+    /// Returns a reader for a push of at most `tracks_max` tracks. A push always has room for two, and never for more
+    /// than [`TRACKS_MAX`].
     pub fn new(tracks_max: u8) -> Self {
         Tags { tracks_max: tracks_max.min(TRACKS_MAX), further: Vec::new(), ac3: BTreeMap::new() }
     }
 
-    /// Reads a VIDEODATA body. Nothing is put out for what carries no frame: an empty body, the end of the sequence, a
-    /// seek command, metadata.
-    pub fn video(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {
+    /// Reads a VIDEODATA body. Adds nothing to `out` for a body without a frame: an empty body, the end of the
+    /// sequence, a seek command, metadata.
+    pub fn video(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Input>) -> Result<(), FlvError> {
         let Some(&first) = body.first() else {
             return Ok(()); // some encoders send one in place of silence
         };
@@ -208,9 +140,10 @@ impl Tags {
         }
         let codec = match first & 0xf {
             7 => Codec::Avc,
-            // The same with the other codec's record and NAL units: what Chinese CDNs and their encoders agreed on.
+            // The unofficial id of H.265, which Chinese CDNs and their encoders use with H.265's own record and NAL
+            // units.
             12 => Codec::Hevc,
-            other => return Err(r.unsupported(video_codec_name(other))),
+            other => return Err(r.unsupported(codec_name(TagKind::Video, other))),
         };
         // AVCPacketType: 0 sequence header, 1 NALU, 2 end of sequence: the numbers of Enhanced RTMP's.
         let packet = r.u8("AVCPacketType")?;
@@ -222,8 +155,8 @@ impl Tags {
         self.coded(&r, codec, packet, AccessUnit { composition_offset, ..unit }, out)
     }
 
-    /// Reads an AUDIODATA body. Nothing is put out for what carries no frame.
-    pub fn audio(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Media>) -> Result<(), FlvError> {
+    /// Reads an AUDIODATA body. Adds nothing to `out` for a body without a frame.
+    pub fn audio(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Input>) -> Result<(), FlvError> {
         let Some(&first) = body.first() else {
             return Ok(());
         };
@@ -240,25 +173,25 @@ impl Tags {
             }
             // Enhanced RTMP: SoundFormat.ExHeader.
             9 => self.enhanced(&mut r, first, unit, out),
-            codec => Err(r.unsupported(audio_codec_name(codec))),
+            codec => Err(r.unsupported(codec_name(TagKind::Audio, codec))),
         }
     }
 
-    /// What is left to read is a sequence header or a frame.
+    /// Reads the rest of a tag: a sequence header or a frame.
     fn coded(
         &mut self,
         r: &Reader<'_>,
         codec: Codec,
         packet: u8,
         unit: AccessUnit,
-        out: &mut Vec<Media>,
+        out: &mut Vec<Input>,
     ) -> Result<(), FlvError> {
         let (data, track) = (r.rest(), unit.track);
         if packet == SEQUENCE_START {
             let config = match codec {
                 Codec::Avc => CodecConfig::Avc(data),
                 Codec::Hevc => CodecConfig::Hevc(data),
-                // libaom's has no header until it has made a frame, and ffmpeg sends an empty one before.
+                // libaom has no header until it has made a frame, and ffmpeg sends an empty one before.
                 Codec::Av1 if data.is_empty() => return Ok(()),
                 Codec::Av1 => CodecConfig::Av1(data),
                 Codec::Aac => CodecConfig::Aac(data),
@@ -266,28 +199,28 @@ impl Tags {
                 Codec::Ac3 => return Ok(()),
             };
             if r.is_empty() {
-                return Err(r.truncated(codec.header()));
+                return Err(r.truncated("the sequence header"));
             }
-            out.push(Media::Config { track, config });
+            out.push(Input::Config { track, config });
         } else if matches!(packet, CODED_FRAMES | CODED_FRAMES_X) && !data.is_empty() {
             if codec == Codec::Ac3 {
                 let headers = self.ac3.entry(track).or_default();
                 match headers.of(&data) {
-                    Ok(Some(config)) => out.push(Media::Config { track, config }),
+                    Ok(Some(config)) => out.push(Input::Config { track, config }),
                     Ok(None) => {}
-                    // One frame that is damaged is no reason to end the push.
+                    // One damaged frame is no reason to end the push.
                     Err(_) if headers.is_known() => return Ok(()),
-                    Err(error) => return Err(FlvError::Header { at: r.at, error }),
+                    Err(error) => return Err(r.malformed(r.at, error.to_string())),
                 }
             }
-            out.push(Media::Unit(AccessUnit { data, ..unit }));
+            out.push(Input::Unit(AccessUnit { data, ..unit }));
         }
         Ok(())
     }
 }
 
-/// What onMetaData (E.5) says of the tracks. An encoder that describes one kind and doesn't mention the
-/// other sends that one alone: ffmpeg, OBS and GStreamer list exactly what they send.
+/// Returns which tracks onMetaData (E.5) announces. An encoder that describes one kind of track and doesn't mention the
+/// other sends only that kind: ffmpeg, OBS and GStreamer list exactly what they send.
 pub fn announced(metadata: &Value) -> Announced {
     let says = |keys: [&str; 3], flag: &str| match metadata.property(flag) {
         Some(Value::Boolean(has)) => Some(*has),
@@ -301,7 +234,7 @@ pub fn announced(metadata: &Value) -> Announced {
     }
 }
 
-/// What onTextData says, as an ID3 tag with a text for each property. `None` if it says nothing.
+/// Returns the properties of onTextData as an ID3 tag, with a text for each of them; `None` if there are none.
 pub fn text(said: &Value, timestamp: u32) -> Option<TimedMessage> {
     let value = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -335,23 +268,28 @@ fn is_set(value: &Value) -> bool {
 struct Reader<'a> {
     body: &'a Bytes,
     at: usize,
-    /// Of this track's share of the body.
+    /// The end of this track's share of the body.
     end: usize,
     kind: TagKind,
 }
 
 impl<'a> Reader<'a> {
-    /// Behind the first byte.
+    /// Returns a reader that stands behind the body's first byte.
     fn new(body: &'a Bytes, kind: TagKind) -> Self {
         Reader { body, at: 1, end: body.len(), kind }
     }
 
-    fn truncated(&self, what: &'static str) -> FlvError {
-        FlvError::Truncated { kind: self.kind, at: self.end, what }
+    fn malformed(&self, at: usize, what: String) -> FlvError {
+        FlvError::Malformed { kind: self.kind, at, what }
     }
 
+    fn truncated(&self, what: &'static str) -> FlvError {
+        self.malformed(self.end, format!("it ends inside {what}"))
+    }
+
+    /// Returns the error for a last byte whose value isn't allowed.
     fn invalid(&self, value: u8, what: &'static str) -> FlvError {
-        FlvError::Invalid { kind: self.kind, at: self.at - 1, value, what }
+        self.malformed(self.at - 1, format!("{value} is no {what}"))
     }
 
     fn unsupported(&self, codec: String) -> FlvError {
@@ -375,11 +313,7 @@ impl<'a> Reader<'a> {
         Ok(i32::from_be_bytes([a, b, c, 0]) >> 8) // the shift keeps the sign
     }
 
-    fn skip(&mut self, len: usize, what: &'static str) -> Result<(), FlvError> {
-        self.part(len, what).map(drop)
-    }
-
-    /// The next `len` bytes, to be read apart.
+    /// Takes the next `len` bytes as a reader of their own.
     fn part(&mut self, len: usize, what: &'static str) -> Result<Reader<'a>, FlvError> {
         if self.end - self.at < len {
             return Err(self.truncated(what));
@@ -398,28 +332,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Table E.4.3.1, CodecID, and the numbers that encoders use without a specification.
-fn video_codec_name(codec: u8) -> String {
-    let name = match codec {
-        2 => "Sorenson H.263",
-        3 | 6 => "Screen",
-        4 | 5 => "On2 VP6",
-        13 => "AV1 (with the unofficial codec id 13)",
-        other => return format!("codec id {other}"),
-    };
-    name.to_owned()
-}
-
-/// Table E.4.2.1, SoundFormat.
-fn audio_codec_name(codec: u8) -> String {
-    let name = match codec {
-        0 | 3 => "PCM",
-        1 => "ADPCM",
-        2 | 14 => "MP3",
-        4..=6 => "Nellymoser",
-        7 | 8 => "G.711",
-        11 => "Speex",
-        other => return format!("sound format {other}"),
+/// Returns the name of a codec by CodecID (table E.4.3.1, and a number without a specification) or SoundFormat (table
+/// E.4.2.1).
+fn codec_name(kind: TagKind, id: u8) -> String {
+    let name = match (kind, id) {
+        (TagKind::Video, 2) => "Sorenson H.263",
+        (TagKind::Video, 3 | 6) => "Screen",
+        (TagKind::Video, 4 | 5) => "On2 VP6",
+        (TagKind::Video, 13) => "AV1 (with the unofficial codec id 13)",
+        (TagKind::Audio, 0 | 3) => "PCM",
+        (TagKind::Audio, 1) => "ADPCM",
+        (TagKind::Audio, 2 | 14) => "MP3",
+        (TagKind::Audio, 4..=6) => "Nellymoser",
+        (TagKind::Audio, 7 | 8) => "G.711",
+        (TagKind::Audio, 11) => "Speex",
+        _ => return format!("codec id {id}"),
     };
     name.to_owned()
 }

@@ -1,4 +1,4 @@
-//! Bytes of encoders to codec headers, access units and messages, whatever they come in.
+//! Encoders' bytes to codec headers, access units and messages, from every protocol and container.
 //!
 //! ```text
 //!  RTMP           rtmp (amf0) --> flv ----------\
@@ -7,8 +7,8 @@
 //!  a file         flv or bmff --> file_loop ---/
 //! ```
 //!
-//! Every demuxer takes any pieces of its input, and is drained after each. What comes in is from strangers: it is an error, or is
-//! left out and told of, but never a panic; and how much of it is in memory is bounded.
+//! Every demuxer takes its input in any pieces, and is drained after each. Inputs come from strangers: a bad input is an
+//! error, or is skipped and reported, but never a panic; and the memory that it takes is bounded.
 
 pub mod amf0;
 pub mod bmff;
@@ -18,4 +18,5 @@ pub mod flv;
 pub mod rtmp;
 pub mod rtp;
 pub mod srt;
+pub mod target;
 pub mod ts;

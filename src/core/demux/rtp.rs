@@ -1,30 +1,31 @@
-//! RTP (RFC 3550, 5.1) around MPEG-TS (RFC 2250): recognised by its first bytes, since nothing announces it.
+//! RTP (RFC 3550, 5.1) around MPEG-TS (RFC 2250). Nothing announces RTP, so it is recognised by its first bytes.
 
-/// The fixed header, in bytes.
+/// The length of the fixed header, in bytes.
 const HEADER_LEN: usize = 12;
-/// A transport packet's first byte, which no RTP header has: its version would be 1.
+/// The first byte of a transport packet. No RTP header begins with it: its version would be 1.
 const SYNC_BYTE: u8 = 0x47;
-/// Sequence numbers that go back by less than this are late; by more, another sender's.
+/// A sequence number that goes back by less than this is late; one that goes back further begins a new sequence.
 const LATE_MAX: u16 = 1_000;
 
-/// What is in a datagram.
+/// The content of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unwrapped<'a> {
-    /// Transport packets.
+    /// The transport packets.
     pub payload: &'a [u8],
-    /// Datagrams that are missing before this one.
+    /// The number of datagrams that are missing before this one.
     pub lost: u16,
 }
 
-/// The sequence of one sender's datagrams.
+/// Follows the sequence numbers of one sender.
 #[derive(Debug, Default)]
 pub struct Rtp {
-    /// SSRC and sequence number of the newest.
+    /// The SSRC and sequence number of the newest datagram.
     last: Option<(u32, u16)>,
 }
 
 impl Rtp {
-    /// Takes a header off, if there is one. `None` for what is late or doubled, and for RTP without payload.
+    /// Takes off the header, if there is one. Returns `None` for a late or doubled datagram, and for RTP without
+    /// payload.
     pub fn unwrap<'a>(&mut self, datagram: &'a [u8]) -> Option<Unwrapped<'a>> {
         let plain = Some(Unwrapped { payload: datagram, lost: 0 });
         let Some(header) = datagram.first_chunk::<HEADER_LEN>() else { return plain };

@@ -56,11 +56,16 @@ pub(super) fn record(headers: u8) -> &'static [u8] {
 }
 
 /// RTMP: FLV tag bodies.
-#[derive(Default)]
 pub(super) struct Rtmp {
     tags: flv::Tags,
     headers: Option<u8>,
     sound: bool,
+}
+
+impl Default for Rtmp {
+    fn default() -> Self {
+        Rtmp { tags: flv::Tags::new(flv::TRACKS_MAX), headers: None, sound: false }
+    }
 }
 
 impl Rtmp {
@@ -69,10 +74,7 @@ impl Rtmp {
         let mut out = Vec::new();
         let read = if picture { self.tags.video(&body, at, &mut out) } else { self.tags.audio(&body, at, &mut out) };
         read.expect("a good tag");
-        inputs.extend(out.into_iter().map(|media| match media {
-            flv::Media::Config { track, config } => Input::Config { track, config },
-            flv::Media::Unit(unit) => Input::Unit(unit),
-        }));
+        inputs.extend(out);
     }
 }
 
@@ -174,10 +176,7 @@ impl Ts {
         let outputs = std::iter::from_fn(|| self.demuxer.poll_output());
         outputs
             .filter_map(|output| match output {
-                ts::Output::Language { track, language } => Some(Input::Language { track, language }),
-                ts::Output::Config { track, config } => Some(Input::Config { track, config }),
-                ts::Output::Unit(unit) => Some(Input::Unit(unit)),
-                ts::Output::Message(message) => Some(Input::Message(message)),
+                ts::Output::Input(input) => Some(input),
                 ts::Output::Program { .. } | ts::Output::Diagnostic(_) => None,
             })
             .collect()

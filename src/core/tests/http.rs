@@ -11,9 +11,10 @@ use crate::codec::codec::Codec;
 use crate::codec::scte35::tests::insert;
 use crate::demux::bmff::tests::boxed;
 use crate::demux::cmaf_ingest::body::{Body, needs_init};
+use crate::demux::cmaf_ingest::jitter_buffer::Pushed;
 use crate::demux::cmaf_ingest::path;
 use crate::demux::cmaf_ingest::path::{Object, TargetKind};
-use crate::demux::cmaf_ingest::tracks::{Came, Taken, Tracks};
+use crate::demux::cmaf_ingest::tracks::{BodyOutput, Tracks};
 use crate::demux::{bmff, ts};
 use crate::model::time::{Time, Timescale};
 use crate::model::{Announced, CodecConfig, InputClock};
@@ -50,7 +51,7 @@ struct Request {
     ended: bool,
     body: Option<Body>,
     /// For this there was no room.
-    held: Option<Came>,
+    held: Option<BodyOutput>,
     finishing: bool,
     finished: bool,
 }
@@ -113,10 +114,13 @@ impl Request {
         loop {
             let came = self.held.take().or_else(|| self.body.as_mut()?.poll(tracks).expect("good media"));
             if let Some(came) = came {
-                let bad = matches!(came, Came::Damaged(_) | Came::Dropped(..) | Came::Note(_));
+                let bad = matches!(came, BodyOutput::Damaged(_) | BodyOutput::Dropped(..) | BodyOutput::Note(_));
                 assert!(!bad, "{}: {came:?}", self.object);
                 match tracks.take(now, came) {
-                    Ok(taken) => assert_eq!(taken, Taken::Yes, "{}: all of it is new", self.object),
+                    Ok(pushed) => {
+                        let new = !matches!(pushed, Pushed::Repeated | Pushed::Useless);
+                        assert!(new, "{}: all of it is new", self.object);
+                    }
                     Err(full) => {
                         self.held = Some(full);
                         return;
@@ -167,11 +171,11 @@ impl<M: Muxer> Carrier for Http<M> {
 
     fn play(&mut self, now: Time) -> Vec<Input> {
         let mut played = Vec::new();
-        while let Some((lane, item)) = self.tracks.pop(now) {
-            let (claim, inputs) = self.tracks.inputs(lane, item).expect("a place");
-            assert_eq!(claim, 0, "pictures and sound are one push");
+        while let Some((queue, item)) = self.tracks.pop(now) {
+            let (session, inputs) = self.tracks.inputs(queue, item).expect("a place");
+            assert_eq!(session, 0, "pictures and sound are one push");
             if self.announced.is_none() {
-                let (announced, headers) = self.tracks.beginning(claim, false);
+                let (announced, headers) = self.tracks.beginning(session, false);
                 self.announced = Some(announced);
                 played.extend(headers);
             }
@@ -365,16 +369,16 @@ fn a_splice_goes_by_the_pictures_beside_it() {
     let mut body = Body::new(None, &bytes, None, bmff::Limits::default(), &mut tracks);
     body.push(&bytes).expect("good media");
     body.finish(true).expect("a whole one");
-    let (mut lanes, mut at) = (Vec::new(), Vec::new());
+    let (mut queues, mut at) = (Vec::new(), Vec::new());
     while let Some(came) = body.poll(&mut tracks).expect("good media") {
         match came {
-            Came::Unit(lane, ..) => lanes.push(lane),
-            Came::Message(lane, _, message, _) => at.push((lane, message)),
+            BodyOutput::Unit(queue, ..) => queues.push(queue),
+            BodyOutput::Message(queue, _, message, _) => at.push((queue, message)),
             _ => {}
         }
     }
     let beside = |at: &(_, Option<u64>)| {
-        at.0 == lanes.iter().min().copied() && at.1.is_some_and(|at| (HZ / 2..2 * HZ + 77).contains(&at))
+        at.0 == queues.iter().min().copied() && at.1.is_some_and(|at| (HZ / 2..2 * HZ + 77).contains(&at))
     };
     assert!(at.len() > 70 && at.iter().all(beside), "{at:?}");
 }

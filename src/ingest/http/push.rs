@@ -11,9 +11,9 @@ use std::time::Duration;
 use damson_core::demux::bmff;
 use damson_core::demux::bmff::BmffReader;
 use damson_core::demux::cmaf_ingest::body::{Body, Refused, needs_init};
-use damson_core::demux::cmaf_ingest::jitter_buffer::{Item, LaneId};
+use damson_core::demux::cmaf_ingest::jitter_buffer::{Item, Pushed, QueueId};
 use damson_core::demux::cmaf_ingest::path::Object;
-use damson_core::demux::cmaf_ingest::tracks::{Came, Taken, Tracks};
+use damson_core::demux::cmaf_ingest::tracks::{BodyOutput, Tracks};
 use damson_core::model::StreamName;
 use damson_core::model::time::Time;
 use tokio::sync::Notify;
@@ -162,12 +162,12 @@ impl HttpPush {
     }
 
     /// What has come of a body.
-    pub(crate) fn poll(&self, body: &mut Body) -> Result<Option<Came>, Refused> {
+    pub(crate) fn poll(&self, body: &mut Body) -> Result<Option<BodyOutput>, Refused> {
         body.poll(&mut self.state().tracks)
     }
 
     /// Takes it, and waits while there is no room for it.
-    pub(crate) async fn take(&self, mut came: Came) -> Result<(), Eviction> {
+    pub(crate) async fn take(&self, mut came: BodyOutput) -> Result<(), Eviction> {
         self.tell(&came);
         let mut room = std::pin::pin!(self.room.notified());
         loop {
@@ -179,16 +179,16 @@ impl HttpPush {
                 }
                 match state.tracks.take(clock::now(), came) {
                     Ok(taken) => {
-                        let (lost, notes) = state.tracks.told();
+                        let (lost, notes) = state.tracks.report();
                         drop(state);
                         self.counters.http_units_dropped.inc_by(lost);
                         for note in notes {
-                            self.tell(&Came::Note(note));
+                            self.tell(&BodyOutput::Note(note));
                         }
                         match taken {
-                            Taken::Yes => {}
-                            Taken::Repeated => _ = self.counters.http_units_repeated.inc(),
-                            Taken::Useless => _ = self.counters.http_units_dropped.inc(),
+                            Pushed::Taken | Pushed::Jumped | Pushed::Apart => {}
+                            Pushed::Repeated => _ = self.counters.http_units_repeated.inc(),
+                            Pushed::Useless => _ = self.counters.http_units_dropped.inc(),
                         }
                         self.wake.notify_one();
                         return Ok(());
@@ -201,19 +201,23 @@ impl HttpPush {
         }
     }
 
-    fn tell(&self, came: &Came) {
+    fn tell(&self, came: &BodyOutput) {
         let stream = &self.request.stream;
         match came {
-            Came::Init => self.init.notify_waiters(),
-            Came::Reference(reference) => {
+            BodyOutput::Init => self.init.notify_waiters(),
+            BodyOutput::Reference(wall) => {
                 self.counters.http_references.inc();
-                let late = clock::wall().since(reference.wall);
+                let late = clock::wall().since(*wall);
                 tracing::trace!(%stream, ?late, "HTTP: behind its encoder's clock");
             }
-            Came::Dropped(track, why) => tracing::debug!(%stream, track, "HTTP: a frame isn't taken: {why}"),
-            Came::Ignored(why) => tracing::debug!(%stream, "HTTP: a message isn't taken: {why}"),
-            Came::Note(note) => tracing::warn!(%stream, "HTTP: {note}"),
-            Came::Config(..) | Came::Unit(..) | Came::Message(..) | Came::Damaged(_) | Came::Ended(_) => {}
+            BodyOutput::Dropped(track, why) => tracing::debug!(%stream, track, "HTTP: a frame isn't taken: {why}"),
+            BodyOutput::Ignored(why) => tracing::debug!(%stream, "HTTP: a message isn't taken: {why}"),
+            BodyOutput::Note(note) => tracing::warn!(%stream, "HTTP: {note}"),
+            BodyOutput::Config(..)
+            | BodyOutput::Unit(..)
+            | BodyOutput::Message(..)
+            | BodyOutput::Damaged(_)
+            | BodyOutput::Ended(_) => {}
         }
     }
 
@@ -229,8 +233,8 @@ impl HttpPush {
             let (batch, due) = self.due();
             self.room.notify_waiters();
             if !batch.is_empty() {
-                for (lane, item) in batch {
-                    if let Err(over) = self.hand_on(&mut sessions, lane, item).await {
+                for (queue, item) in batch {
+                    if let Err(over) = self.hand_on(&mut sessions, queue, item).await {
                         sessions.clear();
                         self.set_over(over);
                         break;
@@ -276,7 +280,7 @@ impl HttpPush {
     }
 
     /// What is due, and when the next is.
-    fn due(&self) -> (Vec<(LaneId, Item)>, Option<Time>) {
+    fn due(&self) -> (Vec<(QueueId, Item)>, Option<Time>) {
         let mut state = self.state();
         let now = clock::now();
         let mut batch = Vec::new();
@@ -309,9 +313,9 @@ impl HttpPush {
     }
 
     /// Hands an item to its session.
-    async fn hand_on(&self, sessions: &mut Vec<Feeding>, lane: LaneId, item: Item) -> Result<(), Eviction> {
+    async fn hand_on(&self, sessions: &mut Vec<Feeding>, queue: QueueId, item: Item) -> Result<(), Eviction> {
         let is_message = matches!(item, Item::Message(..));
-        let Some((index, inputs)) = self.state().tracks.inputs(lane, item) else { return Ok(()) };
+        let Some((index, inputs)) = self.state().tracks.inputs(queue, item) else { return Ok(()) };
         sessions.resize_with(sessions.len().max(index + 1), Feeding::default);
         let feeding = &mut sessions[index];
         if is_message && !matches!(feeding, Feeding::Attached(_)) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use damson_core::demux::flv;
-use damson_core::demux::flv::Media;
-use damson_core::demux::rtmp::{Output, PublishName, RtmpError, RtmpSession, session};
+use damson_core::demux::rtmp::{Output, RtmpError, RtmpSession, session};
+use damson_core::demux::target::PublishTarget;
 use damson_core::model::time::Time;
 use damson_core::packager::Input;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -237,9 +237,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Send(bytes) => replies.extend_from_slice(&bytes),
-                Output::PublishRequested(name) => {
+                Output::PublishRequested(target) => {
                     self.write(&mut replies).await?;
-                    match self.begin(name).await {
+                    match self.begin(target).await {
                         Ok(publish) => {
                             self.publish = Some(publish);
                             result = result.and(self.session.accept_publish());
@@ -254,9 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let fed = self.published()?.attach(flv::CLOCK, announced).await;
                     self.fed(fed).await?;
                 }
-                Output::Media(Media::Config { track, config }) => self.feed(Input::Config { track, config }).await?,
-                Output::Media(Media::Unit(unit)) => self.feed(Input::Unit(unit)).await?,
-                Output::Text(message) => self.feed(Input::Message(message)).await?,
+                Output::Input(input) => self.feed(input).await?,
                 Output::Unpublished => {
                     self.publish = None;
                     self.setup_until = clock::now() + self.limits.setup;
@@ -267,8 +265,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(result?)
     }
 
-    async fn begin(&self, name: PublishName) -> Result<PublishSession, Over> {
-        let PublishName { app, stream, rendition, query } = name;
+    async fn begin(&self, target: PublishTarget) -> Result<PublishSession, Over> {
+        let PublishTarget { stream, rendition, query } = target;
+        let app = session::APP.to_owned();
         let request =
             PublishRequest { stream, rendition, app, query, remote: Some(self.remote), protocol: self.protocol };
         let limit = self.limits.setup;

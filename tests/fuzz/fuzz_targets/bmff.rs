@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
     let out = read(usize::from(size) + 1, rest);
     assert_eq!(out, read(rest.len().max(1), rest));
     let len = |output: &Output| match output {
-        Output::Unit(unit) => unit.data.len(),
+        Output::Unit { unit, .. } => unit.data.len(),
         Output::Message { at, message, .. } => {
             assert!(message.data.len() <= MESSAGE_LEN_MAX && *at >> CLOCK.wrap_bits == 0);
             assert!(message.pts.is_some_and(|pts| pts >> CLOCK.wrap_bits == 0));

@@ -2,8 +2,9 @@
 #![no_main]
 
 use bytes::Bytes;
-use damson_core::demux::flv::{Media, Tags};
+use damson_core::demux::flv::{TRACKS_MAX, Tags};
 use damson_core::demux::{amf0, flv};
+use damson_core::packager::Input;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -12,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     match kind % 3 {
         which @ 0..=1 => {
             // Several tags of a push: each behind its length.
-            let (mut tags, mut rest, mut out) = (Tags::default(), body, Vec::new());
+            let (mut tags, mut rest, mut out) = (Tags::new(TRACKS_MAX), body, Vec::new());
             while !rest.is_empty() {
                 let len = usize::from(rest[0]).min(rest.len() - 1);
                 let tag = rest.slice(1..1 + len);
@@ -24,8 +25,9 @@ fuzz_target!(|data: &[u8]| {
                 }
             }
             assert!(out.iter().all(|media| match media {
-                Media::Config { track, .. } => track.0 < 16,
-                Media::Unit(unit) => unit.track.0 < 16 && !unit.data.is_empty(),
+                Input::Config { track, .. } => track.0 < 16,
+                Input::Unit(unit) => unit.track.0 < 16 && !unit.data.is_empty(),
+                _ => false,
             }));
         }
         _ => {

@@ -4,6 +4,7 @@
 
 use damson_core::demux::ts::{CLOCK, Demuxer, End, Output, VIDEO};
 use damson_core::model::CodecConfig;
+use damson_core::packager::Input;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -15,10 +16,10 @@ fuzz_target!(|data: &[u8]| {
     let mut drain = |demuxer: &mut Demuxer| {
         while let Some(output) = demuxer.poll_output() {
             match output {
-                Output::Config { track, config: CodecConfig::Avc(_) | CodecConfig::Hevc(_) } => {
+                Output::Input(Input::Config { track, config: CodecConfig::Avc(_) | CodecConfig::Hevc(_) }) => {
                     configured |= track == VIDEO
                 }
-                Output::Unit(unit) => {
+                Output::Input(Input::Unit(unit)) => {
                     assert!(unit.dts >> CLOCK.wrap_bits == 0 && !unit.data.is_empty());
                     out += unit.data.len();
                     if unit.track == VIDEO {

@@ -100,8 +100,8 @@ fn said(edge: &Node, stream: &str, seen: &Seen) -> (Vec<(Bytes, u64)>, Vec<u64>)
         while let Some(output) = reader.poll_output() {
             match output {
                 bmff::Output::Message { message, .. } => messages.push((message.data, message.pts.expect("a time"))),
-                bmff::Output::Unit(unit) => {
-                    pictures.push((unit.dts + i64::from(unit.composition_offset)).cast_unsigned());
+                bmff::Output::Unit { unit, .. } => {
+                    pictures.push(unit.dts.wrapping_add_signed(unit.composition_offset.into()));
                 }
                 _ => {}
             }

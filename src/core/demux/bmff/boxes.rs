@@ -1,27 +1,29 @@
 //! Boxes (ISO 14496-12, 4.2): names, headers, and a cursor over a box that is in memory.
 
+use mp4_atom::Atom;
+
 use super::error::BmffError;
 use super::four_cc::FourCc;
 
-/// What stands before a box's content.
+/// The header of a box.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     /// The box's type.
     pub kind: FourCc,
-    /// Its own length, in bytes: 8 or 16.
+    /// The header's length, in bytes: 8 or 16.
     pub len: u64,
-    /// The content's, in bytes; `None` up to the end of the file.
+    /// The content's length, in bytes; `None` if it extends to the end of the file.
     pub content: Option<u64>,
 }
 
 impl Header {
-    /// The longest, in bytes.
+    /// The length of the longest header, in bytes.
     pub const LEN_MAX: usize = 16;
 
-    /// Reads a header from a box's first bytes; `Ok(None)` if these are too few.
+    /// Reads a header from a box's first bytes. Returns `Ok(None)` if these are too few.
     ///
     /// # Errors
-    /// `at`, where the box begins, if its size is less than its header.
+    /// The size of the box, which begins at `at`, is less than its header.
     pub fn read(bytes: &[u8], at: u64) -> Result<Option<Header>, BmffError> {
         let Some(&[a, b, c, d, kind @ ..]) = bytes.first_chunk::<8>() else { return Ok(None) };
         let kind = FourCc(kind);
@@ -41,11 +43,14 @@ impl Header {
     }
 }
 
-/// Reads a box's content, and tells where in the file something is wrong.
+/// What is wrong where a box ends inside a field.
+const CUT: &str = "a field that is cut short";
+
+/// Reads a box's content. Its errors tell the position in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
     pub kind: FourCc,
-    /// Where in the file `rest` begins.
+    /// The position of `rest` in the file.
     at: u64,
     rest: &'a [u8],
 }
@@ -64,13 +69,12 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], BmffError> {
-        let (taken, rest) =
-            self.rest.split_at_checked(len).ok_or(BmffError::Truncated { at: self.at, kind: self.kind })?;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(self.invalid(CUT))?;
         (self.rest, self.at) = (rest, self.at + len as u64);
         Ok(taken)
     }
 
-    /// The next so many bytes, as a cursor.
+    /// Returns a cursor over the next `len` bytes.
     pub(super) fn part(&mut self, len: usize) -> Result<Cursor<'a>, BmffError> {
         let at = self.at;
         Ok(Cursor::new(self.kind, at, self.take(len)?))
@@ -97,7 +101,14 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// 32 bits, or 64 in a box of version 1.
+    /// Reads version and flags, and passes the times of creation and modification. Returns the version.
+    pub(super) fn dated(&mut self) -> Result<u8, BmffError> {
+        let (version, _) = self.full()?;
+        self.take(if version == 0 { 8 } else { 16 })?;
+        Ok(version)
+    }
+
+    /// Reads 32 bits, or 64 in a box of version 1.
     pub(super) fn wide(&mut self, version: u8) -> Result<u64, BmffError> {
         if version == 0 { self.u32().map(u64::from) } else { self.u64() }
     }
@@ -106,30 +117,34 @@ impl<'a> Cursor<'a> {
         self.array().map(FourCc)
     }
 
-    /// A FullBox's version and flags.
+    /// Reads the content of a box without boxes in it. Boxes that hold others are never given to `mp4_atom`, which recurses
+    /// as deep as they are nested.
+    pub(super) fn decode<A: Atom>(mut self) -> Result<A, BmffError> {
+        A::decode_body(&mut self.rest).map_err(|error| match error {
+            mp4_atom::Error::OutOfBounds => self.invalid(CUT),
+            _ => self.invalid("a version that isn't known"),
+        })
+    }
+
+    /// Reads a FullBox's version and flags.
     pub(super) fn full(&mut self) -> Result<(u8, u32), BmffError> {
         let [version, flags @ ..] = self.array::<4>()?;
         let [a, b, c] = flags;
         Ok((version, u32::from_be_bytes([0, a, b, c])))
     }
 
-    /// The next box in this one. A few zeros at the end are no box: QuickTime ends lists so.
+    /// Returns the next box in this one. A few zeros at the end are no box: QuickTime ends lists so.
     pub(super) fn child(&mut self) -> Result<Option<Cursor<'a>>, BmffError> {
         if self.rest.len() < 8 && self.rest.iter().all(|&byte| byte == 0) {
             return Ok(None);
         }
-        let truncated = BmffError::Truncated { at: self.at, kind: self.kind };
-        let header = Header::read(self.rest, self.at)?.ok_or_else(|| truncated.clone())?;
-        let len = match header.content {
-            Some(len) => usize::try_from(len).map_err(|_| truncated)?,
-            None => self.rest.len() - 8,
-        };
+        let header = Header::read(self.rest, self.at)?.ok_or(self.invalid(CUT))?;
         self.take(usize::try_from(header.len).unwrap_or(Header::LEN_MAX))?;
-        let at = self.at;
-        Ok(Some(Cursor::new(header.kind, at, self.take(len)?)))
+        let len = header.content.map_or(self.rest.len(), |len| usize::try_from(len).unwrap_or(usize::MAX));
+        Ok(Some(Cursor { kind: header.kind, ..self.part(len)? }))
     }
 
-    /// The first box of this type in this one.
+    /// Returns the first box of this type in this one.
     pub(super) fn find(mut self, kind: &[u8; 4]) -> Result<Option<Cursor<'a>>, BmffError> {
         while let Some(child) = self.child()? {
             if child.kind.0 == *kind {
@@ -139,7 +154,7 @@ impl<'a> Cursor<'a> {
         Ok(None)
     }
 
-    /// The same where there has to be one.
+    /// Returns the first box of this type in this one, which has to be there.
     pub(super) fn need(self, kind: &[u8; 4]) -> Result<Cursor<'a>, BmffError> {
         self.find(kind)?.ok_or(BmffError::Missing { at: self.at, kind: FourCc(*kind), parent: self.kind })
     }

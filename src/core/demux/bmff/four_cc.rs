@@ -7,7 +7,7 @@ use std::fmt;
 pub struct FourCc(pub [u8; 4]);
 
 impl FourCc {
-    /// Whether it is one that people write: printable, or QuickTime's 0xa9.
+    /// Returns whether it is printable, or has QuickTime's 0xa9, as all known ones.
     pub(super) fn is_plausible(self) -> bool {
         self.0.iter().all(|byte| matches!(byte, b' '..=b'~' | 0xa9))
     }

@@ -1,7 +1,8 @@
 //! `moof` (ISO 14496-12, 8.8.4): the samples of a fragment.
 
+use mp4_atom::{Tfdt, Tfhd, Trex};
+
 use super::boxes::Cursor;
-use super::defaults::Defaults;
 use super::error::BmffError;
 use super::four_cc::FourCc;
 use super::limits::SAMPLES_MAX;
@@ -12,17 +13,17 @@ use super::track::MovieTrack;
 /// sample_is_non_sync_sample (8.8.3.1).
 const NON_SYNC: u32 = 1 << 16;
 
-/// A fragment's samples, by track, in the order of the file.
+/// A fragment's samples, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Fragment {
-    /// Index of the track, and the sample.
+    /// The index of the track, and the sample.
     pub samples: Vec<(usize, SamplePlace)>,
-    /// Where each track's last sample ends, for one that says no time in its next fragment.
+    /// Where each track's last sample ends, in case its next fragment has no time.
     pub ends: Vec<(usize, i64)>,
 }
 
-/// Reads a `moof`'s content. The box begins at `start`, its content at `at`; `ends` is where the tracks' fragments
-/// before ended, edits apart.
+/// Reads a `moof`'s content. The box begins at `start`, its content at `at`. `ends` is where the tracks' fragments
+/// before it ended, without edits.
 pub(super) fn read(content: &[u8], start: u64, at: u64, movie: &Movie, ends: &[i64]) -> Result<Fragment, BmffError> {
     let mut moof = Cursor::new(FourCc(*b"moof"), at, content);
     let mut out = Fragment::default();
@@ -47,52 +48,39 @@ fn traf(
     ends: &[i64],
     out: &mut Fragment,
 ) -> Result<u64, BmffError> {
-    let mut header = traf.need(b"tfhd")?;
-    let (_, flags) = header.full()?;
-    let id = header.u32()?;
+    let header: Tfhd = traf.need(b"tfhd")?.decode()?;
+    let id = header.track_id;
     let known = movie.tracks.iter().position(|track| track.id == id);
     let index = known.ok_or(BmffError::UnknownTrack { id })?;
     let track: &MovieTrack = &movie.tracks[index];
-    let mut base = if flags & 0x02_0000 != 0 { start } else { before };
-    if flags & 1 != 0 {
-        base = header.u64()?;
-    }
-    if flags & 2 != 0 {
-        header.u32()?;
-    }
-    let mut defaults = track.defaults;
-    if flags & 8 != 0 {
-        defaults.duration = header.u32()?;
-    }
-    if flags & 16 != 0 {
-        defaults.size = header.u32()?;
-    }
-    if flags & 32 != 0 {
-        defaults.flags = header.u32()?;
-    }
+    let base = header.base_data_offset.unwrap_or(if header.default_base_is_moof { start } else { before });
+    let mut defaults = track.defaults.clone();
+    defaults.default_sample_duration = header.default_sample_duration.unwrap_or(defaults.default_sample_duration);
+    defaults.default_sample_size = header.default_sample_size.unwrap_or(defaults.default_sample_size);
+    defaults.default_sample_flags = header.default_sample_flags.unwrap_or(defaults.default_sample_flags);
     let mut time = match traf.find(b"tfdt")? {
-        Some(mut tfdt) => {
-            let (version, _) = tfdt.full()?;
-            i64::try_from(tfdt.wide(version)?).map_err(|_| tfdt.invalid("a time beyond 2^63"))?
-        }
+        Some(tfdt) => i64::try_from(tfdt.decode::<Tfdt>()?.base_media_decode_time)
+            .map_err(|_| tfdt.invalid("a time beyond 2^63"))?,
         None => ends.get(index).copied().unwrap_or(0),
     };
     let mut at = base;
     let mut boxes = traf;
     while let Some(child) = boxes.child()? {
         if child.kind.0 == *b"trun" {
-            at = trun(child, base, at, defaults, (index, track.shift), &mut time, out)?;
+            at = trun(child, base, at, &defaults, (index, track.shift), &mut time, out)?;
         }
     }
     out.ends.push((index, time));
     Ok(at)
 }
 
+/// Reads a run of samples. `mp4_atom` doesn't do it, since it misreads a run that has both flags of its first sample
+/// and flags of each sample.
 fn trun(
     mut trun: Cursor<'_>,
     base: u64,
     follows: u64,
-    defaults: Defaults,
+    defaults: &Trex,
     (index, shift): (usize, i64),
     time: &mut i64,
     out: &mut Fragment,
@@ -109,12 +97,12 @@ fn trun(
         return Err(BmffError::Samples);
     }
     for n in 0..count {
-        let duration = if flags & 0x100 != 0 { trun.u32()? } else { defaults.duration };
-        let len = if flags & 0x200 != 0 { trun.u32()? } else { defaults.size };
+        let duration = if flags & 0x100 != 0 { trun.u32()? } else { defaults.default_sample_duration };
+        let len = if flags & 0x200 != 0 { trun.u32()? } else { defaults.default_sample_size };
         let own = if flags & 0x400 != 0 { Some(trun.u32()?) } else { None };
-        // Signed in version 1 (8.8.8.2), and written as signed by some in version 0.
+        // Signed in version 1 (8.8.8.2). Some muxers write signed offsets in version 0, too.
         let composition_offset = if flags & 0x800 != 0 { trun.u32()?.cast_signed() } else { 0 };
-        let flags = first.filter(|_| n == 0).or(own).unwrap_or(defaults.flags);
+        let flags = first.filter(|_| n == 0).or(own).unwrap_or(defaults.default_sample_flags);
         let keyframe = flags & NON_SYNC == 0;
         let dts = time.saturating_add(shift);
         out.samples.push((index, SamplePlace { offset: at, len, dts, duration, composition_offset, keyframe }));

@@ -1,49 +1,47 @@
-//! Headers that come with the samples: what `avc3` allows (ISO 14496-15, 5.4.2.1), and encoders do in `avc1`.
+//! Headers that come with the samples, as `avc3` allows (ISO 14496-15, 5.4.2.1). Encoders do so in `avc1`, too.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::codec::avc::Avc;
 use crate::codec::avc::sets::AvcSets;
+use crate::codec::avc::{Avc, NAL_PPS, NAL_SPS};
 use crate::codec::error::HeaderError;
 use crate::model::CodecConfig;
 
-/// nal_unit_type (H.264, table 7-1).
-const NAL_SPS: u8 = 7;
-const NAL_PPS: u8 = 8;
-/// What is about the stream and not the picture: parameter sets, delimiters, ends, filler data.
+/// nal_unit_type (H.264, table 7-1) of NAL units that describe the stream and not the picture: parameter sets,
+/// delimiters, ends, filler data.
 const NAL_LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
 
-/// How a track's samples are looked through.
+/// How a track's samples are searched for headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Inband {
-    /// Headers stand in the sample entry alone.
+    /// Only the sample entry has headers.
     None,
     /// H.264.
     Avc {
-        /// Bytes of a NAL unit's length: 1, 2 or 4.
+        /// The bytes of a NAL unit's length: 1, 2 or 4.
         length_size: u8,
-        /// Those in force.
+        /// The parameter sets in force.
         sets: AvcSets,
     },
 }
 
-/// A sample, looked through.
+/// A sample that has been searched for headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Looked {
-    /// Headers that are in force from it on, if they are others than before.
+pub(super) struct Searched {
+    /// The headers that are in force from this sample on, if they have changed.
     pub config: Option<CodecConfig>,
     /// The access unit.
     pub data: Bytes,
 }
 
 impl Inband {
-    /// From an `avcC`'s content; the headers, with lengths of 4 bytes, if it has parameter sets.
+    /// Reads an `avcC`'s content. Returns the headers, with lengths of 4 bytes, if it has parameter sets.
     pub(super) fn avc(record: Bytes) -> (Inband, Option<Bytes>) {
         let length_size = record.get(4).map_or(4, |byte| (byte & 3) + 1);
         let mut sets = AvcSets::default();
         let config = match Avc::parse(&record) {
             Ok(avc) => {
-                // More than there may be are in no avcC.
+                // An avcC never has more sets than fit.
                 let of = |sets: Vec<Vec<u8>>| sets.into_iter().map(Bytes::from);
                 let _ = sets.take(of(avc.avcc.sequence_parameter_sets), of(avc.avcc.picture_parameter_sets));
                 let mut bytes = BytesMut::from(&record[..]);
@@ -51,18 +49,18 @@ impl Inband {
                 Some(bytes.freeze())
             }
             Err(HeaderError::Missing(_)) => None,
-            // The packager says what is wrong with it.
+            // The packager reports what is wrong with it.
             Err(_) => Some(record),
         };
         (Inband::Avc { length_size, sets }, config)
     }
 
-    /// Takes what is no picture out of a sample.
+    /// Takes all that isn't part of the picture out of a sample.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(super) fn look(&mut self, data: Bytes) -> Result<Looked, &'static str> {
-        let Inband::Avc { length_size, sets } = self else { return Ok(Looked { config: None, data }) };
+    /// What is wrong with the sample.
+    pub(super) fn search(&mut self, data: Bytes) -> Result<Searched, &'static str> {
+        let Inband::Avc { length_size, sets } = self else { return Ok(Searched { config: None, data }) };
         let nals = nal_units(&data, usize::from(*length_size))?;
         let of = |kind: u8| nals.iter().filter(move |nal| nal[0] & 0x1f == kind).map(|nal| data.slice_ref(nal));
         let before = sets.clone();
@@ -71,18 +69,18 @@ impl Inband {
         let config = sets.record().filter(|_| changed).map(CodecConfig::Avc);
         let is_left_out = |nal: &&[u8]| NAL_LEFT_OUT.contains(&(nal[0] & 0x1f));
         if *length_size == 4 && !nals.iter().any(is_left_out) {
-            return Ok(Looked { config, data });
+            return Ok(Searched { config, data });
         }
         let mut out = BytesMut::with_capacity(data.len() + nals.len() * 4);
         for nal in nals.iter().filter(|nal| !is_left_out(nal)) {
             out.put_u32(u32::try_from(nal.len()).map_err(|_| "a NAL unit of 4 GiB")?);
             out.extend_from_slice(nal);
         }
-        Ok(Looked { config, data: out.freeze() })
+        Ok(Searched { config, data: out.freeze() })
     }
 }
 
-/// A sample's NAL units, none of which is empty.
+/// Returns a sample's NAL units. None is empty.
 fn nal_units(mut rest: &[u8], length_size: usize) -> Result<Vec<&[u8]>, &'static str> {
     let mut out = Vec::new();
     while !rest.is_empty() {

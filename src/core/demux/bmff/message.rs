@@ -1,8 +1,8 @@
-//! Event messages: `emsg` boxes before a fragment (ISO 23009-1, 5.10.3.3), and the samples of event message tracks
-//! (ISO 23001-18; DASH-IF Live Media Ingest 1.2, 6.6).
+//! Event messages: `emsg` boxes before a fragment (ISO 23009-1, 5.10.3.3), and the samples of event message tracks (ISO
+//! 23001-18; DASH-IF Live Media Ingest 1.2, 6.6).
 //!
-//! An `emsg` comes out behind the first sample of the fragment that it stands before, so that whoever keeps things in order has
-//! seen what time it is there. What of them nobody carries, or can read, is passed over: the media beside it are whole.
+//! An `emsg` comes out behind the first sample of its fragment, so that the jitter buffer knows the time there.
+//! Messages that can't be read or aren't carried are skipped; the media beside them are whole.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,33 +13,33 @@ use mp4_atom::{Atom, Emib, Emsg, EmsgTimestamp};
 use super::boxes::Cursor;
 use super::movie::Movie;
 use super::output::Output;
-use super::place::SamplePlace;
+use super::place::{CLOCK, SamplePlace};
 use super::track::{Handler, MovieTrack};
-use super::unit::CLOCK;
 use crate::codec::{id3, scte35};
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
 use crate::model::{InputTrack, MESSAGE_LEN_MAX, Scheme, TimedMessage};
 
-/// The longest `emsg`'s content, in bytes: a message, and 1 KiB for its fields and what its scheme is called.
+/// The longest content of an `emsg`, in bytes: a message, and 1 KiB for its fields and the name of its scheme.
 pub(super) const EMSG_LEN_MAX: u64 = (MESSAGE_LEN_MAX + (1 << 10)) as u64;
-/// What is taken of the boxes before a fragment, and of a sample's, in bytes: four of the longest, or some thousand short ones.
+/// The longest event messages before a fragment, or in a sample, in bytes: four of the longest, or some thousand short
+/// ones.
 const EVENTS_LEN_MAX: usize = 4 * EMSG_LEN_MAX as usize;
-/// A box's header has no less.
+/// The least length of a box's header.
 const HEADER_LEN: usize = 8;
-/// As much of a scheme's name is told.
+/// The longest part of a scheme's name that is logged, in characters.
 const NAME_LEN_MAX: usize = 100;
 
-/// When it is meant.
+/// The time of an event message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum When {
-    /// So much after the earliest presentation time of what it came with.
+    /// The ticks after the earliest presentation time of its fragment or sample.
     After(i64),
-    /// On the presentation's timeline.
+    /// The ticks on the presentation's timeline.
     At(i64),
 }
 
-/// An event message instance (ISO 23001-18) as it stands: what its time counts from is still to be known.
+/// An event message instance (ISO 23001-18), before the start of its time is known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct EventInstance {
     scheme: Scheme,
@@ -52,16 +52,16 @@ pub(super) struct EventInstance {
 /// The event messages that wait: for their fragment, then for the first of its samples.
 #[derive(Debug, Default)]
 pub(super) struct EventMessages {
-    /// Of all boxes that wait for their fragment, as they came, in bytes.
-    early_len: usize,
-    early: Vec<EventInstance>,
-    /// The track with whose first sample `told` comes out.
+    /// The messages that wait for their fragment, and the length of their boxes in bytes.
+    waiting: Vec<EventInstance>,
+    waiting_len: usize,
+    /// The messages of the newest fragment, and the index of the track with whose first sample they come out.
+    ready: Vec<Output>,
     index: usize,
-    told: Vec<Output>,
 }
 
 impl EventInstance {
-    /// Reads an `emsg`'s content, or why it isn't taken.
+    /// Reads an `emsg`'s content. Returns why it isn't carried as an error.
     fn emsg(mut content: &[u8]) -> Result<EventInstance, String> {
         let emsg = Emsg::decode_body(&mut content).map_err(|why| format!("an emsg that can't be read: {why}"))?;
         let when = match emsg.presentation_time {
@@ -74,7 +74,7 @@ impl EventInstance {
         EventInstance::new(&emsg.scheme_id_uri, scale, when, emsg.event_duration, emsg.message_data)
     }
 
-    /// The same of an `emib`, which counts in ticks of its track.
+    /// Reads an `emib`'s content, which counts in ticks of its track.
     fn emib(mut content: &[u8], scale: Timescale) -> Result<EventInstance, String> {
         let emib = Emib::decode_body(&mut content).map_err(|why| format!("an emib that can't be read: {why}"))?;
         let when = When::After(emib.presentation_time_delta);
@@ -97,7 +97,7 @@ impl EventInstance {
             Scheme::Id3 => return Err("an event message of ID3 without an ID3 tag".to_owned()),
             Scheme::Scte35 => match scte35::Splice::checked(&data) {
                 Ok(splice) if splice.kind == scte35::SpliceKind::Null => return Err("a splice_null".to_owned()),
-                // The box is made by a packager, of which some say 0; the splice by who sells the break.
+                // Some packagers write 0 into the box. The splice is written by the seller of the break.
                 Ok(splice) => splice.duration.or(duration),
                 Err(why) => return Err(format!("splice_info_section: {why}")),
             },
@@ -105,8 +105,9 @@ impl EventInstance {
         Ok(EventInstance { scheme, scale, when, duration, data: data.into() })
     }
 
-    /// The message, where what it came with is first presented at `earliest`. "The splice time shall equal the presentation time of the
-    /// [...] event message, as the SCTE-35 timing [...] has no meaning in CMAF" (Live Media Ingest, 6.7).
+    /// Returns the message, if its fragment or sample is first presented at `earliest`. "The splice time shall equal
+    /// the presentation time of the [...] event message, as the SCTE-35 timing [...] has no meaning in CMAF" (Live
+    /// Media Ingest, 6.7).
     fn message(self, earliest: i64) -> TimedMessage {
         let ticks = |ticks: i64| rescale(ticks, self.scale, CLOCK.scale);
         let pts = match self.when {
@@ -125,15 +126,15 @@ impl EventMessages {
     /// Why the message is not carried.
     pub(super) fn emsg(&mut self, content: &[u8]) -> Result<(), String> {
         let event = EventInstance::emsg(content)?;
-        if self.early_len + content.len() > EVENTS_LEN_MAX {
+        if self.waiting_len + content.len() > EVENTS_LEN_MAX {
             return Err(format!("more than {EVENTS_LEN_MAX} bytes of event messages before a fragment"));
         }
-        self.early_len += content.len();
-        self.early.push(event);
+        self.waiting_len += content.len();
+        self.waiting.push(event);
         Ok(())
     }
 
-    /// Gives the messages that wait to the fragment that has come: to its pictures, or to what comes first in it. Returns
+    /// Gives the waiting messages to the fragment that has come: to its pictures, or to the track of its first sample. Returns
     /// those that go out at once, since the fragment has no sample.
     pub(super) fn fragment(
         &mut self,
@@ -141,94 +142,80 @@ impl EventMessages {
         samples: &VecDeque<(usize, SamplePlace)>,
         ends: &[(usize, i64)],
     ) -> Vec<Output> {
-        if self.early.is_empty() {
+        if self.waiting.is_empty() {
             return Vec::new();
         }
-        let video = |index: usize| movie.tracks[index].handler == Handler::Video;
-        let of_pictures = samples.iter().find(|(index, _)| video(*index));
-        let index = of_pictures.or_else(|| samples.front()).map(|(index, _)| *index);
-        let times =
-            samples.iter().filter(|(of, _)| Some(*of) == index).map(|(of, place)| movie.tracks[*of].times(place));
-        // One without a sample says when it is, too.
-        let empty = ends.first().map(|(of, end)| {
-            let track = &movie.tracks[*of];
+        let is_video = |index: usize| movie.tracks[index].handler == Handler::Video;
+        let first = samples.iter().find(|(index, _)| is_video(*index)).or_else(|| samples.front());
+        let (index, at, earliest) = if let Some(&(index, _)) = first {
+            let track = &movie.tracks[index];
+            let times = samples.iter().filter(|(of, _)| *of == index).map(|(_, place)| track.times(place));
+            let (at, earliest) = times.fold((i64::MAX, i64::MAX), |a, b| (a.0.min(b.0), a.1.min(b.1)));
+            (index, at, earliest)
+        } else if let Some(&(index, end)) = ends.first() {
+            // A fragment without samples has a time, too.
+            let track = &movie.tracks[index];
             let at = rescale(end.saturating_add(track.shift), track.timescale, CLOCK.scale);
-            (*of, at)
-        });
-        let first = times.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)));
-        let found = index.zip(first).or_else(|| empty.map(|(of, at)| (of, (at, at))));
-        let Some((index, (at, earliest))) = found else { return Vec::new() };
-        let track = movie.tracks[index].id;
-        self.early_len = 0;
-        let events = std::mem::take(&mut self.early).into_iter();
-        let messages =
-            events.map(|event| Output::Message { track, at: CLOCK.wrapped(at), message: event.message(earliest) });
-        (self.index, self.told) = (index, messages.collect());
-        if samples.is_empty() { self.take_told() } else { Vec::new() }
+            (index, at, at)
+        } else {
+            return Vec::new();
+        };
+        let (track, at) = (movie.tracks[index].id, CLOCK.wrapped(at));
+        self.waiting_len = 0;
+        let events = std::mem::take(&mut self.waiting).into_iter();
+        self.ready = events.map(|event| Output::Message { track, at, message: event.message(earliest) }).collect();
+        self.index = index;
+        if samples.is_empty() { self.take_ready() } else { Vec::new() }
     }
 
     /// Returns the messages that come out with a sample of this track.
-    pub(super) fn told_with(&mut self, index: usize) -> Vec<Output> {
-        if self.index == index { self.take_told() } else { Vec::new() }
+    pub(super) fn ready_with(&mut self, index: usize) -> Vec<Output> {
+        if self.index == index { self.take_ready() } else { Vec::new() }
     }
 
     /// Returns the messages of the newest fragment that have not come out.
-    pub(super) fn take_told(&mut self) -> Vec<Output> {
-        std::mem::take(&mut self.told)
+    pub(super) fn take_ready(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.ready)
     }
 
-    /// Ends the file: what waits for a fragment is dropped, the rest is returned.
+    /// Ends the file: drops the messages that wait for a fragment, and returns the others.
     pub(super) fn finish(&mut self) -> Vec<Output> {
-        std::mem::take(self).told
+        std::mem::take(self).ready
     }
 }
 
-/// Reads a sample of an event message track: "one or more EventMessageInstanceBoxes, or one EventMessageEmptyBox" (23001-18, 6); before
-/// that was written, `emsg` boxes, of which version 0 counts from the sample's presentation time (Live Media Ingest, 6.6).
+/// Reads a sample of an event message track: "one or more EventMessageInstanceBoxes, or one EventMessageEmptyBox"
+/// (23001-18, 6). Before that was written, samples held `emsg` boxes, of which version 0 counts from the sample's
+/// presentation time (Live Media Ingest, 6.6).
 pub(super) fn event_sample(track: &MovieTrack, place: &SamplePlace, data: &[u8], out: &mut VecDeque<Output>) {
     let (at, presented) = track.times(place);
-    let mut boxes = Cursor::new(track.entry, place.offset, data);
-    let mut len = 0;
+    let (mut boxes, mut len) = (Cursor::new(track.entry, place.offset, data), 0);
     loop {
-        let event = match next_event(&mut boxes, track.timescale, &mut len) {
-            Ok(Some(event)) => event,
+        let child = match boxes.child() {
+            Ok(Some(child)) => child,
             Ok(None) => return,
-            Err(Broken { why, goes_on }) => {
-                out.push_back(Output::Ignored { why });
-                if goes_on {
-                    continue;
-                }
-                return;
+            Err(why) => {
+                let why = format!("a sample of event messages that can't be read: {why}");
+                return out.push_back(Output::Ignored { why });
             }
         };
-        let message = event.message(presented);
-        out.push_back(Output::Message { track: track.id, at: CLOCK.wrapped(at), message });
-    }
-}
-
-/// Why an event message of a sample is not carried, and whether others may follow it.
-struct Broken {
-    why: String,
-    goes_on: bool,
-}
-
-/// The next event message of a sample, of which `len` bytes have been read.
-fn next_event(boxes: &mut Cursor<'_>, scale: Timescale, len: &mut usize) -> Result<Option<EventInstance>, Broken> {
-    let stop = |why: String| Broken { why, goes_on: false };
-    loop {
-        let child =
-            boxes.child().map_err(|why| stop(format!("a sample of event messages that can't be read: {why}")))?;
-        let Some(child) = child else { return Ok(None) };
-        *len += HEADER_LEN + child.rest().len();
-        if *len > EVENTS_LEN_MAX {
-            return Err(stop(format!("more than {EVENTS_LEN_MAX} bytes of event messages in a sample")));
+        len += HEADER_LEN + child.rest().len();
+        if len > EVENTS_LEN_MAX {
+            let why = format!("more than {EVENTS_LEN_MAX} bytes of event messages in a sample");
+            return out.push_back(Output::Ignored { why });
         }
         let event = match &child.kind.0 {
-            b"emib" => EventInstance::emib(child.rest(), scale),
+            b"emib" => EventInstance::emib(child.rest(), track.timescale),
             b"emsg" => EventInstance::emsg(child.rest()),
             b"emeb" | b"embe" => continue,
             _ => Err(format!("'{}' in a sample of event messages", child.kind)),
         };
-        return event.map(Some).map_err(|why| Broken { why, goes_on: true });
+        out.push_back(match event {
+            Ok(event) => {
+                let message = event.message(presented);
+                Output::Message { track: track.id, at: CLOCK.wrapped(at), message }
+            }
+            Err(why) => Output::Ignored { why },
+        });
     }
 }

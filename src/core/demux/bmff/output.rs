@@ -3,54 +3,47 @@
 use std::sync::Arc;
 
 use super::movie::Movie;
-use super::unit::Unit;
 use crate::model::time::UnixTime;
-use crate::model::{CodecConfig, TimedMessage};
+use crate::model::{AccessUnit, CodecConfig, TimedMessage};
 
-/// The encoder's wallclock at a moment of a track (`prft`, 14496-12, 8.16.5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Reference {
-    /// track_ID.
-    pub track: u32,
-    /// A media time, in ticks of the track.
-    pub media_time: u64,
-    /// When that was.
-    pub wall: UnixTime,
-}
-
-/// What a [`BmffReader`](super::reader::BmffReader) puts out.
+/// An output of a [`BmffReader`](super::reader::BmffReader).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// The file's tracks; again if it has others from here on. The same ones once more are not said.
+    /// The file's tracks, and again when they change.
     Movie(Arc<Movie>),
-    /// A track's headers: before its first sample, and when they are others.
+    /// A track's headers, before its first sample and when they change.
     Config {
         /// track_ID.
         track: u32,
         /// The headers.
         config: CodecConfig,
     },
-    /// A sample of a track whose headers were said.
-    Unit(Unit),
-    /// The encoder's clock, of a track of the file.
-    Reference(Reference),
-    /// Timed metadata. What stands before a fragment comes behind the first of its samples.
-    Message {
-        /// track_ID: with whose samples it came, which are none of [`Output::Unit`] if it is an event message track.
+    /// A sample of a track whose headers came before.
+    Unit {
+        /// track_ID.
         track: u32,
-        /// A decode time of that track where it stands, on [`CLOCK`](super::unit::CLOCK).
+        /// The sample, on [`CLOCK`](super::place::CLOCK), of no track in particular.
+        unit: AccessUnit,
+    },
+    /// The encoder's wallclock when it made a sample of the file (`prft`, 14496-12, 8.16.5).
+    Reference(UnixTime),
+    /// Timed metadata. A message before a fragment comes behind the fragment's first sample.
+    Message {
+        /// track_ID of the samples that the message came with. The samples of an event message track are messages only.
+        track: u32,
+        /// The decode time of those samples, on [`CLOCK`](super::place::CLOCK).
         at: u64,
-        /// The message, on [`CLOCK`](super::unit::CLOCK), of no track in particular.
+        /// The message, on [`CLOCK`](super::place::CLOCK), of no track in particular.
         message: TimedMessage,
     },
-    /// An event message that isn't carried, and nothing else is missing.
+    /// An event message isn't carried; nothing else is missing.
     Ignored {
         /// The reason, for the log.
         why: String,
     },
     /// The segment that begins here is the last (brand `lmsg`).
     Last,
-    /// A sample that can't be used.
+    /// A sample can't be used.
     Dropped {
         /// track_ID.
         track: u32,

@@ -1,48 +1,49 @@
-//! The reader of a file: boxes to samples, one state a place in the file.
+//! The reader of a file: boxes to samples.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use mp4_atom::Prft;
 
 use super::boxes::{Cursor, Header};
 use super::error::BmffError;
 use super::four_cc::FourCc;
 use super::fragment;
-use super::inband::{Inband, Looked};
+use super::fragment::Fragment;
+use super::inband::{Inband, Searched};
 use super::message::{EMSG_LEN_MAX, EventMessages, event_sample};
 use super::movie::Movie;
-use super::output::{Output, Reference};
-use super::place::SamplePlace;
+use super::output::Output;
+use super::place::{CLOCK, SamplePlace};
 use super::sample_table::Samples;
-use super::track::Handler;
-use super::unit::Unit;
-use crate::model::UNIT_LEN_MAX;
+use super::track::{Handler, MovieTrack};
 use crate::model::time::UnixTime;
+use crate::model::{AccessUnit, InputTrack, UNIT_LEN_MAX};
 
 /// The longest `ftyp`, `styp` and `prft`, in bytes.
 const SMALL_LEN_MAX: u64 = 4 << 10;
-/// The longest box of a type that isn't known, in bytes: beyond, it's rubbish that looks like one.
+/// The longest box of an unknown type, in bytes. A longer one is no box but other bytes.
 const UNKNOWN_LEN_MAX: u64 = 16 << 20;
-/// With what a file, or a segment, may begin.
+/// The boxes that a file, or a segment, may begin with.
 const FIRST: [&[u8; 4]; 17] = [
     b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"prft", b"emsg", b"sidx", b"ssix",
     b"uuid", b"pdin", b"meta", b"mfra", b"pnot",
 ];
 
-/// Whether these first bytes may be a file's, or a segment's. Twelve are enough to tell.
+/// Returns whether a file, or a segment, may begin with these bytes. Twelve are enough to tell.
 pub fn begins(first: &[u8]) -> bool {
     first.get(4..8).is_some_and(|kind| FIRST.iter().any(|first| kind == *first))
 }
 
-/// How much a file may have in memory.
+/// The limits of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// The longest `moov`, in bytes. A plain film's has about 10 a frame.
+    /// The longest `moov`, in bytes. A plain film has about 10 bytes a frame.
     pub moov: usize,
-    /// The longest `moof`, in bytes: 16 a frame.
+    /// The longest `moof`, in bytes. It has 16 bytes a frame.
     pub moof: usize,
-    /// The longest `mdat` of a fragment, in bytes. It is passed through, and not kept.
+    /// The longest `mdat` of a fragment, in bytes. It isn't kept in memory.
     pub mdat: u64,
 }
 
@@ -53,46 +54,55 @@ impl Default for Limits {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum State {
     /// Collects a box's header.
+    #[default]
     Header,
-    /// Collects a box's content: its type, where it began, its length.
+    /// Collects the content of a box: its type, its position, its length.
     Content(FourCc, u64, usize),
-    /// Passes over a box, to its end.
+    /// Skips a box, up to this position.
     Skip(u64),
-    /// In an `mdat`, to its end: passes over what is between samples.
+    /// In an `mdat` that ends at this position: skips the bytes between samples.
     Data(u64),
-    /// The same, and collects a sample.
+    /// In an `mdat` that ends at this position: collects a sample of the track with this index.
     Sample(u64, usize, SamplePlace),
 }
 
-/// How far a track's table has been read.
+/// The state of a track.
+#[derive(Clone, Debug)]
+struct TrackState {
+    inband: Inband,
+    /// The track's headers have come.
+    configured: bool,
+    /// Where its newest fragment ends, in ticks.
+    end: i64,
+}
+
+/// How far a track's tables have been read.
 #[derive(Debug)]
-struct Head {
+struct TableReader {
     next: Option<SamplePlace>,
     rest: Samples,
 }
 
 /// Reads ISO BMFF files and segments as their bytes come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct BmffReader {
     limits: Limits,
     movie: Option<Arc<Movie>>,
-    /// As it came.
+    /// The newest `moov`, as it came.
     moov: Bytes,
-    /// By track.
-    inband: Vec<Inband>,
-    configured: Vec<bool>,
-    ends: Vec<i64>,
-    /// Samples of the file's own tables, by track.
-    tables: Vec<Head>,
+    /// The states of the movie's tracks, in its order.
+    tracks: Vec<TrackState>,
+    /// The samples of the file's own tables, by track.
+    tables: Vec<TableReader>,
     /// The fragment's samples that haven't come yet, by index of the track.
     fragment: VecDeque<(usize, SamplePlace)>,
     events: EventMessages,
     /// A `moof` has come, and no `mdat` behind it.
     announced: bool,
-    /// Bytes of the file so far.
+    /// The number of the file's bytes that have come.
     at: u64,
     state: State,
     buffer: BytesMut,
@@ -101,40 +111,22 @@ pub struct BmffReader {
 }
 
 impl BmffReader {
-    /// A reader of a file.
+    /// Returns a reader of a file.
     pub fn new(limits: Limits) -> Self {
-        BmffReader {
-            limits,
-            movie: None,
-            moov: Bytes::new(),
-            inband: Vec::new(),
-            configured: Vec::new(),
-            ends: Vec::new(),
-            tables: Vec::new(),
-            fragment: VecDeque::new(),
-            events: EventMessages::default(),
-            announced: false,
-            at: 0,
-            state: State::Header,
-            buffer: BytesMut::new(),
-            out: VecDeque::new(),
-            failed: None,
-        }
+        BmffReader { limits, ..BmffReader::default() }
     }
 
-    /// A reader of another file, or segment, of the same init segment.
+    /// Returns a reader of another file, or segment, with the same init segment.
     pub fn again(&self) -> BmffReader {
         BmffReader {
             movie: self.movie.clone(),
             moov: self.moov.clone(),
-            inband: self.inband.clone(),
-            configured: self.configured.clone(),
-            ends: self.ends.clone(),
+            tracks: self.tracks.clone(),
             ..BmffReader::new(self.limits)
         }
     }
 
-    /// The newest init segment.
+    /// Returns the newest init segment.
     pub fn movie(&self) -> Option<&Arc<Movie>> {
         self.movie.as_ref()
     }
@@ -142,7 +134,7 @@ impl BmffReader {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// What is wrong with the file; nothing more of it is taken.
+    /// What is wrong with the file. No more of it is read.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), BmffError> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
@@ -156,10 +148,10 @@ impl BmffReader {
         Ok(())
     }
 
-    /// The file, or the segment, ends here. The next one may go on with the same init segment.
+    /// Ends the file, or the segment. The next one may go on with the same init segment.
     ///
     /// # Errors
-    /// It was cut short.
+    /// The file was cut short.
     pub fn finish(&mut self) -> Result<(), BmffError> {
         let left = self.left();
         let whole = match self.state {
@@ -180,19 +172,19 @@ impl BmffReader {
         if failed || (whole && left == 0) { Ok(()) } else { Err(cut) }
     }
 
-    /// What came of it.
+    /// Returns the next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }
 
-    /// Samples that are still to come.
+    /// Returns the number of samples that are still to come.
     fn left(&self) -> usize {
         let current = usize::from(matches!(self.state, State::Sample(..)));
-        let left = |head: &Head| usize::from(head.next.is_some()) + head.rest.left();
+        let left = |table: &TableReader| usize::from(table.next.is_some()) + table.rest.left();
         current + self.fragment.len() + self.tables.iter().map(left).sum::<usize>()
     }
 
-    /// Takes as much as one state wants.
+    /// Takes the bytes of one state.
     fn step(&mut self, bytes: &mut &[u8]) -> Result<(), BmffError> {
         match self.state {
             State::Header => {
@@ -240,7 +232,7 @@ impl BmffReader {
                 if self.buffer.len() == len {
                     let data = self.buffer.split().freeze();
                     self.sample(index, place, data);
-                    self.out.extend(self.events.told_with(index));
+                    self.out.extend(self.events.ready_with(index));
                     self.state = if self.at == end { State::Header } else { State::Data(end) };
                 }
             }
@@ -248,7 +240,7 @@ impl BmffReader {
         Ok(())
     }
 
-    /// Moves bytes into the buffer, up to a length of it.
+    /// Moves bytes into the buffer until it has this length.
     fn collect(&mut self, bytes: &mut &[u8], len: usize) {
         let (taken, rest) = bytes.split_at(bytes.len().min(len - self.buffer.len()));
         self.buffer.extend_from_slice(taken);
@@ -256,14 +248,14 @@ impl BmffReader {
         *bytes = rest;
     }
 
-    /// Passes over bytes, up to a place in the file.
+    /// Skips bytes up to a position in the file.
     fn pass(&mut self, bytes: &mut &[u8], end: u64) {
         let len = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(bytes.len());
         self.at += len as u64;
         *bytes = &bytes[len..];
     }
 
-    /// A box begins.
+    /// Begins a box.
     fn open(&mut self, header: Header, start: u64) -> Result<(), BmffError> {
         let Header { kind, content, .. } = header;
         let known = FIRST.iter().any(|first| kind.0 == **first);
@@ -287,17 +279,14 @@ impl BmffReader {
             }
         };
         let len = content.unwrap_or(u64::MAX);
-        if len > limit {
+        let Some(whole) = usize::try_from(len).ok().filter(|_| len <= limit) else {
             return Err(BmffError::TooLong { at: start, kind, len, limit });
+        };
+        if whole == 0 {
+            return self.complete(kind, start);
         }
-        match usize::try_from(len) {
-            Ok(0) => self.complete(kind, start),
-            Ok(len) => {
-                self.state = State::Content(kind, start, len);
-                Ok(())
-            }
-            Err(_) => Err(BmffError::TooLong { at: start, kind, len, limit }),
-        }
+        self.state = State::Content(kind, start, whole);
+        Ok(())
     }
 
     fn open_data(&mut self, start: u64, end: u64) -> Result<(), BmffError> {
@@ -316,7 +305,7 @@ impl BmffReader {
         Ok(())
     }
 
-    /// A whole box is in the buffer.
+    /// Reads the box that is in the buffer.
     fn complete(&mut self, kind: FourCc, start: u64) -> Result<(), BmffError> {
         let content = self.buffer.split().freeze();
         let at = self.at - content.len() as u64;
@@ -334,9 +323,9 @@ impl BmffReader {
                 }
             }
             b"prft" => {
-                let reference = reference(Cursor::new(kind, at, &content))?;
-                if self.movie.as_ref().is_some_and(|movie| movie.track(reference.track).is_some()) {
-                    self.out.push_back(Output::Reference(reference));
+                let prft: Prft = Cursor::new(kind, at, &content).decode()?;
+                if self.movie.as_ref().is_some_and(|movie| movie.track(prft.reference_track_id).is_some()) {
+                    self.out.push_back(Output::Reference(UnixTime::from_ntp(prft.ntp_timestamp)));
                 }
             }
             _ => self.fragment_box(&content, start, at)?,
@@ -347,9 +336,11 @@ impl BmffReader {
     fn movie_box(&mut self, content: Bytes, at: u64) -> Result<(), BmffError> {
         if self.movie.is_none() || content != self.moov {
             let movie = Movie::read(&content, at)?;
-            self.inband = movie.tracks.iter().map(|track| track.inband.clone()).collect();
-            self.ends = vec![0; movie.tracks.len()];
-            self.configured = movie.tracks.iter().map(|track| matches!(track.config, Ok(Some(_)))).collect();
+            let state = |track: &MovieTrack| {
+                let configured = matches!(track.config, Ok(Some(_)));
+                TrackState { inband: track.inband.clone(), configured, end: 0 }
+            };
+            self.tracks = movie.tracks.iter().map(state).collect();
             self.moov = content;
             let movie = Arc::new(movie);
             self.out.push_back(Output::Movie(movie.clone()));
@@ -362,11 +353,11 @@ impl BmffReader {
             self.fragment.clear();
         }
         let tracks = self.movie.iter().flat_map(|movie| &movie.tracks);
-        let heads = tracks.map(|track| {
+        let tables = tracks.map(|track| {
             let mut rest = track.samples();
-            Head { next: rest.next(), rest }
+            TableReader { next: rest.next(), rest }
         });
-        self.tables = heads.collect();
+        self.tables = tables.collect();
         Ok(())
     }
 
@@ -375,19 +366,19 @@ impl BmffReader {
         if !self.fragment.is_empty() {
             self.out.push_back(Output::Missing { samples: self.fragment.len() });
         }
-        let fragment = fragment::read(content, start, at, &movie, &self.ends)?;
-        let ends = fragment.ends;
+        let before: Vec<i64> = self.tracks.iter().map(|track| track.end).collect();
+        let Fragment { samples, ends } = fragment::read(content, start, at, &movie, &before)?;
         for &(index, end) in &ends {
-            self.ends[index] = end;
+            self.tracks[index].end = end;
         }
-        self.out.extend(self.events.take_told());
-        self.fragment = fragment.samples.into();
+        self.out.extend(self.events.take_ready());
+        self.fragment = samples.into();
         self.out.extend(self.events.fragment(&movie, &self.fragment, &ends));
         self.announced = true;
         Ok(())
     }
 
-    /// The next sample, if it lies in the `mdat` that ends at `end`.
+    /// Returns the next sample, if it lies in the `mdat` that ends at `end`.
     fn upcoming(&mut self, end: u64) -> Result<Option<(usize, SamplePlace)>, BmffError> {
         loop {
             let Some((index, place)) = self.peek() else { return Ok(None) };
@@ -409,16 +400,16 @@ impl BmffReader {
         if let Some(first) = self.fragment.front() {
             return Some(*first);
         }
-        let heads = self.tables.iter().enumerate();
-        heads.filter_map(|(index, head)| Some((index, head.next?))).min_by_key(|(_, place)| place.offset)
+        let tables = self.tables.iter().enumerate();
+        tables.filter_map(|(index, table)| Some((index, table.next?))).min_by_key(|(_, place)| place.offset)
     }
 
     fn take_upcoming(&mut self) {
         if self.fragment.pop_front().is_none()
             && let Some((index, _)) = self.peek()
         {
-            let head = &mut self.tables[index];
-            head.next = head.rest.next();
+            let table = &mut self.tables[index];
+            table.next = table.rest.next();
         }
     }
 
@@ -428,36 +419,33 @@ impl BmffReader {
     }
 
     fn sample(&mut self, index: usize, place: SamplePlace, data: Bytes) {
-        let Some(track) = self.movie.as_ref().map(|movie| &movie.tracks[index]) else { return };
-        let (id, video) = (track.id, track.handler == Handler::Video);
+        let Some(movie) = self.movie.clone() else { return };
+        let (track, state) = (&movie.tracks[index], &mut self.tracks[index]);
         if track.is_events() {
             return event_sample(track, &place, &data, &mut self.out);
         }
-        let Looked { config, data } = match self.inband[index].look(data) {
-            Ok(looked) => looked,
+        let Searched { config, data } = match state.inband.search(data) {
+            Ok(searched) => searched,
             Err(why) => return self.dropped(index, why),
         };
         if let Some(config) = config {
-            self.configured[index] = true;
-            self.out.push_back(Output::Config { track: id, config });
+            state.configured = true;
+            self.out.push_back(Output::Config { track: track.id, config });
         }
-        if !self.configured[index] {
+        if !state.configured {
             return self.dropped(index, "no headers have come");
         }
         if data.is_empty() {
             return self.dropped(index, "nothing but headers is in it");
         }
-        let SamplePlace { dts, duration, composition_offset, keyframe, .. } = place;
-        let keyframe = keyframe || !video;
-        self.out.push_back(Output::Unit(Unit { track: id, dts, duration, composition_offset, keyframe, data }));
+        let (dts, pts) = track.times(&place);
+        let unit = AccessUnit {
+            track: InputTrack(0),
+            dts: CLOCK.wrapped(dts),
+            composition_offset: i32::try_from(pts.saturating_sub(dts)).unwrap_or(0),
+            keyframe: place.keyframe || track.handler != Handler::Video,
+            data,
+        };
+        self.out.push_back(Output::Unit { track: track.id, unit });
     }
-}
-
-/// `prft`'s content.
-fn reference(mut prft: Cursor<'_>) -> Result<Reference, BmffError> {
-    let (version, _) = prft.full()?;
-    let track = prft.u32()?;
-    let ntp = prft.u64()?;
-    let media_time = prft.wide(version)?;
-    Ok(Reference { track, media_time, wall: UnixTime::from_ntp(ntp) })
 }

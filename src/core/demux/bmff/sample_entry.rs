@@ -1,4 +1,4 @@
-//! Sample entries (ISO 14496-12, 8.5.2) to codec headers: the one place that knows which codecs a file may have.
+//! Sample entries (ISO 14496-12, 8.5.2) to codec headers. Only this file knows the codecs of a file.
 
 use bytes::Bytes;
 
@@ -9,63 +9,50 @@ use super::inband::Inband;
 use crate::codec::opus::Opus;
 use crate::model::CodecConfig;
 
-/// Bytes of a VisualSampleEntry before its boxes (12.1.3), and of an AudioSampleEntry (12.2.3).
+/// The length of a VisualSampleEntry before its boxes (12.1.3), and of an AudioSampleEntry (12.2.3), in bytes.
 const VISUAL_LEN: usize = 78;
 const AUDIO_LEN: usize = 28;
-/// The same of QuickTime's sound descriptions of versions 1 and 2, beside that.
+/// The further bytes of QuickTime's sound descriptions, by version.
 const AUDIO_MORE: [usize; 3] = [0, 16, 36];
 
-/// What a sample entry says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct SampleEntry {
-    /// Its name.
-    pub name: FourCc,
-    /// The headers; none yet where they come with the samples.
-    pub config: Result<Option<CodecConfig>, UnusableTrack>,
-    /// How samples are to be looked through for headers.
-    pub inband: Inband,
-}
+/// A codec's headers; none where they come with the samples.
+type Config = Result<Option<CodecConfig>, UnusableTrack>;
 
-/// Reads the first entry of an `stsd`.
-pub(super) fn read(mut stsd: Cursor<'_>) -> Result<SampleEntry, BmffError> {
+/// Reads the first entry of an `stsd`. Returns its name, the headers, and how to search samples for headers.
+pub(super) fn read(mut stsd: Cursor<'_>) -> Result<(FourCc, Config, Inband), BmffError> {
     stsd.full()?;
     stsd.u32()?;
     let entry = stsd.child()?.ok_or_else(|| stsd.invalid("no sample entry"))?;
     let name = entry.kind;
-    let plain = |config| SampleEntry { name, config, inband: Inband::None };
-    Ok(match &name.0 {
+    let config = match &name.0 {
         b"avc1" | b"avc3" => {
             let record = visual(entry)?.need(b"avcC")?;
             let (inband, record) = Inband::avc(Bytes::copy_from_slice(record.rest()));
-            SampleEntry { name, config: Ok(record.map(CodecConfig::Avc)), inband }
+            return Ok((name, Ok(record.map(CodecConfig::Avc)), inband));
         }
-        // Parameter sets that stand in an `hev1`'s samples alone aren't looked for: few such files are made.
-        b"hvc1" | b"hev1" => plain(headers(visual(entry)?, b"hvcC", CodecConfig::Hevc)?),
-        b"av01" => plain(headers(visual(entry)?, b"av1C", CodecConfig::Av1)?),
-        b"mp4a" => plain(mpeg4_audio(audio(entry)?)?),
+        // Samples of `hev1` aren't searched for parameter sets, since few files have them only there.
+        b"hvc1" | b"hev1" => Ok(Some(CodecConfig::Hevc(content(visual(entry)?, b"hvcC")?))),
+        b"av01" => Ok(Some(CodecConfig::Av1(content(visual(entry)?, b"av1C")?))),
+        b"mp4a" => mpeg4_audio(audio(entry)?)?,
         b"Opus" => {
             let dops = audio(entry)?.need(b"dOps")?;
             let head = Opus::head_of(dops.rest()).map_err(|_| dops.invalid("no Opus header"))?;
-            plain(Ok(Some(CodecConfig::Opus(head))))
+            Ok(Some(CodecConfig::Opus(head)))
         }
-        b"ac-3" => plain(headers(audio(entry)?, b"dac3", CodecConfig::Ac3)?),
-        b"ec-3" => plain(headers(audio(entry)?, b"dec3", CodecConfig::Eac3)?),
-        // What is in the samples is all there is to know.
-        b"evte" | b"urim" => plain(Ok(None)),
-        b".mp3" => plain(Err(UnusableTrack::Mp3)),
-        b"encv" | b"enca" => plain(Err(UnusableTrack::Encrypted)),
-        _ => plain(Err(UnusableTrack::Codec(name))),
-    })
+        b"ac-3" => Ok(Some(CodecConfig::Ac3(content(audio(entry)?, b"dac3")?))),
+        b"ec-3" => Ok(Some(CodecConfig::Eac3(content(audio(entry)?, b"dec3")?))),
+        // Event messages have no headers.
+        b"evte" | b"urim" => Ok(None),
+        b".mp3" => Err(UnusableTrack::Mp3),
+        b"encv" | b"enca" => Err(UnusableTrack::Encrypted),
+        _ => Err(UnusableTrack::Codec(name)),
+    };
+    Ok((name, config, Inband::None))
 }
 
-/// The content of the box that a codec's headers are.
-fn headers(
-    boxes: Cursor<'_>,
-    kind: &[u8; 4],
-    config: fn(Bytes) -> CodecConfig,
-) -> Result<Result<Option<CodecConfig>, UnusableTrack>, BmffError> {
-    let content = boxes.need(kind)?;
-    Ok(Ok(Some(config(Bytes::copy_from_slice(content.rest())))))
+/// Copies the content of a box that is a codec's headers.
+fn content(boxes: Cursor<'_>, kind: &[u8; 4]) -> Result<Bytes, BmffError> {
+    Ok(Bytes::copy_from_slice(boxes.need(kind)?.rest()))
 }
 
 fn visual(mut entry: Cursor<'_>) -> Result<Cursor<'_>, BmffError> {
@@ -81,11 +68,11 @@ fn audio(mut entry: Cursor<'_>) -> Result<Cursor<'_>, BmffError> {
     Ok(entry)
 }
 
-/// `mp4a` (14496-14, 5.6): the descriptors say which codec it is.
-fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, UnusableTrack>, BmffError> {
+/// Reads the boxes of an `mp4a` (14496-14, 5.6), whose descriptors tell the codec.
+fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Config, BmffError> {
     let mut esds = match boxes.find(b"esds")? {
         Some(esds) => esds,
-        // QuickTime wraps it up.
+        // QuickTime wraps it in another box.
         None => boxes.need(b"wave")?.need(b"esds")?,
     };
     esds.full()?;
@@ -117,7 +104,7 @@ fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Result<Option<CodecConfig>, Unusable
     })
 }
 
-/// A descriptor of this tag (14496-1, 8.3.3): its length has 7 bits a byte.
+/// Takes a descriptor with this tag (14496-1, 8.3.3). Its length has 7 bits a byte.
 fn descriptor<'a>(cursor: &mut Cursor<'a>, tag: u8) -> Result<Cursor<'a>, BmffError> {
     if cursor.u8()? != tag {
         return Err(cursor.invalid("another descriptor than should be here"));
@@ -130,6 +117,6 @@ fn descriptor<'a>(cursor: &mut Cursor<'a>, tag: u8) -> Result<Cursor<'a>, BmffEr
             break;
         }
     }
-    // Some muxers state more than there is; what is read of it is checked.
+    // Some muxers state a length beyond the box. Each later read is checked.
     cursor.part(len.min(cursor.rest().len()))
 }

@@ -1,4 +1,4 @@
-//! `stbl` (ISO 14496-12, 8.5.1): where a plain file's samples are, read while they are asked for.
+//! `stbl` (ISO 14496-12, 8.5.1): the places of a plain file's samples, read as they are needed.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::boxes::Cursor;
 use super::error::BmffError;
 use super::place::SamplePlace;
 
-/// The tables, as they stand.
+/// The tables as they are in the file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct SampleTable {
     /// count:32 delta:32.
@@ -15,21 +15,21 @@ pub(super) struct SampleTable {
     offsets: Bytes,
     /// first_chunk:32 samples_per_chunk:32 description:32.
     chunks: Bytes,
-    /// 32 bits each, or 64.
+    /// Offsets of 32 bits each, or of 64.
     chunk_offsets: Bytes,
     wide: bool,
-    /// 32 bits each, where they aren't all `size`.
+    /// Sizes of 32 bits each, unless all samples have `size`.
     sizes: Bytes,
     size: u32,
     count: u32,
-    /// Numbers of the random access points, 32 bits each; `None` if all samples are.
+    /// The numbers of random access points, 32 bits each; `None` if all samples are.
     sync: Option<Bytes>,
 }
 
 impl SampleTable {
     /// Keeps the tables of an `stbl` that lies in `moov`.
     pub(super) fn read(stbl: Cursor<'_>, moov: &Bytes) -> Result<SampleTable, BmffError> {
-        // A table's rows: what follows its count, as far as there is any.
+        // The rows of a table, which follow their count.
         let rows = |kind: &[u8; 4], row: usize| -> Result<Option<Bytes>, BmffError> {
             let Some(mut table) = stbl.find(kind)? else { return Ok(None) };
             table.full()?;
@@ -65,25 +65,25 @@ impl SampleTable {
 }
 
 /// A track's samples, in decoding order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Samples {
     table: SampleTable,
-    /// The next one.
+    /// The index of the next sample.
     index: u32,
     dts: i64,
-    /// Where it begins, unless a chunk does with it.
+    /// The position of the next sample, unless it begins a chunk.
     at: u64,
-    /// Samples left in its chunk; the next chunk.
+    /// The samples left in its chunk, and the index of the next chunk.
     left: u32,
     chunk: u32,
-    /// Rows read, and how often the last of each still counts.
+    /// The places in the other tables.
     durations: Run,
     offsets: Run,
     chunk_row: usize,
     sync_row: usize,
 }
 
-/// A place in a table of runs.
+/// A place in a table of runs: the row, and how many samples have used it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     row: usize,
@@ -91,7 +91,7 @@ struct Run {
 }
 
 impl Run {
-    /// The next sample's value; the last one's behind the table's end.
+    /// Returns the next sample's value; 0 behind the table's end.
     fn next(&mut self, rows: &Bytes) -> u32 {
         while let Some([count, value]) = pair(rows, self.row) {
             if self.used < count {
@@ -113,23 +113,12 @@ fn pair(table: &Bytes, row: usize) -> Option<[u32; 2]> {
 }
 
 impl Samples {
-    /// The samples of these tables; the first is decoded at `shift`, in ticks.
+    /// Returns the samples of these tables. The first is decoded at `shift`, in ticks.
     pub(super) fn new(table: &SampleTable, shift: i64) -> Samples {
-        Samples {
-            table: table.clone(),
-            index: 0,
-            dts: shift,
-            at: 0,
-            left: 0,
-            chunk: 0,
-            durations: Run::default(),
-            offsets: Run::default(),
-            chunk_row: 0,
-            sync_row: 0,
-        }
+        Samples { table: table.clone(), dts: shift, ..Samples::default() }
     }
 
-    /// How many are still to come, as the tables count them.
+    /// Returns the number of samples that are still to come, as the tables count them. They may hold fewer.
     pub(super) fn left(&self) -> usize {
         usize::try_from(self.table.count - self.index).unwrap_or(usize::MAX)
     }
@@ -178,7 +167,7 @@ impl Iterator for Samples {
             len,
             dts: self.dts,
             duration,
-            // Unsigned in version 0 (8.6.1.3), and written as signed by some: none is as long as 2^31 ticks.
+            // Unsigned in version 0 (8.6.1.3), but some muxers write signed offsets. None is as long as 2^31 ticks.
             composition_offset: self.offsets.next(&self.table.offsets).cast_signed(),
             keyframe,
         };

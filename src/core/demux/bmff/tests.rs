@@ -9,7 +9,7 @@ use crate::codec::codec::Codec;
 use crate::codec::hevc;
 use crate::codec::opus::Opus;
 use crate::model::time::{Timescale, UnixTime};
-use crate::model::{CodecConfig, InputTrack, TimedMessage};
+use crate::model::{AccessUnit, CodecConfig, TimedMessage};
 
 mod messages;
 
@@ -103,14 +103,12 @@ fn text(outputs: &[Output]) -> String {
             Output::Config { track, config: CodecConfig::Avc(record) } => format!("avcC {track} {}", record.len()),
             Output::Config { track, config: CodecConfig::Aac(config) } => format!("aac {track} {:02x?}", &config[..]),
             Output::Config { track, config } => format!("config {track} {config:02x?}"),
-            Output::Unit(unit) => {
-                let Unit { track, dts, duration, composition_offset, keyframe, data } = unit;
+            Output::Unit { track, unit } => {
+                let AccessUnit { dts, composition_offset, keyframe, data, .. } = unit;
                 let key = if *keyframe { " key" } else { "" };
-                format!("unit {track} {dts}+{duration} cto {composition_offset} len {}{key}", data.len())
+                format!("unit {track} {dts} cto {composition_offset} len {}{key}", data.len())
             }
-            Output::Reference(Reference { track, media_time, wall }) => {
-                format!("reference {track} {media_time} {wall}")
-            }
+            Output::Reference(wall) => format!("reference {wall}"),
             Output::Message { track, at, message: TimedMessage { scheme, pts, duration, data, .. } } => {
                 let (pts, data) = (pts.expect("a time"), data.escape_ascii());
                 format!("message {track} at {at}: {scheme:?} {pts} {duration:?} {data}")
@@ -127,10 +125,10 @@ fn text(outputs: &[Output]) -> String {
 
 const SEGMENT_TEXT: &str = "\
 ignored: event messages of \"urn:x\" aren't carried
-reference 1 90000 2023-11-14T22:13:20.090Z
-unit 1 90000+3000 cto 3000 len 104 key
-unit 1 93000+3000 cto 1500 len 105
-unit 1 96000+3000 cto 0 len 106
+reference 2023-11-14T22:13:20.090Z
+unit 1 90000 cto 3000 len 104 key
+unit 1 93000 cto 1500 len 105
+unit 1 96000 cto 0 len 106
 ";
 
 #[test]
@@ -195,7 +193,7 @@ fn a_plain_film_is_read_while_it_comes() {
     let Some(Output::Movie(movie)) = out.first() else { panic!("{:?}", out.first()) };
     let units = |track: u32| {
         out.iter().filter_map(move |output| match output {
-            Output::Unit(unit) if unit.track == track => Some(unit.clone()),
+            Output::Unit { track: of, unit } if *of == track => Some(unit.clone()),
             _ => None,
         })
     };
@@ -203,12 +201,12 @@ fn a_plain_film_is_read_while_it_comes() {
     assert_eq!((video.handler, audio.handler), (Handler::Video, Handler::Audio));
     assert_eq!((units(video.id).count(), units(audio.id).count()), (480, 750));
     assert!(units(video.id).enumerate().all(|(n, unit)| unit.keyframe == (n % 60 == 0)));
-    let stamps: Vec<u64> = units(audio.id).map(|unit| audio.access_unit(InputTrack(1), unit).dts).collect();
+    let stamps: Vec<u64> = units(audio.id).map(|unit| unit.dts).collect();
     assert!(stamps.windows(2).all(|pair| pair[1] == pair[0] + 1_920), "no sound is lost");
     // Reordered by its encoder, and put back to 0 by its edit list.
-    let shown = units(video.id).map(|unit| unit.dts + i64::from(unit.composition_offset));
+    let shown = units(video.id).map(|unit| CLOCK.wrapped(unit.dts.cast_signed() + i64::from(unit.composition_offset)));
     assert_eq!(shown.min(), Some(0));
-    let first = video.access_unit(InputTrack(0), units(video.id).next().expect("480"));
+    let first = units(video.id).next().expect("480");
     assert_eq!((first.dts + first.composition_offset.cast_unsigned() as u64) >> CLOCK.wrap_bits, 1, "before 0");
 }
 
@@ -281,9 +279,9 @@ fn parameter_sets_among_the_pictures_are_taken_out() {
         [
             "dropped 1: no headers have come",
             &format!("avcC 1 {}", AVCC.len()),
-            "unit 1 3000+3000 cto 3000 len 54 key",
-            "unit 1 6000+3000 cto 1500 len 105",
-            "unit 1 9000+3000 cto 3000 len 54 key",
+            "unit 1 3000 cto 3000 len 54 key",
+            "unit 1 6000 cto 1500 len 105",
+            "unit 1 9000 cto 3000 len 54 key",
         ]
     );
 }
@@ -309,17 +307,17 @@ fn replace_avcc(init: &[u8], record: &[u8]) -> Vec<u8> {
 
 #[test]
 fn times_of_other_scales_meet_on_one_clock() {
-    let check = |hz: u32, dts: i64, cto: i32, expect: (u64, i32)| {
+    let check = |hz: u32, dts: i64, composition_offset: i32, expect: (i64, i64)| {
         let mut movie = Movie::read(&moov_of(&cmaf::init(&avc(), Timescale::MPEG)), 0).expect("ours");
         movie.tracks[0].timescale = Timescale::new(hz).expect("not zero");
-        let unit = Unit { track: 1, dts, duration: 0, composition_offset: cto, keyframe: true, data: Bytes::new() };
-        let unit = movie.tracks[0].access_unit(InputTrack(0), unit);
-        assert_eq!((unit.dts, unit.composition_offset), expect);
+        let place = SamplePlace { offset: 0, len: 0, dts, duration: 0, composition_offset, keyframe: true };
+        let (dts, pts) = movie.tracks[0].times(&place);
+        assert_eq!((dts, pts - dts), expect);
     };
     check(15_360, 512, 1_024, (3_000, 6_000));
     check(48_000, 1_024, 0, (1_920, 0));
     check(30_000, 8 * 3_600 * 30_000, -1_001, (8 * 3_600 * 90_000, -3_003));
-    check(15_360, -1_024, 1_024, ((1 << 62) - 6_000, 6_000));
+    check(15_360, -1_024, 1_024, (-6_000, 6_000));
 }
 
 fn moov_of(init: &Bytes) -> Bytes {
@@ -356,7 +354,7 @@ proptest! {
         }
         file.truncate(cut);
         let (out, _) = read([], &file);
-        let len: usize = out.iter().map(|output| if let Output::Unit(unit) = output { unit.data.len() } else { 0 }).sum();
+        let len: usize = out.iter().map(|output| if let Output::Unit { unit, .. } = output { unit.data.len() } else { 0 }).sum();
         // Lengths of one byte become four.
         prop_assert!(len <= file.len() * 4);
         prop_assert_eq!(read(std::iter::repeat_n(7, file.len() / 7), &file).0, out);

@@ -1,28 +1,27 @@
 //! `trak` (ISO 14496-12, 8.3.1): one track, and its times on the file's clock.
 
 use bytes::Bytes;
+use mp4_atom::Trex;
 
 use super::boxes::Cursor;
-use super::defaults::Defaults;
 use super::error::{BmffError, UnusableTrack};
 use super::four_cc::FourCc;
 use super::inband::Inband;
-use super::place::SamplePlace;
-use super::sample_entry::{self, SampleEntry};
+use super::place::{CLOCK, SamplePlace};
+use super::sample_entry;
 use super::sample_table::{SampleTable, Samples};
-use super::unit::{CLOCK, Unit};
+use crate::model::CodecConfig;
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
-use crate::model::{AccessUnit, CodecConfig, InputTrack};
 
-/// What a track has in it (8.4.3).
+/// The kind of a track (8.4.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Handler {
-    /// `vide`.
+    /// `vide`: pictures.
     Video,
-    /// `soun`.
+    /// `soun`: sound.
     Audio,
-    /// Text, metadata, hints.
+    /// Another kind: text, metadata, hints.
     Other(FourCc),
 }
 
@@ -31,36 +30,34 @@ pub enum Handler {
 pub struct MovieTrack {
     /// track_ID.
     pub id: u32,
-    /// What it has in it.
+    /// The kind of track.
     pub handler: Handler,
-    /// Ticks a second of its times.
+    /// The scale of its times.
     pub timescale: Timescale,
-    /// ISO 639-2, or BCP 47 where `elng` gives it; `None` where it is undetermined.
+    /// The language in ISO 639-2, or in BCP 47 where `elng` gives it; `None` where it is undetermined.
     pub language: Option<String>,
-    /// What is added to its media times for them to be the presentation's, in ticks: a first edit (8.6.6).
+    /// The difference of presentation and media times, in ticks: a first edit (8.6.6).
     pub shift: i64,
     /// The sample entry's name.
     pub entry: FourCc,
-    /// The codec's headers. `Ok(None)`: they come with the samples.
+    /// The codec's headers; `Ok(None)` if they come with the samples.
     pub config: Result<Option<CodecConfig>, UnusableTrack>,
-    /// How its samples are looked through.
+    /// How its samples are searched for headers.
     pub(super) inband: Inband,
     /// The samples of a plain file.
     pub(super) table: SampleTable,
-    /// What fragments don't say.
-    pub(super) defaults: Defaults,
+    /// The defaults of its fragments.
+    pub(super) defaults: Trex,
 }
 
 impl MovieTrack {
     pub(super) fn read(trak: Cursor<'_>, moov: &Bytes, movie_scale: u64) -> Result<MovieTrack, BmffError> {
         let mut header = trak.need(b"tkhd")?;
-        let (version, _) = header.full()?;
-        header.take(if version == 0 { 8 } else { 16 })?;
+        header.dated()?;
         let id = header.u32()?;
         let mdia = trak.need(b"mdia")?;
         let mut header = mdia.need(b"mdhd")?;
-        let (version, _) = header.full()?;
-        header.take(if version == 0 { 8 } else { 16 })?;
+        let version = header.dated()?;
         let timescale = Timescale::new(header.u32()?).ok_or_else(|| header.invalid("a timescale of 0"))?;
         header.wide(version)?;
         let language = match mdia.find(b"elng")? {
@@ -75,28 +72,14 @@ impl MovieTrack {
             other => Handler::Other(other),
         };
         let stbl = mdia.need(b"minf")?.need(b"stbl")?;
-        let SampleEntry { name, config, inband } = sample_entry::read(stbl.need(b"stsd")?)?;
+        let (entry, config, inband) = sample_entry::read(stbl.need(b"stsd")?)?;
         let shift = match trak.find(b"edts")?.map(|edts| edts.find(b"elst")).transpose()?.flatten() {
             Some(elst) => shift(elst, timescale, movie_scale)?,
             None => 0,
         };
         let table = SampleTable::read(stbl, moov)?;
-        let defaults = Defaults::default();
-        Ok(MovieTrack { id, handler, timescale, language, shift, entry: name, config, inband, table, defaults })
-    }
-
-    /// A unit of this track as one of `input`, on [`CLOCK`].
-    pub fn access_unit(&self, input: InputTrack, unit: Unit) -> AccessUnit {
-        let ticks = |ticks: i64| rescale(ticks, self.timescale, CLOCK.scale);
-        let dts = ticks(unit.dts);
-        let pts = ticks(unit.dts.saturating_add(unit.composition_offset.into()));
-        AccessUnit {
-            track: input,
-            dts: CLOCK.wrapped(dts),
-            composition_offset: i32::try_from(pts.saturating_sub(dts)).unwrap_or(0),
-            keyframe: unit.keyframe,
-            data: unit.data,
-        }
+        let defaults = Trex::default();
+        Ok(MovieTrack { id, handler, timescale, language, shift, entry, config, inband, table, defaults })
     }
 
     /// Returns the samples of a plain file.
@@ -104,26 +87,27 @@ impl MovieTrack {
         Samples::new(&self.table, self.shift)
     }
 
-    /// Whether its samples are event messages: by MPEG-B part 18, or as was done before, when a sample entry for any metadata was taken.
+    /// Returns whether its samples are event messages: by MPEG-B part 18, or by the older practice of a sample entry
+    /// for any metadata.
     pub fn is_events(&self) -> bool {
         self.handler == Handler::Other(FourCc(*b"meta")) && matches!(&self.entry.0, b"evte" | b"urim")
     }
 
-    /// When a sample is decoded, and when it is presented, on [`CLOCK`].
+    /// Returns a sample's decode and presentation times, on [`CLOCK`].
     pub(super) fn times(&self, place: &SamplePlace) -> (i64, i64) {
         let ticks = |ticks: i64| rescale(ticks, self.timescale, CLOCK.scale);
         (ticks(place.dts), ticks(place.dts.saturating_add(place.composition_offset.into())))
     }
 }
 
-/// "Each character is packed as the difference between its ASCII value and 0x60" (8.4.2.3).
+/// Reads a packed language: "each character is packed as the difference between its ASCII value and 0x60" (8.4.2.3).
 fn language(packed: u16) -> Option<String> {
     let letter = |shift: u16| char::from(((packed >> shift & 0x1f) as u8).wrapping_add(0x60));
     let text: String = [10, 5, 0].into_iter().map(letter).collect();
     text.bytes().all(|byte| byte.is_ascii_lowercase()).then_some(text).filter(|text| text != "und")
 }
 
-/// A BCP 47 tag, zero-terminated (8.4.6).
+/// Reads a BCP 47 tag, which ends with a zero (8.4.6).
 fn extended(mut elng: Cursor<'_>) -> Result<Option<String>, BmffError> {
     elng.full()?;
     let tag = elng.rest().split(|&byte| byte == 0).next().unwrap_or_default();
@@ -133,8 +117,8 @@ fn extended(mut elng: Cursor<'_>) -> Result<Option<String>, BmffError> {
     Ok(tag.filter(|tag| *tag != "und").map(str::to_owned))
 }
 
-/// What a list of edits adds to media times: empty edits at its beginning delay them, and the first other one says with
-/// which the presentation begins. Further edits are for players of files.
+/// Returns the shift that a list of edits adds to media times. Empty edits at its beginning delay them, and the first
+/// other edit tells the media time at which the presentation begins. Further edits are for players of files.
 fn shift(mut elst: Cursor<'_>, scale: Timescale, movie_scale: u64) -> Result<i64, BmffError> {
     let (version, _) = elst.full()?;
     let count = elst.u32()?;

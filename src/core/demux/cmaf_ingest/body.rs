@@ -1,23 +1,25 @@
-//! A request's bytes to units: which container it is, and its tracks' queues (pure).
+//! A request's bytes to units, through the container that they are in (pure).
 //!
 //! The caller's contract: after each [`Body::push`] and [`Body::finish`], failed or not, it drains [`Body::poll`] until
-//! `None`, and has each outcome [taken](Tracks::take) before it asks for the next.
+//! `None`, and gives each output to [`Tracks::take`] before it asks for the next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::jitter_buffer::LaneId;
+use super::jitter_buffer::QueueId;
 use super::path::Object;
-use super::tracks::{Came, TrackTraits, Tracks};
+use super::tracks::{BodyOutput, TrackTraits, Tracks};
 use crate::demux::bmff::{BmffError, BmffReader, Handler, Movie};
 use crate::demux::ts::{Demuxer, End};
 use crate::demux::{bmff, ts};
 use crate::model::{InputTrack, Scheme, TimedMessage};
+use crate::packager::Input;
 
-/// By so many bytes every container is known: a box's header, and two transport packets.
+/// The bytes by which each container is known: a box's header, and two transport packets.
 const BOX_LEN: usize = 12;
 const PACKETS_LEN: usize = 189;
 
-/// Whether a body that begins so can be taken; `None` if more has to come. `all`: no more comes.
+/// Returns whether a body that begins with these bytes can be read; `None` if more bytes are needed. `all` tells that
+/// no more come.
 pub fn begins(first: &[u8], all: bool) -> Option<bool> {
     match first.first() {
         Some(&SYNC) if first.len() >= PACKETS_LEN => Some(first[PACKETS_LEN - 1] == SYNC),
@@ -27,24 +29,24 @@ pub fn begins(first: &[u8], all: bool) -> Option<bool> {
     }
 }
 
-/// Whether it is a media segment, which says nothing without its init segment.
+/// Returns whether the bytes begin a media segment, which needs its init segment.
 pub fn needs_init(first: &[u8]) -> bool {
     first.first() != Some(&SYNC) && !matches!(first.get(4..8), Some(b"ftyp" | b"moov"))
 }
 
-/// Every transport packet begins so (ISO 13818-1, 2.4.3.3).
+/// The first byte of every transport packet (ISO 13818-1, 2.4.3.3).
 const SYNC: u8 = 0x47;
 
-/// Why a body isn't taken on.
+/// Why no more of a body is read.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// As it is, or since its init segment hasn't come.
+    /// The file has a fault, or its init segment hasn't come.
     #[error("{0}")]
     Bmff(#[from] BmffError),
-    /// The first bytes are those of no format that is taken.
+    /// The first bytes belong to no known format.
     #[error("neither MPEG-TS nor MP4 begins there")]
     Unknown,
-    /// The container says why none of its tracks can be used.
+    /// None of the tracks can be used; the text says why.
     #[error("{0}")]
     NoTrack(String),
     /// The push has no place for another track.
@@ -54,34 +56,34 @@ pub enum Refused {
 
 /// A request's body.
 pub struct Body {
-    /// `None` where the request is the whole push.
+    /// The object that the request brings; `None` where the request is the whole push.
     object: Option<Object>,
     content: Content,
-    /// What its track is called, as its objects' names go.
+    /// The name of its track, which is taken from the object's name.
     name: String,
     /// The queues of tracks, by track_ID or by the demuxer's track.
-    lanes: Vec<(u32, Option<LaneId>)>,
+    queues: BTreeMap<u32, Option<QueueId>>,
     last: bool,
-    /// The decode time of the newest unit of a transport stream's pictures, or of its sound if there are none.
+    /// The decode time of a transport stream's newest picture, or of its sound if there are no pictures.
     at: Option<u64>,
-    /// An init segment has come, and nobody knows of it.
+    /// An init segment has come, and isn't kept yet.
     begins: bool,
-    /// What is said of each queue once all of it has come.
-    finally: Option<fn(LaneId) -> Came>,
+    /// The output for each queue once the whole body is read.
+    finally: Option<fn(QueueId) -> BodyOutput>,
     finished: bool,
-    out: VecDeque<Came>,
+    out: VecDeque<BodyOutput>,
 }
 
 enum Content {
     Bmff(Box<BmffReader>),
     Ts(Box<Demuxer>),
-    /// Others go on with it.
+    /// Later requests go on with the demuxer.
     Kept,
 }
 
 impl Body {
-    /// A body that begins so, as far as [`begins`] wants; `known`: the reader and the track of a media segment's
-    /// [init segment](Tracks::init_for).
+    /// Returns a body that begins with `first`, as [`begins`] has checked it. `known` is the reader and the track's
+    /// name of a media segment's [init segment](Tracks::init_for).
     pub fn new(
         object: Option<Object>,
         first: &[u8],
@@ -90,28 +92,22 @@ impl Body {
         tracks: &mut Tracks,
     ) -> Self {
         let is_ts = first.first() == Some(&SYNC);
-        let (content, name) = match (&object, known) {
-            (Some(object), _) if is_ts => {
-                let name = object.track(true);
-                (Content::Ts(tracks.take_demuxer(&name)), name)
-            }
-            (None, _) if is_ts => (Content::Ts(Box::new(Demuxer::new(None))), String::new()),
-            (_, Some((reader, name))) => (Content::Bmff(Box::new(reader)), name),
-            // An init segment is said again even if it is the same.
-            (object, None) => {
-                let name = object.as_ref().map_or(String::new(), |object| object.track(false));
-                (Content::Bmff(Box::new(BmffReader::new(limits))), name)
-            }
+        let own = object.as_ref().map_or(String::new(), |object| object.track(is_ts));
+        let (content, name) = match known {
+            _ if is_ts => (Content::Ts(tracks.take_demuxer(&own)), own),
+            Some((reader, name)) => (Content::Bmff(Box::new(reader)), name),
+            // A new reader puts out its tracks again even if they haven't changed.
+            None => (Content::Bmff(Box::new(BmffReader::new(limits))), own),
         };
-        let (lanes, out) = (Vec::new(), VecDeque::new());
+        let (queues, out) = (BTreeMap::new(), VecDeque::new());
         let (last, begins, finished) = (false, false, false);
-        Body { object, content, name, lanes, last, at: None, begins, finally: None, finished, out }
+        Body { object, content, name, queues, last, at: None, begins, finally: None, finished, out }
     }
 
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// What is wrong with them; nothing more is taken.
+    /// What is wrong with them. No more is read.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         match &mut self.content {
             Content::Bmff(reader) => reader.push(bytes)?,
@@ -121,19 +117,19 @@ impl Body {
         Ok(())
     }
 
-    /// The body is over; `whole`: as it should be, and not cut off.
+    /// Ends the body. `whole` tells that it isn't cut off.
     ///
     /// # Errors
-    /// It was cut short.
+    /// The file was cut short.
     pub fn finish(&mut self, whole: bool) -> Result<(), Refused> {
         self.finished = true;
         match &mut self.content {
             Content::Bmff(reader) => {
                 let finished = reader.finish();
                 if finished.is_err() {
-                    self.finally = Some(Came::Damaged);
+                    self.finally = Some(BodyOutput::Damaged);
                 } else if self.last && whole {
-                    self.finally = Some(Came::Ended);
+                    self.finally = Some(BodyOutput::Ended);
                 }
                 finished?;
             }
@@ -144,11 +140,11 @@ impl Body {
         Ok(())
     }
 
-    /// What has come of it.
+    /// Returns the next output.
     ///
     /// # Errors
-    /// Why nothing more of it is taken.
-    pub fn poll(&mut self, tracks: &mut Tracks) -> Result<Option<Came>, Refused> {
+    /// Why no more of the body is read.
+    pub fn poll(&mut self, tracks: &mut Tracks) -> Result<Option<BodyOutput>, Refused> {
         loop {
             if let Some(came) = self.out.pop_front() {
                 return Ok(Some(came));
@@ -168,13 +164,13 @@ impl Body {
         }
     }
 
-    /// All that has come so far is in its queues.
-    fn drained(&mut self, tracks: &mut Tracks) -> Option<Came> {
+    /// Puts out what follows the outputs of all bytes so far.
+    fn drained(&mut self, tracks: &mut Tracks) -> Option<BodyOutput> {
         match (&self.content, &self.object) {
-            // What is in others' requests may follow its headers.
+            // Media segments in other requests may need this init segment.
             (Content::Bmff(reader), Some(object)) if std::mem::take(&mut self.begins) => {
                 tracks.keep_init(object, reader);
-                return Some(Came::Init);
+                return Some(BodyOutput::Init);
             }
             (Content::Ts(_), Some(_)) if self.finished => {
                 if let Content::Ts(demuxer) = std::mem::replace(&mut self.content, Content::Kept) {
@@ -184,13 +180,13 @@ impl Body {
             _ => {}
         }
         if let Some(finally) = self.finally.take() {
-            self.each_lane(finally);
+            self.each_queue(finally);
         }
         self.out.pop_front()
     }
 
-    fn each_lane(&mut self, came: fn(LaneId) -> Came) {
-        self.out.extend(self.lanes.iter().filter_map(|(_, lane)| *lane).map(came));
+    fn each_queue(&mut self, came: fn(QueueId) -> BodyOutput) {
+        self.out.extend(self.queues.values().flatten().copied().map(came));
     }
 
     fn bmff(&mut self, output: bmff::Output, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<(), Refused> {
@@ -200,146 +196,142 @@ impl Body {
                     self.name = object.track(false);
                 }
                 self.begins = true;
-                self.lanes = self.lanes_of(&movie, tracks)?;
+                self.queues = self.queues_of(&movie, tracks)?;
             }
             bmff::Output::Config { track, config } => {
-                if let Some(lane) = self.lane(track, movie, tracks)? {
-                    self.out.push_back(Came::Config(lane, config));
-                }
+                let queue = self.queue(track, movie, tracks)?;
+                self.out.extend(queue.map(|queue| BodyOutput::Config(queue, config)));
             }
-            bmff::Output::Unit(unit) => {
-                let lane = self.lane(unit.track, movie, tracks)?;
-                if let (Some(lane), Some(track)) = (lane, movie.and_then(|movie| movie.track(unit.track))) {
-                    let unit = track.access_unit(InputTrack(0), unit);
-                    self.out.push_back(Came::Unit(lane, bmff::CLOCK, unit));
-                }
+            bmff::Output::Unit { track, unit } => {
+                let queue = self.queue(track, movie, tracks)?;
+                self.out.extend(queue.map(|queue| BodyOutput::Unit(queue, bmff::CLOCK, unit)));
             }
             bmff::Output::Message { track, at, message } => {
-                let lane = self.lane(track, movie, tracks)?;
-                self.out.push_back(Came::Message(lane, bmff::CLOCK, Some(at), message));
+                let queue = self.queue(track, movie, tracks)?;
+                self.out.push_back(BodyOutput::Message(queue, bmff::CLOCK, Some(at), message));
             }
-            bmff::Output::Ignored { why } => self.out.push_back(Came::Ignored(why)),
-            bmff::Output::Reference(reference) => self.out.push_back(Came::Reference(reference)),
+            bmff::Output::Ignored { why } => self.out.push_back(BodyOutput::Ignored(why)),
+            bmff::Output::Reference(wall) => self.out.push_back(BodyOutput::Reference(wall)),
             bmff::Output::Last => self.last = true,
             bmff::Output::Dropped { track, why } => {
-                self.out.push_back(Came::Dropped(track, why));
-                let lane = self.lane(track, movie, tracks)?;
-                self.out.extend(lane.map(Came::Damaged));
+                self.out.push_back(BodyOutput::Dropped(track, why));
+                let queue = self.queue(track, movie, tracks)?;
+                self.out.extend(queue.map(BodyOutput::Damaged));
             }
             bmff::Output::Missing { samples } => {
                 let note = format!(
                     "a fragment was cut, {samples} frames are missing; its pictures go on with the next key picture"
                 );
-                self.out.push_back(Came::Note(note));
-                self.each_lane(Came::Damaged);
+                self.out.push_back(BodyOutput::Note(note));
+                self.each_queue(BodyOutput::Damaged);
             }
         }
         Ok(())
     }
 
-    /// The queue of a track, which its init segment may have opened in another request.
-    fn lane(&mut self, id: u32, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
-        if self.lanes.is_empty()
+    /// Returns the queue of a track. Its init segment may have opened the queue in another request.
+    fn queue(&mut self, id: u32, movie: Option<&Movie>, tracks: &mut Tracks) -> Result<Option<QueueId>, Refused> {
+        if self.queues.is_empty()
             && let Some(movie) = movie
         {
-            self.lanes = self.lanes_of(movie, tracks)?;
+            self.queues = self.queues_of(movie, tracks)?;
         }
-        Ok(self.lanes.iter().find(|(track, _)| *track == id).and_then(|(_, lane)| *lane))
+        Ok(self.queues.get(&id).copied().flatten())
     }
 
-    fn lanes_of(&mut self, movie: &Movie, tracks: &mut Tracks) -> Result<Vec<(u32, Option<LaneId>)>, Refused> {
-        let (mut lanes, mut refused) = (Vec::new(), Vec::new());
+    fn queues_of(&mut self, movie: &Movie, tracks: &mut Tracks) -> Result<BTreeMap<u32, Option<QueueId>>, Refused> {
+        let (mut queues, mut refused) = (BTreeMap::new(), Vec::new());
         for track in &movie.tracks {
             let video = track.handler == Handler::Video;
-            match &track.config {
+            let queue = match &track.config {
                 Ok(_) if video || track.handler == Handler::Audio => {
                     let kind = TrackTraits { video, language: track.language.clone() };
-                    lanes.push((track.id, self.open(track.id, &kind, tracks)?));
+                    self.open(track.id, &kind, tracks)?
                 }
-                // Its messages go beside the pictures.
-                Ok(_) if track.is_events() => lanes.push((track.id, None)),
-                Ok(_) => {}
-                Err(why) => refused.push(format!("track {}: {why}", track.id)),
-            }
+                // Event messages go beside the pictures.
+                Ok(_) if track.is_events() => None,
+                Ok(_) => continue,
+                Err(why) => {
+                    refused.push(format!("track {}: {why}", track.id));
+                    continue;
+                }
+            };
+            queues.entry(track.id).or_insert(queue);
         }
         let refused = refused.join("; ");
-        if lanes.is_empty() {
-            let why =
-                if refused.is_empty() { "it has no track of pictures, sound or messages".to_owned() } else { refused };
-            return Err(Refused::NoTrack(why));
+        if queues.is_empty() {
+            let none = "it has no track of pictures, sound or messages";
+            return Err(Refused::NoTrack(if refused.is_empty() { none.to_owned() } else { refused }));
         }
         if !refused.is_empty() {
-            self.out.push_back(Came::Note(format!("not all is taken: {refused}")));
+            self.out.push_back(BodyOutput::Note(format!("not all is taken: {refused}")));
         }
-        Ok(lanes)
+        Ok(queues)
     }
 
-    fn open(&mut self, id: u32, kind: &TrackTraits, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
-        let (lane, nowhere) = tracks.lane(&(self.name.clone(), id), kind).map_err(Refused::Tracks)?;
-        self.out.extend(nowhere.map(Came::Note));
-        Ok(lane)
+    fn open(&self, id: u32, kind: &TrackTraits, tracks: &mut Tracks) -> Result<Option<QueueId>, Refused> {
+        tracks.queue(&(self.name.clone(), id), kind).map_err(Refused::Tracks)
     }
 
     fn ts(&mut self, output: ts::Output, tracks: &mut Tracks) -> Result<(), Refused> {
         match output {
             ts::Output::Program { announced, .. } => {
-                // All of them are waited for.
+                // Opens their queues, so that playout waits for all of them.
                 for (track, there) in [(ts::VIDEO, announced.video), (ts::AUDIO, announced.audio)] {
                     if there == Some(true) {
-                        self.ts_lane(track, tracks)?;
+                        self.ts_queue(track, tracks)?;
                     }
                 }
             }
-            ts::Output::Language { track, language } => {
-                if let Some(lane) = self.ts_lane(track, tracks)? {
-                    tracks.language(lane, language);
+            ts::Output::Input(Input::Language { track, language }) => {
+                if let Some(queue) = self.ts_queue(track, tracks)? {
+                    tracks.language(queue, language);
                 }
             }
-            ts::Output::Config { track, config } => {
-                if let Some(lane) = self.ts_lane(track, tracks)? {
-                    self.out.push_back(Came::Config(lane, config));
-                }
+            ts::Output::Input(Input::Config { track, config }) => {
+                let queue = self.ts_queue(track, tracks)?;
+                self.out.extend(queue.map(|queue| BodyOutput::Config(queue, config)));
             }
-            ts::Output::Message(message) => self.ts_message(message),
-            ts::Output::Unit(unit) => {
-                if let Some(lane) = self.ts_lane(unit.track, tracks)? {
-                    if unit.track == ts::VIDEO || !self.has_pictures() {
+            ts::Output::Input(Input::Message(message)) => self.ts_message(message),
+            ts::Output::Input(Input::Unit(unit)) => {
+                if let Some(queue) = self.ts_queue(unit.track, tracks)? {
+                    if unit.track == ts::VIDEO || self.ts_opened(ts::VIDEO).is_none() {
                         self.at = Some(unit.dts);
                     }
-                    self.out.push_back(Came::Unit(lane, ts::CLOCK, unit));
+                    self.out.push_back(BodyOutput::Unit(queue, ts::CLOCK, unit));
                 }
             }
+            ts::Output::Input(_) => {}
             ts::Output::Diagnostic(event @ ts::TsDiagnostic::Nothing { .. }) => {
                 return Err(Refused::NoTrack(event.to_string()));
             }
-            ts::Output::Diagnostic(event) => self.out.push_back(Came::Note(format!("MPEG-TS: {event}"))),
+            ts::Output::Diagnostic(event) => self.out.push_back(BodyOutput::Note(format!("MPEG-TS: {event}"))),
         }
         Ok(())
     }
 
-    /// An ID3 tag is where it is meant; a splice is announced, and goes with what it stands beside.
+    /// Puts out a message. An ID3 tag belongs to its presentation time. A splice is announced early, and belongs to the
+    /// media around it.
     fn ts_message(&mut self, message: TimedMessage) {
         let at = match message.scheme {
             Scheme::Id3 => message.pts.or(self.at),
             Scheme::Scte35 => self.at,
         };
-        let of = |track: InputTrack| self.lanes.iter().find(|(known, _)| *known == u32::from(track.0));
-        let lane = of(ts::VIDEO).or_else(|| of(ts::AUDIO)).and_then(|(_, lane)| *lane);
-        self.out.push_back(Came::Message(lane, ts::CLOCK, at, message));
+        let queue = self.ts_opened(ts::VIDEO).or_else(|| self.ts_opened(ts::AUDIO));
+        self.out.push_back(BodyOutput::Message(queue, ts::CLOCK, at, message));
     }
 
-    fn has_pictures(&self) -> bool {
-        self.lanes.iter().any(|(track, lane)| *track == u32::from(ts::VIDEO.0) && lane.is_some())
+    fn ts_opened(&self, track: InputTrack) -> Option<QueueId> {
+        self.queues.get(&track.0.into()).copied().flatten()
     }
 
-    fn ts_lane(&mut self, track: InputTrack, tracks: &mut Tracks) -> Result<Option<LaneId>, Refused> {
+    fn ts_queue(&mut self, track: InputTrack, tracks: &mut Tracks) -> Result<Option<QueueId>, Refused> {
         let id = u32::from(track.0);
-        if let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == id) {
-            return Ok(*lane);
+        if let Some(queue) = self.queues.get(&id) {
+            return Ok(*queue);
         }
-        let kind = TrackTraits { video: track == ts::VIDEO, language: None };
-        let lane = self.open(id, &kind, tracks)?;
-        self.lanes.push((id, lane));
-        Ok(lane)
+        let queue = self.open(id, &TrackTraits { video: track == ts::VIDEO, language: None }, tracks)?;
+        self.queues.insert(id, queue);
+        Ok(queue)
     }
 }

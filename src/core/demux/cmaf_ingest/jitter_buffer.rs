@@ -1,27 +1,27 @@
-//! From requests that bring a stream in bursts and by track to one sequence of units in the order and at the pace of
-//! their timestamps (pure).
+//! Units from requests, which bring a stream in bursts and track by track, to one sequence in the order and at the pace
+//! of their timestamps (pure).
 //!
 //! ```text
 //!  queue (one a track)  |=====|     |== <- a request brings a segment at once
-//!  queue                 |===|          another one somewhat later
+//!  queue                 |===|          another request, somewhat later
 //!                          ^ origin: this decode time is due now
 //! ```
 //!
-//! A unit is handed on when it is due. The first one sets what is due, once each track has come; one that comes late
-//! moves it, so that what was late once is waited for from then on: latency is as much as the requests' own pauses, and
-//! no more. What nobody needs any more of that is given back slowly. A sender that is faster than time, a file, fills its
-//! queue, and is held up by it.
+//! A unit is played when it is due. The first unit sets the origin, once each track has come. A late unit moves it, so
+//! that playout waits that long from then on: the latency is as long as the pauses between requests, and no longer. When
+//! all units come early for a while, playout slowly catches up. A sender that is faster than real time, such as a file,
+//! fills its queue and has to wait.
 //!
-//! What has come already is told by its decode time, and dropped: redundant encoders send the same ("A receiving entity
-//! can ignore fragments that it has already received", DASH-IF Live Media Ingest 1.2, 6.8). A time that is further off
-//! than that is a jump: an encoder has begun anew.
+//! A unit that has come already is found by its decode time, and dropped, since redundant encoders send the same ("A
+//! receiving entity can ignore fragments that it has already received", DASH-IF Live Media Ingest 1.2, 6.8). A time that
+//! is further away is a jump: an encoder has restarted. The units between two jumps are a stretch.
 //!
-//! Tracks whose times lie so far apart that one would never be due have clocks of their own, as the packager has it of other inputs:
-//! the one that comes later is put beside the others by its arrival.
+//! Tracks whose times are so far apart that one would never be due have clocks of their own, as in the packager. The one
+//! that comes later is aligned with the others by its arrival.
 //!
-//! Messages have no pace of their own: each goes on right behind the unit that it came with. What has a track of its own,
-//! in requests of its own, comes before or after the units of its time: it waits until some are near, and joins them. Being early
-//! is no harm, and a splice has to be. What finds none is lost, and counted.
+//! Messages have no pace of their own: each goes right behind the unit that it came with. A message in a track and in
+//! requests of its own comes before or after the units of its time. It waits until such units come. It may go early, and
+//! a splice has to. A message that finds no units is lost, and counted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,175 +29,185 @@ use std::time::Duration;
 use crate::model::time::{Time, Timescale};
 use crate::model::{AccessUnit, CodecConfig, MESSAGE_LEN_MAX, TimedMessage};
 
-/// The scale of all tracks' times.
+/// The scale of all times.
 pub const SCALE: Timescale = Timescale::MPEG;
-/// What a track's queue holds at most, from its oldest to its newest unit: a long segment, and the start of the next.
+/// The most that a track's queue holds, from its oldest to its newest unit: a long segment, and the start of the next.
 const AHEAD_MAX: Duration = Duration::from_secs(15);
-/// And what all of them hold, in bytes of memory: that, at 25 Mb/s.
+/// The most that all queues hold, in bytes of memory: as much, at 25 Mb/s.
 const HELD_MAX: usize = 48 << 20;
-/// How long it is waited at the start for tracks that were announced and don't come, and by a message for the leader.
+/// How long playout waits at the start for announced tracks that don't come, and a message for the leader.
 const START_MAX: Duration = Duration::from_secs(3);
-/// By how much the others wait for a track that comes late. Behind that, the packager goes on without it.
+/// How long the other tracks wait for a late one. After that, the packager goes on without it.
 const LATE_MAX: Duration = Duration::from_secs(3);
-/// Tracks that lie further apart than what a queue holds run on clocks of their own, and are put side by side. Once others are played, one
-/// that begins may be behind by so much: what its encoder had to keep until it got through. A guess.
+/// Tracks whose times are further apart than a queue holds have clocks of their own, and are aligned by arrival. Once
+/// other tracks play, one that begins may be behind by this much: its encoder kept it until it could connect. A guess.
 const BEHIND_MAX: Duration = Duration::from_secs(60);
-/// A step forward beyond this is a jump, not a hole.
+/// A longer step forward is a jump, not a hole.
 const FORWARD_MAX: Duration = Duration::from_secs(10);
-/// What lies behind a track's newest unit by no more than this, or than one and a half of its bursts, has come already: an
-/// encoder sends again what was cut off.
+/// A unit has come already if it is behind its track's newest by no more than this, or than one and a half bursts:
+/// encoders send again what was cut off.
 const RESENT_MAX: Duration = Duration::from_secs(2);
-/// The same of what lies behind where that unit's encoder must be by now by no more than this, or than three bursts:
-/// another encoder is as far, give or take a segment. A guess.
+/// A unit has come already, too, if it is behind its encoder's expected time by no more than this, or than three
+/// bursts. A redundant encoder differs by about a segment. A guess.
 const REDUNDANT_MAX: Duration = Duration::from_secs(6);
-/// What comes within so long is one burst, which counts up to this.
+/// Units that come within this time are one burst, and the longest burst that counts.
 const BURST: Duration = Duration::from_secs(1);
 const BURST_MAX: Duration = Duration::from_secs(10);
-/// How often what all units have come too early by is given back, how much of it stays, and how much goes at once: less
-/// than a viewer's buffer.
+/// How often playout catches up if all units come too early, how much earliness stays, and how much one step takes:
+/// less than a viewer's buffer.
 const RETURN_EACH: Duration = Duration::from_secs(10);
 const RETURN_KEEPS: Duration = Duration::from_millis(150);
 const RETURN_STEP: Duration = Duration::from_millis(250);
-/// Messages that are remembered, so that what is sent again isn't taken again: a tag a frame, of a long segment.
+/// The number of messages that are remembered to find repeated ones: a tag a frame, of a long segment.
 const KNOWN_MAX: usize = 1_024;
-/// Messages among the units of a track, in bytes of memory; what is beyond is lost. A tag of 1 KiB a frame, at 60 frames a second.
-const LANE_MESSAGES_LEN_MAX: usize = 1 << 20;
-/// The same of those that wait for units of their time, of which the oldest are lost. A guess.
-const ASIDE_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
-/// How long they wait: then what is ahead has been played, and what is near by then is of another time.
-const ASIDE_MAX: Duration = AHEAD_MAX.saturating_add(FORWARD_MAX);
+/// The most memory of the messages among a track's units, in bytes: a tag of 1 KiB a frame, at 60 frames a second.
+/// Further ones are lost.
+const QUEUE_MESSAGES_LEN_MAX: usize = 1 << 20;
+/// The most memory of the messages that wait for units of their time, in bytes. The oldest are lost first. A guess.
+const WAITING_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
+/// How long messages wait. After that, all units ahead have been played, and nearby units are of another time.
+const WAITING_MAX: Duration = AHEAD_MAX.saturating_add(FORWARD_MAX);
 
-/// A track's place.
+/// The number of a track's queue.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct LaneId(pub usize);
+pub struct QueueId(pub usize);
 
-/// What goes through a track's queue.
+/// An item of a track's queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Item {
-    /// Headers of what follows.
+    /// Headers of the units that follow.
     Config(CodecConfig),
     /// A frame at its decode time, in ticks of [`SCALE`], unwrapped.
     Unit(i64, AccessUnit),
-    /// Timed metadata at its presentation time, likewise.
+    /// Timed metadata at its presentation time, in ticks of [`SCALE`], unwrapped.
     Message(i64, TimedMessage),
 }
 
-/// What became of an item.
+/// The result of pushing an item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pushed {
-    /// It was taken.
+    /// The item was taken.
     Taken,
-    /// It had come already.
+    /// The item had come already.
     Repeated,
-    /// It was taken, and lies elsewhere than the one before.
+    /// The item is useless, since units before it are missing.
+    Useless,
+    /// The item was taken, and its time has jumped.
     Jumped,
-    /// It was taken, and lies so far off the other tracks that its track is put beside them by its arrival.
+    /// The item was taken, and its time is so far from the other tracks that its track is aligned by arrival.
     Apart,
 }
 
 #[derive(Debug)]
 struct Queued {
     item: Item,
-    /// Goes up with each jump.
+    /// The number of jumps before it.
     stretch: u64,
     came: Time,
 }
 
 #[derive(Debug, Default)]
-struct Lane {
-    queue: VecDeque<Queued>,
-    /// What messages take of it.
+struct TrackQueue {
+    items: VecDeque<Queued>,
+    /// The memory of its messages, in bytes.
     messages_len: usize,
-    /// By how much its clock is ahead of what is played; all times in here are without that.
+    /// By how much its clock is ahead of playout. The times in this struct are without it.
     shift: i64,
-    /// The newest unit's.
+    /// The newest unit's decode time.
     last: Option<i64>,
-    /// The shortest step between two of them.
+    /// The shortest step between two units.
     step: i64,
     stretch: u64,
-    /// The unit that was handed on last.
+    /// The decode time of the last unit that was played.
     played: Option<i64>,
-    /// When that came.
+    /// When the newest unit came.
     came: Time,
     /// How late the newest unit came.
     late: Duration,
-    /// How the burst that it is of began, and the longest that was.
+    /// When and with which decode time the current burst began, and the longest burst.
     begun: Option<(Time, i64)>,
     burst: Duration,
     closed: bool,
 }
 
-/// See the module.
+/// Puts units of several tracks in order, and plays them at the pace of their timestamps.
 #[derive(Debug, Default)]
-pub struct Playout {
-    lanes: Vec<Lane>,
+pub struct JitterBuffer {
+    queues: Vec<TrackQueue>,
     held: usize,
-    /// When which decode time is due, in the stretch that is played.
+    /// A time, and the decode time that is due then, in the stretch that is played.
     origin: Option<(Time, i64)>,
     stretch: u64,
-    /// The track with whose units messages go that are of none.
-    leader: Option<LaneId>,
-    /// By how much units have come too early at least since then; `None` if one was late, or a queue full.
+    /// The track that messages without a track go with.
+    leader: Option<QueueId>,
+    /// The least earliness of all units since `early_since`; `None` if one was late, or a queue was full.
     early: Option<Duration>,
     early_since: Time,
     /// Messages that wait for units of their time.
-    aside: VecDeque<Aside>,
-    aside_len: usize,
+    waiting: Vec<WaitingMessage>,
     known: VecDeque<blake3::Hash>,
-    /// Messages that were taken, and go nowhere.
+    /// The number of messages that were taken and then lost.
     lost: u64,
 }
 
-/// A message without its place.
+/// A message that waits for units of its time.
 #[derive(Debug)]
-struct Aside {
-    /// Where it belongs; `None`: with the [leader](Playout::lead), or with the first track that is near if that one doesn't come.
-    lane: Option<LaneId>,
-    /// The decode time that it came with.
+struct WaitingMessage {
+    /// Its track; `None` for the [leader](JitterBuffer::lead), or for the first track nearby if the leader doesn't
+    /// come.
+    queue: Option<QueueId>,
+    /// The decode time of the units that it came with.
     at: i64,
     came: Time,
     item: Item,
 }
 
-impl Lane {
+impl Queued {
+    /// Returns the decode time of a unit of this stretch.
+    fn dts(&self, stretch: u64) -> Option<i64> {
+        match &self.item {
+            Item::Unit(dts, _) if self.stretch == stretch => Some(*dts),
+            _ => None,
+        }
+    }
+}
+
+impl TrackQueue {
     fn units(&self) -> impl DoubleEndedIterator<Item = (i64, u64, Time)> {
-        self.queue.iter().filter_map(|queued| match &queued.item {
+        self.items.iter().filter_map(|queued| match &queued.item {
             Item::Unit(dts, _) => Some((*dts, queued.stretch, queued.came)),
             Item::Config(_) | Item::Message(..) => None,
         })
     }
 
-    /// Headers behind its newest unit.
+    /// Returns headers behind its newest unit.
     fn unused(&mut self) -> Option<&mut Item> {
-        let behind = self.queue.iter_mut().rev().map(|queued| &mut queued.item);
+        let behind = self.items.iter_mut().rev().map(|queued| &mut queued.item);
         behind.take_while(|item| !matches!(item, Item::Unit(..))).find(|item| matches!(item, Item::Config(_)))
     }
 
-    /// The newest unit's decode time, by its own clock.
+    /// Returns the newest unit's decode time, by the track's own clock.
     fn last(&self) -> Option<i64> {
         self.last.map(|last| last.saturating_add(self.shift))
     }
 
-    /// Whether units of about that time, by their own clock, came last.
+    /// Returns whether its newest unit is near a time, by the track's own clock.
     fn is_near(&self, at: i64) -> bool {
         self.last().is_some_and(|last| apart(at, last) <= FORWARD_MAX)
     }
 
-    /// Behind which item a message goes: the last unit that is decoded by then, and the messages there. A unit of its stretch is
-    /// always before it.
+    /// Returns the index for a message: behind the last unit that is decoded by then, and its messages. A unit of its
+    /// stretch is always before it.
     fn place(&self, at: i64) -> usize {
-        let of_stretch = |queued: &Queued| match &queued.item {
-            Item::Unit(dts, _) if queued.stretch == self.stretch => Some(*dts),
-            _ => None,
-        };
-        let decoded = |queued: &Queued| of_stretch(queued).is_some_and(|dts| dts <= at);
-        let first = || self.queue.iter().position(|queued| of_stretch(queued).is_some());
-        let Some(unit) = self.queue.iter().rposition(decoded).or_else(first) else { return self.queue.len() };
+        let decoded = |queued: &Queued| queued.dts(self.stretch).is_some_and(|dts| dts <= at);
+        let first = || self.items.iter().position(|queued| queued.dts(self.stretch).is_some());
+        let Some(unit) = self.items.iter().rposition(decoded).or_else(first) else { return self.items.len() };
         let is_message = |queued: &&Queued| matches!(queued.item, Item::Message(..));
-        unit + 1 + self.queue.range(unit + 1..).take_while(is_message).count()
+        unit + 1 + self.items.range(unit + 1..).take_while(is_message).count()
     }
 
-    /// Whether a unit of that time has come already. If it is behind the newest and hasn't, an encoder has begun anew.
+    /// Returns whether a unit of that time has come already. A unit behind the newest that hasn't is of an encoder that
+    /// has restarted.
     fn has_had(&self, dts: i64, now: Time) -> bool {
         let Some(behind) = self.last.filter(|&last| dts <= last).map(|last| span(dts, last)) else { return false };
         let resent = RESENT_MAX.max(self.burst * 3 / 2);
@@ -205,7 +215,7 @@ impl Lane {
         behind <= resent || behind + now.since(self.came) <= redundant
     }
 
-    /// How much comes at once.
+    /// Measures how much comes at once.
     fn measure(&mut self, now: Time, dts: i64) {
         match self.begun {
             Some((begun, first)) if now.since(begun) < BURST && first <= dts => {
@@ -224,7 +234,7 @@ fn span(from: i64, to: i64) -> Duration {
     SCALE.duration(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
 }
 
-/// What an item takes of memory.
+/// Returns the memory of an item, in bytes.
 fn len(item: &Item) -> usize {
     let data = match item {
         Item::Config(config) => config.as_bytes(),
@@ -234,115 +244,112 @@ fn len(item: &Item) -> usize {
     size_of::<Queued>() + data.len()
 }
 
-impl Playout {
-    /// A track more. What is played begins once all of them have come.
-    pub fn open(&mut self) -> LaneId {
-        self.lanes.push(Lane::default());
-        LaneId(self.lanes.len() - 1)
+impl JitterBuffer {
+    /// Opens the queue of one more track. Playout begins once all tracks have come.
+    pub fn open(&mut self) -> QueueId {
+        self.queues.push(TrackQueue::default());
+        QueueId(self.queues.len() - 1)
     }
 
-    /// With this track's units messages go that are of none.
-    pub fn lead(&mut self, lane: LaneId) {
-        self.leader = Some(lane);
+    /// Sets the track that messages without a track go with.
+    pub fn lead(&mut self, queue: QueueId) {
+        self.leader = Some(queue);
     }
 
-    /// Nothing more comes of a track for now; it isn't waited for.
-    pub fn close(&mut self, lane: LaneId) {
-        self.lanes[lane.0].closed = true;
+    /// Notes that a track pauses or has ended. Playout doesn't wait for it.
+    pub fn close(&mut self, queue: QueueId) {
+        self.queues[queue.0].closed = true;
     }
 
-    /// A track's newest decode time, or if it has none, anyone's.
-    pub fn newest(&self, lane: Option<LaneId>) -> Option<i64> {
-        lane.and_then(|lane| self.last(lane)).or_else(|| self.lanes.iter().filter_map(Lane::last).max())
+    /// Returns a track's newest decode time, or the newest of all tracks if it has none.
+    pub fn newest(&self, queue: Option<QueueId>) -> Option<i64> {
+        queue.and_then(|queue| self.last(queue)).or_else(|| self.queues.iter().filter_map(TrackQueue::last).max())
     }
 
-    /// A track's own newest decode time.
-    pub fn last(&self, lane: LaneId) -> Option<i64> {
-        self.lanes[lane.0].last()
+    /// Returns a track's newest decode time.
+    pub fn last(&self, queue: QueueId) -> Option<i64> {
+        self.queues[queue.0].last()
     }
 
-    /// Whether a track's queue can take more at the moment.
-    pub fn has_room(&mut self, lane: LaneId) -> bool {
-        let mut units = self.lanes[lane.0].units();
+    /// Returns whether a track's queue has room.
+    pub fn has_room(&mut self, queue: QueueId) -> bool {
+        let mut units = self.queues[queue.0].units();
         let (first, last) = (units.next(), units.next_back());
         let ahead = first.zip(last).is_some_and(|((first, ..), (last, ..))| span(first, last) >= AHEAD_MAX);
         let full = ahead || self.held >= HELD_MAX;
         if full {
-            // It is the sender who waits.
+            // The sender waits, so its units aren't early.
             self.early = None;
         }
         !full
     }
 
-    /// Takes an item that has come.
-    pub fn push(&mut self, id: LaneId, now: Time, item: Item) -> Pushed {
+    /// Takes an item.
+    pub fn push(&mut self, id: QueueId, now: Time, item: Item) -> Pushed {
         let mut pushed = Pushed::Taken;
-        // From where to where it jumps.
+        // The decode times before and after a jump.
         let mut jump = None;
         let item = match item {
             Item::Unit(raw, unit) => {
-                let lane = &self.lanes[id.0];
-                let (last, dts) = (lane.last(), raw.saturating_sub(lane.shift));
-                if lane.has_had(dts, now) {
+                let queue = &self.queues[id.0];
+                let (last, dts) = (queue.last(), raw.saturating_sub(queue.shift));
+                if queue.has_had(dts, now) {
                     return self.fill(id, now, dts, unit);
                 }
                 pushed = self.arrive(id, now, raw);
                 jump = last.filter(|_| pushed != Pushed::Taken).map(|last| (last, raw));
-                Item::Unit(raw.saturating_sub(self.lanes[id.0].shift), unit)
+                Item::Unit(raw.saturating_sub(self.queues[id.0].shift), unit)
             }
             other => other,
         };
         self.held += len(&item);
-        let lane = &mut self.lanes[id.0];
-        lane.closed = false;
-        let stretch = lane.stretch;
-        // Headers that no unit stands behind are of no use once there are others, and nothing plays them.
-        match lane.unused().filter(|_| matches!(item, Item::Config(_))) {
+        let queue = &mut self.queues[id.0];
+        queue.closed = false;
+        let stretch = queue.stretch;
+        // Headers without units behind them are useless once newer ones come.
+        match queue.unused().filter(|_| matches!(item, Item::Config(_))) {
             Some(unused) => self.held -= len(&std::mem::replace(unused, item)),
-            None => lane.queue.push_back(Queued { item, stretch, came: now }),
+            None => queue.items.push_back(Queued { item, stretch, came: now }),
         }
         self.settle(now);
         if let Some((from, to)) = jump {
-            // They were meant for what won't come any more.
-            let left = |aside: &Aside| apart(aside.at, from) < apart(aside.at, to);
-            let of_lane = |aside: &Aside| aside.lane.is_none_or(|lane| lane == id);
-            let (over, waiting): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(&mut self.aside).into_iter().partition(|aside| of_lane(aside) && left(aside));
-            self.aside = waiting;
-            self.aside_len -= over.iter().map(|aside| len(&aside.item)).sum::<usize>();
-            self.lost += over.len() as u64;
+            // These belong to units that won't come any more.
+            let over = self.waiting.extract_if(.., |message| {
+                message.queue.is_none_or(|queue| queue == id) && apart(message.at, from) < apart(message.at, to)
+            });
+            self.lost += over.count() as u64;
         }
         pushed
     }
 
-    /// A unit that hasn't come already: where it belongs.
-    fn arrive(&mut self, id: LaneId, now: Time, raw: i64) -> Pushed {
-        let newest = self.lanes.iter().map(|lane| lane.stretch).max().unwrap_or(0);
-        let lane = &self.lanes[id.0];
-        let dts = raw.saturating_sub(lane.shift);
-        // The others have jumped to where it is by its own clock.
+    /// Places a new unit: finds its stretch and its track's shift.
+    fn arrive(&mut self, id: QueueId, now: Time, raw: i64) -> Pushed {
+        let newest = self.queues.iter().map(|queue| queue.stretch).max().unwrap_or(0);
+        let queue = &self.queues[id.0];
+        let dts = raw.saturating_sub(queue.shift);
+        // The other tracks have jumped to its time, by its own clock.
         let follows =
-            || lane.shift != 0 && lane.stretch < newest && self.others(id, newest).any(|other| other.is_near(raw));
-        let jumps = lane.last.filter(|&last| dts <= last || span(last, dts) > FORWARD_MAX || follows()).is_some();
-        let begins = lane.last.is_none();
+            || queue.shift != 0 && queue.stretch < newest && self.others(id, newest).any(|other| other.is_near(raw));
+        let jumps = queue.last.filter(|&last| dts <= last || span(last, dts) > FORWARD_MAX || follows()).is_some();
+        let begins = queue.last.is_none();
         let (stretch, shift) = match self.beside(id, now, newest, raw) {
-            // A track that comes later is where the others are.
+            // A track that comes later joins the others' stretch.
             shift if begins => (newest, shift.unwrap_or(0)),
-            _ if !jumps => (lane.stretch, lane.shift),
-            // After the others, if they have jumped already.
-            Some(shift) if newest > lane.stretch => (newest, shift),
+            _ if !jumps => (queue.stretch, queue.shift),
+            // It follows the others, if they have jumped already.
+            Some(shift) if newest > queue.stretch => (newest, shift),
             _ => (newest + 1, 0),
         };
         let dts = raw.saturating_sub(shift);
-        let lane = &mut self.lanes[id.0];
-        let apart = shift != 0 && shift != lane.shift;
-        let step = lane.last.filter(|_| !jumps).map_or(0, |last| dts.saturating_sub(last));
-        if step > 0 && (lane.step == 0 || step < lane.step) {
-            lane.step = step;
+        let queue = &mut self.queues[id.0];
+        let apart = shift != 0 && shift != queue.shift;
+        let step = queue.last.filter(|_| !jumps).map_or(0, |last| dts.saturating_sub(last));
+        if step > 0 && (queue.step == 0 || step < queue.step) {
+            queue.step = step;
         }
-        (lane.last, lane.shift, lane.stretch, lane.came) = (Some(dts), shift, stretch, now);
-        lane.begun = lane.begun.filter(|_| !jumps);
-        lane.measure(now, dts);
+        (queue.last, queue.shift, queue.stretch, queue.came) = (Some(dts), shift, stretch, now);
+        queue.begun = queue.begun.filter(|_| !jumps);
+        queue.measure(now, dts);
         self.observe(id, now, dts);
         match (apart, jumps) {
             (true, _) => Pushed::Apart,
@@ -351,36 +358,37 @@ impl Playout {
         }
     }
 
-    /// The other tracks of a stretch that has begun.
-    fn others(&self, id: LaneId, stretch: u64) -> impl Iterator<Item = &Lane> {
-        let lanes = self.lanes.iter().enumerate().filter(move |(n, lane)| *n != id.0 && lane.stretch == stretch);
-        lanes.map(|(_, lane)| lane).filter(|lane| lane.last.is_some())
+    /// Returns the other tracks with units in this stretch.
+    fn others(&self, id: QueueId, stretch: u64) -> impl Iterator<Item = &TrackQueue> {
+        let queues = self.queues.iter().enumerate().filter(move |(n, queue)| *n != id.0 && queue.stretch == stretch);
+        queues.map(|(_, queue)| queue).filter(|queue| queue.last.is_some())
     }
 
-    /// By how much a track's clock is ahead of the others', where that is known: nothing, where its units lie near theirs; what puts
-    /// them side by side by their arrival, where they are so far off that one would wait for ever, or never be waited for.
-    fn beside(&self, id: LaneId, now: Time, stretch: u64, raw: i64) -> Option<i64> {
+    /// Returns by how much a track's clock is ahead of the others', if that is known: nothing if its units are near
+    /// theirs. If it is so far away that one would wait for ever, or never be waited for, its arrival decides.
+    fn beside(&self, id: QueueId, now: Time, stretch: u64, raw: i64) -> Option<i64> {
         if let Some(other) = self.others(id, stretch).find(|other| other.is_near(raw)) {
             return Some(other.shift);
         }
         let newest = self.others(id, stretch).max_by_key(|other| other.came)?;
-        // Of a burst, the first unit came when it was time.
+        // The first unit of a burst came on time.
         let (begun, first) = newest.begun?;
         let off = raw.saturating_sub(first.saturating_add(SCALE.ticks(now.since(begun)).cast_signed()));
         let behind_max = if self.origin.is_some() { BEHIND_MAX } else { AHEAD_MAX };
         (span(0, off) > AHEAD_MAX || span(off, 0) > behind_max).then_some(off)
     }
 
-    /// By how much a track's clock is ahead of the others'.
-    pub fn shift(&self, lane: LaneId) -> Duration {
-        apart(self.lanes[lane.0].shift, 0)
+    /// Returns by how much a track's clock is ahead of the others'.
+    pub fn shift(&self, queue: QueueId) -> Duration {
+        apart(self.queues[queue.0].shift, 0)
     }
 
-    /// Takes a message that came with units decoded at `at`, and is meant for `pts`. It goes with those of its track, or if it has
-    /// none, with the leader's.
-    pub fn message(&mut self, lane: Option<LaneId>, now: Time, at: i64, pts: i64, message: TimedMessage) -> Pushed {
-        // Renditions that say the same go to the packager each, since one of them may have no place there yet.
-        let whose = lane.map_or(usize::MAX, |LaneId(n)| n);
+    /// Takes a message that came with units decoded at `at`, and has the presentation time `pts`. It goes with its
+    /// track's units, or with the leader's if it has no track.
+    pub fn message(&mut self, queue: Option<QueueId>, now: Time, at: i64, pts: i64, message: TimedMessage) -> Pushed {
+        // The same message of two renditions goes to the packager twice, since one of the two may not be live there
+        // yet.
+        let whose = queue.map_or(usize::MAX, |QueueId(n)| n);
         let mut hasher = blake3::Hasher::new();
         hasher.update(&whose.to_be_bytes()).update(message.scheme.uri().as_bytes());
         hasher.update(&pts.to_be_bytes()).update(&message.data);
@@ -392,111 +400,102 @@ impl Playout {
             self.known.pop_front();
         }
         self.known.push_back(hash);
-        let aside = Aside { lane, at, came: now, item: Item::Message(pts, message) };
-        match self.near(now, &aside) {
-            Some(lane) => self.join(lane, aside),
+        let message = WaitingMessage { queue, at, came: now, item: Item::Message(pts, message) };
+        match self.near(now, &message) {
+            Some(queue) => self.join(queue, message),
             None => {
-                self.aside_len += len(&aside.item);
-                self.aside.push_back(aside);
-                self.give_up(|playout| playout.aside_len > ASIDE_LEN_MAX);
+                self.waiting.push(message);
+                while self.waiting_len() > WAITING_LEN_MAX {
+                    self.waiting.remove(0);
+                    self.lost += 1;
+                }
             }
         }
         Pushed::Taken
     }
 
-    /// How many messages more were taken and are lost, since there were too many, or no units of their time.
+    /// Returns how many messages were lost since the last call: there were too many, or no units of their time.
     pub fn lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
 
-    /// Puts messages where units of their time are by now.
+    /// Adds waiting messages to the units of their time, if those have come.
     fn settle(&mut self, now: Time) {
-        self.give_up(|playout| playout.aside.front().is_some_and(|oldest| now.since(oldest.came) > ASIDE_MAX));
-        if self.aside.iter().any(|aside| self.near(now, aside).is_some()) {
-            for aside in std::mem::take(&mut self.aside) {
-                match self.near(now, &aside) {
-                    None => self.aside.push_back(aside),
-                    Some(lane) => {
-                        self.aside_len -= len(&aside.item);
-                        self.join(lane, aside);
-                    }
-                }
+        let late = self.waiting.extract_if(.., |message| now.since(message.came) > WAITING_MAX);
+        self.lost += late.count() as u64;
+        for message in std::mem::take(&mut self.waiting) {
+            match self.near(now, &message) {
+                Some(queue) => self.join(queue, message),
+                None => self.waiting.push(message),
             }
         }
     }
 
-    /// With whose units a message goes, if some of its time came last.
-    fn near(&self, now: Time, aside: &Aside) -> Option<LaneId> {
-        let is_near = |lane: &LaneId| self.lanes[lane.0].is_near(aside.at);
-        if let Some(lane) = aside.lane.or(self.leader).filter(is_near) {
-            return Some(lane);
-        }
-        let comes = self.leader.is_some_and(|leader| !self.lanes[leader.0].closed) && now.since(aside.came) < START_MAX;
-        let free = aside.lane.is_none() && !comes;
-        (0..self.lanes.len()).map(LaneId).find(is_near).filter(|_| free)
+    fn waiting_len(&self) -> usize {
+        self.waiting.iter().map(|message| len(&message.item)).sum()
     }
 
-    /// Puts a message among the units of a track.
-    fn join(&mut self, id: LaneId, Aside { at, came, mut item, .. }: Aside) {
-        let (lane, len) = (&mut self.lanes[id.0], len(&item));
-        if lane.messages_len + len > LANE_MESSAGES_LEN_MAX {
+    /// Returns the track of a message, if units of its time came last.
+    fn near(&self, now: Time, message: &WaitingMessage) -> Option<QueueId> {
+        let is_near = |queue: &QueueId| self.queues[queue.0].is_near(message.at);
+        if let Some(queue) = message.queue.or(self.leader).filter(is_near) {
+            return Some(queue);
+        }
+        let comes =
+            self.leader.is_some_and(|leader| !self.queues[leader.0].closed) && now.since(message.came) < START_MAX;
+        let free = message.queue.is_none() && !comes;
+        (0..self.queues.len()).map(QueueId).find(is_near).filter(|_| free)
+    }
+
+    /// Adds a message to the units of a track.
+    fn join(&mut self, id: QueueId, WaitingMessage { at, came, mut item, .. }: WaitingMessage) {
+        let (queue, len) = (&mut self.queues[id.0], len(&item));
+        if queue.messages_len + len > QUEUE_MESSAGES_LEN_MAX {
             self.lost += 1;
             return;
         }
         self.held += len;
-        lane.messages_len += len;
+        queue.messages_len += len;
         if let Item::Message(pts, _) = &mut item {
-            *pts = pts.saturating_sub(lane.shift);
+            *pts = pts.saturating_sub(queue.shift);
         }
-        let (place, stretch) = (lane.place(at.saturating_sub(lane.shift)), lane.stretch);
-        lane.queue.insert(place, Queued { item, stretch, came });
+        let (place, stretch) = (queue.place(at.saturating_sub(queue.shift)), queue.stretch);
+        queue.items.insert(place, Queued { item, stretch, came });
     }
 
-    /// The oldest messages won't find units of their time any more.
-    fn give_up(&mut self, over: impl Fn(&Playout) -> bool) {
-        while over(self)
-            && let Some(oldest) = self.aside.pop_front()
-        {
-            self.aside_len -= len(&oldest.item);
-            self.lost += 1;
-        }
-    }
-
-    /// A unit behind the newest: it has come already, unless it fills a hole. Requests of two segments that follow one
-    /// another closely may be taken in either order.
-    fn fill(&mut self, id: LaneId, now: Time, dts: i64, unit: AccessUnit) -> Pushed {
-        let lane = &mut self.lanes[id.0];
-        let half = (lane.step / 2).max(1);
-        let at = |queued: &Queued| match &queued.item {
-            Item::Unit(dts, _) if queued.stretch == lane.stretch => Some(*dts),
-            _ => None,
-        };
-        let behind = lane.queue.iter().position(|queued| at(queued).is_some_and(|other| other + half > dts));
+    /// Takes a unit behind the newest, if it fills a hole. Otherwise it has come already. Requests of two consecutive
+    /// segments may be read in either order.
+    fn fill(&mut self, id: QueueId, now: Time, dts: i64, unit: AccessUnit) -> Pushed {
+        let queue = &mut self.queues[id.0];
+        let half = (queue.step / 2).max(1);
+        let at = |queued: &Queued| queued.dts(queue.stretch);
+        let behind = queue.items.iter().position(|queued| at(queued).is_some_and(|other| other + half > dts));
         let hole = behind.filter(|&n| {
-            let next = at(&lane.queue[n]).is_some_and(|next| dts + half < next);
-            let before = lane.queue.iter().take(n).rev().find_map(at).or(lane.played);
+            let next = at(&queue.items[n]).is_some_and(|next| dts + half < next);
+            let before = queue.items.iter().take(n).rev().find_map(at).or(queue.played);
             next && before.is_none_or(|before| before + half < dts)
         });
         let Some(n) = hole else { return Pushed::Repeated };
         let item = Item::Unit(dts, unit);
         self.held += len(&item);
-        let stretch = lane.stretch;
-        lane.queue.insert(n, Queued { item, stretch, came: now });
+        let stretch = queue.stretch;
+        queue.items.insert(n, Queued { item, stretch, came: now });
         Pushed::Taken
     }
 
-    /// A unit has come: late, or how early.
-    fn observe(&mut self, id: LaneId, now: Time, dts: i64) {
-        let lane = &self.lanes[id.0];
-        let Some((at, base)) = self.origin.filter(|_| lane.stretch == self.stretch) else { return };
+    /// Notes how early or late a unit has come, and adapts playout.
+    fn observe(&mut self, id: QueueId, now: Time, dts: i64) {
+        let queue = &self.queues[id.0];
+        let Some((at, base)) = self.origin.filter(|_| queue.stretch == self.stretch) else { return };
         let due = at + span(base, dts);
-        self.lanes[id.0].late = now.since(due);
+        self.queues[id.0].late = now.since(due);
         if due < now {
             let late = now.since(due);
-            // All of them were held up, and not this one alone.
-            let on_time = |other: &Lane| other.last.is_some() && other.late.max(now.since(other.came)) <= LATE_MAX;
-            let mut others = self.lanes.iter().enumerate().filter(|(n, _)| *n != id.0);
-            let idle = self.lanes.iter().all(|lane| lane.units().next().is_none());
+            // All tracks were held up, not only this one.
+            let on_time =
+                |other: &TrackQueue| other.last.is_some() && other.late.max(now.since(other.came)) <= LATE_MAX;
+            let mut others = self.queues.iter().enumerate().filter(|(n, _)| *n != id.0);
+            let idle = self.queues.iter().all(|queue| queue.units().next().is_none());
             let alone = idle && !others.any(|(_, other)| on_time(other));
             if alone || late <= LATE_MAX {
                 self.origin = Some((at + late, base));
@@ -514,23 +513,23 @@ impl Playout {
         }
     }
 
-    /// The next item that is due.
-    pub fn pop(&mut self, now: Time) -> Option<(LaneId, Item)> {
+    /// Returns the next item that is due.
+    pub fn pop(&mut self, now: Time) -> Option<(QueueId, Item)> {
         let (at, id) = self.next(now)?;
         if at > now {
             return None;
         }
-        let (base, queued) = (self.origin, self.lanes[id.0].queue.pop_front()?);
+        let (base, queued) = (self.origin, self.queues[id.0].items.pop_front()?);
         self.held -= len(&queued.item);
         match queued.item {
-            Item::Unit(dts, _) => self.lanes[id.0].played = Some(dts),
-            Item::Message(..) => self.lanes[id.0].messages_len -= len(&queued.item),
+            Item::Unit(dts, _) => self.queues[id.0].played = Some(dts),
+            Item::Message(..) => self.queues[id.0].messages_len -= len(&queued.item),
             Item::Config(_) => {}
         }
         if let Item::Unit(dts, _) = queued.item
             && (base.is_none() || queued.stretch > self.stretch)
         {
-            // What is due begins here.
+            // Playout of a stretch begins here.
             self.origin = Some((now, dts));
             self.stretch = queued.stretch;
             (self.early, self.early_since) = (None, now);
@@ -538,33 +537,33 @@ impl Playout {
         Some((id, queued.item))
     }
 
-    /// When to look again.
+    /// Returns when to call [`pop`](Self::pop) again.
     pub fn due(&self, now: Time) -> Option<Time> {
         self.next(now).map(|(at, _)| at)
     }
 
-    /// The item that comes next, and when it is due.
-    fn next(&self, now: Time) -> Option<(Time, LaneId)> {
-        let lanes = || self.lanes.iter().enumerate().map(|(n, lane)| (LaneId(n), lane));
-        // Headers go together with the unit that they stand before: others' units before that don't come behind them.
-        let units = || lanes().filter_map(|(id, lane)| lane.units().next().map(|unit| (id, unit)));
-        let heads = || lanes().filter_map(|(id, lane)| Some((id, lane.queue.front()?)));
+    /// Returns the queue of the next item, and when the item is due.
+    fn next(&self, now: Time) -> Option<(Time, QueueId)> {
+        let queues = || self.queues.iter().enumerate().map(|(n, queue)| (QueueId(n), queue));
+        // Headers go with the unit behind them, so that earlier units of other tracks go first.
+        let units = || queues().filter_map(|(id, queue)| queue.units().next().map(|unit| (id, unit)));
+        let heads = || queues().filter_map(|(id, queue)| Some((id, queue.items.front()?)));
         let Some((at, base)) = self.origin else {
             let first = heads().map(|(_, head)| head.came).min()?;
-            let all = self.lanes.iter().all(|lane| lane.closed || lane.units().next().is_some());
-            let any = self.lanes.iter().any(|lane| lane.units().next().is_some());
+            let all = self.queues.iter().all(|queue| queue.closed || queue.units().next().is_some());
+            let any = self.queues.iter().any(|queue| queue.units().next().is_some());
             let starts = if all && any { now.min(first) } else { first + START_MAX };
-            // At the start, before all units.
+            // At the start, headers and messages go before all units.
             let free = heads().find(|(_, head)| !matches!(head.item, Item::Unit(..)));
             let unit = units().min_by_key(|(_, (dts, ..))| *dts);
             let id = free.map(|(id, _)| id).or(unit.map(|(id, _)| id))?;
             return Some((starts, id));
         };
-        // Right behind its unit.
+        // Messages go right behind their unit.
         if let Some((id, _)) = heads().find(|(_, head)| matches!(head.item, Item::Message(..))) {
             return Some((now, id));
         }
-        // The rest of what was before a jump first.
+        // Units from before a jump go first.
         let next = |after: bool| {
             let those = units().filter(|(_, (_, stretch, _))| (*stretch > self.stretch) == after);
             those.min_by_key(|(_, (dts, stretch, _))| (*stretch, *dts))

@@ -1,10 +1,10 @@
-//! Streams that come as HTTP requests (DASH-IF Live Media Ingest 1.2, HLS and MPEG-TS by PUT): many bodies, one sequence of units
-//! (pure).
+//! Streams that come as HTTP requests (DASH-IF Live Media Ingest 1.2, HLS and MPEG-TS by PUT): many bodies to one sequence
+//! of units (pure).
 //!
 //! ```text
-//!  path      which stream, and which object of it
+//!  path      the stream, and the object of it
 //!   `--> body      one request's bytes, through bmff or ts
-//!         `--> tracks      all tracks of the push, and what its requests leave for one another
+//!         `--> tracks      all tracks of the push, and what its requests share
 //!               `--> jitter_buffer      the order and the pace of their timestamps
 //! ```
 

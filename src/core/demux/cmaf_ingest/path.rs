@@ -11,6 +11,8 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 use crate::model::{Rendition, StreamName};
 
 /// The stream, and the rendition of it, that a request pushes to.
@@ -27,13 +29,13 @@ pub struct RequestTarget {
 pub enum TargetKind {
     /// One request is the whole push.
     Whole(Option<Rendition>),
-    /// A piece of one.
+    /// One object of a push.
     Object(Object),
-    /// A playlist or an MPD, which says nothing that the media don't.
+    /// A playlist or an MPD, which tells nothing beyond the media.
     Manifest,
 }
 
-/// A track, a segment of one, or of several.
+/// An object of a push: a track, or a segment of one or several.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Object {
     /// The folder, with its `/`.
@@ -42,10 +44,10 @@ pub struct Object {
     pub name: String,
 }
 
-/// Why a path is none. Told to the encoder.
+/// Why a path is refused, in words for the encoder.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PathError {
-    /// Not below the prefix.
+    /// The path isn't below the prefix.
     #[error("nothing is here: push to {0}/STREAM")]
     Elsewhere(String),
     /// The stream's name breaks the rules of names.
@@ -53,12 +55,12 @@ pub enum PathError {
     Stream(String),
 }
 
-/// Words in a name that say what of a track an object is.
+/// Words in an object's name that don't belong to its track's name.
 const WORDS: [&str; 10] = ["init", "header", "chunk", "seg", "segment", "media", "data", "frag", "part", "cmaf"];
 
 /// Reads a path, without its query.
 pub fn parse(prefix: &str, path: &str) -> Result<RequestTarget, PathError> {
-    let path = unescaped(path);
+    let path = percent_decode_str(path).decode_utf8_lossy();
     let elsewhere = || PathError::Elsewhere(prefix.to_owned());
     let rest = path.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')).ok_or_else(elsewhere)?;
     let (stream, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -91,9 +93,9 @@ pub fn parse(prefix: &str, path: &str) -> Result<RequestTarget, PathError> {
 }
 
 impl Object {
-    /// What all objects of its track have in common, as names go: `stream0` of `chunk-stream0-00001.m4s`.
+    /// Returns the part of the name that all objects of its track share: `stream0` of `chunk-stream0-00001.m4s`.
     ///
-    /// `numbered`: a segment, whose number or time ends its name.
+    /// `numbered` tells that the object is a segment, whose number or time ends its name.
     pub fn track(&self, numbered: bool) -> String {
         let stem = self.name.rsplit_once('.').map_or(&*self.name, |(stem, _)| stem);
         let mut words: Vec<&str> =
@@ -115,20 +117,6 @@ impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.folder, self.name)
     }
-}
-
-/// `%XX` as the byte that it stands for (RFC 3986, 2.1); what isn't one stays.
-fn unescaped(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.first_chunk::<2>().filter(|digits| byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
-        let escaped = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(escaped) => (out.push(escaped), rest = &tail[2..]),
-            None => (out.push(byte), rest = tail),
-        };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

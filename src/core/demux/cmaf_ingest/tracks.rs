@@ -1,33 +1,32 @@
-//! A push's tracks: where each has its place, the order in which they are fed, and what its requests leave for one another
-//! (pure).
+//! A push's tracks: their places in its sessions, the order of their units, and what its requests share (pure).
 //!
 //! ```text
-//!  body --Came--> Tracks::take --> queue --> Tracks::pop --> Tracks::inputs --> session
+//!  body --BodyOutput--> Tracks::take --> queue --> Tracks::pop --> Tracks::inputs --> session
 //!                  room? damaged?           when it is due
 //! ```
 
 use std::collections::BTreeMap;
 
-use super::jitter_buffer::{Item, LaneId, Playout, Pushed};
+use super::jitter_buffer::{Item, JitterBuffer, Pushed, QueueId};
 use super::path::Object;
 use crate::demux::bmff;
 use crate::demux::bmff::BmffReader;
 use crate::demux::ts::Demuxer;
 use crate::model::input_clock::unwrap;
-use crate::model::time::Time;
+use crate::model::time::{Time, UnixTime};
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Rendition, TimedMessage};
 use crate::packager::Input;
 
-/// Objects whose headers are kept: as many as there may be tracks, each by two names.
+/// The most objects whose headers are kept: as many as there may be tracks, each by two names.
 const OBJECTS_MAX: usize = 64;
 
-/// A track by who sends it: the name of its objects, and its number in them.
+/// The name of a track's objects, and its number in them.
 pub type TrackKey = (String, u32);
 
-/// What a track is.
+/// The kind and language of a track.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrackTraits {
-    /// Whether it shows pictures; else it is sound.
+    /// Whether it has pictures; otherwise it has sound.
     pub video: bool,
     /// The language of its sound, where the container says one.
     pub language: Option<String>,
@@ -37,10 +36,10 @@ pub struct TrackTraits {
 struct PushTrack {
     key: TrackKey,
     kind: TrackTraits,
-    lane: LaneId,
-    /// Which session of the push it feeds, and as what; `None` where there is no place for it.
+    queue: QueueId,
+    /// The index of its session in the push, and its track there; `None` where there is no place for it.
     place: Option<(usize, InputTrack)>,
-    /// Something is missing before what comes next.
+    /// Units are missing before the next one.
     damaged: bool,
     /// The step between its two newest units.
     step: i64,
@@ -48,220 +47,198 @@ struct PushTrack {
     ended: bool,
     /// Its newest headers, for a session that begins later.
     config: Option<CodecConfig>,
-    /// It is known that it has a clock of its own.
-    told_apart: bool,
+    /// A note that it has a clock of its own was logged.
+    noted_apart: bool,
 }
 
-/// What comes of a request's body.
+/// An output of a request's body.
 #[derive(Debug)]
-pub enum Came {
-    /// Headers of what follows in a track.
-    Config(LaneId, CodecConfig),
+pub enum BodyOutput {
+    /// Headers of the units that follow in a track.
+    Config(QueueId, CodecConfig),
     /// A unit, on its input's clock.
-    Unit(LaneId, InputClock, AccessUnit),
-    /// A message that came with units decoded at this time, or with the newest; on its input's clock. Without a track it goes beside
-    /// the push's own pictures, or what there is if they don't come.
-    Message(Option<LaneId>, InputClock, Option<u64>, TimedMessage),
-    /// Something of a track is missing before what comes next.
-    Damaged(LaneId),
+    Unit(QueueId, InputClock, AccessUnit),
+    /// A message on its input's clock, and the decode time of the units that it came with; `None` for the newest ones.
+    /// A message without a track goes with the push's own pictures, or with any track if they don't come.
+    Message(Option<QueueId>, InputClock, Option<u64>, TimedMessage),
+    /// Units of a track are missing before the next one.
+    Damaged(QueueId),
     /// A track's last segment has come.
-    Ended(LaneId),
-    /// An init segment was kept: others' media segments may go on.
+    Ended(QueueId),
+    /// An init segment was kept, and media segments that wait for it can be read.
     Init,
-    /// The encoder's clock.
-    Reference(bmff::Reference),
-    /// A frame of a track_ID isn't taken: why.
+    /// The encoder's wallclock.
+    Reference(UnixTime),
+    /// A frame of this track_ID was dropped; the text says why.
     Dropped(u32, &'static str),
-    /// A message isn't taken: why.
+    /// A message was dropped; the text says why.
     Ignored(String),
-    /// Something to log.
+    /// A note for the log.
     Note(String),
 }
 
-/// What became of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
-    /// It was taken.
-    Yes,
-    /// It had come already.
-    Repeated,
-    /// It is of no use since something before it is missing.
-    Useless,
-}
-
-impl Taken {
-    fn of(pushed: Pushed) -> Self {
-        match pushed {
-            Pushed::Repeated => Taken::Repeated,
-            Pushed::Taken | Pushed::Jumped | Pushed::Apart => Taken::Yes,
-        }
-    }
-}
-
-/// See the module.
-#[derive(Debug)]
+/// The tracks of a push.
+#[derive(Debug, Default)]
 pub struct Tracks {
-    playout: Playout,
+    buffer: JitterBuffer,
     tracks: Vec<PushTrack>,
     tracks_max: usize,
-    /// What each session is a rendition of the stream as, the push itself first.
-    claims: Vec<Option<Rendition>>,
-    /// Readers that know an init segment, by its object.
+    /// The rendition of each session, the push itself first.
+    sessions: Vec<Option<Rendition>>,
+    /// Readers that have read an init segment, by its object.
     inits: BTreeMap<Object, BmffReader>,
-    /// Of transport streams, between two of their segments.
+    /// The demuxers of transport streams, between two of their segments.
     demuxers: BTreeMap<String, Box<Demuxer>>,
-    /// What is to be told.
+    /// Notes for the log.
     notes: Vec<String>,
-    told_lost: bool,
+    noted_loss: bool,
 }
 
 impl Tracks {
-    /// A push's, of so many tracks at most; `rendition`: what it is a rendition of the stream as.
+    /// Returns the tracks of a push, which may have `tracks_max` of them and is the stream's `rendition`.
     pub fn new(rendition: Option<Rendition>, tracks_max: usize) -> Self {
-        let (playout, tracks) = (Playout::default(), Vec::new());
-        let (inits, demuxers, notes) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let claims = vec![rendition];
-        Tracks { playout, tracks, tracks_max, claims, inits, demuxers, notes, told_lost: false }
+        Tracks { tracks_max, sessions: vec![rendition], ..Tracks::default() }
     }
 
-    /// The queue of a track; `None` if there is no place for it, and why, the first time.
+    /// Returns the queue of a track; `None` if there is no place for it, which is noted the first time.
     ///
     /// # Errors
-    /// More tracks than there may be.
-    pub fn lane(&mut self, key: &TrackKey, kind: &TrackTraits) -> Result<(Option<LaneId>, Option<String>), usize> {
+    /// The limit, if the push has that many tracks already.
+    pub fn queue(&mut self, key: &TrackKey, kind: &TrackTraits) -> Result<Option<QueueId>, usize> {
         if let Some(track) = self.tracks.iter().find(|track| track.key == *key && track.kind.video == kind.video) {
-            return Ok((track.place.map(|_| track.lane), None));
+            return Ok(track.place.map(|_| track.queue));
         }
         if self.tracks.len() >= self.tracks_max {
             return Err(self.tracks_max);
         }
         let place = self.place(key, kind);
-        let lane = self.playout.open();
+        let queue = self.buffer.open();
         match place {
-            Some((0, _)) if kind.video => self.playout.lead(lane),
+            Some((0, _)) if kind.video => self.buffer.lead(queue),
             Some(_) => {}
-            None => self.playout.close(lane),
+            None => {
+                self.buffer.close(queue);
+                let (name, language) = (&key.0, kind.language.as_deref().unwrap_or("no language"));
+                self.notes.push(format!(
+                    "no place for track {name:?}, {language}: sound beside other sound needs a language, and a rendition \
+                     has one track of a kind"
+                ));
+            }
         }
         let (key, kind) = (key.clone(), kind.clone());
-        let nowhere = place.is_none().then(|| {
-            let (name, language) = (&key.0, kind.language.as_deref().unwrap_or("no language"));
-            format!(
-                "no place for track {name:?}, {language}: sound beside other sound needs a language, and a rendition has \
-                 one of a kind"
-            )
-        });
-        let (damaged, ended, told_apart) = (false, false, false);
-        self.tracks.push(PushTrack { key, kind, lane, place, damaged, step: 0, ended, config: None, told_apart });
-        Ok((place.map(|_| lane), nowhere))
+        let (damaged, ended, noted_apart) = (false, false, false);
+        self.tracks.push(PushTrack { key, kind, queue, place, damaged, step: 0, ended, config: None, noted_apart });
+        Ok(place.map(|_| queue))
     }
 
-    /// A track's language, before its headers.
-    pub fn language(&mut self, lane: LaneId, language: String) {
-        if let Some(track) = self.tracks.get_mut(lane.0) {
+    /// Sets a track's language, before its headers come.
+    pub fn language(&mut self, queue: QueueId, language: String) {
+        if let Some(track) = self.tracks.get_mut(queue.0) {
             track.kind.language = Some(language);
         }
     }
 
-    /// Takes what has come of a body.
+    /// Takes an output of a body.
     ///
     /// # Errors
-    /// It, where its queue has no room at the moment.
-    pub fn take(&mut self, now: Time, came: Came) -> Result<Taken, Came> {
+    /// The output, if its queue has no room at the moment.
+    pub fn take(&mut self, now: Time, came: BodyOutput) -> Result<Pushed, BodyOutput> {
         match came {
-            Came::Config(lane, _) | Came::Unit(lane, ..) if !self.playout.has_room(lane) => Err(came),
-            Came::Config(lane, config) => Ok(self.push(now, lane, Item::Config(config))),
-            Came::Unit(lane, clock, unit) => {
-                let dts = unwrap(unit.dts, clock, self.playout.newest(Some(lane)));
-                let last = self.playout.last(lane);
-                let Some(track) = self.tracks.get_mut(lane.0) else { return Ok(Taken::Useless) };
+            BodyOutput::Config(queue, _) | BodyOutput::Unit(queue, ..) if !self.buffer.has_room(queue) => Err(came),
+            BodyOutput::Config(queue, config) => Ok(self.push(now, queue, Item::Config(config))),
+            BodyOutput::Unit(queue, clock, unit) => {
+                let dts = unwrap(unit.dts, clock, self.buffer.newest(Some(queue)));
+                let last = self.buffer.last(queue);
+                let Some(track) = self.tracks.get_mut(queue.0) else { return Ok(Pushed::Useless) };
                 let step = last.map_or(0, |last| dts.saturating_sub(last));
                 if track.damaged && step > 0 {
-                    // What was missing has been sent again, or what comes needs nothing of it.
+                    // The missing units have been sent again, or the next unit doesn't need them.
                     if track.kind.video && !unit.keyframe && step > track.step * 2 {
-                        return Ok(Taken::Useless);
+                        return Ok(Pushed::Useless);
                     }
                     track.damaged = false;
                 }
                 if step > 0 {
                     track.step = step;
                 }
-                Ok(self.push(now, lane, Item::Unit(dts, unit)))
+                Ok(self.push(now, queue, Item::Unit(dts, unit)))
             }
-            Came::Message(lane, clock, at, message) => {
-                let newest = self.playout.newest(lane);
+            BodyOutput::Message(queue, clock, at, message) => {
+                let newest = self.buffer.newest(queue);
                 let at = at.map(|at| unwrap(at, clock, newest)).or(newest);
-                // One of no time, before anything else has come, is meant for nothing.
+                // A message without a time, before any unit, belongs nowhere.
                 let Some(pts) = message.pts.map(|pts| unwrap(pts, clock, at)).or(at) else {
-                    return Ok(Taken::Useless);
+                    return Ok(Pushed::Useless);
                 };
-                Ok(Taken::of(self.playout.message(lane, now, at.unwrap_or(pts), pts, message)))
+                Ok(self.buffer.message(queue, now, at.unwrap_or(pts), pts, message))
             }
-            Came::Damaged(lane) => {
-                if let Some(track) = self.tracks.get_mut(lane.0) {
+            BodyOutput::Damaged(queue) => {
+                if let Some(track) = self.tracks.get_mut(queue.0) {
                     track.damaged = true;
                 }
-                Ok(Taken::Useless)
+                Ok(Pushed::Useless)
             }
-            Came::Ended(lane) => {
-                self.playout.close(lane);
-                if let Some(track) = self.tracks.get_mut(lane.0) {
+            BodyOutput::Ended(queue) => {
+                self.buffer.close(queue);
+                if let Some(track) = self.tracks.get_mut(queue.0) {
                     track.ended = true;
                 }
-                Ok(Taken::Yes)
+                Ok(Pushed::Taken)
             }
-            Came::Init | Came::Reference(_) | Came::Dropped(..) | Came::Ignored(_) | Came::Note(_) => Ok(Taken::Yes),
+            // The other outputs are for the log.
+            _ => Ok(Pushed::Taken),
         }
     }
 
-    fn push(&mut self, now: Time, lane: LaneId, item: Item) -> Taken {
-        if let Some(track) = self.tracks.get_mut(lane.0) {
+    fn push(&mut self, now: Time, queue: QueueId, item: Item) -> Pushed {
+        if let Some(track) = self.tracks.get_mut(queue.0) {
             track.ended = false;
         }
-        let pushed = self.playout.push(lane, now, item);
-        if let Some(track) = self.tracks.get_mut(lane.0).filter(|_| pushed == Pushed::Apart)
-            && !std::mem::replace(&mut track.told_apart, true)
+        let pushed = self.buffer.push(queue, now, item);
+        if let Some(track) = self.tracks.get_mut(queue.0).filter(|_| pushed == Pushed::Apart)
+            && !std::mem::replace(&mut track.noted_apart, true)
         {
-            let (name, by) = (&track.key, self.playout.shift(lane).as_secs());
+            let (name, by) = (&track.key, self.buffer.shift(queue).as_secs());
             self.notes
                 .push(format!("track {name:?} lies {by} s from the others: it is put beside them by its arrival"));
         }
-        Taken::of(pushed)
+        pushed
     }
 
-    /// What came of what was taken: how many messages are lost of it, and what is to be told.
-    pub fn told(&mut self) -> (u64, Vec<String>) {
-        let lost = self.playout.lost();
-        if lost > 0 && !std::mem::replace(&mut self.told_lost, true) {
+    /// Returns how many messages were lost since the last report, and the notes for the log.
+    pub fn report(&mut self) -> (u64, Vec<String>) {
+        let lost = self.buffer.lost();
+        if lost > 0 && !std::mem::replace(&mut self.noted_loss, true) {
             let why = "timed metadata is lost: there is more of it than fits, or nothing else came near its time";
             self.notes.push(why.to_owned());
         }
         (lost, std::mem::take(&mut self.notes))
     }
 
-    /// The next item that is due.
-    pub fn pop(&mut self, now: Time) -> Option<(LaneId, Item)> {
-        self.playout.pop(now)
+    /// Returns the next item that is due.
+    pub fn pop(&mut self, now: Time) -> Option<(QueueId, Item)> {
+        self.buffer.pop(now)
     }
 
-    /// When to look again.
+    /// Returns when to call [`pop`](Self::pop) again.
     pub fn due(&self, now: Time) -> Option<Time> {
-        self.playout.due(now)
+        self.buffer.due(now)
     }
 
-    /// Whether the last segment of each track has come.
+    /// Returns whether the last segment of each track has come.
     pub fn have_ended(&self) -> bool {
         !self.tracks.is_empty() && self.tracks.iter().all(|track| track.ended || track.place.is_none())
     }
 
-    /// Returns which session is fed an item, and with what.
-    pub fn inputs(&mut self, lane: LaneId, item: Item) -> Option<(usize, Vec<Input>)> {
-        let held = self.tracks.get_mut(lane.0)?;
-        let (claim, track) = held.place?;
+    /// Returns the session that takes an item, and its inputs.
+    pub fn inputs(&mut self, queue: QueueId, item: Item) -> Option<(usize, Vec<Input>)> {
+        let held = self.tracks.get_mut(queue.0)?;
+        let (session, track) = held.place?;
         let inputs = match item {
             Item::Config(config) => {
                 held.config = Some(config.clone());
-                // A rendition says its language by its name.
-                let plain = self.claims.get(claim).is_some_and(Option::is_none);
+                // A rendition's name tells its language.
+                let plain = self.sessions.get(session).is_some_and(Option::is_none);
                 headers(track, held.kind.language.clone().filter(|_| plain), config).collect()
             }
             Item::Unit(dts, unit) => vec![Input::Unit(AccessUnit { track, dts: bmff::CLOCK.wrapped(dts), ..unit })],
@@ -269,33 +246,33 @@ impl Tracks {
                 vec![Input::Message(TimedMessage { track, pts: Some(bmff::CLOCK.wrapped(pts)), ..message })]
             }
         };
-        Some((claim, inputs))
+        Some((session, inputs))
     }
 
-    /// Returns what a session is a rendition of the stream as.
-    pub fn rendition(&self, claim: usize) -> Option<&Rendition> {
-        self.claims.get(claim)?.as_ref()
+    /// Returns the rendition of a session.
+    pub fn rendition(&self, session: usize) -> Option<&Rendition> {
+        self.sessions.get(session)?.as_ref()
     }
 
-    /// Returns what a session begins with: what is known of its tracks, and their headers so far. `whole`: the push is one
-    /// request, else more tracks may come.
-    pub fn beginning(&self, claim: usize, whole: bool) -> (Announced, Vec<Input>) {
-        let plain = self.claims.get(claim).is_some_and(Option::is_none);
+    /// Returns what a session begins with: its announced tracks, and their headers so far. `whole` tells that the push
+    /// is one request; otherwise more tracks may come.
+    pub fn beginning(&self, session: usize, whole: bool) -> (Announced, Vec<Input>) {
+        let plain = self.sessions.get(session).is_some_and(Option::is_none);
         let config = |track: &PushTrack| {
-            let (_, input) = track.place.filter(|(of, _)| *of == claim)?;
+            let (_, input) = track.place.filter(|(of, _)| *of == session)?;
             Some(headers(input, track.kind.language.clone().filter(|_| plain), track.config.clone()?))
         };
-        (self.announced(claim, whole), self.tracks.iter().filter_map(config).flatten().collect())
+        (self.announced(session, whole), self.tracks.iter().filter_map(config).flatten().collect())
     }
 
-    /// An object was, or began with, an init segment.
+    /// Keeps a reader that has read an object's init segment.
     pub fn keep_init(&mut self, object: &Object, reader: &BmffReader) {
         if self.inits.len() < OBJECTS_MAX || self.inits.contains_key(object) {
             self.inits.insert(object.clone(), reader.again());
         }
     }
 
-    /// The demuxer of a transport stream that comes in segments.
+    /// Returns the demuxer of a transport stream that comes in segments.
     pub fn take_demuxer(&mut self, track: &str) -> Box<Demuxer> {
         self.demuxers.remove(track).unwrap_or_else(|| Box::new(Demuxer::new(None)))
     }
@@ -307,14 +284,14 @@ impl Tracks {
         }
     }
 
-    /// A reader that knows the init segment that an object belongs to, and what their track is called. `only`: the one
+    /// Returns a reader that has read the init segment of an object, and the name of their track. `only` takes the one
     /// init segment of its folder, whatever its name, since no other comes.
     pub fn init_for(&self, object: &Object, only: bool) -> Option<(BmffReader, String)> {
         let by = |name: String| self.inits.iter().find(|(init, _)| init.track(false) == name);
         let near = || {
             let mut beside = self.inits.iter().filter(|(init, _)| init.folder == object.folder);
             let first = beside.next();
-            // `init.mp4` needn't say more.
+            // `init.mp4` needs no track's name.
             first.filter(|(init, _)| beside.next().is_none() && (only || init.track(false) == init.folder))
         };
         let exact = self.inits.get_key_value(object);
@@ -322,11 +299,12 @@ impl Tracks {
         found.map(|(init, reader)| (reader.again(), init.track(false)))
     }
 
-    /// A place for a track: the first pictures and the first sound are the push itself, others its renditions.
+    /// Returns a place for a track. The first pictures and the first sound are the push itself; other tracks are its
+    /// renditions.
     fn place(&mut self, key: &TrackKey, kind: &TrackTraits) -> Option<(usize, InputTrack)> {
         let of_first = |video: bool| {
             let mut tracks = self.tracks.iter().filter(move |track| track.kind.video == video);
-            tracks.any(|track| track.place.is_some_and(|(claim, _)| claim == 0))
+            tracks.any(|track| track.place.is_some_and(|(session, _)| session == 0))
         };
         if !of_first(kind.video) {
             return Some((0, InputTrack(u8::from(!kind.video))));
@@ -334,15 +312,15 @@ impl Tracks {
         if self.rendition(0).is_some() {
             return None;
         }
-        let beside = |track: &&PushTrack| track.key.0 == key.0 && track.place.is_some_and(|(claim, _)| claim == 0);
+        let beside = |track: &&PushTrack| track.key.0 == key.0 && track.place.is_some_and(|(session, _)| session == 0);
         let name = match (&kind.language, kind.video) {
-            // Sound of the same file that nothing else tells apart.
+            // Sound of the same file without a language.
             (None, false) if self.tracks.iter().any(|track| beside(&track)) => {
                 let taken = |n: u8| self.tracks.iter().any(|track| track.place == Some((0, InputTrack(n))));
                 return (2..16).find(|&n| !taken(n)).map(|n| (0, InputTrack(n)));
             }
             (_, true) => {
-                // Named by its encoder, as far as that is a name.
+                // Named by its encoder, if that makes a valid name.
                 let plain: String = key.0.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
                 let number = key.1;
                 let names = [plain.clone(), format!("{plain}_{number}"), format!("video_{number}")];
@@ -356,26 +334,26 @@ impl Tracks {
             }
             (None, false) => None,
         }?;
-        self.claims.push(Some(name));
-        Some((self.claims.len() - 1, InputTrack(u8::from(!kind.video))))
+        self.sessions.push(Some(name));
+        Some((self.sessions.len() - 1, InputTrack(u8::from(!kind.video))))
     }
 
     fn is_free(&self, name: &Rendition) -> bool {
-        !self.claims.contains(&Some(name.clone()))
+        !self.sessions.contains(&Some(name.clone()))
     }
 
-    /// Returns what is known of a session's tracks. Of segments more may come.
-    fn announced(&self, claim: usize, whole: bool) -> Announced {
+    /// Returns the announced tracks of a session. More tracks may come in segments.
+    fn announced(&self, session: usize, whole: bool) -> Announced {
         let of = |video: bool| {
-            let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == claim));
+            let mut tracks = self.tracks.iter().filter(|track| track.place.is_some_and(|(of, _)| of == session));
             let there = tracks.any(|track| track.kind.video == video);
-            if there { Some(true) } else { (whole || claim > 0).then_some(false) }
+            if there { Some(true) } else { (whole || session > 0).then_some(false) }
         };
         Announced { video: of(true), audio: of(false) }
     }
 }
 
-/// What a track begins with: its language, and its headers.
+/// Returns the first inputs of a track: its language, and its headers.
 fn headers(track: InputTrack, language: Option<String>, config: CodecConfig) -> impl Iterator<Item = Input> {
     let language = language.map(|language| Input::Language { track, language });
     language.into_iter().chain([Input::Config { track, config }])

@@ -7,30 +7,29 @@
 //! Multitrack layout:4 packet type:4 | [fourcc:32] | ([fourcc:32] track:8 [size:24] the same)...
 //! ```
 
-use super::{
-    AUDIO, CODED_FRAMES, CODED_FRAMES_X, Codec, FlvError, Media, Reader, SEQUENCE_START, TagKind, Tags, VIDEO,
-};
+use super::{AUDIO, CODED_FRAMES, CODED_FRAMES_X, Codec, FlvError, Reader, SEQUENCE_START, TagKind, Tags, VIDEO};
 use crate::demux::amf0::Value;
 use crate::model::{AccessUnit, InputTrack};
+use crate::packager::Input;
 
-/// VideoPacketType and AudioPacketType beyond those of [`super`].
+/// VideoPacketType and AudioPacketType, beside those of [`super`].
 const SEQUENCE_END: u8 = 2;
-/// Metadata of pictures (colours, which their own headers have, too); of sound, which channel is whose.
+/// Metadata. Of pictures it is colours, which their own headers have, too; of sound it is the order of channels.
 const METADATA: u8 = 4;
 const MPEG2_TS_SEQUENCE_START: u8 = 5;
 const VIDEO_MULTITRACK: u8 = 6;
 const AUDIO_MULTITRACK: u8 = 5;
 const MOD_EX: u8 = 7;
-/// VideoFrameType: a command, which has no frame.
+/// VideoFrameType of a command, which carries no frame.
 const COMMAND: u8 = 5;
 /// AvMultitrackType.
 const MANY_TRACKS: u8 = 1;
 const MANY_TRACKS_MANY_CODECS: u8 = 2;
-/// FourCCs that are taken.
+/// The FourCCs of the codecs that are carried.
 const VIDEO_CODECS: [&str; 3] = ["avc1", "hvc1", "av01"];
 const AUDIO_CODECS: [&str; 4] = ["mp4a", "Opus", "ac-3", "ec-3"];
 
-/// What a server says of itself in its answer to `connect` ("Enhancing NetConnection connect Command").
+/// Returns what a server says of itself in its answer to `connect` ("Enhancing NetConnection connect Command").
 pub fn capabilities() -> Vec<(String, Value)> {
     // FourCcInfoMask.CanForward; CapsExMask: Multitrack, and ModEx, which is parsed.
     let (forward, extended) = (Value::Number(4.0), Value::Number(6.0));
@@ -47,13 +46,13 @@ pub fn capabilities() -> Vec<(String, Value)> {
 }
 
 impl Tags {
-    /// Reads all of a tag behind its first byte: "the bitstream MUST be processed completely".
+    /// Reads a whole tag from its second byte on: "the bitstream MUST be processed completely".
     pub(super) fn enhanced(
         &mut self,
         r: &mut Reader<'_>,
         first: u8,
         unit: AccessUnit,
-        out: &mut Vec<Media>,
+        out: &mut Vec<Input>,
     ) -> Result<(), FlvError> {
         let (video, mut packet) = (r.kind == TagKind::Video, first & 0xf);
         while packet == MOD_EX {
@@ -81,7 +80,7 @@ impl Tags {
                 false => r.end - r.at,
             };
             let mut own = r.part(len, "a track")?;
-            // An SI24 before what is reordered; CodedFramesX leaves it out.
+            // Frames of codecs that reorder have an SI24 before them; CodedFramesX leaves it out.
             let ordered = packet != CODED_FRAMES || !matches!(codec, Codec::Avc | Codec::Hevc);
             let composition_offset = if ordered { 0 } else { own.i24("CompositionTime")? };
             match packet {
@@ -90,7 +89,7 @@ impl Tags {
                 MPEG2_TS_SEQUENCE_START if video => {
                     return Err(own.unsupported("MPEG-2 TS (by its sequence start)".to_owned()));
                 }
-                _ => return Err(FlvError::Invalid { kind: r.kind, at: 0, value: packet, what: "known packet type" }),
+                _ => return Err(r.malformed(0, format!("{packet} is no known packet type"))),
             }
             let unit = AccessUnit { track, composition_offset, ..unit.clone() };
             self.coded(&own, codec, packet, unit, out)?;
@@ -106,8 +105,10 @@ impl Tags {
         }
         let known = self.further.iter().position(|further| *further == (r.kind, id));
         let place = known.unwrap_or(self.further.len());
-        let track = u8::try_from(place + 2).ok().filter(|&track| track < self.tracks_max);
-        let track = track.ok_or(FlvError::Tracks { kind: r.kind, at: r.at - 1, track: id, max: self.tracks_max })?;
+        let max = self.tracks_max;
+        let track = u8::try_from(place + 2).ok().filter(|&track| track < max).ok_or_else(|| {
+            r.malformed(r.at - 1, format!("track {id} is one more than the {max} that a push may have"))
+        })?;
         if known.is_none() {
             self.further.push((r.kind, id));
         }
@@ -116,14 +117,14 @@ impl Tags {
 }
 
 impl Reader<'_> {
-    /// What a tag is modified by, of which only TimestampOffsetNano exists: less than the clock's millisecond. The packet
-    /// type behind it.
+    /// Passes a tag's modifier, and returns the packet type behind it. The only modifier is TimestampOffsetNano, which
+    /// is less than the clock's millisecond.
     fn mod_ex(&mut self) -> Result<u8, FlvError> {
         let mut len = usize::from(self.u8("modExDataSize")?) + 1;
         if len == 256 {
             len = usize::from(u16::from_be_bytes(self.array("modExDataSize")?)) + 1;
         }
-        self.skip(len, "modExData")?;
+        self.part(len, "modExData")?;
         Ok(self.u8("ModExType")? & 0xf)
     }
 

@@ -2,13 +2,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn unit(track: InputTrack, composition_offset: i32, keyframe: bool, data: &'static [u8]) -> Media {
+fn unit(track: InputTrack, composition_offset: i32, keyframe: bool, data: &'static [u8]) -> Input {
     let data = Bytes::from_static(data);
-    Media::Unit(AccessUnit { track, dts: u64::from(u32::MAX), composition_offset, keyframe, data })
+    Input::Unit(AccessUnit { track, dts: u64::from(u32::MAX), composition_offset, keyframe, data })
 }
 
-fn check(kind: TagKind, bodies: &[&'static [u8]], expect: Result<Vec<Media>, &str>) {
-    let (mut tags, mut out, mut result) = (Tags::default(), Vec::new(), Ok(()));
+fn check(kind: TagKind, bodies: &[&'static [u8]], expect: Result<Vec<Input>, &str>) {
+    let (mut tags, mut out, mut result) = (Tags::new(TRACKS_MAX), Vec::new(), Ok(()));
     for body in bodies {
         let body = Bytes::from_static(body);
         result = match kind {
@@ -19,16 +19,16 @@ fn check(kind: TagKind, bodies: &[&'static [u8]], expect: Result<Vec<Media>, &st
     assert_eq!(result.map(|()| out).map_err(|e| e.to_string()), expect.map_err(str::to_owned), "{bodies:02x?}");
 }
 
-fn check_video(body: &'static [u8], expect: Result<Vec<Media>, &str>) {
+fn check_video(body: &'static [u8], expect: Result<Vec<Input>, &str>) {
     check(TagKind::Video, &[body], expect);
 }
 
-fn check_audio(body: &'static [u8], expect: Result<Vec<Media>, &str>) {
+fn check_audio(body: &'static [u8], expect: Result<Vec<Input>, &str>) {
     check(TagKind::Audio, &[body], expect);
 }
 
-fn config(of: fn(Bytes) -> CodecConfig, track: u8, data: &'static [u8]) -> Media {
-    Media::Config { track: InputTrack(track), config: of(Bytes::from_static(data)) }
+fn config(of: fn(Bytes) -> CodecConfig, track: u8, data: &'static [u8]) -> Input {
+    Input::Config { track: InputTrack(track), config: of(Bytes::from_static(data)) }
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn video_tags() {
     check_video(&[0x57, 0], Ok(vec![]));
     check_video(&[0x17], Err("byte 1 of the video tag: it ends inside AVCPacketType"));
     check_video(&[0x17, 1, 0], Err("byte 3 of the video tag: it ends inside CompositionTime"));
-    check_video(&[0x17, 0, 0, 0, 0], Err("byte 5 of the video tag: it ends inside AVCDecoderConfigurationRecord"));
+    check_video(&[0x17, 0, 0, 0, 0], Err("byte 5 of the video tag: it ends inside the sequence header"));
     check_video(&[0x17, 3, 0, 0, 0], Err("byte 1 of the video tag: 3 is no AVCPacketType"));
     check_video(&[0x24, 0], Err("On2 VP6 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1"));
     // H.265 as it was pushed before there was Enhanced RTMP.
@@ -106,7 +106,7 @@ fn several_tracks_in_a_tag() {
     check_video(b"\x96\x11avc1\x00\x00\x00\x09x", Err("byte 11 of the video tag: it ends inside a track"));
     check_video(b"\x96\x31avc1", Err("byte 1 of the video tag: 3 is no AvMultitrackType"));
     check_video(b"\x96\x06avc1\x00x", Err("byte 0 of the video tag: 6 is no known packet type"));
-    let mut tags = Tags::default();
+    let mut tags = Tags::new(TRACKS_MAX);
     let tag = |id: u8| Bytes::from([&b"\x95\x01Opus"[..], &[id, 1]].concat());
     for id in 1..=14 {
         tags.audio(&tag(id), 0, &mut Vec::new()).expect("16 with the first of each kind");
@@ -125,7 +125,7 @@ fn modifiers_are_passed_over() {
     check_video(b"\x97\x02\x0f\x42\x3f\x01avc1\x00\x00\x05x", Ok(vec![unit(VIDEO, 5, true, b"x")]));
     let long = [&b"\x97\xff\x01\x2b"[..], &[7; 300], b"\xf6\x01avc1\x01\x00\x00\x05x"].concat();
     let mut out = Vec::new();
-    Tags::default().video(&long.into(), u32::MAX, &mut out).expect("well-formed");
+    Tags::new(TRACKS_MAX).video(&long.into(), u32::MAX, &mut out).expect("well-formed");
     assert_eq!(out, [unit(InputTrack(2), 5, true, b"x")]);
     check_video(b"\x97\x02\x0f", Err("byte 3 of the video tag: it ends inside modExData"));
 }
@@ -137,7 +137,7 @@ fn audio_tags() {
     check_audio(&[0xaf, 1, 1, 2], Ok(vec![unit(AUDIO, 0, true, &[1, 2])]));
     check_audio(&[0xaf, 1], Ok(vec![]));
     check_audio(&[0xaf], Err("byte 1 of the audio tag: it ends inside AACPacketType"));
-    check_audio(&[0xaf, 0], Err("byte 2 of the audio tag: it ends inside AudioSpecificConfig"));
+    check_audio(&[0xaf, 0], Err("byte 2 of the audio tag: it ends inside the sequence header"));
     let advice = "audio isn't supported over RTMP: set the encoder to AAC, Opus, AC-3 or E-AC-3";
     check_audio(&[0x2f, 0], Err(&format!("MP3 {advice}")));
     check_audio(b"\x90.mp3", Err(&format!("MP3 {advice}")));
@@ -147,7 +147,7 @@ fn audio_tags() {
     check_audio(b"\x91mp4ax", Ok(vec![unit(AUDIO, 0, true, b"x")]));
     check_audio(b"\x90OpusOpusHead", Ok(vec![config(CodecConfig::Opus, 1, b"OpusHead")]));
     check_audio(b"\x91Opusx", Ok(vec![unit(AUDIO, 0, true, b"x")]));
-    check_audio(b"\x90Opus", Err("byte 5 of the audio tag: it ends inside OpusHead"));
+    check_audio(b"\x90Opus", Err("byte 5 of the audio tag: it ends inside the sequence header"));
     // MultichannelConfig, and a number that only pictures have.
     check_audio(b"\x94Opus\x01\x02\0\0\0\x03", Ok(vec![]));
     check_audio(b"\x93Opusx", Err("byte 0 of the audio tag: 3 is no known packet type"));
@@ -181,7 +181,7 @@ fn metadata_says_what_will_come() {
 proptest! {
     #[test]
     fn rubbish_never_panics(bodies in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..48), 0..6u8), 1..9)) {
-        let (mut tags, mut out) = (Tags::default(), Vec::new());
+        let (mut tags, mut out) = (Tags::new(TRACKS_MAX), Vec::new());
         for (mut body, kind) in bodies {
             // Mostly such as are enhanced, and have several tracks.
             if let [first, ..] = &mut body[..] {

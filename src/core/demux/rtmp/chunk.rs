@@ -12,99 +12,55 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// A message, put together again.
+/// A message, put together from its chunks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// Message type id.
+    /// The message type id.
     pub kind: u8,
-    /// Message stream id; 0 is the connection itself.
+    /// The message stream id; 0 is the connection itself.
     pub stream: u32,
-    /// In milliseconds, modulo 2^32.
+    /// The timestamp in milliseconds, modulo 2^32.
     pub timestamp: u32,
-    /// Its body.
+    /// The body.
     pub payload: Bytes,
 }
 
-/// Why a chunk can't be read, and where.
+/// A chunk can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("byte {at}: {fault}")]
+#[error("byte {at}: {what}")]
 pub struct ChunkError {
     /// Offset of the chunk in the connection's bytes.
     pub at: u64,
     /// What is wrong with it.
-    pub fault: ChunkFault,
+    pub what: String,
 }
 
-/// What can be wrong with a chunk.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChunkFault {
-    /// A type 2 or 3 header before any header that says the length.
-    #[error("chunk stream {csid} begins with a type {fmt} header, which leans on an earlier one")]
-    NoPrevious {
-        /// The chunk stream.
-        csid: u32,
-        /// The header's type.
-        fmt: u8,
-    },
-    /// A message begins inside another one of the same chunk stream.
-    #[error("chunk stream {csid} begins a message with {missing} bytes of the last one missing")]
-    Unfinished {
-        /// The chunk stream.
-        csid: u32,
-        /// How many bytes of the message before are missing.
-        missing: usize,
-    },
-    /// A message above the limit.
-    #[error("a message of {len} bytes; the limit is {max}")]
-    MessageTooLong {
-        /// Its length, in bytes.
-        len: usize,
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// Unfinished messages that are too much together.
-    #[error("more than {max} bytes of unfinished messages")]
-    Unbounded {
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// Too many chunk streams.
-    #[error("more than {max} chunk streams")]
-    TooManyStreams {
-        /// The limit.
-        max: usize,
-    },
-    /// A chunk size of 0, or above 2^31 - 1.
-    #[error("a chunk size of {0}; 1 to 2147483647 are allowed")]
-    ChunkSize(u32),
-}
-
-/// Chunk streams of one connection; encoders use three to eight.
+/// The most chunk streams of a connection. Encoders use three to eight.
 pub const CHUNK_STREAMS_MAX: usize = 64;
-/// 5.4.1: the chunk size of both sides until they say otherwise.
+/// The chunk size of both sides until they say otherwise (5.4.1).
 pub const CHUNK_SIZE_INITIAL: usize = 128;
 const EXTENDED: u32 = 0xff_ffff;
 const HEADER_LEN_MAX: usize = 3 + 11 + 4;
 
-/// Chunks to messages: one side of a connection.
+/// Puts chunks together to messages, for one side of a connection.
 #[derive(Debug)]
 pub struct Dechunker {
     message_len_max: usize,
     chunk_size: usize,
     streams: BTreeMap<u32, ChunkStream>,
-    /// Bytes of all unfinished messages.
+    /// The length of all unfinished messages, in bytes.
     unfinished: usize,
-    /// The present chunk's header, as far as it has come.
+    /// The header of the current chunk, as far as it has come.
     header: [u8; HEADER_LEN_MAX],
     header_len: usize,
-    /// The chunk whose payload is under way: its stream, and how much of it is left.
+    /// The stream of the current chunk, and the length of its payload that is still to come.
     chunk: Option<(u32, usize)>,
-    /// Bytes taken so far.
+    /// The number of bytes taken so far.
     at: u64,
     chunk_at: u64,
 }
 
-/// What a chunk stream remembers: the header before, and what has come of the message under way.
+/// The newest header of a chunk stream, and the payload of its unfinished message.
 #[derive(Debug, Default)]
 struct ChunkStream {
     head: Head,
@@ -115,26 +71,27 @@ struct ChunkStream {
 #[derive(Debug, Clone, Copy, Default)]
 struct Head {
     timestamp: u32,
-    /// The timestamp field as it was sent: a delta, but for type 0.
+    /// The timestamp field as it was sent: a delta, except in a type 0 header.
     field: u32,
     extended: bool,
     len: usize,
     kind: u8,
     stream: u32,
-    /// Its message is under way.
+    /// The message that it begins is unfinished.
     open: bool,
 }
 
 /// A parsed chunk header.
 struct Header {
     csid: u32,
-    /// Its length, without what turned out to be payload.
+    /// The header's length, without bytes that turned out to be payload.
     len: usize,
     head: Head,
 }
 
 impl Dechunker {
-    /// Refuses messages above `message_len_max` bytes; `at` is the connection's byte it begins with.
+    /// Returns a reader that refuses messages above `message_len_max` bytes. `at` is the first byte's position in the
+    /// connection.
     pub fn new(message_len_max: usize, at: u64) -> Self {
         Dechunker {
             message_len_max,
@@ -149,31 +106,26 @@ impl Dechunker {
         }
     }
 
-    /// The connection's byte after the last one taken.
-    pub fn at(&self) -> u64 {
-        self.at
-    }
-
-    /// Where the chunk under way, or the last one, begins.
+    /// Returns where the current chunk begins, or the last one.
     pub fn chunk_at(&self) -> u64 {
         self.chunk_at
     }
 
-    /// Whether no message and no header is under way.
+    /// Returns whether no message and no header is unfinished.
     pub fn is_between_messages(&self) -> bool {
         self.header_len == 0 && !self.streams.values().any(|stream| stream.head.open)
     }
 
-    /// 5.4.1 Set Chunk Size: holds from the next chunk on.
+    /// Sets the chunk size from the next chunk on (5.4.1).
     pub fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
         if size == 0 || size > 0x7fff_ffff {
-            return Err(self.fault(ChunkFault::ChunkSize(size)));
+            return Err(self.fault(format!("a chunk size of {size}; 1 to 2147483647 are allowed")));
         }
         self.chunk_size = size as usize;
         Ok(())
     }
 
-    /// 5.4.2 Abort Message: forgets the message under way on a chunk stream.
+    /// Drops the unfinished message of a chunk stream (5.4.2).
     pub fn abort(&mut self, csid: u32) {
         if let Some(stream) = self.streams.get_mut(&csid) {
             self.unfinished -= stream.payload.len();
@@ -182,18 +134,13 @@ impl Dechunker {
         }
     }
 
-    /// Takes bytes off the front of `input` up to the end of a message; `None` when it needs more.
+    /// Takes bytes off the front of `input` up to the end of a message. Returns `None` when it needs more.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Message>, ChunkError> {
         loop {
-            let (csid, left) = match self.chunk {
-                Some(chunk) => chunk,
-                None => match self.header(input)? {
-                    Some(chunk) => chunk,
-                    None => return Ok(None),
-                },
-            };
+            let chunk = if self.chunk.is_some() { self.chunk } else { self.header(input)? };
+            let Some((csid, left)) = chunk else { return Ok(None) };
             if self.unfinished.saturating_add(left.min(input.len())) > self.unfinished_max() {
-                return Err(self.fault(ChunkFault::Unbounded { max: self.unfinished_max() }));
+                return Err(self.fault(format!("more than {} bytes of unfinished messages", self.unfinished_max())));
             }
             let stream = self.streams.get_mut(&csid).expect("its header was read");
             let taken = take(input, left);
@@ -220,16 +167,16 @@ impl Dechunker {
         }
     }
 
-    /// Two messages of full length may be under way (video and audio), and small ones beside them.
+    /// The most bytes of unfinished messages: two of full length (video and audio), and small ones beside them.
     fn unfinished_max(&self) -> usize {
         self.message_len_max.saturating_mul(2)
     }
 
-    fn fault(&self, fault: ChunkFault) -> ChunkError {
-        ChunkError { at: self.chunk_at, fault }
+    fn fault(&self, what: String) -> ChunkError {
+        ChunkError { at: self.chunk_at, what }
     }
 
-    /// Reads a chunk header, byte by byte until it is whole; the chunk stream and its payload's length.
+    /// Reads a chunk header, byte by byte until it is whole. Returns the chunk stream and the payload's length.
     fn header(&mut self, input: &mut &[u8]) -> Result<Option<(u32, usize)>, ChunkError> {
         loop {
             self.chunk_at = self.at - self.header_len as u64;
@@ -248,35 +195,29 @@ impl Dechunker {
         }
     }
 
-    /// The header, or how many bytes it takes to know more.
+    /// Returns the header, or the number of bytes that are needed to read on.
     fn parse_header(&self) -> Result<Result<Header, usize>, ChunkError> {
         let have = &self.header[..self.header_len];
-        let Some(&first) = have.first() else {
-            return Ok(Err(1));
-        };
+        let Some(&first) = have.first() else { return Ok(Err(1)) };
         let fmt = first >> 6;
-        let basic = match first & 0x3f {
-            0 => 2,
-            1 => 3,
-            _ => 1,
-        };
-        if have.len() < basic {
-            return Ok(Err(basic));
-        }
-        let csid = match basic {
-            2 => 64 + u32::from(have[1]),
-            3 => 64 + u32::from(have[1]) + u32::from(have[2]) * 256,
-            _ => u32::from(first & 0x3f),
+        let (basic, csid) = match (first & 0x3f, have) {
+            (0, [_, low, ..]) => (2, 64 + u32::from(*low)),
+            (0, _) => return Ok(Err(2)),
+            (1, [_, low, high, ..]) => (3, 64 + u32::from(*low) + u32::from(*high) * 256),
+            (1, _) => return Ok(Err(3)),
+            (csid, _) => (1, u32::from(csid)),
         };
         let known = self.streams.get(&csid);
         // A type 1 header that begins a chunk stream says enough; librtmp sends such pings.
         if known.is_none() && fmt >= 2 {
-            return Err(self.fault(ChunkFault::NoPrevious { csid, fmt }));
+            let what = format!("chunk stream {csid} begins with a type {fmt} header, which needs an earlier one");
+            return Err(self.fault(what));
         }
         let mut head = known.map(|known| known.head).unwrap_or_default();
         if head.open && fmt != 3 {
             let missing = head.len - known.map_or(0, |known| known.payload.len());
-            return Err(self.fault(ChunkFault::Unfinished { csid, missing }));
+            let what = format!("chunk stream {csid} begins a message with {missing} bytes of the last one missing");
+            return Err(self.fault(what));
         }
         let whole = basic + [11, 7, 3, 0][usize::from(fmt)];
         if have.len() < whole {
@@ -303,8 +244,7 @@ impl Dechunker {
             // 5.3.1.3: "This field is present in Type 3 chunks when the most recent Type 0, 1, or 2 chunk for
             // the same chunk stream ID indicated the presence of an extended timestamp field." Some encoders
             // leave it out where a message goes on: there, what isn't the timestamp again is payload.
-            let repeated = !head.open || word == head.field || word == head.timestamp;
-            if repeated {
+            if !head.open || word == head.field || word == head.timestamp {
                 len = whole + 4;
             }
             if !head.open {
@@ -322,15 +262,16 @@ impl Dechunker {
     fn begin(&mut self, header: Header) -> Result<(u32, usize), ChunkError> {
         let Header { csid, len, head } = header;
         if head.len > self.message_len_max {
-            return Err(self.fault(ChunkFault::MessageTooLong { len: head.len, max: self.message_len_max }));
+            let what = format!("a message of {} bytes; the limit is {}", head.len, self.message_len_max);
+            return Err(self.fault(what));
         }
         if !self.streams.contains_key(&csid) && self.streams.len() == CHUNK_STREAMS_MAX {
-            return Err(self.fault(ChunkFault::TooManyStreams { max: CHUNK_STREAMS_MAX }));
+            return Err(self.fault(format!("more than {CHUNK_STREAMS_MAX} chunk streams")));
         }
         let stream = self.streams.entry(csid).or_default();
         stream.head = Head { open: true, ..head };
         let left = self.chunk_size.min(head.len - stream.payload.len());
-        // What was read for an extended timestamp and isn't one is payload, and perhaps the next header.
+        // If the bytes read for an extended timestamp aren't one, they are payload, and perhaps the next header.
         let payload = left.min(self.header_len - len);
         stream.payload.extend_from_slice(&self.header[len..len + payload]);
         self.unfinished += payload;

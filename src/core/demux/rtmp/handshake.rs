@@ -1,21 +1,22 @@
 //! The handshake (5.2): C0 C1 C2 from the client, S0 S1 S2 from us, in its simple form.
 //!
-//! Clients that know the digest handshake (they put their version where the specification has four
-//! zeros) fall back to the simple one when S1 has zeros there; C2 is read and not compared, as other servers do.
+//! Clients that know the digest handshake put their version where the specification has four zeros. They fall back to the
+//! simple handshake when S1 has zeros there. C2 is read and not compared, as in other servers.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// C1, C2, S1 and S2 each.
-pub const BLOCK_LEN: usize = 1_536;
+/// The length of C1, C2, S1 and S2 each.
+const BLOCK_LEN: usize = 1_536;
+/// The length of C0 and C1 together.
+const C0_C1_LEN: usize = 1 + BLOCK_LEN;
+/// The length of a whole handshake, in either direction.
+pub const LEN: usize = C0_C1_LEN + BLOCK_LEN;
 const VERSION: u8 = 3;
 
-/// Why the handshake failed.
+/// The handshake failed, since C0 (the protocol's version) isn't 3.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HandshakeError {
-    /// C0 isn't 3.
-    #[error("byte 0: protocol version {0} instead of 3: this isn't RTMP{hint}", hint = hint(*.0))]
-    Version(u8),
-}
+#[error("byte 0: protocol version {0} instead of 3: this isn't RTMP{hint}", hint = hint(*.0))]
+pub struct HandshakeError(pub u8);
 
 fn hint(version: u8) -> &'static str {
     match version {
@@ -28,68 +29,40 @@ fn hint(version: u8) -> &'static str {
 
 /// Collects C0, C1 and C2.
 #[derive(Debug, Default)]
-pub struct Handshake {
-    block: BytesMut,
-    stage: Stage,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum Stage {
-    #[default]
-    C0,
-    C1,
-    C2,
-    Done,
-}
+pub struct Handshake(BytesMut);
 
 impl Handshake {
-    /// Takes what belongs to the handshake off the front of `input`; the bytes to answer with, if any.
+    /// Takes what belongs to the handshake off the front of `input`. Returns the reply, once C1 is whole.
     pub fn handle(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, HandshakeError> {
-        let mut reply = None;
-        while let Some(&first) = input.first() {
-            match self.stage {
-                Stage::C0 => {
-                    if first != VERSION {
-                        return Err(HandshakeError::Version(first));
-                    }
-                    *input = &input[1..];
-                    self.stage = Stage::C1;
-                }
-                Stage::C1 | Stage::C2 => {
-                    let n = input.len().min(BLOCK_LEN - self.block.len());
-                    self.block.extend_from_slice(&input[..n]);
-                    *input = &input[n..];
-                    if self.block.len() == BLOCK_LEN {
-                        let block = self.block.split();
-                        if self.stage == Stage::C1 {
-                            reply = Some(answer(&block));
-                            self.stage = Stage::C2;
-                        } else {
-                            self.stage = Stage::Done;
-                        }
-                    }
-                }
-                Stage::Done => break,
-            }
+        if self.is_untouched()
+            && let Some(&version) = input.first()
+            && version != VERSION
+        {
+            return Err(HandshakeError(version));
         }
-        Ok(reply)
+        let before = self.0.len();
+        let (taken, rest) = input.split_at(input.len().min(LEN - before));
+        *input = rest;
+        self.0.extend_from_slice(taken);
+        let replies = before < C0_C1_LEN && self.0.len() >= C0_C1_LEN;
+        Ok(replies.then(|| reply(&self.0[1..C0_C1_LEN])))
     }
 
-    /// Whether nothing has come yet.
+    /// Returns whether nothing has come yet.
     pub fn is_untouched(&self) -> bool {
-        self.stage == Stage::C0
+        self.0.is_empty()
     }
 
-    /// Whether chunks follow.
+    /// Returns whether chunks follow.
     pub fn is_done(&self) -> bool {
-        self.stage == Stage::Done
+        self.0.len() == LEN
     }
 }
 
-/// S0, S1 and S2. S1 is our time (0), four zeros, and filler that 5.2.3 wants random so that a peer can
-/// tell its own handshake from this one; nothing relies on its being unpredictable.
-fn answer(c1: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(1 + 2 * BLOCK_LEN);
+/// Returns S0, S1 and S2. S1 is our time (0), four zeros, and filler. 5.2.3 wants random filler so that a peer can tell its own
+/// handshake from this one; nothing needs it to be unpredictable.
+fn reply(c1: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(LEN);
     out.put_u8(VERSION);
     out.put_bytes(0, 8);
     let mut filler = 0x9e37_79b9_u32;

@@ -1,10 +1,10 @@
-//! Messages (5.4, 7) by their types, and the ones we send.
+//! Messages (5.4, 7) by their types, and the messages that a server sends.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::chunk::Message;
 use crate::demux::amf0;
-use crate::demux::amf0::{AmfError, Value};
+use crate::demux::amf0::Value;
 
 /// The longest command, in bytes; a `connect` has about 300.
 pub const COMMAND_LEN_MAX: usize = 64 << 10;
@@ -12,25 +12,25 @@ pub const COMMAND_LEN_MAX: usize = 64 << 10;
 /// A message, by its type.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MessageBody {
-    /// 1: the peer's chunk size.
+    /// Type 1: the peer's chunk size.
     SetChunkSize(u32),
-    /// 2: forget the unfinished message of this chunk stream.
+    /// Type 2: the unfinished message of this chunk stream is to be dropped.
     Abort(u32),
-    /// 3, 6 and what isn't known or of no use to an ingest.
+    /// Types 3, 6 and all others that an ingest has no use for.
     Ignored,
-    /// 4, event 6: to be answered with event 7 and the same timestamp.
+    /// Type 4, event 6: a ping with this timestamp, to be answered with event 7.
     PingRequest(u32),
-    /// 5: send an acknowledgement each time this many bytes have come.
+    /// Type 5: an acknowledgement is due each time this many bytes have come.
     WindowSize(u32),
-    /// 8.
+    /// Type 8: an AUDIODATA body.
     Audio(Bytes),
-    /// 9.
+    /// Type 9: a VIDEODATA body.
     Video(Bytes),
-    /// 15, 18: the name of a handler and its arguments.
+    /// Types 15 and 18: the name of a handler and its arguments.
     Data(Vec<Value>),
-    /// 17, 20.
+    /// Types 17 and 20: a command.
     Command(Command),
-    /// 22: FLV tags.
+    /// Type 22: FLV tags.
     Aggregate(Vec<Message>),
 }
 
@@ -39,33 +39,16 @@ pub enum MessageBody {
 pub struct Command {
     /// The procedure.
     pub name: String,
-    /// Not 0: an answer is expected, with this number.
+    /// The number that an answer repeats; 0 if none is expected.
     pub transaction: f64,
     /// The command object, then the arguments.
     pub args: Vec<Value>,
 }
 
-/// Why a message can't be read.
+/// A message can't be read. The text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MessageError {
-    /// Too few bytes for its type.
-    #[error("a message of type {kind} ends after {len} bytes")]
-    Truncated {
-        /// Its type.
-        kind: u8,
-        /// Its length, in bytes.
-        len: usize,
-    },
-    /// A command longer than [`COMMAND_LEN_MAX`].
-    #[error("a command of {0} bytes; the limit is 65536")]
-    CommandTooLong(usize),
-    /// A command that isn't AMF0.
-    #[error("a command that can't be read: {0}")]
-    Amf(#[from] AmfError),
-    /// A command without a name and a transaction id.
-    #[error("a command without a name or a transaction id")]
-    Nameless,
-}
+#[error("{0}")]
+pub struct MessageError(String);
 
 impl MessageBody {
     /// Reads a message by its type.
@@ -83,10 +66,10 @@ impl MessageBody {
             5 => MessageBody::WindowSize(word(&message, 0)?),
             8 => MessageBody::Audio(message.payload),
             9 => MessageBody::Video(message.payload),
-            // Metadata is a hint: what can't be read is no reason to refuse a push.
+            // Metadata is a hint: a push isn't refused for metadata that can't be read.
             15 if payload.first() == Some(&0) => data(&payload[1..]),
             18 => data(payload),
-            // 7.1.1: type 17 is "AMF3", and in fact a zero and then AMF0.
+            // 7.1.1: type 17 is "AMF3", but in fact a zero and then AMF0.
             17 if payload.first() == Some(&0) => MessageBody::Command(command(&payload[1..])?),
             20 => MessageBody::Command(command(payload)?),
             22 => MessageBody::Aggregate(aggregate(&message)?),
@@ -96,7 +79,7 @@ impl MessageBody {
 }
 
 fn truncated(message: &Message) -> MessageError {
-    MessageError::Truncated { kind: message.kind, len: message.payload.len() }
+    MessageError(format!("a message of type {} ends after {} bytes", message.kind, message.payload.len()))
 }
 
 fn word(message: &Message, at: usize) -> Result<u32, MessageError> {
@@ -113,27 +96,27 @@ fn data(payload: &[u8]) -> MessageBody {
 
 fn command(payload: &[u8]) -> Result<Command, MessageError> {
     if payload.len() > COMMAND_LEN_MAX {
-        return Err(MessageError::CommandTooLong(payload.len()));
+        return Err(MessageError(format!("a command of {} bytes; the limit is {COMMAND_LEN_MAX}", payload.len())));
     }
-    let mut values = amf0::decode_all(payload)?.into_iter();
+    let unreadable = |error| MessageError(format!("a command that can't be read: {error}"));
+    let mut values = amf0::decode_all(payload).map_err(unreadable)?.into_iter();
     match (values.next(), values.next()) {
         (Some(Value::String(name)), Some(Value::Number(transaction))) => {
             Ok(Command { name, transaction, args: values.collect() })
         }
-        _ => Err(MessageError::Nameless),
+        _ => Err(MessageError("a command without a name or a transaction id".to_owned())),
     }
 }
 
-/// 7.1.6: tags as in an FLV file (type:8 size:24 timestamp:24+8 stream:24, body, back pointer:32). Their
-/// timestamps are moved so that the first one's is the message's.
+/// Splits an aggregate (7.1.6) into tags as in an FLV file (type:8 size:24 timestamp:24+8 stream:24, body, back
+/// pointer:32). Their timestamps are shifted so that the first one equals the message's.
 fn aggregate(message: &Message) -> Result<Vec<Message>, MessageError> {
     let body = &message.payload;
     let mut out = Vec::new();
     let mut at = 0;
     let mut first = None;
     while at < body.len() {
-        let &[kind, s0, s1, s2, t0, t1, t2, t3, _, _, _] = body.get(at..at + 11).ok_or_else(|| truncated(message))?
-        else {
+        let Some(&[kind, s0, s1, s2, t0, t1, t2, t3, _, _, _]) = body.get(at..at + 11) else {
             return Err(truncated(message));
         };
         let len = u32::from_be_bytes([0, s0, s1, s2]) as usize;
@@ -154,17 +137,15 @@ fn aggregate(message: &Message) -> Result<Vec<Message>, MessageError> {
     Ok(out)
 }
 
-/// A message of the connection itself, whose body is 32-bit words.
+/// Returns a message of the connection itself, whose body is 32-bit words and `tail`.
 pub fn control(kind: u8, words: &[u32], tail: &[u8]) -> Message {
     let mut payload = BytesMut::new();
-    for word in words {
-        payload.put_u32(*word);
-    }
+    words.iter().for_each(|&word| payload.put_u32(word));
     payload.put_slice(tail);
     Message { kind, stream: 0, timestamp: 0, payload: payload.freeze() }
 }
 
-/// 7.1.7: a user control event with one word of data.
+/// Returns a user control event (7.1.7) with one word of data.
 pub fn user_control(event: u16, data: u32) -> Message {
     let mut payload = BytesMut::new();
     payload.put_u16(event);
@@ -172,7 +153,7 @@ pub fn user_control(event: u16, data: u32) -> Message {
     Message { kind: 4, stream: 0, timestamp: 0, payload: payload.freeze() }
 }
 
-/// A command to the peer.
+/// Returns a command to the peer.
 pub fn call(stream: u32, name: &str, transaction: f64, args: &[Value]) -> Message {
     let mut payload = amf0::encode_all(&[name.into(), transaction.into()]);
     payload.unsplit(amf0::encode_all(args));

@@ -16,110 +16,75 @@ use bytes::{Bytes, BytesMut};
 
 use super::chunk::{ChunkError, Dechunker, Message};
 use super::handshake::{Handshake, HandshakeError};
-use super::message::{Command, MessageBody, MessageError};
+use super::message::{Command, MessageBody};
 use super::{chunk, handshake, message};
 use crate::demux::amf0::Value;
 use crate::demux::flv;
-use crate::demux::flv::{FlvError, Media, TagKind, Tags};
-use crate::model::{Announced, Rendition, StreamName};
+use crate::demux::flv::{TagKind, Tags};
+use crate::demux::target::{PublishTarget, split_query};
+use crate::model::Announced;
+use crate::packager::Input;
 
-/// The only application.
+/// The only application that encoders can publish to.
 pub const APP: &str = "live";
 /// Our window acknowledgement size and peer bandwidth, in bytes: what FMS, nginx-rtmp and SRS send.
 const WINDOW: u32 = 2_500_000;
-/// What a client that speaks Enhanced RTMP says in its connect.
+/// The properties by which a client announces Enhanced RTMP in its connect.
 const ENHANCED: [&str; 4] = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
-/// The chunk size of our replies, in bytes: each fits one chunk.
+/// The chunk size of the server's replies, in bytes. Each reply fits one chunk.
 const CHUNK_SIZE: usize = 4_096;
-/// What may come while a publish waits for its answer, in bytes.
+/// The most bytes that may come while a publish waits for its answer.
 const INBOX_LEN_MAX: usize = 1 << 20;
 
-/// What one session may cost.
+/// The limits of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The longest message, in bytes: a coded frame. Twice this may be unfinished at a time.
     pub message_len_max: usize,
-    /// Most tracks of a push.
+    /// The most tracks of a push.
     pub tracks_max: u8,
 }
 
 impl Default for Limits {
-    /// 8 MiB: an intra frame of 4K at 100 Mb/s has about 2 MiB; 16 tracks.
+    /// Returns 16 tracks and 8 MiB. An intra frame of 4K at 100 Mb/s has about 2 MiB.
     fn default() -> Self {
         Limits { message_len_max: 8 << 20, tracks_max: flv::TRACKS_MAX }
     }
 }
 
-/// What an encoder wants to publish.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PublishName {
-    /// The application: the first segment of the URL's path.
-    pub app: String,
-    /// The first segment behind it, without the query.
-    pub stream: StreamName,
-    /// The second one: `live/{stream}/{rendition}`.
-    pub rendition: Option<Rendition>,
-    /// What stood behind `?` in the stream key (or else in the application), for the authorisation.
-    pub query: Option<String>,
-}
-
-/// What a session wants done.
+/// What a session asks its caller to do.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
-    /// Bytes for the encoder.
+    /// Send these bytes to the encoder.
     Send(Bytes),
-    /// Answer with `accept_publish` or `reject_publish`; nothing is read until then.
-    PublishRequested(PublishName),
-    /// Once before the first [`Output::Media`] of a publish: what onMetaData says, or that it says nothing.
+    /// Answer with `accept_publish` or `reject_publish`. The session reads nothing until then.
+    PublishRequested(PublishTarget),
+    /// The tracks that onMetaData announces, once before the first [`Output::Input`] of a publish.
     Metadata(Announced),
-    /// A sequence header or a frame.
-    Media(Media),
-    /// Timed metadata: what onTextData says.
-    Text(crate::model::TimedMessage),
+    /// A sequence header, a frame, or timed metadata (what onTextData says).
+    Input(Input),
     /// The encoder has ended its publish, and may begin another.
     Unpublished,
 }
 
-/// Why a session is over. Positions are bytes since the connection began, at the start of a chunk.
+/// Why a session is over. Positions count bytes since the connection began, and stand at the start of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RtmpError {
-    /// No RTMP handshake.
+    /// The handshake failed.
     #[error("handshake: {0}")]
     Handshake(#[from] HandshakeError),
     /// A chunk that can't be read.
     #[error("chunk: {0}")]
     Chunk(#[from] ChunkError),
-    /// A message that can't be read.
-    #[error("message: byte {at}: {error}")]
+    /// A message can't be read, its media can't be used, it comes at the wrong time, or its request is refused.
+    #[error("{part}: byte {at}: {what}")]
     Message {
-        /// Where.
+        /// Which check failed: `message`, `media`, `session` or `refused`.
+        part: &'static str,
+        /// Where the message's last chunk begins.
         at: u64,
-        /// Why.
-        error: MessageError,
-    },
-    /// Media that can't be used.
-    #[error("media: byte {at}: {error}")]
-    Media {
-        /// Where.
-        at: u64,
-        /// Why.
-        error: FlvError,
-    },
-    /// A message out of its turn.
-    #[error("session: byte {at}: {what}")]
-    Sequence {
-        /// Where.
-        at: u64,
-        /// What the encoder did.
-        what: &'static str,
-    },
-    /// What the encoder asked for was refused, and it was told so.
-    #[error("refused: byte {at}: {reason}")]
-    Refused {
-        /// Where.
-        at: u64,
-        /// Why.
-        reason: String,
+        /// What is wrong.
+        what: String,
     },
 }
 
@@ -129,38 +94,41 @@ pub struct RtmpSession {
     handshake: Handshake,
     dechunker: Dechunker,
     state: State,
+    app: App,
     outputs: VecDeque<Output>,
     tags: Tags,
     tracks_max: u8,
-    /// What has come since a publish was asked for.
+    /// The bytes that have come since the encoder asked to publish.
     inbox: BytesMut,
     received: u64,
     acknowledged: u64,
     window: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum State {
     Connecting,
-    Idle { app: App },
-    Asked { app: App, stream: u32 },
-    Publishing { app: App, stream: u32, announced: bool },
+    Idle,
+    Asked { stream: u32 },
+    Publishing { stream: u32, announced: bool },
 }
 
-#[derive(Debug, Clone, Default)]
+/// The application that the encoder has connected to.
+#[derive(Debug, Default)]
 struct App {
-    /// What the encoder took for the application's name behind [`APP`]: all but the last segment of a URL's path.
+    /// The path behind [`APP`]. Some encoders take all but the last segment of a URL's path for the application's name.
     rest: Vec<String>,
     query: Option<String>,
 }
 
 impl RtmpSession {
-    /// A session of a connection that has just been accepted.
+    /// Returns the session of a new connection.
     pub fn new(limits: Limits) -> Self {
         RtmpSession {
             handshake: Handshake::default(),
-            dechunker: Dechunker::new(limits.message_len_max, 1 + 2 * handshake::BLOCK_LEN as u64),
+            dechunker: Dechunker::new(limits.message_len_max, handshake::LEN as u64),
             state: State::Connecting,
+            app: App::default(),
             outputs: VecDeque::new(),
             tags: Tags::new(limits.tracks_max),
             tracks_max: limits.tracks_max,
@@ -171,7 +139,7 @@ impl RtmpSession {
         }
     }
 
-    /// Takes bytes of the encoder. While a publish waits for its answer they are kept, up to 1 MiB.
+    /// Takes bytes of the encoder. Keeps up to 1 MiB of them while a publish waits for its answer.
     pub fn handle(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
         self.received += bytes.len() as u64;
         if let State::Asked { .. } = self.state {
@@ -184,14 +152,14 @@ impl RtmpSession {
         self.messages(rest)
     }
 
-    /// Whether a window of bytes (5.4.4) has come since the last acknowledgement.
+    /// Returns whether a window of bytes (5.4.4) has come since the last acknowledgement.
     pub fn owes_acknowledgement(&self) -> bool {
         self.received - self.acknowledged >= u64::from(self.window)
     }
 
-    /// Sends the Acknowledgement (5.4.3) that is due: the number of bytes received so far. To be called when
-    /// the encoder is quiet: one that has sent its last and closed its socket answers a reply with a reset,
-    /// which takes with it what is still on its way; one that waits for an acknowledgement is quiet.
+    /// Sends the Acknowledgement (5.4.3) that is due: the number of bytes received so far. The caller calls this when
+    /// the encoder is quiet. An encoder that waits for an acknowledgement is quiet; one that has sent its last message
+    /// and closed its socket answers a reply with a reset, which discards the bytes that are still on their way.
     pub fn acknowledge(&mut self) {
         if self.owes_acknowledgement() {
             self.acknowledged = self.received;
@@ -200,52 +168,49 @@ impl RtmpSession {
         }
     }
 
-    /// What to do next.
+    /// Returns what to do next.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Bytes received so far, and so the position of an abrupt end.
+    /// Returns the number of bytes received so far, which is the position of an abrupt end.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Whether an end of the connection here tears nothing.
+    /// Returns whether the connection can end here without cutting a message.
     pub fn is_between_messages(&self) -> bool {
         self.handshake.is_untouched() || self.handshake.is_done() && self.dechunker.is_between_messages()
     }
 
-    /// The publish that was asked for may begin; what came meanwhile is read.
+    /// Accepts the publish, and reads the bytes that came meanwhile.
     pub fn accept_publish(&mut self) -> Result<(), RtmpError> {
-        let State::Asked { app, stream } = &self.state else {
-            return Ok(());
-        };
-        let (app, stream) = (app.clone(), *stream);
+        let State::Asked { stream } = self.state else { return Ok(()) };
         self.send(2, &message::user_control(0, stream)); // 7.1.7: Stream Begin
         self.status(stream, "status", "NetStream.Publish.Start", "go ahead");
         self.tags = Tags::new(self.tracks_max);
-        self.state = State::Publishing { app, stream, announced: false };
+        self.state = State::Publishing { stream, announced: false };
         let inbox = std::mem::take(&mut self.inbox);
         self.messages(&inbox)
     }
 
-    /// The publish that was asked for is refused; the caller closes the connection once the reply is out.
+    /// Refuses the publish. The caller closes the connection once the reply is out.
     pub fn reject_publish(&mut self, reason: &str) {
-        if let State::Asked { stream, .. } = self.state {
+        if let State::Asked { stream } = self.state {
             self.status(stream, "error", "NetStream.Publish.BadName", reason);
         }
     }
 
     /// Tells a publishing encoder why its connection will be closed.
     pub fn end(&mut self, reason: &str) {
-        if let State::Publishing { stream, .. } | State::Asked { stream, .. } = self.state {
+        if let State::Publishing { stream, .. } | State::Asked { stream } = self.state {
             self.status(stream, "error", "NetStream.Publish.Denied", reason);
         }
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
         if self.inbox.len() + bytes.len() > INBOX_LEN_MAX {
-            return Err(self.out_of_turn("more than 1 MiB before the publish was answered"));
+            return Err(self.fault("session", "more than 1 MiB before the publish was answered"));
         }
         self.inbox.extend_from_slice(bytes);
         Ok(())
@@ -263,8 +228,7 @@ impl RtmpSession {
 
     fn message(&mut self, message: Message) -> Result<(), RtmpError> {
         let (timestamp, stream) = (message.timestamp, message.stream);
-        let at = self.dechunker.chunk_at();
-        match MessageBody::parse(message).map_err(|error| RtmpError::Message { at, error })? {
+        match MessageBody::parse(message).map_err(|error| self.fault("message", error))? {
             MessageBody::SetChunkSize(size) => self.dechunker.set_chunk_size(size)?,
             MessageBody::Abort(csid) => self.dechunker.abort(csid),
             MessageBody::Ignored => {}
@@ -275,23 +239,19 @@ impl RtmpSession {
             MessageBody::Data(values) => self.data(&values, timestamp),
             MessageBody::Command(command) => self.command(stream, &command)?,
             MessageBody::Aggregate(parts) => {
-                for part in parts {
-                    match part.kind {
-                        8 => self.media(TagKind::Audio, &part.payload, part.timestamp)?,
-                        9 => self.media(TagKind::Video, &part.payload, part.timestamp)?,
-                        _ => {} // metadata came before, or is repeated
-                    }
-                }
+                // Metadata came before, or is repeated.
+                let mut media = parts.into_iter().filter(|part| matches!(part.kind, 8 | 9));
+                media.try_for_each(|part| self.message(part))?;
             }
         }
         Ok(())
     }
 
     fn media(&mut self, kind: TagKind, body: &Bytes, timestamp: u32) -> Result<(), RtmpError> {
-        let State::Publishing { stream, announced, .. } = &mut self.state else {
-            // Encoders have frames on the way when they end their publish.
+        let State::Publishing { stream, announced } = &mut self.state else {
+            // Encoders still send frames when they end their publish.
             return match self.state {
-                State::Connecting => Err(self.out_of_turn("media before connect")),
+                State::Connecting => Err(self.fault("session", "media before connect")),
                 _ => Ok(()),
             };
         };
@@ -303,34 +263,29 @@ impl RtmpSession {
         if !media.is_empty() && !std::mem::replace(announced, true) {
             self.outputs.push_back(Output::Metadata(Announced::default()));
         }
-        self.outputs.extend(media.into_iter().map(Output::Media));
+        self.outputs.extend(media.into_iter().map(Output::Input));
         read.map_err(|error| {
             self.status(stream, "error", "NetStream.Publish.Rejected", &error.to_string());
-            RtmpError::Media { at: self.dechunker.chunk_at(), error }
+            self.fault("media", error)
         })
     }
 
-    /// `@setDataFrame`, `onMetaData`, {...}; some leave the first out. `onTextData`, {text: ...}, of a moment.
+    /// Reads `onMetaData`, {...}, which may stand behind `@setDataFrame`; and `onTextData`, {text: ...}.
     fn data(&mut self, values: &[Value], timestamp: u32) {
-        let State::Publishing { announced, .. } = &mut self.state else {
-            return;
-        };
+        let State::Publishing { announced, .. } = &mut self.state else { return };
         let values = match values {
             [Value::String(name), rest @ ..] if name == "@setDataFrame" => rest,
             values => values,
         };
-        if let [Value::String(name), metadata, ..] = values
-            && name == "onMetaData"
-            && !std::mem::replace(announced, true)
-        {
-            self.outputs.push_back(Output::Metadata(flv::announced(metadata)));
-        }
-        if let [Value::String(name), text, ..] = values
-            && name == "onTextData"
-            && let Some(message) = flv::text(text, timestamp)
-            && *announced
-        {
-            self.outputs.push_back(Output::Text(message));
+        let [Value::String(name), said, ..] = values else { return };
+        match name.as_str() {
+            "onMetaData" if !std::mem::replace(announced, true) => {
+                self.outputs.push_back(Output::Metadata(flv::announced(said)));
+            }
+            "onTextData" if *announced => {
+                self.outputs.extend(flv::text(said, timestamp).map(|message| Output::Input(Input::Message(message))));
+            }
+            _ => {}
         }
     }
 
@@ -338,51 +293,49 @@ impl RtmpSession {
         if let State::Connecting = self.state {
             return match command.name.as_str() {
                 "connect" => self.connect(command),
-                _ => Err(self.out_of_turn("a command before connect")),
+                _ => Err(self.fault("session", "a command before connect")),
             };
         }
+        let nothing = [Value::Null, Value::Null];
         match command.name.as_str() {
-            "connect" => Err(self.out_of_turn("a second connect")),
-            "createStream" => {
-                self.result(command, &[Value::Null, Value::Number(1.0)]);
-                Ok(())
-            }
-            "publish" => self.publish(stream, command),
+            "connect" => return Err(self.fault("session", "a second connect")),
+            "createStream" => self.result(command, &[Value::Null, Value::Number(1.0)]),
+            "publish" => return self.publish(stream, command),
             "play" | "play2" => {
                 let reason = "this is an ingest: play the stream over HLS or DASH at an edge's HTTP address";
                 self.status(stream, "error", "NetStream.Play.Failed", reason);
-                Err(self.refused(reason.to_owned()))
+                return Err(self.fault("refused", reason));
             }
             "FCUnpublish" | "deleteStream" | "closeStream" => {
-                self.result(command, &[Value::Null, Value::Null]);
-                self.unpublish();
-                Ok(())
+                self.result(command, &nothing);
+                if let State::Publishing { .. } = self.state {
+                    self.state = State::Idle;
+                    self.outputs.push_back(Output::Unpublished);
+                }
             }
-            // FMLE's own (releaseStream, FCPublish) and whatever else wants an answer gets an empty one.
-            _ => {
-                self.result(command, &[Value::Null, Value::Null]);
-                Ok(())
-            }
+            // FMLE's own commands (releaseStream, FCPublish) and any other that wants an answer get an empty one.
+            _ => self.result(command, &nothing),
         }
+        Ok(())
     }
 
-    /// 7.2.1.1.
+    /// Answers `connect` (7.2.1.1).
     fn connect(&mut self, command: &Command) -> Result<(), RtmpError> {
         let asked =
             command.args.first().and_then(|object| object.property("app")).and_then(Value::as_str).unwrap_or("");
         let (app, query) = split_query(asked);
         let mut path = app.trim_matches('/').split('/');
         let first = path.next();
-        // As long as a stream's and a rendition's names, of which one is the key's.
+        // At most a stream's and a rendition's name; one of the two is the stream key.
         let rest: Vec<String> = path.take(2).map(str::to_owned).collect();
         if first != Some(APP) || rest.len() > 1 {
             let reason =
                 format!("application {app:?}: push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION");
             let info = status_info("error", "NetConnection.Connect.Rejected", &reason);
             self.send(3, &message::call(0, "_error", command.transaction, &[Value::Null, info]));
-            return Err(self.refused(reason));
+            return Err(self.fault("refused", reason));
         }
-        self.state = State::Idle { app: App { rest, query } };
+        (self.state, self.app) = (State::Idle, App { rest, query });
         self.send(2, &message::control(5, &[WINDOW], &[]));
         self.send(2, &message::control(6, &[WINDOW], &[2])); // 5.4.5: dynamic
         self.send(2, &message::control(1, &[CHUNK_SIZE as u32], &[]));
@@ -390,7 +343,7 @@ impl RtmpSession {
         let mut info = status_info("status", "NetConnection.Connect.Success", "connected");
         if let Value::Object(info) = &mut info {
             info.push(("objectEncoding".to_owned(), Value::Number(0.0)));
-            // Who says nothing of it may be older than strict arrays.
+            // A client that announces none of this may be older than strict arrays.
             let object = command.args.first();
             if ENHANCED.iter().any(|key| object.is_some_and(|object| object.property(key).is_some())) {
                 info.extend(flv::capabilities());
@@ -400,35 +353,24 @@ impl RtmpSession {
         Ok(())
     }
 
-    /// 7.2.2.6: command object, publishing name, publishing type.
+    /// Reads `publish` (7.2.2.6): command object, publishing name, publishing type.
     fn publish(&mut self, stream: u32, command: &Command) -> Result<(), RtmpError> {
-        let State::Idle { app } = &self.state else {
-            return Err(self.out_of_turn("a publish beside another one"));
-        };
-        let app = app.clone();
+        let State::Idle = self.state else { return Err(self.fault("session", "a publish beside another one")) };
         let key = command.args.get(1).and_then(Value::as_str).unwrap_or("");
         let (path, query) = split_query(key);
-        match names(app.rest.iter().map(String::as_str).chain(path.split('/'))) {
-            Ok((name, rendition)) => {
-                let query = query.or_else(|| app.query.clone());
-                self.state = State::Asked { app, stream };
-                let name = PublishName { app: APP.to_owned(), stream: name, rendition, query };
-                self.outputs.push_back(Output::PublishRequested(name));
+        let segments = self.app.rest.iter().map(String::as_str).chain(path.split('/'));
+        match PublishTarget::parse(segments, query.or_else(|| self.app.query.clone())) {
+            Ok(target) => {
+                self.state = State::Asked { stream };
+                self.outputs.push_back(Output::PublishRequested(target));
                 Ok(())
             }
             Err(error) => {
                 let reason =
                     format!("{error} (push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION)");
                 self.status(stream, "error", "NetStream.Publish.BadName", &reason);
-                Err(self.refused(reason))
+                Err(self.fault("refused", reason))
             }
-        }
-    }
-
-    fn unpublish(&mut self) {
-        if let State::Publishing { app, .. } = &self.state {
-            self.state = State::Idle { app: app.clone() };
-            self.outputs.push_back(Output::Unpublished);
         }
     }
 
@@ -438,7 +380,7 @@ impl RtmpSession {
         }
     }
 
-    /// 7.2.2: onStatus.
+    /// Sends onStatus (7.2.2).
     fn status(&mut self, stream: u32, level: &str, code: &str, description: &str) {
         let info = status_info(level, code, description);
         self.send(5, &message::call(stream, "onStatus", 0.0, &[Value::Null, info]));
@@ -446,41 +388,20 @@ impl RtmpSession {
 
     fn send(&mut self, csid: u8, message: &Message) {
         let mut out = BytesMut::new();
-        // Until Set Chunk Size is out the peer reads chunks of 128 bytes: what goes out first (three control
-        // messages, or the refusal of a connect) has to be cut so.
+        // The peer reads chunks of 128 bytes until it has Set Chunk Size. So the first replies (three control messages,
+        // or the refusal of a connect) are cut into such chunks.
         let size = if let State::Connecting = self.state { chunk::CHUNK_SIZE_INITIAL } else { CHUNK_SIZE };
         chunk::put_message(&mut out, csid, message, size);
         self.outputs.push_back(Output::Send(out.freeze()));
     }
 
-    fn out_of_turn(&self, what: &'static str) -> RtmpError {
-        RtmpError::Sequence { at: self.dechunker.chunk_at(), what }
-    }
-
-    fn refused(&self, reason: String) -> RtmpError {
-        RtmpError::Refused { at: self.dechunker.chunk_at(), reason }
+    fn fault(&self, part: &'static str, what: impl ToString) -> RtmpError {
+        RtmpError::Message { part, at: self.dechunker.chunk_at(), what: what.to_string() }
     }
 }
 
 fn status_info(level: &str, code: &str, description: &str) -> Value {
     Value::object([("level", level.into()), ("code", code.into()), ("description", description.into())])
-}
-
-/// A stream, and a rendition of it if there is a second segment.
-fn names<'a>(mut path: impl Iterator<Item = &'a str>) -> Result<(StreamName, Option<Rendition>), String> {
-    let stream = StreamName::parse(path.next().unwrap_or("")).map_err(|error| error.to_string())?;
-    let rendition = path.next().map(Rendition::parse).transpose().map_err(|error| error.to_string())?;
-    match path.next() {
-        None => Ok((stream, rendition)),
-        Some(more) => Err(format!("{more:?} is a segment too many")),
-    }
-}
-
-fn split_query(text: &str) -> (&str, Option<String>) {
-    match text.split_once('?') {
-        Some((path, query)) => (path, Some(query.to_owned())),
-        None => (text, None),
-    }
 }
 
 #[cfg(test)]

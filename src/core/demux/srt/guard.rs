@@ -1,19 +1,19 @@
-//! What stands between strangers' datagrams and the protocol's state machine (pure).
+//! Filters datagrams before they reach the SRT state machine (pure).
 //!
-//! `srt-protocol` 0.4 panics on some of what the draft allows, and on some that it doesn't: a peer error or a congestion
-//! warning, a handshake with an extension of another kind (a packet filter, a congestion controller, a group), one with
-//! an empty stream id, keying material of a wrong length. A receiver has no use for any of them.
+//! `srt-protocol` 0.4 panics on some datagrams that the draft allows, and on some that it doesn't: a peer error or a
+//! congestion warning; a handshake with another kind of extension (a packet filter, a congestion controller, a group),
+//! or with an empty stream id; keying material of a wrong length. A receiver needs none of them.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// The header of any packet, in bytes.
+/// The length of a packet's header, in bytes.
 const HEADER_LEN: usize = 16;
-/// A handshake's fixed part behind it (draft, 3.2.1).
+/// The length of a handshake's fixed part, behind the packet's header (draft, 3.2.1).
 const HANDSHAKE_LEN: usize = 48;
-/// Where in it version, extension field and handshake type stand.
+/// Where version, extension field and handshake type stand in the datagram.
 const VERSION: std::ops::Range<usize> = HEADER_LEN..HEADER_LEN + 4;
 const TYPE: std::ops::Range<usize> = HEADER_LEN + 20..HEADER_LEN + 24;
-/// The length of keys, in units of 8 bytes.
+/// Where the length of keys stands, in units of 8 bytes.
 const KEY_FIELD: std::ops::Range<usize> = HEADER_LEN + 4..HEADER_LEN + 6;
 const CONCLUSION: [u8; 4] = [0xff; 4];
 const INDUCTION: [u8; 4] = [0, 0, 0, 1];
@@ -27,13 +27,13 @@ const STREAM_ID_WORDS_MAX: usize = 128;
 /// A datagram that the state machine can take.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guarded {
-    /// Its bytes; a handshake without the extensions that nobody here reads.
+    /// The datagram's bytes. A handshake is without the extensions that the state machine doesn't read.
     pub bytes: Bytes,
-    /// A caller begins.
+    /// The datagram is a caller's induction.
     pub induction: bool,
 }
 
-/// Looks at a datagram; `None` for what is dropped.
+/// Checks a datagram. Returns `None` if it is to be dropped.
 pub fn guard(datagram: &[u8]) -> Option<Guarded> {
     let header = datagram.first_chunk::<HEADER_LEN>()?;
     let plain = |bytes: &[u8]| Some(Guarded { bytes: Bytes::copy_from_slice(bytes), induction: false });
@@ -55,12 +55,12 @@ pub fn guard(datagram: &[u8]) -> Option<Guarded> {
         }
         // A new key.
         0x7fff if subtype == KEY_REQUEST && is_keying_material(&datagram[HEADER_LEN..]) => plain(datagram),
-        // Acknowledgements and reports of loss are for those who send.
+        // Acknowledgements and loss reports are for senders.
         _ => None,
     }
 }
 
-/// A handshake of version 4 or 5; an induction or a conclusion.
+/// Checks a handshake of version 4 or 5: an induction or a conclusion.
 fn handshake(datagram: &[u8]) -> Option<Guarded> {
     let end = HEADER_LEN + HANDSHAKE_LEN;
     let fixed = datagram.get(..end)?;
@@ -89,7 +89,7 @@ fn handshake(datagram: &[u8]) -> Option<Guarded> {
         }
         seen |= bit;
         if bit == 2 {
-            // A caller that leaves the length of its keys to us has chosen one all the same.
+            // A caller that leaves the key length to the listener has chosen one all the same.
             bytes[KEY_FIELD].copy_from_slice(&[0, content[15] / 2]);
         }
         if bit != 0 {
@@ -100,7 +100,8 @@ fn handshake(datagram: &[u8]) -> Option<Guarded> {
     Some(Guarded { bytes: bytes.freeze(), induction: false })
 }
 
-/// A keying material message (draft, 3.2.2) with AES-CTR, a salt of 16 bytes, and one or two wrapped keys.
+/// Returns whether this is a keying material message (draft, 3.2.2) with AES-CTR, a salt of 16 bytes, and one or two
+/// wrapped keys.
 fn is_keying_material(content: &[u8]) -> bool {
     let Some(header) = content.first_chunk::<16>() else { return false };
     let keys = usize::try_from((header[3] & 3).count_ones()).unwrap_or(0);

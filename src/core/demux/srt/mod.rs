@@ -1,7 +1,7 @@
 //! What an SRT ingest adds to `srt-protocol`, which speaks the protocol itself (pure).
 //!
-//! - [`stream_id`]: which stream a caller wants to publish.
-//! - [`guard`]: datagrams that would make the protocol's state machine panic are kept from it.
+//! - [`stream_id`] reads which stream a caller wants to publish.
+//! - [`guard`] drops datagrams that would make the protocol's state machine panic.
 
 pub mod guard;
 pub mod stream_id;

@@ -6,56 +6,43 @@
 //! publish:cam1   publish:live/cam1/720p:USER:SECRET
 //! ```
 //!
-//! The guidelines make `request` the mode that isn't said. Here a caller can only publish, and so one who says nothing
-//! does.
+//! The guidelines make `request` the default mode. Here a caller can only publish, so the default is `publish`.
 
-use crate::model::{Rendition, StreamName};
+use percent_encoding::percent_decode_str;
 
-/// The application that a path may begin with, as over RTMP.
-const APP: &str = "live";
-/// What the form with keys begins with.
+use crate::demux::target::{PublishTarget, split_query};
+
+/// The application that a path may begin with, as in RTMP.
+const APP: &str = "live/";
+/// The prefix of the form with keys.
 const STANDARD: &str = "#!::";
-/// What MediaMTX's form begins with, and what it has for players.
+/// The prefixes of MediaMTX's form, for publishers and for players.
 const COLONS: (&str, &str) = ("publish:", "read:");
-
-/// What a caller wants to publish.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Target {
-    /// The stream.
-    pub stream: StreamName,
-    /// The rendition of it.
-    pub rendition: Option<Rendition>,
-    /// `key=...`, in whichever form.
-    pub query: Option<String>,
-}
 
 /// Why a stream id is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamIdError {
-    /// There is none, or it names nothing.
-    #[error("the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish)")]
-    Missing,
-    /// Whoever wants to watch.
+    /// The caller wants something else than to publish.
     #[error("m={0}: this ingest takes m=publish only; players fetch over HTTP")]
     Mode(String),
-    /// A name that can't be.
+    /// The stream id names no stream.
+    #[error("the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish)")]
+    Missing,
+    /// The stream's name is not valid; the text says why.
     #[error("the stream id: {0}")]
     Name(String),
-    /// More segments than a path has.
-    #[error("the stream id {0:?} is no [live/]STREAM[/RENDITION]")]
-    Path(String),
 }
 
-/// Reads a stream id. What an URL's escapes stand for is read, too: not every caller takes them out of its URL.
-pub fn parse(text: &str) -> Result<Target, StreamIdError> {
-    let text = &unescaped(text)[..];
+/// Reads a stream id. Decodes percent escapes, since not every caller takes them out of its URL.
+pub fn parse(text: &str) -> Result<PublishTarget, StreamIdError> {
+    let text = &percent_decode_str(text).decode_utf8_lossy()[..];
     let Some(keys) = text.strip_prefix(STANDARD) else {
         if text.starts_with(COLONS.1) {
             return Err(StreamIdError::Mode("read".to_owned()));
         }
-        let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query.to_owned())));
+        let (path, query) = split_query(text);
         let Some(fields) = path.strip_prefix(COLONS.0) else { return target(path, query) };
-        // A user's name is nothing that anything here goes by.
+        // A user's name isn't used.
         let mut fields = fields.splitn(3, ':');
         let (path, key) = (fields.next().unwrap_or_default(), fields.nth(1));
         return target(path, query.or(key.map(|key| format!("key={key}"))));
@@ -67,54 +54,27 @@ pub fn parse(text: &str) -> Result<Target, StreamIdError> {
             ("m", "publish") => {}
             ("m", mode) => return Err(StreamIdError::Mode(mode.to_owned())),
             ("key", value) => query = Some(format!("key={value}")),
-            // User, host, session, type: nothing here goes by them.
+            // User, host, session and type aren't used.
             _ => {}
         }
     }
-    let (resource, own) = resource.split_once('?').map_or((resource, None), |(path, query)| (path, Some(query)));
-    target(resource, query.or(own.map(str::to_owned)))
+    let (path, own) = split_query(resource);
+    target(path, query.or(own))
 }
 
-/// `%XX` as the byte that it stands for (RFC 3986, 2.1); what isn't one stays.
-fn unescaped(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.first_chunk::<2>().filter(|digits| byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
-        let escaped = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(escaped) => {
-                out.push(escaped);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn target(path: &str, query: Option<String>) -> Result<Target, StreamIdError> {
+fn target(path: &str, query: Option<String>) -> Result<PublishTarget, StreamIdError> {
     let path = path.trim_matches('/');
-    let mut segments: Vec<&str> = path.split('/').collect();
-    if segments.len() > 1 && segments[0] == APP {
-        segments.remove(0);
+    let path = path.strip_prefix(APP).unwrap_or(path);
+    if path.is_empty() {
+        return Err(StreamIdError::Missing);
     }
-    let name = |error: &dyn std::fmt::Display| StreamIdError::Name(error.to_string());
-    let (stream, rendition) = match segments[..] {
-        [""] => return Err(StreamIdError::Missing),
-        [stream] => (stream, None),
-        [stream, rendition] => (stream, Some(Rendition::parse(rendition).map_err(|error| name(&error))?)),
-        _ => return Err(StreamIdError::Path(path.to_owned())),
-    };
-    let stream = StreamName::parse(stream).map_err(|error| name(&error))?;
-    Ok(Target { stream, rendition, query })
+    PublishTarget::parse(path.split('/'), query).map_err(StreamIdError::Name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Rendition;
 
     #[test]
     fn both_forms_are_read() {
@@ -150,7 +110,7 @@ mod tests {
         check("#!::r=cam1,m=request", "m=request: this ingest takes m=publish only; players fetch over HTTP");
         check("#!::m=bidirectional", "m=bidirectional: this ingest takes m=publish only; players fetch over HTTP");
         check("read:cam1", "m=read: this ingest takes m=publish only; players fetch over HTTP");
-        check("a/b/c", "the stream id \"a/b/c\" is no [live/]STREAM[/RENDITION]");
+        check("a/b/c", "the stream id: \"c\" is a segment too many");
         check("api", "the stream id: \"api\" is a path of the edge itself and can't name a stream");
         check(
             "cam1/video",

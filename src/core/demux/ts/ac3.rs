@@ -1,19 +1,19 @@
 //! AC-3 and E-AC-3 in PES packets (ETSI TS 101 154, 6.2; ATSC A/52, annexes A and G): frames to access units.
 //!
-//! A PES packet holds whole frames, mostly, and its time stamp is that of the first one which begins in it. An access unit
-//! of E-AC-3 is six blocks of its first substream, with all that goes on with them (TS 102 366, F.1).
+//! A PES packet mostly holds whole frames, and its time stamp is that of the first frame that begins in it. An access
+//! unit of E-AC-3 is six blocks of its first substream, with all frames that depend on them (TS 102 366, F.1).
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::framing::Framing;
+use super::framing::{Framing, SoundDecoder};
 use super::output::Output;
 use super::pes::Payload;
 use crate::codec::ac3::{HEADER_LEN, Headers, SYNC, SyncFrame};
-use crate::model::{AccessUnit, InputTrack};
+use crate::model::InputTrack;
 
-/// Audio blocks of an access unit, and samples of each.
+/// The audio blocks of an access unit, and the samples of a block.
 const BLOCKS: u32 = 6;
 const BLOCK: u64 = 256;
 
@@ -23,7 +23,7 @@ pub(super) struct Ac3Frames {
     track: InputTrack,
     headers: Headers,
     framing: Framing,
-    /// The access unit under way, when it begins, and how many blocks it has.
+    /// The unfinished access unit, when it begins, and its number of blocks.
     unit: BytesMut,
     begins: u64,
     blocks: u32,
@@ -35,24 +35,52 @@ impl Ac3Frames {
         Ac3Frames { track, headers, framing, unit, begins: 0, blocks: 0 }
     }
 
-    /// Something is missing: what had begun is lost. Says whether anything had.
-    pub(super) fn damaged(&mut self) -> bool {
-        let had = self.framing.damaged() || !self.unit.is_empty();
-        self.forget();
-        had
-    }
-
     fn forget(&mut self) {
         self.unit.clear();
         self.blocks = 0;
     }
 
-    /// Takes a PES packet's payload.
-    pub(super) fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+    fn frame(&mut self, frame: &SyncFrame, bytes: &Bytes) {
+        let Some(time) = self.framing.time(frame.rate) else { return };
+        if self.unit.is_empty() {
+            if frame.dependent || frame.substream != 0 {
+                return; // what it goes on with is lost
+            }
+            self.begins = time;
+        }
+        if !frame.dependent && frame.substream == 0 {
+            self.framing.count(u64::from(frame.blocks) * BLOCK);
+            self.blocks += frame.blocks;
+        }
+        self.unit.extend_from_slice(bytes);
+    }
+
+    /// Puts out the access unit, which is whole.
+    fn flush(&mut self, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (track, data) = (self.track, self.unit.split().freeze());
+        self.blocks = 0;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let config = self.headers.of(&data).map_err(|_| "AC-3 frames that don't belong together")?;
+        out.extend(config.map(|config| Output::config(track, config)));
+        out.push_back(Output::sound(track, self.begins, data));
+        Ok(())
+    }
+}
+
+impl SoundDecoder for Ac3Frames {
+    fn damaged(&mut self) -> bool {
+        let had = self.framing.damaged() || !self.unit.is_empty();
+        self.forget();
+        had
+    }
+
+    fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         let (mut open, mut fault) = (self.framing.open(pes), None);
         while open.bytes().len() >= HEADER_LEN {
             let Ok(frame) = SyncFrame::parse(open.bytes()) else {
-                // Up to what may be the next frame.
+                // Skip to the next possible frame.
                 fault = Some("no AC-3 frame where one should begin");
                 self.forget();
                 let bytes = open.bytes();
@@ -72,40 +100,11 @@ impl Ac3Frames {
                 fault = self.flush(out).err().or(fault);
             }
         }
-        // What goes on with a frame is in its own PES packet.
+        // Dependent frames are in the PES packet of the frame that they belong to.
         if open.bytes().is_empty() && self.blocks >= BLOCKS {
             fault = self.flush(out).err().or(fault);
         }
         self.framing.close(open);
         fault.map_or(Ok(()), Err)
-    }
-
-    fn frame(&mut self, frame: &SyncFrame, bytes: &Bytes) {
-        let Some(time) = self.framing.time(frame.rate) else { return };
-        if self.unit.is_empty() {
-            if frame.dependent || frame.substream != 0 {
-                return; // what it goes on with is lost
-            }
-            self.begins = time;
-        }
-        if !frame.dependent && frame.substream == 0 {
-            self.framing.count(u64::from(frame.blocks) * BLOCK);
-            self.blocks += frame.blocks;
-        }
-        self.unit.extend_from_slice(bytes);
-    }
-
-    /// The access unit under way is whole.
-    fn flush(&mut self, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
-        let (track, data) = (self.track, self.unit.split().freeze());
-        self.blocks = 0;
-        if data.is_empty() {
-            return Ok(());
-        }
-        let config = self.headers.of(&data).map_err(|_| "AC-3 frames that don't belong together")?;
-        out.extend(config.map(|config| Output::Config { track, config }));
-        let unit = AccessUnit { track, dts: self.begins, composition_offset: 0, keyframe: true, data };
-        out.push_back(Output::Unit(unit));
-        Ok(())
     }
 }

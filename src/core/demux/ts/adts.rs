@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::framing::Framing;
+use super::framing::{Framing, SoundDecoder};
 use super::output::Output;
 use super::pes::Payload;
 use crate::codec::aac::SAMPLE_RATES;
-use crate::model::{AccessUnit, CodecConfig, InputTrack};
+use crate::model::{CodecConfig, InputTrack};
 
-/// A header without its checksum, in bytes.
+/// The length of a header without its checksum, in bytes.
 const HEADER_LEN: usize = 7;
-/// A raw_data_block's samples. ADTS can't say 960.
+/// The samples of a raw_data_block. ADTS can't announce 960.
 const FRAME_SAMPLES: u64 = 1_024;
 
 /// One track's decoder state.
@@ -29,9 +29,9 @@ struct Header {
     /// AudioSpecificConfig.
     config: [u8; 2],
     rate: u32,
-    /// Of header and checksum.
+    /// The length of header and checksum.
     header_len: usize,
-    /// Of all.
+    /// The length of the frame.
     len: usize,
 }
 
@@ -40,35 +40,7 @@ impl Adts {
         Adts { track, config: None, framing: Framing::default() }
     }
 
-    /// Something is missing. Says whether a frame had begun.
-    pub(super) fn damaged(&mut self) -> bool {
-        self.framing.damaged()
-    }
-
-    /// Takes a PES packet's payload.
-    pub(super) fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
-        let (mut open, mut fault) = (self.framing.open(pes), None);
-        while open.bytes().len() >= HEADER_LEN {
-            match Header::parse(open.bytes()) {
-                Ok(header) if open.bytes().len() < header.len => break,
-                Ok(header) => {
-                    let frame = self.framing.frame(&mut open, header.len);
-                    self.frame(&header, frame.slice(header.header_len..), out);
-                }
-                Err(what) => {
-                    // Up to what may be the next frame.
-                    fault = Some(what);
-                    let bytes = open.bytes();
-                    let next = (1..bytes.len()).find(|&i| self.may_begin(&bytes[i..])).unwrap_or(bytes.len());
-                    open.skip(next);
-                }
-            }
-        }
-        self.framing.close(open);
-        fault.map_or(Ok(()), Err)
-    }
-
-    /// Whether a frame like the others may begin here, as far as can be seen.
+    /// Returns whether a frame with the same configuration may begin here, as far as the bytes tell.
     fn may_begin(&self, bytes: &[u8]) -> bool {
         if bytes.len() < HEADER_LEN {
             return is_sync(bytes);
@@ -87,10 +59,37 @@ impl Adts {
         if self.config != Some(header.config) {
             self.config = Some(header.config);
             let config = CodecConfig::Aac(Bytes::copy_from_slice(&header.config));
-            out.push_back(Output::Config { track: self.track, config });
+            out.push_back(Output::config(self.track, config));
         }
-        let unit = AccessUnit { track: self.track, dts, composition_offset: 0, keyframe: true, data };
-        out.push_back(Output::Unit(unit));
+        out.push_back(Output::sound(self.track, dts, data));
+    }
+}
+
+impl SoundDecoder for Adts {
+    fn damaged(&mut self) -> bool {
+        self.framing.damaged()
+    }
+
+    fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (mut open, mut fault) = (self.framing.open(pes), None);
+        while open.bytes().len() >= HEADER_LEN {
+            match Header::parse(open.bytes()) {
+                Ok(header) if open.bytes().len() < header.len => break,
+                Ok(header) => {
+                    let frame = self.framing.frame(&mut open, header.len);
+                    self.frame(&header, frame.slice(header.header_len..), out);
+                }
+                Err(what) => {
+                    // Skip to the next possible frame.
+                    fault = Some(what);
+                    let bytes = open.bytes();
+                    let next = (1..bytes.len()).find(|&i| self.may_begin(&bytes[i..])).unwrap_or(bytes.len());
+                    open.skip(next);
+                }
+            }
+        }
+        self.framing.close(open);
+        fault.map_or(Ok(()), Err)
     }
 }
 
@@ -120,8 +119,7 @@ impl Header {
         if channels == 0 {
             return Err("AAC whose channels stand in a program_config_element; set the encoder to a usual layout");
         }
-        let mut config = BytesMut::with_capacity(2);
-        config.put_u16(u16::from(object_type) << 11 | u16::from(index) << 7 | u16::from(channels) << 3);
-        Ok(Header { config: [config[0], config[1]], rate, header_len, len })
+        let config = u16::from(object_type) << 11 | u16::from(index) << 7 | u16::from(channels) << 3;
+        Ok(Header { config: config.to_be_bytes(), rate, header_len, len })
     }
 }

@@ -1,8 +1,8 @@
-//! H.264 and H.265 as byte streams (annex B of both) to what CMAF holds: parameter sets in an avcC or hvcC, and pictures
-//! as length-prefixed NAL units (ISO 14496-15, 5.3, 8.3).
+//! H.264 and H.265 as byte streams (annex B of both) to what CMAF holds: parameter sets in an avcC or hvcC, and
+//! pictures as length-prefixed NAL units (ISO 14496-15, 5.3, 8.3).
 //!
-//! A PES packet holds one access unit, or several that begin with delimiters: encoders for broadcast pack so. What is
-//! about the stream and not the picture is left out of the units: delimiters, filler data, the ends of sequences, and
+//! A PES packet holds one access unit, or several that begin with delimiters, as broadcast encoders write them. NAL
+//! units that describe the stream and not the picture are left out: delimiters, filler data, the ends of sequences, and
 //! the parameter sets themselves, which `avc1` and `hvc1` have in their sample entries.
 
 use std::collections::VecDeque;
@@ -11,60 +11,44 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::diagnostic::Counters;
-use super::output::{MODULUS, Output};
+use super::framing::sum_of_255s;
+use super::output::{CLOCK, MODULUS, Output, VIDEO};
 use super::pes::Payload;
+use super::psi::StreamKind;
+use crate::codec::avc;
 use crate::codec::avc::sets::{AvcSets, exp_golomb};
 use crate::codec::hevc;
 use crate::codec::hevc::sets::HevcSets;
-use crate::model::{AccessUnit, CodecConfig, InputTrack};
+use crate::model::input_clock::unwrap;
+use crate::model::{AccessUnit, CodecConfig};
+use crate::packager::Input;
 
-/// nal_unit_type of H.264 (table 7-1).
-mod h264 {
-    pub(super) const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
-    pub(super) const IDR: u8 = 5;
-    pub(super) const SEI: u8 = 6;
-    pub(super) const SPS: u8 = 7;
-    pub(super) const PPS: u8 = 8;
-    pub(super) const DELIMITER: u8 = 9;
-    /// Parameter sets, delimiter, ends of sequence and stream, filler data, SPS extension (whose place is the avcC's tail).
-    pub(super) const LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
-}
-
-/// The same of H.265, beside those that [`hevc`] has.
-mod h265 {
-    pub(super) const SLICES: std::ops::RangeInclusive<u8> = 0..=31;
-    pub(super) const DELIMITER: u8 = 35;
-    pub(super) const PREFIX_SEI: u8 = 39;
-    pub(super) const LEFT_OUT: std::ops::RangeInclusive<u8> = 32..=38;
-}
-
-/// What a picture lasts where nothing tells: 30 fps.
+/// The duration of a picture where nothing tells it: 30 fps.
 const STEP: u64 = 3_000;
-/// Steps beyond this are no frame's length, but a hole: 1 s.
+/// A longer step between two pictures is a hole, not a frame's duration: 1 s.
 const STEP_MAX: u64 = 90_000;
 
-/// Pictures that are left out at most until one refers to nothing before: 2 minutes at 30 fps. A stream without any such
-/// picture is shown all the same then.
+/// The most pictures that are left out while a random access point is awaited: 2 minutes at 30 fps. A stream without
+/// random access points is shown after that.
 const WAIT_MAX: u32 = 3_600;
 
-/// Which of the two, and its parameter sets in force.
+/// The codec, and its parameter sets in force.
 #[derive(Debug)]
 enum Syntax {
     H264(AvcSets),
     H265(HevcSets),
 }
 
-/// One track's decoder state.
+/// The decoder state of the video track.
 #[derive(Debug)]
 pub(super) struct ByteStream {
-    track: InputTrack,
     syntax: Syntax,
     config: Option<CodecConfig>,
-    /// Something is missing before what comes next: so many pictures have been left out for it.
+    /// The number of pictures left out since packets were lost; `None` once a random access point has come.
     waits: Option<u32>,
-    /// Pictures that are shown before this one refer to some from before the gap.
+    /// The presentation time of an open random access point: pictures shown before it refer to lost ones.
     leading: Option<u64>,
-    /// DTS of the newest PES packet, and how many pictures it had.
+    /// DTS of the newest PES packet, and its number of pictures.
     last: Option<(u64, u64)>,
     step: u64,
 }
@@ -73,53 +57,66 @@ pub(super) struct ByteStream {
 #[derive(Clone, Debug)]
 struct NalUnit {
     kind: u8,
+    class: NalClass,
     bytes: Range<usize>,
 }
 
-/// How a picture can be begun with.
+/// What a NAL unit is to this demuxer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum NalClass {
+    /// A slice of a picture that is no random access point by its type.
+    Slice,
+    /// A slice of an IDR picture.
+    Idr,
+    /// A slice of a BLA or CRA picture.
+    Open,
+    Sei,
+    Delimiter,
+    /// Parameter sets, ends of sequence and stream, filler data, SPS extension (whose place is the avcC's tail).
+    LeftOut,
+    Other,
+}
+
+/// How decoding can begin at a picture.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Access {
-    /// It refers to others.
+    /// Decoding can't begin here: the picture refers to others.
     None,
-    /// Intra refresh begins: what follows heals over some frames.
+    /// Intra refresh begins: decoding is right after some pictures.
     Gradual,
-    /// An I picture after which all is right, but for leading pictures.
+    /// The picture and all that follow are right, except leading pictures.
     Open,
     /// IDR.
     Closed,
 }
 
+impl NalClass {
+    fn is_slice(self) -> bool {
+        matches!(self, NalClass::Slice | NalClass::Idr | NalClass::Open)
+    }
+}
+
 impl Syntax {
-    fn kind(&self, header: u8) -> u8 {
-        match self {
-            Syntax::H264(_) => header & 0x1f,
-            Syntax::H265(_) => hevc::nal_type(header),
-        }
+    /// Reads nal_unit_type (H.264, table 7-1; H.265, table 7-1).
+    fn nal_unit(&self, header: u8, bytes: Range<usize>) -> NalUnit {
+        let kind = if let Syntax::H264(_) = self { header & 0x1f } else { hevc::nal_type(header) };
+        let class = match (self, kind) {
+            (Syntax::H264(_), 5) | (Syntax::H265(_), 19..=20) => NalClass::Idr,
+            (Syntax::H265(_), 16..=18 | 21) => NalClass::Open,
+            (Syntax::H264(_), 1..=4) | (Syntax::H265(_), 0..=31) => NalClass::Slice,
+            (Syntax::H264(_), 6) | (Syntax::H265(_), 39) => NalClass::Sei,
+            (Syntax::H264(_), 9) | (Syntax::H265(_), 35) => NalClass::Delimiter,
+            (Syntax::H264(_), 7..=13) | (Syntax::H265(_), 32..=38) => NalClass::LeftOut,
+            _ => NalClass::Other,
+        };
+        NalUnit { kind, class, bytes }
     }
 
-    fn is_slice(&self, kind: u8) -> bool {
-        match self {
-            Syntax::H264(_) => h264::SLICES.contains(&kind),
-            Syntax::H265(_) => h265::SLICES.contains(&kind),
-        }
-    }
-
-    fn is_delimiter(&self, kind: u8) -> bool {
-        kind == if let Syntax::H264(_) = self { h264::DELIMITER } else { h265::DELIMITER }
-    }
-
-    fn is_left_out(&self, kind: u8) -> bool {
-        match self {
-            Syntax::H264(_) => h264::LEFT_OUT.contains(&kind),
-            Syntax::H265(_) => h265::LEFT_OUT.contains(&kind),
-        }
-    }
-
-    /// Parameter sets are in force from the picture on before which they stand.
+    /// Takes parameter sets, which are in force from the next picture on.
     fn take(&mut self, data: &Bytes, nals: &[NalUnit]) -> Result<(), &'static str> {
         let of = |kind: u8| nals.iter().filter(move |nal| nal.kind == kind).map(|nal| data.slice(nal.bytes.clone()));
         match self {
-            Syntax::H264(sets) => sets.take(of(h264::SPS), of(h264::PPS)),
+            Syntax::H264(sets) => sets.take(of(avc::NAL_SPS), of(avc::NAL_PPS)),
             Syntax::H265(sets) => {
                 sets.take(of(hevc::NAL_VPS), of(hevc::NAL_SPS), of(hevc::NAL_PPS));
                 Ok(())
@@ -135,18 +132,16 @@ impl Syntax {
     }
 
     fn access(&self, data: &[u8], nals: &[NalUnit]) -> Access {
-        let (closed, open, sei, header) = match self {
-            Syntax::H264(_) => (h264::IDR..=h264::IDR, None, h264::SEI, 1),
-            Syntax::H265(_) => (hevc::NAL_IDR, Some((hevc::NAL_CRA, hevc::NAL_BLA)), h265::PREFIX_SEI, 2),
-        };
-        if nals.iter().any(|nal| closed.contains(&nal.kind)) {
+        let has = |class| nals.iter().any(|nal| nal.class == class);
+        if has(NalClass::Idr) {
             return Access::Closed;
         }
-        if open.is_some_and(|(cra, bla)| nals.iter().any(|nal| nal.kind == cra || bla.contains(&nal.kind))) {
+        if has(NalClass::Open) {
             return Access::Open;
         }
-        let of = |nal: &NalUnit| recovery_point(data[nal.bytes.clone()].get(header..)?);
-        match nals.iter().filter(|nal| nal.kind == sei).find_map(of) {
+        let header_len = if let Syntax::H264(_) = self { 1 } else { 2 };
+        let of = |nal: &NalUnit| recovery_point(data[nal.bytes.clone()].get(header_len..)?);
+        match nals.iter().filter(|nal| nal.class == NalClass::Sei).find_map(of) {
             Some(0) => Access::Open,
             Some(_) => Access::Gradual,
             None => Access::None,
@@ -155,19 +150,17 @@ impl Syntax {
 }
 
 impl ByteStream {
-    pub(super) fn h264(track: InputTrack) -> Self {
-        ByteStream::new(track, Syntax::H264(AvcSets::default()))
+    /// Returns the decoder of an elementary stream, or `None` where it has no pictures that can be played.
+    pub(super) fn new(kind: StreamKind) -> Option<Self> {
+        let syntax = match kind {
+            StreamKind::Avc => Syntax::H264(AvcSets::default()),
+            StreamKind::Hevc => Syntax::H265(HevcSets::default()),
+            _ => return None,
+        };
+        Some(ByteStream { syntax, config: None, waits: Some(0), leading: None, last: None, step: STEP })
     }
 
-    pub(super) fn h265(track: InputTrack) -> Self {
-        ByteStream::new(track, Syntax::H265(HevcSets::default()))
-    }
-
-    fn new(track: InputTrack, syntax: Syntax) -> Self {
-        ByteStream { track, syntax, config: None, waits: Some(0), leading: None, last: None, step: STEP }
-    }
-
-    /// Something is missing, as at the start: nothing is shown until a picture refers to nothing before.
+    /// Notes that packets are missing, as at the start: no picture is shown until the next random access point.
     pub(super) fn damaged(&mut self) {
         self.waits = Some(self.waits.unwrap_or(0));
         self.leading = None;
@@ -185,7 +178,7 @@ impl ByteStream {
             return Err("a PES packet of pictures without a start code");
         }
         self.syntax.take(&pes.data, &nals)?;
-        let pictures = pictures(&nals, &self.syntax);
+        let pictures = pictures(&nals);
         if pictures.is_empty() {
             return Ok(());
         }
@@ -196,7 +189,7 @@ impl ByteStream {
                 self.step = step.filter(|step| (1..=STEP_MAX).contains(step)).unwrap_or(self.step);
                 (pts, dts)
             }
-            // Without time stamps it follows the one before.
+            // Pictures without time stamps follow the ones before.
             (None, Some((last, count))) => {
                 let dts = (last + self.step * count) % MODULUS;
                 (dts, dts)
@@ -232,7 +225,7 @@ impl ByteStream {
         if self.waits.take().is_some() && access == Access::Open {
             self.leading = Some(pts);
         } else if let Some(first) = self.leading {
-            // 33-bit comparison: shown before it.
+            // Compared in 33 bits: this picture is shown before the random access point.
             if pts.wrapping_sub(first) % MODULUS > MODULUS / 2 {
                 stats.undecodable += 1;
                 return;
@@ -247,31 +240,32 @@ impl ByteStream {
             return;
         }
         let mut unit = BytesMut::with_capacity(nals.iter().map(|nal| 4 + nal.bytes.len()).sum());
-        for nal in nals.iter().filter(|nal| !self.syntax.is_left_out(nal.kind)) {
+        let is_left_out = |nal: &&NalUnit| matches!(nal.class, NalClass::Delimiter | NalClass::LeftOut);
+        for nal in nals.iter().filter(|nal| !is_left_out(nal)) {
             unit.put_u32(u32::try_from(nal.bytes.len()).unwrap_or(u32::MAX));
             unit.extend_from_slice(&data[nal.bytes.clone()]);
         }
-        let offset = signed(pts.wrapping_sub(dts) % MODULUS);
-        out.push_back(Output::Unit(AccessUnit {
-            track: self.track,
+        let offset = unwrap(pts.wrapping_sub(dts), CLOCK, Some(0));
+        out.push_back(Output::Input(Input::Unit(AccessUnit {
+            track: VIDEO,
             dts,
             composition_offset: i32::try_from(offset).unwrap_or(0),
             keyframe: access >= Access::Open,
             data: unit.freeze(),
-        }));
+        })));
     }
 
-    /// Says the headers where their bytes are others than before.
+    /// Puts out the headers if they have changed.
     fn configure(&mut self, out: &mut VecDeque<Output>) {
         let Some(config) = self.syntax.config().filter(|config| self.config.as_ref() != Some(config)) else {
             return;
         };
         self.config = Some(config.clone());
-        out.push_back(Output::Config { track: self.track, config });
+        out.push_back(Output::config(VIDEO, config));
     }
 }
 
-/// The NAL units of a byte stream (B.1), without start codes and the zeros around them.
+/// Returns the NAL units of a byte stream (B.1), without start codes and the zeros around them.
 fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
     let mut out: Vec<NalUnit> = Vec::new();
     let mut start = None;
@@ -280,12 +274,12 @@ fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
         // trailing_zero_8bits, and the next start code's zero_byte. A NAL unit's own last byte isn't 0 (7.4.1).
         let len = data[start..end].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         if len > 0 {
-            out.push(NalUnit { kind: syntax.kind(data[start]), bytes: start..start + len });
+            out.push(syntax.nal_unit(data[start], start..start + len));
         }
     };
     let mut at = 0;
     while at + 3 <= data.len() {
-        // The third byte tells how far the next start code is off at least.
+        // The third byte tells how far away the next start code is at least.
         match data[at + 2] {
             1 if data[at] == 0 && data[at + 1] == 0 => {
                 close(start, at);
@@ -300,15 +294,15 @@ fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
     out
 }
 
-/// The pictures of a PES packet: a delimiter behind slices begins the next.
-fn pictures<'a>(nals: &'a [NalUnit], syntax: &Syntax) -> Vec<&'a [NalUnit]> {
+/// Returns the pictures of a PES packet. A delimiter behind slices begins the next picture.
+fn pictures(nals: &[NalUnit]) -> Vec<&[NalUnit]> {
     let (mut out, mut begin, mut sliced) = (Vec::new(), 0, false);
     for (i, nal) in nals.iter().enumerate() {
-        if syntax.is_delimiter(nal.kind) && sliced {
+        if nal.class == NalClass::Delimiter && sliced {
             out.push(&nals[begin..i]);
             (begin, sliced) = (i, false);
         }
-        sliced |= syntax.is_slice(nal.kind);
+        sliced |= nal.class.is_slice();
     }
     if sliced {
         out.push(&nals[begin..]);
@@ -316,36 +310,16 @@ fn pictures<'a>(nals: &'a [NalUnit], syntax: &Syntax) -> Vec<&'a [NalUnit]> {
     out
 }
 
-/// recovery_frame_cnt, or recovery_poc_cnt, of an SEI message behind its header (H.264 D.1.8, H.265 D.2.8): after how many
-/// pictures all is right that began with this one. 0 is the same in ue(v) and se(v).
+/// Returns recovery_frame_cnt, or recovery_poc_cnt, of an SEI message behind its header (H.264 D.1.8, H.265 D.2.8): the
+/// number of pictures after which decoding is right. 0 is the same in ue(v) and se(v).
 fn recovery_point(sei: &[u8]) -> Option<u32> {
     let mut rest = sei;
     loop {
-        let kind = coded(&mut rest)?;
-        let len = coded(&mut rest)?;
+        // payloadType and payloadSize (7.3.2.3.1).
+        let (kind, len) = (sum_of_255s(&mut rest)?, sum_of_255s(&mut rest)?);
         if kind == 6 {
             return exp_golomb(rest);
         }
         rest = rest.get(len..)?;
     }
-}
-
-/// payloadType and payloadSize: a sum that 255 carries on (7.3.2.3.1).
-fn coded(rest: &mut &[u8]) -> Option<usize> {
-    let mut sum = 0;
-    loop {
-        let (&byte, tail) = rest.split_first()?;
-        *rest = tail;
-        sum += usize::from(byte);
-        if byte != 255 {
-            return Some(sum);
-        }
-    }
-}
-
-/// A difference modulo 2^33, between -2^32 and 2^32.
-fn signed(difference: u64) -> i64 {
-    let difference = i64::try_from(difference).unwrap_or(0);
-    let modulus = 1i64 << 33;
-    if difference > modulus / 2 { difference - modulus } else { difference }
 }

@@ -1,20 +1,23 @@
-//! The demuxer: which program is played, and the way of its packets.
+//! The demuxer: it chooses the program, and hands packets to the decoders of its streams.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::annexb::ByteStream;
 use super::diagnostic::{Counters, TsDiagnostic};
+use super::framing::SoundDecoder;
+use super::language;
 use super::metadata::MetadataStream;
 use super::output::{AUDIO, AUDIO_TRACKS_MAX, End, Output, VIDEO};
 use super::packet::{Continuity, Found, Packet};
 use super::pes::{self, Pes};
 use super::psi::{self, Pmt, StreamKind};
-use super::sound::Sound;
+use super::sound;
 use super::sync::{self, Sync};
 use super::table::PsiTable;
-use super::{annexb, language};
 use crate::model::{Announced, InputTrack};
+use crate::packager::Input;
 
-/// The PAT's own PID (table 2-3).
+/// The PID of the PAT (table 2-3).
 const PID_PAT: u16 = 0;
 
 /// An elementary stream that is played.
@@ -29,27 +32,27 @@ struct Stream {
 
 #[derive(Debug)]
 enum Decoder {
-    Video(annexb::ByteStream),
-    Sound(Sound),
+    Video(ByteStream),
+    Sound(Box<dyn SoundDecoder>),
 }
 
 /// A program's newest PMT.
 #[derive(Debug)]
 struct Map {
     pmt: Pmt,
-    /// It came more than once: all of them have, by now.
+    /// The PMT has come twice. By then every program's PMT has come.
     again: bool,
 }
 
 /// Demultiplexes one program of a transport stream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Demuxer {
     wanted: Option<u16>,
     sync: Sync,
-    /// The newest datagram.
+    /// The newest datagram, to find doubled ones.
     last: Vec<u8>,
     pat: PsiTable,
-    /// Number and PID of the PMT, in the PAT's order.
+    /// Each program's number and the PID of its PMT, in the PAT's order.
     programs: Vec<(u16, u16)>,
     /// By PID.
     tables: BTreeMap<u16, PsiTable>,
@@ -58,36 +61,22 @@ pub struct Demuxer {
     played: Option<u16>,
     /// By PID.
     streams: BTreeMap<u16, Stream>,
-    /// The same of the program's timed metadata.
+    /// The played program's timed metadata, by PID.
     metadata: BTreeMap<u16, MetadataStream>,
-    /// What was said of a PID already.
+    /// The diagnostics that were put out, by PID.
     said: BTreeSet<(u16, &'static str)>,
     stats: Counters,
     out: VecDeque<Output>,
 }
 
 impl Demuxer {
-    /// A demuxer of the program of this number, or of the first that can be used.
+    /// Returns a demuxer of the program with this number, or of the first playable program.
     pub fn new(program: Option<u16>) -> Self {
-        Demuxer {
-            wanted: program,
-            sync: Sync::default(),
-            last: Vec::new(),
-            pat: PsiTable::default(),
-            programs: Vec::new(),
-            tables: BTreeMap::new(),
-            maps: BTreeMap::new(),
-            played: None,
-            streams: BTreeMap::new(),
-            metadata: BTreeMap::new(),
-            said: BTreeSet::new(),
-            stats: Counters::default(),
-            out: VecDeque::new(),
-        }
+        Demuxer { wanted: program, ..Demuxer::default() }
     }
 
-    /// Takes a datagram. One of whole packets lies on a raster of its own, whatever is left of the one before; one that
-    /// the network has doubled is taken once.
+    /// Takes a datagram. If it consists of whole packets, unfinished bytes before it are dropped. A doubled datagram is
+    /// taken once.
     pub fn datagram(&mut self, bytes: &[u8]) {
         if self.last == bytes {
             self.stats.duplicates += (bytes.len() / sync::PACKET_LEN) as u64;
@@ -99,7 +88,7 @@ impl Demuxer {
         self.push(bytes);
     }
 
-    /// Takes bytes of a stream, however they were read.
+    /// Takes bytes of a stream, in pieces of any length.
     pub fn push(&mut self, bytes: &[u8]) {
         self.sync.push(bytes);
         while let Some(bytes) = self.sync.next(&mut self.stats) {
@@ -112,7 +101,7 @@ impl Demuxer {
         }
     }
 
-    /// Packets were lost before what comes next; what was under way is damaged.
+    /// Notes that packets were lost here, which damages all unfinished units.
     pub fn lost(&mut self) {
         for pid in self.streams.keys().copied().collect::<Vec<_>>() {
             self.damage(pid);
@@ -123,7 +112,7 @@ impl Demuxer {
         self.metadata.values_mut().for_each(MetadataStream::forget);
     }
 
-    /// The stream ends, or pauses. Of a picture under way only the next PES packet would tell where it ends.
+    /// Ends the stream, or notes a pause. Only the next PES packet would tell where an unfinished picture ends.
     pub fn finish(&mut self, end: End) {
         for pid in self.streams.keys().copied().collect::<Vec<_>>() {
             let Some(stream) = self.streams.get_mut(&pid) else { continue };
@@ -133,12 +122,12 @@ impl Demuxer {
         }
     }
 
-    /// The next output, oldest first.
+    /// Returns the next output, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }
 
-    /// What has come so far.
+    /// Returns the counters so far.
     pub fn stats(&self) -> Counters {
         self.stats
     }
@@ -151,10 +140,8 @@ impl Demuxer {
         } else if self.streams.contains_key(&packet.pid) {
             self.elementary(packet);
         } else if let Some(metadata) = self.metadata.get_mut(&packet.pid) {
-            if let Err(what) = metadata.packet(packet, &mut self.stats, &mut self.out)
-                && self.says(packet.pid, what)
-            {
-                self.out.push_back(Output::Diagnostic(TsDiagnostic::Broken { pid: packet.pid, what }));
+            if let Err(what) = metadata.packet(packet, &mut self.stats, &mut self.out) {
+                self.tell(packet.pid, what, TsDiagnostic::Broken { pid: packet.pid, what });
             }
         } else if let Some(table) = self.tables.get_mut(&packet.pid) {
             for section in table.sections(packet, &mut self.stats) {
@@ -165,7 +152,7 @@ impl Demuxer {
         }
     }
 
-    /// The PAT says which programs there are.
+    /// Takes the list of programs from a PAT.
     fn list(&mut self, programs: Option<Vec<(u16, u16)>>) {
         let Some(programs) = programs.filter(|programs| *programs != self.programs) else { return };
         self.programs = programs;
@@ -188,7 +175,7 @@ impl Demuxer {
         }
     }
 
-    /// A PMT says what a program is made of.
+    /// Takes a program's PMT.
     fn map(&mut self, pid: u16, number: u16, pmt: Pmt) {
         if !self.programs.contains(&(number, pid)) {
             return;
@@ -211,7 +198,7 @@ impl Demuxer {
         }
     }
 
-    /// The program to play: the one that is asked for, or the first that can be.
+    /// Returns the program to play: the wanted one, or the first playable one.
     fn choose(&mut self) -> Option<u16> {
         if let Some(wanted) = self.wanted {
             return self.maps.contains_key(&wanted).then_some(wanted);
@@ -220,31 +207,24 @@ impl Demuxer {
             match self.maps.get(&number) {
                 Some(map) if map.pmt.is_playable() => return Some(number),
                 Some(_) => {}
-                // Those behind it have come twice: it has none.
+                // The PMTs of programs behind it have come twice: this program has none.
                 None if self.maps.values().any(|map| map.again) => {}
                 None => return None,
             }
         }
-        // None can be: one of them is named.
+        // No program is playable: report the first.
         self.programs.first().map(|(number, _)| *number).filter(|number| self.maps.contains_key(number))
     }
 
-    /// Takes the tracks of a program's PMT; those that were there go on.
+    /// Opens the tracks of a program's PMT. Tracks that it had before go on.
     fn play(&mut self, number: u16) {
-        let Some(map) = self.maps.get(&number) else { return };
-        let mut before = std::mem::take(&mut self.streams);
-        let keeps = |pid: u16, kind: StreamKind, before: &BTreeMap<u16, Stream>| {
-            before.get(&pid).is_some_and(|stream| stream.kind == kind)
-        };
-        let (mut refused, mut languages) = (Vec::new(), Vec::new());
-        for stream in &map.pmt.streams {
-            if keeps(stream.pid, stream.kind, &before) {
-                self.streams.extend(before.remove_entry(&stream.pid));
-            }
-        }
+        let Some(pmt) = self.maps.get(&number).map(|map| map.pmt.clone()) else { return };
+        let listed = |pid: u16, kind: StreamKind| pmt.streams.iter().any(|s| s.pid == pid && s.kind == kind);
+        self.streams.retain(|&pid, stream| listed(pid, stream.kind));
+        let mut languages = Vec::new();
         let mut known = std::mem::take(&mut self.metadata);
         let mut video = self.streams.values().any(|stream| stream.track == VIDEO);
-        for stream in &map.pmt.streams {
+        for stream in &pmt.streams {
             if let Some(metadata) = MetadataStream::of(stream.kind) {
                 let metadata = known.remove(&stream.pid).unwrap_or(metadata);
                 self.metadata.insert(stream.pid, metadata);
@@ -255,30 +235,23 @@ impl Demuxer {
             }
             let taken = |track: u8| self.streams.values().any(|stream| stream.track.0 == track);
             let free = (AUDIO.0..).take(AUDIO_TRACKS_MAX).find(|&track| !taken(track)).map(InputTrack);
-            let sound = free.and_then(|track| Some((track, Decoder::Sound(Sound::of(stream.kind, track)?))));
-            let (track, decoder) = match (stream.kind, sound) {
-                (StreamKind::Avc, _) if !video => (VIDEO, Decoder::Video(annexb::ByteStream::h264(VIDEO))),
-                (StreamKind::Hevc, _) if !video => (VIDEO, Decoder::Video(annexb::ByteStream::h265(VIDEO))),
-                (_, Some(sound)) => sound,
-                (kind, None) => {
-                    refused.push((stream.pid, stream.stream_type, kind.refused()));
-                    continue;
-                }
+            let pictures = ByteStream::new(stream.kind).filter(|_| !video);
+            let sound = || free.and_then(|track| Some((track, Decoder::Sound(sound::decoder(stream.kind, track)?))));
+            let Some((track, decoder)) = pictures.map(|pictures| (VIDEO, Decoder::Video(pictures))).or_else(sound)
+            else {
+                let (pid, stream_type, what) = (stream.pid, stream.stream_type, stream.kind.refused());
+                self.tell(pid, what, TsDiagnostic::Refused { pid, stream_type, what });
+                continue;
             };
-            video |= stream.kind.is_video();
+            video |= track == VIDEO;
             if let Some(language) = stream.language.and_then(language::tag).filter(|_| track != VIDEO) {
-                languages.push(Output::Language { track, language });
+                languages.push(Output::Input(Input::Language { track, language }));
             }
             let (kind, continuity, pes) = (stream.kind, Continuity::default(), pes::Assembler::default());
             self.streams.insert(stream.pid, Stream { track, kind, continuity, pes, decoder });
         }
         let audio = self.streams.values().any(|stream| stream.track != VIDEO);
         let announced = Announced { video: Some(video), audio: Some(audio) };
-        for (pid, stream_type, what) in refused {
-            if self.says(pid, what) {
-                self.out.push_back(Output::Diagnostic(TsDiagnostic::Refused { pid, stream_type, what }));
-            }
-        }
         if video || audio {
             self.out.push_back(Output::Program { number, announced });
             self.out.extend(languages);
@@ -290,19 +263,10 @@ impl Demuxer {
     fn elementary(&mut self, packet: &Packet<'_>) {
         let pid = packet.pid;
         let Some(stream) = self.streams.get_mut(&pid) else { return };
-        match stream.continuity.check(packet) {
+        match stream.continuity.check(packet, &mut self.stats) {
             Found::Next => {}
-            Found::Duplicate => {
-                self.stats.duplicates += 1;
-                return;
-            }
-            Found::Gap { lost, announced } => {
-                if !announced {
-                    self.stats.continuity_errors += 1;
-                    self.stats.lost += u64::from(lost);
-                }
-                self.damage(pid);
-            }
+            Found::Duplicate => return,
+            Found::Gap => self.damage(pid),
         }
         if packet.scrambled {
             self.stats.scrambled += 1;
@@ -320,7 +284,7 @@ impl Demuxer {
         }
     }
 
-    /// What is under way of a PID is damaged.
+    /// Notes that packets of a PID are missing, which damages its unfinished unit.
     fn damage(&mut self, pid: u16) {
         let Some(stream) = self.streams.get_mut(&pid) else { return };
         let pes = stream.pes.cut();
@@ -353,11 +317,11 @@ impl Demuxer {
             Decoder::Sound(sound) => {
                 let read = pes.read();
                 let at = read.as_ref().ok().and_then(|read| read.times);
-                let read = read.and_then(|read| sound.frames(read, &mut self.out));
+                let read = read.and_then(|read| sound.frames(&read, &mut self.out));
                 if pes.cut {
                     self.stats.damaged += u64::from(sound.damaged());
                 }
-                // A picture that stands meanwhile has come.
+                // An unfinished picture that has stayed as it is meanwhile is whole.
                 let stood = |(&pid, other): (&u16, &mut Stream)| Some((pid, other.pes.stood(at?.1)?));
                 if let Some((pid, pes)) = self.streams.iter_mut().find_map(stood) {
                     self.decode(pid, pes);
@@ -369,13 +333,13 @@ impl Demuxer {
         if what == pes::SCRAMBLED {
             self.stats.scrambled += 1;
         }
-        if self.says(pid, what) {
-            self.out.push_back(Output::Diagnostic(TsDiagnostic::Broken { pid, what }));
-        }
+        self.tell(pid, what, TsDiagnostic::Broken { pid, what });
     }
 
-    /// Whether this is to be said of a PID: once.
-    fn says(&mut self, pid: u16, what: &'static str) -> bool {
-        self.said.insert((pid, what))
+    /// Puts out a diagnostic once for a PID.
+    fn tell(&mut self, pid: u16, what: &'static str, diagnostic: TsDiagnostic) {
+        if self.said.insert((pid, what)) {
+            self.out.push_back(Output::Diagnostic(diagnostic));
+        }
     }
 }

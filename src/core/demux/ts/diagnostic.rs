@@ -1,83 +1,71 @@
-//! What an operator is told of a transport stream.
+//! Diagnostics and counters of a transport stream.
 
-use std::fmt;
-
-/// What an operator wants to know of a transport stream.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A diagnostic for the log.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TsDiagnostic {
-    /// The PAT lists several programs, or not the one that was asked for.
+    /// The PAT lists several programs, or lacks the wanted one.
+    #[error("programs {numbers:?}: {}", choice(*played))]
     Programs {
-        /// Those that it lists.
+        /// The listed programs.
         numbers: Vec<u16>,
-        /// The one that is played.
+        /// The program that is played.
         played: Option<u16>,
     },
     /// An elementary stream that isn't taken.
+    #[error("PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")]
     Refused {
         /// Its PID.
         pid: u16,
         /// Its stream_type (table 2-34).
         stream_type: u8,
-        /// What that is, and what would be taken.
+        /// What the stream holds, and what to send instead.
         what: &'static str,
     },
-    /// Nothing of the program can be taken.
+    /// The program has no playable track.
+    #[error("program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")]
     Nothing {
         /// program_number.
         number: u16,
     },
     /// A PES packet or its payload can't be read.
+    #[error("PID {pid}: {what}")]
     Broken {
         /// Its PID.
         pid: u16,
-        /// What is wrong with it.
+        /// What is wrong.
         what: &'static str,
     },
 }
 
-impl fmt::Display for TsDiagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TsDiagnostic::Programs { numbers, played: Some(played) } => {
-                write!(f, "programs {numbers:?}: {played} is played (program=N chooses another)")
-            }
-            TsDiagnostic::Programs { numbers, played: None } => {
-                write!(f, "programs {numbers:?}: the one that is asked for isn't among them")
-            }
-            TsDiagnostic::Refused { pid, stream_type, what } => {
-                write!(f, "PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")
-            }
-            TsDiagnostic::Nothing { number } => {
-                write!(f, "program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")
-            }
-            TsDiagnostic::Broken { pid, what } => write!(f, "PID {pid}: {what}"),
-        }
-    }
+fn choice(played: Option<u16>) -> String {
+    played.map_or("the one that is asked for isn't among them".to_owned(), |played| {
+        format!("{played} is played (program=N chooses another)")
+    })
 }
 
-/// What has come and what hasn't. All only go up.
+/// Counters of a demuxer. All only go up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
     /// Transport packets.
     pub packets: u64,
     /// Gaps in the continuity counters.
     pub continuity_errors: u64,
-    /// Packets that are missing at least, as these tell.
+    /// The least number of missing packets, by these counters.
     pub lost: u64,
-    /// Packets that came twice, as they may (2.4.3.3).
+    /// Packets that came twice, which is allowed (2.4.3.3).
     pub duplicates: u64,
     /// Packets that the modulator says are damaged (transport_error_indicator).
     pub transport_errors: u64,
-    /// How often the packets' raster was lost.
+    /// How often packet synchronisation was lost.
     pub resyncs: u64,
-    /// Bytes outside of it.
+    /// Bytes outside of packets.
     pub skipped: u64,
     /// Sections whose checksum is wrong.
     pub bad_sections: u64,
     /// Scrambled packets and PES packets, which can't be read.
     pub scrambled: u64,
-    /// Access units that were damaged, and dropped.
+    /// Damaged access units, which were dropped.
     pub damaged: u64,
-    /// Pictures that were whole, and dropped since what they refer to wasn't.
+    /// Whole pictures that were dropped, since pictures that they refer to are missing.
     pub undecodable: u64,
 }

@@ -1,34 +1,47 @@
-//! Frames of sound out of PES packets. A PES packet holds several, and its time stamp is that of the first one which begins in it
-//! (2.4.3.7). The others follow by their length, each counted from that stamp, so that nothing adds up.
+//! Frames of sound out of PES packets. A PES packet holds several frames, and its time stamp is that of the first frame
+//! that begins in it (2.4.3.7). The times of the others are counted in samples from that stamp, so that rounding errors
+//! don't add up.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::output::MODULUS;
+use super::output::{MODULUS, Output};
 use super::pes::Payload;
 
-/// What one track carries from one PES packet to the next.
+/// A sound track's decoder state, of any codec.
+pub(super) trait SoundDecoder: Debug + Send {
+    /// Drops the unfinished frame, since packets are missing. Returns whether there was one.
+    fn damaged(&mut self) -> bool;
+
+    /// Takes a PES packet's payload.
+    fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str>;
+}
+
+/// The state that a track carries from one PES packet to the next.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
-    /// A frame whose end is in the next PES packet.
+    /// The beginning of a frame that ends in the next PES packet.
     rest: BytesMut,
-    /// The newest stamp, and the samples since.
+    /// The newest time stamp, and the samples since.
     anchor: Option<(u64, u64)>,
-    /// Something is missing, and the next stamp counts.
+    /// Packets are missing; frames have no time until the next time stamp.
     waits: bool,
 }
 
-/// A PES packet's payload behind what the one before has left.
+/// A PES packet's payload, behind the rest of the one before.
 pub(super) struct Open {
     data: Bytes,
-    /// Of it, what was left.
+    /// The length of that rest, as far as it isn't taken out.
     carried: usize,
-    /// Until a frame has it.
+    /// The time stamp, until a frame has taken it.
     stamp: Option<u64>,
 }
 
 impl Framing {
-    /// Something is missing: a frame that had begun is lost, and the next one begins with a PES packet. Says whether one
-    /// had.
+    /// Drops the unfinished frame, since packets are missing. The next frame begins with a PES packet. Returns whether
+    /// there was an unfinished frame.
     pub(super) fn damaged(&mut self) -> bool {
         let had = !self.rest.is_empty();
         self.rest.clear();
@@ -36,7 +49,7 @@ impl Framing {
         had
     }
 
-    /// Takes a PES packet's payload. It is [closed](Self::close) when its frames are taken out.
+    /// Takes a PES packet's payload. The caller [closes](Self::close) it when its frames are taken out.
     pub(super) fn open(&mut self, pes: &Payload) -> Open {
         let mut data = std::mem::take(&mut self.rest);
         let carried = data.len();
@@ -48,14 +61,14 @@ impl Framing {
         Open { data: data.freeze(), carried, stamp }
     }
 
-    /// Takes out a frame of `len` bytes, which are there.
+    /// Takes out a frame of `len` bytes. The payload must have as many.
     pub(super) fn frame(&mut self, open: &mut Open, len: usize) -> Bytes {
         self.stamp(open);
         open.carried = open.carried.saturating_sub(len);
         open.data.split_to(len)
     }
 
-    /// What is left begins a frame that ends in the next PES packet, and has this one's stamp.
+    /// Keeps the rest: a frame that ends in the next PES packet, and has this packet's time stamp.
     pub(super) fn close(&mut self, mut open: Open) {
         if !open.data.is_empty() {
             self.stamp(&mut open);
@@ -63,7 +76,7 @@ impl Framing {
         self.rest = BytesMut::from(open.data);
     }
 
-    /// The first that begins in a PES packet has its stamp.
+    /// Gives the time stamp to the first frame that begins in the PES packet.
     fn stamp(&mut self, open: &mut Open) {
         if open.carried == 0
             && let Some(stamp) = open.stamp.take()
@@ -72,12 +85,12 @@ impl Framing {
         }
     }
 
-    /// The time of the frame that was taken out, of samples at `rate`. `None` before the first stamp.
+    /// Returns the time of the frame that was taken out, from samples at `rate`; `None` before the first time stamp.
     pub(super) fn time(&self, rate: u32) -> Option<u64> {
         self.anchor.map(|(stamp, samples)| (stamp + samples * 90_000 / u64::from(rate.max(1))) % MODULUS)
     }
 
-    /// It has so many samples.
+    /// Counts the samples of the frame that was taken out.
     pub(super) fn count(&mut self, samples: u64) {
         if let Some((_, counted)) = &mut self.anchor {
             *counted += samples;
@@ -86,14 +99,27 @@ impl Framing {
 }
 
 impl Open {
-    /// What isn't taken out yet.
+    /// Returns the bytes that aren't taken out yet.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.data
     }
 
-    /// Leaves bytes out in which no frame begins.
+    /// Skips bytes in which no frame begins.
     pub(super) fn skip(&mut self, len: usize) {
         self.carried = self.carried.saturating_sub(len);
         self.data.advance(len);
+    }
+}
+
+/// Reads a number as a sum of bytes that ends with the first one below 255: sizes in Opus control headers and SEI messages.
+pub(super) fn sum_of_255s(rest: &mut &[u8]) -> Option<usize> {
+    let mut sum = 0;
+    loop {
+        let (&byte, tail) = rest.split_first()?;
+        *rest = tail;
+        sum += usize::from(byte);
+        if byte != 255 {
+            return Some(sum);
+        }
     }
 }

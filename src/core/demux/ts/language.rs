@@ -1,82 +1,29 @@
-//! Languages: from ISO 639-2, as a PMT has them (ISO_639_language_descriptor, 2.6.18), to BCP 47, as playlists do.
+//! Languages: from ISO 639-2, as in PMTs (ISO_639_language_descriptor, 2.6.18), to BCP 47, as in playlists.
 
-/// "When a language has both an ISO 639-1 two-character code and a three-character code, the two-character one is used"
-/// (RFC 5646, 2.2.1): those of Europe, and the most spoken ones. Where there are two codes of three, both are here.
-const SHORT: [(&[u8; 3], &str); 58] = [
-    (b"ara", "ar"),
-    (b"bel", "be"),
-    (b"ben", "bn"),
-    (b"bos", "bs"),
-    (b"bul", "bg"),
-    (b"cat", "ca"),
-    (b"ces", "cs"),
-    (b"chi", "zh"),
-    (b"cym", "cy"),
-    (b"cze", "cs"),
-    (b"dan", "da"),
-    (b"deu", "de"),
-    (b"dut", "nl"),
-    (b"ell", "el"),
-    (b"eng", "en"),
-    (b"est", "et"),
-    (b"eus", "eu"),
-    (b"fas", "fa"),
-    (b"fin", "fi"),
-    (b"fra", "fr"),
-    (b"fre", "fr"),
-    (b"ger", "de"),
-    (b"gle", "ga"),
-    (b"glg", "gl"),
-    (b"gre", "el"),
-    (b"heb", "he"),
-    (b"hin", "hi"),
-    (b"hrv", "hr"),
-    (b"hun", "hu"),
-    (b"ind", "id"),
-    (b"isl", "is"),
-    (b"ita", "it"),
-    (b"jpn", "ja"),
-    (b"kor", "ko"),
-    (b"lav", "lv"),
-    (b"lit", "lt"),
-    (b"ltz", "lb"),
-    (b"mkd", "mk"),
-    (b"nld", "nl"),
-    (b"nob", "nb"),
-    (b"nor", "no"),
-    (b"pol", "pl"),
-    (b"por", "pt"),
-    (b"ron", "ro"),
-    (b"rum", "ro"),
-    (b"rus", "ru"),
-    (b"slk", "sk"),
-    (b"slo", "sk"),
-    (b"slv", "sl"),
-    (b"spa", "es"),
-    (b"sqi", "sq"),
-    (b"srp", "sr"),
-    (b"swe", "sv"),
-    (b"tur", "tr"),
-    (b"ukr", "uk"),
-    (b"urd", "ur"),
-    (b"vie", "vi"),
-    (b"zho", "zh"),
-];
+/// The codes of two letters for languages of Europe and the most spoken ones. "When a language has both an ISO 639-1
+/// two-character code and a three-character code, the two-character one is used" (RFC 5646, 2.2.1). Where a language
+/// has two codes of three letters, both are here.
+const SHORT: &str = "ara ar, bel be, ben bn, bos bs, bul bg, cat ca, ces cs, chi zh, cym cy, cze cs, dan da, deu de, dut nl, \
+    ell el, eng en, est et, eus eu, fas fa, fin fi, fra fr, fre fr, ger de, gle ga, glg gl, gre el, heb he, \
+    hin hi, hrv hr, hun hu, ind id, isl is, ita it, jpn ja, kor ko, lav lv, lit lt, ltz lb, mkd mk, nld nl, \
+    nob nb, nor no, pol pl, por pt, ron ro, rum ro, rus ru, slk sk, slo sk, slv sl, spa es, sqi sq, srp sr, \
+    swe sv, tur tr, ukr uk, urd ur, vie vi, zho zh";
 
-/// What `und` (undetermined), `mul` (several), `mis`, `zxx` and the codes for a programme's own use (`qaa` to `qtz`) say is
-/// no language.
+/// Returns whether the code names no language: `und` (undetermined), `mul` (several), `mis`, `zxx`, and the codes for
+/// private use (`qaa` to `qtz`).
 fn is_none(code: &[u8; 3]) -> bool {
     matches!(code, b"und" | b"mul" | b"mis" | b"zxx") || code[0] == b'q' && code[1] <= b't'
 }
 
-/// The language tag of three letters, in whatever case.
+/// Returns the language tag of three letters in any case.
 pub(super) fn tag(code: [u8; 3]) -> Option<String> {
     let code = code.map(|letter| letter.to_ascii_lowercase());
     if !code.iter().all(u8::is_ascii_lowercase) || is_none(&code) {
         return None;
     }
-    let short = SHORT.iter().find(|(long, _)| **long == code).map(|(_, short)| (*short).to_owned());
-    Some(short.unwrap_or_else(|| code.map(char::from).iter().collect()))
+    let long: String = code.map(char::from).iter().collect();
+    let short = SHORT.split(", ").filter_map(|pair| pair.split_once(' ')).find(|(three, _)| *three == long);
+    Some(short.map_or_else(|| long.clone(), |(_, two)| two.to_owned()))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::table::PsiTable;
 use crate::codec::{id3, scte35};
 use crate::model::{MESSAGE_LEN_MAX, Scheme, TimedMessage};
 
-/// What one PID has of it.
+/// The timed metadata of one PID.
 #[derive(Debug)]
 pub(super) enum MetadataStream {
     Id3 { continuity: Continuity, pes: pes::Assembler },
@@ -32,7 +32,7 @@ impl MetadataStream {
         }
     }
 
-    /// What is under way is damaged.
+    /// Drops the unfinished message, since packets are missing.
     pub(super) fn forget(&mut self) {
         match self {
             MetadataStream::Id3 { pes, .. } => drop(pes.cut()),
@@ -40,7 +40,7 @@ impl MetadataStream {
         }
     }
 
-    /// Takes a packet, and puts out what it ends.
+    /// Takes a packet, and puts out the messages that it ends.
     pub(super) fn packet(
         &mut self,
         packet: &Packet<'_>,
@@ -58,19 +58,10 @@ impl MetadataStream {
                 sections.into_iter().try_for_each(|section| splice(section.into(), out))
             }
             MetadataStream::Id3 { continuity, pes } => {
-                match continuity.check(packet) {
+                match continuity.check(packet, stats) {
                     Found::Next => {}
-                    Found::Duplicate => {
-                        stats.duplicates += 1;
-                        return Ok(());
-                    }
-                    Found::Gap { lost, announced } => {
-                        if !announced {
-                            stats.continuity_errors += 1;
-                            stats.lost += u64::from(lost);
-                        }
-                        drop(pes.cut());
-                    }
+                    Found::Duplicate => return Ok(()),
+                    Found::Gap => drop(pes.cut()),
                 }
                 let before = if packet.start { pes.begin() } else { None };
                 let ended = pes.add(packet);
@@ -86,7 +77,7 @@ fn tag(pes: &Pes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         return Err("no ID3 tag, or a very long one");
     }
     let pts = times.map(|(pts, _)| pts);
-    out.push_back(Output::Message(TimedMessage { track: VIDEO, scheme: Scheme::Id3, pts, duration: None, data }));
+    out.push_back(Output::message(TimedMessage { track: VIDEO, scheme: Scheme::Id3, pts, duration: None, data }));
     Ok(())
 }
 
@@ -96,7 +87,7 @@ fn splice(section: Bytes, out: &mut VecDeque<Output>) -> Result<(), &'static str
     };
     if splice.kind != scte35::SpliceKind::Null {
         let (scheme, pts, duration) = (Scheme::Scte35, splice.pts, splice.duration);
-        out.push_back(Output::Message(TimedMessage { track: VIDEO, scheme, pts, duration, data: section }));
+        out.push_back(Output::message(TimedMessage { track: VIDEO, scheme, pts, duration, data: section }));
     }
     Ok(())
 }

@@ -14,15 +14,15 @@
 //! # What is lost
 //!
 //! A gap in a PID's continuity counters costs the access unit that it falls in, and is counted. Sound goes on with the
-//! next frame; pictures with the next random access point, so that no viewer sees one whose references are missing.
-//! Sixteen packets of one PID lost in a row are no gap to a counter of 4 bits: who knows better (RTP's sequence
-//! numbers, SRT) says so by [`Demuxer::lost`].
+//! next frame. Pictures go on with the next random access point, so that no viewer sees a picture whose references are
+//! missing. A counter of 4 bits can't tell that sixteen packets of one PID were lost in a row. A caller that knows it (by
+//! RTP's sequence numbers, or from SRT) calls [`Demuxer::lost`].
 //!
 //! # What is played
 //!
-//! One program: that of [`Demuxer::new`], or the first of the PAT which has a track that can be used; in it the first
-//! video track, all audio tracks that [`AUDIO_TRACKS_MAX`] leaves room for, and timed metadata. What else there is is
-//! reported as a [`TsDiagnostic::Refused`], once.
+//! The demuxer plays one program: that of [`Demuxer::new`], or the first of the PAT that has a playable track. It plays the
+//! program's first video track, as many audio tracks as [`AUDIO_TRACKS_MAX`] allows, and timed metadata. Every other stream
+//! is reported as a [`TsDiagnostic::Refused`], once.
 
 mod ac3;
 mod adts;

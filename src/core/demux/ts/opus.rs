@@ -9,13 +9,14 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
+use super::framing::{SoundDecoder, sum_of_255s};
 use super::output::{MODULUS, Output};
 use super::pes::Payload;
 use crate::codec::opus::{Opus, samples};
-use crate::model::{AccessUnit, CodecConfig, InputTrack};
+use crate::model::{CodecConfig, InputTrack};
 
-/// The most that channel_config_code says in one number: 7.1.
-/// Streams, those of them that are stereo, and channels by channel_config_code, from 3 on (RFC 7845, 5.1.1.2).
+/// The number of streams, of stereo streams, and the channel mapping by channel_config_code, from 3 on (RFC 7845,
+/// 5.1.1.2).
 const MAPPINGS: [(u8, u8, &[u8]); 6] = [
     (2, 1, &[0, 2, 1]),
     (2, 2, &[0, 1, 2, 3]),
@@ -31,70 +32,63 @@ pub(super) struct Packets {
     track: InputTrack,
     channels: u8,
     configured: bool,
-    /// When the next packet begins.
+    /// The time of the next packet.
     next: Option<u64>,
 }
 
 impl Packets {
-    /// Of 1 to [`CHANNELS_MAX`](crate::codec::opus::CHANNELS_MAX) channels.
+    /// Returns the decoder of a track of 1 to [`CHANNELS_MAX`](crate::codec::opus::CHANNELS_MAX) channels.
     pub(super) fn new(track: InputTrack, channels: u8) -> Self {
         Packets { track, channels, configured: false, next: None }
     }
+}
 
-    /// Something is missing.
-    pub(super) fn damaged(&mut self) -> bool {
+impl SoundDecoder for Packets {
+    fn damaged(&mut self) -> bool {
         self.next = None;
         false
     }
 
-    /// Takes a PES packet's payload. Packets don't go on in the next one.
-    pub(super) fn frames(&mut self, pes: Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+    /// Takes a PES packet's payload, which holds whole packets.
+    fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         if let Some((pts, _)) = pes.times {
             self.next = Some(pts);
         }
-        let mut data = pes.data;
+        let mut data = pes.data.clone();
         while !data.is_empty() {
             let packet = packet(&mut data).ok_or("no Opus packet where one should be, or not all of it")?;
-            let Some(samples) = samples(&packet) else { return Err("an Opus packet of no length") };
+            let samples = samples(&packet).ok_or("an Opus packet of no length")?;
             let Some(dts) = self.next else { return Ok(()) };
-            // 48 kHz in 90 kHz: 15 for 8.
+            // 8 samples at 48 kHz are 15 ticks of 90 kHz.
             self.next = Some((dts + u64::from(samples) * 15 / 8) % MODULUS);
             if !std::mem::replace(&mut self.configured, true) {
                 let mapping = usize::from(self.channels).checked_sub(3).and_then(|i| MAPPINGS.get(i)).copied();
-                // What is to be skipped at the start has its time stamps like all else.
+                // The encoder's delay has time stamps like everything else, so nothing is skipped.
                 let config = CodecConfig::Opus(Opus::head(self.channels, 0, mapping));
-                out.push_back(Output::Config { track: self.track, config });
+                out.push_back(Output::config(self.track, config));
             }
-            let unit = AccessUnit { track: self.track, dts, composition_offset: 0, keyframe: true, data: packet };
-            out.push_back(Output::Unit(unit));
+            out.push_back(Output::sound(self.track, dts, packet));
         }
         Ok(())
     }
 }
 
-/// The next packet, without its control header.
+/// Takes the next packet, without its control header.
 fn packet(data: &mut Bytes) -> Option<Bytes> {
-    let [prefix, flags, ..] = data[..] else { return None };
-    if prefix != 0x7f || flags & 0xe0 != 0xe0 {
+    let [0x7f, flags, tail @ ..] = &data[..] else { return None };
+    if flags & 0xe0 != 0xe0 {
         return None;
     }
-    data.advance(2);
-    let mut len = 0;
-    loop {
-        let byte = *data.first()?;
-        data.advance(1);
-        len += usize::from(byte);
-        if byte != 255 {
-            break;
-        }
-    }
+    let mut rest = tail;
+    let len = sum_of_255s(&mut rest)?;
     let mut skipped = if flags & 0x10 != 0 { 2 } else { 0 } + if flags & 0x08 != 0 { 2 } else { 0 };
     if flags & 0x04 != 0 {
-        skipped += 1 + usize::from(*data.get(skipped)?);
+        skipped += 1 + usize::from(*rest.get(skipped)?);
     }
-    if data.len() < skipped + len {
+    let header_len = data.len() - rest.len() + skipped;
+    if data.len() < header_len + len {
         return None;
     }
-    data.advance(skipped);
+    data.advance(header_len);
     Some(data.split_to(len))
 }

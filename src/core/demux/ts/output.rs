@@ -1,68 +1,70 @@
-//! What the demuxer puts out, and its bounds.
+//! The demuxer's outputs, and its bounds.
+
+use bytes::Bytes;
 
 use super::diagnostic::TsDiagnostic;
 use crate::model::time::Timescale;
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, TimedMessage};
+use crate::packager::Input;
 
-/// 90 kHz, modulo 2^33 (2.4.3.7).
+/// The clock of all times: 90 kHz, modulo 2^33 (2.4.3.7).
 pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 33 };
 
-/// A time stamp's modulus.
+/// The modulus of time stamps.
 pub(super) const MODULUS: u64 = 1 << 33;
 
-/// The track of a program's pictures; sound goes on from 1.
+/// The track of a program's pictures. Tracks of sound have the numbers from 1 on.
 pub const VIDEO: InputTrack = InputTrack(0);
 
 /// The first track of a program's sound.
 pub const AUDIO: InputTrack = InputTrack(1);
 
-/// Languages of a program. A push has 16 tracks at most.
+/// The most tracks of sound in a program. A push has 16 tracks at most.
 pub const AUDIO_TRACKS_MAX: usize = 8;
 
-/// Programs of a PAT that are looked at. A full transponder has about 20.
+/// The most programs of a PAT that are read. A full transponder has about 20.
 pub const PROGRAMS_MAX: usize = 64;
 
-/// Elementary streams of a PMT that are looked at.
+/// The most elementary streams of a PMT that are read.
 pub const STREAMS_MAX: usize = 64;
 
-/// What a [`Demuxer`](super::Demuxer) puts out.
+/// An output of a [`Demuxer`](super::Demuxer).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// A program is played from here on, with these tracks: before its first [`Output::Config`], and again when its PMT
-    /// has other tracks.
+    /// A program is played from here on: before its first [`Output::Input`], and again when its PMT has other tracks.
     Program {
         /// program_number.
         number: u16,
-        /// Which kinds of tracks the PMT lists.
+        /// The kinds of tracks that the PMT lists.
         announced: Announced,
     },
-    /// A track's language (BCP 47), before its headers.
-    Language {
-        /// Whose.
-        track: InputTrack,
-        /// The tag.
-        language: String,
-    },
-    /// A track's headers: before its first unit, and when they are others.
-    Config {
-        /// Whose.
-        track: InputTrack,
-        /// The headers.
-        config: CodecConfig,
-    },
-    /// A whole access unit, on [`CLOCK`].
-    Unit(AccessUnit),
-    /// Timed metadata, on [`CLOCK`].
-    Message(TimedMessage),
-    /// Something for the log.
+    /// What the packager takes. A track's language and headers come before its first unit, and its headers again when
+    /// they change. Access units are whole. All times are on [`CLOCK`].
+    Input(Input),
+    /// A diagnostic for the log.
     Diagnostic(TsDiagnostic),
 }
 
-/// The way in which a stream ends, or pauses.
+impl Output {
+    pub(super) fn config(track: InputTrack, config: CodecConfig) -> Output {
+        Output::Input(Input::Config { track, config })
+    }
+
+    pub(super) fn message(message: TimedMessage) -> Output {
+        Output::Input(Input::Message(message))
+    }
+
+    /// Returns an access unit of sound, which is presented when it is decoded.
+    pub(super) fn sound(track: InputTrack, dts: u64, data: Bytes) -> Output {
+        Output::Input(Input::Unit(AccessUnit { track, dts, composition_offset: 0, keyframe: true, data }))
+    }
+}
+
+/// How a stream ends, or pauses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// The sender has said so, and all that it sent has come.
+    /// The sender has ended the stream, and all its packets have come.
     Said,
-    /// It is silent. A picture that was under way is whole if its last packet is stuffed (2.4.3.5), as 183 of 184 are.
+    /// The sender is silent. An unfinished picture is whole if its last packet is stuffed (2.4.3.5), as 183 of 184 are.
     Silent,
 }

@@ -1,27 +1,28 @@
 //! A transport packet (2.4.3.2) and its continuity counter (2.4.3.3).
 
+use super::diagnostic::Counters;
 use super::sync::PACKET_LEN;
 
-/// One packet.
+/// A transport packet.
 #[derive(Debug)]
 pub(super) struct Packet<'a> {
     pub(super) pid: u16,
     /// payload_unit_start_indicator: a PES packet or a section begins in it.
     pub(super) start: bool,
-    /// transport_error_indicator: what is in it is not to be trusted, its header included.
+    /// transport_error_indicator: the packet's bytes can't be trusted, its header included.
     pub(super) error: bool,
     pub(super) scrambled: bool,
     pub(super) counter: u8,
-    /// discontinuity_indicator: the counter may jump, and the clock.
+    /// discontinuity_indicator: the counter and the clock may jump.
     pub(super) discontinuity: bool,
-    /// It has bytes that mean nothing, as a PES packet's last one has (2.4.3.5).
+    /// It has stuffing, as the last packet of a PES packet has (2.4.3.5).
     pub(super) stuffed: bool,
-    /// Empty where there is none.
+    /// The payload; empty where there is none.
     pub(super) payload: &'a [u8],
 }
 
 impl<'a> Packet<'a> {
-    /// Reads a packet; `None` if its lengths contradict each other.
+    /// Reads a packet. Returns `None` if its lengths contradict each other.
     pub(super) fn parse(bytes: &'a [u8; PACKET_LEN]) -> Option<Self> {
         let adaptation = bytes[3] >> 4 & 3;
         let mut packet = Packet {
@@ -53,14 +54,14 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Bytes of an adaptation field (2.4.3.4) that mean something.
+/// Returns the length of an adaptation field (2.4.3.4) without stuffing.
 fn used(flags: u8, field: &[u8]) -> usize {
     let mut at = 1;
     // PCR, OPCR, splice_countdown.
     for (flag, len) in [(0x10, 6), (0x08, 6), (0x04, 1)] {
         at += if flags & flag != 0 { len } else { 0 };
     }
-    // transport_private_data, adaptation_field_extension: their lengths lead.
+    // transport_private_data and adaptation_field_extension begin with their lengths.
     for flag in [0x02, 0x01] {
         if flags & flag != 0 {
             at += 1 + field.get(at).map_or(0, |&len| usize::from(len));
@@ -69,18 +70,18 @@ fn used(flags: u8, field: &[u8]) -> usize {
     at
 }
 
-/// What a counter tells of a packet.
+/// What the continuity counter tells of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Found {
-    /// It follows the one before.
+    /// It follows the packet before.
     Next,
-    /// It is the one before: "duplicate packets may be sent as two, and only two" (2.4.3.3).
+    /// It is the packet before again: "duplicate packets may be sent as two, and only two" (2.4.3.3).
     Duplicate,
-    /// So many are missing between the two, or sixteen more, and so on; `announced` by the discontinuity_indicator.
-    Gap { lost: u8, announced: bool },
+    /// Packets are missing between the two.
+    Gap,
 }
 
-/// A PID's counter.
+/// The continuity counter of a PID.
 #[derive(Debug, Default)]
 pub(super) struct Continuity {
     last: Option<u8>,
@@ -89,7 +90,8 @@ pub(super) struct Continuity {
 }
 
 impl Continuity {
-    pub(super) fn check(&mut self, packet: &Packet<'_>) -> Found {
+    /// Compares a packet with the one before, and counts what is missing unless the discontinuity_indicator announced it.
+    pub(super) fn check(&mut self, packet: &Packet<'_>, stats: &mut Counters) -> Found {
         self.jumps |= packet.discontinuity;
         if packet.payload.is_empty() {
             return Found::Next; // it isn't counted
@@ -98,13 +100,19 @@ impl Continuity {
         let last = self.last.replace(packet.counter);
         let expected = last.map_or(packet.counter, |last| (last + 1) & 15);
         if packet.counter != expected && last == Some(packet.counter) && packet.payload == self.payload {
+            stats.duplicates += 1;
             return Found::Duplicate;
         }
         self.payload.clear();
         self.payload.extend_from_slice(packet.payload);
-        match packet.counter.wrapping_sub(expected) & 15 {
-            0 => Found::Next,
-            lost => Found::Gap { lost, announced },
+        let lost = packet.counter.wrapping_sub(expected) & 15;
+        if lost == 0 {
+            return Found::Next;
         }
+        if !announced {
+            stats.continuity_errors += 1;
+            stats.lost += u64::from(lost);
+        }
+        Found::Gap
     }
 }

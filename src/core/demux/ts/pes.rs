@@ -1,30 +1,31 @@
-//! PES packets (2.4.3.6): put together from transport packets, and their header read.
+//! PES packets (2.4.3.6), put together from transport packets, and their headers.
 
 use bytes::{Bytes, BytesMut};
 
 use super::output::{End, MODULUS};
 use super::packet::Packet;
 
-/// The longest PES packet, in bytes: as the longest message over RTMP, far more than a picture at 100 Mb/s.
+/// The longest PES packet, in bytes: as long as the longest message over RTMP, and far more than a picture at 100 Mb/s.
 pub const PES_LEN_MAX: usize = 8 << 20;
-/// After so long a picture that stands has come whole, in 1/90,000 s; otherwise the next one's first packet says so.
+/// A picture to which nothing was added for this long is whole, in 1/90,000 s. Otherwise the next picture's first
+/// packet ends it.
 const STANDS: u64 = 22_500;
-/// start code, stream_id, PES_packet_length.
+/// The length of start code, stream_id and PES_packet_length.
 const START_LEN: usize = 6;
-/// The same, flags, PES_header_data_length.
+/// The length of these, flags and PES_header_data_length.
 const HEADER_LEN: usize = 9;
 
-/// What is said of a PES packet that is scrambled.
+/// The diagnostic of a scrambled PES packet.
 pub(super) const SCRAMBLED: &str = "its PES packets are scrambled";
 
-/// One PID's PES packet under way.
+/// Puts together the PES packets of one PID.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
     data: BytesMut,
     begun: bool,
-    /// The newest packet was stuffed: where nothing says how long a PES packet is, that ends it.
+    /// The newest packet was stuffed. That ends a PES packet of unknown length.
     stuffed: bool,
-    /// How far the program had got when it was first asked after the newest packet: a decode time.
+    /// The program's decode time when it was first asked for after the newest packet.
     stands: Option<u64>,
 }
 
@@ -32,20 +33,20 @@ pub(super) struct Assembler {
 #[derive(Debug)]
 pub(super) struct Pes {
     data: Bytes,
-    /// Its end is missing.
+    /// The end is missing.
     pub(super) cut: bool,
 }
 
-/// What is in a PES packet.
+/// The content of a PES packet.
 #[derive(Debug)]
 pub(super) struct Payload {
-    /// PTS and DTS, modulo 2^33; the same where only the first is given.
+    /// PTS and DTS, modulo 2^33. Both are the same where only PTS is given.
     pub(super) times: Option<(u64, u64)>,
     pub(super) data: Bytes,
 }
 
 impl Assembler {
-    /// A new one begins: the one before is over, if there was one.
+    /// Begins a PES packet. Returns the one before, if there was one.
     pub(super) fn begin(&mut self) -> Option<Pes> {
         let before = self.take(|assembler| assembler.expected().is_some());
         self.begun = true;
@@ -68,19 +69,20 @@ impl Assembler {
         self.take(|_| false)
     }
 
-    /// Its PID has a gap: what there is of it.
+    /// Returns the unfinished PES packet, since packets are missing.
     pub(super) fn cut(&mut self) -> Option<Pes> {
         self.take(|_| true)
     }
 
-    /// Nothing more comes, or not for a while: what there is of it. Where nothing is said, it is left as it is unless it
-    /// looks whole.
+    /// Returns the unfinished PES packet, since nothing more comes, or not for a while. If the sender is only silent,
+    /// it stays unless it looks whole.
     pub(super) fn end(&mut self, end: End) -> Option<Pes> {
         let unbounded = self.expected().is_none();
         (end == End::Said || unbounded && self.stuffed).then(|| self.take(|_| !unbounded))?
     }
 
-    /// The program has got as far as `dts`: what there is of it, if nothing more came for [`STANDS`] and it looks whole.
+    /// Returns the unfinished PES packet if it looks whole, and if nothing was added to it for [`STANDS`] when the
+    /// program has reached `dts`.
     pub(super) fn stood(&mut self, dts: u64) -> Option<Pes> {
         let since = *self.stands.get_or_insert(dts);
         let for_long = (STANDS..MODULUS / 2).contains(&(dts.wrapping_sub(since) % MODULUS));
@@ -93,7 +95,7 @@ impl Assembler {
         (std::mem::take(&mut self.begun) && !data.is_empty()).then_some(Pes { data, cut })
     }
 
-    /// Its length, where its header says it: not for video, mostly.
+    /// Returns the length if the header gives it. For video it mostly doesn't.
     fn expected(&self) -> Option<usize> {
         let start = self.data.first_chunk::<START_LEN>()?;
         let len = usize::from(u16::from_be_bytes([start[4], start[5]]));
@@ -110,7 +112,7 @@ impl Pes {
         if header[..3] != [0, 0, 1] {
             return Err("a PES packet without its start code");
         }
-        // Table 2-21: ids whose packets have no header of this kind, none of them audio or video.
+        // Table 2-21: packets with these ids have another header, and none of them is audio or video.
         if matches!(header[3], 0xbc | 0xbe | 0xbf | 0xf0 | 0xf1 | 0xf2 | 0xf8 | 0xff) || header[6] >> 6 != 2 {
             return Err("a PES packet that is neither audio nor video");
         }
@@ -129,7 +131,7 @@ impl Pes {
     }
 }
 
-/// A PTS or DTS: 33 bits in three pieces, a marker bit behind each.
+/// Reads a PTS or DTS: 33 bits in three pieces, with a marker bit behind each.
 fn time_stamp(bytes: &[u8; 5]) -> Option<u64> {
     let marked = bytes[0] & bytes[2] & bytes[4] & 1 == 1;
     let [a, b, c, d, e] = bytes.map(u64::from);

@@ -1,82 +1,22 @@
-//! Program-specific information (2.4.4): sections, the PAT, and PMTs.
+//! Program-specific information (2.4.4): the PAT and PMTs.
 
-use super::diagnostic::Counters;
 use super::output::{PROGRAMS_MAX, STREAMS_MAX};
 use crate::codec::opus::CHANNELS_MAX;
-use crate::model::crc32::crc32;
 
-/// A section, in bytes: those of the PAT and of PMTs have 1,024 at most (2.4.4.4, 2.4.4.9), private ones (2.4.4.11) this.
-const SECTION_LEN_MAX: usize = 4_096;
-/// Bytes before a section's content, and of the checksum behind it.
+/// The length of a section's header, and of its checksum, in bytes.
 const HEADER_LEN: usize = 8;
 const CRC_LEN: usize = 4;
 
-/// Sections out of one PID's packets.
-#[derive(Debug, Default)]
-pub(super) struct Sections {
-    /// One that has begun.
-    buffer: Vec<u8>,
-    begun: bool,
-}
-
-impl Sections {
-    /// What is under way is damaged.
-    pub(super) fn forget(&mut self) {
-        self.begun = false;
-        self.buffer.clear();
-    }
-
-    /// Takes a packet's payload; whole sections whose checksum is right.
-    pub(super) fn push(&mut self, start: bool, payload: &[u8], stats: &mut Counters) -> Vec<Vec<u8>> {
-        let mut out = Vec::new();
-        if !start {
-            self.add(payload, stats, &mut out);
-            return out;
-        }
-        // pointer_field: where the first section begins; before it, one ends.
-        let Some((&pointer, rest)) = payload.split_first() else { return out };
-        let Some((end, beginning)) = rest.split_at_checked(usize::from(pointer)) else {
-            self.forget();
-            return out;
-        };
-        self.add(end, stats, &mut out);
-        self.buffer.clear();
-        self.begun = true;
-        self.add(beginning, stats, &mut out);
-        out
-    }
-
-    fn add(&mut self, bytes: &[u8], stats: &mut Counters, out: &mut Vec<Vec<u8>>) {
-        if !self.begun {
-            return;
-        }
-        self.buffer.extend_from_slice(bytes);
-        while let Some(header) = self.buffer.first_chunk::<3>() {
-            let len = 3 + usize::from(u16::from_be_bytes([header[1] & 0xf, header[2]]));
-            // table_id 0xff: stuffing up to the packet's end.
-            if header[0] == 0xff || len > SECTION_LEN_MAX {
-                return self.forget();
-            }
-            if self.buffer.len() < len {
-                return;
-            }
-            let rest = self.buffer.split_off(len);
-            let section = std::mem::replace(&mut self.buffer, rest);
-            if crc32(&section) == 0 { out.push(section) } else { stats.bad_sections += 1 }
-        }
-    }
-}
-
-/// What stands between header and checksum of a section in force, and its table_id_extension.
+/// Returns the table_id_extension and the content of a section in force.
 fn content(section: &[u8], table_id: u8) -> Option<(u16, &[u8])> {
     let content = section.get(HEADER_LEN..section.len().checked_sub(CRC_LEN)?)?;
-    // section_syntax_indicator; current_next_indicator. What is to come will be said again.
+    // section_syntax_indicator; current_next_indicator. A section that isn't in force yet will be repeated.
     let in_force = section[0] == table_id && section[1] & 0x80 != 0 && section[5] & 1 == 1;
     in_force.then(|| (u16::from_be_bytes([section[3], section[4]]), content))
 }
 
-/// The programs of a PAT (2.4.4.3), in its order: number, and PID of the PMT. Only its first section is read, which has
-/// room for 253.
+/// Returns the programs of a PAT (2.4.4.3) in its order: number, and PID of the PMT. Only its first section is read,
+/// which has room for 253.
 pub(super) fn programs(section: &[u8]) -> Option<Vec<(u16, u16)>> {
     let (_, content) = content(section, 0)?;
     if section[6] != 0 {
@@ -88,7 +28,7 @@ pub(super) fn programs(section: &[u8]) -> Option<Vec<(u16, u16)>> {
     Some(entries.filter(|(number, _)| *number != 0).take(PROGRAMS_MAX).collect())
 }
 
-/// What an elementary stream is to us.
+/// The kind of an elementary stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum StreamKind {
     /// H.264, Annex B.
@@ -99,23 +39,18 @@ pub(super) enum StreamKind {
     Aac,
     /// AC-3 or E-AC-3.
     Ac3,
-    /// Opus, of so many channels.
+    /// Opus, with this number of channels.
     Opus(u8),
     /// ID3 tags in PES packets (Apple, "Timed Metadata for HTTP Live Streaming").
     Id3,
     /// Splice information (SCTE 35).
     Splices,
-    /// Something else, and what would be taken instead.
+    /// Something else: what it is, and what to send instead.
     Other(&'static str),
 }
 
 impl StreamKind {
-    /// Whether it has pictures that are taken.
-    pub(super) fn is_video(self) -> bool {
-        matches!(self, StreamKind::Avc | StreamKind::Hevc)
-    }
-
-    /// Why a stream isn't taken.
+    /// Returns why a stream isn't taken.
     pub(super) fn refused(self) -> &'static str {
         match self {
             StreamKind::Avc | StreamKind::Hevc => "a second video track; one is played",
@@ -125,7 +60,7 @@ impl StreamKind {
         }
     }
 
-    /// By stream_type (table 2-34; ATSC A/53-3, SCTE 35) and descriptors.
+    /// Returns the kind by stream_type (table 2-34; ATSC A/53-3, SCTE 35) and descriptors.
     fn of(stream_type: u8, descriptors: &[u8]) -> StreamKind {
         StreamKind::Other(match stream_type {
             0x1b => return StreamKind::Avc,
@@ -146,7 +81,7 @@ impl StreamKind {
     }
 }
 
-/// Descriptors (2.6) and what they hold.
+/// Returns descriptors (2.6): tags and contents.
 fn descriptors(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -157,7 +92,7 @@ fn descriptors(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// Whether a metadata_descriptor (2.6.60) says that the metadata are ID3 tags: metadata_format 0xff, and its identifier.
+/// Returns whether a metadata_descriptor (2.6.60) announces ID3 tags: metadata_format 0xff, and its identifier.
 fn is_id3(bytes: &[u8]) -> bool {
     descriptors(bytes).any(|(tag, content)| {
         let format = if content.starts_with(&[0xff, 0xff]) { content.get(6..) } else { content.get(2..) };
@@ -165,7 +100,7 @@ fn is_id3(bytes: &[u8]) -> bool {
     })
 }
 
-/// Private data by what its descriptors (2.6; EN 300 468, 6.1) say.
+/// Returns the kind of private data by its descriptors (2.6; EN 300 468, 6.1).
 fn private(bytes: &[u8]) -> StreamKind {
     for (tag, content) in descriptors(bytes) {
         return StreamKind::Other(match (tag, content.first_chunk::<4>()) {
@@ -180,7 +115,7 @@ fn private(bytes: &[u8]) -> StreamKind {
     StreamKind::Other("private data, which isn't carried")
 }
 
-/// Opus says in an extension descriptor (0x7f, 0x80) which channels it has.
+/// Returns Opus with its channels, which stand in an extension descriptor (0x7f, 0x80).
 fn opus(bytes: &[u8]) -> StreamKind {
     let code = descriptors(bytes).find_map(|(tag, content)| match (tag, content) {
         (0x7f, [0x80, code, ..]) => Some(*code),
@@ -198,18 +133,18 @@ pub(super) struct PmtStream {
     pub(super) pid: u16,
     pub(super) stream_type: u8,
     pub(super) kind: StreamKind,
-    /// ISO 639-2, where it is told.
+    /// The language in ISO 639-2, where the PMT gives it.
     pub(super) language: Option<[u8; 3]>,
 }
 
-/// What we read of a PMT (2.4.4.8).
+/// The part of a PMT (2.4.4.8) that the demuxer needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Pmt {
     pub(super) streams: Vec<PmtStream>,
 }
 
 impl Pmt {
-    /// The program's number, and its PMT.
+    /// Reads a PMT. Returns the program's number with it.
     pub(super) fn parse(section: &[u8]) -> Option<(u16, Pmt)> {
         let (number, content) = content(section, 2)?;
         let length = |bytes: &[u8], at: usize| {
@@ -231,7 +166,7 @@ impl Pmt {
         Some((number, Pmt { streams }))
     }
 
-    /// Whether anything in it can be played.
+    /// Returns whether any of the streams can be played.
     pub(super) fn is_playable(&self) -> bool {
         let plays = |kind| !matches!(kind, StreamKind::Id3 | StreamKind::Splices | StreamKind::Other(_));
         self.streams.iter().any(|stream| plays(stream.kind))

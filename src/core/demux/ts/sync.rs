@@ -1,15 +1,17 @@
-//! The raster of packets in a stream of bytes (2.4.3.2): where it lies, and where it lies anew after rubbish.
+//! Packet synchronisation (2.4.3.2): finds the sync bytes in a stream of bytes, and finds them again after a damaged
+//! part.
 
 use super::diagnostic::Counters;
 
-/// A transport packet, in bytes.
+/// The length of a transport packet, in bytes.
 pub(crate) const PACKET_LEN: usize = 188;
-/// What lies between two sync bytes: plain; behind a time stamp of 4 bytes (M2TS); before 16 bytes of Reed-Solomon code.
+/// The distances of two sync bytes: plain packets; packets behind a time stamp of 4 bytes (M2TS); packets before 16
+/// bytes of Reed-Solomon code.
 const STRIDES: [usize; 3] = [PACKET_LEN, 192, 204];
 const SYNC_BYTE: u8 = 0x47;
-/// Sync bytes in a row that make a raster.
+/// The number of sync bytes in a row that prove synchronisation.
 const SYNCS: usize = 3;
-/// Behind so many bytes without a raster the first of them can't begin one.
+/// If this many bytes follow a byte without synchronisation, no packet begins there.
 const SEARCHED: usize = (SYNCS - 1) * STRIDES[2];
 
 #[derive(Debug, Default)]
@@ -17,7 +19,7 @@ pub(super) struct Sync {
     buffer: Vec<u8>,
     at: usize,
     stride: Option<usize>,
-    /// Of what lies between two packets, what hasn't come yet.
+    /// The bytes between two packets that haven't come yet.
     between: usize,
 }
 
@@ -27,7 +29,7 @@ impl Sync {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// A datagram comes: one of whole packets begins anew.
+    /// Notes that a datagram begins. If it consists of whole packets, unfinished bytes before it are dropped.
     pub(super) fn datagram(&mut self, bytes: &[u8], stats: &mut Counters) {
         let (packets, rest) = bytes.as_chunks::<PACKET_LEN>();
         if rest.is_empty() && !packets.is_empty() && packets.iter().all(|packet| packet[0] == SYNC_BYTE) {
@@ -39,7 +41,7 @@ impl Sync {
         }
     }
 
-    /// The next packet.
+    /// Returns the next packet.
     pub(super) fn next(&mut self, stats: &mut Counters) -> Option<[u8; PACKET_LEN]> {
         loop {
             let skip = self.between.min(self.buffer.len() - self.at);
@@ -56,7 +58,7 @@ impl Sync {
                     None => return None,
                 }
             };
-            // A packet into which something was pushed has its successor elsewhere.
+            // If bytes were inserted into a packet, the next one begins elsewhere.
             if (0..SYNCS).any(|n| rest.get(n * stride).is_some_and(|&byte| byte != SYNC_BYTE)) {
                 self.stride = None;
                 stats.resyncs += 1;
@@ -72,7 +74,8 @@ impl Sync {
     }
 }
 
-/// How many bytes lie before a raster, or surely belong to none; and its stride.
+/// Returns how many bytes can be skipped: up to the first packet, or as long as none can begin there. Returns the
+/// stride, too, if it is found.
 fn search(bytes: &[u8]) -> (usize, Option<usize>) {
     for at in 0..bytes.len() {
         let begins = |stride: &&usize| (0..SYNCS).all(|n| bytes.get(at + n * **stride) == Some(&SYNC_BYTE));

@@ -1,38 +1,65 @@
-//! PIDs that carry sections.
+//! Sections (2.4.4) of one PID, put together from its packets.
 
 use super::diagnostic::Counters;
 use super::packet::{Continuity, Found, Packet};
-use super::psi::Sections;
+use crate::model::crc32::crc32;
 
-/// A PID with sections.
+/// The longest section, in bytes: 1,024 for the PAT and PMTs (2.4.4.4, 2.4.4.9), this for private sections (2.4.4.11).
+const SECTION_LEN_MAX: usize = 4_096;
+
+/// A PID that carries sections.
 #[derive(Debug, Default)]
 pub(super) struct PsiTable {
     continuity: Continuity,
-    sections: Sections,
+    /// The section that has begun, as far as it has come.
+    section: Option<Vec<u8>>,
 }
 
 impl PsiTable {
-    /// Drops the section that is under way.
+    /// Drops the unfinished section.
     pub(super) fn forget(&mut self) {
-        self.sections.forget();
+        self.section = None;
     }
 
-    /// The whole sections that a packet ends.
+    /// Takes a packet. Returns the sections that it ends and whose checksum is right.
     pub(super) fn sections(&mut self, packet: &Packet<'_>, stats: &mut Counters) -> Vec<Vec<u8>> {
-        match self.continuity.check(packet) {
+        let mut out = Vec::new();
+        match self.continuity.check(packet, stats) {
             Found::Next => {}
-            Found::Duplicate => {
-                stats.duplicates += 1;
-                return Vec::new();
-            }
-            Found::Gap { lost, announced } => {
-                if !announced {
-                    stats.continuity_errors += 1;
-                    stats.lost += u64::from(lost);
-                }
-                self.sections.forget();
-            }
+            Found::Duplicate => return out,
+            Found::Gap => self.forget(),
         }
-        self.sections.push(packet.start, packet.payload, stats)
+        if !packet.start {
+            self.add(packet.payload, stats, &mut out);
+            return out;
+        }
+        // pointer_field: the first section begins there. A section of an earlier packet ends before it.
+        let Some((&pointer, rest)) = packet.payload.split_first() else { return out };
+        let Some((end, beginning)) = rest.split_at_checked(usize::from(pointer)) else {
+            self.forget();
+            return out;
+        };
+        self.add(end, stats, &mut out);
+        self.section = Some(Vec::new());
+        self.add(beginning, stats, &mut out);
+        out
+    }
+
+    fn add(&mut self, bytes: &[u8], stats: &mut Counters, out: &mut Vec<Vec<u8>>) {
+        let Some(buffer) = &mut self.section else { return };
+        buffer.extend_from_slice(bytes);
+        while let Some(header) = buffer.first_chunk::<3>() {
+            let len = 3 + usize::from(u16::from_be_bytes([header[1] & 0xf, header[2]]));
+            // table_id 0xff: stuffing up to the packet's end.
+            if header[0] == 0xff || len > SECTION_LEN_MAX {
+                return self.forget();
+            }
+            if buffer.len() < len {
+                return;
+            }
+            let rest = buffer.split_off(len);
+            let section = std::mem::replace(buffer, rest);
+            if crc32(&section) == 0 { out.push(section) } else { stats.bad_sections += 1 }
+        }
     }
 }

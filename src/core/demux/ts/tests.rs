@@ -12,6 +12,7 @@ use mp4_atom::{Avcc, AvccExt};
 
 use crate::codec::avc::Avc;
 use crate::model::{AccessUnit, Announced, CodecConfig, InputTrack, TimedMessage};
+use crate::packager::Input;
 use crate::packager::tests::AVCC_720P30;
 use crate::testing::ts_mux::{Mux, Stamp, adts};
 
@@ -115,7 +116,10 @@ fn drain(demuxer: &mut Demuxer) -> Vec<Output> {
 }
 
 fn units(outputs: Vec<Output>) -> Vec<AccessUnit> {
-    outputs.into_iter().filter_map(|output| if let Output::Unit(unit) = output { Some(unit) } else { None }).collect()
+    outputs
+        .into_iter()
+        .filter_map(|output| if let Output::Input(Input::Unit(unit)) = output { Some(unit) } else { None })
+        .collect()
 }
 
 /// By track, since one track's last unit is told later than another's.
@@ -150,10 +154,13 @@ fn every_unit_comes_out_as_it_went_in() {
         Output::Program { number: 1, announced: Announced { video: Some(true), audio: Some(true) } },
         "{out:?}"
     );
-    let mut configs: Vec<_> = out.iter().filter(|output| matches!(output, Output::Config { .. })).cloned().collect();
-    configs.sort_by_key(|config| matches!(config, Output::Config { track: AUDIO, .. }));
-    let [Output::Config { track: VIDEO, config: CodecConfig::Avc(avcc) }, Output::Config { config: asc, .. }] =
-        &configs[..]
+    let mut configs: Vec<_> =
+        out.iter().filter(|output| matches!(output, Output::Input(Input::Config { .. }))).cloned().collect();
+    configs.sort_by_key(|config| matches!(config, Output::Input(Input::Config { track: AUDIO, .. })));
+    let [
+        Output::Input(Input::Config { track: VIDEO, config: CodecConfig::Avc(avcc) }),
+        Output::Input(Input::Config { config: asc, .. }),
+    ] = &configs[..]
     else {
         panic!("one config a track: {configs:?}")
     };

@@ -30,8 +30,10 @@ fn one(stream_type: u8, descriptors: &[u8]) -> Mux {
 /// What came of a stream with one audio track: its codec, and when which unit begins.
 fn sound(mux: &Mux) -> (String, Vec<(u64, Bytes)>) {
     let (out, _) = demuxed([mux.bytes()]);
-    let configs: Vec<_> =
-        out.iter().filter_map(|o| if let Output::Config { config, .. } = o { Some(config) } else { None }).collect();
+    let configs: Vec<_> = out
+        .iter()
+        .filter_map(|o| if let Output::Input(Input::Config { config, .. }) = o { Some(config) } else { None })
+        .collect();
     let [config] = configs[..] else { panic!("one config: {out:?}") };
     let name = Codec::parse(config).expect("what we made").name();
     (name, units(out).into_iter().map(|unit| (unit.dts, unit.data)).collect())
@@ -56,7 +58,7 @@ fn ac_3_by_all_its_names() {
         mux.pes(A, 0xbd, stamp(14_760), &[&frames[2][..], &frames[3][..100]].concat());
         mux.pes(A, 0xbd, stamp(20_521), &[&frames[3][100..], &frames[4]].concat());
         let (out, _) = demuxed([mux.bytes()]);
-        let language = Output::Language { track: AUDIO, language: "en".to_owned() };
+        let language = Output::Input(Input::Language { track: AUDIO, language: "en".to_owned() });
         assert_eq!(out.contains(&language), descriptors.first() == Some(&0x0a), "{out:?}");
         let (name, got) = sound(&mux);
         assert_eq!(name, if start == AC_3 { "ac-3" } else { "ec-3" });
@@ -131,8 +133,8 @@ fn h_265_with_its_parameter_sets_in_band() {
     picture(18_000, 9_000, &[delimiter, &trail]);
     picture(21_000, 12_000, &[delimiter, set(0), set(1), set(2), &idr]);
     let (out, stats) = demuxed([mux.bytes()]);
-    let configs = out.iter().filter(|o| matches!(o, Output::Config { .. })).collect::<Vec<_>>();
-    let config = Output::Config { track: VIDEO, config: CodecConfig::Hevc(hevc.record.clone()) };
+    let configs = out.iter().filter(|o| matches!(o, Output::Input(Input::Config { .. }))).collect::<Vec<_>>();
+    let config = Output::config(VIDEO, CodecConfig::Hevc(hevc.record.clone()));
     assert_eq!(configs, [&config]);
     let got: Vec<_> = units(out).into_iter().map(|u| (u.dts, u.composition_offset, u.keyframe, u.data)).collect();
     let expect = [

@@ -18,7 +18,7 @@ fn film() -> Film {
 
 fn messages(out: Vec<Output>) -> Vec<(Scheme, Option<u64>, Option<u64>, Bytes)> {
     let of = |output| match output {
-        Output::Message(TimedMessage { scheme, pts, duration, data, .. }) => {
+        Output::Input(Input::Message(TimedMessage { scheme, pts, duration, data, .. })) => {
             Some((scheme, pts, duration.map(|duration| duration.as_secs()), data))
         }
         _ => None,
