@@ -149,10 +149,7 @@ impl Node for Iroh {
             // A message is sent whole, as a frame, payload or not; nobody measures.
             Input::DialFailed { peer: None, .. }
             | Input::LinkEstimate { .. }
-            | Input::BodyHead { .. }
-            | Input::BodyPiece { .. }
-            | Input::BodyTorn { .. }
-            | Input::BodyStopped { .. }
+            | Input::Body { .. }
             | Input::Claim { .. }
             | Input::Keep { .. } => {}
         }

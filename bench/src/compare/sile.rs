@@ -234,10 +234,7 @@ impl Node for Sile {
             // A message is sent whole, as a frame, payload or not; nobody measures.
             Input::DialFailed { peer: None, .. }
             | Input::LinkEstimate { .. }
-            | Input::BodyHead { .. }
-            | Input::BodyPiece { .. }
-            | Input::BodyTorn { .. }
-            | Input::BodyStopped { .. }
+            | Input::Body { .. }
             | Input::Claim { .. }
             | Input::Keep { .. } => {}
         }

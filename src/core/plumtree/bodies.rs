@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::config::Config;
 use super::counters::Sizes;
-use super::io::Serve;
+use super::io::{BodyAction, Serve};
 use super::key::Key;
 use super::message::{Announce, IHAVE_IDS_MAX, TrackDigest};
 use super::neighbours::{Neighbours, PeerSet, Slot};
@@ -24,13 +24,11 @@ pub(super) enum Place {
     Away(PeerSet),
 }
 
-/// What is to be done about a body.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum BodyAction {
-    /// Its transfer from a neighbour is refused.
-    Refuse { from: Slot, id: PartId },
-    /// Its transfers to these neighbours are aborted.
-    Abort { to: PeerSet, id: PartId },
+/// What follows for the links and the counters from a change to the bodies.
+#[derive(Debug, PartialEq)]
+pub(super) enum Effect {
+    /// The links to these neighbours change what they do about the body.
+    Link(PeerSet, BodyAction),
     /// Departure: these neighbours are told that it isn't here; `lost`: nor is it going to be.
     NotHere { to: PeerSet, id: PartId, lost: bool },
     /// A transfer that has ended early is counted.
@@ -180,23 +178,23 @@ impl Bodies {
     }
 
     /// Remembers a missing body.
-    pub(super) fn miss(&mut self, key: Key, missing: Missing) -> Vec<BodyAction> {
+    pub(super) fn miss(&mut self, key: Key, missing: Missing) -> Vec<Effect> {
         match self.pulls.insert(key, missing) {
-            Some((key, lost)) => vec![BodyAction::Full, self.lost(&key, &lost)],
+            Some((key, lost)) => vec![Effect::Full, self.lost(&key, &lost)],
             None => Vec::new(),
         }
     }
 
     /// A body that was under way is missing again.
-    fn miss_again(&mut self, now: Time, key: Key, length: u32, holders: PeerSet, failed: Slot) -> Vec<BodyAction> {
+    fn miss_again(&mut self, now: Time, key: Key, length: u32, holders: PeerSet, failed: Slot) -> Vec<Effect> {
         if holders.is_empty() {
-            return vec![BodyAction::Compare];
+            return vec![Effect::Compare];
         }
         self.miss(key, Missing::again(now, length, holders, failed))
     }
 
-    fn lost(&self, key: &Key, missing: &Missing) -> BodyAction {
-        BodyAction::NotHere { to: missing.waiters, id: key.id(), lost: self.transfers.get(key).is_none() }
+    fn lost(&self, key: &Key, missing: &Missing) -> Effect {
+        Effect::NotHere { to: missing.waiters, id: key.id(), lost: self.transfers.get(key).is_none() }
     }
 
     /// A body begins or goes on: it is missing no longer.
@@ -221,13 +219,13 @@ impl Bodies {
     }
 
     /// A neighbour hasn't got a body that it was, or might have been, asked for.
-    pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<BodyAction> {
+    pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Effect> {
         let lost = self.pulls.drop_holder(now, key, slot)?;
         Some(self.lost(key, &lost))
     }
 
     /// A neighbour says that it hasn't got a body.
-    pub(super) fn not_held_by(&mut self, now: Time, key: &Key, slot: Slot) -> Option<BodyAction> {
+    pub(super) fn not_held_by(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Effect> {
         if let Some(transfer) = self.transfers.get_mut(key) {
             transfer.holders.remove(slot);
         }
@@ -284,7 +282,7 @@ impl Bodies {
 
     /// A complete body isn't what its header says. Those who got its pieces find out themselves; who of its senders
     /// is to blame can't be told apart, the last is asked last.
-    pub(super) fn spoiled(&mut self, now: Time, transfer: &Transfer) -> Vec<BodyAction> {
+    pub(super) fn spoiled(&mut self, now: Time, transfer: &Transfer) -> Vec<Effect> {
         let (key, failed) = (Key::from(transfer.header.id), transfer.source().unwrap_or_default());
         let mut actions = abort_children(transfer);
         let holders = transfer.holders.minus(PeerSet::one(failed));
@@ -293,28 +291,27 @@ impl Bodies {
     }
 
     /// A body is published here that others may have as well.
-    pub(super) fn supersede(&mut self, key: &Key) -> Vec<BodyAction> {
+    pub(super) fn supersede(&mut self, key: &Key) -> Vec<Effect> {
         let mut actions = self.transfers.take(key).as_ref().map(drop_transfer).unwrap_or_default();
         if let Some(missing) = self.found(key) {
-            actions
-                .extend([BodyAction::Conflict, BodyAction::NotHere { to: missing.waiters, id: key.id(), lost: false }]);
+            actions.extend([Effect::Conflict, Effect::NotHere { to: missing.waiters, id: key.id(), lost: false }]);
         }
         actions
     }
 
     /// Keeps a whole body, and drops what it makes obsolete.
-    pub(super) fn keep(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> Vec<BodyAction> {
+    pub(super) fn keep(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> Vec<Effect> {
         if self.store.insert(key, held, bytes_max) { self.drop_unwanted() } else { Vec::new() }
     }
 
     /// The window has let go of everything of `track` below `before`.
-    pub(super) fn forget(&mut self, track: TrackId, before: Msn) -> Vec<BodyAction> {
+    pub(super) fn forget(&mut self, track: TrackId, before: Msn) -> Vec<Effect> {
         self.store.forget(track, before);
         self.drop_unwanted()
     }
 
     /// The store wants less than before: what is under way is dropped accordingly.
-    fn drop_unwanted(&mut self) -> Vec<BodyAction> {
+    fn drop_unwanted(&mut self) -> Vec<Effect> {
         let wants = |key: &Key| self.store.wants(key);
         let transfers = self.transfers.take_unwanted(wants);
         let missing = self.pulls.take_unwanted(wants);
@@ -357,7 +354,7 @@ impl Bodies {
     }
 
     /// A sender has given a body up, before its head or after.
-    pub(super) fn torn(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<BodyAction> {
+    pub(super) fn torn(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Effect> {
         if self.transfers.get(&key).is_some_and(|transfer| transfer.source() == Some(slot)) {
             return self.tear(now, key, slot, config);
         }
@@ -365,10 +362,10 @@ impl Bodies {
     }
 
     /// A transfer has ended early. Departure: it goes on at its offset, elsewhere.
-    pub(super) fn tear(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<BodyAction> {
+    pub(super) fn tear(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Effect> {
         let Some(transfer) = self.transfers.tear(&key, slot) else { return Vec::new() };
         let (length, holders) = (transfer.header.length, transfer.holders);
-        let mut actions = vec![BodyAction::Torn];
+        let mut actions = vec![Effect::Torn];
         if !config.resume {
             actions.extend(self.transfers.take(&key).iter().flat_map(abort_children));
         }
@@ -378,12 +375,12 @@ impl Bodies {
     }
 
     /// Bodies that stand still are asked for elsewhere; torn ones that nobody goes on with are dropped.
-    pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<BodyAction> {
+    pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Effect> {
         let mut stalled = self.transfers.stalled(now, config.stall, neighbours);
         stalled.orphans.retain(|key| !self.pulls.contains(key));
         let mut actions = Vec::new();
         for (key, slot) in stalled.stuck {
-            actions.push(BodyAction::Refuse { from: slot, id: key.id() });
+            actions.push(Effect::Link(PeerSet::one(slot), BodyAction::Refuse(key.id())));
             actions.extend(self.tear(now, key, slot, config));
         }
         for key in stalled.orphans {
@@ -397,17 +394,17 @@ impl Bodies {
 
     /// A neighbour is gone, and its transfers both ways with it; `parent`: it was the one that fed us, and nothing is
     /// waited for any more.
-    pub(super) fn without(&mut self, now: Time, slot: Slot, parent: bool, config: &Config) -> Vec<BodyAction> {
+    pub(super) fn without(&mut self, now: Time, slot: Slot, parent: bool, config: &Config) -> Vec<Effect> {
         let mut actions = Vec::new();
         self.store.without(slot);
         for ended in self.transfers.without(slot) {
             let id = ended.key.id();
             // The link may outlive the neighbourhood: other swarms use it.
             if ended.sending {
-                actions.push(BodyAction::Abort { to: PeerSet::one(slot), id });
+                actions.push(Effect::Link(PeerSet::one(slot), BodyAction::Abort(id)));
             }
             if ended.receiving {
-                actions.push(BodyAction::Refuse { from: slot, id });
+                actions.push(Effect::Link(PeerSet::one(slot), BodyAction::Refuse(id)));
                 actions.extend(self.tear(now, ended.key, slot, config));
             }
         }
@@ -419,14 +416,14 @@ impl Bodies {
 }
 
 /// Nobody wants a body any more that was coming in.
-fn drop_transfer(transfer: &Transfer) -> Vec<BodyAction> {
+fn drop_transfer(transfer: &Transfer) -> Vec<Effect> {
     let id = transfer.header.id;
-    let refuse = transfer.source().map(|from| BodyAction::Refuse { from, id });
+    let refuse = transfer.source().map(|from| Effect::Link(PeerSet::one(from), BodyAction::Refuse(id)));
     refuse.into_iter().chain(abort_children(transfer)).collect()
 }
 
 /// A body that was coming in can't be finished.
-fn abort_children(transfer: &Transfer) -> Vec<BodyAction> {
+fn abort_children(transfer: &Transfer) -> Vec<Effect> {
     let id = transfer.header.id;
-    vec![BodyAction::Abort { to: transfer.to, id }, BodyAction::NotHere { to: transfer.then, id, lost: false }]
+    vec![Effect::Link(transfer.to, BodyAction::Abort(id)), Effect::NotHere { to: transfer.then, id, lost: false }]
 }

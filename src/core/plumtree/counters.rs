@@ -1,6 +1,6 @@
 //! What a [`Plumtree`](super::plumtree::Plumtree) counts, and how much it remembers.
 
-use super::io::{Input, Output};
+use super::io::{BodyAction, BodyEvent, Input, Output};
 use super::message::Message;
 
 /// Counters since the start; they only go up.
@@ -66,9 +66,9 @@ impl Counters {
     /// Counts what comes in, from whomever.
     pub(super) fn received(&mut self, input: &Input) {
         match input {
-            Input::BodyHead { .. } => self.heads_received += 1,
-            Input::BodyPiece { bytes, .. } => self.bytes_received += bytes.len() as u64,
-            Input::BodyStopped { .. } => self.stopped += 1,
+            Input::Body { event: BodyEvent::Head { .. }, .. } => self.heads_received += 1,
+            Input::Body { event: BodyEvent::Piece { bytes, .. }, .. } => self.bytes_received += bytes.len() as u64,
+            Input::Body { event: BodyEvent::Stopped(_), .. } => self.stopped += 1,
             Input::Message { message: Message::Graft { .. }, .. } => self.grafts_received += 1,
             _ => {}
         }
@@ -77,10 +77,12 @@ impl Counters {
     /// Counts what goes out.
     pub(super) fn sent(&mut self, output: &Output) {
         match output {
-            Output::BodyHead { .. } => self.heads_sent += 1,
-            Output::BodyPiece { bytes, .. } => self.bytes_sent += bytes.len() as u64,
+            Output::Body { action, .. } => match action {
+                BodyAction::Head { .. } => self.heads_sent += 1,
+                BodyAction::Piece { bytes, .. } => self.bytes_sent += bytes.len() as u64,
+                BodyAction::Abort(_) | BodyAction::Refuse(_) => {}
+            },
             Output::Deliver { .. } => self.delivered += 1,
-            Output::BodyAbort { .. } | Output::BodyRefuse { .. } => {}
             Output::Send { message, .. } => match message {
                 Message::Ihave(announces) => {
                     self.ihaves_sent += 1;

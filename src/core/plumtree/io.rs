@@ -9,6 +9,58 @@ use crate::model::{Msn, NodeId, PartHeader, PartId, Trace, TrackId};
 /// Bodies travel in pieces of at most this many bytes.
 pub const PIECE_LEN_MAX: usize = 64 << 10;
 
+/// An event of one body on one link.
+#[derive(Debug, Clone)]
+pub enum BodyEvent {
+    /// The peer begins to send a body. Pieces follow in order.
+    Head {
+        /// The header of the body.
+        header: PartHeader,
+        /// The hops so far, the link just passed included.
+        trace: Trace,
+        /// The offset of the first piece: above 0 where a torn transfer is resumed.
+        offset: u32,
+    },
+    /// The peer has sent the next bytes of a body. The header's length tells the last piece.
+    Piece {
+        /// The id of the body.
+        id: PartId,
+        /// At most [`PIECE_LEN_MAX`] bytes.
+        bytes: Bytes,
+    },
+    /// The peer gave the body up, or it expired there, before its last piece.
+    Torn(PartId),
+    /// The peer refuses the body that we send it (QUIC STOP_SENDING), or our own link queue has dropped it.
+    Stopped(PartId),
+}
+
+/// A change to one body on one link.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BodyAction {
+    /// Opens a stream and sends the head. The driver adds this node's hop to the trace when the first byte leaves.
+    Head {
+        /// The header of the body.
+        header: PartHeader,
+        /// The hops up to this node.
+        trace: Trace,
+        /// The offset of the first piece.
+        offset: u32,
+        /// When this node had its first byte (at the ingest node: when it was published). Dwell counts from here.
+        received: Time,
+    },
+    /// Sends the next bytes of a body whose head was sent.
+    Piece {
+        /// The id of the body.
+        id: PartId,
+        /// At most [`PIECE_LEN_MAX`] bytes.
+        bytes: Bytes,
+    },
+    /// Resets the stream to the peer: the body can't be finished.
+    Abort(PartId),
+    /// Stops the stream from the peer (QUIC STOP_SENDING): a duplicate, a stranger's body or a stale one.
+    Refuse(PartId),
+}
+
 /// What can happen to a [`Plumtree`](super::plumtree::Plumtree).
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -34,39 +86,12 @@ pub enum Input {
         /// What it says.
         message: Message,
     },
-    /// A peer begins to send a body. Pieces follow, in order, as [`Input::BodyPiece`].
-    BodyHead {
-        /// Who sends it.
-        from: NodeId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way, the link it has just passed included.
-        trace: Trace,
-        /// Where in the body the pieces start: not 0 where a torn transfer is resumed.
-        offset: u32,
-    },
-    /// The next bytes of a body. The last piece is known by the header's length.
-    BodyPiece {
-        /// Who sends it.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
-        /// At most [`PIECE_LEN_MAX`] bytes.
-        bytes: Bytes,
-    },
-    /// The sender gave up, or expired it, before the last piece.
-    BodyTorn {
-        /// Who sent it.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// A peer refuses the body we send it (QUIC STOP_SENDING), or our own link queue dropped it.
-    BodyStopped {
-        /// To whom it went.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
+    /// A body moves, or stops, on the link to a peer.
+    Body {
+        /// The peer at the other end of the link.
+        peer: NodeId,
+        /// What has happened to the body.
+        event: BodyEvent,
     },
     /// What the link to a neighbour is like, for the graft timers; told now and then.
     LinkEstimate {
@@ -96,42 +121,12 @@ pub enum Output {
         /// What.
         message: Message,
     },
-    /// Open a stream for a body and send its head; the driver adds this node's own hop to the trace
-    /// when the first byte leaves.
-    BodyHead {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        header: PartHeader,
-        /// Its way up to this node.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
-        /// When this node had its first byte (at the ingest: when it was published); dwell counts from here.
-        received: Time,
-    },
-    /// The next bytes of a body whose head was sent to `to`.
-    BodyPiece {
-        /// To whom.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
-        /// At most [`PIECE_LEN_MAX`] bytes.
-        bytes: Bytes,
-    },
-    /// Reset the body under way to `to`: it can't be finished.
-    BodyAbort {
-        /// To whom.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// Stop the body under way from `from` (QUIC STOP_SENDING): a duplicate, a stranger's or a stale one.
-    BodyRefuse {
-        /// From whom.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
+    /// Change a body that is on its way to or from a peer.
+    Body {
+        /// The peer at the other end of the link.
+        peer: NodeId,
+        /// What the link does.
+        action: BodyAction,
     },
     /// A whole body whose hash was checked; each id once.
     Deliver {

@@ -34,7 +34,7 @@ mod tests;
 
 pub use config::{Config, Optimise};
 pub use counters::{Counters, Sizes};
-pub use io::{Input, Output, PIECE_LEN_MAX};
+pub use io::{BodyAction, BodyEvent, Input, Output, PIECE_LEN_MAX};
 pub use lazy_queue::ANNOUNCE_MAX;
 pub use message::{
     Announce, DIGEST_HOLES_MAX, DIGEST_TRACKS_MAX, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, Position, TrackDigest,

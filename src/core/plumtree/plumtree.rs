@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bodies::{Bodies, BodyAction, Place};
+use super::bodies::{Bodies, Effect, Place};
 use super::config::Config;
 use super::counters::{Counters, Sizes};
 use super::digests::Digests;
-use super::io::{Input, Output, Sending, Serve};
+use super::io::{BodyAction, BodyEvent, Input, Output, Sending, Serve};
 use super::key::Key;
 use super::lazy_queue::LazyQueue;
 use super::message::{Announce, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, hops_of};
@@ -63,14 +63,7 @@ impl Plumtree {
             Input::NeighborDown(peer) => self.on_neighbor_down(now, peer),
             Input::Publish { header, body, trace } => self.on_publish(now, header, body, trace),
             Input::Message { from, message } => self.on_message(now, from, message),
-            Input::BodyHead { from, header, trace, offset } => self.on_head(now, from, header, trace, offset),
-            Input::BodyPiece { from, id, bytes } => self.on_piece(now, from, id, bytes),
-            Input::BodyTorn { from, id } => {
-                let slot = self.neighbours.slot(from);
-                let actions = slot.map(|slot| self.bodies.torn(now, Key::from(id), slot, &self.config));
-                self.act(actions.into_iter().flatten());
-            }
-            Input::BodyStopped { to, id } => self.on_stopped(now, to, id),
+            Input::Body { peer, event } => self.on_body(now, peer, event),
             Input::LinkEstimate { peer, rtt_us, rate } => self.neighbours.estimate(peer, rtt_us, rate),
             Input::Forget { track, before } => {
                 let actions = self.bodies.forget(track, before);
@@ -210,7 +203,7 @@ impl Plumtree {
             Message::Receiving(announce) => {
                 // It gets this body from somebody else: it needn't come from here.
                 if self.bodies.stop(&Key::from(announce.id), slot) {
-                    self.push(Output::BodyAbort { to: from, id: announce.id });
+                    self.act_on_links(PeerSet::one(slot), &BodyAction::Abort(announce.id));
                     self.tree.fed_elsewhere(slot);
                 }
                 self.on_announce(now, slot, &announce);
@@ -316,15 +309,32 @@ impl Plumtree {
         }
     }
 
+    fn on_body(&mut self, now: Time, from: NodeId, event: BodyEvent) {
+        match (event, self.neighbours.slot(from)) {
+            (BodyEvent::Head { header, trace, offset }, Some(slot)) => self.on_head(now, slot, header, trace, offset),
+            (BodyEvent::Head { header, .. }, None) => {
+                self.counters.strangers += 1;
+                self.push(Output::Body { peer: from, action: BodyAction::Refuse(header.id) });
+            }
+            (BodyEvent::Piece { id, bytes }, Some(slot)) => self.on_piece(now, slot, id, bytes),
+            (BodyEvent::Torn(id), Some(slot)) => {
+                let effects = self.bodies.torn(now, Key::from(id), slot, &self.config);
+                self.act(effects);
+            }
+            (BodyEvent::Stopped(id), Some(slot)) => {
+                let key = Key::from(id);
+                if self.bodies.stopped(&key, slot) {
+                    self.announce(now, key);
+                }
+            }
+            (_, None) => {}
+        }
+    }
+
     /// Paper: "upon event Receive(GOSSIP, m, mID, round, sender)", as far as the header says.
-    fn on_head(&mut self, now: Time, from: NodeId, header: PartHeader, trace: Trace, offset: u32) {
+    fn on_head(&mut self, now: Time, slot: Slot, header: PartHeader, trace: Trace, offset: u32) {
         let id = header.id;
         let key = Key::from(id);
-        let Some(slot) = self.neighbours.slot(from) else {
-            self.counters.strangers += 1;
-            self.refuse(from, id);
-            return;
-        };
         match self.bodies.head(slot, &header, &trace, offset) {
             Head::Begin => self.begin(now, slot, key, header, trace),
             Head::Resume => {
@@ -333,15 +343,15 @@ impl Plumtree {
                 self.neighbours.moved(now, slot);
                 self.tree.went_on(slot);
             }
-            Head::Duplicate { same } => self.refuse_duplicate(now, slot, from, id, same),
+            Head::Duplicate { same } => self.refuse_duplicate(now, slot, id, same),
             Head::Stale => {
                 self.counters.stale += 1;
-                self.refuse(from, id);
+                self.refuse(slot, id);
             }
             head => {
                 self.counters.conflicts += u64::from(head == Head::Wrong { conflict: true });
                 self.counters.overloads += u64::from(head == Head::Full);
-                self.refuse(from, id);
+                self.refuse(slot, id);
                 let action = self.bodies.drop_holder(now, &key, slot);
                 self.act(action);
             }
@@ -350,12 +360,12 @@ impl Plumtree {
 
     /// Paper: "else (mID in receivedMsgs): eagerPushPeers - {sender}; lazyPushPeers + {sender}; trigger Send(PRUNE,
     /// sender, myself)". Departure: known from the header, the body isn't taken.
-    fn refuse_duplicate(&mut self, now: Time, slot: Slot, from: NodeId, id: PartId, same: bool) {
+    fn refuse_duplicate(&mut self, now: Time, slot: Slot, id: PartId, same: bool) {
         // Equal ids with different hashes: the first is kept, the other counted, never spliced.
         self.counters.conflicts += u64::from(!same);
         self.counters.duplicates += 1;
         if self.config.refuse_duplicates {
-            self.refuse(from, id);
+            self.refuse(slot, id);
         }
         if !self.tree.is_parent(slot) && self.tree.prune(now, slot, &self.config) {
             self.send(slot, Message::Prune);
@@ -384,7 +394,7 @@ impl Plumtree {
             // nothing to those who said that they have it or get it; those who asked get it, too.
             let to = self.tree.targets(slot, holders, waiters);
             self.bodies.forward(&key, to);
-            self.push_all(to, |to| Output::BodyHead { to, header, trace: trace.clone(), offset: 0, received: now });
+            self.act_on_links(to, &BodyAction::Head { header, trace, offset: 0, received: now });
             if header.length > self.config.receiving_above {
                 self.tell_receiving(now, &key);
             }
@@ -404,8 +414,7 @@ impl Plumtree {
         self.counters.optimisations += 1;
     }
 
-    fn on_piece(&mut self, now: Time, from: NodeId, id: PartId, bytes: Bytes) {
-        let Some(slot) = self.neighbours.slot(from) else { return };
+    fn on_piece(&mut self, now: Time, slot: Slot, id: PartId, bytes: Bytes) {
         let key = Key::from(id);
         let piece = self.bodies.piece(now, slot, &key, bytes);
         if piece != Piece::Ignored {
@@ -414,12 +423,12 @@ impl Plumtree {
         match piece {
             Piece::Ignored | Piece::Known => {}
             Piece::Wrong => {
-                self.refuse(from, id);
+                self.refuse(slot, id);
                 let actions = self.bodies.tear(now, key, slot, &self.config);
                 self.act(actions);
             }
             Piece::New { bytes, to, last } => {
-                self.push_all(to, |to| Output::BodyPiece { to, id, bytes: bytes.clone() });
+                self.act_on_links(to, &BodyAction::Piece { id, bytes });
                 if last {
                     self.complete(now, key);
                 }
@@ -509,15 +518,6 @@ impl Plumtree {
         }
     }
 
-    /// A peer has refused a body of ours, or the link's queue has dropped it: then the peer has yet to learn of it.
-    fn on_stopped(&mut self, now: Time, to: NodeId, id: PartId) {
-        let Some(slot) = self.neighbours.slot(to) else { return };
-        let key = Key::from(id);
-        if self.bodies.stopped(&key, slot) {
-            self.announce(now, key);
-        }
-    }
-
     fn on_digest_timer(&mut self, now: Time) {
         let to = self.digests.round(now, self.neighbours.all(), self.tree.parent(), &self.config);
         if to.is_empty() {
@@ -530,23 +530,20 @@ impl Plumtree {
     }
 
     /// Does what the owner of the bodies wants done.
-    fn act(&mut self, actions: impl IntoIterator<Item = BodyAction>) {
+    fn act(&mut self, actions: impl IntoIterator<Item = Effect>) {
         for action in actions {
             match action {
-                BodyAction::Refuse { from, id } => {
-                    self.push_all(PeerSet::one(from), |from| Output::BodyRefuse { from, id })
-                }
-                BodyAction::Abort { to, id } => self.push_all(to, |to| Output::BodyAbort { to, id }),
-                BodyAction::NotHere { to, id, lost } => {
+                Effect::Link(to, action) => self.act_on_links(to, &action),
+                Effect::NotHere { to, id, lost } => {
                     self.counters.lost += u64::from(lost);
                     if self.config.not_here {
                         self.send_all(to, &Message::NotHere { id });
                     }
                 }
-                BodyAction::Torn => self.counters.torn += 1,
-                BodyAction::Full => self.counters.bounds_hit += 1,
-                BodyAction::Conflict => self.counters.conflicts += 1,
-                BodyAction::Compare => self.digests.hasten(Time::ZERO),
+                Effect::Torn => self.counters.torn += 1,
+                Effect::Full => self.counters.bounds_hit += 1,
+                Effect::Conflict => self.counters.conflicts += 1,
+                Effect::Compare => self.digests.hasten(Time::ZERO),
             }
         }
     }
@@ -564,29 +561,31 @@ impl Plumtree {
     }
 
     fn send_all(&mut self, to: PeerSet, message: &Message) {
-        self.push_all(to, |to| Output::Send { to, message: message.clone() });
+        for slot in to.iter() {
+            self.send(slot, message.clone());
+        }
     }
 
-    fn send_body(&mut self, to: NodeId, sending: Sending, offset: u32) {
+    fn send_body(&mut self, peer: NodeId, sending: Sending, offset: u32) {
         let Sending { header, trace, received, pieces, again } = sending;
         let id = header.id;
         if again {
-            self.push(Output::BodyAbort { to, id });
+            self.push(Output::Body { peer, action: BodyAction::Abort(id) });
         }
-        self.push(Output::BodyHead { to, header, trace, offset, received });
+        self.push(Output::Body { peer, action: BodyAction::Head { header, trace, offset, received } });
         for bytes in pieces {
-            self.push(Output::BodyPiece { to, id, bytes });
+            self.push(Output::Body { peer, action: BodyAction::Piece { id, bytes } });
         }
     }
 
-    fn refuse(&mut self, from: NodeId, id: PartId) {
-        self.push(Output::BodyRefuse { from, id });
+    fn refuse(&mut self, slot: Slot, id: PartId) {
+        self.act_on_links(PeerSet::one(slot), &BodyAction::Refuse(id));
     }
 
-    fn push_all(&mut self, to: PeerSet, output: impl Fn(NodeId) -> Output) {
-        for to in to.iter() {
-            if let Some(to) = self.neighbours.id(to) {
-                self.push(output(to));
+    fn act_on_links(&mut self, to: PeerSet, action: &BodyAction) {
+        for slot in to.iter() {
+            if let Some(peer) = self.neighbours.id(slot) {
+                self.push(Output::Body { peer, action: action.clone() });
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::hyparview::DownCause;
 use crate::model::time::Time;
 use crate::model::wire::WireError;
 use crate::model::{NodeId, Peer, Record, Resume, StreamName, SwarmId, Trace};
+use crate::plumtree::{BodyAction, BodyEvent};
 use crate::{hyparview as overlay, plumtree as broadcast};
 
 /// What a hub has counted; see also [`SwarmView`].
@@ -86,20 +87,13 @@ impl Hub {
             Input::DialFailed { addr, peer, cause } => self.on_dial_failed(now, addr, peer, cause),
             Input::LinkEstimate { peer, rtt_us, rate } => self.on_estimate(now, peer, rtt_us, rate),
             Input::Control { from, frame } => self.on_control(now, from, frame),
-            Input::BodyHead { from, swarm, header, trace, offset } => {
-                let input = broadcast::Input::BodyHead { from, header, trace, offset };
-                if !self.feed_tree(now, swarm, input) {
-                    self.outputs.push_back(Output::BodyRefuse { from, swarm, id: header.id });
+            Input::Body { peer, swarm, event } => {
+                let head = if let BodyEvent::Head { header, .. } = &event { Some(header.id) } else { None };
+                if !self.feed_tree(now, swarm, broadcast::Input::Body { peer, event })
+                    && let Some(id) = head
+                {
+                    self.outputs.push_back(Output::Body { peer, swarm, action: BodyAction::Refuse(id), expires: now });
                 }
-            }
-            Input::BodyPiece { from, swarm, id, bytes } => {
-                self.feed_tree(now, swarm, broadcast::Input::BodyPiece { from, id, bytes });
-            }
-            Input::BodyTorn { from, swarm, id } => {
-                self.feed_tree(now, swarm, broadcast::Input::BodyTorn { from, id });
-            }
-            Input::BodyStopped { to, swarm, id } => {
-                self.feed_tree(now, swarm, broadcast::Input::BodyStopped { to, id });
             }
             Input::Claim { record } => self.on_claim(now, &record),
             Input::Publish { stream, header, body, trace } => {

@@ -8,7 +8,8 @@ use super::archive_notice::{Keeper, Kept};
 use super::entry::Entry;
 use crate::hyparview::DownCause;
 use crate::model::time::Time;
-use crate::model::{NodeId, PartHeader, PartId, Peer, Record, StreamName, SwarmId, Trace};
+use crate::model::{NodeId, PartHeader, Peer, Record, StreamName, SwarmId, Trace};
+use crate::plumtree::{BodyAction, BodyEvent};
 
 /// What can happen to a [`Hub`](super::hub::Hub). Its control frames are bytes; a simulator may pass others on.
 #[derive(Debug, Clone)]
@@ -55,47 +56,14 @@ pub enum Input<F = Bytes> {
         /// The frame, as [`SwarmFrame::encode`](super::frame::SwarmFrame::encode) made it.
         frame: F,
     },
-    /// As [`crate::plumtree::Input::BodyHead`].
-    BodyHead {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
+    /// A body of a swarm moves, or stops, on the link to a peer.
+    Body {
+        /// The peer at the other end of the link.
+        peer: NodeId,
+        /// The swarm that the body belongs to.
         swarm: SwarmId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way so far, this link included.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
-    },
-    /// As [`crate::plumtree::Input::BodyPiece`].
-    BodyPiece {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// As [`crate::plumtree::Input::BodyTorn`].
-    BodyTorn {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// As [`crate::plumtree::Input::BodyStopped`].
-    BodyStopped {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
+        /// What has happened to the body.
+        event: BodyEvent,
     },
     /// This node's ingest claims a stream: its directory entry is announced and refreshed, and its
     /// swarm is joined.
@@ -147,51 +115,16 @@ pub enum Output<F = Bytes> {
         /// The encoded frame, without the link's own length prefix.
         frame: F,
     },
-    /// As [`crate::plumtree::Output::BodyHead`].
-    BodyHead {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
+    /// Change a body that is on its way to or from a peer.
+    Body {
+        /// The peer at the other end of the link.
+        peer: NodeId,
+        /// The swarm that the body belongs to.
         swarm: SwarmId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way up to this node.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
-        /// When this node had its first byte.
-        received: Time,
-        /// After this it is worth nothing: a link drops it from its queue.
+        /// What the link does.
+        action: BodyAction,
+        /// After this a head is worth nothing: the link drops the body from its queue.
         expires: Time,
-    },
-    /// As [`crate::plumtree::Output::BodyPiece`].
-    BodyPiece {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// As [`crate::plumtree::Output::BodyAbort`].
-    BodyAbort {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// As [`crate::plumtree::Output::BodyRefuse`].
-    BodyRefuse {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
     },
     /// The record of a stream is new or newer.
     Record {

@@ -68,14 +68,11 @@ impl Stream {
             broadcast::Output::Send { to, message } => {
                 return Some(Action::SendLinked { to, body: FrameBody::Broadcast(message) });
             }
-            broadcast::Output::BodyHead { to, header, trace, offset, received } => {
+            broadcast::Output::Body { peer, action } => {
                 let hold_back = self.record.as_ref().map(Record::hold_back);
                 let expires = now + config.fresh.max(hold_back.unwrap_or_default());
-                Output::BodyHead { to, swarm, header, trace, offset, received, expires }
+                Output::Body { peer, swarm, action, expires }
             }
-            broadcast::Output::BodyPiece { to, id, bytes } => Output::BodyPiece { to, swarm, id, bytes },
-            broadcast::Output::BodyAbort { to, id } => Output::BodyAbort { to, swarm, id },
-            broadcast::Output::BodyRefuse { from, id } => Output::BodyRefuse { from, swarm, id },
             broadcast::Output::Deliver { header, body, .. } if header.id.track == TrackId::RECORD => {
                 return self.on_record(header.id, body);
             }

@@ -16,6 +16,7 @@ use crate::model::{
     Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, StreamName, SwarmId, Trace, Track,
     TrackId, TrackKind, VideoInfo,
 };
+use crate::plumtree::{BodyAction, BodyEvent};
 
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -119,7 +120,8 @@ impl Net {
         let lost = |links: &BTreeSet<_>, from: &NodeId| !links.contains(&(id, *from));
         match &input {
             // What was on its way over a link that is gone.
-            Input::Control { from, .. } | Input::BodyHead { from, .. } | Input::BodyPiece { from, .. }
+            Input::Control { from, .. }
+            | Input::Body { peer: from, event: BodyEvent::Head { .. } | BodyEvent::Piece { .. }, .. }
                 if lost(&self.links, from) =>
             {
                 return;
@@ -164,16 +166,22 @@ impl Net {
                 assert!(SwarmFrame::decode(frame.clone()).expect("our own frame").is_some());
                 self.later(LATENCY, to, Input::Control { from, frame });
             }
-            Output::BodyHead { to, swarm, header, trace, offset, expires, .. } => {
+            Output::Body { peer: to, swarm, action: BodyAction::Head { header, trace, offset, .. }, expires } => {
                 assert!(expires > self.now);
-                self.later(LATENCY, to, Input::BodyHead { from, swarm, header, trace, offset });
+                self.later(
+                    LATENCY,
+                    to,
+                    Input::Body { peer: from, swarm, event: BodyEvent::Head { header, trace, offset } },
+                );
             }
-            Output::BodyPiece { to, swarm, id, bytes } => {
-                self.later(LATENCY, to, Input::BodyPiece { from, swarm, id, bytes });
+            Output::Body { peer: to, swarm, action: BodyAction::Piece { id, bytes }, .. } => {
+                self.later(LATENCY, to, Input::Body { peer: from, swarm, event: BodyEvent::Piece { id, bytes } });
             }
-            Output::BodyAbort { to, swarm, id } => self.later(LATENCY, to, Input::BodyTorn { from, swarm, id }),
-            Output::BodyRefuse { from: to, swarm, id } => {
-                self.later(LATENCY, to, Input::BodyStopped { to: from, swarm, id });
+            Output::Body { peer: to, swarm, action: BodyAction::Abort(id), .. } => {
+                self.later(LATENCY, to, Input::Body { peer: from, swarm, event: BodyEvent::Torn(id) })
+            }
+            Output::Body { peer: to, swarm, action: BodyAction::Refuse(id), .. } => {
+                self.later(LATENCY, to, Input::Body { peer: from, swarm, event: BodyEvent::Stopped(id) });
             }
             Output::Record { record } => self.records.entry(from).or_default().push(*record),
             Output::Deliver { stream, header, body, .. } => {
@@ -562,7 +570,11 @@ fn frames_of_unknown_kinds_and_swarms_change_nothing() {
     let (header, _) = part(&record("cam1", 1, 0), 0);
     net.handle(
         NodeId(2),
-        Input::BodyHead { from: NodeId(1), swarm: SwarmId(5), header, trace: Trace::default(), offset: 0 },
+        Input::Body {
+            peer: NodeId(1),
+            swarm: SwarmId(5),
+            event: BodyEvent::Head { header, trace: Trace::default(), offset: 0 },
+        },
     );
     let hub = net.hubs.get_mut(&NodeId(2)).expect("it lives");
     hub.handle(net.now, Input::Control { from: NodeId(99), frame: frame(FrameBody::Leave) });

@@ -1,7 +1,7 @@
 //! The parts by themselves: what each decides, and what it returns.
 
 use super::*;
-use crate::plumtree::bodies::{Bodies, BodyAction, Place};
+use crate::plumtree::bodies::{Bodies, Effect, Place};
 use crate::plumtree::io::{Sending, Serve};
 use crate::plumtree::key::Key;
 use crate::plumtree::neighbours::{Neighbours, PeerSet, Slot};
@@ -345,8 +345,8 @@ mod tree {
 mod bodies {
     use super::*;
 
-    fn lost(to: &[Slot], n: u16, lost: bool) -> BodyAction {
-        BodyAction::NotHere { to: set(to), id: part(0, n), lost }
+    fn lost(to: &[Slot], n: u16, lost: bool) -> Effect {
+        Effect::NotHere { to: set(to), id: part(0, n), lost }
     }
 
     #[test]
@@ -356,8 +356,8 @@ mod bodies {
             bodies.begin(key(n), transfer(1, n, 100), false, &config);
         }
         assert!(matches!(bodies.held_by(&key(0), 2), Place::Coming(Coming { slot: 1, hops: 1, .. })));
-        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [BodyAction::Torn]);
-        assert_eq!(bodies.torn(NOW, key(1), 1, &config), [BodyAction::Torn, BodyAction::Compare]);
+        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [Effect::Torn]);
+        assert_eq!(bodies.torn(NOW, key(1), 1, &config), [Effect::Torn, Effect::Compare]);
         assert_eq!((bodies.sizes().transfers, bodies.sizes().missing), (2, 1));
         // The one who could go on with it hasn't got it after all; it isn't lost while a part of it is here.
         assert_eq!(bodies.not_held_by(NOW, &key(0), 2), Some(lost(&[], 0, false)));
@@ -368,11 +368,8 @@ mod bodies {
         let (mut bodies, config) = (Bodies::default(), Config { resume: false, ..Config::default() });
         bodies.begin(key(0), transfer(1, 0, 100), false, &config);
         bodies.forward(&key(0), set(&[2, 3]));
-        let abort = BodyAction::Abort { to: set(&[2, 3]), id: part(0, 0) };
-        assert_eq!(
-            bodies.torn(NOW, key(0), 1, &config),
-            [BodyAction::Torn, abort, lost(&[], 0, false), BodyAction::Compare]
-        );
+        let abort = Effect::Link(set(&[2, 3]), BodyAction::Abort(part(0, 0)));
+        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [Effect::Torn, abort, lost(&[], 0, false), Effect::Compare]);
         assert_eq!(bodies.sizes().transfers, 0);
     }
 
@@ -384,9 +381,9 @@ mod bodies {
         }
         bodies.forward(&key(1), set(&[1]));
         bodies.miss(key(2), Missing::new(&offer(1, 1), NOBODY(), NOW, false));
-        let refuse = BodyAction::Refuse { from: 1, id: part(0, 0) };
-        let abort = BodyAction::Abort { to: set(&[1]), id: part(0, 1) };
-        let expected = [refuse, BodyAction::Torn, BodyAction::Compare, abort, lost(&[], 2, true)];
+        let refuse = Effect::Link(set(&[1]), BodyAction::Refuse(part(0, 0)));
+        let abort = Effect::Link(set(&[1]), BodyAction::Abort(part(0, 1)));
+        let expected = [refuse, Effect::Torn, Effect::Compare, abort, lost(&[], 2, true)];
         assert_eq!(bodies.without(NOW, 1, true, &config), expected);
         assert_eq!(bodies.sizes().missing, 0);
     }
@@ -399,8 +396,8 @@ mod bodies {
         assert!(bodies.wants(&key(0)));
         let id = part(0, 0);
         let expected = [
-            BodyAction::Refuse { from: 1, id },
-            BodyAction::Abort { to: NOBODY(), id },
+            Effect::Link(set(&[1]), BodyAction::Refuse(id)),
+            Effect::Link(NOBODY(), BodyAction::Abort(id)),
             lost(&[], 0, false),
             lost(&[], 1, true),
         ];
@@ -412,11 +409,14 @@ mod bodies {
     fn a_publisher_supersedes_what_comes_in_and_what_is_missing() {
         let (mut bodies, config) = (Bodies::default(), Config::default());
         bodies.miss(key(0), Missing::new(&offer(1, 1), NOBODY(), NOW, false));
-        assert_eq!(bodies.supersede(&key(0)), [BodyAction::Conflict, lost(&[], 0, false)]);
+        assert_eq!(bodies.supersede(&key(0)), [Effect::Conflict, lost(&[], 0, false)]);
         bodies.begin(key(1), transfer(1, 1, 100), false, &config);
         let id = part(0, 1);
-        let expected =
-            [BodyAction::Refuse { from: 1, id }, BodyAction::Abort { to: NOBODY(), id }, lost(&[], 1, false)];
+        let expected = [
+            Effect::Link(set(&[1]), BodyAction::Refuse(id)),
+            Effect::Link(NOBODY(), BodyAction::Abort(id)),
+            lost(&[], 1, false),
+        ];
         assert_eq!(bodies.supersede(&key(1)), expected);
         assert!(bodies.supersede(&key(1)).is_empty());
         // A transfer's deadline goes with the last one that is complete; a dropped one's is looked at once.

@@ -62,8 +62,14 @@ fn a_parent_that_was_often_late_is_waited_for_no_longer_than_a_live_part_has() {
         }
         net.run(late);
         let whole = body(id, 100);
-        net.input(0, Input::BodyHead { from: parent, header: header(id, &whole), trace: trace(parent), offset: 0 });
-        net.input(0, Input::BodyPiece { from: parent, id, bytes: whole });
+        net.input(
+            0,
+            Input::Body {
+                peer: parent,
+                event: BodyEvent::Head { header: header(id, &whole), trace: trace(parent), offset: 0 },
+            },
+        );
+        net.input(0, Input::Body { peer: parent, event: BodyEvent::Piece { id, bytes: whole } });
         assert!(net.has(0, id));
         net.run(500);
     }
@@ -133,13 +139,19 @@ fn beside_a_slow_parent(hops: u8) -> Option<NodeId> {
         let body = body(id, 50_000);
         let way = trace(NodeId(parent));
         let from = NodeId(parent);
-        net.input(3, Input::BodyHead { from, header: header(id, &body), trace: way, offset: 0 });
+        net.input(
+            3,
+            Input::Body { peer: from, event: BodyEvent::Head { header: header(id, &body), trace: way, offset: 0 } },
+        );
         net.run(20);
         let message = Message::Receiving(announce(id, 50_000, hops));
         net.input(3, Input::Message { from: NodeId(other), message });
         for at in (0..50_000).step_by(10_000) {
             net.run(60);
-            net.input(3, Input::BodyPiece { from, id, bytes: body.slice(at..at + 10_000) });
+            net.input(
+                3,
+                Input::Body { peer: from, event: BodyEvent::Piece { id, bytes: body.slice(at..at + 10_000) } },
+            );
         }
         let joined = |to: u64| {
             net.log.iter().any(|(from, at, message)| {
