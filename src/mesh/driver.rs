@@ -68,7 +68,7 @@ impl Core for Hub {
     }
 
     fn bad_frames(&self) -> (u64, Option<&WireError>) {
-        (self.counters().bad_frames, self.last_fault().map(|(_, fault)| fault))
+        Hub::bad_frames(self)
     }
 
     fn resume(&self, stream: &StreamName) -> Option<Resume> {

@@ -6,9 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::announcement::Announcement;
-use super::entry::Entry;
+use super::directory::Entry;
 use crate::model::time::Time;
 use crate::model::{Flags, PartHeader, PartId, Peer, Record, StreamName, TrackId};
+
+/// How often an ingest node repeats its entries.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the entry of an ended presentation is repeated, so that late viewers see ENDLIST. A guess.
+const ENDED_LINGER: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 struct Claim {
@@ -30,20 +36,18 @@ pub(super) struct Claims {
     me: Peer,
     claims: BTreeMap<StreamName, Claim>,
     refresh_at: Option<Time>,
-    refresh_interval: Duration,
-    ended_linger: Duration,
 }
 
 impl Claims {
-    pub(super) fn new(me: Peer, refresh_interval: Duration, ended_linger: Duration) -> Self {
-        Claims { me, claims: BTreeMap::new(), refresh_at: None, refresh_interval, ended_linger }
+    pub(super) fn new(me: Peer) -> Self {
+        Claims { me, claims: BTreeMap::new(), refresh_at: None }
     }
 
     /// Claims the stream of a record; returns what is to be announced if its life or epoch is new.
     pub(super) fn claim(&mut self, now: Time, record: &Record) -> Option<Announcement<Entry>> {
         let Record { stream, life, epoch, .. } = record;
-        let until = record.ended.map(|_| now + self.ended_linger);
-        self.refresh_at.get_or_insert(now + self.refresh_interval);
+        let until = record.ended.map(|_| now + ENDED_LINGER);
+        self.refresh_at.get_or_insert(now + REFRESH_INTERVAL);
         match self.claims.get_mut(stream) {
             Some(claim) if (claim.entry.epoch, claim.entry.life) == (*epoch, *life) => {
                 claim.until = until;
@@ -77,7 +81,7 @@ impl Claims {
             return Vec::new();
         }
         self.claims.retain(|_, claim| claim.until.is_none_or(|until| now < until));
-        self.refresh_at = (!self.claims.is_empty()).then(|| now + self.refresh_interval);
+        self.refresh_at = (!self.claims.is_empty()).then(|| now + REFRESH_INTERVAL);
         self.claims.values_mut().map(Claim::refresh).collect()
     }
 
@@ -116,7 +120,7 @@ mod tests {
 
     fn claims() -> Claims {
         let me = Peer { id: NodeId(7), addr: ([127, 0, 0, 1], 4_900).into() };
-        Claims::new(me, 5 * SECOND, 300 * SECOND)
+        Claims::new(me)
     }
 
     fn record(stream: &str, counter: u32) -> Record {

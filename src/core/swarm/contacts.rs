@@ -5,8 +5,15 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::io::Output;
+use super::links::DIAL_PATIENCE;
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
+
+/// A contact that can't be reached is dialled again after this. Doubles with each failure. A guess.
+const FIRST: Duration = Duration::from_millis(250);
+
+/// The longest wait between two dials of a contact.
+const LONGEST: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Contact {
@@ -24,9 +31,6 @@ struct Contact {
 #[derive(Debug)]
 pub(super) struct Contacts {
     contacts: Vec<Contact>,
-    first: Duration,
-    max: Duration,
-    patience: Duration,
     /// A static topology's peers are dialled until they are there; others once, each time they are asked.
     insistent: bool,
 }
@@ -34,20 +38,9 @@ pub(super) struct Contacts {
 impl Contacts {
     pub(super) fn new(me: SocketAddr, config: &Config) -> Self {
         let insistent = config.is_static();
-        let contact = |addr: &SocketAddr| Contact {
-            addr: *addr,
-            peer: None,
-            wanted: insistent,
-            at: Time::ZERO,
-            delay: config.contact_first,
-        };
-        Contacts {
-            contacts: config.join.iter().filter(|addr| **addr != me).map(contact).collect(),
-            first: config.contact_first,
-            max: config.contact_max,
-            patience: config.dial_patience,
-            insistent,
-        }
+        let contact =
+            |addr: &SocketAddr| Contact { addr: *addr, peer: None, wanted: insistent, at: Time::ZERO, delay: FIRST };
+        Contacts { contacts: config.join.iter().filter(|addr| **addr != me).map(contact).collect(), insistent }
     }
 
     /// Returns the contacts whose identity is known.
@@ -70,10 +63,9 @@ impl Contacts {
 
     /// Returns what is to be dialled now.
     pub(super) fn due(&mut self, now: Time) -> impl Iterator<Item = Output> {
-        let patience = self.patience;
         let due = self.contacts.iter_mut().filter(move |contact| contact.wanted && contact.at <= now);
         due.map(move |contact| {
-            contact.at = now + patience;
+            contact.at = now + DIAL_PATIENCE;
             Output::Dial { addr: contact.addr, peer: None }
         })
     }
@@ -92,7 +84,7 @@ impl Contacts {
                 wanted |= contact.wanted;
                 contact.peer = Some(peer);
                 contact.wanted = false;
-                contact.delay = self.first;
+                contact.delay = FIRST;
             }
         }
         wanted || self.insistent && self.contacts.iter().any(|contact| contact.peer == Some(peer))
@@ -104,7 +96,7 @@ impl Contacts {
             contact.peer = None;
             contact.wanted = self.insistent;
             contact.at = now + contact.delay;
-            contact.delay = (contact.delay * 2).min(self.max);
+            contact.delay = (contact.delay * 2).min(LONGEST);
         }
     }
 }

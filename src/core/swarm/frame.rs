@@ -11,8 +11,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::announcement::{Announceable, Announcement};
-use super::archive_notice::ArchiveNotice;
-use super::entry::Entry;
+use super::archives::ArchiveNotice;
+use super::directory::Entry;
 use crate::model::wire::{Reader, WireError};
 use crate::model::{SwarmId, wire};
 use crate::{hyparview as overlay, plumtree as broadcast};
@@ -111,7 +111,7 @@ fn read_all<T: Announceable>(r: &mut Reader, what: &'static str) -> Result<Vec<A
 mod tests {
     use std::time::Duration;
 
-    use super::super::archive_notice::{Keeper, Kept};
+    use super::super::archives::{Keeper, Kept};
     use super::*;
     use crate::model::Peer;
     use crate::model::{Epoch, LifeId, NodeId, StreamName};

@@ -5,18 +5,16 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::announcement::Announcement;
-use super::archive_notice::{ArchiveNotice, Keeper, Kept};
-use super::archives::ArchiveDirectory;
+use super::announcement::{Announcement, Announcements};
+use super::archives::{ArchiveNotice, KEEPERS_MAX, Keeper, Kept};
 use super::claims::{Claims, record_part};
 use super::config::Config;
 use super::contacts::Contacts;
-use super::directory::Directory;
-use super::entry::Entry;
+use super::directory::Entry;
 use super::frame::{FrameBody, SwarmFrame};
 use super::io::{Input, Output};
 use super::links::Links;
-use super::member::{Action, SwarmView};
+use super::member::{Action, Member, SwarmView};
 use super::members::Members;
 use crate::hyparview::DownCause;
 use crate::model::time::Time;
@@ -25,22 +23,8 @@ use crate::model::{NodeId, Peer, Record, Resume, StreamName, SwarmId, Trace};
 use crate::plumtree::{BodyAction, BodyEvent};
 use crate::{hyparview as overlay, plumtree as broadcast};
 
-/// What a hub has counted; see also [`SwarmView`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Frames that couldn't be read.
-    pub bad_frames: u64,
-    /// Frames of nodes without a link.
-    pub stray_frames: u64,
-    /// Frames and bodies of swarms that this node isn't in.
-    pub unknown_swarms: u64,
-    /// Records that weren't their stream's, or couldn't be read.
-    pub bad_records: u64,
-    /// Directory announcements refused for their checksum or their claim.
-    pub bad_announcements: u64,
-    /// Directory announcements refused since the directory was full.
-    pub full_announcements: u64,
-}
+/// The most streams of a cluster.
+const STREAMS_MAX: usize = 10_000;
 
 /// All swarms of one node.
 #[derive(Debug)]
@@ -49,13 +33,13 @@ pub struct Hub {
     is_static: bool,
     links: Links,
     contacts: Contacts,
-    directory: Directory,
-    archives: ArchiveDirectory,
+    directory: Announcements<Entry>,
+    archives: Announcements<Keeper>,
     claims: Claims,
     members: Members,
     outputs: VecDeque<Output>,
-    counters: Counters,
-    last_fault: Option<(NodeId, WireError)>,
+    bad_frames: u64,
+    last_fault: Option<WireError>,
     left: bool,
 }
 
@@ -65,14 +49,14 @@ impl Hub {
         Hub {
             me,
             is_static: config.is_static(),
-            links: Links::new(config.link_linger, config.dial_patience),
+            links: Links::default(),
             contacts: Contacts::new(me.addr, &config),
-            directory: Directory::new(config.dead_after, config.entries_max),
-            archives: ArchiveDirectory::new(me.id, config.dead_after, config.entries_max),
-            claims: Claims::new(me, config.refresh_interval, config.ended_linger),
+            directory: Announcements::new(STREAMS_MAX),
+            archives: Announcements::new(STREAMS_MAX * KEEPERS_MAX),
+            claims: Claims::new(me),
             members: Members::new(me, config, seed),
             outputs: VecDeque::new(),
-            counters: Counters::default(),
+            bad_frames: 0,
             last_fault: None,
             left: false,
         }
@@ -129,12 +113,12 @@ impl Hub {
 
     /// Its swarms, the directory first.
     pub fn swarms(&self) -> impl Iterator<Item = SwarmView> {
-        self.members.views()
+        self.members.all().map(Member::view)
     }
 
     /// The entries of the directory, by name.
     pub fn directory(&self) -> impl Iterator<Item = &Entry> {
-        self.directory.entries()
+        self.directory.iter()
     }
 
     /// The directory's entry of a stream.
@@ -144,12 +128,12 @@ impl Hub {
 
     /// The newest record of a stream.
     pub fn record(&self, stream: &StreamName) -> Option<&Record> {
-        self.members.record(stream)
+        self.members.get(SwarmId::of(stream))?.stream()?.record()
     }
 
     /// Where a publisher of `stream` goes on, if the swarm holds a life of it.
     pub fn resume(&self, stream: &StreamName) -> Option<Resume> {
-        self.members.resume(stream)
+        self.members.get(SwarmId::of(stream))?.stream()?.resume()
     }
 
     /// The peers with a link.
@@ -157,25 +141,19 @@ impl Hub {
         self.links.up()
     }
 
-    /// What was counted.
-    pub fn counters(&self) -> Counters {
-        let (bad_announcements, full_announcements) = self.directory.refused();
-        Counters { bad_announcements, full_announcements, ..self.counters }
-    }
-
-    /// Whose frame couldn't be read last, and why.
-    pub fn last_fault(&self) -> Option<&(NodeId, WireError)> {
-        self.last_fault.as_ref()
+    /// Returns how many frames couldn't be read, and what was wrong with the last one.
+    pub fn bad_frames(&self) -> (u64, Option<&WireError>) {
+        (self.bad_frames, self.last_fault.as_ref())
     }
 
     /// What a swarm's broadcast remembers; `None` for the directory and unknown swarms.
     pub fn sizes(&self, swarm: SwarmId) -> Option<broadcast::Sizes> {
-        self.members.sizes(swarm)
+        Some(self.members.get(swarm)?.stream()?.sizes())
     }
 
     /// Panics where a promise of the views is broken.
     pub fn check_invariants(&self) {
-        self.members.check_invariants();
+        self.members.all().for_each(Member::check_invariants);
     }
 
     // --- links ---
@@ -228,23 +206,20 @@ impl Hub {
             self.peer_down(now, id, DownCause::TimedOut);
         }
         let Hub { links, members, .. } = self;
-        let idle = links.take_idle(now, |id| members.needs_link(id));
+        let idle = links.take_idle(now, |id| members.all().any(|member| member.needs_link(id)));
         self.outputs.extend(idle.into_iter().map(|peer| Output::Close { peer }));
     }
 
     // --- frames ---
 
     fn on_control(&mut self, now: Time, from: NodeId, frame: Bytes) {
-        let Some(peer) = self.links.peer(from) else {
-            self.counters.stray_frames += 1;
-            return;
-        };
+        let Some(peer) = self.links.peer(from) else { return };
         let SwarmFrame { swarm, body } = match SwarmFrame::decode(frame) {
             Ok(Some(frame)) => frame,
             Ok(None) => return, // A newer node's.
             Err(fault) => {
-                self.counters.bad_frames += 1;
-                self.last_fault = Some((from, fault));
+                self.bad_frames += 1;
+                self.last_fault = Some(fault);
                 return;
             }
         };
@@ -257,19 +232,14 @@ impl Hub {
             }
             FrameBody::Overlay(message) => {
                 let asks = matches!(message, overlay::Message::Join | overlay::Message::Neighbor { .. });
-                if !self.feed_overlay(now, swarm, overlay::Input::Message { from: peer, message }) {
-                    self.counters.unknown_swarms += 1;
-                    // Its announcement may be on its way to us. Who asks tries elsewhere, and again later.
-                    if asks {
-                        let frame = SwarmFrame { swarm, body: FrameBody::Leave }.encode();
-                        self.outputs.push_back(Output::Control { to: from, frame });
-                    }
+                if !self.feed_overlay(now, swarm, overlay::Input::Message { from: peer, message }) && asks {
+                    // The stream's announcement may be on its way to us. The peer asks another node, and us again later.
+                    let frame = SwarmFrame { swarm, body: FrameBody::Leave }.encode();
+                    self.outputs.push_back(Output::Control { to: from, frame });
                 }
             }
             FrameBody::Broadcast(message) => {
-                if !self.feed_tree(now, swarm, broadcast::Input::Message { from, message }) {
-                    self.counters.unknown_swarms += 1;
-                }
+                self.feed_tree(now, swarm, broadcast::Input::Message { from, message });
             }
         }
     }
@@ -294,11 +264,11 @@ impl Hub {
 
     /// Takes announcements of `teller`, or of this node.
     fn on_announcements(&mut self, now: Time, announcements: Vec<Announcement<Entry>>, teller: Option<Peer>) {
-        let news = self.directory.merge(now, announcements);
+        let (news, moved) = self.directory.merge(now, announcements);
         // Passed on before anything is sent in the streams' swarms: who hears us there has heard of them.
-        let frames = SwarmFrame::tell(&news.told, FrameBody::Directory);
+        let frames = SwarmFrame::tell(&news, FrameBody::Directory);
         self.tell(now, &frames, teller.map(|peer| peer.id));
-        for entry in news.moved {
+        for entry in moved {
             self.claims.yield_to(&entry);
             let (stream, ingest) = (entry.stream.clone(), entry.ingest);
             self.outputs.push_back(Output::Announced { entry });
@@ -336,15 +306,14 @@ impl Hub {
     }
 
     fn on_notices(&mut self, now: Time, from: Peer, notices: Vec<ArchiveNotice>) {
-        let news = self.archives.merge(now, from, notices);
+        let news = self.archives.merge(now, self.me.id, from, notices);
         self.tell(now, &SwarmFrame::tell(&news, FrameBody::Archives), Some(from.id));
-        let streams: BTreeSet<_> = news.into_iter().map(|notice| notice.what.kept.stream).collect();
-        self.show_keepers(streams);
+        self.show_keepers(news.into_iter().map(|notice| notice.what.kept.stream));
     }
 
-    fn show_keepers(&mut self, streams: impl IntoIterator<Item = StreamName>) {
-        for stream in streams {
-            let keepers = self.archives.of(&stream);
+    fn show_keepers(&mut self, streams: impl Iterator<Item = StreamName>) {
+        for stream in streams.collect::<BTreeSet<_>>() {
+            let keepers = self.archives.of(&stream).cloned().collect();
             self.outputs.push_back(Output::Kept { stream, keepers });
         }
     }
@@ -387,14 +356,14 @@ impl Hub {
 
     /// Returns whether there is such a swarm.
     fn feed_overlay(&mut self, now: Time, id: SwarmId, input: overlay::Input) -> bool {
-        let known = self.members.handle_overlay(now, id, input);
+        let known = self.members.get_mut(id).map(|member| member.feed_overlay(now, input)).is_some();
         self.pump(now, id);
         known
     }
 
     /// Returns whether there is such a stream.
     fn feed_tree(&mut self, now: Time, id: SwarmId, input: broadcast::Input) -> bool {
-        let known = self.members.handle_tree(now, id, input);
+        let known = self.members.get_mut(id).is_some_and(|member| member.feed_tree(now, input));
         self.pump(now, id);
         known
     }
@@ -418,7 +387,6 @@ impl Hub {
                     self.send(now, peer, SwarmFrame::tell(&self.archives.announce_all(now), FrameBody::Archives));
                 }
                 Action::Bootstrap => self.bootstrap(now, swarm),
-                Action::BadRecord => self.counters.bad_records += 1,
             }
         }
     }
@@ -438,10 +406,10 @@ impl Hub {
             self.members.let_go(now, &stream);
             self.outputs.push_back(Output::Expired { stream });
         }
-        let changed = self.archives.expire(now);
+        let changed = self.archives.expire(now).into_iter().map(|(stream, _)| stream);
         self.show_keepers(changed);
         for id in self.members.due(now) {
-            let leaves = self.members.expire(now, id);
+            let leaves = self.members.get_mut(id).is_some_and(|member| member.expire(now));
             self.pump(now, id);
             if leaves {
                 self.members.remove(id);

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::archive_notice::{Keeper, Kept};
-use super::entry::Entry;
+use super::archives::{Keeper, Kept};
+use super::directory::Entry;
 use crate::hyparview::DownCause;
 use crate::model::time::Time;
 use crate::model::{NodeId, PartHeader, Peer, Record, StreamName, SwarmId, Trace};

@@ -13,6 +13,12 @@ use crate::model::{NodeId, Peer};
 /// Most frames that wait for one dial. An overlay asks one thing at a time of a peer without a link.
 const WAITING_MAX: usize = 64;
 
+/// How long a link is kept that no swarm needs: an overlay repeats a refused request within 8 s.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// When a dial's missing answer is given up: above any driver's own timeout.
+pub(super) const DIAL_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How often links are looked at: a share of `linger` that doesn't matter.
 const SWEEPS: u32 = 4;
 
@@ -36,21 +42,14 @@ impl Link {
 }
 
 /// All links, by peer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Links {
     links: BTreeMap<NodeId, Link>,
     /// When links are looked at next.
     sweep_at: Option<Time>,
-    linger: Duration,
-    patience: Duration,
 }
 
 impl Links {
-    /// Makes none. One that nobody needs is kept for `linger`; a dial's answer is lost after `patience`.
-    pub(super) fn new(linger: Duration, patience: Duration) -> Self {
-        Links { links: BTreeMap::new(), sweep_at: None, linger, patience }
-    }
-
     /// Returns the peer at the other end, where a link is up.
     pub(super) fn peer(&self, id: NodeId) -> Option<Peer> {
         self.links.get(&id).filter(|link| link.is_up()).map(|link| link.peer)
@@ -108,19 +107,17 @@ impl Links {
     /// Takes what has been dialled for so long that the answer must have been lost.
     pub(super) fn take_overdue(&mut self, now: Time) -> Vec<NodeId> {
         self.sweep_at = None;
-        let patience = self.patience;
-        self.take(|link| matches!(link.state, State::Dialling { since, .. } if since + patience <= now))
+        self.take(|link| matches!(link.state, State::Dialling { since, .. } if since + DIAL_PATIENCE <= now))
     }
 
     /// Takes the links that nobody has needed for a while.
     pub(super) fn take_idle(&mut self, now: Time, needed: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
-        let linger = self.linger;
         let idle = self.take(|link| match &mut link.state {
             State::Up { idle_since } if needed(link.peer.id) => {
                 *idle_since = None;
                 false
             }
-            State::Up { idle_since } => *idle_since.get_or_insert(now) + linger <= now,
+            State::Up { idle_since } => *idle_since.get_or_insert(now) + LINGER <= now,
             State::Dialling { .. } => false,
         });
         self.arm_sweep(now);
@@ -133,7 +130,7 @@ impl Links {
 
     fn arm_sweep(&mut self, now: Time) {
         if self.sweep_at.is_none() && !self.links.is_empty() {
-            self.sweep_at = Some(now + self.linger / SWEEPS);
+            self.sweep_at = Some(now + LINGER / SWEEPS);
         }
     }
 
@@ -150,10 +147,6 @@ mod tests {
     const T: Time = Time::from_millis(100_000);
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn links() -> Links {
-        Links::new(10 * SECOND, 30 * SECOND)
-    }
-
     fn peer(n: u64) -> Peer {
         Peer { id: NodeId(n), addr: ([127, 0, 0, 1], 4_900 + n as u16).into() }
     }
@@ -169,7 +162,7 @@ mod tests {
 
     #[test]
     fn frames_wait_for_the_dial_that_the_first_of_them_is_worth() {
-        let mut links = links();
+        let mut links = Links::default();
         assert_eq!(route(&mut links, 0, false), None, "it isn't worth a dial");
         assert_eq!(route(&mut links, 1, true), Some(Output::Dial { addr: peer(1).addr, peer: Some(NodeId(1)) }));
         assert_eq!(route(&mut links, 2, false), None);
@@ -183,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_too_many_waiting_frames_is_dropped() {
-        let mut links = links();
+        let mut links = Links::default();
         (0..=64).for_each(|n| drop(route(&mut links, n, true)));
         let waited: Vec<_> = links.set_up(T, peer(1)).collect();
         assert_eq!(waited.len(), WAITING_MAX);
@@ -192,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_failed_dial_is_found_by_its_address_or_its_peer() {
-        let mut links = links();
+        let mut links = Links::default();
         for n in 1..=3 {
             links.route(T, peer(n), frame(0), true);
         }
@@ -204,7 +197,7 @@ mod tests {
 
     #[test]
     fn lost_dials_and_idle_links_are_swept() {
-        let mut links = links();
+        let mut links = Links::default();
         assert_eq!(links.poll_timeout(), None);
         links.route(T, peer(1), frame(0), true);
         links.set_up(T, peer(2)).for_each(drop);

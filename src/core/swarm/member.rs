@@ -1,6 +1,7 @@
 //! One swarm that this node is in: its overlay, its broadcast, and what is known of its stream.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -19,6 +20,9 @@ const CONTACTS_MAX: usize = 16;
 /// How many members of a stream's swarm an overlay joins through at a time.
 const JOINS: usize = 2;
 
+/// A body is worth nothing to a slow peer after HOLD-BACK (3 x TARGETDURATION), and never before this.
+const FRESH: Duration = Duration::from_secs(6);
+
 /// What a swarm wants of its hub.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
@@ -32,8 +36,6 @@ pub(super) enum Action {
     Welcome(Peer),
     /// Join through other members.
     Bootstrap,
-    /// Count a record that isn't the stream's, or can't be read.
-    BadRecord,
 }
 
 /// What has been seen of a track.
@@ -47,9 +49,9 @@ struct Seen {
     from: Msn,
 }
 
-/// A stream's share of a [`Member`].
+/// The stream that a swarm carries.
 #[derive(Debug)]
-struct Stream {
+pub(super) struct Stream {
     name: StreamName,
     tree: Plumtree,
     /// The newest one.
@@ -70,7 +72,7 @@ impl Stream {
             }
             broadcast::Output::Body { peer, action } => {
                 let hold_back = self.record.as_ref().map(Record::hold_back);
-                let expires = now + config.fresh.max(hold_back.unwrap_or_default());
+                let expires = now + FRESH.max(hold_back.unwrap_or_default());
                 Output::Body { peer, swarm, action, expires }
             }
             broadcast::Output::Deliver { header, body, .. } if header.id.track == TrackId::RECORD => {
@@ -89,10 +91,8 @@ impl Stream {
     fn on_record(&mut self, id: PartId, body: Bytes) -> Option<Action> {
         let record = Record::decode(body).ok();
         let own = |record: &Record| record.stream == self.name && (record.epoch, record.revision) == (id.epoch, id.msn);
-        let Some(record) = record.filter(own) else { return Some(Action::BadRecord) };
-        if self.record.as_ref().is_some_and(|old| !record.supersedes(old)) {
-            return None;
-        }
+        let newer = |record: &Record| self.record.as_ref().is_none_or(|old| record.supersedes(old));
+        let record = record.filter(|record| own(record) && newer(record))?;
         self.record = Some(record.clone());
         Some(Action::Output(Output::Record { record: Box::new(record) }))
     }
@@ -114,8 +114,18 @@ impl Stream {
         moved.then_some(from)
     }
 
+    /// Returns the newest record.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    /// Returns how much its broadcast remembers.
+    pub(super) fn sizes(&self) -> Sizes {
+        self.tree.sizes()
+    }
+
     /// Returns where a publisher goes on, if the record is known.
-    fn resume(&self) -> Option<Resume> {
+    pub(super) fn resume(&self) -> Option<Resume> {
         let record = self.record.clone()?;
         let newest = self.tracks.values().map(|seen| seen.newest.0).max();
         let noted = record.periods.last().map_or(0, |period| period.discontinuity);
@@ -153,12 +163,12 @@ impl Member {
 
     // --- what happens to it ---
 
-    pub(super) fn handle_overlay(&mut self, now: Time, input: overlay::Input) {
+    pub(super) fn feed_overlay(&mut self, now: Time, input: overlay::Input) {
         self.overlay.handle(now, input);
     }
 
     /// Returns whether it has a stream.
-    pub(super) fn handle_tree(&mut self, now: Time, input: broadcast::Input) -> bool {
+    pub(super) fn feed_tree(&mut self, now: Time, input: broadcast::Input) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         stream.tree.handle(now, input);
         true
@@ -254,7 +264,7 @@ impl Member {
             overlay::Output::NeighborDown(peer) => broadcast::Input::NeighborDown(peer),
             overlay::Output::Bootstrap => return Some(Action::Bootstrap),
         };
-        self.handle_tree(now, input);
+        self.feed_tree(now, input);
         None
     }
 
@@ -292,16 +302,8 @@ impl Member {
         self.stream.as_ref().map_or(0, |stream| stream.tree.inflow(now))
     }
 
-    pub(super) fn record(&self) -> Option<&Record> {
-        self.stream.as_ref()?.record.as_ref()
-    }
-
-    pub(super) fn resume(&self) -> Option<Resume> {
-        self.stream.as_ref()?.resume()
-    }
-
-    pub(super) fn sizes(&self) -> Option<Sizes> {
-        Some(self.stream.as_ref()?.tree.sizes())
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()
     }
 
     pub(super) fn check_invariants(&self) {

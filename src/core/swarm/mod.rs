@@ -20,13 +20,11 @@
 //! Bodies are for links that are up; frames to others are never handed out.
 
 mod announcement;
-mod archive_notice;
 mod archives;
 mod claims;
 mod config;
 mod contacts;
 mod directory;
-mod entry;
 mod frame;
 mod hub;
 mod io;
@@ -38,10 +36,10 @@ mod members;
 mod tests;
 
 pub use announcement::{Announceable, Announcement};
-pub use archive_notice::{ArchiveNotice, Keeper, Kept};
+pub use archives::{ArchiveNotice, Keeper, Kept};
 pub use config::Config;
-pub use entry::Entry;
+pub use directory::Entry;
 pub use frame::{ANNOUNCEMENTS_MAX, FrameBody, SwarmFrame};
-pub use hub::{Counters, Hub};
+pub use hub::Hub;
 pub use io::{Input, Output};
 pub use member::SwarmView;
