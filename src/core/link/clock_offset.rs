@@ -93,25 +93,13 @@ struct Line {
     half_rtt: Duration,
 }
 
-/// What is known of the drift before the trips are looked at: its mean and variance.
-#[derive(Debug, Clone, Copy)]
-struct Prior {
-    drift: f64,
-    variance: f64,
-}
-
-impl Default for Prior {
-    fn default() -> Self {
-        Prior { drift: 0.0, variance: DRIFT * DRIFT }
-    }
-}
-
 /// The offset of one peer's clock.
 #[derive(Debug, Clone, Default)]
 pub struct ClockOffset {
     /// Newest last.
     trips: VecDeque<Trip>,
-    prior: Prior,
+    /// The mean and variance of the drift, as far as earlier trips have told.
+    prior: Option<[f64; 2]>,
     /// When it was learned.
     learned: Option<Time>,
     line: Option<Line>,
@@ -149,7 +137,7 @@ impl ClockOffset {
         if let Some(line) = self.line.filter(|_| trip.at.since(learned) >= Self::HORIZON) {
             // Once a horizon, so that no trip is counted for much more than it says.
             self.learned = Some(trip.at);
-            self.prior = Prior { drift: line.drift, variance: line.variance[2] + WANDER * WANDER };
+            self.prior = Some([line.drift, line.variance[2] + WANDER * WANDER]);
         }
         self.trips.push_back(trip);
         while self.trips.len() > Self::TRIPS_MAX
@@ -157,7 +145,7 @@ impl ClockOffset {
         {
             self.trips.pop_front();
         }
-        self.line = Line::fit(&self.trips, self.prior);
+        self.line = Line::fit(&self.trips, self.prior.unwrap_or([0.0, DRIFT * DRIFT]));
     }
 
     /// The offset at a moment of our clock; `None` before the first sample.
@@ -169,11 +157,6 @@ impl ClockOffset {
         let deviation = (offset + 2.0 * both * x + drift * x * x).max(0.0).sqrt();
         let uncertainty = line.half_rtt.saturating_add(Duration::from_micros(deviation.ceil() as u64));
         Some(Offset { micros, uncertainty })
-    }
-
-    /// The peer's clock minus ours at the newest sample, in microseconds; `None` before the first.
-    pub fn offset_us(&self) -> Option<i64> {
-        self.at(self.line?.at).map(|offset| offset.micros)
     }
 
     /// How much faster the peer's clock goes than ours, in parts per million.
@@ -215,12 +198,12 @@ impl Trip {
 }
 
 impl Line {
-    /// Weighted least squares, with what is known of drifts beforehand.
-    fn fit(trips: &VecDeque<Trip>, prior: Prior) -> Option<Line> {
+    /// Fits by weighted least squares; `drift` and `variance` are what is known of the drift beforehand.
+    fn fit(trips: &VecDeque<Trip>, [drift, variance]: [f64; 2]) -> Option<Line> {
         let newest = trips.back()?;
         let shortest = trips.iter().map(|trip| trip.rtt).min()?;
-        let known = 1.0 / prior.variance;
-        let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, known, known * prior.drift);
+        let known = 1.0 / variance;
+        let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, known, known * drift);
         for trip in trips {
             let off = NOISE + (trip.rtt - shortest) as f64 / 2.0;
             let weight = 1.0 / (off * off);

@@ -10,13 +10,13 @@
 //! Big-endian throughout. A frame or stream of an unknown kind is skipped, and so are bytes behind the
 //! fields known here: a newer peer may say more (DESIGN, Mesh).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::model::time::Time;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{NodeId, PartHeader, SwarmId, Trace};
+use crate::model::{NodeId, PartHeader, Peer, SwarmId, Trace};
 
 /// The version that [`Hello`] states. Versions differ in what is added, so none is refused.
 pub const VERSION: u16 = 1;
@@ -91,34 +91,31 @@ impl Frame {
     /// Appends the frame with its prefix.
     pub fn encode(&self, out: &mut BytesMut) {
         let start = out.len();
-        out.put_u8(self.kind());
-        out.put_u32(0);
-        match self {
+        out.put_bytes(0, FRAME_PREFIX_LEN);
+        out[start] = match self {
             Frame::Hello(hello) => {
                 out.put_u16(hello.version);
-                out.put_u64(hello.node.0);
-                put_addr(out, hello.listen);
+                Peer { id: hello.node, addr: hello.listen }.encode(out);
                 out.put_u64(hello.stamp);
+                Self::HELLO
             }
-            Frame::Ping { sent } => out.put_u64(sent.as_micros()),
+            Frame::Ping { sent } => {
+                out.put_u64(sent.as_micros());
+                Self::PING
+            }
             Frame::Pong { echo, received, sent } => {
                 out.put_u64(echo.as_micros());
                 out.put_u64(received.as_micros());
                 out.put_u64(sent.as_micros());
+                Self::PONG
             }
-            Frame::Control(payload) => out.put_slice(payload),
-        }
+            Frame::Control(payload) => {
+                out.put_slice(payload);
+                Self::CONTROL
+            }
+        };
         let len = u32::try_from(out.len() - start - FRAME_PREFIX_LEN).expect("our own frames are far below 4 GiB");
         out[start + 1..start + FRAME_PREFIX_LEN].copy_from_slice(&len.to_be_bytes());
-    }
-
-    fn kind(&self) -> u8 {
-        match self {
-            Frame::Hello(_) => Self::HELLO,
-            Frame::Ping { .. } => Self::PING,
-            Frame::Pong { .. } => Self::PONG,
-            Frame::Control(_) => Self::CONTROL,
-        }
     }
 
     /// Reads a payload; `None` for a kind that this version doesn't know.
@@ -126,12 +123,10 @@ impl Frame {
         let r = &mut Reader::new(payload.clone());
         let time = |r: &mut Reader, what| r.u64(what).map(Time::from_micros);
         Ok(Some(match kind {
-            Self::HELLO => Frame::Hello(Hello {
-                version: r.u16("version")?,
-                node: NodeId(r.u64("node")?),
-                listen: read_addr(r)?,
-                stamp: r.u64("stamp")?,
-            }),
+            Self::HELLO => {
+                let (version, peer) = (r.u16("version")?, Peer::decode(r)?);
+                Frame::Hello(Hello { version, node: peer.id, listen: peer.addr, stamp: r.u64("stamp")? })
+            }
             Self::PING => Frame::Ping { sent: time(r, "ping sent")? },
             Self::PONG => Frame::Pong {
                 echo: time(r, "pong echo")?,
@@ -263,29 +258,6 @@ pub enum Progress {
     Unknown,
     /// The head, and where in the stream the body starts.
     Head(Box<BodyHead>, usize),
-}
-
-fn put_addr(out: &mut BytesMut, addr: SocketAddr) {
-    match addr.ip() {
-        IpAddr::V4(ip) => {
-            out.put_u8(4);
-            out.put_slice(&ip.octets());
-        }
-        IpAddr::V6(ip) => {
-            out.put_u8(6);
-            out.put_slice(&ip.octets());
-        }
-    }
-    out.put_u16(addr.port());
-}
-
-fn read_addr(r: &mut Reader) -> Result<SocketAddr, WireError> {
-    let ip = match r.u8("address family")? {
-        4 => IpAddr::V4(Ipv4Addr::from(r.array::<4>("IPv4 address")?)),
-        6 => IpAddr::V6(Ipv6Addr::from(r.array::<16>("IPv6 address")?)),
-        _ => return Err(r.fault("address family", Fault::Invalid)),
-    };
-    Ok(SocketAddr::new(ip, r.u16("port")?))
 }
 
 #[cfg(test)]

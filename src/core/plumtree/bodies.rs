@@ -250,24 +250,15 @@ impl Bodies {
     }
 
     /// A body begins; `pulled`: its sender was asked for it.
-    pub(super) fn begin(&mut self, key: Key, transfer: Transfer, pulled: bool, config: &Config) {
+    pub(super) fn begin(&mut self, key: Key, transfer: Transfer, pulled: bool) {
         self.pulls.began(pulled);
-        self.transfers.watch(transfer.received + config.stall);
         self.transfers.begin(key, transfer);
     }
 
     /// A torn body goes on.
-    pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32, config: &Config) {
+    pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32) {
         let holders = self.found(key).map(|missing| missing.holders).unwrap_or_default();
         self.transfers.resume(now, key, slot, offset, holders);
-        self.transfers.watch(now + config.stall);
-    }
-
-    /// A body that comes in goes on to these neighbours.
-    pub(super) fn forward(&mut self, key: &Key, to: PeerSet) {
-        if let Some(transfer) = self.transfers.get_mut(key) {
-            transfer.to = to;
-        }
     }
 
     /// Takes the next bytes of a body.
@@ -363,20 +354,19 @@ impl Bodies {
 
     /// A transfer has ended early. Departure: it goes on at its offset, elsewhere.
     pub(super) fn tear(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Effect> {
-        let Some(transfer) = self.transfers.tear(&key, slot) else { return Vec::new() };
+        let Some(transfer) = self.transfers.tear(now, &key, slot) else { return Vec::new() };
         let (length, holders) = (transfer.header.length, transfer.holders);
         let mut actions = vec![Effect::Torn];
         if !config.resume {
             actions.extend(self.transfers.take(&key).iter().flat_map(abort_children));
         }
         actions.extend(self.miss_again(now, key, length, holders, slot));
-        self.transfers.watch(now + config.stall);
         actions
     }
 
     /// Bodies that stand still are asked for elsewhere; torn ones that nobody goes on with are dropped.
     pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Effect> {
-        let mut stalled = self.transfers.stalled(now, config.stall, neighbours);
+        let mut stalled = self.transfers.stalled(now, neighbours);
         stalled.orphans.retain(|key| !self.pulls.contains(key));
         let mut actions = Vec::new();
         for (key, slot) in stalled.stuck {

@@ -63,12 +63,6 @@ pub struct Config {
     pub graft_timeout_2: Duration,
     /// The least a size-aware timer waits for the eager copy. Default 60 ms, a guess: one slow hop.
     pub graft_margin_min: Duration,
-    /// The most it waits, however late eager copies have come. Default 250 ms: a live part that isn't there
-    /// after PART-HOLD-BACK, three parts' time, is a gap, and the pull needs the rest of it.
-    pub graft_margin_max: Duration,
-    /// How long a body under way may stand still before another holder is asked. Default 400 ms: two
-    /// parts' time, and above any round trip on one continent.
-    pub stall: Duration,
     /// How the tree is made better. Default: on time.
     pub optimise: Optimise,
     /// Departure: eager children are capped to what this many bytes/s can feed. `None`: no cap.
@@ -83,14 +77,6 @@ pub struct Config {
     /// Departure: how often neighbours compare what they hold while parts flow; idle, up to 8 x as long.
     /// `None`: never. Default 1 s, DESIGN's.
     pub digest_interval: Option<Duration>,
-    /// With how many neighbours, the parent first and the others in turn. Default 2: any of them can fill
-    /// a hole; with all 5 digests were half of all control messages.
-    pub digest_fanout: usize,
-    /// Most bodies pulled from one neighbour at a time. Default 32: with 50 ms of round trip a window
-    /// of 300 parts comes from one neighbour in half a second.
-    pub pulls_per_peer_max: usize,
-    /// Most bytes pulled from one neighbour at a time, one body excepted. Default 8 MiB.
-    pub pull_bytes_per_peer_max: u64,
     /// Most bytes of bodies held; beyond that the oldest segments go. Default 512 MiB: 38 s at 100 Mb/s.
     pub held_bytes_max: u64,
 }
@@ -111,17 +97,12 @@ impl Default for Config {
             graft_timeout_1: Duration::from_millis(500),
             graft_timeout_2: Duration::from_millis(250),
             graft_margin_min: Duration::from_millis(60),
-            graft_margin_max: Duration::from_millis(250),
-            stall: Duration::from_millis(400),
             optimise: Optimise::Time { margin: Duration::from_millis(3), samples: 2 },
             upload: None,
             prune_interval: Duration::from_millis(100),
             eager_min: 1,
             ihave_delay: Duration::from_millis(10),
             digest_interval: Some(Duration::from_secs(1)),
-            digest_fanout: 2,
-            pulls_per_peer_max: 32,
-            pull_bytes_per_peer_max: 8 << 20,
             held_bytes_max: 512 << 20,
         }
     }

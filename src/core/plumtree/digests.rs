@@ -6,7 +6,6 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::config::Config;
 use super::deadline::Deadline;
 use super::neighbours::{PeerSet, Slot};
 use crate::model::time::Time;
@@ -14,12 +13,14 @@ use crate::model::time::Time;
 /// After this many rounds without news digests are at their rarest: each 8 intervals.
 const IDLE_ROUNDS_MAX: u8 = 3;
 
+/// How many neighbours a round reaches, the parent first and the others in turn. Any of them can fill a hole; with all 5
+/// digests were half of all control messages (measured).
+const FANOUT: usize = 2;
+
 /// The rounds of digests.
 #[derive(Debug, Clone)]
 pub(super) struct Digests {
     rng: SmallRng,
-    /// Whether digests go round at all.
-    armed: bool,
     /// Whose turn it is to get one.
     turn: u8,
     /// How many rounds ago anything changed.
@@ -33,7 +34,6 @@ impl Digests {
     pub(super) fn new(seed: u64) -> Self {
         Digests {
             rng: SmallRng::seed_from_u64(seed),
-            armed: false,
             turn: 0,
             idle_rounds: 0,
             agree: PeerSet::default(),
@@ -50,8 +50,7 @@ impl Digests {
     /// interval, so that nodes that start together don't talk together.
     pub(super) fn arm(&mut self, now: Time, interval: Option<Duration>) {
         let Some(interval) = interval else { return };
-        if !self.armed {
-            self.armed = true;
+        if self.due.at().is_none() {
             let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
             let first = self.rng.random_range(micros / 2..micros + 1);
             self.hasten(now + Duration::from_micros(first));
@@ -76,10 +75,15 @@ impl Digests {
 
     /// Begins a round, and returns who gets a digest: any of them that holds what we lack can fill it in. With no
     /// neighbours no round follows.
-    pub(super) fn round(&mut self, now: Time, all: PeerSet, parent: Option<Slot>, config: &Config) -> Vec<Slot> {
-        let Some(interval) = config.digest_interval else { return Vec::new() };
+    pub(super) fn round(
+        &mut self,
+        now: Time,
+        all: PeerSet,
+        parent: Option<Slot>,
+        interval: Option<Duration>,
+    ) -> Vec<Slot> {
+        let Some(interval) = interval else { return Vec::new() };
         if all.is_empty() {
-            self.armed = false;
             return Vec::new();
         }
         // Whoever has shown that it has the same needn't be asked, and counts as one who was.
@@ -89,7 +93,7 @@ impl Digests {
         let turn = usize::from(self.turn) % others.len().max(1);
         others.rotate_left(turn);
         others.sort_by_key(|slot| Some(*slot) != parent);
-        others.truncate(config.digest_fanout.saturating_sub(agree.len()));
+        others.truncate(FANOUT.saturating_sub(agree.len()));
         self.turn = self.turn.wrapping_add(1);
         self.hasten(now + interval * (1 << self.idle_rounds.min(IDLE_ROUNDS_MAX)));
         self.idle_rounds = self.idle_rounds.saturating_add(1);
@@ -119,7 +123,7 @@ mod tests {
     }
 
     fn round(digests: &mut Digests) -> Vec<Slot> {
-        digests.round(NOW, set(0..4), Some(2), &Config::default())
+        digests.round(NOW, set(0..4), Some(2), Some(Duration::from_secs(1)))
     }
 
     #[test]
@@ -161,7 +165,7 @@ mod tests {
         assert_eq!(digests.next_due(), Some(NOW + INTERVAL));
         // With nobody there the rounds end, and a new neighbour starts them anew.
         assert!(digests.is_due(NOW + INTERVAL));
-        assert!(digests.round(NOW, PeerSet::default(), None, &Config::default()).is_empty());
+        assert!(digests.round(NOW, PeerSet::default(), None, Some(Duration::from_secs(1))).is_empty());
         assert_eq!(digests.next_due(), None);
         digests.arm(NOW, Some(INTERVAL));
         assert!(digests.next_due().is_some());

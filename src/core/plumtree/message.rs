@@ -3,7 +3,7 @@
 //! The paper's IHAVE, GRAFT and PRUNE, and three of ours: NOT-HERE (the answer to a GRAFT that can't
 //! be served), RECEIVING (don't send me this one) and the window digest.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use crate::model::part_header::BODY_LEN_MAX;
 use crate::model::time::Time;
@@ -132,9 +132,7 @@ impl Message {
             Message::Ihave(announces) => {
                 out.put_u8(IHAVE);
                 wire::put_count(out, announces.len());
-                for announce in announces {
-                    announce.encode(out);
-                }
+                announces.iter().for_each(|announce| announce.encode(out));
             }
             Message::Graft { id, offset, join } => {
                 out.put_u8(GRAFT);
@@ -163,23 +161,12 @@ impl Message {
         }
     }
 
-    /// The message as a frame of its own.
-    pub fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::new();
-        self.encode(&mut out);
-        out.freeze()
-    }
-
     /// Reads a message. What follows it in the reader is left there.
     pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
         Ok(match r.u8("broadcast message type")? {
             IHAVE => {
                 let n = r.count(IHAVE_IDS_MAX, Announce::WIRE_LEN, "announcements")?;
-                let mut announces = Vec::with_capacity(n);
-                for _ in 0..n {
-                    announces.push(Announce::decode(r)?);
-                }
-                Message::Ihave(announces)
+                Message::Ihave((0..n).map(|_| Announce::decode(r)).collect::<Result<_, _>>()?)
             }
             GRAFT => {
                 let bits = r.u8("graft flags")?;
@@ -192,11 +179,7 @@ impl Message {
             RECEIVING => Message::Receiving(Announce::decode(r)?),
             DIGEST => {
                 let n = r.count(DIGEST_TRACKS_MAX, 4, "digest tracks")?;
-                let mut tracks = Vec::with_capacity(n);
-                for _ in 0..n {
-                    tracks.push(TrackDigest::decode(r)?);
-                }
-                Message::Digest(tracks)
+                Message::Digest((0..n).map(|_| TrackDigest::decode(r)).collect::<Result<_, _>>()?)
             }
             _ => return Err(r.fault("broadcast message type", Fault::Invalid)),
         })
@@ -238,10 +221,7 @@ impl TrackDigest {
             None
         };
         let n = r.count(DIGEST_HOLES_MAX, 12, "digest holes")?;
-        let mut holes = Vec::with_capacity(n);
-        for _ in 0..n {
-            holes.push((position(r)?, position(r)?));
-        }
+        let holes = (0..n).map(|_| Ok((position(r)?, position(r)?))).collect::<Result<_, _>>()?;
         Ok(TrackDigest { track, newest, holes })
     }
 }
@@ -257,6 +237,8 @@ fn position(r: &mut Reader) -> Result<Position, WireError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn id(msn: Msn) -> PartId {
@@ -264,7 +246,9 @@ mod tests {
     }
 
     fn check(message: Message) {
-        let bytes = message.to_bytes();
+        let mut out = BytesMut::new();
+        message.encode(&mut out);
+        let bytes = out.freeze();
         assert_eq!(Message::decode(&mut Reader::new(bytes.clone())), Ok(message));
         for cut in 0..bytes.len() {
             assert!(Message::decode(&mut Reader::new(bytes.slice(..cut))).is_err(), "cut at {cut}");

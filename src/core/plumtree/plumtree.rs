@@ -339,7 +339,7 @@ impl Plumtree {
             Head::Begin => self.begin(now, slot, key, header, trace),
             Head::Resume => {
                 self.counters.resumed += 1;
-                self.bodies.resume(now, &key, slot, offset, &self.config);
+                self.bodies.resume(now, &key, slot, offset);
                 self.neighbours.moved(now, slot);
                 self.tree.went_on(slot);
             }
@@ -384,20 +384,19 @@ impl Plumtree {
             let exchange = self.tree.came(coming, missing, &self.neighbours, &self.config);
             self.exchange(exchange);
         }
-        let (holders, waiters) = missing.map(|missing| (missing.holders, missing.waiters)).unwrap_or_default();
-        let then = if self.config.cut_through { PeerSet::default() } else { waiters };
-        let transfer = Transfer::new(now, slot, header, trace.clone(), holders, then);
-        let holders = transfer.holders;
-        self.bodies.begin(key, transfer, pulled, &self.config);
-        if self.config.cut_through {
-            // Paper: "procedure EagerPush: for all p in eagerPushPeers, p != sender: Send(GOSSIP)". Departures:
-            // nothing to those who said that they have it or get it; those who asked get it, too.
-            let to = self.tree.targets(slot, holders, waiters);
-            self.bodies.forward(&key, to);
-            self.act_on_links(to, &BodyAction::Head { header, trace, offset: 0, received: now });
-            if header.length > self.config.receiving_above {
-                self.tell_receiving(now, &key);
-            }
+        let (mut holders, waiters) = missing.map(|missing| (missing.holders, missing.waiters)).unwrap_or_default();
+        holders.insert(slot);
+        // Paper: "procedure EagerPush: for all p in eagerPushPeers, p != sender: Send(GOSSIP)". Departures: nothing to
+        // those who said that they have it or get it; those who asked get it, too.
+        let (to, then) = match self.config.cut_through {
+            true => (self.tree.targets(slot, holders, waiters), PeerSet::default()),
+            false => (PeerSet::default(), waiters),
+        };
+        let transfer = Transfer::new(now, slot, header, trace.clone(), holders, to, then);
+        self.bodies.begin(key, transfer, pulled);
+        self.act_on_links(to, &BodyAction::Head { header, trace, offset: 0, received: now });
+        if self.config.cut_through && header.length > self.config.receiving_above {
+            self.tell_receiving(now, &key);
         }
         if header.length == 0 {
             self.complete(now, key);
@@ -519,7 +518,7 @@ impl Plumtree {
     }
 
     fn on_digest_timer(&mut self, now: Time) {
-        let to = self.digests.round(now, self.neighbours.all(), self.tree.parent(), &self.config);
+        let to = self.digests.round(now, self.neighbours.all(), self.tree.parent(), self.config.digest_interval);
         if to.is_empty() {
             return;
         }

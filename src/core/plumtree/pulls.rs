@@ -7,12 +7,19 @@ use std::time::Duration;
 use super::config::Config;
 use super::deadline::Deadline;
 use super::key::{Key, newest_in};
-use super::neighbours::{Neighbours, PeerSet, Slot};
+use super::neighbours::{Neighbours, PeerSet, STALL, Slot};
 use crate::model::TrackId;
 use crate::model::time::Time;
 
 /// Most missing bodies remembered; the least urgent are forgotten first, and come back with a digest.
 pub const MISSING_MAX: usize = 4_096;
+
+/// The most bodies pulled from one neighbour at a time: with 50 ms of round trip a window of 300 parts comes from one
+/// neighbour in half a second.
+const PER_PEER_MAX: usize = 32;
+
+/// The most bytes pulled from one neighbour at a time, one body excepted. A guess.
+const BYTES_PER_PEER_MAX: u64 = 8 << 20;
 
 /// A pull is held for this long at most while other bytes flow from the same peer.
 const PULL_HELD_MAX: Duration = Duration::from_secs(3);
@@ -293,7 +300,7 @@ impl Pulls {
         for (key, missing) in &mut self.missing {
             if let Some((slot, asked)) = missing.pull.filter(|_| missing.due <= now) {
                 // Departure: the timer is held while bytes flow.
-                let until = (neighbours.bytes_at(slot) + config.stall).min(asked + PULL_HELD_MAX);
+                let until = (neighbours.bytes_at(slot) + STALL).min(asked + PULL_HELD_MAX);
                 if config.size_aware_timers && until > now {
                     missing.due = until;
                 } else {
@@ -360,8 +367,7 @@ impl Pulls {
         let pulls = |slot: Slot| self.under_way.get(&slot).map_or((0, 0), |pulls| (pulls.bodies, pulls.bytes));
         let has_room = |slot: &Slot| {
             let (bodies, bytes) = pulls(*slot);
-            usize::from(bodies) < config.pulls_per_peer_max
-                && (bodies == 0 || bytes + u64::from(length) <= config.pull_bytes_per_peer_max)
+            usize::from(bodies) < PER_PEER_MAX && (bodies == 0 || bytes + u64::from(length) <= BYTES_PER_PEER_MAX)
         };
         // Where all are busy the next body that begins frees one.
         let slot = untried.iter().filter(has_room).min_by_key(|slot| {

@@ -77,10 +77,10 @@ pub(super) struct Store {
     /// Boxed, so that looking for a key doesn't go past whole headers.
     held: BTreeMap<Key, Box<HeldBody>>,
     bytes: u64,
-    /// The oldest segment wanted, a track; by track, and few.
-    floors: Vec<(TrackId, Msn)>,
-    /// The first segment of each epoch, as far as delivered bodies tell; by epoch, and few.
-    starts: Vec<(Epoch, Msn)>,
+    /// The oldest segment wanted of each track.
+    oldest_wanted: BTreeMap<TrackId, Msn>,
+    /// The first segment of each epoch, as far as delivered bodies tell: at most [`EPOCHS_MAX`].
+    starts: BTreeMap<Epoch, Msn>,
     /// The digest of all this, until it changes.
     digest: Option<Vec<TrackDigest>>,
 }
@@ -121,13 +121,8 @@ impl Store {
                 .newest(TrackId::RECORD)
                 .is_none_or(|held| (key.epoch, key.position()) >= (held.epoch, held.position()));
         }
-        self.floor(key.track).is_none_or(|floor| key.msn >= floor)
+        self.oldest_wanted.get(&key.track).is_none_or(|oldest| key.msn >= *oldest)
             && !self.starts.iter().any(|(epoch, start)| *epoch > key.epoch && *start <= key.msn)
-    }
-
-    /// The oldest segment wanted of a track.
-    fn floor(&self, track: TrackId) -> Option<Msn> {
-        self.floors.iter().find(|(of, _)| *of == track).map(|(_, floor)| *floor)
     }
 
     /// Keeps a body. What it makes obsolete is dropped; returns whether that may concern more than the store.
@@ -187,13 +182,12 @@ impl Store {
     }
 
     fn learn_start(&mut self, epoch: Epoch, msn: Msn) -> bool {
-        match self.starts.binary_search_by_key(&epoch, |(of, _)| *of) {
-            Ok(at) if self.starts[at].1 <= msn => return false,
-            Ok(at) => self.starts[at].1 = msn,
-            Err(at) => self.starts.insert(at, (epoch, msn)),
+        if self.starts.get(&epoch).is_some_and(|start| *start <= msn) {
+            return false;
         }
+        self.starts.insert(epoch, msn);
         if self.starts.len() > EPOCHS_MAX {
-            self.starts.remove(0);
+            self.starts.pop_first();
         }
         let dead: Vec<Key> =
             self.held.keys().filter(|key| key.track != TrackId::RECORD && !self.wants(key)).copied().collect();
@@ -215,11 +209,10 @@ impl Store {
         if track == TrackId::RECORD || track.0 >= TrackId::COUNT_MAX {
             return;
         }
-        match self.floors.binary_search_by_key(&track, |(of, _)| *of) {
-            Ok(at) if self.floors[at].1 >= before => return,
-            Ok(at) => self.floors[at].1 = before,
-            Err(at) => self.floors.insert(at, (track, before)),
+        if self.oldest_wanted.get(&track).is_some_and(|oldest| *oldest >= before) {
+            return;
         }
+        self.oldest_wanted.insert(track, before);
         let whole = |digest: &TrackDigest| digest.track == track && digest.holes.is_empty();
         let digest = self.digest.take_if(|digests| digests.iter().any(whole));
         let dead: Vec<Key> =
@@ -268,7 +261,7 @@ impl Store {
             let position = key.position();
             if tracks.last().is_none_or(|last| last.track != key.track) {
                 tracks.push(TrackDigest { track: key.track, newest: None, holes: Vec::new() });
-                expected = (self.floor(key.track).unwrap_or(0), 0);
+                expected = (self.oldest_wanted.get(&key.track).copied().unwrap_or(0), 0);
             }
             let Some(track) = tracks.last_mut() else { continue };
             track.newest = Some((key.epoch, position));
@@ -284,9 +277,9 @@ impl Store {
             }
             expected = next(position, held.header.flags.last);
         }
-        for (track, floor) in &self.floors {
+        for (track, oldest) in &self.oldest_wanted {
             if !tracks.iter().any(|digest| digest.track == *track) {
-                let holes = vec![((*floor, 0), (Msn::MAX, u16::MAX))];
+                let holes = vec![((*oldest, 0), (Msn::MAX, u16::MAX))];
                 tracks.push(TrackDigest { track: *track, newest: None, holes });
             }
         }

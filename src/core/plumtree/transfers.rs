@@ -1,7 +1,6 @@
 //! The bodies that are coming in: their pieces, where they come from, and to whom they go on.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -9,7 +8,7 @@ use super::deadline::Deadline;
 use super::io::{PIECE_LEN_MAX, Sending, Serve};
 use super::key::{Key, newest_in};
 use super::message::{Announce, hops_of};
-use super::neighbours::{Neighbours, PeerSet, Slot};
+use super::neighbours::{Neighbours, PeerSet, STALL, Slot};
 use crate::model::time::Time;
 use crate::model::{PartHeader, Trace, TrackId};
 
@@ -122,16 +121,16 @@ pub(super) struct Stalled {
 }
 
 impl Transfer {
-    /// A body that begins. `then` is who gets it once it is whole.
+    /// A body that begins. It goes on to `to` piece by piece, and to `then` once it is whole.
     pub(super) fn new(
         now: Time,
         slot: Slot,
         header: PartHeader,
         trace: Trace,
-        mut holders: PeerSet,
+        holders: PeerSet,
+        to: PeerSet,
         then: PeerSet,
     ) -> Self {
-        holders.insert(slot);
         Transfer {
             header,
             trace,
@@ -139,7 +138,7 @@ impl Transfer {
             source: Some(Source { slot, at: 0, moved: now }),
             pieces: Vec::new(),
             got: 0,
-            to: PeerSet::default(),
+            to,
             then,
             holders,
             told: PeerSet::default(),
@@ -303,6 +302,7 @@ impl Transfers {
     }
 
     pub(super) fn begin(&mut self, key: Key, transfer: Transfer) {
+        self.watch(transfer.received + STALL);
         self.coming.insert(key, transfer);
     }
 
@@ -312,6 +312,7 @@ impl Transfers {
         transfer.holders = transfer.holders.union(holders);
         transfer.holders.insert(slot);
         transfer.source = Some(Source { slot, at: offset, moved: now });
+        self.watch(now + STALL);
     }
 
     /// The transfers are looked at by then.
@@ -351,7 +352,8 @@ impl Transfers {
     }
 
     /// The transfer from a neighbour has ended early.
-    pub(super) fn tear(&mut self, key: &Key, slot: Slot) -> Option<&Transfer> {
+    pub(super) fn tear(&mut self, now: Time, key: &Key, slot: Slot) -> Option<&Transfer> {
+        self.watch(now + STALL);
         let transfer = self.coming.get_mut(key)?;
         transfer.source = None;
         transfer.holders.remove(slot);
@@ -371,7 +373,7 @@ impl Transfers {
     }
 
     /// Returns the transfers that stand still, when that is due.
-    pub(super) fn stalled(&mut self, now: Time, stall: Duration, neighbours: &Neighbours) -> Stalled {
+    pub(super) fn stalled(&mut self, now: Time, neighbours: &Neighbours) -> Stalled {
         let mut stalled = Stalled::default();
         if !self.due.expired(now) {
             return stalled;
@@ -379,12 +381,12 @@ impl Transfers {
         for (key, transfer) in &self.coming {
             let due = match transfer.source {
                 Some(source) => {
-                    let due = (neighbours.bytes_at(source.slot) + stall).min(source.moved + stall * SHARED_STALLS);
-                    due.max(source.moved + stall)
+                    let due = (neighbours.bytes_at(source.slot) + STALL).min(source.moved + STALL * SHARED_STALLS);
+                    due.max(source.moved + STALL)
                 }
-                None => transfer.received + stall * ORPHAN_STALLS,
+                None => transfer.received + STALL * ORPHAN_STALLS,
             };
-            let next = if due <= now { now + stall } else { due };
+            let next = if due <= now { now + STALL } else { due };
             stalled.next = Some(stalled.next.map_or(next, |old| old.min(next)));
             match transfer.source() {
                 _ if due > now => {}

@@ -25,12 +25,9 @@ const SEPARATE: Duration = Duration::from_secs(3);
 /// How long a runner-up has to become the parent: a part comes at least each second.
 const EXPECTING: Duration = Duration::from_millis(1_200);
 
-/// A lazy neighbour that was earlier than the parent, and how often in a row.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    slot: Slot,
-    count: u8,
-}
+/// The longest that a size-aware timer waits for the eager copy, transfer times left out. A live part that isn't there
+/// after PART-HOLD-BACK, three parts' time, is a gap, and the pull needs the rest of it.
+const GRAFT_MARGIN_MAX: Duration = Duration::from_millis(250);
 
 /// How late eager copies come after the first announcement: mean and deviation as RFC 6298 reckons
 /// the round trip.
@@ -105,7 +102,8 @@ pub(super) struct Tree {
     parent: Option<Slot>,
     /// Neighbours that were asked to feed us, and have neither sent a body nor refused since.
     grafted: PeerSet,
-    candidate: Option<Candidate>,
+    /// A lazy neighbour that was earlier than the parent, and how often in a row.
+    candidate: Option<(Slot, u8)>,
     /// The neighbour that announced the newest part first: it takes the place of a parent that is lost.
     runner_up: Option<(Key, Slot)>,
     /// It was asked to, and has until then to show that it does.
@@ -134,7 +132,7 @@ impl Tree {
         self.make_lazy(slot);
         self.pruned_at.remove(&slot);
         self.full_until.remove(&slot);
-        self.candidate.take_if(|candidate| candidate.slot == slot);
+        self.candidate.take_if(|(candidate, _)| *candidate == slot);
         self.runner_up.take_if(|(_, runner_up)| *runner_up == slot);
         self.expecting_until = Time::ZERO;
         self.told = None;
@@ -249,7 +247,7 @@ impl Tree {
         }
         let Some(parent) = self.parent else { return config.graft_margin_min };
         let margin = match self.lag.bound() {
-            Some(bound) => bound.min(config.graft_margin_max).max(config.graft_margin_min),
+            Some(bound) => bound.min(GRAFT_MARGIN_MAX).max(config.graft_margin_min),
             None => config.graft_timeout_1,
         };
         margin + neighbours.transfer_time(parent, u64::from(length))
@@ -345,11 +343,10 @@ impl Tree {
                 let tail = |slot: Slot| neighbours.slow_tail(slot, missing.length);
                 let whole = now + tail(slot);
                 let earlier = missing.first.filter(|(node, at)| whole.since(*at + tail(*node)) >= margin);
-                self.candidate = earlier.map(|(slot, _)| {
-                    let before = self.candidate.filter(|candidate| candidate.slot == slot);
-                    Candidate { slot, count: before.map_or(0, |candidate| candidate.count).saturating_add(1) }
-                });
-                self.candidate.filter(|candidate| candidate.count >= samples).map(|candidate| candidate.slot)
+                let before = |slot| self.candidate.filter(|(candidate, _)| *candidate == slot);
+                self.candidate =
+                    earlier.map(|(slot, _)| (slot, before(slot).map_or(0, |(_, count)| count).saturating_add(1)));
+                self.candidate.filter(|(_, count)| *count >= samples).map(|(slot, _)| slot)
             }
         };
         self.exchange(now, slot, better.filter(|better| *better != slot)?, config)

@@ -106,39 +106,14 @@ impl Hub {
 
     // --- what can be seen ---
 
-    /// This node.
-    pub fn me(&self) -> Peer {
-        self.me
-    }
-
-    /// Its swarms, the directory first.
+    /// Returns its swarms, the directory first.
     pub fn swarms(&self) -> impl Iterator<Item = SwarmView> {
         self.members.all().map(Member::view)
     }
 
-    /// The entries of the directory, by name.
-    pub fn directory(&self) -> impl Iterator<Item = &Entry> {
-        self.directory.iter()
-    }
-
-    /// The directory's entry of a stream.
-    pub fn entry(&self, stream: &StreamName) -> Option<&Entry> {
-        self.directory.get(stream)
-    }
-
-    /// The newest record of a stream.
-    pub fn record(&self, stream: &StreamName) -> Option<&Record> {
-        self.members.get(SwarmId::of(stream))?.stream()?.record()
-    }
-
-    /// Where a publisher of `stream` goes on, if the swarm holds a life of it.
+    /// Returns where a publisher of `stream` goes on, if the swarm holds a presentation of it.
     pub fn resume(&self, stream: &StreamName) -> Option<Resume> {
         self.members.get(SwarmId::of(stream))?.stream()?.resume()
-    }
-
-    /// The peers with a link.
-    pub fn links(&self) -> impl Iterator<Item = Peer> {
-        self.links.up()
     }
 
     /// Returns how many frames couldn't be read, and what was wrong with the last one.
@@ -146,7 +121,7 @@ impl Hub {
         (self.bad_frames, self.last_fault.as_ref())
     }
 
-    /// What a swarm's broadcast remembers; `None` for the directory and unknown swarms.
+    /// Returns how much a swarm's broadcast remembers; `None` for the directory and unknown swarms.
     pub fn sizes(&self, swarm: SwarmId) -> Option<broadcast::Sizes> {
         Some(self.members.get(swarm)?.stream()?.sizes())
     }

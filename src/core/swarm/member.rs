@@ -114,11 +114,6 @@ impl Stream {
         moved.then_some(from)
     }
 
-    /// Returns the newest record.
-    pub(super) fn record(&self) -> Option<&Record> {
-        self.record.as_ref()
-    }
-
     /// Returns how much its broadcast remembers.
     pub(super) fn sizes(&self) -> Sizes {
         self.tree.sizes()
