@@ -196,7 +196,7 @@ impl EventLoop {
     fn command(&mut self, command: Command) {
         let now = clock::now();
         match command {
-            Command::Claim(record) => self.input(now, Input::Claim { record }),
+            Command::Claim(record) => self.input(now, Input::Claim(record)),
             Command::Publish(stream, header, body) => {
                 // Where packaging ends, dwell begins.
                 let packaging = i128::from(clock::wall().as_micros()) - i128::from(header.ingested.as_micros());
@@ -296,7 +296,7 @@ impl EventLoop {
     fn output(&mut self, output: Output) {
         match output {
             Output::Dial { addr, peer } => self.follow_ups.extend(self.links.dial(addr, peer)),
-            Output::Close { peer } => self.links.close(peer),
+            Output::Close(peer) => self.links.close(peer),
             Output::Control { to, frame } => self.follow_ups.extend(self.links.send_control(to, frame)),
             Output::Body { peer: to, swarm, action: BodyAction::Head { header, trace, offset, received }, expires } => {
                 self.next_body += 1;
@@ -317,12 +317,12 @@ impl EventLoop {
                     link.refuse_body((swarm, id));
                 }
             }
-            Output::Record { record } => self.sink.record(*record),
+            Output::Record(record) => self.sink.record(*record),
             Output::Deliver { stream, header, body, trace, received } => {
                 self.sink.part(&stream, header, body, trace, received);
             }
-            Output::Announced { entry } => self.sink.announced(entry),
-            Output::Expired { stream } => self.sink.expired(&stream),
+            Output::Announced(entry) => self.sink.announced(entry),
+            Output::Expired(stream) => self.sink.expired(&stream),
             Output::Kept { stream, keepers } => self.sink.kept(&stream, keepers),
         }
     }

@@ -194,7 +194,7 @@ impl Member {
             }
             let keep = *link.idle_since.get_or_insert(now) + LINK_LINGER > now;
             if !keep {
-                outputs.push_back(Output::Close { peer: link.peer.id });
+                outputs.push_back(Output::Close(link.peer.id));
             }
             keep
         });
@@ -260,7 +260,7 @@ impl Node for Member {
                 overlay = false;
                 self.tree.handle(now, broadcast::Input::Publish { header, body, trace });
             }
-            Input::Claim { .. } | Input::Keep { .. } => overlay = false,
+            Input::Claim(_) | Input::Keep { .. } => overlay = false,
             Input::Leave => self.overlay.handle(now, overlay::Input::Leave),
         }
         self.pump(now, overlay);

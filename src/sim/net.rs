@@ -494,9 +494,9 @@ impl<N: Node> Net<N> {
                     self.fail(&fault);
                 }
             }
-            Output::Record { .. } | Output::Announced { .. } | Output::Kept { .. } | Output::Expired { .. } => {}
+            Output::Record(_) | Output::Announced(_) | Output::Kept { .. } | Output::Expired(_) => {}
             Output::Dial { addr, peer } => self.dial(from, addr, peer),
-            Output::Close { peer } => {
+            Output::Close(peer) => {
                 let Some((to, link)) = self.link_to(from, peer) else { return };
                 self.end(from, to);
                 let at = self.now + self.delay(from, to);

@@ -75,7 +75,7 @@ impl Iroh {
                 }
                 OutEvent::DisconnectPeer(peer) => {
                     self.links.down(peer);
-                    self.outputs.push_back(Output::Close { peer: id(peer) });
+                    self.outputs.push_back(Output::Close(id(peer)));
                 }
                 OutEvent::PeerData(..) => {}
             }
@@ -150,7 +150,7 @@ impl Node for Iroh {
             Input::DialFailed { peer: None, .. }
             | Input::LinkEstimate { .. }
             | Input::Body { .. }
-            | Input::Claim { .. }
+            | Input::Claim(_)
             | Input::Keep { .. } => {}
         }
     }

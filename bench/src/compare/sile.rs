@@ -147,7 +147,7 @@ impl Sile {
                     }
                     hyparview::Action::Disconnect { node } => {
                         self.links.down(node);
-                        self.outputs.push_back(Output::Close { peer: id(node) });
+                        self.outputs.push_back(Output::Close(id(node)));
                     }
                     hyparview::Action::Notify { event: hyparview::Event::NeighborUp { node } } => {
                         self.tree.handle_neighbor_up(&node);
@@ -235,7 +235,7 @@ impl Node for Sile {
             Input::DialFailed { peer: None, .. }
             | Input::LinkEstimate { .. }
             | Input::Body { .. }
-            | Input::Claim { .. }
+            | Input::Claim(_)
             | Input::Keep { .. } => {}
         }
         self.pump(now, hops);

@@ -1,4 +1,4 @@
-//! The bodies that this node has, those that come in, and those that it misses; and what they say together.
+//! The bodies of a stream: those that this node holds, those that come in, and those that it misses.
 
 use bytes::Bytes;
 
@@ -15,12 +15,12 @@ use crate::model::part_header::BODY_LEN_MAX;
 use crate::model::time::Time;
 use crate::model::{Msn, PartHeader, PartId, Trace, TrackId};
 
-/// Where a body is that a neighbour has.
+/// The state here of a body that a neighbour has.
 #[derive(Debug)]
 pub(super) enum Place {
     Held,
     Coming(Coming),
-    /// Not here, or torn. The neighbours that said they have it.
+    /// Not here, or torn. The neighbours that have said that they have it.
     Away(PeerSet),
 }
 
@@ -29,15 +29,15 @@ pub(super) enum Place {
 pub(super) enum Effect {
     /// The links to these neighbours change what they do about the body.
     Link(PeerSet, BodyAction),
-    /// Departure: these neighbours are told that it isn't here; `lost`: nor is it going to be.
+    /// Departure: these neighbours learn that it isn't here; `lost`: and won't be.
     NotHere { to: PeerSet, id: PartId, lost: bool },
-    /// A transfer that has ended early is counted.
+    /// A transfer has ended early.
     Torn,
-    /// A missing body is forgotten for want of room.
+    /// A missing body was forgotten for want of room.
     Full,
-    /// It was published here though others have it.
+    /// It was published here, though others have it.
     Conflict,
-    /// Nobody is known to have it: the digests will tell.
+    /// No neighbour is known to have it: digests will tell.
     Compare,
 }
 
@@ -56,12 +56,12 @@ impl Bodies {
         self.pulls.next_due().into_iter().chain(self.transfers.next_due()).min()
     }
 
-    /// Whether a body is to be asked for, or a pull given up. Answers once.
+    /// Returns once whether a graft is due, or a pull is late.
     pub(super) fn is_pull_due(&mut self, now: Time) -> bool {
         self.pulls.is_due(now)
     }
 
-    /// Whether a body is one that this node may still want.
+    /// Returns whether this node may still want a body.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.store.wants(key)
     }
@@ -70,7 +70,7 @@ impl Bodies {
         self.store.get(key).is_some()
     }
 
-    /// Returns how much is remembered, announcements left out.
+    /// Returns how much is remembered, without announcements.
     pub(super) fn sizes(&self) -> Sizes {
         Sizes {
             held: self.store.len(),
@@ -81,7 +81,7 @@ impl Bodies {
         }
     }
 
-    /// Returns how many links a body passed; the most there can be if it isn't here.
+    /// Returns how many links a body passed; the maximum if it isn't here.
     pub(super) fn hops(&self, key: &Key) -> u8 {
         let coming = || self.transfers.get(key).map(Transfer::hops);
         self.store.get(key).map(|held| held.hops).or_else(coming).unwrap_or(u8::MAX)
@@ -97,12 +97,12 @@ impl Bodies {
         self.store.newest(track).max(self.transfers.newest(track))
     }
 
-    /// Whether a body is newer than all of its track that are here or come in.
+    /// Returns whether a body is newer than all of its track that are here or come in.
     pub(super) fn is_newer(&self, key: &Key) -> bool {
         self.newest(key.track).is_none_or(|newest| *key > newest)
     }
 
-    /// Returns the announcements of all that is here or comes in, the most urgent first, for a new neighbour.
+    /// Returns the announcements of all bodies that are here or come in, the most urgent first, for a new neighbour.
     pub(super) fn offer(&mut self, slot: Slot) -> Vec<Announce> {
         let mut offer: Vec<(Key, u32)> = Vec::new();
         for (key, held) in self.store.iter_mut() {
@@ -117,18 +117,18 @@ impl Bodies {
         offer.into_iter().map(|(key, length)| Announce::bare(key.id(), length)).collect()
     }
 
-    /// Whether some of these neighbours don't know of a held body.
+    /// Returns whether some of these neighbours don't know of a held body.
     pub(super) fn is_news(&self, key: &Key, all: PeerSet) -> bool {
         self.store.get(key).is_some_and(|held| !all.minus(held.known).is_empty())
     }
 
-    /// Returns what a neighbour is told of a held body, if it doesn't know.
+    /// Returns the announcement of a held body for a neighbour, if it doesn't know of it.
     pub(super) fn tell(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Announce> {
         let held = self.store.get_mut(key)?;
         held.known.insert(slot).then(|| held.announce(now))
     }
 
-    /// Returns what is told of a body that begins or has come, and those who neither get it from here nor have it.
+    /// Returns the announcement of a body, and the neighbours that neither get it from here nor have it.
     pub(super) fn tell_all(&mut self, now: Time, key: &Key, all: PeerSet) -> Option<(Announce, PeerSet)> {
         if let Some(transfer) = self.transfers.get_mut(key) {
             return Some((transfer.announce(now), transfer.tell_all(all)));
@@ -143,7 +143,7 @@ impl Bodies {
         self.store.digest().to_vec()
     }
 
-    /// Returns what a neighbour lacks by its digest and is here; `None` if it has the same.
+    /// Returns the announcements of what a neighbour lacks by its digest; `None` if it has the same as this node.
     pub(super) fn lacking(&mut self, now: Time, slot: Slot, tracks: &[TrackDigest]) -> Option<Vec<Announce>> {
         if self.store.digest() == tracks {
             return None;
@@ -158,7 +158,7 @@ impl Bodies {
         Some(announces)
     }
 
-    /// A neighbour has said that it has a body; returns where it is here.
+    /// Notes that a neighbour has a body. Returns the state of the body here.
     pub(super) fn held_by(&mut self, key: &Key, slot: Slot) -> Place {
         if let Some(held) = self.store.get_mut(key) {
             held.known.insert(slot);
@@ -172,7 +172,7 @@ impl Bodies {
         }
     }
 
-    /// A body that isn't here is announced; returns whether it is missing already.
+    /// Notes an announcement of a body that isn't here. Returns whether it is missing already.
     pub(super) fn announced(&mut self, now: Time, key: &Key, offer: &Offer, neighbours: &Neighbours) -> bool {
         self.pulls.announced(now, key, offer, neighbours)
     }
@@ -185,7 +185,7 @@ impl Bodies {
         }
     }
 
-    /// A body that was under way is missing again.
+    /// Makes a body missing again that was under way.
     fn miss_again(&mut self, now: Time, key: Key, length: u32, holders: PeerSet, failed: Slot) -> Vec<Effect> {
         if holders.is_empty() {
             return vec![Effect::Compare];
@@ -197,34 +197,34 @@ impl Bodies {
         Effect::NotHere { to: missing.waiters, id: key.id(), lost: self.transfers.get(key).is_none() }
     }
 
-    /// A body begins or goes on: it is missing no longer.
+    /// Takes a body that begins or goes on out of the missing ones.
     pub(super) fn found(&mut self, key: &Key) -> Option<Missing> {
         self.pulls.found(key)
     }
 
-    /// Gives up late pulls; returns what is to be asked for.
+    /// Gives late pulls up. Returns the bodies to graft.
     pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Key> {
         self.pulls.due(now, neighbours, config)
     }
 
-    /// Whether a pull has ended, so that another may begin. Answers once.
+    /// Returns once whether a pull has ended, so that another may begin.
     pub(super) fn take_freed(&mut self) -> bool {
         self.pulls.take_freed()
     }
 
-    /// Returns who is asked for a missing body, if anybody is now.
+    /// Chooses the neighbour to ask for a missing body, if one may be asked now.
     pub(super) fn choose(&mut self, now: Time, key: &Key, links: HolderLinks, config: &Config) -> Option<Pull> {
         let newest = self.newest(key.track).max(self.pulls.newest(key.track));
         self.pulls.choose(now, key, newest.is_none_or(|newest| newest <= *key), links, config)
     }
 
-    /// A neighbour hasn't got a body that it was, or might have been, asked for.
+    /// Notes that a neighbour hasn't got a missing body.
     pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Effect> {
         let lost = self.pulls.drop_holder(now, key, slot)?;
         Some(self.lost(key, &lost))
     }
 
-    /// A neighbour says that it hasn't got a body.
+    /// Handles a NOT-HERE.
     pub(super) fn not_held_by(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Effect> {
         if let Some(transfer) = self.transfers.get_mut(key) {
             transfer.holders.remove(slot);
@@ -232,7 +232,7 @@ impl Bodies {
         self.drop_holder(now, key, slot)
     }
 
-    /// Returns what a head means that a neighbour has sent.
+    /// Judges a head that a neighbour has sent.
     pub(super) fn head(&mut self, slot: Slot, header: &PartHeader, trace: &Trace, offset: u32) -> Head {
         let key = Key::from(header.id);
         let absurd = header.length > BODY_LEN_MAX || trace.hops.len() > Trace::HOPS_MAX;
@@ -249,13 +249,13 @@ impl Bodies {
         self.transfers.head(&key, slot, header, offset)
     }
 
-    /// A body begins; `pulled`: its sender was asked for it.
+    /// Begins a body; `pulled`: its sender was asked for it.
     pub(super) fn begin(&mut self, key: Key, transfer: Transfer, pulled: bool) {
         self.pulls.began(pulled);
         self.transfers.begin(key, transfer);
     }
 
-    /// A torn body goes on.
+    /// Goes on with a torn body.
     pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32) {
         let holders = self.found(key).map(|missing| missing.holders).unwrap_or_default();
         self.transfers.resume(now, key, slot, offset, holders);
@@ -271,8 +271,8 @@ impl Bodies {
         self.transfers.complete(key)
     }
 
-    /// A complete body isn't what its header says. Those who got its pieces find out themselves; who of its senders
-    /// is to blame can't be told apart, the last is asked last.
+    /// Drops a complete body that doesn't match its header. The neighbours that got its pieces find out themselves. Any of
+    /// its senders may be to blame; the last one is asked last.
     pub(super) fn spoiled(&mut self, now: Time, transfer: &Transfer) -> Vec<Effect> {
         let (key, failed) = (Key::from(transfer.header.id), transfer.source().unwrap_or_default());
         let mut actions = abort_children(transfer);
@@ -281,7 +281,7 @@ impl Bodies {
         actions
     }
 
-    /// A body is published here that others may have as well.
+    /// Drops transfers and pulls of a body that this node publishes itself.
     pub(super) fn supersede(&mut self, key: &Key) -> Vec<Effect> {
         let mut actions = self.transfers.take(key).as_ref().map(drop_transfer).unwrap_or_default();
         if let Some(missing) = self.found(key) {
@@ -290,18 +290,18 @@ impl Bodies {
         actions
     }
 
-    /// Keeps a whole body, and drops what it makes obsolete.
+    /// Holds a whole body, and drops what it makes obsolete.
     pub(super) fn keep(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> Vec<Effect> {
         if self.store.insert(key, held, bytes_max) { self.drop_unwanted() } else { Vec::new() }
     }
 
-    /// The window has let go of everything of `track` below `before`.
+    /// Forgets everything of `track` below `before`, as the window does.
     pub(super) fn forget(&mut self, track: TrackId, before: Msn) -> Vec<Effect> {
         self.store.forget(track, before);
         self.drop_unwanted()
     }
 
-    /// The store wants less than before: what is under way is dropped accordingly.
+    /// Drops what is under way and the store no longer wants.
     fn drop_unwanted(&mut self) -> Vec<Effect> {
         let wants = |key: &Key| self.store.wants(key);
         let transfers = self.transfers.take_unwanted(wants);
@@ -323,7 +323,7 @@ impl Bodies {
         }
     }
 
-    /// A neighbour gets a body from somebody else; returns whether it is being sent it from here.
+    /// Notes that a neighbour gets a body from another node. Returns whether it was being sent from here.
     pub(super) fn stop(&mut self, key: &Key, slot: Slot) -> bool {
         match self.transfers.get_mut(key) {
             Some(transfer) => transfer.to.remove(slot),
@@ -331,7 +331,7 @@ impl Bodies {
         }
     }
 
-    /// A neighbour has refused a body, or the link has dropped it; returns whether it is to be announced anew.
+    /// Notes that a neighbour has refused a body, or the link has dropped it. Returns whether to announce it anew.
     pub(super) fn stopped(&mut self, key: &Key, slot: Slot) -> bool {
         if let Some(transfer) = self.transfers.get_mut(key) {
             transfer.to.remove(slot);
@@ -344,7 +344,7 @@ impl Bodies {
         true
     }
 
-    /// A sender has given a body up, before its head or after.
+    /// Handles a body that its sender has given up, before its head or after.
     pub(super) fn torn(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Effect> {
         if self.transfers.get(&key).is_some_and(|transfer| transfer.source() == Some(slot)) {
             return self.tear(now, key, slot, config);
@@ -352,7 +352,7 @@ impl Bodies {
         self.drop_holder(now, &key, slot).into_iter().collect()
     }
 
-    /// A transfer has ended early. Departure: it goes on at its offset, elsewhere.
+    /// Ends a transfer early. Departure: it goes on elsewhere, at its offset.
     pub(super) fn tear(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Effect> {
         let Some(transfer) = self.transfers.tear(now, &key, slot) else { return Vec::new() };
         let (length, holders) = (transfer.header.length, transfer.holders);
@@ -364,7 +364,7 @@ impl Bodies {
         actions
     }
 
-    /// Bodies that stand still are asked for elsewhere; torn ones that nobody goes on with are dropped.
+    /// Asks elsewhere for bodies that stand still, and drops torn ones that no neighbour goes on with.
     pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Effect> {
         let mut stalled = self.transfers.stalled(now, neighbours);
         stalled.orphans.retain(|key| !self.pulls.contains(key));
@@ -382,14 +382,14 @@ impl Bodies {
         actions
     }
 
-    /// A neighbour is gone, and its transfers both ways with it; `parent`: it was the one that fed us, and nothing is
-    /// waited for any more.
+    /// Forgets a neighbour, and ends its transfers both ways; `parent`: it fed us, so no eager copy is waited for any
+    /// more.
     pub(super) fn without(&mut self, now: Time, slot: Slot, parent: bool, config: &Config) -> Vec<Effect> {
         let mut actions = Vec::new();
         self.store.without(slot);
         for ended in self.transfers.without(slot) {
             let id = ended.key.id();
-            // The link may outlive the neighbourhood: other swarms use it.
+            // The link may stay up: other swarms use it.
             if ended.sending {
                 actions.push(Effect::Link(PeerSet::one(slot), BodyAction::Abort(id)));
             }
@@ -405,14 +405,14 @@ impl Bodies {
     }
 }
 
-/// Nobody wants a body any more that was coming in.
+/// Ends a transfer that this node no longer wants.
 fn drop_transfer(transfer: &Transfer) -> Vec<Effect> {
     let id = transfer.header.id;
     let refuse = transfer.source().map(|from| Effect::Link(PeerSet::one(from), BodyAction::Refuse(id)));
     refuse.into_iter().chain(abort_children(transfer)).collect()
 }
 
-/// A body that was coming in can't be finished.
+/// Ends the transfers to the neighbours that were getting a body as it came in.
 fn abort_children(transfer: &Transfer) -> Vec<Effect> {
     let id = transfer.header.id;
     vec![Effect::Link(transfer.to, BodyAction::Abort(id)), Effect::NotHere { to: transfer.then, id, lost: false }]

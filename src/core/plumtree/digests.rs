@@ -1,5 +1,5 @@
-//! When the window digest goes round, and to whom: each second, and after a drop, a node compares what it holds
-//! with some neighbours, so that no lost IHAVE loses a part. Not in the paper.
+//! The rounds of window digests. Each second, and after a torn transfer, a node compares what it holds with some
+//! neighbours, so that no lost IHAVE loses a part. Not in the paper.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::deadline::Deadline;
 use super::neighbours::{PeerSet, Slot};
 use crate::model::time::Time;
 
-/// After this many rounds without news digests are at their rarest: each 8 intervals.
+/// After this many rounds without news the rounds are 8 intervals apart.
 const IDLE_ROUNDS_MAX: u8 = 3;
 
 /// How many neighbours a round reaches, the parent first and the others in turn. Any of them can fill a hole; with all 5
@@ -21,11 +21,11 @@ const FANOUT: usize = 2;
 #[derive(Debug, Clone)]
 pub(super) struct Digests {
     rng: SmallRng,
-    /// Whose turn it is to get one.
+    /// The neighbour whose turn it is.
     turn: u8,
-    /// How many rounds ago anything changed.
+    /// The number of rounds since the last change.
     idle_rounds: u8,
-    /// Neighbours whose digest was ours when it came, since our last one.
+    /// Neighbours whose last digest equalled ours, since our last round.
     agree: PeerSet,
     due: Deadline,
 }
@@ -41,13 +41,13 @@ impl Digests {
         }
     }
 
-    /// Something has changed: digests go round at their usual pace again.
+    /// Returns to the usual pace, after a change.
     pub(super) fn news(&mut self) {
         self.idle_rounds = 0;
     }
 
-    /// The next round is due an interval from now, unless it is due by itself. The first one is spread over the
-    /// interval, so that nodes that start together don't talk together.
+    /// Makes the next round due an interval from now at the latest. The first one is spread over the interval, so that nodes
+    /// that start together don't talk together.
     pub(super) fn arm(&mut self, now: Time, interval: Option<Duration>) {
         let Some(interval) = interval else { return };
         if self.due.at().is_none() {
@@ -59,7 +59,7 @@ impl Digests {
         }
     }
 
-    /// A round is due at this time at the latest.
+    /// Makes a round due at this time at the latest.
     pub(super) fn hasten(&mut self, at: Time) {
         self.due.hasten(at);
     }
@@ -68,12 +68,12 @@ impl Digests {
         self.due.at()
     }
 
-    /// Whether a round is due. Answers once.
+    /// Returns once whether a round is due.
     pub(super) fn is_due(&mut self, now: Time) -> bool {
         self.due.expired(now)
     }
 
-    /// Begins a round, and returns who gets a digest: any of them that holds what we lack can fill it in. With no
+    /// Begins a round. Returns the neighbours that get a digest: any of them may hold what this node lacks. Without
     /// neighbours no round follows.
     pub(super) fn round(
         &mut self,
@@ -86,7 +86,7 @@ impl Digests {
         if all.is_empty() {
             return Vec::new();
         }
-        // Whoever has shown that it has the same needn't be asked, and counts as one who was.
+        // A neighbour that has shown that it has the same needn't be asked, and counts as asked.
         let agree = std::mem::take(&mut self.agree);
         let mut others: Vec<Slot> = all.minus(agree).iter().collect();
         // The parent, and the others in turn.
@@ -100,12 +100,12 @@ impl Digests {
         others
     }
 
-    /// A neighbour has what we have.
+    /// Notes that a neighbour has what this node has.
     pub(super) fn agrees(&mut self, slot: Slot) {
         self.agree.insert(slot);
     }
 
-    /// A neighbour is gone.
+    /// Forgets a neighbour.
     pub(super) fn without(&mut self, slot: Slot) {
         self.agree.remove(slot);
     }

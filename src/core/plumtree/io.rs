@@ -1,4 +1,4 @@
-//! What goes in and comes out of a [`Plumtree`](super::plumtree::Plumtree).
+//! The inputs and outputs of a [`Plumtree`](super::plumtree::Plumtree).
 
 use bytes::Bytes;
 
@@ -61,29 +61,29 @@ pub enum BodyAction {
     Refuse(PartId),
 }
 
-/// What can happen to a [`Plumtree`](super::plumtree::Plumtree).
+/// An input of a [`Plumtree`](super::plumtree::Plumtree).
 #[derive(Debug, Clone)]
 pub enum Input {
     /// [`Plumtree::poll_timeout`](super::plumtree::Plumtree::poll_timeout) has passed.
     Timeout,
     /// The overlay has a new neighbour.
     NeighborUp(NodeId),
-    /// The overlay has lost or dropped one. Its transfers both ways are torn.
+    /// The overlay has lost or dropped a neighbour. Its transfers both ways are torn.
     NeighborDown(NodeId),
-    /// This node's ingest made a part (or the record, under [`TrackId::RECORD`]).
+    /// This node has packaged a part (or the record, under [`TrackId::RECORD`]).
     Publish {
         /// Its header.
         header: PartHeader,
         /// Its body, of `header.length` bytes.
         body: Bytes,
-        /// How it was made: a way without a hop.
+        /// When it was packaged; without a hop so far.
         trace: Trace,
     },
     /// A control message.
     Message {
-        /// Who sent it; anybody may.
+        /// The node that sent it; any node may.
         from: NodeId,
-        /// What it says.
+        /// The message.
         message: Message,
     },
     /// A body moves, or stops, on the link to a peer.
@@ -93,7 +93,7 @@ pub enum Input {
         /// What has happened to the body.
         event: BodyEvent,
     },
-    /// What the link to a neighbour is like, for the graft timers; told now and then.
+    /// The link to a neighbour has been measured; for the graft timers.
     LinkEstimate {
         /// The neighbour.
         peer: NodeId,
@@ -102,23 +102,23 @@ pub enum Input {
         /// Measured rate of bodies from it, in bytes/s; 0 while unknown.
         rate: u64,
     },
-    /// The window has let go of everything of `track` below `before`: neither held, served nor wanted.
+    /// The window has let go of everything of `track` below `before`. This node neither holds, serves nor wants it.
     Forget {
-        /// Which track.
+        /// The track.
         track: TrackId,
         /// The oldest segment still held.
         before: Msn,
     },
 }
 
-/// What a [`Plumtree`](super::plumtree::Plumtree) wants done.
+/// An output of a [`Plumtree`](super::plumtree::Plumtree): what the driver does next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// Send a control message, ahead of all bodies.
     Send {
-        /// To whom.
+        /// The node that gets it.
         to: NodeId,
-        /// What.
+        /// The message.
         message: Message,
     },
     /// Change a body that is on its way to or from a peer.
@@ -128,39 +128,39 @@ pub enum Output {
         /// What the link does.
         action: BodyAction,
     },
-    /// A whole body whose hash was checked; each id once.
+    /// A body is whole, and its hash is right. Each id comes once.
     Deliver {
         /// Its header.
         header: PartHeader,
         /// Its body.
         body: Bytes,
-        /// Its way to this node; empty at the ingest.
+        /// Its hops to this node; none at the ingest node.
         trace: Trace,
-        /// First byte in.
+        /// When its first byte came in.
         received: Time,
     },
 }
 
-/// What goes out of one body to one neighbour.
+/// The start of a transfer to a neighbour.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) header: PartHeader,
-    /// Its way up to this node.
+    /// Its hops up to this node.
     pub(super) trace: Trace,
     /// When this node had its first byte.
     pub(super) received: Time,
-    /// What is here of it, from the offset asked for.
+    /// The bytes that are here, from the requested offset.
     pub(super) pieces: Vec<Bytes>,
-    /// The neighbour has lost the transfer, and asks anew.
+    /// The neighbour has lost an earlier transfer.
     pub(super) again: bool,
 }
 
-/// What comes of a GRAFT for a body.
+/// The answer to a GRAFT for a body.
 #[derive(Debug)]
 pub(super) enum Serve {
-    /// This much is here now; what follows is passed on as it comes in.
+    /// These bytes are here; the rest follows as it comes in.
     Send(Sending),
-    /// It is sent once it is here.
+    /// The body follows once it is here.
     Wait,
     NotHere,
 }

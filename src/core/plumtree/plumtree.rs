@@ -1,4 +1,4 @@
-//! What leads to what: takes the inputs, asks the owners, and sends what they say. Nobody else writes to the outputs.
+//! The state machine: takes the inputs, asks the owners, and sends what they return. Nothing else writes outputs.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use super::tree::{Exchange, Tree};
 use crate::model::time::Time;
 use crate::model::{NodeId, PartHeader, PartId, Trace};
 
-/// Paper: "GRAFT, node, null": the link is wanted, and no body.
+/// Paper: "GRAFT, node, null": it asks for the link, and for no body.
 const LINK: Message = Message::Graft { id: None, offset: 0, join: true };
 
-/// One node's Plumtree in one swarm.
+/// The Plumtree of one node in one swarm.
 #[derive(Debug, Clone)]
 pub struct Plumtree {
     me: NodeId,
@@ -39,7 +39,7 @@ pub struct Plumtree {
 }
 
 impl Plumtree {
-    /// A node without neighbours. `seed` fixes all of its choices.
+    /// Makes a node without neighbours. `seed` fixes all of its choices.
     pub fn new(me: NodeId, config: Config, seed: u64) -> Self {
         Plumtree {
             me,
@@ -54,7 +54,7 @@ impl Plumtree {
         }
     }
 
-    /// Takes one input at `now`, which never goes back.
+    /// Takes one input. `now` never goes back.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.counters.received(&input);
         match input {
@@ -84,57 +84,58 @@ impl Plumtree {
         }
     }
 
-    /// The next thing to do, until `None`.
+    /// Returns the next output; drain until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
         let next = self.outputs.pop_front();
         if next.is_none() {
-            // Ten thousand idle nodes' buffers are memory, and cold.
+            // An idle node keeps no buffer: a simulation has ten thousand of them.
             self.outputs = VecDeque::new();
         }
         next
     }
 
-    /// When [`Input::Timeout`] is due.
+    /// Returns when [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
         [self.lazy.next_due(), self.bodies.next_due(), self.digests.next_due()].into_iter().flatten().min()
     }
 
-    /// What was counted.
+    /// Returns the counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The neighbours, with whether the link is eager (in the paper's eagerPushPeers).
+    /// Returns the neighbours, each with whether its link is eager (in the paper's eagerPushPeers).
     pub fn neighbours(&self) -> impl Iterator<Item = (NodeId, bool)> {
         self.neighbours.iter().map(|(slot, id)| (id, self.tree.eager().contains(slot)))
     }
 
-    /// Changes settings while it runs.
+    /// Changes settings at run time.
     pub fn configure(&mut self, change: impl FnOnce(&mut Config)) {
         change(&mut self.config);
     }
 
-    /// Whether other links than when this was last asked are eager.
+    /// Returns whether the set of eager links has changed since the last call.
     pub fn tree_changed(&mut self) -> bool {
         self.tree.changed()
     }
 
-    /// The neighbour that feeds this node, as far as it is known.
+    /// Returns the neighbour that feeds this node, if known.
     pub fn parent(&self) -> Option<NodeId> {
         self.tree.parent().and_then(|slot| self.neighbours.id(slot))
     }
 
-    /// How many bytes/s this stream has now; 0 while it isn't known.
+    /// Returns the rate of this stream in bytes/s; 0 while it isn't known.
     pub fn inflow(&self, now: Time) -> u64 {
         self.tree.inflow(now)
     }
 
-    /// How much is remembered.
+    /// Returns how much this node remembers.
     pub fn sizes(&self) -> Sizes {
         Sizes { announcements: self.lazy.len(), ..self.bodies.sizes() }
     }
 
-    /// Paper: "upon event NeighborUp(node): eagerPushPeers + {node}". Departures: starts lazy, and all is announced.
+    /// Paper: "upon event NeighborUp(node): eagerPushPeers + {node}". Departures: the link starts lazy, and all bodies are
+    /// announced.
     fn on_neighbor_up(&mut self, now: Time, id: NodeId) {
         if id == self.me {
             return;
@@ -169,8 +170,8 @@ impl Plumtree {
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message) {
         let Some(slot) = self.neighbours.slot(from) else {
-            // A node that is no neighbour (or is one on its side only, for the moment) enters no set. Its
-            // GRAFT is answered, since it may be waiting.
+            // A node that is no neighbour (or only on its own side, for the moment) enters no set. Its GRAFT gets an
+            // answer, since it may be waiting.
             self.counters.strangers += 1;
             if let Message::Graft { id: Some(id), offset, .. } = message {
                 self.serve(from, None, id, offset);
@@ -194,14 +195,14 @@ impl Plumtree {
             // Paper: "upon event Receive(PRUNE, sender): eagerPushPeers - {sender}; lazyPushPeers + {sender}".
             Message::Prune => self.tree.pruned_by(now, slot, self.config.upload.is_some()),
             Message::NotHere { id } => {
-                // Departure: the next holder is asked at once.
+                // Departure: asks the next holder at once.
                 self.counters.not_here_received += 1;
                 let key = Key::from(id);
                 let action = self.bodies.not_held_by(now, &key, slot);
                 self.act(action);
             }
             Message::Receiving(announce) => {
-                // It gets this body from somebody else: it needn't come from here.
+                // It gets this body from another neighbour, so the transfer from here ends.
                 if self.bodies.stop(&Key::from(announce.id), slot) {
                     self.act_on_links(PeerSet::one(slot), &BodyAction::Abort(announce.id));
                     self.tree.fed_elsewhere(slot);
@@ -209,7 +210,7 @@ impl Plumtree {
                 self.on_announce(now, slot, &announce);
             }
             Message::Digest(tracks) => match self.bodies.lacking(now, slot, &tracks) {
-                // What the neighbour lacks and is here is announced to it.
+                // Announces what the neighbour lacks and is here.
                 Some(lacking) => self.send_ihaves(slot, &lacking),
                 None => self.digests.agrees(slot),
             },
@@ -220,7 +221,7 @@ impl Plumtree {
     /// LazyPush(m, mID, 0, myself); Deliver(m); receivedMsgs + {mID}". Departure: ids are positions.
     fn on_publish(&mut self, now: Time, header: PartHeader, body: Bytes, trace: Trace) {
         let key = Key::from(header.id);
-        // The ingest has just hashed this body; hashing it again would cost the first hop its time.
+        // The packager has just hashed this body; another hash would delay the first hop.
         let fits = body.len() == header.length as usize;
         if !fits || self.bodies.is_held(&key) || !self.bodies.wants(&key) {
             self.counters.conflicts += 1;
@@ -234,7 +235,7 @@ impl Plumtree {
     }
 
     /// Paper: "upon event Receive(GRAFT, mID, sender): ... if mID in receivedMsgs: send GOSSIP". Departures: a body
-    /// that is coming in, or asked for, is passed on as it comes; what isn't here is answered.
+    /// that is coming in, or asked for, goes on as it comes; for other bodies the answer is NOT-HERE.
     fn serve(&mut self, to: NodeId, slot: Option<Slot>, id: PartId, offset: u32) {
         match self.bodies.serve(&Key::from(id), slot, offset, &self.config) {
             Serve::Send(sending) => self.send_body(to, sending, offset),
@@ -275,7 +276,7 @@ impl Plumtree {
         let awaited = !self.config.lazy_start || (self.tree.expects(now, slot) && self.bodies.is_newer(&key));
         let due = match (awaited, offer.poor) {
             (true, _) => now + self.tree.timeout_1(offer.length, &self.neighbours, &self.config),
-            // Somebody better may be about to announce it.
+            // A better neighbour may be about to announce it.
             (false, true) => now + self.config.graft_margin_min,
             (false, false) => now,
         };
@@ -284,14 +285,14 @@ impl Plumtree {
     }
 
     /// Paper: "upon event Timer(mID): send GRAFT to the first announcer in missing, setup
-    /// Timer(mID, timeout_2)". Due pulls are begun, late ones given up.
+    /// Timer(mID, timeout_2)". Begins due pulls, and gives late ones up.
     fn on_graft_timer(&mut self, now: Time) {
         for key in self.bodies.due(now, &self.neighbours, &self.config) {
             self.pull(now, &key);
         }
     }
 
-    /// Asks the best holder.
+    /// Sends a GRAFT to the best holder.
     fn pull(&mut self, now: Time, key: &Key) {
         let links = self.tree.links(now, &self.neighbours);
         let Some(ask) = self.bodies.choose(now, key, links, &self.config) else { return };
@@ -301,9 +302,9 @@ impl Plumtree {
             self.tree.graft(ask.slot);
         }
         self.send(ask.slot, Message::Graft { id: Some(key.id()), offset, join });
-        if ask.live && ask.first && self.config.promise && self.tree.parent().is_none() {
-            // Departure: while nobody feeds us, others learn at once that we are about to have it, and may ask in
-            // turn: the grafts go up as the announcements come down, and the body comes at one link delay a hop.
+        if ask.live && ask.is_first && self.config.promise && self.tree.parent().is_none() {
+            // Departure: while this node has no parent, its other neighbours learn at once that it is about to have the
+            // body, and may ask in turn. Grafts go up as announcements come down, and the body takes one link delay a hop.
             let message = Message::Receiving(Announce::bare(key.id(), ask.length));
             self.send_all(self.neighbours.all().minus(ask.holders), &message);
         }
@@ -359,9 +360,9 @@ impl Plumtree {
     }
 
     /// Paper: "else (mID in receivedMsgs): eagerPushPeers - {sender}; lazyPushPeers + {sender}; trigger Send(PRUNE,
-    /// sender, myself)". Departure: known from the header, the body isn't taken.
+    /// sender, myself)". Departure: the header tells, and the body isn't taken.
     fn refuse_duplicate(&mut self, now: Time, slot: Slot, id: PartId, same: bool) {
-        // Equal ids with different hashes: the first is kept, the other counted, never spliced.
+        // Of two bodies with one id and different hashes the first stays. The other is counted, and never spliced in.
         self.counters.conflicts += u64::from(!same);
         self.counters.duplicates += 1;
         if self.config.refuse_duplicates {
@@ -435,12 +436,12 @@ impl Plumtree {
         }
     }
 
-    /// The last byte is here.
+    /// Handles a body whose last byte is here.
     fn complete(&mut self, now: Time, key: Key) {
         let Some(transfer) = self.bodies.complete(&key) else { return };
         let body = transfer.whole();
         if !transfer.header.matches(&body) {
-            // Departure: the hash is checked before the body is used.
+            // Departure: checks the hash before any use of the body.
             self.counters.hash_mismatches += 1;
             let actions = self.bodies.spoiled(now, &transfer);
             self.act(actions);
@@ -454,16 +455,14 @@ impl Plumtree {
         } else {
             self.tree.eager().minus(transfer.holders).union(transfer.then)
         };
-        let known = transfer.holders.union(transfer.told).union(transfer.to).minus(to);
-        let Transfer { header, trace, received, to: sent, .. } = transfer;
-        let mut held = HeldBody::new(header, body.clone(), &trace, received);
-        (held.known, held.sent) = (known, sent);
+        let held = HeldBody::of(&transfer, body.clone(), to);
+        let Transfer { header, trace, received, .. } = transfer;
         self.keep(now, held, to, Output::Deliver { header, body, trace, received });
     }
 
     /// EagerPush of a whole body to `to`, LazyPush, Deliver.
     fn keep(&mut self, now: Time, held: HeldBody, to: PeerSet, deliver: Output) {
-        let (header, published) = (held.header, held.hops == 0);
+        let (header, published) = (held.header, held.is_own());
         let key = Key::from(header.id);
         self.tree.add_inflow(now, u64::from(header.length));
         if let Some(slot) = self.tree.shed(now, self.config.upload) {
@@ -487,7 +486,7 @@ impl Plumtree {
         self.push(deliver);
     }
 
-    /// Departure: RECEIVING to all who neither get this body from here nor have it.
+    /// Departure: sends RECEIVING to all neighbours that neither get this body from here nor have it.
     fn tell_receiving(&mut self, now: Time, key: &Key) {
         if let Some((announce, to)) = self.bodies.tell_all(now, key, self.neighbours.all()) {
             self.send_all(to, &Message::Receiving(announce));
@@ -499,13 +498,13 @@ impl Plumtree {
         if !self.bodies.is_news(&key, self.neighbours.all()) {
             return;
         }
-        // Where nobody is fed from here the announcement is what spreads the body.
+        // Without children the announcement alone spreads the body.
         let delay = if self.tree.children().is_empty() { Duration::ZERO } else { self.config.ihave_delay };
         self.counters.bounds_hit += u64::from(self.lazy.push(key, now + delay));
     }
 
     /// Paper: "dispatch: the IHAVE messages of the lazy queues are sent, aggregated by the policy".
-    /// Departure: nothing to those who have told that they have it.
+    /// Departure: none goes to a neighbour that has said that it has the body.
     fn flush_announcements(&mut self, now: Time) {
         let queue = self.lazy.take_due(now);
         if queue.is_empty() {
@@ -528,7 +527,7 @@ impl Plumtree {
         }
     }
 
-    /// Does what the owner of the bodies wants done.
+    /// Carries out what follows from a change to the bodies.
     fn act(&mut self, actions: impl IntoIterator<Item = Effect>) {
         for action in actions {
             match action {

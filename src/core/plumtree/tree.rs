@@ -1,4 +1,4 @@
-//! The tree: which links are eager, who feeds this node, and which links would be better.
+//! The tree: the eager links, the parent, and better links.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::pulls::{HolderLinks, Missing, Offer};
 use super::transfers::Coming;
 use crate::model::time::Time;
 
-/// How long a neighbour that refused a GRAFT for want of upload is asked last.
+/// A neighbour that refused a GRAFT for want of upload is asked last for this long.
 const FULL_FOR: Duration = Duration::from_secs(10);
 
-/// Who was refused, and asks again after this, has seen a part go by: earlier GRAFTs may have crossed the answer.
+/// A refused neighbour that asks again after this insists. An earlier GRAFT may have crossed the refusal.
 const INSISTS_AFTER: Duration = Duration::from_millis(500);
 
-/// A child is told this often at most that there are too many.
+/// A child is told this often at most that there are too many children.
 const SHED_EVERY: Duration = Duration::from_secs(20);
 
 /// Neighbours lost within this time are lost to one event, and who is left is asked as announcements come.
@@ -29,7 +29,7 @@ const EXPECTING: Duration = Duration::from_millis(1_200);
 /// after PART-HOLD-BACK, three parts' time, is a gap, and the pull needs the rest of it.
 const GRAFT_MARGIN_MAX: Duration = Duration::from_millis(250);
 
-/// How late eager copies come after the first announcement: mean and deviation as RFC 6298 reckons
+/// The delay of eager copies after the first announcement: mean and deviation as RFC 6298 has them for
 /// the round trip.
 #[derive(Debug, Clone, Default)]
 struct Lag {
@@ -56,7 +56,7 @@ impl Lag {
     }
 }
 
-/// How many bytes/s this stream has, for the upload budget.
+/// The rate of this stream in bytes/s, for the upload budget.
 #[derive(Debug, Clone, Default)]
 struct Inflow {
     since: Option<Time>,
@@ -67,7 +67,7 @@ struct Inflow {
 impl Inflow {
     const WINDOW: Duration = Duration::from_secs(2);
 
-    /// Returns bytes/s: 0 before it was measured, and once nothing has come for some windows.
+    /// Returns bytes/s; 0 before the first measurement, and after some windows without a body.
     fn rate(&self, now: Time) -> u64 {
         if self.since.is_some_and(|since| now.since(since) < 4 * Self::WINDOW) { self.rate } else { 0 }
     }
@@ -85,11 +85,11 @@ impl Inflow {
     }
 }
 
-/// A neighbour that is to be the parent, and the former one.
+/// A change of the parent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Exchange {
     pub(super) graft: Slot,
-    /// `None`: the former parent's link stays as it is.
+    /// The former parent; `None` if its link stays as it is.
     pub(super) prune: Option<Slot>,
 }
 
@@ -98,9 +98,9 @@ pub(super) struct Exchange {
 pub(super) struct Tree {
     /// The paper's eagerPushPeers; all other neighbours are in its lazyPushPeers.
     eager: PeerSet,
-    /// The neighbour that feeds us: whose copy of a body came first, over an eager link.
+    /// The neighbour that feeds us: the first copy of a body came from it, over an eager link.
     parent: Option<Slot>,
-    /// Neighbours that were asked to feed us, and have neither sent a body nor refused since.
+    /// Neighbours that were asked to feed us and have neither sent a body nor refused since.
     grafted: PeerSet,
     /// A lazy neighbour that was earlier than the parent, and how often in a row.
     candidate: Option<(Slot, u8)>,
@@ -110,9 +110,9 @@ pub(super) struct Tree {
     expecting_until: Time,
     /// When a neighbour was last lost.
     last_down: Option<Time>,
-    /// When a neighbour was last sent a PRUNE.
+    /// The times of the last PRUNE to each neighbour.
     pruned_at: BTreeMap<Slot, Time>,
-    /// Neighbours that answered a GRAFT with a PRUNE: until then they are asked last.
+    /// Neighbours that answered a GRAFT with a PRUNE. Until these times they are asked last.
     full_until: BTreeMap<Slot, Time>,
     lag: Lag,
     inflow: Inflow,
@@ -121,12 +121,12 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A new neighbour's link starts eager, as in the paper.
+    /// Makes a new neighbour's link eager, as in the paper.
     pub(super) fn add(&mut self, slot: Slot) {
         self.eager.insert(slot);
     }
 
-    /// A neighbour is gone: nothing points there any more. Returns whether it was the parent.
+    /// Forgets a neighbour. Returns whether it was the parent.
     pub(super) fn without(&mut self, slot: Slot) -> bool {
         let parent = self.is_parent(slot);
         self.make_lazy(slot);
@@ -156,12 +156,12 @@ impl Tree {
         self.parent.map_or(self.eager, |parent| self.eager.minus(PeerSet::one(parent)))
     }
 
-    /// Whether a neighbour has refused to feed us lately.
+    /// Returns whether a neighbour has refused to feed us lately.
     pub(super) fn is_full(&self, now: Time, slot: Slot) -> bool {
         self.full_until.get(&slot).is_some_and(|until| *until > now)
     }
 
-    /// Returns which links are what, where a holder is chosen.
+    /// Returns the states of the links, for the choice of a holder.
     pub(super) fn links<'a>(&self, now: Time, neighbours: &'a Neighbours) -> HolderLinks<'a> {
         let mut full = PeerSet::default();
         for slot in self.full_until.keys().filter(|slot| self.is_full(now, **slot)) {
@@ -170,17 +170,17 @@ impl Tree {
         HolderLinks { eager: self.eager, full, neighbours }
     }
 
-    /// Whether other links than when this was last asked are eager.
+    /// Returns whether the set of eager links has changed since the last call.
     pub(super) fn changed(&mut self) -> bool {
         self.told.replace(self.eager) != Some(self.eager)
     }
 
-    /// Returns how many bytes/s this stream has; 0 while it isn't known.
+    /// Returns the rate of this stream in bytes/s; 0 while it isn't known.
     pub(super) fn inflow(&self, now: Time) -> u64 {
         self.inflow.rate(now)
     }
 
-    /// A whole body is here.
+    /// Counts a whole body.
     pub(super) fn add_inflow(&mut self, now: Time, bytes: u64) {
         self.inflow.add(now, bytes);
     }
@@ -191,13 +191,13 @@ impl Tree {
         self.parent.take_if(|parent| *parent == slot);
     }
 
-    /// A neighbour is asked to feed us.
+    /// Notes that a neighbour is asked to feed us.
     pub(super) fn graft(&mut self, slot: Slot) {
         self.eager.insert(slot);
         self.grafted.insert(slot);
     }
 
-    /// A body begins. Paper: "eagerPushPeers + {sender}; lazyPushPeers - {sender}". Departure: not where it was
+    /// Notes that a body begins. Paper: "eagerPushPeers + {sender}; lazyPushPeers - {sender}". Departure: not if it was
     /// `pulled`, since a hole in the window is filled beside the tree.
     pub(super) fn began(&mut self, slot: Slot, pulled: bool) {
         self.grafted.remove(slot);
@@ -207,15 +207,15 @@ impl Tree {
         self.went_on(slot);
     }
 
-    /// A neighbour sends a body, or goes on with it.
+    /// Notes that a neighbour sends a body, or goes on with it.
     pub(super) fn went_on(&mut self, slot: Slot) {
         if self.eager.contains(slot) {
             self.parent = Some(slot);
         }
     }
 
-    /// Returns who gets a body that `source` sends: not its holders, whose link is then no tree link unless they
-    /// feed us, or are about to; those who asked for it, too.
+    /// Returns the neighbours that get a body from `source`: the eager ones that don't hold it, and those that asked for it.
+    /// The link to a holder leaves the tree, unless it feeds us or is about to.
     pub(super) fn targets(&mut self, source: Slot, holders: PeerSet, waiters: PeerSet) -> PeerSet {
         let to = self.eager.minus(holders).union(waiters).minus(PeerSet::one(source));
         let mut stay = self.grafted.union(to);
@@ -227,20 +227,20 @@ impl Tree {
         to
     }
 
-    /// A child has got a body from somebody else: it has a parent, and it isn't this node.
+    /// Notes that a child gets a body from another node: that is its parent, and not this node.
     pub(super) fn fed_elsewhere(&mut self, slot: Slot) {
         if !self.is_parent(slot) && !self.grafted.contains(slot) {
             self.eager.remove(slot);
         }
     }
 
-    /// Whether an eager copy may be expected of a body newer than all others. Departure: not while nobody feeds this
-    /// node, nor of what the parent itself announces (which then doesn't send it).
+    /// Returns whether an eager copy of the newest body may be expected. Departure: not while this node has no parent, nor
+    /// if the parent itself announces the body (then it doesn't send it).
     pub(super) fn expects(&self, now: Time, announcer: Slot) -> bool {
         !self.is_parent(announcer) && (self.parent.is_some() || now < self.expecting_until)
     }
 
-    /// Returns the paper's timeout_1, or ours: the measured lag of the tree + length / rate.
+    /// Returns the paper's timeout_1. Departure: the measured lag of the tree + length / rate.
     pub(super) fn timeout_1(&self, length: u32, neighbours: &Neighbours, config: &Config) -> Duration {
         if !config.size_aware_timers {
             return config.graft_timeout_1;
@@ -253,7 +253,7 @@ impl Tree {
         margin + neighbours.transfer_time(parent, u64::from(length))
     }
 
-    /// A neighbour wants to be fed: returns whether it is. Departure: children are capped.
+    /// Handles a GRAFT. Returns whether the neighbour is a child now. Departure: children are capped.
     pub(super) fn grafted_by(&mut self, now: Time, slot: Slot, upload: Option<u64>) -> bool {
         let full = self.has_no_room(now, slot, upload);
         if full {
@@ -265,8 +265,8 @@ impl Tree {
         !full
     }
 
-    /// Departure: eager children are capped to what the upload budget feeds in half of the time, so that a slow
-    /// node is a leaf. Who asks again has found nobody better: then to what the budget feeds at all.
+    /// Departure: the number of children is capped to what half of the upload budget feeds, so that a slow node is a leaf.
+    /// A neighbour that insists has found no better parent: for it, all of the budget counts.
     fn has_no_room(&self, now: Time, asking: Slot, upload: Option<u64>) -> bool {
         let refused = self.pruned_at.get(&asking).map(|at| now.since(*at));
         let again = refused.is_some_and(|since| since >= INSISTS_AFTER && since < FULL_FOR);
@@ -281,7 +281,7 @@ impl Tree {
         Some(usize::try_from(children).unwrap_or(usize::MAX))
     }
 
-    /// Departure: returns a child too many, one that hasn't been told so lately. It is sent elsewhere.
+    /// Departure: returns a child beyond the cap that hasn't been told so lately. It is sent elsewhere.
     pub(super) fn shed(&mut self, now: Time, upload: Option<u64>) -> Option<Slot> {
         let budget = self.children_max(upload)?;
         let children = self.children();
@@ -298,7 +298,7 @@ impl Tree {
         self.pruned_at.get(&slot).is_some_and(|at| now.since(*at) < lately)
     }
 
-    /// A neighbour has sent a PRUNE; `full`: it may be for want of upload.
+    /// Handles a PRUNE; `full`: it may be for want of upload.
     pub(super) fn pruned_by(&mut self, now: Time, slot: Slot, full: bool) {
         self.make_lazy(slot);
         if full {
@@ -319,7 +319,7 @@ impl Tree {
     }
 
     /// Paper, "Optimization": on the first copy of a message, a lazy neighbour that announced it over
-    /// a shorter way takes the sender's place. Departure: on measured time.
+    /// fewer links takes the sender's place. Departure: by measured time.
     pub(super) fn came(
         &mut self,
         coming: Coming,
@@ -328,7 +328,7 @@ impl Tree {
         config: &Config,
     ) -> Option<Exchange> {
         let Coming { slot, received: now, hops } = coming;
-        if let Some((_, first)) = missing.first {
+        if let Some((_, first)) = missing.earliest {
             self.lag.add(now.since(first));
         }
         let better = match config.optimise {
@@ -342,7 +342,7 @@ impl Tree {
             Optimise::Time { margin, samples } => {
                 let tail = |slot: Slot| neighbours.slow_tail(slot, missing.length);
                 let whole = now + tail(slot);
-                let earlier = missing.first.filter(|(node, at)| whole.since(*at + tail(*node)) >= margin);
+                let earlier = missing.earliest.filter(|(node, at)| whole.since(*at + tail(*node)) >= margin);
                 let before = |slot| self.candidate.filter(|(candidate, _)| *candidate == slot);
                 self.candidate =
                     earlier.map(|(slot, _)| (slot, before(slot).map_or(0, |(_, count)| count).saturating_add(1)));

@@ -1,4 +1,4 @@
-//! The streams that this node's ingest claims, and their entries' refreshes.
+//! The streams that this node ingests, and the refreshes of their entries.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const ENDED_LINGER: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 struct Claim {
     entry: Entry,
-    /// Set at the stream's end: until when its entry is refreshed.
+    /// The end of the refreshes; set once the presentation has ended.
     until: Option<Time>,
 }
 
@@ -43,7 +43,7 @@ impl Claims {
         Claims { me, claims: BTreeMap::new(), refresh_at: None }
     }
 
-    /// Claims the stream of a record; returns what is to be announced if its life or epoch is new.
+    /// Claims the stream of a record. Returns the announcement to send if its presentation or epoch is new.
     pub(super) fn claim(&mut self, now: Time, record: &Record) -> Option<Announcement<Entry>> {
         let Record { stream, life, epoch, .. } = record;
         let until = record.ended.map(|_| now + ENDED_LINGER);
@@ -63,7 +63,7 @@ impl Claims {
         }
     }
 
-    /// Gives a stream up if another ingest has taken it over.
+    /// Gives a stream up if another ingest node has taken it over.
     pub(super) fn yield_to(&mut self, newer: &Entry) {
         if self.claims.get(&newer.stream).is_some_and(|claim| claim.entry.epoch < newer.epoch) {
             self.claims.remove(&newer.stream);
@@ -75,7 +75,7 @@ impl Claims {
         self.claims.clear();
     }
 
-    /// Returns what is to be announced again, if that is due.
+    /// Returns the announcements to repeat, once that is due.
     pub(super) fn refresh(&mut self, now: Time) -> Vec<Announcement<Entry>> {
         if self.refresh_at.is_none_or(|at| now < at) {
             return Vec::new();

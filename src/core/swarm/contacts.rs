@@ -1,4 +1,4 @@
-//! The addresses to join at, whose identities are learnt from their links.
+//! The addresses to join at. Their links tell which node is there.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,20 +18,20 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Contact {
     addr: SocketAddr,
-    /// Who was found there last.
+    /// The node found there last.
     peer: Option<Peer>,
     /// A dial is under way, or to be repeated.
     wanted: bool,
-    /// When it is dialled next; while a dial is under way: when its answer must have been lost.
+    /// The time of the next dial; during a dial, the time at which its answer counts as lost.
     at: Time,
     delay: Duration,
 }
 
-/// All of them.
+/// All contacts of a node.
 #[derive(Debug)]
 pub(super) struct Contacts {
     contacts: Vec<Contact>,
-    /// A static topology's peers are dialled until they are there; others once, each time they are asked.
+    /// The hub dials a static topology's peers until they answer, and other contacts once each time it needs them.
     insistent: bool,
 }
 
@@ -43,12 +43,12 @@ impl Contacts {
         Contacts { contacts: config.join.iter().filter(|addr| **addr != me).map(contact).collect(), insistent }
     }
 
-    /// Returns the contacts whose identity is known.
+    /// Returns the contacts that a link has identified.
     pub(super) fn known(&self) -> Vec<Peer> {
         self.contacts.iter().filter_map(|contact| contact.peer).collect()
     }
 
-    /// Asks for all of them; returns those that have a link by `linked`, the others are dialled when due.
+    /// Asks for all contacts. Returns those that have a link by `linked`; [`Contacts::due`] dials the others.
     pub(super) fn ask(&mut self, now: Time, linked: impl Fn(NodeId) -> bool) -> Vec<Peer> {
         let mut there = Vec::new();
         for contact in &mut self.contacts {
@@ -61,7 +61,7 @@ impl Contacts {
         there
     }
 
-    /// Returns what is to be dialled now.
+    /// Returns the dials that are due.
     pub(super) fn due(&mut self, now: Time) -> impl Iterator<Item = Output> {
         let due = self.contacts.iter_mut().filter(move |contact| contact.wanted && contact.at <= now);
         due.map(move |contact| {
@@ -70,13 +70,13 @@ impl Contacts {
         })
     }
 
-    /// Returns when the next one is dialled.
+    /// Returns when the next dial is due.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.contacts.iter().filter(|contact| contact.wanted).map(|contact| contact.at).min()
     }
 
-    /// Notes that a link is up; returns whether it leads to a contact that was asked for, or that is to be a
-    /// neighbour.
+    /// Notes that a link is up. Returns whether the overlay joins there: it asked for this contact, or the topology is
+    /// static.
     pub(super) fn found(&mut self, peer: Peer, dialled: Option<SocketAddr>) -> bool {
         let mut wanted = false;
         for contact in &mut self.contacts {
@@ -90,7 +90,7 @@ impl Contacts {
         wanted || self.insistent && self.contacts.iter().any(|contact| contact.peer == Some(peer))
     }
 
-    /// Notes that a dial to `addr` has failed: whoever was there isn't any more, as far as we know.
+    /// Notes that a dial to `addr` has failed: the node that was there may be gone.
     pub(super) fn failed(&mut self, now: Time, addr: SocketAddr) {
         for contact in self.contacts.iter_mut().filter(|contact| contact.addr == addr) {
             contact.peer = None;

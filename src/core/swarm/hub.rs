@@ -1,4 +1,4 @@
-//! Who gets what. What an owner returns is sent here, and only here.
+//! The hub: passes each input to its owner, and sends what the owners return. Nothing else sends.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -44,7 +44,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Makes a node that is in the directory's swarm alone, and knows nobody yet. Its first deadline is at once.
+    /// Makes a node that is in the directory's swarm alone and knows no other node. Its first deadline is at once.
     pub fn new(me: Peer, config: Config, seed: u64) -> Self {
         Hub {
             me,
@@ -62,7 +62,7 @@ impl Hub {
         }
     }
 
-    /// Takes what has happened.
+    /// Takes an input.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::Timeout => {}
@@ -79,7 +79,7 @@ impl Hub {
                     self.outputs.push_back(Output::Body { peer, swarm, action: BodyAction::Refuse(id), expires: now });
                 }
             }
-            Input::Claim { record } => self.on_claim(now, &record),
+            Input::Claim(record) => self.on_claim(now, &record),
             Input::Publish { stream, header, body, trace } => {
                 self.feed_tree(now, SwarmId::of(&stream), broadcast::Input::Publish { header, body, trace });
             }
@@ -104,7 +104,7 @@ impl Hub {
         all.into_iter().chain([claims.poll_timeout(), members.poll_timeout()]).flatten().min()
     }
 
-    // --- what can be seen ---
+    // --- queries ---
 
     /// Returns its swarms, the directory first.
     pub fn swarms(&self) -> impl Iterator<Item = SwarmView> {
@@ -138,12 +138,12 @@ impl Hub {
             return;
         }
         self.outputs.extend(self.links.set_up(now, peer));
-        // Somebody else was expected there.
+        // Another node was expected there.
         for id in dialled.map(|addr| self.links.take_dialling(addr, None)).unwrap_or_default() {
             self.peer_down(now, id, DownCause::Refused);
         }
         if self.contacts.found(peer, dialled) {
-            // In a static topology all overlays join through a contact, else the directory's.
+            // In a static topology all overlays join through a contact, else only the directory's.
             let ids = if self.is_static { self.members.ids() } else { vec![SwarmId::DIRECTORY] };
             for id in ids {
                 self.feed_overlay(now, id, overlay::Input::Join(peer));
@@ -182,7 +182,7 @@ impl Hub {
         }
         let Hub { links, members, .. } = self;
         let idle = links.take_idle(now, |id| members.all().any(|member| member.needs_link(id)));
-        self.outputs.extend(idle.into_iter().map(|peer| Output::Close { peer }));
+        self.outputs.extend(idle.into_iter().map(Output::Close));
     }
 
     // --- frames ---
@@ -191,7 +191,7 @@ impl Hub {
         let Some(peer) = self.links.peer(from) else { return };
         let SwarmFrame { swarm, body } = match SwarmFrame::decode(frame) {
             Ok(Some(frame)) => frame,
-            Ok(None) => return, // A newer node's.
+            Ok(None) => return, // A kind that only a newer node knows.
             Err(fault) => {
                 self.bad_frames += 1;
                 self.last_fault = Some(fault);
@@ -237,17 +237,17 @@ impl Hub {
 
     // --- the directory ---
 
-    /// Takes announcements of `teller`, or of this node.
+    /// Takes announcements of a neighbour, `teller`, or of this node.
     fn on_announcements(&mut self, now: Time, announcements: Vec<Announcement<Entry>>, teller: Option<Peer>) {
         let (news, moved) = self.directory.merge(now, announcements);
-        // Passed on before anything is sent in the streams' swarms: who hears us there has heard of them.
+        // Passed on before any message in the streams' swarms: a neighbour that gets one there has heard of the stream.
         let frames = SwarmFrame::tell(&news, FrameBody::Directory);
         self.tell(now, &frames, teller.map(|peer| peer.id));
         for entry in moved {
             self.claims.yield_to(&entry);
             let (stream, ingest) = (entry.stream.clone(), entry.ingest);
-            self.outputs.push_back(Output::Announced { entry });
-            // Until interest lands, a node is in the swarm of every stream.
+            self.outputs.push_back(Output::Announced(entry));
+            // A node is in the swarm of every stream.
             if !self.left {
                 self.join(now, &stream, teller.into_iter().chain([ingest]));
             }
@@ -269,12 +269,12 @@ impl Hub {
 
     // --- archives ---
 
-    /// Tells everybody what this node keeps. To be said again before the notices die.
+    /// Announces what this node's DVR holds.
     fn on_keep(&mut self, now: Time, kept: Vec<Kept>, stamp: u64) {
         if self.left {
             return;
         }
-        // A node that listens everywhere doesn't know its own address; its neighbours put theirs of it in.
+        // A node that listens on all addresses doesn't know its own; its neighbours fill it in.
         let notice = |kept| ArchiveNotice::new(Keeper { node: self.me, kept, stamp });
         let notices: Vec<_> = kept.into_iter().map(notice).collect();
         self.tell(now, &SwarmFrame::tell(&notices, FrameBody::Archives), None);
@@ -304,7 +304,7 @@ impl Hub {
         }
     }
 
-    /// Does what a swarm wants with an overlay that has too few neighbours, or looks for islands.
+    /// Joins a swarm through contacts, for an overlay that has too few neighbours or looks for islands.
     fn bootstrap(&mut self, now: Time, id: SwarmId) {
         if self.is_static {
             return;
@@ -329,21 +329,21 @@ impl Hub {
         self.left = true;
     }
 
-    /// Returns whether there is such a swarm.
+    /// Returns whether this node is in such a swarm.
     fn feed_overlay(&mut self, now: Time, id: SwarmId, input: overlay::Input) -> bool {
         let known = self.members.get_mut(id).map(|member| member.feed_overlay(now, input)).is_some();
         self.pump(now, id);
         known
     }
 
-    /// Returns whether there is such a stream.
+    /// Returns whether this node is in the swarm of such a stream.
     fn feed_tree(&mut self, now: Time, id: SwarmId, input: broadcast::Input) -> bool {
         let known = self.members.get_mut(id).is_some_and(|member| member.feed_tree(now, input));
         self.pump(now, id);
         known
     }
 
-    /// Does what a swarm wants, until it wants nothing more.
+    /// Carries a swarm's actions out, until it has no more.
     fn pump(&mut self, now: Time, swarm: SwarmId) {
         while let Some(action) = self.members.poll(now, swarm) {
             match action {
@@ -379,7 +379,7 @@ impl Hub {
         }
         for stream in self.directory.expire(now) {
             self.members.let_go(now, &stream);
-            self.outputs.push_back(Output::Expired { stream });
+            self.outputs.push_back(Output::Expired(stream));
         }
         let changed = self.archives.expire(now).into_iter().map(|(stream, _)| stream);
         self.show_keepers(changed);
@@ -390,7 +390,7 @@ impl Hub {
                 self.members.remove(id);
             }
         }
-        // Last, since an overlay may just have asked for them.
+        // Last, since an overlay may have just asked for contacts.
         self.outputs.extend(self.contacts.due(now));
     }
 }

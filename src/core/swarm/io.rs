@@ -1,4 +1,4 @@
-//! What can happen to a hub, and what it wants done.
+//! The inputs and outputs of a hub.
 
 use std::net::SocketAddr;
 
@@ -11,47 +11,47 @@ use crate::model::time::Time;
 use crate::model::{NodeId, PartHeader, Peer, Record, StreamName, SwarmId, Trace};
 use crate::plumtree::{BodyAction, BodyEvent};
 
-/// What can happen to a [`Hub`](super::hub::Hub). Its control frames are bytes; a simulator may pass others on.
+/// An input of a [`Hub`](super::hub::Hub). Control frames are bytes; a simulator may use another type.
 #[derive(Debug, Clone)]
 pub enum Input<F = Bytes> {
     /// `poll_timeout` has passed.
     Timeout,
-    /// A link is up, whoever dialled.
+    /// A link is up, whichever end dialled.
     LinkUp {
         /// The peer, with the address that it listens at.
         peer: Peer,
-        /// The address of the [`Output::Dial`] that this answers, if one does: a contact may have been
-        /// dialled at another address than the one it gives.
+        /// The address of the [`Output::Dial`] that this answers, if any. A contact may be dialled at another address
+        /// than the one it names itself.
         dialled: Option<SocketAddr>,
     },
     /// The link to a peer is gone.
     LinkDown {
-        /// Who.
+        /// The peer.
         peer: NodeId,
-        /// Why.
+        /// The reason.
         cause: DownCause,
     },
-    /// A dial came to nothing.
+    /// A dial has failed.
     DialFailed {
-        /// Where to.
+        /// The address that was dialled.
         addr: SocketAddr,
-        /// Whom we expected there, if anybody.
+        /// The peer expected there, if known.
         peer: Option<NodeId>,
-        /// Why.
+        /// The reason.
         cause: DownCause,
     },
-    /// What the link to a peer is like.
+    /// The link to a peer has been measured.
     LinkEstimate {
-        /// Who.
+        /// The peer.
         peer: NodeId,
         /// Smoothed round trip in microseconds.
         rtt_us: u32,
         /// Measured rate of bodies from it, in bytes/s; 0 while unknown.
         rate: u64,
     },
-    /// A frame of the link's control stream.
+    /// A frame has come over a link's control stream.
     Control {
-        /// From whom.
+        /// The peer that sent it.
         from: NodeId,
         /// The frame, as [`SwarmFrame::encode`](super::frame::SwarmFrame::encode) made it.
         frame: F,
@@ -65,52 +65,45 @@ pub enum Input<F = Bytes> {
         /// What has happened to the body.
         event: BodyEvent,
     },
-    /// This node's ingest claims a stream: its directory entry is announced and refreshed, and its
-    /// swarm is joined.
-    Claim {
-        /// The first record of the epoch, or the next revision.
-        record: Record,
-    },
-    /// This node's ingest made a part.
+    /// This node ingests the stream of this record. The hub announces and refreshes its entry, and joins its swarm.
+    Claim(Record),
+    /// This node has packaged a part.
     Publish {
-        /// Of which stream.
+        /// The stream that the part belongs to.
         stream: StreamName,
         /// Its header.
         header: PartHeader,
         /// Its body.
         body: Bytes,
-        /// How it was made: a way without a hop.
+        /// When it was packaged; without a hop so far.
         trace: Trace,
     },
-    /// This node keeps these for others to fetch; to be said every few seconds, since notices die.
+    /// This node's DVR holds these for others to fetch. Repeat it every few seconds, since notices die.
     Keep {
-        /// What of which streams.
+        /// What it holds of each stream.
         kept: Vec<Kept>,
-        /// Higher than all before, over restarts too: the wallclock in microseconds.
+        /// Rises with each `Keep`, across restarts too: the wallclock in microseconds.
         stamp: u64,
     },
-    /// This node leaves: tell the neighbours.
+    /// This node leaves, and tells its neighbours.
     Leave,
 }
 
-/// What a [`Hub`](super::hub::Hub) wants done.
+/// An output of a [`Hub`](super::hub::Hub): what the driver does next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output<F = Bytes> {
     /// Make a link. Answered by `LinkUp` or `DialFailed`.
     Dial {
-        /// Where to.
+        /// The address to dial.
         addr: SocketAddr,
-        /// Whom to find there, if known.
+        /// The peer expected there, if known.
         peer: Option<NodeId>,
     },
-    /// No swarm needs this link any more.
-    Close {
-        /// To whom.
-        peer: NodeId,
-    },
+    /// Close the link to this peer: no swarm needs it any more.
+    Close(NodeId),
     /// Send a frame on the link's control stream.
     Control {
-        /// To whom.
+        /// The peer that gets it.
         to: NodeId,
         /// The encoded frame, without the link's own length prefix.
         frame: F,
@@ -127,38 +120,29 @@ pub enum Output<F = Bytes> {
         expires: Time,
     },
     /// The record of a stream is new or newer.
-    Record {
-        /// It names its stream.
-        record: Box<Record>,
-    },
+    Record(Box<Record>),
     /// A part is here, whole and checked.
     Deliver {
-        /// Of which stream.
+        /// The stream that the part belongs to.
         stream: StreamName,
         /// Its header.
         header: PartHeader,
         /// Its body.
         body: Bytes,
-        /// Its way to this node; empty at the ingest.
+        /// Its hops to this node; none at the ingest node.
         trace: Trace,
-        /// First byte in.
+        /// When its first byte came in.
         received: Time,
     },
-    /// The directory has a new stream, or a stream's entry moved to another life or epoch.
-    Announced {
-        /// The entry.
-        entry: Entry,
-    },
-    /// Other nodes keep, or don't keep any more, what has left the window of a stream. Said at each of their refreshes.
+    /// A stream is new in the directory, or its entry names another presentation or epoch.
+    Announced(Entry),
+    /// The nodes that hold what has left a stream's window have changed, or have refreshed their notices.
     Kept {
-        /// Of which stream.
+        /// The name of the stream.
         stream: StreamName,
-        /// All of them.
+        /// All such nodes but this one.
         keepers: Vec<Keeper>,
     },
-    /// The directory's entry of a stream is gone: dead for 15 s.
-    Expired {
-        /// Which.
-        stream: StreamName,
-    },
+    /// A stream's entry is gone from the directory: nobody has refreshed it for 15 s.
+    Expired(StreamName),
 }

@@ -1,4 +1,4 @@
-//! The links of a node, shared by all of its swarms: up, being dialled, or idle.
+//! The links of a node, which all of its swarms share: up, being dialled, or idle.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,19 +10,19 @@ use super::io::Output;
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
 
-/// Most frames that wait for one dial. An overlay asks one thing at a time of a peer without a link.
+/// The most frames that wait for one dial. An overlay asks one thing at a time of a peer without a link.
 const WAITING_MAX: usize = 64;
 
-/// How long a link is kept that no swarm needs: an overlay repeats a refused request within 8 s.
+/// A link stays up for this long after the last swarm needed it: an overlay repeats a refused request within 8 s.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// When a dial's missing answer is given up: above any driver's own timeout.
+/// A dial without an answer for this long has failed: above any driver's own timeout.
 pub(super) const DIAL_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often links are looked at: a share of `linger` that doesn't matter.
+/// The hub looks for idle links this often in [`LINGER`].
 const SWEEPS: u32 = 4;
 
-/// Where a link stands.
+/// The state of a link.
 #[derive(Debug)]
 enum State {
     Dialling { since: Time, waiting: VecDeque<Bytes> },
@@ -45,7 +45,7 @@ impl Link {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: BTreeMap<NodeId, Link>,
-    /// When links are looked at next.
+    /// The time of the next look.
     sweep_at: Option<Time>,
 }
 
@@ -60,8 +60,8 @@ impl Links {
         self.links.values().filter(|link| link.is_up()).map(|link| link.peer)
     }
 
-    /// Returns what a frame to `to` takes: that it is sent, or a dial. It is kept where it has to wait, and dropped
-    /// where there is no link and it isn't worth a dial.
+    /// Returns what sends a frame to `to`: the frame itself over a link, or a dial, for which the frame waits. Without a
+    /// link, a frame that doesn't want a dial is dropped.
     pub(super) fn route(&mut self, now: Time, to: Peer, frame: Bytes, wants_dial: bool) -> Option<Output> {
         match self.links.get_mut(&to.id).map(|link| &mut link.state) {
             Some(State::Up { .. }) => Some(Output::Control { to: to.id, frame }),
@@ -82,7 +82,7 @@ impl Links {
         }
     }
 
-    /// Notes that a link is up; returns what waited for it. Told again of one that is up: nothing.
+    /// Notes that a link is up. Returns the frames that waited for it.
     pub(super) fn set_up(&mut self, now: Time, peer: Peer) -> impl Iterator<Item = Output> + use<> {
         let fresh = Link { peer, state: State::Up { idle_since: None } };
         let link = self.links.entry(peer.id).or_insert(fresh);
@@ -99,18 +99,18 @@ impl Links {
         self.links.remove(&id);
     }
 
-    /// Takes what was being dialled at `addr`, or is `peer` and being dialled.
+    /// Takes out the peers whose dial to `addr`, or as `peer`, has ended.
     pub(super) fn take_dialling(&mut self, addr: SocketAddr, peer: Option<NodeId>) -> Vec<NodeId> {
         self.take(|link| !link.is_up() && (link.peer.addr == addr || Some(link.peer.id) == peer))
     }
 
-    /// Takes what has been dialled for so long that the answer must have been lost.
+    /// Takes out the peers whose dials have had no answer for too long.
     pub(super) fn take_overdue(&mut self, now: Time) -> Vec<NodeId> {
         self.sweep_at = None;
         self.take(|link| matches!(link.state, State::Dialling { since, .. } if since + DIAL_PATIENCE <= now))
     }
 
-    /// Takes the links that nobody has needed for a while.
+    /// Takes out the links that no swarm has needed for a while.
     pub(super) fn take_idle(&mut self, now: Time, needed: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let idle = self.take(|link| match &mut link.state {
             State::Up { idle_since } if needed(link.peer.id) => {

@@ -1,4 +1,4 @@
-//! The swarms that this node is in, and when each of them wants its turn.
+//! The swarms that this node is in, and the next deadline of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,21 +11,21 @@ use crate::model::time::Time;
 use crate::model::{Peer, StreamName, SwarmId};
 use crate::plumtree::Plumtree;
 
-/// How often the shares of the upload are reckoned anew: as often as a stream's rate is measured.
+/// The streams' shares of the upload are computed this often: as often as a stream's rate is measured.
 const SHARE_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a swarm outlives its entry, so that a restarted ingest node finds the record and goes on: twice the 30 s
 /// that a presentation waits for its publisher.
 const SWARM_LINGER: Duration = Duration::from_secs(60);
 
-/// A swarm, with the deadline under which `due` has it.
+/// A swarm, and its deadline in `due`.
 #[derive(Debug)]
 struct Scheduled {
     member: Member,
     at: Option<Time>,
 }
 
-/// All swarms of a node. Whatever is done to one, [`Members::poll`] follows until it returns `None`.
+/// All swarms of a node. After every change to one, call [`Members::poll`] until it returns `None`.
 #[derive(Debug)]
 pub(super) struct Members {
     me: Peer,
@@ -33,12 +33,12 @@ pub(super) struct Members {
     seed: u64,
     members: BTreeMap<SwarmId, Scheduled>,
     due: BTreeSet<(Time, SwarmId)>,
-    /// When the upload is shared anew, with the first part after it.
+    /// The first part after this time has the upload shared anew.
     share_at: Option<Time>,
 }
 
 impl Members {
-    /// Makes the directory's swarm alone.
+    /// Makes a node in the directory's swarm alone.
     pub(super) fn new(me: Peer, config: Config, seed: u64) -> Self {
         let (members, due, share_at) = Default::default();
         let mut members = Members { me, config, seed, members, due, share_at };
@@ -81,7 +81,7 @@ impl Members {
 
     // --- what happens to them ---
 
-    /// Joins a stream's swarm, or learns of more members of it; returns whether it is a new one.
+    /// Joins a stream's swarm, or learns of more members of it. Returns whether the swarm is new here.
     pub(super) fn join(&mut self, name: &StreamName, contacts: impl IntoIterator<Item = Peer>) -> bool {
         let (id, me) = (SwarmId::of(name), self.me.id);
         let fresh = !self.members.contains_key(&id);
@@ -96,7 +96,7 @@ impl Members {
         fresh
     }
 
-    /// Notes that the directory's entry of a stream is gone: its swarm is left after a while.
+    /// Notes that a stream's entry is gone: this node leaves its swarm after a while.
     pub(super) fn let_go(&mut self, now: Time, name: &StreamName) {
         let (id, at) = (SwarmId::of(name), now + SWARM_LINGER);
         if let Some(member) = self.get_mut(id) {
@@ -124,8 +124,8 @@ impl Members {
         action
     }
 
-    /// Gives each stream its share of [`crate::plumtree::Config::upload`], by rate: all trees then have as many children
-    /// here. A stream whose rate isn't known yet takes what it needs until it is.
+    /// Gives each stream its share of [`crate::plumtree::Config::upload`], by rate: then every tree has as many children
+    /// here. A stream takes what it needs until its rate is known.
     fn share_upload(&mut self, now: Time) {
         let Some(upload) = self.config.broadcast.upload else { return };
         if self.share_at.is_some_and(|at| now < at) {

@@ -158,7 +158,7 @@ impl Net {
                     }
                 }
             }
-            Output::Close { peer } => {
+            Output::Close(peer) => {
                 self.links.remove(&(from, peer));
                 if self.links.remove(&(peer, from)) {
                     self.later(LATENCY, peer, Input::LinkDown { peer: from, cause: DownCause::Lost });
@@ -185,18 +185,18 @@ impl Net {
             Output::Body { peer: to, swarm, action: BodyAction::Refuse(id), .. } => {
                 self.later(LATENCY, to, Input::Body { peer: from, swarm, event: BodyEvent::Stopped(id) });
             }
-            Output::Record { record } => self.records.entry(from).or_default().push(*record),
+            Output::Record(record) => self.records.entry(from).or_default().push(*record),
             Output::Deliver { stream, header, body, .. } => {
                 assert!(header.matches(&body));
                 self.delivered.entry(from).or_default().push((stream, header.id, body));
             }
-            Output::Announced { entry } => {
+            Output::Announced(entry) => {
                 self.entries.insert((from, entry.stream.clone()), entry);
             }
             Output::Kept { stream, keepers } => {
                 self.kept.insert((from, stream), keepers);
             }
-            Output::Expired { stream } => {
+            Output::Expired(stream) => {
                 self.entries.remove(&(from, stream.clone()));
                 self.expired.entry(from).or_default().push(stream);
             }
@@ -314,7 +314,7 @@ fn part(record: &Record, n: u32) -> (PartHeader, Bytes) {
 #[test]
 fn a_part_published_at_one_end_of_a_static_line_is_delivered_at_the_other() {
     let mut net = Net::line(4);
-    net.handle(NodeId(1), Input::Claim { record: record("cam1", 1, 0) });
+    net.handle(NodeId(1), Input::Claim(record("cam1", 1, 0)));
     net.run(Duration::from_secs(1));
     net.publish(1, "cam1", 0, 50);
     net.run(Duration::from_secs(1));
@@ -333,7 +333,7 @@ fn a_part_published_at_one_end_of_a_static_line_is_delivered_at_the_other() {
 #[test]
 fn the_first_part_is_not_late_though_the_stream_is_new_everywhere() {
     let mut net = Net::line(4);
-    net.handle(NodeId(1), Input::Claim { record: record("cam1", 1, 0) });
+    net.handle(NodeId(1), Input::Claim(record("cam1", 1, 0)));
     let (header, body) = part(&record("cam1", 1, 0), 0);
     net.handle(NodeId(1), Input::Publish { stream: name("cam1"), header, body, trace: Trace::default() });
     net.run(Duration::from_millis(200));
@@ -343,7 +343,7 @@ fn the_first_part_is_not_late_though_the_stream_is_new_everywhere() {
 #[test]
 fn who_comes_late_gets_the_record_and_the_whole_window() {
     let mut net = Net::line(3);
-    net.handle(NodeId(1), Input::Claim { record: record("cam1", 1, 0) });
+    net.handle(NodeId(1), Input::Claim(record("cam1", 1, 0)));
     net.publish(1, "cam1", 0, 600);
     net.add(4, Config::fixed(vec![addr(3)]));
     net.run(Duration::from_secs(2));
@@ -362,13 +362,13 @@ fn who_comes_late_gets_the_record_and_the_whole_window() {
 fn newer_records_replace_older_ones_everywhere() {
     let mut net = Net::line(3);
     for revision in 0..5 {
-        net.handle(NodeId(1), Input::Claim { record: record("cam1", 1, revision) });
+        net.handle(NodeId(1), Input::Claim(record("cam1", 1, revision)));
         net.run(Duration::from_millis(300));
     }
     // A takeover at the other end.
     let mut next = record("cam1", 3, 0);
     next.epoch.counter = 2;
-    net.handle(NodeId(3), Input::Claim { record: next.clone() });
+    net.handle(NodeId(3), Input::Claim(next.clone()));
     net.run(Duration::from_secs(20));
     for n in 1..=3 {
         let revisions: Vec<_> = net.records[&NodeId(n)].iter().map(|r| (r.epoch.counter, r.revision)).collect();
@@ -381,7 +381,7 @@ fn newer_records_replace_older_ones_everywhere() {
 #[test]
 fn an_entry_dies_with_its_ingest() {
     let mut net = Net::line(3);
-    net.handle(NodeId(1), Input::Claim { record: record("cam1", 1, 0) });
+    net.handle(NodeId(1), Input::Claim(record("cam1", 1, 0)));
     net.run(Duration::from_secs(60));
     assert!(net.entries.contains_key(&(NodeId(3), name("cam1"))));
     net.kill(1);
@@ -404,7 +404,7 @@ fn an_entry_dies_with_its_ingest() {
 #[test]
 fn a_restarted_ingest_learns_where_to_go_on() {
     let mut net = Net::line(3);
-    net.handle(NodeId(1), Input::Claim { record: record("cam1", 1, 0) });
+    net.handle(NodeId(1), Input::Claim(record("cam1", 1, 0)));
     net.publish(1, "cam1", 0, 20);
     net.kill(1);
     net.run(Duration::from_secs(3));
@@ -419,8 +419,8 @@ fn a_restarted_ingest_learns_where_to_go_on() {
 fn an_ended_life_stays_announced_for_a_while() {
     let mut net = Net::line(2);
     let ended = Record { ended: Some(1_003), revision: 1, ..record("cam1", 1, 0) };
-    net.handle(NodeId(1), Input::Claim { record: record("cam1", 1, 0) });
-    net.handle(NodeId(1), Input::Claim { record: ended.clone() });
+    net.handle(NodeId(1), Input::Claim(record("cam1", 1, 0)));
+    net.handle(NodeId(1), Input::Claim(ended.clone()));
     net.run(Duration::from_secs(200));
     net.add(3, Config::fixed(vec![addr(2)]));
     net.run(Duration::from_secs(2));
@@ -434,7 +434,7 @@ fn twenty_nodes_gossip_several_streams() {
     for seed in 0..2 {
         let mut net = Net::gossip(20, seed);
         for (n, stream) in [(1, "a"), (7, "b"), (20, "c")] {
-            net.handle(NodeId(n), Input::Claim { record: record(stream, n, 0) });
+            net.handle(NodeId(n), Input::Claim(record(stream, n, 0)));
         }
         net.run(Duration::from_secs(3));
         for k in 0..10 {
@@ -473,7 +473,7 @@ fn who_has_little_upload_feeds_no_more_children_than_fit() {
         }
         let records = ["a", "b", "c"].map(|stream| record(stream, 1, 0));
         for record in &records {
-            net.handle(NodeId(1), Input::Claim { record: record.clone() });
+            net.handle(NodeId(1), Input::Claim(record.clone()));
         }
         net.run(Duration::from_secs(5));
         for n in 0..200 {
@@ -508,7 +508,7 @@ fn nodes_that_listen_everywhere_are_found_at_the_address_their_links_show() {
         net.run(Duration::from_millis(100));
     }
     net.run(Duration::from_secs(60));
-    net.handle(NodeId(5), Input::Claim { record: record("cam1", 5, 0) });
+    net.handle(NodeId(5), Input::Claim(record("cam1", 5, 0)));
     net.publish(5, "cam1", 0, 5);
     net.run(Duration::from_secs(5));
     for n in 1..=12 {

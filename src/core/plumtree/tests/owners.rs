@@ -172,7 +172,7 @@ mod pulls {
     }
 
     fn choose(pulls: &mut Pulls, now: Time, n: u16, links: HolderLinks) -> Option<(Slot, bool)> {
-        pulls.choose(now, &key(n), false, links, &Config::default()).map(|ask| (ask.slot, ask.first))
+        pulls.choose(now, &key(n), false, links, &Config::default()).map(|ask| (ask.slot, ask.is_first))
     }
 
     #[test]
