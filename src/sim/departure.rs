@@ -44,8 +44,6 @@ pub enum Departure {
     NotHere,
     /// A second copy is refused at its header.
     EarlyRefusal,
-    /// A lost parent's place is taken at once.
-    RunnerUp,
     /// Bodies are forwarded piece by piece.
     CutThrough,
     /// Who begins to receive a large body tells the others.
@@ -66,7 +64,7 @@ pub enum Departure {
 
 impl Departure {
     /// All of them: those of the overlay, then those of the broadcast.
-    pub const ALL: [Departure; 25] = [
+    pub const ALL: [Departure; 24] = [
         Departure::YoungShuffle,
         Departure::ParallelRefill,
         Departure::CalmRefill,
@@ -83,7 +81,6 @@ impl Departure {
         Departure::WindowOffer,
         Departure::NotHere,
         Departure::EarlyRefusal,
-        Departure::RunnerUp,
         Departure::CutThrough,
         Departure::Receiving,
         Departure::Resume,
@@ -113,7 +110,6 @@ impl Departure {
             Departure::WindowOffer => "window-offer",
             Departure::NotHere => "not-here",
             Departure::EarlyRefusal => "early-refusal",
-            Departure::RunnerUp => "runner-up",
             Departure::CutThrough => "cut-through",
             Departure::Receiving => "receiving",
             Departure::Resume => "resume",
@@ -153,7 +149,6 @@ impl Departure {
             Departure::WindowOffer => broadcast.offer_window = false,
             Departure::NotHere => broadcast.not_here = false,
             Departure::EarlyRefusal => broadcast.refuse_duplicates = false,
-            Departure::RunnerUp => broadcast.replace_parent = false,
             Departure::CutThrough => broadcast.cut_through = false,
             Departure::Receiving => broadcast.receiving_above = u32::MAX,
             Departure::Resume => broadcast.resume = false,

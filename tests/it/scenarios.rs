@@ -75,7 +75,6 @@ const UNPROVEN: &[Departure] = &[
     Departure::Seek,
     Departure::Audit,
     Departure::NotHere,
-    Departure::RunnerUp,
     Departure::Receiving,
     Departure::UploadBudget,
     Departure::PruneThrottle,

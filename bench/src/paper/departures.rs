@@ -250,7 +250,7 @@ const SETUPS: [Setup; 11] = [
     },
     Setup {
         scenario: CHURN,
-        departures: &[&[Departure::RunnerUp], &[Departure::Resume], &[Departure::NotHere], &[Departure::CalmRefill]],
+        departures: &[&[Departure::Resume], &[Departure::NotHere], &[Departure::CalmRefill]],
         figures: &[("meanwhile", LAST), ("meanwhile", MEAN), ("meanwhile", RMR), ("meanwhile", CONTROL)],
     },
     Setup {

@@ -81,12 +81,6 @@ impl Bodies {
         }
     }
 
-    /// Returns how many links a body passed; the maximum if it isn't here.
-    pub(super) fn hops(&self, key: &Key) -> u8 {
-        let coming = || self.transfers.get(key).map(Transfer::hops);
-        self.store.get(key).map(|held| held.hops).or_else(coming).unwrap_or(u8::MAX)
-    }
-
     /// Returns how much of a body has come in.
     pub(super) fn got(&self, key: &Key) -> u32 {
         self.transfers.get(key).map_or(0, Transfer::got)

@@ -41,9 +41,6 @@ pub struct Config {
     /// Departure: a second copy of a body is refused at its header, so that it costs rate x round trip at most. Off: it is
     /// taken to its last byte, and thrown away.
     pub refuse_duplicates: bool,
-    /// Departure: when the parent is lost, who announced the newest part first is grafted at once, and the next
-    /// part comes without a timer. Off: the timer finds out.
-    pub replace_parent: bool,
     /// Departure: bodies go on piece by piece as they come in. Off: once whole and checked.
     pub cut_through: bool,
     /// Departure: a node that begins to receive a longer body than this, in bytes, tells its other neighbours. `u32::MAX`
@@ -88,7 +85,6 @@ impl Default for Config {
             offer_window: true,
             not_here: true,
             refuse_duplicates: true,
-            replace_parent: true,
             cut_through: true,
             receiving_above: 16 << 10,
             resume: true,
@@ -116,7 +112,6 @@ impl Config {
             offer_window: false,
             not_here: false,
             refuse_duplicates: false,
-            replace_parent: false,
             cut_through: false,
             receiving_above: u32::MAX,
             resume: false,

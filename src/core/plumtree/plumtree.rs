@@ -163,9 +163,6 @@ impl Plumtree {
         self.act(actions);
         self.digests.without(slot);
         self.neighbours.remove(slot);
-        if let Some(slot) = self.tree.successor(now, parent && self.config.replace_parent) {
-            self.send(slot, LINK);
-        }
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message) {
@@ -260,7 +257,6 @@ impl Plumtree {
             poor: slow || self.tree.is_full(now, slot),
             unsent: self.tree.is_parent(slot) && self.config.lazy_start,
         };
-        self.tree.announced(key, &offer, self.bodies.hops(&key));
         let holders = match self.bodies.held_by(&key, slot) {
             Place::Held => return,
             Place::Coming(coming) => {
@@ -273,7 +269,7 @@ impl Plumtree {
         if self.bodies.announced(now, &key, &offer, &self.neighbours) {
             return;
         }
-        let awaited = !self.config.lazy_start || (self.tree.expects(now, slot) && self.bodies.is_newer(&key));
+        let awaited = !self.config.lazy_start || (self.tree.expects(slot) && self.bodies.is_newer(&key));
         let due = match (awaited, offer.poor) {
             (true, _) => now + self.tree.timeout_1(offer.length, &self.neighbours, &self.config),
             // A better neighbour may be about to announce it.

@@ -31,7 +31,7 @@ pub(super) struct HeldBody {
     /// Its trace as on the wire: a third of the memory.
     trace: Box<[u8]>,
     /// How many links it passed.
-    pub(super) hops: u8,
+    hops: u8,
     received: Time,
     /// Neighbours that have it, or know that it is here.
     pub(super) known: PeerSet,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::config::{Config, Optimise};
-use super::key::Key;
 use super::neighbours::{Neighbours, PeerSet, Slot};
 use super::pulls::{HolderLinks, Missing, Offer};
 use super::transfers::Coming;
@@ -18,12 +17,6 @@ const INSISTS_AFTER: Duration = Duration::from_millis(500);
 
 /// A child is told this often at most that there are too many children.
 const SHED_EVERY: Duration = Duration::from_secs(20);
-
-/// Neighbours lost within this time are lost to one event, and who is left is asked as announcements come.
-const SEPARATE: Duration = Duration::from_secs(3);
-
-/// How long a runner-up has to become the parent: a part comes at least each second.
-const EXPECTING: Duration = Duration::from_millis(1_200);
 
 /// The longest that a size-aware timer waits for the eager copy, transfer times left out. A live part that isn't there
 /// after PART-HOLD-BACK, three parts' time, is a gap, and the pull needs the rest of it.
@@ -104,12 +97,6 @@ pub(super) struct Tree {
     grafted: PeerSet,
     /// A lazy neighbour that was earlier than the parent, and how often in a row.
     candidate: Option<(Slot, u8)>,
-    /// The neighbour that announced the newest part first: it takes the place of a parent that is lost.
-    runner_up: Option<(Key, Slot)>,
-    /// It was asked to, and has until then to show that it does.
-    expecting_until: Time,
-    /// When a neighbour was last lost.
-    last_down: Option<Time>,
     /// The times of the last PRUNE to each neighbour.
     pruned_at: BTreeMap<Slot, Time>,
     /// Neighbours that answered a GRAFT with a PRUNE. Until these times they are asked last.
@@ -133,8 +120,6 @@ impl Tree {
         self.pruned_at.remove(&slot);
         self.full_until.remove(&slot);
         self.candidate.take_if(|(candidate, _)| *candidate == slot);
-        self.runner_up.take_if(|(_, runner_up)| *runner_up == slot);
-        self.expecting_until = Time::ZERO;
         self.told = None;
         parent
     }
@@ -236,8 +221,8 @@ impl Tree {
 
     /// Returns whether an eager copy of the newest body may be expected. Departure: not while this node has no parent, nor
     /// if the parent itself announces the body (then it doesn't send it).
-    pub(super) fn expects(&self, now: Time, announcer: Slot) -> bool {
-        !self.is_parent(announcer) && (self.parent.is_some() || now < self.expecting_until)
+    pub(super) fn expects(&self, announcer: Slot) -> bool {
+        !self.is_parent(announcer) && self.parent.is_some()
     }
 
     /// Returns the paper's timeout_1. Departure: the measured lag of the tree + length / rate.
@@ -388,26 +373,5 @@ impl Tree {
         self.candidate = None;
         self.parent = Some(better);
         Some(Exchange { graft: better, prune })
-    }
-
-    /// Remembers who announced the newest part first. Not a node below us in the tree: its copy has
-    /// passed more links than `ours`.
-    pub(super) fn announced(&mut self, key: Key, offer: &Offer, ours: u8) {
-        let Offer { slot, had: Some((_, hops)), .. } = *offer else { return };
-        let newer = self.runner_up.is_none_or(|(old, _)| key.position() > old.position());
-        if newer && hops <= ours && !self.is_parent(slot) {
-            self.runner_up = Some((key, slot));
-        }
-    }
-
-    /// A neighbour was lost. Departure: if it was the `parent`, and no others were lost just before, the runner-up is
-    /// grafted at once, and the next part comes without anybody's asking. Returns it.
-    pub(super) fn successor(&mut self, now: Time, parent: bool) -> Option<Slot> {
-        let alone = self.last_down.replace(now).is_none_or(|last| now.since(last) > SEPARATE);
-        let runner_up =
-            self.runner_up.map(|(_, slot)| slot).filter(|slot| parent && alone && !self.is_full(now, *slot))?;
-        self.graft(runner_up);
-        self.expecting_until = now + EXPECTING;
-        Some(runner_up)
     }
 }

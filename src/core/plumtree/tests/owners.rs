@@ -331,23 +331,6 @@ mod tree {
         assert_eq!(came(3), Some(Exchange { graft: 2, prune: Some(1) }));
         assert_eq!((tree.parent(), tree.eager()), (Some(2), set(&[2])));
     }
-
-    #[test]
-    fn the_runner_up_succeeds_a_parent_that_is_lost_alone() {
-        for (lost_before, successor) in [(None, Some(2)), (Some(3), None)] {
-            let mut tree = fed_by(1);
-            tree.announced(key(0), &offer(1, 1), u8::MAX);
-            tree.announced(key(0), &offer(2, 3), 3);
-            tree.announced(key(1), &offer(3, 5), 4);
-            if let Some(slot) = lost_before {
-                assert!(!tree.without(slot));
-                assert_eq!(tree.successor(NOW, false), None);
-            }
-            assert!(tree.without(1));
-            assert_eq!(tree.successor(NOW, true), successor);
-            assert_eq!(tree.expects(NOW, 3), successor.is_some(), "a copy is waited for");
-        }
-    }
 }
 
 mod bodies {
