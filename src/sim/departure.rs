@@ -56,15 +56,13 @@ pub enum Departure {
     TimeRule,
     /// Eager children are capped by the upload.
     UploadBudget,
-    /// PRUNE is throttled, and leaves an eager link.
-    PruneThrottle,
     /// Neighbours compare what they hold.
     Digests,
 }
 
 impl Departure {
     /// All of them: those of the overlay, then those of the broadcast.
-    pub const ALL: [Departure; 24] = [
+    pub const ALL: [Departure; 23] = [
         Departure::YoungShuffle,
         Departure::ParallelRefill,
         Departure::CalmRefill,
@@ -87,7 +85,6 @@ impl Departure {
         Departure::SizeAwareTimers,
         Departure::TimeRule,
         Departure::UploadBudget,
-        Departure::PruneThrottle,
         Departure::Digests,
     ];
 
@@ -116,7 +113,6 @@ impl Departure {
             Departure::SizeAwareTimers => "size-aware-timers",
             Departure::TimeRule => "time-rule",
             Departure::UploadBudget => "upload-budget",
-            Departure::PruneThrottle => "prune-throttle",
             Departure::Digests => "digests",
         }
     }
@@ -128,7 +124,7 @@ impl Departure {
 
     /// Puts the paper's rule in its place.
     pub fn switch_back(self, overlay: &mut overlay::Config, broadcast: &mut broadcast::Config) {
-        let (hyparview, plumtree) = (overlay::Config::paper(), broadcast::Config::paper());
+        let hyparview = overlay::Config::paper();
         match self {
             Departure::YoungShuffle => overlay.shuffle_first = overlay.shuffle_interval,
             Departure::ParallelRefill => {
@@ -155,9 +151,6 @@ impl Departure {
             Departure::SizeAwareTimers => broadcast.size_aware_timers = false,
             Departure::TimeRule => broadcast.optimise = Optimise::Hops { threshold: 3 },
             Departure::UploadBudget => broadcast.upload = None,
-            Departure::PruneThrottle => {
-                (broadcast.prune_interval, broadcast.eager_min) = (plumtree.prune_interval, plumtree.eager_min);
-            }
             Departure::Digests => broadcast.digest_interval = None,
         }
     }

@@ -77,7 +77,6 @@ const UNPROVEN: &[Departure] = &[
     Departure::NotHere,
     Departure::Receiving,
     Departure::UploadBudget,
-    Departure::PruneThrottle,
 ];
 
 macro_rules! rules {

@@ -194,12 +194,7 @@ whole-s = 60
 const SETUPS: [Setup; 11] = [
     Setup {
         scenario: STEADY,
-        departures: &[
-            &[Departure::TimeRule],
-            &[Departure::LazyStart],
-            &[Departure::Promise],
-            &[Departure::PruneThrottle],
-        ],
+        departures: &[&[Departure::TimeRule], &[Departure::LazyStart], &[Departure::Promise]],
         figures: &[
             ("first", RMR),
             ("first", LAST),

@@ -63,10 +63,6 @@ pub struct Config {
     pub optimise: Optimise,
     /// Departure: the number of children is capped to what this many bytes/s can feed. `None`: no cap.
     pub upload: Option<u64>,
-    /// Departure: at most one PRUNE to a neighbour in this time. Default 100 ms, a guess: about a round trip.
-    pub prune_interval: Duration,
-    /// Departure: a PRUNE is not sent if it left fewer eager links than this. Default 1.
-    pub eager_min: usize,
     /// Announcements wait this long for others to the same peer. Default 10 ms: the tracks of a stream
     /// end their parts together. Only a timer of graft_margin_min waits for them.
     pub ihave_delay: Duration,
@@ -94,8 +90,6 @@ impl Default for Config {
             graft_margin_min: Duration::from_millis(60),
             optimise: Optimise::Time { margin: Duration::from_millis(3), samples: 2 },
             upload: None,
-            prune_interval: Duration::from_millis(100),
-            eager_min: 1,
             ihave_delay: Duration::from_millis(10),
             digest_interval: Some(Duration::from_secs(1)),
             held_bytes_max: 512 << 20,
@@ -119,8 +113,6 @@ impl Config {
             graft_timeout_1: Duration::from_millis(1_000),
             graft_timeout_2: Duration::from_millis(500),
             optimise: Optimise::Hops { threshold: 3 },
-            prune_interval: Duration::ZERO,
-            eager_min: 0,
             ihave_delay: Duration::ZERO,
             digest_interval: None,
             ..Config::default()

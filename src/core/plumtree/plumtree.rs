@@ -17,7 +17,7 @@ use super::neighbours::{Neighbours, PeerSet, Slot};
 use super::pulls::{Missing, Offer};
 use super::store::HeldBody;
 use super::transfers::{Coming, Head, Piece, Transfer};
-use super::tree::{Exchange, Tree};
+use super::tree::Tree;
 use crate::model::time::Time;
 use crate::model::{NodeId, PartHeader, PartId, Trace};
 
@@ -260,8 +260,8 @@ impl Plumtree {
         let holders = match self.bodies.held_by(&key, slot) {
             Place::Held => return,
             Place::Coming(coming) => {
-                let exchange = self.tree.too_slow(now, coming, &offer, &self.neighbours, &self.config);
-                self.exchange(exchange);
+                let better = self.tree.too_slow(now, coming, &offer, &self.neighbours, &self.config);
+                self.exchange(coming.slot, better);
                 return;
             }
             Place::Away(holders) => holders,
@@ -364,7 +364,8 @@ impl Plumtree {
         if self.config.refuse_duplicates {
             self.refuse(slot, id);
         }
-        if !self.tree.is_parent(slot) && self.tree.prune(now, slot, &self.config) {
+        if !self.tree.is_parent(slot) {
+            self.tree.prune(now, slot);
             self.send(slot, Message::Prune);
         }
     }
@@ -378,8 +379,8 @@ impl Plumtree {
         self.neighbours.moved(now, slot);
         if let Some(missing) = missing.as_ref().filter(|_| !pulled) {
             let coming = Coming { slot, received: now, hops: hops_of(&trace) };
-            let exchange = self.tree.came(coming, missing, &self.neighbours, &self.config);
-            self.exchange(exchange);
+            let better = self.tree.came(coming, missing, &self.neighbours, &self.config);
+            self.exchange(slot, better);
         }
         let (mut holders, waiters) = missing.map(|missing| (missing.holders, missing.waiters)).unwrap_or_default();
         holders.insert(slot);
@@ -401,13 +402,12 @@ impl Plumtree {
     }
 
     /// Moves the tree: the paper's "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
-    fn exchange(&mut self, exchange: Option<Exchange>) {
-        let Some(Exchange { graft, prune }) = exchange else { return };
-        self.send(graft, LINK);
-        if let Some(slot) = prune {
-            self.send(slot, Message::Prune);
+    fn exchange(&mut self, parent: Slot, better: Option<Slot>) {
+        if let Some(better) = better {
+            self.send(better, LINK);
+            self.send(parent, Message::Prune);
+            self.counters.optimisations += 1;
         }
-        self.counters.optimisations += 1;
     }
 
     fn on_piece(&mut self, now: Time, slot: Slot, id: PartId, bytes: Bytes) {

@@ -78,14 +78,6 @@ impl Inflow {
     }
 }
 
-/// A change of the parent.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Exchange {
-    pub(super) graft: Slot,
-    /// The former parent; `None` if its link stays as it is.
-    pub(super) prune: Option<Slot>,
-}
-
 /// The tree, as this node sees it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tree {
@@ -291,27 +283,21 @@ impl Tree {
         }
     }
 
-    /// A second copy has come: returns whether its sender gets a PRUNE. Departures: not twice within
-    /// `prune_interval`, and `eager_min` links stay.
-    pub(super) fn prune(&mut self, now: Time, slot: Slot, config: &Config) -> bool {
-        let others = self.eager.minus(PeerSet::one(slot)).len();
-        if others < config.eager_min || self.was_pruned(now, slot, config.prune_interval) {
-            return false;
-        }
+    /// Notes that a neighbour gets a PRUNE.
+    pub(super) fn prune(&mut self, now: Time, slot: Slot) {
         self.pruned_at.insert(slot, now);
         self.make_lazy(slot);
-        true
     }
 
     /// Paper, "Optimization": on the first copy of a message, a lazy neighbour that announced it over
-    /// fewer links takes the sender's place. Departure: by measured time.
+    /// fewer links takes the sender's place. Returns it. Departure: by measured time.
     pub(super) fn came(
         &mut self,
         coming: Coming,
         missing: &Missing,
         neighbours: &Neighbours,
         config: &Config,
-    ) -> Option<Exchange> {
+    ) -> Option<Slot> {
         let Coming { slot, received: now, hops } = coming;
         if let Some((_, first)) = missing.earliest {
             self.lag.add(now.since(first));
@@ -334,7 +320,7 @@ impl Tree {
                 self.candidate.filter(|(_, count)| *count >= samples).map(|(slot, _)| slot)
             }
         };
-        self.exchange(now, slot, better.filter(|better| *better != slot)?, config)
+        self.exchange(now, slot, better.filter(|better| *better != slot)?)
     }
 
     /// Departure: a body comes slowly, and another neighbour has it as well. One that is likely to have brought it
@@ -347,7 +333,7 @@ impl Tree {
         offer: &Offer,
         neighbours: &Neighbours,
         config: &Config,
-    ) -> Option<Exchange> {
+    ) -> Option<Slot> {
         let Optimise::Time { margin, .. } = config.optimise else { return None };
         let Coming { slot, received, hops } = coming;
         let (had, hops_there) = offer.had.filter(|_| self.is_parent(slot))?;
@@ -360,18 +346,18 @@ impl Tree {
         if here.is_zero() || had + there + margin > received + here {
             return None;
         }
-        self.exchange(now, slot, offer.slot, config)
+        self.exchange(now, slot, offer.slot)
     }
 
     /// Paper: "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
-    fn exchange(&mut self, now: Time, slot: Slot, better: Slot, config: &Config) -> Option<Exchange> {
+    fn exchange(&mut self, now: Time, slot: Slot, better: Slot) -> Option<Slot> {
         if self.is_full(now, better) {
             return None;
         }
         self.graft(better);
-        let prune = self.prune(now, slot, config).then_some(slot);
+        self.prune(now, slot);
         self.candidate = None;
         self.parent = Some(better);
-        Some(Exchange { graft: better, prune })
+        Some(better)
     }
 }

@@ -8,7 +8,7 @@ use crate::plumtree::neighbours::{Neighbours, PeerSet, STALL, Slot};
 use crate::plumtree::pulls::{HolderLinks, Missing, Offer, Pulls};
 use crate::plumtree::store::{HeldBody, Store};
 use crate::plumtree::transfers::{Coming, Head, Piece, Transfer, Transfers};
-use crate::plumtree::tree::{Exchange, Tree};
+use crate::plumtree::tree::Tree;
 
 const NOW: Time = Time::from_millis(1_000);
 const NOBODY: fn() -> PeerSet = PeerSet::default;
@@ -293,17 +293,6 @@ mod tree {
     }
 
     #[test]
-    fn a_second_copy_prunes_its_link_but_not_twice_at_once_nor_the_last_one() {
-        let mut tree = fed_by(1);
-        assert!(!tree.prune(NOW, 1, &CONFIG()), "eager_min");
-        assert!(tree.grafted_by(NOW, 2, None));
-        assert!(tree.prune(NOW, 2, &CONFIG()));
-        assert!(!tree.prune(NOW + ms(99), 2, &CONFIG()) && tree.prune(NOW + ms(100), 2, &CONFIG()));
-        tree.without(2);
-        assert!(tree.prune(NOW, 2, &CONFIG()), "a new neighbour in the same slot");
-    }
-
-    #[test]
     fn children_are_capped_by_the_upload_once_the_rate_is_known() {
         let mut tree = fed_by(0);
         let upload = Some(40_000);
@@ -328,7 +317,7 @@ mod tree {
             tree.came(coming, &missing, &neighbours, &CONFIG())
         };
         assert_eq!((came(3), came(2), came(3)), (None, None, None), "not in a row");
-        assert_eq!(came(3), Some(Exchange { graft: 2, prune: Some(1) }));
+        assert_eq!(came(3), Some(2));
         assert_eq!((tree.parent(), tree.eager()), (Some(2), set(&[2])));
     }
 }
