@@ -178,7 +178,7 @@ impl Plumtree {
         match message {
             Message::Ihave(announces) => {
                 for announce in announces.iter().take(IHAVE_IDS_MAX) {
-                    self.on_announce(now, slot, announce);
+                    self.on_announce(now, slot, announce, true);
                 }
             }
             Message::Graft { id, offset, join } => {
@@ -204,7 +204,7 @@ impl Plumtree {
                     self.act_on_links(PeerSet::one(slot), &BodyAction::Abort(announce.id));
                     self.tree.fed_elsewhere(slot);
                 }
-                self.on_announce(now, slot, &announce);
+                self.on_announce(now, slot, &announce, false);
             }
             Message::Digest(tracks) => match self.bodies.lacking(now, slot, &tracks) {
                 // Announces what the neighbour lacks and is here.
@@ -242,8 +242,9 @@ impl Plumtree {
     }
 
     /// Paper: "upon event Receive(IHAVE, mID, round, sender): if mID not in receivedMsgs: if no timer
-    /// for mID: setup Timer(mID, timeout_1); missing <- missing + {(mID, sender, round)}".
-    fn on_announce(&mut self, now: Time, slot: Slot, announce: &Announce) {
+    /// for mID: setup Timer(mID, timeout_1); missing <- missing + {(mID, sender, round)}". `whole`: the neighbour has all
+    /// of the body, rather than its first bytes.
+    fn on_announce(&mut self, now: Time, slot: Slot, announce: &Announce, whole: bool) {
         let key = Key::from(announce.id);
         if !self.bodies.wants(&key) {
             return;
@@ -259,6 +260,8 @@ impl Plumtree {
         };
         let holders = match self.bodies.held_by(&key, slot) {
             Place::Held => return,
+            // A neighbour that has only begun to receive may be as slow: over thin links all of them are.
+            Place::Coming(_) if !whole => return,
             Place::Coming(coming) => {
                 let better = self.tree.too_slow(now, coming, &offer, &self.neighbours, &self.config);
                 self.exchange(coming.slot, better);
