@@ -269,19 +269,19 @@ impl Bodies {
     /// its senders may be to blame; the last one is asked last.
     pub(super) fn spoiled(&mut self, now: Time, transfer: &Transfer) -> Vec<Effect> {
         let (key, failed) = (Key::from(transfer.header.id), transfer.source().unwrap_or_default());
-        let mut actions = abort_children(transfer);
+        let mut effects = abort_children(transfer);
         let holders = transfer.holders.minus(PeerSet::one(failed));
-        actions.extend(self.miss_again(now, key, transfer.header.length, holders, failed));
-        actions
+        effects.extend(self.miss_again(now, key, transfer.header.length, holders, failed));
+        effects
     }
 
     /// Drops transfers and pulls of a body that this node publishes itself.
     pub(super) fn supersede(&mut self, key: &Key) -> Vec<Effect> {
-        let mut actions = self.transfers.take(key).as_ref().map(drop_transfer).unwrap_or_default();
+        let mut effects = self.transfers.take(key).as_ref().map(drop_transfer).unwrap_or_default();
         if let Some(missing) = self.found(key) {
-            actions.extend([Effect::Conflict, Effect::NotHere { to: missing.waiters, id: key.id(), lost: false }]);
+            effects.extend([Effect::Conflict, Effect::NotHere { to: missing.waiters, id: key.id(), lost: false }]);
         }
-        actions
+        effects
     }
 
     /// Holds a whole body, and drops what it makes obsolete.
@@ -350,52 +350,52 @@ impl Bodies {
     pub(super) fn tear(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Effect> {
         let Some(transfer) = self.transfers.tear(now, &key, slot) else { return Vec::new() };
         let (length, holders) = (transfer.header.length, transfer.holders);
-        let mut actions = vec![Effect::Torn];
+        let mut effects = vec![Effect::Torn];
         if !config.resume {
-            actions.extend(self.transfers.take(&key).iter().flat_map(abort_children));
+            effects.extend(self.transfers.take(&key).iter().flat_map(abort_children));
         }
-        actions.extend(self.miss_again(now, key, length, holders, slot));
-        actions
+        effects.extend(self.miss_again(now, key, length, holders, slot));
+        effects
     }
 
     /// Asks elsewhere for bodies that stand still, and drops torn ones that no neighbour goes on with.
     pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Effect> {
         let mut stalled = self.transfers.stalled(now, neighbours);
         stalled.orphans.retain(|key| !self.pulls.contains(key));
-        let mut actions = Vec::new();
+        let mut effects = Vec::new();
         for (key, slot) in stalled.stuck {
-            actions.push(Effect::Link(PeerSet::one(slot), BodyAction::Refuse(key.id())));
-            actions.extend(self.tear(now, key, slot, config));
+            effects.push(Effect::Link(PeerSet::one(slot), BodyAction::Refuse(key.id())));
+            effects.extend(self.tear(now, key, slot, config));
         }
         for key in stalled.orphans {
-            actions.extend(self.transfers.take(&key).iter().flat_map(drop_transfer));
+            effects.extend(self.transfers.take(&key).iter().flat_map(drop_transfer));
         }
         if let Some(next) = stalled.next.filter(|_| self.transfers.len() > 0) {
             self.transfers.watch(next);
         }
-        actions
+        effects
     }
 
     /// Forgets a neighbour, and ends its transfers both ways; `parent`: it fed us, so no eager copy is waited for any
     /// more.
     pub(super) fn without(&mut self, now: Time, slot: Slot, parent: bool, config: &Config) -> Vec<Effect> {
-        let mut actions = Vec::new();
+        let mut effects = Vec::new();
         self.store.without(slot);
         for ended in self.transfers.without(slot) {
             let id = ended.key.id();
             // The link may stay up: other swarms use it.
             if ended.sending {
-                actions.push(Effect::Link(PeerSet::one(slot), BodyAction::Abort(id)));
+                effects.push(Effect::Link(PeerSet::one(slot), BodyAction::Abort(id)));
             }
             if ended.receiving {
-                actions.push(Effect::Link(PeerSet::one(slot), BodyAction::Refuse(id)));
-                actions.extend(self.tear(now, ended.key, slot, config));
+                effects.push(Effect::Link(PeerSet::one(slot), BodyAction::Refuse(id)));
+                effects.extend(self.tear(now, ended.key, slot, config));
             }
         }
         for (key, missing) in self.pulls.without(now, slot, parent && config.lazy_start) {
-            actions.push(self.lost(&key, &missing));
+            effects.push(self.lost(&key, &missing));
         }
-        actions
+        effects
     }
 }
 

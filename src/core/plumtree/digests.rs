@@ -13,7 +13,7 @@ use crate::model::time::Time;
 /// After this many rounds without news the rounds are 8 intervals apart.
 const IDLE_ROUNDS_MAX: u8 = 3;
 
-/// How many neighbours a round reaches, the parent first and the others in turn. Any of them can fill a hole; with all 5
+/// A round reaches this many neighbours, the parent first and the others in turn. Any of them can fill a hole; with all 5
 /// digests were half of all control messages (measured).
 const FANOUT: usize = 2;
 

@@ -11,8 +11,8 @@ pub const NEIGHBOURS_MAX: usize = 64;
 /// A body that takes longer than this from its first byte to its last comes over a slow link: half a part's time.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// How long a body under way may stand still before another holder is asked: two parts' time, and above any round trip
-/// on one continent.
+/// A body may stand still for this long before another holder is asked: two parts' time, and above any round trip on one
+/// continent.
 pub(super) const STALL: Duration = Duration::from_millis(400);
 
 /// The slowest rate that timers assume, in bytes/s. A slower link's timers fire early, at the cost of a duplicate that is

@@ -66,16 +66,16 @@ impl Plumtree {
             Input::Body { peer, event } => self.on_body(now, peer, event),
             Input::LinkEstimate { peer, rtt_us, rate } => self.neighbours.estimate(peer, rtt_us, rate),
             Input::Forget { track, before } => {
-                let actions = self.bodies.forget(track, before);
-                self.act(actions);
+                let effects = self.bodies.forget(track, before);
+                self.act(effects);
             }
         }
         self.flush_announcements(now);
         if self.bodies.is_pull_due(now) {
             self.on_graft_timer(now);
         }
-        let actions = self.bodies.on_stall_timer(now, &self.neighbours, &self.config);
-        self.act(actions);
+        let effects = self.bodies.on_stall_timer(now, &self.neighbours, &self.config);
+        self.act(effects);
         if self.digests.is_due(now) {
             self.on_digest_timer(now);
         }
@@ -159,8 +159,8 @@ impl Plumtree {
     fn on_neighbor_down(&mut self, now: Time, id: NodeId) {
         let Some(slot) = self.neighbours.slot(id) else { return };
         let parent = self.tree.without(slot);
-        let actions = self.bodies.without(now, slot, parent, &self.config);
-        self.act(actions);
+        let effects = self.bodies.without(now, slot, parent, &self.config);
+        self.act(effects);
         self.digests.without(slot);
         self.neighbours.remove(slot);
     }
@@ -195,8 +195,8 @@ impl Plumtree {
                 // Departure: asks the next holder at once.
                 self.counters.not_here_received += 1;
                 let key = Key::from(id);
-                let action = self.bodies.not_held_by(now, &key, slot);
-                self.act(action);
+                let effects = self.bodies.not_held_by(now, &key, slot);
+                self.act(effects);
             }
             Message::Receiving(announce) => {
                 // It gets this body from another neighbour, so the transfer from here ends.
@@ -225,8 +225,8 @@ impl Plumtree {
             return;
         }
         self.counters.published += 1;
-        let actions = self.bodies.supersede(&key);
-        self.act(actions);
+        let effects = self.bodies.supersede(&key);
+        self.act(effects);
         let held = HeldBody::new(header, body.clone(), &trace, now);
         self.keep(now, held, self.tree.eager(), Output::Deliver { header, body, trace, received: now });
     }
@@ -279,8 +279,8 @@ impl Plumtree {
             (false, true) => now + self.config.graft_margin_min,
             (false, false) => now,
         };
-        let actions = self.bodies.miss(key, Missing::new(&offer, holders, due, awaited));
-        self.act(actions);
+        let effects = self.bodies.miss(key, Missing::new(&offer, holders, due, awaited));
+        self.act(effects);
     }
 
     /// Paper: "upon event Timer(mID): send GRAFT to the first announcer in missing, setup
@@ -352,8 +352,8 @@ impl Plumtree {
                 self.counters.conflicts += u64::from(head == Head::Wrong { conflict: true });
                 self.counters.overloads += u64::from(head == Head::Full);
                 self.refuse(slot, id);
-                let action = self.bodies.drop_holder(now, &key, slot);
-                self.act(action);
+                let effects = self.bodies.drop_holder(now, &key, slot);
+                self.act(effects);
             }
         }
     }
@@ -423,8 +423,8 @@ impl Plumtree {
             Piece::Ignored | Piece::Known => {}
             Piece::Wrong => {
                 self.refuse(slot, id);
-                let actions = self.bodies.tear(now, key, slot, &self.config);
-                self.act(actions);
+                let effects = self.bodies.tear(now, key, slot, &self.config);
+                self.act(effects);
             }
             Piece::New { bytes, to, last } => {
                 self.act_on_links(to, &BodyAction::Piece { id, bytes });
@@ -442,8 +442,8 @@ impl Plumtree {
         if !transfer.header.matches(&body) {
             // Departure: checks the hash before any use of the body.
             self.counters.hash_mismatches += 1;
-            let actions = self.bodies.spoiled(now, &transfer);
-            self.act(actions);
+            let effects = self.bodies.spoiled(now, &transfer);
+            self.act(effects);
             return;
         }
         if let Some(source) = transfer.source() {
@@ -468,8 +468,8 @@ impl Plumtree {
             self.send(slot, Message::Prune);
         }
         self.digests.news();
-        let actions = self.bodies.keep(key, held, self.config.held_bytes_max);
-        self.act(actions);
+        let effects = self.bodies.keep(key, held, self.config.held_bytes_max);
+        self.act(effects);
         for slot in to.iter() {
             if let Some(id) = self.neighbours.id(slot)
                 && let Serve::Send(sending) = self.bodies.serve(&key, Some(slot), 0, &self.config)
@@ -527,9 +527,9 @@ impl Plumtree {
     }
 
     /// Carries out what follows from a change to the bodies.
-    fn act(&mut self, actions: impl IntoIterator<Item = Effect>) {
-        for action in actions {
-            match action {
+    fn act(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        for effect in effects {
+            match effect {
                 Effect::Link(to, action) => self.act_on_links(to, &action),
                 Effect::NotHere { to, id, lost } => {
                     self.counters.lost += u64::from(lost);

@@ -17,10 +17,10 @@ use crate::model::{Epoch, Msn, PartHeader, Trace, TrackId};
 /// The most bodies held. A window of 38 s with 8 tracks of 5 parts/s has 1,520.
 pub const HELD_MAX: usize = 16_384;
 
-/// The most epochs whose first segment is remembered: more publishers than a window holds parts of.
+/// The most epochs whose first segment is remembered: more publishers than take turns within a window.
 const EPOCHS_MAX: usize = 16;
 
-/// A younger body may well be on its way to the neighbour already, so a digest doesn't have it announced anew.
+/// A body younger than this may be on its way to the neighbour already, so a digest doesn't have it announced anew.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// A held body.

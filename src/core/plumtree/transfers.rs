@@ -31,7 +31,7 @@ const PIECES_SLACK: usize = 64;
 #[derive(Debug, Clone, Copy)]
 struct Source {
     slot: Slot,
-    /// Where its next byte belongs.
+    /// The offset of its next byte.
     at: u32,
     /// When its last byte came.
     moved: Time,
@@ -353,8 +353,8 @@ impl Transfers {
 
     /// Notes that the transfer from a neighbour has ended early.
     pub(super) fn tear(&mut self, now: Time, key: &Key, slot: Slot) -> Option<&Transfer> {
-        self.watch(now + STALL);
         let transfer = self.coming.get_mut(key)?;
+        self.due.hasten(now + STALL);
         transfer.source = None;
         transfer.holders.remove(slot);
         Some(transfer)

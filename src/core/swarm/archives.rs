@@ -1,8 +1,8 @@
 //! The archives: which nodes hold what has left a stream's window, so that a node without it knows whom to ask.
 //!
-//! Each such node says so every few seconds, in the directory's swarm. A stream has at most [`KEEPERS_MAX`] of them here:
-//! those that reach back the furthest, so that a cluster in which every edge has a DVR isn't flooded with notices that
-//! nobody needs.
+//! Each such node announces itself every few seconds, in the directory's swarm. A node knows at most [`KEEPERS_MAX`] for a
+//! stream: those that reach back the furthest, so that a cluster in which every edge has a DVR isn't flooded with useless
+//! notices.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::model::{LifeId, Msn, NodeId, Peer, StreamName, wire};
 /// The most keepers of a stream that a node knows and passes on. A guess: enough that some are up.
 pub(super) const KEEPERS_MAX: usize = 8;
 
-/// What a node's DVR holds of a stream.
+/// The part of a stream that a node's DVR holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// The name of the stream.

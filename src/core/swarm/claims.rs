@@ -10,10 +10,10 @@ use super::directory::Entry;
 use crate::model::time::Time;
 use crate::model::{Flags, PartHeader, PartId, Peer, Record, StreamName, TrackId};
 
-/// How often an ingest node repeats its entries.
+/// An ingest node repeats its entries this often.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the entry of an ended presentation is repeated, so that late viewers see ENDLIST. A guess.
+/// The entry of an ended presentation is repeated for this long, so that late viewers see ENDLIST. A guess.
 const ENDED_LINGER: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]

@@ -65,6 +65,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    pub(super) fn new(name: StreamName, tree: Plumtree) -> Self {
+        let (record, tracks, discontinuity, contacts, leave_at) = Default::default();
+        Stream { name, tree, record, tracks, discontinuity, contacts, leave_at }
+    }
+
     fn on_output(&mut self, now: Time, swarm: SwarmId, output: broadcast::Output, config: &Config) -> Option<Action> {
         let output = match output {
             broadcast::Output::Send { to, message } => {
@@ -143,16 +148,8 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Makes the directory's swarm.
-    pub(super) fn directory(overlay: HyParView) -> Self {
-        Member { id: SwarmId::DIRECTORY, overlay, stream: None }
-    }
-
-    /// Makes a stream's swarm.
-    pub(super) fn new(name: StreamName, overlay: HyParView, tree: Plumtree) -> Self {
-        let id = SwarmId::of(&name);
-        let (record, tracks, discontinuity, contacts, leave_at) = Default::default();
-        let stream = Some(Stream { name, tree, record, tracks, discontinuity, contacts, leave_at });
+    /// Makes the swarm of a stream, or of the directory.
+    pub(super) fn new(id: SwarmId, overlay: HyParView, stream: Option<Stream>) -> Self {
         Member { id, overlay, stream }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::io::Output;
-use super::member::{Action, Member};
+use super::member::{Action, Member, Stream};
 use crate::hyparview::HyParView;
 use crate::model::time::Time;
 use crate::model::{Peer, StreamName, SwarmId};
@@ -14,8 +14,8 @@ use crate::plumtree::Plumtree;
 /// The streams' shares of the upload are computed this often: as often as a stream's rate is measured.
 const SHARE_EVERY: Duration = Duration::from_secs(2);
 
-/// How long a swarm outlives its entry, so that a restarted ingest node finds the record and goes on: twice the 30 s
-/// that a presentation waits for its publisher.
+/// A swarm outlives its entry by this, so that a restarted ingest node finds the record and goes on: twice the 30 s that a
+/// presentation waits for its publisher.
 const SWARM_LINGER: Duration = Duration::from_secs(60);
 
 /// A swarm, and its deadline in `due`.
@@ -42,17 +42,14 @@ impl Members {
     pub(super) fn new(me: Peer, config: Config, seed: u64) -> Self {
         let (members, due, share_at) = Default::default();
         let mut members = Members { me, config, seed, members, due, share_at };
-        members.add(SwarmId::DIRECTORY, Member::directory(members.overlay_of(SwarmId::DIRECTORY)));
+        members.add(SwarmId::DIRECTORY, None);
         members
     }
 
-    fn overlay_of(&self, id: SwarmId) -> HyParView {
+    fn add(&mut self, id: SwarmId, stream: Option<Stream>) {
         // Each swarm has its own randomness, from the one seed.
-        HyParView::new(self.me, self.config.overlay.clone(), self.seed ^ id.0.rotate_left(1))
-    }
-
-    fn add(&mut self, id: SwarmId, member: Member) {
-        self.members.insert(id, Scheduled { member, at: None });
+        let overlay = HyParView::new(self.me, self.config.overlay.clone(), self.seed ^ id.0.rotate_left(1));
+        self.members.insert(id, Scheduled { member: Member::new(id, overlay, stream), at: None });
         self.reschedule(id);
     }
 
@@ -87,7 +84,7 @@ impl Members {
         let fresh = !self.members.contains_key(&id);
         if fresh {
             let tree = Plumtree::new(me, self.config.broadcast.clone(), self.seed ^ id.0);
-            self.add(id, Member::new(name.clone(), self.overlay_of(id), tree));
+            self.add(id, Some(Stream::new(name.clone(), tree)));
         }
         let contacts = contacts.into_iter().filter(|peer| peer.id != me && peer.can_be_dialled()).collect();
         if let Some(member) = self.get_mut(id) {
