@@ -11,6 +11,7 @@ use damson_core::link::pairing::LinkNo;
 use damson_core::model::time::Time;
 use damson_core::model::wire::WireError;
 use damson_core::model::{Hop, NodeId, NodeName, PartHeader, Peer, Record, Resume, StreamName, Trace};
+use damson_core::plumtree::{BodyAction, BodyEvent};
 use damson_core::swarm::{Hub, Input, Kept, Output, SwarmView};
 use quinn::Endpoint;
 use tokio::sync::{mpsc, oneshot};
@@ -67,7 +68,7 @@ impl Core for Hub {
     }
 
     fn bad_frames(&self) -> (u64, Option<&WireError>) {
-        (self.counters().bad_frames, self.last_fault().map(|(_, fault)| fault))
+        Hub::bad_frames(self)
     }
 
     fn resume(&self, stream: &StreamName) -> Option<Resume> {
@@ -195,7 +196,7 @@ impl EventLoop {
     fn command(&mut self, command: Command) {
         let now = clock::now();
         match command {
-            Command::Claim(record) => self.input(now, Input::Claim { record }),
+            Command::Claim(record) => self.input(now, Input::Claim(record)),
             Command::Publish(stream, header, body) => {
                 // Where packaging ends, dwell begins.
                 let packaging = i128::from(clock::wall().as_micros()) - i128::from(header.ingested.as_micros());
@@ -261,22 +262,22 @@ impl EventLoop {
             LinkEvent::BodyHead { serial, head, stop } => {
                 let (swarm, id) = (head.swarm, head.header.id);
                 if link.body_begins((swarm, id), serial, stop, head.body_len()) {
-                    self.input(at, Input::BodyTorn { from: peer, swarm, id });
+                    self.input(at, Input::Body { peer, swarm, event: BodyEvent::Torn(id) });
                 }
                 let BodyHead { header, offset, trace, .. } = *head;
                 let trace = if self.traced { trace } else { Trace::default() };
-                Some(Input::BodyHead { from: peer, swarm, header, trace, offset })
+                Some(Input::Body { peer, swarm, event: BodyEvent::Head { header, trace, offset } })
             }
             LinkEvent::BodyPiece { serial, key: (swarm, id), bytes, last } => {
                 let wanted = link.body_goes_on((swarm, id), serial, last);
-                wanted.then_some(Input::BodyPiece { from: peer, swarm, id, bytes })
+                wanted.then_some(Input::Body { peer, swarm, event: BodyEvent::Piece { id, bytes } })
             }
-            LinkEvent::BodyTorn { serial, key: (swarm, id) } => {
-                link.body_goes_on((swarm, id), serial, true).then_some(Input::BodyTorn { from: peer, swarm, id })
-            }
+            LinkEvent::BodyTorn { serial, key: (swarm, id) } => link
+                .body_goes_on((swarm, id), serial, true)
+                .then_some(Input::Body { peer, swarm, event: BodyEvent::Torn(id) }),
             LinkEvent::BodySent { serial, key: (swarm, id), stopped } => {
                 let known = link.body_sent((swarm, id), serial);
-                (known && stopped).then_some(Input::BodyStopped { to: peer, swarm, id })
+                (known && stopped).then_some(Input::Body { peer, swarm, event: BodyEvent::Stopped(id) })
             }
             LinkEvent::Estimate { rtt_us, rate } => Some(Input::LinkEstimate { peer, rtt_us, rate }),
         }
@@ -295,33 +296,33 @@ impl EventLoop {
     fn output(&mut self, output: Output) {
         match output {
             Output::Dial { addr, peer } => self.follow_ups.extend(self.links.dial(addr, peer)),
-            Output::Close { peer } => self.links.close(peer),
+            Output::Close(peer) => self.links.close(peer),
             Output::Control { to, frame } => self.follow_ups.extend(self.links.send_control(to, frame)),
-            Output::BodyHead { to, swarm, header, trace, offset, received, expires } => {
+            Output::Body { peer: to, swarm, action: BodyAction::Head { header, trace, offset, received }, expires } => {
                 self.next_body += 1;
                 let (serial, hop, handed) = (BodySerial(self.next_body), self.hop, clock::now());
                 let job = BodyJob { serial, swarm, header, trace, offset, received, hop, handed, expires };
                 self.follow_ups.extend(self.links.send_body(to, job));
             }
-            Output::BodyPiece { to, swarm, id, bytes } => {
+            Output::Body { peer: to, swarm, action: BodyAction::Piece { id, bytes }, .. } => {
                 self.follow_ups.extend(self.links.send_piece(to, (swarm, id), bytes));
             }
-            Output::BodyAbort { to, swarm, id } => {
+            Output::Body { peer: to, swarm, action: BodyAction::Abort(id), .. } => {
                 if let Some(link) = self.links.get(to) {
                     link.abort_body((swarm, id));
                 }
             }
-            Output::BodyRefuse { from, swarm, id } => {
+            Output::Body { peer: from, swarm, action: BodyAction::Refuse(id), .. } => {
                 if let Some(link) = self.links.get(from) {
                     link.refuse_body((swarm, id));
                 }
             }
-            Output::Record { record } => self.sink.record(*record),
+            Output::Record(record) => self.sink.record(*record),
             Output::Deliver { stream, header, body, trace, received } => {
                 self.sink.part(&stream, header, body, trace, received);
             }
-            Output::Announced { entry } => self.sink.announced(entry),
-            Output::Expired { stream } => self.sink.expired(&stream),
+            Output::Announced(entry) => self.sink.announced(entry),
+            Output::Expired(stream) => self.sink.expired(&stream),
             Output::Kept { stream, keepers } => self.sink.kept(&stream, keepers),
         }
     }

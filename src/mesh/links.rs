@@ -13,6 +13,7 @@ use damson_core::link::frame::{Hello, VERSION};
 use damson_core::link::pairing::{LinkNo, Pairing, Verdict};
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, Peer};
+use damson_core::plumtree::BodyEvent;
 use damson_core::swarm::{Input, SwarmView};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
@@ -245,13 +246,13 @@ impl Links {
                 link.send_body(job);
                 None
             }
-            None => Some(Input::BodyStopped { to, swarm, id }),
+            None => Some(Input::Body { peer: to, swarm, event: BodyEvent::Stopped(id) }),
         }
     }
 
     /// Queues a body's next piece.
     pub(crate) fn send_piece(&mut self, to: NodeId, key: BodyKey, bytes: Bytes) -> Vec<Input> {
         let dropped = self.get(to).map(|link| link.send_piece(key, bytes)).unwrap_or_default();
-        dropped.into_iter().map(|(swarm, id)| Input::BodyStopped { to, swarm, id }).collect()
+        dropped.into_iter().map(|(swarm, id)| Input::Body { peer: to, swarm, event: BodyEvent::Stopped(id) }).collect()
     }
 }

@@ -44,8 +44,6 @@ pub enum Departure {
     NotHere,
     /// A second copy is refused at its header.
     EarlyRefusal,
-    /// A lost parent's place is taken at once.
-    RunnerUp,
     /// Bodies are forwarded piece by piece.
     CutThrough,
     /// Who begins to receive a large body tells the others.
@@ -58,15 +56,13 @@ pub enum Departure {
     TimeRule,
     /// Eager children are capped by the upload.
     UploadBudget,
-    /// PRUNE is throttled, and leaves an eager link.
-    PruneThrottle,
     /// Neighbours compare what they hold.
     Digests,
 }
 
 impl Departure {
     /// All of them: those of the overlay, then those of the broadcast.
-    pub const ALL: [Departure; 25] = [
+    pub const ALL: [Departure; 23] = [
         Departure::YoungShuffle,
         Departure::ParallelRefill,
         Departure::CalmRefill,
@@ -83,14 +79,12 @@ impl Departure {
         Departure::WindowOffer,
         Departure::NotHere,
         Departure::EarlyRefusal,
-        Departure::RunnerUp,
         Departure::CutThrough,
         Departure::Receiving,
         Departure::Resume,
         Departure::SizeAwareTimers,
         Departure::TimeRule,
         Departure::UploadBudget,
-        Departure::PruneThrottle,
         Departure::Digests,
     ];
 
@@ -113,14 +107,12 @@ impl Departure {
             Departure::WindowOffer => "window-offer",
             Departure::NotHere => "not-here",
             Departure::EarlyRefusal => "early-refusal",
-            Departure::RunnerUp => "runner-up",
             Departure::CutThrough => "cut-through",
             Departure::Receiving => "receiving",
             Departure::Resume => "resume",
             Departure::SizeAwareTimers => "size-aware-timers",
             Departure::TimeRule => "time-rule",
             Departure::UploadBudget => "upload-budget",
-            Departure::PruneThrottle => "prune-throttle",
             Departure::Digests => "digests",
         }
     }
@@ -132,7 +124,7 @@ impl Departure {
 
     /// Puts the paper's rule in its place.
     pub fn switch_back(self, overlay: &mut overlay::Config, broadcast: &mut broadcast::Config) {
-        let (hyparview, plumtree) = (overlay::Config::paper(), broadcast::Config::paper());
+        let hyparview = overlay::Config::paper();
         match self {
             Departure::YoungShuffle => overlay.shuffle_first = overlay.shuffle_interval,
             Departure::ParallelRefill => {
@@ -153,16 +145,12 @@ impl Departure {
             Departure::WindowOffer => broadcast.offer_window = false,
             Departure::NotHere => broadcast.not_here = false,
             Departure::EarlyRefusal => broadcast.refuse_duplicates = false,
-            Departure::RunnerUp => broadcast.replace_parent = false,
             Departure::CutThrough => broadcast.cut_through = false,
             Departure::Receiving => broadcast.receiving_above = u32::MAX,
             Departure::Resume => broadcast.resume = false,
             Departure::SizeAwareTimers => broadcast.size_aware_timers = false,
             Departure::TimeRule => broadcast.optimise = Optimise::Hops { threshold: 3 },
             Departure::UploadBudget => broadcast.upload = None,
-            Departure::PruneThrottle => {
-                (broadcast.prune_interval, broadcast.eager_min) = (plumtree.prune_interval, plumtree.eager_min);
-            }
             Departure::Digests => broadcast.digest_interval = None,
         }
     }

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use damson_core::hyparview::HyParView;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, Peer, SwarmId, TrackId};
-use damson_core::plumtree::Plumtree;
+use damson_core::plumtree::{BodyEvent, Plumtree};
 use damson_core::swarm::{Input, Output};
 use damson_core::{hyparview as overlay, plumtree as broadcast};
 
@@ -159,23 +159,14 @@ impl Member {
     }
 
     fn on_tree_output(&mut self, now: Time, output: broadcast::Output) {
-        let swarm = SWARM;
         match output {
             broadcast::Output::Send { to, message } => {
                 if self.link(to).is_some_and(|link| link.waiting.is_none()) {
                     self.outputs.push_back(Output::Control { to, frame: Frame::Broadcast(message) });
                 }
             }
-            broadcast::Output::BodyHead { to, header, trace, offset, received } => {
-                let expires = now + FRESH;
-                self.outputs.push_back(Output::BodyHead { to, swarm, header, trace, offset, received, expires });
-            }
-            broadcast::Output::BodyPiece { to, id, bytes } => {
-                self.outputs.push_back(Output::BodyPiece { to, swarm, id, bytes });
-            }
-            broadcast::Output::BodyAbort { to, id } => self.outputs.push_back(Output::BodyAbort { to, swarm, id }),
-            broadcast::Output::BodyRefuse { from, id } => {
-                self.outputs.push_back(Output::BodyRefuse { from, swarm, id })
+            broadcast::Output::Body { peer, action } => {
+                self.outputs.push_back(Output::Body { peer, swarm: SWARM, action, expires: now + FRESH });
             }
             broadcast::Output::Deliver { header, body, trace, received } => {
                 let id = header.id;
@@ -203,7 +194,7 @@ impl Member {
             }
             let keep = *link.idle_since.get_or_insert(now) + LINK_LINGER > now;
             if !keep {
-                outputs.push_back(Output::Close { peer: link.peer.id });
+                outputs.push_back(Output::Close(link.peer.id));
             }
             keep
         });
@@ -261,21 +252,15 @@ impl Node for Member {
                     self.tree.handle(now, broadcast::Input::Message { from, message });
                 }
             },
-            Input::BodyHead { from, header, trace, offset, .. } => {
-                overlay = false;
-                self.tree.handle(now, broadcast::Input::BodyHead { from, header, trace, offset });
+            Input::Body { peer, event, .. } => {
+                overlay = matches!(event, BodyEvent::Torn(_) | BodyEvent::Stopped(_));
+                self.tree.handle(now, broadcast::Input::Body { peer, event });
             }
-            Input::BodyPiece { from, id, bytes, .. } => {
-                overlay = false;
-                self.tree.handle(now, broadcast::Input::BodyPiece { from, id, bytes });
-            }
-            Input::BodyTorn { from, id, .. } => self.tree.handle(now, broadcast::Input::BodyTorn { from, id }),
-            Input::BodyStopped { to, id, .. } => self.tree.handle(now, broadcast::Input::BodyStopped { to, id }),
             Input::Publish { header, body, trace, .. } => {
                 overlay = false;
                 self.tree.handle(now, broadcast::Input::Publish { header, body, trace });
             }
-            Input::Claim { .. } | Input::Keep { .. } => overlay = false,
+            Input::Claim(_) | Input::Keep { .. } => overlay = false,
             Input::Leave => self.overlay.handle(now, overlay::Input::Leave),
         }
         self.pump(now, overlay);

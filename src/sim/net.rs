@@ -13,6 +13,7 @@ use bytes::Bytes;
 use damson_core::hyparview::DownCause;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, PartId, Peer, SwarmId, Trace};
+use damson_core::plumtree::{BodyAction, BodyEvent};
 use damson_core::swarm::{Input, Output};
 
 use crate::check::Ledger;
@@ -345,22 +346,25 @@ impl<N: Node> Net<N> {
                 let Some(node) = self.slots[to as usize].node.as_mut() else { return };
                 if let Some(start) = head {
                     let Start { header, trace, offset } = *start;
-                    node.handle(now, Input::BodyHead { from, swarm, header, trace, offset });
+                    node.handle(
+                        now,
+                        Input::Body { peer: from, swarm, event: BodyEvent::Head { header, trace, offset } },
+                    );
                 }
                 if !bytes.is_empty() {
-                    node.handle(now, Input::BodyPiece { from, swarm, id, bytes });
+                    node.handle(now, Input::Body { peer: from, swarm, event: BodyEvent::Piece { id, bytes } });
                 }
                 self.drain(to);
             }
             Event::Torn { from, to, link, swarm, id } => {
                 if self.is_up(to, from, link) {
-                    self.input(to, Input::BodyTorn { from: peer(from).id, swarm, id });
+                    self.input(to, Input::Body { peer: peer(from).id, swarm, event: BodyEvent::Torn(id) });
                 }
             }
             Event::Refused { from, to, link, swarm, id } => {
                 // Only a body that is still under way is stopped.
                 if self.is_up(to, from, link) && self.slots[to as usize].uplink.remove(from, &id).is_some() {
-                    self.input(to, Input::BodyStopped { to: peer(from).id, swarm, id });
+                    self.input(to, Input::Body { peer: peer(from).id, swarm, event: BodyEvent::Stopped(id) });
                 }
             }
             Event::Dialled { from, born, addr, expected, failed } => {
@@ -435,7 +439,7 @@ impl<N: Node> Net<N> {
     fn output(&mut self, from: u32, output: Output<N::Frame>) {
         match output {
             Output::Control { to, frame } => self.send_frame(from, to, frame),
-            Output::BodyHead { to, swarm, header, trace, offset, expires, .. } => {
+            Output::Body { peer: to, swarm, action: BodyAction::Head { header, trace, offset, .. }, expires } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
                 let id = header.id;
                 let left = header.length - offset.min(header.length);
@@ -461,14 +465,14 @@ impl<N: Node> Net<N> {
                 uplink.remove(to, &id);
                 uplink.transfers.push_back(transfer);
             }
-            Output::BodyPiece { to, id, bytes, .. } => {
+            Output::Body { peer: to, action: BodyAction::Piece { id, bytes }, .. } => {
                 if let Some(to) = index(to)
                     && let Some(transfer) = self.slots[from as usize].uplink.find(to, &id)
                 {
                     transfer.pieces.push_back(bytes);
                 }
             }
-            Output::BodyAbort { to, swarm, id } => {
+            Output::Body { peer: to, swarm, action: BodyAction::Abort(id), .. } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
                 if let Some(transfer) = self.slots[from as usize].uplink.remove(to, &id)
                     && transfer.head.is_none()
@@ -477,7 +481,7 @@ impl<N: Node> Net<N> {
                     self.queue.add(at, Event::Torn { from, to, link, swarm, id });
                 }
             }
-            Output::BodyRefuse { from: to, swarm, id } => {
+            Output::Body { peer: to, swarm, action: BodyAction::Refuse(id), .. } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
                 if !self.is_blocked(from, to) {
                     let at = self.now + self.delay(from, to);
@@ -490,9 +494,9 @@ impl<N: Node> Net<N> {
                     self.fail(&fault);
                 }
             }
-            Output::Record { .. } | Output::Announced { .. } | Output::Kept { .. } | Output::Expired { .. } => {}
+            Output::Record(_) | Output::Announced(_) | Output::Kept { .. } | Output::Expired(_) => {}
             Output::Dial { addr, peer } => self.dial(from, addr, peer),
-            Output::Close { peer } => {
+            Output::Close(peer) => {
                 let Some((to, link)) = self.link_to(from, peer) else { return };
                 self.end(from, to);
                 let at = self.now + self.delay(from, to);

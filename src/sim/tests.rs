@@ -224,7 +224,7 @@ fn hubs(config: impl Fn(u32) -> swarm::Config, n: u32, settings: Settings) -> Ne
         net.run(Duration::from_millis(50));
     }
     net.run(15 * SECOND);
-    net.with_node(0, |hub, now| hub.handle(now, swarm::Input::Claim { record: record() }));
+    net.with_node(0, |hub, now| hub.handle(now, swarm::Input::Claim(record())));
     net.run(10 * SECOND);
     if lossless {
         net.check_overlay();

@@ -75,10 +75,8 @@ const UNPROVEN: &[Departure] = &[
     Departure::Seek,
     Departure::Audit,
     Departure::NotHere,
-    Departure::RunnerUp,
     Departure::Receiving,
     Departure::UploadBudget,
-    Departure::PruneThrottle,
 ];
 
 macro_rules! rules {
@@ -110,6 +108,7 @@ rules! {
     rule_rotation: "rules/rotation" [Departure::Rotation],
     rule_size_aware_timers: "rules/size-aware-timers" [Departure::SizeAwareTimers],
     rule_time_rule: "rules/time-rule" [Departure::TimeRule],
+    a_neighbour_that_has_begun_is_no_better_parent: "rules/thin-links" [],
     rule_tree_links: "rules/tree-links" [Departure::TreeLinks],
     rule_window_offer: "mass-kill" [Departure::WindowOffer],
     rule_rebootstrap: "bootstrap" [Departure::Rebootstrap],

@@ -75,7 +75,7 @@ impl Iroh {
                 }
                 OutEvent::DisconnectPeer(peer) => {
                     self.links.down(peer);
-                    self.outputs.push_back(Output::Close { peer: id(peer) });
+                    self.outputs.push_back(Output::Close(id(peer)));
                 }
                 OutEvent::PeerData(..) => {}
             }
@@ -149,11 +149,8 @@ impl Node for Iroh {
             // A message is sent whole, as a frame, payload or not; nobody measures.
             Input::DialFailed { peer: None, .. }
             | Input::LinkEstimate { .. }
-            | Input::BodyHead { .. }
-            | Input::BodyPiece { .. }
-            | Input::BodyTorn { .. }
-            | Input::BodyStopped { .. }
-            | Input::Claim { .. }
+            | Input::Body { .. }
+            | Input::Claim(_)
             | Input::Keep { .. } => {}
         }
     }

@@ -147,7 +147,7 @@ impl Sile {
                     }
                     hyparview::Action::Disconnect { node } => {
                         self.links.down(node);
-                        self.outputs.push_back(Output::Close { peer: id(node) });
+                        self.outputs.push_back(Output::Close(id(node)));
                     }
                     hyparview::Action::Notify { event: hyparview::Event::NeighborUp { node } } => {
                         self.tree.handle_neighbor_up(&node);
@@ -234,11 +234,8 @@ impl Node for Sile {
             // A message is sent whole, as a frame, payload or not; nobody measures.
             Input::DialFailed { peer: None, .. }
             | Input::LinkEstimate { .. }
-            | Input::BodyHead { .. }
-            | Input::BodyPiece { .. }
-            | Input::BodyTorn { .. }
-            | Input::BodyStopped { .. }
-            | Input::Claim { .. }
+            | Input::Body { .. }
+            | Input::Claim(_)
             | Input::Keep { .. } => {}
         }
         self.pump(now, hops);

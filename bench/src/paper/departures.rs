@@ -194,12 +194,7 @@ whole-s = 60
 const SETUPS: [Setup; 11] = [
     Setup {
         scenario: STEADY,
-        departures: &[
-            &[Departure::TimeRule],
-            &[Departure::LazyStart],
-            &[Departure::Promise],
-            &[Departure::PruneThrottle],
-        ],
+        departures: &[&[Departure::TimeRule], &[Departure::LazyStart], &[Departure::Promise]],
         figures: &[
             ("first", RMR),
             ("first", LAST),
@@ -250,7 +245,7 @@ const SETUPS: [Setup; 11] = [
     },
     Setup {
         scenario: CHURN,
-        departures: &[&[Departure::RunnerUp], &[Departure::Resume], &[Departure::NotHere], &[Departure::CalmRefill]],
+        departures: &[&[Departure::Resume], &[Departure::NotHere], &[Departure::CalmRefill]],
         figures: &[("meanwhile", LAST), ("meanwhile", MEAN), ("meanwhile", RMR), ("meanwhile", CONTROL)],
     },
     Setup {

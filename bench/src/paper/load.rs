@@ -114,7 +114,7 @@ fn streams(n: u32, seed: u64) -> Vec<Figure> {
     let name = |source: u32| StreamName::parse(&format!("s{source}")).expect("a name");
     for source in 0..50.min(n) {
         let record = record(name(source), u64::from(source) + 1);
-        net.with_node(source, |hub, now| hub.handle(now, swarm::Input::Claim { record }));
+        net.with_node(source, |hub, now| hub.handle(now, swarm::Input::Claim(record)));
         net.run(SECOND / 10);
     }
     net.run(20 * SECOND);

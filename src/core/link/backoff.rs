@@ -1,4 +1,4 @@
-//! How long to wait before an address is dialled again; pure.
+//! The wait before an address is dialled again.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use rand::{RngExt, SeedableRng};
 
 use crate::model::time::Time;
 
-/// After the first failure; doubles with each further one. A guess: a restarting node is back in about a second.
+/// The wait after the first failure. It doubles with each further one. A guess: a restarting node is back in about a second.
 const FIRST: Duration = Duration::from_millis(100);
-/// At most.
+/// The longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The most addresses remembered; the one whose wait is over soonest is forgotten.
+/// The most addresses remembered. The one whose wait is over first is forgotten for a new one.
 const ADDRESSES_MAX: usize = 1_024;
 
 /// The addresses that have failed lately.
@@ -30,21 +30,21 @@ struct Failed {
 }
 
 impl Backoff {
-    /// Makes an empty table; `seed` is that of the jitter.
+    /// Makes an empty table. `seed` is for the jitter.
     pub fn new(seed: u64) -> Self {
         Backoff { rng: SmallRng::seed_from_u64(seed), failed: BTreeMap::new() }
     }
 
-    /// How long from now until `addr` may be dialled.
+    /// Returns how long `addr` must wait for its next dial.
     pub fn wait(&self, now: Time, addr: SocketAddr) -> Duration {
         self.failed.get(&addr).map_or(Duration::ZERO, |failed| failed.until.since(now))
     }
 
-    /// A dial to `addr` came to nothing, or its link didn't last.
+    /// Notes that a dial to `addr` has failed, or that its link didn't last.
     pub fn failed(&mut self, now: Time, addr: SocketAddr) {
         let times = self.failed.get(&addr).map_or(0, |failed| failed.times);
         let wait = FIRST.saturating_mul(1 << times.min(16)).min(LONGEST);
-        // Half of it is jitter, so that the survivors of a crash don't dial in step.
+        // Half of it is jitter, so that the survivors of a crash don't dial at the same time.
         let wait = wait.mul_f64(self.rng.random_range(0.5..1.0));
         if self.failed.len() >= ADDRESSES_MAX
             && let Some(addr) = self.failed.iter().min_by_key(|(_, failed)| failed.until).map(|(addr, _)| *addr)
@@ -54,7 +54,7 @@ impl Backoff {
         self.failed.insert(addr, Failed { times: times.saturating_add(1), until: now + wait });
     }
 
-    /// A link to `addr` is up and has lasted.
+    /// Notes that a link to `addr` has lasted.
     pub fn succeeded(&mut self, addr: SocketAddr) {
         self.failed.remove(&addr);
     }

@@ -1,22 +1,22 @@
-//! How far a peer's clock is from ours, and how it drifts; pure.
+//! The offset of a peer's clock from ours, and its drift.
 //!
-//! As NTP has it (RFC 5905, clause 8): of a ping sent at t1, received at t2, answered at t3 and back at t4,
+//! As in NTP (RFC 5905, clause 8), for a ping sent at t1, received at t2, answered at t3 and back at t4:
 //!
 //! ```text
 //! offset = ((t2 - t1) + (t3 - t4)) / 2        rtt = (t4 - t1) - (t3 - t2)
 //! ```
 //!
-//! Queues only ever lengthen a trip, so the trips with the shortest round trip are believed (RFC 5905's clock filter,
-//! clause 10). Departure: not the one shortest trip of the newest eight, whose offset ages as the clocks drift apart.
-//! Of the last [minute](ClockOffset::HORIZON) a line `offset + drift x time` is fitted by least squares, in which a
-//! trip weighs the less the longer it took beyond the shortest: half of that is what it may be off by. The drift is
-//! taken for none until the trips say otherwise, a quartz being within some 100 ppm; what a minute has told of
-//! it is remembered, so that the shortest trips stay good for as long as they are looked at.
+//! Queues only lengthen a trip, so the shortest round trips count (RFC 5905's clock filter, clause 10). Departure: not the
+//! one shortest trip of the newest eight, whose offset ages as the clocks drift apart. Least squares fit a line
+//! `offset + drift x time` to the last [minute](ClockOffset::HORIZON) instead. The longer a trip took beyond the shortest,
+//! the less it weighs: half of the excess is its possible error. The drift is assumed to be zero, within the 100 ppm of a
+//! quartz, until the trips say otherwise. What a minute has told of it is remembered, so that the shortest trips stay
+//! useful for the whole minute.
 //!
-//! **What can't be seen**: a path that is longer one way than the other. All of this takes both ways to be equally long,
-//! and is off by half their difference: at most half a round trip, which is what
-//! [`Offset::uncertainty`] says, and the drift since. A path whose ways become unequal is seen as it is for as long as
-//! shorter trips are remembered, and then is taken for an equal one.
+//! **A limit**: the fit can't see a path that is longer in one direction than in the other. It assumes equal directions,
+//! and is off by half their difference: at most half a round trip, which [`Offset::uncertainty`] states, and the drift
+//! since. If the directions of a path become unequal, the fit stays right while it remembers shorter trips, and then takes
+//! the path for an equal one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -39,35 +39,34 @@ pub struct PingSample {
     pub t4: Time,
 }
 
-/// How far a peer's clock is ahead of ours at one moment.
+/// The offset of a peer's clock from ours at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset {
     /// The peer's clock minus ours, in microseconds.
     pub micros: i64,
-    /// How far off that may be, either way: half the shortest round trip, and what the drift since may amount to.
+    /// The largest error, in both directions: half the shortest round trip, and the possible drift since.
     pub uncertainty: Duration,
 }
 
-/// How long something was under way.
+/// The time that a message was under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transit {
-    /// In microseconds; below zero where the offset is off by more than the trip took.
+    /// In microseconds; below zero if the error of the offset is larger than the time.
     pub micros: i64,
-    /// How far off that may be, either way.
+    /// The largest error, in both directions.
     pub uncertainty: Duration,
 }
 
-/// What two quartzes part by, in microseconds a second (ppm): one standard deviation of the drift before any trip has
-/// told of it.
+/// The drift between two quartzes, in microseconds a second (ppm): one standard deviation, before any trip.
 const DRIFT: f64 = 100.0;
 
-/// What a drift may change by in a minute, in ppm: a quartz that warms up. A guess.
+/// The change of a drift in a minute, in ppm: a quartz that warms up. A guess.
 const WANDER: f64 = 5.0;
 
-/// What a trip's times are off by even if nothing queued, in microseconds: a wake-up of a task. A guess.
+/// The error of a trip's times without queues, in microseconds: a wake-up of a task. A guess.
 const NOISE: f64 = 50.0;
 
-/// The longest transit that is told, in microseconds, either way: 71 minutes.
+/// The longest transit that is reported, in microseconds, in both directions: 71 minutes.
 const TRANSIT_MAX: i128 = u32::MAX as i128;
 
 /// One trip.
@@ -83,7 +82,7 @@ struct Trip {
 #[derive(Debug, Clone, Copy)]
 struct Line {
     at: Time,
-    /// What `offset` is counted from, so that what is fitted is small.
+    /// Added to `offset`, so that the fit works on small numbers.
     base: i64,
     offset: f64,
     /// In microseconds a second.
@@ -93,63 +92,51 @@ struct Line {
     half_rtt: Duration,
 }
 
-/// What is known of the drift before the trips are looked at: its mean and variance.
-#[derive(Debug, Clone, Copy)]
-struct Prior {
-    drift: f64,
-    variance: f64,
-}
-
-impl Default for Prior {
-    fn default() -> Self {
-        Prior { drift: 0.0, variance: DRIFT * DRIFT }
-    }
-}
-
 /// The offset of one peer's clock.
 #[derive(Debug, Clone, Default)]
 pub struct ClockOffset {
     /// Newest last.
     trips: VecDeque<Trip>,
-    prior: Prior,
-    /// When it was learned.
+    /// The mean and variance of the drift, as far as earlier trips have told.
+    prior: Option<[f64; 2]>,
+    /// When the prior was learned.
     learned: Option<Time>,
     line: Option<Line>,
 }
 
 impl ClockOffset {
-    /// How long a trip counts. With a ping each 1.75 s that is 34 of them: enough to tell a drift to some 5 ppm with
-    /// 1 ms of jitter. A path that has become longer is measured by trips as old as this; a shorter one at once.
+    /// A trip counts for this long. With a ping each 1.75 s these are 34 trips: enough to measure a drift to some 5 ppm with
+    /// 1 ms of jitter. A path that has become longer is measured by trips up to this old; a shorter one at once.
     pub const HORIZON: Duration = Duration::from_secs(60);
 
-    /// The most trips that are looked at, however fast they come.
+    /// The most trips that count, however fast they come.
     const TRIPS_MAX: usize = 64;
 
-    /// The newest trips, whose shortest is the round trip that is told: 9 s of them.
+    /// The reported round trip is the shortest of this many newest trips: 9 s of them.
     const NEWEST: usize = 5;
 
-    /// A trip that contradicts the line by this much more than it can says that a clock has been set.
+    /// A trip that contradicts the line by more than its possible error and this shows that a clock was set.
     const STEP: Duration = Duration::from_millis(5);
 
-    /// Takes a sample. One whose times can't be (a peer may send anything) is ignored.
+    /// Takes a sample. Impossible times, which a peer may send, are ignored.
     pub fn record(&mut self, sample: PingSample) {
         let Some(trip) = Trip::of(sample) else { return };
-        // Wherever in the trip the time went, the true offset is within half of it.
+        // The true offset is within half of the round trip, wherever in the trip the time went.
         if let Some(offset) = self.at(trip.at) {
             let most = Duration::from_micros(trip.rtt / 2) + offset.uncertainty + Self::STEP;
             if Duration::from_micros(offset.micros.abs_diff(trip.offset)) > most {
                 self.trips.clear();
             }
         }
-        // One that was overtaken says nothing new of when.
+        // A trip that was overtaken tells nothing new.
         if self.trips.back().is_some_and(|newest| newest.at > trip.at) {
             return;
         }
         let learned = *self.learned.get_or_insert(trip.at);
         if let Some(line) = self.line.filter(|_| trip.at.since(learned) >= Self::HORIZON) {
-            // Once a horizon, so that no trip is counted for much more than it says.
+            // Once a horizon, so that no trip counts much more than once.
             self.learned = Some(trip.at);
-            self.prior = Prior { drift: line.drift, variance: line.variance[2] + WANDER * WANDER };
+            self.prior = Some([line.drift, line.variance[2] + WANDER * WANDER]);
         }
         self.trips.push_back(trip);
         while self.trips.len() > Self::TRIPS_MAX
@@ -157,10 +144,10 @@ impl ClockOffset {
         {
             self.trips.pop_front();
         }
-        self.line = Line::fit(&self.trips, self.prior);
+        self.line = Line::fit(&self.trips, self.prior.unwrap_or([0.0, DRIFT * DRIFT]));
     }
 
-    /// The offset at a moment of our clock; `None` before the first sample.
+    /// Returns the offset at a moment of our clock; `None` before the first sample.
     pub fn at(&self, now: Time) -> Option<Offset> {
         let line = self.line.as_ref()?;
         let x = seconds(line.at, now);
@@ -171,24 +158,19 @@ impl ClockOffset {
         Some(Offset { micros, uncertainty })
     }
 
-    /// The peer's clock minus ours at the newest sample, in microseconds; `None` before the first.
-    pub fn offset_us(&self) -> Option<i64> {
-        self.at(self.line?.at).map(|offset| offset.micros)
-    }
-
-    /// How much faster the peer's clock goes than ours, in parts per million.
+    /// Returns how much faster the peer's clock runs than ours, in parts per million.
     pub fn drift_ppm(&self) -> Option<f64> {
         self.line.map(|line| line.drift)
     }
 
-    /// The shortest round trip of the newest samples.
+    /// Returns the shortest round trip of the newest samples.
     pub fn rtt(&self) -> Option<Duration> {
         let newest = self.trips.iter().rev().take(Self::NEWEST);
         newest.map(|trip| trip.rtt).min().map(Duration::from_micros)
     }
 
-    /// How long something sent at `sent` on the peer's clock and received at `received` on ours was under way. `None`
-    /// before the first sample.
+    /// Returns how long a message was under way that left at `sent` on the peer's clock and came at `received` on ours;
+    /// `None` before the first sample.
     pub fn transit(&self, sent: Time, received: Time) -> Option<Transit> {
         let Offset { micros: offset, uncertainty } = self.at(received)?;
         let sent_here = i128::from(sent.as_micros()) - i128::from(offset);
@@ -215,12 +197,12 @@ impl Trip {
 }
 
 impl Line {
-    /// Weighted least squares, with what is known of drifts beforehand.
-    fn fit(trips: &VecDeque<Trip>, prior: Prior) -> Option<Line> {
+    /// Fits by weighted least squares; `drift` and `variance` are what is known of the drift beforehand.
+    fn fit(trips: &VecDeque<Trip>, [drift, variance]: [f64; 2]) -> Option<Line> {
         let newest = trips.back()?;
         let shortest = trips.iter().map(|trip| trip.rtt).min()?;
-        let known = 1.0 / prior.variance;
-        let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, known, known * prior.drift);
+        let known = 1.0 / variance;
+        let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, known, known * drift);
         for trip in trips {
             let off = NOISE + (trip.rtt - shortest) as f64 / 2.0;
             let weight = 1.0 / (off * off);
@@ -244,7 +226,7 @@ impl Line {
     }
 }
 
-/// From `from` to `to` in seconds, either way.
+/// Returns the time from `from` to `to` in seconds; below zero if `to` is earlier.
 fn seconds(from: Time, to: Time) -> f64 {
     let (ahead, behind) = (to.since(from), from.since(to));
     ahead.as_secs_f64() - behind.as_secs_f64()

@@ -1,4 +1,4 @@
-//! What travels on a link, as bytes; pure.
+//! The bytes on a link.
 //!
 //! ```text
 //! control stream (one bidirectional stream, opened by the dialler):   frame*
@@ -8,21 +8,20 @@
 //! ```
 //!
 //! Big-endian throughout. A frame or stream of an unknown kind is skipped, and so are bytes behind the
-//! fields known here: a newer peer may say more (DESIGN, Mesh).
+//! fields known here: a newer peer may say more (docs/architecture.md, Mesh).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::model::time::Time;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{NodeId, PartHeader, SwarmId, Trace};
+use crate::model::{NodeId, PartHeader, Peer, SwarmId, Trace};
 
-/// The version that [`Hello`] states. Versions differ in what is added, so none is refused.
+/// The version in a [`Hello`]. Versions only add fields, so none is refused.
 pub const VERSION: u16 = 1;
 
-/// The longest payload of a frame, in bytes. The longest frames of the swarms are the directory and the
-/// window as offered to a new neighbour.
+/// The longest payload of a frame, in bytes. The longest frames carry the directory or the window to a new neighbour.
 pub const FRAME_LEN_MAX: usize = 1 << 20;
 
 /// The longest head of a body, in bytes: today's longest is 624, so this leaves room.
@@ -35,13 +34,13 @@ pub const STREAM_BODY: u8 = 1;
 pub const FRAME_PREFIX_LEN: usize = 1 + 4;
 const HEAD_PREFIX_LEN: usize = 1 + 2;
 
-/// A frame that can't be read, and where in the control stream it starts.
+/// A frame that can't be read, and its place in the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("frame at byte {at} of the control stream: {source}")]
 pub struct FrameError {
-    /// Where the frame's prefix starts, counted from the first byte of the stream.
+    /// The offset of the frame's prefix in the stream.
     pub at: u64,
-    /// What is wrong, counted from the start of the payload.
+    /// The fault, and its offset in the payload.
     pub source: WireError,
 }
 
@@ -50,19 +49,19 @@ pub struct FrameError {
 pub struct Hello {
     /// The sender's [`VERSION`].
     pub version: u16,
-    /// Who the sender is; must be what its certificate says.
+    /// The sender. Its certificate must say the same.
     pub node: NodeId,
-    /// Where the sender can be dialled. An unspecified address means the one its packets come from.
+    /// The address to dial the sender at. An unspecified one means the address that its packets come from.
     pub listen: SocketAddr,
-    /// Strictly rising over all the hellos of a node, across its restarts too: its wallclock in
-    /// microseconds, or one more than the last. Tells which of two links to a peer is the newer.
+    /// Rises with each hello of a node, across its restarts too: its wallclock in microseconds, or one more than the
+    /// last. Tells which of two links to a peer is newer.
     pub stamp: u64,
 }
 
 /// A frame of the control stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// The first one.
+    /// The first frame.
     Hello(Hello),
     /// Asks for the peer's clock.
     Ping {
@@ -75,10 +74,10 @@ pub enum Frame {
         echo: Time,
         /// When the ping came in, on the answering node's clock.
         received: Time,
-        /// When the pong left, on the same.
+        /// When the pong left, on the same clock.
         sent: Time,
     },
-    /// A frame of the swarms, opaque here.
+    /// A frame of the swarms, as opaque bytes.
     Control(Bytes),
 }
 
@@ -91,47 +90,42 @@ impl Frame {
     /// Appends the frame with its prefix.
     pub fn encode(&self, out: &mut BytesMut) {
         let start = out.len();
-        out.put_u8(self.kind());
-        out.put_u32(0);
-        match self {
+        out.put_bytes(0, FRAME_PREFIX_LEN);
+        out[start] = match self {
             Frame::Hello(hello) => {
                 out.put_u16(hello.version);
-                out.put_u64(hello.node.0);
-                put_addr(out, hello.listen);
+                Peer { id: hello.node, addr: hello.listen }.encode(out);
                 out.put_u64(hello.stamp);
+                Self::HELLO
             }
-            Frame::Ping { sent } => out.put_u64(sent.as_micros()),
+            Frame::Ping { sent } => {
+                out.put_u64(sent.as_micros());
+                Self::PING
+            }
             Frame::Pong { echo, received, sent } => {
                 out.put_u64(echo.as_micros());
                 out.put_u64(received.as_micros());
                 out.put_u64(sent.as_micros());
+                Self::PONG
             }
-            Frame::Control(payload) => out.put_slice(payload),
-        }
+            Frame::Control(payload) => {
+                out.put_slice(payload);
+                Self::CONTROL
+            }
+        };
         let len = u32::try_from(out.len() - start - FRAME_PREFIX_LEN).expect("our own frames are far below 4 GiB");
         out[start + 1..start + FRAME_PREFIX_LEN].copy_from_slice(&len.to_be_bytes());
     }
 
-    fn kind(&self) -> u8 {
-        match self {
-            Frame::Hello(_) => Self::HELLO,
-            Frame::Ping { .. } => Self::PING,
-            Frame::Pong { .. } => Self::PONG,
-            Frame::Control(_) => Self::CONTROL,
-        }
-    }
-
-    /// Reads a payload; `None` for a kind that this version doesn't know.
+    /// Reads a payload. Returns `None` for a kind that this version doesn't know.
     fn decode(kind: u8, payload: Bytes) -> Result<Option<Frame>, WireError> {
         let r = &mut Reader::new(payload.clone());
         let time = |r: &mut Reader, what| r.u64(what).map(Time::from_micros);
         Ok(Some(match kind {
-            Self::HELLO => Frame::Hello(Hello {
-                version: r.u16("version")?,
-                node: NodeId(r.u64("node")?),
-                listen: read_addr(r)?,
-                stamp: r.u64("stamp")?,
-            }),
+            Self::HELLO => {
+                let (version, peer) = (r.u16("version")?, Peer::decode(r)?);
+                Frame::Hello(Hello { version, node: peer.id, listen: peer.addr, stamp: r.u64("stamp")? })
+            }
             Self::PING => Frame::Ping { sent: time(r, "ping sent")? },
             Self::PONG => Frame::Pong {
                 echo: time(r, "pong echo")?,
@@ -144,7 +138,7 @@ impl Frame {
     }
 }
 
-/// Cuts the control stream into frames. Holds at most one unfinished frame and what came with it.
+/// Splits the control stream into frames. Holds at most one unfinished frame and the bytes that came with it.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     buf: BytesMut,
@@ -157,10 +151,10 @@ impl FrameDecoder {
         self.buf.extend_from_slice(bytes);
     }
 
-    /// The next whole frame of a known kind; `None` until more bytes come.
+    /// Returns the next whole frame of a known kind; `None` until more bytes come.
     ///
     /// # Errors
-    /// A frame above [`FRAME_LEN_MAX`] or one that can't be read. The stream is of no more use then.
+    /// A frame above [`FRAME_LEN_MAX`], or one that can't be read. The stream can't be read any further then.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         loop {
             let &[kind, a, b, c, d, ..] = &self.buf[..] else { return Ok(None) };
@@ -183,28 +177,28 @@ impl FrameDecoder {
     }
 }
 
-/// What stands before a body.
+/// The head in front of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyHead {
-    /// In which swarm.
+    /// The swarm that the body belongs to.
     pub swarm: SwarmId,
-    /// What it is.
+    /// The header of the body.
     pub header: PartHeader,
-    /// Where in the body the stream's bytes start.
+    /// The offset in the body of the stream's first byte.
     pub offset: u32,
-    /// When the sender sent its first byte, on the sender's clock.
+    /// When the sender sent the first byte, on its clock.
     pub sent: Time,
-    /// Its way; the last hop is the sender's, its transit still to be filled in by the receiver.
+    /// The hops so far. The last one is the sender's; the receiver fills its transit in.
     pub trace: Trace,
 }
 
 impl BodyHead {
-    /// How many bytes of the body follow.
+    /// Returns the number of bytes of the body that follow.
     pub fn body_len(&self) -> usize {
         (self.header.length - self.offset) as usize
     }
 
-    /// The stream's first bytes, up to the body.
+    /// Returns the stream's bytes up to the body.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(256);
         out.put_u8(STREAM_BODY);
@@ -219,10 +213,10 @@ impl BodyHead {
         out.freeze()
     }
 
-    /// Reads the head at the start of `stream`, its first bytes so far.
+    /// Reads the head at the start of `stream`, the bytes so far.
     ///
     /// # Errors
-    /// A head that can't be read, counted in bytes from the start of the stream.
+    /// A head that can't be read, with the offset in the stream.
     pub fn decode(stream: &Bytes) -> Result<Progress, WireError> {
         let Some(&kind) = stream.first() else { return Ok(Progress::More) };
         if kind != STREAM_BODY {
@@ -254,38 +248,15 @@ impl BodyHead {
     }
 }
 
-/// How far [`BodyHead::decode`] has got.
+/// The result of [`BodyHead::decode`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// More bytes are needed.
     More,
-    /// A stream of a kind that this version doesn't know.
+    /// The stream is of a kind that this version doesn't know.
     Unknown,
     /// The head, and where in the stream the body starts.
     Head(Box<BodyHead>, usize),
-}
-
-fn put_addr(out: &mut BytesMut, addr: SocketAddr) {
-    match addr.ip() {
-        IpAddr::V4(ip) => {
-            out.put_u8(4);
-            out.put_slice(&ip.octets());
-        }
-        IpAddr::V6(ip) => {
-            out.put_u8(6);
-            out.put_slice(&ip.octets());
-        }
-    }
-    out.put_u16(addr.port());
-}
-
-fn read_addr(r: &mut Reader) -> Result<SocketAddr, WireError> {
-    let ip = match r.u8("address family")? {
-        4 => IpAddr::V4(Ipv4Addr::from(r.array::<4>("IPv4 address")?)),
-        6 => IpAddr::V6(Ipv6Addr::from(r.array::<16>("IPv6 address")?)),
-        _ => return Err(r.fault("address family", Fault::Invalid)),
-    };
-    Ok(SocketAddr::new(ip, r.u16("port")?))
 }
 
 #[cfg(test)]

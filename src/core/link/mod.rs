@@ -1,7 +1,7 @@
-//! What two neighbours say to each other over a QUIC connection, apart from the connection itself (pure).
+//! The protocol of a link, a QUIC connection between two nodes, without the connection itself.
 //!
-//! - [`frame`]: what travels, as bytes. [`pairing`]: which of several connections is the link.
-//! - [`clock_offset`]: how far the peer's clock is from ours. [`backoff`]: when an address is dialled again.
+//! - [`frame`]: the bytes on it. [`pairing`]: which of several connections is the link. [`query`]: questions and answers.
+//! - [`clock_offset`]: the offset of the peer's clock. [`backoff`]: when to dial an address again.
 
 pub mod backoff;
 pub mod clock_offset;

@@ -1,8 +1,8 @@
-//! One link a pair: which of several connections to a peer is the link; pure.
+//! One link a pair: which of several connections to a peer is the link.
 //!
-//! Both ends of a connection must come to the same answer, and no connection that has carried a control
-//! frame may be given up for another. So a connection becomes a link by a hello each way, and its
-//! *accepting* end decides when the dialler's hello comes in:
+//! Both ends of a connection must decide alike, and no connection that has carried a control frame may give way to
+//! another. So a hello each way makes a connection a link, and its *accepting* end decides when the dialler's hello comes
+//! in:
 //!
 //! ```text
 //!  dialler                                accepting end
@@ -15,29 +15,29 @@
 //!  the link is up there
 //! ```
 //!
-//! No frame follows a hello before the answer, so a refused connection loses nothing, and two dials
-//! that cross make one link and one `LinkUp`.
+//! No frame follows a hello before the answer, so a refused connection loses nothing. Two dials that cross make one link
+//! and one `LinkUp`.
 
 use std::collections::BTreeMap;
 
 use crate::model::NodeId;
 
-/// A connection, numbered by its node in the order of their making.
+/// The number of a connection, in the order in which the node made them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkNo(pub u64);
 
-/// What becomes of a connection at its accepting end.
+/// The verdict of the accepting end on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is the link now.
     Up,
-    /// It is the link now, in place of one that the peer has given up.
+    /// It is the link now. The peer has given the former one up.
     Replaces(LinkNo),
-    /// Another connection is, or will be.
+    /// Another connection is the link, or will be.
     Duplicate,
 }
 
-/// All peers of a node.
+/// The links of a node, by peer.
 #[derive(Debug)]
 pub struct Pairing {
     me: NodeId,
@@ -46,24 +46,24 @@ pub struct Pairing {
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// The link, and the stamp of the hello that the peer made it with.
+    /// The link, and the stamp of the peer's hello.
     up: Option<(LinkNo, u64)>,
     /// Our hello on this connection is unanswered.
     greeting: Option<LinkNo>,
 }
 
 impl Pairing {
-    /// For the node `me`.
+    /// Makes the table of the node `me`.
     pub fn new(me: NodeId) -> Self {
         Pairing { me, peers: BTreeMap::new() }
     }
 
-    /// The link to `peer`.
+    /// Returns the link to `peer`.
     pub fn link(&self, peer: NodeId) -> Option<LinkNo> {
         self.peers.get(&peer)?.up.map(|(no, _)| no)
     }
 
-    /// A dial has found `peer`: whether to say hello on it. If not, a link is there or on its way.
+    /// Handles a dial that has found `peer`. Returns whether to say hello; if not, there is or will be another link.
     pub fn dialled(&mut self, peer: NodeId, no: LinkNo) -> bool {
         let slot = self.peers.entry(peer).or_default();
         let free = slot.up.is_none() && slot.greeting.is_none() && peer != self.me;
@@ -74,7 +74,7 @@ impl Pairing {
         free
     }
 
-    /// `peer` has answered our hello on `no` with one of this stamp: whether it is the link now.
+    /// Handles the answer of `peer` to our hello on `no`, with its stamp. Returns whether that is the link now.
     pub fn answered(&mut self, peer: NodeId, no: LinkNo, stamp: u64) -> bool {
         let Some(slot) = self.peers.get_mut(&peer) else { return false };
         if slot.greeting != Some(no) {
@@ -85,7 +85,7 @@ impl Pairing {
         true
     }
 
-    /// `peer` has said hello with this stamp on a connection that it dialled.
+    /// Handles a hello of `peer` with this stamp, on a connection that it dialled.
     pub fn greeted(&mut self, peer: NodeId, no: LinkNo, stamp: u64) -> Verdict {
         if peer == self.me {
             return Verdict::Duplicate;
@@ -99,13 +99,13 @@ impl Pairing {
         if slot.greeting.is_some() && self.me < peer {
             return Verdict::Duplicate;
         }
-        // Our own dial, if one is under way, is refused over there by the same rules.
+        // If we dial, too, the peer refuses our dial by the same rules.
         slot.greeting = None;
         slot.up = Some((no, stamp));
         replaced.map_or(Verdict::Up, Verdict::Replaces)
     }
 
-    /// A connection has ended, or its hello wasn't answered. Whether it was the link.
+    /// Handles the end of a connection, or a hello without an answer. Returns whether it was the link.
     pub fn ended(&mut self, peer: NodeId, no: LinkNo) -> bool {
         let Some(slot) = self.peers.get_mut(&peer) else { return false };
         if slot.greeting == Some(no) {

@@ -1,6 +1,6 @@
-//! What a node answers when another one asks it, and how that is written; pure.
+//! The answer of a node to a query, and its codec.
 //!
-//! An answer is one byte, and behind a 0 all that was asked for. What a query says is nothing to the mesh.
+//! An answer is one byte; after a 0 the requested bytes follow. The mesh doesn't look at the query itself.
 
 use bytes::Bytes;
 
@@ -11,33 +11,33 @@ const BUSY: u8 = 2;
 /// A node's answer to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueryAnswer {
-    /// These bytes, in order.
+    /// The chunks of the answer, in order.
     Here(Vec<Bytes>),
-    /// It has no answer.
+    /// The node has no answer.
     NotHere,
-    /// It has too much to do.
+    /// The node has too much to do.
     Busy,
 }
 
 /// The reason why a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    /// The node has none.
+    /// The node has no answer.
     #[error("the node hasn't got it")]
     NotHere,
     /// The node has too much to do.
     #[error("the node is busy")]
     Busy,
-    /// It can't be reached, or the answer broke off.
+    /// The node can't be reached, or the answer broke off.
     #[error("the node can't be asked: {0}")]
     Unreachable(String),
-    /// Another node is at its address, or what it says can't be read.
+    /// Another node is at its address, or the answer can't be read.
     #[error("the node's answer: {0}")]
     Wrong(String),
 }
 
 impl QueryAnswer {
-    /// Returns the answer as it is sent, in chunks.
+    /// Returns the bytes of the answer, in chunks.
     pub fn encode(self) -> Vec<Bytes> {
         match self {
             QueryAnswer::Here(chunks) => std::iter::once(Bytes::from_static(&[HERE])).chain(chunks).collect(),
@@ -46,7 +46,7 @@ impl QueryAnswer {
         }
     }
 
-    /// Returns what a whole answer holds.
+    /// Returns the content of a whole answer.
     ///
     /// # Errors
     /// The node has no answer, is busy, or has sent something else.

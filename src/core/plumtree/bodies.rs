@@ -1,10 +1,10 @@
-//! The bodies that this node has, those that come in, and those that it misses; and what they say together.
+//! The bodies of a stream: those that this node holds, those that come in, and those that it misses.
 
 use bytes::Bytes;
 
 use super::config::Config;
 use super::counters::Sizes;
-use super::io::Serve;
+use super::io::{BodyAction, Serve};
 use super::key::Key;
 use super::message::{Announce, IHAVE_IDS_MAX, TrackDigest};
 use super::neighbours::{Neighbours, PeerSet, Slot};
@@ -15,31 +15,29 @@ use crate::model::part_header::BODY_LEN_MAX;
 use crate::model::time::Time;
 use crate::model::{Msn, PartHeader, PartId, Trace, TrackId};
 
-/// Where a body is that a neighbour has.
+/// The state here of a body that a neighbour has.
 #[derive(Debug)]
 pub(super) enum Place {
     Held,
     Coming(Coming),
-    /// Not here, or torn. The neighbours that said they have it.
+    /// Not here, or torn. The neighbours that have said that they have it.
     Away(PeerSet),
 }
 
-/// What is to be done about a body.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum BodyAction {
-    /// Its transfer from a neighbour is refused.
-    Refuse { from: Slot, id: PartId },
-    /// Its transfers to these neighbours are aborted.
-    Abort { to: PeerSet, id: PartId },
-    /// Departure: these neighbours are told that it isn't here; `lost`: nor is it going to be.
+/// What follows for the links and the counters from a change to the bodies.
+#[derive(Debug, PartialEq)]
+pub(super) enum Effect {
+    /// The links to these neighbours change what they do about the body.
+    Link(PeerSet, BodyAction),
+    /// Departure: these neighbours learn that it isn't here; `lost`: and won't be.
     NotHere { to: PeerSet, id: PartId, lost: bool },
-    /// A transfer that has ended early is counted.
+    /// A transfer has ended early.
     Torn,
-    /// A missing body is forgotten for want of room.
+    /// A missing body was forgotten for want of room.
     Full,
-    /// It was published here though others have it.
+    /// It was published here, though others have it.
     Conflict,
-    /// Nobody is known to have it: the digests will tell.
+    /// No neighbour is known to have it: digests will tell.
     Compare,
 }
 
@@ -58,12 +56,12 @@ impl Bodies {
         self.pulls.next_due().into_iter().chain(self.transfers.next_due()).min()
     }
 
-    /// Whether a body is to be asked for, or a pull given up. Answers once.
+    /// Returns once whether a graft is due, or a pull is late.
     pub(super) fn is_pull_due(&mut self, now: Time) -> bool {
         self.pulls.is_due(now)
     }
 
-    /// Whether a body is one that this node may still want.
+    /// Returns whether this node may still want a body.
     pub(super) fn wants(&self, key: &Key) -> bool {
         self.store.wants(key)
     }
@@ -72,7 +70,7 @@ impl Bodies {
         self.store.get(key).is_some()
     }
 
-    /// Returns how much is remembered, announcements left out.
+    /// Returns how much is remembered, without announcements.
     pub(super) fn sizes(&self) -> Sizes {
         Sizes {
             held: self.store.len(),
@@ -81,12 +79,6 @@ impl Bodies {
             missing: self.pulls.len(),
             announcements: 0,
         }
-    }
-
-    /// Returns how many links a body passed; the most there can be if it isn't here.
-    pub(super) fn hops(&self, key: &Key) -> u8 {
-        let coming = || self.transfers.get(key).map(Transfer::hops);
-        self.store.get(key).map(|held| held.hops).or_else(coming).unwrap_or(u8::MAX)
     }
 
     /// Returns how much of a body has come in.
@@ -99,12 +91,12 @@ impl Bodies {
         self.store.newest(track).max(self.transfers.newest(track))
     }
 
-    /// Whether a body is newer than all of its track that are here or come in.
+    /// Returns whether a body is newer than all of its track that are here or come in.
     pub(super) fn is_newer(&self, key: &Key) -> bool {
         self.newest(key.track).is_none_or(|newest| *key > newest)
     }
 
-    /// Returns the announcements of all that is here or comes in, the most urgent first, for a new neighbour.
+    /// Returns the announcements of all bodies that are here or come in, the most urgent first, for a new neighbour.
     pub(super) fn offer(&mut self, slot: Slot) -> Vec<Announce> {
         let mut offer: Vec<(Key, u32)> = Vec::new();
         for (key, held) in self.store.iter_mut() {
@@ -119,18 +111,18 @@ impl Bodies {
         offer.into_iter().map(|(key, length)| Announce::bare(key.id(), length)).collect()
     }
 
-    /// Whether some of these neighbours don't know of a held body.
+    /// Returns whether some of these neighbours don't know of a held body.
     pub(super) fn is_news(&self, key: &Key, all: PeerSet) -> bool {
         self.store.get(key).is_some_and(|held| !all.minus(held.known).is_empty())
     }
 
-    /// Returns what a neighbour is told of a held body, if it doesn't know.
+    /// Returns the announcement of a held body for a neighbour, if it doesn't know of it.
     pub(super) fn tell(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Announce> {
         let held = self.store.get_mut(key)?;
         held.known.insert(slot).then(|| held.announce(now))
     }
 
-    /// Returns what is told of a body that begins or has come, and those who neither get it from here nor have it.
+    /// Returns the announcement of a body, and the neighbours that neither get it from here nor have it.
     pub(super) fn tell_all(&mut self, now: Time, key: &Key, all: PeerSet) -> Option<(Announce, PeerSet)> {
         if let Some(transfer) = self.transfers.get_mut(key) {
             return Some((transfer.announce(now), transfer.tell_all(all)));
@@ -145,7 +137,7 @@ impl Bodies {
         self.store.digest().to_vec()
     }
 
-    /// Returns what a neighbour lacks by its digest and is here; `None` if it has the same.
+    /// Returns the announcements of what a neighbour lacks by its digest; `None` if it has the same as this node.
     pub(super) fn lacking(&mut self, now: Time, slot: Slot, tracks: &[TrackDigest]) -> Option<Vec<Announce>> {
         if self.store.digest() == tracks {
             return None;
@@ -160,7 +152,7 @@ impl Bodies {
         Some(announces)
     }
 
-    /// A neighbour has said that it has a body; returns where it is here.
+    /// Notes that a neighbour has a body. Returns the state of the body here.
     pub(super) fn held_by(&mut self, key: &Key, slot: Slot) -> Place {
         if let Some(held) = self.store.get_mut(key) {
             held.known.insert(slot);
@@ -174,67 +166,67 @@ impl Bodies {
         }
     }
 
-    /// A body that isn't here is announced; returns whether it is missing already.
+    /// Notes an announcement of a body that isn't here. Returns whether it is missing already.
     pub(super) fn announced(&mut self, now: Time, key: &Key, offer: &Offer, neighbours: &Neighbours) -> bool {
         self.pulls.announced(now, key, offer, neighbours)
     }
 
     /// Remembers a missing body.
-    pub(super) fn miss(&mut self, key: Key, missing: Missing) -> Vec<BodyAction> {
+    pub(super) fn miss(&mut self, key: Key, missing: Missing) -> Vec<Effect> {
         match self.pulls.insert(key, missing) {
-            Some((key, lost)) => vec![BodyAction::Full, self.lost(&key, &lost)],
+            Some((key, lost)) => vec![Effect::Full, self.lost(&key, &lost)],
             None => Vec::new(),
         }
     }
 
-    /// A body that was under way is missing again.
-    fn miss_again(&mut self, now: Time, key: Key, length: u32, holders: PeerSet, failed: Slot) -> Vec<BodyAction> {
+    /// Makes a body missing again that was under way.
+    fn miss_again(&mut self, now: Time, key: Key, length: u32, holders: PeerSet, failed: Slot) -> Vec<Effect> {
         if holders.is_empty() {
-            return vec![BodyAction::Compare];
+            return vec![Effect::Compare];
         }
         self.miss(key, Missing::again(now, length, holders, failed))
     }
 
-    fn lost(&self, key: &Key, missing: &Missing) -> BodyAction {
-        BodyAction::NotHere { to: missing.waiters, id: key.id(), lost: self.transfers.get(key).is_none() }
+    fn lost(&self, key: &Key, missing: &Missing) -> Effect {
+        Effect::NotHere { to: missing.waiters, id: key.id(), lost: self.transfers.get(key).is_none() }
     }
 
-    /// A body begins or goes on: it is missing no longer.
+    /// Takes a body that begins or goes on out of the missing ones.
     pub(super) fn found(&mut self, key: &Key) -> Option<Missing> {
         self.pulls.found(key)
     }
 
-    /// Gives up late pulls; returns what is to be asked for.
+    /// Gives late pulls up. Returns the bodies to graft.
     pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Key> {
         self.pulls.due(now, neighbours, config)
     }
 
-    /// Whether a pull has ended, so that another may begin. Answers once.
+    /// Returns once whether a pull has ended, so that another may begin.
     pub(super) fn take_freed(&mut self) -> bool {
         self.pulls.take_freed()
     }
 
-    /// Returns who is asked for a missing body, if anybody is now.
+    /// Chooses the neighbour to ask for a missing body, if one may be asked now.
     pub(super) fn choose(&mut self, now: Time, key: &Key, links: HolderLinks, config: &Config) -> Option<Pull> {
         let newest = self.newest(key.track).max(self.pulls.newest(key.track));
         self.pulls.choose(now, key, newest.is_none_or(|newest| newest <= *key), links, config)
     }
 
-    /// A neighbour hasn't got a body that it was, or might have been, asked for.
-    pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<BodyAction> {
+    /// Notes that a neighbour hasn't got a missing body.
+    pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Effect> {
         let lost = self.pulls.drop_holder(now, key, slot)?;
         Some(self.lost(key, &lost))
     }
 
-    /// A neighbour says that it hasn't got a body.
-    pub(super) fn not_held_by(&mut self, now: Time, key: &Key, slot: Slot) -> Option<BodyAction> {
+    /// Handles a NOT-HERE.
+    pub(super) fn not_held_by(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Effect> {
         if let Some(transfer) = self.transfers.get_mut(key) {
             transfer.holders.remove(slot);
         }
         self.drop_holder(now, key, slot)
     }
 
-    /// Returns what a head means that a neighbour has sent.
+    /// Judges a head that a neighbour has sent.
     pub(super) fn head(&mut self, slot: Slot, header: &PartHeader, trace: &Trace, offset: u32) -> Head {
         let key = Key::from(header.id);
         let absurd = header.length > BODY_LEN_MAX || trace.hops.len() > Trace::HOPS_MAX;
@@ -251,25 +243,16 @@ impl Bodies {
         self.transfers.head(&key, slot, header, offset)
     }
 
-    /// A body begins; `pulled`: its sender was asked for it.
-    pub(super) fn begin(&mut self, key: Key, transfer: Transfer, pulled: bool, config: &Config) {
+    /// Begins a body; `pulled`: its sender was asked for it.
+    pub(super) fn begin(&mut self, key: Key, transfer: Transfer, pulled: bool) {
         self.pulls.began(pulled);
-        self.transfers.watch(transfer.received + config.stall);
         self.transfers.begin(key, transfer);
     }
 
-    /// A torn body goes on.
-    pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32, config: &Config) {
+    /// Goes on with a torn body.
+    pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32) {
         let holders = self.found(key).map(|missing| missing.holders).unwrap_or_default();
         self.transfers.resume(now, key, slot, offset, holders);
-        self.transfers.watch(now + config.stall);
-    }
-
-    /// A body that comes in goes on to these neighbours.
-    pub(super) fn forward(&mut self, key: &Key, to: PeerSet) {
-        if let Some(transfer) = self.transfers.get_mut(key) {
-            transfer.to = to;
-        }
     }
 
     /// Takes the next bytes of a body.
@@ -282,39 +265,38 @@ impl Bodies {
         self.transfers.complete(key)
     }
 
-    /// A complete body isn't what its header says. Those who got its pieces find out themselves; who of its senders
-    /// is to blame can't be told apart, the last is asked last.
-    pub(super) fn spoiled(&mut self, now: Time, transfer: &Transfer) -> Vec<BodyAction> {
+    /// Drops a complete body that doesn't match its header. The neighbours that got its pieces find out themselves. Any of
+    /// its senders may be to blame; the last one is asked last.
+    pub(super) fn spoiled(&mut self, now: Time, transfer: &Transfer) -> Vec<Effect> {
         let (key, failed) = (Key::from(transfer.header.id), transfer.source().unwrap_or_default());
-        let mut actions = abort_children(transfer);
+        let mut effects = abort_children(transfer);
         let holders = transfer.holders.minus(PeerSet::one(failed));
-        actions.extend(self.miss_again(now, key, transfer.header.length, holders, failed));
-        actions
+        effects.extend(self.miss_again(now, key, transfer.header.length, holders, failed));
+        effects
     }
 
-    /// A body is published here that others may have as well.
-    pub(super) fn supersede(&mut self, key: &Key) -> Vec<BodyAction> {
-        let mut actions = self.transfers.take(key).as_ref().map(drop_transfer).unwrap_or_default();
+    /// Drops transfers and pulls of a body that this node publishes itself.
+    pub(super) fn supersede(&mut self, key: &Key) -> Vec<Effect> {
+        let mut effects = self.transfers.take(key).as_ref().map(drop_transfer).unwrap_or_default();
         if let Some(missing) = self.found(key) {
-            actions
-                .extend([BodyAction::Conflict, BodyAction::NotHere { to: missing.waiters, id: key.id(), lost: false }]);
+            effects.extend([Effect::Conflict, Effect::NotHere { to: missing.waiters, id: key.id(), lost: false }]);
         }
-        actions
+        effects
     }
 
-    /// Keeps a whole body, and drops what it makes obsolete.
-    pub(super) fn keep(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> Vec<BodyAction> {
+    /// Holds a whole body, and drops what it makes obsolete.
+    pub(super) fn keep(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> Vec<Effect> {
         if self.store.insert(key, held, bytes_max) { self.drop_unwanted() } else { Vec::new() }
     }
 
-    /// The window has let go of everything of `track` below `before`.
-    pub(super) fn forget(&mut self, track: TrackId, before: Msn) -> Vec<BodyAction> {
+    /// Forgets everything of `track` below `before`, as the window does.
+    pub(super) fn forget(&mut self, track: TrackId, before: Msn) -> Vec<Effect> {
         self.store.forget(track, before);
         self.drop_unwanted()
     }
 
-    /// The store wants less than before: what is under way is dropped accordingly.
-    fn drop_unwanted(&mut self) -> Vec<BodyAction> {
+    /// Drops what is under way and the store no longer wants.
+    fn drop_unwanted(&mut self) -> Vec<Effect> {
         let wants = |key: &Key| self.store.wants(key);
         let transfers = self.transfers.take_unwanted(wants);
         let missing = self.pulls.take_unwanted(wants);
@@ -335,7 +317,7 @@ impl Bodies {
         }
     }
 
-    /// A neighbour gets a body from somebody else; returns whether it is being sent it from here.
+    /// Notes that a neighbour gets a body from another node. Returns whether it was being sent from here.
     pub(super) fn stop(&mut self, key: &Key, slot: Slot) -> bool {
         match self.transfers.get_mut(key) {
             Some(transfer) => transfer.to.remove(slot),
@@ -343,7 +325,7 @@ impl Bodies {
         }
     }
 
-    /// A neighbour has refused a body, or the link has dropped it; returns whether it is to be announced anew.
+    /// Notes that a neighbour has refused a body, or the link has dropped it. Returns whether to announce it anew.
     pub(super) fn stopped(&mut self, key: &Key, slot: Slot) -> bool {
         if let Some(transfer) = self.transfers.get_mut(key) {
             transfer.to.remove(slot);
@@ -356,77 +338,76 @@ impl Bodies {
         true
     }
 
-    /// A sender has given a body up, before its head or after.
-    pub(super) fn torn(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<BodyAction> {
+    /// Handles a body that its sender has given up, before its head or after.
+    pub(super) fn torn(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Effect> {
         if self.transfers.get(&key).is_some_and(|transfer| transfer.source() == Some(slot)) {
             return self.tear(now, key, slot, config);
         }
         self.drop_holder(now, &key, slot).into_iter().collect()
     }
 
-    /// A transfer has ended early. Departure: it goes on at its offset, elsewhere.
-    pub(super) fn tear(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<BodyAction> {
-        let Some(transfer) = self.transfers.tear(&key, slot) else { return Vec::new() };
+    /// Ends a transfer early. Departure: it goes on elsewhere, at its offset.
+    pub(super) fn tear(&mut self, now: Time, key: Key, slot: Slot, config: &Config) -> Vec<Effect> {
+        let Some(transfer) = self.transfers.tear(now, &key, slot) else { return Vec::new() };
         let (length, holders) = (transfer.header.length, transfer.holders);
-        let mut actions = vec![BodyAction::Torn];
+        let mut effects = vec![Effect::Torn];
         if !config.resume {
-            actions.extend(self.transfers.take(&key).iter().flat_map(abort_children));
+            effects.extend(self.transfers.take(&key).iter().flat_map(abort_children));
         }
-        actions.extend(self.miss_again(now, key, length, holders, slot));
-        self.transfers.watch(now + config.stall);
-        actions
+        effects.extend(self.miss_again(now, key, length, holders, slot));
+        effects
     }
 
-    /// Bodies that stand still are asked for elsewhere; torn ones that nobody goes on with are dropped.
-    pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<BodyAction> {
-        let mut stalled = self.transfers.stalled(now, config.stall, neighbours);
+    /// Asks elsewhere for bodies that stand still, and drops torn ones that no neighbour goes on with.
+    pub(super) fn on_stall_timer(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Effect> {
+        let mut stalled = self.transfers.stalled(now, neighbours);
         stalled.orphans.retain(|key| !self.pulls.contains(key));
-        let mut actions = Vec::new();
+        let mut effects = Vec::new();
         for (key, slot) in stalled.stuck {
-            actions.push(BodyAction::Refuse { from: slot, id: key.id() });
-            actions.extend(self.tear(now, key, slot, config));
+            effects.push(Effect::Link(PeerSet::one(slot), BodyAction::Refuse(key.id())));
+            effects.extend(self.tear(now, key, slot, config));
         }
         for key in stalled.orphans {
-            actions.extend(self.transfers.take(&key).iter().flat_map(drop_transfer));
+            effects.extend(self.transfers.take(&key).iter().flat_map(drop_transfer));
         }
         if let Some(next) = stalled.next.filter(|_| self.transfers.len() > 0) {
             self.transfers.watch(next);
         }
-        actions
+        effects
     }
 
-    /// A neighbour is gone, and its transfers both ways with it; `parent`: it was the one that fed us, and nothing is
-    /// waited for any more.
-    pub(super) fn without(&mut self, now: Time, slot: Slot, parent: bool, config: &Config) -> Vec<BodyAction> {
-        let mut actions = Vec::new();
+    /// Forgets a neighbour, and ends its transfers both ways; `parent`: it fed us, so no eager copy is waited for any
+    /// more.
+    pub(super) fn without(&mut self, now: Time, slot: Slot, parent: bool, config: &Config) -> Vec<Effect> {
+        let mut effects = Vec::new();
         self.store.without(slot);
         for ended in self.transfers.without(slot) {
             let id = ended.key.id();
-            // The link may outlive the neighbourhood: other swarms use it.
+            // The link may stay up: other swarms use it.
             if ended.sending {
-                actions.push(BodyAction::Abort { to: PeerSet::one(slot), id });
+                effects.push(Effect::Link(PeerSet::one(slot), BodyAction::Abort(id)));
             }
             if ended.receiving {
-                actions.push(BodyAction::Refuse { from: slot, id });
-                actions.extend(self.tear(now, ended.key, slot, config));
+                effects.push(Effect::Link(PeerSet::one(slot), BodyAction::Refuse(id)));
+                effects.extend(self.tear(now, ended.key, slot, config));
             }
         }
         for (key, missing) in self.pulls.without(now, slot, parent && config.lazy_start) {
-            actions.push(self.lost(&key, &missing));
+            effects.push(self.lost(&key, &missing));
         }
-        actions
+        effects
     }
 }
 
-/// Nobody wants a body any more that was coming in.
-fn drop_transfer(transfer: &Transfer) -> Vec<BodyAction> {
+/// Ends a transfer that this node no longer wants.
+fn drop_transfer(transfer: &Transfer) -> Vec<Effect> {
     let id = transfer.header.id;
-    let refuse = transfer.source().map(|from| BodyAction::Refuse { from, id });
+    let refuse = transfer.source().map(|from| Effect::Link(PeerSet::one(from), BodyAction::Refuse(id)));
     refuse.into_iter().chain(abort_children(transfer)).collect()
 }
 
-/// A body that was coming in can't be finished.
-fn abort_children(transfer: &Transfer) -> Vec<BodyAction> {
+/// Ends the transfers to the neighbours that were getting a body as it came in.
+fn abort_children(transfer: &Transfer) -> Vec<Effect> {
     let id = transfer.header.id;
-    vec![BodyAction::Abort { to: transfer.to, id }, BodyAction::NotHere { to: transfer.then, id, lost: false }]
+    vec![Effect::Link(transfer.to, BodyAction::Abort(id)), Effect::NotHere { to: transfer.then, id, lost: false }]
 }

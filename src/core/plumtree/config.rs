@@ -1,25 +1,25 @@
-//! The settings of a [`Plumtree`](super::plumtree::Plumtree). Each departure from the paper has its switch, and
-//! each default says where it comes from.
+//! The settings of a [`Plumtree`](super::plumtree::Plumtree). Each departure from the paper has a switch, and each default
+//! names its source.
 
 use std::time::Duration;
 
-/// How the tree is made better (paper, 3.8 "Optimization").
+/// The rule that improves the tree (paper, 3.8 "Optimization").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Optimise {
-    /// Never.
+    /// The tree stays as it is.
     Off,
     /// The paper's rule: a lazy neighbour whose announcement has passed at least `threshold` links
     /// fewer than the eager copy becomes the parent. The paper uses 3 with one sender, 7 with many.
     Hops {
-        /// In links.
+        /// The number of links.
         threshold: u8,
     },
-    /// Departure: the same on measured time. A lazy neighbour that announces a body at least `margin`
+    /// Departure: the same by measured time. A lazy neighbour that announces a body at least `margin`
     /// before the eager copy begins, `samples` parts in a row, becomes the parent.
     Time {
-        /// How much earlier.
+        /// The lead of the announcement.
         margin: Duration,
-        /// How often in a row.
+        /// The number of parts in a row.
         samples: u8,
     },
 }
@@ -27,71 +27,49 @@ pub enum Optimise {
 /// The settings of a [`Plumtree`](super::plumtree::Plumtree).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Departure: new links start lazy, and what is missing is grafted at once. Off: the paper's
+    /// Departure: new links start lazy, and missing bodies are grafted at once. Off: the paper's
     /// start, eager to every neighbour. Default on: an eager start floods each body over each new link.
     pub lazy_start: bool,
-    /// Departure: a node that grafts a live part while nobody feeds it announces the part at once, and
-    /// serves those who graft it in turn as it comes in. The first message then travels at one link
-    /// delay a hop rather than three.
+    /// Departure: a node without a parent that grafts a live part announces it at once, and serves GRAFTs for it as it comes
+    /// in. The first message then takes one link delay a hop rather than three.
     pub promise: bool,
-    /// Departure: all that is held is announced to each new neighbour. Without it the first message
+    /// Departure: all held bodies are announced to each new neighbour. Without it the first message
     /// after 70 % of the nodes die reaches 0.2 % of the rest (measured on iroh-gossip).
     pub offer_window: bool,
-    /// Departure: a GRAFT that can't be served is answered. Off: the timer finds out.
+    /// Departure: NOT-HERE answers a GRAFT for a body that isn't here. Off: the timer finds out.
     pub not_here: bool,
-    /// Departure: a second copy of a body is refused at its header. Off: it is taken to its last byte, and
-    /// thrown away. On: a duplicate costs rate x round trip at most.
+    /// Departure: a second copy of a body is refused at its header, so that it costs rate x round trip at most. Off: it is
+    /// taken to its last byte, and thrown away.
     pub refuse_duplicates: bool,
-    /// Departure: when the parent is lost, who announced the newest part first is grafted at once, and the next
-    /// part comes without a timer. Off: the timer finds out.
-    pub replace_parent: bool,
-    /// Departure: bodies are forwarded piece by piece as they come in. Off: once whole and checked.
+    /// Departure: bodies go on piece by piece as they come in. Off: once whole and checked.
     pub cut_through: bool,
-    /// Departure: a node that begins to receive a body longer than this tells its other neighbours, in
-    /// bytes. `u32::MAX` turns it off. Default 16 KiB, DESIGN's: below it a duplicate is a few packets.
+    /// Departure: a node that begins to receive a longer body than this, in bytes, tells its other neighbours. `u32::MAX`
+    /// turns it off. Default 16 KiB: below it a duplicate is a few packets.
     pub receiving_above: u32,
-    /// Departure: a torn transfer goes on at its offset. Off: it starts again.
+    /// Departure: a torn transfer is resumed at its offset. Off: it starts again.
     pub resume: bool,
     /// Departure: graft timers grow with the body's length over the link's rate, follow the measured
-    /// lag of the tree, and are held while bytes flow. Off: `graft_timeout_1` and `graft_timeout_2` as they are.
+    /// lag of the tree, and wait while bytes flow. Off: `graft_timeout_1` and `graft_timeout_2` as they are.
     pub size_aware_timers: bool,
-    /// The paper's timeout_1: how long after the first announcement a missing body is grafted. Where
-    /// timers are size-aware, the value before anything was measured. Default 500 ms: at 1000/500 the
+    /// The paper's timeout_1: a missing body is grafted this long after its first announcement. Size-aware timers use it
+    /// until the lag is measured. Default 500 ms: at 1000/500 the
     /// timers alone cost RMR 0.001, at 400/250 0.009 (measured, links of 10-50 ms).
     pub graft_timeout_1: Duration,
-    /// The paper's timeout_2: how long until the next holder is asked. "Approximately the round trip".
+    /// The paper's timeout_2: the next holder is asked after this. "Approximately the round trip".
     pub graft_timeout_2: Duration,
-    /// The least a size-aware timer waits for the eager copy. Default 60 ms, a guess: one slow hop.
+    /// The shortest that a size-aware timer waits for the eager copy. Default 60 ms, a guess: one slow hop.
     pub graft_margin_min: Duration,
-    /// The most it waits, however late eager copies have come. Default 250 ms: a live part that isn't there
-    /// after PART-HOLD-BACK, three parts' time, is a gap, and the pull needs the rest of it.
-    pub graft_margin_max: Duration,
-    /// How long a body under way may stand still before another holder is asked. Default 400 ms: two
-    /// parts' time, and above any round trip on one continent.
-    pub stall: Duration,
-    /// How the tree is made better. Default: on time.
+    /// The rule that improves the tree. Default: by time.
     pub optimise: Optimise,
-    /// Departure: eager children are capped to what this many bytes/s can feed. `None`: no cap.
+    /// Departure: the number of children is capped to what this many bytes/s can feed. `None`: no cap.
     pub upload: Option<u64>,
-    /// Departure: at most one PRUNE to a neighbour in this time. Default 100 ms, a guess: about a round trip.
-    pub prune_interval: Duration,
-    /// Departure: a PRUNE is not sent if it left fewer eager links than this. Default 1.
-    pub eager_min: usize,
-    /// How long announcements wait for others to the same peer. Default 10 ms: the tracks of a stream
-    /// end their parts together. Nothing waits for them but a timer of graft_margin_min.
+    /// Announcements wait this long for others to the same peer. Default 10 ms: the tracks of a stream
+    /// end their parts together. Only a timer of graft_margin_min waits for them.
     pub ihave_delay: Duration,
-    /// Departure: how often neighbours compare what they hold while parts flow; idle, up to 8 x as long.
-    /// `None`: never. Default 1 s, DESIGN's.
+    /// Departure: neighbours compare what they hold this often while parts flow, and up to 8 times as rarely otherwise.
+    /// `None`: never. Default 1 s.
     pub digest_interval: Option<Duration>,
-    /// With how many neighbours, the parent first and the others in turn. Default 2: any of them can fill
-    /// a hole; with all 5 digests were half of all control messages.
-    pub digest_fanout: usize,
-    /// Most bodies pulled from one neighbour at a time. Default 32: with 50 ms of round trip a window
-    /// of 300 parts comes from one neighbour in half a second.
-    pub pulls_per_peer_max: usize,
-    /// Most bytes pulled from one neighbour at a time, one body excepted. Default 8 MiB.
-    pub pull_bytes_per_peer_max: u64,
-    /// Most bytes of bodies held; beyond that the oldest segments go. Default 512 MiB: 38 s at 100 Mb/s.
+    /// The most bytes of bodies held; beyond that the oldest segments go. Default 512 MiB: 38 s at 100 Mb/s.
     pub held_bytes_max: u64,
 }
 
@@ -103,7 +81,6 @@ impl Default for Config {
             offer_window: true,
             not_here: true,
             refuse_duplicates: true,
-            replace_parent: true,
             cut_through: true,
             receiving_above: 16 << 10,
             resume: true,
@@ -111,24 +88,17 @@ impl Default for Config {
             graft_timeout_1: Duration::from_millis(500),
             graft_timeout_2: Duration::from_millis(250),
             graft_margin_min: Duration::from_millis(60),
-            graft_margin_max: Duration::from_millis(250),
-            stall: Duration::from_millis(400),
             optimise: Optimise::Time { margin: Duration::from_millis(3), samples: 2 },
             upload: None,
-            prune_interval: Duration::from_millis(100),
-            eager_min: 1,
             ihave_delay: Duration::from_millis(10),
             digest_interval: Some(Duration::from_secs(1)),
-            digest_fanout: 2,
-            pulls_per_peer_max: 32,
-            pull_bytes_per_peer_max: 8 << 20,
             held_bytes_max: 512 << 20,
         }
     }
 }
 
 impl Config {
-    /// The paper's rules, for a comparison: eager start, fixed timers, whole bodies, hop counts.
+    /// Returns the paper's rules, for a comparison: eager start, fixed timers, whole bodies, hop counts.
     pub fn paper() -> Self {
         Config {
             lazy_start: false,
@@ -136,7 +106,6 @@ impl Config {
             offer_window: false,
             not_here: false,
             refuse_duplicates: false,
-            replace_parent: false,
             cut_through: false,
             receiving_above: u32::MAX,
             resume: false,
@@ -144,8 +113,6 @@ impl Config {
             graft_timeout_1: Duration::from_millis(1_000),
             graft_timeout_2: Duration::from_millis(500),
             optimise: Optimise::Hops { threshold: 3 },
-            prune_interval: Duration::ZERO,
-            eager_min: 0,
             ihave_delay: Duration::ZERO,
             digest_interval: None,
             ..Config::default()

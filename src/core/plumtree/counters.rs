@@ -1,16 +1,16 @@
-//! What a [`Plumtree`](super::plumtree::Plumtree) counts, and how much it remembers.
+//! The counters and sizes of a [`Plumtree`](super::plumtree::Plumtree).
 
-use super::io::{Input, Output};
+use super::io::{BodyAction, BodyEvent, Input, Output};
 use super::message::Message;
 
-/// Counters since the start; they only go up.
+/// Counters since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Bodies published here.
     pub published: u64,
     /// Bodies delivered, published ones included.
     pub delivered: u64,
-    /// Bodies begun towards a peer, refused ones too: m of the paper's RMR.
+    /// Bodies begun to a peer, refused ones too: m of the paper's RMR.
     pub heads_sent: u64,
     /// Bodies begun from a peer.
     pub heads_received: u64,
@@ -18,11 +18,11 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// Body bytes received, refused ones too.
     pub bytes_received: u64,
-    /// Bodies refused since they are held, or under way from somebody else.
+    /// Bodies refused since this node holds them, or gets them from another neighbour.
     pub duplicates: u64,
-    /// Bodies refused since they are below the window, or of a superseded epoch.
+    /// Bodies refused since they are below the window, or of an epoch that was taken over.
     pub stale: u64,
-    /// Bodies refused since too much is under way.
+    /// Bodies refused since too many are coming in.
     pub overloads: u64,
     /// Bodies of ours that peers refused or links dropped.
     pub stopped: u64,
@@ -32,7 +32,7 @@ pub struct Counters {
     pub conflicts: u64,
     /// Transfers to this node that ended before their last byte.
     pub torn: u64,
-    /// Transfers that went on at their offset.
+    /// Transfers that were resumed at their offset.
     pub resumed: u64,
     /// IHAVE messages sent.
     pub ihaves_sent: u64,
@@ -52,35 +52,37 @@ pub struct Counters {
     pub receivings_sent: u64,
     /// Digests sent.
     pub digests_sent: u64,
-    /// Links moved by the optimisation.
+    /// Changes of the parent by the optimisation.
     pub optimisations: u64,
-    /// Bodies announced and never had: every holder failed, or the window let go of them.
+    /// Bodies announced that never came: every holder failed, or the window let go of them.
     pub lost: u64,
     /// Messages and bodies of nodes that are no neighbours.
     pub strangers: u64,
-    /// Things not remembered since a set was full.
+    /// Entries not remembered since a set was full.
     pub bounds_hit: u64,
 }
 
 impl Counters {
-    /// Counts what comes in, from whomever.
+    /// Counts an input.
     pub(super) fn received(&mut self, input: &Input) {
         match input {
-            Input::BodyHead { .. } => self.heads_received += 1,
-            Input::BodyPiece { bytes, .. } => self.bytes_received += bytes.len() as u64,
-            Input::BodyStopped { .. } => self.stopped += 1,
+            Input::Body { event: BodyEvent::Head { .. }, .. } => self.heads_received += 1,
+            Input::Body { event: BodyEvent::Piece { bytes, .. }, .. } => self.bytes_received += bytes.len() as u64,
+            Input::Body { event: BodyEvent::Stopped(_), .. } => self.stopped += 1,
             Input::Message { message: Message::Graft { .. }, .. } => self.grafts_received += 1,
             _ => {}
         }
     }
 
-    /// Counts what goes out.
+    /// Counts an output.
     pub(super) fn sent(&mut self, output: &Output) {
         match output {
-            Output::BodyHead { .. } => self.heads_sent += 1,
-            Output::BodyPiece { bytes, .. } => self.bytes_sent += bytes.len() as u64,
+            Output::Body { action, .. } => match action {
+                BodyAction::Head { .. } => self.heads_sent += 1,
+                BodyAction::Piece { bytes, .. } => self.bytes_sent += bytes.len() as u64,
+                BodyAction::Abort(_) | BodyAction::Refuse(_) => {}
+            },
             Output::Deliver { .. } => self.delivered += 1,
-            Output::BodyAbort { .. } | Output::BodyRefuse { .. } => {}
             Output::Send { message, .. } => match message {
                 Message::Ihave(announces) => {
                     self.ihaves_sent += 1;
@@ -95,7 +97,7 @@ impl Counters {
         }
     }
 
-    /// Control messages sent.
+    /// Returns the number of control messages sent.
     pub fn control_sent(&self) -> u64 {
         self.ihaves_sent
             + self.grafts_sent
@@ -106,7 +108,7 @@ impl Counters {
     }
 }
 
-/// How much a [`Plumtree`](super::plumtree::Plumtree) remembers.
+/// The number of entries that a [`Plumtree`](super::plumtree::Plumtree) remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Bodies held.
@@ -115,7 +117,7 @@ pub struct Sizes {
     pub held_bytes: u64,
     /// Bodies coming in.
     pub transfers: usize,
-    /// Bodies announced that haven't come.
+    /// Bodies announced that aren't here.
     pub missing: usize,
     /// Bodies whose announcement waits.
     pub announcements: usize,

@@ -1,13 +1,13 @@
-//! A deadline that may stand or not.
+//! A deadline that may be set or not.
 
 use crate::model::time::Time;
 
-/// When something is due, if it is.
+/// A deadline, if one is set.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Deadline(Option<Time>);
 
 impl Deadline {
-    /// Sets the deadline, unless an earlier one stands.
+    /// Sets the deadline, unless an earlier one is set.
     pub(super) fn hasten(&mut self, at: Time) {
         self.0 = Some(self.0.map_or(at, |old| old.min(at)));
     }
@@ -16,7 +16,7 @@ impl Deadline {
         self.0 = None;
     }
 
-    /// Takes the deadline away if it has passed, and returns whether it had.
+    /// Returns whether the deadline has passed, and clears it then.
     pub(super) fn expired(&mut self, now: Time) -> bool {
         self.0.take_if(|at| *at <= now).is_some()
     }

@@ -1,4 +1,4 @@
-//! What goes in and comes out of a [`Plumtree`](super::plumtree::Plumtree).
+//! The inputs and outputs of a [`Plumtree`](super::plumtree::Plumtree).
 
 use bytes::Bytes;
 
@@ -9,66 +9,91 @@ use crate::model::{Msn, NodeId, PartHeader, PartId, Trace, TrackId};
 /// Bodies travel in pieces of at most this many bytes.
 pub const PIECE_LEN_MAX: usize = 64 << 10;
 
-/// What can happen to a [`Plumtree`](super::plumtree::Plumtree).
+/// An event of one body on one link.
+#[derive(Debug, Clone)]
+pub enum BodyEvent {
+    /// The peer begins to send a body. Pieces follow in order.
+    Head {
+        /// The header of the body.
+        header: PartHeader,
+        /// The hops so far, the link just passed included.
+        trace: Trace,
+        /// The offset of the first piece: above 0 where a torn transfer is resumed.
+        offset: u32,
+    },
+    /// The peer has sent the next bytes of a body. The header's length tells the last piece.
+    Piece {
+        /// The id of the body.
+        id: PartId,
+        /// At most [`PIECE_LEN_MAX`] bytes.
+        bytes: Bytes,
+    },
+    /// The peer gave the body up, or it expired there, before its last piece.
+    Torn(PartId),
+    /// The peer refuses the body that we send it (QUIC STOP_SENDING), or our own link queue has dropped it.
+    Stopped(PartId),
+}
+
+/// A change to one body on one link.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BodyAction {
+    /// Opens a stream and sends the head. The driver adds this node's hop to the trace when the first byte leaves.
+    Head {
+        /// The header of the body.
+        header: PartHeader,
+        /// The hops up to this node.
+        trace: Trace,
+        /// The offset of the first piece.
+        offset: u32,
+        /// When this node had its first byte (at the ingest node: when it was published). Dwell counts from here.
+        received: Time,
+    },
+    /// Sends the next bytes of a body whose head was sent.
+    Piece {
+        /// The id of the body.
+        id: PartId,
+        /// At most [`PIECE_LEN_MAX`] bytes.
+        bytes: Bytes,
+    },
+    /// Resets the stream to the peer: the body can't be finished.
+    Abort(PartId),
+    /// Stops the stream from the peer (QUIC STOP_SENDING): a duplicate, a stranger's body or a stale one.
+    Refuse(PartId),
+}
+
+/// An input of a [`Plumtree`](super::plumtree::Plumtree).
 #[derive(Debug, Clone)]
 pub enum Input {
     /// [`Plumtree::poll_timeout`](super::plumtree::Plumtree::poll_timeout) has passed.
     Timeout,
     /// The overlay has a new neighbour.
     NeighborUp(NodeId),
-    /// The overlay has lost or dropped one. Its transfers both ways are torn.
+    /// The overlay has lost or dropped a neighbour. Its transfers both ways are torn.
     NeighborDown(NodeId),
-    /// This node's ingest made a part (or the record, under [`TrackId::RECORD`]).
+    /// This node has packaged a part (or the record, under [`TrackId::RECORD`]).
     Publish {
         /// Its header.
         header: PartHeader,
         /// Its body, of `header.length` bytes.
         body: Bytes,
-        /// How it was made: a way without a hop.
+        /// When it was packaged; without a hop so far.
         trace: Trace,
     },
     /// A control message.
     Message {
-        /// Who sent it; anybody may.
+        /// The node that sent it; any node may.
         from: NodeId,
-        /// What it says.
+        /// The message.
         message: Message,
     },
-    /// A peer begins to send a body. Pieces follow, in order, as [`Input::BodyPiece`].
-    BodyHead {
-        /// Who sends it.
-        from: NodeId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way, the link it has just passed included.
-        trace: Trace,
-        /// Where in the body the pieces start: not 0 where a torn transfer is resumed.
-        offset: u32,
+    /// A body moves, or stops, on the link to a peer.
+    Body {
+        /// The peer at the other end of the link.
+        peer: NodeId,
+        /// What has happened to the body.
+        event: BodyEvent,
     },
-    /// The next bytes of a body. The last piece is known by the header's length.
-    BodyPiece {
-        /// Who sends it.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
-        /// At most [`PIECE_LEN_MAX`] bytes.
-        bytes: Bytes,
-    },
-    /// The sender gave up, or expired it, before the last piece.
-    BodyTorn {
-        /// Who sent it.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// A peer refuses the body we send it (QUIC STOP_SENDING), or our own link queue dropped it.
-    BodyStopped {
-        /// To whom it went.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// What the link to a neighbour is like, for the graft timers; told now and then.
+    /// The link to a neighbour has been measured; for the graft timers.
     LinkEstimate {
         /// The neighbour.
         peer: NodeId,
@@ -77,95 +102,65 @@ pub enum Input {
         /// Measured rate of bodies from it, in bytes/s; 0 while unknown.
         rate: u64,
     },
-    /// The window has let go of everything of `track` below `before`: neither held, served nor wanted.
+    /// The window has let go of everything of `track` below `before`. This node neither holds, serves nor wants it.
     Forget {
-        /// Which track.
+        /// The track.
         track: TrackId,
         /// The oldest segment still held.
         before: Msn,
     },
 }
 
-/// What a [`Plumtree`](super::plumtree::Plumtree) wants done.
+/// An output of a [`Plumtree`](super::plumtree::Plumtree): what the driver does next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// Send a control message, ahead of all bodies.
     Send {
-        /// To whom.
+        /// The node that gets it.
         to: NodeId,
-        /// What.
+        /// The message.
         message: Message,
     },
-    /// Open a stream for a body and send its head; the driver adds this node's own hop to the trace
-    /// when the first byte leaves.
-    BodyHead {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        header: PartHeader,
-        /// Its way up to this node.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
-        /// When this node had its first byte (at the ingest: when it was published); dwell counts from here.
-        received: Time,
+    /// Change a body that is on its way to or from a peer.
+    Body {
+        /// The peer at the other end of the link.
+        peer: NodeId,
+        /// What the link does.
+        action: BodyAction,
     },
-    /// The next bytes of a body whose head was sent to `to`.
-    BodyPiece {
-        /// To whom.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
-        /// At most [`PIECE_LEN_MAX`] bytes.
-        bytes: Bytes,
-    },
-    /// Reset the body under way to `to`: it can't be finished.
-    BodyAbort {
-        /// To whom.
-        to: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// Stop the body under way from `from` (QUIC STOP_SENDING): a duplicate, a stranger's or a stale one.
-    BodyRefuse {
-        /// From whom.
-        from: NodeId,
-        /// Which body.
-        id: PartId,
-    },
-    /// A whole body whose hash was checked; each id once.
+    /// A body is whole, and its hash is right. Each id comes once.
     Deliver {
         /// Its header.
         header: PartHeader,
         /// Its body.
         body: Bytes,
-        /// Its way to this node; empty at the ingest.
+        /// Its hops to this node; none at the ingest node.
         trace: Trace,
-        /// First byte in.
+        /// When its first byte came in.
         received: Time,
     },
 }
 
-/// What goes out of one body to one neighbour.
+/// The start of a transfer to a neighbour.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) header: PartHeader,
-    /// Its way up to this node.
+    /// Its hops up to this node.
     pub(super) trace: Trace,
     /// When this node had its first byte.
     pub(super) received: Time,
-    /// What is here of it, from the offset asked for.
+    /// The bytes that are here, from the requested offset.
     pub(super) pieces: Vec<Bytes>,
-    /// The neighbour has lost the transfer, and asks anew.
+    /// The neighbour has lost an earlier transfer.
     pub(super) again: bool,
 }
 
-/// What comes of a GRAFT for a body.
+/// The answer to a GRAFT for a body.
 #[derive(Debug)]
 pub(super) enum Serve {
-    /// This much is here now; what follows is passed on as it comes in.
+    /// These bytes are here; the rest follows as it comes in.
     Send(Sending),
-    /// It is sent once it is here.
+    /// The body follows once it is here.
     Wait,
     NotHere,
 }

@@ -23,12 +23,12 @@ impl Key {
         (self.msn, self.part)
     }
 
-    /// What is fetched first: the record, then the newest segments, each from its first part.
+    /// Returns the order of pulls: the record, then the newest segments, each from its first part.
     pub(super) fn urgency(self) -> impl Ord {
         (self.track != TrackId::RECORD, std::cmp::Reverse((self.epoch, self.msn)), self.part, self.track)
     }
 
-    /// The keys of a track from the start of a segment on.
+    /// Returns the lowest key of a segment.
     pub(super) fn start_of(track: TrackId, msn: Msn) -> Key {
         Key { track, msn, part: 0, epoch: Epoch { counter: 0, node: NodeId(0) } }
     }
@@ -45,7 +45,7 @@ impl From<PartId> for Key {
     }
 }
 
-/// The last key of `track` in `map`.
+/// Returns the last key of `track` in `map`.
 pub(super) fn newest_in<V>(map: &BTreeMap<Key, V>, track: TrackId) -> Option<Key> {
     map.range(Key::start_of(track, 0)..=Key::last_of(track)).next_back().map(|(key, _)| *key)
 }

@@ -1,4 +1,4 @@
-//! The paper's lazyQueues, as one: bodies that some neighbours are to be told of.
+//! The paper's lazyQueues as one: the bodies to announce.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use super::deadline::Deadline;
 use super::key::Key;
 use crate::model::time::Time;
 
-/// Most bodies whose announcement waits; the oldest are left to the digests.
+/// The most bodies whose announcement waits. The oldest are left to the digests.
 pub const ANNOUNCE_MAX: usize = 1_024;
 
 /// The bodies whose announcement waits, oldest first.
@@ -17,14 +17,14 @@ pub(super) struct LazyQueue {
 }
 
 impl LazyQueue {
-    /// Appends a body, to be announced by `due`. Returns whether the queue was full and the oldest one went.
+    /// Appends a body, to announce by `due`. Returns whether the oldest one had to go for it.
     pub(super) fn push(&mut self, key: Key, due: Time) -> bool {
         self.due.hasten(due);
         self.keys.push_back(key);
         self.keys.len() > ANNOUNCE_MAX && self.keys.pop_front().is_some()
     }
 
-    /// Takes everything out, once it is due.
+    /// Takes all bodies out, once they are due.
     pub(super) fn take_due(&mut self, now: Time) -> VecDeque<Key> {
         if self.due.expired(now) { std::mem::take(&mut self.keys) } else { VecDeque::new() }
     }

@@ -1,55 +1,53 @@
-//! What Plumtree nodes say to each other beside bodies, and how it looks on the wire.
+//! The control messages between Plumtree nodes, and their codec.
 //!
-//! The paper's IHAVE, GRAFT and PRUNE, and three of ours: NOT-HERE (the answer to a GRAFT that can't
-//! be served), RECEIVING (don't send me this one) and the window digest.
+//! The paper's IHAVE, GRAFT and PRUNE, and three of ours: NOT-HERE (the answer to a GRAFT for a body that isn't here),
+//! RECEIVING (don't send this body) and the window digest.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use crate::model::part_header::BODY_LEN_MAX;
 use crate::model::time::Time;
 use crate::model::wire::{Fault, Reader, WireError};
 use crate::model::{Epoch, Msn, NodeId, PartHeader, PartId, Trace, TrackId, wire};
 
-/// Most announcements in one IHAVE: 14 KB, a few packets.
+/// The most announcements in one IHAVE: 14 KB, a few packets.
 pub const IHAVE_IDS_MAX: usize = 512;
 
-/// Most tracks in a digest: every track there can be, and the record.
+/// The most tracks in a digest: all that a stream may have, and the record.
 pub const DIGEST_TRACKS_MAX: usize = TrackId::COUNT_MAX as usize + 1;
 
-/// Most holes of a track in a digest; beyond that the last one is widened to cover the rest.
+/// The most holes of a track in a digest. The last one is widened to cover the rest.
 pub const DIGEST_HOLES_MAX: usize = 32;
 
-/// Hop count of an announced body that the announcer has yet to receive.
+/// The hop count of a body that the announcing node has yet to receive.
 pub const HOPS_UNKNOWN: u8 = u8::MAX;
 
-/// Where a part stands in its track: (segment, part).
+/// The position of a part in its track: (segment, part).
 pub type Position = (Msn, u16);
 
-/// That the sender has a body, or is getting it.
+/// The announcement of a body that the sender has, or is getting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announce {
-    /// Which.
+    /// The id of the body.
     pub id: PartId,
-    /// The body's length in bytes: the graft timer needs it.
+    /// The body's length in bytes, for the graft timer.
     pub length: u32,
-    /// How many links it passed on its way to the sender (the paper's `round`);
-    /// [`HOPS_UNKNOWN`] if the sender is still waiting for its first byte.
+    /// The number of links that it passed on its way to the sender (the paper's `round`);
+    /// [`HOPS_UNKNOWN`] if the sender still waits for its first byte.
     pub hops: u8,
-    /// How long the sender has had its first byte, in microseconds: what the announcement lost by
-    /// being batched.
+    /// The time since the sender got its first byte, in microseconds: the delay of this announcement.
     pub age_us: u32,
 }
 
 impl Announce {
-    /// Returns what a node says of a body that has passed `hops` links to it, and whose first byte it has had since
-    /// `received`.
+    /// Makes the announcement of a body that has passed `hops` links, and whose first byte came at `received`.
     pub(super) fn of(now: Time, header: &PartHeader, hops: u8, received: Time) -> Self {
         let age_us = u32::try_from(now.since(received).as_micros()).unwrap_or(u32::MAX);
         Announce { id: header.id, length: header.length, hops, age_us }
     }
 
-    /// Returns what a node says of a body where nothing tells since when it has it: the announcement says nothing
-    /// about who is the better parent.
+    /// Makes an announcement that says nothing about when or over how many links the body came, and so nothing about which
+    /// neighbour is the better parent.
     pub(super) fn bare(id: PartId, length: u32) -> Self {
         Announce { id, length, hops: HOPS_UNKNOWN, age_us: 0 }
     }
@@ -78,14 +76,14 @@ pub(super) fn hops_of(trace: &Trace) -> u8 {
     u8::try_from(trace.hops.len()).unwrap_or(u8::MAX).min(HOPS_UNKNOWN - 1)
 }
 
-/// What the sender of a digest has of one track.
+/// The parts that the sender of a digest has of one track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackDigest {
     /// The track.
     pub track: TrackId,
-    /// The newest part it holds, and in whose numbering; `None` if it holds none.
+    /// The newest part that it holds, and the epoch of its number; `None` if it holds none.
     pub newest: Option<(Epoch, Position)>,
-    /// What it wants besides what is newer: from the first position to before the second.
+    /// The gaps that it wants filled: from the first position to before the second.
     pub holes: Vec<(Position, Position)>,
 }
 
@@ -97,24 +95,24 @@ pub enum Message {
     /// Paper: "a GRAFT message triggers the transmission of the missing message payload and adds the
     /// link to the tree".
     Graft {
-        /// What is missing; `None` where the link alone is wanted, as the paper's optimisation does.
+        /// The missing body; `None` to ask for the link alone, as the paper's optimisation does.
         id: Option<PartId>,
-        /// From which byte on: not 0 where a torn transfer is resumed.
+        /// The first byte to send: above 0 where a torn transfer is resumed.
         offset: u32,
-        /// Whether the link is to join the tree. Departure: a hole in the window is fetched without that.
+        /// Whether the link joins the tree. Departure: a hole in the window is filled without that.
         join: bool,
     },
     /// Paper: the sender of a PRUNE and its receiver make their link lazy.
     Prune,
-    /// Departure: the answer to a GRAFT for what isn't here, so that the next holder is asked at once.
+    /// Departure: the answer to a GRAFT for a body that isn't here, so that the node asks the next holder at once.
     NotHere {
-        /// Which.
+        /// The id of the body.
         id: PartId,
     },
-    /// Departure: the sender begins to receive this body from somebody else. Don't start it; it can be
-    /// had from here, too, as it comes in.
+    /// Departure: the sender begins to receive this body from another neighbour. Don't send it; ask for it here, too, as it
+    /// comes in.
     Receiving(Announce),
-    /// Departure: what the sender holds and lacks. The receiver announces what it could fill in.
+    /// Departure: what the sender holds and lacks. The receiver announces what it can fill in.
     Digest(Vec<TrackDigest>),
 }
 
@@ -132,9 +130,7 @@ impl Message {
             Message::Ihave(announces) => {
                 out.put_u8(IHAVE);
                 wire::put_count(out, announces.len());
-                for announce in announces {
-                    announce.encode(out);
-                }
+                announces.iter().for_each(|announce| announce.encode(out));
             }
             Message::Graft { id, offset, join } => {
                 out.put_u8(GRAFT);
@@ -163,23 +159,15 @@ impl Message {
         }
     }
 
-    /// The message as a frame of its own.
-    pub fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::new();
-        self.encode(&mut out);
-        out.freeze()
-    }
-
-    /// Reads a message. What follows it in the reader is left there.
+    /// Reads a message, and leaves the rest of the reader.
+    ///
+    /// # Errors
+    /// The bytes aren't a message.
     pub fn decode(r: &mut Reader) -> Result<Self, WireError> {
         Ok(match r.u8("broadcast message type")? {
             IHAVE => {
                 let n = r.count(IHAVE_IDS_MAX, Announce::WIRE_LEN, "announcements")?;
-                let mut announces = Vec::with_capacity(n);
-                for _ in 0..n {
-                    announces.push(Announce::decode(r)?);
-                }
-                Message::Ihave(announces)
+                Message::Ihave((0..n).map(|_| Announce::decode(r)).collect::<Result<_, _>>()?)
             }
             GRAFT => {
                 let bits = r.u8("graft flags")?;
@@ -192,11 +180,7 @@ impl Message {
             RECEIVING => Message::Receiving(Announce::decode(r)?),
             DIGEST => {
                 let n = r.count(DIGEST_TRACKS_MAX, 4, "digest tracks")?;
-                let mut tracks = Vec::with_capacity(n);
-                for _ in 0..n {
-                    tracks.push(TrackDigest::decode(r)?);
-                }
-                Message::Digest(tracks)
+                Message::Digest((0..n).map(|_| TrackDigest::decode(r)).collect::<Result<_, _>>()?)
             }
             _ => return Err(r.fault("broadcast message type", Fault::Invalid)),
         })
@@ -204,7 +188,7 @@ impl Message {
 }
 
 impl TrackDigest {
-    /// Whether its sender wants this part.
+    /// Returns whether its sender wants this part.
     pub fn wants(&self, id: &PartId) -> bool {
         let position = (id.msn, id.part);
         self.newest.is_some_and(|newest| (id.epoch, position) > newest)
@@ -238,10 +222,7 @@ impl TrackDigest {
             None
         };
         let n = r.count(DIGEST_HOLES_MAX, 12, "digest holes")?;
-        let mut holes = Vec::with_capacity(n);
-        for _ in 0..n {
-            holes.push((position(r)?, position(r)?));
-        }
+        let holes = (0..n).map(|_| Ok((position(r)?, position(r)?))).collect::<Result<_, _>>()?;
         Ok(TrackDigest { track, newest, holes })
     }
 }
@@ -257,6 +238,8 @@ fn position(r: &mut Reader) -> Result<Position, WireError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn id(msn: Msn) -> PartId {
@@ -264,7 +247,9 @@ mod tests {
     }
 
     fn check(message: Message) {
-        let bytes = message.to_bytes();
+        let mut out = BytesMut::new();
+        message.encode(&mut out);
+        let bytes = out.freeze();
         assert_eq!(Message::decode(&mut Reader::new(bytes.clone())), Ok(message));
         for cut in 0..bytes.len() {
             assert!(Message::decode(&mut Reader::new(bytes.slice(..cut))).is_err(), "cut at {cut}");

@@ -1,16 +1,15 @@
 //! Plumtree ("Epidemic Broadcast Trees", SRDS 2007; corrected in TR-07-14), one instance a swarm.
 //!
-//! - [`Plumtree`]: takes inputs, asks the owners below, and alone sends.
-//! - `bodies`: what of all bodies is here. `store` holds whole ones, `transfers` those that come in, `pulls` those that are
-//!   missing and are to be grafted. GRAFT is answered by `plumtree`, out of them.
-//! - `tree`: which links are eager, and the parent. `neighbours`: the links' measurements.
-//! - `lazy_queue`: the IHAVEs that wait to be sent. `digests`: what is held, compared with the neighbours.
-//! - [`Config`]: every figure with its origin, and the switches back to the paper's rules.
-//! - [`Message`]: what nodes say, and its codec.
+//! - [`Plumtree`]: takes inputs, asks the owners below, and alone sends. It answers GRAFT.
+//! - `bodies`: the bodies of the stream. `store` holds whole ones, `transfers` those that come in, `pulls` those that are
+//!   missing.
+//! - `tree`: the eager links and the parent. `neighbours`: the measurements of the links.
+//! - `lazy_queue`: the IHAVEs that wait. `digests`: when to compare the held bodies with the neighbours'.
+//! - [`Config`]: the settings with their origin, and the switches back to the paper's rules.
+//! - [`Message`]: the control messages and their codec.
 //!
 //! The contract: after every [`Plumtree::handle`], drain [`Plumtree::poll_output`] until `None`; then
-//! wait for the next input or [`Plumtree::poll_timeout`], whose passing is told by
-//! [`Input::Timeout`].
+//! wait for the next input or [`Plumtree::poll_timeout`], and pass [`Input::Timeout`] then.
 
 mod bodies;
 mod config;
@@ -34,7 +33,7 @@ mod tests;
 
 pub use config::{Config, Optimise};
 pub use counters::{Counters, Sizes};
-pub use io::{Input, Output, PIECE_LEN_MAX};
+pub use io::{BodyAction, BodyEvent, Input, Output, PIECE_LEN_MAX};
 pub use lazy_queue::ANNOUNCE_MAX;
 pub use message::{
     Announce, DIGEST_HOLES_MAX, DIGEST_TRACKS_MAX, HOPS_UNKNOWN, IHAVE_IDS_MAX, Message, Position, TrackDigest,

@@ -1,21 +1,25 @@
-//! The neighbours, as a table and as sets, and what was measured of the links to them.
+//! The neighbours, as a table and as sets, and the measurements of their links.
 
 use std::time::Duration;
 
 use crate::model::NodeId;
 use crate::model::time::Time;
 
-/// Most neighbours. More are treated as strangers: an active view has 5 to 10.
+/// The most neighbours: an active view has 5 to 10. More are treated as strangers.
 pub const NEIGHBOURS_MAX: usize = 64;
 
 /// A body that takes longer than this from its first byte to its last comes over a slow link: half a part's time.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// The slowest rate a timer reckons with, in bytes/s: a slower link's timers fire early, at the cost
-/// of a duplicate that is refused at its header.
+/// A body may stand still for this long before another holder is asked: two parts' time, and above any round trip on one
+/// continent.
+pub(super) const STALL: Duration = Duration::from_millis(400);
+
+/// The slowest rate that timers assume, in bytes/s. A slower link's timers fire early, at the cost of a duplicate that is
+/// refused at its header.
 const RATE_MIN: u64 = 32 << 10;
 
-/// A neighbour's place in the table: below [`NEIGHBOURS_MAX`].
+/// The index of a neighbour in the table: below [`NEIGHBOURS_MAX`].
 pub(super) type Slot = u8;
 
 /// A set of neighbours, as bits by slot.
@@ -27,14 +31,14 @@ impl PeerSet {
         PeerSet(1 << slot)
     }
 
-    /// Adds a neighbour; returns whether it is new.
+    /// Adds a neighbour. Returns whether it is new.
     pub(super) fn insert(&mut self, slot: Slot) -> bool {
         let new = !self.contains(slot);
         self.0 |= 1 << slot;
         new
     }
 
-    /// Takes a neighbour out; returns whether it was in.
+    /// Takes a neighbour out. Returns whether it was in.
     pub(super) fn remove(&mut self, slot: Slot) -> bool {
         let old = self.contains(slot);
         self.0 &= !(1 << slot);
@@ -61,7 +65,7 @@ impl PeerSet {
         PeerSet(self.0 & !other.0)
     }
 
-    /// The slots in order.
+    /// Returns the slots in order.
     pub(super) fn iter(self) -> impl Iterator<Item = Slot> {
         let mut bits = self.0;
         std::iter::from_fn(move || {
@@ -72,7 +76,7 @@ impl PeerSet {
     }
 }
 
-/// What is known of the link to a neighbour.
+/// The measurements of the link to a neighbour.
 #[derive(Debug, Clone)]
 struct Neighbour {
     id: NodeId,
@@ -80,11 +84,11 @@ struct Neighbour {
     rtt_us: u32,
     /// Measured rate of bodies from it, in bytes/s; 0 while unknown.
     rate: u64,
-    /// When a byte of a body last came from it.
+    /// The time of the last byte of a body from it.
     bytes_at: Time,
 }
 
-/// The neighbours by slot, and what was measured of their links. A slot is used again after its neighbour is gone.
+/// The neighbours by slot. A slot is used again after its neighbour is gone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Neighbours(Vec<Option<Neighbour>>);
 
@@ -130,31 +134,31 @@ impl Neighbours {
         self.iter().fold(PeerSet::default(), |all, (slot, _)| all.union(PeerSet::one(slot)))
     }
 
-    /// Takes the link's own estimate.
+    /// Takes the estimate of the link itself.
     pub(super) fn estimate(&mut self, id: NodeId, rtt_us: u32, rate: u64) {
         if let Some(neighbour) = self.slot(id).and_then(|slot| self.get_mut(slot)) {
             (neighbour.rtt_us, neighbour.rate) = (rtt_us, rate);
         }
     }
 
-    /// A body's bytes have come from it.
+    /// Notes that bytes of a body have come from a neighbour.
     pub(super) fn moved(&mut self, now: Time, slot: Slot) {
         if let Some(neighbour) = self.get_mut(slot) {
             neighbour.bytes_at = now;
         }
     }
 
-    /// Returns when bytes of a body last came from it.
+    /// Returns when bytes of a body last came from a neighbour.
     pub(super) fn bytes_at(&self, slot: Slot) -> Time {
         self.get(slot).map_or(Time::ZERO, |neighbour| neighbour.bytes_at)
     }
 
-    /// Measures the rate by a body's time from its first byte to its last.
+    /// Measures the rate by the time of a body from its first byte to its last.
     pub(super) fn measure(&mut self, slot: Slot, length: u32, took: Duration) {
         let Ok(took @ 1..) = u64::try_from(took.as_micros()) else { return };
         let rate = u64::from(length) * 1_000_000 / took;
         if let Some(neighbour) = self.get_mut(slot) {
-            // The mean of the time a byte takes, not of the rate: one slow body counts for what it costs.
+            // The mean of the time that a byte takes, not of the rate: a slow body counts for what it costs.
             let old = u128::from(neighbour.rate);
             let mean = 4 * old * u128::from(rate) / (3 * u128::from(rate) + old).max(1);
             neighbour.rate = if old == 0 { rate } else { u64::try_from(mean).unwrap_or(u64::MAX) };
@@ -166,7 +170,7 @@ impl Neighbours {
         self.get(slot).map_or(0, |neighbour| neighbour.rtt_us)
     }
 
-    /// Returns how long `length` bytes take from a neighbour; nothing while the rate is unknown.
+    /// Returns how long `length` bytes take from a neighbour; zero while the rate is unknown.
     pub(super) fn transfer_time(&self, slot: Slot, length: u64) -> Duration {
         match self.get(slot).map_or(0, |neighbour| neighbour.rate) {
             0 => Duration::ZERO,
@@ -174,8 +178,8 @@ impl Neighbours {
         }
     }
 
-    /// Returns how long a body's tail takes from a neighbour, where that is long. What is quick isn't counted: on a
-    /// busy link it changes with each body.
+    /// Returns how long a body takes from its first byte to its last over a slow link; zero for a quick one, whose times
+    /// change with each body.
     pub(super) fn slow_tail(&self, slot: Slot, length: u32) -> Duration {
         let tail = self.transfer_time(slot, u64::from(length));
         if tail > SLOW { tail } else { Duration::ZERO }

@@ -1,5 +1,4 @@
-//! Bodies that were announced and haven't come: the paper's `missing` set, its graft timers, and the
-//! pulls under way.
+//! Bodies that were announced and aren't here: the paper's `missing` set, its graft timers, and the pulls under way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,20 +6,27 @@ use std::time::Duration;
 use super::config::Config;
 use super::deadline::Deadline;
 use super::key::{Key, newest_in};
-use super::neighbours::{Neighbours, PeerSet, Slot};
+use super::neighbours::{Neighbours, PeerSet, STALL, Slot};
 use crate::model::TrackId;
 use crate::model::time::Time;
 
-/// Most missing bodies remembered; the least urgent are forgotten first, and come back with a digest.
+/// The most missing bodies remembered. The least urgent is forgotten first, and comes back with a digest.
 pub const MISSING_MAX: usize = 4_096;
 
-/// A pull is held for this long at most while other bytes flow from the same peer.
+/// The most bodies pulled from one neighbour at a time: with 50 ms of round trip a window of 300 parts comes from one
+/// neighbour in half a second.
+const PER_PEER_MAX: usize = 32;
+
+/// The most bytes pulled from one neighbour at a time, one body excepted. A guess.
+const BYTES_PER_PEER_MAX: u64 = 8 << 20;
+
+/// A pull waits for this long at most while other bytes flow from the same peer.
 const PULL_HELD_MAX: Duration = Duration::from_secs(3);
 
-/// While pulls go unanswered, no more than this many are under way.
+/// While pulls go unanswered, at most this many are under way.
 const PULLS_IN_NEED: usize = 4;
 
-/// Patience is doubled at most this often: 250 ms become 4 s.
+/// The patience of pulls doubles this often at most: 250 ms become 4 s.
 const BACKOFF_MAX: u8 = 4;
 
 /// An announcement of a body that isn't here.
@@ -29,12 +35,12 @@ pub(super) struct Offer {
     pub(super) slot: Slot,
     /// The body's length.
     pub(super) length: u32,
-    /// When we should have heard that `slot` has it, had the announcement not been batched, and over how many links
-    /// it came there; `None` of a body that `slot` has yet to receive, or has had for long.
+    /// When this announcement would have come in, had it not been batched, and how many links the body passed on its way
+    /// to `slot`. `None` if `slot` has yet to receive the body, or has had it for long.
     pub(super) had: Option<(Time, u8)>,
-    /// The neighbour has refused to feed us, or does so slowly: it is the last to be asked.
+    /// The neighbour has refused to feed us, or feeds slowly: it is asked last.
     pub(super) poor: bool,
-    /// The parent itself says that it doesn't send it.
+    /// It comes from the parent, which would have sent the body rather than announced it.
     pub(super) unsent: bool,
 }
 
@@ -42,32 +48,31 @@ pub(super) struct Offer {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Missing {
     pub(super) length: u32,
-    /// Who announced it.
+    /// Neighbours that announced it.
     pub(super) holders: PeerSet,
-    /// Who was asked in vain since it was last announced by them.
+    /// Neighbours that were asked in vain since their last announcement.
     tried: PeerSet,
-    /// Who asked us for it while we were asking: they get it as it comes in.
+    /// Neighbours that asked us for it while we were asking: they get it as it comes in.
     pub(super) waiters: PeerSet,
-    /// Who had it first, when we should have heard of it had the announcement not been batched, and
-    /// whether that was a body rather than a promise.
-    pub(super) first: Option<(Slot, Time)>,
-    /// Who announced it over the fewest links (the paper's `r`).
+    /// The neighbour that would have it here first, and the time of its announcement, had that not been batched.
+    pub(super) earliest: Option<(Slot, Time)>,
+    /// The neighbour that announced it over the fewest links, and their number (the paper's `r`).
     pub(super) nearest: Option<(Slot, u8)>,
-    /// When it is grafted; while a pull is under way, when that is given up.
+    /// When it is grafted; during a pull, when the pull is given up.
     due: Time,
-    /// Who was asked, and when.
+    /// The neighbour that was asked, and when.
     pull: Option<(Slot, Time)>,
-    /// An eager copy was expected. If none comes, the tree doesn't reach this node.
+    /// An eager copy is expected. If none comes, the tree doesn't reach this node.
     awaited: bool,
 }
 
 impl Missing {
-    /// A body that is announced for the first time, and grafted at `due`.
+    /// Makes the entry of a body that is announced for the first time, and grafted at `due`.
     pub(super) fn new(offer: &Offer, holders: PeerSet, due: Time, awaited: bool) -> Self {
         Missing {
             length: offer.length,
             holders: holders.union(PeerSet::one(offer.slot)),
-            first: offer.had.map(|(at, _)| (offer.slot, at)),
+            earliest: offer.had.map(|(at, _)| (offer.slot, at)),
             nearest: offer.had.map(|(_, hops)| (offer.slot, hops)),
             due,
             awaited,
@@ -75,21 +80,21 @@ impl Missing {
         }
     }
 
-    /// A body that was under way: it is asked for at once, elsewhere first.
+    /// Makes the entry of a body that was under way. It is grafted at once, elsewhere than at `failed` first.
     pub(super) fn again(now: Time, length: u32, holders: PeerSet, failed: Slot) -> Self {
         Missing { length, holders, tried: PeerSet::one(failed), due: now, ..Missing::default() }
     }
 
-    /// Whether it was asked of this neighbour.
+    /// Returns whether this neighbour was asked for it.
     pub(super) fn is_asked_of(&self, slot: Slot) -> bool {
         self.pull.is_some_and(|(asked, _)| asked == slot)
     }
 
-    /// It is announced again; returns whether it is due now.
+    /// Notes another announcement. Returns whether a graft is due now.
     fn announced(&mut self, now: Time, offer: &Offer, neighbours: &Neighbours) -> bool {
-        let untold = self.holders.minus(self.tried).is_empty();
-        // Departure: nor is an eager copy waited for that the parent itself says it won't send.
-        let due = self.pull.is_none() && (untold || offer.unsent || !(self.awaited || offer.poor));
+        let all_tried = self.holders.minus(self.tried).is_empty();
+        // Departure: an eager copy isn't waited for if the parent itself says that it won't send one.
+        let due = self.pull.is_none() && (all_tried || offer.unsent || !(self.awaited || offer.poor));
         if due {
             self.due = now;
         }
@@ -97,8 +102,8 @@ impl Missing {
         self.tried.remove(offer.slot);
         if let Some((at, hops)) = offer.had {
             let whole = |slot: Slot, at: Time| at + neighbours.slow_tail(slot, self.length);
-            if self.first.is_none_or(|(other, earliest)| whole(offer.slot, at) < whole(other, earliest)) {
-                self.first = Some((offer.slot, at));
+            if self.earliest.is_none_or(|(other, earliest)| whole(offer.slot, at) < whole(other, earliest)) {
+                self.earliest = Some((offer.slot, at));
             }
             if self.nearest.is_none_or(|(_, fewest)| hops < fewest) {
                 self.nearest = Some((offer.slot, hops));
@@ -108,49 +113,49 @@ impl Missing {
     }
 }
 
-/// What is asked of one neighbour and not begun.
+/// The pulls from one neighbour that haven't begun.
 #[derive(Debug, Clone, Default)]
 struct UnderWay {
     bodies: u16,
     bytes: u64,
 }
 
-/// Which links are what, where a holder is chosen.
+/// The states of the links, for the choice of a holder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HolderLinks<'a> {
     /// The paper's eagerPushPeers.
     pub(super) eager: PeerSet,
     /// Neighbours that refused to feed us lately.
     pub(super) full: PeerSet,
-    /// What was measured of them.
+    /// The measurements of the links.
     pub(super) neighbours: &'a Neighbours,
 }
 
-/// A pull that begins.
+/// A pull to begin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pull {
     pub(super) slot: Slot,
-    /// It is the part that an eager link would bring.
+    /// An eager link would bring this part.
     pub(super) live: bool,
-    /// Nobody was asked before.
-    pub(super) first: bool,
+    /// No neighbour was asked before.
+    pub(super) is_first: bool,
     pub(super) length: u32,
     pub(super) holders: PeerSet,
 }
 
-/// The missing bodies, and what is asked of whom.
+/// The missing bodies, and the pulls under way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pulls {
     /// The paper's missing set.
     missing: BTreeMap<Key, Missing>,
-    /// By neighbour, where there is anything.
+    /// By neighbour; only those with pulls.
     under_way: BTreeMap<Slot, UnderWay>,
-    /// How often the patience was doubled, and until when it isn't again.
+    /// How often the patience has doubled, and until when it doesn't double again.
     backoff: u8,
     backoff_until: Time,
-    /// A pull has ended: another may begin.
+    /// A pull has ended, so another may begin.
     freed: bool,
-    /// When a missing body is grafted, or a GRAFT given up.
+    /// When to graft a missing body, or to give a pull up.
     due: Deadline,
 }
 
@@ -171,12 +176,12 @@ impl Pulls {
         self.due.at()
     }
 
-    /// Whether a body is to be asked for, or a pull given up. Answers once.
+    /// Returns once whether a graft is due, or a pull is late.
     pub(super) fn is_due(&mut self, now: Time) -> bool {
         self.due.expired(now)
     }
 
-    /// A body that isn't here is announced; returns whether it is missing already.
+    /// Notes an announcement. Returns whether the body is missing already.
     pub(super) fn announced(&mut self, now: Time, key: &Key, offer: &Offer, neighbours: &Neighbours) -> bool {
         let Some(missing) = self.missing.get_mut(key) else { return false };
         if missing.announced(now, offer, neighbours) {
@@ -185,7 +190,7 @@ impl Pulls {
         true
     }
 
-    /// Remembers a missing body; returns what is given up for it.
+    /// Remembers a missing body. Returns the one that is forgotten for it, if any.
     pub(super) fn insert(&mut self, key: Key, missing: Missing) -> Option<(Key, Missing)> {
         self.due.hasten(missing.due);
         self.missing.insert(key, missing);
@@ -203,7 +208,7 @@ impl Pulls {
         Some(missing)
     }
 
-    /// Forgets what isn't wanted.
+    /// Takes out the bodies that this node no longer wants.
     pub(super) fn take_unwanted(&mut self, wants: impl Fn(&Key) -> bool) -> Vec<(Key, Missing)> {
         let unwanted: Vec<(Key, Missing)> = self.missing.extract_if(.., |key, _| !wants(key)).collect();
         unwanted.iter().for_each(|(_, missing)| self.release(missing));
@@ -225,7 +230,7 @@ impl Pulls {
         }
     }
 
-    /// A body begins or goes on: it is missing no longer.
+    /// Takes out a body that begins or goes on.
     pub(super) fn found(&mut self, key: &Key) -> Option<Missing> {
         let missing = self.give_up(key)?;
         self.freed |= missing.pull.is_some();
@@ -235,29 +240,29 @@ impl Pulls {
         Some(missing)
     }
 
-    /// A body has begun; `pulled`: it was asked for.
+    /// Notes that a body has begun; `pulled`: after a GRAFT.
     pub(super) fn began(&mut self, pulled: bool) {
         self.backoff = if pulled { 0 } else { self.backoff.saturating_sub(1) };
     }
 
-    /// Whether a pull has ended, so that another may begin. Answers once.
+    /// Returns once whether a pull has ended, so that another may begin.
     pub(super) fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed) && !self.missing.is_empty()
     }
 
-    /// A neighbour asks for what is asked of another; returns whether it may wait for it here.
+    /// Handles a GRAFT for a missing body. Returns whether the neighbour may wait: the body is asked of another one.
     pub(super) fn wait(&mut self, key: &Key, slot: Slot) -> bool {
         let asked = |missing: &&mut Missing| missing.pull.is_some() && !missing.is_asked_of(slot);
         let missing = self.missing.get_mut(key).filter(asked);
         missing.map(|missing| missing.waiters.insert(slot)).is_some()
     }
 
-    /// A neighbour hasn't got a body. Returns what is given up since nobody else has it.
+    /// Notes that a neighbour hasn't got a body. Returns the entry if no other neighbour has it: it is given up.
     pub(super) fn drop_holder(&mut self, now: Time, key: &Key, slot: Slot) -> Option<Missing> {
         let missing = self.missing.get_mut(key)?;
         missing.holders.remove(slot);
         missing.tried.remove(slot);
-        missing.first.take_if(|(first, _)| *first == slot);
+        missing.earliest.take_if(|(earliest, _)| *earliest == slot);
         missing.nearest.take_if(|(nearest, _)| *nearest == slot);
         let (length, nobody) = (missing.length, missing.holders.is_empty());
         if missing.pull.take_if(|(asked, _)| *asked == slot).is_some() {
@@ -268,8 +273,8 @@ impl Pulls {
         if nobody { self.give_up(key) } else { None }
     }
 
-    /// A neighbour is gone; `parent`: it was the one that fed us, and nothing is waited for any more. Returns what
-    /// nobody else has.
+    /// Forgets a neighbour; `parent`: it fed us, so no eager copy is waited for any more. Returns the bodies that no other
+    /// neighbour has.
     pub(super) fn without(&mut self, now: Time, slot: Slot, parent: bool) -> Vec<(Key, Missing)> {
         let keys: Vec<Key> = self.missing.keys().copied().collect();
         let mut lost = Vec::new();
@@ -286,14 +291,14 @@ impl Pulls {
         lost
     }
 
-    /// Paper: "upon event Timer(mID): ... setup Timer(mID, timeout_2)". Gives up late pulls; returns what is to be
-    /// asked for, the most urgent first.
+    /// Paper: "upon event Timer(mID): ... setup Timer(mID, timeout_2)". Gives late pulls up. Returns the bodies to graft,
+    /// the most urgent first.
     pub(super) fn due(&mut self, now: Time, neighbours: &Neighbours, config: &Config) -> Vec<Key> {
         let (mut due, mut late) = (Vec::new(), Vec::new());
         for (key, missing) in &mut self.missing {
             if let Some((slot, asked)) = missing.pull.filter(|_| missing.due <= now) {
-                // Departure: the timer is held while bytes flow.
-                let until = (neighbours.bytes_at(slot) + config.stall).min(asked + PULL_HELD_MAX);
+                // Departure: the timer waits while bytes flow.
+                let until = (neighbours.bytes_at(slot) + STALL).min(asked + PULL_HELD_MAX);
                 if config.size_aware_timers && until > now {
                     missing.due = until;
                 } else {
@@ -309,7 +314,7 @@ impl Pulls {
             }
         }
         if !late.is_empty() {
-            self.give_way(now, config);
+            self.back_off(now, config);
         }
         for (slot, length) in late {
             self.release_pull(slot, length);
@@ -318,16 +323,16 @@ impl Pulls {
         due
     }
 
-    /// Departure: pulls go unanswered. Perhaps it is this node's own link that is full, and to ask somebody else for
-    /// the same again would fill it further: as RFC 6298 does, the patience is doubled until an answer comes in time.
-    fn give_way(&mut self, now: Time, config: &Config) {
+    /// Departure: pulls go unanswered. Perhaps this node's own link is full, and another pull of the same body would fill
+    /// it further. As in RFC 6298, the patience doubles until an answer comes in time.
+    fn back_off(&mut self, now: Time, config: &Config) {
         if config.size_aware_timers && now >= self.backoff_until {
             self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
             self.backoff_until = now + config.graft_timeout_2 * (1 << self.backoff);
         }
     }
 
-    /// Paper: "send GRAFT to the first announcer in missing". Departure: to the best. `newest`: nothing newer of the
+    /// Paper: "send GRAFT to the first announcer in missing". Departure: to the best one. `newest`: no newer part of the
     /// track is known.
     pub(super) fn choose(
         &mut self,
@@ -345,9 +350,9 @@ impl Pulls {
         let missing = self.missing.get_mut(key)?;
         let live = newest || missing.awaited;
         let mut untried = missing.holders.minus(missing.tried);
-        let first = missing.tried.is_empty();
+        let is_first = missing.tried.is_empty();
         if untried.is_empty() {
-            // All were asked in vain: once more, after a breath.
+            // All were asked in vain. They are asked again, after a pause.
             missing.tried = PeerSet::default();
             untried = missing.holders;
             if missing.holders.len() > 1 || config.size_aware_timers {
@@ -360,12 +365,11 @@ impl Pulls {
         let pulls = |slot: Slot| self.under_way.get(&slot).map_or((0, 0), |pulls| (pulls.bodies, pulls.bytes));
         let has_room = |slot: &Slot| {
             let (bodies, bytes) = pulls(*slot);
-            usize::from(bodies) < config.pulls_per_peer_max
-                && (bodies == 0 || bytes + u64::from(length) <= config.pull_bytes_per_peer_max)
+            usize::from(bodies) < PER_PEER_MAX && (bodies == 0 || bytes + u64::from(length) <= BYTES_PER_PEER_MAX)
         };
-        // Where all are busy the next body that begins frees one.
+        // If all are busy, the next body that begins frees one.
         let slot = untried.iter().filter(has_room).min_by_key(|slot| {
-            // What is live joins the tree: one parent for all tracks. What is not is spread.
+            // A live part joins the tree, with one parent for all tracks. Pulls of other parts are spread.
             let apart = live && !links.eager.contains(*slot);
             let slow = !neighbours.slow_tail(*slot, length).is_zero();
             let poor = slow || (live && links.full.contains(*slot));
@@ -384,6 +388,6 @@ impl Pulls {
         missing.pull = Some((slot, now));
         missing.due = now + patience;
         self.due.hasten(missing.due);
-        Some(Pull { slot, live, first, length, holders: missing.holders })
+        Some(Pull { slot, live, is_first, length, holders: missing.holders })
     }
 }

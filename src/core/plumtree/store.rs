@@ -1,4 +1,4 @@
-//! The bodies that this node holds: what it delivered and has not been told to forget.
+//! The bodies that this node holds: delivered, and still within the window.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,17 +9,18 @@ use super::io::{PIECE_LEN_MAX, Sending, Serve};
 use super::key::{Key, newest_in};
 use super::message::{Announce, DIGEST_HOLES_MAX, Position, TrackDigest, hops_of};
 use super::neighbours::{PeerSet, Slot};
+use super::transfers::Transfer;
 use crate::model::time::Time;
 use crate::model::wire::Reader;
 use crate::model::{Epoch, Msn, PartHeader, Trace, TrackId};
 
-/// Most bodies held. A window of 38 s with 8 tracks of 5 parts/s has 1,520.
+/// The most bodies held. A window of 38 s with 8 tracks of 5 parts/s has 1,520.
 pub const HELD_MAX: usize = 16_384;
 
-/// Most epochs whose first segment is remembered: of a life's publishers, those within the window.
+/// The most epochs whose first segment is remembered: more publishers than take turns within a window.
 const EPOCHS_MAX: usize = 16;
 
-/// A body younger than this may well be on its way to the neighbour: a digest doesn't have it announced anew.
+/// A body younger than this may be on its way to the neighbour already, so a digest doesn't have it announced anew.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// A held body.
@@ -27,35 +28,47 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(super) struct HeldBody {
     pub(super) header: PartHeader,
     body: Bytes,
-    /// Its way up to this node, as on the wire: a third of the memory.
-    way: Box<[u8]>,
+    /// Its trace as on the wire: a third of the memory.
+    trace: Box<[u8]>,
     /// How many links it passed.
-    pub(super) hops: u8,
+    hops: u8,
     received: Time,
     /// Neighbours that have it, or know that it is here.
     pub(super) known: PeerSet,
-    /// Neighbours that were sent it.
+    /// Neighbours that it was sent to.
     pub(super) sent: PeerSet,
 }
 
 impl HeldBody {
     pub(super) fn new(header: PartHeader, body: Bytes, trace: &Trace, received: Time) -> Self {
-        let mut way = BytesMut::new();
-        trace.encode(&mut way);
-        let (way, hops, nobody) = (way[..].into(), hops_of(trace), PeerSet::default());
-        HeldBody { header, body, way, hops, received, known: nobody, sent: nobody }
+        let mut encoded = BytesMut::new();
+        trace.encode(&mut encoded);
+        let (trace, hops, nobody) = (encoded[..].into(), hops_of(trace), PeerSet::default());
+        HeldBody { header, body, trace, hops, received, known: nobody, sent: nobody }
+    }
+
+    /// Makes the held body of a whole transfer, which goes on to `to` from here.
+    pub(super) fn of(transfer: &Transfer, body: Bytes, to: PeerSet) -> Self {
+        let known = transfer.holders.union(transfer.told).union(transfer.to).minus(to);
+        let held = HeldBody::new(transfer.header, body, &transfer.trace, transfer.received);
+        HeldBody { known, sent: transfer.to, ..held }
     }
 
     fn trace(&self) -> Trace {
-        Trace::decode(&mut Reader::new(Bytes::copy_from_slice(&self.way))).unwrap_or_default()
+        Trace::decode(&mut Reader::new(Bytes::copy_from_slice(&self.trace))).unwrap_or_default()
     }
 
-    /// Returns what this node says of it.
+    /// Returns whether this node published it.
+    pub(super) fn is_own(&self) -> bool {
+        self.hops == 0
+    }
+
+    /// Returns its announcement.
     pub(super) fn announce(&self, now: Time) -> Announce {
         Announce::of(now, &self.header, self.hops, self.received)
     }
 
-    /// Returns what a neighbour, or a stranger, gets from `offset` on.
+    /// Returns what a neighbour (`slot`) or a stranger gets from `offset` on.
     pub(super) fn serve(&mut self, slot: Option<Slot>, offset: u32) -> Serve {
         if offset > 0 && offset >= self.header.length {
             return Serve::NotHere;
@@ -71,17 +84,17 @@ impl HeldBody {
     }
 }
 
-/// The held bodies, and what says which others are welcome.
+/// The held bodies, and the bounds of what else this node wants.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Store {
-    /// Boxed, so that looking for a key doesn't go past whole headers.
+    /// Boxed, so that a search for a key doesn't pass over whole headers.
     held: BTreeMap<Key, Box<HeldBody>>,
     bytes: u64,
-    /// The oldest segment wanted, a track; by track, and few.
-    floors: Vec<(TrackId, Msn)>,
-    /// The first segment of each epoch, as far as delivered bodies tell; by epoch, and few.
-    starts: Vec<(Epoch, Msn)>,
-    /// The digest of all this, until it changes.
+    /// The oldest segment wanted of each track.
+    oldest_wanted: BTreeMap<TrackId, Msn>,
+    /// The first segment of each epoch, as far as delivered bodies tell: at most [`EPOCHS_MAX`].
+    starts: BTreeMap<Epoch, Msn>,
+    /// The digest, until the held bodies change.
     digest: Option<Vec<TrackDigest>>,
 }
 
@@ -110,10 +123,10 @@ impl Store {
         newest_in(&self.held, track)
     }
 
-    /// Whether a body is one that this node may still want: not of a segment let go of, and not of a
-    /// publisher whose segments another has taken over. Departure: "the highest epoch wins".
+    /// Returns whether this node may still want a body: its segment hasn't left the window, and no publisher of a higher
+    /// epoch has taken its segment over. Departure: "the highest epoch wins".
     ///
-    /// What a former publisher numbered *before* the takeover stays in the window and is welcome.
+    /// What a former publisher numbered *before* the takeover stays in the window, and is wanted.
     pub(super) fn wants(&self, key: &Key) -> bool {
         if key.track == TrackId::RECORD {
             // Of the record only the newest revision is kept.
@@ -121,16 +134,11 @@ impl Store {
                 .newest(TrackId::RECORD)
                 .is_none_or(|held| (key.epoch, key.position()) >= (held.epoch, held.position()));
         }
-        self.floor(key.track).is_none_or(|floor| key.msn >= floor)
+        self.oldest_wanted.get(&key.track).is_none_or(|oldest| key.msn >= *oldest)
             && !self.starts.iter().any(|(epoch, start)| *epoch > key.epoch && *start <= key.msn)
     }
 
-    /// The oldest segment wanted of a track.
-    fn floor(&self, track: TrackId) -> Option<Msn> {
-        self.floors.iter().find(|(of, _)| *of == track).map(|(_, floor)| *floor)
-    }
-
-    /// Keeps a body. What it makes obsolete is dropped; returns whether that may concern more than the store.
+    /// Keeps a body, and drops what it makes obsolete. Returns whether bodies outside the store may be obsolete, too.
     pub(super) fn insert(&mut self, key: Key, held: HeldBody, bytes_max: u64) -> bool {
         self.extend_digest(&key);
         let mut obsolete = false;
@@ -145,17 +153,17 @@ impl Store {
         self.bytes += held.body.len() as u64;
         self.held.insert(key, Box::new(held));
         while self.held.len() > HELD_MAX || (self.bytes > bytes_max && self.held.len() > 1) {
-            // The window should have let go long ago.
+            // The window should have let go of it long ago.
             let Some(oldest) = self.oldest(key.track) else { break };
             self.forget(oldest.track, oldest.msn.saturating_add(1));
-            // A segment of the last number isn't let go of by that.
+            // `forget` doesn't reach a segment of the highest number.
             self.remove(&oldest);
             obsolete = true;
         }
         obsolete
     }
 
-    /// What makes room for a body of `track`: the oldest of its own, and the oldest of all for a record, of which there is one.
+    /// Returns the body that makes room for one of `track`: the oldest of the track, or of all for a record (there is one).
     fn oldest(&self, track: TrackId) -> Option<Key> {
         if track == TrackId::RECORD {
             return self
@@ -168,7 +176,7 @@ impl Store {
         self.held.range(Key::start_of(track, 0)..=Key::last_of(track)).next().map(|(key, _)| *key)
     }
 
-    /// The usual case: the next part of a track moves the digest's newest part, and no more.
+    /// Handles the usual case: the next part of a track only moves the digest's newest part.
     fn extend_digest(&mut self, key: &Key) {
         let last = self
             .newest(key.track)
@@ -187,13 +195,12 @@ impl Store {
     }
 
     fn learn_start(&mut self, epoch: Epoch, msn: Msn) -> bool {
-        match self.starts.binary_search_by_key(&epoch, |(of, _)| *of) {
-            Ok(at) if self.starts[at].1 <= msn => return false,
-            Ok(at) => self.starts[at].1 = msn,
-            Err(at) => self.starts.insert(at, (epoch, msn)),
+        if self.starts.get(&epoch).is_some_and(|start| *start <= msn) {
+            return false;
         }
+        self.starts.insert(epoch, msn);
         if self.starts.len() > EPOCHS_MAX {
-            self.starts.remove(0);
+            self.starts.pop_first();
         }
         let dead: Vec<Key> =
             self.held.keys().filter(|key| key.track != TrackId::RECORD && !self.wants(key)).copied().collect();
@@ -215,11 +222,10 @@ impl Store {
         if track == TrackId::RECORD || track.0 >= TrackId::COUNT_MAX {
             return;
         }
-        match self.floors.binary_search_by_key(&track, |(of, _)| *of) {
-            Ok(at) if self.floors[at].1 >= before => return,
-            Ok(at) => self.floors[at].1 = before,
-            Err(at) => self.floors.insert(at, (track, before)),
+        if self.oldest_wanted.get(&track).is_some_and(|oldest| *oldest >= before) {
+            return;
         }
+        self.oldest_wanted.insert(track, before);
         let whole = |digest: &TrackDigest| digest.track == track && digest.holes.is_empty();
         let digest = self.digest.take_if(|digests| digests.iter().any(whole));
         let dead: Vec<Key> =
@@ -233,7 +239,7 @@ impl Store {
             digest.filter(|_| first.is_some_and(|first| (first.track, first.position()) == (track, (before, 0))));
     }
 
-    /// A neighbour is gone: its slot may be given to another.
+    /// Forgets a neighbour: another one may get its slot.
     pub(super) fn without(&mut self, slot: Slot) {
         for held in self.held.values_mut() {
             held.known.remove(slot);
@@ -252,7 +258,7 @@ impl Store {
         keys
     }
 
-    /// What is held, and the holes in it.
+    /// Returns what is held, and the holes in it.
     pub(super) fn digest(&mut self) -> &[TrackDigest] {
         if self.digest.is_none() {
             self.digest = Some(self.make_digest());
@@ -262,13 +268,13 @@ impl Store {
 
     fn make_digest(&self) -> Vec<TrackDigest> {
         let mut tracks: Vec<TrackDigest> = Vec::new();
-        // The position that should come next, and whether anything of the track was seen.
+        // The position that should come next.
         let mut expected: Position = (0, 0);
         for (key, held) in &self.held {
             let position = key.position();
             if tracks.last().is_none_or(|last| last.track != key.track) {
                 tracks.push(TrackDigest { track: key.track, newest: None, holes: Vec::new() });
-                expected = (self.floor(key.track).unwrap_or(0), 0);
+                expected = (self.oldest_wanted.get(&key.track).copied().unwrap_or(0), 0);
             }
             let Some(track) = tracks.last_mut() else { continue };
             track.newest = Some((key.epoch, position));
@@ -284,9 +290,9 @@ impl Store {
             }
             expected = next(position, held.header.flags.last);
         }
-        for (track, floor) in &self.floors {
+        for (track, oldest) in &self.oldest_wanted {
             if !tracks.iter().any(|digest| digest.track == *track) {
-                let holes = vec![((*floor, 0), (Msn::MAX, u16::MAX))];
+                let holes = vec![((*oldest, 0), (Msn::MAX, u16::MAX))];
                 tracks.push(TrackDigest { track: *track, newest: None, holes });
             }
         }
@@ -294,7 +300,7 @@ impl Store {
     }
 }
 
-/// What comes after a part.
+/// Returns the position after a part.
 fn next((msn, part): Position, last: bool) -> Position {
     if last { (msn.saturating_add(1), 0) } else { (msn, part.saturating_add(1)) }
 }

@@ -1,7 +1,6 @@
-//! The bodies that are coming in: their pieces, where they come from, and to whom they go on.
+//! The bodies that are coming in: their pieces, their sources, and the neighbours that they go on to.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -9,30 +8,30 @@ use super::deadline::Deadline;
 use super::io::{PIECE_LEN_MAX, Sending, Serve};
 use super::key::{Key, newest_in};
 use super::message::{Announce, hops_of};
-use super::neighbours::{Neighbours, PeerSet, Slot};
+use super::neighbours::{Neighbours, PeerSet, STALL, Slot};
 use crate::model::time::Time;
 use crate::model::{PartHeader, Trace, TrackId};
 
-/// Most bodies coming in at a time.
+/// The most bodies coming in at a time.
 pub const TRANSFERS_MAX: usize = 256;
 
-/// Most bytes of bodies coming in, by their headers' lengths; a single body may have more.
+/// The most bytes of bodies coming in, by their headers' lengths. A single body may have more.
 pub const TRANSFER_BYTES_MAX: u64 = 64 << 20;
 
-/// A torn body is kept for this many stalls, for somebody to go on with it.
+/// A torn body waits this many stalls for another sender.
 const ORPHAN_STALLS: u32 = 12;
 
-/// While its peer sends other bodies, a body may stand still for this many stalls.
+/// A body may stand still for this many stalls while its peer sends other bodies.
 const SHARED_STALLS: u32 = 4;
 
-/// Pieces beyond this many more than needed are joined: a peer that sends single bytes gains nothing.
+/// Pieces are joined beyond this many more than needed: a peer that sends single bytes gains nothing.
 const PIECES_SLACK: usize = 64;
 
-/// Who sends a body.
+/// The sender of a body.
 #[derive(Debug, Clone, Copy)]
 struct Source {
     slot: Slot,
-    /// Where its next byte belongs.
+    /// The offset of its next byte.
     at: u32,
     /// When its last byte came.
     moved: Time,
@@ -49,20 +48,20 @@ pub(super) struct Transfer {
     source: Option<Source>,
     pieces: Vec<Bytes>,
     got: u32,
-    /// To whom it goes on, piece by piece.
+    /// Neighbours that it goes on to, piece by piece.
     pub(super) to: PeerSet,
-    /// Who gets it once it is whole: where cut-through is off.
+    /// Neighbours that get it once it is whole: where cut-through is off.
     pub(super) then: PeerSet,
-    /// Neighbours that said they have it.
+    /// Neighbours that have said that they have it.
     pub(super) holders: PeerSet,
     /// Neighbours that know that it is coming in here.
     pub(super) told: PeerSet,
 }
 
-/// A body that is coming in.
+/// The source and progress of a body that is coming in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Coming {
-    /// Who sends it.
+    /// The neighbour that sends it.
     pub(super) slot: Slot,
     /// When its first byte came.
     pub(super) received: Time,
@@ -70,68 +69,68 @@ pub(super) struct Coming {
     pub(super) hops: u8,
 }
 
-/// What a head means.
+/// The verdict on a head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Head {
     /// A body begins.
     Begin,
     /// A torn one goes on.
     Resume,
-    /// It is here, or comes from somebody else: with the same hash or header, or another.
+    /// The body is here, or comes from another neighbour; `same`: with the same hash or header.
     Duplicate { same: bool },
-    /// No window has room for it.
+    /// The window has let go of it, or another publisher has taken its segment over.
     Stale,
-    /// It can't be what it says, or says other than what is known.
+    /// It is absurd; `conflict`: it contradicts what is known of the body.
     Wrong { conflict: bool },
-    /// Too much is under way.
+    /// Too many bodies are coming in.
     Full,
 }
 
-/// What a piece means.
+/// The verdict on a piece.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// It is of no transfer: its body was refused, and the refusal is under way.
+    /// It belongs to no transfer: its body was refused, and the refusal is under way.
     Ignored,
     /// Its bytes were here already.
     Known,
     /// These bytes are new, and go on to these neighbours.
     New { bytes: Bytes, to: PeerSet, last: bool },
-    /// More than the header promised, or more than a piece may have.
+    /// It is longer than a piece may be, or than the header says.
     Wrong,
 }
 
-/// What a neighbour that is gone had to do with a transfer.
+/// The part of a neighbour that is gone in a transfer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) key: Key,
-    /// It was sent the body.
+    /// The body went to it.
     pub(super) sending: bool,
     /// The body came from it.
     pub(super) receiving: bool,
 }
 
-/// The transfers that don't move.
+/// The transfers that stand still.
 #[derive(Debug, Default)]
 pub(super) struct Stalled {
-    /// Others have these bodies: from whom they don't come.
+    /// Bodies that other neighbours have, and the neighbours that should send them.
     pub(super) stuck: Vec<(Key, Slot)>,
-    /// Nobody goes on with these.
+    /// Torn bodies without a new sender.
     pub(super) orphans: Vec<Key>,
-    /// When to look again.
+    /// The time of the next look.
     pub(super) next: Option<Time>,
 }
 
 impl Transfer {
-    /// A body that begins. `then` is who gets it once it is whole.
+    /// Begins a body. It goes on to `to` piece by piece, and to `then` once it is whole.
     pub(super) fn new(
         now: Time,
         slot: Slot,
         header: PartHeader,
         trace: Trace,
-        mut holders: PeerSet,
+        holders: PeerSet,
+        to: PeerSet,
         then: PeerSet,
     ) -> Self {
-        holders.insert(slot);
         Transfer {
             header,
             trace,
@@ -139,14 +138,14 @@ impl Transfer {
             source: Some(Source { slot, at: 0, moved: now }),
             pieces: Vec::new(),
             got: 0,
-            to: PeerSet::default(),
+            to,
             then,
             holders,
             told: PeerSet::default(),
         }
     }
 
-    /// Returns who sends it.
+    /// Returns the neighbour that sends it.
     pub(super) fn source(&self) -> Option<Slot> {
         self.source.map(|source| source.slot)
     }
@@ -159,12 +158,12 @@ impl Transfer {
         hops_of(&self.trace)
     }
 
-    /// Returns what this node says of it.
+    /// Returns its announcement.
     pub(super) fn announce(&self, now: Time) -> Announce {
         Announce::of(now, &self.header, self.hops(), self.received)
     }
 
-    /// All are told but those who neither wait for it nor need it; returns those to whom it is news.
+    /// Returns the neighbours to tell of it, and notes that they know: those that neither get it from here nor have it.
     pub(super) fn tell_all(&mut self, all: PeerSet) -> PeerSet {
         let news = all.minus(self.to).minus(self.holders).minus(self.told);
         self.told = self.told.union(news);
@@ -183,7 +182,7 @@ impl Transfer {
         }
     }
 
-    /// Departure: a late eager peer joins in out of the pieces.
+    /// Returns what a neighbour gets from `offset` on. Departure: a late one gets the pieces that are here.
     pub(super) fn serve(&mut self, slot: Slot, offset: u32, cut_through: bool) -> Serve {
         if self.source() == Some(slot) || offset > self.got {
             return Serve::NotHere;
@@ -208,7 +207,7 @@ impl Transfer {
         Serve::Send(Sending { header, trace, received, pieces, again })
     }
 
-    /// Takes the next bytes of its source; the caller has checked that they are.
+    /// Takes the next bytes of its source.
     fn add(&mut self, now: Time, bytes: Bytes) -> Piece {
         let Some(source) = &mut self.source else { return Piece::Ignored };
         let length = match u32::try_from(bytes.len()) {
@@ -228,7 +227,7 @@ impl Transfer {
         Piece::New { bytes: new, to: self.to, last: self.got == self.header.length }
     }
 
-    /// Joins the last pieces while there are too many, the smaller ones first, so that a byte is copied
+    /// Joins the last pieces while there are too many, the smaller ones first, so that each byte is copied
     /// a few times at most.
     fn thin(&mut self) {
         while self.pieces.len() > 2 * (self.got as usize / PIECE_LEN_MAX) + PIECES_SLACK {
@@ -244,7 +243,7 @@ impl Transfer {
         }
     }
 
-    /// Returns what has come in, in one piece.
+    /// Returns the bytes so far, in one piece.
     pub(super) fn whole(&self) -> Bytes {
         match self.pieces.as_slice() {
             [one] => one.clone(),
@@ -263,7 +262,7 @@ impl Transfer {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Transfers {
     coming: BTreeMap<Key, Transfer>,
-    /// When they are looked at: do they move?
+    /// The time of the next look for those that stand still.
     due: Deadline,
 }
 
@@ -288,7 +287,7 @@ impl Transfers {
         newest_in(&self.coming, track)
     }
 
-    /// Returns what a head that announces a body of the window means.
+    /// Judges the head of a body that the window has room for.
     pub(super) fn head(&mut self, key: &Key, slot: Slot, header: &PartHeader, offset: u32) -> Head {
         if let Some(transfer) = self.coming.get_mut(key) {
             return transfer.head(slot, header, offset);
@@ -303,18 +302,20 @@ impl Transfers {
     }
 
     pub(super) fn begin(&mut self, key: Key, transfer: Transfer) {
+        self.watch(transfer.received + STALL);
         self.coming.insert(key, transfer);
     }
 
-    /// A neighbour goes on with a torn body at `offset`; `holders` have it, too.
+    /// Goes on with a torn body at `offset`, from a neighbour; `holders` have it, too.
     pub(super) fn resume(&mut self, now: Time, key: &Key, slot: Slot, offset: u32, holders: PeerSet) {
         let Some(transfer) = self.coming.get_mut(key) else { return };
         transfer.holders = transfer.holders.union(holders);
         transfer.holders.insert(slot);
         transfer.source = Some(Source { slot, at: offset, moved: now });
+        self.watch(now + STALL);
     }
 
-    /// The transfers are looked at by then.
+    /// Looks at the transfers by this time.
     pub(super) fn watch(&mut self, at: Time) {
         self.due.hasten(at);
     }
@@ -340,25 +341,26 @@ impl Transfers {
         Some(transfer)
     }
 
-    /// Takes out a transfer that nobody wants any more.
+    /// Takes out a transfer that this node no longer wants.
     pub(super) fn take(&mut self, key: &Key) -> Option<Transfer> {
         self.coming.remove(key)
     }
 
-    /// Takes out what isn't wanted.
+    /// Takes out the transfers that this node no longer wants.
     pub(super) fn take_unwanted(&mut self, wants: impl Fn(&Key) -> bool) -> Vec<Transfer> {
         self.coming.extract_if(.., |key, _| !wants(key)).map(|(_, transfer)| transfer).collect()
     }
 
-    /// The transfer from a neighbour has ended early.
-    pub(super) fn tear(&mut self, key: &Key, slot: Slot) -> Option<&Transfer> {
+    /// Notes that the transfer from a neighbour has ended early.
+    pub(super) fn tear(&mut self, now: Time, key: &Key, slot: Slot) -> Option<&Transfer> {
         let transfer = self.coming.get_mut(key)?;
+        self.due.hasten(now + STALL);
         transfer.source = None;
         transfer.holders.remove(slot);
         Some(transfer)
     }
 
-    /// A neighbour is gone. Returns the transfers from and to it.
+    /// Forgets a neighbour. Returns the transfers from and to it.
     pub(super) fn without(&mut self, slot: Slot) -> Vec<Ended> {
         let ended = self.coming.iter_mut().map(|(key, transfer)| {
             let sending = transfer.to.remove(slot);
@@ -370,8 +372,8 @@ impl Transfers {
         ended.filter(|ended| ended.sending || ended.receiving).collect()
     }
 
-    /// Returns the transfers that stand still, when that is due.
-    pub(super) fn stalled(&mut self, now: Time, stall: Duration, neighbours: &Neighbours) -> Stalled {
+    /// Returns the transfers that stand still, once a look is due.
+    pub(super) fn stalled(&mut self, now: Time, neighbours: &Neighbours) -> Stalled {
         let mut stalled = Stalled::default();
         if !self.due.expired(now) {
             return stalled;
@@ -379,12 +381,12 @@ impl Transfers {
         for (key, transfer) in &self.coming {
             let due = match transfer.source {
                 Some(source) => {
-                    let due = (neighbours.bytes_at(source.slot) + stall).min(source.moved + stall * SHARED_STALLS);
-                    due.max(source.moved + stall)
+                    let due = (neighbours.bytes_at(source.slot) + STALL).min(source.moved + STALL * SHARED_STALLS);
+                    due.max(source.moved + STALL)
                 }
-                None => transfer.received + stall * ORPHAN_STALLS,
+                None => transfer.received + STALL * ORPHAN_STALLS,
             };
-            let next = if due <= now { now + stall } else { due };
+            let next = if due <= now { now + STALL } else { due };
             stalled.next = Some(stalled.next.map_or(next, |old| old.min(next)));
             match transfer.source() {
                 _ if due > now => {}

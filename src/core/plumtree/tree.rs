@@ -1,38 +1,28 @@
-//! The tree: which links are eager, who feeds this node, and which links would be better.
+//! The tree: the eager links, the parent, and better links.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::config::{Config, Optimise};
-use super::key::Key;
 use super::neighbours::{Neighbours, PeerSet, Slot};
 use super::pulls::{HolderLinks, Missing, Offer};
 use super::transfers::Coming;
 use crate::model::time::Time;
 
-/// How long a neighbour that refused a GRAFT for want of upload is asked last.
+/// A neighbour that refused a GRAFT for want of upload is asked last for this long.
 const FULL_FOR: Duration = Duration::from_secs(10);
 
-/// Who was refused, and asks again after this, has seen a part go by: earlier GRAFTs may have crossed the answer.
+/// A refused neighbour that asks again after this insists. An earlier GRAFT may have crossed the refusal.
 const INSISTS_AFTER: Duration = Duration::from_millis(500);
 
-/// A child is told this often at most that there are too many.
+/// A child is told this often at most that there are too many children.
 const SHED_EVERY: Duration = Duration::from_secs(20);
 
-/// Neighbours lost within this time are lost to one event, and who is left is asked as announcements come.
-const SEPARATE: Duration = Duration::from_secs(3);
+/// The longest that a size-aware timer waits for the eager copy, transfer times left out. A live part that isn't there
+/// after PART-HOLD-BACK, three parts' time, is a gap, and the pull needs the rest of it.
+const GRAFT_MARGIN_MAX: Duration = Duration::from_millis(250);
 
-/// How long a runner-up has to become the parent: a part comes at least each second.
-const EXPECTING: Duration = Duration::from_millis(1_200);
-
-/// A lazy neighbour that was earlier than the parent, and how often in a row.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    slot: Slot,
-    count: u8,
-}
-
-/// How late eager copies come after the first announcement: mean and deviation as RFC 6298 reckons
+/// The delay of eager copies after the first announcement: mean and deviation as RFC 6298 has them for
 /// the round trip.
 #[derive(Debug, Clone, Default)]
 struct Lag {
@@ -59,7 +49,7 @@ impl Lag {
     }
 }
 
-/// How many bytes/s this stream has, for the upload budget.
+/// The rate of this stream in bytes/s, for the upload budget.
 #[derive(Debug, Clone, Default)]
 struct Inflow {
     since: Option<Time>,
@@ -70,7 +60,7 @@ struct Inflow {
 impl Inflow {
     const WINDOW: Duration = Duration::from_secs(2);
 
-    /// Returns bytes/s: 0 before it was measured, and once nothing has come for some windows.
+    /// Returns bytes/s; 0 before the first measurement, and after some windows without a body.
     fn rate(&self, now: Time) -> u64 {
         if self.since.is_some_and(|since| now.since(since) < 4 * Self::WINDOW) { self.rate } else { 0 }
     }
@@ -88,33 +78,20 @@ impl Inflow {
     }
 }
 
-/// A neighbour that is to be the parent, and the former one.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Exchange {
-    pub(super) graft: Slot,
-    /// `None`: the former parent's link stays as it is.
-    pub(super) prune: Option<Slot>,
-}
-
 /// The tree, as this node sees it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tree {
     /// The paper's eagerPushPeers; all other neighbours are in its lazyPushPeers.
     eager: PeerSet,
-    /// The neighbour that feeds us: whose copy of a body came first, over an eager link.
+    /// The neighbour that feeds us: the first copy of a body came from it, over an eager link.
     parent: Option<Slot>,
-    /// Neighbours that were asked to feed us, and have neither sent a body nor refused since.
+    /// Neighbours that were asked to feed us and have neither sent a body nor refused since.
     grafted: PeerSet,
-    candidate: Option<Candidate>,
-    /// The neighbour that announced the newest part first: it takes the place of a parent that is lost.
-    runner_up: Option<(Key, Slot)>,
-    /// It was asked to, and has until then to show that it does.
-    expecting_until: Time,
-    /// When a neighbour was last lost.
-    last_down: Option<Time>,
-    /// When a neighbour was last sent a PRUNE.
+    /// A lazy neighbour that was earlier than the parent, and how often in a row.
+    candidate: Option<(Slot, u8)>,
+    /// The times of the last PRUNE to each neighbour.
     pruned_at: BTreeMap<Slot, Time>,
-    /// Neighbours that answered a GRAFT with a PRUNE: until then they are asked last.
+    /// Neighbours that answered a GRAFT with a PRUNE. Until these times they are asked last.
     full_until: BTreeMap<Slot, Time>,
     lag: Lag,
     inflow: Inflow,
@@ -123,20 +100,18 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A new neighbour's link starts eager, as in the paper.
+    /// Makes a new neighbour's link eager, as in the paper.
     pub(super) fn add(&mut self, slot: Slot) {
         self.eager.insert(slot);
     }
 
-    /// A neighbour is gone: nothing points there any more. Returns whether it was the parent.
+    /// Forgets a neighbour. Returns whether it was the parent.
     pub(super) fn without(&mut self, slot: Slot) -> bool {
         let parent = self.is_parent(slot);
         self.make_lazy(slot);
         self.pruned_at.remove(&slot);
         self.full_until.remove(&slot);
-        self.candidate.take_if(|candidate| candidate.slot == slot);
-        self.runner_up.take_if(|(_, runner_up)| *runner_up == slot);
-        self.expecting_until = Time::ZERO;
+        self.candidate.take_if(|(candidate, _)| *candidate == slot);
         self.told = None;
         parent
     }
@@ -158,12 +133,12 @@ impl Tree {
         self.parent.map_or(self.eager, |parent| self.eager.minus(PeerSet::one(parent)))
     }
 
-    /// Whether a neighbour has refused to feed us lately.
+    /// Returns whether a neighbour has refused to feed us lately.
     pub(super) fn is_full(&self, now: Time, slot: Slot) -> bool {
         self.full_until.get(&slot).is_some_and(|until| *until > now)
     }
 
-    /// Returns which links are what, where a holder is chosen.
+    /// Returns the states of the links, for the choice of a holder.
     pub(super) fn links<'a>(&self, now: Time, neighbours: &'a Neighbours) -> HolderLinks<'a> {
         let mut full = PeerSet::default();
         for slot in self.full_until.keys().filter(|slot| self.is_full(now, **slot)) {
@@ -172,17 +147,17 @@ impl Tree {
         HolderLinks { eager: self.eager, full, neighbours }
     }
 
-    /// Whether other links than when this was last asked are eager.
+    /// Returns whether the set of eager links has changed since the last call.
     pub(super) fn changed(&mut self) -> bool {
         self.told.replace(self.eager) != Some(self.eager)
     }
 
-    /// Returns how many bytes/s this stream has; 0 while it isn't known.
+    /// Returns the rate of this stream in bytes/s; 0 while it isn't known.
     pub(super) fn inflow(&self, now: Time) -> u64 {
         self.inflow.rate(now)
     }
 
-    /// A whole body is here.
+    /// Counts a whole body.
     pub(super) fn add_inflow(&mut self, now: Time, bytes: u64) {
         self.inflow.add(now, bytes);
     }
@@ -193,13 +168,13 @@ impl Tree {
         self.parent.take_if(|parent| *parent == slot);
     }
 
-    /// A neighbour is asked to feed us.
+    /// Notes that a neighbour is asked to feed us.
     pub(super) fn graft(&mut self, slot: Slot) {
         self.eager.insert(slot);
         self.grafted.insert(slot);
     }
 
-    /// A body begins. Paper: "eagerPushPeers + {sender}; lazyPushPeers - {sender}". Departure: not where it was
+    /// Notes that a body begins. Paper: "eagerPushPeers + {sender}; lazyPushPeers - {sender}". Departure: not if it was
     /// `pulled`, since a hole in the window is filled beside the tree.
     pub(super) fn began(&mut self, slot: Slot, pulled: bool) {
         self.grafted.remove(slot);
@@ -209,15 +184,15 @@ impl Tree {
         self.went_on(slot);
     }
 
-    /// A neighbour sends a body, or goes on with it.
+    /// Notes that a neighbour sends a body, or goes on with it.
     pub(super) fn went_on(&mut self, slot: Slot) {
         if self.eager.contains(slot) {
             self.parent = Some(slot);
         }
     }
 
-    /// Returns who gets a body that `source` sends: not its holders, whose link is then no tree link unless they
-    /// feed us, or are about to; those who asked for it, too.
+    /// Returns the neighbours that get a body from `source`: the eager ones that don't hold it, and those that asked for it.
+    /// The link to a holder leaves the tree, unless it feeds us or is about to.
     pub(super) fn targets(&mut self, source: Slot, holders: PeerSet, waiters: PeerSet) -> PeerSet {
         let to = self.eager.minus(holders).union(waiters).minus(PeerSet::one(source));
         let mut stay = self.grafted.union(to);
@@ -229,33 +204,33 @@ impl Tree {
         to
     }
 
-    /// A child has got a body from somebody else: it has a parent, and it isn't this node.
+    /// Notes that a child gets a body from another node: that is its parent, and not this node.
     pub(super) fn fed_elsewhere(&mut self, slot: Slot) {
         if !self.is_parent(slot) && !self.grafted.contains(slot) {
             self.eager.remove(slot);
         }
     }
 
-    /// Whether an eager copy may be expected of a body newer than all others. Departure: not while nobody feeds this
-    /// node, nor of what the parent itself announces (which then doesn't send it).
-    pub(super) fn expects(&self, now: Time, announcer: Slot) -> bool {
-        !self.is_parent(announcer) && (self.parent.is_some() || now < self.expecting_until)
+    /// Returns whether an eager copy of the newest body may be expected. Departure: not while this node has no parent, nor
+    /// if the parent itself announces the body (then it doesn't send it).
+    pub(super) fn expects(&self, announcer: Slot) -> bool {
+        !self.is_parent(announcer) && self.parent.is_some()
     }
 
-    /// Returns the paper's timeout_1, or ours: the measured lag of the tree + length / rate.
+    /// Returns the paper's timeout_1. Departure: the measured lag of the tree + length / rate.
     pub(super) fn timeout_1(&self, length: u32, neighbours: &Neighbours, config: &Config) -> Duration {
         if !config.size_aware_timers {
             return config.graft_timeout_1;
         }
         let Some(parent) = self.parent else { return config.graft_margin_min };
         let margin = match self.lag.bound() {
-            Some(bound) => bound.min(config.graft_margin_max).max(config.graft_margin_min),
+            Some(bound) => bound.min(GRAFT_MARGIN_MAX).max(config.graft_margin_min),
             None => config.graft_timeout_1,
         };
         margin + neighbours.transfer_time(parent, u64::from(length))
     }
 
-    /// A neighbour wants to be fed: returns whether it is. Departure: children are capped.
+    /// Handles a GRAFT. Returns whether the neighbour is a child now. Departure: children are capped.
     pub(super) fn grafted_by(&mut self, now: Time, slot: Slot, upload: Option<u64>) -> bool {
         let full = self.has_no_room(now, slot, upload);
         if full {
@@ -267,8 +242,8 @@ impl Tree {
         !full
     }
 
-    /// Departure: eager children are capped to what the upload budget feeds in half of the time, so that a slow
-    /// node is a leaf. Who asks again has found nobody better: then to what the budget feeds at all.
+    /// Departure: the number of children is capped to what half of the upload budget feeds, so that a slow node is a leaf.
+    /// A neighbour that insists has found no better parent: for it, all of the budget counts.
     fn has_no_room(&self, now: Time, asking: Slot, upload: Option<u64>) -> bool {
         let refused = self.pruned_at.get(&asking).map(|at| now.since(*at));
         let again = refused.is_some_and(|since| since >= INSISTS_AFTER && since < FULL_FOR);
@@ -283,7 +258,7 @@ impl Tree {
         Some(usize::try_from(children).unwrap_or(usize::MAX))
     }
 
-    /// Departure: returns a child too many, one that hasn't been told so lately. It is sent elsewhere.
+    /// Departure: returns a child beyond the cap that hasn't been told so lately. It is sent elsewhere.
     pub(super) fn shed(&mut self, now: Time, upload: Option<u64>) -> Option<Slot> {
         let budget = self.children_max(upload)?;
         let children = self.children();
@@ -300,7 +275,7 @@ impl Tree {
         self.pruned_at.get(&slot).is_some_and(|at| now.since(*at) < lately)
     }
 
-    /// A neighbour has sent a PRUNE; `full`: it may be for want of upload.
+    /// Handles a PRUNE; `full`: it may be for want of upload.
     pub(super) fn pruned_by(&mut self, now: Time, slot: Slot, full: bool) {
         self.make_lazy(slot);
         if full {
@@ -308,29 +283,23 @@ impl Tree {
         }
     }
 
-    /// A second copy has come: returns whether its sender gets a PRUNE. Departures: not twice within
-    /// `prune_interval`, and `eager_min` links stay.
-    pub(super) fn prune(&mut self, now: Time, slot: Slot, config: &Config) -> bool {
-        let others = self.eager.minus(PeerSet::one(slot)).len();
-        if others < config.eager_min || self.was_pruned(now, slot, config.prune_interval) {
-            return false;
-        }
+    /// Notes that a neighbour gets a PRUNE.
+    pub(super) fn prune(&mut self, now: Time, slot: Slot) {
         self.pruned_at.insert(slot, now);
         self.make_lazy(slot);
-        true
     }
 
     /// Paper, "Optimization": on the first copy of a message, a lazy neighbour that announced it over
-    /// a shorter way takes the sender's place. Departure: on measured time.
+    /// fewer links takes the sender's place. Returns it. Departure: by measured time.
     pub(super) fn came(
         &mut self,
         coming: Coming,
         missing: &Missing,
         neighbours: &Neighbours,
         config: &Config,
-    ) -> Option<Exchange> {
+    ) -> Option<Slot> {
         let Coming { slot, received: now, hops } = coming;
-        if let Some((_, first)) = missing.first {
+        if let Some((_, first)) = missing.earliest {
             self.lag.add(now.since(first));
         }
         let better = match config.optimise {
@@ -344,15 +313,14 @@ impl Tree {
             Optimise::Time { margin, samples } => {
                 let tail = |slot: Slot| neighbours.slow_tail(slot, missing.length);
                 let whole = now + tail(slot);
-                let earlier = missing.first.filter(|(node, at)| whole.since(*at + tail(*node)) >= margin);
-                self.candidate = earlier.map(|(slot, _)| {
-                    let before = self.candidate.filter(|candidate| candidate.slot == slot);
-                    Candidate { slot, count: before.map_or(0, |candidate| candidate.count).saturating_add(1) }
-                });
-                self.candidate.filter(|candidate| candidate.count >= samples).map(|candidate| candidate.slot)
+                let earlier = missing.earliest.filter(|(node, at)| whole.since(*at + tail(*node)) >= margin);
+                let before = |slot| self.candidate.filter(|(candidate, _)| *candidate == slot);
+                self.candidate =
+                    earlier.map(|(slot, _)| (slot, before(slot).map_or(0, |(_, count)| count).saturating_add(1)));
+                self.candidate.filter(|(_, count)| *count >= samples).map(|(slot, _)| slot)
             }
         };
-        self.exchange(now, slot, better.filter(|better| *better != slot)?, config)
+        self.exchange(now, slot, better.filter(|better| *better != slot)?)
     }
 
     /// Departure: a body comes slowly, and another neighbour has it as well. One that is likely to have brought it
@@ -365,7 +333,7 @@ impl Tree {
         offer: &Offer,
         neighbours: &Neighbours,
         config: &Config,
-    ) -> Option<Exchange> {
+    ) -> Option<Slot> {
         let Optimise::Time { margin, .. } = config.optimise else { return None };
         let Coming { slot, received, hops } = coming;
         let (had, hops_there) = offer.had.filter(|_| self.is_parent(slot))?;
@@ -378,39 +346,18 @@ impl Tree {
         if here.is_zero() || had + there + margin > received + here {
             return None;
         }
-        self.exchange(now, slot, offer.slot, config)
+        self.exchange(now, slot, offer.slot)
     }
 
     /// Paper: "trigger Send(GRAFT, node, null, myself); trigger Send(PRUNE, sender, myself)".
-    fn exchange(&mut self, now: Time, slot: Slot, better: Slot, config: &Config) -> Option<Exchange> {
+    fn exchange(&mut self, now: Time, slot: Slot, better: Slot) -> Option<Slot> {
         if self.is_full(now, better) {
             return None;
         }
         self.graft(better);
-        let prune = self.prune(now, slot, config).then_some(slot);
+        self.prune(now, slot);
         self.candidate = None;
         self.parent = Some(better);
-        Some(Exchange { graft: better, prune })
-    }
-
-    /// Remembers who announced the newest part first. Not a node below us in the tree: its copy has
-    /// passed more links than `ours`.
-    pub(super) fn announced(&mut self, key: Key, offer: &Offer, ours: u8) {
-        let Offer { slot, had: Some((_, hops)), .. } = *offer else { return };
-        let newer = self.runner_up.is_none_or(|(old, _)| key.position() > old.position());
-        if newer && hops <= ours && !self.is_parent(slot) {
-            self.runner_up = Some((key, slot));
-        }
-    }
-
-    /// A neighbour was lost. Departure: if it was the `parent`, and no others were lost just before, the runner-up is
-    /// grafted at once, and the next part comes without anybody's asking. Returns it.
-    pub(super) fn successor(&mut self, now: Time, parent: bool) -> Option<Slot> {
-        let alone = self.last_down.replace(now).is_none_or(|last| now.since(last) > SEPARATE);
-        let runner_up =
-            self.runner_up.map(|(_, slot)| slot).filter(|slot| parent && alone && !self.is_full(now, *slot))?;
-        self.graft(runner_up);
-        self.expecting_until = now + EXPECTING;
-        Some(runner_up)
+        Some(better)
     }
 }

@@ -1,4 +1,4 @@
-//! The streams that this node's ingest claims, and their entries' refreshes.
+//! The streams that this node ingests, and the refreshes of their entries.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,14 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::announcement::Announcement;
-use super::entry::Entry;
+use super::directory::Entry;
 use crate::model::time::Time;
 use crate::model::{Flags, PartHeader, PartId, Peer, Record, StreamName, TrackId};
+
+/// An ingest node repeats its entries this often.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The entry of an ended presentation is repeated for this long, so that late viewers see ENDLIST. A guess.
+const ENDED_LINGER: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 struct Claim {
     entry: Entry,
-    /// Set at the stream's end: until when its entry is refreshed.
+    /// The end of the refreshes; set once the presentation has ended.
     until: Option<Time>,
 }
 
@@ -30,20 +36,18 @@ pub(super) struct Claims {
     me: Peer,
     claims: BTreeMap<StreamName, Claim>,
     refresh_at: Option<Time>,
-    refresh_interval: Duration,
-    ended_linger: Duration,
 }
 
 impl Claims {
-    pub(super) fn new(me: Peer, refresh_interval: Duration, ended_linger: Duration) -> Self {
-        Claims { me, claims: BTreeMap::new(), refresh_at: None, refresh_interval, ended_linger }
+    pub(super) fn new(me: Peer) -> Self {
+        Claims { me, claims: BTreeMap::new(), refresh_at: None }
     }
 
-    /// Claims the stream of a record; returns what is to be announced if its life or epoch is new.
+    /// Claims the stream of a record. Returns the announcement to send if its presentation or epoch is new.
     pub(super) fn claim(&mut self, now: Time, record: &Record) -> Option<Announcement<Entry>> {
         let Record { stream, life, epoch, .. } = record;
-        let until = record.ended.map(|_| now + self.ended_linger);
-        self.refresh_at.get_or_insert(now + self.refresh_interval);
+        let until = record.ended.map(|_| now + ENDED_LINGER);
+        self.refresh_at.get_or_insert(now + REFRESH_INTERVAL);
         match self.claims.get_mut(stream) {
             Some(claim) if (claim.entry.epoch, claim.entry.life) == (*epoch, *life) => {
                 claim.until = until;
@@ -59,7 +63,7 @@ impl Claims {
         }
     }
 
-    /// Gives a stream up if another ingest has taken it over.
+    /// Gives a stream up if another ingest node has taken it over.
     pub(super) fn yield_to(&mut self, newer: &Entry) {
         if self.claims.get(&newer.stream).is_some_and(|claim| claim.entry.epoch < newer.epoch) {
             self.claims.remove(&newer.stream);
@@ -71,13 +75,13 @@ impl Claims {
         self.claims.clear();
     }
 
-    /// Returns what is to be announced again, if that is due.
+    /// Returns the announcements to repeat, once that is due.
     pub(super) fn refresh(&mut self, now: Time) -> Vec<Announcement<Entry>> {
         if self.refresh_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
         self.claims.retain(|_, claim| claim.until.is_none_or(|until| now < until));
-        self.refresh_at = (!self.claims.is_empty()).then(|| now + self.refresh_interval);
+        self.refresh_at = (!self.claims.is_empty()).then(|| now + REFRESH_INTERVAL);
         self.claims.values_mut().map(Claim::refresh).collect()
     }
 
@@ -116,7 +120,7 @@ mod tests {
 
     fn claims() -> Claims {
         let me = Peer { id: NodeId(7), addr: ([127, 0, 0, 1], 4_900).into() };
-        Claims::new(me, 5 * SECOND, 300 * SECOND)
+        Claims::new(me)
     }
 
     fn record(stream: &str, counter: u32) -> Record {

@@ -1,61 +1,54 @@
-//! The addresses to join at, whose identities are learnt from their links.
+//! The addresses to join at. Their links tell which node is there.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::config::Config;
 use super::io::Output;
+use super::links::DIAL_PATIENCE;
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
+
+/// A contact that can't be reached is dialled again after this. Doubles with each failure. A guess.
+const FIRST: Duration = Duration::from_millis(250);
+
+/// The longest wait between two dials of a contact.
+const LONGEST: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Contact {
     addr: SocketAddr,
-    /// Who was found there last.
+    /// The node found there last.
     peer: Option<Peer>,
     /// A dial is under way, or to be repeated.
     wanted: bool,
-    /// When it is dialled next; while a dial is under way: when its answer must have been lost.
+    /// The time of the next dial; during a dial, the time at which its answer counts as lost.
     at: Time,
     delay: Duration,
 }
 
-/// All of them.
+/// All contacts of a node.
 #[derive(Debug)]
 pub(super) struct Contacts {
     contacts: Vec<Contact>,
-    first: Duration,
-    max: Duration,
-    patience: Duration,
-    /// A static topology's peers are dialled until they are there; others once, each time they are asked.
+    /// The hub dials a static topology's peers until they answer, and other contacts once each time it needs them.
     insistent: bool,
 }
 
 impl Contacts {
     pub(super) fn new(me: SocketAddr, config: &Config) -> Self {
         let insistent = config.is_static();
-        let contact = |addr: &SocketAddr| Contact {
-            addr: *addr,
-            peer: None,
-            wanted: insistent,
-            at: Time::ZERO,
-            delay: config.contact_first,
-        };
-        Contacts {
-            contacts: config.join.iter().filter(|addr| **addr != me).map(contact).collect(),
-            first: config.contact_first,
-            max: config.contact_max,
-            patience: config.dial_patience,
-            insistent,
-        }
+        let contact =
+            |addr: &SocketAddr| Contact { addr: *addr, peer: None, wanted: insistent, at: Time::ZERO, delay: FIRST };
+        Contacts { contacts: config.join.iter().filter(|addr| **addr != me).map(contact).collect(), insistent }
     }
 
-    /// Returns the contacts whose identity is known.
+    /// Returns the contacts that a link has identified.
     pub(super) fn known(&self) -> Vec<Peer> {
         self.contacts.iter().filter_map(|contact| contact.peer).collect()
     }
 
-    /// Asks for all of them; returns those that have a link by `linked`, the others are dialled when due.
+    /// Asks for all contacts. Returns those that have a link by `linked`; [`Contacts::due`] dials the others.
     pub(super) fn ask(&mut self, now: Time, linked: impl Fn(NodeId) -> bool) -> Vec<Peer> {
         let mut there = Vec::new();
         for contact in &mut self.contacts {
@@ -68,23 +61,22 @@ impl Contacts {
         there
     }
 
-    /// Returns what is to be dialled now.
+    /// Returns the dials that are due.
     pub(super) fn due(&mut self, now: Time) -> impl Iterator<Item = Output> {
-        let patience = self.patience;
         let due = self.contacts.iter_mut().filter(move |contact| contact.wanted && contact.at <= now);
         due.map(move |contact| {
-            contact.at = now + patience;
+            contact.at = now + DIAL_PATIENCE;
             Output::Dial { addr: contact.addr, peer: None }
         })
     }
 
-    /// Returns when the next one is dialled.
+    /// Returns when the next dial is due.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.contacts.iter().filter(|contact| contact.wanted).map(|contact| contact.at).min()
     }
 
-    /// Notes that a link is up; returns whether it leads to a contact that was asked for, or that is to be a
-    /// neighbour.
+    /// Notes that a link is up. Returns whether the overlay joins there: it asked for this contact, or the topology is
+    /// static.
     pub(super) fn found(&mut self, peer: Peer, dialled: Option<SocketAddr>) -> bool {
         let mut wanted = false;
         for contact in &mut self.contacts {
@@ -92,19 +84,19 @@ impl Contacts {
                 wanted |= contact.wanted;
                 contact.peer = Some(peer);
                 contact.wanted = false;
-                contact.delay = self.first;
+                contact.delay = FIRST;
             }
         }
         wanted || self.insistent && self.contacts.iter().any(|contact| contact.peer == Some(peer))
     }
 
-    /// Notes that a dial to `addr` has failed: whoever was there isn't any more, as far as we know.
+    /// Notes that a dial to `addr` has failed: the node that was there may be gone.
     pub(super) fn failed(&mut self, now: Time, addr: SocketAddr) {
         for contact in self.contacts.iter_mut().filter(|contact| contact.addr == addr) {
             contact.peer = None;
             contact.wanted = self.insistent;
             contact.at = now + contact.delay;
-            contact.delay = (contact.delay * 2).min(self.max);
+            contact.delay = (contact.delay * 2).min(LONGEST);
         }
     }
 }

@@ -1,35 +1,35 @@
-//! What goes on a link's control stream: the messages of all swarms, side by side.
+//! The frames of a link's control stream: the messages of all swarms, side by side.
 //!
 //! ```text
 //!  swarm: u64 | kind: u8 | 1 HyParView's message
 //!                        | 2 Plumtree's message
 //!                        | 3 directory announcements
 //!                        | 4 (nothing): the sender isn't in this swarm, or leaves it
-//!                        | 5 notices of keepers
+//!                        | 5 notices of archives
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::announcement::{Announceable, Announcement};
-use super::archive_notice::ArchiveNotice;
-use super::entry::Entry;
+use super::archives::ArchiveNotice;
+use super::directory::Entry;
 use crate::model::wire::{Reader, WireError};
 use crate::model::{SwarmId, wire};
 use crate::{hyparview as overlay, plumtree as broadcast};
 
-/// Most announcements or notices in one frame: 170 bytes each at most, so some 20 KB.
+/// The most announcements or notices in one frame: 170 bytes each at most, so some 20 KB.
 pub const ANNOUNCEMENTS_MAX: usize = 128;
 
-/// One frame.
+/// A frame of one swarm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SwarmFrame {
-    /// Which swarm it is about.
+    /// The swarm that it is about.
     pub swarm: SwarmId,
-    /// What it says.
+    /// The message in it.
     pub body: FrameBody,
 }
 
-/// What a [`SwarmFrame`] says.
+/// The message in a [`SwarmFrame`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum FrameBody {
     /// From HyParView to HyParView.
@@ -38,9 +38,9 @@ pub enum FrameBody {
     Broadcast(broadcast::Message),
     /// What the directory holds, or what is new in it; at most [`ANNOUNCEMENTS_MAX`].
     Directory(Vec<Announcement<Entry>>),
-    /// The sender isn't in the swarm, or leaves it. Of the directory: the node leaves altogether.
+    /// The sender isn't in the swarm, or leaves it. In the directory's swarm: the node shuts down.
     Leave,
-    /// Who keeps what of which stream; at most [`ANNOUNCEMENTS_MAX`].
+    /// The nodes that hold what has left the windows; at most [`ANNOUNCEMENTS_MAX`].
     Archives(Vec<ArchiveNotice>),
 }
 
@@ -51,7 +51,7 @@ impl SwarmFrame {
     const LEAVE: u8 = 4;
     const ARCHIVES: u8 = 5;
 
-    /// Returns the frames that tell all this in the directory's swarm.
+    /// Returns the frames that carry these announcements in the directory's swarm.
     pub(super) fn tell<T: Clone>(all: &[Announcement<T>], body: fn(Vec<Announcement<T>>) -> FrameBody) -> Vec<Bytes> {
         let frame = |some: &[_]| SwarmFrame { swarm: SwarmId::DIRECTORY, body: body(some.to_vec()) }.encode();
         all.chunks(ANNOUNCEMENTS_MAX).map(frame).collect()
@@ -77,7 +77,10 @@ impl SwarmFrame {
         out.freeze()
     }
 
-    /// Reads a frame; `None` for a kind that a newer node knows and we don't.
+    /// Reads a frame; `None` for a kind that only a newer node knows.
+    ///
+    /// # Errors
+    /// The bytes aren't a frame.
     pub fn decode(frame: Bytes) -> Result<Option<Self>, WireError> {
         let r = &mut Reader::new(frame);
         let swarm = SwarmId(r.u64("swarm")?);
@@ -111,7 +114,7 @@ fn read_all<T: Announceable>(r: &mut Reader, what: &'static str) -> Result<Vec<A
 mod tests {
     use std::time::Duration;
 
-    use super::super::archive_notice::{Keeper, Kept};
+    use super::super::archives::{Keeper, Kept};
     use super::*;
     use crate::model::Peer;
     use crate::model::{Epoch, LifeId, NodeId, StreamName};

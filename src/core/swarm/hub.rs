@@ -1,45 +1,30 @@
-//! Who gets what. What an owner returns is sent here, and only here.
+//! The hub: passes each input to its owner, and sends what the owners return. Nothing else sends.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::announcement::Announcement;
-use super::archive_notice::{ArchiveNotice, Keeper, Kept};
-use super::archives::ArchiveDirectory;
+use super::announcement::{Announcement, Announcements};
+use super::archives::{ArchiveNotice, KEEPERS_MAX, Keeper, Kept};
 use super::claims::{Claims, record_part};
 use super::config::Config;
 use super::contacts::Contacts;
-use super::directory::Directory;
-use super::entry::Entry;
+use super::directory::Entry;
 use super::frame::{FrameBody, SwarmFrame};
 use super::io::{Input, Output};
 use super::links::Links;
-use super::member::{Action, SwarmView};
+use super::member::{Action, Member, SwarmView};
 use super::members::Members;
 use crate::hyparview::DownCause;
 use crate::model::time::Time;
 use crate::model::wire::WireError;
 use crate::model::{NodeId, Peer, Record, Resume, StreamName, SwarmId, Trace};
+use crate::plumtree::{BodyAction, BodyEvent};
 use crate::{hyparview as overlay, plumtree as broadcast};
 
-/// What a hub has counted; see also [`SwarmView`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Frames that couldn't be read.
-    pub bad_frames: u64,
-    /// Frames of nodes without a link.
-    pub stray_frames: u64,
-    /// Frames and bodies of swarms that this node isn't in.
-    pub unknown_swarms: u64,
-    /// Records that weren't their stream's, or couldn't be read.
-    pub bad_records: u64,
-    /// Directory announcements refused for their checksum or their claim.
-    pub bad_announcements: u64,
-    /// Directory announcements refused since the directory was full.
-    pub full_announcements: u64,
-}
+/// The most streams of a cluster.
+const STREAMS_MAX: usize = 10_000;
 
 /// All swarms of one node.
 #[derive(Debug)]
@@ -48,36 +33,36 @@ pub struct Hub {
     is_static: bool,
     links: Links,
     contacts: Contacts,
-    directory: Directory,
-    archives: ArchiveDirectory,
+    directory: Announcements<Entry>,
+    archives: Announcements<Keeper>,
     claims: Claims,
     members: Members,
     outputs: VecDeque<Output>,
-    counters: Counters,
-    last_fault: Option<(NodeId, WireError)>,
+    bad_frames: u64,
+    last_fault: Option<WireError>,
     left: bool,
 }
 
 impl Hub {
-    /// Makes a node that is in the directory's swarm alone, and knows nobody yet. Its first deadline is at once.
+    /// Makes a node that is in the directory's swarm alone and knows no other node. Its first deadline is at once.
     pub fn new(me: Peer, config: Config, seed: u64) -> Self {
         Hub {
             me,
             is_static: config.is_static(),
-            links: Links::new(config.link_linger, config.dial_patience),
+            links: Links::default(),
             contacts: Contacts::new(me.addr, &config),
-            directory: Directory::new(config.dead_after, config.entries_max),
-            archives: ArchiveDirectory::new(me.id, config.dead_after, config.entries_max),
-            claims: Claims::new(me, config.refresh_interval, config.ended_linger),
+            directory: Announcements::new(STREAMS_MAX),
+            archives: Announcements::new(STREAMS_MAX * KEEPERS_MAX),
+            claims: Claims::new(me),
             members: Members::new(me, config, seed),
             outputs: VecDeque::new(),
-            counters: Counters::default(),
+            bad_frames: 0,
             last_fault: None,
             left: false,
         }
     }
 
-    /// Takes what has happened.
+    /// Takes an input.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::Timeout => {}
@@ -86,22 +71,15 @@ impl Hub {
             Input::DialFailed { addr, peer, cause } => self.on_dial_failed(now, addr, peer, cause),
             Input::LinkEstimate { peer, rtt_us, rate } => self.on_estimate(now, peer, rtt_us, rate),
             Input::Control { from, frame } => self.on_control(now, from, frame),
-            Input::BodyHead { from, swarm, header, trace, offset } => {
-                let input = broadcast::Input::BodyHead { from, header, trace, offset };
-                if !self.feed_tree(now, swarm, input) {
-                    self.outputs.push_back(Output::BodyRefuse { from, swarm, id: header.id });
+            Input::Body { peer, swarm, event } => {
+                let head = if let BodyEvent::Head { header, .. } = &event { Some(header.id) } else { None };
+                if !self.feed_tree(now, swarm, broadcast::Input::Body { peer, event })
+                    && let Some(id) = head
+                {
+                    self.outputs.push_back(Output::Body { peer, swarm, action: BodyAction::Refuse(id), expires: now });
                 }
             }
-            Input::BodyPiece { from, swarm, id, bytes } => {
-                self.feed_tree(now, swarm, broadcast::Input::BodyPiece { from, id, bytes });
-            }
-            Input::BodyTorn { from, swarm, id } => {
-                self.feed_tree(now, swarm, broadcast::Input::BodyTorn { from, id });
-            }
-            Input::BodyStopped { to, swarm, id } => {
-                self.feed_tree(now, swarm, broadcast::Input::BodyStopped { to, id });
-            }
-            Input::Claim { record } => self.on_claim(now, &record),
+            Input::Claim(record) => self.on_claim(now, &record),
             Input::Publish { stream, header, body, trace } => {
                 self.feed_tree(now, SwarmId::of(&stream), broadcast::Input::Publish { header, body, trace });
             }
@@ -126,62 +104,31 @@ impl Hub {
         all.into_iter().chain([claims.poll_timeout(), members.poll_timeout()]).flatten().min()
     }
 
-    // --- what can be seen ---
+    // --- queries ---
 
-    /// This node.
-    pub fn me(&self) -> Peer {
-        self.me
-    }
-
-    /// Its swarms, the directory first.
+    /// Returns its swarms, the directory first.
     pub fn swarms(&self) -> impl Iterator<Item = SwarmView> {
-        self.members.views()
+        self.members.all().map(Member::view)
     }
 
-    /// The entries of the directory, by name.
-    pub fn directory(&self) -> impl Iterator<Item = &Entry> {
-        self.directory.entries()
-    }
-
-    /// The directory's entry of a stream.
-    pub fn entry(&self, stream: &StreamName) -> Option<&Entry> {
-        self.directory.get(stream)
-    }
-
-    /// The newest record of a stream.
-    pub fn record(&self, stream: &StreamName) -> Option<&Record> {
-        self.members.record(stream)
-    }
-
-    /// Where a publisher of `stream` goes on, if the swarm holds a life of it.
+    /// Returns where a publisher of `stream` goes on, if the swarm holds a presentation of it.
     pub fn resume(&self, stream: &StreamName) -> Option<Resume> {
-        self.members.resume(stream)
+        self.members.get(SwarmId::of(stream))?.stream()?.resume()
     }
 
-    /// The peers with a link.
-    pub fn links(&self) -> impl Iterator<Item = Peer> {
-        self.links.up()
+    /// Returns how many frames couldn't be read, and what was wrong with the last one.
+    pub fn bad_frames(&self) -> (u64, Option<&WireError>) {
+        (self.bad_frames, self.last_fault.as_ref())
     }
 
-    /// What was counted.
-    pub fn counters(&self) -> Counters {
-        let (bad_announcements, full_announcements) = self.directory.refused();
-        Counters { bad_announcements, full_announcements, ..self.counters }
-    }
-
-    /// Whose frame couldn't be read last, and why.
-    pub fn last_fault(&self) -> Option<&(NodeId, WireError)> {
-        self.last_fault.as_ref()
-    }
-
-    /// What a swarm's broadcast remembers; `None` for the directory and unknown swarms.
+    /// Returns how much a swarm's broadcast remembers; `None` for the directory and unknown swarms.
     pub fn sizes(&self, swarm: SwarmId) -> Option<broadcast::Sizes> {
-        self.members.sizes(swarm)
+        Some(self.members.get(swarm)?.stream()?.sizes())
     }
 
     /// Panics where a promise of the views is broken.
     pub fn check_invariants(&self) {
-        self.members.check_invariants();
+        self.members.all().for_each(Member::check_invariants);
     }
 
     // --- links ---
@@ -191,12 +138,12 @@ impl Hub {
             return;
         }
         self.outputs.extend(self.links.set_up(now, peer));
-        // Somebody else was expected there.
+        // Another node was expected there.
         for id in dialled.map(|addr| self.links.take_dialling(addr, None)).unwrap_or_default() {
             self.peer_down(now, id, DownCause::Refused);
         }
         if self.contacts.found(peer, dialled) {
-            // In a static topology all overlays join through a contact, else the directory's.
+            // In a static topology all overlays join through a contact, else only the directory's.
             let ids = if self.is_static { self.members.ids() } else { vec![SwarmId::DIRECTORY] };
             for id in ids {
                 self.feed_overlay(now, id, overlay::Input::Join(peer));
@@ -234,23 +181,20 @@ impl Hub {
             self.peer_down(now, id, DownCause::TimedOut);
         }
         let Hub { links, members, .. } = self;
-        let idle = links.take_idle(now, |id| members.needs_link(id));
-        self.outputs.extend(idle.into_iter().map(|peer| Output::Close { peer }));
+        let idle = links.take_idle(now, |id| members.all().any(|member| member.needs_link(id)));
+        self.outputs.extend(idle.into_iter().map(Output::Close));
     }
 
     // --- frames ---
 
     fn on_control(&mut self, now: Time, from: NodeId, frame: Bytes) {
-        let Some(peer) = self.links.peer(from) else {
-            self.counters.stray_frames += 1;
-            return;
-        };
+        let Some(peer) = self.links.peer(from) else { return };
         let SwarmFrame { swarm, body } = match SwarmFrame::decode(frame) {
             Ok(Some(frame)) => frame,
-            Ok(None) => return, // A newer node's.
+            Ok(None) => return, // A kind that only a newer node knows.
             Err(fault) => {
-                self.counters.bad_frames += 1;
-                self.last_fault = Some((from, fault));
+                self.bad_frames += 1;
+                self.last_fault = Some(fault);
                 return;
             }
         };
@@ -263,19 +207,14 @@ impl Hub {
             }
             FrameBody::Overlay(message) => {
                 let asks = matches!(message, overlay::Message::Join | overlay::Message::Neighbor { .. });
-                if !self.feed_overlay(now, swarm, overlay::Input::Message { from: peer, message }) {
-                    self.counters.unknown_swarms += 1;
-                    // Its announcement may be on its way to us. Who asks tries elsewhere, and again later.
-                    if asks {
-                        let frame = SwarmFrame { swarm, body: FrameBody::Leave }.encode();
-                        self.outputs.push_back(Output::Control { to: from, frame });
-                    }
+                if !self.feed_overlay(now, swarm, overlay::Input::Message { from: peer, message }) && asks {
+                    // The stream's announcement may be on its way to us. The peer asks another node, and us again later.
+                    let frame = SwarmFrame { swarm, body: FrameBody::Leave }.encode();
+                    self.outputs.push_back(Output::Control { to: from, frame });
                 }
             }
             FrameBody::Broadcast(message) => {
-                if !self.feed_tree(now, swarm, broadcast::Input::Message { from, message }) {
-                    self.counters.unknown_swarms += 1;
-                }
+                self.feed_tree(now, swarm, broadcast::Input::Message { from, message });
             }
         }
     }
@@ -298,17 +237,17 @@ impl Hub {
 
     // --- the directory ---
 
-    /// Takes announcements of `teller`, or of this node.
+    /// Takes announcements of a neighbour, `teller`, or of this node.
     fn on_announcements(&mut self, now: Time, announcements: Vec<Announcement<Entry>>, teller: Option<Peer>) {
-        let news = self.directory.merge(now, announcements);
-        // Passed on before anything is sent in the streams' swarms: who hears us there has heard of them.
-        let frames = SwarmFrame::tell(&news.told, FrameBody::Directory);
+        let (news, moved) = self.directory.merge(now, announcements);
+        // Passed on before any message in the streams' swarms: a neighbour that gets one there has heard of the stream.
+        let frames = SwarmFrame::tell(&news, FrameBody::Directory);
         self.tell(now, &frames, teller.map(|peer| peer.id));
-        for entry in news.moved {
+        for entry in moved {
             self.claims.yield_to(&entry);
             let (stream, ingest) = (entry.stream.clone(), entry.ingest);
-            self.outputs.push_back(Output::Announced { entry });
-            // Until interest lands, a node is in the swarm of every stream.
+            self.outputs.push_back(Output::Announced(entry));
+            // A node is in the swarm of every stream.
             if !self.left {
                 self.join(now, &stream, teller.into_iter().chain([ingest]));
             }
@@ -330,27 +269,26 @@ impl Hub {
 
     // --- archives ---
 
-    /// Tells everybody what this node keeps. To be said again before the notices die.
+    /// Announces what this node's DVR holds.
     fn on_keep(&mut self, now: Time, kept: Vec<Kept>, stamp: u64) {
         if self.left {
             return;
         }
-        // A node that listens everywhere doesn't know its own address; its neighbours put theirs of it in.
+        // A node that listens on all addresses doesn't know its own; its neighbours fill it in.
         let notice = |kept| ArchiveNotice::new(Keeper { node: self.me, kept, stamp });
         let notices: Vec<_> = kept.into_iter().map(notice).collect();
         self.tell(now, &SwarmFrame::tell(&notices, FrameBody::Archives), None);
     }
 
     fn on_notices(&mut self, now: Time, from: Peer, notices: Vec<ArchiveNotice>) {
-        let news = self.archives.merge(now, from, notices);
+        let news = self.archives.merge(now, self.me.id, from, notices);
         self.tell(now, &SwarmFrame::tell(&news, FrameBody::Archives), Some(from.id));
-        let streams: BTreeSet<_> = news.into_iter().map(|notice| notice.what.kept.stream).collect();
-        self.show_keepers(streams);
+        self.show_keepers(news.into_iter().map(|notice| notice.what.kept.stream));
     }
 
-    fn show_keepers(&mut self, streams: impl IntoIterator<Item = StreamName>) {
-        for stream in streams {
-            let keepers = self.archives.of(&stream);
+    fn show_keepers(&mut self, streams: impl Iterator<Item = StreamName>) {
+        for stream in streams.collect::<BTreeSet<_>>() {
+            let keepers = self.archives.of(&stream).cloned().collect();
             self.outputs.push_back(Output::Kept { stream, keepers });
         }
     }
@@ -366,7 +304,7 @@ impl Hub {
         }
     }
 
-    /// Does what a swarm wants with an overlay that has too few neighbours, or looks for islands.
+    /// Joins a swarm through contacts, for an overlay that has too few neighbours or looks for islands.
     fn bootstrap(&mut self, now: Time, id: SwarmId) {
         if self.is_static {
             return;
@@ -391,21 +329,21 @@ impl Hub {
         self.left = true;
     }
 
-    /// Returns whether there is such a swarm.
+    /// Returns whether this node is in such a swarm.
     fn feed_overlay(&mut self, now: Time, id: SwarmId, input: overlay::Input) -> bool {
-        let known = self.members.handle_overlay(now, id, input);
+        let known = self.members.get_mut(id).map(|member| member.feed_overlay(now, input)).is_some();
         self.pump(now, id);
         known
     }
 
-    /// Returns whether there is such a stream.
+    /// Returns whether this node is in the swarm of such a stream.
     fn feed_tree(&mut self, now: Time, id: SwarmId, input: broadcast::Input) -> bool {
-        let known = self.members.handle_tree(now, id, input);
+        let known = self.members.get_mut(id).is_some_and(|member| member.feed_tree(now, input));
         self.pump(now, id);
         known
     }
 
-    /// Does what a swarm wants, until it wants nothing more.
+    /// Carries a swarm's actions out, until it has no more.
     fn pump(&mut self, now: Time, swarm: SwarmId) {
         while let Some(action) = self.members.poll(now, swarm) {
             match action {
@@ -424,7 +362,6 @@ impl Hub {
                     self.send(now, peer, SwarmFrame::tell(&self.archives.announce_all(now), FrameBody::Archives));
                 }
                 Action::Bootstrap => self.bootstrap(now, swarm),
-                Action::BadRecord => self.counters.bad_records += 1,
             }
         }
     }
@@ -442,18 +379,18 @@ impl Hub {
         }
         for stream in self.directory.expire(now) {
             self.members.let_go(now, &stream);
-            self.outputs.push_back(Output::Expired { stream });
+            self.outputs.push_back(Output::Expired(stream));
         }
-        let changed = self.archives.expire(now);
+        let changed = self.archives.expire(now).into_iter().map(|(stream, _)| stream);
         self.show_keepers(changed);
         for id in self.members.due(now) {
-            let leaves = self.members.expire(now, id);
+            let leaves = self.members.get_mut(id).is_some_and(|member| member.expire(now));
             self.pump(now, id);
             if leaves {
                 self.members.remove(id);
             }
         }
-        // Last, since an overlay may just have asked for them.
+        // Last, since an overlay may have just asked for contacts.
         self.outputs.extend(self.contacts.due(now));
     }
 }

@@ -1,231 +1,148 @@
-//! What can happen to a hub, and what it wants done.
+//! The inputs and outputs of a hub.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::archive_notice::{Keeper, Kept};
-use super::entry::Entry;
+use super::archives::{Keeper, Kept};
+use super::directory::Entry;
 use crate::hyparview::DownCause;
 use crate::model::time::Time;
-use crate::model::{NodeId, PartHeader, PartId, Peer, Record, StreamName, SwarmId, Trace};
+use crate::model::{NodeId, PartHeader, Peer, Record, StreamName, SwarmId, Trace};
+use crate::plumtree::{BodyAction, BodyEvent};
 
-/// What can happen to a [`Hub`](super::hub::Hub). Its control frames are bytes; a simulator may pass others on.
+/// An input of a [`Hub`](super::hub::Hub). Control frames are bytes; a simulator may use another type.
 #[derive(Debug, Clone)]
 pub enum Input<F = Bytes> {
     /// `poll_timeout` has passed.
     Timeout,
-    /// A link is up, whoever dialled.
+    /// A link is up, whichever end dialled.
     LinkUp {
         /// The peer, with the address that it listens at.
         peer: Peer,
-        /// The address of the [`Output::Dial`] that this answers, if one does: a contact may have been
-        /// dialled at another address than the one it gives.
+        /// The address of the [`Output::Dial`] that this answers, if any. A contact may be dialled at another address
+        /// than the one it names itself.
         dialled: Option<SocketAddr>,
     },
     /// The link to a peer is gone.
     LinkDown {
-        /// Who.
+        /// The peer.
         peer: NodeId,
-        /// Why.
+        /// The reason.
         cause: DownCause,
     },
-    /// A dial came to nothing.
+    /// A dial has failed.
     DialFailed {
-        /// Where to.
+        /// The address that was dialled.
         addr: SocketAddr,
-        /// Whom we expected there, if anybody.
+        /// The peer expected there, if known.
         peer: Option<NodeId>,
-        /// Why.
+        /// The reason.
         cause: DownCause,
     },
-    /// What the link to a peer is like.
+    /// The link to a peer has been measured.
     LinkEstimate {
-        /// Who.
+        /// The peer.
         peer: NodeId,
         /// Smoothed round trip in microseconds.
         rtt_us: u32,
         /// Measured rate of bodies from it, in bytes/s; 0 while unknown.
         rate: u64,
     },
-    /// A frame of the link's control stream.
+    /// A frame has come over a link's control stream.
     Control {
-        /// From whom.
+        /// The peer that sent it.
         from: NodeId,
         /// The frame, as [`SwarmFrame::encode`](super::frame::SwarmFrame::encode) made it.
         frame: F,
     },
-    /// As [`crate::plumtree::Input::BodyHead`].
-    BodyHead {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
+    /// A body of a swarm moves, or stops, on the link to a peer.
+    Body {
+        /// The peer at the other end of the link.
+        peer: NodeId,
+        /// The swarm that the body belongs to.
         swarm: SwarmId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way so far, this link included.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
+        /// What has happened to the body.
+        event: BodyEvent,
     },
-    /// As [`crate::plumtree::Input::BodyPiece`].
-    BodyPiece {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// As [`crate::plumtree::Input::BodyTorn`].
-    BodyTorn {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// As [`crate::plumtree::Input::BodyStopped`].
-    BodyStopped {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// This node's ingest claims a stream: its directory entry is announced and refreshed, and its
-    /// swarm is joined.
-    Claim {
-        /// The first record of the epoch, or the next revision.
-        record: Record,
-    },
-    /// This node's ingest made a part.
+    /// This node ingests the stream of this record. The hub announces and refreshes its entry, and joins its swarm.
+    Claim(Record),
+    /// This node has packaged a part.
     Publish {
-        /// Of which stream.
+        /// The stream that the part belongs to.
         stream: StreamName,
         /// Its header.
         header: PartHeader,
         /// Its body.
         body: Bytes,
-        /// How it was made: a way without a hop.
+        /// When it was packaged; without a hop so far.
         trace: Trace,
     },
-    /// This node keeps these for others to fetch; to be said every few seconds, since notices die.
+    /// This node's DVR holds these for others to fetch. Repeat it every few seconds, since notices die.
     Keep {
-        /// What of which streams.
+        /// What it holds of each stream.
         kept: Vec<Kept>,
-        /// Higher than all before, over restarts too: the wallclock in microseconds.
+        /// Rises with each `Keep`, across restarts too: the wallclock in microseconds.
         stamp: u64,
     },
-    /// This node leaves: tell the neighbours.
+    /// This node leaves, and tells its neighbours.
     Leave,
 }
 
-/// What a [`Hub`](super::hub::Hub) wants done.
+/// An output of a [`Hub`](super::hub::Hub): what the driver does next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output<F = Bytes> {
     /// Make a link. Answered by `LinkUp` or `DialFailed`.
     Dial {
-        /// Where to.
+        /// The address to dial.
         addr: SocketAddr,
-        /// Whom to find there, if known.
+        /// The peer expected there, if known.
         peer: Option<NodeId>,
     },
-    /// No swarm needs this link any more.
-    Close {
-        /// To whom.
-        peer: NodeId,
-    },
+    /// Close the link to this peer: no swarm needs it any more.
+    Close(NodeId),
     /// Send a frame on the link's control stream.
     Control {
-        /// To whom.
+        /// The peer that gets it.
         to: NodeId,
         /// The encoded frame, without the link's own length prefix.
         frame: F,
     },
-    /// As [`crate::plumtree::Output::BodyHead`].
-    BodyHead {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
+    /// Change a body that is on its way to or from a peer.
+    Body {
+        /// The peer at the other end of the link.
+        peer: NodeId,
+        /// The swarm that the body belongs to.
         swarm: SwarmId,
-        /// What it is.
-        header: PartHeader,
-        /// Its way up to this node.
-        trace: Trace,
-        /// Where in the body the pieces start.
-        offset: u32,
-        /// When this node had its first byte.
-        received: Time,
-        /// After this it is worth nothing: a link drops it from its queue.
+        /// What the link does.
+        action: BodyAction,
+        /// After this a head is worth nothing: the link drops the body from its queue.
         expires: Time,
     },
-    /// As [`crate::plumtree::Output::BodyPiece`].
-    BodyPiece {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// As [`crate::plumtree::Output::BodyAbort`].
-    BodyAbort {
-        /// To whom.
-        to: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
-    /// As [`crate::plumtree::Output::BodyRefuse`].
-    BodyRefuse {
-        /// From whom.
-        from: NodeId,
-        /// In which swarm.
-        swarm: SwarmId,
-        /// Which body.
-        id: PartId,
-    },
     /// The record of a stream is new or newer.
-    Record {
-        /// It names its stream.
-        record: Box<Record>,
-    },
+    Record(Box<Record>),
     /// A part is here, whole and checked.
     Deliver {
-        /// Of which stream.
+        /// The stream that the part belongs to.
         stream: StreamName,
         /// Its header.
         header: PartHeader,
         /// Its body.
         body: Bytes,
-        /// Its way to this node; empty at the ingest.
+        /// Its hops to this node; none at the ingest node.
         trace: Trace,
-        /// First byte in.
+        /// When its first byte came in.
         received: Time,
     },
-    /// The directory has a new stream, or a stream's entry moved to another life or epoch.
-    Announced {
-        /// The entry.
-        entry: Entry,
-    },
-    /// Other nodes keep, or don't keep any more, what has left the window of a stream. Said at each of their refreshes.
+    /// A stream is new in the directory, or its entry names another presentation or epoch.
+    Announced(Entry),
+    /// The nodes that hold what has left a stream's window have changed, or have refreshed their notices.
     Kept {
-        /// Of which stream.
+        /// The name of the stream.
         stream: StreamName,
-        /// All of them.
+        /// All such nodes but this one.
         keepers: Vec<Keeper>,
     },
-    /// The directory's entry of a stream is gone: dead for 15 s.
-    Expired {
-        /// Which.
-        stream: StreamName,
-    },
+    /// A stream's entry is gone from the directory: nobody has refreshed it for 15 s.
+    Expired(StreamName),
 }

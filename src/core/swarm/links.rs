@@ -1,4 +1,4 @@
-//! The links of a node, shared by all of its swarms: up, being dialled, or idle.
+//! The links of a node, which all of its swarms share: up, being dialled, or idle.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,13 +10,19 @@ use super::io::Output;
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
 
-/// Most frames that wait for one dial. An overlay asks one thing at a time of a peer without a link.
+/// The most frames that wait for one dial. An overlay asks one thing at a time of a peer without a link.
 const WAITING_MAX: usize = 64;
 
-/// How often links are looked at: a share of `linger` that doesn't matter.
+/// A link stays up for this long after the last swarm needed it: an overlay repeats a refused request within 8 s.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// A dial without an answer for this long has failed: above any driver's own timeout.
+pub(super) const DIAL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The hub looks for idle links this often in [`LINGER`].
 const SWEEPS: u32 = 4;
 
-/// Where a link stands.
+/// The state of a link.
 #[derive(Debug)]
 enum State {
     Dialling { since: Time, waiting: VecDeque<Bytes> },
@@ -36,21 +42,14 @@ impl Link {
 }
 
 /// All links, by peer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Links {
     links: BTreeMap<NodeId, Link>,
-    /// When links are looked at next.
+    /// The time of the next look.
     sweep_at: Option<Time>,
-    linger: Duration,
-    patience: Duration,
 }
 
 impl Links {
-    /// Makes none. One that nobody needs is kept for `linger`; a dial's answer is lost after `patience`.
-    pub(super) fn new(linger: Duration, patience: Duration) -> Self {
-        Links { links: BTreeMap::new(), sweep_at: None, linger, patience }
-    }
-
     /// Returns the peer at the other end, where a link is up.
     pub(super) fn peer(&self, id: NodeId) -> Option<Peer> {
         self.links.get(&id).filter(|link| link.is_up()).map(|link| link.peer)
@@ -61,8 +60,8 @@ impl Links {
         self.links.values().filter(|link| link.is_up()).map(|link| link.peer)
     }
 
-    /// Returns what a frame to `to` takes: that it is sent, or a dial. It is kept where it has to wait, and dropped
-    /// where there is no link and it isn't worth a dial.
+    /// Returns what sends a frame to `to`: the frame itself over a link, or a dial, for which the frame waits. Without a
+    /// link, a frame that doesn't want a dial is dropped.
     pub(super) fn route(&mut self, now: Time, to: Peer, frame: Bytes, wants_dial: bool) -> Option<Output> {
         match self.links.get_mut(&to.id).map(|link| &mut link.state) {
             Some(State::Up { .. }) => Some(Output::Control { to: to.id, frame }),
@@ -83,7 +82,7 @@ impl Links {
         }
     }
 
-    /// Notes that a link is up; returns what waited for it. Told again of one that is up: nothing.
+    /// Notes that a link is up. Returns the frames that waited for it.
     pub(super) fn set_up(&mut self, now: Time, peer: Peer) -> impl Iterator<Item = Output> + use<> {
         let fresh = Link { peer, state: State::Up { idle_since: None } };
         let link = self.links.entry(peer.id).or_insert(fresh);
@@ -100,27 +99,25 @@ impl Links {
         self.links.remove(&id);
     }
 
-    /// Takes what was being dialled at `addr`, or is `peer` and being dialled.
+    /// Takes out the peers whose dial to `addr`, or as `peer`, has ended.
     pub(super) fn take_dialling(&mut self, addr: SocketAddr, peer: Option<NodeId>) -> Vec<NodeId> {
         self.take(|link| !link.is_up() && (link.peer.addr == addr || Some(link.peer.id) == peer))
     }
 
-    /// Takes what has been dialled for so long that the answer must have been lost.
+    /// Takes out the peers whose dials have had no answer for too long.
     pub(super) fn take_overdue(&mut self, now: Time) -> Vec<NodeId> {
         self.sweep_at = None;
-        let patience = self.patience;
-        self.take(|link| matches!(link.state, State::Dialling { since, .. } if since + patience <= now))
+        self.take(|link| matches!(link.state, State::Dialling { since, .. } if since + DIAL_PATIENCE <= now))
     }
 
-    /// Takes the links that nobody has needed for a while.
+    /// Takes out the links that no swarm has needed for a while.
     pub(super) fn take_idle(&mut self, now: Time, needed: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
-        let linger = self.linger;
         let idle = self.take(|link| match &mut link.state {
             State::Up { idle_since } if needed(link.peer.id) => {
                 *idle_since = None;
                 false
             }
-            State::Up { idle_since } => *idle_since.get_or_insert(now) + linger <= now,
+            State::Up { idle_since } => *idle_since.get_or_insert(now) + LINGER <= now,
             State::Dialling { .. } => false,
         });
         self.arm_sweep(now);
@@ -133,7 +130,7 @@ impl Links {
 
     fn arm_sweep(&mut self, now: Time) {
         if self.sweep_at.is_none() && !self.links.is_empty() {
-            self.sweep_at = Some(now + self.linger / SWEEPS);
+            self.sweep_at = Some(now + LINGER / SWEEPS);
         }
     }
 
@@ -150,10 +147,6 @@ mod tests {
     const T: Time = Time::from_millis(100_000);
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn links() -> Links {
-        Links::new(10 * SECOND, 30 * SECOND)
-    }
-
     fn peer(n: u64) -> Peer {
         Peer { id: NodeId(n), addr: ([127, 0, 0, 1], 4_900 + n as u16).into() }
     }
@@ -169,7 +162,7 @@ mod tests {
 
     #[test]
     fn frames_wait_for_the_dial_that_the_first_of_them_is_worth() {
-        let mut links = links();
+        let mut links = Links::default();
         assert_eq!(route(&mut links, 0, false), None, "it isn't worth a dial");
         assert_eq!(route(&mut links, 1, true), Some(Output::Dial { addr: peer(1).addr, peer: Some(NodeId(1)) }));
         assert_eq!(route(&mut links, 2, false), None);
@@ -183,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_too_many_waiting_frames_is_dropped() {
-        let mut links = links();
+        let mut links = Links::default();
         (0..=64).for_each(|n| drop(route(&mut links, n, true)));
         let waited: Vec<_> = links.set_up(T, peer(1)).collect();
         assert_eq!(waited.len(), WAITING_MAX);
@@ -192,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_failed_dial_is_found_by_its_address_or_its_peer() {
-        let mut links = links();
+        let mut links = Links::default();
         for n in 1..=3 {
             links.route(T, peer(n), frame(0), true);
         }
@@ -204,7 +197,7 @@ mod tests {
 
     #[test]
     fn lost_dials_and_idle_links_are_swept() {
-        let mut links = links();
+        let mut links = Links::default();
         assert_eq!(links.poll_timeout(), None);
         links.route(T, peer(1), frame(0), true);
         links.set_up(T, peer(2)).for_each(drop);

@@ -1,6 +1,7 @@
-//! One swarm that this node is in: its overlay, its broadcast, and what is known of its stream.
+//! One swarm that this node is in: its overlay, its broadcast and its stream.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,69 +14,72 @@ use crate::model::{Msn, NodeId, PartHeader, PartId, Peer, Record, Resume, Stream
 use crate::plumtree::{Counters, Plumtree, Sizes};
 use crate::{hyparview as overlay, plumtree as broadcast};
 
-/// Most nodes remembered as members of a stream's swarm, beside the overlay's own views.
+/// The most nodes remembered as likely members of a stream's swarm, beside the overlay's own views.
 const CONTACTS_MAX: usize = 16;
 
-/// How many members of a stream's swarm an overlay joins through at a time.
+/// An overlay joins through this many likely members at a time.
 const JOINS: usize = 2;
 
-/// What a swarm wants of its hub.
+/// A body is worth nothing to a slow peer after HOLD-BACK (3 x TARGETDURATION), and never before this.
+const FRESH: Duration = Duration::from_secs(6);
+
+/// An action that a swarm asks of its hub.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
-    /// Send this, and dial the peer where there is no link and `dial` is set.
+    /// Send this. Without a link, dial the peer if `dial` is set.
     Send { to: Peer, body: FrameBody, dial: bool },
     /// Send this if there is a link.
     SendLinked { to: NodeId, body: FrameBody },
-    /// Hand this out.
+    /// Pass this on to the driver.
     Output(Output),
-    /// Tell a new neighbour of the directory all that is known.
+    /// Tell a new neighbour in the directory's swarm all announcements.
     Welcome(Peer),
     /// Join through other members.
     Bootstrap,
-    /// Count a record that isn't the stream's, or can't be read.
-    BadRecord,
 }
 
-/// What has been seen of a track.
+/// The extent of a track, as far as delivered parts tell.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     /// Its newest part: (segment, part).
     newest: (Msn, u16),
-    /// Where that ends, in ticks.
+    /// The end of that part, in ticks.
     end: u64,
-    /// The window begins here.
+    /// The first segment of the window.
     from: Msn,
 }
 
-/// A stream's share of a [`Member`].
+/// The stream that a swarm carries.
 #[derive(Debug)]
-struct Stream {
+pub(super) struct Stream {
     name: StreamName,
     tree: Plumtree,
-    /// The newest one.
+    /// The newest record.
     record: Option<Record>,
     tracks: BTreeMap<TrackId, Seen>,
     discontinuity: u32,
-    /// Nodes known to be in the swarm: who told us of it, and the ingest.
+    /// Nodes likely to be in the swarm: those that told us of it, and the ingest node.
     contacts: Vec<Peer>,
-    /// Set once the directory's entry is gone: when the swarm is left.
+    /// When this node leaves the swarm; set once the stream's entry is gone.
     leave_at: Option<Time>,
 }
 
 impl Stream {
+    pub(super) fn new(name: StreamName, tree: Plumtree) -> Self {
+        let (record, tracks, discontinuity, contacts, leave_at) = Default::default();
+        Stream { name, tree, record, tracks, discontinuity, contacts, leave_at }
+    }
+
     fn on_output(&mut self, now: Time, swarm: SwarmId, output: broadcast::Output, config: &Config) -> Option<Action> {
         let output = match output {
             broadcast::Output::Send { to, message } => {
                 return Some(Action::SendLinked { to, body: FrameBody::Broadcast(message) });
             }
-            broadcast::Output::BodyHead { to, header, trace, offset, received } => {
+            broadcast::Output::Body { peer, action } => {
                 let hold_back = self.record.as_ref().map(Record::hold_back);
-                let expires = now + config.fresh.max(hold_back.unwrap_or_default());
-                Output::BodyHead { to, swarm, header, trace, offset, received, expires }
+                let expires = now + FRESH.max(hold_back.unwrap_or_default());
+                Output::Body { peer, swarm, action, expires }
             }
-            broadcast::Output::BodyPiece { to, id, bytes } => Output::BodyPiece { to, swarm, id, bytes },
-            broadcast::Output::BodyAbort { to, id } => Output::BodyAbort { to, swarm, id },
-            broadcast::Output::BodyRefuse { from, id } => Output::BodyRefuse { from, swarm, id },
             broadcast::Output::Deliver { header, body, .. } if header.id.track == TrackId::RECORD => {
                 return self.on_record(header.id, body);
             }
@@ -92,15 +96,13 @@ impl Stream {
     fn on_record(&mut self, id: PartId, body: Bytes) -> Option<Action> {
         let record = Record::decode(body).ok();
         let own = |record: &Record| record.stream == self.name && (record.epoch, record.revision) == (id.epoch, id.msn);
-        let Some(record) = record.filter(own) else { return Some(Action::BadRecord) };
-        if self.record.as_ref().is_some_and(|old| !record.supersedes(old)) {
-            return None;
-        }
+        let newer = |record: &Record| self.record.as_ref().is_none_or(|old| record.supersedes(old));
+        let record = record.filter(|record| own(record) && newer(record))?;
         self.record = Some(record.clone());
-        Some(Action::Output(Output::Record { record: Box::new(record) }))
+        Some(Action::Output(Output::Record(Box::new(record))))
     }
 
-    /// Notes a delivered part; returns the oldest segment of its track that is still held, if that has moved.
+    /// Notes a delivered part. Returns the oldest segment of its track that is still held, if that has moved.
     fn on_part(&mut self, header: &PartHeader, held_default: u32) -> Option<Msn> {
         let id = header.id;
         self.discontinuity = self.discontinuity.max(header.discontinuity);
@@ -117,8 +119,13 @@ impl Stream {
         moved.then_some(from)
     }
 
-    /// Returns where a publisher goes on, if the record is known.
-    fn resume(&self) -> Option<Resume> {
+    /// Returns how much its broadcast remembers.
+    pub(super) fn sizes(&self) -> Sizes {
+        self.tree.sizes()
+    }
+
+    /// Returns where a publisher resumes, if the record is known.
+    pub(super) fn resume(&self) -> Option<Resume> {
         let record = self.record.clone()?;
         let newest = self.tracks.values().map(|seen| seen.newest.0).max();
         let noted = record.periods.last().map_or(0, |period| period.discontinuity);
@@ -131,7 +138,7 @@ impl Stream {
     }
 }
 
-/// One swarm. Whatever is done to it, [`Member::poll`] follows until it returns `None`.
+/// One swarm. After every change, call [`Member::poll`] until it returns `None`.
 #[derive(Debug)]
 pub(super) struct Member {
     id: SwarmId,
@@ -141,33 +148,25 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Makes the directory's swarm.
-    pub(super) fn directory(overlay: HyParView) -> Self {
-        Member { id: SwarmId::DIRECTORY, overlay, stream: None }
-    }
-
-    /// Makes a stream's swarm.
-    pub(super) fn new(name: StreamName, overlay: HyParView, tree: Plumtree) -> Self {
-        let id = SwarmId::of(&name);
-        let (record, tracks, discontinuity, contacts, leave_at) = Default::default();
-        let stream = Some(Stream { name, tree, record, tracks, discontinuity, contacts, leave_at });
+    /// Makes the swarm of a stream, or of the directory.
+    pub(super) fn new(id: SwarmId, overlay: HyParView, stream: Option<Stream>) -> Self {
         Member { id, overlay, stream }
     }
 
-    // --- what happens to it ---
+    // --- inputs ---
 
-    pub(super) fn handle_overlay(&mut self, now: Time, input: overlay::Input) {
+    pub(super) fn feed_overlay(&mut self, now: Time, input: overlay::Input) {
         self.overlay.handle(now, input);
     }
 
-    /// Returns whether it has a stream.
-    pub(super) fn handle_tree(&mut self, now: Time, input: broadcast::Input) -> bool {
+    /// Returns whether the swarm has a stream.
+    pub(super) fn feed_tree(&mut self, now: Time, input: broadcast::Input) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         stream.tree.handle(now, input);
         true
     }
 
-    /// Does what is due; returns whether this node leaves the swarm.
+    /// Does what is due. Returns whether this node leaves the swarm.
     pub(super) fn expire(&mut self, now: Time) -> bool {
         let past = |at: Option<Time>| at.is_some_and(|at| at <= now);
         if past(self.stream.as_ref().and_then(|stream| stream.leave_at)) {
@@ -183,9 +182,9 @@ impl Member {
         false
     }
 
-    /// Stays in the swarm of `name`, which `contacts` are likely to be in.
+    /// Stays in the swarm of `name`; `contacts` are likely members.
     pub(super) fn stay(&mut self, name: &StreamName, contacts: Vec<Peer>) {
-        // Ids of 64 bits don't collide; if two do, the second stream isn't carried.
+        // Ids of 64 bits don't collide; if two do, this node doesn't carry the second stream.
         if let Some(stream) = self.stream.as_mut().filter(|stream| stream.name == *name) {
             stream.leave_at = None;
             stream.contacts = contacts;
@@ -199,8 +198,8 @@ impl Member {
         }
     }
 
-    /// Chooses who is likely to be in the swarm: who told us of it, these neighbours in the directory, the
-    /// ingest. Two of them, others each time, since all nodes join at about the same moment.
+    /// Chooses likely members: the nodes that told us of the stream, `near` (the neighbours in the directory's swarm) and
+    /// the ingest node. Takes two, and others each time, since all nodes join at about the same moment.
     pub(super) fn choose_contacts(&mut self, me: NodeId, near: Vec<Peer>) -> Vec<Peer> {
         let Member { overlay, stream: Some(stream), .. } = self else { return Vec::new() };
         let contacts = &mut stream.contacts;
@@ -214,12 +213,12 @@ impl Member {
         let taken: Vec<_> = strangers.take(JOINS).copied().collect();
         contacts.retain(|peer| !taken.iter().any(|t| t.id == peer.id));
         contacts.extend(&taken);
-        // Old neighbours in the directory are forgotten; the ingest comes back with the next announcement.
+        // Old neighbours go; the ingest node comes back with the next announcement.
         contacts.truncate(CONTACTS_MAX);
         taken
     }
 
-    /// Gives its stream `share` of the node's upload.
+    /// Gives the stream its share of the node's upload; `share` maps its rate to bytes/s.
     pub(super) fn set_upload(&mut self, share: impl Fn(u64) -> u64, now: Time) {
         if let Some(stream) = &mut self.stream {
             let share = share(stream.tree.inflow(now));
@@ -257,11 +256,11 @@ impl Member {
             overlay::Output::NeighborDown(peer) => broadcast::Input::NeighborDown(peer),
             overlay::Output::Bootstrap => return Some(Action::Bootstrap),
         };
-        self.handle_tree(now, input);
+        self.feed_tree(now, input);
         None
     }
 
-    /// Tells the overlay which links the tree uses.
+    /// Tells the overlay which links the tree runs over.
     fn tell_overlay(&mut self) {
         if let Some(stream) = &mut self.stream
             && stream.tree.tree_changed()
@@ -272,7 +271,7 @@ impl Member {
         }
     }
 
-    // --- what can be seen ---
+    // --- queries ---
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let stream = self.stream.as_ref();
@@ -290,21 +289,13 @@ impl Member {
         self.overlay.needs_link(id)
     }
 
-    /// Returns the bytes/s that come in of its stream.
+    /// Returns the rate of its stream in bytes/s.
     pub(super) fn inflow(&self, now: Time) -> u64 {
         self.stream.as_ref().map_or(0, |stream| stream.tree.inflow(now))
     }
 
-    pub(super) fn record(&self) -> Option<&Record> {
-        self.stream.as_ref()?.record.as_ref()
-    }
-
-    pub(super) fn resume(&self) -> Option<Resume> {
-        self.stream.as_ref()?.resume()
-    }
-
-    pub(super) fn sizes(&self) -> Option<Sizes> {
-        Some(self.stream.as_ref()?.tree.sizes())
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()
     }
 
     pub(super) fn check_invariants(&self) {
@@ -338,10 +329,10 @@ impl Member {
     }
 }
 
-/// What can be seen of a swarm: `/api/v1/swarm`, and the simulator's checkers.
+/// A snapshot of one swarm, for `/api/v1/swarm` and the simulator's checkers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SwarmView {
-    /// Which.
+    /// The id of the swarm.
     pub id: SwarmId,
     /// Its stream; `None` for the directory.
     pub stream: Option<StreamName>,
@@ -355,8 +346,8 @@ pub struct SwarmView {
     pub lazy: Vec<NodeId>,
     /// The neighbour that feeds this node, as far as it is known.
     pub parent: Option<NodeId>,
-    /// What the overlay has done.
+    /// The counters of the overlay.
     pub overlay: overlay::Counters,
-    /// What the broadcast has done; `None` for the directory.
+    /// The counters of the broadcast; `None` for the directory.
     pub broadcast: Option<Counters>,
 }

@@ -1,28 +1,31 @@
-//! The swarms that this node is in, and when each of them wants its turn.
+//! The swarms that this node is in, and the next deadline of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::config::Config;
 use super::io::Output;
-use super::member::{Action, Member, SwarmView};
+use super::member::{Action, Member, Stream};
 use crate::hyparview::HyParView;
 use crate::model::time::Time;
-use crate::model::{NodeId, Peer, Record, Resume, StreamName, SwarmId};
-use crate::plumtree::{Plumtree, Sizes};
-use crate::{hyparview as overlay, plumtree as broadcast};
+use crate::model::{Peer, StreamName, SwarmId};
+use crate::plumtree::Plumtree;
 
-/// How often the shares of the upload are reckoned anew: as often as a stream's rate is measured.
+/// The streams' shares of the upload are computed this often: as often as a stream's rate is measured.
 const SHARE_EVERY: Duration = Duration::from_secs(2);
 
-/// A swarm, with the deadline under which `due` has it.
+/// A swarm outlives its entry by this, so that a restarted ingest node finds the record and goes on: twice the 30 s that a
+/// presentation waits for its publisher.
+const SWARM_LINGER: Duration = Duration::from_secs(60);
+
+/// A swarm, and its deadline in `due`.
 #[derive(Debug)]
 struct Scheduled {
     member: Member,
     at: Option<Time>,
 }
 
-/// All swarms of a node. Whatever is done to one, [`Members::poll`] follows until it returns `None`.
+/// All swarms of a node. After every change to one, call [`Members::poll`] until it returns `None`.
 #[derive(Debug)]
 pub(super) struct Members {
     me: Peer,
@@ -30,38 +33,35 @@ pub(super) struct Members {
     seed: u64,
     members: BTreeMap<SwarmId, Scheduled>,
     due: BTreeSet<(Time, SwarmId)>,
-    /// When the upload is shared anew, with the first part after it.
+    /// The first part after this time has the upload shared anew.
     share_at: Option<Time>,
 }
 
 impl Members {
-    /// Makes the directory's swarm alone.
+    /// Makes a node in the directory's swarm alone.
     pub(super) fn new(me: Peer, config: Config, seed: u64) -> Self {
         let (members, due, share_at) = Default::default();
         let mut members = Members { me, config, seed, members, due, share_at };
-        members.add(SwarmId::DIRECTORY, Member::directory(members.overlay_of(SwarmId::DIRECTORY)));
+        members.add(SwarmId::DIRECTORY, None);
         members
     }
 
-    fn overlay_of(&self, id: SwarmId) -> HyParView {
+    fn add(&mut self, id: SwarmId, stream: Option<Stream>) {
         // Each swarm has its own randomness, from the one seed.
-        HyParView::new(self.me, self.config.overlay.clone(), self.seed ^ id.0.rotate_left(1))
-    }
-
-    fn add(&mut self, id: SwarmId, member: Member) {
-        self.members.insert(id, Scheduled { member, at: None });
+        let overlay = HyParView::new(self.me, self.config.overlay.clone(), self.seed ^ id.0.rotate_left(1));
+        self.members.insert(id, Scheduled { member: Member::new(id, overlay, stream), at: None });
         self.reschedule(id);
     }
 
-    fn get(&self, id: SwarmId) -> Option<&Member> {
+    pub(super) fn get(&self, id: SwarmId) -> Option<&Member> {
         self.members.get(&id).map(|scheduled| &scheduled.member)
     }
 
-    fn get_mut(&mut self, id: SwarmId) -> Option<&mut Member> {
+    pub(super) fn get_mut(&mut self, id: SwarmId) -> Option<&mut Member> {
         self.members.get_mut(&id).map(|scheduled| &mut scheduled.member)
     }
 
-    fn all(&self) -> impl Iterator<Item = &Member> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Member> {
         self.members.values().map(|scheduled| &scheduled.member)
     }
 
@@ -78,13 +78,13 @@ impl Members {
 
     // --- what happens to them ---
 
-    /// Joins a stream's swarm, or learns of more members of it; returns whether it is a new one.
+    /// Joins a stream's swarm, or learns of more members of it. Returns whether the swarm is new here.
     pub(super) fn join(&mut self, name: &StreamName, contacts: impl IntoIterator<Item = Peer>) -> bool {
         let (id, me) = (SwarmId::of(name), self.me.id);
         let fresh = !self.members.contains_key(&id);
         if fresh {
             let tree = Plumtree::new(me, self.config.broadcast.clone(), self.seed ^ id.0);
-            self.add(id, Member::new(name.clone(), self.overlay_of(id), tree));
+            self.add(id, Some(Stream::new(name.clone(), tree)));
         }
         let contacts = contacts.into_iter().filter(|peer| peer.id != me && peer.can_be_dialled()).collect();
         if let Some(member) = self.get_mut(id) {
@@ -93,9 +93,9 @@ impl Members {
         fresh
     }
 
-    /// Notes that the directory's entry of a stream is gone: its swarm is left after a while.
+    /// Notes that a stream's entry is gone: this node leaves its swarm after a while.
     pub(super) fn let_go(&mut self, now: Time, name: &StreamName) {
-        let (id, at) = (SwarmId::of(name), now + self.config.swarm_linger);
+        let (id, at) = (SwarmId::of(name), now + SWARM_LINGER);
         if let Some(member) = self.get_mut(id) {
             member.leave_at(at);
         }
@@ -107,21 +107,6 @@ impl Members {
         if let Some(Scheduled { at: Some(at), .. }) = self.members.remove(&id) {
             self.due.remove(&(at, id));
         }
-    }
-
-    /// Returns whether there is such a swarm.
-    pub(super) fn handle_overlay(&mut self, now: Time, id: SwarmId, input: overlay::Input) -> bool {
-        self.get_mut(id).map(|member| member.handle_overlay(now, input)).is_some()
-    }
-
-    /// Returns whether there is such a stream.
-    pub(super) fn handle_tree(&mut self, now: Time, id: SwarmId, input: broadcast::Input) -> bool {
-        self.get_mut(id).is_some_and(|member| member.handle_tree(now, input))
-    }
-
-    /// Does what is due in a swarm; returns whether this node leaves it.
-    pub(super) fn expire(&mut self, now: Time, id: SwarmId) -> bool {
-        self.get_mut(id).is_some_and(|member| member.expire(now))
     }
 
     /// Returns the next thing that a swarm wants done.
@@ -136,8 +121,8 @@ impl Members {
         action
     }
 
-    /// Gives each stream its share of [`broadcast::Config::upload`], by rate: all trees then have as many children
-    /// here. A stream whose rate isn't known yet takes what it needs until it is.
+    /// Gives each stream its share of [`crate::plumtree::Config::upload`], by rate: then every tree has as many children
+    /// here. A stream takes what it needs until its rate is known.
     fn share_upload(&mut self, now: Time) {
         let Some(upload) = self.config.broadcast.upload else { return };
         if self.share_at.is_some_and(|at| now < at) {
@@ -180,31 +165,6 @@ impl Members {
     pub(super) fn neighbours(&self) -> impl Iterator<Item = Peer> {
         self.get(SwarmId::DIRECTORY).into_iter().flat_map(Member::active)
     }
-
-    /// Returns whether a swarm needs the link to this peer.
-    pub(super) fn needs_link(&self, id: NodeId) -> bool {
-        self.all().any(|member| member.needs_link(id))
-    }
-
-    pub(super) fn views(&self) -> impl Iterator<Item = SwarmView> {
-        self.all().map(Member::view)
-    }
-
-    pub(super) fn record(&self, stream: &StreamName) -> Option<&Record> {
-        self.get(SwarmId::of(stream))?.record()
-    }
-
-    pub(super) fn resume(&self, stream: &StreamName) -> Option<Resume> {
-        self.get(SwarmId::of(stream))?.resume()
-    }
-
-    pub(super) fn sizes(&self, id: SwarmId) -> Option<Sizes> {
-        self.get(id)?.sizes()
-    }
-
-    pub(super) fn check_invariants(&self) {
-        self.all().for_each(Member::check_invariants);
-    }
 }
 
 #[cfg(test)]
@@ -215,7 +175,8 @@ mod tests {
     use super::*;
     use crate::hyparview::{Message, Priority};
     use crate::model::time::UnixTime;
-    use crate::model::{Epoch, Flags, PartHeader, PartId, Trace, TrackId};
+    use crate::model::{Epoch, Flags, NodeId, PartHeader, PartId, Trace, TrackId};
+    use crate::{hyparview as overlay, plumtree as broadcast};
 
     const T: Time = Time::from_millis(100_000);
     const SECOND: Duration = Duration::from_secs(1);
@@ -236,28 +197,36 @@ mod tests {
         std::iter::from_fn(|| members.poll(now, id)).collect()
     }
 
+    fn feed_overlay(members: &mut Members, id: SwarmId, input: overlay::Input) {
+        members.get_mut(id).expect("a swarm").feed_overlay(T, input);
+    }
+
+    fn expire(members: &mut Members, now: Time, id: SwarmId) -> bool {
+        members.get_mut(id).expect("a swarm").expire(now)
+    }
+
     /// A neighbour asks with priority, which is never refused.
     fn add_neighbour(members: &mut Members, id: SwarmId, n: u64) -> Vec<Action> {
         let message = Message::Neighbor { priority: Priority::High };
-        assert!(members.handle_overlay(T, id, overlay::Input::Message { from: peer(n), message }));
+        feed_overlay(members, id, overlay::Input::Message { from: peer(n), message });
         drain(members, T, id)
     }
 
     #[test]
     fn a_stream_is_joined_once_and_left_after_a_while() {
         let (mut members, id) = (members(), SwarmId::of(&name("a")));
-        assert!(!members.handle_tree(T, id, broadcast::Input::Timeout));
+        assert!(members.get(id).is_none());
         assert!(members.join(&name("a"), []));
         assert!(!members.join(&name("a"), []), "it is there");
         assert_eq!(members.ids(), [SwarmId::DIRECTORY, id]);
         members.let_go(T, &name("a"));
         members.join(&name("a"), []);
         let late = T + 60 * SECOND;
-        assert!(!members.expire(late, id), "it came back");
+        assert!(!expire(&mut members, late, id), "it came back");
         drain(&mut members, late, id);
         members.let_go(T, &name("a"));
         assert!(members.due(late).contains(&id));
-        assert!(members.expire(late, id));
+        assert!(expire(&mut members, late, id));
         members.remove(id);
         assert_eq!((members.ids(), members.due(late).contains(&id)), (vec![SwarmId::DIRECTORY], false));
     }
@@ -266,7 +235,7 @@ mod tests {
     fn a_swarm_that_has_had_its_turn_is_due_later() {
         let mut members = members();
         assert_eq!(members.due(T), [SwarmId::DIRECTORY], "its first deadline is at once");
-        assert!(!members.expire(T, SwarmId::DIRECTORY));
+        assert!(!expire(&mut members, T, SwarmId::DIRECTORY));
         assert_eq!(drain(&mut members, T, SwarmId::DIRECTORY), [Action::Bootstrap]);
         assert_eq!(members.due(T), []);
         assert!(members.poll_timeout().is_some_and(|at| at > T));
@@ -281,8 +250,8 @@ mod tests {
         let id = SwarmId::of(&name("a"));
         assert!(!welcomed(add_neighbour(&mut members, id, 2)));
         assert_eq!(members.neighbours().collect::<Vec<_>>(), [peer(2)]);
-        assert!(members.needs_link(NodeId(2)));
-        let view = members.views().find(|view| view.id == id).expect("it is joined");
+        assert!(members.all().any(|member| member.needs_link(NodeId(2))));
+        let view = members.all().map(Member::view).find(|view| view.id == id).expect("it is joined");
         assert_eq!(view.active, [peer(2)]);
         assert_eq!([view.eager, view.lazy].concat(), [NodeId(2)], "Plumtree knows it, too");
     }
@@ -322,7 +291,8 @@ mod tests {
             hash: *blake3::hash(&body).as_bytes(),
         };
         assert_eq!(members.share_at, None);
-        members.handle_tree(T, id, broadcast::Input::Publish { header, body, trace: Trace::default() });
+        let publish = broadcast::Input::Publish { header, body, trace: Trace::default() };
+        assert!(members.get_mut(id).is_some_and(|member| member.feed_tree(T, publish)));
         let actions = drain(&mut members, T, id);
         assert!(matches!(&actions[..], [Action::Output(Output::Deliver { .. })]), "{actions:?}");
         assert_eq!(members.share_at, Some(T + SHARE_EVERY));
@@ -331,7 +301,7 @@ mod tests {
     #[test]
     fn what_an_overlay_asks_is_worth_a_dial() {
         let mut members = members();
-        members.handle_overlay(T, SwarmId::DIRECTORY, overlay::Input::Join(peer(2)));
+        feed_overlay(&mut members, SwarmId::DIRECTORY, overlay::Input::Join(peer(2)));
         let actions = drain(&mut members, T, SwarmId::DIRECTORY);
         let asks = Action::Send { to: peer(2), body: FrameBody::Overlay(Message::Join), dial: true };
         assert!(actions.contains(&asks), "{actions:?}");

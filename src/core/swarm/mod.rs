@@ -1,5 +1,5 @@
-//! All swarms of one node: for each one HyParView and one Plumtree, the directory, and the record of
-//! each stream. The node's driver and the simulator see only this.
+//! All swarms of one node: a HyParView and a Plumtree for each, the directory, and the record of each stream. The node's
+//! driver and the simulator see only this.
 //!
 //! ```text
 //!             Hub --- directory swarm: HyParView + announcements
@@ -7,26 +7,23 @@
 //!              `----- cam2: HyParView + Plumtree
 //! ```
 //!
-//! - [`Hub`]: passes what happens to the owners below, and alone sends what they return.
+//! - [`Hub`]: passes inputs to the owners below, and alone sends what they return.
 //! - `members`: the swarms that this node is in; `member`: one of them.
-//! - `directory`: the map of streams, and which entry wins. `claims`: the entries that this node refreshes.
-//! - `archives`: who keeps what has left the streams' windows.
+//! - `announcement`: what all nodes pass on and hold. `directory`: the streams. `archives`: the nodes that hold what has
+//!   left the streams' windows. `claims`: the entries that this node refreshes.
 //! - `links`: the links that all swarms share. `contacts`: the addresses to join at.
-//! - [`SwarmFrame`]: what goes on a link's control stream: messages of both protocols, each [`Announcement`] of an
-//!   [`Entry`], and each [`ArchiveNotice`].
+//! - [`SwarmFrame`]: a frame of a link's control stream: a message of either protocol, or announcements.
 //!
 //! The contract: after every [`Hub::handle`], drain [`Hub::poll_output`] until `None`; then wait for the next
 //! input or [`Hub::poll_timeout`]. Each [`Output::Dial`] is answered by [`Input::LinkUp`] or [`Input::DialFailed`].
-//! Bodies are for links that are up; frames to others are never handed out.
+//! The hub outputs frames and bodies only for links that are up.
 
 mod announcement;
-mod archive_notice;
 mod archives;
 mod claims;
 mod config;
 mod contacts;
 mod directory;
-mod entry;
 mod frame;
 mod hub;
 mod io;
@@ -38,10 +35,10 @@ mod members;
 mod tests;
 
 pub use announcement::{Announceable, Announcement};
-pub use archive_notice::{ArchiveNotice, Keeper, Kept};
+pub use archives::{ArchiveNotice, Keeper, Kept};
 pub use config::Config;
-pub use entry::Entry;
+pub use directory::Entry;
 pub use frame::{ANNOUNCEMENTS_MAX, FrameBody, SwarmFrame};
-pub use hub::{Counters, Hub};
+pub use hub::Hub;
 pub use io::{Input, Output};
 pub use member::SwarmView;

@@ -12,6 +12,7 @@ use damson_core::model::wire::WireError;
 use damson_core::model::{
     Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Peer, Record, Resume, StreamName, SwarmId, Trace, TrackId,
 };
+use damson_core::plumtree::{BodyAction, BodyEvent};
 use damson_core::swarm;
 use damson_core::swarm::{Entry, Input, Output, SwarmView};
 use tokio::sync::mpsc;
@@ -194,7 +195,12 @@ impl Flood {
     fn head(&mut self, now: Time, from: NodeId, header: PartHeader, trace: Trace) {
         let id = header.id;
         if self.habits.refuse || self.bodies.contains_key(&id) || self.done.contains(&id) {
-            self.outputs.push_back(Output::BodyRefuse { from, swarm: SwarmId::of(&stream()), id });
+            self.outputs.push_back(Output::Body {
+                peer: from,
+                swarm: SwarmId::of(&stream()),
+                action: BodyAction::Refuse(id),
+                expires: now,
+            });
             return;
         }
         let to: Vec<NodeId> = self.links.keys().copied().filter(|&peer| peer != from).collect();
@@ -202,7 +208,12 @@ impl Flood {
         let expires = now + self.habits.expiry;
         for &to in &to {
             let (trace, received) = (trace.clone(), now);
-            self.outputs.push_back(Output::BodyHead { to, swarm, header, trace, offset: 0, received, expires });
+            self.outputs.push_back(Output::Body {
+                peer: to,
+                swarm,
+                action: BodyAction::Head { header, trace, offset: 0, received },
+                expires,
+            });
         }
         let bytes = BytesMut::new();
         self.bodies.insert(id, Body { from, header, trace, received: now, to, bytes });
@@ -218,7 +229,12 @@ impl Flood {
             return;
         }
         for &to in body.to.iter().filter(|_| !piece.is_empty()) {
-            self.outputs.push_back(Output::BodyPiece { to, swarm, id, bytes: piece.clone() });
+            self.outputs.push_back(Output::Body {
+                peer: to,
+                swarm,
+                action: BodyAction::Piece { id, bytes: piece.clone() },
+                expires: Time::MAX,
+            });
         }
         body.bytes.extend_from_slice(piece);
         if body.bytes.len() == body.header.length as usize {
@@ -257,12 +273,19 @@ impl Core for Flood {
                     self.piece(self.me, header.id, &body.slice_ref(piece));
                 }
             }
-            Input::BodyHead { from, header, trace, .. } => self.head(now, *from, *header, trace.clone()),
-            Input::BodyPiece { from, id, bytes, .. } => self.piece(*from, *id, bytes),
-            Input::BodyTorn { id, .. } => {
+            Input::Body { peer, event: BodyEvent::Head { header, trace, .. }, .. } => {
+                self.head(now, *peer, *header, trace.clone())
+            }
+            Input::Body { peer, event: BodyEvent::Piece { id, bytes }, .. } => self.piece(*peer, *id, bytes),
+            Input::Body { event: BodyEvent::Torn(id), .. } => {
                 if let Some(torn) = self.bodies.remove(id) {
                     let swarm = SwarmId::of(&stream());
-                    let aborts = torn.to.iter().map(|&to| Output::BodyAbort { to, swarm, id: *id });
+                    let aborts = torn.to.iter().map(|&to| Output::Body {
+                        peer: to,
+                        swarm,
+                        action: BodyAction::Abort(*id),
+                        expires: now,
+                    });
                     self.outputs.extend(aborts);
                 }
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use damson_core::hyparview::DownCause;
 use damson_core::model::SwarmId;
+use damson_core::plumtree::{BodyAction, BodyEvent};
 use damson_core::swarm::{Input, Output};
 
 use self::fake::{Habits, Node, header, stream, within};
@@ -163,7 +164,7 @@ async fn a_refused_body_stops_its_sender() {
     a.publish(1, &body);
     let id = header(a.mesh.node_id(), 1, &body).id;
     let stopped = a.hear(|input| match input {
-        Input::BodyStopped { to, swarm, id } => Some((*to, *swarm, *id)),
+        Input::Body { peer: to, swarm, event: BodyEvent::Stopped(id) } => Some((*to, *swarm, *id)),
         _ => None,
     });
     assert_eq!(stopped.await, (b.mesh.node_id(), SwarmId::of(&stream()), id));
@@ -181,13 +182,16 @@ async fn a_body_given_up_is_torn_at_the_peer() {
     let trace = damson_core::model::Trace::default();
     let expires = now + Duration::from_secs(9);
     a.put_out([
-        Output::BodyHead { to, swarm, header, trace, offset: 0, received: now, expires },
-        Output::BodyPiece { to, swarm, id: header.id, bytes: body(10) },
+        Output::Body { peer: to, swarm, action: BodyAction::Head { header, trace, offset: 0, received: now }, expires },
+        Output::Body { peer: to, swarm, action: BodyAction::Piece { id: header.id, bytes: body(10) }, expires },
     ]);
-    let piece = b.hear(|input| if let Input::BodyPiece { bytes, .. } = input { Some(bytes.clone()) } else { None });
+    let piece = b.hear(|input| {
+        if let Input::Body { event: BodyEvent::Piece { bytes, .. }, .. } = input { Some(bytes.clone()) } else { None }
+    });
     assert_eq!(piece.await, body(10));
-    a.put_out([Output::BodyAbort { to, swarm, id: header.id }]);
-    let torn = b.hear(|input| if let Input::BodyTorn { id, .. } = input { Some(*id) } else { None });
+    a.put_out([Output::Body { peer: to, swarm, action: BodyAction::Abort(header.id), expires }]);
+    let torn =
+        b.hear(|input| if let Input::Body { event: BodyEvent::Torn(id), .. } = input { Some(*id) } else { None });
     assert_eq!(torn.await, header.id);
 }
 

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use damson_core::link::frame::{Frame, FrameDecoder, Hello, VERSION};
 use damson_core::model::NodeId;
 use damson_core::model::time::Time;
+use damson_core::plumtree::BodyEvent;
 use damson_core::swarm::Input;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 
@@ -97,7 +98,10 @@ async fn a_peer_that_reads_nothing_delays_nobody() {
         // The good peer has every part before the next is made.
         assert!(b.part().await.body == body, "part {msn}");
     }
-    let stopped = a.hear(|input| if let Input::BodyStopped { to, .. } = input { Some(*to) } else { None });
+    let stopped =
+        a.hear(
+            |input| if let Input::Body { peer, event: BodyEvent::Stopped(_), .. } = input { Some(*peer) } else { None },
+        );
     assert_eq!(stopped.await, wedged.id, "it alone loses bodies");
     let seen = within(a.mesh.snapshot()).await.expect("alive");
     let good = seen.links.iter().find(|link| link.name == "b").expect("linked");

@@ -1,6 +1,7 @@
 //! Bodies: how they share a node's upload, and wait for a slow receiver.
 
 use damson_core::model::{Hop, NodeName, Trace};
+use damson_core::plumtree::BodyEvent;
 use damson_core::swarm::Input;
 
 use super::{Event, Net, Start};
@@ -24,7 +25,7 @@ impl<N: Node> Net<N> {
             let (to, link, swarm, id) = (transfer.to, transfer.link, transfer.swarm, transfer.id);
             if transfer.head.is_some() && transfer.expires < now {
                 slot.uplink.transfers.pop_back();
-                self.input(from, Input::BodyStopped { to: peer(to).id, swarm, id });
+                self.input(from, Input::Body { peer: peer(to).id, swarm, event: BodyEvent::Stopped(id) });
                 continue;
             }
             let bytes = match (rate, slowest) {
@@ -68,7 +69,7 @@ impl<N: Node> Net<N> {
             }
             if torn {
                 self.queue.add(at, Event::Torn { from, to, link, swarm, id });
-                self.input(from, Input::BodyStopped { to: peer(to).id, swarm, id });
+                self.input(from, Input::Body { peer: peer(to).id, swarm, event: BodyEvent::Stopped(id) });
             } else {
                 self.queue.add(at, Event::Body { from, to, link, swarm, head, id, bytes });
             }

@@ -142,7 +142,7 @@ impl Cast for Hub {
     fn set_upload(&mut self, _upload: Option<u64>) {}
 
     fn claim(&mut self, now: Time, stream: u8, epoch: Epoch) {
-        self.handle(now, swarm::Input::Claim { record: record(name(stream), epoch) });
+        self.handle(now, swarm::Input::Claim(record(name(stream), epoch)));
     }
 
     fn put(net: &mut Net<Self>, at: u32, stream: u8, n: u32, length: usize) -> usize {

@@ -10,7 +10,8 @@ use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::wire::Reader;
 use damson_core::model::{Epoch, Flags, Msn, NodeId, PartHeader, PartId, Trace, TrackId};
 use damson_core::plumtree::{
-    Config, HELD_MAX, Input, MISSING_MAX, Message, NEIGHBOURS_MAX, Output, PIECE_LEN_MAX, Plumtree,
+    BodyAction, BodyEvent, Config, HELD_MAX, Input, MISSING_MAX, Message, NEIGHBOURS_MAX, Output, PIECE_LEN_MAX,
+    Plumtree,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -150,12 +151,8 @@ fuzz_target!(|ops: Vec<Op>| {
                 );
             }
             Op::Head { from, part, offset } => {
-                inputs.push(Input::BodyHead {
-                    from: peer(from),
-                    header: part.header(&mut hashes),
-                    trace: Trace::default(),
-                    offset,
-                });
+                let event = BodyEvent::Head { header: part.header(&mut hashes), trace: Trace::default(), offset };
+                inputs.push(Input::Body { peer: peer(from), event });
             }
             Op::Piece { from, part, at, wrong } => {
                 let body = if wrong { Part { other: !part.other, ..part }.body() } else { part.body() };
@@ -163,22 +160,23 @@ fuzz_target!(|ops: Vec<Op>| {
                     .chunks(PIECE_LEN_MAX)
                     .nth(usize::from(at % 3))
                     .map_or_else(Bytes::new, |piece| body.slice_ref(piece));
-                inputs.push(Input::BodyPiece { from: peer(from), id: part.id(), bytes });
+                inputs.push(Input::Body { peer: peer(from), event: BodyEvent::Piece { id: part.id(), bytes } });
             }
             Op::Whole { from, part } => {
                 let (from, body) = (peer(from), part.body());
-                inputs.push(Input::BodyHead {
-                    from,
-                    header: part.header(&mut hashes),
-                    trace: Trace::default(),
-                    offset: 0,
-                });
+                let event = BodyEvent::Head { header: part.header(&mut hashes), trace: Trace::default(), offset: 0 };
+                inputs.push(Input::Body { peer: from, event });
                 for piece in body.chunks(PIECE_LEN_MAX) {
-                    inputs.push(Input::BodyPiece { from, id: part.id(), bytes: body.slice_ref(piece) });
+                    inputs.push(Input::Body {
+                        peer: from,
+                        event: BodyEvent::Piece { id: part.id(), bytes: body.slice_ref(piece) },
+                    });
                 }
             }
-            Op::Torn { from, part } => inputs.push(Input::BodyTorn { from: peer(from), id: part.id() }),
-            Op::Stopped { to, part } => inputs.push(Input::BodyStopped { to: peer(to), id: part.id() }),
+            Op::Torn { from, part } => inputs.push(Input::Body { peer: peer(from), event: BodyEvent::Torn(part.id()) }),
+            Op::Stopped { to, part } => {
+                inputs.push(Input::Body { peer: peer(to), event: BodyEvent::Stopped(part.id()) })
+            }
             Op::Estimate { peer: n, rtt_us, rate } => inputs.push(Input::LinkEstimate { peer: peer(n), rtt_us, rate }),
             Op::Forget { track, before } => {
                 inputs.push(Input::Forget { track: TrackId(track % 3), before: Msn::from(before % 8) });
@@ -198,7 +196,9 @@ fuzz_target!(|ops: Vec<Op>| {
                         assert!(header.matches(&body), "what is delivered was checked");
                         assert!(delivered.insert(header.id), "each id once: {:?}", header.id);
                     }
-                    Output::BodyPiece { bytes, .. } => assert!(bytes.len() <= PIECE_LEN_MAX),
+                    Output::Body { action: BodyAction::Piece { bytes, .. }, .. } => {
+                        assert!(bytes.len() <= PIECE_LEN_MAX)
+                    }
                     Output::Send { message, .. } if said.len() < 256 => said.push(message),
                     _ => {}
                 }

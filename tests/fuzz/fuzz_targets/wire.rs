@@ -44,7 +44,8 @@ fuzz_target!(|data: &[u8]| {
         }
         2 => {
             let Ok(message) = Message::decode(&mut r) else { return };
-            assert_eq!(Message::decode(&mut Reader::new(message.to_bytes())), Ok(message));
+            message.encode(&mut out);
+            assert_eq!(Message::decode(&mut Reader::new(out.freeze())), Ok(message));
         }
         3 => {
             let Ok(record) = Record::decode(bytes) else { return };

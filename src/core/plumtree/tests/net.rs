@@ -113,14 +113,14 @@ impl Net {
                     }
                     (to, Frame::Message(message))
                 }
-                Output::BodyHead { to, header, mut trace, offset, .. } => {
+                Output::Body { peer: to, action: BodyAction::Head { header, mut trace, offset, .. } } => {
                     self.heads += 1;
                     trace.hops.push(Hop::by(id, NodeName::default()));
                     (to, Frame::Head(header, trace, offset))
                 }
-                Output::BodyPiece { to, id, bytes } => (to, Frame::Piece(id, bytes)),
-                Output::BodyAbort { to, id } => (to, Frame::Abort(id)),
-                Output::BodyRefuse { from, id } => (from, Frame::Stop(id)),
+                Output::Body { peer: to, action: BodyAction::Piece { id, bytes } } => (to, Frame::Piece(id, bytes)),
+                Output::Body { peer: to, action: BodyAction::Abort(id) } => (to, Frame::Abort(id)),
+                Output::Body { peer: from, action: BodyAction::Refuse(id) } => (from, Frame::Stop(id)),
                 Output::Deliver { header, body, .. } => {
                     assert!(header.matches(&body), "node {node} delivered other bytes");
                     let old = self.delivered.entry(id).or_default().insert(header.id, (self.now, body));
@@ -157,10 +157,12 @@ impl Net {
                     }
                     let input = match frame {
                         Frame::Message(message) => Input::Message { from, message },
-                        Frame::Head(header, trace, offset) => Input::BodyHead { from, header, trace, offset },
-                        Frame::Piece(id, bytes) => Input::BodyPiece { from, id, bytes },
-                        Frame::Abort(id) => Input::BodyTorn { from, id },
-                        Frame::Stop(id) => Input::BodyStopped { to: from, id },
+                        Frame::Head(header, trace, offset) => {
+                            Input::Body { peer: from, event: BodyEvent::Head { header, trace, offset } }
+                        }
+                        Frame::Piece(id, bytes) => Input::Body { peer: from, event: BodyEvent::Piece { id, bytes } },
+                        Frame::Abort(id) => Input::Body { peer: from, event: BodyEvent::Torn(id) },
+                        Frame::Stop(id) => Input::Body { peer: from, event: BodyEvent::Stopped(id) },
                     };
                     self.input(to.0, input);
                 }

@@ -1,14 +1,14 @@
 //! The parts by themselves: what each decides, and what it returns.
 
 use super::*;
-use crate::plumtree::bodies::{Bodies, BodyAction, Place};
+use crate::plumtree::bodies::{Bodies, Effect, Place};
 use crate::plumtree::io::{Sending, Serve};
 use crate::plumtree::key::Key;
-use crate::plumtree::neighbours::{Neighbours, PeerSet, Slot};
+use crate::plumtree::neighbours::{Neighbours, PeerSet, STALL, Slot};
 use crate::plumtree::pulls::{HolderLinks, Missing, Offer, Pulls};
 use crate::plumtree::store::{HeldBody, Store};
 use crate::plumtree::transfers::{Coming, Head, Piece, Transfer, Transfers};
-use crate::plumtree::tree::{Exchange, Tree};
+use crate::plumtree::tree::Tree;
 
 const NOW: Time = Time::from_millis(1_000);
 const NOBODY: fn() -> PeerSet = PeerSet::default;
@@ -37,8 +37,12 @@ fn offer(slot: Slot, hops: u8) -> Offer {
 }
 
 fn transfer(slot: Slot, n: u16, length: usize) -> Transfer {
+    transfer_to(NOBODY(), slot, n, length)
+}
+
+fn transfer_to(to: PeerSet, slot: Slot, n: u16, length: usize) -> Transfer {
     let header = header(part(0, n), &body(part(0, n), length));
-    Transfer::new(NOW, slot, header, trace(NodeId(9)), NOBODY(), NOBODY())
+    Transfer::new(NOW, slot, header, trace(NodeId(9)), PeerSet::one(slot), to, NOBODY())
 }
 
 fn held(n: u16, length: usize) -> HeldBody {
@@ -95,7 +99,11 @@ mod transfers {
             transfers.head(&key(0), 1, &PartHeader { hash: [0; 32], ..of(0) }, 0),
             Head::Duplicate { same: false }
         );
-        assert_eq!(transfers.tear(&key(0), 1).map(|torn| torn.holders), Some(set(&[2])), "2 has said that it has it");
+        assert_eq!(
+            transfers.tear(NOW, &key(0), 1).map(|torn| torn.holders),
+            Some(set(&[2])),
+            "2 has said that it has it"
+        );
         assert_eq!(
             transfers.head(&key(0), 2, &PartHeader { hash: [0; 32], ..of(0) }, 0),
             Head::Wrong { conflict: true }
@@ -117,7 +125,7 @@ mod transfers {
         assert_eq!(piece(2, 0..10), Piece::Ignored);
         assert_eq!(piece(1, 0..60), Piece::New { bytes: whole.slice(0..60), to: NOBODY(), last: false });
         assert_eq!(piece(1, 0..41), Piece::Wrong, "more than the header promised");
-        transfers.tear(&key(0), 1);
+        transfers.tear(NOW, &key(0), 1);
         transfers.resume(NOW, &key(0), 2, 20, set(&[3]));
         let coming = transfers.get_mut(&key(0)).expect("it comes in");
         assert_eq!(coming.holders, set(&[2, 3]));
@@ -135,23 +143,23 @@ mod transfers {
 
     #[test]
     fn what_stands_still_is_stuck_if_others_have_it_and_an_orphan_if_nobody_sends_it() {
-        let (mut transfers, mut neighbours, stall) = (Transfers::default(), neighbours(), ms(400));
+        let (mut transfers, mut neighbours, stall) = (Transfers::default(), neighbours(), STALL);
         transfers.begin(key(0), transfer(1, 0, 100));
         transfers.begin(key(1), transfer(2, 1, 100));
         transfers.begin(key(2), transfer(3, 2, 100));
         transfers.get_mut(&key(0)).expect("begun").holders.insert(3);
-        transfers.tear(&key(2), 3);
+        transfers.tear(NOW, &key(2), 3);
         transfers.watch(NOW + stall);
-        assert!(transfers.stalled(NOW + ms(399), stall, &neighbours).next.is_none(), "not due");
-        let found = transfers.stalled(NOW + stall, stall, &neighbours);
+        assert!(transfers.stalled(NOW + ms(399), &neighbours).next.is_none(), "not due");
+        let found = transfers.stalled(NOW + stall, &neighbours);
         assert_eq!((found.stuck, found.orphans), (vec![(key(0), 1)], vec![]));
         // While other bytes come from 1 its body may stand still a while longer.
         neighbours.moved(NOW + ms(300), 1);
         transfers.watch(NOW + ms(500));
-        let found = transfers.stalled(NOW + ms(500), stall, &neighbours);
+        let found = transfers.stalled(NOW + ms(500), &neighbours);
         assert_eq!((found.stuck, found.next), (vec![], Some(NOW + ms(700))));
         transfers.watch(NOW + stall * 12);
-        assert_eq!(transfers.stalled(NOW + stall * 12, stall, &neighbours).orphans, [key(2)]);
+        assert_eq!(transfers.stalled(NOW + stall * 12, &neighbours).orphans, [key(2)]);
     }
 }
 
@@ -164,7 +172,7 @@ mod pulls {
     }
 
     fn choose(pulls: &mut Pulls, now: Time, n: u16, links: HolderLinks) -> Option<(Slot, bool)> {
-        pulls.choose(now, &key(n), false, links, &Config::default()).map(|ask| (ask.slot, ask.first))
+        pulls.choose(now, &key(n), false, links, &Config::default()).map(|ask| (ask.slot, ask.is_first))
     }
 
     #[test]
@@ -200,7 +208,7 @@ mod pulls {
         let late = NOW + config.graft_timeout_2;
         neighbours.moved(late, 1);
         assert!(pulls.due(late, &neighbours, &config).is_empty());
-        assert_eq!(pulls.due(late + config.stall, &neighbours, &config), [key(0)]);
+        assert_eq!(pulls.due(late + STALL, &neighbours, &config), [key(0)]);
     }
 
     #[test]
@@ -285,17 +293,6 @@ mod tree {
     }
 
     #[test]
-    fn a_second_copy_prunes_its_link_but_not_twice_at_once_nor_the_last_one() {
-        let mut tree = fed_by(1);
-        assert!(!tree.prune(NOW, 1, &CONFIG()), "eager_min");
-        assert!(tree.grafted_by(NOW, 2, None));
-        assert!(tree.prune(NOW, 2, &CONFIG()));
-        assert!(!tree.prune(NOW + ms(99), 2, &CONFIG()) && tree.prune(NOW + ms(100), 2, &CONFIG()));
-        tree.without(2);
-        assert!(tree.prune(NOW, 2, &CONFIG()), "a new neighbour in the same slot");
-    }
-
-    #[test]
     fn children_are_capped_by_the_upload_once_the_rate_is_known() {
         let mut tree = fed_by(0);
         let upload = Some(40_000);
@@ -320,44 +317,27 @@ mod tree {
             tree.came(coming, &missing, &neighbours, &CONFIG())
         };
         assert_eq!((came(3), came(2), came(3)), (None, None, None), "not in a row");
-        assert_eq!(came(3), Some(Exchange { graft: 2, prune: Some(1) }));
+        assert_eq!(came(3), Some(2));
         assert_eq!((tree.parent(), tree.eager()), (Some(2), set(&[2])));
-    }
-
-    #[test]
-    fn the_runner_up_succeeds_a_parent_that_is_lost_alone() {
-        for (lost_before, successor) in [(None, Some(2)), (Some(3), None)] {
-            let mut tree = fed_by(1);
-            tree.announced(key(0), &offer(1, 1), u8::MAX);
-            tree.announced(key(0), &offer(2, 3), 3);
-            tree.announced(key(1), &offer(3, 5), 4);
-            if let Some(slot) = lost_before {
-                assert!(!tree.without(slot));
-                assert_eq!(tree.successor(NOW, false), None);
-            }
-            assert!(tree.without(1));
-            assert_eq!(tree.successor(NOW, true), successor);
-            assert_eq!(tree.expects(NOW, 3), successor.is_some(), "a copy is waited for");
-        }
     }
 }
 
 mod bodies {
     use super::*;
 
-    fn lost(to: &[Slot], n: u16, lost: bool) -> BodyAction {
-        BodyAction::NotHere { to: set(to), id: part(0, n), lost }
+    fn lost(to: &[Slot], n: u16, lost: bool) -> Effect {
+        Effect::NotHere { to: set(to), id: part(0, n), lost }
     }
 
     #[test]
     fn a_torn_body_is_missing_again_if_somebody_else_has_it() {
         let (mut bodies, config) = (Bodies::default(), Config::default());
         for n in 0..2 {
-            bodies.begin(key(n), transfer(1, n, 100), false, &config);
+            bodies.begin(key(n), transfer(1, n, 100), false);
         }
         assert!(matches!(bodies.held_by(&key(0), 2), Place::Coming(Coming { slot: 1, hops: 1, .. })));
-        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [BodyAction::Torn]);
-        assert_eq!(bodies.torn(NOW, key(1), 1, &config), [BodyAction::Torn, BodyAction::Compare]);
+        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [Effect::Torn]);
+        assert_eq!(bodies.torn(NOW, key(1), 1, &config), [Effect::Torn, Effect::Compare]);
         assert_eq!((bodies.sizes().transfers, bodies.sizes().missing), (2, 1));
         // The one who could go on with it hasn't got it after all; it isn't lost while a part of it is here.
         assert_eq!(bodies.not_held_by(NOW, &key(0), 2), Some(lost(&[], 0, false)));
@@ -366,41 +346,35 @@ mod bodies {
     #[test]
     fn without_resume_a_torn_body_is_dropped_and_its_children_are_told() {
         let (mut bodies, config) = (Bodies::default(), Config { resume: false, ..Config::default() });
-        bodies.begin(key(0), transfer(1, 0, 100), false, &config);
-        bodies.forward(&key(0), set(&[2, 3]));
-        let abort = BodyAction::Abort { to: set(&[2, 3]), id: part(0, 0) };
-        assert_eq!(
-            bodies.torn(NOW, key(0), 1, &config),
-            [BodyAction::Torn, abort, lost(&[], 0, false), BodyAction::Compare]
-        );
+        bodies.begin(key(0), transfer_to(set(&[2, 3]), 1, 0, 100), false);
+        let abort = Effect::Link(set(&[2, 3]), BodyAction::Abort(part(0, 0)));
+        assert_eq!(bodies.torn(NOW, key(0), 1, &config), [Effect::Torn, abort, lost(&[], 0, false), Effect::Compare]);
         assert_eq!(bodies.sizes().transfers, 0);
     }
 
     #[test]
     fn a_neighbour_that_goes_ends_its_transfers_both_ways() {
         let (mut bodies, config) = (Bodies::default(), Config::default());
-        for (n, source) in [(0, 1), (1, 2)] {
-            bodies.begin(key(n), transfer(source, n, 100), false, &config);
-        }
-        bodies.forward(&key(1), set(&[1]));
+        bodies.begin(key(0), transfer(1, 0, 100), false);
+        bodies.begin(key(1), transfer_to(set(&[1]), 2, 1, 100), false);
         bodies.miss(key(2), Missing::new(&offer(1, 1), NOBODY(), NOW, false));
-        let refuse = BodyAction::Refuse { from: 1, id: part(0, 0) };
-        let abort = BodyAction::Abort { to: set(&[1]), id: part(0, 1) };
-        let expected = [refuse, BodyAction::Torn, BodyAction::Compare, abort, lost(&[], 2, true)];
+        let refuse = Effect::Link(set(&[1]), BodyAction::Refuse(part(0, 0)));
+        let abort = Effect::Link(set(&[1]), BodyAction::Abort(part(0, 1)));
+        let expected = [refuse, Effect::Torn, Effect::Compare, abort, lost(&[], 2, true)];
         assert_eq!(bodies.without(NOW, 1, true, &config), expected);
         assert_eq!(bodies.sizes().missing, 0);
     }
 
     #[test]
     fn what_the_window_lets_go_of_is_refused_and_given_up() {
-        let (mut bodies, config) = (Bodies::default(), Config::default());
-        bodies.begin(key(0), transfer(1, 0, 100), false, &config);
+        let mut bodies = Bodies::default();
+        bodies.begin(key(0), transfer(1, 0, 100), false);
         bodies.miss(key(1), Missing::new(&offer(1, 1), NOBODY(), NOW, false));
         assert!(bodies.wants(&key(0)));
         let id = part(0, 0);
         let expected = [
-            BodyAction::Refuse { from: 1, id },
-            BodyAction::Abort { to: NOBODY(), id },
+            Effect::Link(set(&[1]), BodyAction::Refuse(id)),
+            Effect::Link(NOBODY(), BodyAction::Abort(id)),
             lost(&[], 0, false),
             lost(&[], 1, true),
         ];
@@ -412,23 +386,26 @@ mod bodies {
     fn a_publisher_supersedes_what_comes_in_and_what_is_missing() {
         let (mut bodies, config) = (Bodies::default(), Config::default());
         bodies.miss(key(0), Missing::new(&offer(1, 1), NOBODY(), NOW, false));
-        assert_eq!(bodies.supersede(&key(0)), [BodyAction::Conflict, lost(&[], 0, false)]);
-        bodies.begin(key(1), transfer(1, 1, 100), false, &config);
+        assert_eq!(bodies.supersede(&key(0)), [Effect::Conflict, lost(&[], 0, false)]);
+        bodies.begin(key(1), transfer(1, 1, 100), false);
         let id = part(0, 1);
-        let expected =
-            [BodyAction::Refuse { from: 1, id }, BodyAction::Abort { to: NOBODY(), id }, lost(&[], 1, false)];
+        let expected = [
+            Effect::Link(set(&[1]), BodyAction::Refuse(id)),
+            Effect::Link(NOBODY(), BodyAction::Abort(id)),
+            lost(&[], 1, false),
+        ];
         assert_eq!(bodies.supersede(&key(1)), expected);
         assert!(bodies.supersede(&key(1)).is_empty());
         // A transfer's deadline goes with the last one that is complete; a dropped one's is looked at once.
-        assert!(bodies.on_stall_timer(NOW + config.stall, &neighbours(), &config).is_empty());
+        assert!(bodies.on_stall_timer(NOW + STALL, &neighbours(), &config).is_empty());
         assert_eq!(bodies.next_due(), None);
     }
 
     #[test]
     fn a_new_neighbour_is_offered_everything_once() {
-        let (mut bodies, config) = (Bodies::default(), Config::default());
+        let mut bodies = Bodies::default();
         bodies.keep(key(0), held(0, 10), u64::MAX);
-        bodies.begin(key(1), transfer(1, 1, 100), false, &config);
+        bodies.begin(key(1), transfer(1, 1, 100), false);
         let offer: Vec<(PartId, u32)> = bodies.offer(2).iter().map(|announce| (announce.id, announce.length)).collect();
         assert_eq!(offer, [(part(0, 0), 10), (part(0, 1), 100)]);
         assert!(!bodies.is_news(&key(0), set(&[2])) && bodies.is_news(&key(0), set(&[2, 3])));

@@ -62,8 +62,14 @@ fn a_parent_that_was_often_late_is_waited_for_no_longer_than_a_live_part_has() {
         }
         net.run(late);
         let whole = body(id, 100);
-        net.input(0, Input::BodyHead { from: parent, header: header(id, &whole), trace: trace(parent), offset: 0 });
-        net.input(0, Input::BodyPiece { from: parent, id, bytes: whole });
+        net.input(
+            0,
+            Input::Body {
+                peer: parent,
+                event: BodyEvent::Head { header: header(id, &whole), trace: trace(parent), offset: 0 },
+            },
+        );
+        net.input(0, Input::Body { peer: parent, event: BodyEvent::Piece { id, bytes: whole } });
         assert!(net.has(0, id));
         net.run(500);
     }
@@ -124,22 +130,28 @@ fn who_can_hardly_send_is_left_by_its_children() {
     }
 }
 
-/// A parent whose bodies take 300 ms from head to tail, and another neighbour that announces them a moment
-/// after each has begun, having got it over `hops` links; returns who is asked to be the parent.
-fn beside_a_slow_parent(hops: u8) -> Option<NodeId> {
+/// Plays a parent whose bodies take 300 ms from head to tail, and another neighbour that says `message` a moment after each
+/// has begun; its copy has passed `hops` links. Returns the neighbour that is asked to be the parent.
+fn beside_a_slow_parent(message: fn(Announce) -> Message, hops: u8) -> Option<NodeId> {
     let (mut net, parent, other) = diamond(&Config::default());
     for n in 0..8 {
         let id = part(1, n);
         let body = body(id, 50_000);
         let way = trace(NodeId(parent));
         let from = NodeId(parent);
-        net.input(3, Input::BodyHead { from, header: header(id, &body), trace: way, offset: 0 });
+        net.input(
+            3,
+            Input::Body { peer: from, event: BodyEvent::Head { header: header(id, &body), trace: way, offset: 0 } },
+        );
         net.run(20);
-        let message = Message::Receiving(announce(id, 50_000, hops));
+        let message = message(announce(id, 50_000, hops));
         net.input(3, Input::Message { from: NodeId(other), message });
         for at in (0..50_000).step_by(10_000) {
             net.run(60);
-            net.input(3, Input::BodyPiece { from, id, bytes: body.slice(at..at + 10_000) });
+            net.input(
+                3,
+                Input::Body { peer: from, event: BodyEvent::Piece { id, bytes: body.slice(at..at + 10_000) } },
+            );
         }
         let joined = |to: u64| {
             net.log.iter().any(|(from, at, message)| {
@@ -155,7 +167,10 @@ fn beside_a_slow_parent(hops: u8) -> Option<NodeId> {
 
 #[test]
 fn a_slow_parent_is_left_though_its_heads_come_first() {
-    assert!(beside_a_slow_parent(1).is_some());
-    // Who got it over more links, and later, may have got it from here.
-    assert!(beside_a_slow_parent(9).is_none());
+    let whole = |announce| Message::Ihave(vec![announce]);
+    assert!(beside_a_slow_parent(whole, 1).is_some());
+    // A neighbour that got it over more links, and later, may have got it from here.
+    assert!(beside_a_slow_parent(whole, 9).is_none());
+    // One that has only begun may be as slow.
+    assert!(beside_a_slow_parent(Message::Receiving, 1).is_none());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Net, addr, name, peer};
 use crate::model::{LifeId, NodeId};
-use crate::swarm::archive_notice::Kept;
+use crate::swarm::archives::Kept;
 use crate::swarm::config::Config;
 use crate::swarm::io::Input;
 
