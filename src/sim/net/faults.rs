@@ -127,10 +127,6 @@ mod tests {
         fn glance(&self) -> Glance {
             self.glance.clone()
         }
-
-        fn frame_len(_frame: &()) -> usize {
-            0
-        }
     }
 
     const SIZES: Sizes = Sizes { held: 0, held_bytes: 0, transfers: 0, missing: 0, announcements: 0 };
