@@ -212,11 +212,6 @@ pub(super) fn farther_than(active: &View<Active>, rtt_us: u32, config: &Config) 
     (u64::from(rtt_us) < bar).then_some(far.peer)
 }
 
-/// Returns whether a full node is better off with a neighbour at this round trip.
-pub(super) fn is_nearer(views: &Views, rtt_us: u32, config: &Config) -> bool {
-    !views.has_room() && farther_than(views.active(), rtt_us, config).is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;

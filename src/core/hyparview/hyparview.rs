@@ -7,14 +7,13 @@ use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::config::Config;
-use super::deadlines::Deadlines;
 use super::departures::{Admissions, Calm, Nearness, Pong, Seeks};
 use super::io::{Counters, DownCause, Input, Output};
-use super::join::{Bootstrap, Walk};
+use super::join::Bootstrap;
 use super::message::{Message, Priority};
 use super::neighbor::{Answer, Ask, Requests};
 use super::shuffle::Shuffles;
-use super::timer::Timer;
+use super::timers::{Timer, Timers};
 use super::views::Views;
 use super::{departures, neighbor, shuffle};
 use crate::model::time::Time;
@@ -34,7 +33,7 @@ pub struct HyParView {
     seeks: Seeks,
     admissions: Admissions,
     nearness: Nearness,
-    deadlines: Deadlines<Timer>,
+    timers: Timers,
     outputs: VecDeque<Output>,
     left: bool,
     counters: Counters,
@@ -44,8 +43,8 @@ impl HyParView {
     /// Makes an overlay of one: the first [`Input::Timeout`] asks for the bootstrap addresses.
     pub fn new(me: Peer, config: Config, seed: u64) -> Self {
         let views = Views::new(me.id, &config);
-        let mut deadlines = Deadlines::new();
-        deadlines.set(if views.is_static() { Timer::Refill } else { Timer::Bootstrap }, Time::ZERO);
+        let mut timers = Timers::default();
+        timers.set(if views.is_static() { Timer::Refill } else { Timer::Bootstrap }, Time::ZERO);
         HyParView {
             me,
             rng: Rng::seed_from_u64(seed),
@@ -57,7 +56,7 @@ impl HyParView {
             seeks: Seeks::new(&config),
             admissions: Admissions::new(&config),
             nearness: Nearness::default(),
-            deadlines,
+            timers,
             outputs: VecDeque::new(),
             left: false,
             counters: Counters::default(),
@@ -116,16 +115,12 @@ impl HyParView {
 
     /// Returns the next thing to do; drain until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let next = self.outputs.pop_front();
-        if next.is_none() {
-            self.outputs = VecDeque::new();
-        }
-        next
+        self.outputs.pop_front()
     }
 
     /// Returns when [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next()
+        self.timers.next()
     }
 
     /// Panics where a promise of the views is broken.
@@ -215,13 +210,13 @@ impl HyParView {
         // Departure: who has lost a neighbour shuffles like a young node, since its passive view may be as stale.
         if self.config.shuffle_first < self.config.shuffle_interval && !self.views.active().is_empty() {
             self.shuffles.hurry(&self.config);
-            self.deadlines.hasten_about(&mut self.rng, now, Timer::Shuffle, self.shuffles.interval());
+            self.timers.hasten_about(&mut self.rng, now, Timer::Shuffle, self.shuffles.interval());
         }
     }
 
     fn suspect(&mut self, now: Time, id: NodeId, cause: DownCause) {
         if self.views.suspect(now, id, cause, &self.config) && self.config.rotate_interval.is_some() {
-            self.deadlines.hasten_about(&mut self.rng, now, Timer::Rotate, self.config.rotate_suspect);
+            self.timers.hasten_about(&mut self.rng, now, Timer::Rotate, self.config.rotate_suspect);
         }
     }
 
@@ -233,14 +228,14 @@ impl HyParView {
         }
         self.requests.clear();
         self.nearness = Nearness::default();
-        self.deadlines = Deadlines::new();
+        self.timers = Timers::default();
         self.left = true;
     }
 
     // --- timers ---
 
     fn on_timeout(&mut self, now: Time) {
-        while let Some(timer) = self.deadlines.pop_due(now) {
+        while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Bootstrap => {
                     self.outputs.push_back(Output::Bootstrap);
@@ -270,34 +265,37 @@ impl HyParView {
         let bootstrap = self.bootstrap.due(self.views.active().len(), &self.config);
         // The first question is always asked: a node that starts can't know what it is missing.
         if bootstrap.is_none() && self.counters.requests > 0 {
-            self.deadlines.cancel(Timer::Bootstrap);
+            self.timers.cancel(Timer::Bootstrap);
         }
-        self.deadlines.arm(&mut self.rng, now, Timer::Bootstrap, bootstrap);
+        self.timers.arm(&mut self.rng, now, Timer::Bootstrap, bootstrap);
         let room = self.views.has_room();
         let idle = |id| !self.requests.contains(id);
         let retry = if room { self.views.next_retry(now, self.calm.until(), idle) } else { None };
         match self.requests.next(now, room).into_iter().chain(retry).min() {
-            Some(at) => self.deadlines.set(Timer::Refill, at),
-            None => self.deadlines.cancel(Timer::Refill),
-        }
-        if self.views.active().is_empty() {
-            for timer in [Timer::Seek, Timer::Shuffle, Timer::Rotate, Timer::Audit, Timer::Optimise] {
-                self.deadlines.cancel(timer);
-            }
-            return;
+            Some(at) => self.timers.set(Timer::Refill, at),
+            None => self.timers.cancel(Timer::Refill),
         }
         let suspects = self.views.passive().iter().any(|m| m.fails > 0);
         let rotate = self.config.rotate_interval.map(|calm| if suspects { self.config.rotate_suspect } else { calm });
         let gossip = !self.views.is_static();
         if !room {
-            self.deadlines.cancel(Timer::Seek);
+            self.timers.cancel(Timer::Seek);
         }
         let seek = room && gossip && self.config.seek_ttl > 0;
-        self.deadlines.arm(&mut self.rng, now, Timer::Seek, seek.then_some(self.seeks.interval()));
-        self.deadlines.arm(&mut self.rng, now, Timer::Shuffle, gossip.then_some(self.shuffles.interval()));
-        self.deadlines.arm(&mut self.rng, now, Timer::Rotate, rotate);
-        self.deadlines.arm(&mut self.rng, now, Timer::Audit, self.config.audit_interval);
-        self.deadlines.arm(&mut self.rng, now, Timer::Optimise, self.config.optimise_interval);
+        let repeated = [
+            (Timer::Seek, seek.then_some(self.seeks.interval())),
+            (Timer::Shuffle, gossip.then_some(self.shuffles.interval())),
+            (Timer::Rotate, rotate),
+            (Timer::Audit, self.config.audit_interval),
+            (Timer::Optimise, self.config.optimise_interval),
+        ];
+        for (timer, interval) in repeated {
+            if self.views.active().is_empty() {
+                self.timers.cancel(timer);
+            } else {
+                self.timers.arm(&mut self.rng, now, timer, interval);
+            }
+        }
     }
 
     // --- joining ---
@@ -339,15 +337,18 @@ impl HyParView {
         if !self.takes_walk(from, peer) {
             return;
         }
-        let Walk::Forward { ttl, remember } = Walk::of(ttl, self.views.active().len(), &self.config) else {
+        // "if timeToLive == 0 || #activeView == 1 then addNodeActiveView(newNode)"
+        let alone = self.views.active().len() == 1;
+        let Some(next) = ttl.min(self.config.arwl).checked_sub(1).filter(|_| !alone) else {
             return self.place(now, peer);
         };
-        if remember {
+        // "if timeToLive == PRWL then addNodePassiveView(newNode)"
+        if next + 1 == self.config.prwl {
             self.add_passive(peer);
         }
         // "n <- n in activeView and n != sender". Departure: nor the new node itself, which would end its own walk.
         match self.views.active().pick_except(&mut self.rng, &[from.id, peer.id]) {
-            Some(n) => self.send(n, Message::ForwardJoin { peer, ttl }),
+            Some(n) => self.send(n, Message::ForwardJoin { peer, ttl: next }),
             None => self.place(now, peer),
         }
     }
@@ -552,7 +553,8 @@ impl HyParView {
             Pong::Again(ping) => self.send(from, ping),
             Pong::Rtt(rtt_us) => {
                 let known = self.views.is_neighbor(from.id) || self.requests.contains(from.id);
-                if !known && departures::is_nearer(&self.views, rtt_us, &self.config) {
+                let nearer = departures::farther_than(self.views.active(), rtt_us, &self.config).is_some();
+                if nearer && !known && !self.views.has_room() {
                     self.ask(now, from, Ask::Near { rtt_us });
                 }
             }

@@ -39,28 +39,6 @@ impl Bootstrap {
     }
 }
 
-/// What becomes of a FORWARDJOIN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Walk {
-    /// It ends: the new node is to be a neighbour.
-    Place,
-    /// It goes on with this TTL; where `remember`, the new node is to be in the passive view.
-    Forward { ttl: u8, remember: bool },
-}
-
-impl Walk {
-    pub(super) fn of(ttl: u8, neighbors: usize, config: &Config) -> Self {
-        // "if timeToLive == 0 || #activeView == 1 then addNodeActiveView(newNode)"
-        match ttl.min(config.arwl).checked_sub(1) {
-            Some(next) if neighbors != 1 => {
-                // "if timeToLive == PRWL then addNodePassiveView(newNode)"
-                Walk::Forward { ttl: next, remember: next + 1 == config.prwl }
-            }
-            _ => Walk::Place,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,16 +61,5 @@ mod tests {
             None,
             "the paper asks at the start alone"
         );
-    }
-
-    #[test]
-    fn a_new_node_is_remembered_halfway_and_placed_at_the_end() {
-        let config = Config::default();
-        let walk = |ttl| Walk::of(ttl, 5, &config);
-        assert_eq!(walk(u8::MAX), Walk::Forward { ttl: 5, remember: false }, "nobody makes it walk longer");
-        assert_eq!(walk(3), Walk::Forward { ttl: 2, remember: true });
-        assert_eq!(walk(1), Walk::Forward { ttl: 0, remember: false });
-        assert_eq!(walk(0), Walk::Place);
-        assert_eq!(Walk::of(6, 1, &config), Walk::Place, "there is no other way than back");
     }
 }

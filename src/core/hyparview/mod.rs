@@ -10,7 +10,7 @@
 //! - `join`, `neighbor`, `shuffle`: the paper's three procedures, with the requests under way.
 //! - `departures`: what isn't in the paper; each departure is marked where it happens.
 //! - [`Config`]: every figure with its origin, and the switches back to the paper's rules.
-//! - [`Message`]: what nodes say, and its codec. `deadlines`: the named deadlines.
+//! - [`Message`]: what nodes say, and its codec. `timers`: the deadlines.
 //!
 //! The contract: after every [`HyParView::handle`], drain [`HyParView::poll_output`] until `None`;
 //! then wait for the next input or [`HyParView::poll_timeout`], whose passing is told by
@@ -24,7 +24,6 @@
 
 mod config;
 mod contact_cache;
-mod deadlines;
 mod departures;
 #[expect(clippy::module_inception, reason = "a folder's state machine is in the file of the folder's name")]
 mod hyparview;
@@ -33,7 +32,7 @@ mod join;
 mod message;
 mod neighbor;
 mod shuffle;
-mod timer;
+mod timers;
 mod view;
 mod views;
 

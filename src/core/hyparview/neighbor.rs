@@ -147,8 +147,8 @@ impl Requests {
     }
 }
 
-/// What is answered to a NEIGHBOR request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The answer to a NEIGHBOR request. By default it is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) accepted: bool,
     /// The neighbour that makes way.
@@ -169,11 +169,13 @@ pub(super) fn answer(
 ) -> Answer {
     // From a neighbour it is an audit, or two requests crossed.
     if views.is_neighbor(from) || views.has_room() {
-        return Answer { accepted: true, displaced: None, others: Vec::new() };
+        return Answer { accepted: true, ..Answer::default() };
+    }
+    if views.is_static() {
+        return Answer::default();
     }
     let active = views.active();
     let displaced = match priority {
-        _ if views.is_static() => None,
         // "A node that receives a high priority NEIGHBOR request will always accept the request,
         // even if it has to drop a random member from its active view"
         // Departure: not one that has hardly come.
@@ -193,7 +195,7 @@ pub(super) fn answer(
     let mut others = Vec::new();
     if priority != Priority::High {
         others.extend(displaced);
-    } else if displaced.is_none() && !views.is_static() {
+    } else if displaced.is_none() {
         // Departure: the asker is sent on to our neighbours, so that a thousand of them don't push each other
         // out of the same few slots.
         active.sample(rng, NODES_MAX, |m| m.peer.id != from, &mut others);

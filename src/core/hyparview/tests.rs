@@ -247,6 +247,32 @@ fn the_papers_rules_make_one_overlay_too() {
 }
 
 #[test]
+fn a_new_node_is_remembered_halfway_and_placed_at_the_end() {
+    let (now, neighbour, new) = (Time::from_millis(1), |n| peer(10 + n), peer(99));
+    // The message that a node with so many neighbours sends on, and whether it remembers the new node.
+    let walk = |neighbours: u64, ttl: u8| {
+        let mut overlay = HyParView::new(peer(0), Config::default(), 1);
+        for n in 0..neighbours {
+            let message = Message::Neighbor { priority: Priority::Low };
+            overlay.handle(now, Input::Message { from: neighbour(n), message });
+        }
+        while overlay.poll_output().is_some() {}
+        overlay.handle(now, Input::Message { from: neighbour(0), message: Message::ForwardJoin { peer: new, ttl } });
+        let sent = std::iter::from_fn(|| overlay.poll_output());
+        let sent =
+            sent.filter_map(|output| if let Output::Send { message, .. } = output { Some(message) } else { None });
+        (sent.last(), overlay.passive().any(|peer| peer == new))
+    };
+    let forward = |ttl| Some(Message::ForwardJoin { peer: new, ttl });
+    let place = Some(Message::Neighbor { priority: Priority::Low });
+    assert_eq!(walk(5, u8::MAX), (forward(5), false), "nobody makes it walk longer");
+    assert_eq!(walk(5, 3), (forward(2), true));
+    assert_eq!(walk(5, 1), (forward(0), false));
+    assert_eq!(walk(5, 0), (place.clone(), false));
+    assert_eq!(walk(1, 6), (place, false), "there is no other way than back");
+}
+
+#[test]
 fn few_nodes_are_all_neighbours() {
     for n in 2..=6 {
         let net = settled(n, n, &Config::default());
