@@ -73,15 +73,6 @@ pub struct Config {
     pub seek_first: Duration,
     /// See `seek_first`. Guess.
     pub seek_max: Duration,
-    /// Most requests under way at once, hedges included: the passive view, the contact cache and the bootstrap addresses. With
-    /// 20, dials into nothing held up the bootstrap until they had timed out (95 % killed: 10 s rather than 1 s).
-    pub pending_max: usize,
-    /// A peer that refused for want of a slot is asked again after this, doubling up to `busy_max`; at once where
-    /// we lose a neighbour, since then there are free slots around. Guess: a refill takes about as long elsewhere.
-    pub busy_first: Duration,
-    /// See `busy_first`. 60 s, a guess: in a small swarm the last slot may stay free for good (those that
-    /// have one are neighbours already), and each question costs a dial.
-    pub busy_max: Duration,
     /// Departure: a passive peer survives this many failed dials in a row; it is the last to be asked and the first to
     /// be replaced meanwhile, and no shuffle spreads it. 0: the paper's rule, the first failure
     /// purges (which drains the passive view for good in a netsplit). A node that
@@ -95,27 +86,16 @@ pub struct Config {
     /// Departure: below this many neighbours the bootstrap addresses are asked again; 0: the paper's rule, only at
     /// the start. Guess: half the active view.
     pub active_min: usize,
-    /// The bootstrap addresses are asked again after this, doubling up to `bootstrap_max`. Guess.
-    pub bootstrap_first: Duration,
-    /// See `bootstrap_first`. 10 s, so that a cluster whose seeds were away is one again within that time.
-    pub bootstrap_max: Duration,
 
     /// Departure: a full node exchanges one link for one to a passive peer after about this time, so that
     /// islands and healed partitions merge. `None`: the paper's rule. 120 s, a guess: a link lasts
     /// some minutes, and costs two dials and a repair of the tree at each end.
     pub rotate_interval: Option<Duration>,
-    /// The same, as long as there are passive peers that failed: are they back? Guess: half of the
-    /// 10 s in which a healed partition should be one overlay again.
-    pub rotate_suspect: Duration,
     /// Departure: in a storm, JOINs and walks that would cost a live neighbour its place are admitted only at
     /// this pace (a burst of `active_max`, then one each); the others are referred to the nodes that
     /// came before them, and links younger than `young_link` aren't dropped for a high priority
     /// request. `None`: the paper's rule, each JOIN evicts somebody. Guess.
     pub admit_interval: Option<Duration>,
-    /// See `admit_interval`. Guess: a few round trips.
-    pub young_link: Duration,
-    /// How many others a reply refers to. Guess: one more than an active view.
-    pub refer_max: usize,
     /// Departure: one neighbour is asked this often whether we are its neighbour, so that a lost DISCONNECT or
     /// answer leaves no one-sided link for good; in turn, the newest first. `None`: the paper's rule. 5 s, a
     /// guess: all within half a minute.
@@ -127,12 +107,6 @@ pub struct Config {
     /// Departure, after X-BOT (Leitao et al., SRDS 2009): this often a full node measures a passive peer,
     /// and takes it for its farthest neighbour where it is nearer. `None`: the paper's rule. Guess: 30 s.
     pub optimise_interval: Option<Duration>,
-    /// So many neighbours are left to chance (X-BOT's "unbiased neighbors": at least 1), so that the overlay
-    /// stays connected and its diameter small. Guess: 3 of 5.
-    pub random_links: usize,
-    /// A candidate must be nearer than this share of the farthest one's round trip, in percent. Guess: 75,
-    /// above the noise.
-    pub nearer_percent: u32,
 }
 
 impl Default for Config {
@@ -157,25 +131,15 @@ impl Default for Config {
             seek_ttl: 12,
             seek_first: Duration::from_millis(500),
             seek_max: Duration::from_secs(8),
-            pending_max: 112,
-            busy_first: Duration::from_secs(1),
-            busy_max: Duration::from_secs(60),
             fails_max: 8,
             fail_first: Duration::from_millis(500),
             fail_max: Duration::from_secs(60),
             active_min: 3,
-            bootstrap_first: Duration::from_millis(500),
-            bootstrap_max: Duration::from_secs(10),
             rotate_interval: Some(Duration::from_secs(120)),
-            rotate_suspect: Duration::from_secs(5),
             admit_interval: Some(Duration::from_secs(1)),
-            young_link: Duration::from_secs(1),
-            refer_max: 6,
             audit_interval: Some(Duration::from_secs(5)),
             spare_tree_links: true,
             optimise_interval: Some(Duration::from_secs(30)),
-            random_links: 3,
-            nearer_percent: 75,
         }
     }
 }

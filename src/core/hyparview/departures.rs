@@ -6,11 +6,21 @@ use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::config::Config;
-use super::message::{Message, NODES_MAX};
+use super::message::Message;
 use super::view::{Active, Passive, View};
-use super::views::Views;
+use super::views::{BUSY_MAX, Views};
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
+
+/// The number of others to whom a reply refers. Guess: one more than an active view.
+const REFER_MAX: usize = 6;
+
+/// The number of neighbours left to chance (X-BOT's "unbiased neighbors": at least 1), so that the overlay stays
+/// connected and its diameter small. Guess: 3 of 5.
+const RANDOM_LINKS: usize = 3;
+
+/// A candidate must be nearer than this share of the farthest neighbour's round trip, in percent. Guess: above the noise.
+const NEARER_PERCENT: u64 = 75;
 
 /// How many contacts are looked for at a time, once there is no need of them here.
 pub(super) const PROBES: usize = 8;
@@ -37,7 +47,7 @@ impl Calm {
     /// Notes that a request of ours was refused.
     pub(super) fn refused(&mut self, now: Time, config: &Config) {
         self.refusals += 1;
-        self.until = now + (config.refill_calm / 4).saturating_mul(self.refusals).min(config.busy_max);
+        self.until = now + (config.refill_calm / 4).saturating_mul(self.refusals).min(BUSY_MAX);
     }
 
     /// Ends it: a neighbour is lost with its link.
@@ -104,11 +114,9 @@ pub(super) fn referrals(rng: &mut Rng, views: &Views, config: &Config, except: N
     if config.admit_interval.is_none() {
         return others;
     }
-    let k = config.refer_max.min(NODES_MAX);
-    views.passive().sample(rng, k, |m| m.fails == 0 && m.peer.id != except, &mut others);
-    let more = k.saturating_sub(others.len()).max(k / 2);
+    views.passive().sample(rng, REFER_MAX, |m| m.fails == 0 && m.peer.id != except, &mut others);
+    let more = (REFER_MAX - others.len()).max(REFER_MAX / 2);
     views.active().sample(rng, more, |m| m.peer.id != except, &mut others);
-    others.truncate(NODES_MAX);
     others
 }
 
@@ -197,18 +205,18 @@ impl Nearness {
 }
 
 /// Returns the farthest neighbour that may be given up for a nearer one: of the near ones, or of all while
-/// more than `random_links` of them are left to chance. Not one that the broadcast tree runs over: the tree
+/// more than [`RANDOM_LINKS`] of them are left to chance. Not one that the broadcast tree runs over: the tree
 /// moves to nearer links by itself, and then this one is free to go.
-pub(super) fn farthest<'a>(active: &'a View<Active>, config: &Config) -> Option<&'a Active> {
-    let near_only = active.iter().filter(|m| !m.near).count() <= config.random_links;
+pub(super) fn farthest(active: &View<Active>) -> Option<&Active> {
+    let near_only = active.iter().filter(|m| !m.near).count() <= RANDOM_LINKS;
     let candidates = active.iter().filter(|m| m.rtt_us > 0 && !m.carries && (m.near || !near_only));
     candidates.max_by_key(|m| m.rtt_us)
 }
 
 /// Returns the farthest neighbour if a node at this round trip is clearly nearer.
-pub(super) fn farther_than(active: &View<Active>, rtt_us: u32, config: &Config) -> Option<Peer> {
-    let far = farthest(active, config)?;
-    let bar = u64::from(far.rtt_us) * u64::from(config.nearer_percent) / 100;
+pub(super) fn farther_than(active: &View<Active>, rtt_us: u32) -> Option<Peer> {
+    let far = farthest(active)?;
+    let bar = u64::from(far.rtt_us) * NEARER_PERCENT / 100;
     (u64::from(rtt_us) < bar).then_some(far.peer)
 }
 
@@ -242,7 +250,7 @@ mod tests {
         calm.refused(now, &config);
         assert_eq!(calm.until(), now + Duration::from_millis(500));
         (0..1_000).for_each(|_| calm.refused(now, &config));
-        assert_eq!(calm.until(), now + config.busy_max);
+        assert_eq!(calm.until(), now + BUSY_MAX);
         calm.forget();
         calm.refused(now, &config);
         assert_eq!(calm.until(), now + Duration::from_millis(250));
@@ -297,14 +305,14 @@ mod tests {
 
     #[test]
     fn the_farthest_goes_unless_the_tree_or_chance_needs_it() {
-        let (mut views, config) = (views(1..6, 0..0), Config::default());
-        assert!(farthest(views.active(), &config).is_none(), "none is measured");
+        let mut views = views(1..6, 0..0);
+        assert!(farthest(views.active()).is_none(), "none is measured");
         (1..6).for_each(|n| views.set_rtt(NodeId(n), n as u32 * 1_000));
-        let far = |views: &Views, rtt_us| farther_than(views.active(), rtt_us, &config).map(|peer| peer.id.0);
+        let far = |views: &Views, rtt_us| farther_than(views.active(), rtt_us).map(|peer| peer.id.0);
         assert_eq!((far(&views, 3_749), far(&views, 3_750)), (Some(5), None), "75 % of 5 ms");
         views.set_carries(NodeId(5), true);
         assert_eq!(far(&views, 2_999), Some(4));
-        let chance = Config { random_links: 5, ..config };
-        assert!(farthest(views.active(), &chance).is_none());
+        (1..3).for_each(|n| views.remove_active(NodeId(n)).map(drop).unwrap_or_default());
+        assert!(farthest(views.active()).is_none(), "three are left to chance");
     }
 }

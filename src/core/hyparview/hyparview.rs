@@ -2,6 +2,7 @@
 //! paper's Algorithm 1 and its section 4; "Departure" marks what isn't in it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::{RngExt, SeedableRng};
@@ -18,6 +19,10 @@ use super::views::Views;
 use super::{departures, neighbor, shuffle};
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
+
+/// While passive peers are suspects, a link is exchanged after about this time: are they back? Guess: half of the 10 s in
+/// which a healed partition should be one overlay again.
+const ROTATE_SUSPECT: Duration = Duration::from_secs(5);
 
 /// One node's part in the overlay of one swarm.
 #[derive(Debug, Clone)]
@@ -50,7 +55,7 @@ impl HyParView {
             rng: Rng::seed_from_u64(seed),
             views,
             requests: Requests::default(),
-            bootstrap: Bootstrap::new(&config),
+            bootstrap: Bootstrap::new(),
             shuffles: Shuffles::new(&config),
             calm: Calm::default(),
             seeks: Seeks::new(&config),
@@ -126,7 +131,7 @@ impl HyParView {
     /// Panics where a promise of the views is broken.
     pub fn check_invariants(&self) {
         self.views.check_invariants();
-        self.requests.check_invariants(self.views.active(), &self.config);
+        self.requests.check_invariants(self.views.active());
     }
 
     // --- inputs ---
@@ -216,7 +221,7 @@ impl HyParView {
 
     fn suspect(&mut self, now: Time, id: NodeId, cause: DownCause) {
         if self.views.suspect(now, id, cause, &self.config) && self.config.rotate_interval.is_some() {
-            self.timers.hasten_about(&mut self.rng, now, Timer::Rotate, self.config.rotate_suspect);
+            self.timers.hasten_about(&mut self.rng, now, Timer::Rotate, ROTATE_SUSPECT);
         }
     }
 
@@ -240,7 +245,7 @@ impl HyParView {
                 Timer::Bootstrap => {
                     self.outputs.push_back(Output::Bootstrap);
                     self.views.open_contacts();
-                    self.bootstrap.asked(&self.config);
+                    self.bootstrap.asked();
                 }
                 Timer::Refill => {
                     while let Some(late) = self.requests.expire(now) {
@@ -276,7 +281,7 @@ impl HyParView {
             None => self.timers.cancel(Timer::Refill),
         }
         let suspects = self.views.passive().iter().any(|m| m.fails > 0);
-        let rotate = self.config.rotate_interval.map(|calm| if suspects { self.config.rotate_suspect } else { calm });
+        let rotate = self.config.rotate_interval.map(|calm| if suspects { ROTATE_SUSPECT } else { calm });
         let gossip = !self.views.is_static();
         if !room {
             self.timers.cancel(Timer::Seek);
@@ -358,7 +363,7 @@ impl HyParView {
         if self.views.is_neighbor(peer.id) || self.requests.contains(peer.id) {
             return;
         }
-        let full = self.requests.is_full(&self.config);
+        let full = self.requests.is_full();
         if full || !(self.views.has_room() || self.admissions.admit(now, &self.config)) {
             return self.add_passive(peer);
         }
@@ -408,7 +413,7 @@ impl HyParView {
         let Some(ask) = ask else { return };
         self.counters.refusals += 1;
         self.add_passive(from);
-        self.views.set_busy(now, from.id, &self.config);
+        self.views.set_busy(now, from.id);
         if ask == Ask::Fill && self.views.has_enough(&self.config) {
             self.calm.refused(now, &self.config);
         }
@@ -416,7 +421,7 @@ impl HyParView {
 
     fn on_accepted(&mut self, now: Time, from: Peer, ask: Option<Ask>, displaced: Option<Peer>) {
         if !self.views.has_room()
-            && let Some(gone) = neighbor::given_up(&mut self.rng, ask, self.views.active(), &self.config)
+            && let Some(gone) = neighbor::given_up(&mut self.rng, ask, self.views.active())
         {
             // Both ends of an exchange drop somebody: the two are brought together, as X-BOT's four
             // nodes are, so that the exchange leaves no slot free.
@@ -442,7 +447,7 @@ impl HyParView {
         self.counters.drops += 1;
         self.outputs.push_back(Output::NeighborDown(from.id));
         self.forget_busy();
-        self.views.demote(&mut self.rng, now, from.id, &self.config);
+        self.views.demote(&mut self.rng, now, from.id);
         if self.views.has_enough(&self.config) {
             self.calm.dropped(now, &self.config);
         }
@@ -553,7 +558,7 @@ impl HyParView {
             Pong::Again(ping) => self.send(from, ping),
             Pong::Rtt(rtt_us) => {
                 let known = self.views.is_neighbor(from.id) || self.requests.contains(from.id);
-                let nearer = departures::farther_than(self.views.active(), rtt_us, &self.config).is_some();
+                let nearer = departures::farther_than(self.views.active(), rtt_us).is_some();
                 if nearer && !known && !self.views.has_room() {
                     self.ask(now, from, Ask::Near { rtt_us });
                 }
@@ -573,7 +578,7 @@ impl HyParView {
 
     /// "Send(DISCONNECT, n, myself); activeView <- activeView \ {n}; addNodePassiveView(n)"
     fn drop_active(&mut self, now: Time, id: NodeId) {
-        if let Some(peer) = self.views.demote(&mut self.rng, now, id, &self.config) {
+        if let Some(peer) = self.views.demote(&mut self.rng, now, id) {
             self.counters.drops += 1;
             self.outputs.push_back(Output::NeighborDown(id));
             self.send(peer, Message::Disconnect);

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use super::config::Config;
 
+/// The bootstrap addresses are asked again after this, doubling up to [`AGAIN_MAX`]. Guess.
+const AGAIN_FIRST: Duration = Duration::from_millis(500);
+
+/// A cluster whose seeds were away is one again within this time.
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+
 /// Owns whether a contact is needed, and when the bootstrap addresses are asked for one again.
 #[derive(Debug, Clone)]
 pub(super) struct Bootstrap {
@@ -13,8 +19,8 @@ pub(super) struct Bootstrap {
 }
 
 impl Bootstrap {
-    pub(super) fn new(config: &Config) -> Self {
-        Bootstrap { every: config.bootstrap_first, anchored: false }
+    pub(super) const fn new() -> Self {
+        Bootstrap { every: AGAIN_FIRST, anchored: false }
     }
 
     /// Returns the time until the addresses are asked, if they are to be.
@@ -22,15 +28,15 @@ impl Bootstrap {
     /// Departure: until a contact has answered, this may be an island that began with a lost JOIN.
     pub(super) fn due(&mut self, neighbors: usize, config: &Config) -> Option<Duration> {
         if neighbors >= config.active_min && (self.anchored || config.active_min == 0) {
-            self.every = config.bootstrap_first;
+            self.every = AGAIN_FIRST;
             return None;
         }
         Some(self.every)
     }
 
     /// Notes that they were asked: the time to the next question doubles.
-    pub(super) fn asked(&mut self, config: &Config) {
-        self.every = (self.every * 2).min(config.bootstrap_max);
+    pub(super) fn asked(&mut self) {
+        self.every = (self.every * 2).min(AGAIN_MAX);
     }
 
     /// Notes that a contact has answered.
@@ -46,20 +52,16 @@ mod tests {
     #[test]
     fn the_bootstrap_addresses_are_asked_until_a_contact_answers_and_neighbours_are_enough() {
         let config = Config::default();
-        let mut bootstrap = Bootstrap::new(&config);
-        assert_eq!(bootstrap.due(5, &config), Some(config.bootstrap_first), "it may be an island");
-        (0..2).for_each(|_| bootstrap.asked(&config));
-        assert_eq!(bootstrap.due(0, &config), Some(config.bootstrap_first * 4));
-        (0..20).for_each(|_| bootstrap.asked(&config));
-        assert_eq!(bootstrap.due(0, &config), Some(config.bootstrap_max));
+        let mut bootstrap = Bootstrap::new();
+        assert_eq!(bootstrap.due(5, &config), Some(AGAIN_FIRST), "it may be an island");
+        (0..2).for_each(|_| bootstrap.asked());
+        assert_eq!(bootstrap.due(0, &config), Some(AGAIN_FIRST * 4));
+        (0..20).for_each(|_| bootstrap.asked());
+        assert_eq!(bootstrap.due(0, &config), Some(AGAIN_MAX));
         bootstrap.anchor();
-        assert_eq!(bootstrap.due(2, &config), Some(config.bootstrap_max));
+        assert_eq!(bootstrap.due(2, &config), Some(AGAIN_MAX));
         assert_eq!(bootstrap.due(3, &config), None);
-        assert_eq!(bootstrap.due(2, &config), Some(config.bootstrap_first), "it starts anew");
-        assert_eq!(
-            Bootstrap::new(&Config::paper()).due(0, &Config::paper()),
-            None,
-            "the paper asks at the start alone"
-        );
+        assert_eq!(bootstrap.due(2, &config), Some(AGAIN_FIRST), "it starts anew");
+        assert_eq!(Bootstrap::new().due(0, &Config::paper()), None, "the paper asks at the start alone");
     }
 }

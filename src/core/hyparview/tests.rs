@@ -395,8 +395,8 @@ fn who_leaves_is_let_go_at_once() {
 fn links_grow_shorter_where_round_trips_are_told() {
     // Nodes on a ring: the way between two is their distance on it.
     let rtt = |a: u64, b: u64| 1_000 * u32::try_from(a.abs_diff(b).min(64 - a.abs_diff(b))).expect("small");
-    let mean = |config: &Config| {
-        let mut overlay = HyParView::new(peer(0), config.clone(), 1);
+    let near = {
+        let mut overlay = HyParView::new(peer(0), Config::default(), 1);
         let now = Time::from_millis(1);
         for n in [10, 20, 30, 31, 32] {
             overlay
@@ -410,8 +410,7 @@ fn links_grow_shorter_where_round_trips_are_told() {
         }
         overlay.active().map(|p| p.id.0).collect::<BTreeSet<_>>()
     };
-    assert_eq!(mean(&Config::default()), BTreeSet::from([1, 2, 10, 20, 30]));
-    assert_eq!(mean(&Config { random_links: 5, ..Config::default() }), BTreeSet::from([10, 20, 30, 31, 32]));
+    assert_eq!(near, BTreeSet::from([1, 2, 10, 20, 30]));
 }
 
 #[test]
@@ -462,7 +461,7 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 fn any_config() -> impl Strategy<Value = Config> {
-    let small = |config: Config| Config { active_max: 3, passive_max: 4, pending_max: 3, ..config };
+    let small = |config: Config| Config { active_max: 3, passive_max: 4, ..config };
     prop_oneof![
         Just(Config::default()),
         Just(small(Config::default())),

@@ -11,6 +11,14 @@ use super::view::{Active, Passive, View};
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
 
+/// A peer that refused for want of a slot is asked again after this, doubling up to [`BUSY_MAX`]; at once where we lose a
+/// neighbour, since then there are free slots around. Guess: a refill takes about as long elsewhere.
+const BUSY_FIRST: Duration = Duration::from_secs(1);
+
+/// Guess: in a small swarm the last slot may stay free for good (the nodes with a free slot are neighbours already), and
+/// each question costs a dial.
+pub(super) const BUSY_MAX: Duration = Duration::from_secs(60);
+
 /// Owns who is a neighbour, who can become one, and who was met besides. No node is in both views, and none is
 /// this node.
 #[derive(Debug, Clone)]
@@ -129,10 +137,10 @@ impl Views {
 
     /// "activeView <- activeView \ {n}; addNodePassiveView(n)". A node that has just let go of us, or we of it, has no
     /// slot for us.
-    pub(super) fn demote(&mut self, rng: &mut Rng, now: Time, id: NodeId, config: &Config) -> Option<Peer> {
+    pub(super) fn demote(&mut self, rng: &mut Rng, now: Time, id: NodeId) -> Option<Peer> {
         let peer = self.remove_active(id)?;
         self.add_passive(rng, peer, &mut Vec::new());
-        self.set_busy(now, id, config);
+        self.set_busy(now, id);
         Some(peer)
     }
 
@@ -164,10 +172,10 @@ impl Views {
     }
 
     /// Notes that a passive peer has no slot for us; it is asked again later.
-    pub(super) fn set_busy(&mut self, now: Time, id: NodeId, config: &Config) {
+    pub(super) fn set_busy(&mut self, now: Time, id: NodeId) {
         let Some(member) = self.passive.get_mut(id) else { return };
         member.busy = member.busy.saturating_add(1);
-        member.retry_at = now + doubled(config.busy_first, member.busy, config.busy_max);
+        member.retry_at = now + doubled(BUSY_FIRST, member.busy, BUSY_MAX);
     }
 
     /// Lets all be asked again that had no slot for us.
@@ -353,10 +361,10 @@ mod tests {
         let mut views = views(&config, 1..2);
         views.add_active(NOW, peer(1), false);
         assert!(views.passive().is_empty() && views.is_neighbor(NodeId(1)));
-        assert_eq!(views.demote(&mut rng(), NOW, NodeId(1), &config), Some(peer(1)));
+        assert_eq!(views.demote(&mut rng(), NOW, NodeId(1)), Some(peer(1)));
         views.check_invariants();
         assert_eq!(views.candidate(&mut rng(), NOW, false, |_| true), None);
-        let retry = NOW + config.busy_first;
+        let retry = NOW + BUSY_FIRST;
         assert_eq!(views.next_retry(NOW, Time::ZERO, |_| true), Some(retry));
         assert_eq!(views.next_retry(NOW, Time::ZERO, |id| id != NodeId(1)), None, "it is being asked");
         assert_eq!(views.candidate(&mut rng(), retry, false, |_| true), Some(peer(1)));
