@@ -24,7 +24,7 @@ enum Paper {
 
 impl Departure {
     /// All departures: those of the overlay, then those of the broadcast.
-    pub const ALL: [Departure; 25] = [
+    pub const ALL: [Departure; 24] = [
         // A young node shuffles after a second, then ever more rarely.
         Departure::overlay("young-shuffle", |config| config.shuffle_first = config.shuffle_interval),
         // Several passive peers are asked at once, and a dial into nothing holds up no other.
@@ -34,8 +34,6 @@ impl Departure {
         }),
         // A node that was dropped, and has enough neighbours, waits before it asks around.
         Departure::overlay("calm-refill", |config| config.refill_calm = Duration::ZERO),
-        // A walk looks for another node with a free slot.
-        Departure::overlay("seek", |config| config.seek_ttl = 0),
         // A passive peer survives some failed dials.
         Departure::overlay("patience", |config| config.fails_max = 0),
         // With too few neighbours the bootstrap addresses are asked again.

@@ -230,7 +230,7 @@ const SETUPS: [Setup; 11] = [
     },
     Setup {
         scenario: KILL,
-        departures: &[&["window-offer"], &["parallel-refill"], &["seek"], &["patience"]],
+        departures: &[&["window-offer"], &["parallel-refill"], &["patience"]],
         figures: &[("after", REACHED), ("after", LAST), ("after", RMR), ("the end", WHOLE), ("the end", FULL)],
     },
     Setup {
@@ -250,7 +250,7 @@ const SETUPS: [Setup; 11] = [
     },
     Setup {
         scenario: STORM,
-        departures: &[&["admission"], &["seek"], &["young-shuffle"], &["parallel-refill"]],
+        departures: &[&["admission"], &["young-shuffle"], &["parallel-refill"]],
         figures: &[("at 30 s", ISOLATED), ("at 30 s", FULL), ("at 30 s", ONE_SIDED), ("the end", WHOLE)],
     },
     Setup {

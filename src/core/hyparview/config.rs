@@ -65,14 +65,6 @@ pub struct Config {
     /// together. With each refusal it then waits a quarter of this longer before the next question, up to
     /// `busy_max`: it doesn't need the link, and each question may cost a dial. Zero: the paper's rule. Guess: 1 s.
     pub refill_calm: Duration,
-    /// Departure: who lacks neighbours, but has some, also sends a walk of this many steps to find another with a free
-    /// slot: over links that are there, where a question to a passive peer costs a dial and mostly finds
-    /// it full. 0: the paper's rule. Guess: 12, twice ARWL.
-    pub seek_ttl: u8,
-    /// Time between such walks, doubling up to `seek_max` as long as they find nobody. Guess.
-    pub seek_first: Duration,
-    /// See `seek_first`. Guess.
-    pub seek_max: Duration,
     /// Departure: a passive peer survives this many failed dials in a row; it is the last to be asked and the first to
     /// be replaced meanwhile, and no shuffle spreads it. 0: the paper's rule, the first failure
     /// purges (which drains the passive view for good in a netsplit). A node that
@@ -128,9 +120,6 @@ impl Default for Config {
             refill_width_max: 16,
             refill_hedge: Some(Duration::from_millis(150)),
             refill_calm: Duration::from_secs(1),
-            seek_ttl: 12,
-            seek_first: Duration::from_millis(500),
-            seek_max: Duration::from_secs(8),
             fails_max: 8,
             fail_first: Duration::from_millis(500),
             fail_max: Duration::from_secs(60),
@@ -155,7 +144,6 @@ impl Config {
             contacts_max: 0,
             refill_hedge: None,
             refill_calm: Duration::ZERO,
-            seek_ttl: 0,
             fails_max: 0,
             active_min: 0,
             rotate_interval: None,

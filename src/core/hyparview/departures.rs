@@ -1,6 +1,4 @@
-//! What isn't in the paper: the calm after a drop, walks to free slots, the pace of a storm, referrals, nearness.
-
-use std::time::Duration;
+//! What isn't in the paper: the calm after a drop, the pace of a storm, referrals, nearness.
 
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
@@ -58,27 +56,6 @@ impl Calm {
     /// Forgets the refusals: there may be free slots again.
     pub(super) fn forget(&mut self) {
         self.refusals = 0;
-    }
-}
-
-/// Times the walks that look for a node with a free slot.
-#[derive(Debug, Clone)]
-pub(super) struct Seeks {
-    every: Duration,
-}
-
-impl Seeks {
-    pub(super) fn new(config: &Config) -> Self {
-        Seeks { every: config.seek_first }
-    }
-
-    pub(super) fn interval(&self) -> Duration {
-        self.every
-    }
-
-    /// Notes that one was due: the time to the next one doubles.
-    pub(super) fn sent(&mut self, config: &Config) {
-        self.every = (self.every * 2).min(config.seek_max);
     }
 }
 
@@ -222,6 +199,8 @@ pub(super) fn farther_than(active: &View<Active>, rtt_us: u32) -> Option<Peer> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rand::SeedableRng;
 
     use super::*;

@@ -8,7 +8,7 @@ use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::config::Config;
-use super::departures::{Admissions, Calm, Nearness, Pong, Seeks};
+use super::departures::{Admissions, Calm, Nearness, Pong};
 use super::io::{Counters, DownCause, Input, Output};
 use super::join::Bootstrap;
 use super::message::{Message, Priority};
@@ -35,7 +35,6 @@ pub struct HyParView {
     bootstrap: Bootstrap,
     shuffles: Shuffles,
     calm: Calm,
-    seeks: Seeks,
     admissions: Admissions,
     nearness: Nearness,
     timers: Timers,
@@ -58,7 +57,6 @@ impl HyParView {
             bootstrap: Bootstrap::new(),
             shuffles: Shuffles::new(&config),
             calm: Calm::default(),
-            seeks: Seeks::new(&config),
             admissions: Admissions::new(&config),
             nearness: Nearness::default(),
             timers,
@@ -175,7 +173,6 @@ impl HyParView {
             Message::Disconnect => self.on_disconnect(now, from),
             Message::Shuffle { origin, ttl, nodes } => self.on_shuffle(from, origin, ttl, nodes),
             Message::ShuffleReply { nodes } => self.on_shuffle_reply(nodes),
-            Message::Seek { peer, ttl } => self.on_seek(now, from, peer, ttl),
             Message::Ping { stamp } => self.send(from, Message::Pong { stamp }),
             Message::Pong { stamp } => self.on_pong(now, from, stamp),
         }
@@ -253,7 +250,6 @@ impl HyParView {
                         self.suspect(now, late, DownCause::TimedOut);
                     }
                 }
-                Timer::Seek => self.seek(),
                 Timer::Shuffle => self.shuffle(),
                 Timer::Rotate => self.rotate(now),
                 Timer::Audit => self.audit(now),
@@ -283,12 +279,7 @@ impl HyParView {
         let suspects = self.views.passive().iter().any(|m| m.fails > 0);
         let rotate = self.config.rotate_interval.map(|calm| if suspects { ROTATE_SUSPECT } else { calm });
         let gossip = !self.views.is_static();
-        if !room {
-            self.timers.cancel(Timer::Seek);
-        }
-        let seek = room && gossip && self.config.seek_ttl > 0;
         let repeated = [
-            (Timer::Seek, seek.then_some(self.seeks.interval())),
             (Timer::Shuffle, gossip.then_some(self.shuffles.interval())),
             (Timer::Rotate, rotate),
             (Timer::Audit, self.config.audit_interval),
@@ -519,27 +510,6 @@ impl HyParView {
         }
     }
 
-    /// Sends a walk that ends at another node with a free slot.
-    fn seek(&mut self) {
-        self.seeks.sent(&self.config);
-        let next = self.views.active().pick_except(&mut self.rng, &[]);
-        self.send_any(next.map(|next| (next, Message::Seek { peer: self.me, ttl: self.config.seek_ttl })));
-    }
-
-    fn on_seek(&mut self, now: Time, from: Peer, peer: Peer, ttl: u8) {
-        if !self.takes_walk(from, peer) {
-            return;
-        }
-        let peer = if peer.id == from.id { from } else { peer };
-        if self.views.has_room() && !self.views.is_neighbor(peer.id) && !self.requests.contains(peer.id) {
-            return self.ask(now, peer, Ask::Fill);
-        }
-        let Some(ttl) = ttl.min(self.config.seek_ttl).checked_sub(1) else { return };
-        if let Some(next) = self.views.active().pick_except(&mut self.rng, &[from.id, peer.id]) {
-            self.send(next, Message::Seek { peer, ttl });
-        }
-    }
-
     /// Asks the neighbour whose turn it is whether we are its neighbour, too.
     fn audit(&mut self, now: Time) {
         let audited = self.views.audit(now);
@@ -592,7 +562,6 @@ impl HyParView {
     /// We have lost a neighbour: others may have, too.
     fn forget_busy(&mut self) {
         self.calm.forget();
-        self.seeks = Seeks::new(&self.config);
         self.views.forget_busy();
     }
 

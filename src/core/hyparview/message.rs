@@ -24,7 +24,7 @@ pub enum Priority {
     },
 }
 
-/// A message between two nodes. Names are the paper's; the last three aren't in it.
+/// A message between two nodes. Names are the paper's; the last two aren't in it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
     /// The sender is new; the receiver is its contact.
@@ -64,13 +64,6 @@ pub enum Message {
         /// The sample; at most [`NODES_MAX`].
         nodes: Vec<Peer>,
     },
-    /// A walk that looks for a node with a free slot (not in the paper).
-    Seek {
-        /// The node that has one, too.
-        peer: Peer,
-        /// Steps left.
-        ttl: u8,
-    },
     /// Measures the round trip to a candidate neighbour (not in the paper).
     Ping {
         /// A number that the answer returns.
@@ -87,8 +80,7 @@ impl Message {
     /// Returns whether it is worth a dial where there is no link. Some messages undo or answer something that only a
     /// link carries: without a link there's nothing to undo.
     pub fn wants_dial(&self) -> bool {
-        use Message::{Disconnect, NeighborReply, Pong, Seek};
-        !matches!(self, NeighborReply { .. } | Disconnect | Seek { .. } | Pong { .. })
+        !matches!(self, Message::NeighborReply { .. } | Message::Disconnect | Message::Pong { .. })
     }
 
     /// Appends the message.
@@ -132,11 +124,6 @@ impl Message {
                 out.put_u8(8);
                 out.put_u64(*stamp);
             }
-            Message::Seek { peer, ttl } => {
-                out.put_u8(10);
-                peer.encode(out);
-                out.put_u8(*ttl);
-            }
             Message::Pong { stamp } => {
                 out.put_u8(9);
                 out.put_u64(*stamp);
@@ -165,7 +152,7 @@ impl Message {
             7 => Message::ShuffleReply { nodes: nodes(r)? },
             8 => Message::Ping { stamp: r.u64("stamp")? },
             9 => Message::Pong { stamp: r.u64("stamp")? },
-            10 => Message::Seek { peer: Peer::decode(r)?, ttl: r.u8("ttl")? },
+            // 10 was a message of older nodes.
             _ => return Ok(None),
         };
         Ok(Some(message))

@@ -15,8 +15,6 @@ pub(super) enum Timer {
     Bootstrap,
     /// A request is due for its hedge or has gone without an answer, or a passive peer may be asked again.
     Refill,
-    /// Look for a node with a free slot.
-    Seek,
     /// Send a SHUFFLE.
     Shuffle,
     /// Exchange a link.
