@@ -24,7 +24,7 @@ enum Paper {
 
 impl Departure {
     /// All departures: those of the overlay, then those of the broadcast.
-    pub const ALL: [Departure; 24] = [
+    pub const ALL: [Departure; 23] = [
         // A young node shuffles after a second, then ever more rarely.
         Departure::overlay("young-shuffle", |config| config.shuffle_first = config.shuffle_interval),
         // Several passive peers are asked at once, and a dial into nothing holds up no other.
@@ -42,8 +42,6 @@ impl Departure {
         Departure::overlay("rotation", |config| config.rotate_interval = None),
         // In a storm JOINs evict neighbours only at a pace, and are referred to others.
         Departure::overlay("admission", |config| config.admit_interval = None),
-        // Neighbours are asked whether they are.
-        Departure::overlay("audit", |config| config.audit_interval = None),
         // Links that the tree runs over are the last to be exchanged.
         Departure::overlay("tree-links", |config| config.spare_tree_links = false),
         // After X-BOT: some links are exchanged for nearer ones.

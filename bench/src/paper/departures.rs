@@ -191,7 +191,7 @@ expect = {}
 whole-s = 60
 "#;
 
-const SETUPS: [Setup; 11] = [
+const SETUPS: [Setup; 10] = [
     Setup {
         scenario: STEADY,
         departures: &[&["time-rule"], &["lazy-start"], &["promise"], &["prune-throttle"]],
@@ -258,7 +258,6 @@ const SETUPS: [Setup; 11] = [
         departures: &[&["digests"], &["resume"], &["not-here"]],
         figures: &[("lossy", REACHED), ("lossy", BYTES), ("lossy", LAST), ("lossy", CONTROL), ("the end", WHOLE)],
     },
-    Setup { scenario: LOSS, departures: &[&["audit"]], figures: &[("at 76 s", ONE_SIDED), ("the end", ONE_SIDED)] },
     Setup {
         scenario: WORLD,
         departures: &[&["tree-links"]],

@@ -88,10 +88,6 @@ pub struct Config {
     /// came before them, and links younger than `young_link` aren't dropped for a high priority
     /// request. `None`: the paper's rule, each JOIN evicts somebody. Guess.
     pub admit_interval: Option<Duration>,
-    /// Departure: one neighbour is asked this often whether we are its neighbour, so that a lost DISCONNECT or
-    /// answer leaves no one-sided link for good; in turn, the newest first. `None`: the paper's rule. 5 s, a
-    /// guess: all within half a minute.
-    pub audit_interval: Option<Duration>,
 
     /// Departure: of the links that may be exchanged or dropped, those that the broadcast tree runs over are the
     /// last ([`HyParView::set_carries`](super::hyparview::HyParView::set_carries)). Off: the paper's rule, any at random.
@@ -126,7 +122,6 @@ impl Default for Config {
             active_min: 3,
             rotate_interval: Some(Duration::from_secs(120)),
             admit_interval: Some(Duration::from_secs(1)),
-            audit_interval: Some(Duration::from_secs(5)),
             spare_tree_links: true,
             optimise_interval: Some(Duration::from_secs(30)),
         }
@@ -148,7 +143,6 @@ impl Config {
             active_min: 0,
             rotate_interval: None,
             admit_interval: None,
-            audit_interval: None,
             spare_tree_links: false,
             optimise_interval: None,
             ..ours

@@ -252,7 +252,6 @@ impl HyParView {
                 }
                 Timer::Shuffle => self.shuffle(),
                 Timer::Rotate => self.rotate(now),
-                Timer::Audit => self.audit(now),
                 Timer::Optimise => self.optimise(now),
             }
         }
@@ -282,7 +281,6 @@ impl HyParView {
         let repeated = [
             (Timer::Shuffle, gossip.then_some(self.shuffles.interval())),
             (Timer::Rotate, rotate),
-            (Timer::Audit, self.config.audit_interval),
             (Timer::Optimise, self.config.optimise_interval),
         ];
         for (timer, interval) in repeated {
@@ -389,8 +387,7 @@ impl HyParView {
             (true, true) => {}
             (true, false) => self.on_accepted(now, from, ask, displaced),
             (false, true) => {
-                // Our audit found a one-sided link, or two requests crossed and one was refused. Either
-                // way the DISCONNECT keeps the views symmetric.
+                // Two requests crossed, and one was refused: the DISCONNECT keeps the views symmetric.
                 self.counters.refusals += u64::from(ask.is_some());
                 self.counters.one_sided += u64::from(ask.is_none());
                 self.drop_active(now, from.id);
@@ -508,12 +505,6 @@ impl HyParView {
         if self.config.active_min > 0 && (room || self.rng.random_range(0..2) == 0) {
             self.outputs.push_back(Output::Bootstrap);
         }
-    }
-
-    /// Asks the neighbour whose turn it is whether we are its neighbour, too.
-    fn audit(&mut self, now: Time) {
-        let audited = self.views.audit(now);
-        self.send_any(audited.map(|peer| (peer, Message::Neighbor { priority: Priority::Low })));
     }
 
     /// Measures a passive peer: is it nearer than a neighbour?

@@ -72,7 +72,7 @@ pub enum Output {
 /// What an overlay has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Counters {
-    /// Requests sent to become a neighbour: JOIN and NEIGHBOR, audits left out.
+    /// Requests sent to become a neighbour: JOIN and NEIGHBOR.
     pub requests: u64,
     /// Requests of ours that were refused.
     pub refusals: u64,
@@ -84,7 +84,7 @@ pub struct Counters {
     pub losses: u64,
     /// Neighbours dropped by us to make room, and by them.
     pub drops: u64,
-    /// Links that an audit found one-sided.
+    /// Neighbours that turned out not to have us.
     pub one_sided: u64,
     /// SHUFFLEs sent.
     pub shuffles: u64,

@@ -36,7 +36,7 @@ pub enum Message {
         /// Steps left.
         ttl: u8,
     },
-    /// A request to become neighbours. From a neighbour it asks whether we still are (the audit).
+    /// A request to become neighbours. A neighbour accepts it, too.
     Neighbor {
         /// The sender's need.
         priority: Priority,

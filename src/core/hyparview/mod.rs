@@ -17,10 +17,11 @@
 //! [`Input::Timeout`]. For each [`Output::Send`] to a peer that can't be reached the driver answers
 //! with [`Input::PeerDown`], also for one that asked for nothing in return.
 //!
-//! Active views are symmetric whenever the network is quiet, by three rules over links that keep the
-//! order: who accepts a request adds the asker before it answers; the asker adds on the answer, or,
-//! where it has no room any more, answers Disconnect; and nobody drops a live neighbour without
-//! a Disconnect. Where messages are lost, the audit mends what that leaves ([`Config::audit_interval`]).
+//! Active views are symmetric whenever the network is quiet, by three rules over links that keep the order. A node that
+//! accepts a request adds the asker before it answers. The asker adds the node on the answer, or answers DISCONNECT if it
+//! has no room any more. No node drops a live neighbour without a DISCONNECT. Where messages are lost, a link may stay
+//! one-sided for a while: until the driver closes it, since one end doesn't need it, or until the other end sends a walk
+//! over it, which is answered by a DISCONNECT.
 
 mod config;
 mod contact_cache;

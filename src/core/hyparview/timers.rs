@@ -19,8 +19,6 @@ pub(super) enum Timer {
     Shuffle,
     /// Exchange a link.
     Rotate,
-    /// Ask a neighbour whether it is one.
-    Audit,
     /// Look for a nearer neighbour.
     Optimise,
 }
@@ -106,11 +104,11 @@ mod tests {
         let mut at = Vec::new();
         for _ in 0..50 {
             let mut timers = Timers::default();
-            timers.arm(rng, Time::ZERO, Timer::Audit, None);
+            timers.arm(rng, Time::ZERO, Timer::Optimise, None);
             assert_eq!(timers.next(), None);
-            timers.arm(rng, Time::ZERO, Timer::Audit, Some(interval));
+            timers.arm(rng, Time::ZERO, Timer::Optimise, Some(interval));
             let first = timers.next();
-            timers.arm(rng, Time::from_millis(1), Timer::Audit, Some(interval));
+            timers.arm(rng, Time::from_millis(1), Timer::Optimise, Some(interval));
             assert_eq!(timers.next(), first);
             at.extend(first.map(|at| at.since(Time::ZERO).as_secs()));
         }

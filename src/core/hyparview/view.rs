@@ -16,8 +16,6 @@ pub(super) struct Active {
     pub(super) rtt_us: u32,
     /// Chosen for its short way, not by chance.
     pub(super) near: bool,
-    /// When it was last asked whether we are its neighbour.
-    pub(super) audited: Time,
     /// The broadcast tree runs over this link.
     pub(super) carries: bool,
 }
@@ -203,8 +201,7 @@ mod tests {
         let mut view = View::new();
         for id in 0..4 {
             let peer = Peer { id: NodeId(id), addr: ([127, 0, 0, 1], 1).into() };
-            let active =
-                Active { peer, since: Time::ZERO, rtt_us: 0, near: false, audited: Time::ZERO, carries: id != 2 };
+            let active = Active { peer, since: Time::ZERO, rtt_us: 0, near: false, carries: id != 2 };
             view.push(active);
         }
         assert!(view.has_spare());

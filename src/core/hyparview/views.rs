@@ -117,18 +117,11 @@ impl Views {
         }
     }
 
-    /// Returns the neighbour that hasn't been audited for longest, a new one first, and notes that it is now.
-    pub(super) fn audit(&mut self, now: Time) -> Option<Peer> {
-        let member = self.active.iter_mut().min_by_key(|m| m.audited)?;
-        member.audited = now;
-        Some(member.peer)
-    }
-
     /// "addNodeActiveView(node)", where there is room.
     pub(super) fn add_active(&mut self, now: Time, peer: Peer, near: bool) {
         debug_assert!(self.has_room() && peer.id != self.me, "the caller makes room");
         self.passive.remove(peer.id);
-        self.active.push(Active { peer, since: now, rtt_us: 0, near, audited: Time::ZERO, carries: false });
+        self.active.push(Active { peer, since: now, rtt_us: 0, near, carries: false });
     }
 
     pub(super) fn remove_active(&mut self, id: NodeId) -> Option<Peer> {
@@ -383,14 +376,6 @@ mod tests {
         assert_eq!(views.candidate(&mut rng(), NOW, false, |_| true), Some(peer(2)), "others are left");
         assert_eq!(views.candidate(&mut rng(), NOW, true, |_| true), Some(peer(1)));
         assert_eq!(views.candidate(&mut rng(), NOW, true, |_| true), Some(peer(2)), "the pass is over");
-    }
-
-    #[test]
-    fn audits_go_round() {
-        let mut views = views(&Config::default(), 0..0);
-        (1..4).for_each(|n| views.add_active(NOW, peer(n), false));
-        let round: Vec<_> = (2..8).filter_map(|at| views.audit(Time::from_millis(at))).map(|peer| peer.id.0).collect();
-        assert_eq!(round, [1, 2, 3, 1, 2, 3]);
     }
 
     #[test]

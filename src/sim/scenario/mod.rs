@@ -331,8 +331,8 @@ pub struct View {
 pub struct End {
     /// Liveness: one overlay, and every part of the window everywhere, within this time.
     pub whole_s: Number,
-    /// Then nothing happens for this time before the checkers look. Default 30 s: an audit finds a link that a fault left
-    /// one-sided, and comes round to each of five neighbours in 25 s.
+    /// Then nothing happens for this time before the checkers look. Default 30 s: a link that a fault left one-sided is
+    /// closed by the end that doesn't need it, after 10 to 13 s.
     pub quiet_s: Number,
     /// The bounds on the overlay then.
     pub expect: View,
