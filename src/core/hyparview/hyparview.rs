@@ -209,8 +209,9 @@ impl HyParView {
         self.forget_busy();
         self.views.open_contacts();
         self.add_passive(lost);
-        // Departure: who has lost a neighbour shuffles like a young node, since its passive view may be as stale.
-        if self.config.shuffle_first < self.config.shuffle_interval && !self.views.active().is_empty() {
+        // Departure: a node that has lost a neighbour shuffles like a young one, since its passive view may be as stale.
+        let gossips = !self.views.is_static() && !self.views.active().is_empty();
+        if gossips && self.config.shuffle_first < self.config.shuffle_interval {
             self.shuffles.hurry(&self.config);
             self.timers.hasten_about(&mut self.rng, now, Timer::Shuffle, self.shuffles.interval());
         }
@@ -479,9 +480,7 @@ impl HyParView {
     }
 
     fn on_shuffle_reply(&mut self, nodes: Vec<Peer>) {
-        if !self.views.is_static()
-            && let Some(mut sent) = self.shuffles.take_sent()
-        {
+        if let Some(mut sent) = self.shuffles.take_sent() {
             self.views.integrate(&mut self.rng, nodes, &mut sent);
         }
     }

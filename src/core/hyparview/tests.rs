@@ -384,6 +384,18 @@ fn a_static_line_keeps_to_its_links_and_makes_them_again() {
 }
 
 #[test]
+fn a_static_topology_sends_no_shuffle_though_a_link_is_lost() {
+    let mut net = Net::new(1);
+    for n in 0..3 {
+        net.add(n, &Config::fixed((0..n).map(peer).collect()));
+    }
+    net.run(Duration::from_secs(2));
+    net.kill(|id| id == NodeId(2));
+    net.run(Duration::from_secs(600));
+    assert!(net.nodes.values().all(|node| node.counters().losses == 1 && node.counters().shuffles == 0));
+}
+
+#[test]
 fn who_leaves_is_let_go_at_once() {
     let mut net = settled(20, 2, &Config::default());
     net.handle(NodeId(3), Input::Leave);
