@@ -72,16 +72,6 @@ impl Member {
         self.tree.configure(|config| config.optimise = optimise);
     }
 
-    /// Changes the upload budget.
-    pub fn set_upload(&mut self, upload: Option<u64>) {
-        self.tree.configure(|config| config.upload = upload);
-    }
-
-    /// Changes the bootstrap addresses.
-    pub fn set_contacts(&mut self, contacts: Vec<Peer>) {
-        self.contacts = contacts;
-    }
-
     /// Returns all nodes whose addresses it knows.
     pub fn known(&self) -> impl Iterator<Item = NodeId> {
         self.overlay.known().map(|peer| peer.id)
@@ -286,6 +276,14 @@ impl Node for Member {
             sizes: Some(self.tree.sizes()),
             stats: Some(*self.tree.counters()),
         }
+    }
+
+    fn set_contacts(&mut self, contacts: Vec<Peer>) {
+        self.contacts = contacts;
+    }
+
+    fn set_upload(&mut self, upload: Option<u64>) {
+        self.tree.configure(|config| config.upload = upload);
     }
 
     fn check_invariants(&self) {

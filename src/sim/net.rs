@@ -30,47 +30,21 @@ pub use settings::{DeadDials, Settings, Traffic};
 enum Event<F> {
     /// A node's deadline may have passed.
     Timer(u32),
-    /// Something comes over a link. It is lost if the receiver believes in a newer link, or in none.
-    Arrival {
-        from: u32,
-        to: u32,
-        link: u32,
-        what: Arrival<F>,
-    },
+    /// Something happens on a link, unless `to` believes in a newer link by then, or in none.
+    OnLink { from: u32, to: u32, link: u32, what: OnLink<F> },
     /// The answer to a dial is back. It is for the dialler that was started for the `born`th time.
-    Dialled {
-        from: u32,
-        born: u32,
-        addr: SocketAddr,
-        expected: Option<NodeId>,
-        failed: Option<DownCause>,
-    },
+    Dialled { from: u32, born: u32, addr: SocketAddr, expected: Option<NodeId>, failed: Option<DownCause> },
     /// The dialled node has the dialler's last handshake packet.
-    Accepted {
-        from: u32,
-        to: u32,
-        link: u32,
-    },
-    Down {
-        at: u32,
-        peer: u32,
-        link: u32,
-        only_if_cut: bool,
-    },
-    Estimate {
-        at: u32,
-        peer: u32,
-        link: u32,
-    },
+    Accepted { from: u32, to: u32, link: u32 },
     /// A node's upload is free for the next chunk.
     Upload(u32),
     /// A slow receiver's queue has room again.
     Wake(u32),
 }
 
-/// Something that comes over a link.
+/// Something that happens on a link, at one end.
 #[derive(Debug, Clone)]
-enum Arrival<F> {
+enum OnLink<F> {
     Frame(F),
     /// A piece of a body, the first one with the head.
     Body {
@@ -81,6 +55,12 @@ enum Arrival<F> {
     },
     Torn(SwarmId, PartId),
     Refused(SwarmId, PartId),
+    /// The link is down; with `only_if_cut`, unless the network between the two has healed.
+    Down {
+        only_if_cut: bool,
+    },
+    /// The link's round trip and rate have been measured.
+    Estimate,
 }
 
 impl<F> Event<F> {
@@ -88,19 +68,16 @@ impl<F> Event<F> {
     fn key(&self) -> (u64, u32, u32) {
         match *self {
             Event::Timer(at) => (1, at, 0),
-            Event::Arrival { from, to, ref what, .. } => {
-                let kind = match what {
-                    Arrival::Frame(_) => 2,
-                    Arrival::Body { .. } => 3,
-                    Arrival::Torn(..) => 4,
-                    Arrival::Refused(..) => 5,
-                };
-                (kind, from, to)
-            }
+            Event::OnLink { from, to, ref what, .. } => match what {
+                OnLink::Frame(_) => (2, from, to),
+                OnLink::Body { .. } => (3, from, to),
+                OnLink::Torn(..) => (4, from, to),
+                OnLink::Refused(..) => (5, from, to),
+                OnLink::Down { .. } => (8, to, from),
+                OnLink::Estimate => (9, to, from),
+            },
             Event::Dialled { from, .. } => (6, from, 0),
             Event::Accepted { from, to, .. } => (7, from, to),
-            Event::Down { at, peer, .. } => (8, at, peer),
-            Event::Estimate { at, peer, .. } => (9, at, peer),
             Event::Upload(at) => (10, at, 0),
             Event::Wake(at) => (11, at, 0),
         }
@@ -231,8 +208,7 @@ impl<N: Node> Net<N> {
             self.up[number as usize][usize::from(at > peer)] = false;
             let number = self.end_of(peer, at);
             if number != 0 {
-                let notice = self.notice();
-                self.queue.add(self.now + notice, Event::Down { at: peer, peer: at, link: number, only_if_cut: false });
+                self.notice_down(peer, at, number, false);
             }
         }
     }
@@ -250,8 +226,8 @@ impl<N: Node> Net<N> {
         // Both ends of its links measure that, in a round trip or two.
         for End { peer, number } in slot.ends.clone() {
             let after = 4 * self.delay(at, peer);
-            self.queue.add(self.now + after, Event::Estimate { at, peer, link: number });
-            self.queue.add(self.now + after, Event::Estimate { at: peer, peer: at, link: number });
+            self.on_link_after(after, peer, at, number, OnLink::Estimate);
+            self.on_link_after(after, at, peer, number, OnLink::Estimate);
         }
     }
 
@@ -318,17 +294,15 @@ impl<N: Node> Net<N> {
             mix(self.trace_hash ^ self.now.rotate_left(24) ^ (u64::from(a) << 32 | u64::from(b)) ^ kind << 60);
         match event {
             Event::Timer(at) => self.on_timer(at),
-            Event::Arrival { from, to, link, what } => {
+            Event::OnLink { from, to, link, what } => {
                 if self.is_up(to, from, link) {
-                    self.on_arrival(from, to, what);
+                    self.on_link(from, to, link, what);
                 }
             }
             Event::Dialled { from, born, addr, expected, failed } => {
                 self.on_dialled(from, born, addr, expected, failed)
             }
             Event::Accepted { from, to, link } => self.on_accepted(from, to, link),
-            Event::Down { at, peer, link, only_if_cut } => self.on_down(at, peer, link, only_if_cut),
-            Event::Estimate { at, peer, link } => self.on_estimate(at, peer, link),
             Event::Upload(at) => {
                 self.slots[at as usize].uplink.busy = false;
                 self.upload(at);
@@ -340,11 +314,11 @@ impl<N: Node> Net<N> {
         }
     }
 
-    fn on_arrival(&mut self, from: u32, to: u32, what: Arrival<N::Frame>) {
+    fn on_link(&mut self, from: u32, to: u32, link: u32, what: OnLink<N::Frame>) {
         let sender = peer(from).id;
         match what {
-            Arrival::Frame(frame) => self.input(to, Input::Control { from: sender, frame }),
-            Arrival::Body { head, swarm, id, bytes } => {
+            OnLink::Frame(frame) => self.input(to, Input::Control { from: sender, frame }),
+            OnLink::Body { head, swarm, id, bytes } => {
                 let now = self.clock(to);
                 let Some(node) = self.slots[to as usize].node.as_mut() else { return };
                 if let Some(start) = head {
@@ -356,13 +330,15 @@ impl<N: Node> Net<N> {
                 }
                 self.drain(to);
             }
-            Arrival::Torn(swarm, id) => self.input(to, Input::BodyTorn { from: sender, swarm, id }),
+            OnLink::Torn(swarm, id) => self.input(to, Input::BodyTorn { from: sender, swarm, id }),
             // Only a body that is still under way is stopped.
-            Arrival::Refused(swarm, id) => {
+            OnLink::Refused(swarm, id) => {
                 if self.slots[to as usize].uplink.remove(from, &id).is_some() {
                     self.input(to, Input::BodyStopped { to: sender, swarm, id });
                 }
             }
+            OnLink::Down { only_if_cut } => self.on_down(to, from, link, only_if_cut),
+            OnLink::Estimate => self.on_estimate(to, from),
         }
     }
 
@@ -373,14 +349,22 @@ impl<N: Node> Net<N> {
         }
         slot.timer = u64::MAX;
         // The deadline may have been put off since.
-        let due = slot.node.as_ref().and_then(Node::poll_timeout).map(|due| due.as_micros().saturating_sub(slot.skew));
-        match due {
-            Some(due) if due > self.now => {
-                slot.timer = due;
-                self.queue.add(due, Event::Timer(at));
-            }
-            Some(_) => self.input(at, Input::Timeout),
-            None => {}
+        if self.due(at).is_some_and(|due| due <= self.now) { self.input(at, Input::Timeout) } else { self.arm(at) }
+    }
+
+    /// Returns a node's deadline in virtual time.
+    fn due(&self, at: u32) -> Option<u64> {
+        let slot = &self.slots[at as usize];
+        Some(slot.node.as_ref()?.poll_timeout()?.as_micros().saturating_sub(slot.skew))
+    }
+
+    /// Adds a timer event for a node's deadline, unless an earlier one is under way.
+    fn arm(&mut self, at: u32) {
+        let Some(due) = self.due(at).map(|due| due.max(self.now)) else { return };
+        let slot = &mut self.slots[at as usize];
+        if due < slot.timer {
+            slot.timer = due;
+            self.queue.add(due, Event::Timer(at));
         }
     }
 
@@ -400,15 +384,7 @@ impl<N: Node> Net<N> {
         while let Some(output) = self.slots[at as usize].node.as_mut().and_then(Node::poll_output) {
             self.output(at, output);
         }
-        let slot = &mut self.slots[at as usize];
-        let due = slot.node.as_ref().and_then(Node::poll_timeout);
-        if let Some(due) = due {
-            let due = due.as_micros().saturating_sub(slot.skew).max(self.now);
-            if due < slot.timer {
-                slot.timer = due;
-                self.queue.add(due, Event::Timer(at));
-            }
-        }
+        self.arm(at);
         self.upload(at);
     }
 
@@ -430,15 +406,13 @@ impl<N: Node> Net<N> {
                 if let Some(transfer) = self.slots[from as usize].uplink.remove(to, &id)
                     && transfer.head.is_none()
                 {
-                    let what = Arrival::Torn(swarm, id);
-                    self.queue.add(self.now + self.delay(from, to), Event::Arrival { from, to, link, what });
+                    self.on_link_after(self.delay(from, to), from, to, link, OnLink::Torn(swarm, id));
                 }
             }
             Output::BodyRefuse { from: to, swarm, id } => {
                 let Some((to, link)) = self.link_to(from, to) else { return };
                 if !self.is_blocked(from, to) {
-                    let what = Arrival::Refused(swarm, id);
-                    self.queue.add(self.now + self.delay(from, to), Event::Arrival { from, to, link, what });
+                    self.on_link_after(self.delay(from, to), from, to, link, OnLink::Refused(swarm, id));
                 }
             }
             Output::Deliver { header, body, trace, .. } => {
@@ -452,8 +426,7 @@ impl<N: Node> Net<N> {
             Output::Close { peer } => {
                 let Some((to, link)) = self.link_to(from, peer) else { return };
                 self.end(from, to);
-                let at = self.now + self.delay(from, to);
-                self.queue.add(at, Event::Down { at: to, peer: from, link, only_if_cut: false });
+                self.on_link_after(self.delay(from, to), from, to, link, OnLink::Down { only_if_cut: false });
             }
         }
     }

@@ -13,8 +13,8 @@ const PORT: u16 = 4_433;
 
 /// Returns the node with this index: its id is the index + 1, its address 10.x.y.z.
 pub(super) fn peer(index: u32) -> Peer {
-    let [_, a, b, c] = index.to_be_bytes();
-    Peer { id: NodeId(u64::from(index) + 1), addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, a, b, c)), PORT) }
+    let ip = Ipv4Addr::from_bits(10 << 24 | index);
+    Peer { id: NodeId(u64::from(index) + 1), addr: SocketAddr::new(ip.into(), PORT) }
 }
 
 /// Returns the index of a node.
@@ -24,13 +24,8 @@ pub(super) fn index(id: NodeId) -> Option<u32> {
 
 /// Returns the index of the node at an address.
 pub(super) fn index_at(addr: SocketAddr) -> Option<u32> {
-    match addr.ip() {
-        IpAddr::V4(ip) => {
-            let [_, a, b, c] = ip.octets();
-            Some(u32::from_be_bytes([0, a, b, c]))
-        }
-        IpAddr::V6(_) => None,
-    }
+    let IpAddr::V4(ip) = addr.ip() else { return None };
+    Some(ip.to_bits() & 0xff_ffff)
 }
 
 /// The state of a node that the checkers look at.
@@ -62,6 +57,12 @@ pub trait Node {
 
     /// Returns the state of the first stream's swarm.
     fn glance(&self) -> Glance;
+
+    /// Changes the bootstrap addresses, if the core can.
+    fn set_contacts(&mut self, _contacts: Vec<Peer>) {}
+
+    /// Changes the upload budget, if the core can.
+    fn set_upload(&mut self, _upload: Option<u64>) {}
 
     /// Panics where an invariant of the core is broken.
     fn check_invariants(&self) {}

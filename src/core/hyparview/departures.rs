@@ -48,11 +48,6 @@ impl Calm {
         self.until = now + (config.refill_calm / 4).saturating_mul(self.refusals).min(BUSY_MAX);
     }
 
-    /// Ends it: a neighbour is lost with its link.
-    pub(super) fn end(&mut self, now: Time) {
-        self.until = now;
-    }
-
     /// Forgets the refusals: there may be free slots again.
     pub(super) fn forget(&mut self) {
         self.refusals = 0;
@@ -233,8 +228,6 @@ mod tests {
         calm.forget();
         calm.refused(now, &config);
         assert_eq!(calm.until(), now + Duration::from_millis(250));
-        calm.end(now);
-        assert_eq!(calm.until(), now);
     }
 
     #[test]

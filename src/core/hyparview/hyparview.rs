@@ -204,9 +204,9 @@ impl HyParView {
 
     fn on_lost(&mut self, now: Time, lost: Peer) {
         self.counters.losses += 1;
-        self.calm.end(now);
         self.outputs.push_back(Output::NeighborDown(lost.id));
-        self.forget_busy();
+        self.calm = Calm::default();
+        self.views.forget_busy();
         self.views.open_contacts();
         self.add_passive(lost);
         // Departure: a node that has lost a neighbour shuffles like a young one, since its passive view may be as stale.
@@ -229,7 +229,7 @@ impl HyParView {
             self.outputs.push_back(Output::NeighborDown(peer.id));
             self.send(peer, Message::Disconnect);
         }
-        self.requests.clear();
+        self.requests = Requests::default();
         self.nearness = Nearness::default();
         self.timers = Timers::default();
         self.left = true;
@@ -414,7 +414,8 @@ impl HyParView {
         {
             // Both ends of an exchange drop somebody: the two are brought together, as X-BOT's four
             // nodes are, so that the exchange leaves no slot free.
-            let displaced = displaced.filter(|d| d.id != gone.id && ask.is_some_and(Ask::is_exchange));
+            let displaced =
+                displaced.filter(|d| d.id != gone.id && matches!(ask, Some(Ask::Rotate | Ask::Near { .. })));
             if let Some(peer) = displaced {
                 self.send(gone, Message::ForwardJoin { peer, ttl: 0 });
             }
@@ -435,7 +436,8 @@ impl HyParView {
         }
         self.counters.drops += 1;
         self.outputs.push_back(Output::NeighborDown(from.id));
-        self.forget_busy();
+        self.calm.forget();
+        self.views.forget_busy();
         self.views.demote(&mut self.rng, now, from.id);
         if self.views.has_enough(&self.config) {
             self.calm.dropped(now, &self.config);
@@ -547,12 +549,6 @@ impl HyParView {
 
     fn add_passive(&mut self, peer: Peer) {
         self.views.add_passive(&mut self.rng, peer, &mut Vec::new());
-    }
-
-    /// We have lost a neighbour: others may have, too.
-    fn forget_busy(&mut self) {
-        self.calm.forget();
-        self.views.forget_busy();
     }
 
     fn send_any(&mut self, sent: Option<(Peer, Message)>) {

@@ -49,11 +49,6 @@ impl Ask {
         };
         Message::Neighbor { priority }
     }
-
-    /// Returns whether both ends give up a link for the one asked for.
-    pub(super) fn is_exchange(self) -> bool {
-        matches!(self, Ask::Rotate | Ask::Near { .. })
-    }
 }
 
 /// A request under way.
@@ -120,10 +115,6 @@ impl Requests {
         let late = self.pending.iter().find(|p| p.deadline <= now)?.peer;
         self.failed(late);
         Some(late)
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.pending.clear();
     }
 
     /// Returns whether so many failed in a row that most passive peers may be dead.

@@ -6,7 +6,7 @@ use damson_core::model::time::Time;
 use damson_core::model::{Hop, NodeId, NodeName, SwarmId, Trace};
 use damson_core::swarm::Input;
 
-use super::{Arrival, Event, Net};
+use super::{Event, Net, OnLink};
 use crate::node::{Node, peer};
 use crate::uplink::{BodyStart, QUEUE_US, Transfer};
 
@@ -83,8 +83,8 @@ impl<N: Node> Net<N> {
                 at = at.max(there.download_free) + u64::from(length) * 1_000_000 / rate.max(1);
                 there.download_free = at;
             }
-            let what = if torn { Arrival::Torn(swarm, id) } else { Arrival::Body { head, swarm, id, bytes } };
-            self.queue.add(at, Event::Arrival { from, to, link, what });
+            let what = if torn { OnLink::Torn(swarm, id) } else { OnLink::Body { head, swarm, id, bytes } };
+            self.on_link_after(at - now, from, to, link, what);
             if torn {
                 self.input(from, Input::BodyStopped { to: peer(to).id, swarm, id });
             }

@@ -7,7 +7,7 @@ use damson_core::model::NodeId;
 use damson_core::swarm::Input;
 
 use super::settings::DeadDials;
-use super::{Arrival, End, Event, Net};
+use super::{End, Event, Net, OnLink};
 use crate::node::{Node, index, index_at, peer};
 use crate::units::micros;
 
@@ -23,8 +23,7 @@ impl<N: Node> Net<N> {
         for at in 0..self.len() {
             for End { peer, number } in self.slots[at as usize].ends.clone() {
                 if self.is_cut(at, peer) {
-                    let notice = self.notice();
-                    self.queue.add(self.now + notice, Event::Down { at, peer, link: number, only_if_cut: true });
+                    self.notice_down(at, peer, number, true);
                 }
             }
         }
@@ -86,7 +85,7 @@ impl<N: Node> Net<N> {
                 self.accepting.insert(pair(from, to), number);
                 self.queue.add(self.now + delay, Event::Accepted { from, to, link: number });
             }
-            self.queue.add(self.now + 2 * delay, Event::Estimate { at: from, peer: to, link: number });
+            self.on_link_after(2 * delay, to, from, number, OnLink::Estimate);
         }
         self.input(from, Input::LinkUp { peer: peer(to), dialled: Some(addr) });
     }
@@ -97,41 +96,46 @@ impl<N: Node> Net<N> {
             return;
         }
         if self.slots[to as usize].node.is_none() {
-            let notice = self.notice();
-            self.queue.add(self.now + notice, Event::Down { at: from, peer: to, link, only_if_cut: false });
-            return;
+            return self.notice_down(from, to, link, false);
         }
         let old = self.begin(to, from, link);
         if old != 0 && old != link {
             self.input(to, Input::LinkDown { peer: peer(from).id, cause: DownCause::Lost });
         }
         self.input(to, Input::LinkUp { peer: peer(from), dialled: None });
-        let delay = self.delay(from, to);
-        self.queue.add(self.now + 2 * delay, Event::Estimate { at: to, peer: from, link });
+        self.on_link_after(2 * self.delay(from, to), from, to, link, OnLink::Estimate);
     }
 
-    /// Lets one end notice that its link is down; with `only_if_cut`, unless the network between the two has healed.
     pub(super) fn on_down(&mut self, at: u32, peer: u32, link: u32, only_if_cut: bool) {
-        if !self.is_up(at, peer, link) || (only_if_cut && !self.is_cut(at, peer)) {
+        if only_if_cut && !self.is_cut(at, peer) {
             return;
         }
         self.end(at, peer);
         // The other end's frames are answered no more, though the cut may be over by then.
         if only_if_cut {
-            let notice = self.notice();
-            self.queue.add(self.now + notice, Event::Down { at: peer, peer: at, link, only_if_cut: false });
+            self.notice_down(peer, at, link, false);
         }
         self.input(at, Input::LinkDown { peer: crate::node::peer(peer).id, cause: DownCause::Lost });
     }
 
     /// Tells one end what its link is like.
-    pub(super) fn on_estimate(&mut self, at: u32, peer: u32, link: u32) {
-        if self.is_up(at, peer, link) {
-            let rtt_us = u32::try_from(2 * self.delay(at, peer)).unwrap_or(u32::MAX);
-            let upload = self.slots[peer as usize].upload.unwrap_or(0);
-            let rate = self.slots[at as usize].download.map_or(upload, |down| down.min(upload));
-            self.input(at, Input::LinkEstimate { peer: crate::node::peer(peer).id, rtt_us, rate });
-        }
+    pub(super) fn on_estimate(&mut self, at: u32, peer: u32) {
+        let rtt_us = u32::try_from(2 * self.delay(at, peer)).unwrap_or(u32::MAX);
+        let upload = self.slots[peer as usize].upload.unwrap_or(0);
+        let rate = self.slots[at as usize].download.map_or(upload, |down| down.min(upload));
+        self.input(at, Input::LinkEstimate { peer: crate::node::peer(peer).id, rtt_us, rate });
+    }
+
+    /// Lets something happen on a link at `to`, `after` microseconds from now.
+    pub(super) fn on_link_after(&mut self, after: u64, from: u32, to: u32, link: u32, what: OnLink<N::Frame>) {
+        self.queue.add(self.now + after, Event::OnLink { from, to, link, what });
+    }
+
+    /// Lets one end notice later that its link is down.
+    pub(super) fn notice_down(&mut self, at: u32, peer: u32, link: u32, only_if_cut: bool) {
+        let (from, to) = (micros(self.settings.notice.0), micros(self.settings.notice.1));
+        let after = from + self.random() % (to.saturating_sub(from) + 1);
+        self.on_link_after(after, peer, at, link, OnLink::Down { only_if_cut });
     }
 
     /// Sends a control frame, which may be lost.
@@ -139,8 +143,7 @@ impl<N: Node> Net<N> {
         let Some((to, link)) = self.link_to(from, to) else { return };
         self.traffic.frames += 1;
         if !self.is_blocked(from, to) && !self.chance(self.settings.loss_permille) {
-            let what = Arrival::Frame(frame);
-            self.queue.add(self.now + self.delay(from, to), Event::Arrival { from, to, link, what });
+            self.on_link_after(self.delay(from, to), from, to, link, OnLink::Frame(frame));
         }
     }
 
@@ -199,11 +202,6 @@ impl<N: Node> Net<N> {
 
     pub(super) fn delay(&self, a: u32, b: u32) -> u64 {
         self.settings.latency.between_us(self.seed, a, b)
-    }
-
-    pub(super) fn notice(&mut self) -> u64 {
-        let (from, to) = (micros(self.settings.notice.0), micros(self.settings.notice.1));
-        from + self.random() % (to.saturating_sub(from) + 1)
     }
 
     pub(super) fn chance(&mut self, permille: u32) -> bool {

@@ -73,12 +73,6 @@ pub(super) trait Cast: Node {
 
     /// Returns the name, epoch and track of the stream that a node publishes. No two parts have one id.
     fn stream(stream: u8, from: u32) -> (StreamName, Epoch, u8);
-
-    /// Changes the bootstrap addresses, if the core can. A file that needs it is refused for other cores.
-    fn set_contacts(&mut self, _contacts: Vec<Peer>) {}
-
-    /// Changes the upload budget, if the core can. A file that needs it is refused for other cores.
-    fn set_upload(&mut self, _upload: Option<u64>) {}
 }
 
 /// Returns the settings of every node's cores.
@@ -100,14 +94,6 @@ impl Cast for Member {
     /// All streams are tracks of one, whose epoch all publishers share.
     fn stream(stream: u8, _from: u32) -> (StreamName, Epoch, u8) {
         (stream_name(), Epoch { counter: 1, node: NodeId(1) }, stream)
-    }
-
-    fn set_contacts(&mut self, contacts: Vec<Peer>) {
-        Member::set_contacts(self, contacts);
-    }
-
-    fn set_upload(&mut self, upload: Option<u64>) {
-        Member::set_upload(self, upload);
     }
 }
 

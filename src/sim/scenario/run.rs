@@ -12,6 +12,7 @@ use super::{Among, Away, Choice, Core, Cut, Event, Publish, Scenario, View, Way}
 use crate::check::{Delivery, Message};
 use crate::member::Member;
 use crate::net::{Net, Settings};
+use crate::queue::Queue;
 use crate::units::micros;
 
 /// The time between two looks at the bounds.
@@ -49,8 +50,7 @@ struct Play<'a, N: Cast> {
     scene: &'a Scenario,
     net: Net<N>,
     begun_us: u64,
-    timeline: BTreeMap<(u64, u32), Act>,
-    acts: u32,
+    timeline: Queue<Act>,
     /// By node: the time of its last start.
     born_us: Vec<u64>,
     slow: BTreeSet<u32>,
@@ -82,15 +82,10 @@ impl<'a, N: Cast> Play<'a, N> {
         let begun_us = net.now_us();
         let outcome = Outcome { seed: scene.seed, repeat, ..Outcome::default() };
         let runs = vec![Run::default(); scene.publish.len()];
-        let (timeline, born_us, slow, next) = Default::default();
-        let mut play = Play { scene, net, begun_us, timeline, acts: 0, born_us, slow, runs, next, outcome };
+        let (timeline, (born_us, slow, next)) = (Queue::new(), Default::default());
+        let mut play = Play { scene, net, begun_us, timeline, born_us, slow, runs, next, outcome };
         play.plan();
         play
-    }
-
-    fn at(&mut self, us: u64, act: Act) {
-        self.acts += 1;
-        self.timeline.insert((us, self.acts), act);
     }
 
     /// Lays out the timeline.
@@ -99,33 +94,33 @@ impl<'a, N: Cast> Play<'a, N> {
         let nodes = u64::from(scene.nodes);
         let pace = 1_000_000u64.checked_div(u64::from(scene.join.per_second)).unwrap_or(0);
         for n in 0..nodes {
-            self.at(n * pace, Act::Join(scene.join.contacts.clone()));
+            self.timeline.add(n * pace, Act::Join(scene.join.contacts.clone()));
         }
         let mut claimed = BTreeSet::new();
         for (run, publish) in scene.publish.iter().map(toml::Spanned::get_ref).enumerate() {
             let at = micros(publish.at_s.seconds());
             if claimed.insert(publish.stream) {
                 let at = at.saturating_sub(CLAIM_AHEAD_US).max(nodes * pace);
-                self.at(at, Act::Claim { stream: publish.stream, from: publish.from });
+                self.timeline.add(at, Act::Claim { stream: publish.stream, from: publish.from });
             }
             for n in 0..u64::from(publish.parts) {
-                self.at(at + n * micros(publish.every_ms.millis()), Act::Part { run });
+                self.timeline.add(at + n * micros(publish.every_ms.millis()), Act::Part { run });
             }
         }
         for (n, event) in scene.event.iter().map(toml::Spanned::get_ref).enumerate() {
             let at = micros(event.at_s.seconds());
-            self.at(at, Act::Event(n));
+            self.timeline.add(at, Act::Event(n));
             if let Some(storm) = &event.join {
                 for n in 0..u64::from(storm.count) {
                     let after = n * micros(storm.over_s.seconds()) / u64::from(storm.count);
-                    self.at(at + after, Act::Join(storm.contacts.clone()));
+                    self.timeline.add(at + after, Act::Join(storm.contacts.clone()));
                 }
             }
         }
     }
 
     fn play(mut self) -> Outcome {
-        while let Some(((at, _), act)) = self.timeline.pop_first() {
+        while let Some((at, act)) = self.timeline.pop(u64::MAX) {
             self.wait_until(at);
             self.act(act);
         }
@@ -270,8 +265,8 @@ impl<'a, N: Cast> Play<'a, N> {
             let (down, up) = (micros(flap.down_s.seconds()), micros(flap.up_s.seconds()));
             let mut at = self.net.now_us() - self.begun_us;
             for _ in 0..flap.times {
-                self.at(at, Act::Down(nodes.clone(), flap.how));
-                self.at(at + down, Act::Up(nodes.clone(), flap.how));
+                self.timeline.add(at, Act::Down(nodes.clone(), flap.how));
+                self.timeline.add(at + down, Act::Up(nodes.clone(), flap.how));
                 at += down + up;
             }
         }
@@ -338,10 +333,10 @@ impl<'a, N: Cast> Play<'a, N> {
         let held = self.scene.held_segments;
         let newest: BTreeMap<u64, u32> =
             self.next.iter().map(|(stream, n)| (u64::from(*stream), n.saturating_sub(1) / PARTS)).collect();
-        let hub = self.scene.core == Core::Hub;
         move |message: &Message| {
             let id = message.header.id;
-            let stream = if hub { u64::from(id.epoch.counter - 1) } else { u64::from(id.track.0) };
+            // A hub's streams differ in the epoch, a member's in the track.
+            let stream = u64::from(id.epoch.counter - 1) + u64::from(id.track.0);
             let newest = newest.get(&stream).copied().unwrap_or(0);
             held.is_none_or(|held| id.msn + held > newest)
         }
