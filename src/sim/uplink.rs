@@ -45,7 +45,7 @@ pub(super) struct Transfer {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Uplink {
     pub(super) transfers: VecDeque<Transfer>,
-    /// Whether a chunk is on its way. Then nothing else is sent.
+    /// A chunk is on its way. Until it is gone nothing else is sent.
     pub(super) busy: bool,
     /// The time at which receivers' queues are looked at again, in microseconds; 0: not needed.
     pub(super) wake: u64,

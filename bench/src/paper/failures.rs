@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use damson_core::model::Peer;
-use damson_sim::{DeadDials, Member, Net};
+use damson_sim::{DeadDials, Member, Net, Node};
 
 use super::world::{SECOND, SMALL, World, deliveries, millis, publish};
 use super::{Case, Figure, Goal, figure};

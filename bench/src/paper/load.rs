@@ -10,7 +10,7 @@ use damson_core::model::{
 };
 use damson_core::swarm;
 use damson_core::swarm::Hub;
-use damson_sim::{Net, Settings};
+use damson_sim::{Net, Node, Settings};
 
 use super::world::{SECOND, World, deliveries, mean, millis, part, publish, reached, uneven};
 use super::{Case, Figure, Goal, figure};

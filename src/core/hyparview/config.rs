@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::Peer;
 
-/// Who may be whose neighbour.
+/// The nodes that may become neighbours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topology {
     /// HyParView's: anybody, chosen by the protocol.
@@ -20,7 +20,7 @@ pub enum Topology {
 /// The settings of an overlay. The paper's figures are those of its evaluation (10,000 nodes).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Who may be whose neighbour.
+    /// The nodes that may become neighbours.
     pub topology: Topology,
     /// Size of the active view. Paper: 5 = fanout 4 + 1, "log(n) + c".
     pub active_max: usize,
@@ -32,38 +32,37 @@ pub struct Config {
     pub prwl: u8,
     /// TTL of a SHUFFLE. The paper names none; 6 as iroh-gossip takes it, and as ARWL.
     pub shuffle_ttl: u8,
-    /// ka: how many active peers a SHUFFLE carries. Paper: 3.
+    /// ka: the number of active peers in a SHUFFLE. Paper: 3.
     pub shuffle_active: usize,
-    /// kp: how many passive peers a SHUFFLE carries. Paper: 4.
+    /// kp: the number of passive peers in a SHUFFLE. Paper: 4.
     pub shuffle_passive: usize,
-    /// Departure: so many nodes that left the passive view are remembered, and asked when few others are left:
-    /// after a mass failure each address more is a chance more. 0: the paper's rule, they are forgotten. 64: with
-    /// 90 % of 10,000 nodes dead, 99 addresses leave none alive with probability 0.003 %, where 35 leave 2.5 %; 16 bytes
-    /// each.
+    /// Departure: the number of nodes that left the passive view and are remembered. They are asked when few others are
+    /// left. 0: the paper's rule, they are forgotten. 64: with 90 % of 10,000 nodes dead, none of 99 addresses lives with
+    /// probability 0.003 %, where it is 2.5 % for 35. Each takes 40 bytes.
     pub contacts_max: usize,
     /// Time between two SHUFFLEs. Paper: a cycle, with no time given; 60 s as iroh-gossip takes it.
     pub shuffle_interval: Duration,
-    /// Departure: the first SHUFFLE of a young node comes after this, then the time doubles up to
-    /// `shuffle_interval`, since a young passive view knows only its contact's friends. Equal to
-    /// `shuffle_interval`: the paper's rule. 1 s is a guess: a few links' round trips and a human's patience.
+    /// Departure: the time to the first SHUFFLE of a young node. It doubles up to `shuffle_interval`, since a young
+    /// passive view knows only its contact's neighbours. Equal to `shuffle_interval`: the paper's rule. Guess: 1 s, a few
+    /// round trips.
     pub shuffle_first: Duration,
 
-    /// How long a request (NEIGHBOR, JOIN) may go unanswered before the peer counts as timed out.
+    /// The time without an answer to a request (NEIGHBOR, JOIN) after which the peer counts as timed out.
     /// Above a dial's own timeout it never fires for a dead peer. Guess: 5 s.
     pub answer_timeout: Duration,
-    /// Departure: how many passive peers are asked at once. The paper asks one after the other: 1.
+    /// Departure: the number of passive peers that are asked at once. The paper asks one after the other: 1.
     pub refill_width: usize,
     /// Departure: a request unanswered for this long no longer holds up the next one, so that a dial
     /// into nothing costs no time; `None`: the paper's rule. 150 ms is above the round trip between most
     /// pairs of places on earth.
     pub refill_hedge: Option<Duration>,
-    /// Departure: most requests for free slots that are under way and not hedged. One more with every two that
-    /// failed or went unanswered in a row: where most are dead, dials are what time is lost with. Guess: 16.
+    /// Departure: most requests for free slots that are under way and not hedged. Every two requests that failed or went
+    /// unanswered in a row allow one more: where most peers are dead, dials cost the time. Guess: 16.
     pub refill_width_max: usize,
-    /// Departure: who is dropped by a neighbour, and has enough others (`active_min`), waits this long before it asks
-    /// around: at the other end of an exchange somebody else is dropped, and the two are being brought
-    /// together. With each refusal it then waits a quarter of this longer before the next question, up to
-    /// `busy_max`: it doesn't need the link, and each question may cost a dial. Zero: the paper's rule. Guess: 1 s.
+    /// Departure: a node that a neighbour dropped, and that has enough others (`active_min`), waits this long before it
+    /// asks around. At the other end of an exchange another node is dropped, and the two are being brought together. With
+    /// each refusal the node waits a quarter of this longer before the next question, up to a minute: it doesn't need the
+    /// link, and each question may cost a dial. Zero: the paper's rule. Guess: 1 s.
     pub refill_calm: Duration,
     /// Departure: a passive peer survives this many failed dials in a row; it is the last to be asked and the first to
     /// be replaced meanwhile, and no shuffle spreads it. 0: the paper's rule, the first failure
@@ -84,9 +83,9 @@ pub struct Config {
     /// some minutes, and costs two dials and a repair of the tree at each end.
     pub rotate_interval: Option<Duration>,
     /// Departure: in a storm, JOINs and walks that would cost a live neighbour its place are admitted only at
-    /// this pace (a burst of `active_max`, then one each); the others are referred to the nodes that
-    /// came before them, and links younger than `young_link` aren't dropped for a high priority
-    /// request. `None`: the paper's rule, each JOIN evicts somebody. Guess.
+    /// this pace (a burst of `active_max`, then one each). The others are referred to the nodes that came before them, and
+    /// links younger than a second aren't dropped for a high priority request. `None`: the paper's rule, each JOIN evicts
+    /// a neighbour. Guess.
     pub admit_interval: Option<Duration>,
 
     /// Departure: of the links that may be exchanged or dropped, those that the broadcast tree runs over are the

@@ -1,4 +1,4 @@
-//! What isn't in the paper: the calm after a drop, the pace of a storm, referrals, nearness.
+//! Rules that aren't in the paper: the calm after a drop, the pace of a storm, referrals, nearness.
 
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
@@ -20,7 +20,7 @@ const RANDOM_LINKS: usize = 3;
 /// A candidate must be nearer than this share of the farthest neighbour's round trip, in percent. Guess: above the noise.
 const NEARER_PERCENT: u64 = 75;
 
-/// How many contacts are looked for at a time, once there is no need of them here.
+/// The number of contacts that a rotation probes.
 pub(super) const PROBES: usize = 8;
 
 /// Holds back the refill of a node that was dropped, and has enough other neighbours.
@@ -58,7 +58,7 @@ impl Calm {
 #[derive(Debug, Clone)]
 pub(super) struct Admissions {
     tokens: usize,
-    /// When the last one was added.
+    /// The time of the last fresh token.
     since: Time,
 }
 
@@ -120,10 +120,10 @@ pub(super) struct Nearness {
     measurement: Option<Measurement>,
 }
 
-/// What a PONG tells.
+/// The meaning of a PONG.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Pong {
-    /// Nothing: nobody asked for it.
+    /// No ping of ours asked for it.
     Stray,
     /// The link is up; this ping counts.
     Again(Message),
@@ -137,7 +137,7 @@ impl Nearness {
         self.measurement.is_some_and(|m| m.peer == id)
     }
 
-    /// Returns whom a full node measures now, and the ping to send.
+    /// Returns the peer that a full node measures now, and the ping to send.
     pub(super) fn begin(
         &mut self,
         rng: &mut Rng,

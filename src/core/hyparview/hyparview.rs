@@ -77,7 +77,7 @@ impl HyParView {
         self.views.passive().iter().map(|m| m.peer)
     }
 
-    /// Returns everybody it knows an address of: both views, and who was met besides.
+    /// Returns all nodes whose addresses it knows: both views and the contact cache.
     pub fn known(&self) -> impl Iterator<Item = Peer> {
         self.views.known()
     }
@@ -97,12 +97,12 @@ impl HyParView {
         self.views.set_carries(id, carries && self.config.spare_tree_links);
     }
 
-    /// Returns what it has done so far.
+    /// Returns the counters.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// Takes what has happened.
+    /// Takes an input.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::Timeout => self.on_timeout(now),
@@ -116,7 +116,7 @@ impl HyParView {
         self.rearm(now);
     }
 
-    /// Returns the next thing to do; drain until `None`.
+    /// Returns the next output; drain until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -126,7 +126,7 @@ impl HyParView {
         self.timers.next()
     }
 
-    /// Panics where a promise of the views is broken.
+    /// Panics where an invariant of the views or the requests is broken.
     pub fn check_invariants(&self) {
         self.views.check_invariants();
         self.requests.check_invariants(self.views.active());
@@ -498,7 +498,7 @@ impl HyParView {
                 self.ask(now, peer, Ask::Rotate);
             }
         }
-        // After a mass failure: who is known here may itself know nobody that lives. It asks when it hears of us.
+        // After a mass failure a contact may live and know no other live node. It asks us for a link when it hears the PING.
         let contacts = std::iter::from_fn(|| self.views.next_contact()).take(departures::PROBES);
         self.outputs.extend(contacts.map(|to| Output::Send { to, message: Message::Ping { stamp: 0 } }));
         // Two islands that never knew of each other can only learn of it where both began. A small one

@@ -21,14 +21,14 @@ const PENDING_MAX: usize = 112;
 /// trips.
 const YOUNG_LINK: Duration = Duration::from_secs(1);
 
-/// Why a peer is asked to be a neighbour.
+/// The reason of a request to become a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// It is our contact.
+    /// The peer is our contact.
     Join,
     /// A slot is free.
     Fill,
-    /// It is new, and its walk ended here.
+    /// The peer is new, and its walk ended here.
     Place,
     /// To exchange a link.
     Rotate,

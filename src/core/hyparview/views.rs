@@ -19,8 +19,8 @@ const BUSY_FIRST: Duration = Duration::from_secs(1);
 /// each question costs a dial.
 pub(super) const BUSY_MAX: Duration = Duration::from_secs(60);
 
-/// Owns who is a neighbour, who can become one, and who was met besides. No node is in both views, and none is
-/// this node.
+/// Owns the neighbours, the nodes that can become neighbours, and the contact cache. No node is in both views, and this
+/// node is in none.
 #[derive(Debug, Clone)]
 pub(super) struct Views {
     me: NodeId,
@@ -61,7 +61,7 @@ impl Views {
         &self.passive
     }
 
-    /// Returns everybody whose address is known.
+    /// Returns all nodes whose addresses are known.
     pub(super) fn known(&self) -> impl Iterator<Item = Peer> {
         let views = self.active.iter().map(|m| m.peer).chain(self.passive.iter().map(|m| m.peer));
         views.chain(self.contacts.iter())
@@ -93,7 +93,7 @@ impl Views {
         self.named.as_ref().is_some_and(|named| named.contains(&id))
     }
 
-    /// Notes that a node spoke: it is alive, and its link knows its address best. Returns whether it is in a view.
+    /// Notes that a node sent something: it is alive, and its link knows its address best. Returns whether it is in a view.
     pub(super) fn heard(&mut self, from: Peer) -> bool {
         if let Some(member) = self.active.get_mut(from.id) {
             member.peer = from;
@@ -252,15 +252,14 @@ impl Views {
         self.contacts.remove(id);
     }
 
-    /// Returns the next node of the contact cache, as long as a pass has begun and not ended: most of whom was known
-    /// besides are dead then.
+    /// Returns the next node of the contact cache, as long as a pass has begun and not ended.
     pub(super) fn next_contact(&mut self) -> Option<Peer> {
         let Views { active, passive, contacts, .. } = self;
         let stranger = |id| !active.contains(id) && !passive.contains(id);
         if contacts.is_under_way() { contacts.next(stranger) } else { None }
     }
 
-    /// Panics where a promise of the views is broken.
+    /// Panics where an invariant of the views is broken.
     pub(super) fn check_invariants(&self) {
         assert!(self.active.len() <= self.active_max, "active view above its bound");
         assert!(self.passive.len() <= self.passive_max, "passive view above its bound");

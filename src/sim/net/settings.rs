@@ -1,4 +1,4 @@
-//! What a [`Net`](super::Net) is like, and what it counts.
+//! The settings of a [`Net`](super::Net), and its counters.
 
 use std::borrow::Cow;
 use std::time::Duration;
