@@ -1,4 +1,4 @@
-//! Who had what, when; and the checks that are always on.
+//! The parts published, their deliveries, and the checks that are always on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,33 +6,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use damson_core::model::{PartHeader, PartId};
 
-/// A published part, and how it fared.
+/// A published part and its deliveries.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Its header.
+    /// The part's header.
     pub header: PartHeader,
-    /// Its body.
+    /// The part's body.
     pub body: Bytes,
-    /// Who published it.
+    /// The publisher.
     pub source: u32,
-    /// When, in microseconds.
+    /// The time of publication, in microseconds.
     pub published_us: u64,
-    /// By node: microseconds from publication to delivery, + 1; 0: not (yet) delivered.
-    had: Vec<u32>,
-    /// By node: links passed.
-    hops: Vec<u8>,
-    /// Bodies begun towards somebody: the paper's m.
+    /// By node: the microseconds from publication to delivery, and the links passed.
+    had: Vec<Option<(u32, u8)>>,
+    /// The number of bodies sent, or begun: the paper's m.
     pub heads: u64,
-    /// Body bytes that went over links.
+    /// The number of body bytes that went over links.
     pub bytes: u64,
 }
 
-/// How a part spread.
+/// The spread of a part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Delivery {
-    /// Nodes that have it, of those asked about.
+    /// The number of nodes that have it, of those asked about.
     pub reached: usize,
-    /// Nodes asked about.
+    /// The number of nodes asked about.
     pub of: usize,
     /// The paper's relative message redundancy: m / (n - 1) - 1.
     pub rmr: f64,
@@ -40,13 +38,13 @@ pub struct Delivery {
     pub bytes_ratio: f64,
     /// The paper's last delivery hop.
     pub ldh: u8,
-    /// When the last node had it, after publication.
+    /// The time from publication to the last delivery.
     pub last: Duration,
-    /// The mean over nodes, after publication.
+    /// The mean time from publication to a delivery.
     pub mean: Duration,
 }
 
-/// All published parts.
+/// All published parts, by number and by id.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     messages: Vec<Message>,
@@ -57,17 +55,8 @@ impl Ledger {
     pub(super) fn publish(&mut self, source: u32, now_us: u64, header: PartHeader, body: Bytes) {
         let at = u32::try_from(self.messages.len()).expect("fewer than 4 billion parts");
         self.index.insert(header.id, at);
-        let message = Message {
-            header,
-            body,
-            source,
-            published_us: now_us,
-            had: Vec::new(),
-            hops: Vec::new(),
-            heads: 0,
-            bytes: 0,
-        };
-        self.messages.push(message);
+        let (had, heads, bytes) = Default::default();
+        self.messages.push(Message { header, body, source, published_us: now_us, had, heads, bytes });
     }
 
     pub(super) fn get_mut(&mut self, id: &PartId) -> Option<&mut Message> {
@@ -75,7 +64,7 @@ impl Ledger {
         self.messages.get_mut(at as usize)
     }
 
-    /// Checks and notes a delivery. Safety: each part once a node, byte for byte.
+    /// Notes a delivery. Checks that each node has each part once, byte for byte.
     pub(super) fn deliver(
         &mut self,
         node: u32,
@@ -92,43 +81,40 @@ impl Ledger {
         }
         let at = node as usize;
         if message.had.len() <= at {
-            message.had.resize(at + 1, 0);
-            message.hops.resize(at + 1, 0);
+            message.had.resize(at + 1, None);
         }
-        if message.had[at] != 0 {
-            return Err(format!("node {node} delivered {:?} twice", header.id));
+        let after = u32::try_from(now_us - message.published_us).unwrap_or(u32::MAX);
+        match message.had[at].replace((after, hops)) {
+            Some(_) => Err(format!("node {node} delivered {:?} twice", header.id)),
+            None => Ok(()),
         }
-        message.had[at] = u32::try_from(now_us - message.published_us).unwrap_or(u32::MAX - 1) + 1;
-        message.hops[at] = hops;
-        Ok(())
     }
 
-    /// A node starts anew, and has nothing.
+    /// Forgets all deliveries to a node, which starts anew.
     pub(super) fn forget(&mut self, node: u32) {
         for message in &mut self.messages {
             if let Some(had) = message.had.get_mut(node as usize) {
-                *had = 0;
+                *had = None;
             }
         }
     }
 
-    /// All parts, in order of publication.
+    /// Returns all parts, in order of publication.
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
-    /// How the `n`th part spread among `nodes`.
+    /// Returns the spread of the `n`th part among `nodes`.
     pub fn delivery(&self, n: usize, nodes: impl IntoIterator<Item = u32>) -> Delivery {
         let message = &self.messages[n];
         let (mut reached, mut of, mut ldh, mut last, mut sum) = (0usize, 0usize, 0, 0u64, 0u64);
         for node in nodes {
             of += 1;
-            if let Some(after) = message.delivered_after(node) {
+            if let Some((after, hops)) = message.had(node) {
                 reached += 1;
-                ldh = ldh.max(message.hops[node as usize]);
-                let after = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
-                last = last.max(after);
-                sum += after;
+                ldh = ldh.max(hops);
+                last = last.max(u64::from(after));
+                sum += u64::from(after);
             }
         }
         let others = reached.saturating_sub(1).max(1);
@@ -146,9 +132,12 @@ impl Ledger {
 }
 
 impl Message {
-    /// How long after publication a node had it.
+    fn had(&self, node: u32) -> Option<(u32, u8)> {
+        *self.had.get(node as usize)?
+    }
+
+    /// Returns the time from publication to delivery at a node.
     pub fn delivered_after(&self, node: u32) -> Option<Duration> {
-        let had = self.had.get(node as usize).copied().filter(|had| *had != 0)?;
-        Some(Duration::from_micros(u64::from(had - 1)))
+        self.had(node).map(|(after, _)| Duration::from_micros(u64::from(after)))
     }
 }

@@ -1,35 +1,31 @@
-//! How long a frame takes from one node to another: fixed for each pair by the seed, the same both ways.
+//! The delay of a link: fixed for each pair of nodes by the seed, and the same both ways.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use crate::units::{micros, millis, millis_from_to};
+
 /// A model of link delays, one way.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub enum Latency {
-    /// The same everywhere.
+    /// Every pair has the same delay.
+    #[serde(rename = "constant-ms", deserialize_with = "millis")]
     Constant(Duration),
-    /// Uniform between two bounds, a draw for each pair.
+    /// Each pair draws its delay, uniform between two bounds.
+    #[serde(rename = "uniform-ms", deserialize_with = "millis_from_to")]
     Uniform(Duration, Duration),
-    /// Nodes live in the world's larger cities, and near them; light in fibre takes the great circle,
-    /// and half as much again for the detours of real cables.
+    /// Nodes live in or near the world's larger cities. Light in fibre takes the great circle, and half as much again
+    /// for the detours of real cables.
+    #[serde(rename = "world-last-mile-ms", deserialize_with = "millis")]
     World {
-        /// Added at each end: the last mile.
-        last_mile: Duration,
-    },
-    /// The same with places of one's own.
-    Regions {
-        /// Where nodes live.
-        places: Arc<[Place]>,
-        /// Added at each end: the last mile.
+        /// Added at each end of a link.
         last_mile: Duration,
     },
 }
 
-/// A place where nodes live, and near it: latitude and longitude in degrees, and a weight in nodes.
-pub type Place = (f64, f64, u32);
-
-/// Cities with data centres.
-const CITIES: [Place; 16] = [
+/// Cities with data centres: latitude and longitude in degrees, and a weight in nodes.
+const CITIES: [(f64, f64, u64); 16] = [
     (39.0, -77.5, 14), // Ashburn
     (37.4, -122.0, 9), // San Jose
     (45.6, -121.2, 5), // The Dalles
@@ -53,46 +49,40 @@ const EARTH_RADIUS_KM: f64 = 6_371.0;
 const KM_PER_US: f64 = 0.2 / 1.5;
 
 impl Latency {
-    /// The delay between two nodes, in microseconds.
+    /// Returns the delay between two nodes, in microseconds.
     pub fn between_us(&self, seed: u64, a: u32, b: u32) -> u64 {
-        let micros = |d: &Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
-        match self {
+        match *self {
             Latency::Constant(delay) => micros(delay),
             Latency::Uniform(from, to) => {
                 let (from, to) = (micros(from), micros(to));
                 let pair = u64::from(a.min(b)) << 32 | u64::from(a.max(b));
                 from + mix(seed ^ mix(pair)) % (to.saturating_sub(from) + 1)
             }
-            Latency::World { last_mile } => 2 * micros(last_mile) + way_us(&CITIES, seed, a, b),
-            Latency::Regions { places, last_mile } => 2 * micros(last_mile) + way_us(places, seed, a, b),
+            Latency::World { last_mile } => {
+                // In whole microseconds, so that a platform's last bit doesn't matter.
+                let light = distance_km(place(seed, a), place(seed, b)) / KM_PER_US;
+                2 * micros(last_mile) + light.round() as u64
+            }
         }
     }
 }
 
-/// How long light takes between two nodes. In whole microseconds, so that a platform's last bit doesn't matter.
-fn way_us(places: &[Place], seed: u64, a: u32, b: u32) -> u64 {
-    let km = distance_km(place(places, seed, a), place(places, seed, b));
-    (km / KM_PER_US).round() as u64
-}
-
-/// Where a node lives, in degrees: within 100 km of one of the places.
-fn place(places: &[Place], seed: u64, node: u32) -> (f64, f64) {
+/// Returns the latitude and longitude of a node: within 100 km of one of the cities.
+fn place(seed: u64, node: u32) -> (f64, f64) {
     let dice = mix(seed ^ mix(u64::from(node) | 1 << 40));
-    let total: u64 = places.iter().map(|place| u64::from(place.2)).sum();
-    let mut left = dice % total.max(1);
-    let mut home = places.first().copied().unwrap_or((0.0, 0.0, 1));
-    for place in places {
-        if left < u64::from(place.2) {
-            home = *place;
-            break;
-        }
-        left -= u64::from(place.2);
-    }
+    let mut left = dice % CITIES.iter().map(|(_, _, weight)| weight).sum::<u64>();
+    let mut cities = CITIES.iter();
+    let home = cities.find(|(_, _, weight)| {
+        let here = left < *weight;
+        left = left.saturating_sub(*weight);
+        here
+    });
+    let (latitude, longitude, _) = home.copied().unwrap_or(CITIES[0]);
     let spread = |bits: u64| (bits % 2_001) as f64 / 1_000.0 - 1.0;
-    (home.0 + spread(dice >> 20), home.1 + spread(dice >> 40))
+    (latitude + spread(dice >> 20), longitude + spread(dice >> 40))
 }
 
-/// The great circle between two places (haversine).
+/// Returns the length of the great circle between two places (haversine).
 fn distance_km(a: (f64, f64), b: (f64, f64)) -> f64 {
     let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());
     let (d_lat, d_lon) = (lat_b - lat_a, (b.1 - a.1).to_radians());
@@ -100,7 +90,7 @@ fn distance_km(a: (f64, f64), b: (f64, f64)) -> f64 {
     2.0 * EARTH_RADIUS_KM * h.sqrt().min(1.0).asin()
 }
 
-/// A good mixing of 64 bits (splitmix64).
+/// Mixes 64 bits (splitmix64).
 pub(super) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,18 +1,17 @@
-//! The deterministic network that tests and bench drive the cores with: seeded discrete events in
-//! virtual time.
+//! The deterministic network in which tests and bench run the cores: seeded discrete events in virtual time.
 //!
 //! ```text
-//!   Net ----- Queue      what happens when
+//!   Net ----- Queue      the events to come
 //!    |------- Node       a core: swarm::Hub, or one swarm's HyParView and Plumtree (Member)
-//!    |------- Latency    how long a link takes
-//!    |------- Uplink     how the bodies of a node share its upload
-//!    `------- Ledger     who had what, when; the checks that are always on
+//!    |------- Latency    the delays of links
+//!    |------- Uplink     the bodies that share a node's upload
+//!    `------- Ledger     the parts and their deliveries, and the checks that are always on
 //!   Scenario             a run as data: a file of fixtures/scenario/, played on a Net
 //!   Departure            our rules that aren't the papers', by name, with their switches
 //! ```
 //!
 //! The same seed gives the same trace ([`Net::trace_hash`]). A check that fails panics with the seed and
-//! the command that repeats the run. What is modelled, and how:
+//! the command that repeats the run. The model:
 //!
 //! - *Links* are QUIC connections: a dial takes a round trip, a frame one link delay, in order. A dead
 //!   peer's links are noticed down after [`Settings::notice`]; its dials are refused after a round trip
@@ -33,6 +32,7 @@ mod net;
 mod node;
 mod queue;
 pub mod scenario;
+mod units;
 mod uplink;
 
 #[cfg(test)]
@@ -40,8 +40,8 @@ mod tests;
 
 pub use check::{Delivery, Ledger, Message};
 pub use departure::Departure;
-pub use latency::{Latency, Place};
-pub use member::{Frame, Member};
+pub use latency::Latency;
+pub use member::Member;
 pub use net::{DeadDials, Net, Settings, Traffic};
 pub use node::{Glance, Node};
 pub use scenario::{Outcome, Scenario, ScenarioError};

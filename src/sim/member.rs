@@ -1,15 +1,14 @@
-//! A lean node: one swarm's HyParView and Plumtree, as [`Hub`](damson_core::swarm::Hub) joins them, without the
-//! directory, records and other swarms. Ten thousand of these fit where a thousand hubs do.
+//! A lean node: one swarm's HyParView and Plumtree, joined as [`Hub`](damson_core::swarm::Hub) joins them, but without
+//! the directory, records and other swarms. A thousand hubs take five times as long as a thousand of these.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use damson_core::hyparview::HyParView;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, Peer, SwarmId, TrackId};
 use damson_core::plumtree::{BodyEvent, Plumtree};
-use damson_core::swarm::{Input, Output};
+use damson_core::swarm::{FrameBody, Input, Output};
 use damson_core::{hyparview as overlay, plumtree as broadcast};
 
 use crate::node::{Glance, Node, stream_name};
@@ -23,20 +22,11 @@ const LINK_LINGER: Duration = Duration::from_secs(10);
 /// As the hub's `fresh`.
 const FRESH: Duration = Duration::from_secs(6);
 
-/// A control frame, not encoded: that would cost more than all the rest.
-#[derive(Debug, Clone)]
-pub enum Frame {
-    /// Of HyParView.
-    Overlay(overlay::Message),
-    /// Of Plumtree.
-    Broadcast(broadcast::Message),
-}
-
 #[derive(Debug, Clone)]
 struct Link {
     peer: Peer,
-    /// Frames that wait for the dial; `None`: it is up.
-    waiting: Option<Vec<Frame>>,
+    /// The frames that wait for the dial; `None`: the link is up.
+    waiting: Option<Vec<FrameBody>>,
     idle_since: Option<Time>,
 }
 
@@ -50,13 +40,13 @@ pub struct Member {
     contacts: Vec<Peer>,
     asked: usize,
     sweep_at: Option<Time>,
-    /// How many segments of a track are held; `u32::MAX`: all.
+    /// The number of segments of a track that are held; `u32::MAX`: all.
     held: u32,
-    outputs: VecDeque<Output<Frame>>,
+    outputs: VecDeque<Output<FrameBody>>,
 }
 
 impl Member {
-    /// A node that joins at `contacts`, two at a time, and holds `held` segments of each track.
+    /// Makes a node that joins at `contacts`, two at a time, and holds `held` segments of each track.
     pub fn new(
         me: Peer,
         contacts: Vec<Peer>,
@@ -77,27 +67,12 @@ impl Member {
         }
     }
 
-    /// Changes how the tree is made better, from now on.
+    /// Changes the tree's rule of optimisation.
     pub fn set_optimise(&mut self, optimise: broadcast::Optimise) {
         self.tree.configure(|config| config.optimise = optimise);
     }
 
-    /// Changes the upload budget, from now on.
-    pub fn set_upload(&mut self, upload: Option<u64>) {
-        self.tree.configure(|config| config.upload = upload);
-    }
-
-    /// Changes the bootstrap addresses, from now on.
-    pub fn set_contacts(&mut self, contacts: Vec<Peer>) {
-        self.contacts = contacts;
-    }
-
-    /// The neighbour that feeds it, as far as it is known.
-    pub fn parent(&self) -> Option<NodeId> {
-        self.tree.parent()
-    }
-
-    /// Everybody whose address it knows.
+    /// Returns all nodes whose addresses it knows.
     pub fn known(&self) -> impl Iterator<Item = NodeId> {
         self.overlay.known().map(|peer| peer.id)
     }
@@ -106,7 +81,7 @@ impl Member {
         self.links.iter_mut().find(|link| link.peer.id == id)
     }
 
-    fn send(&mut self, to: Peer, frame: Frame, dial: bool) {
+    fn send(&mut self, to: Peer, frame: FrameBody, dial: bool) {
         match self.link(to.id) {
             Some(Link { waiting: Some(waiting), .. }) => waiting.push(frame),
             Some(_) => self.outputs.push_back(Output::Control { to: to.id, frame }),
@@ -118,8 +93,8 @@ impl Member {
         }
     }
 
-    /// Does what the cores want, until they want nothing more. Looks at the overlay only if it was asked
-    /// something: of ten thousand nodes each is far away in memory.
+    /// Takes the outputs of both cores until there are none. Looks at the overlay only if it had an input: with ten
+    /// thousand nodes each look is a cache miss.
     fn pump(&mut self, now: Time, overlay: bool) {
         loop {
             if overlay && let Some(output) = self.overlay.poll_output() {
@@ -144,7 +119,7 @@ impl Member {
         match output {
             overlay::Output::Send { to, message } => {
                 let dial = message.wants_dial();
-                self.send(to, Frame::Overlay(message), dial);
+                self.send(to, FrameBody::Overlay(message), dial);
             }
             overlay::Output::NeighborUp(peer) => self.tree.handle(now, broadcast::Input::NeighborUp(peer.id)),
             overlay::Output::NeighborDown(peer) => self.tree.handle(now, broadcast::Input::NeighborDown(peer)),
@@ -162,7 +137,7 @@ impl Member {
         match output {
             broadcast::Output::Send { to, message } => {
                 if self.link(to).is_some_and(|link| link.waiting.is_none()) {
-                    self.outputs.push_back(Output::Control { to, frame: Frame::Broadcast(message) });
+                    self.outputs.push_back(Output::Control { to, frame: FrameBody::Broadcast(message) });
                 }
             }
             broadcast::Output::Body { peer, action } => {
@@ -177,6 +152,12 @@ impl Member {
                 self.outputs.push_back(Output::Deliver { stream: stream_name(), header, body, trace, received });
             }
         }
+    }
+
+    /// Gives the tree an input that doesn't concern the overlay.
+    fn feed_tree(&mut self, now: Time, input: broadcast::Input) {
+        self.tree.handle(now, input);
+        self.pump(now, false);
     }
 
     fn peer_down(&mut self, now: Time, peer: NodeId, cause: overlay::DownCause) {
@@ -202,9 +183,10 @@ impl Member {
 }
 
 impl Node for Member {
-    type Frame = Frame;
+    /// A control frame, not encoded: that would cost more than all the rest.
+    type Frame = FrameBody;
 
-    fn handle(&mut self, now: Time, input: Input<Frame>) {
+    fn handle(&mut self, now: Time, input: Input<FrameBody>) {
         let mut overlay = true;
         match input {
             Input::Timeout => {
@@ -241,32 +223,31 @@ impl Node for Member {
                 self.overlay.handle(now, overlay::Input::Rtt { peer, rtt_us });
                 self.tree.handle(now, broadcast::Input::LinkEstimate { peer, rtt_us, rate });
             }
-            Input::Control { from, frame } => match frame {
-                Frame::Overlay(message) => {
-                    if let Some(from) = self.link(from).map(|link| link.peer) {
-                        self.overlay.handle(now, overlay::Input::Message { from, message });
-                    }
+            Input::Control { from, frame: FrameBody::Overlay(message) } => {
+                if let Some(from) = self.link(from).map(|link| link.peer) {
+                    self.overlay.handle(now, overlay::Input::Message { from, message });
                 }
-                Frame::Broadcast(message) => {
-                    overlay = false;
-                    self.tree.handle(now, broadcast::Input::Message { from, message });
-                }
-            },
+            }
+            Input::Control { from, frame: FrameBody::Broadcast(message) } => {
+                return self.feed_tree(now, broadcast::Input::Message { from, message });
+            }
             Input::Body { peer, event, .. } => {
-                overlay = matches!(event, BodyEvent::Torn(_) | BodyEvent::Stopped(_));
+                let ended = matches!(event, BodyEvent::Torn(_) | BodyEvent::Stopped(_));
+                if !ended {
+                    return self.feed_tree(now, broadcast::Input::Body { peer, event });
+                }
                 self.tree.handle(now, broadcast::Input::Body { peer, event });
             }
             Input::Publish { header, body, trace, .. } => {
-                overlay = false;
-                self.tree.handle(now, broadcast::Input::Publish { header, body, trace });
+                return self.feed_tree(now, broadcast::Input::Publish { header, body, trace });
             }
-            Input::Claim(_) | Input::Keep { .. } => overlay = false,
+            Input::Control { .. } | Input::Claim(_) | Input::Keep { .. } => overlay = false,
             Input::Leave => self.overlay.handle(now, overlay::Input::Leave),
         }
         self.pump(now, overlay);
     }
 
-    fn poll_output(&mut self) -> Option<Output<Frame>> {
+    fn poll_output(&mut self) -> Option<Output<FrameBody>> {
         let next = self.outputs.pop_front();
         if next.is_none() {
             self.outputs = VecDeque::new();
@@ -282,22 +263,20 @@ impl Node for Member {
         Glance {
             active: self.overlay.active().map(|peer| peer.id).collect(),
             eager: self.tree.neighbours().filter(|(_, eager)| *eager).map(|(id, _)| id).collect(),
-            passive: self.overlay.passive().count(),
             sizes: Some(self.tree.sizes()),
             stats: Some(*self.tree.counters()),
         }
     }
 
-    fn check_invariants(&self) {
-        self.overlay.check_invariants();
+    fn set_contacts(&mut self, contacts: Vec<Peer>) {
+        self.contacts = contacts;
     }
 
-    fn frame_len(frame: &Frame) -> usize {
-        let mut out = BytesMut::new();
-        match frame {
-            Frame::Overlay(message) => message.encode(&mut out),
-            Frame::Broadcast(message) => message.encode(&mut out),
-        }
-        out.len() + 9
+    fn set_upload(&mut self, upload: Option<u64>) {
+        self.tree.configure(|config| config.upload = upload);
+    }
+
+    fn check_invariants(&self) {
+        self.overlay.check_invariants();
     }
 }

@@ -1,4 +1,4 @@
-//! What the network asks of a core.
+//! The interface between the network and a core.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -11,40 +11,33 @@ use damson_core::swarm::{Hub, Input, Output};
 /// The port that every simulated node listens at.
 const PORT: u16 = 4_433;
 
-/// The node with this index: its id is the index + 1, its address 10.x.y.z.
+/// Returns the node with this index: its id is the index + 1, its address 10.x.y.z.
 pub(super) fn peer(index: u32) -> Peer {
-    let [_, a, b, c] = index.to_be_bytes();
-    Peer { id: NodeId(u64::from(index) + 1), addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, a, b, c)), PORT) }
+    let ip = Ipv4Addr::from_bits(10 << 24 | index);
+    Peer { id: NodeId(u64::from(index) + 1), addr: SocketAddr::new(ip.into(), PORT) }
 }
 
-/// The index of a node.
+/// Returns the index of a node.
 pub(super) fn index(id: NodeId) -> Option<u32> {
     u32::try_from(id.0.checked_sub(1)?).ok()
 }
 
-/// The index of the node at an address.
+/// Returns the index of the node at an address.
 pub(super) fn index_at(addr: SocketAddr) -> Option<u32> {
-    match addr.ip() {
-        IpAddr::V4(ip) => {
-            let [_, a, b, c] = ip.octets();
-            Some(u32::from_be_bytes([0, a, b, c]))
-        }
-        IpAddr::V6(_) => None,
-    }
+    let IpAddr::V4(ip) = addr.ip() else { return None };
+    Some(ip.to_bits() & 0xff_ffff)
 }
 
-/// What the checkers look at.
+/// The state of a node that the checkers look at.
 #[derive(Debug, Clone, Default)]
 pub struct Glance {
     /// The active view.
     pub active: Vec<NodeId>,
     /// Its members whose link is eager.
     pub eager: Vec<NodeId>,
-    /// The passive view's size.
-    pub passive: usize,
-    /// What the broadcast remembers.
+    /// The sizes of the broadcast's queues and sets.
     pub sizes: Option<Sizes>,
-    /// What it has done.
+    /// The broadcast's counters.
     pub stats: Option<Counters>,
 }
 
@@ -53,26 +46,29 @@ pub trait Node {
     /// A control frame.
     type Frame: Clone;
 
-    /// Takes what has happened.
+    /// Takes an input.
     fn handle(&mut self, now: Time, input: Input<Self::Frame>);
 
-    /// The next thing to do, until `None`.
+    /// Returns the next output, until `None`.
     fn poll_output(&mut self) -> Option<Output<Self::Frame>>;
 
-    /// When [`Input::Timeout`] is due.
+    /// Returns the time at which [`Input::Timeout`] is due.
     fn poll_timeout(&self) -> Option<Time>;
 
-    /// How it is with the stream's swarm.
+    /// Returns the state of the first stream's swarm.
     fn glance(&self) -> Glance;
 
-    /// Panics where a promise of its views is broken.
-    fn check_invariants(&self) {}
+    /// Changes the bootstrap addresses, if the core can.
+    fn set_contacts(&mut self, _contacts: Vec<Peer>) {}
 
-    /// A frame's length on the wire, in bytes.
-    fn frame_len(frame: &Self::Frame) -> usize;
+    /// Changes the upload budget, if the core can.
+    fn set_upload(&mut self, _upload: Option<u64>) {}
+
+    /// Panics where an invariant of the core is broken.
+    fn check_invariants(&self) {}
 }
 
-/// The stream that simulated hubs carry.
+/// Returns the name of the first stream.
 pub(super) fn stream_name() -> StreamName {
     StreamName::parse("cam1").expect("a valid name")
 }
@@ -99,7 +95,6 @@ impl Node for Hub {
         Glance {
             active: view.active.iter().map(|peer| peer.id).collect(),
             eager: view.eager,
-            passive: view.passive.len(),
             sizes: self.sizes(id),
             stats: view.broadcast,
         }
@@ -107,9 +102,5 @@ impl Node for Hub {
 
     fn check_invariants(&self) {
         Hub::check_invariants(self);
-    }
-
-    fn frame_len(frame: &Bytes) -> usize {
-        frame.len()
     }
 }

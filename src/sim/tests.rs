@@ -272,7 +272,7 @@ fn hubs_survive_loss_tears_and_the_death_of_a_third() {
     net.run(8 * SECOND);
     net.check_delivered(0..100);
     net.check_bounds();
-    // Whom loss has left one-sided links, the audit mends once all is quiet.
+    // One-sided links that loss has left are closed once all is quiet.
     net.set_loss(0, 0);
     net.run(60 * SECOND);
     net.check_overlay();

@@ -115,7 +115,7 @@ pub(crate) fn kill_refused<C: Contender>(n: u32, seed: u64) -> Figures {
 }
 
 pub(crate) fn kill_silent<C: Contender>(n: u32, seed: u64) -> Figures {
-    kills::<C>(n, seed, DeadDials::TimeOut(5 * SECOND))
+    kills::<C>(n, seed, DeadDials::TimeOut)
 }
 
 fn kills<C: Contender>(n: u32, seed: u64, dead_dials: DeadDials) -> Figures {

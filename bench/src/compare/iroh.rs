@@ -166,8 +166,4 @@ impl Node for Iroh {
     fn glance(&self) -> Glance {
         Glance { active: self.active.clone(), ..Glance::default() }
     }
-
-    fn frame_len(frame: &Message<u32>) -> usize {
-        frame.size().unwrap_or(0)
-    }
 }

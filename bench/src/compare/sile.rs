@@ -255,13 +255,7 @@ impl Node for Sile {
         Glance {
             active: self.overlay.active_view().iter().map(|peer| id(*peer)).collect(),
             eager: self.tree.eager_push_peers().iter().map(|peer| id(*peer)).collect(),
-            passive: self.overlay.passive_view().len(),
             ..Glance::default()
         }
-    }
-
-    /// They have no encoding of their own, so none is counted.
-    fn frame_len(_: &Frame) -> usize {
-        0
     }
 }

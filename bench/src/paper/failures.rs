@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use damson_core::model::Peer;
-use damson_sim::{DeadDials, Member, Net};
+use damson_sim::{DeadDials, Member, Net, Node};
 
 use super::world::{SECOND, SMALL, World, deliveries, millis, publish};
 use super::{Case, Figure, Goal, figure};
@@ -34,7 +34,7 @@ fn kill_refused(n: u32, seed: u64) -> Vec<Figure> {
 }
 
 fn kill_silent(n: u32, seed: u64) -> Vec<Figure> {
-    kill_and_publish(n, seed, DeadDials::TimeOut(5 * SECOND), 3_000.0)
+    kill_and_publish(n, seed, DeadDials::TimeOut, 3_000.0)
 }
 
 fn kill_and_publish(n: u32, seed: u64, dead_dials: DeadDials, goal_ms: f64) -> Vec<Figure> {
@@ -108,31 +108,10 @@ fn kill_most(n: u32, seed: u64) -> Vec<Figure> {
     figures
 }
 
-/// The largest set of survivors who know one another, active and passive views taken together.
+/// The size of the largest set of survivors that know one another, active and passive views taken together.
 fn largest_component(net: &Net<Member>) -> usize {
-    let mut root: Vec<u32> = (0..net.len()).collect();
-    fn find(root: &mut [u32], mut at: u32) -> u32 {
-        while root[at as usize] != at {
-            root[at as usize] = root[root[at as usize] as usize];
-            at = root[at as usize];
-        }
-        at
-    }
-    let alive: Vec<u32> = net.alive().collect();
-    for at in &alive {
-        for peer in net.node(*at).into_iter().flat_map(Member::known) {
-            let other = (peer.0 - 1) as u32;
-            if net.node(other).is_some() {
-                let (a, b) = (find(&mut root, *at), find(&mut root, other));
-                root[a as usize] = b;
-            }
-        }
-    }
-    let mut sizes = vec![0usize; root.len()];
-    for at in alive {
-        sizes[find(&mut root, at) as usize] += 1;
-    }
-    sizes.into_iter().max().unwrap_or(0)
+    let known = |at: u32| net.node(at).into_iter().flat_map(Member::known).map(move |peer| (at, (peer.0 - 1) as u32));
+    net.components(net.alive().flat_map(known)).first().copied().unwrap_or(0)
 }
 
 /// Everybody joins node 0 in the same instant.

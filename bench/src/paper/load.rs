@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use damson_core::model::time::{Timescale, UnixTime};
 use damson_core::model::{
-    Epoch, Init, LifeId, NodeId, Period, Record, StreamName, SwarmId, Trace, Track, TrackId, TrackKind, VideoInfo,
+    Epoch, Init, LifeId, NodeId, Period, Record, StreamName, SwarmId, Track, TrackId, TrackKind, VideoInfo,
 };
 use damson_core::swarm;
 use damson_core::swarm::Hub;
-use damson_sim::{Net, Settings};
+use damson_sim::{Net, Node, Settings};
 
 use super::world::{SECOND, World, deliveries, mean, millis, part, publish, reached, uneven};
 use super::{Case, Figure, Goal, figure};
@@ -122,10 +122,7 @@ fn streams(n: u32, seed: u64) -> Vec<Figure> {
     for k in 0..15 {
         for source in 0..50.min(n) {
             let (header, body) = part(source, k, 1_000);
-            let number = net.expect(source, header, body.clone());
-            net.with_node(source, |hub, now| {
-                hub.handle(now, swarm::Input::Publish { stream: name(source), header, body, trace: Trace::default() });
-            });
+            let number = net.publish_in(name(source), source, header, body);
             net.run(SECOND / 50);
             if k >= 10 {
                 parts.push(number);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::Peer;
 
-/// Who may be whose neighbour.
+/// The nodes that may become neighbours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topology {
     /// HyParView's: anybody, chosen by the protocol.
@@ -20,7 +20,7 @@ pub enum Topology {
 /// The settings of an overlay. The paper's figures are those of its evaluation (10,000 nodes).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Who may be whose neighbour.
+    /// The nodes that may become neighbours.
     pub topology: Topology,
     /// Size of the active view. Paper: 5 = fanout 4 + 1, "log(n) + c".
     pub active_max: usize,
@@ -32,56 +32,38 @@ pub struct Config {
     pub prwl: u8,
     /// TTL of a SHUFFLE. The paper names none; 6 as iroh-gossip takes it, and as ARWL.
     pub shuffle_ttl: u8,
-    /// ka: how many active peers a SHUFFLE carries. Paper: 3.
+    /// ka: the number of active peers in a SHUFFLE. Paper: 3.
     pub shuffle_active: usize,
-    /// kp: how many passive peers a SHUFFLE carries. Paper: 4.
+    /// kp: the number of passive peers in a SHUFFLE. Paper: 4.
     pub shuffle_passive: usize,
-    /// Departure: so many nodes that left the passive view are remembered, and asked when few others are left:
-    /// after a mass failure each address more is a chance more. 0: the paper's rule, they are forgotten. 64: with
-    /// 90 % of 10,000 nodes dead, 99 addresses leave none alive with probability 0.003 %, where 35 leave 2.5 %; 16 bytes
-    /// each.
+    /// Departure: the number of nodes that left the passive view and are remembered. They are asked when few others are
+    /// left. 0: the paper's rule, they are forgotten. 64: with 90 % of 10,000 nodes dead, none of 99 addresses lives with
+    /// probability 0.003 %, where it is 2.5 % for 35. Each takes 40 bytes.
     pub contacts_max: usize,
     /// Time between two SHUFFLEs. Paper: a cycle, with no time given; 60 s as iroh-gossip takes it.
     pub shuffle_interval: Duration,
-    /// Departure: the first SHUFFLE of a young node comes after this, then the time doubles up to
-    /// `shuffle_interval`, since a young passive view knows only its contact's friends. Equal to
-    /// `shuffle_interval`: the paper's rule. 1 s is a guess: a few links' round trips and a human's patience.
+    /// Departure: the time to the first SHUFFLE of a young node. It doubles up to `shuffle_interval`, since a young
+    /// passive view knows only its contact's neighbours. Equal to `shuffle_interval`: the paper's rule. Guess: 1 s, a few
+    /// round trips.
     pub shuffle_first: Duration,
 
-    /// How long a request (NEIGHBOR, JOIN) may go unanswered before the peer counts as timed out.
+    /// The time without an answer to a request (NEIGHBOR, JOIN) after which the peer counts as timed out.
     /// Above a dial's own timeout it never fires for a dead peer. Guess: 5 s.
     pub answer_timeout: Duration,
-    /// Departure: how many passive peers are asked at once. The paper asks one after the other: 1.
+    /// Departure: the number of passive peers that are asked at once. The paper asks one after the other: 1.
     pub refill_width: usize,
     /// Departure: a request unanswered for this long no longer holds up the next one, so that a dial
     /// into nothing costs no time; `None`: the paper's rule. 150 ms is above the round trip between most
     /// pairs of places on earth.
     pub refill_hedge: Option<Duration>,
-    /// Departure: most requests for free slots that are under way and not hedged. One more with every two that
-    /// failed or went unanswered in a row: where most are dead, dials are what time is lost with. Guess: 16.
+    /// Departure: most requests for free slots that are under way and not hedged. Every two requests that failed or went
+    /// unanswered in a row allow one more: where most peers are dead, dials cost the time. Guess: 16.
     pub refill_width_max: usize,
-    /// Departure: who is dropped by a neighbour, and has enough others (`active_min`), waits this long before it asks
-    /// around: at the other end of an exchange somebody else is dropped, and the two are being brought
-    /// together. With each refusal it then waits a quarter of this longer before the next question, up to
-    /// `busy_max`: it doesn't need the link, and each question may cost a dial. Zero: the paper's rule. Guess: 1 s.
+    /// Departure: a node that a neighbour dropped, and that has enough others (`active_min`), waits this long before it
+    /// asks around. At the other end of an exchange another node is dropped, and the two are being brought together. With
+    /// each refusal the node waits a quarter of this longer before the next question, up to a minute: it doesn't need the
+    /// link, and each question may cost a dial. Zero: the paper's rule. Guess: 1 s.
     pub refill_calm: Duration,
-    /// Departure: who lacks neighbours, but has some, also sends a walk of this many steps to find another with a free
-    /// slot: over links that are there, where a question to a passive peer costs a dial and mostly finds
-    /// it full. 0: the paper's rule. Guess: 12, twice ARWL.
-    pub seek_ttl: u8,
-    /// Time between such walks, doubling up to `seek_max` as long as they find nobody. Guess.
-    pub seek_first: Duration,
-    /// See `seek_first`. Guess.
-    pub seek_max: Duration,
-    /// Most requests under way at once, hedges included: the passive view, the contact cache and the bootstrap addresses. With
-    /// 20, dials into nothing held up the bootstrap until they had timed out (95 % killed: 10 s rather than 1 s).
-    pub pending_max: usize,
-    /// A peer that refused for want of a slot is asked again after this, doubling up to `busy_max`; at once where
-    /// we lose a neighbour, since then there are free slots around. Guess: a refill takes about as long elsewhere.
-    pub busy_first: Duration,
-    /// See `busy_first`. 60 s, a guess: in a small swarm the last slot may stay free for good (those that
-    /// have one are neighbours already), and each question costs a dial.
-    pub busy_max: Duration,
     /// Departure: a passive peer survives this many failed dials in a row; it is the last to be asked and the first to
     /// be replaced meanwhile, and no shuffle spreads it. 0: the paper's rule, the first failure
     /// purges (which drains the passive view for good in a netsplit). A node that
@@ -95,31 +77,16 @@ pub struct Config {
     /// Departure: below this many neighbours the bootstrap addresses are asked again; 0: the paper's rule, only at
     /// the start. Guess: half the active view.
     pub active_min: usize,
-    /// The bootstrap addresses are asked again after this, doubling up to `bootstrap_max`. Guess.
-    pub bootstrap_first: Duration,
-    /// See `bootstrap_first`. 10 s, so that a cluster whose seeds were away is one again within that time.
-    pub bootstrap_max: Duration,
 
     /// Departure: a full node exchanges one link for one to a passive peer after about this time, so that
     /// islands and healed partitions merge. `None`: the paper's rule. 120 s, a guess: a link lasts
     /// some minutes, and costs two dials and a repair of the tree at each end.
     pub rotate_interval: Option<Duration>,
-    /// The same, as long as there are passive peers that failed: are they back? Guess: half of the
-    /// 10 s in which a healed partition should be one overlay again.
-    pub rotate_suspect: Duration,
     /// Departure: in a storm, JOINs and walks that would cost a live neighbour its place are admitted only at
-    /// this pace (a burst of `active_max`, then one each); the others are referred to the nodes that
-    /// came before them, and links younger than `young_link` aren't dropped for a high priority
-    /// request. `None`: the paper's rule, each JOIN evicts somebody. Guess.
+    /// this pace (a burst of `active_max`, then one each). The others are referred to the nodes that came before them, and
+    /// links younger than a second aren't dropped for a high priority request. `None`: the paper's rule, each JOIN evicts
+    /// a neighbour. Guess.
     pub admit_interval: Option<Duration>,
-    /// See `admit_interval`. Guess: a few round trips.
-    pub young_link: Duration,
-    /// How many others a reply refers to. Guess: one more than an active view.
-    pub refer_max: usize,
-    /// Departure: one neighbour is asked this often whether we are its neighbour, so that a lost DISCONNECT or
-    /// answer leaves no one-sided link for good; in turn, the newest first. `None`: the paper's rule. 5 s, a
-    /// guess: all within half a minute.
-    pub audit_interval: Option<Duration>,
 
     /// Departure: of the links that may be exchanged or dropped, those that the broadcast tree runs over are the
     /// last ([`HyParView::set_carries`](super::hyparview::HyParView::set_carries)). Off: the paper's rule, any at random.
@@ -127,12 +94,6 @@ pub struct Config {
     /// Departure, after X-BOT (Leitao et al., SRDS 2009): this often a full node measures a passive peer,
     /// and takes it for its farthest neighbour where it is nearer. `None`: the paper's rule. Guess: 30 s.
     pub optimise_interval: Option<Duration>,
-    /// So many neighbours are left to chance (X-BOT's "unbiased neighbors": at least 1), so that the overlay
-    /// stays connected and its diameter small. Guess: 3 of 5.
-    pub random_links: usize,
-    /// A candidate must be nearer than this share of the farthest one's round trip, in percent. Guess: 75,
-    /// above the noise.
-    pub nearer_percent: u32,
 }
 
 impl Default for Config {
@@ -154,28 +115,14 @@ impl Default for Config {
             refill_width_max: 16,
             refill_hedge: Some(Duration::from_millis(150)),
             refill_calm: Duration::from_secs(1),
-            seek_ttl: 12,
-            seek_first: Duration::from_millis(500),
-            seek_max: Duration::from_secs(8),
-            pending_max: 112,
-            busy_first: Duration::from_secs(1),
-            busy_max: Duration::from_secs(60),
             fails_max: 8,
             fail_first: Duration::from_millis(500),
             fail_max: Duration::from_secs(60),
             active_min: 3,
-            bootstrap_first: Duration::from_millis(500),
-            bootstrap_max: Duration::from_secs(10),
             rotate_interval: Some(Duration::from_secs(120)),
-            rotate_suspect: Duration::from_secs(5),
             admit_interval: Some(Duration::from_secs(1)),
-            young_link: Duration::from_secs(1),
-            refer_max: 6,
-            audit_interval: Some(Duration::from_secs(5)),
             spare_tree_links: true,
             optimise_interval: Some(Duration::from_secs(30)),
-            random_links: 3,
-            nearer_percent: 75,
         }
     }
 }
@@ -191,12 +138,10 @@ impl Config {
             contacts_max: 0,
             refill_hedge: None,
             refill_calm: Duration::ZERO,
-            seek_ttl: 0,
             fails_max: 0,
             active_min: 0,
             rotate_interval: None,
             admit_interval: None,
-            audit_interval: None,
             spare_tree_links: false,
             optimise_interval: None,
             ..ours

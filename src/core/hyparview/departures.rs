@@ -1,18 +1,26 @@
-//! What isn't in the paper: the calm after a drop, walks to free slots, the pace of a storm, referrals, nearness.
-
-use std::time::Duration;
+//! Rules that aren't in the paper: the calm after a drop, the pace of a storm, referrals, nearness.
 
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::config::Config;
-use super::message::{Message, NODES_MAX};
+use super::message::Message;
 use super::view::{Active, Passive, View};
-use super::views::Views;
+use super::views::{BUSY_MAX, Views};
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
 
-/// How many contacts are looked for at a time, once there is no need of them here.
+/// The number of others to whom a reply refers. Guess: one more than an active view.
+const REFER_MAX: usize = 6;
+
+/// The number of neighbours left to chance (X-BOT's "unbiased neighbors": at least 1), so that the overlay stays
+/// connected and its diameter small. Guess: 3 of 5.
+const RANDOM_LINKS: usize = 3;
+
+/// A candidate must be nearer than this share of the farthest neighbour's round trip, in percent. Guess: above the noise.
+const NEARER_PERCENT: u64 = 75;
+
+/// The number of contacts that a rotation probes.
 pub(super) const PROBES: usize = 8;
 
 /// Holds back the refill of a node that was dropped, and has enough other neighbours.
@@ -37,12 +45,7 @@ impl Calm {
     /// Notes that a request of ours was refused.
     pub(super) fn refused(&mut self, now: Time, config: &Config) {
         self.refusals += 1;
-        self.until = now + (config.refill_calm / 4).saturating_mul(self.refusals).min(config.busy_max);
-    }
-
-    /// Ends it: a neighbour is lost with its link.
-    pub(super) fn end(&mut self, now: Time) {
-        self.until = now;
+        self.until = now + (config.refill_calm / 4).saturating_mul(self.refusals).min(BUSY_MAX);
     }
 
     /// Forgets the refusals: there may be free slots again.
@@ -51,32 +54,11 @@ impl Calm {
     }
 }
 
-/// Times the walks that look for a node with a free slot.
-#[derive(Debug, Clone)]
-pub(super) struct Seeks {
-    every: Duration,
-}
-
-impl Seeks {
-    pub(super) fn new(config: &Config) -> Self {
-        Seeks { every: config.seek_first }
-    }
-
-    pub(super) fn interval(&self) -> Duration {
-        self.every
-    }
-
-    /// Notes that one was due: the time to the next one doubles.
-    pub(super) fn sent(&mut self, config: &Config) {
-        self.every = (self.every * 2).min(config.seek_max);
-    }
-}
-
 /// Paces the admissions that cost a neighbour its place.
 #[derive(Debug, Clone)]
 pub(super) struct Admissions {
     tokens: usize,
-    /// When the last one was added.
+    /// The time of the last fresh token.
     since: Time,
 }
 
@@ -104,11 +86,9 @@ pub(super) fn referrals(rng: &mut Rng, views: &Views, config: &Config, except: N
     if config.admit_interval.is_none() {
         return others;
     }
-    let k = config.refer_max.min(NODES_MAX);
-    views.passive().sample(rng, k, |m| m.fails == 0 && m.peer.id != except, &mut others);
-    let more = k.saturating_sub(others.len()).max(k / 2);
+    views.passive().sample(rng, REFER_MAX, |m| m.fails == 0 && m.peer.id != except, &mut others);
+    let more = (REFER_MAX - others.len()).max(REFER_MAX / 2);
     views.active().sample(rng, more, |m| m.peer.id != except, &mut others);
-    others.truncate(NODES_MAX);
     others
 }
 
@@ -140,10 +120,10 @@ pub(super) struct Nearness {
     measurement: Option<Measurement>,
 }
 
-/// What a PONG tells.
+/// The meaning of a PONG.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Pong {
-    /// Nothing: nobody asked for it.
+    /// No ping of ours asked for it.
     Stray,
     /// The link is up; this ping counts.
     Again(Message),
@@ -157,7 +137,7 @@ impl Nearness {
         self.measurement.is_some_and(|m| m.peer == id)
     }
 
-    /// Returns whom a full node measures now, and the ping to send.
+    /// Returns the peer that a full node measures now, and the ping to send.
     pub(super) fn begin(
         &mut self,
         rng: &mut Rng,
@@ -197,28 +177,25 @@ impl Nearness {
 }
 
 /// Returns the farthest neighbour that may be given up for a nearer one: of the near ones, or of all while
-/// more than `random_links` of them are left to chance. Not one that the broadcast tree runs over: the tree
+/// more than [`RANDOM_LINKS`] of them are left to chance. Not one that the broadcast tree runs over: the tree
 /// moves to nearer links by itself, and then this one is free to go.
-pub(super) fn farthest<'a>(active: &'a View<Active>, config: &Config) -> Option<&'a Active> {
-    let near_only = active.iter().filter(|m| !m.near).count() <= config.random_links;
+pub(super) fn farthest(active: &View<Active>) -> Option<&Active> {
+    let near_only = active.iter().filter(|m| !m.near).count() <= RANDOM_LINKS;
     let candidates = active.iter().filter(|m| m.rtt_us > 0 && !m.carries && (m.near || !near_only));
     candidates.max_by_key(|m| m.rtt_us)
 }
 
 /// Returns the farthest neighbour if a node at this round trip is clearly nearer.
-pub(super) fn farther_than(active: &View<Active>, rtt_us: u32, config: &Config) -> Option<Peer> {
-    let far = farthest(active, config)?;
-    let bar = u64::from(far.rtt_us) * u64::from(config.nearer_percent) / 100;
+pub(super) fn farther_than(active: &View<Active>, rtt_us: u32) -> Option<Peer> {
+    let far = farthest(active)?;
+    let bar = u64::from(far.rtt_us) * NEARER_PERCENT / 100;
     (u64::from(rtt_us) < bar).then_some(far.peer)
-}
-
-/// Returns whether a full node is better off with a neighbour at this round trip.
-pub(super) fn is_nearer(views: &Views, rtt_us: u32, config: &Config) -> bool {
-    !views.has_room() && farther_than(views.active(), rtt_us, config).is_some()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rand::SeedableRng;
 
     use super::*;
@@ -247,12 +224,10 @@ mod tests {
         calm.refused(now, &config);
         assert_eq!(calm.until(), now + Duration::from_millis(500));
         (0..1_000).for_each(|_| calm.refused(now, &config));
-        assert_eq!(calm.until(), now + config.busy_max);
+        assert_eq!(calm.until(), now + BUSY_MAX);
         calm.forget();
         calm.refused(now, &config);
         assert_eq!(calm.until(), now + Duration::from_millis(250));
-        calm.end(now);
-        assert_eq!(calm.until(), now);
     }
 
     #[test]
@@ -302,14 +277,14 @@ mod tests {
 
     #[test]
     fn the_farthest_goes_unless_the_tree_or_chance_needs_it() {
-        let (mut views, config) = (views(1..6, 0..0), Config::default());
-        assert!(farthest(views.active(), &config).is_none(), "none is measured");
+        let mut views = views(1..6, 0..0);
+        assert!(farthest(views.active()).is_none(), "none is measured");
         (1..6).for_each(|n| views.set_rtt(NodeId(n), n as u32 * 1_000));
-        let far = |views: &Views, rtt_us| farther_than(views.active(), rtt_us, &config).map(|peer| peer.id.0);
+        let far = |views: &Views, rtt_us| farther_than(views.active(), rtt_us).map(|peer| peer.id.0);
         assert_eq!((far(&views, 3_749), far(&views, 3_750)), (Some(5), None), "75 % of 5 ms");
         views.set_carries(NodeId(5), true);
         assert_eq!(far(&views, 2_999), Some(4));
-        let chance = Config { random_links: 5, ..config };
-        assert!(farthest(views.active(), &chance).is_none());
+        (1..3).for_each(|n| views.remove_active(NodeId(n)).map(drop).unwrap_or_default());
+        assert!(farthest(views.active()).is_none(), "three are left to chance");
     }
 }

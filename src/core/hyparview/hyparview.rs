@@ -2,23 +2,27 @@
 //! paper's Algorithm 1 and its section 4; "Departure" marks what isn't in it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::config::Config;
-use super::deadlines::Deadlines;
-use super::departures::{Admissions, Calm, Nearness, Pong, Seeks};
+use super::departures::{Admissions, Calm, Nearness, Pong};
 use super::io::{Counters, DownCause, Input, Output};
-use super::join::{Bootstrap, Walk};
+use super::join::Bootstrap;
 use super::message::{Message, Priority};
 use super::neighbor::{Answer, Ask, Requests};
 use super::shuffle::Shuffles;
-use super::timer::Timer;
+use super::timers::{Timer, Timers};
 use super::views::Views;
 use super::{departures, neighbor, shuffle};
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
+
+/// While passive peers are suspects, a link is exchanged after about this time: are they back? Guess: half of the 10 s in
+/// which a healed partition should be one overlay again.
+const ROTATE_SUSPECT: Duration = Duration::from_secs(5);
 
 /// One node's part in the overlay of one swarm.
 #[derive(Debug, Clone)]
@@ -31,10 +35,9 @@ pub struct HyParView {
     bootstrap: Bootstrap,
     shuffles: Shuffles,
     calm: Calm,
-    seeks: Seeks,
     admissions: Admissions,
     nearness: Nearness,
-    deadlines: Deadlines<Timer>,
+    timers: Timers,
     outputs: VecDeque<Output>,
     left: bool,
     counters: Counters,
@@ -44,20 +47,19 @@ impl HyParView {
     /// Makes an overlay of one: the first [`Input::Timeout`] asks for the bootstrap addresses.
     pub fn new(me: Peer, config: Config, seed: u64) -> Self {
         let views = Views::new(me.id, &config);
-        let mut deadlines = Deadlines::new();
-        deadlines.set(if views.is_static() { Timer::Refill } else { Timer::Bootstrap }, Time::ZERO);
+        let mut timers = Timers::default();
+        timers.set(if views.is_static() { Timer::Refill } else { Timer::Bootstrap }, Time::ZERO);
         HyParView {
             me,
             rng: Rng::seed_from_u64(seed),
             views,
             requests: Requests::default(),
-            bootstrap: Bootstrap::new(&config),
+            bootstrap: Bootstrap::new(),
             shuffles: Shuffles::new(&config),
             calm: Calm::default(),
-            seeks: Seeks::new(&config),
             admissions: Admissions::new(&config),
             nearness: Nearness::default(),
-            deadlines,
+            timers,
             outputs: VecDeque::new(),
             left: false,
             counters: Counters::default(),
@@ -75,7 +77,7 @@ impl HyParView {
         self.views.passive().iter().map(|m| m.peer)
     }
 
-    /// Returns everybody it knows an address of: both views, and who was met besides.
+    /// Returns all nodes whose addresses it knows: both views and the contact cache.
     pub fn known(&self) -> impl Iterator<Item = Peer> {
         self.views.known()
     }
@@ -95,12 +97,12 @@ impl HyParView {
         self.views.set_carries(id, carries && self.config.spare_tree_links);
     }
 
-    /// Returns what it has done so far.
+    /// Returns the counters.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// Takes what has happened.
+    /// Takes an input.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::Timeout => self.on_timeout(now),
@@ -114,24 +116,20 @@ impl HyParView {
         self.rearm(now);
     }
 
-    /// Returns the next thing to do; drain until `None`.
+    /// Returns the next output; drain until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let next = self.outputs.pop_front();
-        if next.is_none() {
-            self.outputs = VecDeque::new();
-        }
-        next
+        self.outputs.pop_front()
     }
 
     /// Returns when [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next()
+        self.timers.next()
     }
 
-    /// Panics where a promise of the views is broken.
+    /// Panics where an invariant of the views or the requests is broken.
     pub fn check_invariants(&self) {
         self.views.check_invariants();
-        self.requests.check_invariants(self.views.active(), &self.config);
+        self.requests.check_invariants(self.views.active());
     }
 
     // --- inputs ---
@@ -175,7 +173,6 @@ impl HyParView {
             Message::Disconnect => self.on_disconnect(now, from),
             Message::Shuffle { origin, ttl, nodes } => self.on_shuffle(from, origin, ttl, nodes),
             Message::ShuffleReply { nodes } => self.on_shuffle_reply(nodes),
-            Message::Seek { peer, ttl } => self.on_seek(now, from, peer, ttl),
             Message::Ping { stamp } => self.send(from, Message::Pong { stamp }),
             Message::Pong { stamp } => self.on_pong(now, from, stamp),
         }
@@ -207,21 +204,22 @@ impl HyParView {
 
     fn on_lost(&mut self, now: Time, lost: Peer) {
         self.counters.losses += 1;
-        self.calm.end(now);
         self.outputs.push_back(Output::NeighborDown(lost.id));
-        self.forget_busy();
+        self.calm = Calm::default();
+        self.views.forget_busy();
         self.views.open_contacts();
         self.add_passive(lost);
-        // Departure: who has lost a neighbour shuffles like a young node, since its passive view may be as stale.
-        if self.config.shuffle_first < self.config.shuffle_interval && !self.views.active().is_empty() {
+        // Departure: a node that has lost a neighbour shuffles like a young one, since its passive view may be as stale.
+        let gossips = !self.views.is_static() && !self.views.active().is_empty();
+        if gossips && self.config.shuffle_first < self.config.shuffle_interval {
             self.shuffles.hurry(&self.config);
-            self.deadlines.hasten_about(&mut self.rng, now, Timer::Shuffle, self.shuffles.interval());
+            self.timers.hasten_about(&mut self.rng, now, Timer::Shuffle, self.shuffles.interval());
         }
     }
 
     fn suspect(&mut self, now: Time, id: NodeId, cause: DownCause) {
         if self.views.suspect(now, id, cause, &self.config) && self.config.rotate_interval.is_some() {
-            self.deadlines.hasten_about(&mut self.rng, now, Timer::Rotate, self.config.rotate_suspect);
+            self.timers.hasten_about(&mut self.rng, now, Timer::Rotate, ROTATE_SUSPECT);
         }
     }
 
@@ -231,21 +229,21 @@ impl HyParView {
             self.outputs.push_back(Output::NeighborDown(peer.id));
             self.send(peer, Message::Disconnect);
         }
-        self.requests.clear();
+        self.requests = Requests::default();
         self.nearness = Nearness::default();
-        self.deadlines = Deadlines::new();
+        self.timers = Timers::default();
         self.left = true;
     }
 
     // --- timers ---
 
     fn on_timeout(&mut self, now: Time) {
-        while let Some(timer) = self.deadlines.pop_due(now) {
+        while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Bootstrap => {
                     self.outputs.push_back(Output::Bootstrap);
                     self.views.open_contacts();
-                    self.bootstrap.asked(&self.config);
+                    self.bootstrap.asked();
                 }
                 Timer::Refill => {
                     while let Some(late) = self.requests.expire(now) {
@@ -253,10 +251,8 @@ impl HyParView {
                         self.suspect(now, late, DownCause::TimedOut);
                     }
                 }
-                Timer::Seek => self.seek(),
                 Timer::Shuffle => self.shuffle(),
                 Timer::Rotate => self.rotate(now),
-                Timer::Audit => self.audit(now),
                 Timer::Optimise => self.optimise(now),
             }
         }
@@ -270,34 +266,31 @@ impl HyParView {
         let bootstrap = self.bootstrap.due(self.views.active().len(), &self.config);
         // The first question is always asked: a node that starts can't know what it is missing.
         if bootstrap.is_none() && self.counters.requests > 0 {
-            self.deadlines.cancel(Timer::Bootstrap);
+            self.timers.cancel(Timer::Bootstrap);
         }
-        self.deadlines.arm(&mut self.rng, now, Timer::Bootstrap, bootstrap);
+        self.timers.arm(&mut self.rng, now, Timer::Bootstrap, bootstrap);
         let room = self.views.has_room();
         let idle = |id| !self.requests.contains(id);
         let retry = if room { self.views.next_retry(now, self.calm.until(), idle) } else { None };
         match self.requests.next(now, room).into_iter().chain(retry).min() {
-            Some(at) => self.deadlines.set(Timer::Refill, at),
-            None => self.deadlines.cancel(Timer::Refill),
-        }
-        if self.views.active().is_empty() {
-            for timer in [Timer::Seek, Timer::Shuffle, Timer::Rotate, Timer::Audit, Timer::Optimise] {
-                self.deadlines.cancel(timer);
-            }
-            return;
+            Some(at) => self.timers.set(Timer::Refill, at),
+            None => self.timers.cancel(Timer::Refill),
         }
         let suspects = self.views.passive().iter().any(|m| m.fails > 0);
-        let rotate = self.config.rotate_interval.map(|calm| if suspects { self.config.rotate_suspect } else { calm });
+        let rotate = self.config.rotate_interval.map(|calm| if suspects { ROTATE_SUSPECT } else { calm });
         let gossip = !self.views.is_static();
-        if !room {
-            self.deadlines.cancel(Timer::Seek);
+        let repeated = [
+            (Timer::Shuffle, gossip.then_some(self.shuffles.interval())),
+            (Timer::Rotate, rotate),
+            (Timer::Optimise, self.config.optimise_interval),
+        ];
+        for (timer, interval) in repeated {
+            if self.views.active().is_empty() {
+                self.timers.cancel(timer);
+            } else {
+                self.timers.arm(&mut self.rng, now, timer, interval);
+            }
         }
-        let seek = room && gossip && self.config.seek_ttl > 0;
-        self.deadlines.arm(&mut self.rng, now, Timer::Seek, seek.then_some(self.seeks.interval()));
-        self.deadlines.arm(&mut self.rng, now, Timer::Shuffle, gossip.then_some(self.shuffles.interval()));
-        self.deadlines.arm(&mut self.rng, now, Timer::Rotate, rotate);
-        self.deadlines.arm(&mut self.rng, now, Timer::Audit, self.config.audit_interval);
-        self.deadlines.arm(&mut self.rng, now, Timer::Optimise, self.config.optimise_interval);
     }
 
     // --- joining ---
@@ -339,15 +332,18 @@ impl HyParView {
         if !self.takes_walk(from, peer) {
             return;
         }
-        let Walk::Forward { ttl, remember } = Walk::of(ttl, self.views.active().len(), &self.config) else {
+        // "if timeToLive == 0 || #activeView == 1 then addNodeActiveView(newNode)"
+        let alone = self.views.active().len() == 1;
+        let Some(next) = ttl.min(self.config.arwl).checked_sub(1).filter(|_| !alone) else {
             return self.place(now, peer);
         };
-        if remember {
+        // "if timeToLive == PRWL then addNodePassiveView(newNode)"
+        if next + 1 == self.config.prwl {
             self.add_passive(peer);
         }
         // "n <- n in activeView and n != sender". Departure: nor the new node itself, which would end its own walk.
         match self.views.active().pick_except(&mut self.rng, &[from.id, peer.id]) {
-            Some(n) => self.send(n, Message::ForwardJoin { peer, ttl }),
+            Some(n) => self.send(n, Message::ForwardJoin { peer, ttl: next }),
             None => self.place(now, peer),
         }
     }
@@ -357,7 +353,7 @@ impl HyParView {
         if self.views.is_neighbor(peer.id) || self.requests.contains(peer.id) {
             return;
         }
-        let full = self.requests.is_full(&self.config);
+        let full = self.requests.is_full();
         if full || !(self.views.has_room() || self.admissions.admit(now, &self.config)) {
             return self.add_passive(peer);
         }
@@ -392,8 +388,7 @@ impl HyParView {
             (true, true) => {}
             (true, false) => self.on_accepted(now, from, ask, displaced),
             (false, true) => {
-                // Our audit found a one-sided link, or two requests crossed and one was refused. Either
-                // way the DISCONNECT keeps the views symmetric.
+                // Two requests crossed, and one was refused: the DISCONNECT keeps the views symmetric.
                 self.counters.refusals += u64::from(ask.is_some());
                 self.counters.one_sided += u64::from(ask.is_none());
                 self.drop_active(now, from.id);
@@ -407,7 +402,7 @@ impl HyParView {
         let Some(ask) = ask else { return };
         self.counters.refusals += 1;
         self.add_passive(from);
-        self.views.set_busy(now, from.id, &self.config);
+        self.views.set_busy(now, from.id);
         if ask == Ask::Fill && self.views.has_enough(&self.config) {
             self.calm.refused(now, &self.config);
         }
@@ -415,11 +410,12 @@ impl HyParView {
 
     fn on_accepted(&mut self, now: Time, from: Peer, ask: Option<Ask>, displaced: Option<Peer>) {
         if !self.views.has_room()
-            && let Some(gone) = neighbor::given_up(&mut self.rng, ask, self.views.active(), &self.config)
+            && let Some(gone) = neighbor::given_up(&mut self.rng, ask, self.views.active())
         {
             // Both ends of an exchange drop somebody: the two are brought together, as X-BOT's four
             // nodes are, so that the exchange leaves no slot free.
-            let displaced = displaced.filter(|d| d.id != gone.id && ask.is_some_and(Ask::is_exchange));
+            let displaced =
+                displaced.filter(|d| d.id != gone.id && matches!(ask, Some(Ask::Rotate | Ask::Near { .. })));
             if let Some(peer) = displaced {
                 self.send(gone, Message::ForwardJoin { peer, ttl: 0 });
             }
@@ -440,8 +436,9 @@ impl HyParView {
         }
         self.counters.drops += 1;
         self.outputs.push_back(Output::NeighborDown(from.id));
-        self.forget_busy();
-        self.views.demote(&mut self.rng, now, from.id, &self.config);
+        self.calm.forget();
+        self.views.forget_busy();
+        self.views.demote(&mut self.rng, now, from.id);
         if self.views.has_enough(&self.config) {
             self.calm.dropped(now, &self.config);
         }
@@ -485,9 +482,7 @@ impl HyParView {
     }
 
     fn on_shuffle_reply(&mut self, nodes: Vec<Peer>) {
-        if !self.views.is_static()
-            && let Some(mut sent) = self.shuffles.take_sent()
-        {
+        if let Some(mut sent) = self.shuffles.take_sent() {
             self.views.integrate(&mut self.rng, nodes, &mut sent);
         }
     }
@@ -503,7 +498,7 @@ impl HyParView {
                 self.ask(now, peer, Ask::Rotate);
             }
         }
-        // After a mass failure: who is known here may itself know nobody that lives. It asks when it hears of us.
+        // After a mass failure a contact may live and know no other live node. It asks us for a link when it hears the PING.
         let contacts = std::iter::from_fn(|| self.views.next_contact()).take(departures::PROBES);
         self.outputs.extend(contacts.map(|to| Output::Send { to, message: Message::Ping { stamp: 0 } }));
         // Two islands that never knew of each other can only learn of it where both began. A small one
@@ -511,33 +506,6 @@ impl HyParView {
         if self.config.active_min > 0 && (room || self.rng.random_range(0..2) == 0) {
             self.outputs.push_back(Output::Bootstrap);
         }
-    }
-
-    /// Sends a walk that ends at another node with a free slot.
-    fn seek(&mut self) {
-        self.seeks.sent(&self.config);
-        let next = self.views.active().pick_except(&mut self.rng, &[]);
-        self.send_any(next.map(|next| (next, Message::Seek { peer: self.me, ttl: self.config.seek_ttl })));
-    }
-
-    fn on_seek(&mut self, now: Time, from: Peer, peer: Peer, ttl: u8) {
-        if !self.takes_walk(from, peer) {
-            return;
-        }
-        let peer = if peer.id == from.id { from } else { peer };
-        if self.views.has_room() && !self.views.is_neighbor(peer.id) && !self.requests.contains(peer.id) {
-            return self.ask(now, peer, Ask::Fill);
-        }
-        let Some(ttl) = ttl.min(self.config.seek_ttl).checked_sub(1) else { return };
-        if let Some(next) = self.views.active().pick_except(&mut self.rng, &[from.id, peer.id]) {
-            self.send(next, Message::Seek { peer, ttl });
-        }
-    }
-
-    /// Asks the neighbour whose turn it is whether we are its neighbour, too.
-    fn audit(&mut self, now: Time) {
-        let audited = self.views.audit(now);
-        self.send_any(audited.map(|peer| (peer, Message::Neighbor { priority: Priority::Low })));
     }
 
     /// Measures a passive peer: is it nearer than a neighbour?
@@ -552,7 +520,8 @@ impl HyParView {
             Pong::Again(ping) => self.send(from, ping),
             Pong::Rtt(rtt_us) => {
                 let known = self.views.is_neighbor(from.id) || self.requests.contains(from.id);
-                if !known && departures::is_nearer(&self.views, rtt_us, &self.config) {
+                let nearer = departures::farther_than(self.views.active(), rtt_us).is_some();
+                if nearer && !known && !self.views.has_room() {
                     self.ask(now, from, Ask::Near { rtt_us });
                 }
             }
@@ -571,7 +540,7 @@ impl HyParView {
 
     /// "Send(DISCONNECT, n, myself); activeView <- activeView \ {n}; addNodePassiveView(n)"
     fn drop_active(&mut self, now: Time, id: NodeId) {
-        if let Some(peer) = self.views.demote(&mut self.rng, now, id, &self.config) {
+        if let Some(peer) = self.views.demote(&mut self.rng, now, id) {
             self.counters.drops += 1;
             self.outputs.push_back(Output::NeighborDown(id));
             self.send(peer, Message::Disconnect);
@@ -580,13 +549,6 @@ impl HyParView {
 
     fn add_passive(&mut self, peer: Peer) {
         self.views.add_passive(&mut self.rng, peer, &mut Vec::new());
-    }
-
-    /// We have lost a neighbour: others may have, too.
-    fn forget_busy(&mut self) {
-        self.calm.forget();
-        self.seeks = Seeks::new(&self.config);
-        self.views.forget_busy();
     }
 
     fn send_any(&mut self, sent: Option<(Peer, Message)>) {

@@ -1,9 +1,9 @@
-//! What an overlay takes in, what it wants done, and what it counts.
+//! The inputs, outputs and counters of an overlay.
 
 use super::message::Message;
 use crate::model::{NodeId, Peer};
 
-/// What can happen to an overlay.
+/// An input of an overlay.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// `poll_timeout` has passed.
@@ -13,33 +13,33 @@ pub enum Input {
     Join(Peer),
     /// A control message.
     Message {
-        /// Who sent it.
+        /// The sender.
         from: Peer,
-        /// What it says.
+        /// The message.
         message: Message,
     },
     /// The link to this node broke, or a dial to it failed.
     PeerDown {
-        /// Who.
+        /// The node.
         peer: NodeId,
-        /// Why.
+        /// The reason.
         cause: DownCause,
     },
     /// The smoothed round trip of the link to this node, in microseconds.
     Rtt {
-        /// Who.
+        /// The node.
         peer: NodeId,
-        /// In microseconds.
+        /// The round trip, in microseconds.
         rtt_us: u32,
     },
     /// This node leaves: its neighbours are told, and nothing more is asked or accepted.
     Leave,
 }
 
-/// Why a peer is down. Only some causes purge it from the passive view.
+/// The reason why a peer is down. Only some purge it from the passive view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DownCause {
-    /// Nothing listens there, or its identity is another's.
+    /// Nothing listens there, or a node with another identity.
     Refused,
     /// No answer to the dial.
     TimedOut,
@@ -49,15 +49,15 @@ pub enum DownCause {
     Left,
 }
 
-/// What an overlay wants done.
+/// An output of an overlay.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// Send a message; the driver dials the peer first where there is no link, unless the message is
     /// one that only matters over a link ([`Message::wants_dial`]).
     Send {
-        /// To whom.
+        /// The receiver.
         to: Peer,
-        /// What.
+        /// The message.
         message: Message,
     },
     /// The active view has a new member.
@@ -69,10 +69,10 @@ pub enum Output {
     Bootstrap,
 }
 
-/// What an overlay has done so far.
+/// The counters of an overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Counters {
-    /// Requests sent to become a neighbour: JOIN and NEIGHBOR, audits left out.
+    /// Requests sent to become a neighbour: JOIN and NEIGHBOR.
     pub requests: u64,
     /// Requests of ours that were refused.
     pub refusals: u64,
@@ -84,7 +84,7 @@ pub struct Counters {
     pub losses: u64,
     /// Neighbours dropped by us to make room, and by them.
     pub drops: u64,
-    /// Links that an audit found one-sided.
+    /// Neighbours that turned out not to have us.
     pub one_sided: u64,
     /// SHUFFLEs sent.
     pub shuffles: u64,

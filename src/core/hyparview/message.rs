@@ -1,4 +1,4 @@
-//! What the nodes of an overlay say to each other, and how it is written.
+//! The messages between the nodes of an overlay, and their encoding.
 
 use bytes::{BufMut, BytesMut};
 
@@ -8,7 +8,7 @@ use crate::model::{Peer, wire};
 /// The longest list of nodes in a message. A shuffle carries 1 + ka + kp = 8 of them.
 pub const NODES_MAX: usize = 32;
 
-/// How badly the sender of a NEIGHBOR needs the link.
+/// The sender's need of the link, in a NEIGHBOR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     /// "A node sends a high priority request if it has no elements in its active view" (paper, 4.3).
@@ -19,31 +19,31 @@ pub enum Priority {
     Rotate,
     /// Not in the paper (after X-BOT): the link would be a near one.
     Near {
-        /// Its round trip as the sender measured it, in microseconds.
+        /// The round trip as the sender measured it, in microseconds.
         rtt_us: u32,
     },
 }
 
-/// A message between two nodes. Names are the paper's; the last three aren't in it.
+/// A message between two nodes. Names are the paper's; the last two aren't in it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
     /// The sender is new; the receiver is its contact.
     Join,
-    /// A random walk that takes a new node to neighbours further off.
+    /// A random walk that takes a new node to neighbours farther away.
     ForwardJoin {
         /// The new node.
         peer: Peer,
         /// Steps left.
         ttl: u8,
     },
-    /// Let us be neighbours. From a neighbour it asks whether we still are (the audit).
+    /// A request to become neighbours. A neighbour accepts it, too.
     Neighbor {
-        /// How badly it is needed.
+        /// The sender's need.
         priority: Priority,
     },
     /// The answer to [`Message::Neighbor`] and [`Message::Join`].
     NeighborReply {
-        /// The receiver of the request has the sender in its active view now.
+        /// Whether the sender of this has the receiver in its active view now.
         accepted: bool,
         /// Others to ask (not in the paper); at most [`NODES_MAX`].
         others: Vec<Peer>,
@@ -52,7 +52,7 @@ pub enum Message {
     Disconnect,
     /// A sample of the origin's views on a random walk.
     Shuffle {
-        /// Whose sample it is, and who gets the answer.
+        /// The node that sampled its views, and gets the answer.
         origin: Peer,
         /// Steps left.
         ttl: u8,
@@ -64,38 +64,23 @@ pub enum Message {
         /// The sample; at most [`NODES_MAX`].
         nodes: Vec<Peer>,
     },
-    /// A walk that looks for a node with a free slot (not in the paper).
-    Seek {
-        /// Who has one, too.
-        peer: Peer,
-        /// Steps left.
-        ttl: u8,
-    },
-    /// Measures the way to a candidate neighbour (not in the paper).
+    /// Measures the round trip to a candidate neighbour (not in the paper).
     Ping {
-        /// Returned as it is.
+        /// A number that the answer returns.
         stamp: u64,
     },
     /// The answer to [`Message::Ping`].
     Pong {
-        /// The ping's.
+        /// The ping's number.
         stamp: u64,
     },
 }
 
 impl Message {
-    /// Whether it is worth a dial where there is no link. The others undo or answer something that
-    /// only a link carries: without one there's nothing to undo.
+    /// Returns whether it is worth a dial where there is no link. Some messages undo or answer something that only a
+    /// link carries: without a link there's nothing to undo.
     pub fn wants_dial(&self) -> bool {
-        match self {
-            Message::Join
-            | Message::ForwardJoin { .. }
-            | Message::Neighbor { .. }
-            | Message::Shuffle { .. }
-            | Message::ShuffleReply { .. }
-            | Message::Ping { .. } => true,
-            Message::NeighborReply { .. } | Message::Disconnect | Message::Seek { .. } | Message::Pong { .. } => false,
-        }
+        !matches!(self, Message::NeighborReply { .. } | Message::Disconnect | Message::Pong { .. })
     }
 
     /// Appends the message.
@@ -139,11 +124,6 @@ impl Message {
                 out.put_u8(8);
                 out.put_u64(*stamp);
             }
-            Message::Seek { peer, ttl } => {
-                out.put_u8(10);
-                peer.encode(out);
-                out.put_u8(*ttl);
-            }
             Message::Pong { stamp } => {
                 out.put_u8(9);
                 out.put_u64(*stamp);
@@ -151,7 +131,7 @@ impl Message {
         }
     }
 
-    /// Reads a message; `None` where a newer node says something that we don't know.
+    /// Reads a message; `None` where it is one of a newer version that we don't know.
     pub fn decode(r: &mut Reader) -> Result<Option<Self>, WireError> {
         let message = match r.u8("overlay message")? {
             1 => Message::Join,
@@ -172,7 +152,7 @@ impl Message {
             7 => Message::ShuffleReply { nodes: nodes(r)? },
             8 => Message::Ping { stamp: r.u64("stamp")? },
             9 => Message::Pong { stamp: r.u64("stamp")? },
-            10 => Message::Seek { peer: Peer::decode(r)?, ttl: r.u8("ttl")? },
+            // 10 was a message of older nodes.
             _ => return Ok(None),
         };
         Ok(Some(message))
@@ -189,9 +169,5 @@ fn put_nodes(out: &mut BytesMut, nodes: &[Peer]) {
 
 fn nodes(r: &mut Reader) -> Result<Vec<Peer>, WireError> {
     let n = r.count(NODES_MAX, Peer::WIRE_LEN_MIN, "nodes")?;
-    let mut nodes = Vec::with_capacity(n);
-    for _ in 0..n {
-        nodes.push(Peer::decode(r)?);
-    }
-    Ok(nodes)
+    (0..n).map(|_| Peer::decode(r)).collect()
 }

@@ -6,25 +6,24 @@
 //! nodes that can take a failed neighbour's place, and shuffles keep it fresh.
 //!
 //! - [`HyParView`]: takes inputs, asks the parts below, and alone sends.
-//! - `views`: who is in which view, and the contact cache behind them. `view`: one such list.
+//! - `views`: the two views, and the contact cache behind them. `view`: one such list.
 //! - `join`, `neighbor`, `shuffle`: the paper's three procedures, with the requests under way.
-//! - `departures`: what isn't in the paper; each departure is marked where it happens.
-//! - [`Config`]: every figure with its origin, and the switches back to the paper's rules.
-//! - [`Message`]: what nodes say, and its codec. `deadlines`: the named deadlines.
+//! - `departures`: rules that aren't in the paper. Each departure is marked where it happens.
+//! - [`Config`]: the settings with their origins, and the switches back to the paper's rules.
+//! - [`Message`]: the messages between nodes, and their codec. `timers`: the deadlines.
 //!
 //! The contract: after every [`HyParView::handle`], drain [`HyParView::poll_output`] until `None`;
-//! then wait for the next input or [`HyParView::poll_timeout`], whose passing is told by
-//! [`Input::Timeout`]. For each [`Output::Send`] to a peer that can't be reached the driver answers
+//! then wait for the next input or [`HyParView::poll_timeout`], which [`Input::Timeout`] tells. For each [`Output::Send`] to a peer that can't be reached the driver answers
 //! with [`Input::PeerDown`], also for one that asked for nothing in return.
 //!
-//! Active views are symmetric whenever the network is quiet, by three rules over links that keep the
-//! order: who accepts a request adds the asker before it answers; the asker adds on the answer, or,
-//! where it has no room any more, answers Disconnect; and nobody drops a live neighbour without
-//! a Disconnect. Where messages are lost, the audit mends what that leaves ([`Config::audit_interval`]).
+//! Active views are symmetric whenever the network is quiet, by three rules over links that keep the order. A node that
+//! accepts a request adds the asker before it answers. The asker adds the node on the answer, or answers DISCONNECT if it
+//! has no room any more. No node drops a live neighbour without a DISCONNECT. Where messages are lost, a link may stay
+//! one-sided for a while: until the driver closes it, since one end doesn't need it, or until the other end sends a walk
+//! over it, which is answered by a DISCONNECT.
 
 mod config;
 mod contact_cache;
-mod deadlines;
 mod departures;
 #[expect(clippy::module_inception, reason = "a folder's state machine is in the file of the folder's name")]
 mod hyparview;
@@ -33,7 +32,7 @@ mod join;
 mod message;
 mod neighbor;
 mod shuffle;
-mod timer;
+mod timers;
 mod view;
 mod views;
 

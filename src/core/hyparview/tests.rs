@@ -202,9 +202,10 @@ impl Net {
         assert_eq!(before.intersection(&after).collect::<Vec<_>>(), Vec::<&(NodeId, NodeId)>::new());
     }
 
+    /// The share of filled slots in active views, as the scenarios count it.
     fn full_percent(&self) -> usize {
-        let full = self.nodes.values().filter(|n| n.active().count() == 5).count();
-        full * 100 / self.nodes.len()
+        let slots: usize = self.nodes.values().map(|node| node.active().count()).sum();
+        slots * 100 / (5 * self.nodes.len())
     }
 }
 
@@ -244,6 +245,32 @@ fn the_papers_rules_make_one_overlay_too() {
     net.run(Duration::from_secs(600));
     net.check_connected();
     net.check_symmetric();
+}
+
+#[test]
+fn a_new_node_is_remembered_halfway_and_placed_at_the_end() {
+    let (now, neighbour, new) = (Time::from_millis(1), |n| peer(10 + n), peer(99));
+    // The message that a node with so many neighbours sends on, and whether it remembers the new node.
+    let walk = |neighbours: u64, ttl: u8| {
+        let mut overlay = HyParView::new(peer(0), Config::default(), 1);
+        for n in 0..neighbours {
+            let message = Message::Neighbor { priority: Priority::Low };
+            overlay.handle(now, Input::Message { from: neighbour(n), message });
+        }
+        while overlay.poll_output().is_some() {}
+        overlay.handle(now, Input::Message { from: neighbour(0), message: Message::ForwardJoin { peer: new, ttl } });
+        let sent = std::iter::from_fn(|| overlay.poll_output());
+        let sent =
+            sent.filter_map(|output| if let Output::Send { message, .. } = output { Some(message) } else { None });
+        (sent.last(), overlay.passive().any(|peer| peer == new))
+    };
+    let forward = |ttl| Some(Message::ForwardJoin { peer: new, ttl });
+    let place = Some(Message::Neighbor { priority: Priority::Low });
+    assert_eq!(walk(5, u8::MAX), (forward(5), false), "nobody makes it walk longer");
+    assert_eq!(walk(5, 3), (forward(2), true));
+    assert_eq!(walk(5, 1), (forward(0), false));
+    assert_eq!(walk(5, 0), (place.clone(), false));
+    assert_eq!(walk(1, 6), (place, false), "there is no other way than back");
 }
 
 #[test]
@@ -326,7 +353,8 @@ fn lost_messages_leave_no_one_sided_link_for_good() {
     net.loss_percent = 2;
     net.run(Duration::from_secs(120));
     net.loss_percent = 0;
-    net.run(Duration::from_secs(120));
+    // No link is closed here because one end doesn't need it. A SHUFFLE finds the one-sided ones: each minute one of five.
+    net.run(Duration::from_secs(3_600));
     net.check_connected();
     net.check_symmetric();
 }
@@ -356,6 +384,18 @@ fn a_static_line_keeps_to_its_links_and_makes_them_again() {
 }
 
 #[test]
+fn a_static_topology_sends_no_shuffle_though_a_link_is_lost() {
+    let mut net = Net::new(1);
+    for n in 0..3 {
+        net.add(n, &Config::fixed((0..n).map(peer).collect()));
+    }
+    net.run(Duration::from_secs(2));
+    net.kill(|id| id == NodeId(2));
+    net.run(Duration::from_secs(600));
+    assert!(net.nodes.values().all(|node| node.counters().losses == 1 && node.counters().shuffles == 0));
+}
+
+#[test]
 fn who_leaves_is_let_go_at_once() {
     let mut net = settled(20, 2, &Config::default());
     net.handle(NodeId(3), Input::Leave);
@@ -369,8 +409,8 @@ fn who_leaves_is_let_go_at_once() {
 fn links_grow_shorter_where_round_trips_are_told() {
     // Nodes on a ring: the way between two is their distance on it.
     let rtt = |a: u64, b: u64| 1_000 * u32::try_from(a.abs_diff(b).min(64 - a.abs_diff(b))).expect("small");
-    let mean = |config: &Config| {
-        let mut overlay = HyParView::new(peer(0), config.clone(), 1);
+    let near = {
+        let mut overlay = HyParView::new(peer(0), Config::default(), 1);
         let now = Time::from_millis(1);
         for n in [10, 20, 30, 31, 32] {
             overlay
@@ -384,8 +424,7 @@ fn links_grow_shorter_where_round_trips_are_told() {
         }
         overlay.active().map(|p| p.id.0).collect::<BTreeSet<_>>()
     };
-    assert_eq!(mean(&Config::default()), BTreeSet::from([1, 2, 10, 20, 30]));
-    assert_eq!(mean(&Config { random_links: 5, ..Config::default() }), BTreeSet::from([10, 20, 30, 31, 32]));
+    assert_eq!(near, BTreeSet::from([1, 2, 10, 20, 30]));
 }
 
 #[test]
@@ -417,7 +456,6 @@ fn any_message() -> impl Strategy<Value = Message> {
         Just(Message::Disconnect),
         (any_peer(), any::<u8>(), nodes()).prop_map(|(origin, ttl, nodes)| Message::Shuffle { origin, ttl, nodes }),
         nodes().prop_map(|nodes| Message::ShuffleReply { nodes }),
-        (any_peer(), any::<u8>()).prop_map(|(peer, ttl)| Message::Seek { peer, ttl }),
         any::<u64>().prop_map(|stamp| Message::Ping { stamp }),
         any::<u64>().prop_map(|stamp| Message::Pong { stamp }),
     ]
@@ -436,7 +474,7 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 fn any_config() -> impl Strategy<Value = Config> {
-    let small = |config: Config| Config { active_max: 3, passive_max: 4, pending_max: 3, ..config };
+    let small = |config: Config| Config { active_max: 3, passive_max: 4, ..config };
     prop_oneof![
         Just(Config::default()),
         Just(small(Config::default())),

@@ -10,14 +10,12 @@ use crate::model::{NodeId, Peer};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Active {
     pub(super) peer: Peer,
-    /// When it became one.
+    /// The time at which it became a neighbour.
     pub(super) since: Time,
     /// Smoothed round trip in microseconds; 0 while unknown.
     pub(super) rtt_us: u32,
-    /// Chosen for its short way, not by chance.
+    /// Chosen for its short round trip, not by chance.
     pub(super) near: bool,
-    /// When it was last asked whether we are its neighbour.
-    pub(super) audited: Time,
     /// The broadcast tree runs over this link.
     pub(super) carries: bool,
 }
@@ -40,7 +38,7 @@ impl Passive {
     }
 }
 
-/// What both views are: a short list of nodes.
+/// A member of either view.
 pub(super) trait ViewMember {
     fn peer(&self) -> Peer;
 }
@@ -107,7 +105,7 @@ impl<M: ViewMember> View<M> {
         Some(self.members.swap_remove(at))
     }
 
-    /// A member at random among those that `want` takes.
+    /// Returns a member at random among those that `want` takes.
     pub(super) fn pick(&self, rng: &mut Rng, want: impl Fn(&M) -> bool) -> Option<&M> {
         let n = self.members.iter().filter(|m| want(m)).count();
         if n == 0 {
@@ -117,12 +115,12 @@ impl<M: ViewMember> View<M> {
         self.members.iter().filter(|m| want(m)).nth(at)
     }
 
-    /// A node at random, but none of these.
+    /// Returns a node at random, but none of these.
     pub(super) fn pick_except(&self, rng: &mut Rng, except: &[NodeId]) -> Option<Peer> {
         self.pick(rng, |m| !except.contains(&m.peer().id)).map(ViewMember::peer)
     }
 
-    /// Up to `k` different members at random among those that `want` takes, appended to `out`.
+    /// Appends up to `k` different members at random among those that `want` takes to `out`.
     pub(super) fn sample(&self, rng: &mut Rng, k: usize, want: impl Fn(&M) -> bool, out: &mut Vec<Peer>) {
         // Selection sampling (Knuth 3.4.2, algorithm S): one pass, no copy.
         let mut left = self.members.iter().filter(|m| want(m)).count();
@@ -141,12 +139,12 @@ impl<M: ViewMember> View<M> {
 }
 
 impl View<Active> {
-    /// Returns whether there is a link that carries nobody's parts: only such a one is worth an exchange.
+    /// Returns whether there is a link that the tree doesn't use. Only such a link is worth an exchange.
     pub(super) fn has_spare(&self) -> bool {
         self.iter().any(|m| !m.carries)
     }
 
-    /// A neighbour at random among those that `want` takes. Departure: one whose link carries nobody's parts, if
+    /// Returns a neighbour at random among those that `want` takes. Departure: one whose link the tree doesn't use, if
     /// there is one.
     pub(super) fn pick_spare(&self, rng: &mut Rng, want: impl Fn(&Active) -> bool) -> Option<Peer> {
         let spare = self.pick(rng, |m| !m.carries && want(m));
@@ -203,8 +201,7 @@ mod tests {
         let mut view = View::new();
         for id in 0..4 {
             let peer = Peer { id: NodeId(id), addr: ([127, 0, 0, 1], 1).into() };
-            let active =
-                Active { peer, since: Time::ZERO, rtt_us: 0, near: false, audited: Time::ZERO, carries: id != 2 };
+            let active = Active { peer, since: Time::ZERO, rtt_us: 0, near: false, carries: id != 2 };
             view.push(active);
         }
         assert!(view.has_spare());

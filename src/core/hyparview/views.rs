@@ -11,8 +11,16 @@ use super::view::{Active, Passive, View};
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
 
-/// Owns who is a neighbour, who can become one, and who was met besides. No node is in both views, and none is
-/// this node.
+/// A peer that refused for want of a slot is asked again after this, doubling up to [`BUSY_MAX`]; at once where we lose a
+/// neighbour, since then there are free slots around. Guess: a refill takes about as long elsewhere.
+const BUSY_FIRST: Duration = Duration::from_secs(1);
+
+/// Guess: in a small swarm the last slot may stay free for good (the nodes with a free slot are neighbours already), and
+/// each question costs a dial.
+pub(super) const BUSY_MAX: Duration = Duration::from_secs(60);
+
+/// Owns the neighbours, the nodes that can become neighbours, and the contact cache. No node is in both views, and this
+/// node is in none.
 #[derive(Debug, Clone)]
 pub(super) struct Views {
     me: NodeId,
@@ -53,7 +61,7 @@ impl Views {
         &self.passive
     }
 
-    /// Returns everybody whose address is known.
+    /// Returns all nodes whose addresses are known.
     pub(super) fn known(&self) -> impl Iterator<Item = Peer> {
         let views = self.active.iter().map(|m| m.peer).chain(self.passive.iter().map(|m| m.peer));
         views.chain(self.contacts.iter())
@@ -85,7 +93,7 @@ impl Views {
         self.named.as_ref().is_some_and(|named| named.contains(&id))
     }
 
-    /// Notes that a node spoke: it is alive, and its link knows its address best. Returns whether it is in a view.
+    /// Notes that a node sent something: it is alive, and its link knows its address best. Returns whether it is in a view.
     pub(super) fn heard(&mut self, from: Peer) -> bool {
         if let Some(member) = self.active.get_mut(from.id) {
             member.peer = from;
@@ -109,18 +117,11 @@ impl Views {
         }
     }
 
-    /// Returns the neighbour that hasn't been audited for longest, a new one first, and notes that it is now.
-    pub(super) fn audit(&mut self, now: Time) -> Option<Peer> {
-        let member = self.active.iter_mut().min_by_key(|m| m.audited)?;
-        member.audited = now;
-        Some(member.peer)
-    }
-
     /// "addNodeActiveView(node)", where there is room.
     pub(super) fn add_active(&mut self, now: Time, peer: Peer, near: bool) {
         debug_assert!(self.has_room() && peer.id != self.me, "the caller makes room");
         self.passive.remove(peer.id);
-        self.active.push(Active { peer, since: now, rtt_us: 0, near, audited: Time::ZERO, carries: false });
+        self.active.push(Active { peer, since: now, rtt_us: 0, near, carries: false });
     }
 
     pub(super) fn remove_active(&mut self, id: NodeId) -> Option<Peer> {
@@ -129,10 +130,10 @@ impl Views {
 
     /// "activeView <- activeView \ {n}; addNodePassiveView(n)". A node that has just let go of us, or we of it, has no
     /// slot for us.
-    pub(super) fn demote(&mut self, rng: &mut Rng, now: Time, id: NodeId, config: &Config) -> Option<Peer> {
+    pub(super) fn demote(&mut self, rng: &mut Rng, now: Time, id: NodeId) -> Option<Peer> {
         let peer = self.remove_active(id)?;
         self.add_passive(rng, peer, &mut Vec::new());
-        self.set_busy(now, id, config);
+        self.set_busy(now, id);
         Some(peer)
     }
 
@@ -164,10 +165,10 @@ impl Views {
     }
 
     /// Notes that a passive peer has no slot for us; it is asked again later.
-    pub(super) fn set_busy(&mut self, now: Time, id: NodeId, config: &Config) {
+    pub(super) fn set_busy(&mut self, now: Time, id: NodeId) {
         let Some(member) = self.passive.get_mut(id) else { return };
         member.busy = member.busy.saturating_add(1);
-        member.retry_at = now + doubled(config.busy_first, member.busy, config.busy_max);
+        member.retry_at = now + doubled(BUSY_FIRST, member.busy, BUSY_MAX);
     }
 
     /// Lets all be asked again that had no slot for us.
@@ -251,15 +252,14 @@ impl Views {
         self.contacts.remove(id);
     }
 
-    /// Returns the next node of the contact cache, as long as a pass has begun and not ended: most of whom was known
-    /// besides are dead then.
+    /// Returns the next node of the contact cache, as long as a pass has begun and not ended.
     pub(super) fn next_contact(&mut self) -> Option<Peer> {
         let Views { active, passive, contacts, .. } = self;
         let stranger = |id| !active.contains(id) && !passive.contains(id);
         if contacts.is_under_way() { contacts.next(stranger) } else { None }
     }
 
-    /// Panics where a promise of the views is broken.
+    /// Panics where an invariant of the views is broken.
     pub(super) fn check_invariants(&self) {
         assert!(self.active.len() <= self.active_max, "active view above its bound");
         assert!(self.passive.len() <= self.passive_max, "passive view above its bound");
@@ -353,10 +353,10 @@ mod tests {
         let mut views = views(&config, 1..2);
         views.add_active(NOW, peer(1), false);
         assert!(views.passive().is_empty() && views.is_neighbor(NodeId(1)));
-        assert_eq!(views.demote(&mut rng(), NOW, NodeId(1), &config), Some(peer(1)));
+        assert_eq!(views.demote(&mut rng(), NOW, NodeId(1)), Some(peer(1)));
         views.check_invariants();
         assert_eq!(views.candidate(&mut rng(), NOW, false, |_| true), None);
-        let retry = NOW + config.busy_first;
+        let retry = NOW + BUSY_FIRST;
         assert_eq!(views.next_retry(NOW, Time::ZERO, |_| true), Some(retry));
         assert_eq!(views.next_retry(NOW, Time::ZERO, |id| id != NodeId(1)), None, "it is being asked");
         assert_eq!(views.candidate(&mut rng(), retry, false, |_| true), Some(peer(1)));
@@ -375,14 +375,6 @@ mod tests {
         assert_eq!(views.candidate(&mut rng(), NOW, false, |_| true), Some(peer(2)), "others are left");
         assert_eq!(views.candidate(&mut rng(), NOW, true, |_| true), Some(peer(1)));
         assert_eq!(views.candidate(&mut rng(), NOW, true, |_| true), Some(peer(2)), "the pass is over");
-    }
-
-    #[test]
-    fn audits_go_round() {
-        let mut views = views(&Config::default(), 0..0);
-        (1..4).for_each(|n| views.add_active(NOW, peer(n), false));
-        let round: Vec<_> = (2..8).filter_map(|at| views.audit(Time::from_millis(at))).map(|peer| peer.id.0).collect();
-        assert_eq!(round, [1, 2, 3, 1, 2, 3]);
     }
 
     #[test]

@@ -1,14 +1,35 @@
-//! Bodies: how they share a node's upload, and wait for a slow receiver.
+//! Bodies: they share a node's upload, and wait for a slow receiver.
 
-use damson_core::model::{Hop, NodeName, Trace};
+use std::collections::VecDeque;
+
+use damson_core::model::time::Time;
+use damson_core::model::{Hop, NodeId, NodeName, SwarmId, Trace};
 use damson_core::plumtree::BodyEvent;
 use damson_core::swarm::Input;
 
-use super::{Event, Net, Start};
+use super::{Event, Net, OnLink};
 use crate::node::{Node, peer};
-use crate::uplink::QUEUE_US;
+use crate::uplink::{BodyStart, QUEUE_US, Transfer};
 
 impl<N: Node> Net<N> {
+    /// Begins a body, in place of an older transfer of it to the same peer.
+    pub(super) fn begin_body(&mut self, from: u32, to: NodeId, swarm: SwarmId, start: BodyStart, expires: Time) {
+        let Some((to, link)) = self.link_to(from, to) else { return };
+        let BodyStart { header, offset, .. } = start;
+        let id = header.id;
+        let left = header.length - offset.min(header.length);
+        self.traffic.heads += 1;
+        if let Some(message) = self.ledger.get_mut(&id) {
+            message.heads += 1;
+        }
+        let tear_at = self.tear_at(left);
+        let slot = &mut self.slots[from as usize];
+        let expires = expires.as_micros().saturating_sub(slot.skew);
+        let (head, pieces) = (Some(Box::new(start)), VecDeque::new());
+        slot.uplink.remove(to, &id);
+        slot.uplink.transfers.push_back(Transfer { to, link, swarm, id, head, pieces, left, tear_at, expires });
+    }
+
     /// Sends what may be sent now.
     pub(super) fn upload(&mut self, from: u32) {
         loop {
@@ -35,17 +56,13 @@ impl<N: Node> Net<N> {
             let length = u32::try_from(bytes.len()).expect("a piece is small");
             transfer.left = transfer.left.saturating_sub(length);
             let torn = transfer.tear_at.is_some_and(|at| transfer.left <= at);
-            let head = transfer.head.take().map(|head| {
-                let (header, mut trace) = *head;
-                if trace.hops.len() < Trace::HOPS_MAX {
-                    trace.hops.push(Hop::by(peer(from).id, NodeName::default()));
-                }
-                Box::new(Start { header, trace, offset: transfer.offset })
-            });
+            let mut head = transfer.head.take();
+            if let Some(start) = head.as_mut().filter(|start| start.trace.hops.len() < Trace::HOPS_MAX) {
+                start.trace.hops.push(Hop::by(peer(from).id, NodeName::default()));
+            }
             if torn || transfer.left == 0 {
                 slot.uplink.transfers.pop_back();
             }
-            self.traffic.body_bytes += u64::from(length);
             if let Some(message) = self.ledger.get_mut(&id) {
                 message.bytes += u64::from(length);
             }
@@ -67,23 +84,22 @@ impl<N: Node> Net<N> {
                 at = at.max(there.download_free) + u64::from(length) * 1_000_000 / rate.max(1);
                 there.download_free = at;
             }
+            let what = if torn { OnLink::Torn(swarm, id) } else { OnLink::Body { head, swarm, id, bytes } };
+            self.on_link_after(at - now, from, to, link, what);
             if torn {
-                self.queue.add(at, Event::Torn { from, to, link, swarm, id });
                 self.input(from, Input::Body { peer: peer(to).id, swarm, event: BodyEvent::Stopped(id) });
-            } else {
-                self.queue.add(at, Event::Body { from, to, link, swarm, head, id, bytes });
             }
         }
     }
 
-    /// How much is left of a body of `left` bytes when it is torn, if the dice say that it is.
+    /// Returns the number of bytes left at which a body of `left` bytes is torn, if it is.
     pub(super) fn tear_at(&mut self, left: u32) -> Option<u32> {
         let torn = self.chance(self.settings.torn_permille);
         torn.then(|| u32::try_from(self.random() % u64::from(left.max(1))).unwrap_or(0))
     }
 
-    /// The first transfer that has something to send, and whose receiver's queue isn't full. Where there are only
-    /// others, the node looks again.
+    /// Returns the first transfer that has something to send and whose receiver's queue isn't full. Where there is none
+    /// the node looks again later.
     fn next_transfer(&mut self, from: u32) -> Option<usize> {
         let mut soonest = u64::MAX;
         for (at, transfer) in self.slots[from as usize].uplink.transfers.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! The checkers that look at every run: each tells what promise is broken, and by whom.
+//! The checkers of every run. Each names the invariant that is broken, and the node.
 //!
-//! | promise | looked at |
+//! | invariant | checked |
 //! |---|---|
-//! | a part is delivered once a node, byte for byte | at each delivery, by the ledger |
+//! | each node delivers a part once, byte for byte | at each delivery, by the ledger |
 //! | each queue and set is within its bound | [`Net::bound_fault`], now and then |
-//! | active views are mutual, nobody is isolated, the overlay is connected | [`Net::overlay_faults`], when quiet |
+//! | active views are mutual, no node is isolated, the overlay is connected | [`Net::overlay_faults`], when quiet |
 //! | no part of the window is missing, nor waited for | [`Net::window_faults`], when quiet |
 
 use std::collections::BTreeSet;
@@ -16,11 +16,11 @@ use super::Net;
 use crate::check::Message;
 use crate::node::Node;
 
-/// Faults of one kind that are told; beyond that they are counted.
+/// The number of faults of one kind that are listed. The others are counted.
 const TOLD: usize = 3;
 
 impl<N: Node> Net<N> {
-    /// The first bound that is broken. The core's own check panics.
+    /// Returns the first bound that is broken. The core's own check panics.
     pub fn bound_fault(&self) -> Option<String> {
         self.alive().find_map(|at| {
             let node = self.node(at)?;
@@ -36,8 +36,8 @@ impl<N: Node> Net<N> {
         })
     }
 
-    /// When quiet: active views are mutual, nobody is isolated, and the overlay is connected. Runs for
-    /// two seconds, since a link that is being made or unmade may look one-sided for a round trip.
+    /// Returns the faults of a quiet overlay: active views that aren't mutual, isolated nodes, islands. Runs for two
+    /// seconds, since a link that is being made or unmade may look one-sided for a round trip.
     pub fn overlay_faults(&mut self) -> Vec<String> {
         let before: BTreeSet<(u32, u32)> = self.one_sided().into_iter().collect();
         self.run(Duration::from_secs(2));
@@ -55,8 +55,8 @@ impl<N: Node> Net<N> {
         faults
     }
 
-    /// When quiet: all who live have every part that `window` takes, and wait for none. A part that nobody who
-    /// lives has was lost with its publisher.
+    /// Returns the faults of a quiet broadcast: parts that `window` takes and a live node lacks or still waits for. A part
+    /// that no live node has was lost with its publisher.
     pub fn window_faults(&self, window: impl Fn(&Message) -> bool) -> Vec<String> {
         let alive: Vec<u32> = self.alive().collect();
         let mut lacking = Vec::new();
@@ -79,7 +79,7 @@ impl<N: Node> Net<N> {
     }
 }
 
-/// The first few of them, and how many there are.
+/// Returns the first few faults, and the number of the others.
 fn told(faults: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut faults: Vec<String> = faults.into_iter().collect();
     if faults.len() > TOLD {
@@ -126,10 +126,6 @@ mod tests {
 
         fn glance(&self) -> Glance {
             self.glance.clone()
-        }
-
-        fn frame_len(_frame: &()) -> usize {
-            0
         }
     }
 

@@ -1,66 +1,66 @@
-//! What can be seen of a [`Net`], and what is checked of it.
+//! Views of a [`Net`] from outside, and its checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::settings::Traffic;
 use super::{Net, START_US};
 use crate::check::Ledger;
 use crate::latency::mix;
-use crate::node::{Glance, Node, index, peer};
+use crate::node::{Glance, Node, index};
 
 impl<N: Node> Net<N> {
-    /// How many nodes there are, dead ones included.
+    /// Returns the number of nodes, dead ones included.
     pub fn len(&self) -> u32 {
         u32::try_from(self.slots.len()).expect("fewer than 2^24 nodes")
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// The nodes that live.
+    /// Returns the nodes that live.
     pub fn alive(&self) -> impl Iterator<Item = u32> {
         (0u32..).zip(&self.slots).filter(|(_, slot)| slot.node.is_some()).map(|(at, _)| at)
     }
 
-    /// A node's core.
+    /// Returns a node's core, if the node lives.
     pub fn node(&self, at: u32) -> Option<&N> {
         self.slots.get(at as usize)?.node.as_ref()
     }
 
-    /// Who had what.
+    /// Returns the parts published and delivered.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// What went over the links.
+    /// Returns the traffic over the links so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
     }
 
-    /// Virtual time, in microseconds.
+    /// Returns the virtual time, in microseconds.
     pub fn now_us(&self) -> u64 {
         self.now
     }
 
-    /// A hash of all that has happened: equal for equal seeds.
+    /// Returns a hash of all events so far: equal for equal seeds.
     pub fn trace_hash(&self) -> u64 {
         self.trace_hash
     }
 
-    /// How many events there have been.
+    /// Returns the number of events so far.
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// A number from the seed, for the scenario's own choices.
+    /// Returns the next random number of the seed, for the scenario's own choices.
     pub fn random(&mut self) -> u64 {
         self.dice = mix(self.dice);
         self.dice
     }
 
-    /// How long a frame takes between two nodes, in microseconds.
+    /// Returns the delay of a frame between two nodes, in microseconds.
     pub fn delay_us(&self, a: u32, b: u32) -> u64 {
         self.delay(a, b)
     }
@@ -77,7 +77,7 @@ impl<N: Node> Net<N> {
 
     // --- checks ---
 
-    /// Everybody's view of the swarm, by index; `None` for the dead.
+    /// Returns each node's view of the swarm, by index; `None` for the dead.
     pub fn glances(&self) -> Vec<Option<Glance>> {
         self.slots.iter().map(|slot| slot.node.as_ref().map(Node::glance)).collect()
     }
@@ -90,26 +90,29 @@ impl<N: Node> Net<N> {
         }
     }
 
-    /// Links of the overlay that only one end knows; or whose other end is dead.
-    pub fn one_sided(&self) -> Vec<(u32, u32)> {
-        let glances = self.glances();
-        let mut links = Vec::new();
-        for (at, glance) in (0u32..).zip(&glances) {
-            let Some(glance) = glance else { continue };
-            for other in glance.active.iter().filter_map(|id| index(*id)) {
-                let there = glances.get(other as usize).and_then(Option::as_ref);
-                if !there.is_some_and(|there| there.active.contains(&peer(at).id)) {
-                    links.push((at, other));
-                }
-            }
-        }
-        links
+    /// Returns the links of the overlay, each end's by itself.
+    pub(crate) fn overlay_links(&self) -> Vec<(u32, u32)> {
+        let of = |(at, glance): (u32, Option<Glance>)| {
+            let active = glance.map(|glance| glance.active).unwrap_or_default();
+            active.into_iter().filter_map(index).map(move |other| (at, other))
+        };
+        (0..).zip(self.glances()).flat_map(of).collect()
     }
 
-    /// The sizes of the overlay's components, largest first. Links count from both ends or either.
+    /// Returns the links of the overlay that only one end knows, or whose other end is dead.
+    pub fn one_sided(&self) -> Vec<(u32, u32)> {
+        let links = self.overlay_links();
+        let both: BTreeSet<_> = links.iter().copied().collect();
+        links.into_iter().filter(|(at, other)| !both.contains(&(*other, *at))).collect()
+    }
+
+    /// Returns the sizes of the overlay's components, largest first. A link counts though only one end knows it.
     pub fn islands(&self) -> Vec<usize> {
-        let glances = self.glances();
-        let mut root: Vec<u32> = (0..self.len()).collect();
+        self.components(self.overlay_links())
+    }
+
+    /// Returns the sizes of the components that these links make of the nodes that live, largest first.
+    pub fn components(&self, links: impl IntoIterator<Item = (u32, u32)>) -> Vec<usize> {
         fn find(root: &mut [u32], mut at: u32) -> u32 {
             while root[at as usize] != at {
                 root[at as usize] = root[root[at as usize] as usize];
@@ -117,12 +120,11 @@ impl<N: Node> Net<N> {
             }
             at
         }
-        for (at, glance) in (0u32..).zip(&glances) {
-            for other in glance.iter().flat_map(|glance| &glance.active).filter_map(|id| index(*id)) {
-                if glances.get(other as usize).is_some_and(Option::is_some) {
-                    let (a, b) = (find(&mut root, at), find(&mut root, other));
-                    root[a as usize] = b;
-                }
+        let mut root: Vec<u32> = (0..self.len()).collect();
+        for (at, other) in links {
+            if self.node(other).is_some() {
+                let (a, b) = (find(&mut root, at), find(&mut root, other));
+                root[a as usize] = b;
             }
         }
         let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
@@ -134,7 +136,7 @@ impl<N: Node> Net<N> {
         sizes
     }
 
-    /// All who live have these parts.
+    /// Fails where a node that lives lacks one of these parts.
     pub fn check_delivered(&self, parts: impl IntoIterator<Item = usize>) {
         for part in parts {
             let message = &self.ledger.messages()[part];

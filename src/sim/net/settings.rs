@@ -1,43 +1,54 @@
-//! What can be set of a [`Net`](super::Net), and what it counts.
+//! The settings of a [`Net`](super::Net), and its counters.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::latency::Latency;
+use serde::Deserialize;
 
-/// What becomes of a dial to a dead node.
-#[derive(Debug, Clone, Copy, PartialEq)]
+use crate::latency::Latency;
+use crate::units::{mbps, percent, seconds, seconds_from_to};
+
+/// The fate of a dial to a dead node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DeadDials {
-    /// Its machine lives, and refuses after a round trip.
+    /// The node's machine lives, and refuses the dial after a round trip.
     Refused,
-    /// Nothing answers for so long.
-    TimeOut(Duration),
+    /// Nothing answers: the dial ends after [`Settings::dial_timeout`].
+    TimeOut,
 }
 
-/// What the network is like.
-#[derive(Debug, Clone, PartialEq)]
+/// The properties of the network, in a scenario file the table `network`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
-    /// Link delays.
+    /// The delays of links, one way.
     pub latency: Latency,
     /// Upload of each node in bytes/s; `None`: without limit.
+    #[serde(rename = "upload-mbps", deserialize_with = "mbps")]
     pub upload: Option<u64>,
     /// Download of each node in bytes/s; `None`: without limit.
+    #[serde(rename = "download-mbps", deserialize_with = "mbps")]
     pub download: Option<u64>,
     /// Share of control frames that are lost, in permille.
+    #[serde(rename = "loss-percent", deserialize_with = "percent")]
     pub loss_permille: u32,
     /// Share of bodies that are torn on their way, in permille.
+    #[serde(rename = "torn-percent", deserialize_with = "percent")]
     pub torn_permille: u32,
-    /// When a dead or cut link is noticed: uniform between the two.
+    /// The time until a dead or cut link is noticed: uniform between the two.
+    #[serde(rename = "notice-s", deserialize_with = "seconds_from_to")]
     pub notice: (Duration, Duration),
-    /// Dials to dead nodes.
+    /// The fate of dials to dead nodes.
     pub dead_dials: DeadDials,
-    /// Dials into a cut time out after this.
+    /// The timeout of a dial into a cut, or to a silent dead node.
+    #[serde(rename = "dial-timeout-s", deserialize_with = "seconds")]
     pub dial_timeout: Duration,
     /// Clocks are ahead by up to this.
+    #[serde(rename = "skew-s", deserialize_with = "seconds")]
     pub skew: Duration,
-    /// Count the bytes of control frames, which takes time.
-    pub count_frame_bytes: bool,
-    /// How to repeat a failing run; `{seed}` stands for its seed.
+    /// The command that repeats a failing run; `{seed}` stands for its seed.
+    #[serde(skip)]
     pub repeat: Cow<'static, str>,
 }
 
@@ -53,25 +64,16 @@ impl Default for Settings {
             dead_dials: DeadDials::Refused,
             dial_timeout: Duration::from_secs(5),
             skew: Duration::ZERO,
-            count_frame_bytes: false,
             repeat: "DAMSON_SIM_SEED={seed} cargo nextest run -p damson-sim".into(),
         }
     }
 }
 
-/// What went over the links so far.
+/// The traffic over the links so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Control frames.
     pub frames: u64,
-    /// Their bytes, where they are counted.
-    pub frame_bytes: u64,
-    /// Control frames lost.
-    pub lost: u64,
     /// Bodies begun.
     pub heads: u64,
-    /// Body bytes.
-    pub body_bytes: u64,
-    /// Dials.
-    pub dials: u64,
 }

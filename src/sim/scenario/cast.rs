@@ -1,9 +1,9 @@
-//! Who plays: the nodes that a scenario asks for, and the parts that they publish.
+//! The nodes that a scenario asks for, and the parts that they publish.
 
 use bytes::Bytes;
-use damson_core::model::time::{Time, Timescale, UnixTime};
+use damson_core::model::time::{Timescale, UnixTime};
 use damson_core::model::{
-    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, StreamName, Trace, Track, TrackId,
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, StreamName, Track, TrackId,
     TrackKind, VideoInfo,
 };
 use damson_core::swarm::Hub;
@@ -11,13 +11,12 @@ use damson_core::{hyparview as overlay, plumtree as broadcast, swarm};
 
 use super::Scenario;
 use crate::member::Member;
-use crate::net::Net;
-use crate::node::{Node, stream_name};
+use crate::node::{Node, peer, stream_name};
 
-/// Parts of a segment.
+/// The number of parts of a segment.
 pub(crate) const PARTS: u32 = 5;
 
-/// The `n`th part of a track, [`PARTS`] to a segment.
+/// Returns the `n`th part of a track, [`PARTS`] to a segment.
 pub(crate) fn part(epoch: Epoch, track: u8, n: u32, length: usize) -> (PartHeader, Bytes) {
     let id = PartId { epoch, track: TrackId(track), msn: n / PARTS, part: (n % PARTS) as u16 };
     let mut body = format!("{id:?}").into_bytes();
@@ -37,7 +36,7 @@ pub(crate) fn part(epoch: Epoch, track: u8, n: u32, length: usize) -> (PartHeade
     (header, body.into())
 }
 
-/// What a stream with one video track is known by.
+/// Returns the record of a stream with one video track.
 pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
     Record {
         stream,
@@ -68,28 +67,18 @@ pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
 }
 
 /// A core that a scenario can be played with.
-pub(super) trait Cast: Node + Sized {
+pub(super) trait Cast: Node {
     /// Makes a node.
     fn make(scene: &Scenario, me: Peer, contacts: Vec<Peer>, seed: u64) -> Self;
 
-    /// Changes the bootstrap addresses.
-    fn set_contacts(&mut self, contacts: Vec<Peer>);
-
-    /// Tells the node its upload.
-    fn set_upload(&mut self, upload: Option<u64>);
-
-    /// Makes a stream known.
-    fn claim(&mut self, _now: Time, _stream: u8, _epoch: Epoch) {}
-
-    /// Publishes a stream's part; returns its number in the ledger.
-    fn put(net: &mut Net<Self>, at: u32, stream: u8, n: u32, length: usize) -> usize;
+    /// Returns the name, epoch and track of the stream that a node publishes. No two parts have one id.
+    fn stream(stream: u8, from: u32) -> (StreamName, Epoch, u8);
 }
 
-/// The settings of every node's cores.
+/// Returns the settings of every node's cores.
 pub(super) fn configs(scene: &Scenario) -> (overlay::Config, broadcast::Config) {
     let mut overlay = overlay::Config::default();
-    let upload = scene.network.upload_mbps.map(super::Number::bytes_per_s);
-    let mut broadcast = broadcast::Config { upload, ..broadcast::Config::default() };
+    let mut broadcast = broadcast::Config { upload: scene.network.upload, ..broadcast::Config::default() };
     for departure in &scene.paper {
         departure.switch_back(&mut overlay, &mut broadcast);
     }
@@ -102,29 +91,10 @@ impl Cast for Member {
         Member::new(me, contacts, scene.held_segments.unwrap_or(u32::MAX), overlay, broadcast, seed)
     }
 
-    fn set_contacts(&mut self, contacts: Vec<Peer>) {
-        Member::set_contacts(self, contacts);
-    }
-
-    fn set_upload(&mut self, upload: Option<u64>) {
-        Member::set_upload(self, upload);
-    }
-
     /// All streams are tracks of one, whose epoch all publishers share.
-    fn put(net: &mut Net<Self>, at: u32, stream: u8, n: u32, length: usize) -> usize {
-        let (header, body) = part(Epoch { counter: 1, node: NodeId(1) }, stream, n, length);
-        net.publish(at, header, body)
+    fn stream(stream: u8, _from: u32) -> (StreamName, Epoch, u8) {
+        (stream_name(), Epoch { counter: 1, node: NodeId(1) }, stream)
     }
-}
-
-/// The name of a hub's stream; the network's checkers look at the first one.
-fn name(stream: u8) -> StreamName {
-    if stream == 0 { stream_name() } else { StreamName::parse(&format!("s{stream}")).expect("a valid name") }
-}
-
-/// Each stream of a hub has an epoch of its own, so that no two parts have one id.
-pub(super) fn epoch(stream: u8, from: u32) -> Epoch {
-    Epoch { counter: u32::from(stream) + 1, node: Net::<Hub>::peer(from).id }
 }
 
 impl Cast for Hub {
@@ -136,21 +106,10 @@ impl Cast for Hub {
         Hub::new(me, config, seed)
     }
 
-    // What a hub is started with it keeps; a file that asks for a change is refused.
-    fn set_contacts(&mut self, _contacts: Vec<Peer>) {}
-
-    fn set_upload(&mut self, _upload: Option<u64>) {}
-
-    fn claim(&mut self, now: Time, stream: u8, epoch: Epoch) {
-        self.handle(now, swarm::Input::Claim(record(name(stream), epoch)));
-    }
-
-    fn put(net: &mut Net<Self>, at: u32, stream: u8, n: u32, length: usize) -> usize {
-        let (header, body) = part(epoch(stream, at), 0, n, length);
-        let number = net.expect(at, header, body.clone());
-        net.with_node(at, |hub, now| {
-            hub.handle(now, swarm::Input::Publish { stream: name(stream), header, body, trace: Trace::default() })
-        });
-        number
+    /// Each stream has an epoch of its own.
+    fn stream(stream: u8, from: u32) -> (StreamName, Epoch, u8) {
+        let other = || StreamName::parse(&format!("s{stream}")).expect("a valid name");
+        let name = if stream == 0 { stream_name() } else { other() };
+        (name, Epoch { counter: u32::from(stream) + 1, node: peer(from).id }, 0)
     }
 }

@@ -1,5 +1,5 @@
-//! Scenarios are data: a TOML file (`fixtures/scenario/`) says what the network is like, who joins and publishes
-//! when, what goes wrong, and what is to be expected.
+//! Scenarios are data. A TOML file (`fixtures/scenario/`) describes the network, the joins, the parts published, the
+//! faults, and the bounds on what is measured.
 //!
 //! ```toml
 //! about = "Eight of ten nodes die at once; what is published then reaches all who live."
@@ -21,11 +21,11 @@
 //! kill = { percent = 80 }
 //! ```
 //!
-//! - [`Scenario`] and what it consists of are here; `parse` reads a file, and says where it is wrong.
-//! - `run` plays it; `cast` makes the nodes that it asks for; [`Outcome`] is what came of it.
-//! - Whatever a file expects, the checks of `net::faults` look at every run: while it goes on each queue and set is within its
-//!   bound and each part delivered once and whole; and once all faults are over, the overlay heals within
-//!   [`End::whole_s`], views are mutual, and no part of the window is missing anywhere.
+//! - [`Scenario`] and its parts are here. `parse` reads a file, and finds its faults.
+//! - `run` plays it, with the nodes that `cast` makes. [`Outcome`] holds the result.
+//! - Whatever a file expects, `net::faults` checks every run. While it goes on, each queue and set is within its bound,
+//!   and each part is delivered once and whole. Once all faults are over, the overlay heals within [`End::whole_s`],
+//!   views are mutual, and no part of the window is missing anywhere.
 
 mod cast;
 mod outcome;
@@ -35,87 +35,54 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::departure::Departure;
+use crate::net::Settings;
 
+pub use crate::units::Number;
 #[cfg(test)]
 pub(crate) use cast::{part, record};
 pub use outcome::{Bound, Figure, Outcome};
 pub use parse::ScenarioError;
 
-/// A length of time, in a file a number of seconds or milliseconds as its key says.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Deserialize)]
-#[serde(try_from = "f64")]
-pub struct Number(f64);
-
-impl TryFrom<f64> for Number {
-    type Error = &'static str;
-
-    fn try_from(value: f64) -> Result<Self, Self::Error> {
-        // A year of virtual seconds is more than anybody waits for.
-        if (0.0..=3e7).contains(&value) { Ok(Number(value)) } else { Err("not between 0 and 30 million") }
-    }
-}
-
-impl Number {
-    fn seconds(self) -> Duration {
-        Duration::from_micros((self.0 * 1e6).round() as u64)
-    }
-
-    fn millis(self) -> Duration {
-        Duration::from_micros((self.0 * 1e3).round() as u64)
-    }
-
-    /// Of a number of Mb/s, in bytes/s.
-    fn bytes_per_s(self) -> u64 {
-        (self.0 * 125_000.0).round() as u64
-    }
-
-    fn permille(self) -> u32 {
-        (self.0 * 10.0).round() as u32
-    }
-}
-
 /// A whole scenario.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
-    /// What it shows, in a sentence.
+    /// The purpose of the scenario, in a sentence.
     pub about: String,
-    /// How many nodes join at the start.
-    pub nodes: Spanned<u32>,
-    /// Fixes every choice of the run.
+    /// The number of nodes that join at the start.
+    pub nodes: u32,
+    /// The seed fixes every random choice of the run.
     pub seed: u64,
-    /// What runs on each node.
+    /// The core of each node.
     #[serde(default)]
     pub core: Core,
-    /// How many segments of 5 parts a node holds of each track; all where it isn't said.
+    /// The number of segments of 5 parts that a node holds of each track. Default: all.
     pub held_segments: Option<u32>,
     /// The departures that are switched back to the paper's rule.
     #[serde(default)]
     pub paper: Vec<Departure>,
-    /// Links, rates, losses.
+    /// Links, rates, losses. Each node knows its upload as its budget.
     #[serde(default)]
-    pub network: Network,
-    /// How the nodes join.
+    pub network: Settings,
+    /// The joins at the start.
     #[serde(default)]
     pub join: Join,
-    /// What is published.
+    /// The runs of parts that are published.
     #[serde(default)]
     pub publish: Vec<Spanned<Publish>>,
-    /// What happens.
+    /// The events.
     #[serde(default)]
     pub event: Vec<Spanned<Event>>,
-    /// What is expected once all is over.
+    /// The bounds once all is over.
     #[serde(default)]
     pub end: End,
 }
 
-/// What runs on each node.
+/// The core of each node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Core {
@@ -126,87 +93,13 @@ pub enum Core {
     Hub,
 }
 
-/// What the network is like.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Network {
-    /// Delays of links, one way.
-    pub latency: Delays,
-    /// Each node's upload, which it knows as its budget, too.
-    pub upload_mbps: Option<Number>,
-    /// Each node's download.
-    pub download_mbps: Option<Number>,
-    /// Share of control frames lost.
-    pub loss_percent: Number,
-    /// Share of bodies torn on their way.
-    pub torn_percent: Number,
-    /// When a dead or cut link is noticed: between the two.
-    pub notice_s: [Number; 2],
-    /// What becomes of a dial to a dead node.
-    pub dead_dials: Dead,
-    /// When a dial into a cut, or to a silent dead node, is given up.
-    pub dial_timeout_s: Number,
-    /// Clocks are ahead by up to this.
-    pub skew_s: Number,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Network {
-            latency: Delays::UniformMs([Number(5.0), Number(50.0)]),
-            upload_mbps: None,
-            download_mbps: None,
-            loss_percent: Number(0.0),
-            torn_percent: Number(0.0),
-            notice_s: [Number(0.5), Number(1.5)],
-            dead_dials: Dead::Refused,
-            dial_timeout_s: Number(5.0),
-            skew_s: Number(0.0),
-        }
-    }
-}
-
-/// Delays of links, one way.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Delays {
-    /// The same everywhere.
-    ConstantMs(Number),
-    /// A draw between the two for each pair of nodes.
-    UniformMs([Number; 2]),
-    /// Nodes live around the world's data centres; the great circle, and this at each end.
-    WorldLastMileMs(Number),
-    /// The same with places of one's own.
-    Regions(Regions),
-}
-
-/// Places where nodes live.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Regions {
-    /// Latitude and longitude in degrees, and how many of the nodes live there, as a weight.
-    pub places: Vec<(f64, f64, u32)>,
-    /// Added at each end of a link.
-    pub last_mile_ms: Number,
-}
-
-/// What becomes of a dial to a dead node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Dead {
-    /// Its machine lives, and refuses.
-    Refused,
-    /// Nothing answers.
-    TimeOut,
-}
-
-/// How the nodes join.
+/// The joins at the start.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Join {
-    /// How many a second; 0: all at once.
+    /// The number of joins a second; 0: all at once.
     pub per_second: u32,
-    /// At whom; a random earlier node where it isn't said.
+    /// The nodes joined at. Default: a random earlier node.
     pub contacts: Vec<u32>,
 }
 
@@ -220,27 +113,27 @@ impl Default for Join {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Publish {
-    /// What it is called in the figures.
+    /// The name of the run in the figures.
     pub name: String,
-    /// When the first part is published.
+    /// The time of the first part.
     pub at_s: Number,
-    /// By which node.
+    /// The publisher.
     #[serde(default)]
     pub from: u32,
-    /// Which stream; each has one publisher.
+    /// The stream. Each has one publisher.
     #[serde(default)]
     pub stream: u8,
-    /// How many parts.
+    /// The number of parts.
     pub parts: u32,
-    /// The time between two.
+    /// The time between two parts.
     #[serde(default = "part_ms")]
     pub every_ms: Number,
     /// The length of a body.
     pub bytes: u32,
-    /// Whose deliveries count, of those who lived from the part's publication to the end.
+    /// The nodes that count, of those that live from the part's publication to the end.
     #[serde(default)]
     pub among: Among,
-    /// What is expected of these parts.
+    /// The bounds of these parts.
     #[serde(default)]
     pub expect: Expect,
 }
@@ -249,18 +142,18 @@ fn part_ms() -> Number {
     Number(200.0)
 }
 
-/// Whose deliveries count.
+/// The nodes whose deliveries count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Among {
-    /// Everybody's.
+    /// All nodes.
     #[default]
     All,
-    /// Those of nodes that were never slowed.
+    /// The nodes that were never slowed.
     Fast,
 }
 
-/// Bounds on how a run of parts spreads.
+/// Bounds on the spread of a run of parts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expect {
@@ -280,13 +173,13 @@ pub struct Expect {
     pub control: Option<f64>,
 }
 
-/// Something that happens; one of the keys beside `at-s`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+/// An event: one of the keys beside `at-s`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Event {
-    /// When.
-    pub at_s: Option<Number>,
-    /// SIGKILL.
+    /// The time of the event.
+    pub at_s: Number,
+    /// Nodes die at once.
     pub kill: Option<Choice>,
     /// Dead nodes start again at their addresses, with nothing but their identity.
     pub restart: Option<Choice>,
@@ -298,31 +191,31 @@ pub struct Event {
     pub cut: Option<Cut>,
     /// The cut is over.
     pub heal: Option<bool>,
-    /// Nodes are slow from now on, not dead.
+    /// Nodes become slow.
     pub slow: Option<Slow>,
     /// Nodes or their links come and go.
     pub flap: Option<Flap>,
     /// Losses change.
     pub loss: Option<Loss>,
-    /// Everybody's bootstrap addresses are these from now on.
+    /// Every node's bootstrap addresses change to these nodes.
     pub contacts: Option<Vec<u32>>,
-    /// How the overlay should be now.
+    /// The overlay is held against these bounds.
     pub expect: Option<View>,
 }
 
-/// Which nodes: one of the keys beside `spare`. Publishers are chosen only by `nodes` and `range`.
+/// A choice of nodes: one of the keys beside `spare`. Only `nodes` and `range` choose publishers.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Choice {
-    /// A share of those who could be chosen, at random.
+    /// A share of the nodes that could be chosen, at random.
     pub percent: Option<f64>,
-    /// So many, at random.
+    /// A number of nodes, at random.
     pub count: Option<u32>,
-    /// These.
+    /// These nodes.
     pub nodes: Option<Vec<u32>>,
-    /// From the first to before the second.
+    /// The nodes from the first to before the second.
     pub range: Option<[u32; 2]>,
-    /// Never these.
+    /// The nodes that are never chosen.
     pub spare: Vec<u32>,
 }
 
@@ -330,18 +223,14 @@ pub struct Choice {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Storm {
-    /// How many new nodes.
+    /// The number of new nodes.
     pub count: u32,
-    /// Evenly over this time.
-    #[serde(default = "nothing")]
+    /// The time over which they join evenly.
+    #[serde(default)]
     pub over_s: Number,
-    /// At whom; a random earlier node where it isn't said.
+    /// The nodes joined at. Default: a random earlier node.
     #[serde(default)]
     pub contacts: Vec<u32>,
-}
-
-fn nothing() -> Number {
-    Number(0.0)
 }
 
 /// A cut of the network.
@@ -350,21 +239,21 @@ fn nothing() -> Number {
 pub struct Cut {
     /// One side of it.
     pub nodes: Choice,
-    /// What it stops.
+    /// The directions that the cut stops.
     #[serde(default)]
     pub way: Way,
 }
 
-/// What a cut stops.
+/// The directions that a cut stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// Everything between the two sides.
     #[default]
     Both,
-    /// What the nodes send.
+    /// From the nodes to the others.
     From,
-    /// What is sent to them.
+    /// From the others to the nodes.
     To,
 }
 
@@ -372,11 +261,11 @@ pub enum Way {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Slow {
-    /// Which.
+    /// The nodes that become slow.
     pub nodes: Choice,
-    /// Their upload and download.
+    /// The upload and download of each.
     pub mbps: Number,
-    /// Whether they know it as their upload budget.
+    /// Whether each knows it as its upload budget.
     #[serde(default)]
     pub known: bool,
 }
@@ -385,19 +274,19 @@ pub struct Slow {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Flap {
-    /// Which.
+    /// The nodes that come and go.
     pub nodes: Choice,
-    /// How they are away.
+    /// The kind of absence.
     pub how: Away,
-    /// For so long.
+    /// The time away.
     pub down_s: Number,
-    /// Then there for so long.
+    /// The time back.
     pub up_s: Number,
-    /// So often.
+    /// The number of absences.
     pub times: u32,
 }
 
-/// How a node is away.
+/// The kind of absence of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Away {
@@ -407,24 +296,24 @@ pub enum Away {
     Cut,
 }
 
-/// Losses from now on.
+/// A change of losses.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Loss {
-    /// Of control frames.
+    /// The share of control frames lost.
     pub percent: Number,
-    /// Of bodies, torn.
-    #[serde(default = "nothing")]
+    /// The share of bodies torn.
+    #[serde(default)]
     pub torn_percent: Number,
 }
 
-/// Bounds on how the overlay is.
+/// Bounds on the state of the overlay.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct View {
     /// Most components.
     pub islands: Option<f64>,
-    /// Least components, where a cut is to be seen.
+    /// Least components, where a cut must show.
     pub islands_least: Option<f64>,
     /// Most nodes without a neighbour.
     pub isolated: Option<f64>,
@@ -436,16 +325,16 @@ pub struct View {
     pub rtt_ms: Option<f64>,
 }
 
-/// What is expected once the timeline is over, all cuts are healed and nothing is lost any more.
+/// The bounds once the timeline is over, all cuts are healed and nothing is lost any more.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct End {
     /// Liveness: one overlay, and every part of the window everywhere, within this time.
     pub whole_s: Number,
-    /// Then all is left alone for so long before the checkers look. Default 30 s: a link that a fault left one-sided
-    /// is found by an audit, which comes round to each of five neighbours in 25 s.
+    /// Then nothing happens for this time before the checkers look. Default 30 s: a link that a fault left one-sided is
+    /// closed by the end that doesn't need it, after 10 to 13 s.
     pub quiet_s: Number,
-    /// How the overlay should be then.
+    /// The bounds on the overlay then.
     pub expect: View,
 }
 

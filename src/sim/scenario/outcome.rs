@@ -1,8 +1,8 @@
-//! What came of a scenario: figures, the bounds that the file sets them, and what the checkers found.
+//! The result of a scenario: its figures with the bounds that the file sets, and the faults that the checkers found.
 
 use std::fmt;
 
-/// What a figure must be.
+/// The bound of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
     /// At most this.
@@ -14,18 +14,18 @@ pub enum Bound {
 /// One figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// Of which parts, or when.
+    /// The run of parts, or the time, that it belongs to.
     pub of: String,
-    /// What, with its unit.
+    /// What is measured, with the unit.
     pub what: &'static str,
-    /// How much.
+    /// The value.
     pub value: f64,
-    /// What it must be.
+    /// The bound that the file sets.
     pub bound: Option<Bound>,
 }
 
 impl Figure {
-    /// Whether it is as it must be.
+    /// Returns whether the value is within its bound.
     pub fn holds(&self) -> bool {
         match self.bound {
             Some(Bound::Most(most)) => self.value <= most,
@@ -35,32 +35,32 @@ impl Figure {
     }
 }
 
-/// What came of a run.
-#[derive(Debug, Clone, PartialEq)]
+/// The result of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
-    /// Its seed.
+    /// The seed of the run.
     pub seed: u64,
-    /// The command that repeats it.
+    /// The command that repeats the run.
     pub repeat: String,
-    /// Its figures.
+    /// The figures.
     pub figures: Vec<Figure>,
-    /// What the checkers found.
+    /// The faults that the checkers found.
     pub faults: Vec<String>,
-    /// A hash of all that happened: equal for equal seeds.
+    /// A hash of all events: equal for equal seeds.
     pub trace_hash: u64,
-    /// How many events there were.
+    /// The number of events.
     pub events: u64,
-    /// How much virtual time passed, in seconds.
+    /// The virtual time that passed, in seconds.
     pub virtual_s: f64,
 }
 
 impl Outcome {
-    /// Whether every figure holds and the checkers found nothing.
+    /// Returns whether every figure is within its bound and the checkers found no fault.
     pub fn is_good(&self) -> bool {
         self.faults.is_empty() && self.figures.iter().all(Figure::holds)
     }
 
-    /// The figure of this name.
+    /// Returns the figure of this name.
     pub fn figure(&self, of: &str, what: &str) -> Option<f64> {
         self.figures.iter().find(|figure| figure.of == of && figure.what == what).map(|figure| figure.value)
     }
@@ -70,20 +70,15 @@ impl Outcome {
     }
 }
 
-/// A Markdown table, and below it what is wrong and how to repeat that.
+/// Writes a Markdown table, then the faults and the command that repeats the run.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| of | figure | value | bound | holds |\n|---|---|---|---|---|")?;
         for figure in &self.figures {
-            let bound = match figure.bound {
-                Some(Bound::Most(most)) => format!("<= {most}"),
-                Some(Bound::Least(least)) => format!(">= {least}"),
-                None => String::new(),
-            };
-            let holds = match (figure.bound, figure.holds()) {
-                (None, _) => "",
-                (_, true) => "yes",
-                (_, false) => "NO",
+            let (bound, holds) = match figure.bound {
+                Some(Bound::Most(most)) => (format!("<= {most}"), if figure.holds() { "yes" } else { "NO" }),
+                Some(Bound::Least(least)) => (format!(">= {least}"), if figure.holds() { "yes" } else { "NO" }),
+                None => (String::new(), ""),
             };
             let value = (figure.value * 1_000.0).round() / 1_000.0;
             writeln!(f, "| {} | {} | {value} | {bound} | {holds} |", figure.of, figure.what)?;

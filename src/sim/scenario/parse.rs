@@ -1,14 +1,14 @@
-//! Reading a scenario, and saying where it is wrong: file, line and key.
-
-use std::fmt;
+//! Reading a scenario. Errors name the file, the line and the key.
 
 use damson_core::model::TrackId;
+use damson_core::model::part_header::BODY_LEN_MAX;
 use toml::Spanned;
 
 use super::{Choice, Core, Event, Scenario};
 
-/// Where a scenario is wrong, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A fault of a scenario file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {key}: {what}")]
 pub struct ScenarioError {
     /// The file's name, as it was given.
     pub file: String,
@@ -16,17 +16,9 @@ pub struct ScenarioError {
     pub line: usize,
     /// The key on it.
     pub key: String,
-    /// What is wrong.
+    /// The fault.
     pub what: String,
 }
-
-impl fmt::Display for ScenarioError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}: {}", self.file, self.line, self.key, self.what)
-    }
-}
-
-impl std::error::Error for ScenarioError {}
 
 /// The most nodes of a scenario, joined later ones included.
 const NODES_MAX: u64 = 1_000_000;
@@ -42,14 +34,14 @@ impl Scenario {
             ScenarioError { file: file.to_owned(), line, key, what: error.message().to_owned() }
         })?;
         let later = scenario.event.iter().filter_map(|event| event.get_ref().join.as_ref());
-        let nodes = u64::from(*scenario.nodes.get_ref()) + later.map(|storm| u64::from(storm.count)).sum::<u64>();
+        let nodes = u64::from(scenario.nodes) + later.map(|storm| u64::from(storm.count)).sum::<u64>();
         let check = Check { file, text, nodes };
         check.scenario(&scenario)?;
         Ok(scenario)
     }
 }
 
-/// The line of a byte, from 1, and the key on it, with its table's name.
+/// Returns the line of a byte, from 1, and the key on it, with its table's name.
 fn place(text: &str, at: usize) -> (usize, String) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
@@ -64,31 +56,30 @@ fn place(text: &str, at: usize) -> (usize, String) {
 struct Check<'a> {
     file: &'a str,
     text: &'a str,
-    /// How many there are in the end.
+    /// The number of nodes, later ones included.
     nodes: u64,
 }
 
 impl Check<'_> {
-    /// An error at `key` somewhere from a byte on.
+    /// Returns an error at the first `key` from a byte on; at that byte where there is none.
     fn fail(&self, from: usize, key: &str, what: impl Into<String>) -> ScenarioError {
         let rest = self.text.get(from..).unwrap_or("");
         // The key itself stands at the start of a line, or in an inline table.
-        let found = rest.match_indices(key).find(|(at, _)| {
+        let found = rest.match_indices(&format!("{key} =")).map(|(at, _)| at).find(|at| {
             let before = rest[..*at].chars().next_back();
             before.is_none_or(|c| c.is_whitespace() || c == '{' || c == ',')
         });
-        let (line, _) = place(self.text, from + found.map_or(0, |(at, _)| at));
+        let (line, _) = place(self.text, from + found.unwrap_or(0));
         ScenarioError { file: self.file.to_owned(), line, key: key.to_owned(), what: what.into() }
     }
 
     fn scenario(&self, scenario: &Scenario) -> Result<(), ScenarioError> {
         let nodes = self.nodes;
-        if *scenario.nodes.get_ref() < 2 || nodes > NODES_MAX {
-            let what = format!("{nodes} nodes, of 2 to {NODES_MAX}");
-            return Err(self.fail(scenario.nodes.span().start, "", what).named("nodes"));
+        if scenario.nodes < 2 || nodes > NODES_MAX {
+            return Err(self.fail(0, "nodes", format!("{nodes} nodes, of 2 to {NODES_MAX}")));
         }
         self.known(0, "contacts", &scenario.join.contacts)?;
-        let [from, to] = scenario.network.notice_s;
+        let (from, to) = scenario.network.notice;
         if from > to {
             return Err(self.fail(0, "notice-s", "ends before it starts"));
         }
@@ -99,9 +90,8 @@ impl Check<'_> {
             if publish.parts == 0 || publish.parts > PARTS_MAX {
                 return Err(self.fail(from, "parts", format!("{} parts, of 1 to {PARTS_MAX}", publish.parts)));
             }
-            if publish.bytes == 0 || publish.bytes > damson_core::model::part_header::BODY_LEN_MAX {
-                let most = damson_core::model::part_header::BODY_LEN_MAX;
-                return Err(self.fail(from, "bytes", format!("{} bytes, of 1 to {most}", publish.bytes)));
+            if publish.bytes == 0 || publish.bytes > BODY_LEN_MAX {
+                return Err(self.fail(from, "bytes", format!("{} bytes, of 1 to {BODY_LEN_MAX}", publish.bytes)));
             }
             if scenario.core == Core::Member && publish.stream >= TrackId::COUNT_MAX {
                 return Err(self.fail(from, "stream", format!("of 0 to {}", TrackId::COUNT_MAX - 1)));
@@ -110,13 +100,14 @@ impl Check<'_> {
             let mut other = other.filter(|other| other.stream == publish.stream && other.from != publish.from);
             if let Some(other) = other.next() {
                 let what = format!("{} publishes stream {} already", other.from, publish.stream);
-                return Err(self.fail(from, "stream", what).named("from"));
+                return Err(self.fail(from, "from", what));
             }
         }
         for event in &scenario.event {
             let knows = event.get_ref().slow.as_ref().is_some_and(|slow| slow.known);
             if scenario.core == Core::Hub && (event.get_ref().contacts.is_some() || knows) {
-                return Err(self.fail(event.span().start, "", "a hub keeps what it was started with").named("event"));
+                let what = "a hub keeps its contacts and its upload budget";
+                return Err(self.fail(event.span().start, "event", what));
             }
             self.event(event)?;
         }
@@ -133,29 +124,22 @@ impl Check<'_> {
     fn event(&self, event: &Spanned<Event>) -> Result<(), ScenarioError> {
         let from = event.span().start;
         let event = event.get_ref();
-        if event.at_s.is_none() {
-            return Err(self.fail(from, "", "says not when").named("event.at-s"));
-        }
         let Event { kill, restart, leave, join, cut, heal, slow, flap, loss, contacts, expect, .. } = event;
-        let cut_nodes = cut.as_ref().map(|cut| &cut.nodes);
-        let slow_nodes = slow.as_ref().map(|slow| &slow.nodes);
-        let flap_nodes = flap.as_ref().map(|flap| &flap.nodes);
         let choices = [
             ("kill", kill.as_ref()),
             ("restart", restart.as_ref()),
             ("leave", leave.as_ref()),
-            ("cut", cut_nodes),
-            ("slow", slow_nodes),
-            ("flap", flap_nodes),
+            ("cut", cut.as_ref().map(|cut| &cut.nodes)),
+            ("slow", slow.as_ref().map(|slow| &slow.nodes)),
+            ("flap", flap.as_ref().map(|flap| &flap.nodes)),
         ];
-        let chosen = choices.iter().filter(|(_, choice)| choice.is_some()).count();
+        let choices: Vec<_> = choices.into_iter().filter_map(|(key, choice)| Some((key, choice?))).collect();
         let others = [join.is_some(), heal.is_some(), loss.is_some(), contacts.is_some(), expect.is_some()];
-        let keys = chosen + others.iter().filter(|there| **there).count();
+        let keys = choices.len() + others.into_iter().filter(|there| *there).count();
         if keys != 1 {
-            return Err(self.fail(from, "", format!("{keys} things happen, of 1")).named("event"));
+            return Err(self.fail(from, "event", format!("{keys} things happen, of 1")));
         }
         for (key, choice) in choices {
-            let Some(choice) = choice else { continue };
             let Choice { percent, count, nodes, range, spare } = choice;
             let said = [percent.is_some(), count.is_some(), nodes.is_some(), range.is_some()];
             if said.iter().filter(|there| **there).count() != 1 {
@@ -175,11 +159,5 @@ impl Check<'_> {
         }
         self.known(from, "join", join.as_ref().map_or(&[], |storm| &storm.contacts))?;
         self.known(from, "contacts", contacts.as_deref().unwrap_or(&[]))
-    }
-}
-
-impl ScenarioError {
-    fn named(self, key: &str) -> Self {
-        ScenarioError { key: key.to_owned(), ..self }
     }
 }

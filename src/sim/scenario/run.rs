@@ -4,23 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use damson_core::model::Peer;
-use damson_core::swarm::Hub;
+use damson_core::swarm::{Hub, Input};
 
-use super::cast::{Cast, PARTS, configs, epoch};
+use super::cast::{Cast, PARTS, configs, part, record};
 use super::outcome::{Bound, Outcome};
-use super::{Among, Away, Choice, Core, Cut, Dead, Delays, Event, Publish, Scenario, View, Way};
+use super::{Among, Away, Choice, Core, Cut, Event, Publish, Scenario, View, Way};
 use crate::check::{Delivery, Message};
-use crate::latency::Latency;
 use crate::member::Member;
-use crate::net::{DeadDials, Net, Settings};
+use crate::net::{Net, Settings};
+use crate::queue::Queue;
+use crate::units::micros;
 
-/// How often bounds are looked at.
+/// The time between two looks at the bounds.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A hub's stream is announced so long before its first part.
+/// The time from the announcement of a hub's stream to its first part.
 const CLAIM_AHEAD_US: u64 = 10_000_000;
 
-/// Something of the timeline.
+/// An entry of the timeline.
 #[derive(Debug, Clone)]
 enum Act {
     /// A node joins at one of these, or at a random earlier one.
@@ -31,9 +32,9 @@ enum Act {
     Part { run: usize },
     /// The scenario's `n`th event.
     Event(usize),
-    /// These nodes go away, and ...
+    /// These nodes go away.
     Down(Vec<u32>, Away),
-    /// ... come back.
+    /// These nodes come back.
     Up(Vec<u32>, Away),
 }
 
@@ -49,9 +50,8 @@ struct Play<'a, N: Cast> {
     scene: &'a Scenario,
     net: Net<N>,
     begun_us: u64,
-    timeline: BTreeMap<(u64, u32), Act>,
-    acts: u32,
-    /// By node: when its present life began.
+    timeline: Queue<Act>,
+    /// By node: the time of its last start.
     born_us: Vec<u64>,
     slow: BTreeSet<u32>,
     runs: Vec<Run>,
@@ -61,43 +61,14 @@ struct Play<'a, N: Cast> {
 }
 
 impl Scenario {
-    /// Plays the scenario. `file` is what the command that repeats the run names.
+    /// Plays the scenario. `file` is its name in the command that repeats the run.
     ///
-    /// Panics where a node breaks a promise on the spot: delivers a part twice, or other bytes, or breaks a bound.
-    /// What shows only in the end is in the outcome.
+    /// Panics at once where a node delivers a part twice, or other bytes, or breaks a bound. Faults that show only in the
+    /// end are in the outcome.
     pub fn run(&self, file: &str) -> Outcome {
         match self.core {
             Core::Member => Play::<Member>::new(self, file).play(),
             Core::Hub => Play::<Hub>::new(self, file).play(),
-        }
-    }
-
-    fn settings(&self, repeat: &str) -> Settings {
-        let network = &self.network;
-        let latency = match &network.latency {
-            Delays::ConstantMs(delay) => Latency::Constant(delay.millis()),
-            Delays::UniformMs([from, to]) => Latency::Uniform(from.millis(), to.millis()),
-            Delays::WorldLastMileMs(last_mile) => Latency::World { last_mile: last_mile.millis() },
-            Delays::Regions(regions) => {
-                Latency::Regions { places: regions.places.clone().into(), last_mile: regions.last_mile_ms.millis() }
-            }
-        };
-        let dial_timeout = network.dial_timeout_s.seconds();
-        Settings {
-            latency,
-            upload: network.upload_mbps.map(super::Number::bytes_per_s),
-            download: network.download_mbps.map(super::Number::bytes_per_s),
-            loss_permille: network.loss_percent.permille(),
-            torn_permille: network.torn_percent.permille(),
-            notice: (network.notice_s[0].seconds(), network.notice_s[1].seconds()),
-            dead_dials: match network.dead_dials {
-                Dead::Refused => DeadDials::Refused,
-                Dead::TimeOut => DeadDials::TimeOut(dial_timeout),
-            },
-            dial_timeout,
-            skew: network.skew_s.seconds(),
-            repeat: repeat.to_owned().into(),
-            ..Settings::default()
         }
     }
 }
@@ -106,62 +77,50 @@ impl<'a, N: Cast> Play<'a, N> {
     fn new(scene: &'a Scenario, file: &str) -> Self {
         let without: String = scene.paper.iter().map(|departure| format!(" --without {}", departure.name())).collect();
         let repeat = format!("cargo run --release -p damson-bench -- scenario {file} --seed {}{without}", scene.seed);
-        let net = Net::new(scene.settings(&repeat), scene.seed);
+        let settings = Settings { repeat: repeat.clone().into(), ..scene.network.clone() };
+        let net = Net::new(settings, scene.seed);
         let begun_us = net.now_us();
-        let outcome = Outcome {
-            seed: scene.seed,
-            repeat,
-            figures: Vec::new(),
-            faults: Vec::new(),
-            trace_hash: 0,
-            events: 0,
-            virtual_s: 0.0,
-        };
+        let outcome = Outcome { seed: scene.seed, repeat, ..Outcome::default() };
         let runs = vec![Run::default(); scene.publish.len()];
-        let (timeline, born_us, slow, next) = Default::default();
-        let mut play = Play { scene, net, begun_us, timeline, acts: 0, born_us, slow, runs, next, outcome };
+        let (timeline, (born_us, slow, next)) = (Queue::new(), Default::default());
+        let mut play = Play { scene, net, begun_us, timeline, born_us, slow, runs, next, outcome };
         play.plan();
         play
-    }
-
-    fn at(&mut self, us: u64, act: Act) {
-        self.acts += 1;
-        self.timeline.insert((us, self.acts), act);
     }
 
     /// Lays out the timeline.
     fn plan(&mut self) {
         let scene = self.scene;
-        let nodes = u64::from(*scene.nodes.get_ref());
+        let nodes = u64::from(scene.nodes);
         let pace = 1_000_000u64.checked_div(u64::from(scene.join.per_second)).unwrap_or(0);
         for n in 0..nodes {
-            self.at(n * pace, Act::Join(scene.join.contacts.clone()));
+            self.timeline.add(n * pace, Act::Join(scene.join.contacts.clone()));
         }
         let mut claimed = BTreeSet::new();
         for (run, publish) in scene.publish.iter().map(toml::Spanned::get_ref).enumerate() {
             let at = micros(publish.at_s.seconds());
             if claimed.insert(publish.stream) {
                 let at = at.saturating_sub(CLAIM_AHEAD_US).max(nodes * pace);
-                self.at(at, Act::Claim { stream: publish.stream, from: publish.from });
+                self.timeline.add(at, Act::Claim { stream: publish.stream, from: publish.from });
             }
             for n in 0..u64::from(publish.parts) {
-                self.at(at + n * micros(publish.every_ms.millis()), Act::Part { run });
+                self.timeline.add(at + n * micros(publish.every_ms.millis()), Act::Part { run });
             }
         }
         for (n, event) in scene.event.iter().map(toml::Spanned::get_ref).enumerate() {
-            self.at(micros(event.at_s.map_or(Duration::ZERO, super::Number::seconds)), Act::Event(n));
+            let at = micros(event.at_s.seconds());
+            self.timeline.add(at, Act::Event(n));
             if let Some(storm) = &event.join {
-                let at = micros(event.at_s.map_or(Duration::ZERO, super::Number::seconds));
                 for n in 0..u64::from(storm.count) {
                     let after = n * micros(storm.over_s.seconds()) / u64::from(storm.count);
-                    self.at(at + after, Act::Join(storm.contacts.clone()));
+                    self.timeline.add(at + after, Act::Join(storm.contacts.clone()));
                 }
             }
         }
     }
 
     fn play(mut self) -> Outcome {
-        while let Some(((at, _), act)) = self.timeline.pop_first() {
+        while let Some((at, act)) = self.timeline.pop(u64::MAX) {
             self.wait_until(at);
             self.act(act);
         }
@@ -179,7 +138,7 @@ impl<'a, N: Cast> Play<'a, N> {
         self.outcome
     }
 
-    /// Runs until so many microseconds after the start, and looks at the bounds each second.
+    /// Runs until `us` microseconds after the start, and looks at the bounds each second.
     fn wait_until(&mut self, us: u64) {
         let until = self.begun_us + us;
         while self.net.now_us() < until {
@@ -197,7 +156,8 @@ impl<'a, N: Cast> Play<'a, N> {
         match act {
             Act::Join(contacts) => self.join(&contacts),
             Act::Claim { stream, from } => {
-                self.net.with_node(from, |node, now| node.claim(now, stream, epoch(stream, from)));
+                let (name, epoch, _) = N::stream(stream, from);
+                self.net.with_node(from, |node, now| node.handle(now, Input::Claim(record(name, epoch))));
             }
             Act::Part { run } => self.publish(run),
             Act::Event(n) => self.event(self.scene.event[n].get_ref()),
@@ -238,7 +198,7 @@ impl<'a, N: Cast> Play<'a, N> {
         self.born_us[at as usize] = self.net.now_us();
     }
 
-    /// The nodes that a choice means, of those that live or are dead.
+    /// Returns the nodes of a choice, of those that live or of those that are dead.
     fn choose(&mut self, choice: &Choice, alive: bool) -> Vec<u32> {
         let there = |at: &u32| *at < self.net.len() && self.net.node(*at).is_some() == alive;
         if let Some(nodes) = &choice.nodes {
@@ -305,8 +265,8 @@ impl<'a, N: Cast> Play<'a, N> {
             let (down, up) = (micros(flap.down_s.seconds()), micros(flap.up_s.seconds()));
             let mut at = self.net.now_us() - self.begun_us;
             for _ in 0..flap.times {
-                self.at(at, Act::Down(nodes.clone(), flap.how));
-                self.at(at + down, Act::Up(nodes.clone(), flap.how));
+                self.timeline.add(at, Act::Down(nodes.clone(), flap.how));
+                self.timeline.add(at + down, Act::Up(nodes.clone(), flap.how));
                 at += down + up;
             }
         }
@@ -328,7 +288,9 @@ impl<'a, N: Cast> Play<'a, N> {
     fn publish(&mut self, run: usize) {
         let Publish { from, stream, parts, bytes, .. } = *self.scene.publish[run].get_ref();
         let n = self.next.entry(stream).or_default();
-        let part = N::put(&mut self.net, from, stream, *n, bytes as usize);
+        let (name, epoch, track) = N::stream(stream, from);
+        let (header, body) = part(epoch, track, *n, bytes as usize);
+        let part = self.net.publish_in(name, from, header, body);
         *n += 1;
         let frames = self.net.traffic().frames;
         let run = &mut self.runs[run];
@@ -343,7 +305,7 @@ impl<'a, N: Cast> Play<'a, N> {
 
     // --- figures ---
 
-    /// How the overlay is.
+    /// Notes the state of the overlay.
     fn look(&mut self, of: &str, view: &View) {
         let (overlay, _) = configs(self.scene);
         let glances = self.net.glances();
@@ -351,14 +313,9 @@ impl<'a, N: Cast> Play<'a, N> {
         let slots: usize = glances.iter().flatten().map(|glance| glance.active.len().min(overlay.active_max)).sum();
         let most = overlay.active_max.min(alive.saturating_sub(1)) * alive;
         let isolated = glances.iter().flatten().filter(|glance| glance.active.is_empty()).count();
-        let mut rtts = Vec::new();
-        for (at, glance) in (0u32..).zip(&glances) {
-            for other in glance.iter().flat_map(|glance| &glance.active) {
-                let other = u32::try_from(other.0 - 1).unwrap_or(0);
-                rtts.push(2.0 * self.net.delay_us(at, other) as f64 / 1_000.0);
-            }
-        }
-        let rtt = rtts.iter().sum::<f64>() / rtts.len().max(1) as f64;
+        let links = self.net.overlay_links();
+        let rtts = links.iter().map(|(at, other)| 2.0 * self.net.delay_us(*at, *other) as f64 / 1_000.0);
+        let rtt = rtts.sum::<f64>() / links.len().max(1) as f64;
         let islands = self.net.islands().len() as f64;
         let one_sided = self.net.one_sided().len() as f64;
         let full = 100.0 * slots as f64 / most.max(1) as f64;
@@ -371,35 +328,30 @@ impl<'a, N: Cast> Play<'a, N> {
         out.add(of, "round trip of a link, ms", rtt, view.rtt_ms.map(Bound::Most));
     }
 
-    /// The parts that everybody should hold.
+    /// Returns a filter for the parts that every node should hold.
     fn window(&self) -> impl Fn(&Message) -> bool + use<N> {
         let held = self.scene.held_segments;
         let newest: BTreeMap<u64, u32> =
             self.next.iter().map(|(stream, n)| (u64::from(*stream), n.saturating_sub(1) / PARTS)).collect();
-        let hub = self.scene.core == Core::Hub;
         move |message: &Message| {
             let id = message.header.id;
-            let stream = if hub { u64::from(id.epoch.counter - 1) } else { u64::from(id.track.0) };
+            // A hub's streams differ in the epoch, a member's in the track.
+            let stream = u64::from(id.epoch.counter - 1) + u64::from(id.track.0);
             let newest = newest.get(&stream).copied().unwrap_or(0);
             held.is_none_or(|held| id.msn + held > newest)
         }
     }
 
-    /// All faults are over: liveness, then quiet, then what the checkers find.
+    /// Ends all faults. Waits until the overlay is whole, then for the quiet time, and lets the checkers look.
     fn end(&mut self) {
         self.net.heal();
         self.net.set_loss(0, 0);
         let window = self.window();
         let most = self.scene.end.whole_s.seconds();
-        let whole =
-            self.net.run_until(most, LOOK / 4, |net| net.islands().len() == 1 && net.window_faults(&window).is_empty());
-        let took = whole.map_or(f64::INFINITY, |took| took.as_secs_f64());
-        self.outcome.add(
-            "the end",
-            "one overlay with every part everywhere, s",
-            took,
-            Some(Bound::Most(most.as_secs_f64())),
-        );
+        let whole = |net: &Net<N>| net.islands().len() == 1 && net.window_faults(&window).is_empty();
+        let took = self.net.run_until(most, LOOK / 4, whole).map_or(f64::INFINITY, |took| took.as_secs_f64());
+        let bound = Some(Bound::Most(most.as_secs_f64()));
+        self.outcome.add("the end", "one overlay with every part everywhere, s", took, bound);
         let until = self.net.now_us() - self.begun_us + micros(self.scene.end.quiet_s.seconds());
         self.wait_until(until);
         self.net.check_bounds();
@@ -407,11 +359,10 @@ impl<'a, N: Cast> Play<'a, N> {
         self.outcome.faults.extend(faults);
         let faults = self.net.window_faults(&window);
         self.outcome.faults.extend(faults);
-        let expect = self.scene.end.expect.clone();
-        self.look("the end", &expect);
+        self.look("the end", &self.scene.end.expect);
     }
 
-    /// How a run's parts spread.
+    /// Notes the figures of a run of parts.
     fn figures_of(&mut self, run: usize) {
         let publish = self.scene.publish[run].get_ref();
         let Run { parts, frames } = self.runs[run].clone();
@@ -445,8 +396,4 @@ impl<'a, N: Cast> Play<'a, N> {
         out.add(of, "mean node, ms", mean_ms, expect.mean_ms.map(Bound::Most));
         out.add(of, "control frames a node and part", control, expect.control.map(Bound::Most));
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -55,7 +55,7 @@ fn a_wrong_file_is_refused_at_its_line_and_key() {
     check("kill = { count = 2 }", "kill = {}", 18, "kill", "needs one of");
     check("kill = { count = 2 }", "kill = { nodes = [1, 77] }", 18, "kill", "node 77");
     check("kill = { count = 2 }", "heal = true\nkill = { count = 2 }", 16, "event", "2 things happen");
-    check("at-s = 11\n", "", 16, "event.at-s", "says not when");
+    check("at-s = 11\n", "", 16, "event", "missing field `at-s`");
     check("kill = { count = 2 }", "paper = 1", 18, "event.paper", "unknown field");
 }
 
