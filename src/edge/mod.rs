@@ -13,7 +13,7 @@
 //! - A `body` is `chunks`, chained without a copy, or `follow`s a segment under way. `sendfile` has the kernel send whole
 //!   segments without a copy.
 //! - [`streams`] holds what the node has, `byte_cache` bounds what of it has left the windows, and [`dvr`](crate::dvr) keeps
-//!   it for seeking back. `ebb` gives memory back when a crowd has gone.
+//!   it for seeking back.
 //! - [`api`] tells what is known, of the way of each part above all; `request_times` measures what requests take.
 //!
 //! The edge knows nothing of the mesh: it is fed, and a [`Host`] tells what its API shows of other nodes.
@@ -27,7 +27,6 @@ mod byte_cache;
 mod chunks;
 mod context;
 mod documents;
-mod ebb;
 mod follow;
 mod headers;
 mod http;

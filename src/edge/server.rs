@@ -5,9 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Edge;
-use super::ebb::{CALM, Ebb};
 use super::http::connection;
-use crate::clock;
 use crate::net::Listeners;
 use crate::net::accept::{Connections, Overflow};
 use crate::net::drain::Drain;
@@ -29,7 +27,6 @@ pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: C
     tokio::select! {
         () = accept => {}
         () = edge.store().drive() => {}
-        () = give_back(&edge) => {}
         () = shutdown.cancelled() => {}
     }
     connections.close();
@@ -37,19 +34,4 @@ pub async fn serve(listeners: impl Into<Listeners>, edge: Arc<Edge>, shutdown: C
     drain.close();
     edge.store().close();
     connections.drain(limits.drain).await;
-}
-
-/// Gives memory back when a crowd has gone.
-async fn give_back(edge: &Edge) {
-    let (mut ebb, mut each) = (Ebb::default(), tokio::time::interval(CALM / 2));
-    loop {
-        each.tick().await;
-        if ebb.look(clock::now(), edge.connections()) {
-            let began = clock::now();
-            // An error says that the runtime ends.
-            let _ = tokio::task::spawn_blocking(damson_heap::give_back).await;
-            let took_ms = clock::now().since(began).as_millis();
-            tracing::debug!(took_ms, "a crowd has gone, and its memory is given back");
-        }
-    }
 }
