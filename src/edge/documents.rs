@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::mem;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use damson_core::manifest::dash::Timing;
 use damson_core::manifest::directives::Skip;
-use damson_core::manifest::hls;
 use damson_core::manifest::hls_history::HlsHistory;
 use damson_core::manifest::listed::Listed;
+use damson_core::manifest::{dash, hls};
 use damson_core::model::TrackId;
 use damson_core::model::time::UnixTime;
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, VARY};
@@ -143,27 +143,19 @@ impl Documents {
         }
     }
 
-    /// A media playlist, or an update of it; `None` before the track's first part is listed.
-    pub(crate) fn media(&mut self, listed: Listed<'_>, id: TrackId, skip: Skip, target: u32) -> Option<Arc<Document>> {
-        let mut history = mem::take(&mut self.history);
-        let render = || hls::update(listed, &mut history, id, skip);
-        let document = self.get(Which::Media(id, skip), hls::CONTENT_TYPE, target, render);
-        self.history = history;
-        document
-    }
-
-    /// A document, rendered if it isn't yet; `None` if there is nothing to render yet.
-    pub(crate) fn get(
-        &mut self,
-        which: Which,
-        content_type: &'static str,
-        target: u32,
-        render: impl FnOnce() -> Option<String>,
-    ) -> Option<Arc<Document>> {
+    /// Returns a document, which is rendered unless it already is; `None` before there is anything to render.
+    pub(crate) fn get(&mut self, listed: Listed<'_>, which: Which, timing: Timing) -> Option<Arc<Document>> {
         if let Some(document) = self.rendered.get(&which) {
             return Some(Arc::clone(document));
         }
-        let document = Document::new(render()?, content_type, target, self.published);
+        let target = listed.window.record()?.target_duration;
+        let (text, content_type) = match which {
+            Which::Multivariant => (hls::multivariant(listed.window)?, hls::CONTENT_TYPE),
+            Which::Media(id, skip) => (hls::update(listed, &mut self.history, id, skip)?, hls::CONTENT_TYPE),
+            Which::Manifest => (dash::manifest(listed, timing)?, dash::CONTENT_TYPE),
+            Which::Update => (dash::update(listed, timing)?, dash::CONTENT_TYPE),
+        };
+        let document = Document::new(text, content_type, target, self.published);
         self.rendered.insert(which, Arc::clone(&document));
         Some(document)
     }

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::directives::FOLLOW;
-use super::facts::{bandwidth, format, has_ended, independent, started};
+use super::facts::{bandwidth, format, independent, presentation_has_ended, started};
 use super::listed::Listed;
 use crate::dvr::SegmentEntry;
 use crate::model::time::{MediaTime, Timescale};
@@ -56,7 +56,7 @@ fn render(of: Listed<'_>, timing: Timing, follows: bool) -> Option<String> {
     if !window.is_started() {
         return None;
     }
-    let ended = has_ended(window, record);
+    let ended = presentation_has_ended(window);
     let anew = ended && !follows && !is_whole(of, record);
     let timing = if anew { Timing::Timeline } else { timing };
     let mut periods = listed_periods(of, record);

@@ -260,7 +260,8 @@ mod tests {
     }
 
     fn update(feed: &Feed, gone: &RemovedRanges, skip: Skip) -> String {
-        hls::update(Listed::from(&feed.window).after(gone), &mut HlsHistory::default(), VIDEO, skip).expect("an update")
+        let listed = Listed { removed: Some(gone), ..Listed::from(&feed.window) };
+        hls::update(listed, &mut HlsHistory::default(), VIDEO, skip).expect("an update")
     }
 
     #[test]

@@ -37,12 +37,12 @@ pub fn started(window: &Window) -> impl Iterator<Item = &TrackWindow> {
     window.tracks().iter().filter(|t| t.is_started())
 }
 
-/// Tells whether all of the life's segments are listed of a track.
-pub fn is_ended(record: &Record, track: &TrackWindow) -> bool {
+/// Tells whether every segment of a life that has ended is listed of a track.
+pub fn track_has_ended(record: &Record, track: &TrackWindow) -> bool {
     record.ended.is_some_and(|last| track.next().is_some_and(|(msn, _)| msn > last))
 }
 
-/// Tells whether the life has ended, and all of it is listed here.
-pub fn has_ended(window: &Window, record: &Record) -> bool {
-    started(window).all(|t| is_ended(record, t))
+/// Tells whether the life has ended, and every track that was started is listed to its end.
+pub fn presentation_has_ended(window: &Window) -> bool {
+    window.record().is_some_and(|record| started(window).all(|t| track_has_ended(record, t)))
 }

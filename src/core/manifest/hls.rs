@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::date_ranges::DateRanges;
 use super::directives::Skip;
-use super::facts::{bandwidth, format, independent, is_ended};
+use super::facts::{bandwidth, format, independent, track_has_ended};
 use super::hls_history::{HlsHistory, Lines};
 use super::hls_lines;
 use super::hls_lines::{Before, millis, seconds};
@@ -161,14 +161,15 @@ pub fn update<'a>(of: impl Into<Listed<'a>>, history: &mut HlsHistory, id: Track
     let of = of.into();
     let record = of.window.record()?;
     let track = of.window.track(id).filter(|t| t.is_started())?;
-    let past = of.past(id);
-    let lines = history.follow(id, past);
+    let archived = of.archived(id);
+    let lines = history.follow(id, archived);
     let skipped = if skip == Skip::Nothing { 0 } else { skipped(of, record, track) };
-    let playlist = Playlist { of, record, track, first: of.entries(track).next()?, ended: is_ended(record, track) };
+    let playlist =
+        Playlist { of, record, track, first: of.entries(track).next()?, ended: track_has_ended(record, track) };
 
     let mut out = String::with_capacity((8 << 10) + lines.map_or(0, Lines::len));
     playlist.head(&mut out, skipped, skip == Skip::DateRanges && skipped > 0);
-    let last = playlist.segments(&mut out, lines.zip(past.map(|past| past.index)), skipped);
+    let last = playlist.segments(&mut out, lines.zip(archived.map(|archived| archived.index)), skipped);
     if playlist.ended {
         out.push_str("#EXT-X-ENDLIST\n");
     } else {
@@ -181,7 +182,7 @@ pub fn update<'a>(of: impl Into<Listed<'a>>, history: &mut HlsHistory, id: Track
 /// How many segments a delta update skips. "The Skip Boundary" is counted from the end of the last segment. No discontinuity
 /// is skipped, and no change of EXT-X-MAP, though they may be: Shaka (5.2) counts and finds only those that it reads.
 fn skipped(of: Listed<'_>, record: &Record, track: &TrackWindow) -> usize {
-    if is_ended(record, track) {
+    if track_has_ended(record, track) {
         return 0;
     }
     let boundary = track.timescale().ticks(skip_boundary(record));
@@ -246,7 +247,7 @@ impl Playlist<'_> {
     }
 
     /// The segments but the first `skipped`, and their parts. Returns what a segment after them depends on.
-    fn segments(&self, out: &mut String, past: Option<(&Lines, &TrackIndex)>, skipped: usize) -> Before {
+    fn segments(&self, out: &mut String, archived: Option<(&Lines, &TrackIndex)>, skipped: usize) -> Before {
         let (record, track) = (self.record, self.track);
         // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
         // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.
@@ -257,9 +258,9 @@ impl Playlist<'_> {
         let hinted = usize::from(!self.ended && track.next().is_some_and(|(_, part)| part == 0));
         let plain_segments = (track.listed().count() + hinted).saturating_sub(PART_SEGMENTS_MAX);
         let last_parts = self.ended.then(|| LastParts::of(self.of.window, record, track));
-        let printed = past.and_then(|(lines, index)| lines.write(out, index, skipped));
+        let printed = archived.and_then(|(lines, index)| lines.write(out, index, skipped));
         let mut before = printed.unwrap_or(Before::first(&self.first));
-        let skipped = skipped.saturating_sub(past.map_or(0, |(_, index)| index.listed().len()));
+        let skipped = skipped.saturating_sub(archived.map_or(0, |(_, index)| index.listed().len()));
         for (i, segment) in track.listed().enumerate() {
             let from_start = from_end;
             from_end = from_end.saturating_sub(segment.duration());

@@ -10,15 +10,17 @@ use crate::window::{TrackWindow, Window};
 pub struct Listed<'a> {
     /// The newest segments.
     pub window: &'a Window,
-    archive: Option<&'a ArchiveIndex>,
-    archives_before: u64,
-    /// The date ranges of what has left the window.
+    /// The archive of the window's life.
+    pub archive: Option<&'a ArchiveIndex>,
+    /// A number that is higher for each archive that this node opens of the stream.
+    pub archives_before: u64,
+    /// The date ranges of the segments that have left the window.
     pub removed: Option<&'a RemovedRanges>,
 }
 
 /// What is listed of a track before its window. In one edition a segment that is listed stays as it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Past<'a> {
+pub struct ArchivedTrack<'a> {
     /// The edition.
     pub edition: Edition,
     /// The segments, of which some are listed.
@@ -38,7 +40,7 @@ pub struct Edition {
 
 impl<'a> From<&'a Window> for Listed<'a> {
     fn from(window: &'a Window) -> Self {
-        Listed { window, archive: None, archives_before: 0, removed: None }
+        Listed::new(window, None)
     }
 }
 
@@ -49,34 +51,24 @@ impl<'a> Listed<'a> {
         Listed { window, archive: archive.filter(of_this_life), archives_before: 0, removed: None }
     }
 
-    /// With the date ranges of what has left the window.
-    pub fn after(self, removed: &'a RemovedRanges) -> Self {
-        Listed { removed: Some(removed), ..self }
-    }
-
-    /// With a number that is higher for each archive that this node opens of the stream.
-    pub fn archive_after(self, archives_before: u64) -> Self {
-        Listed { archives_before, ..self }
-    }
-
     /// Whether more is listed than the window.
     pub fn is_archived(&self) -> bool {
         self.archive.is_some()
     }
 
     /// What a track's window follows on, where that is listed.
-    pub fn past(&self, track: TrackId) -> Option<Past<'a>> {
+    pub fn archived(&self, track: TrackId) -> Option<ArchivedTrack<'a>> {
         let first = self.window.track(track)?.listed().next()?.msn;
         let archive = self.archive?;
         let index = archive.track(track).filter(|index| index.leads_to(first))?;
         let (life, joins) = (archive.life(), archive.joins());
-        Some(Past { edition: Edition { life, archives_before: self.archives_before, joins }, index })
+        Some(ArchivedTrack { edition: Edition { life, archives_before: self.archives_before, joins }, index })
     }
 
     /// All segments listed of a track, oldest first; the last may be under way.
     pub fn entries(&self, track: &'a TrackWindow) -> impl DoubleEndedIterator<Item = SegmentEntry> + Clone + use<'a> {
-        let past = self.past(track.id()).into_iter().flat_map(|past| past.index.listed());
-        past.copied().chain(track.listed().map(SegmentEntry::of))
+        let archived = self.archived(track.id()).into_iter().flat_map(|archived| archived.index.listed());
+        archived.copied().chain(track.listed().map(SegmentEntry::of))
     }
 
     /// The periods of all that is listed, and perhaps older ones.

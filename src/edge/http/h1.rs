@@ -32,9 +32,10 @@ use crate::edge::headers;
 use crate::edge::limits::{HEAD_LEN_MAX, Limits, Visitor};
 use crate::edge::reply::ReadyResponse;
 use crate::edge::request_times::Timed;
-use crate::edge::respond::respond;
+use crate::edge::respond::{refusal, respond};
 use crate::edge::sendfile::FileSlot;
 use crate::net::drain::{Drain, Ended};
+use crate::observe::metrics::RequestKind;
 
 /// Most header fields of a request.
 const FIELDS_MAX: usize = 100;
@@ -75,8 +76,15 @@ pub(crate) async fn serve(
             }
         };
         if live::is_asked(&request) {
-            // Boxed: a connection that waits for a part pays nothing for it.
-            return Box::pin(live::serve(reader.io, reader.ahead, &request, edge, drain)).await;
+            match live::open(edge, &request) {
+                // Boxed: a connection that waits for a part pays nothing for it.
+                Ok(opened) => return Box::pin(live::serve(reader.io, reader.ahead, opened, edge, drain)).await,
+                Err(error) => {
+                    edge.metrics().request(RequestKind::Api, error.status, 0);
+                    answer(&mut reader, &slot, refusal(&error).into(), Keep { may: false, ..keep }, false).await?;
+                    return Ok(reader.io.shutdown().await?);
+                }
+            }
         }
         let is_head = request.method() == Method::HEAD;
         let found = tokio::select! {
@@ -332,12 +340,6 @@ async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
     let (parts, body) = response.into_parts();
     if body.length().is_none() && !has_none && keep.version == Version::HTTP_11 {
         own.push((header::TRANSFER_ENCODING, "chunked"));
-    } else if fields.is_none()
-        && body.length() == Some(0)
-        && !has_none
-        && !parts.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        own.push((header::CONTENT_LENGTH, "0"));
     }
     let fields = fields.unwrap_or_else(|| headers::written(&parts.headers));
     let head = Bytes::from(head(&fields, status, keep.version, &own));

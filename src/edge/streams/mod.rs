@@ -10,8 +10,8 @@
 //! the streams have in common.
 
 pub(crate) mod archives;
+mod dvr;
 pub(crate) mod latency;
-mod past;
 mod shared;
 pub mod store;
 pub(crate) mod stream;

@@ -103,7 +103,7 @@ impl Store {
             Query::Listing { stream, life, from, before } => {
                 let Some(stream) = self.get(stream.as_str()) else { return QueryAnswer::NotHere };
                 let state = stream.lock();
-                let archive = state.past().archive().filter(|a| a.keeps() && a.life() == life);
+                let archive = state.dvr().archive().filter(|a| a.keeps() && a.life() == life);
                 archive.map_or(QueryAnswer::NotHere, |archive| {
                     QueryAnswer::Here(vec![merge::listing(archive, from, before).encode()])
                 })

@@ -22,8 +22,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::archives::gone;
+use super::dvr::StreamDvr;
 use super::latency::ListedParts;
-use super::past::Past;
 use super::shared::{StreamsShared, too_many};
 use super::summary::{Summaries, WindowSummary};
 use crate::clock;
@@ -52,7 +52,7 @@ pub struct Stream {
 #[derive(Debug)]
 pub(crate) struct StreamState {
     window: Window,
-    past: Past,
+    dvr: StreamDvr,
     documents: Documents,
     heads: MediaHeads,
     /// When the newest listing or record was taken in.
@@ -69,7 +69,7 @@ impl Stream {
     pub(crate) fn new(name: StreamName, shared: Arc<StreamsShared>) -> Self {
         let state = StreamState {
             window: Window::new(name.clone()),
-            past: Past::new(name.clone()),
+            dvr: StreamDvr::new(name.clone()),
             documents: Documents::default(),
             heads: MediaHeads::default(),
             published_at: UnixTime::default(),
@@ -107,7 +107,7 @@ impl Stream {
             state.gone_at = None;
         }
         state.window.handle(now, input);
-        state.past.keep(&mut state.window, self.shared.archives());
+        state.dvr.keep(&mut state.window, self.shared.archives());
         state.publish(now, &self.name, &self.shared);
     }
 
@@ -128,7 +128,7 @@ impl Stream {
         let mut state = self.lock();
         state.entry = None;
         let rest = state.window.record().map_or(Duration::ZERO, |r| r.playlist_duration());
-        let rest = rest.max(state.past.archive().map_or(Duration::ZERO, |archive| archive.depth()));
+        let rest = rest.max(state.dvr.archive().map_or(Duration::ZERO, |archive| archive.depth()));
         state.gone_at = Some(clock::now() + rest);
         state.waiters.handle(clock::now(), held_requests::Input::Reset);
         rest.is_zero()
@@ -143,7 +143,7 @@ impl Stream {
     pub(crate) fn remove(&self) {
         let mut state = self.lock();
         state.waiters.handle(clock::now(), held_requests::Input::Reset);
-        state.past.remove(self.shared.archives());
+        state.dvr.remove(self.shared.archives());
     }
 
     /// Answers all who wait: the node goes down.
@@ -201,7 +201,7 @@ impl Stream {
     /// Reads an archived segment that isn't in memory: from the disk, or from another node.
     pub(crate) async fn archived(&self, life: LifeId, track: TrackId, msn: Msn) -> Result<Arc<Segment>, HttpError> {
         let key = self.key(life, track, msn);
-        let whereabouts = self.lock().past.whereabouts(&key).ok_or_else(gone)?;
+        let whereabouts = self.lock().dvr.whereabouts(&key).ok_or_else(gone)?;
         self.shared.archives().read(key, whereabouts).await
     }
 
@@ -216,14 +216,14 @@ impl Stream {
             if let Some(segment) = self.shared.archives().in_memory(&key) {
                 return Some(segment);
             }
-            state.past.is_here(&key).then_some(())?;
+            state.dvr.is_here(&key).then_some(())?;
         }
         self.shared.archives().load(key).await
     }
 
     /// Returns what this node keeps, for others to know.
     pub(crate) fn kept_here(&self) -> Option<Kept> {
-        self.lock().past.kept_here()
+        self.lock().dvr.kept_here()
     }
 
     /// Takes in who keeps what of it, beside this node.
@@ -231,20 +231,20 @@ impl Stream {
         {
             let mut guard = self.lock();
             let state = &mut *guard;
-            state.past.kept_elsewhere(keepers, &mut state.window, self.shared.archives());
+            state.dvr.kept_elsewhere(keepers, &mut state.window, self.shared.archives());
         }
         self.catch_up();
     }
 
     /// Does what the archives' writer asks.
     pub(crate) fn tend(&self, task: &Task) {
-        self.lock().past.tend(task, self.shared.archives());
+        self.lock().dvr.tend(task, self.shared.archives());
     }
 
     /// Asks a keeper for what was before this node's window, if anything is missing.
     pub(crate) fn catch_up(self: &Arc<Self>) {
         let Some(fetcher) = self.shared.archives().fetcher() else { return };
-        let Some((keeper, life)) = self.lock().past.ask(clock::now()) else { return };
+        let Some((keeper, life)) = self.lock().dvr.ask(clock::now()) else { return };
         let stream = Arc::clone(self);
         tokio::spawn(async move {
             let listing = fetcher.listing(keeper, stream.name.clone(), life);
@@ -268,7 +268,7 @@ impl Stream {
                 let mut guard = stream.lock();
                 let state = &mut *guard;
                 let listing = answer.ok().and_then(Result::ok);
-                let told = state.past.join(life, listing, &state.window, stream.shared.archives());
+                let told = state.dvr.join(life, listing, &state.window, stream.shared.archives());
                 if let Some((from, count)) = told {
                     tracing::info!(stream = %stream.name, keeper = %keeper.id, from, count, "DVR: lists what another node keeps");
                 }
@@ -319,13 +319,13 @@ impl StreamState {
     }
 
     /// Returns what is kept from before the window.
-    pub(crate) fn past(&self) -> &Past {
-        &self.past
+    pub(crate) fn dvr(&self) -> &StreamDvr {
+        &self.dvr
     }
 
     /// Whether documents would lack, for a moment, what every other edge lists.
     pub(crate) fn is_catching_up(&self) -> bool {
-        self.past.is_awaited()
+        self.dvr.is_awaited()
     }
 
     /// Returns its newest parts, and where their time went.
@@ -340,8 +340,8 @@ impl StreamState {
 
     /// Returns what is listed, and the documents rendered from it.
     pub(crate) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
-        self.documents.refresh(self.window.version() + self.past.version(), self.published_at);
-        (self.past.listed(&self.window), &mut self.documents)
+        self.documents.refresh(self.window.version() + self.dvr.version(), self.published_at);
+        (self.dvr.listed(&self.window), &mut self.documents)
     }
 
     /// Returns the window, and the heads rendered of what is in it.
@@ -364,7 +364,7 @@ impl StreamState {
 
     /// Shows those who wait for what other nodes keep what there is.
     fn stop_waiting(&mut self) {
-        if self.past.stop_waiting() {
+        if self.dvr.stop_waiting() {
             self.waiters.handle(clock::now(), held_requests::Input::Reset);
         }
     }

@@ -75,7 +75,7 @@ impl Others {
 
 /// What is kept of a stream from before its window.
 #[derive(Debug)]
-pub(crate) struct Past {
+pub(crate) struct StreamDvr {
     name: StreamName,
     /// Where there is a keeper, here or elsewhere, of the life that the window is of.
     archive: Option<ArchiveIndex>,
@@ -87,10 +87,10 @@ pub(crate) struct Past {
     removed: RemovedRanges,
 }
 
-impl Past {
+impl StreamDvr {
     pub(crate) fn new(name: StreamName) -> Self {
         let (others, removed) = (Others::default(), RemovedRanges::default());
-        Past { name, archive: None, others, versions_before: 0, knows: None, removed }
+        StreamDvr { name, archive: None, others, versions_before: 0, knows: None, removed }
     }
 
     /// Returns what is kept of the life before its window.
@@ -105,7 +105,8 @@ impl Past {
 
     /// Returns all that is listed: this, and then the window.
     pub(crate) fn listed<'a>(&'a self, window: &'a Window) -> Listed<'a> {
-        Listed::new(window, self.archive.as_ref()).archive_after(self.versions_before).after(&self.removed)
+        let listed = Listed::new(window, self.archive.as_ref());
+        Listed { archives_before: self.versions_before, removed: Some(&self.removed), ..listed }
     }
 
     /// Whether documents would lack, for a moment, what every other edge lists.
@@ -156,7 +157,7 @@ impl Past {
 
     /// Puts into the archive what has left the window, and what is whole there.
     fn fill(&mut self, window: &Window, evicted: &[(TrackId, Segment)], archives: &Archives) {
-        let Past { archive: Some(archive), name, .. } = self else { return };
+        let StreamDvr { archive: Some(archive), name, .. } = self else { return };
         let mut has_grown = false;
         let mut take = |archive: &mut ArchiveIndex, track, segment: &Segment| {
             if archive.take(track, segment) {
@@ -318,36 +319,36 @@ mod tests {
     #[test]
     fn who_lists_most_is_asked_first_and_none_again_at_once() {
         let mut feed = Feed::new(synthetic::record("cam1"));
-        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None, None));
+        let (mut dvr, archives) = (StreamDvr::new(feed.record.stream.clone()), Archives::new(None, None));
         feed.run(10, 12, 0).pass(JOIN_SETTLE);
         let (record, now) = (feed.record.clone(), Time::from_millis(1_000));
-        past.keep(&mut feed.window, &archives);
-        assert!(past.archive().is_none() && past.ask(now).is_none(), "nobody keeps anything");
+        dvr.keep(&mut feed.window, &archives);
+        assert!(dvr.archive().is_none() && dvr.ask(now).is_none(), "nobody keeps anything");
         let keepers = vec![keeper(3, &record, FIRST_MSN + 5), keeper(2, &record, FIRST_MSN)];
-        past.kept_elsewhere(keepers, &mut feed.window, &archives);
-        let ask = |past: &mut Past, now| past.ask(now).map(|(node, _)| node.id.0);
-        assert_eq!([ask(&mut past, now), ask(&mut past, now)], [Some(2), None], "one at a time");
-        assert!(past.is_awaited() && past.stop_waiting() && !past.stop_waiting());
-        assert_eq!(past.join(record.life, None, &feed.window, &archives), None);
-        assert_eq!([ask(&mut past, now), ask(&mut past, now)], [Some(3), None]);
-        assert!(!past.is_awaited(), "documents wait for the first answer alone");
-        past.join(record.life, None, &feed.window, &archives);
-        assert_eq!([ask(&mut past, now), ask(&mut past, now + LISTING_RETRY)], [None, Some(2)]);
+        dvr.kept_elsewhere(keepers, &mut feed.window, &archives);
+        let ask = |dvr: &mut StreamDvr, now| dvr.ask(now).map(|(node, _)| node.id.0);
+        assert_eq!([ask(&mut dvr, now), ask(&mut dvr, now)], [Some(2), None], "one at a time");
+        assert!(dvr.is_awaited() && dvr.stop_waiting() && !dvr.stop_waiting());
+        assert_eq!(dvr.join(record.life, None, &feed.window, &archives), None);
+        assert_eq!([ask(&mut dvr, now), ask(&mut dvr, now)], [Some(3), None]);
+        assert!(!dvr.is_awaited(), "documents wait for the first answer alone");
+        dvr.join(record.life, None, &feed.window, &archives);
+        assert_eq!([ask(&mut dvr, now), ask(&mut dvr, now + LISTING_RETRY)], [None, Some(2)]);
     }
 
     #[test]
     fn what_is_older_than_all_that_is_known_is_looked_for_elsewhere() {
         let mut feed = Feed::new(synthetic::record("cam1"));
-        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None, None));
+        let (mut dvr, archives) = (StreamDvr::new(feed.record.stream.clone()), Archives::new(None, None));
         feed.run(10, 12, 0).pass(JOIN_SETTLE);
         let record = feed.record.clone();
         let keepers = vec![keeper(2, &record, FIRST_MSN)];
-        past.kept_elsewhere(keepers, &mut feed.window, &archives);
+        dvr.kept_elsewhere(keepers, &mut feed.window, &archives);
         let of = |life, track, msn| SegmentKey { stream: record.stream.clone(), life, track, msn };
-        let found = past.whereabouts(&of(record.life, VIDEO, FIRST_MSN + 3)).expect("with the keeper");
+        let found = dvr.whereabouts(&of(record.life, VIDEO, FIRST_MSN + 3)).expect("with the keeper");
         assert_eq!((found.is_here, found.is_listed, found.keepers.len()), (false, false, 1));
-        assert!(past.whereabouts(&of(record.life, AUDIO, FIRST_MSN + 30)).is_none(), "it is yet to come");
-        assert!(past.whereabouts(&of(record.life, TrackId(9), FIRST_MSN)).is_none(), "no such track");
-        assert!(past.whereabouts(&of(LifeId(record.life.0 + 1), VIDEO, FIRST_MSN)).is_none(), "another life");
+        assert!(dvr.whereabouts(&of(record.life, AUDIO, FIRST_MSN + 30)).is_none(), "it is yet to come");
+        assert!(dvr.whereabouts(&of(record.life, TrackId(9), FIRST_MSN)).is_none(), "no such track");
+        assert!(dvr.whereabouts(&of(LifeId(record.life.0 + 1), VIDEO, FIRST_MSN)).is_none(), "another life");
     }
 }
