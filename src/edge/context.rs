@@ -15,7 +15,7 @@ use crate::edge::streams::Store;
 use crate::observe::Metrics;
 
 /// What the edge asks the node that it is part of.
-pub trait Host: Send + Sync {
+pub trait Host: fmt::Debug + Send + Sync {
     /// Returns the body of `/api/v1/swarm`: the mesh as this node sees it. A `mesh::Snapshot`, and
     /// `nodes`: `{"node", "name"}` of all that this node has met. Each node knows its own links and, in `swarms`, its own
     /// branches of each stream's tree (`eager`, `lazy`, `parent`): who wants the whole tree asks each of `/api/v1/edges`,
@@ -28,7 +28,7 @@ pub trait Host: Send + Sync {
 }
 
 /// Stops and starts the nodes of a demo.
-pub trait Control: Send + Sync {
+pub trait Control: fmt::Debug + Send + Sync {
     /// Returns each node's name, and whether it runs.
     fn nodes(&self) -> Vec<(String, bool)>;
     /// Has a node stopped or started, soon.
@@ -64,7 +64,7 @@ pub struct EdgeAddress {
 }
 
 /// An edge's settings.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// This node.
     pub node: NodeId,
@@ -80,12 +80,6 @@ pub struct Config {
     pub traced: bool,
     /// Stops and starts nodes, in a demo.
     pub control: Option<Arc<dyn Control>>,
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("node", &self.node).field("name", &self.name).finish_non_exhaustive()
-    }
 }
 
 impl Config {
@@ -104,6 +98,7 @@ impl Config {
 }
 
 /// What requests are answered from.
+#[derive(Debug)]
 pub struct Edge {
     config: Config,
     /// The name, as a header can carry it.
@@ -114,12 +109,6 @@ pub struct Edge {
     addresses: Arc<Addresses>,
     /// Room for live traces.
     feeds: Semaphore,
-}
-
-impl fmt::Debug for Edge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edge").field("config", &self.config).finish_non_exhaustive()
-    }
 }
 
 impl Edge {
@@ -186,6 +175,7 @@ fn plain(name: &str) -> String {
 mod tests {
     use super::*;
 
+    #[derive(Debug)]
     struct Named;
 
     impl Host for Named {

@@ -43,28 +43,24 @@ pub(crate) enum Coding {
 }
 
 impl Document {
-    /// `target` is TARGETDURATION in seconds; `published` is when what it tells of was.
-    fn new(text: String, content_type: &'static str, target: u32, published: UnixTime) -> Arc<Self> {
+    /// Makes a document of what a stream had `published` then.
+    fn rendered(text: String, content_type: &'static str, target: u32, published: UnixTime) -> Arc<Self> {
         let plain = Bytes::from(text);
         let etag = headers::etag(blake3::hash(&plain).as_bytes());
-        let mut document = Document::made(plain, OnceLock::new(), etag, content_type, target);
+        let mut document = Document::new(plain, OnceLock::new(), etag, content_type, target);
         headers::published(&mut document.headers, published);
         Urgency::Document.set(&mut document.headers);
         Arc::new(document)
     }
 
-    /// What is compressed already.
-    pub(crate) fn compressed(
+    /// Makes a document; `target` is TARGETDURATION in seconds.
+    pub(crate) fn new(
         plain: Bytes,
-        gzip: Bytes,
+        gzip: OnceLock<Bytes>,
         etag: HeaderValue,
         content_type: &'static str,
         target: u32,
     ) -> Self {
-        Document::made(plain, OnceLock::from(gzip), etag, content_type, target)
-    }
-
-    fn made(plain: Bytes, gzip: OnceLock<Bytes>, etag: HeaderValue, content_type: &'static str, target: u32) -> Self {
         let mut headers = headers::common(content_type, Lifetime::Plain.value(target));
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         // One tag for both encodings, which are one document: a weak one then (RFC 9110 8.8.3.3).
@@ -155,7 +151,7 @@ impl Documents {
             Which::Manifest => (dash::manifest(listed, timing)?, dash::CONTENT_TYPE),
             Which::Update => (dash::update(listed, timing)?, dash::CONTENT_TYPE),
         };
-        let document = Document::new(text, content_type, target, self.published);
+        let document = Document::rendered(text, content_type, target, self.published);
         self.rendered.insert(which, Arc::clone(&document));
         Some(document)
     }

@@ -14,6 +14,7 @@ use damson_core::window::held_requests::{WaitFor, Wake};
 use prometheus_client::metrics::counter::Counter;
 
 use super::chunks;
+use crate::clock;
 use crate::edge::streams::Stream;
 use crate::edge::streams::stream::{Hold, StreamState};
 
@@ -115,7 +116,8 @@ impl Follow {
             self.done = true;
         } else if self.ready.is_empty() {
             let place = WaitFor::Part(self.track, self.msn, self.taken);
-            self.hold = Some(state.wait(&self.stream, place, longest).map_err(|_| FollowError::TimedOut)?);
+            self.hold =
+                Some(state.wait(&self.stream, place, clock::now() + longest).map_err(|_| FollowError::TimedOut)?);
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use damson_core::window::Part;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
 };
-use lru::LruCache;
 
+use super::byte_cache::ByteCache;
 use crate::clock;
 
 /// What an order to a demo comes with. Other sites' pages can't send it: their browsers ask first whether they may, and
@@ -335,26 +335,26 @@ impl HeadInput<'_> {
 }
 
 /// Most heads that are kept of a stream, 1-2 KB each: those of the parts that players ask for now.
-const HEADS_MAX: usize = 256;
+const HEADS_MAX: u64 = 256;
 
 /// A part, or a segment.
 type HeadKey = (TrackId, Msn, Option<u16>);
 
-/// The heads of a stream's parts and segments, those of late asked for.
+/// The heads of a stream's parts and segments, least recently asked for first out.
 #[derive(Debug)]
-pub(crate) struct MediaHeads(LruCache<HeadKey, (HeadSource, Arc<MediaHead>)>);
+pub(crate) struct MediaHeads(ByteCache<HeadKey, (HeadSource, Arc<MediaHead>)>);
 
-/// Of what a head was rendered: the hash of its part (a segment's last), and whether the life had ended.
+/// What a head was rendered from: the hash of its part (a segment's last), and whether the life had ended.
 pub(crate) type HeadSource = ([u8; 32], bool);
 
 impl Default for MediaHeads {
     fn default() -> Self {
-        MediaHeads(LruCache::unbounded())
+        MediaHeads(ByteCache::new(HEADS_MAX))
     }
 }
 
 impl MediaHeads {
-    /// Returns the head of a part, or of a segment where `part` is `None`; rendered if it isn't yet.
+    /// Returns the head of a part, or of a segment where the key has no part; renders it unless it is cached.
     pub(crate) fn get(
         &mut self,
         key: HeadKey,
@@ -365,10 +365,7 @@ impl MediaHeads {
             return Arc::clone(head);
         }
         let head = Arc::new(render());
-        self.0.put(key, (source, Arc::clone(&head)));
-        while self.0.len() > HEADS_MAX {
-            self.0.pop_lru();
-        }
+        self.0.put(key, (source, Arc::clone(&head)), 1);
         head
     }
 }

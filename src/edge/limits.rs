@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](damson_core::manifest::route::TARGET_LEN_MAX) fits. Of an HTTP/2
 /// request, as RFC 9113 6.5.2 counts it.
@@ -68,72 +68,63 @@ impl Default for Limits {
     }
 }
 
-/// Who is connected, by address.
+/// The connections of each address.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses(Mutex<BTreeMap<IpAddr, Arc<AddressCounts>>>);
+pub(crate) struct Addresses(Mutex<BTreeMap<IpAddr, AddressPlaces>>);
 
-/// What one address has.
-#[derive(Debug, Default)]
-struct AddressCounts {
-    /// Changed under the lock of all.
-    connections: AtomicUsize,
-    held: AtomicUsize,
+/// What the connections of one address share.
+#[derive(Debug)]
+struct AddressPlaces {
+    connections: usize,
+    /// Places for held requests.
+    held: Arc<Semaphore>,
 }
 
-/// One connection's place at its address; given back when dropped.
+/// One connection's place at its address; dropping it gives the place back.
 #[derive(Debug)]
 pub(crate) struct Visitor {
     addresses: Arc<Addresses>,
     address: IpAddr,
-    counts: Arc<AddressCounts>,
-    held_max: usize,
+    held: Arc<Semaphore>,
 }
 
-/// One request's place among those held of its address; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct HeldRequest(Arc<AddressCounts>);
-
 impl Addresses {
-    /// Gives one more connection of `ip` its place, if there is one.
+    /// Takes a place for one more connection of `ip`; `None` if all places of the address are taken.
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Visitor> {
         let address = network(ip);
         let mut all = self.0.lock();
-        let counts = all.entry(address).or_default();
-        if counts.connections.load(Ordering::Relaxed) >= limits.connections_of_address {
+        let places = all.entry(address).or_insert_with(|| {
+            let held = Semaphore::new(limits.held_of_address.min(Semaphore::MAX_PERMITS));
+            AddressPlaces { connections: 0, held: Arc::new(held) }
+        });
+        if places.connections >= limits.connections_of_address {
             return None;
         }
-        counts.connections.fetch_add(1, Ordering::Relaxed);
-        let counts = Arc::clone(counts);
-        Some(Visitor { addresses: Arc::clone(self), address, counts, held_max: limits.held_of_address })
+        places.connections += 1;
+        Some(Visitor { addresses: Arc::clone(self), address, held: Arc::clone(&places.held) })
     }
 
-    /// Returns how many connections there are.
+    /// Returns the number of connections.
     pub(crate) fn connections(&self) -> usize {
-        self.0.lock().values().map(|counts| counts.connections.load(Ordering::Relaxed)).sum()
+        self.0.lock().values().map(|places| places.connections).sum()
     }
 }
 
 impl Visitor {
-    /// Gives one more held request its place, if there is one.
-    pub(crate) fn hold(&self) -> Option<HeldRequest> {
-        let more = |held: usize| (held < self.held_max).then_some(held + 1);
-        self.counts.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(HeldRequest(Arc::clone(&self.counts)))
+    /// Takes a place for one more held request, if the address has one left; dropping it gives the place back.
+    pub(crate) fn hold(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.held).try_acquire_owned().ok()
     }
 }
 
 impl Drop for Visitor {
     fn drop(&mut self) {
         let mut all = self.addresses.0.lock();
-        if self.counts.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let Some(places) = all.get_mut(&self.address) else { return };
+        places.connections -= 1;
+        if places.connections == 0 {
             all.remove(&self.address);
         }
-    }
-}
-
-impl Drop for HeldRequest {
-    fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -160,7 +160,7 @@ async fn reply(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &Heade
             let page = page.ok_or_else(|| HttpError::new(404, "request: the player page has no such file"))?;
             let (plain, gzip) = (Bytes::from_static(page.bytes), Bytes::from_static(page.gzip));
             let etag = HeaderValue::from_static(page.etag);
-            let document = Document::compressed(plain, gzip, etag, page.content_type, PAGE_TARGET);
+            let document = Document::new(plain, gzip.into(), etag, page.content_type, PAGE_TARGET);
             Ok(Reply::document(Arc::new(document), false))
         }
         Route::Healthz => text("ok\n"),
@@ -285,7 +285,7 @@ impl StreamRequest<'_> {
     async fn document(&self, which: Which) -> Result<Reply, HttpError> {
         let kind = if which == Which::Multivariant { RequestKind::Multivariant } else { RequestKind::Mpd };
         let ask = |state: &mut StreamState| {
-            if !state.window().is_started() || state.is_catching_up() {
+            if !state.window().is_started() || state.dvr().is_awaited() {
                 return Ok(Step::appear(WaitFor::Started));
             }
             let ended = facts::presentation_has_ended(state.window());
@@ -302,7 +302,7 @@ impl StreamRequest<'_> {
                 return Ok(Step::appear(WaitFor::Record));
             };
             let id = track.id;
-            if state.is_catching_up() {
+            if state.dvr().is_awaited() {
                 return Ok(Step::appear(WaitFor::Started));
             }
             if !held.is_started() {

@@ -235,7 +235,7 @@ async fn a_node_that_goes_down_says_goodbye() {
     let held = async {
         let answer = client.ask(&format!("{PLAYLIST}?_HLS_msn={NOW}&_HLS_part=3")).await;
         assert_eq!(answer.status().as_u16(), 503);
-        assert!(whole(answer).await.starts_with(b"edge: going down"));
+        assert!(whole(answer).await.starts_with(b"edge: shutting down"));
     };
     let stop = async {
         server.holds(1).await;

@@ -339,7 +339,7 @@ async fn a_node_that_goes_down_answers_who_it_holds() {
     let answer = waiting.answer().await;
     assert_eq!((answer.status, answer.header("cache-control")), (503, "no-store"));
     assert_eq!(answer.header("connection"), "close");
-    assert!(answer.text().starts_with("edge: going down"));
+    assert!(answer.text().starts_with("edge: shutting down"));
     let ended = tokio::time::timeout(Duration::from_secs(5), server.task).await.expect("it drains");
     ended.expect("no panic");
 }

@@ -8,11 +8,11 @@
 //! `Location`, all else stays as it was: Shaka (5.2) takes a period that has begun otherwise, or is addressed otherwise
 //! than before, for a broken one. To a newcomer it names what is still listed, one by one, and begins with that.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::directives::FOLLOW;
-use super::facts::{bandwidth, format, independent, presentation_has_ended, started};
+use super::facts::{Millis, bandwidth, by_format, end, independent, presentation_has_ended, started};
 use super::listed::Listed;
 use crate::dvr::SegmentEntry;
 use crate::model::time::{MediaTime, Timescale};
@@ -78,13 +78,12 @@ fn render(of: Listed<'_>, timing: Timing, follows: bool) -> Option<String> {
             Some(next) => Some(next.start),
             None => end,
         };
-        let _ = write!(out, "<Period id=\"{}\" start=\"", period_id(period));
-        duration(&mut out, period.start);
+        let (id, start) = (period_id(period), XsDuration(period.start));
+        let _ = write!(out, "<Period id=\"{id}\" start=\"{start}\"");
         if let Some(end) = end.filter(|_| ended) {
-            out.push_str("\" duration=\"");
-            duration(&mut out, end.saturating_sub(period.start));
+            let _ = write!(out, " duration=\"{}\"", XsDuration(end.saturating_sub(period.start)));
         }
-        out.push_str("\">\n");
+        out.push_str(">\n");
         let before = i.checked_sub(1).and_then(|i| periods.get(i)).filter(|_| period.continues);
         let until = periods.get(i + 1).map_or(Msn::MAX, |next| next.first_msn);
         let view = View { of, record, period, before, until, end, timing, ended };
@@ -181,10 +180,6 @@ fn end_of(of: Listed<'_>, record: &Record, period: &Period, timing: Timing) -> D
 }
 
 fn end_of_media(window: &Window) -> Duration {
-    let end = |t: &TrackWindow| {
-        let last = t.listed().next_back()?;
-        Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
-    };
     window.tracks().iter().filter_map(end).max().unwrap_or_default()
 }
 
@@ -229,36 +224,31 @@ fn longest_segment(of: Listed<'_>, record: &Record) -> Duration {
 
 fn mpd_start(out: &mut String, of: Listed<'_>, record: &Record, timing: Timing, end: Option<Duration>) {
     let window = of.window;
-    out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
-    out.push_str(
-        " profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\"",
-    );
-    let _ = write!(out, " type=\"{}\"", if end.is_some() { "static" } else { "dynamic" });
-    let _ = write!(out, " availabilityStartTime=\"{}\"", record.availability_start);
     // It must move when the MPD changes, and be the same at every edge: the newest period's start (of what ended, its
     // end), and a millisecond for each revision of the record.
     let newest = record.periods.last().map_or(Duration::ZERO, |p| p.start);
     let published = if end.is_some() { end_of_media(window) } else { newest };
-    let published = record.availability_start + published + Duration::from_millis(u64::from(record.revision));
-    let _ = write!(out, " publishTime=\"{published}\"");
+    let _ = write!(
+        out,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" \
+         profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\" \
+         type=\"{}\" availabilityStartTime=\"{}\" publishTime=\"{}\"",
+        if end.is_some() { "static" } else { "dynamic" },
+        record.availability_start,
+        record.availability_start + published + Duration::from_millis(u64::from(record.revision)),
+    );
     if let Some(end) = end {
-        out.push_str(" mediaPresentationDuration=\"");
-        duration(out, end);
+        let _ = write!(out, " mediaPresentationDuration=\"{}\"", XsDuration(end));
     } else {
-        out.push_str(" minimumUpdatePeriod=\"");
-        duration(out, update_period(record, timing));
-        out.push_str("\" timeShiftBufferDepth=\"");
-        duration(out, time_shift(of, record));
+        let (update, depth) = (XsDuration(update_period(record, timing)), XsDuration(time_shift(of, record)));
+        let _ = write!(out, " minimumUpdatePeriod=\"{update}\" timeShiftBufferDepth=\"{depth}\"");
         if timing == Timing::Timeline {
-            out.push_str("\" suggestedPresentationDelay=\"");
-            duration(out, presentation_delay(window, record));
+            let delay = XsDuration(presentation_delay(window, record));
+            let _ = write!(out, " suggestedPresentationDelay=\"{delay}\"");
         }
     }
-    out.push_str("\" maxSegmentDuration=\"");
-    duration(out, longest_segment(of, record));
-    out.push_str("\" minBufferTime=\"");
-    duration(out, record.part_target * 2);
-    out.push_str("\">\n");
+    let (longest, buffer) = (XsDuration(longest_segment(of, record)), XsDuration(record.part_target * 2));
+    let _ = writeln!(out, " maxSegmentDuration=\"{longest}\" minBufferTime=\"{buffer}\">");
 }
 
 fn service_description(out: &mut String, record: &Record, first: Option<&Period>) {
@@ -296,16 +286,8 @@ impl View<'_> {
     /// order are fixed for the life.
     fn adaptation_sets(&self, out: &mut String) {
         let (video, audio): (Vec<_>, Vec<_>) = self.record.tracks.iter().partition(|t| t.is_video());
-        let mut of_codec: Vec<Vec<&Track>> = Vec::new();
-        for track in video {
-            match of_codec.iter_mut().find(|set| format(set[0]) == format(track)) {
-                Some(set) => set.push(track),
-                None => of_codec.push(vec![track]),
-            }
-        }
-        let mut sets: Vec<&[&Track]> = of_codec.iter().map(Vec::as_slice).collect();
-        sets.extend(audio.chunks(1));
-        for (index, set) in sets.into_iter().filter(|tracks| !tracks.is_empty()).enumerate() {
+        let audio: Vec<Vec<&Track>> = audio.into_iter().map(|track| vec![track]).collect();
+        for (index, set) in by_format(&video).iter().chain(&audio).enumerate() {
             // What has ended may have had no sound, or no pictures, in a period: its timeline would be empty.
             let named = |track: &&&Track| !self.ended || !self.segments(track).is_empty();
             let tracks: Vec<&Track> = set.iter().filter(|track| self.has(track)).filter(named).copied().collect();
@@ -420,11 +402,10 @@ impl View<'_> {
             out,
             "<SegmentTemplate timescale=\"{}\" presentationTimeOffset=\"{}\" startNumber=\"{start}\" \
              initialization=\"{name}/init.{init}.mp4\" media=\"{name}/$Number$.m4s\" \
-             availabilityTimeOffset=\"{}.{:03}\" availabilityTimeComplete=\"false\"",
+             availabilityTimeOffset=\"{}\" availabilityTimeComplete=\"false\"",
             scale.hz(),
             scale.ticks(self.period.start),
-            offset.as_secs(),
-            offset.subsec_millis(),
+            Millis(offset),
             name = track.name,
         );
         match self.timing {
@@ -453,28 +434,17 @@ impl View<'_> {
     /// Runs of equal segments; the one under way at its expected length.
     fn timeline(&self, out: &mut String, segments: impl Iterator<Item = SegmentEntry>, scale: Timescale) {
         let expected = scale.ticks(self.record.segment_duration);
-        let mut run: Option<(u64, u64, u64)> = None;
-        let flush = |out: &mut String, run: (u64, u64, u64)| {
-            let _ = write!(out, "<S t=\"{}\" d=\"{}\"", run.0, run.1);
-            if run.2 > 0 {
-                let _ = write!(out, " r=\"{}\"", run.2);
-            }
-            out.push_str("/>\n");
-        };
+        let mut runs: Vec<(u64, u64, u64)> = Vec::new();
         for s in segments {
             let length = if s.whole || self.end.is_some() { s.duration } else { expected.max(s.duration) };
-            run = match run {
-                Some((t, d, r)) if d == length && t + d * (r + 1) == s.decode_time => Some((t, d, r + 1)),
-                other => {
-                    if let Some(done) = other {
-                        flush(out, done);
-                    }
-                    Some((s.decode_time, length, 0))
-                }
-            };
+            match runs.last_mut() {
+                Some((t, d, r)) if *d == length && *t + *d * (*r + 1) == s.decode_time => *r += 1,
+                _ => runs.push((s.decode_time, length, 0)),
+            }
         }
-        if let Some(done) = run {
-            flush(out, done);
+        for (t, d, r) in runs {
+            let repeats = if r > 0 { format!(" r=\"{r}\"") } else { String::new() };
+            let _ = writeln!(out, "<S t=\"{t}\" d=\"{d}\"{repeats}/>");
         }
     }
 }
@@ -496,13 +466,15 @@ fn channel_configuration(codec: &str, channels: u8) -> (&'static str, String) {
     }
 }
 
-/// xs:duration.
-fn duration(out: &mut String, duration: Duration) {
-    let _ = write!(out, "PT{}", duration.as_secs());
-    match duration.subsec_micros() {
-        0 => {}
-        micros if micros % 1_000 == 0 => drop(write!(out, ".{:03}", micros / 1_000)),
-        micros => drop(write!(out, ".{micros:06}")),
+struct XsDuration(Duration);
+
+impl fmt::Display for XsDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match self.0.subsec_micros() {
+            0 => write!(f, "PT{seconds}S"),
+            micros if micros % 1_000 == 0 => write!(f, "PT{seconds}.{:03}S", micros / 1_000),
+            micros => write!(f, "PT{seconds}.{micros:06}S"),
+        }
     }
-    out.push('S');
 }

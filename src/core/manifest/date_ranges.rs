@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::facts::Millis;
 use crate::cmaf;
 use crate::codec::scte35::{Splice, SpliceKind};
 use crate::model::time::{Timescale, UnixTime};
@@ -57,7 +58,7 @@ impl Tag {
             let _ = write!(out, ",END-DATE=\"{end}\"");
         }
         if let Some(duration) = self.splice.duration {
-            let _ = write!(out, ",PLANNED-DURATION={}.{:03}", duration.as_secs(), duration.subsec_millis());
+            let _ = write!(out, ",PLANNED-DURATION={}", Millis(duration));
         }
         out.push_str(match self.splice.kind {
             SpliceKind::Out => ",SCTE35-OUT=0x",

@@ -1,5 +1,9 @@
 //! What playlists and MPDs say alike of a stream.
 
+use std::fmt;
+use std::time::Duration;
+
+use crate::dvr::SegmentEntry;
 use crate::model::{Record, Track};
 use crate::window::{Segment, TrackWindow, Window};
 
@@ -22,6 +26,33 @@ pub fn bandwidth(window: &Window, track: &Track) -> (u64, u64) {
 /// Returns a track's codec without its profile: the first element of its codecs string.
 pub fn format(track: &Track) -> &str {
     track.codec.split('.').next().unwrap_or_default()
+}
+
+/// Sorts tracks by [`format`], in the order in which their formats first come.
+pub fn by_format<'a>(tracks: &[&'a Track]) -> Vec<Vec<&'a Track>> {
+    let mut groups: Vec<Vec<&Track>> = Vec::new();
+    for track in tracks {
+        match groups.iter_mut().find(|group| format(group[0]) == format(track)) {
+            Some(group) => group.push(track),
+            None => groups.push(vec![track]),
+        }
+    }
+    groups
+}
+
+/// Seconds with three digits.
+#[derive(Debug, Clone, Copy)]
+pub struct Millis(pub Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0.as_secs(), self.0.subsec_millis())
+    }
+}
+
+/// Returns the time at which the newest segment of a track ends.
+pub fn end(track: &TrackWindow) -> Option<Duration> {
+    track.listed().next_back().map(|last| track.timescale().duration(SegmentEntry::of(last).end()))
 }
 
 /// Tells whether every segment starts with a keyframe: "all media samples in a Media Segment can be decoded without

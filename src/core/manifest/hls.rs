@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::date_ranges::DateRanges;
 use super::directives::Skip;
-use super::facts::{bandwidth, format, independent, track_has_ended};
+use super::facts::{Millis, bandwidth, by_format, format, independent, track_has_ended};
 use super::hls_history::{HlsHistory, Lines};
 use super::hls_lines;
-use super::hls_lines::{Before, millis, seconds};
+use super::hls_lines::{Before, Seconds};
 use super::listed::Listed;
 use crate::dvr::{SegmentEntry, TrackIndex};
 use crate::model::limits::hold;
@@ -43,40 +43,30 @@ pub fn multivariant(window: &Window) -> Option<String> {
     // A rendition that is away isn't offered: its playlist lists gaps until it returns.
     let (video, audio): (Vec<_>, Vec<_>) =
         record.tracks.iter().filter(|t| record.is_sent(t.id)).partition(|t| t.is_video());
+    let named = by_format(&audio).into_iter().enumerate().map(|(i, tracks)| match i {
+        0 => (AUDIO_GROUP.to_owned(), tracks),
+        _ => (format!("{AUDIO_GROUP}-{}", format(tracks[0])), tracks),
+    });
+    let groups: Vec<(String, Vec<&Track>)> = named.collect();
     // One audio track without video needs no group: the variant itself is the rendition.
     let grouped = audio.len() > 1 || (!audio.is_empty() && !video.is_empty());
-    if grouped {
-        for (group, tracks) in &groups(&audio) {
-            for (i, track) in tracks.iter().enumerate() {
-                media_tag(&mut out, group, track, i == 0);
-            }
+    for (group, tracks) in groups.iter().filter(|_| grouped) {
+        for (i, track) in tracks.iter().enumerate() {
+            media_tag(&mut out, group, track, i == 0);
         }
     }
-    for (group, tracks) in groups(&audio) {
+    for (group, tracks) in &groups {
         let variants = if video.is_empty() { &tracks[..1] } else { &video[..] };
         for track in variants {
-            stream_inf(&mut out, window, track, &tracks, grouped.then_some(&group));
+            stream_inf(&mut out, window, track, tracks, grouped.then_some(group));
         }
     }
-    if audio.is_empty() {
+    if groups.is_empty() {
         for track in video {
             stream_inf(&mut out, window, track, &[], None);
         }
     }
     Some(out)
-}
-
-/// Audio tracks by codec, the first one's first.
-fn groups<'a>(audio: &[&'a Track]) -> Vec<(String, Vec<&'a Track>)> {
-    let mut groups: Vec<(String, Vec<&Track>)> = Vec::new();
-    for track in audio {
-        match groups.iter().position(|(_, tracks)| format(tracks[0]) == format(track)) {
-            Some(group) => groups[group].1.push(track),
-            None if groups.is_empty() => groups.push((AUDIO_GROUP.to_owned(), vec![track])),
-            None => groups.push((format!("{AUDIO_GROUP}-{}", format(track)), vec![track])),
-        }
-    }
-    groups
 }
 
 fn media_tag(out: &mut String, group: &str, track: &Track, default: bool) {
@@ -116,7 +106,7 @@ fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track]
     if let TrackKind::Video(v) = track.kind {
         let _ = write!(out, ",RESOLUTION={}x{}", v.width, v.height);
         if v.frame_rate_milli > 0 {
-            let _ = write!(out, ",FRAME-RATE={}.{:03}", v.frame_rate_milli / 1_000, v.frame_rate_milli % 1_000);
+            let _ = write!(out, ",FRAME-RATE={}", Millis(Duration::from_millis(v.frame_rate_milli.into())));
         }
         if let Some(range) = video_range(v.transfer) {
             let _ = write!(out, ",VIDEO-RANGE={range}");
@@ -212,20 +202,17 @@ impl Playlist<'_> {
         let record = self.record;
         let version = if skips_dateranges { SKIPS_DATERANGES_VERSION } else { VERSION };
         let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", record.target_duration);
-        out.push_str("#EXT-X-SERVER-CONTROL:");
-        if can_block_reload(record) {
-            out.push_str("CAN-BLOCK-RELOAD=YES,");
-        }
-        out.push_str("CAN-SKIP-UNTIL=");
-        millis(out, skip_boundary(record));
-        // Said of every stream: a splice may come at any time, and this line never changes.
-        out.push_str(",CAN-SKIP-DATERANGES=YES,PART-HOLD-BACK=");
-        millis(out, record.latency);
-        out.push_str(",HOLD-BACK=");
-        millis(out, record.hold_back());
-        out.push_str("\n#EXT-X-PART-INF:PART-TARGET=");
-        millis(out, record.part_target);
-        let _ = writeln!(out, "\n#EXT-X-MEDIA-SEQUENCE:{}", self.first.msn);
+        let block = if can_block_reload(record) { "CAN-BLOCK-RELOAD=YES," } else { "" };
+        // CAN-SKIP-DATERANGES is said of every stream: a splice may come at any time, and this line never changes.
+        let _ = writeln!(
+            out,
+            "#EXT-X-SERVER-CONTROL:{block}CAN-SKIP-UNTIL={},CAN-SKIP-DATERANGES=YES,PART-HOLD-BACK={},HOLD-BACK={}",
+            Millis(skip_boundary(record)),
+            Millis(record.latency),
+            Millis(record.hold_back())
+        );
+        let _ = writeln!(out, "#EXT-X-PART-INF:PART-TARGET={}", Millis(record.part_target));
+        let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first.msn);
         // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
         let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.first.discontinuity);
 
@@ -305,7 +292,7 @@ impl LastParts {
     fn of(window: &Window, record: &Record, track: &TrackWindow) -> Self {
         let end = |t: &TrackWindow| {
             let last = t.listed().rfind(|s| !s.has_gap())?;
-            Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
+            Some(t.timescale().duration(SegmentEntry::of(last).end()))
         };
         let until = window.tracks().iter().filter_map(end).min().unwrap_or_default();
         // Decode time is meant here, and the player's is the time of presentation: less a part, that is buffered all the same.
@@ -324,9 +311,8 @@ impl LastParts {
 
 fn parts(out: &mut String, segment: &Segment, scale: Timescale, is_shown: impl Fn(&Part) -> bool) {
     for part in segment.parts().filter(|part| is_shown(part)) {
-        out.push_str("#EXT-X-PART:DURATION=");
-        seconds(out, u64::from(part.header.duration), scale);
-        let _ = write!(out, ",URI=\"{}.{}.m4s\"", segment.msn, part.header.id.part);
+        let duration = Seconds(u64::from(part.header.duration), scale);
+        let _ = write!(out, "#EXT-X-PART:DURATION={duration},URI=\"{}.{}.m4s\"", segment.msn, part.header.id.part);
         // In the place of a held one there is a chunk without a sample. hls.js (1.7) never goes on behind GAP=YES.
         if part.is_gap() && !part.is_held() {
             out.push_str(",GAP=YES");

@@ -1,8 +1,7 @@
-//! The lines of a segment in a media playlist, and its numbers. A line that has been printed once is printed the same as
-//! long as it is listed: durations come from ticks, never from sums of rounded numbers.
+//! Writes the lines of a segment in a media playlist. A line stays the same as long as its segment is listed: durations
+//! come from ticks, never from sums of rounded numbers.
 
-use std::fmt::Write as _;
-use std::time::Duration;
+use std::fmt::{self, Write as _};
 
 use crate::dvr::SegmentEntry;
 use crate::model::time::Timescale;
@@ -45,22 +44,18 @@ impl Before {
 
 /// Writes the lines of a whole segment after its parts.
 pub fn finish(out: &mut String, segment: &SegmentEntry, scale: Timescale) {
-    if segment.gap {
-        out.push_str("#EXT-X-GAP\n");
+    let gap = if segment.gap { "#EXT-X-GAP\n" } else { "" };
+    let _ = writeln!(out, "{gap}#EXTINF:{},\n{}.m4s", Seconds(segment.duration, scale), segment.msn);
+}
+
+/// Ticks as seconds with six digits, which every implementation reads, rounded to the nearest.
+#[derive(Debug, Clone, Copy)]
+pub struct Seconds(pub u64, pub Timescale);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ticks, hz) = (u128::from(self.0), u128::from(self.1.hz()));
+        let micros = (ticks * 1_000_000 + hz / 2) / hz;
+        write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
     }
-    out.push_str("#EXTINF:");
-    seconds(out, segment.duration, scale);
-    let _ = writeln!(out, ",\n{}.m4s", segment.msn);
-}
-
-/// Writes seconds with the six digits that every implementation reads, rounded to the nearest.
-pub fn seconds(out: &mut String, ticks: u64, scale: Timescale) {
-    let hz = u128::from(scale.hz());
-    let micros = (u128::from(ticks) * 1_000_000 + hz / 2) / hz;
-    let _ = write!(out, "{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-}
-
-/// Writes seconds with three digits.
-pub fn millis(out: &mut String, duration: Duration) {
-    let _ = write!(out, "{}.{:03}", duration.as_secs(), duration.subsec_millis());
 }

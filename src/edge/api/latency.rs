@@ -42,8 +42,8 @@
 //! - `seconds` is how far it reaches back, but no further than the newest 2,048 parts.
 //! - `stages` is exact, sorted by hop, then by stage: `hop` 0 is the ingest node, the last one this edge. Where the tree
 //!   has changed meanwhile, a hop has several nodes. `uncertainty_us` is the largest of the parts.
-//! - `requests` is what requests for parts took, of all tracks, of those that are timed: each of the first 16 of a second, and
-//!   one in 32 of the others. So `count` isn't the number of requests.
+//! - `requests` is what requests for parts took, of all tracks, but no more than the newest 8,192 timings. The edge times the
+//!   first 16 requests of each second, and one in 32 of the others, so `count` isn't the number of requests.
 
 use std::time::Duration;
 

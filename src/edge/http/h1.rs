@@ -21,8 +21,8 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
+use super::deadline::Deadline;
 use crate::clock;
 use crate::edge::api::live;
 use crate::edge::body::ResponseBody;
@@ -178,30 +178,6 @@ impl<I: AsyncRead + Unpin> RequestReader<I> {
             })),
             Poll::Pending if in_time => self.deadline.poll(cx).map(|()| Ok(0)),
             Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-/// A timer that costs nothing while all goes well: it is set later when it fires, not for each request.
-#[derive(Default)]
-struct Deadline {
-    due: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = self.due else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if due < timer.deadline() {
-            timer.as_mut().reset(due);
-        }
-        loop {
-            std::task::ready!(std::future::Future::poll(timer.as_mut(), cx));
-            if due <= timer.deadline() {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
         }
     }
 }

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Buf;
 use damson_core::model::time::Time;
-use http_body::{Frame, SizeHint};
+use http_body::Body;
+use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -79,9 +78,15 @@ impl H2Streams {
         PendingRequest { streams: Arc::clone(self), answered: false }
     }
 
-    /// Makes a body whose data are watched over.
-    pub(crate) fn body(self: &Arc<Self>, body: ResponseBody, timed: Option<Timed>) -> WatchedBody {
-        WatchedBody { body, streams: Arc::clone(self), timed }
+    /// Makes a body whose data are watched. A part, which is what is timed, is one frame.
+    pub(crate) fn body(
+        self: Arc<Self>,
+        body: ResponseBody,
+        mut timed: Option<Timed>,
+    ) -> impl Body<Data = WatchedChunks, Error = FollowError> {
+        body.map_frame(move |frame| {
+            frame.map_data(|chunks| WatchedChunks::new(chunks, Arc::clone(&self), timed.take()))
+        })
     }
 
     /// Waits until something is wrong.
@@ -136,43 +141,6 @@ impl Drop for PendingRequest {
         if counts.is_abused() {
             self.streams.abused.notify_one();
         }
-    }
-}
-
-/// A response's body, whose data are watched over.
-#[derive(Debug)]
-pub(crate) struct WatchedBody {
-    body: ResponseBody,
-    streams: Arc<H2Streams>,
-    timed: Option<Timed>,
-}
-
-impl http_body::Body for WatchedBody {
-    type Data = WatchedChunks;
-    type Error = FollowError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<WatchedChunks>, FollowError>>> {
-        let this = &mut *self;
-        http_body::Body::poll_frame(Pin::new(&mut this.body), cx).map(|next| {
-            next.map(|frame| {
-                frame.map(|frame| {
-                    // A part is one frame.
-                    let timed = this.timed.take();
-                    frame.map_data(|chunks| WatchedChunks::new(chunks, Arc::clone(&this.streams), timed))
-                })
-            })
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.body)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.body)
     }
 }
 

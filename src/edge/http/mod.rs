@@ -5,6 +5,7 @@
 //! - [`h1`] speaks HTTP/1.1; [`h2_streams`] watches over what hyper's HTTP/2 has under way.
 
 pub(crate) mod connection;
+mod deadline;
 pub(crate) mod h1;
 pub(crate) mod h2_streams;
 pub(crate) mod player_socket;

@@ -1,17 +1,15 @@
 //! A player's connection, as hyper is given it: it knows HTTP/2 by its first bytes, has whole segments sent from files,
 //! and ends when the player takes nothing any more.
 
-use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use damson_core::model::time::Time;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
+use super::deadline::Deadline;
 use crate::clock;
 use crate::edge::sendfile::{FileSlot, MemoryFile, sys};
 use crate::net::preface::Prefaced;
@@ -27,7 +25,7 @@ pub(crate) struct PlayerSocket {
 impl PlayerSocket {
     /// Makes one of `stream`, which may take no byte for `longest`.
     pub(crate) fn new(stream: TcpStream, slot: FileSlot, longest: Duration) -> Self {
-        let stall = Stall { longest, since: None, timer: None };
+        let stall = Stall { longest, deadline: Deadline::default() };
         PlayerSocket { stream: Prefaced::new(stream), slot, stall }
     }
 
@@ -99,29 +97,22 @@ impl AsyncWrite for PlayerSocket {
     }
 }
 
-/// For how long the socket has had no room.
+/// Ends a connection whose socket has no room for too long.
 #[derive(Debug)]
 struct Stall {
     longest: Duration,
-    since: Option<Time>,
-    /// Made by the first who waits, and kept: it is set anew when it fires, not at each write.
-    timer: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
 }
 
 impl Stall {
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.since = None;
+            self.deadline.due = None;
             return written;
         }
-        let due = *self.since.get_or_insert_with(clock::now) + self.longest;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.longest)));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if due <= clock::now() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
-            }
-            timer.as_mut().reset(clock::instant(due).into());
-        }
+        let longest = self.longest;
+        self.deadline.due.get_or_insert_with(|| clock::timers() + longest);
+        ready!(self.deadline.poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no data")))
     }
 }

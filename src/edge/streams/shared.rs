@@ -1,10 +1,10 @@
 //! What the streams of a node have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use damson_core::manifest::HttpError;
 use damson_core::model::{LatencyBreakdown, StreamName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::archives::Archives;
 use super::timers::StreamTimers;
@@ -19,8 +19,8 @@ const WAITERS_MAX: usize = 100_000;
 pub(crate) struct StreamsShared {
     timers: StreamTimers,
     archives: Archives,
-    waiting: AtomicUsize,
-    is_closing: AtomicBool,
+    /// Places for held requests.
+    places: Arc<Semaphore>,
     exporter: Option<Exporter>,
     metrics: Arc<Metrics>,
 }
@@ -35,8 +35,7 @@ impl StreamsShared {
         StreamsShared {
             timers: StreamTimers::default(),
             archives: Archives::new(writer, fetcher),
-            waiting: AtomicUsize::new(0),
-            is_closing: AtomicBool::new(false),
+            places: Arc::new(Semaphore::new(WAITERS_MAX)),
             exporter,
             metrics,
         }
@@ -64,35 +63,32 @@ impl StreamsShared {
 
     /// Returns how many requests are held.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        WAITERS_MAX - self.places.available_permits()
     }
 
-    /// Checks that one more request may be held.
-    pub(crate) fn may_hold(&self) -> Result<(), HttpError> {
-        if self.is_closing.load(Ordering::SeqCst) {
-            return Err(HttpError::new(503, "edge: going down; ask another"));
-        }
-        if self.waiting() >= WAITERS_MAX { Err(too_many()) } else { Ok(()) }
-    }
-
-    pub(crate) fn held(&self) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn released(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// Takes a place for one more held request; dropping it gives the place back.
+    pub(crate) fn hold(&self) -> Result<OwnedSemaphorePermit, HttpError> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::Closed => closing(),
+            TryAcquireError::NoPermits => too_many(),
+        })
     }
 
     /// Lets nobody wait any more, and has the archives written.
     pub(crate) fn close(&self) {
-        self.is_closing.store(true, Ordering::SeqCst);
+        self.places.close();
         if let Some(writer) = self.archives.writer() {
             writer.close();
         }
     }
 }
 
-/// Returns what is said where no more requests can be held.
+/// Returns the error of a request that is held while the node shuts down.
+pub(crate) fn closing() -> HttpError {
+    HttpError::new(503, "edge: shutting down; use another edge")
+}
+
+/// Returns the error of a request that can't be held since too many are.
 pub(crate) fn too_many() -> HttpError {
     HttpError::new(503, "edge: too many requests are held already")
 }
@@ -102,13 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_are_held_and_none_once_the_node_goes_down() {
+    fn requests_are_held_up_to_a_bound_and_not_while_the_node_shuts_down() {
         let shared = StreamsShared::new(Arc::new(Metrics::default()), None, None, None);
-        (0..WAITERS_MAX).for_each(|_| shared.held());
-        assert_eq!(shared.may_hold(), Err(too_many()));
-        shared.released();
-        assert_eq!(shared.may_hold(), Ok(()));
+        let mut held: Vec<_> = (0..WAITERS_MAX).map(|_| shared.hold().expect("a place")).collect();
+        assert_eq!(shared.hold().map(drop), Err(too_many()));
+        held.pop();
+        assert!(shared.hold().is_ok() && shared.waiting() == WAITERS_MAX - 1);
         shared.close();
-        assert_eq!(shared.may_hold().map_err(|fault| fault.status), Err(503));
+        assert_eq!(shared.hold().map(drop), Err(closing()));
     }
 }

@@ -19,12 +19,12 @@ use damson_core::swarm::{Entry, Kept};
 use damson_core::window::held_requests::{HeldRequests, Token, WaitFor, Wake};
 use damson_core::window::{Input, Lookup, Output, Segment, Window, held_requests};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::archives::gone;
 use super::dvr::StreamDvr;
 use super::latency::ListedParts;
-use super::shared::{StreamsShared, too_many};
+use super::shared::{StreamsShared, closing, too_many};
 use super::summary::{Summaries, WindowSummary};
 use crate::clock;
 use crate::dvr::archive_writer::Task;
@@ -170,16 +170,16 @@ impl Stream {
                         let too_many =
                             || HttpError::new(503, "edge: too many requests of this address are held already");
                         let held = requester.visitor.hold().ok_or_else(too_many)?;
-                        (state.wait_until(self, place, requester.at + longest)?, held)
+                        (state.wait(self, place, requester.at + longest)?, held)
                     }
                 }
             };
             match hold.await {
                 Wake::Look => {}
                 Wake::TimedOut => {
-                    return Err(HttpError::new(503, "stream: what is asked for hasn't come in time; ask again"));
+                    return Err(HttpError::new(503, "stream: not available in time; retry"));
                 }
-                Wake::Closing => return Err(HttpError::new(503, "edge: going down; ask another")),
+                Wake::Closing => return Err(closing()),
             }
         }
     }
@@ -323,11 +323,6 @@ impl StreamState {
         &self.dvr
     }
 
-    /// Whether documents would lack, for a moment, what every other edge lists.
-    pub(crate) fn is_catching_up(&self) -> bool {
-        self.dvr.is_awaited()
-    }
-
     /// Returns its newest parts, and where their time went.
     pub(crate) fn listed(&self) -> &ListedParts {
         &self.listed
@@ -349,17 +344,12 @@ impl StreamState {
         (&self.window, &mut self.heads)
     }
 
-    /// Takes a place among the held requests, for `longest` from now.
-    pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: WaitFor, longest: Duration) -> Result<Hold, HttpError> {
-        self.wait_until(stream, place, clock::now() + longest)
-    }
-
-    fn wait_until(&mut self, stream: &Arc<Stream>, place: WaitFor, deadline: Time) -> Result<Hold, HttpError> {
-        stream.shared.may_hold()?;
+    /// Takes a place among the held requests until `deadline`.
+    pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: WaitFor, deadline: Time) -> Result<Hold, HttpError> {
+        let place_of_all = stream.shared.hold()?;
         let (sender, receiver) = oneshot::channel();
         let token = self.waiters.wait(place, deadline, sender).ok_or_else(too_many)?;
-        stream.shared.held();
-        Ok(Hold { stream: Arc::clone(stream), token, receiver, woken: false })
+        Ok(Hold { stream: Arc::clone(stream), token, receiver, woken: false, _place: place_of_all })
     }
 
     /// Shows those who wait for what other nodes keep what there is.
@@ -454,6 +444,7 @@ pub(crate) struct Hold {
     token: Token,
     receiver: oneshot::Receiver<Wake>,
     woken: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Future for Hold {
@@ -469,7 +460,6 @@ impl Future for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.stream.shared.released();
         if !self.woken {
             self.stream.lock().waiters.handle(Time::ZERO, held_requests::Input::Cancel(self.token));
         }
@@ -507,7 +497,7 @@ mod tests {
         assert_eq!(shared.waiting(), 0);
         let never = |_: &mut StreamState| Ok(Step::<()>::appear(WaitFor::Segment(VIDEO, FIRST_MSN)));
         let (held, ()) = tokio::join!(stream.resolve(requester, never), async { stream.close() });
-        assert_eq!(held, Err(HttpError::new(503, "edge: going down; ask another")));
+        assert_eq!(held, Err(closing()));
         assert!(stream.expire() == record.playlist_duration().is_zero() && !stream.is_gone(clock::now()));
         let ended = stream.resolve(requester, never).await;
         assert_eq!(ended, Err(HttpError::new(404, "stream: it has ended")), "nobody waits for what is forgotten");
