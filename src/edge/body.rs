@@ -6,18 +6,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
+use damson_core::manifest::HttpError;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use http_body::{Frame, SizeHint};
 
 use super::chunks::Chunks;
-use super::follow::{Follow, FollowError};
 
 /// A response's body.
-#[derive(Debug)]
 pub(crate) enum ResponseBody {
     /// What is known when the response starts.
     Chain(Chunks),
     /// A segment that isn't whole yet.
-    Follow(Follow),
+    Follow(BoxStream<'static, Result<Chunks, HttpError>>),
 }
 
 impl ResponseBody {
@@ -60,21 +60,19 @@ impl From<String> for ResponseBody {
 
 impl http_body::Body for ResponseBody {
     type Data = Chunks;
-    type Error = FollowError;
+    type Error = HttpError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunks>, FollowError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunks>, HttpError>>> {
         match self.get_mut() {
             Self::Chain(chunks) => Poll::Ready(chunks.has_remaining().then(|| Ok(Frame::data(mem::take(chunks))))),
-            Self::Follow(follow) => {
-                follow.poll(cx).map(|next| next.map(|part| part.map(|part| Frame::data(Chunks::from_iter([part])))))
-            }
+            Self::Follow(chunks) => chunks.poll_next_unpin(cx).map(|next| next.map(|chunks| chunks.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Chain(chunks) => !chunks.has_remaining(),
-            Self::Follow(follow) => follow.is_over(),
+            Self::Follow(_) => false,
         }
     }
 

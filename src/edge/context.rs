@@ -14,17 +14,23 @@ use super::limits::{Addresses, FEEDS_MAX, Limits, Visitor};
 use crate::edge::streams::Store;
 use crate::observe::Metrics;
 
-/// What the edge asks the node that it is part of.
+/// The node that an edge is part of. The default answers are those of a node without a mesh.
 pub trait Host: fmt::Debug + Send + Sync {
     /// Returns the body of `/api/v1/swarm`: the mesh as this node sees it. A `mesh::Snapshot`, and
     /// `nodes`: `{"node", "name"}` of all that this node has met. Each node knows its own links and, in `swarms`, its own
     /// branches of each stream's tree (`eager`, `lazy`, `parent`): who wants the whole tree asks each of `/api/v1/edges`,
     /// and puts together what they say. As old as a second. `null` before the mesh is joined.
-    fn swarm(&self) -> serde_json::Value;
+    fn swarm(&self) -> serde_json::Value {
+        serde_json::json!({ "nodes": [], "links": [] })
+    }
     /// Whether the mesh is joined, or there is none to join.
-    fn is_ready(&self) -> bool;
+    fn is_ready(&self) -> bool {
+        true
+    }
     /// Returns what a node is called, if that is known.
-    fn node_name(&self, node: NodeId) -> Option<String>;
+    fn node_name(&self, _node: NodeId) -> Option<String> {
+        None
+    }
 }
 
 /// Stops and starts the nodes of a demo.
@@ -42,17 +48,7 @@ pub trait Control: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Standalone;
 
-impl Host for Standalone {
-    fn swarm(&self) -> serde_json::Value {
-        serde_json::json!({ "nodes": [], "links": [] })
-    }
-    fn is_ready(&self) -> bool {
-        true
-    }
-    fn node_name(&self, _node: NodeId) -> Option<String> {
-        None
-    }
-}
+impl Host for Standalone {}
 
 /// An edge of the cluster, as the player page lists it.
 #[derive(Debug, Clone, Serialize)]

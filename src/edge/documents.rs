@@ -49,7 +49,7 @@ impl Document {
         let etag = headers::etag(blake3::hash(&plain).as_bytes());
         let mut document = Document::new(plain, OnceLock::new(), etag, content_type, target);
         headers::published(&mut document.headers, published);
-        Urgency::Document.set(&mut document.headers);
+        Urgency::DOCUMENT.set(&mut document.headers);
         Arc::new(document)
     }
 

@@ -81,43 +81,31 @@ impl Lifetime {
             Lifetime::BlockingFault => target.saturating_mul(4),
             Lifetime::Fault => target,
         };
-        number("max-age=", seconds)
+        text(&format!("max-age={seconds}"))
     }
 }
 
 /// How soon a response is wanted beside others of its connection (RFC 9218): rfc8216bis 6.2.5 has players wait for
-/// playlists, and what comes late there is late for all that follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// Playlists and the MPD.
-    Document,
-    /// Init segments, without which nothing plays.
-    Init,
-    /// Parts, which are wanted now.
-    Part,
-    /// The segment under way: useful piece by piece.
-    Growing,
-    /// Whole segments, which fill a buffer; sound before pictures, being less and missed more.
-    Sound,
-    Pictures,
-}
+/// playlists, and a late one delays all that follows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Urgency(&'static str);
 
 impl Urgency {
-    pub(crate) fn set(self, headers: &mut HeaderMap) {
-        let value = match self {
-            Urgency::Document => "u=1",
-            Urgency::Init => "u=2",
-            Urgency::Part => "u=3",
-            Urgency::Growing => "u=4, i",
-            Urgency::Sound => "u=5",
-            Urgency::Pictures => "u=6",
-        };
-        headers.insert(PRIORITY, HeaderValue::from_static(value));
-    }
-}
+    /// Playlists and the MPD.
+    pub(crate) const DOCUMENT: Self = Urgency("u=1");
+    /// Init segments, without which nothing plays.
+    pub(crate) const INIT: Self = Urgency("u=2");
+    /// Parts, which are wanted now.
+    pub(crate) const PART: Self = Urgency("u=3");
+    /// The segment under way, which is useful piece by piece.
+    pub(crate) const GROWING: Self = Urgency("u=4, i");
+    /// Whole segments, which fill a buffer; sound before pictures, being less and missed more.
+    pub(crate) const SOUND: Self = Urgency("u=5");
+    pub(crate) const PICTURES: Self = Urgency("u=6");
 
-fn number(prefix: &str, n: impl std::fmt::Display) -> HeaderValue {
-    text(&format!("{prefix}{n}"))
+    pub(crate) fn set(self, headers: &mut HeaderMap) {
+        headers.insert(PRIORITY, HeaderValue::from_static(self.0));
+    }
 }
 
 /// Makes a header value of printable ASCII; what isn't becomes `?`.
@@ -135,13 +123,7 @@ pub(crate) fn published(headers: &mut HeaderMap, at: UnixTime) {
 
 /// Makes a strong ETag of a hash's first half.
 pub(crate) fn etag(hash: &[u8; 32]) -> HeaderValue {
-    let mut out = [b'"'; 34];
-    for (pair, byte) in out[1..33].chunks_exact_mut(2).zip(hash) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    HeaderValue::from_bytes(&out).unwrap_or(HeaderValue::from_static("\"\""))
+    text(&format!("\"{}\"", &blake3::Hash::from_bytes(*hash).to_hex()[..32]))
 }
 
 /// Writes header fields as HTTP/1 has them (RFC 9112 5).

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use damson_core::manifest::HttpError;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -111,9 +112,10 @@ impl Addresses {
 }
 
 impl Visitor {
-    /// Takes a place for one more held request, if the address has one left; dropping it gives the place back.
-    pub(crate) fn hold(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.held).try_acquire_owned().ok()
+    /// Takes a place for one more held request; dropping it gives the place back.
+    pub(crate) fn hold(&self) -> Result<OwnedSemaphorePermit, HttpError> {
+        let too_many = |_| HttpError::new(503, "edge: too many requests of this address are held already");
+        Arc::clone(&self.held).try_acquire_owned().map_err(too_many)
     }
 }
 
@@ -148,10 +150,13 @@ mod tests {
         let (first, second) = (admit("192.0.2.1"), admit("::ffff:192.0.2.1"));
         assert!(first.is_some() && second.is_some());
         assert!(admit("192.0.2.1").is_none() && admit("192.0.2.2").is_some());
-        let held = second.as_ref().and_then(Visitor::hold);
-        assert!(held.is_some() && first.as_ref().and_then(Visitor::hold).is_none(), "of both connections");
+        let held = second.as_ref().and_then(|visitor| visitor.hold().ok());
+        assert!(
+            held.is_some() && first.as_ref().and_then(|visitor| visitor.hold().ok()).is_none(),
+            "of both connections"
+        );
         drop(held);
-        assert!(first.as_ref().and_then(Visitor::hold).is_some());
+        assert!(first.as_ref().and_then(|visitor| visitor.hold().ok()).is_some());
         drop((first, second));
         assert!(addresses.0.lock().is_empty(), "who has gone is forgotten");
         let of_a_network = (admit("2001:db8::1"), admit("2001:db8::2:0:0:1"));

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::body::ResponseBody;
 use super::context::Edge;
 use super::documents::{Document, Which};
-use super::follow::Follow;
+use super::follow::follow;
 use super::headers::{HeadInput, Lifetime, MediaHead, MediaHeads, Urgency};
 use super::limits::Visitor;
 use super::reply::{ReadyResponse, Reply};
@@ -28,7 +28,7 @@ use super::{chunks, headers};
 use crate::clock;
 use crate::edge::api::{json, latency, metrics};
 use crate::edge::streams::Stream;
-use crate::edge::streams::archives::gone;
+use crate::edge::streams::archives::{gap, gone};
 use crate::edge::streams::stream::{Requester, Step, StreamState};
 use crate::observe::metrics::RequestKind;
 
@@ -148,7 +148,7 @@ fn log_cmcd<B>(request: &Request<B>) {
 }
 
 async fn reply(edge: &Edge, visitor: &Visitor, route: Route<'_>, headers: &HeaderMap) -> Result<Reply, HttpError> {
-    let requester = Requester { at: clock::now(), visitor };
+    let requester = Requester { at: clock::now(), visitor: Some(visitor) };
     let text = |text: &str| Ok(Reply::new(text.to_owned(), TEXT, Lifetime::Never, 0));
     match route {
         Route::Stream(name, route) => {
@@ -235,10 +235,6 @@ fn advance_part_limit(record: &Record) -> u32 {
 
 fn content_type(track: &Track) -> &'static str {
     if track.is_video() { "video/mp4" } else { "audio/mp4" }
-}
-
-fn gap() -> HttpError {
-    HttpError::new(404, "stream: this part was lost; the playlist lists it as a gap")
 }
 
 /// Answers a request for what a player expects after `last`, where the segment or the life has ended: with a chunk of no
@@ -349,7 +345,7 @@ impl StreamRequest<'_> {
             let bytes = bytes.ok_or_else(|| HttpError::new(404, "request: no such init segment"))?;
             let reply = Reply::new(bytes.clone(), content_type(track), Lifetime::Media, record.target_duration);
             let etag = headers::etag(blake3::hash(bytes).as_bytes());
-            Ok(Step::Answer(reply.tagged(etag, Urgency::Init, published_at).timed(timed)))
+            Ok(Step::Answer(reply.tagged(etag, Urgency::INIT, published_at).timed(timed)))
         };
         self.stream.resolve(self.requester, ask).await
     }
@@ -441,7 +437,7 @@ impl StreamRequest<'_> {
         let source = (part.header.hash, of.0.ended.is_some());
         let head = heads.get((of.1.id, id.msn, Some(id.part)), source, || {
             let etag = headers::etag(&hash(part));
-            self.head(of, part, u64::from(part.header.duration), (Some(etag), Urgency::Part))
+            self.head(of, part, u64::from(part.header.duration), (Some(etag), Urgency::PART))
         });
         let timed = self.timed(RequestKind::Part, part.listed);
         Reply::media(chunks::of_part(part).into(), head, part.listed.since(self.requester.at)).timed(timed)
@@ -456,7 +452,7 @@ impl StreamRequest<'_> {
                 hasher.update(&hash(part));
             }
             let etag = headers::etag(hasher.finalize().as_bytes());
-            let urgency = if of.1.is_video() { Urgency::Pictures } else { Urgency::Sound };
+            let urgency = if of.1.is_video() { Urgency::PICTURES } else { Urgency::SOUND };
             self.head(of, last, segment.duration(), (Some(etag), urgency))
         });
         let body = ResponseBody::chain(chunks::of_segment(segment.parts()));
@@ -467,12 +463,12 @@ impl StreamRequest<'_> {
     fn following(&self, of: RecordedTrack<'_>, first: &Part) -> Reply {
         let (record, track) = of;
         let sent = self.edge.metrics().sent(RequestKind::Segment);
-        let follow = Follow::new(Arc::clone(self.stream), record.life, track.id, first.header.id.msn, sent);
+        let body = follow(Arc::clone(self.stream), (record.life, track.id, first.header.id.msn), sent);
         let ticks = track.timescale.ticks(record.segment_duration);
-        let head = self.head(of, first, ticks, (None, Urgency::Growing));
+        let head = self.head(of, first, ticks, (None, Urgency::GROWING));
         let timed = self.timed(RequestKind::Segment, first.listed).map(Timed::growing);
         let held = first.listed.since(self.requester.at);
-        Reply::media(ResponseBody::Follow(follow), Arc::new(head), held).timed(timed)
+        Reply::media(ResponseBody::Follow(body), Arc::new(head), held).timed(timed)
     }
 
     fn head(

@@ -85,8 +85,7 @@ fn render(of: Listed<'_>, timing: Timing, follows: bool) -> Option<String> {
         }
         out.push_str(">\n");
         let before = i.checked_sub(1).and_then(|i| periods.get(i)).filter(|_| period.continues);
-        let until = periods.get(i + 1).map_or(Msn::MAX, |next| next.first_msn);
-        let view = View { of, record, period, before, until, end, timing, ended };
+        let view = View { of, record, period, before, end, timing, ended };
         view.adaptation_sets(&mut out);
         out.push_str("</Period>\n");
     }
@@ -274,8 +273,6 @@ struct View<'a> {
     period: &'a Period,
     /// The period that this one continues.
     before: Option<&'a Period>,
-    /// The first segment behind it.
-    until: Msn,
     end: Option<Duration>,
     timing: Timing,
     ended: bool,
@@ -426,9 +423,8 @@ impl View<'_> {
             let mut tracks = with_media(self.of, self.period);
             return tracks.find(|(t, _)| t.id() == track.id).map_or(Vec::new(), |(_, segments)| segments);
         }
-        let listed = self.of.window.track(track.id).into_iter().flat_map(|t| self.of.entries(t));
-        let inside = self.period.first_msn..self.until;
-        listed.filter(|s| inside.contains(&s.msn) && s.discontinuity == self.period.discontinuity).collect()
+        let Some(track) = self.of.window.track(track.id) else { return Vec::new() };
+        listed_in(self.of, &self.of.periods(self.record), track, self.period).collect()
     }
 
     /// Runs of equal segments; the one under way at its expected length.

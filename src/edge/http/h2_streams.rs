@@ -8,6 +8,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Buf;
+use damson_core::manifest::HttpError;
 use damson_core::model::time::Time;
 use http_body::Body;
 use http_body_util::BodyExt as _;
@@ -17,7 +18,6 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::edge::body::ResponseBody;
 use crate::edge::chunks::Chunks;
-use crate::edge::follow::FollowError;
 use crate::edge::limits::{Limits, TAKEN_BACK_MAX};
 use crate::edge::request_times::Timed;
 
@@ -83,7 +83,7 @@ impl H2Streams {
         self: Arc<Self>,
         body: ResponseBody,
         mut timed: Option<Timed>,
-    ) -> impl Body<Data = WatchedChunks, Error = FollowError> {
+    ) -> impl Body<Data = WatchedChunks, Error = HttpError> {
         body.map_frame(move |frame| {
             frame.map_data(|chunks| WatchedChunks::new(chunks, Arc::clone(&self), timed.take()))
         })

@@ -120,7 +120,12 @@ impl Archives {
     }
 }
 
-/// Returns what is said of a segment that nobody has.
+/// Returns the error of a request for a part that was lost.
+pub(crate) fn gap() -> HttpError {
+    HttpError::new(404, "stream: this part was lost; the playlist lists it as a gap")
+}
+
+/// Returns the error of a request for a segment that no node has.
 pub(crate) fn gone() -> HttpError {
     HttpError::new(404, "request: it has left the window, or is too far ahead")
 }

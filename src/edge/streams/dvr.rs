@@ -196,12 +196,6 @@ impl StreamDvr {
         })
     }
 
-    /// Whether this node's archive has a segment whole.
-    pub(crate) fn is_here(&self, key: &SegmentKey) -> bool {
-        let archive = self.archive.as_ref().filter(|archive| archive.life() == key.life);
-        archive.and_then(|archive| archive.entry(key.track, key.msn)).is_some_and(|entry| entry.here && !entry.lost)
-    }
-
     /// Chooses whom to ask for what was before this node's window, and of which life, if anything is missing.
     pub(crate) fn ask(&mut self, now: Time) -> Option<(Peer, LifeId)> {
         let archive = self.archive.as_ref()?;
@@ -244,13 +238,6 @@ impl StreamDvr {
         archives.settle(&self.name, archive);
     }
 
-    /// Lets go of the archive: the stream is gone.
-    pub(crate) fn remove(&mut self, archives: &Archives) {
-        if let (Some(archive), Some(writer)) = (self.archive.take(), archives.writer()) {
-            writer.remove_life(&self.name, archive.life());
-        }
-    }
-
     /// Sees to it that there is an archive of this life, and that it knows the record; or that there is none, where nobody
     /// keeps anything.
     fn open_archive(&mut self, record: &Record, writer: Option<&Arc<ArchiveWriter>>) {
@@ -267,9 +254,9 @@ impl StreamDvr {
             let archive = match (writer, depth) {
                 (Some(writer), _) => writer.open(record),
                 (None, Some(depth)) => ArchiveIndex::afar(record, depth),
-                (None, None) => return self.forget_life(record, writer),
+                (None, None) => return self.remove(writer),
             };
-            self.forget_life(record, writer);
+            self.remove(writer);
             self.archive = Some(archive);
             self.knows = None;
         }
@@ -285,13 +272,13 @@ impl StreamDvr {
         }
     }
 
-    /// Lets go of a former life's archive.
-    fn forget_life(&mut self, record: &Record, writer: Option<&Arc<ArchiveWriter>>) {
+    /// Removes the archive: its life is over, or the stream is gone.
+    pub(crate) fn remove(&mut self, writer: Option<&Arc<ArchiveWriter>>) {
         let Some(old) = self.archive.take() else { return };
         self.versions_before += old.version() + 1;
         self.others.asked.clear();
         if let Some(writer) = writer {
-            writer.remove_life(&record.stream, old.life());
+            writer.remove_life(&self.name, old.life());
         }
     }
 }

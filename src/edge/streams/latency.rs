@@ -22,10 +22,6 @@ pub(crate) struct ListedPart {
 }
 
 impl ListedPart {
-    fn new(account: Arc<LatencyBreakdown>) -> Self {
-        ListedPart { account, text: OnceLock::new() }
-    }
-
     /// Returns where its time went.
     pub(crate) fn account(&self) -> &LatencyBreakdown {
         &self.account
@@ -55,7 +51,7 @@ impl ListedParts {
     pub(crate) fn push(&mut self, part: &Part) -> Option<Arc<LatencyBreakdown>> {
         let account = Arc::new(part.latency()?);
         // An error says that nobody listens.
-        let _ = self.listeners.send(Arc::new(ListedPart::new(Arc::clone(&account))));
+        let _ = self.listeners.send(Arc::new(ListedPart { account: Arc::clone(&account), text: OnceLock::new() }));
         self.accounts.push(Arc::clone(&account));
         Some(account)
     }

@@ -12,7 +12,7 @@
 pub(crate) mod archives;
 mod dvr;
 pub(crate) mod latency;
-mod shared;
+pub(crate) mod shared;
 pub mod store;
 pub(crate) mod stream;
 pub(crate) mod summary;

@@ -2,10 +2,7 @@
 //!
 //! One lock a stream, held for a lookup, an insertion or a rendering, never over an await.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use damson_core::dvr::SegmentKey;
@@ -143,7 +140,7 @@ impl Stream {
     pub(crate) fn remove(&self) {
         let mut state = self.lock();
         state.waiters.handle(clock::now(), held_requests::Input::Reset);
-        state.dvr.remove(self.shared.archives());
+        state.dvr.remove(self.shared.archives().writer());
     }
 
     /// Answers all who wait: the node goes down.
@@ -159,7 +156,7 @@ impl Stream {
         mut ask: impl FnMut(&mut StreamState) -> Result<Step<T>, HttpError>,
     ) -> Result<T, HttpError> {
         loop {
-            let (hold, _held) = {
+            let (mut hold, _held) = {
                 let mut state = self.lock();
                 match ask(&mut state)? {
                     Step::Answer(answer) => return Ok(answer),
@@ -167,14 +164,12 @@ impl Stream {
                         return Err(HttpError::new(404, "stream: it has ended"));
                     }
                     Step::Wait(place, longest) => {
-                        let too_many =
-                            || HttpError::new(503, "edge: too many requests of this address are held already");
-                        let held = requester.visitor.hold().ok_or_else(too_many)?;
-                        (state.wait(self, place, requester.at + longest)?, held)
+                        let held = requester.visitor.map(Visitor::hold).transpose()?;
+                        (state.hold(self, place, requester.at + longest)?, held)
                     }
                 }
             };
-            match hold.await {
+            match hold.woken().await {
                 Wake::Look => {}
                 Wake::TimedOut => {
                     return Err(HttpError::new(503, "stream: not available in time; retry"));
@@ -216,7 +211,7 @@ impl Stream {
             if let Some(segment) = self.shared.archives().in_memory(&key) {
                 return Some(segment);
             }
-            state.dvr.is_here(&key).then_some(())?;
+            state.dvr.whereabouts(&key).filter(|at| at.is_here)?;
         }
         self.shared.archives().load(key).await
     }
@@ -288,7 +283,8 @@ impl Stream {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Requester<'a> {
     pub(crate) at: Time,
-    pub(crate) visitor: &'a Visitor,
+    /// Whose places for held requests it takes; a response under way takes none.
+    pub(crate) visitor: Option<&'a Visitor>,
 }
 
 /// What a request finds.
@@ -345,11 +341,11 @@ impl StreamState {
     }
 
     /// Takes a place among the held requests until `deadline`.
-    pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: WaitFor, deadline: Time) -> Result<Hold, HttpError> {
-        let place_of_all = stream.shared.hold()?;
+    fn hold(&mut self, stream: &Arc<Stream>, wait_for: WaitFor, deadline: Time) -> Result<Hold, HttpError> {
+        let place = stream.shared.hold()?;
         let (sender, receiver) = oneshot::channel();
-        let token = self.waiters.wait(place, deadline, sender).ok_or_else(too_many)?;
-        Ok(Hold { stream: Arc::clone(stream), token, receiver, woken: false, _place: place_of_all })
+        let token = self.waiters.wait(wait_for, deadline, sender).ok_or_else(too_many)?;
+        Ok(Hold { stream: Arc::clone(stream), token, receiver, is_woken: false, _place: place })
     }
 
     /// Shows those who wait for what other nodes keep what there is.
@@ -437,30 +433,27 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// A place among the held requests; given up when dropped.
-#[derive(Debug)]
-pub(crate) struct Hold {
+/// A place among the held requests; dropping it gives the place back.
+struct Hold {
     stream: Arc<Stream>,
     token: Token,
     receiver: oneshot::Receiver<Wake>,
-    woken: bool,
+    is_woken: bool,
     _place: OwnedSemaphorePermit,
 }
 
-impl Future for Hold {
-    type Output = Wake;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Wake> {
-        Pin::new(&mut self.receiver).poll(cx).map(|wake| {
-            self.woken = true;
-            // The sender is dropped unsent only together with its stream.
-            wake.unwrap_or(Wake::Look)
-        })
+impl Hold {
+    async fn woken(&mut self) -> Wake {
+        // The sender is dropped unsent only together with its stream.
+        let wake = (&mut self.receiver).await.unwrap_or(Wake::Look);
+        self.is_woken = true;
+        wake
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.woken {
+        if !self.is_woken {
             self.stream.lock().waiters.handle(Time::ZERO, held_requests::Input::Cancel(self.token));
         }
     }
@@ -482,7 +475,7 @@ mod tests {
         stream.take_in(Input::Record(record.clone()));
         let limits = Limits { held_of_address: 1, ..Limits::default() };
         let visitor = Arc::new(Addresses::default()).admit([192, 0, 2, 1].into(), &limits).expect("room");
-        let requester = Requester { at: clock::now(), visitor: &visitor };
+        let requester = Requester { at: clock::now(), visitor: Some(&visitor) };
         let ask = |state: &mut StreamState| match state.window().track(VIDEO).map(|track| track.part(FIRST_MSN, 0)) {
             Some(Lookup::Ready(part)) => Ok(Step::Answer(part.body.len())),
             _ => Ok(Step::appear(WaitFor::Part(VIDEO, FIRST_MSN, 0))),
