@@ -1,4 +1,4 @@
-//! A response's body: bytes that are known when the response starts, or a segment that isn't whole yet.
+//! The body of a response: bytes that are known when the response starts, or a segment under way.
 
 use std::mem;
 use std::ops::Range;
@@ -12,11 +12,10 @@ use http_body::{Frame, SizeHint};
 
 use super::chunks::Chunks;
 
-/// A response's body.
 pub(crate) enum ResponseBody {
-    /// What is known when the response starts.
+    /// Bytes that are known when the response starts.
     Chain(Chunks),
-    /// A segment that isn't whole yet.
+    /// A segment under way.
     Follow(BoxStream<'static, Result<Chunks, HttpError>>),
 }
 
@@ -29,7 +28,7 @@ impl ResponseBody {
         Self::Chain(chunks.into_iter().collect())
     }
 
-    /// Returns the bytes `range` of a chain; shared, not copied.
+    /// Returns the bytes `range` of a chain, shared and not copied.
     pub(crate) fn slice(self, range: Range<u64>) -> Self {
         match self {
             Self::Chain(chunks) => Self::Chain(chunks.slice(range)),
@@ -37,24 +36,12 @@ impl ResponseBody {
         }
     }
 
-    /// Returns its length where it is known.
+    /// Returns the length, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::Chain(chunks) => Some(chunks.remaining() as u64),
             Self::Follow(_) => None,
         }
-    }
-}
-
-impl From<Bytes> for ResponseBody {
-    fn from(bytes: Bytes) -> Self {
-        ResponseBody::chain([bytes])
-    }
-}
-
-impl From<String> for ResponseBody {
-    fn from(text: String) -> Self {
-        Bytes::from(text).into()
     }
 }
 

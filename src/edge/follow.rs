@@ -1,4 +1,4 @@
-//! The body of a segment under way, which grows part by part (LL-DASH: availabilityTimeComplete="false").
+//! The body of a segment under way, which is sent part by part (LL-DASH: availabilityTimeComplete="false").
 
 use std::sync::Arc;
 
@@ -23,12 +23,13 @@ struct Follow {
     life: LifeId,
     track: TrackId,
     msn: Msn,
-    /// Parts taken so far.
+    /// The number of parts taken so far.
     taken: u16,
 }
 
-/// Returns each part of segment `msn` as it is listed, and counts its bytes in `sent`: the length isn't known when the response
-/// starts. Ends with an error where a part is lost, is late, or the stream is gone, so that no player takes it for whole.
+/// Returns each part of segment `msn` as it is listed. Counts the bytes in `sent`, since the length isn't known when
+/// the response starts. A part that is lost or late is an error, which breaks the response off, so that no player takes
+/// it for whole.
 pub(crate) fn follow(
     stream: Arc<Stream>,
     (life, track, msn): (LifeId, TrackId, Msn),
@@ -43,7 +44,7 @@ pub(crate) fn follow(
 }
 
 impl Follow {
-    /// Waits for the next parts; `None` at the end of the segment.
+    /// Waits for the next part; returns `None` at the end of the segment.
     async fn next(&mut self) -> Result<Option<Chunks>, HttpError> {
         let stream = Arc::clone(&self.stream);
         let requester = Requester { at: clock::now(), visitor: None };
@@ -55,13 +56,12 @@ impl Follow {
         let track = state.window().track(self.track).ok_or_else(gone)?;
         let segment = track.segment_under_way(self.msn).ok_or_else(gone)?;
         let mut parts = segment.parts().skip(usize::from(self.taken)).peekable();
-        let mut chunks = Chunks::default();
         while let Some(part) = parts.next_if(|part| !part.is_lost()) {
             self.taken += 1;
-            chunks = chunks::of_segment(std::iter::once(part)).fold(chunks, Chunks::before);
-        }
-        if chunks.has_remaining() {
-            return Ok(Step::Answer(Some(chunks)));
+            let chunks: Chunks = chunks::of_segment(std::iter::once(part)).collect();
+            if chunks.has_remaining() {
+                return Ok(Step::Answer(Some(chunks)));
+            }
         }
         match parts.peek() {
             Some(_) => Err(gap()),

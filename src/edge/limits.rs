@@ -1,4 +1,4 @@
-//! What one player, and one address, may take of an edge.
+//! Limits of one player and of one address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,47 +9,48 @@ use damson_core::manifest::HttpError;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](damson_core::manifest::route::TARGET_LEN_MAX) fits. Of an HTTP/2
-/// request, as RFC 9113 6.5.2 counts it.
+/// The longest request head, in bytes. A path of [`TARGET_LEN_MAX`](damson_core::manifest::route::TARGET_LEN_MAX) fits.
+/// HTTP/2 requests are counted as in RFC 9113 6.5.2.
 pub const HEAD_LEN_MAX: u32 = 16 << 10;
 
-/// Most streams of an HTTP/2 connection at a time: what RFC 9113 6.5.2 recommends as the least. A player has two
-/// requests held and two under way for each track.
+/// Most concurrent streams of an HTTP/2 connection: the least that RFC 9113 6.5.2 recommends. A player has two requests
+/// held and two under way for each track.
 pub const STREAMS_MAX: u32 = 100;
 
-/// Most streams that a client may have reset before they were looked at (h2's own default), and most that it may make
-/// invalid; then the connection ends (CVE-2023-44487, "rapid reset"; CVE-2025-8671, "made you reset").
+/// Most streams that a client may reset before the edge has accepted them (h2's own default), and most that it may make
+/// invalid. Beyond that the connection ends (CVE-2023-44487, "rapid reset"; CVE-2025-8671, "made you reset").
 pub const STREAM_RESETS_MAX: usize = 20;
 
-/// How many more requests a client may take back unanswered than it lets be answered, on one HTTP/2 connection. A
-/// player that changes its rendition takes back two or three.
+/// Most requests of an HTTP/2 connection that the client may cancel before they are answered, above the number of those
+/// that are answered. A player that changes its rendition cancels two or three.
 pub const TAKEN_BACK_MAX: u64 = 100;
 
-/// Most live traces (WebSockets) at a time: for people who look, not for players.
+/// Most live traces (WebSockets) at a time. They are for people, not for players.
 pub const FEEDS_MAX: usize = 256;
 
-/// What can be chosen. The times are guesses, but for what they say.
+/// The limits that can be set. The times are guesses, unless a comment gives a source.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Most connections at a time; more wait in the listener's queue.
+    /// Most connections at a time. More wait in the listener's queue.
     pub connections: usize,
-    /// Most of one address (IPv6: of one /64); more are closed at once. Three quarters of all: a household, an office
-    /// behind one address or a proxy may well fill an edge, and one address alone doesn't shut out the others.
+    /// Most connections of one address (of one /64 with IPv6). More are closed at once. Three quarters of all by
+    /// default: many players may share the address of an office or a proxy, but one address alone can't lock out the
+    /// others.
     pub connections_of_address: usize,
-    /// Most requests held of one address; the next is answered 503.
+    /// Most held requests of one address. The next one is answered 503.
     pub held_of_address: usize,
-    /// How long a TLS handshake, or what tells HTTP/1 from 2, may take.
+    /// Timeout of a TLS handshake, or of the first bytes, which tell HTTP/1 from HTTP/2.
     pub handshake: Duration,
-    /// How long an HTTP/1 request's head may take, from its first byte to its last; however often another byte comes.
+    /// Timeout of the head of an HTTP/1 request, from its first byte to its last.
     pub head: Duration,
-    /// An HTTP/1 connection without a request for so long is closed. hyper's own default.
+    /// Idle timeout of an HTTP/1 connection, between requests. hyper's own default.
     pub quiet: Duration,
-    /// A client that takes no byte of what waits for it for so long is dropped; on an HTTP/2 connection, that takes none
-    /// of some stream's. No player pauses in the middle of a part.
+    /// Timeout of a client that takes no data; with HTTP/2, no data of one of its streams. No player pauses in the
+    /// middle of a part.
     pub stall: Duration,
-    /// An HTTP/2 connection without a request for so long is closed.
+    /// Idle timeout of an HTTP/2 connection.
     pub idle: Duration,
-    /// How long responses under way may take when the node goes down.
+    /// Time that responses under way have to finish when the node shuts down.
     pub drain: Duration,
 }
 
@@ -105,7 +106,7 @@ impl Addresses {
         Some(Visitor { addresses: Arc::clone(self), address, held: Arc::clone(&places.held) })
     }
 
-    /// Returns the number of connections.
+    /// Returns the number of connections of all addresses.
     pub(crate) fn connections(&self) -> usize {
         self.0.lock().values().map(|places| places.connections).sum()
     }
@@ -130,7 +131,7 @@ impl Drop for Visitor {
     }
 }
 
-/// Returns the network that an address belongs to: whoever has one address of IPv6 has its /64.
+/// Returns the network of an address: with IPv6, its /64, since a client may use all of its addresses.
 fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & (u128::MAX << 64)).into()),

@@ -20,12 +20,12 @@ use crate::clock;
 use crate::observe::Metrics;
 use crate::observe::metrics::RequestKind;
 
-/// A request that is timed, answered.
+/// The timing of one request.
 #[derive(Debug)]
 pub(crate) struct Timed {
     times: Arc<RequestTimes>,
     kind: RequestKind,
-    /// What is sent as it comes: how long that takes says nothing of this edge.
+    /// The body is sent as it grows, so that its duration says nothing of this edge.
     grows: bool,
     asked: Time,
     listed: Time,
@@ -33,21 +33,21 @@ pub(crate) struct Timed {
 }
 
 impl Timed {
-    /// Marks what is sent as it comes.
+    /// Marks a body that is sent as it grows.
     pub(crate) fn growing(self) -> Self {
         Timed { grows: true, ..self }
     }
 
-    /// Notes that the answer is handed to the connection.
+    /// Notes that the connection has the answer.
     pub(crate) fn answered(&mut self) {
         self.answered = clock::now();
     }
 
-    /// Takes in that its last byte is in the system's hands.
+    /// Notes that the system has the last byte of the answer.
     pub(crate) fn sent(self) {
         let now = clock::now();
         let Timed { times, kind, grows, asked, listed, answered } = self;
-        // A document is as old as its newest part, and an init segment as the stream: that is no wait of anybody's.
+        // A document is as old as its newest part, and an init segment as old as the stream: that isn't idle time.
         let may_idle = matches!(kind, RequestKind::Part | RequestKind::Segment);
         let first = match asked < listed {
             true => Some((Stage::Held, listed.since(asked))),
@@ -59,7 +59,7 @@ impl Timed {
     }
 }
 
-/// What the requests for a stream take.
+/// The timings of the requests for a stream.
 #[derive(Debug)]
 pub(crate) struct RequestTimes {
     pace: Pace,
@@ -72,7 +72,8 @@ impl RequestTimes {
         Arc::new(RequestTimes { pace: Pace::default(), recent: Mutex::default(), metrics })
     }
 
-    /// Times a request for what was listed then; `None` where nobody knows when, or where it isn't its turn.
+    /// Times a request for what was listed at `listed`; returns `None` if that time isn't known, or the request isn't
+    /// chosen.
     pub(crate) fn begin(self: &Arc<Self>, kind: RequestKind, asked: Time, listed: Time) -> Option<Timed> {
         let is_wanted = listed > Time::ZERO && self.pace.is_due(kind, asked);
         let answered = asked.max(listed);
@@ -88,22 +89,22 @@ impl RequestTimes {
         }
     }
 
-    /// Returns what the stages of requests for parts took in the last `seconds`, at most 60.
+    /// Returns the stages of requests for parts in the last `seconds`, at most 60.
     pub(crate) fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
-        // Sorted outside the lock, for which requests wait.
+        // The clone is sorted outside the lock, for which requests wait.
         let recent = self.recent.lock().clone();
         recent.within(now, seconds)
     }
 }
 
-/// How many requests are timed each second, whatever their number.
+/// The number of requests that are timed in each second, whatever the load.
 const FIRST: u64 = 16;
 
-/// Of the others, one in so many.
+/// Of the other requests, one in this number is timed.
 const EACH: u64 = 32;
 
-/// Chooses the requests that are timed, by [`RequestKind`]: above, how many of this second's there were; below, in [`Pace::BITS`],
-/// which second it is. Two threads that begin one at once may both be the first.
+/// Chooses the requests that are timed, by [`RequestKind`]. The low [`Pace::BITS`] bits hold the second, the others the
+/// number of requests in that second. Two threads that begin a second at once may both count from 0.
 #[derive(Debug, Default)]
 struct Pace([AtomicU64; RequestKind::ALL.len()]);
 
@@ -113,7 +114,7 @@ impl Pace {
 
     fn is_due(&self, kind: RequestKind, now: Time) -> bool {
         let kind = &self.0[kind as usize];
-        // About a second: 2^20 us.
+        // 2^20 us are about a second.
         let second = (now.as_micros() >> 20) & ((1 << Self::BITS) - 1);
         let seen = kind.load(Relaxed);
         if seen & ((1 << Self::BITS) - 1) != second {
@@ -130,7 +131,7 @@ impl Pace {
 struct RecentRequests(VecDeque<(Time, Stage, i64)>);
 
 impl RecentRequests {
-    /// The longest window that is asked for.
+    /// The longest window that the API shows.
     const SPAN: Duration = Duration::from_secs(60);
     /// Most timings that are kept, of 24 bytes each: a minute of 45 timed requests a second.
     const MAX: usize = 8_192;

@@ -22,7 +22,7 @@ use super::documents::{Document, Which};
 use super::follow::follow;
 use super::headers::{HeadInput, Lifetime, MediaHead, MediaHeads, Urgency};
 use super::limits::Visitor;
-use super::reply::{ReadyResponse, Reply};
+use super::reply::{ReadyResponse, Reply, response};
 use super::request_times::Timed;
 use super::{chunks, headers};
 use crate::clock;
@@ -32,7 +32,7 @@ use crate::edge::streams::archives::{gap, gone};
 use crate::edge::streams::stream::{Requester, Step, StreamState};
 use crate::observe::metrics::RequestKind;
 
-/// TARGETDURATION where no stream says one, for the lifetime of errors, in seconds.
+/// TARGETDURATION where no stream has one, for the lifetime of errors, in seconds.
 const TARGET_UNKNOWN: u32 = 1;
 
 /// A cache may keep the page for half of this, in seconds; it has an ETag.
@@ -53,7 +53,7 @@ async fn answer<B>(edge: &Edge, visitor: &Visitor, request: &Request<B>) -> (Req
         Method::GET => false,
         Method::HEAD => true,
         Method::OPTIONS => {
-            let mut response = empty(StatusCode::NO_CONTENT);
+            let mut response = response(StatusCode::NO_CONTENT, HeaderMap::new(), ResponseBody::empty());
             headers::cors(response.headers_mut());
             headers::preflight(response.headers_mut());
             return (RequestKind::Other, response.into());
@@ -110,9 +110,8 @@ fn order<B>(edge: &Edge, request: &Request<B>) -> Result<Response<ResponseBody>,
         return Err(HttpError::new(403, format!("request: the header {} is missing", headers::X_DAMSON_DEMO)));
     }
     json::control(edge)?.set(node, run)?;
-    let mut response = empty(StatusCode::ACCEPTED);
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    Ok(response)
+    let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from_static("0"))]);
+    Ok(response(StatusCode::ACCEPTED, headers, ResponseBody::empty()))
 }
 
 fn kind(route: &Route<'_>) -> RequestKind {
@@ -131,19 +130,16 @@ fn kind(route: &Route<'_>) -> RequestKind {
     }
 }
 
-/// Logs CTA-5004, which is no part of any key.
+/// Logs CMCD (CTA-5004), which no cache key includes.
 fn log_cmcd<B>(request: &Request<B>) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
     let query = request.uri().query().unwrap_or("").split('&').find_map(|p| p.strip_prefix("CMCD="));
-    if let Some(cmcd) = query {
+    let names = ["cmcd-request", "cmcd-object", "cmcd-status", "cmcd-session"];
+    let headers = names.iter().filter_map(|name| request.headers().get(*name)?.to_str().ok());
+    for cmcd in query.into_iter().chain(headers) {
         tracing::debug!(path = request.uri().path(), cmcd, "CMCD");
-    }
-    for name in ["cmcd-request", "cmcd-object", "cmcd-status", "cmcd-session"] {
-        if let Some(value) = request.headers().get(name).and_then(|v| v.to_str().ok()) {
-            tracing::debug!(path = request.uri().path(), cmcd = value, "{name}");
-        }
     }
 }
 
@@ -182,22 +178,19 @@ fn json_reply(value: &Value) -> Reply {
     Reply::new(value.to_string(), "application/json", Lifetime::Never, 0)
 }
 
-fn no_track(name: &str) -> HttpError {
-    HttpError::new(404, format!("request: the stream has no track named {name}"))
-}
-
-/// A track, and what is held of it.
+/// A track, and what the window holds of it.
 type HeldTrack<'a> = (&'a Record, &'a Track, &'a TrackWindow);
 
-/// Returns a track by name; `None` while the record isn't known.
+/// Returns a track by name; `None` until the record is known.
 fn find<'a>(window: &'a Window, name: &str) -> Result<Option<HeldTrack<'a>>, HttpError> {
     let Some(record) = window.record() else { return Ok(None) };
-    let track = record.track_named(name).ok_or_else(|| no_track(name))?;
-    let held = window.track(track.id).ok_or_else(|| no_track(name))?;
+    let found = record.track_named(name).and_then(|track| Some((track, window.track(track.id)?)));
+    let no_track = || HttpError::new(404, format!("request: the stream has no track named {name}"));
+    let (track, held) = found.ok_or_else(no_track)?;
     Ok(Some((record, track, held)))
 }
 
-/// Returns where a blocking reload has to wait; `None` if the current playlist satisfies it (rfc8216bis 6.2.5.2).
+/// Returns what a blocking reload has to wait for; `None` if the current playlist satisfies it (rfc8216bis 6.2.5.2).
 fn blocked(record: &Record, track: &TrackWindow, directives: Directives) -> Result<Option<WaitFor>, HttpError> {
     // "Delivery Directives ... MUST be ignored [once] the Playlist contains an EXT-X-ENDLIST tag".
     let (Some(msn), Some((next, next_part))) = (directives.msn, track.next()) else { return Ok(None) };
@@ -221,8 +214,8 @@ fn blocked(record: &Record, track: &TrackWindow, directives: Directives) -> Resu
     if msn >= next {
         return Ok((msn > next || part >= u32::from(next_part)).then(|| place(msn, part)));
     }
-    // "a Part Index greater than that of the final Partial Segment of the Parent Segment [is] a request for
-    // Part Index 0 of the following Parent Segment": Shaka asks so at each segment's end.
+    // "a Part Index greater than that of the final Partial Segment of the Parent Segment [is] a request for Part Index
+    // 0 of the following Parent Segment": Shaka asks for that at each segment's end.
     let past_end = track.segment_under_way(msn).is_some_and(|s| part as usize >= s.parts().len());
     Ok((past_end && msn.saturating_add(1) == next && next_part == 0).then(|| place(next, 0)))
 }
@@ -237,8 +230,8 @@ fn content_type(track: &Track) -> &'static str {
     if track.is_video() { "video/mp4" } else { "audio/mp4" }
 }
 
-/// Answers a request for what a player expects after `last`, where the segment or the life has ended: with a chunk of no
-/// samples. Shaka (5.2) and dash.js (5.2) ask ahead, and take a 404 for an error: they stop then, or begin anew.
+/// Answers a request for the part or segment after `last`, where the segment or the life has ended: with a chunk of no
+/// samples. Shaka (5.2) and dash.js (5.2) ask ahead. They take a 404 for an error, and stop or begin anew.
 fn never(record: &Record, track: &Track, last: Option<&Segment>) -> Result<Reply, HttpError> {
     let last = last.ok_or_else(gone)?;
     let end = last.decode_time().saturating_add(last.duration());
@@ -259,8 +252,7 @@ impl StreamRequest<'_> {
     async fn reply(&self, route: StreamRoute<'_>) -> Result<Reply, HttpError> {
         match route {
             StreamRoute::Multivariant => self.document(Which::Multivariant).await,
-            StreamRoute::Mpd { follows: true } => self.document(Which::Update).await,
-            StreamRoute::Mpd { follows: false } => self.document(Which::Manifest).await,
+            StreamRoute::Mpd { follows } => self.document(Which::Mpd { follows }).await,
             StreamRoute::Media { track, directives } => self.media(track, directives).await,
             StreamRoute::Init { track, number } => self.init(track, number).await,
             StreamRoute::Segment { track, msn } => {
@@ -285,8 +277,8 @@ impl StreamRequest<'_> {
                 return Ok(Step::appear(WaitFor::Started));
             }
             let ended = facts::presentation_has_ended(state.window());
-            // Until then both MPDs are the same.
-            let which = if which == Which::Update && !ended { Which::Manifest } else { which };
+            // Until then both MPDs are the same, and rendered once.
+            let which = if ended || which == Which::Multivariant { which } else { Which::Mpd { follows: false } };
             Ok(self.rendered(state, which, kind, false).unwrap_or(Step::appear(WaitFor::Started)))
         };
         self.stream.resolve(self.requester, ask).await
@@ -304,7 +296,7 @@ impl StreamRequest<'_> {
             if !held.is_started() {
                 return Ok(Step::appear(WaitFor::Part(id, 0, 0)));
             }
-            // hls.js (1.7) takes a playlist of parts alone for an empty one, and begins anew: the first one has a segment.
+            // hls.js (1.7) takes a playlist without a whole segment for an empty one, and begins anew.
             if let Some((first, _)) = held.next().filter(|_| !held.has_segment() && record.ended.is_none()) {
                 return Ok(Step::appear(WaitFor::Segment(id, first)));
             }
@@ -318,7 +310,7 @@ impl StreamRequest<'_> {
         self.stream.resolve(self.requester, ask).await
     }
 
-    /// Answers with a document; `None` before there is anything to render.
+    /// Answers with a document; returns `None` before there is anything to render.
     fn rendered(
         &self,
         state: &mut StreamState,
@@ -358,7 +350,7 @@ impl StreamRequest<'_> {
                 Lookup::Ready(part) => Ok(Step::Answer(self.whole_part(heads, (record, track), part))),
                 Lookup::Gap => Err(gap()),
                 Lookup::Unknown => {
-                    // The hinted part, where the segment has ended with the one before.
+                    // The part after the last one of a segment that has ended: the playlist hinted at it.
                     let under_way = held.segment_under_way(msn);
                     if under_way.is_some_and(|s| s.parts().len() == usize::from(number)) {
                         return never(record, track, under_way).map(Step::Answer);
@@ -372,7 +364,7 @@ impl StreamRequest<'_> {
                 }
                 Lookup::Expected => match held.next() {
                     None => Ok(Step::appear(WaitFor::Part(track.id, msn, number))),
-                    // The hinted part, and the one after it, whichever segment that is in.
+                    // The hinted part, and the one after it, whichever segment it is in.
                     Some((next, part))
                         if (msn == next && number <= part.saturating_add(1))
                             || (msn == next.saturating_add(1) && number == 0) =>
@@ -424,7 +416,7 @@ impl StreamRequest<'_> {
         self.whole(heads, (record, track), &segment)
     }
 
-    /// Times a request for what was listed at `listed`, where requests are timed and it is its turn.
+    /// Times a request for what was listed at `listed`, if timing is on and the request is chosen.
     fn timed(&self, kind: RequestKind, listed: Time) -> Option<Timed> {
         if !self.edge.config().traced {
             return None;
@@ -440,7 +432,8 @@ impl StreamRequest<'_> {
             self.head(of, part, u64::from(part.header.duration), (Some(etag), Urgency::PART))
         });
         let timed = self.timed(RequestKind::Part, part.listed);
-        Reply::media(chunks::of_part(part).into(), head, part.listed.since(self.requester.at)).timed(timed)
+        Reply::media(ResponseBody::chain([chunks::of_part(part)]), head, part.listed.since(self.requester.at))
+            .timed(timed)
     }
 
     fn whole(&self, heads: &mut MediaHeads, of: RecordedTrack<'_>, segment: &Segment) -> Result<Reply, HttpError> {
@@ -484,18 +477,13 @@ impl StreamRequest<'_> {
     }
 }
 
-/// Returns the hash of what is sent for a part. All silences have the same hash in their headers, and each another decode time.
+/// Returns the hash of the bytes that are sent for a part. The headers of all silences have the same hash, but each has
+/// another decode time.
 fn hash(part: &Part) -> [u8; 32] {
     if part.is_gap() { *blake3::hash(&chunks::of_part(part)).as_bytes() } else { part.header.hash }
 }
 
-fn empty(status: StatusCode) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::empty());
-    *response.status_mut() = status;
-    response
-}
-
-/// Makes the response to a request that isn't for a resource; no cache keeps it.
+/// Makes the response to a request that asks for no resource; no cache keeps it.
 pub(crate) fn refusal(error: &HttpError) -> Response<ResponseBody> {
     error_response(error, Lifetime::Never, 0, false)
 }

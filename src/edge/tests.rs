@@ -39,7 +39,7 @@ fn several_renditions_and_languages_are_all_listed() {
     assert_eq!(parsed.variants.len(), 2);
     assert_eq!(parsed.alternatives.iter().filter(|a| a.default).count(), 1);
     assert_eq!(parsed.alternatives.iter().filter_map(|a| a.language.as_deref()).collect::<Vec<_>>(), ["de"]);
-    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let mpd = dash::mpd(&feed.window, Timing::Number, false).expect("listed");
     let ids: Vec<_> = mpd.split("<AdaptationSet id=\"").skip(1).filter_map(|s| s.split('"').next()).collect();
     assert_eq!(ids, ["1", "2", "4"]);
 }
@@ -82,7 +82,7 @@ fn codecs_are_kept_apart() {
     let media: Vec<_> = media.map(|line| (value(line, "GROUP-ID"), line.contains("DEFAULT=YES"))).collect();
     let expect = [("audio", true), ("audio-mp4a", true), ("audio-mp4a", false)];
     assert_eq!(media, expect.map(|(group, default)| (Some(group.to_owned()), default)));
-    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let mpd = dash::mpd(&feed.window, Timing::Number, false).expect("listed");
     let ids: Vec<_> = mpd.split("<AdaptationSet id=\"").skip(1).filter_map(|s| s.split('"').next()).collect();
     assert_eq!(ids, ["1", "2", "3", "4", "5"]);
     assert!(mpd.contains("tag:dolby.com,2014:dash:audio_channel_configuration:2011\" value=\"A000\""), "{mpd}");
@@ -101,25 +101,25 @@ fn nothing_in_a_playlist_is_unknown() {
     };
     check(hls::multivariant(&live().window));
     for feed in [live(), lost_part(), returned(), ended()] {
-        check(hls::media(&feed.window, VIDEO));
+        check(synthetic::playlist(&feed.window, VIDEO));
     }
 }
 
 #[test]
 fn what_is_not_there_yet_is_not_rendered() {
     let mut feed = Feed::new(synthetic::record("cam1"));
-    assert_eq!(hls::media(&feed.window, VIDEO), None);
+    assert_eq!(synthetic::playlist(&feed.window, VIDEO), None);
     feed.part(VIDEO, FIRST_MSN, 0);
-    assert!(hls::media(&feed.window, VIDEO).is_some());
-    assert_eq!(dash::manifest(&feed.window, Timing::Number), None);
-    assert_eq!(hls::media(&feed.window, TrackId(9)), None);
+    assert!(synthetic::playlist(&feed.window, VIDEO).is_some());
+    assert_eq!(dash::mpd(&feed.window, Timing::Number, false), None);
+    assert_eq!(synthetic::playlist(&feed.window, TrackId(9)), None);
 }
 
 /// A new period is known before a player that is close to the live edge has played what it holds.
 #[test]
 fn an_mpd_is_read_again_in_time_for_a_new_period() {
     for (timing, period) in [(Timing::Number, "PT1S"), (Timing::Timeline, "PT2S")] {
-        let mpd = dash::manifest(&live().window, timing).expect("listed");
+        let mpd = dash::mpd(&live().window, timing, false).expect("listed");
         assert!(mpd.contains(&format!(" minimumUpdatePeriod=\"{period}\"")), "{mpd}");
     }
 }
@@ -155,7 +155,7 @@ fn an_ended_mpd_ends_before_the_gaps_and_begins_where_it_did() {
         [(Timing::Number, PARTS, "PT42S"), (Timing::Number, PARTS - 1, "PT42S"), (Timing::Number, 3, "PT40.850S")];
     let ends = ends.into_iter().chain([(Timing::Timeline, PARTS, "PT42.250S"), (Timing::Timeline, 3, "PT40.850S")]);
     for (timing, parts, end) in ends {
-        let mpd = dash::update(&abandoned_after(parts).window, timing).expect("listed");
+        let mpd = dash::mpd(&abandoned_after(parts).window, timing, true).expect("listed");
         assert!(mpd.contains(&format!("<Period id=\"p0\" start=\"PT0S\" duration=\"{end}\">")), "{mpd}");
         assert!(mpd.contains(" type=\"static\""), "{mpd}");
         assert!(mpd.contains(&format!(" mediaPresentationDuration=\"{end}\"")), "{mpd}");
@@ -163,7 +163,7 @@ fn an_ended_mpd_ends_before_the_gaps_and_begins_where_it_did() {
         assert_eq!(mpd.contains(&format!("startNumber=\"{FIRST_MSN}\"")), timing == Timing::Number, "{mpd}");
     }
     let live = live();
-    assert_eq!(dash::update(&live.window, Timing::Number), dash::manifest(&live.window, Timing::Number));
+    assert_eq!(dash::mpd(&live.window, Timing::Number, true), dash::mpd(&live.window, Timing::Number, false));
 }
 
 /// Who comes late is told what is still there: what has left the playlist is gone, and so are the gaps that a publisher
@@ -171,7 +171,7 @@ fn an_ended_mpd_ends_before_the_gaps_and_begins_where_it_did() {
 #[test]
 fn a_late_comers_mpd_begins_with_what_is_there() {
     let feed = abandoned();
-    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let mpd = dash::mpd(&feed.window, Timing::Number, false).expect("listed");
     let first = feed.window.tracks()[0].listed().next().expect("listed").msn;
     let starts =
         format!("start=\"PT{0}S\" duration=\"PT{1}.250S\"", (first - FIRST_MSN) * 2, 42 - (first - FIRST_MSN) * 2);
@@ -183,7 +183,7 @@ fn a_late_comers_mpd_begins_with_what_is_there() {
     let mut feed = Feed::new(synthetic::record("cam1"));
     feed.run(0, 3, 0);
     feed.update(|r| r.ended = Some(FIRST_MSN + 2));
-    assert_eq!(dash::update(&feed.window, Timing::Number), dash::manifest(&feed.window, Timing::Number));
+    assert_eq!(dash::mpd(&feed.window, Timing::Number, true), dash::mpd(&feed.window, Timing::Number, false));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn players_are_told_of_a_high_dynamic_range() {
         let text = hls::multivariant(&feed.window).expect("listed");
         let said = text.split(",VIDEO-RANGE=").nth(1).and_then(|rest| rest.split([',', '\n']).next());
         assert_eq!(said, range, "{text}");
-        let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+        let mpd = dash::mpd(&feed.window, Timing::Number, false).expect("listed");
         let property = format!("cicp:TransferCharacteristics\" value=\"{transfer}\"");
         assert_eq!(mpd.contains(&property), transfer > 15, "{mpd}");
     }
@@ -207,7 +207,7 @@ fn players_are_told_of_a_high_dynamic_range() {
 /// hls.js ends a stream when the last part is buffered that the playlist shows.
 #[test]
 fn an_ended_playlist_shows_parts_of_media_alone() {
-    let text = hls::media(&abandoned().window, VIDEO).expect("listed");
+    let text = synthetic::playlist(&abandoned().window, VIDEO).expect("listed");
     let parts: Vec<_> = text.lines().filter(|l| l.starts_with("#EXT-X-PART:")).collect();
     let last = format!("URI=\"{}.{}.m4s\"", FIRST_MSN + 20, PARTS - 3);
     assert!(parts.last().is_some_and(|l| l.ends_with(&last)) && !text.contains("GAP=YES"), "{text}");
@@ -235,14 +235,14 @@ fn pieces(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
 }
 
 fn delta(feed: &Feed) -> Option<String> {
-    hls::update(&feed.window, &mut HlsHistory::default(), VIDEO, Skip::Segments)
+    hls::media(&feed.window, &mut HlsHistory::default(), VIDEO, Skip::Segments)
 }
 
 /// rfc8216bis 6.2.5.1: what is left out is exactly what the client has.
 #[test]
 fn a_delta_update_is_the_playlist_without_its_old_segments() {
     let feed = live();
-    let (full, delta) = (hls::media(&feed.window, VIDEO).expect("listed"), delta(&feed).expect("listed"));
+    let (full, delta) = (synthetic::playlist(&feed.window, VIDEO).expect("listed"), delta(&feed).expect("listed"));
     let ((head, segments), (delta_head, delta_segments)) = (pieces(&full), pieces(&delta));
     assert!(
         head.iter().any(|l| l.starts_with("#EXT-X-SERVER-CONTROL:") && l.contains(",CAN-SKIP-UNTIL=12.000,")),
@@ -259,7 +259,7 @@ fn a_delta_update_is_the_playlist_without_its_old_segments() {
 
 #[test]
 fn a_delta_update_is_whole_where_nothing_may_be_skipped() {
-    let check = |feed: &Feed| assert_eq!(delta(feed), hls::media(&feed.window, VIDEO));
+    let check = |feed: &Feed| assert_eq!(delta(feed), synthetic::playlist(&feed.window, VIDEO));
     check(&ended());
     check(&synthetic::only(VIDEO));
     // No discontinuity is skipped: it is all that a player knows of the one before.
@@ -284,7 +284,7 @@ fn a_changed_map_is_hinted_before_its_first_part() {
         r.tracks[0].inits.push(Init { number: 1, bytes: Bytes::from_static(b"other") });
     });
     let hints = |feed: &Feed, track| {
-        let text = hls::media(&feed.window, track).expect("listed");
+        let text = synthetic::playlist(&feed.window, track).expect("listed");
         text.lines().filter_map(|l| l.strip_prefix("#EXT-X-PRELOAD-HINT:")).map(str::to_owned).collect::<Vec<_>>()
     };
     let part = format!("TYPE=PART,URI=\"{}.0.m4s\"", FIRST_MSN + 21);
@@ -369,7 +369,7 @@ proptest! {
                     feed.part(VIDEO, msn, part);
                 }
                 feed.pass(Duration::from_millis(200));
-                let Some(text) = hls::media(&feed.window, VIDEO) else { continue };
+                let Some(text) = synthetic::playlist(&feed.window, VIDEO) else { continue };
                 let seen = read(&text);
                 if let Some(before) = before {
                     prop_assert!(seen.sequence >= before.sequence);
@@ -402,9 +402,9 @@ proptest! {
             b.part(*track, FIRST_MSN + segment, *part);
         }
         for track in [VIDEO, AUDIO] {
-            prop_assert_eq!(hls::media(&a.window, track), hls::media(&b.window, track));
+            prop_assert_eq!(synthetic::playlist(&a.window, track), synthetic::playlist(&b.window, track));
         }
         prop_assert_eq!(hls::multivariant(&a.window), hls::multivariant(&b.window));
-        prop_assert_eq!(dash::manifest(&a.window, Timing::Timeline), dash::manifest(&b.window, Timing::Timeline));
+        prop_assert_eq!(dash::mpd(&a.window, Timing::Timeline, false), dash::mpd(&b.window, Timing::Timeline, false));
     }
 }

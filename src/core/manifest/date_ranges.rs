@@ -1,11 +1,12 @@
-//! EXT-X-DATERANGE of the splices that the listed segments carry (rfc8216bis 4.4.5.1).
+//! EXT-X-DATERANGE of the splices in the listed segments (rfc8216bis 4.4.5.1).
 //!
-//! A splice_insert's way out and its way back are one date range (4.4.5.1.1), of two tags with one ID. Playlists have those of the tracks
-//! that carry messages, in the window alone: what only a DVR holds has its messages in the parts.
+//! The start and the end of a break are two tags of one date range, with the same ID (4.4.5.1.1). Only playlists of
+//! tracks that carry messages have them, and only of the window: archives have the messages in their parts.
 //!
-//! Delta updates may leave out old ones (6.2.5.1, `_HLS_skip=v2`). How old a tag is and when one was removed are told by the media that
-//! have been listed since, which is the same at all edges and for all who ask. An edge that has just come doesn't know what was removed
-//! before its time: a player that comes to it from another one keeps such a date range, of what has long been played.
+//! Delta updates may leave old ones out (6.2.5.1, `_HLS_skip=v2`). The age of a tag, and of its removal, is counted in
+//! media that were listed since, which is the same at all edges and for all players. A new edge doesn't know what was
+//! removed before it started. A player that moves to it from another edge keeps such a date range, which it has played
+//! long ago.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write as _};
@@ -20,10 +21,10 @@ use crate::model::time::{Timescale, UnixTime};
 use crate::model::{LifeId, Record, Scheme, TrackId};
 use crate::window::{Part, Segment, TrackWindow};
 
-/// Date ranges of a track that are remembered after their segments have left the window.
+/// Most date ranges that a track remembers after their segments have left the window.
 const GONE_MAX: usize = 256;
 
-/// ID of a date range: that of the event message which begins it.
+/// The ID of a date range: that of the event message that begins it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct RangeId(u32);
 
@@ -47,7 +48,7 @@ struct Tag {
     end: Option<UnixTime>,
     splice: Splice,
     section: Bytes,
-    /// Where the part ends that it was listed with, in ticks.
+    /// The end of the part that carries it, in ticks.
     listed: u64,
 }
 
@@ -72,12 +73,12 @@ impl Tag {
     }
 }
 
-/// A tag for each splice, in the order of the parts that carry them.
+/// Returns a tag for each splice, in the order of the parts that carry them.
 fn tags<'a>(segments: impl Iterator<Item = &'a Segment>, scale: Timescale) -> Vec<Tag> {
     let (mut breaks, mut said, mut tags): (Vec<Break>, Vec<u32>, Vec<Tag>) = (Vec::new(), Vec::new(), Vec::new());
     for part in segments.flat_map(Segment::parts) {
         for (event, at) in cmaf::events(&part.body, scale) {
-            // It may be carried twice.
+            // Several parts may carry the same splice.
             if event.scheme != Scheme::Scte35 || said.contains(&event.id) {
                 continue;
             }
@@ -99,7 +100,7 @@ fn end_of(part: &Part) -> u64 {
     part.header.decode_time.saturating_add(part.header.duration.into())
 }
 
-/// Where a track's playlist ends, in ticks.
+/// Returns the end of a track's playlist, in ticks.
 fn playlist_end(track: &TrackWindow) -> u64 {
     track.listed().next_back().and_then(|segment| segment.parts().last()).map_or(0, end_of)
 }
@@ -112,30 +113,25 @@ pub struct DateRanges<'a> {
 }
 
 impl<'a> DateRanges<'a> {
-    /// Those of the window.
+    /// Finds the date ranges of a track's window.
     pub fn of(record: &'a Record, track: &'a TrackWindow) -> Self {
-        let tags = match record.messages.contains(Scheme::Scte35) {
-            true => tags(track.listed(), track.timescale()),
-            false => Vec::new(),
-        };
+        let carries = record.messages.contains(Scheme::Scte35);
+        let tags = carries.then(|| tags(track.listed(), track.timescale())).unwrap_or_default();
         DateRanges { record, track, tags }
     }
 
-    /// All of them.
-    pub fn write(&self, out: &mut String) {
-        self.tags.iter().for_each(|tag| tag.write(out));
-    }
-
-    /// Those that have been listed for no longer than CAN-SKIP-UNTIL: an update "MUST NOT contain EXT-X-DATERANGE tags that were added
-    /// to the Playlist more than CAN-SKIP-UNTIL seconds before the Playlist request". A break's end comes without its beginning then:
-    /// it has its ID and START-DATE, and the player has the rest.
-    pub fn write_recent(&self, out: &mut String, skip_until: Duration) {
-        let from = playlist_end(self.track).saturating_sub(self.track.timescale().ticks(skip_until));
+    /// Writes the tags; with `skip_until` only those that have been listed for no longer: an update "MUST NOT contain
+    /// EXT-X-DATERANGE tags that were added to the Playlist more than CAN-SKIP-UNTIL seconds before the Playlist request". A
+    /// break's end comes without its beginning then: it has its ID and START-DATE, and the player has the rest.
+    pub fn write(&self, out: &mut String, skip_until: Option<Duration>) {
+        let age = |longest| playlist_end(self.track).saturating_sub(self.track.timescale().ticks(longest));
+        let from = skip_until.map_or(0, age);
         self.tags.iter().filter(|tag| tag.listed >= from).for_each(|tag| tag.write(out));
     }
 
-    /// RECENTLY-REMOVED-DATERANGES: it "MUST list the date ranges that were removed from the Playlist within CAN-SKIP-UNTIL seconds of
-    /// the Playlist request", here a segment more, in "a tab (0x9) delimited list".
+    /// Returns RECENTLY-REMOVED-DATERANGES: it "MUST list the date ranges that were removed from the Playlist within
+    /// CAN-SKIP-UNTIL seconds of the Playlist request", in "a tab (0x9) delimited list". This one reaches back for a
+    /// segment more.
     pub fn removed(&self, removed: Option<&RemovedRanges>, skip_until: Duration) -> String {
         let (record, track) = (self.record, self.track);
         if !record.messages.contains(Scheme::Scte35) {
@@ -149,7 +145,7 @@ impl<'a> DateRanges<'a> {
         let held = track.delisted().flat_map(|segment| ranges_of(segment, scale));
         let lately = gone.chain(held).filter(|(end, _)| *end >= since);
         let mut ids: BTreeSet<RangeId> = lately.map(|(_, id)| id).collect();
-        // One that a later part carries again is there.
+        // A date range that a later part carries again isn't removed.
         for tag in &self.tags {
             ids.remove(&tag.id);
         }
@@ -158,17 +154,17 @@ impl<'a> DateRanges<'a> {
     }
 }
 
-/// The date ranges of segments that have left the window, which itself holds them for less than CAN-SKIP-UNTIL after their removal
-/// from the playlist.
+/// The date ranges of segments that have left the window. The window itself holds removed segments for less than
+/// CAN-SKIP-UNTIL.
 #[derive(Debug, Default)]
 pub struct RemovedRanges {
     life: Option<LifeId>,
-    /// Of each track: where the segment ended, and which was in it.
+    /// The end of the segment, and the date range in it, by track.
     ranges: BTreeMap<TrackId, VecDeque<(u64, RangeId)>>,
 }
 
 impl RemovedRanges {
-    /// A segment has left the window.
+    /// Takes in a segment that has left the window.
     pub fn take(&mut self, record: &Record, track: &TrackWindow, segment: &Segment) {
         if self.life != Some(record.life) {
             *self = RemovedRanges { life: Some(record.life), ranges: BTreeMap::new() };
@@ -262,14 +258,14 @@ mod tests {
 
     fn update(feed: &Feed, gone: &RemovedRanges, skip: Skip) -> String {
         let listed = Listed { removed: Some(gone), ..Listed::from(&feed.window) };
-        hls::update(listed, &mut HlsHistory::default(), VIDEO, skip).expect("an update")
+        hls::media(listed, &mut HlsHistory::default(), VIDEO, skip).expect("an update")
     }
 
     #[test]
     fn a_break_is_one_range_of_two_tags() {
         let (out, back) = (insert(7, 0, Some(4 * 90_000)), insert(7, 0, None));
         let feed = feed(&[(1, 3, 6, &out), (4, 0, 6, &out), (4, 0, 10, &back)]);
-        let text = hls::media(&feed.window, VIDEO).expect("a playlist");
+        let text = crate::testing::synthetic::playlist(&feed.window, VIDEO).expect("a playlist");
         let start = feed.record.availability_start;
         let (from, to) = (start + Duration::from_secs(6), start + Duration::from_secs(10));
         let id = id(&out);
@@ -286,7 +282,7 @@ mod tests {
                 ),
             ]
         );
-        assert!(lines(&hls::media(&feed.window, AUDIO).expect("a playlist")).is_empty());
+        assert!(lines(&crate::testing::synthetic::playlist(&feed.window, AUDIO).expect("a playlist")).is_empty());
     }
 
     #[test]
@@ -354,14 +350,14 @@ mod tests {
     #[test]
     fn a_return_alone_is_a_range_of_its_own() {
         let feed = feed(&[(2, 0, 5, &insert(9, 0, None))]);
-        let text = hls::media(&feed.window, VIDEO).expect("a playlist");
+        let text = crate::testing::synthetic::playlist(&feed.window, VIDEO).expect("a playlist");
         assert!(matches!(lines(&text)[..], [line] if line.contains(",SCTE35-IN=0x") && !line.contains("END-DATE")));
     }
 
     #[test]
     fn the_mpd_says_which_kinds_there_are() {
         let feed = feed(&[]);
-        let mpd = dash::manifest(&feed.window, dash::Timing::default()).expect("an MPD");
+        let mpd = dash::mpd(&feed.window, dash::Timing::default(), false).expect("an MPD");
         let sets: Vec<bool> =
             mpd.split("<AdaptationSet ").skip(1).map(|set| set.contains("urn:scte:scte35:2013:bin")).collect();
         assert_eq!(sets, [true, false], "pictures carry them");

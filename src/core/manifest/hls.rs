@@ -1,6 +1,6 @@
 //! Multivariant and media playlists (rfc8216bis-22). Pure: from the record and from what is listed.
 //!
-//! One media playlist serves plain HLS and LL-HLS.
+//! The same media playlist serves HLS and LL-HLS.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -25,14 +25,14 @@ pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
 const VERSION: u8 = 9;
 const SKIPS_DATERANGES_VERSION: u8 = 10;
 
-/// The group of audio tracks. Those of another codec than the first have one of their own, with that codec behind its name:
-/// a variant's CODECS names every codec of its group, and a player that lacks one of them doesn't take the variant.
+/// The group of audio tracks. Tracks of another codec than the first one's have a group of their own, with the codec in
+/// its name: a variant's CODECS has every codec of its group, and a player that lacks one of them skips the variant.
 const AUDIO_GROUP: &str = "audio";
 
-/// Only the newest segments, the one under way included, show their parts.
+/// Only the newest segments, including the one under way, show their parts.
 const PART_SEGMENTS_MAX: usize = 3;
 
-/// The multivariant playlist.
+/// Renders the multivariant playlist; returns `None` before the record is known.
 pub fn multivariant(window: &Window) -> Option<String> {
     let record = window.record()?;
     let mut out = String::with_capacity(512);
@@ -40,7 +40,7 @@ pub fn multivariant(window: &Window) -> Option<String> {
     if independent(window) {
         out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
-    // A rendition that is away isn't offered: its playlist lists gaps until it returns.
+    // A rendition that isn't sent isn't offered either: its playlist lists gaps until it returns.
     let (video, audio): (Vec<_>, Vec<_>) =
         record.tracks.iter().filter(|t| record.is_sent(t.id)).partition(|t| t.is_video());
     let named = by_format(&audio).into_iter().enumerate().map(|(i, tracks)| match i {
@@ -70,7 +70,7 @@ pub fn multivariant(window: &Window) -> Option<String> {
 }
 
 fn media_tag(out: &mut String, group: &str, track: &Track, default: bool) {
-    // NAME is "in the language" of what it names, which nobody told: the tag says it to all.
+    // NAME should be in the language that it names; the tag of the language is readable for all.
     let name = track.language.as_ref().unwrap_or(&track.name);
     let _ = write!(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{group}\",NAME=\"{name}\"");
     if let Some(language) = &track.language {
@@ -118,7 +118,7 @@ fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track]
     let _ = writeln!(out, "\n{}/playlist.m3u8", track.name);
 }
 
-/// VIDEO-RANGE (rfc8216bis 4.4.6.2), where the pictures say what they are.
+/// Returns VIDEO-RANGE (rfc8216bis 4.4.6.2) if the pictures declare it.
 fn video_range(transfer: u8) -> Option<&'static str> {
     match transfer {
         1 | 6 | 13..=15 => Some("SDR"),
@@ -128,26 +128,17 @@ fn video_range(transfer: u8) -> Option<&'static str> {
     }
 }
 
-/// Whether CAN-BLOCK-RELOAD is declared: the next update is never further off than a request is held.
-/// All tracks are made of parts, so it never is, but for parts of many seconds.
-fn can_block_reload(record: &Record) -> bool {
-    record.part_target <= hold(record)
-}
-
 /// CAN-SKIP-UNTIL: "MUST be at least six times the Target Duration" (rfc8216bis 4.4.3.8).
 fn skip_boundary(record: &Record) -> Duration {
     record.target() * 6
 }
 
-/// The media playlist of a track; `None` before its first part is listed.
-pub fn media<'a>(of: impl Into<Listed<'a>>, id: TrackId) -> Option<String> {
-    update(of, &mut HlsHistory::default(), id, Skip::Nothing)
-}
-
-/// Its delta update (rfc8216bis 6.2.5.1): without the segments that are further from its end than CAN-SKIP-UNTIL, and the date ranges
-/// that have been there for longer. The whole playlist where there are no such segments, and after the end, when delivery directives
-/// count no more.
-pub fn update<'a>(of: impl Into<Listed<'a>>, history: &mut HlsHistory, id: TrackId, skip: Skip) -> Option<String> {
+/// Renders the media playlist of a track; returns `None` before its first part is listed.
+///
+/// With `skip` it is a delta update (rfc8216bis 6.2.5.1): it leaves out the segments that are further from its end than
+/// CAN-SKIP-UNTIL, and perhaps the date ranges that have been listed for longer. It is the whole playlist if there are
+/// no such segments, and after the end, where delivery directives don't count.
+pub fn media<'a>(of: impl Into<Listed<'a>>, history: &mut HlsHistory, id: TrackId, skip: Skip) -> Option<String> {
     let of = of.into();
     let record = of.window.record()?;
     let track = of.window.track(id).filter(|t| t.is_started())?;
@@ -169,8 +160,9 @@ pub fn update<'a>(of: impl Into<Listed<'a>>, history: &mut HlsHistory, id: Track
     Some(out)
 }
 
-/// How many segments a delta update skips. "The Skip Boundary" is counted from the end of the last segment. No discontinuity
-/// is skipped, and no change of EXT-X-MAP, though they may be: Shaka (5.2) counts and finds only those that it reads.
+/// Returns the number of segments that a delta update skips. "The Skip Boundary" is counted from the end of the last
+/// segment. A discontinuity or a change of EXT-X-MAP may be skipped, too, but isn't: Shaka (5.2) only finds those that
+/// it reads.
 fn skipped(of: Listed<'_>, record: &Record, track: &TrackWindow) -> usize {
     if track_has_ended(record, track) {
         return 0;
@@ -197,13 +189,14 @@ struct Playlist<'a> {
 }
 
 impl Playlist<'_> {
-    /// What stands before the segments, of which the first `skipped` are left out, perhaps with their date ranges.
+    /// Writes everything before the segments. The first `skipped` of them are left out, perhaps with their date ranges.
     fn head(&self, out: &mut String, skipped: usize, skips_dateranges: bool) {
         let record = self.record;
         let version = if skips_dateranges { SKIPS_DATERANGES_VERSION } else { VERSION };
         let _ = writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", record.target_duration);
-        let block = if can_block_reload(record) { "CAN-BLOCK-RELOAD=YES," } else { "" };
-        // CAN-SKIP-DATERANGES is said of every stream: a splice may come at any time, and this line never changes.
+        // The next update must never be further off than a request is held. Only parts of many seconds are.
+        let block = if record.part_target <= hold(record) { "CAN-BLOCK-RELOAD=YES," } else { "" };
+        // CAN-SKIP-DATERANGES is always there: a splice may come at any time, and this line never changes.
         let _ = writeln!(
             out,
             "#EXT-X-SERVER-CONTROL:{block}CAN-SKIP-UNTIL={},CAN-SKIP-DATERANGES=YES,PART-HOLD-BACK={},HOLD-BACK={}",
@@ -213,11 +206,11 @@ impl Playlist<'_> {
         );
         let _ = writeln!(out, "#EXT-X-PART-INF:PART-TARGET={}", Millis(record.part_target));
         let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first.msn);
-        // The number of the first segment; its own EXT-X-DISCONTINUITY has left with its predecessor.
+        // The number of the first segment, whose own EXT-X-DISCONTINUITY has left with its predecessor.
         let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.first.discontinuity);
 
         let dateranges = DateRanges::of(record, self.track);
-        // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) doesn't read behind it.
+        // After EXT-X-DISCONTINUITY-SEQUENCE, which hls.js (#7554) ignores after this tag.
         if skipped > 0 {
             let _ = write!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
             if skips_dateranges {
@@ -227,21 +220,19 @@ impl Playlist<'_> {
             }
             out.push('\n');
         }
-        match skips_dateranges {
-            true => dateranges.write_recent(out, skip_boundary(record)),
-            false => dateranges.write(out),
-        }
+        dateranges.write(out, skips_dateranges.then(|| skip_boundary(record)));
     }
 
-    /// The segments but the first `skipped`, and their parts. Returns what a segment after them depends on.
+    /// Writes the segments but the first `skipped`, and their parts. Returns what the lines of the next segment depend
+    /// on.
     fn segments(&self, out: &mut String, archived: Option<(&Lines, &TrackIndex)>, skipped: usize) -> Before {
         let (record, track) = (self.record, self.track);
-        // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end"; strict
-        // checkers count segments for it, so that shorter ones than TARGETDURATION don't have them for longer.
+        // "PART tags [SHOULD be removed] once they are greater than three Target Durations from the end". Strict
+        // checkers count segments instead, so the number of segments is bounded, too.
         let scale = track.timescale();
         let mut from_end: u64 = track.listed().map(Segment::duration).sum();
         let tail = scale.ticks(record.hold_back());
-        // The hint of a segment's first part stands for that segment.
+        // The hint of a segment's first part counts as that segment.
         let hinted = usize::from(!self.ended && track.next().is_some_and(|(_, part)| part == 0));
         let plain_segments = (track.listed().count() + hinted).saturating_sub(PART_SEGMENTS_MAX);
         let last_parts = self.ended.then(|| LastParts::of(self.of.window, record, track));
@@ -268,10 +259,10 @@ impl Playlist<'_> {
         before
     }
 
-    /// The part to come after the `last` segment.
+    /// Writes the hint of the part after the `last` segment.
     fn hints(&self, out: &mut String, last: Before) {
         let Some((msn, part)) = self.track.next() else { return };
-        // The next segment begins a period, and its headers are there already (rfc8216bis 4.4.5.3).
+        // The next segment begins a period, and its init segment is there already (rfc8216bis 4.4.5.3).
         let newest = self.record.track(self.track.id()).and_then(|t| t.inits.last()).map(|i| i.number);
         if let Some(number) = newest.filter(|n| part == 0 && last.init.is_some_and(|i| *n > i)) {
             let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI=\"init.{number}.mp4\"");
@@ -280,9 +271,9 @@ impl Playlist<'_> {
     }
 }
 
-/// The parts that an ended playlist shows. Nobody asks for parts any more then; but hls.js (1.7) has a stream end where the
-/// last part that the playlist shows is buffered, of both sound and pictures. A gap's never is, nor is a part after the
-/// end of the other track.
+/// The parts that an ended playlist shows. Nobody requests parts any more, but for hls.js (1.7) a stream ends where the
+/// last part of the playlist is buffered, of both sound and pictures. A gap is never buffered, nor a part after the end
+/// of the other track.
 struct LastParts {
     from: u64,
     until: u64,
@@ -295,9 +286,9 @@ impl LastParts {
             Some(t.timescale().duration(SegmentEntry::of(last).end()))
         };
         let until = window.tracks().iter().filter_map(end).min().unwrap_or_default();
-        // Decode time is meant here, and the player's is the time of presentation: less a part, that is buffered all the same.
+        // In decode time. Players use presentation time, so this leaves out one part, which is buffered in any case.
         let until = track.timescale().ticks(until.saturating_sub(record.part_target));
-        // The last segment may be a stump that has none of them.
+        // The last segment may be too short to have one of these parts.
         let part = track.timescale().ticks(record.part_target);
         let from = track.listed().rfind(|s| !s.has_gap() && s.decode_time().saturating_add(part) <= until);
         LastParts { from: from.map_or(0, Segment::decode_time), until }
@@ -313,7 +304,7 @@ fn parts(out: &mut String, segment: &Segment, scale: Timescale, is_shown: impl F
     for part in segment.parts().filter(|part| is_shown(part)) {
         let duration = Seconds(u64::from(part.header.duration), scale);
         let _ = write!(out, "#EXT-X-PART:DURATION={duration},URI=\"{}.{}.m4s\"", segment.msn, part.header.id.part);
-        // In the place of a held one there is a chunk without a sample. hls.js (1.7) never goes on behind GAP=YES.
+        // A held part has a chunk without samples. It isn't marked: hls.js (1.7) never continues after GAP=YES.
         if part.is_gap() && !part.is_held() {
             out.push_str(",GAP=YES");
         } else if part.header.flags.independent {

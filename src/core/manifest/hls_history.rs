@@ -1,5 +1,5 @@
-//! HLS's lines of what has left the window, printed once: an archive of two hours has 3,600 segments, and a playlist of it
-//! is asked for at each part. The index of the archive says which segments are listed; the lines follow it whenever a
+//! The HLS lines of archived segments, written once: an archive of two hours has 3,600 segments, and its playlist is
+//! requested with each part. The index of the archive says which segments are listed; the lines follow it whenever a
 //! playlist is rendered.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,15 +10,15 @@ use super::listed::{ArchivedTrack, Edition};
 use crate::dvr::{SegmentEntry, TrackIndex};
 use crate::model::{Msn, TrackId};
 
-/// The printed lines of a stream's tracks.
+/// The lines of a stream's tracks.
 #[derive(Debug, Default)]
 pub struct HlsHistory {
     tracks: BTreeMap<TrackId, Lines>,
 }
 
 impl HlsHistory {
-    /// Brings the lines of a track up to what its archive lists; without an archive there are none. Those of another
-    /// life's tracks are dropped.
+    /// Brings the lines of a track up to date with its archive. Drops those of other lives, and all if there is no
+    /// archive.
     pub fn follow(&mut self, track: TrackId, archived: Option<ArchivedTrack<'_>>) -> Option<&Lines> {
         let Some(archived) = archived else {
             self.tracks.remove(&track);
@@ -34,11 +34,11 @@ impl HlsHistory {
 /// The lines of one track.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// What they were printed of. Lines of another edition count for nothing: it may list segments in the place of gaps.
+    /// The edition that they were written from. In another edition, a gap may be a whole segment.
     of: Option<Edition>,
-    /// The first segment that they are of.
+    /// The MSN of the first segment.
     from: Msn,
-    /// How long each segment's lines are, in bytes.
+    /// The length of each segment's lines, in bytes.
     lengths: VecDeque<usize>,
     text: String,
 }
@@ -61,17 +61,18 @@ impl Lines {
         }
     }
 
-    /// Bytes of all lines.
+    /// Returns the length of all lines, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.text.len()
     }
 
-    /// Writes the lines of all segments of `index`, which they have followed, but the first `skipped`. Returns what a segment
-    /// after them depends on.
+    /// Writes the lines of all segments of `index`, which they have followed, but the first `skipped`. Returns what the
+    /// lines of the next segment depend on.
     pub fn write(&self, out: &mut String, index: &TrackIndex, skipped: usize) -> Option<Before> {
         let entry = index.listed().nth(skipped)?;
         let (first, last) = (index.listed().next()?, index.listed().next_back()?);
-        // The first of the playlist has lost its EXT-X-DISCONTINUITY; and whichever is printed first needs an EXT-X-MAP.
+        // The first segment of a playlist has no EXT-X-DISCONTINUITY, and the first one that is written needs an
+        // EXT-X-MAP.
         write(out, index, entry, Before::first(first));
         let at: usize = self.lengths.iter().take(skipped + 1).sum();
         out.push_str(self.text.get(at..).unwrap_or(""));

@@ -6,24 +6,24 @@ use std::fmt::{self, Write as _};
 use crate::dvr::SegmentEntry;
 use crate::model::time::Timescale;
 
-/// More EXT-X-DISCONTINUITY tags than this are never printed between two segments.
+/// Most EXT-X-DISCONTINUITY tags between two segments.
 const DISCONTINUITIES_MAX: u32 = 16;
 
-/// What the lines of a segment depend on: what was printed before it.
+/// What the lines of a segment depend on: the segment before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Before {
-    /// The init segment that applies, once one was named.
+    /// The init segment that applies, once a line has named one.
     pub init: Option<u16>,
     discontinuity: u32,
 }
 
 impl Before {
-    /// Before the first segment, whose own EXT-X-DISCONTINUITY has left with its predecessor.
+    /// Returns the state before the first segment, whose own EXT-X-DISCONTINUITY has left with its predecessor.
     pub fn first(segment: &SegmentEntry) -> Self {
         Before { init: None, discontinuity: segment.discontinuity }
     }
 
-    /// After a segment.
+    /// Returns the state after a segment.
     pub fn after(segment: &SegmentEntry) -> Self {
         Before { init: Some(segment.init), discontinuity: segment.discontinuity }
     }
@@ -48,7 +48,7 @@ pub fn finish(out: &mut String, segment: &SegmentEntry, scale: Timescale) {
     let _ = writeln!(out, "{gap}#EXTINF:{},\n{}.m4s", Seconds(segment.duration, scale), segment.msn);
 }
 
-/// Ticks as seconds with six digits, which every implementation reads, rounded to the nearest.
+/// Ticks, shown as seconds with six digits, rounded to the nearest: every implementation reads that.
 #[derive(Debug, Clone, Copy)]
 pub struct Seconds(pub u64, pub Timescale);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use damson_core::link::query::{QueryAnswer, QueryError};
-use damson_core::manifest::{HttpError, hls};
+use damson_core::manifest::HttpError;
 use damson_core::model::{Msn, NodeId, Peer, Record, TrackId};
 use damson_core::swarm;
 use damson_core::testing::playlist::ReadPlaylist;
@@ -127,7 +127,7 @@ fn text(store: &Store) -> String {
     let stream = store.get("cam1").expect("held");
     let mut state = stream.lock();
     let (listed, _) = state.rendered();
-    hls::media(listed, VIDEO).expect("listed")
+    synthetic::playlist(listed, VIDEO).expect("listed")
 }
 
 async fn same(a: &Store, b: &Store) {

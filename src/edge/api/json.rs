@@ -30,7 +30,7 @@ pub(crate) fn json(edge: &Edge, route: &Route<'_>) -> Result<Value, HttpError> {
     }
 }
 
-/// Returns what stops and starts the nodes of a demo.
+/// Returns the control of a demo's nodes.
 pub(crate) fn control(edge: &Edge) -> Result<&Arc<dyn Control>, HttpError> {
     edge.config().control.as_ref().ok_or_else(|| HttpError::new(404, "request: this node is not part of a demo"))
 }
@@ -61,21 +61,28 @@ pub(crate) fn stream(edge: &Edge, stream: &Stream) -> Value {
 fn track(window: &Window, track: &Track) -> Value {
     let held = window.track(track.id);
     let last = held.and_then(TrackWindow::last);
-    let mut json = json!({ "name": track.name, "codec": track.codec, "language": track.language });
-    match track.kind {
+    let kind = match track.kind {
         TrackKind::Video(VideoInfo { width, height, frame_rate_milli, .. }) => {
-            json["width"] = width.into();
-            json["height"] = height.into();
-            json["frame_rate"] = (f64::from(frame_rate_milli) / 1_000.0).into();
+            json!({ "width": width, "height": height, "frame_rate": f64::from(frame_rate_milli) / 1_000.0 })
         }
         TrackKind::Audio(AudioInfo { sample_rate, channels }) => {
-            json["sample_rate"] = sample_rate.into();
-            json["channels"] = channels.into();
+            json!({ "sample_rate": sample_rate, "channels": channels })
         }
-    }
-    json["bandwidth"] = bandwidth(window, track).0.into();
-    json["first_msn"] = held.and_then(|t| t.listed().next()).map(|s| s.msn).into();
-    json["last_msn"] = last.map(|l| l.0).into();
-    json["last_part"] = last.map(|l| l.1).into();
-    json
+    };
+    let listed = json!({
+        "bandwidth": bandwidth(window, track).0,
+        "first_msn": held.and_then(|t| t.listed().next()).map(|s| s.msn),
+        "last_msn": last.map(|l| l.0),
+        "last_part": last.map(|l| l.1),
+    });
+    merged([json!({ "name": track.name, "codec": track.codec, "language": track.language }), kind, listed])
+}
+
+/// Returns one object with the fields of several.
+pub(crate) fn merged<const N: usize>(objects: [Value; N]) -> Value {
+    let fields = objects.into_iter().filter_map(|object| match object {
+        Value::Object(fields) => Some(fields),
+        _ => None,
+    });
+    Value::Object(fields.flatten().collect())
 }

@@ -52,6 +52,7 @@ use damson_core::model::{LatencyBreakdown, Msn, NodeId, NodeName, Stage, TrackId
 use damson_core::window::{Part, TrackWindow};
 use serde_json::{Value, json};
 
+use super::json::merged;
 use crate::clock;
 use crate::edge::context::Edge;
 use crate::edge::streams::Stream;
@@ -127,15 +128,6 @@ fn traced_part(track: &TrackWindow, msn: Option<Msn>, part: Option<u16>) -> Resu
 
 fn whole(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Returns one object with the fields of several.
-fn merged<const N: usize>(objects: [Value; N]) -> Value {
-    let fields = objects.into_iter().filter_map(|object| match object {
-        Value::Object(fields) => Some(fields),
-        _ => None,
-    });
-    Value::Object(fields.flatten().collect())
 }
 
 /// The node of a hop; `None` for this edge, behind the last hop.

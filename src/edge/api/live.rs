@@ -38,19 +38,19 @@ use crate::edge::streams::Stream;
 use crate::net::drain::{Drain, Ended};
 use crate::observe::metrics::RequestKind;
 
-/// How often an overview is sent.
+/// The interval of overviews.
 const OVERVIEW: Duration = Duration::from_secs(1);
 
-/// How long a client may take for one message, the last one above all.
+/// The timeout of sending one message.
 const SEND_MAX: Duration = Duration::from_secs(5);
 
-/// The longest message of a client, in bytes: none has anything to say.
+/// The longest message of a client, in bytes. Clients have nothing to send.
 const SAID_MAX: usize = 4 << 10;
 
-/// What may wait for a client to take it, in bytes.
+/// Most bytes that wait for a client to take them.
 const QUEUE_MAX: usize = 256 << 10;
 
-/// Whether a request is the opening handshake of a WebSocket (RFC 6455 4.1).
+/// Returns true if a request is the opening handshake of a WebSocket (RFC 6455 4.1).
 pub(crate) fn is_asked(request: &Request<()>) -> bool {
     let upgrade =
         request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
@@ -81,7 +81,8 @@ pub(crate) fn open<'a>(edge: &'a Edge, request: &Request<()>) -> Result<Opened<'
     Ok(Opened { stream, track, accept: derive_accept_key(key), _place: place })
 }
 
-/// Answers the handshake, and feeds the client until one side stops. `ahead` is what the client has sent since the handshake.
+/// Answers the handshake, and feeds the client until one side closes. `ahead` is what the client has sent since the
+/// handshake.
 pub(crate) async fn serve(
     mut io: impl AsyncRead + AsyncWrite + Unpin,
     ahead: Vec<u8>,
@@ -104,33 +105,34 @@ pub(crate) async fn serve(
         .write_buffer_size(0)
         .max_write_buffer_size(QUEUE_MAX);
     let mut socket = WebSocketStream::from_partially_read(io, ahead, Role::Server, Some(config)).await;
-    if let Some((code, reason)) = feed(&mut socket, edge, &opened.stream, opened.track, drain).await {
+    let why = tokio::select! {
+        biased;
+        () = drain.closing() => Some((CloseCode::Away, "the node is shutting down")),
+        why = feed(&mut socket, edge, &opened.stream, opened.track) => why,
+    };
+    if let Some((code, reason)) = why {
         let last = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
         tokio::time::timeout(SEND_MAX, socket.send(last)).await??;
     }
     Ok(())
 }
 
-/// Sends until there is a reason to stop; `None` where the client has gone.
+/// Sends messages until there is a reason to close; returns `None` if the client has closed.
 async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocketStream<S>,
     edge: &Edge,
     stream: &Arc<Stream>,
     track: Option<TrackId>,
-    drain: &Drain,
 ) -> Option<(CloseCode, &'static str)> {
-    let away = Some((CloseCode::Away, "the node is shutting down"));
-    let mut closing = std::pin::pin!(drain.closing());
     let mut listed = stream.lock().listed().follow();
     let mut each = tokio::time::interval(OVERVIEW);
     each.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let text = tokio::select! {
             biased;
-            () = closing.as_mut() => return away,
-            // Pings are answered within.
+            // This answers pings, too.
             said = socket.next() => match said {
-                // RFC 6455 5.5.1: the answer waits to be sent, and nothing more is.
+                // RFC 6455 5.5.1: the answer waits to be sent, and is the last message.
                 Some(Ok(Message::Close(_))) => {
                     let _ = tokio::time::timeout(SEND_MAX, socket.flush()).await;
                     return None;
@@ -139,19 +141,14 @@ async fn feed<S: AsyncRead + AsyncWrite + Unpin>(
                 Some(Ok(_)) => continue,
             },
             part = listed.recv() => match part {
-                Ok(part) if track.is_some_and(|track| part.account().id.track != track) => continue,
-                Ok(part) => part.text(|account| latency::part_message(edge, stream, account)),
+                Ok(part) if track.is_some_and(|track| part.breakdown().id.track != track) => continue,
+                Ok(part) => part.text(|breakdown| latency::part_message(edge, stream, breakdown)),
                 Err(RecvError::Lagged(_)) => return Some((CloseCode::Again, "too slow")),
                 Err(RecvError::Closed) => return Some((CloseCode::Normal, "the stream is gone")),
             },
             _ = each.tick() => latency::overview_message(edge, stream, track).into(),
         };
-        let sent = tokio::select! {
-            biased;
-            () = closing.as_mut() => return away,
-            sent = tokio::time::timeout(SEND_MAX, socket.send(Message::Text(text))) => sent,
-        };
-        match sent {
+        match tokio::time::timeout(SEND_MAX, socket.send(Message::Text(text))).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return None,
             Err(_) => return Some((CloseCode::Again, "too slow")),

@@ -1,4 +1,4 @@
-//! A deadline that moves with each request or write, and costs nothing while it isn't reached.
+//! A deadline that moves with each request or write, and costs nothing until it is reached.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep};
 
-/// Sets its timer only when somebody waits, and again only when the timer fires or `due` comes sooner.
+/// Sets its timer only when something waits for it. Sets it again only when it fires, or when `due` is sooner.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
-    /// When it is reached; never where there is none.
+    /// The time of the deadline, if there is one.
     pub(crate) due: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }

@@ -1,7 +1,8 @@
-//! What an HTTP/2 connection has under way: who watches over it ends one that stalls, idles, or asks and takes back.
+//! Watches the streams of an HTTP/2 connection, and ends it when one stalls, when none is used, or when the client
+//! cancels too many requests.
 //!
-//! hyper tells nothing of streams. But it drops what a stream has: a request's future with the request, its data when they
-//! are sent or the stream is reset. So each of them has a [`WatchedChunks`].
+//! hyper tells nothing of streams. But it drops the future of a request that is cancelled, and the data of a stream
+//! that are sent or reset. So [`PendingRequest`] and [`WatchedChunks`] watch for their own drop.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -21,25 +22,25 @@ use crate::edge::chunks::Chunks;
 use crate::edge::limits::{Limits, TAKEN_BACK_MAX};
 use crate::edge::request_times::Timed;
 
-/// What is under way on one connection.
+/// The requests and data of one connection.
 #[derive(Debug)]
 pub(crate) struct H2Streams {
     counts: Mutex<StreamCounts>,
-    /// More was taken back than may be.
+    /// Notified when the client cancels too many requests.
     abused: Notify,
 }
 
 #[derive(Debug)]
 struct StreamCounts {
     next: u64,
-    /// When data that wait for the client moved last.
+    /// When the data of each stream moved last.
     data: BTreeMap<u64, Time>,
     /// Requests that aren't answered yet.
     asked: u64,
     answered: u64,
-    /// Requests that the client has taken back before they were answered.
+    /// Requests that the client has cancelled before they were answered.
     taken_back: u64,
-    /// When the last request came, or the last data went.
+    /// When the last request came, or the last data went out.
     last: Time,
 }
 
@@ -49,17 +50,17 @@ impl StreamCounts {
     }
 }
 
-/// Why a connection is to end.
+/// The reason to end a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConnectionFault {
-    /// Of [`Limits::stall`].
-    #[error("the client takes nothing of a stream")]
+    /// See [`Limits::stall`].
+    #[error("the client takes no data of a stream")]
     Stalled,
-    /// Of [`TAKEN_BACK_MAX`].
-    #[error("the client asks, and takes back")]
+    /// See [`TAKEN_BACK_MAX`].
+    #[error("the client cancels too many requests")]
     TakenBack,
-    /// Of [`Limits::idle`].
-    #[error("the client asks for nothing")]
+    /// See [`Limits::idle`].
+    #[error("the client sends no requests")]
     Idle,
 }
 
@@ -70,7 +71,7 @@ impl H2Streams {
         Arc::new(H2Streams { counts: Mutex::new(counts), abused: Notify::new() })
     }
 
-    /// Notes that a request has come.
+    /// Counts a request that has come.
     pub(crate) fn ask(self: &Arc<Self>) -> PendingRequest {
         let mut counts = self.counts.lock();
         counts.asked += 1;
@@ -78,7 +79,7 @@ impl H2Streams {
         PendingRequest { streams: Arc::clone(self), answered: false }
     }
 
-    /// Makes a body whose data are watched. A part, which is what is timed, is one frame.
+    /// Makes a body whose data are watched. `timed` ends with its first frame: a part is one frame.
     pub(crate) fn body(
         self: Arc<Self>,
         body: ResponseBody,
@@ -89,7 +90,7 @@ impl H2Streams {
         })
     }
 
-    /// Waits until something is wrong.
+    /// Waits for a reason to end the connection.
     pub(crate) async fn watch(&self, limits: &Limits) -> ConnectionFault {
         let pause = limits.stall.min(limits.idle) / 4;
         loop {
@@ -103,7 +104,7 @@ impl H2Streams {
         }
     }
 
-    /// Says what is wrong by `now`.
+    /// Returns the reason to end the connection at `now`, if there is one.
     fn check(&self, now: Time, limits: &Limits) -> Result<(), ConnectionFault> {
         let counts = self.counts.lock();
         if counts.is_abused() {
@@ -120,7 +121,7 @@ impl H2Streams {
     }
 }
 
-/// A request under way.
+/// A request that isn't answered yet.
 #[derive(Debug)]
 pub(crate) struct PendingRequest {
     streams: Arc<H2Streams>,
@@ -144,7 +145,7 @@ impl Drop for PendingRequest {
     }
 }
 
-/// Data that wait for the client.
+/// Data that wait for the client to take them.
 #[derive(Debug)]
 pub(crate) struct WatchedChunks {
     chunks: Chunks,

@@ -1,5 +1,5 @@
-//! A player's connection, as hyper is given it: it knows HTTP/2 by its first bytes, has whole segments sent from files,
-//! and ends when the player takes nothing any more.
+//! The socket of a player's connection: it detects HTTP/2 by the first bytes, sends whole segments from files, and
+//! fails when the player takes no data.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::clock;
 use crate::edge::sendfile::{FileSlot, MemoryFile, sys};
 use crate::net::preface::Prefaced;
 
-/// A player's connection.
+/// A player's socket.
 #[derive(Debug)]
 pub(crate) struct PlayerSocket {
     stream: Prefaced<TcpStream>,
@@ -23,13 +23,13 @@ pub(crate) struct PlayerSocket {
 }
 
 impl PlayerSocket {
-    /// Makes one of `stream`, which may take no byte for `longest`.
+    /// Makes one of `stream`, which fails after taking no byte for `longest`.
     pub(crate) fn new(stream: TcpStream, slot: FileSlot, longest: Duration) -> Self {
         let stall = Stall { longest, deadline: Deadline::default() };
         PlayerSocket { stream: Prefaced::new(stream), slot, stall }
     }
 
-    /// Whether the client begins as one of HTTP/2 does. What was read for that is read again.
+    /// Returns true if the client begins with the preface of HTTP/2. The bytes are read again later.
     pub(crate) async fn begins_as_h2(&mut self) -> io::Result<bool> {
         self.stream.begins_as_h2().await
     }
@@ -58,9 +58,8 @@ impl AsyncRead for PlayerSocket {
 
 impl AsyncWrite for PlayerSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let written = Pin::new(this.stream.get_mut()).poll_write(cx, buf);
-        this.stall.watch(cx, written)
+        let written = Pin::new(self.stream.get_mut()).poll_write(cx, buf);
+        self.stall.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -75,7 +74,7 @@ impl AsyncWrite for PlayerSocket {
                 if let Some((at, len)) = file.run(slices) {
                     return this.poll_send(cx, &file, at, len);
                 }
-                // The head goes first, and alone.
+                // The head is written first, and alone.
                 let copied = slices.iter().take_while(|slice| file.find(slice).is_none()).count();
                 &slices[..copied]
             }

@@ -1,4 +1,4 @@
-//! What the streams of a node have in common.
+//! Everything that the streams of a node share.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use super::timers::StreamTimers;
 use crate::dvr::{ArchiveWriter, Fetcher};
 use crate::observe::{Exporter, Metrics};
 
-/// Most requests held in all; the next one is answered 503.
+/// Most held requests of the node; the next one is answered 503.
 const WAITERS_MAX: usize = 100_000;
 
-/// Timers, archives, the number of requests held, and who is told of what is listed.
+/// The timers, archives, metrics and places for held requests of all streams.
 #[derive(Debug)]
 pub(crate) struct StreamsShared {
     timers: StreamTimers,
     archives: Archives,
-    /// Places for held requests.
+    /// The places for held requests.
     places: Arc<Semaphore>,
     exporter: Option<Exporter>,
     metrics: Arc<Metrics>,
@@ -53,15 +53,15 @@ impl StreamsShared {
         &self.metrics
     }
 
-    /// Counts a part that was listed, and exports where its time went.
-    pub(crate) fn part_listed(&self, name: &StreamName, account: &Arc<LatencyBreakdown>) {
-        self.metrics.part_listed(account);
+    /// Counts a part that was listed, and exports its latency.
+    pub(crate) fn part_listed(&self, name: &StreamName, breakdown: &Arc<LatencyBreakdown>) {
+        self.metrics.part_listed(breakdown);
         if let Some(exporter) = &self.exporter {
-            exporter.listed(name, account, &self.metrics);
+            exporter.listed(name, breakdown, &self.metrics);
         }
     }
 
-    /// Returns how many requests are held.
+    /// Returns the number of held requests.
     pub(crate) fn waiting(&self) -> usize {
         WAITERS_MAX - self.places.available_permits()
     }
@@ -74,7 +74,7 @@ impl StreamsShared {
         })
     }
 
-    /// Lets nobody wait any more, and has the archives written.
+    /// Rejects all further held requests, and has the archives written.
     pub(crate) fn close(&self) {
         self.places.close();
         if let Some(writer) = self.archives.writer() {
@@ -88,7 +88,7 @@ pub(crate) fn closing() -> HttpError {
     HttpError::new(503, "edge: shutting down; use another edge")
 }
 
-/// Returns the error of a request that can't be held since too many are.
+/// Returns the error of a request beyond the limit of held requests.
 pub(crate) fn too_many() -> HttpError {
     HttpError::new(503, "edge: too many requests are held already")
 }

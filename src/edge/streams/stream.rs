@@ -1,6 +1,6 @@
-//! One stream: its window, its DVR, what is rendered of them, and the requests that wait for more.
+//! A stream: its window, its DVR, their rendered documents, and the requests that wait for more.
 //!
-//! One lock a stream, held for a lookup, an insertion or a rendering, never over an await.
+//! Each stream has one lock. It is held for a lookup, an insertion or a rendering, but never over an await.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use damson_core::model::limits::APPEAR_MAX;
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::{LifeId, Msn, StreamName, TrackId};
 use damson_core::swarm;
-use damson_core::swarm::{Entry, Kept};
+use damson_core::swarm::Entry;
 use damson_core::window::held_requests::{HeldRequests, Token, WaitFor, Wake};
 use damson_core::window::{Input, Lookup, Output, Segment, Window, held_requests};
 use parking_lot::{Mutex, MutexGuard};
@@ -30,12 +30,12 @@ use crate::edge::headers::MediaHeads;
 use crate::edge::limits::Visitor;
 use crate::edge::request_times::RequestTimes;
 
-/// How long documents wait for what was before this node's window, when it has just come.
+/// The time for which documents of a new stream wait for a listing of what was before its window.
 const LISTING_WAIT: Duration = Duration::from_secs(2);
-/// How long a keeper may take to list what it has.
+/// The timeout of a listing from another node.
 const LISTING_MAX: Duration = Duration::from_secs(8);
 
-/// One stream.
+/// A stream that the node holds.
 #[derive(Debug)]
 pub struct Stream {
     name: StreamName,
@@ -45,20 +45,22 @@ pub struct Stream {
     summaries: Summaries,
 }
 
-/// What is held of a stream, behind its lock.
+/// The state of a stream, behind its lock.
 #[derive(Debug)]
 pub(crate) struct StreamState {
     window: Window,
     dvr: StreamDvr,
     documents: Documents,
     heads: MediaHeads,
-    /// When the newest listing or record was taken in.
+    /// When the newest listing or record was taken in, as wallclock and as monotonic time.
     published_at: UnixTime,
     published: Time,
     listed: ListedParts,
     entry: Option<Entry>,
-    /// The directory has forgotten it: the rest is served until then.
+    /// When the stream goes, once the directory has dropped it. The rest is served until then.
     gone_at: Option<Time>,
+    /// The deadline that the timers have. It may be sooner than necessary, but never later.
+    armed: Option<Time>,
     waiters: HeldRequests<oneshot::Sender<Wake>>,
 }
 
@@ -74,6 +76,7 @@ impl Stream {
             listed: ListedParts::default(),
             entry: None,
             gone_at: None,
+            armed: None,
             waiters: HeldRequests::default(),
         };
         let times = RequestTimes::new(Arc::clone(shared.metrics()));
@@ -85,17 +88,17 @@ impl Stream {
         &self.name
     }
 
-    /// Returns what the requests for it take.
+    /// Returns the timings of its requests.
     pub(crate) fn times(&self) -> &Arc<RequestTimes> {
         &self.times
     }
 
-    /// Returns the state, until the guard is dropped, which wakes whom the changes satisfy.
+    /// Locks the state. Dropping the guard wakes the requests that a change satisfies.
     pub(crate) fn lock(&self) -> Guard<'_> {
         Guard { stream: self, state: self.state.lock() }
     }
 
-    /// Tells the window something.
+    /// Passes an input to the window.
     pub(crate) fn take_in(&self, input: Input) {
         let now = clock::now();
         let mut guard = self.lock();
@@ -108,19 +111,22 @@ impl Stream {
         state.publish(now, &self.name, &self.shared);
     }
 
-    /// Tells it that its timer is due.
+    /// Does what is due: the timer has fired.
     pub(crate) fn tick(&self, now: Time) {
-        self.lock().waiters.handle(now, held_requests::Input::Timeout);
+        let mut state = self.lock();
+        state.armed = None;
+        state.waiters.handle(now, held_requests::Input::Timeout);
+        drop(state);
         self.take_in(Input::Timeout);
     }
 
-    /// The directory has it, or a newer entry of it.
+    /// Takes in the directory's entry.
     pub(crate) fn announce(&self, entry: Entry) {
         self.lock().entry = Some(entry);
     }
 
-    /// The directory has forgotten it. What is held of it is served for one more playlist, so that its viewers see the
-    /// end; an archive for as long as it reaches back. Whether it is over at once.
+    /// Takes in that the directory has dropped the stream. The window is served for the duration of one more playlist,
+    /// so that viewers see the end, and an archive for its depth. Returns true if the stream is gone at once.
     pub(crate) fn expire(&self) -> bool {
         let mut state = self.lock();
         state.entry = None;
@@ -131,25 +137,25 @@ impl Stream {
         rest.is_zero()
     }
 
-    /// Whether its rest was served for long enough.
+    /// Returns true once the rest was served for long enough.
     pub(crate) fn is_gone(&self, now: Time) -> bool {
         self.lock().gone_at.is_some_and(|at| at <= now)
     }
 
-    /// Lets go of all who wait, and of the archive.
+    /// Wakes all held requests, and removes the archive.
     pub(crate) fn remove(&self) {
         let mut state = self.lock();
         state.waiters.handle(clock::now(), held_requests::Input::Reset);
         state.dvr.remove(self.shared.archives().writer());
     }
 
-    /// Answers all who wait: the node goes down.
+    /// Answers all held requests, since the node shuts down.
     pub(crate) fn close(&self) {
         self.lock().waiters.handle(clock::now(), held_requests::Input::Close);
     }
 
-    /// Asks until there is an answer, a fault, or no more time: what `ask` says to wait for is waited
-    /// for, at most until its hold since it was asked is over.
+    /// Calls `ask` until it returns an answer or an error. Between two calls the request is held until what `ask` waits
+    /// for is there, or it was held for as long as `ask` allows.
     pub(crate) async fn resolve<T>(
         self: &Arc<Self>,
         requester: Requester<'_>,
@@ -179,28 +185,28 @@ impl Stream {
         }
     }
 
-    /// Returns what the last seconds of a track, or of all, come to.
+    /// Returns the summary of a track, or of all tracks.
     pub(crate) fn summary(&self, track: Option<TrackId>) -> Arc<[WindowSummary]> {
         let now = clock::now();
         self.summaries.get(now, track, || {
-            let accounts: Vec<_> = self.lock().listed.of(now, track).cloned().collect();
-            WindowSummary::all(now, &accounts, &self.times)
+            let breakdowns: Vec<_> = self.lock().listed.of(now, track).cloned().collect();
+            WindowSummary::all(now, &breakdowns, &self.times)
         })
     }
 
-    /// Returns a whole segment that has left the window, if it is in memory.
+    /// Returns a segment that has left the window, if memory has it.
     pub(crate) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
         self.shared.archives().in_memory(&self.key(life, track, msn))
     }
 
-    /// Reads an archived segment that isn't in memory: from the disk, or from another node.
+    /// Reads an archived segment that isn't in memory, from the disk or from another node.
     pub(crate) async fn archived(&self, life: LifeId, track: TrackId, msn: Msn) -> Result<Arc<Segment>, HttpError> {
         let key = self.key(life, track, msn);
         let whereabouts = self.lock().dvr.whereabouts(&key).ok_or_else(gone)?;
         self.shared.archives().read(key, whereabouts).await
     }
 
-    /// Reads a segment for another node: only what is here.
+    /// Reads a segment for another node, from this node alone.
     pub(crate) async fn given(&self, key: SegmentKey) -> Option<Arc<Segment>> {
         {
             let state = self.lock();
@@ -216,12 +222,7 @@ impl Stream {
         self.shared.archives().load(key).await
     }
 
-    /// Returns what this node keeps, for others to know.
-    pub(crate) fn kept_here(&self) -> Option<Kept> {
-        self.lock().dvr.kept_here()
-    }
-
-    /// Takes in who keeps what of it, beside this node.
+    /// Takes in which other nodes archive what of it.
     pub(crate) fn kept_elsewhere(self: &Arc<Self>, keepers: Vec<swarm::Keeper>) {
         {
             let mut guard = self.lock();
@@ -231,12 +232,12 @@ impl Stream {
         self.catch_up();
     }
 
-    /// Does what the archives' writer asks.
+    /// Does a task of the archives' writer.
     pub(crate) fn tend(&self, task: &Task) {
         self.lock().dvr.tend(task, self.shared.archives());
     }
 
-    /// Asks a keeper for what was before this node's window, if anything is missing.
+    /// Asks another node for what was before this node's window, if anything is missing.
     pub(crate) fn catch_up(self: &Arc<Self>) {
         let Some(fetcher) = self.shared.archives().fetcher() else { return };
         let Some((keeper, life)) = self.lock().dvr.ask(clock::now()) else { return };
@@ -246,17 +247,17 @@ impl Stream {
             tokio::pin!(listing);
             let mut answer = tokio::time::timeout(LISTING_WAIT, &mut listing).await;
             if answer.is_err() {
-                // They are shown the window alone, and more when it comes.
+                // Requests see the window alone, and more when the listing comes.
                 stream.lock().stop_waiting();
                 answer = tokio::time::timeout(LISTING_MAX, listing).await;
             }
             match &answer {
                 Ok(Ok(_)) => {}
                 Ok(Err(refusal)) => {
-                    tracing::warn!(stream = %stream.name, keeper = %keeper.id, %refusal, "DVR: the keeper doesn't list what it has");
+                    tracing::warn!(stream = %stream.name, node = %keeper.id, %refusal, "DVR: the node sent no listing");
                 }
                 Err(_) => {
-                    tracing::warn!(stream = %stream.name, keeper = %keeper.id, "DVR: the keeper doesn't answer");
+                    tracing::warn!(stream = %stream.name, node = %keeper.id, "DVR: the node doesn't answer");
                 }
             }
             {
@@ -265,11 +266,11 @@ impl Stream {
                 let listing = answer.ok().and_then(Result::ok);
                 let told = state.dvr.join(life, listing, &state.window, stream.shared.archives());
                 if let Some((from, count)) = told {
-                    tracing::info!(stream = %stream.name, keeper = %keeper.id, from, count, "DVR: lists what another node keeps");
+                    tracing::info!(stream = %stream.name, node = %keeper.id, from, count, "DVR: the node's archive is listed, too");
                 }
                 state.stop_waiting();
             }
-            // Of the next, if that one hadn't all of it.
+            // If something is still missing, another node is next.
             stream.catch_up();
         });
     }
@@ -279,32 +280,31 @@ impl Stream {
     }
 }
 
-/// Who asks, and since when.
+/// The time of a request, and its visitor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Requester<'a> {
     pub(crate) at: Time,
-    /// Whose places for held requests it takes; a response under way takes none.
+    /// The visitor whose places for held requests it takes; a response under way takes none.
     pub(crate) visitor: Option<&'a Visitor>,
 }
 
-/// What a request finds.
+/// The result of a look at the state.
 #[derive(Debug)]
 pub(crate) enum Step<T> {
-    /// What it asked for.
     Answer(T),
-    /// Not there yet: wait at this place, so long in all.
+    /// Wait for this, for at most this long since the request.
     Wait(WaitFor, Duration),
 }
 
 impl<T> Step<T> {
-    /// Waits for the stream itself.
+    /// Waits for the stream to appear.
     pub(crate) fn appear(place: WaitFor) -> Self {
         Step::Wait(place, APPEAR_MAX)
     }
 }
 
 impl StreamState {
-    /// Returns what is held.
+    /// Returns the window.
     pub(crate) fn window(&self) -> &Window {
         &self.window
     }
@@ -314,28 +314,28 @@ impl StreamState {
         self.entry.as_ref()
     }
 
-    /// Returns what is kept from before the window.
+    /// Returns the DVR.
     pub(crate) fn dvr(&self) -> &StreamDvr {
         &self.dvr
     }
 
-    /// Returns its newest parts, and where their time went.
+    /// Returns the newest parts, and their latency.
     pub(crate) fn listed(&self) -> &ListedParts {
         &self.listed
     }
 
-    /// Returns when the newest listing or record was taken in: on the wallclock, and on our own.
+    /// Returns when the newest listing or record was taken in, as wallclock and as monotonic time.
     pub(crate) fn published(&self) -> (UnixTime, Time) {
         (self.published_at, self.published)
     }
 
-    /// Returns what is listed, and the documents rendered from it.
+    /// Returns what is listed, and the documents that are rendered from it.
     pub(crate) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
         self.documents.refresh(self.window.version() + self.dvr.version(), self.published_at);
         (self.dvr.listed(&self.window), &mut self.documents)
     }
 
-    /// Returns the window, and the heads rendered of what is in it.
+    /// Returns the window, and the rendered heads of its parts and segments.
     pub(crate) fn headed(&mut self) -> (&Window, &mut MediaHeads) {
         (&self.window, &mut self.heads)
     }
@@ -348,14 +348,14 @@ impl StreamState {
         Ok(Hold { stream: Arc::clone(stream), token, receiver, is_woken: false, _place: place })
     }
 
-    /// Shows those who wait for what other nodes keep what there is.
+    /// Wakes documents that wait for a listing.
     fn stop_waiting(&mut self) {
         if self.dvr.stop_waiting() {
             self.waiters.handle(clock::now(), held_requests::Input::Reset);
         }
     }
 
-    /// Tells the held requests what the window has told.
+    /// Wakes the requests that the window's outputs satisfy.
     fn publish(&mut self, now: Time, name: &StreamName, shared: &StreamsShared) {
         let (mut listed, mut changed) = (false, false);
         while let Some(output) = self.window.poll_output() {
@@ -374,9 +374,9 @@ impl StreamState {
                         shared.metrics().gap_listed();
                     } else if let Some(Lookup::Ready(part)) =
                         self.window.track(track).map(|track| track.part(msn, part))
-                        && let Some(account) = self.listed.push(part)
+                        && let Some(breakdown) = self.listed.push(part)
                     {
-                        shared.part_listed(name, &account);
+                        shared.part_listed(name, &breakdown);
                     }
                     self.waiters.handle(now, held_requests::Input::Listed(track, msn, part));
                 }
@@ -394,14 +394,14 @@ impl StreamState {
                 self.waiters.handle(now, held_requests::Input::Completed(track.id(), whole));
             }
         }
-        // At the end nothing more comes that would wake who waits for it.
+        // After the end nothing more comes that could wake a request.
         if self.window.record().is_some_and(|r| r.ended.is_some()) {
             self.waiters.handle(now, held_requests::Input::Reset);
         }
     }
 }
 
-/// The lock on a stream's state. Dropping it wakes who is to be woken, and arms the stream's timer.
+/// The lock on a stream's state. Dropping it wakes requests, and arms the stream's timer.
 pub(crate) struct Guard<'a> {
     stream: &'a Stream,
     state: MutexGuard<'a, StreamState>,
@@ -423,12 +423,15 @@ impl std::ops::DerefMut for Guard<'_> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         while let Some((sender, wake)) = self.state.waiters.poll_output() {
-            // An error says that the request is gone already.
+            // An error says that the request is gone.
             let _ = sender.send(wake);
         }
         let deadlines = [self.state.window.poll_timeout(), self.state.waiters.poll_timeout(), self.state.gone_at];
-        if let Some(at) = deadlines.into_iter().flatten().min() {
-            self.stream.shared.timers().arm(&self.stream.name, at);
+        let armed = self.state.armed;
+        let at = deadlines.into_iter().flatten().min().filter(|at| armed.is_none_or(|armed| *at < armed));
+        if let Some(at) = at {
+            self.stream.shared.timers().arm(&self.stream.name, armed, at);
+            self.state.armed = Some(at);
         }
     }
 }
