@@ -85,7 +85,7 @@ mod tests {
 
     type Body = BoxStream<'static, Result<Chunks, HttpError>>;
 
-    /// A stream of one part, and a body that follows its first segment.
+    /// Makes a stream of one part, and a body that follows its first segment.
     fn followed(sent: &Counter) -> (Arc<Store>, Record, Body) {
         let (store, record) = (Store::new(Arc::new(Metrics::default())), synthetic::record("cam1"));
         store.record(record.clone());
@@ -95,7 +95,7 @@ mod tests {
         (store, record, body)
     }
 
-    /// A part of so many bytes more than 100 as its number is.
+    /// Delivers a part, whose length is 100 bytes more than its number.
     fn put(store: &Store, record: &Record, part: u16) {
         let (header, body, trace) = synthetic::part(record, VIDEO, FIRST_MSN, part, 100 + usize::from(part));
         store.part(&record.stream, header, body, trace, clock::now());
@@ -105,7 +105,7 @@ mod tests {
         body.next().await.map(|piece| piece.map(|chunks| chunks.remaining()))
     }
 
-    /// Whether nothing is there yet.
+    /// Returns true if there is nothing to send yet.
     async fn waits(follow: &mut Body) -> bool {
         tokio::select! { biased; _ = next(follow) => false, () = ready(()) => true }
     }

@@ -107,33 +107,31 @@ impl Reply {
         let Reply { mut body, headers, etag, ranges, file, timed } = self;
         let timed = timed.filter(|_| !head);
         let is_known = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));
-        // These header fields are written once for all requests.
-        let is_plain = !is_known && version != Version::HTTP_2;
-        let (fields, mut headers) = match headers {
-            ReplyHeaders::Own(headers) => (None, headers),
-            ReplyHeaders::Document(document, blocking) => {
-                let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
-                body = ResponseBody::chain([document.body(coding)]);
-                match is_plain {
-                    true => (Some(document.fields(coding, blocking)), HeaderMap::new()),
-                    false => (None, document.headers(coding, blocking)),
-                }
+        let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
+        if let ReplyHeaders::Document(document, _) = &headers {
+            body = ResponseBody::chain([document.body(coding)]);
+        }
+        // Of HTTP/1's usual responses the header fields are written once for all requests.
+        let is_usual = !is_known && version != Version::HTTP_2;
+        let fields = match &headers {
+            ReplyHeaders::Document(document, blocking) if is_usual => Some(document.fields(coding, *blocking)),
+            ReplyHeaders::Media(media, held) if is_usual && !asked.contains_key(header::RANGE) => {
+                body.length().map(|length| media.fields(*held, length))
             }
-            ReplyHeaders::Media(media, held) => {
-                match body.length().filter(|_| is_plain && !asked.contains_key(header::RANGE)) {
-                    Some(length) => (Some(media.fields(held, length)), HeaderMap::new()),
-                    None => (None, media.headers(held)),
-                }
-            }
+            _ => None,
         };
         if fields.is_some() {
             let response = Response::new(if head { ResponseBody::empty() } else { body });
             return ReadyResponse { response, file, fields, timed };
         }
+        let mut headers = match headers {
+            ReplyHeaders::Own(headers) => headers,
+            ReplyHeaders::Document(document, blocking) => document.headers(coding, blocking),
+            ReplyHeaders::Media(media, held) => media.headers(held),
+        };
         if is_known {
-            for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
-                headers.remove(name);
-            }
+            headers.remove(header::CONTENT_TYPE);
+            headers.remove(header::CONTENT_LENGTH);
             return response(StatusCode::NOT_MODIFIED, headers, ResponseBody::empty()).into();
         }
         let mut status = StatusCode::OK;

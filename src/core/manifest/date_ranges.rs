@@ -116,7 +116,7 @@ impl<'a> DateRanges<'a> {
     /// Finds the date ranges of a track's window.
     pub fn of(record: &'a Record, track: &'a TrackWindow) -> Self {
         let carries = record.messages.contains(Scheme::Scte35);
-        let tags = carries.then(|| tags(track.listed(), track.timescale())).unwrap_or_default();
+        let tags = if carries { tags(track.listed(), track.timescale()) } else { Vec::new() };
         DateRanges { record, track, tags }
     }
 
@@ -146,9 +146,7 @@ impl<'a> DateRanges<'a> {
         let lately = gone.chain(held).filter(|(end, _)| *end >= since);
         let mut ids: BTreeSet<RangeId> = lately.map(|(_, id)| id).collect();
         // A date range that a later part carries again isn't removed.
-        for tag in &self.tags {
-            ids.remove(&tag.id);
-        }
+        ids.retain(|id| self.tags.iter().all(|tag| tag.id != *id));
         let ids: Vec<String> = ids.iter().map(RangeId::to_string).collect();
         ids.join("\t")
     }
@@ -204,15 +202,15 @@ mod tests {
     use crate::testing::synthetic::{AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, record};
     use crate::window::Input;
 
-    /// Splices by the part that carries them, and the second that they are meant for.
+    /// Splices: the segment and part that carry one, the second that it is meant for, and its bytes.
     type Splices<'a> = &'a [(u32, u16, u64, &'a [u8])];
 
-    /// A window of eight segments, of which some parts carry splices.
+    /// Makes a window of eight segments, of which some parts carry splices.
     fn feed(splices: Splices<'_>) -> Feed {
         feed_of(8, splices).0
     }
 
-    /// The same of so many segments, and what has left it.
+    /// The same with this many segments; also returns what has left the window.
     fn feed_of(segments: u32, splices: Splices<'_>) -> (Feed, RemovedRanges) {
         let (mut feed, mut gone) = (Feed::new(record("cam1")), RemovedRanges::default());
         feed.update(|record| record.messages = record.messages.with(Scheme::Scte35));
@@ -251,7 +249,7 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02X}")).collect()
     }
 
-    /// ID of the date range that a splice begins.
+    /// Returns the ID of the date range that a splice begins.
     fn id(splice: &[u8]) -> String {
         format!("splice-{}", hex(&splice[splice.len() - 4..]).to_lowercase())
     }
@@ -288,12 +286,12 @@ mod tests {
     #[test]
     fn an_update_leaves_out_old_ranges_for_who_asks_so() {
         let (out, back, next) = (insert(7, 0, Some(4 * 90_000)), insert(7, 0, None), insert(8, 0, Some(90_000)));
-        // It ends 12 s before the playlist's end, or less; and it began before that.
+        // The end of the break lies less than 12 s before the playlist's end, its start further back.
         let (feed, gone) = feed_of(12, &[(1, 3, 6, &out), (5, 9, 6, &out), (6, 0, 12, &back), (11, 0, 30, &next)]);
         let full = update(&feed, &gone, Skip::Nothing);
         let all = lines(&full);
         assert_eq!(all.len(), 3, "{full}");
-        // YES says nothing of date ranges: "All tags that were not skipped MUST remain".
+        // `YES` doesn't skip date ranges: "All tags that were not skipped MUST remain".
         let segments = update(&feed, &gone, Skip::Segments);
         assert_eq!(lines(&segments), all);
         assert!(
@@ -310,7 +308,7 @@ mod tests {
         assert!(both.contains(skip) && both.contains("#EXT-X-VERSION:10\n"), "{both}");
         let rest = |text: &str| text.split_once("#EXT-X-PROGRAM-DATE-TIME").map(|(_, rest)| rest.to_owned());
         assert_eq!(rest(&both), rest(&segments), "segments are skipped alike");
-        // Where no segment is skipped, nothing is.
+        // If no segment is skipped, no date range is.
         let (feed, gone) = feed_of(6, &[(1, 3, 6, &out)]);
         assert_eq!(update(&feed, &gone, Skip::DateRanges), update(&feed, &gone, Skip::Nothing));
     }
@@ -337,9 +335,9 @@ mod tests {
         let (feed, _) = feed_of(24, splices);
         let held = feed.window.track(VIDEO).and_then(|track| track.delisted().next()).map(|segment| segment.msn);
         assert!(held.is_some_and(|msn| msn > FIRST_MSN + 1), "{held:?}");
-        // It came back with a later part, and went with that.
+        // A later part carries it again, and it is removed with that part.
         assert_eq!(removed(25), [id(&again)]);
-        // Of another life nothing counts.
+        // Nothing of another life counts.
         let (mut feed, gone) = feed_of(24, splices);
         feed.record.life = crate::model::LifeId(9);
         let track = feed.window.track(VIDEO).expect("fed");

@@ -88,21 +88,19 @@ fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track]
     // BANDWIDTH: "the largest sum of peak segment bit rates that is produced by any playable combination".
     let (peak, average) = bandwidth(window, track);
     let loudest = others().map(|a| bandwidth(window, a)).fold((0, 0), |m, b| (m.0.max(b.0), m.1.max(b.1)));
-    let _ = write!(
-        out,
-        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}",
-        peak + loudest.0,
-        average + loudest.1,
-        track.codec
-    );
-    let mut named = vec![track.codec.as_str()];
+    let mut codecs = vec![track.codec.as_str()];
     for other in others() {
-        if !named.contains(&other.codec.as_str()) {
-            let _ = write!(out, ",{}", other.codec);
-            named.push(&other.codec);
+        if !codecs.contains(&other.codec.as_str()) {
+            codecs.push(&other.codec);
         }
     }
-    out.push('"');
+    let _ = write!(
+        out,
+        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"",
+        peak + loudest.0,
+        average + loudest.1,
+        codecs.join(",")
+    );
     if let TrackKind::Video(v) = track.kind {
         let _ = write!(out, ",RESOLUTION={}x{}", v.width, v.height);
         if v.frame_rate_milli > 0 {

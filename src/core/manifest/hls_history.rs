@@ -98,7 +98,7 @@ mod tests {
         Some(ArchivedTrack { edition: Edition { life: LifeId(life), archives_before: 0, joins }, index })
     }
 
-    /// The lines of all but the first `skipped`.
+    /// Returns the lines of all segments but the first `skipped`.
     fn lines(history: &mut HlsHistory, archived: Option<ArchivedTrack<'_>>, skipped: usize) -> String {
         let mut out = String::new();
         if let (Some(lines), Some(archived)) = (history.follow(TRACK, archived), archived) {
@@ -108,7 +108,7 @@ mod tests {
         out
     }
 
-    /// Segments of which 12 and 15 begin a period, 15 with other headers.
+    /// Segments of which 12 and 15 begin a period, 15 with another init segment.
     fn entries() -> impl Iterator<Item = SegmentEntry> {
         (10..20).map(|msn| SegmentEntry {
             discontinuity: u32::from(msn >= 12) + u32::from(msn >= 15),
@@ -163,7 +163,7 @@ mod tests {
         assert!(lines(&mut history, archived(1, 0, &whole), 0).contains("#EXT-X-GAP"), "what is printed stays");
         assert!(!lines(&mut history, archived(1, 1, &whole), 0).contains("#EXT-X-GAP"));
         assert!(lines(&mut history, archived(2, 1, &torn), 0).contains("#EXT-X-GAP"));
-        // The archive is given up, and another one is joined as often.
+        // The archive is closed, and another one joins as many listings.
         let edition = Edition { life: LifeId(2), archives_before: 1, joins: 1 };
         let again = Some(ArchivedTrack { edition, index: &whole });
         assert!(!lines(&mut history, again, 0).contains("#EXT-X-GAP"));

@@ -150,8 +150,7 @@ fn stage(edge: &Edge, (stage, hop): (Stage, usize), (at, to): (HopNode, HopNode)
 fn traced(edge: &Edge, stream: &Stream, breakdown: &LatencyBreakdown) -> Value {
     let (track, duration) = {
         let state = stream.lock();
-        let record = state.window().record();
-        let track = record.and_then(|record| record.tracks.iter().find(|track| track.id == breakdown.id.track));
+        let track = state.window().record().and_then(|record| record.track(breakdown.id.track));
         let duration = track.map(|track| track.timescale.duration(breakdown.duration.into()));
         (track.map(|track| track.name.clone()).unwrap_or_default(), duration.unwrap_or_default())
     };

@@ -238,8 +238,9 @@ impl Framing {
                 }
             }
             header::HOST => {
-                // Empty where the target has no authority (RFC 9112 3.2).
-                let is_one = value.is_empty() || Authority::try_from(value).is_ok_and(|a| !is_user(&a));
+                // Empty where the target has no authority (RFC 9112 3.2). A Host names no user (RFC 9110 7.2).
+                let is_one = |authority: Authority| !authority.as_str().contains('@');
+                let is_one = value.is_empty() || Authority::try_from(value).is_ok_and(is_one);
                 is_one.then_some(())?;
                 self.hosts += 1;
             }
@@ -255,11 +256,6 @@ impl Framing {
         }
         Some(false)
     }
-}
-
-/// Returns true if the authority names a user, which a Host may not (RFC 9110 7.2).
-fn is_user(authority: &Authority) -> bool {
-    authority.as_str().contains('@')
 }
 
 /// Writes the head of a response, with `fields` as they are already written.
@@ -434,12 +430,12 @@ mod tests {
         assert_eq!((keep.version, keep.may), (Version::HTTP_10, true));
     }
 
-    /// Virtual time.
+    /// Lets virtual time pass.
     async fn passes(time: Duration) {
         let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
     }
 
-    /// When a client that sends `bytes`, and then one more each `pause`, is given up.
+    /// Returns when a client is given up that sends `bytes`, and then one more each `pause`.
     async fn given_up(bytes: &[u8], pause: Duration) -> Duration {
         let (mut client, io) = tokio::io::duplex(1 << 10);
         let mut reader = RequestReader { io, ahead: Vec::new(), deadline: Deadline::default() };
@@ -467,7 +463,7 @@ mod tests {
         for pause in [1, 7, 19] {
             assert_eq!(given_up(b"GET / HTTP/1.1\r\nX: ", seconds(pause)).await, seconds(20), "each {pause} s");
         }
-        // From its first byte, which comes after 29 s.
+        // The timeout counts from the first byte, which comes after 29 s.
         assert_eq!(given_up(b"", seconds(29)).await, seconds(49));
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct H2Streams {
     abused: Notify,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct StreamCounts {
     next: u64,
     /// When the data of each stream moved last.
@@ -66,8 +66,7 @@ pub(crate) enum ConnectionFault {
 
 impl H2Streams {
     pub(crate) fn new() -> Arc<Self> {
-        let counts =
-            StreamCounts { next: 0, data: BTreeMap::new(), asked: 0, answered: 0, taken_back: 0, last: clock::now() };
+        let counts = StreamCounts { last: clock::now(), ..StreamCounts::default() };
         Arc::new(H2Streams { counts: Mutex::new(counts), abused: Notify::new() })
     }
 
@@ -156,13 +155,11 @@ pub(crate) struct WatchedChunks {
 
 impl WatchedChunks {
     fn new(chunks: Chunks, streams: Arc<H2Streams>, timed: Option<Timed>) -> Self {
-        let number = {
-            let mut counts = streams.counts.lock();
-            let number = counts.next;
-            counts.next += 1;
-            counts.data.insert(number, clock::now());
-            number
-        };
+        let mut counts = streams.counts.lock();
+        let number = counts.next;
+        counts.next += 1;
+        counts.data.insert(number, clock::now());
+        drop(counts);
         WatchedChunks { chunks, streams, number, timed }
     }
 }

@@ -137,7 +137,7 @@ mod tests {
     use damson_core::testing::synthetic::{FIRST_MSN, VIDEO};
     use damson_core::window::Part;
 
-    /// A segment of one part, and its key.
+    /// Makes a segment of one part, and its key.
     fn segment() -> (SegmentKey, Arc<Segment>) {
         let record = synthetic::record("cam1");
         let mut feed = synthetic::Feed::new(record);

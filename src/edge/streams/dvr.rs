@@ -285,7 +285,7 @@ mod tests {
     use damson_core::testing::synthetic;
     use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, Feed, VIDEO};
 
-    /// A keeper of all of a stream's life.
+    /// Makes the entry of a node that archives a stream's life.
     fn keeper(node: u64, record: &Record, from: Msn) -> swarm::Keeper {
         let kept = Kept {
             stream: record.stream.clone(),

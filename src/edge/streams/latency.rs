@@ -85,7 +85,7 @@ mod tests {
     use damson_core::testing::synthetic;
     use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, VIDEO};
 
-    /// A part that was listed after so many milliseconds.
+    /// Makes a part that was listed at `listed_ms`.
     fn part(track: TrackId, number: u16, listed_ms: u64) -> Part {
         let record = synthetic::record("cam1");
         let (header, body, mut trace) = synthetic::part(&record, track, FIRST_MSN, number, 10);

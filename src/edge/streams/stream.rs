@@ -251,20 +251,17 @@ impl Stream {
                 stream.lock().stop_waiting();
                 answer = tokio::time::timeout(LISTING_MAX, listing).await;
             }
-            match &answer {
-                Ok(Ok(_)) => {}
-                Ok(Err(refusal)) => {
-                    tracing::warn!(stream = %stream.name, node = %keeper.id, %refusal, "DVR: the node sent no listing");
-                }
-                Err(_) => {
-                    tracing::warn!(stream = %stream.name, node = %keeper.id, "DVR: the node doesn't answer");
-                }
+            let listing = match answer {
+                Ok(answer) => answer.map_err(|refusal| refusal.to_string()),
+                Err(_) => Err("no answer in time".to_owned()),
+            };
+            if let Err(error) = &listing {
+                tracing::warn!(stream = %stream.name, node = %keeper.id, error, "DVR: the node sent no listing");
             }
             {
                 let mut guard = stream.lock();
                 let state = &mut *guard;
-                let listing = answer.ok().and_then(Result::ok);
-                let told = state.dvr.join(life, listing, &state.window, stream.shared.archives());
+                let told = state.dvr.join(life, listing.ok(), &state.window, stream.shared.archives());
                 if let Some((from, count)) = told {
                     tracing::info!(stream = %stream.name, node = %keeper.id, from, count, "DVR: the node's archive is listed, too");
                 }
