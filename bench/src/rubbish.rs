@@ -60,8 +60,8 @@ const TRICKLE_MAX: Duration = Duration::from_secs(60);
 /// How many unknown names are asked for ahead on one connection, and on how many.
 const AHEAD: u64 = 50;
 const ASKERS: u64 = 8;
-/// After a storm, until memory is read.
-const CALM: Duration = Duration::from_secs(5);
+/// How long after a storm memory is read: the allocator returns what is free within 10 s.
+const CALM: Duration = Duration::from_secs(12);
 
 /// What a viewer has seen.
 #[derive(Default)]

@@ -42,6 +42,7 @@ struct Order {
 }
 
 /// Stops and starts nodes for the page.
+#[derive(Debug)]
 pub(super) struct Switch {
     names: Vec<String>,
     running: Vec<AtomicBool>,

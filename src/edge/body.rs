@@ -1,4 +1,4 @@
-//! A response's body: bytes that are known when the response starts, or a segment that isn't whole yet.
+//! The body of a response: bytes that are known when the response starts, or a segment under way.
 
 use std::mem;
 use std::ops::Range;
@@ -6,18 +6,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
+use damson_core::manifest::HttpError;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use http_body::{Frame, SizeHint};
 
 use super::chunks::Chunks;
-use super::follow::{Follow, FollowError};
 
-/// A response's body.
-#[derive(Debug)]
 pub(crate) enum ResponseBody {
-    /// What is known when the response starts.
+    /// Bytes that are known when the response starts.
     Chain(Chunks),
-    /// A segment that isn't whole yet.
-    Follow(Follow),
+    /// A segment under way.
+    Follow(BoxStream<'static, Result<Chunks, HttpError>>),
 }
 
 impl ResponseBody {
@@ -29,7 +28,7 @@ impl ResponseBody {
         Self::Chain(chunks.into_iter().collect())
     }
 
-    /// Returns the bytes `range` of a chain; shared, not copied.
+    /// Returns the bytes `range` of a chain, shared and not copied.
     pub(crate) fn slice(self, range: Range<u64>) -> Self {
         match self {
             Self::Chain(chunks) => Self::Chain(chunks.slice(range)),
@@ -37,7 +36,7 @@ impl ResponseBody {
         }
     }
 
-    /// Returns its length where it is known.
+    /// Returns the length, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::Chain(chunks) => Some(chunks.remaining() as u64),
@@ -46,35 +45,21 @@ impl ResponseBody {
     }
 }
 
-impl From<Bytes> for ResponseBody {
-    fn from(bytes: Bytes) -> Self {
-        ResponseBody::chain([bytes])
-    }
-}
-
-impl From<String> for ResponseBody {
-    fn from(text: String) -> Self {
-        Bytes::from(text).into()
-    }
-}
-
 impl http_body::Body for ResponseBody {
     type Data = Chunks;
-    type Error = FollowError;
+    type Error = HttpError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunks>, FollowError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunks>, HttpError>>> {
         match self.get_mut() {
             Self::Chain(chunks) => Poll::Ready(chunks.has_remaining().then(|| Ok(Frame::data(mem::take(chunks))))),
-            Self::Follow(follow) => {
-                follow.poll(cx).map(|next| next.map(|part| part.map(|part| Frame::data(Chunks::from_iter([part])))))
-            }
+            Self::Follow(chunks) => chunks.poll_next_unpin(cx).map(|next| next.map(|chunks| chunks.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Chain(chunks) => !chunks.has_remaining(),
-            Self::Follow(follow) => follow.is_over(),
+            Self::Follow(_) => false,
         }
     }
 

@@ -1,8 +1,8 @@
 //! A cache that is bounded in bytes.
 //!
-//! It keeps segments that have left the window: rfc8216bis 6.2.2 wants a removed segment fetchable for
-//! its own duration and that of the longest playlist that listed it. The `lru` crate orders the
-//! entries, and a counter beside it bounds their bytes.
+//! It holds segments that have left the window: rfc8216bis 6.2.2 wants a removed segment to stay available for its own
+//! duration and that of the longest playlist that listed it. The `lru` crate orders the entries, and a counter bounds
+//! their bytes.
 
 use std::hash::Hash;
 
@@ -22,8 +22,8 @@ impl<K: Hash + Eq, V> ByteCache<K, V> {
         ByteCache { entries: LruCache::unbounded(), bytes: 0, bytes_max }
     }
 
-    /// Puts a value of `bytes` bytes in, and drops the least recently used until all fit. A value
-    /// larger than the whole cache isn't kept.
+    /// Puts in a value of `bytes` bytes, and drops the least recently used ones until all fit. A value larger than the
+    /// whole cache isn't kept.
     pub(crate) fn put(&mut self, key: K, value: V, bytes: u64) {
         if let Some((_, old)) = self.entries.put(key, (value, bytes)) {
             self.bytes -= old;
@@ -40,14 +40,14 @@ impl<K: Hash + Eq, V> ByteCache<K, V> {
         self.entries.get(key).map(|(value, _)| value)
     }
 
-    /// Lets go of `key`.
+    /// Removes `key`.
     pub(crate) fn remove(&mut self, key: &K) {
         if let Some((_, bytes)) = self.entries.pop(key) {
             self.bytes -= bytes;
         }
     }
 
-    /// Returns bytes of all values held.
+    /// Returns the bytes of all values.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -1,4 +1,4 @@
-//! The bytes of a response: a chain of `Bytes` that the window or a document holds, never copied.
+//! The bytes of a response: a chain of `Bytes` of the window or of a document, never copied.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -8,36 +8,36 @@ use bytes::{Buf, Bytes};
 use damson_core::cmaf;
 use damson_core::window::Part;
 
-/// Bytes in the order of sending, each chunk shared with the window or a rendered document. A body goes to
-/// hyper as one of these, and out in as few writev calls as the socket has room for.
+/// Bytes in the order of sending. hyper takes a body as one of these, and sends it in as few writev calls as the socket
+/// has room for.
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
     chunks: VecDeque<Bytes>,
-    /// Bytes in `chunks`.
+    /// The number of bytes in `chunks`.
     left: usize,
 }
 
 impl Chunks {
-    /// Returns each of them.
+    /// Returns the chunks.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
         self.chunks.iter()
     }
 
-    /// Puts `first` before them.
+    /// Puts `first` before the chunks.
     pub(crate) fn after(mut self, first: Bytes) -> Self {
         self.left += first.len();
         self.chunks.push_front(first);
         self
     }
 
-    /// Puts `last` behind them.
+    /// Puts `last` behind the chunks.
     pub(crate) fn before(mut self, last: Bytes) -> Self {
         self.left += last.len();
         self.chunks.push_back(last);
         self
     }
 
-    /// Returns their bytes `range`; shared, not copied.
+    /// Returns the bytes `range`, shared and not copied.
     pub(crate) fn slice(self, range: Range<u64>) -> Self {
         let mut at = 0_u64;
         let pieces = self.chunks.into_iter().map(|chunk| {
@@ -88,13 +88,14 @@ impl Buf for Chunks {
     }
 }
 
-/// Returns what is sent for a part. A publisher's silence is a chunk without samples: a DASH player asks for each `$Number$` in
-/// turn, and takes a 404 for a fault. HLS's players are told of the gap, and don't ask.
+/// Returns the bytes that are sent for a part. A silence of the publisher is a chunk without samples: a DASH player
+/// asks for each `$Number$` in turn, and takes a 404 for an error. HLS players see the gap in the playlist, and don't
+/// ask for it.
 pub(crate) fn of_part(part: &Part) -> Bytes {
     if part.is_gap() { cmaf::silence(part.header.decode_time) } else { part.body.clone() }
 }
 
-/// Returns what is sent for parts as one segment: nothing where the sample before is held.
+/// Returns the bytes that are sent for parts as one segment. A part in which the sample before is held has none.
 pub(crate) fn of_segment<'a>(parts: impl Iterator<Item = &'a Part>) -> impl Iterator<Item = Bytes> {
     parts.filter(|part| !part.is_held()).map(of_part)
 }

@@ -1,4 +1,4 @@
-//! What an edge is made of: its settings, the node that it is part of, and what its requests are answered from.
+//! The parts of an edge: its settings, its node, and what it answers requests from.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,82 +14,72 @@ use super::limits::{Addresses, FEEDS_MAX, Limits, Visitor};
 use crate::edge::streams::Store;
 use crate::observe::Metrics;
 
-/// What the edge asks the node that it is part of.
-pub trait Host: Send + Sync {
-    /// Returns the body of `/api/v1/swarm`: the mesh as this node sees it. A `mesh::Snapshot`, and
-    /// `nodes`: `{"node", "name"}` of all that this node has met. Each node knows its own links and, in `swarms`, its own
-    /// branches of each stream's tree (`eager`, `lazy`, `parent`): who wants the whole tree asks each of `/api/v1/edges`,
-    /// and puts together what they say. As old as a second. `null` before the mesh is joined.
-    fn swarm(&self) -> serde_json::Value;
-    /// Whether the mesh is joined, or there is none to join.
-    fn is_ready(&self) -> bool;
-    /// Returns what a node is called, if that is known.
-    fn node_name(&self, node: NodeId) -> Option<String>;
-}
-
-/// Stops and starts the nodes of a demo.
-pub trait Control: Send + Sync {
-    /// Returns each node's name, and whether it runs.
-    fn nodes(&self) -> Vec<(String, bool)>;
-    /// Has a node stopped or started, soon.
-    ///
-    /// # Errors
-    /// There is no such node, or too much to do already.
-    fn set(&self, name: &str, run: bool) -> Result<(), HttpError>;
-}
-
-/// A node without a mesh: for tests and bench.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Standalone;
-
-impl Host for Standalone {
+/// The node of an edge. The default answers are those of a node without a mesh.
+pub trait Host: fmt::Debug + Send + Sync {
+    /// Returns the body of `/api/v1/swarm`, at most a second old: a `mesh::Snapshot`, and `nodes`, `{"node", "name"}`
+    /// of every node that this node has met. A node knows its own links and, in `swarms`, its own branches of each
+    /// stream's tree (`eager`, `lazy`, `parent`). For the whole tree, ask each of `/api/v1/edges`. The body is `null`
+    /// before the node joins the mesh.
     fn swarm(&self) -> serde_json::Value {
         serde_json::json!({ "nodes": [], "links": [] })
     }
+    /// Returns true once the node has joined its mesh, if it has one.
     fn is_ready(&self) -> bool {
         true
     }
+    /// Returns the name of a node, if it is known.
     fn node_name(&self, _node: NodeId) -> Option<String> {
         None
     }
 }
 
+/// Stops and starts the nodes of a demo.
+pub trait Control: fmt::Debug + Send + Sync {
+    /// Returns each node's name, and whether it runs.
+    fn nodes(&self) -> Vec<(String, bool)>;
+    /// Queues an order to start or stop a node.
+    ///
+    /// # Errors
+    /// There is no such node, or the queue is full.
+    fn set(&self, name: &str, run: bool) -> Result<(), HttpError>;
+}
+
+/// A node without a mesh, for tests and benches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standalone;
+
+impl Host for Standalone {}
+
 /// An edge of the cluster, as the player page lists it.
 #[derive(Debug, Clone, Serialize)]
 pub struct EdgeAddress {
-    /// What it is called.
+    /// The name of the edge.
     pub name: String,
     /// `http://host:port`.
     pub url: String,
 }
 
 /// An edge's settings.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Config {
-    /// This node.
+    /// The id of this node.
     pub node: NodeId,
-    /// What it is called.
+    /// The name of this node.
     pub name: String,
-    /// How the MPD names segments.
+    /// The way in which the MPD names segments.
     pub timing: Timing,
-    /// What `/api/v1/edges` lists.
+    /// The edges that `/api/v1/edges` lists.
     pub edges: Vec<EdgeAddress>,
-    /// What one player may take.
+    /// The limits of connections and requests.
     pub limits: Limits,
-    /// Whether requests are timed, and answers tell of the way of parts.
+    /// Enables timing of requests, and the latency of each hop in responses.
     pub traced: bool,
-    /// Stops and starts nodes, in a demo.
+    /// Starts and stops nodes; of a demo only.
     pub control: Option<Arc<dyn Control>>,
 }
 
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("node", &self.node).field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
 impl Config {
-    /// Returns the defaults, for this node.
+    /// Returns the default settings of a node.
     pub fn new(node: NodeId, name: impl Into<String>) -> Self {
         Config {
             node,
@@ -103,54 +93,49 @@ impl Config {
     }
 }
 
-/// What requests are answered from.
+/// Everything that requests are answered from.
+#[derive(Debug)]
 pub struct Edge {
     config: Config,
-    /// The name, as a header can carry it.
+    /// The node's name, in characters that a header can carry.
     name: String,
     store: Arc<Store>,
     host: Arc<dyn Host>,
     metrics: Arc<Metrics>,
     addresses: Arc<Addresses>,
-    /// Room for live traces.
+    /// Places for live traces.
     feeds: Semaphore,
 }
 
-impl fmt::Debug for Edge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edge").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
 impl Edge {
-    /// Makes an edge over what `store` holds.
+    /// Makes an edge that serves the streams of `store`.
     pub fn new(config: Config, store: Arc<Store>, host: Arc<dyn Host>, metrics: Arc<Metrics>) -> Arc<Self> {
         let name = plain(&config.name);
         let feeds = Semaphore::new(FEEDS_MAX);
         Arc::new(Edge { config, name, store, host, metrics, addresses: Arc::default(), feeds })
     }
 
-    /// Returns its settings.
+    /// Returns the settings.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Returns what the node holds.
+    /// Returns the streams of the node.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
-    /// Returns how many players are connected.
+    /// Returns the number of connections.
     pub fn connections(&self) -> usize {
         self.addresses.connections()
     }
 
-    /// Gives one more connection of `ip` its place, if there is one.
+    /// Takes a place for one more connection of `ip`, if the address has one left.
     pub(crate) fn admit(&self, ip: IpAddr) -> Option<Visitor> {
         self.addresses.admit(ip, &self.config.limits)
     }
 
-    /// Gives one more live trace its place, if there is one.
+    /// Takes a place for one more live trace, if one is left.
     pub(crate) fn admit_live(&self) -> Option<SemaphorePermit<'_>> {
         self.feeds.try_acquire().ok()
     }
@@ -167,7 +152,7 @@ impl Edge {
         &self.name
     }
 
-    /// Returns what a node is called, as a header can carry it; its id where nobody knows.
+    /// Returns the name of a node, in characters that a header can carry; its id if the name isn't known.
     pub(crate) fn node_name(&self, node: NodeId) -> String {
         if node == self.config.node {
             return self.name.clone();
@@ -176,7 +161,7 @@ impl Edge {
     }
 }
 
-/// Replaces what would end a quoted string.
+/// Replaces characters that would end a quoted string.
 fn plain(name: &str) -> String {
     let fits = |c: char| (c.is_ascii_graphic() || c == ' ') && c != '"' && c != '\\';
     name.chars().map(|c| if fits(c) { c } else { '_' }).collect()
@@ -186,6 +171,7 @@ fn plain(name: &str) -> String {
 mod tests {
     use super::*;
 
+    #[derive(Debug)]
     struct Named;
 
     impl Host for Named {

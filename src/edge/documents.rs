@@ -1,15 +1,15 @@
-//! Rendered documents: once a publication, shared by all who ask (invariant 8).
+//! Rendered documents: each is rendered once a publication, and shared by all requests (invariant 8).
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::mem;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use damson_core::manifest::dash::Timing;
 use damson_core::manifest::directives::Skip;
-use damson_core::manifest::hls;
 use damson_core::manifest::hls_history::HlsHistory;
 use damson_core::manifest::listed::Listed;
+use damson_core::manifest::{dash, hls};
 use damson_core::model::TrackId;
 use damson_core::model::time::UnixTime;
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, VARY};
@@ -17,62 +17,55 @@ use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, Heade
 use super::headers;
 use super::headers::{Lifetime, Urgency};
 
-/// A document, and what its responses' headers say.
+/// A document, and the header fields of its responses.
 #[derive(Debug)]
 pub(crate) struct Document {
-    /// As rendered.
     plain: Bytes,
-    /// A strong one, to compare with.
+    /// A strong ETag, to compare with.
     pub(crate) etag: HeaderValue,
-    /// What all its responses say.
+    /// The header fields of all its responses.
     headers: HeaderMap,
-    /// `Cache-Control` where it was blocked for.
+    /// `Cache-Control` of a response to a blocking request.
     blocking: HeaderValue,
     gzip: OnceLock<Bytes>,
-    /// The header fields as HTTP/1 writes them, by coding, and by whether it was blocked for.
+    /// The header fields as HTTP/1 writes them, by coding, and by whether the request was blocking.
     fields: [[OnceLock<Bytes>; 2]; 2],
 }
 
-/// How a document is sent.
+/// The content coding of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coding {
-    /// As it is.
     Plain,
-    /// By gzip.
     Gzip,
 }
 
 impl Document {
-    /// `target` is TARGETDURATION in seconds; `published` is when what it tells of was.
-    fn new(text: String, content_type: &'static str, target: u32, published: UnixTime) -> Arc<Self> {
+    /// Makes the document of a stream, as of its publication at `published`.
+    fn rendered(text: String, content_type: &'static str, target: u32, published: UnixTime) -> Arc<Self> {
         let plain = Bytes::from(text);
         let etag = headers::etag(blake3::hash(&plain).as_bytes());
-        let mut document = Document::made(plain, OnceLock::new(), etag, content_type, target);
+        let mut document = Document::new(plain, OnceLock::new(), etag, content_type, target);
         headers::published(&mut document.headers, published);
-        Urgency::Document.set(&mut document.headers);
+        Urgency::DOCUMENT.set(&mut document.headers);
         Arc::new(document)
     }
 
-    /// What is compressed already.
-    pub(crate) fn compressed(
+    /// Makes a document; `target` is TARGETDURATION in seconds.
+    pub(crate) fn new(
         plain: Bytes,
-        gzip: Bytes,
+        gzip: OnceLock<Bytes>,
         etag: HeaderValue,
         content_type: &'static str,
         target: u32,
     ) -> Self {
-        Document::made(plain, OnceLock::from(gzip), etag, content_type, target)
-    }
-
-    fn made(plain: Bytes, gzip: OnceLock<Bytes>, etag: HeaderValue, content_type: &'static str, target: u32) -> Self {
         let mut headers = headers::common(content_type, Lifetime::Plain.value(target));
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        // One tag for both encodings, which are one document: a weak one then (RFC 9110 8.8.3.3).
+        // Both codings share the tag, so it is a weak one (RFC 9110 8.8.3.3).
         headers.insert(ETAG, headers::text(&format!("W/{}", etag.to_str().unwrap_or("\"\""))));
         Document { plain, etag, headers, blocking: Lifetime::Blocking.value(target), gzip, fields: Default::default() }
     }
 
-    /// What a response says.
+    /// Returns the header fields of a response.
     pub(crate) fn headers(&self, coding: Coding, blocking: bool) -> HeaderMap {
         let mut headers = self.headers.clone();
         if blocking {
@@ -85,25 +78,20 @@ impl Document {
         headers
     }
 
-    /// The same as HTTP/1 writes it.
+    /// Returns the header fields as HTTP/1 writes them.
     pub(crate) fn fields(&self, coding: Coding, blocking: bool) -> Bytes {
         let fields = &self.fields[usize::from(coding == Coding::Gzip)][usize::from(blocking)];
         fields.get_or_init(|| headers::written(&self.headers(coding, blocking))).clone()
     }
 
-    /// Its bytes.
+    /// Returns the bytes; the first request for gzip compresses them.
     pub(crate) fn body(&self, coding: Coding) -> Bytes {
-        match coding {
-            Coding::Plain => self.plain.clone(),
-            Coding::Gzip => self.gzip(),
+        if coding == Coding::Plain {
+            return self.plain.clone();
         }
-    }
-
-    /// Compressed, by the first who asks.
-    fn gzip(&self) -> Bytes {
         let compress = || {
             let out = Vec::with_capacity(self.plain.len() / 4);
-            // The fastest level: playlists are repetitive, and short-lived.
+            // The fastest level, since playlists are repetitive and short-lived.
             let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
             let written = encoder.write_all(&self.plain).and_then(|()| encoder.finish());
             // Writing to memory can't fail.
@@ -113,18 +101,19 @@ impl Document {
     }
 }
 
-/// Which document of a stream.
+/// The key of a document of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Which {
     Multivariant,
-    /// A media playlist, or an update of it.
+    /// A media playlist, or a delta update of it.
     Media(TrackId, Skip),
-    Manifest,
-    /// The MPD after the end, for who has read it before.
-    Update,
+    /// The MPD; until the end `follows` makes no difference.
+    Mpd {
+        follows: bool,
+    },
 }
 
-/// A stream's documents as of one version of its window.
+/// The documents of a stream, as of one version of its window.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     version: u64,
@@ -134,7 +123,7 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    /// Forgets what is older than `version`, which was published at `published`.
+    /// Drops the documents of other versions than `version`, which was published at `published`.
     pub(crate) fn refresh(&mut self, version: u64, published: UnixTime) {
         if self.version != version {
             self.version = version;
@@ -143,27 +132,18 @@ impl Documents {
         }
     }
 
-    /// A media playlist, or an update of it; `None` before the track's first part is listed.
-    pub(crate) fn media(&mut self, listed: Listed<'_>, id: TrackId, skip: Skip, target: u32) -> Option<Arc<Document>> {
-        let mut history = mem::take(&mut self.history);
-        let render = || hls::update(listed, &mut history, id, skip);
-        let document = self.get(Which::Media(id, skip), hls::CONTENT_TYPE, target, render);
-        self.history = history;
-        document
-    }
-
-    /// A document, rendered if it isn't yet; `None` if there is nothing to render yet.
-    pub(crate) fn get(
-        &mut self,
-        which: Which,
-        content_type: &'static str,
-        target: u32,
-        render: impl FnOnce() -> Option<String>,
-    ) -> Option<Arc<Document>> {
+    /// Returns a document, and renders it unless it already is; `None` before there is anything to render.
+    pub(crate) fn get(&mut self, listed: Listed<'_>, which: Which, timing: Timing) -> Option<Arc<Document>> {
         if let Some(document) = self.rendered.get(&which) {
             return Some(Arc::clone(document));
         }
-        let document = Document::new(render()?, content_type, target, self.published);
+        let target = listed.window.record()?.target_duration;
+        let (text, content_type) = match which {
+            Which::Multivariant => (hls::multivariant(listed.window)?, hls::CONTENT_TYPE),
+            Which::Media(id, skip) => (hls::media(listed, &mut self.history, id, skip)?, hls::CONTENT_TYPE),
+            Which::Mpd { follows } => (dash::mpd(listed, timing, follows)?, dash::CONTENT_TYPE),
+        };
+        let document = Document::rendered(text, content_type, target, self.published);
         self.rendered.insert(which, Arc::clone(&document));
         Some(document)
     }

@@ -1,4 +1,4 @@
-//! Response headers: those on every response, lifetimes, and the latency of each hop.
+//! Response headers: the common ones, cache lifetimes, and the latency of each hop.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, OnceLock};
@@ -11,15 +11,15 @@ use damson_core::window::Part;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
 };
-use lru::LruCache;
 
+use super::byte_cache::ByteCache;
 use crate::clock;
 
-/// What an order to a demo comes with. Other sites' pages can't send it: their browsers ask first whether they may, and
-/// OPTIONS doesn't list it.
+/// The header that an order to a demo must carry. Pages of other sites can't send it: their browsers ask for permission
+/// first, and the answer to OPTIONS doesn't list it.
 pub(crate) const X_DAMSON_DEMO: HeaderName = HeaderName::from_static("x-damson-demo");
 const X_PUBLISHED_AT: HeaderName = HeaderName::from_static("x-published-at");
-/// The header fields of most responses fit in this, in bytes.
+/// The room for the header fields of most responses, in bytes.
 const WRITTEN_LEN: usize = 1 << 10;
 
 const PRIORITY: HeaderName = HeaderName::from_static("priority");
@@ -28,7 +28,7 @@ const CMSD_DYNAMIC: HeaderName = HeaderName::from_static("cmsd-dynamic");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 
-/// Sets CORS, on every response, errors included: without it hls.js and Shaka fail for good.
+/// Sets CORS on every response, errors included: without it hls.js and Shaka give up.
 pub(crate) fn cors(headers: &mut HeaderMap) {
     use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS};
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -41,7 +41,7 @@ pub(crate) fn cors(headers: &mut HeaderMap) {
     headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 }
 
-/// Sets the answer to a preflight.
+/// Sets the header fields of the answer to a preflight.
 pub(crate) fn preflight(headers: &mut HeaderMap) {
     use hyper::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW};
     headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
@@ -53,20 +53,20 @@ pub(crate) fn preflight(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
 }
 
-/// What a response is, for its lifetime in caches (rfc8216bis App. B.1).
+/// The kind of a response, which decides its lifetime in caches (rfc8216bis App. B.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifetime {
-    /// A playlist that was blocked for: its URL says which. 6 x TARGETDURATION.
+    /// A playlist that a blocking request got: its URL names the version. 6 x TARGETDURATION.
     Blocking,
-    /// A playlist or MPD. Half a TARGETDURATION.
+    /// A playlist or MPD. Half of TARGETDURATION.
     Plain,
     /// Init segments, segments and parts. 6 x TARGETDURATION.
     Media,
-    /// A blocking playlist that failed. 4 x TARGETDURATION.
+    /// A blocking request that failed. 4 x TARGETDURATION.
     BlockingFault,
-    /// What else failed for good. One TARGETDURATION.
+    /// Another request that failed for good. One TARGETDURATION.
     Fault,
-    /// 503, and all that is of the moment.
+    /// A 503, and everything that changes at any time.
     Never,
 }
 
@@ -76,51 +76,39 @@ impl Lifetime {
         let seconds = match self {
             Lifetime::Never => return HeaderValue::from_static("no-store"),
             Lifetime::Blocking | Lifetime::Media => target.saturating_mul(6),
-            // Whole seconds only; a cache that keeps a playlist for none of them would pass every request on.
+            // In whole seconds. With 0 a cache would pass every request on.
             Lifetime::Plain => (target / 2).max(1),
             Lifetime::BlockingFault => target.saturating_mul(4),
             Lifetime::Fault => target,
         };
-        number("max-age=", seconds)
+        text(&format!("max-age={seconds}"))
     }
 }
 
-/// How soon a response is wanted beside others of its connection (RFC 9218): rfc8216bis 6.2.5 has players wait for
-/// playlists, and what comes late there is late for all that follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// Playlists and the MPD.
-    Document,
-    /// Init segments, without which nothing plays.
-    Init,
-    /// Parts, which are wanted now.
-    Part,
-    /// The segment under way: useful piece by piece.
-    Growing,
-    /// Whole segments, which fill a buffer; sound before pictures, being less and missed more.
-    Sound,
-    Pictures,
-}
+/// The urgency of a response beside others of its connection (RFC 9218). By rfc8216bis 6.2.5, players wait for
+/// playlists, and a late playlist delays everything after it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Urgency(&'static str);
 
 impl Urgency {
+    /// Playlists and MPDs.
+    pub(crate) const DOCUMENT: Self = Urgency("u=1");
+    /// Init segments, without which nothing plays.
+    pub(crate) const INIT: Self = Urgency("u=2");
+    /// Parts, which the player needs now.
+    pub(crate) const PART: Self = Urgency("u=3");
+    /// The segment under way, which is useful piece by piece.
+    pub(crate) const GROWING: Self = Urgency("u=4, i");
+    /// Whole segments, which fill a buffer. Sound comes before pictures: it is smaller, and missed more.
+    pub(crate) const SOUND: Self = Urgency("u=5");
+    pub(crate) const PICTURES: Self = Urgency("u=6");
+
     pub(crate) fn set(self, headers: &mut HeaderMap) {
-        let value = match self {
-            Urgency::Document => "u=1",
-            Urgency::Init => "u=2",
-            Urgency::Part => "u=3",
-            Urgency::Growing => "u=4, i",
-            Urgency::Sound => "u=5",
-            Urgency::Pictures => "u=6",
-        };
-        headers.insert(PRIORITY, HeaderValue::from_static(value));
+        headers.insert(PRIORITY, HeaderValue::from_static(self.0));
     }
 }
 
-fn number(prefix: &str, n: impl std::fmt::Display) -> HeaderValue {
-    text(&format!("{prefix}{n}"))
-}
-
-/// Makes a header value of printable ASCII; what isn't becomes `?`.
+/// Makes a header value of printable ASCII; other characters become `?`.
 pub(crate) fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or_else(|_| {
         let clean: String = value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
@@ -128,23 +116,18 @@ pub(crate) fn text(value: &str) -> HeaderValue {
     })
 }
 
-/// Says when this edge published it, in microseconds since the epoch: how late an answer is can be measured from outside.
+/// Sets the time at which this edge published the content, in microseconds since the epoch, so that clients can measure
+/// how late an answer is.
 pub(crate) fn published(headers: &mut HeaderMap, at: UnixTime) {
     headers.insert(X_PUBLISHED_AT, HeaderValue::from(at.as_micros()));
 }
 
-/// Makes a strong ETag of a hash's first half.
+/// Makes a strong ETag of the first half of a hash.
 pub(crate) fn etag(hash: &[u8; 32]) -> HeaderValue {
-    let mut out = [b'"'; 34];
-    for (pair, byte) in out[1..33].chunks_exact_mut(2).zip(hash) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    HeaderValue::from_bytes(&out).unwrap_or(HeaderValue::from_static("\"\""))
+    text(&format!("\"{}\"", &blake3::Hash::from_bytes(*hash).to_hex()[..32]))
 }
 
-/// Writes header fields as HTTP/1 has them (RFC 9112 5).
+/// Writes header fields in the format of HTTP/1 (RFC 9112 5).
 pub(crate) fn written(headers: &HeaderMap) -> Bytes {
     let mut out = Vec::with_capacity(WRITTEN_LEN);
     for (name, value) in headers {
@@ -153,14 +136,14 @@ pub(crate) fn written(headers: &HeaderMap) -> Bytes {
     Bytes::from(out)
 }
 
-/// Writes one of them.
+/// Writes one header field.
 pub(crate) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     for piece in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
         out.extend_from_slice(piece);
     }
 }
 
-/// Returns what all responses have, and these two.
+/// Returns the header fields of every response, with these two values.
 pub(crate) fn common(content_type: &'static str, lifetime: HeaderValue) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     cors(&mut headers);
@@ -169,32 +152,33 @@ pub(crate) fn common(content_type: &'static str, lifetime: HeaderValue) -> Heade
     headers
 }
 
-/// The way of a part to this edge, as CTA-5006 and Server-Timing have it, and when the edge had it.
+/// What the head of a part or segment is rendered from.
 pub(crate) struct HeadInput<'a> {
     pub(crate) part: &'a Part,
     pub(crate) record: &'a Record,
     pub(crate) track: &'a Track,
-    /// This edge.
+    /// The name of this edge.
     pub(crate) edge: &'a str,
     pub(crate) duration: Duration,
     pub(crate) urgency: Urgency,
-    /// Whether it is told at all.
+    /// Whether the head has the latency of each hop.
     pub(crate) traced: bool,
 }
 
-/// The headers of a part or segment. They are rendered once for all who ask (invariant 8): but for how long
-/// each waited, they are the same.
+/// The header fields of a part or segment, rendered once for all requests (invariant 8). They differ only in how long
+/// each request was held.
 #[derive(Debug)]
 pub(crate) struct MediaHead {
-    /// All but what tells of the way and of the wait.
+    /// All but the fields of `HopFields`.
     headers: HeaderMap,
     pub(crate) etag: Option<HeaderValue>,
     told: Option<HopFields>,
-    /// As HTTP/1 writes them with a whole body, for who waited, who adds his wait, and for who didn't.
+    /// The fields with a whole body, as HTTP/1 writes them: for requests that were held, without `HopFields`, and for
+    /// the others.
     written: OnceLock<(Bytes, Bytes)>,
 }
 
-/// What is told of the way.
+/// The header fields that have the latency of each hop and end with the time that the request was held.
 #[derive(Debug)]
 struct HopFields {
     /// CMSD-Static before and after the value of `ht`.
@@ -204,28 +188,23 @@ struct HopFields {
 }
 
 impl HopFields {
-    fn cmsd_static(&self, held: Duration) -> String {
+    fn fields(&self, held: Duration) -> [(HeaderName, HeaderValue); 2] {
         let (before, after) = &self.around_held;
-        format!("{before}{}{after}", held.as_millis())
-    }
-
-    fn server_timing(&self, held: Duration) -> String {
-        format!("{}{}", self.timing, Millis::from(held))
+        let cmsd = format!("{before}{}{after}", held.as_millis());
+        let timing = format!("{}{}", self.timing, Millis::from(held));
+        [(CMSD_STATIC, text(&cmsd)), (SERVER_TIMING, text(&timing))]
     }
 }
 
 impl MediaHead {
-    /// Returns the headers for a request that was held for so long.
+    /// Returns the header fields for a request that was held for `held`.
     pub(crate) fn headers(&self, held: Duration) -> HeaderMap {
         let mut headers = self.headers.clone();
-        if let Some(told) = &self.told {
-            headers.insert(CMSD_STATIC, text(&told.cmsd_static(held)));
-            headers.insert(SERVER_TIMING, text(&told.server_timing(held)));
-        }
+        headers.extend(self.told.iter().flat_map(|told| told.fields(held)));
         headers
     }
 
-    /// Returns the same as HTTP/1 writes it, with a whole body of `length` bytes, which is always the same.
+    /// Returns the same as HTTP/1 writes it, with a whole body, which always has the same `length`.
     pub(crate) fn fields(&self, held: Duration, length: u64) -> Bytes {
         let (common, unheld) = self.written.get_or_init(|| {
             let mut headers = self.headers.clone();
@@ -242,13 +221,14 @@ impl MediaHead {
         let Some(told) = &self.told else { return common.clone() };
         let mut out = Vec::with_capacity(common.len() + told.timing.len() + WRITTEN_LEN / 4);
         out.extend_from_slice(common);
-        write_field(&mut out, &CMSD_STATIC, text(&told.cmsd_static(held)).as_bytes());
-        write_field(&mut out, &SERVER_TIMING, text(&told.server_timing(held)).as_bytes());
+        for (name, value) in told.fields(held) {
+            write_field(&mut out, &name, value.as_bytes());
+        }
         Bytes::from(out)
     }
 }
 
-/// Microseconds as ms, to the microsecond; a transit may be below zero.
+/// Microseconds, shown as milliseconds with three digits. A transit may be below zero.
 struct Millis(i64);
 
 impl From<Duration> for Millis {
@@ -266,7 +246,7 @@ impl fmt::Display for Millis {
 }
 
 impl HeadInput<'_> {
-    /// Renders all that a response says of what ends with (or is) this part.
+    /// Renders the head of a part, or of the segment that ends with it.
     pub(crate) fn head(
         &self,
         content_type: &'static str,
@@ -277,7 +257,7 @@ impl HeadInput<'_> {
         if let Some(etag) = &etag {
             headers.insert(ETAG, etag.clone());
         }
-        // What an archive has read from its disk doesn't say.
+        // Parts that an archive has read from its disk have no such time.
         if self.part.delivered > Time::ZERO {
             published(&mut headers, clock::wall_of(self.part.delivered));
         }
@@ -286,10 +266,11 @@ impl HeadInput<'_> {
         MediaHead { headers, etag, told, written: OnceLock::new() }
     }
 
-    /// Renders what is told of the hops; CMSD-Dynamic is a header at once.
+    /// Renders the latency of each hop (CTA-5006, Server-Timing), and sets CMSD-Dynamic, which is the same for all
+    /// requests.
     fn told(&self, headers: &mut HeaderMap, name: &dyn Fn(NodeId) -> String) -> HopFields {
         let header = &self.part.header;
-        // Traces carry names, too: of nodes that nobody here has met, only they know it.
+        // The trace has names of nodes that this node has never met.
         let named = |node: NodeId| match self.part.trace.hops.iter().find(|hop| hop.node == node) {
             Some(hop) if !hop.name.as_str().is_empty() => hop.name.as_str().to_owned(),
             _ => name(node),
@@ -313,7 +294,7 @@ impl HeadInput<'_> {
         let (mut dynamic, mut timing) = (String::with_capacity(256), String::with_capacity(256));
         let origin = named(header.id.epoch.node);
         if let Some(packaging) = self.part.trace.packaging_us.map(Millis) {
-            // One list entry a hop (CTA-5006): the ingest's own comes with its first hop, if it has one.
+            // CTA-5006 has one list entry a hop: packaging is in the entry of the ingest node's first hop.
             let _ = write!(timing, "packaging;dur={packaging};desc=\"{origin}\", ");
         }
         for (i, hop) in self.part.trace.hops.iter().enumerate() {
@@ -334,27 +315,27 @@ impl HeadInput<'_> {
     }
 }
 
-/// Most heads that are kept of a stream, 1-2 KB each: those of the parts that players ask for now.
-const HEADS_MAX: usize = 256;
+/// Most heads that a stream keeps, of 1-2 KB each: those of the parts that players ask for now.
+const HEADS_MAX: u64 = 256;
 
-/// A part, or a segment.
+/// The key of a head: of a part, or of a segment if there is no part number.
 type HeadKey = (TrackId, Msn, Option<u16>);
 
-/// The heads of a stream's parts and segments, those of late asked for.
+/// The heads of a stream's parts and segments, least recently asked for first out.
 #[derive(Debug)]
-pub(crate) struct MediaHeads(LruCache<HeadKey, (HeadSource, Arc<MediaHead>)>);
+pub(crate) struct MediaHeads(ByteCache<HeadKey, (HeadSource, Arc<MediaHead>)>);
 
-/// Of what a head was rendered: the hash of its part (a segment's last), and whether the life had ended.
+/// The version of a head: the hash of its part (of a segment's last part), and whether the life had ended.
 pub(crate) type HeadSource = ([u8; 32], bool);
 
 impl Default for MediaHeads {
     fn default() -> Self {
-        MediaHeads(LruCache::unbounded())
+        MediaHeads(ByteCache::new(HEADS_MAX))
     }
 }
 
 impl MediaHeads {
-    /// Returns the head of a part, or of a segment where `part` is `None`; rendered if it isn't yet.
+    /// Returns the head of a part, or of a segment where the key has no part; renders it unless it is cached.
     pub(crate) fn get(
         &mut self,
         key: HeadKey,
@@ -365,10 +346,7 @@ impl MediaHeads {
             return Arc::clone(head);
         }
         let head = Arc::new(render());
-        self.0.put(key, (source, Arc::clone(&head)));
-        while self.0.len() > HEADS_MAX {
-            self.0.pop_lru();
-        }
+        self.0.put(key, (source, Arc::clone(&head)), 1);
         head
     }
 }

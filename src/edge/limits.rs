@@ -1,54 +1,56 @@
-//! What one player, and one address, may take of an edge.
+//! Limits of one player and of one address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use damson_core::manifest::HttpError;
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The longest request head, in bytes: a path of [`TARGET_LEN_MAX`](damson_core::manifest::route::TARGET_LEN_MAX) fits. Of an HTTP/2
-/// request, as RFC 9113 6.5.2 counts it.
+/// The longest request head, in bytes. A path of [`TARGET_LEN_MAX`](damson_core::manifest::route::TARGET_LEN_MAX) fits.
+/// HTTP/2 requests are counted as in RFC 9113 6.5.2.
 pub const HEAD_LEN_MAX: u32 = 16 << 10;
 
-/// Most streams of an HTTP/2 connection at a time: what RFC 9113 6.5.2 recommends as the least. A player has two
-/// requests held and two under way for each track.
+/// Most concurrent streams of an HTTP/2 connection: the least that RFC 9113 6.5.2 recommends. A player has two requests
+/// held and two under way for each track.
 pub const STREAMS_MAX: u32 = 100;
 
-/// Most streams that a client may have reset before they were looked at (h2's own default), and most that it may make
-/// invalid; then the connection ends (CVE-2023-44487, "rapid reset"; CVE-2025-8671, "made you reset").
+/// Most streams that a client may reset before the edge has accepted them (h2's own default), and most that it may make
+/// invalid. Beyond that the connection ends (CVE-2023-44487, "rapid reset"; CVE-2025-8671, "made you reset").
 pub const STREAM_RESETS_MAX: usize = 20;
 
-/// How many more requests a client may take back unanswered than it lets be answered, on one HTTP/2 connection. A
-/// player that changes its rendition takes back two or three.
+/// Most requests of an HTTP/2 connection that the client may cancel before they are answered, above the number of those
+/// that are answered. A player that changes its rendition cancels two or three.
 pub const TAKEN_BACK_MAX: u64 = 100;
 
-/// Most live traces (WebSockets) at a time: for people who look, not for players.
+/// Most live traces (WebSockets) at a time. They are for people, not for players.
 pub const FEEDS_MAX: usize = 256;
 
-/// What can be chosen. The times are guesses, but for what they say.
+/// The limits that can be set. The times are guesses, unless a comment gives a source.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Most connections at a time; more wait in the listener's queue.
+    /// Most connections at a time. More wait in the listener's queue.
     pub connections: usize,
-    /// Most of one address (IPv6: of one /64); more are closed at once. Three quarters of all: a household, an office
-    /// behind one address or a proxy may well fill an edge, and one address alone doesn't shut out the others.
+    /// Most connections of one address (of one /64 with IPv6). More are closed at once. Three quarters of all by
+    /// default: many players may share the address of an office or a proxy, but one address alone can't lock out the
+    /// others.
     pub connections_of_address: usize,
-    /// Most requests held of one address; the next is answered 503.
+    /// Most held requests of one address. The next one is answered 503.
     pub held_of_address: usize,
-    /// How long a TLS handshake, or what tells HTTP/1 from 2, may take.
+    /// Timeout of a TLS handshake, or of the first bytes, which tell HTTP/1 from HTTP/2.
     pub handshake: Duration,
-    /// How long an HTTP/1 request's head may take, from its first byte to its last; however often another byte comes.
+    /// Timeout of the head of an HTTP/1 request, from its first byte to its last.
     pub head: Duration,
-    /// An HTTP/1 connection without a request for so long is closed. hyper's own default.
+    /// Idle timeout of an HTTP/1 connection, between requests. hyper's own default.
     pub quiet: Duration,
-    /// A client that takes no byte of what waits for it for so long is dropped; on an HTTP/2 connection, that takes none
-    /// of some stream's. No player pauses in the middle of a part.
+    /// Timeout of a client that takes no data; with HTTP/2, no data of one of its streams. No player pauses in the
+    /// middle of a part.
     pub stall: Duration,
-    /// An HTTP/2 connection without a request for so long is closed.
+    /// Idle timeout of an HTTP/2 connection.
     pub idle: Duration,
-    /// How long responses under way may take when the node goes down.
+    /// Time that responses under way have to finish when the node shuts down.
     pub drain: Duration,
 }
 
@@ -68,76 +70,68 @@ impl Default for Limits {
     }
 }
 
-/// Who is connected, by address.
+/// The connections of each address.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses(Mutex<BTreeMap<IpAddr, Arc<AddressCounts>>>);
+pub(crate) struct Addresses(Mutex<BTreeMap<IpAddr, AddressPlaces>>);
 
-/// What one address has.
-#[derive(Debug, Default)]
-struct AddressCounts {
-    /// Changed under the lock of all.
-    connections: AtomicUsize,
-    held: AtomicUsize,
+/// What the connections of one address share.
+#[derive(Debug)]
+struct AddressPlaces {
+    connections: usize,
+    /// Places for held requests.
+    held: Arc<Semaphore>,
 }
 
-/// One connection's place at its address; given back when dropped.
+/// One connection's place at its address; dropping it gives the place back.
 #[derive(Debug)]
 pub(crate) struct Visitor {
     addresses: Arc<Addresses>,
     address: IpAddr,
-    counts: Arc<AddressCounts>,
-    held_max: usize,
+    held: Arc<Semaphore>,
 }
 
-/// One request's place among those held of its address; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct HeldRequest(Arc<AddressCounts>);
-
 impl Addresses {
-    /// Gives one more connection of `ip` its place, if there is one.
+    /// Takes a place for one more connection of `ip`; `None` if all places of the address are taken.
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Visitor> {
         let address = network(ip);
         let mut all = self.0.lock();
-        let counts = all.entry(address).or_default();
-        if counts.connections.load(Ordering::Relaxed) >= limits.connections_of_address {
+        let places = all.entry(address).or_insert_with(|| {
+            let held = Semaphore::new(limits.held_of_address.min(Semaphore::MAX_PERMITS));
+            AddressPlaces { connections: 0, held: Arc::new(held) }
+        });
+        if places.connections >= limits.connections_of_address {
             return None;
         }
-        counts.connections.fetch_add(1, Ordering::Relaxed);
-        let counts = Arc::clone(counts);
-        Some(Visitor { addresses: Arc::clone(self), address, counts, held_max: limits.held_of_address })
+        places.connections += 1;
+        Some(Visitor { addresses: Arc::clone(self), address, held: Arc::clone(&places.held) })
     }
 
-    /// Returns how many connections there are.
+    /// Returns the number of connections of all addresses.
     pub(crate) fn connections(&self) -> usize {
-        self.0.lock().values().map(|counts| counts.connections.load(Ordering::Relaxed)).sum()
+        self.0.lock().values().map(|places| places.connections).sum()
     }
 }
 
 impl Visitor {
-    /// Gives one more held request its place, if there is one.
-    pub(crate) fn hold(&self) -> Option<HeldRequest> {
-        let more = |held: usize| (held < self.held_max).then_some(held + 1);
-        self.counts.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(HeldRequest(Arc::clone(&self.counts)))
+    /// Takes a place for one more held request; dropping it gives the place back.
+    pub(crate) fn hold(&self) -> Result<OwnedSemaphorePermit, HttpError> {
+        let too_many = |_| HttpError::new(503, "edge: too many requests of this address are held already");
+        Arc::clone(&self.held).try_acquire_owned().map_err(too_many)
     }
 }
 
 impl Drop for Visitor {
     fn drop(&mut self) {
         let mut all = self.addresses.0.lock();
-        if self.counts.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let Some(places) = all.get_mut(&self.address) else { return };
+        places.connections -= 1;
+        if places.connections == 0 {
             all.remove(&self.address);
         }
     }
 }
 
-impl Drop for HeldRequest {
-    fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Returns the network that an address belongs to: whoever has one address of IPv6 has its /64.
+/// Returns the network of an address: with IPv6, its /64, since a client may use all of its addresses.
 fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & (u128::MAX << 64)).into()),
@@ -157,10 +151,13 @@ mod tests {
         let (first, second) = (admit("192.0.2.1"), admit("::ffff:192.0.2.1"));
         assert!(first.is_some() && second.is_some());
         assert!(admit("192.0.2.1").is_none() && admit("192.0.2.2").is_some());
-        let held = second.as_ref().and_then(Visitor::hold);
-        assert!(held.is_some() && first.as_ref().and_then(Visitor::hold).is_none(), "of both connections");
+        let held = second.as_ref().and_then(|visitor| visitor.hold().ok());
+        assert!(
+            held.is_some() && first.as_ref().and_then(|visitor| visitor.hold().ok()).is_none(),
+            "of both connections"
+        );
         drop(held);
-        assert!(first.as_ref().and_then(Visitor::hold).is_some());
+        assert!(first.as_ref().and_then(|visitor| visitor.hold().ok()).is_some());
         drop((first, second));
         assert!(addresses.0.lock().is_empty(), "who has gone is forgotten");
         let of_a_network = (admit("2001:db8::1"), admit("2001:db8::2:0:0:1"));

@@ -1,4 +1,4 @@
-//! HTTP to players: playlists, MPD, parts and segments, from what the node holds.
+//! Serves HTTP to players: playlists, MPDs, parts and segments, from what the node holds.
 //!
 //! ```text
 //!  mesh --record, part, announced--> streams: window, rendered documents, held requests (one lock a stream)
@@ -6,20 +6,21 @@
 //!  player --GET--> server --> http --> respond --> documents | body | api
 //! ```
 //!
-//! - [`server`] accepts connections within [`limits`] and hands them the `context`; `http` has the protocols that they speak.
-//! - `respond` answers for one request, and waits where DESIGN's edge rules let it; `reply` heeds the request's conditions
-//!   and range, and `headers` are kept rendered. A path becomes a route, and a window a document, in
-//!   [`damson_core::manifest`].
-//! - A `body` is `chunks`, chained without a copy, or `follow`s a segment under way. `sendfile` has the kernel send whole
-//!   segments without a copy.
-//! - [`streams`] holds what the node has, `byte_cache` bounds what of it has left the windows, and [`dvr`](crate::dvr) keeps
-//!   it for seeking back. `ebb` gives memory back when a crowd has gone.
-//! - [`api`] tells what is known, of the way of each part above all; `request_times` measures what requests take.
+//! - [`server`] accepts connections within [`limits`], and `http` speaks the protocols. `context` holds what requests
+//!   are answered from.
+//! - `respond` answers one request, and holds it where the rules of docs/architecture.md ("Edge") let it. `reply`
+//!   applies the request's conditions and range. `headers` renders header fields once. [`damson_core::manifest`] turns
+//!   paths into routes and windows into documents.
+//! - A `body` is `chunks`, chained without a copy, or `follow`s a segment under way. `sendfile` has the kernel send
+//!   whole segments without a copy.
+//! - [`streams`] holds the streams. `byte_cache` bounds the segments that have left their windows, and
+//!   [`dvr`](crate::dvr) archives them for seeking back.
+//! - [`api`] shows the streams and the latency of each part. `request_times` times requests.
 //!
-//! The edge knows nothing of the mesh: it is fed, and a [`Host`] tells what its API shows of other nodes.
+//! The edge doesn't know the mesh: the mesh feeds it, and a [`Host`] gives its API what it shows of other nodes.
 //!
-//! A document is rendered once a publication (invariant 8), and depends on the record and on what is
-//! listed alone, so that two edges that stand at the same part give the same bytes (invariant 1).
+//! A document is rendered once a publication (invariant 8). It depends only on the record and on what is listed, so
+//! that two edges that list the same part send the same bytes (invariant 1).
 
 pub mod api;
 mod body;
@@ -27,7 +28,6 @@ mod byte_cache;
 mod chunks;
 mod context;
 mod documents;
-mod ebb;
 mod follow;
 mod headers;
 mod http;

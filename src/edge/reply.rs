@@ -1,4 +1,4 @@
-//! What a request is answered with, and what its conditions, its range and its encodings make of that.
+//! The answer to a request, and the choice of encoding, range and condition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::headers::{Lifetime, MediaHead, Urgency};
 use super::request_times::Timed;
 use super::sendfile::{FILE_LEN_MIN, MemoryFile, MemoryFiles};
 
-/// An answer, for the connection to send.
+/// An answer that the connection can send.
 pub(crate) struct ReadyResponse {
     pub(crate) response: Response<ResponseBody>,
-    /// The file that the body lies in.
+    /// The file that holds the body.
     pub(crate) file: Option<Arc<MemoryFile>>,
-    /// The header fields as HTTP/1 writes them, in place of the response's own.
+    /// The header fields as HTTP/1 writes them. They replace those of the response.
     pub(crate) fields: Option<Bytes>,
-    /// With its body, where it is timed.
+    /// The timing of the request, which ends with the body.
     pub(crate) timed: Option<Timed>,
 }
 
@@ -32,54 +32,49 @@ impl From<Response<ResponseBody>> for ReadyResponse {
     }
 }
 
-/// An answer, before it is known what part of it in which encoding is asked for.
+/// An answer before the range and the encoding are chosen.
 pub(crate) struct Reply {
     body: ResponseBody,
     headers: ReplyHeaders,
-    /// A strong one, to compare with.
+    /// A strong ETag, to compare with.
     etag: Option<HeaderValue>,
-    /// A document changes while it is read in pieces; media doesn't.
+    /// Whether ranges are allowed: media never changes, but a document may change between two ranges.
     ranges: bool,
     file: Option<Arc<MemoryFile>>,
     timed: Option<Timed>,
 }
 
-/// What a reply's header fields are, before it is known which part of it is asked for.
+/// The header fields of a reply.
 enum ReplyHeaders {
     Own(HeaderMap),
-    /// A document's, and whether its URL says which.
+    /// Those of a document, and whether the request was blocking.
     Document(Arc<Document>, bool),
     /// Those of a part or segment, and how long the request was held.
     Media(Arc<MediaHead>, Duration),
 }
 
 impl Reply {
-    /// Makes a reply with headers of its own; `target` is TARGETDURATION in seconds.
-    pub(crate) fn new(
-        body: impl Into<ResponseBody>,
-        content_type: &'static str,
-        lifetime: Lifetime,
-        target: u32,
-    ) -> Self {
+    /// Makes a reply with header fields of its own; `target` is TARGETDURATION in seconds.
+    pub(crate) fn new(body: impl Into<Bytes>, content_type: &'static str, lifetime: Lifetime, target: u32) -> Self {
         let headers = ReplyHeaders::Own(headers::common(content_type, lifetime.value(target)));
         let ranges = lifetime == Lifetime::Media;
-        Reply { body: body.into(), headers, etag: None, ranges, file: None, timed: None }
+        Reply { body: ResponseBody::chain([body.into()]), headers, etag: None, ranges, file: None, timed: None }
     }
 
-    /// Makes a reply of what doesn't change any more, with its rendered headers, for a request that was held for so long.
+    /// Makes a reply of a part or segment, with its rendered head, to a request that was held for `held`.
     pub(crate) fn media(body: ResponseBody, head: Arc<MediaHead>, held: Duration) -> Self {
         let etag = head.etag.clone();
         Reply { body, headers: ReplyHeaders::Media(head, held), etag, ranges: true, file: None, timed: None }
     }
 
-    /// Makes a reply of a rendered document; `blocking` if its URL says which.
+    /// Makes a reply of a rendered document; `blocking` if the request was.
     pub(crate) fn document(document: Arc<Document>, blocking: bool) -> Self {
         let etag = Some(document.etag.clone());
         let headers = ReplyHeaders::Document(document, blocking);
         Reply { body: ResponseBody::empty(), headers, etag, ranges: false, file: None, timed: None }
     }
 
-    /// Adds a strong ETag, how soon it is wanted, and since when it is there; to headers of its own.
+    /// Adds a strong ETag, the urgency, and the time of publication, to header fields of its own.
     pub(crate) fn tagged(mut self, etag: HeaderValue, urgency: Urgency, published: UnixTime) -> Self {
         if let ReplyHeaders::Own(headers) = &mut self.headers {
             headers.insert(header::ETAG, etag.clone());
@@ -90,13 +85,13 @@ impl Reply {
         self
     }
 
-    /// Has the request timed.
+    /// Adds the timing of the request.
     pub(crate) fn timed(mut self, timed: Option<Timed>) -> Self {
         self.timed = timed;
         self
     }
 
-    /// Sends it from a file, where it is large and was asked for before.
+    /// Sends the body from a file, if it is large and not requested for the first time.
     pub(crate) fn by_file(mut self, files: &MemoryFiles) -> Self {
         if let (ResponseBody::Chain(chunks), Some(etag)) = (&self.body, &self.etag)
             && chunks.remaining() >= FILE_LEN_MIN
@@ -106,39 +101,37 @@ impl Reply {
         self
     }
 
-    /// Makes the response: chooses the encoding and the range, and leaves out what the client has or, with `head`, hasn't
-    /// asked for.
+    /// Makes the response: chooses the encoding and the range, and omits the body that the client already has or, with
+    /// `head`, doesn't want.
     pub(crate) fn finish(self, asked: &HeaderMap, version: Version, head: bool) -> ReadyResponse {
         let Reply { mut body, headers, etag, ranges, file, timed } = self;
         let timed = timed.filter(|_| !head);
         let is_known = etag.as_ref().is_some_and(|etag| matches_etag(asked.get(header::IF_NONE_MATCH), etag));
-        // Written once for all who ask.
-        let is_plain = !is_known && version != Version::HTTP_2;
-        let (fields, mut headers) = match headers {
-            ReplyHeaders::Own(headers) => (None, headers),
-            ReplyHeaders::Document(document, blocking) => {
-                let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
-                body = document.body(coding).into();
-                match is_plain {
-                    true => (Some(document.fields(coding, blocking)), HeaderMap::new()),
-                    false => (None, document.headers(coding, blocking)),
-                }
+        let coding = if !is_known && accepts_gzip(asked) { Coding::Gzip } else { Coding::Plain };
+        if let ReplyHeaders::Document(document, _) = &headers {
+            body = ResponseBody::chain([document.body(coding)]);
+        }
+        // Of HTTP/1's usual responses the header fields are written once for all requests.
+        let is_usual = !is_known && version != Version::HTTP_2;
+        let fields = match &headers {
+            ReplyHeaders::Document(document, blocking) if is_usual => Some(document.fields(coding, *blocking)),
+            ReplyHeaders::Media(media, held) if is_usual && !asked.contains_key(header::RANGE) => {
+                body.length().map(|length| media.fields(*held, length))
             }
-            ReplyHeaders::Media(media, held) => {
-                match body.length().filter(|_| is_plain && !asked.contains_key(header::RANGE)) {
-                    Some(length) => (Some(media.fields(held, length)), HeaderMap::new()),
-                    None => (None, media.headers(held)),
-                }
-            }
+            _ => None,
         };
         if fields.is_some() {
             let response = Response::new(if head { ResponseBody::empty() } else { body });
             return ReadyResponse { response, file, fields, timed };
         }
+        let mut headers = match headers {
+            ReplyHeaders::Own(headers) => headers,
+            ReplyHeaders::Document(document, blocking) => document.headers(coding, blocking),
+            ReplyHeaders::Media(media, held) => media.headers(held),
+        };
         if is_known {
-            for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
-                headers.remove(name);
-            }
+            headers.remove(header::CONTENT_TYPE);
+            headers.remove(header::CONTENT_LENGTH);
             return response(StatusCode::NOT_MODIFIED, headers, ResponseBody::empty()).into();
         }
         let mut status = StatusCode::OK;
@@ -167,7 +160,8 @@ impl Reply {
     }
 }
 
-fn response(status: StatusCode, headers: HeaderMap, body: ResponseBody) -> Response<ResponseBody> {
+/// Makes a response from its parts.
+pub(crate) fn response(status: StatusCode, headers: HeaderMap, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -190,31 +184,30 @@ fn matches_etag(asked: Option<&HeaderValue>, etag: &HeaderValue) -> bool {
 
 #[derive(Debug, PartialEq, Eq)]
 enum ByteRange {
-    /// First and last byte.
+    /// The first and the last byte.
     Part(u64, u64),
     Unsatisfiable,
 }
 
-/// Reads one range of RFC 9110 14.1.2; `None` for what is to be ignored: several ranges, other units, nonsense.
+/// Parses a range (RFC 9110 14.1.2); returns `None` for what a server ignores: several ranges, other units, malformed
+/// ones.
 fn range(text: &str, length: u64) -> Option<ByteRange> {
     let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        // Digits alone overflow only upwards.
+        // Digits overflow only upwards.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
     let (from, to) = match (first.trim(), last.trim()) {
-        ("", suffix) => (length.checked_sub(number(suffix)?.min(length))?, length.checked_sub(1)),
-        (first, "") => (number(first)?, length.checked_sub(1)),
-        (first, last) => {
-            let (first, last) = (number(first)?, number(last)?);
-            if last < first {
-                return None;
-            }
-            (first, length.checked_sub(1).map(|end| end.min(last)))
-        }
+        ("", suffix) => (length.saturating_sub(number(suffix)?), u64::MAX),
+        (first, "") => (number(first)?, u64::MAX),
+        (first, last) => (number(first)?, number(last)?),
     };
-    Some(to.filter(|to| from <= *to).map_or(ByteRange::Unsatisfiable, |to| ByteRange::Part(from, to)))
+    if to < from {
+        return None;
+    }
+    let to = length.checked_sub(1).map(|end| end.min(to)).filter(|to| from <= *to);
+    Some(to.map_or(ByteRange::Unsatisfiable, |to| ByteRange::Part(from, to)))
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! What requests take, stage by stage: [`Stage::OF_REQUESTS`], as [`damson_core::model::latency`] defines them.
+//! Times requests, stage by stage: [`Stage::OF_REQUESTS`], as [`damson_core::model::latency`] defines them.
 //!
-//! Each request is timed by one [`Timed`], from the lookup to its last byte: parts, segments, init segments, playlists
-//! and MPDs, whose stages `/metrics` shows by kind. What those for parts come to is also kept a stream in sketches, bounded
-//! whatever the number of requests.
+//! A [`Timed`] follows one request from the lookup to its last byte: for a part, segment, init segment, playlist or MPD.
+//! `/metrics` shows the stages by kind. Each stream also keeps its newest timings of requests for parts.
 //!
-//! To time a request costs 0.5 us of the 5 us that a small part's answer takes. So of a stream's requests of each kind
-//! the first [`FIRST`] of each second are timed, and of the others one in [`EACH`]: see [`Pace`].
+//! Timing a request costs 0.5 us of the 5 us that a small part's answer takes. So [`Pace`] chooses, of a stream's requests of
+//! each kind, the first [`FIRST`] of each second, and one in [`EACH`] of the others.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use damson_core::model::Stage;
@@ -20,12 +20,12 @@ use crate::clock;
 use crate::observe::Metrics;
 use crate::observe::metrics::RequestKind;
 
-/// A request that is timed, answered.
+/// The timing of one request.
 #[derive(Debug)]
 pub(crate) struct Timed {
     times: Arc<RequestTimes>,
     kind: RequestKind,
-    /// What is sent as it comes: how long that takes says nothing of this edge.
+    /// The body is sent as it grows, so that its duration says nothing of this edge.
     grows: bool,
     asked: Time,
     listed: Time,
@@ -33,21 +33,21 @@ pub(crate) struct Timed {
 }
 
 impl Timed {
-    /// Marks what is sent as it comes.
+    /// Marks a body that is sent as it grows.
     pub(crate) fn growing(self) -> Self {
         Timed { grows: true, ..self }
     }
 
-    /// Notes that the answer is handed to the connection.
+    /// Notes that the connection has the answer.
     pub(crate) fn answered(&mut self) {
         self.answered = clock::now();
     }
 
-    /// Takes in that its last byte is in the system's hands.
+    /// Notes that the system has the last byte of the answer.
     pub(crate) fn sent(self) {
         let now = clock::now();
         let Timed { times, kind, grows, asked, listed, answered } = self;
-        // A document is as old as its newest part, and an init segment as the stream: that is no wait of anybody's.
+        // A document is as old as its newest part, and an init segment as old as the stream: that isn't idle time.
         let may_idle = matches!(kind, RequestKind::Part | RequestKind::Segment);
         let first = match asked < listed {
             true => Some((Stage::Held, listed.since(asked))),
@@ -59,50 +59,52 @@ impl Timed {
     }
 }
 
-/// What the requests for a stream take.
+/// The timings of the requests for a stream.
 #[derive(Debug)]
 pub(crate) struct RequestTimes {
     pace: Pace,
-    /// Of a stream that somebody watches: what the requests for its parts took.
-    recent: OnceLock<Mutex<RecentRequests>>,
+    recent: Mutex<RecentRequests>,
     metrics: Arc<Metrics>,
 }
 
 impl RequestTimes {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(RequestTimes { pace: Pace::default(), recent: OnceLock::new(), metrics })
+        Arc::new(RequestTimes { pace: Pace::default(), recent: Mutex::default(), metrics })
     }
 
-    /// Times a request for what was listed then; `None` where nobody knows when, or where it isn't its turn.
+    /// Times a request for what was listed at `listed`; returns `None` if that time isn't known, or the request isn't
+    /// chosen.
     pub(crate) fn begin(self: &Arc<Self>, kind: RequestKind, asked: Time, listed: Time) -> Option<Timed> {
         let is_wanted = listed > Time::ZERO && self.pace.is_due(kind, asked);
         let answered = asked.max(listed);
         is_wanted.then(|| Timed { times: Arc::clone(self), kind, grows: false, asked, listed, answered })
     }
 
-    /// Takes in what a request took: those stages that it had.
-    fn record(&self, now: Time, kind: RequestKind, stages: impl Iterator<Item = (Stage, Duration)> + Clone) {
-        stages.clone().for_each(|(stage, took)| self.metrics.request_stage(kind, stage, took));
-        if kind == RequestKind::Part {
-            let mut recent = self.recent.get_or_init(Mutex::default).lock();
-            stages.for_each(|(stage, took)| recent.record(now, stage, took));
+    fn record(&self, now: Time, kind: RequestKind, stages: impl Iterator<Item = (Stage, Duration)>) {
+        for (stage, took) in stages {
+            self.metrics.request_stage(kind, stage, took);
+            if kind == RequestKind::Part {
+                self.recent.lock().record(now, stage, took);
+            }
         }
     }
 
-    /// Returns what the requests for parts took in the last 1, 10 or 60 s.
+    /// Returns the stages of requests for parts in the last `seconds`, at most 60.
     pub(crate) fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
-        self.recent.get().map(|recent| recent.lock().within(now, seconds)).unwrap_or_default()
+        // The clone is sorted outside the lock, for which requests wait.
+        let recent = self.recent.lock().clone();
+        recent.within(now, seconds)
     }
 }
 
-/// How many requests are timed each second, whatever their number.
+/// The number of requests that are timed in each second, whatever the load.
 const FIRST: u64 = 16;
 
-/// Of the others, one in so many.
+/// Of the other requests, one in this number is timed.
 const EACH: u64 = 32;
 
-/// Chooses the requests that are timed, by [`RequestKind`]: above, how many of this second's there were; below, in [`Pace::BITS`],
-/// which second it is. Two threads that begin one at once may both be the first.
+/// Chooses the requests that are timed, by [`RequestKind`]. The low [`Pace::BITS`] bits hold the second, the others the
+/// number of requests in that second. Two threads that begin a second at once may both count from 0.
 #[derive(Debug, Default)]
 struct Pace([AtomicU64; RequestKind::ALL.len()]);
 
@@ -112,7 +114,7 @@ impl Pace {
 
     fn is_due(&self, kind: RequestKind, now: Time) -> bool {
         let kind = &self.0[kind as usize];
-        // About a second: 2^20 us.
+        // 2^20 us are about a second.
         let second = (now.as_micros() >> 20) & ((1 << Self::BITS) - 1);
         let seen = kind.load(Relaxed);
         if seen & ((1 << Self::BITS) - 1) != second {
@@ -124,176 +126,37 @@ impl Pace {
     }
 }
 
-/// How many values of each size, to an eighth of them: 200 counters for 0 us to 134 s.
-#[derive(Debug, Clone)]
-struct Sketch {
-    counts: Box<[u32; Sketch::BUCKETS]>,
-    max: i64,
-}
-
-impl Sketch {
-    /// Each power of two is cut in eight.
-    const CUT: u32 = 3;
-    /// What is longer counts as this, in powers of two of a microsecond: 134 s.
-    const POWERS: u32 = 27;
-    const BUCKETS: usize = ((Sketch::POWERS - Sketch::CUT + 1) << Sketch::CUT) as usize;
-
-    fn new() -> Self {
-        Sketch { counts: Box::new([0; Sketch::BUCKETS]), max: 0 }
-    }
-
-    fn clear(&mut self) {
-        self.counts.fill(0);
-        self.max = 0;
-    }
-
-    fn add(&mut self, micros: u64) {
-        let bounded = micros.min((1 << Self::POWERS) - 1);
-        let power = bounded.checked_ilog2().unwrap_or(0).saturating_sub(Self::CUT);
-        // Below 2^CUT each value has its own; above, the first CUT bits after the leading one tell.
-        let at = ((power << Self::CUT) as usize) + (bounded >> power) as usize;
-        if let Some(count) = self.counts.get_mut(at) {
-            *count = count.saturating_add(1);
-        }
-        self.max = self.max.max(i64::try_from(micros).unwrap_or(i64::MAX));
-    }
-
-    /// Returns the largest value that counts where `at` is.
-    fn upper(at: usize) -> i64 {
-        let eight = 1 << Self::CUT;
-        let power = (at / eight).saturating_sub(1);
-        let first = (at - power * eight) as i64;
-        ((first + 1) << power) - 1
-    }
-
-    fn merge(&mut self, other: &Sketch) {
-        for (into, from) in self.counts.iter_mut().zip(other.counts.iter()) {
-            *into = into.saturating_add(*from);
-        }
-        self.max = self.max.max(other.max);
-    }
-
-    fn spread(&self) -> Option<Spread> {
-        let count: u64 = self.counts.iter().map(|&n| u64::from(n)).sum();
-        let rank = |percent: u64| {
-            let wanted = (count * percent).div_ceil(100).max(1);
-            let mut seen = 0;
-            let at = self.counts.iter().position(|&n| {
-                seen += u64::from(n);
-                seen >= wanted
-            });
-            at.map(|at| Self::upper(at).min(self.max))
-        };
-        Some(Spread { count, p50_us: rank(50)?, p90_us: rank(90)?, p99_us: rank(99)?, max_us: self.max })
-    }
-}
-
-/// One sketch for each span of time, the newest in place of the oldest.
-#[derive(Debug)]
-struct Rolling {
-    span: Duration,
-    slots: Vec<(u64, Sketch)>,
-}
-
-impl Rolling {
-    fn new(span: Duration, slots: usize) -> Self {
-        Rolling { span, slots: vec![(0, Sketch::new()); slots] }
-    }
-
-    fn number(&self, now: Time) -> u64 {
-        // From 1 on: 0 is a slot that was never used.
-        now.as_micros() / u64::try_from(self.span.as_micros()).unwrap_or(u64::MAX).max(1) + 1
-    }
-
-    fn add(&mut self, now: Time, micros: u64) {
-        let number = self.number(now);
-        let at = usize::try_from(number).unwrap_or(0) % self.slots.len();
-        let (of, sketch) = &mut self.slots[at];
-        if *of != number {
-            *of = number;
-            sketch.clear();
-        }
-        sketch.add(micros);
-    }
-
-    /// Returns what the newest so many spans come to, of which the last is under way.
-    fn within(&self, now: Time, spans: u64) -> Option<Spread> {
-        let number = self.number(now);
-        let mut all = Sketch::new();
-        let newest = self.slots.iter().filter(|(of, _)| *of + spans > number && *of <= number);
-        newest.for_each(|(_, sketch)| all.merge(sketch));
-        all.spread()
-    }
-}
-
-/// What one stage took of late: to an eighth of the value, its largest exactly.
-#[derive(Debug)]
-struct Recent {
-    seconds: Rolling,
-    tens: Rolling,
-}
-
-impl Recent {
-    fn new() -> Self {
-        // One more than is asked for, since the newest has only begun.
-        let (second, ten) = (Duration::from_secs(1), Duration::from_secs(10));
-        Recent { seconds: Rolling::new(second, 11), tens: Rolling::new(ten, 7) }
-    }
-}
-
-/// What the requests for a stream's parts took of late.
-#[derive(Debug)]
-struct RecentRequests([Recent; Stage::OF_REQUESTS.len()]);
-
-impl Default for RecentRequests {
-    fn default() -> Self {
-        RecentRequests(std::array::from_fn(|_| Recent::new()))
-    }
-}
+/// The newest timings of the requests for a stream's parts, by stage.
+#[derive(Debug, Clone, Default)]
+struct RecentRequests(VecDeque<(Time, Stage, i64)>);
 
 impl RecentRequests {
+    /// The longest window that the API shows.
+    const SPAN: Duration = Duration::from_secs(60);
+    /// Most timings that are kept, of 24 bytes each: a minute of 45 timed requests a second.
+    const MAX: usize = 8_192;
+
     fn record(&mut self, now: Time, stage: Stage, took: Duration) {
-        let of = Stage::OF_REQUESTS.iter().zip(&mut self.0).find(|(of, _)| **of == stage);
-        if let Some((_, recent)) = of {
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            recent.seconds.add(now, micros);
-            recent.tens.add(now, micros);
+        let is_old = |(at, ..): &(Time, Stage, i64)| now.since(*at) > Self::SPAN;
+        while self.0.len() >= Self::MAX || self.0.front().is_some_and(is_old) {
+            self.0.pop_front();
         }
+        self.0.push_back((now, stage, i64::try_from(took.as_micros()).unwrap_or(i64::MAX)));
     }
 
-    /// Returns what the last 1, 10 or 60 s come to, with the second, or ten of them, under way; those stages that there were.
+    /// Returns the spread of each stage that was timed in the last `seconds`.
     fn within(&self, now: Time, seconds: u64) -> Vec<(Stage, Spread)> {
-        let of = Stage::OF_REQUESTS.iter().zip(&self.0).filter_map(|(&stage, recent)| {
-            let spread = match seconds {
-                0..=10 => recent.seconds.within(now, seconds + 1),
-                _ => recent.tens.within(now, seconds / 10 + 1),
-            };
-            Some((stage, spread?))
-        });
-        of.collect()
+        let span = Duration::from_secs(seconds);
+        let recent = || self.0.iter().filter(|(at, ..)| now.since(*at) <= span);
+        let spread =
+            |stage: Stage| Spread::of(recent().filter(|(_, of, _)| *of == stage).map(|(.., us)| *us).collect());
+        Stage::OF_REQUESTS.into_iter().filter_map(|stage| Some((stage, spread(stage)?))).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sketch_is_right_to_an_eighth() {
-        for value in (0..2_000).chain((0..27).map(|n| (1_u64 << n) - 1)).chain([123_456, 99_999_999]) {
-            let mut sketch = Sketch::new();
-            sketch.add(value);
-            sketch.add(value);
-            sketch.max = i64::MAX;
-            let told = sketch.spread().expect("two values").p50_us;
-            let value = value as i64;
-            assert!(told >= value && told <= value + value / 8, "{told} for {value}");
-        }
-        let mut sketch = Sketch::new();
-        sketch.add(u64::MAX);
-        assert_eq!(sketch.spread().map(|s| (s.count, s.max_us)), Some((1, i64::MAX)));
-        assert_eq!(Sketch::new().spread(), None);
-    }
 
     #[test]
     fn of_many_requests_some_are_timed() {
@@ -313,21 +176,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_is_forgotten() {
+    fn old_timings_are_forgotten() {
         let mut requests = RecentRequests::default();
-        let at = |seconds: u64| Time::from_millis(seconds * 1_000 + 500);
+        let at = |seconds: u64| Time::from_millis(seconds * 1_000);
         requests.record(at(100), Stage::Send, Duration::from_micros(5));
         requests.record(at(105), Stage::Send, Duration::from_micros(7));
         requests.record(at(105), Stage::Held, Duration::from_micros(3));
-        let counts = |now, seconds| {
+        let counts = |requests: &RecentRequests, now, seconds| {
             let found = requests.within(at(now), seconds);
-            found.into_iter().map(|(stage, spread)| (stage.name(), spread.count)).collect::<Vec<_>>()
+            found.into_iter().map(|(stage, spread)| (stage.name(), spread.count, spread.max_us)).collect::<Vec<_>>()
         };
-        assert_eq!(counts(105, 1), [("held", 1), ("send", 1)]);
-        assert_eq!(counts(105, 10), [("held", 1), ("send", 2)]);
-        assert_eq!(counts(112, 10), [("held", 1), ("send", 1)]);
-        assert_eq!(counts(150, 10), []);
-        assert_eq!(counts(150, 60), [("held", 1), ("send", 2)]);
-        assert_eq!(counts(300, 60), []);
+        assert_eq!(counts(&requests, 106, 1), [("held", 1, 3), ("send", 1, 7)]);
+        assert_eq!(counts(&requests, 106, 10), [("held", 1, 3), ("send", 2, 7)]);
+        assert_eq!(counts(&requests, 112, 10), [("held", 1, 3), ("send", 1, 7)]);
+        assert_eq!(counts(&requests, 150, 10), []);
+        assert_eq!(counts(&requests, 150, 60), [("held", 1, 3), ("send", 2, 7)]);
+        requests.record(at(162), Stage::Idle, Duration::ZERO);
+        assert_eq!(requests.0.len(), 3, "the first is older than a minute");
+        for _ in 0..RecentRequests::MAX {
+            requests.record(at(162), Stage::Answer, Duration::ZERO);
+        }
+        assert_eq!(counts(&requests, 162, 60), [("answer", RecentRequests::MAX as u64, 0)]);
     }
 }

@@ -1,10 +1,10 @@
-//! Whole segments in files of memory, which the kernel sends without a copy for each viewer.
+//! Whole segments in memory files, which the kernel sends without a copy for each viewer.
 //!
-//! Of what a segment of 0.7 MB costs, about half is its copy into the socket. So a segment that is asked for a second
-//! time is written, once, into a memfd, and `sendfile` sends it from there. hyper knows nothing of files: it hands the
-//! connection slices of the window's own `Bytes`, and the connection knows by their addresses where in the file they are.
-//! A [`MemoryFile`] holds those `Bytes`, so that an address is theirs for as long as it is looked up; what isn't found is
-//! written as ever. Small bodies are copied: for a part, `sendfile`'s work for each page costs as much.
+//! Copying a segment of 0.7 MB into the socket costs about half of what sending it costs. So the second request for a
+//! segment writes it into a memfd, once, and `sendfile` sends it from there. hyper knows nothing of files: it hands the
+//! connection slices of the window's own `Bytes`, and the connection looks their addresses up in the file. A
+//! [`MemoryFile`] holds those `Bytes`, so that no other bytes have their addresses. Slices that aren't found are
+//! written as usual. Small bodies are copied: for a part, `sendfile`'s work for each page costs as much.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
@@ -16,21 +16,22 @@ use parking_lot::Mutex;
 
 use super::byte_cache::ByteCache;
 
-/// Bodies from here on are sent from files, in bytes. A guess: 0.7 MB gains much, a part of 60 KB nothing.
+/// The least length of a body that is sent from a file, in bytes. A guess: 0.7 MB gains much, a part of 60 KB nothing.
 pub(crate) const FILE_LEN_MIN: usize = 256 << 10;
 
-/// Bytes of all files of a node, least recently asked for first out: the newest four segments of ten streams of 3 Mb/s.
-/// As many bytes of the windows are held by them.
+/// Most bytes in all files of a node, least recently requested first out: the newest four segments of ten streams of 3
+/// Mb/s. The files hold as many bytes of the windows.
 const FILE_BYTES_MAX: u64 = 32 << 20;
 
-/// What the memory of having been asked for once counts as, in bytes: the number of those is bounded, too.
+/// The bytes that count for an entry without a file, which remembers a first request, so that their number is bounded,
+/// too.
 const ASKED_LEN: u64 = 1 << 10;
 
 /// A segment in a file.
 #[derive(Debug)]
 pub(crate) struct MemoryFile {
     file: File,
-    /// Each chunk, and where in the file it begins.
+    /// Each chunk, and its offset in the file.
     chunks: Vec<(Bytes, u64)>,
 }
 
@@ -51,7 +52,7 @@ impl MemoryFile {
         &self.file
     }
 
-    /// Returns where in the file these very bytes are; not merely equal ones.
+    /// Returns the offset of these very bytes in the file; equal bytes at another address don't count.
     pub(crate) fn find(&self, slice: &[u8]) -> Option<u64> {
         let wanted = slice.as_ptr_range();
         self.chunks.iter().filter(|_| !slice.is_empty()).find_map(|(chunk, at)| {
@@ -61,7 +62,8 @@ impl MemoryFile {
         })
     }
 
-    /// Returns where the first of `slices` is in the file, and how many bytes follow there in the order of `slices`.
+    /// Returns the offset of the first of `slices` in the file, and the number of bytes that follow there in the order
+    /// of `slices`.
     pub(crate) fn run(&self, slices: &[IoSlice<'_>]) -> Option<(u64, usize)> {
         let start = self.find(slices.first()?)?;
         let mut len = 0;
@@ -86,29 +88,31 @@ impl Default for MemoryFiles {
 }
 
 impl MemoryFiles {
-    /// Returns the file of a body that is asked for; `None` the first time, or where there can't be one.
+    /// Returns the file of a body that is requested; `None` the first time, or if the file can't be made.
     pub(crate) fn get(&self, etag: &HeaderValue, chunks: impl IntoIterator<Item = Bytes>) -> Option<Arc<MemoryFile>> {
         let put = |file, bytes| self.0.lock().put(etag.clone(), file, bytes);
         let Some(asked) = self.0.lock().get(etag).cloned() else {
             put(None, ASKED_LEN);
             return None;
         };
-        // Outside the lock: two who write at once waste one copy.
+        // Outside the lock: two threads that write at once waste one copy.
         asked.or_else(|| {
             let file = MemoryFile::new(chunks).map(Arc::new);
-            let file = file.inspect_err(|error| tracing::debug!(%error, "a segment isn't sealed")).ok()?;
+            let file = file
+                .inspect_err(|error| tracing::debug!(%error, "a segment can't be written to a memory file"))
+                .ok()?;
             put(Some(Arc::clone(&file)), file.chunks.iter().map(|(chunk, _)| chunk.len() as u64).sum());
             Some(file)
         })
     }
 
-    /// Returns the bytes of all of them, and of the memory of what was asked for once.
+    /// Returns the bytes that count for all entries.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.lock().bytes()
     }
 }
 
-/// The file of the response under way on a connection. A wrong one is merely of no use.
+/// The file of the response under way on a connection. A wrong one does no harm, since no slice is found in it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FileSlot(Arc<Mutex<Option<Arc<MemoryFile>>>>);
 
@@ -127,13 +131,13 @@ pub(crate) mod sys {
     use super::{File, io};
     use tokio::net::TcpStream;
 
-    /// Makes a file that is nowhere but in memory.
+    /// Makes a file that exists only in memory.
     pub(crate) fn file() -> io::Result<File> {
         let file = rustix::fs::memfd_create("damson-segment", rustix::fs::MemfdFlags::CLOEXEC)?;
         Ok(File::from(file))
     }
 
-    /// Sends from a file what the socket has room for.
+    /// Sends as much of a file as the socket has room for.
     pub(crate) fn send(stream: &TcpStream, file: &File, mut at: u64, len: usize) -> io::Result<usize> {
         Ok(rustix::fs::sendfile(stream, file, Some(&mut at), len)?)
     }

@@ -1,5 +1,5 @@
-//! Renderers over made-up windows: independent parsers, and what must hold at any moment. The golden files
-//! are compared in `tests/it/golden.rs`.
+//! Renderers over made-up windows, checked by independent parsers and by properties. `tests/it/golden.rs` compares the
+//! golden files.
 
 use std::time::Duration;
 
@@ -39,12 +39,12 @@ fn several_renditions_and_languages_are_all_listed() {
     assert_eq!(parsed.variants.len(), 2);
     assert_eq!(parsed.alternatives.iter().filter(|a| a.default).count(), 1);
     assert_eq!(parsed.alternatives.iter().filter_map(|a| a.language.as_deref()).collect::<Vec<_>>(), ["de"]);
-    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let mpd = dash::mpd(&feed.window, Timing::Number, false).expect("listed");
     let ids: Vec<_> = mpd.split("<AdaptationSet id=\"").skip(1).filter_map(|s| s.split('"').next()).collect();
     assert_eq!(ids, ["1", "2", "4"]);
 }
 
-/// A player that lacks a codec of a variant doesn't take it; and within a set it switches.
+/// A player that lacks a codec of a variant skips it, and it switches only within a set.
 #[test]
 fn codecs_are_kept_apart() {
     let mut record = synthetic::record("cam1");
@@ -82,13 +82,13 @@ fn codecs_are_kept_apart() {
     let media: Vec<_> = media.map(|line| (value(line, "GROUP-ID"), line.contains("DEFAULT=YES"))).collect();
     let expect = [("audio", true), ("audio-mp4a", true), ("audio-mp4a", false)];
     assert_eq!(media, expect.map(|(group, default)| (Some(group.to_owned()), default)));
-    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let mpd = dash::mpd(&feed.window, Timing::Number, false).expect("listed");
     let ids: Vec<_> = mpd.split("<AdaptationSet id=\"").skip(1).filter_map(|s| s.split('"').next()).collect();
     assert_eq!(ids, ["1", "2", "3", "4", "5"]);
     assert!(mpd.contains("tag:dolby.com,2014:dash:audio_channel_configuration:2011\" value=\"A000\""), "{mpd}");
 }
 
-/// All of a playlist is understood by a parser that types every tag, and comes back as it was.
+/// A parser that types every tag understands the whole playlist, and writes the same one.
 #[test]
 fn nothing_in_a_playlist_is_unknown() {
     let check = |text: Option<String>| {
@@ -101,35 +101,35 @@ fn nothing_in_a_playlist_is_unknown() {
     };
     check(hls::multivariant(&live().window));
     for feed in [live(), lost_part(), returned(), ended()] {
-        check(hls::media(&feed.window, VIDEO));
+        check(synthetic::playlist(&feed.window, VIDEO));
     }
 }
 
 #[test]
 fn what_is_not_there_yet_is_not_rendered() {
     let mut feed = Feed::new(synthetic::record("cam1"));
-    assert_eq!(hls::media(&feed.window, VIDEO), None);
+    assert_eq!(synthetic::playlist(&feed.window, VIDEO), None);
     feed.part(VIDEO, FIRST_MSN, 0);
-    assert!(hls::media(&feed.window, VIDEO).is_some());
-    assert_eq!(dash::manifest(&feed.window, Timing::Number), None);
-    assert_eq!(hls::media(&feed.window, TrackId(9)), None);
+    assert!(synthetic::playlist(&feed.window, VIDEO).is_some());
+    assert_eq!(dash::mpd(&feed.window, Timing::Number, false), None);
+    assert_eq!(synthetic::playlist(&feed.window, TrackId(9)), None);
 }
 
-/// A new period is known before a player that is close to the live edge has played what it holds.
+/// A player close to the live edge knows of a new period before its buffer is empty.
 #[test]
 fn an_mpd_is_read_again_in_time_for_a_new_period() {
     for (timing, period) in [(Timing::Number, "PT1S"), (Timing::Timeline, "PT2S")] {
-        let mpd = dash::manifest(&live().window, timing).expect("listed");
+        let mpd = dash::mpd(&live().window, timing, false).expect("listed");
         assert!(mpd.contains(&format!(" minimumUpdatePeriod=\"{period}\"")), "{mpd}");
     }
 }
 
-/// The publisher goes away without a word after segment 20, and a gap is all that comes until the life ends.
+/// The publisher disconnects without a word after segment 20. Gaps follow until the life ends.
 fn abandoned() -> Feed {
     abandoned_after(PARTS)
 }
 
-/// The same after so many parts of segment 20.
+/// The same, after `parts` of segment 20.
 fn abandoned_after(parts: u16) -> Feed {
     let mut feed = Feed::new(synthetic::record("cam1"));
     feed.run(0, 20, 0);
@@ -147,15 +147,15 @@ fn abandoned_after(parts: u16) -> Feed {
     feed
 }
 
-/// What players know of a period stays as it is; it merely ends, before the gaps.
+/// Nothing that players know of a period changes; it only ends, before the gaps.
 #[test]
 fn an_ended_mpd_ends_before_the_gaps_and_begins_where_it_did() {
-    // The last pictures are shown later than they are decoded; but a number more would be a segment more.
+    // The last pictures are shown later than they are decoded, but one number more would be one segment more.
     let ends =
         [(Timing::Number, PARTS, "PT42S"), (Timing::Number, PARTS - 1, "PT42S"), (Timing::Number, 3, "PT40.850S")];
     let ends = ends.into_iter().chain([(Timing::Timeline, PARTS, "PT42.250S"), (Timing::Timeline, 3, "PT40.850S")]);
     for (timing, parts, end) in ends {
-        let mpd = dash::update(&abandoned_after(parts).window, timing).expect("listed");
+        let mpd = dash::mpd(&abandoned_after(parts).window, timing, true).expect("listed");
         assert!(mpd.contains(&format!("<Period id=\"p0\" start=\"PT0S\" duration=\"{end}\">")), "{mpd}");
         assert!(mpd.contains(" type=\"static\""), "{mpd}");
         assert!(mpd.contains(&format!(" mediaPresentationDuration=\"{end}\"")), "{mpd}");
@@ -163,15 +163,14 @@ fn an_ended_mpd_ends_before_the_gaps_and_begins_where_it_did() {
         assert_eq!(mpd.contains(&format!("startNumber=\"{FIRST_MSN}\"")), timing == Timing::Number, "{mpd}");
     }
     let live = live();
-    assert_eq!(dash::update(&live.window, Timing::Number), dash::manifest(&live.window, Timing::Number));
+    assert_eq!(dash::mpd(&live.window, Timing::Number, true), dash::mpd(&live.window, Timing::Number, false));
 }
 
-/// Who comes late is told what is still there: what has left the playlist is gone, and so are the gaps that a publisher
-/// left when it went away without a word.
+/// A new player is told what is still there, without the segments that have left the playlist and the gaps at the end.
 #[test]
 fn a_late_comers_mpd_begins_with_what_is_there() {
     let feed = abandoned();
-    let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+    let mpd = dash::mpd(&feed.window, Timing::Number, false).expect("listed");
     let first = feed.window.tracks()[0].listed().next().expect("listed").msn;
     let starts =
         format!("start=\"PT{0}S\" duration=\"PT{1}.250S\"", (first - FIRST_MSN) * 2, 42 - (first - FIRST_MSN) * 2);
@@ -179,11 +178,11 @@ fn a_late_comers_mpd_begins_with_what_is_there() {
     assert!(mpd.contains(&starts) && mpd.contains("mediaPresentationDuration=\"PT42.250S\""), "{mpd}");
     let run = format!("<S t=\"{}\" d=\"180000\" r=\"{}\"/>", (first - FIRST_MSN) * 180_000, FIRST_MSN + 20 - first);
     assert!(mpd.contains(&run) && mpd.contains(&format!("startNumber=\"{first}\"")), "{mpd}");
-    // All of a life that is short enough is still there.
+    // Everything of a short life is still there.
     let mut feed = Feed::new(synthetic::record("cam1"));
     feed.run(0, 3, 0);
     feed.update(|r| r.ended = Some(FIRST_MSN + 2));
-    assert_eq!(dash::update(&feed.window, Timing::Number), dash::manifest(&feed.window, Timing::Number));
+    assert_eq!(dash::mpd(&feed.window, Timing::Number, true), dash::mpd(&feed.window, Timing::Number, false));
 }
 
 #[test]
@@ -198,16 +197,16 @@ fn players_are_told_of_a_high_dynamic_range() {
         let text = hls::multivariant(&feed.window).expect("listed");
         let said = text.split(",VIDEO-RANGE=").nth(1).and_then(|rest| rest.split([',', '\n']).next());
         assert_eq!(said, range, "{text}");
-        let mpd = dash::manifest(&feed.window, Timing::Number).expect("listed");
+        let mpd = dash::mpd(&feed.window, Timing::Number, false).expect("listed");
         let property = format!("cicp:TransferCharacteristics\" value=\"{transfer}\"");
         assert_eq!(mpd.contains(&property), transfer > 15, "{mpd}");
     }
 }
 
-/// hls.js ends a stream when the last part is buffered that the playlist shows.
+/// For hls.js a stream ends when the last part that the playlist shows is buffered.
 #[test]
 fn an_ended_playlist_shows_parts_of_media_alone() {
-    let text = hls::media(&abandoned().window, VIDEO).expect("listed");
+    let text = synthetic::playlist(&abandoned().window, VIDEO).expect("listed");
     let parts: Vec<_> = text.lines().filter(|l| l.starts_with("#EXT-X-PART:")).collect();
     let last = format!("URI=\"{}.{}.m4s\"", FIRST_MSN + 20, PARTS - 3);
     assert!(parts.last().is_some_and(|l| l.ends_with(&last)) && !text.contains("GAP=YES"), "{text}");
@@ -217,7 +216,7 @@ fn an_ended_playlist_shows_parts_of_media_alone() {
     );
 }
 
-/// The lines of a playlist's head, and of each segment.
+/// Returns the lines of a playlist's head, and of each segment.
 fn pieces(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
     let mut lines = text.lines().peekable();
     let mut head = Vec::new();
@@ -235,21 +234,21 @@ fn pieces(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
 }
 
 fn delta(feed: &Feed) -> Option<String> {
-    hls::update(&feed.window, &mut HlsHistory::default(), VIDEO, Skip::Segments)
+    hls::media(&feed.window, &mut HlsHistory::default(), VIDEO, Skip::Segments)
 }
 
-/// rfc8216bis 6.2.5.1: what is left out is exactly what the client has.
+/// rfc8216bis 6.2.5.1: an update leaves out exactly what the client has.
 #[test]
 fn a_delta_update_is_the_playlist_without_its_old_segments() {
     let feed = live();
-    let (full, delta) = (hls::media(&feed.window, VIDEO).expect("listed"), delta(&feed).expect("listed"));
+    let (full, delta) = (synthetic::playlist(&feed.window, VIDEO).expect("listed"), delta(&feed).expect("listed"));
     let ((head, segments), (delta_head, delta_segments)) = (pieces(&full), pieces(&delta));
     assert!(
         head.iter().any(|l| l.starts_with("#EXT-X-SERVER-CONTROL:") && l.contains(",CAN-SKIP-UNTIL=12.000,")),
         "{full}"
     );
     let skipped = segments.len() - delta_segments.len();
-    // 15 whole segments of 2 s, of which the newest 12 s stay.
+    // There are 15 whole segments of 2 s. The newest 12 s stay.
     assert_eq!(skipped, 9);
     assert_eq!(delta_head, [&head[..], &[&format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")]].concat());
     // The first one repeats the EXT-X-MAP that applies to it.
@@ -259,10 +258,10 @@ fn a_delta_update_is_the_playlist_without_its_old_segments() {
 
 #[test]
 fn a_delta_update_is_whole_where_nothing_may_be_skipped() {
-    let check = |feed: &Feed| assert_eq!(delta(feed), hls::media(&feed.window, VIDEO));
+    let check = |feed: &Feed| assert_eq!(delta(feed), synthetic::playlist(&feed.window, VIDEO));
     check(&ended());
     check(&synthetic::only(VIDEO));
-    // No discontinuity is skipped: it is all that a player knows of the one before.
+    // A discontinuity isn't skipped: players know the one before only by it.
     let mut feed = returned();
     for segments in 22..30 {
         feed.run(segments, segments + 1, 0);
@@ -274,7 +273,7 @@ fn a_delta_update_is_whole_where_nothing_may_be_skipped() {
     }
 }
 
-/// rfc8216bis 4.4.5.3: headers that are known before their first segment are hinted.
+/// rfc8216bis 4.4.5.3: an init segment that is known before its first segment is hinted.
 #[test]
 fn a_changed_map_is_hinted_before_its_first_part() {
     let mut feed = live();
@@ -284,7 +283,7 @@ fn a_changed_map_is_hinted_before_its_first_part() {
         r.tracks[0].inits.push(Init { number: 1, bytes: Bytes::from_static(b"other") });
     });
     let hints = |feed: &Feed, track| {
-        let text = hls::media(&feed.window, track).expect("listed");
+        let text = synthetic::playlist(&feed.window, track).expect("listed");
         text.lines().filter_map(|l| l.strip_prefix("#EXT-X-PRELOAD-HINT:")).map(str::to_owned).collect::<Vec<_>>()
     };
     let part = format!("TYPE=PART,URI=\"{}.0.m4s\"", FIRST_MSN + 21);
@@ -292,7 +291,7 @@ fn a_changed_map_is_hinted_before_its_first_part() {
     assert_eq!(hints(&feed, AUDIO), [part]);
 }
 
-/// Players read the multivariant playlist once: what it says of segments must hold for good.
+/// Players read the multivariant playlist once, so what it says of segments must always hold.
 #[test]
 fn independent_segments_once_taken_back_stay_so() {
     const TAG: &str = "#EXT-X-INDEPENDENT-SEGMENTS";
@@ -312,7 +311,7 @@ fn independent_segments_once_taken_back_stay_so() {
     }
 }
 
-/// The numbers of a playlist that must never go back, and its lines.
+/// The numbers of a playlist that must never decrease, and its lines.
 struct Seen {
     sequence: u64,
     discontinuity: u64,
@@ -332,7 +331,7 @@ fn read(text: &str) -> Seen {
         let seconds: f64 = line.trim_end_matches(',').parse().expect("a number");
         assert!(seconds.round() <= 2.0, "a segment longer than TARGETDURATION: {seconds}");
     }
-    // A segment's own line, with its duration.
+    // The line of a segment, with its duration.
     let lines: Vec<&str> = text.lines().collect();
     let segments = lines.windows(2).filter(|w| w[0].starts_with("#EXTINF:")).map(|w| w.concat()).collect();
     Seen { sequence: value("#EXT-X-MEDIA-SEQUENCE:"), discontinuity: value("#EXT-X-DISCONTINUITY-SEQUENCE:"), segments }
@@ -341,8 +340,8 @@ fn read(text: &str) -> Seen {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever the order in which parts come, and whatever is lost: the playlist only grows at its end
-    /// and shrinks at its start, and a line once printed stays.
+    /// In whatever order parts come, and whatever is lost: the playlist only grows at its end and shrinks at its start,
+    /// and a written line stays.
     #[test]
     fn a_playlist_never_takes_anything_back(seed in any::<u64>(), lost in 0_u32..8) {
         let mut feed = Feed::new(synthetic::record("cam1"));
@@ -359,7 +358,7 @@ proptest! {
             for part in 0..PARTS {
                 feed.part(AUDIO, FIRST_MSN + segment, part);
                 match next(16) {
-                    // The very first is there: how a life begins is the window's own matter.
+                    // The very first part is there: how a life begins is the window's concern.
                     _ if (segment, part) == (0, 0) => feed.part(VIDEO, FIRST_MSN, 0),
                     n if n < u64::from(lost) => drop(next(2)),
                     n if n < 12 => feed.part(VIDEO, FIRST_MSN + segment, part),
@@ -369,7 +368,7 @@ proptest! {
                     feed.part(VIDEO, msn, part);
                 }
                 feed.pass(Duration::from_millis(200));
-                let Some(text) = hls::media(&feed.window, VIDEO) else { continue };
+                let Some(text) = synthetic::playlist(&feed.window, VIDEO) else { continue };
                 let seen = read(&text);
                 if let Some(before) = before {
                     prop_assert!(seen.sequence >= before.sequence);
@@ -383,8 +382,8 @@ proptest! {
         }
     }
 
-    /// Invariant 1: two edges that were there from the start, and stand at the same part, say the same,
-    /// in whatever order the parts came.
+    /// Invariant 1: two edges that ran from the start, and list the same part, send the same bytes, in whatever order
+    /// the parts came.
     #[test]
     fn two_edges_say_the_same(swaps in proptest::collection::vec((0_usize..40, 0_usize..40), 0..30)) {
         let mut order: Vec<(TrackId, u32, u16)> = (0..2)
@@ -402,9 +401,9 @@ proptest! {
             b.part(*track, FIRST_MSN + segment, *part);
         }
         for track in [VIDEO, AUDIO] {
-            prop_assert_eq!(hls::media(&a.window, track), hls::media(&b.window, track));
+            prop_assert_eq!(synthetic::playlist(&a.window, track), synthetic::playlist(&b.window, track));
         }
         prop_assert_eq!(hls::multivariant(&a.window), hls::multivariant(&b.window));
-        prop_assert_eq!(dash::manifest(&a.window, Timing::Timeline), dash::manifest(&b.window, Timing::Timeline));
+        prop_assert_eq!(dash::mpd(&a.window, Timing::Timeline, false), dash::mpd(&b.window, Timing::Timeline, false));
     }
 }

@@ -17,7 +17,7 @@ const VIEW_INTERVAL: Duration = Duration::from_secs(1);
 const NAMES_MAX: usize = 10_000;
 
 /// This node's knowledge of the mesh.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct MeshView {
     /// Made anew each second.
     snapshot: watch::Sender<Option<Snapshot>>,

@@ -1,4 +1,4 @@
-//! The edge over HTTP/2, in the clear and over TLS, and what a client of it may not do.
+//! The edge over HTTP/2, in the clear and over TLS, and its limits for clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use tokio_rustls::client::TlsStream;
 
 use crate::edge_server::{LEN, NOW, PLAYLIST, Server, body};
 
-/// A window that never holds anything up.
+/// A flow control window that never delays anything.
 const WIDE: u32 = 16 << 20;
 
 async fn server(limits: Limits) -> Server {
     Server::with(limits, Tls::self_signed(["localhost".to_owned()]).expect("a name")).await
 }
 
-/// A connection, and what becomes of it.
+/// A connection, and the result of driving it.
 struct Client {
     send: SendRequest<Bytes>,
     ended: JoinHandle<Result<(), h2::Error>>,
@@ -43,7 +43,7 @@ impl Client {
         Client { send, ended: tokio::spawn(connection) }
     }
 
-    /// In the clear, by prior knowledge.
+    /// Connects in the clear, by prior knowledge.
     async fn plain(server: &Server) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", server.port)).await.expect("the edge listens");
         Client::over(stream, WIDE).await
@@ -74,7 +74,7 @@ async fn whole(response: Response<RecvStream>) -> Vec<u8> {
     out
 }
 
-/// Takes any certificate, and says which.
+/// Accepts any certificate, and keeps it.
 #[derive(Debug)]
 struct Anyone;
 
@@ -145,7 +145,7 @@ async fn both_versions_give_the_same_bytes_in_the_clear_and_over_tls() {
         let nothing = client.ask("/nobody/index.m3u8").await;
         assert_eq!(nothing.status().as_u16(), 404);
     }
-    // A client of TLS that names HTTP/1.1, or nothing.
+    // A TLS client that offers HTTP/1.1, or no protocol.
     for alpn in [&[&b"http/1.1"[..]][..], &[]] {
         let mut tls = secure(&server, alpn).await;
         let request = format!("GET /cam1/video/{FIRST_MSN}.m4s HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n");
@@ -156,7 +156,7 @@ async fn both_versions_give_the_same_bytes_in_the_clear_and_over_tls() {
     }
 }
 
-/// What is held, and what grows, on one connection at once.
+/// A held request and a growing segment share one connection.
 #[tokio::test]
 async fn requests_are_held_beside_each_other() {
     let server = server(Limits::default()).await;
@@ -182,7 +182,7 @@ async fn requests_are_held_beside_each_other() {
     assert_eq!((got.len(), got == expect), (expect.len(), true));
 }
 
-/// A preface that comes a byte at a time is one nevertheless; and what only begins like it is HTTP/1.
+/// A preface may come a byte at a time. A request that only begins like one is HTTP/1.
 #[tokio::test]
 async fn a_preface_is_known_however_it_comes() {
     let server = server(Limits::default()).await;
@@ -226,7 +226,7 @@ async fn a_new_certificate_is_shown_to_who_comes_next() {
     assert_eq!(Client::over(old, WIDE).await.ask("/healthz").await.status().as_u16(), 200, "who was there stays");
 }
 
-/// Those held are answered; GOAWAY without an error follows.
+/// Held requests are answered, and GOAWAY without an error follows.
 #[tokio::test]
 async fn a_node_that_goes_down_says_goodbye() {
     let server = server(Limits::default()).await;
@@ -235,7 +235,7 @@ async fn a_node_that_goes_down_says_goodbye() {
     let held = async {
         let answer = client.ask(&format!("{PLAYLIST}?_HLS_msn={NOW}&_HLS_part=3")).await;
         assert_eq!(answer.status().as_u16(), 503);
-        assert!(whole(answer).await.starts_with(b"edge: going down"));
+        assert!(whole(answer).await.starts_with(b"edge: shutting down"));
     };
     let stop = async {
         server.holds(1).await;
@@ -248,7 +248,7 @@ async fn a_node_that_goes_down_says_goodbye() {
     server.task.await.expect("no panic");
 }
 
-/// Who takes nothing of one stream is dropped, whatever else it asks for meanwhile.
+/// A client that takes no data of one stream is dropped, whatever else it requests meanwhile.
 #[tokio::test]
 async fn a_stream_that_stalls_ends_its_connection() {
     let server = server(Limits { stall: Duration::from_millis(200), ..Limits::default() }).await;
@@ -303,8 +303,8 @@ async fn so_many_streams_at_a_time_and_no_more_held_of_an_address() {
     assert_eq!(other.send.current_max_send_streams(), 100);
 }
 
-/// RFC 9218 lets a server ignore urgencies. h2 does: streams take turns, a frame each. So a short answer is never behind
-/// a long one; but of two long ones the urgent doesn't come first.
+/// RFC 9218 lets a server ignore urgencies, and h2 does: streams take turns, a frame each. So a short answer never
+/// waits for a long one, but of two long ones the urgent one doesn't come first.
 #[tokio::test]
 async fn streams_take_turns_whatever_their_urgency() {
     const LARGE: usize = 200_000;

@@ -1,4 +1,4 @@
-//! The edge over real sockets, fed with a made-up programme.
+//! The edge over real sockets, with a made-up stream.
 
 mod ends;
 
@@ -50,7 +50,7 @@ async fn directives_are_answered_as_the_rfc_says() {
         assert_eq!(response.status, status, "{query}: {}", response.text());
         assert_eq!(response.header("cache-control"), lifetime, "{query}");
     };
-    // What can't be a request is told so before any stream is looked at, and its TARGETDURATION with it.
+    // A malformed request is rejected before its stream is looked up, so it has no TARGETDURATION.
     check("_HLS_part=1".to_owned(), 400, "max-age=1").await;
     check("_HLS_msn=x".to_owned(), 400, "max-age=1").await;
     // The newest whole segment is NOW - 1.
@@ -73,7 +73,7 @@ async fn each_kind_of_update_is_a_document_of_its_own() {
     for (segment, part) in (NOW + 1..NOW + 8).flat_map(|segment| (0..PARTS).map(move |part| (segment, part))) {
         server.part(&record, VIDEO, segment, part);
     }
-    // Twice, since the second time it is rendered already; in no order.
+    // Twice, since the second answer is rendered already, and in no order.
     for _ in 0..2 {
         for (query, skip) in [
             ("_HLS_skip=v2", Some("#EXT-X-SKIP:SKIPPED-SEGMENTS=4,RECENTLY-REMOVED-DATERANGES=\"\"\n")),
@@ -102,7 +102,7 @@ async fn a_hinted_part_is_held_until_all_of_it_is_there() {
     assert!(answer.header("server-timing").contains("tail;dur="));
 }
 
-/// How late an answer is can be measured from outside.
+/// Clients can measure how late an answer is.
 #[tokio::test]
 async fn every_answer_that_was_held_tells_when_it_was_published() {
     let (server, record) = Server::live(3).await;
@@ -113,7 +113,7 @@ async fn every_answer_that_was_held_tells_when_it_was_published() {
     let after = clock::wall().as_micros();
     for client in [&mut playlist, &mut part] {
         let published: u64 = client.answer().await.header("x-published-at").parse().expect("microseconds");
-        // The two clocks are not read at the same instant.
+        // The two clocks aren't read at the same instant.
         assert!((before - 1_000..=after + 1_000).contains(&published), "{before} {published} {after}");
     }
 }
@@ -158,7 +158,7 @@ async fn a_stream_that_the_directory_knows_is_waited_for() {
     server.part(&record, VIDEO, FIRST_MSN, 0);
     server.part(&record, AUDIO, FIRST_MSN, 0);
     assert!(index.answer().await.text().contains("RESOLUTION=1280x720"));
-    // Nor is a playlist without a segment of use.
+    // A playlist without a segment is held, too.
     for part in 1..synthetic::PARTS {
         assert_eq!(server.edge.store().waiting(), 1, "before part {part}");
         server.part(&record, VIDEO, FIRST_MSN, part);
@@ -196,7 +196,7 @@ async fn the_segment_under_way_is_sent_part_by_part() {
 async fn a_lost_part_breaks_off_what_follows_it_and_is_404_ever_after() {
     let (server, record) = Server::live(2).await;
     let mut client = server.held(&format!("/cam1/video/{NOW}.m4s")).await;
-    // Part 2 never comes: PART-HOLD-BACK, 0.6 s, after part 3 it is a gap.
+    // Part 2 never comes. It is a gap after PART-HOLD-BACK: 0.6 s after part 3.
     server.part(&record, VIDEO, NOW, 3);
     let answer = client.answer().await;
     assert!(!answer.whole, "no end: the player knows that it isn't whole");
@@ -251,7 +251,7 @@ async fn ranges_heads_and_tags() {
     assert_eq!(known.status, 304);
 }
 
-/// A segment that is asked for again is sent from a file; nobody can tell.
+/// The second request for a segment is sent from a file, and the client sees no difference.
 #[tokio::test]
 async fn a_sealed_segment_is_the_same_bytes() {
     const LARGE: usize = 300_000;
@@ -279,7 +279,7 @@ async fn a_sealed_segment_is_the_same_bytes() {
     assert!(first.body == whole);
     let range = client.ask("GET", &path, &[("Range", "bytes=299999-899999")]).await;
     assert!(range.status == 206 && range.body == whole[299_999..900_000]);
-    // Whoever goes away amid a body takes nobody else's.
+    // A client that closes in the middle of a body doesn't disturb the others.
     let mut gone = server.connect().await;
     gone.send("GET", &path, &[]).await;
     gone.head().await;
@@ -339,7 +339,7 @@ async fn a_node_that_goes_down_answers_who_it_holds() {
     let answer = waiting.answer().await;
     assert_eq!((answer.status, answer.header("cache-control")), (503, "no-store"));
     assert_eq!(answer.header("connection"), "close");
-    assert!(answer.text().starts_with("edge: going down"));
+    assert!(answer.text().starts_with("edge: shutting down"));
     let ended = tokio::time::timeout(Duration::from_secs(5), server.task).await.expect("it drains");
     ended.expect("no panic");
 }

@@ -1,4 +1,4 @@
-//! Rubbish at an edge's HTTP port: it is answered or dropped, leaves no memory behind, and disturbs nobody.
+//! Rubbish at an edge's HTTP port is answered or dropped. It leaves no memory behind, and doesn't disturb players.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::edge_server::{PLAYLIST, Server};
 
-/// Chance (Marsaglia's xorshift), the same in each run.
+/// A random generator (Marsaglia's xorshift), the same in each run.
 struct Chance(u64);
 
 impl Chance {
@@ -20,7 +20,7 @@ impl Chance {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        // Less than n, which is a usize.
+        // It is less than n, which is a usize.
         (self.0 % n as u64) as usize
     }
 }
@@ -43,7 +43,7 @@ async fn throw(server: &Server, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Requests that were good once.
+/// Valid requests, which the fuzzer changes.
 fn fuzzed(chance: &mut Chance) -> Vec<u8> {
     let seeds: [&[u8]; 6] = [
         b"GET /cam1/video/playlist.m3u8?_HLS_msn=5&_HLS_part=3 HTTP/1.1\r\nHost: edge\r\n\r\n",
@@ -70,7 +70,7 @@ fn fuzzed(chance: &mut Chance) -> Vec<u8> {
     bytes
 }
 
-/// Memory of this process, in KiB.
+/// Returns the resident memory of this process, in KiB.
 #[cfg(target_os = "linux")]
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
@@ -99,8 +99,8 @@ async fn fuzzed_requests_harm_nobody() {
     assert!(throw(&server, b"GET /healthz HTTP/1.0\r\n\r\n").await.ends_with(b"ok\n"));
 }
 
-/// Heads that never end and clients that never read are dropped after their time; those of one address that are too many,
-/// at once.
+/// Heads that never end, and clients that never read, are dropped at their timeout; connections beyond the limit of an
+/// address, at once.
 #[tokio::test]
 async fn the_slow_are_dropped() {
     let soon = Duration::from_millis(300);
@@ -113,7 +113,7 @@ async fn the_slow_are_dropped() {
         slow.push(stream);
     }
     slow.push(TcpStream::connect(("127.0.0.1", server.https)).await.expect("the edge listens"));
-    // 10 MB and more fit into no socket.
+    // 10 MB fit into no socket's buffers.
     let mut reader = connect(&server).await;
     for segment in 0..2 {
         let request = format!("GET /cam1/video/{}.m4s HTTP/1.1\r\nHost: edge\r\n\r\n", FIRST_MSN + segment);
@@ -148,7 +148,7 @@ async fn one_address_has_so_many_connections() {
     assert!(throw(&server, b"GET /healthz HTTP/1.0\r\n\r\n").await.ends_with(b"ok\n"));
 }
 
-/// Thousands that say nothing, and names that nobody has: memory comes back, and a live viewer gets each part.
+/// A thousand silent connections and thousands of unknown streams: memory comes back, and a live viewer gets each part.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn crowds_leave_no_memory_behind() {
@@ -186,7 +186,7 @@ async fn crowds_leave_no_memory_behind() {
             for (msn, part) in parts.by_ref().take(200) {
                 viewer.send("GET", &format!("{PLAYLIST}?_HLS_msn={msn}&_HLS_part={part}"), &[]).await;
                 server.holds(1).await;
-                // Small ones: segments that have left the window are memory, too.
+                // Small ones, since segments that have left the window take memory, too.
                 let (header, body, trace) = synthetic::part(&record, VIDEO, msn, part, 10);
                 server.edge.store().part(&record.stream, header, body, trace, clock::now());
                 let answer = viewer.answer().await;
@@ -195,7 +195,7 @@ async fn crowds_leave_no_memory_behind() {
         };
         after_each.push(tokio::join!(round(), watch).0);
     }
-    // What the first crowds bring, the allocator keeps for the next.
+    // The allocator keeps the memory of the first crowds for the next ones.
     let (before, after) = (after_each[1], after_each[3]);
     assert!(after <= before + before / 10, "{before} KiB became {after} KiB");
 }

@@ -1,4 +1,4 @@
-//! An edge on free ports, fed with a made-up programme, and a client of HTTP/1.1 that shows all.
+//! An edge on free ports with a made-up stream, and an HTTP/1.1 client that shows everything.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of a part's body.
+/// The bytes of a part's body.
 pub(crate) const LEN: usize = 10_000;
 
-/// An edge on a free port, by HTTP and by HTTPS.
+/// An edge on a free port, with HTTP and HTTPS.
 pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) https: u16,
@@ -58,7 +58,7 @@ impl Server {
         (server, record)
     }
 
-    /// With `cam1`: two whole segments, and `more` parts of the third, each of `len` bytes.
+    /// Starts one with `cam1`: two whole segments, and `more` parts of the third, each of `len` bytes.
     pub(crate) fn feed(&self, more: u16, len: usize) -> Record {
         let record = synthetic::record("cam1");
         self.edge.store().record(record.clone());
@@ -78,14 +78,14 @@ impl Server {
         self.edge.store().part(&record.stream, header, body, trace, clock::now());
     }
 
-    /// Returns once so many requests are held.
+    /// Returns once this many requests are held.
     pub(crate) async fn holds(&self, requests: usize) {
         while self.edge.store().waiting() != requests {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Returns once nobody is connected.
+    /// Returns once there are no connections.
     pub(crate) async fn is_alone(&self) {
         while self.edge.connections() > 0 {
             tokio::task::yield_now().await;
@@ -113,7 +113,7 @@ impl Server {
     }
 }
 
-/// One keep-alive connection.
+/// A keep-alive connection.
 pub(crate) struct Client {
     pub(crate) stream: BufReader<TcpStream>,
 }
@@ -123,7 +123,7 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The body ended as its framing says.
+    /// Whether the body ended as its framing says.
     pub(crate) whole: bool,
 }
 
@@ -190,7 +190,7 @@ impl Client {
         }
     }
 
-    /// The next chunk, empty at the end; `None` if the connection breaks off.
+    /// Returns the next chunk, which is empty at the end; `None` if the connection breaks off.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let mut size = String::new();
         if self.stream.read_line(&mut size).await.ok()? == 0 {
@@ -214,5 +214,5 @@ pub(crate) fn body(record: &Record, track: TrackId, msn: Msn, part: u16) -> Vec<
 }
 
 pub(crate) const PLAYLIST: &str = "/cam1/video/playlist.m3u8";
-/// The segment under way in [`Server::live`].
+/// The MSN of the segment under way in [`Server::live`].
 pub(crate) const NOW: Msn = FIRST_MSN + 2;

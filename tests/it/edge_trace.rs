@@ -1,4 +1,4 @@
-//! What an edge tells of the way of each part: JSON, WebSocket, metrics, headers.
+//! The latency of each part as an edge shows it: JSON, WebSocket, metrics and headers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::edge_server::{LEN, Server};
 const NOW: u32 = FIRST_MSN + 2;
 const LIVE: &str = "/api/v1/streams/cam1/trace/live";
 
-/// A part that came over two hops, the first of which seems to have taken less than no time.
+/// Publishes a part that came over two hops, with a negative transit on the first one.
 fn relayed(server: &Server, record: &Record, part: u16) {
     let hop = |node: u64, name: &str, transit_us| Hop {
         dwell: Duration::from_micros(100),
@@ -81,7 +81,7 @@ async fn a_request_is_timed_from_its_question_to_its_last_byte() {
     let mut client = server.held(&format!("/cam1/video/{NOW}.0.m4s")).await;
     server.part(&record, VIDEO, NOW, 0);
     assert_eq!(client.answer().await.status, 200);
-    // The next answer of the same connection comes after the first is done with.
+    // The next answer on the same connection comes after the first one was sent.
     assert_eq!(client.ask("GET", &format!("/cam1/video/{NOW}.0.m4s"), &[]).await.status, 200);
     assert_eq!(client.ask("GET", "/healthz", &[]).await.status, 200);
     let all = trace(&server, "").await;
@@ -100,7 +100,7 @@ async fn requests_are_timed_by_kind() {
     for path in ["index.m3u8", "manifest.mpd", "video/init.0.mp4", &segment] {
         assert_eq!(client.ask("GET", &format!("/cam1/{path}"), &[]).await.status, 200, "{path}");
     }
-    // What isn't sent takes no time.
+    // A body that isn't sent takes no time.
     assert_eq!(client.ask("HEAD", &format!("/cam1/video/{FIRST_MSN}.m4s"), &[]).await.status, 200);
     let metrics = client.ask("GET", "/metrics", &[]).await;
     let metrics = metrics.text();
@@ -145,7 +145,7 @@ async fn metrics_come_in_the_format_that_is_asked_for() {
         "{}",
         classic.text()
     );
-    // As Prometheus asks.
+    // In the format that Prometheus asks for.
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
     let open = server.connect().await.ask("GET", "/metrics", &[("Accept", accept)]).await;
     assert_eq!(open.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -159,7 +159,7 @@ async fn watch(server: &Server, query: &str) -> Result<WebSocketStream<TcpStream
     client_async(url, stream).await.map(|(socket, _)| socket)
 }
 
-/// The next message of a type.
+/// Returns the next message of a type.
 async fn next(socket: &mut WebSocketStream<TcpStream>, kind: &str) -> Value {
     loop {
         let message = socket.next().await.expect("open").expect("well formed");
@@ -171,7 +171,7 @@ async fn next(socket: &mut WebSocketStream<TcpStream>, kind: &str) -> Value {
     }
 }
 
-/// How the edge closes.
+/// Returns the code with which the edge closes.
 async fn closed(socket: &mut WebSocketStream<TcpStream>) -> CloseCode {
     loop {
         match socket.next().await {
@@ -214,7 +214,7 @@ async fn who_is_too_slow_is_dropped() {
     let (server, record) = Server::live(0).await;
     let mut socket = watch(&server, "").await.expect("a WebSocket");
     next(&mut socket, "overview").await;
-    // All at once, before the edge's task has its turn: more than it keeps for anyone.
+    // All at once, before the edge's task runs: more than it keeps for a client.
     for msn in NOW..NOW + 10 {
         for part in 0..PARTS {
             server.part(&record, VIDEO, msn, part);
@@ -254,7 +254,7 @@ async fn what_a_live_trace_may_not_be() {
         open.push(watch(&server, "").await.expect("there is room"));
     }
     assert_eq!(status(watch(&server, "").await), 503);
-    // What a client says is thrown away; what is far too long ends it.
+    // The edge ignores short messages of a client, and closes at one that is far too long.
     let mut one = open.pop().expect("many are open");
     one.send(Message::text("x".repeat(100))).await.expect("sent");
     next(&mut one, "overview").await;
@@ -264,8 +264,8 @@ async fn what_a_live_trace_may_not_be() {
     server.is_alone().await;
 }
 
-/// CTA-5006: structured fields (RFC 8941), one list entry a hop, and keys of ours with a hyphen in them. `etp` and `mb`
-/// are not sent: Shaka acts on them.
+/// CTA-5006: structured fields (RFC 8941), one list entry a hop, and our own keys, which have a hyphen. `etp` and `mb`
+/// aren't sent, since Shaka acts on them.
 #[tokio::test]
 async fn headers_tell_the_way_of_a_part() {
     let (server, record) = Server::live(0).await;
@@ -279,7 +279,7 @@ async fn headers_tell_the_way_of_a_part() {
         for parameter in at {
             let (key, value) = parameter.split_once('=').expect("a key and a value");
             assert!(key.starts_with("damson-") && key.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{key}");
-            // A decimal: at most three digits behind its point.
+            // A decimal has at most three digits after its point.
             let (whole, behind) = value.split_once('.').expect("a decimal");
             let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
             assert!(digits(whole.trim_start_matches('-')) && digits(behind) && behind.len() <= 3, "{value}");
@@ -299,7 +299,7 @@ async fn headers_tell_the_way_of_a_part() {
     assert!(fixed.contains(",d=200,") && !fixed.contains("etp") && !dynamic.contains("mb="), "{fixed}");
 }
 
-/// OpenMetrics 1.0, as far as this exposition goes: every rule that is checked here is a MUST there.
+/// OpenMetrics 1.0, as far as this exposition needs it. Every rule that is checked here is a MUST there.
 #[tokio::test]
 async fn metrics_are_what_prometheus_reads() {
     let (server, record) = Server::live(0).await;
@@ -325,7 +325,7 @@ async fn metrics_are_what_prometheus_reads() {
     assert!(answer.text().contains("damson_hop_transit_below_zero_total{hop=\"0\"} 1\n"));
 }
 
-/// Samples by name and labels.
+/// The samples, by name and labels.
 #[derive(Default)]
 struct Exposition {
     types: BTreeMap<String, String>,
@@ -394,7 +394,7 @@ impl Exposition {
         assert!(self.samples.insert((name.to_owned(), labels), value).is_none(), "{line} is there twice");
     }
 
-    /// Buckets only grow, and the last, +Inf, holds all.
+    /// Checks that buckets only grow, and that the last one, +Inf, counts everything.
     fn check_histograms(&self) {
         for ((name, labels), value) in &self.samples {
             let Some(family) = name.strip_suffix("_count") else { continue };
@@ -413,7 +413,7 @@ impl Exposition {
         }
     }
 
-    /// How many observations a histogram has, in all.
+    /// Returns the number of observations of a histogram.
     fn observations(&self, family: &str) -> u64 {
         assert_eq!(self.types.get(family).map(String::as_str), Some("histogram"), "{family}");
         let counts = self.samples.iter().filter(|((name, _), _)| *name == format!("{family}_count"));

@@ -23,8 +23,8 @@ fn golden_documents() {
         let golden = std::fs::read_to_string(&path).expect(name);
         assert_eq!(rendered, golden, "{name} has changed; DAMSON_BLESS=1 takes it over");
     };
-    let media = |feed: &Feed, track: TrackId| hls::media(&feed.window, track);
-    let manifest = |feed: &Feed, timing| dash::manifest(&feed.window, timing);
+    let media = |feed: &Feed, track: TrackId| damson_core::testing::synthetic::playlist(&feed.window, track);
+    let manifest = |feed: &Feed, timing| dash::mpd(&feed.window, timing, false);
     check("live.index.m3u8", hls::multivariant(&live().window));
     check("live.video.m3u8", media(&live(), VIDEO));
     check("live.audio.m3u8", media(&live(), AUDIO));

@@ -1,18 +1,19 @@
 //! The MPD (ISO/IEC 23009-1, DASH-IF's restricted timing and low-latency modes). Pure.
 //!
-//! Media time runs through the whole life, so a period's `presentationTimeOffset` is its `Period@start`
-//! in the track's timescale, and `availabilityStartTime` is the wallclock of media time 0. Neither ever
-//! changes (DASH-IF live, 4.3). `$Number$` is the MSN.
+//! Media time runs through the whole life. So a period's `presentationTimeOffset` is its `Period@start` in the track's
+//! timescale, and `availabilityStartTime` is the wallclock of media time 0. Neither ever changes (DASH-IF live, 4.3).
+//! `$Number$` is the MSN.
 //!
-//! When the life has ended, the MPD is static, and ends with the last medium there is. To who has read it before, by
-//! `Location`, all else stays as it was: Shaka (5.2) takes a period that has begun otherwise, or is addressed otherwise
-//! than before, for a broken one. To a newcomer it names what is still listed, one by one, and begins with that.
+//! When the life has ended, the MPD is static, and ends with the last segment that has media. For a player that has
+//! read the MPD before (it follows `Location`) nothing else changes: Shaka (5.2) fails if a period's start or
+//! addressing changes. For other players the MPD names each segment that is still listed, and begins with the first
+//! one.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::directives::FOLLOW;
-use super::facts::{bandwidth, format, has_ended, independent, started};
+use super::facts::{Millis, bandwidth, by_format, end, independent, presentation_has_ended, started};
 use super::listed::Listed;
 use crate::dvr::SegmentEntry;
 use crate::model::input_clock::rescale;
@@ -23,41 +24,34 @@ use crate::window::{TrackWindow, Window};
 /// `Content-Type` of an MPD.
 pub const CONTENT_TYPE: &str = "application/dash+xml";
 
-/// How segments are named to players.
+/// The way in which the MPD names segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Timing {
     /// `$Number$` with `@duration`: a player needs no new MPD to find the next segment.
     #[default]
     Number,
-    /// SegmentTimeline: each segment with its own start and length; the MPD is read again for each.
+    /// SegmentTimeline: each segment has its own start and duration, and a player reads the MPD again for each.
     Timeline,
 }
 
-/// Where segments are numbered, an MPD says nothing new but for a new period, that a player close to the live edge has to know of
-/// before its buffer is empty. dash.js (5.2, as run) asks no more often than that.
+/// With numbered segments only a new period changes the MPD. A player close to the live edge has to know of it before
+/// its buffer is empty. dash.js (5.2, as run) reads the MPD no more often than this.
 const UPDATE_PERIOD: Duration = Duration::from_secs(1);
 
-/// By how much pictures may be shown later than their decode times tell: by the depth of reordering, which is five frames with three
-/// B-frames in a row, and more with more. What a part's header says is decode times.
+/// The most by which pictures are shown later than their decode times. It depends on the depth of reordering: five
+/// frames with three B-frames in a row. Parts have only decode times.
 const SHOWN_LATER: Duration = Duration::from_millis(250);
 
-/// The MPD; `None` before every track is listed, those apart that come late.
-pub fn manifest<'a>(of: impl Into<Listed<'a>>, timing: Timing) -> Option<String> {
-    render(of.into(), timing, false)
-}
-
-/// The MPD for who has read it before; it differs once the life has ended.
-pub fn update<'a>(of: impl Into<Listed<'a>>, timing: Timing) -> Option<String> {
-    render(of.into(), timing, true)
-}
-
-fn render(of: Listed<'_>, timing: Timing, follows: bool) -> Option<String> {
+/// Renders the MPD; returns `None` until all tracks are listed, except those that start late. Once the life has ended,
+/// the MPD is another one for players that `follow`: that have read it before.
+pub fn mpd<'a>(of: impl Into<Listed<'a>>, timing: Timing, follows: bool) -> Option<String> {
+    let of = of.into();
     let window = of.window;
     let record = window.record()?;
     if !window.is_started() {
         return None;
     }
-    let ended = has_ended(window, record);
+    let ended = presentation_has_ended(window);
     let anew = ended && !follows && !is_whole(of, record);
     let timing = if anew { Timing::Timeline } else { timing };
     let mut periods = listed_periods(of, record);
@@ -79,33 +73,31 @@ fn render(of: Listed<'_>, timing: Timing, follows: bool) -> Option<String> {
             Some(next) => Some(next.start),
             None => end,
         };
-        let _ = write!(out, "<Period id=\"{}\" start=\"", period_id(period));
-        duration(&mut out, period.start);
+        let (id, start) = (period_id(period), XsDuration(period.start));
+        let _ = write!(out, "<Period id=\"{id}\" start=\"{start}\"");
         if let Some(end) = end.filter(|_| ended) {
-            out.push_str("\" duration=\"");
-            duration(&mut out, end.saturating_sub(period.start));
+            let _ = write!(out, " duration=\"{}\"", XsDuration(end.saturating_sub(period.start)));
         }
-        out.push_str("\">\n");
+        out.push_str(">\n");
         let before = i.checked_sub(1).and_then(|i| periods.get(i)).filter(|_| period.continues);
-        let until = periods.get(i + 1).map_or(Msn::MAX, |next| next.first_msn);
-        let view = View { of, record, period, before, until, end, timing, ended };
+        let view = View { of, record, period, before, end, timing, ended };
         view.adaptation_sets(&mut out);
         out.push_str("</Period>\n");
     }
-    // Relative to the MPD, whatever path a proxy gives it. Both schemes that the low-latency profile counts.
+    // Relative to the MPD, since a proxy may change the path. The low-latency profile counts both schemes.
     out.push_str("<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-xsdate:2014\" value=\"../time\"/>\n");
     out.push_str("<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"../time?iso\"/>\n</MPD>\n");
     Some(out)
 }
 
-/// Whether all that the life has ever had is listed: of a track that came late, from its first period on.
+/// Returns true if everything that the life ever had is listed; of a late track, from its first period on.
 fn is_whole(of: Listed<'_>, record: &Record) -> bool {
     let periods = of.periods(record);
     let first = |t: &TrackWindow| periods.iter().find(|p| p.tracks.contains(t.id())).map(|p| p.first_msn);
     started(of.window).all(|t| of.entries(t).next().map(|s| s.msn) == first(t))
 }
 
-/// Period@id: by the discontinuity that it begins with; one that continues has its first segment's number, too.
+/// Returns Period@id: the discontinuity that the period begins with, and its first MSN if it continues another one.
 fn period_id(period: &Period) -> String {
     match period.continues {
         false => format!("p{}", period.discontinuity),
@@ -113,7 +105,7 @@ fn period_id(period: &Period) -> String {
     }
 }
 
-/// The segments listed of a track that lie in a period, of those known.
+/// Returns the listed segments of a track in a period.
 fn listed_in<'w>(
     of: Listed<'w>,
     known: &[Period],
@@ -122,12 +114,12 @@ fn listed_in<'w>(
 ) -> impl Iterator<Item = SegmentEntry> + use<'w> {
     let until = known.iter().map(|p| p.first_msn).filter(|&msn| msn > period.first_msn).min();
     let (first, until) = (period.first_msn, until.unwrap_or(Msn::MAX));
-    // What is older than the periods that are remembered has another discontinuity sequence number.
+    // Segments older than the known periods have another discontinuity sequence number.
     let discontinuity = period.discontinuity;
     of.entries(track).filter(move |s| (first..until).contains(&s.msn) && s.discontinuity == discontinuity)
 }
 
-/// The periods of which something is listed.
+/// Returns the periods of which something is listed.
 fn listed_periods(of: Listed<'_>, record: &Record) -> Vec<Period> {
     let tracks = of.window.tracks();
     let oldest = tracks.iter().filter_map(|t| of.entries(t).next()).map(|s| s.msn).min().unwrap_or(0);
@@ -141,8 +133,8 @@ fn listed_periods(of: Listed<'_>, record: &Record) -> Vec<Period> {
         .collect()
 }
 
-/// The segments of a period that each track still has when the life has ended, one at least: without the gaps that the
-/// period begins or ends with. Those in between stay, since segments are numbered in a row.
+/// Returns the segments of a period that each track still has when the life has ended, if it has any. Gaps at the start
+/// and the end are left out; gaps in between stay, since segments are numbered in a row.
 fn with_media<'w>(
     of: Listed<'w>,
     period: &Period,
@@ -158,15 +150,15 @@ fn with_media<'w>(
     of.window.tracks().iter().map(segments).filter(|(_, segments)| !segments.is_empty())
 }
 
-/// Where a period's first medium begins, of every track that has some.
+/// Returns the time at which every track of a period has media.
 fn start_of(of: Listed<'_>, period: &Period) -> Duration {
     let start = |(t, s): (&TrackWindow, Vec<SegmentEntry>)| Some(t.timescale().duration(s.first()?.decode_time));
     with_media(of, period).filter_map(start).max().unwrap_or_default()
 }
 
-/// Where a period's last medium has surely been shown; where segments are numbered, not beyond the last, or there would be another.
-/// Players go by it: where pictures are shown behind it, dash.js (5.2, as run) mostly goes back by 0.5 s and stands there, paused.
-/// Media that ends before is no harm.
+/// Returns the time at which all media of a period have been shown; with numbered segments at most the end of the last
+/// one, or players would expect another. Players go by it: if pictures are shown later, dash.js (5.2, as run) mostly
+/// jumps back by 0.5 s and pauses there. Media that end earlier do no harm.
 fn end_of(of: Listed<'_>, record: &Record, period: &Period, timing: Timing) -> Duration {
     let end = |(t, s): (&TrackWindow, Vec<SegmentEntry>)| {
         let last = s.last()?;
@@ -182,43 +174,31 @@ fn end_of(of: Listed<'_>, record: &Record, period: &Period, timing: Timing) -> D
 }
 
 fn end_of_media(window: &Window) -> Duration {
-    let end = |t: &TrackWindow| {
-        let last = t.listed().next_back()?;
-        Some(t.timescale().duration(last.decode_time().saturating_add(last.duration())))
-    };
     window.tracks().iter().filter_map(end).max().unwrap_or_default()
 }
 
-/// timeShiftBufferDepth: no more than is listed, in whole seconds. ffmpeg (5.1, as run) goes back to the same
-/// segments for ever if it reaches to before availabilityStartTime.
+/// Returns timeShiftBufferDepth: no more than is listed, in whole seconds. If it reaches to before
+/// availabilityStartTime, ffmpeg (5.1, as run) requests the same segments forever.
 fn time_shift(of: Listed<'_>, record: &Record) -> Duration {
     let listed = |t: &TrackWindow| t.timescale().duration(of.entries(t).map(|s| s.duration).sum());
-    // A track that came late has a Period of its own, and says nothing of the others.
+    // A late track has a Period of its own, and says nothing of the others.
     let oldest = of.periods(record).first().map_or(TrackSet::ALL, |period| period.tracks);
     let all_along = of.window.tracks().iter().filter(|t| oldest.contains(t.id()));
     let listed = all_along.map(listed).min().unwrap_or_default();
-    let longest = if of.is_archived() { Duration::MAX } else { record.playlist_duration() };
+    let longest = if of.archive.is_some() { Duration::MAX } else { record.playlist_duration() };
     Duration::from_secs(listed.as_secs().max(1)).min(longest)
 }
 
-/// suggestedPresentationDelay, for players of whole segments: as HLS's HOLD-BACK, but no longer than the
-/// programme is old, in whole seconds. ffmpeg (5.1, as run) takes the difference of a younger one for an
-/// unsigned number, and asks for segments far in the past, for ever. A low-latency MPD has none: Shaka (5.2,
-/// as run) plays so far behind, whatever ServiceDescription says (7.7 s for 1.75 s).
+/// Returns suggestedPresentationDelay, for players of whole segments: HLS's HOLD-BACK, but at most the age of the
+/// presentation in whole seconds. With a longer one, ffmpeg (5.1, as run) computes a negative difference as unsigned,
+/// and requests segments far in the past forever. A low-latency MPD has none: Shaka (5.2, as run) plays so far behind,
+/// whatever ServiceDescription says (7.7 s for 1.75 s).
 fn presentation_delay(window: &Window, record: &Record) -> Duration {
     Duration::from_secs(end_of_media(window).as_secs()).min(record.hold_back())
 }
 
-/// MPD@minimumUpdatePeriod: how long a player may stay without knowing of a new period. A timeline is read again for each segment.
-fn update_period(record: &Record, timing: Timing) -> Duration {
-    match timing {
-        Timing::Number => UPDATE_PERIOD.min(record.target()),
-        Timing::Timeline => record.target(),
-    }
-}
-
-/// MPD@maxSegmentDuration. Where GOPs are regular it is the longest there is; should one have to be cut late all the same, then
-/// the MPD says so from there on. It is part of the latency: Shaka (5.2, as run) takes an edge to have nothing newer than now less this.
+/// Returns MPD@maxSegmentDuration: with regular GOPs the longest listed segment; after a late cut, a longer one from
+/// there on. It adds to the latency: Shaka (5.2, as run) expects nothing newer than now less this.
 fn longest_segment(of: Listed<'_>, record: &Record) -> Duration {
     if !independent(of.window) {
         return record.target() + Duration::from_millis(500);
@@ -230,36 +210,33 @@ fn longest_segment(of: Listed<'_>, record: &Record) -> Duration {
 
 fn mpd_start(out: &mut String, of: Listed<'_>, record: &Record, timing: Timing, end: Option<Duration>) {
     let window = of.window;
-    out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"");
-    out.push_str(
-        " profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\"",
-    );
-    let _ = write!(out, " type=\"{}\"", if end.is_some() { "static" } else { "dynamic" });
-    let _ = write!(out, " availabilityStartTime=\"{}\"", record.availability_start);
-    // It must move when the MPD changes, and be the same at every edge: the newest period's start (of what ended, its
-    // end), and a millisecond for each revision of the record.
+    // publishTime changes with the MPD, and is the same at every edge: the start of the newest period (once the life
+    // has ended, its end), and a millisecond for each revision of the record.
     let newest = record.periods.last().map_or(Duration::ZERO, |p| p.start);
     let published = if end.is_some() { end_of_media(window) } else { newest };
-    let published = record.availability_start + published + Duration::from_millis(u64::from(record.revision));
-    let _ = write!(out, " publishTime=\"{published}\"");
+    let _ = write!(
+        out,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" \
+         profiles=\"urn:mpeg:dash:profile:isoff-live:2011,http://www.dashif.org/guidelines/low-latency-live-v5\" \
+         type=\"{}\" availabilityStartTime=\"{}\" publishTime=\"{}\"",
+        if end.is_some() { "static" } else { "dynamic" },
+        record.availability_start,
+        record.availability_start + published + Duration::from_millis(u64::from(record.revision)),
+    );
     if let Some(end) = end {
-        out.push_str(" mediaPresentationDuration=\"");
-        duration(out, end);
+        let _ = write!(out, " mediaPresentationDuration=\"{}\"", XsDuration(end));
     } else {
-        out.push_str(" minimumUpdatePeriod=\"");
-        duration(out, update_period(record, timing));
-        out.push_str("\" timeShiftBufferDepth=\"");
-        duration(out, time_shift(of, record));
+        // A player learns of a new period after this time at the latest. It reads a timeline again for each segment.
+        let update = if timing == Timing::Number { UPDATE_PERIOD.min(record.target()) } else { record.target() };
+        let (update, depth) = (XsDuration(update), XsDuration(time_shift(of, record)));
+        let _ = write!(out, " minimumUpdatePeriod=\"{update}\" timeShiftBufferDepth=\"{depth}\"");
         if timing == Timing::Timeline {
-            out.push_str("\" suggestedPresentationDelay=\"");
-            duration(out, presentation_delay(window, record));
+            let delay = XsDuration(presentation_delay(window, record));
+            let _ = write!(out, " suggestedPresentationDelay=\"{delay}\"");
         }
     }
-    out.push_str("\" maxSegmentDuration=\"");
-    duration(out, longest_segment(of, record));
-    out.push_str("\" minBufferTime=\"");
-    duration(out, record.part_target * 2);
-    out.push_str("\">\n");
+    let (longest, buffer) = (XsDuration(longest_segment(of, record)), XsDuration(record.part_target * 2));
+    let _ = writeln!(out, " maxSegmentDuration=\"{longest}\" minBufferTime=\"{buffer}\">");
 }
 
 fn service_description(out: &mut String, record: &Record, first: Option<&Period>) {
@@ -274,7 +251,7 @@ fn service_description(out: &mut String, record: &Record, first: Option<&Period>
     );
 }
 
-/// ProducerReferenceTime@id: unique in the MPD, of which a period may continue another one's discontinuity.
+/// Returns ProducerReferenceTime@id, unique in the MPD: several periods may have the same discontinuity.
 fn reference_id(record: &Record, period: &Period, set: usize) -> u64 {
     u64::from(period.first_msn.saturating_sub(record.first_msn)) * 100 + set as u64
 }
@@ -285,43 +262,33 @@ struct View<'a> {
     period: &'a Period,
     /// The period that this one continues.
     before: Option<&'a Period>,
-    /// The first segment behind it.
-    until: Msn,
     end: Option<Duration>,
     timing: Timing,
     ended: bool,
 }
 
 impl View<'_> {
-    /// One set for all video renditions of a codec, since players switch within a set, and one for each audio track; ids and
-    /// order are fixed for the life.
+    /// Writes a set for all video renditions of a codec, since players switch within a set, and one for each audio
+    /// track. Their ids and order never change in a life.
     fn adaptation_sets(&self, out: &mut String) {
         let (video, audio): (Vec<_>, Vec<_>) = self.record.tracks.iter().partition(|t| t.is_video());
-        let mut of_codec: Vec<Vec<&Track>> = Vec::new();
-        for track in video {
-            match of_codec.iter_mut().find(|set| format(set[0]) == format(track)) {
-                Some(set) => set.push(track),
-                None => of_codec.push(vec![track]),
-            }
-        }
-        let mut sets: Vec<&[&Track]> = of_codec.iter().map(Vec::as_slice).collect();
-        sets.extend(audio.chunks(1));
-        for (index, set) in sets.into_iter().filter(|tracks| !tracks.is_empty()).enumerate() {
-            // What has ended may have had no sound, or no pictures, in a period: its timeline would be empty.
+        let audio: Vec<Vec<&Track>> = audio.into_iter().map(|track| vec![track]).collect();
+        for (index, set) in by_format(&video).iter().chain(&audio).enumerate() {
+            // After the end, a track without media in this period would have an empty timeline.
             let named = |track: &&&Track| !self.ended || !self.segments(track).is_empty();
             let tracks: Vec<&Track> = set.iter().filter(|track| self.has(track)).filter(named).copied().collect();
             self.adaptation_set(out, index, set, &tracks);
         }
     }
 
-    /// Whether the period has the track, as far as this node has come: "Representations are neither added to a Period
-    /// nor removed".
+    /// Returns true if the period has the track, and this node has started it: "Representations are neither added to a
+    /// Period nor removed".
     fn has(&self, track: &Track) -> bool {
         self.period.tracks.contains(track.id) && self.of.window.track(track.id).is_some_and(TrackWindow::is_started)
     }
 
     fn adaptation_set(&self, out: &mut String, index: usize, set: &[&Track], tracks: &[&Track]) {
-        // Its id is that of the first track that the life had of it, whichever the period has.
+        // The id of the set is that of its first track, even if the period lacks that track.
         let Some(first) = set.first().filter(|_| !tracks.is_empty()) else { return };
         let kind = if first.is_video() { "video" } else { "audio" };
         let _ = write!(
@@ -333,7 +300,7 @@ impl View<'_> {
             let _ = write!(out, " lang=\"{language}\"");
         }
         out.push_str(">\n");
-        // Players append what continues without a reset of their decoders (DASH-IF live, "period continuity").
+        // Players append a continued period without a reset of their decoders (DASH-IF live, "period continuity").
         if let Some(before) = self.before.filter(|before| tracks.iter().any(|t| before.tracks.contains(t.id))) {
             let _ = writeln!(
                 out,
@@ -341,7 +308,7 @@ impl View<'_> {
                 period_id(before)
             );
         }
-        // Supplemental, so that a player that doesn't know the scheme shows it all the same.
+        // Supplemental, so that players that don't know the scheme play it all the same.
         if let TrackKind::Video(VideoInfo { transfer: transfer @ (16 | 18), .. }) = first.kind {
             let scheme = "urn:mpeg:mpegB:cicp:TransferCharacteristics";
             let _ = writeln!(out, "<SupplementalProperty schemeIdUri=\"{scheme}\" value=\"{transfer}\"/>");
@@ -359,7 +326,7 @@ impl View<'_> {
             reference_id(self.record, self.period, index),
             rescale(media_start, Timescale::MPEG, first.timescale),
         );
-        // The first language is the one to begin with.
+        // Players begin with the first language.
         let first_of_kind = self.record.tracks.iter().find(|t| t.is_video() == first.is_video());
         let role = if first_of_kind.is_some_and(|t| t.id == first.id) { "main" } else { "alternate" };
         let _ = writeln!(out, "<Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>");
@@ -399,7 +366,7 @@ impl View<'_> {
             }
         }
         if resync {
-            // Chunk boundaries in the segment under way, a part apart; most don't start with a keyframe.
+            // The segment under way has a chunk boundary each part; most don't start with a keyframe.
             let _ = writeln!(out, "<Resync type=\"0\" dT=\"{}\"/>", track.timescale.ticks(self.record.part_target));
         }
         self.segment_template(out, track);
@@ -415,17 +382,16 @@ impl View<'_> {
             Timing::Number => self.period.first_msn,
             Timing::Timeline => inside.peek().map_or(self.period.first_msn, |s| s.msn),
         };
-        // The first part of a segment is available this much before the segment is whole.
+        // The first part of a segment is available this long before the whole segment.
         let offset = self.record.segment_duration.saturating_sub(self.record.part_target);
         let _ = write!(
             out,
             "<SegmentTemplate timescale=\"{}\" presentationTimeOffset=\"{}\" startNumber=\"{start}\" \
              initialization=\"{name}/init.{init}.mp4\" media=\"{name}/$Number$.m4s\" \
-             availabilityTimeOffset=\"{}.{:03}\" availabilityTimeComplete=\"false\"",
+             availabilityTimeOffset=\"{}\" availabilityTimeComplete=\"false\"",
             scale.hz(),
             scale.ticks(self.period.start),
-            offset.as_secs(),
-            offset.subsec_millis(),
+            Millis(offset),
             name = track.name,
         );
         match self.timing {
@@ -440,48 +406,37 @@ impl View<'_> {
         }
     }
 
-    /// The segments of a track that the period names.
+    /// Returns the segments of a track that the period names.
     fn segments(&self, track: &Track) -> Vec<SegmentEntry> {
         if self.ended {
             let mut tracks = with_media(self.of, self.period);
             return tracks.find(|(t, _)| t.id() == track.id).map_or(Vec::new(), |(_, segments)| segments);
         }
-        let listed = self.of.window.track(track.id).into_iter().flat_map(|t| self.of.entries(t));
-        let inside = self.period.first_msn..self.until;
-        listed.filter(|s| inside.contains(&s.msn) && s.discontinuity == self.period.discontinuity).collect()
+        let Some(track) = self.of.window.track(track.id) else { return Vec::new() };
+        listed_in(self.of, &self.of.periods(self.record), track, self.period).collect()
     }
 
-    /// Runs of equal segments; the one under way at its expected length.
+    /// Writes runs of equal segments. The segment under way has its expected duration.
     fn timeline(&self, out: &mut String, segments: impl Iterator<Item = SegmentEntry>, scale: Timescale) {
         let expected = scale.ticks(self.record.segment_duration);
-        let mut run: Option<(u64, u64, u64)> = None;
-        let flush = |out: &mut String, run: (u64, u64, u64)| {
-            let _ = write!(out, "<S t=\"{}\" d=\"{}\"", run.0, run.1);
-            if run.2 > 0 {
-                let _ = write!(out, " r=\"{}\"", run.2);
-            }
-            out.push_str("/>\n");
-        };
+        let mut runs: Vec<(u64, u64, u64)> = Vec::new();
         for s in segments {
             let length = if s.whole || self.end.is_some() { s.duration } else { expected.max(s.duration) };
-            run = match run {
-                Some((t, d, r)) if d == length && t + d * (r + 1) == s.decode_time => Some((t, d, r + 1)),
-                other => {
-                    if let Some(done) = other {
-                        flush(out, done);
-                    }
-                    Some((s.decode_time, length, 0))
-                }
-            };
+            match runs.last_mut() {
+                Some((t, d, r)) if *d == length && *t + *d * (*r + 1) == s.decode_time => *r += 1,
+                _ => runs.push((s.decode_time, length, 0)),
+            }
         }
-        if let Some(done) = run {
-            flush(out, done);
+        for (t, d, r) in runs {
+            let repeats = if r > 0 { format!(" r=\"{r}\"") } else { String::new() };
+            let _ = writeln!(out, "<S t=\"{t}\" d=\"{d}\"{repeats}/>");
         }
     }
 }
 
-/// Scheme and value of AudioChannelConfiguration. Dolby's codecs have one of their own (DASH-IF IOP 4.3, 9.2.1.2), 16 bits of
-/// which each is a speaker or a pair of them, from the left one on: where the number of channels tells which they are.
+/// Returns scheme and value of AudioChannelConfiguration. Dolby's codecs have a scheme of their own (DASH-IF IOP 4.3,
+/// 9.2.1.2): 16 bits, each for a speaker or a pair, from the left one on. It is used where the number of channels tells
+/// the speakers.
 fn channel_configuration(codec: &str, channels: u8) -> (&'static str, String) {
     let speakers = match channels {
         1 => Some("4000"),
@@ -497,13 +452,15 @@ fn channel_configuration(codec: &str, channels: u8) -> (&'static str, String) {
     }
 }
 
-/// xs:duration.
-fn duration(out: &mut String, duration: Duration) {
-    let _ = write!(out, "PT{}", duration.as_secs());
-    match duration.subsec_micros() {
-        0 => {}
-        micros if micros % 1_000 == 0 => drop(write!(out, ".{:03}", micros / 1_000)),
-        micros => drop(write!(out, ".{micros:06}")),
+struct XsDuration(Duration);
+
+impl fmt::Display for XsDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match self.0.subsec_micros() {
+            0 => write!(f, "PT{seconds}S"),
+            micros if micros % 1_000 == 0 => write!(f, "PT{seconds}.{:03}S", micros / 1_000),
+            micros => write!(f, "PT{seconds}.{micros:06}S"),
+        }
     }
-    out.push('S');
 }

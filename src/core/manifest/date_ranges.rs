@@ -1,11 +1,12 @@
-//! EXT-X-DATERANGE of the splices that the listed segments carry (rfc8216bis 4.4.5.1).
+//! EXT-X-DATERANGE of the splices in the listed segments (rfc8216bis 4.4.5.1).
 //!
-//! A splice_insert's way out and its way back are one date range (4.4.5.1.1), of two tags with one ID. Playlists have those of the tracks
-//! that carry messages, in the window alone: what only a DVR holds has its messages in the parts.
+//! The start and the end of a break are two tags of one date range, with the same ID (4.4.5.1.1). Only playlists of
+//! tracks that carry messages have them, and only of the window: archives have the messages in their parts.
 //!
-//! Delta updates may leave out old ones (6.2.5.1, `_HLS_skip=v2`). How old a tag is and when one was removed are told by the media that
-//! have been listed since, which is the same at all edges and for all who ask. An edge that has just come doesn't know what was removed
-//! before its time: a player that comes to it from another one keeps such a date range, of what has long been played.
+//! Delta updates may leave old ones out (6.2.5.1, `_HLS_skip=v2`). The age of a tag, and of its removal, is counted in
+//! media that were listed since, which is the same at all edges and for all players. A new edge doesn't know what was
+//! removed before it started. A player that moves to it from another edge keeps such a date range, which it has played
+//! long ago.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write as _};
@@ -13,16 +14,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::facts::Millis;
 use crate::cmaf;
 use crate::codec::scte35::{Splice, SpliceKind};
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{LifeId, Record, Scheme, TrackId};
 use crate::window::{Part, Segment, TrackWindow};
 
-/// Date ranges of a track that are remembered after their segments have left the window.
+/// Most date ranges that a track remembers after their segments have left the window.
 const GONE_MAX: usize = 256;
 
-/// ID of a date range: that of the event message which begins it.
+/// The ID of a date range: that of the event message that begins it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct RangeId(u32);
 
@@ -46,7 +48,7 @@ struct Tag {
     end: Option<UnixTime>,
     splice: Splice,
     section: Bytes,
-    /// Where the part ends that it was listed with, in ticks.
+    /// The end of the part that carries it, in ticks.
     listed: u64,
 }
 
@@ -57,7 +59,7 @@ impl Tag {
             let _ = write!(out, ",END-DATE=\"{end}\"");
         }
         if let Some(duration) = self.splice.duration {
-            let _ = write!(out, ",PLANNED-DURATION={}.{:03}", duration.as_secs(), duration.subsec_millis());
+            let _ = write!(out, ",PLANNED-DURATION={}", Millis(duration));
         }
         out.push_str(match self.splice.kind {
             SpliceKind::Out => ",SCTE35-OUT=0x",
@@ -71,12 +73,12 @@ impl Tag {
     }
 }
 
-/// A tag for each splice, in the order of the parts that carry them.
+/// Returns a tag for each splice, in the order of the parts that carry them.
 fn tags<'a>(segments: impl Iterator<Item = &'a Segment>, scale: Timescale) -> Vec<Tag> {
     let (mut breaks, mut said, mut tags): (Vec<Break>, Vec<u32>, Vec<Tag>) = (Vec::new(), Vec::new(), Vec::new());
     for part in segments.flat_map(Segment::parts) {
         for (event, at) in cmaf::events(&part.body, scale) {
-            // It may be carried twice.
+            // Several parts may carry the same splice.
             if event.scheme != Scheme::Scte35 || said.contains(&event.id) {
                 continue;
             }
@@ -98,7 +100,7 @@ fn end_of(part: &Part) -> u64 {
     part.header.decode_time.saturating_add(part.header.duration.into())
 }
 
-/// Where a track's playlist ends, in ticks.
+/// Returns the end of a track's playlist, in ticks.
 fn playlist_end(track: &TrackWindow) -> u64 {
     track.listed().next_back().and_then(|segment| segment.parts().last()).map_or(0, end_of)
 }
@@ -111,30 +113,25 @@ pub struct DateRanges<'a> {
 }
 
 impl<'a> DateRanges<'a> {
-    /// Those of the window.
+    /// Finds the date ranges of a track's window.
     pub fn of(record: &'a Record, track: &'a TrackWindow) -> Self {
-        let tags = match record.messages.contains(Scheme::Scte35) {
-            true => tags(track.listed(), track.timescale()),
-            false => Vec::new(),
-        };
+        let carries = record.messages.contains(Scheme::Scte35);
+        let tags = if carries { tags(track.listed(), track.timescale()) } else { Vec::new() };
         DateRanges { record, track, tags }
     }
 
-    /// All of them.
-    pub fn write(&self, out: &mut String) {
-        self.tags.iter().for_each(|tag| tag.write(out));
-    }
-
-    /// Those that have been listed for no longer than CAN-SKIP-UNTIL: an update "MUST NOT contain EXT-X-DATERANGE tags that were added
-    /// to the Playlist more than CAN-SKIP-UNTIL seconds before the Playlist request". A break's end comes without its beginning then:
-    /// it has its ID and START-DATE, and the player has the rest.
-    pub fn write_recent(&self, out: &mut String, skip_until: Duration) {
-        let from = playlist_end(self.track).saturating_sub(self.track.timescale().ticks(skip_until));
+    /// Writes the tags; with `skip_until` only those that have been listed for no longer: an update "MUST NOT contain
+    /// EXT-X-DATERANGE tags that were added to the Playlist more than CAN-SKIP-UNTIL seconds before the Playlist request". A
+    /// break's end comes without its beginning then: it has its ID and START-DATE, and the player has the rest.
+    pub fn write(&self, out: &mut String, skip_until: Option<Duration>) {
+        let age = |longest| playlist_end(self.track).saturating_sub(self.track.timescale().ticks(longest));
+        let from = skip_until.map_or(0, age);
         self.tags.iter().filter(|tag| tag.listed >= from).for_each(|tag| tag.write(out));
     }
 
-    /// RECENTLY-REMOVED-DATERANGES: it "MUST list the date ranges that were removed from the Playlist within CAN-SKIP-UNTIL seconds of
-    /// the Playlist request", here a segment more, in "a tab (0x9) delimited list".
+    /// Returns RECENTLY-REMOVED-DATERANGES: it "MUST list the date ranges that were removed from the Playlist within
+    /// CAN-SKIP-UNTIL seconds of the Playlist request", in "a tab (0x9) delimited list". This one reaches back for a
+    /// segment more.
     pub fn removed(&self, removed: Option<&RemovedRanges>, skip_until: Duration) -> String {
         let (record, track) = (self.record, self.track);
         if !record.messages.contains(Scheme::Scte35) {
@@ -148,26 +145,24 @@ impl<'a> DateRanges<'a> {
         let held = track.delisted().flat_map(|segment| ranges_of(segment, scale));
         let lately = gone.chain(held).filter(|(end, _)| *end >= since);
         let mut ids: BTreeSet<RangeId> = lately.map(|(_, id)| id).collect();
-        // One that a later part carries again is there.
-        for tag in &self.tags {
-            ids.remove(&tag.id);
-        }
+        // A date range that a later part carries again isn't removed.
+        ids.retain(|id| self.tags.iter().all(|tag| tag.id != *id));
         let ids: Vec<String> = ids.iter().map(RangeId::to_string).collect();
         ids.join("\t")
     }
 }
 
-/// The date ranges of segments that have left the window, which itself holds them for less than CAN-SKIP-UNTIL after their removal
-/// from the playlist.
+/// The date ranges of segments that have left the window. The window itself holds removed segments for less than
+/// CAN-SKIP-UNTIL.
 #[derive(Debug, Default)]
 pub struct RemovedRanges {
     life: Option<LifeId>,
-    /// Of each track: where the segment ended, and which was in it.
+    /// The end of the segment, and the date range in it, by track.
     ranges: BTreeMap<TrackId, VecDeque<(u64, RangeId)>>,
 }
 
 impl RemovedRanges {
-    /// A segment has left the window.
+    /// Takes in a segment that has left the window.
     pub fn take(&mut self, record: &Record, track: &TrackWindow, segment: &Segment) {
         if self.life != Some(record.life) {
             *self = RemovedRanges { life: Some(record.life), ranges: BTreeMap::new() };
@@ -207,15 +202,15 @@ mod tests {
     use crate::testing::synthetic::{AUDIO, FIRST_MSN, Feed, PARTS, VIDEO, record};
     use crate::window::Input;
 
-    /// Splices by the part that carries them, and the second that they are meant for.
+    /// Splices: the segment and part that carry one, the second that it is meant for, and its bytes.
     type Splices<'a> = &'a [(u32, u16, u64, &'a [u8])];
 
-    /// A window of eight segments, of which some parts carry splices.
+    /// Makes a window of eight segments, of which some parts carry splices.
     fn feed(splices: Splices<'_>) -> Feed {
         feed_of(8, splices).0
     }
 
-    /// The same of so many segments, and what has left it.
+    /// The same with this many segments; also returns what has left the window.
     fn feed_of(segments: u32, splices: Splices<'_>) -> (Feed, RemovedRanges) {
         let (mut feed, mut gone) = (Feed::new(record("cam1")), RemovedRanges::default());
         feed.update(|record| record.messages = record.messages.with(Scheme::Scte35));
@@ -254,20 +249,21 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02X}")).collect()
     }
 
-    /// ID of the date range that a splice begins.
+    /// Returns the ID of the date range that a splice begins.
     fn id(splice: &[u8]) -> String {
         format!("splice-{}", hex(&splice[splice.len() - 4..]).to_lowercase())
     }
 
     fn update(feed: &Feed, gone: &RemovedRanges, skip: Skip) -> String {
-        hls::update(Listed::from(&feed.window).after(gone), &mut HlsHistory::default(), VIDEO, skip).expect("an update")
+        let listed = Listed { removed: Some(gone), ..Listed::from(&feed.window) };
+        hls::media(listed, &mut HlsHistory::default(), VIDEO, skip).expect("an update")
     }
 
     #[test]
     fn a_break_is_one_range_of_two_tags() {
         let (out, back) = (insert(7, 0, Some(4 * 90_000)), insert(7, 0, None));
         let feed = feed(&[(1, 3, 6, &out), (4, 0, 6, &out), (4, 0, 10, &back)]);
-        let text = hls::media(&feed.window, VIDEO).expect("a playlist");
+        let text = crate::testing::synthetic::playlist(&feed.window, VIDEO).expect("a playlist");
         let start = feed.record.availability_start;
         let (from, to) = (start + Duration::from_secs(6), start + Duration::from_secs(10));
         let id = id(&out);
@@ -284,18 +280,18 @@ mod tests {
                 ),
             ]
         );
-        assert!(lines(&hls::media(&feed.window, AUDIO).expect("a playlist")).is_empty());
+        assert!(lines(&crate::testing::synthetic::playlist(&feed.window, AUDIO).expect("a playlist")).is_empty());
     }
 
     #[test]
     fn an_update_leaves_out_old_ranges_for_who_asks_so() {
         let (out, back, next) = (insert(7, 0, Some(4 * 90_000)), insert(7, 0, None), insert(8, 0, Some(90_000)));
-        // It ends 12 s before the playlist's end, or less; and it began before that.
+        // The end of the break lies less than 12 s before the playlist's end, its start further back.
         let (feed, gone) = feed_of(12, &[(1, 3, 6, &out), (5, 9, 6, &out), (6, 0, 12, &back), (11, 0, 30, &next)]);
         let full = update(&feed, &gone, Skip::Nothing);
         let all = lines(&full);
         assert_eq!(all.len(), 3, "{full}");
-        // YES says nothing of date ranges: "All tags that were not skipped MUST remain".
+        // `YES` doesn't skip date ranges: "All tags that were not skipped MUST remain".
         let segments = update(&feed, &gone, Skip::Segments);
         assert_eq!(lines(&segments), all);
         assert!(
@@ -312,7 +308,7 @@ mod tests {
         assert!(both.contains(skip) && both.contains("#EXT-X-VERSION:10\n"), "{both}");
         let rest = |text: &str| text.split_once("#EXT-X-PROGRAM-DATE-TIME").map(|(_, rest)| rest.to_owned());
         assert_eq!(rest(&both), rest(&segments), "segments are skipped alike");
-        // Where no segment is skipped, nothing is.
+        // If no segment is skipped, no date range is.
         let (feed, gone) = feed_of(6, &[(1, 3, 6, &out)]);
         assert_eq!(update(&feed, &gone, Skip::DateRanges), update(&feed, &gone, Skip::Nothing));
     }
@@ -339,9 +335,9 @@ mod tests {
         let (feed, _) = feed_of(24, splices);
         let held = feed.window.track(VIDEO).and_then(|track| track.delisted().next()).map(|segment| segment.msn);
         assert!(held.is_some_and(|msn| msn > FIRST_MSN + 1), "{held:?}");
-        // It came back with a later part, and went with that.
+        // A later part carries it again, and it is removed with that part.
         assert_eq!(removed(25), [id(&again)]);
-        // Of another life nothing counts.
+        // Nothing of another life counts.
         let (mut feed, gone) = feed_of(24, splices);
         feed.record.life = crate::model::LifeId(9);
         let track = feed.window.track(VIDEO).expect("fed");
@@ -352,14 +348,14 @@ mod tests {
     #[test]
     fn a_return_alone_is_a_range_of_its_own() {
         let feed = feed(&[(2, 0, 5, &insert(9, 0, None))]);
-        let text = hls::media(&feed.window, VIDEO).expect("a playlist");
+        let text = crate::testing::synthetic::playlist(&feed.window, VIDEO).expect("a playlist");
         assert!(matches!(lines(&text)[..], [line] if line.contains(",SCTE35-IN=0x") && !line.contains("END-DATE")));
     }
 
     #[test]
     fn the_mpd_says_which_kinds_there_are() {
         let feed = feed(&[]);
-        let mpd = dash::manifest(&feed.window, dash::Timing::default()).expect("an MPD");
+        let mpd = dash::mpd(&feed.window, dash::Timing::default(), false).expect("an MPD");
         let sets: Vec<bool> =
             mpd.split("<AdaptationSet ").skip(1).map(|set| set.contains("urn:scte:scte35:2013:bin")).collect();
         assert_eq!(sets, [true, false], "pictures carry them");

@@ -1,30 +1,29 @@
-//! The lines of a segment in a media playlist, and its numbers. A line that has been printed once is printed the same as
-//! long as it is listed: durations come from ticks, never from sums of rounded numbers.
+//! Writes the lines of a segment in a media playlist. A line stays the same as long as its segment is listed: durations
+//! come from ticks, never from sums of rounded numbers.
 
-use std::fmt::Write as _;
-use std::time::Duration;
+use std::fmt::{self, Write as _};
 
 use crate::dvr::SegmentEntry;
 use crate::model::time::Timescale;
 
-/// More EXT-X-DISCONTINUITY tags than this are never printed between two segments.
+/// Most EXT-X-DISCONTINUITY tags between two segments.
 const DISCONTINUITIES_MAX: u32 = 16;
 
-/// What the lines of a segment depend on: what was printed before it.
+/// What the lines of a segment depend on: the segment before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Before {
-    /// The init segment that applies, once one was named.
+    /// The init segment that applies, once a line has named one.
     pub init: Option<u16>,
     discontinuity: u32,
 }
 
 impl Before {
-    /// Before the first segment, whose own EXT-X-DISCONTINUITY has left with its predecessor.
+    /// Returns the state before the first segment, whose own EXT-X-DISCONTINUITY has left with its predecessor.
     pub fn first(segment: &SegmentEntry) -> Self {
         Before { init: None, discontinuity: segment.discontinuity }
     }
 
-    /// After a segment.
+    /// Returns the state after a segment.
     pub fn after(segment: &SegmentEntry) -> Self {
         Before { init: Some(segment.init), discontinuity: segment.discontinuity }
     }
@@ -45,22 +44,18 @@ impl Before {
 
 /// Writes the lines of a whole segment after its parts.
 pub fn finish(out: &mut String, segment: &SegmentEntry, scale: Timescale) {
-    if segment.gap {
-        out.push_str("#EXT-X-GAP\n");
+    let gap = if segment.gap { "#EXT-X-GAP\n" } else { "" };
+    let _ = writeln!(out, "{gap}#EXTINF:{},\n{}.m4s", Seconds(segment.duration, scale), segment.msn);
+}
+
+/// Ticks, shown as seconds with six digits, rounded to the nearest: every implementation reads that.
+#[derive(Debug, Clone, Copy)]
+pub struct Seconds(pub u64, pub Timescale);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ticks, hz) = (u128::from(self.0), u128::from(self.1.hz()));
+        let micros = (ticks * 1_000_000 + hz / 2) / hz;
+        write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
     }
-    out.push_str("#EXTINF:");
-    seconds(out, segment.duration, scale);
-    let _ = writeln!(out, ",\n{}.m4s", segment.msn);
-}
-
-/// Writes seconds with the six digits that every implementation reads, rounded to the nearest.
-pub fn seconds(out: &mut String, ticks: u64, scale: Timescale) {
-    let hz = u128::from(scale.hz());
-    let micros = (u128::from(ticks) * 1_000_000 + hz / 2) / hz;
-    let _ = write!(out, "{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-}
-
-/// Writes seconds with three digits.
-pub fn millis(out: &mut String, duration: Duration) {
-    let _ = write!(out, "{}.{:03}", duration.as_secs(), duration.subsec_millis());
 }

@@ -1,12 +1,12 @@
 //! The error of a request.
 
-/// Who is at fault that a request isn't answered with what it asks for, and what to tell.
+/// An error of a request: the status, and one line for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {text}")]
 pub struct HttpError {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// One line; it starts with who is at fault: `request:`, `stream:` or `edge:`.
+    /// One line, which starts with the side at fault: `request:`, `stream:` or `edge:`.
     pub text: String,
 }
 

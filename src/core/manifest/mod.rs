@@ -1,10 +1,12 @@
-//! A window, and the index of what has left it, to text: HLS playlists, MPDs, and the routes to them (pure).
+//! Turns a window, and the index of its archive, into text: HLS playlists and MPDs; and parses the paths that ask for
+//! them. Pure.
 //!
-//! - [`route`]: a request's path and query to what is asked for. [`directives`]: what a player may say in the query.
-//! - [`listed`]: what is listed of a stream. [`facts`]: what playlists and MPDs say alike of it.
-//! - [`hls`]: playlists, of [`hls_lines`]; [`hls_history`] keeps those of an archive. [`date_ranges`]: their splices.
-//! - [`dash`]: the MPD.
-//! - [`http_error`]: why a request isn't answered.
+//! - [`route`] parses the path and query of a request. [`directives`] has what a player may say in the query.
+//! - [`listed`] has everything that is listed of a stream. [`facts`] has what both playlists and MPDs state.
+//! - [`hls`] renders playlists from [`hls_lines`]. [`hls_history`] keeps the lines of an archive, and [`date_ranges`]
+//!   writes splices.
+//! - [`dash`] renders the MPD.
+//! - [`http_error`] has the error of a request.
 
 pub mod dash;
 pub mod date_ranges;

@@ -1,95 +1,25 @@
-//! A request's path and query to what is asked for. Pure; never panics, and allocates only for
-//! percent-encoded paths and for faults.
+//! Parses a request's path and query into a route. It never panics, and allocates little: for percent-encoded paths, for
+//! the API and for errors.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use super::directives::{Directives, FOLLOW, Skip};
 use super::http_error::HttpError;
 use crate::model::{Msn, StreamName};
 
-/// The longest path and query that is looked at, in bytes. CMCD in a query makes them long.
+/// The longest path and query that an edge parses, in bytes. CMCD makes queries long.
 pub const TARGET_LEN_MAX: usize = 8_192;
 
-/// What is asked for.
+/// The resource that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
     /// The player page at `/`, or one of its files at `/player/...`, by the whole path.
     Page(&'a str),
-    /// Multivariant playlist.
-    Multivariant {
-        /// Of which stream.
-        stream: &'a str,
-    },
-    /// MPD.
-    Mpd {
-        /// Of which stream.
-        stream: &'a str,
-        /// Who asks has read it before: `?follow`.
-        follows: bool,
-    },
-    /// Media playlist.
-    Media {
-        /// Of which stream.
-        stream: &'a str,
-        /// Of which track.
-        track: &'a str,
-        /// Blocking reload.
-        directives: Directives,
-    },
-    /// Init segment.
-    Init {
-        /// Of which stream.
-        stream: &'a str,
-        /// Of which track.
-        track: &'a str,
-        /// Its number.
-        number: u16,
-    },
-    /// Segment.
-    Segment {
-        /// Of which stream.
-        stream: &'a str,
-        /// Of which track.
-        track: &'a str,
-        /// Its media sequence number.
-        msn: Msn,
-    },
-    /// Part.
-    Part {
-        /// Of which stream.
-        stream: &'a str,
-        /// Of which track.
-        track: &'a str,
-        /// Its segment.
-        msn: Msn,
-        /// Its number in it.
-        part: u16,
-    },
+    /// A resource of the stream of this name.
+    Stream(&'a str, StreamRoute<'a>),
     /// `/api/v1/streams`.
     Streams,
-    /// `/api/v1/streams/{stream}`.
-    Stream {
-        /// Which.
-        stream: &'a str,
-    },
-    /// `/api/v1/streams/{stream}/trace?track=&msn=&part=`.
-    Trace {
-        /// Of which stream.
-        stream: &'a str,
-        /// Of which track; the first without it.
-        track: Option<&'a str>,
-        /// Of which segment; the newest part without it.
-        msn: Option<Msn>,
-        /// Of which part; the segment's newest without it.
-        part: Option<u16>,
-    },
-    /// `/api/v1/streams/{stream}/trace/live?track=`: a WebSocket.
-    TraceLive {
-        /// Of which stream.
-        stream: &'a str,
-        /// Of which track; of all without it.
-        track: Option<&'a str>,
-    },
     /// `/api/v1/swarm`.
     Swarm,
     /// `/api/v1/edges`.
@@ -98,9 +28,9 @@ pub enum Route<'a> {
     Demo,
     /// `/api/v1/demo/nodes/{node}/start` or `stop`, by POST.
     DemoNode {
-        /// Which.
+        /// The node's name.
         node: &'a str,
-        /// To start it.
+        /// True for `start`.
         run: bool,
     },
     /// `/metrics`.
@@ -113,6 +43,64 @@ pub enum Route<'a> {
     Time,
 }
 
+/// A resource of a stream. Tracks are given by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamRoute<'a> {
+    /// The multivariant playlist.
+    Multivariant,
+    /// The MPD.
+    Mpd {
+        /// The player has read the MPD before: `?follow`.
+        follows: bool,
+    },
+    /// A media playlist.
+    Media {
+        /// The track.
+        track: &'a str,
+        /// Delivery directives.
+        directives: Directives,
+    },
+    /// An init segment.
+    Init {
+        /// The track.
+        track: &'a str,
+        /// Its number.
+        number: u16,
+    },
+    /// A segment.
+    Segment {
+        /// The track.
+        track: &'a str,
+        /// Its media sequence number.
+        msn: Msn,
+    },
+    /// A part.
+    Part {
+        /// The track.
+        track: &'a str,
+        /// The MSN of its segment.
+        msn: Msn,
+        /// Its number in the segment.
+        part: u16,
+    },
+    /// `/api/v1/streams/{stream}`.
+    Description,
+    /// `/api/v1/streams/{stream}/trace?track=&msn=&part=`.
+    Trace {
+        /// The track; the first one by default.
+        track: Option<&'a str>,
+        /// The segment; by default the newest one.
+        msn: Option<Msn>,
+        /// The part; by default the newest one of the segment.
+        part: Option<u16>,
+    },
+    /// `/api/v1/streams/{stream}/trace/live?track=`: a WebSocket.
+    TraceLive {
+        /// The track; all tracks by default.
+        track: Option<&'a str>,
+    },
+}
+
 /// Undoes percent-encoding, so that equal paths read equal (RFC 3986 6.2.2.2).
 ///
 /// # Errors
@@ -121,78 +109,50 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, HttpError> {
     if path.len() > TARGET_LEN_MAX {
         return Err(HttpError::new(414, format!("request: the path is longer than {TARGET_LEN_MAX} bytes")));
     }
-    if !path.contains('%') {
+    let mut pieces = path.split('%');
+    let plain = pieces.next().unwrap_or_default();
+    if plain.len() == path.len() {
         return Ok(Cow::Borrowed(path));
     }
-    let fault = |at: usize, what: &str| HttpError::new(400, format!("request: byte {at} of the path: {what}"));
-    let bytes = path.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&b) = bytes.get(at) {
-        if b != b'%' {
-            out.push(b);
-            at += 1;
-            continue;
-        }
-        let digit =
-            |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-        let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2)) else {
-            return Err(fault(at, "'%' without two hexadecimal digits"));
+    let mut out = plain.as_bytes().to_vec();
+    for piece in pieces {
+        let digits = piece.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let Some(decoded) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
+            return Err(HttpError::new(400, "request: '%' without two hexadecimal digits in the path"));
         };
-        let decoded = high << 4 | low;
         if decoded == b'/' || decoded.is_ascii_control() {
-            return Err(fault(at, "an encoded '/' or control character"));
+            return Err(HttpError::new(400, "request: an encoded '/' or control character in the path"));
         }
         out.push(decoded);
-        at += 3;
+        out.extend_from_slice(&piece.as_bytes()[2..]);
     }
     String::from_utf8(out).map(Cow::Owned).map_err(|_| HttpError::new(400, "request: the path is not UTF-8"))
 }
 
 impl<'a> Route<'a> {
-    /// Parses a path, as [`normalize`] gives it, and a query without its `?`.
+    /// Parses a path, as [`normalize`] returns it, and a query without its `?`.
     ///
     /// # Errors
-    /// 400 for what can't be a request of ours, 404 for what isn't there, 414 for what is too long.
+    /// 400 for a malformed request, 404 for a path that doesn't exist, 414 for a query that is too long.
     pub fn parse(path: &'a str, query: Option<&'a str>) -> Result<Self, HttpError> {
         let query = query.unwrap_or("");
         if query.len() > TARGET_LEN_MAX {
             return Err(HttpError::new(414, format!("request: the query is longer than {TARGET_LEN_MAX} bytes")));
         }
-        let whole = path;
-        let Some(path) = whole.strip_prefix('/') else {
+        let Some(inside) = path.strip_prefix('/') else {
             return Err(HttpError::new(400, "request: the path doesn't start with '/'"));
         };
-        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-        match first {
-            "" if path.is_empty() => Ok(Route::Page(whole)),
-            "player" => Ok(Route::Page(whole)),
-            "api" => api(rest, query),
-            "metrics" if path == first => Ok(Route::Metrics),
-            "healthz" if path == first => Ok(Route::Healthz),
-            "readyz" if path == first => Ok(Route::Readyz),
-            "time" if path == first => Ok(Route::Time),
-            "favicon.ico" | "robots.txt" => Err(unknown()),
-            _ if rest.is_empty() => {
-                Err(HttpError::new(404, "request: no such page; a stream is at /{stream}/index.m3u8"))
-            }
-            _ => media(name(first, "stream")?, rest, query),
-        }
-    }
-
-    /// The stream asked for, if one is.
-    pub fn stream(&self) -> Option<&'a str> {
-        match *self {
-            Route::Multivariant { stream }
-            | Route::Mpd { stream, .. }
-            | Route::Media { stream, .. }
-            | Route::Init { stream, .. }
-            | Route::Segment { stream, .. }
-            | Route::Part { stream, .. }
-            | Route::Stream { stream }
-            | Route::Trace { stream, .. }
-            | Route::TraceLive { stream, .. } => Some(stream),
-            _ => None,
+        match inside.split_once('/').unwrap_or((inside, "")) {
+            ("", "") if inside.is_empty() => Ok(Route::Page(path)),
+            ("player", _) => Ok(Route::Page(path)),
+            ("api", rest) => api(rest, query),
+            ("metrics", "") => Ok(Route::Metrics),
+            ("healthz", "") => Ok(Route::Healthz),
+            ("readyz", "") => Ok(Route::Readyz),
+            ("time", "") => Ok(Route::Time),
+            ("favicon.ico" | "robots.txt", "") => Err(unknown()),
+            (_, "") => Err(HttpError::new(404, "request: no such page; a stream is at /{stream}/index.m3u8")),
+            (stream, rest) => Ok(Route::Stream(name(stream, "stream")?, media(rest, query)?)),
         }
     }
 }
@@ -202,30 +162,28 @@ fn unknown() -> HttpError {
 }
 
 fn name<'a>(text: &'a str, what: &str) -> Result<&'a str, HttpError> {
-    match StreamName::check(text) {
-        Ok(()) => Ok(text),
-        Err(e) => Err(HttpError::new(404, format!("request: no such {what}: {e}"))),
-    }
+    let checked = StreamName::check(text);
+    checked.map(|()| text).map_err(|e| HttpError::new(404, format!("request: no such {what}: {e}")))
 }
 
-fn media<'a>(stream: &'a str, rest: &'a str, query: &'a str) -> Result<Route<'a>, HttpError> {
+fn media<'a>(rest: &'a str, query: &'a str) -> Result<StreamRoute<'a>, HttpError> {
     let Some((track, file)) = rest.split_once('/') else {
         return match rest {
-            "index.m3u8" => Ok(Route::Multivariant { stream }),
-            "manifest.mpd" => Ok(Route::Mpd { stream, follows: query.split('&').any(|word| word == FOLLOW) }),
+            "index.m3u8" => Ok(StreamRoute::Multivariant),
+            "manifest.mpd" => Ok(StreamRoute::Mpd { follows: query.split('&').any(|word| word == FOLLOW) }),
             _ => Err(HttpError::new(404, "request: a stream has index.m3u8, manifest.mpd and a folder for each track")),
         };
     };
     let track = name(track, "track")?;
     if file == "playlist.m3u8" {
-        return Ok(Route::Media { stream, track, directives: directives(query)? });
+        return Ok(StreamRoute::Media { track, directives: directives(query)? });
     }
     let mut dots = file.split('.');
     let route = match (dots.next(), dots.next(), dots.next(), dots.next()) {
-        (Some("init"), Some(n), Some("mp4"), None) => number(n).map(|number| Route::Init { stream, track, number }),
-        (Some(msn), Some("m4s"), None, None) => number(msn).map(|msn| Route::Segment { stream, track, msn }),
+        (Some("init"), Some(n), Some("mp4"), None) => number(n).map(|number| StreamRoute::Init { track, number }),
+        (Some(msn), Some("m4s"), None, None) => number(msn).map(|msn| StreamRoute::Segment { track, msn }),
         (Some(msn), Some(part), Some("m4s"), None) => {
-            number(msn).zip(number(part)).map(|(msn, part)| Route::Part { stream, track, msn, part })
+            number(msn).zip(number(part)).map(|(msn, part)| StreamRoute::Part { track, msn, part })
         }
         _ => None,
     };
@@ -234,33 +192,26 @@ fn media<'a>(stream: &'a str, rest: &'a str, query: &'a str) -> Result<Route<'a>
     })
 }
 
+/// Parses what is behind `/api/`; one piece more than the longest path has is enough to reject longer ones.
 fn api<'a>(rest: &'a str, query: &'a str) -> Result<Route<'a>, HttpError> {
-    let mut at = rest.split('/');
-    match (at.next(), at.next(), at.next(), at.next(), at.next()) {
-        (Some("v1"), Some("streams"), Some(stream), Some("trace"), Some("live")) if at.next().is_none() => {
-            Ok(Route::TraceLive {
-                stream: name(stream, "stream")?,
-                track: value(query, "track")?.map(|t| name(t, "track")).transpose()?,
-            })
+    let track = || value(query, "track")?.map(|track| name(track, "track")).transpose();
+    let (stream, route) = match rest.splitn(6, '/').collect::<Vec<_>>()[..] {
+        ["v1", "streams"] => return Ok(Route::Streams),
+        ["v1", "swarm"] => return Ok(Route::Swarm),
+        ["v1", "edges"] => return Ok(Route::Edges),
+        ["v1", "demo"] => return Ok(Route::Demo),
+        ["v1", "demo", "nodes", node, what @ ("start" | "stop")] => {
+            return Ok(Route::DemoNode { node, run: what == "start" });
         }
-        (Some("v1"), Some("streams"), None, ..) => Ok(Route::Streams),
-        (Some("v1"), Some("swarm"), None, ..) => Ok(Route::Swarm),
-        (Some("v1"), Some("edges"), None, ..) => Ok(Route::Edges),
-        (Some("v1"), Some("demo"), None, ..) => Ok(Route::Demo),
-        (Some("v1"), Some("demo"), Some("nodes"), Some(node), Some(what @ ("start" | "stop")))
-            if at.next().is_none() =>
-        {
-            Ok(Route::DemoNode { node, run: what == "start" })
+        ["v1", "streams", stream] => (stream, StreamRoute::Description),
+        ["v1", "streams", stream, "trace"] => {
+            let (msn, part) = (integer(query, "msn")?, integer(query, "part")?);
+            (stream, StreamRoute::Trace { track: track()?, msn, part })
         }
-        (Some("v1"), Some("streams"), Some(stream), None, _) => Ok(Route::Stream { stream: name(stream, "stream")? }),
-        (Some("v1"), Some("streams"), Some(stream), Some("trace"), None) => Ok(Route::Trace {
-            stream: name(stream, "stream")?,
-            track: value(query, "track")?.map(|t| name(t, "track")).transpose()?,
-            msn: integer(query, "msn")?,
-            part: integer(query, "part")?,
-        }),
-        _ => Err(unknown()),
-    }
+        ["v1", "streams", stream, "trace", "live"] => (stream, StreamRoute::TraceLive { track: track()? }),
+        _ => return Err(unknown()),
+    };
+    Ok(Route::Stream(name(stream, "stream")?, route))
 }
 
 /// rfc8216bis 6.2.5: directives; others that start with `_HLS_` are reserved, and ignored here.
@@ -291,15 +242,15 @@ fn value<'a>(query: &'a str, key: &str) -> Result<Option<&'a str>, HttpError> {
     Ok(first)
 }
 
-fn integer<T: std::str::FromStr>(query: &str, key: &str) -> Result<Option<T>, HttpError> {
+fn integer<T: FromStr>(query: &str, key: &str) -> Result<Option<T>, HttpError> {
     let Some(text) = value(query, key)? else { return Ok(None) };
     let fault = || HttpError::new(400, format!("request: {key} is not a number, or too large a one"));
     number(text).map(Some).ok_or_else(fault)
 }
 
 /// Decimal digits without a sign or leading zeros: one object has one path.
-fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
     let canonical = text.len() == 1 || !text.starts_with('0');
     if digits && canonical { text.parse().ok() } else { None }
 }
@@ -317,25 +268,26 @@ mod tests {
             let path = normalize(path).expect(target);
             assert_eq!(Route::parse(&path, query), Ok(expect), "{target}");
         };
+        let of_cam1 = |route| Route::Stream("cam1", route);
         check("/", Route::Page("/"));
         check("/player/app.js", Route::Page("/player/app.js"));
-        check("/cam1/index.m3u8", Route::Multivariant { stream: "cam1" });
-        check("/%63am1/index.m3u8?CMCD=sf%3Dh", Route::Multivariant { stream: "cam1" });
-        check("/cam1/manifest.mpd?CMCD=follow", Route::Mpd { stream: "cam1", follows: false });
-        check("/cam1/manifest.mpd?follow&CMCD=sf%3Dh", Route::Mpd { stream: "cam1", follows: true });
+        check("/cam1/index.m3u8", of_cam1(StreamRoute::Multivariant));
+        check("/%63am1/index.m3u8?CMCD=sf%3Dh", of_cam1(StreamRoute::Multivariant));
+        check("/cam1/manifest.mpd?CMCD=follow", of_cam1(StreamRoute::Mpd { follows: false }));
+        check("/cam1/manifest.mpd?follow&CMCD=sf%3Dh", of_cam1(StreamRoute::Mpd { follows: true }));
         let directives = Directives { msn: Some(7), part: Some(0), skip: Skip::Segments };
         check(
             "/cam1/video/playlist.m3u8?_HLS_msn=7&_HLS_part=0&_HLS_skip=YES",
-            Route::Media { stream: "cam1", track: "video", directives },
+            of_cam1(StreamRoute::Media { track: "video", directives }),
         );
-        check("/cam1/video/init.3.mp4", Route::Init { stream: "cam1", track: "video", number: 3 });
-        check("/cam1/video/12.m4s", Route::Segment { stream: "cam1", track: "video", msn: 12 });
-        check("/cam1/video/12.0.m4s", Route::Part { stream: "cam1", track: "video", msn: 12, part: 0 });
+        check("/cam1/video/init.3.mp4", of_cam1(StreamRoute::Init { track: "video", number: 3 }));
+        check("/cam1/video/12.m4s", of_cam1(StreamRoute::Segment { track: "video", msn: 12 }));
+        check("/cam1/video/12.0.m4s", of_cam1(StreamRoute::Part { track: "video", msn: 12, part: 0 }));
         check("/api/v1/streams", Route::Streams);
-        check("/api/v1/streams/cam1", Route::Stream { stream: "cam1" });
+        check("/api/v1/streams/cam1", of_cam1(StreamRoute::Description));
         let (track, msn, part) = (Some("audio"), Some(5), Some(1));
-        check("/api/v1/streams/cam1/trace?track=audio&msn=5&part=1", Route::Trace { stream: "cam1", track, msn, part });
-        check("/api/v1/streams/cam1/trace/live?track=audio", Route::TraceLive { stream: "cam1", track });
+        check("/api/v1/streams/cam1/trace?track=audio&msn=5&part=1", of_cam1(StreamRoute::Trace { track, msn, part }));
+        check("/api/v1/streams/cam1/trace/live?track=audio", of_cam1(StreamRoute::TraceLive { track }));
         check("/time", Route::Time);
     }
 

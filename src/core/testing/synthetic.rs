@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::manifest::directives::Skip;
+use crate::manifest::hls;
+use crate::manifest::hls_history::HlsHistory;
+use crate::manifest::listed::Listed;
 use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{
     AudioInfo, Epoch, Flags, Init, LifeId, Msn, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track,
@@ -221,4 +225,9 @@ pub fn only(track: TrackId) -> Feed {
     let mut feed = Feed::new(record);
     feed.run(0, 3, 2);
     feed
+}
+
+/// The whole media playlist of a track.
+pub fn playlist<'a>(of: impl Into<Listed<'a>>, track: TrackId) -> Option<String> {
+    hls::media(of, &mut HlsHistory::default(), track, Skip::Nothing)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use damson_core::link::query::{QueryAnswer, QueryError};
-use damson_core::manifest::{HttpError, hls};
+use damson_core::manifest::HttpError;
 use damson_core::model::{Msn, NodeId, Peer, Record, TrackId};
 use damson_core::swarm;
 use damson_core::testing::playlist::ReadPlaylist;
@@ -127,7 +127,7 @@ fn text(store: &Store) -> String {
     let stream = store.get("cam1").expect("held");
     let mut state = stream.lock();
     let (listed, _) = state.rendered();
-    hls::media(listed, VIDEO).expect("listed")
+    synthetic::playlist(listed, VIDEO).expect("listed")
 }
 
 async fn same(a: &Store, b: &Store) {
@@ -154,10 +154,10 @@ async fn an_edge_without_an_archive_shows_what_others_keep() {
     cluster.join(&late);
     {
         let stream = late.get("cam1").expect("held");
-        assert!(stream.lock().is_catching_up(), "nobody is shown less than elsewhere");
+        assert!(stream.lock().dvr().is_awaited(), "nobody is shown less than elsewhere");
     }
     same(&keeper, &late).await;
-    assert!(!late.get("cam1").expect("held").lock().is_catching_up());
+    assert!(!late.get("cam1").expect("held").lock().dvr().is_awaited());
     for track in [VIDEO, AUDIO] {
         for msn in [FIRST_MSN, FIRST_MSN + 7] {
             let got = cluster.bytes(&late, track, msn).await.expect("kept");

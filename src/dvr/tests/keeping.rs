@@ -7,7 +7,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::manifest::hls;
 use damson_core::model::{LifeId, Msn, Record, TrackId};
 use damson_core::testing::playlist::ReadPlaylist;
 use damson_core::testing::synthetic;
@@ -153,7 +152,7 @@ impl Rig {
         let stream = self.store.get("cam1").expect("held");
         let mut state = stream.lock();
         let (listed, _) = state.rendered();
-        ReadPlaylist::parse(&hls::media(listed, VIDEO).expect("listed"))
+        ReadPlaylist::parse(&synthetic::playlist(listed, VIDEO).expect("listed"))
     }
 
     /// A segment's bytes, from where a request would find it.

@@ -1,11 +1,11 @@
-//! `/metrics`.
+//! Writes `/metrics`.
 
 use crate::edge::context::Edge;
 use crate::observe::prometheus_text;
 
 const OPENMETRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Returns the body of `/metrics`, and its content type: OpenMetrics for who takes it.
+/// Returns the body of `/metrics` and its content type: OpenMetrics if the client accepts it.
 pub(crate) fn metrics(edge: &Edge, accepted: Option<&str>) -> (String, &'static str) {
     let streams = edge.store().streams();
     let (mut held, mut late) = (0, 0);

@@ -1,4 +1,4 @@
-//! One player's connection, from its first byte to its last.
+//! A player's connection, from its first byte to its last.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,11 +23,11 @@ use crate::net::drain;
 use crate::net::drain::{Drain, Ended};
 use crate::net::tls::is_h2;
 
-/// Serves one connection until its end.
+/// Serves a connection until its end.
 pub(crate) async fn run(accepted: Accepted, visitor: Visitor, edge: Arc<Edge>, drain: Arc<Drain>) {
     let remote = accepted.remote;
     if let Err(error) = converse(accepted, Arc::new(visitor), &edge, &drain).await {
-        tracing::debug!(%remote, %error, "HTTP: a connection ended");
+        tracing::debug!(%remote, %error, "HTTP: the connection failed");
     }
 }
 
@@ -56,7 +56,7 @@ async fn converse(accepted: Accepted, visitor: Arc<Visitor>, edge: &Arc<Edge>, d
         if is_h2(&stream) {
             h2(TokioIo::new(stream), visitor, edge, drain).await
         } else {
-            // What is encrypted can't be sent from a file: its slot stays empty.
+            // Encrypted data can't be sent from a file, so the slot stays empty.
             h1::serve(stream, FileSlot::default(), &visitor, edge, drain).await
         }
     };
@@ -82,7 +82,7 @@ async fn h2(io: impl Read + Write + Unpin + 'static, visitor: Arc<Visitor>, edge
         .max_header_list_size(HEAD_LEN_MAX)
         .max_pending_accept_reset_streams(STREAM_RESETS_MAX)
         .max_local_error_reset_streams(STREAM_RESETS_MAX)
-        // Nobody has a body to send us: the windows that RFC 9113 6.9.2 begins with.
+        // Requests have no bodies, so the windows stay as small as RFC 9113 6.9.2 has them at the start.
         .initial_stream_window_size(65_535)
         .initial_connection_window_size(65_535)
         .serve_connection(io, service);

@@ -1,11 +1,11 @@
 //! HTTP/1.1 (RFC 9112) for an edge, which answers GET, HEAD and OPTIONS, and reads no bodies.
 //!
-//! hyper did this, and for HTTP/2 still does. But each of its connections keeps two buffers of 8 KiB, and writes each
-//! response's headers through maps and queues; ten thousand players that wait for a part are most of an edge's memory,
-//! and answering them most of its work. Here a connection that waits keeps what it has read of the next request, and
-//! nothing to write.
+//! hyper still serves HTTP/2. But each of its HTTP/1 connections keeps two buffers of 8 KiB, and writes each response's
+//! headers through maps and queues. Ten thousand players that wait for a part make up most of an edge's memory, and
+//! answering them most of its work. Here a waiting connection keeps only the bytes that it has read of the next
+//! request.
 //!
-//! A request with a body is answered, and its connection closed: what follows it is never taken for a request.
+//! A request with a body is answered, and its connection closed: the bytes after it are never taken for a request.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -21,8 +21,8 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
+use super::deadline::Deadline;
 use crate::clock;
 use crate::edge::api::live;
 use crate::edge::body::ResponseBody;
@@ -32,23 +32,24 @@ use crate::edge::headers;
 use crate::edge::limits::{HEAD_LEN_MAX, Limits, Visitor};
 use crate::edge::reply::ReadyResponse;
 use crate::edge::request_times::Timed;
-use crate::edge::respond::respond;
+use crate::edge::respond::{refusal, respond};
 use crate::edge::sendfile::FileSlot;
 use crate::net::drain::{Drain, Ended};
+use crate::observe::metrics::RequestKind;
 
 /// Most header fields of a request.
 const FIELDS_MAX: usize = 100;
 
-/// What is read at a time: a request and the few that a client sends ahead.
+/// The bytes that are read at a time: a request, and the few that a client sends ahead.
 const READ_LEN: usize = 4 << 10;
 
-/// The status line and the connection's own fields fit in this, in bytes.
+/// The room for the status line and the connection's own fields, in bytes.
 const REST_LEN: usize = 192;
 
-/// Buffers that go out in one writev: a head, and the parts of most segments.
+/// Buffers in one writev: a head, and the parts of most segments.
 const SLICES_MAX: usize = 32;
 
-/// Serves requests, one after the other, until one side has had enough.
+/// Serves one request after the other, until one side closes.
 pub(crate) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
     slot: FileSlot,
@@ -75,8 +76,15 @@ pub(crate) async fn serve(
             }
         };
         if live::is_asked(&request) {
-            // Boxed: a connection that waits for a part pays nothing for it.
-            return Box::pin(live::serve(reader.io, reader.ahead, &request, edge, drain)).await;
+            match live::open(edge, &request) {
+                // Boxed, so that a connection that waits for a part has no room for it.
+                Ok(opened) => return Box::pin(live::serve(reader.io, reader.ahead, opened, edge, drain)).await,
+                Err(error) => {
+                    edge.metrics().request(RequestKind::Api, error.status, 0);
+                    answer(&mut reader, &slot, refusal(&error).into(), Keep { may: false, ..keep }, false).await?;
+                    return Ok(reader.io.shutdown().await?);
+                }
+            }
         }
         let is_head = request.method() == Method::HEAD;
         let found = tokio::select! {
@@ -92,37 +100,37 @@ pub(crate) async fn serve(
     }
 }
 
-/// Whether a connection is kept, and how that is said.
+/// Whether the connection stays open, and the version in which the response says so.
 #[derive(Debug, Clone, Copy)]
 struct Keep {
     version: Version,
     may: bool,
 }
 
-/// One field that is the connection's own.
+/// A header field of the connection itself.
 type Field = (HeaderName, &'static str);
 
 const CLOSE: Field = (header::CONNECTION, "close");
 
-/// The side that requests come from.
+/// The reading side of a connection.
 struct RequestReader<I> {
     io: I,
-    /// What was read of the next request.
+    /// The bytes read of the next request.
     ahead: Vec<u8>,
     deadline: Deadline,
 }
 
-/// A request and what becomes of its connection, or why it isn't one.
+/// A request and whether its connection stays open, or the status that rejects it.
 type ParsedRequest = Result<(Request<()>, Keep), StatusCode>;
 
 impl<I: AsyncRead + Unpin> RequestReader<I> {
-    /// Returns the next request; `None` when the client is through, or too slow.
+    /// Returns the next request; `None` when the client has closed, or is too slow.
     async fn request(&mut self, limits: &Limits) -> io::Result<Option<ParsedRequest>> {
         let longest = |begun: bool| if begun { limits.head } else { limits.quiet };
         self.deadline.due = Some(clock::timers() + longest(!self.ahead.is_empty()));
         let mut looked_at = 0;
         loop {
-            // A head that isn't whole is looked at again only when more of it is there.
+            // An incomplete head is parsed again only when more bytes have come.
             if self.ahead.len() > looked_at {
                 match parse(&self.ahead) {
                     Err(status) => return Ok(Some(Err(status))),
@@ -149,7 +157,7 @@ impl<I: AsyncRead + Unpin> RequestReader<I> {
         }
     }
 
-    /// Returns when the client has gone; what it asks meanwhile is kept.
+    /// Returns when the client has closed. Keeps the requests that it sends meanwhile.
     async fn gone(&mut self) -> Ended {
         while self.ahead.len() < HEAD_LEN_MAX as usize {
             if poll_fn(|cx| self.poll_more(cx, false)).await? == 0 {
@@ -159,7 +167,7 @@ impl<I: AsyncRead + Unpin> RequestReader<I> {
         std::future::pending().await
     }
 
-    /// Reads on; how many bytes, 0 at the end or, if it matters, when it took too long.
+    /// Reads more bytes and returns their number: 0 at the end or, with `in_time`, at the deadline.
     fn poll_more(&mut self, cx: &mut Context<'_>, in_time: bool) -> Poll<io::Result<usize>> {
         let mut buf = [const { MaybeUninit::uninit() }; READ_LEN];
         let mut buf = ReadBuf::uninit(&mut buf);
@@ -174,32 +182,8 @@ impl<I: AsyncRead + Unpin> RequestReader<I> {
     }
 }
 
-/// A timer that costs nothing while all goes well: it is set later when it fires, not for each request.
-#[derive(Default)]
-struct Deadline {
-    due: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = self.due else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if due < timer.deadline() {
-            timer.as_mut().reset(due);
-        }
-        loop {
-            std::task::ready!(std::future::Future::poll(timer.as_mut(), cx));
-            if due <= timer.deadline() {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
-        }
-    }
-}
-
-/// Reads the request at the start of `bytes`, and its length, if all of its head is there. Of its header fields those that are
-/// looked at.
+/// Parses the request at the start of `bytes`, and returns its length with it; `None` until its head is complete. Keeps
+/// only the header fields that are used.
 fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
@@ -228,11 +212,11 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
     if framing.hosts > 1 || (framing.hosts == 0 && version == Version::HTTP_11) {
         return Err(bad);
     }
-    // Whatever the body is, and wherever it ends (RFC 9112 6.3): nothing after it is looked at.
+    // A body may end anywhere (RFC 9112 6.3), so nothing after it is parsed.
     Ok(Some((length, request, Keep { version, may: framing.may_keep && !framing.has_body })))
 }
 
-/// What a request's header fields say of its connection.
+/// What the header fields say of the connection.
 struct Framing {
     may_keep: bool,
     has_body: bool,
@@ -240,7 +224,7 @@ struct Framing {
 }
 
 impl Framing {
-    /// Takes a field in; whether it is one of those that are looked at later. `None` where it isn't allowed so.
+    /// Takes a field in. Returns whether the answer needs it later, and `None` if it is malformed.
     fn take(&mut self, name: &HeaderName, value: &[u8], path: &str) -> Option<bool> {
         match *name {
             header::CONNECTION => {
@@ -254,8 +238,9 @@ impl Framing {
                 }
             }
             header::HOST => {
-                // Empty where the target has no authority (RFC 9112 3.2).
-                let is_one = value.is_empty() || Authority::try_from(value).is_ok_and(|a| !is_user(&a));
+                // Empty where the target has no authority (RFC 9112 3.2). A Host names no user (RFC 9110 7.2).
+                let is_one = |authority: Authority| !authority.as_str().contains('@');
+                let is_one = value.is_empty() || Authority::try_from(value).is_ok_and(is_one);
                 is_one.then_some(())?;
                 self.hosts += 1;
             }
@@ -263,9 +248,9 @@ impl Framing {
             header::CONTENT_LENGTH => self.has_body |= value != b"0",
             header::ACCEPT_ENCODING | header::IF_NONE_MATCH | header::IF_RANGE | header::RANGE => return Some(true),
             header::UPGRADE | header::SEC_WEBSOCKET_KEY | header::SEC_WEBSOCKET_VERSION => return Some(true),
-            // Which format of `/metrics` is wanted; nothing else has two.
+            // It selects the format of `/metrics`; nothing else has two formats.
             header::ACCEPT => return Some(path == "/metrics"),
-            // CTA-5004, which is logged at most.
+            // CMCD (CTA-5004) is only logged.
             _ if name.as_str().starts_with("cmcd-") => return Some(tracing::enabled!(tracing::Level::DEBUG)),
             _ => return Some(*name == headers::X_DAMSON_DEMO),
         }
@@ -273,14 +258,9 @@ impl Framing {
     }
 }
 
-/// Whether it names a user, which a Host may not (RFC 9110 7.2).
-fn is_user(authority: &Authority) -> bool {
-    authority.as_str().contains('@')
-}
-
-/// Writes a response's head, with `fields` as they are written.
+/// Writes the head of a response, with `fields` as they are already written.
 fn head(fields: &[u8], status: StatusCode, version: Version, own: &[Field]) -> Vec<u8> {
-    // With room for the rest: to grow costs more than all that is written here.
+    // With room for the rest, since growing costs more than everything that is written here.
     let mut out = Vec::with_capacity(fields.len() + REST_LEN);
     out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     for piece in [status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or("").as_bytes(), b"\r\n", fields]
@@ -295,7 +275,7 @@ fn head(fields: &[u8], status: StatusCode, version: Version, own: &[Field]) -> V
     out
 }
 
-/// Gives the time as RFC 9110 6.6.1 wants it; written once a second by each thread.
+/// Passes the date on as RFC 9110 6.6.1 wants it. Each thread formats it once a second.
 fn date(with: impl FnOnce(&str)) {
     thread_local! {
         static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
@@ -332,12 +312,6 @@ async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
     let (parts, body) = response.into_parts();
     if body.length().is_none() && !has_none && keep.version == Version::HTTP_11 {
         own.push((header::TRANSFER_ENCODING, "chunked"));
-    } else if fields.is_none()
-        && body.length() == Some(0)
-        && !has_none
-        && !parts.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        own.push((header::CONTENT_LENGTH, "0"));
     }
     let fields = fields.unwrap_or_else(|| headers::written(&parts.headers));
     let head = Bytes::from(head(&fields, status, keep.version, &own));
@@ -354,14 +328,16 @@ async fn answer<I: AsyncRead + AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// Sends a body piece by piece (RFC 9112 7.1); to a client of HTTP/1.0 until the connection's end.
+/// Sends a body piece by piece (RFC 9112 7.1); to a client of HTTP/1.0 until the end of the connection.
 async fn follow<I>(reader: &mut RequestReader<I>, head: Bytes, mut body: ResponseBody, keep: Keep) -> Ended
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let is_chunked = keep.version == Version::HTTP_11;
     if !is_chunked && keep.may {
-        return Err("a client of HTTP/1.0 that would keep its connection can't be sent what has no length yet".into());
+        return Err(
+            "a client of HTTP/1.0 with keep-alive asked for a segment under way, which has no length yet".into()
+        );
     }
     send(&mut reader.io, [head].into_iter().collect()).await?;
     loop {
@@ -370,7 +346,7 @@ where
             piece = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)) => piece,
             gone = reader.gone() => return gone,
         };
-        // Broken off, so that nobody takes it for whole.
+        // An error breaks the response off, so that no client takes it for whole.
         let Some(piece) = piece.transpose()?.and_then(|frame| frame.into_data().ok()) else { break };
         if is_chunked {
             let size = Bytes::from(format!("{:x}\r\n", piece.remaining()));
@@ -454,12 +430,12 @@ mod tests {
         assert_eq!((keep.version, keep.may), (Version::HTTP_10, true));
     }
 
-    /// Virtual time.
+    /// Lets virtual time pass.
     async fn passes(time: Duration) {
         let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
     }
 
-    /// When a client that sends `bytes`, and then one more each `pause`, is given up.
+    /// Returns when a client is given up that sends `bytes`, and then one more each `pause`.
     async fn given_up(bytes: &[u8], pause: Duration) -> Duration {
         let (mut client, io) = tokio::io::duplex(1 << 10);
         let mut reader = RequestReader { io, ahead: Vec::new(), deadline: Deadline::default() };
@@ -487,7 +463,7 @@ mod tests {
         for pause in [1, 7, 19] {
             assert_eq!(given_up(b"GET / HTTP/1.1\r\nX: ", seconds(pause)).await, seconds(20), "each {pause} s");
         }
-        // From its first byte, which comes after 29 s.
+        // The timeout counts from the first byte, which comes after 29 s.
         assert_eq!(given_up(b"", seconds(29)).await, seconds(49));
     }
 

@@ -1,46 +1,46 @@
-//! What an HTTP/2 connection has under way: who watches over it ends one that stalls, idles, or asks and takes back.
+//! Watches the streams of an HTTP/2 connection, and ends it when one stalls, when none is used, or when the client
+//! cancels too many requests.
 //!
-//! hyper tells nothing of streams. But it drops what a stream has: a request's future with the request, its data when they
-//! are sent or the stream is reset. So each of them has a [`WatchedChunks`].
+//! hyper tells nothing of streams. But it drops the future of a request that is cancelled, and the data of a stream
+//! that are sent or reset. So [`PendingRequest`] and [`WatchedChunks`] watch for their own drop.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Buf;
+use damson_core::manifest::HttpError;
 use damson_core::model::time::Time;
-use http_body::{Frame, SizeHint};
+use http_body::Body;
+use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::clock;
 use crate::edge::body::ResponseBody;
 use crate::edge::chunks::Chunks;
-use crate::edge::follow::FollowError;
 use crate::edge::limits::{Limits, TAKEN_BACK_MAX};
 use crate::edge::request_times::Timed;
 
-/// What is under way on one connection.
+/// The requests and data of one connection.
 #[derive(Debug)]
 pub(crate) struct H2Streams {
     counts: Mutex<StreamCounts>,
-    /// More was taken back than may be.
+    /// Notified when the client cancels too many requests.
     abused: Notify,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct StreamCounts {
     next: u64,
-    /// When data that wait for the client moved last.
+    /// When the data of each stream moved last.
     data: BTreeMap<u64, Time>,
     /// Requests that aren't answered yet.
     asked: u64,
     answered: u64,
-    /// Requests that the client has taken back before they were answered.
+    /// Requests that the client has cancelled before they were answered.
     taken_back: u64,
-    /// When the last request came, or the last data went.
+    /// When the last request came, or the last data went out.
     last: Time,
 }
 
@@ -50,28 +50,27 @@ impl StreamCounts {
     }
 }
 
-/// Why a connection is to end.
+/// The reason to end a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConnectionFault {
-    /// Of [`Limits::stall`].
-    #[error("the client takes nothing of a stream")]
+    /// See [`Limits::stall`].
+    #[error("the client takes no data of a stream")]
     Stalled,
-    /// Of [`TAKEN_BACK_MAX`].
-    #[error("the client asks, and takes back")]
+    /// See [`TAKEN_BACK_MAX`].
+    #[error("the client cancels too many requests")]
     TakenBack,
-    /// Of [`Limits::idle`].
-    #[error("the client asks for nothing")]
+    /// See [`Limits::idle`].
+    #[error("the client sends no requests")]
     Idle,
 }
 
 impl H2Streams {
     pub(crate) fn new() -> Arc<Self> {
-        let counts =
-            StreamCounts { next: 0, data: BTreeMap::new(), asked: 0, answered: 0, taken_back: 0, last: clock::now() };
+        let counts = StreamCounts { last: clock::now(), ..StreamCounts::default() };
         Arc::new(H2Streams { counts: Mutex::new(counts), abused: Notify::new() })
     }
 
-    /// Notes that a request has come.
+    /// Counts a request that has come.
     pub(crate) fn ask(self: &Arc<Self>) -> PendingRequest {
         let mut counts = self.counts.lock();
         counts.asked += 1;
@@ -79,12 +78,18 @@ impl H2Streams {
         PendingRequest { streams: Arc::clone(self), answered: false }
     }
 
-    /// Makes a body whose data are watched over.
-    pub(crate) fn body(self: &Arc<Self>, body: ResponseBody, timed: Option<Timed>) -> WatchedBody {
-        WatchedBody { body, streams: Arc::clone(self), timed }
+    /// Makes a body whose data are watched. `timed` ends with its first frame: a part is one frame.
+    pub(crate) fn body(
+        self: Arc<Self>,
+        body: ResponseBody,
+        mut timed: Option<Timed>,
+    ) -> impl Body<Data = WatchedChunks, Error = HttpError> {
+        body.map_frame(move |frame| {
+            frame.map_data(|chunks| WatchedChunks::new(chunks, Arc::clone(&self), timed.take()))
+        })
     }
 
-    /// Waits until something is wrong.
+    /// Waits for a reason to end the connection.
     pub(crate) async fn watch(&self, limits: &Limits) -> ConnectionFault {
         let pause = limits.stall.min(limits.idle) / 4;
         loop {
@@ -98,7 +103,7 @@ impl H2Streams {
         }
     }
 
-    /// Says what is wrong by `now`.
+    /// Returns the reason to end the connection at `now`, if there is one.
     fn check(&self, now: Time, limits: &Limits) -> Result<(), ConnectionFault> {
         let counts = self.counts.lock();
         if counts.is_abused() {
@@ -115,7 +120,7 @@ impl H2Streams {
     }
 }
 
-/// A request under way.
+/// A request that isn't answered yet.
 #[derive(Debug)]
 pub(crate) struct PendingRequest {
     streams: Arc<H2Streams>,
@@ -139,44 +144,7 @@ impl Drop for PendingRequest {
     }
 }
 
-/// A response's body, whose data are watched over.
-#[derive(Debug)]
-pub(crate) struct WatchedBody {
-    body: ResponseBody,
-    streams: Arc<H2Streams>,
-    timed: Option<Timed>,
-}
-
-impl http_body::Body for WatchedBody {
-    type Data = WatchedChunks;
-    type Error = FollowError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<WatchedChunks>, FollowError>>> {
-        let this = &mut *self;
-        http_body::Body::poll_frame(Pin::new(&mut this.body), cx).map(|next| {
-            next.map(|frame| {
-                frame.map(|frame| {
-                    // A part is one frame.
-                    let timed = this.timed.take();
-                    frame.map_data(|chunks| WatchedChunks::new(chunks, Arc::clone(&this.streams), timed))
-                })
-            })
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.body)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.body)
-    }
-}
-
-/// Data that wait for the client.
+/// Data that wait for the client to take them.
 #[derive(Debug)]
 pub(crate) struct WatchedChunks {
     chunks: Chunks,
@@ -187,13 +155,11 @@ pub(crate) struct WatchedChunks {
 
 impl WatchedChunks {
     fn new(chunks: Chunks, streams: Arc<H2Streams>, timed: Option<Timed>) -> Self {
-        let number = {
-            let mut counts = streams.counts.lock();
-            let number = counts.next;
-            counts.next += 1;
-            counts.data.insert(number, clock::now());
-            number
-        };
+        let mut counts = streams.counts.lock();
+        let number = counts.next;
+        counts.next += 1;
+        counts.data.insert(number, clock::now());
+        drop(counts);
         WatchedChunks { chunks, streams, number, timed }
     }
 }

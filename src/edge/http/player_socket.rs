@@ -1,22 +1,20 @@
-//! A player's connection, as hyper is given it: it knows HTTP/2 by its first bytes, has whole segments sent from files,
-//! and ends when the player takes nothing any more.
+//! The socket of a player's connection: it detects HTTP/2 by the first bytes, sends whole segments from files, and
+//! fails when the player takes no data.
 
-use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use damson_core::model::time::Time;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
+use super::deadline::Deadline;
 use crate::clock;
 use crate::edge::sendfile::{FileSlot, MemoryFile, sys};
 use crate::net::preface::Prefaced;
 
-/// A player's connection.
+/// A player's socket.
 #[derive(Debug)]
 pub(crate) struct PlayerSocket {
     stream: Prefaced<TcpStream>,
@@ -25,13 +23,13 @@ pub(crate) struct PlayerSocket {
 }
 
 impl PlayerSocket {
-    /// Makes one of `stream`, which may take no byte for `longest`.
+    /// Makes one of `stream`, which fails after taking no byte for `longest`.
     pub(crate) fn new(stream: TcpStream, slot: FileSlot, longest: Duration) -> Self {
-        let stall = Stall { longest, since: None, timer: None };
+        let stall = Stall { longest, deadline: Deadline::default() };
         PlayerSocket { stream: Prefaced::new(stream), slot, stall }
     }
 
-    /// Whether the client begins as one of HTTP/2 does. What was read for that is read again.
+    /// Returns true if the client begins with the preface of HTTP/2. The bytes are read again later.
     pub(crate) async fn begins_as_h2(&mut self) -> io::Result<bool> {
         self.stream.begins_as_h2().await
     }
@@ -60,9 +58,8 @@ impl AsyncRead for PlayerSocket {
 
 impl AsyncWrite for PlayerSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let written = Pin::new(this.stream.get_mut()).poll_write(cx, buf);
-        this.stall.watch(cx, written)
+        let written = Pin::new(self.stream.get_mut()).poll_write(cx, buf);
+        self.stall.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -77,7 +74,7 @@ impl AsyncWrite for PlayerSocket {
                 if let Some((at, len)) = file.run(slices) {
                     return this.poll_send(cx, &file, at, len);
                 }
-                // The head goes first, and alone.
+                // The head is written first, and alone.
                 let copied = slices.iter().take_while(|slice| file.find(slice).is_none()).count();
                 &slices[..copied]
             }
@@ -99,29 +96,22 @@ impl AsyncWrite for PlayerSocket {
     }
 }
 
-/// For how long the socket has had no room.
+/// Ends a connection whose socket has no room for too long.
 #[derive(Debug)]
 struct Stall {
     longest: Duration,
-    since: Option<Time>,
-    /// Made by the first who waits, and kept: it is set anew when it fires, not at each write.
-    timer: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
 }
 
 impl Stall {
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.since = None;
+            self.deadline.due = None;
             return written;
         }
-        let due = *self.since.get_or_insert_with(clock::now) + self.longest;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.longest)));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if due <= clock::now() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
-            }
-            timer.as_mut().reset(clock::instant(due).into());
-        }
+        let longest = self.longest;
+        self.deadline.due.get_or_insert_with(|| clock::timers() + longest);
+        ready!(self.deadline.poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no data")))
     }
 }

@@ -1,4 +1,4 @@
-//! Where the segments are that have left their windows, of all streams: in memory, on disk, at other nodes.
+//! The segments of all streams that have left their windows: in memory, on disk, or at other nodes.
 
 use std::sync::Arc;
 
@@ -12,15 +12,14 @@ use parking_lot::Mutex;
 use crate::dvr::{ArchiveWriter, Fetcher};
 use crate::edge::byte_cache::ByteCache;
 
-/// Bytes of segments that are kept after they have left their windows, least recently asked for first
-/// out. rfc8216bis 6.2.2 wants each fetchable for as long as the playlist is; this holds 10 streams of
-/// 3 Mb/s for 17 s more than the window's own 8 s.
+/// Most bytes of segments that have left their windows, least recently requested first out. rfc8216bis 6.2.2 wants each
+/// to stay available as long as its playlist; 64 MiB hold 10 streams of 3 Mb/s for 17 s more than the window's own 8 s.
 const DELISTED_BYTES_MAX: u64 = 64 << 20;
 
-/// Bytes of segments that were fetched from other nodes, least recently asked for first out.
+/// Most bytes of segments that were fetched from other nodes, least recently requested first out.
 const FETCHED_BYTES_MAX: u64 = 64 << 20;
 
-/// The pasts of all streams.
+/// The segments of all streams that have left their windows.
 #[derive(Debug)]
 pub(crate) struct Archives {
     delisted: Mutex<ByteCache<SegmentKey, Arc<Segment>>>,
@@ -29,14 +28,14 @@ pub(crate) struct Archives {
     writer: Option<Arc<ArchiveWriter>>,
 }
 
-/// Where a segment that isn't in memory may be.
+/// The places of a segment that isn't in memory.
 #[derive(Debug)]
 pub(crate) struct Whereabouts {
     /// Whether playlists list it.
     pub(crate) is_listed: bool,
-    /// Whether it is on this node's disk.
+    /// Whether this node's disk has it.
     pub(crate) is_here: bool,
-    /// The other nodes that keep it.
+    /// The other nodes that archive it.
     pub(crate) keepers: Vec<Peer>,
 }
 
@@ -44,7 +43,7 @@ impl Archives {
     pub(crate) fn new(writer: Option<Arc<ArchiveWriter>>, fetcher: Option<Arc<Fetcher>>) -> Self {
         let memory = writer.as_ref().map_or(DELISTED_BYTES_MAX, |writer| {
             let settings = writer.settings();
-            // Without a disk, the archives themselves are bounded by it: this never lets go of what they keep.
+            // Without a disk, `memory` bounds the archives themselves, so this cache never drops what they list.
             settings.memory + if settings.disk.is_none() { DELISTED_BYTES_MAX } else { 0 }
         });
         Archives {
@@ -59,7 +58,7 @@ impl Archives {
         self.fetcher.clone()
     }
 
-    /// Returns what keeps this node's own archives, where it keeps any.
+    /// Returns the writer of this node's own archives, if it has any.
     pub(crate) fn writer(&self) -> Option<&Arc<ArchiveWriter>> {
         self.writer.as_ref()
     }
@@ -76,12 +75,12 @@ impl Archives {
         delisted.or_else(|| self.fetched.lock().get(key).cloned())
     }
 
-    /// Reads a segment that this node keeps.
+    /// Reads a segment of this node's archive.
     pub(crate) async fn load(&self, key: SegmentKey) -> Option<Arc<Segment>> {
         self.writer.as_ref()?.load(key).await.ok()
     }
 
-    /// Reads a segment that isn't in memory: from the disk, or from another node.
+    /// Reads a segment that isn't in memory, from the disk or from another node.
     pub(crate) async fn read(&self, key: SegmentKey, at: Whereabouts) -> Result<Arc<Segment>, HttpError> {
         if at.is_here
             && let Some(segment) = self.load(key.clone()).await
@@ -89,10 +88,10 @@ impl Archives {
             self.delist(key, Arc::clone(&segment));
             return Ok(segment);
         }
-        let unreachable = || HttpError::new(503, "stream: no node that keeps this part of the past answers; ask again");
+        let unreachable = || HttpError::new(503, "stream: no node that archives this segment answers; retry");
         let fetcher = self.fetcher.as_ref().filter(|_| !at.keepers.is_empty());
         let Some(fetcher) = fetcher else {
-            // Listed, and its keepers may be back soon; else it is past what anybody keeps.
+            // A listed segment may be back soon, with its nodes. Any other is older than every archive.
             return Err(if at.is_listed && !at.is_here { unreachable() } else { gone() });
         };
         match fetcher.fetch(key.clone(), at.keepers).await {
@@ -103,11 +102,11 @@ impl Archives {
             }
             Outcome::Nobody => Err(gone()),
             Outcome::Unreachable => Err(unreachable()),
-            Outcome::Full => Err(HttpError::new(503, "edge: too much of the past is asked for at once; ask again")),
+            Outcome::Full => Err(HttpError::new(503, "edge: too many archived segments are being fetched; retry")),
         }
     }
 
-    /// Removes what a stream's archive has let go of, and tells the writer what it has.
+    /// Removes the segments that a stream's archive has dropped, and tells the writer what is left.
     pub(crate) fn settle(&self, name: &StreamName, archive: &mut ArchiveIndex) {
         let removed = archive.take_removed();
         let Some(writer) = &self.writer else { return };
@@ -120,7 +119,12 @@ impl Archives {
     }
 }
 
-/// Returns what is said of a segment that nobody has.
+/// Returns the error of a request for a part that was lost.
+pub(crate) fn gap() -> HttpError {
+    HttpError::new(404, "stream: this part was lost; the playlist lists it as a gap")
+}
+
+/// Returns the error of a request for a segment that no node has.
 pub(crate) fn gone() -> HttpError {
     HttpError::new(404, "request: it has left the window, or is too far ahead")
 }
@@ -133,7 +137,7 @@ mod tests {
     use damson_core::testing::synthetic::{FIRST_MSN, VIDEO};
     use damson_core::window::Part;
 
-    /// A segment of one part, and its key.
+    /// Makes a segment of one part, and its key.
     fn segment() -> (SegmentKey, Arc<Segment>) {
         let record = synthetic::record("cam1");
         let mut feed = synthetic::Feed::new(record);

@@ -1,4 +1,4 @@
-//! Where the time of a stream's newest parts went, for those who ask and those who are told live.
+//! The latency of a stream's newest parts, for the API and for live traces.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,69 +10,66 @@ use damson_core::window::Part;
 use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// A client may be so many parts behind: three seconds of four tracks.
+/// Most parts that a live trace may be behind: three seconds of four tracks.
 pub(crate) const BEHIND_MAX: usize = 64;
 
 /// A part that was listed.
 #[derive(Debug)]
 pub(crate) struct ListedPart {
-    account: Arc<LatencyBreakdown>,
-    /// Its message: rendered by the first who sends it, shared by all.
+    breakdown: Arc<LatencyBreakdown>,
+    /// Its live message, rendered once for all clients.
     text: OnceLock<Utf8Bytes>,
 }
 
 impl ListedPart {
-    fn new(account: Arc<LatencyBreakdown>) -> Self {
-        ListedPart { account, text: OnceLock::new() }
+    /// Returns its latency.
+    pub(crate) fn breakdown(&self) -> &LatencyBreakdown {
+        &self.breakdown
     }
 
-    /// Returns where its time went.
-    pub(crate) fn account(&self) -> &LatencyBreakdown {
-        &self.account
-    }
-
-    /// Returns its message, rendered if it isn't yet.
+    /// Returns its live message, which is rendered unless it already is.
     pub(crate) fn text(&self, render: impl FnOnce(&LatencyBreakdown) -> String) -> Utf8Bytes {
-        self.text.get_or_init(|| render(&self.account).into()).clone()
+        self.text.get_or_init(|| render(&self.breakdown).into()).clone()
     }
 }
 
-/// The accounts of a stream's newest parts, and those who are told of each more.
+/// The latency of a stream's newest parts, and the live traces that receive each new one.
 #[derive(Debug)]
 pub(crate) struct ListedParts {
-    accounts: RecentLatencies,
+    breakdowns: RecentLatencies,
     listeners: broadcast::Sender<Arc<ListedPart>>,
 }
 
 impl Default for ListedParts {
     fn default() -> Self {
-        ListedParts { accounts: RecentLatencies::default(), listeners: broadcast::Sender::new(BEHIND_MAX) }
+        ListedParts { breakdowns: RecentLatencies::default(), listeners: broadcast::Sender::new(BEHIND_MAX) }
     }
 }
 
 impl ListedParts {
-    /// Takes in a part that was listed just now, and tells of it; returns its account, if it has one.
+    /// Takes in a part that was listed just now, and passes it on to live traces. Returns its latency, if it has a
+    /// trace.
     pub(crate) fn push(&mut self, part: &Part) -> Option<Arc<LatencyBreakdown>> {
-        let account = Arc::new(part.latency()?);
-        // An error says that nobody listens.
-        let _ = self.listeners.send(Arc::new(ListedPart::new(Arc::clone(&account))));
-        self.accounts.push(Arc::clone(&account));
-        Some(account)
+        let breakdown = Arc::new(part.latency()?);
+        // An error says that there are no live traces.
+        let _ = self.listeners.send(Arc::new(ListedPart { breakdown: Arc::clone(&breakdown), text: OnceLock::new() }));
+        self.breakdowns.push(Arc::clone(&breakdown));
+        Some(breakdown)
     }
 
-    /// Forgets all of them: a new life.
+    /// Drops all of them, when a new life begins.
     pub(crate) fn clear(&mut self) {
-        self.accounts.clear();
+        self.breakdowns.clear();
     }
 
-    /// Returns the accounts of a track's parts, or of all, oldest first.
+    /// Returns the latency of a track's parts, or of all parts, oldest first.
     pub(crate) fn of(
         &self,
         now: Time,
         track: Option<TrackId>,
     ) -> impl DoubleEndedIterator<Item = &Arc<LatencyBreakdown>> {
-        let is_wanted = move |account: &&Arc<LatencyBreakdown>| track.is_none_or(|track| account.id.track == track);
-        self.accounts.within(now, Duration::MAX).filter(is_wanted)
+        let is_wanted = move |breakdown: &&Arc<LatencyBreakdown>| track.is_none_or(|track| breakdown.id.track == track);
+        self.breakdowns.within(now, Duration::MAX).filter(is_wanted)
     }
 
     /// Returns the parts that are listed from now on.
@@ -88,7 +85,7 @@ mod tests {
     use damson_core::testing::synthetic;
     use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, VIDEO};
 
-    /// A part that was listed after so many milliseconds.
+    /// Makes a part that was listed at `listed_ms`.
     fn part(track: TrackId, number: u16, listed_ms: u64) -> Part {
         let record = synthetic::record("cam1");
         let (header, body, mut trace) = synthetic::part(&record, track, FIRST_MSN, number, 10);
@@ -104,17 +101,17 @@ mod tests {
         for (track, number) in [(VIDEO, 0), (AUDIO, 0), (VIDEO, 1)] {
             assert!(parts.push(&part(track, number, 1_000)).is_some());
         }
-        assert!(parts.push(&part(VIDEO, 2, 0)).is_none(), "what an archive kept has no account");
+        assert!(parts.push(&part(VIDEO, 2, 0)).is_none(), "what an archive kept has no breakdown");
         let now = Time::from_millis(2_000);
         let count = |track| parts.of(now, track).count();
         assert_eq!([count(None), count(Some(VIDEO)), count(Some(AUDIO))], [3, 2, 1]);
         let told = listener.try_recv().expect("told");
-        assert_eq!((told.account().id.track, told.account().id.part), (VIDEO, 0));
+        assert_eq!((told.breakdown().id.track, told.breakdown().id.part), (VIDEO, 0));
         let mut rendered = 0;
         for _ in 0..2 {
-            let text = told.text(|account| {
+            let text = told.text(|breakdown| {
                 rendered += 1;
-                format!("part {}", account.id.part)
+                format!("part {}", breakdown.id.part)
             });
             assert_eq!(text.as_str(), "part 0");
         }

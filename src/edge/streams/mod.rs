@@ -1,18 +1,19 @@
-//! The streams that a node holds, fed by the mesh, asked by requests.
+//! The streams of a node: the mesh feeds them, requests read them.
 //!
 //! ```text
-//!  mesh --record, part, announced--> store --> stream: window, rendered documents, requests that wait
-//!                                                |  past: its DVR, which has left the window --> archives: memory, disk, other nodes
-//!                                                |  latency: where its parts' time went --> summary
+//!  mesh --record, part, announced--> store --> stream: window, rendered documents, held requests
+//!                                                |  dvr: what has left its window --> archives: memory, disk, other
+//! nodes
+//!                                                |  latency: of its newest parts --> summary
 //! ```
 //!
-//! A publication wakes the requests that it satisfies. `timers` knows when each stream is to be told the time, `shared` what
-//! the streams have in common.
+//! A publication wakes the requests that it satisfies. `timers` has the deadline of each stream, `shared` what the
+//! streams have in common.
 
 pub(crate) mod archives;
+mod dvr;
 pub(crate) mod latency;
-mod past;
-mod shared;
+pub(crate) mod shared;
 pub mod store;
 pub(crate) mod stream;
 pub(crate) mod summary;

@@ -1,26 +1,26 @@
-//! What the streams of a node have in common.
+//! Everything that the streams of a node share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use damson_core::manifest::HttpError;
 use damson_core::model::{LatencyBreakdown, StreamName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::archives::Archives;
 use super::timers::StreamTimers;
 use crate::dvr::{ArchiveWriter, Fetcher};
 use crate::observe::{Exporter, Metrics};
 
-/// Most requests held in all; the next one is answered 503.
+/// Most held requests of the node; the next one is answered 503.
 const WAITERS_MAX: usize = 100_000;
 
-/// Timers, archives, the number of requests held, and who is told of what is listed.
+/// The timers, archives, metrics and places for held requests of all streams.
 #[derive(Debug)]
 pub(crate) struct StreamsShared {
     timers: StreamTimers,
     archives: Archives,
-    waiting: AtomicUsize,
-    is_closing: AtomicBool,
+    /// The places for held requests.
+    places: Arc<Semaphore>,
     exporter: Option<Exporter>,
     metrics: Arc<Metrics>,
 }
@@ -35,8 +35,7 @@ impl StreamsShared {
         StreamsShared {
             timers: StreamTimers::default(),
             archives: Archives::new(writer, fetcher),
-            waiting: AtomicUsize::new(0),
-            is_closing: AtomicBool::new(false),
+            places: Arc::new(Semaphore::new(WAITERS_MAX)),
             exporter,
             metrics,
         }
@@ -54,45 +53,42 @@ impl StreamsShared {
         &self.metrics
     }
 
-    /// Counts a part that was listed, and exports where its time went.
-    pub(crate) fn part_listed(&self, name: &StreamName, account: &Arc<LatencyBreakdown>) {
-        self.metrics.part_listed(account);
+    /// Counts a part that was listed, and exports its latency.
+    pub(crate) fn part_listed(&self, name: &StreamName, breakdown: &Arc<LatencyBreakdown>) {
+        self.metrics.part_listed(breakdown);
         if let Some(exporter) = &self.exporter {
-            exporter.listed(name, account, &self.metrics);
+            exporter.listed(name, breakdown, &self.metrics);
         }
     }
 
-    /// Returns how many requests are held.
+    /// Returns the number of held requests.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        WAITERS_MAX - self.places.available_permits()
     }
 
-    /// Checks that one more request may be held.
-    pub(crate) fn may_hold(&self) -> Result<(), HttpError> {
-        if self.is_closing.load(Ordering::SeqCst) {
-            return Err(HttpError::new(503, "edge: going down; ask another"));
-        }
-        if self.waiting() >= WAITERS_MAX { Err(too_many()) } else { Ok(()) }
+    /// Takes a place for one more held request; dropping it gives the place back.
+    pub(crate) fn hold(&self) -> Result<OwnedSemaphorePermit, HttpError> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::Closed => closing(),
+            TryAcquireError::NoPermits => too_many(),
+        })
     }
 
-    pub(crate) fn held(&self) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn released(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Lets nobody wait any more, and has the archives written.
+    /// Rejects all further held requests, and has the archives written.
     pub(crate) fn close(&self) {
-        self.is_closing.store(true, Ordering::SeqCst);
+        self.places.close();
         if let Some(writer) = self.archives.writer() {
             writer.close();
         }
     }
 }
 
-/// Returns what is said where no more requests can be held.
+/// Returns the error of a request that is held while the node shuts down.
+pub(crate) fn closing() -> HttpError {
+    HttpError::new(503, "edge: shutting down; use another edge")
+}
+
+/// Returns the error of a request beyond the limit of held requests.
 pub(crate) fn too_many() -> HttpError {
     HttpError::new(503, "edge: too many requests are held already")
 }
@@ -102,13 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_are_held_and_none_once_the_node_goes_down() {
+    fn requests_are_held_up_to_a_bound_and_not_while_the_node_shuts_down() {
         let shared = StreamsShared::new(Arc::new(Metrics::default()), None, None, None);
-        (0..WAITERS_MAX).for_each(|_| shared.held());
-        assert_eq!(shared.may_hold(), Err(too_many()));
-        shared.released();
-        assert_eq!(shared.may_hold(), Ok(()));
+        let mut held: Vec<_> = (0..WAITERS_MAX).map(|_| shared.hold().expect("a place")).collect();
+        assert_eq!(shared.hold().map(drop), Err(too_many()));
+        held.pop();
+        assert!(shared.hold().is_ok() && shared.waiting() == WAITERS_MAX - 1);
         shared.close();
-        assert_eq!(shared.may_hold().map_err(|fault| fault.status), Err(503));
+        assert_eq!(shared.hold().map(drop), Err(closing()));
     }
 }

@@ -1,6 +1,6 @@
-//! All streams that the node holds, fed by the mesh, asked by requests.
+//! The streams of a node: the mesh feeds them, requests read them.
 //!
-//! Requests never create streams: only the mesh does, so that asking for what isn't there costs no memory.
+//! Only the mesh creates streams, never a request, so that requests for unknown streams cost no memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::dvr::{ArchiveWriter, Fetcher};
 use crate::edge::sendfile::MemoryFiles;
 use crate::observe::{Exporter, Metrics};
 
-/// Most streams held; what the mesh tells of more is dropped, and logged.
+/// Most streams of a node. Further ones are dropped, and logged.
 const STREAMS_MAX: usize = 16_384;
 
 /// The streams of the node.
@@ -36,12 +36,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes an empty store, that keeps no more than the windows.
+    /// Makes an empty store that keeps only the windows.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Store::with(metrics, None, None, None)
     }
 
-    /// Makes a store with what keeps archives for it, fetches from other nodes, and is told where the time of parts went.
+    /// Makes a store with a writer of archives, a fetcher from other nodes, and an exporter of latencies.
     pub fn with(
         metrics: Arc<Metrics>,
         writer: Option<Arc<ArchiveWriter>>,
@@ -61,7 +61,7 @@ impl Store {
         }
     }
 
-    /// Takes in a part that was delivered: whole, checked, for the first time.
+    /// Takes in a part that was delivered whole, checked and for the first time.
     pub fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time) {
         let Some(stream) = self.stream_for(stream) else { return };
         self.shared.metrics().part_delivered(&header);
@@ -69,41 +69,41 @@ impl Store {
         self.tend();
     }
 
-    /// The directory has a stream, or a newer entry of it.
+    /// Takes in the directory's entry of a stream, new or newer.
     pub fn announced(&self, entry: Entry) {
         if let Some(stream) = self.stream_for(&entry.stream) {
             stream.announce(entry);
         }
     }
 
-    /// The directory has forgotten a stream. What is held of it is served for a while.
+    /// Takes in that the directory has dropped a stream. Its window and archive are served for a while longer.
     pub fn expired(&self, name: &StreamName) {
         if self.get(name.as_str()).is_some_and(|stream| stream.expire()) {
             self.remove(name);
         }
     }
 
-    /// Takes in which other nodes keep what of a stream's DVR.
+    /// Takes in which other nodes archive what of a stream.
     pub fn kept(&self, name: &StreamName, keepers: Vec<swarm::Keeper>) {
-        // The directory tells of a stream first; of one that is gone nothing is wanted.
+        // The directory announces a stream first, so an unknown one is gone.
         if let Some(stream) = self.get(name.as_str()) {
             stream.kept_elsewhere(keepers);
         }
     }
 
-    /// Returns what this node keeps, for others to know.
+    /// Returns what this node archives, to announce it.
     pub fn kept_here(&self) -> Vec<Kept> {
-        self.streams().iter().filter_map(|stream| stream.kept_here()).collect()
+        self.streams().iter().filter_map(|stream| stream.lock().dvr().kept_here()).collect()
     }
 
-    /// Answers what another node asks.
+    /// Answers another node's query.
     pub async fn asked(&self, question: Bytes) -> QueryAnswer {
         let Ok(Some(question)) = Query::decode(question) else { return QueryAnswer::NotHere };
         match question {
             Query::Listing { stream, life, from, before } => {
                 let Some(stream) = self.get(stream.as_str()) else { return QueryAnswer::NotHere };
                 let state = stream.lock();
-                let archive = state.past().archive().filter(|a| a.keeps() && a.life() == life);
+                let archive = state.dvr().archive().filter(|a| a.keeps() && a.life() == life);
                 archive.map_or(QueryAnswer::NotHere, |archive| {
                     QueryAnswer::Here(vec![merge::listing(archive, from, before).encode()])
                 })
@@ -123,7 +123,7 @@ impl Store {
         self.streams.read().get(name).cloned()
     }
 
-    /// Returns a stream by name, for who asks for it.
+    /// Returns a stream by name, or the error of a request for it.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Stream>, HttpError> {
         self.get(name).ok_or_else(|| HttpError::new(404, format!("request: no stream is named {name}")))
     }
@@ -133,28 +133,28 @@ impl Store {
         self.streams.read().values().cloned().collect()
     }
 
-    /// Returns the segments that lie in files.
+    /// Returns the segments in memory files.
     pub(crate) fn memory_files(&self) -> &MemoryFiles {
         &self.memory_files
     }
 
-    /// Returns bytes of segments that lie in files, to be sent from there.
+    /// Returns the bytes of segments in memory files.
     pub fn memory_file_bytes(&self) -> u64 {
         self.memory_files.bytes()
     }
 
-    /// Returns how many requests are held.
+    /// Returns the number of held requests.
     pub fn waiting(&self) -> usize {
         self.shared.waiting()
     }
 
-    /// Answers all who wait, and lets nobody wait any more.
+    /// Answers all held requests, and rejects further ones.
     pub fn close(&self) {
         self.shared.close();
         self.streams().iter().for_each(|stream| stream.close());
     }
 
-    /// Tells the streams the time, for ever: run it beside the server.
+    /// Runs the timers of the streams, and never returns: run it beside the server.
     pub async fn drive(&self) {
         loop {
             self.shared.timers().due().await;
@@ -188,14 +188,14 @@ impl Store {
         }
         let mut streams = self.streams.write();
         if streams.len() >= STREAMS_MAX {
-            tracing::warn!(stream = %name, "{STREAMS_MAX} streams are held already; this one is not");
+            tracing::warn!(stream = %name, "stream dropped: this node holds {STREAMS_MAX} already");
             return None;
         }
         let new = || Arc::new(Stream::new(name.clone(), Arc::clone(&self.shared)));
         Some(Arc::clone(streams.entry(name.clone()).or_insert_with(new)))
     }
 
-    /// Does what the archives' writer asks of the streams.
+    /// Does the tasks of the archives' writer.
     pub(crate) fn tend(&self) {
         let Some(writer) = self.shared.archives().writer() else { return };
         while let Some(task) = writer.task() {

@@ -1,11 +1,8 @@
-//! One stream: its window, its DVR, what is rendered of them, and the requests that wait for more.
+//! A stream: its window, its DVR, their rendered documents, and the requests that wait for more.
 //!
-//! One lock a stream, held for a lookup, an insertion or a rendering, never over an await.
+//! Each stream has one lock. It is held for a lookup, an insertion or a rendering, but never over an await.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use damson_core::dvr::SegmentKey;
@@ -15,16 +12,16 @@ use damson_core::model::limits::APPEAR_MAX;
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::{LifeId, Msn, StreamName, TrackId};
 use damson_core::swarm;
-use damson_core::swarm::{Entry, Kept};
+use damson_core::swarm::Entry;
 use damson_core::window::held_requests::{HeldRequests, Token, WaitFor, Wake};
 use damson_core::window::{Input, Lookup, Output, Segment, Window, held_requests};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::archives::gone;
+use super::dvr::StreamDvr;
 use super::latency::ListedParts;
-use super::past::Past;
-use super::shared::{StreamsShared, too_many};
+use super::shared::{StreamsShared, closing, too_many};
 use super::summary::{Summaries, WindowSummary};
 use crate::clock;
 use crate::dvr::archive_writer::Task;
@@ -33,12 +30,12 @@ use crate::edge::headers::MediaHeads;
 use crate::edge::limits::Visitor;
 use crate::edge::request_times::RequestTimes;
 
-/// How long documents wait for what was before this node's window, when it has just come.
+/// The time for which documents of a new stream wait for a listing of what was before its window.
 const LISTING_WAIT: Duration = Duration::from_secs(2);
-/// How long a keeper may take to list what it has.
+/// The timeout of a listing from another node.
 const LISTING_MAX: Duration = Duration::from_secs(8);
 
-/// One stream.
+/// A stream that the node holds.
 #[derive(Debug)]
 pub struct Stream {
     name: StreamName,
@@ -48,20 +45,22 @@ pub struct Stream {
     summaries: Summaries,
 }
 
-/// What is held of a stream, behind its lock.
+/// The state of a stream, behind its lock.
 #[derive(Debug)]
 pub(crate) struct StreamState {
     window: Window,
-    past: Past,
+    dvr: StreamDvr,
     documents: Documents,
     heads: MediaHeads,
-    /// When the newest listing or record was taken in.
+    /// When the newest listing or record was taken in, as wallclock and as monotonic time.
     published_at: UnixTime,
     published: Time,
     listed: ListedParts,
     entry: Option<Entry>,
-    /// The directory has forgotten it: the rest is served until then.
+    /// When the stream goes, once the directory has dropped it. The rest is served until then.
     gone_at: Option<Time>,
+    /// The deadline that the timers have. It may be sooner than necessary, but never later.
+    armed: Option<Time>,
     waiters: HeldRequests<oneshot::Sender<Wake>>,
 }
 
@@ -69,7 +68,7 @@ impl Stream {
     pub(crate) fn new(name: StreamName, shared: Arc<StreamsShared>) -> Self {
         let state = StreamState {
             window: Window::new(name.clone()),
-            past: Past::new(name.clone()),
+            dvr: StreamDvr::new(name.clone()),
             documents: Documents::default(),
             heads: MediaHeads::default(),
             published_at: UnixTime::default(),
@@ -77,6 +76,7 @@ impl Stream {
             listed: ListedParts::default(),
             entry: None,
             gone_at: None,
+            armed: None,
             waiters: HeldRequests::default(),
         };
         let times = RequestTimes::new(Arc::clone(shared.metrics()));
@@ -88,17 +88,17 @@ impl Stream {
         &self.name
     }
 
-    /// Returns what the requests for it take.
+    /// Returns the timings of its requests.
     pub(crate) fn times(&self) -> &Arc<RequestTimes> {
         &self.times
     }
 
-    /// Returns the state, until the guard is dropped, which wakes whom the changes satisfy.
+    /// Locks the state. Dropping the guard wakes the requests that a change satisfies.
     pub(crate) fn lock(&self) -> Guard<'_> {
         Guard { stream: self, state: self.state.lock() }
     }
 
-    /// Tells the window something.
+    /// Passes an input to the window.
     pub(crate) fn take_in(&self, input: Input) {
         let now = clock::now();
         let mut guard = self.lock();
@@ -107,59 +107,62 @@ impl Stream {
             state.gone_at = None;
         }
         state.window.handle(now, input);
-        state.past.keep(&mut state.window, self.shared.archives());
+        state.dvr.keep(&mut state.window, self.shared.archives());
         state.publish(now, &self.name, &self.shared);
     }
 
-    /// Tells it that its timer is due.
+    /// Does what is due: the timer has fired.
     pub(crate) fn tick(&self, now: Time) {
-        self.lock().waiters.handle(now, held_requests::Input::Timeout);
+        let mut state = self.lock();
+        state.armed = None;
+        state.waiters.handle(now, held_requests::Input::Timeout);
+        drop(state);
         self.take_in(Input::Timeout);
     }
 
-    /// The directory has it, or a newer entry of it.
+    /// Takes in the directory's entry.
     pub(crate) fn announce(&self, entry: Entry) {
         self.lock().entry = Some(entry);
     }
 
-    /// The directory has forgotten it. What is held of it is served for one more playlist, so that its viewers see the
-    /// end; an archive for as long as it reaches back. Whether it is over at once.
+    /// Takes in that the directory has dropped the stream. The window is served for the duration of one more playlist,
+    /// so that viewers see the end, and an archive for its depth. Returns true if the stream is gone at once.
     pub(crate) fn expire(&self) -> bool {
         let mut state = self.lock();
         state.entry = None;
         let rest = state.window.record().map_or(Duration::ZERO, |r| r.playlist_duration());
-        let rest = rest.max(state.past.archive().map_or(Duration::ZERO, |archive| archive.depth()));
+        let rest = rest.max(state.dvr.archive().map_or(Duration::ZERO, |archive| archive.depth()));
         state.gone_at = Some(clock::now() + rest);
         state.waiters.handle(clock::now(), held_requests::Input::Reset);
         rest.is_zero()
     }
 
-    /// Whether its rest was served for long enough.
+    /// Returns true once the rest was served for long enough.
     pub(crate) fn is_gone(&self, now: Time) -> bool {
         self.lock().gone_at.is_some_and(|at| at <= now)
     }
 
-    /// Lets go of all who wait, and of the archive.
+    /// Wakes all held requests, and removes the archive.
     pub(crate) fn remove(&self) {
         let mut state = self.lock();
         state.waiters.handle(clock::now(), held_requests::Input::Reset);
-        state.past.remove(self.shared.archives());
+        state.dvr.remove(self.shared.archives().writer());
     }
 
-    /// Answers all who wait: the node goes down.
+    /// Answers all held requests, since the node shuts down.
     pub(crate) fn close(&self) {
         self.lock().waiters.handle(clock::now(), held_requests::Input::Close);
     }
 
-    /// Asks until there is an answer, a fault, or no more time: what `ask` says to wait for is waited
-    /// for, at most until its hold since it was asked is over.
+    /// Calls `ask` until it returns an answer or an error. Between two calls the request is held until what `ask` waits
+    /// for is there, or it was held for as long as `ask` allows.
     pub(crate) async fn resolve<T>(
         self: &Arc<Self>,
         requester: Requester<'_>,
         mut ask: impl FnMut(&mut StreamState) -> Result<Step<T>, HttpError>,
     ) -> Result<T, HttpError> {
         loop {
-            let (hold, _held) = {
+            let (mut hold, _held) = {
                 let mut state = self.lock();
                 match ask(&mut state)? {
                     Step::Answer(answer) => return Ok(answer),
@@ -167,45 +170,43 @@ impl Stream {
                         return Err(HttpError::new(404, "stream: it has ended"));
                     }
                     Step::Wait(place, longest) => {
-                        let too_many =
-                            || HttpError::new(503, "edge: too many requests of this address are held already");
-                        let held = requester.visitor.hold().ok_or_else(too_many)?;
-                        (state.wait_until(self, place, requester.at + longest)?, held)
+                        let held = requester.visitor.map(Visitor::hold).transpose()?;
+                        (state.hold(self, place, requester.at + longest)?, held)
                     }
                 }
             };
-            match hold.await {
+            match hold.woken().await {
                 Wake::Look => {}
                 Wake::TimedOut => {
-                    return Err(HttpError::new(503, "stream: what is asked for hasn't come in time; ask again"));
+                    return Err(HttpError::new(503, "stream: not available in time; retry"));
                 }
-                Wake::Closing => return Err(HttpError::new(503, "edge: going down; ask another")),
+                Wake::Closing => return Err(closing()),
             }
         }
     }
 
-    /// Returns what the last seconds of a track, or of all, come to.
+    /// Returns the summary of a track, or of all tracks.
     pub(crate) fn summary(&self, track: Option<TrackId>) -> Arc<[WindowSummary]> {
         let now = clock::now();
         self.summaries.get(now, track, || {
-            let accounts: Vec<_> = self.lock().listed.of(now, track).cloned().collect();
-            WindowSummary::all(now, &accounts, &self.times)
+            let breakdowns: Vec<_> = self.lock().listed.of(now, track).cloned().collect();
+            WindowSummary::all(now, &breakdowns, &self.times)
         })
     }
 
-    /// Returns a whole segment that has left the window, if it is in memory.
+    /// Returns a segment that has left the window, if memory has it.
     pub(crate) fn delisted(&self, life: LifeId, track: TrackId, msn: Msn) -> Option<Arc<Segment>> {
         self.shared.archives().in_memory(&self.key(life, track, msn))
     }
 
-    /// Reads an archived segment that isn't in memory: from the disk, or from another node.
+    /// Reads an archived segment that isn't in memory, from the disk or from another node.
     pub(crate) async fn archived(&self, life: LifeId, track: TrackId, msn: Msn) -> Result<Arc<Segment>, HttpError> {
         let key = self.key(life, track, msn);
-        let whereabouts = self.lock().past.whereabouts(&key).ok_or_else(gone)?;
+        let whereabouts = self.lock().dvr.whereabouts(&key).ok_or_else(gone)?;
         self.shared.archives().read(key, whereabouts).await
     }
 
-    /// Reads a segment for another node: only what is here.
+    /// Reads a segment for another node, from this node alone.
     pub(crate) async fn given(&self, key: SegmentKey) -> Option<Arc<Segment>> {
         {
             let state = self.lock();
@@ -216,65 +217,57 @@ impl Stream {
             if let Some(segment) = self.shared.archives().in_memory(&key) {
                 return Some(segment);
             }
-            state.past.is_here(&key).then_some(())?;
+            state.dvr.whereabouts(&key).filter(|at| at.is_here)?;
         }
         self.shared.archives().load(key).await
     }
 
-    /// Returns what this node keeps, for others to know.
-    pub(crate) fn kept_here(&self) -> Option<Kept> {
-        self.lock().past.kept_here()
-    }
-
-    /// Takes in who keeps what of it, beside this node.
+    /// Takes in which other nodes archive what of it.
     pub(crate) fn kept_elsewhere(self: &Arc<Self>, keepers: Vec<swarm::Keeper>) {
         {
             let mut guard = self.lock();
             let state = &mut *guard;
-            state.past.kept_elsewhere(keepers, &mut state.window, self.shared.archives());
+            state.dvr.kept_elsewhere(keepers, &mut state.window, self.shared.archives());
         }
         self.catch_up();
     }
 
-    /// Does what the archives' writer asks.
+    /// Does a task of the archives' writer.
     pub(crate) fn tend(&self, task: &Task) {
-        self.lock().past.tend(task, self.shared.archives());
+        self.lock().dvr.tend(task, self.shared.archives());
     }
 
-    /// Asks a keeper for what was before this node's window, if anything is missing.
+    /// Asks another node for what was before this node's window, if anything is missing.
     pub(crate) fn catch_up(self: &Arc<Self>) {
         let Some(fetcher) = self.shared.archives().fetcher() else { return };
-        let Some((keeper, life)) = self.lock().past.ask(clock::now()) else { return };
+        let Some((keeper, life)) = self.lock().dvr.ask(clock::now()) else { return };
         let stream = Arc::clone(self);
         tokio::spawn(async move {
             let listing = fetcher.listing(keeper, stream.name.clone(), life);
             tokio::pin!(listing);
             let mut answer = tokio::time::timeout(LISTING_WAIT, &mut listing).await;
             if answer.is_err() {
-                // They are shown the window alone, and more when it comes.
+                // Requests see the window alone, and more when the listing comes.
                 stream.lock().stop_waiting();
                 answer = tokio::time::timeout(LISTING_MAX, listing).await;
             }
-            match &answer {
-                Ok(Ok(_)) => {}
-                Ok(Err(refusal)) => {
-                    tracing::warn!(stream = %stream.name, keeper = %keeper.id, %refusal, "DVR: the keeper doesn't list what it has");
-                }
-                Err(_) => {
-                    tracing::warn!(stream = %stream.name, keeper = %keeper.id, "DVR: the keeper doesn't answer");
-                }
+            let listing = match answer {
+                Ok(answer) => answer.map_err(|refusal| refusal.to_string()),
+                Err(_) => Err("no answer in time".to_owned()),
+            };
+            if let Err(error) = &listing {
+                tracing::warn!(stream = %stream.name, node = %keeper.id, error, "DVR: the node sent no listing");
             }
             {
                 let mut guard = stream.lock();
                 let state = &mut *guard;
-                let listing = answer.ok().and_then(Result::ok);
-                let told = state.past.join(life, listing, &state.window, stream.shared.archives());
+                let told = state.dvr.join(life, listing.ok(), &state.window, stream.shared.archives());
                 if let Some((from, count)) = told {
-                    tracing::info!(stream = %stream.name, keeper = %keeper.id, from, count, "DVR: lists what another node keeps");
+                    tracing::info!(stream = %stream.name, node = %keeper.id, from, count, "DVR: the node's archive is listed, too");
                 }
                 state.stop_waiting();
             }
-            // Of the next, if that one hadn't all of it.
+            // If something is still missing, another node is next.
             stream.catch_up();
         });
     }
@@ -284,31 +277,31 @@ impl Stream {
     }
 }
 
-/// Who asks, and since when.
+/// The time of a request, and its visitor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Requester<'a> {
     pub(crate) at: Time,
-    pub(crate) visitor: &'a Visitor,
+    /// The visitor whose places for held requests it takes; a response under way takes none.
+    pub(crate) visitor: Option<&'a Visitor>,
 }
 
-/// What a request finds.
+/// The result of a look at the state.
 #[derive(Debug)]
 pub(crate) enum Step<T> {
-    /// What it asked for.
     Answer(T),
-    /// Not there yet: wait at this place, so long in all.
+    /// Wait for this, for at most this long since the request.
     Wait(WaitFor, Duration),
 }
 
 impl<T> Step<T> {
-    /// Waits for the stream itself.
+    /// Waits for the stream to appear.
     pub(crate) fn appear(place: WaitFor) -> Self {
         Step::Wait(place, APPEAR_MAX)
     }
 }
 
 impl StreamState {
-    /// Returns what is held.
+    /// Returns the window.
     pub(crate) fn window(&self) -> &Window {
         &self.window
     }
@@ -318,58 +311,48 @@ impl StreamState {
         self.entry.as_ref()
     }
 
-    /// Returns what is kept from before the window.
-    pub(crate) fn past(&self) -> &Past {
-        &self.past
+    /// Returns the DVR.
+    pub(crate) fn dvr(&self) -> &StreamDvr {
+        &self.dvr
     }
 
-    /// Whether documents would lack, for a moment, what every other edge lists.
-    pub(crate) fn is_catching_up(&self) -> bool {
-        self.past.is_awaited()
-    }
-
-    /// Returns its newest parts, and where their time went.
+    /// Returns the newest parts, and their latency.
     pub(crate) fn listed(&self) -> &ListedParts {
         &self.listed
     }
 
-    /// Returns when the newest listing or record was taken in: on the wallclock, and on our own.
+    /// Returns when the newest listing or record was taken in, as wallclock and as monotonic time.
     pub(crate) fn published(&self) -> (UnixTime, Time) {
         (self.published_at, self.published)
     }
 
-    /// Returns what is listed, and the documents rendered from it.
+    /// Returns what is listed, and the documents that are rendered from it.
     pub(crate) fn rendered(&mut self) -> (Listed<'_>, &mut Documents) {
-        self.documents.refresh(self.window.version() + self.past.version(), self.published_at);
-        (self.past.listed(&self.window), &mut self.documents)
+        self.documents.refresh(self.window.version() + self.dvr.version(), self.published_at);
+        (self.dvr.listed(&self.window), &mut self.documents)
     }
 
-    /// Returns the window, and the heads rendered of what is in it.
+    /// Returns the window, and the rendered heads of its parts and segments.
     pub(crate) fn headed(&mut self) -> (&Window, &mut MediaHeads) {
         (&self.window, &mut self.heads)
     }
 
-    /// Takes a place among the held requests, for `longest` from now.
-    pub(crate) fn wait(&mut self, stream: &Arc<Stream>, place: WaitFor, longest: Duration) -> Result<Hold, HttpError> {
-        self.wait_until(stream, place, clock::now() + longest)
-    }
-
-    fn wait_until(&mut self, stream: &Arc<Stream>, place: WaitFor, deadline: Time) -> Result<Hold, HttpError> {
-        stream.shared.may_hold()?;
+    /// Takes a place among the held requests until `deadline`.
+    fn hold(&mut self, stream: &Arc<Stream>, wait_for: WaitFor, deadline: Time) -> Result<Hold, HttpError> {
+        let place = stream.shared.hold()?;
         let (sender, receiver) = oneshot::channel();
-        let token = self.waiters.wait(place, deadline, sender).ok_or_else(too_many)?;
-        stream.shared.held();
-        Ok(Hold { stream: Arc::clone(stream), token, receiver, woken: false })
+        let token = self.waiters.wait(wait_for, deadline, sender).ok_or_else(too_many)?;
+        Ok(Hold { stream: Arc::clone(stream), token, receiver, is_woken: false, _place: place })
     }
 
-    /// Shows those who wait for what other nodes keep what there is.
+    /// Wakes documents that wait for a listing.
     fn stop_waiting(&mut self) {
-        if self.past.stop_waiting() {
+        if self.dvr.stop_waiting() {
             self.waiters.handle(clock::now(), held_requests::Input::Reset);
         }
     }
 
-    /// Tells the held requests what the window has told.
+    /// Wakes the requests that the window's outputs satisfy.
     fn publish(&mut self, now: Time, name: &StreamName, shared: &StreamsShared) {
         let (mut listed, mut changed) = (false, false);
         while let Some(output) = self.window.poll_output() {
@@ -388,9 +371,9 @@ impl StreamState {
                         shared.metrics().gap_listed();
                     } else if let Some(Lookup::Ready(part)) =
                         self.window.track(track).map(|track| track.part(msn, part))
-                        && let Some(account) = self.listed.push(part)
+                        && let Some(breakdown) = self.listed.push(part)
                     {
-                        shared.part_listed(name, &account);
+                        shared.part_listed(name, &breakdown);
                     }
                     self.waiters.handle(now, held_requests::Input::Listed(track, msn, part));
                 }
@@ -408,14 +391,14 @@ impl StreamState {
                 self.waiters.handle(now, held_requests::Input::Completed(track.id(), whole));
             }
         }
-        // At the end nothing more comes that would wake who waits for it.
+        // After the end nothing more comes that could wake a request.
         if self.window.record().is_some_and(|r| r.ended.is_some()) {
             self.waiters.handle(now, held_requests::Input::Reset);
         }
     }
 }
 
-/// The lock on a stream's state. Dropping it wakes who is to be woken, and arms the stream's timer.
+/// The lock on a stream's state. Dropping it wakes requests, and arms the stream's timer.
 pub(crate) struct Guard<'a> {
     stream: &'a Stream,
     state: MutexGuard<'a, StreamState>,
@@ -437,40 +420,40 @@ impl std::ops::DerefMut for Guard<'_> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         while let Some((sender, wake)) = self.state.waiters.poll_output() {
-            // An error says that the request is gone already.
+            // An error says that the request is gone.
             let _ = sender.send(wake);
         }
         let deadlines = [self.state.window.poll_timeout(), self.state.waiters.poll_timeout(), self.state.gone_at];
-        if let Some(at) = deadlines.into_iter().flatten().min() {
-            self.stream.shared.timers().arm(&self.stream.name, at);
+        let armed = self.state.armed;
+        let at = deadlines.into_iter().flatten().min().filter(|at| armed.is_none_or(|armed| *at < armed));
+        if let Some(at) = at {
+            self.stream.shared.timers().arm(&self.stream.name, armed, at);
+            self.state.armed = Some(at);
         }
     }
 }
 
-/// A place among the held requests; given up when dropped.
-#[derive(Debug)]
-pub(crate) struct Hold {
+/// A place among the held requests; dropping it gives the place back.
+struct Hold {
     stream: Arc<Stream>,
     token: Token,
     receiver: oneshot::Receiver<Wake>,
-    woken: bool,
+    is_woken: bool,
+    _place: OwnedSemaphorePermit,
 }
 
-impl Future for Hold {
-    type Output = Wake;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Wake> {
-        Pin::new(&mut self.receiver).poll(cx).map(|wake| {
-            self.woken = true;
-            // The sender is dropped unsent only together with its stream.
-            wake.unwrap_or(Wake::Look)
-        })
+impl Hold {
+    async fn woken(&mut self) -> Wake {
+        // The sender is dropped unsent only together with its stream.
+        let wake = (&mut self.receiver).await.unwrap_or(Wake::Look);
+        self.is_woken = true;
+        wake
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.stream.shared.released();
-        if !self.woken {
+        if !self.is_woken {
             self.stream.lock().waiters.handle(Time::ZERO, held_requests::Input::Cancel(self.token));
         }
     }
@@ -492,7 +475,7 @@ mod tests {
         stream.take_in(Input::Record(record.clone()));
         let limits = Limits { held_of_address: 1, ..Limits::default() };
         let visitor = Arc::new(Addresses::default()).admit([192, 0, 2, 1].into(), &limits).expect("room");
-        let requester = Requester { at: clock::now(), visitor: &visitor };
+        let requester = Requester { at: clock::now(), visitor: Some(&visitor) };
         let ask = |state: &mut StreamState| match state.window().track(VIDEO).map(|track| track.part(FIRST_MSN, 0)) {
             Some(Lookup::Ready(part)) => Ok(Step::Answer(part.body.len())),
             _ => Ok(Step::appear(WaitFor::Part(VIDEO, FIRST_MSN, 0))),
@@ -507,7 +490,7 @@ mod tests {
         assert_eq!(shared.waiting(), 0);
         let never = |_: &mut StreamState| Ok(Step::<()>::appear(WaitFor::Segment(VIDEO, FIRST_MSN)));
         let (held, ()) = tokio::join!(stream.resolve(requester, never), async { stream.close() });
-        assert_eq!(held, Err(HttpError::new(503, "edge: going down; ask another")));
+        assert_eq!(held, Err(closing()));
         assert!(stream.expire() == record.playlist_duration().is_zero() && !stream.is_gone(clock::now()));
         let ended = stream.resolve(requester, never).await;
         assert_eq!(ended, Err(HttpError::new(404, "stream: it has ended")), "nobody waits for what is forgotten");

@@ -1,4 +1,4 @@
-//! What the last 1, 10 and 60 s of a stream come to: its parts' ages and stages, and the requests for them.
+//! A summary of the last 1, 10 and 60 s of a stream: ages and stages of its parts, and the requests for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use parking_lot::Mutex;
 
 use crate::edge::request_times::RequestTimes;
 
-/// How old a summary may be: a stream of seven tracks takes some milliseconds to sum up.
+/// The greatest age of a summary: that of a stream of seven tracks takes some milliseconds.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// The windows that are summed up, in seconds.
+/// The windows, in seconds.
 const WINDOWS: [u64; 3] = [1, 10, 60];
 
-/// What so many seconds come to.
+/// The summary of one window.
 #[derive(Debug)]
 pub(crate) struct WindowSummary {
     pub(crate) seconds: u64,
     pub(crate) parts: Overview,
-    /// Of the requests for parts, of all tracks; those stages that there were.
+    /// The stages of requests for parts, of all tracks.
     pub(crate) requests: Vec<(Stage, Spread)>,
 }
 
 impl WindowSummary {
     /// Sums up each window of [`WINDOWS`].
-    pub(crate) fn all(now: Time, accounts: &[Arc<LatencyBreakdown>], requests: &RequestTimes) -> Arc<[Self]> {
+    pub(crate) fn all(now: Time, breakdowns: &[Arc<LatencyBreakdown>], requests: &RequestTimes) -> Arc<[Self]> {
         let of = |seconds| {
             let span = Duration::from_secs(seconds);
-            let within = accounts.iter().filter(|account| now.since(account.listed) <= span);
+            let within = breakdowns.iter().filter(|breakdown| now.since(breakdown.listed) <= span);
             let parts = Overview::of(within.map(Arc::as_ref));
             WindowSummary { seconds, parts, requests: requests.within(now, seconds) }
         };
@@ -39,16 +39,16 @@ impl WindowSummary {
     }
 }
 
-/// What was summed up, and when.
+/// A summary, and when it was made.
 type Summed = (Time, Arc<[WindowSummary]>);
 
-/// What was summed up of a stream's tracks, or of all.
+/// The summaries of a stream's tracks, and of all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Summaries(Mutex<BTreeMap<Option<TrackId>, Summed>>);
 
 impl Summaries {
-    /// Returns what a track, or all, come to: summed up anew after [`FRESH`], however many ask. It is locked meanwhile, so
-    /// that it is done once.
+    /// Returns the summary of a track, or of all tracks; makes it anew after [`FRESH`], however many clients ask. It is
+    /// locked meanwhile, so that only one thread makes it.
     pub(crate) fn get(
         &self,
         now: Time,

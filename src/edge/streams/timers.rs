@@ -1,6 +1,6 @@
-//! When each stream wants to be told the time.
+//! The deadlines of the streams.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use damson_core::model::StreamName;
 use damson_core::model::time::Time;
@@ -9,43 +9,32 @@ use tokio::sync::Notify;
 
 use crate::clock;
 
-/// The next deadline of each stream. It may be sooner than what the stream waits for by now, never later.
+/// The next deadline of each stream.
 #[derive(Debug, Default)]
 pub(crate) struct StreamTimers {
-    armed: Mutex<Armed>,
+    queue: Mutex<BTreeSet<(Time, StreamName)>>,
     sooner: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Armed {
-    queue: BTreeSet<(Time, StreamName)>,
-    by_stream: BTreeMap<StreamName, Time>,
-}
-
 impl StreamTimers {
-    /// Has a stream told by `at` at the latest.
-    pub(crate) fn arm(&self, name: &StreamName, at: Time) {
-        let mut armed = self.armed.lock();
-        let before = armed.by_stream.get(name).copied();
-        if before.is_some_and(|before| before <= at) {
-            return;
-        }
+    /// Moves the deadline of a stream from `before`, if it has one, to `at`.
+    pub(crate) fn arm(&self, name: &StreamName, before: Option<Time>, at: Time) {
+        let mut queue = self.queue.lock();
         if let Some(before) = before {
-            armed.queue.remove(&(before, name.clone()));
+            queue.remove(&(before, name.clone()));
         }
-        armed.by_stream.insert(name.clone(), at);
-        armed.queue.insert((at, name.clone()));
-        let is_first = armed.queue.first().is_some_and(|(first, _)| *first == at);
-        drop(armed);
+        queue.insert((at, name.clone()));
+        let is_first = queue.first().is_some_and(|(first, _)| *first == at);
+        drop(queue);
         if is_first {
             self.sooner.notify_one();
         }
     }
 
-    /// Waits until a stream is to be told.
+    /// Waits until a stream is due.
     pub(crate) async fn due(&self) {
         loop {
-            let next = self.armed.lock().queue.first().map(|(at, _)| *at);
+            let next = self.queue.lock().first().map(|(at, _)| *at);
             let sooner = self.sooner.notified();
             let Some(at) = next else {
                 sooner.await;
@@ -56,13 +45,11 @@ impl StreamTimers {
         }
     }
 
-    /// Takes the next stream that is to be told by `now`.
+    /// Takes the next stream that is due by `now`.
     pub(crate) fn pop(&self, now: Time) -> Option<StreamName> {
-        let mut armed = self.armed.lock();
-        armed.queue.first().filter(|(at, _)| *at <= now)?;
-        let (_, name) = armed.queue.pop_first()?;
-        armed.by_stream.remove(&name);
-        Some(name)
+        let mut queue = self.queue.lock();
+        queue.first().filter(|(at, _)| *at <= now)?;
+        queue.pop_first().map(|(_, name)| name)
     }
 }
 
@@ -75,9 +62,9 @@ mod tests {
         let timers = StreamTimers::default();
         let name = |name| StreamName::parse(name).expect("a name");
         let at = Time::from_millis;
-        for (stream, ms) in [("a", 300), ("b", 200), ("a", 100), ("b", 900)] {
-            timers.arm(&name(stream), at(ms));
-        }
+        timers.arm(&name("a"), None, at(300));
+        timers.arm(&name("b"), None, at(200));
+        timers.arm(&name("a"), Some(at(300)), at(100));
         assert_eq!([timers.pop(at(99)), timers.pop(at(100)), timers.pop(at(199))], [None, Some(name("a")), None]);
         assert_eq!([timers.pop(at(900)), timers.pop(at(900))], [Some(name("b")), None]);
     }

@@ -1,4 +1,4 @@
-//! What there is to be asked for, and isn't there: silence, the end, and what a delta update leaves out.
+//! Requests for what doesn't come: silence, the end, and what a delta update leaves out.
 
 use damson_core::model::Trace;
 
@@ -32,7 +32,7 @@ async fn a_publishers_silence_is_a_gap_to_hls_and_empty_to_dash() {
     assert!(followed.whole && followed.body == parts.concat() && whole.body == followed.body);
 }
 
-/// Shaka asks for the hinted part; that its segment ends before it was not to be known.
+/// Shaka requests the hinted part, although the segment then ends before it.
 #[tokio::test]
 async fn a_hinted_part_that_never_comes_is_empty() {
     let (server, _) = Server::live(PARTS).await;
@@ -41,7 +41,8 @@ async fn a_hinted_part_that_never_comes_is_empty() {
     assert_eq!(server.get(&format!("/cam1/video/{NOW}.{}.m4s", PARTS + 1)).await.status, 404);
 }
 
-/// rfc8216bis 6.2.5.1, over HTTP: held as any playlist, compressed, tagged, and another document than the whole one.
+/// rfc8216bis 6.2.5.1, over HTTP: a delta update is held, compressed and tagged like any playlist, and is another
+/// document.
 #[tokio::test]
 async fn a_delta_update_is_a_document_of_its_own() {
     let (server, record) = Server::live(PARTS).await;
@@ -83,7 +84,7 @@ async fn after_the_end_nobody_waits() {
     let answer = waiting.answer().await;
     assert!(answer.text().ends_with("#EXT-X-ENDLIST\n"), "{}", answer.text());
     assert!(!answer.text().contains("PRELOAD-HINT"));
-    // It doesn't come, and that is no fault of who asks.
+    // The part doesn't come, and the client isn't at fault.
     let nothing = hinted.answer().await;
     assert_eq!((nothing.status, nothing.header("cache-control")), (200, "no-store"));
     assert!(nothing.body.ends_with(b"\0\0\0\x08mdat"), "{nothing:?}");
@@ -95,7 +96,7 @@ async fn after_the_end_nobody_waits() {
         let mpd = server.get(target).await;
         assert!(mpd.text().contains("type=\"static\"") && !mpd.text().contains("minimumUpdatePeriod"));
     }
-    // No delta update of what has ended.
+    // A stream that has ended has no delta updates.
     let delta = server.get(&format!("{PLAYLIST}?_HLS_skip=YES")).await;
     assert_eq!(delta.body, answer.body);
 }

@@ -180,7 +180,7 @@ proptest! {
         rig.run(20);
         let list = rig.playlist(VIDEO);
         prop_assert_eq!(list.last(), rig.next - 1);
-        prop_assert!(dash::manifest(rig.listed(), Timing::Timeline).is_some());
-        prop_assert!(dash::manifest(rig.listed(), Timing::Number).is_some());
+        prop_assert!(dash::mpd(rig.listed(), Timing::Timeline, false).is_some());
+        prop_assert!(dash::mpd(rig.listed(), Timing::Number, false).is_some());
     }
 }

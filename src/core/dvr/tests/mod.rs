@@ -135,8 +135,8 @@ impl Rig {
     /// The same with lines that were printed before as with lines that are printed anew.
     fn text(&self, track: TrackId) -> String {
         let mut history = self.history.borrow_mut();
-        let text = hls::update(self.listed(), &mut history, track, Skip::Nothing).expect("listed");
-        assert_eq!(hls::media(self.listed(), track), Some(text.clone()));
+        let text = hls::media(self.listed(), &mut history, track, Skip::Nothing).expect("listed");
+        assert_eq!(synthetic::playlist(self.listed(), track), Some(text.clone()));
         text
     }
 
@@ -153,9 +153,9 @@ fn a_playlist_reaches_back_as_far_as_the_dvr() {
     rig.run(100);
     let list = rig.playlist(VIDEO);
     assert_eq!((list.lines.len(), list.last()), (30, FIRST_MSN + 124), "60 s");
-    let live = ReadPlaylist::parse(&hls::media(&rig.window, VIDEO).expect("listed"));
+    let live = ReadPlaylist::parse(&synthetic::playlist(&rig.window, VIDEO).expect("listed"));
     assert_eq!(live.lines.len(), 15, "30 s");
-    let mpd = dash::manifest(rig.listed(), Timing::Number).expect("listed");
+    let mpd = dash::mpd(rig.listed(), Timing::Number, false).expect("listed");
     assert!(mpd.contains("timeShiftBufferDepth=\"PT60S\""), "{mpd}");
     // All that was listed is fetchable for as long again.
     let kept = rig.archive.track(VIDEO).expect("a track").entries().count();
@@ -175,7 +175,7 @@ fn old_periods_and_their_headers_stay() {
     rig.run(1);
     assert!(rig.record.periods.len() < 4 && rig.record.tracks[0].inits.len() == 2);
     for timing in [Timing::Number, Timing::Timeline] {
-        let mpd = dash::manifest(rig.listed(), timing).expect("listed");
+        let mpd = dash::mpd(rig.listed(), timing, false).expect("listed");
         for n in 0..=6 {
             assert!(mpd.contains(&format!("<Period id=\"p{n}\"")), "period {n}: {mpd}");
             assert!(mpd.contains(&format!("video/init.{n}.mp4")), "init {n}: {mpd}");
@@ -185,9 +185,9 @@ fn old_periods_and_their_headers_stay() {
     // What has ended is a programme from the archive's first segment on.
     let last = rig.next - 1;
     rig.update(|r| r.ended = Some(last));
-    let mpd = dash::manifest(rig.listed(), Timing::Number).expect("listed");
+    let mpd = dash::mpd(rig.listed(), Timing::Number, false).expect("listed");
     assert!(mpd.contains("type=\"static\"") && mpd.contains("<Period id=\"p0\" start=\"PT0S\""), "{mpd}");
-    assert!(hls::media(rig.listed(), VIDEO).is_some_and(|text| text.contains("#EXT-X-ENDLIST")));
+    assert!(synthetic::playlist(rig.listed(), VIDEO).is_some_and(|text| text.contains("#EXT-X-ENDLIST")));
 }
 
 #[derive(Debug, Clone)]
@@ -246,7 +246,7 @@ proptest! {
                 prop_assert_eq!(line.gap, entry.gap);
             }
             // A delta is the playlist without what it skips.
-            let delta = ReadPlaylist::parse(&hls::update(rig.listed(), &mut HlsHistory::default(), VIDEO, Skip::Segments).expect("listed"));
+            let delta = ReadPlaylist::parse(&hls::media(rig.listed(), &mut HlsHistory::default(), VIDEO, Skip::Segments).expect("listed"));
             let mut rest = list.clone();
             rest.lines = list.lines.range(list.first + delta.skipped..).map(|(m, l)| (*m, l.clone())).collect();
             rest.skipped = delta.skipped;

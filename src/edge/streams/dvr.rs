@@ -1,4 +1,4 @@
-//! The DVR of a stream: what this node and others keep of what has left its window.
+//! The DVR of a stream: the archives, here and at other nodes, of the segments that have left its window.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::clock;
 use crate::dvr::ArchiveWriter;
 use crate::dvr::archive_writer::Task;
 
-/// A keeper that was asked, and left something missing, is asked again after this.
+/// The time until a node is asked again whose listing left something missing.
 const LISTING_RETRY: Duration = Duration::from_secs(30);
-/// How often at most.
+/// Most requests for a listing to one node.
 const LISTINGS_MAX: u8 = 3;
-/// How long what other nodes kept stays listed when the last of them is gone: it may be back soon.
+/// The time for which segments stay listed after the last node that archives them has gone: it may be back soon.
 const KEEPERS_GONE: Duration = Duration::from_secs(60);
 
-/// What other nodes keep of a stream.
+/// The other nodes that archive a stream.
 #[derive(Debug, Default)]
 struct Others {
     keepers: Vec<swarm::Keeper>,
-    /// When the last of them was gone.
+    /// When the last of them went.
     gone_at: Option<Time>,
-    /// Who was asked for a listing, when, and how often.
+    /// The nodes that were asked for a listing, when, and how often.
     asked: BTreeMap<NodeId, (Time, u8)>,
     is_asking: bool,
     /// Documents wait for the first listing.
@@ -43,19 +43,14 @@ impl Others {
         self.keepers.iter().filter(move |keeper| keeper.kept.life == life)
     }
 
-    /// Takes in who keeps what by now.
+    /// Takes in the nodes that archive the stream now.
     fn set(&mut self, now: Time, keepers: Vec<swarm::Keeper>) {
         self.asked.retain(|id, _| keepers.iter().any(|keeper| keeper.node.id == *id));
         self.gone_at = if keepers.is_empty() { self.gone_at.or(Some(now)) } else { None };
         self.keepers = keepers;
     }
 
-    /// Returns since when the oldest of them lists.
-    fn listed_from(&self, life: LifeId) -> Option<Msn> {
-        self.of(life).map(|keeper| keeper.kept.listed_from).min()
-    }
-
-    /// Chooses who is asked for a listing that an archive lacks, if anybody, and notes that he is.
+    /// Chooses a node to ask for a listing that the archive lacks, and notes that it is asked.
     fn ask(&mut self, now: Time, life: LifeId, archive: &ArchiveIndex) -> Option<Peer> {
         if self.is_asking {
             return None;
@@ -73,52 +68,53 @@ impl Others {
     }
 }
 
-/// What is kept of a stream from before its window.
+/// The DVR of a stream.
 #[derive(Debug)]
-pub(crate) struct Past {
+pub(crate) struct StreamDvr {
     name: StreamName,
-    /// Where there is a keeper, here or elsewhere, of the life that the window is of.
+    /// The index of the window's life, if any node archives it.
     archive: Option<ArchiveIndex>,
     others: Others,
-    /// Of the archives of former lives, so that a version is never met twice.
+    /// Added to the archive's version, so that no version comes twice in the stream's life.
     versions_before: u64,
-    /// Which revision of the record the archive has seen.
+    /// The revision of the record that the archive knows.
     knows: Option<(Epoch, u32)>,
     removed: RemovedRanges,
 }
 
-impl Past {
+impl StreamDvr {
     pub(crate) fn new(name: StreamName) -> Self {
         let (others, removed) = (Others::default(), RemovedRanges::default());
-        Past { name, archive: None, others, versions_before: 0, knows: None, removed }
+        StreamDvr { name, archive: None, others, versions_before: 0, knows: None, removed }
     }
 
-    /// Returns what is kept of the life before its window.
+    /// Returns the index of the archive.
     pub(crate) fn archive(&self) -> Option<&ArchiveIndex> {
         self.archive.as_ref()
     }
 
-    /// Returns a number that changes with all that is listed of it.
+    /// Returns a number that changes with everything that the archive lists.
     pub(crate) fn version(&self) -> u64 {
         self.versions_before + self.archive.as_ref().map_or(0, ArchiveIndex::version)
     }
 
-    /// Returns all that is listed: this, and then the window.
+    /// Returns everything that is listed: the archive, and then the window.
     pub(crate) fn listed<'a>(&'a self, window: &'a Window) -> Listed<'a> {
-        Listed::new(window, self.archive.as_ref()).archive_after(self.versions_before).after(&self.removed)
+        let listed = Listed::new(window, self.archive.as_ref());
+        Listed { archives_before: self.versions_before, removed: Some(&self.removed), ..listed }
     }
 
-    /// Whether documents would lack, for a moment, what every other edge lists.
+    /// Returns true while documents would lack, for a moment, what every other edge lists.
     pub(crate) fn is_awaited(&self) -> bool {
         self.others.is_awaited
     }
 
-    /// Lets documents wait no longer; whether they have waited.
+    /// Stops holding documents; returns whether they were held.
     pub(crate) fn stop_waiting(&mut self) -> bool {
         std::mem::take(&mut self.others.is_awaited)
     }
 
-    /// Returns what this node keeps, for others to know.
+    /// Returns what this node archives, to announce it.
     pub(crate) fn kept_here(&self) -> Option<Kept> {
         let archive = self.archive.as_ref().filter(|archive| archive.keeps())?;
         let from = archive.oldest_here()?;
@@ -126,18 +122,18 @@ impl Past {
         Some(Kept { stream: self.name.clone(), life: archive.life(), from, listed_from, depth: archive.depth() })
     }
 
-    /// Takes in who keeps what, beside this node.
+    /// Takes in which other nodes archive what.
     pub(crate) fn kept_elsewhere(&mut self, keepers: Vec<swarm::Keeper>, window: &mut Window, archives: &Archives) {
         self.others.set(clock::now(), keepers);
         self.keep(window, archives);
         if let Some(archive) = &mut self.archive
-            && let Some(from) = self.others.listed_from(archive.life())
+            && let Some(from) = self.others.of(archive.life()).map(|keeper| keeper.kept.listed_from).min()
         {
             archive.follow(from);
         }
     }
 
-    /// Keeps what is whole in the archive, and in memory what has left the window.
+    /// Archives whole segments, and keeps those in memory that have left the window.
     pub(crate) fn keep(&mut self, window: &mut Window, archives: &Archives) {
         let Some(record) = window.record().cloned() else { return };
         let evicted: Vec<_> = window.take_evicted().into_iter().filter(|(_, s)| s.is_complete()).collect();
@@ -154,9 +150,9 @@ impl Past {
         }
     }
 
-    /// Puts into the archive what has left the window, and what is whole there.
+    /// Puts segments that have left the window, and whole ones in it, into the archive.
     fn fill(&mut self, window: &Window, evicted: &[(TrackId, Segment)], archives: &Archives) {
-        let Past { archive: Some(archive), name, .. } = self else { return };
+        let StreamDvr { archive: Some(archive), name, .. } = self else { return };
         let mut has_grown = false;
         let mut take = |archive: &mut ArchiveIndex, track, segment: &Segment| {
             if archive.take(track, segment) {
@@ -178,11 +174,11 @@ impl Past {
         }
     }
 
-    /// Says where a segment may be that isn't in memory; `None` where nobody has it.
+    /// Returns where a segment may be that isn't in memory; `None` if no node can have it.
     pub(crate) fn whereabouts(&self, key: &SegmentKey) -> Option<Whereabouts> {
         let archive = self.archive.as_ref().filter(|archive| archive.life() == key.life)?;
         let entry = archive.entry(key.track, key.msn);
-        // What is unknown here is only asked for where it is older than all that is known.
+        // Other nodes are asked for an unknown segment only if it is older than all known ones.
         let may_be = entry.map_or(archive.oldest().is_none_or(|oldest| key.msn < oldest), |entry| !entry.lost);
         if !may_be || archive.track(key.track).is_none() {
             return None;
@@ -195,21 +191,15 @@ impl Past {
         })
     }
 
-    /// Whether this node's archive has a segment whole.
-    pub(crate) fn is_here(&self, key: &SegmentKey) -> bool {
-        let archive = self.archive.as_ref().filter(|archive| archive.life() == key.life);
-        archive.and_then(|archive| archive.entry(key.track, key.msn)).is_some_and(|entry| entry.here && !entry.lost)
-    }
-
-    /// Chooses whom to ask for what was before this node's window, and of which life, if anything is missing.
+    /// Chooses a node to ask for what the archive lacks, and returns it with the life.
     pub(crate) fn ask(&mut self, now: Time) -> Option<(Peer, LifeId)> {
         let archive = self.archive.as_ref()?;
         let keeper = self.others.ask(now, archive.life(), archive)?;
         Some((keeper, archive.life()))
     }
 
-    /// Takes in what a keeper lists of a life, or that it lists nothing; returns from where on and how much it lists, if
-    /// that is still of use.
+    /// Takes in the listing of another node, or that it sent none. Returns its first MSN and its length, if it is still
+    /// of use.
     pub(crate) fn join(
         &mut self,
         life: LifeId,
@@ -228,7 +218,7 @@ impl Past {
         Some(told)
     }
 
-    /// Does what the writer asks for the sake of all streams.
+    /// Does a task of the writer, which bounds the archives of all streams.
     pub(crate) fn tend(&mut self, task: &Task, archives: &Archives) {
         let (Some(archive), Some(writer)) = (&mut self.archive, archives.writer()) else { return };
         match task {
@@ -243,15 +233,8 @@ impl Past {
         archives.settle(&self.name, archive);
     }
 
-    /// Lets go of the archive: the stream is gone.
-    pub(crate) fn remove(&mut self, archives: &Archives) {
-        if let (Some(archive), Some(writer)) = (self.archive.take(), archives.writer()) {
-            writer.remove_life(&self.name, archive.life());
-        }
-    }
-
-    /// Sees to it that there is an archive of this life, and that it knows the record; or that there is none, where nobody
-    /// keeps anything.
+    /// Opens an archive of the record's life if this node or another one has one, closes that of another life, and
+    /// tells the archive the record.
     fn open_archive(&mut self, record: &Record, writer: Option<&Arc<ArchiveWriter>>) {
         let is_over = self.others.gone_at.is_some_and(|at| clock::now().since(at) >= KEEPERS_GONE);
         if is_over {
@@ -266,9 +249,9 @@ impl Past {
             let archive = match (writer, depth) {
                 (Some(writer), _) => writer.open(record),
                 (None, Some(depth)) => ArchiveIndex::afar(record, depth),
-                (None, None) => return self.forget_life(record, writer),
+                (None, None) => return self.remove(writer),
             };
-            self.forget_life(record, writer);
+            self.remove(writer);
             self.archive = Some(archive);
             self.knows = None;
         }
@@ -284,13 +267,13 @@ impl Past {
         }
     }
 
-    /// Lets go of a former life's archive.
-    fn forget_life(&mut self, record: &Record, writer: Option<&Arc<ArchiveWriter>>) {
+    /// Removes the archive: its life is over, or the stream is gone.
+    pub(crate) fn remove(&mut self, writer: Option<&Arc<ArchiveWriter>>) {
         let Some(old) = self.archive.take() else { return };
         self.versions_before += old.version() + 1;
         self.others.asked.clear();
         if let Some(writer) = writer {
-            writer.remove_life(&record.stream, old.life());
+            writer.remove_life(&self.name, old.life());
         }
     }
 }
@@ -302,7 +285,7 @@ mod tests {
     use damson_core::testing::synthetic;
     use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, Feed, VIDEO};
 
-    /// A keeper of all of a stream's life.
+    /// Makes the entry of a node that archives a stream's life.
     fn keeper(node: u64, record: &Record, from: Msn) -> swarm::Keeper {
         let kept = Kept {
             stream: record.stream.clone(),
@@ -318,36 +301,36 @@ mod tests {
     #[test]
     fn who_lists_most_is_asked_first_and_none_again_at_once() {
         let mut feed = Feed::new(synthetic::record("cam1"));
-        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None, None));
+        let (mut dvr, archives) = (StreamDvr::new(feed.record.stream.clone()), Archives::new(None, None));
         feed.run(10, 12, 0).pass(JOIN_SETTLE);
         let (record, now) = (feed.record.clone(), Time::from_millis(1_000));
-        past.keep(&mut feed.window, &archives);
-        assert!(past.archive().is_none() && past.ask(now).is_none(), "nobody keeps anything");
+        dvr.keep(&mut feed.window, &archives);
+        assert!(dvr.archive().is_none() && dvr.ask(now).is_none(), "nobody keeps anything");
         let keepers = vec![keeper(3, &record, FIRST_MSN + 5), keeper(2, &record, FIRST_MSN)];
-        past.kept_elsewhere(keepers, &mut feed.window, &archives);
-        let ask = |past: &mut Past, now| past.ask(now).map(|(node, _)| node.id.0);
-        assert_eq!([ask(&mut past, now), ask(&mut past, now)], [Some(2), None], "one at a time");
-        assert!(past.is_awaited() && past.stop_waiting() && !past.stop_waiting());
-        assert_eq!(past.join(record.life, None, &feed.window, &archives), None);
-        assert_eq!([ask(&mut past, now), ask(&mut past, now)], [Some(3), None]);
-        assert!(!past.is_awaited(), "documents wait for the first answer alone");
-        past.join(record.life, None, &feed.window, &archives);
-        assert_eq!([ask(&mut past, now), ask(&mut past, now + LISTING_RETRY)], [None, Some(2)]);
+        dvr.kept_elsewhere(keepers, &mut feed.window, &archives);
+        let ask = |dvr: &mut StreamDvr, now| dvr.ask(now).map(|(node, _)| node.id.0);
+        assert_eq!([ask(&mut dvr, now), ask(&mut dvr, now)], [Some(2), None], "one at a time");
+        assert!(dvr.is_awaited() && dvr.stop_waiting() && !dvr.stop_waiting());
+        assert_eq!(dvr.join(record.life, None, &feed.window, &archives), None);
+        assert_eq!([ask(&mut dvr, now), ask(&mut dvr, now)], [Some(3), None]);
+        assert!(!dvr.is_awaited(), "documents wait for the first answer alone");
+        dvr.join(record.life, None, &feed.window, &archives);
+        assert_eq!([ask(&mut dvr, now), ask(&mut dvr, now + LISTING_RETRY)], [None, Some(2)]);
     }
 
     #[test]
     fn what_is_older_than_all_that_is_known_is_looked_for_elsewhere() {
         let mut feed = Feed::new(synthetic::record("cam1"));
-        let (mut past, archives) = (Past::new(feed.record.stream.clone()), Archives::new(None, None));
+        let (mut dvr, archives) = (StreamDvr::new(feed.record.stream.clone()), Archives::new(None, None));
         feed.run(10, 12, 0).pass(JOIN_SETTLE);
         let record = feed.record.clone();
         let keepers = vec![keeper(2, &record, FIRST_MSN)];
-        past.kept_elsewhere(keepers, &mut feed.window, &archives);
+        dvr.kept_elsewhere(keepers, &mut feed.window, &archives);
         let of = |life, track, msn| SegmentKey { stream: record.stream.clone(), life, track, msn };
-        let found = past.whereabouts(&of(record.life, VIDEO, FIRST_MSN + 3)).expect("with the keeper");
+        let found = dvr.whereabouts(&of(record.life, VIDEO, FIRST_MSN + 3)).expect("with the keeper");
         assert_eq!((found.is_here, found.is_listed, found.keepers.len()), (false, false, 1));
-        assert!(past.whereabouts(&of(record.life, AUDIO, FIRST_MSN + 30)).is_none(), "it is yet to come");
-        assert!(past.whereabouts(&of(record.life, TrackId(9), FIRST_MSN)).is_none(), "no such track");
-        assert!(past.whereabouts(&of(LifeId(record.life.0 + 1), VIDEO, FIRST_MSN)).is_none(), "another life");
+        assert!(dvr.whereabouts(&of(record.life, AUDIO, FIRST_MSN + 30)).is_none(), "it is yet to come");
+        assert!(dvr.whereabouts(&of(record.life, TrackId(9), FIRST_MSN)).is_none(), "no such track");
+        assert!(dvr.whereabouts(&of(LifeId(record.life.0 + 1), VIDEO, FIRST_MSN)).is_none(), "another life");
     }
 }
