@@ -1,4 +1,4 @@
-//! What a request is answered: a status, and why, in a line.
+//! The answers to requests: a status, and the reason in a line.
 
 use bytes::Bytes;
 use damson_core::demux::bmff::BmffError;
@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 
 use crate::ingest::publish_request::{Eviction, Refused};
 
-/// An answer: a status, and why.
+/// A status, and the reason for it.
 pub(crate) struct Answer(pub(crate) StatusCode, pub(crate) String);
 
 impl Answer {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::super::authorizer::{AllowAll, Authorizer};
 use super::super::publication::{NewPackaging, Packaging};
 use super::super::publish_request::{BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused};
-use super::super::publish_session::{Gone, PublishSession};
+use super::super::publish_session::PublishSession;
 use super::super::settings::{Settings, Takeover};
 use super::PublishRegistry;
 
@@ -145,13 +145,11 @@ impl Scene {
     }
 
     async fn publish_as(&self, rendition: Option<&str>, remote: &str, query: &str) -> Result<PublishSession, Refused> {
+        let stream = StreamName::parse("cam1").expect("a name");
         let request = PublishRequest {
-            stream: StreamName::parse("cam1").expect("a name"),
             rendition: rendition.map(|name| Rendition::parse(name).expect("a name")),
-            app: "live".to_owned(),
             query: Some(query.to_owned()),
-            remote: Some(remote.parse().expect("an address")),
-            protocol: "test",
+            ..PublishRequest::new(stream, Some(remote.parse().expect("an address")), "test")
         };
         self.registry.publish(request).await
     }
@@ -161,7 +159,7 @@ impl Scene {
     }
 
     async fn publisher_as(&self, rendition: Option<&str>, remote: &str) -> PublishSession {
-        let session = self.publish_as(rendition, remote, "").await.expect("free, or to be taken over");
+        let mut session = self.publish_as(rendition, remote, "").await.expect("free, or to be taken over");
         session.attach(flv::CLOCK, Announced::default()).await.expect("just begun");
         session
     }
@@ -185,12 +183,12 @@ fn of(dts: u64, data: Bytes) -> Input {
 #[tokio::test]
 async fn a_publisher_comes_goes_and_returns() {
     let mut scene = Scene::new(Takeover::SameAddress);
-    let first = scene.publisher("10.0.0.1:1000").await;
+    let mut first = scene.publisher("10.0.0.1:1000").await;
     first.input(unit(1)).await.expect("attached");
     drop(first);
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
     // The packager lingers, and the next publisher goes on with it.
-    let second = scene.publisher("10.0.0.9:1000").await;
+    let mut second = scene.publisher("10.0.0.9:1000").await;
     second.input(unit(2)).await.expect("attached");
     scene.hears(&["attached 4000000002", "unit 2"]).await;
     scene.registry.drain().await;
@@ -204,12 +202,12 @@ async fn the_same_address_takes_over() {
     let mut scene = Scene::new(Takeover::SameAddress);
     let mut dead = scene.publisher("10.0.0.1:1000").await;
     dead.input(unit(1)).await.expect("attached");
-    let alive = scene.publisher("[::ffff:10.0.0.1]:2000").await;
+    let mut alive = scene.publisher("[::ffff:10.0.0.1]:2000").await;
     assert_eq!(dead.evicted().await, Eviction::TakenOver);
     // All that the old connection had brought comes before the new one's.
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
     scene.hears(&["attached 4000000002"]).await;
-    assert_eq!(dead.input(unit(2)).await, Err(Gone));
+    assert_eq!(dead.input(unit(2)).await, Err(Eviction::TakenOver));
     drop(dead);
     alive.input(unit(3)).await.expect("the old one's end doesn't touch it");
     scene.hears(&["unit 3"]).await;
@@ -279,7 +277,7 @@ async fn a_publisher_without_media_leaves_nothing() {
 #[tokio::test]
 async fn renditions_are_one_publication_with_a_session_each() {
     let mut scene = Scene::new(Takeover::SameAddress);
-    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let mut high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     high.input(unit(1)).await.expect("attached");
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001 as 720p at 0", "unit 1"]).await;
     // The second one is of the same epoch: this ingest numbers already.
@@ -307,7 +305,7 @@ async fn renditions_are_one_publication_with_a_session_each() {
 #[tokio::test]
 async fn a_rendition_that_does_not_fit_is_told_why_and_its_name_is_free() {
     let mut scene = Scene::new(Takeover::SameAddress);
-    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let mut high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
     low.input(unit(REFUSED)).await.expect("attached");
     let Eviction::Refused(why) = low.evicted().await else { panic!("not refused") };
@@ -325,14 +323,14 @@ async fn a_rendition_that_does_not_fit_is_told_why_and_its_name_is_free() {
 #[tokio::test]
 async fn a_push_of_too_many_bits_is_told_the_limit_and_others_go_on() {
     let scene = Scene::new(Takeover::SameAddress);
-    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let mut high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
     // Ten seconds of what it may send, at once, and one byte.
     high.input(of(1, Bytes::from(vec![0; 1_250_000]))).await.expect("a burst is allowed");
     low.input(of(1, Bytes::from(vec![0; 1_500_000]))).await.expect("attached");
     let eviction = low.evicted().await;
     assert_eq!(eviction, Eviction::BitRate(1_000_000));
-    assert!(eviction.to_string().contains("more than 1 Mb/s"), "{eviction}");
+    assert!(eviction.to_string().contains("exceeds 1 Mb/s"), "{eviction}");
     high.input(unit(2)).await.expect("it goes on");
     scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
 }
