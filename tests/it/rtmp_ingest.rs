@@ -287,7 +287,7 @@ async fn a_silent_encoder_is_taken_for_dead() {
     assert!(matches!(ingest.next().await, Input::Attached { .. }));
     assert!(matches!(ingest.next().await, Input::Unit(_)));
     assert_eq!(ingest.next().await, Input::Detached(PushId(0)));
-    encoder.hears("nothing came for 50ms").await;
+    encoder.hears("the encoder sent nothing for 50ms").await;
     ingest.stop().await;
 }
 
