@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
 use damson_core::demux::file_loop::{FilmSample, Looped, Reel};
@@ -18,6 +19,10 @@ use crate::clock;
 
 /// The longest file, in bytes: it is held in memory.
 pub const FILE_LEN_MAX: u64 = 1 << 30;
+
+/// The length of the file's beginning that a new presentation gets at once: the packager measures GOPs for up to 4 s before
+/// it lists a stream, and a file needs no such wait. The newest of these frames is the live one.
+const HEAD_START: Duration = Duration::from_secs(4);
 
 /// The reason why a file can't be looped.
 #[derive(Debug, thiserror::Error)]
@@ -99,19 +104,21 @@ impl FileLoop {
         stream: StreamName,
         shutdown: CancellationToken,
     ) -> Result<Option<Eviction>, Refused> {
+        let head_start = if registry.resumes(&stream).await { Duration::ZERO } else { HEAD_START };
         let mut session = registry.publish(PublishRequest::new(stream, None, "file")).await?;
-        let publish = self.publish(&mut session);
+        let publish = self.publish(&mut session, head_start);
         Ok(shutdown.run_until_cancelled(publish).await.and_then(Result::err))
     }
 
-    async fn publish(&mut self, session: &mut PublishSession) -> Result<(), Eviction> {
+    async fn publish(&mut self, session: &mut PublishSession, head_start: Duration) -> Result<(), Eviction> {
         let started = clock::now();
         session.attach(film::CLOCK, self.announced).await?;
         for (track, config) in self.film.configs() {
             session.input(Input::Config { track, config }).await?;
         }
         while let Some(due) = self.film.next_unit() {
-            tokio::time::sleep_until(clock::instant(started + due.after).into()).await;
+            let at = started + due.after.saturating_sub(head_start);
+            tokio::time::sleep_until(clock::instant(at).into()).await;
             session.input(Input::Unit(due.unit)).await?;
         }
         Ok(())

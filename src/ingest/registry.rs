@@ -93,6 +93,11 @@ impl PublishRegistry {
         self.shared.active.superseded(stream, epoch);
     }
 
+    /// Tells whether a push of the stream would go on with a presentation that the swarm holds.
+    pub(super) async fn resumes(&self, stream: &StreamName) -> bool {
+        self.shared.sink.resume(stream).await.is_some_and(|resume| resume.record.ended.is_none())
+    }
+
     /// Returns how far another ingest node has published a stream that hasn't ended, as the swarm holds it: the newest
     /// segment, and the sum of the tracks' ends. Two equal results show that the stream has stalled there.
     pub async fn elsewhere(&self, stream: &StreamName) -> Option<(u64, u64)> {
