@@ -175,7 +175,7 @@ fn publish_key(stream: &str, stdin: bool) -> Result<(String, KeyEntry), NodeErro
 }
 
 fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    observe::logging::start("damson=info,srt_protocol=error,warn", observe::logging::Format::Text)?;
+    observe::logging::start("damson=info,srt_protocol=error,warn")?;
     take_all_descriptors();
     let runtime = tokio::runtime::Runtime::new().map_err(NodeError::Runtime)?;
     let result = runtime.block_on(task);

@@ -104,7 +104,7 @@ const EACH: u64 = 32;
 /// Chooses the requests that are timed, by [`RequestKind`]: above, how many of this second's there were; below, in [`Pace::BITS`],
 /// which second it is. Two threads that begin one at once may both be the first.
 #[derive(Debug, Default)]
-struct Pace([AtomicU64; RequestKind::ALL.len()]);
+struct Pace([AtomicU64; RequestKind::COUNT]);
 
 impl Pace {
     /// 2^24 seconds are half a year.
