@@ -10,18 +10,8 @@ pub trait Authorizer: Send + Sync + 'static {
     fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>>;
 }
 
-/// Allows every push.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AllowAll;
-
-impl Authorizer for AllowAll {
-    fn authorize(&self, _: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-/// Allows a push that both the keys and the hook allow.
-#[derive(Debug)]
+/// Allows a push that both the keys and the hook allow; by default every push.
+#[derive(Debug, Default)]
 pub struct KeysThenHook {
     /// The publish keys, which are asked first.
     pub keys: Keys,

@@ -1,10 +1,9 @@
 //! An .mp4 file that is looped in real time and published like an encoder's push.
 
-use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
 use damson_core::demux::file_loop::{FilmSample, Looped, Reel};
 use damson_core::demux::{file_loop as film, flv};
@@ -71,11 +70,7 @@ impl FileLoop {
     /// The file can't be read or looped.
     pub async fn open(path: impl Into<PathBuf>) -> Result<FileLoop, FileError> {
         let path = path.into();
-        let read = {
-            let path = path.clone();
-            tokio::task::spawn_blocking(move || read(&path))
-        };
-        let reels = read.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+        let reels = read(&path).await.and_then(|file| samples_of(&file));
         FileLoop::of(path, reels)
     }
 
@@ -83,8 +78,8 @@ impl FileLoop {
     ///
     /// # Errors
     /// The file can't be looped.
-    pub fn read(name: impl Into<PathBuf>, bytes: &[u8]) -> Result<FileLoop, FileError> {
-        FileLoop::of(name.into(), samples_of(Cursor::new(bytes), bytes.len() as u64))
+    pub fn read(name: impl Into<PathBuf>, file: impl Into<Bytes>) -> Result<FileLoop, FileError> {
+        FileLoop::of(name.into(), samples_of(&file.into()))
     }
 
     fn of(path: PathBuf, reels: Result<Vec<Reel>, FileFault>) -> Result<FileLoop, FileError> {
@@ -125,17 +120,16 @@ impl FileLoop {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Reel>, FileFault> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
+async fn read(path: &Path) -> Result<Bytes, FileFault> {
+    let len = tokio::fs::metadata(path).await?.len();
     if len > FILE_LEN_MAX {
         return Err(FileFault::TooLong(len));
     }
-    samples_of(BufReader::new(file), len)
+    Ok(tokio::fs::read(path).await?.into())
 }
 
-fn samples_of(mut file: impl Read + Seek, len: u64) -> Result<Vec<Reel>, FileFault> {
-    let movie = movie(&mut file, len)?;
+fn samples_of(file: &Bytes) -> Result<Vec<Reel>, FileFault> {
+    let movie = movie(file)?;
     if !movie.has_samples() && movie.fragmented {
         return Err(FileFault::Fragmented);
     }
@@ -144,29 +138,25 @@ fn samples_of(mut file: impl Read + Seek, len: u64) -> Result<Vec<Reel>, FileFau
         let usable = |track: &&MovieTrack| track.handler == handler && matches!(track.config, Ok(Some(_)));
         let mut tracks = movie.tracks.iter().filter(usable).filter(|track| track.samples().next().is_some());
         if let Some(track) = tracks.next() {
-            reels.extend(reel(&mut file, len, track, input)?);
+            reels.extend(reel(file, track, input)?);
         }
     }
     if reels.is_empty() { Err(FileFault::NoTrack) } else { Ok(reels) }
 }
 
 /// Reads the file's `moov` box, wherever it stands.
-fn movie(file: &mut (impl Read + Seek), len: u64) -> Result<Movie, FileFault> {
+fn movie(file: &Bytes) -> Result<Movie, FileFault> {
     let mut at = 0;
-    while at < len {
-        let mut bytes = [0; Header::LEN_MAX];
-        let there = usize::try_from(len - at).unwrap_or(Header::LEN_MAX).min(Header::LEN_MAX);
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut bytes[..there])?;
-        let header = Header::read(&bytes[..there], at)?.ok_or(BmffError::Cut { at: len })?;
-        let content = at + header.len;
-        let end = header.content.map_or(Some(len), |size| content.checked_add(size)).filter(|&end| end <= len);
-        let Some(end) = end else { return Err(BmffError::Cut { at: len }.into()) };
-        if header.kind.0 == *b"moov" {
-            file.seek(SeekFrom::Start(content))?;
-            let mut moov = Vec::new();
-            file.take(end - content).read_to_end(&mut moov)?;
-            return Ok(Movie::read(&moov.into(), content)?);
+    while at < file.len() {
+        let header = Header::read(&file[at..], at as u64)?;
+        let bounds = header.and_then(|header| {
+            let content = at + usize::try_from(header.len).ok()?;
+            let size = header.content.map_or(Some(file.len().checked_sub(content)?), |size| usize::try_from(size).ok());
+            Some((header.kind, content, content.checked_add(size?).filter(|&end| end <= file.len())?))
+        });
+        let (kind, content, end) = bounds.ok_or(BmffError::Cut { at: file.len() as u64 })?;
+        if kind.0 == *b"moov" {
+            return Ok(Movie::read(&file.slice(content..end), content as u64)?);
         }
         at = end;
     }
@@ -174,28 +164,22 @@ fn movie(file: &mut (impl Read + Seek), len: u64) -> Result<Movie, FileFault> {
 }
 
 /// Reads a track's samples and headers.
-fn reel(
-    file: &mut (impl Read + Seek),
-    len: u64,
-    track: &MovieTrack,
-    input: InputTrack,
-) -> Result<Option<Reel>, FileFault> {
+fn reel(file: &Bytes, track: &MovieTrack, input: InputTrack) -> Result<Option<Reel>, FileFault> {
     let Ok(Some(config)) = &track.config else { return Ok(None) };
     let mut start = None;
     let mut samples = Vec::new();
     for place in track.samples().filter(|place| place.len > 0) {
-        if place.offset.saturating_add(place.len.into()) > len {
-            return Err(BmffError::Cut { at: len }.into());
+        let from = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        let to = from.saturating_add(place.len as usize);
+        if to > file.len() {
+            return Err(BmffError::Cut { at: file.len() as u64 }.into());
         }
-        let mut data = vec![0; place.len as usize];
-        file.seek(SeekFrom::Start(place.offset))?;
-        file.read_exact(&mut data)?;
         start.get_or_insert(place.dts);
         samples.push(FilmSample {
             duration: place.duration.max(1),
             composition_offset: place.composition_offset,
             keyframe: place.keyframe,
-            data: data.into(),
+            data: file.slice(from..to),
         });
     }
     let (config, scale) = (config.clone(), track.timescale);
@@ -204,8 +188,6 @@ fn reel(
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use damson_core::model::CodecConfig;
 

@@ -35,7 +35,7 @@ mod ts;
 pub mod udp;
 
 pub use active::STREAMS_MAX;
-pub use authorizer::{AllowAll, Authorizer, KeysThenHook};
+pub use authorizer::{Authorizer, KeysThenHook};
 pub use publication::{NewPackaging, Packaging};
 pub use publish_request::{BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused};
 pub use publish_session::PublishSession;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use damson_core::demux::bmff::BmffError;
 use damson_core::demux::cmaf_ingest::body;
+use damson_core::demux::cmaf_ingest::path::PathError;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
@@ -39,6 +40,17 @@ impl From<Eviction> for Answer {
             Eviction::Draining => Answer::new(StatusCode::SERVICE_UNAVAILABLE, over),
             _ => Answer::new(StatusCode::CONFLICT, over),
         }
+    }
+}
+
+impl From<PathError> for Answer {
+    fn from(error: PathError) -> Self {
+        let status = match error {
+            PathError::Elsewhere(_) => StatusCode::NOT_FOUND,
+            // "permission problems, or incorrect path, it SHALL return an HTTP 403" (5.3, 4).
+            PathError::Stream(_) => StatusCode::FORBIDDEN,
+        };
+        Answer::new(status, error)
     }
 }
 

@@ -5,6 +5,7 @@
 //! stream back.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use damson_core::demux::cmaf_ingest::tracks::{Came, Taken, Tracks};
 use damson_core::model::StreamName;
 use damson_core::model::time::Time;
 use damson_core::packager::Input;
+use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -27,7 +29,7 @@ use crate::ingest::registry::PublishRegistry;
 use crate::{clock, observe};
 
 /// The most senders of a push whose key is known to be right.
-const SENDERS_MAX: usize = 8;
+const SENDERS_MAX: NonZeroUsize = NonZeroUsize::new(8).expect("8 isn't zero");
 /// The time for which a media segment waits for its init segment, which may have been sent just before it.
 pub(crate) const INIT_WAIT: Duration = Duration::from_secs(1);
 /// The longest silence before the sessions are dropped: the packager has numbered gaps by then.
@@ -54,7 +56,7 @@ pub(crate) struct HttpPush {
 /// What the requests share.
 struct State {
     tracks: Tracks,
-    senders: Vec<(IpAddr, blake3::Hash)>,
+    senders: LruCache<(IpAddr, blake3::Hash), ()>,
     /// The number of open requests.
     open: usize,
     /// The time of the last begin or end of a request.
@@ -86,7 +88,14 @@ impl HttpPush {
         counters: observe::Ingest,
     ) -> OpenRequest {
         let tracks = Tracks::new(request.rendition.clone(), settings.tracks_max);
-        let state = State { tracks, senders: Vec::new(), open: 1, heard: clock::now(), over: None, closed: false };
+        let state = State {
+            tracks,
+            senders: LruCache::new(SENDERS_MAX),
+            open: 1,
+            heard: clock::now(),
+            over: None,
+            closed: false,
+        };
         OpenRequest(Arc::new(HttpPush {
             request,
             registry,
@@ -122,13 +131,7 @@ impl HttpPush {
     }
 
     pub(crate) fn learn(&self, sender: (IpAddr, blake3::Hash)) {
-        let mut state = self.state.lock();
-        if !state.senders.contains(&sender) {
-            if state.senders.len() == SENDERS_MAX {
-                state.senders.remove(0);
-            }
-            state.senders.push(sender);
-        }
+        self.state.lock().senders.put(sender, ());
     }
 
     pub(crate) fn stream(&self) -> &StreamName {

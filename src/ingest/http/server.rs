@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use damson_core::demux::bmff;
 use damson_core::demux::cmaf_ingest::body::Body;
-use damson_core::demux::cmaf_ingest::path::{Object, PathError, TargetKind};
+use damson_core::demux::cmaf_ingest::path::{Object, TargetKind};
 use damson_core::demux::cmaf_ingest::{body, path};
 use damson_core::model::{Rendition, StreamName};
 use http_body::Body as _;
@@ -186,19 +186,16 @@ async fn farewell(mut body: Incoming) {
 /// Returns the next data of a body; `None` at its end.
 async fn data(body: &mut Incoming, settings: &Settings) -> Result<Option<Bytes>, Answer> {
     loop {
-        let idle = || {
+        let frame = timeout(settings.idle, body.frame()).await.map_err(|_| {
             let why = format!("the encoder sent nothing for {} s", settings.idle.as_secs_f64());
             Answer::new(StatusCode::REQUEST_TIMEOUT, why)
-        };
-        match timeout(settings.idle, body.frame()).await.map_err(|_| idle())? {
-            None => return Ok(None),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.has_remaining() => return Ok(Some(data)),
-                _ => {}
-            },
-            Some(Err(error)) => {
-                return Err(Answer::new(StatusCode::BAD_REQUEST, format!("the request was cut off: {error}")));
-            }
+        })?;
+        let cut_off = |error| Answer::new(StatusCode::BAD_REQUEST, format!("the request was cut off: {error}"));
+        let Some(frame) = frame.transpose().map_err(cut_off)? else { return Ok(None) };
+        if let Ok(data) = frame.into_data()
+            && data.has_remaining()
+        {
+            return Ok(Some(data));
         }
     }
 }
@@ -209,22 +206,14 @@ async fn answer(
     parts: &hyper::http::request::Parts,
     body: &mut Incoming,
 ) -> Result<Answer, Answer> {
-    let target = path::parse(&context.settings.prefix, parts.uri.path()).map_err(|error| {
-        let status = match error {
-            PathError::Elsewhere(_) => StatusCode::NOT_FOUND,
-            // "permission problems, or incorrect path, it SHALL return an HTTP 403" (5.3, 4).
-            PathError::Stream(_) => StatusCode::FORBIDDEN,
-        };
-        Answer::new(status, error)
-    })?;
+    let target = path::parse(&context.settings.prefix, parts.uri.path())?;
     match parts.method {
-        Method::PUT | Method::POST => {}
+        Method::PUT | Method::POST | Method::DELETE => {}
         Method::OPTIONS => return Ok(Answer(StatusCode::NO_CONTENT, String::new())),
-        Method::DELETE => {}
         _ => {
             return Err(Answer::new(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "push with PUT or POST; this address serves no players",
+                "push with PUT or POST; players use another address",
             ));
         }
     }

@@ -11,7 +11,7 @@ use damson_core::packager as media;
 use damson_core::packager::{Input, Output, Refusal};
 use tokio::sync::mpsc;
 
-use super::super::authorizer::{AllowAll, Authorizer};
+use super::super::authorizer::{Authorizer, KeysThenHook};
 use super::super::publication::{NewPackaging, Packaging};
 use super::super::publish_request::{BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused};
 use super::super::publish_session::PublishSession;
@@ -268,7 +268,8 @@ async fn a_publisher_without_media_leaves_nothing() {
         bit_rate_max: Settings::BIT_RATE_MAX,
         pushes_max: Settings::PUSHES_MAX,
     };
-    let registry = PublishRegistry::new(settings, media::Settings::default(), AllowAll, Arc::new(Swarm(log, None)));
+    let registry =
+        PublishRegistry::new(settings, media::Settings::default(), KeysThenHook::default(), Arc::new(Swarm(log, None)));
     let scene = Scene { registry, words: mpsc::unbounded_channel().1 };
     drop(scene.publisher("10.0.0.1:1000").await);
     assert_eq!(words.recv().await.as_deref(), Some("cam1 is over"));

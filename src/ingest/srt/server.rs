@@ -174,7 +174,7 @@ async fn receive(context: &Context, tasks: &TaskTracker) {
         let (sender, datagrams) = mpsc::channel(QUEUE_LEN);
         let _ = sender.try_send(guarded);
         callers.insert(from, sender);
-        tasks.spawn(Caller { context: context.clone(), remote: from, datagrams }.run());
+        tasks.spawn(Caller { context: context.clone(), remote: from, datagrams, stream: None }.run());
     }
 }
 
@@ -183,18 +183,19 @@ struct Caller {
     context: Context,
     remote: SocketAddr,
     datagrams: mpsc::Receiver<Guarded>,
+    /// The stream that the caller asks for.
+    stream: Option<String>,
 }
 
 impl Caller {
     async fn run(mut self) {
-        let mut stream = None;
         let shutdown = self.context.shutdown.clone();
         let reason = tokio::select! {
             biased;
             () = shutdown.cancelled() => CloseReason::Shutdown,
-            reason = self.serve(&mut stream) => reason,
+            reason = self.serve() => reason,
         };
-        let remote = self.remote;
+        let Caller { remote, stream, .. } = self;
         match &reason {
             // Any sender can cause it with one datagram.
             CloseReason::Handshake => tracing::debug!(%remote, %reason, "SRT: closed"),
@@ -203,8 +204,8 @@ impl Caller {
         }
     }
 
-    async fn serve(&mut self, stream: &mut Option<String>) -> CloseReason {
-        let accepted = timeout(HANDSHAKE, self.shake_hands(stream)).await.unwrap_or(Err(CloseReason::Handshake));
+    async fn serve(&mut self) -> CloseReason {
+        let accepted = timeout(HANDSHAKE, self.shake_hands()).await.unwrap_or(Err(CloseReason::Handshake));
         let (connection, session) = match accepted {
             Ok(accepted) => accepted,
             Err(reason) => return reason,
@@ -223,10 +224,7 @@ impl Caller {
     }
 
     /// Leads the handshake, from the induction to an accepted publish.
-    async fn shake_hands(
-        &mut self,
-        stream: &mut Option<String>,
-    ) -> Result<(DuplexConnection, PublishSession), CloseReason> {
+    async fn shake_hands(&mut self) -> Result<(DuplexConnection, PublishSession), CloseReason> {
         let mut listen = Listen::new(self.context.init.copy_randomize(), true);
         let mut granted = None;
         let mut material = None;
@@ -244,7 +242,7 @@ impl Caller {
             let mut result = listen.handle_packet(clock::instant(clock::now()), Ok((packet, self.remote)));
             let mut refused = None;
             if let ConnectionResult::RequestAccess(request) = result {
-                let response = match self.authorize(&request, material.as_ref(), stream).await {
+                let response = match self.authorize(&request, material.as_ref()).await {
                     Ok((key, session)) => {
                         granted = Some(session);
                         AccessControlResponse::Accepted(key)
@@ -282,10 +280,9 @@ impl Caller {
     }
 
     async fn authorize(
-        &self,
+        &mut self,
         request: &AccessControlRequest,
         material: Option<&KeyingMaterialMessage>,
-        stream: &mut Option<String>,
     ) -> Result<(Option<KeySettings>, PublishSession), CloseReason> {
         let key = match (&self.context.settings.passphrase, material) {
             (Some(_), None) => return Err(CloseReason::NoPassphrase),
@@ -301,7 +298,7 @@ impl Caller {
             (None, None) => None,
         };
         let target = streamid::parse(request.stream_id.as_ref().map_or("", |id| id.as_str()))?;
-        *stream = Some(target.stream.to_string());
+        self.stream = Some(target.stream.to_string());
         let request = PublishRequest {
             rendition: target.rendition,
             query: target.query,
