@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::net::http_client::{HttpClient, HttpClientError, Trust, parse_url};
+use crate::net::http_client::{HttpClient, Trust, parse_url};
 
 /// The time between two requests to the edge.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -48,20 +48,12 @@ fn window(text: &str) -> Result<u64, String> {
 /// The reason why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// The edge can't be reached.
-    #[error("{url}: {source}")]
-    Client {
-        /// The URL.
-        url: Url,
-        /// The cause.
-        source: HttpClientError,
-    },
-    /// The edge's answer can't be shown.
+    /// The edge can't be reached, or its answer can't be shown.
     #[error("{url}: {why}")]
-    Answer {
+    Edge {
         /// The URL.
         url: Url,
-        /// What is wrong with the answer.
+        /// What is wrong.
         why: String,
     },
     /// The output can't be written.
@@ -119,9 +111,8 @@ struct Spread {
 /// # Errors
 /// The first request fails, or the output can't be written. Later requests may fail.
 pub async fn run(options: &Options, clear: bool, out: &mut impl Write) -> Result<(), TraceError> {
-    let failed = |source| TraceError::Client { url: options.url.clone(), source };
     let trust = if options.insecure { Trust::Anyone } else { Trust::System };
-    let client = HttpClient::new(trust).map_err(failed)?;
+    let client = HttpClient::new(trust).map_err(|error| fault(&options.url, error))?;
     let stream = match named(options.url.path()) {
         Some(stream) => stream.to_owned(),
         None => only(&client, &options.url).await?,
@@ -170,28 +161,29 @@ async fn only(client: &HttpClient, url: &Url) -> Result<String, TraceError> {
     let list = at(url, "/api/v1/streams");
     let streams: Streams = parse(&list, &get(client, &list).await?)?;
     let mut names: Vec<String> = streams.streams.into_iter().map(|stream| stream.name).collect();
-    let why = match names.len() {
+    Err(match names.len() {
         1 => return Ok(names.swap_remove(0)),
-        0 => "the edge has no stream".to_owned(),
-        _ => format!("the edge has several streams; add one to the URL: {}", names.join(", ")),
-    };
-    Err(TraceError::Answer { url: url.clone(), why })
+        0 => fault(url, "the edge has no stream"),
+        _ => fault(url, format!("the edge has several streams; add one to the URL: {}", names.join(", "))),
+    })
 }
 
 async fn get(client: &HttpClient, url: &Url) -> Result<String, TraceError> {
-    let answer = client.get(url).await.map_err(|source| TraceError::Client { url: url.clone(), source })?;
+    let answer = client.get(url).await.map_err(|error| fault(url, error))?;
     let text = String::from_utf8_lossy(answer.body()).trim_end().to_owned();
     match answer.status().as_u16() {
         200 => Ok(text),
-        status => Err(TraceError::Answer { url: url.clone(), why: format!("{status}: {text}") }),
+        status => Err(fault(url, format!("{status}: {text}"))),
     }
 }
 
 fn parse<T: DeserializeOwned>(url: &Url, text: &str) -> Result<T, TraceError> {
-    serde_json::from_str(text).map_err(|error| {
-        let why = format!("not an answer of damson, or one of another version: {error}");
-        TraceError::Answer { url: url.clone(), why }
-    })
+    let other = |error| fault(url, format!("not an answer of damson, or one of another version: {error}"));
+    serde_json::from_str(text).map_err(other)
+}
+
+fn fault(url: &Url, why: impl ToString) -> TraceError {
+    TraceError::Edge { url: url.clone(), why: why.to_string() }
 }
 
 /// Returns a window as a table, in milliseconds.

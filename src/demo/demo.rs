@@ -96,12 +96,10 @@ impl Demo {
         let stop = CancellationToken::new();
         let (switch, orders) = Switch::new(edges.iter().map(|edge| edge.name.clone()).collect());
         let mut nodes = DemoNodes::new(edges.clone(), film, Arc::new(switch));
-        let mut delays =
-            Delays { rng: Xoshiro256PlusPlus::seed_from_u64(SEED), options: &options, before: Duration::ZERO };
         let last = listeners.len() - 1;
-        for (i, (name, addr, http)) in listeners.into_iter().enumerate() {
+        let nodes_and_links = listeners.into_iter().zip(shapes(&options)).enumerate();
+        for (i, ((name, addr, http), (near, around))) in nodes_and_links {
             let mut join = Vec::new();
-            let (near, around) = delays.next();
             if let Some(target) = nodes.mesh_before(1) {
                 join.push(via(target, near, i)?);
             }
@@ -154,27 +152,23 @@ impl Demo {
     }
 }
 
-/// Draws the delays of each node's links.
-struct Delays<'a> {
-    rng: Xoshiro256PlusPlus,
-    options: &'a DemoOptions,
-    /// The delay of the former link.
-    before: Duration,
-}
-
-impl Delays<'_> {
-    /// Returns the shape of the link to the node before, `None` if it has neither delay nor loss; and of the link around it.
-    fn next(&mut self) -> (Option<Shape>, Shape) {
-        let loss = self.options.loss.map_or(0.0, |loss| loss.0);
-        let delay = self.options.link_delay.map_or(Duration::ZERO, |range| {
+/// Draws the links of each node: the shape of the link to the node before, `None` if it has neither delay nor loss; and of the
+/// link around that node.
+fn shapes(options: &DemoOptions) -> impl Iterator<Item = (Option<Shape>, Shape)> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(SEED);
+    let loss = options.loss.map_or(0.0, |loss| loss.0);
+    let range = options.link_delay;
+    let mut before = Duration::ZERO;
+    std::iter::repeat_with(move || {
+        let delay = range.map_or(Duration::ZERO, |range| {
             let span = range.to.saturating_sub(range.from);
-            range.from + span.mul_f64(self.rng.random_range(0.0..=1.0))
+            range.from + span.mul_f64(rng.random_range(0.0..=1.0))
         });
-        let around = ((self.before + delay).mul_f64(AROUND)).max(AROUND_MIN);
-        self.before = delay;
+        let around = (before + delay).mul_f64(AROUND).max(AROUND_MIN);
+        before = delay;
         let near = (!delay.is_zero() || loss > 0.0).then_some(Shape { delay, loss });
         (near, Shape { delay: around, loss })
-    }
+    })
 }
 
 /// Returns the address through which a node is dialled: its own, or that of a relay.

@@ -16,7 +16,7 @@ use super::publish_request::{Eviction, PublishRequest, Refused};
 use super::settings::{Settings, Takeover};
 
 /// The most streams of a node at a time, including those that wait for their publisher to return.
-pub const STREAMS_MAX: usize = 4_096;
+pub(super) const STREAMS_MAX: usize = 4_096;
 /// The most inputs in the queue of a push: about a second of video and audio.
 const QUEUE_LEN: usize = 64;
 

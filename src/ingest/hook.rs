@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
 
@@ -33,32 +33,19 @@ pub struct Hook {
     pub timeout: Duration,
 }
 
-/// The body of the request.
-#[derive(Serialize)]
-struct HookRequest<'a> {
-    stream: &'a str,
-    rendition: Option<&'a str>,
-    app: &'a str,
-    protocol: &'a str,
-    address: Option<String>,
-    key: Option<&'a str>,
-    query: Option<&'a str>,
-}
-
 impl Hook {
     pub(super) async fn ask(&self, request: &PublishRequest) -> Result<(), Denied> {
-        let body = HookRequest {
-            stream: request.stream.as_str(),
-            rendition: request.rendition.as_ref().map(|rendition| rendition.as_str()),
-            app: &request.app,
-            protocol: request.protocol,
-            address: request.remote.map(|remote| remote.to_string()),
-            key: request.key(),
-            query: request.query.as_deref(),
-        };
-        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let body = json!({
+            "stream": request.stream.as_str(),
+            "rendition": request.rendition.as_ref().map(|rendition| rendition.as_str()),
+            "app": request.app,
+            "protocol": request.protocol,
+            "address": request.remote.map(|remote| remote.to_string()),
+            "key": request.key(),
+            "query": request.query,
+        });
         // The hook's URL is the operator's; the encoder isn't told.
-        match timeout(self.timeout, self.client.post_json(&self.url, json.into())).await {
+        match timeout(self.timeout, self.client.post_json(&self.url, body.to_string().into())).await {
             Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
             Ok(Ok(answer)) => Err(Denied(reason(answer.status().as_u16(), answer.body()))),
             Ok(Err(error)) => {

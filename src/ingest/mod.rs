@@ -34,7 +34,6 @@ pub mod srt;
 mod ts;
 pub mod udp;
 
-pub use active::STREAMS_MAX;
 pub use authorizer::{Authorizer, KeysThenHook};
 pub use publication::{NewPackaging, Packaging};
 pub use publish_request::{BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused};

@@ -25,6 +25,7 @@ use damson_core::demux::cmaf_ingest::body::Body;
 use damson_core::demux::cmaf_ingest::path::{Object, TargetKind};
 use damson_core::demux::cmaf_ingest::{body, path};
 use damson_core::model::{Rendition, StreamName};
+use futures_util::FutureExt as _;
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -98,11 +99,7 @@ pub async fn serve(
             }
         })
     });
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => {}
-        () = accept => {}
-    }
+    shutdown.run_until_cancelled(accept).await;
     connections.drain(Duration::MAX).await;
     context.tasks.close();
     context.tasks.wait().await;
@@ -128,11 +125,7 @@ async fn converse(
     remote: SocketAddr,
     context: Arc<Context>,
 ) -> Ended {
-    let shutdown = context.shutdown.clone();
-    let stop = async {
-        shutdown.cancelled().await;
-        Ok(())
-    };
+    let stop = context.shutdown.clone().cancelled_owned().map(Ok);
     let header = context.settings.header;
     let service = service_fn(move |request| {
         let context = Arc::clone(&context);

@@ -102,11 +102,7 @@ pub async fn serve(
 ) {
     let mut connections = Connections::new(listeners, limits.connections_max, Overflow::Refuse("RTMP"));
     let accept = connections.accept(|accepted| Some(connection(accepted, registry.clone(), limits, shutdown.clone())));
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => {}
-        () = accept => {}
-    }
+    shutdown.run_until_cancelled(accept).await;
     connections.drain(Duration::MAX).await;
 }
 
@@ -115,10 +111,8 @@ async fn connection(accepted: Accepted, registry: PublishRegistry, limits: Limit
     let Some(tls) = tls else {
         return Connection::new(stream, remote, "rtmp", registry, limits).serve(&shutdown).await;
     };
-    let handshake = tokio::select! {
-        handshake = timeout(limits.setup, tls.acceptor().accept(stream)) => handshake,
-        () = shutdown.cancelled() => return,
-    };
+    let handshake = timeout(limits.setup, tls.acceptor().accept(stream));
+    let Some(handshake) = shutdown.run_until_cancelled(handshake).await else { return };
     let reason = match handshake {
         // Boxed, since the buffers and keys of TLS take twice a record of 16 KiB, which not every task needs.
         Ok(Ok(stream)) => {
@@ -157,6 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Serves the connection until it ends, or until `shutdown`.
     async fn serve(mut self, shutdown: &CancellationToken) {
+        // `run_until_cancelled` would double the size of each connection's task.
         let reason = tokio::select! {
             reason = self.run() => reason,
             () = shutdown.cancelled() => CloseReason::Shutdown,

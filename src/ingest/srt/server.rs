@@ -34,8 +34,8 @@ pub use crate::ingest::ts::bind;
 use crate::ingest::ts::{QUEUE_LEN, TsInput};
 use crate::{clock, observe};
 
-/// The settings of SRT.
-#[derive(Clone)]
+/// The settings of SRT. Their debug text doesn't show the passphrase.
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The latency of a packet, retransmissions included; the caller's own applies if it is longer.
     pub latency: Duration,
@@ -43,12 +43,6 @@ pub struct Settings {
     pub passphrase: Option<Passphrase>,
     /// The most callers at a time, including those in the handshake.
     pub connections_max: usize,
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Settings {{ latency: {:?}, encrypted: {} }}", self.latency, self.passphrase.is_some())
-    }
 }
 
 /// The longest time from a caller's first datagram to its acceptance: callers give up after 3 s.
