@@ -18,13 +18,13 @@ use super::super::publish_session::PublishSession;
 use super::super::settings::{Settings, Takeover};
 use super::PublishRegistry;
 
-/// What happened, in words, in the order in which it did.
+/// The events in words, in their order.
 type Log = mpsc::UnboundedSender<String>;
 
 /// A unit at which the recorder refuses its push.
 const REFUSED: u64 = 666;
 
-/// Stands for the packager: says what it is given, and ends its life at [`Input::End`].
+/// Stands for the packager: logs its inputs, and ends its presentation at [`Input::End`].
 struct Recorder {
     stream: StreamName,
     log: Log,
@@ -35,21 +35,21 @@ impl Packaging for Recorder {
     fn handle(&mut self, _: Clocks, input: Input) {
         let word = match input {
             Input::Timeout => "timeout".to_owned(),
-            Input::Attached { feed, rendition, epoch, .. } => match rendition {
+            Input::Attached { feed: push, rendition, epoch, .. } => match rendition {
                 None => format!("attached {}", epoch.counter),
-                Some(name) => format!("attached {} as {name} at {}", epoch.counter, feed.0),
+                Some(name) => format!("attached {} as {name} at {}", epoch.counter, push.0),
             },
             Input::Language { track, language } => format!("language {} {language}", track.0),
             Input::Config { track, .. } => format!("config {}", track.0),
             Input::Unit(unit) if unit.dts == REFUSED => {
-                let (feed, why) = (unit.track.feed(), Refusal::Misaligned { micros: 80_000 });
-                self.outputs.push(Output::Refused { feed, why });
-                format!("unit of {}", feed.0)
+                let (push, why) = (unit.track.feed(), Refusal::Misaligned { micros: 80_000 });
+                self.outputs.push(Output::Refused { feed: push, why });
+                format!("unit of {}", push.0)
             }
             Input::Unit(unit) => format!("unit {}", unit.dts),
             Input::Message(message) => format!("message {}", message.track.0),
             Input::Detached(PushId(0)) => "detached".to_owned(),
-            Input::Detached(feed) => format!("detached {}", feed.0),
+            Input::Detached(push) => format!("detached {}", push.0),
             Input::End => {
                 self.outputs.push(Output::Record(record(&self.stream, 1, Some(7))));
                 "end".to_owned()
@@ -89,7 +89,7 @@ fn record(stream: &StreamName, counter: u32, ended: Option<u32>) -> Record {
     }
 }
 
-/// Holds a life of every stream of this epoch, or none.
+/// Holds a presentation of every stream with this epoch, or none.
 struct Swarm(Log, Option<u32>);
 
 impl PartSink for Swarm {
@@ -128,7 +128,7 @@ impl Scene {
         Scene::of_pushes(takeover, Settings::PUSHES_MAX)
     }
 
-    /// The same, with room for so many pushes.
+    /// Makes a scene with room for `pushes_max` pushes.
     fn of_pushes(takeover: Takeover, pushes_max: usize) -> Self {
         let (log, words) = mpsc::unbounded_channel();
         let swarm = Arc::new(Swarm(log.clone(), Some(KNOWN)));
@@ -204,7 +204,7 @@ async fn the_same_address_takes_over() {
     dead.input(unit(1)).await.expect("attached");
     let mut alive = scene.publisher("[::ffff:10.0.0.1]:2000").await;
     assert_eq!(dead.evicted().await, Eviction::TakenOver);
-    // All that the old connection had brought comes before the new one's.
+    // The inputs of the old connection come before those of the new one.
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
     scene.hears(&["attached 4000000002"]).await;
     assert_eq!(dead.input(unit(2)).await, Err(Eviction::TakenOver));
@@ -298,7 +298,7 @@ async fn renditions_are_one_publication_with_a_session_each() {
     scene.hears(&["detached 1"]).await;
     drop(high);
     scene.hears(&["detached"]).await;
-    // All are gone: who comes now begins an epoch of its own.
+    // All have left: the next push begins an epoch of its own.
     let _back = scene.publisher_as(Some("360p"), "10.0.0.2:1000").await;
     scene.hears(&["attached 4000000002 as 360p at 0"]).await;
 }
@@ -342,7 +342,7 @@ async fn where_all_pushes_are_taken_an_encoder_still_comes_again() {
     let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let _low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
     assert_eq!(scene.publish_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
-    // Its old connection is dead, and nobody has missed it yet.
+    // Its old connection is dead, which the node doesn't know yet.
     let again = scene.publisher_as(Some("720p"), "10.0.0.1:1003").await;
     assert_eq!(scene.publish_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
     drop((high, again));
