@@ -53,7 +53,7 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_TOPOLOGY", value_enum)]
     pub topology: Option<Topology>,
 
-    /// Upload limit towards other nodes, in Mb/s, 0.1-100000; the node feeds only as many nodes as fit [default: no
+    /// Upload limit towards other nodes, in Mb/s, 0.1-100000; the node sends to only as many nodes as fit [default: no
     /// limit]
     #[arg(long, env = "DAMSON_UPLOAD", value_name = "MBPS")]
     pub upload: Option<f64>,

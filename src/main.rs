@@ -23,7 +23,7 @@ type Failure = Box<dyn std::error::Error>;
 /// The longest time from Ctrl-C to the end of the process.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// A live video segment relay: RTMP in, CMAF over an epidemic broadcast tree, HLS and DASH out.
+/// A live video segment relay: RTMP, SRT, UDP or HTTP in, HLS and DASH out
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
