@@ -1,3 +1,3 @@
-//! What the `damson` command does besides running nodes.
+//! The subcommands of `damson` that don't run nodes.
 
 pub mod trace;

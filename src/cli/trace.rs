@@ -1,74 +1,62 @@
-//! `damson trace URL`: asks an edge where the time of a stream's parts goes, and shows it as a table.
+//! `damson trace URL`: asks an edge for the latency of a stream, stage by stage, and shows it as a table.
 //!
-//! The edge does the sums ([`crate::edge::api::latency`]); here they are laid out.
+//! The edge computes the figures ([`crate::edge::api::latency`]).
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::net::http_client::{HttpClient, HttpClientError, Trust};
+use crate::net::http_client::{HttpClient, Trust, parse_url};
 
-/// How often the edge is asked.
+/// The time between two requests to the edge.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is to be shown.
-#[derive(Debug, Clone)]
+/// The options of `damson trace`.
+#[derive(clap::Args, Debug, Clone)]
 pub struct Options {
-    /// The edge, or a stream there.
+    /// URL of a stream at an edge, such as `http://127.0.0.1:8080/demo`; without a path, the edge's only stream
+    #[arg(value_parser = parse_url)]
     pub url: Url,
-    /// The track; all without it.
+    /// Name of the track [default: all]
+    #[arg(long, value_name = "NAME")]
     pub track: Option<String>,
-    /// The window that is shown, in seconds: 1, 10 or 60.
+    /// Length of the window that is summed up, in seconds: 1, 10 or 60
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = window)]
     pub window: u64,
-    /// The edge's own words in place of the table.
+    /// Print the edge's answer as one line of JSON each second, instead of the table
+    #[arg(long)]
     pub json: bool,
-    /// How many times; for ever without it.
+    /// Exit after N updates [default: never]
+    #[arg(long, value_name = "N")]
     pub count: Option<u64>,
-    /// Whom to believe by HTTPS.
-    pub trust: Trust,
+    /// Accept any HTTPS certificate, such as the self-signed one of a demo
+    #[arg(long)]
+    pub insecure: bool,
 }
 
-/// Why there is nothing to show.
+fn window(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(seconds @ (1 | 10 | 60)) => Ok(seconds),
+        _ => Err("it must be 1, 10 or 60".to_owned()),
+    }
+}
+
+/// The reason why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// The edge can't be asked.
-    #[error("{url}: {source}")]
-    Asked {
-        /// At which URL.
-        url: Url,
-        /// Why not.
-        source: HttpClientError,
-    },
-    /// The edge has no answer.
-    #[error("{url}: {status}: {text}")]
-    Refused {
-        /// At which URL.
-        url: Url,
-        /// The HTTP status.
-        status: u16,
-        /// What it says.
-        text: String,
-    },
-    /// It isn't an edge of damson's, or one of another version.
-    #[error("{url}: not what an edge says: {source}")]
-    Rubbish {
-        /// At which URL.
-        url: Url,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
-    /// The URL names no stream, and the edge has none or several.
-    #[error("{url}: {what}")]
-    Which {
+    /// The edge can't be reached, or its answer can't be shown.
+    #[error("{url}: {why}")]
+    Edge {
         /// The URL.
         url: Url,
-        /// Which streams there are.
-        what: String,
+        /// What is wrong.
+        why: String,
     },
-    /// Nobody takes what is shown.
+    /// The output can't be written.
     #[error("can't write: {0}")]
     Write(#[from] io::Error),
 }
@@ -118,13 +106,13 @@ struct Spread {
     max_us: i64,
 }
 
-/// Asks each second, and shows what the edge says; `clear` puts each table in the place of the last.
+/// Asks each second, and shows the edge's answer; `clear` puts each table in the place of the last.
 ///
 /// # Errors
-/// The first question isn't answered, or nobody takes what is shown. Later ones may go unanswered.
+/// The first request fails, or the output can't be written. Later requests may fail.
 pub async fn run(options: &Options, clear: bool, out: &mut impl Write) -> Result<(), TraceError> {
-    let asked = |source| TraceError::Asked { url: options.url.clone(), source };
-    let client = HttpClient::new(options.trust).map_err(asked)?;
+    let trust = if options.insecure { Trust::Anyone } else { Trust::System };
+    let client = HttpClient::new(trust).map_err(|error| fault(&options.url, error))?;
     let stream = match named(options.url.path()) {
         Some(stream) => stream.to_owned(),
         None => only(&client, &options.url).await?,
@@ -135,23 +123,15 @@ pub async fn run(options: &Options, clear: bool, out: &mut impl Write) -> Result
     let mut shown = 0;
     while options.count.is_none_or(|count| shown < count) {
         each.tick().await;
-        let text = match ask(&client, &url).await {
-            Ok(text) => text,
-            // An edge that restarts is asked again.
-            Err(error) if shown > 0 => {
-                writeln!(out, "{error}")?;
-                shown += 1;
-                continue;
+        match get(&client, &url).await {
+            Ok(text) if options.json => writeln!(out, "{text}")?,
+            Ok(text) => {
+                let cursor = if clear { "\x1b[H\x1b[2J" } else { "" };
+                writeln!(out, "{cursor}{}", table(&parse(&url, &text)?, options.window))?;
             }
+            // An edge that restarts is asked again.
+            Err(error) if shown > 0 => writeln!(out, "{error}")?,
             Err(error) => return Err(error),
-        };
-        if options.json {
-            writeln!(out, "{text}")?;
-        } else {
-            let trace: Trace =
-                serde_json::from_str(&text).map_err(|source| TraceError::Rubbish { url: url.clone(), source })?;
-            let cursor = if clear { "\x1b[H\x1b[2J" } else { "" };
-            writeln!(out, "{cursor}{}", table(&trace, options.window))?;
         }
         out.flush()?;
         shown += 1;
@@ -159,7 +139,7 @@ pub async fn run(options: &Options, clear: bool, out: &mut impl Write) -> Result
     Ok(())
 }
 
-/// The stream that a path names: of a playlist, of the API, or alone.
+/// Returns the stream that a path names: that of a playlist or of the API, or the name alone.
 fn named(path: &str) -> Option<&str> {
     let mut at = path.split('/').filter(|name| !name.is_empty());
     match at.next()? {
@@ -168,7 +148,7 @@ fn named(path: &str) -> Option<&str> {
     }
 }
 
-/// The same edge at another path.
+/// Returns the URL of the same edge with another path.
 fn at(url: &Url, path: &str) -> Url {
     let mut url = url.clone();
     url.set_path(path);
@@ -176,42 +156,47 @@ fn at(url: &Url, path: &str) -> Url {
     url
 }
 
-/// The edge's only stream.
+/// Returns the edge's only stream.
 async fn only(client: &HttpClient, url: &Url) -> Result<String, TraceError> {
     let list = at(url, "/api/v1/streams");
-    let text = ask(client, &list).await?;
-    let streams: Streams = serde_json::from_str(&text).map_err(|source| TraceError::Rubbish { url: list, source })?;
+    let streams: Streams = parse(&list, &get(client, &list).await?)?;
     let mut names: Vec<String> = streams.streams.into_iter().map(|stream| stream.name).collect();
-    let which = |what| TraceError::Which { url: url.clone(), what };
-    match names.len() {
-        0 => Err(which("no stream is there".to_owned())),
-        1 => Ok(names.swap_remove(0)),
-        _ => Err(which(format!("which stream: {}?", names.join(", ")))),
-    }
+    Err(match names.len() {
+        1 => return Ok(names.swap_remove(0)),
+        0 => fault(url, "the edge has no stream"),
+        _ => fault(url, format!("the edge has several streams; add one to the URL: {}", names.join(", "))),
+    })
 }
 
-async fn ask(client: &HttpClient, url: &Url) -> Result<String, TraceError> {
-    let answer = client.get(url).await.map_err(|source| TraceError::Asked { url: url.clone(), source })?;
+async fn get(client: &HttpClient, url: &Url) -> Result<String, TraceError> {
+    let answer = client.get(url).await.map_err(|error| fault(url, error))?;
     let text = String::from_utf8_lossy(answer.body()).trim_end().to_owned();
     match answer.status().as_u16() {
         200 => Ok(text),
-        status => Err(TraceError::Refused { url: url.clone(), status, text }),
+        status => Err(fault(url, format!("{status}: {text}"))),
     }
 }
 
-/// A window as a table, in milliseconds.
+fn parse<T: DeserializeOwned>(url: &Url, text: &str) -> Result<T, TraceError> {
+    let other = |error| fault(url, format!("not an answer of damson, or one of another version: {error}"));
+    serde_json::from_str(text).map_err(other)
+}
+
+fn fault(url: &Url, why: impl ToString) -> TraceError {
+    TraceError::Edge { url: url.clone(), why: why.to_string() }
+}
+
+/// Returns a window as a table, in milliseconds.
 fn table(trace: &Trace, seconds: u64) -> String {
     let Some(window) = trace.windows.iter().find(|window| window.seconds == seconds) else {
         return format!("{}: no window of {seconds} s", trace.stream);
     };
-    let mut rows: Vec<[String; 7]> = Vec::new();
+    let mut rows = vec![["STAGE", "WHERE", "P50 ms", "P90 ms", "P99 ms", "MAX ms", ""].map(str::to_owned)];
     let mut row = |stage: &str, place: String, spread: &Spread, uncertainty: Option<u64>| {
         let ms = |us: i64| format!("{:.3}", us as f64 / 1_000.0);
         let uncertainty = uncertainty.filter(|&us| us > 0).map(|us| format!("±{:.3}", us as f64 / 1_000.0));
-        let Spread { p50_us, p90_us, p99_us, max_us, .. } = *spread;
-        let cells = [stage.to_owned(), place, ms(p50_us), ms(p90_us), ms(p99_us), ms(max_us)];
-        let [stage, place, p50, p90, p99, max] = cells;
-        rows.push([stage, place, p50, p90, p99, max, uncertainty.unwrap_or_default()]);
+        let [p50, p90, p99, max] = [spread.p50_us, spread.p90_us, spread.p99_us, spread.max_us].map(ms);
+        rows.push([stage.to_owned(), place, p50, p90, p99, max, uncertainty.unwrap_or_default()]);
     };
     for stage in &window.stages {
         let place = stage.name.clone().unwrap_or_default();
@@ -224,13 +209,9 @@ fn table(trace: &Trace, seconds: u64) -> String {
     for stage in &window.requests {
         row(&stage.stage, format!("{} requests", stage.spread.count), &stage.spread, None);
     }
+    let widths: [usize; 7] = std::array::from_fn(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or(0));
     let mut out = format!("{} at {}: {} parts in {seconds} s\n", trace.stream, trace.edge.name, window.parts);
-    let head = ["STAGE", "WHERE", "P50 ms", "P90 ms", "P99 ms", "MAX ms", ""].map(str::to_owned);
-    let all: Vec<&[String; 7]> = std::iter::once(&head).chain(&rows).collect();
-    let width = |n: usize| all.iter().map(|row| row[n].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
-    for cells in all {
-        let [stage, place, numbers @ ..] = cells;
+    for [stage, place, numbers @ ..] in &rows {
         let mut line = format!("{stage:<0$}  {place:<1$}", widths[0], widths[1]);
         for (number, width) in numbers.iter().zip(&widths[2..]) {
             // Writing to a String can't fail.

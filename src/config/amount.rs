@@ -1,19 +1,17 @@
-//! Times and sizes as people write them.
+//! Durations and sizes, as people write them.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
-
-/// A time: `90s`, `45m`, `2h`, or a number of seconds.
+/// A duration: `90s`, `45m`, `2h`, or a number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
-/// Bytes: `512K`, `256M`, `10G`, `2T` (powers of 1024), or a number.
+/// A number of bytes: `512K`, `256M`, `10G`, `2T` (powers of 1024), or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
-/// A whole number, and a unit's factor.
+/// Parses a whole number with a unit, and returns it times the unit's factor.
 fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -25,7 +23,7 @@ impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let seconds = amount(text, &[("", 1), ("s", 1), ("m", 60), ("h", 3_600)]);
-        let seconds = seconds.ok_or_else(|| format!("{text:?} is no time such as 90s, 45m or 2h"))?;
+        let seconds = seconds.ok_or_else(|| format!("{text:?} isn't a duration such as 90s, 45m or 2h"))?;
         Ok(Span(Duration::from_secs(seconds)))
     }
 }
@@ -34,40 +32,14 @@ impl FromStr for Size {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let bytes = amount(text, &[("", 1), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)]);
-        bytes.map(Size).ok_or_else(|| format!("{text:?} is no size such as 256M or 10G"))
-    }
-}
-
-/// In a file, a bare number may stand without quotes.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Number(u64),
-    Text(String),
-}
-
-fn read<'de, T: FromStr<Err = String>, D: serde::Deserializer<'de>>(d: D) -> Result<T, D::Error> {
-    let text = match Written::deserialize(d)? {
-        Written::Number(n) => n.to_string(),
-        Written::Text(text) => text,
-    };
-    text.parse().map_err(serde::de::Error::custom)
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        read(d)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        read(d)
+        bytes.map(Size).ok_or_else(|| format!("{text:?} isn't a size such as 256M or 10G"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
     #[test]

@@ -1,4 +1,4 @@
-//! A running demo: what can be chosen of it, and what it tells its user.
+//! A running demo: its options, its start, and its banner.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,44 +12,55 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::links::{DelayRange, Loss, Relay, Shape};
-use super::nodes::{DemoNodes, NodePlan, Switch};
+use super::nodes::{DemoNodes, NodePlan, Sockets, Switch};
 use crate::config::Listen;
 use crate::edge::EdgeAddress;
 use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Ca;
 use crate::net::Tls;
+use crate::net::http_client::{HttpClient, Trust, parse_url};
 use crate::node::{NodeError, listen};
 
 /// The film that the demo loops if no other is named: fixtures/README.md tells where it comes from.
 const FILM: &[u8] = include_bytes!("../../fixtures/media/plum-720p30.mp4");
 
-/// The port of a demo's HTTPS if nothing is said.
-pub const HTTPS_PORT: u16 = 8443;
+/// The default port of the demo's HTTPS.
+const HTTPS_PORT: u16 = 8443;
 
-/// How much longer the way around a node is than the way through it.
+/// The delay of the link around a node, as a multiple of that through it.
 const AROUND: f64 = 1.5;
-/// And by this much at least: the line is the tree where links have no delay of their own, too.
+/// The shortest delay of such a link, so that the line is the tree where links have no delay of their own, too.
 const AROUND_MIN: Duration = Duration::from_millis(30);
-/// The same delays and losses each time.
+/// The seed of delays and losses, so that each run has the same.
 const SEED: u64 = 0xDA;
+/// The longest that the banner waits for the film at the last edge.
+const PLAYS_WITHIN: Duration = Duration::from_secs(5);
+/// The time between two looks at the last edge.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The settings of a demo.
-#[derive(Debug, Clone)]
+/// The options of a demo.
+#[derive(clap::Args, Debug, Clone)]
 pub struct DemoOptions {
-    /// The number of edges, one hop after the other.
+    /// Number of edges, one hop after the other, 1-16
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     pub edges: u16,
-    /// The address of the last edge; the ingest and the other edges take the ports after it.
+    /// Address of the last edge and its player page; the other nodes take the ports after it (port 0: any)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
-    /// The address of the last edge's HTTPS, with a certificate of its own making; port [`HTTPS_PORT`] beside `http` if
-    /// nothing is said.
+    /// Address of the last edge's HTTPS, with a self-signed certificate, or `off` [default: port 8443 of --http's address]
+    #[arg(long, value_name = "ADDR")]
     pub https: Option<Listen>,
-    /// The address to which encoders push.
+    /// Address for RTMP publishers
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1935")]
     pub rtmp: SocketAddr,
-    /// The film to loop, if not our own.
+    /// Film to loop: an .mp4 file with H.264 and AAC [default: the one in the binary]
+    #[arg(long, value_name = "FILE")]
     pub film: Option<PathBuf>,
-    /// The range of the links' delays, each way.
+    /// Delay that the links between the nodes add, each way, such as 20ms..80ms [default: none]
+    #[arg(long, value_name = "DELAY")]
     pub link_delay: Option<DelayRange>,
-    /// The share of packets that links lose.
+    /// Share of packets that the links lose, such as 1% [default: none]
+    #[arg(long, value_name = "SHARE")]
     pub loss: Option<Loss>,
 }
 
@@ -76,20 +87,19 @@ impl Demo {
             let listener = listen(addr, "http").await.map_err(|error| beside(error, &options, &name))?;
             let addr = listener.local_addr().unwrap_or(addr);
             edges.push(EdgeAddress { name: name.clone(), url: format!("http://{addr}") });
-            listeners.push((name, listener));
+            listeners.push((name, addr, listener));
         }
-        let mut https = https(&options).await?;
+        let https = https(&options).await?;
         let https_addr = https.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        let (mut https, mut tls) = https.unzip();
         let ca = Ca::generate()?;
         let stop = CancellationToken::new();
         let (switch, orders) = Switch::new(edges.iter().map(|edge| edge.name.clone()).collect());
         let mut nodes = DemoNodes::new(edges.clone(), film, Arc::new(switch));
-        let mut delays =
-            Delays { rng: Xoshiro256PlusPlus::seed_from_u64(SEED), options: &options, before: Duration::ZERO };
         let last = listeners.len() - 1;
-        for (i, (name, http)) in listeners.into_iter().enumerate() {
+        let nodes_and_links = listeners.into_iter().zip(shapes(&options)).enumerate();
+        for (i, ((name, addr, http), (near, around))) in nodes_and_links {
             let mut join = Vec::new();
-            let (near, around) = delays.next();
             if let Some(target) = nodes.mesh_before(1) {
                 join.push(via(target, near, i)?);
             }
@@ -102,55 +112,63 @@ impl Demo {
                 mesh: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0),
                 join,
                 rtmp: (i == 0).then_some(rtmp_addr),
-                http: http.local_addr().map_err(NodeError::Runtime)?,
-                https: https
-                    .as_ref()
-                    .filter(|_| i == last)
-                    .zip(https_addr)
-                    .map(|((_, tls), addr)| (addr, Arc::clone(tls))),
+                http: addr,
+                https: https_addr.filter(|_| i == last),
+                tls: tls.take_if(|_| i == last),
             };
-            let secure = https.take_if(|_| i == last).map(|(listener, _)| listener);
-            nodes.add(plan, rtmp.take(), http, secure)?;
+            nodes.add(plan, Sockets { rtmp: rtmp.take(), http, https: https.take_if(|_| i == last) })?;
         }
         let nodes = tokio::spawn(nodes.run(orders, stop.clone()));
-        Ok(Demo { edges, https: https_addr, rtmp: rtmp_addr, stop, nodes })
+        let demo = Demo { edges, https: https_addr, rtmp: rtmp_addr, stop, nodes };
+        demo.plays().await;
+        Ok(demo)
     }
 
-    /// Returns each node's name and address, the ingest first.
-    pub fn edges(&self) -> &[EdgeAddress] {
-        &self.edges
+    /// Waits until the last edge lists the film, so that the banner comes last, and its page plays at once.
+    async fn plays(&self) {
+        let playlist = parse_url(&format!("{}/demo/index.m3u8", self.page()));
+        let (Ok(playlist), Ok(client)) = (playlist, HttpClient::new(Trust::System)) else { return };
+        let listed = async {
+            while !client.get(&playlist).await.is_ok_and(|answer| answer.status().is_success()) {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        if tokio::time::timeout(PLAYS_WITHIN, listed).await.is_err() {
+            tracing::warn!("the last edge doesn't list the film within {PLAYS_WITHIN:?}");
+        }
+    }
+
+    /// Returns the address of the last edge, which has the player page.
+    fn page(&self) -> &str {
+        self.edges.last().map_or("", |edge| &edge.url)
     }
 
     /// Drains and stops all nodes, the ingest first, so that the edges get its last parts.
     pub async fn shutdown(self) {
         self.stop.cancel();
         if let Err(error) = self.nodes.await {
-            tracing::error!(%error, "the demo's nodes were not drained");
+            tracing::error!(%error, "the demo's nodes weren't drained");
         }
     }
 }
 
-/// Draws what the links of each node do.
-struct Delays<'a> {
-    rng: Xoshiro256PlusPlus,
-    options: &'a DemoOptions,
-    /// The delay of the link before.
-    before: Duration,
-}
-
-impl Delays<'_> {
-    /// Returns the shape of the link to the node before, `None` if it does nothing; and of the link around it.
-    fn next(&mut self) -> (Option<Shape>, Shape) {
-        let loss = self.options.loss.map_or(0.0, |loss| loss.0);
-        let delay = self.options.link_delay.map_or(Duration::ZERO, |range| {
+/// Draws the links of each node: the shape of the link to the node before, `None` if it has neither delay nor loss; and of the
+/// link around that node.
+fn shapes(options: &DemoOptions) -> impl Iterator<Item = (Option<Shape>, Shape)> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(SEED);
+    let loss = options.loss.map_or(0.0, |loss| loss.0);
+    let range = options.link_delay;
+    let mut before = Duration::ZERO;
+    std::iter::repeat_with(move || {
+        let delay = range.map_or(Duration::ZERO, |range| {
             let span = range.to.saturating_sub(range.from);
-            range.from + span.mul_f64(self.rng.random_range(0.0..=1.0))
+            range.from + span.mul_f64(rng.random_range(0.0..=1.0))
         });
-        let around = ((self.before + delay).mul_f64(AROUND)).max(AROUND_MIN);
-        self.before = delay;
+        let around = (before + delay).mul_f64(AROUND).max(AROUND_MIN);
+        before = delay;
         let near = (!delay.is_zero() || loss > 0.0).then_some(Shape { delay, loss });
         (near, Shape { delay: around, loss })
-    }
+    })
 }
 
 /// Returns the address through which a node is dialled: its own, or that of a relay.
@@ -158,7 +176,7 @@ fn via(target: SocketAddr, shape: Option<Shape>, seed: usize) -> Result<SocketAd
     let Some(shape) = shape else { return Ok(target) };
     let relay = Relay::open(target, shape, seed as u64).map_err(NodeError::Runtime)?;
     let addr = relay.addr().map_err(NodeError::Runtime)?;
-    // It outlives the nodes, which say goodbye through it, and ends with the process.
+    // The relay outlives the nodes, which say goodbye through it, and ends with the process.
     tokio::spawn(relay.run());
     Ok(addr)
 }
@@ -175,7 +193,7 @@ async fn https(options: &DemoOptions) -> Result<Option<(TcpListener, Arc<Tls>)>,
     let listener = match listen(addr, "https").await {
         Ok(listener) => listener,
         Err(error) if options.https.is_some() => return Err(error),
-        // Nobody asked for it.
+        // The user didn't ask for HTTPS.
         Err(error) => {
             tracing::warn!("{error}; this demo serves no HTTPS");
             return Ok(None);
@@ -200,7 +218,7 @@ fn http_addrs(options: &DemoOptions) -> Vec<(String, SocketAddr)> {
     (0..=options.edges).map(node).collect()
 }
 
-/// Says where the port of another node than the last edge comes from: the user didn't name it.
+/// Explains an error of another port than that of the last edge, which the user didn't name.
 fn beside(error: NodeError, options: &DemoOptions, node: &str) -> NodeError {
     match error {
         NodeError::Listen { addr, source, .. } if addr != options.http => {
@@ -212,26 +230,27 @@ fn beside(error: NodeError, options: &DemoOptions, node: &str) -> NodeError {
 
 impl fmt::Display for Demo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let page = self.edges.last().map_or("", |edge| &edge.url);
+        let (page, rtmp) = (self.page(), self.rtmp);
         let line: Vec<&str> = self.edges.iter().map(|edge| edge.name.as_str()).collect();
-        writeln!(f, "damson demo: {}\n", line.join(" ==> "))?;
-        writeln!(f, "  watch      {page}/")?;
-        writeln!(f, "  HLS        {page}/demo/index.m3u8")?;
-        writeln!(f, "  DASH       {page}/demo/manifest.mpd\n")?;
-        if let Some(https) = self.https {
-            writeln!(f, "  HTTPS      https://{https}/  (HTTP/2; nobody vouches for its certificate)\n")?;
-        }
+        writeln!(f, "\ndamson demo: {}\n", line.join(" ==> "))?;
         for EdgeAddress { name, url } in &self.edges {
             writeln!(f, "  {name:<10} {url}/")?;
         }
-        writeln!(f, "\n  push a stream of your own, and watch it as cam1 on the page:\n")?;
-        writeln!(
+        writeln!(f, "\n  HLS        {page}/demo/index.m3u8\n  DASH       {page}/demo/manifest.mpd")?;
+        if let Some(https) = self.https {
+            writeln!(f, "  HTTPS      https://{https}/  (HTTP/2, self-signed certificate)")?;
+        }
+        write!(
             f,
-            "  ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=440 \\\n    \
-             -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 60 -b:v 3M -c:a aac \\\n    \
-             -f flv rtmp://{}/live/cam1\n",
-            self.rtmp
-        )?;
-        write!(f, "Ctrl-C ends it.")
+            "
+  watch      {page}/
+  push       a stream of your own, which the page shows as cam1:
+
+  ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=440 \\
+    -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 60 -b:v 3M -c:a aac \\
+    -f flv rtmp://{rtmp}/live/cam1
+
+  stop       Ctrl-C"
+        )
     }
 }

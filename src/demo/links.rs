@@ -1,11 +1,11 @@
-//! Links that are long and lose packets, for a demo on one machine: a UDP relay before a node's mesh socket.
+//! Links with delay and loss, for a demo on one machine: a UDP relay in front of a node's mesh socket.
 //!
 //! ```text
 //!   dialling node --> relay's socket (delay, loss) --> node that listens
 //!                 <--        (delay, loss)        <--
 //! ```
 //!
-//! Only the demo has them; packets keep their order, and nothing here looks into them.
+//! Packets keep their order, and the relay doesn't read them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,16 +21,16 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// Packets on their way in one direction; what comes on top is lost, as in a router's full queue.
+/// The most packets in flight in one direction; further ones are lost, as in a router's full queue.
 const QUEUE_MAX: usize = 4_096;
 /// The longest datagram there is, in bytes.
 const DATAGRAM_MAX: usize = 65_535;
-/// The longest that is relayed: Ethernet's 1,500 bytes less the headers of IPv4 and UDP. Loopback takes more, and a loss would then cost
-/// a quarter of what it does on a real path.
+/// The longest datagram that is relayed: Ethernet's 1,500 bytes less the headers of IPv4 and UDP. Loopback takes longer ones,
+/// of which fewer would be lost than on a real path.
 const PACKET_MAX: usize = 1_472;
-/// The buffer of each socket, in bytes, so that a burst is lost by chance alone.
+/// The buffers of each socket, in bytes: large, so that a burst isn't lost there.
 const BUFFER: usize = 4 << 20;
-/// Packets taken at once from a socket that has many.
+/// The most packets that are read from a socket at once.
 const BURST: usize = 64;
 
 /// The range of the links' delays, each way: `20ms..80ms`, or `50ms`.
@@ -52,7 +52,7 @@ impl FromStr for DelayRange {
         let (from, to) = text.split_once("..").unwrap_or((text, text));
         match (millis(from), millis(to)) {
             (Some(from), Some(to)) if from <= to => Ok(DelayRange { from, to }),
-            _ => Err(format!("{text:?} is no delay such as 50ms or 20ms..80ms, up to 2000ms")),
+            _ => Err(format!("{text:?} isn't a delay such as 50ms or 20ms..80ms, up to 2000ms")),
         }
     }
 }
@@ -69,30 +69,30 @@ impl FromStr for Loss {
             None => text.parse::<f64>().ok(),
         };
         let share = share.filter(|share| (0.0..=0.5).contains(share));
-        share.map(Loss).ok_or_else(|| format!("{text:?} is no loss such as 1% or 0.01, up to 50%"))
+        share.map(Loss).ok_or_else(|| format!("{text:?} isn't a share such as 1% or 0.01, up to 50%"))
     }
 }
 
 /// A link's delay and loss, each way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    /// The time for which each packet is under way.
+    /// The delay of each packet.
     pub(super) delay: Duration,
-    /// The share that is lost.
+    /// The share of packets that is lost.
     pub(super) loss: f64,
 }
 
-/// One direction.
-struct Way {
+/// One direction of a link.
+struct Direction {
     shape: Shape,
     rng: Xoshiro256PlusPlus,
     /// The packets, each with the time at which it is due.
     packets: VecDeque<(Instant, Box<[u8]>)>,
 }
 
-impl Way {
+impl Direction {
     fn new(shape: Shape, seed: u64) -> Self {
-        Way { shape, rng: Xoshiro256PlusPlus::seed_from_u64(seed), packets: VecDeque::new() }
+        Direction { shape, rng: Xoshiro256PlusPlus::seed_from_u64(seed), packets: VecDeque::new() }
     }
 
     fn take(&mut self, now: Instant, packet: &[u8]) {
@@ -106,7 +106,7 @@ impl Way {
         self.packets.front().map(|(due, _)| *due)
     }
 
-    /// The packets that are due; a send that fails is a packet lost.
+    /// Sends the packets that are due; a send that fails loses the packet.
     fn release(&mut self, now: Instant, mut send: impl FnMut(&[u8])) {
         while self.due().is_some_and(|due| due <= now) {
             if let Some((_, packet)) = self.packets.pop_front() {
@@ -120,32 +120,32 @@ impl Way {
 pub(super) struct Relay {
     near: UdpSocket,
     far: UdpSocket,
-    there: Way,
-    back: Way,
+    there: Direction,
+    back: Direction,
 }
 
 impl Relay {
-    /// A relay to `target`, with a port of its own on loopback.
+    /// Opens a relay to `target`, with a port of its own on loopback.
     ///
     /// # Errors
-    /// No socket can be had.
+    /// A socket can't be bound.
     pub(super) fn open(target: SocketAddr, shape: Shape, seed: u64) -> io::Result<Self> {
         let loopback = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
         let far = socket(loopback)?;
         far.connect(&target.into())?;
         let (near, far) = (UdpSocket::from_std(socket(loopback)?.into())?, UdpSocket::from_std(far.into())?);
-        Ok(Relay { near, far, there: Way::new(shape, seed), back: Way::new(shape, !seed) })
+        Ok(Relay { near, far, there: Direction::new(shape, seed), back: Direction::new(shape, !seed) })
     }
 
     /// Returns the address to dial instead of the target's.
     ///
     /// # Errors
-    /// The system doesn't tell.
+    /// The system doesn't return the address.
     pub(super) fn addr(&self) -> io::Result<SocketAddr> {
         self.near.local_addr()
     }
 
-    /// Relays until it is dropped. What comes back goes to whoever sent last: one node dials one relay.
+    /// Relays until it is dropped. Replies go to the last sender, since one node dials one relay.
     pub(super) async fn run(mut self) {
         let mut client = None;
         let mut buffer = vec![0; DATAGRAM_MAX];
@@ -163,7 +163,7 @@ impl Relay {
                 _ = self.far.readable() => {
                     let now = clock::timers();
                     for _ in 0..BURST {
-                        // A node that is stopped refuses packets: nothing came.
+                        // A stopped node refuses packets, which ends the loop.
                         let Ok(length) = self.far.try_recv(&mut buffer) else { break };
                         self.back.take(now, &buffer[..length]);
                     }
@@ -185,7 +185,7 @@ impl Relay {
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    // What the system allows; less is no fault.
+    // The system may grant less.
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
     socket.bind(&addr.into())?;
@@ -215,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn packets_keep_their_order_and_take_their_time() {
-        let mut way = Way::new(Shape { delay: Duration::from_millis(40), loss: 0.0 }, 1);
+        let mut way = Direction::new(Shape { delay: Duration::from_millis(40), loss: 0.0 }, 1);
         let start = clock::timers();
         for n in 0..3_u64 {
             way.take(start + Duration::from_millis(n), &[n as u8]);
@@ -230,7 +230,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_share_is_lost_and_the_queue_has_an_end() {
         let now = clock::timers();
-        let mut way = Way::new(Shape { delay: Duration::ZERO, loss: 0.25 }, 7);
+        let mut way = Direction::new(Shape { delay: Duration::ZERO, loss: 0.25 }, 7);
         (0..4_000).for_each(|_| way.take(now, &[0]));
         assert!((2_900..3_100).contains(&way.packets.len()), "{} of 4,000", way.packets.len());
         (0..4_000).for_each(|_| way.take(now, &[0]));

@@ -19,24 +19,50 @@ use crate::mesh::Identity;
 use crate::net::Tls;
 use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
 
-/// Orders that may wait: more than anybody clicks while a node starts.
+/// The most orders that wait: more than a user clicks while a node starts.
 const ORDERS_MAX: usize = 16;
 
-/// The settings of one node, to start it again and again the same.
+/// The settings of one node, with which it starts each time.
 pub(super) struct NodePlan {
     pub(super) name: String,
     pub(super) identity: Identity,
-    /// Port 0 before the first start.
+    /// The mesh address, with port 0 before the first start.
     pub(super) mesh: SocketAddr,
     pub(super) join: Vec<SocketAddr>,
-    /// The address to which encoders push, at the ingest.
+    /// The address for RTMP publishers, at the ingest.
     pub(super) rtmp: Option<SocketAddr>,
     pub(super) http: SocketAddr,
-    pub(super) https: Option<(SocketAddr, Arc<Tls>)>,
+    /// The address of HTTPS, at the last edge.
+    pub(super) https: Option<SocketAddr>,
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
-/// To be stopped, or started.
-struct Order {
+/// The bound sockets of a node.
+pub(super) struct Sockets {
+    pub(super) rtmp: Option<TcpListener>,
+    pub(super) http: TcpListener,
+    pub(super) https: Option<TcpListener>,
+}
+
+impl Sockets {
+    async fn bind(plan: &NodePlan) -> Result<Self, NodeError> {
+        Ok(Sockets {
+            rtmp: listen_on(plan.rtmp, "rtmp").await?,
+            http: listen(plan.http, "http").await?,
+            https: listen_on(plan.https, "https").await?,
+        })
+    }
+}
+
+async fn listen_on(addr: Option<SocketAddr>, flag: &'static str) -> Result<Option<TcpListener>, NodeError> {
+    match addr {
+        Some(addr) => listen(addr, flag).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// An order of the page to stop or start a node.
+pub(super) struct Order {
     node: usize,
     run: bool,
 }
@@ -49,14 +75,12 @@ pub(super) struct Switch {
     orders: mpsc::Sender<Order>,
 }
 
-/// The orders for [`DemoNodes`].
-pub(super) struct Orders(mpsc::Receiver<Order>);
-
 impl Switch {
-    pub(super) fn new(names: Vec<String>) -> (Self, Orders) {
-        let (orders, taken) = mpsc::channel(ORDERS_MAX);
+    /// Returns the switch, and the orders for [`DemoNodes::run`].
+    pub(super) fn new(names: Vec<String>) -> (Self, mpsc::Receiver<Order>) {
+        let (orders, receiver) = mpsc::channel(ORDERS_MAX);
         let running = names.iter().map(|_| AtomicBool::new(true)).collect();
-        (Switch { names, running, orders }, Orders(taken))
+        (Switch { names, running, orders }, receiver)
     }
 }
 
@@ -74,12 +98,12 @@ impl Control for Switch {
     }
 }
 
-/// All nodes.
+/// The nodes of the demo.
 pub(super) struct DemoNodes {
     edges: Vec<EdgeAddress>,
     film: FileLoop,
     switch: Arc<Switch>,
-    /// The ingest first.
+    /// The nodes in the order of the line, the ingest first.
     nodes: Vec<(NodePlan, Option<Node>)>,
 }
 
@@ -88,34 +112,21 @@ impl DemoNodes {
         DemoNodes { edges, film, switch, nodes: Vec::new() }
     }
 
-    /// Returns the address of the node so many places before the next one.
+    /// Returns the mesh address of the node that is this many places before the next one.
     pub(super) fn mesh_before(&self, places: usize) -> Option<SocketAddr> {
         let (plan, _) = self.nodes.get(self.nodes.len().checked_sub(places)?)?;
         Some(plan.mesh)
     }
 
     /// Starts the next node.
-    pub(super) fn add(
-        &mut self,
-        mut plan: NodePlan,
-        rtmp: Option<TcpListener>,
-        http: TcpListener,
-        https: Option<TcpListener>,
-    ) -> Result<(), NodeError> {
-        let node = self.start(&plan, rtmp, http, https)?;
+    pub(super) fn add(&mut self, mut plan: NodePlan, sockets: Sockets) -> Result<(), NodeError> {
+        let node = self.start(&plan, sockets)?;
         plan.mesh = node.mesh();
         self.nodes.push((plan, Some(node)));
         Ok(())
     }
 
-    fn start(
-        &self,
-        plan: &NodePlan,
-        rtmp: Option<TcpListener>,
-        http: TcpListener,
-        https: Option<TcpListener>,
-    ) -> Result<Node, NodeError> {
-        let is_ingest = plan.rtmp.is_some();
+    fn start(&self, plan: &NodePlan, sockets: Sockets) -> Result<Node, NodeError> {
         let node = Node::start(NodeConfig {
             identity: plan.identity.clone(),
             name: plan.name.clone(),
@@ -124,10 +135,10 @@ impl DemoNodes {
             join: plan.join.clone(),
             topology: Topology::Static,
             upload: None,
-            rtmp,
+            rtmp: sockets.rtmp,
             inputs: Inputs::default(),
-            http: Some(http),
-            https: https.zip(plan.https.as_ref().map(|(_, tls)| Arc::clone(tls))),
+            http: Some(sockets.http),
+            https: sockets.https.zip(plan.tls.clone()),
             limits: Limits::default(),
             media: packager::Settings::default(),
             takeover: Takeover::default(),
@@ -140,34 +151,19 @@ impl DemoNodes {
             edges: self.edges.clone(),
             control: Some(Arc::clone(&self.switch) as Arc<dyn Control>),
         })?;
-        if is_ingest {
+        if plan.rtmp.is_some() {
             node.play(StreamName::parse("demo").expect("a valid name"), self.film.clone());
         }
         Ok(node)
     }
 
-    /// Binds its sockets and starts it.
-    async fn start_again(&self, plan: &NodePlan) -> Result<Node, NodeError> {
-        let rtmp = match plan.rtmp {
-            Some(addr) => Some(listen(addr, "rtmp").await?),
-            None => None,
-        };
-        let https = match &plan.https {
-            Some((addr, _)) => Some(listen(*addr, "https").await?),
-            None => None,
-        };
-        self.start(plan, rtmp, listen(plan.http, "http").await?, https)
-    }
-
-    /// Does what is ordered until it is to stop; then drains all nodes, in their order.
-    pub(super) async fn run(mut self, mut orders: Orders, stop: CancellationToken) {
-        while let Some(Some(order)) = stop.run_until_cancelled(orders.0.recv()).await {
+    /// Obeys orders until `stop`; then drains all nodes, in the order of the line.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, stop: CancellationToken) {
+        while let Some(Some(order)) = stop.run_until_cancelled(orders.recv()).await {
             self.obey(order).await;
         }
-        for (_, node) in self.nodes {
-            if let Some(node) = node {
-                node.shutdown().await;
-            }
+        for node in self.nodes.into_iter().filter_map(|(_, node)| node) {
+            node.shutdown().await;
         }
     }
 
@@ -176,18 +172,18 @@ impl DemoNodes {
         match (run, node.take()) {
             (false, Some(running)) => {
                 self.switch.running[at].store(false, Ordering::Relaxed);
-                tracing::info!(node = plan.name, "stops, as the page has asked");
+                tracing::info!(node = plan.name, "node stopped from the page");
                 running.shutdown().await;
             }
             (true, None) => {
                 let (plan, _) = &self.nodes[at];
-                match self.start_again(plan).await {
+                match Sockets::bind(plan).await.and_then(|sockets| self.start(plan, sockets)) {
                     Ok(node) => {
-                        tracing::info!(node = plan.name, "runs again, as the page has asked");
+                        tracing::info!(node = plan.name, "node started again from the page");
                         self.nodes[at].1 = Some(node);
                         self.switch.running[at].store(true, Ordering::Relaxed);
                     }
-                    Err(error) => tracing::error!(node = plan.name, "can't be started again: {error}"),
+                    Err(error) => tracing::error!(node = plan.name, "node can't start again: {error}"),
                 }
             }
             (_, as_it_was) => *node = as_it_was,

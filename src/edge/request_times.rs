@@ -106,7 +106,7 @@ const EACH: u64 = 32;
 /// Chooses the requests that are timed, by [`RequestKind`]. The low [`Pace::BITS`] bits hold the second, the others the
 /// number of requests in that second. Two threads that begin a second at once may both count from 0.
 #[derive(Debug, Default)]
-struct Pace([AtomicU64; RequestKind::ALL.len()]);
+struct Pace([AtomicU64; RequestKind::COUNT]);
 
 impl Pace {
     /// 2^24 seconds are half a year.

@@ -1,31 +1,21 @@
-//! Who may publish: the one point that every push passes, whatever its protocol.
+//! Authorisation: every push passes here, whatever its protocol.
 
 use super::hook::Hook;
 use super::keys::Keys;
 use super::publish_request::{BoxFuture, Denied, PublishRequest};
 
-/// The one point that every publish passes.
+/// Decides whether a push is allowed.
 pub trait Authorizer: Send + Sync + 'static {
-    /// Lets a publish through, or says why not.
+    /// Allows a push, or says why not.
     fn authorize(&self, request: PublishRequest) -> BoxFuture<'_, Result<(), Denied>>;
 }
 
-/// Lets everybody publish.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AllowAll;
-
-impl Authorizer for AllowAll {
-    fn authorize(&self, _: PublishRequest) -> BoxFuture<'_, Result<(), Denied>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-/// Lets through what both the keys and the hook let through.
-#[derive(Debug)]
+/// Allows a push that both the keys and the hook allow; by default every push.
+#[derive(Debug, Default)]
 pub struct KeysThenHook {
-    /// Asked first.
+    /// The publish keys, which are asked first.
     pub keys: Keys,
-    /// Asked then.
+    /// The `on_publish` hook, which is asked second.
     pub hook: Option<Hook>,
 }
 
@@ -34,11 +24,11 @@ impl Authorizer for KeysThenHook {
         Box::pin(async move {
             self.keys.authorize(&request).await?;
             let Some(hook) = self.hook.as_ref().filter(|_| request.protocol != "file") else { return Ok(()) };
-            let asked = hook.ask(&request).await;
-            if let Err(denied) = &asked {
+            let answer = hook.ask(&request).await;
+            if let Err(denied) = &answer {
                 self.keys.refused(&request, denied).await;
             }
-            asked
+            answer
         })
     }
 }

@@ -1,23 +1,23 @@
-//! How much a push sends (pure).
+//! The bit rate of a push (pure).
 
 use std::time::Duration;
 
 use damson_core::model::time::Time;
 
-/// A push may be above its limit for as long as it takes to send so much of what the limit allows: a burst after a pause, a keyframe.
+/// A push may send this much time's worth of its limit at once: a burst after a pause, a keyframe.
 pub(super) const BURST: Duration = Duration::from_secs(10);
 
-/// A bucket that leaks at the limit, and overflows at [`BURST`] of it.
+/// A leaky bucket: it leaks at the limit, and overflows at [`BURST`] of it.
 #[derive(Debug, Default)]
 pub(super) struct BitRate {
-    /// What is in it, in bytes.
+    /// The level of the bucket, in bytes.
     level: u64,
-    /// When that was so.
+    /// The time at which the level was computed.
     at: Time,
 }
 
 impl BitRate {
-    /// Counts bytes that have come. Tells whether they are too many for `limit`, in bits per second.
+    /// Counts received bytes, and tells whether they exceed `limit`, in bits per second.
     pub(super) fn overflows(&mut self, limit: u64, now: Time, bytes: usize) -> bool {
         let of = |span: Duration| u64::try_from(u128::from(limit) * span.as_micros() / 8_000_000).unwrap_or(u64::MAX);
         self.level = self.level.saturating_sub(of(now.since(self.at))).saturating_add(bytes as u64);
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_for_long_above_the_limit_overflows() {
-        // After how many seconds of so many bytes each 100 ms, at a limit of 1 Mb/s.
+        // The second in which it overflows with so many bytes each 100 ms, at a limit of 1 Mb/s.
         let overflows = |bytes: usize| {
             let mut rate = BitRate::default();
             (0..3_000_u64).find(|n| rate.overflows(1_000_000, Time::from_millis(n * 100), bytes)).map(|n| n / 10)

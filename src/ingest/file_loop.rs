@@ -1,9 +1,9 @@
-//! An .mp4 file looped in real time, published like any encoder's push.
+//! An .mp4 file that is looped in real time and published like an encoder's push.
 
-use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bytes::Bytes;
 use damson_core::demux::bmff::{BmffError, Handler, Header, Movie, MovieTrack};
 use damson_core::demux::file_loop::{FilmSample, Looped, Reel};
 use damson_core::demux::{file_loop as film, flv};
@@ -12,47 +12,51 @@ use damson_core::packager::Input;
 use tokio_util::sync::CancellationToken;
 
 use super::publish_request::{Eviction, PublishRequest, Refused};
-use super::publish_session::Gone;
+use super::publish_session::PublishSession;
 use super::registry::PublishRegistry;
 use crate::clock;
 
 /// The longest file, in bytes: it is held in memory.
 pub const FILE_LEN_MAX: u64 = 1 << 30;
 
-/// Why a file can't be looped.
+/// The length of the file's beginning that a new presentation gets at once: the packager measures GOPs for up to 4 s before
+/// it lists a stream, and a file needs no such wait. The newest of these frames is the live one.
+const HEAD_START: Duration = Duration::from_secs(4);
+
+/// The reason why a file can't be looped.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {fault}", path.display())]
 pub struct FileError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The fault.
     pub fault: FileFault,
 }
 
-/// What can be wrong with a file.
+/// A fault of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileFault {
-    /// It can't be opened or read.
+    /// The file can't be opened or read.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// It isn't a plain .mp4 file.
-    #[error("not an .mp4 file that can be read: {0}")]
+    /// The file isn't a plain .mp4 file.
+    #[error("not a readable .mp4 file: {0}")]
     Mp4(#[from] BmffError),
-    /// It has no `moov`.
-    #[error("not an .mp4 file that can be read: it has no moov")]
+    /// The file has no `moov` box.
+    #[error("not a readable .mp4 file: it has no moov box")]
     NoMovie,
-    /// Longer than [`FILE_LEN_MAX`].
-    #[error("{0} bytes; at most 1 GiB can be looped")]
+    /// The file is longer than [`FILE_LEN_MAX`].
+    #[error("the file has {0} bytes; at most 1 GiB can be looped")]
     TooLong(u64),
-    /// Fragments carry times that the reader doesn't keep.
-    #[error("a fragmented file: make it plain with `ffmpeg -i IN -c copy -movflags +faststart OUT.mp4`")]
+    /// The file is fragmented: the reader doesn't keep the times of fragments.
+    #[error("the file is fragmented; make it plain with `ffmpeg -i IN -c copy -movflags +faststart OUT.mp4`")]
     Fragmented,
-    /// Neither H.264 nor AAC.
-    #[error("no H.264 and no AAC track with frames in it")]
+    /// The file has neither H.264 nor AAC.
+    #[error("the file has no frames of H.264 or AAC; convert it with `ffmpeg -i IN -c:v libx264 -c:a aac OUT.mp4`")]
     NoTrack,
 }
 
-/// A file that was read, ready to be looped.
+/// A file in memory, ready to be looped.
 #[derive(Debug, Clone)]
 pub struct FileLoop {
     film: Looped,
@@ -61,79 +65,71 @@ pub struct FileLoop {
 
 impl FileLoop {
     /// Reads the first H.264 and the first AAC track of a plain .mp4 file into memory.
+    ///
+    /// # Errors
+    /// The file can't be read or looped.
     pub async fn open(path: impl Into<PathBuf>) -> Result<FileLoop, FileError> {
         let path = path.into();
-        let read = {
-            let path = path.clone();
-            tokio::task::spawn_blocking(move || read(&path))
-        };
-        let reels = read.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
-        Ok(FileLoop::of(reels.map_err(|fault| FileError { path, fault })?))
+        let reels = read(&path).await.and_then(|file| samples_of(&file));
+        FileLoop::of(path, reels)
     }
 
-    /// The same of a file in memory, which `name` calls.
-    pub fn read(name: impl Into<PathBuf>, bytes: &[u8]) -> Result<FileLoop, FileError> {
-        let reels = samples_of(Cursor::new(bytes), bytes.len() as u64);
-        Ok(FileLoop::of(reels.map_err(|fault| FileError { path: name.into(), fault })?))
+    /// Does what [`open`](Self::open) does, for a file in memory that is called `name`.
+    ///
+    /// # Errors
+    /// The file can't be looped.
+    pub fn read(name: impl Into<PathBuf>, file: impl Into<Bytes>) -> Result<FileLoop, FileError> {
+        FileLoop::of(name.into(), samples_of(&file.into()))
     }
 
-    fn of(reels: Vec<Reel>) -> FileLoop {
+    fn of(path: PathBuf, reels: Result<Vec<Reel>, FileFault>) -> Result<FileLoop, FileError> {
+        let reels = reels.map_err(|fault| FileError { path, fault })?;
         let has = |track| Some(reels.iter().any(|reel| reel.track == track));
         let announced = Announced { video: has(flv::VIDEO), audio: has(flv::AUDIO) };
-        FileLoop { film: Looped::new(reels), announced }
+        Ok(FileLoop { film: Looped::new(reels), announced })
     }
 
-    /// Publishes it as `stream` until `shutdown` (`None`), or until its session is ended.
+    /// Publishes the file as `stream` until `shutdown` (`None`), or until its session is evicted.
+    ///
+    /// # Errors
+    /// The push is refused.
     pub async fn run(
         mut self,
         registry: &PublishRegistry,
         stream: StreamName,
         shutdown: CancellationToken,
     ) -> Result<Option<Eviction>, Refused> {
-        let request = PublishRequest {
-            stream,
-            rendition: None,
-            app: "live".to_owned(),
-            query: None,
-            remote: None,
-            protocol: "file",
-        };
-        let mut session = registry.publish(request).await?;
+        let head_start = if registry.resumes(&stream).await { Duration::ZERO } else { HEAD_START };
+        let mut session = registry.publish(PublishRequest::new(stream, None, "file")).await?;
+        let publish = self.publish(&mut session, head_start);
+        Ok(shutdown.run_until_cancelled(publish).await.and_then(Result::err))
+    }
+
+    async fn publish(&mut self, session: &mut PublishSession, head_start: Duration) -> Result<(), Eviction> {
         let started = clock::now();
-        let fed: Result<(), Gone> = async {
-            session.attach(film::CLOCK, self.announced).await?;
-            for (track, config) in self.film.configs() {
-                session.input(Input::Config { track, config }).await?;
-            }
-            while let Some(due) = self.film.next_unit() {
-                let at = clock::instant(started + due.after).into();
-                tokio::select! {
-                    biased;
-                    () = shutdown.cancelled() => break,
-                    () = tokio::time::sleep_until(at) => session.input(Input::Unit(due.unit)).await?,
-                }
-            }
-            Ok(())
+        session.attach(film::CLOCK, self.announced).await?;
+        for (track, config) in self.film.configs() {
+            session.input(Input::Config { track, config }).await?;
         }
-        .await;
-        match fed {
-            Ok(()) => Ok(None),
-            Err(Gone) => Ok(Some(session.evicted().await)),
+        while let Some(due) = self.film.next_unit() {
+            let at = started + due.after.saturating_sub(head_start);
+            tokio::time::sleep_until(clock::instant(at).into()).await;
+            session.input(Input::Unit(due.unit)).await?;
         }
+        Ok(())
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Reel>, FileFault> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
+async fn read(path: &Path) -> Result<Bytes, FileFault> {
+    let len = tokio::fs::metadata(path).await?.len();
     if len > FILE_LEN_MAX {
         return Err(FileFault::TooLong(len));
     }
-    samples_of(BufReader::new(file), len)
+    Ok(tokio::fs::read(path).await?.into())
 }
 
-fn samples_of(mut file: impl Read + Seek, len: u64) -> Result<Vec<Reel>, FileFault> {
-    let movie = movie(&mut file, len)?;
+fn samples_of(file: &Bytes) -> Result<Vec<Reel>, FileFault> {
+    let movie = movie(file)?;
     if !movie.has_samples() && movie.fragmented {
         return Err(FileFault::Fragmented);
     }
@@ -142,58 +138,48 @@ fn samples_of(mut file: impl Read + Seek, len: u64) -> Result<Vec<Reel>, FileFau
         let usable = |track: &&MovieTrack| track.handler == handler && matches!(track.config, Ok(Some(_)));
         let mut tracks = movie.tracks.iter().filter(usable).filter(|track| track.samples().next().is_some());
         if let Some(track) = tracks.next() {
-            reels.extend(reel(&mut file, len, track, input)?);
+            reels.extend(reel(file, track, input)?);
         }
     }
     if reels.is_empty() { Err(FileFault::NoTrack) } else { Ok(reels) }
 }
 
-/// The file's `moov`, wherever it stands.
-fn movie(file: &mut (impl Read + Seek), len: u64) -> Result<Movie, FileFault> {
+/// Reads the file's `moov` box, wherever it stands.
+fn movie(file: &Bytes) -> Result<Movie, FileFault> {
     let mut at = 0;
-    while at < len {
-        let mut bytes = [0; Header::LEN_MAX];
-        let there = usize::try_from(len - at).unwrap_or(Header::LEN_MAX).min(Header::LEN_MAX);
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut bytes[..there])?;
-        let header = Header::read(&bytes[..there], at)?.ok_or(BmffError::Cut { at: len })?;
-        let content = at + header.len;
-        let end = header.content.map_or(Some(len), |size| content.checked_add(size)).filter(|&end| end <= len);
-        let Some(end) = end else { return Err(BmffError::Cut { at: len }.into()) };
-        if header.kind.0 == *b"moov" {
-            file.seek(SeekFrom::Start(content))?;
-            let mut moov = Vec::new();
-            file.take(end - content).read_to_end(&mut moov)?;
-            return Ok(Movie::read(&moov.into(), content)?);
+    while at < file.len() {
+        let header = Header::read(&file[at..], at as u64)?;
+        let bounds = header.and_then(|header| {
+            let content = at + usize::try_from(header.len).ok()?;
+            let size = header.content.map_or(Some(file.len().checked_sub(content)?), |size| usize::try_from(size).ok());
+            Some((header.kind, content, content.checked_add(size?).filter(|&end| end <= file.len())?))
+        });
+        let (kind, content, end) = bounds.ok_or(BmffError::Cut { at: file.len() as u64 })?;
+        if kind.0 == *b"moov" {
+            return Ok(Movie::read(&file.slice(content..end), content as u64)?);
         }
         at = end;
     }
     Err(FileFault::NoMovie)
 }
 
-/// A track's samples, and its headers.
-fn reel(
-    file: &mut (impl Read + Seek),
-    len: u64,
-    track: &MovieTrack,
-    input: InputTrack,
-) -> Result<Option<Reel>, FileFault> {
+/// Reads a track's samples and headers.
+fn reel(file: &Bytes, track: &MovieTrack, input: InputTrack) -> Result<Option<Reel>, FileFault> {
     let Ok(Some(config)) = &track.config else { return Ok(None) };
     let mut start = None;
     let mut samples = Vec::new();
     for place in track.samples().filter(|place| place.len > 0) {
-        if place.offset.saturating_add(place.len.into()) > len {
-            return Err(BmffError::Cut { at: len }.into());
+        let from = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        let to = from.saturating_add(place.len as usize);
+        if to > file.len() {
+            return Err(BmffError::Cut { at: file.len() as u64 }.into());
         }
-        let mut data = vec![0; place.len as usize];
-        file.seek(SeekFrom::Start(place.offset))?;
-        file.read_exact(&mut data)?;
         start.get_or_insert(place.dts);
         samples.push(FilmSample {
             duration: place.duration.max(1),
             composition_offset: place.composition_offset,
             keyframe: place.keyframe,
-            data: data.into(),
+            data: file.slice(from..to),
         });
     }
     let (config, scale) = (config.clone(), track.timescale);
@@ -202,8 +188,6 @@ fn reel(
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use damson_core::model::CodecConfig;
 
@@ -245,7 +229,7 @@ mod tests {
             let error = FileLoop::open(&path).await.expect_err("not a film").to_string();
             assert_eq!(error, format!("{}: {expect}", path.display()));
         };
-        check("text", b"not a film at all", "not an .mp4 file that can be read: it ends too early, at byte 17").await;
+        check("text", b"not a film at all", "not a readable .mp4 file: it ends too early, at byte 17").await;
         let mut film = std::fs::read(fixture()).expect("the fixture");
         // Sample entries under other names are of codecs that aren't known.
         for (name, other) in [(b"avc1", b"xvc1"), (b"mp4a", b"xp4a")] {
@@ -255,7 +239,12 @@ mod tests {
                 }
             }
         }
-        check("codecs", &film, "no H.264 and no AAC track with frames in it").await;
+        check(
+            "codecs",
+            &film,
+            "the file has no frames of H.264 or AAC; convert it with `ffmpeg -i IN -c:v libx264 -c:a aac OUT.mp4`",
+        )
+        .await;
         let missing = FileLoop::open(folder.path().join("missing")).await.expect_err("nothing there");
         assert!(matches!(missing.fault, FileFault::Io(_)), "{missing}");
     }

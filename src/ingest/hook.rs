@@ -1,86 +1,72 @@
-//! `on_publish`: somebody else decides who may push, asked over HTTP at each attempt.
+//! The `on_publish` hook: an HTTP server of the operator decides who may push. It is asked at each attempt.
 //!
 //! ```text
 //! POST URL     {"stream":"cam1","rendition":null,"app":"live","protocol":"srt","address":"192.0.2.1:40000","key":"...","query":"key=..."}
-//! 2xx          it may push
-//! else         it may not, and is told the answer's first line
+//! 2xx          the push is allowed
+//! other        the push is refused; the encoder is told the first line of the answer
 //! ```
 //!
-//! Where there are publish keys, too, both have to agree; the keys are asked first. No answer in time is a refusal. A push
-//! of many HTTP requests is asked for once a key and an address, and again after it has ended; films that our own settings
-//! name are not asked for.
+//! Where publish keys are set, too, they are asked first, and both have to agree. No answer in time is a refusal. For a push
+//! of many HTTP requests the hook is asked once for each key and address, and again after the push has ended. It isn't asked
+//! for files that the settings name.
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
 
 use super::publish_request::{Denied, PublishRequest};
 use crate::net::http_client::HttpClient;
 
-/// What of an answer is told, in characters.
-const WORD_LEN_MAX: usize = 200;
+/// The longest reason that the encoder is told, in characters.
+const REASON_LEN_MAX: usize = 200;
 
-/// Whom to ask.
+/// The hook's server.
 #[derive(Clone, Debug)]
 pub struct Hook {
-    /// How.
+    /// The client that asks.
     pub client: HttpClient,
-    /// Where.
+    /// The URL that is asked.
     pub url: Url,
-    /// How long an answer may take.
+    /// The longest that an answer may take.
     pub timeout: Duration,
-}
-
-/// The body of the request.
-#[derive(Serialize)]
-struct HookRequest<'a> {
-    stream: &'a str,
-    rendition: Option<&'a str>,
-    app: &'a str,
-    protocol: &'a str,
-    address: Option<String>,
-    key: Option<&'a str>,
-    query: Option<&'a str>,
 }
 
 impl Hook {
     pub(super) async fn ask(&self, request: &PublishRequest) -> Result<(), Denied> {
-        let query = request.query.as_deref();
-        let asked = HookRequest {
-            stream: request.stream.as_str(),
-            rendition: request.rendition.as_ref().map(|rendition| rendition.as_str()),
-            app: &request.app,
-            protocol: request.protocol,
-            address: request.remote.map(|remote| remote.to_string()),
-            key: query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("key=")),
-            query,
-        };
-        let json = serde_json::to_vec(&asked).unwrap_or_default();
-        match timeout(self.timeout, self.client.post_json(&self.url, json.into())).await {
+        let body = json!({
+            "stream": request.stream.as_str(),
+            "rendition": request.rendition.as_ref().map(|rendition| rendition.as_str()),
+            "app": request.app,
+            "protocol": request.protocol,
+            "address": request.remote.map(|remote| remote.to_string()),
+            "key": request.key(),
+            "query": request.query,
+        });
+        // The hook's URL is the operator's; the encoder isn't told.
+        match timeout(self.timeout, self.client.post_json(&self.url, body.to_string().into())).await {
             Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
-            Ok(Ok(answer)) => Err(Denied(said(answer.status().as_u16(), answer.body()))),
+            Ok(Ok(answer)) => Err(Denied(reason(answer.status().as_u16(), answer.body()))),
             Ok(Err(error)) => {
-                // Its address is the operator's, and none of the encoder's.
-                tracing::error!(url = %self.url, %error, "on_publish: no answer, so nobody may push");
-                Err(Denied("who decides can't be asked".to_owned()))
+                tracing::error!(url = %self.url, %error, "on_publish can't be reached; all pushes are refused");
+                Err(Denied("on_publish can't be reached".to_owned()))
             }
             Err(_) => {
-                tracing::error!(url = %self.url, timeout = ?self.timeout, "on_publish: no answer, so nobody may push");
-                Err(Denied("who decides doesn't answer".to_owned()))
+                tracing::error!(url = %self.url, timeout = ?self.timeout, "on_publish timed out; all pushes are refused");
+                Err(Denied("on_publish timed out".to_owned()))
             }
         }
     }
 }
 
-/// The first line of a refusal.
-fn said(status: u16, body: &[u8]) -> String {
+/// Returns the first line of a refusal.
+fn reason(status: u16, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let line: String =
-        text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORD_LEN_MAX).collect();
+    let line = text.lines().next().unwrap_or_default();
+    let line: String = line.chars().filter(|c| !c.is_control()).take(REASON_LEN_MAX).collect();
     let line = line.trim();
-    if line.is_empty() { format!("on_publish says {status}") } else { line.to_owned() }
+    if line.is_empty() { format!("on_publish answered {status}") } else { line.to_owned() }
 }
 
 #[cfg(test)]
@@ -89,10 +75,10 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_its_first_line() {
-        let check = |body: &[u8], expect: &str| assert_eq!(said(403, body), expect);
+        let check = |body: &[u8], expect: &str| assert_eq!(reason(403, body), expect);
         check(b"no such customer\nstack trace", "no such customer");
-        check(b"", "on_publish says 403");
+        check(b"", "on_publish answered 403");
         check(b"\x1b[31mred\x07\r\n", "[31mred");
-        check(&[b'x'; 999], &"x".repeat(WORD_LEN_MAX));
+        check(&[b'x'; 999], &"x".repeat(REASON_LEN_MAX));
     }
 }

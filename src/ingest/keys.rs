@@ -1,53 +1,54 @@
-//! Publish keys: who knows a stream's key may push it.
+//! Publish keys: an encoder that knows a stream's key may push the stream.
 //!
-//! A key's entry is `STREAM=SALT:HASH`: 16 bytes of salt, and BLAKE3 of salt and key under a context of its own, both in
-//! hexadecimal. `*` stands for every stream without an entry. A stream may have several, so that keys can be changed one
-//! encoder after the other. Keys are random and long (`damson key` makes them), so that a fast hash is enough; whoever
-//! chooses one that can be guessed has it guessed at a rate of one a second an address, and from a stolen file at any.
+//! A key's entry is `STREAM=SALT:HASH`, with a salt of 16 bytes and the BLAKE3 hash of salt and key under a context of its
+//! own, both in hexadecimal. `*` stands for every stream without an entry. A stream may have several entries, so that its
+//! encoders can change keys one after the other. `damson key` makes random, long keys, so a fast hash is enough. A key that
+//! a person chooses can be guessed: at one attempt a second for each address over the network, and at any rate from a
+//! stolen settings file.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use damson_core::model::StreamName;
 use damson_core::model::time::Time;
+use parking_lot::Mutex;
 use tokio::time::sleep_until;
 
 use super::publish_request::{Denied, PublishRequest};
 use crate::{clock, observe};
 
-/// What makes these hashes none of another purpose (BLAKE3, derive_key mode).
+/// Sets these hashes apart from those of any other purpose (BLAKE3, derive_key mode).
 const CONTEXT: &str = "damson 2026 publish key";
-/// A salt, in bytes.
+/// The length of a salt, in bytes.
 const SALT_LEN: usize = 16;
-/// A key that is made here, in bytes.
+/// The length of a generated key, in bytes.
 const KEY_LEN: usize = 20;
-/// A wrong key costs its address so long, one after the other.
+/// The delay that each wrong key adds to the answers to its address.
 const WAIT: Duration = Duration::from_secs(1);
-/// And an answer so long at most: encoders give up after 10 s.
+/// The longest delay of an answer: encoders give up after 10 s.
 const WAIT_MAX: Duration = Duration::from_secs(8);
-/// Addresses that are remembered for a wrong key.
+/// The most addresses that are remembered for a wrong key.
 const ADDRESSES_MAX: usize = 4_096;
 
 /// One key of a stream, hashed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyEntry {
-    /// Whose; `None` for all that have none of their own.
+    /// The stream; `None` for all streams that have no entry of their own.
     pub stream: Option<StreamName>,
     salt: [u8; SALT_LEN],
     hash: blake3::Hash,
 }
 
 impl KeyEntry {
-    /// The entry of `key`.
+    /// Returns the entry of `key`.
     pub fn new(stream: Option<StreamName>, key: &str, salt: [u8; SALT_LEN]) -> Self {
         KeyEntry { stream, salt, hash: hash(&salt, key) }
     }
 
-    /// A new key, and its entry; `random` fills bytes with chance.
+    /// Returns a new key and its entry; `random` fills a slice with random bytes.
     pub fn generate(stream: Option<StreamName>, mut random: impl FnMut(&mut [u8])) -> (String, Self) {
         let (mut key, mut salt) = ([0; KEY_LEN], [0; SALT_LEN]);
         random(&mut key);
@@ -57,7 +58,7 @@ impl KeyEntry {
         (key, entry)
     }
 
-    /// In constant time, as [`blake3::Hash`] compares.
+    /// Tells whether the entry is that of `key`, in constant time: see [`blake3::Hash`].
     fn is_of(&self, key: &str) -> bool {
         self.hash == hash(&self.salt, key)
     }
@@ -78,16 +79,16 @@ impl fmt::Display for KeyEntry {
     }
 }
 
-/// As little as a log may show.
+/// Shows the stream alone, since it may end up in a log.
 impl fmt::Debug for KeyEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyEntry({:?})", self.stream)
     }
 }
 
-/// Why a text is no entry. The text isn't shown: it may be a key.
+/// The reason why a text isn't an entry. It doesn't show the text, which may be a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a publish key's entry is STREAM=SALT:HASH, as `damson key STREAM` prints it: {0}")]
+#[error("a publish key is set as STREAM=SALT:HASH, which `damson key STREAM` prints: {0}")]
 pub struct KeyEntryError(String);
 
 impl FromStr for KeyEntry {
@@ -95,36 +96,32 @@ impl FromStr for KeyEntry {
 
     fn from_str(text: &str) -> Result<Self, KeyEntryError> {
         let fault = |why: &str| KeyEntryError(why.to_owned());
-        let (stream, rest) = text.split_once('=').ok_or_else(|| fault("there is no '='"))?;
+        let (stream, rest) = text.split_once('=').ok_or_else(|| fault("'=' is missing"))?;
         let stream = match stream {
             "*" => None,
             name => Some(StreamName::parse(name).map_err(|error| KeyEntryError(error.to_string()))?),
         };
-        let (salt, hash) = rest.split_once(':').ok_or_else(|| fault("there is no ':' (a key itself is no entry)"))?;
-        let mut bytes = [0; SALT_LEN];
-        if salt.len() != SALT_LEN * 2 || !salt.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(fault("the salt has no 32 hexadecimal digits"));
-        }
-        for (byte, digits) in bytes.iter_mut().zip(salt.as_bytes().as_chunks::<2>().0) {
-            let digits = std::str::from_utf8(digits).unwrap_or_default();
-            *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
-        }
-        let hash = blake3::Hash::from_hex(hash).map_err(|_| fault("the hash has no 64 hexadecimal digits"))?;
-        Ok(KeyEntry { stream, salt: bytes, hash })
+        let (salt, hash) =
+            rest.split_once(':').ok_or_else(|| fault("':' is missing; the hash is set, and not the key itself"))?;
+        let is_hex = salt.len() == SALT_LEN * 2 && salt.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let salt = u128::from_str_radix(salt, 16).ok().filter(|_| is_hex);
+        let salt = salt.ok_or_else(|| fault("the salt must have 32 hexadecimal digits"))?.to_be_bytes();
+        let hash = blake3::Hash::from_hex(hash).map_err(|_| fault("the hash must have 64 hexadecimal digits"))?;
+        Ok(KeyEntry { stream, salt, hash })
     }
 }
 
-/// Lets through who knows the stream's key, and everybody to a stream that has none.
+/// Allows a push that has a key of its stream, and any push of a stream without one.
 #[derive(Debug, Default)]
 pub struct Keys {
     entries: BTreeMap<Option<StreamName>, Vec<KeyEntry>>,
-    /// Until when an address's wrong keys are being answered.
+    /// The time until which answers to an address are delayed.
     slowed: Mutex<BTreeMap<IpAddr, Time>>,
     refused: observe::Ingest,
 }
 
 impl Keys {
-    /// These keys, and where refusals are counted.
+    /// Makes the check of these keys, which counts refusals in `refused`.
     pub fn new(entries: impl IntoIterator<Item = KeyEntry>, refused: observe::Ingest) -> Self {
         let mut keys = Keys { refused, ..Keys::default() };
         for entry in entries {
@@ -134,24 +131,27 @@ impl Keys {
     }
 
     fn check(&self, request: &PublishRequest) -> Result<(), Denied> {
-        // Our own settings name what these publish.
+        // The operator has named this source in the settings.
         if request.remote.is_none() {
             return Ok(());
         }
-        let own = self.entries.get(&Some(request.stream.clone()));
+        let stream = &request.stream;
+        let own = self.entries.get(&Some(stream.clone()));
         let Some(entries) = own.or_else(|| self.entries.get(&None)) else { return Ok(()) };
-        let pairs = request.query.iter().flat_map(|query| query.split('&'));
-        let Some(key) = pairs.filter_map(|pair| pair.strip_prefix("key=")).next() else {
-            return Err(Denied(format!("stream {} needs its publish key: key=KEY in the URL", request.stream)));
+        let Some(key) = request.key() else {
+            return Err(Denied(format!("stream {stream} needs a publish key: add ?key=KEY to the URL")));
         };
-        // All of them are looked at, so that time doesn't tell which was the one.
+        // All entries are compared, so that the time doesn't tell which one matched.
         let known = entries.iter().fold(false, |known, entry| known | entry.is_of(key));
-        if known { Ok(()) } else { Err(Denied(format!("that isn't a publish key of stream {}", request.stream))) }
+        if known {
+            return Ok(());
+        }
+        Err(Denied(format!("key rejected for stream {stream}; create one with damson key {stream}")))
     }
 
-    /// When a refused address is to be answered.
+    /// Returns the time at which a refused address may be answered.
     fn answer_at(&self, now: Time, address: IpAddr) -> Time {
-        let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slowed = self.slowed.lock();
         slowed.retain(|_, until| *until > now);
         if slowed.len() >= ADDRESSES_MAX && !slowed.contains_key(&address) {
             return now + WAIT_MAX;
@@ -161,19 +161,19 @@ impl Keys {
         *until
     }
 
-    /// Counts a refusal, and holds the answer up: who guesses, guesses slowly.
+    /// Counts a refusal, and delays the answer, so that keys can't be guessed quickly.
     pub(super) async fn refused(&self, request: &PublishRequest, denied: &Denied) {
         let Some(remote) = request.remote else { return };
         let (stream, protocol) = (&request.stream, request.protocol);
-        tracing::warn!(%stream, %remote, protocol, "refused: {denied}");
+        tracing::warn!(%stream, %remote, protocol, "publisher refused: {denied}");
         self.refused.keys_refused.inc();
         sleep_until(clock::instant(self.answer_at(clock::now(), remote.ip().to_canonical())).into()).await;
     }
 
-    /// Checks the key of a push; one that is refused waits before it is told.
+    /// Checks the key of a push; the answer to a refused one is delayed.
     ///
     /// # Errors
-    /// The push has no key, or not the stream's.
+    /// The push has no key, or the wrong one.
     pub(super) async fn authorize(&self, request: &PublishRequest) -> Result<(), Denied> {
         let checked = self.check(request);
         if let Err(denied) = &checked {
@@ -188,14 +188,9 @@ mod tests {
     use super::*;
 
     fn request(stream: &str, query: Option<&str>) -> PublishRequest {
-        PublishRequest {
-            stream: StreamName::parse(stream).expect("a name"),
-            rendition: None,
-            app: "live".to_owned(),
-            query: query.map(str::to_owned),
-            remote: Some(([192, 0, 2, 1], 9).into()),
-            protocol: "rtmp",
-        }
+        let stream = StreamName::parse(stream).expect("a name");
+        let query = query.map(str::to_owned);
+        PublishRequest { query, ..PublishRequest::new(stream, Some(([192, 0, 2, 1], 9).into()), "rtmp") }
     }
 
     fn keys() -> Keys {
@@ -216,12 +211,12 @@ mod tests {
         };
         check("cam1", Some("key=one"), Ok(()));
         check("cam1", Some("token=x&key=two"), Ok(()));
-        check("cam1", Some("key=rest"), Err("that isn't a publish key of stream cam1"));
+        check("cam1", Some("key=rest"), Err("key rejected for stream cam1; create one with damson key cam1"));
         check("cam1", Some("key=one&key=two"), Ok(()));
-        check("cam1", Some("key="), Err("that isn't a publish key of stream cam1"));
-        check("cam1", None, Err("stream cam1 needs its publish key: key=KEY in the URL"));
+        check("cam1", Some("key="), Err("key rejected for stream cam1; create one with damson key cam1"));
+        check("cam1", None, Err("stream cam1 needs a publish key: add ?key=KEY to the URL"));
         check("cam2", Some("key=rest"), Ok(()));
-        check("cam2", Some("key=one"), Err("that isn't a publish key of stream cam2"));
+        check("cam2", Some("key=one"), Err("key rejected for stream cam2; create one with damson key cam2"));
         let open = Keys::new([], observe::Ingest::default());
         assert_eq!(open.check(&request("cam1", None)), Ok(()));
         assert_eq!(
@@ -268,6 +263,6 @@ mod tests {
         }
         assert_eq!(wait([192, 0, 2, 3]), 8, "more addresses than are remembered");
         assert_eq!(keys.answer_at(now + WAIT_MAX, [192, 0, 2, 1].into()).since(now), WAIT_MAX + WAIT, "forgotten");
-        assert!(keys.slowed.lock().expect("no test panics").len() <= ADDRESSES_MAX);
+        assert!(keys.slowed.lock().len() <= ADDRESSES_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! One stream's publication: the task that runs its packager, from its first push to its ENDLIST.
+//! One stream's publication: the task that runs its packager, from the first push to the ENDLIST.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -16,13 +16,13 @@ use super::publish_request::{Eviction, PartSink};
 use super::settings::Settings;
 use crate::clock;
 
-/// What cuts a stream's access units into parts: the packager, and in tests a recorder.
+/// Cuts a stream's access units into parts: the packager, or in tests a recorder.
 pub trait Packaging: Send {
-    /// As the packager's.
+    /// Does what [`Packager::handle`] does.
     fn handle(&mut self, clocks: Clocks, input: Input);
-    /// As the packager's.
+    /// Does what [`Packager::poll_output`] does.
     fn poll_output(&mut self) -> Option<Output>;
-    /// As the packager's.
+    /// Does what [`Packager::poll_timeout`] does.
     fn poll_timeout(&self) -> Option<Time>;
 }
 
@@ -40,228 +40,200 @@ impl Packaging for Packager {
     }
 }
 
-/// Makes a stream's packager, to go on where the swarm is.
+/// Makes a stream's packager, which resumes from what the swarm holds.
 pub type NewPackaging = Arc<dyn Fn(&StreamName, Option<Resume>) -> Box<dyn Packaging> + Send + Sync>;
 
-/// A push that feeds the stream.
+/// What the publications of a node share.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) active: Arc<Active>,
+    pub(super) sink: Arc<dyn PartSink>,
+    pub(super) packaging: NewPackaging,
+}
+
+/// A push of the stream, or of a rendition of it.
 struct Push {
     from: Pushed,
     attached: bool,
     bit_rate: BitRate,
 }
 
-impl Push {
-    fn new(from: Pushed) -> Self {
-        Push { from, attached: false, bit_rate: BitRate::default() }
-    }
-}
-
 pub(super) struct Publication {
     stream: StreamName,
-    control: mpsc::UnboundedReceiver<PublicationCommand>,
-    active: Arc<Active>,
-    sink: Arc<dyn PartSink>,
-    packaging: NewPackaging,
-    settings: Settings,
-    /// There is one from the first attachment to the end of the life.
+    commands: mpsc::UnboundedReceiver<PublicationCommand>,
+    shared: Arc<Shared>,
+    /// Exists from the first attachment to the end of the presentation.
     packager: Option<Box<dyn Packaging>>,
-    /// One a rendition.
+    /// One push for each rendition.
     pushes: BTreeMap<PushId, Push>,
-    /// Who is asked first for the next frame.
+    /// The push that is polled first for the next input.
     turn: PushId,
     /// The newest epoch that was claimed here.
     epoch: Option<Epoch>,
     alarm: clock::Alarm,
 }
 
-enum Event {
-    Control(Option<PublicationCommand>),
-    Timeout,
-    /// `None`: the session was dropped.
-    Fed(PushId, Option<PushInput>),
-}
-
 impl Publication {
     pub(super) fn new(
         stream: StreamName,
-        control: mpsc::UnboundedReceiver<PublicationCommand>,
-        active: Arc<Active>,
-        sink: Arc<dyn PartSink>,
-        packaging: NewPackaging,
-        settings: Settings,
+        commands: mpsc::UnboundedReceiver<PublicationCommand>,
+        shared: Arc<Shared>,
     ) -> Self {
-        Publication {
-            stream,
-            control,
-            active,
-            sink,
-            packaging,
-            settings,
-            packager: None,
-            pushes: BTreeMap::new(),
-            turn: PushId(0),
-            epoch: None,
-            alarm: clock::Alarm::default(),
-        }
+        let (pushes, alarm) = (BTreeMap::new(), clock::Alarm::default());
+        Publication { stream, commands, shared, packager: None, pushes, turn: PushId(0), epoch: None, alarm }
     }
 
     pub(super) async fn run(mut self) {
         loop {
-            match self.event().await {
-                Event::Control(Some(PublicationCommand::Begin(feed, pushed))) => {
-                    self.detach(feed).await;
-                    self.pushes.insert(feed, Push::new(pushed));
-                }
-                Event::Control(Some(PublicationCommand::Superseded(epoch))) => self.superseded(epoch),
-                Event::Control(Some(PublicationCommand::End)) => {
-                    for feed in self.pushes.keys().copied().collect::<Vec<_>>() {
-                        self.detach(feed).await;
-                    }
-                    self.input(Input::End);
-                    self.packager = None;
-                }
-                // The other end is held for as long as the stream is active.
-                Event::Control(None) => break,
-                Event::Timeout => self.input(Input::Timeout),
-                Event::Fed(feed, Some(fed)) => self.fed(feed, fed).await,
-                Event::Fed(feed, None) => self.detach(feed).await,
+            let timeout = self.packager.as_ref().and_then(|packager| packager.poll_timeout());
+            // Timers come before inputs: they are rare, and a full queue must not starve them.
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    // The other end is held for as long as the stream is active.
+                    None => break,
+                },
+                () = self.alarm.until(timeout) => self.input(Input::Timeout),
+                (push, input) = next(&mut self.pushes, &mut self.turn) => match input {
+                    Some(input) => self.push_input(push, input).await,
+                    None => self.detach(push).await,
+                },
             }
-            // A packager that waits for nothing has no life to end: its publisher never sent what could begin one.
+            // A packager without a deadline has no presentation to end: its publisher sent no media.
             let waits = self.packager.as_ref().is_some_and(|packager| packager.poll_timeout().is_some());
             let idle = !waits && self.pushes.is_empty();
-            if idle && self.active.forget(&self.stream, &self.control) {
+            if idle && self.shared.active.forget(&self.stream, &self.commands) {
                 break;
             }
         }
-        tracing::info!(stream = %self.stream, "the publication is over");
-        self.sink.ended(&self.stream);
+        tracing::debug!(stream = %self.stream, "the publication is over");
+        self.shared.sink.ended(&self.stream);
     }
 
-    async fn event(&mut self) -> Event {
-        let timeout = self.packager.as_ref().and_then(|packager| packager.poll_timeout());
-        // Timers before frames: they are rare, and a full queue mustn't starve them.
-        tokio::select! {
-            biased;
-            control = self.control.recv() => Event::Control(control),
-            () = self.alarm.until(timeout) => Event::Timeout,
-            (feed, fed) = next(&mut self.pushes, &mut self.turn) => Event::Fed(feed, fed),
+    async fn command(&mut self, command: PublicationCommand) {
+        match command {
+            PublicationCommand::Begin(push, pushed) => {
+                self.detach(push).await;
+                self.pushes.insert(push, Push { from: pushed, attached: false, bit_rate: BitRate::default() });
+            }
+            PublicationCommand::Superseded(epoch) => self.superseded(epoch),
+            PublicationCommand::End => {
+                for push in self.pushes.keys().copied().collect::<Vec<_>>() {
+                    self.detach(push).await;
+                }
+                self.input(Input::End);
+                self.packager = None;
+            }
         }
     }
 
-    /// Ends a push, after what it has already fed.
-    async fn detach(&mut self, feed: PushId) {
-        let Some(Push { from, .. }) = self.pushes.get_mut(&feed) else {
+    /// Ends a push, after the inputs that it has already sent.
+    async fn detach(&mut self, id: PushId) {
+        let Some(Push { from, .. }) = self.pushes.get_mut(&id) else {
             return;
         };
         from.inputs.close();
         let left: Vec<_> = std::iter::from_fn(|| from.inputs.try_recv().ok()).collect();
-        for fed in left {
-            self.fed(feed, fed).await;
+        for input in left {
+            self.push_input(id, input).await;
         }
-        if self.pushes.remove(&feed).is_some_and(|push| push.attached) {
-            self.input(Input::Detached(feed));
+        if self.pushes.remove(&id).is_some_and(|push| push.attached) {
+            self.input(Input::Detached(id));
         }
     }
 
-    async fn fed(&mut self, feed: PushId, fed: PushInput) {
-        // It was refused, and has more on its way.
-        let Some(push) = self.pushes.get_mut(&feed) else { return };
-        let limit = self.settings.bit_rate_max;
-        match fed {
+    async fn push_input(&mut self, id: PushId, input: PushInput) {
+        // A push that was refused may still have inputs in its queue.
+        let Some(push) = self.pushes.get_mut(&id) else { return };
+        let limit = self.shared.settings.bit_rate_max;
+        match input {
             PushInput::Media(Input::Unit(unit))
                 if push.attached && push.bit_rate.overflows(limit, clock::now(), unit.data.len()) =>
             {
-                tracing::warn!(stream = %self.stream, limit, "a push sends more than it may");
-                let session = push.from.session;
-                self.pushes.remove(&feed);
-                self.input(Input::Detached(feed));
-                self.active.evict(&self.stream, session, Eviction::BitRate(limit));
+                let (session, over) = (push.from.session, Eviction::BitRate(limit));
+                tracing::warn!(stream = %self.stream, "publisher evicted: {over}");
+                self.pushes.remove(&id);
+                self.input(Input::Detached(id));
+                self.shared.active.evict(&self.stream, session, over);
             }
             PushInput::Attach(clock, announced) if !push.attached => {
+                push.attached = true;
                 let rendition = push.from.rendition.clone();
-                let epoch = self.push_epoch().await;
-                if let Some(push) = self.pushes.get_mut(&feed) {
-                    push.attached = true;
-                }
-                self.input(Input::Attached { push: feed, rendition, epoch, clock, announced });
+                let epoch = self.epoch_of(id).await;
+                self.input(Input::Attached { push: id, rendition, epoch, clock, announced });
             }
-            PushInput::Media(input) if push.attached => self.input(of_feed(feed, input)),
-            // A second attachment, or frames before the first: our own drivers don't.
-            PushInput::Attach(..) | PushInput::Media(_) => tracing::error!(stream = %self.stream, "fed out of turn"),
+            PushInput::Media(input) if push.attached => self.input(of_push(id, input)),
+            // Our own servers attach once, and before they send media.
+            PushInput::Attach(..) | PushInput::Media(_) => tracing::error!(stream = %self.stream, "input out of order"),
         }
     }
 
-    /// The epoch of a push that comes: that of the others who are there, for whom this ingest numbers already.
-    async fn push_epoch(&mut self) -> Epoch {
-        let others = self.packager.is_some() && self.pushes.values().any(|push| push.attached);
-        match self.epoch.filter(|_| others) {
-            Some(epoch) => epoch,
-            None => self.claim_epoch().await,
+    /// Returns the epoch of a push that attaches: that of the other pushes, or a higher one than any known, for which the
+    /// packager resumes from the newest.
+    async fn epoch_of(&mut self, id: PushId) -> Epoch {
+        // With other pushes attached, this ingest numbers the stream already.
+        let others = self.packager.is_some() && self.pushes.iter().any(|(other, push)| *other != id && push.attached);
+        if let Some(epoch) = self.epoch.filter(|_| others) {
+            return epoch;
         }
-    }
-
-    /// A higher epoch than any known, and a packager that goes on from the newest.
-    async fn claim_epoch(&mut self) -> Epoch {
-        let resume = self.sink.resume(&self.stream).await;
+        let resume = self.shared.sink.resume(&self.stream).await;
         let known = resume.as_ref().map(|resume| resume.record.epoch);
-        // Our own newest record comes back from the swarm; another ingest's replaces what we were about.
+        // The swarm returns our own newest record; a newer one is that of another ingest, and replaces our state.
         if self.packager.is_none() || known > self.epoch {
-            self.packager = Some((self.packaging)(&self.stream, resume));
+            self.packager = Some((self.shared.packaging)(&self.stream, resume));
         }
         let newest = known.max(self.epoch).map_or(0, |epoch| epoch.counter);
         // Below 2^32 until the year 2106.
         let seconds = u32::try_from(clock::wall().as_secs()).unwrap_or(u32::MAX);
-        let epoch = Epoch { counter: newest.saturating_add(1).max(seconds), node: self.settings.node };
+        let epoch = Epoch { counter: newest.saturating_add(1).max(seconds), node: self.shared.settings.node };
         self.epoch = Some(epoch);
         epoch
     }
 
     fn superseded(&mut self, epoch: Epoch) {
         if Some(epoch) > self.epoch && self.packager.is_some() {
-            tracing::warn!(stream = %self.stream, ?epoch, "another ingest has claimed the stream");
+            tracing::warn!(stream = %self.stream, ?epoch, "another ingest has taken the stream over");
             self.packager = None;
             self.pushes.clear();
-            self.active.evict_all(&self.stream, Eviction::Superseded);
+            self.shared.active.evict_all(&self.stream, Eviction::Superseded);
         }
     }
 
     /// Runs the packager, and hands its output on.
     fn input(&mut self, input: Input) {
-        let Some(packager) = &mut self.packager else {
+        let Publication { stream, shared, packager: Some(packager), pushes, .. } = self else {
             return;
         };
         packager.handle(Clocks { now: clock::now(), wall: clock::wall() }, input);
-        let (mut ended, mut refused) = (false, Vec::new());
+        let mut ended = false;
         while let Some(output) = packager.poll_output() {
             match output {
                 Output::Record(record) => {
                     ended |= record.ended.is_some();
-                    self.sink.record(record);
+                    shared.sink.record(record);
                 }
-                Output::Part { header, body } => self.sink.part(&self.stream, header, body),
-                Output::Refused { push: feed, why } => refused.push((feed, why)),
+                Output::Part { header, body } => shared.sink.part(stream, header, body),
+                Output::Refused { push: id, why } => {
+                    if let Some(push) = pushes.remove(&id) {
+                        shared.active.evict(stream, push.from.session, Eviction::Refused(why));
+                    }
+                }
                 Output::Diagnostic(diagnostic) => {
-                    log(&self.stream, &diagnostic);
-                    self.sink.diagnostic(&self.stream, &diagnostic);
+                    log(stream, &diagnostic);
+                    shared.sink.diagnostic(stream, &diagnostic);
                 }
             }
         }
-        for (feed, why) in refused {
-            if let Some(push) = self.pushes.remove(&feed) {
-                self.active.evict(&self.stream, push.from.session, Eviction::Refused(why));
-            }
-        }
-        // A push after the ENDLIST is a new life: a new packager, resumed from this one's record.
+        // A push after the ENDLIST begins a new presentation: a new packager, which resumes from this one's record.
         if ended {
             self.packager = None;
-            for push in self.pushes.values_mut() {
-                push.attached = false;
-            }
+            self.pushes.values_mut().for_each(|push| push.attached = false);
         }
     }
 }
 
-/// What can come with every frame is for those who look for it.
+/// Logs what may come with every frame for developers alone.
 fn log(stream: &StreamName, diagnostic: &Diagnostic) {
     match diagnostic {
         Diagnostic::ShortPart { .. }
@@ -279,27 +251,27 @@ fn log(stream: &StreamName, diagnostic: &Diagnostic) {
     }
 }
 
-/// The next frame of anyone, in turns.
+/// Returns the next input of any push, in turns; `None` if its session was dropped.
 async fn next(pushes: &mut BTreeMap<PushId, Push>, turn: &mut PushId) -> (PushId, Option<PushInput>) {
     std::future::poll_fn(|cx| {
-        let mut ask = |feeds: (Bound<PushId>, Bound<PushId>)| {
-            pushes.range_mut(feeds).find_map(|(&feed, push)| match push.from.inputs.poll_recv(cx) {
-                Poll::Ready(fed) => Some((feed, fed)),
+        let mut poll = |range: (Bound<PushId>, Bound<PushId>)| {
+            pushes.range_mut(range).find_map(|(&id, push)| match push.from.inputs.poll_recv(cx) {
+                Poll::Ready(input) => Some((id, input)),
                 Poll::Pending => None,
             })
         };
-        let from = ask((Bound::Included(*turn), Bound::Unbounded));
-        let fed = from.or_else(|| ask((Bound::Unbounded, Bound::Excluded(*turn))));
-        let Some((feed, fed)) = fed else { return Poll::Pending };
-        *turn = PushId(feed.0 + 1);
-        Poll::Ready((feed, fed))
+        let from = poll((Bound::Included(*turn), Bound::Unbounded));
+        let polled = from.or_else(|| poll((Bound::Unbounded, Bound::Excluded(*turn))));
+        let Some((id, input)) = polled else { return Poll::Pending };
+        *turn = PushId(id.0 + 1);
+        Poll::Ready((id, input))
     })
     .await
 }
 
-/// A push's tracks, told apart from the other pushes'.
-fn of_feed(feed: PushId, input: Input) -> Input {
-    let own = |track| InputTrack::of(feed, track);
+/// Returns an input of a push with the track ids that the push has in its stream.
+fn of_push(id: PushId, input: Input) -> Input {
+    let own = |track| InputTrack::of(id, track);
     match input {
         Input::Unit(unit) => Input::Unit(AccessUnit { track: own(unit.track), ..unit }),
         Input::Language { track, language } => Input::Language { track: own(track), language },

@@ -1,6 +1,5 @@
-//! What a publisher asks for, why it may be refused, and where what it publishes goes.
+//! What a publisher asks for, why it may be refused or evicted, and where its parts go.
 
-use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,91 +11,91 @@ use damson_core::packager::{Diagnostic, Refusal};
 /// A future that can be kept.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Who wants to publish, and as what.
+/// A publisher's request to push a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublishRequest {
     /// The stream.
     pub stream: StreamName,
-    /// What it is a rendition of it as; `None` for the stream as such.
+    /// The rendition that the push adds to the stream; `None` for the stream itself.
     pub rendition: Option<Rendition>,
     /// The application of the URL: `live`.
     pub app: String,
-    /// What stood behind `?`: where keys will be.
+    /// The query of the URL, which may have `key=KEY`.
     pub query: Option<String>,
-    /// The encoder; `None` for a file of our own.
+    /// The encoder's address; `None` for a source that the settings name.
     pub remote: Option<SocketAddr>,
-    /// `rtmp`, `file`.
+    /// The protocol: `rtmp`, `rtmps`, `srt`, `udp`, `http` or `file`.
     pub protocol: &'static str,
 }
 
-/// Why a publish isn't allowed, as the encoder is told.
+impl PublishRequest {
+    /// Returns a request to push `stream` itself, with no query.
+    pub(super) fn new(stream: StreamName, remote: Option<SocketAddr>, protocol: &'static str) -> Self {
+        PublishRequest { stream, rendition: None, app: "live".to_owned(), query: None, remote, protocol }
+    }
+
+    /// Returns the publish key: the first `key=KEY` of the query.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.query.as_deref()?.split('&').find_map(|pair| pair.strip_prefix("key="))
+    }
+}
+
+/// The reason why a push isn't authorised, as the encoder is told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Denied(pub String);
 
-/// Why a publish is refused. Its text is for the encoder: other publishers' addresses are logged, not told.
+/// The reason why a push is refused. The encoder reads it, so it names no other publisher's address; the log does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Not authorised.
+    /// The push isn't authorised.
     #[error("not allowed: {0}")]
     Denied(#[from] Denied),
-    /// Somebody else publishes it.
-    #[error("stream {0} is busy: another address pushes it (takeover = \"any\" would let this one take over)")]
+    /// Another address pushes the stream.
+    #[error("stream {0} is busy: another address pushes it; stop that push, or set takeover = \"any\"")]
     Busy(StreamName),
-    /// [`PushId::COUNT_MAX`] renditions already.
-    #[error("stream {0} has its {max} renditions", max = PushId::COUNT_MAX)]
+    /// The stream has [`PushId::COUNT_MAX`] renditions already.
+    #[error("stream {0} has {max} renditions already, which is the most", max = PushId::COUNT_MAX)]
     Renditions(StreamName),
-    /// [`pushes_max`](super::settings::Settings::pushes_max) pushes, or [`STREAMS_MAX`](super::active::STREAMS_MAX) streams already.
-    #[error("this ingest has all the pushes that it takes (--pushers)")]
+    /// The node has [`pushes_max`](super::settings::Settings::pushes_max) pushes, or
+    /// [`STREAMS_MAX`](super::active::STREAMS_MAX) streams already.
+    #[error("this ingest is full; use another ingest, or raise --pushers")]
     Full,
     /// The node is about to stop.
-    #[error("this ingest is shutting down")]
+    #[error("this ingest is shutting down; use another ingest")]
     Draining,
 }
 
-/// Why a session was ended from this side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The reason why this node ended a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Eviction {
     /// Another connection publishes the stream now.
+    #[error("another connection has taken the stream over")]
     TakenOver,
-    /// Another ingest has claimed a higher epoch.
+    /// Another ingest node has claimed a higher epoch.
+    #[error("the stream is published at another ingest now")]
     Superseded,
-    /// The rendition doesn't fit those that others push.
+    /// The rendition isn't aligned with those of the other pushes.
+    #[error("{0}")]
     Refused(Refusal),
-    /// It has sent more than this for long, in bits per second.
+    /// The push has exceeded this bit rate, in bits per second, for too long.
+    #[error("the push exceeds {} Mb/s; lower the encoder's bit rate, or raise --bit-rate-max", *.0 as f64 / 1e6)]
     BitRate(u64),
     /// The node is about to stop.
+    #[error("this ingest is shutting down; use another ingest")]
     Draining,
 }
 
-impl fmt::Display for Eviction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Eviction::TakenOver => "another connection has taken the stream over",
-            Eviction::Superseded => "the stream is published at another ingest now",
-            Eviction::Refused(why) => return why.fmt(f),
-            Eviction::BitRate(limit) => {
-                let limit = *limit as f64 / 1e6;
-                return write!(
-                    f,
-                    "it sends more than {limit} Mb/s: set the encoder to less, or --bit-rate-max to more"
-                );
-            }
-            Eviction::Draining => "this ingest is shutting down",
-        })
-    }
-}
-
-/// Where the publications' output goes. Nothing here may block.
+/// The destination of what a node publishes. No method may block.
 pub trait PartSink: Send + Sync + 'static {
-    /// Takes a new or changed record; always before the first part that needs it.
+    /// Takes a new or changed record; it comes before the first part that needs it.
     fn record(&self, record: Record);
     /// Takes a complete part.
     fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes);
     /// Returns what the swarm holds of the stream, asked before each publisher's first frame.
     fn resume(&self, stream: &StreamName) -> BoxFuture<'_, Option<Resume>>;
-    /// Counts what the packager has to say; it is logged here.
+    /// Counts a diagnostic of the packager, which is logged already.
     fn diagnostic(&self, _stream: &StreamName, _diagnostic: &Diagnostic) {}
-    /// The stream's publication is over: its life has ended, or another ingest goes on with it.
+    /// Takes note that the stream is no longer published here: it has ended, or another ingest node goes on with it.
     fn ended(&self, stream: &StreamName);
 }

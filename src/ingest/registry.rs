@@ -1,4 +1,4 @@
-//! Who may publish what, and one publication task a stream, which several pushes may feed.
+//! Decides who may publish what, and starts one publication task for each stream, which several pushes may share.
 //!
 //! ```text
 //! connection --request--> authorize --> one push a rendition --> PublishSession --inputs, bounded--> publication task
@@ -16,7 +16,7 @@ use tracing::field::display;
 
 use super::active::Active;
 use super::authorizer::Authorizer;
-use super::publication::{NewPackaging, Publication};
+use super::publication::{NewPackaging, Publication, Shared};
 use super::publish_request::{Denied, PartSink, PublishRequest, Refused};
 use super::publish_session::PublishSession;
 use super::settings::Settings;
@@ -24,16 +24,13 @@ use super::settings::Settings;
 /// The streams that are published at this node.
 #[derive(Clone)]
 pub struct PublishRegistry {
-    settings: Settings,
     authorizer: Arc<dyn Authorizer>,
-    sink: Arc<dyn PartSink>,
-    packaging: NewPackaging,
-    active: Arc<Active>,
+    shared: Arc<Shared>,
     tasks: TaskTracker,
 }
 
 impl PublishRegistry {
-    /// Makes a registry that publishes to `sink` what packagers with these settings make.
+    /// Makes a registry that publishes to `sink` the output of packagers with these settings.
     pub fn new(
         settings: Settings,
         media: media::Settings,
@@ -45,31 +42,31 @@ impl PublishRegistry {
         Self::with_packaging(settings, authorizer, sink, packaging)
     }
 
-    /// Makes one with another kind of packager.
+    /// Makes a registry with another kind of packager.
     pub fn with_packaging(
         settings: Settings,
         authorizer: impl Authorizer,
         sink: Arc<dyn PartSink>,
         packaging: NewPackaging,
     ) -> Self {
-        let (authorizer, active, tasks) = (Arc::new(authorizer), Arc::new(Active::new(&settings)), TaskTracker::new());
-        PublishRegistry { settings, authorizer, sink, packaging, active, tasks }
+        let active = Arc::new(Active::new(&settings));
+        let shared = Arc::new(Shared { settings, active, sink, packaging });
+        PublishRegistry { authorizer: Arc::new(authorizer), shared, tasks: TaskTracker::new() }
     }
 
-    /// Begins a push of a stream, or of a rendition of it. A publisher that is still there is evicted, if this one may
-    /// take over.
+    /// Begins a push of a stream, or of a rendition of it. It evicts a publisher that it may take over.
     ///
     /// # Errors
-    /// It isn't allowed, or there is no place for it.
+    /// The push isn't allowed, the stream is busy, or the node is full or drains.
     pub async fn publish(&self, request: PublishRequest) -> Result<PublishSession, Refused> {
         self.authorize(request.clone()).await?;
         self.publish_authorized(request)
     }
 
-    /// Asks whether a push is allowed, and begins none: for inputs whose pushes are many requests.
+    /// Asks whether a push is allowed, without beginning it: for protocols that push by many requests.
     ///
     /// # Errors
-    /// It isn't.
+    /// The push isn't allowed.
     pub async fn authorize(&self, request: PublishRequest) -> Result<(), Denied> {
         self.authorizer.authorize(request).await
     }
@@ -77,49 +74,54 @@ impl PublishRegistry {
     /// Does what [`publish`](Self::publish) does, for a push that [is allowed](Self::authorize).
     ///
     /// # Errors
-    /// All but [`Refused::Denied`].
+    /// Those of [`publish`](Self::publish), except [`Refused::Denied`].
     pub fn publish_authorized(&self, request: PublishRequest) -> Result<PublishSession, Refused> {
-        let place = self.active.begin(&request, |control| {
-            let (active, sink, packaging) = (self.active.clone(), self.sink.clone(), self.packaging.clone());
-            let stream = request.stream.clone();
-            self.tasks.spawn(Publication::new(stream, control, active, sink, packaging, self.settings).run());
+        let active = &self.shared.active;
+        let place = active.begin(&request, |commands| {
+            let publication = Publication::new(request.stream.clone(), commands, Arc::clone(&self.shared));
+            self.tasks.spawn(publication.run());
         })?;
         let PublishRequest { stream, rendition, remote, protocol, .. } = request;
         let (rendition, remote) = (rendition.as_ref().map(display), remote.as_ref().map(display));
-        tracing::info!(%stream, rendition, remote, protocol, "publishes");
-        Ok(PublishSession::new(Arc::clone(&self.active), stream, place))
+        tracing::info!(%stream, rendition, remote, protocol, "an encoder publishes");
+        Ok(PublishSession::new(Arc::clone(active), stream, place))
     }
 
-    /// Another ingest has published `stream` with `epoch`: if that is higher than ours, ours is over, without
-    /// an ENDLIST, for the life goes on there.
+    /// Takes note that another ingest node has published `stream` with `epoch`. If that is higher than our epoch, our
+    /// publication ends without an ENDLIST, since the presentation goes on there.
     pub fn superseded(&self, stream: &StreamName, epoch: Epoch) {
-        self.active.superseded(stream, epoch);
+        self.shared.active.superseded(stream, epoch);
     }
 
-    /// Returns how far another ingest is with a stream whose life hasn't ended, as the swarm holds it: newest segment, and
-    /// the ends of all tracks. Two of the same say that it doesn't go on.
+    /// Tells whether a push of the stream would go on with a presentation that the swarm holds.
+    pub(super) async fn resumes(&self, stream: &StreamName) -> bool {
+        self.shared.sink.resume(stream).await.is_some_and(|resume| resume.record.ended.is_none())
+    }
+
+    /// Returns how far another ingest node has published a stream that hasn't ended, as the swarm holds it: the newest
+    /// segment, and the sum of the tracks' ends. Two equal results show that the stream has stalled there.
     pub async fn elsewhere(&self, stream: &StreamName) -> Option<(u64, u64)> {
-        let resume = self.sink.resume(stream).await?;
-        let other = resume.record.epoch.node != self.settings.node && resume.record.ended.is_none();
+        let resume = self.shared.sink.resume(stream).await?;
+        let other = resume.record.epoch.node != self.shared.settings.node && resume.record.ended.is_none();
         let ends = resume.ends.iter().fold(0u64, |sum, (_, end)| sum.wrapping_add(*end));
         other.then_some((u64::from(resume.newest_msn), ends))
     }
 
     /// Returns the streams that are published here.
     pub fn streams(&self) -> Vec<StreamName> {
-        self.active.streams()
+        self.shared.active.streams()
     }
 
-    /// Ends every stream for good and returns once all that was received is published. New pushes are refused.
+    /// Refuses new pushes, ends every stream for good, and returns when all received media is published.
     pub async fn drain(&self) {
-        self.active.drain();
+        self.shared.active.drain();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    /// Tells whether a push from `other` may do what one from `holder` does.
+    /// Tells whether a push from `other` may take over one from `holder`.
     pub fn may_take_over(&self, holder: Option<SocketAddr>, other: Option<SocketAddr>) -> bool {
-        self.active.may_take_over(holder, other)
+        self.shared.active.may_take_over(holder, other)
     }
 }
 

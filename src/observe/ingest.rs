@@ -1,4 +1,4 @@
-//! What comes in, and what of it doesn't.
+//! The metrics of the ingest.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,70 +10,66 @@ struct DiagnosticLabels {
     kind: &'static str,
 }
 
-/// Counters of all inputs of a node.
+/// The counters of all inputs of a node.
 #[derive(Debug, Clone, Default)]
 pub struct Ingest {
-    /// Transport packets of MPEG-TS.
+    /// Received transport packets of MPEG-TS.
     pub ts_packets: Counter,
-    /// Those that are missing at least, as continuity counters tell.
+    /// Missing transport packets: at least this many, by continuity counters.
     pub ts_lost: Counter,
     /// Gaps in the continuity counters.
     pub ts_continuity_errors: Counter,
-    /// How often the packets' raster was lost.
+    /// Losses of the packets' synchronisation.
     pub ts_resyncs: Counter,
-    /// Access units that were damaged, and pictures that refer to such: all that was dropped.
+    /// Dropped access units: damaged ones, and pictures that refer to them.
     pub ts_units_dropped: Counter,
-    /// Datagrams missing in the sequence numbers of RTP.
+    /// Missing datagrams, by RTP's sequence numbers.
     pub rtp_lost: Counter,
-    /// Datagrams that weren't retransmitted in time by SRT.
+    /// Datagrams that SRT didn't deliver in time.
     pub srt_lost: Counter,
     /// HTTP requests with a body.
     pub http_requests: Counter,
-    /// Those that were refused.
+    /// Refused HTTP requests.
     pub http_refused: Counter,
-    /// Units and messages that had come already: of redundant encoders, or sent again.
+    /// Repeated units and messages: from redundant encoders, or sent again.
     pub http_units_repeated: Counter,
-    /// Units of cut or damaged fragments, pictures that refer to such, and messages that find no place.
+    /// Dropped units and messages: of damaged fragments, pictures that refer to them, and messages without media near them.
     pub http_units_dropped: Counter,
-    /// Encoders' clocks that came (`prft`).
+    /// Received clocks of encoders (`prft`).
     pub http_references: Counter,
     /// Pushes refused for a wrong or a missing key.
     pub keys_refused: Counter,
-    /// Of the packager, by kind: how many kinds there are is fixed, and how many streams isn't.
+    /// Diagnostics of the packager, by kind: the number of kinds is fixed, that of streams isn't.
     diagnostics: Family<DiagnosticLabels, Counter>,
 }
 
 impl Ingest {
-    /// Counts what the packager has said of a push: [`Diagnostic::kind`](damson_core::packager::Diagnostic::kind).
+    /// Counts a diagnostic of the packager by its kind: [`Diagnostic::kind`](damson_core::packager::Diagnostic::kind).
     pub fn diagnostic(&self, kind: &'static str) {
         self.diagnostics.get_or_create(&DiagnosticLabels { kind }).inc();
     }
 
-    /// Adds them to what `/metrics` shows.
+    /// Registers the counters for `/metrics`.
     pub(super) fn register(&self, r: &mut Registry) {
         let mut add = |name: &str, help: &str, counter: &Counter| r.register(name, help, counter.clone());
-        add("ingest_ts_packets", "Transport packets taken", &self.ts_packets);
-        add("ingest_ts_lost", "Transport packets missing at least, by continuity counters", &self.ts_lost);
+        add("ingest_ts_packets", "Transport packets received", &self.ts_packets);
+        add("ingest_ts_lost", "Transport packets missing (at least), by continuity counters", &self.ts_lost);
         add("ingest_ts_continuity_errors", "Gaps in continuity counters", &self.ts_continuity_errors);
-        add("ingest_ts_resyncs", "How often the raster of transport packets was lost", &self.ts_resyncs);
+        add("ingest_ts_resyncs", "Losses of the synchronisation of transport packets", &self.ts_resyncs);
         add("ingest_ts_units_dropped", "Damaged access units, and pictures that refer to them", &self.ts_units_dropped);
         add("ingest_rtp_lost", "Datagrams missing by RTP's sequence numbers", &self.rtp_lost);
-        add("ingest_srt_lost", "Datagrams that SRT didn't bring in time", &self.srt_lost);
+        add("ingest_srt_lost", "Datagrams that SRT did not deliver in time", &self.srt_lost);
         add("ingest_http_requests", "Requests with a body", &self.http_requests);
         add("ingest_http_refused", "Requests that were refused", &self.http_refused);
-        add(
-            "ingest_http_units_repeated",
-            "Access units and timed metadata that had come already",
-            &self.http_units_repeated,
-        );
+        add("ingest_http_units_repeated", "Access units and timed metadata that came again", &self.http_units_repeated);
         add(
             "ingest_http_units_dropped",
-            "Damaged access units, pictures that refer to them, and timed metadata that finds no place",
+            "Damaged access units, pictures that refer to them, and timed metadata without media near it",
             &self.http_units_dropped,
         );
-        add("ingest_http_references", "Encoders' clocks (prft) that came", &self.http_references);
+        add("ingest_http_references", "Clocks of encoders (prft) received", &self.http_references);
         add("ingest_keys_refused", "Pushes refused for a wrong or missing key", &self.keys_refused);
-        r.register("packager_diagnostics", "What the packager has said of pushes, by kind", self.diagnostics.clone());
+        r.register("packager_diagnostics", "Diagnostics of the packager, by kind", self.diagnostics.clone());
     }
 }
 

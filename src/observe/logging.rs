@@ -1,35 +1,22 @@
-//! What the node writes to stderr.
+//! The log of the node, on stderr.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Starts logging to stderr. `filter` is `tracing`'s (`info`, `damson=debug`); the environment's
-/// `RUST_LOG` wins. A second call does nothing.
+/// Starts logging to stderr. `filter` is in `tracing`'s syntax (`info`, `damson=debug`); `RUST_LOG` in the environment beats
+/// it. A second call does nothing.
 ///
 /// # Errors
-/// A filter that can't be read.
-pub fn start(filter: &str, format: Format) -> Result<(), tracing_subscriber::filter::ParseError> {
+/// The filter can't be read.
+pub fn start(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(set) if !set.is_empty() => EnvFilter::try_new(set)?,
         _ => EnvFilter::try_new(filter)?,
     };
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
-    // An error says that somebody has started it before.
-    let _ = match format {
-        Format::Text => lines.try_init(),
-        Format::Json => lines.json().try_init(),
-    };
+    // It fails if the log was started before.
+    let _ = lines.try_init();
     Ok(())
 }

@@ -15,7 +15,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::ingest::Ingest;
 
-/// What a request asked for.
+/// The kind of resource that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RequestKind {
     /// A multivariant playlist.
@@ -32,26 +32,18 @@ pub enum RequestKind {
     Part,
     /// `/api/v1`.
     Api,
-    /// The page, probes, what isn't there.
+    /// The page, probes, resources that don't exist.
     Other,
 }
 
 impl RequestKind {
-    /// All of them, each at the place that its number says.
-    pub const ALL: [RequestKind; 8] = [
-        RequestKind::Multivariant,
-        RequestKind::Playlist,
-        RequestKind::Mpd,
-        RequestKind::Init,
-        RequestKind::Segment,
-        RequestKind::Part,
-        RequestKind::Api,
-        RequestKind::Other,
-    ];
+    /// The number of kinds.
+    pub const COUNT: usize = RequestKind::Other as usize + 1;
+}
 
-    /// As labels have it.
-    fn name(self) -> &'static str {
-        match self {
+impl EncodeLabelValue for RequestKind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = match self {
             RequestKind::Multivariant => "multivariant",
             RequestKind::Playlist => "playlist",
             RequestKind::Mpd => "mpd",
@@ -60,13 +52,8 @@ impl RequestKind {
             RequestKind::Part => "part",
             RequestKind::Api => "api",
             RequestKind::Other => "other",
-        }
-    }
-}
-
-impl EncodeLabelValue for RequestKind {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.name().encode(encoder)
+        };
+        name.encode(encoder)
     }
 }
 
@@ -83,16 +70,16 @@ struct KindLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HopLabels {
-    /// Its place on the way: 0 is the ingest's. Bounded by [`damson_core::model::Trace::HOPS_MAX`].
+    /// The number of the hop: 0 is that of the ingest node. Bounded by [`damson_core::model::Trace::HOPS_MAX`].
     hop: u32,
 }
 
-/// What is kept for seeking back.
+/// The metrics of the DVR.
 #[derive(Debug)]
 pub struct Dvr {
-    /// Bytes of the segments that are kept.
+    /// Bytes of the kept segments.
     pub kept: Gauge<u64, AtomicU64>,
-    /// Segments that were given up before they were on disk.
+    /// Segments that were dropped before they were on disk.
     pub lost: Counter,
     /// Segments read from disk for a player.
     pub reads: Counter,
@@ -100,17 +87,30 @@ pub struct Dvr {
     pub failures: Counter,
     /// Segments fetched from other nodes for a player.
     pub fetched: Counter,
-    /// Segments that no other node could give.
+    /// Segments that no other node had.
     pub unfetched: Counter,
+}
+
+/// The metrics of the export of traces.
+#[derive(Debug)]
+pub struct Otlp {
+    /// Parts whose traces the collector accepted.
+    pub exported: Counter,
+    /// Parts whose traces were dropped, since the collector is too slow.
+    pub dropped: Counter,
+    /// Parts whose traces the collector refused, or that couldn't be sent.
+    pub failed: Counter,
 }
 
 /// A node's metrics.
 #[derive(Debug)]
 pub struct Metrics {
-    /// What comes in.
+    /// The metrics of the ingest.
     pub ingest: Ingest,
-    /// What is kept for seeking back.
+    /// The metrics of the DVR.
     pub dvr: Dvr,
+    /// The metrics of the export of traces.
+    pub otlp: Otlp,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     bytes: Family<KindLabels, Counter>,
@@ -122,7 +122,6 @@ pub struct Metrics {
     waiting: Gauge<u64, AtomicU64>,
     held: Gauge<u64, AtomicU64>,
     stages: Stages,
-    otlp: Otlp,
 }
 
 /// Registers a metric.
@@ -132,22 +131,22 @@ fn add<M: Metric + Clone + Default>(r: &mut Registry, name: &str, help: &str) ->
     metric
 }
 
-/// Registers a metric that has a unit.
+/// Registers a metric with a unit.
 fn add_in<M: Metric + Clone>(unit: Unit, r: &mut Registry, name: &str, help: &str, metric: M) -> M {
     r.register_with_unit(name, help, unit, metric.clone());
     metric
 }
 
-/// 100 us to 13 s.
+/// Returns a histogram of 100 us to 13 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
 }
 
-/// A stage of requests, by kind. What is found once is kept: to look it up costs more than to count.
+/// The histograms of a stage of requests, by kind. They are kept, since a lookup in the family costs more than counting.
 #[derive(Debug)]
 struct Requests {
     family: Family<KindLabels, Histogram>,
-    found: [OnceLock<Histogram>; RequestKind::ALL.len()],
+    found: [OnceLock<Histogram>; RequestKind::COUNT],
 }
 
 impl Requests {
@@ -156,14 +155,14 @@ impl Requests {
     }
 }
 
-/// One histogram for each stage of [`damson_core::model::latency`].
+/// The histograms of the stages of [`damson_core::model::latency`].
 #[derive(Debug)]
 struct Stages {
     packaging: Histogram,
     dwell: Family<HopLabels, Histogram>,
     queue: Family<HopLabels, Histogram>,
     transit: Family<HopLabels, Histogram>,
-    /// A histogram's sum is a counter, which can't take what is below zero: it is counted here, and as zero there.
+    /// A histogram's sum can't decrease, so a negative time counts as zero there, and is counted here.
     below_zero: Family<HopLabels, Counter>,
     tail: Histogram,
     listing: Histogram,
@@ -175,21 +174,29 @@ impl Stages {
     fn register(r: &mut Registry) -> Stages {
         let new = || Family::new_with_constructor(seconds as fn() -> Histogram);
         let mut hops = |name, help| add_in(Unit::Seconds, r, name, help, new());
-        let dwell = hops("hop_dwell", "First byte in at a node to handed to the link");
-        let queue = hops("hop_queue", "Handed to the link to first byte out");
-        let transit = hops("hop_transit", "First byte out to first byte in at the next node");
+        let dwell = hops("hop_dwell", "Dwell: from the first byte in at a node until the part is handed to the link");
+        let queue = hops("hop_queue", "Queue: from the link until the first byte is sent");
+        let transit = hops("hop_transit", "Transit: from the first byte sent to the first byte in at the next node");
         let below_zero = add(r, "hop_transit_below_zero", "Transits measured as below zero");
         let mut one = |name, help| add_in(Unit::Seconds, r, name, help, seconds());
-        let packaging = one("packaging", "Last access unit of a part in at the ingest to the part made");
-        let tail = one("receive_tail", "First to last byte of a part at this node");
-        let listing = one("listing", "All of a part at this node to listed by it");
-        let age = one("part_age", "Last access unit of a part in at the ingest to listed here");
+        let packaging =
+            one("packaging", "Packaging: from the last access unit of a part in at the ingest until the part is made");
+        let tail = one("receive_tail", "Tail: from the first to the last byte of a part at this node");
+        let listing = one("listing", "Listing: from the last byte of a part at this node until the part is listed");
+        let age = one("part_age", "From the last access unit of a part in at the ingest until the part is listed here");
         let requests = Stage::OF_REQUESTS.map(|stage| {
             let (name, help) = match stage {
-                Stage::Held => ("request_held", "Request to what it asks for listed, where it came before"),
-                Stage::Idle => ("request_idle", "Part or segment listed to the request for it, where that came after"),
-                Stage::Answer => ("request_answer", "Listed, or asked for if that is later, to answered"),
-                _ => ("request_send", "Answer to its last byte in the system's hands"),
+                Stage::Held => {
+                    ("request_held", "From a request until its part or segment is listed, if the request came first")
+                }
+                Stage::Idle => (
+                    "request_idle",
+                    "From the listing of a part or segment until the request for it, if the request came second",
+                ),
+                Stage::Answer => {
+                    ("request_answer", "From the listing or the request, whichever is later, until the answer")
+                }
+                _ => ("request_send", "From the answer until the operating system has its last byte"),
             };
             let family = Family::new_with_constructor(seconds as fn() -> Histogram);
             Requests { family: add_in(Unit::Seconds, r, name, help, family), found: Default::default() }
@@ -213,74 +220,55 @@ impl Stages {
             Stage::Held | Stage::Idle | Stage::Answer | Stage::Send => {}
         }
     }
-
-    fn observe_request(&self, kind: RequestKind, stage: Stage, took: Duration) {
-        if let Some((_, requests)) = Stage::OF_REQUESTS.iter().zip(&self.requests).find(|(of, _)| **of == stage) {
-            requests.of(kind).observe(took.as_secs_f64());
-        }
-    }
-}
-
-/// What became of the traces that were to be exported.
-#[derive(Debug, Clone)]
-pub struct Otlp {
-    /// Parts whose traces the collector took.
-    pub exported: Counter,
-    /// Parts whose traces were dropped since the collector is slower than they came.
-    pub dropped: Counter,
-    /// Parts whose traces the collector refused, or couldn't be sent.
-    pub failed: Counter,
-}
-
-impl Otlp {
-    fn register(r: &mut Registry) -> Otlp {
-        Otlp {
-            exported: add(r, "otlp_exported", "Parts whose traces the collector took"),
-            dropped: add(r, "otlp_dropped", "Parts whose traces were dropped: the collector is slow"),
-            failed: add(r, "otlp_failed", "Parts whose traces the collector didn't take"),
-        }
-    }
 }
 
 impl Default for Metrics {
+    /// Registers the metrics of a node.
     fn default() -> Self {
-        Metrics::new(Registry::with_prefix("damson"))
-    }
-}
-
-impl Metrics {
-    /// Registers the node's metrics beside what `registry` has already.
-    pub fn new(mut registry: Registry) -> Self {
+        let mut registry = Registry::with_prefix("damson");
         let r = &mut registry;
-        let (stages, otlp) = (Stages::register(r), Otlp::register(r));
+        let stages = Stages::register(r);
+        let otlp = Otlp {
+            exported: add(r, "otlp_exported", "Parts whose traces the collector accepted"),
+            dropped: add(r, "otlp_dropped", "Parts whose traces were dropped since the collector is slow"),
+            failed: add(r, "otlp_failed", "Parts whose traces the collector did not accept"),
+        };
         let ingest = Ingest::default();
         ingest.register(r);
         Metrics {
             ingest,
             requests: add(r, "http_requests", "Requests answered"),
-            bytes: add_in(Unit::Bytes, r, "http_response", "Bytes of bodies", Default::default()),
+            bytes: add_in(Unit::Bytes, r, "http_response", "Bytes of response bodies", Default::default()),
             parts: add(r, "parts", "Parts delivered to this node"),
-            part_bytes: add_in(Unit::Bytes, r, "parts_received", "Bytes of those parts", Default::default()),
-            gaps: add(r, "gaps", "Parts listed as gaps since they didn't come in time"),
-            late: add(r, "parts_late", "Parts of the present lives that came after they had been listed as gaps"),
+            part_bytes: add_in(
+                Unit::Bytes,
+                r,
+                "parts_received",
+                "Bytes of the parts delivered to this node",
+                Default::default(),
+            ),
+            gaps: add(r, "gaps", "Parts listed as gaps since they came too late or never"),
+            late: add(r, "parts_late", "Parts of live presentations that came after they were listed as gaps"),
             streams: add(r, "streams", "Streams held"),
-            waiting: add(r, "http_requests_held", "Requests held until something is published"),
-            held: add_in(Unit::Bytes, r, "window", "Bytes of bodies held", Default::default()),
+            waiting: add(r, "http_requests_held", "Requests held until a part or segment is listed"),
+            held: add_in(Unit::Bytes, r, "window", "Bytes of the bodies in the windows", Default::default()),
             dvr: Dvr {
-                kept: add_in(Unit::Bytes, r, "dvr", "Bytes of the segments kept for seeking back", Default::default()),
-                lost: add(r, "dvr_lost", "Segments given up before they were on disk"),
+                kept: add_in(Unit::Bytes, r, "dvr", "Bytes of the segments that the DVR keeps", Default::default()),
+                lost: add(r, "dvr_lost", "Segments that were dropped before they were on disk"),
                 reads: add(r, "dvr_reads", "Segments read from disk"),
                 failures: add(r, "dvr_failures", "Failed reads and writes of the DVR"),
                 fetched: add(r, "dvr_fetched", "Segments fetched from other nodes"),
-                unfetched: add(r, "dvr_unfetched", "Segments that no other node could give"),
+                unfetched: add(r, "dvr_unfetched", "Segments that no other node had"),
             },
             stages,
             otlp,
             registry,
         }
     }
+}
 
-    /// A request was answered, with a body of `length` bytes: 0 where that isn't known, and is left to [`sent`](Self::sent).
+impl Metrics {
+    /// Counts an answered request, with a body of `length` bytes; 0 where [`sent`](Self::sent) counts them.
     pub fn request(&self, kind: RequestKind, status: u16, length: u64) {
         self.requests.get_or_create(&RequestLabels { kind, status }).inc();
         if length > 0 {
@@ -288,39 +276,37 @@ impl Metrics {
         }
     }
 
-    /// Counts the bytes of bodies whose length isn't known when their responses start.
+    /// Returns the counter for bodies whose length isn't known when their responses start.
     pub fn sent(&self, kind: RequestKind) -> Counter {
         self.bytes.get_or_create_owned(&KindLabels { kind })
     }
 
-    /// A part was delivered.
+    /// Counts a part that was delivered.
     pub fn part_delivered(&self, header: &PartHeader) {
         self.parts.inc();
         self.part_bytes.inc_by(u64::from(header.length));
     }
 
-    /// A part was listed.
-    pub fn part_listed(&self, account: &LatencyBreakdown) {
-        account.steps().for_each(|step| self.stages.observe(step));
-        self.stages.age.observe(account.age_us().max(0) as f64 / 1e6);
+    /// Counts a part that was listed.
+    pub fn part_listed(&self, breakdown: &LatencyBreakdown) {
+        breakdown.steps().for_each(|step| self.stages.observe(step));
+        self.stages.age.observe(breakdown.age_us().max(0) as f64 / 1e6);
     }
 
-    /// A stage of a request.
+    /// Observes a stage of a request.
     pub fn request_stage(&self, kind: RequestKind, stage: Stage, took: Duration) {
-        self.stages.observe_request(kind, stage, took);
+        let stages = Stage::OF_REQUESTS.iter().zip(&self.stages.requests);
+        if let Some((_, requests)) = stages.into_iter().find(|(of, _)| **of == stage) {
+            requests.of(kind).observe(took.as_secs_f64());
+        }
     }
 
-    /// What became of exported traces.
-    pub fn otlp(&self) -> &Otlp {
-        &self.otlp
-    }
-
-    /// A part was listed as a gap.
+    /// Counts a part that was listed as a gap.
     pub fn gap_listed(&self) {
         self.gaps.inc();
     }
 
-    /// The exposition as OpenMetrics has it, with what is measured only when it is asked for.
+    /// Returns the exposition in OpenMetrics' format, with the gauges that are measured for each exposition.
     pub fn encode(&self, streams: u64, waiting: u64, held: u64, late: u64) -> String {
         self.streams.set(streams);
         self.waiting.set(waiting);

@@ -1,7 +1,7 @@
-//! What is known of a node from outside: metrics, the log, and traces.
+//! Metrics, the log, and traces of a node.
 //!
-//! - [`metrics`] counts for `/metrics`, [`ingest`] what the ingest does; [`prometheus_text`] is for who asks for no OpenMetrics.
-//! - [`logging`] sets the log up, and [`otlp`] exports the hops of parts as spans.
+//! - [`metrics`] counts for `/metrics`, and [`ingest`] for its inputs; [`prometheus_text`] serves clients without OpenMetrics.
+//! - [`logging`] starts the log, and [`otlp`] exports the hops of parts as spans.
 
 pub mod ingest;
 pub mod logging;

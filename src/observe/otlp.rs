@@ -1,9 +1,9 @@
-//! Traces for OpenTelemetry: OTLP/HTTP with JSON bodies (OTLP 1.x; JSON as its protobuf mapping has it).
+//! Traces of parts for OpenTelemetry: OTLP/HTTP with JSON bodies (OTLP 1.x; the JSON mapping of protobuf).
 //!
-//! The trace of a part is made whole by the edge that lists it, from the part's account: so it is whole whatever the other
-//! nodes are told, nothing more is on the wire, and all its spans are on one clock, that edge's. Its id is a hash of the
-//! part's id and the edge's: each edge's trace of a part is one of its own, and made again it would be the same. Sampled
-//! is the first part of each segment of each track, at all edges alike.
+//! The edge that lists a part makes the part's trace, from the latency breakdown that the part carries. So the trace is
+//! complete whatever other nodes export, nothing more is sent between nodes, and all its spans are on one clock, the edge's.
+//! Its id is a hash of the part's id and the edge's, so each edge has a trace of its own. Sampled is the first part of each
+//! segment of each track, at all edges alike.
 //!
 //! ```text
 //!  part (the ingest's)
@@ -12,10 +12,10 @@
 //!        `- (under the transit) tail, listing          the edge's
 //! ```
 //!
-//! A span's resource is its node: `service.name` damson, `service.instance.id` the node's name. Spans of negative length
-//! can't be: a transit below zero has none, and its length in `damson.us`, as all have.
+//! A span's resource is its node: `service.name` damson, `service.instance.id` the node's name. OTLP has no spans of
+//! negative length: a transit below zero has none, and `damson.us` has its length, as for all spans.
 //!
-//! What is to be exported waits in a [bounded](QUEUE) queue; what has no room there is dropped, and counted.
+//! Parts to export wait in a [bounded](QUEUE) queue; a part that finds the queue full is dropped and counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,32 +33,32 @@ use super::metrics::Metrics;
 use crate::clock;
 use crate::net::http_client::HttpClient;
 
-/// Parts that may wait for the collector.
+/// The most parts that wait for the collector.
 pub const QUEUE: usize = 256;
 
-/// Most parts of one request.
+/// The most parts of one request.
 const BATCH: usize = 64;
 
-/// How long a batch is gathered.
+/// The time for which a batch waits for more parts.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// How long a request may still take when the node goes down.
+/// The longest that a request may take when the node shuts down.
 const LAST: Duration = Duration::from_secs(1);
 
-/// A part to be exported.
+/// A part to export.
 #[derive(Debug, Clone)]
 struct Sampled {
     stream: StreamName,
-    account: Arc<LatencyBreakdown>,
-    /// When it was listed, on this edge's wallclock.
+    breakdown: Arc<LatencyBreakdown>,
+    /// The time at which it was listed, on this edge's wallclock.
     listed: UnixTime,
 }
 
-/// Takes the accounts of parts.
+/// Takes the latency breakdowns of listed parts.
 #[derive(Debug, Clone)]
 pub struct Exporter(mpsc::Sender<Sampled>);
 
-/// Sends what the exporter took.
+/// Sends the exporter's parts to the collector.
 #[derive(Debug)]
 pub struct Sender {
     queue: mpsc::Receiver<Sampled>,
@@ -68,7 +68,7 @@ pub struct Sender {
     metrics: Arc<Metrics>,
 }
 
-/// An exporter to a collector's URL, and what is to be run for it. Without a path, OTLP's own is taken.
+/// Returns an exporter to a collector's URL, and the sender to run for it. A URL without a path gets OTLP's own.
 pub fn start(client: HttpClient, mut url: Url, edge: (NodeId, String), metrics: Arc<Metrics>) -> (Exporter, Sender) {
     if url.path() == "/" && url.query().is_none() {
         url.set_path("/v1/traces");
@@ -78,21 +78,21 @@ pub fn start(client: HttpClient, mut url: Url, edge: (NodeId, String), metrics: 
 }
 
 impl Exporter {
-    /// A part is listed. Never waits.
-    pub fn listed(&self, stream: &StreamName, account: &Arc<LatencyBreakdown>, metrics: &Metrics) {
-        if account.id.part > 0 {
+    /// Takes a part that was listed. Never waits.
+    pub fn listed(&self, stream: &StreamName, breakdown: &Arc<LatencyBreakdown>, metrics: &Metrics) {
+        if breakdown.id.part > 0 {
             return;
         }
-        let listed = clock::wall_of(account.listed);
-        let sampled = Sampled { stream: stream.clone(), account: Arc::clone(account), listed };
+        let listed = clock::wall_of(breakdown.listed);
+        let sampled = Sampled { stream: stream.clone(), breakdown: Arc::clone(breakdown), listed };
         if self.0.try_send(sampled).is_err() {
-            metrics.otlp().dropped.inc();
+            metrics.otlp.dropped.inc();
         }
     }
 }
 
 impl Sender {
-    /// Sends until `stop`, and then what is left.
+    /// Sends until `stop`, and then the parts that are left.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut was_taken = true;
@@ -121,7 +121,7 @@ impl Sender {
                 }
             }
             let spans = self.request(&batch).to_string();
-            let (count, otlp) = (batch.len() as u64, self.metrics.otlp());
+            let (count, otlp) = (batch.len() as u64, &self.metrics.otlp);
             batch.clear();
             let sent = tokio::select! {
                 biased;
@@ -137,15 +137,15 @@ impl Sender {
                 Err(error) => Some(error.to_string()),
             };
             (if fault.is_none() { &otlp.exported } else { &otlp.failed }).inc_by(count);
-            // Once, until they are taken again: a collector may be away for long.
+            // Logged once until a request succeeds, since a collector may be down for long.
             if let Some(fault) = fault.as_ref().filter(|_| was_taken) {
-                tracing::warn!(url = %self.url, "traces aren't taken: {fault}");
+                tracing::warn!(url = %self.url, "otlp: the collector doesn't accept traces: {fault}");
             }
             was_taken = fault.is_none();
         }
     }
 
-    /// An ExportTraceServiceRequest.
+    /// Returns an ExportTraceServiceRequest.
     fn request(&self, batch: &[Sampled]) -> Value {
         let mut by_node: BTreeMap<NodeId, (String, Vec<Value>)> = BTreeMap::new();
         for sampled in batch {
@@ -167,8 +167,8 @@ impl Sender {
     }
 
     fn spans(&self, sampled: &Sampled) -> Vec<(NodeId, String, Value)> {
-        let Sampled { stream, account, listed } = sampled;
-        let id = account.id;
+        let Sampled { stream, breakdown, listed } = sampled;
+        let id = breakdown.id;
         let hash = |more: &[u8]| {
             let mut hasher = blake3::Hasher::new();
             for piece in [stream.as_str().as_bytes(), &id.epoch.counter.to_be_bytes(), &id.epoch.node.0.to_be_bytes()] {
@@ -179,7 +179,7 @@ impl Sender {
         };
         let trace = hash(b"trace")[..32].to_owned();
         let span_id = |name: &str, hop: usize| hash(format!("{name}{hop}").as_bytes())[..16].to_owned();
-        let node = |hop: usize| match account.node(hop) {
+        let node = |hop: usize| match breakdown.node(hop) {
             Some((node, name)) => (node, name.as_str().to_owned()),
             None => self.edge.clone(),
         };
@@ -197,20 +197,20 @@ impl Sender {
             }
             span
         };
-        let begin = i128::from(listed.as_micros()) - i128::from(account.age_us());
+        let begin = i128::from(listed.as_micros()) - i128::from(breakdown.age_us());
         let about = vec![
             text("damson.stream", stream.as_str()),
             int("damson.track", id.track.0.into()),
             int("damson.msn", id.msn.into()),
             int("damson.part", id.part.into()),
-            int("damson.bytes", account.length.into()),
+            int("damson.bytes", breakdown.length.into()),
             text("damson.edge", &self.edge.1),
         ];
         let (origin, name) = node(0);
         let root = span_id("part", 0);
-        let mut spans = vec![(origin, name, span("part", (root.clone(), None), begin, account.age_us(), about))];
+        let mut spans = vec![(origin, name, span("part", (root.clone(), None), begin, breakdown.age_us(), about))];
         let mut at = begin;
-        for step in account.steps() {
+        for step in breakdown.steps() {
             let (id, name) = node(step.hop);
             let parent = match step.hop {
                 0 => root.clone(),
@@ -239,7 +239,7 @@ fn text(key: &str, value: &str) -> Value {
     json!({ "key": key, "value": { "stringValue": value } })
 }
 
-/// Integers of 64 bits are strings in protobuf's JSON.
+/// Returns an integer attribute. 64-bit integers are strings in protobuf's JSON.
 fn int(key: &str, value: i64) -> Value {
     json!({ "key": key, "value": { "intValue": value.to_string() } })
 }

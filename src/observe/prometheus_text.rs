@@ -1,18 +1,18 @@
-//! Prometheus' text format 0.0.4, for who doesn't ask for OpenMetrics: curl, promtool, older collectors.
+//! Prometheus' text format 0.0.4, for clients that don't ask for OpenMetrics: curl, promtool, older collectors.
 
 use std::fmt::Write as _;
 
 /// The content type of [`of`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// An OpenMetrics exposition without exemplars, in the older format: a counter's family is named as its samples are, with
-/// `_total`; units and the end aren't said.
+/// Converts an OpenMetrics exposition to the older format, without exemplars: a counter's family has the name of its samples,
+/// with `_total`; there are no lines for units and the end.
 pub fn of(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len());
     let mut help = "";
     for line in openmetrics.lines() {
         if let Some(said) = line.strip_prefix("# HELP ") {
-            // Its family's type, which comes next, says what it is called.
+            // The name depends on the family's type, which comes next.
             help = said;
         } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|said| said.split_once(' ')) {
             let end = if kind == "counter" { "_total" } else { "" };

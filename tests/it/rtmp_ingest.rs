@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use damson::ingest::rtmp::server;
 use damson::ingest::rtmp::server::Limits;
-use damson::ingest::{AllowAll, BoxFuture, NewPackaging, Packaging, PartSink, PublishRegistry, Settings, Takeover};
+use damson::ingest::{BoxFuture, KeysThenHook, NewPackaging, Packaging, PartSink, PublishRegistry, Settings, Takeover};
 use damson_core::demux::amf0;
 use damson_core::demux::amf0::Value;
 use damson_core::demux::rtmp::chunk::{Message, put_message};
@@ -71,7 +71,7 @@ impl Ingest {
             bit_rate_max: Settings::BIT_RATE_MAX,
             pushes_max: 64,
         };
-        let registry = PublishRegistry::with_packaging(settings, AllowAll, Arc::new(Nowhere), packaging);
+        let registry = PublishRegistry::with_packaging(settings, KeysThenHook::default(), Arc::new(Nowhere), packaging);
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let shutdown = CancellationToken::new();
@@ -287,7 +287,7 @@ async fn a_silent_encoder_is_taken_for_dead() {
     assert!(matches!(ingest.next().await, Input::Attached { .. }));
     assert!(matches!(ingest.next().await, Input::Unit(_)));
     assert_eq!(ingest.next().await, Input::Detached(PushId(0)));
-    encoder.hears("nothing came for 50ms").await;
+    encoder.hears("the encoder sent nothing for 50ms").await;
     ingest.stop().await;
 }
 

@@ -1,15 +1,16 @@
-//! What a request is answered: a status, and why, in a line.
+//! The answers to requests: a status, and the reason in a line.
 
 use bytes::Bytes;
 use damson_core::demux::bmff::BmffError;
 use damson_core::demux::cmaf_ingest::body;
+use damson_core::demux::cmaf_ingest::path::PathError;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use crate::ingest::publish_request::{Eviction, Refused};
 
-/// An answer: a status, and why.
+/// A status, and the reason for it.
 pub(crate) struct Answer(pub(crate) StatusCode, pub(crate) String);
 
 impl Answer {
@@ -39,6 +40,17 @@ impl From<Eviction> for Answer {
             Eviction::Draining => Answer::new(StatusCode::SERVICE_UNAVAILABLE, over),
             _ => Answer::new(StatusCode::CONFLICT, over),
         }
+    }
+}
+
+impl From<PathError> for Answer {
+    fn from(error: PathError) -> Self {
+        let status = match error {
+            PathError::Elsewhere(_) => StatusCode::NOT_FOUND,
+            // "permission problems, or incorrect path, it SHALL return an HTTP 403" (5.3, 4).
+            PathError::Stream(_) => StatusCode::FORBIDDEN,
+        };
+        Answer::new(status, error)
     }
 }
 

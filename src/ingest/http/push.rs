@@ -1,11 +1,12 @@
-//! What the requests of one push have in common: its [tracks](Tracks), whoever waits for them, and its sessions.
+//! What the requests of one push share: its [tracks](Tracks), the requests that wait for them, and its sessions.
 //!
-//! A push lives while one of its requests is open, and some time after the last: encoders that send a segment a
-//! request pause between them. One that was evicted stays for as long, so that the segments that still come don't take
-//! back what another has taken over.
+//! A push exists while one of its requests is open, and for some time after the last: encoders that send each segment in a
+//! request pause between them. An evicted push exists for as long, so that the segments that still come don't take the
+//! stream back.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use damson_core::demux::bmff;
@@ -16,62 +17,60 @@ use damson_core::demux::cmaf_ingest::path::Object;
 use damson_core::demux::cmaf_ingest::tracks::{BodyOutput, Tracks};
 use damson_core::model::StreamName;
 use damson_core::model::time::Time;
+use damson_core::packager::Input;
+use lru::LruCache;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::settings::Settings;
 use crate::ingest::publish_request::{Eviction, PublishRequest};
-use crate::ingest::publish_session::{Gone, PublishSession};
+use crate::ingest::publish_session::{PublishSession, eviction_of};
 use crate::ingest::registry::PublishRegistry;
 use crate::{clock, observe};
 
-/// Senders whose key is known to be right, of a push.
-const SENDERS_MAX: usize = 8;
-/// How long a media segment waits for its init segment, which may have been sent just before it.
+/// The most senders of a push whose key is known to be right.
+const SENDERS_MAX: NonZeroUsize = NonZeroUsize::new(8).expect("8 isn't zero");
+/// The time for which a media segment waits for its init segment, which may have been sent just before it.
 pub(crate) const INIT_WAIT: Duration = Duration::from_secs(1);
-/// For so long nothing may come before the sessions are given back: the packager has numbered gaps by then.
+/// The longest silence before the sessions are dropped: the packager has numbered gaps by then.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// What of the settings is a push's.
-#[derive(Clone, Copy)]
-pub(crate) struct Bounds {
-    pub grace: Duration,
-    pub linger: Duration,
-    pub tracks_max: usize,
-}
-
-/// See the module.
+/// A push: see the module.
 pub(crate) struct HttpPush {
     request: PublishRequest,
     registry: PublishRegistry,
-    /// One request is all of it.
+    /// The push is one request.
     whole: bool,
     grace: Duration,
     idle: Duration,
     state: Mutex<State>,
-    /// For the task.
+    /// Wakes the task.
     wake: Notify,
-    /// For requests that wait for room.
+    /// Wakes requests that wait for room.
     room: Notify,
-    /// For those that wait for their init segment.
+    /// Wakes requests that wait for their init segment.
     init: Notify,
     counters: observe::Ingest,
 }
 
-/// What requests have left for one another.
+/// What the requests share.
 struct State {
     tracks: Tracks,
-    senders: Vec<(IpAddr, blake3::Hash)>,
+    senders: LruCache<(IpAddr, blake3::Hash), ()>,
+    /// The number of open requests.
     open: usize,
+    /// The time of the last begin or end of a request.
     heard: Time,
     over: Option<Eviction>,
     closed: bool,
 }
 
-/// A request of a push.
+/// An open request of a push.
 pub(crate) struct OpenRequest(pub(crate) Arc<HttpPush>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         state.open -= 1;
         state.heard = clock::now();
         drop(state);
@@ -80,27 +79,40 @@ impl Drop for OpenRequest {
 }
 
 impl HttpPush {
-    pub(crate) fn new(
+    /// Makes a push, and returns its first request.
+    pub(crate) fn begin(
         request: PublishRequest,
         registry: PublishRegistry,
         whole: bool,
-        bounds: Bounds,
+        settings: &Settings,
         counters: observe::Ingest,
-    ) -> Arc<Self> {
-        let Bounds { grace, linger, tracks_max } = bounds;
-        let tracks = Tracks::new(request.rendition.clone(), tracks_max);
-        let (senders, heard) = (Vec::new(), clock::now());
-        let state = State { tracks, senders, open: 0, heard, over: None, closed: false };
-        let grace = if whole { Duration::ZERO } else { grace };
-        let idle = linger.min(IDLE_MAX);
-        let (wake, room, init) = (Notify::new(), Notify::new(), Notify::new());
-        let state = state.into();
-        Arc::new(HttpPush { request, registry, whole, grace, idle, state, wake, room, init, counters })
+    ) -> OpenRequest {
+        let tracks = Tracks::new(request.rendition.clone(), settings.tracks_max);
+        let state = State {
+            tracks,
+            senders: LruCache::new(SENDERS_MAX),
+            open: 1,
+            heard: clock::now(),
+            over: None,
+            closed: false,
+        };
+        OpenRequest(Arc::new(HttpPush {
+            request,
+            registry,
+            whole,
+            grace: if whole { Duration::ZERO } else { settings.grace },
+            idle: settings.linger.min(IDLE_MAX),
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            room: Notify::new(),
+            init: Notify::new(),
+            counters,
+        }))
     }
 
-    /// Opens one more request; `None` if the push has come to its end meanwhile.
+    /// Opens one more request; `None` if the push has ended meanwhile.
     pub(crate) fn open(self: &Arc<Self>) -> Option<OpenRequest> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.closed {
             return None;
         }
@@ -110,22 +122,16 @@ impl HttpPush {
     }
 
     pub(crate) fn over(&self) -> Option<Eviction> {
-        self.state().over
+        self.state.lock().over
     }
 
-    /// Whether somebody's key was right before.
+    /// Tells whether this sender's key was right before.
     pub(crate) fn knows(&self, sender: &(IpAddr, blake3::Hash)) -> bool {
-        self.state().senders.contains(sender)
+        self.state.lock().senders.contains(sender)
     }
 
     pub(crate) fn learn(&self, sender: (IpAddr, blake3::Hash)) {
-        let mut state = self.state();
-        if !state.senders.contains(&sender) {
-            if state.senders.len() == SENDERS_MAX {
-                state.senders.remove(0);
-            }
-            state.senders.push(sender);
-        }
+        self.state.lock().senders.put(sender, ());
     }
 
     pub(crate) fn stream(&self) -> &StreamName {
@@ -136,99 +142,94 @@ impl HttpPush {
         self.request.remote
     }
 
-    /// A request's body, which begins so; what it is a segment of may be on its way by another connection.
+    /// Returns a request's body, given its first bytes; its init segment may still be on another connection.
     pub(crate) async fn body(&self, object: Option<&Object>, first: &[u8], limits: bmff::Limits) -> Body {
         let known = match object {
             Some(object) if needs_init(first) => self.known(object).await,
             _ => None,
         };
-        Body::new(object.cloned(), first, known, limits, &mut self.state().tracks)
+        Body::new(object.cloned(), first, known, limits, &mut self.state.lock().tracks)
     }
 
-    /// A reader that knows the init segment that a media segment of this name belongs to, and what their track is called.
+    /// Returns a reader that knows the init segment of a media segment with this name, and their track's name.
     async fn known(&self, object: &Object) -> Option<(BmffReader, String)> {
         let known = async {
             loop {
-                let mut came = std::pin::pin!(self.init.notified());
-                came.as_mut().enable();
-                if let Some(known) = self.state().tracks.init_for(object, false) {
+                let mut init = std::pin::pin!(self.init.notified());
+                init.as_mut().enable();
+                if let Some(known) = self.state.lock().tracks.init_for(object, false) {
                     return known;
                 }
-                came.await;
+                init.await;
             }
         };
         let known = tokio::time::timeout(INIT_WAIT, known).await.ok();
-        known.or_else(|| self.state().tracks.init_for(object, true))
+        known.or_else(|| self.state.lock().tracks.init_for(object, true))
     }
 
-    /// What has come of a body.
+    /// Returns the next event of a body.
     pub(crate) fn poll(&self, body: &mut Body) -> Result<Option<BodyOutput>, Refused> {
-        body.poll(&mut self.state().tracks)
+        body.poll(&mut self.state.lock().tracks)
     }
 
-    /// Takes it, and waits while there is no room for it.
-    pub(crate) async fn take(&self, mut came: BodyOutput) -> Result<(), Eviction> {
-        self.tell(&came);
+    /// Takes an event of a body, and waits while there is no room for it.
+    pub(crate) async fn take(&self, mut event: BodyOutput) -> Result<(), Eviction> {
+        self.log(&event);
         let mut room = std::pin::pin!(self.room.notified());
         loop {
             room.as_mut().enable();
-            {
-                let mut state = self.state();
-                if let Some(over) = state.over {
-                    return Err(over);
-                }
-                match state.tracks.take(clock::now(), came) {
-                    Ok(taken) => {
-                        let (lost, notes) = state.tracks.report();
-                        drop(state);
-                        self.counters.http_units_dropped.inc_by(lost);
-                        for note in notes {
-                            self.tell(&BodyOutput::Note(note));
-                        }
-                        match taken {
-                            Pushed::Taken | Pushed::Jumped | Pushed::Apart => {}
-                            Pushed::Repeated => _ = self.counters.http_units_repeated.inc(),
-                            Pushed::Useless => _ = self.counters.http_units_dropped.inc(),
-                        }
-                        self.wake.notify_one();
-                        return Ok(());
-                    }
-                    Err(full) => came = full,
-                }
+            match self.try_take(event)? {
+                None => return Ok(()),
+                Some(full) => event = full,
             }
             room.as_mut().await;
             room.set(self.room.notified());
         }
     }
 
-    fn tell(&self, came: &BodyOutput) {
+    /// Takes an event of a body, or returns it if there is no room for it.
+    fn try_take(&self, event: BodyOutput) -> Result<Option<BodyOutput>, Eviction> {
+        let mut state = self.state.lock();
+        if let Some(over) = state.over {
+            return Err(over);
+        }
+        let taken = match state.tracks.take(clock::now(), event) {
+            Ok(taken) => taken,
+            Err(full) => return Ok(Some(full)),
+        };
+        let (lost, notes) = state.tracks.report();
+        drop(state);
+        self.counters.http_units_dropped.inc_by(lost);
+        notes.into_iter().for_each(|note| self.log(&BodyOutput::Note(note)));
+        match taken {
+            Pushed::Taken | Pushed::Jumped | Pushed::Apart => {}
+            Pushed::Repeated => _ = self.counters.http_units_repeated.inc(),
+            Pushed::Useless => _ = self.counters.http_units_dropped.inc(),
+        }
+        self.wake.notify_one();
+        Ok(None)
+    }
+
+    fn log(&self, event: &BodyOutput) {
         let stream = &self.request.stream;
-        match came {
+        match event {
             BodyOutput::Init => self.init.notify_waiters(),
             BodyOutput::Reference(wall) => {
                 self.counters.http_references.inc();
                 let late = clock::wall().since(*wall);
-                tracing::trace!(%stream, ?late, "HTTP: behind its encoder's clock");
+                tracing::trace!(%stream, ?late, "HTTP: time since the encoder's clock (prft)");
             }
-            BodyOutput::Dropped(track, why) => tracing::debug!(%stream, track, "HTTP: a frame isn't taken: {why}"),
-            BodyOutput::Ignored(why) => tracing::debug!(%stream, "HTTP: a message isn't taken: {why}"),
+            BodyOutput::Dropped(track, why) => tracing::debug!(%stream, track, "HTTP: frame dropped: {why}"),
+            BodyOutput::Ignored(why) => tracing::debug!(%stream, "HTTP: message ignored: {why}"),
             BodyOutput::Note(note) => tracing::warn!(%stream, "HTTP: {note}"),
-            BodyOutput::Config(..)
-            | BodyOutput::Unit(..)
-            | BodyOutput::Message(..)
-            | BodyOutput::Damaged(_)
-            | BodyOutput::Ended(_) => {}
+            BodyOutput::Config(..) | BodyOutput::Unit(..) | BodyOutput::Message(..) | BodyOutput::Damaged(_) | BodyOutput::Ended(_) => {}
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Feeds the sessions until the push is over, and has it forgotten then.
+    /// Sends media to the sessions until the push ends, and then calls `forget`.
     pub(crate) async fn run(self: Arc<Self>, first: PublishSession, forget: impl Fn(&Arc<HttpPush>)) {
-        let mut sessions: Vec<Feeding> = vec![Feeding::Begun(first)];
-        let (mut fed, mut alarm) = (clock::now(), clock::Alarm::default());
+        let mut sessions = vec![TrackSession::Open { session: first, attached: false }];
+        let (mut sent, mut alarm) = (clock::now(), clock::Alarm::default());
         loop {
             let (batch, due) = self.due();
             self.room.notify_waiters();
@@ -240,155 +241,131 @@ impl HttpPush {
                         break;
                     }
                 }
-                fed = clock::now();
+                sent = clock::now();
                 continue;
             }
-            let Ends::At(mut at) = self.ends(due) else { break };
-            if sessions.iter().any(Feeding::is_begun) {
-                let idle = fed + self.idle;
+            let Some(mut at) = self.deadline(due) else { break };
+            if sessions.iter().any(|session| matches!(session, TrackSession::Open { .. })) {
+                let idle = sent + self.idle;
                 if idle <= clock::now() {
                     sessions.clear();
                     continue;
                 }
-                at = Some(at.unwrap_or(idle).min(idle));
+                at = at.min(idle);
             }
-            let evicted = async {
-                match sessions.first_mut() {
-                    Some(Feeding::Begun(session) | Feeding::Attached(session)) => session.evicted().await,
-                    _ => std::future::pending().await,
-                }
+            let first = match sessions.first_mut() {
+                Some(TrackSession::Open { session, .. }) => Some(session),
+                _ => None,
             };
             tokio::select! {
                 biased;
-                eviction = evicted => {
+                eviction = eviction_of(first) => {
                     sessions.clear();
                     self.set_over(eviction);
                 }
                 () = self.wake.notified() => {}
-                () = alarm.until(at) => {}
+                () = alarm.until(Some(at)) => {}
             }
         }
         forget(&self);
-        let stream = &self.request.stream;
-        tracing::info!(%stream, "HTTP: the push has ended");
+        tracing::info!(stream = %self.request.stream, "HTTP: the push has ended");
     }
 
     fn set_over(&self, over: Eviction) {
-        tracing::info!(stream = %self.request.stream, "HTTP: {over}");
-        self.state().over.get_or_insert(over);
+        tracing::info!(stream = %self.request.stream, "HTTP: evicted: {over}");
+        self.state.lock().over.get_or_insert(over);
         self.room.notify_waiters();
     }
 
-    /// What is due, and when the next is.
+    /// Returns the items that are due, and the time at which the next one is.
     fn due(&self) -> (Vec<(QueueId, Item)>, Option<Time>) {
-        let mut state = self.state();
-        let now = clock::now();
-        let mut batch = Vec::new();
+        let mut state = self.state.lock();
         if state.over.is_some() {
-            return (batch, None);
+            return (Vec::new(), None);
         }
-        while let Some(popped) = state.tracks.pop(now) {
-            batch.push(popped);
-        }
+        let now = clock::now();
+        let batch = std::iter::from_fn(|| state.tracks.pop(now)).collect();
         (batch, state.tracks.due(now))
     }
 
-    /// When to look again, or whether it's the end.
-    fn ends(&self, due: Option<Time>) -> Ends {
-        let mut state = self.state();
-        let over = state.over.is_some();
-        if let Some(due) = due.filter(|_| !over) {
-            return Ends::At(Some(due));
+    /// Returns the time of the next look at the push, or `None` if it has ended.
+    fn deadline(&self, due: Option<Time>) -> Option<Time> {
+        let mut state = self.state.lock();
+        let is_over = state.over.is_some();
+        if state.open > 0 || (due.is_some() && !is_over) {
+            return Some(due.filter(|_| !is_over).unwrap_or(Time::MAX));
         }
-        if state.open > 0 {
-            return Ends::At(None);
-        }
-        let now = state.tracks.have_ended() && !over || state.over == Some(Eviction::Draining);
-        let end = if now { state.heard } else { state.heard + self.grace };
+        let at_once = state.tracks.have_ended() && !is_over || state.over == Some(Eviction::Draining);
+        let end = if at_once { state.heard } else { state.heard + self.grace };
         if end > clock::now() {
-            return Ends::At(Some(end));
+            return Some(end);
         }
         state.closed = true;
-        Ends::Now
+        None
     }
 
-    /// Hands an item to its session.
-    async fn hand_on(&self, sessions: &mut Vec<Feeding>, queue: QueueId, item: Item) -> Result<(), Eviction> {
+    /// Sends an item to the session of its track.
+    async fn hand_on(&self, sessions: &mut Vec<TrackSession>, queue: QueueId, item: Item) -> Result<(), Eviction> {
         let is_message = matches!(item, Item::Message(..));
-        let Some((index, inputs)) = self.state().tracks.inputs(queue, item) else { return Ok(()) };
-        sessions.resize_with(sessions.len().max(index + 1), Feeding::default);
-        let feeding = &mut sessions[index];
-        if is_message && !matches!(feeding, Feeding::Attached(_)) {
-            // The units that it came with are over, or haven't begun, and it begins nothing.
+        let Some((index, inputs)) = self.state.lock().tracks.inputs(queue, item) else { return Ok(()) };
+        sessions.resize_with(sessions.len().max(index + 1), TrackSession::default);
+        let track = &mut sessions[index];
+        if is_message && !matches!(track, TrackSession::Open { attached: true, .. }) {
+            // A message begins no session; the units that it belongs to are over, or haven't begun.
             self.counters.http_units_dropped.inc();
             return Ok(());
         }
-        if matches!(feeding, Feeding::Idle) {
-            let rendition = self.state().tracks.rendition(index).cloned();
-            *feeding = match self.registry.publish_authorized(PublishRequest { rendition, ..self.request.clone() }) {
-                Ok(session) => Feeding::Begun(session),
-                Err(refused) => {
-                    tracing::warn!(stream = %self.request.stream, "HTTP: refused: {refused}");
-                    Feeding::Refused
-                }
-            };
-            if index == 0 && matches!(feeding, Feeding::Refused) {
-                return Err(Eviction::TakenOver);
+        if matches!(track, TrackSession::Idle) {
+            *track = self.begin_session(index)?;
+        }
+        match self.send(track, index, inputs).await {
+            Err(eviction) if index > 0 => {
+                // The other tracks go on.
+                tracing::warn!(stream = %self.request.stream, "HTTP: a track is evicted: {eviction}");
+                *track = TrackSession::Refused;
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+
+    fn begin_session(&self, index: usize) -> Result<TrackSession, Eviction> {
+        let rendition = self.state.lock().tracks.rendition(index).cloned();
+        match self.registry.publish_authorized(PublishRequest { rendition, ..self.request.clone() }) {
+            Ok(session) => Ok(TrackSession::Open { session, attached: false }),
+            Err(refused) => {
+                tracing::warn!(stream = %self.request.stream, "HTTP: publisher refused: {refused}");
+                if index == 0 { Err(Eviction::TakenOver) } else { Ok(TrackSession::Refused) }
             }
         }
-        let begins = matches!(feeding, Feeding::Begun(_));
-        *feeding = match std::mem::take(feeding) {
-            Feeding::Begun(session) => Feeding::Attached(session),
-            other => other,
-        };
-        let Feeding::Attached(session) = feeding else { return Ok(()) };
-        let fed = async {
-            if begins {
-                let (announced, headers) = self.state().tracks.beginning(index, self.whole);
-                session.attach(bmff::CLOCK, announced).await?;
-                for input in headers {
-                    session.input(input).await?;
-                }
-            }
-            for input in inputs {
+    }
+
+    async fn send(&self, track: &mut TrackSession, index: usize, inputs: Vec<Input>) -> Result<(), Eviction> {
+        let TrackSession::Open { session, attached } = track else { return Ok(()) };
+        if !std::mem::replace(attached, true) {
+            let (announced, headers) = self.state.lock().tracks.beginning(index, self.whole);
+            session.attach(bmff::CLOCK, announced).await?;
+            for input in headers {
                 session.input(input).await?;
             }
-            Ok::<_, Gone>(())
-        };
-        if fed.await.is_ok() {
-            return Ok(());
         }
-        let eviction = session.evicted().await;
-        if index == 0 {
-            return Err(eviction);
+        for input in inputs {
+            session.input(input).await?;
         }
-        // One of several: the others go on.
-        tracing::warn!(stream = %self.request.stream, "HTTP: a track isn't taken any more: {eviction}");
-        *feeding = Feeding::Refused;
         Ok(())
     }
 }
 
-enum Ends {
-    Now,
-    At(Option<Time>),
-}
-
-/// A session on its way.
+/// The session of a track.
 #[derive(Default)]
-enum Feeding {
-    /// There is none, for nothing is fed.
+enum TrackSession {
+    /// There is none, since no media comes.
     #[default]
     Idle,
-    /// There is one, and it knows nothing yet.
-    Begun(PublishSession),
-    Attached(PublishSession),
-    /// There won't be one.
+    Open {
+        session: PublishSession,
+        attached: bool,
+    },
+    /// It was refused or evicted, and won't begin again.
     Refused,
-}
-
-impl Feeding {
-    fn is_begun(&self) -> bool {
-        matches!(self, Feeding::Begun(_) | Feeding::Attached(_))
-    }
 }

@@ -1,30 +1,31 @@
-//! The sockets of HTTP ingest, its requests, and who is told what.
+//! The HTTP ingest server: its sockets, its requests, and their answers.
 //!
-//! | status | when |
+//! | status | meaning |
 //! |---|---|
-//! | 200 | taken; what had come before already, too; an empty request that would be let in; a DELETE, which deletes nothing |
-//! | 400 | a body that breaks the rules of its container, or ends too early |
-//! | 401, 403 | no key, or a wrong one; a name that can't be a stream's |
-//! | 404, 405 | nothing is pushed to there, or so |
-//! | 408, 413 | nothing came for too long; more than there may be |
+//! | 200 | taken, or taken before; an empty request that would be allowed; a DELETE, which deletes nothing |
+//! | 400 | the body breaks the rules of its container, or ends too early |
+//! | 401, 403 | there is no key, or the wrong one; the name can't be a stream's |
+//! | 404, 405 | streams are pushed elsewhere, or with another method |
+//! | 408, 413 | the encoder sent nothing for too long; the body is too large |
 //! | 409 | another push has the stream |
 //! | 412 | media whose init segment hasn't come |
-//! | 415 | neither MPEG-TS nor MP4, or no codec that is taken |
-//! | 503 | this ingest is full, or shuts down |
+//! | 415 | the body is neither MPEG-TS nor MP4, or has no supported codec |
+//! | 503 | this ingest is full, or is shutting down |
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use damson_core::demux::bmff;
 use damson_core::demux::cmaf_ingest::body::Body;
-use damson_core::demux::cmaf_ingest::path::{Object, PathError, TargetKind};
+use damson_core::demux::cmaf_ingest::path::{Object, TargetKind};
 use damson_core::demux::cmaf_ingest::{body, path};
 use damson_core::model::{Rendition, StreamName};
+use futures_util::FutureExt as _;
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -33,15 +34,16 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
-use super::push::{Bounds, HttpPush, INIT_WAIT, OpenRequest};
-use crate::ingest::publish_request::{Denied, PublishRequest, Refused};
-use crate::ingest::publish_session::PublishSession;
+use super::push::{HttpPush, INIT_WAIT, OpenRequest};
+pub use super::settings::Settings;
+use crate::ingest::publish_request::{PublishRequest, Refused};
 use crate::ingest::registry::PublishRegistry;
 use crate::net::accept::{Accepted, Connections, Overflow};
 use crate::net::drain::Ended;
@@ -50,48 +52,11 @@ use crate::net::tls::is_h2;
 use crate::net::{Listeners, drain};
 use crate::observe;
 
-/// What can be set.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Below which path streams are: `/ingest`, or nothing.
-    pub prefix: String,
-    /// How long a push that comes in several requests outlasts the last of them.
-    pub grace: Duration,
-    /// How long a stream outlives its publisher: a push that pauses longer begins anew.
-    pub linger: Duration,
-    /// Within a request, nothing may come for so long.
-    pub idle: Duration,
-    /// How long a request's head may take.
-    pub header: Duration,
-    /// The longest `mdat` of a fragment, in bytes.
-    pub segment_max: u64,
-    /// Tracks of a stream.
-    pub tracks_max: usize,
-    /// Connections at a time.
-    pub connections_max: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        // 10 s: as long as the longest segment. Encoders that send chunks pause for a frame or a fragment.
-        Settings {
-            prefix: "/ingest".to_owned(),
-            grace: Duration::from_secs(10),
-            linger: Duration::from_secs(30),
-            idle: Duration::from_secs(30),
-            header: Duration::from_secs(10),
-            segment_max: 64 << 20,
-            tracks_max: 16,
-            connections_max: 2_048,
-        }
-    }
-}
-
 /// The longest playlist or MPD, in bytes.
 const MANIFEST_LEN_MAX: usize = 1 << 20;
-/// Requests of one HTTP/2 connection at a time.
+/// The most requests of one HTTP/2 connection at a time.
 const STREAMS_MAX: u32 = 64;
-/// How long, and how much more of a refused request is read, for its sender to read the answer.
+/// The time, and the number of bytes, for which a refused request is read on, so that its sender reads the answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_LEN: usize = 4 << 20;
 
@@ -99,15 +64,15 @@ struct Context {
     registry: PublishRegistry,
     settings: Settings,
     counters: observe::Ingest,
-    /// Pushes that come in several requests.
+    /// The pushes of several requests.
     pushes: Mutex<BTreeMap<StreamName, Arc<HttpPush>>>,
-    /// One more of them has begun.
+    /// Wakes requests that wait for a push to begin.
     began: Notify,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 
-/// Accepts encoders until `shutdown`, and returns once all connections are closed.
+/// Accepts encoders until `shutdown`, and returns when all connections are closed.
 pub async fn serve(
     listeners: Listeners,
     registry: PublishRegistry,
@@ -116,23 +81,25 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let mut connections = Connections::new(listeners, settings.connections_max, Overflow::Refuse("HTTP"));
-    let (pushes, tasks, stop) = (Mutex::default(), TaskTracker::new(), shutdown.clone());
-    let began = Notify::new();
-    let context = Arc::new(Context { registry, settings, counters, pushes, began, tasks, shutdown: stop });
+    let context = Arc::new(Context {
+        registry,
+        settings,
+        counters,
+        pushes: Mutex::default(),
+        began: Notify::new(),
+        tasks: TaskTracker::new(),
+        shutdown: shutdown.clone(),
+    });
     let accept = connections.accept(|accepted| {
         let context = Arc::clone(&context);
         Some(async move {
             let remote = accepted.remote;
             if let Err(error) = connection(accepted, context).await {
-                tracing::debug!(%remote, %error, "HTTP: a connection ended");
+                tracing::debug!(%remote, %error, "HTTP: connection closed");
             }
         })
     });
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => {}
-        () = accept => {}
-    }
+    shutdown.run_until_cancelled(accept).await;
     connections.drain(Duration::MAX).await;
     context.tasks.close();
     context.tasks.wait().await;
@@ -158,11 +125,7 @@ async fn converse(
     remote: SocketAddr,
     context: Arc<Context>,
 ) -> Ended {
-    let shutdown = context.shutdown.clone();
-    let stop = async {
-        shutdown.cancelled().await;
-        Ok(())
-    };
+    let stop = context.shutdown.clone().cancelled_owned().map(Ok);
     let header = context.settings.header;
     let service = service_fn(move |request| {
         let context = Arc::clone(&context);
@@ -183,7 +146,7 @@ async fn converse(
 
 async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let tasks = context.tasks.clone();
-    // A task of its own: ffmpeg closes its connection without waiting for an answer, and what it has sent counts.
+    // A task of its own, since ffmpeg closes its connection without waiting for an answer, and its media still counts.
     let answered = tasks.spawn(async move {
         let (parts, mut body) = request.into_parts();
         match Box::pin(answer(&context, remote, &parts, &mut body)).await {
@@ -192,13 +155,13 @@ async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Inc
                 context.counters.http_refused.inc();
                 let (method, path) = (&parts.method, parts.uri.path());
                 tracing::warn!(%remote, %method, path, status = status.as_u16(), "HTTP: refused: {why}");
-                // Who is answered while it still sends would find its connection broken.
+                // An encoder that still sends could not read the answer on a closed connection.
                 context.tasks.spawn(farewell(body));
                 Answer(status, why)
             }
         }
     });
-    let broken = |_| Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "the ingest is at fault");
+    let broken = |_| Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error of this ingest; see its log");
     answered.await.unwrap_or_else(broken).into()
 }
 
@@ -213,22 +176,19 @@ async fn farewell(mut body: Incoming) {
     let _ = timeout(FAREWELL, read).await;
 }
 
-/// The next data of a body; `None` at its end.
+/// Returns the next data of a body; `None` at its end.
 async fn data(body: &mut Incoming, settings: &Settings) -> Result<Option<Bytes>, Answer> {
     loop {
-        let idle = || {
-            let why = format!("nothing has come for {} s", settings.idle.as_secs_f64());
+        let frame = timeout(settings.idle, body.frame()).await.map_err(|_| {
+            let why = format!("the encoder sent nothing for {} s", settings.idle.as_secs_f64());
             Answer::new(StatusCode::REQUEST_TIMEOUT, why)
-        };
-        match timeout(settings.idle, body.frame()).await.map_err(|_| idle())? {
-            None => return Ok(None),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.has_remaining() => return Ok(Some(data)),
-                _ => {}
-            },
-            Some(Err(error)) => {
-                return Err(Answer::new(StatusCode::BAD_REQUEST, format!("the request was cut off: {error}")));
-            }
+        })?;
+        let cut_off = |error| Answer::new(StatusCode::BAD_REQUEST, format!("the request was cut off: {error}"));
+        let Some(frame) = frame.transpose().map_err(cut_off)? else { return Ok(None) };
+        if let Ok(data) = frame.into_data()
+            && data.has_remaining()
+        {
+            return Ok(Some(data));
         }
     }
 }
@@ -239,19 +199,16 @@ async fn answer(
     parts: &hyper::http::request::Parts,
     body: &mut Incoming,
 ) -> Result<Answer, Answer> {
-    let target = path::parse(&context.settings.prefix, parts.uri.path()).map_err(|error| {
-        let status = match error {
-            PathError::Elsewhere(_) => StatusCode::NOT_FOUND,
-            // "permission problems, or incorrect path, it SHALL return an HTTP 403" (5.3, 4).
-            PathError::Stream(_) => StatusCode::FORBIDDEN,
-        };
-        Answer::new(status, error)
-    })?;
+    let target = path::parse(&context.settings.prefix, parts.uri.path())?;
     match parts.method {
-        Method::PUT | Method::POST => {}
+        Method::PUT | Method::POST | Method::DELETE => {}
         Method::OPTIONS => return Ok(Answer(StatusCode::NO_CONTENT, String::new())),
-        Method::DELETE => {}
-        _ => return Err(Answer::new(StatusCode::METHOD_NOT_ALLOWED, "push with PUT or POST; players fetch elsewhere")),
+        _ => {
+            return Err(Answer::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "push with PUT or POST; players use another address",
+            ));
+        }
     }
     let rendition = match &target.kind {
         TargetKind::Whole(rendition) => rendition.clone(),
@@ -259,16 +216,19 @@ async fn answer(
     };
     let pusher = Pusher::new(target.stream, rendition, remote, parts);
     if parts.method == Method::DELETE {
-        // What is old goes by itself (7.1.1 asks for 200).
+        // Old segments leave the window by themselves (7.1.1 asks for 200).
         pusher.allowed(context).await?;
         return Ok(Answer::ok());
     }
     if parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return Err(Answer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body that is encoded: send it as it is"));
+        return Err(Answer::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Content-Encoding is not supported; send the body as it is",
+        ));
     }
     context.counters.http_requests.inc();
     let Some(first) = (if body.is_end_stream() { None } else { data(body, &context.settings).await? }) else {
-        // An encoder looks whether it would be let in (6.2, 1).
+        // An encoder asks whether it would be allowed (6.2, 1).
         pusher.allowed(context).await?;
         return Ok(Answer::ok());
     };
@@ -278,15 +238,15 @@ async fn answer(
             read_manifest(first.len(), body, &context.settings).await
         }
         TargetKind::Whole(_) => {
-            // Rubbish takes no stream over.
+            // Checked first, so that garbage takes no stream over.
             let first = beginning(first, body, &context.settings).await?;
             let open = pusher.begin(context).await?;
             take(context, &open.0, None, first, body).await
         }
         TargetKind::Object(object) => {
-            // Subtitles and keys are none of what is taken, and no reason for a muxer to give up.
+            // Muxers go on when subtitles and keys are refused.
             if matches!(object.extension(), "vtt" | "key" | "xml") {
-                return Err(Answer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "pictures and sound are taken alone"));
+                return Err(Answer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only video and audio are supported"));
             }
             let first = beginning(first, body, &context.settings).await?;
             if body::needs_init(&first) {
@@ -298,19 +258,19 @@ async fn answer(
     }
 }
 
-/// Reads the rest of a playlist or MPD, of which nothing is used.
+/// Reads the rest of a playlist or MPD, which isn't used.
 async fn read_manifest(mut len: usize, body: &mut Incoming, settings: &Settings) -> Result<Answer, Answer> {
     while let Some(more) = data(body, settings).await? {
         len += more.len();
         if len > MANIFEST_LEN_MAX {
-            let why = format!("a playlist of more than {MANIFEST_LEN_MAX} bytes");
+            let why = format!("the playlist exceeds {MANIFEST_LEN_MAX} bytes");
             return Err(Answer::new(StatusCode::PAYLOAD_TOO_LARGE, why));
         }
     }
     Ok(Answer::ok())
 }
 
-/// A body's first bytes, by which its container is known.
+/// Returns a body's first bytes, which show its container.
 async fn beginning(first: Bytes, body: &mut Incoming, settings: &Settings) -> Result<Bytes, Answer> {
     let (mut all, mut ended) = (BytesMut::from(&first[..]), false);
     loop {
@@ -335,48 +295,39 @@ async fn take(
 ) -> Result<Answer, Answer> {
     let limits = bmff::Limits { mdat: context.settings.segment_max, ..bmff::Limits::default() };
     let mut body = push.body(object, &first, limits).await;
-    let mut bytes = Some(first);
-    while let Some(data) = bytes {
-        let pushed = body.push(&data);
-        if let Err(refused) = taken(push, &mut body).await.and(pushed.map_err(Answer::from)) {
-            // What came before is whole.
-            let _ = finish(push, &mut body, false).await;
-            return Err(refused);
-        }
-        bytes = match self::data(incoming, &context.settings).await {
-            Ok(data) => data,
-            Err(answer) => {
-                let _ = finish(push, &mut body, false).await;
-                return Err(answer);
+    let read = async {
+        let mut bytes = Some(first);
+        while let Some(received) = bytes {
+            let pushed = body.push(&received);
+            take_events(push, &mut body).await?;
+            pushed?;
+            bytes = data(incoming, &context.settings).await?;
+            if let Some(over) = push.over() {
+                return Err(over.into());
             }
-        };
-        if let Some(over) = push.over() {
-            return Err(over.into());
         }
-    }
-    finish(push, &mut body, true).await?;
+        Ok(())
+    };
+    let read = read.await;
+    // The media before a fault is complete.
+    let finished = body.finish(read.is_ok());
+    read.and(take_events(push, &mut body).await)?;
+    finished?;
     Ok(Answer::ok())
 }
 
-/// Has all taken that has come of a body.
-async fn taken(push: &HttpPush, body: &mut Body) -> Result<(), Answer> {
-    while let Some(came) = push.poll(body)? {
-        push.take(came).await?;
+/// Takes all events that a body has at present.
+async fn take_events(push: &HttpPush, body: &mut Body) -> Result<(), Answer> {
+    while let Some(event) = push.poll(body)? {
+        push.take(event).await?;
     }
     Ok(())
 }
 
-async fn finish(push: &HttpPush, body: &mut Body, whole: bool) -> Result<(), Answer> {
-    let finished = body.finish(whole);
-    taken(push, body).await?;
-    Ok(finished?)
-}
-
-/// Who pushes, and with which key.
+/// The sender of a request, with its key.
 struct Pusher {
     request: PublishRequest,
     sender: (IpAddr, blake3::Hash),
-    has_key: bool,
 }
 
 impl Pusher {
@@ -394,61 +345,59 @@ impl Pusher {
         let key = bearer.map(|(_, key)| format!("key={}", key.trim()));
         let query: Vec<&str> = key.iter().map(String::as_str).chain([query]).filter(|part| !part.is_empty()).collect();
         let query = Some(query.join("&")).filter(|query| !query.is_empty());
-        let has_key = query.iter().flat_map(|query| query.split('&')).any(|pair| pair.starts_with("key="));
         let sender = (remote.ip().to_canonical(), blake3::hash(query.as_deref().unwrap_or_default().as_bytes()));
-        let (app, protocol) = ("live".to_owned(), "http");
-        let request = PublishRequest { stream, rendition, app, query, remote: Some(remote), protocol };
-        Pusher { request, sender, has_key }
+        let request = PublishRequest { rendition, query, ..PublishRequest::new(stream, Some(remote), "http") };
+        Pusher { request, sender }
     }
 
-    fn denied(&self, denied: Denied) -> Answer {
-        let status = if self.has_key { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
-        Answer::new(status, Refused::Denied(denied))
+    /// Checks whether the sender may push, with the registry.
+    async fn authorize(&self, context: &Context) -> Result<(), Answer> {
+        let missing = self.request.key().is_none();
+        let status = if missing { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        let authorized = context.registry.authorize(self.request.clone()).await;
+        authorized.map_err(|denied| Answer::new(status, Refused::Denied(denied)))
     }
 
-    /// Whether it may push: known from a request before, or asked for anew.
+    /// Checks whether the sender may push: a former request has shown it, or the registry decides.
     async fn allowed(&self, context: &Context) -> Result<(), Answer> {
-        let known = context.push(&self.request.stream).is_some_and(|push| push.knows(&self.sender));
-        if known {
+        let push = context.pushes.lock().get(&self.request.stream).cloned();
+        if push.is_some_and(|push| push.knows(&self.sender)) {
             return Ok(());
         }
-        context.registry.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))
+        self.authorize(context).await
     }
 
-    /// A push that is all in this request.
+    /// Begins a push of this request alone.
     async fn begin(&self, context: &Arc<Context>) -> Result<OpenRequest, Answer> {
-        context.registry.authorize(self.request.clone()).await.map_err(|denied| self.denied(denied))?;
-        let (push, session) = self.push(context, true)?;
-        let open = push.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
-        context.tasks.spawn(push.run(session, |_| {}));
-        Ok(open)
+        self.authorize(context).await?;
+        self.push(context, true, |_| {})
     }
 
-    /// Waits for a push to begin: a media segment without its init segment begins none, and takes none over. That may
-    /// be on its way by another connection.
+    /// Waits for a push to begin: a media segment without its init segment neither begins a push nor takes one over. The
+    /// init segment may be on another connection.
     async fn push_begun(&self, context: &Context) -> Result<(), Answer> {
         let begun = async {
             loop {
                 let mut began = pin!(context.began.notified());
                 began.as_mut().enable();
-                if context.push(&self.request.stream).is_some() {
+                if context.pushes.lock().contains_key(&self.request.stream) {
                     return;
                 }
                 began.await;
             }
         };
-        let none = |_| Answer::new(StatusCode::PRECONDITION_FAILED, "a media segment, and no init segment has come");
+        let none = |_| Answer::new(StatusCode::PRECONDITION_FAILED, "a media segment came without its init segment");
         timeout(INIT_WAIT, begun).await.map_err(none)
     }
 
-    /// One of the requests of a push, the first of them or another.
+    /// Joins the push of the stream, or begins it.
     async fn join(&self, context: &Arc<Context>) -> Result<OpenRequest, Answer> {
         self.allowed(context).await?;
-        let mut pushes = context.pushes();
-        let there = pushes.get(&self.request.stream).and_then(HttpPush::open);
-        if let Some(open) = there {
+        let stream = &self.request.stream;
+        let mut pushes = context.pushes.lock();
+        if let Some(open) = pushes.get(stream).and_then(HttpPush::open) {
             if !context.registry.may_take_over(open.0.remote(), self.request.remote) {
-                return Err(Refused::Busy(self.request.stream.clone()).into());
+                return Err(Refused::Busy(stream.clone()).into());
             }
             if let Some(over) = open.0.over() {
                 return Err(over.into());
@@ -456,38 +405,32 @@ impl Pusher {
             open.0.learn(self.sender);
             return Ok(open);
         }
-        let (push, session) = self.push(context, false)?;
-        push.learn(self.sender);
-        let open = push.open().ok_or_else(|| Answer::new(StatusCode::CONFLICT, "the push has ended"))?;
-        pushes.insert(self.request.stream.clone(), Arc::clone(&push));
-        drop(pushes);
-        context.began.notify_waiters();
         let held = Arc::clone(context);
         let forget = move |push: &Arc<HttpPush>| {
-            let (mut pushes, stream) = (held.pushes(), push.stream());
-            if pushes.get(stream).is_some_and(|there| Arc::ptr_eq(there, push)) {
-                pushes.remove(stream);
+            let mut pushes = held.pushes.lock();
+            if pushes.get(push.stream()).is_some_and(|there| Arc::ptr_eq(there, push)) {
+                pushes.remove(push.stream());
             }
         };
-        context.tasks.spawn(push.run(session, forget));
+        let open = self.push(context, false, forget)?;
+        open.0.learn(self.sender);
+        pushes.insert(stream.clone(), Arc::clone(&open.0));
+        drop(pushes);
+        context.began.notify_waiters();
         Ok(open)
     }
 
-    fn push(&self, context: &Context, whole: bool) -> Result<(Arc<HttpPush>, PublishSession), Answer> {
+    /// Begins a push, and calls `forget` when it has ended.
+    fn push(
+        &self,
+        context: &Context,
+        whole: bool,
+        forget: impl Fn(&Arc<HttpPush>) + Send + Sync + 'static,
+    ) -> Result<OpenRequest, Answer> {
         let session = context.registry.publish_authorized(self.request.clone())?;
-        let Settings { grace, linger, tracks_max, .. } = context.settings;
-        let bounds = Bounds { grace, linger, tracks_max };
         let (registry, counters) = (context.registry.clone(), context.counters.clone());
-        Ok((HttpPush::new(self.request.clone(), registry, whole, bounds, counters), session))
-    }
-}
-
-impl Context {
-    fn pushes(&self) -> MutexGuard<'_, BTreeMap<StreamName, Arc<HttpPush>>> {
-        self.pushes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, stream: &StreamName) -> Option<Arc<HttpPush>> {
-        self.pushes().get(stream).cloned()
+        let open = HttpPush::begin(self.request.clone(), registry, whole, &context.settings, counters);
+        context.tasks.spawn(Arc::clone(&open.0).run(session, forget));
+        Ok(open)
     }
 }

@@ -11,20 +11,20 @@ use damson_core::packager as media;
 use damson_core::packager::{Input, Output, Refusal};
 use tokio::sync::mpsc;
 
-use super::super::authorizer::{AllowAll, Authorizer};
+use super::super::authorizer::{Authorizer, KeysThenHook};
 use super::super::publication::{NewPackaging, Packaging};
 use super::super::publish_request::{BoxFuture, Denied, Eviction, PartSink, PublishRequest, Refused};
-use super::super::publish_session::{Gone, PublishSession};
+use super::super::publish_session::PublishSession;
 use super::super::settings::{Settings, Takeover};
 use super::PublishRegistry;
 
-/// What happened, in words, in the order in which it did.
+/// The events in words, in their order.
 type Log = mpsc::UnboundedSender<String>;
 
 /// A unit at which the recorder refuses its push.
 const REFUSED: u64 = 666;
 
-/// Stands for the packager: says what it is given, and ends its life at [`Input::End`].
+/// Stands for the packager: logs its inputs, and ends its presentation at [`Input::End`].
 struct Recorder {
     stream: StreamName,
     log: Log,
@@ -35,21 +35,21 @@ impl Packaging for Recorder {
     fn handle(&mut self, _: Clocks, input: Input) {
         let word = match input {
             Input::Timeout => "timeout".to_owned(),
-            Input::Attached { push: feed, rendition, epoch, .. } => match rendition {
+            Input::Attached { push, rendition, epoch, .. } => match rendition {
                 None => format!("attached {}", epoch.counter),
-                Some(name) => format!("attached {} as {name} at {}", epoch.counter, feed.0),
+                Some(name) => format!("attached {} as {name} at {}", epoch.counter, push.0),
             },
             Input::Language { track, language } => format!("language {} {language}", track.0),
             Input::Config { track, .. } => format!("config {}", track.0),
             Input::Unit(unit) if unit.dts == REFUSED => {
-                let (feed, why) = (unit.track.push(), Refusal::Misaligned { micros: 80_000 });
-                self.outputs.push(Output::Refused { push: feed, why });
-                format!("unit of {}", feed.0)
+                let (push, why) = (unit.track.push(), Refusal::Misaligned { micros: 80_000 });
+                self.outputs.push(Output::Refused { push, why });
+                format!("unit of {}", push.0)
             }
             Input::Unit(unit) => format!("unit {}", unit.dts),
             Input::Message(message) => format!("message {}", message.track.0),
             Input::Detached(PushId(0)) => "detached".to_owned(),
-            Input::Detached(feed) => format!("detached {}", feed.0),
+            Input::Detached(push) => format!("detached {}", push.0),
             Input::End => {
                 self.outputs.push(Output::Record(record(&self.stream, 1, Some(7))));
                 "end".to_owned()
@@ -89,7 +89,7 @@ fn record(stream: &StreamName, counter: u32, ended: Option<u32>) -> Record {
     }
 }
 
-/// Holds a life of every stream of this epoch, or none.
+/// Holds a presentation of every stream with this epoch, or none.
 struct Swarm(Log, Option<u32>);
 
 impl PartSink for Swarm {
@@ -128,7 +128,7 @@ impl Scene {
         Scene::of_pushes(takeover, Settings::PUSHES_MAX)
     }
 
-    /// The same, with room for so many pushes.
+    /// Makes a scene with room for `pushes_max` pushes.
     fn of_pushes(takeover: Takeover, pushes_max: usize) -> Self {
         let (log, words) = mpsc::unbounded_channel();
         let swarm = Arc::new(Swarm(log.clone(), Some(KNOWN)));
@@ -145,13 +145,11 @@ impl Scene {
     }
 
     async fn publish_as(&self, rendition: Option<&str>, remote: &str, query: &str) -> Result<PublishSession, Refused> {
+        let stream = StreamName::parse("cam1").expect("a name");
         let request = PublishRequest {
-            stream: StreamName::parse("cam1").expect("a name"),
             rendition: rendition.map(|name| Rendition::parse(name).expect("a name")),
-            app: "live".to_owned(),
             query: Some(query.to_owned()),
-            remote: Some(remote.parse().expect("an address")),
-            protocol: "test",
+            ..PublishRequest::new(stream, Some(remote.parse().expect("an address")), "test")
         };
         self.registry.publish(request).await
     }
@@ -161,7 +159,7 @@ impl Scene {
     }
 
     async fn publisher_as(&self, rendition: Option<&str>, remote: &str) -> PublishSession {
-        let session = self.publish_as(rendition, remote, "").await.expect("free, or to be taken over");
+        let mut session = self.publish_as(rendition, remote, "").await.expect("free, or to be taken over");
         session.attach(flv::CLOCK, Announced::default()).await.expect("just begun");
         session
     }
@@ -185,12 +183,12 @@ fn of(dts: u64, data: Bytes) -> Input {
 #[tokio::test]
 async fn a_publisher_comes_goes_and_returns() {
     let mut scene = Scene::new(Takeover::SameAddress);
-    let first = scene.publisher("10.0.0.1:1000").await;
+    let mut first = scene.publisher("10.0.0.1:1000").await;
     first.input(unit(1)).await.expect("attached");
     drop(first);
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
     // The packager lingers, and the next publisher goes on with it.
-    let second = scene.publisher("10.0.0.9:1000").await;
+    let mut second = scene.publisher("10.0.0.9:1000").await;
     second.input(unit(2)).await.expect("attached");
     scene.hears(&["attached 4000000002", "unit 2"]).await;
     scene.registry.drain().await;
@@ -204,12 +202,12 @@ async fn the_same_address_takes_over() {
     let mut scene = Scene::new(Takeover::SameAddress);
     let mut dead = scene.publisher("10.0.0.1:1000").await;
     dead.input(unit(1)).await.expect("attached");
-    let alive = scene.publisher("[::ffff:10.0.0.1]:2000").await;
+    let mut alive = scene.publisher("[::ffff:10.0.0.1]:2000").await;
     assert_eq!(dead.evicted().await, Eviction::TakenOver);
-    // All that the old connection had brought comes before the new one's.
+    // The inputs of the old connection come before those of the new one.
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 1", "detached"]).await;
     scene.hears(&["attached 4000000002"]).await;
-    assert_eq!(dead.input(unit(2)).await, Err(Gone));
+    assert_eq!(dead.input(unit(2)).await, Err(Eviction::TakenOver));
     drop(dead);
     alive.input(unit(3)).await.expect("the old one's end doesn't touch it");
     scene.hears(&["unit 3"]).await;
@@ -270,7 +268,8 @@ async fn a_publisher_without_media_leaves_nothing() {
         bit_rate_max: Settings::BIT_RATE_MAX,
         pushes_max: Settings::PUSHES_MAX,
     };
-    let registry = PublishRegistry::new(settings, media::Settings::default(), AllowAll, Arc::new(Swarm(log, None)));
+    let registry =
+        PublishRegistry::new(settings, media::Settings::default(), KeysThenHook::default(), Arc::new(Swarm(log, None)));
     let scene = Scene { registry, words: mpsc::unbounded_channel().1 };
     drop(scene.publisher("10.0.0.1:1000").await);
     assert_eq!(words.recv().await.as_deref(), Some("cam1 is over"));
@@ -279,7 +278,7 @@ async fn a_publisher_without_media_leaves_nothing() {
 #[tokio::test]
 async fn renditions_are_one_publication_with_a_session_each() {
     let mut scene = Scene::new(Takeover::SameAddress);
-    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let mut high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     high.input(unit(1)).await.expect("attached");
     scene.hears(&["packager from Some(4000000000)", "attached 4000000001 as 720p at 0", "unit 1"]).await;
     // The second one is of the same epoch: this ingest numbers already.
@@ -299,7 +298,7 @@ async fn renditions_are_one_publication_with_a_session_each() {
     scene.hears(&["detached 1"]).await;
     drop(high);
     scene.hears(&["detached"]).await;
-    // All are gone: who comes now begins an epoch of its own.
+    // All have left: the next push begins an epoch of its own.
     let _back = scene.publisher_as(Some("360p"), "10.0.0.2:1000").await;
     scene.hears(&["attached 4000000002 as 360p at 0"]).await;
 }
@@ -307,7 +306,7 @@ async fn renditions_are_one_publication_with_a_session_each() {
 #[tokio::test]
 async fn a_rendition_that_does_not_fit_is_told_why_and_its_name_is_free() {
     let mut scene = Scene::new(Takeover::SameAddress);
-    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let mut high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
     low.input(unit(REFUSED)).await.expect("attached");
     let Eviction::Refused(why) = low.evicted().await else { panic!("not refused") };
@@ -325,14 +324,14 @@ async fn a_rendition_that_does_not_fit_is_told_why_and_its_name_is_free() {
 #[tokio::test]
 async fn a_push_of_too_many_bits_is_told_the_limit_and_others_go_on() {
     let scene = Scene::new(Takeover::SameAddress);
-    let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
+    let mut high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let mut low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
     // Ten seconds of what it may send, at once, and one byte.
     high.input(of(1, Bytes::from(vec![0; 1_250_000]))).await.expect("a burst is allowed");
     low.input(of(1, Bytes::from(vec![0; 1_500_000]))).await.expect("attached");
     let eviction = low.evicted().await;
     assert_eq!(eviction, Eviction::BitRate(1_000_000));
-    assert!(eviction.to_string().contains("more than 1 Mb/s"), "{eviction}");
+    assert!(eviction.to_string().contains("exceeds 1 Mb/s"), "{eviction}");
     high.input(unit(2)).await.expect("it goes on");
     scene.publisher_as(Some("360p"), "10.0.0.1:1002").await;
 }
@@ -343,7 +342,7 @@ async fn where_all_pushes_are_taken_an_encoder_still_comes_again() {
     let high = scene.publisher_as(Some("720p"), "10.0.0.1:1000").await;
     let _low = scene.publisher_as(Some("360p"), "10.0.0.1:1001").await;
     assert_eq!(scene.publish_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
-    // Its old connection is dead, and nobody has missed it yet.
+    // Its old connection is dead, which the node doesn't know yet.
     let again = scene.publisher_as(Some("720p"), "10.0.0.1:1003").await;
     assert_eq!(scene.publish_as(Some("180p"), "10.0.0.1:1002", "").await.err(), Some(Refused::Full));
     drop((high, again));

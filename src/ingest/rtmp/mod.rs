@@ -1,9 +1,9 @@
-//! RTMP ("Adobe's Real Time Messaging Protocol" 1.0, 2012): what encoders push with.
+//! RTMP ingest ("Adobe's Real Time Messaging Protocol" 1.0, 2012), with and without TLS.
 //!
 //! ```text
 //!  socket --bytes--> server --> damson_core::demux::rtmp: session --media, replies--> server --> registry
 //! ```
 //!
-//! [`server`] has the sockets, and one task a connection; all that is said on it is the core's.
+//! [`server`] has the sockets, and one task for each connection; the protocol itself is in [`damson_core::demux::rtmp`].
 
 pub mod server;

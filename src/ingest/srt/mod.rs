@@ -1,6 +1,6 @@
-//! MPEG-TS over SRT (draft-sharabayko-srt): a listener for callers that publish.
+//! SRT ingest (draft-sharabayko-srt): MPEG-TS from callers that publish.
 //!
-//! [`server`] has the socket, and one task a caller; the state machine of the protocol is the crate `srt-protocol`. What a
-//! caller wants by its stream id, and which datagrams are kept from that state machine, is in [`damson_core::demux::srt`].
+//! [`server`] has the socket, and one task for each caller; the crate `srt-protocol` has the protocol's state machine.
+//! [`damson_core::demux::srt`] reads the stream id, and keeps harmful datagrams from that state machine.
 
 pub mod server;

@@ -1,18 +1,17 @@
-//! The socket of SRT: one task that receives, and one a caller, from its handshake to its end.
+//! The SRT server: one task that receives datagrams, and one for each caller, from its handshake to its end.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use damson_core::demux::srt::guard::{Guarded, guard};
 use damson_core::demux::srt::stream_id as streamid;
 use damson_core::demux::srt::stream_id::StreamIdError;
 use damson_core::demux::ts::{End, TsDiagnostic};
 use damson_core::model::time::Time;
-use socket2::{Domain, Protocol, Socket, Type};
 use srt_protocol::connection::DuplexConnection;
 use srt_protocol::options::{ByteCount, Passphrase, SocketOptions};
 use srt_protocol::packet::{
@@ -31,54 +30,36 @@ use tokio_util::task::TaskTracker;
 use crate::ingest::publish_request::{Eviction, PublishRequest, Refused};
 use crate::ingest::publish_session::PublishSession;
 use crate::ingest::registry::PublishRegistry;
-use crate::ingest::ts::TsInput;
+pub use crate::ingest::ts::bind;
+use crate::ingest::ts::{QUEUE_LEN, TsInput};
 use crate::{clock, observe};
 
-/// What is negotiated with callers.
-#[derive(Clone)]
+/// The settings of SRT. Their debug text doesn't show the passphrase.
+#[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a packet may take, retransmissions counted in; the caller's own is taken if it is longer.
+    /// The latency of a packet, retransmissions included; the caller's own applies if it is longer.
     pub latency: Duration,
-    /// With which callers encrypt. Without one they mustn't.
+    /// The passphrase with which callers encrypt; without one, callers must not encrypt.
     pub passphrase: Option<Passphrase>,
-    /// Callers at a time, those included that still shake hands.
+    /// The most callers at a time, including those in the handshake.
     pub connections_max: usize,
 }
 
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Settings {{ latency: {:?}, encrypted: {} }}", self.latency, self.passphrase.is_some())
-    }
-}
-
-/// From a caller's first datagram to its acceptance: callers give up after 3 s themselves.
+/// The longest time from a caller's first datagram to its acceptance: callers give up after 3 s.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A caller that is silent for so long is gone (SRTO_PEERIDLETIMEO's default). Keep-alives come every second.
+/// The silence after which a caller counts as gone (SRTO_PEERIDLETIMEO's default). Keep-alives come every second.
 const IDLE: Duration = Duration::from_secs(5);
-/// Datagrams between the socket's task and a caller's: 0.3 s at 64 Mb/s. What is lost here is sent again.
-const QUEUE_LEN: usize = 2_048;
-/// What the kernel is asked to hold while this process is busy, in bytes; it gives what `net.core.rmem_max` allows.
-const SOCKET_BUFFER: usize = 8 << 20;
-/// What a caller's retransmissions may wait in, in bytes: a second at 100 Mb/s.
+/// The buffer for a caller's retransmissions, in bytes: a second at 100 Mb/s.
 const RECEIVE_BUFFER: u64 = 12 << 20;
-/// SRT's datagrams are below 1,500 bytes.
+/// The longest datagram, in bytes: SRT stays below 1,500.
 const DATAGRAM_LEN_MAX: usize = 2_048;
 
-/// Binds the socket.
-pub fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-    socket.bind(&addr.into())?;
-    UdpSocket::from_std(socket.into())
-}
-
-/// Why a caller's connection is over.
+/// The reason why a caller's connection ended.
 #[derive(Debug, thiserror::Error)]
-enum Over {
+enum CloseReason {
     #[error("the encoder closed the connection")]
     Closed,
-    #[error("nothing came for {IDLE:?}")]
+    #[error("the encoder sent nothing for {IDLE:?}")]
     Idle,
     #[error("no handshake within {HANDSHAKE:?}")]
     Handshake,
@@ -86,34 +67,36 @@ enum Over {
     StreamId(#[from] StreamIdError),
     #[error("refused: {0}")]
     Refused(#[from] Refused),
-    #[error("refused: {0}")]
-    Secret(&'static str),
-    #[error("refused: it encrypts with another passphrase")]
+    #[error("refused: the encoder doesn't encrypt; set the node's passphrase there")]
+    NoPassphrase,
+    #[error("refused: the encoder encrypts, and this node has no --srt-passphrase")]
+    Encrypted,
+    #[error("refused: the encoder has another passphrase than --srt-passphrase")]
     Passphrase,
     #[error("refused: {0}")]
     Nothing(TsDiagnostic),
     #[error("evicted: {0}")]
-    Evicted(Eviction),
-    #[error("the server stops")]
+    Evicted(#[from] Eviction),
+    #[error("the node is shutting down")]
     Shutdown,
 }
 
-impl Over {
-    /// Whether an operator has to look at it.
+impl CloseReason {
+    /// Tells whether an operator has to look at it.
     fn is_fault(&self) -> bool {
-        !matches!(self, Over::Closed | Over::Shutdown | Over::Evicted(_))
+        !matches!(self, CloseReason::Closed | CloseReason::Shutdown | CloseReason::Evicted(_))
     }
 
-    /// What the caller is told: a number alone (access control guidelines).
-    fn reason(&self) -> RejectReason {
+    /// Returns the number that the caller is told (SRT Access Control Guidelines).
+    fn reject_reason(&self) -> RejectReason {
         RejectReason::Server(match self {
-            Over::Passphrase => return RejectReason::Core(CoreRejectReason::BadSecret),
-            Over::StreamId(StreamIdError::Mode(_)) => ServerRejectReason::BadMode,
-            Over::StreamId(_) => ServerRejectReason::BadRequest,
-            Over::Refused(Refused::Denied(_)) => ServerRejectReason::Unauthorized,
-            Over::Refused(Refused::Busy(_)) => ServerRejectReason::Conflict,
-            Over::Refused(Refused::Draining) => ServerRejectReason::Down,
-            Over::Refused(_) => ServerRejectReason::Overload,
+            CloseReason::Passphrase => return RejectReason::Core(CoreRejectReason::BadSecret),
+            CloseReason::StreamId(StreamIdError::Mode(_)) => ServerRejectReason::BadMode,
+            CloseReason::StreamId(_) => ServerRejectReason::BadRequest,
+            CloseReason::Refused(Refused::Denied(_)) => ServerRejectReason::Unauthorized,
+            CloseReason::Refused(Refused::Busy(_)) => ServerRejectReason::Conflict,
+            CloseReason::Refused(Refused::Draining) => ServerRejectReason::Down,
+            CloseReason::Refused(_) => ServerRejectReason::Overload,
             _ => return RejectReason::Core(CoreRejectReason::Unsecure),
         })
     }
@@ -129,7 +112,7 @@ struct Context {
     shutdown: CancellationToken,
 }
 
-/// Takes callers until `shutdown`, and returns once all connections are closed.
+/// Accepts callers until `shutdown`, and returns when all connections are closed.
 pub async fn serve(
     socket: UdpSocket,
     registry: PublishRegistry,
@@ -151,15 +134,12 @@ pub async fn serve(
         shutdown: shutdown.clone(),
     };
     let tasks = TaskTracker::new();
-    tokio::select! {
-        () = receive(&context, &tasks) => {}
-        () = shutdown.cancelled() => {}
-    }
+    shutdown.run_until_cancelled(receive(&context, &tasks)).await;
     tasks.close();
     tasks.wait().await;
 }
 
-/// Hands datagrams to their callers' tasks, and begins one for each induction.
+/// Hands datagrams to their callers' tasks, and starts a task for each induction.
 async fn receive(context: &Context, tasks: &TaskTracker) {
     let mut callers: BTreeMap<SocketAddr, mpsc::Sender<Guarded>> = BTreeMap::new();
     let mut bytes = vec![0; DATAGRAM_LEN_MAX];
@@ -167,33 +147,28 @@ async fn receive(context: &Context, tasks: &TaskTracker) {
         let (len, from) = match context.socket.recv_from(&mut bytes).await {
             Ok(received) => received,
             Err(error) => {
-                // An ICMP message that a caller has gone, mostly.
-                tracing::debug!(%error, "SRT: nothing could be received");
+                // Mostly an ICMP message that a caller has gone.
+                tracing::debug!(%error, "SRT: can't receive");
                 tokio::task::yield_now().await;
                 continue;
             }
         };
         let Some(guarded) = guard(&bytes[..len]) else { continue };
         let induction = guarded.induction;
-        let closed = match callers.get(&from).map(|caller| caller.try_send(guarded.clone())) {
-            Some(Err(mpsc::error::TrySendError::Closed(_))) => true,
-            Some(_) => continue,
-            None => false,
-        };
-        if closed {
-            callers.remove(&from);
-        }
-        if !induction {
-            continue;
+        // A full queue loses the datagram, which the caller sends again.
+        match callers.get(&from).map(|caller| caller.try_send(guarded.clone())) {
+            Some(Ok(()) | Err(mpsc::error::TrySendError::Full(_))) => continue,
+            Some(Err(mpsc::error::TrySendError::Closed(_))) | None if induction => {}
+            _ => continue,
         }
         callers.retain(|_, caller| !caller.is_closed());
         if callers.len() >= context.settings.connections_max {
-            continue; // it will call again
+            continue; // the caller repeats its induction
         }
         let (sender, datagrams) = mpsc::channel(QUEUE_LEN);
         let _ = sender.try_send(guarded);
         callers.insert(from, sender);
-        tasks.spawn(Caller { context: context.clone(), remote: from, datagrams }.run());
+        tasks.spawn(Caller { context: context.clone(), remote: from, datagrams, stream: None }.run());
     }
 }
 
@@ -202,51 +177,48 @@ struct Caller {
     context: Context,
     remote: SocketAddr,
     datagrams: mpsc::Receiver<Guarded>,
+    /// The stream that the caller asks for.
+    stream: Option<String>,
 }
 
 impl Caller {
     async fn run(mut self) {
-        let mut stream = None;
         let shutdown = self.context.shutdown.clone();
-        let over = tokio::select! {
+        let reason = tokio::select! {
             biased;
-            () = shutdown.cancelled() => Over::Shutdown,
-            over = self.serve(&mut stream) => over,
+            () = shutdown.cancelled() => CloseReason::Shutdown,
+            reason = self.serve() => reason,
         };
-        let remote = self.remote;
-        match &over {
-            // A datagram from anywhere is enough for that.
-            Over::Handshake => tracing::debug!(%remote, reason = %over, "SRT: closed"),
-            over if over.is_fault() => tracing::warn!(%remote, stream, reason = %over, "SRT: closed"),
-            over => tracing::info!(%remote, stream, reason = %over, "SRT: closed"),
+        let Caller { remote, stream, .. } = self;
+        match &reason {
+            // Any sender can cause it with one datagram.
+            CloseReason::Handshake => tracing::debug!(%remote, %reason, "SRT: closed"),
+            fault if fault.is_fault() => tracing::warn!(%remote, stream, %reason, "SRT: closed"),
+            _ => tracing::info!(%remote, stream, %reason, "SRT: closed"),
         }
     }
 
-    async fn serve(&mut self, stream: &mut Option<String>) -> Over {
-        let shaken = timeout(HANDSHAKE, self.shake_hands(stream)).await.unwrap_or(Err(Over::Handshake));
-        let (connection, session) = match shaken {
-            Ok(shaken) => shaken,
-            Err(over) => return over,
+    async fn serve(&mut self) -> CloseReason {
+        let accepted = timeout(HANDSHAKE, self.shake_hands()).await.unwrap_or(Err(CloseReason::Handshake));
+        let (connection, session) = match accepted {
+            Ok(accepted) => accepted,
+            Err(reason) => return reason,
         };
         let name = format!("srt://{}", self.remote);
-        let mut publishing = Publishing {
-            connection,
-            session,
-            input: TsInput::new(name, None, self.context.counters.clone()),
-            dropped: 0,
-            said_goodbye: false,
-        };
-        let over = self.publish(&mut publishing).await;
-        if !matches!(over, Over::Closed | Over::Idle) {
+        let input = TsInput::new(name, None, self.context.counters.clone());
+        let counters = self.context.counters.clone();
+        let mut publishing = Publishing { connection, session, input, counters, dropped: 0, said_goodbye: false };
+        let Err(reason) = self.publish(&mut publishing).await;
+        if !matches!(reason, CloseReason::Closed | CloseReason::Idle) {
             let (timestamp, dest_sockid) = (TimeStamp::from_micros(0), publishing.connection.settings().remote_sockid);
-            let bye = ControlPacket { timestamp, dest_sockid, control_type: ControlTypes::Shutdown };
-            self.send(&Packet::Control(bye)).await;
+            let shutdown = ControlPacket { timestamp, dest_sockid, control_type: ControlTypes::Shutdown };
+            self.send(&Packet::Control(shutdown)).await;
         }
-        over
+        reason
     }
 
-    /// From the induction to an accepted publish.
-    async fn shake_hands(&mut self, stream: &mut Option<String>) -> Result<(DuplexConnection, PublishSession), Over> {
+    /// Leads the handshake, from the induction to an accepted publish.
+    async fn shake_hands(&mut self) -> Result<(DuplexConnection, PublishSession), CloseReason> {
         let mut listen = Listen::new(self.context.init.copy_randomize(), true);
         let mut granted = None;
         let mut material = None;
@@ -264,15 +236,15 @@ impl Caller {
             let mut result = listen.handle_packet(clock::instant(clock::now()), Ok((packet, self.remote)));
             let mut refused = None;
             if let ConnectionResult::RequestAccess(request) = result {
-                let response = match self.authorize(&request, material.as_ref(), stream).await {
+                let response = match self.authorize(&request, material.as_ref()).await {
                     Ok((key, session)) => {
                         granted = Some(session);
                         AccessControlResponse::Accepted(key)
                     }
-                    Err(over) => {
-                        let reason = over.reason();
-                        refused = Some(over);
-                        AccessControlResponse::Rejected(reason)
+                    Err(reason) => {
+                        let told = reason.reject_reason();
+                        refused = Some(reason);
+                        AccessControlResponse::Rejected(told)
                     }
                 };
                 result = listen.handle_access_control_response(clock::instant(clock::now()), response);
@@ -283,80 +255,77 @@ impl Caller {
                     if let Some((packet, _)) = reply {
                         self.send(&packet).await;
                     }
-                    let Some(session) = granted.take() else { return Err(Over::Closed) };
+                    let session = granted.take().ok_or(CloseReason::Closed)?;
                     return Ok((DuplexConnection::new(connection), session));
                 }
                 ConnectionResult::Reject(reply, _) => {
                     if let Some((packet, _)) = reply {
                         self.send(&packet).await;
                     }
-                    return Err(refused.unwrap_or(Over::Passphrase));
+                    return Err(refused.unwrap_or(CloseReason::Passphrase));
                 }
-                ConnectionResult::NotHandled(error) => tracing::debug!(remote = %self.remote, %error, "SRT"),
+                ConnectionResult::NotHandled(error) => {
+                    tracing::debug!(remote = %self.remote, %error, "SRT: handshake packet ignored")
+                }
                 ConnectionResult::Failure(_) | ConnectionResult::NoAction | ConnectionResult::RequestAccess(_) => {}
             }
         }
-        Err(Over::Shutdown)
+        Err(CloseReason::Shutdown)
     }
 
     async fn authorize(
-        &self,
+        &mut self,
         request: &AccessControlRequest,
         material: Option<&KeyingMaterialMessage>,
-        stream: &mut Option<String>,
-    ) -> Result<(Option<KeySettings>, PublishSession), Over> {
+    ) -> Result<(Option<KeySettings>, PublishSession), CloseReason> {
         let key = match (&self.context.settings.passphrase, material) {
-            (Some(_), None) => return Err(Over::Secret("it doesn't encrypt, and a passphrase is set here")),
-            (None, Some(_)) => return Err(Over::Secret("it encrypts, and no passphrase is set here")),
+            (Some(_), None) => return Err(CloseReason::NoPassphrase),
+            (None, Some(_)) => return Err(CloseReason::Encrypted),
             (Some(passphrase), Some(material)) => {
                 let key = KeySettings { key_size: request.key_size, passphrase: passphrase.clone() };
-                // Before the push begins, which would evict who is there.
+                // Checked before the push begins and evicts the present publisher.
                 if StreamEncryptionKeys::unwrap_from(&key, material).is_err() {
-                    return Err(Over::Passphrase);
+                    return Err(CloseReason::Passphrase);
                 }
                 Some(key)
             }
             (None, None) => None,
         };
         let target = streamid::parse(request.stream_id.as_ref().map_or("", |id| id.as_str()))?;
-        *stream = Some(target.stream.to_string());
+        self.stream = Some(target.stream.to_string());
         let request = PublishRequest {
-            stream: target.stream,
             rendition: target.rendition,
-            app: "live".to_owned(),
             query: target.query,
-            remote: Some(self.remote),
-            protocol: "srt",
+            ..PublishRequest::new(target.stream, Some(self.remote), "srt")
         };
         Ok((key, self.context.registry.publish(request).await?))
     }
 
-    /// From an accepted publish to its end.
-    async fn publish(&mut self, publishing: &mut Publishing) -> Over {
+    /// Runs the connection, from an accepted publish to its end.
+    async fn publish(&mut self, publishing: &mut Publishing) -> Result<Infallible, CloseReason> {
         loop {
             let now = clock::now();
             if !publishing.connection.is_open() {
-                let end = if publishing.said_goodbye { End::Said } else { End::Silent };
+                let (end, reason) = match publishing.said_goodbye {
+                    true => (End::Said, CloseReason::Closed),
+                    false => (End::Silent, CloseReason::Idle),
+                };
                 publishing.input.finish(end);
-                if let Err(over) = publishing.drain().await {
-                    return over;
-                }
-                return if publishing.said_goodbye { Over::Closed } else { Over::Idle };
+                publishing.drain().await?;
+                return Err(reason);
             }
-            if let Err(over) = publishing.release(now).await {
-                return over;
-            }
+            publishing.release(now).await?;
             while let Some((packet, _)) = publishing.connection.next_packet(clock::instant(now)) {
                 self.send(&packet).await;
             }
             let timer = publishing.connection.check_timers(clock::instant(now));
             tokio::select! {
                 biased;
-                eviction = publishing.session.evicted() => return Over::Evicted(eviction),
-                guarded = self.datagrams.recv() => match guarded {
-                    Some(guarded) => publishing.take(self.parse(&guarded), self.remote),
-                    None => return Over::Shutdown,
-                },
+                eviction = publishing.session.evicted() => return Err(eviction.into()),
+                guarded = self.datagrams.recv() => {
+                    let guarded = guarded.ok_or(CloseReason::Shutdown)?;
+                    publishing.take(self.parse(&guarded), self.remote);
+                }
                 () = sleep_until(timer.into()) => {}
             }
         }
@@ -369,9 +338,9 @@ impl Caller {
     async fn send(&self, packet: &Packet) {
         let mut bytes = BytesMut::with_capacity(DATAGRAM_LEN_MAX);
         packet.serialize(&mut bytes);
-        // A datagram that can't be sent is lost, as others are.
+        // SRT treats it as a loss.
         if let Err(error) = self.context.socket.send_to(&bytes, self.remote).await {
-            tracing::debug!(remote = %self.remote, %error, "SRT: a datagram couldn't be sent");
+            tracing::debug!(remote = %self.remote, %error, "SRT: can't send");
         }
     }
 }
@@ -381,18 +350,19 @@ struct Publishing {
     connection: DuplexConnection,
     session: PublishSession,
     input: TsInput,
-    /// Packets that came too late or never, so far.
+    counters: observe::Ingest,
+    /// The number of packets so far that came too late or never.
     dropped: u64,
     said_goodbye: bool,
 }
 
 impl Publishing {
-    /// Takes a packet.
+    /// Takes a received packet.
     fn take(&mut self, packet: Option<Packet>, remote: SocketAddr) {
         let Some(mut packet) = packet else { return };
         if let Packet::Control(control) = &mut packet {
             match &control.control_type {
-                // A caller sends its conclusion again, to no socket's id, until it has heard the reply.
+                // A caller repeats its conclusion, without our socket's id, until the reply arrives.
                 ControlTypes::Handshake(shake) if matches!(shake.info, HandshakeVsInfo::V5(_)) => {
                     control.dest_sockid = self.connection.settings().local_sockid;
                 }
@@ -403,33 +373,30 @@ impl Publishing {
         self.connection.handle_packet_input(clock::instant(clock::now()), Ok((packet, remote)));
     }
 
-    /// Hands on what is due.
-    async fn release(&mut self, now: Time) -> Result<(), Over> {
+    /// Sends the media that is due to the session.
+    async fn release(&mut self, now: Time) -> Result<(), CloseReason> {
         loop {
             match self.connection.next_data(clock::instant(now)) {
-                Some((_, data)) => self.message(&data).await?,
+                Some((_, data)) => {
+                    self.input.datagram(&data);
+                    self.drain().await?;
+                }
                 None => {
-                    let dropped = self.connection.statistics().rx_dropped_data;
-                    if dropped == self.dropped {
+                    let lost = self.connection.statistics().rx_dropped_data - self.dropped;
+                    if lost == 0 {
                         return Ok(());
                     }
-                    self.input.lost_datagrams(dropped - self.dropped);
-                    self.dropped = dropped;
+                    self.counters.srt_lost.inc_by(lost);
+                    self.input.lost();
+                    self.dropped += lost;
                 }
             }
         }
     }
 
-    async fn message(&mut self, data: &Bytes) -> Result<(), Over> {
-        self.input.datagram(data);
-        self.drain().await
-    }
-
-    async fn drain(&mut self) -> Result<(), Over> {
-        while let Some(next) = self.input.next() {
-            if self.input.feed(&self.session, next.map_err(Over::Nothing)?).await.is_err() {
-                return Err(Over::Evicted(self.session.evicted().await));
-            }
+    async fn drain(&mut self) -> Result<(), CloseReason> {
+        while let Some(input) = self.input.next() {
+            self.input.send(&mut self.session, input.map_err(CloseReason::Nothing)?).await?;
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
-//! Where a stream's datagrams come from, as a setting: `STREAM[/RENDITION]=udp://ADDRESS:PORT[?...]`.
+//! A source of datagrams, as a setting: `STREAM[/RENDITION]=udp://ADDRESS:PORT[?...]`.
 //!
-//! | parameter | what |
+//! | parameter | meaning |
 //! |---|---|
-//! | `source` | the one sender that is taken; of a multicast group, joined source-specifically (RFC 4607) |
-//! | `interface` | on which the group is joined: its name, or one of its addresses |
+//! | `source` | the only sender that is received; a multicast group is joined source-specifically (RFC 4607) |
+//! | `interface` | the interface on which the group is joined: its name, or one of its addresses |
 //! | `program` | program_number, where there are several [default: the first that can be played] |
 //!
-//! `rtp://` means the same: RTP is recognised. An encoder's own URL may stand as it is: a time to live is the sender's
-//! matter and is taken without a word, as is ffmpeg's `pkt_size`.
+//! `rtp://` means the same, since RTP is recognised. An encoder's own URL works unchanged: `ttl`, and ffmpeg's `pkt_size`,
+//! concern the sender alone and are ignored.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -17,23 +17,23 @@ use damson_core::model::{Rendition, StreamName};
 /// One source of datagrams.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
-    /// The stream it is published as.
+    /// The stream.
     pub stream: StreamName,
-    /// And the rendition of it.
+    /// The rendition that the source adds to the stream; `None` for the stream itself.
     pub rendition: Option<Rendition>,
-    /// The group, or an address of this node; and the port.
+    /// The multicast group, or an address of this node; and the port.
     pub addr: SocketAddr,
-    /// The one sender.
+    /// The only sender that is received.
     pub source: Option<IpAddr>,
-    /// Where the group is joined.
+    /// The interface on which the group is joined.
     pub interface: Option<String>,
-    /// program_number.
+    /// The program_number.
     pub program: Option<u16>,
 }
 
-/// Why a setting names no source.
+/// The reason why a setting isn't a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no STREAM=udp://ADDRESS:PORT: {why}")]
+#[error("{text:?} isn't STREAM=udp://ADDRESS:PORT: {why}")]
 pub struct SourceError {
     text: String,
     why: String,
@@ -48,45 +48,48 @@ impl FromStr for Source {
 }
 
 fn parse(text: &str) -> Result<Source, String> {
-    let (name, url) = text.split_once('=').ok_or("it has no '='")?;
+    let (name, url) = text.split_once('=').ok_or("'=' is missing")?;
     let (stream, rendition) = match name.split_once('/') {
         Some((stream, rendition)) => (stream, Some(Rendition::parse(rendition).map_err(|e| e.to_string())?)),
         None => (name, None),
     };
     let stream = StreamName::parse(stream).map_err(|e| e.to_string())?;
     let rest = url.strip_prefix("udp://").or_else(|| url.strip_prefix("rtp://"));
-    let rest = rest.ok_or("it begins with neither udp:// nor rtp://")?;
+    let rest = rest.ok_or("the URL must begin with udp:// or rtp://")?;
     let (addr, query) = rest.split_once('?').unwrap_or((rest, ""));
-    // VLC's way to say that it listens.
+    // VLC marks an address on which it listens with '@'.
     let addr = addr.strip_prefix('@').unwrap_or(addr).trim_end_matches('/');
-    let addr: SocketAddr =
-        addr.parse().map_err(|_| format!("{addr:?} is no ADDRESS:PORT (any address of this node: 0.0.0.0)"))?;
+    let addr: SocketAddr = addr
+        .parse()
+        .map_err(|_| format!("{addr:?} isn't ADDRESS:PORT; 0.0.0.0 stands for any address of this node"))?;
     let mut out = Source { stream, rendition, addr, source: None, interface: None, program: None };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match key {
             "source" | "sources" => {
-                let source: IpAddr = value.parse().map_err(|_| format!("source={value:?} is no address"))?;
+                let source: IpAddr = value.parse().map_err(|_| format!("source={value:?} isn't an address"))?;
                 if source.is_ipv4() != addr.is_ipv4() {
-                    return Err("the source and the address are of different families".to_owned());
+                    return Err("the source and the address must both be IPv4, or both IPv6".to_owned());
                 }
                 out.source = Some(source);
             }
-            "interface" | "localaddr" if value.is_empty() => return Err("the interface has no name".to_owned()),
+            "interface" | "localaddr" if value.is_empty() => {
+                return Err("the interface needs a name or an address".to_owned());
+            }
             "interface" | "localaddr" => out.interface = Some(value.to_owned()),
             "program" => {
                 let program = value.parse().ok().filter(|&program| program > 0);
-                out.program = Some(program.ok_or(format!("program={value:?} is none of 1 to 65535"))?);
+                out.program = Some(program.ok_or(format!("program={value:?} isn't 1 to 65535"))?);
             }
             "ttl" | "pkt_size" => {}
-            _ => return Err(format!("there is no {key:?}; there are source, interface and program")),
+            _ => return Err(format!("unknown parameter {key:?}; use source, interface or program")),
         }
     }
     if out.interface.is_some() && !addr.ip().is_multicast() {
-        return Err(format!("{} is no multicast group, and needs no interface", addr.ip()));
+        return Err(format!("{} isn't a multicast group; leave the interface out", addr.ip()));
     }
     if out.source.is_some() && addr.ip().is_multicast() && addr.is_ipv6() {
-        return Err("source-specific groups are IPv4's here".to_owned());
+        return Err("a source-specific group must be IPv4".to_owned());
     }
     Ok(out)
 }
@@ -113,15 +116,15 @@ mod tests {
     fn faults_are_named() {
         let check = |text: &str, why: &str| {
             let error = text.parse::<Source>().expect_err(text).to_string();
-            assert_eq!(error, format!("{text:?} is no STREAM=udp://ADDRESS:PORT: {why}"));
+            assert_eq!(error, format!("{text:?} isn't STREAM=udp://ADDRESS:PORT: {why}"));
         };
-        check("cam1", "it has no '='");
+        check("cam1", "'=' is missing");
         check("api=udp://0.0.0.0:1", "\"api\" is a path of the edge itself and can't name a stream");
-        check("cam1=http://0.0.0.0:1", "it begins with neither udp:// nor rtp://");
-        check("cam1=udp://host:1", "\"host:1\" is no ADDRESS:PORT (any address of this node: 0.0.0.0)");
-        check("cam1=udp://0.0.0.0:1?interface=eth0", "0.0.0.0 is no multicast group, and needs no interface");
-        check("cam1=udp://239.0.0.1:1?source=::1", "the source and the address are of different families");
-        check("cam1=udp://239.0.0.1:1?prog=1", "there is no \"prog\"; there are source, interface and program");
-        check("cam1=udp://239.0.0.1:1?program=0", "program=\"0\" is none of 1 to 65535");
+        check("cam1=http://0.0.0.0:1", "the URL must begin with udp:// or rtp://");
+        check("cam1=udp://host:1", "\"host:1\" isn't ADDRESS:PORT; 0.0.0.0 stands for any address of this node");
+        check("cam1=udp://0.0.0.0:1?interface=eth0", "0.0.0.0 isn't a multicast group; leave the interface out");
+        check("cam1=udp://239.0.0.1:1?source=::1", "the source and the address must both be IPv4, or both IPv6");
+        check("cam1=udp://239.0.0.1:1?prog=1", "unknown parameter \"prog\"; use source, interface or program");
+        check("cam1=udp://239.0.0.1:1?program=0", "program=\"0\" isn't 1 to 65535");
     }
 }

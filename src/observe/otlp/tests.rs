@@ -72,7 +72,7 @@ async fn a_collector_gets_whole_traces() {
     let (path, request) = received(&listener, 200).await;
     running.await.expect("it ends");
     assert_eq!(path, "/v1/traces");
-    assert_eq!((metrics.otlp().exported.get(), metrics.otlp().failed.get()), (2, 0));
+    assert_eq!((metrics.otlp.exported.get(), metrics.otlp.failed.get()), (2, 0));
 
     let mut traces: BTreeMap<String, Vec<(String, Value)>> = BTreeMap::new();
     for resource in request["resourceSpans"].as_array().expect("a list") {
@@ -124,7 +124,7 @@ async fn a_slow_collector_loses_traces_and_nobody_waits() {
     for msn in 0..QUEUE as u32 + 5 {
         exporter.listed(&stream, &account(msn, 0), &metrics);
     }
-    assert_eq!(metrics.otlp().dropped.get(), 5);
+    assert_eq!(metrics.otlp.dropped.get(), 5);
     let stop = CancellationToken::new();
     stop.cancel();
     let running = tokio::spawn(sender.run(stop));
@@ -132,6 +132,6 @@ async fn a_slow_collector_loses_traces_and_nobody_waits() {
         received(&listener, status).await;
     }
     running.await.expect("it ends");
-    assert_eq!(metrics.otlp().failed.get(), BATCH as u64, "one batch was refused");
-    assert_eq!(metrics.otlp().exported.get(), (QUEUE - BATCH) as u64);
+    assert_eq!(metrics.otlp.failed.get(), BATCH as u64, "one batch was refused");
+    assert_eq!(metrics.otlp.exported.get(), (QUEUE - BATCH) as u64);
 }

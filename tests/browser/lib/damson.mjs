@@ -31,7 +31,7 @@ const env = { ...process.env, RUST_LOG: process.env.RUST_LOG ?? "damson=info,war
 export async function startDemo(use, args = []) {
   const child = use(new Child("demo", binary(), ["demo", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", ...args], { env }));
   const page = (await child.said(/watch\s+(http:\/\/\S+?)\/?$/))[1];
-  await child.said(/Ctrl-C ends it/);
+  await child.said(/stop\s+Ctrl-C/);
   const edges = {};
   for (const line of child.lines) {
     const [, name, url] = /^\s+(ingest|edge\d+)\s+(http:\/\/\S+?)\/?$/.exec(line) ?? [];

@@ -66,7 +66,7 @@ fn two_hosts_take_one_group_from_one_source_and_leave_it() {
         assert!(hosts.is_member(1) && hosts.is_member(2) && !hosts.is_member(0));
         let _sender = hosts.send(&film);
         for node in &nodes {
-            node.process.said("UDP: datagrams come from=10.71.0.1:");
+            node.process.said("UDP: datagrams arrive from=10.71.0.1:");
         }
         // One publishes; both serve what it makes.
         let standing = until("one that stands by", PATIENCE, || {

@@ -399,8 +399,10 @@ fn who_is_asked_decides() {
         assert!(!log.contains("pear") && !log.contains("plum"), "{log}");
         // Nobody there to be asked is a no.
         let nobody = cluster.node("b", &["--http-ingest", "127.0.0.1:0", "--on-publish", "http://127.0.0.1:9/"]);
-        assert_eq!(put(ingest(&nobody), "cam1", &ts), (401, "not allowed: who decides can't be asked".to_owned()));
-        until("a word to the operator", PATIENCE, || nobody.process.log().contains("nobody may push").then_some(()));
+        assert_eq!(put(ingest(&nobody), "cam1", &ts), (401, "not allowed: on_publish can't be reached".to_owned()));
+        until("a word to the operator", PATIENCE, || {
+            nobody.process.log().contains("all pushes are refused").then_some(())
+        });
         check_logs(&[&node, &nobody]);
     });
 }

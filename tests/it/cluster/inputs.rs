@@ -134,8 +134,8 @@ fn a_stream_with_a_key_takes_who_knows_it() {
         for push in &mut refused {
             assert!(!push.ended(PATIENCE).success(), "{}", push.log());
         }
-        node.process.said("refused: stream cam1 needs its publish key: key=KEY in the URL");
-        node.process.said("refused: that isn't a publish key of stream cam1");
+        node.process.said("refused: stream cam1 needs a publish key: add ?key=KEY to the URL");
+        node.process.said("refused: key rejected for stream cam1");
         let metrics = http::get(node.http, "/metrics").text();
         assert!(metrics.contains("damson_ingest_keys_refused_total 3"), "{metrics}");
         // A stream without a key is open, as before.
