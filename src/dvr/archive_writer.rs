@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::dvr::{ArchiveIndex, SegmentEntry, SegmentKey, Stock};
+use damson_core::dvr::{ArchiveIndex, SegmentKey, Stock};
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::{LifeId, Msn, Period, Record, StreamName, TrackId};
 use damson_core::window::Segment;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Semaphore;
 
-use super::disk::{Disk, FoundArchive};
+use super::disk::{Chore, Disk, FoundArchive};
 use super::settings::Settings;
 use crate::clock;
 use crate::observe::Metrics;
@@ -55,7 +55,6 @@ struct WriterState {
     saves: VecDeque<Save>,
     /// Bytes of `saves`.
     queued: u64,
-    saved: u64,
     chores: VecDeque<Chore>,
     lost: VecDeque<SegmentKey>,
     stocks: BTreeMap<StreamName, Stock>,
@@ -73,19 +72,10 @@ struct WriterState {
 
 #[derive(Debug, Clone)]
 struct Save {
-    number: u64,
     key: SegmentKey,
     segment: Arc<Segment>,
     period: Option<Period>,
     bytes: u64,
-}
-
-#[derive(Debug)]
-enum Chore {
-    Remove(SegmentKey),
-    RemoveLife(StreamName, LifeId),
-    Init(StreamName, LifeId, TrackId, u16, Bytes),
-    Cut(StreamName, LifeId, Msn),
 }
 
 /// What a stream's archive has to do for the sake of all.
@@ -110,13 +100,19 @@ impl Task {
 }
 
 impl ArchiveWriter {
-    /// Reads what a former run has left in `disk`, which takes a while (7,400 segments: 64 ms, run), and starts to keep.
+    /// Reads what a former run has left in the folder of the settings, if they name one, which takes a while (7,400 segments:
+    /// 64 ms, run), and starts to keep.
     ///
     /// # Errors
-    /// The folder can't be read.
-    pub fn start(settings: Settings, disk: Option<Disk>, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
+    /// The folder can't be made or read, or another node has it.
+    pub fn start(settings: Settings, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
+        let disk = settings.disk.as_ref().map(|(dir, _)| Disk::open(dir)).transpose()?;
+        Self::start_on(disk, settings, metrics)
+    }
+
+    pub(crate) fn start_on(disk: Option<Disk>, settings: Settings, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let found = disk.as_ref().map(Disk::recover).transpose()?.unwrap_or_default();
-        let stocks = found.iter().map(|(name, found)| (name.clone(), stock_of(found))).collect();
+        let stocks = found.iter().map(|(name, found)| (name.clone(), found.stock())).collect();
         let state = WriterState { budget: settings.bytes_max(), found, stocks, ..WriterState::default() };
         let writer = Arc::new(ArchiveWriter {
             settings,
@@ -150,14 +146,17 @@ impl ArchiveWriter {
     pub(crate) fn open(&self, record: &Record) -> ArchiveIndex {
         let mut archive = ArchiveIndex::new(record, self.settings.depth);
         let found = self.state.lock().found.remove(&record.stream);
-        let Some(found) = found else { return archive };
-        if found.life != record.life {
-            self.remove_life(&record.stream, found.life);
+        let Some(FoundArchive { life, mut listing }) = found else { return archive };
+        if life != record.life {
+            self.remove_life(&record.stream, life);
             return archive;
         }
-        let count = found.entries.len();
-        restore(&mut archive, found);
-        tracing::info!(stream = %record.stream, segments = count, "DVR: goes on with what is on disk");
+        let (listed_from, segments) = (listing.listed_from, listing.entries.len());
+        // As if its segments came anew: what was delisted is delisted, and for as long.
+        listing.entries.sort_by_key(|(track, entry)| (entry.msn, *track));
+        archive.refill(listing);
+        archive.resume(listed_from);
+        tracing::info!(stream = %record.stream, segments, "DVR: goes on with what is on disk");
         archive
     }
 
@@ -167,10 +166,9 @@ impl ArchiveWriter {
             return;
         }
         let mut state = self.state.lock();
-        let (number, bytes) = (state.saved, segment.length());
-        state.saved += 1;
+        let bytes = segment.length();
         state.queued += bytes;
-        state.saves.push_back(Save { number, key, segment, period, bytes });
+        state.saves.push_back(Save { key, segment, period, bytes });
         while state.queued > QUEUE_BYTES_MAX {
             let Some(save) = state.saves.pop_front() else { break };
             state.queued -= save.bytes;
@@ -183,29 +181,24 @@ impl ArchiveWriter {
     }
 
     pub(crate) fn save_init(&self, stream: &StreamName, life: LifeId, init: (TrackId, u16, Bytes)) {
-        self.chore(Chore::Init(stream.clone(), life, init.0, init.1, init.2));
+        self.chore(Chore::init(stream, life, init));
     }
 
     pub(crate) fn save_cut(&self, stream: &StreamName, life: LifeId, msn: Msn) {
-        self.chore(Chore::Cut(stream.clone(), life, msn));
+        self.chore(Chore::cut(stream, life, msn));
     }
 
     pub(crate) fn remove(&self, key: SegmentKey) {
-        self.chore(Chore::Remove(key));
+        self.chore(Chore::remove(&key));
     }
 
     pub(crate) fn remove_life(&self, stream: &StreamName, life: LifeId) {
-        self.chore(Chore::RemoveLife(stream.clone(), life));
+        self.chore(Chore::remove_life(stream, life));
         let mut state = self.state.lock();
         state.stocks.remove(stream);
         // What waits to be written would make the folder anew.
-        let mut left = 0;
-        state.saves.retain(|save| {
-            let stays = (&save.key.stream, save.key.life) != (stream, life);
-            left += if stays { save.bytes } else { 0 };
-            stays
-        });
-        state.queued = left;
+        state.saves.retain(|save| (&save.key.stream, save.key.life) != (stream, life));
+        state.queued = state.saves.iter().map(|save| save.bytes).sum();
     }
 
     fn chore(&self, chore: Chore) {
@@ -242,7 +235,7 @@ impl ArchiveWriter {
         // Streams that never came back: nobody was shown them by this run.
         let old = UnixTime::from_micros(0) + clock::wall().since(UnixTime::default() + self.settings.depth * 2);
         let gone = |(_, found): &(&StreamName, &FoundArchive)| {
-            found.entries.iter().map(|(_, e)| e.program_date_time).max().is_none_or(|newest| newest < old)
+            found.listing.entries.iter().map(|(_, e)| e.program_date_time).max().is_none_or(|newest| newest < old)
         };
         let gone = state.found.iter().find(gone).map(|(name, _)| name.clone());
         let victim = gone.clone().map(Task::Drop).or_else(|| state.victim());
@@ -313,7 +306,7 @@ impl ArchiveWriter {
 
     fn saved(&self, state: &mut WriterState, save: &Save) {
         // It may have been given up, or its life, while it was written.
-        if state.saves.front().is_some_and(|front| front.number == save.number) {
+        if state.saves.front().is_some_and(|front| Arc::ptr_eq(&front.segment, &save.segment)) {
             state.saves.pop_front();
             state.queued -= save.bytes;
         }
@@ -346,18 +339,13 @@ impl ArchiveWriter {
     }
 
     fn do_chore(&self, disk: &Disk, chore: Chore) {
-        let done = match &chore {
-            Chore::Remove(key) => disk.remove(key),
-            Chore::RemoveLife(stream, life) => disk.remove_life(stream, *life),
-            Chore::Init(stream, life, track, number, bytes) => disk.save_init(stream, *life, *track, *number, bytes),
-            Chore::Cut(stream, life, msn) => disk.save_cut(stream, *life, *msn),
-        };
-        match done {
+        match disk.run(&chore) {
             // Never written, then.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 self.metrics.dvr.failures.inc();
-                tracing::debug!(?chore, %error, "DVR: a file can't be written or removed");
+                let (Chore::Write(path, _) | Chore::Remove(path)) = &chore;
+                tracing::debug!(path = %path.display(), %error, "DVR: can't write or remove a file");
             }
             Ok(()) => {}
         }
@@ -390,24 +378,4 @@ impl WriterState {
         }
         None
     }
-}
-
-/// Puts an archive together again, as if its segments came anew: so that what was delisted is delisted, and for as long.
-pub(crate) fn restore(archive: &mut ArchiveIndex, mut found: FoundArchive) {
-    for ((track, number), bytes) in std::mem::take(&mut found.inits) {
-        archive.init_in(track, number, bytes);
-    }
-    for period in found.periods.into_values() {
-        archive.period_in(period);
-    }
-    found.entries.sort_by_key(|(track, entry)| (entry.msn, *track));
-    for (track, entry) in found.entries {
-        archive.entry_in(track, entry);
-    }
-    archive.resume(found.listed_from);
-}
-
-fn stock_of(found: &FoundArchive) -> Stock {
-    let oldest_kept = found.entries.iter().map(|(_, e): &(TrackId, SegmentEntry)| e.program_date_time).min();
-    Stock { kept: found.bytes(), oldest_kept, ..Stock::default() }
 }

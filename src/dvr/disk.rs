@@ -6,12 +6,13 @@
 //! ([`segment_file`]); they are taken away, and listed as gaps.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::error::Error;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use bytes::Bytes;
-use damson_core::dvr::{SegmentEntry, SegmentKey, segment_file};
+use damson_core::dvr::{Listing, SegmentEntry, SegmentKey, Stock, segment_file};
 use damson_core::model::{LifeId, Msn, Period, StreamName, TrackId};
 use damson_core::window::Segment;
 
@@ -62,8 +63,8 @@ impl ArchiveFiles for Folder {
             }
             created => created?,
         };
-        let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let written = write_all(&mut file, &mut slices).and_then(|()| fs::rename(&unfinished, &path));
+        let written = chunks.iter().try_for_each(|chunk| file.write_all(chunk));
+        let written = written.and_then(|()| fs::rename(&unfinished, &path));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
         }
@@ -85,22 +86,9 @@ impl ArchiveFiles for Folder {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let names =
-            fs::read_dir(self.root.join(path))?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        names.collect()
+        let entries = fs::read_dir(self.root.join(path))?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
-}
-
-fn write_all(file: &mut fs::File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-    while !slices.is_empty() {
-        match file.write_vectored(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => IoSlice::advance_slices(&mut slices, n),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 /// What is found of a stream after a restart.
@@ -108,20 +96,16 @@ fn write_all(file: &mut fs::File, mut slices: &mut [IoSlice<'_>]) -> io::Result<
 pub struct FoundArchive {
     /// Of its newest life.
     pub life: LifeId,
-    /// Oldest first within each track.
-    pub entries: Vec<(TrackId, SegmentEntry)>,
-    /// By track and number.
-    pub inits: BTreeMap<(TrackId, u16), Bytes>,
-    /// By first MSN.
-    pub periods: BTreeMap<Msn, Period>,
-    /// Nothing before is to be listed again.
-    pub listed_from: Msn,
+    /// Its segments, in any order, with their headers and periods.
+    pub listing: Listing,
 }
 
 impl FoundArchive {
-    /// Returns bytes of all segments.
-    pub fn bytes(&self) -> u64 {
-        self.entries.iter().map(|(_, e)| e.length).sum()
+    /// Returns what it has on disk.
+    pub fn stock(&self) -> Stock {
+        let entries = || self.listing.entries.iter().map(|(_, entry)| entry);
+        let oldest_kept = entries().map(|entry| entry.program_date_time).min();
+        Stock { kept: entries().map(|entry| entry.length).sum(), oldest_kept, ..Stock::default() }
     }
 }
 
@@ -145,14 +129,52 @@ fn path(key: &SegmentKey) -> PathBuf {
     life_path(&key.stream, key.life).join(format!("{}/{}.dvr", key.track.0, key.msn))
 }
 
-fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+fn invalid(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// A small file to write, or something to remove.
+#[derive(Debug)]
+pub(crate) enum Chore {
+    Write(PathBuf, Vec<Bytes>),
+    Remove(PathBuf),
+}
+
+impl Chore {
+    /// Writes an init segment, after its hash.
+    pub(crate) fn init(stream: &StreamName, life: LifeId, (track, number, bytes): (TrackId, u16, Bytes)) -> Self {
+        let hash = Bytes::copy_from_slice(blake3::hash(&bytes).as_bytes());
+        Chore::Write(life_path(stream, life).join(format!("init.{}.{number}", track.0)), vec![hash, bytes])
+    }
+
+    /// Notes that nothing before `msn` is listed any more.
+    pub(crate) fn cut(stream: &StreamName, life: LifeId, msn: Msn) -> Self {
+        Chore::Write(life_path(stream, life).join("cut"), vec![Bytes::from(msn.to_string())])
+    }
+
+    /// Removes a segment.
+    pub(crate) fn remove(key: &SegmentKey) -> Self {
+        Chore::Remove(path(key))
+    }
+
+    /// Removes all of a life.
+    pub(crate) fn remove_life(stream: &StreamName, life: LifeId) -> Self {
+        Chore::Remove(life_path(stream, life))
+    }
 }
 
 impl Disk {
     /// Keeps archives in `files`.
     pub fn new(files: Box<dyn ArchiveFiles>) -> Self {
         Disk { files }
+    }
+
+    /// Opens the folder, and makes it if there is none.
+    ///
+    /// # Errors
+    /// It can't be made, or another node has it.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        Ok(Disk::new(Box::new(Folder::open(dir)?)))
     }
 
     /// Writes a segment.
@@ -168,45 +190,20 @@ impl Disk {
         let (bytes, _) = self.files.read(&path(key), FILE_LEN_MAX)?;
         let (track, segment) = segment_file::read(bytes).map_err(invalid)?;
         let is_it = (track, segment.msn) == (key.track, key.msn);
-        is_it.then_some(segment).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "another segment"))
+        is_it.then_some(segment).ok_or_else(|| invalid("another segment"))
     }
 
-    /// Writes an init segment.
-    pub fn save_init(
-        &self,
-        stream: &StreamName,
-        life: LifeId,
-        track: TrackId,
-        n: u16,
-        bytes: &Bytes,
-    ) -> io::Result<()> {
-        let hash = Bytes::copy_from_slice(blake3::hash(bytes).as_bytes());
-        let path = life_path(stream, life).join(format!("init.{}.{n}", track.0));
-        self.files.write(&path, &[hash, bytes.clone()])
-    }
-
-    /// Notes that nothing before `msn` is listed any more.
-    pub fn save_cut(&self, stream: &StreamName, life: LifeId, msn: Msn) -> io::Result<()> {
-        self.files.write(&life_path(stream, life).join("cut"), &[Bytes::from(msn.to_string())])
-    }
-
-    /// Removes a segment.
-    pub fn remove(&self, key: &SegmentKey) -> io::Result<()> {
-        self.files.remove(&path(key))
-    }
-
-    /// Removes all of a life.
-    pub fn remove_life(&self, stream: &StreamName, life: LifeId) -> io::Result<()> {
-        self.files.remove(&life_path(stream, life))
+    pub(crate) fn run(&self, chore: &Chore) -> io::Result<()> {
+        match chore {
+            Chore::Write(path, chunks) => self.files.write(path, chunks),
+            Chore::Remove(path) => self.files.remove(path),
+        }
     }
 
     /// Reads what a former run has left: of each stream its newest life, whose torn files are removed, as are older lives.
     pub fn recover(&self) -> io::Result<BTreeMap<StreamName, FoundArchive>> {
         let mut found = BTreeMap::new();
-        let streams = match self.files.list(Path::new("")) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
-            listed => listed?,
-        };
+        let streams = self.files.list(Path::new(""))?;
         for stream in streams.iter().filter_map(|name| StreamName::parse(name).ok()) {
             let of_life = |name: &String| {
                 let life = u64::from_str_radix(name, 16).ok().map(LifeId);
@@ -217,7 +214,7 @@ impl Disk {
             lives.sort_unstable();
             let Some(newest) = lives.pop() else { continue };
             for old in lives {
-                self.tidy(self.remove_life(&stream, old));
+                self.tidy(&life_path(&stream, old));
             }
             found.insert(stream.clone(), self.recover_life(&stream, newest)?);
         }
@@ -226,8 +223,7 @@ impl Disk {
 
     fn recover_life(&self, stream: &StreamName, life: LifeId) -> io::Result<FoundArchive> {
         let folder = life_path(stream, life);
-        let (inits, periods, entries) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let mut found = FoundArchive { life, entries, inits, periods, listed_from: 0 };
+        let mut listing = Listing::default();
         for name in self.files.list(&folder)? {
             let at = folder.join(&name);
             if let Some((track, number)) = name.strip_prefix("init.").and_then(|rest| rest.split_once('.')) {
@@ -235,26 +231,26 @@ impl Disk {
                 let (bytes, _) = self.files.read(&at, INIT_LEN_MAX)?;
                 let body = bytes.slice(bytes.len().min(32)..);
                 if bytes.get(..32) == Some(blake3::hash(&body).as_bytes().as_slice()) {
-                    found.inits.insert((track, number), body);
+                    listing.inits.push((track, number, body));
                 }
             } else if name == "cut" {
                 let (bytes, _) = self.files.read(&at, 16)?;
-                found.listed_from = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+                listing.listed_from = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
             } else if let Ok(track) = name.parse().map(TrackId) {
-                self.recover_track(&SegmentKey { stream: stream.clone(), life, track, msn: 0 }, &at, &mut found)?;
+                self.recover_track(&SegmentKey { stream: stream.clone(), life, track, msn: 0 }, &at, &mut listing)?;
             }
         }
-        Ok(found)
+        Ok(FoundArchive { life, listing })
     }
 
-    fn recover_track(&self, of: &SegmentKey, folder: &Path, found: &mut FoundArchive) -> io::Result<()> {
+    fn recover_track(&self, of: &SegmentKey, folder: &Path, listing: &mut Listing) -> io::Result<()> {
         let names = self.files.list(folder)?;
         let mut msns: Vec<Msn> = Vec::with_capacity(names.len());
         for name in names {
             match name.strip_suffix(".dvr").and_then(|n| n.parse().ok()) {
                 Some(msn) => msns.push(msn),
                 // Of a process that died while it wrote.
-                None if name.ends_with(".part") => self.tidy(self.files.remove(&folder.join(name))),
+                None if name.ends_with(".part") => self.tidy(&folder.join(name)),
                 None => {}
             }
         }
@@ -263,12 +259,12 @@ impl Disk {
             let key = SegmentKey { msn, ..of.clone() };
             match self.entry(&key) {
                 Ok((entry, period)) => {
-                    found.entries.push((key.track, entry));
-                    found.periods.extend(period.map(|p| (p.first_msn, p)));
+                    listing.entries.push((key.track, entry));
+                    listing.periods.extend(period.filter(|period| listing.periods.last() != Some(period)));
                 }
                 Err(error) => {
                     tracing::warn!(stream = %key.stream, msn, %error, "an archived segment is torn, and removed");
-                    self.tidy(self.remove(&key));
+                    self.tidy(&path(&key));
                 }
             }
         }
@@ -284,7 +280,7 @@ impl Disk {
             begin = self.files.read(&path, head_len as u64)?.0;
         }
         let head = segment_file::read_head(&begin).map_err(invalid)?;
-        let torn = || io::Error::new(io::ErrorKind::InvalidData, "not the length or the segment that it should be");
+        let torn = || invalid("not the length or the segment that it should be");
         if head.file_len() != len {
             return Err(torn());
         }
@@ -293,9 +289,9 @@ impl Disk {
         Ok((SegmentEntry::of(&segment), period))
     }
 
-    fn tidy(&self, removed: io::Result<()>) {
-        if let Err(error) = removed {
-            tracing::warn!(%error, "an archived file can't be removed");
+    fn tidy(&self, path: &Path) {
+        if let Err(error) = self.files.remove(path) {
+            tracing::warn!(path = %path.display(), %error, "DVR: can't remove an archived file");
         }
     }
 }

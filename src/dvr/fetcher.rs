@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use damson_core::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
+use damson_core::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output};
 use damson_core::dvr::query::{LISTING_LEN_MAX, Query, SEGMENT_LEN_MAX};
 use damson_core::dvr::{Listing, SegmentKey, segment_file};
 use damson_core::link::query::QueryError;
 use damson_core::model::{LifeId, Msn, Peer, StreamName};
+use damson_core::window::Segment;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
@@ -22,28 +24,19 @@ use crate::observe::Metrics;
 pub type QueryFuture<'a> = Pin<Box<dyn Future<Output = Result<Bytes, QueryError>> + Send + 'a>>;
 
 /// The way to other nodes.
-pub trait QueryNode: Send + Sync {
+pub trait QueryNode: fmt::Debug + Send + Sync {
     /// Asks a node; its answer has `max` bytes at most, and `progress` is told of each piece of it.
     fn query(&self, whom: Peer, query: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> QueryFuture<'_>;
 }
 
-/// FetchQueue segments from other nodes.
+/// Fetches segments from other nodes.
+#[derive(Debug)]
 pub struct Fetcher {
     nodes: Box<dyn QueryNode>,
     fetches: Mutex<FetchQueue<oneshot::Sender<Outcome>>>,
     asking: Mutex<BTreeMap<Attempt, AbortHandle>>,
     sooner: Notify,
     metrics: Arc<Metrics>,
-}
-
-impl fmt::Debug for Fetcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fetcher")
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Fetcher {
@@ -57,12 +50,12 @@ impl Fetcher {
     pub async fn drive(self: Arc<Self>) {
         let mut alarm = clock::Alarm::default();
         loop {
-            let next = lock(&self.fetches).poll_timeout();
+            let next = self.fetches.lock().poll_timeout();
             tokio::select! { () = alarm.until(next) => self.handle(Input::Timeout), () = self.sooner.notified() => {} }
         }
     }
 
-    /// FetchQueue a segment that these nodes may have.
+    /// Fetches a segment that these nodes may have.
     pub(crate) async fn fetch(self: &Arc<Self>, key: SegmentKey, keepers: Vec<Peer>) -> Outcome {
         let (waiter, outcome) = oneshot::channel();
         self.handle(Input::Want { key, keepers, waiter });
@@ -77,19 +70,16 @@ impl Fetcher {
     }
 
     fn handle(self: &Arc<Self>, input: Input<oneshot::Sender<Outcome>>) {
-        let mut outputs = Vec::new();
-        {
-            let mut fetches = lock(&self.fetches);
+        let outputs: Vec<_> = {
+            let mut fetches = self.fetches.lock();
             fetches.handle(clock::now(), input);
-            while let Some(output) = fetches.poll_output() {
-                outputs.push(output);
-            }
-        }
+            std::iter::from_fn(|| fetches.poll_output()).collect()
+        };
         for output in outputs {
             match output {
                 Output::Ask { attempt, keeper, key } => self.ask(attempt, keeper, key),
                 Output::Abandon(attempt) => {
-                    if let Some(task) = lock(&self.asking).remove(&attempt) {
+                    if let Some(task) = self.asking.lock().remove(&attempt) {
                         task.abort();
                     }
                 }
@@ -110,39 +100,35 @@ impl Fetcher {
     fn ask(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: SegmentKey) {
         let fetcher = Arc::clone(self);
         // Held until it is among those that can be aborted.
-        let mut asking = lock(&self.asking);
+        let mut asking = self.asking.lock();
         let task = tokio::spawn(async move {
-            let answer = fetcher.answer(attempt, keeper, &key).await.unwrap_or_else(|refusal| {
-                tracing::debug!(node = %keeper.id, stream = %key.stream, msn = key.msn, %refusal, "DVR: not fetched");
-                match refusal {
-                    QueryError::NotHere => Response::NotHere,
-                    QueryError::Busy => Response::Busy,
-                    QueryError::Unreachable(_) | QueryError::Wrong(_) => Response::Failed,
-                }
-            });
-            lock(&fetcher.asking).remove(&attempt);
+            let answer = fetcher.query(attempt, keeper, &key).await;
+            if let Err(error) = &answer {
+                tracing::debug!(node = %keeper.id, stream = %key.stream, msn = key.msn, %error, "DVR: not fetched");
+            }
+            fetcher.asking.lock().remove(&attempt);
             fetcher.handle(Input::Answered(attempt, answer));
         });
         asking.insert(attempt, task.abort_handle());
     }
 
-    async fn answer(
+    async fn query(
         self: &Arc<Self>,
         attempt: Attempt,
         keeper: Peer,
         key: &SegmentKey,
-    ) -> Result<Response, QueryError> {
+    ) -> Result<Arc<Segment>, QueryError> {
         let fetcher = Arc::clone(self);
-        let progress = move || lock(&fetcher.fetches).handle(clock::now(), Input::Progress(attempt));
+        let progress = move || fetcher.fetches.lock().handle(clock::now(), Input::Progress(attempt));
         let question = Query::Segment(key.clone()).encode();
         let bytes = self.nodes.query(keeper, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
-        let failed = |error: &dyn fmt::Display| QueryError::Wrong(error.to_string());
+        let wrong = |error: &dyn fmt::Display| QueryError::Wrong(error.to_string());
         // Megabytes are hashed.
-        let read = tokio::task::spawn_blocking(move || segment_file::read(bytes)).await.map_err(|e| failed(&e))?;
-        let (track, segment) = read.map_err(|e| failed(&e))?;
+        let read = tokio::task::spawn_blocking(move || segment_file::read(bytes)).await.map_err(|e| wrong(&e))?;
+        let (track, segment) = read.map_err(|e| wrong(&e))?;
         if (track, segment.msn) != (key.track, key.msn) || segment.has_loss() {
             return Err(QueryError::Wrong("another segment, or a torn one".to_owned()));
         }
-        Ok(Response::Here(Arc::new(segment)))
+        Ok(Arc::new(segment))
     }
 }

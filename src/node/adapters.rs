@@ -82,11 +82,8 @@ impl PartSink for IntoMesh {
     }
 }
 
-/// Asks other nodes through the mesh.
-pub(super) struct ByMesh(pub(super) Mesh);
-
-impl dvr::QueryNode for ByMesh {
+impl dvr::QueryNode for Mesh {
     fn query(&self, whom: Peer, query: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> dvr::QueryFuture<'_> {
-        Box::pin(self.0.query(whom, query, max, progress))
+        Box::pin(Mesh::query(self, whom, query, max, progress))
     }
 }

@@ -1,6 +1,5 @@
 //! The archives of the node.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +14,8 @@ const KEPT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Opens the archives, and reads what a former run has left.
 pub(super) fn keeper(settings: dvr::Settings, metrics: &Arc<Metrics>) -> Result<Arc<dvr::ArchiveWriter>, NodeError> {
-    let failed = |dir: &Path| {
-        let dir = dir.to_owned();
-        move |source| NodeError::Dvr { dir, source }
-    };
     let dir = settings.disk.as_ref().map(|(dir, _)| dir.clone()).unwrap_or_default();
-    let disk = match &settings.disk {
-        Some(_) => Some(dvr::disk::Disk::new(Box::new(dvr::disk::Folder::open(&dir).map_err(failed(&dir))?))),
-        None => None,
-    };
-    dvr::ArchiveWriter::start(settings, disk, Arc::clone(metrics)).map_err(failed(&dir))
+    dvr::ArchiveWriter::start(settings, Arc::clone(metrics)).map_err(|source| NodeError::Dvr { dir, source })
 }
 
 /// Tells the other nodes what this one keeps, for ever.

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::adapters::{ByMesh, IntoMesh, IntoStore};
+use super::adapters::{IntoMesh, IntoStore};
 use super::config::{NodeConfig, hub_config};
 use super::dvr;
 use super::error::NodeError;
@@ -62,7 +62,7 @@ impl Node {
             advertise: config.advertise,
             traced: config.traced,
         })?;
-        let fetcher = Fetcher::new(Box::new(ByMesh(mesh.clone())), Arc::clone(&metrics));
+        let fetcher = Fetcher::new(Box::new(mesh.clone()), Arc::clone(&metrics));
         let store = Store::with(Arc::clone(&metrics), keeper, Some(Arc::clone(&fetcher)), exporter);
         let settings = ingest::Settings {
             node: me,

@@ -1,8 +1,21 @@
-//! What documents say of a segment, without its parts.
+//! A segment's name, and what documents say of it without its parts.
 
-use crate::model::Msn;
 use crate::model::time::UnixTime;
+use crate::model::{LifeId, Msn, StreamName, TrackId};
 use crate::window::Segment;
+
+/// The name of a segment of a stream's life.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SegmentKey {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its life.
+    pub life: LifeId,
+    /// The track.
+    pub track: TrackId,
+    /// The segment.
+    pub msn: Msn,
+}
 
 /// A segment as playlists and MPDs list it: its number, times, headers and gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::key::SegmentKey;
+use super::entry::SegmentKey;
+use crate::link::query::QueryError;
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
 use crate::window::Segment;
@@ -34,19 +35,6 @@ const NOBODY_MAX: usize = 1_024;
 /// One question to one keeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt(pub u64);
-
-/// What a keeper has answered.
-#[derive(Debug, Clone)]
-pub enum Response {
-    /// The segment, checked.
-    Here(Arc<Segment>),
-    /// It hasn't got it.
-    NotHere,
-    /// It has too much to do.
-    Busy,
-    /// It can't be reached, broke off, or sent something else.
-    Failed,
-}
 
 /// How a fetch ends.
 #[derive(Debug, Clone)]
@@ -76,7 +64,7 @@ pub enum Input<W> {
     /// More of an answer has come.
     Progress(Attempt),
     /// An answer is whole, or won't come.
-    Answered(Attempt, Response),
+    Answered(Attempt, Result<Arc<Segment>, QueryError>),
     /// [`FetchQueue::poll_timeout`] has passed.
     Timeout,
 }
@@ -116,6 +104,13 @@ struct Fetch<W> {
     is_uncertain: bool,
 }
 
+impl<W> Fetch<W> {
+    /// Returns when it fails, or the keeper that was asked is given up.
+    fn due(&self) -> Time {
+        self.asked.map_or(self.deadline, |asked| asked.deadline.min(self.deadline))
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct PendingQuery {
     attempt: Attempt,
@@ -127,9 +122,8 @@ struct PendingQuery {
 #[derive(Debug)]
 pub struct FetchQueue<W> {
     fetches: BTreeMap<SegmentKey, Fetch<W>>,
-    attempts: BTreeMap<Attempt, SegmentKey>,
+    /// Those that wait for their turn.
     queue: VecDeque<SegmentKey>,
-    waiters: usize,
     next: u64,
     /// Until when.
     shunned: BTreeMap<NodeId, Time>,
@@ -142,9 +136,7 @@ impl<W> Default for FetchQueue<W> {
     fn default() -> Self {
         FetchQueue {
             fetches: BTreeMap::new(),
-            attempts: BTreeMap::new(),
             queue: VecDeque::new(),
-            waiters: 0,
             next: 0,
             shunned: BTreeMap::new(),
             nobody: BTreeMap::new(),
@@ -159,8 +151,8 @@ impl<W> FetchQueue<W> {
         match input {
             Input::Want { key, keepers, waiter } => self.want(now, key, keepers, waiter),
             Input::Progress(attempt) => {
-                let fetch = self.attempts.get(&attempt).and_then(|key| self.fetches.get_mut(key));
-                if let Some(asked) = fetch.and_then(|fetch| fetch.asked.as_mut()) {
+                let asked = self.fetches.values_mut().filter_map(|fetch| fetch.asked.as_mut());
+                for asked in asked.filter(|asked| asked.attempt == attempt) {
                     asked.deadline = now + SILENCE_MAX;
                 }
                 return;
@@ -178,16 +170,16 @@ impl<W> FetchQueue<W> {
 
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let of = |fetch: &Fetch<W>| fetch.asked.map_or(fetch.deadline, |asked| asked.deadline.min(fetch.deadline));
-        self.fetches.values().map(of).min()
+        self.fetches.values().map(Fetch::due).min()
     }
 
     fn want(&mut self, now: Time, key: SegmentKey, mut keepers: Vec<Peer>, waiter: W) {
+        let waiters: usize = self.fetches.values().map(|fetch| fetch.waiters.len()).sum();
         let refused = if self.nobody.get(&key).is_some_and(|until| now < *until) {
             Some(Outcome::Nobody)
         } else if keepers.is_empty() && !self.fetches.contains_key(&key) {
             Some(Outcome::Unreachable)
-        } else if self.waiters >= WAITERS_MAX || (self.queue.len() >= QUEUE_MAX && !self.fetches.contains_key(&key)) {
+        } else if waiters >= WAITERS_MAX || (self.queue.len() >= QUEUE_MAX && !self.fetches.contains_key(&key)) {
             Some(Outcome::Full)
         } else {
             None
@@ -195,7 +187,6 @@ impl<W> FetchQueue<W> {
         if let Some(outcome) = refused {
             return self.outputs.push_back(Output::Done { waiters: vec![waiter], outcome });
         }
-        self.waiters += 1;
         if let Some(fetch) = self.fetches.get_mut(&key) {
             return fetch.waiters.push(waiter);
         }
@@ -210,16 +201,16 @@ impl<W> FetchQueue<W> {
         self.queue.push_back(key);
     }
 
-    fn answered(&mut self, now: Time, attempt: Attempt, answer: Response) {
-        // It may have been given up.
-        let Some(key) = self.attempts.remove(&attempt) else { return };
-        let Some(fetch) = self.fetches.get_mut(&key) else { return };
-        let asked = fetch.asked.take();
+    fn answered(&mut self, now: Time, attempt: Attempt, answer: Result<Arc<Segment>, QueryError>) {
+        let is_it = |fetch: &Fetch<W>| fetch.asked.is_some_and(|asked| asked.attempt == attempt);
+        // Another one may have been asked since.
+        let Some((key, fetch)) = self.fetches.iter_mut().find(|(_, fetch)| is_it(fetch)) else { return };
+        let (key, asked) = (key.clone(), fetch.asked.take());
         match answer {
-            Response::Here(segment) => return self.done(&key, Outcome::Here(segment)),
-            Response::NotHere => {}
-            Response::Busy => fetch.is_uncertain = true,
-            Response::Failed => {
+            Ok(segment) => return self.done(&key, Outcome::Here(segment)),
+            Err(QueryError::NotHere) => {}
+            Err(QueryError::Busy) => fetch.is_uncertain = true,
+            Err(QueryError::Unreachable(_) | QueryError::Wrong(_)) => {
                 fetch.is_uncertain = true;
                 self.shunned.extend(asked.map(|asked| (asked.keeper, now + SHUNNED)));
             }
@@ -228,36 +219,27 @@ impl<W> FetchQueue<W> {
     }
 
     fn timeout(&mut self, now: Time) {
-        let late: Vec<SegmentKey> =
-            self.fetches.iter().filter(|(_, f)| f.deadline <= now).map(|(key, _)| key.clone()).collect();
-        for key in late {
-            self.abandon(&key);
-            self.done(&key, Outcome::Unreachable);
-        }
-        let silent = |f: &Fetch<W>| f.asked.is_some_and(|asked| asked.deadline <= now);
-        let silent: Vec<SegmentKey> =
-            self.fetches.iter().filter(|(_, f)| silent(f)).map(|(key, _)| key.clone()).collect();
-        for key in silent {
-            if let Some(asked) = self.abandon(&key) {
-                self.shunned.insert(asked.keeper, now + SHUNNED);
-            }
-            if let Some(fetch) = self.fetches.get_mut(&key) {
+        let due = self.fetches.iter().filter(|(_, fetch)| fetch.due() <= now);
+        let due: Vec<SegmentKey> = due.map(|(key, _)| key.clone()).collect();
+        for key in due {
+            let Some(fetch) = self.fetches.get_mut(&key) else { continue };
+            let is_late = fetch.deadline <= now;
+            if let Some(asked) = fetch.asked.take() {
                 fetch.is_uncertain = true;
+                self.outputs.push_back(Output::Abandon(asked.attempt));
+                self.shunned.extend((!is_late).then_some((asked.keeper, now + SHUNNED)));
             }
-            self.ask_next(now, &key);
+            if is_late {
+                self.done(&key, Outcome::Unreachable);
+            } else {
+                self.ask_next(now, &key);
+            }
         }
-    }
-
-    fn abandon(&mut self, key: &SegmentKey) -> Option<PendingQuery> {
-        let asked = self.fetches.get_mut(key)?.asked.take()?;
-        self.attempts.remove(&asked.attempt);
-        self.outputs.push_back(Output::Abandon(asked.attempt));
-        Some(asked)
     }
 
     /// Begins those whose turn it is.
     fn fill(&mut self, now: Time) {
-        while self.attempts.len() < ACTIVE_MAX {
+        while self.fetches.values().filter(|fetch| fetch.asked.is_some()).count() < ACTIVE_MAX {
             let Some(key) = self.queue.pop_front() else { return };
             self.ask_next(now, &key);
         }
@@ -278,14 +260,12 @@ impl<W> FetchQueue<W> {
         let attempt = Attempt(self.next);
         self.next += 1;
         fetch.asked = Some(PendingQuery { attempt, keeper: keeper.id, deadline: now + SILENCE_MAX });
-        self.attempts.insert(attempt, key.clone());
         self.outputs.push_back(Output::Ask { attempt, keeper, key: key.clone() });
     }
 
     fn done(&mut self, key: &SegmentKey, outcome: Outcome) {
         let Some(fetch) = self.fetches.remove(key) else { return };
         self.queue.retain(|waiting| waiting != key);
-        self.waiters = self.waiters.saturating_sub(fetch.waiters.len());
         self.outputs.push_back(Output::Done { waiters: fetch.waiters, outcome });
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::entry::SegmentEntry;
+use super::query::Listing;
 use super::track_index::TrackIndex;
 use crate::model::time::UnixTime;
 use crate::model::{LifeId, Msn, Period, Record, Track, TrackId};
@@ -33,8 +34,10 @@ pub struct ArchiveIndex {
     listed_from: Msn,
     /// How long all rows were that there ever were: the archive's clock.
     total: Duration,
-    listed: Sum,
-    kept: Sum,
+    listed_span: Duration,
+    /// Bytes of the rows that are listed, as far as this node keeps them; and of all rows.
+    listed_bytes: u64,
+    kept_bytes: u64,
     inits: BTreeMap<(TrackId, u16), Bytes>,
     /// The node keeps what it takes; else others do.
     keeps: bool,
@@ -57,24 +60,6 @@ struct Row {
     began: UnixTime,
     /// Once it is delisted: until when it is kept, on the archive's clock.
     until: Option<Duration>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    span: Duration,
-    bytes: u64,
-}
-
-impl Sum {
-    fn add(&mut self, span: Duration, bytes: u64) {
-        self.span += span;
-        self.bytes += bytes;
-    }
-
-    fn sub(&mut self, row: &Row) {
-        self.span = self.span.saturating_sub(row.span);
-        self.bytes = self.bytes.saturating_sub(row.bytes);
-    }
 }
 
 /// What an archive has, for the budgets of all.
@@ -103,8 +88,9 @@ impl ArchiveIndex {
             rows: BTreeMap::new(),
             listed_from: 0,
             total: Duration::ZERO,
-            listed: Sum::default(),
-            kept: Sum::default(),
+            listed_span: Duration::ZERO,
+            listed_bytes: 0,
+            kept_bytes: 0,
             inits: BTreeMap::new(),
             keeps: true,
             live_from: None,
@@ -180,7 +166,7 @@ impl ArchiveIndex {
     pub fn stock(&self) -> Stock {
         let oldest_listed = self.rows.range(self.listed_from..).next().map(|(_, row)| row.began);
         let oldest_kept = self.rows.first_key_value().map(|(_, row)| row.began);
-        Stock { listed: self.listed.bytes, kept: self.kept.bytes, oldest_listed, oldest_kept }
+        Stock { listed: self.listed_bytes, kept: self.kept_bytes, oldest_listed, oldest_kept }
     }
 
     /// The record, or a newer revision; says which init segments are new.
@@ -194,7 +180,8 @@ impl ArchiveIndex {
                 self.tracks.push(TrackIndex::new(*timescale));
             }
             for init in inits {
-                if self.init_in(*id, init.number, init.bytes.clone()) {
+                let old = self.inits.insert((*id, init.number), init.bytes.clone());
+                if old.is_none_or(|old| old != init.bytes) {
                     new.push((*id, init.number, init.bytes.clone()));
                 }
             }
@@ -204,13 +191,8 @@ impl ArchiveIndex {
     }
 
     /// A period that a segment of a former run belongs to.
-    pub fn period_in(&mut self, period: Period) {
+    pub(super) fn period_in(&mut self, period: Period) {
         self.periods.entry(period.first_msn).or_insert(period);
-    }
-
-    /// An init segment of a former run; `false` if it is known.
-    pub fn init_in(&mut self, track: TrackId, number: u16, bytes: Bytes) -> bool {
-        self.inits.insert((track, number), bytes.clone()).is_none_or(|old| old != bytes)
     }
 
     /// A whole segment; `false` if it is too late, or known.
@@ -223,7 +205,7 @@ impl ArchiveIndex {
     }
 
     /// The same, by its entry.
-    pub fn entry_in(&mut self, track: TrackId, entry: SegmentEntry) -> bool {
+    pub(super) fn entry_in(&mut self, track: TrackId, entry: SegmentEntry) -> bool {
         let Some(index) = self.track(track) else { return false };
         if index.newest().is_some_and(|newest| entry.msn <= newest.msn) {
             return false;
@@ -253,8 +235,9 @@ impl ArchiveIndex {
     /// Lists one row less; `false` if none is left.
     pub fn delist_oldest(&mut self) -> bool {
         let Some((&msn, row)) = self.rows.range_mut(self.listed_from..).next() else { return false };
-        row.until = Some(self.total + self.listed.span + row.span);
-        self.listed.sub(row);
+        row.until = Some(self.total + self.listed_span + row.span);
+        let row = *row;
+        self.unlist(&row);
         self.raise(msn.saturating_add(1));
         true
     }
@@ -263,9 +246,9 @@ impl ArchiveIndex {
     pub fn drop_oldest(&mut self) -> bool {
         let Some((msn, row)) = self.rows.pop_first() else { return false };
         if row.until.is_none() {
-            self.listed.sub(&row);
+            self.unlist(&row);
         }
-        self.kept.sub(&row);
+        self.kept_bytes = self.kept_bytes.saturating_sub(row.bytes);
         for (id, track) in (0..).map(TrackId).zip(&mut self.tracks) {
             if track.entry(msn).is_some() {
                 self.removed.push((id, msn));
@@ -303,12 +286,12 @@ impl ArchiveIndex {
     }
 
     /// The tracks, in the order of their numbers.
-    pub fn tracks(&self) -> impl Iterator<Item = (TrackId, &TrackIndex)> {
+    pub(super) fn tracks(&self) -> impl Iterator<Item = (TrackId, &TrackIndex)> {
         (0..).map(TrackId).zip(&self.tracks)
     }
 
     /// The init segments that are kept, by track and number.
-    pub fn inits(&self) -> impl Iterator<Item = (&(TrackId, u16), &Bytes)> {
+    pub(super) fn inits(&self) -> impl Iterator<Item = (&(TrackId, u16), &Bytes)> {
         self.inits.iter()
     }
 
@@ -339,44 +322,48 @@ impl ArchiveIndex {
     }
 
     /// The first segment that this run took from its window, if it took any.
-    pub fn live_from(&self) -> Option<Msn> {
+    pub(super) fn live_from(&self) -> Option<Msn> {
         self.live_from
     }
 
-    /// The number below which nothing is ever listed again.
-    pub fn cut_to(&self) -> Msn {
-        self.cut_to
-    }
-
     /// The longest that a segment of the track may be, in ticks.
-    pub fn longest(&self, track: TrackId) -> u64 {
+    pub(super) fn longest(&self, track: TrackId) -> u64 {
         self.track(track).map_or(0, |index| index.timescale().ticks(self.segment_longest)).max(1)
     }
 
-    /// The same without a segment, to be filled anew.
-    pub fn emptied(&mut self) -> ArchiveIndex {
-        ArchiveIndex {
-            tracks: self.tracks.iter().map(|track| TrackIndex::new(track.timescale())).collect(),
-            rows: BTreeMap::new(),
-            listed_from: 0,
-            total: Duration::ZERO,
-            listed: Sum::default(),
-            kept: Sum::default(),
-            inits: std::mem::take(&mut self.inits),
-            periods: std::mem::take(&mut self.periods),
-            removed: std::mem::take(&mut self.removed),
-            version: self.version + 1,
-            joins: self.joins + 1,
-            ..*self
+    /// Takes these segments, sorted by MSN, in the place of all that it has. Its own headers and periods stay.
+    pub fn refill(&mut self, listing: Listing) {
+        self.rows.clear();
+        (self.listed_span, self.listed_bytes, self.kept_bytes) = (Duration::ZERO, 0, 0);
+        (self.listed_from, self.total) = (0, Duration::ZERO);
+        for track in &mut self.tracks {
+            *track = TrackIndex::new(track.timescale());
         }
+        self.version += 1;
+        self.joins += 1;
+        for (track, number, bytes) in listing.inits {
+            self.inits.entry((track, number)).or_insert(bytes);
+        }
+        for period in listing.periods {
+            self.period_in(period);
+        }
+        for (track, entry) in listing.entries {
+            self.entry_in(track, entry);
+        }
+        self.raise_to(listing.listed_from.max(self.cut_to));
     }
 
     /// Lists nothing before `msn`.
-    pub fn raise_to(&mut self, msn: Msn) {
+    fn raise_to(&mut self, msn: Msn) {
         while self.rows.range(self.listed_from..).next().is_some_and(|(first, _)| *first < msn) {
             self.delist_oldest();
         }
         self.raise(msn);
+    }
+
+    fn unlist(&mut self, row: &Row) {
+        self.listed_span = self.listed_span.saturating_sub(row.span);
+        self.listed_bytes = self.listed_bytes.saturating_sub(row.bytes);
     }
 
     fn raise(&mut self, from: Msn) {
@@ -399,18 +386,19 @@ impl ArchiveIndex {
         row.span += longer;
         row.bytes += bytes;
         self.total += longer;
-        self.kept.add(longer, bytes);
+        self.kept_bytes += bytes;
         if entry.msn < self.listed_from {
             row.until.get_or_insert(self.total + self.depth);
         } else {
-            self.listed.add(longer, bytes);
+            self.listed_span += longer;
+            self.listed_bytes += bytes;
         }
     }
 
     /// Delists what is past the depth, and lets go of what needn't be fetchable any more.
     fn settle(&mut self) {
         while let Some((_, row)) = self.rows.range(self.listed_from..).next()
-            && self.listed.span.saturating_sub(row.span) >= self.depth
+            && self.listed_span.saturating_sub(row.span) >= self.depth
         {
             self.delist_oldest();
         }
@@ -435,7 +423,7 @@ impl ArchiveIndex {
             }
             return;
         }
-        let longest = scale.ticks(self.segment_longest);
+        let longest = self.longest(track);
         for msn in last.msn.saturating_add(1)..next.msn {
             let period = self.period(msn);
             let discontinuity = period.map_or(last.discontinuity, |p| p.discontinuity);
@@ -453,7 +441,7 @@ impl ArchiveIndex {
             let gap = SegmentEntry {
                 msn,
                 decode_time,
-                duration: duration.clamp(1, longest.max(1)),
+                duration: duration.clamp(1, longest),
                 program_date_time: last.program_date_time + passed,
                 discontinuity,
                 init: if discontinuity == next.discontinuity { next.init } else { last.init },

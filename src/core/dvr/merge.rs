@@ -27,21 +27,9 @@ pub fn join(index: &mut ArchiveIndex, listing: Listing, end: Msn) {
             entries.insert((entry.msn, id), *entry);
         }
     }
-    let mut joined = index.emptied();
-    for (track, number, bytes) in listing.inits {
-        if joined.init(track, number).is_none() {
-            joined.init_in(track, number, bytes);
-        }
-    }
-    for period in listing.periods {
-        joined.period_in(period);
-    }
-    for ((_, track), entry) in entries {
-        joined.entry_in(track, entry);
-    }
     let listed_from = ours.map_or(listing.listed_from, |ours| ours.min(listing.listed_from));
-    joined.raise_to(listed_from.max(joined.cut_to()));
-    *index = joined;
+    let entries = entries.into_iter().map(|((_, track), entry)| (track, entry)).collect();
+    index.refill(Listing { listed_from, entries, ..listing });
 }
 
 /// Returns what is listed and kept of these segments, for another node to join.

@@ -8,15 +8,13 @@
 //!
 //! Big-endian. Bytes behind a question's fields are skipped: a newer node may say more.
 
-use std::time::Duration;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::entry::SegmentEntry;
-use super::key::SegmentKey;
+use super::entry::{SegmentEntry, SegmentKey};
+use super::segment_file::{HASH_LEN, PERIOD_LEN, put_period, read_period, seal, unseal};
 use crate::model::time::UnixTime;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{LifeId, Msn, Period, StreamName, TrackId, TrackSet, wire};
+use crate::model::{LifeId, Msn, Period, StreamName, TrackId, wire};
 
 /// The longest listing, in bytes: 380,000 segments.
 pub const LISTING_LEN_MAX: usize = 16 << 20;
@@ -26,7 +24,6 @@ pub const SEGMENT_LEN_MAX: usize = 64 << 20;
 const INIT_LEN_MAX: usize = 16 << 10;
 const INITS_MAX: usize = 4_096;
 const PERIODS_MAX: usize = 32_768;
-const PERIOD_LEN: usize = 4 + 4 + 8 + 8 + 1;
 const ENTRY_LEN: usize = 1 + 4 + 8 + 8 + 8 + 4 + 2 + 1 + 8;
 const GAP: u8 = 1;
 
@@ -114,13 +111,7 @@ impl Listing {
         out.put_u32(self.listed_from);
         let periods = &self.periods[self.periods.len().saturating_sub(PERIODS_MAX)..];
         wire::put_count(&mut out, periods.len());
-        for period in periods {
-            out.put_u32(period.first_msn);
-            out.put_u32(period.discontinuity);
-            out.put_u64(u64::try_from(period.start.as_micros()).unwrap_or(u64::MAX));
-            out.put_u64(period.tracks.0);
-            out.put_u8(period.continues.into());
-        }
+        periods.iter().for_each(|period| put_period(&mut out, period));
         let inits = &self.inits[self.inits.len().saturating_sub(INITS_MAX)..];
         let inits: Vec<_> = inits.iter().filter(|(.., bytes)| bytes.len() <= INIT_LEN_MAX).collect();
         wire::put_count(&mut out, inits.len());
@@ -129,7 +120,7 @@ impl Listing {
             out.put_u16(*number);
             wire::put_blob(&mut out, bytes);
         }
-        let room = LISTING_LEN_MAX.saturating_sub(out.len() + 4 + 32) / ENTRY_LEN;
+        let room = LISTING_LEN_MAX.saturating_sub(out.len() + 4 + HASH_LEN) / ENTRY_LEN;
         let entries = &self.entries[self.entries.len().saturating_sub(room)..];
         out.put_u32(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         for (track, entry) in entries {
@@ -143,9 +134,7 @@ impl Listing {
             out.put_u8(if entry.gap { GAP } else { 0 });
             out.put_u64(entry.length);
         }
-        let hash = blake3::hash(&out);
-        out.put_slice(hash.as_bytes());
-        out.freeze()
+        seal(out)
     }
 
     /// Reads a listing.
@@ -153,24 +142,10 @@ impl Listing {
     /// # Errors
     /// It is torn, or damaged.
     pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
-        let r = &mut Reader::new(bytes.clone());
-        let hashed = r.bytes(bytes.len().saturating_sub(32), "listing")?;
-        if blake3::hash(&hashed) != blake3::Hash::from_bytes(r.array("hash")?) {
-            return Err(r.fault("hash", Fault::Invalid));
-        }
-        let r = &mut Reader::new(hashed);
+        let r = &mut unseal(bytes)?;
         let listed_from = r.u32("listed from")?;
         let n = r.count(PERIODS_MAX, PERIOD_LEN, "periods")?;
-        let mut periods = Vec::with_capacity(n);
-        for _ in 0..n {
-            periods.push(Period {
-                first_msn: r.u32("period msn")?,
-                discontinuity: r.u32("period discontinuity")?,
-                start: Duration::from_micros(r.u64("period start")?),
-                tracks: TrackSet(r.u64("period tracks")?),
-                continues: r.u8("period continues")? != 0,
-            });
-        }
+        let periods = (0..n).map(|_| read_period(r)).collect::<Result<_, _>>()?;
         let n = r.count(INITS_MAX, 7, "inits")?;
         let mut inits = Vec::with_capacity(n);
         for _ in 0..n {

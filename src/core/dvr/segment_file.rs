@@ -16,12 +16,14 @@ use crate::model::{PartHeader, Period, TrackId, TrackSet, wire};
 use crate::window::{Part, Segment};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"DVR1");
-const HASH_LEN: usize = 32;
+/// The length of a BLAKE3 hash.
+pub(super) const HASH_LEN: usize = 32;
 /// Before the description.
 const PREFIX_LEN: usize = 8;
 /// The longest description: of a segment of 10 s in the shortest parts there can be, many times over.
 const DESCRIPTION_LEN_MAX: usize = 1 << 20;
-const PERIOD_LEN: usize = 1 + 4 + 4 + 8 + 8 + 1;
+/// A period's bytes.
+pub(super) const PERIOD_LEN: usize = 4 + 4 + 8 + 8 + 1;
 
 /// How many bytes of a file are read at first: the heads of common segments fit.
 pub const HEAD_GUESS: usize = 4 << 10;
@@ -44,28 +46,20 @@ impl SegmentHead {
     }
 }
 
-/// The head of a segment's file; the bodies of its parts come after it.
+/// Returns the head of a segment's file; the bodies of its parts come after it.
 pub fn head(segment: &Segment, period: Option<Period>) -> Bytes {
     let parts = segment.parts();
-    let mut out = BytesMut::with_capacity(PREFIX_LEN + PERIOD_LEN + 2 + parts.len() * PartHeader::WIRE_LEN + HASH_LEN);
+    let len = PERIOD_LEN + 1 + 2 + parts.len() * PartHeader::WIRE_LEN;
+    let mut out = BytesMut::with_capacity(PREFIX_LEN + len + HASH_LEN);
     out.put_u32(MAGIC);
-    out.put_u32(
-        u32::try_from(PERIOD_LEN + 2 + parts.len() * PartHeader::WIRE_LEN).expect("parts are counted in 16 bits"),
-    );
+    out.put_u32(u32::try_from(len).expect("parts are counted in 16 bits"));
     out.put_u8(u8::from(period.is_some()));
-    let period = period.unwrap_or(Period::new(0, 0, Duration::ZERO));
-    out.put_u32(period.first_msn);
-    out.put_u32(period.discontinuity);
-    out.put_u64(u64::try_from(period.start.as_micros()).unwrap_or(u64::MAX));
-    out.put_u64(period.tracks.0);
-    out.put_u8(u8::from(period.continues));
+    put_period(&mut out, &period.unwrap_or(Period::new(0, 0, Duration::ZERO)));
     wire::put_count(&mut out, parts.len());
     for part in parts {
         part.header.encode(&mut out);
     }
-    let hash = blake3::hash(&out);
-    out.put_slice(hash.as_bytes());
-    out.freeze()
+    seal(out)
 }
 
 /// How long the head is of a file that begins so.
@@ -90,21 +84,11 @@ pub fn head_len(begin: &Bytes) -> Result<usize, WireError> {
 /// It is torn, or damaged.
 pub fn read_head(bytes: &Bytes) -> Result<SegmentHead, WireError> {
     let len = head_len(bytes)?;
-    let r = &mut Reader::new(bytes.clone());
-    let hashed = r.bytes(len - HASH_LEN, "head")?;
-    if blake3::hash(&hashed) != blake3::Hash::from_bytes(r.array("hash")?) {
-        return Err(r.fault("hash", Fault::Invalid));
-    }
-    let r = &mut Reader::new(hashed);
+    let sealed = Reader::new(bytes.clone()).bytes(len, "head")?;
+    let r = &mut unseal(sealed)?;
     r.bytes(PREFIX_LEN, "prefix")?;
     let is_known = r.u8("period")? != 0;
-    let period = Period {
-        first_msn: r.u32("period msn")?,
-        discontinuity: r.u32("period discontinuity")?,
-        start: Duration::from_micros(r.u64("period start")?),
-        tracks: TrackSet(r.u64("period tracks")?),
-        continues: r.u8("period continues")? != 0,
-    };
+    let period = read_period(r)?;
     let n = r.count(usize::from(u16::MAX), PartHeader::WIRE_LEN, "parts")?;
     let headers = (0..n).map(|_| PartHeader::decode(r)).collect::<Result<_, _>>()?;
     r.finish("description")?;
@@ -135,4 +119,41 @@ pub fn read(bytes: Bytes) -> Result<(TrackId, Segment), WireError> {
     r.finish("bodies")?;
     let track = parts.first().map(|p| p.header.id.track);
     track.zip(Segment::whole(parts)).ok_or_else(|| r.fault("parts", Fault::Invalid))
+}
+
+/// Writes a period.
+pub(super) fn put_period(out: &mut BytesMut, period: &Period) {
+    out.put_u32(period.first_msn);
+    out.put_u32(period.discontinuity);
+    out.put_u64(u64::try_from(period.start.as_micros()).unwrap_or(u64::MAX));
+    out.put_u64(period.tracks.0);
+    out.put_u8(period.continues.into());
+}
+
+/// Reads a period.
+pub(super) fn read_period(r: &mut Reader) -> Result<Period, WireError> {
+    Ok(Period {
+        first_msn: r.u32("period msn")?,
+        discontinuity: r.u32("period discontinuity")?,
+        start: Duration::from_micros(r.u64("period start")?),
+        tracks: TrackSet(r.u64("period tracks")?),
+        continues: r.u8("period continues")? != 0,
+    })
+}
+
+/// Ends what was written with its hash.
+pub(super) fn seal(mut out: BytesMut) -> Bytes {
+    let hash = blake3::hash(&out);
+    out.put_slice(hash.as_bytes());
+    out.freeze()
+}
+
+/// Checks the hash at the end, and returns a reader of what comes before it.
+pub(super) fn unseal(sealed: Bytes) -> Result<Reader, WireError> {
+    let r = &mut Reader::new(sealed.clone());
+    let hashed = r.bytes(sealed.len().saturating_sub(HASH_LEN), "hashed")?;
+    if blake3::hash(&hashed) != blake3::Hash::from_bytes(r.array("hash")?) {
+        return Err(r.fault("hash", Fault::Invalid));
+    }
+    Ok(Reader::new(hashed))
 }

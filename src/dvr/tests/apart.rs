@@ -21,12 +21,13 @@ use crate::dvr::settings::Settings;
 use crate::edge::Store;
 use crate::observe::Metrics;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Nodes {
     stores: Mutex<BTreeMap<NodeId, Arc<Store>>>,
     asked: AtomicUsize,
 }
 
+#[derive(Debug)]
 struct Way(Arc<Nodes>);
 
 impl QueryNode for Way {
@@ -59,7 +60,7 @@ impl Cluster {
     fn node(&self, id: u64, memory: Option<u64>) -> Arc<Store> {
         let metrics = Arc::new(Metrics::default());
         let settings = |memory| Settings { depth: Duration::from_secs(600), memory, disk: None };
-        let keeper = memory.map(|m| ArchiveWriter::start(settings(m), None, Arc::clone(&metrics)).expect("no disk"));
+        let keeper = memory.map(|m| ArchiveWriter::start(settings(m), Arc::clone(&metrics)).expect("no disk"));
         let fetcher = Fetcher::new(Box::new(Way(Arc::clone(&self.nodes))), Arc::clone(&metrics));
         let store = Store::with(metrics, keeper, Some(Arc::clone(&fetcher)), None);
         tokio::spawn(fetcher.drive());

@@ -116,7 +116,7 @@ impl Rig {
     fn new(settings: Settings, disk: Fake, len: usize) -> Rig {
         let metrics = Arc::new(Metrics::default());
         let on_disk = settings.disk.as_ref().map(|_| Disk::new(Box::new(disk.clone())));
-        let keeper = ArchiveWriter::start(settings, on_disk, Arc::clone(&metrics)).expect("readable");
+        let keeper = ArchiveWriter::start_on(on_disk, settings, Arc::clone(&metrics)).expect("readable");
         let store = Store::with(Arc::clone(&metrics), Some(Arc::clone(&keeper)), None, None);
         let record = synthetic::record("cam1");
         let rig = Rig { disk, keeper, store, metrics, record, len, next: FIRST_MSN };

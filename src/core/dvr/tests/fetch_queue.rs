@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::dvr::entry::SegmentEntry;
-use crate::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
-use crate::dvr::key::SegmentKey;
+use crate::dvr::entry::{SegmentEntry, SegmentKey};
+use crate::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output};
 use crate::dvr::query::{Listing, Query};
+use crate::link::query::QueryError;
 use crate::model::time::{Time, UnixTime};
 use crate::model::{LifeId, Msn, NodeId, Peer, Period, StreamName, TrackId};
 use crate::testing::synthetic;
@@ -70,7 +70,7 @@ impl Rig {
         self.handle(Input::Want { key: key(msn), keepers: keepers(from), waiter });
     }
 
-    fn answer(&mut self, answer: Response) {
+    fn answer(&mut self, answer: Result<Arc<Segment>, QueryError>) {
         let (attempt, ..) = *self.asked.last().expect("somebody was asked");
         self.handle(Input::Answered(attempt, answer));
     }
@@ -90,23 +90,23 @@ fn what_many_want_is_fetched_once() {
     let mut rig = Rig::default();
     (0..100).for_each(|viewer| rig.want(viewer, 7, 3));
     assert_eq!(rig.asked.len(), 1);
-    rig.answer(Response::Here(segment()));
+    rig.answer(Ok(segment()));
     assert!(rig.outcomes.len() == 100 && rig.outcomes.values().all(|outcome| *outcome == "here"));
     assert_eq!(rig.fetches.poll_timeout(), None, "nothing is left");
     // An answer of one that was given up long ago.
-    rig.answer(Response::NotHere);
+    rig.answer(Err(QueryError::NotHere));
     assert_eq!(rig.asked.len(), 1);
 }
 
 #[test]
 fn the_next_keeper_is_asked() {
-    for first in [Response::NotHere, Response::Busy, Response::Failed] {
+    for first in [Err(QueryError::NotHere), Err(QueryError::Busy), Err(QueryError::Unreachable(String::new()))] {
         let mut rig = Rig::default();
         rig.want(1, 7, 3);
         rig.answer(first);
         assert_eq!(rig.asked.len(), 2);
         assert_ne!(rig.asked[0].1, rig.asked[1].1);
-        rig.answer(Response::Here(segment()));
+        rig.answer(Ok(segment()));
         assert_eq!(rig.outcomes[&1], "here");
     }
 }
@@ -120,17 +120,17 @@ fn a_silent_keeper_is_given_up_and_asked_last_for_a_while() {
     rig.handle(Input::Progress(attempt));
     assert_eq!(rig.wait(), Duration::from_secs(2), "while bytes come, it isn't silent");
     assert_eq!(rig.abandoned, [attempt]);
-    rig.answer(Response::Here(segment()));
+    rig.answer(Ok(segment()));
     assert_eq!(rig.outcomes[&1], "here");
     for (waiter, msn) in (0..20).zip(100..) {
         rig.want(1_000 + waiter, msn, 2);
         assert_ne!(rig.asked.last().expect("asked").1, silent, "{msn}");
-        rig.answer(Response::Here(segment()));
+        rig.answer(Ok(segment()));
     }
     rig.now += Duration::from_secs(10);
     for (waiter, msn) in (0..20).zip(100..) {
         rig.want(2_000 + waiter, msn, 2);
-        rig.answer(Response::Here(segment()));
+        rig.answer(Ok(segment()));
     }
     let again = rig.asked.iter().rev().take(20).filter(|(_, id, _)| *id == silent).count();
     assert!((4..=16).contains(&again), "about half of them: {again}");
@@ -155,19 +155,19 @@ fn nobody_waits_for_ever() {
 fn that_nobody_has_it_is_remembered_for_a_while() {
     let mut rig = Rig::default();
     rig.want(1, 7, 1);
-    rig.answer(Response::NotHere);
+    rig.answer(Err(QueryError::NotHere));
     rig.want(2, 7, 1);
     assert_eq!((rig.outcomes[&1], rig.outcomes[&2], rig.asked.len()), ("nobody", "nobody", 1));
     rig.now += Duration::from_secs(5);
     rig.want(3, 7, 1);
     assert_eq!(rig.asked.len(), 2);
     // Who is busy, or can't be reached, may have it.
-    for (waiter, msn, answer) in [(4, 8, Response::Busy), (5, 9, Response::Failed)] {
+    for (waiter, msn, answer) in [(4, 8, Err(QueryError::Busy)), (5, 9, Err(QueryError::Unreachable(String::new())))] {
         rig.want(waiter, msn, 1);
         rig.answer(answer);
         assert_eq!(rig.outcomes[&waiter], "unreachable");
         rig.want(waiter + 10, msn, 1);
-        rig.answer(Response::Here(segment()));
+        rig.answer(Ok(segment()));
         assert_eq!(rig.outcomes[&(waiter + 10)], "here");
     }
 }
@@ -185,7 +185,7 @@ fn all_is_bounded() {
     // Each has its turn.
     for n in 0.. {
         let Some((attempt, ..)) = rig.asked.get(n).copied() else { break };
-        rig.handle(Input::Answered(attempt, Response::Here(segment())));
+        rig.handle(Input::Answered(attempt, Ok(segment())));
     }
     assert_eq!(rig.asked.len(), 16 + 256);
     let here = rig.outcomes.values().filter(|outcome| **outcome == "here").count();
