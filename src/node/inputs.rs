@@ -5,8 +5,8 @@ use std::sync::Arc;
 use damson_core::model::StreamName;
 use tokio::net::{TcpListener, UdpSocket};
 
+use super::config::bind;
 use super::error::NodeError;
-use super::listen::listen;
 use crate::config::{Listen, Settings};
 use crate::ingest;
 use crate::ingest::file_loop::FileLoop;
@@ -37,11 +37,8 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    pub(super) async fn from_settings(settings: &Settings, tls: Option<&Arc<Tls>>) -> Result<Self, NodeError> {
-        let rtmps = match settings.rtmps.and_then(Listen::addr).zip(tls) {
-            Some((addr, tls)) => Some((listen(addr, "rtmps").await?, Arc::clone(tls))),
-            None => None,
-        };
+    pub(super) async fn from_settings(settings: &Settings, tls: Option<Arc<Tls>>) -> Result<Self, NodeError> {
+        let rtmps = bind("rtmps", settings.rtmps)?.zip(tls.clone());
         let bound = ingest::udp::server::bind(settings.sources()?);
         let udp =
             bound.map_err(|(source, error)| NodeError::Udp { stream: source.stream, addr: source.addr, error })?;
@@ -62,33 +59,18 @@ impl Inputs {
             Some((url, timeout)) => Some(Hook { client: HttpClient::new(Trust::System)?, url, timeout }),
             None => None,
         };
-        let http = http(settings, tls).await?;
+        let bounds = settings.http_ingest()?;
+        let plain = bind("http-ingest", settings.http_ingest)?;
+        let listeners = Listeners { plain, tls: bind("https-ingest", settings.https_ingest)?.zip(tls) };
         Ok(Inputs {
             rtmp: settings.rtmp_limits()?,
             rtmps,
             srt,
             udp,
             loops,
-            http,
+            http: (!listeners.is_empty()).then_some((listeners, bounds)),
             keys: settings.publish_key.clone(),
             hook,
         })
     }
-}
-
-async fn http(
-    settings: &Settings,
-    tls: Option<&Arc<Tls>>,
-) -> Result<Option<(Listeners, ingest::http::server::Settings)>, NodeError> {
-    let bounds = settings.http_ingest()?;
-    let http = match settings.http_ingest.and_then(Listen::addr) {
-        Some(addr) => Some(listen(addr, "http-ingest").await?),
-        None => None,
-    };
-    let https = match settings.https_ingest.and_then(Listen::addr).zip(tls) {
-        Some((addr, tls)) => Some((listen(addr, "https-ingest").await?, Arc::clone(tls))),
-        None => None,
-    };
-    let any = http.is_some() || https.is_some();
-    Ok(any.then_some((Listeners { plain: http, tls: https }, bounds)))
 }
