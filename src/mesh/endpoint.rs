@@ -72,9 +72,9 @@ const SEND_WINDOW: u64 = 8 << 20;
 /// repetition of a lost dial comes after three of these.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
-/// Returns how this node connects to ask.
+/// Returns the configuration of this node's connections for queries.
 pub(crate) fn for_queries(identity: &Identity) -> Result<ClientConfig, MeshError> {
-    let mut client = ClientConfig::new(tls::for_queries(identity)?);
+    let mut client = ClientConfig::new(Arc::new(tls::client(identity, tls::ALPN_QUERY)?));
     let mut transport = transport();
     // Not in use, it ends by itself.
     transport.keep_alive_interval(None).max_concurrent_bidi_streams(VarInt::from_u32(0));
@@ -85,12 +85,11 @@ pub(crate) fn for_queries(identity: &Identity) -> Result<ClientConfig, MeshError
 
 /// Opens the socket and the endpoint on it.
 pub(crate) fn open(identity: &Identity, bind: SocketAddr) -> Result<Endpoint, MeshError> {
-    let (server, client) = tls::configs(identity)?;
+    tls::check_own(identity)?;
     let transport = Arc::new(transport());
-    let mut server = ServerConfig::with_crypto(server);
-    server.transport_config(transport.clone());
-    server.migration(false);
-    let mut client = ClientConfig::new(client);
+    let mut server = ServerConfig::with_crypto(Arc::new(tls::server(identity)?));
+    server.transport_config(transport.clone()).migration(false);
+    let mut client = ClientConfig::new(Arc::new(tls::client(identity, tls::ALPN)?));
     client.transport_config(transport);
 
     let socket = socket(bind).map_err(|source| match source.kind() {

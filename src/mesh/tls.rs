@@ -5,12 +5,13 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -45,59 +46,32 @@ fn key(error: impl Display) -> MeshTlsError {
     MeshTlsError::Key(error.to_string())
 }
 
-/// Returns both sides' configurations for `identity`.
-pub(crate) fn configs(identity: &Identity) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), MeshTlsError> {
-    let provider = Arc::new(provider());
-    let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider);
-    check_own(&*servers.build().map_err(ca)?, &identity.chain())?;
-    configs_unchecked(identity)
-}
-
-/// Returns the same for an identity that the peers may refuse.
-pub(crate) fn configs_unchecked(
-    identity: &Identity,
-) -> Result<(Arc<QuicServerConfig>, Arc<QuicClientConfig>), MeshTlsError> {
-    let provider = Arc::new(provider());
-    let roots = roots(identity)?;
-    let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
-    let servers = servers.build().map_err(ca)?;
-    let clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
-    let clients = clients.build().map_err(ca)?;
-
-    let mut server = ServerConfig::builder_with_provider(provider.clone())
+/// Returns the configuration for connections that this node accepts: links, and queries.
+pub(crate) fn server(identity: &Identity) -> Result<QuicServerConfig, MeshTlsError> {
+    let clients = WebPkiClientVerifier::builder_with_provider(roots(identity)?, provider());
+    let mut server = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(key)?
-        .with_client_cert_verifier(clients)
-        .with_single_cert(identity.chain(), identity.key())
+        .with_client_cert_verifier(clients.build().map_err(ca)?)
+        .with_single_cert(vec![identity.cert().clone()], identity.key())
         .map_err(key)?;
     server.alpn_protocols = vec![ALPN.to_vec(), ALPN_QUERY.to_vec()];
-    // A link lives long and is proven anew each time: nothing is resumed.
+    // A link lives long and each handshake proves it anew: no session is resumed.
     server.send_tls13_tickets = 0;
-
-    let server = QuicServerConfig::try_from(server).map_err(key)?;
-    Ok((Arc::new(server), client(identity, servers, ALPN)?))
+    server.try_into().map_err(key)
 }
 
-/// Returns the configuration for connections that ask.
-pub(crate) fn for_queries(identity: &Identity) -> Result<Arc<QuicClientConfig>, MeshTlsError> {
-    let servers = WebPkiServerVerifier::builder_with_provider(roots(identity)?, Arc::new(provider()));
-    client(identity, servers.build().map_err(ca)?, ALPN_QUERY)
-}
-
-fn client(
-    identity: &Identity,
-    servers: Arc<WebPkiServerVerifier>,
-    alpn: &[u8],
-) -> Result<Arc<QuicClientConfig>, MeshTlsError> {
-    let mut client = ClientConfig::builder_with_provider(Arc::new(provider()))
+/// Returns the configuration for connections that this node opens, with this application protocol.
+pub(crate) fn client(identity: &Identity, alpn: &[u8]) -> Result<QuicClientConfig, MeshTlsError> {
+    let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(key)?
-        .with_webpki_verifier(servers)
-        .with_client_auth_cert(identity.chain(), identity.key())
+        .with_root_certificates(roots(identity)?)
+        .with_client_auth_cert(vec![identity.cert().clone()], identity.key())
         .map_err(key)?;
     client.alpn_protocols = vec![alpn.to_vec()];
     client.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(QuicClientConfig::try_from(client).map_err(key)?))
+    client.try_into().map_err(key)
 }
 
 fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, MeshTlsError> {
@@ -107,18 +81,20 @@ fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, MeshTlsError> {
 }
 
 /// Returns ring, with AES-128-GCM first: as safe for this as AES-256 (RFC 8446's mandatory suite), and a third cheaper.
-fn provider() -> CryptoProvider {
+fn provider() -> Arc<CryptoProvider> {
     use ring::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
-    CryptoProvider {
+    Arc::new(CryptoProvider {
         cipher_suites: vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256],
         ..ring::default_provider()
-    }
+    })
 }
 
-/// Checks the node's own certificate: one of another CA, or out of date, is better told at the start than by every peer.
-fn check_own(verifier: &dyn ServerCertVerifier, chain: &[CertificateDer<'static>]) -> Result<(), MeshTlsError> {
+/// Checks the node's own certificate: if it is another CA's, or out of date, better this node says so at its start than
+/// every peer later.
+pub(crate) fn check_own(identity: &Identity) -> Result<(), MeshTlsError> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider()).build().map_err(ca)?;
     let name = ServerName::try_from(SERVER_NAME).map_err(ca)?;
-    let Some((own, rest)) = chain.split_first() else { return Ok(()) };
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_micros(clock::wall().as_micros()));
-    verifier.verify_server_cert(own, rest, &name, &[], now).map(|_| ()).map_err(MeshTlsError::Own)
+    let now = UnixTime::since_unix_epoch(Duration::from_micros(clock::wall().as_micros()));
+    verifier.verify_server_cert(identity.cert(), &[], &name, &[], now).map_err(MeshTlsError::Own)?;
+    Ok(())
 }

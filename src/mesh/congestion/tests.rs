@@ -167,13 +167,12 @@ fn ends(began: Instant, controller: &Factory, seed: u64) -> [End; 2] {
     let addrs = [4_900, 4_901].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     [0, 1].map(|n| {
         let identity = ca.issue("end").expect("a certificate");
-        let (server, client) = tls::configs(&identity).expect("its own CA's");
-        let mut server = ServerConfig::with_crypto(server);
+        let mut server = ServerConfig::with_crypto(Arc::new(tls::server(&identity).expect("its own CA's")));
         server.transport_config(transport(Arc::clone(controller)));
         let mut config = EndpointConfig::default();
         config.rng_seed(Some([seed as u8; 32]));
         let mut endpoint = Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None);
-        let mut client = ClientConfig::new(client);
+        let mut client = ClientConfig::new(Arc::new(tls::client(&identity, tls::ALPN).expect("its own CA's")));
         client.transport_config(transport(Arc::clone(controller)));
         let peer = addrs[1 - n];
         let connection = (n == 0).then(|| endpoint.connect(began, client, peer, "damson").expect("the two can talk"));

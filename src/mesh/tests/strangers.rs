@@ -25,8 +25,8 @@ struct Stranger {
 }
 
 async fn connect(identity: &Identity, to: &Node, transport: TransportConfig) -> Result<Stranger, ConnectionError> {
-    let (_, client) = tls::configs_unchecked(identity).expect("a good identity");
-    let mut client = ClientConfig::new(client);
+    let client = tls::client(identity, tls::ALPN).expect("a good identity");
+    let mut client = ClientConfig::new(Arc::new(client));
     client.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client(loopback()).expect("a port");
     let conn = endpoint.connect_with(client, to.mesh.local_addr(), SERVER_NAME).expect("an address").await?;
