@@ -235,7 +235,7 @@ async fn send(
 
 fn took(state: &LinkState, queued: &AtomicUsize, len: usize) {
     queued.fetch_sub(len, Relaxed);
-    state.body_queue.fetch_sub(len, Relaxed);
+    state.counters.body_queue.fetch_sub(len, Relaxed);
 }
 
 #[cfg(test)]

@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use damson_core::link::frame::{FrameDecoder, Hello};
 use damson_core::link::pairing::LinkNo;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, Peer};
-use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream};
+use parking_lot::Mutex;
+use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
 use super::control::{read_hello, write_hello};
 use super::event::{Events, FailedDial, Greeted, MeshEvent};
-use super::fault::{DialFault, LinkFault};
+use super::fault::DialFault;
 use super::identity::SERVER_NAME;
 use super::query::QueryServer;
 use super::{code, identity, query};
@@ -123,10 +124,9 @@ impl Connector {
         let (hello, say) = oneshot::channel();
         self.tell(MeshEvent::Dialled { no, peer, hello }).await;
         let Ok(Some(hello)) = say.await else { return Err(DialFault::Duplicate) };
-        let (mut send, recv) = conn.open_bi().await.map_err(refusal)?;
-        write_hello(&mut send, hello).await.map_err(DialFault::Hello)?;
-        let greeted = hear(no, conn, (peer, name), (send, recv), Some(addr)).await;
-        greeted.map_err(|fault| if let DialFault::Connection(e) = fault { refusal(e) } else { fault })
+        let (mut send, recv) = conn.open_bi().await?;
+        write_hello(&mut send, hello).await?;
+        hear(no, conn, (peer, name), (send, recv), Some(addr)).await
     }
 
     /// Takes connections until the endpoint closes.
@@ -184,19 +184,9 @@ async fn hear(
     dialled: Option<SocketAddr>,
 ) -> Result<Greeted, DialFault> {
     let mut decoder = FrameDecoder::default();
-    let hello = read_hello(&mut control.1, &mut decoder).await.map_err(|fault| match fault {
-        LinkFault::Connection(e) => e.into(),
-        fault => DialFault::Hello(fault),
-    })?;
+    let hello = read_hello(&mut control.1, &mut decoder).await?;
     let peer = check_hello(&conn, peer, &hello).map_err(DialFault::Certificate)?;
     Ok(Greeted { no, conn, peer, name, hello, control, decoder, dialled })
-}
-
-fn refusal(e: ConnectionError) -> DialFault {
-    match e {
-        ConnectionError::ApplicationClosed(close) if close.error_code == code::DUPLICATE => DialFault::Duplicate,
-        e => e.into(),
-    }
 }
 
 /// Returns where the peer listens, if its hello and its certificate agree.
@@ -212,11 +202,11 @@ fn check_hello(conn: &Connection, peer: NodeId, hello: &Hello) -> Result<Peer, S
     Ok(Peer { id: peer, addr })
 }
 
-/// The addresses that were refused, each named once an interval.
+/// The addresses that were refused, each of which is logged once an interval.
 #[derive(Default)]
 struct Refusals {
     total: AtomicU64,
-    told: Mutex<BTreeMap<IpAddr, (Time, u64)>>,
+    logged: Mutex<BTreeMap<IpAddr, Time>>,
 }
 
 impl Refusals {
@@ -227,23 +217,11 @@ impl Refusals {
     fn note(&self, addr: SocketAddr, why: &dyn Display, what: &str) {
         self.total.fetch_add(1, Relaxed);
         let now = clock::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= Self::ADDRESSES_MAX && !told.contains_key(&addr.ip()) {
-            told.retain(|_, (at, _)| now.since(*at) < Self::INTERVAL);
-            if told.len() >= Self::ADDRESSES_MAX {
-                return;
-            }
-        }
-        let before = told.get(&addr.ip()).copied();
-        match before {
-            Some((at, more)) if now.since(at) < Self::INTERVAL => {
-                told.insert(addr.ip(), (at, more + 1));
-            }
-            _ => {
-                let unsaid = before.map_or(0, |(_, more)| more);
-                told.insert(addr.ip(), (now, 0));
-                warn!(%addr, unsaid, "no link with the node that {what}: {why}");
-            }
+        let mut logged = self.logged.lock();
+        logged.retain(|_, at| now.since(*at) < Self::INTERVAL);
+        if logged.len() < Self::ADDRESSES_MAX && !logged.contains_key(&addr.ip()) {
+            logged.insert(addr.ip(), now);
+            warn!(%addr, refused = self.total.load(Relaxed), "no link with the node that {what}: {why}");
         }
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use damson_core::link::clock_offset::PingSample;
-use damson_core::link::frame::{FRAME_PREFIX_LEN, Frame, FrameDecoder, Hello};
-use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use damson_core::link::frame::{Frame, FrameDecoder, Hello};
+use quinn::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 
 use super::event::LinkEvent;
@@ -46,9 +46,7 @@ pub(crate) fn push<const N: usize>(
     queue: &mpsc::UnboundedSender<Bytes>,
     frames: [Frame; N],
 ) -> Result<(), LinkFault> {
-    let payload = |frame: &Frame| if let Frame::Control(payload) = frame { payload.len() } else { 0 };
-    let len = frames.iter().map(|frame| FRAME_PREFIX_LEN + payload(frame)).sum();
-    let mut bytes = BytesMut::with_capacity(len);
+    let mut bytes = BytesMut::new();
     for frame in frames {
         frame.encode(&mut bytes);
     }
@@ -84,7 +82,7 @@ pub(crate) async fn write(
                 state.tell_estimate(clock::now()).await;
                 let mut bytes = BytesMut::new();
                 Frame::Ping { sent: clock::now() }.encode(&mut bytes);
-                state.control_queue.fetch_add(bytes.len(), Relaxed);
+                state.counters.control_queue.fetch_add(bytes.len(), Relaxed);
                 batch.push(bytes.freeze());
             }
         }
@@ -94,7 +92,7 @@ pub(crate) async fn write(
             return;
         }
         batch.clear();
-        state.control_queue.fetch_sub(len, Relaxed);
+        state.counters.control_queue.fetch_sub(len, Relaxed);
     }
     let _ = send.finish();
     let _ = send.stopped().await;
@@ -102,20 +100,9 @@ pub(crate) async fn write(
 
 /// Reads until the link ends. Answers pings by `queue`, which it doesn't keep open.
 pub(crate) async fn read(
-    state: Arc<LinkState>,
+    state: &LinkState,
     mut recv: RecvStream,
     mut decoder: FrameDecoder,
-    queue: mpsc::WeakUnboundedSender<Bytes>,
-    pings: Pings,
-) {
-    let Err(fault) = read_frames(&state, &mut recv, &mut decoder, queue, pings).await;
-    state.fail(fault).await;
-}
-
-async fn read_frames(
-    state: &LinkState,
-    recv: &mut RecvStream,
-    decoder: &mut FrameDecoder,
     queue: mpsc::WeakUnboundedSender<Bytes>,
     pings: Pings,
 ) -> Result<Infallible, LinkFault> {
@@ -132,8 +119,8 @@ async fn read_frames(
                         let sent = clock::now();
                         let pong = Frame::Pong { echo, received, sent };
                         match pings {
-                            Pings::Ours => push(&state.control_queue, &queue, [pong])?,
-                            Pings::Theirs => push(&state.control_queue, &queue, [pong, Frame::Ping { sent }])?,
+                            Pings::Ours => push(&state.counters.control_queue, &queue, [pong])?,
+                            Pings::Theirs => push(&state.counters.control_queue, &queue, [pong, Frame::Ping { sent }])?,
                         }
                     }
                     if pings == Pings::Theirs {
@@ -141,12 +128,12 @@ async fn read_frames(
                     }
                 }
                 Frame::Pong { echo: t1, received: t2, sent: t3 } => {
-                    state.clock().record(PingSample { t1, t2, t3, t4: received });
+                    state.clock.lock().record(PingSample { t1, t2, t3, t4: received });
                 }
                 Frame::Hello(_) => return Err(LinkFault::Hello),
             }
         }
-        match read_chunk(recv).await? {
+        match read_chunk(&mut recv).await? {
             Some(bytes) => {
                 received = clock::now();
                 decoder.push(&bytes);
@@ -154,7 +141,7 @@ async fn read_frames(
             // The peer is closing: let it, so that its reason is the one told.
             None => {
                 let closed = tokio::time::timeout(CLOSING, state.conn.closed()).await;
-                return Err(closed.map_or(LinkFault::ControlEnded, LinkFault::Connection));
+                return Err(closed.map_or(LinkFault::StreamEnded, LinkFault::Connection));
             }
         }
     }
@@ -162,21 +149,14 @@ async fn read_frames(
 
 /// Returns the next bytes of a control stream; `None` at its end.
 pub(crate) async fn read_chunk(recv: &mut RecvStream) -> Result<Option<Bytes>, LinkFault> {
-    match recv.read_chunk(64 << 10, true).await {
-        Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-        Err(ReadError::ConnectionLost(e)) => Err(e.into()),
-        Err(_) => Err(LinkFault::ControlEnded),
-    }
+    Ok(recv.read_chunk(64 << 10, true).await?.map(|chunk| chunk.bytes))
 }
 
 /// Writes our hello.
 pub(crate) async fn write_hello(send: &mut SendStream, hello: Hello) -> Result<(), LinkFault> {
     let mut bytes = BytesMut::new();
     Frame::Hello(hello).encode(&mut bytes);
-    send.write_chunk(bytes.freeze()).await.map_err(|e| match e {
-        WriteError::ConnectionLost(e) => e.into(),
-        _ => LinkFault::ControlEnded,
-    })
+    Ok(send.write_chunk(bytes.freeze()).await?)
 }
 
 /// Reads the peer's hello.
@@ -187,7 +167,7 @@ pub(crate) async fn read_hello(recv: &mut RecvStream, decoder: &mut FrameDecoder
             Some(_) => return Err(LinkFault::Hello),
             None => {}
         }
-        let bytes = read_chunk(recv).await?.ok_or(LinkFault::ControlEnded)?;
+        let bytes = read_chunk(recv).await?.ok_or(LinkFault::StreamEnded)?;
         decoder.push(&bytes);
     }
 }

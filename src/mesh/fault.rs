@@ -6,7 +6,7 @@ use damson_core::hyparview::DownCause;
 use damson_core::link::frame::FrameError;
 use damson_core::model::NodeId;
 use damson_core::model::wire::WireError;
-use quinn::{ConnectError, ConnectionError, VarInt};
+use quinn::{ConnectError, ConnectionError, ReadError, VarInt, WriteError};
 
 use super::code;
 
@@ -31,8 +31,21 @@ pub(crate) enum LinkFault {
     Wedged(usize),
     #[error("{0}")]
     Connection(#[from] ConnectionError),
+    /// The peer has ended a stream early.
     #[error("closed its control stream")]
-    ControlEnded,
+    StreamEnded,
+}
+
+impl From<ReadError> for LinkFault {
+    fn from(error: ReadError) -> Self {
+        if let ReadError::ConnectionLost(e) = error { e.into() } else { LinkFault::StreamEnded }
+    }
+}
+
+impl From<WriteError> for LinkFault {
+    fn from(error: WriteError) -> Self {
+        if let WriteError::ConnectionLost(e) = error { e.into() } else { LinkFault::StreamEnded }
+    }
 }
 
 impl LinkFault {
@@ -41,7 +54,7 @@ impl LinkFault {
         match self {
             LinkFault::Connection(_) => None,
             LinkFault::Wedged(_) => Some(code::WEDGED),
-            LinkFault::ControlEnded => Some(code::UNNEEDED),
+            LinkFault::StreamEnded => Some(code::UNNEEDED),
             _ => Some(code::PROTOCOL),
         }
     }
@@ -71,7 +84,7 @@ pub(crate) enum DialFault {
     #[error("no answer in {0:?}")]
     TimedOut(Duration),
     #[error("{0}")]
-    Connection(#[from] ConnectionError),
+    Connection(ConnectionError),
     #[error("its certificate: {0}")]
     Certificate(String),
     #[error("is {0}, another node than the one expected")]
@@ -81,6 +94,21 @@ pub(crate) enum DialFault {
     /// No failure: the peer has, or is getting, another link with us.
     #[error("another link with it is there or on its way")]
     Duplicate,
+}
+
+impl From<ConnectionError> for DialFault {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::ApplicationClosed(close) if close.error_code == code::DUPLICATE => DialFault::Duplicate,
+            error => DialFault::Connection(error),
+        }
+    }
+}
+
+impl From<LinkFault> for DialFault {
+    fn from(fault: LinkFault) -> Self {
+        if let LinkFault::Connection(error) = fault { error.into() } else { DialFault::Hello(fault) }
+    }
 }
 
 impl DialFault {

@@ -4,7 +4,7 @@
 //!             driver
 //!    control |      ^ events (bounded)
 //!            v      |
-//!   [control writer] [control reader] [acceptor]      one task each
+//!   [control writer] [control reader and acceptor]    one task each
 //!   [body sender]...                  [body reader]... one task a body
 //! ```
 //!
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use damson_core::link::frame::{Frame, Hello};
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
+use parking_lot::Mutex;
 use quinn::VarInt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -29,9 +30,10 @@ use super::body_sender::{BodyJob, OutgoingBodies};
 use super::control::Pings;
 use super::event::{BodyKey, BodySerial, Events, Greeted};
 use super::fault::LinkFault;
-use super::link_state::{LinkState, count};
+use super::link_state::{Counters, LinkState, count};
 use super::snapshot::LinkView;
 use super::{body_receiver, control};
+use crate::clock;
 
 /// How long a link that is closed may still send what it has.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
@@ -53,16 +55,30 @@ impl Link {
     pub(crate) fn start(greeted: Greeted, hello: Option<Hello>, events: Events) -> Self {
         let Greeted { no, conn, peer, name, control: (send, recv), decoder, dialled, .. } = greeted;
         let pings = if dialled.is_some() { Pings::Ours } else { Pings::Theirs };
-        let state = LinkState::new(no, conn, peer, name, events);
+        let state = Arc::new(LinkState {
+            no,
+            peer,
+            name,
+            conn,
+            events,
+            since: clock::now(),
+            counters: Counters::default(),
+            newest_transit: Mutex::default(),
+            clock: Mutex::default(),
+        });
         let (control, frames) = mpsc::unbounded_channel();
         if let Some(hello) = hello {
-            let _ = control::push(&state.control_queue, &control, [Frame::Hello(hello)]);
+            let _ = control::push(&state.counters.control_queue, &control, [Frame::Hello(hello)]);
         }
         let senders = TaskTracker::new();
         senders.spawn(control::write(Arc::clone(&state), send, frames, pings));
         // The reader answers pings, but mustn't keep the writer alive.
-        tokio::spawn(control::read(Arc::clone(&state), recv, decoder, control.downgrade(), pings));
-        tokio::spawn(body_receiver::accept(Arc::clone(&state)));
+        let (reader, queue) = (Arc::clone(&state), control.downgrade());
+        tokio::spawn(async move {
+            let control = control::read(&reader, recv, decoder, queue, pings);
+            let Err(fault) = tokio::try_join!(biased; control, body_receiver::accept(&reader));
+            reader.fail(fault).await;
+        });
         Link {
             state,
             dialled,
@@ -98,7 +114,7 @@ impl Link {
     /// Queues a frame of the swarms.
     pub(crate) fn send_control(&self, frame: Bytes) -> Result<(), LinkFault> {
         count(&self.state.counters.control_sent, 1);
-        control::push(&self.state.control_queue, &self.control, [Frame::Control(frame)])
+        control::push(&self.state.counters.control_queue, &self.control, [Frame::Control(frame)])
     }
 
     // Bodies to the peer.
@@ -110,7 +126,7 @@ impl Link {
 
     /// Queues a body's next piece. Returns the bodies that were dropped for it.
     pub(crate) fn send_piece(&mut self, key: BodyKey, bytes: Bytes) -> Vec<BodyKey> {
-        let dropped = self.outgoing.push(&self.state.body_queue, key, bytes);
+        let dropped = self.outgoing.push(&self.state.counters.body_queue, key, bytes);
         for _ in &dropped {
             count(&self.state.counters.bodies_dropped, 1);
             debug!(peer = %self.state.peer.id, name = self.state.name, "a slow peer loses a body");

@@ -13,12 +13,13 @@
 //! after [`IDLE_TIMEOUT`](super::endpoint). What a query says is nothing to the mesh.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use damson_core::link::query::{QueryAnswer, QueryError};
 use damson_core::model::{NodeId, Peer};
+use parking_lot::Mutex;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, VarInt};
 use tokio::sync::Semaphore;
@@ -85,7 +86,7 @@ impl QueryClient {
     }
 
     async fn connection(&self, whom: Peer) -> Result<Connection, QueryError> {
-        let known = self.connections().get(&whom.id).filter(|conn| conn.close_reason().is_none()).cloned();
+        let known = self.connections.lock().get(&whom.id).filter(|conn| conn.close_reason().is_none()).cloned();
         if let Some(conn) = known {
             return Ok(conn);
         }
@@ -96,16 +97,12 @@ impl QueryClient {
             conn.close(code::IDENTITY, b"another node was expected here");
             return Err(QueryError::Wrong(format!("{id} is there, another node")));
         }
-        let mut connections = self.connections();
+        let mut connections = self.connections.lock();
         connections.retain(|_, conn| conn.close_reason().is_none());
         if connections.len() < KEPT_MAX {
             connections.insert(whom.id, conn.clone());
         }
         Ok(conn)
-    }
-
-    fn connections(&self) -> MutexGuard<'_, BTreeMap<NodeId, Connection>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

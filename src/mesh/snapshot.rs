@@ -1,7 +1,6 @@
 //! What can be seen of a mesh: `/api/v1/swarm` and the metrics.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
 
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, Peer, StreamName};
@@ -9,7 +8,7 @@ use damson_core::swarm::SwarmView;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::link_state::{LinkState, TRANSIT_UNKNOWN};
+use super::link_state::LinkState;
 
 /// A node's links and swarms at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -72,13 +71,7 @@ pub struct LinkView {
     /// The newest body's transit from the peer, first byte to first byte, in microseconds; below zero,
     /// perhaps, within `uncertainty_us`.
     pub transit_us: Option<i64>,
-    /// Measured rate of bodies from the peer, in bytes/s; 0 while unknown.
-    pub rate: u64,
-    /// Bytes of bodies that wait to be sent.
-    pub body_queue: usize,
-    /// Bytes of control frames that wait to be sent.
-    pub control_queue: usize,
-    /// The counts since the link came up, each by its name.
+    /// The counts since the link came up, and what its queues hold, each by its name.
     #[serde(flatten)]
     pub counters: Value,
     /// UDP bytes sent.
@@ -94,10 +87,8 @@ pub struct LinkView {
 impl LinkView {
     pub(crate) fn of(state: &LinkState, now: Time) -> Self {
         let stats = state.conn.stats();
-        let (rtt, offset, drift_ppm) = {
-            let clock = state.clock();
-            (clock.rtt(), clock.at(now), clock.drift_ppm())
-        };
+        let clock = state.clock.lock();
+        let (rtt, offset, drift_ppm) = (clock.rtt(), clock.at(now), clock.drift_ppm());
         LinkView {
             peer: state.peer.id.to_string(),
             name: state.name.clone(),
@@ -108,10 +99,7 @@ impl LinkView {
             offset_us: offset.map(|offset| offset.micros),
             uncertainty_us: offset.and_then(|offset| u64::try_from(offset.uncertainty.as_micros()).ok()),
             drift_ppm: drift_ppm.map(|ppm| (ppm * 10.0).round() / 10.0),
-            transit_us: Some(state.newest_transit.load(Relaxed)).filter(|us| *us != TRANSIT_UNKNOWN),
-            rate: state.rate.load(Relaxed),
-            body_queue: state.body_queue.load(Relaxed),
-            control_queue: state.control_queue.load(Relaxed),
+            transit_us: *state.newest_transit.lock(),
             // Plain numbers: this can't fail.
             counters: serde_json::to_value(&state.counters).unwrap_or_default(),
             udp_bytes_sent: stats.udp_tx.bytes,
