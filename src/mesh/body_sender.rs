@@ -63,10 +63,28 @@ pub(crate) struct OutgoingBodies(BTreeMap<BodyKey, Outgoing>);
 struct Outgoing {
     serial: BodySerial,
     expires: Time,
-    pieces: mpsc::UnboundedSender<Bytes>,
+    pieces: mpsc::UnboundedSender<Piece>,
     abort: oneshot::Sender<()>,
     /// Bytes that QUIC hasn't taken.
     queued: Arc<AtomicUsize>,
+}
+
+impl Outgoing {
+    fn queued(&self) -> usize {
+        self.queued.load(Relaxed)
+    }
+}
+
+/// A piece of a body, which counts as queued until QUIC has taken it or it is dropped.
+struct Piece {
+    bytes: Bytes,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.bytes.len(), Relaxed);
+    }
 }
 
 impl OutgoingBodies {
@@ -74,42 +92,37 @@ impl OutgoingBodies {
     pub(crate) fn start(&mut self, state: &Arc<LinkState>, senders: &TaskTracker, job: BodyJob) {
         let (pieces, queue) = mpsc::unbounded_channel();
         let (abort, aborted) = oneshot::channel();
-        let (key, queued) = (job.key(), Arc::new(AtomicUsize::new(0)));
-        let outgoing =
-            Outgoing { serial: job.serial, expires: job.expires, pieces, abort, queued: Arc::clone(&queued) };
-        senders.spawn(run(Arc::clone(state), job, queue, queued, aborted));
-        self.0.insert(key, outgoing);
+        let outgoing = Outgoing { serial: job.serial, expires: job.expires, pieces, abort, queued: Arc::default() };
+        self.0.insert(job.key(), outgoing);
+        senders.spawn(run(Arc::clone(state), job, queue, aborted));
     }
 
-    /// Queues a body's next piece. `total` counts the bytes of all bodies that wait for the peer. Returns the bodies that were
-    /// dropped to make room.
-    pub(crate) fn push(&mut self, total: &AtomicUsize, key: BodyKey, bytes: Bytes) -> Vec<BodyKey> {
-        let full = total.load(Relaxed) + bytes.len() > BODY_QUEUE_LEN;
-        let dropped = if full { self.make_room(bytes.len()) } else { Vec::new() };
+    /// Returns the bytes of all bodies that QUIC hasn't taken.
+    pub(crate) fn queued(&self) -> usize {
+        self.0.values().map(Outgoing::queued).sum()
+    }
+
+    /// Queues a body's next piece. Returns the bodies that were dropped to make room.
+    pub(crate) fn push(&mut self, key: BodyKey, bytes: Bytes) -> Vec<BodyKey> {
+        let dropped = self.make_room(bytes.len());
         if let Some(outgoing) = self.0.get(&key) {
-            let len = bytes.len();
-            outgoing.queued.fetch_add(len, Relaxed);
-            total.fetch_add(len, Relaxed);
-            if outgoing.pieces.send(bytes).is_err() {
-                // The task has ended, and tells why.
-                outgoing.queued.fetch_sub(len, Relaxed);
-                total.fetch_sub(len, Relaxed);
-            }
+            outgoing.queued.fetch_add(bytes.len(), Relaxed);
+            // An error means that the task has ended, and tells why.
+            let _ = outgoing.pieces.send(Piece { bytes, queued: Arc::clone(&outgoing.queued) });
         }
         dropped
     }
 
     fn make_room(&mut self, len: usize) -> Vec<BodyKey> {
-        let queued_of = |outgoing: &Outgoing| outgoing.queued.load(Relaxed);
-        // Dropped bodies' tasks give back what they hold in a moment: only what is still wanted counts.
-        let mut queued: usize = self.0.values().map(queued_of).sum();
+        // A dropped body's task frees what it holds in a moment, so that it doesn't count.
+        let mut queued = self.queued();
         let mut dropped = Vec::new();
         while queued + len > BODY_QUEUE_LEN {
             // The body that is soonest worth nothing goes first.
-            let waiting = self.0.iter().filter(|(_, outgoing)| queued_of(outgoing) > 0);
+            let waiting = self.0.iter().filter(|(_, outgoing)| outgoing.queued() > 0);
             let Some((&victim, _)) = waiting.min_by_key(|(_, outgoing)| outgoing.expires) else { break };
             let Some(outgoing) = self.0.remove(&victim) else { break };
-            queued = queued.saturating_sub(queued_of(&outgoing));
+            queued = queued.saturating_sub(outgoing.queued());
             let _ = outgoing.abort.send(());
             dropped.push(victim);
         }
@@ -139,23 +152,16 @@ enum End {
 async fn run(
     state: Arc<LinkState>,
     job: BodyJob,
-    mut queue: mpsc::UnboundedReceiver<Bytes>,
-    queued: Arc<AtomicUsize>,
+    mut queue: mpsc::UnboundedReceiver<Piece>,
     aborted: oneshot::Receiver<()>,
 ) {
     let (key, serial) = (job.key(), job.serial);
     let deadline = tokio::time::Instant::from_std(clock::instant(job.expires));
-    let mut in_hand = 0;
     let end = tokio::select! {
         biased;
         Ok(()) = aborted => Ok(End::Aborted),
-        end = tokio::time::timeout_at(deadline, send(&state, job, &mut queue, &queued, &mut in_hand)) => end,
+        end = tokio::time::timeout_at(deadline, send(&state, job, &mut queue)) => end,
     };
-    took(&state, &queued, in_hand);
-    queue.close();
-    while let Ok(bytes) = queue.try_recv() {
-        took(&state, &queued, bytes.len());
-    }
     let counters = &state.counters;
     let (counter, stopped) = match end {
         Ok(End::Sent) => (&counters.bodies_sent, false),
@@ -178,20 +184,14 @@ impl Drop for BodyStream {
     }
 }
 
-async fn send(
-    state: &LinkState,
-    job: BodyJob,
-    queue: &mut mpsc::UnboundedReceiver<Bytes>,
-    queued: &AtomicUsize,
-    in_hand: &mut usize,
-) -> End {
+async fn send(state: &LinkState, job: BodyJob, queue: &mut mpsc::UnboundedReceiver<Piece>) -> End {
     let Ok(stream) = state.conn.open_uni().await else { return End::Lost };
     let mut stream = BodyStream(stream);
     let stopped = stream.0.stopped();
     tokio::pin!(stopped);
     let mut left = (job.header.length - job.offset) as usize;
     let mut job = Some(job);
-    let mut batch = Vec::with_capacity(8);
+    let mut batch: Vec<Piece> = Vec::with_capacity(8);
     while left > 0 || job.is_some() {
         if left > 0 {
             let n = tokio::select! {
@@ -203,20 +203,16 @@ async fn send(
                 return End::Aborted;
             }
         }
-        let len: usize = batch.iter().map(Bytes::len).sum();
-        *in_hand = len;
+        let len: usize = batch.iter().map(|piece| piece.bytes.len()).sum();
         if len > left {
             // The hub's own bug; the peer must not pay for it.
             debug_assert!(false, "a body's pieces are longer than the body");
             return End::Aborted;
         }
         left -= len;
-        if let Some(job) = job.take() {
-            batch.insert(0, job.head());
-        }
-        let written = stream.0.write_all_chunks(&mut batch).await;
-        took(state, queued, len);
-        *in_hand = 0;
+        let head = job.take().map(BodyJob::head);
+        let mut chunks: Vec<Bytes> = head.into_iter().chain(batch.iter().map(|piece| piece.bytes.clone())).collect();
+        let written = stream.0.write_all_chunks(&mut chunks).await;
         batch.clear();
         match written {
             Ok(()) => count(&state.counters.body_bytes_sent, len),
@@ -233,11 +229,6 @@ async fn send(
     }
 }
 
-fn took(state: &LinkState, queued: &AtomicUsize, len: usize) {
-    queued.fetch_sub(len, Relaxed);
-    state.counters.body_queue.fetch_sub(len, Relaxed);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,7 +243,7 @@ mod tests {
 
     /// A body whose task takes nothing.
     struct Waiting {
-        pieces: mpsc::UnboundedReceiver<Bytes>,
+        pieces: mpsc::UnboundedReceiver<Piece>,
         aborted: oneshot::Receiver<()>,
     }
 
@@ -265,19 +256,19 @@ mod tests {
 
     #[test]
     fn the_body_that_expires_first_makes_room() {
-        let (mut bodies, total) = (OutgoingBodies::default(), AtomicUsize::new(0));
+        let mut bodies = OutgoingBodies::default();
         let mut late = begin(&mut bodies, 1, 900);
         let mut soon = begin(&mut bodies, 2, 300);
         let mut empty = begin(&mut bodies, 3, 100);
         let piece = Bytes::from(vec![0; BODY_QUEUE_LEN / 2]);
-        assert_eq!(bodies.push(&total, key(1), piece.clone()), []);
-        assert_eq!(bodies.push(&total, key(2), piece.clone()), []);
-        assert_eq!(bodies.push(&total, key(1), Bytes::from(vec![0; MIB])), [key(2)], "what has nothing queued stays");
+        assert_eq!(bodies.push(key(1), piece.clone()), []);
+        assert_eq!(bodies.push(key(2), piece.clone()), []);
+        assert_eq!(bodies.push(key(1), Bytes::from(vec![0; MIB])), [key(2)], "what has nothing queued stays");
         assert_eq!(soon.aborted.try_recv(), Ok(()));
         assert!(late.aborted.try_recv().is_err() && empty.aborted.try_recv().is_err());
-        assert!(late.pieces.try_recv().is_ok_and(|first| first.len() == piece.len()));
-        assert!(late.pieces.try_recv().is_ok_and(|second| second.len() == MIB));
-        assert_eq!(total.load(Relaxed), BODY_QUEUE_LEN + MIB, "the dropped body's task gives back its half");
+        assert!(late.pieces.try_recv().is_ok_and(|first| first.bytes.len() == piece.len()));
+        assert!(late.pieces.try_recv().is_ok_and(|second| second.bytes.len() == MIB));
+        assert_eq!(bodies.queued(), 0, "its task has taken all");
     }
 
     #[test]
@@ -291,9 +282,9 @@ mod tests {
 
     #[test]
     fn what_its_task_does_not_take_is_not_counted() {
-        let (mut bodies, total) = (OutgoingBodies::default(), AtomicUsize::new(0));
+        let mut bodies = OutgoingBodies::default();
         drop(begin(&mut bodies, 1, 100));
-        bodies.push(&total, key(1), Bytes::from_static(b"piece"));
-        assert_eq!(total.load(Relaxed), 0);
+        bodies.push(key(1), Bytes::from_static(b"piece"));
+        assert_eq!(bodies.queued(), 0);
     }
 }

@@ -108,7 +108,7 @@ impl Link {
     }
 
     pub(crate) fn view(&self, now: Time) -> LinkView {
-        LinkView::of(&self.state, now)
+        LinkView::of(&self.state, self.outgoing.queued(), now)
     }
 
     /// Queues a frame of the swarms.
@@ -126,7 +126,7 @@ impl Link {
 
     /// Queues a body's next piece. Returns the bodies that were dropped for it.
     pub(crate) fn send_piece(&mut self, key: BodyKey, bytes: Bytes) -> Vec<BodyKey> {
-        let dropped = self.outgoing.push(&self.state.counters.body_queue, key, bytes);
+        let dropped = self.outgoing.push(key, bytes);
         for _ in &dropped {
             count(&self.state.counters.bodies_dropped, 1);
             debug!(peer = %self.state.peer.id, name = self.state.name, "a slow peer loses a body");

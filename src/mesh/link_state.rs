@@ -34,8 +34,6 @@ pub(crate) struct Counters {
     pub(crate) body_bytes_received: AtomicU64,
     pub(crate) control_sent: AtomicU64,
     pub(crate) control_received: AtomicU64,
-    /// Bytes of bodies that QUIC hasn't taken.
-    pub(crate) body_queue: AtomicUsize,
     /// Bytes of control frames that QUIC hasn't taken.
     pub(crate) control_queue: AtomicUsize,
     /// The measured rate of bodies from the peer, in bytes/s; 0 while unknown.

@@ -1,7 +1,6 @@
 //! A node's place in the mesh: the handle, by which the node commands the driver.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use damson_core::link::query::QueryError;
@@ -14,7 +13,6 @@ use super::endpoint;
 use super::endpoint::MeshError;
 use super::identity::Identity;
 use super::query::QueryClient;
-use super::sink::Sink;
 use super::snapshot::Snapshot;
 
 /// The settings of a [`Mesh`].
@@ -54,19 +52,6 @@ impl Mesh {
     pub fn open(config: MeshConfig) -> Result<(Mesh, Driver), MeshError> {
         let (hub, seed) = (config.hub.clone(), config.seed);
         Self::open_with(config, |me| Box::new(Hub::new(me, hub, seed)))
-    }
-
-    /// Opens the socket and starts the driver. `sink` is told what comes in.
-    ///
-    /// # Errors
-    /// Those of [`Mesh::open`].
-    ///
-    /// # Panics
-    /// Outside a Tokio runtime.
-    pub fn start(config: MeshConfig, sink: Arc<dyn Sink>) -> Result<Mesh, MeshError> {
-        let (mesh, driver) = Self::open(config)?;
-        driver.start(sink);
-        Ok(mesh)
     }
 
     /// Opens the socket, for the core that `make` makes of this node's id and address.

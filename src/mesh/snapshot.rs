@@ -71,6 +71,8 @@ pub struct LinkView {
     /// The newest body's transit from the peer, first byte to first byte, in microseconds; below zero,
     /// perhaps, within `uncertainty_us`.
     pub transit_us: Option<i64>,
+    /// Bytes of bodies that wait to be sent.
+    pub body_queue: usize,
     /// The counts since the link came up, and what its queues hold, each by its name.
     #[serde(flatten)]
     pub counters: Value,
@@ -85,7 +87,7 @@ pub struct LinkView {
 }
 
 impl LinkView {
-    pub(crate) fn of(state: &LinkState, now: Time) -> Self {
+    pub(crate) fn of(state: &LinkState, body_queue: usize, now: Time) -> Self {
         let stats = state.conn.stats();
         let clock = state.clock.lock();
         let (rtt, offset, drift_ppm) = (clock.rtt(), clock.at(now), clock.drift_ppm());
@@ -100,6 +102,7 @@ impl LinkView {
             uncertainty_us: offset.and_then(|offset| u64::try_from(offset.uncertainty.as_micros()).ok()),
             drift_ppm: drift_ppm.map(|ppm| (ppm * 10.0).round() / 10.0),
             transit_us: *state.newest_transit.lock(),
+            body_queue,
             // Plain numbers: this can't fail.
             counters: serde_json::to_value(&state.counters).unwrap_or_default(),
             udp_bytes_sent: stats.udp_tx.bytes,

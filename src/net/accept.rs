@@ -1,27 +1,17 @@
 //! A server's connections: accepted within a limit, served by a task each, and waited for at the end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+pub(crate) use super::listener::Accepted;
 use super::listener::Listeners;
-use super::tls::Tls;
 
 /// How long no connection is accepted after the system had no room for one.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// A connection that was accepted just now.
-pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
-    pub(crate) remote: SocketAddr,
-    /// What to shake hands with first; `None` without TLS.
-    pub(crate) tls: Option<Arc<Tls>>,
-}
 
 /// What a server does with connections beyond its limit.
 #[derive(Clone, Copy)]
@@ -55,6 +45,7 @@ impl Connections {
         F: Future<Output = ()> + Send + 'static,
     {
         let Connections { listeners, max, overflow, room, tasks } = self;
+        let protocol = if let Overflow::Refuse(protocol) = overflow { protocol } else { "HTTP" };
         let accept = async {
             loop {
                 let place = match overflow {
@@ -65,32 +56,25 @@ impl Connections {
                     accepted = listeners.accept() => accepted,
                     Some(_) = tasks.join_next() => continue,
                 };
-                let (stream, remote, tls) = match accepted {
+                let accepted = match accepted {
                     Ok(accepted) => accepted,
                     Err(error) if is_of_one_connection(&error) => continue,
                     Err(error) => {
-                        // Out of descriptors, mostly: others have to go first.
-                        match overflow {
-                            Overflow::Wait => tracing::warn!(%error, "can't accept connections"),
-                            Overflow::Refuse(name) => {
-                                tracing::warn!(%error, "{name}: a connection couldn't be accepted");
-                            }
-                        }
+                        // The node is out of file descriptors, mostly: other connections have to end first.
+                        tracing::warn!(%error, "{protocol}: can't accept connections");
                         tokio::time::sleep(PAUSE).await;
                         continue;
                     }
                 };
                 let Some(place) = place.or_else(|| Arc::clone(room).try_acquire_owned().ok()) else {
-                    if let Overflow::Refuse(name) = overflow {
-                        tracing::warn!(%remote, max, "{name}: refused, too many connections");
-                    }
+                    tracing::warn!(remote = %accepted.remote, max, "{protocol}: refused, too many connections");
                     continue;
                 };
                 // No last bytes wait for an acknowledgement. An error says that it is gone.
-                if stream.set_nodelay(true).is_err() {
+                if accepted.stream.set_nodelay(true).is_err() {
                     continue;
                 }
-                if let Some(served) = serve(Accepted { stream, remote, tls }) {
+                if let Some(served) = serve(accepted) {
                     tasks.spawn(async move {
                         served.await;
                         drop(place);
@@ -127,8 +111,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Notify;
 
     use super::*;

@@ -25,6 +25,14 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// A connection that was accepted just now.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) remote: SocketAddr,
+    /// The server's side of the TLS handshake; `None` without TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
 /// The listeners of a server: HTTP and HTTPS, or RTMP and RTMPS.
 #[derive(Debug, Default)]
 pub struct Listeners {
@@ -47,23 +55,13 @@ impl Listeners {
     }
 
     /// Accepts the next connection of either; waits for ever where there is none.
-    pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<Arc<Tls>>)> {
-        let plain = async {
-            match &self.plain {
-                Some(listener) => listener.accept().await,
-                None => std::future::pending().await,
-            }
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        let (secured, tls) = self.tls.as_ref().map(|(listener, tls)| (listener, Arc::clone(tls))).unzip();
+        let ((stream, remote), tls) = tokio::select! {
+            accepted = accept(self.plain.as_ref()) => (accepted?, None),
+            accepted = accept(secured) => (accepted?, tls),
         };
-        let secured = async {
-            match &self.tls {
-                Some((listener, tls)) => listener.accept().await.map(|(stream, from)| (stream, from, Arc::clone(tls))),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            accepted = plain => accepted.map(|(stream, from)| (stream, from, None)),
-            accepted = secured => accepted.map(|(stream, from, tls)| (stream, from, Some(tls))),
-        }
+        Ok(Accepted { stream, remote, tls })
     }
 
     /// Reads the certificate again when its files change, for ever.
@@ -72,5 +70,12 @@ impl Listeners {
             Some((_, tls)) => Arc::clone(tls).watch().await,
             None => std::future::pending().await,
         }
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -77,7 +78,7 @@ struct Shown(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.0.read()))
     }
 }
 
@@ -146,11 +147,11 @@ impl Tls {
         let Some(files) = &self.files else { return Ok(false) };
         let read = files.read()?;
         let now = hash(&read);
-        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now) == now {
+        if std::mem::replace(&mut *self.seen.lock(), now) == now {
             return Ok(false);
         }
         let pair = files.parse(&read)?;
-        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
+        *self.shown.0.write() = Arc::new(pair);
         Ok(true)
     }
 
@@ -163,13 +164,8 @@ impl Tls {
             each.tick().await;
             let tls = Arc::clone(&self);
             // Reading files blocks.
-            let reloaded = match tokio::task::spawn_blocking(move || tls.reload()).await {
-                Ok(reloaded) => reloaded,
-                Err(error) => {
-                    tracing::error!(%error, "TLS: looking at the certificate's files failed; the old one stays");
-                    continue;
-                }
-            };
+            let reload = tokio::task::spawn_blocking(move || tls.reload().map_err(|error| error.to_string()));
+            let reloaded = reload.await.unwrap_or_else(|error| Err(error.to_string()));
             match reloaded {
                 Ok(true) => {
                     tracing::info!("TLS: a new certificate is shown from now on");
@@ -177,10 +173,10 @@ impl Tls {
                 }
                 Ok(false) => {}
                 // A file that can't be read is found so each time.
-                Err(error) if error.to_string() == warned => {}
+                Err(error) if error == warned => {}
                 Err(error) => {
                     tracing::warn!(%error, "TLS: the new certificate can't be used; the old one stays");
-                    warned = error.to_string();
+                    warned = error;
                 }
             }
         }
@@ -222,7 +218,7 @@ mod tests {
     use super::*;
 
     fn shown(tls: &Tls) -> CertificateDer<'static> {
-        tls.shown.0.read().expect("nobody panicked").cert[0].clone()
+        tls.shown.0.read().cert[0].clone()
     }
 
     #[test]

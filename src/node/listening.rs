@@ -10,15 +10,15 @@ use super::config::NodeConfig;
 /// The addresses of a node, beside its mesh endpoint's.
 #[derive(Default)]
 pub(super) struct Listening {
-    pub(super) rtmp: Option<SocketAddr>,
-    pub(super) rtmps: Option<SocketAddr>,
+    rtmp: Option<SocketAddr>,
+    rtmps: Option<SocketAddr>,
     srt: Option<SocketAddr>,
     push: Option<SocketAddr>,
     push_tls: Option<SocketAddr>,
     /// The path of HTTP ingest.
     push_path: String,
-    pub(super) http: Option<SocketAddr>,
-    pub(super) https: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
 }
 
 impl Listening {

@@ -118,26 +118,6 @@ impl Node {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
     }
 
-    /// Returns where players fetch.
-    pub fn http(&self) -> Option<SocketAddr> {
-        self.listening.http
-    }
-
-    /// Returns where players fetch by HTTPS.
-    pub fn https(&self) -> Option<SocketAddr> {
-        self.listening.https
-    }
-
-    /// Returns where encoders push.
-    pub fn rtmp(&self) -> Option<SocketAddr> {
-        self.listening.rtmp
-    }
-
-    /// Returns where encoders push over TLS.
-    pub fn rtmps(&self) -> Option<SocketAddr> {
-        self.listening.rtmps
-    }
-
     /// Returns where other nodes reach this one.
     pub fn mesh(&self) -> SocketAddr {
         self.mesh.local_addr()

@@ -52,7 +52,8 @@ impl Node {
         let (ears, told) = mpsc::unbounded_channel();
         let config =
             MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1, traced: true };
-        let mesh = Mesh::start(config, Arc::new(Ears(ears))).expect("a free port");
+        let (mesh, driver) = Mesh::open(config).expect("a free port");
+        driver.start(Arc::new(Ears(ears)));
         Node { mesh, told, parts: BTreeMap::new() }
     }
 

@@ -36,7 +36,9 @@ fn node(ca: &Ca, name: &str) -> Mesh {
     let hub = swarm::Config::gossip(Vec::new());
     let config =
         MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1, traced: true };
-    Mesh::start(config, Arc::new(Counts)).expect("a free port")
+    let (mesh, driver) = Mesh::open(config).expect("a free port");
+    driver.start(Arc::new(Counts));
+    mesh
 }
 
 fn at(mesh: &Mesh) -> Peer {
