@@ -75,7 +75,6 @@ struct Save {
     key: SegmentKey,
     segment: Arc<Segment>,
     period: Option<Period>,
-    bytes: u64,
 }
 
 /// What a stream's archive has to do for the sake of all.
@@ -166,12 +165,11 @@ impl ArchiveWriter {
             return;
         }
         let mut state = self.state.lock();
-        let bytes = segment.length();
-        state.queued += bytes;
-        state.saves.push_back(Save { key, segment, period, bytes });
+        state.queued += segment.length();
+        state.saves.push_back(Save { key, segment, period });
         while state.queued > QUEUE_BYTES_MAX {
             let Some(save) = state.saves.pop_front() else { break };
-            state.queued -= save.bytes;
+            state.queued -= save.segment.length();
             state.lost.push_back(save.key);
             self.metrics.dvr.lost.inc();
             self.has_tasks.store(true, Ordering::Release);
@@ -198,7 +196,7 @@ impl ArchiveWriter {
         state.stocks.remove(stream);
         // What waits to be written would make the folder anew.
         state.saves.retain(|save| (&save.key.stream, save.key.life) != (stream, life));
-        state.queued = state.saves.iter().map(|save| save.bytes).sum();
+        state.queued = state.saves.iter().map(|save| save.segment.length()).sum();
     }
 
     fn chore(&self, chore: Chore) {
@@ -308,14 +306,14 @@ impl ArchiveWriter {
         // It may have been given up, or its life, while it was written.
         if state.saves.front().is_some_and(|front| Arc::ptr_eq(&front.segment, &save.segment)) {
             state.saves.pop_front();
-            state.queued -= save.bytes;
+            state.queued -= save.segment.length();
         }
         if std::mem::take(&mut state.is_warning) {
             tracing::info!("DVR: the disk takes segments again");
         }
         // By a fraction of what comes while the disk is about full; by more than what comes once it isn't any more.
         state.smoothly = state.smoothly.saturating_add(1);
-        let more = if state.smoothly > SMOOTHLY { save.bytes * 2 } else { save.bytes / 4 };
+        let more = if state.smoothly > SMOOTHLY { save.segment.length() * 2 } else { save.segment.length() / 4 };
         state.budget = (state.budget + more).min(self.settings.bytes_max());
     }
 
@@ -333,7 +331,7 @@ impl ArchiveWriter {
         );
         // No more before what is to go already is gone.
         if is_full && state.kept() <= state.budget && state.chores.is_empty() {
-            state.budget = state.budget.min(state.kept()).saturating_sub(save.bytes * 4);
+            state.budget = state.budget.min(state.kept()).saturating_sub(save.segment.length() * 4);
             self.has_tasks.store(true, Ordering::Release);
         }
     }

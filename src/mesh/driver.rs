@@ -9,12 +9,10 @@ use damson_core::hyparview::DownCause;
 use damson_core::link::frame::BodyHead;
 use damson_core::link::pairing::LinkNo;
 use damson_core::model::time::Time;
-use damson_core::model::wire::WireError;
 use damson_core::model::{Hop, NodeId, NodeName, PartHeader, Peer, Record, Resume, StreamName, Trace};
-use damson_core::swarm::{Hub, Input, Kept, Output, SwarmView};
+use damson_core::swarm::{Hub, Input, Kept, Output};
 use quinn::Endpoint;
 use tokio::sync::{mpsc, oneshot};
-use tracing::debug;
 
 use super::body_sender::BodyJob;
 use super::connector::Connector;
@@ -33,10 +31,6 @@ const EVENTS: usize = 256;
 /// The most events that are handled before the commands are looked at again.
 const BATCH: usize = 64;
 
-/// The most timeouts in a row that the core may ask for, each already past: a core that asks for more has a
-/// bug, and mustn't hang the node.
-const TIMEOUTS_MAX: usize = 64;
-
 /// The core that the driver drives: [`Hub`], or something simpler in a test.
 pub(crate) trait Core: Send + 'static {
     /// Takes what has happened.
@@ -45,12 +39,10 @@ pub(crate) trait Core: Send + 'static {
     fn poll_output(&mut self) -> Option<Output>;
     /// Returns when to call `handle` with [`Input::Timeout`], at the latest.
     fn poll_timeout(&self) -> Option<Time>;
-    /// Returns how many control frames couldn't be read, and what was wrong with the last one.
-    fn bad_frames(&self) -> (u64, Option<&WireError>);
-    /// Returns where a publisher of `stream` goes on.
-    fn resume(&self, stream: &StreamName) -> Option<Resume>;
-    /// Returns what can be seen of the swarms.
-    fn views(&self) -> Vec<SwarmView>;
+    /// Returns the hub, unless this is a test's core.
+    fn hub(&self) -> Option<&Hub> {
+        None
+    }
 }
 
 impl Core for Hub {
@@ -66,16 +58,8 @@ impl Core for Hub {
         Hub::poll_timeout(self)
     }
 
-    fn bad_frames(&self) -> (u64, Option<&WireError>) {
-        (self.counters().bad_frames, self.last_fault().map(|(_, fault)| fault))
-    }
-
-    fn resume(&self, stream: &StreamName) -> Option<Resume> {
-        Hub::resume(self, stream)
-    }
-
-    fn views(&self) -> Vec<SwarmView> {
-        self.swarms().collect()
+    fn hub(&self) -> Option<&Hub> {
+        Some(self)
     }
 }
 
@@ -158,7 +142,11 @@ impl EventLoop {
         let mut batch = Vec::with_capacity(BATCH);
         let mut alarm = clock::Alarm::default();
         loop {
-            self.timeouts();
+            // Not in the select alone: there, commands and events go first.
+            let now = clock::now();
+            if self.core.poll_timeout().is_some_and(|due| due <= now) {
+                self.input(now, Input::Timeout);
+            }
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
@@ -181,17 +169,6 @@ impl EventLoop {
         }
     }
 
-    fn timeouts(&mut self) {
-        for _ in 0..TIMEOUTS_MAX {
-            let now = clock::now();
-            if self.core.poll_timeout().is_none_or(|due| due > now) {
-                return;
-            }
-            self.input(now, Input::Timeout);
-        }
-        debug!("the core asks for timeouts in the past");
-    }
-
     fn command(&mut self, command: Command) {
         let now = clock::now();
         match command {
@@ -205,9 +182,12 @@ impl EventLoop {
             }
             Command::Keep(kept) => self.input(now, Input::Keep { kept, stamp: clock::wall().as_micros() }),
             // An error of these says that nobody waits any more.
-            Command::Resume(stream, answer) => drop(answer.send(self.core.resume(&stream))),
+            Command::Resume(stream, answer) => drop(answer.send(self.core.hub().and_then(|hub| hub.resume(&stream)))),
             Command::Queries(answer) => drop(answer.send(Arc::clone(&self.queries))),
-            Command::Snapshot(answer) => drop(answer.send(self.links.snapshot(&self.name, self.core.views()))),
+            Command::Snapshot(answer) => {
+                let swarms = self.core.hub().map(|hub| hub.swarms().collect()).unwrap_or_default();
+                drop(answer.send(self.links.snapshot(&self.name, swarms)));
+            }
             Command::Shutdown(_) => unreachable!("handled in run"),
         }
     }
@@ -283,11 +263,14 @@ impl EventLoop {
     }
 
     fn control_in(&mut self, at: Time, from: NodeId, frame: Bytes) -> Option<Input> {
-        let (bad, _) = self.core.bad_frames();
+        let bad_frames = |core: &dyn Core| core.hub().map_or(0, |hub| hub.counters().bad_frames);
+        let before = bad_frames(&*self.core);
         self.input(at, Input::Control { from, frame });
-        let (bad_now, why) = self.core.bad_frames();
-        let why = why.filter(|_| bad_now > bad)?.clone();
-        self.links.reject(at, from, &LinkFault::Control(why))
+        if bad_frames(&*self.core) == before {
+            return None;
+        }
+        let (_, why) = self.core.hub()?.last_fault()?;
+        self.links.reject(at, from, &LinkFault::Control(why.clone()))
     }
 
     // Outputs.

@@ -14,28 +14,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tracing::warn;
 
 use super::congestion::LossTolerant;
+use super::fault::MeshError;
 use super::identity::Identity;
 use super::tls;
-use super::tls::MeshTlsError;
-
-/// The reason why a node can't take its place in the mesh.
-#[derive(Debug, thiserror::Error)]
-pub enum MeshError {
-    /// Another program, or another node, has the port.
-    #[error("{0} is taken: another program listens there (UDP)")]
-    AddrInUse(SocketAddr),
-    /// The address can't be listened at.
-    #[error("can't listen at {addr} (UDP): {source}")]
-    Bind {
-        /// The address.
-        addr: SocketAddr,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The identity can't be used.
-    #[error(transparent)]
-    Tls(#[from] MeshTlsError),
-}
 
 /// A link is lost after this long without a packet; the peers' healing (graft timers) doesn't wait for it, only the
 /// overlay's refill does. The first packet that goes out unanswered starts it anew (RFC 9000, 10.1), so that a dead peer
@@ -92,13 +73,10 @@ pub(crate) fn open(identity: &Identity, bind: SocketAddr) -> Result<Endpoint, Me
     let mut client = ClientConfig::new(Arc::new(tls::client(identity, tls::ALPN)?));
     client.transport_config(transport);
 
-    let socket = socket(bind).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => MeshError::AddrInUse(bind),
-        _ => MeshError::Bind { addr: bind, source },
-    })?;
+    let failed = |source| MeshError::Bind { addr: bind, source };
+    let socket = socket(bind).map_err(failed)?;
     let mut config = EndpointConfig::default();
     config.max_udp_payload_size(PACKET_LEN_MAX).expect("it is above QUIC's least, 1,200");
-    let failed = |source| MeshError::Bind { addr: bind, source };
     let mut endpoint = Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)

@@ -1,5 +1,7 @@
-//! Why a link ends, and why a dial makes none.
+//! The reasons why a node can't join the mesh, why a link ends, and why a dial makes none.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use damson_core::hyparview::DownCause;
@@ -9,6 +11,28 @@ use damson_core::model::wire::WireError;
 use quinn::{ConnectError, ConnectionError, ReadError, VarInt, WriteError};
 
 use super::code;
+
+/// The reason why a node can't join the mesh.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// The socket can't be opened: another program has the port, or the address isn't this machine's.
+    #[error("can't listen on {addr} (UDP): {source}; choose another address with --mesh")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The CA's certificate is no trust anchor.
+    #[error("can't use the cluster's CA certificate: {0}; copy it again from the folder of `damson pki init`")]
+    Ca(String),
+    /// The node's own certificate is another CA's, or out of date.
+    #[error("other nodes would refuse this node's certificate: {0}; issue a new one with `damson pki issue`")]
+    Own(rustls::Error),
+    /// The certificate and key don't work.
+    #[error("can't use this node's certificate or key: {0}; issue new ones with `damson pki issue`")]
+    Key(String),
+}
 
 /// A peer's fault that ends its link, or the end of its connection.
 #[derive(Debug, thiserror::Error)]

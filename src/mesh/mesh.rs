@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{Command, Core, Driver};
 use super::endpoint;
-use super::endpoint::MeshError;
+use super::fault::MeshError;
 use super::identity::Identity;
 use super::query::QueryClient;
 use super::snapshot::Snapshot;

@@ -58,9 +58,8 @@ mod tests;
 mod tls;
 
 pub use driver::Driver;
-pub use endpoint::MeshError;
+pub use fault::MeshError;
 pub use identity::{Ca, Identity, IdentityError};
 pub use mesh::{Mesh, MeshConfig};
 pub use sink::{AnswerFuture, Sink};
 pub use snapshot::{LinkView, Snapshot};
-pub use tls::MeshTlsError;

@@ -15,6 +15,7 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use super::fault::MeshError;
 use super::identity::{Identity, SERVER_NAME};
 use crate::clock;
 
@@ -24,30 +25,16 @@ pub(crate) const ALPN: &[u8] = b"damson/1";
 /// That of connections for queries (see `query`). A node that is older than they are refuses them.
 pub(crate) const ALPN_QUERY: &[u8] = b"damson-ask/1";
 
-/// The reason why an identity can't be used for TLS.
-#[derive(Debug, thiserror::Error)]
-pub enum MeshTlsError {
-    /// The CA's certificate is no trust anchor.
-    #[error("the cluster's CA certificate can't be used: {0}")]
-    Ca(String),
-    /// The node's own certificate wouldn't be taken by its peers.
-    #[error("this node's own certificate would be refused by its peers: {0}")]
-    Own(rustls::Error),
-    /// The certificate and key don't work.
-    #[error("this node's certificate or key can't be used: {0}")]
-    Key(String),
+fn ca(error: impl Display) -> MeshError {
+    MeshError::Ca(error.to_string())
 }
 
-fn ca(error: impl Display) -> MeshTlsError {
-    MeshTlsError::Ca(error.to_string())
-}
-
-fn key(error: impl Display) -> MeshTlsError {
-    MeshTlsError::Key(error.to_string())
+fn key(error: impl Display) -> MeshError {
+    MeshError::Key(error.to_string())
 }
 
 /// Returns the configuration for connections that this node accepts: links, and queries.
-pub(crate) fn server(identity: &Identity) -> Result<QuicServerConfig, MeshTlsError> {
+pub(crate) fn server(identity: &Identity) -> Result<QuicServerConfig, MeshError> {
     let clients = WebPkiClientVerifier::builder_with_provider(roots(identity)?, provider());
     let mut server = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -62,7 +49,7 @@ pub(crate) fn server(identity: &Identity) -> Result<QuicServerConfig, MeshTlsErr
 }
 
 /// Returns the configuration for connections that this node opens, with this application protocol.
-pub(crate) fn client(identity: &Identity, alpn: &[u8]) -> Result<QuicClientConfig, MeshTlsError> {
+pub(crate) fn client(identity: &Identity, alpn: &[u8]) -> Result<QuicClientConfig, MeshError> {
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(key)?
@@ -74,7 +61,7 @@ pub(crate) fn client(identity: &Identity, alpn: &[u8]) -> Result<QuicClientConfi
     client.try_into().map_err(key)
 }
 
-fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, MeshTlsError> {
+fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, MeshError> {
     let mut roots = RootCertStore::empty();
     roots.add(identity.ca().clone()).map_err(ca)?;
     Ok(Arc::new(roots))
@@ -91,10 +78,10 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// Checks the node's own certificate: if it is another CA's, or out of date, better this node says so at its start than
 /// every peer later.
-pub(crate) fn check_own(identity: &Identity) -> Result<(), MeshTlsError> {
+pub(crate) fn check_own(identity: &Identity) -> Result<(), MeshError> {
     let verifier = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider()).build().map_err(ca)?;
     let name = ServerName::try_from(SERVER_NAME).map_err(ca)?;
     let now = UnixTime::since_unix_epoch(Duration::from_micros(clock::wall().as_micros()));
-    verifier.verify_server_cert(identity.cert(), &[], &name, &[], now).map_err(MeshTlsError::Own)?;
+    verifier.verify_server_cert(identity.cert(), &[], &name, &[], now).map_err(MeshError::Own)?;
     Ok(())
 }

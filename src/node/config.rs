@@ -10,10 +10,11 @@ use url::Url;
 
 use super::error::NodeError;
 use super::inputs::Inputs;
+use super::listen::bind;
 use crate::config::{ConfigError, Dash, Listen, Settings, Topology, Tracing};
 use crate::ingest::Takeover;
 use crate::mesh::{Identity, MeshConfig};
-use crate::net::{Tls, listener};
+use crate::net::Tls;
 use crate::{clock, dvr, edge, ingest};
 
 /// The default of `--rtmp`.
@@ -127,17 +128,6 @@ impl NodeConfig {
         config.otlp = settings.otlp.clone();
         Ok(config)
     }
-}
-
-/// Binds a TCP listener. An error names the flag that chooses another address.
-pub async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, NodeError> {
-    listener::bind(addr).map_err(|source| NodeError::Listen { flag, addr, source })
-}
-
-/// Binds the TCP listener of a flag, unless the flag is unset or `off`.
-pub(super) fn bind(flag: &'static str, listen: Option<Listen>) -> Result<Option<TcpListener>, NodeError> {
-    let Some(addr) = listen.and_then(Listen::addr) else { return Ok(None) };
-    listener::bind(addr).map(Some).map_err(|source| NodeError::Listen { flag, addr, source })
 }
 
 /// Reads the certificate that the settings name, if a listener needs one.

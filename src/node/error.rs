@@ -23,7 +23,7 @@ pub enum NodeError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The mesh can't start.
-    #[error("--mesh: {0}")]
+    #[error(transparent)]
     Mesh(#[from] MeshError),
     /// A TCP port can't be had.
     #[error("can't listen on {addr}: {source}; choose another address with --{flag}")]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use damson_core::model::StreamName;
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::config::bind;
 use super::error::NodeError;
+use super::listen::bind;
 use crate::config::{Listen, Settings};
 use crate::ingest;
 use crate::ingest::file_loop::FileLoop;

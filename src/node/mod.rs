@@ -8,7 +8,7 @@
 //!
 //! The parts that this node's own ingest publishes pass the hub into the store, as those of other nodes do.
 //!
-//! - `config` reads the settings, with `inputs`, and binds all sockets; `error` says which setting is at fault.
+//! - `config` reads the settings, with `inputs` and `listen`, and binds all sockets; `error` says which setting is at fault.
 //! - `node` builds a node from the bottom up and stops it; `adapters` join the layers.
 //! - `mesh_view` shows the mesh to the API, and `listening` the addresses to the operator.
 
@@ -16,11 +16,13 @@ mod adapters;
 mod config;
 mod error;
 mod inputs;
+mod listen;
 mod listening;
 mod mesh_view;
 mod node;
 
-pub use config::{NodeConfig, listen};
+pub use config::NodeConfig;
 pub use error::NodeError;
 pub use inputs::Inputs;
+pub use listen::listen;
 pub use node::Node;

@@ -257,12 +257,10 @@ impl ArchiveIndex {
             track.forget(msn + 1);
         }
         self.raise(msn + 1);
-        let oldest = self.rows.first_key_value().map_or(Msn::MAX, |(msn, _)| *msn);
-        while let Some(next) = self.periods.values().nth(1)
-            && next.first_msn <= oldest
-            && oldest != Msn::MAX
+        if let Some((&oldest, _)) = self.rows.first_key_value()
+            && let Some((&first, _)) = self.periods.range(..=oldest).next_back()
         {
-            self.periods.pop_first();
+            self.periods = self.periods.split_off(&first);
         }
         true
     }
@@ -447,9 +445,9 @@ impl ArchiveIndex {
                 init: if discontinuity == next.discontinuity { next.init } else { last.init },
                 gap: true,
                 lost: true,
-                whole: true,
                 length: 0,
                 here: false,
+                ..last
             };
             self.push(track, gap);
             last = gap;

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use damson_core::model::time::{Time, UnixTime};
-use damson_core::model::wire::WireError;
 use damson_core::model::{
-    Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Peer, Record, Resume, StreamName, SwarmId, Trace, TrackId,
+    Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Peer, Record, StreamName, SwarmId, Trace, TrackId,
 };
 use damson_core::swarm;
-use damson_core::swarm::{Entry, Input, Output, SwarmView};
+use damson_core::swarm::{Entry, Input, Output};
 use tokio::sync::mpsc;
 
 use crate::mesh::driver::Core;
@@ -278,17 +277,5 @@ impl Core for Flood {
 
     fn poll_timeout(&self) -> Option<Time> {
         (!self.started).then_some(Time::ZERO)
-    }
-
-    fn bad_frames(&self) -> (u64, Option<&WireError>) {
-        (0, None)
-    }
-
-    fn resume(&self, _: &StreamName) -> Option<Resume> {
-        None
-    }
-
-    fn views(&self) -> Vec<SwarmView> {
-        Vec::new()
     }
 }

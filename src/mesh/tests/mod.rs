@@ -15,7 +15,7 @@ use damson_core::swarm::{Input, Output};
 
 use self::fake::{Habits, Node, header, stream, within};
 use super::endpoint;
-use super::endpoint::MeshError;
+use super::fault::MeshError;
 use super::identity::{Ca, Identity};
 
 fn loopback() -> SocketAddr {
@@ -242,7 +242,7 @@ async fn a_taken_port_is_told() {
     let ca = Ca::generate().expect("a CA");
     let a = Node::start(issue(&ca, "a"), loopback(), Habits::default());
     let taken = endpoint::open(&issue(&ca, "b"), a.mesh.local_addr()).map(|_| ());
-    assert!(matches!(taken, Err(MeshError::AddrInUse(addr)) if addr == a.mesh.local_addr()), "{taken:?}");
+    assert!(matches!(taken, Err(MeshError::Bind { addr, .. }) if addr == a.mesh.local_addr()), "{taken:?}");
 }
 
 #[tokio::test]
