@@ -56,9 +56,9 @@ impl Fetcher {
     }
 
     /// Fetches a segment that these nodes may have.
-    pub(crate) async fn fetch(self: &Arc<Self>, key: SegmentKey, keepers: Vec<Peer>) -> Outcome {
+    pub(crate) async fn fetch(self: &Arc<Self>, key: SegmentKey, holders: Vec<Peer>) -> Outcome {
         let (waiter, outcome) = oneshot::channel();
-        self.handle(Input::Want { key, keepers, waiter });
+        self.handle(Input::Want { key, holders, waiter });
         outcome.await.unwrap_or(Outcome::Unreachable)
     }
 
@@ -77,7 +77,7 @@ impl Fetcher {
         };
         for output in outputs {
             match output {
-                Output::Ask { attempt, keeper, key } => self.ask(attempt, keeper, key),
+                Output::Ask { attempt, holder, key } => self.ask(attempt, holder, key),
                 Output::Abandon(attempt) => {
                     if let Some(task) = self.asking.lock().remove(&attempt) {
                         task.abort();
@@ -97,14 +97,14 @@ impl Fetcher {
         self.sooner.notify_one();
     }
 
-    fn ask(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: SegmentKey) {
+    fn ask(self: &Arc<Self>, attempt: Attempt, holder: Peer, key: SegmentKey) {
         let fetcher = Arc::clone(self);
         // Held until it is among those that can be aborted.
         let mut asking = self.asking.lock();
         let task = tokio::spawn(async move {
-            let answer = fetcher.query(attempt, keeper, &key).await;
+            let answer = fetcher.query(attempt, holder, &key).await;
             if let Err(error) = &answer {
-                tracing::debug!(node = %keeper.id, stream = %key.stream, msn = key.msn, %error, "DVR: not fetched");
+                tracing::debug!(node = %holder.id, stream = %key.stream, msn = key.msn, %error, "DVR: not fetched");
             }
             fetcher.asking.lock().remove(&attempt);
             fetcher.handle(Input::Answered(attempt, answer));
@@ -115,13 +115,13 @@ impl Fetcher {
     async fn query(
         self: &Arc<Self>,
         attempt: Attempt,
-        keeper: Peer,
+        holder: Peer,
         key: &SegmentKey,
     ) -> Result<Arc<Segment>, QueryError> {
         let fetcher = Arc::clone(self);
         let progress = move || fetcher.fetches.lock().handle(clock::now(), Input::Progress(attempt));
         let question = Query::Segment(key.clone()).encode();
-        let bytes = self.nodes.query(keeper, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
+        let bytes = self.nodes.query(holder, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
         let wrong = |error: &dyn fmt::Display| QueryError::Wrong(error.to_string());
         // Megabytes are hashed.
         let read = tokio::task::spawn_blocking(move || segment_file::read(bytes)).await.map_err(|e| wrong(&e))?;

@@ -141,7 +141,10 @@ impl Links {
     /// Makes a connection the link to its peer.
     pub(crate) fn up(&mut self, greeted: Greeted) -> Input {
         let (peer, dialled) = (greeted.peer, greeted.dialled);
-        info!(peer = %peer.id, name = greeted.name, addr = %peer.addr, dialled = dialled.is_some(), "link up");
+        debug!(peer = %peer.id, name = greeted.name, addr = %peer.addr, dialled = dialled.is_some(), "link up");
+        if self.links.is_empty() {
+            info!(peer = %peer.id, name = greeted.name, addr = %peer.addr, "joined the cluster: the first link is up");
+        }
         // A peer that we dialled has our hello.
         let hello = dialled.is_none().then(|| self.hello());
         self.links.insert(peer.id, Link::start(greeted, hello, self.connector.events()));
@@ -193,7 +196,7 @@ impl Links {
         if fault.is_rubbish() {
             warn!(%peer, name, %addr, "link closed, the peer is at fault: {fault}");
         } else {
-            info!(%peer, name, %addr, "link lost: {fault}");
+            debug!(%peer, name, %addr, "link lost: {fault}");
         }
         Some(Input::LinkDown { peer, cause: fault.cause() })
     }
@@ -207,14 +210,18 @@ impl Links {
     /// Closes the link to a node in peace.
     pub(crate) fn close(&mut self, peer: NodeId) {
         if let Some(link) = self.remove(peer) {
-            info!(%peer, name = link.name(), "link closed: no swarm needs it");
+            debug!(%peer, name = link.name(), "link closed: no swarm needs it");
             tokio::spawn(link.close(code::UNNEEDED));
         }
     }
 
     fn remove(&mut self, peer: NodeId) -> Option<Link> {
         self.pairing.ended(peer, self.pairing.link(peer)?);
-        self.links.remove(&peer)
+        let link = self.links.remove(&peer)?;
+        if self.links.is_empty() {
+            info!("left the cluster: no link is up any more");
+        }
+        Some(link)
     }
 
     /// Closes all links in peace: await what is returned.

@@ -24,7 +24,7 @@ pub trait Sink: Send + Sync + 'static {
     /// A stream is gone from the directory.
     fn expired(&self, stream: &StreamName);
     /// The other nodes that archive a stream have changed.
-    fn kept(&self, _stream: &StreamName, _keepers: Vec<Keeper>) {}
+    fn kept(&self, _stream: &StreamName, _archives: Vec<Keeper>) {}
     /// Another node asks. May wait; the answer is a list of chunks, so that bodies needn't be copied.
     fn answer(&self, _query: Bytes) -> AnswerFuture<'_> {
         Box::pin(async { QueryAnswer::NotHere })

@@ -44,8 +44,8 @@ impl Sink for IntoStore {
         self.store.expired(stream);
     }
 
-    fn kept(&self, stream: &StreamName, keepers: Vec<Keeper>) {
-        self.store.kept(stream, keepers);
+    fn kept(&self, stream: &StreamName, archives: Vec<Keeper>) {
+        self.store.kept(stream, archives);
     }
 
     fn answer(&self, query: Bytes) -> AnswerFuture<'_> {

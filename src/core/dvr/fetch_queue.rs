@@ -1,6 +1,6 @@
-//! Which keeper is asked for a segment that isn't here, and who waits for it. Pure.
+//! Which holder is asked for a segment that isn't here, and who waits for it. Pure.
 //!
-//! A segment that many want is fetched once. A keeper that hasn't got it, is busy, fails, or is silent for too long is
+//! A segment that many want is fetched once. A holder that hasn't got it, is busy, fails, or is silent for too long is
 //! followed by the next one; who failed lately is asked last. All is bounded: segments fetched at once and waiting,
 //! those who wait for them, and the time. After each call, drain [`FetchQueue::poll_output`].
 
@@ -20,19 +20,19 @@ const ACTIVE_MAX: usize = 16;
 const QUEUE_MAX: usize = 256;
 /// Most who wait for all of them.
 const WAITERS_MAX: usize = 10_000;
-/// How long a keeper may be silent: a dial's time and a slow disk's. Its successor still has time before hls.js gives up
+/// How long a holder may be silent: a dial's time and a slow disk's. Its successor still has time before hls.js gives up
 /// on a segment's first byte, after 10 s.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How long a fetch may take in all.
 const WHOLE_MAX: Duration = Duration::from_secs(8);
-/// How long a keeper that failed is asked last.
+/// How long a holder that failed is asked last.
 const SHUNNED: Duration = Duration::from_secs(10);
 /// How long it is remembered that nobody has a segment.
 const NOBODY: Duration = Duration::from_secs(5);
 /// Of how many segments.
 const NOBODY_MAX: usize = 1_024;
 
-/// One question to one keeper.
+/// One question to one holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt(pub u64);
 
@@ -41,9 +41,9 @@ pub struct Attempt(pub u64);
 pub enum Outcome {
     /// With the segment.
     Here(Arc<Segment>),
-    /// No keeper has it.
+    /// No holder has it.
     Nobody,
-    /// A keeper may have it, and couldn't be asked.
+    /// A holder may have it, and couldn't be asked.
     Unreachable,
     /// Too much is fetched at present.
     Full,
@@ -57,7 +57,7 @@ pub enum Input<W> {
         /// Which.
         key: SegmentKey,
         /// Who keeps it, so far as is known.
-        keepers: Vec<Peer>,
+        holders: Vec<Peer>,
         /// To be told of the outcome.
         waiter: W,
     },
@@ -72,12 +72,12 @@ pub enum Input<W> {
 /// What is to be done.
 #[derive(Debug)]
 pub enum Output<W> {
-    /// Ask this keeper.
+    /// Ask this holder.
     Ask {
         /// To be named in the answer.
         attempt: Attempt,
         /// Whom.
-        keeper: Peer,
+        holder: Peer,
         /// For what.
         key: SegmentKey,
     },
@@ -95,7 +95,7 @@ pub enum Output<W> {
 #[derive(Debug)]
 struct Fetch<W> {
     /// Still to be asked, the next one last.
-    keepers: Vec<Peer>,
+    holders: Vec<Peer>,
     waiters: Vec<W>,
     /// When it fails, whatever comes.
     deadline: Time,
@@ -105,7 +105,7 @@ struct Fetch<W> {
 }
 
 impl<W> Fetch<W> {
-    /// Returns when it fails, or the keeper that was asked is given up.
+    /// Returns when it fails, or the holder that was asked is given up.
     fn due(&self) -> Time {
         self.asked.map_or(self.deadline, |asked| asked.deadline.min(self.deadline))
     }
@@ -114,7 +114,7 @@ impl<W> Fetch<W> {
 #[derive(Debug, Clone, Copy)]
 struct PendingQuery {
     attempt: Attempt,
-    keeper: NodeId,
+    holder: NodeId,
     deadline: Time,
 }
 
@@ -149,7 +149,7 @@ impl<W> FetchQueue<W> {
     /// Takes what has happened.
     pub fn handle(&mut self, now: Time, input: Input<W>) {
         match input {
-            Input::Want { key, keepers, waiter } => self.want(now, key, keepers, waiter),
+            Input::Want { key, holders, waiter } => self.want(now, key, holders, waiter),
             Input::Progress(attempt) => {
                 let asked = self.fetches.values_mut().filter_map(|fetch| fetch.asked.as_mut());
                 for asked in asked.filter(|asked| asked.attempt == attempt) {
@@ -173,11 +173,11 @@ impl<W> FetchQueue<W> {
         self.fetches.values().map(Fetch::due).min()
     }
 
-    fn want(&mut self, now: Time, key: SegmentKey, mut keepers: Vec<Peer>, waiter: W) {
+    fn want(&mut self, now: Time, key: SegmentKey, mut holders: Vec<Peer>, waiter: W) {
         let waiters: usize = self.fetches.values().map(|fetch| fetch.waiters.len()).sum();
         let refused = if self.nobody.get(&key).is_some_and(|until| now < *until) {
             Some(Outcome::Nobody)
-        } else if keepers.is_empty() && !self.fetches.contains_key(&key) {
+        } else if holders.is_empty() && !self.fetches.contains_key(&key) {
             Some(Outcome::Unreachable)
         } else if waiters >= WAITERS_MAX || (self.queue.len() >= QUEUE_MAX && !self.fetches.contains_key(&key)) {
             Some(Outcome::Full)
@@ -191,12 +191,12 @@ impl<W> FetchQueue<W> {
             return fetch.waiters.push(waiter);
         }
         self.shunned.retain(|_, until| now < *until);
-        // Each keeper has its share of the segments, the same from every edge, so that its cache serves them all.
-        keepers.sort_by_key(|keeper| (self.shunned.contains_key(&keeper.id), share(keeper.id, key.msn)));
-        keepers.dedup_by_key(|keeper| keeper.id);
-        keepers.reverse();
+        // Each holder has its share of the segments, the same from every edge, so that its cache serves them all.
+        holders.sort_by_key(|holder| (self.shunned.contains_key(&holder.id), share(holder.id, key.msn)));
+        holders.dedup_by_key(|holder| holder.id);
+        holders.reverse();
         let deadline = now + WHOLE_MAX;
-        let fetch = Fetch { keepers, waiters: vec![waiter], deadline, asked: None, is_uncertain: false };
+        let fetch = Fetch { holders, waiters: vec![waiter], deadline, asked: None, is_uncertain: false };
         self.fetches.insert(key.clone(), fetch);
         self.queue.push_back(key);
     }
@@ -212,7 +212,7 @@ impl<W> FetchQueue<W> {
             Err(QueryError::Busy) => fetch.is_uncertain = true,
             Err(QueryError::Unreachable(_) | QueryError::Wrong(_)) => {
                 fetch.is_uncertain = true;
-                self.shunned.extend(asked.map(|asked| (asked.keeper, now + SHUNNED)));
+                self.shunned.extend(asked.map(|asked| (asked.holder, now + SHUNNED)));
             }
         }
         self.ask_next(now, &key);
@@ -227,7 +227,7 @@ impl<W> FetchQueue<W> {
             if let Some(asked) = fetch.asked.take() {
                 fetch.is_uncertain = true;
                 self.outputs.push_back(Output::Abandon(asked.attempt));
-                self.shunned.extend((!is_late).then_some((asked.keeper, now + SHUNNED)));
+                self.shunned.extend((!is_late).then_some((asked.holder, now + SHUNNED)));
             }
             if is_late {
                 self.done(&key, Outcome::Unreachable);
@@ -247,7 +247,7 @@ impl<W> FetchQueue<W> {
 
     fn ask_next(&mut self, now: Time, key: &SegmentKey) {
         let Some(fetch) = self.fetches.get_mut(key) else { return };
-        let Some(keeper) = fetch.keepers.pop() else {
+        let Some(holder) = fetch.holders.pop() else {
             let is_uncertain = fetch.is_uncertain;
             if !is_uncertain {
                 self.nobody.retain(|_, until| now < *until);
@@ -259,8 +259,8 @@ impl<W> FetchQueue<W> {
         };
         let attempt = Attempt(self.next);
         self.next += 1;
-        fetch.asked = Some(PendingQuery { attempt, keeper: keeper.id, deadline: now + SILENCE_MAX });
-        self.outputs.push_back(Output::Ask { attempt, keeper, key: key.clone() });
+        fetch.asked = Some(PendingQuery { attempt, holder: holder.id, deadline: now + SILENCE_MAX });
+        self.outputs.push_back(Output::Ask { attempt, holder, key: key.clone() });
     }
 
     fn done(&mut self, key: &SegmentKey, outcome: Outcome) {
@@ -270,7 +270,7 @@ impl<W> FetchQueue<W> {
     }
 }
 
-/// Rendezvous hashing: the keeper with the least is asked first (splitmix64's finisher).
+/// Rendezvous hashing: the holder with the least is asked first (splitmix64's finisher).
 fn share(node: NodeId, msn: u32) -> u64 {
     let mut x = node.0 ^ u64::from(msn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

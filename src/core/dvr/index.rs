@@ -308,8 +308,8 @@ impl ArchiveIndex {
         let wanted = listed_from.max(self.cut_to);
         let Some(first) = self.oldest() else { return self.live_from.is_none_or(|live| wanted < live) };
         let torn = |track: &TrackIndex| {
-            let past = track.entries().take_while(|entry| self.live_from.is_none_or(|live| entry.msn < live));
-            past.into_iter().any(|entry| entry.lost && entry.msn >= wanted)
+            let old = track.entries().take_while(|entry| self.live_from.is_none_or(|live| entry.msn < live));
+            old.into_iter().any(|entry| entry.lost && entry.msn >= wanted)
         };
         wanted < first || self.tracks.iter().any(torn)
     }

@@ -21,7 +21,7 @@ fn key(msn: Msn) -> SegmentKey {
     SegmentKey { stream: StreamName::parse("cam1").expect("a name"), life: LifeId(1), track: VIDEO, msn }
 }
 
-fn keepers(n: u64) -> Vec<Peer> {
+fn holders(n: u64) -> Vec<Peer> {
     (1..=n).map(|id| Peer { id: NodeId(id), addr: ([127, 0, 0, 1], 4_900).into() }).collect()
 }
 
@@ -48,7 +48,7 @@ impl Rig {
         self.fetches.handle(self.now, input);
         while let Some(output) = self.fetches.poll_output() {
             match output {
-                Output::Ask { attempt, keeper, key } => self.asked.push((attempt, keeper.id.0, key.msn)),
+                Output::Ask { attempt, holder, key } => self.asked.push((attempt, holder.id.0, key.msn)),
                 Output::Abandon(attempt) => self.abandoned.push(attempt),
                 Output::Done { waiters, outcome } => {
                     let outcome = match outcome {
@@ -67,7 +67,7 @@ impl Rig {
     }
 
     fn want(&mut self, waiter: u32, msn: Msn, from: u64) {
-        self.handle(Input::Want { key: key(msn), keepers: keepers(from), waiter });
+        self.handle(Input::Want { key: key(msn), holders: holders(from), waiter });
     }
 
     fn answer(&mut self, answer: Result<Arc<Segment>, QueryError>) {
@@ -99,7 +99,7 @@ fn what_many_want_is_fetched_once() {
 }
 
 #[test]
-fn the_next_keeper_is_asked() {
+fn the_next_holder_is_asked() {
     for first in [Err(QueryError::NotHere), Err(QueryError::Busy), Err(QueryError::Unreachable(String::new()))] {
         let mut rig = Rig::default();
         rig.want(1, 7, 3);
@@ -112,7 +112,7 @@ fn the_next_keeper_is_asked() {
 }
 
 #[test]
-fn a_silent_keeper_is_given_up_and_asked_last_for_a_while() {
+fn a_silent_holder_is_given_up_and_asked_last_for_a_while() {
     let mut rig = Rig::default();
     rig.want(1, 7, 2);
     let (attempt, silent, _) = rig.asked[0];
