@@ -1,9 +1,9 @@
-//! Archived segments on disk: `DIR/{stream}/{life}/{track}/{msn}.dvr`, one file each, and beside the tracks' folders the
-//! init segments and how far the archive was cut.
+//! Archived segments on disk: a file each, `DIR/{stream}/{life}/{track}/{msn}.dvr`. The life's folder also holds the init
+//! segments, and the file `cut` with the oldest MSN that is listed.
 //!
-//! A file is written under another name and then renamed, so that a process that dies leaves whole files alone. Nothing
-//! waits for the medium: after a loss of power the last files may be torn or empty. That shows when they are read
-//! ([`segment_file`]); they are taken away, and listed as gaps.
+//! A file is written under another name and then renamed, so that a process that dies leaves no half file. The node doesn't
+//! wait until the medium has it: after a loss of power, the last files may be torn or empty. Reading them shows it
+//! ([`segment_file`]); they are removed, and listed as gaps.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -16,37 +16,39 @@ use damson_core::dvr::{Listing, SegmentEntry, SegmentKey, Stock, segment_file};
 use damson_core::model::{LifeId, Msn, Period, StreamName, TrackId};
 use damson_core::window::Segment;
 
-/// The files of an archive; paths are relative. A trait, so that tests have one that fills up, tears and dies.
+/// The files of the archives, by relative paths. Tests implement it by a disk that fills up, tears files and dies.
 pub trait ArchiveFiles: fmt::Debug + Send + Sync {
-    /// Makes a file of `chunks`, and its folders: all of it or nothing, unless the machine loses power.
+    /// Writes a file of `chunks`, and makes its folders. Leaves the whole file or nothing, unless the machine loses power.
     fn write(&self, path: &Path, chunks: &[Bytes]) -> io::Result<()>;
-    /// Reads a file's first bytes, at most `max`, and its length.
+    /// Returns the first bytes of a file, at most `max`, and its length.
     fn read(&self, path: &Path, max: u64) -> io::Result<(Bytes, u64)>;
-    /// Removes a file, or a folder and all in it.
+    /// Removes a file, or a folder with all that is in it.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Lists the names in a folder.
+    /// Returns the names in a folder.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 }
 
-/// A folder that is this process's alone.
+/// A folder that only this process uses.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
-    /// Locked for as long as it is open: another node would take our streams for old lives.
+    /// Locked while it is open: another node would remove our archives as those of old lives.
     _lock: fs::File,
 }
 
 impl Folder {
-    /// Makes the folder if there is none.
+    /// Opens the folder, and makes it if there is none.
     ///
     /// # Errors
-    /// It can't be made, or another node has it.
+    /// The folder can't be made, or another node uses it.
     pub fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let lock = fs::File::create(root.join(".lock"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Folder { root: root.to_owned(), _lock: lock }),
-            Err(fs::TryLockError::WouldBlock) => Err(io::Error::other("another node has this folder")),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(io::Error::other("another node uses this folder; choose another one with --dvr-dir"))
+            }
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }
@@ -81,7 +83,7 @@ impl ArchiveFiles for Folder {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let path = self.root.join(path);
-        // Of a link, the link.
+        // A symbolic link is removed itself, not its target.
         if fs::symlink_metadata(&path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
     }
 
@@ -91,17 +93,17 @@ impl ArchiveFiles for Folder {
     }
 }
 
-/// What is found of a stream after a restart.
+/// A stream's archive of a former run.
 #[derive(Debug)]
 pub struct FoundArchive {
-    /// Of its newest life.
+    /// The stream's newest life.
     pub life: LifeId,
-    /// Its segments, in any order, with their headers and periods.
+    /// Its segments in any order, and their headers and periods.
     pub listing: Listing,
 }
 
 impl FoundArchive {
-    /// Returns what it has on disk.
+    /// Returns its sizes.
     pub fn stock(&self) -> Stock {
         let entries = || self.listing.entries.iter().map(|(_, entry)| entry);
         let oldest_kept = entries().map(|entry| entry.program_date_time).min();
@@ -111,17 +113,17 @@ impl FoundArchive {
 
 /// The longest init segment that is read; a record has none of more than 16 KB.
 const INIT_LEN_MAX: u64 = 64 << 10;
-/// The longest file of a segment that is read: 10 s at 400 Mb/s.
+/// The longest file that is read: 10 s at 400 Mb/s.
 const FILE_LEN_MAX: u64 = 512 << 20;
 
-/// The archives of a node on disk.
+/// The archives of a node, on disk.
 #[derive(Debug)]
 pub struct Disk {
     files: Box<dyn ArchiveFiles>,
 }
 
 fn life_path(stream: &StreamName, life: LifeId) -> PathBuf {
-    // A stream's name has no dot and no slash: it can't lead out of the folder.
+    // A stream's name has no dot and no slash, so that the path stays in the folder.
     Path::new(stream.as_str()).join(format!("{:016x}", life.0))
 }
 
@@ -141,38 +143,38 @@ pub(crate) enum Chore {
 }
 
 impl Chore {
-    /// Writes an init segment, after its hash.
+    /// Returns the file of an init segment: its hash, then its bytes.
     pub(crate) fn init(stream: &StreamName, life: LifeId, (track, number, bytes): (TrackId, u16, Bytes)) -> Self {
         let hash = Bytes::copy_from_slice(blake3::hash(&bytes).as_bytes());
         Chore::Write(life_path(stream, life).join(format!("init.{}.{number}", track.0)), vec![hash, bytes])
     }
 
-    /// Notes that nothing before `msn` is listed any more.
+    /// Returns the file that says that nothing before `msn` is listed any more.
     pub(crate) fn cut(stream: &StreamName, life: LifeId, msn: Msn) -> Self {
         Chore::Write(life_path(stream, life).join("cut"), vec![Bytes::from(msn.to_string())])
     }
 
-    /// Removes a segment.
+    /// Returns the removal of a segment.
     pub(crate) fn remove(key: &SegmentKey) -> Self {
         Chore::Remove(path(key))
     }
 
-    /// Removes all of a life.
+    /// Returns the removal of a life.
     pub(crate) fn remove_life(stream: &StreamName, life: LifeId) -> Self {
         Chore::Remove(life_path(stream, life))
     }
 }
 
 impl Disk {
-    /// Keeps archives in `files`.
+    /// Returns the archives in these files.
     pub fn new(files: Box<dyn ArchiveFiles>) -> Self {
         Disk { files }
     }
 
-    /// Opens the folder, and makes it if there is none.
+    /// Returns the archives in a folder, which is made if there is none.
     ///
     /// # Errors
-    /// It can't be made, or another node has it.
+    /// The folder can't be made, or another node uses it.
     pub fn open(dir: &Path) -> io::Result<Self> {
         Ok(Disk::new(Box::new(Folder::open(dir)?)))
     }
@@ -185,7 +187,7 @@ impl Disk {
         self.files.write(&path(key), &chunks)
     }
 
-    /// Reads a segment, and checks every byte of it.
+    /// Reads a segment, and checks each byte of it.
     pub fn load(&self, key: &SegmentKey) -> io::Result<Segment> {
         let (bytes, _) = self.files.read(&path(key), FILE_LEN_MAX)?;
         let (track, segment) = segment_file::read(bytes).map_err(invalid)?;
@@ -200,7 +202,7 @@ impl Disk {
         }
     }
 
-    /// Reads what a former run has left: of each stream its newest life, whose torn files are removed, as are older lives.
+    /// Reads the archives of a former run: the newest life of each stream. Torn files and older lives are removed.
     pub fn recover(&self) -> io::Result<BTreeMap<StreamName, FoundArchive>> {
         let mut found = BTreeMap::new();
         let streams = self.files.list(Path::new(""))?;
@@ -249,7 +251,7 @@ impl Disk {
         for name in names {
             match name.strip_suffix(".dvr").and_then(|n| n.parse().ok()) {
                 Some(msn) => msns.push(msn),
-                // Of a process that died while it wrote.
+                // The process died while it wrote this file.
                 None if name.ends_with(".part") => self.tidy(&folder.join(name)),
                 None => {}
             }
@@ -263,7 +265,7 @@ impl Disk {
                     listing.periods.extend(period.filter(|period| listing.periods.last() != Some(period)));
                 }
                 Err(error) => {
-                    tracing::warn!(stream = %key.stream, msn, %error, "an archived segment is torn, and removed");
+                    tracing::warn!(stream = %key.stream, msn, %error, "DVR: removed a damaged segment file");
                     self.tidy(&path(&key));
                 }
             }
@@ -271,7 +273,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Reads what a file says of its segment; its bodies are looked at when they are asked for.
+    /// Reads a segment's entry and period. Its bodies are checked when a player asks for them.
     fn entry(&self, key: &SegmentKey) -> io::Result<(SegmentEntry, Option<Period>)> {
         let path = path(key);
         let (mut begin, len) = self.files.read(&path, segment_file::HEAD_GUESS as u64)?;
@@ -280,7 +282,7 @@ impl Disk {
             begin = self.files.read(&path, head_len as u64)?.0;
         }
         let head = segment_file::read_head(&begin).map_err(invalid)?;
-        let torn = || invalid("not the length or the segment that it should be");
+        let torn = || invalid("the file has another length or segment than its head says");
         if head.file_len() != len {
             return Err(torn());
         }

@@ -1,4 +1,4 @@
-//! Asks other nodes for what they keep: the driver of [`FetchQueue`].
+//! Fetches segments from other nodes: the driver of [`FetchQueue`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,12 +20,12 @@ use tokio::task::AbortHandle;
 use crate::clock;
 use crate::observe::Metrics;
 
-/// An answer to come.
+/// The future of an answer.
 pub type QueryFuture<'a> = Pin<Box<dyn Future<Output = Result<Bytes, QueryError>> + Send + 'a>>;
 
-/// The way to other nodes.
+/// Sends queries to other nodes.
 pub trait QueryNode: fmt::Debug + Send + Sync {
-    /// Asks a node; its answer has `max` bytes at most, and `progress` is told of each piece of it.
+    /// Asks a node. The answer has at most `max` bytes; `progress` is called for each piece of it.
     fn query(&self, whom: Peer, query: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> QueryFuture<'_>;
 }
 
@@ -40,13 +40,13 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Returns a fetcher that asks by `nodes`. It has to be [driven](Fetcher::drive).
+    /// Returns a fetcher that asks through `nodes`. The caller has to run [`drive`](Fetcher::drive).
     pub fn new(nodes: Box<dyn QueryNode>, metrics: Arc<Metrics>) -> Arc<Self> {
         let (fetches, asking) = (Mutex::default(), Mutex::default());
         Arc::new(Fetcher { nodes, fetches, asking, sooner: Notify::new(), metrics })
     }
 
-    /// Watches the time, for ever.
+    /// Handles the queue's timeouts, for ever.
     pub async fn drive(self: Arc<Self>) {
         let mut alarm = clock::Alarm::default();
         loop {
@@ -55,14 +55,14 @@ impl Fetcher {
         }
     }
 
-    /// Fetches a segment that these nodes may have.
+    /// Fetches a segment that these nodes may hold.
     pub(crate) async fn fetch(self: &Arc<Self>, key: SegmentKey, holders: Vec<Peer>) -> Outcome {
         let (waiter, outcome) = oneshot::channel();
         self.handle(Input::Want { key, holders, waiter });
         outcome.await.unwrap_or(Outcome::Unreachable)
     }
 
-    /// Asks a node what it lists of a life.
+    /// Asks a node for its listing of a life.
     pub(crate) async fn listing(&self, whom: Peer, stream: StreamName, life: LifeId) -> Result<Listing, QueryError> {
         let question = Query::Listing { stream, life, from: 0, before: Msn::MAX };
         let answer = self.nodes.query(whom, question.encode(), LISTING_LEN_MAX, Box::new(|| {})).await?;
@@ -88,7 +88,7 @@ impl Fetcher {
                     let fetched = matches!(outcome, Outcome::Here(_));
                     (if fetched { &counters.fetched } else { &counters.unfetched }).inc();
                     for waiter in waiters {
-                        // An error says that the request is gone already.
+                        // An error means that the request has ended.
                         let _ = waiter.send(outcome.clone());
                     }
                 }
@@ -99,12 +99,12 @@ impl Fetcher {
 
     fn ask(self: &Arc<Self>, attempt: Attempt, holder: Peer, key: SegmentKey) {
         let fetcher = Arc::clone(self);
-        // Held until it is among those that can be aborted.
+        // The lock is held until the task can be aborted.
         let mut asking = self.asking.lock();
         let task = tokio::spawn(async move {
             let answer = fetcher.query(attempt, holder, &key).await;
             if let Err(error) = &answer {
-                tracing::debug!(node = %holder.id, stream = %key.stream, msn = key.msn, %error, "DVR: not fetched");
+                tracing::debug!(node = %holder.id, stream = %key.stream, msn = key.msn, %error, "DVR: can't fetch a segment");
             }
             fetcher.asking.lock().remove(&attempt);
             fetcher.handle(Input::Answered(attempt, answer));
@@ -123,11 +123,11 @@ impl Fetcher {
         let question = Query::Segment(key.clone()).encode();
         let bytes = self.nodes.query(holder, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
         let wrong = |error: &dyn fmt::Display| QueryError::Wrong(error.to_string());
-        // Megabytes are hashed.
+        // Megabytes are hashed: not on a thread of the runtime.
         let read = tokio::task::spawn_blocking(move || segment_file::read(bytes)).await.map_err(|e| wrong(&e))?;
         let (track, segment) = read.map_err(|e| wrong(&e))?;
         if (track, segment.msn) != (key.track, key.msn) || segment.has_loss() {
-            return Err(QueryError::Wrong("another segment, or a torn one".to_owned()));
+            return Err(QueryError::Wrong("another segment, or one with losses".to_owned()));
         }
         Ok(Arc::new(segment))
     }

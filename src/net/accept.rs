@@ -1,4 +1,4 @@
-//! A server's connections: accepted within a limit, served by a task each, and waited for at the end.
+//! A server's connections: accepted up to a limit, served by a task each, and drained at the end.
 
 use std::io;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use tokio::task::JoinSet;
 pub(crate) use super::listener::Accepted;
 use super::listener::Listeners;
 
-/// How long no connection is accepted after the system had no room for one.
+/// The pause after the system had no room for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a server does with connections beyond its limit.
+/// What a server does with connections above its limit.
 #[derive(Clone, Copy)]
 pub(crate) enum Overflow {
     /// They wait in the listener's queue.
     Wait,
-    /// They are closed at once, and logged under the name of this protocol.
+    /// They are closed at once, and logged with this protocol.
     Refuse(&'static str),
 }
 
@@ -32,14 +32,14 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Makes a server's connections, of which there may be `max` at a time.
+    /// Returns a server's connections, at most `max` at a time.
     pub(crate) fn new(listeners: impl Into<Listeners>, max: usize, overflow: Overflow) -> Self {
         let (room, tasks) = (Arc::new(Semaphore::new(max)), JoinSet::new());
         Connections { listeners: listeners.into(), max, overflow, room, tasks }
     }
 
-    /// Accepts connections for ever, and looks after the certificate. `serve` makes the future that serves a connection,
-    /// or `None` to close it at once.
+    /// Accepts connections for ever, and reloads the certificate. `serve` returns the future that serves a connection, or `None`
+    /// to close it at once.
     pub(crate) async fn accept<F>(&mut self, mut serve: impl FnMut(Accepted) -> Option<F>)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -60,17 +60,17 @@ impl Connections {
                     Ok(accepted) => accepted,
                     Err(error) if is_of_one_connection(&error) => continue,
                     Err(error) => {
-                        // The node is out of file descriptors, mostly: other connections have to end first.
+                        // Mostly, the node is out of file descriptors: other connections have to end first.
                         tracing::warn!(%error, "{protocol}: can't accept connections");
                         tokio::time::sleep(PAUSE).await;
                         continue;
                     }
                 };
                 let Some(place) = place.or_else(|| Arc::clone(room).try_acquire_owned().ok()) else {
-                    tracing::warn!(remote = %accepted.remote, max, "{protocol}: refused, too many connections");
+                    tracing::warn!(remote = %accepted.remote, "{protocol}: connection refused, since there are {max} already");
                     continue;
                 };
-                // No last bytes wait for an acknowledgement. An error says that it is gone.
+                // The last bytes of an answer don't wait for an acknowledgement. An error means that the client is gone.
                 if accepted.stream.set_nodelay(true).is_err() {
                     continue;
                 }
@@ -93,12 +93,12 @@ impl Connections {
         self.listeners = Listeners::default();
     }
 
-    /// Waits for all connections, and breaks off those that are left after `within`.
+    /// Waits until all connections have ended, and aborts those that are left after `within`.
     pub(crate) async fn drain(mut self, within: Duration) {
         self.close();
         let tasks = &mut self.tasks;
         if tokio::time::timeout(within, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
-            tracing::info!(left = self.tasks.len(), "connections broken off");
+            tracing::info!(left = self.tasks.len(), "aborted connections that didn't end in time");
             self.tasks.shutdown().await;
         }
     }
@@ -125,7 +125,7 @@ mod tests {
         (listener, addr)
     }
 
-    /// Serves a connection until its client says something, and says that back.
+    /// Waits for a byte of the client, and sends it back.
     async fn echo(accepted: Accepted) {
         let Accepted { mut stream, .. } = accepted;
         let byte = stream.read_u8().await.expect("a byte");

@@ -89,9 +89,9 @@ impl NodeConfig {
         let mut config = NodeConfig::new(identity, name);
         config.rtmp = match settings.rtmp {
             Some(_) => bind("rtmp", settings.rtmp)?,
-            // A second node on a machine needs no RTMP: the operator didn't ask for it.
+            // A second node on a machine needs no RTMP, so that a default port that is taken is no error.
             None => bind("rtmp", Some(RTMP_DEFAULT)).unwrap_or_else(|error| {
-                tracing::warn!("{error}; this node takes no RTMP");
+                tracing::warn!("{error}; this node accepts no RTMP");
                 None
             }),
         };

@@ -1,4 +1,4 @@
-//! Inputs besides plain RTMP.
+//! The inputs besides plain RTMP.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ingest::keys::KeyEntry;
 use crate::net::http_client::{HttpClient, Trust};
 use crate::net::{Listeners, Tls};
 
-/// The inputs besides plain RTMP. Their sockets are bound, their files read.
+/// The inputs besides plain RTMP. Their sockets are bound, and their files are read.
 #[derive(Debug, Default)]
 pub struct Inputs {
     /// The limits of RTMP and RTMPS.
@@ -24,15 +24,15 @@ pub struct Inputs {
     pub rtmps: Option<(TcpListener, Arc<Tls>)>,
     /// The socket of SRT.
     pub srt: Option<(UdpSocket, ingest::srt::server::Settings)>,
-    /// Sockets of MPEG-TS over UDP.
+    /// The sockets of MPEG-TS over UDP.
     pub udp: Vec<ingest::udp::server::Receiver>,
-    /// Looped files.
+    /// The files to loop, and their streams.
     pub loops: Vec<(StreamName, FileLoop)>,
-    /// Where encoders push over HTTP.
+    /// The listeners of HTTP ingest.
     pub http: Option<(Listeners, ingest::http::server::Settings)>,
-    /// Publish keys.
+    /// The publish keys.
     pub keys: Vec<KeyEntry>,
-    /// The server that is asked besides.
+    /// The server that authorises pushes besides the keys.
     pub hook: Option<Hook>,
 }
 

@@ -1,4 +1,4 @@
-//! The addresses where a node listens, as its operator reads them.
+//! The addresses at which a node listens, as its operator reads them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::config::NodeConfig;
 
-/// The addresses of a node, beside its mesh endpoint's.
+/// The addresses of a node, besides that of the mesh.
 #[derive(Default)]
 pub(super) struct Listening {
     rtmp: Option<SocketAddr>,
@@ -22,7 +22,7 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Returns where the sockets of `config` are bound.
+    /// Returns the addresses to which the sockets of `config` are bound.
     pub(super) fn of(config: &NodeConfig) -> Self {
         let addr = |listener: &TcpListener| listener.local_addr().ok();
         let inputs = &config.inputs;

@@ -14,20 +14,20 @@ use crate::mesh::{Mesh, Snapshot};
 
 /// The greatest age of `/api/v1/swarm`.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
-/// Most nodes whose names are kept.
+/// The most nodes whose names are kept.
 const NAMES_MAX: usize = 10_000;
 
 /// This node's knowledge of the mesh.
 #[derive(Default)]
 pub(super) struct MeshView {
-    /// Made anew each second.
+    /// The newest snapshot, taken each second.
     snapshot: watch::Sender<Option<Snapshot>>,
-    /// The names of nodes, as the traces of parts tell.
+    /// The names of nodes, learned from the traces of parts.
     names: Mutex<BTreeMap<NodeId, NodeName>>,
 }
 
 impl MeshView {
-    /// Learns the names of the nodes on a part's way.
+    /// Learns the names of the nodes that a part has passed.
     pub(super) fn learn(&self, trace: &Trace) {
         let mut names = self.names.lock();
         for hop in &trace.hops {
@@ -37,7 +37,7 @@ impl MeshView {
         }
     }
 
-    /// Looks at the mesh each second, for ever.
+    /// Takes a snapshot of the mesh each second, for ever.
     pub(super) async fn watch(self: Arc<Self>, mesh: Mesh) {
         let mut each = tokio::time::interval(VIEW_INTERVAL);
         loop {
@@ -50,7 +50,7 @@ impl MeshView {
 impl Host for MeshView {
     fn swarm(&self) -> Value {
         let Some(snapshot) = self.snapshot.borrow().clone() else { return Value::Null };
-        // This node, its neighbours, and the nodes on the way of parts to here.
+        // This node, its neighbours, and the nodes that parts have passed.
         let mut nodes = BTreeMap::from([(snapshot.node.clone(), snapshot.name.clone())]);
         nodes.extend(self.names.lock().iter().map(|(node, name)| (node.to_string(), name.as_str().to_owned())));
         nodes.extend(snapshot.links.iter().map(|link| (link.peer.clone(), link.name.clone())));

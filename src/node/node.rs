@@ -1,5 +1,5 @@
-//! A running node, built from the bottom up: what is kept on disk, the mesh's socket, what asks by it, the store, the
-//! ingest, and last the mesh's driver, which feeds them.
+//! A running node, built from the bottom up: the archives, the mesh's socket, the fetcher, the store, the ingest, and last
+//! the mesh's driver, which feeds them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use crate::net::Listeners;
 use crate::net::http_client::{HttpClient, Trust};
 use crate::observe::{Ingest, Metrics, otlp};
 
-/// How often a node announces its archives: three times before the others take it for dead, as with the directory's entries.
+/// The interval at which a node announces its archives. Other nodes forget them after three, as with the directory's entries.
 const KEPT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A running node.
@@ -42,10 +42,10 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts the mesh, the ingest and the servers.
+    /// Starts the mesh, the inputs and the servers.
     ///
     /// # Errors
-    /// The mesh's port is taken, or the identity or what is kept for seeking back can't be used.
+    /// The mesh's port is taken, or the identity or the archives can't be used.
     pub fn start(mut config: NodeConfig) -> Result<Self, NodeError> {
         let (me, listening) = (config.edge.node, Listening::of(&config));
         let metrics = Arc::new(Metrics::default());
@@ -118,24 +118,24 @@ impl Node {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
     }
 
-    /// Returns where other nodes reach this one.
+    /// Returns the address at which other nodes reach this one.
     pub fn mesh(&self) -> SocketAddr {
         self.mesh.local_addr()
     }
 
-    /// Publishes a looped film as `stream`.
+    /// Publishes a looped file as `stream`.
     pub fn play(&self, stream: StreamName, film: FileLoop) {
         let (registry, stop) = (self.registry.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             match film.run(&registry, stream.clone(), stop).await {
                 Ok(None) => {}
-                Ok(Some(eviction)) => tracing::info!(%stream, "the film has stopped: {eviction}"),
-                Err(refused) => tracing::error!(%stream, "the film can't be published: {refused}"),
+                Ok(Some(eviction)) => tracing::info!(%stream, "the looped file has stopped: {eviction}"),
+                Err(refused) => tracing::error!(%stream, "can't publish the looped file: {refused}"),
             }
         });
     }
 
-    /// Stops taking pushes, publishes what is left, answers the requests that wait, and leaves the cluster.
+    /// Stops taking pushes, publishes what is queued, answers the requests under way, and leaves the cluster.
     pub async fn shutdown(self) {
         self.registry.drain().await;
         self.stop.cancel();
@@ -145,7 +145,7 @@ impl Node {
     }
 }
 
-/// Tells the other nodes which streams this one archives, for ever.
+/// Announces the archives of this node to the others, for ever.
 async fn tell_kept(mesh: Mesh, store: Arc<Store>) {
     let mut each = tokio::time::interval(KEPT_INTERVAL);
     loop {

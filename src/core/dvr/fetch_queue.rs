@@ -1,8 +1,8 @@
-//! Which holder is asked for a segment that isn't here, and who waits for it. Pure.
+//! The fetches of segments that other nodes hold: which node is asked next, and which requests wait. Pure.
 //!
-//! A segment that many want is fetched once. A holder that hasn't got it, is busy, fails, or is silent for too long is
-//! followed by the next one; who failed lately is asked last. All is bounded: segments fetched at once and waiting,
-//! those who wait for them, and the time. After each call, drain [`FetchQueue::poll_output`].
+//! A segment that many requests want is fetched once. If a holder doesn't have it, is busy, fails or is silent for too long,
+//! the next one is asked; a holder that failed lately is asked last. The fetches at once, the fetches that wait, the requests
+//! that wait for them, and the time are all bounded. After each call, drain [`FetchQueue::poll_output`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,98 +14,98 @@ use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
 use crate::window::Segment;
 
-/// Most segments fetched at once: each may take [`SEGMENT_LEN_MAX`](super::query::SEGMENT_LEN_MAX) of memory.
+/// The most segments fetched at once: each may take [`SEGMENT_LEN_MAX`](super::query::SEGMENT_LEN_MAX) bytes of memory.
 const ACTIVE_MAX: usize = 16;
-/// Most segments that wait for their turn.
+/// The most segments that wait to be fetched.
 const QUEUE_MAX: usize = 256;
-/// Most who wait for all of them.
+/// The most requests that wait, for all segments together.
 const WAITERS_MAX: usize = 10_000;
-/// How long a holder may be silent: a dial's time and a slow disk's. Its successor still has time before hls.js gives up
-/// on a segment's first byte, after 10 s.
+/// The longest silence of a holder: a dial and a slow disk take less. The next holder still has time before hls.js gives up
+/// a segment, 10 s without its first byte.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// How long a fetch may take in all.
+/// The longest time of a fetch.
 const WHOLE_MAX: Duration = Duration::from_secs(8);
-/// How long a holder that failed is asked last.
+/// The time for which a holder that failed is asked last.
 const SHUNNED: Duration = Duration::from_secs(10);
-/// How long it is remembered that nobody has a segment.
+/// The time for which the queue remembers that no holder has a segment.
 const NOBODY: Duration = Duration::from_secs(5);
-/// Of how many segments.
+/// The most segments for which it remembers that.
 const NOBODY_MAX: usize = 1_024;
 
-/// One question to one holder.
+/// A query to one holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt(pub u64);
 
-/// How a fetch ends.
+/// The end of a fetch.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// With the segment.
+    /// The segment is here.
     Here(Arc<Segment>),
     /// No holder has it.
     Nobody,
-    /// A holder may have it, and couldn't be asked.
+    /// A holder may have it, but couldn't be asked.
     Unreachable,
-    /// Too much is fetched at present.
+    /// The queue is full.
     Full,
 }
 
-/// What happens.
+/// What happens to the queue.
 #[derive(Debug)]
 pub enum Input<W> {
-    /// Somebody wants a segment that these may have.
+    /// A request wants a segment that these nodes may hold.
     Want {
-        /// Which.
+        /// The segment.
         key: SegmentKey,
-        /// Who keeps it, so far as is known.
+        /// The nodes that may hold it.
         holders: Vec<Peer>,
-        /// To be told of the outcome.
+        /// The request, which is told the outcome.
         waiter: W,
     },
-    /// More of an answer has come.
+    /// More bytes of an answer are here.
     Progress(Attempt),
-    /// An answer is whole, or won't come.
+    /// The holder has answered, or won't.
     Answered(Attempt, Result<Arc<Segment>, QueryError>),
-    /// [`FetchQueue::poll_timeout`] has passed.
+    /// The time of [`FetchQueue::poll_timeout`] is here.
     Timeout,
 }
 
-/// What is to be done.
+/// What the driver has to do.
 #[derive(Debug)]
 pub enum Output<W> {
-    /// Ask this holder.
+    /// Ask this holder for the segment.
     Ask {
-        /// To be named in the answer.
+        /// The query, which [`Input::Answered`] names.
         attempt: Attempt,
-        /// Whom.
+        /// The holder.
         holder: Peer,
-        /// For what.
+        /// The segment.
         key: SegmentKey,
     },
-    /// The answer isn't of interest any more.
+    /// Stop this query.
     Abandon(Attempt),
-    /// Tell who waits.
+    /// Tell the requests how the fetch ended.
     Done {
-        /// Who.
+        /// The requests.
         waiters: Vec<W>,
-        /// What.
+        /// The outcome.
         outcome: Outcome,
     },
 }
 
 #[derive(Debug)]
 struct Fetch<W> {
-    /// Still to be asked, the next one last.
+    /// The nodes that haven't been asked yet, the next one last.
     holders: Vec<Peer>,
     waiters: Vec<W>,
-    /// When it fails, whatever comes.
+    /// The fetch fails at this time.
     deadline: Time,
     asked: Option<PendingQuery>,
-    /// Somebody may have it.
+    /// A holder that couldn't answer may have it.
     is_uncertain: bool,
 }
 
 impl<W> Fetch<W> {
-    /// Returns when it fails, or the holder that was asked is given up.
+    /// Returns when the fetch fails, or when the holder that was asked counts as silent.
     fn due(&self) -> Time {
         self.asked.map_or(self.deadline, |asked| asked.deadline.min(self.deadline))
     }
@@ -122,12 +122,12 @@ struct PendingQuery {
 #[derive(Debug)]
 pub struct FetchQueue<W> {
     fetches: BTreeMap<SegmentKey, Fetch<W>>,
-    /// Those that wait for their turn.
+    /// The segments whose fetch hasn't begun.
     queue: VecDeque<SegmentKey>,
     next: u64,
-    /// Until when.
+    /// Holders that failed, each until this time.
     shunned: BTreeMap<NodeId, Time>,
-    /// Until when.
+    /// Segments that no holder has, each until this time.
     nobody: BTreeMap<SegmentKey, Time>,
     outputs: VecDeque<Output<W>>,
 }
@@ -146,7 +146,7 @@ impl<W> Default for FetchQueue<W> {
 }
 
 impl<W> FetchQueue<W> {
-    /// Takes what has happened.
+    /// Takes an input.
     pub fn handle(&mut self, now: Time, input: Input<W>) {
         match input {
             Input::Want { key, holders, waiter } => self.want(now, key, holders, waiter),
@@ -163,12 +163,12 @@ impl<W> FetchQueue<W> {
         self.fill(now);
     }
 
-    /// The next thing to do.
+    /// Returns the next output.
     pub fn poll_output(&mut self) -> Option<Output<W>> {
         self.outputs.pop_front()
     }
 
-    /// When [`Input::Timeout`] is due.
+    /// Returns when [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.fetches.values().map(Fetch::due).min()
     }
@@ -191,7 +191,7 @@ impl<W> FetchQueue<W> {
             return fetch.waiters.push(waiter);
         }
         self.shunned.retain(|_, until| now < *until);
-        // Each holder has its share of the segments, the same from every edge, so that its cache serves them all.
+        // Each segment has a preferred holder, the same for all edges, so that one cache serves them all.
         holders.sort_by_key(|holder| (self.shunned.contains_key(&holder.id), share(holder.id, key.msn)));
         holders.dedup_by_key(|holder| holder.id);
         holders.reverse();
@@ -203,7 +203,7 @@ impl<W> FetchQueue<W> {
 
     fn answered(&mut self, now: Time, attempt: Attempt, answer: Result<Arc<Segment>, QueryError>) {
         let is_it = |fetch: &Fetch<W>| fetch.asked.is_some_and(|asked| asked.attempt == attempt);
-        // Another one may have been asked since.
+        // Otherwise the query was stopped.
         let Some((key, fetch)) = self.fetches.iter_mut().find(|(_, fetch)| is_it(fetch)) else { return };
         let (key, asked) = (key.clone(), fetch.asked.take());
         match answer {
@@ -237,7 +237,7 @@ impl<W> FetchQueue<W> {
         }
     }
 
-    /// Begins those whose turn it is.
+    /// Begins fetches while there is room.
     fn fill(&mut self, now: Time) {
         while self.fetches.values().filter(|fetch| fetch.asked.is_some()).count() < ACTIVE_MAX {
             let Some(key) = self.queue.pop_front() else { return };
@@ -270,7 +270,7 @@ impl<W> FetchQueue<W> {
     }
 }
 
-/// Rendezvous hashing: the holder with the least is asked first (splitmix64's finisher).
+/// Returns a holder's rank for a segment; the lowest is asked first (rendezvous hashing, with splitmix64's finisher).
 fn share(node: NodeId, msn: u32) -> u64 {
     let mut x = node.0 ^ u64::from(msn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

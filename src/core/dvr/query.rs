@@ -1,12 +1,12 @@
-//! What nodes ask each other of archived segments, and the answers. Pure.
+//! The queries about archived segments between nodes, and the answers. Pure.
 //!
 //! ```text
-//!  question: kind u8 | stream | life u64 | 1: track u8, msn u32     a segment: its answer is a file of it (`segment_file`)
-//!                                        | 2: from u32, before u32  what is listed of these
-//!  listing:  listed from u32 | periods | inits | entries | BLAKE3 of all before
+//! query:    kind u8 | stream | life u64 | 1: track u8, msn u32     a segment; its answer is its file (`segment_file`)
+//!                                       | 2: from u32, before u32  the listing of these segments
+//! listing:  listed from u32 | periods | inits | entries | BLAKE3 of all bytes before
 //! ```
 //!
-//! Big-endian. Bytes behind a question's fields are skipped: a newer node may say more.
+//! Big-endian. Bytes after a query's fields are skipped, so that a newer node may add some.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -27,12 +27,12 @@ const PERIODS_MAX: usize = 32_768;
 const ENTRY_LEN: usize = 1 + 4 + 8 + 8 + 8 + 4 + 2 + 1 + 8;
 const GAP: u8 = 1;
 
-/// What one node asks another.
+/// A query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
-    /// A segment.
+    /// Asks for a segment.
     Segment(SegmentKey),
-    /// What is listed, or kept, of a life.
+    /// Asks what is kept of a life.
     Listing {
         /// The stream.
         stream: StreamName,
@@ -40,7 +40,7 @@ pub enum Query {
         life: LifeId,
         /// The oldest segment.
         from: Msn,
-        /// The one after the newest.
+        /// The one after the newest segment.
         before: Msn,
     },
 }
@@ -49,7 +49,7 @@ impl Query {
     const SEGMENT: u8 = 1;
     const LISTING: u8 = 2;
 
-    /// The question on the wire.
+    /// Returns the query as it is sent.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         let mut put = |kind, stream: &StreamName, life: LifeId| {
@@ -72,7 +72,7 @@ impl Query {
         out.freeze()
     }
 
-    /// Reads a question; `None` for a kind that a newer node asks.
+    /// Reads a query. Returns `None` for a kind that only a newer node knows.
     pub fn decode(bytes: Bytes) -> Result<Option<Self>, WireError> {
         let r = &mut Reader::new(bytes);
         let kind = r.u8("question kind")?;
@@ -91,21 +91,21 @@ impl Query {
     }
 }
 
-/// What a node lists of a life, and what a document says of it.
+/// What a node keeps of a life.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
-    /// The oldest that is listed; older ones are only kept.
+    /// The oldest segment that is listed; older ones are only kept.
     pub listed_from: Msn,
-    /// Oldest first.
+    /// The periods, oldest first.
     pub periods: Vec<Period>,
-    /// By track and number.
+    /// The init segments, by track and number.
     pub inits: Vec<(TrackId, u16, Bytes)>,
-    /// Oldest first within each track.
+    /// The segments, oldest first within each track.
     pub entries: Vec<(TrackId, SegmentEntry)>,
 }
 
 impl Listing {
-    /// The listing on the wire; where it is too long, without the oldest.
+    /// Returns the listing as it is sent. If it is too long, the oldest entries are left out.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u32(self.listed_from);
@@ -140,7 +140,7 @@ impl Listing {
     /// Reads a listing.
     ///
     /// # Errors
-    /// It is torn, or damaged.
+    /// The listing is cut off or damaged.
     pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
         let r = &mut unseal(bytes)?;
         let listed_from = r.u32("listed from")?;
