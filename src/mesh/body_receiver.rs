@@ -1,4 +1,4 @@
-//! Bodies that a peer sends: a unidirectional stream and a task each.
+//! The bodies that a peer sends: a unidirectional stream and a task each.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,31 +19,31 @@ use super::fault::LinkFault;
 use super::link_state::{LinkState, count};
 use crate::clock;
 
-/// A stream must show its head within this.
+/// The longest time until a stream has shown its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// At most this many of QUIC's chunks (a packet's worth each) make a piece.
+/// The most of QUIC's chunks (a packet's payload each) that make a piece.
 const CHUNKS: usize = 64;
 
-/// The bodies that come from one peer, and may still be refused.
+/// The bodies that are coming from one peer, and can still be refused.
 #[derive(Default)]
 pub(crate) struct IncomingBodies(BTreeMap<BodyKey, Incoming>);
 
 struct Incoming {
     serial: BodySerial,
-    /// Stops the stream. Kept while bytes come.
+    /// Stops the stream.
     stop: oneshot::Sender<()>,
 }
 
 impl IncomingBodies {
-    /// Takes a body that begins. Returns whether an earlier one of the same key is stopped for it.
+    /// Adds a body that begins. Returns whether it stopped an earlier body with the same key.
     pub(crate) fn begin(&mut self, key: BodyKey, serial: BodySerial, stop: oneshot::Sender<()>) -> bool {
         let old = self.0.insert(key, Incoming { serial, stop });
-        // Sent anew, and its reset not yet seen.
+        // The peer sends it again, and its reset of the earlier stream isn't here yet.
         old.map(|old| old.stop.send(())).is_some()
     }
 
-    /// Takes more of a body, or its end, after which it is forgotten. Returns whether the body is wanted.
+    /// Takes note of more bytes of a body, or of its end. Returns whether the body is wanted.
     pub(crate) fn goes_on(&mut self, key: BodyKey, serial: BodySerial, ends: bool) -> bool {
         let wanted = self.0.get(&key).is_some_and(|incoming| incoming.serial == serial);
         if wanted && ends {
@@ -64,7 +64,7 @@ impl IncomingBodies {
 pub(crate) async fn accept(state: &Arc<LinkState>) -> Result<Infallible, LinkFault> {
     let mut next = 0;
     loop {
-        // QUIC holds the peer to STREAMS_MAX at once.
+        // QUIC limits the peer to STREAMS_MAX at once.
         let stream = state.conn.accept_uni().await?;
         tokio::spawn(read(Arc::clone(state), stream, BodySerial(next)));
         next += 1;
@@ -83,7 +83,7 @@ async fn read(state: Arc<LinkState>, mut stream: RecvStream, serial: BodySerial)
                 ended => ended.err(),
             }
         }
-        // Reset before its head, or of a later version's kind: the driver has never heard of it.
+        // The peer has reset it before its head, or it is of a later version's kind: the driver doesn't know of it.
         Ok(Ok(None) | Err(LinkFault::StreamEnded)) => None,
         Ok(Err(fault)) => Some(fault),
         Err(_) => Some(LinkFault::HeadLate(HEAD_TIMEOUT)),
@@ -95,10 +95,10 @@ async fn read(state: Arc<LinkState>, mut stream: RecvStream, serial: BodySerial)
 
 struct First {
     head: Box<BodyHead>,
-    /// Length of the head.
+    /// The length of the head.
     at: usize,
     received: Time,
-    /// The body's first bytes, if they came with the head.
+    /// The first bytes of the body, if they came with the head.
     bytes: Bytes,
 }
 
@@ -173,14 +173,14 @@ async fn read_body(
     }
     measure(state, length, received);
     count(&state.counters.bodies_received, 1);
-    // The end of the stream is read too: what is left unread is stopped, and the peer would take it for a refusal.
+    // The end of the stream has to be read: quinn stops a stream that isn't, and the peer would take that for a refusal.
     match stream.read_chunk(1, true).await {
         Ok(Some(_)) => Err(LinkFault::Long { at }),
         Ok(None) | Err(_) => Ok(()),
     }
 }
 
-/// One piece of several packets' worth: one copy is far cheaper than a trip through the hub for each.
+/// Joins the payloads of several packets to one piece: the copy is far cheaper than an event for each.
 fn join(chunks: &mut [Bytes]) -> Bytes {
     if let [one] = chunks {
         return std::mem::take(one);
@@ -192,9 +192,9 @@ fn join(chunks: &mut [Bytes]) -> Bytes {
     out.freeze()
 }
 
-/// The link's rate, from a body that came in whole: a moving average, weighted 1/4 as a guess.
+/// Measures the link's rate by a body that came in whole: a moving average, weighted 1/4 (a guess).
 fn measure(state: &LinkState, len: usize, received: Time) {
-    // A body of a few packets comes in one burst, and says nothing.
+    // A body of a few packets comes in one burst, which doesn't show the rate.
     const LEN_MIN: usize = 32 << 10;
     let micros = clock::now().since(received).as_micros().max(1);
     if len < LEN_MIN {

@@ -1,4 +1,4 @@
-//! Bodies on their way to a peer: a unidirectional stream and a task each.
+//! The bodies that are sent to a peer: a unidirectional stream and a task each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::event::{BodyKey, BodySerial, LinkEvent};
 use super::link_state::{LinkState, count};
 use crate::clock;
 
-/// The most bytes of bodies that wait for one peer: a second of a fast link, or two of the largest bodies.
-/// Bodies are shared among the queues that they wait in.
+/// The most bytes of bodies that wait for one peer: a second of a fast link, or two of the largest bodies. The queues of
+/// several peers share the bytes of a body.
 const BODY_QUEUE_LEN: usize = 32 << 20;
 
-/// At most this many queued pieces are written at once.
+/// The most queued pieces that are written at once.
 const PIECES: usize = 64;
 
 /// A body to send.
@@ -33,7 +33,7 @@ pub(crate) struct BodyJob {
     pub(crate) received: Time,
     /// This node's hop, without its times.
     pub(crate) hop: Hop,
-    /// The time at which the hub handed it over.
+    /// The time at which the hub sent it.
     pub(crate) handed: Time,
     pub(crate) expires: Time,
 }
@@ -43,7 +43,7 @@ impl BodyJob {
         (self.swarm, self.header.id)
     }
 
-    /// Returns the head, as its first byte leaves: this node's hop is complete but for the transit.
+    /// Returns the head. Its first byte leaves now, so that this node's hop is complete but for the transit.
     fn head(self) -> Bytes {
         let sent = clock::now();
         let BodyJob { swarm, header, mut trace, offset, received, hop, handed, .. } = self;
@@ -55,11 +55,11 @@ impl BodyJob {
     }
 }
 
-/// The bodies that are on their way to one peer.
+/// The bodies that are being sent to one peer.
 #[derive(Default)]
 pub(crate) struct OutgoingBodies(BTreeMap<BodyKey, Outgoing>);
 
-/// A body on its way out. Dropped, it still ends well if it has its last piece.
+/// A body that is being sent. If it is dropped after its last piece, the body is still sent whole.
 struct Outgoing {
     serial: BodySerial,
     expires: Time,
@@ -75,7 +75,7 @@ impl Outgoing {
     }
 }
 
-/// A piece of a body, which counts as queued until QUIC has taken it or it is dropped.
+/// A piece of a body. It counts as queued until QUIC has taken it, or it is dropped.
 struct Piece {
     bytes: Bytes,
     queued: Arc<AtomicUsize>,
@@ -107,18 +107,18 @@ impl OutgoingBodies {
         let dropped = self.make_room(bytes.len());
         if let Some(outgoing) = self.0.get(&key) {
             outgoing.queued.fetch_add(bytes.len(), Relaxed);
-            // An error means that the task has ended, and tells why.
+            // An error means that the task has ended. It tells the driver why.
             let _ = outgoing.pieces.send(Piece { bytes, queued: Arc::clone(&outgoing.queued) });
         }
         dropped
     }
 
     fn make_room(&mut self, len: usize) -> Vec<BodyKey> {
-        // A dropped body's task frees what it holds in a moment, so that it doesn't count.
+        // An aborted body's task frees its pieces in a moment, so that they don't count.
         let mut queued = self.queued();
         let mut dropped = Vec::new();
         while queued + len > BODY_QUEUE_LEN {
-            // The body that is soonest worth nothing goes first.
+            // The body that expires first makes room.
             let waiting = self.0.iter().filter(|(_, outgoing)| outgoing.queued() > 0);
             let Some((&victim, _)) = waiting.min_by_key(|(_, outgoing)| outgoing.expires) else { break };
             let Some(outgoing) = self.0.remove(&victim) else { break };
@@ -129,14 +129,14 @@ impl OutgoingBodies {
         dropped
     }
 
-    /// Resets a body's stream, whatever waits.
+    /// Resets a body's stream.
     pub(crate) fn abort(&mut self, key: BodyKey) {
         if let Some(outgoing) = self.0.remove(&key) {
             let _ = outgoing.abort.send(());
         }
     }
 
-    /// Forgets a body whose task has ended. Returns whether it was still known.
+    /// Removes a body whose task has ended. Returns whether it was still known.
     pub(crate) fn ended(&mut self, key: BodyKey, serial: BodySerial) -> bool {
         self.0.get(&key).is_some_and(|outgoing| outgoing.serial == serial) && self.0.remove(&key).is_some()
     }
@@ -167,19 +167,19 @@ async fn run(
         Ok(End::Sent) => (&counters.bodies_sent, false),
         Ok(End::Stopped) => (&counters.bodies_stopped, true),
         Err(_expired) => (&counters.bodies_dropped, true),
-        // The driver's own doing, or the hub hears that the link is down.
+        // The driver has aborted it, or hears that the link has ended.
         Ok(End::Aborted | End::Lost) => return,
     };
     count(counter, 1);
     state.tell(clock::now(), LinkEvent::BodySent { serial, key, stopped }).await;
 }
 
-/// Resets its stream where it isn't told that the peer has all of it.
+/// A stream that is reset when it is dropped, unless the peer has all of it.
 struct BodyStream(quinn::SendStream);
 
 impl Drop for BodyStream {
     fn drop(&mut self) {
-        // Of a stream that the peer has all of, nothing is left to reset.
+        // A reset does nothing to a stream that the peer has all of.
         let _ = self.0.reset(code::BODY_ABORTED);
     }
 }
@@ -205,7 +205,7 @@ async fn send(state: &LinkState, job: BodyJob, queue: &mut mpsc::UnboundedReceiv
         }
         let len: usize = batch.iter().map(|piece| piece.bytes.len()).sum();
         if len > left {
-            // The hub's own bug; the peer must not pay for it.
+            // A fault of the hub: the peer must not receive it.
             debug_assert!(false, "a body's pieces are longer than the body");
             return End::Aborted;
         }
@@ -221,7 +221,7 @@ async fn send(state: &LinkState, job: BodyJob, queue: &mut mpsc::UnboundedReceiv
         }
     }
     let _ = stream.0.finish();
-    // Until the peer has it, it can still refuse it, and it can still expire.
+    // Until the peer has all of it, the peer can refuse it, and it can expire.
     match stopped.await {
         Ok(None) => End::Sent,
         Ok(Some(_)) => End::Stopped,
@@ -241,7 +241,7 @@ mod tests {
         (SwarmId::DIRECTORY, PartId { epoch, track: TrackId(0), msn: 1, part })
     }
 
-    /// A body whose task takes nothing.
+    /// A body whose task takes no piece.
     struct Waiting {
         pieces: mpsc::UnboundedReceiver<Piece>,
         aborted: oneshot::Receiver<()>,

@@ -1,4 +1,4 @@
-//! From a handshake to a hello: connections before they are links, dialled and accepted.
+//! Connections before they are links: dialled or accepted, up to the peer's hello.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -24,20 +24,20 @@ use super::query::QueryServer;
 use super::{code, identity, query};
 use crate::clock;
 
-/// From a dial's first packet to the peer's hello. Three tries of the first packet fit in, at 0, 0.15 and
-/// 0.45 s (RFC 9002's doubling of the first round trip's guess, `endpoint::INITIAL_RTT`).
+/// The longest time from a dial's first packet to the peer's hello. The first packet is sent up to three times, at 0, 0.15 and
+/// 0.45 s (RFC 9002 doubles the guess of the first round trip, `endpoint::INITIAL_RTT`).
 const DIAL_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// The most handshakes at once that strangers can make this node compute.
+/// The most handshakes at once that this node computes for strangers.
 const HANDSHAKES_MAX: usize = 64;
 
-/// From so many on, an address must first show that it is its own (RFC 9000 8.1.2, Retry).
+/// From this many handshakes on, a client must first prove its address (RFC 9000 8.1.2, Retry).
 const HANDSHAKES_UNVALIDATED: usize = 16;
 
-/// How long the endpoint may take to send its last packets.
+/// The longest time in which the endpoint sends its last packets.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Makes connections, and takes those of others.
+/// Dials nodes, and accepts their connections.
 #[derive(Clone)]
 pub(crate) struct Connector {
     endpoint: Endpoint,
@@ -52,24 +52,24 @@ impl Connector {
         Connector { endpoint, events, refusals: Arc::default(), connections: Arc::default(), queries }
     }
 
-    /// Returns the way by which links tell the driver.
+    /// Returns the channel to the driver.
     pub(crate) fn events(&self) -> Events {
         self.events.clone()
     }
 
-    /// Returns how many connections came to nothing for a fault of the peer's.
+    /// Returns the number of connections that failed through a fault of the peer.
     pub(crate) fn refused(&self) -> u64 {
         self.refusals.total.load(Relaxed)
     }
 
-    /// Closes all that is open, and waits until the peers are told, or don't listen.
+    /// Closes all connections, and waits until the peers know it, or don't answer.
     pub(crate) async fn close(self) {
         self.endpoint.close(code::LEAVING, b"");
-        // The farewells are on the wire, or nobody listens.
+        // The time is over if a peer doesn't answer.
         let _ = tokio::time::timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await;
     }
 
-    /// Closes all that is open, without a farewell.
+    /// Closes all connections without waiting.
     pub(crate) fn drop_all(&self) {
         self.endpoint.close(code::LEAVING, b"dropped");
     }
@@ -78,7 +78,7 @@ impl Connector {
         LinkNo(self.connections.fetch_add(1, Relaxed))
     }
 
-    /// Dials `addr` after `wait`; the driver hears of it.
+    /// Dials `addr` after `wait`, and tells the driver how it ends.
     pub(crate) fn dial(&self, addr: SocketAddr, expected: Option<NodeId>, wait: Duration) -> LinkNo {
         let connector = self.clone();
         let no = self.number();
@@ -93,13 +93,13 @@ impl Connector {
             };
             let failed = |fault| MeshEvent::DialEnded(Box::new(FailedDial { no, addr, expected, found, fault }));
             if matches!(fault, DialFault::Duplicate) {
-                // The peer's own dial is on its way; if it fails after all, the driver must hear of it.
+                // The peer's own dial is under way. If that fails, the driver must hear of it.
                 connector.tell(failed(DialFault::Duplicate)).await;
                 tokio::time::sleep(DIAL_TIMEOUT).await;
                 return connector.tell(failed(DialFault::TimedOut(DIAL_TIMEOUT))).await;
             }
             if let DialFault::Connection(e) = &fault {
-                connector.refusals.note(addr, e, "dialled");
+                connector.refusals.note(addr, e, "that this node dialled");
             }
             connector.tell(failed(fault)).await;
         });
@@ -113,7 +113,7 @@ impl Connector {
         expected: Option<NodeId>,
         found: &mut Option<NodeId>,
     ) -> Result<Greeted, DialFault> {
-        // Whenever this future ends without a link, the last handle's drop closes the connection.
+        // If this future ends without a link, the connection closes with its last handle.
         let conn = self.endpoint.connect(addr, SERVER_NAME)?.await?;
         let (peer, name) = identity::of_peer(&conn).map_err(DialFault::Certificate)?;
         *found = Some(peer);
@@ -149,14 +149,14 @@ impl Connector {
                 match tokio::time::timeout(DIAL_TIMEOUT, connector.greet(incoming)).await {
                     Ok(Ok(Some(greeted))) => connector.tell(MeshEvent::Greeted(Box::new(greeted))).await,
                     Ok(Ok(None)) => {}
-                    Ok(Err(fault)) => connector.refusals.note(addr, &fault, "dialled us"),
-                    Err(_) => debug!(%addr, "a connection said no hello in time"),
+                    Ok(Err(fault)) => connector.refusals.note(addr, &fault, "that dialled this node"),
+                    Err(_) => debug!(%addr, "a peer that dialled this node sent no hello in time"),
                 }
             });
         }
     }
 
-    /// Takes a connection; returns `None` where the peer has come to ask, not for a link.
+    /// Takes a connection up to its hello. Returns `None` if it is for queries.
     async fn greet(&self, incoming: Incoming) -> Result<Option<Greeted>, DialFault> {
         let no = self.number();
         let conn = incoming.accept()?.await?;
@@ -170,7 +170,7 @@ impl Connector {
     }
 
     async fn tell(&self, event: MeshEvent) {
-        // The driver is gone only when the node is.
+        // The driver ends only when the node does.
         let _ = self.events.send((clock::now(), event)).await;
     }
 }
@@ -189,7 +189,7 @@ async fn hear(
     Ok(Greeted { no, conn, peer, name, hello, control, decoder, dialled })
 }
 
-/// Returns where the peer listens, if its hello and its certificate agree.
+/// Checks the peer's hello against its certificate. Returns the address at which it listens.
 fn check_hello(conn: &Connection, peer: NodeId, hello: &Hello) -> Result<Peer, String> {
     if hello.node != peer {
         conn.close(code::IDENTITY, b"the hello's node isn't the certificate's");
@@ -202,7 +202,7 @@ fn check_hello(conn: &Connection, peer: NodeId, hello: &Hello) -> Result<Peer, S
     Ok(Peer { id: peer, addr })
 }
 
-/// The addresses that were refused, each of which is logged once an interval.
+/// The addresses that were refused. Each is logged once an interval.
 #[derive(Default)]
 struct Refusals {
     total: AtomicU64,
@@ -221,7 +221,7 @@ impl Refusals {
         logged.retain(|_, at| now.since(*at) < Self::INTERVAL);
         if logged.len() < Self::ADDRESSES_MAX && !logged.contains_key(&addr.ip()) {
             logged.insert(addr.ip(), now);
-            warn!(%addr, refused = self.total.load(Relaxed), "no link with the node that {what}: {why}");
+            warn!(%addr, refused = self.total.load(Relaxed), "no link with the node {what}: {why}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A link's control stream: hellos, frames of the swarms, and pings.
 //!
-//! Each end has a writer and a reader, a task each. The writer takes whole frames from a queue that the driver and the
-//! reader fill; the reader waits for the driver, and QUIC's flow control makes the peer wait for the reader.
+//! Each end has a writer and a reader, a task each. The driver and the reader queue whole frames for the writer. The reader waits
+//! for the driver, and QUIC's flow control makes the peer wait for the reader.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use super::fault::LinkFault;
 use super::link_state::{LinkState, count};
 use crate::clock;
 
-/// The most bytes of control frames that wait for a peer. A peer that doesn't take that much is wedged: its
-/// link is closed, since no GRAFT or PRUNE is ever dropped.
+/// The most bytes of control frames that wait for a peer. If a peer takes less, its link is closed, since no GRAFT or PRUNE is
+/// ever dropped.
 const CONTROL_QUEUE_LEN: usize = 4 << 20;
 
-/// Pings of a new link come faster, for a good first estimate of its clock.
+/// The interval of a new link's pings, which are faster for a good first estimate of the peer's clock.
 const PING_FIRST: Duration = Duration::from_millis(100);
 const PINGS_FIRST: u32 = 4;
-/// Pings, and what the hub is told of a link. One of QUIC's own fits between two of them on a link that is else silent.
+/// The interval of pings, and of estimates for the hub. One of QUIC's own pings fits between two on a link that is silent otherwise.
 const PING: Duration = Duration::from_millis(1_750);
-/// How long a peer that has ended its control stream may take to close the connection with a reason.
+/// The time that a peer has, after the end of its control stream, to close the connection with a reason.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Which end begins the exchange of timestamps: the dialling one. The other one pings with its pong, in one packet: half
-/// the packets, and the waking up, of two ends that ping on their own.
+/// The end that begins the exchange of timestamps: the one that dialled. The other end sends its ping with its pong, in one
+/// packet. Both ends on their own would send, and wake up for, twice the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pings {
     Ours,
     Theirs,
 }
 
-/// Queues whole frames as one entry: the reader queues its pongs, and the writer its pings, between any two entries.
-/// `queued` counts their bytes.
+/// Queues whole frames as one entry, since the reader queues its pongs, and the writer its pings, between any two entries. `queued`
+/// counts their bytes.
 pub(crate) fn push<const N: usize>(
     queued: &AtomicUsize,
     queue: &mpsc::UnboundedSender<Bytes>,
@@ -52,19 +52,19 @@ pub(crate) fn push<const N: usize>(
     }
     let len = bytes.len();
     let queued = queued.fetch_add(len, Relaxed) + len;
-    // A writer that has ended has told of it, or soon will.
+    // A writer that has ended has said why, or soon will.
     let _ = queue.send(bytes.freeze());
     if queued > CONTROL_QUEUE_LEN { Err(LinkFault::Wedged(queued)) } else { Ok(()) }
 }
 
-/// Writes what is queued, and the pings that are ours, until nothing can be queued any more or the link ends.
+/// Writes what is queued, and our pings, until the queue or the link ends.
 pub(crate) async fn write(
     state: Arc<LinkState>,
     mut send: SendStream,
     mut frames: mpsc::UnboundedReceiver<Bytes>,
     whose: Pings,
 ) {
-    // Ahead of all bodies (DESIGN invariant 5); theirs is 0.
+    // Ahead of all bodies, which have priority 0 (docs/architecture.md, Invariants).
     let _ = send.set_priority(1);
     let mut batch = Vec::new();
     let mut pings = 0;
@@ -88,7 +88,7 @@ pub(crate) async fn write(
         }
         let len: usize = batch.iter().map(Bytes::len).sum();
         if send.write_all_chunks(&mut batch).await.is_err() {
-            // The connection is closed, or the peer has stopped the stream: the readers tell.
+            // The connection is closed, or the peer has stopped the stream: the readers say so.
             return;
         }
         batch.clear();
@@ -98,7 +98,7 @@ pub(crate) async fn write(
     let _ = send.stopped().await;
 }
 
-/// Reads until the link ends. Answers pings by `queue`, which it doesn't keep open.
+/// Reads until the link ends. Queues pongs in `queue`, and doesn't keep it open.
 pub(crate) async fn read(
     state: &LinkState,
     mut recv: RecvStream,
@@ -138,7 +138,7 @@ pub(crate) async fn read(
                 received = clock::now();
                 decoder.push(&bytes);
             }
-            // The peer is closing: let it, so that its reason is the one told.
+            // The peer is about to close the connection, with the reason that is to be logged.
             None => {
                 let closed = tokio::time::timeout(CLOSING, state.conn.closed()).await;
                 return Err(closed.map_or(LinkFault::StreamEnded, LinkFault::Connection));
@@ -147,7 +147,7 @@ pub(crate) async fn read(
     }
 }
 
-/// Returns the next bytes of a control stream; `None` at its end.
+/// Returns the next bytes of a control stream, or `None` at its end.
 pub(crate) async fn read_chunk(recv: &mut RecvStream) -> Result<Option<Bytes>, LinkFault> {
     Ok(recv.read_chunk(64 << 10, true).await?.map(|chunk| chunk.bytes))
 }
@@ -177,8 +177,8 @@ mod tests {
     use super::*;
     use damson_core::model::time::Time;
 
-    /// Whatever else is queued before or behind it, a frame isn't parted: a peer that finds a ping between prefix and
-    /// payload reads a length from the ping's bytes, and closes the link.
+    /// A frame is never split by another one: a peer that finds a ping between prefix and payload reads a length from the ping's bytes,
+    /// and closes the link.
     #[test]
     fn what_is_queued_is_a_whole_frame() {
         let (queue, mut frames) = mpsc::unbounded_channel();

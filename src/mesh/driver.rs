@@ -1,5 +1,5 @@
-//! The one task that owns the core: events of links in, outputs to links. It decides nothing; `links` knows which
-//! connection is the link, and each link what a full queue drops.
+//! The task that owns the core: it hands events of links to the core, and the core's outputs to links. It decides nothing:
+//! `links` knows which connection is the link, and each link what a full queue drops.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,20 +24,20 @@ use super::sink::Sink;
 use super::snapshot::Snapshot;
 use crate::clock;
 
-/// The most events of links that wait for the driver; their readers, and so their peers, wait then.
-/// Each holds at most one piece: 16 MiB in all.
+/// The most events of links that wait for the driver. If there are more, the readers wait, and so do their peers. Each event holds
+/// at most one piece: 16 MiB in all.
 const EVENTS: usize = 256;
 
-/// The most events that are handled before the commands are looked at again.
+/// The most events that are handled between two looks at the commands.
 const BATCH: usize = 64;
 
-/// The core that the driver drives: [`Hub`], or something simpler in a test.
+/// The core that the driver drives: [`Hub`], or a simpler one in a test.
 pub(crate) trait Core: Send + 'static {
-    /// Takes what has happened.
+    /// Takes an input.
     fn handle(&mut self, now: Time, input: Input);
-    /// Returns the next thing to do, until `None`.
+    /// Returns the next output, until `None`.
     fn poll_output(&mut self) -> Option<Output>;
-    /// Returns when to call `handle` with [`Input::Timeout`], at the latest.
+    /// Returns the latest time to call `handle` with [`Input::Timeout`].
     fn poll_timeout(&self) -> Option<Time>;
     /// Returns the hub, unless this is a test's core.
     fn hub(&self) -> Option<&Hub> {
@@ -63,19 +63,19 @@ impl Core for Hub {
     }
 }
 
-/// A command of the node's.
+/// A command of the node.
 pub(crate) enum Command {
     Claim(Record),
     Publish(StreamName, PartHeader, Bytes),
     Keep(Vec<Kept>),
     Resume(StreamName, oneshot::Sender<Option<Resume>>),
-    /// The driver's task has the client, and with it the socket, which is gone when the task is.
+    /// The driver's task owns the client, and with it the socket, which closes when the task ends.
     Queries(oneshot::Sender<Arc<QueryClient>>),
     Snapshot(oneshot::Sender<Snapshot>),
     Shutdown(oneshot::Sender<()>),
 }
 
-/// The driver of a [`Mesh`](super::mesh::Mesh) that doesn't run yet. Dropped, it takes the socket with it.
+/// The driver of a [`Mesh`](super::mesh::Mesh), before it runs. If it is dropped, the socket closes.
 pub struct Driver {
     pub(crate) core: Box<dyn Core>,
     pub(crate) me: Peer,
@@ -88,7 +88,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts to dial and to listen. `sink` is told what comes in.
+    /// Starts to dial and to listen. `sink` takes what comes out of the mesh.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -114,19 +114,19 @@ impl Driver {
     }
 }
 
-/// A driver that runs.
+/// The running driver.
 struct EventLoop {
     core: Box<dyn Core>,
     sink: Arc<dyn Sink>,
     name: String,
-    /// This node's, without its times.
+    /// This node's hop, without its times.
     hop: Hop,
     links: Links,
     connector: Connector,
     queries: Arc<QueryClient>,
-    /// The newest event's time: the core's clock never goes back.
+    /// The time of the newest event: the core's clock never goes back.
     now: Time,
-    /// What follows from outputs, for the core to hear after they are drained.
+    /// Inputs that follow from outputs. The core takes them when its outputs are drained.
     follow_ups: VecDeque<Input>,
     next_body: u64,
     /// Parts carry the breakdown of their latency through this node.
@@ -142,7 +142,7 @@ impl EventLoop {
         let mut batch = Vec::with_capacity(BATCH);
         let mut alarm = clock::Alarm::default();
         loop {
-            // Not in the select alone: there, commands and events go first.
+            // Ahead of the select, where commands and events go first.
             let now = clock::now();
             if self.core.poll_timeout().is_some_and(|due| due <= now) {
                 self.input(now, Input::Timeout);
@@ -156,7 +156,7 @@ impl EventLoop {
                         return;
                     }
                     Some(command) => self.command(command),
-                    // The handle was dropped: no farewell.
+                    // The handle was dropped: the node leaves without a farewell.
                     None => return self.connector.drop_all(),
                 },
                 _ = events.recv_many(&mut batch, BATCH) => {
@@ -174,14 +174,14 @@ impl EventLoop {
         match command {
             Command::Claim(record) => self.input(now, Input::Claim { record }),
             Command::Publish(stream, header, body) => {
-                // Where packaging ends, dwell begins.
+                // Packaging ends here, and dwell begins.
                 let packaging = i128::from(clock::wall().as_micros()) - i128::from(header.ingested.as_micros());
                 let begun = Trace { packaging_us: i64::try_from(packaging).ok(), hops: Vec::new() };
                 let trace = if self.traced { begun } else { Trace::default() };
                 self.input(now, Input::Publish { stream, header, body, trace });
             }
             Command::Keep(kept) => self.input(now, Input::Keep { kept, stamp: clock::wall().as_micros() }),
-            // An error of these says that nobody waits any more.
+            // An error of these means that the caller has gone.
             Command::Resume(stream, answer) => drop(answer.send(self.core.hub().and_then(|hub| hub.resume(&stream)))),
             Command::Queries(answer) => drop(answer.send(Arc::clone(&self.queries))),
             Command::Snapshot(answer) => {
@@ -192,7 +192,7 @@ impl EventLoop {
         }
     }
 
-    /// Tells the core, and does what it wants, and what follows from that.
+    /// Hands an input to the core, and does what its outputs say, and what follows from them.
     fn input(&mut self, at: Time, input: Input) {
         self.now = self.now.max(at);
         let mut next = Some(input);
@@ -233,7 +233,7 @@ impl EventLoop {
     }
 
     fn link_event(&mut self, at: Time, no: LinkNo, peer: NodeId, event: LinkEvent) -> Option<Input> {
-        // Otherwise it is of a link that has been given up.
+        // Otherwise the event is of a link that was given up.
         let link = self.links.current(peer, no)?;
         match event {
             LinkEvent::Lost(fault) => self.links.lost(at, peer, &fault),
@@ -312,7 +312,7 @@ impl EventLoop {
     async fn leave(mut self, events: &mut mpsc::Receiver<(Time, MeshEvent)>) {
         self.input(clock::now(), Input::Leave);
         let mut closing = self.links.close_all();
-        // Nobody reads events any more: nobody may wait for them either.
+        // The driver reads no more events, so that no task may wait for it.
         events.close();
         while closing.join_next().await.is_some() {}
         self.connector.close().await;

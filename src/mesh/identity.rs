@@ -35,7 +35,7 @@ const CA_KEY: &str = "ca.key";
 const NODE_CERT: &str = "node.pem";
 const NODE_KEY: &str = "node.key";
 
-/// The mode of a file that its owner alone may read.
+/// The mode of a file that only its owner may read.
 const OWNER: u32 = 0o600;
 /// The mode of a file that everybody may read.
 const EVERYBODY: u32 = 0o644;
@@ -51,8 +51,8 @@ pub enum IdentityError {
         /// The cause.
         source: io::Error,
     },
-    /// A file is there already; neither a CA nor a key is ever overwritten.
-    #[error("{}: exists already, and isn't overwritten", .0.display())]
+    /// The file exists. Neither a CA nor a key is ever overwritten.
+    #[error("{}: exists already; choose another folder, or remove it first", .0.display())]
     Exists(PathBuf),
     /// A file isn't PEM, or its certificate or key can't be used.
     #[error("{}: {why}", path.display())]
@@ -62,8 +62,8 @@ pub enum IdentityError {
         /// The cause.
         why: String,
     },
-    /// A name that no certificate should carry.
-    #[error("a node's name is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'; {0:?} isn't")]
+    /// The name isn't valid in a certificate.
+    #[error("{0:?} isn't a node's name: choose 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")]
     Name(String),
     /// A key or certificate can't be made.
     #[error("can't make a key or certificate: {0}")]
@@ -95,17 +95,17 @@ impl Ca {
         Ok(Ca { cert, issuer })
     }
 
-    /// Writes `dir/ca.pem` and `dir/ca.key` (readable by its owner alone), and the folder where it isn't there.
+    /// Writes `dir/ca.pem` and `dir/ca.key`, which only its owner may read. Makes the folder if there is none.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] if either file is there: a CA that is overwritten locks its nodes out.
+    /// [`IdentityError::Exists`] if either file exists: nodes of a CA that is overwritten would be locked out.
     pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
         refuse_existing(dir, &[CA_CERT, CA_KEY])?;
         write_new(dir, CA_KEY, &self.issuer.key().serialize_pem(), OWNER)?;
         write_new(dir, CA_CERT, &pem(&self.cert), EVERYBODY)
     }
 
-    /// Makes a key, and a certificate for it by this CA.
+    /// Makes a key, and this CA's certificate for it.
     pub fn issue(&self, name: &str) -> Result<Identity, IdentityError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
@@ -116,7 +116,7 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // Every link's ends are equals: whoever dials is the TLS client.
+        // Both ends of a link are equal: the one that dials is the TLS client.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let cert = params.signed_by(&key, &self.issuer)?.der().clone();
         let id = NodeId::of_public_key(&key.subject_public_key_info());
@@ -142,11 +142,11 @@ impl Identity {
         Ok(Identity { ca, cert, key: Arc::new(key), name, id })
     }
 
-    /// Writes `dir/ca.pem`, `dir/node.pem` and `dir/node.key` (readable by its owner alone), and the
-    /// folder where it isn't there. A CA certificate that is there already and is the same one is left.
+    /// Writes `dir/ca.pem`, `dir/node.pem` and `dir/node.key`, which only its owner may read. Makes the folder if there is none.
+    /// The CA's certificate may be there already.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] if the node's files or another CA's certificate are there.
+    /// [`IdentityError::Exists`] if the node's files exist, or another CA's certificate does.
     pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
         let ca_is_there = read(&dir.join(CA_CERT), CertificateDer::from_pem_slice).is_ok_and(|ca| ca == self.ca);
         let made: &[&str] = if ca_is_there { &[NODE_CERT, NODE_KEY] } else { &[CA_CERT, NODE_CERT, NODE_KEY] };
@@ -161,12 +161,12 @@ impl Identity {
         self.id
     }
 
-    /// Returns the name by which people call it.
+    /// Returns the node's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns this identity with the trust of another.
+    /// Returns this identity with the trusted CA of another.
     #[cfg(test)]
     pub(crate) fn trusting(&self, other: &Identity) -> Identity {
         Identity { ca: other.ca.clone(), ..self.clone() }
@@ -198,7 +198,7 @@ pub(crate) fn of_peer(conn: &Connection) -> Result<(NodeId, String), String> {
     subject(chain.first().ok_or("shows none")?)
 }
 
-/// Returns whose certificate this is: the hash of its key, and its common name.
+/// Returns the node that a certificate names: the hash of its key, and its common name.
 fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
     let (_, cert) = X509Certificate::from_der(cert).map_err(|e| format!("not a certificate: {e}"))?;
     let name = cert.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok());
@@ -206,7 +206,7 @@ fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
     Ok((NodeId::of_public_key(cert.public_key().raw), name.to_owned()))
 }
 
-/// A certificate, its key, and whose they are.
+/// A certificate and its key, and the node that they name.
 struct Pair {
     cert: CertificateDer<'static>,
     key: KeyPair,

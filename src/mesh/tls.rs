@@ -1,7 +1,7 @@
-//! TLS of the links: version 1.3, both sides show a certificate, and only the cluster's CA is trusted.
+//! TLS of the mesh: version 1.3. Both sides show a certificate, and trust only the cluster's CA.
 //!
-//! Peers are told apart by key, not by host name: a node's address says nothing about who it is. So
-//! every certificate has the one SAN, and rustls' own verifiers do all the checking.
+//! A peer is known by its key, not by its host name: its address says nothing about which node it is. So
+//! all certificates have the same SAN, and rustls' own verifiers do all the checking.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::fault::MeshError;
 use super::identity::{Identity, SERVER_NAME};
 use crate::clock;
 
-/// Application protocol of the links (RFC 7301).
+/// The application protocol of links (RFC 7301).
 pub(crate) const ALPN: &[u8] = b"damson/1";
 
-/// That of connections for queries (see `query`). A node that is older than they are refuses them.
+/// The application protocol of connections for queries (see `query`). Nodes that are older than these refuse them.
 pub(crate) const ALPN_QUERY: &[u8] = b"damson-ask/1";
 
 fn ca(error: impl Display) -> MeshError {
@@ -67,7 +67,7 @@ fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, MeshError> {
     Ok(Arc::new(roots))
 }
 
-/// Returns ring, with AES-128-GCM first: as safe for this as AES-256 (RFC 8446's mandatory suite), and a third cheaper.
+/// Returns ring, with AES-128-GCM first. For this it is as safe as AES-256 (RFC 8446's mandatory suite), and a third cheaper.
 fn provider() -> Arc<CryptoProvider> {
     use ring::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
     Arc::new(CryptoProvider {
@@ -76,8 +76,8 @@ fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// Checks the node's own certificate: if it is another CA's, or out of date, better this node says so at its start than
-/// every peer later.
+/// Checks the node's own certificate. If it is another CA's, or out of date, this node says so at its start, instead of every
+/// peer later.
 pub(crate) fn check_own(identity: &Identity) -> Result<(), MeshError> {
     let verifier = WebPkiServerVerifier::builder_with_provider(roots(identity)?, provider()).build().map_err(ca)?;
     let name = ServerName::try_from(SERVER_NAME).map_err(ca)?;

@@ -132,7 +132,7 @@ async fn rubbish_ends_its_link_and_no_other() {
     check("long", "byte 0 of the frame: frame length: above the limit", false, b"\x04\xff\xff\xff\xff").await;
     check("short", "ping sent: the frame ends here", false, b"\x02\0\0\0\x01\0").await;
     check("head", "head of a body: byte 1 of the frame: head length", true, b"\x01\xff\xff").await;
-    check("cut", "a body's stream ends at byte 3", true, b"\x01\0\x09").await;
+    check("cut", "ended a body's stream at byte 3", true, b"\x01\0\x09").await;
     a.publish(1, &body(1_000));
     b.part().await;
 }
