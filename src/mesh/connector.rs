@@ -126,7 +126,7 @@ impl Connector {
         let Ok(Some(hello)) = say.await else { return Err(DialFault::Duplicate) };
         let (mut send, recv) = conn.open_bi().await?;
         write_hello(&mut send, hello).await?;
-        hear(no, conn, (peer, name), (send, recv), Some(addr)).await
+        receive_hello(no, conn, (peer, name), (send, recv), Some(addr)).await
     }
 
     /// Takes connections until the endpoint closes.
@@ -166,7 +166,7 @@ impl Connector {
             return Ok(None);
         }
         let control = conn.accept_bi().await?;
-        hear(no, conn, subject, control, None).await.map(Some)
+        receive_hello(no, conn, subject, control, None).await.map(Some)
     }
 
     async fn tell(&self, event: MeshEvent) {
@@ -176,7 +176,7 @@ impl Connector {
 }
 
 /// Waits for the peer's hello.
-async fn hear(
+async fn receive_hello(
     no: LinkNo,
     conn: Connection,
     (peer, name): (NodeId, String),

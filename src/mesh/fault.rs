@@ -95,7 +95,7 @@ impl LinkFault {
     }
 
     /// Tells whether the peer broke the protocol.
-    pub(crate) fn is_rubbish(&self) -> bool {
+    pub(crate) fn is_protocol_fault(&self) -> bool {
         self.code() == Some(code::PROTOCOL)
     }
 }

@@ -193,7 +193,7 @@ impl Links {
             }
         }
         let (name, addr) = (link.name(), link.remote());
-        if fault.is_rubbish() {
+        if fault.is_protocol_fault() {
             warn!(%peer, name, %addr, "link closed: the peer {fault}");
         } else {
             debug!(%peer, name, %addr, "link lost: {fault}");

@@ -108,7 +108,7 @@ impl HttpClient {
             }
             Trust::Anyone => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Credulous(provider)))
+                .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
                 .with_no_client_auth(),
         };
         let mut tcp = HttpConnector::new();
@@ -159,9 +159,9 @@ impl HttpClient {
 
 /// Trusts any certificate, if the server has its key.
 #[derive(Debug)]
-struct Credulous(Arc<CryptoProvider>);
+struct TrustAnyone(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Credulous {
+impl ServerCertVerifier for TrustAnyone {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

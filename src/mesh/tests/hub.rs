@@ -70,7 +70,7 @@ impl Node {
         }
     }
 
-    /// The part with this id, once it is here.
+    /// Returns the part with this id, once it is here.
     async fn part(&mut self, id: PartId) -> &(Bytes, Trace) {
         if !self.parts.contains_key(&id) {
             self.wait_for(|told| matches!(told, Told::Part(header, ..) if header.id == id)).await;

@@ -1,4 +1,4 @@
-//! Real QUIC on loopback. Every wait is for an event; what takes 20 s has hung.
+//! Links over real QUIC on loopback. Every wait is for an event; after 20 s it has hung.
 
 mod fake;
 mod hub;
@@ -62,7 +62,7 @@ async fn parts_go_both_ways() {
             assert!(hop.dwell < Duration::from_secs(5) && hop.transit_us < 5_000_000, "{hop:?}");
         }
     }
-    // A body is told off when the peer has acknowledged it.
+    // A body counts as sent when the peer has acknowledged it.
     while within(a.mesh.snapshot()).await.expect("alive").links[0].counters["bodies_sent"] != 4 {
         tokio::task::yield_now().await;
     }
@@ -109,7 +109,7 @@ async fn what_passes_a_node_without_accounts_has_none() {
 }
 
 impl Node {
-    /// Waits for the link to `other`, and says who this is.
+    /// Waits for the link to `other`. Returns this node's id.
     async fn up_with(&mut self, other: &Node) -> damson_core::model::NodeId {
         assert_eq!(self.up().await, other.mesh.node_id());
         self.mesh.node_id()
@@ -228,7 +228,7 @@ fn a_killed_node_is_missed_and_found_again() {
     };
     mine.block_on(async {
         assert_eq!(a.up().await, id);
-        // As SIGKILL does: no farewell, the socket gone.
+        // As with SIGKILL: no farewell, and the socket is gone.
         theirs.shutdown_background();
         let cause = a.hear(|input| if let Input::LinkDown { cause, .. } = input { Some(*cause) } else { None });
         assert_eq!(cause.await, DownCause::TimedOut);
@@ -261,6 +261,6 @@ async fn a_dial_to_nobody_fails() {
         failed.push(one.await);
     }
     failed.sort_by_key(|(to, _)| *to == addr);
-    // Itself, then nobody.
+    // It dials itself, and then nobody.
     assert_eq!(failed, [(a.mesh.local_addr(), DownCause::Refused), (addr, DownCause::TimedOut)]);
 }

@@ -16,7 +16,7 @@ use crate::mesh::control::{read_chunk, read_hello, write_hello};
 use crate::mesh::identity::{Ca, Identity, SERVER_NAME};
 use crate::mesh::{code, tls};
 
-/// A peer up to its hello. Reads nothing by itself.
+/// A peer that has said hello, and reads nothing by itself.
 struct Stranger {
     conn: Connection,
     control: (SendStream, RecvStream),
@@ -47,10 +47,10 @@ async fn a_node_of_another_ca_is_refused() {
     let other = Ca::generate().expect("another CA");
     let (mut a, mut b) = pair(&ca, Habits::default(), Habits::default()).await;
 
-    // It refuses us, and we it.
+    // Each refuses the other.
     let mut stranger = Node::start(issue(&other, "x"), loopback(), joining(&[&a]));
     stranger.hear(|input| matches!(input, Input::DialFailed { .. }).then_some(())).await;
-    // It takes anybody, but has no certificate of ours: the identity of one CA with the trust of another.
+    // A peer that trusts every node, but has no certificate of this CA: the identity of one CA with the trust of another.
     let posing = issue(&other, "y").trusting(&issue(&ca, "z"));
     let refused = connect(&posing, &a, TransportConfig::default()).await;
     assert!(matches!(refused.map(|_| ()), Err(ConnectionError::ConnectionClosed(_))), "closed by the handshake");
@@ -70,7 +70,7 @@ async fn garbage_datagrams_disturb_nothing() {
     let socket = tokio::net::UdpSocket::bind(loopback()).await.expect("a port");
     for i in 0..500u32 {
         let mut garbage = i.to_be_bytes().repeat(1 + i as usize % 300);
-        // Long headers and short ones, of version 1 and of none.
+        // Long and short headers, of version 1 and of none.
         garbage[0] = u8::try_from(i % 256).expect("below 256");
         socket.send_to(&garbage, a.mesh.local_addr()).await.expect("sent");
         if i % 50 == 0 {
@@ -94,7 +94,7 @@ async fn a_peer_that_reads_nothing_delays_nobody() {
     let body = body(1 << 20);
     for msn in 0..64 {
         a.publish(msn, &body);
-        // The good peer has every part before the next is made.
+        // The other peer has every part before the next one is made.
         assert!(b.part().await.body == body, "part {msn}");
     }
     let stopped = a.hear(|input| if let Input::BodyStopped { to, .. } = input { Some(*to) } else { None });
@@ -159,7 +159,7 @@ async fn one_exchange_tells_both_ends_the_time() {
     let mut bytes = BytesMut::new();
     Frame::Ping { sent: begun }.encode(&mut bytes);
     stranger.control.0.write_all(&bytes).await.expect("sent");
-    // It pings with its pong; it has not done so by itself.
+    // The node sends its ping with its pong, and none by itself before.
     let mut decoder = FrameDecoder::default();
     let mut next = async || loop {
         if let Some(frame) = decoder.next_frame().expect("well formed") {
@@ -170,7 +170,7 @@ async fn one_exchange_tells_both_ends_the_time() {
     let Frame::Pong { echo, sent, .. } = next().await else { panic!("a pong first") };
     assert_eq!(echo, begun);
     assert_eq!(next().await, Frame::Ping { sent });
-    // Our answer, an hour off, and another ping, with which the core is told.
+    // Our pong is an hour off. With our next ping, the core gets an estimate.
     let ours = sent + Duration::from_secs(3_600);
     let mut bytes = BytesMut::new();
     Frame::Pong { echo: sent, received: ours, sent: ours }.encode(&mut bytes);

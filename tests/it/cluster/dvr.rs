@@ -1,4 +1,4 @@
-//! Seeking back: at an edge, and at the same edge after it was killed; and at edges that keep nothing, from those that do.
+//! The DVR: of an edge that is killed and starts again, and of edges that have no archive themselves.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ fn an_edge_is_killed_and_its_viewers_seek_back() {
         };
         let mut edge = start();
         let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
-        // A live playlist has 15 or 16.
+        // A live playlist has 15 or 16 segments.
         let list = edge.plays("cam", 25);
         let folder_of = |track: &str| format!("/cam/{track}");
         let mut bodies = BTreeMap::new();
@@ -69,7 +69,7 @@ fn an_edge_is_killed_and_its_viewers_seek_back() {
             both += 1;
         }
         assert!(both > 0);
-        // What left the playlist stays for those who had it (rfc8216bis 6.2.2), with all that HTTP has.
+        // A segment that has left the playlist can still be fetched (rfc8216bis 6.2.2), with all that HTTP offers.
         let (head, whole) = ask(&edge, "GET", &oldest, "");
         assert_eq!((etag(&head), &whole), (tag.as_str(), &body));
         let (head, part) = ask(&edge, "GET", &oldest, "Range: bytes=100-199\r\n");
@@ -78,7 +78,7 @@ fn an_edge_is_killed_and_its_viewers_seek_back() {
         assert!(head.contains(&format!("content-length: {}", body.len())) && none.is_empty(), "{head}");
         let (head, _) = ask(&edge, "GET", &oldest, &format!("If-None-Match: {tag}\r\n"));
         assert!(head.starts_with("http/1.1 304"), "{head}");
-        // It stays 60 s long.
+        // The DVR stays 60 s long.
         let later = until("a full DVR that moves on", PATIENCE, || {
             let list = edge.plays("cam", 25);
             (list.first > again.first + 3).then_some(list)
@@ -156,7 +156,7 @@ fn edges_show_what_others_keep() {
         let mut edge = join(&cluster, "edge", &disk, &[]);
         let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
         let first = disk.plays("cam", 30).first;
-        // Each of them, and whoever comes late, lists from the first segment on.
+        // Each of them lists from the first segment on, and so does a node that joins late.
         let late = join(&cluster, "late", &ingest, &[]);
         let all = [&ingest, &disk, &memory, &edge, &late];
         for node in all {
@@ -178,7 +178,7 @@ fn edges_show_what_others_keep() {
         assert!(depth(&late) >= 58);
         assert_eq!(status(&late, &format!("/cam/video/{}.m4s", first - 1)), 404);
 
-        // An edge that dies, and one whose memory was all it had: they show it all again, of what others hold.
+        // An edge dies, and so does a node with an archive in memory alone: both show everything again, from the other archives.
         edge.process.kill();
         memory.process.kill();
         let edge = join(&cluster, "edge", &disk, &[]);

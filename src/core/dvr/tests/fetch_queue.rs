@@ -1,4 +1,4 @@
-//! Who is asked, who waits, and for how long; in virtual time.
+//! Holders that answer, fail or are silent, and requests that wait, in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Rig {
         self.handle(Input::Answered(attempt, answer));
     }
 
-    /// To the next deadline.
+    /// Goes on to the next deadline.
     fn wait(&mut self) -> Duration {
         let at = self.fetches.poll_timeout().expect("a deadline");
         let waited = at.since(self.now);
@@ -93,7 +93,7 @@ fn what_many_want_is_fetched_once() {
     rig.answer(Ok(segment()));
     assert!(rig.outcomes.len() == 100 && rig.outcomes.values().all(|outcome| *outcome == "here"));
     assert_eq!(rig.fetches.poll_timeout(), None, "nothing is left");
-    // An answer of one that was given up long ago.
+    // An answer to a query that was stopped long ago.
     rig.answer(Err(QueryError::NotHere));
     assert_eq!(rig.asked.len(), 1);
 }
@@ -161,7 +161,7 @@ fn that_nobody_has_it_is_remembered_for_a_while() {
     rig.now += Duration::from_secs(5);
     rig.want(3, 7, 1);
     assert_eq!(rig.asked.len(), 2);
-    // Who is busy, or can't be reached, may have it.
+    // A holder that is busy, or can't be reached, may have the segment.
     for (waiter, msn, answer) in [(4, 8, Err(QueryError::Busy)), (5, 9, Err(QueryError::Unreachable(String::new())))] {
         rig.want(waiter, msn, 1);
         rig.answer(answer);
@@ -182,7 +182,7 @@ fn all_is_bounded() {
     (0..11_000).for_each(|n| rig.want(10_000 + n, 7, 1));
     let full = rig.outcomes.values().filter(|outcome| **outcome == "full").count();
     assert_eq!(full, 1_000 - 16 - 256 + 11_000 - (10_000 - 16 - 256));
-    // Each has its turn.
+    // Each segment is fetched in its turn.
     for n in 0.. {
         let Some((attempt, ..)) = rig.asked.get(n).copied() else { break };
         rig.handle(Input::Answered(attempt, Ok(segment())));
