@@ -52,7 +52,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// The file exists. Neither a CA nor a key is ever overwritten.
-    #[error("{}: exists already; choose another folder, or remove it first", .0.display())]
+    #[error("{}: exists already, and is never overwritten; choose another folder", .0.display())]
     Exists(PathBuf),
     /// A file isn't PEM, or its certificate or key can't be used.
     #[error("{}: {why}", path.display())]

@@ -14,6 +14,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The interval at which the files are read. Certificates are renewed days before they expire.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -200,8 +201,17 @@ impl Files {
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(fault(&self.key, "private key"))?;
         let pair = |source| TlsError::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
-        CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(pair)
+        let expires = chain.first().and_then(expiry);
+        let certified = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(pair)?;
+        tracing::info!(file = %self.cert.display(), expires, "TLS: read the certificate");
+        Ok(certified)
     }
+}
+
+/// Returns the time at which a certificate expires.
+fn expiry(cert: &CertificateDer<'_>) -> Option<String> {
+    let (_, cert) = X509Certificate::from_der(cert).ok()?;
+    Some(cert.validity().not_after.to_string())
 }
 
 fn hash(files: &[Vec<u8>; 2]) -> blake3::Hash {

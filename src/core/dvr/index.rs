@@ -308,10 +308,9 @@ impl ArchiveIndex {
     pub fn lacks(&self, listed_from: Msn) -> bool {
         let wanted = listed_from.max(self.cut_to);
         let Some(first) = self.oldest() else { return self.live_from.is_none_or(|live| wanted < live) };
-        let torn = |track: &TrackIndex| {
-            let old = track.entries().take_while(|entry| self.live_from.is_none_or(|live| entry.msn < live));
-            old.into_iter().any(|entry| entry.lost && entry.msn >= wanted)
-        };
+        let is_old = |entry: &&SegmentEntry| self.live_from.is_none_or(|live| entry.msn < live);
+        let is_torn = |entry: &SegmentEntry| entry.lost && entry.msn >= wanted;
+        let torn = |track: &TrackIndex| track.entries().take_while(is_old).any(is_torn);
         wanted < first || self.tracks.iter().any(torn)
     }
 
