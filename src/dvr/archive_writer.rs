@@ -102,7 +102,7 @@ impl ArchiveWriter {
     /// starts the thread that writes.
     ///
     /// # Errors
-    /// The folder can't be made or read, or another node has it.
+    /// The folder can't be made or read, or another node uses it.
     pub fn start(settings: Settings, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let disk = settings.disk.as_ref().map(|(dir, _)| Disk::open(dir)).transpose()?;
         Self::start_on(disk, settings, metrics)
@@ -322,7 +322,8 @@ impl ArchiveWriter {
         let now = clock::now();
         if state.warned.is_none_or(|at| now.since(at) >= WARN_INTERVAL) {
             (state.warned, state.is_warning) = (Some(now), true);
-            tracing::warn!(stream = %save.key.stream, msn = save.key.msn, %error, "DVR: can't write a segment; free disk space, or lower --dvr-disk");
+            let SegmentKey { stream, msn, .. } = &save.key;
+            tracing::warn!(%stream, msn, %error, "DVR: can't write a segment; free disk space, or lower --dvr-disk");
         }
         let is_full = matches!(
             error.kind(),

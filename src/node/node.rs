@@ -49,10 +49,11 @@ impl Node {
     pub fn start(mut config: NodeConfig) -> Result<Self, NodeError> {
         let (me, listening) = (config.edge.node, Listening::of(&config));
         let metrics = Arc::new(Metrics::default());
-        let archive_writer = config.dvr.take().map(|settings| {
+        let writer = config.dvr.take().map(|settings| {
             let dir = settings.disk.as_ref().map(|(dir, _)| dir.clone()).unwrap_or_default();
             ArchiveWriter::start(settings, Arc::clone(&metrics)).map_err(|source| NodeError::Dvr { dir, source })
         });
+        let writer = writer.transpose()?;
         let exporter = config.otlp.take().map(|url| {
             let client = HttpClient::new(Trust::System)?;
             Ok::<_, NodeError>(otlp::start(client, url, (me, config.edge.name.clone()), Arc::clone(&metrics)))
@@ -61,7 +62,6 @@ impl Node {
 
         let (mesh, driver) = Mesh::open(config.mesh)?;
         let fetcher = Fetcher::new(Box::new(mesh.clone()), Arc::clone(&metrics));
-        let writer = archive_writer.transpose()?;
         let store = Store::with(Arc::clone(&metrics), writer, Some(Arc::clone(&fetcher)), exporter);
         let counters = metrics.ingest.clone();
         let keys = Keys::new(std::mem::take(&mut config.inputs.keys), counters.clone());
