@@ -88,7 +88,9 @@ impl Nodes {
                 Shape::Swarm => Config::gossip(nodes.first().map(Mesh::local_addr).into_iter().collect()),
             };
             let config = MeshConfig { identity, bind: LOOPBACK, advertise: None, hub, seed: node as u64, traced };
-            nodes.push(Mesh::start(config, Arc::new(Watch { node, arrivals: tx.clone() }))?);
+            let (mesh, driver) = Mesh::open(config)?;
+            driver.start(Arc::new(Watch { node, arrivals: tx.clone() }));
+            nodes.push(mesh);
         }
         let record = record(nodes.first().map(Mesh::node_id).ok_or("no node is no line")?)?;
         let mut nodes = Nodes { nodes, arrivals, record, published: 0 };

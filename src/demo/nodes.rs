@@ -6,18 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use damson_core::manifest::HttpError;
 use damson_core::model::StreamName;
-use damson_core::packager;
+use damson_core::swarm;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Dash, Topology};
-use crate::edge::{Control, EdgeAddress, Limits};
-use crate::ingest::Takeover;
+use crate::edge::{Control, EdgeAddress};
 use crate::ingest::file_loop::FileLoop;
 use crate::mesh::Identity;
 use crate::net::Tls;
-use crate::node::{Inputs, Node, NodeConfig, NodeError, listen};
+use crate::node::{Node, NodeConfig, NodeError, listen};
 
 /// The most orders that wait: more than a user clicks while a node starts.
 const ORDERS_MAX: usize = 16;
@@ -127,30 +125,15 @@ impl DemoNodes {
     }
 
     fn start(&self, plan: &NodePlan, sockets: Sockets) -> Result<Node, NodeError> {
-        let node = Node::start(NodeConfig {
-            identity: plan.identity.clone(),
-            name: plan.name.clone(),
-            mesh: plan.mesh,
-            advertise: None,
-            join: plan.join.clone(),
-            topology: Topology::Static,
-            upload: None,
-            rtmp: sockets.rtmp,
-            inputs: Inputs::default(),
-            http: Some(sockets.http),
-            https: sockets.https.zip(plan.tls.clone()),
-            limits: Limits::default(),
-            media: packager::Settings::default(),
-            takeover: Takeover::default(),
-            bit_rate_max: crate::ingest::Settings::BIT_RATE_MAX,
-            pushes_max: crate::ingest::Settings::PUSHES_MAX,
-            dash: Dash::default(),
-            dvr: None,
-            otlp: None,
-            traced: true,
-            edges: self.edges.clone(),
-            control: Some(Arc::clone(&self.switch) as Arc<dyn Control>),
-        })?;
+        let mut config = NodeConfig::new(plan.identity.clone(), plan.name.clone());
+        config.mesh.bind = plan.mesh;
+        config.mesh.hub = swarm::Config::fixed(plan.join.clone());
+        config.edge.edges.clone_from(&self.edges);
+        config.edge.control = Some(Arc::clone(&self.switch) as Arc<dyn Control>);
+        config.rtmp = sockets.rtmp;
+        config.http = Some(sockets.http);
+        config.https = sockets.https.zip(plan.tls.clone());
+        let node = Node::start(config)?;
         if plan.rtmp.is_some() {
             node.play(StreamName::parse("demo").expect("a valid name"), self.film.clone());
         }

@@ -1,9 +1,8 @@
-//! What all archives of a node share: the queue to the disk, the budget of bytes, and what a former run has left.
+//! The archives of a node as a whole: the queue to the disk, the budget of bytes, and the files of a former run.
 //!
-//! Nothing here waits for the disk but the writer's own thread. While that can't write, segments queue in memory; what
-//! doesn't fit there any more is lost, and its stream's archive is cut ([`ArchiveIndex::cut`]). A full disk is a smaller
-//! budget: it shrinks until a segment fits again, and grows back while all goes well. Live viewers are served from
-//! their windows all the while.
+//! Only the writer's own thread waits for the disk. While the disk refuses, segments queue in memory. A segment for which the
+//! queue has no room is lost, and its stream's archive is cut ([`ArchiveIndex::cut`]). A full disk lowers the budget until a
+//! segment fits again; the budget grows back while writing succeeds. Live players are served from the windows all the while.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -12,32 +11,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use damson_core::dvr::{ArchiveIndex, SegmentEntry, SegmentKey, Stock};
+use damson_core::dvr::{ArchiveIndex, SegmentKey, Stock};
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::{LifeId, Msn, Period, Record, StreamName, TrackId};
 use damson_core::window::Segment;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Semaphore;
 
-use super::disk::{Disk, FoundArchive};
+use super::disk::{Chore, Disk, FoundArchive};
 use super::settings::Settings;
 use crate::clock;
 use crate::observe::Metrics;
 
-/// Bytes of segments that wait to be written: 10 streams of 3 Mb/s for 17 s, 1 for 3 minutes.
+/// The most bytes of segments that wait to be written: 10 streams of 3 Mb/s for 17 s, or 1 for 3 minutes.
 const QUEUE_BYTES_MAX: u64 = if cfg!(test) { 1 << 20 } else { 64 << 20 };
-/// Files that wait to be removed. More are left, and found again when the node starts.
+/// The most small files and removals that wait. What exceeds it stays on disk, and is found when the node starts again.
 const CHORES_MAX: usize = 100_000;
-/// How long a disk that refuses is left alone.
+/// The time after which a disk that refused is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// A disk that fails is a warning no more often.
+/// The least time between two warnings that the disk fails.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
-/// After so many segments a disk that was full has room again: a full one takes 16 in the place of those let go of.
+/// After this many segments in a row, a disk that was full has room again: a full one takes 16 in the place of those removed.
 const SMOOTHLY: u32 = 64;
-/// Most segments that are read at a time.
+/// The most segments that are read at once.
 const READS_MAX: usize = 8;
 
-/// Keeps the archives of a node.
+/// Writes and bounds the archives of a node.
 #[derive(Debug)]
 pub struct ArchiveWriter {
     settings: Settings,
@@ -45,7 +44,7 @@ pub struct ArchiveWriter {
     state: Mutex<WriterState>,
     work: Condvar,
     reads: Semaphore,
-    /// There is a [`Task`].
+    /// Tells that there may be a [`Task`].
     has_tasks: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -55,52 +54,41 @@ struct WriterState {
     saves: VecDeque<Save>,
     /// Bytes of `saves`.
     queued: u64,
-    saved: u64,
     chores: VecDeque<Chore>,
     lost: VecDeque<SegmentKey>,
     stocks: BTreeMap<StreamName, Stock>,
-    /// Archives whose streams haven't shown up yet.
+    /// The archives of a former run whose streams aren't published yet.
     found: BTreeMap<StreamName, FoundArchive>,
-    /// Bytes of all archives, as far as the disk has room for them.
+    /// The most bytes of all archives, lowered while the disk is full.
     budget: u64,
-    /// Segments written since the disk was full.
+    /// The segments written since the disk was full.
     smoothly: u32,
     warned: Option<Time>,
-    /// A warning was given, and nobody has told yet that all is well again.
+    /// The last warning hasn't been followed by a success.
     is_warning: bool,
     closing: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Save {
-    number: u64,
     key: SegmentKey,
     segment: Arc<Segment>,
     period: Option<Period>,
-    bytes: u64,
 }
 
-#[derive(Debug)]
-enum Chore {
-    Remove(SegmentKey),
-    RemoveLife(StreamName, LifeId),
-    Init(StreamName, LifeId, TrackId, u16, Bytes),
-    Cut(StreamName, LifeId, Msn),
-}
-
-/// What a stream's archive has to do for the sake of all.
+/// A change that a stream's archive has to make, because of a loss or of the common budget.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// This segment is lost.
+    /// Cut the archive: this segment is lost.
     Cut(SegmentKey),
-    /// List one row less.
+    /// Delist the oldest row.
     Delist(StreamName),
-    /// Let go of the oldest row.
+    /// Remove the oldest row.
     Drop(StreamName),
 }
 
 impl Task {
-    /// Returns the stream whose archive has to do it.
+    /// Returns the stream of the archive.
     pub(crate) fn stream(&self) -> &StreamName {
         match self {
             Task::Cut(key) => &key.stream,
@@ -110,13 +98,19 @@ impl Task {
 }
 
 impl ArchiveWriter {
-    /// Reads what a former run has left in `disk`, which takes a while (7,400 segments: 64 ms, run), and starts to keep.
+    /// Opens the folder of the settings, if they name one, reads the archives of a former run (7,400 segments take 64 ms), and
+    /// starts the thread that writes.
     ///
     /// # Errors
-    /// The folder can't be read.
-    pub fn start(settings: Settings, disk: Option<Disk>, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
+    /// The folder can't be made or read, or another node uses it.
+    pub fn start(settings: Settings, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
+        let disk = settings.disk.as_ref().map(|(dir, _)| Disk::open(dir)).transpose()?;
+        Self::start_on(disk, settings, metrics)
+    }
+
+    pub(crate) fn start_on(disk: Option<Disk>, settings: Settings, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let found = disk.as_ref().map(Disk::recover).transpose()?.unwrap_or_default();
-        let stocks = found.iter().map(|(name, found)| (name.clone(), stock_of(found))).collect();
+        let stocks = found.iter().map(|(name, found)| (name.clone(), found.stock())).collect();
         let state = WriterState { budget: settings.bytes_max(), found, stocks, ..WriterState::default() };
         let writer = Arc::new(ArchiveWriter {
             settings,
@@ -134,46 +128,47 @@ impl ArchiveWriter {
         Ok(writer)
     }
 
-    /// Returns its settings.
+    /// Returns the settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Writes what is queued, and ends.
+    /// Writes the queue, and ends.
     pub fn close(&self) {
         self.state.lock().closing = true;
         self.work.notify_all();
     }
 
-    /// Opens the archive of a life that is new here: what a former run has left of it, or an empty one. Another life's is
+    /// Opens the archive of a life: that of a former run if it is the same life, otherwise an empty one. Another life's files are
     /// removed.
     pub(crate) fn open(&self, record: &Record) -> ArchiveIndex {
         let mut archive = ArchiveIndex::new(record, self.settings.depth);
         let found = self.state.lock().found.remove(&record.stream);
-        let Some(found) = found else { return archive };
-        if found.life != record.life {
-            self.remove_life(&record.stream, found.life);
+        let Some(FoundArchive { life, mut listing }) = found else { return archive };
+        if life != record.life {
+            self.remove_life(&record.stream, life);
             return archive;
         }
-        let count = found.entries.len();
-        restore(&mut archive, found);
-        tracing::info!(stream = %record.stream, segments = count, "DVR: goes on with what is on disk");
+        let (listed_from, segments) = (listing.listed_from, listing.entries.len());
+        // The segments come in as if they were new, so that rows are delisted again, for as long as before.
+        listing.entries.sort_by_key(|(track, entry)| (entry.msn, *track));
+        archive.refill(listing);
+        archive.resume(listed_from);
+        tracing::info!(stream = %record.stream, segments, "DVR: continues the archive on disk");
         archive
     }
 
-    /// Queues a segment for the disk.
+    /// Queues a segment to be written.
     pub(crate) fn save(&self, key: SegmentKey, segment: Arc<Segment>, period: Option<Period>) {
         if self.disk.is_none() {
             return;
         }
         let mut state = self.state.lock();
-        let (number, bytes) = (state.saved, segment.length());
-        state.saved += 1;
-        state.queued += bytes;
-        state.saves.push_back(Save { number, key, segment, period, bytes });
+        state.queued += segment.length();
+        state.saves.push_back(Save { key, segment, period });
         while state.queued > QUEUE_BYTES_MAX {
             let Some(save) = state.saves.pop_front() else { break };
-            state.queued -= save.bytes;
+            state.queued -= save.segment.length();
             state.lost.push_back(save.key);
             self.metrics.dvr.lost.inc();
             self.has_tasks.store(true, Ordering::Release);
@@ -183,29 +178,24 @@ impl ArchiveWriter {
     }
 
     pub(crate) fn save_init(&self, stream: &StreamName, life: LifeId, init: (TrackId, u16, Bytes)) {
-        self.chore(Chore::Init(stream.clone(), life, init.0, init.1, init.2));
+        self.chore(Chore::init(stream, life, init));
     }
 
     pub(crate) fn save_cut(&self, stream: &StreamName, life: LifeId, msn: Msn) {
-        self.chore(Chore::Cut(stream.clone(), life, msn));
+        self.chore(Chore::cut(stream, life, msn));
     }
 
     pub(crate) fn remove(&self, key: SegmentKey) {
-        self.chore(Chore::Remove(key));
+        self.chore(Chore::remove(&key));
     }
 
     pub(crate) fn remove_life(&self, stream: &StreamName, life: LifeId) {
-        self.chore(Chore::RemoveLife(stream.clone(), life));
+        self.chore(Chore::remove_life(stream, life));
         let mut state = self.state.lock();
         state.stocks.remove(stream);
-        // What waits to be written would make the folder anew.
-        let mut left = 0;
-        state.saves.retain(|save| {
-            let stays = (&save.key.stream, save.key.life) != (stream, life);
-            left += if stays { save.bytes } else { 0 };
-            stays
-        });
-        state.queued = left;
+        // A segment that is written later would make the folder again.
+        state.saves.retain(|save| (&save.key.stream, save.key.life) != (stream, life));
+        state.queued = state.saves.iter().map(|save| save.segment.length()).sum();
     }
 
     fn chore(&self, chore: Chore) {
@@ -220,7 +210,7 @@ impl ArchiveWriter {
         self.work.notify_one();
     }
 
-    /// Takes in what a stream's archive has now.
+    /// Takes the new sizes of a stream's archive.
     pub(crate) fn stock(&self, stream: &StreamName, stock: Stock) {
         let mut state = self.state.lock();
         state.stocks.insert(stream.clone(), stock);
@@ -230,7 +220,7 @@ impl ArchiveWriter {
         }
     }
 
-    /// Returns the next thing to do. Once it is done, [`stock`](Self::stock) has to be told.
+    /// Returns the next change that an archive has to make. The caller then reports its sizes by [`stock`](Self::stock).
     pub(crate) fn task(&self) -> Option<Task> {
         if !self.has_tasks.load(Ordering::Acquire) {
             return None;
@@ -239,10 +229,10 @@ impl ArchiveWriter {
         if let Some(key) = state.lost.pop_front() {
             return Some(Task::Cut(key));
         }
-        // Streams that never came back: nobody was shown them by this run.
+        // A stream that hasn't come back: this run has listed none of its segments.
         let old = UnixTime::from_micros(0) + clock::wall().since(UnixTime::default() + self.settings.depth * 2);
         let gone = |(_, found): &(&StreamName, &FoundArchive)| {
-            found.entries.iter().map(|(_, e)| e.program_date_time).max().is_none_or(|newest| newest < old)
+            found.listing.entries.iter().map(|(_, e)| e.program_date_time).max().is_none_or(|newest| newest < old)
         };
         let gone = state.found.iter().find(gone).map(|(name, _)| name.clone());
         let victim = gone.clone().map(Task::Drop).or_else(|| state.victim());
@@ -251,29 +241,29 @@ impl ArchiveWriter {
             return None;
         };
         let Some(found) = state.found.remove(name) else { return victim };
-        // Of what is unclaimed, all goes at once.
+        // An archive without its stream goes as a whole.
         let name = name.clone();
         drop(state);
         self.remove_life(&name, found.life);
         self.task()
     }
 
-    /// Reads a segment that isn't in memory any more, or isn't counted there.
+    /// Reads a segment that isn't in memory.
     ///
     /// # Errors
-    /// It can't be read, or is damaged.
+    /// The segment can't be read, or is damaged.
     pub(crate) async fn load(self: &Arc<Self>, key: SegmentKey) -> io::Result<Arc<Segment>> {
         if let Some(save) = self.state.lock().saves.iter().find(|save| save.key == key) {
             return Ok(Arc::clone(&save.segment));
         }
-        // Never closed.
+        // The semaphore is never closed.
         let _permit = self.reads.acquire().await.map_err(io::Error::other)?;
         let writer = Arc::clone(self);
         let read = move || match &writer.disk {
             Some(disk) => disk.load(&key).map(Arc::new).inspect_err(|error| {
                 writer.metrics.dvr.failures.inc();
-                // Counted; and said no louder, since anybody may ask again and again.
-                tracing::debug!(stream = %key.stream, msn = key.msn, %error, "DVR: a segment can't be read");
+                // At debug, since a client may ask for it again and again; it is counted, too.
+                tracing::debug!(stream = %key.stream, msn = key.msn, %error, "DVR: can't read a segment");
             }),
             None => Err(io::ErrorKind::NotFound.into()),
         };
@@ -299,7 +289,7 @@ impl ArchiveWriter {
                     Err(_) if state.closing => return,
                     Err(error) => {
                         self.failed(&mut state, &save, &error);
-                        // Until room is made, or for a while.
+                        // It waits for room, or for a while.
                         self.work.wait_for(&mut state, RETRY);
                     }
                 }
@@ -312,17 +302,17 @@ impl ArchiveWriter {
     }
 
     fn saved(&self, state: &mut WriterState, save: &Save) {
-        // It may have been given up, or its life, while it was written.
-        if state.saves.front().is_some_and(|front| front.number == save.number) {
+        // The segment, or its life, may have been removed while it was written.
+        if state.saves.front().is_some_and(|front| Arc::ptr_eq(&front.segment, &save.segment)) {
             state.saves.pop_front();
-            state.queued -= save.bytes;
+            state.queued -= save.segment.length();
         }
         if std::mem::take(&mut state.is_warning) {
-            tracing::info!("DVR: the disk takes segments again");
+            tracing::info!("DVR: the disk accepts segments again");
         }
-        // By a fraction of what comes while the disk is about full; by more than what comes once it isn't any more.
+        // While the disk is nearly full, the budget grows by less than is written; once the disk has room again, by more.
         state.smoothly = state.smoothly.saturating_add(1);
-        let more = if state.smoothly > SMOOTHLY { save.bytes * 2 } else { save.bytes / 4 };
+        let more = if state.smoothly > SMOOTHLY { save.segment.length() * 2 } else { save.segment.length() / 4 };
         state.budget = (state.budget + more).min(self.settings.bytes_max());
     }
 
@@ -332,32 +322,28 @@ impl ArchiveWriter {
         let now = clock::now();
         if state.warned.is_none_or(|at| now.since(at) >= WARN_INTERVAL) {
             (state.warned, state.is_warning) = (Some(now), true);
-            tracing::warn!(stream = %save.key.stream, msn = save.key.msn, %error, "DVR: the disk doesn't take a segment");
+            let SegmentKey { stream, msn, .. } = &save.key;
+            tracing::warn!(%stream, msn, %error, "DVR: can't write a segment; free disk space, or lower --dvr-disk");
         }
         let is_full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero
         );
-        // No more before what is to go already is gone.
+        // The budget shrinks once, and then waits until that room is made.
         if is_full && state.kept() <= state.budget && state.chores.is_empty() {
-            state.budget = state.budget.min(state.kept()).saturating_sub(save.bytes * 4);
+            state.budget = state.budget.min(state.kept()).saturating_sub(save.segment.length() * 4);
             self.has_tasks.store(true, Ordering::Release);
         }
     }
 
     fn do_chore(&self, disk: &Disk, chore: Chore) {
-        let done = match &chore {
-            Chore::Remove(key) => disk.remove(key),
-            Chore::RemoveLife(stream, life) => disk.remove_life(stream, *life),
-            Chore::Init(stream, life, track, number, bytes) => disk.save_init(stream, *life, *track, *number, bytes),
-            Chore::Cut(stream, life, msn) => disk.save_cut(stream, *life, *msn),
-        };
-        match done {
-            // Never written, then.
+        match disk.run(&chore) {
+            // The file was never written.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 self.metrics.dvr.failures.inc();
-                tracing::debug!(?chore, %error, "DVR: a file can't be written or removed");
+                let (Chore::Write(path, _) | Chore::Remove(path)) = &chore;
+                tracing::debug!(path = %path.display(), %error, "DVR: can't write or remove a file");
             }
             Ok(()) => {}
         }
@@ -376,7 +362,7 @@ impl WriterState {
         self.stocks.values().map(|stock| stock.kept).sum()
     }
 
-    /// Returns whose turn it is, if all together have too much.
+    /// Returns the archive that has to shrink, if all together exceed the budget.
     fn victim(&self) -> Option<Task> {
         let oldest = |of: fn(&Stock) -> Option<UnixTime>| {
             let dated = self.stocks.iter().filter_map(|(name, stock)| Some((of(stock)?, name)));
@@ -390,24 +376,4 @@ impl WriterState {
         }
         None
     }
-}
-
-/// Puts an archive together again, as if its segments came anew: so that what was delisted is delisted, and for as long.
-pub(crate) fn restore(archive: &mut ArchiveIndex, mut found: FoundArchive) {
-    for ((track, number), bytes) in std::mem::take(&mut found.inits) {
-        archive.init_in(track, number, bytes);
-    }
-    for period in found.periods.into_values() {
-        archive.period_in(period);
-    }
-    found.entries.sort_by_key(|(track, entry)| (entry.msn, *track));
-    for (track, entry) in found.entries {
-        archive.entry_in(track, entry);
-    }
-    archive.resume(found.listed_from);
-}
-
-fn stock_of(found: &FoundArchive) -> Stock {
-    let oldest_kept = found.entries.iter().map(|(_, e): &(TrackId, SegmentEntry)| e.program_date_time).min();
-    Stock { kept: found.bytes(), oldest_kept, ..Stock::default() }
 }

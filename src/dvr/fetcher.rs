@@ -1,33 +1,36 @@
-//! Asks other nodes for what they keep: the driver of [`FetchQueue`].
+//! Fetches segments from other nodes: the driver of [`FetchQueue`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use damson_core::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
+use damson_core::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output};
 use damson_core::dvr::query::{LISTING_LEN_MAX, Query, SEGMENT_LEN_MAX};
 use damson_core::dvr::{Listing, SegmentKey, segment_file};
 use damson_core::link::query::QueryError;
 use damson_core::model::{LifeId, Msn, Peer, StreamName};
+use damson_core::window::Segment;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::clock;
 use crate::observe::Metrics;
 
-/// An answer to come.
+/// The future of an answer.
 pub type QueryFuture<'a> = Pin<Box<dyn Future<Output = Result<Bytes, QueryError>> + Send + 'a>>;
 
-/// The way to other nodes.
-pub trait QueryNode: Send + Sync {
-    /// Asks a node; its answer has `max` bytes at most, and `progress` is told of each piece of it.
+/// Sends queries to other nodes.
+pub trait QueryNode: fmt::Debug + Send + Sync {
+    /// Asks a node. The answer has at most `max` bytes; `progress` is called for each piece of it.
     fn query(&self, whom: Peer, query: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> QueryFuture<'_>;
 }
 
-/// FetchQueue segments from other nodes.
+/// Fetches segments from other nodes.
+#[derive(Debug)]
 pub struct Fetcher {
     nodes: Box<dyn QueryNode>,
     fetches: Mutex<FetchQueue<oneshot::Sender<Outcome>>>,
@@ -36,40 +39,30 @@ pub struct Fetcher {
     metrics: Arc<Metrics>,
 }
 
-impl fmt::Debug for Fetcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fetcher")
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Fetcher {
-    /// Returns a fetcher that asks by `nodes`. It has to be [driven](Fetcher::drive).
+    /// Returns a fetcher that asks through `nodes`. The caller has to run [`drive`](Fetcher::drive).
     pub fn new(nodes: Box<dyn QueryNode>, metrics: Arc<Metrics>) -> Arc<Self> {
         let (fetches, asking) = (Mutex::default(), Mutex::default());
         Arc::new(Fetcher { nodes, fetches, asking, sooner: Notify::new(), metrics })
     }
 
-    /// Watches the time, for ever.
+    /// Handles the queue's timeouts, for ever.
     pub async fn drive(self: Arc<Self>) {
         let mut alarm = clock::Alarm::default();
         loop {
-            let next = lock(&self.fetches).poll_timeout();
+            let next = self.fetches.lock().poll_timeout();
             tokio::select! { () = alarm.until(next) => self.handle(Input::Timeout), () = self.sooner.notified() => {} }
         }
     }
 
-    /// FetchQueue a segment that these nodes may have.
-    pub(crate) async fn fetch(self: &Arc<Self>, key: SegmentKey, keepers: Vec<Peer>) -> Outcome {
+    /// Fetches a segment that these nodes may hold.
+    pub(crate) async fn fetch(self: &Arc<Self>, key: SegmentKey, holders: Vec<Peer>) -> Outcome {
         let (waiter, outcome) = oneshot::channel();
-        self.handle(Input::Want { key, keepers, waiter });
+        self.handle(Input::Want { key, holders, waiter });
         outcome.await.unwrap_or(Outcome::Unreachable)
     }
 
-    /// Asks a node what it lists of a life.
+    /// Asks a node for its listing of a life.
     pub(crate) async fn listing(&self, whom: Peer, stream: StreamName, life: LifeId) -> Result<Listing, QueryError> {
         let question = Query::Listing { stream, life, from: 0, before: Msn::MAX };
         let answer = self.nodes.query(whom, question.encode(), LISTING_LEN_MAX, Box::new(|| {})).await?;
@@ -77,19 +70,16 @@ impl Fetcher {
     }
 
     fn handle(self: &Arc<Self>, input: Input<oneshot::Sender<Outcome>>) {
-        let mut outputs = Vec::new();
-        {
-            let mut fetches = lock(&self.fetches);
+        let outputs: Vec<_> = {
+            let mut fetches = self.fetches.lock();
             fetches.handle(clock::now(), input);
-            while let Some(output) = fetches.poll_output() {
-                outputs.push(output);
-            }
-        }
+            std::iter::from_fn(|| fetches.poll_output()).collect()
+        };
         for output in outputs {
             match output {
-                Output::Ask { attempt, keeper, key } => self.ask(attempt, keeper, key),
+                Output::Ask { attempt, holder, key } => self.ask(attempt, holder, key),
                 Output::Abandon(attempt) => {
-                    if let Some(task) = lock(&self.asking).remove(&attempt) {
+                    if let Some(task) = self.asking.lock().remove(&attempt) {
                         task.abort();
                     }
                 }
@@ -98,7 +88,7 @@ impl Fetcher {
                     let fetched = matches!(outcome, Outcome::Here(_));
                     (if fetched { &counters.fetched } else { &counters.unfetched }).inc();
                     for waiter in waiters {
-                        // An error says that the request is gone already.
+                        // An error means that the request has ended.
                         let _ = waiter.send(outcome.clone());
                     }
                 }
@@ -107,42 +97,38 @@ impl Fetcher {
         self.sooner.notify_one();
     }
 
-    fn ask(self: &Arc<Self>, attempt: Attempt, keeper: Peer, key: SegmentKey) {
+    fn ask(self: &Arc<Self>, attempt: Attempt, holder: Peer, key: SegmentKey) {
         let fetcher = Arc::clone(self);
-        // Held until it is among those that can be aborted.
-        let mut asking = lock(&self.asking);
+        // The lock is held until the task can be aborted.
+        let mut asking = self.asking.lock();
         let task = tokio::spawn(async move {
-            let answer = fetcher.answer(attempt, keeper, &key).await.unwrap_or_else(|refusal| {
-                tracing::debug!(node = %keeper.id, stream = %key.stream, msn = key.msn, %refusal, "DVR: not fetched");
-                match refusal {
-                    QueryError::NotHere => Response::NotHere,
-                    QueryError::Busy => Response::Busy,
-                    QueryError::Unreachable(_) | QueryError::Wrong(_) => Response::Failed,
-                }
-            });
-            lock(&fetcher.asking).remove(&attempt);
+            let answer = fetcher.query(attempt, holder, &key).await;
+            if let Err(error) = &answer {
+                tracing::debug!(node = %holder.id, stream = %key.stream, msn = key.msn, %error, "DVR: can't fetch a segment");
+            }
+            fetcher.asking.lock().remove(&attempt);
             fetcher.handle(Input::Answered(attempt, answer));
         });
         asking.insert(attempt, task.abort_handle());
     }
 
-    async fn answer(
+    async fn query(
         self: &Arc<Self>,
         attempt: Attempt,
-        keeper: Peer,
+        holder: Peer,
         key: &SegmentKey,
-    ) -> Result<Response, QueryError> {
+    ) -> Result<Arc<Segment>, QueryError> {
         let fetcher = Arc::clone(self);
-        let progress = move || lock(&fetcher.fetches).handle(clock::now(), Input::Progress(attempt));
+        let progress = move || fetcher.fetches.lock().handle(clock::now(), Input::Progress(attempt));
         let question = Query::Segment(key.clone()).encode();
-        let bytes = self.nodes.query(keeper, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
-        let failed = |error: &dyn fmt::Display| QueryError::Wrong(error.to_string());
-        // Megabytes are hashed.
-        let read = tokio::task::spawn_blocking(move || segment_file::read(bytes)).await.map_err(|e| failed(&e))?;
-        let (track, segment) = read.map_err(|e| failed(&e))?;
+        let bytes = self.nodes.query(holder, question, SEGMENT_LEN_MAX, Box::new(progress)).await?;
+        let wrong = |error: &dyn fmt::Display| QueryError::Wrong(error.to_string());
+        // Megabytes are hashed: not on a thread of the runtime.
+        let read = tokio::task::spawn_blocking(move || segment_file::read(bytes)).await.map_err(|e| wrong(&e))?;
+        let (track, segment) = read.map_err(|e| wrong(&e))?;
         if (track, segment.msn) != (key.track, key.msn) || segment.has_loss() {
-            return Err(QueryError::Wrong("another segment, or a torn one".to_owned()));
+            return Err(QueryError::Wrong("another segment, or one with losses".to_owned()));
         }
-        Ok(Response::Here(Arc::new(segment)))
+        Ok(Arc::new(segment))
     }
 }

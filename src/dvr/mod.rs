@@ -1,25 +1,25 @@
-//! The past of streams, kept on disk and fetched from other nodes.
+//! The DVR: segments that have left their windows, kept on disk and fetched from other nodes.
 //!
 //! ```text
-//!  edge: a segment leaves its window --> ArchiveIndex (in the core: what is listed, what is let go of)
-//!                                          |  segments, in turn               ^ cuts, by the budget and after losses
+//! edge: a segment leaves its window --> ArchiveIndex (in the core: which segments are listed and kept)
+//!                                         |  segments, one by one             ^ cuts, by the budget and after losses
 //!                                          v                                  |
 //!                                        ArchiveWriter: queue --> its own thread --> Disk: one file a segment
-//!  edge: a request for an old one --> its memory --> Disk --> Fetcher --> another node, that keeps it
+//! edge: a request for an old segment --> memory --> Disk --> Fetcher --> another node that holds it
 //! ```
 //!
-//! - [`archive_writer`] queues, counts and bounds what all streams keep; [`disk`] is a folder of segments, which
-//!   [`damson_core::dvr::segment_file`] writes and reads.
-//! - `fetcher` asks other nodes, by the [`QueryNode`] that it is given; [`damson_core::dvr::fetch_queue`] decides which.
-//! - Which segments are listed is [`damson_core::dvr::index`]'s to say, and the edge's `streams` hold that beside their windows.
+//! - [`archive_writer`] queues, counts and bounds the segments of all streams; [`disk`] is a folder of segments, whose format
+//!   is [`damson_core::dvr::segment_file`].
+//! - `fetcher` asks other nodes, through a [`QueryNode`]; [`damson_core::dvr::fetch_queue`] chooses them.
+//! - [`damson_core::dvr::index`] says which segments are listed; the edge's `streams` hold it beside their windows.
 //!
-//! A segment is archived when it is whole, and listed by the archive from when the window lists it no more, so that what a
-//! node dies with is the segment under way, and not the window.
+//! A segment is archived as soon as it is complete, and the archive lists it once the window doesn't. So a node that dies
+//! loses only the segment that is under way, not the window.
 //!
-//! What is listed is bounded by time (`--dvr`) and by half of the bytes; the other half, and as much time again, holds what
-//! was listed: rfc8216bis 6.2.2 wants a removed segment fetchable for its own duration and that of the longest
-//! playlist that listed it. All tracks go in step, oldest first, and those of the oldest stream of all, so that every
-//! stream can be sought back in equally far.
+//! The time (`--dvr`) and half of the bytes bound what is listed. The other half, and the same time again, is for segments
+//! that are no longer listed: rfc8216bis 6.2.2 wants a removed segment fetchable for its own duration and that of the longest
+//! playlist that listed it. All tracks of a stream lose the same segments, oldest first, and the stream with the oldest
+//! segment loses first, so that players can seek back equally far in each.
 
 pub mod archive_writer;
 pub mod disk;

@@ -1,6 +1,7 @@
-//! Bodies that a peer sends: a unidirectional stream and a task each.
+//! The bodies that a peer sends: a unidirectional stream and a task each.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use damson_core::link::frame::{BodyHead, Progress};
 use damson_core::model::time::Time;
 use damson_core::plumtree::PIECE_LEN_MAX;
-use quinn::{ReadError, RecvStream};
+use quinn::RecvStream;
 use tokio::sync::oneshot;
 
 use super::code;
@@ -18,31 +19,31 @@ use super::fault::LinkFault;
 use super::link_state::{LinkState, count};
 use crate::clock;
 
-/// A stream must show its head within this.
+/// The longest time until a stream has shown its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// At most this many of QUIC's chunks (a packet's worth each) make a piece.
+/// The most of QUIC's chunks (a packet's payload each) that make a piece.
 const CHUNKS: usize = 64;
 
-/// The bodies that come from one peer, and may still be refused.
+/// The bodies that are coming from one peer, and can still be refused.
 #[derive(Default)]
 pub(crate) struct IncomingBodies(BTreeMap<BodyKey, Incoming>);
 
 struct Incoming {
     serial: BodySerial,
-    /// Stops the stream. Kept while bytes come.
+    /// Stops the stream.
     stop: oneshot::Sender<()>,
 }
 
 impl IncomingBodies {
-    /// Takes a body that begins. Returns whether an earlier one of the same key is stopped for it.
+    /// Adds a body that begins. Returns whether it stopped an earlier body with the same key.
     pub(crate) fn begin(&mut self, key: BodyKey, serial: BodySerial, stop: oneshot::Sender<()>) -> bool {
         let old = self.0.insert(key, Incoming { serial, stop });
-        // Sent anew, and its reset not yet seen.
+        // The peer sends it again, and its reset of the earlier stream isn't here yet.
         old.map(|old| old.stop.send(())).is_some()
     }
 
-    /// Takes more of a body, or its end, after which it is forgotten. Returns whether the body is wanted.
+    /// Takes note of more bytes of a body, or of its end. Returns whether the body is wanted.
     pub(crate) fn goes_on(&mut self, key: BodyKey, serial: BodySerial, ends: bool) -> bool {
         let wanted = self.0.get(&key).is_some_and(|incoming| incoming.serial == serial);
         if wanted && ends {
@@ -60,45 +61,44 @@ impl IncomingBodies {
 }
 
 /// Takes the bodies that a peer sends, until the link ends.
-pub(crate) async fn accept(state: Arc<LinkState>) {
+pub(crate) async fn accept(state: &Arc<LinkState>) -> Result<Infallible, LinkFault> {
     let mut next = 0;
     loop {
-        // QUIC holds the peer to STREAMS_MAX at once.
-        match state.conn.accept_uni().await {
-            Ok(stream) => {
-                tokio::spawn(read(Arc::clone(&state), stream, BodySerial(next)));
-                next += 1;
-            }
-            Err(e) => return state.fail(e.into()).await,
-        }
+        // QUIC limits the peer to STREAMS_MAX at once.
+        let stream = state.conn.accept_uni().await?;
+        tokio::spawn(read(Arc::clone(state), stream, BodySerial(next)));
+        next += 1;
     }
 }
 
 async fn read(state: Arc<LinkState>, mut stream: RecvStream, serial: BodySerial) {
-    let first = match tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)).await {
-        Ok(Ok(Some(first))) => first,
-        // Reset before its head, or of a later version's kind: nobody has heard of it.
-        Ok(Ok(None)) => return,
-        Ok(Err(fault)) => return state.fail(fault).await,
-        Err(_) => return state.fail(LinkFault::HeadLate(HEAD_TIMEOUT)).await,
-    };
-    let key = (first.head.swarm, first.head.header.id);
-    match read_body(&state, &mut stream, serial, first).await {
-        Ok(Some(Torn)) => {
-            count(&state.counters.bodies_torn, 1);
-            state.tell(clock::now(), LinkEvent::BodyTorn { serial, key }).await;
+    let fault = match tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)).await {
+        Ok(Ok(Some(first))) => {
+            let key = (first.head.swarm, first.head.header.id);
+            match read_body(&state, &mut stream, serial, first).await {
+                Err(LinkFault::StreamEnded) => {
+                    count(&state.counters.bodies_torn, 1);
+                    return state.tell(clock::now(), LinkEvent::BodyTorn { serial, key }).await;
+                }
+                ended => ended.err(),
+            }
         }
-        Ok(None) => {}
-        Err(fault) => state.fail(fault).await,
+        // The peer has reset it before its head, or it is of a later version's kind: the driver doesn't know of it.
+        Ok(Ok(None) | Err(LinkFault::StreamEnded)) => None,
+        Ok(Err(fault)) => Some(fault),
+        Err(_) => Some(LinkFault::HeadLate(HEAD_TIMEOUT)),
+    };
+    if let Some(fault) = fault {
+        state.fail(fault).await;
     }
 }
 
 struct First {
     head: Box<BodyHead>,
-    /// Length of the head.
+    /// The length of the head.
     at: usize,
     received: Time,
-    /// The body's first bytes, if they came with the head.
+    /// The first bytes of the body, if they came with the head.
     bytes: Bytes,
 }
 
@@ -117,25 +117,19 @@ async fn read_head(stream: &mut RecvStream) -> Result<Option<First>, LinkFault> 
                 return Ok(Some(First { head, at, received, bytes: seen.slice(at..) }));
             }
         }
-        let bytes = match stream.read_chunk(PIECE_LEN_MAX, true).await {
-            Ok(Some(chunk)) => chunk.bytes,
-            Ok(None) => return Err(LinkFault::Short { at: seen.len(), missing: 0 }),
-            Err(ReadError::ConnectionLost(e)) => return Err(e.into()),
-            Err(_) => return Ok(None),
-        };
+        let chunk = stream.read_chunk(PIECE_LEN_MAX, true).await?;
+        let bytes = chunk.ok_or(LinkFault::Short { at: seen.len(), missing: 0 })?.bytes;
         received.get_or_insert_with(clock::now);
         seen = if seen.is_empty() { bytes } else { [seen, bytes].concat().into() };
     }
 }
-
-struct Torn;
 
 async fn read_body(
     state: &LinkState,
     stream: &mut RecvStream,
     serial: BodySerial,
     first: First,
-) -> Result<Option<Torn>, LinkFault> {
+) -> Result<(), LinkFault> {
     let First { mut head, mut at, received, mut bytes } = first;
     let key = (head.swarm, head.header.id);
     let length = head.body_len();
@@ -144,7 +138,7 @@ async fn read_body(
         && hop.node == state.peer.id
     {
         let transit = state.transit(head.sent, received);
-        state.newest_transit.store(transit.micros, Relaxed);
+        *state.newest_transit.lock() = Some(transit.micros);
         (hop.transit_us, hop.uncertainty) = (transit.micros, Some(transit.uncertainty));
     }
     let (stop, mut stopped) = oneshot::channel();
@@ -170,27 +164,23 @@ async fn read_body(
             _ = &mut stopped => {
                 count(&state.counters.bodies_refused, 1);
                 let _ = stream.stop(code::BODY_REFUSED);
-                return Ok(None);
+                return Ok(());
             }
             read = stream.read_chunks(&mut chunks) => read,
         };
-        bytes = match read {
-            Ok(Some(n)) => join(&mut chunks[..n]),
-            Ok(None) => return Err(LinkFault::Short { at, missing: left }),
-            Err(ReadError::ConnectionLost(e)) => return Err(e.into()),
-            Err(_) => return Ok(Some(Torn)),
-        };
+        let n = read?.ok_or(LinkFault::Short { at, missing: left })?;
+        bytes = join(&mut chunks[..n]);
     }
     measure(state, length, received);
     count(&state.counters.bodies_received, 1);
-    // The end of the stream is read too: what is left unread is stopped, and the peer would take it for a refusal.
+    // The end of the stream has to be read: quinn stops a stream that isn't, and the peer would take that for a refusal.
     match stream.read_chunk(1, true).await {
         Ok(Some(_)) => Err(LinkFault::Long { at }),
-        Ok(None) | Err(_) => Ok(None),
+        Ok(None) | Err(_) => Ok(()),
     }
 }
 
-/// One piece of several packets' worth: one copy is far cheaper than a trip through the hub for each.
+/// Joins the payloads of several packets to one piece: the copy is far cheaper than an event for each.
 fn join(chunks: &mut [Bytes]) -> Bytes {
     if let [one] = chunks {
         return std::mem::take(one);
@@ -202,17 +192,17 @@ fn join(chunks: &mut [Bytes]) -> Bytes {
     out.freeze()
 }
 
-/// The link's rate, from a body that came in whole: a moving average, weighted 1/4 as a guess.
+/// Measures the link's rate by a body that came in whole: a moving average, weighted 1/4 (a guess).
 fn measure(state: &LinkState, len: usize, received: Time) {
-    // A body of a few packets comes in one burst, and says nothing.
+    // A body of a few packets comes in one burst, which doesn't show the rate.
     const LEN_MIN: usize = 32 << 10;
     let micros = clock::now().since(received).as_micros().max(1);
     if len < LEN_MIN {
         return;
     }
     let rate = u64::try_from(len as u128 * 1_000_000 / micros).unwrap_or(u64::MAX);
-    let old = state.rate.load(Relaxed);
-    state.rate.store(if old == 0 { rate } else { old - old / 4 + rate / 4 }, Relaxed);
+    let old = state.counters.rate.load(Relaxed);
+    state.counters.rate.store(if old == 0 { rate } else { old - old / 4 + rate / 4 }, Relaxed);
 }
 
 #[cfg(test)]

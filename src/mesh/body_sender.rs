@@ -1,4 +1,4 @@
-//! Bodies on their way to a peer: a unidirectional stream and a task each.
+//! The bodies that are sent to a peer: a unidirectional stream and a task each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::event::{BodyKey, BodySerial, LinkEvent};
 use super::link_state::{LinkState, count};
 use crate::clock;
 
-/// The most bytes of bodies that wait for one peer: a second of a fast link, or two of the largest bodies.
-/// Bodies are shared among the queues that they wait in.
+/// The most bytes of bodies that wait for one peer: a second of a fast link, or two of the largest bodies. The queues of
+/// several peers share the bytes of a body.
 const BODY_QUEUE_LEN: usize = 32 << 20;
 
-/// At most this many queued pieces are written at once.
+/// The most queued pieces that are written at once.
 const PIECES: usize = 64;
 
 /// A body to send.
@@ -33,7 +33,7 @@ pub(crate) struct BodyJob {
     pub(crate) received: Time,
     /// This node's hop, without its times.
     pub(crate) hop: Hop,
-    /// The time at which the hub handed it over.
+    /// The time at which the hub sent it.
     pub(crate) handed: Time,
     pub(crate) expires: Time,
 }
@@ -43,7 +43,7 @@ impl BodyJob {
         (self.swarm, self.header.id)
     }
 
-    /// Returns the head, as its first byte leaves: this node's hop is complete but for the transit.
+    /// Returns the head. Its first byte leaves now, so that this node's hop is complete but for the transit.
     fn head(self) -> Bytes {
         let sent = clock::now();
         let BodyJob { swarm, header, mut trace, offset, received, hop, handed, .. } = self;
@@ -55,18 +55,36 @@ impl BodyJob {
     }
 }
 
-/// The bodies that are on their way to one peer.
+/// The bodies that are being sent to one peer.
 #[derive(Default)]
 pub(crate) struct OutgoingBodies(BTreeMap<BodyKey, Outgoing>);
 
-/// A body on its way out. Dropped, it still ends well if it has its last piece.
+/// A body that is being sent. If it is dropped after its last piece, the body is still sent whole.
 struct Outgoing {
     serial: BodySerial,
     expires: Time,
-    pieces: mpsc::UnboundedSender<Bytes>,
+    pieces: mpsc::UnboundedSender<Piece>,
     abort: oneshot::Sender<()>,
     /// Bytes that QUIC hasn't taken.
     queued: Arc<AtomicUsize>,
+}
+
+impl Outgoing {
+    fn queued(&self) -> usize {
+        self.queued.load(Relaxed)
+    }
+}
+
+/// A piece of a body. It counts as queued until QUIC has taken it, or it is dropped.
+struct Piece {
+    bytes: Bytes,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.bytes.len(), Relaxed);
+    }
 }
 
 impl OutgoingBodies {
@@ -74,56 +92,51 @@ impl OutgoingBodies {
     pub(crate) fn start(&mut self, state: &Arc<LinkState>, senders: &TaskTracker, job: BodyJob) {
         let (pieces, queue) = mpsc::unbounded_channel();
         let (abort, aborted) = oneshot::channel();
-        let (key, queued) = (job.key(), Arc::new(AtomicUsize::new(0)));
-        let outgoing =
-            Outgoing { serial: job.serial, expires: job.expires, pieces, abort, queued: Arc::clone(&queued) };
-        senders.spawn(run(Arc::clone(state), job, queue, queued, aborted));
-        self.0.insert(key, outgoing);
+        let outgoing = Outgoing { serial: job.serial, expires: job.expires, pieces, abort, queued: Arc::default() };
+        self.0.insert(job.key(), outgoing);
+        senders.spawn(run(Arc::clone(state), job, queue, aborted));
     }
 
-    /// Queues a body's next piece. `total` counts the bytes of all bodies that wait for the peer. Returns the bodies that were
-    /// dropped to make room.
-    pub(crate) fn push(&mut self, total: &AtomicUsize, key: BodyKey, bytes: Bytes) -> Vec<BodyKey> {
-        let full = total.load(Relaxed) + bytes.len() > BODY_QUEUE_LEN;
-        let dropped = if full { self.make_room(bytes.len()) } else { Vec::new() };
+    /// Returns the bytes of all bodies that QUIC hasn't taken.
+    pub(crate) fn queued(&self) -> usize {
+        self.0.values().map(Outgoing::queued).sum()
+    }
+
+    /// Queues a body's next piece. Returns the bodies that were dropped to make room.
+    pub(crate) fn push(&mut self, key: BodyKey, bytes: Bytes) -> Vec<BodyKey> {
+        let dropped = self.make_room(bytes.len());
         if let Some(outgoing) = self.0.get(&key) {
-            let len = bytes.len();
-            outgoing.queued.fetch_add(len, Relaxed);
-            total.fetch_add(len, Relaxed);
-            if outgoing.pieces.send(bytes).is_err() {
-                // The task has ended, and tells why.
-                outgoing.queued.fetch_sub(len, Relaxed);
-                total.fetch_sub(len, Relaxed);
-            }
+            outgoing.queued.fetch_add(bytes.len(), Relaxed);
+            // An error means that the task has ended. It tells the driver why.
+            let _ = outgoing.pieces.send(Piece { bytes, queued: Arc::clone(&outgoing.queued) });
         }
         dropped
     }
 
     fn make_room(&mut self, len: usize) -> Vec<BodyKey> {
-        let queued_of = |outgoing: &Outgoing| outgoing.queued.load(Relaxed);
-        // Dropped bodies' tasks give back what they hold in a moment: only what is still wanted counts.
-        let mut queued: usize = self.0.values().map(queued_of).sum();
+        // An aborted body's task frees its pieces in a moment, so that they don't count.
+        let mut queued = self.queued();
         let mut dropped = Vec::new();
         while queued + len > BODY_QUEUE_LEN {
-            // The body that is soonest worth nothing goes first.
-            let waiting = self.0.iter().filter(|(_, outgoing)| queued_of(outgoing) > 0);
+            // The body that expires first makes room.
+            let waiting = self.0.iter().filter(|(_, outgoing)| outgoing.queued() > 0);
             let Some((&victim, _)) = waiting.min_by_key(|(_, outgoing)| outgoing.expires) else { break };
             let Some(outgoing) = self.0.remove(&victim) else { break };
-            queued = queued.saturating_sub(queued_of(&outgoing));
+            queued = queued.saturating_sub(outgoing.queued());
             let _ = outgoing.abort.send(());
             dropped.push(victim);
         }
         dropped
     }
 
-    /// Resets a body's stream, whatever waits.
+    /// Resets a body's stream.
     pub(crate) fn abort(&mut self, key: BodyKey) {
         if let Some(outgoing) = self.0.remove(&key) {
             let _ = outgoing.abort.send(());
         }
     }
 
-    /// Forgets a body whose task has ended. Returns whether it was still known.
+    /// Removes a body whose task has ended. Returns whether it was still known.
     pub(crate) fn ended(&mut self, key: BodyKey, serial: BodySerial) -> bool {
         self.0.get(&key).is_some_and(|outgoing| outgoing.serial == serial) && self.0.remove(&key).is_some()
     }
@@ -139,59 +152,46 @@ enum End {
 async fn run(
     state: Arc<LinkState>,
     job: BodyJob,
-    mut queue: mpsc::UnboundedReceiver<Bytes>,
-    queued: Arc<AtomicUsize>,
+    mut queue: mpsc::UnboundedReceiver<Piece>,
     aborted: oneshot::Receiver<()>,
 ) {
     let (key, serial) = (job.key(), job.serial);
     let deadline = tokio::time::Instant::from_std(clock::instant(job.expires));
-    let mut in_hand = 0;
     let end = tokio::select! {
         biased;
         Ok(()) = aborted => Ok(End::Aborted),
-        end = tokio::time::timeout_at(deadline, send(&state, job, &mut queue, &queued, &mut in_hand)) => end,
+        end = tokio::time::timeout_at(deadline, send(&state, job, &mut queue)) => end,
     };
-    took(&state, &queued, in_hand);
-    queue.close();
-    while let Ok(bytes) = queue.try_recv() {
-        took(&state, &queued, bytes.len());
-    }
     let counters = &state.counters;
     let (counter, stopped) = match end {
         Ok(End::Sent) => (&counters.bodies_sent, false),
         Ok(End::Stopped) => (&counters.bodies_stopped, true),
         Err(_expired) => (&counters.bodies_dropped, true),
-        // The driver's own doing, or the hub hears that the link is down.
+        // The driver has aborted it, or hears that the link has ended.
         Ok(End::Aborted | End::Lost) => return,
     };
     count(counter, 1);
     state.tell(clock::now(), LinkEvent::BodySent { serial, key, stopped }).await;
 }
 
-/// Resets its stream where it isn't told that the peer has all of it.
+/// A stream that is reset when it is dropped, unless the peer has all of it.
 struct BodyStream(quinn::SendStream);
 
 impl Drop for BodyStream {
     fn drop(&mut self) {
-        // Of a stream that the peer has all of, nothing is left to reset.
+        // A reset does nothing to a stream that the peer has all of.
         let _ = self.0.reset(code::BODY_ABORTED);
     }
 }
 
-async fn send(
-    state: &LinkState,
-    job: BodyJob,
-    queue: &mut mpsc::UnboundedReceiver<Bytes>,
-    queued: &AtomicUsize,
-    in_hand: &mut usize,
-) -> End {
+async fn send(state: &LinkState, job: BodyJob, queue: &mut mpsc::UnboundedReceiver<Piece>) -> End {
     let Ok(stream) = state.conn.open_uni().await else { return End::Lost };
     let mut stream = BodyStream(stream);
     let stopped = stream.0.stopped();
     tokio::pin!(stopped);
     let mut left = (job.header.length - job.offset) as usize;
     let mut job = Some(job);
-    let mut batch = Vec::with_capacity(8);
+    let mut batch: Vec<Piece> = Vec::with_capacity(8);
     while left > 0 || job.is_some() {
         if left > 0 {
             let n = tokio::select! {
@@ -203,20 +203,16 @@ async fn send(
                 return End::Aborted;
             }
         }
-        let len: usize = batch.iter().map(Bytes::len).sum();
-        *in_hand = len;
+        let len: usize = batch.iter().map(|piece| piece.bytes.len()).sum();
         if len > left {
-            // The hub's own bug; the peer must not pay for it.
+            // A fault of the hub: the peer must not receive it.
             debug_assert!(false, "a body's pieces are longer than the body");
             return End::Aborted;
         }
         left -= len;
-        if let Some(job) = job.take() {
-            batch.insert(0, job.head());
-        }
-        let written = stream.0.write_all_chunks(&mut batch).await;
-        took(state, queued, len);
-        *in_hand = 0;
+        let head = job.take().map(BodyJob::head);
+        let mut chunks: Vec<Bytes> = head.into_iter().chain(batch.iter().map(|piece| piece.bytes.clone())).collect();
+        let written = stream.0.write_all_chunks(&mut chunks).await;
         batch.clear();
         match written {
             Ok(()) => count(&state.counters.body_bytes_sent, len),
@@ -225,17 +221,12 @@ async fn send(
         }
     }
     let _ = stream.0.finish();
-    // Until the peer has it, it can still refuse it, and it can still expire.
+    // Until the peer has all of it, the peer can refuse it, and it can expire.
     match stopped.await {
         Ok(None) => End::Sent,
         Ok(Some(_)) => End::Stopped,
         Err(_) => End::Lost,
     }
-}
-
-fn took(state: &LinkState, queued: &AtomicUsize, len: usize) {
-    queued.fetch_sub(len, Relaxed);
-    state.body_queue.fetch_sub(len, Relaxed);
 }
 
 #[cfg(test)]
@@ -250,9 +241,9 @@ mod tests {
         (SwarmId::DIRECTORY, PartId { epoch, track: TrackId(0), msn: 1, part })
     }
 
-    /// A body whose task takes nothing.
+    /// A body whose task takes no piece.
     struct Waiting {
-        pieces: mpsc::UnboundedReceiver<Bytes>,
+        pieces: mpsc::UnboundedReceiver<Piece>,
         aborted: oneshot::Receiver<()>,
     }
 
@@ -265,19 +256,19 @@ mod tests {
 
     #[test]
     fn the_body_that_expires_first_makes_room() {
-        let (mut bodies, total) = (OutgoingBodies::default(), AtomicUsize::new(0));
+        let mut bodies = OutgoingBodies::default();
         let mut late = begin(&mut bodies, 1, 900);
         let mut soon = begin(&mut bodies, 2, 300);
         let mut empty = begin(&mut bodies, 3, 100);
         let piece = Bytes::from(vec![0; BODY_QUEUE_LEN / 2]);
-        assert_eq!(bodies.push(&total, key(1), piece.clone()), []);
-        assert_eq!(bodies.push(&total, key(2), piece.clone()), []);
-        assert_eq!(bodies.push(&total, key(1), Bytes::from(vec![0; MIB])), [key(2)], "what has nothing queued stays");
+        assert_eq!(bodies.push(key(1), piece.clone()), []);
+        assert_eq!(bodies.push(key(2), piece.clone()), []);
+        assert_eq!(bodies.push(key(1), Bytes::from(vec![0; MIB])), [key(2)], "what has nothing queued stays");
         assert_eq!(soon.aborted.try_recv(), Ok(()));
         assert!(late.aborted.try_recv().is_err() && empty.aborted.try_recv().is_err());
-        assert!(late.pieces.try_recv().is_ok_and(|first| first.len() == piece.len()));
-        assert!(late.pieces.try_recv().is_ok_and(|second| second.len() == MIB));
-        assert_eq!(total.load(Relaxed), BODY_QUEUE_LEN + MIB, "the dropped body's task gives back its half");
+        assert!(late.pieces.try_recv().is_ok_and(|first| first.bytes.len() == piece.len()));
+        assert!(late.pieces.try_recv().is_ok_and(|second| second.bytes.len() == MIB));
+        assert_eq!(bodies.queued(), 0, "its task has taken all");
     }
 
     #[test]
@@ -291,9 +282,9 @@ mod tests {
 
     #[test]
     fn what_its_task_does_not_take_is_not_counted() {
-        let (mut bodies, total) = (OutgoingBodies::default(), AtomicUsize::new(0));
+        let mut bodies = OutgoingBodies::default();
         drop(begin(&mut bodies, 1, 100));
-        bodies.push(&total, key(1), Bytes::from_static(b"piece"));
-        assert_eq!(total.load(Relaxed), 0);
+        bodies.push(key(1), Bytes::from_static(b"piece"));
+        assert_eq!(bodies.queued(), 0);
     }
 }

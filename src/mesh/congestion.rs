@@ -1,13 +1,13 @@
-//! Congestion control that tells a lossy link from a full one: quinn's Cubic (RFC 9438), told of a loss only if the link is full.
+//! Congestion control that tells a lossy link from a full one: quinn's Cubic (RFC 9438), which hears of a loss only if the link is full.
 //!
-//! Cubic takes each lost packet for a full queue. At 1 % loss and a round trip of 80 ms that leaves less than 3 Mb/s of whatever the
-//! link could carry, and a live part is then a gap. Here a loss counts if packets also wait in a queue, so that the round trips stand
-//! above their floor, or if so many are lost that a queue too short to be seen must be full. ECN marks and persistent
-//! congestion (RFC 9002, 7.6) always count.
+//! Cubic takes each lost packet for a full queue. With 1 % loss and a round trip of 80 ms, that leaves less than 3 Mb/s of any link, and
+//! live parts become gaps. Here a loss counts in two cases: packets also wait in a queue, so that the round trips exceed the shortest
+//! one; or so many packets are lost that a queue must be full that is too short to be seen. ECN marks and persistent congestion
+//! (RFC 9002, 7.6) always count.
 //!
-//! quinn's BBR was tried: as good over loss, but a window that grows without bound while the application sends less than the
-//! link takes, which a live stream always does. Over 5 Mb/s with a queue of 15 KB it had 4,800 packets of a minute of 3 Mb/s dropped,
-//! Cubic 190. The tests are the comparison.
+//! quinn's BBR was tried. It is as good over loss, but its window grows without bound while the application sends less than the link
+//! takes, as a live stream always does. Over 5 Mb/s with a queue of 15 KB it lost 4,800 packets of a minute of 3 Mb/s, Cubic 190. The
+//! tests make the comparison.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -17,23 +17,23 @@ use std::time::{Duration, Instant};
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
 
-/// The floor is the least round trip of the last one to two of these: a route that has become longer is learnt, and a queue
-/// that stands doesn't soon pass for one.
-const FLOOR_SPAN: Duration = Duration::from_secs(60);
-/// A queue stands if the round trips last seen are above their floor by a quarter of it, and at least by what an acknowledgement may
-/// be late (RFC 9000, 18.2: max_ack_delay).
+/// The shortest round trip is that of the last one to two of these: a longer route is learnt, and a standing queue isn't soon taken
+/// for one.
+const MIN_RTT_SPAN: Duration = Duration::from_secs(60);
+/// A queue stands if the newest round trips exceed the shortest one by a quarter of it, and at least by the delay that an
+/// acknowledgement may have (RFC 9000, 18.2: max_ack_delay).
 const QUEUE_MIN: Duration = Duration::from_millis(25);
-/// Of so many packets acknowledged last, all: each of them has stood in the queue in which another was lost, while what was held up
-/// somewhere on its way alone says nothing.
+/// All of this many packets, acknowledged last, must show the queue: if a queue made another packet lost, they have waited in it, too.
+/// A single late packet shows no queue.
 const LAST: usize = 8;
-/// The bytes of a packet lost alone. A full queue takes several in a row, or another within the next round trip.
+/// The bytes of one packet. A full queue loses several in a row, or another one within the next round trip.
 const ALONE_MAX: u64 = 1_500;
-/// So many of a hundred bytes lost are a full queue, though none is seen. Radio links that work lose less.
+/// The percentage of lost bytes above which a queue must be full, seen or not. Radio links that work lose less.
 const LOST_PERCENT_MAX: u64 = 15;
-/// The share is that of the last one to two of these: about a second of a 3 Mb/s stream. With less, chance would speak.
+/// The share of lost bytes is that of the last one to two of these: about a second of a 3 Mb/s stream. Less would be chance.
 const SHARE_SPAN: u64 = 128 << 10;
 
-/// Makes a controller for each link.
+/// Makes the controller of each link.
 #[derive(Debug, Default)]
 pub(crate) struct LossTolerant(Arc<CubicConfig>);
 
@@ -44,7 +44,7 @@ impl ControllerFactory for LossTolerant {
     }
 }
 
-/// Cubic, and the judge of what it is told.
+/// Cubic, and the path that decides which losses it hears of.
 struct Judged {
     cubic: Box<dyn Controller>,
     path: Path,
@@ -99,15 +99,15 @@ impl Controller for Judged {
     }
 }
 
-/// What acknowledgements and losses tell of a path.
+/// What acknowledgements and losses show of a path.
 #[derive(Clone, Debug, Default)]
 struct Path {
-    /// The round trips of the packets acknowledged last, acknowledgements' own delay included, the newest last.
+    /// The round trips of the packets acknowledged last, with the delay of their acknowledgements; the newest comes last.
     last: VecDeque<Duration>,
-    /// The least round trip of this span (since when), and of the one before.
-    floor: Option<(Instant, Duration)>,
-    floor_before: Option<Duration>,
-    /// A loss that may have been to a queue: when it was noticed, when the packet was sent, and its bytes.
+    /// The shortest round trip of this span, with the span's start, and of the span before.
+    min_rtt: Option<(Instant, Duration)>,
+    min_rtt_before: Option<Duration>,
+    /// A loss that a queue may have caused: when it was noticed, when the packet was sent, and its bytes.
     open: Option<(Instant, Instant, u64)>,
     acked: u64,
     lost: u64,
@@ -119,10 +119,12 @@ impl Path {
             self.last.pop_front();
         }
         self.last.push_back(rtt);
-        self.floor = match self.floor {
-            Some((since, floor)) if now.saturating_duration_since(since) < FLOOR_SPAN => Some((since, floor.min(rtt))),
+        self.min_rtt = match self.min_rtt {
+            Some((since, min_rtt)) if now.saturating_duration_since(since) < MIN_RTT_SPAN => {
+                Some((since, min_rtt.min(rtt)))
+            }
             ended => {
-                self.floor_before = ended.map(|(_, floor)| floor);
+                self.min_rtt_before = ended.map(|(_, min_rtt)| min_rtt);
                 Some((now, rtt))
             }
         };
@@ -130,8 +132,8 @@ impl Path {
         self.age();
     }
 
-    /// Whether the link is full, as far as that can be told now. A packet lost alone while a queue stood may have been lost to
-    /// chance while all others were held up, as radio does: that is told by [`Path::judged`].
+    /// Takes a loss. Returns whether the link is full, as far as that can be told now. If a single packet is lost while a queue stands,
+    /// a radio link may have held up all others: [`Path::judged`] tells later.
     fn lost(&mut self, now: Instant, sent: Instant, bytes: u64) -> bool {
         self.lost += bytes;
         let mut full = self.loses_many();
@@ -143,24 +145,24 @@ impl Path {
         full
     }
 
-    /// The loss that was left open, if a round trip later the queue still stands.
+    /// Returns the loss that was left open, if the queue still stands a round trip later.
     fn judged(&mut self, now: Instant) -> Option<(Instant, u64)> {
         let (since, sent, bytes) = self.open?;
-        if now.saturating_duration_since(since) < self.floor()? {
+        if now.saturating_duration_since(since) < self.min_rtt()? {
             return None;
         }
         self.open = None;
         self.queues().then_some((sent, bytes))
     }
 
-    fn floor(&self) -> Option<Duration> {
-        self.floor.map(|(_, floor)| floor).into_iter().chain(self.floor_before).min()
+    fn min_rtt(&self) -> Option<Duration> {
+        self.min_rtt.map(|(_, min_rtt)| min_rtt).into_iter().chain(self.min_rtt_before).min()
     }
 
     fn queues(&self) -> bool {
-        let floor = self.floor();
+        let min_rtt = self.min_rtt();
         let standing = self.last.iter().min();
-        floor.zip(standing).is_some_and(|(floor, standing)| *standing > floor + (floor / 4).max(QUEUE_MIN))
+        min_rtt.zip(standing).is_some_and(|(min_rtt, standing)| *standing > min_rtt + (min_rtt / 4).max(QUEUE_MIN))
     }
 
     fn loses_many(&self) -> bool {
@@ -168,7 +170,7 @@ impl Path {
         all >= SHARE_SPAN && self.lost * 100 > all * LOST_PERCENT_MAX
     }
 
-    /// What is long ago counts half.
+    /// Halves the older counts.
     fn age(&mut self) {
         if self.acked + self.lost >= 2 * SHARE_SPAN {
             self.acked /= 2;

@@ -1,42 +1,43 @@
-//! From a handshake to a hello: connections before they are links, dialled and accepted.
+//! Connections before they are links: dialled or accepted, up to the peer's hello.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use damson_core::link::frame::{FrameDecoder, Hello};
 use damson_core::link::pairing::LinkNo;
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, Peer};
-use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream};
+use parking_lot::Mutex;
+use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, warn};
 
 use super::control::{read_hello, write_hello};
 use super::event::{Events, FailedDial, Greeted, MeshEvent};
-use super::fault::{DialFault, LinkFault};
+use super::fault::DialFault;
 use super::identity::SERVER_NAME;
 use super::query::QueryServer;
 use super::{code, identity, query};
 use crate::clock;
 
-/// From a dial's first packet to the peer's hello. Three tries of the first packet fit in, at 0, 0.15 and
-/// 0.45 s (RFC 9002's doubling of the first round trip's guess, `endpoint::INITIAL_RTT`).
+/// The longest time from a dial's first packet to the peer's hello. The first packet is sent up to three times, at 0, 0.15 and
+/// 0.45 s (RFC 9002 doubles the guess of the first round trip, `endpoint::INITIAL_RTT`).
 const DIAL_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// The most handshakes at once that strangers can make this node compute.
+/// The most handshakes at once that this node computes for strangers.
 const HANDSHAKES_MAX: usize = 64;
 
-/// From so many on, an address must first show that it is its own (RFC 9000 8.1.2, Retry).
+/// From this many handshakes on, a client must first prove its address (RFC 9000 8.1.2, Retry).
 const HANDSHAKES_UNVALIDATED: usize = 16;
 
-/// How long the endpoint may take to send its last packets.
+/// The longest time in which the endpoint sends its last packets.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Makes connections, and takes those of others.
+/// Dials nodes, and accepts their connections.
 #[derive(Clone)]
 pub(crate) struct Connector {
     endpoint: Endpoint,
@@ -51,24 +52,24 @@ impl Connector {
         Connector { endpoint, events, refusals: Arc::default(), connections: Arc::default(), queries }
     }
 
-    /// Returns the way by which links tell the driver.
+    /// Returns the channel to the driver.
     pub(crate) fn events(&self) -> Events {
         self.events.clone()
     }
 
-    /// Returns how many connections came to nothing for a fault of the peer's.
+    /// Returns the number of connections that failed through a fault of the peer.
     pub(crate) fn refused(&self) -> u64 {
         self.refusals.total.load(Relaxed)
     }
 
-    /// Closes all that is open, and waits until the peers are told, or don't listen.
+    /// Closes all connections, and waits until the peers know it, or don't answer.
     pub(crate) async fn close(self) {
         self.endpoint.close(code::LEAVING, b"");
-        // The farewells are on the wire, or nobody listens.
+        // The time is over if a peer doesn't answer.
         let _ = tokio::time::timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await;
     }
 
-    /// Closes all that is open, without a farewell.
+    /// Closes all connections without waiting.
     pub(crate) fn drop_all(&self) {
         self.endpoint.close(code::LEAVING, b"dropped");
     }
@@ -77,7 +78,7 @@ impl Connector {
         LinkNo(self.connections.fetch_add(1, Relaxed))
     }
 
-    /// Dials `addr` after `wait`; the driver hears of it.
+    /// Dials `addr` after `wait`, and tells the driver how it ends.
     pub(crate) fn dial(&self, addr: SocketAddr, expected: Option<NodeId>, wait: Duration) -> LinkNo {
         let connector = self.clone();
         let no = self.number();
@@ -92,13 +93,13 @@ impl Connector {
             };
             let failed = |fault| MeshEvent::DialEnded(Box::new(FailedDial { no, addr, expected, found, fault }));
             if matches!(fault, DialFault::Duplicate) {
-                // The peer's own dial is on its way; if it fails after all, the driver must hear of it.
+                // The peer's own dial is under way. If that fails, the driver must hear of it.
                 connector.tell(failed(DialFault::Duplicate)).await;
                 tokio::time::sleep(DIAL_TIMEOUT).await;
                 return connector.tell(failed(DialFault::TimedOut(DIAL_TIMEOUT))).await;
             }
             if let DialFault::Connection(e) = &fault {
-                connector.refusals.note(addr, e, "dialled");
+                connector.refusals.note(addr, e, "that this node dialled");
             }
             connector.tell(failed(fault)).await;
         });
@@ -112,7 +113,7 @@ impl Connector {
         expected: Option<NodeId>,
         found: &mut Option<NodeId>,
     ) -> Result<Greeted, DialFault> {
-        // Whenever this future ends without a link, the last handle's drop closes the connection.
+        // If this future ends without a link, the connection closes with its last handle.
         let conn = self.endpoint.connect(addr, SERVER_NAME)?.await?;
         let (peer, name) = identity::of_peer(&conn).map_err(DialFault::Certificate)?;
         *found = Some(peer);
@@ -123,10 +124,9 @@ impl Connector {
         let (hello, say) = oneshot::channel();
         self.tell(MeshEvent::Dialled { no, peer, hello }).await;
         let Ok(Some(hello)) = say.await else { return Err(DialFault::Duplicate) };
-        let (mut send, recv) = conn.open_bi().await.map_err(refusal)?;
-        write_hello(&mut send, hello).await.map_err(DialFault::Hello)?;
-        let greeted = hear(no, conn, (peer, name), (send, recv), Some(addr)).await;
-        greeted.map_err(|fault| if let DialFault::Connection(e) = fault { refusal(e) } else { fault })
+        let (mut send, recv) = conn.open_bi().await?;
+        write_hello(&mut send, hello).await?;
+        receive_hello(no, conn, (peer, name), (send, recv), Some(addr)).await
     }
 
     /// Takes connections until the endpoint closes.
@@ -149,14 +149,14 @@ impl Connector {
                 match tokio::time::timeout(DIAL_TIMEOUT, connector.greet(incoming)).await {
                     Ok(Ok(Some(greeted))) => connector.tell(MeshEvent::Greeted(Box::new(greeted))).await,
                     Ok(Ok(None)) => {}
-                    Ok(Err(fault)) => connector.refusals.note(addr, &fault, "dialled us"),
-                    Err(_) => debug!(%addr, "a connection said no hello in time"),
+                    Ok(Err(fault)) => connector.refusals.note(addr, &fault, "that dialled this node"),
+                    Err(_) => debug!(%addr, "a peer that dialled this node sent no hello in time"),
                 }
             });
         }
     }
 
-    /// Takes a connection; returns `None` where the peer has come to ask, not for a link.
+    /// Takes a connection up to its hello. Returns `None` if it is for queries.
     async fn greet(&self, incoming: Incoming) -> Result<Option<Greeted>, DialFault> {
         let no = self.number();
         let conn = incoming.accept()?.await?;
@@ -166,17 +166,17 @@ impl Connector {
             return Ok(None);
         }
         let control = conn.accept_bi().await?;
-        hear(no, conn, subject, control, None).await.map(Some)
+        receive_hello(no, conn, subject, control, None).await.map(Some)
     }
 
     async fn tell(&self, event: MeshEvent) {
-        // The driver is gone only when the node is.
+        // The driver ends only when the node does.
         let _ = self.events.send((clock::now(), event)).await;
     }
 }
 
 /// Waits for the peer's hello.
-async fn hear(
+async fn receive_hello(
     no: LinkNo,
     conn: Connection,
     (peer, name): (NodeId, String),
@@ -184,22 +184,12 @@ async fn hear(
     dialled: Option<SocketAddr>,
 ) -> Result<Greeted, DialFault> {
     let mut decoder = FrameDecoder::default();
-    let hello = read_hello(&mut control.1, &mut decoder).await.map_err(|fault| match fault {
-        LinkFault::Connection(e) => e.into(),
-        fault => DialFault::Hello(fault),
-    })?;
+    let hello = read_hello(&mut control.1, &mut decoder).await?;
     let peer = check_hello(&conn, peer, &hello).map_err(DialFault::Certificate)?;
     Ok(Greeted { no, conn, peer, name, hello, control, decoder, dialled })
 }
 
-fn refusal(e: ConnectionError) -> DialFault {
-    match e {
-        ConnectionError::ApplicationClosed(close) if close.error_code == code::DUPLICATE => DialFault::Duplicate,
-        e => e.into(),
-    }
-}
-
-/// Returns where the peer listens, if its hello and its certificate agree.
+/// Checks the peer's hello against its certificate. Returns the address at which it listens.
 fn check_hello(conn: &Connection, peer: NodeId, hello: &Hello) -> Result<Peer, String> {
     if hello.node != peer {
         conn.close(code::IDENTITY, b"the hello's node isn't the certificate's");
@@ -212,11 +202,11 @@ fn check_hello(conn: &Connection, peer: NodeId, hello: &Hello) -> Result<Peer, S
     Ok(Peer { id: peer, addr })
 }
 
-/// The addresses that were refused, each named once an interval.
+/// The addresses that were refused. Each is logged once an interval.
 #[derive(Default)]
 struct Refusals {
     total: AtomicU64,
-    told: Mutex<BTreeMap<IpAddr, (Time, u64)>>,
+    logged: Mutex<BTreeMap<IpAddr, Time>>,
 }
 
 impl Refusals {
@@ -227,23 +217,11 @@ impl Refusals {
     fn note(&self, addr: SocketAddr, why: &dyn Display, what: &str) {
         self.total.fetch_add(1, Relaxed);
         let now = clock::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= Self::ADDRESSES_MAX && !told.contains_key(&addr.ip()) {
-            told.retain(|_, (at, _)| now.since(*at) < Self::INTERVAL);
-            if told.len() >= Self::ADDRESSES_MAX {
-                return;
-            }
-        }
-        let before = told.get(&addr.ip()).copied();
-        match before {
-            Some((at, more)) if now.since(at) < Self::INTERVAL => {
-                told.insert(addr.ip(), (at, more + 1));
-            }
-            _ => {
-                let unsaid = before.map_or(0, |(_, more)| more);
-                told.insert(addr.ip(), (now, 0));
-                warn!(%addr, unsaid, "no link with the node that {what}: {why}");
-            }
+        let mut logged = self.logged.lock();
+        logged.retain(|_, at| now.since(*at) < Self::INTERVAL);
+        if logged.len() < Self::ADDRESSES_MAX && !logged.contains_key(&addr.ip()) {
+            logged.insert(addr.ip(), now);
+            warn!(%addr, refused = self.total.load(Relaxed), "no link with the node {what}: {why}");
         }
     }
 }

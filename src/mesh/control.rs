@@ -1,7 +1,7 @@
 //! A link's control stream: hellos, frames of the swarms, and pings.
 //!
-//! Each end has a writer and a reader, a task each. The writer takes whole frames from a queue that the driver and the
-//! reader fill; the reader waits for the driver, and QUIC's flow control makes the peer wait for the reader.
+//! Each end has a writer and a reader, a task each. The driver and the reader queue whole frames for the writer. The reader waits
+//! for the driver, and QUIC's flow control makes the peer wait for the reader.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use damson_core::link::clock_offset::PingSample;
-use damson_core::link::frame::{FRAME_PREFIX_LEN, Frame, FrameDecoder, Hello};
-use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use damson_core::link::frame::{Frame, FrameDecoder, Hello};
+use quinn::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 
 use super::event::LinkEvent;
@@ -19,54 +19,52 @@ use super::fault::LinkFault;
 use super::link_state::{LinkState, count};
 use crate::clock;
 
-/// The most bytes of control frames that wait for a peer. A peer that doesn't take that much is wedged: its
-/// link is closed, since no GRAFT or PRUNE is ever dropped.
+/// The most bytes of control frames that wait for a peer. If a peer takes less, its link is closed, since no GRAFT or PRUNE is
+/// ever dropped.
 const CONTROL_QUEUE_LEN: usize = 4 << 20;
 
-/// Pings of a new link come faster, for a good first estimate of its clock.
+/// The interval of a new link's pings, which are faster for a good first estimate of the peer's clock.
 const PING_FIRST: Duration = Duration::from_millis(100);
 const PINGS_FIRST: u32 = 4;
-/// Pings, and what the hub is told of a link. One of QUIC's own fits between two of them on a link that is else silent.
+/// The interval of pings, and of estimates for the hub. One of QUIC's own pings fits between two on a link that is silent otherwise.
 const PING: Duration = Duration::from_millis(1_750);
-/// How long a peer that has ended its control stream may take to close the connection with a reason.
+/// The time that a peer has, after the end of its control stream, to close the connection with a reason.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Which end begins the exchange of timestamps: the dialling one. The other one pings with its pong, in one packet: half
-/// the packets, and the waking up, of two ends that ping on their own.
+/// The end that begins the exchange of timestamps: the one that dialled. The other end sends its ping with its pong, in one
+/// packet. Both ends on their own would send, and wake up for, twice the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pings {
     Ours,
     Theirs,
 }
 
-/// Queues whole frames as one entry: the reader queues its pongs, and the writer its pings, between any two entries.
-/// `queued` counts their bytes.
+/// Queues whole frames as one entry, since the reader queues its pongs, and the writer its pings, between any two entries. `queued`
+/// counts their bytes.
 pub(crate) fn push<const N: usize>(
     queued: &AtomicUsize,
     queue: &mpsc::UnboundedSender<Bytes>,
     frames: [Frame; N],
 ) -> Result<(), LinkFault> {
-    let payload = |frame: &Frame| if let Frame::Control(payload) = frame { payload.len() } else { 0 };
-    let len = frames.iter().map(|frame| FRAME_PREFIX_LEN + payload(frame)).sum();
-    let mut bytes = BytesMut::with_capacity(len);
+    let mut bytes = BytesMut::new();
     for frame in frames {
         frame.encode(&mut bytes);
     }
     let len = bytes.len();
     let queued = queued.fetch_add(len, Relaxed) + len;
-    // A writer that has ended has told of it, or soon will.
+    // A writer that has ended has said why, or soon will.
     let _ = queue.send(bytes.freeze());
     if queued > CONTROL_QUEUE_LEN { Err(LinkFault::Wedged(queued)) } else { Ok(()) }
 }
 
-/// Writes what is queued, and the pings that are ours, until nothing can be queued any more or the link ends.
+/// Writes what is queued, and our pings, until the queue or the link ends.
 pub(crate) async fn write(
     state: Arc<LinkState>,
     mut send: SendStream,
     mut frames: mpsc::UnboundedReceiver<Bytes>,
     whose: Pings,
 ) {
-    // Ahead of all bodies (DESIGN invariant 5); theirs is 0.
+    // Ahead of all bodies, which have priority 0 (docs/architecture.md, Invariants).
     let _ = send.set_priority(1);
     let mut batch = Vec::new();
     let mut pings = 0;
@@ -84,38 +82,27 @@ pub(crate) async fn write(
                 state.tell_estimate(clock::now()).await;
                 let mut bytes = BytesMut::new();
                 Frame::Ping { sent: clock::now() }.encode(&mut bytes);
-                state.control_queue.fetch_add(bytes.len(), Relaxed);
+                state.counters.control_queue.fetch_add(bytes.len(), Relaxed);
                 batch.push(bytes.freeze());
             }
         }
         let len: usize = batch.iter().map(Bytes::len).sum();
         if send.write_all_chunks(&mut batch).await.is_err() {
-            // The connection is closed, or the peer has stopped the stream: the readers tell.
+            // The connection is closed, or the peer has stopped the stream: the readers say so.
             return;
         }
         batch.clear();
-        state.control_queue.fetch_sub(len, Relaxed);
+        state.counters.control_queue.fetch_sub(len, Relaxed);
     }
     let _ = send.finish();
     let _ = send.stopped().await;
 }
 
-/// Reads until the link ends. Answers pings by `queue`, which it doesn't keep open.
+/// Reads until the link ends. Queues pongs in `queue`, and doesn't keep it open.
 pub(crate) async fn read(
-    state: Arc<LinkState>,
+    state: &LinkState,
     mut recv: RecvStream,
     mut decoder: FrameDecoder,
-    queue: mpsc::WeakUnboundedSender<Bytes>,
-    pings: Pings,
-) {
-    let Err(fault) = read_frames(&state, &mut recv, &mut decoder, queue, pings).await;
-    state.fail(fault).await;
-}
-
-async fn read_frames(
-    state: &LinkState,
-    recv: &mut RecvStream,
-    decoder: &mut FrameDecoder,
     queue: mpsc::WeakUnboundedSender<Bytes>,
     pings: Pings,
 ) -> Result<Infallible, LinkFault> {
@@ -132,8 +119,8 @@ async fn read_frames(
                         let sent = clock::now();
                         let pong = Frame::Pong { echo, received, sent };
                         match pings {
-                            Pings::Ours => push(&state.control_queue, &queue, [pong])?,
-                            Pings::Theirs => push(&state.control_queue, &queue, [pong, Frame::Ping { sent }])?,
+                            Pings::Ours => push(&state.counters.control_queue, &queue, [pong])?,
+                            Pings::Theirs => push(&state.counters.control_queue, &queue, [pong, Frame::Ping { sent }])?,
                         }
                     }
                     if pings == Pings::Theirs {
@@ -141,42 +128,35 @@ async fn read_frames(
                     }
                 }
                 Frame::Pong { echo: t1, received: t2, sent: t3 } => {
-                    state.clock().record(PingSample { t1, t2, t3, t4: received });
+                    state.clock.lock().record(PingSample { t1, t2, t3, t4: received });
                 }
                 Frame::Hello(_) => return Err(LinkFault::Hello),
             }
         }
-        match read_chunk(recv).await? {
+        match read_chunk(&mut recv).await? {
             Some(bytes) => {
                 received = clock::now();
                 decoder.push(&bytes);
             }
-            // The peer is closing: let it, so that its reason is the one told.
+            // The peer is about to close the connection, with the reason that is to be logged.
             None => {
                 let closed = tokio::time::timeout(CLOSING, state.conn.closed()).await;
-                return Err(closed.map_or(LinkFault::ControlEnded, LinkFault::Connection));
+                return Err(closed.map_or(LinkFault::StreamEnded, LinkFault::Connection));
             }
         }
     }
 }
 
-/// Returns the next bytes of a control stream; `None` at its end.
+/// Returns the next bytes of a control stream, or `None` at its end.
 pub(crate) async fn read_chunk(recv: &mut RecvStream) -> Result<Option<Bytes>, LinkFault> {
-    match recv.read_chunk(64 << 10, true).await {
-        Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-        Err(ReadError::ConnectionLost(e)) => Err(e.into()),
-        Err(_) => Err(LinkFault::ControlEnded),
-    }
+    Ok(recv.read_chunk(64 << 10, true).await?.map(|chunk| chunk.bytes))
 }
 
 /// Writes our hello.
 pub(crate) async fn write_hello(send: &mut SendStream, hello: Hello) -> Result<(), LinkFault> {
     let mut bytes = BytesMut::new();
     Frame::Hello(hello).encode(&mut bytes);
-    send.write_chunk(bytes.freeze()).await.map_err(|e| match e {
-        WriteError::ConnectionLost(e) => e.into(),
-        _ => LinkFault::ControlEnded,
-    })
+    Ok(send.write_chunk(bytes.freeze()).await?)
 }
 
 /// Reads the peer's hello.
@@ -187,7 +167,7 @@ pub(crate) async fn read_hello(recv: &mut RecvStream, decoder: &mut FrameDecoder
             Some(_) => return Err(LinkFault::Hello),
             None => {}
         }
-        let bytes = read_chunk(recv).await?.ok_or(LinkFault::ControlEnded)?;
+        let bytes = read_chunk(recv).await?.ok_or(LinkFault::StreamEnded)?;
         decoder.push(&bytes);
     }
 }
@@ -197,8 +177,8 @@ mod tests {
     use super::*;
     use damson_core::model::time::Time;
 
-    /// Whatever else is queued before or behind it, a frame isn't parted: a peer that finds a ping between prefix and
-    /// payload reads a length from the ping's bytes, and closes the link.
+    /// A frame is never split by another one: a peer that finds a ping between prefix and payload reads a length from the ping's bytes,
+    /// and closes the link.
     #[test]
     fn what_is_queued_is_a_whole_frame() {
         let (queue, mut frames) = mpsc::unbounded_channel();

@@ -1,5 +1,5 @@
-//! The one task that owns the core: events of links in, outputs to links. It decides nothing; `links` knows which
-//! connection is the link, and each link what a full queue drops.
+//! The task that owns the core: it hands events of links to the core, and the core's outputs to links. It decides nothing:
+//! `links` knows which connection is the link, and each link what a full queue drops.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,13 +9,11 @@ use damson_core::hyparview::DownCause;
 use damson_core::link::frame::BodyHead;
 use damson_core::link::pairing::LinkNo;
 use damson_core::model::time::Time;
-use damson_core::model::wire::WireError;
 use damson_core::model::{Hop, NodeId, NodeName, PartHeader, Peer, Record, Resume, StreamName, Trace};
 use damson_core::plumtree::{BodyAction, BodyEvent};
-use damson_core::swarm::{Hub, Input, Kept, Output, SwarmView};
+use damson_core::swarm::{Hub, Input, Kept, Output};
 use quinn::Endpoint;
 use tokio::sync::{mpsc, oneshot};
-use tracing::debug;
 
 use super::body_sender::BodyJob;
 use super::connector::Connector;
@@ -27,31 +25,25 @@ use super::sink::Sink;
 use super::snapshot::Snapshot;
 use crate::clock;
 
-/// The most events of links that wait for the driver; their readers, and so their peers, wait then.
-/// Each holds at most one piece: 16 MiB in all.
+/// The most events of links that wait for the driver. If there are more, the readers wait, and so do their peers. Each event holds
+/// at most one piece: 16 MiB in all.
 const EVENTS: usize = 256;
 
-/// The most events that are handled before the commands are looked at again.
+/// The most events that are handled between two looks at the commands.
 const BATCH: usize = 64;
 
-/// The most timeouts in a row that the core may ask for, each already past: a core that asks for more has a
-/// bug, and mustn't hang the node.
-const TIMEOUTS_MAX: usize = 64;
-
-/// The core that the driver drives: [`Hub`], or something simpler in a test.
+/// The core that the driver drives: [`Hub`], or a simpler one in a test.
 pub(crate) trait Core: Send + 'static {
-    /// Takes what has happened.
+    /// Takes an input.
     fn handle(&mut self, now: Time, input: Input);
-    /// Returns the next thing to do, until `None`.
+    /// Returns the next output, until `None`.
     fn poll_output(&mut self) -> Option<Output>;
-    /// Returns when to call `handle` with [`Input::Timeout`], at the latest.
+    /// Returns the latest time to call `handle` with [`Input::Timeout`].
     fn poll_timeout(&self) -> Option<Time>;
-    /// Returns how many control frames couldn't be read, and what was wrong with the last one.
-    fn bad_frames(&self) -> (u64, Option<&WireError>);
-    /// Returns where a publisher of `stream` goes on.
-    fn resume(&self, stream: &StreamName) -> Option<Resume>;
-    /// Returns what can be seen of the swarms.
-    fn views(&self) -> Vec<SwarmView>;
+    /// Returns the hub, unless this is a test's core.
+    fn hub(&self) -> Option<&Hub> {
+        None
+    }
 }
 
 impl Core for Hub {
@@ -67,32 +59,24 @@ impl Core for Hub {
         Hub::poll_timeout(self)
     }
 
-    fn bad_frames(&self) -> (u64, Option<&WireError>) {
-        Hub::bad_frames(self)
-    }
-
-    fn resume(&self, stream: &StreamName) -> Option<Resume> {
-        Hub::resume(self, stream)
-    }
-
-    fn views(&self) -> Vec<SwarmView> {
-        self.swarms().collect()
+    fn hub(&self) -> Option<&Hub> {
+        Some(self)
     }
 }
 
-/// A command of the node's.
+/// A command of the node.
 pub(crate) enum Command {
     Claim(Record),
     Publish(StreamName, PartHeader, Bytes),
     Keep(Vec<Kept>),
     Resume(StreamName, oneshot::Sender<Option<Resume>>),
-    /// The driver's task has the client, and with it the socket, which is gone when the task is.
+    /// The driver's task owns the client, and with it the socket, which closes when the task ends.
     Queries(oneshot::Sender<Arc<QueryClient>>),
     Snapshot(oneshot::Sender<Snapshot>),
     Shutdown(oneshot::Sender<()>),
 }
 
-/// The driver of a [`Mesh`](super::mesh::Mesh) that doesn't run yet. Dropped, it takes the socket with it.
+/// The driver of a [`Mesh`](super::mesh::Mesh), before it runs. If it is dropped, the socket closes.
 pub struct Driver {
     pub(crate) core: Box<dyn Core>,
     pub(crate) me: Peer,
@@ -105,7 +89,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts to dial and to listen. `sink` is told what comes in.
+    /// Starts to dial and to listen. `sink` takes what comes out of the mesh.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -131,19 +115,19 @@ impl Driver {
     }
 }
 
-/// A driver that runs.
+/// The running driver.
 struct EventLoop {
     core: Box<dyn Core>,
     sink: Arc<dyn Sink>,
     name: String,
-    /// This node's, without its times.
+    /// This node's hop, without its times.
     hop: Hop,
     links: Links,
     connector: Connector,
     queries: Arc<QueryClient>,
-    /// The newest event's time: the core's clock never goes back.
+    /// The time of the newest event: the core's clock never goes back.
     now: Time,
-    /// What follows from outputs, for the core to hear after they are drained.
+    /// Inputs that follow from outputs. The core takes them when its outputs are drained.
     follow_ups: VecDeque<Input>,
     next_body: u64,
     /// Parts carry the breakdown of their latency through this node.
@@ -159,7 +143,11 @@ impl EventLoop {
         let mut batch = Vec::with_capacity(BATCH);
         let mut alarm = clock::Alarm::default();
         loop {
-            self.timeouts();
+            // Ahead of the select, where commands and events go first.
+            let now = clock::now();
+            if self.core.poll_timeout().is_some_and(|due| due <= now) {
+                self.input(now, Input::Timeout);
+            }
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
@@ -169,7 +157,7 @@ impl EventLoop {
                         return;
                     }
                     Some(command) => self.command(command),
-                    // The handle was dropped: no farewell.
+                    // The handle was dropped: the node leaves without a farewell.
                     None => return self.connector.drop_all(),
                 },
                 _ = events.recv_many(&mut batch, BATCH) => {
@@ -182,38 +170,30 @@ impl EventLoop {
         }
     }
 
-    fn timeouts(&mut self) {
-        for _ in 0..TIMEOUTS_MAX {
-            let now = clock::now();
-            if self.core.poll_timeout().is_none_or(|due| due > now) {
-                return;
-            }
-            self.input(now, Input::Timeout);
-        }
-        debug!("the core asks for timeouts in the past");
-    }
-
     fn command(&mut self, command: Command) {
         let now = clock::now();
         match command {
             Command::Claim(record) => self.input(now, Input::Claim(record)),
             Command::Publish(stream, header, body) => {
-                // Where packaging ends, dwell begins.
+                // Packaging ends here, and dwell begins.
                 let packaging = i128::from(clock::wall().as_micros()) - i128::from(header.ingested.as_micros());
                 let begun = Trace { packaging_us: i64::try_from(packaging).ok(), hops: Vec::new() };
                 let trace = if self.traced { begun } else { Trace::default() };
                 self.input(now, Input::Publish { stream, header, body, trace });
             }
             Command::Keep(kept) => self.input(now, Input::Keep { kept, stamp: clock::wall().as_micros() }),
-            // An error of these says that nobody waits any more.
-            Command::Resume(stream, answer) => drop(answer.send(self.core.resume(&stream))),
+            // An error of these means that the caller has gone.
+            Command::Resume(stream, answer) => drop(answer.send(self.core.hub().and_then(|hub| hub.resume(&stream)))),
             Command::Queries(answer) => drop(answer.send(Arc::clone(&self.queries))),
-            Command::Snapshot(answer) => drop(answer.send(self.links.snapshot(&self.name, self.core.views()))),
+            Command::Snapshot(answer) => {
+                let swarms = self.core.hub().map(|hub| hub.swarms().collect()).unwrap_or_default();
+                drop(answer.send(self.links.snapshot(&self.name, swarms)));
+            }
             Command::Shutdown(_) => unreachable!("handled in run"),
         }
     }
 
-    /// Tells the core, and does what it wants, and what follows from that.
+    /// Hands an input to the core, and does what its outputs say, and what follows from them.
     fn input(&mut self, at: Time, input: Input) {
         self.now = self.now.max(at);
         let mut next = Some(input);
@@ -254,7 +234,7 @@ impl EventLoop {
     }
 
     fn link_event(&mut self, at: Time, no: LinkNo, peer: NodeId, event: LinkEvent) -> Option<Input> {
-        // Otherwise it is of a link that has been given up.
+        // Otherwise the event is of a link that was given up.
         let link = self.links.current(peer, no)?;
         match event {
             LinkEvent::Lost(fault) => self.links.lost(at, peer, &fault),
@@ -284,10 +264,11 @@ impl EventLoop {
     }
 
     fn control_in(&mut self, at: Time, from: NodeId, frame: Bytes) -> Option<Input> {
-        let (bad, _) = self.core.bad_frames();
+        let bad_frames = |core: &dyn Core| core.hub().map_or(0, |hub| hub.bad_frames().0);
+        let before = bad_frames(&*self.core);
         self.input(at, Input::Control { from, frame });
-        let (bad_now, why) = self.core.bad_frames();
-        let why = why.filter(|_| bad_now > bad)?.clone();
+        let (now, why) = self.core.hub()?.bad_frames();
+        let why = why.filter(|_| now > before)?.clone();
         self.links.reject(at, from, &LinkFault::Control(why))
     }
 
@@ -330,7 +311,7 @@ impl EventLoop {
     async fn leave(mut self, events: &mut mpsc::Receiver<(Time, MeshEvent)>) {
         self.input(clock::now(), Input::Leave);
         let mut closing = self.links.close_all();
-        // Nobody reads events any more: nobody may wait for them either.
+        // The driver reads no more events, so that no task may wait for it.
         events.close();
         while closing.join_next().await.is_some() {}
         self.connector.close().await;

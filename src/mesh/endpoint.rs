@@ -14,69 +14,50 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tracing::warn;
 
 use super::congestion::LossTolerant;
+use super::fault::MeshError;
 use super::identity::Identity;
 use super::tls;
-use super::tls::MeshTlsError;
 
-/// The reason why a node can't take its place in the mesh.
-#[derive(Debug, thiserror::Error)]
-pub enum MeshError {
-    /// Another program, or another node, has the port.
-    #[error("{0} is taken: another program listens there (UDP)")]
-    AddrInUse(SocketAddr),
-    /// The address can't be listened at.
-    #[error("can't listen at {addr} (UDP): {source}")]
-    Bind {
-        /// The address.
-        addr: SocketAddr,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The identity can't be used.
-    #[error(transparent)]
-    Tls(#[from] MeshTlsError),
-}
-
-/// A link is lost after this long without a packet; the peers' healing (graft timers) doesn't wait for it, only the
-/// overlay's refill does. The first packet that goes out unanswered starts it anew (RFC 9000, 10.1), so that a dead peer
-/// is noticed after at most this and [`KEEP_ALIVE`], 2.9 s. Less would cost a node its links that stands still for a moment on a
-/// starved machine. Within it, QUIC repeats a lost packet several times.
+/// The longest silence of a link. The overlay refills its view when a link is lost, while the repair of the tree (graft timers) doesn't
+/// wait for it. The time counts from the first packet that is sent unanswered (RFC 9000, 10.1), so that a dead peer is noticed
+/// after at most this and [`KEEP_ALIVE`], 2.9 s. With less, a node that stands still for a moment on a starved machine would lose
+/// its links. Within this time, QUIC sends a lost packet several times.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
-/// A silent link sends a packet this often: once between two pings. With 600 ms, and pings of each end's own, eight idle
-/// nodes sent 251 packets a second rather than 194.
+/// The interval of keep-alives on a silent link: one between two pings. With 600 ms, and pings from each end, eight idle nodes sent
+/// 251 packets a second rather than 194.
 const KEEP_ALIVE: Duration = Duration::from_millis(900);
 
-/// The largest packet probed for (RFC 8899), and taken: on loopback and over jumbo frames a body then costs a quarter of
-/// the packets. Not more, since quinn hands the kernel up to ten packets at once, and the kernel refuses a batch above
-/// 64 KiB: with 9,000 and with 65,000 such batches were lost, and the path's limit was taken to be 1,200.
+/// The largest packet that is probed for (RFC 8899) and accepted: on loopback and over jumbo frames, a body then takes a quarter of
+/// the packets. Not more: quinn hands the kernel up to ten packets at once, and the kernel refuses a batch above 64 KiB. With
+/// 9,000 and with 65,000 such batches were lost, and quinn took the path's limit for 1,200.
 const PACKET_LEN_MAX: u16 = 6_500;
 
-/// Wanted of the kernel for each direction: a burst of the largest body. Linux's default of 208 KiB loses
-/// about 1 % on loopback (FIELD).
+/// The buffer that the socket asks for, in each direction: a burst of the largest body. Linux's default of 208 KiB loses
+/// about 1 % on loopback.
 const SOCKET_BUFFER_LEN: usize = 16 << 20;
 
-/// Less than this loses packets in bursts: a 100 KB part to each of ten children.
+/// The least buffer that loses no packets in bursts: a 100 KB part to each of ten children.
 const SOCKET_BUFFER_LEN_ENOUGH: usize = 1 << 20;
 
-/// The most bodies at once from one peer: ten streams' parts of a few tracks, and their repairs.
+/// The most bodies at once from one peer: the parts of a few tracks of ten streams, and their repairs.
 pub(crate) const STREAMS_MAX: u32 = 256;
 
-/// The most bytes of bodies that wait unread on one link: two of the largest.
+/// The most unread bytes of bodies on one link: two of the largest.
 const LINK_WINDOW: u32 = 2 * BODY_LEN_MAX;
 
-/// The most bytes under way unacknowledged on one link, sent or held by QUIC: 8 MiB is 1 Gb/s over 64 ms.
+/// The most bytes on one link that aren't acknowledged: 8 MiB is 1 Gb/s over 64 ms.
 const SEND_WINDOW: u64 = 8 << 20;
 
-/// Before anything is measured (RFC 9002 6.2.2 says 333 ms): mesh peers are mostly near, and the first
-/// repetition of a lost dial comes after three of these.
+/// The round trip before any is measured (RFC 9002 6.2.2 says 333 ms): most nodes are near, and a lost dial is first repeated after
+/// three of these.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
-/// Returns how this node connects to ask.
+/// Returns the configuration of this node's connections for queries.
 pub(crate) fn for_queries(identity: &Identity) -> Result<ClientConfig, MeshError> {
-    let mut client = ClientConfig::new(tls::for_queries(identity)?);
+    let mut client = ClientConfig::new(Arc::new(tls::client(identity, tls::ALPN_QUERY)?));
     let mut transport = transport();
-    // Not in use, it ends by itself.
+    // An unused connection ends by itself.
     transport.keep_alive_interval(None).max_concurrent_bidi_streams(VarInt::from_u32(0));
     transport.max_concurrent_uni_streams(VarInt::from_u32(0));
     client.transport_config(Arc::new(transport));
@@ -85,21 +66,17 @@ pub(crate) fn for_queries(identity: &Identity) -> Result<ClientConfig, MeshError
 
 /// Opens the socket and the endpoint on it.
 pub(crate) fn open(identity: &Identity, bind: SocketAddr) -> Result<Endpoint, MeshError> {
-    let (server, client) = tls::configs(identity)?;
+    tls::check_own(identity)?;
     let transport = Arc::new(transport());
-    let mut server = ServerConfig::with_crypto(server);
-    server.transport_config(transport.clone());
-    server.migration(false);
-    let mut client = ClientConfig::new(client);
+    let mut server = ServerConfig::with_crypto(Arc::new(tls::server(identity)?));
+    server.transport_config(transport.clone()).migration(false);
+    let mut client = ClientConfig::new(Arc::new(tls::client(identity, tls::ALPN)?));
     client.transport_config(transport);
 
-    let socket = socket(bind).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => MeshError::AddrInUse(bind),
-        _ => MeshError::Bind { addr: bind, source },
-    })?;
+    let failed = |source| MeshError::Bind { addr: bind, source };
+    let socket = socket(bind).map_err(failed)?;
     let mut config = EndpointConfig::default();
     config.max_udp_payload_size(PACKET_LEN_MAX).expect("it is above QUIC's least, 1,200");
-    let failed = |source| MeshError::Bind { addr: bind, source };
     let mut endpoint = Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
@@ -110,7 +87,7 @@ fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
     if bind.is_ipv6() && bind.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }
-    // The kernel cuts what it doesn't grant; it never fails for the size.
+    // The kernel grants what it can, and doesn't fail.
     socket.set_recv_buffer_size(SOCKET_BUFFER_LEN)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_LEN)?;
     let granted = socket.recv_buffer_size()?.min(socket.send_buffer_size()?);
@@ -118,7 +95,7 @@ fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
         warn!(
             granted,
             wanted = SOCKET_BUFFER_LEN,
-            "the kernel gives the mesh's socket small buffers, which lose packets: \
+            "the kernel gives the mesh's socket small buffers, which lose packets; \
              raise net.core.rmem_max and net.core.wmem_max"
         );
     }
@@ -127,8 +104,8 @@ fn socket(bind: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Returns the transport's settings. All that isn't set here is quinn's default. Tried on loopback, on a busy machine: fewer
-/// acknowledgements or a first window of 200 KB change less than the noise.
+/// Returns the transport's settings; the others are quinn's defaults. Tried on loopback, on a busy machine: fewer
+/// acknowledgements, or a first window of 200 KB, change less than the noise.
 pub(crate) fn transport() -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();
@@ -142,11 +119,11 @@ pub(crate) fn transport() -> TransportConfig {
         // One control stream, opened by the dialler.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX))
-        // A body never waits for its own window, only for the link's.
+        // A body waits for the link's window only, never for its own.
         .stream_receive_window(VarInt::from_u32(BODY_LEN_MAX + (1 << 16)))
         .receive_window(VarInt::from_u32(LINK_WINDOW))
         .send_window(SEND_WINDOW)
-        // The body begun first is finished first: two halves of two parts are worth nothing to a player.
+        // The body that began first ends first: two halves of two parts are useless to a player.
         .send_fairness(false)
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(Arc::new(LossTolerant::default()));

@@ -1,14 +1,15 @@
 //! A cluster's CA and its nodes' identities.
 //!
-//! A node *is* its key: [`NodeId`] is the hash of its public key. Its certificate says by what name
-//! people call it (CN), and that the cluster's CA knows it. All certificates carry the same SAN,
-//! `SERVER_NAME`, since peers are trusted by CA and not by host name.
+//! A node *is* its key: [`NodeId`] is the hash of its public key. Its certificate holds the name by which people
+//! call it (CN), and shows that the cluster's CA knows it. All certificates carry the same SAN,
+//! `SERVER_NAME`, since a peer is trusted for its CA and not for its host name.
 //!
 //! ```text
 //! damson pki init DIR          DIR/ca.pem  DIR/ca.key
 //! damson pki issue DIR NAME    ca.pem  node.pem  node.key
 //! ```
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use std::{fmt, fs};
 
 use damson_core::model::NodeId;
+use pem::{EncodeConfig, LineEnding, Pem};
 use quinn::Connection;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData,
 };
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -33,7 +35,7 @@ const CA_KEY: &str = "ca.key";
 const NODE_CERT: &str = "node.pem";
 const NODE_KEY: &str = "node.key";
 
-/// The mode of a file that its owner alone may read.
+/// The mode of a file that only its owner may read.
 const OWNER: u32 = 0o600;
 /// The mode of a file that everybody may read.
 const EVERYBODY: u32 = 0o644;
@@ -49,18 +51,10 @@ pub enum IdentityError {
         /// The cause.
         source: io::Error,
     },
-    /// A file is there already; neither a CA nor a key is ever overwritten.
-    #[error("{}: exists already, and isn't overwritten", .0.display())]
+    /// The file exists. Neither a CA nor a key is ever overwritten.
+    #[error("{}: exists already, and is never overwritten; choose another folder", .0.display())]
     Exists(PathBuf),
-    /// A file isn't PEM, or has no section of the kind wanted.
-    #[error("{}: {source}", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: pem::Error,
-    },
-    /// A certificate or key can't be used.
+    /// A file isn't PEM, or its certificate or key can't be used.
     #[error("{}: {why}", path.display())]
     Unusable {
         /// The file.
@@ -68,30 +62,17 @@ pub enum IdentityError {
         /// The cause.
         why: String,
     },
-    /// A name that no certificate should carry.
-    #[error("a node's name is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'; {0:?} isn't")]
+    /// The name isn't valid in a certificate.
+    #[error("{0:?} isn't a node's name: choose 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")]
     Name(String),
     /// A key or certificate can't be made.
     #[error("can't make a key or certificate: {0}")]
     Generate(#[from] rcgen::Error),
 }
 
-/// A certificate, and the text of its file.
-#[derive(Clone)]
-struct Cert {
-    der: CertificateDer<'static>,
-    pem: String,
-}
-
-impl From<Certificate> for Cert {
-    fn from(cert: Certificate) -> Self {
-        Cert { der: cert.der().clone(), pem: cert.pem() }
-    }
-}
-
 /// A cluster's certificate authority.
 pub struct Ca {
-    cert: Cert,
+    cert: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -103,31 +84,28 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, "damson cluster CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let cert = params.self_signed(&key)?.into();
-        Ok(Ca { cert, issuer: Issuer::new(params, key) })
+        let cert = params.self_signed(&key)?;
+        Ok(Ca { cert: cert.der().clone(), issuer: Issuer::new(params, key) })
     }
 
     /// Reads `dir/ca.pem` and `dir/ca.key`.
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
-        let (cert, path) = read_cert(dir, CA_CERT)?;
-        let (key, _) = read_key(dir, CA_KEY)?;
-        check_pair(&cert.der, &key, &path, CA_KEY)?;
-        let issuer = Issuer::from_ca_cert_der(&cert.der, key)
-            .map_err(|e| IdentityError::Unusable { path, why: e.to_string() })?;
+        let Pair { cert, key, .. } = Pair::read(dir, CA_CERT, CA_KEY)?;
+        let issuer = Issuer::from_ca_cert_der(&cert, key).map_err(|why| unusable(&dir.join(CA_CERT), &why))?;
         Ok(Ca { cert, issuer })
     }
 
-    /// Writes `dir/ca.pem` and `dir/ca.key` (readable by its owner alone), and the folder where it isn't there.
+    /// Writes `dir/ca.pem` and `dir/ca.key`, which only its owner may read. Makes the folder if there is none.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] if either file is there: a CA that is overwritten locks its nodes out.
+    /// [`IdentityError::Exists`] if either file exists: nodes of a CA that is overwritten would be locked out.
     pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
         refuse_existing(dir, &[CA_CERT, CA_KEY])?;
         write_new(dir, CA_KEY, &self.issuer.key().serialize_pem(), OWNER)?;
-        write_new(dir, CA_CERT, &self.cert.pem, EVERYBODY)
+        write_new(dir, CA_CERT, &pem(&self.cert), EVERYBODY)
     }
 
-    /// Makes a key, and a certificate for it by this CA.
+    /// Makes a key, and this CA's certificate for it.
     pub fn issue(&self, name: &str) -> Result<Identity, IdentityError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
@@ -138,9 +116,9 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // Every link's ends are equals: whoever dials is the TLS client.
+        // Both ends of a link are equal: the one that dials is the TLS client.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let cert = params.signed_by(&key, &self.issuer)?.into();
+        let cert = params.signed_by(&key, &self.issuer)?.der().clone();
         let id = NodeId::of_public_key(&key.subject_public_key_info());
         Ok(Identity { ca: self.cert.clone(), cert, key: Arc::new(key), name: name.to_owned(), id })
     }
@@ -149,8 +127,8 @@ impl Ca {
 /// A node's key, its certificate, and the CA that it trusts.
 #[derive(Clone)]
 pub struct Identity {
-    ca: Cert,
-    cert: Cert,
+    ca: CertificateDer<'static>,
+    cert: CertificateDer<'static>,
     key: Arc<KeyPair>,
     name: String,
     id: NodeId,
@@ -159,26 +137,23 @@ pub struct Identity {
 impl Identity {
     /// Reads `dir/ca.pem`, `dir/node.pem` and `dir/node.key`.
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
-        let (ca, _) = read_cert(dir, CA_CERT)?;
-        let (cert, path) = read_cert(dir, NODE_CERT)?;
-        let (key, _) = read_key(dir, NODE_KEY)?;
-        check_pair(&cert.der, &key, &path, NODE_KEY)?;
-        let (id, name) = subject(&cert.der).map_err(|why| IdentityError::Unusable { path, why })?;
+        let ca = read(&dir.join(CA_CERT), CertificateDer::from_pem_slice)?;
+        let Pair { cert, key, id, name } = Pair::read(dir, NODE_CERT, NODE_KEY)?;
         Ok(Identity { ca, cert, key: Arc::new(key), name, id })
     }
 
-    /// Writes `dir/ca.pem`, `dir/node.pem` and `dir/node.key` (readable by its owner alone), and the
-    /// folder where it isn't there. A CA certificate that is there already and is the same one is left.
+    /// Writes `dir/ca.pem`, `dir/node.pem` and `dir/node.key`, which only its owner may read. Makes the folder if there is none.
+    /// The CA's certificate may be there already.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] if the node's files or another CA's certificate are there.
+    /// [`IdentityError::Exists`] if the node's files exist, or another CA's certificate does.
     pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
-        let ca_is_there = read_cert(dir, CA_CERT).is_ok_and(|(ca, _)| ca.der == self.ca.der);
+        let ca_is_there = read(&dir.join(CA_CERT), CertificateDer::from_pem_slice).is_ok_and(|ca| ca == self.ca);
         let made: &[&str] = if ca_is_there { &[NODE_CERT, NODE_KEY] } else { &[CA_CERT, NODE_CERT, NODE_KEY] };
         refuse_existing(dir, made)?;
         write_new(dir, NODE_KEY, &self.key.serialize_pem(), OWNER)?;
-        write_new(dir, NODE_CERT, &self.cert.pem, EVERYBODY)?;
-        if ca_is_there { Ok(()) } else { write_new(dir, CA_CERT, &self.ca.pem, EVERYBODY) }
+        write_new(dir, NODE_CERT, &pem(&self.cert), EVERYBODY)?;
+        if ca_is_there { Ok(()) } else { write_new(dir, CA_CERT, &pem(&self.ca), EVERYBODY) }
     }
 
     /// Returns the id by which peers know the node.
@@ -186,23 +161,23 @@ impl Identity {
         self.id
     }
 
-    /// Returns the name by which people call it.
+    /// Returns the node's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns this identity with the trust of another.
+    /// Returns this identity with the trusted CA of another.
     #[cfg(test)]
     pub(crate) fn trusting(&self, other: &Identity) -> Identity {
         Identity { ca: other.ca.clone(), ..self.clone() }
     }
 
     pub(crate) fn ca(&self) -> &CertificateDer<'static> {
-        &self.ca.der
+        &self.ca
     }
 
-    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.cert.der.clone()]
+    pub(crate) fn cert(&self) -> &CertificateDer<'static> {
+        &self.cert
     }
 
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
@@ -223,7 +198,7 @@ pub(crate) fn of_peer(conn: &Connection) -> Result<(NodeId, String), String> {
     subject(chain.first().ok_or("shows none")?)
 }
 
-/// Returns whose certificate this is: the hash of its key, and its common name.
+/// Returns the node that a certificate names: the hash of its key, and its common name.
 fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
     let (_, cert) = X509Certificate::from_der(cert).map_err(|e| format!("not a certificate: {e}"))?;
     let name = cert.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok());
@@ -231,52 +206,41 @@ fn subject(cert: &CertificateDer<'_>) -> Result<(NodeId, String), String> {
     Ok((NodeId::of_public_key(cert.public_key().raw), name.to_owned()))
 }
 
-fn read_cert(dir: &Path, file: &str) -> Result<(Cert, PathBuf), IdentityError> {
-    let (text, path) = read(dir, file)?;
-    match CertificateDer::from_pem_slice(&text) {
-        Ok(der) => Ok((Cert { der, pem: certificate_block(&text) }, path)),
-        Err(source) => Err(IdentityError::Pem { path, source }),
+/// A certificate and its key, and the node that they name.
+struct Pair {
+    cert: CertificateDer<'static>,
+    key: KeyPair,
+    id: NodeId,
+    name: String,
+}
+
+impl Pair {
+    fn read(dir: &Path, cert_file: &str, key_file: &str) -> Result<Self, IdentityError> {
+        let path = dir.join(cert_file);
+        let cert = read(&path, CertificateDer::from_pem_slice)?;
+        let key = read(&dir.join(key_file), |text| {
+            let der = PrivateKeyDer::from_pem_slice(text).map_err(|why| why.to_string())?;
+            KeyPair::try_from(&der).map_err(|why| why.to_string())
+        })?;
+        let (id, name) = subject(&cert).map_err(|why| unusable(&path, &why))?;
+        if id != NodeId::of_public_key(&key.subject_public_key_info()) {
+            return Err(unusable(&path, &format!("its key isn't the one in {key_file}")));
+        }
+        Ok(Pair { cert, key, id, name })
     }
 }
 
-/// Returns the PEM text of the first certificate of a file, and nothing beside it: a file may hold its key, too, and what is
-/// returned is written for everybody to read.
-fn certificate_block(text: &[u8]) -> String {
-    const END: &str = "-----END CERTIFICATE-----";
-    let text = String::from_utf8_lossy(text);
-    let from = text.find("-----BEGIN CERTIFICATE-----").unwrap_or(text.len());
-    let block = &text[from..];
-    let to = block.find(END).map_or(0, |at| at + END.len());
-    format!("{}\n", &block[..to])
+fn unusable(path: &Path, why: &dyn Display) -> IdentityError {
+    IdentityError::Unusable { path: path.to_owned(), why: why.to_string() }
 }
 
-fn read_key(dir: &Path, file: &str) -> Result<(KeyPair, PathBuf), IdentityError> {
-    let (text, path) = read(dir, file)?;
-    let der = match PrivateKeyDer::from_pem_slice(&text) {
-        Ok(der) => der,
-        Err(source) => return Err(IdentityError::Pem { path, source }),
-    };
-    match KeyPair::try_from(&der) {
-        Ok(key) => Ok((key, path)),
-        Err(e) => Err(IdentityError::Unusable { path, why: e.to_string() }),
-    }
+fn read<T, E: Display>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, E>) -> Result<T, IdentityError> {
+    let text = fs::read(path).map_err(|source| IdentityError::Io { path: path.to_owned(), source })?;
+    parse(&text).map_err(|why| unusable(path, &why))
 }
 
-fn check_pair(cert: &CertificateDer<'_>, key: &KeyPair, path: &Path, key_file: &str) -> Result<(), IdentityError> {
-    let unusable = |why: String| IdentityError::Unusable { path: path.to_owned(), why };
-    let (of_cert, _) = subject(cert).map_err(unusable)?;
-    if of_cert == NodeId::of_public_key(&key.subject_public_key_info()) {
-        return Ok(());
-    }
-    Err(unusable(format!("its key isn't the one in {key_file}")))
-}
-
-fn read(dir: &Path, file: &str) -> Result<(Vec<u8>, PathBuf), IdentityError> {
-    let path = dir.join(file);
-    match fs::read(&path) {
-        Ok(bytes) => Ok((bytes, path)),
-        Err(source) => Err(IdentityError::Io { path, source }),
-    }
+fn pem(cert: &CertificateDer<'_>) -> String {
+    pem::encode_config(&Pem::new("CERTIFICATE", &**cert), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 fn refuse_existing(dir: &Path, files: &[&str]) -> Result<(), IdentityError> {
@@ -308,13 +272,13 @@ mod tests {
         let ca = Ca::generate().expect("a CA");
         ca.save(dir.path()).expect("saved");
         let again = Ca::load(dir.path()).expect("loaded");
-        assert_eq!(again.cert.der, ca.cert.der);
+        assert_eq!(again.cert, ca.cert);
         let node = again.issue("edge-1").expect("an identity");
         let folder = dir.path().join("edge-1");
         node.save(&folder).expect("saved");
         let read = Identity::load(&folder).expect("loaded");
         assert_eq!((read.id(), read.name()), (node.id(), "edge-1"));
-        assert_eq!((&read.ca.der, &read.cert.der, read.key()), (&ca.cert.der, &node.cert.der, node.key()));
+        assert_eq!((&read.ca, &read.cert, read.key()), (&ca.cert, &node.cert, node.key()));
     }
 
     #[test]
@@ -364,14 +328,14 @@ mod tests {
     fn a_key_beside_the_cas_certificate_stays_there() {
         let (dir, node) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let made = Ca::generate().expect("a CA");
-        let both = format!("{}# the cluster's\n{}", made.issuer.key().serialize_pem(), made.cert.pem);
+        let both = format!("{}# the cluster's\n{}", made.issuer.key().serialize_pem(), pem(&made.cert));
         fs::write(dir.path().join(CA_CERT), both).expect("written");
         fs::write(dir.path().join(CA_KEY), made.issuer.key().serialize_pem()).expect("written");
         let ca = Ca::load(dir.path()).expect("loaded");
         ca.issue("a").and_then(|identity| identity.save(node.path())).expect("saved");
         let copied = fs::read_to_string(node.path().join(CA_CERT)).expect("written");
         assert!(copied.starts_with("-----BEGIN CERTIFICATE-----") && !copied.contains("PRIVATE"), "{copied}");
-        assert_eq!(Identity::load(node.path()).expect("loaded").ca.der, made.cert.der);
+        assert_eq!(Identity::load(node.path()).expect("loaded").ca, made.cert);
     }
 
     #[test]

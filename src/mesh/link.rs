@@ -1,14 +1,14 @@
-//! One link, as the driver sees it.
+//! A link, as the driver sees it.
 //!
 //! ```text
 //!             driver
 //!    control |      ^ events (bounded)
 //!            v      |
-//!   [control writer] [control reader] [acceptor]      one task each
+//!   [control writer] [control reader and acceptor]    one task each
 //!   [body sender]...                  [body reader]... one task a body
 //! ```
 //!
-//! The driver never waits for any of them. The readers wait for the driver, and QUIC's flow control
+//! The driver never waits for these tasks. The readers wait for the driver, and QUIC's flow control
 //! makes the peer wait for the readers.
 
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use damson_core::link::frame::{Frame, Hello};
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
+use parking_lot::Mutex;
 use quinn::VarInt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -29,19 +30,20 @@ use super::body_sender::{BodyJob, OutgoingBodies};
 use super::control::Pings;
 use super::event::{BodyKey, BodySerial, Events, Greeted};
 use super::fault::LinkFault;
-use super::link_state::{LinkState, count};
+use super::link_state::{Counters, LinkState, count};
 use super::snapshot::LinkView;
 use super::{body_receiver, control};
+use crate::clock;
 
-/// How long a link that is closed may still send what it has.
+/// The longest time in which a link that is being closed sends what is queued.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A link and the bodies on it.
 pub(crate) struct Link {
     state: Arc<LinkState>,
-    /// The address that we dialled, where we did.
+    /// The address that we dialled, if we did.
     dialled: Option<SocketAddr>,
-    /// The control writer and the body senders: what must end before the link is closed in peace.
+    /// The control writer and the body senders, which end before the link is closed.
     senders: TaskTracker,
     control: mpsc::UnboundedSender<Bytes>,
     outgoing: OutgoingBodies,
@@ -49,20 +51,34 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts the tasks of a connection that is a link now. `hello` is our answer, where one is due.
+    /// Starts the tasks of a connection that has become a link. `hello` is our answer, if one is due.
     pub(crate) fn start(greeted: Greeted, hello: Option<Hello>, events: Events) -> Self {
         let Greeted { no, conn, peer, name, control: (send, recv), decoder, dialled, .. } = greeted;
         let pings = if dialled.is_some() { Pings::Ours } else { Pings::Theirs };
-        let state = LinkState::new(no, conn, peer, name, events);
+        let state = Arc::new(LinkState {
+            no,
+            peer,
+            name,
+            conn,
+            events,
+            since: clock::now(),
+            counters: Counters::default(),
+            newest_transit: Mutex::default(),
+            clock: Mutex::default(),
+        });
         let (control, frames) = mpsc::unbounded_channel();
         if let Some(hello) = hello {
-            let _ = control::push(&state.control_queue, &control, [Frame::Hello(hello)]);
+            let _ = control::push(&state.counters.control_queue, &control, [Frame::Hello(hello)]);
         }
         let senders = TaskTracker::new();
         senders.spawn(control::write(Arc::clone(&state), send, frames, pings));
-        // The reader answers pings, but mustn't keep the writer alive.
-        tokio::spawn(control::read(Arc::clone(&state), recv, decoder, control.downgrade(), pings));
-        tokio::spawn(body_receiver::accept(Arc::clone(&state)));
+        // The reader queues pongs, but must not keep the writer alive.
+        let (reader, queue) = (Arc::clone(&state), control.downgrade());
+        tokio::spawn(async move {
+            let control = control::read(&reader, recv, decoder, queue, pings);
+            let Err(fault) = tokio::try_join!(biased; control, body_receiver::accept(&reader));
+            reader.fail(fault).await;
+        });
         Link {
             state,
             dialled,
@@ -81,24 +97,24 @@ impl Link {
         &self.state.name
     }
 
-    /// Returns where the peer's packets come from.
+    /// Returns the address that the peer's packets come from.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.state.conn.remote_address()
     }
 
-    /// Returns the address that we dialled, and when the link came up.
+    /// Returns the address that we dialled, and the time at which the link came up.
     pub(crate) fn dialled(&self) -> Option<(SocketAddr, Time)> {
         self.dialled.map(|addr| (addr, self.state.since))
     }
 
     pub(crate) fn view(&self, now: Time) -> LinkView {
-        LinkView::of(&self.state, now)
+        LinkView::of(&self.state, self.outgoing.queued(), now)
     }
 
     /// Queues a frame of the swarms.
     pub(crate) fn send_control(&self, frame: Bytes) -> Result<(), LinkFault> {
         count(&self.state.counters.control_sent, 1);
-        control::push(&self.state.control_queue, &self.control, [Frame::Control(frame)])
+        control::push(&self.state.counters.control_queue, &self.control, [Frame::Control(frame)])
     }
 
     // Bodies to the peer.
@@ -108,29 +124,29 @@ impl Link {
         self.outgoing.start(&self.state, &self.senders, job);
     }
 
-    /// Queues a body's next piece. Returns the bodies that were dropped for it.
+    /// Queues a body's next piece. Returns the bodies that were dropped to make room.
     pub(crate) fn send_piece(&mut self, key: BodyKey, bytes: Bytes) -> Vec<BodyKey> {
-        let dropped = self.outgoing.push(&self.state.body_queue, key, bytes);
+        let dropped = self.outgoing.push(key, bytes);
         for _ in &dropped {
             count(&self.state.counters.bodies_dropped, 1);
-            debug!(peer = %self.state.peer.id, name = self.state.name, "a slow peer loses a body");
+            debug!(peer = %self.state.peer.id, name = self.state.name, "dropped a body for a slow peer");
         }
         dropped
     }
 
-    /// Gives up a body on its way.
+    /// Aborts a body.
     pub(crate) fn abort_body(&mut self, key: BodyKey) {
         self.outgoing.abort(key);
     }
 
-    /// A body's task has ended. Returns whether the body was still on its way.
+    /// A body's task has ended. Returns whether the body was still being sent.
     pub(crate) fn body_sent(&mut self, key: BodyKey, serial: BodySerial) -> bool {
         self.outgoing.ended(key, serial)
     }
 
     // Bodies from the peer.
 
-    /// A body of this length begins. Returns whether it takes the place of an earlier one.
+    /// A body of this length begins. Returns whether it replaces an earlier one with the same key.
     pub(crate) fn body_begins(
         &mut self,
         key: BodyKey,
@@ -145,7 +161,7 @@ impl Link {
         replaces
     }
 
-    /// More of a body is here, or it ends. Returns whether it is wanted.
+    /// More bytes of a body are here, or it ends. Returns whether it is wanted.
     pub(crate) fn body_goes_on(&mut self, key: BodyKey, serial: BodySerial, ends: bool) -> bool {
         self.incoming.goes_on(key, serial, ends)
     }
@@ -162,13 +178,13 @@ impl Link {
         self.state.conn.close(code, why);
     }
 
-    /// Lets what is queued and complete go out, for at most [`CLOSE_PATIENCE`], then closes.
+    /// Sends what is queued and complete, for at most [`CLOSE_PATIENCE`], and then closes.
     pub(crate) async fn close(self, code: VarInt) {
         let Link { state, senders, control, outgoing, incoming, .. } = self;
-        // Bodies that have their last piece still go out.
+        // A body that has its last piece is still sent.
         drop((control, outgoing, incoming));
         senders.close();
-        // Past its patience, the peer loses what it hasn't taken.
+        // When the time is over, the peer loses what it hasn't taken.
         let _ = tokio::time::timeout(CLOSE_PATIENCE, senders.wait()).await;
         state.conn.close(code, b"");
     }

@@ -1,12 +1,12 @@
-//! What the driver and all tasks of a link see.
+//! The state that the driver and all tasks of a link share.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use damson_core::link::clock_offset::{ClockOffset, Transit};
 use damson_core::link::pairing::LinkNo;
 use damson_core::model::Peer;
 use damson_core::model::time::Time;
+use parking_lot::Mutex;
 use quinn::Connection;
 use serde::Serialize;
 
@@ -14,26 +14,30 @@ use super::event::{Events, LinkEvent, MeshEvent};
 use super::fault::LinkFault;
 use crate::clock;
 
-/// Counts since the link came up, by the names that the API has for them.
+/// The counts since the link came up, and the bytes that wait, by their names in the API.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Counters {
-    /// Bodies that the peer has whole.
+    /// Bodies that were sent whole.
     pub(crate) bodies_sent: AtomicU64,
-    /// Bodies received whole.
+    /// Bodies that were received whole.
     pub(crate) bodies_received: AtomicU64,
-    /// Bodies that the peer has refused.
+    /// Bodies that the peer refused.
     pub(crate) bodies_stopped: AtomicU64,
-    /// Bodies that this node has dropped, since the peer is slow: the queue was full, or they expired.
+    /// Bodies that this node dropped since the peer is slow: the queue was full, or they expired.
     pub(crate) bodies_dropped: AtomicU64,
-    /// Bodies that this node has refused.
+    /// Bodies that this node refused.
     pub(crate) bodies_refused: AtomicU64,
-    /// Bodies that the peer gave up.
+    /// Bodies that the peer aborted.
     pub(crate) bodies_torn: AtomicU64,
-    /// Bytes of bodies given to QUIC.
+    /// Bytes of bodies that QUIC has taken.
     pub(crate) body_bytes_sent: AtomicU64,
     pub(crate) body_bytes_received: AtomicU64,
     pub(crate) control_sent: AtomicU64,
     pub(crate) control_received: AtomicU64,
+    /// Bytes of control frames that QUIC hasn't taken.
+    pub(crate) control_queue: AtomicUsize,
+    /// The measured rate of bodies from the peer, in bytes/s; 0 while unknown.
+    pub(crate) rate: AtomicU64,
 }
 
 /// Adds to a counter.
@@ -47,51 +51,19 @@ pub(crate) struct LinkState {
     pub(crate) peer: Peer,
     pub(crate) name: String,
     pub(crate) conn: Connection,
-    events: Events,
+    pub(crate) events: Events,
     pub(crate) since: Time,
-    /// Bytes of bodies that QUIC hasn't taken.
-    pub(crate) body_queue: AtomicUsize,
-    /// Bytes of control frames that QUIC hasn't taken.
-    pub(crate) control_queue: AtomicUsize,
-    /// Measured rate of bodies from the peer, in bytes/s.
-    pub(crate) rate: AtomicU64,
     pub(crate) counters: Counters,
-    /// The newest body's transit from the peer, in microseconds.
-    pub(crate) newest_transit: AtomicI64,
-    clock: Mutex<ClockOffset>,
+    /// The transit of the newest body from the peer, in microseconds.
+    pub(crate) newest_transit: Mutex<Option<i64>>,
+    /// The peer's clock.
+    pub(crate) clock: Mutex<ClockOffset>,
 }
 
-/// Stands for the transit before the first body.
-pub(crate) const TRANSIT_UNKNOWN: i64 = i64::MIN;
-
 impl LinkState {
-    /// Returns the state of a link that comes up now.
-    pub(crate) fn new(no: LinkNo, conn: Connection, peer: Peer, name: String, events: Events) -> Arc<Self> {
-        Arc::new(LinkState {
-            no,
-            peer,
-            name,
-            conn,
-            events,
-            since: clock::now(),
-            body_queue: AtomicUsize::new(0),
-            control_queue: AtomicUsize::new(0),
-            rate: AtomicU64::new(0),
-            counters: Counters::default(),
-            newest_transit: AtomicI64::new(TRANSIT_UNKNOWN),
-            clock: Mutex::default(),
-        })
-    }
-
-    /// Returns the peer's clock.
-    pub(crate) fn clock(&self) -> MutexGuard<'_, ClockOffset> {
-        // A panic elsewhere leaves the samples whole: they are plain numbers.
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns how long something from the peer was under way.
+    /// Returns the transit of what the peer has sent.
     pub(crate) fn transit(&self, sent: Time, received: Time) -> Transit {
-        let measured = self.clock().transit(sent, received);
+        let measured = self.clock.lock().transit(sent, received);
         // Before the first pong, half a round trip is the best guess.
         measured.unwrap_or_else(|| {
             let half = self.conn.rtt() / 2;
@@ -99,23 +71,23 @@ impl LinkState {
         })
     }
 
-    /// Tells the driver; waits while it is busy.
+    /// Sends an event to the driver; waits while it is busy.
     pub(crate) async fn tell(&self, at: Time, event: LinkEvent) {
-        // The driver is gone only when the node is.
+        // The driver ends only when the node does.
         let _ = self.events.send((at, MeshEvent::Link { no: self.no, peer: self.peer.id, event })).await;
     }
 
-    /// Tells the driver how far the peer is, and how fast.
+    /// Tells the driver the link's round trip and rate.
     pub(crate) async fn tell_estimate(&self, at: Time) {
-        let rtt = self.clock().rtt().unwrap_or_else(|| self.conn.rtt());
+        let rtt = self.clock.lock().rtt().unwrap_or_else(|| self.conn.rtt());
         let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
-        self.tell(at, LinkEvent::Estimate { rtt_us, rate: self.rate.load(Relaxed) }).await;
+        self.tell(at, LinkEvent::Estimate { rtt_us, rate: self.counters.rate.load(Relaxed) }).await;
     }
 
-    /// Ends the link for a fault of the peer's, or since it has ended.
+    /// Ends the link because of a fault, or of its connection's end.
     pub(crate) async fn fail(&self, fault: LinkFault) {
         let close = fault.code().map(|code| (code, fault.to_string()));
-        // Told first: the other tasks then only hear that the connection was closed from here.
+        // The driver hears of it first. The other tasks then only find the connection closed.
         self.tell(clock::now(), LinkEvent::Lost(fault)).await;
         if let Some((code, why)) = close {
             self.conn.close(code, why.as_bytes());

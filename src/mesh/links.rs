@@ -1,6 +1,6 @@
 //! All links of a node: which connection to a peer is the link (see `pairing`), and which addresses are dialled, and when.
 //!
-//! What follows for the hub is returned, for the driver to tell it.
+//! The methods return the inputs that follow for the hub.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,10 +27,10 @@ use super::link::Link;
 use super::snapshot::Snapshot;
 use crate::clock;
 
-/// The most links: a node's swarms have some 5 neighbours each, and share links.
+/// The most links: each of a node's swarms has some 5 neighbours, and swarms share links.
 const LINKS_MAX: usize = 1_024;
 
-/// A link that ends sooner is dialled again no faster than one that never came up.
+/// A link that ends sooner delays the next dial, like a dial that fails.
 const LASTING: Duration = Duration::from_secs(2);
 
 pub(crate) struct Links {
@@ -39,7 +39,7 @@ pub(crate) struct Links {
     links: BTreeMap<NodeId, Link>,
     pairing: Pairing,
     backoff: Backoff,
-    /// Dials under way.
+    /// The dials under way.
     dialling: BTreeMap<SocketAddr, LinkNo>,
     /// The stamp of the last hello.
     stamp: u64,
@@ -68,7 +68,7 @@ impl Links {
         if self.pairing.link(peer) == Some(no) { self.links.get_mut(&peer) } else { None }
     }
 
-    /// Returns what can be seen of the links, with what can be of the swarms.
+    /// Returns a view of the links, together with that of the swarms.
     pub(crate) fn snapshot(&self, name: &str, swarms: Vec<SwarmView>) -> Snapshot {
         Snapshot {
             node: self.me.id.to_string(),
@@ -82,7 +82,7 @@ impl Links {
 
     // Links come.
 
-    /// Dials an address, unless a link with it is there or on its way.
+    /// Dials an address, unless there is a link with it, or a dial is under way.
     pub(crate) fn dial(&mut self, addr: SocketAddr, peer: Option<NodeId>) -> Option<Input> {
         let linked = |of: &Peer| peer.map_or(of.addr == addr, |id| of.id == id);
         if let Some(peer) = self.links.values().map(Link::peer).find(linked) {
@@ -95,7 +95,7 @@ impl Links {
         None
     }
 
-    /// Returns what to say to a peer that our dial has found; `None` where a link with it is there or on its way.
+    /// Returns our hello for a peer that our dial has found, or `None` if there is a link with it, or one is under way.
     pub(crate) fn hello_to(&mut self, peer: NodeId, no: LinkNo) -> Option<Hello> {
         self.pairing.dialled(peer, no).then(|| self.hello())
     }
@@ -105,7 +105,7 @@ impl Links {
         Hello { version: VERSION, node: self.me.id, listen: self.me.addr, stamp: self.stamp }
     }
 
-    /// Our dial has made a link.
+    /// Our dial has been answered.
     pub(crate) fn answered(&mut self, greeted: Greeted) -> Option<Input> {
         if let Some(addr) = greeted.dialled {
             self.dialling.remove(&addr);
@@ -117,11 +117,11 @@ impl Links {
         None
     }
 
-    /// A peer has dialled. Returns what is to be brought [up](Links::up), and whether a link is lost for it.
+    /// A peer has dialled us. Returns the connection to bring [up](Links::up), and whether an older link is lost for it.
     pub(crate) fn greeted(&mut self, greeted: Greeted) -> Option<(Greeted, bool)> {
         let peer = greeted.peer.id;
         if self.links.len() >= LINKS_MAX && !self.links.contains_key(&peer) {
-            warn!(%peer, addr = %greeted.peer.addr, "refused: this node has {LINKS_MAX} links already");
+            warn!(%peer, addr = %greeted.peer.addr, "link refused: this node has {LINKS_MAX} links already");
             greeted.conn.close(code::FULL, b"too many links");
             return None;
         }
@@ -131,7 +131,7 @@ impl Links {
                 None
             }
             Verdict::Replaces(_) => {
-                // The peer has lost the old one before we have.
+                // The peer has lost the old link before we have.
                 let old = self.links.remove(&peer).inspect(|old| old.cut(code::DUPLICATE, b""));
                 Some((greeted, old.is_some()))
             }
@@ -142,14 +142,17 @@ impl Links {
     /// Makes a connection the link to its peer.
     pub(crate) fn up(&mut self, greeted: Greeted) -> Input {
         let (peer, dialled) = (greeted.peer, greeted.dialled);
-        info!(peer = %peer.id, name = greeted.name, addr = %peer.addr, dialled = dialled.is_some(), "link up");
-        // A peer that we dialled has our hello.
+        debug!(peer = %peer.id, name = greeted.name, addr = %peer.addr, dialled = dialled.is_some(), "link up");
+        if self.links.is_empty() {
+            info!(peer = %peer.id, name = greeted.name, addr = %peer.addr, "joined the cluster: the first link is up");
+        }
+        // A peer that we dialled has our hello already.
         let hello = dialled.is_none().then(|| self.hello());
         self.links.insert(peer.id, Link::start(greeted, hello, self.connector.events()));
         Input::LinkUp { peer, dialled }
     }
 
-    /// A dial has made no link of its own.
+    /// A dial has ended without a link of its own.
     pub(crate) fn dial_ended(&mut self, at: Time, failed: &FailedDial) -> Option<Input> {
         let FailedDial { no, addr, expected, found, ref fault } = *failed;
         if let Some(peer) = found {
@@ -166,7 +169,7 @@ impl Links {
                 self.dialling.remove(&addr);
                 Some(Input::LinkUp { peer, dialled: Some(addr) })
             }
-            // Its dial is about to succeed; if it doesn't, the connector says so.
+            // The peer's dial is about to succeed; if it doesn't, the connector says so.
             (DialFault::Duplicate, None) if !myself => None,
             (fault, None) => {
                 debug!(%addr, "dial failed: {fault}");
@@ -191,34 +194,38 @@ impl Links {
             }
         }
         let (name, addr) = (link.name(), link.remote());
-        if fault.is_rubbish() {
-            warn!(%peer, name, %addr, "link closed, the peer is at fault: {fault}");
+        if fault.is_protocol_fault() {
+            warn!(%peer, name, %addr, "link closed: the peer {fault}");
         } else {
-            info!(%peer, name, %addr, "link lost: {fault}");
+            debug!(%peer, name, %addr, "link lost: {fault}");
         }
         Some(Input::LinkDown { peer, cause: fault.cause() })
     }
 
-    /// Ends the link to a node that has sent rubbish.
+    /// Ends the link to a node that broke the protocol.
     pub(crate) fn reject(&mut self, at: Time, peer: NodeId, fault: &LinkFault) -> Option<Input> {
         self.get(peer)?.cut(code::PROTOCOL, fault.to_string().as_bytes());
         self.lost(at, peer, fault)
     }
 
-    /// Closes the link to a node in peace.
+    /// Closes the link to a node that no swarm needs.
     pub(crate) fn close(&mut self, peer: NodeId) {
         if let Some(link) = self.remove(peer) {
-            info!(%peer, name = link.name(), "link closed: no swarm needs it");
+            debug!(%peer, name = link.name(), "link closed: no swarm needs it");
             tokio::spawn(link.close(code::UNNEEDED));
         }
     }
 
     fn remove(&mut self, peer: NodeId) -> Option<Link> {
         self.pairing.ended(peer, self.pairing.link(peer)?);
-        self.links.remove(&peer)
+        let link = self.links.remove(&peer)?;
+        if self.links.is_empty() {
+            info!("left the cluster: no link is up any more");
+        }
+        Some(link)
     }
 
-    /// Closes all links in peace: await what is returned.
+    /// Closes all links. The caller has to await the tasks that are returned.
     pub(crate) fn close_all(&mut self) -> JoinSet<()> {
         std::mem::take(&mut self.links).into_values().map(|link| link.close(code::LEAVING)).collect()
     }
@@ -228,12 +235,12 @@ impl Links {
     /// Queues a control frame.
     pub(crate) fn send_control(&mut self, to: NodeId, frame: Bytes) -> Option<Input> {
         let Some(link) = self.links.get(&to) else {
-            debug!(%to, "a control frame for a node without a link");
+            debug!(%to, "dropped a control frame for a node without a link");
             return None;
         };
         let fault = link.send_control(frame).err()?;
         link.cut(code::WEDGED, fault.to_string().as_bytes());
-        warn!(peer = %to, name = link.name(), "link closed: {fault}");
+        warn!(peer = %to, name = link.name(), "link closed: the peer {fault}");
         self.remove(to);
         Some(Input::LinkDown { peer: to, cause: DownCause::Lost })
     }

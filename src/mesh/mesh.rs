@@ -1,7 +1,6 @@
-//! A node's place in the mesh: the handle, by which the node commands the driver.
+//! The node's handle of the mesh, by which it commands the driver.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use damson_core::link::query::QueryError;
@@ -11,10 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{Command, Core, Driver};
 use super::endpoint;
-use super::endpoint::MeshError;
+use super::fault::MeshError;
 use super::identity::Identity;
 use super::query::QueryClient;
-use super::sink::Sink;
 use super::snapshot::Snapshot;
 
 /// The settings of a [`Mesh`].
@@ -24,18 +22,18 @@ pub struct MeshConfig {
     pub identity: Identity,
     /// The address to listen at (UDP); port 0 takes any.
     pub bind: SocketAddr,
-    /// The address that peers can dial, if not the one where the node listens. An unspecified address, as `bind` may have
-    /// it, makes them take the one that its packets come from.
+    /// The address that peers dial, if it isn't the one where the node listens. If it is unspecified, as `bind` may be, peers dial the
+    /// address that its packets come from.
     pub advertise: Option<SocketAddr>,
     /// The swarms' settings: the topology, and the addresses to join at.
     pub hub: Config,
-    /// The seed of all that is random.
+    /// The seed of all random choices.
     pub seed: u64,
     /// Parts carry the breakdown of their latency through this node.
     pub traced: bool,
 }
 
-/// A node in the mesh. When all of its handles are dropped without [`Mesh::shutdown`], it vanishes without a farewell.
+/// A node in the mesh. If all handles are dropped without [`Mesh::shutdown`], the node leaves without a farewell.
 #[derive(Debug, Clone)]
 pub struct Mesh {
     commands: mpsc::UnboundedSender<Command>,
@@ -44,10 +42,10 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Opens the socket. Nothing runs until the [driver is started](Driver::start): what is commanded before then waits.
+    /// Opens the socket. Nothing runs until the [driver is started](Driver::start): commands wait until then.
     ///
     /// # Errors
-    /// A port that is taken, an address that isn't this machine's, or an identity that can't be used.
+    /// The port is taken, the address isn't this machine's, or the identity can't be used.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -56,20 +54,7 @@ impl Mesh {
         Self::open_with(config, |me| Box::new(Hub::new(me, hub, seed)))
     }
 
-    /// Opens the socket and starts the driver. `sink` is told what comes in.
-    ///
-    /// # Errors
-    /// Those of [`Mesh::open`].
-    ///
-    /// # Panics
-    /// Outside a Tokio runtime.
-    pub fn start(config: MeshConfig, sink: Arc<dyn Sink>) -> Result<Mesh, MeshError> {
-        let (mesh, driver) = Self::open(config)?;
-        driver.start(sink);
-        Ok(mesh)
-    }
-
-    /// Opens the socket, for the core that `make` makes of this node's id and address.
+    /// Opens the socket. `make` makes the core from this node's id and address.
     pub(crate) fn open_with(
         config: MeshConfig,
         make: impl FnOnce(Peer) -> Box<dyn Core>,
@@ -78,7 +63,7 @@ impl Mesh {
         let endpoint = endpoint::open(&identity, bind)?;
         let queries = QueryClient::new(endpoint.clone(), endpoint::for_queries(&identity)?);
         let local = endpoint.local_addr().map_err(|source| MeshError::Bind { addr: bind, source })?;
-        // Unspecified, it makes peers take the address that our packets come from.
+        // If it is unspecified, peers dial the address that our packets come from.
         let me = Peer { id: identity.id(), addr: advertise.unwrap_or(local) };
         let (commands, commands_out) = mpsc::unbounded_channel();
         let (core, name) = (make(me), identity.name().to_owned());
@@ -86,26 +71,26 @@ impl Mesh {
         Ok((Mesh { commands, node: me.id, local }, driver))
     }
 
-    /// This node's ingest has a stream, or its record has changed: it is announced, and its swarm joined.
+    /// Announces a stream of this node's ingest, or a newer record of it, and joins its swarm.
     pub fn claim(&self, record: Record) {
         self.command(Command::Claim(record));
     }
 
-    /// This node's ingest has made a part.
+    /// Publishes a part of this node's ingest.
     pub fn publish(&self, stream: &StreamName, header: PartHeader, body: Bytes) {
         self.command(Command::Publish(stream.clone(), header, body));
     }
 
-    /// This node archives these streams for others, too; to be said every few seconds, since it is forgotten else.
+    /// Announces the streams that this node archives. Repeat it every few seconds, since other nodes forget it.
     pub fn keep(&self, kept: Vec<Kept>) {
         self.command(Command::Keep(kept));
     }
 
-    /// Asks a node, whether there is a link with it or not. `progress` is told of each piece of the answer, which has
-    /// `max` bytes at most. There is no limit in time: drop the future instead.
+    /// Asks a node, with or without a link to it. The answer has at most `max` bytes; `progress` is called for each piece of it. There is
+    /// no timeout: the caller drops the future instead.
     ///
     /// # Errors
-    /// It can't be reached, isn't who it should be, hasn't got it, or breaks off.
+    /// The node can't be reached, is another one, has no answer, or breaks off.
     pub async fn query(
         &self,
         whom: Peer,
@@ -118,23 +103,23 @@ impl Mesh {
         client.query(whom, query, max, progress).await
     }
 
-    /// Returns where a publisher of `stream` that comes to this node goes on; `None` if nothing is known of it.
+    /// Returns where a publisher of `stream` goes on at this node, or `None` if nothing is known of the stream.
     pub async fn resume(&self, stream: &StreamName) -> Option<Resume> {
         self.ask(|answer| Command::Resume(stream.clone(), answer)).await.flatten()
     }
 
-    /// Returns what can be seen of the mesh from here; `None` once it is shut down.
+    /// Returns a view of the mesh, or `None` once it is shut down.
     pub async fn snapshot(&self) -> Option<Snapshot> {
         self.ask(Command::Snapshot).await
     }
 
-    /// Says farewell to the neighbours, lets what is under way go out, and closes; within 2 s.
+    /// Says farewell to the neighbours, sends what is under way, and closes; within 2 s.
     pub async fn shutdown(&self) {
-        // Without an answer, it was shut down before.
+        // No answer means that it was shut down before.
         self.ask(Command::Shutdown).await;
     }
 
-    /// Returns where the node listens.
+    /// Returns the address at which the node listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
@@ -151,7 +136,7 @@ impl Mesh {
     }
 
     fn command(&self, command: Command) {
-        // After a shutdown nobody listens, and nothing is to be done.
+        // After a shutdown there is no driver, and nothing to do.
         let _ = self.commands.send(command);
     }
 }

@@ -1,9 +1,9 @@
-//! QUIC links between nodes, and the driver of the cores.
+//! The mesh: QUIC links between nodes, and the driver of the core.
 //!
-//! Two nodes share one QUIC connection, the *link*, for all their swarms. It has one bidirectional
-//! control stream, ahead of everything, and a unidirectional stream for each body; so a body can be
-//! refused or cancelled at once, a lost packet of one body holds up no other, and control is never
-//! behind a body (see [`frame`](damson_core::link::frame)).
+//! Two nodes share one QUIC connection, the *link*, for all their swarms. It has a bidirectional
+//! control stream, which goes first, and a unidirectional stream for each body. So a body can be
+//! refused or aborted at once, a lost packet of one body holds up no other, and control frames never
+//! wait for a body (see [`frame`](damson_core::link::frame)).
 //!
 //! ```text
 //!  Mesh --claim, publish--> [driver: the Hub] --record, part--> Sink
@@ -15,25 +15,25 @@
 //!                  +------------- quinn ----------------+
 //! ```
 //!
-//! - **The driver** owns the pure core and never waits for a peer (DESIGN invariant 5): what a peer
-//!   doesn't take waits in its own link's queues, which are bounded in bytes and age; the bodies that
-//!   are soonest worth nothing are dropped first. A peer that doesn't read its control stream is cut off.
-//! - **Backpressure** goes the other way only: readers wait for the driver, and QUIC's flow control
-//!   makes their peer wait.
-//! - **Identity** is a key whose certificate is of the cluster's CA; anybody else fails the handshake
+//! - **The driver** owns the pure core and never waits for a peer (docs/architecture.md, Invariants). What
+//!   a peer doesn't take waits in its link's queues, which are bounded in bytes and age; the bodies that
+//!   expire first are dropped first. A link whose peer doesn't read its control stream is closed.
+//! - **Backpressure** goes the other way: readers wait for the driver, and QUIC's flow control makes their
+//!   peer wait.
+//! - **Identity** is a key with a certificate of the cluster's CA; without it, the handshake fails
 //!   (see [`identity`]).
-//! - **One link a pair**, whoever dials and however often (see [`pairing`](damson_core::link::pairing)).
-//! - **Congestion control** is Cubic, told of losses only where a link is full: chance isn't (see `congestion`).
-//! - **Clocks**: neighbours exchange timestamps, and keep an offset for each link, so that a hop's
-//!   transit is measured without a common clock (see [`clock_offset`](damson_core::link::clock_offset)).
-//! - **Queries** (see `query`) go from any node to any other, over connections of their own: what is fetched of the past
-//!   never stands before what is live.
+//! - **One link a pair**, no matter which node dials, and how often (see [`pairing`](damson_core::link::pairing)).
+//! - **Congestion control** is Cubic, which hears of a loss only if the link is full (see `congestion`).
+//! - **Clocks**: neighbours exchange timestamps, and keep an offset for each link. So a hop's transit is
+//!   measured without a common clock (see [`clock_offset`](damson_core::link::clock_offset)).
+//! - **Queries** (see `query`) go from any node to any other, over connections of their own: an old segment that is
+//!   fetched never delays a live part.
 //!
 //! The files, from the socket up: `endpoint` with `tls`, [`identity`] and `congestion`; `connector` dials and accepts, `control`
 //! says hello, and `code` and `fault` say why either ends. A `link` has its `link_state`, its control stream, a `body_sender` and
-//! a `body_receiver`; `links` knows them all. Each task tells the `driver` its `event`s; the driver joins them with the core and
-//! the `sink`. `mesh` is the node's handle, and `snapshot` what it shows. The rules of a link that are pure lie in
-//! [`damson_core::link`]: frames, pairing, back-off, clock offsets, and how an answer is written.
+//! a `body_receiver`; `links` holds them all. Each task sends its `event`s to the `driver`, which joins them with the core and
+//! the `sink`. `mesh` is the node's handle, and `snapshot` its view for the API. The pure rules of a link are in
+//! [`damson_core::link`]: frames, pairing, back-off, clock offsets, and the format of an answer.
 
 mod body_receiver;
 mod body_sender;
@@ -58,9 +58,8 @@ mod tests;
 mod tls;
 
 pub use driver::Driver;
-pub use endpoint::MeshError;
+pub use fault::MeshError;
 pub use identity::{Ca, Identity, IdentityError};
 pub use mesh::{Mesh, MeshConfig};
 pub use sink::{AnswerFuture, Sink};
 pub use snapshot::{LinkView, Snapshot};
-pub use tls::MeshTlsError;

@@ -2,23 +2,24 @@
 //!
 //! ```text
 //!   asking node: QueryClient                        asked node: QueryServer
-//!   connection of its own (ALPN damson-ask/1) ----> so many answers at once, each within a time
+//! connection of its own (ALPN damson-ask/1) ----> a limited number of answers at once
 //!     a bidirectional stream a query:
 //!       query, end                            ---->  Sink::answer
 //!       <----  0 | the answer, end   or   1: not here   or   2: busy
 //! ```
 //!
-//! A link isn't used for this even where there is one: an answer is megabytes of an archive, which nobody waits for as
-//! urgently as for what is live, and congestion control sees two connections. A connection that isn't used ends
-//! after [`IDLE_TIMEOUT`](super::endpoint). What a query says is nothing to the mesh.
+//! A link isn't used for queries: an answer is megabytes of an archive, which are less urgent than live parts, and congestion
+//! control sees two connections. A connection that isn't used ends after [`IDLE_TIMEOUT`](super::endpoint). The mesh doesn't
+//! read queries.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use damson_core::link::query::{QueryAnswer, QueryError};
 use damson_core::model::{NodeId, Peer};
+use parking_lot::Mutex;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, VarInt};
 use tokio::sync::Semaphore;
@@ -31,24 +32,24 @@ use super::{code, identity};
 
 /// The longest query, in bytes: a stream's name and a few numbers.
 const QUERY_LEN_MAX: usize = 1 << 10;
-/// How long a query may take to come, once its stream has begun.
+/// The longest time from the start of a query's stream to its end.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer may take. The asking node gives up sooner.
+/// The longest time of an answer. The asking node gives up sooner.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// The most answers under way, each of which holds a segment in memory. More are told that we're busy.
+/// The most answers at once, each of which holds a segment in memory. Further queries are answered with busy.
 const ANSWERS_MAX: usize = 32;
 /// The most queries at once on one connection.
 const STREAMS_MAX: u32 = 16;
-/// The most connections that ask.
+/// The most connections for queries.
 const CONNECTIONS_MAX: usize = 1_024;
-/// The most connections kept for the next query.
+/// The most connections that are kept for the next query.
 const KEPT_MAX: usize = 64;
 
 fn unreachable(error: impl std::fmt::Display) -> QueryError {
     QueryError::Unreachable(error.to_string())
 }
 
-/// Asks other nodes.
+/// Sends queries to other nodes.
 #[derive(Debug)]
 pub(crate) struct QueryClient {
     endpoint: Endpoint,
@@ -61,7 +62,7 @@ impl QueryClient {
         QueryClient { endpoint, config, connections: Mutex::default() }
     }
 
-    /// Asks a node. Its answer has `max` bytes at most, and `progress` is told of each piece of it.
+    /// Asks a node. The answer has at most `max` bytes; `progress` is called for each piece of it.
     pub(crate) async fn query(
         &self,
         whom: Peer,
@@ -85,7 +86,7 @@ impl QueryClient {
     }
 
     async fn connection(&self, whom: Peer) -> Result<Connection, QueryError> {
-        let known = self.connections().get(&whom.id).filter(|conn| conn.close_reason().is_none()).cloned();
+        let known = self.connections.lock().get(&whom.id).filter(|conn| conn.close_reason().is_none()).cloned();
         if let Some(conn) = known {
             return Ok(conn);
         }
@@ -94,28 +95,24 @@ impl QueryClient {
         let (id, _) = identity::of_peer(&conn).map_err(QueryError::Wrong)?;
         if id != whom.id {
             conn.close(code::IDENTITY, b"another node was expected here");
-            return Err(QueryError::Wrong(format!("{id} is there, another node")));
+            return Err(QueryError::Wrong(format!("node {id} is there, and another one was expected")));
         }
-        let mut connections = self.connections();
+        let mut connections = self.connections.lock();
         connections.retain(|_, conn| conn.close_reason().is_none());
         if connections.len() < KEPT_MAX {
             connections.insert(whom.id, conn.clone());
         }
         Ok(conn)
     }
-
-    fn connections(&self) -> MutexGuard<'_, BTreeMap<NodeId, Connection>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Tells whether a peer has connected to ask.
+/// Tells whether a connection is for queries.
 pub(crate) fn is_for(conn: &Connection) -> bool {
     let data = conn.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
     data.is_some_and(|data| data.protocol.as_deref() == Some(ALPN_QUERY))
 }
 
-/// Answers other nodes.
+/// Answers the queries of other nodes.
 #[derive(Clone)]
 pub(crate) struct QueryServer {
     sink: Arc<dyn Sink>,
@@ -133,7 +130,7 @@ impl QueryServer {
     pub(crate) fn serve(&self, conn: Connection) {
         let server = self.clone();
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
-            return conn.close(code::FULL, b"too many who ask");
+            return conn.close(code::FULL, b"too many connections for queries");
         };
         conn.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_MAX));
         tokio::spawn(async move {
@@ -142,7 +139,7 @@ impl QueryServer {
                 let server = server.clone();
                 tokio::spawn(async move {
                     if tokio::time::timeout(ANSWER_TIMEOUT, server.answer(send, recv)).await.is_err() {
-                        debug!("an answer that isn't taken is given up");
+                        debug!("gave up an answer that the asking node doesn't read");
                     }
                 });
             }
@@ -151,7 +148,7 @@ impl QueryServer {
 
     async fn answer(&self, mut send: SendStream, mut recv: RecvStream) {
         let query = tokio::time::timeout(QUERY_TIMEOUT, recv.read_to_end(QUERY_LEN_MAX)).await;
-        // Too long, too late, or broken off; dropping the streams says so.
+        // The query is too long, too late, or broken off. The asking node sees it by the end of the streams.
         let Ok(Ok(query)) = query else { return };
         let permit = self.answers.try_acquire();
         let answer = match permit {

@@ -1,4 +1,4 @@
-//! Where what comes out of the mesh goes.
+//! The trait that takes the output of the mesh.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,23 +9,23 @@ use damson_core::model::time::Time;
 use damson_core::model::{PartHeader, Record, StreamName, Trace};
 use damson_core::swarm::{Entry, Keeper};
 
-/// An answer to come.
+/// The future of an answer.
 pub type AnswerFuture<'a> = Pin<Box<dyn Future<Output = QueryAnswer> + Send + 'a>>;
 
-/// Takes what comes out of the mesh. The driver's task calls it, so each call must be quick, and mustn't
-/// wait for anything.
+/// Takes the output of the mesh. The driver's task calls it, so that each call must be quick, and must not
+/// wait.
 pub trait Sink: Send + Sync + 'static {
-    /// The record of a stream is new or newer.
+    /// Takes a new or newer record of a stream.
     fn record(&self, record: Record);
-    /// A part is here, whole and checked, with its way to this node. `received` is its first byte in.
+    /// Takes a part, whole and checked, with its trace up to this node. Its first byte came at `received`.
     fn part(&self, stream: &StreamName, header: PartHeader, body: Bytes, trace: Trace, received: Time);
-    /// A stream is new in the directory, or has moved to another life or epoch.
+    /// Takes a stream that is new in the directory, or that has a new life or epoch.
     fn announced(&self, entry: Entry);
-    /// A stream is gone from the directory.
+    /// Takes note that a stream has left the directory.
     fn expired(&self, stream: &StreamName);
-    /// The other nodes that archive a stream have changed.
-    fn kept(&self, _stream: &StreamName, _keepers: Vec<Keeper>) {}
-    /// Another node asks. May wait; the answer is a list of chunks, so that bodies needn't be copied.
+    /// Takes the other nodes that archive a stream.
+    fn kept(&self, _stream: &StreamName, _archives: Vec<Keeper>) {}
+    /// Answers another node's query. It may wait. The answer is a list of chunks, so that bodies aren't copied.
     fn answer(&self, _query: Bytes) -> AnswerFuture<'_> {
         Box::pin(async { QueryAnswer::NotHere })
     }

@@ -1,7 +1,6 @@
-//! What can be seen of a mesh: `/api/v1/swarm` and the metrics.
+//! The view of a mesh for the API: `/api/v1/swarm`.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
 
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, Peer, StreamName};
@@ -9,7 +8,7 @@ use damson_core::swarm::SwarmView;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::link_state::{LinkState, TRANSIT_UNKNOWN};
+use super::link_state::LinkState;
 
 /// A node's links and swarms at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,16 +19,16 @@ pub struct Snapshot {
     pub name: String,
     /// The address at which it can be dialled.
     pub addr: SocketAddr,
-    /// Connections that came to no link for a fault of the peer's: another CA, rubbish for a hello.
+    /// Connections that failed through a fault of the peer, such as another CA or a bad hello.
     pub refused: u64,
-    /// By peer.
+    /// The links, by peer.
     pub links: Vec<LinkView>,
-    /// By swarm.
+    /// The swarms.
     #[serde(serialize_with = "swarms")]
     pub swarms: Vec<SwarmView>,
 }
 
-/// Writes node ids as the API has them, and streams by name.
+/// Writes the swarms as the API shows them: nodes by their ids, streams by their names.
 fn swarms<S: Serializer>(swarms: &[SwarmView], serializer: S) -> Result<S::Ok, S::Error> {
     let peers = |peers: &[Peer]| peers.iter().map(|peer| peer.id.to_string()).collect::<Vec<_>>();
     let ids = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect::<Vec<_>>();
@@ -47,7 +46,7 @@ fn swarms<S: Serializer>(swarms: &[SwarmView], serializer: S) -> Result<S::Ok, S
     }))
 }
 
-/// One link.
+/// A link.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LinkView {
     /// The peer's id, as sixteen hexadecimal digits.
@@ -60,44 +59,38 @@ pub struct LinkView {
     pub listen: SocketAddr,
     /// The link's age in milliseconds.
     pub age_ms: u64,
-    /// Round trip in microseconds: the shortest of the newest pings, QUIC's own before the first.
+    /// The round trip in microseconds: the shortest of the newest pings; before the first one, QUIC's own.
     pub rtt_us: u64,
-    /// The peer's clock minus ours in microseconds, once known.
+    /// The peer's clock minus ours in microseconds, if it is known.
     pub offset_us: Option<i64>,
-    /// The uncertainty of `offset_us`, either way, in microseconds: half the shortest round trip, and what the drift
-    /// since may amount to. A path that is longer one way than the other can't be seen, and is within this.
+    /// The uncertainty of `offset_us`, either way, in microseconds: half the shortest round trip, and the possible drift since. If the
+    /// path is longer one way than the other, that can't be seen, and is within this.
     pub uncertainty_us: Option<u64>,
-    /// The peer's clock's drift from ours, in parts per million; above zero where it goes faster.
+    /// The drift of the peer's clock from ours, in parts per million; above zero if it goes faster.
     pub drift_ppm: Option<f64>,
-    /// The newest body's transit from the peer, first byte to first byte, in microseconds; below zero,
-    /// perhaps, within `uncertainty_us`.
+    /// The transit of the newest body from the peer, first byte to first byte, in microseconds. It may be negative within
+    /// `uncertainty_us`.
     pub transit_us: Option<i64>,
-    /// Measured rate of bodies from the peer, in bytes/s; 0 while unknown.
-    pub rate: u64,
     /// Bytes of bodies that wait to be sent.
     pub body_queue: usize,
-    /// Bytes of control frames that wait to be sent.
-    pub control_queue: usize,
-    /// The counts since the link came up, each by its name.
+    /// The counts since the link came up, and the queue's and the rate's gauges, each by its name.
     #[serde(flatten)]
     pub counters: Value,
     /// UDP bytes sent.
     pub udp_bytes_sent: u64,
     /// UDP bytes received.
     pub udp_bytes_received: u64,
-    /// Packets that were lost.
+    /// Packets lost.
     pub packets_lost: u64,
-    /// The path's largest UDP payload in bytes, as found out.
+    /// The path's largest UDP payload in bytes, as probed.
     pub mtu: u16,
 }
 
 impl LinkView {
-    pub(crate) fn of(state: &LinkState, now: Time) -> Self {
+    pub(crate) fn of(state: &LinkState, body_queue: usize, now: Time) -> Self {
         let stats = state.conn.stats();
-        let (rtt, offset, drift_ppm) = {
-            let clock = state.clock();
-            (clock.rtt(), clock.at(now), clock.drift_ppm())
-        };
+        let clock = state.clock.lock();
+        let (rtt, offset, drift_ppm) = (clock.rtt(), clock.at(now), clock.drift_ppm());
         LinkView {
             peer: state.peer.id.to_string(),
             name: state.name.clone(),
@@ -108,11 +101,9 @@ impl LinkView {
             offset_us: offset.map(|offset| offset.micros),
             uncertainty_us: offset.and_then(|offset| u64::try_from(offset.uncertainty.as_micros()).ok()),
             drift_ppm: drift_ppm.map(|ppm| (ppm * 10.0).round() / 10.0),
-            transit_us: Some(state.newest_transit.load(Relaxed)).filter(|us| *us != TRANSIT_UNKNOWN),
-            rate: state.rate.load(Relaxed),
-            body_queue: state.body_queue.load(Relaxed),
-            control_queue: state.control_queue.load(Relaxed),
-            // Plain numbers: this can't fail.
+            transit_us: *state.newest_transit.lock(),
+            body_queue,
+            // These are plain numbers: this can't fail.
             counters: serde_json::to_value(&state.counters).unwrap_or_default(),
             udp_bytes_sent: stats.udp_tx.bytes,
             udp_bytes_received: stats.udp_rx.bytes,

@@ -1,34 +1,24 @@
-//! A server's connections: accepted within a limit, served by a task each, and waited for at the end.
+//! A server's connections: accepted up to a limit, served by a task each, and drained at the end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+pub(crate) use super::listener::Accepted;
 use super::listener::Listeners;
-use super::tls::Tls;
 
-/// How long no connection is accepted after the system had no room for one.
+/// The pause after the system had no room for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection that was accepted just now.
-pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
-    pub(crate) remote: SocketAddr,
-    /// What to shake hands with first; `None` without TLS.
-    pub(crate) tls: Option<Arc<Tls>>,
-}
-
-/// What a server does with connections beyond its limit.
+/// What a server does with connections above its limit.
 #[derive(Clone, Copy)]
 pub(crate) enum Overflow {
     /// They wait in the listener's queue.
     Wait,
-    /// They are closed at once, and logged under the name of this protocol.
+    /// They are closed at once, and logged with this protocol.
     Refuse(&'static str),
 }
 
@@ -42,19 +32,20 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Makes a server's connections, of which there may be `max` at a time.
+    /// Returns a server's connections, at most `max` at a time.
     pub(crate) fn new(listeners: impl Into<Listeners>, max: usize, overflow: Overflow) -> Self {
         let (room, tasks) = (Arc::new(Semaphore::new(max)), JoinSet::new());
         Connections { listeners: listeners.into(), max, overflow, room, tasks }
     }
 
-    /// Accepts connections for ever, and looks after the certificate. `serve` makes the future that serves a connection,
-    /// or `None` to close it at once.
+    /// Accepts connections for ever, and reloads the certificate. `serve` returns the future that serves a connection, or `None`
+    /// to close it at once.
     pub(crate) async fn accept<F>(&mut self, mut serve: impl FnMut(Accepted) -> Option<F>)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let Connections { listeners, max, overflow, room, tasks } = self;
+        let protocol = if let Overflow::Refuse(protocol) = overflow { protocol } else { "HTTP" };
         let accept = async {
             loop {
                 let place = match overflow {
@@ -65,32 +56,25 @@ impl Connections {
                     accepted = listeners.accept() => accepted,
                     Some(_) = tasks.join_next() => continue,
                 };
-                let (stream, remote, tls) = match accepted {
+                let accepted = match accepted {
                     Ok(accepted) => accepted,
                     Err(error) if is_of_one_connection(&error) => continue,
                     Err(error) => {
-                        // Out of descriptors, mostly: others have to go first.
-                        match overflow {
-                            Overflow::Wait => tracing::warn!(%error, "can't accept connections"),
-                            Overflow::Refuse(name) => {
-                                tracing::warn!(%error, "{name}: a connection couldn't be accepted");
-                            }
-                        }
+                        // Mostly, the node is out of file descriptors: other connections have to end first.
+                        tracing::warn!(%error, "{protocol}: can't accept connections");
                         tokio::time::sleep(PAUSE).await;
                         continue;
                     }
                 };
                 let Some(place) = place.or_else(|| Arc::clone(room).try_acquire_owned().ok()) else {
-                    if let Overflow::Refuse(name) = overflow {
-                        tracing::warn!(%remote, max, "{name}: refused, too many connections");
-                    }
+                    tracing::warn!(remote = %accepted.remote, "{protocol}: connection refused, since there are {max} already");
                     continue;
                 };
-                // No last bytes wait for an acknowledgement. An error says that it is gone.
-                if stream.set_nodelay(true).is_err() {
+                // The last bytes of an answer don't wait for an acknowledgement. An error means that the client is gone.
+                if accepted.stream.set_nodelay(true).is_err() {
                     continue;
                 }
-                if let Some(served) = serve(Accepted { stream, remote, tls }) {
+                if let Some(served) = serve(accepted) {
                     tasks.spawn(async move {
                         served.await;
                         drop(place);
@@ -109,12 +93,12 @@ impl Connections {
         self.listeners = Listeners::default();
     }
 
-    /// Waits for all connections, and breaks off those that are left after `within`.
+    /// Waits until all connections have ended, and aborts those that are left after `within`.
     pub(crate) async fn drain(mut self, within: Duration) {
         self.close();
         let tasks = &mut self.tasks;
         if tokio::time::timeout(within, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
-            tracing::info!(left = self.tasks.len(), "connections broken off");
+            tracing::info!(left = self.tasks.len(), "aborted connections that didn't end in time");
             self.tasks.shutdown().await;
         }
     }
@@ -127,8 +111,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Notify;
 
     use super::*;
@@ -139,7 +125,7 @@ mod tests {
         (listener, addr)
     }
 
-    /// Serves a connection until its client says something, and says that back.
+    /// Waits for a byte of the client, and sends it back.
     async fn echo(accepted: Accepted) {
         let Accepted { mut stream, .. } = accepted;
         let byte = stream.read_u8().await.expect("a byte");

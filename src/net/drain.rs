@@ -1,4 +1,4 @@
-//! How connections end when the node goes down: what is under way is answered, and nothing more is taken.
+//! How connections end when the node shuts down: requests under way are answered, and no more are taken.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio_util::sync::CancellationToken;
 
-/// Why a connection ended otherwise than by both sides' consent.
+/// The end of a connection. An error if one side has broken it off.
 pub(crate) type Ended = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Tells all connections of a server to close.
@@ -21,7 +21,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Has all connections answer what is under way, and take nothing more.
+    /// Makes all connections answer what is under way, and take nothing more.
     pub(crate) fn close(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
         self.goodbye.cancel();
@@ -31,8 +31,8 @@ impl Drain {
         self.is_closing.load(Ordering::SeqCst)
     }
 
-    /// Returns when connections are to close. To be polled by one task: it takes its place among all others, behind a
-    /// lock, the first time alone.
+    /// Waits until connections are to close. Only one task may poll the future: it registers once, behind a lock that all
+    /// connections share.
     pub(crate) fn closing(&self) -> impl Future<Output = ()> {
         let mut cancelled = Box::pin(self.goodbye.cancelled());
         let mut is_registered = false;
@@ -45,11 +45,11 @@ impl Drain {
     }
 }
 
-/// Serves a connection of hyper's until it ends, or until `stop`; then what is under way is answered within `within`
-/// (GOAWAY, RFC 9113 6.8; `Connection: close`).
+/// Serves one of hyper's connections until it ends. After `stop`, the requests under way are answered within `within` (GOAWAY,
+/// RFC 9113 6.8; `Connection: close`).
 ///
 /// # Errors
-/// The connection's, that of `stop`, or more time was needed.
+/// The connection fails, `stop` returns an error, or the time is over.
 pub(crate) async fn serve<C>(mut connection: Pin<&mut C>, stop: impl Future<Output = Ended>, within: Duration) -> Ended
 where
     C: GracefulConnection,
@@ -92,7 +92,7 @@ mod tests {
         assert!(drain.is_closing());
     }
 
-    /// Serves one request that is under way when `stop` comes; what the client reads, and how the connection ends.
+    /// Serves one request, which is under way when `stop` comes. Returns what the client reads, and how the connection ends.
     async fn stopped(stop: Ended) -> (String, Ended) {
         let (mut client, server) = tokio::io::duplex(1_024);
         let (asked, go) = (Notify::new(), Notify::new());

@@ -1,6 +1,6 @@
-//! The HTTP/1.1 client, by HTTP or HTTPS: for `damson trace`, for `on_publish`, and for traces that are exported.
+//! The HTTP/1.1 client, for `damson trace`, for `on_publish`, and for the export of traces.
 //!
-//! One request a connection, as all of them ask seldom. Whom to believe by HTTPS is the system's to say.
+//! It opens a connection for each request, since all its users ask seldom. HTTPS trusts the certificates that the system does.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -21,30 +21,30 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use serde::{Deserialize as _, Deserializer};
 use url::Url;
 
-/// How long a request may take in all.
+/// The longest time of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest body that is taken, in bytes: a trace of many hops is 1 MB.
+/// The longest body of an answer, in bytes: a trace of many hops is 1 MB.
 const BODY_MAX: usize = 16 << 20;
 
-/// Reads an `http://` or `https://` URL, as people write it.
+/// Reads an `http://` or `https://` URL. `http://` may be left out.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The text says what is wrong with the URL.
 pub fn parse_url(text: &str) -> Result<Url, String> {
-    let fault = |what: &str| format!("{text:?} is no URL that can be asked: {what}");
+    let fault = |what: &str| format!("{text:?} isn't a URL to send requests to: {what}");
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&with_scheme).map_err(|error| fault(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(fault("it is neither http:// nor https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(fault("it needs a host, and no user"));
+        return Err(fault("it must have a host, and no user"));
     }
     Ok(url)
 }
 
-/// Reads the URL of a settings file.
+/// Reads a URL of a settings file.
 ///
 /// # Errors
 /// Those of [`parse_url`].
@@ -52,28 +52,28 @@ pub fn deserialize_url<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Url>, D
     parse_url(&String::deserialize(d)?).map(Some).map_err(serde::de::Error::custom)
 }
 
-/// Whose certificates are taken.
+/// The certificates that are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// Those that the system takes.
+    /// The certificates that the system trusts.
     System,
-    /// Any: a demo makes its own.
+    /// Any certificate: a demo makes its own.
     Anyone,
 }
 
-/// Why there is no answer.
+/// The reason why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
-    /// The server can't be reached, the connection broke, or it isn't HTTP that is spoken there.
+    /// The server can't be reached, doesn't speak HTTP, or has closed the connection.
     #[error("{}", root(&**.0))]
     Broken(#[source] Box<dyn Error + Send + Sync>),
-    /// The URL can't be in a request.
+    /// The URL can't be used in a request.
     #[error(transparent)]
     Url(#[from] hyper::http::Error),
-    /// TLS can't be had at all.
+    /// TLS can't be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// It took too long.
+    /// The answer took too long.
     #[error("no answer in {TIMEOUT:?}")]
     Late,
     /// The answer is too long.
@@ -81,20 +81,20 @@ pub enum HttpClientError {
     Long,
 }
 
-/// Returns what is at the bottom of an error: those above it say no more than that a connection failed.
+/// Returns the first cause of an error: the errors above it only say that a connection failed.
 fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     std::iter::successors(Some(error), |&error| error.source()).last().unwrap_or(error)
 }
 
-/// Sends requests, each by a connection of its own.
+/// Sends requests, each over a connection of its own.
 #[derive(Debug, Clone)]
 pub struct HttpClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 impl HttpClient {
-    /// Makes a client that takes these certificates.
+    /// Returns a client that trusts these certificates.
     ///
     /// # Errors
-    /// No cipher at all, which is a fault of the build.
+    /// The build has no cipher.
     pub fn new(trust: Trust) -> Result<Self, HttpClientError> {
         let provider = Arc::new(ring::default_provider());
         let builder =
@@ -102,19 +102,19 @@ impl HttpClient {
         let mut config = match trust {
             Trust::System => {
                 let mut roots = RootCertStore::empty();
-                // What can't be read isn't believed; a server that needed it is refused, by name.
+                // A root certificate that can't be read isn't trusted.
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
             Trust::Anyone => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Credulous(provider)))
+                .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
                 .with_no_client_auth(),
         };
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        // Servers that route by ALPN are told; the connector's own builder would leave it empty.
+        // A server may route by ALPN, which the connector's own builder would leave empty.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let connector = HttpsConnector::from((tcp, config));
         Ok(HttpClient(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)))
@@ -123,7 +123,7 @@ impl HttpClient {
     /// Sends a GET request.
     ///
     /// # Errors
-    /// No answer; an answer of any status is none.
+    /// There is no answer. An answer with any status isn't an error.
     pub async fn get(&self, url: &Url) -> Result<Response<Bytes>, HttpClientError> {
         self.ask(Method::GET, url, Bytes::new()).await
     }
@@ -131,7 +131,7 @@ impl HttpClient {
     /// Sends a POST request with a JSON body.
     ///
     /// # Errors
-    /// No answer; an answer of any status is none.
+    /// There is no answer. An answer with any status isn't an error.
     pub async fn post_json(&self, url: &Url, json: Bytes) -> Result<Response<Bytes>, HttpClientError> {
         self.ask(Method::POST, url, json).await
     }
@@ -157,11 +157,11 @@ impl HttpClient {
     }
 }
 
-/// Takes any certificate, though only from who has its key.
+/// Trusts any certificate, if the server has its key.
 #[derive(Debug)]
-struct Credulous(Arc<CryptoProvider>);
+struct TrustAnyone(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Credulous {
+impl ServerCertVerifier for TrustAnyone {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -218,7 +218,7 @@ mod tests {
         check("", None);
     }
 
-    /// What a client says of a server that takes one connection, reads a request's head, and answers so.
+    /// Returns what the client reads of a server that takes one connection, reads a request's head, and sends this answer.
     async fn says(answer: impl AsRef<[u8]>) -> Result<Response<Bytes>, String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = parse_url(&listener.local_addr().expect("bound").to_string()).expect("a URL");

@@ -1,4 +1,4 @@
-//! Where a server listens, with TLS and without.
+//! The listeners of a server, with TLS and without.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,29 +8,36 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::tls::Tls;
 
-/// How many connections may wait to be accepted: what Linux allows at most unless it is told otherwise. After an outage
-/// all players come at once.
+/// The most connections that wait to be accepted: Linux's own limit by default. After an outage all players connect at once.
 const BACKLOG: u32 = 4_096;
 
 /// Binds a TCP listener.
 ///
 /// # Errors
-/// The address can't be had.
+/// The port is taken, or the address isn't this machine's.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As `TcpListener::bind` does.
+    // `TcpListener::bind` does the same.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
 
+/// A connection that was accepted just now.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) remote: SocketAddr,
+    /// The server's side of the TLS handshake; `None` without TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
 /// The listeners of a server: HTTP and HTTPS, or RTMP and RTMPS.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// Takes connections without TLS.
+    /// The listener without TLS.
     pub plain: Option<TcpListener>,
-    /// Takes connections with TLS, and shows them this certificate.
+    /// The listener with TLS, and its certificate.
     pub tls: Option<(TcpListener, Arc<Tls>)>,
 }
 
@@ -41,36 +48,33 @@ impl From<TcpListener> for Listeners {
 }
 
 impl Listeners {
-    /// Whether there is nothing to accept from.
+    /// Tells whether there is no listener.
     pub fn is_empty(&self) -> bool {
         self.plain.is_none() && self.tls.is_none()
     }
 
-    /// Accepts the next connection of either; waits for ever where there is none.
-    pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<Arc<Tls>>)> {
-        let plain = async {
-            match &self.plain {
-                Some(listener) => listener.accept().await,
-                None => std::future::pending().await,
-            }
+    /// Accepts the next connection of either listener; waits for ever if there is none.
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        let (secured, tls) = self.tls.as_ref().map(|(listener, tls)| (listener, Arc::clone(tls))).unzip();
+        let ((stream, remote), tls) = tokio::select! {
+            accepted = accept(self.plain.as_ref()) => (accepted?, None),
+            accepted = accept(secured) => (accepted?, tls),
         };
-        let secured = async {
-            match &self.tls {
-                Some((listener, tls)) => listener.accept().await.map(|(stream, from)| (stream, from, Arc::clone(tls))),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            accepted = plain => accepted.map(|(stream, from)| (stream, from, None)),
-            accepted = secured => accepted.map(|(stream, from, tls)| (stream, from, Some(tls))),
-        }
+        Ok(Accepted { stream, remote, tls })
     }
 
-    /// Reads the certificate again when its files change, for ever.
+    /// Reloads the certificate when its files change, for ever.
     pub(super) async fn watch(&self) {
         match &self.tls {
             Some((_, tls)) => Arc::clone(tls).watch().await,
             None => std::future::pending().await,
         }
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }

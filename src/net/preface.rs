@@ -1,4 +1,4 @@
-//! HTTP/2 or HTTP/1.1, by a connection's first bytes.
+//! Tells HTTP/2 from HTTP/1.1 by a connection's first bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -6,17 +6,17 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
-/// What a client that knows the server to speak HTTP/2 says first (RFC 9113 3.4).
+/// The first bytes of a client that knows that the server speaks HTTP/2 (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Room for a usual request's head.
+/// The length of a usual request's head.
 const FIRST_LEN: usize = 1 << 10;
 
-/// A connection, or the half of one that is read, whose first bytes can be looked at, and are read again.
+/// A connection, or its read half. The first bytes can be looked at, and are read again afterwards.
 #[derive(Debug)]
 pub(crate) struct Prefaced<S> {
     stream: S,
-    /// What was read before anybody asked.
+    /// The bytes that were looked at, and aren't read yet.
     first: Vec<u8>,
 }
 
@@ -33,7 +33,7 @@ impl<S: AsyncRead + Unpin> Prefaced<S> {
         &mut self.stream
     }
 
-    /// Tells whether the client begins as one of HTTP/2 does.
+    /// Tells whether the client begins with the preface of HTTP/2.
     pub(crate) async fn begins_as_h2(&mut self) -> io::Result<bool> {
         self.first.reserve(FIRST_LEN);
         loop {
@@ -41,7 +41,7 @@ impl<S: AsyncRead + Unpin> Prefaced<S> {
             if self.first[..n] != PREFACE[..n] {
                 return Ok(false);
             }
-            // One that goes away within it has said nothing of either.
+            // A client that goes away within the preface speaks neither.
             if n == PREFACE.len() || self.stream.read_buf(&mut self.first).await? == 0 {
                 return Ok(n == PREFACE.len());
             }
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether these bytes begin HTTP/2, sent one by one; all of them are read afterwards.
+    /// Sends these bytes one by one. Returns whether they begin HTTP/2; all of them can be read afterwards.
     async fn begins(bytes: &[u8]) -> bool {
         let (mut client, server) = tokio::io::duplex(64);
         let mut prefaced = Prefaced::new(server);

@@ -1,10 +1,11 @@
-//! Certificates for HTTPS and RTMPS: from files, which may change while the node runs, or made here and signed by itself.
+//! Certificates for HTTPS and RTMPS: read from files, which may change while the node runs, or self-signed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -13,82 +14,83 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// How often the files are looked at. Whoever renews a certificate does so days ahead.
+/// The interval at which the files are read. Certificates are renewed days before they expire.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// HTTP/2 and HTTP/1.1 (RFC 9113 3.2, RFC 7301).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Tells whether a client has chosen HTTP/2. One that names no protocol means HTTP/1.1.
+/// Tells whether a client has chosen HTTP/2. A client that names no protocol means HTTP/1.1.
 pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(ALPN[0])
 }
 
-/// Why a certificate can't be used.
+/// The reason why a certificate can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read.
     #[error("can't read {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file holds no PEM of what is wanted.
+    /// A file holds no certificate, or no private key, in PEM.
     #[error("{}: no {what} in PEM: {source}", path.display())]
     Pem {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
-        /// Why.
+        /// The cause.
         source: pem::Error,
     },
-    /// Certificate and key are no pair, or of a kind that can't be used.
+    /// The certificate and the key don't match, or are of an unknown kind.
     #[error("{} and {}: {source}", cert.display(), key.display())]
     Pair {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// Why.
+        /// The cause.
         source: rustls::Error,
     },
-    /// None could be made.
+    /// A self-signed certificate can't be made.
     #[error("can't make a certificate: {0}")]
     Made(#[from] rcgen::Error),
-    /// TLS itself refuses.
+    /// TLS can't be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// A certificate chain and its key, in PEM, and where they are.
+/// The files of a certificate chain and its key.
 #[derive(Debug, Clone)]
 struct Files {
     cert: PathBuf,
     key: PathBuf,
 }
 
-/// The pair that is shown to players, which may be another one at any time.
+/// The certificate that clients are shown, which may be replaced at any time.
 #[derive(Debug)]
 struct Shown(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.0.read()))
     }
 }
 
-/// What HTTPS and RTMPS are served with.
+/// The server's side of TLS, for HTTPS and RTMPS.
 pub struct Tls {
     config: Arc<ServerConfig>,
     shown: Arc<Shown>,
     files: Option<Files>,
-    /// The hash of what the files held when they were last looked at, good or not.
+    /// The hash of the files when they were last read, valid or not.
     seen: Mutex<blake3::Hash>,
-    /// Held by the one server that looks at the files.
+    /// Held by the server that watches the files.
     watched: tokio::sync::Mutex<()>,
 }
 
@@ -99,10 +101,10 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// A chain (the edge's own certificate first) and its key, both in PEM.
+    /// Reads a certificate chain, the server's own first, and its key, both in PEM.
     ///
     /// # Errors
-    /// A file can't be read or holds something else, or they are no pair.
+    /// A file can't be read or isn't PEM, or the certificate and the key don't match.
     pub fn from_files(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let files = Files { cert: cert.to_owned(), key: key.to_owned() };
         let read = files.read()?;
@@ -110,10 +112,10 @@ impl Tls {
         Tls::new(pair, Some(files), hash(&read))
     }
 
-    /// A certificate for these names and addresses that nobody vouches for, made now.
+    /// Makes a self-signed certificate for these names and addresses.
     ///
     /// # Errors
-    /// A name that can't be in a certificate.
+    /// A name isn't valid in a certificate.
     pub fn self_signed(names: impl IntoIterator<Item = String>) -> Result<Self, TlsError> {
         let made = rcgen::generate_simple_self_signed(names.into_iter().collect::<Vec<_>>())?;
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -137,24 +139,23 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 
-    /// Looks at the files, and shows from now on what is new in them; whether there was something. Connections that are
-    /// there keep what they were shown.
+    /// Reads the files again. If they have changed, new connections are shown the new certificate. Returns whether they have.
     ///
     /// # Errors
-    /// What is new can't be used: the old pair stays. It is told once.
+    /// The new files can't be used, and the old certificate stays. Each change is told once.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let Some(files) = &self.files else { return Ok(false) };
         let read = files.read()?;
         let now = hash(&read);
-        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now) == now {
+        if std::mem::replace(&mut *self.seen.lock(), now) == now {
             return Ok(false);
         }
         let pair = files.parse(&read)?;
-        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
+        *self.shown.0.write() = Arc::new(pair);
         Ok(true)
     }
 
-    /// Looks at the files for ever, once another server of the node does so no more.
+    /// Watches the files for ever. If several servers share the certificate, one of them does.
     pub(crate) async fn watch(self: Arc<Self>) {
         let _watched = self.watched.lock().await;
         let mut each = tokio::time::interval(LOOK_INTERVAL);
@@ -162,25 +163,20 @@ impl Tls {
         loop {
             each.tick().await;
             let tls = Arc::clone(&self);
-            // Reading files blocks.
-            let reloaded = match tokio::task::spawn_blocking(move || tls.reload()).await {
-                Ok(reloaded) => reloaded,
-                Err(error) => {
-                    tracing::error!(%error, "TLS: looking at the certificate's files failed; the old one stays");
-                    continue;
-                }
-            };
+            // Reading files blocks: not on a thread of the runtime.
+            let reload = tokio::task::spawn_blocking(move || tls.reload().map_err(|error| error.to_string()));
+            let reloaded = reload.await.unwrap_or_else(|error| Err(error.to_string()));
             match reloaded {
                 Ok(true) => {
-                    tracing::info!("TLS: a new certificate is shown from now on");
+                    tracing::info!("TLS: new connections get the new certificate");
                     warned.clear();
                 }
                 Ok(false) => {}
-                // A file that can't be read is found so each time.
-                Err(error) if error.to_string() == warned => {}
+                // A file that can't be read fails each time: it is logged once.
+                Err(error) if error == warned => {}
                 Err(error) => {
-                    tracing::warn!(%error, "TLS: the new certificate can't be used; the old one stays");
-                    warned = error.to_string();
+                    tracing::warn!(%error, "TLS: can't use the new certificate; the old one stays");
+                    warned = error;
                 }
             }
         }
@@ -205,8 +201,17 @@ impl Files {
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(fault(&self.key, "private key"))?;
         let pair = |source| TlsError::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
-        CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(pair)
+        let expires = chain.first().and_then(expiry);
+        let certified = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(pair)?;
+        tracing::info!(file = %self.cert.display(), expires, "TLS: read the certificate");
+        Ok(certified)
     }
+}
+
+/// Returns the time at which a certificate expires.
+fn expiry(cert: &CertificateDer<'_>) -> Option<String> {
+    let (_, cert) = X509Certificate::from_der(cert).ok()?;
+    Some(cert.validity().not_after.to_string())
 }
 
 fn hash(files: &[Vec<u8>; 2]) -> blake3::Hash {
@@ -222,7 +227,7 @@ mod tests {
     use super::*;
 
     fn shown(tls: &Tls) -> CertificateDer<'static> {
-        tls.shown.0.read().expect("nobody panicked").cert[0].clone()
+        tls.shown.0.read().cert[0].clone()
     }
 
     #[test]
@@ -240,7 +245,7 @@ mod tests {
         assert_eq!(&shown(&tls), first.cert.der());
         assert!(matches!(tls.reload(), Ok(false)));
 
-        // The certificate is there already, its key isn't yet.
+        // The new certificate is there before its key.
         lay(&second.cert.pem(), &first.signing_key.serialize_pem());
         let error = tls.reload().expect_err("no pair").to_string();
         assert!(error.contains("cert.pem") && error.contains("key.pem"), "{error}");

@@ -1,4 +1,4 @@
-//! What joins the layers: each sees the next one by a trait of its own.
+//! The adapters between the layers: each layer calls the next one through a trait of its own.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ingest::{BoxFuture, PartSink, PublishRegistry};
 use crate::mesh::{AnswerFuture, Mesh, Sink};
 use crate::observe::Ingest;
 
-/// Hands what comes out of the mesh to the store, and tells the ingest of other ingests.
+/// Hands the output of the mesh to the store, and tells the ingest when another node's ingest has taken a stream over.
 pub(super) struct IntoStore {
     pub(super) store: Arc<Store>,
     pub(super) registry: PublishRegistry,
@@ -44,8 +44,8 @@ impl Sink for IntoStore {
         self.store.expired(stream);
     }
 
-    fn kept(&self, stream: &StreamName, keepers: Vec<Keeper>) {
-        self.store.kept(stream, keepers);
+    fn kept(&self, stream: &StreamName, archives: Vec<Keeper>) {
+        self.store.kept(stream, archives);
     }
 
     fn answer(&self, query: Bytes) -> AnswerFuture<'_> {
@@ -53,7 +53,7 @@ impl Sink for IntoStore {
     }
 }
 
-/// Hands what the ingest publishes to the mesh, and counts what the packager reports.
+/// Hands what the ingest publishes to the mesh, and counts the packager's diagnostics.
 pub(super) struct IntoMesh {
     pub(super) mesh: Mesh,
     pub(super) counters: Ingest,
@@ -78,15 +78,12 @@ impl PartSink for IntoMesh {
     }
 
     fn ended(&self, stream: &StreamName) {
-        tracing::info!(%stream, "no longer published here");
+        tracing::info!(%stream, "the stream is no longer published at this node");
     }
 }
 
-/// Asks other nodes through the mesh.
-pub(super) struct ByMesh(pub(super) Mesh);
-
-impl dvr::QueryNode for ByMesh {
+impl dvr::QueryNode for Mesh {
     fn query(&self, whom: Peer, query: Bytes, max: usize, progress: Box<dyn FnMut() + Send>) -> dvr::QueryFuture<'_> {
-        Box::pin(self.0.query(whom, query, max, progress))
+        Box::pin(Mesh::query(self, whom, query, max, progress))
     }
 }

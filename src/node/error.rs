@@ -1,4 +1,4 @@
-//! The reasons why a node can't start, as its user is told: by the setting at fault.
+//! The reasons why a node can't start, each with the setting at fault.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,13 +19,13 @@ pub enum NodeError {
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The identity can't be used.
+    /// The identity can't be read or used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The mesh can't start.
-    #[error("--mesh: {0}")]
+    #[error(transparent)]
     Mesh(#[from] MeshError),
-    /// A TCP port can't be had.
+    /// A TCP port is taken, or the address isn't this machine's.
     #[error("can't listen on {addr}: {source}; choose another address with --{flag}")]
     Listen {
         /// The flag that sets it.
@@ -35,10 +35,10 @@ pub enum NodeError {
         /// The cause.
         source: io::Error,
     },
-    /// A port of the demo's beside the one that `--http` names can't be had.
+    /// The demo needs a port next to that of `--http`, which is taken.
     #[error(
-        "can't listen on {addr} for {node}: {source}; a demo takes {ports} ports, from that of --http on: choose another \
-         with --http, or fewer with --edges"
+        "can't listen on {addr} for {node}: {source}; the demo needs {ports} ports from that of --http on: choose another \
+         one with --http, or fewer edges with --edges"
     )]
     Beside {
         /// The node's name.
@@ -50,17 +50,17 @@ pub enum NodeError {
         /// The number of ports that the demo takes.
         ports: u16,
     },
-    /// HTTPS can't be served.
+    /// The certificate for HTTPS or RTMPS can't be used.
     #[error("--tls-cert, --tls-key: {0}")]
     Tls(#[from] TlsError),
     /// The film can't be played.
     #[error("--film: {0}")]
     Film(#[from] ingest::file_loop::FileError),
-    /// A file to loop can't be.
+    /// A file to loop can't be played.
     #[error("--loop: {0}")]
     Loop(ingest::file_loop::FileError),
-    /// A source's socket can't be had.
-    #[error("--udp: {addr} for {stream}: {error}")]
+    /// A source's socket can't be opened.
+    #[error("--udp: can't listen on {addr} for {stream}: {error}")]
     Udp {
         /// The stream.
         stream: StreamName,
@@ -69,21 +69,21 @@ pub enum NodeError {
         /// The cause.
         error: io::Error,
     },
-    /// The archives of a former run can't be read.
-    #[error("--dvr-dir {}: {source}", dir.display())]
+    /// The archives can't be opened.
+    #[error("--dvr-dir: can't use {}: {source}", dir.display())]
     Dvr {
         /// The folder.
         dir: PathBuf,
         /// The cause.
         source: io::Error,
     },
-    /// Traces can't be sent.
+    /// The client for traces can't be made.
     #[error("--otlp: {0}")]
     Otlp(#[from] HttpClientError),
-    /// A name that can't be a stream's.
+    /// A stream's name isn't valid.
     #[error(transparent)]
     Name(NameError),
-    /// RUST_LOG can't be read.
+    /// RUST_LOG isn't valid.
     #[error("RUST_LOG: {0}")]
     Log(#[from] tracing_subscriber::filter::ParseError),
     /// The runtime can't start.

@@ -1,4 +1,4 @@
-//! Inputs besides plain RTMP.
+//! The inputs besides plain RTMP.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use damson_core::model::StreamName;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::error::NodeError;
-use super::listen::listen;
+use super::listen::bind;
 use crate::config::{Listen, Settings};
 use crate::ingest;
 use crate::ingest::file_loop::FileLoop;
@@ -15,7 +15,7 @@ use crate::ingest::keys::KeyEntry;
 use crate::net::http_client::{HttpClient, Trust};
 use crate::net::{Listeners, Tls};
 
-/// The inputs besides plain RTMP. Their sockets are bound, their files read.
+/// The inputs besides plain RTMP. Their sockets are bound, and their files are read.
 #[derive(Debug, Default)]
 pub struct Inputs {
     /// The limits of RTMP and RTMPS.
@@ -24,24 +24,21 @@ pub struct Inputs {
     pub rtmps: Option<(TcpListener, Arc<Tls>)>,
     /// The socket of SRT.
     pub srt: Option<(UdpSocket, ingest::srt::server::Settings)>,
-    /// Sockets of MPEG-TS over UDP.
+    /// The sockets of MPEG-TS over UDP.
     pub udp: Vec<ingest::udp::server::Receiver>,
-    /// Looped files.
+    /// The files to loop, and their streams.
     pub loops: Vec<(StreamName, FileLoop)>,
-    /// Where encoders push over HTTP.
+    /// The listeners of HTTP ingest.
     pub http: Option<(Listeners, ingest::http::server::Settings)>,
-    /// Publish keys.
+    /// The publish keys.
     pub keys: Vec<KeyEntry>,
-    /// The server that is asked besides.
+    /// The server that authorises pushes besides the keys.
     pub hook: Option<Hook>,
 }
 
 impl Inputs {
-    pub(super) async fn from_settings(settings: &Settings, tls: Option<&Arc<Tls>>) -> Result<Self, NodeError> {
-        let rtmps = match settings.rtmps.and_then(Listen::addr).zip(tls) {
-            Some((addr, tls)) => Some((listen(addr, "rtmps").await?, Arc::clone(tls))),
-            None => None,
-        };
+    pub(super) async fn from_settings(settings: &Settings, tls: Option<Arc<Tls>>) -> Result<Self, NodeError> {
+        let rtmps = bind("rtmps", settings.rtmps)?.zip(tls.clone());
         let bound = ingest::udp::server::bind(settings.sources()?);
         let udp =
             bound.map_err(|(source, error)| NodeError::Udp { stream: source.stream, addr: source.addr, error })?;
@@ -62,33 +59,18 @@ impl Inputs {
             Some((url, timeout)) => Some(Hook { client: HttpClient::new(Trust::System)?, url, timeout }),
             None => None,
         };
-        let http = http(settings, tls).await?;
+        let bounds = settings.http_ingest()?;
+        let plain = bind("http-ingest", settings.http_ingest)?;
+        let listeners = Listeners { plain, tls: bind("https-ingest", settings.https_ingest)?.zip(tls) };
         Ok(Inputs {
             rtmp: settings.rtmp_limits()?,
             rtmps,
             srt,
             udp,
             loops,
-            http,
+            http: (!listeners.is_empty()).then_some((listeners, bounds)),
             keys: settings.publish_key.clone(),
             hook,
         })
     }
-}
-
-async fn http(
-    settings: &Settings,
-    tls: Option<&Arc<Tls>>,
-) -> Result<Option<(Listeners, ingest::http::server::Settings)>, NodeError> {
-    let bounds = settings.http_ingest()?;
-    let http = match settings.http_ingest.and_then(Listen::addr) {
-        Some(addr) => Some(listen(addr, "http-ingest").await?),
-        None => None,
-    };
-    let https = match settings.https_ingest.and_then(Listen::addr).zip(tls) {
-        Some((addr, tls)) => Some((listen(addr, "https-ingest").await?, Arc::clone(tls))),
-        None => None,
-    };
-    let any = http.is_some() || https.is_some();
-    Ok(any.then_some((Listeners { plain: http, tls: https }, bounds)))
 }

@@ -1,10 +1,11 @@
 //! The mesh as the API shows it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use damson_core::model::{NodeId, NodeName, Trace};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -13,22 +14,22 @@ use crate::mesh::{Mesh, Snapshot};
 
 /// The greatest age of `/api/v1/swarm`.
 const VIEW_INTERVAL: Duration = Duration::from_secs(1);
-/// Most nodes whose names are kept.
+/// The most nodes whose names are kept.
 const NAMES_MAX: usize = 10_000;
 
 /// This node's knowledge of the mesh.
 #[derive(Debug, Default)]
 pub(super) struct MeshView {
-    /// Made anew each second.
+    /// The newest snapshot, taken each second.
     snapshot: watch::Sender<Option<Snapshot>>,
-    /// The names of nodes, as the traces of parts tell.
+    /// The names of nodes, learned from the traces of parts.
     names: Mutex<BTreeMap<NodeId, NodeName>>,
 }
 
 impl MeshView {
-    /// Learns the names of the nodes on a part's way.
+    /// Learns the names of the nodes that a part has passed.
     pub(super) fn learn(&self, trace: &Trace) {
-        let mut names = self.names();
+        let mut names = self.names.lock();
         for hop in &trace.hops {
             if names.len() < NAMES_MAX || names.contains_key(&hop.node) {
                 names.insert(hop.node, hop.name);
@@ -36,7 +37,7 @@ impl MeshView {
         }
     }
 
-    /// Looks at the mesh each second, for ever.
+    /// Takes a snapshot of the mesh each second, for ever.
     pub(super) async fn watch(self: Arc<Self>, mesh: Mesh) {
         let mut each = tokio::time::interval(VIEW_INTERVAL);
         loop {
@@ -44,18 +45,14 @@ impl MeshView {
             self.snapshot.send_replace(mesh.snapshot().await);
         }
     }
-
-    fn names(&self) -> MutexGuard<'_, BTreeMap<NodeId, NodeName>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Host for MeshView {
     fn swarm(&self) -> Value {
         let Some(snapshot) = self.snapshot.borrow().clone() else { return Value::Null };
-        // This node, its neighbours, and the nodes on the way of parts to here.
+        // This node, its neighbours, and the nodes that parts have passed.
         let mut nodes = BTreeMap::from([(snapshot.node.clone(), snapshot.name.clone())]);
-        nodes.extend(self.names().iter().map(|(node, name)| (node.to_string(), name.as_str().to_owned())));
+        nodes.extend(self.names.lock().iter().map(|(node, name)| (node.to_string(), name.as_str().to_owned())));
         nodes.extend(snapshot.links.iter().map(|link| (link.peer.clone(), link.name.clone())));
         let nodes: Vec<_> = nodes.iter().map(|(node, name)| json!({ "node": node, "name": name })).collect();
         let mut value = serde_json::to_value(snapshot).unwrap_or_default();
@@ -68,7 +65,7 @@ impl Host for MeshView {
     }
 
     fn node_name(&self, node: NodeId) -> Option<String> {
-        self.names().get(&node).map(|name| name.as_str().to_owned()).filter(|name| !name.is_empty())
+        self.names.lock().get(&node).map(|name| name.as_str().to_owned()).filter(|name| !name.is_empty())
     }
 }
 

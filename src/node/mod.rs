@@ -6,16 +6,14 @@
 //!                                                         other nodes
 //! ```
 //!
-//! What this node's own ingest publishes takes the same way as what comes from afar: through the hub
-//! into the store.
+//! The parts that this node's own ingest publishes pass the hub into the store, as those of other nodes do.
 //!
 //! - `config` reads the settings, with `inputs` and `listen`, and binds all sockets; `error` says which setting is at fault.
-//! - `node` builds a node from the bottom up and stops it; `adapters` join the layers, `dvr` opens the archives.
-//! - `mesh_view` and `listening` are what the API and the user are told.
+//! - `node` builds a node from the bottom up and stops it; `adapters` join the layers.
+//! - `mesh_view` shows the mesh to the API, and `listening` the addresses to the operator.
 
 mod adapters;
 mod config;
-mod dvr;
 mod error;
 mod inputs;
 mod listen;

@@ -1,8 +1,21 @@
-//! What documents say of a segment, without its parts.
+//! The name of a segment, and what playlists and MPDs say of it, without its parts.
 
-use crate::model::Msn;
 use crate::model::time::UnixTime;
+use crate::model::{LifeId, Msn, StreamName, TrackId};
 use crate::window::Segment;
+
+/// The name of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SegmentKey {
+    /// The stream.
+    pub stream: StreamName,
+    /// The life of the stream.
+    pub life: LifeId,
+    /// The track.
+    pub track: TrackId,
+    /// The media sequence number.
+    pub msn: Msn,
+}
 
 /// A segment as playlists and MPDs list it: its number, times, headers and gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,20 +32,20 @@ pub struct SegmentEntry {
     pub discontinuity: u32,
     /// The number of its init segment.
     pub init: u16,
-    /// Some of it isn't there: EXT-X-GAP.
+    /// Some of its media is missing: EXT-X-GAP.
     pub gap: bool,
-    /// Some of it is lost: 404.
+    /// Some of it is lost, and a request for it is answered 404.
     pub lost: bool,
-    /// It isn't under way any more; so in all archives.
+    /// All of its parts are known, as in all archives.
     pub whole: bool,
     /// Its length, in bytes.
     pub length: u64,
-    /// This node keeps it; else others may.
+    /// This node keeps it; otherwise other nodes may.
     pub here: bool,
 }
 
 impl SegmentEntry {
-    /// Of a segment, as far as it is listed.
+    /// Returns the entry of a segment.
     pub fn of(segment: &Segment) -> Self {
         SegmentEntry {
             msn: segment.msn,
@@ -49,7 +62,7 @@ impl SegmentEntry {
         }
     }
 
-    /// Media time of its end, in ticks.
+    /// Returns the media time of its end, in ticks.
     pub fn end(&self) -> u64 {
         self.decode_time.saturating_add(self.duration)
     }

@@ -1,125 +1,120 @@
-//! Which keeper is asked for a segment that isn't here, and who waits for it. Pure.
+//! The fetches of segments that other nodes hold: which node is asked next, and which requests wait. Pure.
 //!
-//! A segment that many want is fetched once. A keeper that hasn't got it, is busy, fails, or is silent for too long is
-//! followed by the next one; who failed lately is asked last. All is bounded: segments fetched at once and waiting,
-//! those who wait for them, and the time. After each call, drain [`FetchQueue::poll_output`].
+//! A segment that many requests want is fetched once. If a holder doesn't have it, is busy, fails or is silent for too long,
+//! the next one is asked; a holder that failed lately is asked last. The fetches at once, the fetches that wait, the requests
+//! that wait for them, and the time are all bounded. After each call, drain [`FetchQueue::poll_output`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::key::SegmentKey;
+use super::entry::SegmentKey;
+use crate::link::query::QueryError;
 use crate::model::time::Time;
 use crate::model::{NodeId, Peer};
 use crate::window::Segment;
 
-/// Most segments fetched at once: each may take [`SEGMENT_LEN_MAX`](super::query::SEGMENT_LEN_MAX) of memory.
+/// The most segments fetched at once: each may take [`SEGMENT_LEN_MAX`](super::query::SEGMENT_LEN_MAX) bytes of memory.
 const ACTIVE_MAX: usize = 16;
-/// Most segments that wait for their turn.
+/// The most segments that wait to be fetched.
 const QUEUE_MAX: usize = 256;
-/// Most who wait for all of them.
+/// The most requests that wait, for all segments together.
 const WAITERS_MAX: usize = 10_000;
-/// How long a keeper may be silent: a dial's time and a slow disk's. Its successor still has time before hls.js gives up
-/// on a segment's first byte, after 10 s.
+/// The longest silence of a holder: a dial and a slow disk take less. The next holder still has time before hls.js gives up
+/// a segment, 10 s without its first byte.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// How long a fetch may take in all.
+/// The longest time of a fetch.
 const WHOLE_MAX: Duration = Duration::from_secs(8);
-/// How long a keeper that failed is asked last.
+/// The time for which a holder that failed is asked last.
 const SHUNNED: Duration = Duration::from_secs(10);
-/// How long it is remembered that nobody has a segment.
+/// The time for which the queue remembers that no holder has a segment.
 const NOBODY: Duration = Duration::from_secs(5);
-/// Of how many segments.
+/// The most segments for which it remembers that.
 const NOBODY_MAX: usize = 1_024;
 
-/// One question to one keeper.
+/// A query to one holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt(pub u64);
 
-/// What a keeper has answered.
-#[derive(Debug, Clone)]
-pub enum Response {
-    /// The segment, checked.
-    Here(Arc<Segment>),
-    /// It hasn't got it.
-    NotHere,
-    /// It has too much to do.
-    Busy,
-    /// It can't be reached, broke off, or sent something else.
-    Failed,
-}
-
-/// How a fetch ends.
+/// The end of a fetch.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// With the segment.
+    /// The segment is here.
     Here(Arc<Segment>),
-    /// No keeper has it.
+    /// No holder has it.
     Nobody,
-    /// A keeper may have it, and couldn't be asked.
+    /// A holder may have it, but couldn't be asked.
     Unreachable,
-    /// Too much is fetched at present.
+    /// The queue is full.
     Full,
 }
 
-/// What happens.
+/// What happens to the queue.
 #[derive(Debug)]
 pub enum Input<W> {
-    /// Somebody wants a segment that these may have.
+    /// A request wants a segment that these nodes may hold.
     Want {
-        /// Which.
+        /// The segment.
         key: SegmentKey,
-        /// Who keeps it, so far as is known.
-        keepers: Vec<Peer>,
-        /// To be told of the outcome.
+        /// The nodes that may hold it.
+        holders: Vec<Peer>,
+        /// The request, which is told the outcome.
         waiter: W,
     },
-    /// More of an answer has come.
+    /// More bytes of an answer are here.
     Progress(Attempt),
-    /// An answer is whole, or won't come.
-    Answered(Attempt, Response),
-    /// [`FetchQueue::poll_timeout`] has passed.
+    /// The holder has answered, or won't.
+    Answered(Attempt, Result<Arc<Segment>, QueryError>),
+    /// The time of [`FetchQueue::poll_timeout`] is here.
     Timeout,
 }
 
-/// What is to be done.
+/// What the driver has to do.
 #[derive(Debug)]
 pub enum Output<W> {
-    /// Ask this keeper.
+    /// Ask this holder for the segment.
     Ask {
-        /// To be named in the answer.
+        /// The query, which [`Input::Answered`] names.
         attempt: Attempt,
-        /// Whom.
-        keeper: Peer,
-        /// For what.
+        /// The holder.
+        holder: Peer,
+        /// The segment.
         key: SegmentKey,
     },
-    /// The answer isn't of interest any more.
+    /// Stop this query.
     Abandon(Attempt),
-    /// Tell who waits.
+    /// Tell the requests how the fetch ended.
     Done {
-        /// Who.
+        /// The requests.
         waiters: Vec<W>,
-        /// What.
+        /// The outcome.
         outcome: Outcome,
     },
 }
 
 #[derive(Debug)]
 struct Fetch<W> {
-    /// Still to be asked, the next one last.
-    keepers: Vec<Peer>,
+    /// The nodes that haven't been asked yet, the next one last.
+    holders: Vec<Peer>,
     waiters: Vec<W>,
-    /// When it fails, whatever comes.
+    /// The fetch fails at this time.
     deadline: Time,
     asked: Option<PendingQuery>,
-    /// Somebody may have it.
+    /// A holder that couldn't answer may have it.
     is_uncertain: bool,
+}
+
+impl<W> Fetch<W> {
+    /// Returns when the fetch fails, or when the holder that was asked counts as silent.
+    fn due(&self) -> Time {
+        self.asked.map_or(self.deadline, |asked| asked.deadline.min(self.deadline))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
 struct PendingQuery {
     attempt: Attempt,
-    keeper: NodeId,
+    holder: NodeId,
     deadline: Time,
 }
 
@@ -127,13 +122,12 @@ struct PendingQuery {
 #[derive(Debug)]
 pub struct FetchQueue<W> {
     fetches: BTreeMap<SegmentKey, Fetch<W>>,
-    attempts: BTreeMap<Attempt, SegmentKey>,
+    /// The segments whose fetch hasn't begun.
     queue: VecDeque<SegmentKey>,
-    waiters: usize,
     next: u64,
-    /// Until when.
+    /// Holders that failed, each until this time.
     shunned: BTreeMap<NodeId, Time>,
-    /// Until when.
+    /// Segments that no holder has, each until this time.
     nobody: BTreeMap<SegmentKey, Time>,
     outputs: VecDeque<Output<W>>,
 }
@@ -142,9 +136,7 @@ impl<W> Default for FetchQueue<W> {
     fn default() -> Self {
         FetchQueue {
             fetches: BTreeMap::new(),
-            attempts: BTreeMap::new(),
             queue: VecDeque::new(),
-            waiters: 0,
             next: 0,
             shunned: BTreeMap::new(),
             nobody: BTreeMap::new(),
@@ -154,13 +146,13 @@ impl<W> Default for FetchQueue<W> {
 }
 
 impl<W> FetchQueue<W> {
-    /// Takes what has happened.
+    /// Takes an input.
     pub fn handle(&mut self, now: Time, input: Input<W>) {
         match input {
-            Input::Want { key, keepers, waiter } => self.want(now, key, keepers, waiter),
+            Input::Want { key, holders, waiter } => self.want(now, key, holders, waiter),
             Input::Progress(attempt) => {
-                let fetch = self.attempts.get(&attempt).and_then(|key| self.fetches.get_mut(key));
-                if let Some(asked) = fetch.and_then(|fetch| fetch.asked.as_mut()) {
+                let asked = self.fetches.values_mut().filter_map(|fetch| fetch.asked.as_mut());
+                for asked in asked.filter(|asked| asked.attempt == attempt) {
                     asked.deadline = now + SILENCE_MAX;
                 }
                 return;
@@ -171,23 +163,23 @@ impl<W> FetchQueue<W> {
         self.fill(now);
     }
 
-    /// The next thing to do.
+    /// Returns the next output.
     pub fn poll_output(&mut self) -> Option<Output<W>> {
         self.outputs.pop_front()
     }
 
-    /// When [`Input::Timeout`] is due.
+    /// Returns when [`Input::Timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let of = |fetch: &Fetch<W>| fetch.asked.map_or(fetch.deadline, |asked| asked.deadline.min(fetch.deadline));
-        self.fetches.values().map(of).min()
+        self.fetches.values().map(Fetch::due).min()
     }
 
-    fn want(&mut self, now: Time, key: SegmentKey, mut keepers: Vec<Peer>, waiter: W) {
+    fn want(&mut self, now: Time, key: SegmentKey, mut holders: Vec<Peer>, waiter: W) {
+        let waiters: usize = self.fetches.values().map(|fetch| fetch.waiters.len()).sum();
         let refused = if self.nobody.get(&key).is_some_and(|until| now < *until) {
             Some(Outcome::Nobody)
-        } else if keepers.is_empty() && !self.fetches.contains_key(&key) {
+        } else if holders.is_empty() && !self.fetches.contains_key(&key) {
             Some(Outcome::Unreachable)
-        } else if self.waiters >= WAITERS_MAX || (self.queue.len() >= QUEUE_MAX && !self.fetches.contains_key(&key)) {
+        } else if waiters >= WAITERS_MAX || (self.queue.len() >= QUEUE_MAX && !self.fetches.contains_key(&key)) {
             Some(Outcome::Full)
         } else {
             None
@@ -195,69 +187,59 @@ impl<W> FetchQueue<W> {
         if let Some(outcome) = refused {
             return self.outputs.push_back(Output::Done { waiters: vec![waiter], outcome });
         }
-        self.waiters += 1;
         if let Some(fetch) = self.fetches.get_mut(&key) {
             return fetch.waiters.push(waiter);
         }
         self.shunned.retain(|_, until| now < *until);
-        // Each keeper has its share of the segments, the same from every edge, so that its cache serves them all.
-        keepers.sort_by_key(|keeper| (self.shunned.contains_key(&keeper.id), share(keeper.id, key.msn)));
-        keepers.dedup_by_key(|keeper| keeper.id);
-        keepers.reverse();
+        // Each segment has a preferred holder, the same for all edges, so that one cache serves them all.
+        holders.sort_by_key(|holder| (self.shunned.contains_key(&holder.id), share(holder.id, key.msn)));
+        holders.dedup_by_key(|holder| holder.id);
+        holders.reverse();
         let deadline = now + WHOLE_MAX;
-        let fetch = Fetch { keepers, waiters: vec![waiter], deadline, asked: None, is_uncertain: false };
+        let fetch = Fetch { holders, waiters: vec![waiter], deadline, asked: None, is_uncertain: false };
         self.fetches.insert(key.clone(), fetch);
         self.queue.push_back(key);
     }
 
-    fn answered(&mut self, now: Time, attempt: Attempt, answer: Response) {
-        // It may have been given up.
-        let Some(key) = self.attempts.remove(&attempt) else { return };
-        let Some(fetch) = self.fetches.get_mut(&key) else { return };
-        let asked = fetch.asked.take();
+    fn answered(&mut self, now: Time, attempt: Attempt, answer: Result<Arc<Segment>, QueryError>) {
+        let is_it = |fetch: &Fetch<W>| fetch.asked.is_some_and(|asked| asked.attempt == attempt);
+        // Otherwise the query was stopped.
+        let Some((key, fetch)) = self.fetches.iter_mut().find(|(_, fetch)| is_it(fetch)) else { return };
+        let (key, asked) = (key.clone(), fetch.asked.take());
         match answer {
-            Response::Here(segment) => return self.done(&key, Outcome::Here(segment)),
-            Response::NotHere => {}
-            Response::Busy => fetch.is_uncertain = true,
-            Response::Failed => {
+            Ok(segment) => return self.done(&key, Outcome::Here(segment)),
+            Err(QueryError::NotHere) => {}
+            Err(QueryError::Busy) => fetch.is_uncertain = true,
+            Err(QueryError::Unreachable(_) | QueryError::Wrong(_)) => {
                 fetch.is_uncertain = true;
-                self.shunned.extend(asked.map(|asked| (asked.keeper, now + SHUNNED)));
+                self.shunned.extend(asked.map(|asked| (asked.holder, now + SHUNNED)));
             }
         }
         self.ask_next(now, &key);
     }
 
     fn timeout(&mut self, now: Time) {
-        let late: Vec<SegmentKey> =
-            self.fetches.iter().filter(|(_, f)| f.deadline <= now).map(|(key, _)| key.clone()).collect();
-        for key in late {
-            self.abandon(&key);
-            self.done(&key, Outcome::Unreachable);
-        }
-        let silent = |f: &Fetch<W>| f.asked.is_some_and(|asked| asked.deadline <= now);
-        let silent: Vec<SegmentKey> =
-            self.fetches.iter().filter(|(_, f)| silent(f)).map(|(key, _)| key.clone()).collect();
-        for key in silent {
-            if let Some(asked) = self.abandon(&key) {
-                self.shunned.insert(asked.keeper, now + SHUNNED);
-            }
-            if let Some(fetch) = self.fetches.get_mut(&key) {
+        let due = self.fetches.iter().filter(|(_, fetch)| fetch.due() <= now);
+        let due: Vec<SegmentKey> = due.map(|(key, _)| key.clone()).collect();
+        for key in due {
+            let Some(fetch) = self.fetches.get_mut(&key) else { continue };
+            let is_late = fetch.deadline <= now;
+            if let Some(asked) = fetch.asked.take() {
                 fetch.is_uncertain = true;
+                self.outputs.push_back(Output::Abandon(asked.attempt));
+                self.shunned.extend((!is_late).then_some((asked.holder, now + SHUNNED)));
             }
-            self.ask_next(now, &key);
+            if is_late {
+                self.done(&key, Outcome::Unreachable);
+            } else {
+                self.ask_next(now, &key);
+            }
         }
     }
 
-    fn abandon(&mut self, key: &SegmentKey) -> Option<PendingQuery> {
-        let asked = self.fetches.get_mut(key)?.asked.take()?;
-        self.attempts.remove(&asked.attempt);
-        self.outputs.push_back(Output::Abandon(asked.attempt));
-        Some(asked)
-    }
-
-    /// Begins those whose turn it is.
+    /// Begins fetches while there is room.
     fn fill(&mut self, now: Time) {
-        while self.attempts.len() < ACTIVE_MAX {
+        while self.fetches.values().filter(|fetch| fetch.asked.is_some()).count() < ACTIVE_MAX {
             let Some(key) = self.queue.pop_front() else { return };
             self.ask_next(now, &key);
         }
@@ -265,7 +247,7 @@ impl<W> FetchQueue<W> {
 
     fn ask_next(&mut self, now: Time, key: &SegmentKey) {
         let Some(fetch) = self.fetches.get_mut(key) else { return };
-        let Some(keeper) = fetch.keepers.pop() else {
+        let Some(holder) = fetch.holders.pop() else {
             let is_uncertain = fetch.is_uncertain;
             if !is_uncertain {
                 self.nobody.retain(|_, until| now < *until);
@@ -277,20 +259,18 @@ impl<W> FetchQueue<W> {
         };
         let attempt = Attempt(self.next);
         self.next += 1;
-        fetch.asked = Some(PendingQuery { attempt, keeper: keeper.id, deadline: now + SILENCE_MAX });
-        self.attempts.insert(attempt, key.clone());
-        self.outputs.push_back(Output::Ask { attempt, keeper, key: key.clone() });
+        fetch.asked = Some(PendingQuery { attempt, holder: holder.id, deadline: now + SILENCE_MAX });
+        self.outputs.push_back(Output::Ask { attempt, holder, key: key.clone() });
     }
 
     fn done(&mut self, key: &SegmentKey, outcome: Outcome) {
         let Some(fetch) = self.fetches.remove(key) else { return };
         self.queue.retain(|waiting| waiting != key);
-        self.waiters = self.waiters.saturating_sub(fetch.waiters.len());
         self.outputs.push_back(Output::Done { waiters: fetch.waiters, outcome });
     }
 }
 
-/// Rendezvous hashing: the keeper with the least is asked first (splitmix64's finisher).
+/// Returns a holder's rank for a segment; the lowest is asked first (rendezvous hashing, with splitmix64's finisher).
 fn share(node: NodeId, msn: u32) -> u64 {
     let mut x = node.0 ^ u64::from(msn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

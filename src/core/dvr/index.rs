@@ -1,6 +1,7 @@
 //! The index of a life's archive. Pure.
 //!
-//! A row is the segments of all tracks with one MSN. Rows are listed, then only kept, then let go of, oldest first.
+//! A row holds the segments of all tracks with one MSN. Each row is first listed, then only kept, then removed; the oldest row
+//! goes first.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,15 +9,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::entry::SegmentEntry;
+use super::query::Listing;
 use super::track_index::TrackIndex;
 use crate::model::time::UnixTime;
 use crate::model::{LifeId, Msn, Period, Record, Track, TrackId};
 use crate::window::{Segment, Window};
 
-/// How many segments may be missing between two for the older ones to stay: more than an archive of a day has.
+/// The most segments that may be missing in a row before the older ones are removed: more than an archive of a day has.
 const HOLE_MAX: u32 = 100_000;
 
-/// Init segments of a track, beyond which those that no segment needs any more are let go of.
+/// The number of init segments of a track above which those that no segment needs are removed.
 const INITS_IDLE_MAX: usize = Record::INITS_MAX * 2;
 
 /// The archive of one life.
@@ -26,27 +28,29 @@ pub struct ArchiveIndex {
     depth: Duration,
     segment_duration: Duration,
     segment_longest: Duration,
-    /// By track id.
+    /// The tracks, by their ids.
     tracks: Vec<TrackIndex>,
     rows: BTreeMap<Msn, Row>,
-    /// Rows from here on are listed, here or by the window.
+    /// The rows from here on are listed, by the archive or by the window.
     listed_from: Msn,
-    /// How long all rows were that there ever were: the archive's clock.
+    /// The duration of all rows that there ever were: the archive's clock.
     total: Duration,
-    listed: Sum,
-    kept: Sum,
+    listed_span: Duration,
+    /// Bytes that this node keeps, of the rows that are listed and of all rows.
+    listed_bytes: u64,
+    kept_bytes: u64,
     inits: BTreeMap<(TrackId, u16), Bytes>,
-    /// The node keeps what it takes; else others do.
+    /// This node keeps the segments; otherwise other nodes do.
     keeps: bool,
-    /// The first segment that this run took from its window: of that and all that follow, viewers have been told.
+    /// The first segment that this run took from its window. Players have seen that segment and the later ones in a playlist.
     live_from: Option<Msn>,
-    /// What was told to be listed no more never is again.
+    /// Segments before this one are never listed again.
     cut_to: Msn,
-    /// By first MSN.
+    /// The periods, by their first MSN.
     periods: BTreeMap<Msn, Period>,
     removed: Vec<(TrackId, Msn)>,
     version: u64,
-    /// How many listings of other nodes it was joined with.
+    /// The number of listings of other nodes that were merged into it.
     joins: u32,
 }
 
@@ -55,44 +59,26 @@ struct Row {
     span: Duration,
     bytes: u64,
     began: UnixTime,
-    /// Once it is delisted: until when it is kept, on the archive's clock.
+    /// The time on the archive's clock until which a delisted row is kept.
     until: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    span: Duration,
-    bytes: u64,
-}
-
-impl Sum {
-    fn add(&mut self, span: Duration, bytes: u64) {
-        self.span += span;
-        self.bytes += bytes;
-    }
-
-    fn sub(&mut self, row: &Row) {
-        self.span = self.span.saturating_sub(row.span);
-        self.bytes = self.bytes.saturating_sub(row.bytes);
-    }
-}
-
-/// What an archive has, for the budgets of all.
+/// The sizes of an archive, for the budget that all archives of a node share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stock {
-    /// Bytes of the rows that are listed, as far as they are kept here.
+    /// Bytes of the listed rows, as far as this node keeps them.
     pub listed: u64,
-    /// Bytes of all rows, the same.
+    /// Bytes of all rows, as far as this node keeps them.
     pub kept: u64,
-    /// When the oldest row that is listed began.
+    /// The start of the oldest row that is listed.
     pub oldest_listed: Option<UnixTime>,
-    /// When the oldest row of all began.
+    /// The start of the oldest row.
     pub oldest_kept: Option<UnixTime>,
 }
 
 impl ArchiveIndex {
-    /// An empty one of the life of `record`, that lists `depth`: no less than the window does. It has to be told the
-    /// [`record`](Self::record) all the same.
+    /// Returns an empty archive of the life of `record`. It lists `depth`, and at least what a live playlist lists. Its periods
+    /// and init segments come by [`record`](Self::record).
     pub fn new(record: &Record, depth: Duration) -> Self {
         ArchiveIndex {
             life: record.life,
@@ -103,8 +89,9 @@ impl ArchiveIndex {
             rows: BTreeMap::new(),
             listed_from: 0,
             total: Duration::ZERO,
-            listed: Sum::default(),
-            kept: Sum::default(),
+            listed_span: Duration::ZERO,
+            listed_bytes: 0,
+            kept_bytes: 0,
             inits: BTreeMap::new(),
             keeps: true,
             live_from: None,
@@ -116,74 +103,74 @@ impl ArchiveIndex {
         }
     }
 
-    /// The same at a node that keeps nothing itself: a list of what others keep.
+    /// Returns the archive of a node that keeps no segments: the list of what other nodes keep.
     pub fn afar(record: &Record, depth: Duration) -> Self {
         ArchiveIndex { keeps: false, ..ArchiveIndex::new(record, depth) }
     }
 
-    /// Whether the node keeps what it takes.
+    /// Tells whether this node keeps the segments.
     pub fn keeps(&self) -> bool {
         self.keeps
     }
 
-    /// How much it lists.
+    /// Returns the duration that it lists.
     pub fn depth(&self) -> Duration {
         self.depth
     }
 
-    /// How many listings of other nodes it was joined with. Between two joins, a segment that is listed stays as it is.
+    /// Returns how many listings of other nodes were merged into it. Between two merges, a listed segment doesn't change.
     pub fn joins(&self) -> u32 {
         self.joins
     }
 
-    /// Which life it is of.
+    /// Returns its life.
     pub fn life(&self) -> LifeId {
         self.life
     }
 
-    /// Goes up with each change of what is listed.
+    /// Returns a number that grows with each change of what is listed.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// A track, by its id.
+    /// Returns a track.
     pub fn track(&self, track: TrackId) -> Option<&TrackIndex> {
         self.tracks.get(usize::from(track.0))
     }
 
-    /// A segment that is kept.
+    /// Returns a segment that is kept.
     pub fn entry(&self, track: TrackId, msn: Msn) -> Option<&SegmentEntry> {
         self.track(track)?.entry(msn)
     }
 
-    /// An init segment that some segment needs, or did.
+    /// Returns an init segment.
     pub fn init(&self, track: TrackId, number: u16) -> Option<&Bytes> {
         self.inits.get(&(track, number))
     }
 
-    /// The life's periods as far as any of them is kept, oldest first.
+    /// Returns the periods of the segments that are kept, oldest first.
     pub fn periods(&self) -> impl Iterator<Item = &Period> {
         self.periods.values()
     }
 
-    /// The period that a segment lies in.
+    /// Returns the period of a segment.
     pub fn period(&self, msn: Msn) -> Option<Period> {
         self.periods.range(..=msn).next_back().map(|(_, period)| *period)
     }
 
-    /// The oldest MSN that is listed.
+    /// Returns the oldest MSN that is listed.
     pub fn listed_from(&self) -> Msn {
         self.listed_from
     }
 
-    /// What it has.
+    /// Returns its sizes.
     pub fn stock(&self) -> Stock {
         let oldest_listed = self.rows.range(self.listed_from..).next().map(|(_, row)| row.began);
         let oldest_kept = self.rows.first_key_value().map(|(_, row)| row.began);
-        Stock { listed: self.listed.bytes, kept: self.kept.bytes, oldest_listed, oldest_kept }
+        Stock { listed: self.listed_bytes, kept: self.kept_bytes, oldest_listed, oldest_kept }
     }
 
-    /// The record, or a newer revision; says which init segments are new.
+    /// Takes a record, or a newer revision of it. Returns the init segments that are new.
     pub fn record(&mut self, record: &Record) -> Vec<(TrackId, u16, Bytes)> {
         for period in &record.periods {
             self.period_in(*period);
@@ -194,7 +181,8 @@ impl ArchiveIndex {
                 self.tracks.push(TrackIndex::new(*timescale));
             }
             for init in inits {
-                if self.init_in(*id, init.number, init.bytes.clone()) {
+                let old = self.inits.insert((*id, init.number), init.bytes.clone());
+                if old.is_none_or(|old| old != init.bytes) {
                     new.push((*id, init.number, init.bytes.clone()));
                 }
             }
@@ -203,17 +191,12 @@ impl ArchiveIndex {
         new
     }
 
-    /// A period that a segment of a former run belongs to.
-    pub fn period_in(&mut self, period: Period) {
+    /// Takes a period, unless it is known.
+    pub(super) fn period_in(&mut self, period: Period) {
         self.periods.entry(period.first_msn).or_insert(period);
     }
 
-    /// An init segment of a former run; `false` if it is known.
-    pub fn init_in(&mut self, track: TrackId, number: u16, bytes: Bytes) -> bool {
-        self.inits.insert((track, number), bytes.clone()).is_none_or(|old| old != bytes)
-    }
-
-    /// A whole segment; `false` if it is too late, or known.
+    /// Takes a segment. Returns `false` if it isn't complete, is too late, or is known.
     pub fn take(&mut self, track: TrackId, segment: &Segment) -> bool {
         if !segment.is_complete() {
             return false;
@@ -222,8 +205,8 @@ impl ArchiveIndex {
         self.entry_in(track, SegmentEntry { here: self.keeps, ..SegmentEntry::of(segment) })
     }
 
-    /// The same, by its entry.
-    pub fn entry_in(&mut self, track: TrackId, entry: SegmentEntry) -> bool {
+    /// Takes a segment by its entry. Returns `false` if it is too late, or is known.
+    pub(super) fn entry_in(&mut self, track: TrackId, entry: SegmentEntry) -> bool {
         let Some(index) = self.track(track) else { return false };
         if index.newest().is_some_and(|newest| entry.msn <= newest.msn) {
             return false;
@@ -234,7 +217,7 @@ impl ArchiveIndex {
         true
     }
 
-    /// Lists what the window lists no more.
+    /// Lists the segments that the window lists no more.
     pub fn advance(&mut self, window: &Window) {
         for track in window.tracks() {
             let Some(first) = track.listed().next() else { continue };
@@ -250,22 +233,23 @@ impl ArchiveIndex {
         }
     }
 
-    /// Lists one row less; `false` if none is left.
+    /// Delists the oldest row. Returns `false` if no row is listed.
     pub fn delist_oldest(&mut self) -> bool {
         let Some((&msn, row)) = self.rows.range_mut(self.listed_from..).next() else { return false };
-        row.until = Some(self.total + self.listed.span + row.span);
-        self.listed.sub(row);
+        row.until = Some(self.total + self.listed_span + row.span);
+        let row = *row;
+        self.unlist(&row);
         self.raise(msn.saturating_add(1));
         true
     }
 
-    /// Lets go of the oldest row; `false` if there is none.
+    /// Removes the oldest row. Returns `false` if there is none.
     pub fn drop_oldest(&mut self) -> bool {
         let Some((msn, row)) = self.rows.pop_first() else { return false };
         if row.until.is_none() {
-            self.listed.sub(&row);
+            self.unlist(&row);
         }
-        self.kept.sub(&row);
+        self.kept_bytes = self.kept_bytes.saturating_sub(row.bytes);
         for (id, track) in (0..).map(TrackId).zip(&mut self.tracks) {
             if track.entry(msn).is_some() {
                 self.removed.push((id, msn));
@@ -274,109 +258,110 @@ impl ArchiveIndex {
             track.forget(msn + 1);
         }
         self.raise(msn + 1);
-        let oldest = self.rows.first_key_value().map_or(Msn::MAX, |(msn, _)| *msn);
-        while let Some(next) = self.periods.values().nth(1)
-            && next.first_msn <= oldest
-            && oldest != Msn::MAX
+        if let Some((&oldest, _)) = self.rows.first_key_value()
+            && let Some((&first, _)) = self.periods.range(..=oldest).next_back()
         {
-            self.periods.pop_first();
+            self.periods = self.periods.split_off(&first);
         }
         true
     }
 
-    /// This segment couldn't be kept. A listed segment can't become a gap (rfc8216bis 6.2.1): when the window lets go of
-    /// it, nothing up to it is listed.
+    /// Takes note that a segment is lost. A listed segment can't become a gap (rfc8216bis 6.2.1), so that nothing up to it is
+    /// listed once the window lets go of it.
     pub fn cut(&mut self, msn: Msn) {
         self.cut_to = self.cut_to.max(msn.saturating_add(1));
         self.raise_to(msn.saturating_add(1));
     }
 
-    /// Nothing before `msn` was listed by a former run, and nothing is again: EXT-X-MEDIA-SEQUENCE never goes back.
+    /// Lists nothing before `msn` again, as a former run did: EXT-X-MEDIA-SEQUENCE never goes back.
     pub fn resume(&mut self, listed_from: Msn) {
         self.cut_to = self.cut_to.max(listed_from);
         self.raise_to(listed_from);
     }
 
-    /// The segments that it has let go of since it was asked last.
+    /// Returns the segments that were removed since the last call.
     pub fn take_removed(&mut self) -> Vec<(TrackId, Msn)> {
         std::mem::take(&mut self.removed)
     }
 
-    /// The tracks, in the order of their numbers.
-    pub fn tracks(&self) -> impl Iterator<Item = (TrackId, &TrackIndex)> {
+    /// Returns the tracks, in the order of their ids.
+    pub(super) fn tracks(&self) -> impl Iterator<Item = (TrackId, &TrackIndex)> {
         (0..).map(TrackId).zip(&self.tracks)
     }
 
-    /// The init segments that are kept, by track and number.
-    pub fn inits(&self) -> impl Iterator<Item = (&(TrackId, u16), &Bytes)> {
+    /// Returns the init segments, by track and number.
+    pub(super) fn inits(&self) -> impl Iterator<Item = (&(TrackId, u16), &Bytes)> {
         self.inits.iter()
     }
 
-    /// The oldest segment that is known.
+    /// Returns the oldest MSN that is known.
     pub fn oldest(&self) -> Option<Msn> {
         self.rows.first_key_value().map(|(msn, _)| *msn)
     }
 
-    /// The oldest segment that is kept here.
+    /// Returns the oldest MSN that this node keeps.
     pub fn oldest_here(&self) -> Option<Msn> {
         self.tracks.iter().filter_map(|track| track.entries().find(|entry| entry.here).map(|entry| entry.msn)).min()
     }
 
-    /// Whether a node that lists segments from `listed_from` on has something that this one lacks.
+    /// Tells whether a node that lists segments from `listed_from` on has some that this archive lacks.
     pub fn lacks(&self, listed_from: Msn) -> bool {
         let wanted = listed_from.max(self.cut_to);
         let Some(first) = self.oldest() else { return self.live_from.is_none_or(|live| wanted < live) };
-        let torn = |track: &TrackIndex| {
-            let past = track.entries().take_while(|entry| self.live_from.is_none_or(|live| entry.msn < live));
-            past.into_iter().any(|entry| entry.lost && entry.msn >= wanted)
-        };
+        let is_old = |entry: &&SegmentEntry| self.live_from.is_none_or(|live| entry.msn < live);
+        let is_torn = |entry: &SegmentEntry| entry.lost && entry.msn >= wanted;
+        let torn = |track: &TrackIndex| track.entries().take_while(is_old).any(is_torn);
         wanted < first || self.tracks.iter().any(torn)
     }
 
-    /// Lists nothing any more that neither this node keeps nor those that list from `listed_from` on.
+    /// Delists what neither this node keeps nor the nodes that list from `listed_from` on.
     pub fn follow(&mut self, listed_from: Msn) {
         self.raise_to(self.oldest_here().map_or(listed_from, |here| here.min(listed_from)));
     }
 
-    /// The first segment that this run took from its window, if it took any.
-    pub fn live_from(&self) -> Option<Msn> {
+    /// Returns the first segment that this run took from its window.
+    pub(super) fn live_from(&self) -> Option<Msn> {
         self.live_from
     }
 
-    /// The number below which nothing is ever listed again.
-    pub fn cut_to(&self) -> Msn {
-        self.cut_to
-    }
-
-    /// The longest that a segment of the track may be, in ticks.
-    pub fn longest(&self, track: TrackId) -> u64 {
+    /// Returns the longest duration of a segment of the track, in ticks.
+    pub(super) fn longest(&self, track: TrackId) -> u64 {
         self.track(track).map_or(0, |index| index.timescale().ticks(self.segment_longest)).max(1)
     }
 
-    /// The same without a segment, to be filled anew.
-    pub fn emptied(&mut self) -> ArchiveIndex {
-        ArchiveIndex {
-            tracks: self.tracks.iter().map(|track| TrackIndex::new(track.timescale())).collect(),
-            rows: BTreeMap::new(),
-            listed_from: 0,
-            total: Duration::ZERO,
-            listed: Sum::default(),
-            kept: Sum::default(),
-            inits: std::mem::take(&mut self.inits),
-            periods: std::mem::take(&mut self.periods),
-            removed: std::mem::take(&mut self.removed),
-            version: self.version + 1,
-            joins: self.joins + 1,
-            ..*self
+    /// Replaces all segments by those of a listing, which are sorted by MSN. Adds its init segments and periods.
+    pub fn refill(&mut self, listing: Listing) {
+        self.rows.clear();
+        (self.listed_span, self.listed_bytes, self.kept_bytes) = (Duration::ZERO, 0, 0);
+        (self.listed_from, self.total) = (0, Duration::ZERO);
+        for track in &mut self.tracks {
+            *track = TrackIndex::new(track.timescale());
         }
+        self.version += 1;
+        self.joins += 1;
+        for (track, number, bytes) in listing.inits {
+            self.inits.entry((track, number)).or_insert(bytes);
+        }
+        for period in listing.periods {
+            self.period_in(period);
+        }
+        for (track, entry) in listing.entries {
+            self.entry_in(track, entry);
+        }
+        self.raise_to(listing.listed_from.max(self.cut_to));
     }
 
-    /// Lists nothing before `msn`.
-    pub fn raise_to(&mut self, msn: Msn) {
+    /// Delists all rows before `msn`.
+    fn raise_to(&mut self, msn: Msn) {
         while self.rows.range(self.listed_from..).next().is_some_and(|(first, _)| *first < msn) {
             self.delist_oldest();
         }
         self.raise(msn);
+    }
+
+    fn unlist(&mut self, row: &Row) {
+        self.listed_span = self.listed_span.saturating_sub(row.span);
+        self.listed_bytes = self.listed_bytes.saturating_sub(row.bytes);
     }
 
     fn raise(&mut self, from: Msn) {
@@ -399,18 +384,19 @@ impl ArchiveIndex {
         row.span += longer;
         row.bytes += bytes;
         self.total += longer;
-        self.kept.add(longer, bytes);
+        self.kept_bytes += bytes;
         if entry.msn < self.listed_from {
             row.until.get_or_insert(self.total + self.depth);
         } else {
-            self.listed.add(longer, bytes);
+            self.listed_span += longer;
+            self.listed_bytes += bytes;
         }
     }
 
-    /// Delists what is past the depth, and lets go of what needn't be fetchable any more.
+    /// Delists what exceeds the depth, and removes the rows whose time is over.
     fn settle(&mut self) {
         while let Some((_, row)) = self.rows.range(self.listed_from..).next()
-            && self.listed.span.saturating_sub(row.span) >= self.depth
+            && self.listed_span.saturating_sub(row.span) >= self.depth
         {
             self.delist_oldest();
         }
@@ -421,9 +407,9 @@ impl ArchiveIndex {
         }
     }
 
-    /// Puts gaps in place of what is missing before `next`: the node was away, and nobody had it any more when it came
-    /// back. MSNs are in a row, and what lies before would be lost to the viewers otherwise. Other edges may list the
-    /// segments themselves (DESIGN invariant 1: but for gaps, they say the same).
+    /// Puts gaps in the place of the segments that are missing before `next`. They are missing if this node was away, and the
+    /// swarm had them no more when it came back. MSNs have no holes, so that players would lose the older segments otherwise.
+    /// Other edges may list the segments themselves (docs/architecture.md, Invariants: but for gaps, all edges list the same).
     fn fill(&mut self, track: TrackId, next: &SegmentEntry) {
         let Some(index) = self.track(track) else { return };
         let (Some(mut last), scale) = (index.newest().copied(), index.timescale()) else { return };
@@ -435,14 +421,14 @@ impl ArchiveIndex {
             }
             return;
         }
-        let longest = scale.ticks(self.segment_longest);
+        let longest = self.longest(track);
         for msn in last.msn.saturating_add(1)..next.msn {
             let period = self.period(msn);
             let discontinuity = period.map_or(last.discontinuity, |p| p.discontinuity);
             let discontinuity = discontinuity.clamp(last.discontinuity, next.discontinuity.max(last.discontinuity));
             let begins = period.filter(|p| discontinuity != last.discontinuity && p.first_msn == msn);
             let decode_time = begins.map_or(last.end(), |p| scale.ticks(p.start).max(last.end()));
-            // What is left of the way to the next one, in equal steps; across a discontinuity, as segments are cut.
+            // The gaps share the time up to the next segment. Before a discontinuity, they are as long as a segment is to be.
             let left = u64::from(next.msn - msn);
             let duration = if discontinuity == next.discontinuity {
                 next.decode_time.saturating_sub(decode_time) / left
@@ -453,22 +439,22 @@ impl ArchiveIndex {
             let gap = SegmentEntry {
                 msn,
                 decode_time,
-                duration: duration.clamp(1, longest.max(1)),
+                duration: duration.clamp(1, longest),
                 program_date_time: last.program_date_time + passed,
                 discontinuity,
                 init: if discontinuity == next.discontinuity { next.init } else { last.init },
                 gap: true,
                 lost: true,
-                whole: true,
                 length: 0,
                 here: false,
+                ..last
             };
             self.push(track, gap);
             last = gap;
         }
     }
 
-    /// Bounds what a publisher that changes its codec for ever makes us keep.
+    /// Removes old init segments: a publisher may change its codec for ever.
     fn forget_inits(&mut self, record: &Record) {
         if self.inits.len() <= INITS_IDLE_MAX * self.tracks.len() {
             return;
@@ -541,7 +527,7 @@ mod tests {
             gaps.iter().map(|gap| (gap.decode_time, gap.duration)).collect::<Vec<_>>(),
             [(24_000, 1_500), (25_500, 1_500), (27_000, 1_500)]
         );
-        // After so long a time nobody watches on.
+        // After such a hole no player goes on.
         assert!(archive.entry_in(VIDEO, entry(15 + HOLE_MAX + 2)));
         assert_eq!(archive.oldest(), Some(15 + HOLE_MAX + 2));
     }

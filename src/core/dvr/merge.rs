@@ -1,7 +1,7 @@
-//! An archive and what other nodes list: so that every edge lists the same (DESIGN invariant 1).
+//! Merges the archives of the cluster, so that all edges list the same (docs/architecture.md, Invariants).
 //!
-//! A node that comes late, or back, asks a keeper once what there was before its own window, and goes on from there by
-//! itself. A node that keeps nothing of its own follows the keepers in what is listed no more.
+//! A node that is new, or was away, asks an archive once for the segments before its own window, and then goes on by itself.
+//! A node without segments of its own delists what the archives delist.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use super::index::ArchiveIndex;
 use super::query::Listing;
 use crate::model::{Msn, TrackId};
 
-/// Takes in what another node lists, as far as it is missing in `index`: before what is there, and in holes before what this
-/// run took from its window. What its window has listed as a gap stays one. The newest segment that there can be is the one
-/// before `end`.
+/// Adds what another node lists and `index` lacks: the segments before its oldest one, and holes before the segments that
+/// this run took from its window. A gap that the window has listed stays a gap. Segments from `end` on can't be there yet, and
+/// are ignored.
 pub fn join(index: &mut ArchiveIndex, listing: Listing, end: Msn) {
     let live_from = index.live_from().unwrap_or(Msn::MAX);
     let ours = index.oldest().map(|oldest| index.listed_from().max(oldest));
@@ -27,24 +27,12 @@ pub fn join(index: &mut ArchiveIndex, listing: Listing, end: Msn) {
             entries.insert((entry.msn, id), *entry);
         }
     }
-    let mut joined = index.emptied();
-    for (track, number, bytes) in listing.inits {
-        if joined.init(track, number).is_none() {
-            joined.init_in(track, number, bytes);
-        }
-    }
-    for period in listing.periods {
-        joined.period_in(period);
-    }
-    for ((_, track), entry) in entries {
-        joined.entry_in(track, entry);
-    }
     let listed_from = ours.map_or(listing.listed_from, |ours| ours.min(listing.listed_from));
-    joined.raise_to(listed_from.max(joined.cut_to()));
-    *index = joined;
+    let entries = entries.into_iter().map(|((_, track), entry)| (track, entry)).collect();
+    index.refill(Listing { listed_from, entries, ..listing });
 }
 
-/// Returns what is listed and kept of these segments, for another node to join.
+/// Returns what this node keeps of these segments, for another node.
 pub fn listing(index: &ArchiveIndex, from: Msn, before: Msn) -> Listing {
     let in_range = |entry: &&SegmentEntry| (from..before).contains(&entry.msn) && !entry.lost;
     let entries = index.tracks().flat_map(|(id, track)| track.entries().filter(in_range).map(move |e| (id, *e)));

@@ -1,22 +1,20 @@
-//! What nodes ask each other of archived segments, and the answers. Pure.
+//! The queries about archived segments between nodes, and the answers. Pure.
 //!
 //! ```text
-//!  question: kind u8 | stream | life u64 | 1: track u8, msn u32     a segment: its answer is a file of it (`segment_file`)
-//!                                        | 2: from u32, before u32  what is listed of these
-//!  listing:  listed from u32 | periods | inits | entries | BLAKE3 of all before
+//! query:    kind u8 | stream | life u64 | 1: track u8, msn u32     a segment; its answer is its file (`segment_file`)
+//!                                       | 2: from u32, before u32  the listing of these segments
+//! listing:  listed from u32 | periods | inits | entries | BLAKE3 of all bytes before
 //! ```
 //!
-//! Big-endian. Bytes behind a question's fields are skipped: a newer node may say more.
-
-use std::time::Duration;
+//! Big-endian. Bytes after a query's fields are skipped, so that a newer node may add some.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::entry::SegmentEntry;
-use super::key::SegmentKey;
+use super::entry::{SegmentEntry, SegmentKey};
+use super::segment_file::{HASH_LEN, PERIOD_LEN, put_period, read_period, seal, unseal};
 use crate::model::time::UnixTime;
 use crate::model::wire::{Fault, Reader, WireError};
-use crate::model::{LifeId, Msn, Period, StreamName, TrackId, TrackSet, wire};
+use crate::model::{LifeId, Msn, Period, StreamName, TrackId, wire};
 
 /// The longest listing, in bytes: 380,000 segments.
 pub const LISTING_LEN_MAX: usize = 16 << 20;
@@ -26,16 +24,15 @@ pub const SEGMENT_LEN_MAX: usize = 64 << 20;
 const INIT_LEN_MAX: usize = 16 << 10;
 const INITS_MAX: usize = 4_096;
 const PERIODS_MAX: usize = 32_768;
-const PERIOD_LEN: usize = 4 + 4 + 8 + 8 + 1;
 const ENTRY_LEN: usize = 1 + 4 + 8 + 8 + 8 + 4 + 2 + 1 + 8;
 const GAP: u8 = 1;
 
-/// What one node asks another.
+/// A query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
-    /// A segment.
+    /// Asks for a segment.
     Segment(SegmentKey),
-    /// What is listed, or kept, of a life.
+    /// Asks what is kept of a life.
     Listing {
         /// The stream.
         stream: StreamName,
@@ -43,7 +40,7 @@ pub enum Query {
         life: LifeId,
         /// The oldest segment.
         from: Msn,
-        /// The one after the newest.
+        /// The one after the newest segment.
         before: Msn,
     },
 }
@@ -52,7 +49,7 @@ impl Query {
     const SEGMENT: u8 = 1;
     const LISTING: u8 = 2;
 
-    /// The question on the wire.
+    /// Returns the query as it is sent.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         let mut put = |kind, stream: &StreamName, life: LifeId| {
@@ -75,7 +72,7 @@ impl Query {
         out.freeze()
     }
 
-    /// Reads a question; `None` for a kind that a newer node asks.
+    /// Reads a query. Returns `None` for a kind that only a newer node knows.
     pub fn decode(bytes: Bytes) -> Result<Option<Self>, WireError> {
         let r = &mut Reader::new(bytes);
         let kind = r.u8("question kind")?;
@@ -94,33 +91,27 @@ impl Query {
     }
 }
 
-/// What a node lists of a life, and what a document says of it.
+/// What a node keeps of a life.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
-    /// The oldest that is listed; older ones are only kept.
+    /// The oldest segment that is listed; older ones are only kept.
     pub listed_from: Msn,
-    /// Oldest first.
+    /// The periods, oldest first.
     pub periods: Vec<Period>,
-    /// By track and number.
+    /// The init segments, by track and number.
     pub inits: Vec<(TrackId, u16, Bytes)>,
-    /// Oldest first within each track.
+    /// The segments, oldest first within each track.
     pub entries: Vec<(TrackId, SegmentEntry)>,
 }
 
 impl Listing {
-    /// The listing on the wire; where it is too long, without the oldest.
+    /// Returns the listing as it is sent. If it is too long, the oldest entries are left out.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u32(self.listed_from);
         let periods = &self.periods[self.periods.len().saturating_sub(PERIODS_MAX)..];
         wire::put_count(&mut out, periods.len());
-        for period in periods {
-            out.put_u32(period.first_msn);
-            out.put_u32(period.discontinuity);
-            out.put_u64(u64::try_from(period.start.as_micros()).unwrap_or(u64::MAX));
-            out.put_u64(period.tracks.0);
-            out.put_u8(period.continues.into());
-        }
+        periods.iter().for_each(|period| put_period(&mut out, period));
         let inits = &self.inits[self.inits.len().saturating_sub(INITS_MAX)..];
         let inits: Vec<_> = inits.iter().filter(|(.., bytes)| bytes.len() <= INIT_LEN_MAX).collect();
         wire::put_count(&mut out, inits.len());
@@ -129,7 +120,7 @@ impl Listing {
             out.put_u16(*number);
             wire::put_blob(&mut out, bytes);
         }
-        let room = LISTING_LEN_MAX.saturating_sub(out.len() + 4 + 32) / ENTRY_LEN;
+        let room = LISTING_LEN_MAX.saturating_sub(out.len() + 4 + HASH_LEN) / ENTRY_LEN;
         let entries = &self.entries[self.entries.len().saturating_sub(room)..];
         out.put_u32(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         for (track, entry) in entries {
@@ -143,34 +134,18 @@ impl Listing {
             out.put_u8(if entry.gap { GAP } else { 0 });
             out.put_u64(entry.length);
         }
-        let hash = blake3::hash(&out);
-        out.put_slice(hash.as_bytes());
-        out.freeze()
+        seal(out)
     }
 
     /// Reads a listing.
     ///
     /// # Errors
-    /// It is torn, or damaged.
+    /// The listing is cut off or damaged.
     pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
-        let r = &mut Reader::new(bytes.clone());
-        let hashed = r.bytes(bytes.len().saturating_sub(32), "listing")?;
-        if blake3::hash(&hashed) != blake3::Hash::from_bytes(r.array("hash")?) {
-            return Err(r.fault("hash", Fault::Invalid));
-        }
-        let r = &mut Reader::new(hashed);
+        let r = &mut unseal(bytes)?;
         let listed_from = r.u32("listed from")?;
         let n = r.count(PERIODS_MAX, PERIOD_LEN, "periods")?;
-        let mut periods = Vec::with_capacity(n);
-        for _ in 0..n {
-            periods.push(Period {
-                first_msn: r.u32("period msn")?,
-                discontinuity: r.u32("period discontinuity")?,
-                start: Duration::from_micros(r.u64("period start")?),
-                tracks: TrackSet(r.u64("period tracks")?),
-                continues: r.u8("period continues")? != 0,
-            });
-        }
+        let periods = (0..n).map(|_| read_period(r)).collect::<Result<_, _>>()?;
         let n = r.count(INITS_MAX, 7, "inits")?;
         let mut inits = Vec::with_capacity(n);
         for _ in 0..n {

@@ -1,4 +1,4 @@
-//! One track's archived segments, in a row, and which of them are listed.
+//! The archived segments of one track, and which of them are listed.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,67 +11,66 @@ use crate::model::time::Timescale;
 #[derive(Debug)]
 pub struct TrackIndex {
     scale: Timescale,
-    /// All that are kept: each MSN is one more than the one's before.
+    /// The segments that are kept. Each MSN is one more than the one before.
     entries: VecDeque<SegmentEntry>,
-    /// The last that came, kept or not.
+    /// The newest segment, kept or not.
     newest: Option<SegmentEntry>,
-    /// Those before the window that are listed; all of them are kept. It only moves on.
+    /// The segments before the window that are listed, all of which are kept. Neither end goes back.
     listed: Range<Msn>,
 }
 
 impl TrackIndex {
-    /// Makes the index of a track that has no segment yet.
+    /// Returns the index of a track that has no segment yet.
     pub fn new(scale: Timescale) -> Self {
         TrackIndex { scale, entries: VecDeque::new(), newest: None, listed: 0..0 }
     }
 
-    /// Units of its decode times and durations.
+    /// Returns the unit of its decode times and durations.
     pub fn timescale(&self) -> Timescale {
         self.scale
     }
 
-    /// The last segment that came.
+    /// Returns the newest segment.
     pub fn newest(&self) -> Option<&SegmentEntry> {
         self.newest.as_ref()
     }
 
-    /// A segment that is kept.
+    /// Returns a segment that is kept.
     pub fn entry(&self, msn: Msn) -> Option<&SegmentEntry> {
         let first = self.entries.front()?.msn;
         self.entries.get(usize::try_from(msn.checked_sub(first)?).ok()?)
     }
 
-    /// All that are kept, oldest first.
+    /// Returns the segments that are kept, oldest first.
     pub fn entries(&self) -> impl Iterator<Item = &SegmentEntry> {
         self.entries.iter()
     }
 
-    /// The numbers of the segments before the window that are listed.
+    /// Returns the MSNs of the segments before the window that are listed.
     pub fn range(&self) -> Range<Msn> {
         self.listed.clone()
     }
 
-    /// The segments before the window that are listed, oldest first.
+    /// Returns the segments before the window that are listed, oldest first.
     pub fn listed(&self) -> impl DoubleEndedIterator<Item = &SegmentEntry> + ExactSizeIterator + Clone {
         let first = self.entries.front().map_or(0, |first| first.msn);
         let at = |msn: Msn| (msn.saturating_sub(first) as usize).min(self.entries.len());
         self.entries.range(at(self.listed.start)..at(self.listed.end))
     }
 
-    /// Whether the window's first segment follows on those listed here, of which there are some.
+    /// Tells whether segments are listed here, and `msn`, the window's first one, comes next.
     pub fn leads_to(&self, msn: Msn) -> bool {
         !self.listed.is_empty() && self.listed.end == msn
     }
 
-    /// Takes the next in; they come in a row.
+    /// Adds the next segment.
     pub fn push(&mut self, entry: SegmentEntry) {
         debug_assert!(self.newest.is_none_or(|newest| newest.msn + 1 == entry.msn));
         self.newest = Some(entry);
         self.entries.push_back(entry);
     }
 
-    /// Lists those from `listed_from` on that the window, which begins with `first`, lists no more; `false` if there are
-    /// none.
+    /// Lists the segments from `listed_from` to before `first`, with which the window begins. Returns `false` if none is new.
     pub fn list_until(&mut self, listed_from: Msn, first: Msn) -> bool {
         let (Some(oldest), Some(newest)) = (self.entries.front(), self.entries.back()) else { return false };
         let from = if self.listed.is_empty() { listed_from.max(oldest.msn) } else { self.listed.start };
@@ -83,12 +82,12 @@ impl TrackIndex {
         more
     }
 
-    /// Lists none before `from` any more.
+    /// Delists the segments before `from`.
     pub fn delist(&mut self, from: Msn) {
         self.listed.start = self.listed.start.max(from.min(self.listed.end));
     }
 
-    /// Lets go of all before `from`, which must not be listed.
+    /// Removes the segments before `from`, none of which may be listed.
     pub fn forget(&mut self, from: Msn) {
         while self.entries.front().is_some_and(|e| e.msn < from) {
             self.entries.pop_front();
@@ -101,7 +100,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::dvr::entry::tests::entry;
 
-    /// A track that has these segments, and lists those in `range`.
+    /// Returns a track that has these segments, and lists those in `range`.
     pub(crate) fn index(entries: impl IntoIterator<Item = SegmentEntry>, range: Range<Msn>) -> TrackIndex {
         let mut index = TrackIndex::new(Timescale::MILLIS);
         entries.into_iter().for_each(|entry| index.push(entry));
@@ -121,7 +120,7 @@ pub(crate) mod tests {
         assert_eq!(listed(&index), [12, 13, 14]);
         assert!(index.leads_to(15) && !index.leads_to(16));
         assert!(!index.list_until(12, 15) && !index.list_until(12, 13), "that is listed already");
-        // The window may be ahead of what is kept.
+        // The window may be ahead of the archive.
         assert!(index.list_until(12, 30));
         assert_eq!((listed(&index).len(), index.range()), (8, 12..20));
     }
@@ -135,7 +134,7 @@ pub(crate) mod tests {
         index.forget(12);
         assert_eq!(listed(&index), [13, 14]);
         assert_eq!((index.entry(11), index.entry(12)), (None, Some(&entry(12))));
-        // Past all that is listed: it goes on behind that.
+        // Beyond the last listed segment: the list goes on behind that.
         index.delist(17);
         assert!(listed(&index).is_empty() && !index.leads_to(15));
         assert!(!index.list_until(17, 17) && index.list_until(17, 19));

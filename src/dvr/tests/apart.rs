@@ -1,4 +1,4 @@
-//! Nodes that keep, and nodes that fetch from them, without a mesh between.
+//! Nodes with archives, and nodes that fetch from them, without a mesh between.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,12 +21,13 @@ use crate::dvr::settings::Settings;
 use crate::edge::Store;
 use crate::observe::Metrics;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Nodes {
     stores: Mutex<BTreeMap<NodeId, Arc<Store>>>,
     asked: AtomicUsize,
 }
 
+#[derive(Debug)]
 struct Way(Arc<Nodes>);
 
 impl QueryNode for Way {
@@ -55,13 +56,13 @@ impl Cluster {
         Cluster { nodes: Arc::default(), record: synthetic::record("cam1"), next: FIRST_MSN }
     }
 
-    /// A node, that keeps if it has so many bytes for it.
+    /// Starts a node, with an archive if it has memory for one.
     fn node(&self, id: u64, memory: Option<u64>) -> Arc<Store> {
         let metrics = Arc::new(Metrics::default());
         let settings = |memory| Settings { depth: Duration::from_secs(600), memory, disk: None };
-        let keeper = memory.map(|m| ArchiveWriter::start(settings(m), None, Arc::clone(&metrics)).expect("no disk"));
+        let writer = memory.map(|m| ArchiveWriter::start(settings(m), Arc::clone(&metrics)).expect("no disk"));
         let fetcher = Fetcher::new(Box::new(Way(Arc::clone(&self.nodes))), Arc::clone(&metrics));
-        let store = Store::with(metrics, keeper, Some(Arc::clone(&fetcher)), None);
+        let store = Store::with(metrics, writer, Some(Arc::clone(&fetcher)), None);
         tokio::spawn(fetcher.drive());
         self.nodes.stores.lock().expect("no panic").insert(NodeId(id), Arc::clone(&store));
         store
@@ -71,7 +72,7 @@ impl Cluster {
         self.nodes.stores.lock().expect("no panic").remove(&NodeId(id));
     }
 
-    /// The stream is there, with as much as the swarm holds.
+    /// Publishes the stream at a node, with as many segments as the swarm holds.
     fn join(&self, store: &Arc<Store>) {
         let peer = Peer { id: NodeId(99), addr: ([127, 0, 0, 1], 1).into() };
         let Record { stream, life, epoch, .. } = self.record.clone();
@@ -96,14 +97,14 @@ impl Cluster {
         }
     }
 
-    /// As the mesh does: all know what all keep.
+    /// Tells all nodes what all others keep, as the mesh does.
     fn tell(&self) {
         let stores = self.nodes.stores.lock().expect("no panic").clone();
-        let keeper = |(id, store): (&NodeId, &Arc<Store>)| {
+        let kept = |(id, store): (&NodeId, &Arc<Store>)| {
             let node = Peer { id: *id, addr: ([127, 0, 0, 1], 1).into() };
             store.kept_here().into_iter().map(move |kept| swarm::Keeper { node, kept, stamp: 1 }).collect::<Vec<_>>()
         };
-        let all: Vec<_> = stores.iter().flat_map(keeper).collect();
+        let all: Vec<_> = stores.iter().flat_map(kept).collect();
         for (id, store) in &stores {
             store.kept(&self.record.stream, all.iter().filter(|k| k.node.id != *id).cloned().collect());
         }
@@ -143,20 +144,20 @@ fn status<T>(answer: Result<T, HttpError>) -> u16 {
 #[tokio::test]
 async fn an_edge_without_an_archive_shows_what_others_keep() {
     let mut cluster = Cluster::new();
-    let (keeper, edge) = (cluster.node(1, Some(100 << 20)), cluster.node(2, None));
-    cluster.join(&keeper);
+    let (archive, edge) = (cluster.node(1, Some(100 << 20)), cluster.node(2, None));
+    cluster.join(&archive);
     cluster.join(&edge);
     cluster.run(5);
     cluster.tell();
     cluster.run(60);
-    same(&keeper, &edge).await;
+    same(&archive, &edge).await;
     let late = cluster.node(3, None);
     cluster.join(&late);
     {
         let stream = late.get("cam1").expect("held");
         assert!(stream.lock().dvr().is_awaited(), "nobody is shown less than elsewhere");
     }
-    same(&keeper, &late).await;
+    same(&archive, &late).await;
     assert!(!late.get("cam1").expect("held").lock().dvr().is_awaited());
     for track in [VIDEO, AUDIO] {
         for msn in [FIRST_MSN, FIRST_MSN + 7] {
@@ -164,14 +165,14 @@ async fn an_edge_without_an_archive_shows_what_others_keep() {
             assert!(got == cluster.made(track, msn), "{msn}");
         }
     }
-    // Twice from memory; and what nobody ever had isn't there.
+    // It is fetched once, and then read from memory; no node has the last one.
     let asked = cluster.nodes.asked.load(Ordering::Relaxed);
     cluster.bytes(&late, VIDEO, FIRST_MSN).await.expect("kept");
     assert_eq!(cluster.nodes.asked.load(Ordering::Relaxed), asked);
     assert_eq!(status(cluster.bytes(&late, VIDEO, FIRST_MSN - 1).await), 404);
     assert_eq!(status(cluster.bytes(&late, VIDEO, cluster.next + 5).await), 404);
     assert_eq!(cluster.nodes.asked.load(Ordering::Relaxed), asked, "nobody is asked for what can't be");
-    // A hundred viewers seek to one place.
+    // A hundred players seek to one segment.
     let viewers = (0..100).map(|_| cluster.bytes(&late, VIDEO, FIRST_MSN + 9));
     for got in futures(viewers).await {
         assert!(got.expect("kept") == cluster.made(VIDEO, FIRST_MSN + 9));
@@ -179,7 +180,7 @@ async fn an_edge_without_an_archive_shows_what_others_keep() {
     assert_eq!(cluster.nodes.asked.load(Ordering::Relaxed), asked + 1);
 }
 
-/// All at once, in turns.
+/// Answers all requests at once.
 async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut all: Vec<_> = all.map(Box::pin).collect();
     let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
@@ -213,14 +214,14 @@ async fn a_memory_that_is_gone_comes_back_from_others() {
     }
     let kept = &two.kept_here()[0];
     assert_eq!((kept.from, kept.listed_from), (cluster.next - 18, cluster.next - 18), "of what it keeps itself");
-    // It goes on as a keeper of its own.
+    // The node goes on with an archive of its own.
     cluster.run(10);
     same(&one, &two).await;
     assert!(cluster.bytes(&two, VIDEO, cluster.next - 28).await.is_ok());
 }
 
 #[tokio::test]
-async fn another_keeper_answers_or_nobody_does() {
+async fn another_archive_answers_or_nobody_does() {
     let mut cluster = Cluster::new();
     let (one, two) = (cluster.node(1, Some(100 << 20)), cluster.node(2, Some(100 << 20)));
     cluster.join(&one);

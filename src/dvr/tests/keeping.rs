@@ -1,4 +1,4 @@
-//! Archives on a disk that fills up, refuses, tears and dies, with the store before it.
+//! Archives on a disk that fills up, refuses, tears files and dies, behind a store.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -50,7 +50,7 @@ impl Fake {
         out
     }
 
-    /// What a process that is killed leaves.
+    /// Returns the disk as a killed process leaves it.
     fn copy(&self) -> Fake {
         let content = self.with(|c| c.clone());
         Fake(Arc::new((Mutex::new(content), Condvar::new())))
@@ -95,16 +95,16 @@ impl ArchiveFiles for Fake {
 
 struct Rig {
     disk: Fake,
-    keeper: Arc<ArchiveWriter>,
+    writer: Arc<ArchiveWriter>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     record: Record,
-    /// Bytes of a part of pictures.
+    /// Bytes of a video part.
     len: usize,
     next: Msn,
 }
 
-/// How many segments the swarm has for a node that joins: as many as a playlist lists, and it doesn't wait for more.
+/// The number of segments that the swarm has for a node that joins: as many as a playlist lists.
 const WINDOW: u32 = 18;
 
 fn settings(memory: u64) -> Settings {
@@ -115,10 +115,10 @@ impl Rig {
     fn new(settings: Settings, disk: Fake, len: usize) -> Rig {
         let metrics = Arc::new(Metrics::default());
         let on_disk = settings.disk.as_ref().map(|_| Disk::new(Box::new(disk.clone())));
-        let keeper = ArchiveWriter::start(settings, on_disk, Arc::clone(&metrics)).expect("readable");
-        let store = Store::with(Arc::clone(&metrics), Some(Arc::clone(&keeper)), None, None);
+        let writer = ArchiveWriter::start_on(on_disk, settings, Arc::clone(&metrics)).expect("readable");
+        let store = Store::with(Arc::clone(&metrics), Some(Arc::clone(&writer)), None, None);
         let record = synthetic::record("cam1");
-        let rig = Rig { disk, keeper, store, metrics, record, len, next: FIRST_MSN };
+        let rig = Rig { disk, writer, store, metrics, record, len, next: FIRST_MSN };
         rig.store.record(rig.record.clone());
         rig
     }
@@ -137,10 +137,10 @@ impl Rig {
         }
     }
 
-    /// Until the disk has all that it is to have.
+    /// Waits until the disk has all that is queued.
     fn settle(&self) {
         let (content, changed) = &*self.disk.0;
-        while !self.keeper.is_idle() {
+        while !self.writer.is_idle() {
             self.store.tend();
             let guard = content.lock().expect("no disk panics");
             drop(changed.wait_timeout(guard, Duration::from_millis(10)).expect("no disk panics"));
@@ -155,7 +155,7 @@ impl Rig {
         ReadPlaylist::parse(&synthetic::playlist(listed, VIDEO).expect("listed"))
     }
 
-    /// A segment's bytes, from where a request would find it.
+    /// Returns a segment's bytes, from the place where a request would find it.
     fn bytes(&self, track: TrackId, msn: Msn) -> Option<Vec<u8>> {
         let stream = self.store.get("cam1").expect("held");
         let life = self.record.life;
@@ -170,7 +170,7 @@ impl Rig {
         Some(segment.parts().flat_map(|part| part.body.to_vec()).collect())
     }
 
-    /// All that is listed is there, as it was made.
+    /// Checks that all listed segments are there, as they were made.
     fn check(&self) -> ReadPlaylist {
         let list = self.playlist();
         for (msn, _) in list.lines.iter().filter(|(_, line)| !line.gap) {
@@ -217,12 +217,12 @@ fn a_broken_disk_cuts_the_archive_and_no_more() {
     assert!(list.first > FIRST_MSN + 20);
     rig.disk.with(|c| c.refuses = false);
     rig.settle();
-    // The window has let go of the last that is lost.
+    // The window has let go of the last segment that is lost.
     rig.run(15, true);
     let list = rig.check();
     rig.run(10, true);
     assert_eq!(rig.check().first, list.first, "it goes on");
-    // A restart lists none of what is before the cut.
+    // A restart lists nothing before the cut.
     let mut again = Rig::new(settings(0), rig.disk.copy(), 10_000);
     again.next = rig.next - WINDOW;
     again.run(WINDOW + 2, true);
@@ -237,7 +237,7 @@ fn a_restarted_edge_goes_on() {
     rig.run(80, true);
     let before = rig.check();
     assert_eq!(before.lines.len(), 80);
-    // Killed, and the power fails: two files are torn, one is half written.
+    // The process is killed, and the power fails: two files are torn, one is half written.
     let disk = rig.disk.copy();
     rig.store.close();
     let torn = [FIRST_MSN + 40, FIRST_MSN + 79];
@@ -264,7 +264,7 @@ fn a_restarted_edge_goes_on() {
     for (msn, line) in before.lines.iter().filter(|(msn, _)| **msn != FIRST_MSN + 40) {
         assert_eq!(list.lines.get(msn), Some(line));
     }
-    // The next life takes its place.
+    // The next life replaces this one.
     again.record.life = LifeId(again.record.life.0 + 1);
     again.record.epoch.counter += 1;
     again.store.record(again.record.clone());
@@ -293,7 +293,7 @@ fn a_folder_holds_whole_files() {
     folder.write(path, &chunks).expect("room");
     assert_eq!(folder.read(path, 4).expect("there"), (Bytes::from_static(b"onet"), 6));
     assert_eq!(folder.list(Path::new("a/b")).expect("a folder"), ["1.dvr"]);
-    // Its name is taken by a folder: nothing is left of what couldn't be put there.
+    // A folder has the file's name: the write fails, and leaves nothing.
     std::fs::create_dir_all(dir.path().join("dvr/a/b/2.dvr/x")).expect("made");
     assert!(folder.write(Path::new("a/b/2.dvr"), &chunks).is_err());
     let mut names = folder.list(Path::new("a/b")).expect("a folder");

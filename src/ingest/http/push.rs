@@ -222,7 +222,11 @@ impl HttpPush {
             BodyOutput::Dropped(track, why) => tracing::debug!(%stream, track, "HTTP: frame dropped: {why}"),
             BodyOutput::Ignored(why) => tracing::debug!(%stream, "HTTP: message ignored: {why}"),
             BodyOutput::Note(note) => tracing::warn!(%stream, "HTTP: {note}"),
-            BodyOutput::Config(..) | BodyOutput::Unit(..) | BodyOutput::Message(..) | BodyOutput::Damaged(_) | BodyOutput::Ended(_) => {}
+            BodyOutput::Config(..)
+            | BodyOutput::Unit(..)
+            | BodyOutput::Message(..)
+            | BodyOutput::Damaged(_)
+            | BodyOutput::Ended(_) => {}
         }
     }
 

@@ -1,5 +1,5 @@
-//! The controller in virtual time: two ends of quinn's own sans-IO core over a link that delays, queues, loses and stands still,
-//! with a live stream on it.
+//! The controller in virtual time: both ends of quinn's sans-IO core, over a link that delays, queues, loses and stands still, with a
+//! live stream on it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,17 +15,17 @@ use super::super::identity::Ca;
 use super::super::tls;
 use super::{LAST, LossTolerant, Path};
 
-/// What a link does to datagrams, either way.
+/// A link's effect on datagrams, the same both ways.
 #[derive(Clone, Copy)]
 struct Link {
-    /// One way.
+    /// The delay of one way.
     delay: Duration,
-    /// Of a thousand.
+    /// Datagrams lost, of a thousand.
     loss: u64,
-    /// In bits per second, with a queue of so many bytes before it.
+    /// The rate in bits per second, and the bytes of the queue before it.
     rate: u64,
     queue: u64,
-    /// Now and then nothing moves for up to so long.
+    /// The link stands still now and then, for at most this long.
     freeze: Duration,
 }
 
@@ -37,13 +37,13 @@ impl Default for Link {
     }
 }
 
-/// One way of a link.
+/// One direction of a link.
 struct Way {
     link: Link,
     chance: u64,
-    /// When the last bit of what waits is out.
+    /// The time at which the link has sent what waits.
     free: Instant,
-    /// The freeze that comes, or lasts.
+    /// The next or present standstill.
     freeze: (Instant, Instant),
     dropped: u64,
     arrives: VecDeque<(Instant, BytesMut)>,
@@ -87,13 +87,13 @@ impl Way {
                 at = self.freeze.1;
             }
         }
-        // Nothing overtakes.
+        // Datagrams stay in order.
         let at = self.arrives.back().map_or(at, |(last, _)| at.max(*last));
         self.arrives.push_back((at, BytesMut::from(bytes)));
     }
 }
 
-/// One end.
+/// One end of the link.
 struct End {
     endpoint: Endpoint,
     connection: Option<(ConnectionHandle, Connection)>,
@@ -118,7 +118,7 @@ impl End {
         &mut self.connection.as_mut().expect("there is one").1
     }
 
-    /// All that is due.
+    /// Handles all timeouts that are due.
     fn drive(&mut self, now: Instant, out: &mut Way) {
         let Some((handle, connection)) = &mut self.connection else { return };
         if connection.poll_timeout().is_some_and(|at| at <= now) {
@@ -139,26 +139,26 @@ impl End {
 
 fn transport(controller: Factory) -> Arc<TransportConfig> {
     let mut config = super::super::endpoint::transport();
-    // As most paths have it.
+    // The usual MTU of a path.
     config.mtu_discovery_config(None).initial_mtu(1_452).congestion_controller_factory(controller);
     Arc::new(config)
 }
 
-/// What became of a stream.
+/// The result of a stream.
 #[derive(Debug)]
 struct Seen {
     /// Parts that were whole at the other end later than this after they were made.
     late: usize,
-    /// How long the slowest of a hundred took, in ms.
+    /// The 99th percentile of their delays, in ms.
     p99: u128,
     /// Datagrams for which the queue had no room.
     dropped: u64,
 }
 
-/// What a player waits for a part: three parts, less what the rest of its way takes.
+/// The longest delay for which a player waits: three parts, less the other delays.
 const LATE: Duration = Duration::from_millis(450);
 
-/// A minute.
+/// The parts of a minute.
 const PARTS: usize = 300;
 
 /// Both ends of a connection, the first of which dials the other.
@@ -167,13 +167,12 @@ fn ends(began: Instant, controller: &Factory, seed: u64) -> [End; 2] {
     let addrs = [4_900, 4_901].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     [0, 1].map(|n| {
         let identity = ca.issue("end").expect("a certificate");
-        let (server, client) = tls::configs(&identity).expect("its own CA's");
-        let mut server = ServerConfig::with_crypto(server);
+        let mut server = ServerConfig::with_crypto(Arc::new(tls::server(&identity).expect("its own CA's")));
         server.transport_config(transport(Arc::clone(controller)));
         let mut config = EndpointConfig::default();
         config.rng_seed(Some([seed as u8; 32]));
         let mut endpoint = Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None);
-        let mut client = ClientConfig::new(client);
+        let mut client = ClientConfig::new(Arc::new(tls::client(&identity, tls::ALPN).expect("its own CA's")));
         client.transport_config(transport(Arc::clone(controller)));
         let peer = addrs[1 - n];
         let connection = (n == 0).then(|| endpoint.connect(began, client, peer, "damson").expect("the two can talk"));
@@ -194,7 +193,7 @@ fn send(connection: &mut Connection, unsent: &mut VecDeque<(StreamId, usize)>) {
     }
 }
 
-/// Reads what has come of a stream, and tells whether that was the last of it.
+/// Reads what has come of a stream. Returns whether that was the last of it.
 fn is_whole(connection: &mut Connection, id: StreamId) -> bool {
     let mut stream = connection.recv_stream(id);
     let Ok(mut chunks) = stream.read(true) else { return false };
@@ -209,7 +208,7 @@ fn is_whole(connection: &mut Connection, id: StreamId) -> bool {
     whole
 }
 
-/// A stream of so many bits per second for a minute, in parts of 200 ms: the first of ten has three times the bytes of the others.
+/// A minute of a stream with this bit rate, in parts of 200 ms: the first of ten has three times the bytes of the others.
 fn stream(link: Link, bits: u64, controller: Factory, seed: u64) -> Seen {
     const PART: Duration = Duration::from_millis(200);
     #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
@@ -263,7 +262,7 @@ fn stream(link: Link, bits: u64, controller: Factory, seed: u64) -> Seen {
             });
             far.drive(now, &mut ways[1]);
         }
-        // To whatever comes next.
+        // The node goes on with the next event.
         let timeouts = ends.iter_mut().filter_map(|end| end.connection.as_mut()?.1.poll_timeout());
         let arrivals = ways.iter().filter_map(|way| way.arrives.front()).map(|(at, _)| *at);
         let making = next.filter(|_| count < PARTS);
@@ -291,7 +290,7 @@ fn cubic() -> Factory {
     Arc::new(CubicConfig::default())
 }
 
-/// What each makes of 3 Mb/s over a link: ours, Cubic, BBR.
+/// The results of 3 Mb/s over a link: ours, Cubic, BBR.
 fn compared(name: &str, link: Link) -> [Seen; 3] {
     let controllers: [(_, Factory); 3] = [("ours", own()), ("Cubic", cubic()), ("BBR", Arc::new(BbrConfig::default()))];
     controllers.map(|(controller, factory)| {
@@ -309,10 +308,10 @@ fn chance_is_not_taken_for_a_full_queue() {
     {
         let [ours, cubic, _] = compared(name, link);
         assert!(ours.late <= 3 && ours.p99 < LATE.as_millis(), "{name}: {ours:?}");
-        // If it ever does as well, there is no need for ours.
+        // If BBR ever does as well, ours isn't needed.
         assert!(cubic.late > PARTS / 2, "{name}: {cubic:?}");
     }
-    // Lost twice over 80 ms is late: a packet in 2,500, and a part has dozens.
+    // A packet lost twice is late over 80 ms: one in 2,500, and a part has dozens.
     let far = Link { delay: 80 * MS, rate: 20_000_000, queue: 200_000, ..lossy(20) };
     let [ours, cubic, _] = compared("2 %, 80 ms", far);
     assert!(ours.late <= PARTS / 20 && cubic.late > PARTS / 2, "{ours:?}, {cubic:?}");
@@ -329,10 +328,11 @@ fn a_full_queue_is_seen_as_cubic_sees_it() {
     let held_up = Link { freeze: 300 * MS, ..narrow(60_000) };
     let [ours, cubic, _] = compared("a queue of 60 KB, held up", held_up);
     assert!(ours.late <= cubic.late + 3 && ours.dropped < cubic.dropped * 3 / 2, "{ours:?}, {cubic:?}");
-    // Too short to be seen, and for a part: more is lost, as long as it isn't a share that speaks for itself, and less is late.
+    // A queue too short to be seen, and for a part: more packets are lost than with Cubic, below the share that shows a full queue, and
+    // fewer parts are late.
     let [ours, cubic, bbr] = compared("a queue of 15 KB", narrow(15_000));
     assert!(ours.late < cubic.late / 2 && ours.dropped < bbr.dropped / 2, "{ours:?}, {cubic:?}, {bbr:?}");
-    // More than the link can carry: nobody can help it, but the queue isn't flooded.
+    // More than the link can carry: parts are late, but the queue isn't flooded.
     let overload = Link { rate: 2_500_000, ..narrow(60_000) };
     let (ours, cubic) = (stream(overload, 3_000_000, own(), 1), stream(overload, 3_000_000, self::cubic(), 1));
     assert!(ours.dropped < cubic.dropped * 2, "{ours:?}, {cubic:?}");
@@ -369,7 +369,7 @@ fn one_packet_held_up_is_no_queue_and_one_that_passed_clears_it() {
         path.acknowledged(now, 1_200, 400 * MS);
     }
     assert!(path.queues());
-    // Alone, it waits for what comes; the next one doesn't.
+    // A loss alone is left open until a round trip later; the next one isn't.
     assert!(!path.lost(now, now, 1_200) && path.judged(now).is_none());
     assert!(path.judged(now + 50 * MS).is_some() && path.judged(now + 50 * MS).is_none());
     assert!(!path.lost(now, now, 1_200) && path.lost(now, now, 1_200));

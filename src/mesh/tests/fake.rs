@@ -1,5 +1,5 @@
-//! The simplest core there can be: floods every body along every link, dials what it is told to, and
-//! tells the test all that it hears.
+//! The simplest core: it sends every body along every link, dials what it is told to, and tells the test
+//! all its inputs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use damson_core::model::time::{Time, UnixTime};
-use damson_core::model::wire::WireError;
 use damson_core::model::{
-    Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Peer, Record, Resume, StreamName, SwarmId, Trace, TrackId,
+    Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Peer, Record, StreamName, SwarmId, Trace, TrackId,
 };
 use damson_core::plumtree::{BodyAction, BodyEvent};
 use damson_core::swarm;
-use damson_core::swarm::{Entry, Input, Output, SwarmView};
+use damson_core::swarm::{Entry, Input, Output};
 use tokio::sync::mpsc;
 
 use crate::mesh::driver::Core;
@@ -22,10 +21,10 @@ use crate::mesh::identity::Identity;
 use crate::mesh::mesh::{Mesh, MeshConfig};
 use crate::mesh::sink::Sink;
 
-/// What a node's core has heard, in order.
+/// The inputs of a node's core, in order.
 pub(super) type Heard = mpsc::UnboundedReceiver<Input>;
 
-/// A part as it came to a sink.
+/// A part that a sink has taken.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) header: PartHeader,
@@ -45,13 +44,13 @@ pub(super) struct Node {
 #[derive(Clone)]
 pub(super) struct Habits {
     pub(super) join: Vec<SocketAddr>,
-    /// Dials again whomever it loses.
+    /// Dials a peer again when its link is lost.
     pub(super) redial: bool,
     /// Refuses every body.
     pub(super) refuse: bool,
-    /// How long its bodies are worth sending.
+    /// The time after which its bodies expire.
     pub(super) expiry: Duration,
-    /// Parts carry their account through it.
+    /// Parts carry their trace through this node.
     pub(super) traced: bool,
 }
 
@@ -86,7 +85,7 @@ impl Node {
         Node { mesh, heard, parts, script }
     }
 
-    /// Has the core put these out.
+    /// Makes the core send these outputs.
     pub(super) fn put_out(&self, outputs: impl IntoIterator<Item = Output>) {
         self.script.lock().expect("no panic").extend(outputs);
         // Any input makes the driver ask for outputs.
@@ -97,7 +96,7 @@ impl Node {
         self.mesh.publish(&stream(), header(self.mesh.node_id(), msn, body), body.clone());
     }
 
-    /// Waits for an input that `pick` takes.
+    /// Waits for an input that `pick` accepts.
     pub(super) async fn hear<T>(&mut self, mut pick: impl FnMut(&Input) -> Option<T>) -> T {
         loop {
             let input = within(self.heard.recv()).await.expect("the core lives");
@@ -116,7 +115,7 @@ impl Node {
     }
 }
 
-/// What takes this long has hung.
+/// The time after which a wait has hung.
 pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it happens in 20 s")
 }
@@ -301,17 +300,5 @@ impl Core for Flood {
 
     fn poll_timeout(&self) -> Option<Time> {
         (!self.started).then_some(Time::ZERO)
-    }
-
-    fn bad_frames(&self) -> (u64, Option<&WireError>) {
-        (0, None)
-    }
-
-    fn resume(&self, _: &StreamName) -> Option<Resume> {
-        None
-    }
-
-    fn views(&self) -> Vec<SwarmView> {
-        Vec::new()
     }
 }

@@ -52,7 +52,8 @@ impl Node {
         let (ears, told) = mpsc::unbounded_channel();
         let config =
             MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1, traced: true };
-        let mesh = Mesh::start(config, Arc::new(Ears(ears))).expect("a free port");
+        let (mesh, driver) = Mesh::open(config).expect("a free port");
+        driver.start(Arc::new(Ears(ears)));
         Node { mesh, told, parts: BTreeMap::new() }
     }
 
@@ -69,7 +70,7 @@ impl Node {
         }
     }
 
-    /// The part with this id, once it is here.
+    /// Returns the part with this id, once it is here.
     async fn part(&mut self, id: PartId) -> &(Bytes, Trace) {
         if !self.parts.contains_key(&id) {
             self.wait_for(|told| matches!(told, Told::Part(header, ..) if header.id == id)).await;

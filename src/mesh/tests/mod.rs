@@ -1,4 +1,4 @@
-//! Real QUIC on loopback. Every wait is for an event; what takes 20 s has hung.
+//! Links over real QUIC on loopback. Every wait is for an event; after 20 s it has hung.
 
 mod fake;
 mod hub;
@@ -16,7 +16,7 @@ use damson_core::swarm::{Input, Output};
 
 use self::fake::{Habits, Node, header, stream, within};
 use super::endpoint;
-use super::endpoint::MeshError;
+use super::fault::MeshError;
 use super::identity::{Ca, Identity};
 
 fn loopback() -> SocketAddr {
@@ -63,7 +63,7 @@ async fn parts_go_both_ways() {
             assert!(hop.dwell < Duration::from_secs(5) && hop.transit_us < 5_000_000, "{hop:?}");
         }
     }
-    // A body is told off when the peer has acknowledged it.
+    // A body counts as sent when the peer has acknowledged it.
     while within(a.mesh.snapshot()).await.expect("alive").links[0].counters["bodies_sent"] != 4 {
         tokio::task::yield_now().await;
     }
@@ -110,7 +110,7 @@ async fn what_passes_a_node_without_accounts_has_none() {
 }
 
 impl Node {
-    /// Waits for the link to `other`, and says who this is.
+    /// Waits for the link to `other`. Returns this node's id.
     async fn up_with(&mut self, other: &Node) -> damson_core::model::NodeId {
         assert_eq!(self.up().await, other.mesh.node_id());
         self.mesh.node_id()
@@ -232,7 +232,7 @@ fn a_killed_node_is_missed_and_found_again() {
     };
     mine.block_on(async {
         assert_eq!(a.up().await, id);
-        // As SIGKILL does: no farewell, the socket gone.
+        // As with SIGKILL: no farewell, and the socket is gone.
         theirs.shutdown_background();
         let cause = a.hear(|input| if let Input::LinkDown { cause, .. } = input { Some(*cause) } else { None });
         assert_eq!(cause.await, DownCause::TimedOut);
@@ -246,7 +246,7 @@ async fn a_taken_port_is_told() {
     let ca = Ca::generate().expect("a CA");
     let a = Node::start(issue(&ca, "a"), loopback(), Habits::default());
     let taken = endpoint::open(&issue(&ca, "b"), a.mesh.local_addr()).map(|_| ());
-    assert!(matches!(taken, Err(MeshError::AddrInUse(addr)) if addr == a.mesh.local_addr()), "{taken:?}");
+    assert!(matches!(taken, Err(MeshError::Bind { addr, .. }) if addr == a.mesh.local_addr()), "{taken:?}");
 }
 
 #[tokio::test]
@@ -265,6 +265,6 @@ async fn a_dial_to_nobody_fails() {
         failed.push(one.await);
     }
     failed.sort_by_key(|(to, _)| *to == addr);
-    // Itself, then nobody.
+    // It dials itself, and then nobody.
     assert_eq!(failed, [(a.mesh.local_addr(), DownCause::Refused), (addr, DownCause::TimedOut)]);
 }

@@ -16,7 +16,7 @@ use crate::mesh::identity::Ca;
 use crate::mesh::mesh::{Mesh, MeshConfig};
 use crate::mesh::sink::{AnswerFuture, Sink};
 
-/// Answers how many bytes it is asked for, if it isn't too many.
+/// Answers with as many bytes as the query asks for, up to a limit.
 struct Counts;
 
 impl Sink for Counts {
@@ -36,7 +36,9 @@ fn node(ca: &Ca, name: &str) -> Mesh {
     let hub = swarm::Config::gossip(Vec::new());
     let config =
         MeshConfig { identity: issue(ca, name), bind: loopback(), advertise: None, hub, seed: 1, traced: true };
-    Mesh::start(config, Arc::new(Counts)).expect("a free port")
+    let (mesh, driver) = Mesh::open(config).expect("a free port");
+    driver.start(Arc::new(Counts));
+    mesh
 }
 
 fn at(mesh: &Mesh) -> Peer {
@@ -65,7 +67,7 @@ async fn any_node_can_be_asked() {
         Err(QueryError::Wrong(_) | QueryError::Unreachable(_))
     ));
     assert!(ask(at(&b), "10").await.is_ok(), "it goes on");
-    // Whoever is asked doesn't take it for a link.
+    // The node that is asked doesn't take the connection for a link.
     assert_eq!(within(b.snapshot()).await.expect("alive").links.len(), 0);
 }
 

@@ -17,7 +17,7 @@ use crate::mesh::control::{read_chunk, read_hello, write_hello};
 use crate::mesh::identity::{Ca, Identity, SERVER_NAME};
 use crate::mesh::{code, tls};
 
-/// A peer up to its hello. Reads nothing by itself.
+/// A peer that has said hello, and reads nothing by itself.
 struct Stranger {
     conn: Connection,
     control: (SendStream, RecvStream),
@@ -26,8 +26,8 @@ struct Stranger {
 }
 
 async fn connect(identity: &Identity, to: &Node, transport: TransportConfig) -> Result<Stranger, ConnectionError> {
-    let (_, client) = tls::configs_unchecked(identity).expect("a good identity");
-    let mut client = ClientConfig::new(client);
+    let client = tls::client(identity, tls::ALPN).expect("a good identity");
+    let mut client = ClientConfig::new(Arc::new(client));
     client.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client(loopback()).expect("a port");
     let conn = endpoint.connect_with(client, to.mesh.local_addr(), SERVER_NAME).expect("an address").await?;
@@ -48,10 +48,10 @@ async fn a_node_of_another_ca_is_refused() {
     let other = Ca::generate().expect("another CA");
     let (mut a, mut b) = pair(&ca, Habits::default(), Habits::default()).await;
 
-    // It refuses us, and we it.
+    // Each refuses the other.
     let mut stranger = Node::start(issue(&other, "x"), loopback(), joining(&[&a]));
     stranger.hear(|input| matches!(input, Input::DialFailed { .. }).then_some(())).await;
-    // It takes anybody, but has no certificate of ours: the identity of one CA with the trust of another.
+    // A peer that trusts every node, but has no certificate of this CA: the identity of one CA with the trust of another.
     let posing = issue(&other, "y").trusting(&issue(&ca, "z"));
     let refused = connect(&posing, &a, TransportConfig::default()).await;
     assert!(matches!(refused.map(|_| ()), Err(ConnectionError::ConnectionClosed(_))), "closed by the handshake");
@@ -71,7 +71,7 @@ async fn garbage_datagrams_disturb_nothing() {
     let socket = tokio::net::UdpSocket::bind(loopback()).await.expect("a port");
     for i in 0..500u32 {
         let mut garbage = i.to_be_bytes().repeat(1 + i as usize % 300);
-        // Long headers and short ones, of version 1 and of none.
+        // Long and short headers, of version 1 and of none.
         garbage[0] = u8::try_from(i % 256).expect("below 256");
         socket.send_to(&garbage, a.mesh.local_addr()).await.expect("sent");
         if i % 50 == 0 {
@@ -95,7 +95,7 @@ async fn a_peer_that_reads_nothing_delays_nobody() {
     let body = body(1 << 20);
     for msn in 0..64 {
         a.publish(msn, &body);
-        // The good peer has every part before the next is made.
+        // The other peer has every part before the next one is made.
         assert!(b.part().await.body == body, "part {msn}");
     }
     let stopped =
@@ -136,7 +136,7 @@ async fn rubbish_ends_its_link_and_no_other() {
     check("long", "byte 0 of the frame: frame length: above the limit", false, b"\x04\xff\xff\xff\xff").await;
     check("short", "ping sent: the frame ends here", false, b"\x02\0\0\0\x01\0").await;
     check("head", "head of a body: byte 1 of the frame: head length", true, b"\x01\xff\xff").await;
-    check("cut", "a body's stream ends at byte 3", true, b"\x01\0\x09").await;
+    check("cut", "ended a body's stream at byte 3", true, b"\x01\0\x09").await;
     a.publish(1, &body(1_000));
     b.part().await;
 }
@@ -163,7 +163,7 @@ async fn one_exchange_tells_both_ends_the_time() {
     let mut bytes = BytesMut::new();
     Frame::Ping { sent: begun }.encode(&mut bytes);
     stranger.control.0.write_all(&bytes).await.expect("sent");
-    // It pings with its pong; it has not done so by itself.
+    // The node sends its ping with its pong, and none by itself before.
     let mut decoder = FrameDecoder::default();
     let mut next = async || loop {
         if let Some(frame) = decoder.next_frame().expect("well formed") {
@@ -174,7 +174,7 @@ async fn one_exchange_tells_both_ends_the_time() {
     let Frame::Pong { echo, sent, .. } = next().await else { panic!("a pong first") };
     assert_eq!(echo, begun);
     assert_eq!(next().await, Frame::Ping { sent });
-    // Our answer, an hour off, and another ping, with which the core is told.
+    // Our pong is an hour off. With our next ping, the core gets an estimate.
     let ours = sent + Duration::from_secs(3_600);
     let mut bytes = BytesMut::new();
     Frame::Pong { echo: sent, received: ours, sent: ours }.encode(&mut bytes);

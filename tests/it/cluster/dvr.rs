@@ -1,4 +1,4 @@
-//! Seeking back: at an edge, and at the same edge after it was killed; and at edges that keep nothing, from those that do.
+//! The DVR: of an edge that is killed and starts again, and of edges that have no archive themselves.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ fn an_edge_is_killed_and_its_viewers_seek_back() {
         };
         let mut edge = start();
         let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
-        // A live playlist has 15 or 16.
+        // A live playlist has 15 or 16 segments.
         let list = edge.plays("cam", 25);
         let folder_of = |track: &str| format!("/cam/{track}");
         let mut bodies = BTreeMap::new();
@@ -69,7 +69,7 @@ fn an_edge_is_killed_and_its_viewers_seek_back() {
             both += 1;
         }
         assert!(both > 0);
-        // What left the playlist stays for those who had it (rfc8216bis 6.2.2), with all that HTTP has.
+        // A segment that has left the playlist can still be fetched (rfc8216bis 6.2.2), with all that HTTP offers.
         let (head, whole) = ask(&edge, "GET", &oldest, "");
         assert_eq!((etag(&head), &whole), (tag.as_str(), &body));
         let (head, part) = ask(&edge, "GET", &oldest, "Range: bytes=100-199\r\n");
@@ -78,7 +78,7 @@ fn an_edge_is_killed_and_its_viewers_seek_back() {
         assert!(head.contains(&format!("content-length: {}", body.len())) && none.is_empty(), "{head}");
         let (head, _) = ask(&edge, "GET", &oldest, &format!("If-None-Match: {tag}\r\n"));
         assert!(head.starts_with("http/1.1 304"), "{head}");
-        // It stays 60 s long.
+        // The DVR stays 60 s long.
         let later = until("a full DVR that moves on", PATIENCE, || {
             let list = edge.plays("cam", 25);
             (list.first > again.first + 3).then_some(list)
@@ -98,9 +98,49 @@ fn status(node: &Node, path: &str) -> u16 {
     http::get(node.http, path).status
 }
 
+/// What a node needs to keep an archive in memory alone.
+const IN_MEMORY: [&str; 4] = ["--dvr", "10m", "--dvr-memory", "100M"];
+
+/// Starts a node that joins at another.
+fn join(cluster: &Cluster, name: &str, to: &Node, args: &[&str]) -> Node {
+    let mesh = to.mesh.to_string();
+    cluster.node(name, &[&["--topology", "static", "--join", &mesh], args].concat())
+}
+
+/// Kills the archive on disk. What the other one keeps by now is still there; an answer says of the rest that it is away,
+/// until the archive is back. Returns the nodes that were started.
+fn an_archive_dies_and_comes_back(
+    cluster: &Cluster,
+    [ingest, memory, late]: [&Node; 3],
+    (mut disk, on_disk): (Node, &[&str]),
+    (away, body): (&str, &[u8]),
+) -> [Node; 2] {
+    let mesh = disk.mesh.to_string();
+    let newest = memory.plays("cam", 40).segments.last().copied().expect("some");
+    let here = until("the memory has what the window hasn't", PATIENCE, || {
+        let list = memory.plays("cam", 30);
+        (list.segments.last()? > &(newest + 20)).then_some(newest)
+    });
+    let kept = format!("/cam/video/{here}.m4s");
+    let before = http::fetch(disk.http, &kept);
+    disk.process.kill();
+    let late_too = join(cluster, "late2", ingest, &[]);
+    until("the list of what memory has", PATIENCE, || (late_too.plays("cam", 20).first <= here).then_some(()));
+    assert!(http::fetch(late_too.http, &kept) == before);
+    // `late` still lists the other segment, which it never had.
+    let (head, _) = ask(late, "GET", away, "");
+    assert!(head.starts_with("http/1.1 503") && head.contains("cache-control: no-store"), "{head}");
+
+    // The archive comes back, with all that it had.
+    let disk = join(cluster, "disk", ingest, &[&["--mesh", &mesh], on_disk].concat());
+    until("an answer of the archive that is back", PATIENCE, || (status(late, away) == 200).then_some(()));
+    assert!(http::fetch(late.http, away) == body);
+    [disk, late_too]
+}
+
 /// ```text
-///  ingest -- keeper on disk -- edge        (a line; `edge` and `late` keep nothing)
-///     |  `-- keeper in memory
+///  ingest -- archive on disk -- edge        (a line; `edge` and `late` have no archive)
+///     |  `-- archive in memory
 ///     `----- late
 /// ```
 #[test]
@@ -109,20 +149,15 @@ fn edges_show_what_others_keep() {
         let cluster = Cluster::new();
         let film = film(cluster.path(), 360);
         let ingest = cluster.node("ingest", &["--topology", "static"]);
-        let node = |name: &str, to: &Node, args: &[&str]| {
-            let join = to.mesh.to_string();
-            cluster.node(name, &[&["--topology", "static", "--join", &join], args].concat())
-        };
         let folder = cluster.path().join("dvr");
         let on_disk = ["--dvr", "10m", "--dvr-memory", "1M", "--dvr-dir", text(&folder)];
-        let in_memory = ["--dvr", "10m", "--dvr-memory", "100M"];
-        let mut disk = node("disk", &ingest, &on_disk);
-        let mut memory = node("memory", &ingest, &in_memory);
-        let mut edge = node("edge", &disk, &[]);
+        let disk = join(&cluster, "disk", &ingest, &on_disk);
+        let mut memory = join(&cluster, "memory", &ingest, &IN_MEMORY);
+        let mut edge = join(&cluster, "edge", &disk, &[]);
         let ffmpeg = push(&film, ingest.rtmp, "cam", Pace::Times(4));
         let first = disk.plays("cam", 30).first;
-        // Each of them, and whoever comes late, lists from the first segment on.
-        let late = node("late", &ingest, &[]);
+        // Each of them lists from the first segment on, and so does a node that joins late.
+        let late = join(&cluster, "late", &ingest, &[]);
         let all = [&ingest, &disk, &memory, &edge, &late];
         for node in all {
             assert_eq!(node.plays("cam", 30).first, first, "{}", node.name);
@@ -143,41 +178,19 @@ fn edges_show_what_others_keep() {
         assert!(depth(&late) >= 58);
         assert_eq!(status(&late, &format!("/cam/video/{}.m4s", first - 1)), 404);
 
-        // An edge that dies, and one whose memory was all it had: they show it all again, of what others hold.
-        let join = disk.mesh.to_string();
+        // An edge dies, and so does a node with an archive in memory alone: both show everything again, from the other archives.
         edge.process.kill();
         memory.process.kill();
-        let edge = cluster.node("edge", &["--topology", "static", "--join", &join]);
-        let memory = node("memory", &ingest, &in_memory);
+        let edge = join(&cluster, "edge", &disk, &[]);
+        let memory = join(&cluster, "memory", &ingest, &IN_MEMORY);
         for node in [&edge, &memory] {
             assert_eq!(node.plays("cam", 30).first, first, "{}", node.name);
             same(node, 30);
         }
 
-        // The keeper on disk dies: what the other one keeps by now is still there, and the rest is clearly said to be away.
-        let mesh = disk.mesh.to_string();
-        let newest = memory.plays("cam", 40).segments.last().copied().expect("some");
-        let here = until("the memory has what the window hasn't", PATIENCE, || {
-            let list = memory.plays("cam", 30);
-            (list.segments.last()? > &(newest + 20)).then_some(newest)
-        });
-        let body = http::fetch(disk.http, &format!("/cam/video/{here}.m4s"));
-        disk.process.kill();
-        let late_too = node("late2", &ingest, &[]);
-        until("the list of what memory has", PATIENCE, || (late_too.plays("cam", 20).first <= here).then_some(()));
-        assert!(http::fetch(late_too.http, &format!("/cam/video/{here}.m4s")) == body);
-        // `late` lists it still; it never had this one.
         let away = format!("/cam/video/{}.m4s", first + 3);
-        let (head, _) = ask(&late, "GET", &away, "");
-        assert!(head.starts_with("http/1.1 503") && head.contains("cache-control: no-store"), "{head}");
-
-        // It comes back, with all that it had.
-        let disk = cluster.node(
-            "disk",
-            &[&["--topology", "static", "--join", &ingest.mesh.to_string(), "--mesh", &mesh], &on_disk[..]].concat(),
-        );
-        until("an answer of the keeper that is back", PATIENCE, || (status(&late, &away) == 200).then_some(()));
-        assert!(http::fetch(late.http, &away) == made[&away]);
+        let nodes = [&ingest, &memory, &late];
+        let [disk, late_too] = an_archive_dies_and_comes_back(&cluster, nodes, (disk, &on_disk), (&away, &made[&away]));
         drop(ffmpeg);
         check_logs(&[&ingest, &disk, &memory, &edge, &late, &late_too]);
     });

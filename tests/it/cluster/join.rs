@@ -9,7 +9,7 @@ use super::playlist::Playlist;
 use super::push::{Pace, film, push};
 use super::{Cluster, Node, check_logs, http, process::until};
 
-/// DESIGN's promise: from the process being up. No other test runs beside (.config/nextest.toml).
+/// The time that docs/architecture.md promises, from the start of the process. No other test runs beside (.config/nextest.toml).
 const JOIN_MAX: Duration = Duration::from_secs(2);
 
 /// The playlists of both tracks, if the edge has them.

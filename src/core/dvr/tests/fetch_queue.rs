@@ -1,4 +1,4 @@
-//! Who is asked, who waits, and for how long; in virtual time.
+//! Holders that answer, fail or are silent, and requests that wait, in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::dvr::entry::SegmentEntry;
-use crate::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output, Response};
-use crate::dvr::key::SegmentKey;
+use crate::dvr::entry::{SegmentEntry, SegmentKey};
+use crate::dvr::fetch_queue::{Attempt, FetchQueue, Input, Outcome, Output};
 use crate::dvr::query::{Listing, Query};
+use crate::link::query::QueryError;
 use crate::model::time::{Time, UnixTime};
 use crate::model::{LifeId, Msn, NodeId, Peer, Period, StreamName, TrackId};
 use crate::testing::synthetic;
@@ -21,7 +21,7 @@ fn key(msn: Msn) -> SegmentKey {
     SegmentKey { stream: StreamName::parse("cam1").expect("a name"), life: LifeId(1), track: VIDEO, msn }
 }
 
-fn keepers(n: u64) -> Vec<Peer> {
+fn holders(n: u64) -> Vec<Peer> {
     (1..=n).map(|id| Peer { id: NodeId(id), addr: ([127, 0, 0, 1], 4_900).into() }).collect()
 }
 
@@ -48,7 +48,7 @@ impl Rig {
         self.fetches.handle(self.now, input);
         while let Some(output) = self.fetches.poll_output() {
             match output {
-                Output::Ask { attempt, keeper, key } => self.asked.push((attempt, keeper.id.0, key.msn)),
+                Output::Ask { attempt, holder, key } => self.asked.push((attempt, holder.id.0, key.msn)),
                 Output::Abandon(attempt) => self.abandoned.push(attempt),
                 Output::Done { waiters, outcome } => {
                     let outcome = match outcome {
@@ -67,15 +67,15 @@ impl Rig {
     }
 
     fn want(&mut self, waiter: u32, msn: Msn, from: u64) {
-        self.handle(Input::Want { key: key(msn), keepers: keepers(from), waiter });
+        self.handle(Input::Want { key: key(msn), holders: holders(from), waiter });
     }
 
-    fn answer(&mut self, answer: Response) {
+    fn answer(&mut self, answer: Result<Arc<Segment>, QueryError>) {
         let (attempt, ..) = *self.asked.last().expect("somebody was asked");
         self.handle(Input::Answered(attempt, answer));
     }
 
-    /// To the next deadline.
+    /// Goes on to the next deadline.
     fn wait(&mut self) -> Duration {
         let at = self.fetches.poll_timeout().expect("a deadline");
         let waited = at.since(self.now);
@@ -90,29 +90,29 @@ fn what_many_want_is_fetched_once() {
     let mut rig = Rig::default();
     (0..100).for_each(|viewer| rig.want(viewer, 7, 3));
     assert_eq!(rig.asked.len(), 1);
-    rig.answer(Response::Here(segment()));
+    rig.answer(Ok(segment()));
     assert!(rig.outcomes.len() == 100 && rig.outcomes.values().all(|outcome| *outcome == "here"));
     assert_eq!(rig.fetches.poll_timeout(), None, "nothing is left");
-    // An answer of one that was given up long ago.
-    rig.answer(Response::NotHere);
+    // An answer to a query that was stopped long ago.
+    rig.answer(Err(QueryError::NotHere));
     assert_eq!(rig.asked.len(), 1);
 }
 
 #[test]
-fn the_next_keeper_is_asked() {
-    for first in [Response::NotHere, Response::Busy, Response::Failed] {
+fn the_next_holder_is_asked() {
+    for first in [Err(QueryError::NotHere), Err(QueryError::Busy), Err(QueryError::Unreachable(String::new()))] {
         let mut rig = Rig::default();
         rig.want(1, 7, 3);
         rig.answer(first);
         assert_eq!(rig.asked.len(), 2);
         assert_ne!(rig.asked[0].1, rig.asked[1].1);
-        rig.answer(Response::Here(segment()));
+        rig.answer(Ok(segment()));
         assert_eq!(rig.outcomes[&1], "here");
     }
 }
 
 #[test]
-fn a_silent_keeper_is_given_up_and_asked_last_for_a_while() {
+fn a_silent_holder_is_given_up_and_asked_last_for_a_while() {
     let mut rig = Rig::default();
     rig.want(1, 7, 2);
     let (attempt, silent, _) = rig.asked[0];
@@ -120,17 +120,17 @@ fn a_silent_keeper_is_given_up_and_asked_last_for_a_while() {
     rig.handle(Input::Progress(attempt));
     assert_eq!(rig.wait(), Duration::from_secs(2), "while bytes come, it isn't silent");
     assert_eq!(rig.abandoned, [attempt]);
-    rig.answer(Response::Here(segment()));
+    rig.answer(Ok(segment()));
     assert_eq!(rig.outcomes[&1], "here");
     for (waiter, msn) in (0..20).zip(100..) {
         rig.want(1_000 + waiter, msn, 2);
         assert_ne!(rig.asked.last().expect("asked").1, silent, "{msn}");
-        rig.answer(Response::Here(segment()));
+        rig.answer(Ok(segment()));
     }
     rig.now += Duration::from_secs(10);
     for (waiter, msn) in (0..20).zip(100..) {
         rig.want(2_000 + waiter, msn, 2);
-        rig.answer(Response::Here(segment()));
+        rig.answer(Ok(segment()));
     }
     let again = rig.asked.iter().rev().take(20).filter(|(_, id, _)| *id == silent).count();
     assert!((4..=16).contains(&again), "about half of them: {again}");
@@ -155,19 +155,19 @@ fn nobody_waits_for_ever() {
 fn that_nobody_has_it_is_remembered_for_a_while() {
     let mut rig = Rig::default();
     rig.want(1, 7, 1);
-    rig.answer(Response::NotHere);
+    rig.answer(Err(QueryError::NotHere));
     rig.want(2, 7, 1);
     assert_eq!((rig.outcomes[&1], rig.outcomes[&2], rig.asked.len()), ("nobody", "nobody", 1));
     rig.now += Duration::from_secs(5);
     rig.want(3, 7, 1);
     assert_eq!(rig.asked.len(), 2);
-    // Who is busy, or can't be reached, may have it.
-    for (waiter, msn, answer) in [(4, 8, Response::Busy), (5, 9, Response::Failed)] {
+    // A holder that is busy, or can't be reached, may have the segment.
+    for (waiter, msn, answer) in [(4, 8, Err(QueryError::Busy)), (5, 9, Err(QueryError::Unreachable(String::new())))] {
         rig.want(waiter, msn, 1);
         rig.answer(answer);
         assert_eq!(rig.outcomes[&waiter], "unreachable");
         rig.want(waiter + 10, msn, 1);
-        rig.answer(Response::Here(segment()));
+        rig.answer(Ok(segment()));
         assert_eq!(rig.outcomes[&(waiter + 10)], "here");
     }
 }
@@ -182,10 +182,10 @@ fn all_is_bounded() {
     (0..11_000).for_each(|n| rig.want(10_000 + n, 7, 1));
     let full = rig.outcomes.values().filter(|outcome| **outcome == "full").count();
     assert_eq!(full, 1_000 - 16 - 256 + 11_000 - (10_000 - 16 - 256));
-    // Each has its turn.
+    // Each segment is fetched in its turn.
     for n in 0.. {
         let Some((attempt, ..)) = rig.asked.get(n).copied() else { break };
-        rig.handle(Input::Answered(attempt, Response::Here(segment())));
+        rig.handle(Input::Answered(attempt, Ok(segment())));
     }
     assert_eq!(rig.asked.len(), 16 + 256);
     let here = rig.outcomes.values().filter(|outcome| **outcome == "here").count();

@@ -1,4 +1,4 @@
-//! Edges that come late, or back, list what the others do.
+//! Edges that join late, or come back, list the same as the others.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::window::Window;
 
 const DEPTH: Duration = Duration::from_secs(120);
 
-/// A node that comes now, and keeps nothing; the swarm has the window for it.
-fn late(keeper: &Rig, back: u32) -> Rig {
+/// Returns a node that joins now, and keeps nothing; the swarm has the window for it.
+fn late(holder: &Rig, back: u32) -> Rig {
     let mut rig = Rig::new(DEPTH);
-    rig.record = keeper.record.clone();
+    rig.record = holder.record.clone();
     rig.archive = ArchiveIndex::afar(&rig.record, DEPTH);
     rig.window = Window::new(rig.record.stream.clone());
     rig.update(|_| {});
-    (rig.next, rig.init) = (keeper.next - back, keeper.init);
+    (rig.next, rig.init) = (holder.next - back, holder.init);
     rig.run(back);
     rig
 }
@@ -42,70 +42,70 @@ fn both(a: &mut Rig, b: &mut Rig, segments: u32) {
 
 #[test]
 fn who_comes_late_lists_the_same_from_then_on() {
-    let mut keeper = Rig::new(DEPTH);
-    keeper.run(20).jump(true);
-    keeper.run(20).jump(false);
-    keeper.run(10);
-    let mut edge = late(&keeper, 18);
+    let mut holder = Rig::new(DEPTH);
+    holder.run(20).jump(true);
+    holder.run(20).jump(false);
+    holder.run(10);
+    let mut edge = late(&holder, 18);
     let alone = edge.playlist(VIDEO);
-    assert!(alone.first > FIRST_MSN + 30 && edge.archive.lacks(keeper.playlist(VIDEO).first));
-    join(&mut edge.archive, listing(&keeper.archive, 0, Msn::MAX), Msn::MAX);
+    assert!(alone.first > FIRST_MSN + 30 && edge.archive.lacks(holder.playlist(VIDEO).first));
+    join(&mut edge.archive, listing(&holder.archive, 0, Msn::MAX), Msn::MAX);
     edge.archive.advance(&edge.window);
-    assert_eq!(text(&edge), text(&keeper), "to the byte");
-    assert!(!edge.archive.lacks(keeper.playlist(VIDEO).first));
+    assert_eq!(text(&edge), text(&holder), "to the byte");
+    assert!(!edge.archive.lacks(holder.playlist(VIDEO).first));
     assert_eq!(edge.archive.stock().kept, 0, "it keeps nothing");
     assert_eq!(edge.archive.oldest_here(), None);
-    // It goes on by itself, past the depth, with the old init segments and periods.
+    // It goes on by itself beyond the depth, with the old init segments and periods.
     for _ in 0..60 {
-        both(&mut keeper, &mut edge, 1);
-        assert_eq!(text(&edge), text(&keeper));
+        both(&mut holder, &mut edge, 1);
+        assert_eq!(text(&edge), text(&holder));
     }
-    assert!(keeper.playlist(VIDEO).first > FIRST_MSN + 40);
+    assert!(holder.playlist(VIDEO).first > FIRST_MSN + 40);
     for number in [0, 1] {
-        assert_eq!(edge.archive.init(VIDEO, number), keeper.archive.init(VIDEO, number));
+        assert_eq!(edge.archive.init(VIDEO, number), holder.archive.init(VIDEO, number));
     }
-    // Where the keeper has less room than that, it is followed.
-    while keeper.archive.listed_from() < FIRST_MSN + 80 {
-        keeper.archive.delist_oldest();
+    // If the holder has less room, its list is followed.
+    while holder.archive.listed_from() < FIRST_MSN + 80 {
+        holder.archive.delist_oldest();
     }
-    edge.archive.follow(keeper.archive.listed_from());
-    both(&mut keeper, &mut edge, 1);
-    assert_eq!(text(&edge), text(&keeper));
+    edge.archive.follow(holder.archive.listed_from());
+    both(&mut holder, &mut edge, 1);
+    assert_eq!(text(&edge), text(&holder));
 }
 
 #[test]
 fn a_listing_may_come_before_the_window() {
-    let mut keeper = Rig::new(DEPTH);
-    keeper.run(50);
+    let mut holder = Rig::new(DEPTH);
+    holder.run(50);
     let mut edge = Rig::new(DEPTH);
     edge.archive = ArchiveIndex::afar(&edge.record, DEPTH);
-    assert!(edge.archive.lacks(keeper.playlist(VIDEO).first));
-    join(&mut edge.archive, listing(&keeper.archive, 0, Msn::MAX), Msn::MAX);
-    keeper.run(1);
-    edge.next = keeper.next - 18;
+    assert!(edge.archive.lacks(holder.playlist(VIDEO).first));
+    join(&mut edge.archive, listing(&holder.archive, 0, Msn::MAX), Msn::MAX);
+    holder.run(1);
+    edge.next = holder.next - 18;
     edge.run(18);
-    assert_eq!(text(&edge), text(&keeper));
+    assert_eq!(text(&edge), text(&holder));
 }
 
-/// A keeper of its own that was away for longer than a window: what it missed, another has.
+/// A node with an archive was away for longer than a window: another node has what it missed.
 #[test]
 fn holes_of_a_restart_are_filled() {
-    let mut keeper = Rig::new(DEPTH);
-    keeper.run(12);
-    let old = listing(&keeper.archive, 0, Msn::MAX);
-    keeper.run(40);
+    let mut holder = Rig::new(DEPTH);
+    holder.run(12);
+    let old = listing(&holder.archive, 0, Msn::MAX);
+    holder.run(40);
     let mut back = Rig::new(DEPTH);
     for (track, entry) in old.entries {
         back.archive.entry_in(track, SegmentEntry { here: true, ..entry });
     }
-    back.next = keeper.next - 18;
+    back.next = holder.next - 18;
     back.run(18);
     let gaps = |rig: &Rig| rig.playlist(VIDEO).lines.values().filter(|line| line.gap).count();
     assert_eq!(gaps(&back), 52 - 18 - 12);
     let kept = back.archive.stock().kept;
-    join(&mut back.archive, listing(&keeper.archive, 0, Msn::MAX), Msn::MAX);
+    join(&mut back.archive, listing(&holder.archive, 0, Msn::MAX), Msn::MAX);
     back.archive.advance(&back.window);
-    assert_eq!((gaps(&back), text(&back) == text(&keeper)), (0, true));
+    assert_eq!((gaps(&back), text(&back) == text(&holder)), (0, true));
     assert_eq!(back.archive.stock().kept, kept, "what others keep isn't counted");
     assert_eq!(back.archive.oldest_here(), Some(FIRST_MSN));
     let there = back.archive.entry(AUDIO, FIRST_MSN + 20).expect("listed");
@@ -114,23 +114,23 @@ fn holes_of_a_restart_are_filled() {
 
 #[test]
 fn what_was_cut_stays_cut_and_what_was_lost_stays_lost() {
-    let mut keeper = Rig::new(DEPTH);
-    keeper.run(40);
-    let mut edge = late(&keeper, 18);
-    for rig in [&mut keeper, &mut edge] {
+    let mut holder = Rig::new(DEPTH);
+    holder.run(40);
+    let mut edge = late(&holder, 18);
+    for rig in [&mut holder, &mut edge] {
         rig.run(2);
     }
     let lost = edge.next;
-    keeper.run(1);
+    holder.run(1);
     edge.segment(Some(3));
-    both(&mut keeper, &mut edge, 25);
+    both(&mut holder, &mut edge, 25);
     edge.archive.cut(FIRST_MSN + 9);
-    join(&mut edge.archive, listing(&keeper.archive, 0, Msn::MAX), Msn::MAX);
+    join(&mut edge.archive, listing(&holder.archive, 0, Msn::MAX), Msn::MAX);
     edge.archive.advance(&edge.window);
     let list = edge.playlist(VIDEO);
     assert_eq!(list.first, FIRST_MSN + 10);
     assert!(list.lines[&lost].gap, "its viewers were told so");
-    assert!(!keeper.playlist(VIDEO).lines[&lost].gap);
+    assert!(!holder.playlist(VIDEO).lines[&lost].gap);
     assert_eq!(list.lines.values().filter(|line| line.gap).count(), 1);
 }
 
@@ -161,7 +161,7 @@ fn entry() -> impl Strategy<Value = (TrackId, SegmentEntry)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Whatever another node lists: the live goes on behind it.
+    /// Whatever another node lists, live segments follow it.
     #[test]
     fn rubbish_is_borne(
         entries in prop::collection::vec(entry(), 0..40),

@@ -1,4 +1,4 @@
-//! The index of a life, by what a viewer reads of it; and files, whole and not.
+//! The index of a life, as a player reads it; and segment files, whole and damaged.
 
 mod fetch_queue;
 mod merge;
@@ -25,7 +25,7 @@ use crate::testing::synthetic;
 use crate::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
 use crate::window::{Input, Segment, Window};
 
-/// A window, and an archive that is fed by it as the store does.
+/// A window, and an archive that it feeds as the store does.
 struct Rig {
     window: Window,
     record: Record,
@@ -86,7 +86,7 @@ impl Rig {
         }
     }
 
-    /// One segment of both tracks; `lost` is a part that doesn't come.
+    /// Adds a segment to both tracks; the part `lost` is missing.
     fn segment(&mut self, lost: Option<u16>) {
         for number in (0..PARTS).filter(|n| Some(*n) != lost) {
             for track in [VIDEO, AUDIO] {
@@ -107,7 +107,7 @@ impl Rig {
         self
     }
 
-    /// The publisher comes back: a period, and perhaps other headers.
+    /// The publisher comes back: with a new period, and perhaps new init segments.
     fn jump(&mut self, new_init: bool) {
         self.init += u16::from(new_init);
         let (first_msn, init) = (self.next, self.init);
@@ -115,7 +115,7 @@ impl Rig {
             let start = Duration::from_secs(2) * (first_msn - FIRST_MSN);
             let discontinuity = r.periods.last().map_or(0, |p| p.discontinuity) + 1;
             r.periods.push(Period::new(first_msn, discontinuity, start));
-            // As a record does, it forgets what has left every window.
+            // A record forgets the periods that have left every window.
             let oldest = first_msn.saturating_sub(r.held_segments());
             while r.periods.get(1).is_some_and(|next| next.first_msn < oldest) {
                 r.periods.remove(0);
@@ -132,7 +132,7 @@ impl Rig {
         Listed::new(&self.window, Some(&self.archive))
     }
 
-    /// The same with lines that were printed before as with lines that are printed anew.
+    /// Returns the playlist, which is the same with cached lines as with fresh ones.
     fn text(&self, track: TrackId) -> String {
         let mut history = self.history.borrow_mut();
         let text = hls::media(self.listed(), &mut history, track, Skip::Nothing).expect("listed");
@@ -157,14 +157,14 @@ fn a_playlist_reaches_back_as_far_as_the_dvr() {
     assert_eq!(live.lines.len(), 15, "30 s");
     let mpd = dash::mpd(rig.listed(), Timing::Number, false).expect("listed");
     assert!(mpd.contains("timeShiftBufferDepth=\"PT60S\""), "{mpd}");
-    // All that was listed is fetchable for as long again.
+    // All that was listed can be fetched for as long again.
     let kept = rig.archive.track(VIDEO).expect("a track").entries().count();
     assert!((60..=62).contains(&kept), "{kept}");
     let gone = rig.removed.iter().filter(|(track, _)| *track == VIDEO).count();
     assert_eq!(gone + kept, 125);
 }
 
-/// The MPD names all periods that the archive holds, though the record has forgotten them.
+/// The MPD names all periods of the archive, though the record has forgotten them.
 #[test]
 fn old_periods_and_their_headers_stay() {
     let mut rig = Rig::new(Duration::from_secs(600));
@@ -182,7 +182,7 @@ fn old_periods_and_their_headers_stay() {
             assert!(n == 0 || rig.archive.init(VIDEO, n).is_some());
         }
     }
-    // What has ended is a programme from the archive's first segment on.
+    // A stream that has ended is a programme from the archive's first segment on.
     let last = rig.next - 1;
     rig.update(|r| r.ended = Some(last));
     let mpd = dash::mpd(rig.listed(), Timing::Number, false).expect("listed");
@@ -237,7 +237,7 @@ proptest! {
                 if let Some(was) = before.lines.get(msn) {
                     prop_assert_eq!(line, was, "{} has changed", msn);
                 }
-                // Listed is fetchable: in the window or in the archive.
+                // A listed segment can be fetched: from the window or the archive.
                 let entry = rig.all[&(VIDEO, *msn)];
                 let held = rig.window.track(VIDEO).is_some_and(|t| t.listed().any(|s| s.msn == *msn));
                 prop_assert!(held || rig.archive.entry(VIDEO, *msn) == Some(&entry));
@@ -245,13 +245,13 @@ proptest! {
                 prop_assert_eq!(&line.map, &format!("URI=\"init.{}.mp4\"", entry.init));
                 prop_assert_eq!(line.gap, entry.gap);
             }
-            // A delta is the playlist without what it skips.
+            // A delta is the playlist without the lines that it skips.
             let delta = ReadPlaylist::parse(&hls::media(rig.listed(), &mut HlsHistory::default(), VIDEO, Skip::Segments).expect("listed"));
             let mut rest = list.clone();
             rest.lines = list.lines.range(list.first + delta.skipped..).map(|(m, l)| (*m, l.clone())).collect();
             rest.skipped = delta.skipped;
             prop_assert_eq!(delta, rest);
-            // The sums are those of the rows.
+            // The sizes are those of the rows.
             let all: u64 = [VIDEO, AUDIO].iter().flat_map(|t| rig.archive.track(*t)).flat_map(|s| s.entries())
                 .map(|e| e.length).sum();
             prop_assert_eq!(rig.archive.stock().kept, all);
@@ -259,7 +259,7 @@ proptest! {
         }
     }
 
-    /// What an archive was, it is again after a restart, as far as the disk has it; what it hasn't, is a gap.
+    /// After a restart an archive is the same, as far as the disk has it; what the disk lacks is a gap.
     #[test]
     fn a_restart_finds_what_was_there(
         runs in prop::collection::vec((1_u32..20, any::<bool>()), 1..5),
@@ -277,7 +277,7 @@ proptest! {
         let before = rig.playlist(VIDEO);
         let kept = |t: TrackId| rig.archive.track(t).into_iter().flat_map(move |s| s.entries().map(move |e| (t, *e)));
         let whole: Vec<_> = kept(VIDEO).chain(kept(AUDIO)).collect();
-        // The newest of each track is whole, so that the archive is led up to.
+        // The newest segment of each track is whole, so that the window follows the archive.
         let lasts = [rig.archive.track(VIDEO), rig.archive.track(AUDIO)].map(|s| s.and_then(|s| s.newest()).map(|e| e.msn));
         let entries: Vec<_> = whole.iter().enumerate()
             .filter(|(i, (t, e))| !torn.contains(i) || Some(e.msn) == lasts[usize::from(t.0)])
@@ -297,7 +297,7 @@ proptest! {
         }
         again.archive.resume(before.first);
         again.update(|_| {});
-        // The swarm has but what came since.
+        // The swarm has only what came since.
         again.next = rig.next + away;
         again.init = rig.init;
         again.run(20);
@@ -317,7 +317,7 @@ proptest! {
         }
     }
 
-    /// Files come from a disk: whatever they are, they are read or refused.
+    /// Files come from a disk: whatever they hold, they are read or refused.
     #[test]
     fn a_file_is_read_or_refused(cut in 0_usize..3_000, at in 0_usize..3_000, bits in 1_u8..) {
         let mut rig = Rig::new(Duration::from_secs(60));
