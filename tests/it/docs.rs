@@ -339,22 +339,27 @@ fn routes_are_those_of_the_edge() {
     );
 }
 
-/// Returns the string literals of all sources, with `…` for what is filled in.
-fn literals() -> Vec<String> {
-    fn walk(folder: &Path, out: &mut Vec<String>) {
+/// Returns the sources of all crates, with their paths.
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, out: &mut Vec<(PathBuf, String)>) {
         for entry in std::fs::read_dir(folder).expect("a folder of sources").flatten() {
             let path = entry.path();
             if path.is_dir() {
                 walk(&path, out);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("a source is UTF-8");
-                out.extend(strings(&text));
+                out.push((path, text));
             }
         }
     }
     let mut out = Vec::new();
     walk(&root().join("src"), &mut out);
-    out.iter().map(|literal| filled(literal)).collect()
+    out
+}
+
+/// Returns the string literals of all sources, with `…` for what is filled in.
+fn literals() -> Vec<String> {
+    sources().iter().flat_map(|(_, text)| strings(text)).map(|literal| filled(&literal)).collect()
 }
 
 /// Returns the string literals of a source.
@@ -451,6 +456,23 @@ fn messages_are_those_of_the_sources() {
     }
     assert!(seen > 30, "{seen} messages");
     faults.check();
+}
+
+/// A comment that cites the architecture names a section that is there.
+#[test]
+fn cited_sections_exist() {
+    let sections = Page::load("docs/architecture.md");
+    let sections: Vec<&str> = sections.text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let mut lost = Vec::new();
+    for (path, text) in sources() {
+        for cited in text.split("docs/architecture.md, ").skip(1) {
+            let cited = cited.split([')', ':', '.', ',', ';', '\n']).next().unwrap_or_default().trim();
+            if !sections.contains(&cited) {
+                lost.push(format!("{}: {cited:?}", path.display()));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "docs/architecture.md has no sections\n{}", lost.join("\n"));
 }
 
 /// The README's push command is the one that the demo prints.
