@@ -102,14 +102,17 @@ pub(crate) fn write(folder: &Path, records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-const CYCLES_TEXT: &str = "These runs keep the paper's rules (`Config::paper()`): HyParView with a fanout of 4 and a passive view of 30, links\n\
+const CYCLES_TEXT: &str = "\
+    These runs keep the paper's rules (`Config::paper()`): HyParView with a fanout of 4 and a passive view of 30, links\n\
     of 20 ms, a message each cycle of 2 s, 50 nodes killed at cycle 100. The optimisation's threshold is 3 with one\n\
     sender and 7 with more. Eager push, lazy push and unicast to all are counted over the overlay of the same run.\n\
     There is one seed. A point is the mean of 5 cycles.";
-const KILLED_TEXT: &str = "A share of all nodes dies at once. Links take U(5,50) ms by damson's rules, 20 ms by the paper's. Dead links are\n\
+const KILLED_TEXT: &str = "\
+    A share of all nodes dies at once. Links take U(5,50) ms by damson's rules, 20 ms by the paper's. Dead links are\n\
     noticed after 0.5 to 1.5 s, and dials to dead nodes are refused. One source sends a message a second from the\n\
     moment of the kill. There is one seed.";
-const GOSSIP_TEXT: &str = "A node that hears of a message for the first time tells f others (the fanout), chosen among all nodes. Theory says:\n\
+const GOSSIP_TEXT: &str = "\
+    A node that hears of a message for the first time tells f others (the fanout), chosen among all nodes. Theory says:\n\
     the share r that is reached solves r = 1 - e^(-f r). All nodes are reached with probability e^(-n e^(-f)). RMR is\n\
     f - 1. The message spreads for ln n / ln f rounds, and reaches the last nodes ln n / ln(1 / (f (1 - r))) rounds\n\
     later. Figures are means of 20 runs. Runs that died out at the start count only for \"messages that reach all\".";
@@ -213,7 +216,8 @@ fn peers(page: &mut String, records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-const PEERS_TEXT: &str = "The crates `iroh-gossip` 0.101 (its `proto`, as it ships) and `plumtree` 0.1 with `hyparview` 0.1 run as nodes of\n\
+const PEERS_TEXT: &str = "\
+    The crates `iroh-gossip` 0.101 (its `proto`, as it ships) and `plumtree` 0.1 with `hyparview` 0.1 run as nodes of\n\
     the same network: the same seeds, delays, joins, failures, and messages of 100 bytes. The views of the latter are as\n\
     large as the others', and it is driven as often as plumcast drives it. Figures are means; brackets have the worst\n\
     of the seeds.";
@@ -295,7 +299,8 @@ fn sampling(page: &mut String, records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-const SAMPLING_TEXT: &str = "Plain gossip in a world of regions. Each node knows 35 others (the paper's two views) and tells each new message to\n\
+const SAMPLING_TEXT: &str = "\
+    Plain gossip in a world of regions. Each node knows 35 others (the paper's two views) and tells each new message to\n\
     some of them. It draws them at random; or draws 6 at a time (the logarithm of 35) and tells the farthest, or the\n\
     nearest. Figures are means of 20 runs.";
 
