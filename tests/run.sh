@@ -26,6 +26,8 @@ setup() { # what is missing on a fresh Debian or Ubuntu: browsers, ffmpeg, the M
     have xmllint || missing+=(libxml2-utils)
     have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
     have c++ || missing+=(g++) # libFuzzer is C++
+    have curl || missing+=(curl)
+    have ip || missing+=(iproute2) # networks of their own for clusters and for the commands of the docs
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if ((${#missing[@]})); then
         if ! have apt-get; then

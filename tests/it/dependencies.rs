@@ -1,4 +1,4 @@
-//! What damson stands on: licences, sources and bans, and a reason for each crate in the README.
+//! What damson stands on: licences, sources and bans, and a reason for each crate in docs/dependencies.md.
 //!
 //! This reads `cargo metadata`, so that a clone needs no further tool. Known vulnerabilities change
 //! from day to day and need the network; CI asks for them once a week (.github/workflows/ci.yml).
@@ -115,21 +115,25 @@ fn every_licence_source_and_name_is_allowed() {
 
 /// A crate that nobody can give a reason for isn't needed.
 #[test]
-fn every_direct_dependency_has_its_reason_in_the_readme() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README is UTF-8");
-    let section = readme
-        .split("\n## ")
-        .find(|section| section.starts_with("Dependencies"))
-        .expect("the README has a section Dependencies");
+fn every_direct_dependency_has_its_reason() {
+    let page = std::fs::read_to_string(root().join("docs/dependencies.md")).expect("the page is UTF-8");
     let metadata = metadata();
     let mut faults = Vec::new();
+    let mut used = std::collections::BTreeSet::new();
     for package in packages(&metadata).filter(|package| package["source"].is_null()) {
+        used.insert(text(package, "name"));
         for dependency in package["dependencies"].as_array().expect("dependencies is a list") {
             let name = text(dependency, "name");
-            if dependency["source"].is_string() && !section.contains(&format!("`{name}`")) {
-                faults.push(format!("{name}, used by {}", text(package, "name")));
+            used.insert(name);
+            if dependency["source"].is_string() && !page.contains(&format!("`{name}`")) {
+                faults.push(format!("{name}, used by {}, has no reason", text(package, "name")));
             }
         }
     }
-    assert!(faults.is_empty(), "not in the README's Dependencies:\n{}", faults.join("\n"));
+    // And what has a reason is used.
+    for row in page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |")) {
+        let names = row.0.split('`').step_by(2).filter(|name| !name.is_empty());
+        faults.extend(names.filter(|name| !used.contains(name)).map(|name| format!("{name} is used by nothing")));
+    }
+    assert!(faults.is_empty(), "docs/dependencies.md:\n{}", faults.join("\n"));
 }

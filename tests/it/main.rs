@@ -4,6 +4,7 @@
 mod cluster;
 mod dashboard;
 mod dependencies;
+mod docs;
 mod edge_h2;
 mod edge_http;
 mod edge_rubbish;

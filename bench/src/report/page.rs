@@ -68,8 +68,9 @@ const KILLED_MOST: &str = "95 % killed, one of 5 bootstrap addresses lives";
 /// Writes page and plots; parts that were never measured are left out.
 pub(crate) fn write(folder: &Path, records: &[Record]) -> Result<()> {
     let mut page = "# Overlay and broadcast in figures\n\n\
-        Made by `cargo run --release -p damson-bench -- report`, from the figures in `figures.tsv`. The node's own\n\
-        cores run in the simulator (`src/sim/`), in virtual time: but for the case `scale`, the machine changes nothing.\n\n"
+        This page is generated: `cargo run --release -p damson-bench -- report` writes it from the figures in `figures.tsv`.\n\
+        The node's own cores run in the simulator (`src/sim/`), in virtual time. The machine changes nothing but the case\n\
+        `scale`. Other figures, and how they are made: [bench/README.md](../README.md).\n\n"
         .to_owned();
     made(&mut page, records)?;
     page += "The goals are set for 10,000 nodes. Cases that take long (failures, large bodies, many streams) run with a\n\
@@ -101,17 +102,20 @@ pub(crate) fn write(folder: &Path, records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-const CYCLES_TEXT: &str = "By the paper's rules (`Config::paper()`): HyParView with a fanout of 4 and a passive view of 30, links of 20\n\
-    ms, a message a cycle of 2 s, 50 nodes killed at cycle 100. The optimisation's threshold is 3 with one\n\
-    sender and 7 with more. Eager push, lazy push and unicast to all are counted over the overlay of the same\n\
-    run. One seed; points are means of 5 cycles.";
-const KILLED_TEXT: &str = "A share of all nodes dies at once; links U(5,50) ms by damson's rules, 20 ms by the paper's; dead links are\n\
-    noticed after 0.5-1.5 s, dials to the dead are refused; one source, a message a second from the moment of\n\
-    the kill. One seed.";
-const GOSSIP_TEXT: &str = "Who hears of a message first tells so many others, chosen among all nodes. Theory: the share r reached\n\
-    solves r = 1 - e^(-f r); everybody is reached with probability e^(-n e^(-f)); RMR = f - 1; rounds ln n / ln\n\
-    f while it grows, and ln n / ln(1 / (f (1 - r))) more until the last hear of it. Means of 20 runs, those\n\
-    that died out at the start left aside but for \"messages that reach all\".";
+const CYCLES_TEXT: &str = "\
+    These runs keep the paper's rules (`Config::paper()`): HyParView with a fanout of 4 and a passive view of 30, links\n\
+    of 20 ms, a message each cycle of 2 s, 50 nodes killed at cycle 100. The optimisation's threshold is 3 with one\n\
+    sender and 7 with more. Eager push, lazy push and unicast to all are counted over the overlay of the same run.\n\
+    There is one seed. A point is the mean of 5 cycles.";
+const KILLED_TEXT: &str = "\
+    A share of all nodes dies at once. Links take U(5,50) ms by damson's rules, 20 ms by the paper's. Dead links are\n\
+    noticed after 0.5 to 1.5 s, and dials to dead nodes are refused. One source sends a message a second from the\n\
+    moment of the kill. There is one seed.";
+const GOSSIP_TEXT: &str = "\
+    A node that hears of a message for the first time tells f others (the fanout), chosen among all nodes. Theory says:\n\
+    the share r that is reached solves r = 1 - e^(-f r). All nodes are reached with probability e^(-n e^(-f)). RMR is\n\
+    f - 1. The message spreads for ln n / ln f rounds, and reaches the last nodes ln n / ln(1 / (f (1 - r))) rounds\n\
+    later. Figures are means of 20 runs. Runs that died out at the start count only for \"messages that reach all\".";
 
 fn made(page: &mut String, records: &[Record]) -> Result<()> {
     writeln!(page, "| part | nodes | seeds | took, s | on |\n|---|---|---|---|---|")?;
@@ -171,8 +175,8 @@ fn goals(page: &mut String, records: &[Record]) -> Result<()> {
     let met = with.iter().filter(|row| row.2.met(&row.3)).count();
     write!(
         page,
-        "## Goals\n\n{met} of {} are met by the worst of the seeds. iroh-gossip: its mean in the same network (see below;\n\
-         failures there with a fifth of the nodes).\n\n\
+        "## Goals\n\n{met} of {} goals are met by the worst of the seeds. The column iroh-gossip has its mean in the same network, see\n\
+         below; its failures run with a fifth of the nodes.\n\n\
          | case | figure | goal | mean | worst | met | iroh-gossip |\n|---|---|---|---|---|---|---|\n",
         with.len()
     )?;
@@ -212,9 +216,11 @@ fn peers(page: &mut String, records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-const PEERS_TEXT: &str = "The crates `iroh-gossip` 0.101 (its `proto`, as it ships), and `plumtree` 0.1 with `hyparview` 0.1 (views as\n\
-    large as the others', driven as often as by plumcast), as nodes of the same network: the same seeds, delays,\n\
-    joins, failures and messages of 100 bytes. Means, and the worst of the seeds in brackets.";
+const PEERS_TEXT: &str = "\
+    The crates `iroh-gossip` 0.101 (its `proto`, as it ships) and `plumtree` 0.1 with `hyparview` 0.1 run as nodes of\n\
+    the same network: the same seeds, delays, joins, failures, and messages of 100 bytes. The views of the latter are as\n\
+    large as the others', and it is driven as often as plumcast drives it. Figures are means; brackets have the worst\n\
+    of the seeds.";
 
 /// A plot's curves.
 fn curves(plot: &Plot, records: &[Record]) -> Vec<Line> {
@@ -293,9 +299,10 @@ fn sampling(page: &mut String, records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-const SAMPLING_TEXT: &str = "Plain gossip in a world of regions, by nodes that know 35 others (the paper's two views) and tell each new\n\
-    message to some: any of them, or for each one the farthest of 6 drawn at random (the logarithm of 35), or\n\
-    the nearest. Means of 20 runs.";
+const SAMPLING_TEXT: &str = "\
+    Plain gossip in a world of regions. Each node knows 35 others (the paper's two views) and tells each new message to\n\
+    some of them. It draws them at random; or draws 6 at a time (the logarithm of 35) and tells the farthest, or the\n\
+    nearest. Figures are means of 20 runs.";
 
 #[cfg(test)]
 mod tests {
@@ -323,7 +330,7 @@ mod tests {
         write(folder.path(), &records).expect("all is there");
         let page = std::fs::read_to_string(folder.path().join("README.md")).expect("a page");
         for expect in [
-            "1 of 2 are met",
+            "1 of 2 goals are met",
             "| steady, links U(5,50) ms | hop rule: LDH | <= 15 | 16.00 | 18.00 | **no** | 19.00 |",
             "| steady, links U(5,50) ms | last node over iroh-gossip's | <= 0.9 | 0.5000 | 0.5000 | yes | - |",
             "| broadcast | RMR | after 100 |",
