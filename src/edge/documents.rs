@@ -14,8 +14,7 @@ use damson_core::model::TrackId;
 use damson_core::model::time::UnixTime;
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, VARY};
 
-use super::headers;
-use super::headers::{Lifetime, Urgency};
+use super::headers::{self, Lifetime, Urgency};
 
 /// A document, and the header fields of its responses.
 #[derive(Debug)]

@@ -10,8 +10,7 @@ use damson_core::window::held_requests::WaitFor;
 use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
 use prometheus_client::metrics::counter::Counter;
 
-use super::chunks;
-use super::chunks::Chunks;
+use super::chunks::{self, Chunks};
 use crate::clock;
 use crate::edge::streams::Stream;
 use crate::edge::streams::archives::{gap, gone};
@@ -80,8 +79,7 @@ mod tests {
     use crate::edge::streams::shared::closing;
     use crate::observe::Metrics;
     use damson_core::model::Record;
-    use damson_core::testing::synthetic;
-    use damson_core::testing::synthetic::{FIRST_MSN, PARTS, VIDEO};
+    use damson_core::testing::synthetic::{self, FIRST_MSN, PARTS, VIDEO};
 
     type Body = BoxStream<'static, Result<Chunks, HttpError>>;
 

@@ -10,8 +10,7 @@ use hyper::{Response, StatusCode, Version};
 
 use super::body::ResponseBody;
 use super::documents::{Coding, Document};
-use super::headers;
-use super::headers::{Lifetime, MediaHead, Urgency};
+use super::headers::{self, Lifetime, MediaHead, Urgency};
 use super::request_times::Timed;
 use super::sendfile::{FILE_LEN_MIN, MemoryFile, MemoryFiles};
 

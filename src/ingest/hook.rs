@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use damson_core::demux::rtmp::session::APP;
 use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
@@ -38,7 +39,7 @@ impl Hook {
         let body = json!({
             "stream": request.stream.as_str(),
             "rendition": request.rendition.as_ref().map(|rendition| rendition.as_str()),
-            "app": request.app,
+            "app": APP,
             "protocol": request.protocol,
             "address": request.remote.map(|remote| remote.to_string()),
             "key": request.key(),

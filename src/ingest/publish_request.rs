@@ -18,8 +18,6 @@ pub struct PublishRequest {
     pub stream: StreamName,
     /// The rendition that the push adds to the stream; `None` for the stream itself.
     pub rendition: Option<Rendition>,
-    /// The application of the URL: `live`.
-    pub app: String,
     /// The query of the URL, which may have `key=KEY`.
     pub query: Option<String>,
     /// The encoder's address; `None` for a source that the settings name.
@@ -31,7 +29,7 @@ pub struct PublishRequest {
 impl PublishRequest {
     /// Returns a request to push `stream` itself, with no query.
     pub(super) fn new(stream: StreamName, remote: Option<SocketAddr>, protocol: &'static str) -> Self {
-        PublishRequest { stream, rendition: None, app: "live".to_owned(), query: None, remote, protocol }
+        PublishRequest { stream, rendition: None, query: None, remote, protocol }
     }
 
     /// Returns the publish key: the first `key=KEY` of the query.

@@ -57,8 +57,8 @@ pub fn silence(decode_time: u64) -> Bytes {
     out.into()
 }
 
-/// Returns a chunk: `prft`, an `emsg` for each event, `moof` and `mdat`. `sequence` goes up with each chunk of a track, whose `timescale` is that
-/// of the events.
+/// Returns a chunk: `prft`, an `emsg` for each event, `moof` and `mdat`. `sequence` goes up with each chunk of a track.
+/// `timescale` is the track's, and so that of the events.
 pub fn chunk(
     sequence: u32,
     decode_time: u64,

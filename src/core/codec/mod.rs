@@ -7,7 +7,6 @@ pub mod aac;
 pub mod ac3;
 pub mod av1;
 pub mod avc;
-#[expect(clippy::module_inception, reason = "all codecs as one type, beside them")]
 pub mod codec;
 pub mod error;
 pub mod hevc;

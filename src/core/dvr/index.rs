@@ -473,8 +473,7 @@ mod tests {
     use super::*;
     use crate::dvr::entry::tests::entry;
     use crate::model::time::Timescale;
-    use crate::testing::synthetic;
-    use crate::testing::synthetic::{AUDIO, VIDEO};
+    use crate::testing::synthetic::{self, AUDIO, VIDEO};
 
     /// An archive of a minute, whose ticks are milliseconds, with both tracks' segments.
     fn archive(segments: std::ops::Range<Msn>) -> ArchiveIndex {

@@ -13,8 +13,8 @@
 //! - [`Message`]: the messages between nodes, and their codec. `timers`: the deadlines.
 //!
 //! The contract: after every [`HyParView::handle`], drain [`HyParView::poll_output`] until `None`;
-//! then wait for the next input or [`HyParView::poll_timeout`], which [`Input::Timeout`] tells. For each [`Output::Send`] to a peer that can't be reached the driver answers
-//! with [`Input::PeerDown`], also for one that asked for nothing in return.
+//! then wait for the next input or [`HyParView::poll_timeout`], and pass [`Input::Timeout`] then. If a peer can't be
+//! reached, the driver answers each [`Output::Send`] to it with [`Input::PeerDown`].
 //!
 //! Active views are symmetric whenever the network is quiet, by three rules over links that keep the order. A node that
 //! accepts a request adds the asker before it answers. The asker adds the node on the answer, or answers DISCONNECT if it
@@ -25,7 +25,6 @@
 mod config;
 mod contact_cache;
 mod departures;
-#[expect(clippy::module_inception, reason = "a folder's state machine is in the file of the folder's name")]
 mod hyparview;
 mod io;
 mod join;

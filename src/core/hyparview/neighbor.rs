@@ -5,8 +5,7 @@ use std::time::Duration;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::config::Config;
-use super::departures;
-use super::departures::Admissions;
+use super::departures::{self, Admissions};
 use super::message::{Message, NODES_MAX, Priority};
 use super::view::{Active, View};
 use super::views::Views;

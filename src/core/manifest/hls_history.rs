@@ -4,8 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::hls_lines;
-use super::hls_lines::Before;
+use super::hls_lines::{self, Before};
 use super::listed::{ArchivedTrack, Edition};
 use crate::dvr::{SegmentEntry, TrackIndex};
 use crate::model::{Msn, TrackId};

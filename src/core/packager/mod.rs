@@ -54,7 +54,6 @@ mod diagnostic;
 pub mod io;
 mod metadata;
 mod opening;
-#[expect(clippy::module_inception, reason = "the owner of all others, beside them")]
 mod packager;
 mod periods;
 mod plan;

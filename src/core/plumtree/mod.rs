@@ -21,7 +21,6 @@ mod key;
 mod lazy_queue;
 mod message;
 mod neighbours;
-#[expect(clippy::module_inception, reason = "a folder's state machine is in the file of the folder's name")]
 mod plumtree;
 mod pulls;
 mod store;

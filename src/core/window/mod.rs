@@ -5,7 +5,6 @@ mod gap;
 pub mod held_requests;
 mod segment;
 mod track;
-#[expect(clippy::module_inception, reason = "a folder's state machine is in the file of the folder's name")]
 mod window;
 
 #[cfg(test)]

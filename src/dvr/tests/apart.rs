@@ -11,8 +11,7 @@ use damson_core::manifest::HttpError;
 use damson_core::model::{Msn, NodeId, Peer, Record, TrackId};
 use damson_core::swarm;
 use damson_core::testing::playlist::ReadPlaylist;
-use damson_core::testing::synthetic;
-use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
+use damson_core::testing::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
 
 use crate::clock;
 use crate::dvr::archive_writer::ArchiveWriter;

@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use damson_core::model::{LifeId, Msn, Record, TrackId};
 use damson_core::testing::playlist::ReadPlaylist;
-use damson_core::testing::synthetic;
-use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
+use damson_core::testing::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
 
 use crate::clock;
 use crate::dvr::archive_writer::ArchiveWriter;

@@ -19,8 +19,7 @@ use crate::edge::request_times::Timed;
 use crate::edge::respond::respond;
 use crate::edge::sendfile::FileSlot;
 use crate::net::accept::Accepted;
-use crate::net::drain;
-use crate::net::drain::{Drain, Ended};
+use crate::net::drain::{self, Drain, Ended};
 use crate::net::tls::is_h2;
 
 /// Serves a connection until its end.

@@ -133,8 +133,7 @@ pub(crate) fn gone() -> HttpError {
 mod tests {
     use super::*;
     use damson_core::model::LifeId;
-    use damson_core::testing::synthetic;
-    use damson_core::testing::synthetic::{FIRST_MSN, VIDEO};
+    use damson_core::testing::synthetic::{self, FIRST_MSN, VIDEO};
     use damson_core::window::Part;
 
     /// Makes a segment of one part, and its key.

@@ -9,8 +9,7 @@ use damson_core::manifest::date_ranges::RemovedRanges;
 use damson_core::manifest::listed::Listed;
 use damson_core::model::time::Time;
 use damson_core::model::{Epoch, LifeId, Msn, NodeId, Peer, Record, StreamName, TrackId};
-use damson_core::swarm;
-use damson_core::swarm::Kept;
+use damson_core::swarm::{self, Kept};
 use damson_core::window::{Segment, Window};
 
 use super::archives::{Archives, Whereabouts};
@@ -282,8 +281,7 @@ impl StreamDvr {
 mod tests {
     use super::*;
     use damson_core::model::limits::JOIN_SETTLE;
-    use damson_core::testing::synthetic;
-    use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, Feed, VIDEO};
+    use damson_core::testing::synthetic::{self, AUDIO, FIRST_MSN, Feed, VIDEO};
 
     /// Makes the entry of a node that archives a stream's life.
     fn keeper(node: u64, record: &Record, from: Msn) -> swarm::Keeper {

@@ -82,8 +82,7 @@ impl ListedParts {
 mod tests {
     use super::*;
     use damson_core::model::{Hop, NodeId, NodeName};
-    use damson_core::testing::synthetic;
-    use damson_core::testing::synthetic::{AUDIO, FIRST_MSN, VIDEO};
+    use damson_core::testing::synthetic::{self, AUDIO, FIRST_MSN, VIDEO};
 
     /// Makes a part that was listed at `listed_ms`.
     fn part(track: TrackId, number: u16, listed_ms: u64) -> Part {

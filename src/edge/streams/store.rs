@@ -12,8 +12,7 @@ use damson_core::link::query::QueryAnswer;
 use damson_core::manifest::HttpError;
 use damson_core::model::time::Time;
 use damson_core::model::{PartHeader, Record, StreamName, Trace};
-use damson_core::swarm;
-use damson_core::swarm::{Entry, Kept};
+use damson_core::swarm::{self, Entry, Kept};
 use damson_core::window::Input;
 use parking_lot::RwLock;
 

@@ -11,8 +11,7 @@ use damson_core::manifest::listed::Listed;
 use damson_core::model::limits::APPEAR_MAX;
 use damson_core::model::time::{Time, UnixTime};
 use damson_core::model::{LifeId, Msn, StreamName, TrackId};
-use damson_core::swarm;
-use damson_core::swarm::Entry;
+use damson_core::swarm::{self, Entry};
 use damson_core::window::held_requests::{HeldRequests, Token, WaitFor, Wake};
 use damson_core::window::{Input, Lookup, Output, Segment, Window, held_requests};
 use parking_lot::{Mutex, MutexGuard};
@@ -464,8 +463,7 @@ mod tests {
     use super::*;
     use crate::edge::limits::{Addresses, Limits};
     use crate::observe::Metrics;
-    use damson_core::testing::synthetic;
-    use damson_core::testing::synthetic::{FIRST_MSN, VIDEO};
+    use damson_core::testing::synthetic::{self, FIRST_MSN, VIDEO};
 
     #[tokio::test]
     async fn a_request_is_held_until_it_can_be_answered_or_the_node_goes_down() {

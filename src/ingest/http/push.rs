@@ -9,8 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use damson_core::demux::bmff;
-use damson_core::demux::bmff::BmffReader;
+use damson_core::demux::bmff::{self, BmffReader};
 use damson_core::demux::cmaf_ingest::body::{Body, Refused, needs_init};
 use damson_core::demux::cmaf_ingest::jitter_buffer::{Item, Pushed, QueueId};
 use damson_core::demux::cmaf_ingest::path::Object;

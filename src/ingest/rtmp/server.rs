@@ -245,9 +245,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn begin(&self, target: PublishTarget) -> Result<PublishSession, CloseReason> {
         let PublishTarget { stream, rendition, query } = target;
-        let app = session::APP.to_owned();
         let request =
-            PublishRequest { rendition, app, query, ..PublishRequest::new(stream, Some(self.remote), self.protocol) };
+            PublishRequest { rendition, query, ..PublishRequest::new(stream, Some(self.remote), self.protocol) };
         let limit = self.limits.setup;
         Ok(timeout(limit, self.registry.publish(request)).await.map_err(|_| CloseReason::Setup(limit))??)
     }

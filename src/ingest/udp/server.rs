@@ -24,8 +24,7 @@ use super::source::Source;
 use crate::ingest::publish_request::{Eviction, PublishRequest};
 use crate::ingest::publish_session::{PublishSession, eviction_of};
 use crate::ingest::registry::PublishRegistry;
-use crate::ingest::ts;
-use crate::ingest::ts::{QUEUE_LEN, TsInput};
+use crate::ingest::ts::{self, QUEUE_LEN, TsInput};
 use crate::{clock, observe};
 
 /// The silence after which a publisher has left: longer than any multiplexer's pause.

@@ -12,8 +12,7 @@ use damson_core::model::{
     Epoch, Flags, LifeId, NodeId, PartHeader, PartId, Peer, Record, StreamName, SwarmId, Trace, TrackId,
 };
 use damson_core::plumtree::{BodyAction, BodyEvent};
-use damson_core::swarm;
-use damson_core::swarm::{Entry, Input, Output};
+use damson_core::swarm::{self, Entry, Input, Output};
 use tokio::sync::mpsc;
 
 use crate::mesh::driver::Core;

@@ -10,8 +10,7 @@ use damson_core::model::time::{Time, Timescale, UnixTime};
 use damson_core::model::{
     AudioInfo, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId, TrackKind,
 };
-use damson_core::swarm;
-use damson_core::swarm::Entry;
+use damson_core::swarm::{self, Entry};
 use tokio::sync::mpsc;
 
 use super::fake::{header, stream, within};

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use damson_core::link::query::{QueryAnswer, QueryError};
 use damson_core::model::time::Time;
 use damson_core::model::{NodeId, PartHeader, Peer, Record, StreamName, Trace};
-use damson_core::swarm;
-use damson_core::swarm::Entry;
+use damson_core::swarm::{self, Entry};
 
 use super::fake::within;
 use super::{body, issue, loopback};

@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 
 use super::jitter_buffer::{Item, JitterBuffer, Pushed, QueueId};
 use super::path::Object;
-use crate::demux::bmff;
-use crate::demux::bmff::BmffReader;
+use crate::demux::bmff::{self, BmffReader};
 use crate::demux::ts::Demuxer;
 use crate::model::input_clock::unwrap;
 use crate::model::time::{Time, UnixTime};

@@ -3,8 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::chunk::Message;
-use crate::demux::amf0;
-use crate::demux::amf0::Value;
+use crate::demux::amf0::{self, Value};
 
 /// The longest command, in bytes; a `connect` has about 300.
 pub const COMMAND_LEN_MAX: usize = 64 << 10;

@@ -13,8 +13,7 @@ use crate::dvr::query::{Listing, Query};
 use crate::link::query::QueryError;
 use crate::model::time::{Time, UnixTime};
 use crate::model::{LifeId, Msn, NodeId, Peer, Period, StreamName, TrackId};
-use crate::testing::synthetic;
-use crate::testing::synthetic::{FIRST_MSN, PARTS, VIDEO};
+use crate::testing::synthetic::{self, FIRST_MSN, PARTS, VIDEO};
 use crate::window::{Part, Segment};
 
 fn key(msn: Msn) -> SegmentKey {

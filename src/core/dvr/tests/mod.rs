@@ -21,8 +21,7 @@ use crate::manifest::{dash, hls};
 use crate::model::time::Time;
 use crate::model::{Init, Msn, Period, Record, TrackId};
 use crate::testing::playlist::ReadPlaylist;
-use crate::testing::synthetic;
-use crate::testing::synthetic::{AUDIO, FIRST_MSN, PARTS, VIDEO};
+use crate::testing::synthetic::{self, AUDIO, FIRST_MSN, PARTS, VIDEO};
 use crate::window::{Input, Segment, Window};
 
 /// A window, and an archive that it feeds as the store does.
