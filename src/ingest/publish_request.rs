@@ -56,7 +56,7 @@ pub enum Refused {
     #[error("stream {0} has {max} renditions already, which is the most", max = PushId::COUNT_MAX)]
     Renditions(StreamName),
     /// The node has [`pushes_max`](super::settings::Settings::pushes_max) pushes, or
-    /// [`STREAMS_MAX`](super::active::STREAMS_MAX) streams already.
+    /// `active::STREAMS_MAX` streams already.
     #[error("this ingest is full; use another ingest, or raise --pushers")]
     Full,
     /// The node is about to stop.

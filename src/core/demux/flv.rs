@@ -210,7 +210,7 @@ impl Tags {
                     Ok(None) => {}
                     // One damaged frame is no reason to end the push.
                     Err(_) if headers.is_known() => return Ok(()),
-                    Err(error) => return Err(r.malformed(r.at, error.to_string())),
+                    Err(error) => return Err(r.malformed(r.at, format!("AC-3 frame: {error}"))),
                 }
             }
             out.push(Input::Unit(AccessUnit { data, ..unit }));

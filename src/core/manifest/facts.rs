@@ -28,7 +28,7 @@ pub fn format(track: &Track) -> &str {
     track.codec.split('.').next().unwrap_or_default()
 }
 
-/// Groups tracks by [`format`], in the order in which the formats first occur.
+/// Groups tracks by [`format()`], in the order in which the formats first occur.
 pub fn by_format<'a>(tracks: &[&'a Track]) -> Vec<Vec<&'a Track>> {
     let mut groups: Vec<Vec<&Track>> = Vec::new();
     for track in tracks {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use damson::clock;
@@ -39,7 +39,7 @@ impl Process {
     pub(crate) fn said(&self, words: &str) -> String {
         let (said, more) = &*self.said;
         let began = clock::now();
-        let mut guard = said.lock().expect("no reader panics");
+        let mut guard = lock(said);
         loop {
             if let Some(line) = guard.lines.iter().find(|line| line.contains(words)) {
                 return line.clone();
@@ -52,7 +52,7 @@ impl Process {
 
     /// All that it has said until now.
     pub(crate) fn log(&self) -> String {
-        self.said.0.lock().expect("no reader panics").lines.join("\n")
+        lock(&self.said.0).lines.join("\n")
     }
 
     /// Sends a signal by its name (`INT`, `TERM`).
@@ -71,7 +71,7 @@ impl Process {
     pub(crate) fn ended(&mut self, within: Duration) -> ExitStatus {
         let began = clock::now();
         let (said, more) = &*self.said;
-        let mut guard = said.lock().expect("no reader panics");
+        let mut guard = lock(said);
         while guard.open > 0 {
             let left = within.saturating_sub(clock::now().since(began));
             assert!(!left.is_zero(), "{} didn't end within {within:?}", self.name);
@@ -98,12 +98,17 @@ impl Drop for Process {
 fn listen(from: impl Read + Send + 'static, said: Arc<(Mutex<Said>, Condvar)>) {
     std::thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-            said.0.lock().expect("no reader panics").lines.push(String::from_utf8_lossy(&line).into_owned());
+            lock(&said.0).lines.push(String::from_utf8_lossy(&line).into_owned());
             said.1.notify_all();
         }
-        said.0.lock().expect("no reader panics").open -= 1;
+        lock(&said.0).open -= 1;
         said.1.notify_all();
     });
+}
+
+/// A test that fails while it waits poisons the lock, and its process's words are still to be shown.
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks again and again until the answer is there. For what no event tells of.
