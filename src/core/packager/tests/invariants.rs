@@ -50,7 +50,7 @@ struct Checked {
     date_time: Option<(Msn, UnixTime)>,
 }
 
-/// Asserts what DESIGN promises of records and parts. Says how many parts were below 85 %.
+/// Asserts the invariants (docs/architecture.md) of records and parts. Says how many parts were below 85 %.
 pub(crate) fn check_invariants(outputs: &[Output]) -> u32 {
     let mut record: Option<Record> = None;
     let mut tracks = BTreeMap::<TrackId, Checked>::new();
