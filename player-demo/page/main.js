@@ -30,6 +30,9 @@ const DRAW_MS = 250;
 const SYNC_CLOCK_MS = 30_000;
 const RETRY_MS = [1000, 2000, 4000, 8000];
 const EVENTS_MAX = 300;
+/** The push command of README and of the demo's banner, up to the URL. */
+const PUSH = "ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=440 "
+  + "-c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 60 -b:v 3M -c:a aac -f flv";
 const OTHER = "other";
 
 const $ = (id) => document.getElementById(id);
@@ -177,7 +180,7 @@ function sayNoStream(wanted) {
   const host = new URL(now.edge).hostname;
   say(wanted ? `No stream “${wanted}” here yet` : "No stream is live here yet", {
     more: "This page starts it as soon as it is published, for example with:",
-    code: `ffmpeg -re -i video.mp4 -c copy -f flv rtmp://${host}:1935/live/${wanted ?? "cam1"}`,
+    code: `${PUSH} rtmp://${host}:1935/live/${wanted ?? "cam1"}`,
   });
 }
 

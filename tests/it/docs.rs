@@ -484,6 +484,9 @@ fn the_push_command_is_the_same_everywhere() {
     let command = plain(&command.text).replace("127.0.0.1:1935", "…");
     let printed = literals();
     assert!(printed.iter().any(|text| plain(text).contains(&command)), "the demo doesn't print: {command}");
+    let page = std::fs::read_to_string(root().join("player-demo/page/main.js")).expect("the page's script");
+    let (media, _) = command.split_once(" rtmp://").expect("a URL at its end");
+    assert!(plain(&page.replace("\"\n  + \"", "")).contains(media), "the page doesn't show: {media}");
 }
 
 #[test]
