@@ -53,7 +53,7 @@ pub enum TraceError {
     Edge {
         /// The URL.
         url: Url,
-        /// What is wrong.
+        /// A description of the fault.
         why: String,
     },
     /// The output can't be written.

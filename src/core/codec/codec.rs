@@ -39,7 +39,7 @@ pub enum Codec {
 pub struct CodecError {
     /// The header.
     pub header: &'static str,
-    /// What is wrong with it.
+    /// The fault found in it.
     pub error: HeaderError,
 }
 

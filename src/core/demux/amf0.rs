@@ -28,7 +28,7 @@ pub enum Value {
 pub struct AmfError {
     /// Offset in the message, in bytes.
     pub at: usize,
-    /// What is wrong.
+    /// A description of the fault.
     pub what: &'static str,
 }
 

@@ -47,7 +47,7 @@ pub enum FlvError {
         kind: TagKind,
         /// Offset in the tag's body, in bytes.
         at: usize,
-        /// What is wrong there.
+        /// A description of the fault.
         what: String,
     },
     /// The tag's codec isn't carried.

@@ -2,7 +2,7 @@
 
 use crate::model::{Rendition, StreamName};
 
-/// What a publisher wants to publish.
+/// The stream or rendition that a publisher asks to publish.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublishTarget {
     /// The stream.

@@ -49,7 +49,7 @@ pub enum Outcome {
     Full,
 }
 
-/// What happens to the queue.
+/// An event for the fetch queue.
 #[derive(Debug)]
 pub enum Input<W> {
     /// A request wants a segment that these nodes may hold.
@@ -69,7 +69,7 @@ pub enum Input<W> {
     Timeout,
 }
 
-/// What the driver has to do.
+/// An action for the driver of the fetch queue.
 #[derive(Debug)]
 pub enum Output<W> {
     /// Ask this holder for the segment.

@@ -91,7 +91,7 @@ impl Query {
     }
 }
 
-/// What a node keeps of a life.
+/// The segments that a node archives of one presentation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
     /// The oldest segment that is listed; older ones are only kept.

@@ -5,7 +5,7 @@ use crate::dvr::{ArchiveIndex, SegmentEntry, TrackIndex};
 use crate::model::{LifeId, Period, Record, TrackId};
 use crate::window::{TrackWindow, Window};
 
-/// What documents are rendered from.
+/// Holds everything that playlists and MPDs are rendered from.
 #[derive(Debug, Clone, Copy)]
 pub struct Listed<'a> {
     /// The window, with the newest segments.

@@ -16,7 +16,7 @@ pub struct WireError {
     pub at: usize,
     /// The field that was being read.
     pub what: &'static str,
-    /// What is wrong with the field.
+    /// The fault of the field.
     pub fault: Fault,
 }
 

@@ -112,7 +112,7 @@ pub enum Diagnostic {
     BadConfig {
         /// The input's track.
         track: InputTrack,
-        /// What is wrong with them.
+        /// The fault found in them.
         error: CodecError,
     },
     /// The presentation has no place for this track.

@@ -43,7 +43,7 @@ impl Header {
     }
 }
 
-/// What is wrong where a box ends inside a field.
+/// The fault of a box that ends inside a field.
 const CUT: &str = "a field that is cut short";
 
 /// Reads a box's content. Its errors tell the position in the file.

@@ -53,7 +53,7 @@ pub enum BmffError {
         at: u64,
         /// The box's type.
         kind: FourCc,
-        /// What is wrong.
+        /// A description of the fault.
         what: &'static str,
     },
     /// The file has more than [`TRACKS_MAX`] tracks.

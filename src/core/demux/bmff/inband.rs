@@ -58,7 +58,7 @@ impl Inband {
     /// Takes all that isn't part of the picture out of a sample.
     ///
     /// # Errors
-    /// What is wrong with the sample.
+    /// The fault of the sample.
     pub(super) fn search(&mut self, data: Bytes) -> Result<Searched, &'static str> {
         let Inband::Avc { length_size, sets } = self else { return Ok(Searched { config: None, data }) };
         let nals = nal_units(&data, usize::from(*length_size))?;

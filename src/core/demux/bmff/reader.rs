@@ -133,7 +133,7 @@ impl BmffReader {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// What is wrong with the file. No more of it is read.
+    /// The fault that ends the reading of the file.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), BmffError> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());

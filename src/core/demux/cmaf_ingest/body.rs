@@ -107,7 +107,7 @@ impl Body {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// What is wrong with them. No more is read.
+    /// The fault that ends the reading of the body.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         match &mut self.content {
             Content::Bmff(reader) => reader.push(bytes)?,

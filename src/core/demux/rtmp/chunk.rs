@@ -31,7 +31,7 @@ pub struct Message {
 pub struct ChunkError {
     /// Offset of the chunk in the connection's bytes.
     pub at: u64,
-    /// What is wrong with it.
+    /// The fault found in it.
     pub what: String,
 }
 

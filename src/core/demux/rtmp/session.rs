@@ -82,7 +82,7 @@ pub enum RtmpError {
         part: &'static str,
         /// Where the message's last chunk begins.
         at: u64,
-        /// What is wrong.
+        /// A description of the fault.
         what: String,
     },
 }

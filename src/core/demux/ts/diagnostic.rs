@@ -32,7 +32,7 @@ pub enum TsDiagnostic {
     Broken {
         /// Its PID.
         pid: u16,
-        /// What is wrong.
+        /// A description of the fault.
         what: &'static str,
     },
 }
