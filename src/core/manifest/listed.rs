@@ -10,7 +10,7 @@ use crate::window::{TrackWindow, Window};
 pub struct Listed<'a> {
     /// The window, with the newest segments.
     pub window: &'a Window,
-    /// The archive of the window's life.
+    /// The archive of the window's presentation.
     pub archive: Option<&'a ArchiveIndex>,
     /// The number of archives that this node has closed of the stream; it changes with each archive.
     pub archives_before: u64,
