@@ -229,7 +229,7 @@ mod tests {
             let error = FileLoop::open(&path).await.expect_err("not a film").to_string();
             assert_eq!(error, format!("{}: {expect}", path.display()));
         };
-        check("text", b"not a film at all", "not a readable .mp4 file: it ends too early, at byte 17").await;
+        check("text", b"not a film at all", "not a readable .mp4 file: the data ends too early, at byte 17").await;
         let mut film = std::fs::read(fixture()).expect("the fixture");
         // Sample entries under other names are of codecs that aren't known.
         for (name, other) in [(b"avc1", b"xvc1"), (b"mp4a", b"xp4a")] {

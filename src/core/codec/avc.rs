@@ -30,7 +30,7 @@ pub struct Avc {
 }
 
 fn truncated(what: &str) -> HeaderError {
-    HeaderError::Unreadable(format!("it ends inside {what}"))
+    HeaderError::Unreadable(format!("the record ends inside {what}"))
 }
 
 /// Reads `count` parameter sets, each behind a 16-bit length. mp4-atom's own reader refuses what many encoders leave out

@@ -208,7 +208,7 @@ impl<'a> Decoder<'a> {
             }
             _ => {
                 self.at -= 1;
-                return Err(self.fault("not a marker of AMF0"));
+                return Err(self.fault("unknown AMF0 marker"));
             }
         })
     }
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn errors_locate_the_byte() {
         check_error(&[2, 0, 5, b'a'], 3, "the message ends inside a value");
-        check_error(&[5, 0x42], 1, "not a marker of AMF0");
+        check_error(&[5, 0x42], 1, "unknown AMF0 marker");
         // What overflows the stack of scuffle-amf0 and rml_amf0.
         check_error(&[10, 0, 0, 0, 1].repeat(20_000), 85, "objects nested more than 16 deep");
         // What makes scuffle-amf0 allocate 2^32 values at once.

@@ -51,7 +51,7 @@ pub enum FlvError {
         what: String,
     },
     /// The tag's codec isn't carried.
-    #[error("{codec} {} isn't supported over RTMP: set the encoder to {}", kind.name(), kind.advice())]
+    #[error("{codec} {} isn't supported over RTMP; set the encoder to {}", kind.name(), kind.advice())]
     Codec {
         /// The tag's kind.
         kind: TagKind,
@@ -284,12 +284,12 @@ impl<'a> Reader<'a> {
     }
 
     fn truncated(&self, what: &'static str) -> FlvError {
-        self.malformed(self.end, format!("it ends inside {what}"))
+        self.malformed(self.end, format!("the tag ends inside {what}"))
     }
 
     /// Returns the error for a last byte whose value isn't allowed.
     fn invalid(&self, value: u8, what: &'static str) -> FlvError {
-        self.malformed(self.at - 1, format!("{value} is no {what}"))
+        self.malformed(self.at - 1, format!("{what} {value} is unknown"))
     }
 
     fn unsupported(&self, codec: String) -> FlvError {

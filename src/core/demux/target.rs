@@ -26,7 +26,7 @@ impl PublishTarget {
         let rendition = segments.next().map(Rendition::parse).transpose().map_err(|error| error.to_string())?;
         match segments.next() {
             None => Ok(PublishTarget { stream, rendition, query }),
-            Some(more) => Err(format!("{more:?} is a segment too many")),
+            Some(more) => Err(format!("the path has one segment too many: {more:?}")),
         }
     }
 }

@@ -144,8 +144,8 @@ fn what_is_not_carried_is_refused_by_name() {
             push(&vp9, &format!("rtmp://{}/live/vp9", node.rtmp)),
         ];
         let why = [
-            "MP3 audio isn't supported over RTMP: set the encoder to AAC, Opus, AC-3 or E-AC-3",
-            "VP9 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1",
+            "MP3 audio isn't supported over RTMP; set the encoder to AAC, Opus, AC-3 or E-AC-3",
+            "VP9 video isn't supported over RTMP; set the encoder to H.264, H.265 or AV1",
         ];
         for (push, why) in pushes.iter_mut().zip(why) {
             node.process.said(why);

@@ -298,7 +298,7 @@ fn a_push_that_breaks_or_begins_anew_goes_on() {
         pictures_of.chunk(&video[4][..video[4].len() / 2]);
         let cut = viewers(&node, "cut");
         drop(pictures_of);
-        node.process.said("a fragment was cut");
+        node.process.said("a fragment was truncated");
         node.process.said("the request was cut off");
         let mut again = open("v.cmfv");
         (4..video.len()).for_each(|n| again.chunk(&video[n]));

@@ -112,7 +112,7 @@ fn srt_takes_its_passphrase_alone_and_publishers_alone() {
         refused("cam1", "the encoder doesn't encrypt; set the node's passphrase there");
         refused("cam1&passphrase=plums are red", "another passphrase");
         let request = "#!::r=cam1,m=request&passphrase=plums are blue";
-        refused(request, "m=request: this ingest takes m=publish only");
+        refused(request, "m=request is not supported: an SRT caller can only publish");
         let mut push = push_srt(&film, to, "cam1&pbkeylen=32&passphrase=plums are blue");
         let viewers = viewers(edge, "cam1");
         assert!(push.ended(PATIENCE).success(), "{}", push.log());

@@ -38,13 +38,13 @@ impl Header {
             size => (u64::from(size), 8),
         };
         let content =
-            size.checked_sub(len).ok_or(BmffError::Invalid { at, kind, what: "a size below its header's" })?;
+            size.checked_sub(len).ok_or(BmffError::Invalid { at, kind, what: "a size smaller than its header" })?;
         Ok(Some(Header { kind, len, content: Some(content) }))
     }
 }
 
 /// The fault of a box that ends inside a field.
-const CUT: &str = "a field that is cut short";
+const CUT: &str = "a truncated field";
 
 /// Reads a box's content. Its errors tell the position in the file.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +122,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn decode<A: Atom>(mut self) -> Result<A, BmffError> {
         A::decode_body(&mut self.rest).map_err(|error| match error {
             mp4_atom::Error::OutOfBounds => self.invalid(CUT),
-            _ => self.invalid("a version that isn't known"),
+            _ => self.invalid("an unknown version"),
         })
     }
 

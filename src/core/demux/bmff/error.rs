@@ -7,25 +7,25 @@ use super::limits::{SAMPLES_MAX, TRACKS_MAX};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BmffError {
     /// The bytes are no ISO BMFF file.
-    #[error("byte {at}: no ISO BMFF box (ftyp, styp, moov, moof, ...) begins there")]
+    #[error("byte {at}: not an MP4 box (ftyp, styp, moov, moof, ...); send MP4 or CMAF")]
     NoBox {
         /// The position in the file.
         at: u64,
     },
     /// Media come before the init segment that describes them.
-    #[error("byte {at}: media before the init segment (a plain file has to have moov first: -movflags +faststart)")]
+    #[error("byte {at}: media comes before the init segment; a plain file needs moov first (-movflags +faststart)")]
     NoInit {
         /// The position in the file.
         at: u64,
     },
     /// No `moof` announced this `mdat`.
-    #[error("byte {at}: an mdat before its moof")]
+    #[error("byte {at}: an mdat comes before its moof")]
     DataBeforeMoof {
         /// The position in the file.
         at: u64,
     },
     /// The box, which has to be in memory, is too long.
-    #[error("byte {at}: the {kind} has {len} bytes, more than {limit}")]
+    #[error("byte {at}: the {kind} box has {len} bytes; the limit is {limit}")]
     TooLong {
         /// The position in the file.
         at: u64,
@@ -37,7 +37,7 @@ pub enum BmffError {
         limit: u64,
     },
     /// A box is missing.
-    #[error("byte {at}: the {parent} has no {kind}")]
+    #[error("byte {at}: the {parent} box has no {kind} box")]
     Missing {
         /// The position in the file.
         at: u64,
@@ -47,7 +47,7 @@ pub enum BmffError {
         parent: FourCc,
     },
     /// A field has a value that isn't allowed.
-    #[error("byte {at}: {what} in the {kind}")]
+    #[error("byte {at}: the {kind} box has {what}")]
     Invalid {
         /// The position in the file.
         at: u64,
@@ -57,19 +57,19 @@ pub enum BmffError {
         what: &'static str,
     },
     /// The file has more than [`TRACKS_MAX`] tracks.
-    #[error("more than {TRACKS_MAX} tracks")]
+    #[error("the file has more than {TRACKS_MAX} tracks")]
     Tracks,
     /// The fragment has more than [`SAMPLES_MAX`] samples.
-    #[error("a fragment of more than {SAMPLES_MAX} samples")]
+    #[error("a fragment has more than {SAMPLES_MAX} samples")]
     Samples,
     /// The init segment lacks the track of a fragment.
-    #[error("a fragment of track {id}, which the init segment doesn't have")]
+    #[error("a fragment belongs to track {id}, which the init segment doesn't have")]
     UnknownTrack {
         /// track_ID.
         id: u32,
     },
     /// Samples overlap, or don't lie in an `mdat` in the order of the file.
-    #[error("byte {at}: a sample that begins at byte {offset} isn't there, or not whole")]
+    #[error("byte {at}: the sample at byte {offset} is missing or incomplete")]
     Misplaced {
         /// The position in the file.
         at: u64,
@@ -77,7 +77,7 @@ pub enum BmffError {
         offset: u64,
     },
     /// The file ends inside a box, or before all its samples have come.
-    #[error("it ends too early, at byte {at}")]
+    #[error("the data ends too early, at byte {at}")]
     Cut {
         /// The position in the file.
         at: u64,
@@ -88,15 +88,15 @@ pub enum BmffError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableTrack {
     /// The sample entry isn't known.
-    #[error("'{0}' isn't taken: H.264, H.265, AV1, AAC, Opus, AC-3 and E-AC-3 are")]
+    #[error("codec '{0}' is not supported; use H.264, H.265, AV1, AAC, Opus, AC-3 or E-AC-3")]
     Codec(FourCc),
     /// The sample entry is protected.
-    #[error("it is encrypted")]
+    #[error("the track is encrypted; push it without encryption")]
     Encrypted,
     /// The track is MP3 in MP4.
-    #[error("MP3 isn't taken: AAC, Opus, AC-3 and E-AC-3 are")]
+    #[error("MP3 is not supported; use AAC, Opus, AC-3 or E-AC-3")]
     Mp3,
     /// The objectTypeIndication isn't AAC's.
-    #[error("objectTypeIndication {0:#04x} isn't AAC")]
+    #[error("objectTypeIndication {0:#04x} is not supported; use AAC")]
     ObjectType(u8),
 }

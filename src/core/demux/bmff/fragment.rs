@@ -60,7 +60,7 @@ fn traf(
     defaults.default_sample_flags = header.default_sample_flags.unwrap_or(defaults.default_sample_flags);
     let mut time = match traf.find(b"tfdt")? {
         Some(tfdt) => i64::try_from(tfdt.decode::<Tfdt>()?.base_media_decode_time)
-            .map_err(|_| tfdt.invalid("a time beyond 2^63"))?,
+            .map_err(|_| tfdt.invalid("a time above 2^63"))?,
         None => ends.get(index).copied().unwrap_or(0),
     };
     let mut at = base;
@@ -107,7 +107,7 @@ fn trun(
         let dts = time.saturating_add(shift);
         out.samples.push((index, SamplePlace { offset: at, len, dts, duration, composition_offset, keyframe }));
         *time = time.saturating_add(duration.into());
-        at = at.checked_add(len.into()).ok_or_else(|| trun.invalid("samples beyond 2^64"))?;
+        at = at.checked_add(len.into()).ok_or_else(|| trun.invalid("samples beyond byte 2^64"))?;
     }
     Ok(at)
 }

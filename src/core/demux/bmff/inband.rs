@@ -73,7 +73,7 @@ impl Inband {
         }
         let mut out = BytesMut::with_capacity(data.len() + nals.len() * 4);
         for nal in nals.iter().filter(|nal| !is_left_out(nal)) {
-            out.put_u32(u32::try_from(nal.len()).map_err(|_| "a NAL unit of 4 GiB")?);
+            out.put_u32(u32::try_from(nal.len()).map_err(|_| "a NAL unit has 4 GiB or more")?);
             out.extend_from_slice(nal);
         }
         Ok(Searched { config, data: out.freeze() })
@@ -84,9 +84,9 @@ impl Inband {
 fn nal_units(mut rest: &[u8], length_size: usize) -> Result<Vec<&[u8]>, &'static str> {
     let mut out = Vec::new();
     while !rest.is_empty() {
-        let (len, tail) = rest.split_at_checked(length_size).ok_or("a sample that ends inside a NAL unit's length")?;
+        let (len, tail) = rest.split_at_checked(length_size).ok_or("the sample ends inside a NAL unit's length")?;
         let len = len.iter().fold(0, |len, &byte| len << 8 | usize::from(byte));
-        let (nal, tail) = tail.split_at_checked(len).ok_or("a NAL unit that is longer than its sample")?;
+        let (nal, tail) = tail.split_at_checked(len).ok_or("a NAL unit is longer than its sample")?;
         if !nal.is_empty() {
             out.push(nal);
         }

@@ -63,20 +63,20 @@ pub(super) struct EventMessages {
 impl EventInstance {
     /// Reads an `emsg`'s content. Returns why it isn't carried as an error.
     fn emsg(mut content: &[u8]) -> Result<EventInstance, String> {
-        let emsg = Emsg::decode_body(&mut content).map_err(|why| format!("an emsg that can't be read: {why}"))?;
+        let emsg = Emsg::decode_body(&mut content).map_err(|why| format!("can't read an emsg box: {why}"))?;
         let when = match emsg.presentation_time {
             EmsgTimestamp::Relative(delta) => When::After(delta.into()),
             EmsgTimestamp::Absolute(time) => {
-                When::At(i64::try_from(time).map_err(|_| "an emsg of a time beyond 2^63".to_owned())?)
+                When::At(i64::try_from(time).map_err(|_| "an emsg box has a time above 2^63".to_owned())?)
             }
         };
-        let scale = Timescale::new(emsg.timescale).ok_or_else(|| "an emsg with a timescale of 0".to_owned())?;
+        let scale = Timescale::new(emsg.timescale).ok_or_else(|| "an emsg box has a timescale of 0".to_owned())?;
         EventInstance::new(&emsg.scheme_id_uri, scale, when, emsg.event_duration, emsg.message_data)
     }
 
     /// Reads an `emib`'s content, which counts in ticks of its track.
     fn emib(mut content: &[u8], scale: Timescale) -> Result<EventInstance, String> {
-        let emib = Emib::decode_body(&mut content).map_err(|why| format!("an emib that can't be read: {why}"))?;
+        let emib = Emib::decode_body(&mut content).map_err(|why| format!("can't read an emib box: {why}"))?;
         let when = When::After(emib.presentation_time_delta);
         EventInstance::new(&emib.scheme_id_uri, scale, when, emib.event_duration, emib.message_data)
     }
@@ -84,17 +84,17 @@ impl EventInstance {
     fn new(uri: &str, scale: Timescale, when: When, duration: u32, data: Vec<u8>) -> Result<EventInstance, String> {
         let Some(scheme) = Scheme::parse(uri) else {
             let name: String = uri.chars().take(NAME_LEN_MAX).collect();
-            return Err(format!("event messages of {name:?} aren't carried"));
+            return Err(format!("event messages of scheme {name:?} are not supported"));
         };
         if data.len() > MESSAGE_LEN_MAX {
-            return Err(format!("an event message of more than {MESSAGE_LEN_MAX} bytes"));
+            return Err(format!("an event message exceeds {MESSAGE_LEN_MAX} bytes"));
         }
         // "event_duration: [...] 0xFFFFFFFF if unknown".
         let duration = Some(duration).filter(|duration| *duration != u32::MAX);
         let duration = duration.map(|duration| scale.duration(duration.into()));
         let duration = match scheme {
             Scheme::Id3 if data.starts_with(id3::MAGIC) => duration,
-            Scheme::Id3 => return Err("an event message of ID3 without an ID3 tag".to_owned()),
+            Scheme::Id3 => return Err("an ID3 event message has no ID3 tag".to_owned()),
             Scheme::Scte35 => match scte35::Splice::checked(&data) {
                 Ok(splice) if splice.kind == scte35::SpliceKind::Null => return Err("a splice_null".to_owned()),
                 // Some packagers write 0 into the box. The splice is written by the seller of the break.
@@ -195,7 +195,7 @@ pub(super) fn event_sample(track: &MovieTrack, place: &SamplePlace, data: &[u8],
             Ok(Some(child)) => child,
             Ok(None) => return,
             Err(why) => {
-                let why = format!("a sample of event messages that can't be read: {why}");
+                let why = format!("can't read a sample of event messages: {why}");
                 return out.push_back(Output::Ignored { why });
             }
         };
@@ -208,7 +208,7 @@ pub(super) fn event_sample(track: &MovieTrack, place: &SamplePlace, data: &[u8],
             b"emib" => EventInstance::emib(child.rest(), track.timescale),
             b"emsg" => EventInstance::emsg(child.rest()),
             b"emeb" | b"embe" => continue,
-            _ => Err(format!("'{}' in a sample of event messages", child.kind)),
+            _ => Err(format!("unexpected box '{}' in a sample of event messages", child.kind)),
         };
         out.push_back(match event {
             Ok(event) => {

@@ -214,7 +214,7 @@ impl BmffReader {
                     if wanted && place.len as usize <= UNIT_LEN_MAX {
                         self.state = State::Sample(end, index, place);
                     } else if wanted {
-                        self.dropped(index, "longer than a part may be");
+                        self.dropped(index, "the frame is longer than a part may be");
                     }
                 }
                 Some((_, place)) => self.pass(bytes, place.offset),
@@ -270,7 +270,7 @@ impl BmffReader {
             b"emsg" if content.is_some_and(|len| len <= EMSG_LEN_MAX) => EMSG_LEN_MAX,
             _ => {
                 if kind.0 == *b"emsg" {
-                    let why = format!("an emsg of more than {EMSG_LEN_MAX} bytes");
+                    let why = format!("an emsg box exceeds {EMSG_LEN_MAX} bytes");
                     self.out.push_back(Output::Ignored { why });
                 }
                 self.state = if self.at == end { State::Header } else { State::Skip(end) };
@@ -432,10 +432,10 @@ impl BmffReader {
             self.out.push_back(Output::Config { track: track.id, config });
         }
         if !state.configured {
-            return self.dropped(index, "no headers have come");
+            return self.dropped(index, "no codec headers have come yet");
         }
         if data.is_empty() {
-            return self.dropped(index, "nothing but headers is in it");
+            return self.dropped(index, "the sample has codec headers only");
         }
         let (dts, pts) = track.times(&place);
         let unit = AccessUnit {

@@ -107,7 +107,7 @@ fn mpeg4_audio(boxes: Cursor<'_>) -> Result<Config, BmffError> {
 /// Takes a descriptor with this tag (14496-1, 8.3.3). Its length has 7 bits a byte.
 fn descriptor<'a>(cursor: &mut Cursor<'a>, tag: u8) -> Result<Cursor<'a>, BmffError> {
     if cursor.u8()? != tag {
-        return Err(cursor.invalid("another descriptor than should be here"));
+        return Err(cursor.invalid("an unexpected descriptor"));
     }
     let mut len = 0;
     for _ in 0..4 {

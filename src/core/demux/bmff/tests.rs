@@ -124,7 +124,7 @@ fn text(outputs: &[Output]) -> String {
 }
 
 const SEGMENT_TEXT: &str = "\
-ignored: event messages of \"urn:x\" aren't carried
+ignored: event messages of scheme \"urn:x\" are not supported
 reference 2023-11-14T22:13:20.090Z
 unit 1 90000 cto 3000 len 104 key
 unit 1 93000 cto 1500 len 105
@@ -216,7 +216,7 @@ fn a_film_with_its_head_at_the_end_is_refused_in_words() {
     let (_, end) = read([], &head);
     assert_eq!(
         end.expect_err("no moov").to_string(),
-        "byte 24: media before the init segment (a plain file has to have moov first: -movflags +faststart)"
+        "byte 24: media comes before the init segment; a plain file needs moov first (-movflags +faststart)"
     );
 }
 
@@ -225,23 +225,23 @@ fn what_is_no_file_is_refused_at_once() {
     let check = |file: &[u8], expect: &str| {
         assert_eq!(read([], file).1.expect_err(expect).to_string(), expect);
     };
-    check(b"GET / HTTP/1.1", "byte 0: no ISO BMFF box (ftyp, styp, moov, moof, ...) begins there");
-    check(&boxed(b"abcd", b""), "byte 0: no ISO BMFF box (ftyp, styp, moov, moof, ...) begins there");
+    check(b"GET / HTTP/1.1", "byte 0: not an MP4 box (ftyp, styp, moov, moof, ...); send MP4 or CMAF");
+    check(&boxed(b"abcd", b""), "byte 0: not an MP4 box (ftyp, styp, moov, moof, ...); send MP4 or CMAF");
     check(
         &[boxed(b"ftyp", b"isom"), vec![0, 0, 0, 4, 0, 0, 0, 0]].concat(),
-        "byte 12: a size below its header's in the \\x00\\x00\\x00\\x00",
+        "byte 12: the \\x00\\x00\\x00\\x00 box has a size smaller than its header",
     );
-    check(&boxed(b"moov", &boxed(b"free", b"")), "byte 8: the moov has no mvhd");
-    check(&[0x7f, 0, 0, 0, b'm', b'o', b'o', b'v'], "byte 0: the moov has 2130706424 bytes, more than 33554432");
-    check(b"\0\0\0\x09ftyp", "it ends too early, at byte 8");
+    check(&boxed(b"moov", &boxed(b"free", b"")), "byte 8: the moov box has no mvhd box");
+    check(&[0x7f, 0, 0, 0, b'm', b'o', b'o', b'v'], "byte 0: the moov box has 2130706424 bytes; the limit is 33554432");
+    check(b"\0\0\0\x09ftyp", "the data ends too early, at byte 8");
     let init = cmaf::init(&avc(), Timescale::MPEG);
     let at = init.len();
-    check(&[&init[..], &boxed(b"mdat", &[0; 9])].concat(), &format!("byte {at}: an mdat before its moof"));
+    check(&[&init[..], &boxed(b"mdat", &[0; 9])].concat(), &format!("byte {at}: an mdat comes before its moof"));
     let other = chunk(0).to_vec();
     let tfhd = other.windows(4).position(|name| name == b"tfhd").expect("there");
     let mut other = [&init[..], &other].concat();
     other[at + tfhd + 11] = 9;
-    check(&other, "a fragment of track 9, which the init segment doesn't have");
+    check(&other, "a fragment belongs to track 9, which the init segment doesn't have");
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn parameter_sets_among_the_pictures_are_taken_out() {
     assert_eq!(
         lines[1..],
         [
-            "dropped 1: no headers have come",
+            "dropped 1: no codec headers have come yet",
             &format!("avcC 1 {}", AVCC.len()),
             "unit 1 3000 cto 3000 len 54 key",
             "unit 1 6000 cto 1500 len 105",

@@ -44,7 +44,7 @@ pub enum Refused {
     #[error("{0}")]
     Bmff(#[from] BmffError),
     /// The first bytes belong to no known format.
-    #[error("neither MPEG-TS nor MP4 begins there")]
+    #[error("the body is neither MPEG-TS nor MP4")]
     Unknown,
     /// None of the tracks can be used; the text says why.
     #[error("{0}")]
@@ -220,7 +220,7 @@ impl Body {
             }
             bmff::Output::Missing { samples } => {
                 let note = format!(
-                    "a fragment was cut, {samples} frames are missing; its pictures go on with the next key picture"
+                    "a fragment was truncated: {samples} frames are missing; the video continues with the next keyframe"
                 );
                 self.out.push_back(BodyOutput::Note(note));
                 self.each_queue(BodyOutput::Damaged);
@@ -260,11 +260,11 @@ impl Body {
         }
         let refused = refused.join("; ");
         if queues.is_empty() {
-            let none = "it has no track of pictures, sound or messages";
+            let none = "the file has no video, audio or message track";
             return Err(Refused::NoTrack(if refused.is_empty() { none.to_owned() } else { refused }));
         }
         if !refused.is_empty() {
-            self.out.push_back(BodyOutput::Note(format!("not all is taken: {refused}")));
+            self.out.push_back(BodyOutput::Note(format!("some tracks are ignored: {refused}")));
         }
         Ok(queues)
     }

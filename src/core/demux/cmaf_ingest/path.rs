@@ -48,7 +48,7 @@ pub struct Object {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PathError {
     /// The path isn't below the prefix.
-    #[error("nothing is here: push to {0}/STREAM")]
+    #[error("no stream is pushed here; push to {0}/STREAM")]
     Elsewhere(String),
     /// The stream's name breaks the rules of names.
     #[error("{0}")]
@@ -145,9 +145,9 @@ mod tests {
         check("/ingest/cam1/a/out.MPD", "manifest");
         let refused =
             |path: &str, expect: &str| assert_eq!(parse("/ingest", path).expect_err(path).to_string(), expect);
-        refused("/", "nothing is here: push to /ingest/STREAM");
-        refused("/ingest", "nothing is here: push to /ingest/STREAM");
-        refused("/ingestion/cam1", "nothing is here: push to /ingest/STREAM");
+        refused("/", "no stream is pushed here; push to /ingest/STREAM");
+        refused("/ingest", "no stream is pushed here; push to /ingest/STREAM");
+        refused("/ingestion/cam1", "no stream is pushed here; push to /ingest/STREAM");
         refused("/ingest/a b", &StreamName::parse("a b").expect_err("a space").to_string());
         refused(
             "/ingest/cam1/video",

@@ -198,8 +198,7 @@ impl Tracks {
             && !std::mem::replace(&mut track.noted_apart, true)
         {
             let (name, by) = (&track.key, self.buffer.shift(queue).as_secs());
-            self.notes
-                .push(format!("track {name:?} lies {by} s from the others: it is put beside them by its arrival"));
+            self.notes.push(format!("track {name:?} has timestamps {by} s from the others': aligned by its arrival"));
         }
         pushed
     }
@@ -208,7 +207,7 @@ impl Tracks {
     pub fn report(&mut self) -> (u64, Vec<String>) {
         let lost = self.buffer.lost();
         if lost > 0 && !std::mem::replace(&mut self.noted_loss, true) {
-            let why = "timed metadata is lost: there is more of it than fits, or nothing else came near its time";
+            let why = "timed metadata is lost: there was too much of it, or no media of the same time";
             self.notes.push(why.to_owned());
         }
         (lost, std::mem::take(&mut self.notes))

@@ -89,7 +89,7 @@ impl Tags {
                 MPEG2_TS_SEQUENCE_START if video => {
                     return Err(own.unsupported("MPEG-2 TS (by its sequence start)".to_owned()));
                 }
-                _ => return Err(r.malformed(0, format!("{packet} is no known packet type"))),
+                _ => return Err(r.malformed(0, format!("packet type {packet} is unknown"))),
             }
             let unit = AccessUnit { track, composition_offset, ..unit.clone() };
             self.coded(&own, codec, packet, unit, out)?;
@@ -107,7 +107,7 @@ impl Tags {
         let place = known.unwrap_or(self.further.len());
         let max = self.tracks_max;
         let track = u8::try_from(place + 2).ok().filter(|&track| track < max).ok_or_else(|| {
-            r.malformed(r.at - 1, format!("track {id} is one more than the {max} that a push may have"))
+            r.malformed(r.at - 1, format!("track {id} is beyond the limit of {max} tracks of a push"))
         })?;
         if known.is_none() {
             self.further.push((r.kind, id));

@@ -40,11 +40,11 @@ fn video_tags() {
     check_video(&[0x27, 1, 0x80, 0, 0, 7], Ok(vec![unit(VIDEO, -(1 << 23), false, &[7])]));
     check_video(&[0x17, 2, 0, 0, 0], Ok(vec![]));
     check_video(&[0x57, 0], Ok(vec![]));
-    check_video(&[0x17], Err("byte 1 of the video tag: it ends inside AVCPacketType"));
-    check_video(&[0x17, 1, 0], Err("byte 3 of the video tag: it ends inside CompositionTime"));
-    check_video(&[0x17, 0, 0, 0, 0], Err("byte 5 of the video tag: it ends inside the sequence header"));
-    check_video(&[0x17, 3, 0, 0, 0], Err("byte 1 of the video tag: 3 is no AVCPacketType"));
-    check_video(&[0x24, 0], Err("On2 VP6 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1"));
+    check_video(&[0x17], Err("byte 1 of the video tag: the tag ends inside AVCPacketType"));
+    check_video(&[0x17, 1, 0], Err("byte 3 of the video tag: the tag ends inside CompositionTime"));
+    check_video(&[0x17, 0, 0, 0, 0], Err("byte 5 of the video tag: the tag ends inside the sequence header"));
+    check_video(&[0x17, 3, 0, 0, 0], Err("byte 1 of the video tag: AVCPacketType 3 is unknown"));
+    check_video(&[0x24, 0], Err("On2 VP6 video isn't supported over RTMP; set the encoder to H.264, H.265 or AV1"));
     // H.265 as it was pushed before there was Enhanced RTMP.
     check_video(&[0x1c, 0, 0, 0, 0, 1, 1], Ok(vec![config(CodecConfig::Hevc, 0, &[1, 1])]));
     check_video(&[0x1c, 1, 0, 0, 5, 9], Ok(vec![unit(VIDEO, 5, true, &[9])]));
@@ -58,7 +58,7 @@ fn enhanced_video_tags() {
     check_video(b"\x92avc1", Ok(vec![]));
     check_video(b"\x90hvc1\x01", Ok(vec![config(CodecConfig::Hevc, 0, &[1])]));
     check_video(b"\xa1hvc1\xff\xff\xffx", Ok(vec![unit(VIDEO, -1, false, b"x")]));
-    check_video(b"\xa1hvc1\xff", Err("byte 6 of the video tag: it ends inside CompositionTime"));
+    check_video(b"\xa1hvc1\xff", Err("byte 6 of the video tag: the tag ends inside CompositionTime"));
     // AV1 isn't reordered, and has no composition time.
     check_video(b"\x90av01\x81", Ok(vec![config(CodecConfig::Av1, 0, b"\x81")]));
     check_video(b"\x90av01", Ok(vec![]));
@@ -66,14 +66,14 @@ fn enhanced_video_tags() {
     // Metadata, here of the frame type of commands, as ffmpeg sends it; and a command.
     check_video(b"\xd4hvc1\x02\x00\x09colorInfo", Ok(vec![]));
     check_video(b"\xd1\x00", Ok(vec![]));
-    check_video(b"\x90vp09\x01", Err("VP9 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1"));
-    let error = "\"a\\xff\\\"1\" video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1";
+    check_video(b"\x90vp09\x01", Err("VP9 video isn't supported over RTMP; set the encoder to H.264, H.265 or AV1"));
+    let error = "\"a\\xff\\\"1\" video isn't supported over RTMP; set the encoder to H.264, H.265 or AV1";
     check_video(b"\x90a\xff\"1\x01", Err(error));
     let error =
-        "MPEG-2 TS (by its sequence start) video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1";
+        "MPEG-2 TS (by its sequence start) video isn't supported over RTMP; set the encoder to H.264, H.265 or AV1";
     check_video(b"\x95av01\x80", Err(error));
-    check_video(b"\x98av01\x80", Err("byte 0 of the video tag: 8 is no known packet type"));
-    check_video(b"\x90av", Err("byte 3 of the video tag: it ends inside FourCC"));
+    check_video(b"\x98av01\x80", Err("byte 0 of the video tag: packet type 8 is unknown"));
+    check_video(b"\x90av", Err("byte 3 of the video tag: the tag ends inside FourCC"));
 }
 
 #[test]
@@ -103,20 +103,20 @@ fn several_tracks_in_a_tag() {
             unit(AUDIO, 0, true, b"z"),
         ]),
     );
-    check_video(b"\x96\x11avc1\x00\x00\x00\x09x", Err("byte 11 of the video tag: it ends inside a track"));
-    check_video(b"\x96\x31avc1", Err("byte 1 of the video tag: 3 is no AvMultitrackType"));
-    check_video(b"\x96\x06avc1\x00x", Err("byte 0 of the video tag: 6 is no known packet type"));
+    check_video(b"\x96\x11avc1\x00\x00\x00\x09x", Err("byte 11 of the video tag: the tag ends inside a track"));
+    check_video(b"\x96\x31avc1", Err("byte 1 of the video tag: AvMultitrackType 3 is unknown"));
+    check_video(b"\x96\x06avc1\x00x", Err("byte 0 of the video tag: packet type 6 is unknown"));
     let mut tags = Tags::new(TRACKS_MAX);
     let tag = |id: u8| Bytes::from([&b"\x95\x01Opus"[..], &[id, 1]].concat());
     for id in 1..=14 {
         tags.audio(&tag(id), 0, &mut Vec::new()).expect("16 with the first of each kind");
     }
     let error = tags.audio(&tag(15), 0, &mut Vec::new()).expect_err("one more");
-    assert_eq!(error.to_string(), "byte 6 of the audio tag: track 15 is one more than the 16 that a push may have");
+    assert_eq!(error.to_string(), "byte 6 of the audio tag: track 15 is beyond the limit of 16 tracks of a push");
     let mut tags = Tags::new(3);
     tags.audio(&tag(7), 0, &mut Vec::new()).expect("the third");
     let error = tags.audio(&tag(8), 0, &mut Vec::new()).expect_err("the fourth");
-    assert_eq!(error.to_string(), "byte 6 of the audio tag: track 8 is one more than the 3 that a push may have");
+    assert_eq!(error.to_string(), "byte 6 of the audio tag: track 8 is beyond the limit of 3 tracks of a push");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn modifiers_are_passed_over() {
     let mut out = Vec::new();
     Tags::new(TRACKS_MAX).video(&long.into(), u32::MAX, &mut out).expect("well-formed");
     assert_eq!(out, [unit(InputTrack(2), 5, true, b"x")]);
-    check_video(b"\x97\x02\x0f", Err("byte 3 of the video tag: it ends inside modExData"));
+    check_video(b"\x97\x02\x0f", Err("byte 3 of the video tag: the tag ends inside modExData"));
 }
 
 #[test]
@@ -136,9 +136,9 @@ fn audio_tags() {
     check_audio(&[0xaf, 0, 0x12, 0x10], Ok(vec![config(CodecConfig::Aac, 1, &[0x12, 0x10])]));
     check_audio(&[0xaf, 1, 1, 2], Ok(vec![unit(AUDIO, 0, true, &[1, 2])]));
     check_audio(&[0xaf, 1], Ok(vec![]));
-    check_audio(&[0xaf], Err("byte 1 of the audio tag: it ends inside AACPacketType"));
-    check_audio(&[0xaf, 0], Err("byte 2 of the audio tag: it ends inside the sequence header"));
-    let advice = "audio isn't supported over RTMP: set the encoder to AAC, Opus, AC-3 or E-AC-3";
+    check_audio(&[0xaf], Err("byte 1 of the audio tag: the tag ends inside AACPacketType"));
+    check_audio(&[0xaf, 0], Err("byte 2 of the audio tag: the tag ends inside the sequence header"));
+    let advice = "audio isn't supported over RTMP; set the encoder to AAC, Opus, AC-3 or E-AC-3";
     check_audio(&[0x2f, 0], Err(&format!("MP3 {advice}")));
     check_audio(b"\x90.mp3", Err(&format!("MP3 {advice}")));
     check_audio(b"\x91fLaCx", Err(&format!("FLAC {advice}")));
@@ -147,10 +147,10 @@ fn audio_tags() {
     check_audio(b"\x91mp4ax", Ok(vec![unit(AUDIO, 0, true, b"x")]));
     check_audio(b"\x90OpusOpusHead", Ok(vec![config(CodecConfig::Opus, 1, b"OpusHead")]));
     check_audio(b"\x91Opusx", Ok(vec![unit(AUDIO, 0, true, b"x")]));
-    check_audio(b"\x90Opus", Err("byte 5 of the audio tag: it ends inside the sequence header"));
+    check_audio(b"\x90Opus", Err("byte 5 of the audio tag: the tag ends inside the sequence header"));
     // MultichannelConfig, and a number that only pictures have.
     check_audio(b"\x94Opus\x01\x02\0\0\0\x03", Ok(vec![]));
-    check_audio(b"\x93Opusx", Err("byte 0 of the audio tag: 3 is no known packet type"));
+    check_audio(b"\x93Opusx", Err("byte 0 of the audio tag: packet type 3 is unknown"));
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Dechunker {
     /// Sets the chunk size from the next chunk on (5.4.1).
     pub fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
         if size == 0 || size > 0x7fff_ffff {
-            return Err(self.fault(format!("a chunk size of {size}; 1 to 2147483647 are allowed")));
+            return Err(self.fault(format!("chunk size {size} is not allowed; use 1 to 2147483647")));
         }
         self.chunk_size = size as usize;
         Ok(())
@@ -140,7 +140,7 @@ impl Dechunker {
             let chunk = if self.chunk.is_some() { self.chunk } else { self.header(input)? };
             let Some((csid, left)) = chunk else { return Ok(None) };
             if self.unfinished.saturating_add(left.min(input.len())) > self.unfinished_max() {
-                return Err(self.fault(format!("more than {} bytes of unfinished messages", self.unfinished_max())));
+                return Err(self.fault(format!("unfinished messages exceed {} bytes", self.unfinished_max())));
             }
             let stream = self.streams.get_mut(&csid).expect("its header was read");
             let taken = take(input, left);
@@ -210,13 +210,13 @@ impl Dechunker {
         let known = self.streams.get(&csid);
         // A type 1 header that begins a chunk stream says enough; librtmp sends such pings.
         if known.is_none() && fmt >= 2 {
-            let what = format!("chunk stream {csid} begins with a type {fmt} header, which needs an earlier one");
+            let what = format!("chunk stream {csid} begins with a type {fmt} header, which needs an earlier header");
             return Err(self.fault(what));
         }
         let mut head = known.map(|known| known.head).unwrap_or_default();
         if head.open && fmt != 3 {
             let missing = head.len - known.map_or(0, |known| known.payload.len());
-            let what = format!("chunk stream {csid} begins a message with {missing} bytes of the last one missing");
+            let what = format!("chunk stream {csid} begins a message, but the last one lacks {missing} bytes");
             return Err(self.fault(what));
         }
         let whole = basic + [11, 7, 3, 0][usize::from(fmt)];
@@ -262,7 +262,7 @@ impl Dechunker {
     fn begin(&mut self, header: Header) -> Result<(u32, usize), ChunkError> {
         let Header { csid, len, head } = header;
         if head.len > self.message_len_max {
-            let what = format!("a message of {} bytes; the limit is {}", head.len, self.message_len_max);
+            let what = format!("the message has {} bytes; the limit is {}", head.len, self.message_len_max);
             return Err(self.fault(what));
         }
         if !self.streams.contains_key(&csid) && self.streams.len() == CHUNK_STREAMS_MAX {

@@ -15,14 +15,14 @@ const VERSION: u8 = 3;
 
 /// The handshake failed, since C0 (the protocol's version) isn't 3.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("byte 0: protocol version {0} instead of 3: this isn't RTMP{hint}", hint = hint(*.0))]
+#[error("byte 0: the protocol version is {0} instead of 3: this isn't RTMP{hint}", hint = hint(*.0))]
 pub struct HandshakeError(pub u8);
 
 fn hint(version: u8) -> &'static str {
     match version {
-        6 | 8 => " but RTMPE, which isn't supported: use rtmp://",
-        b'G' | b'P' | b'H' | b'O' => " but perhaps HTTP: this is the RTMP port",
-        0x16 => " but perhaps TLS: use rtmp://, not rtmps://",
+        6 | 8 => " but RTMPE, which is not supported; use rtmp://",
+        b'G' | b'P' | b'H' | b'O' => " but perhaps HTTP; this is the RTMP port",
+        0x16 => " but perhaps TLS; use rtmp://, not rtmps://",
         _ => "",
     }
 }

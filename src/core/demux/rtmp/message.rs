@@ -78,7 +78,7 @@ impl MessageBody {
 }
 
 fn truncated(message: &Message) -> MessageError {
-    MessageError(format!("a message of type {} ends after {} bytes", message.kind, message.payload.len()))
+    MessageError(format!("the message of type {} is truncated after {} bytes", message.kind, message.payload.len()))
 }
 
 fn word(message: &Message, at: usize) -> Result<u32, MessageError> {
@@ -95,15 +95,15 @@ fn data(payload: &[u8]) -> MessageBody {
 
 fn command(payload: &[u8]) -> Result<Command, MessageError> {
     if payload.len() > COMMAND_LEN_MAX {
-        return Err(MessageError(format!("a command of {} bytes; the limit is {COMMAND_LEN_MAX}", payload.len())));
+        return Err(MessageError(format!("the command has {} bytes; the limit is {COMMAND_LEN_MAX}", payload.len())));
     }
-    let unreadable = |error| MessageError(format!("a command that can't be read: {error}"));
+    let unreadable = |error| MessageError(format!("can't read the command: {error}"));
     let mut values = amf0::decode_all(payload).map_err(unreadable)?.into_iter();
     match (values.next(), values.next()) {
         (Some(Value::String(name)), Some(Value::Number(transaction))) => {
             Ok(Command { name, transaction, args: values.collect() })
         }
-        _ => Err(MessageError("a command without a name or a transaction id".to_owned())),
+        _ => Err(MessageError("the command has no name or no transaction id".to_owned())),
     }
 }
 
@@ -177,15 +177,15 @@ mod tests {
         let command =
             |name: &str| MessageBody::Command(Command { name: name.to_owned(), transaction: 0.0, args: vec![] });
         check(1, &[0, 0, 16, 0], Ok(MessageBody::SetChunkSize(4_096)));
-        check(1, &[0, 0, 16], Err("a message of type 1 ends after 3 bytes"));
+        check(1, &[0, 0, 16], Err("the message of type 1 is truncated after 3 bytes"));
         check(4, &[0, 6, 0, 0, 0, 9], Ok(MessageBody::PingRequest(9)));
         check(4, &[0, 3, 0, 0, 0, 1, 0, 0, 0, 9], Ok(MessageBody::Ignored));
-        check(4, &[0], Err("a message of type 4 ends after 1 bytes"));
+        check(4, &[0], Err("the message of type 4 is truncated after 1 bytes"));
         check(20, b"\x02\x00\x01a\x00\0\0\0\0\0\0\0\0", Ok(command("a")));
         check(17, b"\0\x02\x00\x01a\x00\0\0\0\0\0\0\0\0", Ok(command("a")));
-        check(20, b"\x02\x00\x01a", Err("a command without a name or a transaction id"));
-        check(20, b"\x42", Err("a command that can't be read: byte 0 of the AMF0 values: not a marker of AMF0"));
-        check(20, &[5; COMMAND_LEN_MAX + 1], Err("a command of 65537 bytes; the limit is 65536"));
+        check(20, b"\x02\x00\x01a", Err("the command has no name or no transaction id"));
+        check(20, b"\x42", Err("can't read the command: byte 0 of the AMF0 values: unknown AMF0 marker"));
+        check(20, &[5; COMMAND_LEN_MAX + 1], Err("the command has 65537 bytes; the limit is 65536"));
         check(18, b"\x02\x00\x01a", Ok(MessageBody::Data(vec!["a".into()])));
         check(18, b"\x42", Ok(MessageBody::Ignored));
         check(99, b"", Ok(MessageBody::Ignored));
@@ -197,7 +197,7 @@ mod tests {
         let part =
             |kind, timestamp, payload| Message { kind, stream: 1, timestamp, payload: Bytes::from_static(payload) };
         check(22, tags, Ok(MessageBody::Aggregate(vec![part(8, u32::MAX, b"A"), part(9, 9, b"VV")])));
-        check(22, &tags[..27], Err("a message of type 22 ends after 27 bytes"));
-        check(22, &tags[..20], Err("a message of type 22 ends after 20 bytes"));
+        check(22, &tags[..27], Err("the message of type 22 is truncated after 27 bytes"));
+        check(22, &tags[..20], Err("the message of type 22 is truncated after 20 bytes"));
     }
 }

@@ -209,7 +209,7 @@ impl RtmpSession {
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
         if self.inbox.len() + bytes.len() > INBOX_LEN_MAX {
-            return Err(self.fault("session", "more than 1 MiB before the publish was answered"));
+            return Err(self.fault("session", "more than 1 MiB came before the publish was answered"));
         }
         self.inbox.extend_from_slice(bytes);
         Ok(())
@@ -250,7 +250,7 @@ impl RtmpSession {
         let State::Publishing { stream, announced } = &mut self.state else {
             // Encoders still send frames when they end their publish.
             return match self.state {
-                State::Connecting => Err(self.fault("session", "media before connect")),
+                State::Connecting => Err(self.fault("session", "media came before connect")),
                 _ => Ok(()),
             };
         };
@@ -292,12 +292,12 @@ impl RtmpSession {
         if let State::Connecting = self.state {
             return match command.name.as_str() {
                 "connect" => self.connect(command),
-                _ => Err(self.fault("session", "a command before connect")),
+                _ => Err(self.fault("session", "a command came before connect")),
             };
         }
         let nothing = [Value::Null, Value::Null];
         match command.name.as_str() {
-            "connect" => return Err(self.fault("session", "a second connect")),
+            "connect" => return Err(self.fault("session", "connect came twice")),
             "createStream" => self.result(command, &[Value::Null, Value::Number(1.0)]),
             "publish" => return self.publish(stream, command),
             "play" | "play2" => {
@@ -354,7 +354,7 @@ impl RtmpSession {
 
     /// Reads `publish` (7.2.2.6): command object, publishing name, publishing type.
     fn publish(&mut self, stream: u32, command: &Command) -> Result<(), RtmpError> {
-        let State::Idle = self.state else { return Err(self.fault("session", "a publish beside another one")) };
+        let State::Idle = self.state else { return Err(self.fault("session", "publish came during a publish")) };
         let key = command.args.get(1).and_then(Value::as_str).unwrap_or("");
         let (path, query) = split_query(key);
         let segments = self.app.rest.iter().map(String::as_str).chain(path.split('/'));

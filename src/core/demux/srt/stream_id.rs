@@ -23,7 +23,7 @@ const COLONS: (&str, &str) = ("publish:", "read:");
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamIdError {
     /// The caller wants something else than to publish.
-    #[error("m={0}: this ingest takes m=publish only; players fetch over HTTP")]
+    #[error("m={0} is not supported: an SRT caller can only publish (m=publish); players use HTTP")]
     Mode(String),
     /// The stream id names no stream.
     #[error("the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish)")]
@@ -107,10 +107,16 @@ mod tests {
         let missing = "the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish)";
         check("", missing);
         check("#!::m=publish", missing);
-        check("#!::r=cam1,m=request", "m=request: this ingest takes m=publish only; players fetch over HTTP");
-        check("#!::m=bidirectional", "m=bidirectional: this ingest takes m=publish only; players fetch over HTTP");
-        check("read:cam1", "m=read: this ingest takes m=publish only; players fetch over HTTP");
-        check("a/b/c", "the stream id: \"c\" is a segment too many");
+        check(
+            "#!::r=cam1,m=request",
+            "m=request is not supported: an SRT caller can only publish (m=publish); players use HTTP",
+        );
+        check(
+            "#!::m=bidirectional",
+            "m=bidirectional is not supported: an SRT caller can only publish (m=publish); players use HTTP",
+        );
+        check("read:cam1", "m=read is not supported: an SRT caller can only publish (m=publish); players use HTTP");
+        check("a/b/c", "the stream id: the path has one segment too many: \"c\"");
         check("api", "the stream id: \"api\" is a path of the edge itself and can't name a stream");
         check(
             "cam1/video",

@@ -62,7 +62,7 @@ impl Ac3Frames {
         if data.is_empty() {
             return Ok(());
         }
-        let config = self.headers.of(&data).map_err(|_| "AC-3 frames that don't belong together")?;
+        let config = self.headers.of(&data).map_err(|_| "the AC-3 frames of an access unit don't belong together")?;
         out.extend(config.map(|config| Output::config(track, config)));
         out.push_back(Output::sound(track, self.begins, data));
         Ok(())
@@ -81,7 +81,7 @@ impl SoundDecoder for Ac3Frames {
         while open.bytes().len() >= HEADER_LEN {
             let Ok(frame) = SyncFrame::parse(open.bytes()) else {
                 // Skip to the next possible frame.
-                fault = Some("no AC-3 frame where one should begin");
+                fault = Some("no AC-3 sync word where a frame should begin");
                 self.forget();
                 let bytes = open.bytes();
                 let next = bytes[1..].windows(2).position(|pair| pair == SYNC).map_or(bytes.len(), |next| next + 1);

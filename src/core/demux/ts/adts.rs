@@ -102,22 +102,24 @@ impl Header {
     fn parse(bytes: &[u8]) -> Result<Header, &'static str> {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else { return Err("an ADTS frame ends in its header") };
         if !is_sync(header) {
-            return Err("no ADTS frame where one should begin");
+            return Err("no ADTS sync word where a frame should begin");
         }
         let object_type = (header[2] >> 6) + 1;
         let index = header[2] >> 2 & 15;
         let channels = (header[2] & 1) << 2 | header[3] >> 6;
         let len = usize::from(header[3] & 3) << 11 | usize::from(header[4]) << 3 | usize::from(header[5] >> 5);
         let header_len = if header[1] & 1 == 1 { HEADER_LEN } else { HEADER_LEN + 2 };
-        let Some(&rate) = SAMPLE_RATES.get(usize::from(index)) else { return Err("an ADTS frame of no sample rate") };
+        let Some(&rate) = SAMPLE_RATES.get(usize::from(index)) else {
+            return Err("an ADTS frame has a reserved sample rate");
+        };
         if len < header_len {
-            return Err("an ADTS frame shorter than its header");
+            return Err("an ADTS frame is shorter than its header");
         }
         if header[6] & 3 != 0 {
-            return Err("an ADTS frame of several raw_data_blocks");
+            return Err("an ADTS frame has several raw_data_blocks, which is not supported");
         }
         if channels == 0 {
-            return Err("AAC whose channels stand in a program_config_element; set the encoder to a usual layout");
+            return Err("the AAC channels are in a program_config_element; set the encoder to mono, stereo or 5.1");
         }
         let config = u16::from(object_type) << 11 | u16::from(index) << 7 | u16::from(channels) << 3;
         Ok(Header { config: config.to_be_bytes(), rate, header_len, len })

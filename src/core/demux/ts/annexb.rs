@@ -175,7 +175,7 @@ impl ByteStream {
     ) -> Result<(), &'static str> {
         let nals = nal_units(&pes.data, &self.syntax);
         if nals.is_empty() {
-            return Err("a PES packet of pictures without a start code");
+            return Err("a PES packet of video has no start code");
         }
         self.syntax.take(&pes.data, &nals)?;
         let pictures = pictures(&nals);
@@ -194,7 +194,7 @@ impl ByteStream {
                 let dts = (last + self.step * count) % MODULUS;
                 (dts, dts)
             }
-            (None, None) => return Err("pictures without time stamps"),
+            (None, None) => return Err("the pictures have no time stamps"),
         };
         self.last = Some((dts, count));
         for (n, nals) in (0..).zip(pictures) {

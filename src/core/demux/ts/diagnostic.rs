@@ -12,7 +12,7 @@ pub enum TsDiagnostic {
         played: Option<u16>,
     },
     /// An elementary stream that isn't taken.
-    #[error("PID {pid} (stream_type {stream_type:#04x}) isn't taken: {what}")]
+    #[error("PID {pid} (stream_type {stream_type:#04x}) is not supported: {what}")]
     Refused {
         /// Its PID.
         pid: u16,
@@ -22,7 +22,7 @@ pub enum TsDiagnostic {
         what: &'static str,
     },
     /// The program has no playable track.
-    #[error("program {number} has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus")]
+    #[error("program {number} has neither H.264 or H.265 video nor AAC (ADTS), AC-3, E-AC-3 or Opus audio")]
     Nothing {
         /// program_number.
         number: u16,
@@ -38,8 +38,8 @@ pub enum TsDiagnostic {
 }
 
 fn choice(played: Option<u16>) -> String {
-    played.map_or("the one that is asked for isn't among them".to_owned(), |played| {
-        format!("{played} is played (program=N chooses another)")
+    played.map_or("the requested program isn't among them".to_owned(), |played| {
+        format!("{played} is published (program=N chooses another)")
     })
 }
 

@@ -73,7 +73,7 @@ impl MetadataStream {
 fn tag(pes: &Pes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
     let pes::Payload { times, data } = pes.read()?;
     if !data.starts_with(id3::MAGIC) || data.len() > MESSAGE_LEN_MAX {
-        return Err("no ID3 tag, or a very long one");
+        return Err("a message has no ID3 tag, or a very long one");
     }
     let pts = times.map(|(pts, _)| pts);
     out.push_back(Output::message(TimedMessage { track: VIDEO, scheme: Scheme::Id3, pts, duration: None, data }));
@@ -82,7 +82,7 @@ fn tag(pes: &Pes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
 
 fn splice(section: Bytes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
     let Ok(splice) = scte35::Splice::parse(&section) else {
-        return Err("a splice_info_section that can't be read");
+        return Err("can't read a splice_info_section");
     };
     if splice.kind != scte35::SpliceKind::Null {
         let (scheme, pts, duration) = (Scheme::Scte35, splice.pts, splice.duration);

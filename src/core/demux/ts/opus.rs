@@ -56,8 +56,8 @@ impl SoundDecoder for Packets {
         }
         let mut data = pes.data.clone();
         while !data.is_empty() {
-            let packet = packet(&mut data).ok_or("no Opus packet where one should be, or not all of it")?;
-            let samples = samples(&packet).ok_or("an Opus packet of no length")?;
+            let packet = packet(&mut data).ok_or("an Opus packet is missing or truncated")?;
+            let samples = samples(&packet).ok_or("an Opus packet has no duration")?;
             let Some(dts) = self.next else { return Ok(()) };
             // 8 samples at 48 kHz are 15 ticks of 90 kHz.
             self.next = Some((dts + u64::from(samples) * 15 / 8) % MODULUS);

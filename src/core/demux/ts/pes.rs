@@ -16,7 +16,7 @@ const START_LEN: usize = 6;
 const HEADER_LEN: usize = 9;
 
 /// The diagnostic of a scrambled PES packet.
-pub(super) const SCRAMBLED: &str = "its PES packets are scrambled";
+pub(super) const SCRAMBLED: &str = "the PES packets are scrambled; send them in the clear";
 
 /// Puts together the PES packets of one PID.
 #[derive(Debug, Default)]
@@ -110,11 +110,11 @@ impl Pes {
             return Err("a PES packet ends in its header");
         };
         if header[..3] != [0, 0, 1] {
-            return Err("a PES packet without its start code");
+            return Err("a PES packet has no start code");
         }
         // Table 2-21: packets with these ids have another header, and none of them is audio or video.
         if matches!(header[3], 0xbc | 0xbe | 0xbf | 0xf0 | 0xf1 | 0xf2 | 0xf8 | 0xff) || header[6] >> 6 != 2 {
-            return Err("a PES packet that is neither audio nor video");
+            return Err("a PES packet is neither audio nor video");
         }
         if header[6] & 0x30 != 0 {
             return Err(SCRAMBLED);

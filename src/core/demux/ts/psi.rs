@@ -53,9 +53,9 @@ impl StreamKind {
     /// Returns why a stream isn't taken.
     pub(super) fn refused(self) -> &'static str {
         match self {
-            StreamKind::Avc | StreamKind::Hevc => "a second video track; one is played",
-            StreamKind::Aac | StreamKind::Ac3 | StreamKind::Opus(_) => "more sound than a push has tracks for",
-            StreamKind::Id3 | StreamKind::Splices => "more timed metadata than is carried",
+            StreamKind::Avc | StreamKind::Hevc => "a second video track; only one is published",
+            StreamKind::Aac | StreamKind::Ac3 | StreamKind::Opus(_) => "an audio track beyond the limit of tracks",
+            StreamKind::Id3 | StreamKind::Splices => "a further stream of timed metadata; only one is published",
             StreamKind::Other(what) => what,
         }
     }
@@ -73,10 +73,10 @@ impl StreamKind {
             0x11 => "AAC in LATM; set the encoder to AAC in ADTS (ffmpeg: without -mpegts_flags latm)",
             0x33 => "H.266; set the encoder to H.264 or H.265",
             0x15 if is_id3(descriptors) => return StreamKind::Id3,
-            0x15 => "metadata other than ID3, which isn't carried",
+            0x15 => "metadata other than ID3",
             0x86 => return StreamKind::Splices,
             0x06 => return private(descriptors),
-            _ => "neither pictures in H.264 or H.265 nor sound in AAC (ADTS), AC-3, E-AC-3 or Opus",
+            _ => "neither H.264 or H.265 video nor AAC (ADTS), AC-3, E-AC-3 or Opus audio",
         })
     }
 }
@@ -106,13 +106,13 @@ fn private(bytes: &[u8]) -> StreamKind {
         return StreamKind::Other(match (tag, content.first_chunk::<4>()) {
             (0x05, Some(b"Opus")) => return opus(bytes),
             (0x05, Some(b"AC-3" | b"EAC3")) | (0x6a | 0x7a, _) => return StreamKind::Ac3,
-            (0x05, Some(b"AV01")) => "AV1, which isn't taken from MPEG-TS; push it by Enhanced RTMP",
-            (0x56, _) => "teletext, which isn't carried",
-            (0x59, _) => "DVB subtitles, which aren't carried",
+            (0x05, Some(b"AV01")) => "AV1 in MPEG-TS; push AV1 by Enhanced RTMP",
+            (0x56, _) => "teletext",
+            (0x59, _) => "DVB subtitles",
             _ => continue,
         });
     }
-    StreamKind::Other("private data, which isn't carried")
+    StreamKind::Other("private data")
 }
 
 /// Returns Opus with its channels, which stand in an extension descriptor (0x7f, 0x80).

@@ -295,7 +295,7 @@ fn a_changed_pmt_keeps_the_tracks_that_stay() {
     let (out, _) = demuxed([film.mux.bytes()]);
     let refused: Vec<_> =
         out.iter().filter_map(|o| if let Output::Diagnostic(event) = o { Some(event) } else { None }).collect();
-    let said = "PID 512 (stream_type 0x03) isn't taken: MPEG audio (MP1, MP2, MP3); set the encoder to \
+    let said = "PID 512 (stream_type 0x03) is not supported: MPEG audio (MP1, MP2, MP3); set the encoder to \
                 AAC, Opus, AC-3 or E-AC-3";
     assert_eq!(refused.iter().map(ToString::to_string).collect::<Vec<_>>(), [said]);
     let got = units(out);
@@ -323,12 +323,12 @@ fn one_program_of_several() {
         assert_eq!(events.collect::<Vec<_>>(), said);
         assert_eq!(units(out).iter().map(|unit| unit.data[0]).collect::<Vec<_>>(), data, "{wanted:?}");
     };
-    check(None, &["programs [7, 8, 9]: 8 is played (program=N chooses another)"], &[0x81]);
-    check(Some(9), &["programs [7, 8, 9]: 9 is played (program=N chooses another)"], &[0x91]);
-    check(Some(3), &["programs [7, 8, 9]: the one that is asked for isn't among them"], &[]);
-    let refused = "PID 113 (stream_type 0x02) isn't taken: MPEG-1/2 video; set the encoder to H.264 or H.265";
-    let nothing = "program 7 has neither H.264 nor H.265, nor AAC (ADTS), AC-3, E-AC-3 or Opus";
-    check(Some(7), &["programs [7, 8, 9]: 7 is played (program=N chooses another)", refused, nothing], &[]);
+    check(None, &["programs [7, 8, 9]: 8 is published (program=N chooses another)"], &[0x81]);
+    check(Some(9), &["programs [7, 8, 9]: 9 is published (program=N chooses another)"], &[0x91]);
+    check(Some(3), &["programs [7, 8, 9]: the requested program isn't among them"], &[]);
+    let refused = "PID 113 (stream_type 0x02) is not supported: MPEG-1/2 video; set the encoder to H.264 or H.265";
+    let nothing = "program 7 has neither H.264 or H.265 video nor AAC (ADTS), AC-3, E-AC-3 or Opus audio";
+    check(Some(7), &["programs [7, 8, 9]: 7 is published (program=N chooses another)", refused, nothing], &[]);
 }
 
 #[test]

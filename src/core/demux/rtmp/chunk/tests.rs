@@ -165,12 +165,12 @@ fn faults_say_where() {
     let whole = [header(0, 6, 0, 1), vec![1]].concat();
     check_error(
         &[&whole[..], &[0xc7]].concat(),
-        "byte 13: chunk stream 7 begins with a type 3 header, which needs an earlier one",
+        "byte 13: chunk stream 7 begins with a type 3 header, which needs an earlier header",
     );
-    check_error(&[0x87], "byte 0: chunk stream 7 begins with a type 2 header, which needs an earlier one");
+    check_error(&[0x87], "byte 0: chunk stream 7 begins with a type 2 header, which needs an earlier header");
     let unfinished = [header(0, 6, 0, 200), vec![1; 128], header(1, 6, 0, 1)].concat();
-    check_error(&unfinished, "byte 140: chunk stream 6 begins a message with 72 bytes of the last one missing");
-    check_error(&header(0, 6, 0, LEN_MAX as u32 + 1), "byte 0: a message of 1048577 bytes; the limit is 1048576");
+    check_error(&unfinished, "byte 140: chunk stream 6 begins a message, but the last one lacks 72 bytes");
+    check_error(&header(0, 6, 0, LEN_MAX as u32 + 1), "byte 0: the message has 1048577 bytes; the limit is 1048576");
     let streams: Vec<u8> = (2..64).flat_map(|csid| [header(0, csid, 0, 1), vec![1]].concat()).collect();
     let more: Vec<u8> = (0..3).flat_map(|n| [&[0, n], &header(0, 2, 0, 1)[1..], &[1]].concat()).collect();
     check_error(&[streams, more].concat(), "byte 834: more than 64 chunk streams");
@@ -189,7 +189,7 @@ fn unfinished_messages_are_bounded_together() {
     dechunker.set_chunk_size(900).expect("allowed");
     let begun = |csid| [header(0, csid, 0, 1_000), vec![1; 900]].concat();
     let got = read(&mut dechunker, &[begun(4), begun(5), begun(6)].concat(), 100).expect_err("too much");
-    assert_eq!(got.what, "more than 2000 bytes of unfinished messages");
+    assert_eq!(got.what, "unfinished messages exceed 2000 bytes");
 }
 
 fn any_message() -> impl Strategy<Value = (u8, Message)> {

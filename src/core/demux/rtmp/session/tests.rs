@@ -218,7 +218,7 @@ fn what_is_refused_is_told_why() {
     check_connected(encoder, &["onStatus 0 NetStream.Play.Failed", error]);
 
     let encoder = Encoder::new().connect("live").publish("cam1").message(4, 9, 1, 0, b"\x90vp09");
-    let error = "media: byte 3310: VP9 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1";
+    let error = "media: byte 3310: VP9 video isn't supported over RTMP; set the encoder to H.264, H.265 or AV1";
     check_published("None", encoder, &["onStatus 0 NetStream.Publish.Rejected", error]);
 }
 
@@ -233,7 +233,7 @@ fn a_rendition_is_the_second_segment_wherever_the_encoder_cuts_the_url() {
         let got = run(&Encoder::new().connect(app).publish(key).0, usize::MAX);
         assert!(got.last().is_some_and(|last| last.contains(says)), "{app} {key}: {got:?}");
     };
-    check("live/cam1", "a/b", "\"b\" is a segment too many");
+    check("live/cam1", "a/b", "the path has one segment too many: \"b\"");
     check("live/cam1/a", "b", "application \"live/cam1/a\"");
     check("live/cam1", "video", "what the tracks of a push without a rendition are called");
     check("live/cam1", "audio_?", "is no language");
@@ -245,23 +245,22 @@ fn what_comes_out_of_turn_is_an_error() {
     let check_error = |encoder: Encoder, error: &str| {
         assert_eq!(run(&encoder.0, 50).last().map(String::as_str), Some(error));
     };
-    check_error(Encoder::new().publish("cam1"), "session: byte 3073: a command before connect");
-    check_error(Encoder::new().audio(0, &[0xaf, 1, 1]), "session: byte 3073: media before connect");
-    check_error(Encoder::new().connect("live").connect("live"), "session: byte 3141: a second connect");
+    check_error(Encoder::new().publish("cam1"), "session: byte 3073: a command came before connect");
+    check_error(Encoder::new().audio(0, &[0xaf, 1, 1]), "session: byte 3073: media came before connect");
+    check_error(Encoder::new().connect("live").connect("live"), "session: byte 3141: connect came twice");
     let twice = Encoder::new().connect("live").publish("cam1").call(1, "publish", 6.0, &[Value::Null, "cam2".into()]);
-    check_error(twice, "session: byte 3310: a publish beside another one");
+    check_error(twice, "session: byte 3310: publish came during a publish");
     check_error(
         Encoder::new().connect("live").message(2, 1, 0, 0, &[0, 0]),
-        "message: byte 3141: a message of type 1 ends after 2 bytes",
+        "message: byte 3141: the message of type 1 is truncated after 2 bytes",
     );
 }
 
 #[test]
 fn garbage_in_place_of_a_handshake() {
-    let error =
-        "handshake: byte 0: protocol version 71 instead of 3: this isn't RTMP but perhaps HTTP: this is the RTMP port";
+    let error = "handshake: byte 0: the protocol version is 71 instead of 3: this isn't RTMP but perhaps HTTP; this is the RTMP port";
     assert_eq!(run(b"GET / HTTP/1.1\r\n", 3), [error]);
-    let error = "handshake: byte 0: protocol version 255 instead of 3: this isn't RTMP";
+    let error = "handshake: byte 0: the protocol version is 255 instead of 3: this isn't RTMP";
     assert_eq!(run(&[255; 9], 3), [error]);
 }
 
@@ -271,7 +270,7 @@ fn what_comes_before_the_answer_is_bounded() {
     session.handle(&Encoder::new().connect("live").publish("cam1").0).expect("well-formed");
     session.handle(&[0; INBOX_LEN_MAX]).expect("kept");
     let error = session.handle(&[0]).expect_err("too much");
-    assert_eq!(error.to_string(), "session: byte 3264: more than 1 MiB before the publish was answered");
+    assert_eq!(error.to_string(), "session: byte 3264: more than 1 MiB came before the publish was answered");
 }
 
 proptest! {

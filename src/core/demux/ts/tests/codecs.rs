@@ -75,12 +75,10 @@ fn rubbish_between_frames_costs_what_it_hits() {
     mux.pes(A, 0xbd, stamp(0), &[&frames[0][..], &[0x0b, 9, 9], &frames[1]].concat());
     mux.pes(A, 0xbd, stamp(5_760), &frames[2]);
     let (out, _) = demuxed([mux.bytes()]);
-    assert!(
-        out.contains(&Output::Diagnostic(TsDiagnostic::Broken {
-            pid: A,
-            what: "no AC-3 frame where one should begin"
-        }))
-    );
+    assert!(out.contains(&Output::Diagnostic(TsDiagnostic::Broken {
+        pid: A,
+        what: "no AC-3 sync word where a frame should begin"
+    })));
     assert_eq!(units(out).into_iter().map(|unit| unit.data).collect::<Vec<_>>(), frames);
 }
 
@@ -107,7 +105,7 @@ fn what_is_left_out_is_named() {
         assert!(out.iter().any(said), "{out:?}");
     };
     check(0x03, &[], "MP3");
-    check(0x06, b"\x05\x04AV01", "AV1, which isn't taken from MPEG-TS; push it by Enhanced RTMP");
+    check(0x06, b"\x05\x04AV01", "AV1 in MPEG-TS; push AV1 by Enhanced RTMP");
     check(0x06, b"\x05\x04Opus\x7f\x02\x80\x81", "Opus of an unusual layout");
     check(0x06, b"\x05\x04Opus", "Opus of an unusual layout");
     check(0x06, &[0x56, 0], "teletext");

@@ -74,7 +74,10 @@ fn what_is_damaged_is_dropped_and_what_is_no_tag_is_told_once() {
         .iter()
         .filter_map(|output| if let Output::Diagnostic(event) = output { Some(event.to_string()) } else { None })
         .collect();
-    assert_eq!(told, ["PID 259: no ID3 tag, or a very long one", "PID 260: a splice_info_section that can't be read"]);
+    assert_eq!(
+        told,
+        ["PID 259: a message has no ID3 tag, or a very long one", "PID 260: can't read a splice_info_section"]
+    );
     assert_eq!(messages(outputs), [(Scheme::Id3, Some(9), None, long.into())]);
     assert_eq!((stats.bad_sections, stats.continuity_errors), (1, 1));
 }
