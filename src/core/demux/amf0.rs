@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// One AMF0 value. Typed objects, dates and XML are read as the values that they hold.
+/// One AMF0 value. Typed objects, dates and XML are read as plain objects, numbers and strings.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
     /// Marker 0, and 11 (a date, in milliseconds).
@@ -22,7 +22,7 @@ pub enum Value {
     Null,
 }
 
-/// A value can't be read.
+/// A value is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("byte {at} of the AMF0 values: {what}")]
 pub struct AmfError {

@@ -33,7 +33,7 @@ pub struct FilmSample {
 pub struct Reel {
     /// The track's number in the push.
     pub track: InputTrack,
-    /// Its codec's headers.
+    /// The codec's headers.
     pub config: CodecConfig,
     /// The scale of its samples' times.
     pub scale: Timescale,

@@ -7,7 +7,7 @@
 //! AUDIODATA  format:4=10 rate:2 size:1 type:1 | packet type:8 | AudioSpecificConfig, or a raw_data_block
 //! ```
 //!
-//! What Enhanced RTMP has instead is in `enhanced`.
+//! The tags of Enhanced RTMP are in `enhanced`.
 
 mod enhanced;
 #[cfg(test)]
@@ -37,7 +37,7 @@ const CODED_FRAMES: u8 = 1;
 /// Coded frames whose composition time is 0 (Enhanced RTMP).
 const CODED_FRAMES_X: u8 = 3;
 
-/// Why a tag can't be used.
+/// The reason why a tag can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlvError {
     /// A byte of the tag is wrong or missing.
@@ -50,7 +50,7 @@ pub enum FlvError {
         /// A description of the fault.
         what: String,
     },
-    /// The tag's codec isn't carried.
+    /// The tag's codec is not supported.
     #[error("{codec} {} isn't supported over RTMP; set the encoder to {}", kind.name(), kind.advice())]
     Codec {
         /// The tag's kind.
@@ -60,7 +60,7 @@ pub enum FlvError {
     },
 }
 
-/// The codecs that are carried.
+/// The supported codecs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Codec {
     Avc,
@@ -208,7 +208,7 @@ impl Tags {
                 match headers.of(&data) {
                     Ok(Some(config)) => out.push(Input::Config { track, config }),
                     Ok(None) => {}
-                    // One damaged frame is no reason to end the push.
+                    // A damaged frame doesn't end the push.
                     Err(_) if headers.is_known() => return Ok(()),
                     Err(error) => return Err(r.malformed(r.at, format!("AC-3 frame: {error}"))),
                 }

@@ -7,7 +7,7 @@
 //!  a file         flv or bmff --> file_loop ---/
 //! ```
 //!
-//! Every demuxer takes its input in any pieces, and is drained after each. Inputs come from strangers: a bad input is an
+//! Every demuxer takes its input in pieces of any length, and is drained after each. Inputs come from strangers: a bad input is an
 //! error, or is skipped and reported, but never a panic; and the memory that it takes is bounded.
 
 pub mod amf0;

@@ -4,7 +4,7 @@
 const HEADER_LEN: usize = 12;
 /// The first byte of a transport packet. No RTP header begins with it: its version would be 1.
 const SYNC_BYTE: u8 = 0x47;
-/// A sequence number that goes back by less than this is late; one that goes back further begins a new sequence.
+/// A datagram is late if its sequence number goes back by less than this; otherwise it begins a new sequence.
 const LATE_MAX: u16 = 1_000;
 
 /// The content of a datagram.

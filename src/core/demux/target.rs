@@ -7,9 +7,9 @@ use crate::model::{Rendition, StreamName};
 pub struct PublishTarget {
     /// The stream.
     pub stream: StreamName,
-    /// The rendition of it; `None` for the stream as such.
+    /// The rendition of it; `None` for the stream itself.
     pub rendition: Option<Rendition>,
-    /// What stood behind `?`, such as `key=...`, for the authorisation.
+    /// The query behind `?`, such as `key=...`, for the authorisation.
     pub query: Option<String>,
 }
 
@@ -17,7 +17,7 @@ impl PublishTarget {
     /// Reads a path's segments: a stream, and a rendition of it if there is a second segment.
     ///
     /// # Errors
-    /// Why they name no stream, in words for the publisher.
+    /// The reason why they name no stream, in words for the publisher.
     pub(super) fn parse<'a>(
         mut segments: impl Iterator<Item = &'a str>,
         query: Option<String>,
@@ -31,7 +31,7 @@ impl PublishTarget {
     }
 }
 
-/// Splits a path from its query.
+/// Splits a path into the path itself and its query.
 pub(super) fn split_query(text: &str) -> (&str, Option<String>) {
     text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query.to_owned())))
 }

@@ -154,7 +154,7 @@ impl<'a> Cursor<'a> {
         Ok(None)
     }
 
-    /// Returns the first box of this type in this one, which has to be there.
+    /// Returns the first box of this type in this one; it is an error if there is none.
     pub(super) fn need(self, kind: &[u8; 4]) -> Result<Cursor<'a>, BmffError> {
         self.find(kind)?.ok_or(BmffError::Missing { at: self.at, kind: FourCc(*kind), parent: self.kind })
     }

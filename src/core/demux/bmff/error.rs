@@ -3,7 +3,7 @@
 use super::four_cc::FourCc;
 use super::limits::{SAMPLES_MAX, TRACKS_MAX};
 
-/// A file, or a segment, can't be read on. Its sender is at fault.
+/// The rest of a file, or of a segment, can't be read. The sender is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BmffError {
     /// The bytes are no ISO BMFF file.
@@ -12,7 +12,7 @@ pub enum BmffError {
         /// The position in the file.
         at: u64,
     },
-    /// Media come before the init segment that describes them.
+    /// Media comes before the init segment that describes it.
     #[error("byte {at}: media comes before the init segment; a plain file needs moov first (-movflags +faststart)")]
     NoInit {
         /// The position in the file.
@@ -24,7 +24,7 @@ pub enum BmffError {
         /// The position in the file.
         at: u64,
     },
-    /// The box, which has to be in memory, is too long.
+    /// A box that must fit in memory is too long.
     #[error("byte {at}: the {kind} box has {len} bytes; the limit is {limit}")]
     TooLong {
         /// The position in the file.
@@ -73,7 +73,7 @@ pub enum BmffError {
     Misplaced {
         /// The position in the file.
         at: u64,
-        /// Where the sample should be.
+        /// The position at which the sample should begin.
         offset: u64,
     },
     /// The file ends inside a box, or before all its samples have come.
@@ -84,10 +84,10 @@ pub enum BmffError {
     },
 }
 
-/// Why a track isn't taken.
+/// The reason why a track is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableTrack {
-    /// The sample entry isn't known.
+    /// The sample entry is unknown.
     #[error("codec '{0}' is not supported; use H.264, H.265, AV1, AAC, Opus, AC-3 or E-AC-3")]
     Codec(FourCc),
     /// The sample entry is protected.

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct FourCc(pub [u8; 4]);
 
 impl FourCc {
-    /// Returns whether it is printable, or has QuickTime's 0xa9, as all known ones.
+    /// Returns whether the code is printable, or has QuickTime's 0xa9. All known codes are.
     pub(super) fn is_plausible(self) -> bool {
         self.0.iter().all(|byte| matches!(byte, b' '..=b'~' | 0xa9))
     }

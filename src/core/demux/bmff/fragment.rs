@@ -18,7 +18,7 @@ const NON_SYNC: u32 = 1 << 16;
 pub(super) struct Fragment {
     /// The index of the track, and the sample.
     pub samples: Vec<(usize, SamplePlace)>,
-    /// Where each track's last sample ends, in case its next fragment has no time.
+    /// The end of each track's last sample, in case the track's next fragment has no time.
     pub ends: Vec<(usize, i64)>,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn read(content: &[u8], start: u64, at: u64, movie: &Movie, ends: &[i
     Ok(out)
 }
 
-/// Returns where the track fragment's data ends.
+/// Returns the end of the track fragment's data.
 fn traf(
     traf: Cursor<'_>,
     start: u64,

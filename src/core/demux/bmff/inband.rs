@@ -11,7 +11,7 @@ use crate::model::CodecConfig;
 /// delimiters, ends, filler data.
 const NAL_LEFT_OUT: std::ops::RangeInclusive<u8> = 7..=13;
 
-/// How a track's samples are searched for headers.
+/// The search for headers in a track's samples.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Inband {
     /// Only the sample entry has headers.
@@ -55,7 +55,7 @@ impl Inband {
         (Inband::Avc { length_size, sets }, config)
     }
 
-    /// Takes all that isn't part of the picture out of a sample.
+    /// Removes everything that isn't part of the picture from a sample.
     ///
     /// # Errors
     /// The fault of the sample.
@@ -80,7 +80,7 @@ impl Inband {
     }
 }
 
-/// Returns a sample's NAL units. None is empty.
+/// Returns a sample's NAL units. No NAL unit is empty.
 fn nal_units(mut rest: &[u8], length_size: usize) -> Result<Vec<&[u8]>, &'static str> {
     let mut out = Vec::new();
     while !rest.is_empty() {

@@ -2,7 +2,7 @@
 //! 23001-18; DASH-IF Live Media Ingest 1.2, 6.6).
 //!
 //! An `emsg` comes out behind the first sample of its fragment, so that the jitter buffer knows the time there.
-//! Messages that can't be read or aren't carried are skipped; the media beside them are whole.
+//! Messages that are invalid or not supported are skipped; the media beside them are complete.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,20 +22,20 @@ use crate::model::{InputTrack, MESSAGE_LEN_MAX, Scheme, TimedMessage};
 
 /// The longest content of an `emsg`, in bytes: a message, and 1 KiB for its fields and the name of its scheme.
 pub(super) const EMSG_LEN_MAX: u64 = (MESSAGE_LEN_MAX + (1 << 10)) as u64;
-/// The longest event messages before a fragment, or in a sample, in bytes: four of the longest, or some thousand short
+/// The limit of all event messages before a fragment, or in a sample, in bytes: four of the longest, or some thousand short
 /// ones.
 const EVENTS_LEN_MAX: usize = 4 * EMSG_LEN_MAX as usize;
-/// The least length of a box's header.
+/// The shortest header of a box, in bytes.
 const HEADER_LEN: usize = 8;
-/// The longest part of a scheme's name that is logged, in characters.
+/// The number of characters of a scheme's name that are logged.
 const NAME_LEN_MAX: usize = 100;
 
 /// The time of an event message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum When {
-    /// The ticks after the earliest presentation time of its fragment or sample.
+    /// Ticks after the earliest presentation time of its fragment or sample.
     After(i64),
-    /// The ticks on the presentation's timeline.
+    /// Ticks on the presentation's timeline.
     At(i64),
 }
 
@@ -49,10 +49,10 @@ pub(super) struct EventInstance {
     data: Bytes,
 }
 
-/// The event messages that wait: for their fragment, then for the first of its samples.
+/// The waiting event messages: each waits for its fragment, then for that fragment's first sample.
 #[derive(Debug, Default)]
 pub(super) struct EventMessages {
-    /// The messages that wait for their fragment, and the length of their boxes in bytes.
+    /// The messages that wait for their fragment, and the total length of their boxes in bytes.
     waiting: Vec<EventInstance>,
     waiting_len: usize,
     /// The messages of the newest fragment, and the index of the track with whose first sample they come out.
@@ -61,7 +61,7 @@ pub(super) struct EventMessages {
 }
 
 impl EventInstance {
-    /// Reads an `emsg`'s content. Returns why it isn't carried as an error.
+    /// Reads an `emsg`'s content. The error is the reason why the message is dropped.
     fn emsg(mut content: &[u8]) -> Result<EventInstance, String> {
         let emsg = Emsg::decode_body(&mut content).map_err(|why| format!("can't read an emsg box: {why}"))?;
         let when = match emsg.presentation_time {
@@ -97,7 +97,7 @@ impl EventInstance {
             Scheme::Id3 => return Err("an ID3 event message has no ID3 tag".to_owned()),
             Scheme::Scte35 => match scte35::Splice::checked(&data) {
                 Ok(splice) if splice.kind == scte35::SpliceKind::Null => return Err("a splice_null".to_owned()),
-                // Some packagers write 0 into the box. The splice is written by the seller of the break.
+                // Some packagers write a duration of 0 into the box; the splice itself has the right one.
                 Ok(splice) => splice.duration.or(duration),
                 Err(why) => return Err(format!("splice_info_section: {why}")),
             },
@@ -123,7 +123,7 @@ impl EventMessages {
     /// Takes an `emsg`, which waits for its fragment.
     ///
     /// # Errors
-    /// Why the message is not carried.
+    /// The reason why the message is dropped.
     pub(super) fn emsg(&mut self, content: &[u8]) -> Result<(), String> {
         let event = EventInstance::emsg(content)?;
         if self.waiting_len + content.len() > EVENTS_LEN_MAX {

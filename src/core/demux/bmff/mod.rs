@@ -8,7 +8,7 @@
 //! [`BmffReader`] takes such a file in any pieces, several files after one another, or segments after their init segment.
 //! The caller's contract: after each [`BmffReader::push`] and [`BmffReader::finish`], failed or not, it drains
 //! [`BmffReader::poll_output`] until `None`. The reader holds one `moov` or `moof` of a limited size, one sample, and the
-//! event messages of two fragments, 260 KiB each at most. It skips everything else as it comes.
+//! event messages of two fragments, each at most 260 KiB. It skips everything else as it comes.
 //!
 //! Event messages come out beside the samples, whether they stand before fragments (`emsg`) or in a track of their own (`evte`).
 //!

@@ -36,23 +36,23 @@ pub enum Output {
         /// The message, on [`CLOCK`](super::place::CLOCK), of no track in particular.
         message: TimedMessage,
     },
-    /// An event message isn't carried; nothing else is missing.
+    /// An event message was dropped; the media are complete.
     Ignored {
         /// The reason, for the log.
         why: String,
     },
     /// The segment that begins here is the last (brand `lmsg`).
     Last,
-    /// A sample can't be used.
+    /// A sample was dropped.
     Dropped {
         /// track_ID.
         track: u32,
         /// The reason, for the log.
         why: &'static str,
     },
-    /// Samples that a fragment announced didn't come.
+    /// Samples that a fragment announced are missing.
     Missing {
-        /// Their number.
+        /// The number of missing samples.
         samples: usize,
     },
 }

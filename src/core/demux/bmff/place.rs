@@ -10,9 +10,9 @@ pub const CLOCK: InputClock = InputClock { scale: Timescale::MPEG, wrap_bits: 62
 /// A sample's place and times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SamplePlace {
-    /// Its position in the file.
+    /// The sample's position in the file.
     pub offset: u64,
-    /// Its length, in bytes.
+    /// The sample's length, in bytes.
     pub len: u32,
     /// The decode time in ticks of the track, shifted by the edit list.
     pub dts: i64,

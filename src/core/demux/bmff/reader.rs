@@ -22,7 +22,7 @@ use crate::model::{AccessUnit, InputTrack, UNIT_LEN_MAX};
 
 /// The longest `ftyp`, `styp` and `prft`, in bytes.
 const SMALL_LEN_MAX: u64 = 4 << 10;
-/// The longest box of an unknown type, in bytes. A longer one is no box but other bytes.
+/// The longest box of an unknown type, in bytes. Anything longer isn't a box.
 const UNKNOWN_LEN_MAX: u64 = 16 << 20;
 /// The boxes that a file, or a segment, may begin with.
 const FIRST: [&[u8; 4]; 17] = [
@@ -30,7 +30,7 @@ const FIRST: [&[u8; 4]; 17] = [
     b"uuid", b"pdin", b"meta", b"mfra", b"pnot",
 ];
 
-/// Returns whether a file, or a segment, may begin with these bytes. Twelve are enough to tell.
+/// Returns whether a file, or a segment, may begin with these bytes. Twelve bytes decide it.
 pub fn begins(first: &[u8]) -> bool {
     first.get(4..8).is_some_and(|kind| FIRST.iter().any(|first| kind == *first))
 }
@@ -74,11 +74,11 @@ struct TrackState {
     inband: Inband,
     /// The track's headers have come.
     configured: bool,
-    /// Where its newest fragment ends, in ticks.
+    /// The end of the track's newest fragment, in ticks.
     end: i64,
 }
 
-/// How far a track's tables have been read.
+/// The progress through a track's tables.
 #[derive(Debug)]
 struct TableReader {
     next: Option<SamplePlace>,
@@ -99,7 +99,7 @@ pub struct BmffReader {
     /// The fragment's samples that haven't come yet, by index of the track.
     fragment: VecDeque<(usize, SamplePlace)>,
     events: EventMessages,
-    /// A `moof` has come, and no `mdat` behind it.
+    /// A `moof` has come, and no `mdat` after it yet.
     announced: bool,
     /// The number of the file's bytes that have come.
     at: u64,
@@ -133,7 +133,7 @@ impl BmffReader {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// The fault that ends the reading of the file.
+    /// A fault in the file; the rest of the file can't be read.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), BmffError> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
@@ -183,7 +183,7 @@ impl BmffReader {
         current + self.fragment.len() + self.tables.iter().map(left).sum::<usize>()
     }
 
-    /// Takes the bytes of one state.
+    /// Takes bytes until the state changes.
     fn step(&mut self, bytes: &mut &[u8]) -> Result<(), BmffError> {
         match self.state {
             State::Header => {

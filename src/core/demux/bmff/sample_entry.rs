@@ -15,7 +15,7 @@ const AUDIO_LEN: usize = 28;
 /// The further bytes of QuickTime's sound descriptions, by version.
 const AUDIO_MORE: [usize; 3] = [0, 16, 36];
 
-/// A codec's headers; none where they come with the samples.
+/// A codec's headers; `None` if they come with the samples.
 type Config = Result<Option<CodecConfig>, UnusableTrack>;
 
 /// Reads the first entry of an `stsd`. Returns its name, the headers, and how to search samples for headers.
@@ -30,7 +30,7 @@ pub(super) fn read(mut stsd: Cursor<'_>) -> Result<(FourCc, Config, Inband), Bmf
             let (inband, record) = Inband::avc(Bytes::copy_from_slice(record.rest()));
             return Ok((name, Ok(record.map(CodecConfig::Avc)), inband));
         }
-        // Samples of `hev1` aren't searched for parameter sets, since few files have them only there.
+        // Samples of `hev1` aren't searched for parameter sets, since few files lack them in the sample entry.
         b"hvc1" | b"hev1" => Ok(Some(CodecConfig::Hevc(content(visual(entry)?, b"hvcC")?))),
         b"av01" => Ok(Some(CodecConfig::Av1(content(visual(entry)?, b"av1C")?))),
         b"mp4a" => mpeg4_audio(audio(entry)?)?,
@@ -50,7 +50,7 @@ pub(super) fn read(mut stsd: Cursor<'_>) -> Result<(FourCc, Config, Inband), Bmf
     Ok((name, config, Inband::None))
 }
 
-/// Copies the content of a box that is a codec's headers.
+/// Copies the content of a box that holds a codec's headers.
 fn content(boxes: Cursor<'_>, kind: &[u8; 4]) -> Result<Bytes, BmffError> {
     Ok(Bytes::copy_from_slice(boxes.need(kind)?.rest()))
 }

@@ -6,7 +6,7 @@ use super::boxes::Cursor;
 use super::error::BmffError;
 use super::place::SamplePlace;
 
-/// The tables as they are in the file.
+/// The tables, as bytes of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct SampleTable {
     /// count:32 delta:32.
@@ -22,14 +22,14 @@ pub(super) struct SampleTable {
     sizes: Bytes,
     size: u32,
     count: u32,
-    /// The numbers of random access points, 32 bits each; `None` if all samples are.
+    /// The numbers of the random access points, 32 bits each; `None` if each sample is one.
     sync: Option<Bytes>,
 }
 
 impl SampleTable {
     /// Keeps the tables of an `stbl` that lies in `moov`.
     pub(super) fn read(stbl: Cursor<'_>, moov: &Bytes) -> Result<SampleTable, BmffError> {
-        // The rows of a table, which follow their count.
+        // Returns the rows of a table, which follow their count.
         let rows = |kind: &[u8; 4], row: usize| -> Result<Option<Bytes>, BmffError> {
             let Some(mut table) = stbl.find(kind)? else { return Ok(None) };
             table.full()?;
@@ -113,12 +113,12 @@ fn pair(table: &Bytes, row: usize) -> Option<[u32; 2]> {
 }
 
 impl Samples {
-    /// Returns the samples of these tables. The first is decoded at `shift`, in ticks.
+    /// Returns the samples of these tables. The first is decoded at time `shift`, in ticks.
     pub(super) fn new(table: &SampleTable, shift: i64) -> Samples {
         Samples { table: table.clone(), dts: shift, ..Samples::default() }
     }
 
-    /// Returns the number of samples that are still to come, as the tables count them. They may hold fewer.
+    /// Returns the number of samples that are still to come. The tables count them, and may hold fewer.
     pub(super) fn left(&self) -> usize {
         usize::try_from(self.table.count - self.index).unwrap_or(usize::MAX)
     }

@@ -69,7 +69,7 @@ fn drain(reader: &mut BmffReader) -> Vec<Output> {
     std::iter::from_fn(|| reader.poll_output()).collect()
 }
 
-/// All outputs of a file given in pieces of these lengths, and how it ends.
+/// Reads a file in pieces of these lengths. Returns all outputs, and the result of the end.
 fn read(pieces: impl IntoIterator<Item = usize>, file: &[u8]) -> (Vec<Output>, Result<(), BmffError>) {
     let mut reader = BmffReader::new(Limits::default());
     let (mut out, mut rest, mut end) = (Vec::new(), file, Ok(()));
@@ -87,7 +87,7 @@ fn read(pieces: impl IntoIterator<Item = usize>, file: &[u8]) -> (Vec<Output>, R
     (out, end.and(finished))
 }
 
-/// One line an output.
+/// Writes one line for each output.
 fn text(outputs: &[Output]) -> String {
     let mut out = String::new();
     for output in outputs {
@@ -170,7 +170,7 @@ fn segments_come_one_by_one_after_their_init() {
     reader.finish().expect("whole");
     assert_eq!(drain(&mut reader).len(), 2);
     for _ in 0..2 {
-        // Said once more, it is nothing new.
+        // A repeated init segment changes nothing.
         reader.push(&init).expect("whole");
         reader.push(&segment).expect("whole");
         reader.finish().expect("whole");

@@ -42,7 +42,7 @@ pub struct MovieTrack {
     pub entry: FourCc,
     /// The codec's headers; `Ok(None)` if they come with the samples.
     pub config: Result<Option<CodecConfig>, UnusableTrack>,
-    /// How its samples are searched for headers.
+    /// The search for headers in the track's samples.
     pub(super) inband: Inband,
     /// The samples of a plain file.
     pub(super) table: SampleTable,
@@ -87,7 +87,7 @@ impl MovieTrack {
         Samples::new(&self.table, self.shift)
     }
 
-    /// Returns whether its samples are event messages: by MPEG-B part 18, or by the older practice of a sample entry
+    /// Returns whether the samples are event messages: by MPEG-B part 18, or by the older practice of a sample entry
     /// for any metadata.
     pub fn is_events(&self) -> bool {
         self.handler == Handler::Other(FourCc(*b"meta")) && matches!(&self.entry.0, b"evte" | b"urim")

@@ -14,11 +14,11 @@ use crate::demux::{bmff, ts};
 use crate::model::{InputTrack, Scheme, TimedMessage};
 use crate::packager::Input;
 
-/// The bytes by which each container is known: a box's header, and two transport packets.
+/// The number of bytes that identify each container: a box's header, and two transport packets.
 const BOX_LEN: usize = 12;
 const PACKETS_LEN: usize = 189;
 
-/// Returns whether a body that begins with these bytes can be read; `None` if more bytes are needed. `all` tells that
+/// Returns whether a body that begins with these bytes can be read; `None` if more bytes are needed. `all` says that
 /// no more come.
 pub fn begins(first: &[u8], all: bool) -> Option<bool> {
     match first.first() {
@@ -37,10 +37,10 @@ pub fn needs_init(first: &[u8]) -> bool {
 /// The first byte of every transport packet (ISO 13818-1, 2.4.3.3).
 const SYNC: u8 = 0x47;
 
-/// Why no more of a body is read.
+/// The reason why the rest of a body is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// The file has a fault, or its init segment hasn't come.
+    /// The file is invalid, or its init segment is missing.
     #[error("{0}")]
     Bmff(#[from] BmffError),
     /// The first bytes belong to no known format.
@@ -54,7 +54,7 @@ pub enum Refused {
     Tracks(usize),
 }
 
-/// A request's body.
+/// The body of a request.
 pub struct Body {
     /// The object that the request brings; `None` where the request is the whole push.
     object: Option<Object>,
@@ -66,9 +66,9 @@ pub struct Body {
     last: bool,
     /// The decode time of a transport stream's newest picture, or of its sound if there are no pictures.
     at: Option<u64>,
-    /// An init segment has come, and isn't kept yet.
+    /// An init segment has come, and is not stored yet.
     begins: bool,
-    /// The output for each queue once the whole body is read.
+    /// The output for each queue after the whole body is read.
     finally: Option<fn(QueueId) -> BodyOutput>,
     finished: bool,
     out: VecDeque<BodyOutput>,
@@ -77,7 +77,7 @@ pub struct Body {
 enum Content {
     Bmff(Box<BmffReader>),
     Ts(Box<Demuxer>),
-    /// Later requests go on with the demuxer.
+    /// Later requests continue with this demuxer.
     Kept,
 }
 
@@ -107,7 +107,7 @@ impl Body {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// The fault that ends the reading of the body.
+    /// A fault in the body; the rest of it can't be read.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         match &mut self.content {
             Content::Bmff(reader) => reader.push(bytes)?,
@@ -117,7 +117,7 @@ impl Body {
         Ok(())
     }
 
-    /// Ends the body. `whole` tells that it isn't cut off.
+    /// Ends the body. `whole` says that it is complete.
     ///
     /// # Errors
     /// The file was cut short.
@@ -143,7 +143,7 @@ impl Body {
     /// Returns the next output.
     ///
     /// # Errors
-    /// Why no more of the body is read.
+    /// The reason why the rest of the body is not read.
     pub fn poll(&mut self, tracks: &mut Tracks) -> Result<Option<BodyOutput>, Refused> {
         loop {
             if let Some(came) = self.out.pop_front() {
@@ -248,7 +248,7 @@ impl Body {
                     let kind = TrackTraits { video, language: track.language.clone() };
                     self.open(track.id, &kind, tracks)?
                 }
-                // Event messages go beside the pictures.
+                // Event messages go with the video.
                 Ok(_) if track.is_events() => None,
                 Ok(_) => continue,
                 Err(why) => {

@@ -31,18 +31,18 @@ use crate::model::{AccessUnit, CodecConfig, MESSAGE_LEN_MAX, TimedMessage};
 
 /// The scale of all times.
 pub const SCALE: Timescale = Timescale::MPEG;
-/// The most that a track's queue holds, from its oldest to its newest unit: a long segment, and the start of the next.
+/// The longest time that a track's queue holds, from its oldest to its newest unit: a long segment, and the start of the next.
 const AHEAD_MAX: Duration = Duration::from_secs(15);
-/// The most that all queues hold, in bytes of memory: as much, at 25 Mb/s.
+/// The most bytes of memory that all queues hold: that time at 25 Mb/s.
 const HELD_MAX: usize = 48 << 20;
-/// How long playout waits at the start for announced tracks that don't come, and a message for the leader.
+/// The longest time that playout waits at the start for announced tracks, and a message for the leader.
 const START_MAX: Duration = Duration::from_secs(3);
-/// How long the other tracks wait for a late one. After that, the packager goes on without it.
+/// The longest time that the other tracks wait for a late one. After that, the packager goes on without it.
 const LATE_MAX: Duration = Duration::from_secs(3);
 /// Tracks whose times are further apart than a queue holds have clocks of their own, and are aligned by arrival. Once
 /// other tracks play, one that begins may be behind by this much: its encoder kept it until it could connect. A guess.
 const BEHIND_MAX: Duration = Duration::from_secs(60);
-/// A longer step forward is a jump, not a hole.
+/// The longest step forward that counts as a hole. A longer one is a jump.
 const FORWARD_MAX: Duration = Duration::from_secs(10);
 /// A unit has come already if it is behind its track's newest by no more than this, or than one and a half bursts:
 /// encoders send again what was cut off.
@@ -53,19 +53,19 @@ const REDUNDANT_MAX: Duration = Duration::from_secs(6);
 /// Units that come within this time are one burst, and the longest burst that counts.
 const BURST: Duration = Duration::from_secs(1);
 const BURST_MAX: Duration = Duration::from_secs(10);
-/// How often playout catches up if all units come too early, how much earliness stays, and how much one step takes:
+/// The time between two steps of catching up while all units come early, the earliness that remains, and the size of a step:
 /// less than a viewer's buffer.
 const RETURN_EACH: Duration = Duration::from_secs(10);
 const RETURN_KEEPS: Duration = Duration::from_millis(150);
 const RETURN_STEP: Duration = Duration::from_millis(250);
 /// The number of messages that are remembered to find repeated ones: a tag a frame, of a long segment.
 const KNOWN_MAX: usize = 1_024;
-/// The most memory of the messages among a track's units, in bytes: a tag of 1 KiB a frame, at 60 frames a second.
-/// Further ones are lost.
+/// The most memory for the messages among a track's units, in bytes: a tag of 1 KiB a frame, at 60 frames a second.
+/// Further messages are lost.
 const QUEUE_MESSAGES_LEN_MAX: usize = 1 << 20;
-/// The most memory of the messages that wait for units of their time, in bytes. The oldest are lost first. A guess.
+/// The most memory for the messages that wait for units of their time, in bytes. The oldest are lost first. A guess.
 const WAITING_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
-/// How long messages wait. After that, all units ahead have been played, and nearby units are of another time.
+/// The longest wait of a message. After that, all units ahead have been played, and nearby units are of another time.
 const WAITING_MAX: Duration = AHEAD_MAX.saturating_add(FORWARD_MAX);
 
 /// The number of a track's queue.
@@ -111,7 +111,7 @@ struct TrackQueue {
     items: VecDeque<Queued>,
     /// The memory of its messages, in bytes.
     messages_len: usize,
-    /// By how much its clock is ahead of playout. The times in this struct are without it.
+    /// The distance by which the track's clock is ahead of playout. The times in this struct don't include it.
     shift: i64,
     /// The newest unit's decode time.
     last: Option<i64>,
@@ -120,11 +120,11 @@ struct TrackQueue {
     stretch: u64,
     /// The decode time of the last unit that was played.
     played: Option<i64>,
-    /// When the newest unit came.
+    /// The arrival time of the newest unit.
     came: Time,
-    /// How late the newest unit came.
+    /// The lateness of the newest unit.
     late: Duration,
-    /// When and with which decode time the current burst began, and the longest burst.
+    /// The arrival and decode time of the current burst's first unit, and the longest burst.
     begun: Option<(Time, i64)>,
     burst: Duration,
     closed: bool,
@@ -153,7 +153,7 @@ pub struct JitterBuffer {
 /// A message that waits for units of its time.
 #[derive(Debug)]
 struct WaitingMessage {
-    /// Its track; `None` for the [leader](JitterBuffer::lead), or for the first track nearby if the leader doesn't
+    /// The message's track; `None` for the [leader](JitterBuffer::lead), or for the first track nearby if the leader doesn't
     /// come.
     queue: Option<QueueId>,
     /// The decode time of the units that it came with.
@@ -180,18 +180,18 @@ impl TrackQueue {
         })
     }
 
-    /// Returns headers behind its newest unit.
+    /// Returns the headers behind the track's newest unit.
     fn unused(&mut self) -> Option<&mut Item> {
         let behind = self.items.iter_mut().rev().map(|queued| &mut queued.item);
         behind.take_while(|item| !matches!(item, Item::Unit(..))).find(|item| matches!(item, Item::Config(_)))
     }
 
-    /// Returns the newest unit's decode time, by the track's own clock.
+    /// Returns the newest unit's decode time, on the track's own clock.
     fn last(&self) -> Option<i64> {
         self.last.map(|last| last.saturating_add(self.shift))
     }
 
-    /// Returns whether its newest unit is near a time, by the track's own clock.
+    /// Returns whether the newest unit is near a time, on the track's own clock.
     fn is_near(&self, at: i64) -> bool {
         self.last().is_some_and(|last| apart(at, last) <= FORWARD_MAX)
     }
@@ -215,7 +215,7 @@ impl TrackQueue {
         behind <= resent || behind + now.since(self.came) <= redundant
     }
 
-    /// Measures how much comes at once.
+    /// Measures the bursts.
     fn measure(&mut self, now: Time, dts: i64) {
         match self.begun {
             Some((begun, first)) if now.since(begun) < BURST && first <= dts => {
@@ -278,7 +278,7 @@ impl JitterBuffer {
         let ahead = first.zip(last).is_some_and(|((first, ..), (last, ..))| span(first, last) >= AHEAD_MAX);
         let full = ahead || self.held >= HELD_MAX;
         if full {
-            // The sender waits, so its units aren't early.
+            // The sender has to wait, so its units don't count as early.
             self.early = None;
         }
         !full
@@ -313,7 +313,7 @@ impl JitterBuffer {
         }
         self.settle(now);
         if let Some((from, to)) = jump {
-            // These belong to units that won't come any more.
+            // These headers belong to units that won't come any more.
             let over = self.waiting.extract_if(.., |message| {
                 message.queue.is_none_or(|queue| queue == id) && apart(message.at, from) < apart(message.at, to)
             });
@@ -378,7 +378,7 @@ impl JitterBuffer {
         (span(0, off) > AHEAD_MAX || span(off, 0) > behind_max).then_some(off)
     }
 
-    /// Returns by how much a track's clock is ahead of the others'.
+    /// Returns the distance by which a track's clock is ahead of the others'.
     pub fn shift(&self, queue: QueueId) -> Duration {
         apart(self.queues[queue.0].shift, 0)
     }
@@ -414,7 +414,7 @@ impl JitterBuffer {
         Pushed::Taken
     }
 
-    /// Returns how many messages were lost since the last call: there were too many, or no units of their time.
+    /// Returns the number of messages lost since the last call: there were too many, or no units of their time.
     pub fn lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
@@ -483,7 +483,7 @@ impl JitterBuffer {
         Pushed::Taken
     }
 
-    /// Notes how early or late a unit has come, and adapts playout.
+    /// Notes the earliness or lateness of a unit, and adapts playout.
     fn observe(&mut self, id: QueueId, now: Time, dts: i64) {
         let queue = &self.queues[id.0];
         let Some((at, base)) = self.origin.filter(|_| queue.stretch == self.stretch) else { return };

@@ -1,4 +1,4 @@
-//! What a request's path says: the stream, and which of its objects (pure).
+//! The path of a request, which names the stream and one of its objects (pure).
 //!
 //! ```text
 //!  PREFIX/{stream}                        a whole stream in one request: MPEG-TS, or MP4
@@ -20,7 +20,7 @@ use crate::model::{Rendition, StreamName};
 pub struct RequestTarget {
     /// The stream that the path names.
     pub stream: StreamName,
-    /// What of that stream the request brings.
+    /// The part of the stream that the request brings.
     pub kind: TargetKind,
 }
 
@@ -31,7 +31,7 @@ pub enum TargetKind {
     Whole(Option<Rendition>),
     /// One object of a push.
     Object(Object),
-    /// A playlist or an MPD, which tells nothing beyond the media.
+    /// A playlist or an MPD, which adds nothing to the media.
     Manifest,
 }
 
@@ -44,7 +44,7 @@ pub struct Object {
     pub name: String,
 }
 
-/// Why a path is refused, in words for the encoder.
+/// The reason why a path is refused, in words for the encoder.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PathError {
     /// The path isn't below the prefix.

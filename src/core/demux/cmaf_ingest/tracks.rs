@@ -1,4 +1,4 @@
-//! A push's tracks: their places in its sessions, the order of their units, and what its requests share (pure).
+//! The tracks of a push: their places in its sessions, the order of their units, and state that its requests share (pure).
 //!
 //! ```text
 //!  body --BodyOutput--> Tracks::take --> queue --> Tracks::pop --> Tracks::inputs --> session
@@ -16,10 +16,10 @@ use crate::model::time::{Time, UnixTime};
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Rendition, TimedMessage};
 use crate::packager::Input;
 
-/// The most objects whose headers are kept: as many as there may be tracks, each by two names.
+/// The most objects whose headers are kept: as many as there may be tracks, each under two names.
 const OBJECTS_MAX: usize = 64;
 
-/// The name of a track's objects, and its number in them.
+/// The name of a track's objects, and the track's number in them.
 pub type TrackKey = (String, u32);
 
 /// The kind and language of a track.
@@ -27,7 +27,7 @@ pub type TrackKey = (String, u32);
 pub struct TrackTraits {
     /// Whether it has pictures; otherwise it has sound.
     pub video: bool,
-    /// The language of its sound, where the container says one.
+    /// The language of its sound, if the container states it.
     pub language: Option<String>,
 }
 
@@ -36,17 +36,17 @@ struct PushTrack {
     key: TrackKey,
     kind: TrackTraits,
     queue: QueueId,
-    /// The index of its session in the push, and its track there; `None` where there is no place for it.
+    /// The index of its session in the push, and its track there; `None` if there is no place for it.
     place: Option<(usize, InputTrack)>,
     /// Units are missing before the next one.
     damaged: bool,
     /// The step between its two newest units.
     step: i64,
-    /// Its last segment has come.
+    /// The track's last segment has come.
     ended: bool,
-    /// Its newest headers, for a session that begins later.
+    /// The track's newest headers, for a session that begins later.
     config: Option<CodecConfig>,
-    /// A note that it has a clock of its own was logged.
+    /// A note that the track has a clock of its own was logged.
     noted_apart: bool,
 }
 
@@ -151,7 +151,7 @@ impl Tracks {
                 let Some(track) = self.tracks.get_mut(queue.0) else { return Ok(Pushed::Useless) };
                 let step = last.map_or(0, |last| dts.saturating_sub(last));
                 if track.damaged && step > 0 {
-                    // The missing units have been sent again, or the next unit doesn't need them.
+                    // The missing units were sent again, or the next unit doesn't need them.
                     if track.kind.video && !unit.keyframe && step > track.step * 2 {
                         return Ok(Pushed::Useless);
                     }
@@ -165,7 +165,7 @@ impl Tracks {
             BodyOutput::Message(queue, clock, at, message) => {
                 let newest = self.buffer.newest(queue);
                 let at = at.map(|at| unwrap(at, clock, newest)).or(newest);
-                // A message without a time, before any unit, belongs nowhere.
+                // A message without a time, before any unit, can't be placed.
                 let Some(pts) = message.pts.map(|pts| unwrap(pts, clock, at)).or(at) else {
                     return Ok(Pushed::Useless);
                 };
@@ -203,7 +203,7 @@ impl Tracks {
         pushed
     }
 
-    /// Returns how many messages were lost since the last report, and the notes for the log.
+    /// Returns the number of messages lost since the last report, and the notes for the log.
     pub fn report(&mut self) -> (u64, Vec<String>) {
         let lost = self.buffer.lost();
         if lost > 0 && !std::mem::replace(&mut self.noted_loss, true) {
@@ -235,7 +235,7 @@ impl Tracks {
         let inputs = match item {
             Item::Config(config) => {
                 held.config = Some(config.clone());
-                // A rendition's name tells its language.
+                // The name of a rendition contains its language.
                 let plain = self.sessions.get(session).is_some_and(Option::is_none);
                 headers(track, held.kind.language.clone().filter(|_| plain), config).collect()
             }
@@ -252,7 +252,7 @@ impl Tracks {
         self.sessions.get(session)?.as_ref()
     }
 
-    /// Returns what a session begins with: its announced tracks, and their headers so far. `whole` tells that the push
+    /// Returns the first inputs of a session: its announced tracks, and their headers so far. `whole` says that the push
     /// is one request; otherwise more tracks may come.
     pub fn beginning(&self, session: usize, whole: bool) -> (Announced, Vec<Input>) {
         let plain = self.sessions.get(session).is_some_and(Option::is_none);
@@ -312,13 +312,13 @@ impl Tracks {
         }
         let beside = |track: &&PushTrack| track.key.0 == key.0 && track.place.is_some_and(|(session, _)| session == 0);
         let name = match (&kind.language, kind.video) {
-            // Sound of the same file without a language.
+            // Another sound of the same file, without a language.
             (None, false) if self.tracks.iter().any(|track| beside(&track)) => {
                 let taken = |n: u8| self.tracks.iter().any(|track| track.place == Some((0, InputTrack(n))));
                 return (2..16).find(|&n| !taken(n)).map(|n| (0, InputTrack(n)));
             }
             (_, true) => {
-                // Named by its encoder, if that makes a valid name.
+                // The encoder's name for the track, if that is a valid name.
                 let plain: String = key.0.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
                 let number = key.1;
                 let names = [plain.clone(), format!("{plain}_{number}"), format!("video_{number}")];

@@ -14,7 +14,7 @@ use crate::packager::Input;
 
 /// VideoPacketType and AudioPacketType, beside those of [`super`].
 const SEQUENCE_END: u8 = 2;
-/// Metadata. Of pictures it is colours, which their own headers have, too; of sound it is the order of channels.
+/// Metadata: for video, colours, which the codec's headers have, too; for audio, the order of the channels.
 const METADATA: u8 = 4;
 const MPEG2_TS_SEQUENCE_START: u8 = 5;
 const VIDEO_MULTITRACK: u8 = 6;
@@ -25,11 +25,11 @@ const COMMAND: u8 = 5;
 /// AvMultitrackType.
 const MANY_TRACKS: u8 = 1;
 const MANY_TRACKS_MANY_CODECS: u8 = 2;
-/// The FourCCs of the codecs that are carried.
+/// The FourCCs of the supported codecs.
 const VIDEO_CODECS: [&str; 3] = ["avc1", "hvc1", "av01"];
 const AUDIO_CODECS: [&str; 4] = ["mp4a", "Opus", "ac-3", "ec-3"];
 
-/// Returns what a server says of itself in its answer to `connect` ("Enhancing NetConnection connect Command").
+/// Returns the server's properties for its answer to `connect` ("Enhancing NetConnection connect Command").
 pub fn capabilities() -> Vec<(String, Value)> {
     // FourCcInfoMask.CanForward; CapsExMask: Multitrack, and ModEx, which is parsed.
     let (forward, extended) = (Value::Number(4.0), Value::Number(6.0));
@@ -117,7 +117,7 @@ impl Tags {
 }
 
 impl Reader<'_> {
-    /// Passes a tag's modifier, and returns the packet type behind it. The only modifier is TimestampOffsetNano, which
+    /// Skips a tag's modifier, and returns the packet type behind it. The only modifier is TimestampOffsetNano, which
     /// is less than the clock's millisecond.
     fn mod_ex(&mut self) -> Result<u8, FlvError> {
         let mut len = usize::from(self.u8("modExDataSize")?) + 1;

@@ -42,7 +42,7 @@ pub const CHUNK_SIZE_INITIAL: usize = 128;
 const EXTENDED: u32 = 0xff_ffff;
 const HEADER_LEN_MAX: usize = 3 + 11 + 4;
 
-/// Puts chunks together to messages, for one side of a connection.
+/// Assembles messages from chunks, for one side of a connection.
 #[derive(Debug)]
 pub struct Dechunker {
     message_len_max: usize,
@@ -50,7 +50,7 @@ pub struct Dechunker {
     streams: BTreeMap<u32, ChunkStream>,
     /// The length of all unfinished messages, in bytes.
     unfinished: usize,
-    /// The header of the current chunk, as far as it has come.
+    /// The bytes of the current chunk's header that have come so far.
     header: [u8; HEADER_LEN_MAX],
     header_len: usize,
     /// The stream of the current chunk, and the length of its payload that is still to come.
@@ -77,7 +77,7 @@ struct Head {
     len: usize,
     kind: u8,
     stream: u32,
-    /// The message that it begins is unfinished.
+    /// The message that this header begins is unfinished.
     open: bool,
 }
 
@@ -106,7 +106,7 @@ impl Dechunker {
         }
     }
 
-    /// Returns where the current chunk begins, or the last one.
+    /// Returns the position of the current chunk, or of the last one.
     pub fn chunk_at(&self) -> u64 {
         self.chunk_at
     }
@@ -146,7 +146,7 @@ impl Dechunker {
             let taken = take(input, left);
             self.at += taken.len() as u64;
             self.unfinished += taken.len();
-            // Grows with what has come, never with what is announced.
+            // The buffer grows with the bytes that have come, never by the announced length.
             stream.payload.extend_from_slice(taken);
             if stream.payload.len() == stream.head.len {
                 self.chunk = None;
@@ -208,7 +208,7 @@ impl Dechunker {
             (csid, _) => (1, u32::from(csid)),
         };
         let known = self.streams.get(&csid);
-        // A type 1 header that begins a chunk stream says enough; librtmp sends such pings.
+        // A type 1 header may begin a chunk stream; librtmp sends such pings.
         if known.is_none() && fmt >= 2 {
             let what = format!("chunk stream {csid} begins with a type {fmt} header, which needs an earlier header");
             return Err(self.fault(what));

@@ -13,11 +13,11 @@ pub const COMMAND_LEN_MAX: usize = 64 << 10;
 pub enum MessageBody {
     /// Type 1: the peer's chunk size.
     SetChunkSize(u32),
-    /// Type 2: the unfinished message of this chunk stream is to be dropped.
+    /// Type 2: the receiver drops the unfinished message of this chunk stream.
     Abort(u32),
     /// Types 3, 6 and all others that an ingest has no use for.
     Ignored,
-    /// Type 4, event 6: a ping with this timestamp, to be answered with event 7.
+    /// Type 4, event 6: a ping with this timestamp; event 7 answers it.
     PingRequest(u32),
     /// Type 5: an acknowledgement is due each time this many bytes have come.
     WindowSize(u32),
@@ -44,7 +44,7 @@ pub struct Command {
     pub args: Vec<Value>,
 }
 
-/// A message can't be read. The text says why.
+/// A message is invalid; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MessageError(String);
@@ -65,7 +65,7 @@ impl MessageBody {
             5 => MessageBody::WindowSize(word(&message, 0)?),
             8 => MessageBody::Audio(message.payload),
             9 => MessageBody::Video(message.payload),
-            // Metadata is a hint: a push isn't refused for metadata that can't be read.
+            // Metadata is a hint, so invalid metadata is no reason to refuse a push.
             15 if payload.first() == Some(&0) => data(&payload[1..]),
             18 => data(payload),
             // 7.1.1: type 17 is "AMF3", but in fact a zero and then AMF0.

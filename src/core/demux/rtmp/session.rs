@@ -51,7 +51,7 @@ impl Default for Limits {
     }
 }
 
-/// What a session asks its caller to do.
+/// A request of a session to its caller.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Send these bytes to the encoder.
@@ -66,21 +66,21 @@ pub enum Output {
     Unpublished,
 }
 
-/// Why a session is over. Positions count bytes since the connection began, and stand at the start of a chunk.
+/// The reason why a session has failed. A position is the start of a chunk, in bytes since the connection began.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RtmpError {
     /// The handshake failed.
     #[error("handshake: {0}")]
     Handshake(#[from] HandshakeError),
-    /// A chunk that can't be read.
+    /// A chunk is invalid.
     #[error("chunk: {0}")]
     Chunk(#[from] ChunkError),
-    /// A message can't be read, its media can't be used, it comes at the wrong time, or its request is refused.
+    /// A message is invalid, its media can't be used, it comes at the wrong time, or its request is refused.
     #[error("{part}: byte {at}: {what}")]
     Message {
-        /// Which check failed: `message`, `media`, `session` or `refused`.
+        /// The check that failed: `message`, `media`, `session` or `refused`.
         part: &'static str,
-        /// Where the message's last chunk begins.
+        /// The position of the message's last chunk.
         at: u64,
         /// A description of the fault.
         what: String,
@@ -167,12 +167,12 @@ impl RtmpSession {
         }
     }
 
-    /// Returns what to do next.
+    /// Returns the next output, oldest first.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Returns the number of bytes received so far, which is the position of an abrupt end.
+    /// Returns the number of bytes received so far: the position of the end, if the connection breaks now.
     pub fn received(&self) -> u64 {
         self.received
     }
@@ -182,7 +182,7 @@ impl RtmpSession {
         self.handshake.is_untouched() || self.handshake.is_done() && self.dechunker.is_between_messages()
     }
 
-    /// Accepts the publish, and reads the bytes that came meanwhile.
+    /// Accepts the publish, and reads the bytes that came in the meantime.
     pub fn accept_publish(&mut self) -> Result<(), RtmpError> {
         let State::Asked { stream } = self.state else { return Ok(()) };
         self.send(2, &message::user_control(0, stream)); // 7.1.7: Stream Begin
@@ -312,7 +312,7 @@ impl RtmpSession {
                     self.outputs.push_back(Output::Unpublished);
                 }
             }
-            // FMLE's own commands (releaseStream, FCPublish) and any other that wants an answer get an empty one.
+            // FMLE's own commands (releaseStream, FCPublish), and any other that expects an answer, get an empty answer.
             _ => self.result(command, &nothing),
         }
         Ok(())
@@ -325,7 +325,7 @@ impl RtmpSession {
         let (app, query) = split_query(asked);
         let mut path = app.trim_matches('/').split('/');
         let first = path.next();
-        // At most a stream's and a rendition's name; one of the two is the stream key.
+        // Of stream and rendition, the last name is the stream key; so at most one name follows the application here.
         let rest: Vec<String> = path.take(2).map(str::to_owned).collect();
         if first != Some(APP) || rest.len() > 1 {
             let reason =

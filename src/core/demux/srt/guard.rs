@@ -10,10 +10,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 const HEADER_LEN: usize = 16;
 /// The length of a handshake's fixed part, behind the packet's header (draft, 3.2.1).
 const HANDSHAKE_LEN: usize = 48;
-/// Where version, extension field and handshake type stand in the datagram.
+/// The places of version, extension field and handshake type in the datagram.
 const VERSION: std::ops::Range<usize> = HEADER_LEN..HEADER_LEN + 4;
 const TYPE: std::ops::Range<usize> = HEADER_LEN + 20..HEADER_LEN + 24;
-/// Where the length of keys stands, in units of 8 bytes.
+/// The place of the length of keys, which is in units of 8 bytes.
 const KEY_FIELD: std::ops::Range<usize> = HEADER_LEN + 4..HEADER_LEN + 6;
 const CONCLUSION: [u8; 4] = [0xff; 4];
 const INDUCTION: [u8; 4] = [0, 0, 0, 1];
@@ -27,13 +27,13 @@ const STREAM_ID_WORDS_MAX: usize = 128;
 /// A datagram that the state machine can take.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guarded {
-    /// The datagram's bytes. A handshake is without the extensions that the state machine doesn't read.
+    /// The datagram's bytes. In a handshake, the extensions that the state machine doesn't read are removed.
     pub bytes: Bytes,
     /// The datagram is a caller's induction.
     pub induction: bool,
 }
 
-/// Checks a datagram. Returns `None` if it is to be dropped.
+/// Checks a datagram. Returns `None` if the caller must drop it.
 pub fn guard(datagram: &[u8]) -> Option<Guarded> {
     let header = datagram.first_chunk::<HEADER_LEN>()?;
     let plain = |bytes: &[u8]| Some(Guarded { bytes: Bytes::copy_from_slice(bytes), induction: false });
@@ -89,7 +89,7 @@ fn handshake(datagram: &[u8]) -> Option<Guarded> {
         }
         seen |= bit;
         if bit == 2 {
-            // A caller that leaves the key length to the listener has chosen one all the same.
+            // A caller that leaves the key length to the listener has chosen a key length in its keying material.
             bytes[KEY_FIELD].copy_from_slice(&[0, content[15] / 2]);
         }
         if bit != 0 {

@@ -1,4 +1,4 @@
-//! What an SRT ingest adds to `srt-protocol`, which speaks the protocol itself (pure).
+//! The additions of an SRT ingest to `srt-protocol`, which implements the protocol (pure).
 //!
 //! - [`stream_id`] reads which stream a caller wants to publish.
 //! - [`guard`] drops datagrams that would make the protocol's state machine panic.

@@ -19,10 +19,10 @@ const STANDARD: &str = "#!::";
 /// The prefixes of MediaMTX's form, for publishers and for players.
 const COLONS: (&str, &str) = ("publish:", "read:");
 
-/// Why a stream id is refused.
+/// The reason why a stream id is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamIdError {
-    /// The caller wants something else than to publish.
+    /// The caller doesn't want to publish.
     #[error("m={0} is not supported: an SRT caller can only publish (m=publish); players use HTTP")]
     Mode(String),
     /// The stream id names no stream.
@@ -33,7 +33,7 @@ pub enum StreamIdError {
     Name(String),
 }
 
-/// Reads a stream id. Decodes percent escapes, since not every caller takes them out of its URL.
+/// Reads a stream id. Decodes percent escapes, since some callers send the id as it is in their URL.
 pub fn parse(text: &str) -> Result<PublishTarget, StreamIdError> {
     let text = &percent_decode_str(text).decode_utf8_lossy()[..];
     let Some(keys) = text.strip_prefix(STANDARD) else {

@@ -44,7 +44,7 @@ impl Ac3Frames {
         let Some(time) = self.framing.time(frame.rate) else { return };
         if self.unit.is_empty() {
             if frame.dependent || frame.substream != 0 {
-                return; // what it goes on with is lost
+                return; // the frame that it continues is lost
             }
             self.begins = time;
         }
@@ -55,7 +55,7 @@ impl Ac3Frames {
         self.unit.extend_from_slice(bytes);
     }
 
-    /// Puts out the access unit, which is whole.
+    /// Outputs the access unit, which is complete.
     fn flush(&mut self, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         let (track, data) = (self.track, self.unit.split().freeze());
         self.blocks = 0;

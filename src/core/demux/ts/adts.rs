@@ -40,7 +40,7 @@ impl Adts {
         Adts { track, config: None, framing: Framing::default() }
     }
 
-    /// Returns whether a frame with the same configuration may begin here, as far as the bytes tell.
+    /// Returns whether a frame with the same configuration may begin here, judging by the available bytes.
     fn may_begin(&self, bytes: &[u8]) -> bool {
         if bytes.len() < HEADER_LEN {
             return is_sync(bytes);

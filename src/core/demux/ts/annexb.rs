@@ -23,12 +23,12 @@ use crate::model::input_clock::unwrap;
 use crate::model::{AccessUnit, CodecConfig};
 use crate::packager::Input;
 
-/// The duration of a picture where nothing tells it: 30 fps.
+/// The duration of a picture if nothing states it: that of 30 fps.
 const STEP: u64 = 3_000;
 /// A longer step between two pictures is a hole, not a frame's duration: 1 s.
 const STEP_MAX: u64 = 90_000;
 
-/// The most pictures that are left out while a random access point is awaited: 2 minutes at 30 fps. A stream without
+/// The most pictures that are dropped while the demuxer waits for a random access point: 2 minutes at 30 fps. A stream without
 /// random access points is shown after that.
 const WAIT_MAX: u32 = 3_600;
 
@@ -61,7 +61,7 @@ struct NalUnit {
     bytes: Range<usize>,
 }
 
-/// What a NAL unit is to this demuxer.
+/// The kind of a NAL unit, as this demuxer tells them apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum NalClass {
     /// A slice of a picture that is no random access point by its type.
@@ -77,7 +77,7 @@ enum NalClass {
     Other,
 }
 
-/// How decoding can begin at a picture.
+/// The way in which decoding can begin at a picture.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Access {
     /// Decoding can't begin here: the picture refers to others.
@@ -279,7 +279,7 @@ fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
     };
     let mut at = 0;
     while at + 3 <= data.len() {
-        // The third byte tells how far away the next start code is at least.
+        // The third byte gives the least distance to the next start code.
         match data[at + 2] {
             1 if data[at] == 0 && data[at + 1] == 0 => {
                 close(start, at);

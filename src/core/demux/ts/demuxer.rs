@@ -20,7 +20,7 @@ use crate::packager::Input;
 /// The PID of the PAT (table 2-3).
 const PID_PAT: u16 = 0;
 
-/// An elementary stream that is played.
+/// An elementary stream that is published.
 #[derive(Debug)]
 struct Stream {
     track: InputTrack,
@@ -40,7 +40,7 @@ enum Decoder {
 #[derive(Debug)]
 struct Map {
     pmt: Pmt,
-    /// The PMT has come twice. By then every program's PMT has come.
+    /// The PMT has come twice. By then the PMTs of all programs have come.
     again: bool,
 }
 
@@ -112,7 +112,7 @@ impl Demuxer {
         self.metadata.values_mut().for_each(MetadataStream::forget);
     }
 
-    /// Ends the stream, or notes a pause. Only the next PES packet would tell where an unfinished picture ends.
+    /// Ends the stream, or notes a pause. Without it, an unfinished picture would wait for the next PES packet.
     pub fn finish(&mut self, end: End) {
         for pid in self.streams.keys().copied().collect::<Vec<_>>() {
             let Some(stream) = self.streams.get_mut(&pid) else { continue };
@@ -198,7 +198,7 @@ impl Demuxer {
         }
     }
 
-    /// Returns the program to play: the wanted one, or the first playable one.
+    /// Returns the program to publish: the requested one, or the first one with a supported track.
     fn choose(&mut self) -> Option<u16> {
         if let Some(wanted) = self.wanted {
             return self.maps.contains_key(&wanted).then_some(wanted);
@@ -207,7 +207,7 @@ impl Demuxer {
             match self.maps.get(&number) {
                 Some(map) if map.pmt.is_playable() => return Some(number),
                 Some(_) => {}
-                // The PMTs of programs behind it have come twice: this program has none.
+                // The PMTs of later programs have come twice: this program has no PMT.
                 None if self.maps.values().any(|map| map.again) => {}
                 None => return None,
             }
@@ -321,7 +321,7 @@ impl Demuxer {
                 if pes.cut {
                     self.stats.damaged += u64::from(sound.damaged());
                 }
-                // An unfinished picture that has stayed as it is meanwhile is whole.
+                // An unfinished picture to which nothing was added in the meantime is complete.
                 let stood = |(&pid, other): (&u16, &mut Stream)| Some((pid, other.pes.stood(at?.1)?));
                 if let Some((pid, pes)) = self.streams.iter_mut().find_map(stood) {
                     self.decode(pid, pes);

@@ -8,17 +8,17 @@ pub enum TsDiagnostic {
     Programs {
         /// The listed programs.
         numbers: Vec<u16>,
-        /// The program that is played.
+        /// The program that is published.
         played: Option<u16>,
     },
-    /// An elementary stream that isn't taken.
+    /// An elementary stream that is not supported.
     #[error("PID {pid} (stream_type {stream_type:#04x}) is not supported: {what}")]
     Refused {
-        /// Its PID.
+        /// The PID of the stream.
         pid: u16,
-        /// Its stream_type (table 2-34).
+        /// The stream_type (table 2-34).
         stream_type: u8,
-        /// What the stream holds, and what to send instead.
+        /// The content of the stream, and what to send instead.
         what: &'static str,
     },
     /// The program has no playable track.
@@ -27,10 +27,10 @@ pub enum TsDiagnostic {
         /// program_number.
         number: u16,
     },
-    /// A PES packet or its payload can't be read.
+    /// A PES packet or its payload is invalid.
     #[error("PID {pid}: {what}")]
     Broken {
-        /// Its PID.
+        /// The PID of the stream.
         pid: u16,
         /// A description of the fault.
         what: &'static str,
@@ -50,19 +50,19 @@ pub struct Counters {
     pub packets: u64,
     /// Gaps in the continuity counters.
     pub continuity_errors: u64,
-    /// The least number of missing packets, by these counters.
+    /// The number of missing packets by these counters; more may be missing.
     pub lost: u64,
     /// Packets that came twice, which is allowed (2.4.3.3).
     pub duplicates: u64,
     /// Packets that the modulator says are damaged (transport_error_indicator).
     pub transport_errors: u64,
-    /// How often packet synchronisation was lost.
+    /// Losses of packet synchronisation.
     pub resyncs: u64,
     /// Bytes outside of packets.
     pub skipped: u64,
     /// Sections whose checksum is wrong.
     pub bad_sections: u64,
-    /// Scrambled packets and PES packets, which can't be read.
+    /// Scrambled packets and PES packets, which are dropped.
     pub scrambled: u64,
     /// Damaged access units, which were dropped.
     pub damaged: u64,

@@ -33,7 +33,7 @@ pub(super) struct Framing {
 /// A PES packet's payload, behind the rest of the one before.
 pub(super) struct Open {
     data: Bytes,
-    /// The length of that rest, as far as it isn't taken out.
+    /// The part of that rest that has not been taken out yet, in bytes.
     carried: usize,
     /// The time stamp, until a frame has taken it.
     stamp: Option<u64>,

@@ -13,16 +13,16 @@
 //!
 //! # What is lost
 //!
-//! A gap in a PID's continuity counters costs the access unit that it falls in, and is counted. Sound goes on with the
+//! A gap in a PID's continuity counters destroys the access unit that it falls in, and is counted. Sound goes on with the
 //! next frame. Pictures go on with the next random access point, so that no viewer sees a picture whose references are
-//! missing. A counter of 4 bits can't tell that sixteen packets of one PID were lost in a row. A caller that knows it (by
+//! missing. A counter of 4 bits can't show that sixteen packets of one PID were lost in a row. A caller that knows it (by
 //! RTP's sequence numbers, or from SRT) calls [`Demuxer::lost`].
 //!
-//! # What is played
+//! # What is published
 //!
-//! The demuxer plays one program: that of [`Demuxer::new`], or the first of the PAT that has a playable track. It plays the
-//! program's first video track, as many audio tracks as [`AUDIO_TRACKS_MAX`] allows, and timed metadata. Every other stream
-//! is reported as a [`TsDiagnostic::Refused`], once.
+//! The demuxer outputs one program: that of [`Demuxer::new`], or the first of the PAT with a supported track. It outputs the
+//! program's first video track, up to [`AUDIO_TRACKS_MAX`] audio tracks, and timed metadata. Every other stream
+//! is reported once, as a [`TsDiagnostic::Refused`].
 
 mod ac3;
 mod adts;

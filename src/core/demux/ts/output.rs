@@ -31,14 +31,14 @@ pub const STREAMS_MAX: usize = 64;
 /// An output of a [`Demuxer`](super::Demuxer).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// A program is played from here on: before its first [`Output::Input`], and again when its PMT has other tracks.
+    /// A program is published from here on: before its first [`Output::Input`], and again when its PMT has other tracks.
     Program {
         /// program_number.
         number: u16,
         /// The kinds of tracks that the PMT lists.
         announced: Announced,
     },
-    /// What the packager takes. A track's language and headers come before its first unit, and its headers again when
+    /// An input for the packager. A track's language and headers come before its first unit, and its headers again when
     /// they change. Access units are whole. All times are on [`CLOCK`].
     Input(Input),
     /// A diagnostic for the log.
@@ -60,7 +60,7 @@ impl Output {
     }
 }
 
-/// How a stream ends, or pauses.
+/// The end of a stream, or a pause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// The sender has ended the stream, and all its packets have come.

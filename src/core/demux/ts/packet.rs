@@ -15,7 +15,7 @@ pub(super) struct Packet<'a> {
     pub(super) counter: u8,
     /// discontinuity_indicator: the counter and the clock may jump.
     pub(super) discontinuity: bool,
-    /// It has stuffing, as the last packet of a PES packet has (2.4.3.5).
+    /// The packet has stuffing, as the last packet of a PES packet does (2.4.3.5).
     pub(super) stuffed: bool,
     /// The payload; empty where there is none.
     pub(super) payload: &'a [u8],
@@ -70,12 +70,12 @@ fn used(flags: u8, field: &[u8]) -> usize {
     at
 }
 
-/// What the continuity counter tells of a packet.
+/// The verdict of the continuity counter on a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Found {
-    /// It follows the packet before.
+    /// The packet follows the one before.
     Next,
-    /// It is the packet before again: "duplicate packets may be sent as two, and only two" (2.4.3.3).
+    /// The packet repeats the one before: "duplicate packets may be sent as two, and only two" (2.4.3.3).
     Duplicate,
     /// Packets are missing between the two.
     Gap,
@@ -94,7 +94,7 @@ impl Continuity {
     pub(super) fn check(&mut self, packet: &Packet<'_>, stats: &mut Counters) -> Found {
         self.jumps |= packet.discontinuity;
         if packet.payload.is_empty() {
-            return Found::Next; // it isn't counted
+            return Found::Next; // the counter doesn't count such a packet
         }
         let announced = std::mem::take(&mut self.jumps);
         let last = self.last.replace(packet.counter);

@@ -23,9 +23,9 @@ pub(super) const SCRAMBLED: &str = "the PES packets are scrambled; send them in 
 pub(super) struct Assembler {
     data: BytesMut,
     begun: bool,
-    /// The newest packet was stuffed. That ends a PES packet of unknown length.
+    /// The newest packet had stuffing, which ends a PES packet of unknown length.
     stuffed: bool,
-    /// The program's decode time when it was first asked for after the newest packet.
+    /// The program's decode time at the first check after the newest packet.
     stands: Option<u64>,
 }
 
@@ -33,14 +33,14 @@ pub(super) struct Assembler {
 #[derive(Debug)]
 pub(super) struct Pes {
     data: Bytes,
-    /// The end is missing.
+    /// The end of the packet is missing.
     pub(super) cut: bool,
 }
 
 /// The content of a PES packet.
 #[derive(Debug)]
 pub(super) struct Payload {
-    /// PTS and DTS, modulo 2^33. Both are the same where only PTS is given.
+    /// PTS and DTS, modulo 2^33. Both are the same if only PTS is given.
     pub(super) times: Option<(u64, u64)>,
     pub(super) data: Bytes,
 }
@@ -74,14 +74,14 @@ impl Assembler {
         self.take(|_| true)
     }
 
-    /// Returns the unfinished PES packet, since nothing more comes, or not for a while. If the sender is only silent,
-    /// it stays unless it looks whole.
+    /// Returns the unfinished PES packet at the end of the stream, or in a pause. In a pause, it is kept unless it looks
+    /// complete.
     pub(super) fn end(&mut self, end: End) -> Option<Pes> {
         let unbounded = self.expected().is_none();
         (end == End::Said || unbounded && self.stuffed).then(|| self.take(|_| !unbounded))?
     }
 
-    /// Returns the unfinished PES packet if it looks whole, and if nothing was added to it for [`STANDS`] when the
+    /// Returns the unfinished PES packet if it looks complete, and if nothing was added to it for [`STANDS`] when the
     /// program has reached `dts`.
     pub(super) fn stood(&mut self, dts: u64) -> Option<Pes> {
         let since = *self.stands.get_or_insert(dts);
@@ -95,7 +95,7 @@ impl Assembler {
         (std::mem::take(&mut self.begun) && !data.is_empty()).then_some(Pes { data, cut })
     }
 
-    /// Returns the length if the header gives it. For video it mostly doesn't.
+    /// Returns the length if the header gives it. For video it usually doesn't.
     fn expected(&self) -> Option<usize> {
         let start = self.data.first_chunk::<START_LEN>()?;
         let len = usize::from(u16::from_be_bytes([start[4], start[5]]));

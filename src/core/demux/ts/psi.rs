@@ -45,12 +45,12 @@ pub(super) enum StreamKind {
     Id3,
     /// Splice information (SCTE 35).
     Splices,
-    /// Something else: what it is, and what to send instead.
+    /// Something else: a description, and what to send instead.
     Other(&'static str),
 }
 
 impl StreamKind {
-    /// Returns why a stream isn't taken.
+    /// Returns the reason why a stream isn't published.
     pub(super) fn refused(self) -> &'static str {
         match self {
             StreamKind::Avc | StreamKind::Hevc => "a second video track; only one is published",
@@ -115,7 +115,7 @@ fn private(bytes: &[u8]) -> StreamKind {
     StreamKind::Other("private data")
 }
 
-/// Returns Opus with its channels, which stand in an extension descriptor (0x7f, 0x80).
+/// Returns Opus with its number of channels, from an extension descriptor (0x7f, 0x80).
 fn opus(bytes: &[u8]) -> StreamKind {
     let code = descriptors(bytes).find_map(|(tag, content)| match (tag, content) {
         (0x7f, [0x80, code, ..]) => Some(*code),
@@ -166,7 +166,7 @@ impl Pmt {
         Some((number, Pmt { streams }))
     }
 
-    /// Returns whether any of the streams can be played.
+    /// Returns whether any of the streams can be published.
     pub(super) fn is_playable(&self) -> bool {
         let plays = |kind| !matches!(kind, StreamKind::Id3 | StreamKind::Splices | StreamKind::Other(_));
         self.streams.iter().any(|stream| plays(stream.kind))

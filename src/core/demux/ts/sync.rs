@@ -11,7 +11,7 @@ const STRIDES: [usize; 3] = [PACKET_LEN, 192, 204];
 const SYNC_BYTE: u8 = 0x47;
 /// The number of sync bytes in a row that prove synchronisation.
 const SYNCS: usize = 3;
-/// If this many bytes follow a byte without synchronisation, no packet begins there.
+/// If this many bytes follow a byte and show no synchronisation, no packet begins at that byte.
 const SEARCHED: usize = (SYNCS - 1) * STRIDES[2];
 
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ impl Sync {
     }
 }
 
-/// Returns how many bytes can be skipped: up to the first packet, or as long as none can begin there. Returns the
+/// Returns the number of bytes to skip: up to the first packet, or as long as no packet can begin there. Returns the
 /// stride, too, if it is found.
 fn search(bytes: &[u8]) -> (usize, Option<usize>) {
     for at in 0..bytes.len() {

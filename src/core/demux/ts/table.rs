@@ -11,7 +11,7 @@ const SECTION_LEN_MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct PsiTable {
     continuity: Continuity,
-    /// The section that has begun, as far as it has come.
+    /// The bytes of the unfinished section that have come so far.
     section: Option<Vec<u8>>,
 }
 
@@ -21,7 +21,7 @@ impl PsiTable {
         self.section = None;
     }
 
-    /// Takes a packet. Returns the sections that it ends and whose checksum is right.
+    /// Takes a packet. Returns the sections that it completes and whose checksum is right.
     pub(super) fn sections(&mut self, packet: &Packet<'_>, stats: &mut Counters) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         match self.continuity.check(packet, stats) {

@@ -45,7 +45,7 @@ fn slice(kind: u8, n: u64, len: usize) -> Vec<u8> {
     [vec![0x60 | kind], n.to_be_bytes().map(|b| b | 4).to_vec(), (0..len).map(byte).collect()].concat()
 }
 
-/// A film, and the units that are to come of it.
+/// A film, and the units that the demuxer should output.
 #[derive(Default)]
 struct Film {
     mux: Mux,
@@ -81,7 +81,7 @@ impl Film {
         });
     }
 
-    /// A PES packet of so many AAC frames.
+    /// A PES packet of `frames` AAC frames.
     fn sound(&mut self, pts: u64, frames: u64, len: usize) {
         let mut data = Vec::new();
         for n in 0..frames {
@@ -95,7 +95,7 @@ impl Film {
         self.mux.pes(A, 0xc0, Some(stamp), &data);
     }
 
-    /// So many GOPs of 5 pictures with reordered ones, and sound.
+    /// GOPs of 5 pictures, some of them reordered, and sound.
     fn gops(&mut self, from: u64, gops: u64, len: usize) {
         for n in 0..gops * 5 {
             if n % 5 == 0 {
@@ -122,7 +122,7 @@ fn units(outputs: Vec<Output>) -> Vec<AccessUnit> {
         .collect()
 }
 
-/// By track, since one track's last unit is told later than another's.
+/// Splits units by track, since one track's last unit comes out later than another's.
 fn by_track(units: &[AccessUnit]) -> [Vec<&AccessUnit>; 2] {
     [VIDEO, AUDIO].map(|track| units.iter().filter(|unit| unit.track == track).collect())
 }
@@ -392,7 +392,7 @@ fn a_pause_takes_nothing_away() {
     assert_eq!(by_track(&units(drain(&mut demuxer))), by_track(&film.units));
 }
 
-/// What may happen to a datagram on its way.
+/// An event that may happen to a datagram on its way.
 #[derive(Clone, Debug)]
 enum Fate {
     Lost,
@@ -431,7 +431,7 @@ proptest! {
     ) {
         let mut film = Film::new();
         film.gops(MODULUS - 40_000, 8, len);
-        // And some that nothing happens to.
+        // The last two GOPs arrive unchanged.
         let harmed = film.mux.packets.len();
         let left = film.units.len();
         film.gops(MODULUS + 80_000, 2, len);

@@ -26,7 +26,7 @@ fn emib(scheme: &str, presentation_time_delta: i64, event_duration: u32, data: &
     encoded(&Emib { presentation_time_delta, event_duration, id: 3, scheme_id_uri, value, message_data })
 }
 
-/// What comes of boxes between a segment's `styp` and its chunk, its pictures apart.
+/// Returns the outputs for boxes between a segment's `styp` and its chunk, without the pictures.
 fn before_a_chunk(boxes: &[Vec<u8>]) -> String {
     let init = cmaf::init(&avc(), Timescale::MPEG);
     let file = [&init[..], &boxed(b"styp", b"msdh\0\0\0\0msdh"), &boxes.concat(), &chunk(90_000)].concat();
@@ -63,7 +63,7 @@ fn a_splice_is_meant_when_its_box_says_and_lasts_as_it_says_itself() {
         emsg(SCTE35, 90_000, EmsgTimestamp::Absolute(0), 0, &section(0, 0, &[])),
     ]);
     let (said, back) = (splice.escape_ascii(), back.escape_ascii());
-    // What isn't carried waits for no fragment.
+    // A message that is dropped doesn't wait for a fragment.
     let expect = format!(
         "ignored: a splice_null\n\
          message 1 at 90000: Scte35 180000 Some(30s) {said}\n\
@@ -99,7 +99,7 @@ fn what_isnt_carried_is_told_and_the_pictures_are_whole() {
         "can't read an emsg box: ",
         "can't read an emsg box: ",
     ];
-    // What is too long to be read is passed over sooner than the others are told.
+    // A message that is too long is reported before the others.
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines.len() == told.len() && told.iter().all(|why| lines.iter().any(|line| line.contains(why))), "{out}");
 }
@@ -119,7 +119,7 @@ fn messages_are_bounded_in_bytes() {
     let twice = [&init[..], &long.repeat(4), &chunk(90_000), &long.repeat(4), &chunk(99_000)].concat();
     let (out, end) = read([], &twice);
     assert_eq!((counts(text(&out)), end), ((8, 0), Ok(())));
-    // What is too much of a sample is told, too.
+    // Messages beyond the limit of a sample are reported, too.
     assert_eq!(counts(events(b"urim", &[short.concat(), long.repeat(6), short.concat()])), (500 + 4 + 500, 1));
     assert_eq!(counts(events(b"evte", &[boxed(b"emeb", b"").repeat(40_000)])), (0, 1));
 }
@@ -151,7 +151,7 @@ fn events_init(entry: &[u8; 4]) -> Vec<u8> {
     [boxed(b"ftyp", b"cmfc\0\0\0\0cmfc"), moov].concat()
 }
 
-/// What comes of samples of two seconds, from the fourth second on.
+/// Returns the outputs for samples of two seconds, from the fourth second on.
 fn events(entry: &[u8; 4], samples: &[Vec<u8>]) -> String {
     let sample =
         |data: &Vec<u8>| cmaf::Sample { duration: 2_000, composition_offset: 0, sync: true, data: data.clone().into() };

@@ -72,7 +72,7 @@ fn tracks_are_put_in_order_whoever_comes_first() {
     let times: Vec<i64> = player.played.iter().map(|(_, time, _)| *time).collect();
     assert!(times.is_sorted() && times.len() == 80, "{times:?}");
     assert_eq!(player.played[79].2, 4_900);
-    // One that never comes is not waited for for ever.
+    // Playout doesn't wait for ever for a track that never comes.
     let mut player = Player::new(2);
     player.segment(0, 0, 0..200);
     assert_eq!(player.until(9_000).played, [(0, 0, 3_000), (0, 100, 3_100)]);
@@ -100,7 +100,7 @@ fn of_headers_alone_the_newest_are_kept() {
     for n in 0..100 {
         assert!(player.buffer.has_room(QueueId(0)));
         player.buffer.push(QueueId(0), at(1_000), config(n));
-        // One that stands between makes no difference.
+        // A track that pauses in between makes no difference.
         player.buffer.message(Some(QueueId(0)), at(1_000), 9_000, i64::from(n), message("12345"));
     }
     let there = player.buffer.queues[0].items.iter().filter(|queued| matches!(queued.item, Item::Config(_)));
@@ -160,7 +160,7 @@ fn two_segments_may_come_in_either_order() {
     player.segment(0, 0, 0..1_000);
     player.segment(500, 0, 2_000..3_000);
     assert!(player.segment(500, 0, 1_000..2_000).iter().all(|pushed| *pushed == Pushed::Taken));
-    // Others between those that are there are none of theirs.
+    // Units with times between those that came count as repeated.
     assert!(player.segment(500, 0, 1_020..2_000).iter().all(|pushed| *pushed == Pushed::Repeated));
     player.until(9_000);
     assert!(player.played.iter().map(|(_, time, _)| *time).eq((0..3_000).step_by(100)), "{:?}", player.played);
@@ -172,14 +172,14 @@ fn after_an_outage_what_comes_is_played_from_then_on() {
     for queue in 0..2 {
         player.segment(0, queue, 0..1_000);
     }
-    // Nothing for 20 s; then all at once that was held up.
+    // Nothing comes for 20 s; then everything that was held up comes at once.
     for queue in 0..2 {
         player.segment(21_000, queue, 1_000..9_000);
     }
     player.until(60_000);
     let after: Vec<_> = player.played.iter().filter(|(_, time, _)| *time >= 1_000).collect();
     assert!(after.iter().all(|(_, time, played)| *played as i64 == time + 20_000), "{after:?}");
-    // In real time again, and with 8 s too many: they are given back.
+    // In real time again, 8 s early: playout catches up.
     for second in 9..400 {
         for queue in 0..2 {
             player.segment(13_000 + second * 1_000, queue, second as i64 * 1_000..second as i64 * 1_000 + 1_000);
@@ -191,7 +191,7 @@ fn after_an_outage_what_comes_is_played_from_then_on() {
     assert!(player.played.windows(2).all(|pair| pair[0].2 <= pair[1].2));
 }
 
-/// How far the second track lags behind the first one at worst, by when they were played; its times begin at `first`.
+/// Returns the longest lag of the second track behind the first, by play time; the second track's times begin at `first`.
 fn lag(player: &Player, first: i64) -> i64 {
     let of = |queue: usize| player.played.iter().filter(move |played| played.0 == queue);
     let (a, b): (Vec<_>, Vec<_>) = (of(0).collect(), of(1).collect());
@@ -244,7 +244,7 @@ fn queues_hours_apart_begin_anew_together() {
         let mut player = Player::new(2);
         player.segment(0, 0, 100_000..104_000);
         player.segment(0, 1, 7_300_000..7_304_000);
-        // They have one clock now, whoever is the first to come, or still two.
+        // They have one clock now, whichever came first, or still two.
         for (from, off) in [(10_000, 0), (20_000, 3_600_000)] {
             for queue in [first, 1 - first] {
                 let time = if from == 20_000 { 500_000 } else { 0 } + off * queue as i64;
@@ -339,7 +339,7 @@ fn handed_on(buffer: &mut JitterBuffer, until: u64) -> Vec<(usize, String, u64)>
     out
 }
 
-/// What was handed on between two units, and which those are.
+/// Returns the messages that were handed on between two units, and these units.
 fn between(handed: &[(usize, String, u64)], text: &str) -> (String, String) {
     let of = |n: usize| handed.get(n).map_or(String::new(), |(_, what, _)| what.clone());
     let n =
@@ -453,7 +453,7 @@ fn messages_are_bounded_in_bytes_and_what_is_lost_is_counted() {
     assert_eq!(player.buffer.lost(), 0);
     let messages = handed_on(&mut player.buffer, 9_000).iter().filter(|(_, what, _)| what.contains('@')).count();
     assert_eq!((messages, player.buffer.queues[0].messages_len), (360, 0));
-    // What is among the units counts, and so does what waits.
+    // Messages among the units count, and so do waiting messages.
     let mut player = Player::new(1);
     player.segment(0, 0, 0..1_000);
     let (held, each) = (player.buffer.held, size_of::<Queued>() + 1_000);
@@ -483,7 +483,7 @@ fn messages_dont_wait_for_ever() {
     // The encoder begins anew, and an hour later is where the message was meant for.
     player.segment(1_000, 0, 0..1_000);
     assert_eq!((player.buffer.waiting.len(), player.buffer.lost()), (1, 1), "the one of its new time waits on");
-    // What nothing comes near to goes too.
+    // A message that no unit comes near to is dropped, too.
     player.segment(20_000, 0, 1_000..1_900);
     assert_eq!((player.buffer.waiting.len(), player.buffer.lost()), (1, 0));
     player.segment(26_000, 0, 1_900..2_000);

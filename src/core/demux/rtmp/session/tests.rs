@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::demux::amf0;
 
-/// What an encoder sends, byte for byte.
+/// The bytes that an encoder sends.
 #[derive(Clone)]
 struct Encoder(BytesMut);
 
@@ -27,7 +27,7 @@ impl Encoder {
         self.call(0, "connect", 1.0, &[Value::object([("app", app.into()), ("flashVer", "FMLE/3.0".into())])])
     }
 
-    /// As OBS goes about it.
+    /// Connects and publishes as OBS does.
     fn publish(self, key: &str) -> Self {
         self.call(0, "releaseStream", 2.0, &[Value::Null, key.into()])
             .call(0, "FCPublish", 3.0, &[Value::Null, key.into()])
@@ -46,7 +46,7 @@ impl Encoder {
     }
 }
 
-/// What a session did, in words; publishes are accepted.
+/// Runs a session that accepts every publish. Returns its outputs in words.
 fn run(bytes: &[u8], piece: usize) -> Vec<String> {
     let mut session = RtmpSession::new(Limits { message_len_max: 1 << 20, ..Limits::default() });
     let mut out = Vec::new();
@@ -292,10 +292,10 @@ proptest! {
     }
 }
 
-/// What real encoders sent, from their first byte on, to their headers: `fixtures/rtmp`.
+/// Real encoders' bytes, from the first up to their headers, are in `fixtures/rtmp`.
 #[test]
 fn recorded_encoders_are_understood() {
-    // By how much is asked for before the publish, and what comes behind it.
+    // The encoders differ in the requests before the publish, and in the tags after it.
     macro_rules! recorded {
         ($name:literal) => {
             ($name, &include_bytes!(concat!("../../../../../fixtures/rtmp/", $name, ".rtmp"))[..])

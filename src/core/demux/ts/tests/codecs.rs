@@ -27,7 +27,7 @@ fn one(stream_type: u8, descriptors: &[u8]) -> Mux {
     mux
 }
 
-/// What came of a stream with one audio track: its codec, and when which unit begins.
+/// Demultiplexes a stream with one audio track. Returns its codec, and the units with their times.
 fn sound(mux: &Mux) -> (String, Vec<(u64, Bytes)>) {
     let (out, _) = demuxed([mux.bytes()]);
     let configs: Vec<_> = out
