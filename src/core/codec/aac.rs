@@ -9,14 +9,14 @@ use crate::model::limits::CONFIG_LEN_MAX;
 /// samplingFrequencyIndex (14496-3, table 1.18).
 pub(crate) const SAMPLE_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
-/// Speakers by channelConfiguration (table 1.19); 0 means that a program config element gives them.
+/// The number of speakers by channelConfiguration (table 1.19); 0 means that a program config element gives it.
 const CHANNELS: [u8; 15] = [0, 1, 2, 3, 4, 5, 6, 8, 0, 0, 0, 7, 8, 24, 8];
 
 const LC: u8 = 2;
 const SBR: u8 = 5;
 const PS: u8 = 29;
 
-/// Holds what is read of an AudioSpecificConfig.
+/// An AudioSpecificConfig.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Aac {
     /// The config as it came: two configs are the same if these bytes are.
@@ -35,7 +35,7 @@ pub struct Aac {
 
 type Bits<'a> = BitReader<&'a [u8]>;
 
-/// GetAudioObjectType() (table 1.14): 31 escapes to six more bits.
+/// Reads GetAudioObjectType() (table 1.14): 31 escapes to six more bits.
 fn object_type(r: &mut Bits<'_>) -> Result<u8, HeaderError> {
     match r.read_var(5, "audioObjectType")? {
         31u8 => Ok(32 + r.read_var::<u8>(6, "audioObjectTypeExt")?),
@@ -43,7 +43,7 @@ fn object_type(r: &mut Bits<'_>) -> Result<u8, HeaderError> {
     }
 }
 
-/// samplingFrequencyIndex, 15 escaping to the rate itself in 24 bits.
+/// Reads samplingFrequencyIndex: 15 escapes to the rate itself in 24 bits.
 fn sample_rate(r: &mut Bits<'_>) -> Result<u32, HeaderError> {
     let rate = match r.read_var::<u8>(4, "samplingFrequencyIndex")? {
         15 => r.read_var(24, "samplingFrequency")?,
@@ -91,8 +91,8 @@ impl Aac {
         }
         let extended = r.read_bit("extensionFlag")?;
         let mut channels = match (configuration, CHANNELS.get(usize::from(configuration))) {
-            // A program config element follows. Its layout is odd, and has more than two speakers; the decoder reads
-            // it, and only CHANNELS in the playlist needs a number.
+            // A program config element follows, for an unusual layout of more than two speakers. The decoder reads it;
+            // only CHANNELS in the playlist needs a number.
             (0, _) => 2,
             (_, Some(&channels)) if channels > 0 => channels,
             _ => return Err(HeaderError::invalid("channelConfiguration", configuration)),

@@ -1,5 +1,5 @@
-//! AC-3 and E-AC-3 (ETSI TS 102 366): the headers of frames, and the boxes of ISO BMFF that are made from them (annex
-//! F), since no transport carries those boxes.
+//! AC-3 and E-AC-3 (ETSI TS 102 366): the headers of frames, and the ISO BMFF boxes made from them (annex F), since no
+//! transport carries these boxes.
 
 use bytes::Bytes;
 use h264_reader::rbsp::{BitRead, BitReader};
@@ -13,13 +13,13 @@ pub(crate) const SYNC: [u8; 2] = [0x0b, 0x77];
 /// Samples of an audio block, and blocks of an AC-3 frame.
 const BLOCK: u32 = 256;
 pub(crate) const SAMPLES: u32 = 6 * BLOCK;
-/// Bytes that are read to know what a frame is.
+/// The number of bytes that are read of a frame.
 pub(crate) const HEADER_LEN: usize = 8;
-/// Most frames of an access unit: for each of six blocks one of each of eight substreams and its dependent ones.
+/// The most frames of an access unit: for each of six blocks, a frame of each of eight substreams and its dependent ones.
 const FRAMES_MAX: usize = 128;
-/// By fscod, in Hz (table 4.1).
+/// Sample rates by fscod, in Hz (table 4.1).
 const RATES: [u32; 3] = [48_000, 44_100, 32_000];
-/// By frmsizecod / 2, in kbit/s (table 4.13).
+/// Bit rates by frmsizecod / 2, in kbit/s (table 4.13).
 const KILOBITS: [usize; 19] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640];
 /// Places of chan_loc (table F.6.1) that have two speakers: Lc/Rc, Lrs/Rrs, Lsd/Rsd, Lw/Rw, Lvh/Rvh.
 const PAIRS: u16 = 0b0_0111_0011;
@@ -52,7 +52,7 @@ pub struct Eac3 {
     pub channels: u8,
 }
 
-/// Returns the rate of an AC-3 frame: bsid 9 and 10 halve and quarter it, as all decoders have it.
+/// Returns the sample rate of an AC-3 frame: in all decoders, bsid 9 and 10 halve and quarter it.
 fn plain_rate(fscod: u8, bsid: u8) -> Option<u32> {
     Some(RATES.get(usize::from(fscod))? >> bsid.clamp(8, 10).saturating_sub(8))
 }
@@ -85,7 +85,7 @@ impl Eac3 {
     }
 }
 
-/// Holds a frame's header.
+/// The header of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct SyncFrame {
     /// The frame's length, in bytes.
@@ -108,7 +108,7 @@ pub(crate) struct SyncFrame {
 }
 
 impl SyncFrame {
-    /// Reads a frame's header, which `data` begins with.
+    /// Reads the frame header at the beginning of `data`.
     pub(crate) fn parse(data: &[u8]) -> Result<SyncFrame, HeaderError> {
         let Some(&[s0, s1, .., id, _, _]) = data.first_chunk::<HEADER_LEN>() else {
             return Err(HeaderError::Missing("whole header"));
@@ -116,7 +116,7 @@ impl SyncFrame {
         if [s0, s1] != SYNC {
             return Err(HeaderError::Missing("syncword"));
         }
-        // bsid stands at the same place in both (4.4.2.1, E.1.3.1.6).
+        // bsid is at the same place in both (4.4.2.1, E.1.3.1.6).
         match id >> 3 {
             0..=10 => SyncFrame::plain(data),
             11..=16 => SyncFrame::enhanced(data),
@@ -124,7 +124,7 @@ impl SyncFrame {
         }
     }
 
-    /// 4.3.1, 4.3.2.
+    /// Reads the header of an AC-3 frame (4.3.1, 4.3.2).
     fn plain(data: &[u8]) -> Result<SyncFrame, HeaderError> {
         let r = &mut BitReader::new(data);
         r.skip(32, "syncword, crc1")?;
@@ -148,7 +148,7 @@ impl SyncFrame {
         Ok(SyncFrame { len, blocks: 6, rate, fscod, bsid, bsmod, acmod, lfeon, bit_rate_code, ..SyncFrame::default() })
     }
 
-    /// E.1.2.2.
+    /// Reads the header of an E-AC-3 frame (E.1.2.2).
     fn enhanced(data: &[u8]) -> Result<SyncFrame, HeaderError> {
         let r = &mut BitReader::new(data);
         r.skip(16, "syncword")?;
@@ -187,7 +187,7 @@ impl SyncFrame {
     }
 }
 
-/// Returns how many samples an access unit has, by the frames of its first substream; `None` if it has none.
+/// Returns the number of samples of an access unit, from the frames of its first substream; `None` if it has none.
 pub fn samples(unit: &[u8]) -> Option<u32> {
     let frames = frames(unit).take(FRAMES_MAX).map_while(Result::ok);
     let frames = frames.filter(|frame| !frame.dependent && frame.substream == 0);
@@ -219,7 +219,7 @@ impl Headers {
         self.known.is_some()
     }
 
-    /// Takes an access unit. Returns its configuration if that has changed; a variable bit rate is no change.
+    /// Takes an access unit. Returns the configuration if it has changed; a variable bit rate is no change.
     pub fn of(&mut self, unit: &[u8]) -> Result<Option<CodecConfig>, HeaderError> {
         let frames = frames(unit).take(FRAMES_MAX + 1).collect::<Result<Vec<SyncFrame>, _>>()?;
         if frames.len() > FRAMES_MAX {

@@ -12,12 +12,12 @@ use super::error::{HeaderError, check_len};
 use super::picture::{Picture, rate_milli};
 use crate::model::limits::CONFIG_LEN_MAX;
 
-/// AV1-ISOBMFF 2.4: temporal delimiters, tile lists and padding "SHOULD NOT be present in the sample".
+/// The OBU types that "SHOULD NOT be present in the sample" (AV1-ISOBMFF 2.4): temporal delimiters, tile lists, padding.
 const LEFT_OUT: [ObuType; 3] = [ObuType::TemporalDelimiter, ObuType::TileList, ObuType::Padding];
-/// A sequence header with as many zeros in a row is refused, in bytes: scuffle-av1 counts the zeros of uvlc() up to 255.
+/// The most zero bytes in a row in a sequence header: scuffle-av1 counts the zero bits of uvlc() up to 255.
 const ZEROS_MAX: usize = 30;
 
-/// Holds what is read of an AV1CodecConfigurationRecord.
+/// An AV1CodecConfigurationRecord.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Av1 {
     /// The record as it came: two configurations are the same if these bytes are.
@@ -26,15 +26,15 @@ pub struct Av1 {
     pub av1c: Av1c,
     /// The sequence header OBU, whole.
     sequence: Bytes,
-    /// reduced_still_picture_header: frame headers have no type then.
+    /// reduced_still_picture_header, with which frame headers have no type.
     still: bool,
-    /// The pictures. Their frame rate is stated if they come evenly.
+    /// The pictures. The frame rate is stated if frames come evenly.
     pub picture: Picture,
     /// The colours.
     pub colour: Colour,
 }
 
-/// Holds the parts of color_config (6.4.2) that players need.
+/// The parts of color_config (6.4.2) that players need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Colour {
     /// color_primaries, transfer_characteristics (16 is PQ, 18 is HLG) and matrix_coefficients; 2 if the header doesn't state them.
@@ -47,7 +47,7 @@ pub struct Colour {
 #[derive(Clone, Copy, Debug)]
 struct Obu<'a> {
     header: ObuHeader,
-    /// With header and size.
+    /// The whole OBU, with header and size.
     whole: &'a [u8],
     payload: &'a [u8],
 }
@@ -150,7 +150,7 @@ impl Av1 {
         Some((out.freeze(), sync))
     }
 
-    /// 5.9.2: show_existing_frame, frame_type:2 (0 is KEY_FRAME), show_frame.
+    /// Returns whether a frame is a shown key frame (5.9.2): show_existing_frame, frame_type:2 (0 is KEY_FRAME), show_frame.
     fn is_shown_key(&self, frame_header: &[u8]) -> bool {
         self.still || frame_header.first().is_some_and(|&byte| byte >> 4 == 0b0001)
     }
@@ -160,7 +160,7 @@ impl Av1 {
 fn read_sequence(obu: &Obu<'_>) -> Result<SequenceHeaderObu, HeaderError> {
     let unreadable = |why: String| HeaderError::Unreadable(format!("sequence header: {why}"));
     if obu.payload.windows(ZEROS_MAX + 1).any(|bytes| bytes.iter().all(|&byte| byte == 0)) {
-        return Err(unreadable(format!("more than {ZEROS_MAX} zeros in a row")));
+        return Err(unreadable(format!("more than {ZEROS_MAX} zero bytes in a row")));
     }
     SequenceHeaderObu::parse(obu.header, &mut &obu.payload[..]).map_err(|error| unreadable(error.to_string()))
 }

@@ -18,7 +18,7 @@ pub(crate) const NAL_PPS: u8 = 8;
 /// nal_unit_type of a sequence parameter set extension.
 const NAL_SPS_EXT: u8 = 13;
 
-/// Holds what is read of an AVCDecoderConfigurationRecord.
+/// An AVCDecoderConfigurationRecord.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Avc {
     /// The record as it came: two configurations are the same if these bytes are.
@@ -102,7 +102,7 @@ impl Avc {
     }
 }
 
-/// Reads what stands behind the PPS in the profiles with chroma information. Many encoders leave it out all the same.
+/// Reads the fields behind the PPS in the profiles with chroma information. Many encoders leave them out.
 fn extension(profile_idc: u8, rest: &[u8]) -> Result<Option<AvccExt>, HeaderError> {
     let Some((&[chroma_format, luma, chroma, count], mut rest)) = rest.split_first_chunk() else { return Ok(None) };
     if !matches!(profile_idc, 100 | 110 | 122 | 144 | 244) {
@@ -121,7 +121,7 @@ fn transfer(sps: &SeqParameterSet) -> Option<u8> {
     Some(signal.colour_description.as_ref()?.transfer_characteristics)
 }
 
-/// H.264 E.2.1: a frame is two ticks of num_units_in_tick / time_scale.
+/// Returns the frame rate: a frame is two ticks of num_units_in_tick / time_scale (H.264 E.2.1).
 fn frame_rate_milli(sps: &SeqParameterSet) -> Option<u32> {
     let timing = sps.vui_parameters.as_ref()?.timing_info.as_ref()?;
     rate_milli(timing.time_scale, u64::from(timing.num_units_in_tick) * 2)

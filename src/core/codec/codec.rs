@@ -33,7 +33,7 @@ pub enum Codec {
     Eac3(Eac3),
 }
 
-/// Says which header of a publisher can't be used, and why.
+/// A header of a publisher that can't be used, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{header}: {error}")]
 pub struct CodecError {
@@ -79,7 +79,7 @@ impl Codec {
             Codec::Hevc(hevc) => hevc.codec(),
             Codec::Av1(av1) => av1.codec(),
             Codec::Aac(aac) => aac.codec(),
-            // All browsers take small letters; not all take "Opus", as the sample entry has it.
+            // All browsers accept "opus"; not all accept "Opus", the name of the sample entry.
             Codec::Opus(_) => "opus".to_owned(),
             Codec::Ac3(_) => "ac-3".to_owned(),
             Codec::Eac3(_) => "ec-3".to_owned(),
@@ -123,8 +123,8 @@ impl Codec {
         self.picture().map_or((0, 0), |picture| (picture.width, picture.height))
     }
 
-    /// Returns an access unit in the form that its track's samples have, and whether it is a random access point. `keyframe`
-    /// is the input's own opinion, which counts for H.264. A unit that can't be read is returned unchanged.
+    /// Returns an access unit in the form of its track's samples, and whether it is a random access point. `keyframe` is the
+    /// input's own flag, which counts for H.264. An invalid unit is returned unchanged.
     pub fn sample(&self, data: Bytes, keyframe: bool) -> (Bytes, bool) {
         let read = match self {
             Codec::Avc(_) => None,

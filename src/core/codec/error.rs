@@ -2,33 +2,33 @@
 
 use h264_reader::rbsp::BitReaderError;
 
-/// Says why a header can't be used. Its publisher is at fault.
+/// The reason why a header can't be used. Its publisher is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The header is longer than an init segment has room for.
-    #[error("{len} bytes, more than {max}")]
+    #[error("it has {len} bytes; the limit is {max}")]
     TooLong {
-        /// Its length, in bytes.
+        /// The header's length, in bytes.
         len: usize,
-        /// The longest that is taken, in bytes.
+        /// The longest allowed, in bytes.
         max: usize,
     },
-    /// The header ends too early, or isn't what it should be.
+    /// The header ends too early, or is invalid.
     #[error("can't be read: {0}")]
     Unreadable(String),
     /// Something that the header must have is missing.
     #[error("no {0}")]
     Missing(&'static str),
-    /// A field has a value that the specification forbids, or that players don't take.
+    /// A field has a value that the specification forbids, or that players don't support.
     #[error("{what} is {value}")]
     Invalid {
         /// The field.
         what: &'static str,
-        /// Its value.
+        /// The field's value.
         value: u64,
     },
-    /// A sample entry can't say this size.
-    #[error("a picture of {width}x{height} pixels")]
+    /// The size doesn't fit in a sample entry.
+    #[error("a picture size of {width}x{height} pixels is not supported")]
     PictureSize {
         /// In pixels.
         width: u64,

@@ -14,7 +14,7 @@ use super::error::{HeaderError, check_len};
 use super::picture::Picture;
 use crate::model::limits::CONFIG_LEN_MAX;
 
-/// The longest record that is read, in bytes: x265's has its settings in an SEI of 2.3 KiB.
+/// The longest record that is read, in bytes: x265 puts its settings into an SEI of 2.3 KiB.
 const RECORD_LEN_MAX: usize = 16 << 10;
 
 /// nal_unit_type (H.265 table 7-1).
@@ -24,7 +24,7 @@ pub(crate) const NAL_PPS: u8 = 34;
 /// Random access points: BLA, IDR, CRA, and two that are reserved.
 const NAL_IRAP: std::ops::RangeInclusive<u8> = 16..=23;
 
-/// Holds what is read of an HEVCDecoderConfigurationRecord.
+/// An HEVCDecoderConfigurationRecord.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hevc {
     /// The record as the sample entry has it: with parameter sets, and without SEI.
@@ -58,7 +58,7 @@ impl Hevc {
         if hvcc.length_size_minus_one == 2 {
             return Err(HeaderError::invalid("lengthSizeMinusOne", 2u8));
         }
-        // x265's settings stand in an SEI, which is longer than all the rest.
+        // x265 puts its settings into an SEI, which is longer than all the rest.
         hvcc.arrays.retain(|array| matches!(array.nal_unit_type, NAL_VPS..=NAL_PPS) && !array.nalus.is_empty());
         for array in &mut hvcc.arrays {
             // 8.4.1.1: of 'hvc1' "the default and mandatory value of array_completeness is 1".

@@ -1,9 +1,9 @@
-//! Opus's own headers: the identification header (RFC 7845, 5.1), and what a packet lasts (RFC 6716, 3.1).
+//! Opus's own headers: the identification header (RFC 7845, 5.1), and the duration of a packet (RFC 6716, 3.1).
 //!
-//! A packet's timestamp is that of what the decoder puts out for it, the pre-skip included: an encoder's first packets have
-//! times before that of the sound with which it began. So the track has no edit list: "Encapsulation of Opus in ISO
-//! BMFF" 4.4 has one for files, whose timeline begins with sound; ffmpeg's live streams have the same times. A player
-//! that joins in the middle skips nothing but the decoder's 80 ms of convergence.
+//! A packet's timestamp is that of the decoder's output for it, pre-skip included: the first packets have times before the
+//! first sound. So the track has no edit list. ("Encapsulation of Opus in ISO BMFF" 4.4 asks for one in files, whose
+//! timeline begins with the sound. ffmpeg's live streams have the same times as ours.) A player that joins in the middle
+//! skips only the decoder's 80 ms of convergence.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mp4_atom::{Atom as _, Dops};
@@ -11,16 +11,16 @@ use mp4_atom::{Atom as _, Dops};
 use super::error::HeaderError;
 
 const MAGIC: &[u8; 8] = b"OpusHead";
-/// Most channels of channel mapping family 1 (RFC 7845, 5.1.1.2).
+/// The most channels of channel mapping family 1 (RFC 7845, 5.1.1.2).
 pub(crate) const CHANNELS_MAX: u8 = 8;
-/// RFC 6716, 3.4, R5: a packet lasts 120 ms at most.
+/// The longest packet (RFC 6716, 3.4, R5): 120 ms, in samples of 48 kHz.
 const SAMPLES_MAX: u32 = 5_760;
-/// The default of encoders: 20 ms.
+/// The duration of a packet by most encoders' default: 20 ms, in samples of 48 kHz.
 pub(crate) const SAMPLES_USUAL: u32 = 960;
-/// All Opus is decoded at this rate, in Hz.
+/// The rate at which all Opus is decoded, in Hz.
 pub(crate) const RATE: u32 = 48_000;
 
-/// Holds what is read of an identification header.
+/// An identification header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opus {
     /// The header as it came: two headers are the same if these bytes are.

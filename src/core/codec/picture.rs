@@ -2,21 +2,21 @@
 
 use super::error::HeaderError;
 
-/// Holds the facts of a video codec's pictures.
+/// The facts of a video codec's pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Picture {
     /// In pixels, cropped.
     pub width: u16,
     /// In pixels, cropped.
     pub height: u16,
-    /// Frames in a thousand seconds, if the headers state them: a hint, since encoders get it wrong.
+    /// Frames in a thousand seconds, if the headers state it: a hint, since encoders get it wrong.
     pub frame_rate_milli: Option<u32>,
     /// TransferCharacteristics (ISO 23091-2): 16 is PQ, 18 is HLG; 2 if the headers don't state it.
     pub transfer: u8,
 }
 
 impl Picture {
-    /// Refuses a size that a sample entry can't say.
+    /// Refuses a size that doesn't fit in a sample entry.
     pub(super) fn new(
         width: u64,
         height: u64,
@@ -30,7 +30,7 @@ impl Picture {
     }
 }
 
-/// Returns the frames in a thousand seconds, where a frame lasts `units` of `scale` a second.
+/// Returns the frames in a thousand seconds, if a frame lasts `units` of `scale` a second.
 pub(super) fn rate_milli(scale: u32, units: u64) -> Option<u32> {
     let milli = (u64::from(scale) * 1_000).checked_div(units)?;
     u32::try_from(milli).ok().filter(|&milli| milli > 0)

@@ -15,14 +15,14 @@ const NULL: u8 = 0;
 const INSERT: u8 = 5;
 const TIME_SIGNAL: u8 = 6;
 
-/// Says which way a splice goes.
+/// The direction of a splice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpliceKind {
     /// Out of the network, to a break: splice_insert with out_of_network_indicator.
     Out,
     /// Back into the network.
     In,
-    /// Something else, which the descriptors say; or a splice is cancelled.
+    /// Something else, which the descriptors state; or a splice is cancelled.
     Command,
     /// A heartbeat.
     Null,
@@ -42,11 +42,11 @@ pub struct Splice {
 }
 
 impl Splice {
-    /// Reads a section that didn't come in a transport stream, and checks its length and checksum, which the reader of
-    /// transport streams has checked otherwise.
+    /// Reads a section that didn't come in a transport stream, and checks its length and checksum. In a transport stream, the
+    /// reader of sections has checked both.
     ///
     /// # Errors
-    /// It is no section, or is damaged, or has another length than it says.
+    /// It is no section, or is damaged, or its length is wrong.
     pub fn checked(section: &[u8]) -> Result<Splice, HeaderError> {
         let splice = Splice::parse(section)?;
         // "section_length: [...] the number of remaining bytes in the splice_info_section, immediately following", with
@@ -61,7 +61,7 @@ impl Splice {
         }
     }
 
-    /// Reads a section (9.6). The command of an encrypted section can't be read, and counts as meant at once.
+    /// Reads a section (9.6). The command of an encrypted section can't be read; it counts as immediate.
     ///
     /// # Errors
     /// It is no section, or ends too early.
@@ -210,7 +210,7 @@ pub(crate) mod tests {
             Splice::checked(&damaged).is_err()
         };
         assert!((0..whole.len()).all(damaged));
-        // Stuffing is of the section.
+        // Stuffing is a part of the section.
         let mut stuffed = whole[..whole.len() - 4].to_vec();
         stuffed.extend([0xff; 7]);
         stuffed[2] += 7;

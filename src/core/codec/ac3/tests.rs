@@ -46,7 +46,7 @@ fn frames_say_what_they_are() {
 
 #[test]
 fn boxes_are_ffmpegs() {
-    // What its own mp4 muxer writes for these streams.
+    // ffmpeg's own mp4 muxer writes this for these streams.
     let check = |hex: &str, expect: &str| match codec(&frame(hex)) {
         Codec::Ac3(ac3) => assert_eq!(ac3.config, bytes(expect)),
         Codec::Eac3(eac3) => assert_eq!(eac3.config, bytes(expect)),

@@ -26,7 +26,7 @@ fn encoders_records_are_read() {
         assert_eq!((av1.picture.width, av1.picture.height), size);
     };
     check(SVT, "av01.0.00M.08", (320, 180));
-    // What ffmpeg's own DASH muxer writes for this stream.
+    // ffmpeg's own DASH muxer writes this for the stream.
     check(SVT_10, "av01.0.08M.10.0.110.09.16.09.0", (1_920, 1_080));
     check(AOM, "av01.0.01M.08", (640, 360));
 }
@@ -58,8 +58,8 @@ fn faults_are_named() {
     assert!(fault(&[&bytes(SVT)[..4], &[0x0a, 2, 2, 0]].concat()).starts_with("can't be read: sequence header: "));
     // Evenly timed, by a uvlc() of 300 zeros.
     let zeros = [&bytes(SVT)[..4], &[0x0a, 50, 4 | 1, 0, 0, 0, 0, 0, 0, 0, 1], &[0; 41]].concat();
-    assert_eq!(fault(&zeros), "can't be read: sequence header: more than 30 zeros in a row");
-    assert_eq!(fault(&[0x81; CONFIG_LEN_MAX + 1]), "1025 bytes, more than 1024");
+    assert_eq!(fault(&zeros), "can't be read: sequence header: more than 30 zero bytes in a row");
+    assert_eq!(fault(&[0x81; CONFIG_LEN_MAX + 1]), "it has 1025 bytes; the limit is 1024");
 }
 
 proptest! {

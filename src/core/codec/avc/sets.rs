@@ -12,7 +12,7 @@ use super::read_sps;
 const SPS_MAX: usize = 31;
 const PPS_MAX: usize = 255;
 
-/// Holds the parameter sets in force, by id.
+/// The parameter sets in force, by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct AvcSets {
     sps: BTreeMap<u32, Bytes>,
@@ -20,13 +20,13 @@ pub(crate) struct AvcSets {
 }
 
 impl AvcSets {
-    /// Takes the sets that stand before a picture, header bytes included.
+    /// Takes the sets that come before a picture, header bytes included.
     pub(crate) fn take(
         &mut self,
         sps: impl IntoIterator<Item = Bytes>,
         pps: impl IntoIterator<Item = Bytes>,
     ) -> Result<(), &'static str> {
-        // 7.3.2.1.1: profile, constraints and level stand before the id.
+        // 7.3.2.1.1: profile, constraints and level come before the id.
         let by_id = |set: Bytes, at: usize| Some((exp_golomb(set.get(at..)?)?, set));
         let sps = sps.into_iter().filter_map(|set| by_id(set, 4)).collect();
         let pps = pps.into_iter().filter_map(|set| by_id(set, 1)).collect();
@@ -65,7 +65,7 @@ impl AvcSets {
     }
 }
 
-/// Returns what an avcC of a high profile says behind its parameter sets.
+/// Returns the fields behind the parameter sets in an avcC of a high profile.
 fn extension(sps: &[u8]) -> Option<AvccExt> {
     let chroma = read_sps(sps).ok()?.chroma_info;
     Some(AvccExt {

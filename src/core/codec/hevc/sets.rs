@@ -8,10 +8,10 @@ use super::Hevc;
 use super::sps::Sps;
 use crate::codec::avc::sets::{exp_golomb, renew};
 
-/// Most PPS (H.265, 7.4.3).
+/// The most PPS (H.265, 7.4.3).
 const PPS_MAX: u32 = 64;
 
-/// Holds the parameter sets in force, by id.
+/// The parameter sets in force, by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct HevcSets {
     vps: BTreeMap<u32, Bytes>,
@@ -20,7 +20,7 @@ pub(crate) struct HevcSets {
 }
 
 impl HevcSets {
-    /// Takes the sets that stand before a picture, header bytes included.
+    /// Takes the sets that come before a picture, header bytes included.
     pub(crate) fn take(
         &mut self,
         vps: impl IntoIterator<Item = Bytes>,

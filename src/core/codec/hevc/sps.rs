@@ -11,16 +11,16 @@ const LONG_TERM_MAX: u32 = 32;
 /// 7.4.8: pictures in one direction, sps_max_dec_pic_buffering_minus1 being 15 at most.
 const REFERENCES_MAX: usize = 16;
 
-/// Holds what is read of an SPS.
+/// The fields that are read of an SPS.
 #[derive(Debug)]
 pub(super) struct Sps {
-    /// 15 at most.
+    /// seq_parameter_set_id, at most 15.
     pub id: u32,
     /// general_profile_space to general_level_idc, byte by byte (7.3.3).
     pub profile: [u8; 12],
     pub picture: Picture,
     pub chroma_format: u8,
-    /// Of luma and chroma, less 8.
+    /// The bit depths of luma and chroma, less 8.
     pub bit_depths: [u8; 2],
     pub temporal_layers: u8,
     pub temporal_nesting: bool,
@@ -49,7 +49,7 @@ impl Sps {
         Ok(Sps { picture: Picture { transfer, frame_rate_milli, ..sps.picture }, ..sps })
     }
 
-    /// Reads up to the coding blocks. Returns the bits of a picture's order count, too.
+    /// Reads up to the coding blocks. Also returns the number of bits of a picture's order count.
     fn start(r: &mut Bits<'_>) -> Result<(Sps, u32), HeaderError> {
         r.skip(4, "sps_video_parameter_set_id")?;
         let sub_layers: u8 = r.read_var(3, "sps_max_sub_layers_minus1")?;
@@ -93,7 +93,7 @@ impl Sps {
     }
 }
 
-/// 7.3.3, with the general profile.
+/// Reads profile_tier_level (7.3.3), with the general profile.
 fn profile_tier_level(r: &mut Bits<'_>, sub_layers: u8) -> Result<[u8; 12], HeaderError> {
     let mut profile = [0; 12];
     for byte in &mut profile {
@@ -130,7 +130,7 @@ fn coding(r: &mut Bits<'_>) -> Result<(), HeaderError> {
     Ok(())
 }
 
-/// 7.3.4.
+/// Skips scaling_list_data (7.3.4).
 fn scaling_lists(r: &mut Bits<'_>) -> Result<(), HeaderError> {
     for size in 0..4u32 {
         for _ in 0..if size == 3 { 2 } else { 6 } {
@@ -164,7 +164,7 @@ fn references(r: &mut Bits<'_>, poc_bits: u32) -> Result<(), HeaderError> {
     Ok(())
 }
 
-/// 7.3.7, 7.4.8: a set of its own, or one that the set before predicts. Returns DeltaPocS0, then DeltaPocS1.
+/// Reads st_ref_pic_set (7.3.7, 7.4.8), which may be predicted from the set before. Returns DeltaPocS0, then DeltaPocS1.
 fn short_term(r: &mut Bits<'_>, before: Option<Vec<i64>>) -> Result<Vec<i64>, HeaderError> {
     let predicted = before.is_some() && r.read_bit("inter_ref_pic_set_prediction_flag")?;
     let mut set = Vec::new();
@@ -199,7 +199,7 @@ fn short_term(r: &mut Bits<'_>, before: Option<Vec<i64>>) -> Result<Vec<i64>, He
     }
 }
 
-/// E.2.1, up to the frame rate. Returns that, and the transfer characteristics.
+/// Reads VUI (E.2.1) up to the frame rate. Returns the frame rate and the transfer characteristics.
 fn vui(r: &mut Bits<'_>) -> Result<(u8, Option<u32>), HeaderError> {
     let mut transfer = 2;
     if !r.read_bit("vui_parameters_present_flag")? {

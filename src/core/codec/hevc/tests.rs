@@ -92,7 +92,7 @@ fn samples_have_no_parameter_sets_and_say_whether_they_begin() {
     check(std::slice::from_ref(&bla), std::slice::from_ref(&bla), true);
     check(std::slice::from_ref(&trail), std::slice::from_ref(&trail), false);
     check(std::slice::from_ref(&rasl), std::slice::from_ref(&rasl), false);
-    // One that the sample entry hasn't got stays, since nobody else has it.
+    // A parameter set that the sample entry lacks stays, since it is nowhere else.
     check(&[nal(NAL_PPS, b"other"), idr.clone()], &[nal(NAL_PPS, b"other"), idr.clone()], true);
     assert_eq!(hevc.sample(&[&idr[..], &[0, 0, 0, 9, 1]].concat().into()), None);
     assert_eq!(hevc.sample(&Bytes::from_static(&[0, 0, 0, 0])), None);
