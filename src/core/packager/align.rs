@@ -13,13 +13,13 @@ use crate::model::input_clock::span;
 use crate::model::limits::PATIENCE_PUSH;
 use crate::model::{InputClock, InputTrack, PushId};
 
-/// Tracks that have one clock by their standard and begin further apart than this: their muxer is broken. A hole of that
+/// If tracks that share a clock by their standard begin further apart than this, their muxer is broken. A hole of that
 /// length is a jump, too.
 const COMMON_APART_MAX: Duration = Duration::from_secs(10);
-/// Audio that far before the first keyframe is kept, since encoders interleave loosely.
+/// Audio up to this long before the first keyframe is kept, since encoders interleave loosely.
 const AUDIO_LEAD_MAX: Duration = Duration::from_millis(500);
 
-/// Holds the preroll's units, split.
+/// The preroll's units, split.
 #[derive(Debug)]
 pub(super) struct Aligned {
     /// The units of all pushes that begin together, in order of arrival, without jumps.
@@ -30,7 +30,7 @@ pub(super) struct Aligned {
     pub others: BTreeMap<PushId, Vec<InputUnit>>,
 }
 
-/// Adds to the lead's units those of the pushes that show a keyframe with its first one, and sound beside that. Returns
+/// Adds the units of the pushes that show a keyframe together with the lead's first one, and their sound. Returns
 /// diagnostics of dropped units, too.
 pub(super) fn align(
     preroll: &mut Preroll,
@@ -63,7 +63,7 @@ pub(super) fn align(
         sound |= takes_sound;
     }
     dropped.extend(Diagnostic::dropped(jumped.into_iter(), Unusable::Jumped));
-    // In order of arrival, so that no track lags because it is fed after the others.
+    // The order is that of arrival, so that no track lags because it is fed after the others.
     units.sort_by_key(|unit| unit.now);
     let base = units.iter().map(InputUnit::earliest).min().unwrap_or_default();
     (Some(Aligned { units, base, others: waiting }), dropped)
@@ -77,9 +77,9 @@ struct Start<'a> {
     near: i64,
     /// The longest time that sound may begin later.
     apart: i64,
-    /// Sound before this isn't used.
+    /// The time before which sound is dropped.
     earliest: i64,
-    /// Units of other pushes after this are left out: they jumped.
+    /// The time after which units of other pushes are dropped: they jumped.
     latest: i64,
 }
 
@@ -126,7 +126,7 @@ impl<'a> Start<'a> {
         unit.map(|unit| (unit.clone(), video))
     }
 
-    /// Returns how much later a unit is shown than the lead's first one.
+    /// Returns the time from the lead's first picture to this unit, as they are shown.
     fn off(&self, unit: &InputUnit) -> i64 {
         unit.shown().saturating_sub(self.first.shown())
     }
@@ -151,7 +151,7 @@ impl<'a> Start<'a> {
     }
 }
 
-/// Drops pictures before the first keyframe, and sound that is far before it.
+/// Drops pictures before the first keyframe, and sound long before it.
 fn drop_undecodable(units: &mut Vec<InputUnit>, clock: InputClock, publishers: &Publishers) -> Vec<Diagnostic> {
     let keyframe = |track: InputTrack| units.iter().position(|unit| unit.track == track && unit.keyframe);
     let video = publishers.sources().filter(|(_, source)| source.codec.is_video()).map(|(track, _)| track);
@@ -200,7 +200,7 @@ fn straighten(units: &mut [InputUnit], track: InputTrack, clock: InputClock) {
     let mut of_track: Vec<&mut InputUnit> = units.iter_mut().filter(|unit| unit.track == track).collect();
     let jump = (1..of_track.len()).rev().find(|&i| {
         let (a, b) = (&*of_track[i - 1], &*of_track[i]);
-        // A transport stream's picture is whole, and comes, with the first packet of the next one.
+        // In a transport stream, a picture is complete only with the first packet of the next one.
         let before = of_track[i.saturating_sub(2)].arrived;
         let really = b.arrived.since(before) + Duration::from_secs(1);
         span(b.dts, a.dts, clock) > BACKWARD_MAX || span(a.dts, b.dts, clock) > really

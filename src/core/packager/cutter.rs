@@ -33,7 +33,7 @@ const TAIL_MAX: Duration = Duration::from_millis(250);
 const BEFORE_CUT_MAX: Duration = Duration::from_millis(50);
 /// The shortest segment, after a forced cut: MSNs must not run ahead of Unix time.
 const SEGMENT_MIN: Duration = Duration::from_secs(1);
-/// Most units that wait for the leader.
+/// The most units that wait for the leader.
 const WAITING_MAX: usize = 1_024;
 
 /// Decides where segments end, and to which segment each unit belongs. It returns its decisions as [`Step`]s.
@@ -61,7 +61,7 @@ pub(super) struct Cutter {
     steps: Vec<Step>,
 }
 
-/// One track's units whose segment isn't decided yet.
+/// The units of one track whose segment isn't decided yet.
 #[derive(Debug)]
 struct Queue {
     id: TrackId,
@@ -73,14 +73,14 @@ struct Queue {
     input: Option<InputTrack>,
     /// A push may join it at this segment's start, which isn't numbered as a gap until then.
     reserved: Option<Msn>,
-    /// The segment it is in; 0 before its first one.
+    /// The segment that the track is in; 0 before its first one.
     msn: Msn,
     waiting: VecDeque<TrackUnit>,
     /// The newest unit that came, whether placed or waiting.
     newest: Duration,
-    /// The longest from when a unit is decoded to when it is shown.
+    /// The longest time from decoding to presentation of a unit.
     reorder: Duration,
-    /// When the newest keyframe that was placed is shown.
+    /// The presentation time of the newest keyframe that was placed.
     keyframe: Duration,
 }
 
@@ -97,7 +97,7 @@ impl Queue {
         self.media(self.frame)
     }
 
-    /// Returns when a unit is shown, an absurd composition offset apart.
+    /// Returns the presentation time of a unit, without an absurd composition offset.
     fn shown(&self, unit: &TrackUnit) -> Duration {
         self.media(unit.shown()).min(self.media(unit.dts) + REORDER_MAX)
     }
@@ -109,17 +109,17 @@ impl Queue {
         if !self.video || !next.keyed {
             return at + half >= next.start;
         }
-        // Each is cut at its own keyframe, or where it is as late as the leader may be.
+        // Each rendition is cut at its own keyframe, or when it is as late as the leader may be.
         let late = at.saturating_sub(begun) + self.frame() >= longest;
         unit.keyframe && self.shown(unit) + half >= next.shown || late
     }
 
-    /// No cut of the segment under way comes before this, where the track leads.
+    /// Returns the earliest cut of the segment under way, if the track leads.
     fn earliest_cut(&self, current: &SegmentStart, length: Duration) -> Duration {
         let half = self.frame() / 2;
         match self.video {
             true if current.forced => (current.start + SEGMENT_MIN).min(current.start + length.saturating_sub(half)),
-            // A keyframe behind which pictures come that are shown before it is decoded earlier than others are.
+            // A keyframe that is followed by pictures shown before it is decoded earlier than other keyframes.
             true => {
                 let shown = (current.shown + length).saturating_sub(half + self.reorder);
                 (current.start + length.saturating_sub(half)).min(shown)
@@ -148,7 +148,7 @@ impl Queue {
         };
         let due = full && age > Duration::ZERO;
         match () {
-            // A hole: no unit is there to cut at. The caller comes again for the next one.
+            // A hole: there is no unit to cut at. The caller calls again for the next unit.
             () if age > limit + frame => Some((current.start + limit, self.video, false)),
             () if due && (unit.keyframe || !self.video) => Some((at, false, self.video)),
             () if age >= limit => Some((at, self.video, false)),
@@ -295,11 +295,11 @@ impl Cutter {
         let leader = self.leader();
         loop {
             let mut moved = false;
-            // The leader first: the others follow its cuts.
+            // The leader comes first: the others follow its cuts.
             for i in std::iter::once(leader).chain(0..self.queues.len()) {
                 while self.queues[i].waiting.front().is_some_and(|unit| all || self.decided(i, leader, unit)) {
                     let Some(unit) = self.queues[i].waiting.pop_front() else { break };
-                    // At the end of all, what is far ahead of the leader has to be cut without it.
+                    // At the end of the period, units far ahead of the leader are cut without it.
                     let ahead = self.queues[i].newest > self.queues[leader].newest + self.tail();
                     if (i == leader || all && ahead) && self.decide(i, &unit) {
                         // The segment's start comes before its units.
@@ -316,7 +316,7 @@ impl Cutter {
         }
     }
 
-    /// Gives tracks that have stayed behind their gap parts.
+    /// Fills the tracks that have fallen behind with gap parts.
     pub(super) fn stalled(&mut self) -> Vec<Step> {
         let newest = self.newest();
         for i in 0..self.queues.len() {
@@ -325,7 +325,7 @@ impl Cutter {
                 if !queue.waiting.is_empty() {
                     break;
                 }
-                // Its newest unit is in the old segment, or it would have crossed.
+                // The track's newest unit is in the old segment; otherwise the track would have left it.
                 let other = queue.is_fed() && self.is_of_another_push(i);
                 let patience = if other { PATIENCE_PUSH.max(self.patience) } else { self.patience };
                 let lags = next.start + patience <= newest && queue.newest + patience <= newest;
@@ -390,7 +390,7 @@ impl Cutter {
         self.segments.get(usize::try_from(msn.checked_sub(oldest)?).ok()?).copied()
     }
 
-    /// Returns how far the period has come: the newest unit of any track.
+    /// Returns the progress of the period: the newest unit of any track.
     pub(super) fn newest(&self) -> Duration {
         self.queues.iter().map(|queue| queue.newest).max().unwrap_or_default()
     }
@@ -400,13 +400,13 @@ impl Cutter {
         self.queues[track].newest
     }
 
-    /// Returns how far the track that leads has come, and what one of its frames lasts. Others may be ahead of it.
+    /// Returns the progress of the leading track, and the duration of its frames. Other tracks may be ahead of it.
     pub(super) fn lead(&self) -> (Duration, Duration) {
         let leader = self.queues.get(self.leader());
         leader.map_or((Duration::ZERO, Duration::ZERO), |queue| (queue.newest, queue.frame()))
     }
 
-    /// Returns where the newest unit of a track ends that waits.
+    /// Returns the end of the newest waiting unit of a track.
     pub(super) fn waiting_end(&self, track: usize) -> Option<Duration> {
         let queue = &self.queues[track];
         queue.waiting.back().map(|unit| queue.media(unit.dts + queue.frame))
@@ -421,13 +421,13 @@ impl Cutter {
         video.or_else(|| self.queues.iter().position(alive)).or_else(fed).unwrap_or(0)
     }
 
-    /// Returns how far apart tracks may end. Gap segments go on where each track has ended, and may for it not last longer
-    /// than TARGETDURATION.
+    /// Returns the longest distance between the ends of tracks. Gap segments begin where each track has ended, and must not
+    /// be longer than TARGETDURATION on any track.
     fn tail(&self) -> Duration {
         TAIL_MAX.min(self.longest.saturating_sub(self.length) / 2)
     }
 
-    /// Returns whether it is known which segment the oldest waiting unit of a track belongs to.
+    /// Returns whether the segment of a track's oldest waiting unit is known.
     fn decided(&self, i: usize, leader: usize, unit: &TrackUnit) -> bool {
         let queue = &self.queues[i];
         // For a rendition's keyframe, the time at which it is shown counts.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::limits::push_bounded;
 use crate::model::time::UnixTime;
 
-/// PROGRAM-DATE-TIME follows the encoder's clock by at most this a segment (docs/architecture.md, Edge).
+/// The largest step of PROGRAM-DATE-TIME from segment to segment (docs/architecture.md, Media and time).
 const STEP_MAX: Duration = Duration::from_millis(50);
 /// A step of PROGRAM-DATE-TIME is decided by the smallest delays of this many segments, so that jitter and bursts don't move
 /// it.
@@ -26,7 +26,7 @@ pub(super) fn wallclock(start: UnixTime, media: Duration, shift: i64) -> UnixTim
 #[derive(Clone, Debug)]
 pub(super) struct Anchor {
     start: UnixTime,
-    /// In microseconds.
+    /// The shift, in microseconds.
     shift: i64,
     /// The smallest delay of any unit of the segment under way, in microseconds.
     smallest: Option<i64>,
@@ -91,7 +91,7 @@ mod tests {
         let mut anchor = Anchor::new(start);
         let segment = Duration::from_secs(2);
         for n in 0..40u32 {
-            // 0.4 s of jitter on some units, none on others.
+            // Some units have 0.4 s of jitter, others none.
             for late in [0, 400, 250] {
                 let media = segment * n;
                 anchor.observe(start + media + Duration::from_millis(late), media);

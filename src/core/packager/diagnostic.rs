@@ -1,4 +1,4 @@
-//! What a [`Packager`](super::packager::Packager) reports beside its parts. The node logs it, and counts it by kind.
+//! The diagnostics of a [`Packager`](super::packager::Packager). The node logs them, and counts them by kind.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::plan::Plan;
 use crate::codec::codec::CodecError;
 use crate::model::{InputTrack, Msn, PushId, TrackId};
 
-/// Something that an operator may want to know. Most are the publisher's fault; none stops the stream.
+/// A diagnostic for operators. Most are the publisher's fault; none stops the stream.
 #[derive(Clone, PartialEq, Debug, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Diagnostic {
@@ -18,7 +18,7 @@ pub enum Diagnostic {
     )]
     #[strum(serialize = "life_began")]
     PresentationBegan {
-        /// Its first segment.
+        /// The first segment.
         first_msn: Msn,
         /// The plan.
         plan: Plan,
@@ -26,16 +26,16 @@ pub enum Diagnostic {
     /// A new period begins: a discontinuity.
     #[error("discontinuity {discontinuity} at segment {first_msn}")]
     PeriodBegan {
-        /// Its first segment.
+        /// The first segment.
         first_msn: Msn,
-        /// Its discontinuity sequence number.
+        /// The discontinuity sequence number.
         discontinuity: u32,
     },
     /// The presentation has ended.
     #[error("presentation ended with segment {last_msn}")]
     #[strum(serialize = "life_ended")]
     PresentationEnded {
-        /// Its last segment.
+        /// The last segment.
         last_msn: Msn,
     },
     /// The segment was cut without a keyframe, because none came in time.
@@ -51,11 +51,11 @@ pub enum Diagnostic {
     /// A part is shorter than 85 % of PART-TARGET, because frames don't come evenly.
     #[error("a part of segment {msn} of track {} lasts only {duration:?}", .track.0)]
     ShortPart {
-        /// Its track.
+        /// The track.
         track: TrackId,
-        /// Its segment.
+        /// The segment.
         msn: Msn,
-        /// Its length.
+        /// The length of the part.
         duration: Duration,
     },
     /// Timestamps jumped: a discontinuity follows.
@@ -63,9 +63,9 @@ pub enum Diagnostic {
     Jump {
         /// The input's track.
         track: InputTrack,
-        /// How far back of the last unit.
+        /// The distance behind the last unit.
         behind: Duration,
-        /// How far ahead of it.
+        /// The distance ahead of it.
         ahead: Duration,
     },
     /// A timestamp didn't go forward, and was moved by too little to be seen or heard.
@@ -73,7 +73,7 @@ pub enum Diagnostic {
     Nudged {
         /// The input's track.
         track: InputTrack,
-        /// How far it was moved.
+        /// The distance by which it was moved.
         by: Duration,
     },
     /// Audio's sample count had drifted from its timestamps, and restarts at them.
@@ -81,15 +81,15 @@ pub enum Diagnostic {
     Reanchored {
         /// The input's track.
         track: InputTrack,
-        /// How far the count had drifted.
+        /// The drift of the count.
         by: Duration,
     },
     /// A unit came after a gap was numbered in its place; it is dropped.
     #[error("a unit of track {} is {behind:?} late: dropped", .track.0)]
     Late {
-        /// Its track.
+        /// The track.
         track: TrackId,
-        /// How late.
+        /// The lateness of the unit.
         behind: Duration,
     },
     /// The publisher sends nothing, though it may still be connected.
@@ -98,7 +98,7 @@ pub enum Diagnostic {
     /// A segment in which nothing came was numbered.
     #[error("segment {msn} is a gap")]
     GapSegment {
-        /// Its number.
+        /// The number of the segment.
         msn: Msn,
     },
     /// The codec's headers changed: a new init segment and a discontinuity follow.
@@ -136,13 +136,13 @@ pub enum Diagnostic {
     #[error("track {} continues with segment {first_msn}", .track.0)]
     #[strum(serialize = "rendition_joined")]
     Joined {
-        /// Its first track.
+        /// The first track of the push.
         track: TrackId,
-        /// Its first segment.
+        /// The first segment.
         first_msn: Msn,
     },
     /// One of several pushes is gone, or out of alignment: its tracks number gaps until it returns.
-    #[error("push {} is gone or out of alignment: gaps until it returns", .push.0)]
+    #[error("push {} has left or is out of alignment: its tracks have gaps until it returns", .push.0)]
     #[strum(serialize = "rendition_left")]
     Left {
         /// The push.
@@ -165,29 +165,29 @@ pub enum Diagnostic {
     },
 }
 
-/// Says why a push can't be a part of the presentation of others.
+/// The reason why a push can't be a part of the presentation of others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Its keyframes aren't aligned with those of the leading rendition.
+    /// The keyframes aren't aligned with those of the leading rendition.
     #[error(
         "keyframes are {:.1} ms {} the leading rendition's: make all renditions in one encoder, with the same -g, -bf and \
          -sc_threshold 0, and -output_ts_offset 1 at each output",
         millis(*micros), if *micros < 0 { "before" } else { "after" }
     )]
     Misaligned {
-        /// How much later its nearest one is, in microseconds; negative: earlier.
+        /// The delay of its nearest keyframe, in microseconds; negative if it is early.
         micros: i64,
     },
-    /// Its timestamps come from another clock.
+    /// The timestamps come from another clock.
     #[error(
         "timestamps are {:.1} ms {} the other renditions': all renditions need one clock (ffmpeg: -copyts, or one process)",
         millis(*micros), if *micros < 0 { "behind" } else { "ahead of" }
     )]
     Apart {
-        /// How far ahead of the others', in microseconds; negative: behind.
+        /// The distance ahead of the others' timestamps, in microseconds; negative if they are behind.
         micros: i64,
     },
-    /// Its timestamps have other units, or the presentation has all tracks that it may have.
+    /// The timestamps have other units, or the presentation has all tracks that it may have.
     #[error("the stream has no place for this rendition")]
     NoPlace,
 }
@@ -196,26 +196,26 @@ fn millis(micros: i64) -> f64 {
     micros.unsigned_abs() as f64 / 1_000.0
 }
 
-/// Says why a unit can't be published.
+/// The reason why a unit can't be published.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
 pub enum Unusable {
-    /// It came before its track's headers.
-    #[error("before its track's headers")]
+    /// The unit came before its track's headers.
+    #[error("they came before the track's headers")]
     NoConfig,
-    /// It is empty.
-    #[error("empty")]
+    /// The unit is empty.
+    #[error("they are empty")]
     Empty,
-    /// It is longer than [`UNIT_LEN_MAX`](crate::model::UNIT_LEN_MAX).
-    #[error("longer than a part may be")]
+    /// The unit is longer than [`UNIT_LEN_MAX`](crate::model::UNIT_LEN_MAX).
+    #[error("they are longer than a part may be")]
     TooLong,
-    /// It came before the publisher's first keyframe.
-    #[error("before the first keyframe")]
+    /// The unit came before the publisher's first keyframe.
+    #[error("they came before the first keyframe")]
     NoKeyframe,
-    /// Its headers had changed before it could be published.
-    #[error("of headers that have changed")]
+    /// The headers changed before the unit could be published.
+    #[error("their headers have changed")]
     ConfigGone,
-    /// Its timestamp had jumped from the other pushes' before its own push was a part of the presentation.
-    #[error("of timestamps that jumped while the push waited for its place")]
+    /// The timestamp jumped from the other pushes' before the unit's push was a part of the presentation.
+    #[error("their timestamps jumped while the push waited to join")]
     Jumped,
 }
 

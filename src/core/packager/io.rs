@@ -20,14 +20,14 @@ pub enum Output {
         /// `prft` `emsg`* `moof` `mdat`: one CMAF chunk. Empty where the header says gap.
         body: Bytes,
     },
-    /// A push can't be a part of this presentation. It is detached; tell its publisher why.
+    /// A push can't be a part of this presentation. It is detached; the caller tells its publisher why.
     Refused {
         /// The push.
         push: PushId,
         /// The reason.
         why: Refusal,
     },
-    /// Something to log and count.
+    /// A diagnostic to log and count.
     Diagnostic(Diagnostic),
 }
 
@@ -36,9 +36,9 @@ pub enum Output {
 pub enum Input {
     /// [`Packager::poll_timeout`](super::packager::Packager::poll_timeout) has passed.
     Timeout,
-    /// A publisher has come, the first or another one.
+    /// A publisher has come.
     Attached {
-        /// Its id. A push that has this id is [detached](Input::Detached) first.
+        /// The id of the push. A push that has this id already is [detached](Input::Detached) first.
         push: PushId,
         /// The rendition that it carries; `None` if it carries the whole stream.
         rendition: Option<Rendition>,
@@ -67,7 +67,7 @@ pub enum Input {
     Unit(AccessUnit),
     /// Timed metadata.
     Message(TimedMessage),
-    /// The publisher is gone: it closed, its connection broke, or another publisher takes over.
+    /// The publisher has left: it closed the connection, the connection broke, or another publisher takes over.
     Detached(PushId),
     /// The stream ends for good, because the node drains.
     End,

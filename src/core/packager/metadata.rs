@@ -15,9 +15,9 @@ use crate::model::input_clock::unwrap;
 use crate::model::limits::{MESSAGES_WAITING_MAX, push_bounded};
 use crate::model::{InputClock, MESSAGE_LEN_MAX, PushId, Scheme, TimedMessage};
 
-/// Messages that are remembered, so that a repeated one isn't carried again.
+/// The number of messages that are remembered, so that a repeated one isn't carried again.
 const REMEMBERED_MAX: usize = 32;
-/// Breaks that are remembered until they end.
+/// The number of breaks that are remembered until they end.
 const BREAKS_MAX: usize = 8;
 
 /// A message with its time unwrapped.
@@ -39,24 +39,24 @@ impl Waiting {
         hasher.finalize()
     }
 
-    /// Returns an id for the time that it is meant for: the same wherever it is carried.
+    /// Returns the id of the message for its time: the same in each track that carries it.
     pub(super) fn id(&self, media: Duration) -> u32 {
         let [a, b, c, d, ..] = *self.hash(media).as_bytes();
         u32::from_be_bytes([a, b, c, d])
     }
 }
 
-/// Holds the messages that wait for a part, and those carried lately.
+/// The messages that wait for a part, and those carried lately.
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
     waiting: VecDeque<Waiting>,
     known: VecDeque<blake3::Hash>,
-    /// Breaks that have begun: splice_event_id, and what was carried.
+    /// Breaks that have begun: splice_event_id, and the message that began it.
     breaks: VecDeque<(u32, Waiting, Duration)>,
 }
 
 impl Metadata {
-    /// Takes a message, which waits for the presentation that knows its time. `newest` is the newest timestamp of its push.
+    /// Takes a message, which waits for a presentation on whose timeline it lies. `newest` is the newest timestamp of its push.
     pub(super) fn add(
         &mut self,
         message: TimedMessage,
@@ -70,14 +70,14 @@ impl Metadata {
         if data.len() > MESSAGE_LEN_MAX {
             return Err(Unusable::TooLong);
         }
-        // Without any unit, nothing tells the present time.
+        // Without any unit, the present time is unknown.
         let Some(pts) = pts.map(|pts| unwrap(pts, clock, newest)).or(newest) else { return Ok(()) };
         let waiting = Waiting { push: track.push(), scheme, pts, duration, data };
         push_bounded(&mut self.waiting, waiting, MESSAGES_WAITING_MAX);
         Ok(())
     }
 
-    /// Returns all that waits and hasn't been carried, with its media time, which `media_of` gives.
+    /// Returns the waiting messages that haven't been carried, with their media times, which `media_of` gives.
     pub(super) fn take(&mut self, media_of: impl Fn(&Waiting) -> Option<Duration>) -> Vec<(Waiting, Duration)> {
         let mut out = Vec::new();
         for message in std::mem::take(&mut self.waiting) {

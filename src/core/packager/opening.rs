@@ -17,10 +17,10 @@ use crate::model::{InputClock, InputTrack, LifeId, PushId, Record, Schemes, Stre
 /// The shortest time from which a bit rate is computed before the first segment is complete.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
 
-/// A presentation that begins.
+/// A new presentation.
 #[derive(Debug)]
 pub(super) struct Opening {
-    /// Without its tracks.
+    /// The record, without its tracks.
     pub record: Record,
     pub plan: Plan,
     /// GOPs are irregular.
@@ -30,7 +30,7 @@ pub(super) struct Opening {
     pub ignored: Vec<InputTrack>,
 }
 
-/// Holds what has come of a track.
+/// The units of a track so far.
 struct Seen<'a> {
     named: Named,
     codec: &'a Codec,
@@ -57,7 +57,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Decides what a presentation freezes, from the units of the leading push and of those that begin with it.
+/// Decides the values that a presentation freezes, from the units of the leading push and of those that begin with it.
 pub(super) fn open(
     stream: &StreamName,
     settings: &Settings,

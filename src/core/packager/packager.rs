@@ -21,7 +21,7 @@ use crate::codec::codec::Codec;
 use crate::model::time::Time;
 use crate::model::{AccessUnit, Clocks, CodecConfig, InputTrack, Msn, PushId, Resume, StreamName, TimedMessage};
 
-/// Periods are no shorter: a publisher that jumps at every frame must not flood the swarm with records.
+/// The shortest period: a publisher that jumps at every frame must not flood the swarm with records.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +104,7 @@ impl Packager {
                 self.end();
             }
         }
-        // A period that has just begun may have been silent for long.
+        // A period that has just begun may have been silent for a long time.
         self.run_timers(clocks);
         if self.phase == Phase::Live {
             self.carry();
@@ -257,7 +257,7 @@ impl Packager {
         self.silence.heard(clocks.now);
         let track = self.track_of(input);
         if self.presentation.is_some() && track.is_none() && self.publishers.rendition(push).is_none() {
-            return; // TrackIgnored has been said
+            return; // TrackIgnored was reported
         }
         match (self.phase, track) {
             (Phase::Live, Some(track)) => self.live_unit(track, unit),
@@ -293,7 +293,7 @@ impl Packager {
         }
     }
 
-    /// Publishes what came; the next unit begins a new period.
+    /// Publishes all units so far; the next unit begins a new period.
     fn interrupt(&mut self, need_keyframe: bool) {
         if let Some(presentation) = self.presentation.as_mut().filter(|_| self.phase == Phase::Live) {
             self.outputs.extend(presentation.flush());
@@ -423,7 +423,7 @@ impl Packager {
         let (push, dts, now) = (unit.track.push(), unit.dts, unit.now);
         self.wait(unit);
         self.join(push);
-        // Units from the preroll say nothing about how far the others are.
+        // Units from the preroll say nothing about the progress of the others.
         let Some(presentation) = self.presentation.as_ref().filter(|_| now == clocks.now) else { return };
         if let Some(why) = self.renditions.apart(push, clocks.now, dts, &presentation.view()) {
             self.refuse(push, why);
@@ -445,7 +445,7 @@ impl Packager {
         let Some(guide) = self.publishers.guide(push) else { return };
         let view = presentation.view();
         if guide.1 && !view.fed_video || !view.fed {
-            // Sound cuts where it likes: pictures that come to it begin anew, with a discontinuity.
+            // Sound alone is cut at any unit: when pictures join it, a new period begins, with a discontinuity.
             return self.anew(true);
         }
         let Some(source) = self.publishers.source(guide.0) else { return };
@@ -508,7 +508,7 @@ impl Packager {
         presentation.reserve(keep, &places);
     }
 
-    /// Detaches pushes that fell out of alignment.
+    /// Detaches the pushes that fell out of alignment.
     fn in_step(&mut self) {
         while let Some(lost) = self.presentation.as_mut().and_then(Presentation::poll_lost) {
             if self.publishers.get(lost.push).is_none() || self.renditions.is_joining(lost.push) {
@@ -521,7 +521,7 @@ impl Packager {
         }
     }
 
-    /// Makes a push of several join anew. Returns whether it is one of several that are live.
+    /// Makes one of several live pushes join anew. Returns whether it is one of several.
     fn step_out(&mut self, push: PushId) -> bool {
         let Some(presentation) = self.presentation.as_mut().filter(|own| own.is_fed_beside(push)) else { return false };
         presentation.release(push);
@@ -532,7 +532,7 @@ impl Packager {
         true
     }
 
-    /// Lets one of several pushes go.
+    /// Detaches one of several pushes.
     fn leave(&mut self, push: PushId) {
         let was = self.presentation.as_mut().is_some_and(|presentation| presentation.release(push));
         self.publishers.detach(push);
@@ -545,13 +545,13 @@ impl Packager {
             self.take_sound();
         }
         if !self.presentation.as_ref().is_some_and(Presentation::is_fed) {
-            // No push is live any more: those that waited begin again.
+            // No push is live any more: the waiting pushes begin again.
             self.anew(true);
         }
         self.in_step();
     }
 
-    /// Tells a push that it can't be a part of the presentation, and lets it go.
+    /// Refuses a push that can't be a part of the presentation, and detaches it.
     fn refuse(&mut self, push: PushId, why: Refusal) {
         self.diagnose(Diagnostic::Refused { push, why });
         self.outputs.push_back(Output::Refused { push, why });
@@ -568,7 +568,7 @@ impl Packager {
         }
     }
 
-    /// Feeds the shared sound from another push where its own doesn't any more.
+    /// Feeds the shared sound from another push if the present one has stopped.
     fn take_sound(&mut self) {
         let Some(presentation) = &mut self.presentation else { return };
         let Some((track, before)) = presentation.silent_sound() else { return };

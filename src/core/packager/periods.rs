@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::unit::SegmentStart;
 use crate::model::{Msn, Period, Record, TrackId, TrackSet};
 
-/// Holds the periods of a presentation.
+/// The periods of a presentation.
 #[derive(Debug)]
 pub(super) struct Periods {
     list: Vec<Period>,
@@ -25,7 +25,7 @@ pub(super) struct Sent {
 }
 
 impl Periods {
-    /// Goes on with the periods of a record.
+    /// Continues the periods of a record.
     pub(super) fn new(record: &Record, discontinuity: u32) -> Self {
         let (segment_duration, held) = (record.segment_duration, record.held_segments());
         Periods { list: record.periods.clone(), discontinuity, segment_duration, held }
@@ -49,8 +49,8 @@ impl Periods {
         self.forget(msn);
     }
 
-    /// A segment begins: with it a period, if other tracks are sent than in the one before, or if it begins too far from where
-    /// `$Number$` and `@duration` say. Returns whether one begins.
+    /// Begins a segment; and a period with it, if other tracks are sent than before, or if the segment begins too far from the
+    /// time that `$Number$` and `@duration` give. Returns whether a period begins.
     pub(super) fn segment(&mut self, segment: &SegmentStart, tracks: &[Sent]) -> bool {
         let tracks = self.sent(tracks);
         let breaks = segment.discontinuity != self.discontinuity;

@@ -27,7 +27,7 @@ pub(super) const FRAME_RATE_UNKNOWN: u32 = 25_000;
 /// A frame is never planned to last longer than a second, so that segments can be cut within TARGETDURATION.
 pub(super) const FRAME_RATE_MIN: u32 = 1_000;
 
-/// Holds the lengths that a presentation freezes.
+/// The lengths that a presentation freezes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// The segment length that the cutter aims at.
@@ -73,9 +73,9 @@ pub(super) fn measure(
     (Plan::new(settings.segment.unwrap_or(measured), settings.part, parts), irregular)
 }
 
-/// How long parts get that are cut by a count of the leader's frames, and those of the audio tracks beside it, which
-/// are cut at the same times, each to its nearest unit: part n of every track covers the same time, and none ends a
-/// segment with a stump, which players take for loaded (hls.js looks for no hole below 0.2 s).
+/// The lengths of parts. The leader's parts are cut by a count of frames. Audio parts are cut at the same times, each at
+/// its nearest unit: part n of every track covers the same time, and no segment ends with a very short part, which
+/// players treat as loaded (hls.js ignores holes below 0.2 s).
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     frame: Duration,
@@ -85,8 +85,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// For frames (or audio units, without video) of `frame`, `tick`s of the input clock and the units of the other
-    /// audio tracks.
+    /// Returns the lengths for frames (or audio units, without video) of `frame`, for `tick`s of the input clock, and for the
+    /// units of the other audio tracks.
     pub(super) fn new(frame: Duration, tick: Duration, audio: Vec<Duration>) -> Parts {
         Parts { frame: frame.max(Duration::from_millis(1)), slack: tick * 2, audio }
     }
@@ -148,7 +148,7 @@ pub(super) fn frame_rate_milli(stamps: &[i64], clock: InputClock, hint: Option<u
     let (tick, mean) = (clock.scale.duration(1), total / frames);
     let (shortest, median, longest) = (steps[0], steps[steps.len() / 2].max(tick), steps[steps.len() - 1]);
     if shortest < mean / 2 || longest > mean + mean / 2 {
-        // Variable, or frames are missing: what most frames last.
+        // The rate is variable, or frames are missing: the duration of most frames counts.
         return Some(nearest_rate(median, 1, tick, hint));
     }
     // Both ends are rounded to a tick, and jitter as much as any step does.
@@ -164,7 +164,7 @@ fn nearest_rate(total: Duration, frames: u32, error: Duration, hint: Option<u32>
     known.unwrap_or_else(|| (f64::from(frames) * 1_000.0 / total.as_secs_f64()).round() as u32)
 }
 
-/// Returns how long a frame lasts at this rate; NTSC's rates are n x 1000/1001.
+/// Returns the duration of a frame at this rate; NTSC's rates are n x 1000/1001.
 pub(super) fn frame_duration(rate_milli: u32) -> Duration {
     let exact = match rate_milli {
         23_976 => 1_001.0 / 24_000.0,
@@ -175,7 +175,7 @@ pub(super) fn frame_duration(rate_milli: u32) -> Duration {
     Duration::from_secs_f64(exact.min(3_600.0))
 }
 
-/// Returns how long a unit lasts: this unit, or any unit of an audio codec; a frame of a video codec.
+/// Returns the duration of a unit: of this unit, or of any unit of an audio codec; of a frame of a video codec.
 pub(super) fn unit_duration(codec: &Codec, unit: Option<&[u8]>, rate_milli: u32) -> Duration {
     let seconds = |samples: u32| f64::from(samples) / f64::from(codec.sample_rate().max(1));
     codec.samples(unit).map_or_else(|| frame_duration(rate_milli), |samples| Duration::from_secs_f64(seconds(samples)))
@@ -211,7 +211,7 @@ impl Gops {
         gops
     }
 
-    /// Returns how long the measured time is.
+    /// Returns the length of the measured time.
     pub(super) fn span(&self) -> Duration {
         self.complete.iter().sum::<Duration>() + self.open
     }

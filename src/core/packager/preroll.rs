@@ -11,14 +11,14 @@ use crate::model::input_clock::span;
 use crate::model::time::Time;
 use crate::model::{InputClock, InputTrack, PushId};
 
-/// Most bytes that wait; then they are published at once: 4 s at 128 Mb/s.
+/// The most bytes that wait, 4 s at 128 Mb/s; beyond it, the units are published at once.
 const PREROLL_LEN_MAX: usize = 64 << 20;
-/// Most units that wait: 5 s of 16 tracks at 50 a second.
+/// The most units that wait: 5 s of 16 tracks at 50 a second.
 const PREROLL_UNITS_MAX: usize = 4_096;
-/// The frames on which a rate is measured if GOPs aren't: 0.4 s at 30 fps.
+/// The number of frames for measuring the frame rate if GOPs aren't measured: 0.4 s at 30 fps.
 const FRAMES_MEASURED: usize = 12;
 
-/// Holds the waiting units, in order of arrival.
+/// The waiting units, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Preroll {
     settings: Settings,
@@ -112,7 +112,7 @@ impl Preroll {
         let there = |video: bool| {
             publishers.sources_of(lead).any(|(track, source)| source.codec.is_video() == video && self.has(track))
         };
-        // The other renditions are about to come, and pictures have to be there before sound can be cut.
+        // The other renditions are about to come, and sound can't be cut before pictures are there.
         let wait = if there(true) { settings.track_wait } else { settings.measure };
         if publisher.rendition.is_some() && age < wait {
             return false;
@@ -127,7 +127,7 @@ impl Preroll {
                 return false;
             }
         }
-        // Configured, but no unit yet: another rendition or language.
+        // A track of another rendition or language is configured, but has no unit yet.
         if age < settings.track_wait && publishers.sources_of(lead).any(|(track, _)| !self.has(track)) {
             return false;
         }

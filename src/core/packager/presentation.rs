@@ -21,10 +21,10 @@ use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{Epoch, InputClock, InputTrack, Msn, PushId, Record, Rendition, Resume};
 
-/// Sound that lags so far behind the pictures is taken from another push. Below the cutter's patience.
+/// Sound that lags this far behind the pictures is taken from another push. It is less than the cutter's patience.
 const SOUND_SILENT_MAX: Duration = Duration::from_millis(700);
 
-/// A stream from when its first publisher begins until it has been away for long.
+/// A stream, from its first publisher's first part until the linger has passed or the stream ends.
 #[derive(Debug)]
 pub(super) struct Presentation {
     record: Record,
@@ -192,7 +192,7 @@ impl Presentation {
         }
     }
 
-    /// Returns how many of its tracks a publisher will send.
+    /// Returns the number of tracks that a publisher will send.
     pub(super) fn expected(&self, publisher: &Publisher) -> usize {
         expected(&self.tracks, publisher.announced, publisher.rendition.as_ref())
     }
@@ -253,7 +253,7 @@ impl Presentation {
         self.part = cut_parts(&mut self.tracks, tick, self.record.part_target, self.part);
     }
 
-    /// Returns when the first picture of the lead is shown.
+    /// Returns the presentation time of the lead's first picture.
     fn first_shown(&self, units: &[InputUnit]) -> Option<Duration> {
         let timed = |(_, muxer): &(usize, &TrackMuxer)| muxer.is_video() && muxer.ticks(0).is_some();
         let (i, muxer) = self.tracks.iter().enumerate().find(timed)?;
@@ -261,7 +261,7 @@ impl Presentation {
         Some(muxer.media(muxer.ticks(unit.shown().saturating_add(unit.shifted))?))
     }
 
-    /// Makes parts of all that has come, and ends the segment under way.
+    /// Makes parts of all units so far, and ends the segment under way.
     pub(super) fn flush(&mut self) -> Vec<Output> {
         let mut out = self.cut(true);
         let ends: Vec<TrackEnd> = self.tracks.iter().map(TrackMuxer::ends).collect();
@@ -325,7 +325,7 @@ impl Presentation {
         for (message, media) in messages {
             new |= !self.record.messages.contains(message.scheme);
             self.record.messages = self.record.messages.with(message.scheme);
-            // The next part of a track that isn't fed may come in an hour.
+            // The next part of a track that isn't fed may be an hour away.
             carry(&mut self.tracks, &message, media, |track| self.cutter.input(track).is_some());
         }
         new.then(|| self.publish())
@@ -349,7 +349,7 @@ impl Presentation {
         let newest = self.cutter.newest().max(self.period.start);
         let muxer = &mut self.tracks[track];
         if muxer.ticks(unit.dts).is_some_and(|ticks| muxer.media(ticks) > newest + HOLE_MAX) {
-            // All tracks would be filled with gaps up to there.
+            // All tracks would be filled with gaps up to this unit.
             return vec![Output::Diagnostic(Diagnostic::Unusable {
                 track: unit.track,
                 units: 1,
@@ -401,7 +401,7 @@ impl Presentation {
         }
     }
 
-    /// A segment begins, and with it a period, perhaps.
+    /// Begins a segment, and a period if the tracks or their times need one.
     fn begun(&mut self, segment: &SegmentStart, out: &mut Vec<Output>) {
         let (before, sent) = (self.periods.discontinuity(), self.sent());
         if !self.periods.segment(segment, &sent) {
@@ -446,7 +446,7 @@ impl Presentation {
     fn join(&mut self, track: usize, source: &Source, first: &InputUnit, segment: &SegmentStart) -> Vec<Output> {
         let mut out = Vec::new();
         let (fresh, steps) = self.cutter.join(track, first.track, segment);
-        // With the old headers, before new ones replace them that no record has yet.
+        // The end still has the old headers: no record has the new ones yet.
         self.run(steps, &mut out);
         let muxer = &mut self.tracks[track];
         muxer.follow(&self.period, source, Some(first));
@@ -489,7 +489,7 @@ impl Presentation {
         (true, out)
     }
 
-    /// Lets go of a push: what came of it is published, and its tracks number gaps. Returns whether it had any.
+    /// Detaches a push: its units so far are published, and its tracks have gaps from then on. Returns whether it had tracks.
     pub(super) fn release(&mut self, push: PushId) -> bool {
         self.cutter.release(|input| input.push() == push)
     }

@@ -11,7 +11,7 @@ use crate::model::{
     AccessUnit, Announced, Clocks, CodecConfig, Epoch, InputClock, InputTrack, PushId, Rendition, UNIT_LEN_MAX,
 };
 
-/// Most input tracks of all pushes of a stream.
+/// The most input tracks of all pushes of a stream.
 const INPUTS_MAX: usize = 48;
 /// The longest language tag, in bytes (RFC 5646, 4.4.1).
 const LANGUAGE_LEN_MAX: usize = 35;
@@ -63,7 +63,7 @@ pub(super) struct Publishers {
 }
 
 impl Publishers {
-    /// Attaches a push; one whose timestamps have other units than the others' is refused.
+    /// Attaches a push. A push is refused if the units of its timestamps differ from the others'.
     pub(super) fn attach(&mut self, push: PushId, publisher: Publisher) -> Result<(), Refusal> {
         let other = self.publishers.iter().any(|(_, other)| other.clock != publisher.clock);
         if other || push.0 >= PushId::COUNT_MAX {
@@ -95,7 +95,7 @@ impl Publishers {
             Ok(codec) => codec,
             Err(error) => return Configured::Bad(error),
         };
-        // A language has no pictures: a presentation of them alone would have no track.
+        // A push of one language has no pictures: a presentation of pictures alone would have no track.
         if codec.is_video() && publisher.is_language() {
             return Configured::Ignored;
         }

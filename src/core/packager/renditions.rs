@@ -10,19 +10,19 @@ use crate::model::limits::{PATIENCE_PUSH, push_bounded};
 use crate::model::time::Time;
 use crate::model::{InputTrack, Msn, PushId};
 
-/// Most bytes and units that wait. A longer queue is forgotten, and the push waits for a later segment.
+/// The most bytes and units that wait. A longer queue is dropped, and the push waits for a later segment.
 const QUEUE_LEN_MAX: usize = 32 << 20;
 const QUEUE_UNITS_MAX: usize = 4_096;
-/// Timestamps further from the others' come from another clock. A connection may be that slow; a push that lags more is given
+/// Timestamps further from the others' come from another clock. A connection may lag by this much; a push that lags more is given
 /// up anyway.
 const APART_MAX: Duration = PATIENCE_PUSH;
-/// The shortest time that they are apart, since one encoder's renditions jump one after the other.
+/// The time for which they must be apart, since one encoder's renditions jump one after the other.
 const APART_FOR: Duration = Duration::from_secs(2);
-/// Sound may begin that much behind a segment's start, in microseconds: a hole of a few units.
+/// The longest time from a segment's start to its first sound, in microseconds: a hole of a few units.
 const HOLE_MAX: i64 = 100_000;
-/// A push that is more segments behind than this waits for the next one.
+/// The most segments that a joining push may be behind; otherwise it waits for the next one.
 const SEGMENTS_LATE_MAX: u32 = 3;
-/// Most units kept of sound that another push sends: about 4 s.
+/// The most units that are kept of sound that another push sends: about 4 s.
 const SPARE_UNITS_MAX: usize = 192;
 
 /// The facts about a presentation that a joining push needs.
@@ -40,12 +40,12 @@ pub(super) struct PresentationView {
 }
 
 impl PresentationView {
-    /// Returns when a unit is shown, in microseconds of media time.
+    /// Returns the presentation time of a unit, in microseconds of media time.
     fn shown(&self, unit: &InputUnit) -> i64 {
         self.period.micros(unit.shown())
     }
 
-    /// Returns how far a push of the presentation's clock can have come, in microseconds of media time.
+    /// Returns the latest time that a push on the presentation's clock can have reached, in microseconds of media time.
     fn latest(&self) -> i64 {
         micros(self.newest + APART_MAX)
     }
@@ -64,7 +64,7 @@ pub(super) enum Join {
     Begin { segment: SegmentStart, from: usize, shifted: i64 },
 }
 
-/// Holds the pushes that wait, and the sound that isn't published.
+/// The waiting pushes, and the sound that isn't published.
 #[derive(Debug, Default)]
 pub(super) struct Renditions {
     joining: BTreeMap<PushId, Joining>,
@@ -79,7 +79,7 @@ struct Joining {
     queue: VecDeque<InputUnit>,
     len: usize,
     since: Option<Time>,
-    /// When the newest forgotten unit and the newest forgotten keyframe are shown, in microseconds of media time.
+    /// The presentation times of the newest dropped unit and keyframe, in microseconds of media time.
     forgotten: Option<i64>,
     keyframe: Option<i64>,
 }
@@ -106,7 +106,7 @@ impl Renditions {
         self.joining.contains_key(&push)
     }
 
-    /// Returns the segments that pushes wait for.
+    /// Returns the segments for which pushes wait.
     pub(super) fn targets(&self) -> impl Iterator<Item = (PushId, Msn)> {
         self.joining.iter().map(|(&push, joining)| (push, joining.target))
     }
@@ -262,7 +262,7 @@ impl Joining {
         }
         match (passed, before, nearest) {
             (None, ..) => Some(Join::Wait),
-            // A nearer keyframe may come, and its distance is what the publisher can make something of.
+            // A nearer keyframe may come; its distance is the one that helps the publisher.
             (Some(passed), true, Some(micros)) if passed < micros.abs() => Some(Join::Wait),
             (Some(_), true, Some(micros)) => Some(Join::Misaligned(Refusal::Misaligned { micros })),
             _ => None,
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    /// What is found at a segment's start at 2 s, of units with these times and keyframes.
+    /// Looks for the start of a segment at 2 s among units with these times and keyframes.
     fn look(track: InputTrack, units: &[(i64, bool)], newest_ms: u64) -> Join {
         let mut renditions = Renditions::default();
         renditions.join(LOW, TARGET);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::Record;
 
-/// Holds the settings of a packager.
+/// The settings of a packager.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// The segment length aimed at if GOPs are measured: 2-10 s.

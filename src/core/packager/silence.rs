@@ -9,16 +9,16 @@ use crate::model::time::Time;
 pub(super) enum Due {
     /// The publisher is silent.
     Silent,
-    /// A segment in which nothing came is to be numbered.
+    /// The packager must number a segment in which nothing came.
     Gap,
     /// The presentation ends.
     Ended,
 }
 
-/// Measures how long nothing has come.
+/// Measures the silence of the publishers.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    /// When the last unit came, or a publisher that resumes a presentation; `None`: this node has never published it.
+    /// The time of the last unit, or of a publisher that resumes a presentation; `None`: this node has never published it.
     heard: Option<Time>,
     /// Gap segments numbered since.
     gaps: u32,
@@ -45,13 +45,13 @@ impl Silence {
         self.gaps = 0;
     }
 
-    /// Returns when the publisher of a live presentation is taken for silent.
+    /// Returns the time at which the publisher of a live presentation counts as silent.
     /// "Publisher gone: after 1xTD of silence the ingest numbers GAP segments" (docs/architecture.md, Media and time).
     pub(super) fn live(&self, target: Duration) -> Option<(Time, Due)> {
         Some((self.heard? + target, Due::Silent))
     }
 
-    /// Returns the event that is due next while nothing is published, and when.
+    /// Returns the next event while nothing is published, and its time.
     pub(super) fn away(&self, target: Duration, segment: Duration, linger: Duration) -> Option<(Time, Due)> {
         let heard = self.heard?;
         let (gap, end) = (heard + target + segment * self.gaps, heard + linger);

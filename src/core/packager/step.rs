@@ -1,4 +1,4 @@
-//! The cutter's decisions, and what it must know about tracks.
+//! The cutter's decisions, and the facts about tracks that it needs.
 
 use std::time::Duration;
 
@@ -34,15 +34,15 @@ pub(super) enum Step {
 pub(super) struct Lost {
     pub track: usize,
     pub push: PushId,
-    /// How far its keyframes lie behind the leader's, in microseconds (negative: before); `None`: it lags too far, and may go
-    /// on at a later segment's start.
+    /// The distance of its keyframes behind the leader's, in microseconds (negative: before them); `None`: it lags too far, and
+    /// may continue at the start of a later segment.
     pub misaligned: Option<i64>,
 }
 
-/// Says where a track's units end.
+/// The end of a track's units.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TrackEnd {
-    /// When the last unit is decoded, and when the last is shown.
+    /// The end of the last unit by decode time, and by presentation time.
     pub decoded: Duration,
     pub shown: Duration,
     /// The last unit isn't in a part yet.

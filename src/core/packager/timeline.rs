@@ -14,31 +14,31 @@ use crate::model::time::Timescale;
 /// Timestamps that go back by no more than this are moved forward; more is a jump. A guess: several frames, and too little to
 /// be seen in lip sync.
 pub(super) const BACKWARD_MAX: Duration = Duration::from_millis(200);
-/// A timestamp may run ahead of the last one by this much whatever the wallclock says.
+/// The distance that a timestamp may run ahead of the last one, whatever the wallclock says.
 const FORWARD_MAX: Duration = Duration::from_secs(1);
-/// And by this much if as much time has passed on the wallclock: then frames were lost, and no clock jumped.
+/// The same if as much time has passed on the wallclock: then frames were lost, and no clock jumped.
 pub(super) const HOLE_MAX: Duration = Duration::from_secs(10);
 /// Tracks whose first timestamps lie further apart than this run on clocks of their own, and are aligned by their arrival.
 pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
-/// Sample counting follows its timestamps within this. RTMP's milliseconds round by 0.5 ms and encoders
+/// The largest drift between counted samples and timestamps. RTMP's milliseconds round by 0.5 ms and encoders
 /// add a few; 45 ms is what ITU-R BT.1359 calls detectable.
 pub(super) const AUDIO_DRIFT_MAX: Duration = Duration::from_millis(45);
-/// How a unit's decode time was found.
+/// The origin of a unit's decode time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Placed {
-    /// As its timestamp says (or its sample count, within [`AUDIO_DRIFT_MAX`]).
+    /// The timestamp (or the sample count, within [`AUDIO_DRIFT_MAX`]).
     Exact,
-    /// Its timestamp didn't go forward: this many ticks were added.
+    /// The timestamp didn't go forward: this many ticks were added.
     Nudged(u64),
     /// The sample count had drifted from the timestamps by this many ticks, and starts again from them.
     Reanchored(i64),
 }
 
-/// Whether a unit goes on with its track.
+/// The verdict on whether a unit continues its track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum UnitTiming {
     InStep,
-    /// Its timestamp lies too far behind or ahead of the last one.
+    /// The timestamp lies too far behind or ahead of the last one.
     Jump {
         behind: Duration,
         ahead: Duration,
@@ -52,7 +52,7 @@ pub(super) enum UnitTiming {
 pub(super) struct TrackClock {
     input: InputClock,
     scale: Timescale,
-    /// Added to a rescaled timestamp.
+    /// The ticks that are added to a rescaled timestamp.
     offset: i64,
     /// Audio counts samples; video takes every timestamp as it is, and never derives one.
     counting: Option<Counting>,

@@ -1,4 +1,4 @@
-//! One track's units become parts. The rules for cutting parts are here; the cutter decides where segments end.
+//! Makes parts of one track's units. The rules for cutting parts are here; the cutter decides where segments end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,11 +23,11 @@ use crate::model::limits::{
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, TrackKind, UNIT_LEN_MAX};
 
-/// PROGRAM-DATE-TIME goes forward by at least this from segment to segment: its text has milliseconds.
+/// The least step of PROGRAM-DATE-TIME from segment to segment: its text has milliseconds.
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
-/// If a track stops, and others go on for longer than this, a gap is listed.
+/// If a track stops and others go on for longer than this, a gap is listed.
 const HOLE_MIN: Duration = Duration::from_millis(100);
-/// A segment ends that much later than its frames' count says, where the input clock has milliseconds: without it, its
+/// With an input clock of milliseconds, a segment ends this much later than the count of its frames says. Otherwise its
 /// last unit would sometimes be a part of its own.
 const GRID_SLACK: Duration = Duration::from_millis(2);
 const _: () =
@@ -44,7 +44,7 @@ pub(super) struct TrackMuxer {
     clock: Option<TrackClock>,
     /// The length of a unit, in ticks: exact for audio, the usual one for video.
     frame: u64,
-    /// No part is longer.
+    /// The longest part.
     part_longest: u64,
     /// PART-TARGET.
     part_target: u64,
@@ -53,11 +53,11 @@ pub(super) struct TrackMuxer {
     target_duration: Duration,
     availability_start: UnixTime,
     part: u16,
-    /// The segment it is in doesn't begin with a keyframe.
+    /// The current segment doesn't begin with a keyframe.
     forced: bool,
-    /// Goes up with each chunk.
+    /// The sequence number of the next chunk.
     sequence: u32,
-    /// Where what is numbered ends: the parts, and `pending` not counted.
+    /// The end of the numbered parts, without `pending`.
     end: u64,
     /// The units of the part under way. Empty only at a segment's start, before the first unit.
     pending: Vec<TrackUnit>,
@@ -66,11 +66,11 @@ pub(super) struct TrackMuxer {
     events: VecDeque<EventMessage>,
     segment_start: u64,
     segment_len: u64,
-    /// Bytes and ticks of all measured segments.
+    /// The bytes and ticks of all measured segments.
     total: (u64, u64),
     /// The newest segment's PROGRAM-DATE-TIME.
     date_time: UnixTime,
-    /// The time from decoding to showing, of the newest segment with units.
+    /// The time from decoding to presentation, of the newest segment with units.
     reordered: u64,
 }
 
@@ -153,7 +153,7 @@ impl TrackMuxer {
         self.codec.as_ref()
     }
 
-    /// Returns what a unit lasts, in ticks.
+    /// Returns the duration of a unit, in ticks.
     pub(super) fn frame(&self) -> u64 {
         self.frame
     }
@@ -167,12 +167,12 @@ impl TrackMuxer {
         if self.is_video() { frame_duration(frame_rate(&self.track)) } else { self.frame_duration() }
     }
 
-    /// Returns a unit's decode time as all tracks understand it.
+    /// Returns a unit's decode time as media time, which all tracks share.
     pub(super) fn media(&self, ticks: u64) -> Duration {
         self.scale().duration(ticks)
     }
 
-    /// Returns where what is numbered ends.
+    /// Returns the end of the numbered parts.
     pub(super) fn numbered(&self) -> Duration {
         self.media(self.end)
     }
@@ -181,7 +181,7 @@ impl TrackMuxer {
         self.track.timescale
     }
 
-    /// Returns where its units end.
+    /// Returns the end of the track's units.
     pub(super) fn ends(&self) -> TrackEnd {
         let decoded = self.media(self.pending.last().map_or(self.end, |unit| unit.dts + self.frame));
         // An absurd composition offset must not skip hours.
@@ -230,7 +230,7 @@ impl TrackMuxer {
         self.clock.as_ref().map_or(UnitTiming::Unknown, |clock| clock.timing(dts, newest, due))
     }
 
-    /// Begins a segment of a new period: whatever went before is numbered.
+    /// Begins a segment of a new period, after everything before it is numbered.
     pub(super) fn restart(&mut self, end: u64) {
         debug_assert!(self.pending.is_empty());
         (self.part, self.end) = (0, end);
@@ -271,10 +271,10 @@ impl TrackMuxer {
         Some((TrackUnit { dts, composition_offset, keyframe, data, arrived }, notice))
     }
 
-    /// Appends a unit to the segment under way. It doesn't, and says so, where the unit's time is numbered as a gap already.
+    /// Appends a unit to the segment under way. If the unit's time is numbered as a gap already, drops and reports it.
     pub(super) fn push(&mut self, mut unit: TrackUnit, stamp: &Stamp) -> Result<Vec<Output>, Diagnostic> {
         if self.pending.is_empty() && unit.dts < self.end {
-            // The part of its time that is numbered already is a gap's, or a neighbour's rounding.
+            // Its time overlaps a numbered gap, or a neighbour because of rounding.
             if self.end - unit.dts > self.frame * 2 {
                 return Err(Diagnostic::Late { track: self.track.id, behind: self.media(self.end - unit.dts) });
             }
@@ -291,7 +291,7 @@ impl TrackMuxer {
         Ok(out)
     }
 
-    /// The next unit begins at `next`: that gives the last pending one its length. "Close a part before
+    /// Notes that the next unit begins at `next`, which gives the last pending one its length. "Close a part before
     /// the access unit that would cross PART-TARGET, on DTS" (docs/architecture.md, Media and time).
     fn settle(&mut self, next: u64, len: usize, stamp: &Stamp, out: &mut Vec<Output>) {
         let Some((first, last)) = self.bounds() else {
@@ -301,7 +301,7 @@ impl TrackMuxer {
             return;
         };
         if next - first > self.part_longest && self.pending.len() > 1 {
-            // The last unit lasted longer than was to be expected: it is the one that crosses.
+            // The last unit lasted longer than expected: this unit crosses PART-TARGET.
             self.emit(self.pending.len() - 1, last, last, false, stamp, out);
         }
         let Some((first, _)) = self.bounds() else { return };
@@ -347,14 +347,14 @@ impl TrackMuxer {
         let mut out = Vec::new();
         let at = self.scale().ticks(at);
         let Some((first, last)) = self.bounds() else {
-            // Nothing came: gaps alone. They end where the next unit begins if that differs by rounding only.
+            // Nothing came: the segment has gaps alone. They end at the next unit if the difference is rounding.
             let to = next.filter(|&next| next > self.end && next.abs_diff(at) <= self.frame).unwrap_or(at);
             self.closed(to.max(self.end + 1), false, stamp, &mut out);
             return out;
         };
         let content = last + self.frame;
         if next.is_none() && at > content + self.frame.min(self.scale().ticks(HOLE_MIN)) {
-            // The track has stopped before the segment does: what it holds, then a gap.
+            // The track stops before the segment's end: its units come first, then a gap.
             let listed = self.listed(content);
             self.emit(self.pending.len(), content, listed, false, stamp, &mut out);
             self.closed(at, false, stamp, &mut out);
@@ -381,19 +381,19 @@ impl TrackMuxer {
         to <= self.segment_start + self.scale().ticks(longest)
     }
 
-    /// Returns where a part that holds all pending units may end at most, before `to`.
+    /// Returns the latest end of a part that holds all pending units, before `to`.
     fn listed(&self, to: u64) -> u64 {
         self.bounds().map_or(to, |(first, _)| to.min(first + self.part_longest))
     }
 
-    /// The segment under way ends at `to`: what isn't numbered of it is a gap, in which the last sample is `held` or not.
+    /// Ends the segment under way at `to`: the time that isn't numbered is a gap, in which the last sample is `held` or not.
     fn closed(&mut self, to: u64, held: bool, stamp: &Stamp, out: &mut Vec<Output>) {
         self.fill(to, true, held, stamp, out);
         self.measure();
         (self.part, self.segment_start) = (0, self.end);
     }
 
-    /// The first `count` pending units become a part that is listed up to `listed`; its last sample lasts
+    /// Makes the first `count` pending units a part that is listed up to `listed`; its last sample lasts
     /// until `end`.
     fn emit(&mut self, count: usize, end: u64, listed: u64, last: bool, stamp: &Stamp, out: &mut Vec<Output>) {
         let rest = self.pending.split_off(count);
@@ -459,7 +459,7 @@ impl TrackMuxer {
             let flags = Flags { independent: false, gap: true, last, forced, irregular, held };
             let start = self.end;
             self.end += duration;
-            // As the frames around it: dates go on where the segment before ends.
+            // The date continues from the end of the segment before, as for segments with frames.
             let wall = self.date(start + self.reordered, &stamp.segment);
             out.push(self.part((start, self.end), (wall, stamp.wall), flags, Bytes::new(), stamp));
         }
@@ -471,7 +471,7 @@ impl TrackMuxer {
         if self.part > 0 {
             return date;
         }
-        // A stump of a segment may be shorter than what its frames are reordered by.
+        // A very short segment may be shorter than the reordering of its frames.
         self.date_time = date.max(self.date_time + DATE_TIME_STEP_MIN);
         self.date_time
     }
@@ -506,7 +506,7 @@ impl TrackMuxer {
     /// Measures the bit rate of the segment that ended.
     fn measure(&mut self) {
         let (len, ticks) = (std::mem::take(&mut self.segment_len), self.end.saturating_sub(self.segment_start));
-        // rfc8216bis 4.4.6.2: peaks are over 0.5 to 1.5 x TARGETDURATION; a reconnect's stump says nothing.
+        // rfc8216bis 4.4.6.2: peaks are over 0.5 to 1.5 x TARGETDURATION; a short segment before a reconnect doesn't count.
         if len == 0 || self.media(ticks) * 2 < self.target_duration {
             return;
         }
@@ -521,7 +521,7 @@ impl TrackMuxer {
     }
 }
 
-/// Returns `duration` in ticks, rounded down: what must stay below a limit.
+/// Returns `duration` in ticks, rounded down, for values that must stay below a limit.
 fn floor_ticks(scale: Timescale, duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos() * u128::from(scale.hz()) / 1_000_000_000).unwrap_or(u64::MAX)
 }
@@ -534,7 +534,7 @@ pub(super) fn frame_rate(track: &Track) -> u32 {
     }
 }
 
-/// Returns the samples of a unit, of a codec whose headers weren't seen.
+/// Returns the samples of a unit, for a codec whose headers weren't seen.
 fn usual_samples(name: &str) -> u64 {
     match name {
         "opus" => opus::SAMPLES_USUAL.into(),

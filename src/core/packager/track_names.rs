@@ -26,7 +26,7 @@ pub(super) fn names(lead: PushId, publishers: &Publishers, units: &[InputUnit]) 
         let Some(source) = publishers.source(input) else { continue };
         let rendition = publishers.rendition(input.push());
         let Some((kind, language)) = name_for(&source.codec, rendition) else { continue };
-        // Of two audio tracks in one language, one may describe the pictures. Both would have the same NAME.
+        // Two audio tracks may have one language, if one is an audio description. Both would have the same NAME.
         let stated = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
         let stated = stated.filter(|stated| !out.iter().any(|track| track.language.as_ref() == Some(stated)));
         let language = language.or(stated);

@@ -15,7 +15,7 @@ pub(super) const REORDER_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct InputUnit {
     pub track: InputTrack,
-    /// Unwrapped, in ticks of the input clock.
+    /// The decode time, unwrapped, in ticks of the input clock.
     pub dts: i64,
     /// The ticks that were subtracted from `dts` to align its track with the others.
     pub shifted: i64,
@@ -27,7 +27,7 @@ pub(super) struct InputUnit {
 }
 
 impl InputUnit {
-    /// Returns when it is shown, in ticks of the input clock.
+    /// Returns the presentation time, in ticks of the input clock.
     pub(super) fn shown(&self) -> i64 {
         self.dts.saturating_add(self.composition_offset.into())
     }
@@ -42,7 +42,7 @@ impl InputUnit {
         UnixTime::from_micros(self.arrived.as_micros().saturating_sub(micros))
     }
 
-    /// Returns when it is decoded or shown, whichever comes first.
+    /// Returns the decode or presentation time, whichever is earlier.
     pub(super) fn earliest(&self) -> i64 {
         self.dts.saturating_add(self.composition_offset.min(0).into())
     }
@@ -53,11 +53,11 @@ impl InputUnit {
 pub(super) struct TrackUnit {
     /// Decode time in ticks of the track.
     pub dts: u64,
-    /// In ticks of the track.
+    /// The composition offset, in ticks of the track.
     pub composition_offset: i32,
     pub keyframe: bool,
     pub data: Bytes,
-    /// When its last byte came.
+    /// The arrival time of its last byte.
     pub arrived: UnixTime,
 }
 
@@ -74,14 +74,14 @@ pub(super) struct SegmentStart {
     pub msn: Msn,
     /// The media time at which it begins.
     pub start: Duration,
-    /// The media time at which it would begin if audio units were infinitely short (audio alone), else `start`.
+    /// With audio alone: the media time at which the segment would begin if audio units were infinitely short. Else `start`.
     pub ideal: Duration,
     pub discontinuity: u32,
-    /// When its first picture is shown, on the leading track.
+    /// The presentation time of its first picture, on the leading track.
     pub shown: Duration,
-    /// It begins with a keyframe of the leading track, so that other renditions begin with theirs.
+    /// The segment begins with a keyframe of the leading track, so other renditions begin with theirs.
     pub keyed: bool,
-    /// It was cut without a keyframe.
+    /// The segment was cut without a keyframe.
     pub forced: bool,
     /// PROGRAM-DATE-TIME's shift, in microseconds.
     pub shift: i64,

@@ -1,4 +1,4 @@
-//! What holds of everything that a packager puts out, whatever comes in.
+//! The invariants of a packager's output, for any input.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Several pushes that make one life: in step, or refused.
+//! Several pushes make one presentation: they are aligned, or refused.
 
 mod wild;
 
@@ -10,7 +10,7 @@ const HIGH: PushId = PushId(0);
 const LOW: PushId = PushId(1);
 const THIRD: PushId = PushId(2);
 
-/// When units are sent, in ms, and what.
+/// The time at which units are sent, in ms, and the units.
 type Script = Vec<(u64, Input)>;
 
 /// A rendition of the programme: its units as its own push sends them, told apart by `mark`.
@@ -95,7 +95,7 @@ fn of_feed(push: PushId, track: InputTrack) -> InputTrack {
     InputTrack::of(push, track)
 }
 
-/// The packager would have begun a life of no track, and then looked for the one that leads.
+/// A packager once began a presentation without tracks, and then looked for the leading track.
 #[test]
 fn pictures_alone_pushed_as_a_language_are_ignored() {
     let mut bench = Bench::new(settings());

@@ -11,7 +11,7 @@ fn message(scheme: Scheme, pts: Option<u64>, data: impl Into<Bytes>) -> Input {
     Input::Message(TimedMessage { track: VIDEO, scheme, pts, duration: None, data: data.into() })
 }
 
-/// What a track's parts carry: the part's start and the event, times in ms.
+/// Returns the events of a track's parts: the part's start and the event, times in ms.
 fn carried(bench: &Bench, track: u8) -> Vec<(u64, EventMessage, UnixTime)> {
     let scale = bench.record().tracks[usize::from(track)].timescale;
     let ms = |ticks: u64| scale.duration(ticks).as_millis() as u64;

@@ -1,4 +1,4 @@
-//! Whatever comes in: no panic, the invariants hold, and every unit comes out once.
+//! For any input there is no panic, the invariants hold, and every unit comes out once.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Picture (true) or sound after so many ms, its timestamp off by so much, a keyframe or not.
+    /// A picture (true) or sound after a number of ms, with an offset of its timestamp, and whether it is a keyframe.
     Unit {
         video: bool,
         after: u64,

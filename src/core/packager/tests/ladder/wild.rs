@@ -21,7 +21,7 @@ fn a_language_that_jumps_before_all_begins_takes_nobody_with_it() {
     assert_eq!(jumped(&bench), 10);
 }
 
-/// How many units were dropped since they had jumped.
+/// Returns the number of units that were dropped because of a jump.
 fn jumped(bench: &Bench) -> usize {
     let units = |output: &Output| match output {
         Output::Diagnostic(Diagnostic::Unusable { units, why: Unusable::Jumped, .. }) => *units,
