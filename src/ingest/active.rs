@@ -1,7 +1,7 @@
 //! The active pushes, by stream and by rendition.
 //!
-//! Sessions and publications meet here, and neither knows the other: a session holds one end of a queue of inputs, and the
-//! publication of its stream holds the other.
+//! This module connects sessions and publications, which don't know each other: a session holds one end of a queue of
+//! inputs, and the publication of its stream holds the other.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ pub(super) struct Pushed {
     pub(super) inputs: mpsc::Receiver<PushInput>,
 }
 
-/// What a session sends to its publication.
+/// A message of a session to its publication.
 #[derive(Debug)]
 pub(super) enum PushInput {
     Attach(InputClock, Announced),
@@ -147,7 +147,7 @@ impl Active {
         (0..PushId::COUNT_MAX).map(PushId).find(is_free).ok_or_else(|| Refused::Renditions(stream.clone()))
     }
 
-    /// Tells whether a push from `other` may take over one from `holder`.
+    /// Returns whether a push from `other` may take over one from `holder`.
     pub(super) fn may_take_over(&self, holder: Option<SocketAddr>, other: Option<SocketAddr>) -> bool {
         // A dual-stack socket shows an IPv4 address as IPv6.
         let ip = |remote: Option<SocketAddr>| remote.map(|remote| remote.ip().to_canonical());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use damson_core::model::time::Time;
 
-/// A push may send this much time's worth of its limit at once: a burst after a pause, a keyframe.
+/// The time for which a push may save up its limit, to send it in one burst: after a pause, or for a keyframe.
 pub(super) const BURST: Duration = Duration::from_secs(10);
 
 /// A leaky bucket: it leaks at the limit, and overflows at [`BURST`] of it.
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_for_long_above_the_limit_overflows() {
-        // The second in which it overflows with so many bytes each 100 ms, at a limit of 1 Mb/s.
+        // Returns the second in which the bucket overflows, with `bytes` each 100 ms and a limit of 1 Mb/s.
         let overflows = |bytes: usize| {
             let mut rate = BitRate::default();
             (0..3_000_u64).find(|n| rate.overflows(1_000_000, Time::from_millis(n * 100), bytes)).map(|n| n / 10)

@@ -40,10 +40,10 @@ pub enum FileFault {
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The file isn't a plain .mp4 file.
-    #[error("not a readable .mp4 file: {0}")]
+    #[error("can't read the file as .mp4: {0}")]
     Mp4(#[from] BmffError),
     /// The file has no `moov` box.
-    #[error("not a readable .mp4 file: it has no moov box")]
+    #[error("can't read the file as .mp4: it has no moov box")]
     NoMovie,
     /// The file is longer than [`FILE_LEN_MAX`].
     #[error("the file has {0} bytes; at most 1 GiB can be looped")]
@@ -229,9 +229,9 @@ mod tests {
             let error = FileLoop::open(&path).await.expect_err("not a film").to_string();
             assert_eq!(error, format!("{}: {expect}", path.display()));
         };
-        check("text", b"not a film at all", "not a readable .mp4 file: the data ends too early, at byte 17").await;
+        check("text", b"not a film at all", "can't read the file as .mp4: the data ends too early, at byte 17").await;
         let mut film = std::fs::read(fixture()).expect("the fixture");
-        // Sample entries under other names are of codecs that aren't known.
+        // The sample entries get other names, so that their codecs are unknown.
         for (name, other) in [(b"avc1", b"xvc1"), (b"mp4a", b"xp4a")] {
             for at in 0..film.len() - 4 {
                 if &film[at..at + 4] == name {

@@ -30,7 +30,7 @@ const KEY_LEN: usize = 20;
 const WAIT: Duration = Duration::from_secs(1);
 /// The longest delay of an answer: encoders give up after 10 s.
 const WAIT_MAX: Duration = Duration::from_secs(8);
-/// The most addresses that are remembered for a wrong key.
+/// The most addresses with a wrong key that are remembered.
 const ADDRESSES_MAX: usize = 4_096;
 
 /// One key of a stream, hashed.
@@ -58,7 +58,7 @@ impl KeyEntry {
         (key, entry)
     }
 
-    /// Tells whether the entry is that of `key`, in constant time: see [`blake3::Hash`].
+    /// Returns whether the entry is that of `key`, in constant time: see [`blake3::Hash`].
     fn is_of(&self, key: &str) -> bool {
         self.hash == hash(&self.salt, key)
     }
@@ -141,7 +141,7 @@ impl Keys {
         let Some(key) = request.key() else {
             return Err(Denied(format!("stream {stream} needs a publish key: add ?key=KEY to the URL")));
         };
-        // All entries are compared, so that the time doesn't tell which one matched.
+        // All entries are compared, so that the time doesn't show which one matched.
         let known = entries.iter().fold(false, |known, entry| known | entry.is_of(key));
         if known {
             return Ok(());

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! - [`rtmp`], [`srt`], [`udp`] and [`http`] are servers, one folder for each protocol; [`file_loop`] plays a file instead.
-//!   `ts` is what SRT and UDP share. [`damson_core::demux`] does all parsing.
-//! - `registry` gives each of them a session: it asks [`keys`] and [`hook`] whether the push is allowed, and starts the
+//!   SRT and UDP share `ts`. [`damson_core::demux`] does all parsing.
+//! - `registry` gives each server a session: it asks [`keys`] and [`hook`] whether the push is allowed, and starts the
 //!   stream's publication.
 //! - `active` knows the pushes of this moment, allows one push for each rendition, and joins the two ends of a push: its
 //!   `publish_session`, to which the connection writes, and the `publication` of its stream, a task that runs the packager

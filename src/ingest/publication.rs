@@ -43,7 +43,7 @@ impl Packaging for Packager {
 /// Makes a stream's packager, which resumes from what the swarm holds.
 pub type NewPackaging = Arc<dyn Fn(&StreamName, Option<Resume>) -> Box<dyn Packaging> + Send + Sync>;
 
-/// What the publications of a node share.
+/// The state that the publications of a node share.
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) active: Arc<Active>,
@@ -66,7 +66,7 @@ pub(super) struct Publication {
     packager: Option<Box<dyn Packaging>>,
     /// One push for each rendition.
     pushes: BTreeMap<PushId, Push>,
-    /// The push that is polled first for the next input.
+    /// The push that is polled first for an input, next time.
     turn: PushId,
     /// The newest epoch that was claimed here.
     epoch: Option<Epoch>,
@@ -100,7 +100,7 @@ impl Publication {
                     None => self.detach(push).await,
                 },
             }
-            // A packager without a deadline has no presentation to end: its publisher sent no media.
+            // A packager without a deadline has no presentation: its publisher sent no media.
             let waits = self.packager.as_ref().is_some_and(|packager| packager.poll_timeout().is_some());
             let idle = !waits && self.pushes.is_empty();
             if idle && self.shared.active.forget(&self.stream, &self.commands) {
@@ -179,7 +179,7 @@ impl Publication {
         }
         let resume = self.shared.sink.resume(&self.stream).await;
         let known = resume.as_ref().map(|resume| resume.record.epoch);
-        // The swarm returns our own newest record; a newer one is that of another ingest, and replaces our state.
+        // The swarm returns our own newest record; a newer one is that of another ingest node, and replaces our state.
         if self.packager.is_none() || known > self.epoch {
             self.packager = Some((self.shared.packaging)(&self.stream, resume));
         }
@@ -193,7 +193,7 @@ impl Publication {
 
     fn superseded(&mut self, epoch: Epoch) {
         if Some(epoch) > self.epoch && self.packager.is_some() {
-            tracing::warn!(stream = %self.stream, ?epoch, "another ingest has taken the stream over");
+            tracing::warn!(stream = %self.stream, ?epoch, "another ingest node has taken the stream over");
             self.packager = None;
             self.pushes.clear();
             self.shared.active.evict_all(&self.stream, Eviction::Superseded);
@@ -233,7 +233,7 @@ impl Publication {
     }
 }
 
-/// Logs what may come with every frame for developers alone.
+/// Logs a diagnostic. Diagnostics that may come with every frame are logged at `debug`.
 fn log(stream: &StreamName, diagnostic: &Diagnostic) {
     match diagnostic {
         Diagnostic::ShortPart { .. }

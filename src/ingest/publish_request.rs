@@ -1,4 +1,4 @@
-//! What a publisher asks for, why it may be refused or evicted, and where its parts go.
+//! The request of a publisher, the reasons why it is refused or evicted, and the destination of its parts.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ impl PublishRequest {
     }
 }
 
-/// The reason why a push isn't authorised, as the encoder is told.
+/// The reason why a push isn't authorised, in words for the encoder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Denied(pub String);
@@ -53,14 +53,14 @@ pub enum Refused {
     #[error("stream {0} is busy: another address pushes it; stop that push, or set takeover = \"any\"")]
     Busy(StreamName),
     /// The stream has [`PushId::COUNT_MAX`] renditions already.
-    #[error("stream {0} has {max} renditions already, which is the most", max = PushId::COUNT_MAX)]
+    #[error("stream {0} has {max} renditions already, which is the limit", max = PushId::COUNT_MAX)]
     Renditions(StreamName),
     /// The node has [`pushes_max`](super::settings::Settings::pushes_max) pushes, or
     /// `active::STREAMS_MAX` streams already.
-    #[error("this ingest is full; use another ingest, or raise --pushers")]
+    #[error("this ingest node is full; use another node, or raise --pushers")]
     Full,
     /// The node is about to stop.
-    #[error("this ingest is shutting down; use another ingest")]
+    #[error("this ingest node is shutting down; use another node")]
     Draining,
 }
 
@@ -71,7 +71,7 @@ pub enum Eviction {
     #[error("another connection has taken the stream over")]
     TakenOver,
     /// Another ingest node has claimed a higher epoch.
-    #[error("the stream is published at another ingest now")]
+    #[error("the stream is published at another ingest node now")]
     Superseded,
     /// The rendition isn't aligned with those of the other pushes.
     #[error("{0}")]
@@ -80,7 +80,7 @@ pub enum Eviction {
     #[error("the push exceeds {} Mb/s; lower the encoder's bit rate, or raise --bit-rate-max", *.0 as f64 / 1e6)]
     BitRate(u64),
     /// The node is about to stop.
-    #[error("this ingest is shutting down; use another ingest")]
+    #[error("this ingest node is shutting down; use another node")]
     Draining,
 }
 

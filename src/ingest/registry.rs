@@ -93,7 +93,7 @@ impl PublishRegistry {
         self.shared.active.superseded(stream, epoch);
     }
 
-    /// Tells whether a push of the stream would go on with a presentation that the swarm holds.
+    /// Returns whether a push of the stream would go on with a presentation that the swarm holds.
     pub(super) async fn resumes(&self, stream: &StreamName) -> bool {
         self.shared.sink.resume(stream).await.is_some_and(|resume| resume.record.ended.is_none())
     }
@@ -119,7 +119,7 @@ impl PublishRegistry {
         self.tasks.wait().await;
     }
 
-    /// Tells whether a push from `other` may take over one from `holder`.
+    /// Returns whether a push from `other` may take over one from `holder`.
     pub fn may_take_over(&self, holder: Option<SocketAddr>, other: Option<SocketAddr>) -> bool {
         self.shared.active.may_take_over(holder, other)
     }

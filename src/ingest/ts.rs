@@ -1,4 +1,4 @@
-//! MPEG-TS from an encoder's socket to its session: what UDP and SRT share.
+//! MPEG-TS from an encoder's socket to its session, for UDP and SRT.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +32,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_reuse_address(addr.ip().is_multicast())?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    // Bound to the group, the socket receives no other datagrams of that port.
+    // A socket that is bound to the group receives no other datagrams of that port.
     socket.bind(&addr.into())?;
     UdpSocket::from_std(socket.into())
 }
@@ -51,7 +51,7 @@ pub(super) struct TsInput {
     counters: observe::Ingest,
     /// The demuxer's counters, as they were last added to `counters`.
     counted: Counters,
-    /// The same, as they were last logged, and when.
+    /// The counters as they were last logged, and the time of that.
     logged: (Counters, Time),
 }
 
@@ -115,7 +115,7 @@ impl TsInput {
         }
     }
 
-    /// Has the next session begin with all headers.
+    /// Makes the next session begin with all headers.
     pub(super) fn detached(&mut self) {
         self.attached = false;
     }

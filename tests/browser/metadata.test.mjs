@@ -15,7 +15,7 @@ const APART_S = 0.11;
 test("players hand on timed metadata", { timeout: 600_000 }, (t) => scope(async (use) => {
   const film = await makeFilm(60);
   const [a, b] = await startLine(use, ["a", "b"], { first: ["--udp", "cam1=udp://127.0.0.1:0"] });
-  const [, port] = await a.child.said(/waits for MPEG-TS.*udp:\/\/127\.0\.0\.1:(\d+)/);
+  const [, port] = await a.child.said(/waiting for MPEG-TS.*udp:\/\/127\.0\.0\.1:(\d+)/);
   pushSpliced(use, film, Number(port));
   const browser = use(await launch());
   const ranges = (text) => text.split("\n").filter((line) => line.startsWith("#EXT-X-DATERANGE:"));

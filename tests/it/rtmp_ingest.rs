@@ -245,7 +245,7 @@ async fn the_same_address_takes_over_and_another_is_refused() {
     other.publish("live", "cam1").await;
     other.hears("NetStream.Publish.Start").await;
     ingest.stop().await;
-    other.hears("this ingest is shutting down").await;
+    other.hears("this ingest node is shutting down").await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What the requests of one push share: its [tracks](Tracks), the requests that wait for them, and its sessions.
+//! The state that the requests of one push share: its [tracks](Tracks), the requests that wait for them, and its sessions.
 //!
 //! A push exists while one of its requests is open, and for some time after the last: encoders that send each segment in a
 //! request pause between them. An evicted push exists for as long, so that the segments that still come don't take the
@@ -34,7 +34,7 @@ pub(crate) const INIT_WAIT: Duration = Duration::from_secs(1);
 /// The longest silence before the sessions are dropped: the packager has numbered gaps by then.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// A push: see the module.
+/// A push, made of one request or several.
 pub(crate) struct HttpPush {
     request: PublishRequest,
     registry: PublishRegistry,
@@ -52,13 +52,13 @@ pub(crate) struct HttpPush {
     counters: observe::Ingest,
 }
 
-/// What the requests share.
+/// The state that the requests share.
 struct State {
     tracks: Tracks,
     senders: LruCache<(IpAddr, blake3::Hash), ()>,
     /// The number of open requests.
     open: usize,
-    /// The time of the last begin or end of a request.
+    /// The time at which a request last began or ended.
     heard: Time,
     over: Option<Eviction>,
     closed: bool,
@@ -124,7 +124,7 @@ impl HttpPush {
         self.state.lock().over
     }
 
-    /// Tells whether this sender's key was right before.
+    /// Returns whether this sender's key was right before.
     pub(crate) fn knows(&self, sender: &(IpAddr, blake3::Hash)) -> bool {
         self.state.lock().senders.contains(sender)
     }
@@ -271,11 +271,11 @@ impl HttpPush {
             }
         }
         forget(&self);
-        tracing::info!(stream = %self.request.stream, "HTTP: the push has ended");
+        tracing::info!(stream = %self.request.stream, "HTTP: push ended");
     }
 
     fn set_over(&self, over: Eviction) {
-        tracing::info!(stream = %self.request.stream, "HTTP: evicted: {over}");
+        tracing::info!(stream = %self.request.stream, "HTTP: push evicted: {over}");
         self.state.lock().over.get_or_insert(over);
         self.room.notify_waiters();
     }
@@ -314,7 +314,7 @@ impl HttpPush {
         sessions.resize_with(sessions.len().max(index + 1), TrackSession::default);
         let track = &mut sessions[index];
         if is_message && !matches!(track, TrackSession::Open { attached: true, .. }) {
-            // A message begins no session; the units that it belongs to are over, or haven't begun.
+            // A message doesn't begin a session: its units are over, or haven't begun.
             self.counters.http_units_dropped.inc();
             return Ok(());
         }
@@ -324,7 +324,7 @@ impl HttpPush {
         match self.send(track, index, inputs).await {
             Err(eviction) if index > 0 => {
                 // The other tracks go on.
-                tracing::warn!(stream = %self.request.stream, "HTTP: a track is evicted: {eviction}");
+                tracing::warn!(stream = %self.request.stream, "HTTP: track evicted: {eviction}");
                 *track = TrackSession::Refused;
                 Ok(())
             }
@@ -362,13 +362,13 @@ impl HttpPush {
 /// The session of a track.
 #[derive(Default)]
 enum TrackSession {
-    /// There is none, since no media comes.
+    /// There is no session, since no media comes.
     #[default]
     Idle,
     Open {
         session: PublishSession,
         attached: bool,
     },
-    /// It was refused or evicted, and won't begin again.
+    /// The session was refused or evicted, and won't begin again.
     Refused,
 }

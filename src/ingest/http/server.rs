@@ -2,13 +2,13 @@
 //!
 //! | status | meaning |
 //! |---|---|
-//! | 200 | taken, or taken before; an empty request that would be allowed; a DELETE, which deletes nothing |
+//! | 200 | accepted now or before; an empty request that would be allowed; a DELETE, which deletes nothing |
 //! | 400 | the body breaks the rules of its container, or ends too early |
-//! | 401, 403 | there is no key, or the wrong one; the name can't be a stream's |
+//! | 401, 403 | the key is missing or wrong; the name can't be a stream's |
 //! | 404, 405 | streams are pushed elsewhere, or with another method |
 //! | 408, 413 | the encoder sent nothing for too long; the body is too large |
 //! | 409 | another push has the stream |
-//! | 412 | media whose init segment hasn't come |
+//! | 412 | the init segment of the media hasn't come |
 //! | 415 | the body is neither MPEG-TS nor MP4, or has no supported codec |
 //! | 503 | this ingest is full, or is shutting down |
 
@@ -56,7 +56,7 @@ use crate::observe;
 const MANIFEST_LEN_MAX: usize = 1 << 20;
 /// The most requests of one HTTP/2 connection at a time.
 const STREAMS_MAX: u32 = 64;
-/// The time, and the number of bytes, for which a refused request is read on, so that its sender reads the answer.
+/// The longest time, and the most bytes, that a refused request is still read, so that its sender reads the answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_LEN: usize = 4 << 20;
 
@@ -155,13 +155,13 @@ async fn respond(context: Arc<Context>, remote: SocketAddr, request: Request<Inc
                 context.counters.http_refused.inc();
                 let (method, path) = (&parts.method, parts.uri.path());
                 tracing::warn!(%remote, %method, path, status = status.as_u16(), "HTTP: refused: {why}");
-                // An encoder that still sends could not read the answer on a closed connection.
+                // An encoder that is still sending can't read the answer on a closed connection.
                 context.tasks.spawn(farewell(body));
                 Answer(status, why)
             }
         }
     });
-    let broken = |_| Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error of this ingest; see its log");
+    let broken = |_| Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error of this ingest node; see its log");
     answered.await.unwrap_or_else(broken).into()
 }
 
@@ -228,7 +228,7 @@ async fn answer(
     }
     context.counters.http_requests.inc();
     let Some(first) = (if body.is_end_stream() { None } else { data(body, &context.settings).await? }) else {
-        // An encoder asks whether it would be allowed (6.2, 1).
+        // The encoder asks whether a push would be allowed (6.2, 1).
         pusher.allowed(context).await?;
         return Ok(Answer::ok());
     };
@@ -244,7 +244,7 @@ async fn answer(
             take(context, &open.0, None, first, body).await
         }
         TargetKind::Object(object) => {
-            // Muxers go on when subtitles and keys are refused.
+            // Muxers continue if subtitles and keys are refused.
             if matches!(object.extension(), "vtt" | "key" | "xml") {
                 return Err(Answer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only video and audio are supported"));
             }
@@ -316,7 +316,7 @@ async fn take(
     Ok(Answer::ok())
 }
 
-/// Takes all events that a body has at present.
+/// Takes all events that a body has now.
 async fn take_events(push: &HttpPush, body: &mut Body) -> Result<(), Answer> {
     while let Some(event) = push.poll(body)? {
         push.take(event).await?;
@@ -341,7 +341,7 @@ impl Pusher {
         let bearer = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer =
             bearer.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        // In front, since the first key counts.
+        // It goes in front, since the first key counts.
         let key = bearer.map(|(_, key)| format!("key={}", key.trim()));
         let query: Vec<&str> = key.iter().map(String::as_str).chain([query]).filter(|part| !part.is_empty()).collect();
         let query = Some(query.join("&")).filter(|query| !query.is_empty());
@@ -358,7 +358,7 @@ impl Pusher {
         authorized.map_err(|denied| Answer::new(status, Refused::Denied(denied)))
     }
 
-    /// Checks whether the sender may push: a former request has shown it, or the registry decides.
+    /// Checks whether the sender may push: an earlier request has proved it, or the registry decides.
     async fn allowed(&self, context: &Context) -> Result<(), Answer> {
         let push = context.pushes.lock().get(&self.request.stream).cloned();
         if push.is_some_and(|push| push.knows(&self.sender)) {

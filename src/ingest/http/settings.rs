@@ -13,7 +13,7 @@ pub struct Settings {
     pub linger: Duration,
     /// The longest silence within a request.
     pub idle: Duration,
-    /// The longest that a request's head may take.
+    /// The longest time that a request's head may take.
     pub header: Duration,
     /// The longest `mdat` of a fragment, in bytes.
     pub segment_max: u64,

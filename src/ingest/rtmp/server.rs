@@ -28,7 +28,7 @@ pub struct Limits {
     pub setup: Duration,
     /// The longest silence of an encoder that publishes.
     pub idle: Duration,
-    /// The longest that a reply may wait to be written: an encoder beyond it doesn't read.
+    /// The longest time that a reply may wait to be written. An encoder that takes longer doesn't read.
     pub write: Duration,
     /// The limits of each RTMP session.
     pub session: session::Limits,
@@ -51,7 +51,7 @@ impl Default for Limits {
 /// The size of one read, in bytes.
 const READ_LEN: usize = 64 << 10;
 
-/// The silence after which an acknowledgement that is due is sent: shorter than a frame, longer than the gaps of a burst.
+/// The silence after which a due acknowledgement is sent: shorter than a frame, longer than the gaps of a burst.
 const QUIET: Duration = Duration::from_millis(10);
 
 /// The time that an encoder has to read why its connection is closed.
@@ -85,7 +85,7 @@ enum CloseReason {
 }
 
 impl CloseReason {
-    /// Tells whether an operator has to look at it.
+    /// Returns whether an operator should look at it.
     fn is_fault(&self) -> bool {
         !matches!(self, CloseReason::Closed | CloseReason::Shutdown | CloseReason::Evicted(_))
     }
@@ -199,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Returns an error if a read has ended the connection.
     fn was_read(&self, read: std::io::Result<usize>) -> Result<(), CloseReason> {
-        // A TLS peer that just closes its socket.
+        // The TLS peer closed its socket without a close_notify.
         let is_end = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
         match read {
             Ok(1..) => Ok(()),
@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Does what the session asks for, and then returns what the session returned.
+    /// Carries out the session's outputs, and then returns the session's result.
     async fn outputs(&mut self, mut result: Result<(), RtmpError>) -> Result<(), CloseReason> {
         let mut replies = BytesMut::new();
         while let Some(output) = self.session.poll_output() {
@@ -260,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !replies.is_empty() && !self.deaf {
             let limit = self.limits.write;
             let written = timeout(limit, self.socket.write_all(replies)).await;
-            // An encoder may close its connection while its last bytes are still to be read.
+            // An encoder may close its connection before its last bytes are read.
             self.deaf = written.map_err(|_| CloseReason::Write(limit))?.is_err();
         }
         replies.clear();

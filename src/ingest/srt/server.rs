@@ -67,9 +67,9 @@ enum CloseReason {
     StreamId(#[from] StreamIdError),
     #[error("refused: {0}")]
     Refused(#[from] Refused),
-    #[error("refused: the encoder doesn't encrypt; set the node's passphrase there")]
+    #[error("refused: the encoder doesn't encrypt; set the node's --srt-passphrase there")]
     NoPassphrase,
-    #[error("refused: the encoder encrypts, and this node has no --srt-passphrase")]
+    #[error("refused: the encoder encrypts, but this node has no --srt-passphrase")]
     Encrypted,
     #[error("refused: the encoder has another passphrase than --srt-passphrase")]
     Passphrase,
@@ -82,7 +82,7 @@ enum CloseReason {
 }
 
 impl CloseReason {
-    /// Tells whether an operator has to look at it.
+    /// Returns whether an operator should look at it.
     fn is_fault(&self) -> bool {
         !matches!(self, CloseReason::Closed | CloseReason::Shutdown | CloseReason::Evicted(_))
     }
@@ -147,7 +147,7 @@ async fn receive(context: &Context, tasks: &TaskTracker) {
         let (len, from) = match context.socket.recv_from(&mut bytes).await {
             Ok(received) => received,
             Err(error) => {
-                // Mostly an ICMP message that a caller has gone.
+                // The error is mostly an ICMP message about a caller that has left.
                 tracing::debug!(%error, "SRT: can't receive");
                 tokio::task::yield_now().await;
                 continue;
@@ -217,7 +217,7 @@ impl Caller {
         reason
     }
 
-    /// Leads the handshake, from the induction to an accepted publish.
+    /// Runs the handshake, from the induction to an accepted publish.
     async fn shake_hands(&mut self) -> Result<(DuplexConnection, PublishSession), CloseReason> {
         let mut listen = Listen::new(self.context.init.copy_randomize(), true);
         let mut granted = None;
@@ -351,7 +351,7 @@ struct Publishing {
     session: PublishSession,
     input: TsInput,
     counters: observe::Ingest,
-    /// The number of packets so far that came too late or never.
+    /// The number of packets so far that came too late or were lost.
     dropped: u64,
     said_goodbye: bool,
 }

@@ -117,7 +117,7 @@ pub async fn serve(
             let (sender, datagrams) = mpsc::channel(QUEUE_LEN);
             senders.push(sender);
             let name = format!("udp://{addr}");
-            tracing::info!(stream = %source.stream, from = name, "UDP: waits for MPEG-TS");
+            tracing::info!(stream = %source.stream, from = name, "UDP: waiting for MPEG-TS");
             let reception = Reception {
                 registry: registry.clone(),
                 input: TsInput::new(name, source.program, counters.clone()),
@@ -143,7 +143,7 @@ pub async fn serve(
 /// Hands the datagrams of one sender at a time to the tasks of all programs.
 async fn receive(socket: &UdpSocket, only: Option<IpAddr>, senders: &[mpsc::Sender<Bytes>]) {
     let buffer = SockRef::from(socket).recv_buffer_size().unwrap_or(0);
-    tracing::debug!(addr = ?socket.local_addr().ok(), buffer, "UDP: receives");
+    tracing::debug!(addr = ?socket.local_addr().ok(), buffer, "UDP: receiving");
     let mut bytes = vec![0; DATAGRAM_LEN_MAX];
     let mut held: Option<(SocketAddr, Time)> = None;
     let mut strangers = false;
@@ -151,7 +151,7 @@ async fn receive(socket: &UdpSocket, only: Option<IpAddr>, senders: &[mpsc::Send
         let (len, from) = match socket.recv_from(&mut bytes).await {
             Ok(received) => received,
             Err(error) => {
-                // An ICMP message, or an interface that went down.
+                // The error is an ICMP message, or an interface went down.
                 tracing::warn!(%error, "UDP: can't receive");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -161,7 +161,7 @@ async fn receive(socket: &UdpSocket, only: Option<IpAddr>, senders: &[mpsc::Send
         if only.is_some_and(|only| only != from.ip().to_canonical()) {
             continue;
         }
-        // The packets of two senders can't be mixed: the first sender is taken while it sends.
+        // The packets of two senders can't be mixed: the first sender has the socket for as long as it sends.
         match held {
             Some((sender, heard)) if sender != from && now.since(heard) < SILENCE => {
                 if !std::mem::replace(&mut strangers, true) {
@@ -172,7 +172,7 @@ async fn receive(socket: &UdpSocket, only: Option<IpAddr>, senders: &[mpsc::Send
             Some((sender, _)) if sender == from => {}
             _ => {
                 strangers = false;
-                tracing::info!(%from, "UDP: datagrams arrive");
+                tracing::info!(%from, "UDP: first datagram of a sender");
             }
         }
         held = Some((from, now));
@@ -194,7 +194,7 @@ struct Reception {
     session: Option<PublishSession>,
     /// The time of the next attempt to publish.
     retry_at: Time,
-    /// How far another ingest was with the stream at the last attempt.
+    /// The progress of another ingest node with the stream at the last attempt.
     elsewhere: Option<(u64, u64)>,
     /// The reason for standing by, as it was last logged.
     logged: String,
@@ -249,7 +249,7 @@ impl Reception {
         if eviction == Eviction::Draining {
             return self.datagrams.close();
         }
-        tracing::info!(stream = %self.source.stream, "UDP: stands by: {eviction}");
+        tracing::info!(stream = %self.source.stream, "UDP: on standby: {eviction}");
         self.retry_at = clock::now() + RETRY;
         self.elsewhere = None;
     }
@@ -278,7 +278,7 @@ impl Reception {
         let elsewhere = self.registry.elsewhere(stream).await;
         if elsewhere.is_some() && elsewhere != self.elsewhere {
             self.elsewhere = elsewhere;
-            return self.stand_by("another ingest publishes it".to_owned());
+            return self.stand_by("another ingest node publishes the stream".to_owned());
         }
         self.elsewhere = None;
         // Without an address of its own, a source takes over from no other push.
@@ -296,7 +296,7 @@ impl Reception {
     /// Logs why the source isn't published, once.
     fn stand_by(&mut self, why: String) {
         if self.logged != why {
-            tracing::info!(stream = %self.source.stream, "UDP: stands by: {why}");
+            tracing::info!(stream = %self.source.stream, "UDP: on standby: {why}");
             self.logged = why;
         }
     }

@@ -101,7 +101,7 @@ fn every_codec_comes_through_to_an_edge() {
         let join = ingest.mesh.to_string();
         let edge = cluster.node("d", &["--topology", "static", "--join", &join]);
         let (rtmp, rtmps) = (ingest.rtmp, listens(&ingest, "  rtmps ", "rtmps://"));
-        let (srt, udp) = (listens(&ingest, "  srt   ", "srt://"), listens(&ingest, "waits for MPEG-TS", "udp://"));
+        let (srt, udp) = (listens(&ingest, "  srt   ", "srt://"), listens(&ingest, "waiting for MPEG-TS", "udp://"));
         let case = |stream, film, codecs, tracks, url: String| {
             let push = push(film, &url);
             // FLV has no word for a language.

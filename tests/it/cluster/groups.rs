@@ -61,16 +61,16 @@ fn two_hosts_take_one_group_from_one_source_and_leave_it() {
         let second = hosts.ingest(&cluster, 2, "b", &["--join", "10.71.0.2:4900"]);
         let mut nodes = [first, second];
         for node in &nodes {
-            node.process.said("waits for MPEG-TS");
+            node.process.said("waiting for MPEG-TS");
         }
         assert!(hosts.is_member(1) && hosts.is_member(2) && !hosts.is_member(0));
         let _sender = hosts.send(&film);
         for node in &nodes {
-            node.process.said("UDP: datagrams arrive from=10.71.0.1:");
+            node.process.said("UDP: first datagram of a sender from=10.71.0.1:");
         }
         // One publishes; both serve what it makes.
         let standing = until("one that stands by", PATIENCE, || {
-            nodes.iter().position(|node| node.process.log().contains("UDP: stands by"))
+            nodes.iter().position(|node| node.process.log().contains("UDP: on standby"))
         });
         let list = until("segments at both", PATIENCE, || {
             let [a, b] = [1, 2].map(|host| hosts.playlist(host).filter(|list| list.segments.len() > 1));

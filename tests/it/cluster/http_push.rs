@@ -267,7 +267,7 @@ fn cmaf_tracks_of_separate_requests_make_one_life() {
         let of = |name| cluster.path().join(name);
         check_all(cluster.path(), &node, "cam1", &to_the_end(seen), [&of("v.mp4"), &of("a.mp4")]);
         // All have said which was their last.
-        node.process.said("the push has ended stream=cam1");
+        node.process.said("push ended stream=cam1");
         french.until("an end", |seen| seen.list.ended.then_some(()));
         let list = french.close().list;
         assert!(list.gaps.len() <= 1, "{list:?}");

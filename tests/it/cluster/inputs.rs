@@ -36,16 +36,16 @@ fn two_nodes_take_one_group_and_the_other_goes_on_when_one_stops() {
         let edge = cluster.node("d", &[]);
         let join = edge.mesh.to_string();
         let first = cluster.node("a", &["--join", &join, "--udp", &source(0)]);
-        let line = first.process.said("waits for MPEG-TS");
+        let line = first.process.said("waiting for MPEG-TS");
         let addr: SocketAddr =
             line.split("udp://").nth(1).and_then(|rest| rest.trim_end_matches('"').parse().ok()).expect("an address");
         let second = cluster.node("b", &["--join", &join, "--udp", &source(addr.port())]);
-        second.process.said("waits for MPEG-TS");
+        second.process.said("waiting for MPEG-TS");
         assert!(is_member(GROUP));
         let sender = send(&film, &addr.to_string());
         let list = edge.plays("cam1", 1);
         // Whoever came first goes on; the other stands by.
-        let stands_by = |node: &Node| node.process.log().contains("UDP: stands by");
+        let stands_by = |node: &Node| node.process.log().contains("UDP: on standby");
         let standing = until("one that stands by", PATIENCE, || {
             [&first, &second]
                 .iter()

@@ -29,7 +29,7 @@ fn srt(node: &Node) -> SocketAddr {
 
 /// Where it takes datagrams for a stream.
 fn udp(node: &Node, stream: &str) -> SocketAddr {
-    let line = node.process.said(&format!("waits for MPEG-TS stream={stream} "));
+    let line = node.process.said(&format!("waiting for MPEG-TS stream={stream} "));
     let addr = line.split("udp://").nth(1).expect("an URL").trim_end_matches('"');
     addr.parse().expect("an address")
 }
