@@ -152,7 +152,7 @@ pub(crate) fn common(content_type: &'static str, lifetime: HeaderValue) -> Heade
     headers
 }
 
-/// What the head of a part or segment is rendered from.
+/// The values from which the head of a part or segment is rendered.
 pub(crate) struct HeadInput<'a> {
     pub(crate) part: &'a Part,
     pub(crate) record: &'a Record,

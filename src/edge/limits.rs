@@ -74,7 +74,7 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub(crate) struct Addresses(Mutex<BTreeMap<IpAddr, AddressPlaces>>);
 
-/// What the connections of one address share.
+/// The state that the connections of one address share.
 #[derive(Debug)]
 struct AddressPlaces {
     connections: usize,

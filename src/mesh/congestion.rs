@@ -99,7 +99,7 @@ impl Controller for Judged {
     }
 }
 
-/// What acknowledgements and losses show of a path.
+/// A model of a path, from acknowledgements and losses.
 #[derive(Clone, Debug, Default)]
 struct Path {
     /// The round trips of the packets acknowledged last, with the delay of their acknowledgements; the newest comes last.

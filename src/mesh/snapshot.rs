@@ -51,7 +51,7 @@ fn swarms<S: Serializer>(swarms: &[SwarmView], serializer: S) -> Result<S::Ok, S
 pub struct LinkView {
     /// The peer's id, as sixteen hexadecimal digits.
     pub peer: String,
-    /// Its name, as its certificate has it.
+    /// The node's name, from its certificate.
     pub name: String,
     /// The address that its packets come from.
     pub addr: SocketAddr,

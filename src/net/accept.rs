@@ -13,7 +13,7 @@ use super::listener::Listeners;
 /// The pause after the system had no room for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a server does with connections above its limit.
+/// The treatment of connections above a server's limit.
 #[derive(Clone, Copy)]
 pub(crate) enum Overflow {
     /// They wait in the listener's queue.

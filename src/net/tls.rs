@@ -43,7 +43,7 @@ pub enum TlsError {
     Pem {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The item that is missing.
         what: &'static str,
         /// The cause.
         source: pem::Error,

@@ -20,15 +20,15 @@ pub struct SegmentKey {
 /// A segment as playlists and MPDs list it: its number, times, headers and gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentEntry {
-    /// Its media sequence number.
+    /// The media sequence number.
     pub msn: Msn,
     /// Media time of its start, in ticks.
     pub decode_time: u64,
-    /// Its length, in ticks.
+    /// The length, in ticks.
     pub duration: u64,
-    /// Its EXT-X-PROGRAM-DATE-TIME.
+    /// The EXT-X-PROGRAM-DATE-TIME.
     pub program_date_time: UnixTime,
-    /// Its discontinuity sequence number.
+    /// The discontinuity sequence number.
     pub discontinuity: u32,
     /// The number of its init segment.
     pub init: u16,
@@ -38,7 +38,7 @@ pub struct SegmentEntry {
     pub lost: bool,
     /// All of its parts are known, as in all archives.
     pub whole: bool,
-    /// Its length, in bytes.
+    /// The length, in bytes.
     pub length: u64,
     /// This node keeps it; otherwise other nodes may.
     pub here: bool,

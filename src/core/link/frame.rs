@@ -65,16 +65,16 @@ pub enum Frame {
     Hello(Hello),
     /// Asks for the peer's clock.
     Ping {
-        /// When it was sent, on the sender's clock.
+        /// The time of sending, on the sender's clock.
         sent: Time,
     },
     /// Answers [`Frame::Ping`].
     Pong {
         /// The ping's `sent`.
         echo: Time,
-        /// When the ping came in, on the answering node's clock.
+        /// The arrival of the ping, on the answering node's clock.
         received: Time,
-        /// When the pong left, on the same clock.
+        /// The departure of the pong, on the same clock.
         sent: Time,
     },
     /// A frame of the swarms, as opaque bytes.
@@ -186,7 +186,7 @@ pub struct BodyHead {
     pub header: PartHeader,
     /// The offset in the body of the stream's first byte.
     pub offset: u32,
-    /// When the sender sent the first byte, on its clock.
+    /// The time at which the sender sent the first byte, on its clock.
     pub sent: Time,
     /// The hops so far. The last one is the sender's; the receiver fills its transit in.
     pub trace: Trace,

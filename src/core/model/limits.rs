@@ -30,11 +30,11 @@ pub const UNIT_LEN_MAX: usize = BODY_LEN_MAX as usize - PART_BOXES_LEN_MAX - PAR
 /// far its timestamps may differ. Longer than a lost packet or a busy machine holds a connection up; only the viewers of
 /// that rendition wait.
 pub const PATIENCE_PUSH: Duration = Duration::from_secs(3);
-/// How long a node that joins a running stream waits for older segments before it lists what it has. Our
+/// The longest wait for older segments of a node that joins a running stream, before it lists the others. Our
 /// own guess: a neighbour on another continent sends 30 s of 3 Mb/s over a 100 Mb/s link in 1 s.
 pub const JOIN_SETTLE: Duration = Duration::from_millis(1_500);
 
-/// How long a request waits for a stream that the directory knows and this edge doesn't hold yet.
+/// The longest wait of a request for a stream that the directory knows and this edge doesn't hold yet.
 pub const APPEAR_MAX: Duration = Duration::from_secs(5);
 
 /// No request is held longer: hls.js gives a playlist request up after 10 s.

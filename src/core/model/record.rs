@@ -55,7 +55,7 @@ pub struct Record {
 pub struct Period {
     /// MSN of its first segment.
     pub first_msn: Msn,
-    /// Its discontinuity sequence number, counted from the stream's first presentation.
+    /// The discontinuity sequence number, counted from the stream's first presentation.
     pub discontinuity: u32,
     /// Period@start, from availabilityStartTime: the media time at which its first segment begins.
     pub start: Duration,
@@ -98,7 +98,7 @@ impl FromIterator<TrackId> for TrackSet {
 pub struct Track {
     /// The track's index in [`Record::tracks`].
     pub id: TrackId,
-    /// Its path segment, unique in the stream: `video`, `audio`, `video1`, `audio_de`.
+    /// The track's path segment, unique in the stream: `video`, `audio`, `video1`, `audio_de`.
     pub name: String,
     /// Units of `decode_time` and `duration`.
     pub timescale: Timescale,
@@ -112,7 +112,7 @@ pub struct Track {
     pub average_bandwidth: u32,
     /// The kind of the track, with the facts of that kind.
     pub kind: TrackKind,
-    /// Its newest init segments, oldest first; never empty.
+    /// The track's newest init segments, oldest first; never empty.
     pub inits: Vec<Init>,
 }
 
@@ -150,9 +150,9 @@ pub struct AudioInfo {
 /// Holds an init segment (`ftyp` and `moov`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Init {
-    /// Its number: `init.{number}.mp4`.
+    /// The number in its name: `init.{number}.mp4`.
     pub number: u16,
-    /// Its bytes.
+    /// The bytes of the init segment.
     pub bytes: Bytes,
 }
 

@@ -45,7 +45,7 @@ pub enum BodyAction {
         trace: Trace,
         /// The offset of the first piece.
         offset: u32,
-        /// When this node had its first byte (at the ingest node: when it was published). Dwell counts from here.
+        /// The arrival of the first byte at this node (at the ingest node: the publication). Dwell counts from here.
         received: Time,
     },
     /// Sends the next bytes of a body whose head was sent.
@@ -72,11 +72,11 @@ pub enum Input {
     NeighborDown(NodeId),
     /// This node has packaged a part (or the record, under [`TrackId::RECORD`]).
     Publish {
-        /// Its header.
+        /// The part's header.
         header: PartHeader,
         /// Its body, of `header.length` bytes.
         body: Bytes,
-        /// When it was packaged; without a hop so far.
+        /// The trace: the time of packaging, and no hop so far.
         trace: Trace,
     },
     /// A control message.
@@ -90,7 +90,7 @@ pub enum Input {
     Body {
         /// The peer at the other end of the link.
         peer: NodeId,
-        /// What has happened to the body.
+        /// The change of the body.
         event: BodyEvent,
     },
     /// The link to a neighbour has been measured; for the graft timers.
@@ -125,18 +125,18 @@ pub enum Output {
     Body {
         /// The peer at the other end of the link.
         peer: NodeId,
-        /// What the link does.
+        /// The order to the link.
         action: BodyAction,
     },
     /// A body is whole, and its hash is right. Each id comes once.
     Deliver {
-        /// Its header.
+        /// The part's header.
         header: PartHeader,
-        /// Its body.
+        /// The part's body.
         body: Bytes,
-        /// Its hops to this node; none at the ingest node.
+        /// The part's hops to this node; none at the ingest node.
         trace: Trace,
-        /// When its first byte came in.
+        /// The arrival of its first byte.
         received: Time,
     },
 }
@@ -145,9 +145,9 @@ pub enum Output {
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) header: PartHeader,
-    /// Its hops up to this node.
+    /// The hops up to this node.
     pub(super) trace: Trace,
-    /// When this node had its first byte.
+    /// The arrival of the first byte at this node.
     pub(super) received: Time,
     /// The bytes that are here, from the requested offset.
     pub(super) pieces: Vec<Bytes>,

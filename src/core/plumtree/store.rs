@@ -30,7 +30,7 @@ pub(super) struct HeldBody {
     body: Bytes,
     /// Its trace as on the wire: a third of the memory.
     trace: Box<[u8]>,
-    /// How many links it passed.
+    /// The number of links that it passed.
     hops: u8,
     received: Time,
     /// Neighbours that have it, or know that it is here.

@@ -33,7 +33,7 @@ struct Source {
     slot: Slot,
     /// The offset of its next byte.
     at: u32,
-    /// When its last byte came.
+    /// The arrival of its last byte.
     moved: Time,
 }
 
@@ -42,7 +42,7 @@ struct Source {
 pub(super) struct Transfer {
     pub(super) header: PartHeader,
     pub(super) trace: Trace,
-    /// When its first byte came.
+    /// The arrival of its first byte.
     pub(super) received: Time,
     /// `None` after it was torn.
     source: Option<Source>,
@@ -63,9 +63,9 @@ pub(super) struct Transfer {
 pub(super) struct Coming {
     /// The neighbour that sends it.
     pub(super) slot: Slot,
-    /// When its first byte came.
+    /// The arrival of its first byte.
     pub(super) received: Time,
-    /// How many links it passed.
+    /// The number of links that it passed.
     pub(super) hops: u8,
 }
 

@@ -62,7 +62,7 @@ pub enum Input<F = Bytes> {
         peer: NodeId,
         /// The swarm that the body belongs to.
         swarm: SwarmId,
-        /// What has happened to the body.
+        /// The change of the body.
         event: BodyEvent,
     },
     /// This node ingests the stream of this record. The hub announces and refreshes its entry, and joins its swarm.
@@ -71,16 +71,16 @@ pub enum Input<F = Bytes> {
     Publish {
         /// The stream that the part belongs to.
         stream: StreamName,
-        /// Its header.
+        /// The part's header.
         header: PartHeader,
-        /// Its body.
+        /// The part's body.
         body: Bytes,
-        /// When it was packaged; without a hop so far.
+        /// The trace: the time of packaging, and no hop so far.
         trace: Trace,
     },
     /// This node's DVR holds these for others to fetch. Repeat it every few seconds, since notices die.
     Keep {
-        /// What it holds of each stream.
+        /// The content that it holds of each stream.
         kept: Vec<Kept>,
         /// Rises with each `Keep`, across restarts too: the wallclock in microseconds.
         stamp: u64,
@@ -114,7 +114,7 @@ pub enum Output<F = Bytes> {
         peer: NodeId,
         /// The swarm that the body belongs to.
         swarm: SwarmId,
-        /// What the link does.
+        /// The order to the link.
         action: BodyAction,
         /// After this a head is worth nothing: the link drops the body from its queue.
         expires: Time,
@@ -125,13 +125,13 @@ pub enum Output<F = Bytes> {
     Deliver {
         /// The stream that the part belongs to.
         stream: StreamName,
-        /// Its header.
+        /// The part's header.
         header: PartHeader,
-        /// Its body.
+        /// The part's body.
         body: Bytes,
-        /// Its hops to this node; none at the ingest node.
+        /// The part's hops to this node; none at the ingest node.
         trace: Trace,
-        /// When its first byte came in.
+        /// The arrival of its first byte.
         received: Time,
     },
     /// A stream is new in the directory, or its entry names another presentation or epoch.

@@ -19,11 +19,11 @@ pub struct Part {
     pub body: Bytes,
     /// The part's trace to this node.
     pub trace: Trace,
-    /// When the first byte came, on this node's clock.
+    /// The arrival of the first byte, on this node's clock.
     pub received: Time,
-    /// When the last byte had come and the body was checked and kept.
+    /// The time at which the last byte had come and the body was checked and kept.
     pub delivered: Time,
-    /// When the playlist listed the part; [`Time::ZERO`] before, and if that is unknown.
+    /// The time at which the playlist listed the part; [`Time::ZERO`] before, and if that is unknown.
     pub listed: Time,
 }
 
@@ -79,7 +79,7 @@ pub struct Segment {
     /// The segment's media sequence number.
     pub msn: Msn,
     parts: BTreeMap<u16, Part>,
-    /// How many parts, from 0 on, the playlist lists.
+    /// The number of parts, from 0 on, that the playlist lists.
     listed: u16,
     /// All parts are listed.
     complete: bool,

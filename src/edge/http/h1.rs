@@ -216,7 +216,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Request<()>, Keep)>, StatusCode>
     Ok(Some((length, request, Keep { version, may: framing.may_keep && !framing.has_body })))
 }
 
-/// What the header fields say of the connection.
+/// The statements of the header fields about the connection.
 struct Framing {
     may_keep: bool,
     has_body: bool,

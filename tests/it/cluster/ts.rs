@@ -109,7 +109,7 @@ fn srt_takes_its_passphrase_alone_and_publishers_alone() {
             assert!(!push.ended(PATIENCE).success(), "{query}");
             ingest.process.said(why);
         };
-        refused("cam1", "the encoder doesn't encrypt; set the node's passphrase there");
+        refused("cam1", "the encoder doesn't encrypt; set the node's --srt-passphrase there");
         refused("cam1&passphrase=plums are red", "another passphrase");
         let request = "#!::r=cam1,m=request&passphrase=plums are blue";
         refused(request, "m=request is not supported: an SRT caller can only publish");
