@@ -118,7 +118,7 @@ pub struct Net<N: Node> {
     seed: u64,
     now: u64,
     slots: Vec<Slot<N>>,
-    /// By pair, the number of a link of which the acceptor doesn't know yet.
+    /// For each pair, the number of a link that the acceptor doesn't know yet.
     accepting: BTreeMap<(u32, u32), u32>,
     /// By a link's number, from 1 on: whether the end of the lower index, and that of the higher, believes it up.
     /// Small and warm where the nodes are neither.

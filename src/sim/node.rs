@@ -33,7 +33,7 @@ pub(super) fn index_at(addr: SocketAddr) -> Option<u32> {
 pub struct Glance {
     /// The active view.
     pub active: Vec<NodeId>,
-    /// Its members whose link is eager.
+    /// The members whose link is eager.
     pub eager: Vec<NodeId>,
     /// The sizes of the broadcast's queues and sets.
     pub sizes: Option<Sizes>,

@@ -98,7 +98,7 @@ pub struct StageTime {
     pub hop: usize,
     /// In microseconds.
     pub micros: i64,
-    /// How wrong `micros` may be, either way; zero except for a transit; `None` if a node didn't say.
+    /// The uncertainty of `micros`, either way; zero except for a transit; `None` if a node didn't state it.
     pub uncertainty: Option<Duration>,
 }
 
@@ -119,7 +119,7 @@ pub struct LatencyBreakdown {
     pub tail: Duration,
     /// See [`Stage::Listing`].
     pub listing: Duration,
-    /// When this edge listed it, on its own clock.
+    /// The time at which this edge listed it, on its own clock.
     pub listed: Time,
 }
 

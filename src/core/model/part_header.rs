@@ -56,7 +56,7 @@ pub struct PartHeader {
     /// Wallclock of its first presented access unit: the segment's EXT-X-PROGRAM-DATE-TIME where the
     /// part is the segment's first.
     pub program_date_time: UnixTime,
-    /// When the last byte of its last access unit came, on the ingest node's wallclock.
+    /// The arrival of the last byte of its last access unit, on the ingest node's wallclock.
     pub ingested: UnixTime,
     /// The number of the init segment it needs.
     pub init: u16,
@@ -129,7 +129,7 @@ pub struct Hop {
     /// From the first byte out to the first byte in at the next node, in microseconds, as the receiver measured it with the
     /// clocks' offset. Negative if the offset is wrong by more than the trip takes: it is never clamped.
     pub transit_us: i64,
-    /// How wrong `transit_us` may be, either way; `None` if a node of an older version didn't say.
+    /// The uncertainty of `transit_us`, either way; `None` if a node of an older version didn't state it.
     pub uncertainty: Option<Duration>,
 }
 

@@ -24,7 +24,7 @@ pub(super) enum Place {
     Away(PeerSet),
 }
 
-/// What follows for the links and the counters from a change to the bodies.
+/// The consequences of a change to the bodies, for the links and the counters.
 #[derive(Debug, PartialEq)]
 pub(super) enum Effect {
     /// The links to these neighbours change what they do about the body.

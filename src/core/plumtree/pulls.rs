@@ -58,7 +58,7 @@ pub(super) struct Missing {
     pub(super) earliest: Option<(Slot, Time)>,
     /// The neighbour that announced it over the fewest links, and their number (the paper's `r`).
     pub(super) nearest: Option<(Slot, u8)>,
-    /// When it is grafted; during a pull, when the pull is given up.
+    /// The time of the graft; during a pull, the time at which the pull is given up.
     due: Time,
     /// The neighbour that was asked, and when.
     pull: Option<(Slot, Time)>,
@@ -155,7 +155,7 @@ pub(super) struct Pulls {
     backoff_until: Time,
     /// A pull has ended, so another may begin.
     freed: bool,
-    /// When to graft a missing body, or to give a pull up.
+    /// The time to graft a missing body, or to give a pull up.
     due: Deadline,
 }
 

@@ -46,7 +46,7 @@ pub trait Announceable: Clone {
 /// An announcement on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement<T> {
-    /// What the owner said.
+    /// The owner's statement.
     pub what: T,
     /// The owner's checksum over it. Nodes pass it on as it is, and each checks it, so that a bit that
     /// flips in one node's memory doesn't spread to all (Amazon S3, July 2008).
@@ -106,11 +106,11 @@ pub(super) fn decode_stream(r: &mut Reader) -> Result<StreamName, WireError> {
 struct Held<T> {
     what: T,
     checksum: u64,
-    /// When the owner said so.
+    /// The time of the owner's statement.
     refreshed: Time,
 }
 
-/// What an announcement has changed.
+/// The change that an announcement made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change<T> {
     /// Nothing: it isn't passed on.

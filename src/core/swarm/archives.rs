@@ -36,7 +36,7 @@ pub struct Kept {
 pub struct Keeper {
     /// The node, and where it can be asked.
     pub node: Peer,
-    /// What it holds.
+    /// The content of the archive.
     pub kept: Kept,
     /// Goes up with each refresh, over restarts too: the node's wallclock in microseconds.
     pub stamp: u64,

@@ -60,7 +60,7 @@ pub(super) struct Stream {
     discontinuity: u32,
     /// Nodes likely to be in the swarm: those that told us of it, and the ingest node.
     contacts: Vec<Peer>,
-    /// When this node leaves the swarm; set once the stream's entry is gone.
+    /// The time at which this node leaves the swarm; set once the stream's entry is gone.
     leave_at: Option<Time>,
 }
 

@@ -40,9 +40,9 @@ pub struct TrackWindow {
     first: Option<Msn>,
     /// The next part to list.
     next: (Msn, u16),
-    /// When the track is listed at the latest, from the first part on.
+    /// The latest time to list the track, set by its first part.
     settles: Option<Time>,
-    /// When the wait for a missing part, or for older segments, ends.
+    /// The end of the wait for a missing part, or for older segments.
     deadline: Option<Time>,
 }
 

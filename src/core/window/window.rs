@@ -38,7 +38,7 @@ pub enum Input {
         body: Bytes,
         /// The part's trace to this node.
         trace: Trace,
-        /// When the first byte came.
+        /// The arrival of the first byte.
         received: Time,
     },
 }

@@ -33,14 +33,14 @@ pub(crate) struct H2Streams {
 #[derive(Debug, Default)]
 struct StreamCounts {
     next: u64,
-    /// When the data of each stream moved last.
+    /// The time at which the data of each stream last moved.
     data: BTreeMap<u64, Time>,
     /// Requests that aren't answered yet.
     asked: u64,
     answered: u64,
     /// Requests that the client has cancelled before they were answered.
     taken_back: u64,
-    /// When the last request came, or the last data went out.
+    /// The time at which the last request came, or the last data went out.
     last: Time,
 }
 

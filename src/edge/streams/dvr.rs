@@ -28,7 +28,7 @@ const KEEPERS_GONE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 struct Others {
     keepers: Vec<swarm::Keeper>,
-    /// When the last of them went.
+    /// The time at which the last of them left.
     gone_at: Option<Time>,
     /// The nodes that were asked for a listing, when, and how often.
     asked: BTreeMap<NodeId, (Time, u8)>,
