@@ -3,7 +3,7 @@
 #
 #   tests/run.sh                 all of them (about half an hour on two cores, from a clean clone)
 #   tests/run.sh fmt clippy      only these
-#   tests/run.sh fuzz 600        build the fuzz targets, and run each for 600 s rather than 60
+#   tests/run.sh fuzz 600        build the fuzz targets, and run each for 600 s rather than 30
 #
 # Needs Rust (rust-version in Cargo.toml) and Node.js 20; on Debian and Ubuntu `setup` installs the rest.
 # A failed step doesn't stop the others. The last line counts what passed and failed: each test of a step that
@@ -101,7 +101,7 @@ pure() { # damson-core stands on nothing that does I/O, and builds for wasm32-un
     cargo check --locked -p damson-core "${target[@]}"
 }
 
-fuzz() { # the fuzz targets build, take their seeds, and each is clean for 60 s, or for SECONDS
+fuzz() { # the fuzz targets build, take their seeds, and each is clean for 30 s, or for SECONDS
     tests/fuzz/run.sh "$fuzz_seconds"
 }
 
@@ -147,7 +147,7 @@ tests_in() {
 skips_max=3 # a run that skips more says too little of the code
 
 chosen=()
-fuzz_seconds=60
+fuzz_seconds=30
 for word in "$@"; do
     if [[ $word =~ ^[0-9]+$ ]]; then
         fuzz_seconds=$word

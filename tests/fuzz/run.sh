@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds every fuzz target with coverage counters, as cargo-fuzz does, and runs each for SECONDS (60), three at a time, of whatever processors there are.
-# Needs stable Rust and a C++ compiler alone. What a run finds stays in corpus/ (new paths) and artifacts/ (crashes).
+# Builds every fuzz target with coverage counters, as cargo-fuzz does, and runs each for SECONDS (30), four at a time, of whatever processors there are.
+# Needs stable Rust and a C++ compiler alone. What a run finds stays in corpus/ (new paths, where the next run goes on) and artifacts/ (crashes).
 #
 #   tests/fuzz/run.sh [SECONDS [TARGET...]]
 set -euo pipefail
 cd "$(dirname "$0")"
-seconds=${1:-60}
+seconds=${1:-30}
 shift || true
 
 # The flags of cargo-fuzz 0.13, without the address sanitizer: no code here is unsafe.
@@ -40,4 +40,4 @@ run() { # NAME, and prints what it did once it has
 
 export -f run
 export seconds binaries=$target/$host/release
-printf '%s\n' "${targets[@]}" | xargs -n 1 -P 3 bash -euc 'run "$0"'
+printf '%s\n' "${targets[@]}" | xargs -n 1 -P 4 bash -euc 'run "$0"'
