@@ -1,17 +1,18 @@
 // The end of a stream: every player comes to it by itself, says so, doesn't begin anew, and starts when the stream is back.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { events, launch, openPage, report, SMALL, untilPlaying } from "./lib/browser.mjs";
-import { ask, makeFilm, push, startLine } from "./lib/damson.mjs";
+import { events, launch, openPage, report, SMALL, untilPlaying, within } from "./lib/browser.mjs";
+import { ask, makeFilm, push, segmentsIn, startLine } from "./lib/damson.mjs";
 import { unlessStarved } from "./lib/machine.mjs";
+import { readPlaylist } from "./lib/playlist.mjs";
 import { scope } from "./lib/process.mjs";
 
 /** How long the publisher is waited for: gap segments are numbered meanwhile. */
 const LINGER_S = 5;
 /** How long a player may take to play what it has, and to find out. */
 const LATE_MS = 30_000;
-/** More than a playlist of the shortest segments lists. */
-const LONG_S = 45;
+/** For how long a life is waited for whose start has left its playlist: 30 s, and some time to start. */
+const LONG_MS = 60_000;
 
 /** PLAYERS=dash,native tests only these. */
 const chosen = (players) => players.filter((p) => process.env.PLAYERS?.split(",").includes(p) ?? true);
@@ -21,7 +22,7 @@ test("every player comes to a stream's end", { timeout: 900_000, concurrency: 2 
   const [a, b] = await startLine(use, ["a", "b"], { args: ["--linger", String(LINGER_S)] });
   const browser = use(await launch());
   const publish = (stream) => push(use, `${a.rtmp}/${stream}`, film);
-  let long = { name: "long", publisher: publish("long"), began: Date.now() };
+  let long = { name: "long", publisher: publish("long") };
 
   // Of a life that is shorter than its playlist all is still there at the end.
   const tests = chosen(["hls", "shaka-hls", "shaka-dash", "native"]).map((player) =>
@@ -59,11 +60,11 @@ test("every player comes to a stream's end", { timeout: 900_000, concurrency: 2 
     // Once more: a life of its own.
     if (!long.publisher.running) {
       const name = `long-${Date.now()}`;
-      long = { name, publisher: publish(name), began: Date.now() };
+      long = { name, publisher: publish(name) };
     }
     const pages = [];
     for (const player of players) pages.push([player, await watch(browser, b, long.name, player)]);
-    await new Promise((r) => setTimeout(r, Math.max(0, long.began + LONG_S * 1000 - Date.now()))); // the scenario itself: a life's length
+    await ask(`${b.http}/${long.name}/video/playlist.m3u8`, (_, text) => readPlaylist(text).first >= 2, LONG_MS);
     await long.publisher.kill("SIGKILL");
     const asked = await Promise.all(["", "?follow"].map(async (query) => /<Period id="p0" start="(\w+)"/.exec(await over(b, long.name, query))?.[1]));
     assert.ok(asked[0] !== "PT0S" && asked[1] === "PT0S", `a late comer's MPD begins at ${asked[0]}, a follower's at ${asked[1]}`);
@@ -80,7 +81,7 @@ test("every player comes to a stream's end", { timeout: 900_000, concurrency: 2 
 
 /** Waits until so many segments are there. */
 const listed = (node, stream, segments) =>
-  ask(`${node.http}/${stream}/video/playlist.m3u8`, (_, text) => (text.match(/#EXTINF/g) ?? []).length >= segments, 30_000);
+  ask(`${node.http}/${stream}/video/playlist.m3u8`, (_, text) => segmentsIn(text) >= segments, 30_000);
 
 async function watch(browser, node, stream, player) {
   await listed(node, stream, 3);
@@ -100,10 +101,9 @@ async function over(node, stream, query = "") {
 async function ended(player, page) {
   const from = Date.now();
   // The player itself, not merely the page.
-  await page.waitForFunction(() => window.damson.video.ended, null, { timeout: LATE_MS, polling: 200 })
-    .catch(async (e) => { throw new Error(`${player} doesn't end: ${e.message}\n${await report(page)}`); });
+  await within(page, `${player} doesn't end`, page.waitForFunction(() => window.damson.video.ended, null, { timeout: LATE_MS, polling: 200 }));
   console.log(`${player} ended ${((Date.now() - from) / 1000).toFixed(1)} s after its stream`);
-  await page.locator("#message").getByText("The stream has ended").waitFor({ timeout: 5000 });
+  await within(page, `${player}: the page doesn't say so`, page.locator("#message").getByText("The stream has ended").waitFor({ timeout: 5000 }));
   await started(player, page, 1);
 }
 

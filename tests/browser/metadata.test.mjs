@@ -1,7 +1,7 @@
 // Timed metadata of a transport stream comes to whoever plays: ID3 tags at their times, and breaks as date ranges and events.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { launch, openPage, report, SMALL, untilPlaying } from "./lib/browser.mjs";
+import { launch, openPage, report, SMALL, untilPlaying, within } from "./lib/browser.mjs";
 import { ask, makeFilm, startLine } from "./lib/damson.mjs";
 import { unlessStarved } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
@@ -43,10 +43,11 @@ test("players hand on timed metadata", { timeout: 600_000 }, (t) => scope(async 
 async function hears(browser, edge, player) {
   const page = await openPage(browser, edge.http, { stream: "cam1", player }, SMALL);
   try {
-    await page.waitForFunction(() => window.damson?.inner, null, { timeout: 30_000 });
+    await within(page, "no player", page.waitForFunction(() => window.damson?.inner, null, { timeout: 30_000 }));
     await page.evaluate(listen, player);
     await untilPlaying(page, { timeout: 30_000, steady: 1 });
-    await page.waitForFunction((tags) => window.heard.tags.length >= tags && window.heard.breaks > 0, TAGS, { timeout: 40_000, polling: 200 });
+    await within(page, "tags or breaks are missing",
+      page.waitForFunction((tags) => window.heard.tags.length >= tags && window.heard.breaks > 0, TAGS, { timeout: 40_000, polling: 200 }));
     const { tags } = await page.evaluate(() => window.heard);
     console.log(`${player}: ${JSON.stringify(tags.slice(0, TAGS))}`);
     const once = [...new Map(tags.map((tag) => [tag.text, tag])).values()].sort((a, b) => Number(a.text) - Number(b.text));

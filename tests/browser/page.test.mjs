@@ -6,7 +6,7 @@ import { MediaTiming } from "../../player-demo/page/media-timing.js";
 import { PartFinder, parsePlaylist } from "../../player-demo/page/part-finder.js";
 import { layersOf } from "../../player-demo/page/stack-chart.js";
 import { rows } from "../../player-demo/page/stages.js";
-import { launch, openPage } from "./lib/browser.mjs";
+import { launch, openPage, within } from "./lib/browser.mjs";
 import { fakeEdge } from "./lib/fake-edge.mjs";
 import { unlessStarved } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
@@ -104,24 +104,26 @@ test("the page's own stages of a part add up", () => {
   assert.deepEqual(stages(), [["player", 1_050_000]]);
 });
 
+/** Waits until the page's message has these words. */
+const says = (page, words) => within(page, `it doesn't say "${words}"`, page.locator("#message").getByText(words).waitFor());
+
 test("the page says what is wrong, in words", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
   const browser = use(await launch());
   const edge = use(await fakeEdge());
-  const message = (page) => page.locator("#message");
 
   const empty = await openPage(browser, edge.url);
-  await message(empty).getByText("No stream is live here yet").waitFor();
+  await says(empty, "No stream is live here yet");
   assert.ok(await empty.locator("#cdn").isHidden(), "the players are in the binary");
 
   // The stream comes: the page starts by itself, and says that the edge has no player's library.
   edge.streams = [{ name: "cam1", live: true, tracks: [] }];
-  await message(empty).getByText("could not be loaded").waitFor();
+  await says(empty, "could not be loaded");
 
   const down = await openPage(browser, edge.url, { edge: "http://127.0.0.1:1" });
-  await message(down).getByText("This edge does not answer").waitFor();
+  await says(down, "This edge does not answer");
 
   const nonsense = await openPage(browser, edge.url, { edge: "no address" });
-  await message(nonsense).getByText("Not an address").waitFor();
+  await says(nonsense, "Not an address");
 })));
 
 test("what the browser can't decode is named", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
@@ -131,13 +133,12 @@ test("what the browser can't decode is named", { timeout: 300_000 }, (t) => unle
   ] }];
   const edge = use(await fakeEdge({ streams: cam("hvc1.1.6.L93.B0", ["ac-3"]) }));
   const page = await openPage(browser, edge.url);
-  const message = page.locator("#message");
-  await message.getByText("This browser cannot play the stream").waitFor();
-  await message.getByText("It does not decode H.265 (HEVC) and AC-3.").waitFor();
+  await says(page, "This browser cannot play the stream");
+  await says(page, "It does not decode H.265 (HEVC) and AC-3.");
   assert.ok(!edge.asked.some((path) => path.includes("hls.min.js")), "no player is started");
   // With a sound beside it that is decoded, that is enough; and the page comes to it by itself.
   edge.streams = cam("av01.0.00M.08", ["ec-3", "opus"]);
-  await message.getByText("could not be loaded").waitFor();
+  await says(page, "could not be loaded");
 })));
 
 test("without npm the page names the CDN", { timeout: 300_000 }, (t) => unlessStarved(t, () => scope(async (use) => {
@@ -149,8 +150,8 @@ test("without npm the page names the CDN", { timeout: 300_000 }, (t) => unlessSt
     return route.fulfill({ body: "tampered()", contentType: "text/javascript", headers: { "Access-Control-Allow-Origin": "*" } });
   };
   const page = await openPage(browser, edge.url, {}, { prepare: (context) => context.route("https://cdn.jsdelivr.net/**", tamper) });
-  await page.locator("#cdn").waitFor({ state: "visible" });
-  await page.locator("#message").getByText("could not be loaded").waitFor();
+  await within(page, "the CDN isn't named", page.locator("#cdn").waitFor({ state: "visible" }));
+  await says(page, "could not be loaded");
   assert.match(asked[0], /\/npm\/hls\.js@\d+\.\d+\.\d+\/dist\/hls\.min\.js$/);
   assert.ok(page.said.some((s) => /integrity/.test(s)), `a changed library is refused: ${page.said.join("\n")}`);
 })));

@@ -3,15 +3,18 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertSmooth, launch, openPage, report, SMALL, stretch, untilPlaying } from "./lib/browser.mjs";
 import { ask, push, startLine, untilLive } from "./lib/damson.mjs";
-import { unlessStarved, watchMachine } from "./lib/machine.mjs";
+import { inTime, unlessStarved, watchMachine } from "./lib/machine.mjs";
 import { liveEdge } from "./lib/playlist.mjs";
 import { scope } from "./lib/process.mjs";
 
-const SECONDS = Number(process.env.SECONDS ?? 20);
+/** How long each is watched: longer than the film, which begins anew meanwhile. */
+const SECONDS = Number(process.env.SECONDS ?? 17);
 /** What a player may take to find its place: "after the start" begins here, in seconds of media. */
 const SETTLE_S = 4;
 /** Frames to be decoded, of 30 a second; a player that drops the parts between keyframes shows about 6. */
 const FPS_MIN = 27;
+/** A machine without time shows fewer, too, but not as few as that. */
+const FPS_BROKEN = 10;
 /** By how much D may fall behind A over the whole time. */
 const RELAY_S = 0.5;
 /** The steps in which media comes to it, in seconds: a part, or the film's segments. */
@@ -43,9 +46,10 @@ async function plays(browser, [a, , , d], player) {
       seconds: s.seconds.toFixed(2), pushed: pushed.toFixed(2), came: s.came.toFixed(2), loaded: s.loaded.toFixed(2), played: s.played.toFixed(2),
     };
     console.log(`${player}: ${JSON.stringify({ ...seen, ...machine.seen() })}`);
-    assert.ok(s.came > pushed - RELAY_S, `D moved on by ${s.came} s while A did by ${pushed} s`);
+    inTime(s.came > pushed - RELAY_S, `D moved on by ${s.came} s while A did by ${pushed} s`);
     assertSmooth(s, player, PLAYERS[player]);
-    assert.ok(fps >= FPS_MIN, `${fps.toFixed(1)} frames a second`);
+    assert.ok(fps >= FPS_BROKEN, `${fps.toFixed(1)} frames a second`);
+    inTime(fps >= FPS_MIN, `${fps.toFixed(1)} frames a second`);
   } catch (error) {
     error.message += `\n${await report(page)}\n${d.child.log()}`;
     throw error;

@@ -1,9 +1,9 @@
 // Pictures that stand: where the frame rate varies, one may be shown for longer than a part lasts. Players go on.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { launch, openPage, report, SMALL, stats, untilPlaying } from "./lib/browser.mjs";
-import { ask, makeFilm, push, startLine } from "./lib/damson.mjs";
-import { unlessStarved } from "./lib/machine.mjs";
+import { launch, openPage, report, SMALL, stats, untilPlaying, watched } from "./lib/browser.mjs";
+import { ask, makeFilm, push, segmentsIn, startLine } from "./lib/damson.mjs";
+import { inTime, unlessStarved } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 
 /** Four seconds at 30 pictures a second, and four at one. */
@@ -17,7 +17,7 @@ test("players play pictures that stand", { timeout: 600_000, concurrency: 2 }, (
   const [a, b] = await startLine(use, ["a", "b"]);
   const browser = use(await launch());
   push(use, `${a.rtmp}/cam1`, film);
-  const playlist = await ask(`${b.http}/cam1/video/playlist.m3u8`, (_, text) => (text.match(/#EXTINF/g) ?? []).length >= 6 && text, 30_000);
+  const playlist = await ask(`${b.http}/cam1/video/playlist.m3u8`, (_, text) => segmentsIn(text) >= 6 && text, 30_000);
   assert.ok(!playlist.includes("GAP"), playlist);
   await Promise.all(Object.entries(STALLS).map(([player, stalls]) =>
     t.test(player, (t) => unlessStarved(t, async () => {
@@ -25,9 +25,9 @@ test("players play pictures that stand", { timeout: 600_000, concurrency: 2 }, (
       try {
         await untilPlaying(page, { timeout: 30_000, steady: 2 });
         await page.evaluate(() => window.damson.mark());
-        await page.waitForFunction((s) => window.damson.stats().seconds >= s, WATCHED_S, { timeout: 60_000, polling: 200 });
+        await watched(page, WATCHED_S);
         const s = await stats(page);
-        assert.ok(s.stalls <= stalls && s.played > WATCHED_S - 2, `${player}: ${s.stalls} stalls, ${s.played} s played`);
+        inTime(s.stalls <= stalls && s.played > WATCHED_S - 2, `${player}: ${s.stalls} stalls, ${s.played} s played`);
         assert.equal(s.jumps, 0, player);
       } catch (error) {
         error.message += `\n${await report(page)}`;

@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { Deadline } from "./machine.mjs";
 import { Child } from "./process.mjs";
 
 const run = promisify(execFile);
@@ -124,30 +125,35 @@ async function make(args, path, kind) {
   return path;
 }
 
-/** Asks until `accept` likes the answer (its result is given), at most `timeout` ms. Every try is a real question to a server. */
+/**
+ * Asks until `accept` likes the answer (its result is given), at most `timeout` ms, which is a `Deadline`. Every try is a real
+ * question to a server. What `accept` throws is a fault of the answer, and isn't asked for again.
+ */
 export async function ask(url, accept = (response) => response.ok, timeout = 30_000) {
   const until = Date.now() + timeout;
   let last = "no answer";
   while (Date.now() < until) {
-    try {
-      const response = await fetch(url, { signal: AbortSignal.timeout(10_000) });
-      const text = await response.text();
-      const accepted = await accept(response, text);
-      if (accepted) return accepted === true ? text : accepted;
-      last = `HTTP ${response.status}: ${text.slice(0, 400)}`;
-    } catch (error) {
-      last = String(error.cause ?? error);
+    const answer = await fetch(url, { signal: AbortSignal.timeout(10_000) })
+      .then(async (response) => ({ response, text: await response.text() }))
+      .catch((error) => void (last = String(error.cause ?? error)));
+    if (answer) {
+      const accepted = await accept(answer.response, answer.text);
+      if (accepted) return accepted === true ? answer.text : accepted;
+      last = `HTTP ${answer.response.status}: ${answer.text.slice(0, 400)}`;
     }
-    await pause(100);
+    await pause(100); // between two questions, of a number that `timeout` bounds
   }
-  throw new Error(`${url}: not as wanted within ${timeout} ms; last: ${last}`);
+  throw new Deadline(`${url}: not as wanted within ${timeout} ms; last: ${last}`);
 }
+
+/** How many whole segments a media playlist lists. */
+export const segmentsIn = (playlist) => (playlist.match(/#EXTINF/g) ?? []).length;
 
 /** Waits until an edge has `segments` whole segments of a stream in its playlist, and gives its streams entry. */
 export async function untilLive(edge, stream, { segments = 3, timeout = 60_000 } = {}) {
   const entry = await ask(`${edge}/api/v1/streams`, (_, text) => JSON.parse(text).streams?.find((s) => s.name === stream), timeout);
   for (const track of entry.tracks ?? []) {
-    await ask(`${edge}/${stream}/${track.name}/playlist.m3u8`, (r, text) => r.ok && (text.match(/#EXTINF/g) ?? []).length >= segments, timeout);
+    await ask(`${edge}/${stream}/${track.name}/playlist.m3u8`, (r, text) => r.ok && segmentsIn(text) >= segments, timeout);
   }
   return entry;
 }

@@ -2,13 +2,15 @@
 import { readFileSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 
-/** Below this share of idle time, or above these of stolen time, of time in which somebody waits for a processor, and of this process's
- * own lateness, a machine is starved. */
+/**
+ * A machine is starved below this share of idle time, or above these of time stolen by its host, of time in which a process waits
+ * for a processor, and of this process's own lateness.
+ */
 const IDLE_MIN = 0.1;
 const STOLEN_MAX = 0.05;
 const PRESSED_MAX = 0.6;
 const LATE_MAX_MS = 60;
-/** Nor does one that has time stand still for so long. */
+/** A process of a machine that has time never stands still for so long. */
 const FROZEN_MAX_MS = 250;
 
 /** Looks at the machine from now on: `seen()` gives `{ idle, stolen, pressed, lateMs, frozenMs, starved }` since then, the first three as shares of its time. */
@@ -32,37 +34,37 @@ export function watchMachine() {
   };
 }
 
-/** So often a body may fail on a machine that has time for it; and on one that hasn't, before it is excused. tests/it/cluster/machine.rs does the same. */
-const FAILURES = 2;
-
-/**
- * Runs `body`, whose players live in real time on a machine that others share: again if it fails, and what failed is told. Gives
- * `{ value }`; or `{ error }` if it has failed twice while the machine had time; or `{ error, excuse }` if it has failed twice while the
- * machine was starved: players that stand still on a machine that stands still are no finding.
- */
-export async function tryAgain(name, body) {
-  let [starved, failed] = [0, 0];
-  for (;;) {
-    const machine = watchMachine();
-    try {
-      return { value: await body() };
-    } catch (error) {
-      const seen = machine.seen();
-      const told = `the machine ${JSON.stringify(seen)}; ${error.message.split("\n", 1)[0]}`;
-      if (seen.starved) starved += 1;
-      else failed += 1;
-      if (failed === FAILURES) return { error };
-      if (starved === FAILURES) return { error, excuse: told };
-      console.log(`${name}: once more after ${told}`);
-    }
-  }
+/** What didn't come in time. Only a wait throws it, or `inTime`. A starved machine excuses nothing else. */
+export class Deadline extends Error {
+  name = "Deadline";
 }
 
-/** The test `t` is `body`, by `tryAgain`: excused, it is skipped, with the figures. */
-export async function unlessStarved(t, body) {
-  const { error, excuse } = await tryAgain(t.name, body);
-  if (excuse) t.skip(excuse);
-  else if (error) throw error;
+/** Asserts that nothing was late: no stall, no long latency, each step in time. What is wrong at any speed is for `assert`. */
+export function inTime(held, words) {
+  if (!held) throw new Deadline(words);
+}
+
+/** A body is run so many times before it is skipped. */
+const TRIES = 2;
+
+/**
+ * Runs `body`, whose processes live in real time on a machine that others share, as the test `t`. What fails fails the test at once,
+ * except a `Deadline` while the machine was starved: then the body runs once more, and the second time `t` is skipped, with the
+ * machine's figures. tests/it/cluster/machine.rs does the same.
+ */
+export async function unlessStarved(t, body, watch = watchMachine) {
+  for (let tries = 1; ; tries += 1) {
+    const machine = watch();
+    try {
+      return await body();
+    } catch (error) {
+      const seen = machine.seen();
+      if (!(error instanceof Deadline) || !seen.starved) throw error;
+      const told = `not in time on a starved machine ${JSON.stringify(seen)}: ${error.message.split("\n", 1)[0]}`;
+      if (tries === TRIES) return t.skip(told);
+      console.log(`${t.name}: once more, ${told}`);
+    }
+  }
 }
 
 const round = (share) => (share === null ? null : Math.round(share * 100) / 100);

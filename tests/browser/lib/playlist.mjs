@@ -41,36 +41,42 @@ export function liveEdge(text) {
   return Date.parse(lines[from].slice(tag.length)) + (seconds + parts) * 1000;
 }
 
-/** Reads a playlist again and again, beside a test, and keeps what must hold over time. */
+/** Reads each state of a playlist by blocking reloads, beside a test, and keeps what must hold over time. */
 export class Watch {
-  constructor(url, every = 250) {
+  constructor(url) {
     this.url = url;
     this.discontinuities = new Set();
     this.faults = [];
     this.newest = null;
     this.reads = 0;
     this.stopped = false;
-    this.done = this.run(every);
+    this.done = this.run();
   }
 
-  async run(every) {
+  async run() {
     let before = null;
     while (!this.stopped) {
-      const text = await fetch(this.url, { signal: AbortSignal.timeout(5000) }).then((r) => (r.ok ? r.text() : Promise.reject(new Error(`HTTP ${r.status}`))))
-        .catch((e) => void this.faults.push(`${this.url}: ${e}`));
+      const next = before ? `?_HLS_msn=${before.last + 1}&_HLS_part=${before.open}` : "";
+      const text = await fetch(this.url + next, { signal: AbortSignal.timeout(15_000) }).then((r) => (r.ok ? r.text() : Promise.reject(new Error(`HTTP ${r.status}`))))
+        .catch((e) => this.fault(`${this.url}${next}: ${e}`));
       if (text) {
         const now = readPlaylist(text);
         this.reads += 1;
         if (before && now.first < before.first) this.faults.push(`MEDIA-SEQUENCE went back from ${before.first} to ${now.first}`);
         if (before && now.last < before.last) this.faults.push(`the newest MSN went back from ${before.last} to ${now.last}`);
-        if (now.ended) this.faults.push("ENDLIST");
+        if (now.ended) this.fault("ENDLIST");
         now.discontinuities.forEach((msn) => this.discontinuities.add(msn));
         before = now;
         this.newest = now;
         this.text = text;
       }
-      await new Promise((r) => setTimeout(r, every));
     }
+  }
+
+  /** After which there is nothing to read. */
+  fault(words) {
+    this.faults.push(words);
+    this.stopped = true;
   }
 
   async close() {

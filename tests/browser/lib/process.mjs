@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { createInterface } from "node:readline";
+import { Deadline } from "./machine.mjs";
 
 const LINES_MAX = 400;
 
@@ -17,6 +18,7 @@ export class Child extends EventEmitter {
     for (const stream of output ? [this.process.stderr] : [this.process.stdout, this.process.stderr]) {
       createInterface({ input: stream }).on("line", (line) => {
         this.lines.push(line);
+        if (/panicked at/.test(line)) this.panic ??= line;
         if (this.lines.length > LINES_MAX) this.lines.shift();
         this.emit("line", line);
       });
@@ -47,7 +49,7 @@ export class Child extends EventEmitter {
         };
         const late = () => {
           this.off("line", done);
-          reject(new Error(`${this.name} didn't say ${pattern} within ${timeout} ms\n${this.log()}`));
+          reject(new Deadline(`${this.name} didn't say ${pattern} within ${timeout} ms\n${this.log()}`));
         };
         this.once("line", done);
         signal.addEventListener("abort", late, { once: true });
@@ -74,7 +76,7 @@ export class Child extends EventEmitter {
 
 /**
  * Runs `body` with a `use(thing)` that remembers what must be ended (`kill()` or `close()`), and ends it all, last
- * first, whatever happens. On failure the error carries what the processes said.
+ * first, whatever happens. On failure the error carries what the processes said. A panic is a failure of its own, and no `Deadline`.
  */
 export async function scope(body) {
   const things = [];
@@ -82,11 +84,18 @@ export async function scope(body) {
     things.push(thing);
     return thing;
   };
+  const children = () => things.filter((t) => t instanceof Child);
+  const refusePanics = (words) => {
+    const panic = children().find((child) => child.panic);
+    if (panic) throw new Error(`${panic.name}: ${panic.panic}\n${words}`);
+  };
   try {
-    return await body(use);
+    const value = await body(use);
+    refusePanics("");
+    return value;
   } catch (error) {
-    const logs = things.filter((t) => t instanceof Child).map((t) => t.log());
-    error.message += `\n${logs.join("\n")}`;
+    error.message += `\n${children().map((t) => t.log()).join("\n")}`;
+    refusePanics(error.message);
     throw error;
   } finally {
     for (const thing of things.reverse()) {

@@ -1,5 +1,10 @@
 // What an edge serves of a stream while it runs, kept as it came: every state of each media playlist, the MPDs, the bodies.
-import { setTimeout as pause } from "node:timers/promises";
+import { EventEmitter } from "node:events";
+import { ask } from "./damson.mjs";
+import { Deadline } from "./machine.mjs";
+
+/** The MPD is read at each third state of the first track: parts are 0.2 s long. */
+const MPD_EVERY = 3;
 
 /** A media playlist by its lines. On purpose no library. */
 export function parse(text) {
@@ -36,14 +41,18 @@ export function parse(text) {
 }
 
 /** Follows a stream at an edge until `close()`, and keeps it all; a fault ends it. */
-export class Recording {
+export class Recording extends EventEmitter {
   constructor(name, edge, stream) {
-    Object.assign(this, { name, base: `${edge}/${stream}`, tracks: {}, mpds: [], answers: [], stopped: false });
+    super();
+    Object.assign(this, { name, base: `${edge}/${stream}`, tracks: {}, mpds: [], answers: [] });
   }
 
   async get(path, init) {
-    const response = await fetch(`${this.base}/${path}`, { signal: AbortSignal.timeout(15_000), redirect: "manual", ...init });
-    const body = Buffer.from(await response.arrayBuffer());
+    const late = (error) => {
+      throw error.name === "TimeoutError" ? new Deadline(`${this.base}/${path}: no answer in time`) : error;
+    };
+    const response = await fetch(`${this.base}/${path}`, { signal: AbortSignal.timeout(15_000), redirect: "manual", ...init }).catch(late);
+    const body = Buffer.from(await response.arrayBuffer().catch(late));
     this.answers.push({ path, status: response.status, headers: response.headers, length: body.length, held: init?.held });
     if (response.status !== 200) throw new Error(`${this.base}/${path}: ${response.status} ${body}`);
     return body;
@@ -52,12 +61,25 @@ export class Recording {
   async start() {
     this.index = (await this.get("index.m3u8")).toString();
     const names = [...new Set([...this.index.matchAll(/([\w-]+)\/playlist\.m3u8/g)].map((m) => m[1]))];
-    this.done = Promise.all([...names.map((name) => this.follow(name)), this.manifests()]);
-    this.done.catch((error) => Object.assign(this, { error, stopped: true }));
+    this.done = Promise.all(names.map((name) => this.follow(name, name === names[0])));
+    this.done.catch((error) => Object.assign(this, { error })).finally(() => this.emit("list"));
     return this;
   }
 
-  async follow(name) {
+  /** Waits until `holds(list)` of the newest media playlist of the first track; its end, or a fault, is an error. */
+  async until(words, holds) {
+    const newest = () => Object.values(this.tracks)[0]?.lists.at(-1);
+    for (;;) {
+      if (this.error) throw this.error;
+      const list = newest();
+      if (list && holds(list)) return;
+      if (list?.ended) throw new Error(`${this.base} ended before ${words}`);
+      await new Promise((resolve) => this.once("list", resolve));
+    }
+  }
+
+  /** Keeps each state of a track, and beside those of the `first` what the MPD is then. */
+  async follow(name, first) {
     const track = (this.tracks[name] = { name, lists: [], deltas: [], bodies: new Map() });
     let query = "";
     for (let n = 0; !track.lists.at(-1)?.ended; n++) {
@@ -70,21 +92,22 @@ export class Recording {
         if (!track.bodies.has(uri)) track.bodies.set(uri, await this.get(`${name}/${uri}`));
       }
       query = `?_HLS_msn=${list.next()}&_HLS_part=${list.open.parts.length}`;
+      // More often than minimumUpdatePeriod would have it.
+      if (first && (n % MPD_EVERY === 0 || list.ended)) await this.manifest();
+      this.emit("list");
     }
+    if (first) await ask(`${this.base}/manifest.mpd`, (_, text) => / type="static"/.test(text));
+    if (first) await this.manifest();
   }
 
-  async manifests() {
-    for (let query = ""; !this.stopped; query = "?follow") {
-      const text = (await this.get(`manifest.mpd${query}`)).toString();
-      if (text !== this.mpds.at(-1)) this.mpds.push(text);
-      if (/ type="static"/.test(text)) return;
-      await pause(500); // as minimumUpdatePeriod would have it, and more often
-    }
+  async manifest() {
+    const text = (await this.get(`manifest.mpd${this.mpds.length ? "?follow" : ""}`)).toString();
+    if (text !== this.mpds.at(-1)) this.mpds.push(text);
   }
 
   /** Waits for the stream's end, which ends the recording. */
   async close() {
-    await this.done.finally(() => (this.stopped = true));
+    await this.done;
     this.late = (await this.get("manifest.mpd")).toString();
   }
 }
