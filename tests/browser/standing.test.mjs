@@ -28,7 +28,7 @@ test("players play pictures that stand", { timeout: 600_000, concurrency: 2 }, (
         await watched(page, WATCHED_S);
         const s = await stats(page);
         inTime(s.stalls <= stalls && s.played > WATCHED_S - 2, `${player}: ${s.stalls} stalls, ${s.played} s played`);
-        assert.equal(s.jumps, 0, player);
+        inTime(s.jumps === 0, `${player} jumped`);
       } catch (error) {
         error.message += `\n${await report(page)}`;
         throw error;

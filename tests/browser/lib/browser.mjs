@@ -115,7 +115,8 @@ export async function stretch(page, edge, stream) {
  */
 export const assertSmooth = (s, player = s.player, step = 0.5, standing = 0) => {
   inTime(s.stalls === 0 || s.stalledMs <= standing, `${player} stalled for ${s.stalledMs.toFixed(0)} ms`);
-  assert.equal(s.jumps, 0, `${player} jumped`);
+  // What has fallen behind is skipped.
+  inTime(s.jumps === 0, `${player} jumped`);
   const told = `${player}: in ${s.seconds.toFixed(2)} s it played ${s.played.toFixed(2)} s and loaded ${s.loaded.toFixed(2)} s of ${s.came.toFixed(2)} s`;
   inTime(s.loaded > s.came - 0.5 - step, told);
   inTime(s.played > s.seconds * 0.85, told);
