@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check of this repository, in the order in which a fault is cheapest to find.
 #
-#   tests/run.sh                 all of them (about half an hour on two cores, from a clean clone)
+#   tests/run.sh                 all of them (some 25 minutes on two cores, from a clean clone)
 #   tests/run.sh fmt clippy      only these
 #   tests/run.sh fuzz 600        build the fuzz targets, and run each for 600 s rather than 30
 #
