@@ -33,7 +33,8 @@ test("hls.js plays across a publisher's return", { timeout: 600_000 }, (t) => un
       return s.state === "playing" && s.latency !== null && Date.now() - s.latency * 1000 > returned + 6000;
     }, returned, { timeout: 40_000, polling: 200 }));
     const after = await stats(page);
-    console.log(`across a gap of ${((returned - left) / 1000).toFixed(1)} s: ${after.stalls} stall(s), ${(after.stalledMs / 1000).toFixed(1)} s, latency ${before.latency?.toFixed(2)} -> ${after.latency?.toFixed(2)} s`);
+    const [gap, late] = [((returned - left) / 1000).toFixed(1), (after.stalledMs / 1000).toFixed(1)];
+    console.log(`across a gap of ${gap} s: ${after.stalls} stall(s), ${late} s, latency ${before.latency?.toFixed(2)} -> ${after.latency?.toFixed(2)} s`);
     assert.ok(after.currentTime > before.currentTime, "the media time goes on");
     const said = await page.evaluate(() => window.damson.events.map((e) => e.words));
     assert.equal(said.filter((w) => w.startsWith("start:")).length, 1, "the player was never started anew");
