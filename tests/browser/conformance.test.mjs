@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { ask, makeFilm, makeLadder, push, pushLadder, startLine } from "./lib/damson.mjs";
-import { unlessStarved } from "./lib/machine.mjs";
+import { Deadline, unlessStarved } from "./lib/machine.mjs";
 import { scope } from "./lib/process.mjs";
 import { Recording } from "./lib/record.mjs";
 import { RULES } from "./lib/rules.mjs";
@@ -18,8 +18,8 @@ const run = promisify(execFile);
 const SECONDS = Number(process.env.SECONDS ?? 36);
 /** How much of it a publisher pushes before it leaves, where it returns. */
 const FIRST_S = 10;
-/** A life ends so long after its last publisher. */
-const LINGER_S = 5;
+/** A life ends so long after its last publisher: time for one to be missed, and to return. */
+const LINGER_S = 8;
 
 /** MPEG's schema has no open licence, so it isn't here: DASH_XSD names a copy (DASH-MPD.xsd of MPEGGroup/DASHSchema). */
 const { DASH_XSD } = process.env;
@@ -99,7 +99,8 @@ async function record(use, a, b, name) {
     await recording.until("its publisher is missed", (list) => list.segments.some((s) => s.gap));
     publisher = push(use, `${a.rtmp}/${name}`, film);
   }
-  await recording.until("enough is recorded", has(SECONDS));
+  // A publisher that is slow to return finds that its stream has ended.
+  await recording.until("enough is recorded", has(SECONDS), made.length > 1 ? Deadline : Error);
   recording.delisted = await delisted(recording);
   await publisher.kill("SIGKILL");
   await recording.close();

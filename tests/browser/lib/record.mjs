@@ -66,14 +66,14 @@ export class Recording extends EventEmitter {
     return this;
   }
 
-  /** Waits until `holds(list)` of the newest media playlist of the first track; its end, or a fault, is an error. */
-  async until(words, holds) {
+  /** Waits until `holds(list)` of the newest media playlist of the first track. A fault is an error; the stream's end is an `Ended`. */
+  async until(words, holds, Ended = Error) {
     const newest = () => Object.values(this.tracks)[0]?.lists.at(-1);
     for (;;) {
       if (this.error) throw this.error;
       const list = newest();
       if (list && holds(list)) return;
-      if (list?.ended) throw new Error(`${this.base} ended before ${words}`);
+      if (list?.ended) throw new Ended(`${this.base} ended before ${words}`);
       await new Promise((resolve) => this.once("list", resolve));
     }
   }
