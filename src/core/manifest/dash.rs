@@ -201,7 +201,7 @@ fn presentation_delay(window: &Window, record: &Record) -> Duration {
 /// there on. It adds to the latency: Shaka (5.2, as run) expects nothing newer than now less this.
 fn longest_segment(of: Listed<'_>, record: &Record) -> Duration {
     if !independent(of.window) {
-        return record.target() + Duration::from_millis(500);
+        return record.segment_longest();
     }
     let listed = |t| of.entries(t).map(|s: SegmentEntry| TrackWindow::timescale(t).duration(s.duration)).max();
     let longest = started(of.window).filter_map(listed).fold(record.segment_duration, Duration::max);
@@ -293,9 +293,13 @@ impl View<'_> {
         let kind = if first.is_video() { "video" } else { "audio" };
         let _ = write!(
             out,
-            "<AdaptationSet id=\"{}\" contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\"",
+            "<AdaptationSet id=\"{}\" contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\"",
             u64::from(first.id.0) + 1
         );
+        // Without it nothing is said of where segments begin (ISO/IEC 23009-1, 5.3.7.2).
+        if !first.is_video() || independent(self.of.window) {
+            out.push_str(" startWithSAP=\"1\"");
+        }
         if let Some(language) = &first.language {
             let _ = write!(out, " lang=\"{language}\"");
         }

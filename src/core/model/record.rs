@@ -202,6 +202,12 @@ impl Record {
         Duration::from_secs(u64::from(self.target_duration))
     }
 
+    /// Returns the longest that a segment may be, to the millisecond: "The EXTINF duration of each Media Segment [...], when
+    /// rounded to the nearest integer, MUST be less than or equal to the Target Duration" (rfc8216bis 4.4.3.1).
+    pub fn segment_longest(&self) -> Duration {
+        self.target() + Duration::from_millis(499)
+    }
+
     /// Returns how much a playlist lists: max(30 s, 7 x TARGETDURATION).
     pub fn playlist_duration(&self) -> Duration {
         (self.target() * 7).max(Duration::from_secs(30))
