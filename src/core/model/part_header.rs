@@ -28,7 +28,8 @@ pub struct Flags {
     /// Segments of this presentation may begin without a keyframe: its GOPs were irregular, or a cut was forced. Once set, it
     /// stays for the presentation.
     pub irregular: bool,
-    /// The picture before this gap lasts through it, so that nothing is missing. Playlists list it as any part.
+    /// The segment has media beside this gap: the sample before lasts through it, or there is a moment without any. Playlists
+    /// list it as any part, and the segment isn't EXT-X-GAP, so that players play what came.
     pub held: bool,
 }
 
@@ -49,7 +50,8 @@ impl Flags {
 pub struct PartHeader {
     /// The part's id.
     pub id: PartId,
-    /// Decode time of its first access unit (`tfdt`), in ticks of its track since the presentation's start.
+    /// Where the part before ends, in ticks of its track since the presentation's start: the decode time of its first access unit
+    /// (`tfdt`), or earlier where access units are missing before that.
     pub decode_time: u64,
     /// The part's length, in ticks of its track.
     pub duration: u32,

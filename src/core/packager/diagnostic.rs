@@ -48,7 +48,7 @@ pub enum Diagnostic {
         /// The segment's length.
         after: Duration,
     },
-    /// A part is shorter than 85 % of PART-TARGET, because frames don't come evenly.
+    /// A part is shorter than 85 % of PART-TARGET, because its units are too large or too many.
     #[error("a part of segment {msn} of track {} lasts only {duration:?}", .track.0)]
     ShortPart {
         /// The track.

@@ -25,7 +25,7 @@ use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, Trac
 
 /// The least step of PROGRAM-DATE-TIME from segment to segment: its text has milliseconds.
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
-/// If a track stops and others go on for longer than this, a gap is listed.
+/// If a track stops, and others go on for longer than this, the rest of its segment is listed without units.
 const HOLE_MIN: Duration = Duration::from_millis(100);
 /// With an input clock of milliseconds, a segment ends this much later than the count of its frames says. Otherwise its
 /// last unit would sometimes be a part of its own.
@@ -51,6 +51,8 @@ pub(super) struct TrackMuxer {
     /// Parts end at multiples of this after their segment's start, where another track leads.
     grid: Option<Duration>,
     target_duration: Duration,
+    /// No segment lasts longer.
+    segment_longest: u64,
     availability_start: UnixTime,
     part: u16,
     /// The current segment doesn't begin with a keyframe.
@@ -88,6 +90,7 @@ impl TrackMuxer {
             part_target,
             grid: None,
             target_duration: record.target(),
+            segment_longest: floor_ticks(track.timescale, record.segment_longest()),
             availability_start: record.availability_start,
             part: 0,
             forced: false,
@@ -293,116 +296,116 @@ impl TrackMuxer {
 
     /// Notes that the next unit begins at `next`, which gives the last pending one its length. "Close a part before
     /// the access unit that would cross PART-TARGET, on DTS" (docs/architecture.md, Media and time).
+    ///
+    /// Parts are listed without a hole between them. Where units are missing, or one lasts longer than a part may, a part is
+    /// listed up to its longest length all the same, and the next one from there on.
     fn settle(&mut self, next: u64, len: usize, stamp: &Stamp, out: &mut Vec<Output>) {
-        let Some((first, last)) = self.bounds() else {
-            if next.saturating_sub(self.end) > self.frame {
-                self.fill(next, false, false, stamp, out);
-            }
-            return;
-        };
-        if next - first > self.part_longest && self.pending.len() > 1 {
-            // The last unit lasted longer than expected: this unit crosses PART-TARGET.
-            self.emit(self.pending.len() - 1, last, last, false, stamp, out);
+        while !self.pending.is_empty() && next - self.end > self.part_target {
+            self.split(self.lasts(next), stamp, out);
         }
-        let Some((first, _)) = self.bounds() else { return };
-        if next - first > self.part_longest {
-            // A single unit that lasts longer than PART-TARGET: its part has that length, and the rest of its
-            // time is listed as gaps. Its sample lasts as long as it does, so that players see no hole.
-            self.emit(1, next, first + self.part_longest, false, stamp, out);
-            self.fill(next, false, true, stamp, out);
-        } else if next - first + self.frame > self.part_longest
-            || self.on_grid(first, next, &stamp.segment)
-            || self.pending_len + len > UNIT_LEN_MAX
-            || self.pending.len() >= PART_UNITS_MAX
-        {
-            let full = next - first;
-            if (full as f64) < PART_SHARE_MIN * self.part_target as f64 {
-                let (track, msn) = (self.track.id, stamp.segment.msn);
-                out.push(Output::Diagnostic(Diagnostic::ShortPart { track, msn, duration: self.media(full) }));
+        if self.pending.is_empty() {
+            let whole = (next - self.end) / self.part_longest * self.part_longest;
+            let rest = self.end + whole;
+            let to = if self.is_long_enough_from(rest, next) { next } else { rest };
+            return self.fill(to, false, true, stamp, out);
+        }
+        let full = next - self.end + self.frame > self.part_longest || self.on_grid(next, &stamp.segment);
+        let crowded = self.pending_len + len > UNIT_LEN_MAX || self.pending.len() >= PART_UNITS_MAX;
+        if crowded || full && self.is_long_enough(next) {
+            if !self.is_long_enough(next) {
+                let (track, msn, duration) = (self.track.id, stamp.segment.msn, self.media(next - self.end));
+                out.push(Output::Diagnostic(Diagnostic::ShortPart { track, msn, duration }));
             }
             self.emit(self.pending.len(), next, next, false, stamp, out);
         }
     }
 
-    /// Returns whether a part that begins at `first` ends before the unit at `next`, since that is the nearest to the end of
-    /// the leader's part. Where the track began or had a hole between two of those, the part would become too short:
-    /// it is cut by count then, and the grid holds again from the next segment on.
-    fn on_grid(&self, first: u64, next: u64, segment: &SegmentStart) -> bool {
+    /// Makes a part of pending units that last until `end`, and so longer than a part may.
+    fn split(&mut self, end: u64, stamp: &Stamp, out: &mut Vec<Output>) {
+        let count = self.pending.len();
+        match self.pending.last().map(|last| last.dts) {
+            // The last one lasts longer than was to be expected: it is the one that crosses.
+            Some(last) if count > 1 && self.is_long_enough(last) => self.emit(count - 1, last, last, false, stamp, out),
+            _ => self.emit(count, end, self.end + self.part_target, false, stamp, out),
+        }
+    }
+
+    /// Returns whether the part under way may end at `to`, and be followed by another one of its segment.
+    fn is_long_enough(&self, to: u64) -> bool {
+        self.is_long_enough_from(self.end, to)
+    }
+
+    fn is_long_enough_from(&self, from: u64, to: u64) -> bool {
+        to.saturating_sub(from) as f64 >= PART_SHARE_MIN * self.part_target as f64
+    }
+
+    /// Returns where the last pending unit ends if the next one begins at `next`. A picture stands until then. Sound lasts
+    /// longer than it is by a part at most, since players don't hear how long it is: pictures and sound would drift apart.
+    fn lasts(&self, next: u64) -> u64 {
+        let content = self.pending.last().map_or(self.end, |last| last.dts + self.frame);
+        if self.is_video() || next <= content + self.part_target { next } else { content }
+    }
+
+    /// Returns whether the part under way ends before the unit at `next`, since that is the nearest to the end of the leader's
+    /// part. Where the track began or had a hole between two of those, the part would become too short: it is cut by count
+    /// then, and the grid holds again from the next segment on.
+    fn on_grid(&self, next: u64, segment: &SegmentStart) -> bool {
         let Some(grid) = self.grid else { return false };
         let ended = |at: u64| {
             let nearest = self.media(at + self.frame / 2);
             nearest.saturating_sub(segment.start + GRID_SLACK).as_nanos() / grid.as_nanos().max(1)
         };
-        let long_enough = (next - first) as f64 >= PART_SHARE_MIN * self.part_target as f64;
-        long_enough && ended(next) > ended(first)
-    }
-
-    fn bounds(&self) -> Option<(u64, u64)> {
-        Some((self.pending.first()?.dts, self.pending.last()?.dts))
+        self.is_long_enough(next) && ended(next) > ended(self.end)
     }
 
     /// Ends the segment under way at `at`; `next` is the decode time of the unit that begins the next
     /// one, where it is known.
     pub(super) fn close(&mut self, at: Duration, next: Option<u64>, stamp: &Stamp) -> Vec<Output> {
-        let mut out = Vec::new();
+        let (mut out, latest) = (Vec::new(), self.segment_start + self.segment_longest);
         let at = self.scale().ticks(at);
-        let Some((first, last)) = self.bounds() else {
-            // Nothing came: the segment has gaps alone. They end at the next unit if the difference is rounding.
+        let Some(last) = self.pending.last().map(|unit| unit.dts) else {
+            // Nothing came: gaps alone. They end where the next unit begins if that differs by rounding only.
             let to = next.filter(|&next| next > self.end && next.abs_diff(at) <= self.frame).unwrap_or(at);
-            self.closed(to.max(self.end + 1), false, stamp, &mut out);
+            self.fill(to.min(latest).max(self.end + 1), true, false, stamp, &mut out);
+            self.closed();
             return out;
         };
         let content = last + self.frame;
-        if next.is_none() && at > content + self.frame.min(self.scale().ticks(HOLE_MIN)) {
-            // The track stops before the segment's end: its units come first, then a gap.
-            let listed = self.listed(content);
-            self.emit(self.pending.len(), content, listed, false, stamp, &mut out);
-            self.closed(at, false, stamp, &mut out);
-            return out;
-        }
-        let to = match next {
-            Some(next) if next <= at.max(content) + self.frame && self.fits(next) => next,
+        let end = match next {
+            // Units are missing for less than a part: the last one lasts until then.
+            Some(next) if next <= at.max(content) + self.part_target && next <= latest => next,
             Some(_) => at.max(content),
+            // The track has stopped before the segment does.
+            None if at > content + self.frame.min(self.scale().ticks(HOLE_MIN)) => at,
             None => content,
         };
-        let to = to.max(last + 1);
-        if to - first > self.part_longest && self.pending.len() > 1 {
-            self.emit(self.pending.len() - 1, last, last, false, stamp, &mut out);
+        let to = end.min(latest).max(last + 1);
+        let lasts = self.lasts(next.unwrap_or(to)).max(last + 1);
+        while !self.pending.is_empty() && to - self.end > self.part_target {
+            self.split(lasts, stamp, &mut out);
         }
-        let listed = self.listed(to);
-        self.emit(self.pending.len(), to, listed, listed == to, stamp, &mut out);
-        self.closed(to, true, stamp, &mut out);
+        self.emit(self.pending.len(), lasts, to, true, stamp, &mut out);
+        self.fill(to, true, true, stamp, &mut out);
+        self.closed();
         out
     }
 
-    /// Returns whether a segment that ends at `to` is no longer than TARGETDURATION says, rounded.
-    fn fits(&self, to: u64) -> bool {
-        let longest = self.target_duration + Duration::from_millis(500);
-        to <= self.segment_start + self.scale().ticks(longest)
-    }
-
-    /// Returns the latest end of a part that holds all pending units, before `to`.
-    fn listed(&self, to: u64) -> u64 {
-        self.bounds().map_or(to, |(first, _)| to.min(first + self.part_longest))
-    }
-
-    /// Ends the segment under way at `to`: the time that isn't numbered is a gap, in which the last sample is `held` or not.
-    fn closed(&mut self, to: u64, held: bool, stamp: &Stamp, out: &mut Vec<Output>) {
-        self.fill(to, true, held, stamp, out);
+    /// The segment under way has ended.
+    fn closed(&mut self) {
         self.measure();
         (self.part, self.segment_start) = (0, self.end);
     }
 
-    /// Makes the first `count` pending units a part that is listed up to `listed`; its last sample lasts
-    /// until `end`.
+    /// The first `count` pending units become a part that is listed up to `listed`; its last sample lasts until `end`.
     fn emit(&mut self, count: usize, end: u64, listed: u64, last: bool, stamp: &Stamp, out: &mut Vec<Output>) {
         let rest = self.pending.split_off(count);
         let units = std::mem::replace(&mut self.pending, rest);
         self.pending_len = self.pending.iter().map(|unit| unit.data.len()).sum();
         let (Some(head), Some(tail)) = (units.first(), units.last()) else { return };
-        let (start, ingested, keyframe) = (head.dts, tail.arrived, head.keyframe);
-        let shown = units.iter().map(TrackUnit::shown).min().unwrap_or(start);
-        let wall = self.date(shown, &stamp.segment);
+        let (start, decoded, ingested, keyframe) = (self.end, head.dts, tail.arrived, head.keyframe);
+        let shown = units.iter().map(TrackUnit::shown).min().unwrap_or(decoded);
+        let missing = decoded.saturating_sub(start);
+        let wall = self.date(shown.saturating_sub(missing), &stamp.segment);
         let ends = units.iter().skip(1).map(|unit| unit.dts).chain([end]).collect::<Vec<_>>();
         let samples: Vec<Sample> = units
             .into_iter()
@@ -415,14 +418,14 @@ impl TrackMuxer {
             })
             .collect();
         let events = self.events();
-        let reference = ProducerReferenceTime { media_time: shown, wall };
-        let body = cmaf::chunk(self.sequence, start, reference, (self.scale(), &events), &samples);
+        let reference = ProducerReferenceTime { media_time: shown, wall: wall + self.media(missing) };
+        let body = cmaf::chunk(self.sequence, decoded, reference, (self.scale(), &events), &samples);
         self.sequence = self.sequence.wrapping_add(1);
         self.segment_len += body.len() as u64;
         self.end = listed;
         let independent = keyframe || !self.track.is_video();
         if self.part == 0 {
-            self.reordered = shown.saturating_sub(start).min(self.scale().ticks(REORDER_MAX));
+            self.reordered = shown.saturating_sub(decoded).min(self.scale().ticks(REORDER_MAX));
             // Another track may have led, and cut where this one has no keyframe.
             self.forced = !independent || (stamp.segment.forced && !self.track.is_video());
         }
@@ -447,7 +450,7 @@ impl TrackMuxer {
     }
 
     /// Adds gap parts from the end of what is numbered to `to`, each of at most PART-TARGET, as every part
-    /// (rfc8216bis 4.4.4.9). The last sample lasts through them if they are `held`.
+    /// (rfc8216bis 4.4.4.9). They are `held` in a segment that has units.
     fn fill(&mut self, to: u64, last: bool, held: bool, stamp: &Stamp, out: &mut Vec<Output>) {
         if self.part == 0 {
             self.forced = stamp.segment.forced;

@@ -65,12 +65,76 @@ fn a_hole_is_listed_as_gaps_no_longer_than_a_part() {
     let (mut muxer, stamp) = (muxer(&avcc()), stamp(10, 0, false));
     push(&mut muxer, 0..3, &stamp);
     let parts = headers(&muxer.close(Duration::from_secs(1), None, &stamp));
-    assert_eq!(parts.iter().map(|part| part.flags.gap).collect::<Vec<_>>(), [false, true, true, true, true, true]);
+    assert_eq!(parts.iter().map(|part| part.flags.gap).collect::<Vec<_>>(), [false, true, true, true, true]);
+    assert!(parts[1..].iter().all(|part| part.flags.held), "the segment has pictures");
     assert!(parts.iter().all(|part| part.duration <= 18_180), "{parts:?}");
     assert!(parts.windows(2).all(|pair| pair[0].decode_time + u64::from(pair[0].duration) == pair[1].decode_time));
-    assert!(parts[5].flags.last && parts[5].ingested == stamp.wall);
+    assert!(parts[4].flags.last && parts[4].ingested == stamp.wall);
     let late = muxer.push(frame(10), &stamp).expect_err("its time is numbered");
     assert_eq!(late, Diagnostic::Late { track: TrackId(0), behind: Duration::from_millis(600) });
+}
+
+/// AAC units of a track, from one to another.
+fn sounds(muxer: &mut TrackMuxer, units: std::ops::Range<u64>, stamp: &Stamp) -> Vec<PartHeader> {
+    let unit = |n: u64| TrackUnit { dts: n * 1_024, keyframe: true, ..frame(n) };
+    units.flat_map(|n| headers(&muxer.push(unit(n), stamp).expect("in time"))).collect()
+}
+
+fn ends(parts: &[PartHeader]) -> Vec<(u64, bool)> {
+    parts.iter().map(|part| ((part.decode_time + u64::from(part.duration)) * 1_000 / 48_000, part.flags.gap)).collect()
+}
+
+#[test]
+fn sound_that_is_missing_where_a_segment_begins_costs_no_sound() {
+    // Two units are missing: the one before lasts until the next one, with which the segment begins.
+    let mut short = muxer(&asc());
+    sounds(&mut short, 0..47, &stamp(10, 0, false));
+    let parts = headers(&short.close(Duration::from_secs(1), Some(49 * 1_024), &stamp(10, 0, false)));
+    assert_eq!(ends(&parts), [(1_045, false)]);
+    assert_eq!(sounds(&mut short, 49..59, &stamp(11, 1_000, false))[0].decode_time, 49 * 1_024);
+    // 24 units are missing: the segment begins without sound, and isn't a gap.
+    let mut long = muxer(&asc());
+    sounds(&mut long, 0..47, &stamp(10, 0, false));
+    let parts = headers(&long.close(Duration::from_secs(1), Some(71 * 1_024), &stamp(10, 0, false)));
+    assert_eq!(ends(&parts), [(1_002, false)]);
+    let parts = sounds(&mut long, 71..90, &stamp(11, 1_000, false));
+    assert_eq!(ends(&parts)[..3], [(1_204, true), (1_406, true), (1_600, false)]);
+    assert!(parts[0].flags.held && parts[1].flags.held);
+}
+
+#[test]
+fn sound_that_ends_before_its_segment_is_played() {
+    let mut muxer = muxer(&asc());
+    let mut parts = sounds(&mut muxer, 0..30, &stamp(10, 0, false));
+    parts.extend(headers(&muxer.close(Duration::from_secs(1), None, &stamp(10, 0, false))));
+    assert_eq!(parts.iter().filter(|part| !part.flags.gap).count(), 4);
+    assert!(parts.iter().all(|part| part.flags.held == part.flags.gap), "{parts:?}");
+    assert_eq!(ends(&parts).last(), Some(&(1_000, true)));
+    let parts = headers(&muxer.close(Duration::from_secs(2), None, &stamp(11, 1_000, false)));
+    assert!(parts.iter().all(|part| part.flags.gap && !part.flags.held), "nothing came at all");
+}
+
+#[test]
+fn no_segment_lasts_longer_than_target_duration_says() {
+    let mut muxer = muxer(&asc());
+    sounds(&mut muxer, 0..116, &stamp(10, 0, false));
+    muxer.close(Duration::from_millis(2_510), Some(120 * 1_024), &stamp(10, 0, false));
+    assert!(muxer.numbered() <= record().segment_longest(), "{:?}", muxer.numbered());
+}
+
+#[test]
+fn parts_are_long_enough_however_uneven_frames_are() {
+    let (mut muxer, stamp) = (muxer(&avcc()), stamp(10, 0, false));
+    // As some muxers move decode times, and a hole of 1 s.
+    let steps = [43, 21, 42, 22, 5, 67, 90, 3, 40].into_iter().cycle().take(60).chain([1_000]).chain([40; 20]);
+    let mut parts = Vec::new();
+    let mut at = 0;
+    for (n, step) in (1..).zip(steps) {
+        at += step * 90;
+        parts.extend(headers(&muxer.push(TrackUnit { dts: at, ..frame(n) }, &stamp).expect("in time")));
+    }
+    let shortest = parts.iter().map(|part| part.duration).min().expect("parts");
+    assert!(f64::from(shortest) >= PART_SHARE_MIN * 18_180.0 && parts.iter().all(|part| part.duration <= 18_180));
 }
 
 #[test]
