@@ -5,19 +5,27 @@
 //! takes a frame's time in an interleaved input, and at most `patience`, after which the leader counts as stalled and
 //! another track leads. A track that stays behind, or isn't fed, gets gap parts.
 //!
+//! A segment of pictures ends at the last keyframe that keeps it within TARGETDURATION. Parts leave as they come, so nothing is
+//! known of the next keyframe when one comes: it is expected after the longest GOP that was seen. If it would come too late then, the
+//! segment ends at this one. If it comes later still, the segment is cut by force.
+//!
 //! Renditions are cut where a keyframe of theirs is *shown* with the leader's, since their encoders may reorder by
 //! different numbers of frames. One that has none there is given up: see [`Cutter::poll_lost`].
+
+mod queue;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use self::queue::{Cut, Lengths, Queue};
 use super::date_time::Anchor;
 use super::diagnostic::Diagnostic;
+use super::keyframes::KeyframeIntervals;
 use super::step::{Lost, Step, TrackEnd};
-use super::unit::{REORDER_MAX, SegmentStart, TrackUnit, micros};
+use super::unit::{SegmentStart, TrackUnit, micros};
 use crate::model::limits::PATIENCE_PUSH;
-use crate::model::time::{Timescale, UnixTime};
-use crate::model::{InputTrack, Msn, Record, Track, TrackId, UNIT_LEN_MAX};
+use crate::model::time::UnixTime;
+use crate::model::{InputTrack, Msn, Record, Track, UNIT_LEN_MAX};
 
 /// A track that lags this far counts as stalled. A guess: encoders interleave within
 /// a few hundred ms.
@@ -28,12 +36,9 @@ const PATIENCE_MAX: Duration = Duration::from_secs(4);
 /// shorter one gets a gap. Players skip a segment with a gap, so milliseconds of it cost seconds. Our own guess: a few
 /// frames of sound and of pictures.
 const TAIL_MAX: Duration = Duration::from_millis(250);
-/// A track's unit may begin a segment this much before the cut, and at most half a unit: otherwise the segment would become
-/// too long.
-const BEFORE_CUT_MAX: Duration = Duration::from_millis(50);
-/// The shortest segment, after a forced cut: MSNs must not run ahead of Unix time.
-const SEGMENT_MIN: Duration = Duration::from_secs(1);
-/// The most units that wait for the leader.
+/// Segments that a presentation may have begun beyond one a second: MSNs must not run ahead of Unix time.
+const SEGMENTS_AHEAD_MAX: u64 = 1;
+/// Most units that wait for the leader.
 const WAITING_MAX: usize = 1_024;
 
 /// Decides where segments end, and to which segment each unit belongs. It returns its decisions as [`Step`]s.
@@ -46,8 +51,10 @@ pub(super) struct Cutter {
     next_msn: Msn,
     /// The segment length aimed at.
     length: Duration,
-    /// TARGETDURATION + 0.5 s: no segment lasts longer (Apple's authoring rules).
+    /// No segment lasts longer.
     longest: Duration,
+    first_msn: Msn,
+    intervals: KeyframeIntervals,
     patience: Duration,
     /// Segments from this on are kept for a track that is about to begin.
     keep: Option<Msn>,
@@ -61,102 +68,6 @@ pub(super) struct Cutter {
     steps: Vec<Step>,
 }
 
-/// The units of one track whose segment isn't decided yet.
-#[derive(Debug)]
-struct Queue {
-    id: TrackId,
-    video: bool,
-    scale: Timescale,
-    /// The length of a unit, in ticks: exact for audio, the usual one for video.
-    frame: u64,
-    /// The input track that feeds it.
-    input: Option<InputTrack>,
-    /// A push may join it at this segment's start, which isn't numbered as a gap until then.
-    reserved: Option<Msn>,
-    /// The segment that the track is in; 0 before its first one.
-    msn: Msn,
-    waiting: VecDeque<TrackUnit>,
-    /// The newest unit that came, whether placed or waiting.
-    newest: Duration,
-    /// The longest time from decoding to presentation of a unit.
-    reorder: Duration,
-    /// The presentation time of the newest keyframe that was placed.
-    keyframe: Duration,
-}
-
-impl Queue {
-    fn is_fed(&self) -> bool {
-        self.input.is_some()
-    }
-
-    fn media(&self, ticks: u64) -> Duration {
-        self.scale.duration(ticks)
-    }
-
-    fn frame(&self) -> Duration {
-        self.media(self.frame)
-    }
-
-    /// Returns the presentation time of a unit, without an absurd composition offset.
-    fn shown(&self, unit: &TrackUnit) -> Duration {
-        self.media(unit.shown()).min(self.media(unit.dts) + REORDER_MAX)
-    }
-
-    /// Returns whether a unit belongs behind the start of `next`. `longest` says whether the segment that the track is in
-    /// has to end without a keyframe, `begun` where that begins.
-    fn crosses(&self, unit: &TrackUnit, next: &SegmentStart, begun: Duration, longest: Duration) -> bool {
-        let (at, half) = (self.media(unit.dts), (self.frame() / 2).min(BEFORE_CUT_MAX));
-        if !self.video || !next.keyed {
-            return at + half >= next.start;
-        }
-        // Each rendition is cut at its own keyframe, or when it is as late as the leader may be.
-        let late = at.saturating_sub(begun) + self.frame() >= longest;
-        unit.keyframe && self.shown(unit) + half >= next.shown || late
-    }
-
-    /// Returns the earliest cut of the segment under way, if the track leads.
-    fn earliest_cut(&self, current: &SegmentStart, length: Duration) -> Duration {
-        let half = self.frame() / 2;
-        match self.video {
-            true if current.forced => (current.start + SEGMENT_MIN).min(current.start + length.saturating_sub(half)),
-            // A keyframe that is followed by pictures shown before it is decoded earlier than other keyframes.
-            true => {
-                let shown = (current.shown + length).saturating_sub(half + self.reorder);
-                (current.start + length.saturating_sub(half)).min(shown)
-            }
-            false => current.ideal + length.saturating_sub(half),
-        }
-    }
-
-    /// Returns where a segment begins with the leader's unit, if one does; and whether that is forced, and a keyframe.
-    fn cut(
-        &self,
-        unit: &TrackUnit,
-        current: &SegmentStart,
-        length: Duration,
-        longest: Duration,
-    ) -> Option<(Duration, bool, bool)> {
-        let (at, frame) = (self.media(unit.dts), self.frame());
-        // "the segment is cut one frame before TD + 0.5 s all the same" (docs/architecture.md, Media and time).
-        let limit = longest.saturating_sub(frame).max(frame);
-        let age = at.saturating_sub(current.start);
-        // From keyframe to keyframe as they are shown, a GOP is a whole number of frames: an open one is decoded in less
-        // after a closed one.
-        let full = match self.video && !current.forced {
-            true => self.shown(unit) + frame / 2 >= current.shown + length,
-            false => at >= self.earliest_cut(current, length),
-        };
-        let due = full && age > Duration::ZERO;
-        match () {
-            // A hole: there is no unit to cut at. The caller calls again for the next unit.
-            () if age > limit + frame => Some((current.start + limit, self.video, false)),
-            () if due && (unit.keyframe || !self.video) => Some((at, false, self.video)),
-            () if age >= limit => Some((at, self.video, false)),
-            () => None,
-        }
-    }
-}
-
 impl Cutter {
     /// Goes on with segment `next_msn` of a record.
     pub(super) fn new(record: &Record, next_msn: Msn, irregular: bool) -> Self {
@@ -165,7 +76,9 @@ impl Cutter {
             segments: VecDeque::new(),
             next_msn,
             length: record.segment_duration,
-            longest: record.target() + Duration::from_millis(500),
+            longest: record.segment_longest(),
+            first_msn: record.first_msn,
+            intervals: KeyframeIntervals::default(),
             patience: PATIENCE,
             keep: None,
             breaks: false,
@@ -176,21 +89,14 @@ impl Cutter {
         }
     }
 
+    /// Takes the longest GOP that was measured before the presentation began.
+    pub(super) fn expect_keyframes(&mut self, longest_gop: Option<Duration>) {
+        longest_gop.into_iter().for_each(|gop| self.intervals.observe(gop));
+    }
+
     /// Appends a track, whose units last `frame` ticks.
     pub(super) fn append(&mut self, track: &Track, frame: u64, input: Option<InputTrack>) {
-        self.queues.push(Queue {
-            id: track.id,
-            video: track.is_video(),
-            scale: track.timescale,
-            frame,
-            input,
-            reserved: None,
-            msn: 0,
-            waiting: VecDeque::new(),
-            newest: Duration::ZERO,
-            reorder: Duration::ZERO,
-            keyframe: Duration::ZERO,
-        });
+        self.queues.push(Queue::new(track, frame, input));
     }
 
     /// Sets the length of a track's units, in ticks.
@@ -244,6 +150,7 @@ impl Cutter {
         for queue in &mut self.queues {
             debug_assert!(queue.waiting.is_empty());
             (queue.msn, queue.newest, queue.reorder) = (msn, start, Duration::ZERO);
+            (queue.keyframe, queue.begun) = (None, start);
         }
         self.begin_segment(start, shown, discontinuity, forced);
     }
@@ -435,21 +342,27 @@ impl Cutter {
         let reach = at + queue.frame() / 2;
         let earliest_cut = || {
             let current = self.segments.back();
-            current.map_or(Duration::ZERO, |current| self.queues[leader].earliest_cut(current, self.length))
+            current.map_or(Duration::ZERO, |current| self.queues[leader].earliest_cut(current, self.lengths()))
         };
         i == leader
             || queue.waiting.len() > WAITING_MAX
             || queue.waiting.iter().map(|unit| unit.data.len()).sum::<usize>() > UNIT_LEN_MAX
-            || self.segment(queue.msn + 1).is_some_and(|next| !self.crosses(i, unit, &next))
+            || self.segment(queue.msn + 1).is_some_and(|next| !queue.crosses(unit, &next, self.longest))
             || reach < earliest_cut()
             || reach <= self.queues[leader].newest
+    }
+
+    fn lengths(&self) -> Lengths {
+        Lengths { aim: self.length, longest: self.longest, interval: self.intervals.longest() }
     }
 
     /// Cuts before the leader's unit if a segment should begin there. Returns whether it did.
     fn decide(&mut self, leader: usize, unit: &TrackUnit) -> bool {
         let queue = &self.queues[leader];
         let Some(&current) = self.segments.back() else { return false };
-        let Some((start, forced, keyed)) = queue.cut(unit, &current, self.length, self.longest) else { return false };
+        let begun = u64::from(self.next_msn.saturating_sub(self.first_msn));
+        let spare = begun <= queue.media(unit.dts).as_secs() + SEGMENTS_AHEAD_MAX;
+        let Some(Cut { start, forced, keyed }) = queue.cut(unit, &current, self.lengths(), spare) else { return false };
         let (track, video, frame, shown) = (queue.id, queue.video, queue.frame(), queue.shown(unit));
         if forced {
             self.irregular = true;
@@ -472,20 +385,14 @@ impl Cutter {
         true
     }
 
-    /// Returns whether a unit of a track belongs behind the start of `next`.
-    fn crosses(&self, i: usize, unit: &TrackUnit, next: &SegmentStart) -> bool {
-        let queue = &self.queues[i];
-        let begun = self.segment(queue.msn).map_or(next.start, |segment| segment.start);
-        queue.crosses(unit, next, begun, self.longest)
-    }
-
     /// Returns how far the keyframes of a track, of another push than the leader's, lie from where `next` begins: its unit is
     /// shown behind that, and no keyframe was.
     fn misaligned(&self, i: usize, unit: &TrackUnit, next: &SegmentStart) -> Option<i64> {
         let queue = &self.queues[i];
         let passed = queue.shown(unit) > next.shown + queue.frame();
         let counts = next.keyed && queue.is_fed() && self.is_of_another_push(i);
-        (counts && passed && !unit.keyframe).then(|| micros(queue.keyframe).saturating_sub(micros(next.shown)))
+        let keyframe = queue.keyframe.unwrap_or_default();
+        (counts && passed && !unit.keyframe).then(|| micros(keyframe).saturating_sub(micros(next.shown)))
     }
 
     fn place_one(&mut self, track: usize, unit: TrackUnit) {
@@ -493,22 +400,35 @@ impl Cutter {
             if let Some(micros) = self.misaligned(track, &unit, &next) {
                 return self.give_up(track, Some(micros));
             }
-            if !self.crosses(track, &unit, &next) || !self.close(track, next.start, Some(unit.dts)) {
+            let crosses = self.queues[track].crosses(&unit, &next, self.longest);
+            if !crosses || !self.close(track, next.start, Some(unit.dts)) {
                 break;
             }
         }
         let Some(segment) = self.segment(self.queues[track].msn) else { return };
-        let queue = &mut self.queues[track];
-        if unit.keyframe {
-            queue.keyframe = queue.shown(&unit);
+        if unit.keyframe && self.queues[track].video {
+            self.note_keyframe(track, &unit);
         }
         self.steps.push(Step::Place { track, unit, segment, irregular: self.irregular });
+    }
+
+    /// Notes when a keyframe is shown, and how long after the one before.
+    fn note_keyframe(&mut self, track: usize, unit: &TrackUnit) {
+        let of_leader = !self.is_of_another_push(track);
+        let queue = &mut self.queues[track];
+        let shown = queue.shown(unit);
+        let before = queue.keyframe.replace(shown);
+        if let Some(before) = before.filter(|_| of_leader) {
+            self.intervals.observe(shown.saturating_sub(before));
+        }
     }
 
     /// Ends the segment that a track is in. Returns whether it is in one.
     fn close(&mut self, track: usize, at: Duration, next: Option<u64>) -> bool {
         let Some(segment) = self.segment(self.queues[track].msn) else { return false };
-        self.queues[track].msn = segment.msn.saturating_add(1);
+        let queue = &mut self.queues[track];
+        queue.msn = segment.msn.saturating_add(1);
+        queue.begun = next.map_or(at, |next| queue.media(next).min(at));
         self.steps.push(Step::Close { track, at, next, segment, irregular: self.irregular });
         true
     }
@@ -527,7 +447,7 @@ impl Cutter {
     pub(super) fn join(&mut self, track: usize, input: InputTrack, segment: &SegmentStart) -> (bool, Vec<Step>) {
         let fresh = self.queues[track].msn == 0;
         if fresh {
-            self.queues[track].msn = segment.msn;
+            (self.queues[track].msn, self.queues[track].begun) = (segment.msn, segment.start);
         }
         while let Some(next) = self.segment(self.queues[track].msn + 1).filter(|next| next.msn <= segment.msn) {
             if !self.close(track, next.start, None) {

@@ -44,7 +44,7 @@
 //! - `renditions`: pushes that wait for a segment, and sound that isn't published.
 //! - `metadata`: messages that wait for parts to carry them. `silence`: the events that are due while nothing comes.
 //! - `presentation`: the record, with `periods`, `tracks` and the `cutter`; `opening` decides what it freezes.
-//! - `cutter`: the ends of segments. `track`: a [`Plan`]'s parts, and their bytes.
+//! - `cutter`: the ends of segments, with `keyframes`, their distances. `track`: a [`Plan`]'s parts, and their bytes.
 //! - `timeline`, `date_time`: wrapped input timestamps to media time, media time to the wallclock.
 
 mod align;
@@ -52,6 +52,7 @@ mod cutter;
 mod date_time;
 mod diagnostic;
 pub mod io;
+mod keyframes;
 mod metadata;
 mod opening;
 mod packager;

@@ -23,8 +23,10 @@ pub(super) struct Opening {
     /// The record, without its tracks.
     pub record: Record,
     pub plan: Plan,
-    /// GOPs are irregular.
+    /// A GOP is longer than what was measured.
     pub irregular: bool,
+    /// The longest GOP seen.
+    pub longest_gop: Option<Duration>,
     pub tracks: Vec<(InputTrack, TrackMuxer)>,
     /// Tracks of the leading push for which the record has no place.
     pub ignored: Vec<InputTrack>,
@@ -72,6 +74,7 @@ pub(super) fn open(
     let seen: Vec<Seen> = named.filter_map(|named| Seen::new(named, publishers, units, clock)).collect();
     let lasts = |seen: &Seen| (seen.codec.is_video(), unit_duration(seen.codec, seen.unit, seen.rate_milli));
     let gops = seen.first().and_then(|seen| seen.gops.as_ref());
+    let longest_gop = gops.and_then(|gops| gops.complete.iter().max().copied());
     let (plan, irregular) = measure(settings, clock, &seen.iter().map(lasts).collect::<Vec<_>>(), gops);
     let began = units.iter().map(|unit| unit.origin(aligned.base, clock.scale)).min().unwrap_or_default();
     let began = UnixTime::from_micros(began.as_millis() * 1_000);
@@ -98,7 +101,7 @@ pub(super) fn open(
     let tracks: Vec<(InputTrack, TrackMuxer)> = (0..).zip(seen).map(muxer).collect();
     let ignored = |track: &InputTrack| tracks.iter().all(|(input, _)| input != track);
     let ignored = publishers.sources_of(lead).map(|(track, _)| track).filter(ignored).collect();
-    Some(Opening { record, plan, irregular, tracks, ignored })
+    Some(Opening { record, plan, irregular, longest_gop, tracks, ignored })
 }
 
 /// Returns the bit rate of some units; 0 if they are too few.

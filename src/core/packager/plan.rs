@@ -8,8 +8,8 @@ use crate::codec::codec::Codec;
 use crate::model::InputClock;
 use crate::model::input_clock::span;
 
-/// Segments where GOPs are irregular or unfinished when the measure ends (docs/architecture.md, Media and time).
-const SEGMENT_IRREGULAR: Duration = Duration::from_secs(6);
+/// Segments where a GOP is longer than what was measured (docs/architecture.md, Media and time).
+const SEGMENT_UNMEASURED: Duration = Duration::from_secs(6);
 /// The least time between the aim and the end of TARGETDURATION, because keyframes come late.
 const CUT_SLACK: Duration = Duration::from_millis(250);
 /// A part is at least this share of PART-TARGET (rfc8216bis, 4.4.3.7).
@@ -57,7 +57,7 @@ impl Plan {
 }
 
 /// Chooses a plan from the unit lengths of the tracks, each with whether it is video, and from the GOPs of the first one.
-/// Returns whether GOPs are irregular, too.
+/// Returns whether a GOP is longer than what was measured, too.
 pub(super) fn measure(
     settings: &Settings,
     clock: InputClock,
@@ -68,7 +68,7 @@ pub(super) fn measure(
     let audio = lasts.iter().skip(1).filter(|(video, _)| !video).map(|&(_, unit)| unit).collect();
     let measured = gops.map_or(settings.segment_aim, |gops| gops.segment(settings.segment_aim, frame));
     // A set length is published before its GOPs are known, and is believed until a cut has to be forced.
-    let irregular = settings.segment.is_none() && gops.is_some_and(|gops| !gops.regular(frame));
+    let irregular = settings.segment.is_none() && gops.is_some_and(|gops| gops.longest(frame).is_none());
     let parts = Parts::new(frame, clock.scale.duration(1), audio);
     (Plan::new(settings.segment.unwrap_or(measured), settings.part, parts), irregular)
 }
@@ -221,26 +221,30 @@ impl Gops {
         matches!(self.complete[..], [.., a, b] if a.abs_diff(b) <= frame / 2)
     }
 
-    /// Returns whether all GOPs have one length, to a frame.
-    pub(super) fn regular(&self, frame: Duration) -> bool {
-        let (Some(&longest), Some(&shortest)) = (self.complete.iter().max(), self.complete.iter().min()) else {
-            return false;
-        };
-        longest - shortest <= frame + frame / 2 && self.open <= longest + frame && !longest.is_zero()
+    /// Returns the longest GOP, unless the one under way is longer already.
+    pub(super) fn longest(&self, frame: Duration) -> Option<Duration> {
+        let longest = self.complete.iter().max().copied();
+        longest.filter(|&longest| !longest.is_zero() && self.open <= longest + frame)
     }
 
-    /// "the whole number of GOPs nearest to the setting, at least the longest GOP seen, or 6 s where
-    /// they are irregular or unfinished".
+    /// Returns whether all GOPs have one length, to a frame.
+    fn regular(&self, longest: Duration, frame: Duration) -> bool {
+        self.complete.iter().all(|&gop| longest - gop <= frame + frame / 2)
+    }
+
+    /// "the whole number of GOPs nearest to the setting, at least the longest GOP seen". Where scene cuts end GOPs early, a
+    /// segment isn't a whole number of the longest.
     pub(super) fn segment(&self, aim: Duration, frame: Duration) -> Duration {
-        let Some(&longest) = self.complete.iter().max().filter(|_| self.regular(frame)) else {
-            return SEGMENT_IRREGULAR;
-        };
+        let Some(longest) = self.longest(frame) else { return SEGMENT_UNMEASURED };
         // A GOP is a whole number of frames: takes the input clock's rounding out.
         let frames = (longest.as_secs_f64() / frame.as_secs_f64()).round().max(1.0);
         let gop = frame.mul_f64(frames);
-        let n = (aim.as_secs_f64() / gop.as_secs_f64()).round().max(1.0);
+        let segment = match self.regular(longest, frame) {
+            true => gop.as_secs_f64() * (aim.as_secs_f64() / gop.as_secs_f64()).round().max(1.0),
+            false => aim.max(gop).as_secs_f64(),
+        };
         // The record and the MPD say it in microseconds.
-        Duration::from_micros((gop.as_secs_f64() * n * 1e6).round() as u64)
+        Duration::from_micros((segment * 1e6).round() as u64)
     }
 }
 
@@ -326,7 +330,10 @@ mod tests {
         check(&[3_000], 900, 3_000);
         check(&[1_467; 2], 700, 1_467);
         check(&[], 4_000, 6_000);
-        check(&[1_000, 2_000], 500, 6_000);
         check(&[1_000], 2_500, 6_000);
+        // Scene cuts.
+        check(&[2_000, 1_300], 700, 2_000);
+        check(&[900, 1_300], 200, 2_000);
+        check(&[1_000, 3_000], 0, 3_000);
     }
 }

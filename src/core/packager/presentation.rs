@@ -58,9 +58,10 @@ impl Presentation {
 
     /// Begins a presentation.
     pub(super) fn begin(opening: Opening, discontinuity: u32) -> (Presentation, Vec<Output>) {
-        let Opening { record, plan, irregular, tracks, ignored } = opening;
+        let Opening { record, plan, irregular, longest_gop, tracks, ignored } = opening;
         let first_msn = record.first_msn;
-        let cutter = Cutter::new(&record, first_msn, irregular);
+        let mut cutter = Cutter::new(&record, first_msn, irregular);
+        cutter.expect_keyframes(longest_gop);
         let mut begun = Presentation::new(record, cutter, discontinuity, Some(plan.part));
         for (input, muxer) in tracks {
             begun.append(muxer, Some(input));

@@ -1,7 +1,8 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{AudioInfo, Epoch, LifeId, NodeId, PushId, Schemes, StreamName, TrackKind, VideoInfo};
+use crate::model::time::Timescale;
+use crate::model::{AudioInfo, Epoch, LifeId, NodeId, PushId, Schemes, StreamName, TrackId, TrackKind, VideoInfo};
 
 const HIGH: InputTrack = InputTrack::of(PushId(0), InputTrack(0));
 const SOUND: InputTrack = InputTrack::of(PushId(0), InputTrack(1));
@@ -120,11 +121,44 @@ fn without_a_keyframe_the_segment_is_cut_before_it_gets_too_long() {
     assert!(matches!(cutter.advance(false)[..], [Step::Close { irregular: true, .. }, Step::Place { .. }]));
 }
 
+/// Returns when segments begin that a leader with keyframes at these times cuts, and how many of the cuts are forced.
+fn cuts(keyframes: &[u64], until: u64) -> (Vec<u64>, usize) {
+    let mut cutter = cutter(&[HIGH]);
+    let (mut starts, mut forced) = (Vec::new(), 0);
+    for dts in (0..until).step_by(40) {
+        for step in step(&mut cutter, 0, unit(dts, keyframes.contains(&dts))) {
+            forced += usize::from(step == "forced_cut");
+            starts.extend(
+                step.strip_prefix("began ").and_then(|began| began.split_once(' ')).map(|(_, ms)| ms.to_owned()),
+            );
+        }
+    }
+    (starts.iter().map(|ms| ms.parse().expect("ms")).collect(), forced)
+}
+
+#[test]
+fn a_segment_ends_at_the_last_keyframe_that_is_in_time() {
+    let check = |keyframes: &[u64], until, expect: &[u64], forced| {
+        assert_eq!(cuts(keyframes, until), (expect.to_vec(), forced), "{keyframes:?}");
+    };
+    // A scene cut, after which the next keyframe would come too late.
+    check(&[0, 2_000, 4_000, 4_920, 6_920], 8_000, &[2_000, 4_000, 4_920, 6_920], 0);
+    // Soon after a keyframe, the next one is in time.
+    check(&[0, 2_000, 2_400, 4_400, 6_400], 6_440, &[2_000, 4_400, 6_400], 0);
+    // GOPs of a second, and a scene cut among them: two are a segment again.
+    check(&[0, 1_000, 2_000, 2_600, 3_600, 4_600], 4_800, &[2_000, 3_600], 0);
+    // The GOP is longer than any before: it can't be known. The next keyframe begins a segment at once.
+    check(&[0, 1_000, 2_000, 2_600, 5_000, 6_000], 6_200, &[2_000, 4_480, 5_000, 6_000], 1);
+    // Never more than a segment a second in the long run.
+    let (starts, _) = cuts(&(0..100).map(|n| n * 600).collect::<Vec<_>>(), 30_000);
+    assert!(starts.iter().zip(1..).all(|(&ms, n)| n <= ms / 1_000 + 1), "{starts:?}");
+}
+
 #[test]
 fn sound_near_a_cut_waits_for_the_leader() {
     let mut cutter = cutter(&[HIGH, SOUND]);
     play(&mut cutter, 0, 0, 1_960);
-    assert_eq!(step(&mut cutter, 1, unit(1_960, true)), ["place 1 10 1960"]);
+    assert_eq!(step(&mut cutter, 1, unit(1_940, true)), ["place 1 10 1940"]);
     assert_eq!(step(&mut cutter, 1, unit(1_985, true)), [""; 0]);
     let steps = step(&mut cutter, 0, unit(2_000, true));
     assert_eq!(steps[2..], ["place 0 11 2000", "place 1 10 1985"]);

@@ -1,6 +1,7 @@
 //! Where parts and segments end.
 
 use super::*;
+use crate::testing::timing::Timing;
 
 /// Plays frames alone, ends, and says of each segment how long it is and how many parts it has.
 fn cut(settings: Settings, units: &[AccessUnit]) -> (Bench, Vec<(u64, usize)>) {
@@ -90,18 +91,58 @@ fn segments_are_the_nearest_number_of_gops() {
     check(45, &[(1_500, 8); 6], 2);
 }
 
+/// Plays what an encoder sent. Returns TARGETDURATION, too, and the lengths of the video segments in ms.
+fn encoder(timing: &str) -> (Bench, u32, Vec<u64>) {
+    let units = Timing::parse(timing).units;
+    let mut bench = Bench::new(settings());
+    bench.attach_av(1);
+    bench.play(&units, 0);
+    bench.send(Input::End);
+    assert_eq!(check_invariants(&bench.outputs), 0, "parts below 85 % of PART-TARGET");
+    assert_eq!(bench.units(0), payloads(&units, VIDEO));
+    assert_eq!(bench.units(1), payloads(&units, AUDIO));
+    let nothing_lost = |track| bench.parts(track).iter().all(|(header, _)| !header.flags.gap || header.flags.held);
+    assert!(nothing_lost(0) && nothing_lost(1), "every segment has what came");
+    let lengths = bench.segments(0).into_iter().map(|segment| segment.1).collect();
+    let target = bench.record().target_duration;
+    (bench, target, lengths)
+}
+
 #[test]
-fn irregular_gops_get_six_seconds() {
+fn x264s_scene_cuts_end_segments() {
+    let (bench, target, lengths) = encoder(include_str!("../../../../fixtures/timing/x264-scene-cuts.txt"));
+    assert_eq!((target, &lengths[..6]), (2, &[2_000, 1_300, 2_000, 1_300, 2_000, 1_300][..]));
+    assert!(bench.parts(0).iter().all(|(header, _)| !header.flags.irregular && !header.flags.forced));
+    let (bench, target, lengths) = encoder(include_str!("../../../../fixtures/timing/x264-one-scene-cut.txt"));
+    assert_eq!((target, &lengths[4..]), (2, &[2_000, 2_000, 900, 2_000, 2_000, 1_100][..]));
+    assert_eq!(bench.notices("forced_cut"), 0);
+}
+
+#[test]
+fn obs_default_keyframe_interval_is_within_target_duration() {
+    let (bench, target, lengths) = encoder(include_str!("../../../../fixtures/timing/x264-keyint-250.txt"));
+    assert_eq!((target, &lengths[..4]), (6, &[6_467, 1_867, 6_466, 1_867][..]));
+    assert_eq!(bench.notices("forced_cut"), 2);
+}
+
+#[test]
+fn all_sound_around_the_seams_of_a_loop_is_heard() {
+    let (bench, target, lengths) = encoder(include_str!("../../../../fixtures/timing/ffmpeg-stream-loop.txt"));
+    assert_eq!((target, &lengths[2..5]), (2, &[2_000, 1_422, 2_000][..]));
+    assert_eq!((bench.notices("forced_cut"), bench.notices("period_began")), (0, 0));
+}
+
+#[test]
+fn gops_longer_than_any_before_are_cut_by_force() {
     let mut units = frames(30 * 20, 30.0, 1_000_000, false);
     for key in [0, 50, 80, 170, 200, 290, 330, 420, 480, 560] {
         units[key].keyframe = true;
     }
     let (bench, segments) = cut(settings(), &units);
-    assert_eq!(bench.record().target_duration, 6);
-    // At the first keyframe at or past 6 s, or 6.467 s; after that, at the next keyframe from 1 s on.
+    assert_eq!(bench.record().target_duration, 2);
+    // Once a GOP of 3 s has been seen, each keyframe may be the last that is in time.
     let lengths: Vec<u64> = segments.iter().map(|s| s.0).collect();
-    assert_eq!(lengths, [6_467, 3_200, 6_333, 4_000]);
-    assert!(segments.iter().all(|s| s.0 <= 6_500), "{segments:?}");
+    assert_eq!(lengths[..8], [1_667, 1_000, 2_466, 534, 1_000, 2_466, 534, 1_333]);
 }
 
 #[test]
