@@ -468,3 +468,35 @@ impl fmt::Display for XsDuration {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::hls;
+    use crate::model::time::Time;
+    use crate::testing::synthetic::{AUDIO, FIRST_MSN, VIDEO, live, part};
+    use crate::window::Input;
+
+    #[test]
+    fn after_a_forced_cut_nothing_says_that_segments_begin_with_keyframes() {
+        let mut feed = live();
+        let said = |window: &Window| {
+            let mpd = mpd(window, Timing::Number, false).expect("an MPD");
+            let index = hls::multivariant(window).expect("a playlist");
+            (mpd.matches("startWithSAP").count(), index.contains("EXT-X-INDEPENDENT-SEGMENTS"))
+        };
+        assert_eq!(said(&feed.window), (2, true));
+        feed.run(20, 21, 0);
+        for track in [VIDEO, AUDIO] {
+            let (mut header, body, trace) = part(&feed.record, track, FIRST_MSN + 21, 0, 1_000);
+            (header.flags.irregular, header.flags.forced) = (true, true);
+            header.flags.independent = track == AUDIO;
+            feed.window.handle(Time::ZERO, Input::Part { header, body, trace, received: Time::ZERO });
+        }
+        assert_eq!(said(&feed.window), (1, false), "sound begins anywhere");
+        let of = |track| crate::testing::synthetic::playlist(&feed.window, track).expect("a playlist");
+        let line =
+            |track| of(track).lines().rfind(|line| line.starts_with("#EXT-X-PART:")).map(|l| l.contains("INDEPENDENT"));
+        assert_eq!((line(VIDEO), line(AUDIO)), (Some(false), Some(true)));
+    }
+}
