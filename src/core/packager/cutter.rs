@@ -364,6 +364,10 @@ impl Cutter {
         let spare = begun <= queue.media(unit.dts).as_secs() + SEGMENTS_AHEAD_MAX;
         let Some(Cut { start, forced, keyed }) = queue.cut(unit, &current, self.lengths(), spare) else { return false };
         let (track, video, frame, shown) = (queue.id, queue.video, queue.frame(), queue.shown(unit));
+        if start < queue.media(unit.dts) {
+            // What is missing may have been a keyframe.
+            self.queues[leader].keyframe = None;
+        }
         if forced {
             self.irregular = true;
             let notice = Diagnostic::ForcedCut { track, msn: current.msn, after: start - current.start };

@@ -136,12 +136,15 @@ impl Queue {
         // From keyframe to keyframe as they are shown, a GOP is a whole number of frames: an open one is decoded in less
         // after a closed one.
         let full = match self.video {
-            true => shown + frame / 2 >= current.shown + lengths.aim,
+            true => !current.forced && shown + frame / 2 >= current.shown + lengths.aim,
             false => at >= self.earliest_cut(current, lengths),
         };
-        let interval =
-            self.keyframe.map_or(Duration::ZERO, |before| shown.saturating_sub(before)).max(lengths.interval);
-        let last = (current.forced || self.video && age + interval > latest) && spare;
+        // Sound may have begun the segment: the leader's first keyframe is where it begins, too.
+        let next_in_time = self.keyframe.is_none_or(|before| {
+            let interval = shown.saturating_sub(before).max(lengths.interval);
+            age + interval <= latest
+        });
+        let last = self.video && spare && (current.forced || !next_in_time);
         let may_begin = age > Duration::ZERO && (unit.keyframe || !self.video);
         match () {
             // A hole: no unit is there to cut at. The caller comes again for the next one.
@@ -149,9 +152,7 @@ impl Queue {
                 let forced = self.video && !unit.keyframe;
                 Some(Cut { start: current.start + latest, forced, keyed: false })
             }
-            () if may_begin && (full && !current.forced || last) => {
-                Some(Cut { start: at, forced: false, keyed: self.video })
-            }
+            () if may_begin && (full || last) => Some(Cut { start: at, forced: false, keyed: self.video }),
             () if age >= latest => Some(Cut { start: at, forced: self.video, keyed: false }),
             () => None,
         }

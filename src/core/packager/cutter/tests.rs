@@ -155,6 +155,22 @@ fn a_segment_ends_at_the_last_keyframe_that_is_in_time() {
 }
 
 #[test]
+fn sound_before_the_first_keyframe_is_no_segment() {
+    let mut cutter = cutter(&[HIGH, SOUND]);
+    cutter.expect_keyframes(Some(Duration::from_secs(2)));
+    step(&mut cutter, 1, unit(0, true));
+    assert_eq!(step(&mut cutter, 0, unit(480, true)), ["place 0 10 480"]);
+}
+
+#[test]
+fn a_hole_is_no_keyframe_interval() {
+    let mut cutter = cutter(&[HIGH]);
+    play(&mut cutter, 0, 0, 2_000);
+    step(&mut cutter, 0, unit(9_000, true));
+    assert_eq!(cutter.intervals.longest(), Duration::from_secs(2));
+}
+
+#[test]
 fn sound_near_a_cut_waits_for_the_leader() {
     let mut cutter = cutter(&[HIGH, SOUND]);
     play(&mut cutter, 0, 0, 1_960);
