@@ -39,7 +39,8 @@ pub fn init(codec: &Codec, timescale: Timescale) -> Bytes {
                 enabled: true,
                 in_movie: true,
                 volume: u8::from(!video).into(),
-                width: size.0.into(),
+                // 14496-12, 8.3.2.3: the size at which the pictures are shown.
+                width: (if video { codec.sar().display_width(size.0) } else { 0 }).into(),
                 height: size.1.into(),
                 ..Tkhd::default()
             },
@@ -56,4 +57,30 @@ pub fn init(codec: &Codec, timescale: Timescale) -> Bytes {
     ftyp.encode(&mut out).expect("a Vec takes all, and ftyp is far below 4 GiB");
     moov.encode(&mut out).expect("a Vec takes all, and the fields were parsed from as many bits");
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::hevc::tests::{MAIN, SAR_16_11, bytes};
+    use crate::model::CodecConfig;
+
+    #[test]
+    fn pixels_that_are_not_square_are_stated() {
+        let check = |record: &str, shape: Option<[u8; 8]>, shown: u16| {
+            let codec = Codec::parse(&CodecConfig::Hevc(bytes(record))).expect("x265's own");
+            let init = init(&codec, Timescale::MPEG);
+            let content = |name: &[u8; 4]| {
+                let at = init.windows(4).position(|window| window == name)?;
+                Some(&init[at + 4..])
+            };
+            // 14496-12, 12.1.4: hSpacing, vSpacing.
+            assert_eq!(content(b"pasp").map(|pasp| &pasp[..8]), shape.as_ref().map(|shape| &shape[..]));
+            // Width and height, in 16.16, are the last of tkhd's 96 bytes.
+            let tkhd = content(b"tkhd").expect("there");
+            assert_eq!(tkhd[88..92], (u32::from(shown) << 16).to_be_bytes());
+        };
+        check(MAIN, None, 320);
+        check(SAR_16_11, Some([0, 0, 0, 16, 0, 0, 0, 11]), 512);
+    }
 }

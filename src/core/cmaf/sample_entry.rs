@@ -1,14 +1,18 @@
 //! Sample entries (ISO 14496-12, 8.5.2): the headers of codecs as init segments have them.
 
-use mp4_atom::{Ac3, Audio, Av01, Avc1, Codec as SampleEntry, Eac3, Esds, Hvc1, Mp4a, Opus, Visual, esds};
+use mp4_atom::{Ac3, Audio, Av01, Avc1, Codec as SampleEntry, Eac3, Esds, Hvc1, Mp4a, Opus, Pasp, Visual, esds};
 
 use crate::codec::aac::Aac;
 use crate::codec::codec::Codec;
+use crate::model::SampleAspectRatio;
 
 /// Returns the sample entry of a codec.
 pub(super) fn sample_entry(codec: &Codec) -> SampleEntry {
     let (width, height) = codec.size();
     let visual = Visual { data_reference_index: 1, width, height, ..Visual::default() };
+    let sar = codec.sar();
+    let pasp =
+        (sar != SampleAspectRatio::SQUARE).then(|| Pasp { h_spacing: sar.width.into(), v_spacing: sar.height.into() });
     let sound = |channels: u8, sample_rate: u32| Audio {
         data_reference_index: 1,
         channel_count: channels.into(),
@@ -17,9 +21,9 @@ pub(super) fn sample_entry(codec: &Codec) -> SampleEntry {
         sample_rate: u16::try_from(sample_rate).unwrap_or(0).into(),
     };
     match codec {
-        Codec::Avc(avc) => Avc1 { visual, avcc: avc.avcc.clone(), ..Avc1::default() }.into(),
-        Codec::Hevc(hevc) => Hvc1 { visual, hvcc: hevc.hvcc.clone(), ..Hvc1::default() }.into(),
-        Codec::Av1(av1) => Av01 { visual, av1c: av1.av1c.clone(), ..Av01::default() }.into(),
+        Codec::Avc(avc) => Avc1 { visual, avcc: avc.avcc.clone(), pasp, ..Avc1::default() }.into(),
+        Codec::Hevc(hevc) => Hvc1 { visual, hvcc: hevc.hvcc.clone(), pasp, ..Hvc1::default() }.into(),
+        Codec::Av1(av1) => Av01 { visual, av1c: av1.av1c.clone(), pasp, ..Av01::default() }.into(),
         Codec::Aac(aac) => mp4a(aac, sound(aac.channels, aac.sample_rate)),
         Codec::Opus(opus) => {
             let audio = sound(opus.dops.output_channel_count, codec.sample_rate());

@@ -88,7 +88,11 @@ impl Av1 {
             record: record.clone(),
             sequence: Bytes::copy_from_slice(obu.whole),
             still: read.reduced_still_picture_header,
-            picture: Picture::new(read.max_frame_width, read.max_frame_height, frame_rate_milli(&read), transfer)?,
+            picture: Picture {
+                frame_rate_milli: frame_rate_milli(&read),
+                transfer,
+                ..Picture::new(read.max_frame_width, read.max_frame_height)?
+            },
             colour: Colour {
                 description: [color.color_primaries, transfer, color.matrix_coefficients],
                 full_range: color.full_color_range,

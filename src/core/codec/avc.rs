@@ -9,6 +9,7 @@ use mp4_atom::{Avcc, AvccExt};
 
 use super::error::{HeaderError, check_len};
 use super::picture::{Picture, rate_milli};
+use crate::model::SampleAspectRatio;
 use crate::model::limits::CONFIG_LEN_MAX;
 
 /// nal_unit_type of a sequence parameter set (H.264 table 7-1).
@@ -80,7 +81,6 @@ impl Avc {
         let &[_, profile, compatibility, level, ..] = &first[..] else { return Err(truncated("the SPS")) };
         let parsed = read_sps(first)?;
         let pixels = parsed.pixel_dimensions().map_err(|error| HeaderError::Unreadable(format!("SPS: {error:?}")))?;
-        let (rate, transfer) = (frame_rate_milli(&parsed), transfer(&parsed).unwrap_or(2));
         let avcc = Avcc {
             configuration_version: 1,
             avc_profile_indication: profile,
@@ -91,7 +91,12 @@ impl Avc {
             sequence_parameter_sets: sps,
             picture_parameter_sets: pps,
         };
-        let picture = Picture::new(pixels.0.into(), pixels.1.into(), rate, transfer)?;
+        let picture = Picture {
+            frame_rate_milli: frame_rate_milli(&parsed),
+            transfer: transfer(&parsed).unwrap_or(2),
+            sar: sample_aspect_ratio(&parsed).unwrap_or(SampleAspectRatio::SQUARE),
+            ..Picture::new(pixels.0.into(), pixels.1.into())?
+        };
         Ok(Avc { record: record.clone(), avcc, picture })
     }
 
@@ -123,6 +128,11 @@ fn transfer(sps: &SeqParameterSet) -> Option<u8> {
 
 /// Returns the frame rate: a frame is two ticks of num_units_in_tick / time_scale (H.264 E.2.1).
 fn frame_rate_milli(sps: &SeqParameterSet) -> Option<u32> {
+fn sample_aspect_ratio(sps: &SeqParameterSet) -> Option<SampleAspectRatio> {
+    let (width, height) = sps.vui_parameters.as_ref()?.aspect_ratio_info.as_ref()?.get()?;
+    Some(SampleAspectRatio::new(width, height))
+}
+
     let timing = sps.vui_parameters.as_ref()?.timing_info.as_ref()?;
     rate_milli(timing.time_scale, u64::from(timing.num_units_in_tick) * 2)
 }
@@ -132,6 +142,7 @@ mod tests {
     use super::*;
     use crate::packager::tests::AVCC_720P30;
 
+    use crate::codec::hevc::tests::bytes;
     #[test]
     fn an_encoders_avcc_is_read() {
         let avc = Avc::parse(&Bytes::from_static(AVCC_720P30)).expect("x264's own");
@@ -143,6 +154,16 @@ mod tests {
 
     #[test]
     fn each_truncation_is_an_error() {
+    #[test]
+    fn pixels_may_be_wider_than_high() {
+        // x264's records of 352x288 pixels of 16:11 (by table E-1) and 360x288 of 64:45 (a ratio of its own).
+        let sar = |record: &str| Avc::parse(&bytes(record)).expect("x264's own").picture.sar;
+        let record = "0142c00dffe100176742c00dda05825b041000000300100000030320f142aa01000468ce0fc8";
+        assert_eq!(sar(record), SampleAspectRatio::new(16, 11));
+        let record = "0142c015ffe1001c6742c015da05c25e5fff0040002d1000000300100000030320f162ea01000468ce0fc8";
+        assert_eq!(sar(record), SampleAspectRatio::new(64, 45));
+    }
+
         for cut in 0..AVCC_720P30.len() - 4 {
             assert!(Avc::parse(&Bytes::from_static(&AVCC_720P30[..cut])).is_err(), "cut at {cut}");
         }

@@ -12,7 +12,7 @@ use super::opus::Opus;
 use super::picture::Picture;
 use super::{ac3, opus};
 use crate::model::time::Timescale;
-use crate::model::{AudioInfo, CodecConfig, TrackKind, VideoInfo};
+use crate::model::{AudioInfo, CodecConfig, SampleAspectRatio, TrackKind, VideoInfo};
 
 /// The headers of a codec, parsed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -118,13 +118,18 @@ impl Codec {
         self.picture()?.frame_rate_milli
     }
 
-    /// Returns the width and height of pictures, in pixels; 0 for sound.
+    /// Returns the coded width and height of pictures, cropped, in pixels; 0 for sound.
     pub fn size(&self) -> (u16, u16) {
         self.picture().map_or((0, 0), |picture| (picture.width, picture.height))
     }
 
-    /// Returns an access unit in the form of its track's samples, and whether it is a random access point. `keyframe` is the
-    /// input's own flag, which counts for H.264. An invalid unit is returned unchanged.
+    /// Returns the shape of a pixel.
+    pub fn sar(&self) -> SampleAspectRatio {
+        self.picture().map_or(SampleAspectRatio::SQUARE, |picture| picture.sar)
+    }
+
+    /// Returns an access unit in the form that its track's samples have, and whether it is a random access point. `keyframe`
+    /// is the input's own opinion, which counts for H.264. A unit that can't be read is returned unchanged.
     pub fn sample(&self, data: Bytes, keyframe: bool) -> (Bytes, bool) {
         let read = match self {
             Codec::Avc(_) => None,
@@ -137,8 +142,8 @@ impl Codec {
 
     /// Returns what the record says about the track.
     pub fn kind(&self, frame_rate_milli: u32) -> TrackKind {
-        if let Some(&Picture { width, height, transfer, .. }) = self.picture() {
-            return TrackKind::Video(VideoInfo { width, height, frame_rate_milli, transfer });
+        if let Some(&Picture { width, height, transfer, sar, .. }) = self.picture() {
+            return TrackKind::Video(VideoInfo { width, height, frame_rate_milli, transfer, sar });
         }
         let (sample_rate, channels) = match self {
             Codec::Avc(_) | Codec::Hevc(_) | Codec::Av1(_) => (0, 0),

@@ -1,6 +1,7 @@
 //! The facts that the headers of all video codecs state.
 
 use super::error::HeaderError;
+use crate::model::SampleAspectRatio;
 
 /// The facts of a video codec's pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,18 +14,17 @@ pub struct Picture {
     pub frame_rate_milli: Option<u32>,
     /// TransferCharacteristics (ISO 23091-2): 16 is PQ, 18 is HLG; 2 if the headers don't state it.
     pub transfer: u8,
+    /// The shape of a pixel.
+    pub sar: SampleAspectRatio,
 }
 
 impl Picture {
-    /// Refuses a size that doesn't fit in a sample entry.
-    pub(super) fn new(
-        width: u64,
-        height: u64,
-        frame_rate_milli: Option<u32>,
-        transfer: u8,
-    ) -> Result<Picture, HeaderError> {
+    /// Returns a picture of which the headers state nothing but the size. Refuses one that a sample entry can't say.
+    pub(super) fn new(width: u64, height: u64) -> Result<Picture, HeaderError> {
         match (u16::try_from(width), u16::try_from(height)) {
-            (Ok(w), Ok(h)) if w > 0 && h > 0 => Ok(Picture { width: w, height: h, frame_rate_milli, transfer }),
+            (Ok(width), Ok(height)) if width > 0 && height > 0 => {
+                Ok(Picture { width, height, frame_rate_milli: None, transfer: 2, sar: SampleAspectRatio::SQUARE })
+            }
             _ => Err(HeaderError::PictureSize { width, height }),
         }
     }

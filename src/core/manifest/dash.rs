@@ -18,7 +18,7 @@ use super::listed::Listed;
 use crate::dvr::SegmentEntry;
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
-use crate::model::{Msn, Period, Record, Track, TrackKind, TrackSet, VideoInfo};
+use crate::model::{Msn, Period, Record, SampleAspectRatio, Track, TrackKind, TrackSet, VideoInfo};
 use crate::window::{TrackWindow, Window};
 
 /// `Content-Type` of an MPD.
@@ -352,6 +352,10 @@ impl View<'_> {
         match track.kind {
             TrackKind::Video(v) => {
                 let _ = write!(out, " width=\"{}\" height=\"{}\"", v.width, v.height);
+                if v.sar != SampleAspectRatio::SQUARE {
+                    // 23009-1, 5.3.7.2: width and height are counted "on a grid determined by the @sar attribute".
+                    let _ = write!(out, " sar=\"{}:{}\"", v.sar.width, v.sar.height);
+                }
                 let milli = v.frame_rate_milli;
                 match (milli, milli % 1_000) {
                     (0, _) => {}

@@ -101,7 +101,8 @@ fn stream_inf(out: &mut String, window: &Window, track: &Track, audio: &[&Track]
         codecs.join(",")
     );
     if let TrackKind::Video(v) = track.kind {
-        let _ = write!(out, ",RESOLUTION={}x{}", v.width, v.height);
+        // 4.4.6.2: "the optimal pixel resolution at which to display all the video in the Variant Stream".
+        let _ = write!(out, ",RESOLUTION={}x{}", v.sar.display_width(v.width), v.height);
         if v.frame_rate_milli > 0 {
             let _ = write!(out, ",FRAME-RATE={}", Millis(Duration::from_millis(v.frame_rate_milli.into())));
         }

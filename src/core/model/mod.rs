@@ -31,7 +31,7 @@ pub use latency::{LatencyBreakdown, Stage};
 pub use limits::{MESSAGE_LEN_MAX, UNIT_LEN_MAX};
 pub use part_header::{Flags, Hop, PartHeader, Trace};
 pub use peer::Peer;
-pub use record::{AudioInfo, Init, Period, Record, Track, TrackKind, TrackSet, VideoInfo};
+pub use record::{AudioInfo, Init, Period, Record, SampleAspectRatio, Track, TrackKind, TrackSet, VideoInfo};
 pub use resume::Resume;
 pub use scheme::{Scheme, Schemes};
 pub use time::{Clocks, InputClock};

@@ -136,6 +136,40 @@ pub struct VideoInfo {
     pub frame_rate_milli: u32,
     /// TransferCharacteristics (ISO 23091-2): 16 is PQ, 18 HLG; 2 if unknown.
     pub transfer: u8,
+    /// The shape of a pixel.
+    pub sar: SampleAspectRatio,
+}
+
+/// The width of a pixel to its height, in lowest terms (H.264 E.2.1, sar_width and sar_height).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SampleAspectRatio {
+    /// Never 0.
+    pub width: u16,
+    /// Never 0.
+    pub height: u16,
+}
+
+impl SampleAspectRatio {
+    /// Pixels as wide as high.
+    pub const SQUARE: SampleAspectRatio = SampleAspectRatio { width: 1, height: 1 };
+
+    /// Returns the ratio; square where one of both is 0, which means that it isn't specified.
+    pub fn new(width: u16, height: u16) -> Self {
+        let (mut divisor, mut rest) = (width, height);
+        while rest != 0 {
+            (divisor, rest) = (rest, divisor % rest);
+        }
+        if width == 0 || height == 0 {
+            return Self::SQUARE;
+        }
+        SampleAspectRatio { width: width / divisor, height: height / divisor }
+    }
+
+    /// Returns how wide `width` pixels are shown, counted in pixels as wide as high.
+    pub fn display_width(self, width: u16) -> u16 {
+        let (of, to) = (u32::from(self.width), u32::from(self.height));
+        u16::try_from((u32::from(width) * of + to / 2) / to).unwrap_or(u16::MAX).max(1)
+    }
 }
 
 /// Holds the facts of an audio track.
@@ -167,7 +201,8 @@ impl Record {
     pub const LATENCY_MAX: Duration = Duration::from_secs(10);
     const INIT_LEN_MAX: usize = 16 << 10;
     /// 2: periods have tracks. 3: the latency can be set. 4: timed metadata, transfer characteristics.
-    const VERSION: u8 = 4;
+    /// 5: sample aspect ratios.
+    const VERSION: u8 = 5;
 
     /// Returns the track with this id.
     pub fn track(&self, id: TrackId) -> Option<&Track> {
@@ -356,6 +391,8 @@ impl Track {
                 out.put_u16(v.height);
                 out.put_u32(v.frame_rate_milli);
                 out.put_u8(v.transfer);
+                out.put_u16(v.sar.width);
+                out.put_u16(v.sar.height);
             }
             TrackKind::Audio(a) => {
                 out.put_u8(1);
@@ -399,6 +436,7 @@ impl TrackKind {
                 height: r.u16("height")?,
                 frame_rate_milli: r.u32("frame rate")?,
                 transfer: r.u8("transfer")?,
+                sar: SampleAspectRatio::new(r.u16("sample aspect ratio")?, r.u16("sample aspect ratio")?),
             })),
             1 => Ok(TrackKind::Audio(AudioInfo { sample_rate: r.u32("sample rate")?, channels: r.u8("channels")? })),
             _ => Err(r.fault("track kind", Fault::Invalid)),
@@ -416,6 +454,21 @@ impl Init {
 mod tests {
     use super::*;
     use crate::model::NodeId;
+
+    #[test]
+    fn pixels_have_a_shape() {
+        let check = |ratio: (u16, u16), lowest: (u16, u16), width: u16, shown: u16| {
+            let sar = SampleAspectRatio::new(ratio.0, ratio.1);
+            assert_eq!(((sar.width, sar.height), sar.display_width(width)), (lowest, shown), "{ratio:?}");
+        };
+        check((64, 45), (64, 45), 360, 512);
+        check((32, 22), (16, 11), 352, 512);
+        check((8, 9), (8, 9), 720, 640);
+        check((0, 1), (1, 1), 640, 640);
+        check((1, 0), (1, 1), 640, 640);
+        check((u16::MAX, 1), (u16::MAX, 1), u16::MAX, u16::MAX);
+        check((1, u16::MAX), (1, u16::MAX), 1, 1);
+    }
 
     #[test]
     fn records_survive_the_wire() {
@@ -439,7 +492,13 @@ mod tests {
                 language: Some("de".to_owned()),
                 bandwidth: 3_000_000,
                 average_bandwidth: 2_500_000,
-                kind: TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000, transfer: 2 }),
+                kind: TrackKind::Video(VideoInfo {
+                    width: 1280,
+                    height: 720,
+                    frame_rate_milli: 30_000,
+                    transfer: 2,
+                    sar: SampleAspectRatio::new(16, 11),
+                }),
                 inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
             }],
             periods: vec![

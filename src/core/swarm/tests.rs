@@ -13,8 +13,8 @@ use super::*;
 use crate::hyparview::DownCause;
 use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{
-    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, StreamName, SwarmId, Trace, Track,
-    TrackId, TrackKind, VideoInfo,
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, SampleAspectRatio, StreamName,
+    SwarmId, Trace, Track, TrackId, TrackKind, VideoInfo,
 };
 use crate::plumtree::{BodyAction, BodyEvent};
 
@@ -280,7 +280,13 @@ fn record(stream: &str, owner: u64, revision: u32) -> Record {
             language: None,
             bandwidth: 1,
             average_bandwidth: 1,
-            kind: TrackKind::Video(VideoInfo { width: 2, height: 2, frame_rate_milli: 30_000, transfer: 2 }),
+            kind: TrackKind::Video(VideoInfo {
+                width: 2,
+                height: 2,
+                frame_rate_milli: 30_000,
+                transfer: 2,
+                sar: SampleAspectRatio::SQUARE,
+            }),
             inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
         }],
         periods: vec![Period::new(1_000, 3, Duration::ZERO)],

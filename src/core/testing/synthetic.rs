@@ -10,8 +10,8 @@ use crate::manifest::hls_history::HlsHistory;
 use crate::manifest::listed::Listed;
 use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{
-    AudioInfo, Epoch, Flags, Init, LifeId, Msn, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track,
-    TrackId, TrackKind, VideoInfo,
+    AudioInfo, Epoch, Flags, Init, LifeId, Msn, NodeId, PartHeader, PartId, Period, Record, SampleAspectRatio,
+    StreamName, Trace, Track, TrackId, TrackKind, VideoInfo,
 };
 use crate::window::{Input, Window};
 
@@ -38,7 +38,13 @@ pub fn record(name: &str) -> Record {
         kind,
         inits: vec![Init { number: 0, bytes: Bytes::from(format!("init of {name}")) }],
     };
-    let pictures = TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000, transfer: 2 });
+    let pictures = TrackKind::Video(VideoInfo {
+        width: 1280,
+        height: 720,
+        frame_rate_milli: 30_000,
+        transfer: 2,
+        sar: SampleAspectRatio::SQUARE,
+    });
     let sound = TrackKind::Audio(AudioInfo { sample_rate: 48_000, channels: 2 });
     Record {
         stream: StreamName::parse(name).expect("a name"),
@@ -195,7 +201,13 @@ pub fn late_rendition() -> Feed {
 }
 
 fn smaller(track: &Track, name: &str) -> Track {
-    let pictures = TrackKind::Video(VideoInfo { width: 640, height: 360, frame_rate_milli: 30_000, transfer: 2 });
+    let pictures = TrackKind::Video(VideoInfo {
+        width: 640,
+        height: 360,
+        frame_rate_milli: 30_000,
+        transfer: 2,
+        sar: SampleAspectRatio::SQUARE,
+    });
     let (bandwidth, average_bandwidth) = (track.bandwidth / 3, track.average_bandwidth / 3);
     let codec = "avc1.64001e".to_owned();
     Track { name: name.to_owned(), codec, bandwidth, average_bandwidth, kind: pictures, ..track.clone() }

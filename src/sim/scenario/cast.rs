@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use damson_core::model::time::{Timescale, UnixTime};
 use damson_core::model::{
-    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, StreamName, Track, TrackId,
-    TrackKind, VideoInfo,
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Peer, Period, Record, SampleAspectRatio, StreamName, Track,
+    TrackId, TrackKind, VideoInfo,
 };
 use damson_core::swarm::Hub;
 use damson_core::{hyparview as overlay, plumtree as broadcast, swarm};
@@ -58,7 +58,13 @@ pub(crate) fn record(stream: StreamName, epoch: Epoch) -> Record {
             language: None,
             bandwidth: 0,
             average_bandwidth: 0,
-            kind: TrackKind::Video(VideoInfo { width: 1_280, height: 720, frame_rate_milli: 30_000, transfer: 2 }),
+            kind: TrackKind::Video(VideoInfo {
+                width: 1_280,
+                height: 720,
+                frame_rate_milli: 30_000,
+                transfer: 2,
+                sar: SampleAspectRatio::SQUARE,
+            }),
             inits: vec![Init { number: 0, bytes: Bytes::from_static(b"moov") }],
         }],
         periods: vec![Period::new(0, 0, std::time::Duration::ZERO)],

@@ -4,12 +4,33 @@ use h264_reader::rbsp::{BitRead, BitReader, ByteReader};
 
 use crate::codec::error::HeaderError;
 use crate::codec::picture::{Picture, rate_milli};
+use crate::model::SampleAspectRatio;
 
 /// 7.4.3.2.1: num_short_term_ref_pic_sets, num_long_term_ref_pics_sps.
 const SHORT_TERM_MAX: u32 = 64;
 const LONG_TERM_MAX: u32 = 32;
 /// 7.4.8: pictures in one direction, sps_max_dec_pic_buffering_minus1 being 15 at most.
 const REFERENCES_MAX: usize = 16;
+/// Table E.1, by aspect_ratio_idc; the first means "unspecified".
+const ASPECT_RATIOS: [(u16, u16); 17] = [
+    (0, 0),
+    (1, 1),
+    (12, 11),
+    (10, 11),
+    (16, 11),
+    (40, 33),
+    (24, 11),
+    (20, 11),
+    (32, 11),
+    (80, 33),
+    (18, 11),
+    (15, 11),
+    (64, 33),
+    (160, 99),
+    (4, 3),
+    (3, 2),
+    (2, 1),
+];
 
 /// The fields that are read of an SPS.
 #[derive(Debug)]
@@ -45,8 +66,7 @@ impl Sps {
         let (sps, poc_bits) = Sps::start(r)?;
         coding(r)?;
         references(r, poc_bits)?;
-        let (transfer, frame_rate_milli) = vui(r)?;
-        Ok(Sps { picture: Picture { transfer, frame_rate_milli, ..sps.picture }, ..sps })
+        Ok(Sps { picture: vui(r, sps.picture)?, ..sps })
     }
 
     /// Reads up to the coding blocks. Also returns the number of bits of a picture's order count.
@@ -83,7 +103,7 @@ impl Sps {
         let sps = Sps {
             id,
             profile,
-            picture: Picture::new(width, height, None, 2)?,
+            picture: Picture::new(width, height)?,
             chroma_format: chroma_format as u8,
             bit_depths: bit_depths.map(|depth| depth as u8),
             temporal_layers: sub_layers + 1,
@@ -199,14 +219,17 @@ fn short_term(r: &mut Bits<'_>, before: Option<Vec<i64>>) -> Result<Vec<i64>, He
     }
 }
 
-/// Reads VUI (E.2.1) up to the frame rate. Returns the frame rate and the transfer characteristics.
-fn vui(r: &mut Bits<'_>) -> Result<(u8, Option<u32>), HeaderError> {
-    let mut transfer = 2;
+/// E.2.1, up to the frame rate. Returns the picture with what is stated there.
+fn vui(r: &mut Bits<'_>, mut picture: Picture) -> Result<Picture, HeaderError> {
     if !r.read_bit("vui_parameters_present_flag")? {
-        return Ok((transfer, None));
+        return Ok(picture);
     }
-    if r.read_bit("aspect_ratio_info_present_flag")? && r.read_var::<u8>(8, "aspect_ratio_idc")? == 255 {
-        r.skip(32, "sar_width, sar_height")?;
+    if r.read_bit("aspect_ratio_info_present_flag")? {
+        let (width, height) = match r.read_var::<u8>(8, "aspect_ratio_idc")? {
+            255 => (r.read_to("sar_width")?, r.read_to("sar_height")?),
+            index => ASPECT_RATIOS.get(usize::from(index)).copied().unwrap_or((0, 0)),
+        };
+        picture.sar = SampleAspectRatio::new(width, height);
     }
     if r.read_bit("overscan_info_present_flag")? {
         r.read_bit("overscan_appropriate_flag")?;
@@ -215,7 +238,7 @@ fn vui(r: &mut Bits<'_>) -> Result<(u8, Option<u32>), HeaderError> {
         r.skip(4, "video_format, video_full_range_flag")?;
         if r.read_bit("colour_description_present_flag")? {
             r.skip(8, "colour_primaries")?;
-            transfer = r.read_var(8, "transfer_characteristics")?;
+            picture.transfer = r.read_var(8, "transfer_characteristics")?;
             r.skip(8, "matrix_coeffs")?;
         }
     }
@@ -230,9 +253,10 @@ fn vui(r: &mut Bits<'_>) -> Result<(u8, Option<u32>), HeaderError> {
         }
     }
     if !r.read_bit("vui_timing_info_present_flag")? {
-        return Ok((transfer, None));
+        return Ok(picture);
     }
     let units: u32 = r.read_to("vui_num_units_in_tick")?;
     let scale: u32 = r.read_to("vui_time_scale")?;
-    Ok((transfer, rate_milli(scale, units.into())))
+    picture.frame_rate_milli = rate_milli(scale, units.into());
+    Ok(picture)
 }

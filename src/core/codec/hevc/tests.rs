@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::super::codec::Codec;
 use super::*;
 use crate::cmaf;
+use crate::model::SampleAspectRatio;
 
 /// x265's records by way of ffmpeg 9.0, without their SEI: Main, 320x180, 30 fps.
 pub(crate) const MAIN: &str = "0101600000009000000000003cf000fcfdf8f800000f03200001001840010c01ffff01600000030090000003000003003c9\
@@ -10,6 +11,13 @@ pub(crate) const MAIN: &str = "0101600000009000000000003cf000fcfdf8f800000f03200
 /// Main 10 in PQ, 1920x1080, 30000/1001 fps, with scaling lists.
 const MAIN_10: &str = "01022000000090000000000078f000fcfdfafa00000f03200001001840010c01ffff0220000003009000000300000300789594\
      09210001002e420101022000000300900000030000030078a003c0801107cad965654a4e1780b50910090400000fa40001d4c02022000100064401c073c189";
+
+/// x265's of 352x288 pixels of 16:11, and 360x288 of 64:45.
+pub(crate) const SAR_16_11: &str = "0101600000009000000000003cf000fcfdf8f800000f03a00001001840010c01ffff01600000030090000003000003003c95\
+     9409a10001002942010101600000030090000003000003003ca00b080485965654a4c2f0468080000003008000000c84a2000100064401c073c189";
+const SAR_64_45: &str = "0101600000009000000000003cf000fcfdf8f800000f03a00001001840010c01ffff01600000030090000003000003003c95\
+     9409a10001002e42010101600000030090000003000003003ca00b8804872f965654a4c2fff0040002d68080000003008000000c84a2000100064401\
+     c073c189";
 
 pub(crate) fn bytes(hex: &str) -> Bytes {
     let hex: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -29,7 +37,7 @@ fn encoders_records_are_read() {
     let check = |record: &str, codec: &str, size, rate, transfer| {
         let hevc = Hevc::parse(&bytes(record)).expect(codec);
         assert_eq!(hevc.codec(), codec);
-        let Picture { width, height, frame_rate_milli, transfer: read } = hevc.picture;
+        let Picture { width, height, frame_rate_milli, transfer: read, .. } = hevc.picture;
         assert_eq!(((width, height), frame_rate_milli, read), (size, rate, transfer));
     };
     check(MAIN, "hvc1.1.6.L60.90", (320, 180), Some(30_000), 2);

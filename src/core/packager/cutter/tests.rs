@@ -1,8 +1,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::time::Timescale;
-use crate::model::{AudioInfo, Epoch, LifeId, NodeId, PushId, Schemes, StreamName, TrackId, TrackKind, VideoInfo};
+use crate::model::{
+    AudioInfo, Epoch, LifeId, NodeId, PushId, SampleAspectRatio, Schemes, StreamName, TrackKind, VideoInfo,
+};
 
 const HIGH: InputTrack = InputTrack::of(PushId(0), InputTrack(0));
 const SOUND: InputTrack = InputTrack::of(PushId(0), InputTrack(1));
@@ -32,7 +33,13 @@ pub(crate) fn record() -> Record {
 /// A track in ticks of a millisecond.
 fn track(id: u8, video: bool) -> Track {
     let kind = match video {
-        true => TrackKind::Video(VideoInfo { width: 16, height: 16, frame_rate_milli: 25_000, transfer: 2 }),
+        true => TrackKind::Video(VideoInfo {
+            width: 16,
+            height: 16,
+            frame_rate_milli: 25_000,
+            transfer: 2,
+            sar: SampleAspectRatio::SQUARE,
+        }),
         false => TrackKind::Audio(AudioInfo { sample_rate: 48_000, channels: 2 }),
     };
     Track {
