@@ -12,7 +12,9 @@ use super::picture::{Picture, rate_milli};
 use crate::model::SampleAspectRatio;
 use crate::model::limits::CONFIG_LEN_MAX;
 
-/// nal_unit_type of a sequence parameter set (H.264 table 7-1).
+/// nal_unit_type of a slice of an IDR picture (H.264 table 7-1).
+pub(crate) const NAL_IDR: u8 = 5;
+/// nal_unit_type of a sequence parameter set.
 pub(crate) const NAL_SPS: u8 = 7;
 /// nal_unit_type of a picture parameter set.
 pub(crate) const NAL_PPS: u8 = 8;
@@ -126,13 +128,13 @@ fn transfer(sps: &SeqParameterSet) -> Option<u8> {
     Some(signal.colour_description.as_ref()?.transfer_characteristics)
 }
 
-/// Returns the frame rate: a frame is two ticks of num_units_in_tick / time_scale (H.264 E.2.1).
-fn frame_rate_milli(sps: &SeqParameterSet) -> Option<u32> {
 fn sample_aspect_ratio(sps: &SeqParameterSet) -> Option<SampleAspectRatio> {
     let (width, height) = sps.vui_parameters.as_ref()?.aspect_ratio_info.as_ref()?.get()?;
     Some(SampleAspectRatio::new(width, height))
 }
 
+/// H.264 E.2.1: a frame is two ticks of num_units_in_tick / time_scale.
+fn frame_rate_milli(sps: &SeqParameterSet) -> Option<u32> {
     let timing = sps.vui_parameters.as_ref()?.timing_info.as_ref()?;
     rate_milli(timing.time_scale, u64::from(timing.num_units_in_tick) * 2)
 }
@@ -140,9 +142,9 @@ fn sample_aspect_ratio(sps: &SeqParameterSet) -> Option<SampleAspectRatio> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::hevc::tests::bytes;
     use crate::packager::tests::AVCC_720P30;
 
-    use crate::codec::hevc::tests::bytes;
     #[test]
     fn an_encoders_avcc_is_read() {
         let avc = Avc::parse(&Bytes::from_static(AVCC_720P30)).expect("x264's own");
@@ -153,8 +155,6 @@ mod tests {
     }
 
     #[test]
-    fn each_truncation_is_an_error() {
-    #[test]
     fn pixels_may_be_wider_than_high() {
         // x264's records of 352x288 pixels of 16:11 (by table E-1) and 360x288 of 64:45 (a ratio of its own).
         let sar = |record: &str| Avc::parse(&bytes(record)).expect("x264's own").picture.sar;
@@ -164,6 +164,8 @@ mod tests {
         assert_eq!(sar(record), SampleAspectRatio::new(64, 45));
     }
 
+    #[test]
+    fn each_truncation_is_an_error() {
         for cut in 0..AVCC_720P30.len() - 4 {
             assert!(Avc::parse(&Bytes::from_static(&AVCC_720P30[..cut])).is_err(), "cut at {cut}");
         }

@@ -133,7 +133,7 @@ impl Codec {
     pub fn sample(&self, data: Bytes, keyframe: bool) -> (Bytes, bool) {
         let read = match self {
             Codec::Avc(_) => None,
-            Codec::Hevc(hevc) => hevc.sample(&data),
+            Codec::Hevc(_) => Hevc::is_sync(&data).map(|sync| (data.clone(), sync)),
             Codec::Av1(av1) => av1.sample(&data),
             _ => return (data, true),
         };

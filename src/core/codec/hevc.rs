@@ -6,7 +6,7 @@ mod sps;
 
 use std::fmt::Write as _;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use mp4_atom::{Atom as _, Hvcc};
 
 use self::sps::Sps;
@@ -22,7 +22,7 @@ pub(crate) const NAL_VPS: u8 = 32;
 pub(crate) const NAL_SPS: u8 = 33;
 pub(crate) const NAL_PPS: u8 = 34;
 /// Random access points: BLA, IDR, CRA, and two that are reserved.
-const NAL_IRAP: std::ops::RangeInclusive<u8> = 16..=23;
+pub(super) const NAL_IRAP: std::ops::RangeInclusive<u8> = 16..=23;
 
 /// An HEVCDecoderConfigurationRecord.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -125,47 +125,16 @@ impl Hevc {
         out
     }
 
-    /// Returns an access unit as `hvc1` has it, and whether it is a random access point. The parameter sets of the sample
-    /// entry are left out: "parameter sets shall not be present in the samples" (8.4.1.1). `None` if the NAL units
-    /// don't fill the unit.
-    pub fn sample(&self, data: &Bytes) -> Option<(Bytes, bool)> {
-        let known = |nal: &[u8]| {
-            let kind = nal_type(nal[0]);
-            let of_kind = self.hvcc.arrays.iter().filter(|array| array.nal_unit_type == kind);
-            matches!(kind, NAL_VPS..=NAL_PPS) && of_kind.flat_map(|array| &array.nalus).any(|set| set == nal)
-        };
-        let (mut sync, mut left_out) = (false, false);
-        for nal in self.nal_units(data) {
-            let nal = nal?;
-            sync |= NAL_IRAP.contains(&nal_type(nal[0]));
-            left_out |= known(nal);
+    /// Returns whether a sample is a random access point; `None` if NAL units behind lengths of 4 bytes don't fill it.
+    pub(super) fn is_sync(sample: &[u8]) -> Option<bool> {
+        let (mut rest, mut sync) = (sample, false);
+        while !rest.is_empty() {
+            let (len, tail) = rest.split_first_chunk::<4>()?;
+            let (nal, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+            sync |= NAL_IRAP.contains(&nal_type(*nal.first()?));
+            rest = tail;
         }
-        if !left_out {
-            return Some((data.clone(), sync));
-        }
-        let mut out = BytesMut::with_capacity(data.len());
-        for nal in self.nal_units(data).flatten().filter(|nal| !known(nal)) {
-            out.put_uint(nal.len() as u64, usize::from(self.hvcc.length_size_minus_one) + 1);
-            out.extend_from_slice(nal);
-        }
-        Some((out.freeze(), sync))
-    }
-
-    /// Returns the NAL units of an access unit, and `None` for the rest that is no NAL unit.
-    fn nal_units<'a>(&self, data: &'a [u8]) -> impl Iterator<Item = Option<&'a [u8]>> + use<'a> {
-        let length_size = usize::from(self.hvcc.length_size_minus_one) + 1;
-        let mut rest = data;
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let split = rest.split_at_checked(length_size).and_then(|(len, tail)| {
-                let len = len.iter().fold(0, |len, &byte| len << 8 | usize::from(byte));
-                tail.split_at_checked(len).filter(|_| len > 0)
-            });
-            rest = split.map_or(&[], |(_, tail)| tail);
-            Some(split.map(|(nal, _)| nal))
-        })
+        Some(sync)
     }
 }
 

@@ -7,17 +7,24 @@
 //! AUDIODATA  format:4=10 rate:2 size:1 type:1 | packet type:8 | AudioSpecificConfig, or a raw_data_block
 //! ```
 //!
-//! The tags of Enhanced RTMP are in `enhanced`.
+//! What Enhanced RTMP has instead is in `enhanced`; `pictures` and `aac` make access units of messages.
 
+mod aac;
 mod enhanced;
+mod pictures;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use self::aac::Aac;
+use self::pictures::Pictures;
 use super::amf0::Value;
+use crate::codec::avc::Avc;
+use crate::codec::codec::{Codec as Headers, CodecError};
+use crate::codec::hevc::Hevc;
 use crate::codec::{ac3, id3};
 use crate::model::time::Timescale;
 use crate::model::{AccessUnit, Announced, CodecConfig, InputClock, InputTrack, Scheme, TimedMessage};
@@ -58,6 +65,36 @@ pub enum FlvError {
         /// The codec's name, or its fourcc.
         codec: String,
     },
+    /// The tag's sequence header can't be used.
+    #[error("the {} sequence header can't be used: {error}{hint}", kind.name())]
+    Header {
+        /// The tag's kind.
+        kind: TagKind,
+        /// The fault found in it.
+        error: CodecError,
+        /// What the encoder does, if that can be told.
+        hint: &'static str,
+    },
+}
+
+/// Something that encoders do and shouldn't, and that is put right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum FlvNotice {
+    /// Start codes stand where lengths should be.
+    #[error("pictures come with start codes (Annex B): lengths are put in their place")]
+    StartCodes,
+    /// A NAL unit has the length 0.
+    #[error("NAL units of no bytes come: they are left out")]
+    EmptyUnits,
+    /// A picture comes in several messages.
+    #[error("the slices of a picture come in messages of their own: a picture is whole when the next one comes")]
+    Slices,
+    /// A message can't be read to its end.
+    #[error("{0}: the rest of the message is left out")]
+    Damaged(&'static str),
+    /// AAC has ADTS headers.
+    #[error("AAC comes in ADTS: its headers are taken off")]
+    Adts,
 }
 
 /// The supported codecs.
@@ -101,20 +138,37 @@ impl TagKind {
 pub const TRACKS_MAX: u8 = 16;
 
 /// Reads the tags of one push.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tags {
     tracks_max: u8,
     /// The kind and TrackId of each further track of a kind, in the order of [`InputTrack`] from 2 on.
     further: Vec<(TagKind, u8)>,
+    /// The tracks of H.264 and H.265.
+    pictures: BTreeMap<InputTrack, Pictures>,
+    /// The tracks of AAC.
+    aac: BTreeMap<InputTrack, Aac>,
     /// The headers of AC-3 tracks, which only their frames carry.
     ac3: BTreeMap<InputTrack, ac3::Headers>,
+    /// What has been told, each once.
+    told: BTreeSet<FlvNotice>,
+    notices: VecDeque<FlvNotice>,
 }
 
 impl Tags {
     /// Returns a reader for a push of at most `tracks_max` tracks. A push always has room for two, and never for more
     /// than [`TRACKS_MAX`].
     pub fn new(tracks_max: u8) -> Self {
-        Tags { tracks_max: tracks_max.min(TRACKS_MAX), further: Vec::new(), ac3: BTreeMap::new() }
+        Tags { tracks_max: tracks_max.min(TRACKS_MAX), ..Tags::default() }
+    }
+
+    /// Returns the next thing that this push does and shouldn't; each comes once.
+    pub fn poll_notice(&mut self) -> Option<FlvNotice> {
+        self.notices.pop_front()
+    }
+
+    /// Puts out what is held, since nothing more comes.
+    pub fn end(&mut self, out: &mut Vec<Input>) {
+        self.pictures.values_mut().for_each(|pictures| pictures.end(out));
     }
 
     /// Reads a VIDEODATA body. Adds nothing to `out` for a body without a frame: an empty body, the end of the
@@ -157,6 +211,7 @@ impl Tags {
 
     /// Reads an AUDIODATA body. Adds nothing to `out` for a body without a frame.
     pub fn audio(&mut self, body: &Bytes, timestamp: u32, out: &mut Vec<Input>) -> Result<(), FlvError> {
+        self.pictures.values_mut().for_each(|pictures| pictures.end_before(timestamp, out));
         let Some(&first) = body.first() else {
             return Ok(());
         };
@@ -186,36 +241,78 @@ impl Tags {
         unit: AccessUnit,
         out: &mut Vec<Input>,
     ) -> Result<(), FlvError> {
-        let (data, track) = (r.rest(), unit.track);
-        if packet == SEQUENCE_START {
-            let config = match codec {
-                Codec::Avc => CodecConfig::Avc(data),
-                Codec::Hevc => CodecConfig::Hevc(data),
-                // libaom has no header until it has made a frame, and ffmpeg sends an empty one before.
-                Codec::Av1 if data.is_empty() => return Ok(()),
-                Codec::Av1 => CodecConfig::Av1(data),
-                Codec::Aac => CodecConfig::Aac(data),
-                Codec::Opus => CodecConfig::Opus(data),
-                Codec::Ac3 => return Ok(()),
-            };
-            if r.is_empty() {
-                return Err(r.truncated("the sequence header"));
+        let unit = AccessUnit { data: r.rest(), ..unit };
+        match packet {
+            // ffmpeg sends an empty header where it has none yet: of AAC from a transport stream, of AV1 by libaom.
+            _ if unit.data.is_empty() => Ok(()),
+            SEQUENCE_START => {
+                let hint = if r.kind == TagKind::Video { hint(codec, &unit.data) } else { "" };
+                self.header(codec, unit, out).map_err(|error| FlvError::Header { kind: r.kind, error, hint })
             }
-            out.push(Input::Config { track, config });
-        } else if matches!(packet, CODED_FRAMES | CODED_FRAMES_X) && !data.is_empty() {
-            if codec == Codec::Ac3 {
+            CODED_FRAMES | CODED_FRAMES_X => self.frame(r, codec, unit, out),
+            _ => Ok(()),
+        }
+    }
+
+    fn header(&mut self, codec: Codec, unit: AccessUnit, out: &mut Vec<Input>) -> Result<(), CodecError> {
+        let track = unit.track;
+        let config = match codec {
+            Codec::Avc | Codec::Hevc => return self.pictures(codec, track, out).header(&unit, out),
+            Codec::Aac => return self.aac.entry(track).or_default().header(unit, out),
+            Codec::Ac3 => return Ok(()),
+            Codec::Av1 => CodecConfig::Av1(unit.data),
+            Codec::Opus => CodecConfig::Opus(unit.data),
+        };
+        Headers::parse(&config)?;
+        out.push(Input::Config { track, config });
+        Ok(())
+    }
+
+    fn frame(&mut self, r: &Reader<'_>, codec: Codec, unit: AccessUnit, out: &mut Vec<Input>) -> Result<(), FlvError> {
+        let track = unit.track;
+        let notice = match codec {
+            Codec::Avc | Codec::Hevc => self.pictures(codec, track, out).message(unit, out),
+            Codec::Aac => self.aac.entry(track).or_default().message(unit, out),
+            Codec::Ac3 => {
                 let headers = self.ac3.entry(track).or_default();
-                match headers.of(&data) {
-                    Ok(Some(config)) => out.push(Input::Config { track, config }),
-                    Ok(None) => {}
-                    // A damaged frame doesn't end the push.
+                match headers.of(&unit.data) {
+                    Ok(config) => out.extend(config.map(|config| Input::Config { track, config })),
+                    // One damaged frame is no reason to end the push.
                     Err(_) if headers.is_known() => return Ok(()),
                     Err(error) => return Err(r.malformed(r.at, format!("AC-3 frame: {error}"))),
                 }
+                out.push(Input::Unit(unit));
+                None
             }
-            out.push(Input::Unit(AccessUnit { data, ..unit }));
-        }
+            Codec::Av1 | Codec::Opus => {
+                out.push(Input::Unit(unit));
+                None
+            }
+        };
+        self.notices.extend(notice.filter(|&notice| self.told.insert(notice)));
         Ok(())
+    }
+
+    /// Returns the state of a track of H.264 or H.265, which begins anew when the codec changes.
+    fn pictures(&mut self, codec: Codec, track: InputTrack, out: &mut Vec<Input>) -> &mut Pictures {
+        let is_hevc = codec == Codec::Hevc;
+        let pictures = self.pictures.entry(track).or_insert_with(|| Pictures::new(is_hevc));
+        if pictures.is_hevc() != is_hevc {
+            pictures.end(out);
+            *pictures = Pictures::new(is_hevc);
+        }
+        pictures
+    }
+}
+
+/// Returns what an encoder has done whose sequence header can't be read, if it is the record of another codec.
+fn hint(codec: Codec, record: &Bytes) -> &'static str {
+    match codec {
+        Codec::Avc if Hevc::parse(record).is_ok() => {
+            "; it looks like H.265: set the encoder to H.264, or use one that sends H.265 by Enhanced RTMP (hvc1)"
+        }
+        Codec::Hevc if Avc::parse(record).is_ok() => "; it looks like H.264: set the encoder to send it as such (avc1)",
+        _ => "",
     }
 }
 

@@ -1,6 +1,13 @@
 //! The stream, and the rendition of it, that a publisher names by a path.
 
+use std::fmt;
+
 use crate::model::{Rendition, StreamName};
+
+/// The instance of an application that encoders name, as Flash Media Server had it: it says nothing.
+const INSTANCE: &str = "_definst_";
+/// The most characters of a path that is refused that its publisher and the log are told.
+const SAID_MAX: usize = 80;
 
 /// The stream or rendition that a publisher asks to publish.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,24 +21,57 @@ pub struct PublishTarget {
 }
 
 impl PublishTarget {
-    /// Reads a path's segments: a stream, and a rendition of it if there is a second segment.
+    /// Reads a path: a stream, and a rendition of it if there is a second segment. Slashes at both ends and
+    /// [`INSTANCE`] don't count.
     ///
     /// # Errors
-    /// The reason why they name no stream, in words for the publisher.
-    pub(super) fn parse<'a>(
-        mut segments: impl Iterator<Item = &'a str>,
-        query: Option<String>,
-    ) -> Result<PublishTarget, String> {
-        let stream = StreamName::parse(segments.next().unwrap_or_default()).map_err(|error| error.to_string())?;
-        let rendition = segments.next().map(Rendition::parse).transpose().map_err(|error| error.to_string())?;
+    /// Why it names no stream, in words for the publisher.
+    pub(super) fn parse(path: &str, query: Option<String>) -> Result<PublishTarget, String> {
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty() && *segment != INSTANCE);
+        let said: String = path.trim_matches('/').chars().take(SAID_MAX).collect();
+        let refused = |why: &dyn fmt::Display| format!("{said:?}: {why}");
+        let stream = StreamName::parse(segments.next().unwrap_or_default()).map_err(|error| refused(&error))?;
+        let rendition = segments.next().map(Rendition::parse).transpose().map_err(|error| refused(&error))?;
         match segments.next() {
             None => Ok(PublishTarget { stream, rendition, query }),
-            Some(more) => Err(format!("the path has one segment too many: {more:?}")),
+            Some(more) => Err(refused(&format_args!("{more:?} is a segment too many"))),
         }
     }
 }
 
-/// Splits a path into the path itself and its query.
+/// Splits a path from its query. This comes before anything else that is read of it: a key may have a slash.
 pub(super) fn split_query(text: &str) -> (&str, Option<String>) {
     text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_stream_and_a_rendition() {
+        let check = |path: &str, stream: &str, rendition: Option<&str>| {
+            let target = PublishTarget::parse(path, None).expect(path);
+            assert_eq!((target.stream.as_str(), target.rendition.as_ref().map(Rendition::as_str)), (stream, rendition));
+        };
+        check("cam1", "cam1", None);
+        check("/cam1/", "cam1", None);
+        check("_definst_/cam1", "cam1", None);
+        check("//cam1//720p/", "cam1", Some("720p"));
+        let refused = |path: &str, why: &str| assert_eq!(PublishTarget::parse(path, None).expect_err(path), why);
+        refused("/", "\"\": a stream name has 1 to 64 characters, this one has 0");
+        refused("a/b/c", "\"a/b/c\": \"c\" is a segment too many");
+        refused(
+            "my cam",
+            "\"my cam\": a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has ' ' at byte 2",
+        );
+        let long = PublishTarget::parse(&"x".repeat(60_000), None).expect_err("too long");
+        assert!(long.len() < 200, "{long}");
+    }
+
+    #[test]
+    fn a_query_begins_at_the_first_question_mark() {
+        assert_eq!(split_query("cam1?key=a/b?c"), ("cam1", Some("key=a/b?c".to_owned())));
+        assert_eq!(split_query("cam1"), ("cam1", None));
+    }
 }

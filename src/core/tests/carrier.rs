@@ -107,7 +107,9 @@ impl Carrier for Rtmp {
     }
 
     fn finish(&mut self, _now: Time) -> Vec<Input> {
-        Vec::new()
+        let mut inputs = Vec::new();
+        self.tags.end(&mut inputs);
+        inputs
     }
 }
 

@@ -233,6 +233,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Output::Metadata(announced) => self.publishing()?.attach(flv::CLOCK, announced).await?,
                 Output::Input(input) => self.publishing()?.input(input).await?,
+                Output::Notice(notice) => {
+                    let stream = self.publish.as_ref().map(PublishSession::stream);
+                    tracing::warn!(remote = %self.remote, stream = stream.map(tracing::field::display), "RTMP: {notice}");
+                }
                 Output::Unpublished => {
                     self.publish = None;
                     self.setup_until = clock::now() + self.limits.setup;
@@ -267,8 +271,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
+    /// Publishes what the session still holds. Returns the replies that aren't sent yet.
+    async fn finish(&mut self) -> BytesMut {
+        let mut replies = BytesMut::new();
+        self.session.finish();
+        while let Some(output) = self.session.poll_output() {
+            match (output, &mut self.publish) {
+                (Output::Send(bytes), _) => replies.extend_from_slice(&bytes),
+                // A push that was evicted takes nothing.
+                (Output::Input(input), Some(publish)) => drop(publish.input(input).await),
+                _ => {}
+            }
+        }
+        replies
+    }
+
     /// Ends the push, logs the reason, and tells the encoder.
     async fn close(mut self, reason: &CloseReason) {
+        let mut replies = self.finish().await;
         let stream = self.publish.take().map(|publish| publish.stream().to_string());
         let (remote, byte) = (self.remote, self.session.received());
         if reason.is_fault() {
@@ -283,12 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             CloseReason::Rtmp(_) | CloseReason::Refused(_) | CloseReason::Setup(_) | CloseReason::Tls(_) => {}
         }
-        let mut replies = BytesMut::new();
-        while let Some(output) = self.session.poll_output() {
-            if let Output::Send(bytes) = output {
-                replies.extend_from_slice(&bytes);
-            }
-        }
+        replies.extend_from_slice(&self.finish().await);
         // An encoder that has left doesn't need the reason.
         if self.write(&mut replies).await.is_err() || self.socket.shutdown().await.is_err() {
             return;

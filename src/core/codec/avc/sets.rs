@@ -83,8 +83,12 @@ fn extension(sps: &[u8]) -> Option<AvccExt> {
 
 type ById = BTreeMap<u32, Bytes>;
 
-/// Puts sets that came in band in the place of those in force. New SPS replace all sets.
+/// Puts sets that came in band in the place of those in force. New SPS replace all sets; sets that are repeated replace none.
 pub(crate) fn renew((old_sps, old_pps): (&mut ById, &mut ById), sps: ById, pps: ById) {
+    let repeats = |old: &ById, new: &ById| new.iter().all(|(id, set)| old.get(id) == Some(set));
+    if repeats(old_sps, &sps) && repeats(old_pps, &pps) {
+        return;
+    }
     if sps.is_empty() {
         old_pps.extend(pps);
         return;

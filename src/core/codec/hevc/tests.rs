@@ -84,26 +84,25 @@ fn parameter_sets_in_band_make_the_same_record() {
 }
 
 #[test]
-fn samples_have_no_parameter_sets_and_say_whether_they_begin() {
-    let hevc = Hevc::parse(&bytes(MAIN)).expect("x265's own");
-    let set = |kind: usize| {
-        let set = &hevc.hvcc.arrays[kind].nalus[0];
-        [&u32::try_from(set.len()).expect("short").to_be_bytes()[..], set].concat()
-    };
-    let check = |unit: &[Vec<u8>], expect: &[Vec<u8>], sync| {
-        assert_eq!(hevc.sample(&unit.concat().into()), Some((expect.concat().into(), sync)));
-    };
-    let (idr, cra, bla, trail, rasl) =
-        (nal(19, b"idr"), nal(21, b"cra"), nal(16, b"bla"), nal(1, b"p"), nal(8, b"rasl"));
-    check(&[set(0), set(1), set(2), idr.clone()], std::slice::from_ref(&idr), true);
-    check(&[nal(39, b"sei"), cra.clone()], &[nal(39, b"sei"), cra], true);
-    check(std::slice::from_ref(&bla), std::slice::from_ref(&bla), true);
-    check(std::slice::from_ref(&trail), std::slice::from_ref(&trail), false);
-    check(std::slice::from_ref(&rasl), std::slice::from_ref(&rasl), false);
-    // A parameter set that the sample entry lacks stays, since it is nowhere else.
-    check(&[nal(NAL_PPS, b"other"), idr.clone()], &[nal(NAL_PPS, b"other"), idr.clone()], true);
-    assert_eq!(hevc.sample(&[&idr[..], &[0, 0, 0, 9, 1]].concat().into()), None);
-    assert_eq!(hevc.sample(&Bytes::from_static(&[0, 0, 0, 0])), None);
+fn a_sample_says_whether_decoding_can_begin() {
+    let check = |units: &[Vec<u8>], sync| assert_eq!(Hevc::is_sync(&units.concat()), sync, "{units:02x?}");
+    let (idr, cra, bla) = (nal(19, b"idr"), nal(21, b"cra"), nal(16, b"bla"));
+    check(std::slice::from_ref(&idr), Some(true));
+    check(&[nal(39, b"sei"), cra], Some(true));
+    check(&[bla], Some(true));
+    check(&[nal(1, b"p")], Some(false));
+    check(&[nal(8, b"rasl")], Some(false));
+    check(&[idr, vec![0, 0, 0, 9, 1]], None);
+    check(&[vec![0, 0, 0, 0]], None);
+}
+
+#[test]
+fn pixels_may_be_wider_than_high() {
+    let sar = |record: &str| Hevc::parse(&bytes(record)).expect("x265's own").picture.sar;
+    assert_eq!(sar(MAIN), SampleAspectRatio::SQUARE);
+    // By table E.1, and as a ratio of its own.
+    assert_eq!(sar(SAR_16_11), SampleAspectRatio::new(16, 11));
+    assert_eq!(sar(SAR_64_45), SampleAspectRatio::new(64, 45));
 }
 
 #[test]
@@ -137,14 +136,6 @@ proptest! {
             let codec = Codec::Hevc(Box::new(hevc));
             prop_assert!(codec.name().starts_with("hvc1."));
             prop_assert!(cmaf::init(&codec, codec.timescale()).len() < 2 << 10);
-        }
-    }
-
-    #[test]
-    fn any_unit_is_taken_or_left(unit in proptest::collection::vec(0u8..40, 0..60)) {
-        let hevc = Hevc::parse(&bytes(MAIN)).expect("x265's own");
-        if let Some((sample, _)) = hevc.sample(&unit.clone().into()) {
-            prop_assert!(sample.len() <= unit.len());
         }
     }
 }

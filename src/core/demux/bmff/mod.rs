@@ -14,13 +14,12 @@
 //!
 //! Samples come in the file's order, which is by track within a fragment and not by time. Their times are on one [`CLOCK`].
 //!
-//! A new codec goes into `sample_entry`, and into `inband` where its headers may come with the samples.
+//! A new codec goes into `sample_entry`.
 
 mod boxes;
 mod error;
 mod four_cc;
 mod fragment;
-mod inband;
 mod limits;
 mod message;
 mod movie;

@@ -10,13 +10,13 @@ use super::boxes::{Cursor, Header};
 use super::error::BmffError;
 use super::four_cc::FourCc;
 use super::fragment::{self, Fragment};
-use super::inband::{Inband, Searched};
 use super::message::{EMSG_LEN_MAX, EventMessages, event_sample};
 use super::movie::Movie;
 use super::output::Output;
 use super::place::{CLOCK, SamplePlace};
 use super::sample_table::Samples;
 use super::track::{Handler, MovieTrack};
+use crate::codec::nal::NalTrack;
 use crate::model::time::UnixTime;
 use crate::model::{AccessUnit, InputTrack, UNIT_LEN_MAX};
 
@@ -71,7 +71,7 @@ enum State {
 /// The state of a track.
 #[derive(Clone, Debug)]
 struct TrackState {
-    inband: Inband,
+    nal: Option<NalTrack>,
     /// The track's headers have come.
     configured: bool,
     /// The end of the track's newest fragment, in ticks.
@@ -337,7 +337,7 @@ impl BmffReader {
             let movie = Movie::read(&content, at)?;
             let state = |track: &MovieTrack| {
                 let configured = matches!(track.config, Ok(Some(_)));
-                TrackState { inband: track.inband.clone(), configured, end: 0 }
+                TrackState { nal: track.nal.clone(), configured, end: 0 }
             };
             self.tracks = movie.tracks.iter().map(state).collect();
             self.moov = content;
@@ -423,9 +423,12 @@ impl BmffReader {
         if track.is_events() {
             return event_sample(track, &place, &data, &mut self.out);
         }
-        let Searched { config, data } = match state.inband.search(data) {
-            Ok(searched) => searched,
-            Err(why) => return self.dropped(index, why),
+        let (config, data) = match &mut state.nal {
+            None => (None, data),
+            Some(nal) => match nal.access_unit(&data, place.keyframe) {
+                Ok(formed) => formed,
+                Err(why) => return self.dropped(index, why),
+            },
         };
         if let Some(config) = config {
             state.configured = true;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::boxes::Cursor;
 use super::error::{BmffError, UnusableTrack};
 use super::four_cc::FourCc;
-use super::inband::Inband;
+use crate::codec::nal::NalTrack;
 use crate::codec::opus::Opus;
 use crate::model::CodecConfig;
 
@@ -18,20 +18,19 @@ const AUDIO_MORE: [usize; 3] = [0, 16, 36];
 /// A codec's headers; `None` if they come with the samples.
 type Config = Result<Option<CodecConfig>, UnusableTrack>;
 
-/// Reads the first entry of an `stsd`. Returns its name, the headers, and how to search samples for headers.
-pub(super) fn read(mut stsd: Cursor<'_>) -> Result<(FourCc, Config, Inband), BmffError> {
+/// Reads the first entry of an `stsd`. Returns its name, the headers, and what brings access units into their form.
+pub(super) fn read(mut stsd: Cursor<'_>) -> Result<(FourCc, Config, Option<NalTrack>), BmffError> {
     stsd.full()?;
     stsd.u32()?;
     let entry = stsd.child()?.ok_or_else(|| stsd.invalid("no sample entry"))?;
     let name = entry.kind;
     let config = match &name.0 {
         b"avc1" | b"avc3" => {
-            let record = visual(entry)?.need(b"avcC")?;
-            let (inband, record) = Inband::avc(Bytes::copy_from_slice(record.rest()));
-            return Ok((name, Ok(record.map(CodecConfig::Avc)), inband));
+            return Ok(with_nal_units(name, NalTrack::avc(), content(visual(entry)?, b"avcC")?, CodecConfig::Avc));
         }
-        // Samples of `hev1` aren't searched for parameter sets, since few files lack them in the sample entry.
-        b"hvc1" | b"hev1" => Ok(Some(CodecConfig::Hevc(content(visual(entry)?, b"hvcC")?))),
+        b"hvc1" | b"hev1" => {
+            return Ok(with_nal_units(name, NalTrack::hevc(), content(visual(entry)?, b"hvcC")?, CodecConfig::Hevc));
+        }
         b"av01" => Ok(Some(CodecConfig::Av1(content(visual(entry)?, b"av1C")?))),
         b"mp4a" => mpeg4_audio(audio(entry)?)?,
         b"Opus" => {
@@ -47,7 +46,18 @@ pub(super) fn read(mut stsd: Cursor<'_>) -> Result<(FourCc, Config, Inband), Bmf
         b"encv" | b"enca" => Err(UnusableTrack::Encrypted),
         _ => Err(UnusableTrack::Codec(name)),
     };
-    Ok((name, config, Inband::None))
+    Ok((name, config, None))
+}
+
+fn with_nal_units(
+    name: FourCc,
+    mut track: NalTrack,
+    record: Bytes,
+    of: fn(Bytes) -> CodecConfig,
+) -> (FourCc, Config, Option<NalTrack>) {
+    // The packager reports what is wrong with a record.
+    let config = track.configure(&record).unwrap_or_else(|_| Some(of(record)));
+    (name, Ok(config), Some(track))
 }
 
 /// Copies the content of a box that holds a codec's headers.

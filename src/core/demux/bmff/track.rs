@@ -6,10 +6,10 @@ use mp4_atom::Trex;
 use super::boxes::Cursor;
 use super::error::{BmffError, UnusableTrack};
 use super::four_cc::FourCc;
-use super::inband::Inband;
 use super::place::{CLOCK, SamplePlace};
 use super::sample_entry;
 use super::sample_table::{SampleTable, Samples};
+use crate::codec::nal::NalTrack;
 use crate::model::CodecConfig;
 use crate::model::input_clock::rescale;
 use crate::model::time::Timescale;
@@ -42,8 +42,8 @@ pub struct MovieTrack {
     pub entry: FourCc,
     /// The codec's headers; `Ok(None)` if they come with the samples.
     pub config: Result<Option<CodecConfig>, UnusableTrack>,
-    /// The search for headers in the track's samples.
-    pub(super) inband: Inband,
+    /// How its samples are searched for headers.
+    pub(super) nal: Option<NalTrack>,
     /// The samples of a plain file.
     pub(super) table: SampleTable,
     /// The defaults of its fragments.
@@ -72,14 +72,14 @@ impl MovieTrack {
             other => Handler::Other(other),
         };
         let stbl = mdia.need(b"minf")?.need(b"stbl")?;
-        let (entry, config, inband) = sample_entry::read(stbl.need(b"stsd")?)?;
+        let (entry, config, nal) = sample_entry::read(stbl.need(b"stsd")?)?;
         let shift = match trak.find(b"edts")?.map(|edts| edts.find(b"elst")).transpose()?.flatten() {
             Some(elst) => shift(elst, timescale, movie_scale)?,
             None => 0,
         };
         let table = SampleTable::read(stbl, moov)?;
         let defaults = Trex::default();
-        Ok(MovieTrack { id, handler, timescale, language, shift, entry, config, inband, table, defaults })
+        Ok(MovieTrack { id, handler, timescale, language, shift, entry, config, nal, table, defaults })
     }
 
     /// Returns the samples of a plain file.

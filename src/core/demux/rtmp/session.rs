@@ -19,13 +19,14 @@ use super::handshake::{Handshake, HandshakeError};
 use super::message::{Command, MessageBody};
 use super::{chunk, handshake, message};
 use crate::demux::amf0::Value;
-use crate::demux::flv::{self, TagKind, Tags};
+use crate::demux::flv::{self, FlvNotice, TagKind, Tags};
 use crate::demux::target::{PublishTarget, split_query};
 use crate::model::Announced;
 use crate::packager::Input;
 
 /// The only application that encoders can publish to.
 pub const APP: &str = "live";
+const PUSH_TO: &str = "push to rtmp://HOST/live/STREAM or rtmp://HOST/live/STREAM/RENDITION";
 /// Our window acknowledgement size and peer bandwidth, in bytes: what FMS, nginx-rtmp and SRS send.
 const WINDOW: u32 = 2_500_000;
 /// The properties by which a client announces Enhanced RTMP in its connect.
@@ -62,6 +63,8 @@ pub enum Output {
     Metadata(Announced),
     /// A sequence header, a frame, or timed metadata (what onTextData says).
     Input(Input),
+    /// Something that the encoder does and shouldn't, for the log.
+    Notice(FlvNotice),
     /// The encoder has ended its publish, and may begin another.
     Unpublished,
 }
@@ -115,9 +118,27 @@ enum State {
 /// The application that the encoder has connected to.
 #[derive(Debug, Default)]
 struct App {
-    /// The path behind [`APP`]. Some encoders take all but the last segment of a URL's path for the application's name.
-    rest: Vec<String>,
+    /// The path behind [`APP`], and its query. Encoders cut a URL at one of its slashes, in its query, too.
+    rest: String,
+    /// The query of tcUrl, the URL that the encoder was given.
     query: Option<String>,
+}
+
+impl App {
+    /// Returns what a stream key asks to publish. The key's own query counts before the application's and tcUrl's.
+    ///
+    /// An application whose query stands right behind a stream's name was cut in that query: `live/cam1?key=a` and `b` are
+    /// `live/cam1?key=a/b`. Else the key goes on with the path: `live?key=a` and `cam1`, `live/cam1/?key=a` and `720p`.
+    fn target(&self, key: &str) -> Result<PublishTarget, String> {
+        let (path, query) = split_query(&self.rest);
+        let cut = query.as_ref().filter(|_| !path.is_empty() && !path.ends_with('/'));
+        if let Some(query) = cut {
+            let query = if key.is_empty() { query.clone() } else { format!("{query}/{key}") };
+            return PublishTarget::parse(path, Some(query));
+        }
+        let (name, own) = split_query(key);
+        PublishTarget::parse(&format!("{path}/{name}"), own.or(query).or_else(|| self.query.clone()))
+    }
 }
 
 impl RtmpSession {
@@ -207,6 +228,21 @@ impl RtmpSession {
         }
     }
 
+    /// Puts out what is held of the media, before the publish ends.
+    pub fn finish(&mut self) {
+        let mut media = Vec::new();
+        self.tags.end(&mut media);
+        self.put_out(media);
+    }
+
+    fn put_out(&mut self, media: Vec<Input>) {
+        let State::Publishing { announced, .. } = &mut self.state else { return };
+        if !media.is_empty() && !std::mem::replace(announced, true) {
+            self.outputs.push_back(Output::Metadata(Announced::default()));
+        }
+        self.outputs.extend(media.into_iter().map(Output::Input));
+    }
+
     fn keep(&mut self, bytes: &[u8]) -> Result<(), RtmpError> {
         if self.inbox.len() + bytes.len() > INBOX_LEN_MAX {
             return Err(self.fault("session", "more than 1 MiB came before the publish was answered"));
@@ -247,22 +283,20 @@ impl RtmpSession {
     }
 
     fn media(&mut self, kind: TagKind, body: &Bytes, timestamp: u32) -> Result<(), RtmpError> {
-        let State::Publishing { stream, announced } = &mut self.state else {
+        let State::Publishing { stream, .. } = self.state else {
             // Encoders still send frames when they end their publish.
             return match self.state {
                 State::Connecting => Err(self.fault("session", "media came before connect")),
                 _ => Ok(()),
             };
         };
-        let (stream, mut media) = (*stream, Vec::new());
+        let mut media = Vec::new();
         let read = match kind {
             TagKind::Audio => self.tags.audio(body, timestamp, &mut media),
             TagKind::Video => self.tags.video(body, timestamp, &mut media),
         };
-        if !media.is_empty() && !std::mem::replace(announced, true) {
-            self.outputs.push_back(Output::Metadata(Announced::default()));
-        }
-        self.outputs.extend(media.into_iter().map(Output::Input));
+        self.put_out(media);
+        self.outputs.extend(std::iter::from_fn(|| self.tags.poll_notice()).map(Output::Notice));
         read.map_err(|error| {
             self.status(stream, "error", "NetStream.Publish.Rejected", &error.to_string());
             self.fault("media", error)
@@ -308,6 +342,7 @@ impl RtmpSession {
             "FCUnpublish" | "deleteStream" | "closeStream" => {
                 self.result(command, &nothing);
                 if let State::Publishing { .. } = self.state {
+                    self.finish();
                     self.state = State::Idle;
                     self.outputs.push_back(Output::Unpublished);
                 }
@@ -320,20 +355,16 @@ impl RtmpSession {
 
     /// Answers `connect` (7.2.1.1).
     fn connect(&mut self, command: &Command) -> Result<(), RtmpError> {
-        let asked =
-            command.args.first().and_then(|object| object.property("app")).and_then(Value::as_str).unwrap_or("");
-        let (app, query) = split_query(asked);
-        let mut path = app.trim_matches('/').split('/');
-        let first = path.next();
-        // Of stream and rendition, the last name is the stream key; so at most one name follows the application here.
-        let rest: Vec<String> = path.take(2).map(str::to_owned).collect();
-        if first != Some(APP) || rest.len() > 1 {
-            let reason =
-                format!("application {app:?}: push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION");
+        let text = |name| command.args.first().and_then(|object| object.property(name)).and_then(Value::as_str);
+        let asked = text("app").unwrap_or("").trim_start_matches('/');
+        let rest = asked.strip_prefix(APP).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        let Some(rest) = rest.map(str::to_owned) else {
+            let reason = format!("application {:?}: {PUSH_TO}", split_query(asked).0);
             let info = status_info("error", "NetConnection.Connect.Rejected", &reason);
             self.send(3, &message::call(0, "_error", command.transaction, &[Value::Null, info]));
             return Err(self.fault("refused", reason));
-        }
+        };
+        let query = text("tcUrl").and_then(|url| split_query(url).1);
         (self.state, self.app) = (State::Idle, App { rest, query });
         self.send(2, &message::control(5, &[WINDOW], &[]));
         self.send(2, &message::control(6, &[WINDOW], &[2])); // 5.4.5: dynamic
@@ -356,17 +387,14 @@ impl RtmpSession {
     fn publish(&mut self, stream: u32, command: &Command) -> Result<(), RtmpError> {
         let State::Idle = self.state else { return Err(self.fault("session", "publish came during a publish")) };
         let key = command.args.get(1).and_then(Value::as_str).unwrap_or("");
-        let (path, query) = split_query(key);
-        let segments = self.app.rest.iter().map(String::as_str).chain(path.split('/'));
-        match PublishTarget::parse(segments, query.or_else(|| self.app.query.clone())) {
+        match self.app.target(key) {
             Ok(target) => {
                 self.state = State::Asked { stream };
                 self.outputs.push_back(Output::PublishRequested(target));
                 Ok(())
             }
             Err(error) => {
-                let reason =
-                    format!("{error} (push to rtmp://HOST/{APP}/STREAM or rtmp://HOST/{APP}/STREAM/RENDITION)");
+                let reason = format!("{error} ({PUSH_TO})");
                 self.status(stream, "error", "NetStream.Publish.BadName", &reason);
                 Err(self.fault("refused", reason))
             }

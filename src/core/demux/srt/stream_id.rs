@@ -40,12 +40,15 @@ pub fn parse(text: &str) -> Result<PublishTarget, StreamIdError> {
         if text.starts_with(COLONS.1) {
             return Err(StreamIdError::Mode("read".to_owned()));
         }
-        let (path, query) = split_query(text);
-        let Some(fields) = path.strip_prefix(COLONS.0) else { return target(path, query) };
-        // A user's name isn't used.
-        let mut fields = fields.splitn(3, ':');
-        let (path, key) = (fields.next().unwrap_or_default(), fields.nth(1));
-        return target(path, query.or(key.map(|key| format!("key={key}"))));
+        let fields = text.strip_prefix(COLONS.0);
+        let (path, query) = split_query(fields.unwrap_or(text));
+        return match fields.and_then(|fields| fields.split_once(':')) {
+            // A user's name isn't used. A secret may have a question mark, as a query may have a colon.
+            Some((path, user)) if !path.contains('?') => {
+                target(path, user.split_once(':').map(|(_, key)| format!("key={key}")))
+            }
+            _ => target(path, query),
+        };
     };
     let (mut resource, mut query) = ("", None);
     for pair in keys.split(',') {
@@ -68,7 +71,7 @@ fn target(path: &str, query: Option<String>) -> Result<PublishTarget, StreamIdEr
     if path.is_empty() {
         return Err(StreamIdError::Missing);
     }
-    PublishTarget::parse(path.split('/'), query).map_err(StreamIdError::Name)
+    PublishTarget::parse(path, query).map_err(StreamIdError::Name)
 }
 
 #[cfg(test)]
@@ -97,6 +100,13 @@ mod tests {
         check("publish:cam1", "cam1", None, None);
         check("publish:cam1?key=a:b", "cam1", None, Some("key=a:b"));
         check("publish:live/cam1/720p:me:a:b", "cam1", Some("720p"), Some("key=a:b"));
+        check("publish:cam1:me:a?b", "cam1", None, Some("key=a?b"));
+        check("publish:cam1:me", "cam1", None, None);
+        // A slash in a query names no rendition.
+        check("live/cam2?key=a/b", "cam2", None, Some("key=a/b"));
+        check("#!::r=cam2?key=a/b,m=publish", "cam2", None, Some("key=a/b"));
+        check("cam1/", "cam1", None, None);
+        check("live/_definst_/cam1", "cam1", None, None);
     }
 
     #[test]
@@ -107,20 +117,14 @@ mod tests {
         let missing = "the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish)";
         check("", missing);
         check("#!::m=publish", missing);
-        check(
-            "#!::r=cam1,m=request",
-            "m=request is not supported: an SRT caller can only publish (m=publish); players use HTTP",
-        );
-        check(
-            "#!::m=bidirectional",
-            "m=bidirectional is not supported: an SRT caller can only publish (m=publish); players use HTTP",
-        );
-        check("read:cam1", "m=read is not supported: an SRT caller can only publish (m=publish); players use HTTP");
-        check("a/b/c", "the stream id: the path has one segment too many: \"c\"");
-        check("api", "the stream id: \"api\" is a path of the edge itself and can't name a stream");
+        check("#!::r=cam1,m=request", "m=request: this ingest takes m=publish only; players fetch over HTTP");
+        check("#!::m=bidirectional", "m=bidirectional: this ingest takes m=publish only; players fetch over HTTP");
+        check("read:cam1", "m=read: this ingest takes m=publish only; players fetch over HTTP");
+        check("a/b/c", "the stream id: \"a/b/c\": \"c\" is a segment too many");
+        check("api", "the stream id: \"api\": \"api\" is a path of the edge itself and can't name a stream");
         check(
             "cam1/video",
-            "the stream id: rendition: \"video\" is what the tracks of a push without a rendition are called",
+            "the stream id: \"cam1/video\": rendition: \"video\" is what the tracks of a push without a rendition are called",
         );
     }
 }

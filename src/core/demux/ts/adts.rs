@@ -7,13 +7,8 @@ use bytes::Bytes;
 use super::framing::{Framing, SoundDecoder};
 use super::output::Output;
 use super::pes::Payload;
-use crate::codec::aac::SAMPLE_RATES;
+use crate::codec::adts::{AdtsHeader, FRAME_SAMPLES, HEADER_LEN, is_sync};
 use crate::model::{CodecConfig, InputTrack};
-
-/// The length of a header without its checksum, in bytes.
-const HEADER_LEN: usize = 7;
-/// The samples of a raw_data_block. ADTS can't announce 960.
-const FRAME_SAMPLES: u64 = 1_024;
 
 /// One track's decoder state.
 #[derive(Debug)]
@@ -21,18 +16,6 @@ pub(super) struct Adts {
     track: InputTrack,
     config: Option<[u8; 2]>,
     framing: Framing,
-}
-
-/// A frame's header.
-#[derive(Clone, Copy, Debug)]
-struct Header {
-    /// AudioSpecificConfig.
-    config: [u8; 2],
-    rate: u32,
-    /// The length of header and checksum.
-    header_len: usize,
-    /// The length of the frame.
-    len: usize,
 }
 
 impl Adts {
@@ -45,12 +28,12 @@ impl Adts {
         if bytes.len() < HEADER_LEN {
             return is_sync(bytes);
         }
-        let next = |header: &Header| bytes.get(header.len..).filter(|next| !next.is_empty()).is_none_or(is_sync);
-        let like = |header: &Header| self.config.is_none_or(|config| config == header.config);
-        Header::parse(bytes).is_ok_and(|header| like(&header) && next(&header))
+        let next = |header: &AdtsHeader| bytes.get(header.len..).filter(|next| !next.is_empty()).is_none_or(is_sync);
+        let like = |header: &AdtsHeader| self.config.is_none_or(|config| config == header.config);
+        AdtsHeader::parse(bytes).is_ok_and(|header| like(&header) && next(&header))
     }
 
-    fn frame(&mut self, header: &Header, data: Bytes, out: &mut VecDeque<Output>) {
+    fn frame(&mut self, header: &AdtsHeader, data: Bytes, out: &mut VecDeque<Output>) {
         let Some(dts) = self.framing.time(header.rate) else { return };
         self.framing.count(FRAME_SAMPLES);
         if data.is_empty() {
@@ -73,7 +56,7 @@ impl SoundDecoder for Adts {
     fn frames(&mut self, pes: &Payload, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         let (mut open, mut fault) = (self.framing.open(pes), None);
         while open.bytes().len() >= HEADER_LEN {
-            match Header::parse(open.bytes()) {
+            match AdtsHeader::parse(open.bytes()) {
                 Ok(header) if open.bytes().len() < header.len => break,
                 Ok(header) => {
                     let frame = self.framing.frame(&mut open, header.len);
@@ -90,38 +73,5 @@ impl SoundDecoder for Adts {
         }
         self.framing.close(open);
         fault.map_or(Ok(()), Err)
-    }
-}
-
-/// syncword, and layer 0.
-fn is_sync(bytes: &[u8]) -> bool {
-    bytes[0] == 0xff && bytes.get(1).is_none_or(|byte| byte & 0xf6 == 0xf0)
-}
-
-impl Header {
-    fn parse(bytes: &[u8]) -> Result<Header, &'static str> {
-        let Some(header) = bytes.first_chunk::<HEADER_LEN>() else { return Err("an ADTS frame ends in its header") };
-        if !is_sync(header) {
-            return Err("no ADTS sync word where a frame should begin");
-        }
-        let object_type = (header[2] >> 6) + 1;
-        let index = header[2] >> 2 & 15;
-        let channels = (header[2] & 1) << 2 | header[3] >> 6;
-        let len = usize::from(header[3] & 3) << 11 | usize::from(header[4]) << 3 | usize::from(header[5] >> 5);
-        let header_len = if header[1] & 1 == 1 { HEADER_LEN } else { HEADER_LEN + 2 };
-        let Some(&rate) = SAMPLE_RATES.get(usize::from(index)) else {
-            return Err("an ADTS frame has a reserved sample rate");
-        };
-        if len < header_len {
-            return Err("an ADTS frame is shorter than its header");
-        }
-        if header[6] & 3 != 0 {
-            return Err("an ADTS frame has several raw_data_blocks, which is not supported");
-        }
-        if channels == 0 {
-            return Err("the AAC channels are in a program_config_element; set the encoder to mono, stereo or 5.1");
-        }
-        let config = u16::from(object_type) << 11 | u16::from(index) << 7 | u16::from(channels) << 3;
-        Ok(Header { config: config.to_be_bytes(), rate, header_len, len })
     }
 }

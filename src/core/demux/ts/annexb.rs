@@ -19,6 +19,7 @@ use crate::codec::avc;
 use crate::codec::avc::sets::{AvcSets, exp_golomb};
 use crate::codec::hevc;
 use crate::codec::hevc::sets::HevcSets;
+use crate::codec::nal::by_start_codes;
 use crate::model::input_clock::unwrap;
 use crate::model::{AccessUnit, CodecConfig};
 use crate::packager::Input;
@@ -265,33 +266,8 @@ impl ByteStream {
     }
 }
 
-/// Returns the NAL units of a byte stream (B.1), without start codes and the zeros around them.
 fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
-    let mut out: Vec<NalUnit> = Vec::new();
-    let mut start = None;
-    let mut close = |start: Option<usize>, end: usize| {
-        let Some(start) = start else { return };
-        // trailing_zero_8bits, and the next start code's zero_byte. A NAL unit's own last byte isn't 0 (7.4.1).
-        let len = data[start..end].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        if len > 0 {
-            out.push(syntax.nal_unit(data[start], start..start + len));
-        }
-    };
-    let mut at = 0;
-    while at + 3 <= data.len() {
-        // The third byte gives the least distance to the next start code.
-        match data[at + 2] {
-            1 if data[at] == 0 && data[at + 1] == 0 => {
-                close(start, at);
-                start = Some(at + 3);
-                at += 3;
-            }
-            0 => at += 1,
-            _ => at += 3,
-        }
-    }
-    close(start, data.len());
-    out
+    by_start_codes(data).into_iter().map(|unit| syntax.nal_unit(data[unit.start], unit)).collect()
 }
 
 /// Returns the pictures of a PES packet. A delimiter behind slices begins the next picture.

@@ -1,8 +1,9 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::model::time::Timescale;
 use crate::model::{
-    AudioInfo, Epoch, LifeId, NodeId, PushId, SampleAspectRatio, Schemes, StreamName, TrackKind, VideoInfo,
+    AudioInfo, Epoch, LifeId, NodeId, PushId, SampleAspectRatio, Schemes, StreamName, TrackId, TrackKind, VideoInfo,
 };
 
 const HIGH: InputTrack = InputTrack::of(PushId(0), InputTrack(0));

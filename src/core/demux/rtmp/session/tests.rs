@@ -87,6 +87,7 @@ fn run(bytes: &[u8], piece: usize) -> Vec<String> {
                 }
                 Output::Input(Input::Unit(unit)) => out.push(format!("unit of {} at {}", unit.track.0, unit.dts)),
                 Output::Input(other) => panic!("{other:?} from a session"),
+                Output::Notice(notice) => out.push(notice.to_string()),
                 Output::Unpublished => out.push("unpublished".to_owned()),
             }
         }
@@ -155,9 +156,10 @@ fn text_is_timed_metadata() {
 
 #[test]
 fn aggregates_are_media_too() {
-    let tags = b"\x08\0\0\x03\0\0\x05\0\0\0\0\xaf\x01A\0\0\0\x0e\x09\0\0\x06\0\0\x0f\0\0\0\0\x17\x01\0\0\0V\0\0\0\x0d";
+    let tags = b"\x08\0\0\x03\0\0\x05\0\0\0\0\xaf\x01A\0\0\0\x0e\x09\0\0\x0b\0\0\x0f\0\0\0\0\x17\x01\0\0\0\0\0\0\x02\x65\x88\0\0\0\x0d";
     let encoder = Encoder::new().connect("live").publish("cam1").message(4, 22, 1, 100, tags);
-    check_published("None", encoder, &["None None", "unit of 1 at 100", "unit of 0 at 110"]);
+    let encoder = encoder.call(1, "deleteStream", 0.0, &[Value::Null, 1.0.into()]);
+    check_published("None", encoder, &["None None", "unit of 1 at 100", "unit of 0 at 110", "unpublished"]);
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn what_is_refused_is_told_why() {
     check(Encoder::new().connect("vod"), &["S0 S1 S2", reply, error]);
 
     let encoder = Encoder::new().connect("live").call(1, "publish", 5.0, &[Value::Null, "a b".into()]);
-    let error = "refused: byte 3141: a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has ' ' at byte 1 \
+    let error = "refused: byte 3141: \"a b\": a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has ' ' at byte 1 \
                  (push to rtmp://HOST/live/STREAM or rtmp://HOST/live/STREAM/RENDITION)";
     check_connected(encoder, &["onStatus 0 NetStream.Publish.BadName", error]);
 
@@ -233,11 +235,76 @@ fn a_rendition_is_the_second_segment_wherever_the_encoder_cuts_the_url() {
         let got = run(&Encoder::new().connect(app).publish(key).0, usize::MAX);
         assert!(got.last().is_some_and(|last| last.contains(says)), "{app} {key}: {got:?}");
     };
-    check("live/cam1", "a/b", "the path has one segment too many: \"b\"");
-    check("live/cam1/a", "b", "application \"live/cam1/a\"");
+    check("live/cam1", "a/b", "\"b\" is a segment too many");
+    check("live/cam1/a", "b", "\"b\" is a segment too many");
+    check("live/cam1", "a b", "\"cam1/a b\": rendition: a stream name is made of");
     check("live/cam1", "video", "what the tracks of a push without a rendition are called");
     check("live/cam1", "audio_?", "is no language");
     check("live/cam1", "7.2", "rendition: a stream name is made of");
+}
+
+#[test]
+fn a_stream_is_named_wherever_encoders_put_its_name() {
+    let check = |app: &str, key: &str, expect: &str| {
+        let got = run(&Encoder::new().connect(app).publish(key).0, usize::MAX);
+        assert!(got.contains(&format!("publish {expect}")), "{app:?} {key:?}: {got:?}");
+    };
+    // The whole path as the application, with an empty key; slashes at both ends; the instance of an application.
+    check("live/cam1", "", "cam1 None");
+    check("live/cam1/720p", "", "cam1 as 720p None");
+    check("live", "/cam1", "cam1 None");
+    check("live", "cam1/", "cam1 None");
+    check("live/", "cam1", "cam1 None");
+    check("live/_definst_", "cam1", "cam1 None");
+    check("live/_definst_/cam1", "", "cam1 None");
+    // A query, in the key or the application.
+    check("live/cam1?key=K", "", r#"cam1 Some("key=K")"#);
+    check("live?key=K", "cam1", r#"cam1 Some("key=K")"#);
+    check("live", "cam1?key=a/b", r#"cam1 Some("key=a/b")"#);
+    check("live?key=a/b", "cam1", r#"cam1 Some("key=a/b")"#);
+    check("live/cam1", "?key=a/b", r#"cam1 Some("key=a/b")"#);
+    check("live/cam1", "720p?key=a/b", r#"cam1 as 720p Some("key=a/b")"#);
+    // ffmpeg and librtmp cut `live/cam2?key=a/b/c` at its second slash.
+    check("live/cam2?key=a", "b/c", r#"cam2 Some("key=a/b/c")"#);
+    check("live/cam2?key=a", "b?c", r#"cam2 Some("key=a/b?c")"#);
+}
+
+#[test]
+fn the_query_of_the_url_counts_where_nothing_else_has_one() {
+    let check = |app: &str, key: &str, expect: &str| {
+        let url = "rtmp://localhost/live?key=url";
+        let object = Value::object([("app", app.into()), ("tcUrl", url.into())]);
+        let encoder = Encoder::new().call(0, "connect", 1.0, &[object]).publish(key);
+        assert!(run(&encoder.0, usize::MAX).contains(&format!("publish cam1 Some({expect:?})")), "{app:?} {key:?}");
+    };
+    check("live", "cam1", "key=url");
+    check("live?key=app", "cam1", "key=app");
+    check("live", "cam1?key=own", "key=own");
+}
+
+#[test]
+fn a_picture_that_is_held_comes_before_the_end() {
+    let picture = [&[0x17, 1, 0, 0, 0, 0, 0, 0, 2][..], &[0x65, 0x88]].concat();
+    let end = |command: &str| {
+        let encoder = Encoder::new().connect("live").publish("cam1").message(4, 9, 1, 7, &picture);
+        encoder.call(1, command, 6.0, &[Value::Null])
+    };
+    let expect = ["None None", "unit of 0 at 7", "_result 6 -", "unpublished"];
+    for command in ["FCUnpublish", "deleteStream", "closeStream"] {
+        let got = run(&end(command).0, usize::MAX);
+        assert!(expect.iter().all(|line| got.iter().any(|got| got == line)), "{command}: {got:?}");
+    }
+}
+
+#[test]
+fn an_unusable_header_is_told_and_ends_the_push() {
+    let hvcc = crate::codec::hevc::tests::bytes(crate::codec::hevc::tests::MAIN);
+    let encoder = Encoder::new().connect("live").publish("cam1");
+    let encoder = encoder.message(4, 9, 1, 0, &[&[0x17, 0, 0, 0, 0][..], &hvcc].concat());
+    let got = run(&encoder.0, usize::MAX);
+    let [.., reply, error] = &got[..] else { panic!("{got:?}") };
+    assert_eq!(reply, "onStatus 0 NetStream.Publish.Rejected");
+    assert!(error.contains("the video sequence header can't be used: avcC: ") && error.contains("it looks like H.265"));
 }
 
 #[test]
