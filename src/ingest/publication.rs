@@ -1,14 +1,15 @@
 //! One stream's publication: the task that runs its packager, from the first push to the ENDLIST.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::task::Poll;
 
 use damson_core::model::time::Time;
 use damson_core::model::{AccessUnit, Clocks, Epoch, InputTrack, PushId, Resume, StreamName, TimedMessage};
-use damson_core::packager::{Diagnostic, Input, Output, Packager};
+use damson_core::packager::{Diagnostic, Input, Output, Packager, Unusable};
 use tokio::sync::mpsc;
+use tracing::Level;
 
 use super::active::{Active, PublicationCommand, PushInput, Pushed};
 use super::bit_rate::BitRate;
@@ -66,7 +67,9 @@ pub(super) struct Publication {
     packager: Option<Box<dyn Packaging>>,
     /// One push for each rendition.
     pushes: BTreeMap<PushId, Push>,
-    /// The push that is polled first for an input, next time.
+    /// The units of pushes that can't be published and were logged as such.
+    warned: BTreeSet<(InputTrack, Unusable)>,
+    /// The push that is polled first for the next input.
     turn: PushId,
     /// The newest epoch that was claimed here.
     epoch: Option<Epoch>,
@@ -79,8 +82,17 @@ impl Publication {
         commands: mpsc::UnboundedReceiver<PublicationCommand>,
         shared: Arc<Shared>,
     ) -> Self {
-        let (pushes, alarm) = (BTreeMap::new(), clock::Alarm::default());
-        Publication { stream, commands, shared, packager: None, pushes, turn: PushId(0), epoch: None, alarm }
+        Publication {
+            stream,
+            commands,
+            shared,
+            packager: None,
+            pushes: BTreeMap::new(),
+            warned: BTreeSet::new(),
+            turn: PushId(0),
+            epoch: None,
+            alarm: clock::Alarm::default(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -115,6 +127,7 @@ impl Publication {
         match command {
             PublicationCommand::Begin(push, pushed) => {
                 self.detach(push).await;
+                self.warned.retain(|(track, _)| track.push() != push);
                 self.pushes.insert(push, Push { from: pushed, attached: false, bit_rate: BitRate::default() });
             }
             PublicationCommand::Superseded(epoch) => self.superseded(epoch),
@@ -202,7 +215,7 @@ impl Publication {
 
     /// Runs the packager, and hands its output on.
     fn input(&mut self, input: Input) {
-        let Publication { stream, shared, packager: Some(packager), pushes, .. } = self else {
+        let Publication { stream, shared, packager: Some(packager), pushes, warned, .. } = self else {
             return;
         };
         packager.handle(Clocks { now: clock::now(), wall: clock::wall() }, input);
@@ -220,7 +233,7 @@ impl Publication {
                     }
                 }
                 Output::Diagnostic(diagnostic) => {
-                    log(stream, &diagnostic);
+                    log(stream, &diagnostic, level(&diagnostic, warned));
                     shared.sink.diagnostic(stream, &diagnostic);
                 }
             }
@@ -233,20 +246,28 @@ impl Publication {
     }
 }
 
-/// Logs a diagnostic. Diagnostics that may come with every frame are logged at `debug`.
-fn log(stream: &StreamName, diagnostic: &Diagnostic) {
+/// Returns at which level a diagnostic is logged. What may come with every frame is for developers; the first of units
+/// that can't be published, for each track and reason, is for operators.
+fn level(diagnostic: &Diagnostic, warned: &mut BTreeSet<(InputTrack, Unusable)>) -> Level {
     match diagnostic {
         Diagnostic::ShortPart { .. }
         | Diagnostic::Nudged { .. }
         | Diagnostic::Late { .. }
         | Diagnostic::GapSegment { .. }
-        | Diagnostic::DateTimeStep { .. } => tracing::debug!(%stream, "{diagnostic}"),
+        | Diagnostic::DateTimeStep { .. } => Level::DEBUG,
+        Diagnostic::Unusable { track, why, .. } if !warned.insert((*track, *why)) => Level::DEBUG,
         Diagnostic::PresentationBegan { .. }
         | Diagnostic::PeriodBegan { .. }
         | Diagnostic::PresentationEnded { .. }
-        | Diagnostic::Joined { .. } => {
-            tracing::info!(%stream, "{diagnostic}");
-        }
+        | Diagnostic::Joined { .. } => Level::INFO,
+        _ => Level::WARN,
+    }
+}
+
+fn log(stream: &StreamName, diagnostic: &Diagnostic, level: Level) {
+    match level {
+        Level::DEBUG => tracing::debug!(%stream, "{diagnostic}"),
+        Level::INFO => tracing::info!(%stream, "{diagnostic}"),
         _ => tracing::warn!(%stream, "{diagnostic}"),
     }
 }
@@ -278,5 +299,24 @@ fn of_push(id: PushId, input: Input) -> Input {
         Input::Config { track, config } => Input::Config { track: own(track), config },
         Input::Message(message) => Input::Message(TimedMessage { track: own(message.track), ..message }),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_that_can_not_be_published_are_warned_of_once() {
+        let mut warned = BTreeSet::new();
+        let mut check = |track: u8, why, expect| {
+            let diagnostic = Diagnostic::Unusable { track: InputTrack(track), units: 1, why };
+            assert_eq!(level(&diagnostic, &mut warned), expect, "{diagnostic}");
+        };
+        check(0, Unusable::NoConfig, Level::WARN);
+        check(0, Unusable::NoConfig, Level::DEBUG);
+        check(1, Unusable::NoConfig, Level::WARN);
+        check(0, Unusable::TooLong, Level::WARN);
+        assert_eq!(level(&Diagnostic::Silence, &mut warned), Level::WARN);
     }
 }

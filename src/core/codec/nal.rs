@@ -156,10 +156,18 @@ impl NalTrack {
 
     /// Returns NAL units as a sample has them. Parameter sets that no header has yet stay, since nobody else has them.
     pub(crate) fn sample(&self, nals: &NalUnits) -> Bytes {
-        let known = self.told.as_ref() == Some(&self.sets);
+        self.without(nals, self.told.as_ref() == Some(&self.sets))
+    }
+
+    /// Returns NAL units that belong to a later sample, without parameter sets.
+    pub(crate) fn sample_prefix(&self, nals: &NalUnits) -> Bytes {
+        self.without(nals, true)
+    }
+
+    fn without(&self, nals: &NalUnits, sets: bool) -> Bytes {
         let is_left_out = |unit: &&Range<usize>| {
             let kind = self.kind(nals, unit);
-            is_left_out(self.is_hevc(), kind) && (known || !is_set(self.is_hevc(), kind))
+            is_left_out(self.is_hevc(), kind) && (sets || !is_set(self.is_hevc(), kind))
         };
         if nals.form == NalForm::Lengths && self.length_size == 4 && !nals.units.iter().any(|unit| is_left_out(&unit)) {
             return nals.data.clone();

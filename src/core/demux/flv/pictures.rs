@@ -86,7 +86,7 @@ impl Pictures {
         if self.nal.has_slice(&nals) {
             self.picture(unit, &nals, out);
         } else {
-            let data = self.nal.sample(&nals);
+            let data = self.nal.sample_prefix(&nals);
             if self.waiting.len() + data.len() <= WAITING_LEN_MAX {
                 self.waiting.extend_from_slice(&data);
             }

@@ -358,14 +358,19 @@ fn other_sets_in_band_come_as_headers_before_their_picture() {
         // The header again, as some encoders repeat it.
         (80, avc_header(AVCC_720P30)),
         (80, avc(true, &[&sets, IDR])),
+        // In a message of their own.
+        (120, avc(true, &[&avc_sets(AVCC_720P30)])),
+        (120, avc(true, &[IDR])),
     ];
     let (out, _) = read(TagKind::Video, &tags);
     let out = out.expect("good tags");
-    let [_, _, Input::Config { config: CodecConfig::Avc(record), .. }, second, third] = &out[..] else {
+    let [_, _, Input::Config { config: CodecConfig::Avc(record), .. }, second, third, back, fourth] = &out[..] else {
         panic!("{out:?}");
     };
     assert_eq!(Avc::parse(record).map(|avc| avc.picture.width), Ok(640));
-    assert_eq!([second, third], [&unit_at(VIDEO, 40, 0, true, IDR), &unit_at(VIDEO, 80, 0, true, IDR)]);
+    let units = [40, 80, 120].map(|at| unit_at(VIDEO, at, 0, true, IDR));
+    assert_eq!([second, third, fourth], units.each_ref());
+    assert_eq!(back, &config(CodecConfig::Avc, 0, AVCC_720P30));
 }
 
 #[test]
