@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use self::aac::Aac;
+use self::aac::AacMessages;
 use self::pictures::Pictures;
 use super::amf0::Value;
 use crate::codec::avc::Avc;
@@ -146,7 +146,7 @@ pub struct Tags {
     /// The tracks of H.264 and H.265.
     pictures: BTreeMap<InputTrack, Pictures>,
     /// The tracks of AAC.
-    aac: BTreeMap<InputTrack, Aac>,
+    aac: BTreeMap<InputTrack, AacMessages>,
     /// The headers of AC-3 tracks, which only their frames carry.
     ac3: BTreeMap<InputTrack, ac3::Headers>,
     /// What has been told, each once.

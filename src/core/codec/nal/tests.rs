@@ -23,8 +23,10 @@ fn sets_of(record: &'static [u8]) -> [Vec<u8>; 2] {
     [avc.sequence_parameter_sets[0].clone(), avc.picture_parameter_sets[0].clone()]
 }
 
-/// Tracks with headers, and the sets of these.
-fn tracks() -> [(NalTrack, Vec<Vec<u8>>, [&'static [u8]; 4]); 2] {
+/// A track with headers, the sets of these, and NAL units of its codec.
+type Made = (NalTrack, Vec<Vec<u8>>, [&'static [u8]; 4]);
+
+fn tracks() -> [Made; 2] {
     let (mut avc, mut hevc) = (NalTrack::avc(), NalTrack::hevc());
     let record = bytes(MAIN);
     assert!(avc.configure(&Bytes::from_static(AVCC_720P30)).expect("x264's own").is_some());

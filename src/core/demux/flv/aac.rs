@@ -10,14 +10,14 @@ use crate::packager::Input;
 
 /// The headers that one track's messages have brought.
 #[derive(Debug, Default)]
-pub(super) struct Aac {
+pub(super) struct AacMessages {
     /// An AudioSpecificConfig has come.
     has_config: bool,
     /// What the newest ADTS header says.
     adts: Option<[u8; 2]>,
 }
 
-impl Aac {
+impl AacMessages {
     /// Takes a sequence header: an AudioSpecificConfig, or an ADTS header in its place.
     pub(super) fn header(&mut self, unit: AccessUnit, out: &mut Vec<Input>) -> Result<(), CodecError> {
         if let Ok(header) = AdtsHeader::parse(&unit.data) {

@@ -369,9 +369,11 @@ fn recorded_encoders_are_understood() {
         };
     }
     type Recorded = ((&'static str, &'static [u8]), &'static str, usize, &'static [&'static str]);
-    let all: [Recorded; 5] = [
+    let all: [Recorded; 6] = [
         (recorded!("obs-29.0.2"), "cam1", 3, &["config of 1", "config of 0"]),
         (recorded!("ffmpeg-5.1"), "g8", 3, &["config of 0", "config of 1"]),
+        // A transport stream that is copied: its first AudioSpecificConfig is empty.
+        (recorded!("ffmpeg-5.1-remux"), "g9", 3, &["config of 0", "config of 1", "unit of 1 at 0"]),
         (recorded!("ffmpeg-9.0-hevc"), "cam1", 3, &["config of 0", "config of 1", "config of 2"]),
         (recorded!("gstreamer-1.22-rtmp2sink"), "g1", 1, &["config of 0", "config of 1", "unit of 1 at 0"]),
         (recorded!("librtmp-2.4"), "g2", 3, &["config of 0", "config of 1", "unit of 1 at 0", "unit of 1 at 21"]),
