@@ -1,19 +1,18 @@
 //! H.264 and H.265 as byte streams (annex B of both) to what CMAF holds: parameter sets in an avcC or hvcC, and
 //! pictures as length-prefixed NAL units (ISO 14496-15, 5.3, 8.3).
 //!
-//! A PES packet holds one access unit, or several that begin with delimiters, as broadcast encoders write them. NAL
-//! units that describe the stream and not the picture are left out: delimiters, filler data, the ends of sequences, and
+//! NAL units that describe the stream and not the picture are left out: delimiters, filler data, the ends of sequences, and
 //! the parameter sets themselves, which `avc1` and `hvc1` have in their sample entries.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::access_units::{AccessUnits, NalClass, NalUnit, NalUnits};
 use super::diagnostic::Counters;
 use super::framing::sum_of_255s;
-use super::output::{CLOCK, MODULUS, Output, VIDEO};
-use super::pes::Payload;
+use super::output::{CLOCK, End, MODULUS, Output, VIDEO};
+use super::pes::{Payload, Times};
 use super::psi::StreamKind;
 use crate::codec::avc;
 use crate::codec::avc::sets::{AvcSets, exp_golomb};
@@ -43,39 +42,16 @@ enum Syntax {
 /// The decoder state of the video track.
 #[derive(Debug)]
 pub(super) struct ByteStream {
+    units: AccessUnits,
     syntax: Syntax,
     config: Option<CodecConfig>,
     /// The number of pictures left out since packets were lost; `None` once a random access point has come.
     waits: Option<u32>,
     /// The presentation time of an open random access point: pictures shown before it refer to lost ones.
     leading: Option<u64>,
-    /// DTS of the newest PES packet, and its number of pictures.
-    last: Option<(u64, u64)>,
+    /// The newest time stamps, and the number of pictures since.
+    last: Option<(Times, u64)>,
     step: u64,
-}
-
-/// A NAL unit in a PES packet's payload.
-#[derive(Clone, Debug)]
-struct NalUnit {
-    kind: u8,
-    class: NalClass,
-    bytes: Range<usize>,
-}
-
-/// The kind of a NAL unit, as this demuxer tells them apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum NalClass {
-    /// A slice of a picture that is no random access point by its type.
-    Slice,
-    /// A slice of an IDR picture.
-    Idr,
-    /// A slice of a BLA or CRA picture.
-    Open,
-    Sei,
-    Delimiter,
-    /// Parameter sets, ends of sequence and stream, filler data, SPS extension (whose place is the avcC's tail).
-    LeftOut,
-    Other,
 }
 
 /// The way in which decoding can begin at a picture.
@@ -91,31 +67,11 @@ enum Access {
     Closed,
 }
 
-impl NalClass {
-    fn is_slice(self) -> bool {
-        matches!(self, NalClass::Slice | NalClass::Idr | NalClass::Open)
-    }
-}
-
 impl Syntax {
-    /// Reads nal_unit_type (H.264, table 7-1; H.265, table 7-1).
-    fn nal_unit(&self, header: u8, bytes: Range<usize>) -> NalUnit {
-        let kind = if let Syntax::H264(_) = self { header & 0x1f } else { hevc::nal_type(header) };
-        let class = match (self, kind) {
-            (Syntax::H264(_), 5) | (Syntax::H265(_), 19..=20) => NalClass::Idr,
-            (Syntax::H265(_), 16..=18 | 21) => NalClass::Open,
-            (Syntax::H264(_), 1..=4) | (Syntax::H265(_), 0..=31) => NalClass::Slice,
-            (Syntax::H264(_), 6) | (Syntax::H265(_), 39) => NalClass::Sei,
-            (Syntax::H264(_), 9) | (Syntax::H265(_), 35) => NalClass::Delimiter,
-            (Syntax::H264(_), 7..=13) | (Syntax::H265(_), 32..=38) => NalClass::LeftOut,
-            _ => NalClass::Other,
-        };
-        NalUnit { kind, class, bytes }
-    }
-
     /// Takes parameter sets, which are in force from the next picture on.
-    fn take(&mut self, data: &Bytes, nals: &[NalUnit]) -> Result<(), &'static str> {
-        let of = |kind: u8| nals.iter().filter(move |nal| nal.kind == kind).map(|nal| data.slice(nal.bytes.clone()));
+    fn take(&mut self, unit: &NalUnits) -> Result<(), &'static str> {
+        let bytes = |nal: &NalUnit| Bytes::copy_from_slice(&unit.data[nal.bytes.clone()]);
+        let of = |kind: u8| unit.nals.iter().filter(move |nal| nal.kind == kind).map(bytes);
         match self {
             Syntax::H264(sets) => sets.take(of(avc::NAL_SPS), of(avc::NAL_PPS)),
             Syntax::H265(sets) => {
@@ -132,7 +88,7 @@ impl Syntax {
         }
     }
 
-    fn access(&self, data: &[u8], nals: &[NalUnit]) -> Access {
+    fn access(&self, NalUnits { data, nals, .. }: &NalUnits) -> Access {
         let has = |class| nals.iter().any(|nal| nal.class == class);
         if has(NalClass::Idr) {
             return Access::Closed;
@@ -158,70 +114,91 @@ impl ByteStream {
             StreamKind::Hevc => Syntax::H265(HevcSets::default()),
             _ => return None,
         };
-        Some(ByteStream { syntax, config: None, waits: Some(0), leading: None, last: None, step: STEP })
+        let units = AccessUnits::new(kind == StreamKind::Hevc);
+        Some(ByteStream { units, syntax, config: None, waits: Some(0), leading: None, last: None, step: STEP })
     }
 
-    /// Notes that packets are missing, as at the start: no picture is shown until the next random access point.
-    pub(super) fn damaged(&mut self) {
+    /// Drops the unfinished access unit, since packets are missing. Returns whether there was one.
+    pub(super) fn damaged(&mut self) -> bool {
+        self.wait();
+        self.units.clear()
+    }
+
+    /// Lets no picture be shown until the next random access point, as at the start.
+    fn wait(&mut self) {
         self.waits = Some(self.waits.unwrap_or(0));
         self.leading = None;
     }
 
-    /// Takes a whole PES packet.
-    pub(super) fn picture(
+    /// Takes a PES packet's payload, of which the end may be missing.
+    pub(super) fn packet(
         &mut self,
-        pes: Payload,
+        pes: &Payload,
+        whole: bool,
         stats: &mut Counters,
         out: &mut VecDeque<Output>,
     ) -> Result<(), &'static str> {
-        let nals = nal_units(&pes.data, &self.syntax);
-        if nals.is_empty() {
-            return Err("a PES packet of video has no start code");
+        if !self.units.push(pes) {
+            stats.damaged += 1;
+            self.wait();
         }
-        self.syntax.take(&pes.data, &nals)?;
-        let pictures = pictures(&nals);
-        if pictures.is_empty() {
-            return Ok(());
+        let mut fault = None;
+        while let Some(unit) = self.units.next(whole) {
+            fault = self.unit(&unit, stats, out).err().or(fault);
         }
-        let count = pictures.len() as u64;
-        let (pts, dts) = match (pes.times, self.last) {
-            (Some((pts, dts)), last) => {
-                let step = last.map(|(last, count)| dts.wrapping_sub(last) % MODULUS / count);
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// Ends the stream, or notes a pause.
+    pub(super) fn finish(
+        &mut self,
+        end: End,
+        stats: &mut Counters,
+        out: &mut VecDeque<Output>,
+    ) -> Result<(), &'static str> {
+        self.units.finish(end).map_or(Ok(()), |unit| self.unit(&unit, stats, out))
+    }
+
+    /// Returns PTS and DTS of the next picture.
+    fn times(&mut self, stamp: Option<Times>) -> Result<Times, &'static str> {
+        // Two pictures with one decode time have one time stamp for both.
+        let stamp = stamp.filter(|(_, dts)| self.last.is_none_or(|((_, last), _)| last != *dts));
+        match (stamp, &mut self.last) {
+            (Some(stamp), last) => {
+                let step = last.map(|((_, last), count)| stamp.1.wrapping_sub(last) % MODULUS / count);
                 self.step = step.filter(|step| (1..=STEP_MAX).contains(step)).unwrap_or(self.step);
-                (pts, dts)
+                *last = Some((stamp, 1));
+                Ok(stamp)
             }
             // Pictures without time stamps follow the ones before.
-            (None, Some((last, count))) => {
-                let dts = (last + self.step * count) % MODULUS;
-                (dts, dts)
+            (None, Some(((pts, dts), count))) => {
+                let later = self.step * *count;
+                *count += 1;
+                Ok(((*pts + later) % MODULUS, (*dts + later) % MODULUS))
             }
-            (None, None) => return Err("the pictures have no time stamps"),
-        };
-        self.last = Some((dts, count));
-        for (n, nals) in (0..).zip(pictures) {
-            let later = |time: u64| (time + self.step * n) % MODULUS;
-            self.unit(&pes.data, nals, later(pts), later(dts), stats, out);
+            (None, None) => Err("the pictures have no time stamps"),
+        }
+    }
+
+    fn unit(&mut self, unit: &NalUnits, stats: &mut Counters, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+        let (pts, dts) = self.times(unit.times)?;
+        self.syntax.take(unit)?;
+        let access = self.syntax.access(unit);
+        if self.is_shown(access, pts, stats) {
+            self.put_out(unit, access, (pts, dts), stats, out);
         }
         Ok(())
     }
 
-    fn unit(
-        &mut self,
-        data: &Bytes,
-        nals: &[NalUnit],
-        pts: u64,
-        dts: u64,
-        stats: &mut Counters,
-        out: &mut VecDeque<Output>,
-    ) {
-        let access = self.syntax.access(data, nals);
+    /// Returns whether a picture can be shown: nothing that it refers to is missing.
+    fn is_shown(&mut self, access: Access, pts: u64, stats: &mut Counters) -> bool {
         if let Some(left_out) = &mut self.waits
             && access == Access::None
             && *left_out < WAIT_MAX
         {
             *left_out += 1;
             stats.undecodable += 1;
-            return;
+            return false;
         }
         if self.waits.take().is_some() && access == Access::Open {
             self.leading = Some(pts);
@@ -229,10 +206,21 @@ impl ByteStream {
             // Compared in 33 bits: this picture is shown before the random access point.
             if pts.wrapping_sub(first) % MODULUS > MODULUS / 2 {
                 stats.undecodable += 1;
-                return;
+                return false;
             }
             self.leading = None;
         }
+        true
+    }
+
+    fn put_out(
+        &mut self,
+        NalUnits { data, nals, .. }: &NalUnits,
+        access: Access,
+        (pts, dts): Times,
+        stats: &mut Counters,
+        out: &mut VecDeque<Output>,
+    ) {
         if access != Access::None || self.config.is_none() {
             self.configure(out);
         }
@@ -241,8 +229,8 @@ impl ByteStream {
             return;
         }
         let mut unit = BytesMut::with_capacity(nals.iter().map(|nal| 4 + nal.bytes.len()).sum());
-        let is_left_out = |nal: &&NalUnit| matches!(nal.class, NalClass::Delimiter | NalClass::LeftOut);
-        for nal in nals.iter().filter(|nal| !is_left_out(nal)) {
+        let left_out = |class| matches!(class, NalClass::Delimiter | NalClass::Parameters | NalClass::LeftOut);
+        for nal in nals.iter().filter(|nal| !left_out(nal.class)) {
             unit.put_u32(u32::try_from(nal.bytes.len()).unwrap_or(u32::MAX));
             unit.extend_from_slice(&data[nal.bytes.clone()]);
         }
@@ -264,26 +252,6 @@ impl ByteStream {
         self.config = Some(config.clone());
         out.push_back(Output::config(VIDEO, config));
     }
-}
-
-fn nal_units(data: &[u8], syntax: &Syntax) -> Vec<NalUnit> {
-    by_start_codes(data).into_iter().map(|unit| syntax.nal_unit(data[unit.start], unit)).collect()
-}
-
-/// Returns the pictures of a PES packet. A delimiter behind slices begins the next picture.
-fn pictures(nals: &[NalUnit]) -> Vec<&[NalUnit]> {
-    let (mut out, mut begin, mut sliced) = (Vec::new(), 0, false);
-    for (i, nal) in nals.iter().enumerate() {
-        if nal.class == NalClass::Delimiter && sliced {
-            out.push(&nals[begin..i]);
-            (begin, sliced) = (i, false);
-        }
-        sliced |= nal.class.is_slice();
-    }
-    if sliced {
-        out.push(&nals[begin..]);
-    }
-    out
 }
 
 /// Returns recovery_frame_cnt, or recovery_poc_cnt, of an SEI message behind its header (H.264 D.1.8, H.265 D.2.8): the

@@ -75,10 +75,9 @@ impl Demuxer {
         Demuxer { wanted: program, ..Demuxer::default() }
     }
 
-    /// Takes a datagram. If it consists of whole packets, unfinished bytes before it are dropped. A doubled datagram is
-    /// taken once.
+    /// Takes a datagram of a sender, whose datagrams may begin and end within packets. A doubled datagram is taken once.
     pub fn datagram(&mut self, bytes: &[u8]) {
-        if self.last == bytes {
+        if self.last == bytes && bytes.len() >= sync::PACKET_LEN {
             self.stats.duplicates += (bytes.len() / sync::PACKET_LEN) as u64;
             return;
         }
@@ -103,6 +102,7 @@ impl Demuxer {
 
     /// Notes that packets were lost here, which damages all unfinished units.
     pub fn lost(&mut self) {
+        self.sync.lost(&mut self.stats);
         for pid in self.streams.keys().copied().collect::<Vec<_>>() {
             self.damage(pid);
         }
@@ -119,6 +119,7 @@ impl Demuxer {
             if let Some(pes) = stream.pes.end(end) {
                 self.decode(pid, pes);
             }
+            self.settle(pid, end);
         }
     }
 
@@ -284,36 +285,38 @@ impl Demuxer {
         }
     }
 
-    /// Notes that packets of a PID are missing, which damages its unfinished unit.
+    /// Notes that packets of a PID are missing, which damages its unfinished unit. The units before the gap are whole.
     fn damage(&mut self, pid: u16) {
         let Some(stream) = self.streams.get_mut(&pid) else { return };
-        let pes = stream.pes.cut();
-        match &mut stream.decoder {
-            Decoder::Video(video) => {
-                self.stats.damaged += u64::from(pes.is_some());
-                video.damaged();
-            }
-            // The frames before the gap are whole.
-            Decoder::Sound(_) => {
-                if let Some(pes) = pes {
-                    self.decode(pid, pes);
-                }
-                if let Some(Stream { decoder: Decoder::Sound(sound), .. }) = self.streams.get_mut(&pid) {
-                    self.stats.damaged += u64::from(sound.damaged());
-                }
-            }
+        if let Some(pes) = stream.pes.cut() {
+            return self.decode(pid, pes);
         }
+        let had = match &mut stream.decoder {
+            Decoder::Video(video) => video.damaged(),
+            Decoder::Sound(sound) => sound.damaged(),
+        };
+        self.stats.damaged += u64::from(had);
+    }
+
+    /// Ends the unfinished picture of a PID at the end of the stream, or in a pause.
+    fn settle(&mut self, pid: u16, end: End) {
+        let Some(Stream { decoder: Decoder::Video(video), .. }) = self.streams.get_mut(&pid) else { return };
+        let read = video.finish(end, &mut self.stats, &mut self.out);
+        self.broken(pid, read);
     }
 
     fn decode(&mut self, pid: u16, pes: Pes) {
         let Some(stream) = self.streams.get_mut(&pid) else { return };
         let read = match &mut stream.decoder {
-            Decoder::Video(video) if pes.cut => {
-                self.stats.damaged += 1;
-                video.damaged();
-                Ok(())
+            Decoder::Video(video) => {
+                let read = pes.read().and_then(|read| video.packet(&read, !pes.cut, &mut self.stats, &mut self.out));
+                if pes.cut {
+                    self.stats.damaged += 1;
+                    video.damaged();
+                    return;
+                }
+                read
             }
-            Decoder::Video(video) => pes.read().and_then(|pes| video.picture(pes, &mut self.stats, &mut self.out)),
             Decoder::Sound(sound) => {
                 let read = pes.read();
                 let at = read.as_ref().ok().and_then(|read| read.times);
@@ -321,14 +324,20 @@ impl Demuxer {
                 if pes.cut {
                     self.stats.damaged += u64::from(sound.damaged());
                 }
-                // An unfinished picture to which nothing was added in the meantime is complete.
+                // An unfinished picture to which nothing was added meanwhile is whole.
                 let stood = |(&pid, other): (&u16, &mut Stream)| Some((pid, other.pes.stood(at?.1)?));
                 if let Some((pid, pes)) = self.streams.iter_mut().find_map(stood) {
                     self.decode(pid, pes);
+                    self.settle(pid, End::Silent);
                 }
                 read
             }
         };
+        self.broken(pid, read);
+    }
+
+    /// Reports the fault of a PES packet.
+    fn broken(&mut self, pid: u16, read: Result<(), &'static str>) {
         let Err(what) = read else { return };
         if what == pes::SCRAMBLED {
             self.stats.scrambled += 1;

@@ -71,7 +71,7 @@ impl MetadataStream {
 }
 
 fn tag(pes: &Pes, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
-    let pes::Payload { times, data } = pes.read()?;
+    let pes::Payload { times, data, .. } = pes.read()?;
     if !data.starts_with(id3::MAGIC) || data.len() > MESSAGE_LEN_MAX {
         return Err("a message has no ID3 tag, or a very long one");
     }

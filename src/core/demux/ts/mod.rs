@@ -25,6 +25,7 @@
 //! is reported once, as a [`TsDiagnostic::Refused`].
 
 mod ac3;
+mod access_units;
 mod adts;
 mod annexb;
 mod demuxer;

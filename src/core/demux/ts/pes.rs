@@ -37,11 +37,15 @@ pub(super) struct Pes {
     pub(super) cut: bool,
 }
 
+/// PTS and DTS, modulo 2^33. Both are the same if only PTS is given.
+pub(super) type Times = (u64, u64);
+
 /// The content of a PES packet.
 #[derive(Debug)]
 pub(super) struct Payload {
-    /// PTS and DTS, modulo 2^33. Both are the same if only PTS is given.
-    pub(super) times: Option<(u64, u64)>,
+    pub(super) times: Option<Times>,
+    /// PES_packet_length; the greatest number if it isn't given.
+    pub(super) len: usize,
     pub(super) data: Bytes,
 }
 
@@ -127,7 +131,9 @@ impl Pes {
             3 => time(0).zip(time(5)),
             _ => None,
         };
-        Ok(Payload { times, data: self.data.slice(at..) })
+        let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+        let len = if len == 0 { usize::MAX } else { len };
+        Ok(Payload { times, len, data: self.data.slice(at..) })
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Sync {
     stride: Option<usize>,
     /// The bytes between two packets that haven't come yet.
     between: usize,
+    /// The newest datagram began within a packet.
+    splits: bool,
 }
 
 impl Sync {
@@ -29,16 +31,36 @@ impl Sync {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Notes that a datagram begins. If it consists of whole packets, unfinished bytes before it are dropped.
+    /// Notes that a datagram begins. Most senders fill datagrams with whole packets; unfinished bytes before such a datagram
+    /// are what a cut one has left, and are dropped. If the datagram before began within a packet, the sender splits
+    /// packets, and its datagrams are one stream of bytes.
     pub(super) fn datagram(&mut self, bytes: &[u8], stats: &mut Counters) {
+        let left = self.buffer.len() - self.at;
+        let within = left > 0 || self.between > 0;
         let (packets, rest) = bytes.as_chunks::<PACKET_LEN>();
-        if rest.is_empty() && !packets.is_empty() && packets.iter().all(|packet| packet[0] == SYNC_BYTE) {
-            let left = self.buffer.len() - self.at;
+        let whole = rest.is_empty() && !packets.is_empty() && packets.iter().all(|packet| packet[0] == SYNC_BYTE);
+        let goes_on = std::mem::replace(&mut self.splits, within) && self.goes_on(bytes);
+        if whole && !goes_on {
             stats.skipped += left as u64;
             stats.resyncs += u64::from(left > 0 && self.stride.is_some());
             self.buffer.clear();
-            (self.at, self.stride, self.between) = (0, Some(PACKET_LEN), 0);
+            (self.at, self.stride, self.between, self.splits) = (0, Some(PACKET_LEN), 0, false);
         }
+    }
+
+    /// Notes that bytes are missing before the next ones.
+    pub(super) fn lost(&mut self, stats: &mut Counters) {
+        stats.skipped += (self.buffer.len() - self.at) as u64;
+        self.buffer.clear();
+        (self.at, self.stride, self.between) = (0, None, 0);
+    }
+
+    /// Returns whether each packet that begins in these bytes does so where it has to, if they follow those before.
+    fn goes_on(&self, bytes: &[u8]) -> bool {
+        let Some(stride) = self.stride else { return false };
+        let begun = self.buffer.len() - self.at;
+        let first = if self.between > 0 { self.between.checked_sub(begun) } else { stride.checked_sub(begun) };
+        first.is_some_and(|first| bytes.iter().skip(first).step_by(stride).all(|&byte| byte == SYNC_BYTE))
     }
 
     /// Returns the next packet.

@@ -1,5 +1,6 @@
 //! Units that a multiplexer wrote come out as they went in, or not at all.
 
+mod access_units;
 mod codecs;
 mod metadata;
 
@@ -39,10 +40,10 @@ fn lengths(nals: &[&[u8]]) -> Bytes {
     nals.iter().flat_map(put).collect()
 }
 
-/// A slice's bytes: no start code in them, and none alike.
+/// A slice's bytes: no start code in them, and none alike. It is a picture's first one.
 fn slice(kind: u8, n: u64, len: usize) -> Vec<u8> {
     let byte = |i: usize| 4 + u8::try_from((n as usize * 31 + i * 7) % 250).expect("small");
-    [vec![0x60 | kind], n.to_be_bytes().map(|b| b | 4).to_vec(), (0..len).map(byte).collect()].concat()
+    [vec![0x60 | kind, 0x80], n.to_be_bytes().map(|b| b | 4).to_vec(), (0..len).map(byte).collect()].concat()
 }
 
 /// A film, and the units that the demuxer should output.
