@@ -80,6 +80,11 @@ pub struct Settings {
     #[arg(long, env = "DAMSON_SRT_LATENCY", value_name = "SECONDS")]
     pub srt_latency: Option<f64>,
 
+    /// Stream of SRT publishers that send no stream id, as VLC; its publish keys hold [default: none, and such publishers
+    /// are refused]
+    #[arg(long, env = "DAMSON_SRT_DEFAULT", value_name = "STREAM")]
+    pub srt_default: Option<String>,
+
     /// Longest RTMP message (one coded frame), in bytes, 64K-16M [default: 8M]
     #[arg(long, env = "DAMSON_RTMP_MESSAGE", value_name = "BYTES")]
     pub rtmp_message: Option<Size>,

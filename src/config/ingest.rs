@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use damson_core::demux::flv;
+use damson_core::demux::srt::stream_id;
 use damson_core::model::StreamName;
 use serde::{Deserialize, Deserializer};
 use srt_protocol::options::Passphrase;
@@ -69,14 +70,21 @@ macro_rules! from_text {
 from_text!(Secret, Looped, Source, KeyEntry, Listen, Span, Size);
 
 impl Settings {
-    /// Returns the settings of SRT: [`Settings::srt_latency`], or 0.12 s, and [`Settings::srt_passphrase`].
+    /// Returns the settings of SRT: [`Settings::srt_latency`], or 0.12 s, [`Settings::srt_passphrase`], and
+    /// [`Settings::srt_default`].
     pub fn srt(&self) -> Result<srt::server::Settings, ConfigError> {
         let latency = self.srt_latency.unwrap_or(DEFAULT_LATENCY.as_secs_f64());
         let latency = seconds("srt-latency", latency, 0.02..=8.0)?;
         let passphrase = self.srt_passphrase.as_ref().map(|Secret(text)| Passphrase::try_from(text.clone()));
         let wrong = |_| ConfigError::Value { name: "srt-passphrase", why: "must have 10 to 79 characters".to_owned() };
         let passphrase = passphrase.transpose().map_err(wrong)?;
-        Ok(srt::server::Settings { latency, passphrase, connections_max: connections(self.pushers()?) })
+        let wrong = |why: String| ConfigError::Value { name: "srt-default", why };
+        let default = self.srt_default.as_deref().map(stream_id::parse).transpose();
+        let default = default.map_err(|error| wrong(format!("is wrong: {error}")))?;
+        if default.as_ref().is_some_and(|target| target.query.is_some()) {
+            return Err(wrong("takes no key: whoever reaches the port would have it".to_owned()));
+        }
+        Ok(srt::server::Settings { latency, passphrase, default, connections_max: connections(self.pushers()?) })
     }
 
     /// Returns the limits of RTMP.
@@ -218,6 +226,15 @@ mod tests {
         check(
             "srt-latency = 9.0",
             "--srt-latency (DAMSON_SRT_LATENCY, srt-latency in the file) is 9; it must be 0.02 to 8 seconds",
+        );
+        check(
+            "srt-default = \"my cam\"",
+            "--srt-default (DAMSON_SRT_DEFAULT, srt-default in the file) is wrong: the stream id \"my cam\": \
+             a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has ' ' at byte 2",
+        );
+        check(
+            "srt-default = \"cam1?key=plum\"",
+            "--srt-default (DAMSON_SRT_DEFAULT, srt-default in the file) takes no key: whoever reaches the port would have it",
         );
         check(
             "udp = [\"a=udp://0.0.0.0:1\"]\nloop = [\"a=x.mp4\"]",

@@ -94,8 +94,13 @@ pub async fn serve(
         let context = Arc::clone(&context);
         Some(async move {
             let remote = accepted.remote;
-            if let Err(error) = connection(accepted, context).await {
-                tracing::debug!(%remote, %error, "HTTP: connection closed");
+            match connection(accepted, context).await {
+                // As with a space in the name of a stream.
+                Err(error) if error.downcast_ref().is_some_and(hyper::Error::is_parse) => {
+                    tracing::warn!(%remote, "HTTP: refused: the request can't be read: {error}");
+                }
+                Err(error) => tracing::debug!(%remote, %error, "HTTP: connection closed"),
+                Ok(()) => {}
             }
         })
     });

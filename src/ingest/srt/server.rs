@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use damson_core::demux::srt::guard::{Guarded, guard};
 use damson_core::demux::srt::stream_id as streamid;
 use damson_core::demux::srt::stream_id::StreamIdError;
+use damson_core::demux::target::PublishTarget;
 use damson_core::demux::ts::{End, TsDiagnostic};
 use damson_core::model::time::Time;
 use srt_protocol::connection::DuplexConnection;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub latency: Duration,
     /// The passphrase with which callers encrypt; without one, callers must not encrypt.
     pub passphrase: Option<Passphrase>,
+    /// The stream of callers whose stream id names none.
+    pub default: Option<PublishTarget>,
     /// The most callers at a time, including those in the handshake.
     pub connections_max: usize,
 }
@@ -291,7 +294,11 @@ impl Caller {
             }
             (None, None) => None,
         };
-        let target = streamid::parse(request.stream_id.as_ref().map_or("", |id| id.as_str()))?;
+        let id = request.stream_id.as_ref().map_or("", |id| id.as_str());
+        let target = match (streamid::parse(id), &self.context.settings.default) {
+            (Err(StreamIdError::Missing), Some(default)) => default.clone(),
+            (target, _) => target?,
+        };
         self.stream = Some(target.stream.to_string());
         let request = PublishRequest {
             rendition: target.rendition,

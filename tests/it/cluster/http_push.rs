@@ -243,6 +243,8 @@ fn cmaf_tracks_of_separate_requests_make_one_life() {
         };
         refused("PUT /elsewhere", &video[0], 404, "push to /ingest/STREAM");
         refused("PUT /ingest/api", &video[0], 403, "a path of the edge itself");
+        request(to, "PUT /ingest/my cam", &[]);
+        node.process.said("HTTP: refused: the request can't be read");
         refused("PATCH /ingest/cam1", &video[0], 405, "PUT or POST");
         refused("PUT /ingest/cam1", b"GIF89a, which is no film", 415, "neither MPEG-TS nor MP4");
         refused("PUT /ingest/cam1/Streams(v.cmfv)", &video[1], 412, "init segment");

@@ -117,7 +117,7 @@ fn a_stream_with_a_key_takes_who_knows_it() {
             line.unwrap_or_else(|| panic!("{said}")).trim().to_owned()
         };
         let (key, entry) = (word("key "), word("entry "));
-        let node = cluster.node("a", &["--publish-key", &entry, "--srt", "127.0.0.1:0"]);
+        let node = cluster.node("a", &["--publish-key", &entry, "--srt", "127.0.0.1:0", "--srt-default", "cam1"]);
         let line = node.process.said("  srt   ");
         let srt: SocketAddr =
             line.split("srt://").nth(1).and_then(|rest| rest.split('?').next()?.parse().ok()).expect("an address");
@@ -130,6 +130,7 @@ fn a_stream_with_a_key_takes_who_knows_it() {
             push(&film, node.rtmp, "cam1", Pace::RealTime),
             push(&film, node.rtmp, "cam1?key=plum", Pace::RealTime),
             over_srt("#!::r=cam1,m=publish,key=plum"),
+            over_srt(""),
         ];
         for push in &mut refused {
             assert!(!push.ended(PATIENCE).success(), "{}", push.log());
@@ -137,7 +138,7 @@ fn a_stream_with_a_key_takes_who_knows_it() {
         node.process.said("refused: stream cam1 needs a publish key: add ?key=KEY to the URL");
         node.process.said("refused: key rejected for stream cam1");
         let metrics = http::get(node.http, "/metrics").text();
-        assert!(metrics.contains("damson_ingest_keys_refused_total 3"), "{metrics}");
+        assert!(metrics.contains("damson_ingest_keys_refused_total 4"), "{metrics}");
         // A stream without a key is open, as before.
         let open = push(&film, node.rtmp, "cam2", Pace::RealTime);
         let rtmp = push(&film, node.rtmp, &format!("cam1?key={key}"), Pace::RealTime);

@@ -71,12 +71,14 @@ fn srt_loses_nothing_through_one_and_five_percent() {
     unless_starved(|| {
         let cluster = Cluster::new();
         let film = film(cluster.path(), 12);
-        let nodes = pair(&cluster, &["--srt", "127.0.0.1:0", "--linger", "1", "--srt-latency", "2"]);
+        let default = ["--srt-default", "live/cam0"];
+        let srt_args = ["--srt", "127.0.0.1:0", "--linger", "1", "--srt-latency", "2"];
+        let nodes = pair(&cluster, &[&srt_args[..], &default].concat());
         let [ingest, edge] = &nodes;
         let to = srt(ingest);
         let networks = [1, 5].map(|percent| Lossy::start(to, Loss::Percent(percent)));
         let mut pushes = [
-            push_srt(&film, to, "live/cam0"),
+            push_srt(&film, to, ""),
             push_srt(&film, networks[0].addr, "#!::r=cam1,m=publish"),
             push_srt(&film, networks[1].addr, "cam5"),
         ];

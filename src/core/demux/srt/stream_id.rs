@@ -26,11 +26,11 @@ pub enum StreamIdError {
     #[error("m={0} is not supported: an SRT caller can only publish (m=publish); players use HTTP")]
     Mode(String),
     /// The stream id names no stream.
-    #[error("the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish)")]
+    #[error("the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish); --srt-default sets one")]
     Missing,
-    /// The stream's name is not valid; the text says why.
-    #[error("the stream id: {0}")]
-    Name(String),
+    /// The stream's name, as it arrived, is not valid; the second text says why.
+    #[error("the stream id {0:?}: {1}")]
+    Name(String, String),
 }
 
 /// Reads a stream id. Decodes percent escapes, since some callers send the id as it is in their URL.
@@ -71,7 +71,9 @@ fn target(path: &str, query: Option<String>) -> Result<PublishTarget, StreamIdEr
     if path.is_empty() {
         return Err(StreamIdError::Missing);
     }
-    PublishTarget::parse(path, query).map_err(StreamIdError::Name)
+    // Behind a sign that no name has there may be a key.
+    let shown = path.split([',', ':', '=', '&', ';']).next().unwrap_or_default();
+    PublishTarget::parse(path.split('/'), query).map_err(|why| StreamIdError::Name(shown.to_owned(), why))
 }
 
 #[cfg(test)]
@@ -114,17 +116,27 @@ mod tests {
         let check = |text: &str, why: &str| {
             assert_eq!(parse(text).expect_err(text).to_string(), why);
         };
-        let missing = "the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish)";
+        let missing = "the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish); \
+                       --srt-default sets one";
         check("", missing);
         check("#!::m=publish", missing);
-        check("#!::r=cam1,m=request", "m=request: this ingest takes m=publish only; players fetch over HTTP");
-        check("#!::m=bidirectional", "m=bidirectional: this ingest takes m=publish only; players fetch over HTTP");
-        check("read:cam1", "m=read: this ingest takes m=publish only; players fetch over HTTP");
-        check("a/b/c", "the stream id: \"a/b/c\": \"c\" is a segment too many");
-        check("api", "the stream id: \"api\": \"api\" is a path of the edge itself and can't name a stream");
+        check(
+            "#!::r=cam1,m=request",
+            "m=request is not supported: an SRT caller can only publish (m=publish); players use HTTP",
+        );
+        check(
+            "#!::m=bidirectional",
+            "m=bidirectional is not supported: an SRT caller can only publish (m=publish); players use HTTP",
+        );
+        check("read:cam1", "m=read is not supported: an SRT caller can only publish (m=publish); players use HTTP");
+        let characters = "a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has";
+        check("my%20cam?key=x", &format!("the stream id \"my cam\": {characters} ' ' at byte 2"));
+        check("cam1,key=secret", &format!("the stream id \"cam1\": {characters} ',' at byte 4"));
+        check("a/b/c", "the stream id \"a/b/c\": the path has one segment too many: \"c\"");
+        check("api", "the stream id \"api\": \"api\" is a path of the edge itself and can't name a stream");
         check(
             "cam1/video",
-            "the stream id: \"cam1/video\": rendition: \"video\" is what the tracks of a push without a rendition are called",
+            "the stream id \"cam1/video\": rendition: \"video\" is what the tracks of a push without a rendition are called",
         );
     }
 }
