@@ -435,7 +435,12 @@ fn nearest<'a>(message: &str, literals: &'a [String]) -> &'a str {
 /// An operator searches a page for the words that he sees: they are the words of the sources, with `…` for what varies.
 #[test]
 fn messages_are_those_of_the_sources() {
-    let page = Page::load("docs/troubleshooting.md");
+    check_messages("docs/troubleshooting.md");
+    check_messages("docs/inputs.md");
+}
+
+fn check_messages(path: &str) {
+    let page = Page::load(path);
     let literals = literals();
     let mut faults = Faults::default();
     let mut seen = 0;
@@ -454,7 +459,29 @@ fn messages_are_those_of_the_sources() {
             );
         }
     }
-    assert!(seen > 30, "{seen} messages");
+    assert!(seen > 20, "{path}: {seen} messages");
+    faults.check();
+}
+
+/// What docs/inputs.md says of repairs is proved by the test that stands in the row.
+#[test]
+fn repairs_have_their_tests() {
+    let page = Page::load("docs/inputs.md");
+    let sources = sources();
+    let mut faults = Faults::default();
+    let mut seen = 0;
+    for (line, row) in page.prose().skip_while(|(_, row)| *row != "## What is repaired") {
+        if row == "## What is refused" {
+            break;
+        }
+        let Some((_, test)) = row.strip_suffix("` |").and_then(|row| row.rsplit_once("| `")) else { continue };
+        seen += 1;
+        let is_there = |(_, text): &(PathBuf, String)| text.contains(&format!("fn {test}("));
+        if !sources.iter().any(is_there) {
+            faults.add(&page, line, format_args!("there is no test {test}"));
+        }
+    }
+    assert!(seen > 10, "{seen} repairs");
     faults.check();
 }
 

@@ -3,6 +3,7 @@
 mod carrier;
 mod http;
 mod rows;
+mod ts_segments;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
