@@ -1,6 +1,5 @@
 //! Segments of MPEG-TS, track by track as Shaka Packager pushes them.
 
-use super::*;
 use crate::demux::bmff;
 use crate::demux::cmaf_ingest::body::Body;
 use crate::demux::cmaf_ingest::path::{self, TargetKind};

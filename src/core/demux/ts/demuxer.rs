@@ -32,7 +32,7 @@ struct Stream {
 
 #[derive(Debug)]
 enum Decoder {
-    Video(ByteStream),
+    Video(Box<ByteStream>),
     Sound(Box<dyn SoundDecoder>),
 }
 
@@ -238,7 +238,8 @@ impl Demuxer {
             let free = (AUDIO.0..).take(AUDIO_TRACKS_MAX).find(|&track| !taken(track)).map(InputTrack);
             let pictures = ByteStream::new(stream.kind).filter(|_| !video);
             let sound = || free.and_then(|track| Some((track, Decoder::Sound(sound::decoder(stream.kind, track)?))));
-            let Some((track, decoder)) = pictures.map(|pictures| (VIDEO, Decoder::Video(pictures))).or_else(sound)
+            let Some((track, decoder)) =
+                pictures.map(|pictures| (VIDEO, Decoder::Video(Box::new(pictures)))).or_else(sound)
             else {
                 let (pid, stream_type, what) = (stream.pid, stream.stream_type, stream.kind.refused());
                 self.tell(pid, what, TsDiagnostic::Refused { pid, stream_type, what });

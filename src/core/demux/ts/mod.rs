@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  bytes --> sync --> packet --> psi      PAT, PMT: which PID is what of which program
-//!            0x47     188 B  \-> pes --> annexb   H.264, H.265: Annex B --> avcC, hvcC and length-prefixed NAL units
-//!            each N B                \-> adts     AAC, ADTS --> AudioSpecificConfig and raw_data_blocks
+//!            0x47     188 B  \-> pes --> access_units --> annexb   H.264, H.265: NAL units of a picture --> avcC, hvcC,
+//!            each N B                |                             and the NAL units behind their lengths
+//!                                    \-> adts     AAC, ADTS --> AudioSpecificConfig and raw_data_blocks
 //!                                     \> ac3, opus   frames and packets, and their headers
 //!                                     \> metadata    ID3 tags, and splices, which come in sections
 //! ```
