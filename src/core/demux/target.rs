@@ -4,10 +4,12 @@ use std::fmt;
 
 use crate::model::{Rendition, StreamName};
 
-/// The instance of an application that encoders name, as Flash Media Server had it: it says nothing.
+/// The default instance of an application (Flash Media Server), which some encoders send. It names no stream.
 const INSTANCE: &str = "_definst_";
-/// The most characters of a path that is refused that its publisher and the log are told.
+/// The longest part of a refused path that an error repeats, in characters.
 const SAID_MAX: usize = 80;
+/// The signs that may part a name from a key.
+const KEY_SIGNS: [char; 5] = [',', ':', '=', '&', ';'];
 
 /// The stream or rendition that a publisher asks to publish.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,16 +27,18 @@ impl PublishTarget {
     /// [`INSTANCE`] don't count.
     ///
     /// # Errors
-    /// Why it names no stream, in words for the publisher.
+    /// Returns the reason why the path names no stream, in words for the publisher.
     pub(super) fn parse(path: &str, query: Option<String>) -> Result<PublishTarget, String> {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty() && *segment != INSTANCE);
-        let said: String = path.trim_matches('/').chars().take(SAID_MAX).collect();
+        // Behind a sign that no name has there may be a key, which isn't told.
+        let said = path.trim_matches('/').split(KEY_SIGNS).next().unwrap_or_default();
+        let said: String = said.chars().take(SAID_MAX).collect();
         let refused = |why: &dyn fmt::Display| format!("{said:?}: {why}");
         let stream = StreamName::parse(segments.next().unwrap_or_default()).map_err(|error| refused(&error))?;
         let rendition = segments.next().map(Rendition::parse).transpose().map_err(|error| refused(&error))?;
         match segments.next() {
             None => Ok(PublishTarget { stream, rendition, query }),
-            Some(more) => Err(refused(&format_args!("{more:?} is a segment too many"))),
+            Some(more) => Err(refused(&format_args!("the path has one segment too many: {more:?}"))),
         }
     }
 }
@@ -60,7 +64,7 @@ mod tests {
         check("//cam1//720p/", "cam1", Some("720p"));
         let refused = |path: &str, why: &str| assert_eq!(PublishTarget::parse(path, None).expect_err(path), why);
         refused("/", "\"\": a stream name has 1 to 64 characters, this one has 0");
-        refused("a/b/c", "\"a/b/c\": \"c\" is a segment too many");
+        refused("a/b/c", "\"a/b/c\": the path has one segment too many: \"c\"");
         refused(
             "my cam",
             "\"my cam\": a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has ' ' at byte 2",

@@ -28,9 +28,9 @@ pub enum StreamIdError {
     /// The stream id names no stream.
     #[error("the stream id names no stream (streamid=cam1, or streamid=#!::r=cam1,m=publish); --srt-default sets one")]
     Missing,
-    /// The stream's name, as it arrived, is not valid; the second text says why.
-    #[error("the stream id {0:?}: {1}")]
-    Name(String, String),
+    /// The stream's name is not valid; the text has it as it arrived, and says why.
+    #[error("the stream id {0}")]
+    Name(String),
 }
 
 /// Reads a stream id. Decodes percent escapes, since some callers send the id as it is in their URL.
@@ -71,9 +71,7 @@ fn target(path: &str, query: Option<String>) -> Result<PublishTarget, StreamIdEr
     if path.is_empty() {
         return Err(StreamIdError::Missing);
     }
-    // Behind a sign that no name has there may be a key.
-    let shown = path.split([',', ':', '=', '&', ';']).next().unwrap_or_default();
-    PublishTarget::parse(path.split('/'), query).map_err(|why| StreamIdError::Name(shown.to_owned(), why))
+    PublishTarget::parse(path, query).map_err(StreamIdError::Name)
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use crate::codec::avc;
 use crate::codec::avc::sets::{AvcSets, exp_golomb};
 use crate::codec::hevc;
 use crate::codec::hevc::sets::HevcSets;
-use crate::codec::nal::by_start_codes;
 use crate::model::input_clock::unwrap;
 use crate::model::{AccessUnit, CodecConfig};
 use crate::packager::Input;
