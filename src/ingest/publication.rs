@@ -238,10 +238,10 @@ impl Publication {
                 }
             }
         }
-        // A push after the ENDLIST begins a new presentation: a new packager, which resumes from this one's record.
-        if ended {
+        // A push after the ENDLIST begins a new presentation: a new packager, which resumes from this one's record. A push
+        // that was silent for the linger is still attached, and begins one in this packager, with its next units.
+        if ended && !self.pushes.values().any(|push| push.attached) {
             self.packager = None;
-            self.pushes.values_mut().for_each(|push| push.attached = false);
         }
     }
 }
@@ -259,6 +259,7 @@ fn level(diagnostic: &Diagnostic, warned: &mut BTreeSet<(InputTrack, Unusable)>)
         Diagnostic::PresentationBegan { .. }
         | Diagnostic::PeriodBegan { .. }
         | Diagnostic::PresentationEnded { .. }
+        | Diagnostic::TrackLate { .. }
         | Diagnostic::Joined { .. } => Level::INFO,
         _ => Level::WARN,
     }

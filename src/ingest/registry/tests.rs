@@ -24,6 +24,9 @@ type Log = mpsc::UnboundedSender<String>;
 /// A unit at which the recorder refuses its push.
 const REFUSED: u64 = 666;
 
+/// A unit before which the presentation ends, as after a long silence.
+const LINGERED: u64 = 777;
+
 /// Stands for the packager: logs its inputs, and ends its presentation at [`Input::End`].
 struct Recorder {
     stream: StreamName,
@@ -46,7 +49,11 @@ impl Packaging for Recorder {
                 self.outputs.push(Output::Refused { push, why });
                 format!("unit of {}", push.0)
             }
-            Input::Unit(unit) => format!("unit {}", unit.dts),
+            Input::Unit(unit) => {
+                let ended = (unit.dts == LINGERED).then(|| Output::Record(record(&self.stream, 1, Some(7))));
+                self.outputs.extend(ended);
+                format!("unit {}", unit.dts)
+            }
             Input::Message(message) => format!("message {}", message.track.0),
             Input::Detached(PushId(0)) => "detached".to_owned(),
             Input::Detached(push) => format!("detached {}", push.0),
@@ -249,6 +256,18 @@ async fn a_higher_epoch_elsewhere_ends_the_session_without_an_endlist() {
     scene.registry.superseded(&stream, Epoch { counter: KNOWN + 1, node: NodeId(9) });
     assert_eq!(session.evicted().await, Eviction::Superseded);
     scene.hears(&["cam1 is over"]).await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_was_silent_for_the_linger_goes_on_with_its_connection() {
+    let mut scene = Scene::new(Takeover::SameAddress);
+    let mut session = scene.publisher("10.0.0.1:1000").await;
+    session.input(unit(LINGERED)).await.expect("attached");
+    scene.hears(&["packager from Some(4000000000)", "attached 4000000001", "unit 777", "record, ended Some(7)"]).await;
+    session.input(unit(2)).await.expect("its connection is open");
+    scene.hears(&["unit 2"]).await;
+    drop(session);
+    scene.hears(&["detached"]).await;
 }
 
 #[tokio::test]
