@@ -376,17 +376,29 @@ impl Cutter {
         // Audio alone is cut on a grid, so that half units don't add up.
         let ideal = current.ideal + self.length;
         let ideal = if video || ideal.abs_diff(start) > frame { start } else { ideal };
+        let shown = keyed.then_some(shown);
+        self.begin_next(&current, (start, ideal), shown, forced);
+        true
+    }
+
+    /// Begins the segment after `current` at `start`; its keyframe is shown at `shown`, if it has one.
+    fn begin_next(
+        &mut self,
+        current: &SegmentStart,
+        (start, ideal): (Duration, Duration),
+        shown: Option<Duration>,
+        forced: bool,
+    ) {
         let step = self.anchor.segment_ended(start - current.start);
         if step != 0 {
             self.steps.push(Step::Tell(Diagnostic::DateTimeStep { micros: step }));
         }
         let (msn, shift) = (self.next_msn, self.anchor.shift());
-        let shown = if keyed { shown } else { start };
+        let (keyed, shown) = (shown.is_some(), shown.unwrap_or(start));
         let discontinuity = current.discontinuity + u32::from(self.breaks);
         let segment = SegmentStart { msn, start, ideal, discontinuity, shown, keyed, forced, shift };
         self.push_segment(segment);
         self.steps.push(Step::Began(segment));
-        true
     }
 
     /// Returns how far the keyframes of a track, of another push than the leader's, lie from where `next` begins: its unit is
@@ -444,6 +456,16 @@ impl Cutter {
         if let Some(input) = queue.input.take() {
             self.lost.push_back(Lost { track, push: input.push(), misaligned });
         }
+    }
+
+    /// Begins a segment at `at`, with a keyframe of video that comes to audio alone and leads from then on; it is shown at
+    /// `shown`. Returns nothing while the audio has a cut of its own before that, since a segment would become too long.
+    pub(super) fn cut_at(&mut self, at: Duration, shown: Duration) -> Option<(SegmentStart, Vec<Step>)> {
+        let current = *self.segments.back().filter(|current| at <= current.start + self.length)?;
+        // Audio may have gone on to a later segment, which has no unit of before.
+        let start = at.max(current.start);
+        self.begin_next(&current, (start, start), Some(shown), false);
+        Some((*self.segments.back()?, std::mem::take(&mut self.steps)))
     }
 
     /// Feeds a track from `input`, from `segment` on, and ends those before it, in which it wasn't fed. Returns whether the track

@@ -115,11 +115,19 @@ pub enum Diagnostic {
         /// The fault found in them.
         error: CodecError,
     },
-    /// The presentation has no place for this track.
-    #[error("input track {} came after the presentation's tracks were fixed: ignored", .track.0)]
+    /// A track comes after the presentation has begun, or comes back after the others of its push.
+    #[error("input track {} comes late: it joins the presentation with a segment", .track.0)]
+    TrackLate {
+        /// The input's track.
+        track: InputTrack,
+    },
+    /// A track can't be a part of the presentation.
+    #[error("input track {} is ignored until its push returns: {why}", .track.0)]
     TrackIgnored {
         /// The input's track.
         track: InputTrack,
+        /// The reason.
+        why: Refusal,
     },
     /// Units can't be published.
     #[error("{units} units of input track {} dropped: {why}", .track.0)]

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! A publisher's first units wait in the preroll until all tracks have come and the GOPs are measured; then they are
-//! published, and none is lost. Afterwards a part is made when a unit comes that would have crossed its end. The order of
-//! a presentation's tracks is frozen when it is first published. A track that a push brings later is ignored, with a
-//! [`Diagnostic`], until the next presentation; the tracks of a push that comes later are appended.
+//! published, and none is lost. Afterwards a part is made when a unit comes that would have crossed its end.
+//!
+//! A presentation's tracks keep their order; one that comes later is appended. A track that comes after the others of its push
+//! waits for the start of a segment, and joins there without a discontinuity. If sound alone was there, pictures begin a
+//! segment with their first keyframe, and lead.
 //!
 //! # Renditions
 //!
@@ -32,8 +34,8 @@
 //!          Detached: all units are published first
 //! ```
 //!
-//! While a presentation isn't `Live` and the preroll is empty, gap segments are numbered in real time, and the
-//! linger ends it. The phase is `Away` only when all pushes are gone.
+//! While a presentation isn't `Live`, gap segments are numbered in real time, and the linger ends it. Units in the preroll
+//! may wait for a keyframe meanwhile. The phase is `Away` only when all pushes are gone.
 //!
 //! # Owners
 //!
@@ -41,7 +43,7 @@
 //!
 //! - `packager`: the phase of the stream; it calls all others.
 //! - `publishers`: the pushes, their codecs and timestamps. `preroll`, `align`: units that wait, and begin together.
-//! - `renditions`: pushes that wait for a segment, and sound that isn't published.
+//! - `renditions`: pushes and tracks that wait for a segment, and sound that isn't published.
 //! - `metadata`: messages that wait for parts to carry them. `silence`: the events that are due while nothing comes.
 //! - `presentation`: the record, with `periods`, `tracks` and the `cutter`; `opening` decides what it freezes.
 //! - `cutter`: the ends of segments, with `keyframes`, their distances. `track`: a [`Plan`]'s parts, and their bytes.

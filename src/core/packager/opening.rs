@@ -28,8 +28,6 @@ pub(super) struct Opening {
     /// The longest GOP seen.
     pub longest_gop: Option<Duration>,
     pub tracks: Vec<(InputTrack, TrackMuxer)>,
-    /// Tracks of the leading push for which the record has no place.
-    pub ignored: Vec<InputTrack>,
 }
 
 /// The units of a track so far.
@@ -73,7 +71,10 @@ pub(super) fn open(
     let named = names(lead, publishers, units).into_iter();
     let seen: Vec<Seen> = named.filter_map(|named| Seen::new(named, publishers, units, clock)).collect();
     let lasts = |seen: &Seen| (seen.codec.is_video(), unit_duration(seen.codec, seen.unit, seen.rate_milli));
-    let gops = seen.first().and_then(|seen| seen.gops.as_ref());
+    // Pictures that are announced and haven't come may have long GOPs.
+    let unseen = Gops::default();
+    let missing = publisher.announced.video == Some(true) && !seen.iter().any(|seen| seen.codec.is_video());
+    let gops = seen.first().and_then(|seen| seen.gops.as_ref()).or(missing.then_some(&unseen));
     let longest_gop = gops.and_then(|gops| gops.complete.iter().max().copied());
     let (plan, irregular) = measure(settings, clock, &seen.iter().map(lasts).collect::<Vec<_>>(), gops);
     let began = units.iter().map(|unit| unit.origin(aligned.base, clock.scale)).min().unwrap_or_default();
@@ -98,10 +99,8 @@ pub(super) fn open(
         let (name, rates) = ((seen.named.name, seen.named.language), (seen.rate_milli, seen.bandwidth));
         (seen.named.input, TrackMuxer::with_codec(TrackId(id), name, seen.codec, rates, seen.unit, &record))
     };
-    let tracks: Vec<(InputTrack, TrackMuxer)> = (0..).zip(seen).map(muxer).collect();
-    let ignored = |track: &InputTrack| tracks.iter().all(|(input, _)| input != track);
-    let ignored = publishers.sources_of(lead).map(|(track, _)| track).filter(ignored).collect();
-    Some(Opening { record, plan, irregular, longest_gop, tracks, ignored })
+    let tracks = (0..).zip(seen).map(muxer).collect();
+    Some(Opening { record, plan, irregular, longest_gop, tracks })
 }
 
 /// Returns the bit rate of some units; 0 if they are too few.

@@ -9,14 +9,14 @@ use super::io::{Input, Output};
 use super::metadata::Metadata;
 use super::opening;
 use super::preroll::Preroll;
-use super::presentation::Presentation;
+use super::presentation::{Lead, Presentation};
 use super::publishers::{Configured, Publisher, Publishers};
-use super::renditions::{Join, Renditions};
+use super::renditions::{Join, Joiner, Renditions};
 use super::settings::Settings;
 use super::silence::{Due, Silence};
 use super::start_numbers::StartNumbers;
-use super::timeline::UnitTiming;
-use super::unit::{InputUnit, SegmentStart};
+use super::timeline::{TRACKS_APART_MAX, UnitTiming};
+use super::unit::{InputUnit, SegmentStart, micros};
 use crate::codec::codec::Codec;
 use crate::model::time::Time;
 use crate::model::{AccessUnit, Clocks, CodecConfig, InputTrack, Msn, PushId, Resume, StreamName, TimedMessage};
@@ -123,7 +123,8 @@ impl Packager {
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_gathering() {
             let spaced = self.period_began.map(|began| began + PERIOD_MIN).filter(|&at| at > self.now);
-            return self.preroll.next_check(self.now).into_iter().chain(spaced).min();
+            let due = self.due().map(|(at, _)| at);
+            return self.preroll.next_check(self.now).into_iter().chain(spaced).chain(due).min();
         }
         self.due().map(|(at, _)| at)
     }
@@ -137,6 +138,8 @@ impl Packager {
         let (target, segment) = self.presentation.as_ref()?.durations();
         match self.phase {
             Phase::Live => self.silence.live(target),
+            // A keyframe may come in a moment, and its period begins no earlier than the gap ends.
+            _ if self.is_gathering() => self.silence.away(target + target / 2, segment, Duration::MAX),
             _ => self.silence.away(target, segment, self.settings.linger),
         }
     }
@@ -151,18 +154,16 @@ impl Packager {
 
     fn run_timers(&mut self, clocks: Clocks) {
         loop {
-            let due = self.due().filter(|&(at, _)| at <= clocks.now && !self.is_gathering());
-            let Some((presentation, (_, due))) = self.presentation.as_mut().zip(due) else {
-                // The preroll may be published now, and its publisher may have been silent since.
-                if self.try_begin(clocks) {
-                    continue;
-                }
-                break;
-            };
+            // The preroll may be published now, and its publisher may have been silent since.
+            if self.try_begin(clocks) {
+                continue;
+            }
+            let due = self.due().filter(|&(at, _)| at <= clocks.now);
+            let Some((presentation, (_, due))) = self.presentation.as_mut().zip(due) else { break };
             match due {
                 Due::Silent => {
                     self.diagnose(Diagnostic::Silence);
-                    self.anew(false);
+                    self.anew(true);
                 }
                 Due::Gap => {
                     self.outputs.extend(presentation.gap());
@@ -187,7 +188,7 @@ impl Packager {
             presentation.attach(epoch);
             self.silence.attached(self.now);
         } else if self.phase == Phase::Live {
-            self.renditions.join(push, presentation.next_msn());
+            self.renditions.join(Joiner::Push(push), presentation.next_msn());
         }
     }
 
@@ -196,9 +197,8 @@ impl Packager {
         match self.publishers.configure(track, config) {
             Configured::Unchanged => {}
             Configured::Bad(error) => self.diagnose(Diagnostic::BadConfig { track, error }),
-            Configured::Ignored => self.diagnose(Diagnostic::TrackIgnored { track }),
-            Configured::New if waits => {}
-            Configured::New => self.claim(track),
+            Configured::Ignored => self.diagnose(Diagnostic::TrackIgnored { track, why: Refusal::NoPlace }),
+            Configured::New => {}
             Configured::Changed => {
                 let published = self.phase == Phase::Live && !waits && self.track_of(track).is_some();
                 self.diagnose(Diagnostic::ConfigChanged { track });
@@ -213,13 +213,11 @@ impl Packager {
         }
     }
 
-    fn claim(&mut self, track: InputTrack) {
-        let (presentation, source) = (self.presentation.as_mut(), self.publishers.source(track));
-        let Some((presentation, source)) = presentation.zip(source) else { return };
-        let rendition = self.publishers.rendition(track.push());
-        if presentation.claim(track, &source.codec, rendition).is_none() && rendition.is_none() {
-            self.diagnose(Diagnostic::TrackIgnored { track });
-        }
+    /// Leaves a track out until its push returns.
+    fn ignore(&mut self, track: InputTrack, why: Refusal) {
+        self.publishers.ignore(track);
+        self.renditions.forget_track(track);
+        self.diagnose(Diagnostic::TrackIgnored { track, why });
     }
 
     fn track_of(&self, input: InputTrack) -> Option<usize> {
@@ -251,21 +249,46 @@ impl Packager {
             Ok(unit) => unit,
             Err(why) => return self.unusable(input, 1, why),
         };
-        if self.renditions.is_joining(push) {
-            return self.wait_for_place(clocks, unit);
+        if self.publishers.source(input).is_some_and(|source| source.ignored) {
+            return;
         }
-        self.silence.heard(clocks.now);
-        let track = self.track_of(input);
-        if self.presentation.is_some() && track.is_none() && self.publishers.rendition(push).is_none() {
-            return; // TrackIgnored was reported
+        if let Some(joiner) = self.renditions.joiner_of(input) {
+            return self.wait_for_place(clocks, joiner, unit);
         }
-        match (self.phase, track) {
-            (Phase::Live, Some(track)) => self.live_unit(track, unit),
-            (Phase::Live, None) if !self.publishers.is_video(input) => self.spare_unit(unit),
-            (Phase::Live, None) => {}
-            _ => self.preroll.push(unit),
+        let live = self.phase == Phase::Live;
+        self.silence.heard(clocks.now, live || self.presentation.is_none());
+        match self.track_of(input) {
+            _ if !live => self.preroll.push(unit),
+            Some(track) => self.live_unit(track, unit),
+            None if self.shares_sound(input) => self.spare_unit(unit),
+            None => self.late_unit(clocks, unit),
         }
         self.try_begin(clocks);
+    }
+
+    /// Returns whether a track is the sound that all renditions share.
+    fn shares_sound(&self, input: InputTrack) -> bool {
+        let rendition = self.publishers.rendition(input.push());
+        let shares = |presentation: &Presentation| presentation.shares_sound(input, rendition);
+        !self.publishers.is_video(input) && self.presentation.as_ref().is_some_and(shares)
+    }
+
+    /// Takes the first unit of a track that comes, or comes back, after the others of its push.
+    fn late_unit(&mut self, clocks: Clocks, unit: InputUnit) {
+        let Some(presentation) = &self.presentation else { return };
+        let (track, view, joiner) = (unit.track, presentation.view(), Joiner::Track(unit.track));
+        let off = view.period.micros(unit.dts).saturating_sub(micros(view.newest));
+        let apart = |off: i64| Duration::from_micros(u64::try_from(off).unwrap_or(0));
+        let (behind, ahead) = (apart(off.saturating_neg()), apart(off));
+        if behind.max(ahead) > TRACKS_APART_MAX {
+            // It has a clock of its own, and is put beside the others by its arrival.
+            self.diagnose(Diagnostic::Jump { track, behind, ahead });
+            self.interrupt(false);
+            return self.preroll.push(unit);
+        }
+        self.diagnose(Diagnostic::TrackLate { track });
+        self.renditions.join(joiner, view.next_msn);
+        self.wait_for_place(clocks, joiner, unit);
     }
 
     /// Takes a unit in the middle of a period.
@@ -299,6 +322,9 @@ impl Packager {
             self.outputs.extend(presentation.flush());
             self.phase = Phase::Gathering;
             self.preroll.restart(need_keyframe);
+            for unit in self.renditions.drain_tracks() {
+                self.preroll.push(unit);
+            }
         }
     }
 
@@ -324,10 +350,9 @@ impl Packager {
             None => self.preroll.presentation_ready(lead, publishers, clocks.now),
             Some(presentation) => {
                 let spaced = self.period_began.is_none_or(|began| clocks.now >= began + PERIOD_MIN);
-                let is_fed = |track| presentation.track_of(track).is_some();
-                let expected = presentation.expected(publisher);
+                let (expected, (target, _)) = (presentation.expected(publisher), presentation.durations());
                 (spaced || self.preroll.is_full())
-                    && self.preroll.period_ready(lead, publishers, is_fed, expected, clocks.now)
+                    && self.preroll.period_ready(lead, publishers, expected, target, clocks.now)
             }
         };
         if ready {
@@ -350,12 +375,15 @@ impl Packager {
         let Some((presentation, publisher)) = self.presentation.as_mut().zip(self.publishers.get(lead)) else { return };
         presentation.set_wall(clocks.wall);
         let Aligned { units, base, others } = aligned;
-        presentation.settle(lead, &self.publishers, &units, fresh);
+        let ignored = presentation.settle(lead, &self.publishers, &units);
         let comes = |push: PushId| push == lead || units.iter().any(|unit| unit.track.push() == push);
         let target = presentation.next_msn();
         self.renditions.begin_period(target, self.publishers.in_order().into_iter().filter(|&push| !comes(push)));
         let clock = publisher.clock;
         self.outputs.extend(presentation.begin_period(clock, &self.publishers, &units, base, fresh));
+        for track in ignored {
+            self.ignore(track, Refusal::NoPlace);
+        }
         self.carry();
         for mut unit in units {
             let track = self.track_of(unit.track);
@@ -367,8 +395,8 @@ impl Packager {
         self.period_began = Some(clocks.now);
         self.silence.begun();
         for unit in others.into_values().flatten() {
-            if self.renditions.is_joining(unit.track.push()) {
-                self.wait_for_place(clocks, unit);
+            if let Some(joiner) = self.renditions.joiner_of(unit.track) {
+                self.wait_for_place(clocks, joiner, unit);
             }
         }
         self.reserve();
@@ -381,8 +409,8 @@ impl Packager {
         self.start.msn = self.start.msn.max(now);
         let opening = opening::open(&self.stream, &self.settings, lead, &self.publishers, aligned, self.start);
         let Some(opening) = opening else { return };
-        let (presentation, out) = Presentation::begin(opening, self.start.discontinuity);
-        self.outputs.extend(out);
+        let (presentation, notice) = Presentation::begin(opening, self.start.discontinuity);
+        self.diagnose(notice);
         self.presentation = Some(presentation);
     }
 
@@ -418,58 +446,80 @@ impl Packager {
         self.metadata = Metadata::default();
     }
 
-    /// Takes a unit of a push that waits for a place.
-    fn wait_for_place(&mut self, clocks: Clocks, unit: InputUnit) {
+    /// Takes a unit of what waits for a place.
+    fn wait_for_place(&mut self, clocks: Clocks, joiner: Joiner, unit: InputUnit) {
         let (push, dts, now) = (unit.track.push(), unit.dts, unit.now);
         self.wait(unit);
-        self.join(push);
-        // Units from the preroll say nothing about the progress of the others.
+        self.join(joiner);
+        // Units from the preroll say nothing about how far the others are.
         let Some(presentation) = self.presentation.as_ref().filter(|_| now == clocks.now) else { return };
         if let Some(why) = self.renditions.apart(push, clocks.now, dts, &presentation.view()) {
             self.refuse(push, why);
         }
     }
 
+    /// Returns the track by which a joiner is aligned, and whether that has pictures.
+    fn guide(&self, joiner: Joiner) -> Option<(InputTrack, bool)> {
+        match joiner {
+            Joiner::Push(push) => self.publishers.guide(push),
+            Joiner::Track(track) => Some((track, self.publishers.is_video(track))),
+        }
+    }
+
     /// Keeps a unit for later.
     fn wait(&mut self, unit: InputUnit) {
-        let Some(presentation) = &self.presentation else { return };
-        let guide = self.publishers.guide(unit.track.push()).map(|(track, _)| track);
+        let Some((presentation, joiner)) = self.presentation.as_ref().zip(self.renditions.joiner_of(unit.track)) else {
+            return;
+        };
+        let guide = self.guide(joiner).map(|(track, _)| track);
         self.renditions.wait(unit, guide, |msn| presentation.segment(msn), &presentation.view());
     }
 
-    /// Lets a push join if the start of a segment is there, and its units for it.
-    fn join(&mut self, push: PushId) {
-        let Some(presentation) = self.presentation.as_mut().filter(|_| self.renditions.is_joining(push)) else {
-            return;
-        };
-        let Some(guide) = self.publishers.guide(push) else { return };
+    /// Lets a push or a track join if the start of a segment is there, and its units for it.
+    fn join(&mut self, joiner: Joiner) {
+        let Some(guide) = self.guide(joiner).filter(|_| self.renditions.waits(joiner)) else { return };
+        let Some(presentation) = &mut self.presentation else { return };
         let view = presentation.view();
-        if guide.1 && !view.fed_video || !view.fed {
-            // Sound alone is cut at any unit: when pictures join it, a new period begins, with a discontinuity.
+        if !view.fed {
             return self.anew(true);
         }
+        if guide.1 && !view.fed_video {
+            return self.lead(joiner, guide.0);
+        }
         let Some(source) = self.publishers.source(guide.0) else { return };
-        let place = presentation.place_of(&source.codec, self.publishers.rendition(push));
+        let place = presentation.place_of(&source.codec, self.publishers.rendition(joiner.push()));
         let at = place.map(|track| presentation.msn(track));
-        match self.renditions.look(push, guide, at, |msn| presentation.segment(msn), &view) {
+        match self.renditions.look(joiner, guide, at, |msn| presentation.segment(msn), &view) {
             Join::Wait => {}
-            Join::NotCut => {
-                // "EXT-X-DISCONTINUITY SHOULD be present if there is a change in encoding parameters" (rfc8216bis
-                // 4.4.4.3); and then on every rendition, whose discontinuity sequence numbers have to match (6.2.4).
-                if place.is_some_and(|track| presentation.has_other_codec(track, &source.codec)) {
-                    presentation.break_next();
-                }
-            }
-            Join::Misaligned(why) => self.refuse(push, why),
-            Join::Begin { segment, from, shifted } => self.take_place(guide.0, &segment, from, shifted),
+            Join::NotCut => presentation.break_for(place, &source.codec),
+            Join::Misaligned(why) => self.turn_down(joiner, why),
+            Join::Begin { segment, from, shifted } => self.take_place(joiner, guide.0, &segment, from, shifted),
         }
         self.reserve();
     }
 
-    /// Lets a push take its places with a segment, with which its unit at `from` begins.
-    fn take_place(&mut self, guide: InputTrack, segment: &SegmentStart, from: usize, shifted: i64) {
+    /// Lets pictures that come to sound alone begin a segment with their first keyframe: sound cuts where it likes.
+    fn lead(&mut self, joiner: Joiner, guide: InputTrack) {
+        let keyframe = self.renditions.keyframe(joiner, guide);
+        let Some(((from, keyframe), presentation)) = keyframe.zip(self.presentation.as_mut()) else { return };
+        let Some(source) = self.publishers.source(guide) else { return };
+        let place = presentation.place_of(&source.codec, self.publishers.rendition(joiner.push()));
+        presentation.break_for(place, &source.codec);
+        match presentation.lead_with(keyframe, place.is_none()) {
+            Lead::Later => {}
+            Lead::Elsewhere => self.anew(true),
+            Lead::Begun(segment, out) => {
+                self.outputs.extend(out);
+                self.take_place(joiner, guide, &segment, from, 0);
+                self.reserve();
+            }
+        }
+    }
+
+    /// Lets a push or a track take its places with a segment, with which its unit at `from` begins.
+    fn take_place(&mut self, joiner: Joiner, guide: InputTrack, segment: &SegmentStart, from: usize, shifted: i64) {
         let Some(presentation) = &mut self.presentation else { return };
-        let (mut units, jumped) = self.renditions.take(guide.push(), from, &presentation.view());
+        let (mut units, jumped) = self.renditions.take(joiner, from, &presentation.view());
         let dropped = Diagnostic::dropped(jumped.iter().map(|unit| unit.track), Unusable::Jumped);
         self.outputs.extend(dropped.map(Output::Diagnostic));
         for unit in units.iter_mut().filter(|unit| unit.track == guide) {
@@ -478,7 +528,7 @@ impl Packager {
         let (placed, out) = presentation.join_push(&self.publishers, guide, &units, segment);
         self.outputs.extend(out);
         if !placed {
-            return self.refuse(guide.push(), Refusal::NoPlace);
+            return self.turn_down(joiner, Refusal::NoPlace);
         }
         for unit in units {
             match (self.track_of(unit.track), &mut self.presentation) {
@@ -490,6 +540,14 @@ impl Packager {
         self.in_step();
     }
 
+    /// Tells a push that it can't be a part of the presentation; a track of a push that is one is ignored.
+    fn turn_down(&mut self, joiner: Joiner, why: Refusal) {
+        match joiner {
+            Joiner::Push(push) => self.refuse(push, why),
+            Joiner::Track(track) => self.ignore(track, why),
+        }
+    }
+
     fn cut(&mut self) {
         if let Some(presentation) = &mut self.presentation {
             self.outputs.extend(presentation.cut(false));
@@ -498,14 +556,16 @@ impl Packager {
 
     /// Keeps the segments with which a push may still join.
     fn reserve(&mut self) {
-        let Some(presentation) = &mut self.presentation else { return };
         let keep = self.renditions.targets().map(|(_, target)| target).min();
-        let place = |(push, target): (PushId, Msn)| {
-            let source = self.publishers.source(self.publishers.guide(push)?.0)?;
-            Some((presentation.place_of(&source.codec, self.publishers.rendition(push))?, target))
+        let place = |(joiner, target): (Joiner, Msn)| {
+            let source = self.publishers.source(self.guide(joiner)?.0)?;
+            let rendition = self.publishers.rendition(joiner.push());
+            Some((self.presentation.as_ref()?.place_of(&source.codec, rendition)?, target))
         };
         let places: Vec<(usize, Msn)> = self.renditions.targets().filter_map(place).collect();
-        presentation.reserve(keep, &places);
+        if let Some(presentation) = &mut self.presentation {
+            presentation.reserve(keep, &places);
+        }
     }
 
     /// Detaches the pushes that fell out of alignment.
@@ -525,7 +585,7 @@ impl Packager {
     fn step_out(&mut self, push: PushId) -> bool {
         let Some(presentation) = self.presentation.as_mut().filter(|own| own.is_fed_beside(push)) else { return false };
         presentation.release(push);
-        self.renditions.join(push, presentation.next_msn());
+        self.renditions.join(Joiner::Push(push), presentation.next_msn());
         self.outputs.extend(presentation.cut(false));
         self.diagnose(Diagnostic::Left { push });
         self.take_sound();

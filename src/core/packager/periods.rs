@@ -64,13 +64,17 @@ impl Periods {
         true
     }
 
-    /// Gives the periods from `segment` on a track. `next_msn` is the MSN after the newest segment.
-    pub(super) fn include(&mut self, id: TrackId, segment: &SegmentStart, next_msn: Msn) {
+    /// Gives the periods from `segment` on a track, whose first unit is at `begins`. `next_msn` is the MSN after the newest
+    /// segment.
+    pub(super) fn include(&mut self, id: TrackId, segment: &SegmentStart, begins: Duration, next_msn: Msn) {
         let at = self.list.iter().take_while(|period| period.first_msn < segment.msn).count();
         if self.list.get(at).is_none_or(|period| period.first_msn > segment.msn) {
-            let before = at.checked_sub(1).and_then(|at| self.list.get(at)).map_or(TrackSet::default(), |p| p.tracks);
+            let before = at.checked_sub(1).and_then(|at| self.list.get(at));
+            let (before, earliest) = before.map_or((TrackSet::default(), begins), |p| (p.tracks, p.start));
             if !before.contains(id) {
-                self.list.insert(at, period_of(segment, before.with(id), true));
+                // Players cut off what lies before a Period: no keyframe may.
+                let start = SegmentStart { start: segment.start.min(begins).max(earliest), ..*segment };
+                self.list.insert(at, period_of(&start, before.with(id), true));
             }
         }
         for period in self.list.iter_mut().skip(at) {
@@ -167,12 +171,13 @@ mod tests {
     fn a_track_that_joins_is_in_the_periods_from_there_on() {
         let mut periods = periods();
         let third = TrackId(2);
-        periods.include(third, &segment(12, 4_000, 3), 13);
+        periods.include(third, &segment(12, 4_000, 3), Duration::from_millis(3_980), 13);
         let with: Vec<(Msn, bool)> =
             periods.list().iter().map(|period| (period.first_msn, period.tracks.contains(third))).collect();
         assert_eq!(with, [(10, false), (12, true)]);
         assert!(periods.list()[1].continues);
-        periods.include(AUDIO, &segment(13, 6_000, 3), 14);
+        assert_eq!(periods.list()[1].start, Duration::from_millis(3_980), "its keyframe is in the period");
+        periods.include(AUDIO, &segment(13, 6_000, 3), Duration::from_secs(6), 14);
         assert_eq!(periods.list().len(), 2, "it was sent before");
     }
 

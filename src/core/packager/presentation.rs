@@ -13,9 +13,9 @@ use super::publishers::{Publisher, Publishers, Source};
 use super::renditions::PresentationView;
 use super::start_numbers::StartNumbers;
 use super::step::{Lost, Step, TrackEnd};
-use super::timeline::{HOLE_MAX, UnitTiming};
+use super::timeline::{HOLE_MAX, TRACKS_APART_MAX, UnitTiming};
 use super::track::TrackMuxer;
-use super::tracks::{carry, cut_parts, expected, further, have_grown, list, places};
+use super::tracks::{carry, cut_parts, expected, further, have_grown, leader, list, places};
 use super::unit::{InputUnit, PeriodStart, SegmentStart, Stamp};
 use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
@@ -24,7 +24,17 @@ use crate::model::{Epoch, InputClock, InputTrack, Msn, PushId, Record, Rendition
 /// Sound that lags this far behind the pictures is taken from another push. It is less than the cutter's patience.
 const SOUND_SILENT_MAX: Duration = Duration::from_millis(700);
 
-/// A stream, from its first publisher's first part until the linger has passed or the stream ends.
+/// The outcome for a keyframe that would lead.
+#[derive(Debug)]
+pub(super) enum Lead {
+    Begun(SegmentStart, Vec<Output>),
+    /// Sound has a cut of its own to come before it.
+    Later,
+    /// Its time is numbered already, or another clock's: only a new period has room for it.
+    Elsewhere,
+}
+
+/// A stream from when its first publisher begins until it has been away for long.
 #[derive(Debug)]
 pub(super) struct Presentation {
     record: Record,
@@ -57,8 +67,8 @@ impl Presentation {
     }
 
     /// Begins a presentation.
-    pub(super) fn begin(opening: Opening, discontinuity: u32) -> (Presentation, Vec<Output>) {
-        let Opening { record, plan, irregular, longest_gop, tracks, ignored } = opening;
+    pub(super) fn begin(opening: Opening, discontinuity: u32) -> (Presentation, Diagnostic) {
+        let Opening { record, plan, irregular, longest_gop, tracks } = opening;
         let first_msn = record.first_msn;
         let mut cutter = Cutter::new(&record, first_msn, irregular);
         cutter.expect_keyframes(longest_gop);
@@ -67,9 +77,7 @@ impl Presentation {
             begun.append(muxer, Some(input));
         }
         begun.record.tracks = list(&begun.tracks);
-        let ignored = ignored.into_iter().map(|track| Diagnostic::TrackIgnored { track });
-        let notices = std::iter::once(Diagnostic::PresentationBegan { first_msn, plan }).chain(ignored);
-        (begun, notices.map(Output::Diagnostic).collect())
+        (begun, Diagnostic::PresentationBegan { first_msn, plan })
     }
 
     fn new(record: Record, cutter: Cutter, discontinuity: u32, part: Option<Duration>) -> Self {
@@ -159,38 +167,30 @@ impl Presentation {
         places(&self.tracks, codec, rendition).find(|&track| !self.is_fed_at(track))
     }
 
-    /// Returns whether a track has had other headers than these.
-    pub(super) fn has_other_codec(&self, track: usize, codec: &Codec) -> bool {
-        self.tracks[track].codec().is_some_and(|before| before != codec)
+    /// Takes the place of a push's track, or appends one. Returns it.
+    fn claim(&mut self, input: InputTrack, source: &Source, rendition: Option<&Rendition>) -> Option<usize> {
+        if let Some(free) = self.place_of(&source.codec, rendition) {
+            self.cutter.feed(free, Some(input));
+            return Some(free);
+        }
+        self.append(further(&self.tracks, source, rendition, &self.record)?, Some(input));
+        self.track_of(input)
     }
 
-    /// Takes the place of a push's track. Returns it.
-    pub(super) fn claim(&mut self, input: InputTrack, codec: &Codec, rendition: Option<&Rendition>) -> Option<usize> {
-        let free = self.place_of(codec, rendition)?;
-        self.cutter.feed(free, Some(input));
-        Some(free)
-    }
-
-    /// Takes the place of a push's track, or appends a track for a push that comes to a presentation of others.
-    fn claim_or_append(&mut self, input: InputTrack, codec: &Codec, rendition: Option<&Rendition>) -> Option<usize> {
-        self.claim(input, codec, rendition).or_else(|| {
-            self.append(further(&self.tracks, codec, rendition, &self.record)?, Some(input));
-            self.track_of(input)
-        })
-    }
-
-    /// Gives places to the pushes that begin with the leading one; the others lose theirs until they join.
-    pub(super) fn settle(&mut self, lead: PushId, publishers: &Publishers, units: &[InputUnit], fresh: bool) {
+    /// Gives places to the tracks that begin with the leading push; those of other pushes, and pictures, lose theirs until they
+    /// join. Returns the tracks for which there is no place.
+    pub(super) fn settle(&mut self, lead: PushId, publishers: &Publishers, units: &[InputUnit]) -> Vec<InputTrack> {
+        let mut ignored = Vec::new();
         for (track, source) in publishers.sources() {
             let comes = units.iter().any(|unit| unit.track == track);
-            let rendition = publishers.rendition(track.push());
-            let first = rendition.is_some() || track.push() != lead;
-            if !fresh && comes && self.track_of(track).is_none() && (first || !self.is_fed()) {
-                self.claim_or_append(track, &source.codec, rendition);
-            } else if !comes && track.push() != lead {
+            if !comes && (track.push() != lead || source.codec.is_video()) {
                 self.cutter.release(|input| input == track);
+            } else if comes && self.track_of(track).is_none() {
+                let place = self.claim(track, source, publishers.rendition(track.push()));
+                ignored.extend(place.is_none().then_some(track));
             }
         }
+        ignored
     }
 
     /// Returns the number of tracks that a publisher will send.
@@ -233,7 +233,7 @@ impl Presentation {
         let first = timed.filter_map(|(muxer, begin)| begin.map(|(ticks, _)| muxer.media(ticks))).min();
         // In ticks of 44,100 Hz it lies a fraction before the start, and so before other tracks' ends.
         let first = first.unwrap_or(start).max(self.end);
-        let forced = begins.iter().flatten().next().is_some_and(|(_, keyframe)| !keyframe);
+        let forced = begins.iter().flatten().any(|(_, keyframe)| !keyframe);
         let shown = self.first_shown(units).unwrap_or(first);
         for (muxer, begin) in self.tracks.iter_mut().zip(&begins) {
             muxer.restart(begin.map_or(muxer.track().timescale.ticks(first), |(ticks, _)| ticks));
@@ -433,14 +433,36 @@ impl Presentation {
         Some(lost)
     }
 
-    /// Makes the next segment begin with a discontinuity.
-    pub(super) fn break_next(&mut self) {
-        self.cutter.break_next();
+    /// Makes the next segment begin with a discontinuity if a track goes on with other headers then.
+    pub(super) fn break_for(&mut self, place: Option<usize>, codec: &Codec) {
+        // "EXT-X-DISCONTINUITY SHOULD be present if there is a change in encoding parameters" (rfc8216bis
+        // 4.4.4.3); and then on every rendition, whose discontinuity sequence numbers have to match (6.2.4).
+        let before = place.and_then(|track| self.tracks[track].codec());
+        if before.is_some_and(|before| before != codec) {
+            self.cutter.break_next();
+        }
     }
 
     /// Keeps segments from `keep` on, and the places of tracks that pushes are about to join with a segment.
     pub(super) fn reserve(&mut self, keep: Option<Msn>, places: &[(usize, Msn)]) {
         self.cutter.reserve(keep, places);
+    }
+
+    /// Begins a segment with a keyframe of pictures that come to sound alone; `fresh`: their track is new.
+    pub(super) fn lead_with(&mut self, keyframe: &InputUnit, fresh: bool) -> Lead {
+        let media = |ticks: i64| Duration::from_micros(u64::try_from(self.period.micros(ticks)).unwrap_or(0));
+        let (at, shown, newest) = (media(keyframe.dts), media(keyframe.shown()), self.cutter.newest());
+        let begun =
+            self.cutter.segment(self.next_msn().saturating_sub(1)).map_or(Duration::ZERO, |segment| segment.start);
+        // What a track has numbered up to the segment's start can't be numbered again.
+        let earliest = if fresh { newest.saturating_sub(TRACKS_APART_MAX) } else { begun };
+        if at < earliest || at > newest + TRACKS_APART_MAX {
+            return Lead::Elsewhere;
+        }
+        let Some((segment, steps)) = self.cutter.cut_at(at, shown) else { return Lead::Later };
+        let mut out = Vec::new();
+        self.run(steps, &mut out);
+        Lead::Begun(segment, out)
     }
 
     /// Begins a track, or goes on with it, at a segment that others have begun: `first` is its first unit.
@@ -457,8 +479,13 @@ impl Presentation {
             muxer.restart(muxer.ticks(first.dts).map_or(latest, |ticks| ticks.min(latest)));
         }
         let id = muxer.track().id;
+        let begins = muxer.ticks(first.shown()).map_or(segment.start, |ticks| muxer.media(ticks));
+        if fresh && leader(&self.tracks) == Some(track) {
+            // Planned for sound alone.
+            self.part = None;
+        }
         self.cut_parts();
-        self.periods.include(id, segment, self.cutter.next_msn());
+        self.periods.include(id, segment, begins, self.cutter.next_msn());
         out.push(self.publish());
         out.push(Output::Diagnostic(Diagnostic::Joined { track: id, first_msn: segment.msn }));
         out
@@ -481,7 +508,7 @@ impl Presentation {
                 continue;
             }
             let Some(first) = units.iter().find(|unit| unit.track == input) else { continue };
-            match self.claim_or_append(input, &source.codec, publishers.rendition(push)) {
+            match self.claim(input, source, publishers.rendition(push)) {
                 Some(track) => out.append(&mut self.join(track, source, first, segment)),
                 None if input == guide => return (false, out),
                 None => {}
@@ -498,6 +525,12 @@ impl Presentation {
     /// Returns the place of the sound that all renditions share.
     fn shared_sound(&self) -> Option<usize> {
         self.tracks.iter().position(|muxer| muxer.track().name == "audio")
+    }
+
+    /// Returns whether a push's sound is the one that all renditions share, which another push may feed.
+    pub(super) fn shares_sound(&self, input: InputTrack, rendition: Option<&Rendition>) -> bool {
+        let shared = self.shared_sound().map(|sound| self.cutter.input(sound));
+        shared.is_some_and(|fed| rendition.is_some() || fed.is_some_and(|fed| fed.push() != input.push()))
     }
 
     /// Returns the place of that sound, and its codec, if it isn't fed or stays behind.

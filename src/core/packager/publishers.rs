@@ -40,6 +40,8 @@ pub(super) struct Source {
     pub language: Option<String>,
     /// The timestamp of its newest unit, unwrapped.
     last: Option<i64>,
+    /// The presentation has no place for it.
+    pub ignored: bool,
 }
 
 /// The effect of a track's headers.
@@ -111,9 +113,16 @@ impl Publishers {
             None if full => Configured::Ignored,
             None => {
                 let language = self.languages.get(&track).cloned();
-                self.sources.insert(track, Source { codec, language, last: None });
+                self.sources.insert(track, Source { codec, language, last: None, ignored: false });
                 Configured::New
             }
+        }
+    }
+
+    /// Ignores a track until its push returns.
+    pub(super) fn ignore(&mut self, track: InputTrack) {
+        if let Some(source) = self.sources.get_mut(&track) {
+            source.ignored = true;
         }
     }
 
@@ -228,6 +237,11 @@ pub(super) mod tests {
             publishers.attach(push, publisher(rendition)).expect("one clock");
         }
         publishers
+    }
+
+    /// A push without a rendition that announces video and audio.
+    pub(crate) fn announcing(video: Option<bool>) -> Publisher {
+        Publisher { announced: Announced { video, audio: Some(true) }, ..publisher(None) }
     }
 
     /// A unit that came when its decode time says.

@@ -1,4 +1,5 @@
-//! Units of pushes that aren't live: they wait for the start of a segment, or are sound that another push sends, too.
+//! Units of pushes and tracks that aren't live: they wait for the start of a segment, or are sound that another push sends,
+//! too.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -51,6 +52,24 @@ impl PresentationView {
     }
 }
 
+/// What waits for the start of a segment, to join the presentation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Joiner {
+    /// All tracks of a push.
+    Push(PushId),
+    /// A track that came later than the others of its push, which are live.
+    Track(InputTrack),
+}
+
+impl Joiner {
+    pub(super) fn push(self) -> PushId {
+        match self {
+            Joiner::Push(push) => push,
+            Joiner::Track(track) => track.push(),
+        }
+    }
+}
+
 /// The outcome for a push that joins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Join {
@@ -64,14 +83,14 @@ pub(super) enum Join {
     Begin { segment: SegmentStart, from: usize, shifted: i64 },
 }
 
-/// The waiting pushes, and the sound that isn't published.
+/// Holds what waits, and the sound that isn't published.
 #[derive(Debug, Default)]
 pub(super) struct Renditions {
-    joining: BTreeMap<PushId, Joining>,
+    joining: BTreeMap<Joiner, Joining>,
     spare: BTreeMap<InputTrack, VecDeque<InputUnit>>,
 }
 
-/// A push that waits for a segment's start.
+/// A push or a track that waits for a segment's start.
 #[derive(Debug)]
 struct Joining {
     /// The first segment that it may begin with.
@@ -85,39 +104,66 @@ struct Joining {
 }
 
 impl Renditions {
-    /// Lets a push wait for the start of a segment, `target` or a later one.
-    pub(super) fn join(&mut self, push: PushId, target: Msn) {
-        self.spare.retain(|track, _| track.push() != push);
-        self.joining.insert(push, Joining::new(target));
+    /// Lets a push or a track wait for the start of a segment, `target` or a later one.
+    pub(super) fn join(&mut self, joiner: Joiner, target: Msn) {
+        if let Joiner::Push(push) = joiner {
+            self.forget(push);
+        }
+        self.joining.insert(joiner, Joining::new(target));
     }
 
-    /// Forgets a push.
+    /// Forgets a push and its tracks.
     pub(super) fn forget(&mut self, push: PushId) {
         self.spare.retain(|track, _| track.push() != push);
-        self.joining.remove(&push);
+        self.joining.retain(|joiner, _| joiner.push() != push);
+    }
+
+    /// Forgets a track that waits.
+    pub(super) fn forget_track(&mut self, track: InputTrack) {
+        self.joining.remove(&Joiner::Track(track));
     }
 
     /// Notes that a period begins: from now on exactly the pushes `waiting` wait, for segment `target` or a later one.
     pub(super) fn begin_period(&mut self, target: Msn, waiting: impl Iterator<Item = PushId>) {
-        self.joining = waiting.map(|push| (push, Joining::new(target))).collect();
+        self.joining = waiting.map(|push| (Joiner::Push(push), Joining::new(target))).collect();
     }
 
     pub(super) fn is_joining(&self, push: PushId) -> bool {
-        self.joining.contains_key(&push)
+        self.waits(Joiner::Push(push))
     }
 
-    /// Returns the segments for which pushes wait.
-    pub(super) fn targets(&self) -> impl Iterator<Item = (PushId, Msn)> {
-        self.joining.iter().map(|(&push, joining)| (push, joining.target))
+    pub(super) fn waits(&self, joiner: Joiner) -> bool {
+        self.joining.contains_key(&joiner)
     }
 
-    /// Takes the units of all pushes in `order`, none of which waits any more.
+    /// Returns what waits that has this track.
+    pub(super) fn joiner_of(&self, track: InputTrack) -> Option<Joiner> {
+        [Joiner::Push(track.push()), Joiner::Track(track)].into_iter().find(|&joiner| self.waits(joiner))
+    }
+
+    /// Returns the segments that pushes and tracks wait for.
+    pub(super) fn targets(&self) -> impl Iterator<Item = (Joiner, Msn)> {
+        self.joining.iter().map(|(&joiner, joining)| (joiner, joining.target))
+    }
+
+    /// Takes the units of all pushes in `order`, of which nothing waits any more.
     pub(super) fn drain(&mut self, order: Vec<PushId>) -> Vec<InputUnit> {
-        order.into_iter().filter_map(|push| self.joining.remove(&push)).flat_map(|joining| joining.queue).collect()
+        let place = |joiner: &Joiner| order.iter().position(|&push| push == joiner.push());
+        let mut all: Vec<(Joiner, Joining)> = std::mem::take(&mut self.joining).into_iter().collect();
+        all.sort_by_key(|(joiner, _)| place(joiner));
+        all.into_iter().flat_map(|(_, joining)| joining.queue).collect()
     }
 
-    /// Keeps a unit of a push that waits. `guide` is the track by which the push is aligned; `segment` returns the segments
-    /// that are cut.
+    /// Takes the units of the tracks that wait, as those of their pushes, which are live, wait for a period.
+    pub(super) fn drain_tracks(&mut self) -> Vec<InputUnit> {
+        let is_track = |joiner: &Joiner| matches!(joiner, Joiner::Track(_));
+        let (tracks, pushes): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut self.joining).into_iter().partition(|(joiner, _)| is_track(joiner));
+        self.joining = pushes;
+        tracks.into_values().flat_map(|joining| joining.queue).collect()
+    }
+
+    /// Keeps a unit of what waits. `guide` is the track by which that is aligned; `segment` returns the segments that are cut.
     pub(super) fn wait(
         &mut self,
         unit: InputUnit,
@@ -125,30 +171,33 @@ impl Renditions {
         segment: impl Fn(Msn) -> Option<SegmentStart>,
         view: &PresentationView,
     ) {
-        let Some(joining) = self.joining.get_mut(&unit.track.push()) else { return };
+        let joiner = self.joiner_of(unit.track);
+        let Some(joining) = joiner.and_then(|joiner| self.joining.get_mut(&joiner)) else { return };
+        // Pictures that will lead begin with any keyframe.
+        let leads = !view.fed_video;
         let newest = micros(view.newest.saturating_sub(view.frame));
-        let earliest = segment(joining.target).is_none().then_some(newest);
+        let earliest = (!leads && segment(joining.target).is_none()).then_some(newest);
         joining.push(unit, guide, earliest, view);
     }
 
     /// Returns whether the timestamps of a push, now at `dts`, are another clock's than the presentation's.
     pub(super) fn apart(&self, push: PushId, now: Time, dts: i64, view: &PresentationView) -> Option<Refusal> {
         let micros = view.period.micros(dts).saturating_sub(micros(view.newest));
-        let since = self.joining.get(&push)?.since;
+        let since = self.joining.get(&Joiner::Push(push))?.since;
         let long = since.is_some_and(|since| now.since(since) >= APART_FOR);
         (long && Duration::from_micros(micros.unsigned_abs()) > APART_MAX).then_some(Refusal::Apart { micros })
     }
 
-    /// Looks for a segment that a push can begin with; `place` is the one that its track is in, if it had one before.
+    /// Looks for a segment that a joiner can begin with; `place` is the one that its track is in, if it had one before.
     pub(super) fn look(
         &mut self,
-        push: PushId,
+        joiner: Joiner,
         guide: (InputTrack, bool),
         place: Option<Msn>,
         segment: impl Fn(Msn) -> Option<SegmentStart>,
         view: &PresentationView,
     ) -> Join {
-        let Some(joining) = self.joining.get_mut(&push) else { return Join::Wait };
+        let Some(joining) = self.joining.get_mut(&joiner) else { return Join::Wait };
         loop {
             joining.target = joining.target.max(place.unwrap_or(0));
             if joining.target + SEGMENTS_LATE_MAX < view.next_msn {
@@ -162,15 +211,21 @@ impl Renditions {
         }
     }
 
-    /// Returns what waits of a push from the unit at `from` on; and, apart from it, what is shown after the latest: up to
-    /// there all tracks would be filled with gaps. The push doesn't wait any more.
+    /// Returns the place of the first keyframe that waits, and the unit.
+    pub(super) fn keyframe(&self, joiner: Joiner, guide: InputTrack) -> Option<(usize, &InputUnit)> {
+        let queue = self.joining.get(&joiner)?.queue.iter().enumerate();
+        queue.into_iter().find(|(_, unit)| unit.track == guide && unit.keyframe)
+    }
+
+    /// Returns what waits from the unit at `from` on; and, apart from it, what is shown after the latest: up to there all
+    /// tracks would be filled with gaps. Nothing of the joiner waits any more.
     pub(super) fn take(
         &mut self,
-        push: PushId,
+        joiner: Joiner,
         from: usize,
         view: &PresentationView,
     ) -> (Vec<InputUnit>, Vec<InputUnit>) {
-        let queue = self.joining.remove(&push).map(|joining| joining.queue).unwrap_or_default();
+        let queue = self.joining.remove(&joiner).map(|joining| joining.queue).unwrap_or_default();
         queue.into_iter().skip(from).partition(|unit| view.shown(unit) <= view.latest())
     }
 
@@ -315,11 +370,11 @@ mod tests {
     /// Looks for the start of a segment at 2 s among units with these times and keyframes.
     fn look(track: InputTrack, units: &[(i64, bool)], newest_ms: u64) -> Join {
         let mut renditions = Renditions::default();
-        renditions.join(LOW, TARGET);
+        renditions.join(Joiner::Push(LOW), TARGET);
         for &(dts, keyframe) in units {
             renditions.wait(track_unit(track, dts, keyframe), Some(track), cut(2_000), &view(newest_ms));
         }
-        renditions.look(LOW, (track, track == VIDEO), None, cut(2_000), &view(newest_ms))
+        renditions.look(Joiner::Push(LOW), (track, track == VIDEO), None, cut(2_000), &view(newest_ms))
     }
 
     #[test]
@@ -348,18 +403,22 @@ mod tests {
     #[test]
     fn a_push_that_is_far_behind_waits_for_the_newest_segment() {
         let mut renditions = Renditions::default();
-        renditions.join(LOW, TARGET - 5);
+        renditions.join(Joiner::Push(LOW), TARGET - 5);
         let guide = (VIDEO, true);
-        assert_eq!(renditions.look(LOW, guide, None, |_| None, &view(0)), Join::NotCut);
-        assert_eq!(renditions.targets().collect::<Vec<_>>(), [(LOW, TARGET + 1)]);
-        assert_eq!(renditions.look(LOW, guide, Some(TARGET + 3), |_| None, &view(0)), Join::NotCut);
-        assert_eq!(renditions.targets().collect::<Vec<_>>(), [(LOW, TARGET + 3)], "its track is numbered up to there");
+        assert_eq!(renditions.look(Joiner::Push(LOW), guide, None, |_| None, &view(0)), Join::NotCut);
+        assert_eq!(renditions.targets().collect::<Vec<_>>(), [(Joiner::Push(LOW), TARGET + 1)]);
+        assert_eq!(renditions.look(Joiner::Push(LOW), guide, Some(TARGET + 3), |_| None, &view(0)), Join::NotCut);
+        assert_eq!(
+            renditions.targets().collect::<Vec<_>>(),
+            [(Joiner::Push(LOW), TARGET + 3)],
+            "its track is numbered up to there"
+        );
     }
 
     #[test]
     fn another_clock_is_told_after_a_while() {
         let mut renditions = Renditions::default();
-        renditions.join(LOW, TARGET);
+        renditions.join(Joiner::Push(LOW), TARGET);
         renditions.wait(track_unit(VIDEO, 10_000, true), Some(VIDEO), |_| None, &view(1_000));
         let apart = |ms: u64| renditions.apart(LOW, Time::from_millis(ms), 10_000, &view(1_000));
         assert_eq!(apart(11_000), None, "the others may jump as far in a moment");
@@ -369,11 +428,11 @@ mod tests {
     #[test]
     fn what_is_taken_leaves_jumps_out() {
         let mut renditions = Renditions::default();
-        renditions.join(LOW, TARGET);
+        renditions.join(Joiner::Push(LOW), TARGET);
         for dts in [1_960, 2_000, 90_000, 2_040] {
             renditions.wait(track_unit(VIDEO, dts, true), Some(VIDEO), cut(2_000), &view(2_000));
         }
-        let (units, jumped) = renditions.take(LOW, 1, &view(2_100));
+        let (units, jumped) = renditions.take(Joiner::Push(LOW), 1, &view(2_100));
         let stamps = |units: &[InputUnit]| units.iter().map(|unit| unit.dts).collect::<Vec<_>>();
         assert_eq!((stamps(&units), stamps(&jumped)), (vec![2_000, 2_040], vec![90_000]));
         assert!(!renditions.is_joining(LOW));
@@ -394,5 +453,22 @@ mod tests {
         assert_eq!(renditions.next_sound(|track| track != AUDIO).expect("sound")[0].track, other);
         renditions.forget(LOW);
         assert!(renditions.next_sound(|_| true).is_none());
+    }
+
+    #[test]
+    fn a_track_waits_apart_from_its_push() {
+        let mut renditions = Renditions::default();
+        renditions.join(Joiner::Track(VIDEO), TARGET);
+        assert_eq!((renditions.joiner_of(AUDIO), renditions.is_joining(LOW)), (None, false));
+        let sound_alone = PresentationView { fed_video: false, ..view(2_000) };
+        for (dts, keyframe) in [(1_000, false), (1_040, true), (1_080, false)] {
+            renditions.wait(track_unit(VIDEO, dts, keyframe), Some(VIDEO), |_| None, &sound_alone);
+        }
+        let keyframe = renditions.keyframe(Joiner::Track(VIDEO), VIDEO).map(|(from, unit)| (from, unit.dts));
+        assert_eq!(keyframe, Some((1, 1_040)), "any one begins what sound alone leads");
+        renditions.join(Joiner::Push(PushId(2)), TARGET);
+        let stamps: Vec<i64> = renditions.drain_tracks().iter().map(|unit| unit.dts).collect();
+        assert_eq!((stamps, renditions.joiner_of(VIDEO)), (vec![1_000, 1_040, 1_080], None));
+        assert!(renditions.is_joining(PushId(2)));
     }
 }

@@ -19,7 +19,7 @@ pub struct Settings {
     pub linger: Duration,
     /// The wait for a kind of track that isn't announced.
     pub track_wait: Duration,
-    /// The wait for an announced kind of track.
+    /// The wait for an announced kind of track. A keyframe of pictures that come without one is waited for longer.
     pub announced_wait: Duration,
     /// The longest measure of GOPs before the first publication.
     pub measure: Duration,
@@ -27,7 +27,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        // docs/architecture.md, Media and time. The waits are guesses, and shorter than the measure.
+        // docs/architecture.md, Media and time. The waits are guesses.
         Settings {
             segment_aim: Duration::from_secs(2),
             segment: None,
@@ -35,7 +35,7 @@ impl Default for Settings {
             latency: Duration::ZERO,
             linger: Duration::from_secs(30),
             track_wait: Duration::from_secs(1),
-            announced_wait: Duration::from_secs(3),
+            announced_wait: Duration::from_secs(5),
             measure: Duration::from_secs(4),
         }
     }

@@ -30,17 +30,22 @@ pub(super) fn names(lead: PushId, publishers: &Publishers, units: &[InputUnit]) 
         let stated = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
         let stated = stated.filter(|stated| !out.iter().any(|track| track.language.as_ref() == Some(stated)));
         let language = language.or(stated);
-        let taken = |name: &String| out.iter().any(|track| track.name == *name);
-        let mut numbered = (1..).map(|n| format!("{kind}{n}"));
-        let name = match taken(&kind) {
-            true if rendition.is_none() => numbered.find(|name| !taken(name)).unwrap_or_default(),
-            _ => kind,
+        let free = |name: &String| !out.iter().any(|track| track.name == *name);
+        let name = match rendition {
+            Some(_) => Some(kind).filter(free),
+            None => numbered(&kind, free),
         };
-        if !taken(&name) && out.len() < TRACKS_MAX {
+        if let Some(name) = name.filter(|_| out.len() < TRACKS_MAX) {
             out.push(Named { input, name, language });
         }
     }
     out
+}
+
+/// Returns the first free name of a kind: `audio`, `audio1`, `audio2`.
+pub(super) fn numbered(kind: &str, free: impl Fn(&String) -> bool) -> Option<String> {
+    let more = (1..=TRACKS_MAX).map(|n| format!("{kind}{n}"));
+    std::iter::once(kind.to_owned()).chain(more).find(free)
 }
 
 /// Returns the name of a push's first track of a kind, and its language. A push of one language has no pictures.

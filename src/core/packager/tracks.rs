@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::metadata::Waiting;
 use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, Parts};
+use super::publishers::Source;
 use super::track::{TrackMuxer, frame_rate};
-use super::track_names::{is_for, is_plain, name_for};
+use super::track_names::{is_for, is_plain, name_for, numbered};
 use crate::cmaf::EventMessage;
 use crate::codec::codec::Codec;
 use crate::model::limits::TRACKS_MAX;
@@ -29,24 +30,32 @@ pub(super) fn places<'a>(
     tracks.iter().enumerate().filter(move |(_, muxer)| fits(muxer.track())).map(|(track, _)| track)
 }
 
-/// Returns the track to append for a push that comes to a presentation of others, unless the push has a track already.
+/// Returns the track to append for a source that no place is free for; a rendition has one of each name.
 pub(super) fn further(
     tracks: &[TrackMuxer],
-    codec: &Codec,
+    source: &Source,
     rendition: Option<&Rendition>,
     record: &Record,
 ) -> Option<TrackMuxer> {
-    let known = |track: &Track| match rendition {
-        Some(_) => is_for(&track.name, codec, rendition),
-        // The tracks of a push without a rendition are fixed when it first comes.
-        None => is_plain(&track.name),
+    let own = || tracks.iter().map(TrackMuxer::track);
+    let (kind, language) = name_for(&source.codec, rendition)?;
+    let free = |name: &String| !own().any(|track| track.name == *name);
+    let name = match rendition {
+        Some(_) => Some(kind).filter(free),
+        None => numbered(&kind, free),
     };
-    let name = name_for(codec, rendition)?;
-    let taken = tracks.iter().map(TrackMuxer::track).any(|track| known(track) || track.name == name.0);
-    let id = u8::try_from(tracks.len()).ok().filter(|&id| usize::from(id) < TRACKS_MAX && !taken)?;
-    let first = tracks.first().map(|muxer| frame_rate(muxer.track()));
-    let rate = codec.frame_rate_milli().or(first).unwrap_or(FRAME_RATE_UNKNOWN).max(FRAME_RATE_MIN);
-    Some(TrackMuxer::with_codec(TrackId(id), name, codec, (rate, 0), None, record))
+    let stated = source.language.clone().filter(|_| rendition.is_none() && !source.codec.is_video());
+    let stated = stated.filter(|stated| !own().any(|track| track.language.as_ref() == Some(stated)));
+    let id = u8::try_from(tracks.len()).ok().filter(|&id| usize::from(id) < TRACKS_MAX)?;
+    let first = own().find(|track| track.is_video()).map(frame_rate);
+    let rate = source.codec.frame_rate_milli().or(first).unwrap_or(FRAME_RATE_UNKNOWN).max(FRAME_RATE_MIN);
+    Some(TrackMuxer::with_codec(TrackId(id), (name?, language.or(stated)), &source.codec, (rate, 0), None, record))
+}
+
+/// Returns the track whose units decide where parts end: the first video track, else the first one.
+pub(super) fn leader(tracks: &[TrackMuxer]) -> Option<usize> {
+    let video = tracks.iter().position(TrackMuxer::is_video);
+    video.or_else(|| (!tracks.is_empty()).then_some(0))
 }
 
 /// Returns how many tracks a push will send, by its announcement.
@@ -62,7 +71,7 @@ pub(super) fn expected(tracks: &[TrackMuxer], announced: Announced, rendition: O
     tracks.iter().map(TrackMuxer::track).filter(own).filter(comes).count()
 }
 
-/// Cuts the first track's parts by whole frames, and the audio beside it at the same times. `part` is the planned length of
+/// Cuts the leader's parts by whole frames, and the audio beside it at the same times. `part` is the planned length of
 /// parts; without it, the length is found from PART-TARGET. Returns the length.
 pub(super) fn cut_parts(
     tracks: &mut [TrackMuxer],
@@ -70,12 +79,13 @@ pub(super) fn cut_parts(
     target: Duration,
     part: Option<Duration>,
 ) -> Option<Duration> {
-    let (leader, others) = tracks.split_first()?;
-    let audio = others.iter().filter(|muxer| !muxer.is_video()).map(TrackMuxer::frame_duration);
-    let parts = Parts::new(leader.nominal_frame(), tick, audio.collect());
+    let leader = leader(tracks)?;
+    let beside = tracks.iter().enumerate().filter(|(i, muxer)| *i != leader && !muxer.is_video());
+    let audio = beside.map(|(_, muxer)| muxer.frame_duration()).collect();
+    let parts = Parts::new(tracks[leader].nominal_frame(), tick, audio);
     let meant = part.unwrap_or_else(|| parts.meant(target));
     for (i, muxer) in tracks.iter_mut().enumerate() {
-        match i == 0 || muxer.is_video() {
+        match i == leader || muxer.is_video() {
             true => muxer.cut_parts(parts.longest(meant).min(target), None),
             false => muxer.cut_parts(target, Some(meant)),
         }
@@ -85,7 +95,7 @@ pub(super) fn cut_parts(
 
 /// Puts a message into the next part of each fed video track, or of each fed audio track if there is no video.
 pub(super) fn carry(tracks: &mut [TrackMuxer], message: &Waiting, media: Duration, is_fed: impl Fn(usize) -> bool) {
-    let video = tracks.first().is_some_and(TrackMuxer::is_video);
+    let video = tracks.iter().enumerate().any(|(track, muxer)| muxer.is_video() && is_fed(track));
     for (_, muxer) in tracks.iter_mut().enumerate().filter(|(track, muxer)| muxer.is_video() == video && is_fed(*track))
     {
         let scale = muxer.track().timescale;
@@ -111,8 +121,12 @@ pub(super) fn have_grown(tracks: &[TrackMuxer], said: &[Track]) -> bool {
 mod tests {
     use super::super::tests::{asc, avcc};
     use super::*;
-    use crate::model::CodecConfig;
+    use crate::model::{CodecConfig, InputTrack, PushId};
     use crate::packager::cutter::tests::record;
+    use crate::packager::publishers::tests::attached;
+
+    const PICTURES: InputTrack = InputTrack(0);
+    const SOUND: InputTrack = InputTrack(1);
 
     fn codec(config: &CodecConfig) -> Codec {
         Codec::parse(config).expect("headers")
@@ -142,17 +156,36 @@ mod tests {
     }
 
     #[test]
-    fn a_track_is_appended_once_and_only_while_there_is_room() {
-        let rendition = Rendition::parse("360p").expect("a name");
-        let (pictures, sound) = (codec(&avcc()), codec(&asc()));
-        let begun = tracks(&["720p", "audio"]);
-        let further = |tracks: &[TrackMuxer], codec| {
-            further(tracks, codec, Some(&rendition), &record()).map(|muxer| muxer.track().clone())
+    fn a_track_is_appended_only_while_there_is_room() {
+        let mut publishers = attached(&[(PushId(0), None)]);
+        publishers.language(SOUND, "de".to_owned());
+        publishers.configure(PICTURES, &avcc());
+        publishers.configure(SOUND, &asc());
+        let further = |names: &[&str], input, rendition: Option<&str>| {
+            let rendition = rendition.map(|name| Rendition::parse(name).expect(name));
+            let source = publishers.source(input).expect("configured");
+            let muxer = further(&tracks(names), source, rendition.as_ref(), &record())?;
+            let Track { id, name, language, bandwidth, .. } = muxer.track().clone();
+            assert_eq!(bandwidth, 0);
+            Some((id.0, name, language))
         };
-        let appended = further(&begun, &pictures).expect("a place");
-        assert_eq!((appended.id, &appended.name[..], appended.bandwidth), (TrackId(2), "360p", 0));
-        assert!(further(&begun, &sound).is_none(), "sound is there");
-        assert!(further(&tracks(&["720p"; TRACKS_MAX]), &pictures).is_none(), "as many as there may be");
+        let named = |id, name: &str, language: Option<&str>| Some((id, name.to_owned(), language.map(str::to_owned)));
+        assert_eq!(further(&["720p", "audio"], PICTURES, Some("360p")), named(2, "360p", None));
+        assert_eq!(further(&["720p", "audio"], SOUND, Some("360p")), None, "sound is there");
+        assert_eq!(further(&["video", "audio"], SOUND, None), named(2, "audio1", Some("de")));
+        assert_eq!(further(&["audio"], PICTURES, None), named(1, "video", None));
+        assert_eq!(further(&["video"; TRACKS_MAX], PICTURES, None), None, "as many as there may be");
+    }
+
+    #[test]
+    fn pictures_lead_wherever_they_are() {
+        assert_eq!(
+            [&["audio", "video"][..], &["audio"], &[]].map(|names| leader(&tracks(names))),
+            [Some(1), Some(0), None]
+        );
+        let (tick, target) = (Duration::from_millis(1), Duration::from_millis(214));
+        let part = cut_parts(&mut tracks(&["audio", "video"]), tick, target, None);
+        assert_eq!(part, Some(Duration::from_secs_f64(1.0 / 30.0) * 6));
     }
 
     #[test]

@@ -39,7 +39,8 @@ fn live(publishers: &Publishers, to: i64) -> (Presentation, Vec<Output>) {
     let start = StartNumbers { msn: 10, ..StartNumbers::default() };
     let opening = opening::open(&stream, &Settings::default(), HIGH, publishers, &aligned, start).expect("a publisher");
     let clock = publishers.get(HIGH).expect("attached").clock;
-    let (mut presentation, mut out) = Presentation::begin(opening, 0);
+    let (mut presentation, notice) = Presentation::begin(opening, 0);
+    let mut out = vec![Output::Diagnostic(notice)];
     out.extend(presentation.begin_period(clock, publishers, &aligned.units, 0, true));
     let later = units(4_100, to);
     for unit in aligned.units.into_iter().chain(later) {
@@ -122,14 +123,13 @@ fn one_that_is_taken_over_is_numbered_on() {
 fn a_push_takes_free_places_and_appends_others() {
     let publishers = publishers();
     let (mut presentation, _) = live(&publishers, 4_100);
-    let codec = |track| &publishers.source(track).expect("configured").codec;
+    let source = |track| publishers.source(track).expect("configured");
     let low = publishers.rendition(LOW);
-    assert_eq!(presentation.claim(LOW_VIDEO, codec(LOW_VIDEO), low), None);
-    assert_eq!(presentation.claim_or_append(LOW_AUDIO, codec(LOW_AUDIO), low), None, "sound is there");
-    assert_eq!(presentation.claim_or_append(LOW_VIDEO, codec(LOW_VIDEO), low), Some(2));
+    assert_eq!(presentation.claim(LOW_AUDIO, source(LOW_AUDIO), low), None, "sound is there");
+    assert_eq!(presentation.claim(LOW_VIDEO, source(LOW_VIDEO), low), Some(2));
     assert!(presentation.is_fed_beside(HIGH) && presentation.release(HIGH) && !presentation.is_fed_beside(LOW));
-    assert_eq!(presentation.place_of(codec(VIDEO), publishers.rendition(HIGH)), Some(0));
-    assert_eq!(presentation.claim(LOW_AUDIO, codec(LOW_AUDIO), low), Some(1));
+    assert_eq!(presentation.place_of(&source(VIDEO).codec, publishers.rendition(HIGH)), Some(0));
+    assert_eq!(presentation.claim(LOW_AUDIO, source(LOW_AUDIO), low), Some(1));
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_track_joins_with_a_segment_that_others_have_begun() {
     let (mut presentation, _) = live(&publishers, 6_500);
     let segment = presentation.segment(13).expect("under way");
     let source = publishers.source(LOW_VIDEO).expect("configured");
-    let track = presentation.claim_or_append(LOW_VIDEO, &source.codec, publishers.rendition(LOW)).expect("a place");
+    let track = presentation.claim(LOW_VIDEO, source, publishers.rendition(LOW)).expect("a place");
     let first = track_unit(LOW_VIDEO, 6_000, true);
     let mut out = presentation.join(track, source, &first, &segment);
     assert!(matches!(out.last(), Some(Output::Diagnostic(Diagnostic::Joined { track: TrackId(2), first_msn: 13 }))));

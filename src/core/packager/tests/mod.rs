@@ -3,6 +3,7 @@
 mod cutting;
 mod invariants;
 mod ladder;
+mod late;
 mod lives;
 mod messages;
 mod property;
