@@ -291,9 +291,9 @@ pub(super) mod tests {
             [true, false].map(|presentation| (0..70).find(|n| ready(presentation, n * 100)).map(|n| n * 100))
         };
         let audio = (AUDIO, asc());
-        assert_eq!(waits(Some(true), &[audio.clone()]), [Some(5_000), Some(5_000)]);
+        assert_eq!(waits(Some(true), std::slice::from_ref(&audio)), [Some(5_000), Some(5_000)]);
         assert_eq!(waits(None, &[(VIDEO, avcc()), audio.clone()]), [Some(4_000), Some(5_000)]);
-        assert_eq!(waits(None, &[audio.clone()]), [Some(4_000), Some(0)]);
+        assert_eq!(waits(None, std::slice::from_ref(&audio)), [Some(4_000), Some(0)]);
         assert_eq!(waits(Some(false), &[audio]), [Some(0), Some(0)]);
     }
 
